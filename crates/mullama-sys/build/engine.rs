@@ -1,0 +1,121 @@
+//! Where the engine's crate put its build, and where its run-time files go.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The engine as its own crate built it.
+pub struct Engine {
+    /// llama.cpp's sources, as packaged.
+    pub sources: PathBuf,
+    /// The shared libraries.
+    libraries: PathBuf,
+    /// The CPU modules.
+    modules: PathBuf,
+}
+
+impl Engine {
+    /// Follows the metadata that `llama-cpp-sys-2` hands to its direct dependents.
+    pub fn locate() -> Self {
+        let cmake_dir = PathBuf::from(metadata("DEP_LLAMA_GGML_CMAKE_DIR"));
+        let libraries = cmake_dir.parent().expect("the CMake folder lies in the library folder");
+        let out_dir = libraries.parent().expect("the library folder lies in OUT_DIR");
+        let cache = out_dir.join("build/CMakeCache.txt");
+        let cache_text = fs::read_to_string(&cache)
+            .unwrap_or_else(|error| panic!("cannot read {}: {error}", cache.display()));
+        let sources = cache_text
+            .lines()
+            .find_map(|line| line.strip_prefix("CMAKE_HOME_DIRECTORY:INTERNAL="))
+            .unwrap_or_else(|| panic!("{} names no CMAKE_HOME_DIRECTORY", cache.display()));
+        // Windows keeps what is loaded at run time in `bin`, everyone else beside the link-time files.
+        let run_time = if cfg!(windows) { out_dir.join("bin") } else { libraries.to_path_buf() };
+        Engine {
+            sources: PathBuf::from(sources),
+            libraries: run_time,
+            modules: PathBuf::from(metadata("DEP_LLAMA_BACKENDS_DIR")),
+        }
+    }
+
+    /// Puts every run-time file into `target/<profile>/mullama-engine`, and the shared libraries
+    /// under the names that the loader asks for beside the programs as well.
+    ///
+    /// The second half mends the engine crate: it hard-links the link-time names (`libllama.so`),
+    /// which are symbolic links to names that are not there (`libllama.so.0`). Programs do not start
+    /// outside `cargo run`, and its next build panics because a dangling link "does not exist" and
+    /// yet cannot be created. With the versioned files in place both hold.
+    pub fn stage(&self, built_modules: &[PathBuf]) {
+        let profile_dir = profile_dir();
+        let staged = profile_dir.join("mullama-engine");
+        fs::create_dir_all(&staged).expect("the target folder is writable");
+
+        for (name, file) in self.shared_libraries() {
+            for dir in [&staged, &profile_dir, &profile_dir.join("deps"), &profile_dir.join("examples")] {
+                if dir.is_dir() {
+                    place(&file, &dir.join(&name));
+                }
+            }
+        }
+        for module in files_in(&self.modules).iter().chain(built_modules) {
+            place(module, &staged.join(module.file_name().expect("a module is a file")));
+        }
+        println!("cargo:rustc-env=MULLAMA_ENGINE_DIR={}", staged.display());
+    }
+
+    /// Pairs of the name that the dynamic loader looks for and the file that has the content.
+    fn shared_libraries(&self) -> Vec<(String, PathBuf)> {
+        files_in(&self.libraries)
+            .into_iter()
+            .filter(|path| is_shared_library(path))
+            .filter_map(|path| {
+                // `libllama.so -> libllama.so.0 -> libllama.so.0.6.0`: the first target is the
+                // SONAME. A library that is no link (Windows) is looked for under its own name.
+                let name = match fs::read_link(&path) {
+                    Ok(target) => target.file_name()?.to_owned(),
+                    Err(_) => path.file_name()?.to_owned(),
+                };
+                Some((name.to_str()?.to_owned(), fs::canonicalize(&path).ok()?))
+            })
+            .collect()
+    }
+}
+
+fn is_shared_library(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == env::consts::DLL_EXTENSION)
+}
+
+fn files_in(dir: &Path) -> Vec<PathBuf> {
+    let entries =
+        fs::read_dir(dir).unwrap_or_else(|error| panic!("cannot list {}: {error}", dir.display()));
+    let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    files.retain(|path| !path.is_dir());
+    files.sort();
+    files
+}
+
+/// Copies by way of a rename, so that a process that has the old file mapped keeps it.
+fn place(from: &Path, to: &Path) {
+    let same = |a: fs::Metadata, b: fs::Metadata| {
+        a.len() == b.len() && matches!((a.modified(), b.modified()), (Ok(a), Ok(b)) if a <= b)
+    };
+    if let (Ok(source), Ok(target)) = (fs::metadata(from), fs::metadata(to))
+        && same(source, target)
+    {
+        return;
+    }
+    let partial = to.with_extension(format!("partial-{}", std::process::id()));
+    fs::copy(from, &partial)
+        .and_then(|_| fs::rename(&partial, to))
+        .unwrap_or_else(|error| panic!("cannot place {} at {}: {error}", from.display(), to.display()));
+}
+
+/// `target/<profile>`: `OUT_DIR` is `target/<profile>/build/<package>/out`.
+fn profile_dir() -> PathBuf {
+    let out_dir = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    out_dir.ancestors().nth(3).expect("OUT_DIR lies in target/<profile>").to_path_buf()
+}
+
+fn metadata(name: &str) -> String {
+    env::var(name).unwrap_or_else(|_| {
+        panic!("{name} is not set: llama-cpp-sys-2 was built without `dynamic-backends`")
+    })
+}

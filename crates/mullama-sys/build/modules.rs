@@ -1,0 +1,83 @@
+//! Backend modules that are built from the engine's own sources on request.
+
+use std::env;
+use std::path::PathBuf;
+
+use crate::engine::Engine;
+
+/// How one backend is asked for and built.
+struct Module {
+    /// Cargo feature of this crate.
+    feature: &'static str,
+    /// Environment variable with the same meaning; the names are those of the user documentation.
+    variable: &'static str,
+    /// ggml's CMake switch.
+    switch: &'static str,
+    /// ggml's CMake target, which also names the file.
+    target: &'static str,
+}
+
+const MODULES: [Module; 7] = [
+    module("cuda", "LLAMA_CUDA", "GGML_CUDA", "ggml-cuda"),
+    module("metal", "LLAMA_METAL", "GGML_METAL", "ggml-metal"),
+    module("rocm", "LLAMA_HIPBLAS", "GGML_HIP", "ggml-hip"),
+    // CLBlast left llama.cpp; its OpenCL backend took over.
+    module("opencl", "LLAMA_CLBLAST", "GGML_OPENCL", "ggml-opencl"),
+    module("vulkan", "LLAMA_VULKAN", "GGML_VULKAN", "ggml-vulkan"),
+    module("sycl", "LLAMA_SYCL", "GGML_SYCL", "ggml-sycl"),
+    module("rpc", "LLAMA_RPC", "GGML_RPC", "ggml-rpc"),
+];
+
+const fn module(
+    feature: &'static str,
+    variable: &'static str,
+    switch: &'static str,
+    target: &'static str,
+) -> Module {
+    Module { feature, variable, switch, target }
+}
+
+impl Module {
+    fn requested(&self) -> bool {
+        println!("cargo:rerun-if-env-changed={}", self.variable);
+        let by_feature = env::var_os(format!("CARGO_FEATURE_{}", self.feature.to_uppercase()));
+        let by_variable = env::var(self.variable).unwrap_or_default();
+        by_feature.is_some() || !matches!(by_variable.as_str(), "" | "0" | "off" | "OFF")
+    }
+
+    /// Builds the module against the same sources as the engine, in a build folder of its own, so
+    /// that asking for one more backend never rebuilds the engine.
+    fn build(&self, engine: &Engine) -> PathBuf {
+        let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"))
+            .join(format!("module-{}", self.feature));
+        std::fs::create_dir_all(&out).expect("OUT_DIR is writable");
+        let mut config = cmake::Config::new(&engine.sources);
+        config
+            .out_dir(&out)
+            .profile("Release")
+            .define("BUILD_SHARED_LIBS", "ON")
+            .define("GGML_BACKEND_DL", "ON")
+            .define("GGML_NATIVE", "OFF")
+            .define("GGML_CPU", "OFF")
+            .define("GGML_OPENMP", "OFF")
+            .define(self.switch, "ON")
+            .build_target(self.target);
+        for part in ["COMMON", "TESTS", "TOOLS", "EXAMPLES", "SERVER", "APP"] {
+            config.define(format!("LLAMA_BUILD_{part}"), "OFF");
+        }
+        let built = config.build().join("build/bin").join(format!(
+            "{}{}{}",
+            env::consts::DLL_PREFIX,
+            self.target,
+            // CMake names a loadable module `.so` on macOS too.
+            if cfg!(windows) { ".dll" } else { ".so" }
+        ));
+        assert!(built.is_file(), "the build of {} left no {}", self.target, built.display());
+        built
+    }
+}
+
+/// Builds the modules that features or the environment ask for, and gives their files.
+pub fn build_requested(engine: &Engine) -> Vec<PathBuf> {
+    MODULES.iter().filter(|module| module.requested()).map(|module| module.build(engine)).collect()
+}

@@ -1,0 +1,202 @@
+#include "mullama_shim.h"
+
+#include "chat.h"
+#include "json.h"
+#include "llama-ext.h"
+#include "log.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <memory>
+#include <string>
+
+struct mullama_chat_templates {
+    common_chat_templates_ptr inner;
+};
+
+struct mullama_chat_parser {
+    common_chat_parser_params params;
+};
+
+namespace {
+
+char * duplicate(const std::string & text) {
+    char * copy = static_cast<char *>(std::malloc(text.size() + 1));
+    if (copy) {
+        std::memcpy(copy, text.c_str(), text.size() + 1);
+    }
+    return copy;
+}
+
+// Runs `body`, which gives the text for `*out`; an exception becomes -1 and its message.
+template <typename Body>
+int guarded(char ** out, Body body) noexcept {
+    *out = nullptr;
+    try {
+        *out = duplicate(body());
+        return *out ? 0 : -1;
+    } catch (const std::exception & error) {
+        *out = duplicate(error.what());
+    } catch (...) {
+        *out = duplicate("unknown C++ exception");
+    }
+    return -1;
+}
+
+common_json texts(const std::vector<std::string> & values) {
+    common_json list = common_json::array();
+    for (const auto & value : values) {
+        list.push_back(value);
+    }
+    return list;
+}
+
+const char * trigger_type_name(common_grammar_trigger_type type) {
+    switch (type) {
+        case COMMON_GRAMMAR_TRIGGER_TYPE_TOKEN:        return "token";
+        case COMMON_GRAMMAR_TRIGGER_TYPE_WORD:         return "word";
+        case COMMON_GRAMMAR_TRIGGER_TYPE_PATTERN:      return "pattern";
+        case COMMON_GRAMMAR_TRIGGER_TYPE_PATTERN_FULL: return "pattern_full";
+    }
+    throw std::runtime_error("grammar trigger of an unknown type");
+}
+
+common_chat_templates_inputs read_request(const common_json & request) {
+    common_chat_templates_inputs inputs;
+    inputs.messages = common_chat_msgs_parse_oaicompat(request.at("messages"));
+    if (request.contains("tools")) {
+        inputs.tools = common_chat_tools_parse_oaicompat(request.at("tools"));
+    }
+    inputs.tool_choice =
+        common_chat_tool_choice_parse_oaicompat(request.value("tool_choice", "auto"));
+    inputs.parallel_tool_calls = request.value("parallel_tool_calls", false);
+    inputs.grammar = request.value("grammar", "");
+    if (request.contains("json_schema")) {
+        inputs.json_schema = request.at("json_schema").dump();
+    }
+    inputs.add_generation_prompt = request.value("add_generation_prompt", true);
+    if (request.value("continue_final_message", false)) {
+        inputs.continue_final_message = COMMON_CHAT_CONTINUATION_AUTO;
+    }
+    // Reasoning is always told apart from the answer; a model without it is not affected.
+    inputs.reasoning_format = COMMON_REASONING_FORMAT_AUTO;
+    inputs.enable_thinking = request.value("enable_thinking", true);
+    if (request.contains("template_kwargs")) {
+        for (const auto & entry : request.at("template_kwargs").items()) {
+            inputs.chat_template_kwargs[entry.key()] = entry.value().dump();
+        }
+    }
+    return inputs;
+}
+
+}  // namespace
+
+extern "C" void mullama_string_free(char * text) {
+    std::free(text);
+}
+
+extern "C" void mullama_common_log_disable(void) {
+    common_log_pause(common_log_main());
+}
+
+extern "C" int mullama_chat_templates_init(
+    const llama_model * model, const char * source, mullama_chat_templates ** templates,
+    char ** out) {
+    *templates = nullptr;
+    return guarded(out, [&] {
+        auto inner = common_chat_templates_init(model, source ? source : "");
+        *templates = new mullama_chat_templates{ std::move(inner) };
+        return std::string();
+    });
+}
+
+extern "C" void mullama_chat_templates_free(mullama_chat_templates * templates) {
+    delete templates;
+}
+
+extern "C" int mullama_chat_templates_describe(
+    const mullama_chat_templates * templates, char ** out) {
+    return guarded(out, [&] {
+        common_json caps = common_json::object();
+        for (const auto & [name, value] : common_chat_templates_get_caps(templates->inner.get())) {
+            caps[name] = value;
+        }
+        common_json result = common_json::object();
+        result["source"] = common_chat_templates_source(templates->inner.get());
+        result["caps"] = caps;
+        result["thinking"] = common_chat_templates_support_enable_thinking(templates->inner.get());
+        return result.dump_safe();
+    });
+}
+
+extern "C" int mullama_chat_templates_apply(
+    const mullama_chat_templates * templates, const char * request, mullama_chat_parser ** parser,
+    char ** out) {
+    *parser = nullptr;
+    return guarded(out, [&] {
+        const auto inputs = read_request(common_json::parse(request));
+        const auto params = common_chat_templates_apply(templates->inner.get(), inputs);
+
+        auto understood = std::make_unique<mullama_chat_parser>();
+        understood->params = common_chat_parser_params(params);
+        understood->params.reasoning_format = inputs.reasoning_format;
+        if (!params.parser.empty()) {
+            understood->params.parser.load(params.parser);
+        }
+
+        common_json triggers = common_json::array();
+        for (const auto & trigger : params.grammar_triggers) {
+            common_json item = common_json::object();
+            item["type"] = trigger_type_name(trigger.type);
+            item["value"] = trigger.value;
+            item["token"] = trigger.token;
+            triggers.push_back(item);
+        }
+        common_json result = common_json::object();
+        result["prompt"] = params.prompt;
+        result["generation_prompt"] = params.generation_prompt;
+        result["grammar"] = params.grammar;
+        result["grammar_lazy"] = params.grammar_lazy;
+        result["grammar_triggers"] = triggers;
+        result["preserved_tokens"] = texts(params.preserved_tokens);
+        result["additional_stops"] = texts(params.additional_stops);
+        result["thinking_start"] = params.thinking_start_tag;
+        result["thinking_end"] = texts(params.thinking_end_tags);
+        auto text = result.dump_safe();
+        *parser = understood.release();
+        return text;
+    });
+}
+
+extern "C" int mullama_chat_parse(
+    const mullama_chat_parser * parser, const char * text, size_t text_len, bool is_partial,
+    char ** out) {
+    return guarded(out, [&] {
+        const auto message =
+            common_chat_parse(std::string(text, text_len), is_partial, parser->params);
+        return message.to_json_oaicompat().dump_safe();
+    });
+}
+
+extern "C" void mullama_chat_parser_free(mullama_chat_parser * parser) {
+    delete parser;
+}
+
+extern "C" int mullama_memory_breakdown(const llama_context * context, char ** out) {
+    return guarded(out, [&] {
+        common_json list = common_json::array();
+        for (const auto & [buffer_type, bytes] : llama_get_memory_breakdown(context)) {
+            ggml_backend_dev_t device = ggml_backend_buft_get_device(buffer_type);
+            common_json item = common_json::object();
+            item["buffer_type"] = ggml_backend_buft_name(buffer_type);
+            item["device"] = device ? common_json(ggml_backend_dev_name(device)) : common_json();
+            item["host"] = ggml_backend_buft_is_host(buffer_type);
+            item["model"] = bytes.model;
+            item["context"] = bytes.context;
+            item["compute"] = bytes.compute;
+            list.push_back(item);
+        }
+        return list.dump();
+    });
+}

@@ -1,0 +1,60 @@
+// C linkage for parts of llama.cpp that have only C++ interfaces.
+//
+// Every function that can fail returns 0, or -1 with a message in `*out`. Text in and out is UTF-8
+// JSON unless said otherwise; what a function writes to `*out` is freed with mullama_string_free.
+// No C++ exception leaves these functions.
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct llama_context;
+struct llama_model;
+
+struct mullama_chat_templates;
+struct mullama_chat_parser;
+
+void mullama_string_free(char * text);
+
+// Silences llama-common's own logger, which writes to the process's standard streams.
+void mullama_common_log_disable(void);
+
+// Compiles the model's chat template, or `source` (a Jinja template, no JSON) where it is not null.
+int mullama_chat_templates_init(
+    const struct llama_model * model, const char * source,
+    struct mullama_chat_templates ** templates, char ** out);
+void mullama_chat_templates_free(struct mullama_chat_templates * templates);
+
+// {"source": text, "caps": {name: bool}, "thinking": bool}
+int mullama_chat_templates_describe(const struct mullama_chat_templates * templates, char ** out);
+
+// request: {"messages": [...], "tools": [...], "tool_choice": "auto"|"required"|"none",
+//   "parallel_tool_calls": bool, "json_schema": {...}, "grammar": text, "add_generation_prompt":
+//   bool, "continue_final_message": bool, "enable_thinking": bool, "template_kwargs": {...}};
+//   only "messages" must be there.
+// result: {"prompt": text, "generation_prompt": text, "grammar": text, "grammar_lazy": bool,
+//   "grammar_triggers": [{"type": "token"|"word"|"pattern"|"pattern_full", "value": text,
+//   "token": id}], "preserved_tokens": [text], "additional_stops": [text],
+//   "thinking_start": text, "thinking_end": [text]}
+// parser: understands what the model answers to this prompt; freed with mullama_chat_parser_free.
+int mullama_chat_templates_apply(
+    const struct mullama_chat_templates * templates, const char * request,
+    struct mullama_chat_parser ** parser, char ** out);
+
+// text: what the model has produced so far (no JSON). result: an assistant message in OpenAI's shape.
+int mullama_chat_parse(
+    const struct mullama_chat_parser * parser, const char * text, size_t text_len, bool is_partial,
+    char ** out);
+void mullama_chat_parser_free(struct mullama_chat_parser * parser);
+
+// [{"buffer_type": name, "device": name or null for host memory, "host": bool, "model": bytes,
+//   "context": bytes, "compute": bytes}]
+int mullama_memory_breakdown(const struct llama_context * context, char ** out);
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,13 @@
+//! The engine of mullama as a library.
+//!
+//! Three things stand here, and nothing that has an opinion on how they are used:
+//! [`llama_cpp_sys_2`]'s bindings to llama.cpp and ggml (re-exported), [`shim`], C linkage for what
+//! llama.cpp offers to C++ only, and [`modules`], which finds and loads backend modules at run time.
+
+#[cfg(not(any(unix, windows)))]
+compile_error!("mullama needs an operating system with loadable libraries");
+
+pub use llama_cpp_sys_2::*;
+
+pub mod modules;
+pub mod shim;

@@ -1,0 +1,211 @@
+//! Backend modules: where they lie and how they are loaded.
+//!
+//! A backend (the CPU's too) is a loadable library beside the engine. [`load`] looks for modules,
+//! in this order, in the folders of `MULLAMA_BACKENDS` (a path list), in the folders that the
+//! program names (backend packages), in the folder of the engine's own libraries, and in the build
+//! tree. A kind of backend that one folder provides is not looked for in the next, so that a
+//! user's choice always comes first. Of the CPU's modules, each built for another instruction set,
+//! the one that scores highest on this machine is taken.
+//!
+//! `MULLAMA_BACKEND` (a comma-separated list such as `cuda,vulkan`) restricts the kinds; the CPU
+//! is always loaded, since the engine cannot run without it.
+
+use std::collections::HashSet;
+use std::env;
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use libloading::Library;
+use llama_cpp_sys_2::{ggml_backend_load, ggml_backend_reg_name};
+
+/// One module that was found, and what became of it.
+#[derive(Debug, Clone)]
+pub struct Module {
+    /// The kind of backend: `cpu`, `cuda`, `vulkan`, ...
+    pub kind: String,
+    /// The file.
+    pub path: PathBuf,
+    /// The name under which the backend registered, or the reason why it did not.
+    pub outcome: Result<String, String>,
+}
+
+/// Finds and loads modules; see the module's documentation for the order.
+///
+/// # Safety
+/// Loading a library runs its code: every folder that is searched must be trusted. Must not run at
+/// the same time as another call to the engine.
+pub unsafe fn load(package_dirs: &[PathBuf]) -> Vec<Module> {
+    let allowed = allowed_kinds();
+    let mut provided = HashSet::new();
+    let mut modules = Vec::new();
+    for dir in search_path(package_dirs) {
+        for (kind, mut paths) in modules_in(&dir) {
+            if provided.contains(&kind) || allowed.as_ref().is_some_and(|set| !set.contains(&kind)) {
+                continue;
+            }
+            if kind == "cpu" {
+                // SAFETY: the caller vouches for the folder.
+                paths = unsafe { best_scoring(paths) }.into_iter().collect();
+            }
+            for path in paths {
+                // SAFETY: as above.
+                let outcome = unsafe { load_one(&path) };
+                if outcome.is_ok() {
+                    provided.insert(kind.clone());
+                }
+                modules.push(Module { kind: kind.clone(), path, outcome });
+            }
+        }
+    }
+    modules
+}
+
+/// The folders that [`load`] looks in, in order, without repetition.
+pub fn search_path(package_dirs: &[PathBuf]) -> Vec<PathBuf> {
+    let named = env::var_os("MULLAMA_BACKENDS").unwrap_or_default();
+    let mut seen = HashSet::new();
+    env::split_paths(&named)
+        .filter(|dir| !dir.as_os_str().is_empty())
+        .chain(package_dirs.iter().cloned())
+        .chain(engine_dir())
+        .chain([PathBuf::from(env!("MULLAMA_ENGINE_DIR"))])
+        .filter(|dir| dir.is_dir())
+        .filter(|dir| seen.insert(fs::canonicalize(dir).unwrap_or_else(|_| dir.clone())))
+        .collect()
+}
+
+/// `None` where any kind may be loaded.
+fn allowed_kinds() -> Option<HashSet<String>> {
+    let list = env::var("MULLAMA_BACKEND").ok().filter(|list| !list.trim().is_empty())?;
+    let kinds = list.split(',').map(|kind| kind.trim().to_lowercase());
+    Some(kinds.chain(["cpu".to_owned()]).collect())
+}
+
+/// The folder of the engine's own libraries in this process.
+#[cfg(unix)]
+fn engine_dir() -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    #[repr(C)]
+    struct DlInfo {
+        file_name: *const c_char,
+        base: *mut std::ffi::c_void,
+        symbol_name: *const c_char,
+        symbol: *mut std::ffi::c_void,
+    }
+    unsafe extern "C" {
+        fn dladdr(address: *const std::ffi::c_void, info: *mut DlInfo) -> c_int;
+    }
+    // SAFETY: `DlInfo` is POSIX's `Dl_info`; the address is that of a function of the engine, and
+    // the name stays valid while the library is loaded, which it is for good.
+    let name = unsafe {
+        let mut info: DlInfo = std::mem::zeroed();
+        if dladdr(ggml_backend_load as *const std::ffi::c_void, &raw mut info) == 0 {
+            return None;
+        }
+        CStr::from_ptr(info.file_name)
+    };
+    let path = fs::canonicalize(std::ffi::OsStr::from_bytes(name.to_bytes())).ok()?;
+    path.parent().map(Path::to_path_buf)
+}
+
+/// The folder of the engine's own libraries in this process: on Windows they lie beside the program
+/// or the native module, where the loader finds them.
+#[cfg(windows)]
+fn engine_dir() -> Option<PathBuf> {
+    env::current_exe().ok()?.parent().map(Path::to_path_buf)
+}
+
+/// The modules of one folder, by kind, sorted by name.
+fn modules_in(dir: &Path) -> Vec<(String, Vec<PathBuf>)> {
+    let mut by_kind = std::collections::BTreeMap::<String, Vec<PathBuf>>::new();
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut paths: Vec<_> = entries.map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths {
+        if let Some(kind) = module_kind(&path) {
+            by_kind.entry(kind).or_default().push(path);
+        }
+    }
+    by_kind.into_iter().collect()
+}
+
+/// `libggml-vulkan.so` is a module of kind `vulkan`, `libggml-cpu-haswell.so` one of kind `cpu`;
+/// `libggml-base.so` is a part of the engine.
+fn module_kind(path: &Path) -> Option<String> {
+    // A module is called `.so` on macOS too; versioned names (`libggml-base.so.0`) are no modules.
+    let extension = path.extension()?.to_str()?;
+    if !matches!(extension, "so" | "dll" | "dylib") {
+        return None;
+    }
+    let stem = path.file_stem()?.to_str()?;
+    let name = stem.strip_prefix("lib").unwrap_or(stem).strip_prefix("ggml-")?;
+    let kind = name.split('-').next()?;
+    match kind {
+        "base" => None,
+        "hip" => Some("rocm".to_owned()),
+        _ => Some(kind.to_owned()),
+    }
+}
+
+/// The module that reports the highest score on this machine; one that scores 0 cannot run on it.
+///
+/// # Safety
+/// As for [`load`].
+unsafe fn best_scoring(paths: Vec<PathBuf>) -> Option<PathBuf> {
+    paths
+        .into_iter()
+        .filter_map(|path| {
+            // SAFETY: ggml's modules export `int ggml_backend_score(void)`; the library stays
+            // loaded for the duration of the call.
+            let score = unsafe {
+                let library = Library::new(&path).ok()?;
+                let score = library.get::<extern "C" fn() -> c_int>(b"ggml_backend_score").ok()?;
+                score()
+            };
+            (score > 0).then_some((score, path))
+        })
+        .max_by_key(|(score, _)| *score)
+        .map(|(_, path)| path)
+}
+
+/// # Safety
+/// As for [`load`].
+unsafe fn load_one(path: &Path) -> Result<String, String> {
+    // Opened here first because the engine reports a failure to its log only.
+    // SAFETY: the caller vouches for the file.
+    let library = unsafe { Library::new(path) }.map_err(|error| error.to_string())?;
+    // SAFETY: only the address is looked at.
+    if unsafe { library.get::<extern "C" fn()>(b"ggml_backend_init") }.is_err() {
+        return Err("not a backend module: it has no ggml_backend_init".to_owned());
+    }
+    let name = path.to_str().and_then(|text| CString::new(text).ok());
+    let name = name.ok_or_else(|| "the path is not valid UTF-8".to_owned())?;
+    // SAFETY: a NUL-terminated path; what comes back is null or a registration that lives for good.
+    let registration = unsafe { ggml_backend_load(name.as_ptr()) };
+    if registration.is_null() {
+        return Err("it does not run on this machine, or was built for another engine".to_owned());
+    }
+    // SAFETY: as above; the name is a static string of the module.
+    let registered: &CStr = unsafe { CStr::from_ptr(ggml_backend_reg_name(registration)) };
+    Ok(registered.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_read_from_file_names() {
+        let kind = |name: &str| module_kind(Path::new(name));
+        assert_eq!(kind("libggml-cpu-haswell.so").as_deref(), Some("cpu"));
+        assert_eq!(kind("/opt/x/libggml-vulkan.so").as_deref(), Some("vulkan"));
+        assert_eq!(kind("ggml-cuda.dll").as_deref(), Some("cuda"));
+        assert_eq!(kind("libggml-hip.so").as_deref(), Some("rocm"));
+        assert_eq!(kind("libggml-base.so"), None);
+        assert_eq!(kind("libggml-base.so.0"), None);
+        assert_eq!(kind("libllama.so"), None);
+        assert_eq!(kind("libggml.so"), None);
+    }
+}

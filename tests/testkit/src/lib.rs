@@ -1,0 +1,1 @@
+//! Models, vectors and helpers that the tests share.
