@@ -1,1 +1,50 @@
-//! placeholder
+//! The safe library inside mullama: it knows devices, models, the engine and chat, and neither HTTP
+//! nor a terminal.
+//!
+//! A [`Model`] is a handle: cheap to clone, usable from any thread. Behind it one thread owns the
+//! engine's context and runs every request, many at a time. What a call takes is in
+//! [`GenerateOptions`] and [`ChatOptions`], what it gives in [`Completion`] and [`ChatCompletion`],
+//! and every failure is an [`Error`] of one [`ErrorKind`].
+
+mod chat;
+mod completion;
+mod demo;
+mod engine;
+mod error;
+mod gguf;
+pub mod gpu;
+mod logging;
+mod message;
+mod model;
+mod options;
+mod params;
+mod prompt;
+mod runtime;
+mod sampling;
+mod stream;
+mod text;
+mod vocab;
+mod weights;
+
+pub use chat::{
+    ChatChunk, ChatCompletion, ChatFields, ChatOptions, ChatStream, ToolCallDelta,
+};
+pub use completion::{
+    Chunk, Completion, FinishReason, Timings, TokenLogprob, TopLogprob, Usage,
+};
+pub use engine::CancelToken;
+pub use error::{Error, ErrorKind, Result};
+pub use gguf::{GgufHeader, MetadataValue, TensorInfo};
+pub use message::{Content, ContentPart, FunctionCall, Message, Role, ToolCall};
+pub use model::{Capabilities, Model};
+pub use options::{Naming, OptionSet, OptionSpec, parse_options};
+pub use params::{
+    ContextParams, FlashAttention, GpuLayers, KvCacheType, KvCacheTypes, ModelParams, SplitMode,
+};
+pub use prompt::Prompt;
+pub use runtime::add_backend_dir;
+pub use sampling::{GenerateOptions, LogitBias, Stop};
+pub use stream::Stream;
+
+/// The id of a token in a model's vocabulary.
+pub type Token = i32;

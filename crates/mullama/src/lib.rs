@@ -1,1 +1,29 @@
-//! placeholder
+//! Run any GGUF model inside your own program, on whatever processors the machine has.
+//!
+//! ```
+//! use mullama::{ChatOptions, ContextParams, Message, Model, ModelParams};
+//!
+//! let model = Model::load("demo", ModelParams::default(), ContextParams::default())?;
+//! let question = Message::user("What is the capital of France?");
+//! let answer = model.chat(&[question], &ChatOptions::default())?;
+//! println!("{answer}");
+//! # Ok::<_, mullama::Error>(())
+//! ```
+
+pub use mullama_core::*;
+
+/// Writes the log to standard error, as much of it as `MULLAMA_LOG` asks for: `error`, `warn`,
+/// `info`, `debug` (what the engine tells about models and devices) or `trace`.
+///
+/// For programs that have no logger of their own; where one is installed, nothing happens. Without
+/// the variable only errors are written.
+pub fn log_to_stderr() {
+    let filter = std::env::var("MULLAMA_LOG").unwrap_or_else(|_| "error".to_owned());
+    let _ = env_logger::Builder::new()
+        .parse_filters(&filter)
+        .format(|out, record| {
+            use std::io::Write as _;
+            writeln!(out, "mullama: {}: {}", record.level().as_str().to_lowercase(), record.args())
+        })
+        .try_init();
+}

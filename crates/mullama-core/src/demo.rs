@@ -1,0 +1,53 @@
+//! The built-in demo model, as a file.
+
+use std::env;
+use std::fs;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use crate::{Error, ErrorKind, Result};
+
+/// The name under which the demo model is loaded.
+pub(crate) const NAME: &str = "demo";
+
+/// The demo model's file, written to the user's cache folder unless it is there already.
+///
+/// The engine loads files only, since it maps them into memory.
+pub(crate) fn path() -> Result<PathBuf> {
+    static WRITING: Mutex<()> = Mutex::new(());
+    let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+
+    let bytes = mullama_demo_model::GGUF;
+    let dir = cache_dir();
+    let path = dir.join(format!("demo-{}.gguf", env!("CARGO_PKG_VERSION")));
+    if fs::read(&path).is_ok_and(|present| present == bytes) {
+        return Ok(path);
+    }
+    // Written beside and renamed, so that another process never sees half a file.
+    let partial = dir.join(format!("demo-{}.partial", std::process::id()));
+    fs::create_dir_all(&dir)
+        .and_then(|()| fs::File::create(&partial)?.write_all(bytes))
+        .and_then(|()| fs::rename(&partial, &path))
+        .map_err(|error| {
+            let message = format!("cannot write the demo model to {}: {error}", path.display());
+            Error::new(ErrorKind::Io, message)
+                .with_hint("set XDG_CACHE_HOME to a folder that can be written to")
+                .with_source(error)
+        })?;
+    Ok(path)
+}
+
+/// Where this platform keeps what can be made again.
+fn cache_dir() -> PathBuf {
+    let home = || env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+    let base = if cfg!(windows) {
+        env::var_os("LOCALAPPDATA").map(PathBuf::from)
+    } else if cfg!(target_os = "macos") {
+        home().map(|home| home.join("Library/Caches"))
+    } else {
+        let named = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+        named.filter(|dir| dir.is_absolute()).or_else(|| home().map(|home| home.join(".cache")))
+    };
+    base.unwrap_or_else(env::temp_dir).join("mullama")
+}

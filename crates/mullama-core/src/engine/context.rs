@@ -1,0 +1,409 @@
+//! The engine's context, its batch and its threads: owned and used by one thread.
+
+use std::cell::UnsafeCell;
+use std::collections::BTreeMap;
+use std::ffi::c_void;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+
+use mullama_sys as sys;
+
+use crate::engine::CancelToken;
+use crate::params::{ContextParams, FlashAttention, KvCacheType};
+use crate::weights::Weights;
+use crate::{Error, ErrorKind, Result, Token, logging};
+
+/// The largest context that is chosen without being asked for.
+const LARGEST_AUTOMATIC_CONTEXT: u32 = 8192;
+
+/// Context parameters with every default settled.
+#[derive(Debug, Clone)]
+pub(crate) struct ContextSettings {
+    pub n_ctx: u32,
+    pub n_batch: u32,
+    pub n_ubatch: u32,
+    pub n_threads: u32,
+    pub n_threads_batch: u32,
+    pub n_parallel: u32,
+    pub type_k: KvCacheType,
+    pub type_v: KvCacheType,
+    pub flash_attention: FlashAttention,
+    pub rope_freq_base: f32,
+    pub rope_freq_scale: f32,
+}
+
+/// Physical cores that this process may use.
+fn physical_cores() -> u32 {
+    // The first number ignores that a container may have fewer, the second counts threads.
+    num_cpus::get_physical().min(num_cpus::get()).max(1) as u32
+}
+
+impl ContextSettings {
+    /// Settles the defaults for a model that was trained with `n_ctx_train` tokens of context.
+    pub fn resolve(params: &ContextParams, n_ctx_train: u32) -> Result<Self> {
+        // SAFETY: a constant of the engine.
+        let most_sequences = unsafe { sys::llama_max_parallel_sequences() } as u32;
+        let in_range = |name, value: Option<u32>, most: u32, default: u32| match value {
+            None => Ok(default),
+            Some(value) if (1..=most).contains(&value) => Ok(value),
+            Some(value) => {
+                let problem = format!("must lie between 1 and {most}, and is {value}");
+                Err(Error::option(name, problem))
+            }
+        };
+        let positive = |name, value: Option<f32>| match value {
+            None => Ok(0.0),
+            Some(value) if value.is_normal() && value > 0.0 => Ok(value),
+            Some(value) => Err(Error::option(name, format!("must be more than 0, and is {value}"))),
+        };
+        let automatic = n_ctx_train.clamp(1, LARGEST_AUTOMATIC_CONTEXT);
+        let n_ctx = in_range("context_size", params.n_ctx, i32::MAX as u32, automatic)?;
+        let n_batch = in_range("batch_size", params.n_batch, 1 << 20, 2048)?;
+        let n_ubatch = in_range("ubatch_size", params.n_ubatch, n_batch, 512.min(n_batch))?;
+        // GGML_MAX_N_THREADS
+        let n_threads = in_range("n_threads", params.n_threads, 512, physical_cores())?;
+        let n_threads_batch =
+            in_range("n_threads_batch", params.n_threads_batch, 512, n_threads)?;
+        let n_parallel = in_range("n_parallel", params.n_parallel, most_sequences, 4)?;
+        let kv = params.kv_cache_type.unwrap_or_default();
+        let flash_attention = params.flash_attention.unwrap_or_default();
+        let plain = [KvCacheType::F32, KvCacheType::F16, KvCacheType::Bf16];
+        if flash_attention == FlashAttention::Off && !plain.contains(&kv.values) {
+            let problem = "quantised values need flash attention, which is off";
+            return Err(Error::option("kv_cache_type", problem));
+        }
+        Ok(Self {
+            n_ctx,
+            n_batch,
+            n_ubatch,
+            n_threads,
+            n_threads_batch,
+            n_parallel,
+            type_k: kv.keys,
+            type_v: kv.values,
+            flash_attention,
+            rope_freq_base: positive("rope_freq_base", params.rope_freq_base)?,
+            rope_freq_scale: positive("rope_freq_scale", params.rope_freq_scale)?,
+        })
+    }
+
+    fn raw(&self) -> sys::llama_context_params {
+        // SAFETY: a plain struct of defaults.
+        let mut raw = unsafe { sys::llama_context_default_params() };
+        raw.n_ctx = self.n_ctx;
+        raw.n_batch = self.n_batch;
+        raw.n_ubatch = self.n_ubatch;
+        raw.n_seq_max = self.n_parallel;
+        // At most one output per sequence is asked for in a step.
+        raw.n_outputs_max = self.n_parallel;
+        raw.n_threads = self.n_threads as i32;
+        raw.n_threads_batch = self.n_threads_batch as i32;
+        raw.flash_attn_type = match self.flash_attention {
+            FlashAttention::Auto => sys::LLAMA_FLASH_ATTN_TYPE_AUTO,
+            FlashAttention::On => sys::LLAMA_FLASH_ATTN_TYPE_ENABLED,
+            FlashAttention::Off => sys::LLAMA_FLASH_ATTN_TYPE_DISABLED,
+        };
+        raw.type_k = ggml_type(self.type_k);
+        raw.type_v = ggml_type(self.type_v);
+        raw.rope_freq_base = self.rope_freq_base;
+        raw.rope_freq_scale = self.rope_freq_scale;
+        raw.no_perf = true;
+        // All sequences share one pool of cells: none is cut off before the pool is full.
+        raw.kv_unified = true;
+        raw
+    }
+}
+
+fn ggml_type(ty: KvCacheType) -> sys::ggml_type {
+    match ty {
+        KvCacheType::F32 => sys::GGML_TYPE_F32,
+        KvCacheType::F16 => sys::GGML_TYPE_F16,
+        KvCacheType::Bf16 => sys::GGML_TYPE_BF16,
+        KvCacheType::Q8_0 => sys::GGML_TYPE_Q8_0,
+        KvCacheType::Q5_1 => sys::GGML_TYPE_Q5_1,
+        KvCacheType::Q5_0 => sys::GGML_TYPE_Q5_0,
+        KvCacheType::Q4_1 => sys::GGML_TYPE_Q4_1,
+        KvCacheType::Q4_0 => sys::GGML_TYPE_Q4_0,
+        KvCacheType::Iq4Nl => sys::GGML_TYPE_IQ4_NL,
+    }
+}
+
+/// A sequence of the context: the place of one request.
+pub(crate) type SeqId = sys::llama_seq_id;
+
+/// What became of a step.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Decoded {
+    /// All tokens were computed.
+    Done,
+    /// There was no room in the KV cache; nothing was computed.
+    NoRoom,
+    /// All requests in the batch were cancelled meanwhile.
+    Aborted,
+}
+
+/// The engine's context with its batch.
+pub(crate) struct Context {
+    // Dropped in this order: the threads after the context that uses them, the weights last.
+    raw: RawContext,
+    _threads: Vec<ThreadPool>,
+    _weights: Arc<Weights>,
+    batch: Batch,
+    /// Requests of the batch that is being computed, watched by [`should_abort`].
+    watched: Box<UnsafeCell<Vec<CancelToken>>>,
+    n_vocab: usize,
+}
+
+impl Context {
+    pub fn new(weights: Arc<Weights>, settings: &ContextSettings) -> Result<Self> {
+        let params = settings.raw();
+        let (raw, said) = logging::capture(|| {
+            // SAFETY: the model is alive and stays so for longer than the context.
+            unsafe { sys::llama_init_from_model(weights.as_ptr(), params) }
+        });
+        let raw = NonNull::new(raw).map(RawContext).ok_or_else(|| {
+            let reason = said.problem().unwrap_or_else(|| "the engine gave no reason".to_owned());
+            let message =
+                format!("cannot make a context of {} tokens: {reason}", settings.n_ctx);
+            let kind = if reason.contains("allocate") || reason.contains("memory") {
+                ErrorKind::OutOfMemory
+            } else {
+                ErrorKind::InvalidArgument
+            };
+            Error::new(kind, message)
+                .with_hint("a smaller `context_size` or `batch_size` needs less memory")
+        })?;
+        let threads = raw.attach_threads(settings);
+        let watched: Box<UnsafeCell<Vec<CancelToken>>> = Box::default();
+        // SAFETY: `watched` is boxed, so the pointer holds until the context, which is dropped
+        // first, is gone.
+        unsafe {
+            sys::llama_set_abort_callback(raw.0.as_ptr(), Some(should_abort), watched.get().cast());
+        }
+        // SAFETY: the model is alive.
+        let n_vocab = unsafe { sys::llama_vocab_n_tokens(sys::llama_model_get_vocab(weights.as_ptr())) };
+        Ok(Self {
+            raw,
+            _threads: threads,
+            _weights: weights,
+            batch: Batch::default(),
+            watched,
+            n_vocab: n_vocab.max(0) as usize,
+        })
+    }
+
+    pub fn n_ctx(&self) -> u32 {
+        // SAFETY: a valid context (here and below).
+        unsafe { sys::llama_n_ctx(self.raw.0.as_ptr()) }
+    }
+
+    pub fn n_batch(&self) -> usize {
+        // SAFETY: as above.
+        unsafe { sys::llama_n_batch(self.raw.0.as_ptr()) as usize }
+    }
+
+    pub fn n_ubatch(&self) -> usize {
+        // SAFETY: as above.
+        unsafe { sys::llama_n_ubatch(self.raw.0.as_ptr()) as usize }
+    }
+
+    pub fn n_seq_max(&self) -> usize {
+        // SAFETY: as above.
+        unsafe { sys::llama_n_seq_max(self.raw.0.as_ptr()) as usize }
+    }
+
+    /// The batch to fill for the next step.
+    pub fn batch(&mut self) -> &mut Batch {
+        &mut self.batch
+    }
+
+    /// Computes the batch. `owners` are those whose tokens are in it.
+    pub fn decode(&mut self, owners: impl Iterator<Item = CancelToken>) -> Result<Decoded> {
+        let watched = self.watched.get_mut();
+        watched.clear();
+        watched.extend(owners);
+        let batch = self.batch.raw();
+        // SAFETY: the batch's arrays live in `self.batch` and all have `n_tokens` entries.
+        let (status, said) =
+            logging::capture(|| unsafe { sys::llama_decode(self.raw.0.as_ptr(), batch) });
+        match status {
+            0 => Ok(Decoded::Done),
+            1 => Ok(Decoded::NoRoom),
+            2 => Ok(Decoded::Aborted),
+            _ => {
+                let reason = said.problem().unwrap_or_else(|| format!("status {status}"));
+                let kind = if reason.contains("allocate") {
+                    ErrorKind::OutOfMemory
+                } else {
+                    ErrorKind::Backend
+                };
+                Err(Error::new(kind, format!("the computation failed: {reason}")))
+            }
+        }
+    }
+
+    /// The logits of the output that the batch asked for at `index`.
+    pub fn logits(&mut self, index: usize) -> Result<&[f32]> {
+        // SAFETY: the engine checks the index and gives null for one without an output; otherwise
+        // there is a logit for each token of the vocabulary, valid until the next step, which needs
+        // `&mut self`.
+        unsafe {
+            let logits = sys::llama_get_logits_ith(self.raw.0.as_ptr(), index as i32);
+            if logits.is_null() {
+                return Err(Error::new(ErrorKind::Internal, "the engine computed no logits"));
+            }
+            Ok(std::slice::from_raw_parts(logits, self.n_vocab))
+        }
+    }
+
+    /// Frees the cells of a sequence.
+    pub fn forget(&mut self, seq: SeqId) {
+        // SAFETY: a valid context; a whole sequence can always be removed.
+        unsafe {
+            let memory = sys::llama_get_memory(self.raw.0.as_ptr());
+            if !memory.is_null() {
+                sys::llama_memory_seq_rm(memory, seq, -1, -1);
+            }
+        }
+    }
+}
+
+/// Tells the engine to give up a computation that nobody waits for. (The CPU backend asks.)
+unsafe extern "C" fn should_abort(watched: *mut c_void) -> bool {
+    // SAFETY: the pointer is that of `Context::watched`, which changes between computations only.
+    let watched = unsafe { &*watched.cast::<Vec<CancelToken>>() };
+    !watched.is_empty() && watched.iter().all(CancelToken::is_cancelled)
+}
+
+struct RawContext(NonNull<sys::llama_context>);
+
+impl Drop for RawContext {
+    fn drop(&mut self) {
+        // SAFETY: owned, and used by no one else.
+        unsafe { sys::llama_free(self.0.as_ptr()) }
+    }
+}
+
+impl RawContext {
+    /// Gives the context threads that stay: without, the engine starts new ones for every step.
+    fn attach_threads(&self, settings: &ContextSettings) -> Vec<ThreadPool> {
+        let Some(api) = ThreadPoolApi::find() else { return Vec::new() };
+        let mut pools = Vec::new();
+        let mut by_size = BTreeMap::new();
+        for n_threads in [settings.n_threads, settings.n_threads_batch] {
+            if let std::collections::btree_map::Entry::Vacant(entry) = by_size.entry(n_threads) {
+                let Some(pool) = ThreadPool::new(&api, n_threads) else { return Vec::new() };
+                entry.insert(pool.pool);
+                pools.push(pool);
+            }
+        }
+        // SAFETY: the pools outlive the context, by the order of `Context`'s fields.
+        unsafe {
+            sys::llama_attach_threadpool(
+                self.0.as_ptr(),
+                by_size[&settings.n_threads],
+                by_size[&settings.n_threads_batch],
+            );
+        }
+        pools
+    }
+}
+
+/// The functions of the CPU module that make and free thread pools.
+struct ThreadPoolApi {
+    new: unsafe extern "C" fn(*mut sys::ggml_threadpool_params) -> sys::ggml_threadpool_t,
+    free: unsafe extern "C" fn(sys::ggml_threadpool_t),
+}
+
+impl ThreadPoolApi {
+    fn find() -> Option<Self> {
+        // SAFETY: the names and types are those of ggml-cpu.h; a null address is an `Option`'s none.
+        unsafe {
+            let device = sys::ggml_backend_dev_by_type(sys::GGML_BACKEND_DEVICE_TYPE_CPU);
+            if device.is_null() {
+                return None;
+            }
+            let registration = sys::ggml_backend_dev_backend_reg(device);
+            let find = |name: &std::ffi::CStr| {
+                let address = sys::ggml_backend_reg_get_proc_address(registration, name.as_ptr());
+                (!address.is_null()).then_some(address)
+            };
+            Some(Self {
+                new: std::mem::transmute::<*mut c_void, _>(find(c"ggml_threadpool_new")?),
+                free: std::mem::transmute::<*mut c_void, _>(find(c"ggml_threadpool_free")?),
+            })
+        }
+    }
+}
+
+struct ThreadPool {
+    pool: sys::ggml_threadpool_t,
+    free: unsafe extern "C" fn(sys::ggml_threadpool_t),
+}
+
+impl ThreadPool {
+    fn new(api: &ThreadPoolApi, n_threads: u32) -> Option<Self> {
+        // SAFETY: a struct of defaults, and the constructor that belongs to it.
+        let pool = unsafe {
+            let mut params = sys::ggml_threadpool_params_default(n_threads as i32);
+            (api.new)(&raw mut params)
+        };
+        (!pool.is_null()).then_some(Self { pool, free: api.free })
+    }
+}
+
+impl Drop for ThreadPool {
+    fn drop(&mut self) {
+        // SAFETY: owned; the context that used it is gone.
+        unsafe { (self.free)(self.pool) }
+    }
+}
+
+/// The tokens of one step.
+#[derive(Default)]
+pub(crate) struct Batch {
+    tokens: Vec<Token>,
+    positions: Vec<sys::llama_pos>,
+    sequences: Vec<SeqId>,
+    outputs: Vec<i8>,
+    // What the engine's struct wants of one sequence per token.
+    sequence_counts: Vec<i32>,
+    sequence_pointers: Vec<*mut SeqId>,
+}
+
+impl Batch {
+    pub fn clear(&mut self) {
+        self.tokens.clear();
+        self.positions.clear();
+        self.sequences.clear();
+        self.outputs.clear();
+    }
+
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Adds a token of a sequence at a position; gives its index.
+    pub fn add(&mut self, token: Token, position: usize, sequence: SeqId, output: bool) -> usize {
+        self.tokens.push(token);
+        self.positions.push(position as sys::llama_pos);
+        self.sequences.push(sequence);
+        self.outputs.push(output.into());
+        self.tokens.len() - 1
+    }
+
+    fn raw(&mut self) -> sys::llama_batch {
+        self.sequence_counts.resize(self.tokens.len(), 1);
+        self.sequence_pointers.clear();
+        self.sequence_pointers.extend(self.sequences.iter_mut().map(ptr::from_mut));
+        sys::llama_batch {
+            n_tokens: self.tokens.len() as i32,
+            token: self.tokens.as_mut_ptr(),
+            embd: ptr::null_mut(),
+            pos: self.positions.as_mut_ptr(),
+            n_seq_id: self.sequence_counts.as_mut_ptr(),
+            seq_id: self.sequence_pointers.as_mut_ptr(),
+            logits: self.outputs.as_mut_ptr(),
+        }
+    }
+}

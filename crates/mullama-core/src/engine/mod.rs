@@ -1,0 +1,128 @@
+//! The engine: one thread owns a context and runs every request, many at a time.
+//!
+//! [`context`] wraps the engine's context, [`slot`] is one request under way, [`scheduler`] the loop
+//! that advances all of them a step at a time. Everyone else talks to the loop through [`Engine`].
+
+mod context;
+mod scheduler;
+mod slot;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+pub(crate) use context::ContextSettings;
+
+use crate::completion::Chunk;
+use crate::sampling::{GrammarSpec, Sampling};
+use crate::vocab::Vocab;
+use crate::weights::Weights;
+use crate::{Error, ErrorKind, Result, Token};
+use context::Context;
+use scheduler::Scheduler;
+
+/// Cancels a generation from anywhere; clones cancel the same one.
+#[derive(Debug, Clone, Default)]
+pub struct CancelToken(Arc<AtomicBool>);
+
+impl CancelToken {
+    /// Stops the generation before its next step.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it has been cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What the engine tells a request's owner.
+pub(crate) enum Event {
+    /// A piece of the answer.
+    Chunk(Box<Chunk>),
+    /// The last piece, or why there is none.
+    Done(Result<Box<Chunk>>),
+}
+
+/// A request, with everything settled that the engine needs to run it.
+pub(crate) struct Job {
+    pub prompt: Vec<Token>,
+    pub sampling: Sampling,
+    pub grammar: Option<GrammarSpec>,
+    pub max_tokens: Option<u32>,
+    pub stops: Vec<String>,
+    /// Special tokens whose text is part of the answer, for the chat parser to see.
+    pub preserved: Vec<Token>,
+    pub logprobs: Option<u32>,
+    pub events: flume::Sender<Event>,
+    pub cancel: CancelToken,
+    pub submitted: Instant,
+}
+
+pub(crate) enum Command {
+    Run(Box<Job>),
+    /// Ends the thread: running requests are cancelled.
+    Stop,
+}
+
+/// The way to the engine's thread.
+pub(crate) struct Engine {
+    commands: flume::Sender<Command>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Engine {
+    /// Starts the thread and its context; gives the size of the context too.
+    pub fn start(weights: Arc<Weights>, vocab: Vocab, settings: ContextSettings) -> Result<(Self, u32)> {
+        let (commands, inbox) = flume::unbounded();
+        let (ready, started) = flume::bounded(1);
+        let thread = thread::Builder::new()
+            .name("mullama-engine".to_owned())
+            .spawn(move || match Context::new(weights, &settings) {
+                Ok(context) => {
+                    let _ = ready.send(Ok(context.n_ctx()));
+                    Scheduler::new(context, vocab, inbox).run();
+                }
+                Err(error) => {
+                    let _ = ready.send(Err(error));
+                }
+            })
+            .map_err(|error| {
+                Error::new(ErrorKind::Internal, format!("cannot start a thread: {error}"))
+                    .with_source(error)
+            })?;
+        let n_ctx = started.recv().unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Internal, "the engine's thread ended while starting"))
+        })?;
+        Ok((Self { commands, thread: Mutex::new(Some(thread)) }, n_ctx))
+    }
+
+    /// Hands a request over; its owner hears of it through the request's channel.
+    pub fn submit(&self, job: Job) -> Result<()> {
+        self.commands.send(Command::Run(Box::new(job))).map_err(|_| closed())
+    }
+
+    /// Cancels what runs, waits for the thread to end and frees the context.
+    pub fn stop(&self) {
+        let _ = self.commands.send(Command::Stop);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.thread().id() != thread::current().id()
+        {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The error of a model that has been closed.
+pub(crate) fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the model has been closed")
+}

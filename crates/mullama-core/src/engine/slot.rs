@@ -1,0 +1,228 @@
+//! One request under way: its tokens, its sampler, its text.
+
+use std::time::Instant;
+
+use crate::completion::{
+    Chunk, Completion, FinishReason, Timings, TokenLogprob, TopLogprob, Usage,
+};
+use crate::engine::context::SeqId;
+use crate::engine::{Event, Job};
+use crate::sampling::Sampler;
+use crate::text::TextAssembler;
+use crate::vocab::Vocab;
+use crate::{Error, Result, Token};
+
+/// One request under way.
+pub(crate) struct Slot {
+    job: Job,
+    /// The prompt, then what was generated.
+    tokens: Vec<Token>,
+    n_prompt: usize,
+    /// Tokens whose cells are in the KV cache.
+    n_past: usize,
+    /// The sequence that the cells belong to.
+    pub seq: SeqId,
+    /// How many of the pending tokens are in the current batch.
+    pub pending_in_batch: usize,
+    /// Where in the current batch the logits of the last token are.
+    pub output: Option<usize>,
+    sampler: Sampler,
+    text: TextAssembler,
+    /// A token's bytes, kept to save an allocation per token.
+    piece: Vec<u8>,
+    logprobs: Option<Vec<TokenLogprob>>,
+    delivered_logprobs: usize,
+    started: Instant,
+    first_token: Option<Instant>,
+}
+
+impl Slot {
+    /// Takes a request up. Where it cannot be, its owner has been told why, and it is gone.
+    pub fn start(mut job: Job, seq: SeqId, vocab: &Vocab, n_ctx: u32) -> Option<Self> {
+        let sampler = Sampler::new(vocab, &job.sampling, job.grammar.as_ref(), &job.prompt, n_ctx);
+        let sampler = match sampler {
+            Ok(sampler) => sampler,
+            Err(error) => {
+                let _ = job.events.send(Event::Done(Err(error)));
+                return None;
+            }
+        };
+        let tokens = std::mem::take(&mut job.prompt);
+        Some(Self {
+            n_prompt: tokens.len(),
+            tokens,
+            n_past: 0,
+            seq,
+            pending_in_batch: 0,
+            output: None,
+            sampler,
+            text: TextAssembler::new(std::mem::take(&mut job.stops)),
+            piece: Vec::new(),
+            logprobs: job.logprobs.map(|_| Vec::new()),
+            delivered_logprobs: 0,
+            started: Instant::now(),
+            first_token: None,
+            job,
+        })
+    }
+
+    /// The request that this slot runs.
+    pub fn job(&self) -> &Job {
+        &self.job
+    }
+
+    /// Tokens that have to be computed before the next one can be chosen.
+    pub fn pending(&self) -> &[Token] {
+        &self.tokens[self.n_past..]
+    }
+
+    /// Whether the next step yields a token by computing one.
+    pub fn is_generating(&self) -> bool {
+        self.pending().len() == 1 && self.tokens.len() > self.n_prompt
+    }
+
+    /// Cells that the request has in the KV cache.
+    pub fn n_past(&self) -> usize {
+        self.n_past
+    }
+
+    /// Cells that the request will have when its pending tokens are computed.
+    pub fn n_needed(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Notes that the tokens in the batch have been computed.
+    pub fn advance(&mut self) {
+        self.n_past += std::mem::take(&mut self.pending_in_batch);
+    }
+
+    /// The cells are gone: everything has to be computed again.
+    pub fn reset(&mut self) {
+        self.n_past = 0;
+        self.pending_in_batch = 0;
+        self.output = None;
+    }
+
+    /// Chooses the next token from the logits; true when the request is complete and answered.
+    pub fn take_logits(&mut self, logits: &[f32], vocab: &Vocab, n_ctx: usize) -> Result<bool> {
+        let token = self.sampler.sample(logits)?;
+        if self.first_token.is_none() {
+            self.first_token = Some(Instant::now());
+        }
+        self.tokens.push(token);
+        if let (Some(count), Some(logprobs)) = (self.job.logprobs, &mut self.logprobs) {
+            logprobs.push(logprob_of(token, logits, count as usize, vocab));
+        }
+
+        let ended = vocab.is_end_of_generation(token) && !self.job.sampling.ignore_eos;
+        let mut stopped = ended;
+        if !ended {
+            let special = self.job.preserved.contains(&token);
+            vocab.piece(token, special, &mut self.piece);
+            stopped = self.text.push(&self.piece);
+        }
+        let n_generated = self.tokens.len() - self.n_prompt;
+        if stopped {
+            self.finish(FinishReason::Stop);
+        } else if self.job.max_tokens.is_some_and(|most| n_generated >= most as usize)
+            // One more token would have no place in the context.
+            || self.tokens.len() > n_ctx
+        {
+            self.finish(FinishReason::Length);
+        } else {
+            self.deliver();
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Sends on what is new.
+    fn deliver(&mut self) {
+        let text = self.text.take_new();
+        let logprobs = self.logprobs.as_ref().map(|all| &all[self.delivered_logprobs..]);
+        if text.is_empty() && logprobs.is_none_or(<[_]>::is_empty) {
+            return;
+        }
+        let chunk = Chunk {
+            text: text.to_owned(),
+            logprobs: logprobs.map(<[_]>::to_vec),
+            completion: None,
+        };
+        self.delivered_logprobs = self.logprobs.as_ref().map_or(0, Vec::len);
+        let _ = self.job.events.send(Event::Chunk(Box::new(chunk)));
+    }
+
+    /// Sends the last chunk.
+    pub fn finish(&mut self, finish_reason: FinishReason) {
+        self.text.finish();
+        let text = self.text.take_new().to_owned();
+        let logprobs = self.logprobs.as_ref().map(|all| all[self.delivered_logprobs..].to_vec());
+        let completion = Completion {
+            text: std::mem::take(&mut self.text).into_text(),
+            tokens: self.tokens[self.n_prompt..].to_vec(),
+            finish_reason,
+            usage: Usage {
+                prompt_tokens: self.n_prompt as u32,
+                cached_tokens: 0,
+                completion_tokens: (self.tokens.len() - self.n_prompt) as u32,
+            },
+            timings: self.timings(),
+            logprobs: self.logprobs.take(),
+        };
+        let chunk = Chunk { text, logprobs, completion: Some(completion) };
+        let _ = self.job.events.send(Event::Done(Ok(Box::new(chunk))));
+    }
+
+    /// Tells the owner that the request failed.
+    pub fn fail(&mut self, error: Error) {
+        let _ = self.job.events.send(Event::Done(Err(error)));
+    }
+
+    fn timings(&self) -> Timings {
+        let now = Instant::now();
+        let ms = |from: Instant, to: Instant| to.duration_since(from).as_secs_f64() * 1e3;
+        let first = self.first_token.unwrap_or(now);
+        let (prompt_ms, decode_ms) = (ms(self.started, first), ms(first, now));
+        let rate = |tokens: usize, ms: f64| if ms > 0.0 { tokens as f64 / ms * 1e3 } else { 0.0 };
+        Timings {
+            queue_ms: ms(self.job.submitted, self.started),
+            prompt_ms,
+            first_token_ms: ms(self.job.submitted, first),
+            total_ms: ms(self.job.submitted, now),
+            prompt_tps: rate(self.n_prompt, prompt_ms),
+            decode_tps: rate((self.tokens.len() - self.n_prompt).saturating_sub(1), decode_ms),
+        }
+    }
+}
+
+/// Log-softmax of the logits at one token and at the `count` likeliest.
+fn logprob_of(token: Token, logits: &[f32], count: usize, vocab: &Vocab) -> TokenLogprob {
+    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|&logit| f64::from(logit - highest).exp()).sum();
+    let logprob = |token: usize| (f64::from(logits[token] - highest) - sum.ln()) as f32;
+    let text = |token: Token| {
+        let mut piece = Vec::new();
+        vocab.piece(token, true, &mut piece);
+        String::from_utf8_lossy(&piece).into_owned()
+    };
+    let mut order: Vec<usize> = Vec::new();
+    if count > 0 {
+        let count = count.min(logits.len());
+        let by_logit = |a: &usize, b: &usize| logits[*b].total_cmp(&logits[*a]);
+        order = (0..logits.len()).collect();
+        order.select_nth_unstable_by(count - 1, by_logit);
+        order.truncate(count);
+        order.sort_unstable_by(by_logit);
+    }
+    let top = order.into_iter().map(|id| TopLogprob {
+        token: id as Token,
+        text: text(id as Token),
+        logprob: logprob(id),
+    });
+    TokenLogprob {
+        token,
+        text: text(token),
+        logprob: logprob(token as usize),
+        top: top.collect(),
+    }
+}

@@ -1,0 +1,174 @@
+//! What the machine has: devices, their memory, and the backends that reach them.
+//!
+//! *Available* means that there is a device which can be used now, not that a backend was compiled.
+
+use std::ffi::{CStr, c_char};
+
+use mullama_sys as sys;
+use serde::Serialize;
+
+use crate::runtime;
+
+/// What a device is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum DeviceKind {
+    /// The processor, with the machine's memory.
+    Cpu,
+    /// A graphics processor with memory of its own.
+    Gpu,
+    /// A graphics processor that shares the machine's memory.
+    Igpu,
+    /// Another accelerator.
+    Accelerator,
+}
+
+/// A device that the engine can compute on.
+#[derive(Debug, Clone, Serialize)]
+pub struct Device {
+    /// The engine's name: `CPU`, `CUDA0`, `Vulkan1`. Placement options name devices by it.
+    pub name: String,
+    /// The maker's name of the device.
+    pub description: String,
+    /// The backend: `cpu`, `cuda`, `metal`, `rocm`, `vulkan`, `opencl`, `sycl`, `rpc`.
+    pub backend: String,
+    /// What the device is.
+    pub kind: DeviceKind,
+    /// Bytes of memory that are free now.
+    pub memory_free: u64,
+    /// Bytes of memory in all.
+    pub memory_total: u64,
+}
+
+/// A backend module that was found, and what became of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Backend {
+    /// The backend: `cpu`, `cuda`, `metal`, `rocm`, `vulkan`, `opencl`, `sycl`, `rpc`.
+    pub name: String,
+    /// The module's file.
+    pub path: std::path::PathBuf,
+    /// Whether it is in use.
+    pub loaded: bool,
+    /// Why it is not.
+    pub reason: Option<String>,
+}
+
+/// The devices of this machine, with their memory as it is now; the processor comes last.
+pub fn devices() -> Vec<Device> {
+    runtime::get();
+    // SAFETY: the registry is not changed after start-up.
+    let count = unsafe { sys::ggml_backend_dev_count() };
+    let mut devices: Vec<_> = (0..count).map(describe).collect();
+    devices.sort_by_key(|device| device.kind == DeviceKind::Cpu);
+    devices
+}
+
+/// The backend modules that were found, in the order in which they were tried.
+pub fn backends() -> Vec<Backend> {
+    let modules = &runtime::get().modules;
+    let backend = |module: &sys::modules::Module| Backend {
+        name: module.kind.clone(),
+        path: module.path.clone(),
+        loaded: module.outcome.is_ok(),
+        reason: module.outcome.clone().err(),
+    };
+    modules.iter().map(backend).collect()
+}
+
+fn describe(index: usize) -> Device {
+    // SAFETY: `index` is below the count; devices and their strings live as long as the process.
+    unsafe {
+        let device = sys::ggml_backend_dev_get(index);
+        let registration = sys::ggml_backend_dev_backend_reg(device);
+        let (mut free, mut total) = (0, 0);
+        sys::ggml_backend_dev_memory(device, &raw mut free, &raw mut total);
+        Device {
+            name: text(sys::ggml_backend_dev_name(device)),
+            description: text(sys::ggml_backend_dev_description(device)),
+            backend: backend_name(&text(sys::ggml_backend_reg_name(registration))),
+            kind: match sys::ggml_backend_dev_type(device) {
+                sys::GGML_BACKEND_DEVICE_TYPE_CPU => DeviceKind::Cpu,
+                sys::GGML_BACKEND_DEVICE_TYPE_GPU => DeviceKind::Gpu,
+                sys::GGML_BACKEND_DEVICE_TYPE_IGPU => DeviceKind::Igpu,
+                _ => DeviceKind::Accelerator,
+            },
+            memory_free: free as u64,
+            memory_total: total as u64,
+        }
+    }
+}
+
+/// # Safety
+/// `text` must be a NUL-terminated string.
+unsafe fn text(text: *const c_char) -> String {
+    // SAFETY: the caller vouches for it.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+}
+
+/// The engine's registry names backends as their makers write them, and HIP devices `ROCm`.
+fn backend_name(registered: &str) -> String {
+    match registered {
+        "MTL" => "metal".to_owned(),
+        "HIP" => "rocm".to_owned(),
+        other => other.to_lowercase(),
+    }
+}
+
+fn count(backend: &str) -> usize {
+    devices().iter().filter(|device| device.backend == backend).count()
+}
+
+/// Bytes in use and in all on one device of a backend, `(0, 0)` where there is no such device.
+fn memory_info(backend: &str, index: usize) -> (u64, u64) {
+    devices()
+        .iter()
+        .filter(|device| device.backend == backend)
+        .nth(index)
+        .map_or((0, 0), |device| (device.memory_total - device.memory_free, device.memory_total))
+}
+
+/// Whether an NVIDIA GPU can be used now.
+pub fn cuda_available() -> bool {
+    count("cuda") > 0
+}
+
+/// Whether Apple's Metal can be used now.
+pub fn metal_available() -> bool {
+    count("metal") > 0
+}
+
+/// Whether an AMD GPU can be used now through ROCm.
+pub fn rocm_available() -> bool {
+    count("rocm") > 0
+}
+
+/// Whether a GPU can be used now through Vulkan.
+pub fn vulkan_available() -> bool {
+    count("vulkan") > 0
+}
+
+/// Whether a GPU can be used now through OpenCL.
+pub fn opencl_available() -> bool {
+    count("opencl") > 0
+}
+
+/// Whether a GPU can be used now through SYCL.
+pub fn sycl_available() -> bool {
+    count("sycl") > 0
+}
+
+/// How many NVIDIA GPUs can be used now.
+pub fn cuda_device_count() -> usize {
+    count("cuda")
+}
+
+/// How many AMD GPUs can be used now through ROCm.
+pub fn rocm_device_count() -> usize {
+    count("rocm")
+}
+
+/// Bytes in use and in all on NVIDIA GPU `index`; `(0, 0)` where there is no such GPU.
+pub fn cuda_memory_info(index: usize) -> (u64, u64) {
+    memory_info("cuda", index)
+}

@@ -1,0 +1,518 @@
+//! A loaded model: the handle that everything is asked through.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::Instant;
+
+use mullama_sys as sys;
+use serde::Serialize;
+use serde_json::Value;
+use sys::shim::ChatTemplates;
+
+use crate::chat::{ChatCompletion, ChatOptions, ChatStream, Rendered, render};
+use crate::completion::Completion;
+use crate::engine::{CancelToken, ContextSettings, Engine, Job, closed};
+use crate::gguf::GgufHeader;
+use crate::message::Message;
+use crate::params::{ContextParams, ModelParams};
+use crate::prompt::Prompt;
+use crate::sampling::{GenerateOptions, GrammarSpec, Sampling, schema_to_gbnf};
+use crate::stream::Stream;
+use crate::vocab::Vocab;
+use crate::weights::Weights;
+use crate::{Error, ErrorKind, Result, Token, demo, runtime};
+
+/// A loaded model: cheap to clone, usable from any thread, many requests at a time.
+///
+/// The model is freed when the last clone and the last stream are gone, or by [`Model::close`].
+#[derive(Clone)]
+pub struct Model {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    facts: Facts,
+    /// Empty once the model has been closed.
+    loaded: RwLock<Option<Arc<Loaded>>>,
+}
+
+/// What is freed when a model is closed.
+pub(crate) struct Loaded {
+    // Dropped in this order: the context before the weights that it uses.
+    /// None where only the vocabulary was loaded.
+    engine: Option<Engine>,
+    vocab: Vocab,
+    weights: Arc<Weights>,
+    /// Compiled on first use.
+    templates: OnceLock<Result<ChatTemplates>>,
+    template_override: Option<String>,
+    /// What the model's metadata recommends.
+    recommended: GenerateOptions,
+}
+
+/// What is known of a model for good.
+struct Facts {
+    path: PathBuf,
+    context_size: u32,
+    gpu_layers: u32,
+    n_layers: u32,
+    n_vocab: u32,
+    n_embd: u32,
+    n_params: u64,
+    size: u64,
+    architecture: String,
+    name: Option<String>,
+    description: String,
+    metadata: BTreeMap<String, String>,
+    chat_template: Option<String>,
+    capabilities: Capabilities,
+}
+
+/// What can be done with a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// Text can be generated.
+    pub generate: bool,
+    /// There is a chat template.
+    pub chat: bool,
+    /// The chat template takes tools.
+    pub tools: bool,
+    /// The chat template can switch reasoning on and off.
+    pub reasoning: bool,
+}
+
+impl Model {
+    /// Loads a model: a path to a GGUF file (the first shard of a split one), or `demo`, the
+    /// built-in model.
+    ///
+    /// ```
+    /// use mullama_core::{ContextParams, Model, ModelParams};
+    ///
+    /// let model = Model::load("demo", ModelParams::default(), ContextParams::default())?;
+    /// assert_eq!(model.architecture(), "llama");
+    /// # Ok::<_, mullama_core::Error>(())
+    /// ```
+    pub fn load(
+        source: impl AsRef<Path>,
+        params: ModelParams,
+        context: ContextParams,
+    ) -> Result<Self> {
+        Self::load_with_progress(source, params, context, |_| true)
+    }
+
+    /// As [`Model::load`]; `progress` hears how far it is, from 0 to 1, and cancels by returning
+    /// false.
+    #[allow(clippy::needless_pass_by_value, reason = "the documented shape of the call")]
+    pub fn load_with_progress(
+        source: impl AsRef<Path>,
+        params: ModelParams,
+        context: ContextParams,
+        mut progress: impl FnMut(f32) -> bool,
+    ) -> Result<Self> {
+        let path = resolve(source.as_ref())?;
+        let header = GgufHeader::read(&path)?;
+        runtime::require_cpu()?;
+        let weights = Arc::new(Weights::load(&path, &params, &mut progress)?);
+        let vocab = Vocab::new(Arc::clone(&weights));
+        let vocab_only = params.vocab_only.unwrap_or(false);
+
+        // SAFETY: the model is alive; plain questions.
+        let (n_ctx_train, n_layers, n_embd, n_params, size, has_decoder, has_encoder) = unsafe {
+            let model = weights.as_ptr();
+            (
+                sys::llama_model_n_ctx_train(model),
+                sys::llama_model_n_layer(model),
+                sys::llama_model_n_embd(model),
+                sys::llama_model_n_params(model),
+                sys::llama_model_size(model),
+                sys::llama_model_has_decoder(model),
+                sys::llama_model_has_encoder(model),
+            )
+        };
+        let (engine, context_size) = if vocab_only {
+            (None, 0)
+        } else {
+            let settings = ContextSettings::resolve(&context, n_ctx_train.max(1) as u32)?;
+            let (engine, n_ctx) = Engine::start(Arc::clone(&weights), vocab.clone(), settings)?;
+            (Some(engine), n_ctx)
+        };
+
+        let metadata = weights.metadata();
+        let chat_template =
+            params.chat_template.clone().or_else(|| metadata.get("tokenizer.chat_template").cloned());
+        let loaded = Loaded {
+            engine,
+            vocab,
+            templates: OnceLock::new(),
+            template_override: params.chat_template,
+            recommended: recommended(&weights),
+            weights,
+        };
+        let caps = chat_template.as_ref().and_then(|_| loaded.template_capabilities());
+        let (tools, reasoning) = caps.unwrap_or_default();
+        let facts = Facts {
+            context_size,
+            gpu_layers: loaded.weights.offloaded.0,
+            n_layers: n_layers.max(0) as u32,
+            n_vocab: loaded.vocab.len() as u32,
+            n_embd: n_embd.max(0) as u32,
+            n_params,
+            size,
+            architecture: header.text("general.architecture").unwrap_or_default().to_owned(),
+            name: header.text("general.name").map(str::to_owned),
+            description: loaded.weights.description(),
+            metadata,
+            capabilities: Capabilities {
+                generate: !vocab_only && has_decoder && !has_encoder,
+                chat: !vocab_only && chat_template.is_some(),
+                tools,
+                reasoning,
+            },
+            chat_template,
+            path,
+        };
+        let loaded = RwLock::new(Some(Arc::new(loaded)));
+        Ok(Self { shared: Arc::new(Shared { facts, loaded }) })
+    }
+
+    /// Generates until the model is done or an option ends it; waits for the whole answer.
+    pub fn generate(
+        &self,
+        prompt: impl Into<Prompt>,
+        options: &GenerateOptions,
+    ) -> Result<Completion> {
+        self.stream(prompt, options)?.finish()
+    }
+
+    /// As [`Model::generate`], without blocking the thread.
+    pub async fn generate_async(
+        &self,
+        prompt: impl Into<Prompt>,
+        options: &GenerateOptions,
+    ) -> Result<Completion> {
+        self.stream(prompt, options)?.finish_async().await
+    }
+
+    /// Starts a generation and gives its pieces as they come.
+    pub fn stream(&self, prompt: impl Into<Prompt>, options: &GenerateOptions) -> Result<Stream> {
+        let loaded = self.loaded()?;
+        let tokens = match prompt.into() {
+            Prompt::Text(text) => loaded.vocab.tokenize(&text, true, true)?,
+            Prompt::Tokens(tokens) => {
+                tokens.iter().try_for_each(|&token| loaded.vocab.check(token))?;
+                tokens
+            }
+        };
+        let grammar = match (&options.grammar, &options.json_schema) {
+            (Some(_), Some(_)) => {
+                return Err(Error::option("grammar", "cannot be combined with `json_schema`"));
+            }
+            (Some(gbnf), None) => Some(gbnf.clone()),
+            (None, Some(schema)) => Some(schema_to_gbnf(schema)?),
+            (None, None) => None,
+        };
+        let grammar = grammar.map(|gbnf| GrammarSpec { gbnf, ..GrammarSpec::default() });
+        self.submit(loaded, tokens, options, grammar, Vec::new(), Vec::new())
+    }
+
+    /// Answers the last of the messages through the model's chat template; waits for the whole
+    /// answer.
+    pub fn chat(&self, messages: &[Message], options: &ChatOptions) -> Result<ChatCompletion> {
+        self.stream_chat(messages, options)?.finish()
+    }
+
+    /// As [`Model::chat`], without blocking the thread.
+    pub async fn chat_async(
+        &self,
+        messages: &[Message],
+        options: &ChatOptions,
+    ) -> Result<ChatCompletion> {
+        self.stream_chat(messages, options)?.finish_async().await
+    }
+
+    /// Starts an answer to the last of the messages and gives its pieces as they come.
+    pub fn stream_chat(&self, messages: &[Message], options: &ChatOptions) -> Result<ChatStream> {
+        let loaded = self.loaded()?;
+        let Rendered { prompt, grammar, stops, preserved, parser } =
+            render(loaded.templates()?, &loaded.vocab, messages, options, true)?;
+        let tokens = loaded.vocab.tokenize(&prompt, true, true)?;
+        // Texts that are no single token have their characters in the answer anyhow.
+        let preserved = preserved
+            .iter()
+            .filter_map(|text| match *loaded.vocab.tokenize(text, false, true).ok()? {
+                [token] => Some(token),
+                _ => None,
+            })
+            .collect();
+        let stream = self.submit(loaded, tokens, &options.generate, grammar, stops, preserved)?;
+        Ok(ChatStream::new(stream, parser))
+    }
+
+    /// The prompt that a chat with these messages would start from.
+    pub fn apply_chat_template(
+        &self,
+        messages: &[Message],
+        options: &ChatOptions,
+        add_generation_prompt: bool,
+    ) -> Result<String> {
+        let loaded = self.loaded()?;
+        let rendered =
+            render(loaded.templates()?, &loaded.vocab, messages, options, add_generation_prompt)?;
+        Ok(rendered.prompt)
+    }
+
+    /// Text to tokens. `add_special` adds the tokens that the model expects around a text,
+    /// `parse_special` takes special tokens that are written out in the text for what they are.
+    pub fn tokenize(
+        &self,
+        text: &str,
+        add_special: bool,
+        parse_special: bool,
+    ) -> Result<Vec<Token>> {
+        self.loaded()?.vocab.tokenize(text, add_special, parse_special)
+    }
+
+    /// Tokens to text, special tokens written out unless `skip_special` is set.
+    pub fn detokenize(&self, tokens: &[Token], skip_special: bool) -> Result<String> {
+        self.loaded()?.vocab.detokenize(tokens, skip_special)
+    }
+
+    /// How many tokens a text takes as a prompt.
+    pub fn count_tokens(&self, text: &str) -> Result<usize> {
+        Ok(self.loaded()?.vocab.tokenize(text, true, true)?.len())
+    }
+
+    /// Cancels what runs and frees the model now. Everything asked of it from then on fails with
+    /// [`ErrorKind::Closed`], of its clones too; what it is (its name, its size) can still be asked.
+    pub fn close(&self) {
+        let loaded =
+            self.shared.loaded.write().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(engine) = loaded.as_ref().and_then(|loaded| loaded.engine.as_ref()) {
+            engine.stop();
+        }
+    }
+
+    /// Whether the model has been closed.
+    pub fn is_closed(&self) -> bool {
+        self.loaded().is_err()
+    }
+
+    /// The sampling options that hold where a call sets none: the model's own recommendations, else
+    /// the defaults.
+    pub fn default_options(&self) -> Result<Value> {
+        let loaded = self.loaded()?;
+        let sampling = Sampling::resolve(&GenerateOptions::default(), &loaded.recommended)?;
+        serde_json::to_value(sampling)
+            .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))
+    }
+
+    /// The file that the model was loaded from.
+    pub fn path(&self) -> &Path {
+        &self.shared.facts.path
+    }
+
+    /// Tokens of context, shared by all requests that run at once; 0 where only the vocabulary was
+    /// loaded.
+    pub fn context_size(&self) -> u32 {
+        self.shared.facts.context_size
+    }
+
+    /// Layers on GPUs, as the engine reports them; the output layer counts.
+    pub fn gpu_layers(&self) -> u32 {
+        self.shared.facts.gpu_layers
+    }
+
+    /// Layers (blocks), without the output layer.
+    pub fn n_layers(&self) -> u32 {
+        self.shared.facts.n_layers
+    }
+
+    /// Tokens in the vocabulary.
+    pub fn n_vocab(&self) -> u32 {
+        self.shared.facts.n_vocab
+    }
+
+    /// Numbers in an embedding.
+    pub fn n_embd(&self) -> u32 {
+        self.shared.facts.n_embd
+    }
+
+    /// Parameters.
+    pub fn n_params(&self) -> u64 {
+        self.shared.facts.n_params
+    }
+
+    /// Bytes of all tensors.
+    pub fn size(&self) -> u64 {
+        self.shared.facts.size
+    }
+
+    /// The architecture, as the file names it: `llama`, `qwen3`, ...
+    pub fn architecture(&self) -> &str {
+        &self.shared.facts.architecture
+    }
+
+    /// The name that the file gives itself.
+    pub fn name(&self) -> Option<&str> {
+        self.shared.facts.name.as_deref()
+    }
+
+    /// Architecture, size class and quantisation in a few words.
+    pub fn description(&self) -> &str {
+        &self.shared.facts.description
+    }
+
+    /// The file's metadata as text, without arrays.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.shared.facts.metadata
+    }
+
+    /// The chat template in use (Jinja).
+    pub fn chat_template(&self) -> Option<&str> {
+        self.shared.facts.chat_template.as_deref()
+    }
+
+    /// What can be done with the model.
+    pub fn capabilities(&self) -> Capabilities {
+        self.shared.facts.capabilities
+    }
+
+    fn loaded(&self) -> Result<Arc<Loaded>> {
+        let loaded = self.shared.loaded.read().unwrap_or_else(PoisonError::into_inner);
+        loaded.clone().ok_or_else(closed)
+    }
+
+    /// Hands a request to the engine.
+    fn submit(
+        &self,
+        loaded: Arc<Loaded>,
+        prompt: Vec<Token>,
+        options: &GenerateOptions,
+        grammar: Option<GrammarSpec>,
+        mut stops: Vec<String>,
+        preserved: Vec<Token>,
+    ) -> Result<Stream> {
+        let submitted = Instant::now();
+        let Some(engine) = loaded.engine.as_ref().filter(|_| self.capabilities().generate) else {
+            let message = if loaded.engine.is_none() {
+                "only the vocabulary of this model was loaded: it cannot generate".to_owned()
+            } else {
+                format!("models of architecture {} do not generate text", self.architecture())
+            };
+            return Err(Error::new(ErrorKind::Unsupported, message)
+                .with_context("path", self.path().display()));
+        };
+        let n_ctx = self.context_size() as usize;
+        if prompt.is_empty() {
+            return Err(Error::new(ErrorKind::InvalidArgument, "the prompt is empty"));
+        }
+        if prompt.len() > n_ctx {
+            return Err(Error::new(
+                ErrorKind::ContextOverflow,
+                format!("the prompt has {} tokens and the context {n_ctx}", prompt.len()),
+            )
+            .with_context("prompt_tokens", prompt.len())
+            .with_context("context_size", n_ctx)
+            .with_hint("shorten the prompt, or load the model with a larger `context_size`"));
+        }
+        if options.max_tokens == Some(0) {
+            return Err(Error::option("max_tokens", "must be 1 or more"));
+        }
+        stops.extend(options.stop.iter().flat_map(|stop| stop.0.iter().cloned()));
+        if stops.iter().any(String::is_empty) {
+            return Err(Error::option("stop", "a stop text must not be empty"));
+        }
+        let (events, stream_events) = flume::unbounded();
+        let cancel = CancelToken::default();
+        engine.submit(Job {
+            prompt,
+            sampling: Sampling::resolve(options, &loaded.recommended)?,
+            grammar,
+            max_tokens: options.max_tokens,
+            stops,
+            preserved,
+            logprobs: options.logprobs,
+            events,
+            cancel: cancel.clone(),
+            submitted,
+        })?;
+        Ok(Stream::new(stream_events, cancel, loaded))
+    }
+}
+
+impl Loaded {
+    fn templates(&self) -> Result<&ChatTemplates> {
+        let templates = self.templates.get_or_init(|| {
+            if self.template_override.is_none()
+                && self.weights.metadata_value("tokenizer.chat_template").is_none()
+            {
+                return Err(Error::new(ErrorKind::Template, "the model has no chat template")
+                    .with_hint("give one as `chat_template`, or use `generate`"));
+            }
+            let invalid = |reason: String| {
+                Error::new(ErrorKind::Template, format!("the chat template is invalid: {reason}"))
+            };
+            let source = self
+                .template_override
+                .as_deref()
+                .map(CString::new)
+                .transpose()
+                .map_err(|_| invalid("it contains a NUL byte".to_owned()))?;
+            // SAFETY: the model is alive.
+            unsafe { ChatTemplates::new(self.weights.as_ptr(), source.as_deref()) }.map_err(invalid)
+        });
+        templates.as_ref().map_err(Clone::clone)
+    }
+
+    /// Whether the template takes tools, and whether it can switch reasoning.
+    fn template_capabilities(&self) -> Option<(bool, bool)> {
+        let description = self.templates().ok()?.describe().ok()?;
+        let description: Value = serde_json::from_str(&description).ok()?;
+        let tools = description["caps"]["supports_tools"].as_bool().unwrap_or(false);
+        Some((tools, description["thinking"].as_bool().unwrap_or(false)))
+    }
+}
+
+/// The file that a source stands for.
+fn resolve(source: &Path) -> Result<PathBuf> {
+    if source.as_os_str() == demo::NAME && !source.is_file() {
+        return demo::path();
+    }
+    if source.exists() {
+        return Ok(source.to_path_buf());
+    }
+    let shown = source.display();
+    let looks_like_path = source.components().count() > 1 || source.extension().is_some();
+    let error = if looks_like_path {
+        Error::new(ErrorKind::NotFound, format!("there is no file at {shown}"))
+            .with_hint("check the path; a relative one starts from the current folder")
+    } else {
+        Error::new(ErrorKind::NotFound, format!("there is no model named {shown}"))
+            .with_hint("give the path of a GGUF file, or `demo` for the built-in model")
+    };
+    Err(error.with_context("path", shown))
+}
+
+/// The sampling options that a model's metadata recommends.
+fn recommended(weights: &Weights) -> GenerateOptions {
+    fn number<T: std::str::FromStr>(weights: &Weights, key: sys::llama_model_meta_key) -> Option<T> {
+        weights.recommended(key)?.parse().ok()
+    }
+    let float = |key| number::<f32>(weights, key);
+    let mut options = GenerateOptions::default();
+    options.temperature = float(sys::LLAMA_MODEL_META_KEY_SAMPLING_TEMP);
+    options.top_k = number(weights, sys::LLAMA_MODEL_META_KEY_SAMPLING_TOP_K);
+    options.top_p = float(sys::LLAMA_MODEL_META_KEY_SAMPLING_TOP_P);
+    options.min_p = float(sys::LLAMA_MODEL_META_KEY_SAMPLING_MIN_P);
+    options.xtc_probability = float(sys::LLAMA_MODEL_META_KEY_SAMPLING_XTC_PROBABILITY);
+    options.xtc_threshold = float(sys::LLAMA_MODEL_META_KEY_SAMPLING_XTC_THRESHOLD);
+    options.repeat_last_n = number(weights, sys::LLAMA_MODEL_META_KEY_SAMPLING_PENALTY_LAST_N);
+    options.repeat_penalty = float(sys::LLAMA_MODEL_META_KEY_SAMPLING_PENALTY_REPEAT);
+    options.mirostat = number(weights, sys::LLAMA_MODEL_META_KEY_SAMPLING_MIROSTAT);
+    options.mirostat_tau = float(sys::LLAMA_MODEL_META_KEY_SAMPLING_MIROSTAT_TAU);
+    options.mirostat_eta = float(sys::LLAMA_MODEL_META_KEY_SAMPLING_MIROSTAT_ETA);
+    options
+}

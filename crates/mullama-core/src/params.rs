@@ -1,0 +1,216 @@
+//! What a model is loaded with.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_json::Value;
+
+use crate::options::options;
+
+options! {
+    /// Which processors hold the model, and how its file is read.
+    pub struct ModelParams {
+        /// Layers on GPUs: -1 (`All`) all of them, 0 none, N that many, `Auto` what fits. The output
+        /// layer counts as one. Default: `Auto`.
+        n_gpu_layers <- GpuLayers,
+        /// How a model is divided among several GPUs: `none`, `layer` or `row`. Default: `layer`.
+        split_mode: SplitMode,
+        /// Share of the model for each GPU, in any unit. Default: by free memory.
+        tensor_split <- Vec<f32>,
+        /// The GPU that holds everything in split mode `none`, by its index. Default: 0.
+        main_gpu: u32,
+        /// Whether the file is mapped into memory rather than read. Default: true.
+        use_mmap: bool,
+        /// Whether the model is kept from being swapped out. Default: false.
+        use_mlock: bool,
+        /// Whether the weights are checked for invalid values while loading. Default: false.
+        check_tensors: bool,
+        /// Whether only the vocabulary is loaded: such a model tokenises and does nothing else.
+        /// Default: false.
+        vocab_only: bool,
+        /// Values that replace those of the file's metadata, by key. Default: none.
+        metadata_overrides <- BTreeMap<String, Value>,
+        /// A chat template (Jinja) in place of the model's. Default: the model's.
+        chat_template <- String,
+    }
+}
+
+options! {
+    /// How much is computed at once, and with what memory.
+    pub struct ContextParams {
+        /// Tokens of context, shared by all requests that run at once. Default: what the model was
+        /// trained with, at most 8192.
+        ("context_size") n_ctx: u32,
+        /// Most tokens in one step of the engine (the logical batch). Default: 2048.
+        ("batch_size") n_batch: u32,
+        /// Most tokens in one computation (the physical batch). Default: 512.
+        ("ubatch_size") n_ubatch: u32,
+        /// Threads that generate. Default: one for each physical core.
+        n_threads: u32,
+        /// Threads that process prompts. Default: as many as generate.
+        n_threads_batch: u32,
+        /// Most requests that run at once; the others wait. Default: 4.
+        n_parallel: u32,
+        /// Type of the KV cache, one or a pair for keys and values: `f32`, `f16`, `bf16`, `q8_0`,
+        /// `q5_1`, `q5_0`, `q4_1`, `q4_0` or `iq4_nl`. Quantised values need flash attention.
+        /// Default: `f16`.
+        kv_cache_type <- KvCacheTypes,
+        /// Flash attention: `auto`, `on` or `off`. Default: `auto`.
+        flash_attention: FlashAttention,
+        /// Base frequency of the rotary position embedding. Default: the model's.
+        rope_freq_base: f32,
+        /// Scale of the rotary position embedding's frequency. Default: the model's.
+        rope_freq_scale: f32,
+    }
+}
+
+/// How many layers go to GPUs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum GpuLayers {
+    /// As many as fit.
+    #[default]
+    Auto,
+    /// All of them, the output layer included.
+    All,
+    /// This many, counted from the last.
+    Count(u32),
+}
+
+impl From<i32> for GpuLayers {
+    /// A negative number means all layers.
+    fn from(layers: i32) -> Self {
+        u32::try_from(layers).map_or(Self::All, Self::Count)
+    }
+}
+
+impl<'de> Deserialize<'de> for GpuLayers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Raw {
+            Number(i32),
+            Word(String),
+        }
+        let problem = || de::Error::custom("expected a whole number from -1, or \"auto\"");
+        match Raw::deserialize(deserializer).map_err(|_| problem())? {
+            Raw::Number(layers) if layers >= -1 => Ok(layers.into()),
+            Raw::Word(word) if word == "auto" => Ok(Self::Auto),
+            _ => Err(problem()),
+        }
+    }
+}
+
+/// How a model is divided among several GPUs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum SplitMode {
+    /// One GPU holds everything.
+    None,
+    /// Whole layers, with their KV cache.
+    #[default]
+    Layer,
+    /// The rows of each large matrix, where the backend can.
+    Row,
+}
+
+/// When flash attention is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FlashAttention {
+    /// Where the backend supports it.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+/// The number format of the KV cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "these are the names of ggml's types")]
+pub enum KvCacheType {
+    F32,
+    #[default]
+    F16,
+    Bf16,
+    Q8_0,
+    Q5_1,
+    Q5_0,
+    Q4_1,
+    Q4_0,
+    #[serde(rename = "iq4_nl")]
+    Iq4Nl,
+}
+
+/// The number formats of the KV cache's keys and values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KvCacheTypes {
+    /// Of the keys.
+    pub keys: KvCacheType,
+    /// Of the values.
+    pub values: KvCacheType,
+}
+
+impl From<KvCacheType> for KvCacheTypes {
+    fn from(both: KvCacheType) -> Self {
+        Self { keys: both, values: both }
+    }
+}
+
+impl<'de> Deserialize<'de> for KvCacheTypes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Raw {
+            Both(KvCacheType),
+            Pair(KvCacheType, KvCacheType),
+        }
+        let problem = "expected one or two of f32, f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0, iq4_nl";
+        match Raw::deserialize(deserializer).map_err(|_| de::Error::custom(problem))? {
+            Raw::Both(both) => Ok(both.into()),
+            Raw::Pair(keys, values) => Ok(Self { keys, values }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn setters_take_what_the_documentation_shows() {
+        let params = ModelParams::default()
+            .with_n_gpu_layers(-1)
+            .with_split_mode(SplitMode::Layer)
+            .with_tensor_split(&[0.6, 0.4])
+            .with_main_gpu(1);
+        assert_eq!(params.n_gpu_layers, Some(GpuLayers::All));
+        assert_eq!(params.tensor_split.as_deref(), Some(&[0.6, 0.4][..]));
+        let context = ContextParams::default().with_n_ctx(4096).with_n_threads(2);
+        assert_eq!((context.n_ctx, context.n_threads), (Some(4096), Some(2)));
+    }
+
+    #[test]
+    fn layers_are_a_number_or_auto() {
+        let layers = |value: Value| serde_json::from_value::<GpuLayers>(value).ok();
+        assert_eq!(layers(35.into()), Some(GpuLayers::Count(35)));
+        assert_eq!(layers((-1).into()), Some(GpuLayers::All));
+        assert_eq!(layers("auto".into()), Some(GpuLayers::Auto));
+        assert_eq!(layers((-2).into()), None);
+        assert_eq!(layers(1.5.into()), None);
+        assert_eq!(layers("all".into()), None);
+    }
+
+    #[test]
+    fn kv_types_are_one_or_a_pair() {
+        let types = |value: Value| serde_json::from_value::<KvCacheTypes>(value).ok();
+        assert_eq!(types("q8_0".into()), Some(KvCacheType::Q8_0.into()));
+        let pair = KvCacheTypes { keys: KvCacheType::Q8_0, values: KvCacheType::Iq4Nl };
+        assert_eq!(types(serde_json::json!(["q8_0", "iq4_nl"])), Some(pair));
+        assert_eq!(types("q9".into()), None);
+    }
+}

@@ -1,0 +1,43 @@
+//! What a generation starts from.
+
+use crate::Token;
+
+/// A prompt: text, or tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prompt {
+    /// Text. Special tokens written in it count as such, and the model's own (a beginning of
+    /// sequence) are added.
+    Text(String),
+    /// Tokens, taken as they are.
+    Tokens(Vec<Token>),
+}
+
+impl From<&str> for Prompt {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Prompt {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<&String> for Prompt {
+    fn from(text: &String) -> Self {
+        Self::Text(text.clone())
+    }
+}
+
+impl From<Vec<Token>> for Prompt {
+    fn from(tokens: Vec<Token>) -> Self {
+        Self::Tokens(tokens)
+    }
+}
+
+impl From<&[Token]> for Prompt {
+    fn from(tokens: &[Token]) -> Self {
+        Self::Tokens(tokens.to_vec())
+    }
+}

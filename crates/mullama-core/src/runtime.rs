@@ -1,0 +1,62 @@
+//! The engine's process-wide state: modules, log, start-up. Set up once, on first use.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, OnceLock};
+
+use mullama_sys as sys;
+use sys::modules::Module;
+
+use crate::{Error, ErrorKind, Result, logging};
+
+static PACKAGE_DIRS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+
+/// The engine, started.
+pub(crate) struct Runtime {
+    /// Every backend module that was tried.
+    pub modules: Vec<Module>,
+}
+
+/// Adds a folder to look for backend modules in: what a language's package of a GPU backend does.
+///
+/// Has an effect only before the engine is used for the first time.
+pub fn add_backend_dir(dir: impl Into<PathBuf>) {
+    PACKAGE_DIRS.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(dir.into());
+}
+
+/// Starts the engine, or gives the one that is running.
+pub(crate) fn get() -> &'static Runtime {
+    RUNTIME.get_or_init(|| {
+        logging::install();
+        let dirs = PACKAGE_DIRS.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        // SAFETY: the `OnceLock` keeps other users of the engine out until this has run; the
+        // folders are the installation's, or were named by the user.
+        let modules = unsafe { sys::modules::load(&dirs) };
+        for module in &modules {
+            match &module.outcome {
+                Ok(name) => log::debug!("backend {name} loaded from {}", module.path.display()),
+                Err(reason) => {
+                    log::warn!("backend module {}: {reason}", module.path.display());
+                }
+            }
+        }
+        // SAFETY: once per process.
+        unsafe { sys::llama_backend_init() };
+        Runtime { modules }
+    })
+}
+
+/// As [`get`], and there is a processor to compute on.
+pub(crate) fn require_cpu() -> Result<&'static Runtime> {
+    let runtime = get();
+    if runtime.modules.iter().any(|module| module.kind == "cpu" && module.outcome.is_ok()) {
+        return Ok(runtime);
+    }
+    let searched: Vec<_> =
+        sys::modules::search_path(&[]).iter().map(|dir| dir.display().to_string()).collect();
+    Err(Error::new(
+        ErrorKind::Backend,
+        format!("no CPU module of the engine could be loaded; looked in {}", searched.join(", ")),
+    )
+    .with_hint("reinstall mullama, or name the folder with libggml-cpu-* in MULLAMA_BACKENDS"))
+}

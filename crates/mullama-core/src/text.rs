@@ -1,0 +1,171 @@
+//! From tokens' bytes to text: characters stay whole, stop texts are found and held back.
+
+/// Puts together the text of one answer as its tokens arrive.
+///
+/// Work per token does not grow with the answer: only what may still change is looked at.
+#[derive(Debug, Default)]
+pub(crate) struct TextAssembler {
+    /// All text so far, less what is held back.
+    text: String,
+    /// Bytes of a character that is not complete.
+    partial: Vec<u8>,
+    /// Complete characters that may be the beginning of a stop text.
+    held: String,
+    stops: Vec<String>,
+    /// How much of `text` has been handed out.
+    delivered: usize,
+    stopped: bool,
+}
+
+impl TextAssembler {
+    /// An assembler that stops at any of `stops` (none of them empty).
+    pub fn new(stops: Vec<String>) -> Self {
+        Self { stops, ..Self::default() }
+    }
+
+    /// Adds a token's bytes; true when a stop text is complete. What follows it is dropped.
+    pub fn push(&mut self, bytes: &[u8]) -> bool {
+        self.partial.extend_from_slice(bytes);
+        self.take_complete_characters();
+        self.release();
+        self.stopped
+    }
+
+    /// Nothing more comes: half a character becomes U+FFFD, what was held back is text.
+    pub fn finish(&mut self) {
+        if self.stopped {
+            return;
+        }
+        if !self.partial.is_empty() {
+            let rest = std::mem::take(&mut self.partial);
+            self.held.push_str(&String::from_utf8_lossy(&rest));
+            self.release();
+        }
+        self.text.push_str(&std::mem::take(&mut self.held));
+    }
+
+    /// The text that has become certain since the last call.
+    pub fn take_new(&mut self) -> &str {
+        let new = &self.text[self.delivered..];
+        self.delivered = self.text.len();
+        new
+    }
+
+    /// All text that is certain.
+    pub fn into_text(self) -> String {
+        self.text
+    }
+
+    /// Moves whole characters from `partial` to `held`; bytes that can never become a character
+    /// become U+FFFD.
+    fn take_complete_characters(&mut self) {
+        let mut rest = self.partial.as_slice();
+        loop {
+            match std::str::from_utf8(rest) {
+                Ok(text) => {
+                    self.held.push_str(text);
+                    rest = &[];
+                }
+                Err(error) => {
+                    let (valid, after) = rest.split_at(error.valid_up_to());
+                    self.held.push_str(&String::from_utf8_lossy(valid));
+                    rest = after;
+                    if let Some(invalid) = error.error_len() {
+                        self.held.push(char::REPLACEMENT_CHARACTER);
+                        rest = &rest[invalid..];
+                        continue;
+                    }
+                }
+            }
+            break;
+        }
+        self.partial = rest.to_vec();
+    }
+
+    /// Moves from `held` to `text` what no stop text can begin in.
+    fn release(&mut self) {
+        if let Some(at) = self.stops.iter().filter_map(|stop| self.held.find(stop.as_str())).min() {
+            self.held.truncate(at);
+            self.text.push_str(&std::mem::take(&mut self.held));
+            self.partial.clear();
+            self.stopped = true;
+            return;
+        }
+        let keep = self.stops.iter().map(|stop| begun(&self.held, stop)).max().unwrap_or(0);
+        let certain = self.held.len() - keep;
+        self.text.push_str(&self.held[..certain]);
+        self.held.drain(..certain);
+    }
+}
+
+/// The length in bytes of the longest end of `text` that is a beginning of `stop`.
+fn begun(text: &str, stop: &str) -> usize {
+    let longest = stop.len().min(text.len());
+    (1..=longest)
+        .rev()
+        .find(|&length| {
+            stop.is_char_boundary(length) && text.as_bytes().ends_with(&stop.as_bytes()[..length])
+        })
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(stops: &[&str], pieces: &[&[u8]]) -> (Vec<String>, String, bool) {
+        let mut assembler = TextAssembler::new(stops.iter().map(|&s| s.to_owned()).collect());
+        let mut chunks = Vec::new();
+        let mut stopped = false;
+        for piece in pieces {
+            stopped = assembler.push(piece);
+            chunks.push(assembler.take_new().to_owned());
+            if stopped {
+                break;
+            }
+        }
+        assembler.finish();
+        chunks.push(assembler.take_new().to_owned());
+        (chunks, assembler.into_text(), stopped)
+    }
+
+    #[test]
+    fn characters_stay_whole() {
+        let snowman = "☃".as_bytes();
+        let (chunks, text, _) = run(&[], &[b"a", &snowman[..1], &snowman[1..2], &snowman[2..], b"b"]);
+        assert_eq!(chunks, ["a", "", "", "☃", "b", ""]);
+        assert_eq!(text, "a☃b");
+    }
+
+    #[test]
+    fn bytes_that_are_no_character_are_replaced() {
+        assert_eq!(run(&[], &[b"a\xffb"]).1, "a\u{fffd}b");
+        assert_eq!(run(&[], &[b"a", &"☃".as_bytes()[..2]]).1, "a\u{fffd}");
+    }
+
+    #[test]
+    fn stop_texts_are_cut_across_pieces() {
+        let (chunks, text, stopped) = run(&["\n\nUser"], &[b"hi", b"\n", b"\nUs", b"er: x"]);
+        assert_eq!(chunks.concat(), "hi");
+        assert_eq!((text.as_str(), stopped), ("hi", true));
+    }
+
+    #[test]
+    fn the_first_stop_text_counts() {
+        assert_eq!(run(&["c", "b"], &[b"abc"]).1, "a");
+        assert_eq!(run(&["bcd", "c"], &[b"abce"]).1, "ab");
+    }
+
+    #[test]
+    fn what_only_looked_like_a_stop_text_is_text() {
+        let (chunks, text, stopped) = run(&["END"], &[b"E", b"N", b"X", b"EN"]);
+        assert_eq!(chunks, ["", "", "ENX", "", "EN"]);
+        assert_eq!((text.as_str(), stopped), ("ENXEN", false));
+    }
+
+    #[test]
+    fn stop_texts_outside_ascii() {
+        assert_eq!(run(&["é!"], &["aé".as_bytes(), b"!b"]).1, "a");
+        assert_eq!(run(&["é!"], &["aé".as_bytes(), b"?"]).1, "aé?");
+    }
+}

@@ -1,0 +1,290 @@
+//! A model's weights in memory, and what its file says about them.
+
+use std::collections::BTreeMap;
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::path::Path;
+use std::ptr::{self, NonNull};
+
+use mullama_sys as sys;
+use serde_json::Value;
+
+use crate::logging::{self, Captured};
+use crate::params::{GpuLayers, ModelParams, SplitMode};
+use crate::{Error, ErrorKind, Result};
+
+/// The engine's model. Read-only once loaded, and so shared freely between threads.
+pub(crate) struct Weights {
+    model: NonNull<sys::llama_model>,
+    /// Layers on GPUs and layers in all, as the engine reports them.
+    pub offloaded: (u32, u32),
+}
+
+// SAFETY: the engine only reads a loaded model (llama.cpp shares one between contexts on different
+// threads).
+unsafe impl Send for Weights {}
+// SAFETY: as above.
+unsafe impl Sync for Weights {}
+
+impl Drop for Weights {
+    fn drop(&mut self) {
+        // SAFETY: owned; contexts hold an `Arc` of this, so none is left.
+        unsafe { sys::llama_model_free(self.model.as_ptr()) }
+    }
+}
+
+/// Hears how far loading is, from 0 to 1; returning false cancels.
+pub(crate) type Progress<'a> = &'a mut dyn FnMut(f32) -> bool;
+
+impl Weights {
+    /// Reads a model's file, whose header has been checked before.
+    pub fn load(path: &Path, params: &ModelParams, progress: Progress<'_>) -> Result<Self> {
+        let file = path.to_str().and_then(|text| CString::new(text).ok()).ok_or_else(|| {
+            let message = format!("the path {} is not valid UTF-8", path.display());
+            Error::new(ErrorKind::InvalidArgument, message)
+        })?;
+        let split = tensor_split(params)?;
+        let overrides = metadata_overrides(params)?;
+        let mut hook = ProgressHook { callback: progress, cancelled: false };
+
+        // SAFETY: a plain struct of defaults.
+        let mut raw = unsafe { sys::llama_model_default_params() };
+        raw.n_gpu_layers = match params.n_gpu_layers.unwrap_or_default() {
+            GpuLayers::Auto | GpuLayers::All => -1,
+            GpuLayers::Count(layers) => i32::try_from(layers).unwrap_or(i32::MAX),
+        };
+        raw.split_mode = match params.split_mode.unwrap_or_default() {
+            SplitMode::None => sys::LLAMA_SPLIT_MODE_NONE,
+            SplitMode::Layer => sys::LLAMA_SPLIT_MODE_LAYER,
+            SplitMode::Row => sys::LLAMA_SPLIT_MODE_ROW,
+        };
+        raw.main_gpu = params.main_gpu.unwrap_or(0) as i32;
+        raw.tensor_split = split.as_ref().map_or(ptr::null(), |split| split.as_ptr());
+        raw.load_mode = match (params.use_mmap.unwrap_or(true), params.use_mlock.unwrap_or(false)) {
+            (true, true) => sys::LLAMA_LOAD_MODE_MMAP_MLOCK,
+            (true, false) => sys::LLAMA_LOAD_MODE_MMAP,
+            (false, true) => sys::LLAMA_LOAD_MODE_MLOCK,
+            (false, false) => sys::LLAMA_LOAD_MODE_NONE,
+        };
+        raw.check_tensors = params.check_tensors.unwrap_or(false);
+        raw.vocab_only = params.vocab_only.unwrap_or(false);
+        raw.kv_overrides = overrides.as_ref().map_or(ptr::null(), |list| list.as_ptr());
+        raw.progress_callback = Some(on_progress);
+        raw.progress_callback_user_data = (&raw mut hook).cast();
+
+        let (model, said) = logging::capture(|| {
+            // SAFETY: everything that `raw` points to lives until the call returns.
+            unsafe { sys::llama_model_load_from_file(file.as_ptr(), raw) }
+        });
+        let Some(model) = NonNull::new(model) else {
+            return Err(if hook.cancelled {
+                let message = format!("loading {} was cancelled", path.display());
+                Error::new(ErrorKind::Cancelled, message)
+            } else {
+                load_error(path, &said)
+            }
+            .with_context("path", path.display()));
+        };
+        Ok(Self { model, offloaded: said.find(read_offloaded).unwrap_or_default() })
+    }
+
+    pub fn as_ptr(&self) -> *mut sys::llama_model {
+        self.model.as_ptr()
+    }
+
+    /// One value of the file's metadata, as text.
+    pub fn metadata_value(&self, key: &str) -> Option<String> {
+        let key = CString::new(key).ok()?;
+        // SAFETY: a valid model, and a NUL-terminated key that outlives the call.
+        read_text(|buffer, size| unsafe {
+            sys::llama_model_meta_val_str(self.as_ptr(), key.as_ptr(), buffer, size)
+        })
+    }
+
+    /// The file's metadata, as text: arrays (vocabularies) are left out.
+    pub fn metadata(&self) -> BTreeMap<String, String> {
+        // SAFETY: a valid model; indices are below the count.
+        unsafe {
+            (0..sys::llama_model_meta_count(self.as_ptr()))
+                .filter_map(|index| {
+                    let key = read_text(|buffer, size| {
+                        sys::llama_model_meta_key_by_index(self.as_ptr(), index, buffer, size)
+                    })?;
+                    let value = read_text(|buffer, size| {
+                        sys::llama_model_meta_val_str_by_index(self.as_ptr(), index, buffer, size)
+                    })?;
+                    Some((key, value))
+                })
+                .collect()
+        }
+    }
+
+    /// The engine's one-line description: architecture, size class, quantisation.
+    pub fn description(&self) -> String {
+        // SAFETY: a valid model.
+        read_text(|buffer, size| unsafe { sys::llama_model_desc(self.as_ptr(), buffer, size) })
+            .unwrap_or_default()
+    }
+
+    /// Values of the key that the engine has for a recommended sampling parameter.
+    pub fn recommended(&self, key: sys::llama_model_meta_key) -> Option<String> {
+        // SAFETY: gives a static string, or null for a key it does not know.
+        let name = unsafe { sys::llama_model_meta_key_str(key) };
+        if name.is_null() {
+            return None;
+        }
+        // SAFETY: as above.
+        self.metadata_value(&unsafe { CStr::from_ptr(name) }.to_string_lossy())
+    }
+}
+
+struct ProgressHook<'a> {
+    callback: Progress<'a>,
+    cancelled: bool,
+}
+
+unsafe extern "C" fn on_progress(progress: f32, hook: *mut c_void) -> bool {
+    // SAFETY: the engine passes back the pointer that `load` gave it, while `load` waits.
+    let hook = unsafe { &mut *hook.cast::<ProgressHook<'_>>() };
+    let go_on = (hook.callback)(progress);
+    hook.cancelled |= !go_on;
+    go_on
+}
+
+/// The engine reads as many shares as it can have devices.
+fn tensor_split(params: &ModelParams) -> Result<Option<Vec<f32>>> {
+    let Some(shares) = &params.tensor_split else { return Ok(None) };
+    // SAFETY: a constant of the engine.
+    let most = unsafe { sys::llama_max_devices() };
+    if shares.len() > most {
+        let problem = format!("{} shares for at most {most} devices", shares.len());
+        return Err(Error::option("tensor_split", problem));
+    }
+    if shares.iter().any(|share| !share.is_finite() || *share < 0.0) {
+        return Err(Error::option("tensor_split", "shares must be numbers of 0 or more"));
+    }
+    if shares.iter().sum::<f32>() <= 0.0 {
+        return Err(Error::option("tensor_split", "at least one share must be more than 0"));
+    }
+    let mut padded = shares.clone();
+    padded.resize(most, 0.0);
+    Ok(Some(padded))
+}
+
+/// The engine's form of the overrides, closed by one with an empty key.
+fn metadata_overrides(params: &ModelParams) -> Result<Option<Vec<sys::llama_model_kv_override>>> {
+    let Some(values) = &params.metadata_overrides else { return Ok(None) };
+    let problem = |key: &str, what: &str| {
+        Error::option("metadata_overrides", format!("`{key}`: {what}"))
+    };
+    let fill = |target: &mut [c_char], text: &str| {
+        // One byte is kept for the closing NUL.
+        let fits = text.len() < target.len() && !text.contains('\0');
+        for (to, from) in target.iter_mut().zip(text.bytes()) {
+            *to = from as c_char;
+        }
+        fits
+    };
+    // SAFETY: a struct of plain numbers and arrays, for which zero is valid.
+    let empty: sys::llama_model_kv_override = unsafe { std::mem::zeroed() };
+    let mut overrides = Vec::with_capacity(values.len() + 1);
+    for (key, value) in values {
+        let mut entry = empty;
+        if key.is_empty() || !fill(&mut entry.key, key) {
+            return Err(problem(key, "a key has 1 to 127 bytes"));
+        }
+        match value {
+            Value::Bool(flag) => {
+                entry.tag = sys::LLAMA_KV_OVERRIDE_TYPE_BOOL;
+                entry.__bindgen_anon_1.val_bool = *flag;
+            }
+            Value::Number(number) => {
+                if let Some(integer) = number.as_i64() {
+                    entry.tag = sys::LLAMA_KV_OVERRIDE_TYPE_INT;
+                    entry.__bindgen_anon_1.val_i64 = integer;
+                } else {
+                    entry.tag = sys::LLAMA_KV_OVERRIDE_TYPE_FLOAT;
+                    entry.__bindgen_anon_1.val_f64 = number.as_f64().unwrap_or_default();
+                }
+            }
+            Value::String(text) => {
+                entry.tag = sys::LLAMA_KV_OVERRIDE_TYPE_STR;
+                // SAFETY: all variants of the union are plain data, zeroed above.
+                if !fill(unsafe { &mut entry.__bindgen_anon_1.val_str }, text) {
+                    return Err(problem(key, "a text has at most 127 bytes"));
+                }
+            }
+            _ => return Err(problem(key, "expected a number, a text, true or false")),
+        }
+        overrides.push(entry);
+    }
+    overrides.push(empty);
+    Ok(Some(overrides))
+}
+
+/// Reads `offloaded 9/9 layers to GPU`.
+fn read_offloaded(line: &str) -> Option<(u32, u32)> {
+    let (_, rest) = line.split_once("offloaded ")?;
+    let (counts, _) = rest.split_once(" layers to GPU")?;
+    let (offloaded, all) = counts.split_once('/')?;
+    Some((offloaded.parse().ok()?, all.parse().ok()?))
+}
+
+/// What the engine's complaints mean.
+fn load_error(path: &Path, said: &Captured) -> Error {
+    let reason = said.problem().unwrap_or_else(|| "the engine gave no reason".to_owned());
+    let out_of_memory = ["failed to allocate", "unable to allocate", "out of memory", "bad_alloc"];
+    let kind = if out_of_memory.iter().any(|words| reason.contains(words)) {
+        ErrorKind::OutOfMemory
+    } else {
+        ErrorKind::InvalidModel
+    };
+    let error = Error::new(kind, format!("cannot load {}: {reason}", path.display()));
+    if kind == ErrorKind::OutOfMemory {
+        error.with_hint("use a smaller model or quantisation, or fewer layers on this device")
+    } else if reason.contains("unknown model architecture") {
+        error.with_hint("the model is newer than this engine: update mullama")
+    } else if reason.contains("missing tensor") {
+        error.with_hint("a file with a vocabulary only can be loaded with `vocab_only`")
+    } else if reason.contains("not within the file bounds") || reason.contains("corrupted") {
+        error.with_hint("the file is incomplete: download it again")
+    } else {
+        error
+    }
+}
+
+/// Calls one of the engine's functions that write text into a buffer and give its full length, or a
+/// negative number where there is none.
+fn read_text(write: impl Fn(*mut c_char, usize) -> i32) -> Option<String> {
+    let mut buffer = vec![0_u8; 256];
+    loop {
+        let length = usize::try_from(write(buffer.as_mut_ptr().cast(), buffer.len())).ok()?;
+        // The engine writes a NUL too.
+        if length < buffer.len() {
+            buffer.truncate(length);
+            return Some(String::from_utf8_lossy(&buffer).into_owned());
+        }
+        buffer.resize(length + 1, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_engines_count_of_layers_is_read() {
+        let line = "load_tensors: offloaded 9/9 layers to GPU";
+        assert_eq!(read_offloaded(line), Some((9, 9)));
+        assert_eq!(read_offloaded("load_tensors: offloading output layer to GPU"), None);
+    }
+
+    #[test]
+    fn shares_are_padded_or_refused() {
+        let split = |shares: &[f32]| tensor_split(&ModelParams::default().with_tensor_split(shares));
+        let padded = split(&[3.0, 1.0]).unwrap().unwrap();
+        assert_eq!(&padded[..3], &[3.0, 1.0, 0.0]);
+        for bad in [&[-1.0, 2.0][..], &[f32::NAN], &[0.0, 0.0], &[], &[1.0; 400]] {
+            assert_eq!(split(bad).unwrap_err().kind(), ErrorKind::InvalidArgument, "{bad:?}");
+        }
+    }
+}
