@@ -1,1 +1,24 @@
-fn main() {}
+//! The `mullama` command.
+
+mod arguments;
+mod commands;
+mod failure;
+mod options;
+mod terminal;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mullama::log_to_stderr();
+    let matches = arguments::parse(std::env::args_os());
+    let outcome = match matches.subcommand() {
+        Some(("run", arguments)) => commands::run::run(arguments),
+        Some(("show", arguments)) => commands::show::run(arguments),
+        Some(("devices", arguments)) => commands::devices::run(arguments),
+        _ => unreachable!("the parser insists on a command"),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

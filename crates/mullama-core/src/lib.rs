@@ -36,7 +36,7 @@ pub use engine::CancelToken;
 pub use error::{Error, ErrorKind, Result};
 pub use gguf::{GgufHeader, MetadataValue, TensorInfo};
 pub use message::{Content, ContentPart, FunctionCall, Message, Role, ToolCall};
-pub use model::{Capabilities, Model};
+pub use model::{Capabilities, Model, resolve};
 pub use options::{Naming, OptionSet, OptionSpec, parse_options};
 pub use params::{
     ContextParams, FlashAttention, GpuLayers, KvCacheType, KvCacheTypes, ModelParams, SplitMode,

@@ -112,7 +112,7 @@ impl Model {
         context: ContextParams,
         mut progress: impl FnMut(f32) -> bool,
     ) -> Result<Self> {
-        let path = resolve(source.as_ref())?;
+        let path = resolve(source)?;
         let header = GgufHeader::read(&path)?;
         runtime::require_cpu()?;
         let weights = Arc::new(Weights::load(&path, &params, &mut progress)?);
@@ -476,8 +476,9 @@ impl Loaded {
     }
 }
 
-/// The file that a source stands for.
-fn resolve(source: &Path) -> Result<PathBuf> {
+/// The file that a source stands for, a path or the name of a model, as [`Model::load`] takes it.
+pub fn resolve(source: impl AsRef<Path>) -> Result<PathBuf> {
+    let source = source.as_ref();
     if source.as_os_str() == demo::NAME && !source.is_file() {
         return demo::path();
     }

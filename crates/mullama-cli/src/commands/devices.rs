@@ -1,0 +1,42 @@
+//! `mullama devices`
+
+use std::io::{Write as _, stdout};
+
+use clap::ArgMatches;
+use mullama::gpu;
+use serde_json::json;
+
+use crate::failure::Failure;
+use crate::terminal::{bytes, table};
+
+pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
+    let (devices, backends) = (gpu::devices(), gpu::backends());
+    let mut out = stdout().lock();
+    if arguments.get_flag("json") {
+        let json = json!({ "devices": devices, "backends": backends });
+        writeln!(out, "{json:#}")?;
+        return Ok(());
+    }
+    let rows: Vec<_> = devices
+        .iter()
+        .map(|device| {
+            vec![
+                device.name.clone(),
+                device.backend.clone(),
+                bytes(device.memory_free),
+                bytes(device.memory_total),
+                device.description.clone(),
+            ]
+        })
+        .collect();
+    out.write_all(table(&["NAME", "BACKEND", "FREE", "TOTAL", "DESCRIPTION"], &rows).as_bytes())?;
+    let failed: Vec<_> = backends.iter().filter(|backend| !backend.loaded).collect();
+    if !failed.is_empty() {
+        writeln!(out, "\nNot loaded:")?;
+        for backend in failed {
+            let reason = backend.reason.as_deref().unwrap_or_default();
+            writeln!(out, "  {} ({}): {reason}", backend.name, backend.path.display())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,5 @@
+//! What each command does.
+
+pub mod devices;
+pub mod run;
+pub mod show;

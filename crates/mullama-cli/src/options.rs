@@ -1,0 +1,166 @@
+//! Flags for the library's options, made from the library's own list of them.
+
+use clap::builder::ArgAction;
+use clap::{Arg, ArgMatches};
+use mullama::{
+    ChatOptions, ContextParams, Error, ModelParams, Naming, OptionSet, OptionSpec, Result,
+    parse_options,
+};
+use serde_json::{Map, Value};
+
+/// One-letter names, and names that differ from the option's.
+const SHORT: &[(&str, char)] = &[("context_size", 'c'), ("n_threads", 't'), ("seed", 's')];
+
+/// Flags for everything that a model is loaded with.
+pub fn load_flags() -> Vec<Arg> {
+    let (model, context) = (ModelParams::default(), ContextParams::default());
+    flags(model.specs(), "Loading").chain(flags(context.specs(), "Loading")).collect()
+}
+
+/// Flags for everything that an answer can be asked with.
+pub fn chat_flags() -> Vec<Arg> {
+    let mut options = ChatOptions::default();
+    let [generate, chat] = options.option_sets();
+    flags(generate.specs(), "Generation").chain(flags(chat.specs(), "Generation")).collect()
+}
+
+/// What the loading flags say.
+pub fn read_load(matches: &ArgMatches) -> Result<(ModelParams, ContextParams)> {
+    let (mut model, mut context) = (ModelParams::default(), ContextParams::default());
+    let given = given(matches, model.specs().iter().chain(context.specs()))?;
+    parse_options(&mut [&mut model, &mut context], given, Naming::Snake)?;
+    Ok((model, context))
+}
+
+/// What the flags for an answer say.
+pub fn read_chat(matches: &ArgMatches) -> Result<ChatOptions> {
+    let mut options = ChatOptions::default();
+    let [generate, chat] = options.option_sets();
+    let given = given(matches, generate.specs().iter().chain(chat.specs()))?;
+    parse_options(&mut [generate, chat], given, Naming::Snake)?;
+    Ok(options)
+}
+
+fn flags(specs: &'static [OptionSpec], heading: &'static str) -> impl Iterator<Item = Arg> {
+    specs.iter().map(move |spec| {
+        let arg = Arg::new(spec.name)
+            .long(spec.name.replace('_', "-"))
+            .help(spec.doc.split_whitespace().collect::<Vec<_>>().join(" ").replace('`', ""))
+            .help_heading(heading)
+            .hide_short_help(heading == "Generation" && !COMMON.contains(&spec.name))
+            // Negative numbers are values, not flags: `--n-gpu-layers -1`.
+            .allow_hyphen_values(true);
+        let arg = match spec.ty {
+            "bool" => {
+                let arg = arg.num_args(0..=1).require_equals(true).default_missing_value("true");
+                arg.allow_hyphen_values(false).value_name("true|false")
+            }
+            "Stop" | "Vec<String>" => arg.action(ArgAction::Append).value_name("TEXT"),
+            "String" => arg.value_name("TEXT"),
+            "Vec<f32>" => arg.value_name("A,B,..."),
+            "u32" | "i32" | "f32" => arg.value_name("N"),
+            "GpuLayers" => arg.value_name("N|auto"),
+            "SplitMode" => arg.value_name("none|layer|row"),
+            "FlashAttention" => arg.value_name("auto|on|off"),
+            "KvCacheTypes" => arg.value_name("TYPE[,TYPE]"),
+            _ => arg.value_name("JSON"),
+        };
+        match SHORT.iter().find(|(name, _)| *name == spec.name) {
+            Some((_, short)) => arg.short(*short),
+            None => arg,
+        }
+    })
+}
+
+/// The options of a generation that `-h` shows; `--help` shows all.
+const COMMON: &[&str] =
+    &["max_tokens", "temperature", "top_k", "top_p", "min_p", "seed", "stop", "json_schema"];
+
+/// The flags that were given, as the library takes options from any language.
+fn given<'a>(
+    matches: &ArgMatches,
+    specs: impl Iterator<Item = &'a OptionSpec>,
+) -> Result<Map<String, Value>> {
+    let mut options = Map::new();
+    for spec in specs {
+        let Some(values) = matches.get_many::<String>(spec.name) else { continue };
+        let values: Vec<&str> = values.map(String::as_str).collect();
+        options.insert(spec.name.to_owned(), value(spec, &values)?);
+    }
+    Ok(options)
+}
+
+fn value(spec: &OptionSpec, values: &[&str]) -> Result<Value> {
+    let text = values.last().copied().unwrap_or_default();
+    let flag = spec.name.replace('_', "-");
+    let number = |text: &str| {
+        let whole = text.trim().parse::<i64>().map(Value::from).ok();
+        let value = whole.or_else(|| text.trim().parse::<f64>().map(Value::from).ok());
+        value
+            .filter(|value| !value.is_null())
+            .ok_or_else(|| Error::option(&flag, format!("`{text}` is not a number")))
+    };
+    Ok(match spec.ty {
+        "Stop" | "Vec<String>" => values.into(),
+        "String" | "SplitMode" | "FlashAttention" => text.into(),
+        "u32" | "i32" | "f32" => number(text)?,
+        "GpuLayers" if text == "auto" => text.into(),
+        "GpuLayers" => number(text)?,
+        "Vec<f32>" => Value::Array(text.split(',').map(number).collect::<Result<_>>()?),
+        "KvCacheTypes" => match text.split_once(',') {
+            Some((keys, values)) => vec![keys, values].into(),
+            None => text.into(),
+        },
+        "bool" => match text {
+            "true" => true.into(),
+            "false" => false.into(),
+            _ => return Err(Error::option(&flag, format!("`{text}` is neither true nor false"))),
+        },
+        // A choice such as `auto` needs no quotes.
+        _ => match serde_json::from_str(text) {
+            Ok(value) => value,
+            Err(_) if text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') => text.into(),
+            Err(error) => return Err(Error::option(&flag, format!("is not valid JSON: {error}"))),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> ArgMatches {
+        let command = clap::Command::new("test").args(load_flags()).args(chat_flags());
+        command.no_binary_name(true).try_get_matches_from(arguments).unwrap()
+    }
+
+    #[test]
+    fn flags_become_options() {
+        let matches = parse(&[
+            "--n-gpu-layers", "-1", "--tensor-split", "0.6,0.4", "-c", "512", "--use-mmap=false",
+            "--kv-cache-type", "q8_0,f16", "--temperature", "0", "--stop", "a", "--stop", "b",
+            "--tool-choice", "none", "--logit-bias", "{\"5\": false}",
+        ]);
+        let (model, context) = read_load(&matches).unwrap();
+        assert_eq!(model.n_gpu_layers, Some((-1).into()));
+        assert_eq!(model.tensor_split, Some(vec![0.6, 0.4]));
+        assert_eq!((model.use_mmap, context.n_ctx), (Some(false), Some(512)));
+        let options = read_chat(&matches).unwrap();
+        assert_eq!(options.generate.temperature, Some(0.0));
+        assert_eq!(options.generate.stop, Some(["a", "b"].into()));
+        assert_eq!(options.chat.tool_choice, Some("none".into()));
+        assert!(options.generate.logit_bias.is_some());
+    }
+
+    #[test]
+    fn values_that_are_none_are_named() {
+        let refused = |arguments: &[&str]| {
+            let matches = parse(arguments);
+            read_load(&matches).map(drop).and(read_chat(&matches).map(drop)).unwrap_err().to_string()
+        };
+        assert!(refused(&["--tensor-split", "a,b"]).contains("`tensor-split`"));
+        assert!(refused(&["--top-k", "many"]).contains("`top-k`"));
+        assert!(refused(&["--json-schema", "{"]).contains("`json-schema`"));
+        assert!(refused(&["--top-k", "nan"]).contains("`top-k`"));
+    }
+}

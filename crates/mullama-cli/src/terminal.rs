@@ -1,0 +1,109 @@
+//! What the commands share in talking to a terminal.
+
+use std::io::{IsTerminal as _, Write as _, stderr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// From now on Ctrl-C (and SIGTERM) set a flag; a second one, before the first has been noticed,
+/// ends the process.
+pub fn catch_interrupts() {
+    // It can only fail when a handler is there already: then that one stays.
+    let _ = ctrlc::set_handler(|| {
+        if INTERRUPTED.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+    });
+}
+
+/// Whether there was an interrupt since the last call.
+pub fn take_interrupt() -> bool {
+    INTERRUPTED.swap(false, Ordering::SeqCst)
+}
+
+/// Whether there is an interrupt that nobody has taken.
+pub fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::SeqCst)
+}
+
+/// Shows how far loading is, on a terminal, once it has taken long enough to wonder.
+pub struct Progress {
+    started: Instant,
+    shown: bool,
+}
+
+impl Progress {
+    /// Nothing is shown yet.
+    pub fn new() -> Self {
+        Self { started: Instant::now(), shown: false }
+    }
+
+    /// `fraction` from 0 to 1.
+    pub fn update(&mut self, fraction: f32) {
+        if self.started.elapsed() > Duration::from_millis(500) && stderr().is_terminal() {
+            self.shown = true;
+            eprint!("\rloading {:3.0} %", fraction * 100.0);
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.shown {
+            // Back to the beginning of the line, and erase it (ECMA-48 EL).
+            eprint!("\r\x1b[K");
+            let _ = stderr().flush();
+        }
+    }
+}
+
+/// Bytes as a person reads them, in powers of 1024.
+pub fn bytes(bytes: u64) -> String {
+    let mut size = bytes as f64;
+    let mut unit = "B";
+    for larger in ["KiB", "MiB", "GiB", "TiB"] {
+        if size < 1024.0 {
+            break;
+        }
+        size /= 1024.0;
+        unit = larger;
+    }
+    if unit == "B" { format!("{bytes} B") } else { format!("{size:.1} {unit}") }
+}
+
+/// Columns as wide as their widest cell, the last as wide as it needs to be.
+pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = header.iter().map(|cell| cell.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: Vec<&str>| {
+        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    let header = line(header.to_vec());
+    let rows = rows.iter().map(|row| line(row.iter().map(String::as_str).collect()));
+    header + &rows.collect::<String>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_readable() {
+        assert_eq!(bytes(0), "0 B");
+        assert_eq!(bytes(1023), "1023 B");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(bytes(24 << 30), "24.0 GiB");
+    }
+
+    #[test]
+    fn tables_line_up() {
+        let rows = [vec!["CPU".to_owned(), "x".to_owned()]];
+        assert_eq!(table(&["NAME", "KIND"], &rows), "NAME  KIND\nCPU   x\n");
+    }
+}
