@@ -204,6 +204,9 @@ pub(crate) fn render(
     let (applied, parser) = templates.apply(&request.to_string()).map_err(template_error)?;
     let applied: Applied =
         serde_json::from_str(&applied).map_err(|error| template_error(error.to_string()))?;
+    if applied.prompt.is_empty() {
+        return Err(template_error("it made nothing of the messages".to_owned()));
+    }
 
     // The template's own grammar covers tools and schema alike; a caller's stands by itself.
     let grammar = match (&options.generate.grammar, applied.grammar.is_empty()) {

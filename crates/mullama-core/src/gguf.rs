@@ -101,11 +101,12 @@ fn read(path: &Path) -> Result<GgufHeader> {
     })?;
     let params = sys::gguf_init_params { no_alloc: true, ctx: ptr::null_mut() };
     let (context, said) = logging::capture(|| {
-        // SAFETY: a NUL-terminated path; with no context asked for, nothing else is written.
-        unsafe { sys::gguf_init_from_file(name.as_ptr(), params) }
+        // SAFETY: no tensor context is asked for.
+        unsafe { sys::shim::gguf_init_from_file(&name, &params) }
     });
-    let Some(context) = NonNull::new(context).map(Context) else {
-        let reason = said.problem().unwrap_or_else(|| "the header is damaged".to_owned());
+    let context = context.map(|context| NonNull::new(context).map(Context));
+    let Ok(Some(context)) = context else {
+        let reason = said.problem().or(context.err()).unwrap_or_default();
         return Err(Error::new(
             ErrorKind::InvalidModel,
             format!("the header of {shown} cannot be read: {reason}"),

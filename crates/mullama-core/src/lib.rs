@@ -18,6 +18,7 @@ mod message;
 mod model;
 mod options;
 mod params;
+mod preflight;
 mod prompt;
 mod runtime;
 mod sampling;

@@ -18,12 +18,12 @@ thread_local! {
 
 /// Makes the engine log here. Called once, before anything else of the engine.
 pub(crate) fn install() {
+    sys::shim::install();
     // SAFETY: `on_log` is a function for good and needs no data.
     unsafe {
         sys::llama_log_set(Some(on_log), std::ptr::null_mut());
         sys::ggml_log_set(Some(on_log), std::ptr::null_mut());
     }
-    sys::shim::disable_common_log();
 }
 
 /// What the engine said on this thread while `body` ran.

@@ -22,7 +22,7 @@ use crate::sampling::{GenerateOptions, GrammarSpec, Sampling, schema_to_gbnf};
 use crate::stream::Stream;
 use crate::vocab::Vocab;
 use crate::weights::Weights;
-use crate::{Error, ErrorKind, Result, Token, demo, runtime};
+use crate::{Error, ErrorKind, Result, Token, demo, preflight, runtime};
 
 /// A loaded model: cheap to clone, usable from any thread, many requests at a time.
 ///
@@ -114,10 +114,11 @@ impl Model {
     ) -> Result<Self> {
         let path = resolve(source)?;
         let header = GgufHeader::read(&path)?;
+        let vocab_only = params.vocab_only.unwrap_or(false);
+        preflight::check(&path, &header, vocab_only)?;
         runtime::require_cpu()?;
         let weights = Arc::new(Weights::load(&path, &params, &mut progress)?);
         let vocab = Vocab::new(Arc::clone(&weights));
-        let vocab_only = params.vocab_only.unwrap_or(false);
 
         // SAFETY: the model is alive; plain questions.
         let (n_ctx_train, n_layers, n_embd, n_params, size, has_decoder, has_encoder) = unsafe {

@@ -437,6 +437,12 @@ impl Sampler {
     }
 
     fn choose(&mut self, logits: &[f32], constrained: bool) -> Result<Token> {
+        // One value that is no number spreads over all logits: looking at the first is enough, and
+        // keeps the samplers, which sort, from having to cope.
+        if logits.first().is_none_or(|logit| logit.is_nan()) {
+            return Err(Error::new(ErrorKind::Backend, "the model computed values that are not numbers")
+                .with_hint("check the file with the option `check_tensors`"));
+        }
         if self.plain_greedy && !constrained {
             return Ok(likeliest(logits));
         }
@@ -596,6 +602,9 @@ fn grammar_sampler(vocab: &Vocab, spec: &GrammarSpec) -> Result<RawSampler> {
         Error::new(ErrorKind::InvalidGrammar, what)
             .with_hint("a grammar is GBNF and has a rule named `root`")
     };
+    if spec.gbnf.trim().is_empty() {
+        return Err(problem("the grammar is empty".to_owned()));
+    }
     let gbnf = CString::new(spec.gbnf.as_str())
         .map_err(|_| problem("the grammar contains a NUL byte".to_owned()))?;
     let triggers = spec.lazy.clone().unwrap_or_default();

@@ -78,26 +78,24 @@ impl Vocab {
                 format!("the text contains a NUL byte, at byte {at}"),
             ));
         }
-        let length = i32::try_from(text.len()).map_err(|_| {
+        if i32::try_from(text.len()).is_err() {
             let message = format!("the text has {} bytes; at most 2 GiB can be tokenised", text.len());
-            Error::new(ErrorKind::InvalidArgument, message)
-        })?;
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        // SAFETY: a valid vocabulary.
+        if unsafe { sys::llama_vocab_type(self.as_ptr()) } == sys::LLAMA_VOCAB_TYPE_NONE {
+            return Err(Error::new(ErrorKind::Unsupported, "the model has no tokenizer")
+                .with_hint("give the prompt as tokens"));
+        }
         // A token covers at least a byte in nearly every text; where the guess is too small, the
         // engine answers with what it needs.
         let mut tokens = vec![0; text.len() + 16];
         loop {
-            // SAFETY: pointers and lengths describe `text` and `tokens`.
+            // SAFETY: a valid vocabulary.
             let count = unsafe {
-                sys::llama_tokenize(
-                    self.as_ptr(),
-                    text.as_ptr().cast(),
-                    length,
-                    tokens.as_mut_ptr(),
-                    tokens.len() as i32,
-                    add_special,
-                    parse_special,
-                )
-            };
+                sys::shim::tokenize(self.as_ptr(), text, &mut tokens, add_special, parse_special)
+            }
+            .map_err(unusable)?;
             match usize::try_from(count) {
                 Ok(count) => {
                     tokens.truncate(count);
@@ -141,18 +139,11 @@ impl Vocab {
         }
         let mut bytes = vec![0_u8; tokens.len() * 8 + 16];
         loop {
-            // SAFETY: pointers and lengths describe `tokens` and `bytes`; tokens are in range.
+            // SAFETY: a valid vocabulary, and tokens in its range.
             let length = unsafe {
-                sys::llama_detokenize(
-                    self.as_ptr(),
-                    tokens.as_ptr(),
-                    tokens.len() as i32,
-                    bytes.as_mut_ptr().cast(),
-                    bytes.len() as i32,
-                    skip_special,
-                    !skip_special,
-                )
-            };
+                sys::shim::detokenize(self.as_ptr(), tokens, &mut bytes, skip_special, !skip_special)
+            }
+            .map_err(unusable)?;
             if let Ok(length) = usize::try_from(length) {
                 bytes.truncate(length);
                 return Ok(String::from_utf8_lossy(&bytes).into_owned());
@@ -160,4 +151,9 @@ impl Vocab {
             bytes.resize(length.unsigned_abs() as usize, 0);
         }
     }
+}
+
+/// The engine's tokenizer failed: its vocabulary lacks what the tokenizer relies on.
+fn unusable(reason: String) -> Error {
+    Error::new(ErrorKind::InvalidModel, format!("the model's tokenizer is unusable: {reason}"))
 }

@@ -8,7 +8,7 @@ use std::ptr::{self, NonNull};
 use mullama_sys as sys;
 use serde_json::Value;
 
-use crate::logging::{self, Captured};
+use crate::logging;
 use crate::params::{GpuLayers, ModelParams, SplitMode};
 use crate::{Error, ErrorKind, Result};
 
@@ -73,14 +73,15 @@ impl Weights {
 
         let (model, said) = logging::capture(|| {
             // SAFETY: everything that `raw` points to lives until the call returns.
-            unsafe { sys::llama_model_load_from_file(file.as_ptr(), raw) }
+            unsafe { sys::shim::model_load_from_file(&file, &raw) }
         });
-        let Some(model) = NonNull::new(model) else {
+        let model = model.map(NonNull::new);
+        let Ok(Some(model)) = model else {
             return Err(if hook.cancelled {
                 let message = format!("loading {} was cancelled", path.display());
                 Error::new(ErrorKind::Cancelled, message)
             } else {
-                load_error(path, &said)
+                load_error(path, said.problem().or(model.err()))
             }
             .with_context("path", path.display()));
         };
@@ -230,8 +231,8 @@ fn read_offloaded(line: &str) -> Option<(u32, u32)> {
 }
 
 /// What the engine's complaints mean.
-fn load_error(path: &Path, said: &Captured) -> Error {
-    let reason = said.problem().unwrap_or_else(|| "the engine gave no reason".to_owned());
+fn load_error(path: &Path, problem: Option<String>) -> Error {
+    let reason = problem.unwrap_or_else(|| "the engine gave no reason".to_owned());
     let out_of_memory = ["failed to allocate", "unable to allocate", "out of memory", "bad_alloc"];
     let kind = if out_of_memory.iter().any(|words| reason.contains(words)) {
         ErrorKind::OutOfMemory
@@ -243,8 +244,6 @@ fn load_error(path: &Path, said: &Captured) -> Error {
         error.with_hint("use a smaller model or quantisation, or fewer layers on this device")
     } else if reason.contains("unknown model architecture") {
         error.with_hint("the model is newer than this engine: update mullama")
-    } else if reason.contains("missing tensor") {
-        error.with_hint("a file with a vocabulary only can be loaded with `vocab_only`")
     } else if reason.contains("not within the file bounds") || reason.contains("corrupted") {
         error.with_hint("the file is incomplete: download it again")
     } else {

@@ -1,10 +1,12 @@
 #include "mullama_shim.h"
 
 #include "chat.h"
+#include "gguf.h"
 #include "json.h"
 #include "llama-ext.h"
 #include "log.h"
 
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
@@ -21,6 +23,32 @@ struct mullama_chat_parser {
 
 namespace {
 
+// Whether this thread is inside `guarded`, where an exception finds its way out.
+thread_local bool inside_guard = false;
+
+class guard_scope {
+  public:
+    guard_scope() : outer(inside_guard) { inside_guard = true; }
+    ~guard_scope() { inside_guard = outer; }
+    guard_scope(const guard_scope &) = delete;
+    guard_scope & operator=(const guard_scope &) = delete;
+
+  private:
+    bool outer;
+};
+
+// The engine calls this before it ends the process over a failed assertion. The exception passes
+// through the engine's C frames, which compilers give unwind tables on every platform we build for.
+void on_abort(const char * message) {
+    if (inside_guard) {
+        // "/where/it/was/built/llama-model.cpp:1330: GGML_ASSERT(...) failed"
+        const std::string whole = message;
+        const auto directory = whole.find_last_of("/\\", whole.find(": "));
+        throw std::runtime_error(directory == std::string::npos ? whole : whole.substr(directory + 1));
+    }
+    std::fprintf(stderr, "%s\n", message);
+}
+
 char * duplicate(const std::string & text) {
     char * copy = static_cast<char *>(std::malloc(text.size() + 1));
     if (copy) {
@@ -33,6 +61,7 @@ char * duplicate(const std::string & text) {
 template <typename Body>
 int guarded(char ** out, Body body) noexcept {
     *out = nullptr;
+    const guard_scope scope;
     try {
         *out = duplicate(body());
         return *out ? 0 : -1;
@@ -96,8 +125,68 @@ extern "C" void mullama_string_free(char * text) {
     std::free(text);
 }
 
-extern "C" void mullama_common_log_disable(void) {
+extern "C" void mullama_install(void) {
     common_log_pause(common_log_main());
+    ggml_set_abort_callback(on_abort);
+}
+
+extern "C" int mullama_gguf_init_from_file(
+    const char * path, const gguf_init_params * params, gguf_context ** result, char ** out) {
+    *result = nullptr;
+    return guarded(out, [&] {
+        *result = gguf_init_from_file(path, *params);
+        return std::string();
+    });
+}
+
+extern "C" int mullama_model_load_from_file(
+    const char * path, const llama_model_params * params, llama_model ** result, char ** out) {
+    *result = nullptr;
+    return guarded(out, [&] {
+        *result = llama_model_load_from_file(path, *params);
+        return std::string();
+    });
+}
+
+extern "C" int mullama_init_from_model(
+    llama_model * model, const llama_context_params * params, llama_context ** result,
+    char ** out) {
+    *result = nullptr;
+    return guarded(out, [&] {
+        *result = llama_init_from_model(model, *params);
+        return std::string();
+    });
+}
+
+extern "C" int mullama_decode(
+    llama_context * context, const llama_batch * batch, int * status, char ** out) {
+    *status = -1;
+    return guarded(out, [&] {
+        *status = llama_decode(context, *batch);
+        return std::string();
+    });
+}
+
+extern "C" int mullama_tokenize(
+    const llama_vocab * vocab, const char * text, int text_len, int * tokens, int n_tokens_max,
+    bool add_special, bool parse_special, int * count, char ** out) {
+    *count = 0;
+    return guarded(out, [&] {
+        *count = llama_tokenize(
+            vocab, text, text_len, tokens, n_tokens_max, add_special, parse_special);
+        return std::string();
+    });
+}
+
+extern "C" int mullama_detokenize(
+    const llama_vocab * vocab, const int * tokens, int n_tokens, char * text, int text_len_max,
+    bool remove_special, bool unparse_special, int * length, char ** out) {
+    *length = 0;
+    return guarded(out, [&] {
+        *length = llama_detokenize(
+            vocab, tokens, n_tokens, text, text_len_max, remove_special, unparse_special);
+        return std::string();
+    });
 }
 
 extern "C" int mullama_chat_templates_init(

@@ -1,4 +1,5 @@
-// C linkage for parts of llama.cpp that have only C++ interfaces.
+// C linkage for parts of llama.cpp that have only C++ interfaces, and guards around parts that have
+// C ones but throw, or end the process.
 //
 // Every function that can fail returns 0, or -1 with a message in `*out`. Text in and out is UTF-8
 // JSON unless said otherwise; what a function writes to `*out` is freed with mullama_string_free.
@@ -12,16 +13,44 @@
 extern "C" {
 #endif
 
+struct gguf_context;
+struct gguf_init_params;
+struct llama_batch;
 struct llama_context;
+struct llama_context_params;
 struct llama_model;
+struct llama_model_params;
+struct llama_vocab;
 
 struct mullama_chat_templates;
 struct mullama_chat_parser;
 
 void mullama_string_free(char * text);
 
-// Silences llama-common's own logger, which writes to the process's standard streams.
-void mullama_common_log_disable(void);
+// Call once, before anything else: silences llama-common's own logger, which writes to the process's
+// standard streams, and sets the trap for failed assertions that the guarded functions rely on.
+void mullama_install(void);
+
+// As the functions of llama.h and gguf.h of the same name. An assertion of the engine that fails on
+// the calling thread (it would end the process) becomes a failure with the assertion as its message;
+// what the engine had allocated by then may be lost. A null result is no failure here.
+int mullama_gguf_init_from_file(
+    const char * path, const struct gguf_init_params * params, struct gguf_context ** result,
+    char ** out);
+int mullama_model_load_from_file(
+    const char * path, const struct llama_model_params * params, struct llama_model ** result,
+    char ** out);
+int mullama_init_from_model(
+    struct llama_model * model, const struct llama_context_params * params,
+    struct llama_context ** result, char ** out);
+int mullama_decode(
+    struct llama_context * context, const struct llama_batch * batch, int * status, char ** out);
+int mullama_tokenize(
+    const struct llama_vocab * vocab, const char * text, int text_len, int * tokens,
+    int n_tokens_max, bool add_special, bool parse_special, int * count, char ** out);
+int mullama_detokenize(
+    const struct llama_vocab * vocab, const int * tokens, int n_tokens, char * text,
+    int text_len_max, bool remove_special, bool unparse_special, int * length, char ** out);
 
 // Compiles the model's chat template, or `source` (a Jinja template, no JSON) where it is not null.
 int mullama_chat_templates_init(

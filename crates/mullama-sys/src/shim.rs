@@ -3,7 +3,10 @@
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr::{self, NonNull};
 
-use llama_cpp_sys_2::{llama_context, llama_model};
+use llama_cpp_sys_2::{
+    gguf_context, gguf_init_params, llama_batch, llama_context, llama_context_params, llama_model,
+    llama_model_params, llama_token, llama_vocab,
+};
 
 #[repr(C)]
 struct RawTemplates {
@@ -17,7 +20,53 @@ struct RawParser {
 
 unsafe extern "C" {
     fn mullama_string_free(text: *mut c_char);
-    fn mullama_common_log_disable();
+    fn mullama_install();
+    fn mullama_gguf_init_from_file(
+        path: *const c_char,
+        params: *const gguf_init_params,
+        result: *mut *mut gguf_context,
+        out: *mut *mut c_char,
+    ) -> c_int;
+    fn mullama_model_load_from_file(
+        path: *const c_char,
+        params: *const llama_model_params,
+        result: *mut *mut llama_model,
+        out: *mut *mut c_char,
+    ) -> c_int;
+    fn mullama_init_from_model(
+        model: *mut llama_model,
+        params: *const llama_context_params,
+        result: *mut *mut llama_context,
+        out: *mut *mut c_char,
+    ) -> c_int;
+    fn mullama_decode(
+        context: *mut llama_context,
+        batch: *const llama_batch,
+        status: *mut c_int,
+        out: *mut *mut c_char,
+    ) -> c_int;
+    fn mullama_tokenize(
+        vocab: *const llama_vocab,
+        text: *const c_char,
+        text_len: c_int,
+        tokens: *mut llama_token,
+        n_tokens_max: c_int,
+        add_special: bool,
+        parse_special: bool,
+        count: *mut c_int,
+        out: *mut *mut c_char,
+    ) -> c_int;
+    fn mullama_detokenize(
+        vocab: *const llama_vocab,
+        tokens: *const llama_token,
+        n_tokens: c_int,
+        text: *mut c_char,
+        text_len_max: c_int,
+        remove_special: bool,
+        unparse_special: bool,
+        length: *mut c_int,
+        out: *mut *mut c_char,
+    ) -> c_int;
     fn mullama_chat_templates_init(
         model: *const llama_model,
         source: *const c_char,
@@ -66,10 +115,127 @@ fn call(function: impl FnOnce(*mut *mut c_char) -> c_int) -> ShimResult<String> 
     if status == 0 { Ok(text) } else { Err(text) }
 }
 
-/// Silences llama-common's own logger, which writes to the process's standard streams.
-pub fn disable_common_log() {
-    // SAFETY: no arguments; the caller runs it once, before anything logs.
-    unsafe { mullama_common_log_disable() }
+/// Silences llama-common's own logger, and sets the trap for failed assertions that the guarded
+/// functions here rely on. Call once, before anything else of the engine.
+pub fn install() {
+    // SAFETY: no arguments; the caller runs it once.
+    unsafe { mullama_install() }
+}
+
+/// `gguf_init_from_file`, guarded: a failed assertion is an error. May give null.
+///
+/// # Safety
+/// `params` must not ask for a tensor context.
+pub unsafe fn gguf_init_from_file(
+    path: &CStr,
+    params: &gguf_init_params,
+) -> ShimResult<*mut gguf_context> {
+    let mut result = ptr::null_mut();
+    // SAFETY: the caller vouches for `params`; the out pointers live on this stack (here and below).
+    call(|out| unsafe {
+        mullama_gguf_init_from_file(path.as_ptr(), params, &raw mut result, out)
+    })?;
+    Ok(result)
+}
+
+/// `llama_model_load_from_file`, guarded: a failed assertion is an error. May give null.
+///
+/// # Safety
+/// What `params` points to must be valid for the duration of the call.
+pub unsafe fn model_load_from_file(
+    path: &CStr,
+    params: &llama_model_params,
+) -> ShimResult<*mut llama_model> {
+    let mut result = ptr::null_mut();
+    // SAFETY: the caller vouches for `params`.
+    call(|out| unsafe {
+        mullama_model_load_from_file(path.as_ptr(), params, &raw mut result, out)
+    })?;
+    Ok(result)
+}
+
+/// `llama_init_from_model`, guarded: a failed assertion is an error. May give null.
+///
+/// # Safety
+/// `model` must be valid, and outlive the context.
+pub unsafe fn init_from_model(
+    model: *mut llama_model,
+    params: &llama_context_params,
+) -> ShimResult<*mut llama_context> {
+    let mut result = ptr::null_mut();
+    // SAFETY: the caller vouches for `model`.
+    call(|out| unsafe { mullama_init_from_model(model, params, &raw mut result, out) })?;
+    Ok(result)
+}
+
+/// `llama_decode`, guarded: an assertion that fails on this thread is an error.
+///
+/// # Safety
+/// `context` must be valid and not in use; the arrays of `batch` must have `n_tokens` entries.
+pub unsafe fn decode(context: *mut llama_context, batch: &llama_batch) -> ShimResult<c_int> {
+    let mut status = 0;
+    // SAFETY: the caller vouches for both.
+    call(|out| unsafe { mullama_decode(context, batch, &raw mut status, out) })?;
+    Ok(status)
+}
+
+/// `llama_tokenize`, guarded: an exception or a failed assertion is an error.
+///
+/// # Safety
+/// `vocab` must be valid.
+pub unsafe fn tokenize(
+    vocab: *const llama_vocab,
+    text: &str,
+    tokens: &mut [llama_token],
+    add_special: bool,
+    parse_special: bool,
+) -> ShimResult<c_int> {
+    let mut count = 0;
+    // SAFETY: the caller vouches for `vocab`; pointers and lengths describe the slices, whose lengths
+    // the engine counts in `c_int`.
+    call(|out| unsafe {
+        mullama_tokenize(
+            vocab,
+            text.as_ptr().cast(),
+            c_int::try_from(text.len()).unwrap_or(c_int::MAX),
+            tokens.as_mut_ptr(),
+            c_int::try_from(tokens.len()).unwrap_or(c_int::MAX),
+            add_special,
+            parse_special,
+            &raw mut count,
+            out,
+        )
+    })?;
+    Ok(count)
+}
+
+/// `llama_detokenize`, guarded: an exception or a failed assertion is an error.
+///
+/// # Safety
+/// `vocab` must be valid, and every token one of its own.
+pub unsafe fn detokenize(
+    vocab: *const llama_vocab,
+    tokens: &[llama_token],
+    text: &mut [u8],
+    remove_special: bool,
+    unparse_special: bool,
+) -> ShimResult<c_int> {
+    let mut length = 0;
+    // SAFETY: as for `tokenize`.
+    call(|out| unsafe {
+        mullama_detokenize(
+            vocab,
+            tokens.as_ptr(),
+            c_int::try_from(tokens.len()).unwrap_or(c_int::MAX),
+            text.as_mut_ptr().cast(),
+            c_int::try_from(text.len()).unwrap_or(c_int::MAX),
+            remove_special,
+            unparse_special,
+            &raw mut length,
+            out,
+        )
+    })?;
+    Ok(length)
 }
 
 /// The compiled chat templates of one model.

@@ -1,1 +1,24 @@
-//! Models, vectors and helpers that the tests share.
+//! Model files that the tests, benchmarks and documentation examples share, made on this machine.
+//!
+//! The weights are random, so the models say nothing; but every one of them loads, tokenises,
+//! decodes and quantises like a real one of its shape. The same preset gives the same bytes
+//! everywhere. [`fixture`] is what most tests want:
+//!
+//! ```no_run
+//! let model: std::path::PathBuf = mullama_testkit::fixture("small");
+//! ```
+//!
+//! [`write_model`] makes a model of any [`Shape`], [`mod@broken`] makes files that a loader has to
+//! refuse, and the program `mullama-testkit` offers the same to tests in other languages.
+
+pub mod broken;
+pub mod gguf;
+mod model;
+mod preset;
+pub mod probe;
+mod random;
+mod vocab;
+
+pub use model::{Experts, Shape, WeightType, quantize, vocab_only, write_model};
+pub use preset::{Contents, PRESETS, Preset, fixture, preset};
+pub use vocab::{CHAT_TEMPLATE, Vocabulary};

@@ -159,10 +159,10 @@ impl Context {
         let params = settings.raw();
         let (raw, said) = logging::capture(|| {
             // SAFETY: the model is alive and stays so for longer than the context.
-            unsafe { sys::llama_init_from_model(weights.as_ptr(), params) }
+            unsafe { sys::shim::init_from_model(weights.as_ptr(), &params) }
         });
-        let raw = NonNull::new(raw).map(RawContext).ok_or_else(|| {
-            let reason = said.problem().unwrap_or_else(|| "the engine gave no reason".to_owned());
+        let failed = |problem: Option<String>| {
+            let reason = problem.unwrap_or_else(|| "the engine gave no reason".to_owned());
             let message =
                 format!("cannot make a context of {} tokens: {reason}", settings.n_ctx);
             let kind = if reason.contains("allocate") || reason.contains("memory") {
@@ -172,7 +172,9 @@ impl Context {
             };
             Error::new(kind, message)
                 .with_hint("a smaller `context_size` or `batch_size` needs less memory")
-        })?;
+        };
+        let raw = raw.map_err(|reason| failed(said.problem().or(Some(reason))))?;
+        let raw = NonNull::new(raw).map(RawContext).ok_or_else(|| failed(said.problem()))?;
         let threads = raw.attach_threads(settings);
         let watched: Box<UnsafeCell<Vec<CancelToken>>> = Box::default();
         // SAFETY: `watched` is boxed, so the pointer holds until the context, which is dropped
@@ -225,13 +227,14 @@ impl Context {
         let batch = self.batch.raw();
         // SAFETY: the batch's arrays live in `self.batch` and all have `n_tokens` entries.
         let (status, said) =
-            logging::capture(|| unsafe { sys::llama_decode(self.raw.0.as_ptr(), batch) });
+            logging::capture(|| unsafe { sys::shim::decode(self.raw.0.as_ptr(), &batch) });
         match status {
-            0 => Ok(Decoded::Done),
-            1 => Ok(Decoded::NoRoom),
-            2 => Ok(Decoded::Aborted),
+            Ok(0) => Ok(Decoded::Done),
+            Ok(1) => Ok(Decoded::NoRoom),
+            Ok(2) => Ok(Decoded::Aborted),
             _ => {
-                let reason = said.problem().unwrap_or_else(|| format!("status {status}"));
+                let status = status.map_or_else(|reason| reason, |status| format!("status {status}"));
+                let reason = said.problem().unwrap_or(status);
                 let kind = if reason.contains("allocate") {
                     ErrorKind::OutOfMemory
                 } else {

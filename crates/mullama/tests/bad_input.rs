@@ -1,0 +1,211 @@
+//! What a user passes by mistake gives an error of the right kind that names the thing; the process
+//! and the other models in it go on.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use mullama::{
+    ContextParams, ErrorKind, FlashAttention, GenerateOptions, Message, Model, ModelParams, Result,
+};
+use mullama_testkit::broken;
+use mullama_testkit::probe::Verdict;
+
+static DEMO: LazyLock<Model> = LazyLock::new(|| load("demo").expect("the demo model loads"));
+
+fn load(source: impl AsRef<Path>) -> Result<Model> {
+    let context = ContextParams::default().with_n_ctx(256).with_n_threads(1);
+    Model::load(source, ModelParams::default(), context)
+}
+
+/// A folder of this test, gone with it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("mullama-{name}-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        Self(dir)
+    }
+
+    fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The kind of the error, which must name the file.
+fn refusal(path: &Path) -> ErrorKind {
+    let error = load(path).map(drop).expect_err("the file is refused");
+    let name = path.file_name().unwrap().to_str().unwrap();
+    assert!(error.to_string().contains(name), "{error:?} does not name {name}");
+    error.kind()
+}
+
+#[test]
+fn paths_that_are_no_model() {
+    let scratch = Scratch::new("paths");
+    assert_eq!(refusal(&scratch.0.join("missing.gguf")), ErrorKind::NotFound);
+    assert_eq!(refusal(&scratch.0), ErrorKind::InvalidModel);
+    assert_eq!(refusal(&scratch.file("empty.gguf", b"")), ErrorKind::InvalidModel);
+    let text = scratch.file("text.gguf", b"This is not a model.\n");
+    assert_eq!(refusal(&text), ErrorKind::InvalidModel);
+    assert_eq!(refusal(&text.join("below.gguf")), ErrorKind::NotFound);
+    assert_eq!(load("no-such-model").map(drop).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn truncated_anywhere() {
+    let scratch = Scratch::new("truncated");
+    let whole = fs::read(DEMO.path()).unwrap();
+    // Every length at the beginning, then ever larger steps, then the last byte.
+    let lengths = (1..400).chain((1..400).map(|i| 400 + i * 97)).chain((0..40).map(|i| i * 95_003));
+    let mut count = 0;
+    for length in lengths.chain([whole.len() - 1]).filter(|&length| length < whole.len()) {
+        let path = scratch.file("cut.gguf", &whole[..length]);
+        let expected = if length == 0 { "is empty" } else { "" };
+        let error = load(&path).map(drop).expect_err("a file that was cut is refused");
+        assert_eq!(error.kind(), ErrorKind::InvalidModel, "cut at {length}: {error:?}");
+        assert!(error.to_string().contains("cut.gguf") && error.to_string().contains(expected));
+        count += 1;
+    }
+    println!("{count} truncations refused");
+}
+
+#[test]
+fn broken_in_every_known_way() {
+    let scratch = Scratch::new("broken");
+    let good = fs::read(mullama_testkit::fixture("tiny")).unwrap();
+    let mut wordless = Vec::new();
+    let (mut refused, mut accepted) = (0, 0);
+    for defect in broken::variants(&good).unwrap() {
+        let path = scratch.file(&format!("{}.gguf", defect.name), &defect.bytes);
+        let outcome = load(&path).and_then(|model| {
+            model.generate("abc", &GenerateOptions::default().with_max_tokens(2))
+        });
+        match outcome {
+            Ok(_) => {
+                // The engine's verdict on a file that it can live with.
+                assert!(
+                    matches!(defect.engine, Verdict::Accepts),
+                    "{} was accepted, and the engine alone says {:?}",
+                    defect.name,
+                    defect.engine
+                );
+                accepted += 1;
+            }
+            Err(error) => {
+                let kinds = [
+                    ErrorKind::InvalidModel,
+                    ErrorKind::InvalidArgument,
+                    ErrorKind::Unsupported,
+                    ErrorKind::Backend,
+                    ErrorKind::OutOfMemory,
+                ];
+                assert!(kinds.contains(&error.kind()), "{}: {error:?}", defect.name);
+                let text = error.to_string().to_lowercase();
+                if !defect.expect.iter().any(|word| text.contains(word)) {
+                    wordless.push(format!("{}: {error}", defect.name));
+                }
+                refused += 1;
+            }
+        }
+    }
+    println!("{refused} refused, {accepted} accepted; without the expected words:");
+    println!("{}", wordless.join("\n"));
+    assert!(refused > 100);
+    assert!(wordless.len() <= 6, "messages should say what is wrong");
+    let answer = DEMO.chat(&[Message::user("Hello!")], &GenerateOptions::default().into());
+    assert!(answer.is_ok(), "another model in the process goes on: {answer:?}");
+}
+
+#[test]
+fn a_vocabulary_only() {
+    let path = mullama_testkit::fixture("vocab");
+    let error = load(&path).map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidModel);
+    assert!(error.hint().is_some_and(|hint| hint.contains("vocab_only")), "{error:?}");
+
+    let params = ModelParams::default().with_vocab_only(true);
+    let model = Model::load(&path, params, ContextParams::default()).unwrap();
+    let tokens = model.tokenize("Hello", false, false).unwrap();
+    assert_eq!(model.detokenize(&tokens, false).unwrap(), "Hello");
+    let error = model.generate("Hello", &GenerateOptions::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+}
+
+#[test]
+fn a_prompt_longer_than_the_context() {
+    let model = load("demo").unwrap();
+    let prompt = vec![5; model.context_size() as usize + 1];
+    let error = model.generate(prompt, &GenerateOptions::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ContextOverflow);
+    assert!(error.to_string().contains("257") && error.to_string().contains("256"), "{error}");
+}
+
+#[test]
+fn tokens_and_texts_that_are_none() {
+    let kind = |result: Result<mullama::Completion>| result.unwrap_err().kind();
+    let default = GenerateOptions::default;
+    for bad in [-1, i32::MIN, DEMO.n_vocab() as i32, i32::MAX] {
+        assert_eq!(kind(DEMO.generate(vec![bad], &default())), ErrorKind::InvalidArgument);
+        assert_eq!(DEMO.detokenize(&[bad], false).unwrap_err().kind(), ErrorKind::InvalidArgument);
+        let biased = default().with_logit_bias(mullama::LogitBias::from([(bad, 1.0)]));
+        assert_eq!(kind(DEMO.generate("x", &biased)), ErrorKind::InvalidArgument);
+    }
+    let error = DEMO.generate("nul\0here", &default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert!(error.to_string().contains("NUL") && error.to_string().contains('3'), "{error}");
+    assert_eq!(kind(DEMO.generate(Vec::new(), &default())), ErrorKind::InvalidArgument);
+    let nul = [Message::user("nul\0here")];
+    let error = DEMO.chat(&nul, &default().into()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error:?}");
+}
+
+#[test]
+fn options_out_of_range() {
+    let refused = |params: ModelParams, context: ContextParams| {
+        let error = Model::load("demo", params, context).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error:?}");
+        error.to_string()
+    };
+    let model = ModelParams::default;
+    let context = ContextParams::default;
+    assert!(refused(model(), context().with_n_ctx(0)).contains("`context_size`"));
+    assert!(refused(model(), context().with_n_batch(0)).contains("`batch_size`"));
+    let batches = context().with_n_batch(64).with_n_ubatch(128);
+    assert!(refused(model(), batches).contains("`ubatch_size`"));
+    assert!(refused(model(), context().with_n_threads(100_000)).contains("`n_threads`"));
+    assert!(refused(model(), context().with_n_parallel(0)).contains("`n_parallel`"));
+    let quantised = context()
+        .with_flash_attention(FlashAttention::Off)
+        .with_kv_cache_type(mullama::KvCacheType::Q8_0);
+    assert!(refused(model(), quantised).contains("`kv_cache_type`"));
+    assert!(refused(model().with_tensor_split(&[0.0]), context()).contains("`tensor_split`"));
+    let key = [("x".repeat(200), 1.into())];
+    assert!(refused(model().with_metadata_overrides(key), context()).contains("metadata"));
+    let options = GenerateOptions::default;
+    for bad in [options().with_max_tokens(0), options().with_stop(""), options().with_seed(u32::MAX)] {
+        let error = DEMO.generate("x", &bad).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error:?}");
+    }
+}
+
+#[test]
+fn a_broken_template_is_an_error_when_it_is_used() {
+    for template in ["{% if %}", "{{ messages[0].nothing.at.all }}", "{{ raise_exception('no') }}"] {
+        let params = ModelParams::default().with_chat_template(template);
+        let context = ContextParams::default().with_n_threads(1);
+        let model = Model::load("demo", params, context).unwrap();
+        let error = model.chat(&[Message::user("Hi")], &GenerateOptions::default().into());
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::Template, "{template}");
+        assert!(model.generate("Hi", &GenerateOptions::default().with_max_tokens(1)).is_ok());
+    }
+}

@@ -1,0 +1,118 @@
+//! Model files that a loader has to refuse, each broken in one way.
+//!
+//! The engine itself refuses most of them with a null pointer and a line in its log; over some it
+//! ends the process ([`Verdict::Dies`]), and those have to be recognised before they reach it. A
+//! few it accepts: they need not be refused, but must do no harm.
+
+mod defects;
+
+use std::io;
+
+use crate::gguf::{ALIGNMENT, File, TensorInfo, Value};
+use crate::probe::Verdict;
+
+/// One broken file.
+#[derive(Debug, Clone)]
+pub struct Broken {
+    /// The name of the defect, fit for a file name.
+    pub name: &'static str,
+    /// The file.
+    pub bytes: Vec<u8>,
+    /// Words in lower case; a good error message has at least one of them.
+    pub expect: &'static [&'static str],
+    /// What the engine does with the file on its own.
+    pub engine: Verdict,
+}
+
+/// Breaks a good file in every way known here, one after the other.
+///
+/// `good` is the preset `tiny`: some defects rely on its shape. Fails where it cannot be read.
+pub fn variants(good: &[u8]) -> io::Result<impl Iterator<Item = Broken>> {
+    let file = File::decode(good)?;
+    Ok(defects::all().map(move |defect| Broken {
+        name: defect.name,
+        bytes: defect.edit.apply(file.clone()),
+        expect: defect.expect,
+        engine: defect.engine,
+    }))
+}
+
+struct Defect {
+    name: &'static str,
+    expect: &'static [&'static str],
+    engine: Verdict,
+    edit: Edit,
+}
+
+enum Edit {
+    /// Gives a hyper-parameter another number.
+    Number(&'static str, u32),
+    /// Leaves out a pair of metadata.
+    Missing(&'static str),
+    File(fn(&mut File)),
+    /// Gets the bytes of the good file and the length of its header.
+    Bytes(fn(&mut Vec<u8>, usize)),
+}
+
+impl Edit {
+    fn apply(&self, mut file: File) -> Vec<u8> {
+        match *self {
+            Self::Number(key, value) => file.set_u32(key, value),
+            Self::Missing(key) => file.remove(key),
+            Self::File(edit) => edit(&mut file),
+            Self::Bytes(edit) => {
+                let header = file.header.encode().len();
+                let mut bytes = file.encode();
+                edit(&mut bytes, header);
+                return bytes;
+            }
+        }
+        file.encode()
+    }
+}
+
+/// Helpers for edits.
+impl File {
+    fn set(&mut self, key: &str, value: Value) {
+        self.remove(key);
+        self.header.metadata.push((key.to_owned(), value));
+    }
+
+    fn set_u32(&mut self, key: &str, value: u32) {
+        self.set(key, Value::u32(value));
+    }
+
+    fn remove(&mut self, key: &str) {
+        self.header.metadata.retain(|(other, _)| other != key);
+    }
+
+    fn tensor(&mut self, name: &str) -> &mut TensorInfo {
+        let mut tensors = self.header.tensors.iter_mut();
+        tensors.find(|tensor| tensor.name == name).expect("a llama model has this tensor")
+    }
+
+    fn rename(&mut self, tensor: &str, name: &str) {
+        name.clone_into(&mut self.tensor(tensor).name);
+    }
+
+    /// Gives a tensor other dimensions, `bytes` long, and moves what follows it.
+    fn resize(&mut self, name: &str, dims: &[u64], bytes: u64) {
+        let start = self.tensor(name).offset;
+        let next = self.header.tensors.iter().map(|tensor| tensor.offset);
+        let end = next.filter(|offset| *offset > start).min().unwrap_or(self.data.len() as u64);
+        let padded = bytes.next_multiple_of(ALIGNMENT);
+        let zeros = vec![0; padded as usize];
+        self.data.splice(start as usize..end as usize, zeros);
+        for tensor in &mut self.header.tensors {
+            if tensor.offset > start {
+                tensor.offset = tensor.offset + padded - (end - start);
+            }
+        }
+        self.tensor(name).dims = dims.to_vec();
+    }
+
+    /// As [`Self::resize`], for matrices of 16-bit floats.
+    fn resize_f16(&mut self, name: &str, dims: [u64; 2]) {
+        self.resize(name, &dims, dims[0] * dims[1] * 2);
+    }
+}

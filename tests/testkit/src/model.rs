@@ -1,0 +1,283 @@
+//! Models: their shapes, their tensors, and writing them to a file.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+
+use mullama_sys::{
+    GGML_TYPE_F16, GGML_TYPE_F32, LLAMA_FTYPE_ALL_F32, LLAMA_FTYPE_MOSTLY_F16, ggml_type,
+    llama_ftype, llama_model_quantize, llama_model_quantize_default_params,
+};
+
+use crate::gguf::{ALIGNMENT, Header, TensorInfo, Value};
+use crate::random::{Random, write_normal};
+use crate::vocab::Vocabulary;
+
+/// The hyper-parameters of a model of the `llama` architecture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// The width: elements of one token's vector.
+    pub n_embd: u32,
+    /// The number of blocks.
+    pub n_layer: u32,
+    /// Attention heads; their size is `n_embd / n_head`.
+    pub n_head: u32,
+    /// Heads of the KV cache; divides `n_head`.
+    pub n_head_kv: u32,
+    /// The width inside the feed-forward part, of each expert where there are any.
+    pub n_ff: u32,
+    /// Tokens of the vocabulary, at least 259; see [`Vocabulary`].
+    pub n_vocab: u32,
+    /// The context length that the model claims to have been trained for, in tokens.
+    pub n_ctx_train: u32,
+    /// Whether the embedding serves as the output matrix too.
+    pub tied: bool,
+    /// Experts in place of one feed-forward part.
+    pub experts: Option<Experts>,
+}
+
+/// A mixture of experts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Experts {
+    /// How many there are in each block.
+    pub count: u32,
+    /// How many of them each token goes through.
+    pub used: u32,
+}
+
+/// How matrices are stored. Vectors (the norms) are 32-bit floats always, as the engine wants them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WeightType {
+    /// 32-bit floats.
+    F32,
+    /// 16-bit floats.
+    F16,
+}
+
+impl WeightType {
+    fn ggml_type(self) -> ggml_type {
+        match self {
+            Self::F32 => GGML_TYPE_F32,
+            Self::F16 => GGML_TYPE_F16,
+        }
+    }
+
+    fn file_type(self) -> llama_ftype {
+        match self {
+            Self::F32 => LLAMA_FTYPE_ALL_F32,
+            Self::F16 => LLAMA_FTYPE_MOSTLY_F16,
+        }
+    }
+
+    fn size(self) -> u64 {
+        match self {
+            Self::F32 => 4,
+            Self::F16 => 2,
+        }
+    }
+}
+
+/// One tensor of a model, before it has bytes.
+struct Tensor {
+    name: String,
+    dims: Vec<u64>,
+    fill: Fill,
+}
+
+enum Fill {
+    Ones,
+    Normal {
+        deviation: f32,
+        /// Elements at the end that are zero instead.
+        zeros: u64,
+    },
+}
+
+impl Tensor {
+    fn norm(name: impl Into<String>, size: u32) -> Self {
+        Self { name: name.into(), dims: vec![size.into()], fill: Fill::Ones }
+    }
+
+    /// `dims` as in GGUF, inputs first.
+    fn matrix(name: impl Into<String>, dims: &[u32], gain: f32) -> Self {
+        let deviation = gain / (dims[0] as f32).sqrt();
+        let dims = dims.iter().map(|size| u64::from(*size)).collect();
+        Self { name: name.into(), dims, fill: Fill::Normal { deviation, zeros: 0 } }
+    }
+
+    fn stored_as(&self, weights: WeightType) -> WeightType {
+        if self.dims.len() == 1 { WeightType::F32 } else { weights }
+    }
+
+    fn elements(&self) -> u64 {
+        self.dims.iter().product()
+    }
+
+    fn bytes(&self, weights: WeightType) -> u64 {
+        self.elements() * self.stored_as(weights).size()
+    }
+
+    fn write(&self, out: &mut impl Write, weights: WeightType, seed: u64) -> io::Result<()> {
+        let stored = self.stored_as(weights);
+        match self.fill {
+            Fill::Ones => {
+                let one = 1f32.to_le_bytes();
+                out.write_all(&one.repeat(self.elements() as usize))?;
+            }
+            Fill::Normal { deviation, zeros } => {
+                let mut random = Random::new(seed, &self.name);
+                let count = (self.elements() - zeros) as usize;
+                write_normal(out, &mut random, stored, deviation, count)?;
+                out.write_all(&vec![0; (zeros * stored.size()) as usize])?;
+            }
+        }
+        let bytes = self.bytes(weights);
+        out.write_all(&vec![0; (bytes.next_multiple_of(ALIGNMENT) - bytes) as usize])
+    }
+}
+
+impl Shape {
+    /// The size of one attention head.
+    pub fn head_size(&self) -> u32 {
+        self.n_embd / self.n_head
+    }
+
+    /// How many parameters a model of this shape has.
+    pub fn parameters(&self) -> u64 {
+        self.tensors().iter().map(Tensor::elements).sum()
+    }
+
+    /// The tensors, in file order.
+    fn tensors(&self) -> Vec<Tensor> {
+        // Logits with a deviation of about 3: sampling has something to choose from, and the best
+        // token leads clearly.
+        let logit_gain = 3.0;
+        let mut tensors = vec![
+            Tensor::matrix("token_embd.weight", &[self.n_embd, self.n_vocab], logit_gain),
+            Tensor::norm("output_norm.weight", self.n_embd),
+        ];
+        if !self.tied {
+            let dims = [self.n_embd, self.n_vocab];
+            let mut output = Tensor::matrix("output.weight", &dims, logit_gain);
+            // The control tokens' logits are 0, so that a model does not end its text by chance.
+            if let Fill::Normal { zeros, .. } = &mut output.fill {
+                *zeros = u64::from(self.n_embd * Vocabulary::CONTROL_COUNT);
+            }
+            tensors.push(output);
+        }
+        for block in 0..self.n_layer {
+            tensors.extend(self.block_tensors(block));
+        }
+        tensors
+    }
+
+    fn block_tensors(&self, block: u32) -> Vec<Tensor> {
+        let name = |part: &str| format!("blk.{block}.{part}.weight");
+        let (embd, ff) = (self.n_embd, self.n_ff);
+        let kv = self.head_size() * self.n_head_kv;
+        let mut tensors = vec![
+            Tensor::norm(name("attn_norm"), embd),
+            Tensor::matrix(name("attn_q"), &[embd, embd], 1.0),
+            Tensor::matrix(name("attn_k"), &[embd, kv], 1.0),
+            Tensor::matrix(name("attn_v"), &[embd, kv], 1.0),
+            Tensor::matrix(name("attn_output"), &[embd, embd], 1.0),
+            Tensor::norm(name("ffn_norm"), embd),
+        ];
+        if let Some(Experts { count, .. }) = self.experts {
+            tensors.extend([
+                Tensor::matrix(name("ffn_gate_inp"), &[embd, count], 1.0),
+                Tensor::matrix(name("ffn_gate_exps"), &[embd, ff, count], 1.0),
+                Tensor::matrix(name("ffn_up_exps"), &[embd, ff, count], 1.0),
+                Tensor::matrix(name("ffn_down_exps"), &[ff, embd, count], 1.0),
+            ]);
+        } else {
+            tensors.extend([
+                Tensor::matrix(name("ffn_gate"), &[embd, ff], 1.0),
+                Tensor::matrix(name("ffn_up"), &[embd, ff], 1.0),
+                Tensor::matrix(name("ffn_down"), &[ff, embd], 1.0),
+            ]);
+        }
+        tensors
+    }
+
+    fn metadata(&self, file_type: llama_ftype) -> Vec<(String, Value)> {
+        let numbers = [
+            ("vocab_size", self.n_vocab),
+            ("context_length", self.n_ctx_train),
+            ("embedding_length", self.n_embd),
+            ("block_count", self.n_layer),
+            ("feed_forward_length", self.n_ff),
+            ("attention.head_count", self.n_head),
+            ("attention.head_count_kv", self.n_head_kv),
+            ("rope.dimension_count", self.head_size()),
+        ];
+        let experts = self
+            .experts
+            .map(|experts| [("expert_count", experts.count), ("expert_used_count", experts.used)]);
+        let mut metadata = vec![
+            ("general.architecture".to_owned(), Value::string("llama")),
+            ("general.name".to_owned(), Value::string("mullama test model")),
+            ("general.file_type".to_owned(), Value::u32(file_type)),
+            ("llama.attention.layer_norm_rms_epsilon".to_owned(), Value::f32(1e-5)),
+            ("llama.rope.freq_base".to_owned(), Value::f32(10_000.0)),
+        ];
+        let numbers = numbers.into_iter().chain(experts.into_iter().flatten());
+        metadata.extend(numbers.map(|(key, value)| (format!("llama.{key}"), Value::u32(value))));
+        metadata.extend(Vocabulary::new(self.n_vocab).metadata());
+        metadata
+    }
+}
+
+/// Writes a model with random weights; the same arguments give the same bytes.
+///
+/// The file is complete or, after an error, to be thrown away.
+pub fn write_model(path: &Path, shape: &Shape, weights: WeightType, seed: u64) -> io::Result<()> {
+    let tensors = shape.tensors();
+    let mut offset = 0;
+    let infos = tensors.iter().map(|tensor| {
+        let info = TensorInfo {
+            name: tensor.name.clone(),
+            dims: tensor.dims.clone(),
+            kind: tensor.stored_as(weights).ggml_type(),
+            offset,
+        };
+        offset += tensor.bytes(weights).next_multiple_of(ALIGNMENT);
+        info
+    });
+    let header = Header { tensors: infos.collect(), metadata: shape.metadata(weights.file_type()) };
+    let mut out = File::create(path)?;
+    header.write(&mut out)?;
+    for tensor in &tensors {
+        tensor.write(&mut out, weights, seed)?;
+    }
+    Ok(())
+}
+
+/// Writes the tokenizer and the hyper-parameters of a model without its tensors.
+///
+/// The engine opens such a file with `vocab_only`, and refuses it otherwise.
+pub fn vocab_only(path: &Path, shape: &Shape) -> io::Result<()> {
+    let metadata = shape.metadata(LLAMA_FTYPE_ALL_F32);
+    Header { metadata, tensors: Vec::new() }.write(&mut File::create(path)?)
+}
+
+/// Converts a model with the engine's own quantiser; it needs no backend module.
+pub fn quantize(from: &Path, to: &Path, file_type: llama_ftype) -> io::Result<()> {
+    let c_path = |path: &Path| {
+        let text = path.to_str().ok_or_else(|| io::Error::other("the path is not UTF-8"))?;
+        CString::new(text).map_err(io::Error::other)
+    };
+    let (from, to) = (c_path(from)?, c_path(to)?);
+    // SAFETY: plain data; both paths are NUL-terminated and outlive the call.
+    let status = unsafe {
+        let mut params = llama_model_quantize_default_params();
+        params.ftype = file_type;
+        llama_model_quantize(from.as_ptr(), to.as_ptr(), &raw const params)
+    };
+    if status == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("the engine could not quantise to file type {file_type}")))
+    }
+}

@@ -1,0 +1,198 @@
+//! Named models, and the folder that keeps those that were made.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::{env, fs, io, process};
+
+use mullama_sys::{LLAMA_FTYPE_MOSTLY_Q4_K_M, llama_ftype};
+
+use crate::model::{Experts, Shape, WeightType, quantize, vocab_only, write_model};
+use crate::random::fnv1a;
+
+/// Raised whenever the bytes that a preset gives change, so that no older file is taken for one.
+const GENERATION: u32 = 1;
+const SEED: u64 = 42;
+
+/// A model that goes by a name.
+#[derive(Debug, Clone, Copy)]
+pub struct Preset {
+    /// The name.
+    pub name: &'static str,
+    /// What it is for.
+    pub about: &'static str,
+    /// The hyper-parameters.
+    pub shape: Shape,
+    /// What is written.
+    pub contents: Contents,
+}
+
+/// What a preset's file holds beside the metadata.
+#[derive(Debug, Clone, Copy)]
+pub enum Contents {
+    /// No tensors.
+    VocabOnly,
+    /// Random weights.
+    Random(WeightType),
+    /// Random weights, reduced by the engine's quantiser.
+    Quantized(llama_ftype),
+}
+
+const SMALL: Shape = Shape {
+    n_embd: 256,
+    n_layer: 8,
+    n_head: 4,
+    n_head_kv: 2,
+    n_ff: 512,
+    n_vocab: 4096,
+    n_ctx_train: 4096,
+    tied: false,
+    experts: None,
+};
+
+/// All presets, the small ones first.
+pub const PRESETS: &[Preset] = &[
+    Preset {
+        name: "vocab",
+        about: "a tokenizer of 32,000 tokens, no tensors",
+        shape: Shape { n_vocab: 32_000, ..SMALL },
+        contents: Contents::VocabOnly,
+    },
+    Preset {
+        name: "tiny",
+        about: "two narrow blocks, well below 1 MB: a base for broken files",
+        shape: Shape {
+            n_embd: 64,
+            n_layer: 2,
+            n_head: 2,
+            n_head_kv: 1,
+            n_ff: 128,
+            n_vocab: 512,
+            n_ctx_train: 512,
+            tied: true,
+            experts: None,
+        },
+        contents: Contents::Random(WeightType::F16),
+    },
+    Preset {
+        name: "moe",
+        about: "four blocks of four experts, two of them used",
+        shape: Shape {
+            n_embd: 128,
+            n_layer: 4,
+            n_head: 2,
+            n_head_kv: 1,
+            n_ff: 128,
+            n_vocab: 1024,
+            n_ctx_train: 2048,
+            tied: false,
+            experts: Some(Experts { count: 4, used: 2 }),
+        },
+        contents: Contents::Random(WeightType::F16),
+    },
+    Preset {
+        name: "small",
+        about: "eight blocks, 13 MB: model.gguf of the documentation",
+        shape: SMALL,
+        contents: Contents::Random(WeightType::F16),
+    },
+    Preset {
+        name: "22m",
+        about: "22 million parameters with a vocabulary of 32,000: per-token costs show",
+        shape: Shape { n_ff: 640, n_vocab: 32_000, ..SMALL },
+        contents: Contents::Random(WeightType::F16),
+    },
+    Preset {
+        name: "large",
+        about: "24 blocks and the vocabulary of `small`: large-model.gguf of the documentation",
+        shape: Shape { n_embd: 384, n_layer: 24, n_head: 6, n_ff: 768, ..SMALL },
+        contents: Contents::Random(WeightType::F16),
+    },
+    Preset {
+        name: "1b",
+        about: "1.1 billion parameters in Q4_K_M, shaped like Llama 3.2 1B: for benchmarks",
+        shape: Shape {
+            n_embd: 2048,
+            n_layer: 16,
+            n_head: 32,
+            n_head_kv: 8,
+            n_ff: 8192,
+            n_vocab: 32_000,
+            n_ctx_train: 8192,
+            tied: false,
+            experts: None,
+        },
+        contents: Contents::Quantized(LLAMA_FTYPE_MOSTLY_Q4_K_M),
+    },
+];
+
+/// The preset of a name.
+pub fn preset(name: &str) -> Option<&'static Preset> {
+    PRESETS.iter().find(|preset| preset.name == name)
+}
+
+/// The path of a preset's model, which is made where it does not exist yet.
+///
+/// Threads and processes may ask for the same one at once.
+///
+/// # Panics
+/// Where no preset has that name, or the file cannot be written.
+pub fn fixture(name: &str) -> PathBuf {
+    let preset = preset(name).unwrap_or_else(|| panic!("there is no test model '{name}'"));
+    preset.path().unwrap_or_else(|error| panic!("could not make the test model '{name}': {error}"))
+}
+
+impl Preset {
+    /// Writes the model to a file of the caller's.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        match self.contents {
+            Contents::VocabOnly => vocab_only(path, &self.shape),
+            Contents::Random(weights) => write_model(path, &self.shape, weights, SEED),
+            Contents::Quantized(file_type) => {
+                let wide = path.with_extension("unquantized.part");
+                let written = write_model(&wide, &self.shape, WeightType::F16, SEED)
+                    .and_then(|()| quantize(&wide, path, file_type));
+                let _ = fs::remove_file(&wide);
+                written
+            }
+        }
+    }
+
+    /// As [`fixture`], for callers that handle errors.
+    pub fn path(&self) -> io::Result<PathBuf> {
+        self.path_in(&cache_dir())
+    }
+
+    /// As [`Self::path`], in a folder of the caller's.
+    pub fn path_in(&self, dir: &Path) -> io::Result<PathBuf> {
+        // One at a time in this process; another process may make the same file in the meantime,
+        // and the last of them to finish replaces it with the same bytes.
+        static TURN: Mutex<()> = Mutex::new(());
+        static ATTEMPT: AtomicU32 = AtomicU32::new(0);
+
+        let version = fnv1a(format!("{GENERATION} {SEED} {self:?}").as_bytes()) as u32;
+        let path = dir.join(format!("{}-{version:08x}.gguf", self.name));
+        let _turn = TURN.lock();
+        if path.exists() {
+            return Ok(path);
+        }
+        fs::create_dir_all(dir)?;
+        let attempt = ATTEMPT.fetch_add(1, Ordering::Relaxed);
+        let unfinished = dir.join(format!("{}-{}-{attempt}.part", self.name, process::id()));
+        let made = self.write(&unfinished).and_then(|()| fs::rename(&unfinished, &path));
+        if made.is_err() {
+            let _ = fs::remove_file(&unfinished);
+        }
+        // Windows refuses to replace a file that another process has already made and opened.
+        if path.exists() { Ok(path) } else { made.map(|()| path) }
+    }
+}
+
+/// `testkit` in cargo's target folder: the one that this program was built in, which cargo marks
+/// with a file, or else the workspace's.
+fn cache_dir() -> PathBuf {
+    let program = env::current_exe().unwrap_or_default();
+    let built_in = program.ancestors().find(|dir| dir.join("CACHEDIR.TAG").is_file());
+    let workspace = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
+    built_in.map_or_else(workspace, Path::to_path_buf).join("testkit")
+}
