@@ -21,11 +21,12 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> ArgMatches {
 /// The whole command, for parsing and for its reference page.
 pub fn command() -> Command {
     let model = || {
-        Arg::new("model").value_name("MODEL").required(true).help("A GGUF file, or demo, the built-in model")
+        Arg::new("model")
+            .value_name("MODEL")
+            .required(true)
+            .help("A GGUF file, or demo, the built-in model")
     };
-    let json = || {
-        Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON")
-    };
+    let json = || Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON");
     Command::new("mullama")
         .about("Runs language models on this machine")
         .version(env!("CARGO_PKG_VERSION"))

@@ -103,9 +103,8 @@ fn value(spec: &OptionSpec, values: &[&str]) -> Result<Value> {
     Ok(match spec.ty {
         "Stop" | "Vec<String>" => values.into(),
         "String" | "SplitMode" | "FlashAttention" => text.into(),
-        "u32" | "i32" | "f32" => number(text)?,
         "GpuLayers" if text == "auto" => text.into(),
-        "GpuLayers" => number(text)?,
+        "GpuLayers" | "u32" | "i32" | "f32" => number(text)?,
         "Vec<f32>" => Value::Array(text.split(',').map(number).collect::<Result<_>>()?),
         "KvCacheTypes" => match text.split_once(',') {
             Some((keys, values)) => vec![keys, values].into(),
@@ -137,9 +136,25 @@ mod tests {
     #[test]
     fn flags_become_options() {
         let matches = parse(&[
-            "--n-gpu-layers", "-1", "--tensor-split", "0.6,0.4", "-c", "512", "--use-mmap=false",
-            "--kv-cache-type", "q8_0,f16", "--temperature", "0", "--stop", "a", "--stop", "b",
-            "--tool-choice", "none", "--logit-bias", "{\"5\": false}",
+            "--n-gpu-layers",
+            "-1",
+            "--tensor-split",
+            "0.6,0.4",
+            "-c",
+            "512",
+            "--use-mmap=false",
+            "--kv-cache-type",
+            "q8_0,f16",
+            "--temperature",
+            "0",
+            "--stop",
+            "a",
+            "--stop",
+            "b",
+            "--tool-choice",
+            "none",
+            "--logit-bias",
+            "{\"5\": false}",
         ]);
         let (model, context) = read_load(&matches).unwrap();
         assert_eq!(model.n_gpu_layers, Some((-1).into()));
@@ -156,7 +171,11 @@ mod tests {
     fn values_that_are_none_are_named() {
         let refused = |arguments: &[&str]| {
             let matches = parse(arguments);
-            read_load(&matches).map(drop).and(read_chat(&matches).map(drop)).unwrap_err().to_string()
+            read_load(&matches)
+                .map(drop)
+                .and(read_chat(&matches).map(drop))
+                .unwrap_err()
+                .to_string()
         };
         assert!(refused(&["--tensor-split", "a,b"]).contains("`tensor-split`"));
         assert!(refused(&["--top-k", "many"]).contains("`top-k`"));

@@ -173,7 +173,8 @@ pub(crate) fn render(
     if messages.is_empty() {
         return Err(Error::new(ErrorKind::InvalidArgument, "there are no messages"));
     }
-    let messages: Vec<Value> = messages.iter().map(Message::to_template_json).collect::<Result<_>>()?;
+    let messages: Vec<Value> =
+        messages.iter().map(Message::to_template_json).collect::<Result<_>>()?;
     let mut request = json!({
         "messages": messages,
         "add_generation_prompt": add_generation_prompt,
@@ -367,7 +368,10 @@ impl ChatStream {
 
     /// As [`Stream::next_chunk_within`].
     #[allow(clippy::result_unit_err, reason = "there is nothing to say about a wait")]
-    pub fn next_chunk_within(&mut self, timeout: Duration) -> Result<Option<Result<ChatChunk>>, ()> {
+    pub fn next_chunk_within(
+        &mut self,
+        timeout: Duration,
+    ) -> Result<Option<Result<ChatChunk>>, ()> {
         let chunk = self.stream.next_chunk_within(timeout)?;
         Ok(chunk.map(|chunk| chunk.and_then(|chunk| self.understand(chunk))))
     }
@@ -442,7 +446,8 @@ impl ChatStream {
         let mut news = self.advance_to(message);
         if let Some(mut completion) = chunk.completion {
             completion.text = self.message.text();
-            if completion.finish_reason == FinishReason::Stop && !self.message.tool_calls.is_empty() {
+            if completion.finish_reason == FinishReason::Stop && !self.message.tool_calls.is_empty()
+            {
                 completion.finish_reason = FinishReason::ToolCalls;
             }
             let completion = ChatCompletion { message: self.message.clone(), completion };

@@ -150,7 +150,9 @@ fn check_beginning(path: &Path) -> Result<u64> {
     };
     let version = u32::from_le_bytes(version.try_into().expect("four bytes"));
     if !(2..=3).contains(&version) {
-        return Err(invalid(format!("{shown} is a GGUF file of version {version}; 2 and 3 are known")));
+        return Err(invalid(format!(
+            "{shown} is a GGUF file of version {version}; 2 and 3 are known"
+        )));
     }
     Ok(metadata.len())
 }
@@ -195,7 +197,9 @@ impl Context {
                 sys::GGUF_TYPE_UINT8 => {
                     MetadataValue::Int(sys::gguf_get_val_u8(context, index).into())
                 }
-                sys::GGUF_TYPE_INT8 => MetadataValue::Int(sys::gguf_get_val_i8(context, index).into()),
+                sys::GGUF_TYPE_INT8 => {
+                    MetadataValue::Int(sys::gguf_get_val_i8(context, index).into())
+                }
                 sys::GGUF_TYPE_UINT16 => {
                     MetadataValue::Int(sys::gguf_get_val_u16(context, index).into())
                 }
@@ -233,10 +237,8 @@ impl Context {
         let context = self.0.as_ptr();
         // SAFETY: the caller vouches for the index; the shape is an array of `MAX_DIMS` numbers.
         unsafe {
-            let shape = std::slice::from_raw_parts(
-                sys::gguf_get_tensor_ne(context, index),
-                MAX_DIMS,
-            );
+            let shape =
+                std::slice::from_raw_parts(sys::gguf_get_tensor_ne(context, index), MAX_DIMS);
             // The engine pads shapes with ones.
             let used = shape.iter().rposition(|&length| length != 1).map_or(1, |last| last + 1);
             TensorInfo {

@@ -27,12 +27,8 @@ mod text;
 mod vocab;
 mod weights;
 
-pub use chat::{
-    ChatChunk, ChatCompletion, ChatFields, ChatOptions, ChatStream, ToolCallDelta,
-};
-pub use completion::{
-    Chunk, Completion, FinishReason, Timings, TokenLogprob, TopLogprob, Usage,
-};
+pub use chat::{ChatChunk, ChatCompletion, ChatFields, ChatOptions, ChatStream, ToolCallDelta};
+pub use completion::{Chunk, Completion, FinishReason, Timings, TokenLogprob, TopLogprob, Usage};
 pub use engine::CancelToken;
 pub use error::{Error, ErrorKind, Result};
 pub use gguf::{GgufHeader, MetadataValue, TensorInfo};

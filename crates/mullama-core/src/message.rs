@@ -108,7 +108,9 @@ fn function() -> String {
 }
 
 /// OpenAI's libraries write `null` where there are no tool calls.
-fn null_as_empty<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<ToolCall>, D::Error> {
+fn null_as_empty<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<ToolCall>, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 

@@ -142,8 +142,10 @@ impl Model {
         };
 
         let metadata = weights.metadata();
-        let chat_template =
-            params.chat_template.clone().or_else(|| metadata.get("tokenizer.chat_template").cloned());
+        let chat_template = params
+            .chat_template
+            .clone()
+            .or_else(|| metadata.get("tokenizer.chat_template").cloned());
         let loaded = Loaded {
             engine,
             vocab,
@@ -289,8 +291,7 @@ impl Model {
     /// Cancels what runs and frees the model now. Everything asked of it from then on fails with
     /// [`ErrorKind::Closed`], of its clones too; what it is (its name, its size) can still be asked.
     pub fn close(&self) {
-        let loaded =
-            self.shared.loaded.write().unwrap_or_else(PoisonError::into_inner).take();
+        let loaded = self.shared.loaded.write().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(engine) = loaded.as_ref().and_then(|loaded| loaded.engine.as_ref()) {
             engine.stop();
         }
@@ -500,21 +501,25 @@ pub fn resolve(source: impl AsRef<Path>) -> Result<PathBuf> {
 
 /// The sampling options that a model's metadata recommends.
 fn recommended(weights: &Weights) -> GenerateOptions {
-    fn number<T: std::str::FromStr>(weights: &Weights, key: sys::llama_model_meta_key) -> Option<T> {
+    fn number<T: std::str::FromStr>(
+        weights: &Weights,
+        key: sys::llama_model_meta_key,
+    ) -> Option<T> {
         weights.recommended(key)?.parse().ok()
     }
     let float = |key| number::<f32>(weights, key);
-    let mut options = GenerateOptions::default();
-    options.temperature = float(sys::LLAMA_MODEL_META_KEY_SAMPLING_TEMP);
-    options.top_k = number(weights, sys::LLAMA_MODEL_META_KEY_SAMPLING_TOP_K);
-    options.top_p = float(sys::LLAMA_MODEL_META_KEY_SAMPLING_TOP_P);
-    options.min_p = float(sys::LLAMA_MODEL_META_KEY_SAMPLING_MIN_P);
-    options.xtc_probability = float(sys::LLAMA_MODEL_META_KEY_SAMPLING_XTC_PROBABILITY);
-    options.xtc_threshold = float(sys::LLAMA_MODEL_META_KEY_SAMPLING_XTC_THRESHOLD);
-    options.repeat_last_n = number(weights, sys::LLAMA_MODEL_META_KEY_SAMPLING_PENALTY_LAST_N);
-    options.repeat_penalty = float(sys::LLAMA_MODEL_META_KEY_SAMPLING_PENALTY_REPEAT);
-    options.mirostat = number(weights, sys::LLAMA_MODEL_META_KEY_SAMPLING_MIROSTAT);
-    options.mirostat_tau = float(sys::LLAMA_MODEL_META_KEY_SAMPLING_MIROSTAT_TAU);
-    options.mirostat_eta = float(sys::LLAMA_MODEL_META_KEY_SAMPLING_MIROSTAT_ETA);
-    options
+    GenerateOptions {
+        temperature: float(sys::LLAMA_MODEL_META_KEY_SAMPLING_TEMP),
+        top_k: number(weights, sys::LLAMA_MODEL_META_KEY_SAMPLING_TOP_K),
+        top_p: float(sys::LLAMA_MODEL_META_KEY_SAMPLING_TOP_P),
+        min_p: float(sys::LLAMA_MODEL_META_KEY_SAMPLING_MIN_P),
+        xtc_probability: float(sys::LLAMA_MODEL_META_KEY_SAMPLING_XTC_PROBABILITY),
+        xtc_threshold: float(sys::LLAMA_MODEL_META_KEY_SAMPLING_XTC_THRESHOLD),
+        repeat_last_n: number(weights, sys::LLAMA_MODEL_META_KEY_SAMPLING_PENALTY_LAST_N),
+        repeat_penalty: float(sys::LLAMA_MODEL_META_KEY_SAMPLING_PENALTY_REPEAT),
+        mirostat: number(weights, sys::LLAMA_MODEL_META_KEY_SAMPLING_MIROSTAT),
+        mirostat_tau: float(sys::LLAMA_MODEL_META_KEY_SAMPLING_MIROSTAT_TAU),
+        mirostat_eta: float(sys::LLAMA_MODEL_META_KEY_SAMPLING_MIROSTAT_ETA),
+        ..GenerateOptions::default()
+    }
 }

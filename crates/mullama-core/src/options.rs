@@ -73,16 +73,17 @@ pub fn parse_options(
         });
         let Some((target, spec)) = found else { return Err(unknown(&key, targets, naming)) };
         if !value.is_null() {
-            target.set(spec.name, value).map_err(|error| {
-                Error::option(&key, without_position(&error.to_string()))
-            })?;
+            target
+                .set(spec.name, value)
+                .map_err(|error| Error::option(&key, without_position(&error.to_string())))?;
         }
     }
     Ok(())
 }
 
 fn unknown(key: &str, targets: &[&mut dyn OptionSet], naming: Naming) -> Error {
-    let names = targets.iter().flat_map(|target| target.specs()).map(|spec| naming.style(spec.name));
+    let names =
+        targets.iter().flat_map(|target| target.specs()).map(|spec| naming.style(spec.name));
     let nearest = names
         .map(|name| (strsim::jaro_winkler(&name, key), name))
         .filter(|(likeness, _)| *likeness > 0.8)

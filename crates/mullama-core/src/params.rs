@@ -182,6 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[allow(clippy::needless_borrows_for_generic_args, reason = "as the documentation writes it")]
     fn setters_take_what_the_documentation_shows() {
         let params = ModelParams::default()
             .with_n_gpu_layers(-1)

@@ -16,16 +16,27 @@ const NOT_FOR_MATRICES: [&str; 5] = ["i8", "i16", "i32", "i64", "f64"];
 
 /// Parts of the names of tensors that are matrices to multiply with.
 const MATRICES: [&str; 10] = [
-    "attn_q", "attn_k", "attn_v", "attn_qkv", "attn_output", "ffn_gate", "ffn_up", "ffn_down",
-    "token_embd", "output",
+    "attn_q",
+    "attn_k",
+    "attn_v",
+    "attn_qkv",
+    "attn_output",
+    "ffn_gate",
+    "ffn_up",
+    "ffn_down",
+    "token_embd",
+    "output",
 ];
 
 /// Checks a header by the rules above.
 pub(crate) fn check(path: &Path, header: &GgufHeader, vocab_only: bool) -> Result<()> {
     let refuse = |problem: String| {
-        Err(Error::new(ErrorKind::InvalidModel, format!("cannot load {}: {problem}", path.display()))
-            .with_context("path", path.display())
-            .with_hint("the file is damaged, or was made for another program"))
+        Err(Error::new(
+            ErrorKind::InvalidModel,
+            format!("cannot load {}: {problem}", path.display()),
+        )
+        .with_context("path", path.display())
+        .with_hint("the file is damaged, or was made for another program"))
     };
     if header.tensors.is_empty() && !vocab_only {
         let message = format!("cannot load {}: it has a vocabulary and no tensors", path.display());
@@ -99,7 +110,9 @@ fn head_problem(header: &GgufHeader) -> Option<String> {
     let heads = header.architecture_number("attention.head_count").filter(|heads| *heads > 0)?;
     let kv = header.architecture_number("attention.head_count_kv").unwrap_or(heads);
     if kv > heads || (kv > 0 && heads % kv != 0) {
-        return Some(format!("head_count_kv is {kv}, which does not divide the head_count {heads}"));
+        return Some(format!(
+            "head_count_kv is {kv}, which does not divide the head_count {heads}"
+        ));
     }
     None
 }

@@ -310,7 +310,8 @@ pub(crate) struct GrammarTriggers {
 
 /// Turns a JSON schema into a grammar.
 pub(crate) fn schema_to_gbnf(schema: &Value) -> Result<String> {
-    let problem = |what: &str| Error::new(ErrorKind::InvalidGrammar, format!("JSON schema: {what}"));
+    let problem =
+        |what: &str| Error::new(ErrorKind::InvalidGrammar, format!("JSON schema: {what}"));
     let text = match schema {
         Value::String(text) => text.clone(),
         Value::Object(_) | Value::Bool(_) => schema.to_string(),
@@ -320,8 +321,7 @@ pub(crate) fn schema_to_gbnf(schema: &Value) -> Result<String> {
     let mut grammar = std::ptr::null_mut();
     // SAFETY: a NUL-terminated string in, an owned one out, freed below.
     let (status, gbnf) = unsafe {
-        let status =
-            sys::llama_rs_json_schema_to_grammar(text.as_ptr(), false, &raw mut grammar);
+        let status = sys::llama_rs_json_schema_to_grammar(text.as_ptr(), false, &raw mut grammar);
         let gbnf = (!grammar.is_null())
             .then(|| std::ffi::CStr::from_ptr(grammar).to_string_lossy().into_owned());
         sys::llama_rs_string_free(grammar);
@@ -440,16 +440,23 @@ impl Sampler {
         // One value that is no number spreads over all logits: looking at the first is enough, and
         // keeps the samplers, which sort, from having to cope.
         if logits.first().is_none_or(|logit| logit.is_nan()) {
-            return Err(Error::new(ErrorKind::Backend, "the model computed values that are not numbers")
-                .with_hint("check the file with the option `check_tensors`"));
+            return Err(Error::new(
+                ErrorKind::Backend,
+                "the model computed values that are not numbers",
+            )
+            .with_hint("check the file with the option `check_tensors`"));
         }
         if self.plain_greedy && !constrained {
             return Ok(likeliest(logits));
         }
         self.candidates.clear();
-        self.candidates.extend(logits.iter().enumerate().map(|(id, &logit)| {
-            sys::llama_token_data { id: id as Token, logit, p: 0.0 }
-        }));
+        self.candidates.extend(
+            logits.iter().enumerate().map(|(id, &logit)| sys::llama_token_data {
+                id: id as Token,
+                logit,
+                p: 0.0,
+            }),
+        );
         let mut array = sys::llama_token_data_array {
             data: self.candidates.as_mut_ptr(),
             size: self.candidates.len(),
@@ -631,11 +638,7 @@ fn grammar_sampler(vocab: &Vocab, spec: &GrammarSpec) -> Result<RawSampler> {
                     triggers.tokens.len(),
                 )
             } else {
-                sys::llama_rs_sampler_init_grammar(
-                    vocab.as_ptr(),
-                    gbnf.as_ptr(),
-                    c"root".as_ptr(),
-                )
+                sys::llama_rs_sampler_init_grammar(vocab.as_ptr(), gbnf.as_ptr(), c"root".as_ptr())
             }
         }
     });
@@ -686,7 +689,8 @@ mod tests {
 
     #[test]
     fn schemas_become_grammars_or_errors() {
-        let schema = serde_json::json!({"type": "object", "properties": {"a": {"type": "integer"}}});
+        let schema =
+            serde_json::json!({"type": "object", "properties": {"a": {"type": "integer"}}});
         assert!(schema_to_gbnf(&schema).unwrap().contains("root"));
         let error = schema_to_gbnf(&serde_json::json!({"$ref": "#/nowhere"})).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidGrammar);

@@ -108,6 +108,7 @@ impl Stream {
         self.completion.take().ok_or_else(engine_gone)
     }
 
+    #[allow(clippy::unnecessary_wraps, reason = "what the callers hand on")]
     fn receive(&mut self, event: Option<Event>) -> Option<Result<Chunk>> {
         match event {
             Some(Event::Chunk(chunk)) => Some(Ok(*chunk)),

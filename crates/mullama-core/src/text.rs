@@ -132,7 +132,8 @@ mod tests {
     #[test]
     fn characters_stay_whole() {
         let snowman = "☃".as_bytes();
-        let (chunks, text, _) = run(&[], &[b"a", &snowman[..1], &snowman[1..2], &snowman[2..], b"b"]);
+        let (chunks, text, _) =
+            run(&[], &[b"a", &snowman[..1], &snowman[1..2], &snowman[2..], b"b"]);
         assert_eq!(chunks, ["a", "", "", "☃", "b", ""]);
         assert_eq!(text, "a☃b");
     }

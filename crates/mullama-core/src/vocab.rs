@@ -71,7 +71,12 @@ impl Vocab {
 
     /// `add_special`: the tokens that the model expects around a text. `parse_special`: special
     /// tokens that are written out in the text count as such.
-    pub fn tokenize(&self, text: &str, add_special: bool, parse_special: bool) -> Result<Vec<Token>> {
+    pub fn tokenize(
+        &self,
+        text: &str,
+        add_special: bool,
+        parse_special: bool,
+    ) -> Result<Vec<Token>> {
         if let Some(at) = text.bytes().position(|byte| byte == 0) {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
@@ -79,7 +84,8 @@ impl Vocab {
             ));
         }
         if i32::try_from(text.len()).is_err() {
-            let message = format!("the text has {} bytes; at most 2 GiB can be tokenised", text.len());
+            let message =
+                format!("the text has {} bytes; at most 2 GiB can be tokenised", text.len());
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
         // SAFETY: a valid vocabulary.
@@ -141,7 +147,13 @@ impl Vocab {
         loop {
             // SAFETY: a valid vocabulary, and tokens in its range.
             let length = unsafe {
-                sys::shim::detokenize(self.as_ptr(), tokens, &mut bytes, skip_special, !skip_special)
+                sys::shim::detokenize(
+                    self.as_ptr(),
+                    tokens,
+                    &mut bytes,
+                    skip_special,
+                    !skip_special,
+                )
             }
             .map_err(unusable)?;
             if let Ok(length) = usize::try_from(length) {
@@ -154,6 +166,7 @@ impl Vocab {
 }
 
 /// The engine's tokenizer failed: its vocabulary lacks what the tokenizer relies on.
+#[allow(clippy::needless_pass_by_value, reason = "the shape that `map_err` wants")]
 fn unusable(reason: String) -> Error {
     Error::new(ErrorKind::InvalidModel, format!("the model's tokenizer is unusable: {reason}"))
 }

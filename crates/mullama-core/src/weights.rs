@@ -58,7 +58,7 @@ impl Weights {
             SplitMode::Row => sys::LLAMA_SPLIT_MODE_ROW,
         };
         raw.main_gpu = params.main_gpu.unwrap_or(0) as i32;
-        raw.tensor_split = split.as_ref().map_or(ptr::null(), |split| split.as_ptr());
+        raw.tensor_split = split.as_ref().map_or(ptr::null(), Vec::as_ptr);
         raw.load_mode = match (params.use_mmap.unwrap_or(true), params.use_mlock.unwrap_or(false)) {
             (true, true) => sys::LLAMA_LOAD_MODE_MMAP_MLOCK,
             (true, false) => sys::LLAMA_LOAD_MODE_MMAP,
@@ -67,7 +67,7 @@ impl Weights {
         };
         raw.check_tensors = params.check_tensors.unwrap_or(false);
         raw.vocab_only = params.vocab_only.unwrap_or(false);
-        raw.kv_overrides = overrides.as_ref().map_or(ptr::null(), |list| list.as_ptr());
+        raw.kv_overrides = overrides.as_ref().map_or(ptr::null(), Vec::as_ptr);
         raw.progress_callback = Some(on_progress);
         raw.progress_callback_user_data = (&raw mut hook).cast();
 
@@ -174,9 +174,8 @@ fn tensor_split(params: &ModelParams) -> Result<Option<Vec<f32>>> {
 /// The engine's form of the overrides, closed by one with an empty key.
 fn metadata_overrides(params: &ModelParams) -> Result<Option<Vec<sys::llama_model_kv_override>>> {
     let Some(values) = &params.metadata_overrides else { return Ok(None) };
-    let problem = |key: &str, what: &str| {
-        Error::option("metadata_overrides", format!("`{key}`: {what}"))
-    };
+    let problem =
+        |key: &str, what: &str| Error::option("metadata_overrides", format!("`{key}`: {what}"));
     let fill = |target: &mut [c_char], text: &str| {
         // One byte is kept for the closing NUL.
         let fits = text.len() < target.len() && !text.contains('\0');
@@ -279,7 +278,8 @@ mod tests {
 
     #[test]
     fn shares_are_padded_or_refused() {
-        let split = |shares: &[f32]| tensor_split(&ModelParams::default().with_tensor_split(shares));
+        let split =
+            |shares: &[f32]| tensor_split(&ModelParams::default().with_tensor_split(shares));
         let padded = split(&[3.0, 1.0]).unwrap().unwrap();
         assert_eq!(&padded[..3], &[3.0, 1.0, 0.0]);
         for bad in [&[-1.0, 2.0][..], &[f32::NAN], &[0.0, 0.0], &[], &[1.0; 400]] {

@@ -49,7 +49,9 @@ impl Engine {
         fs::create_dir_all(&staged).expect("the target folder is writable");
 
         for (name, file) in self.shared_libraries() {
-            for dir in [&staged, &profile_dir, &profile_dir.join("deps"), &profile_dir.join("examples")] {
+            for dir in
+                [&staged, &profile_dir, &profile_dir.join("deps"), &profile_dir.join("examples")]
+            {
                 if dir.is_dir() {
                     place(&file, &dir.join(&name));
                 }
@@ -103,9 +105,9 @@ fn place(from: &Path, to: &Path) {
         return;
     }
     let partial = to.with_extension(format!("partial-{}", std::process::id()));
-    fs::copy(from, &partial)
-        .and_then(|_| fs::rename(&partial, to))
-        .unwrap_or_else(|error| panic!("cannot place {} at {}: {error}", from.display(), to.display()));
+    fs::copy(from, &partial).and_then(|_| fs::rename(&partial, to)).unwrap_or_else(|error| {
+        panic!("cannot place {} at {}: {error}", from.display(), to.display())
+    });
 }
 
 /// `target/<profile>`: `OUT_DIR` is `target/<profile>/build/<package>/out`.

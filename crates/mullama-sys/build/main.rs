@@ -21,7 +21,8 @@ fn build_shim(engine: &Engine) {
         .std("c++17")
         .file("shim/mullama_shim.cpp")
         .includes(
-            ["common", "include", "ggml/include", "src", "vendor"].map(|dir| engine.sources.join(dir)),
+            ["common", "include", "ggml/include", "src", "vendor"]
+                .map(|dir| engine.sources.join(dir)),
         )
         // The headers are llama.cpp's: their warnings are not ours to mend.
         .warnings(false)

@@ -41,7 +41,8 @@ pub unsafe fn load(package_dirs: &[PathBuf]) -> Vec<Module> {
     let mut modules = Vec::new();
     for dir in search_path(package_dirs) {
         for (kind, mut paths) in modules_in(&dir) {
-            if provided.contains(&kind) || allowed.as_ref().is_some_and(|set| !set.contains(&kind)) {
+            if provided.contains(&kind) || allowed.as_ref().is_some_and(|set| !set.contains(&kind))
+            {
                 continue;
             }
             if kind == "cpu" {

@@ -257,9 +257,7 @@ impl ChatTemplates {
         let mut templates = ptr::null_mut();
         let source = source.map_or(ptr::null(), CStr::as_ptr);
         // SAFETY: the caller vouches for `model`; the out pointers live on this stack.
-        call(|out| unsafe {
-            mullama_chat_templates_init(model, source, &raw mut templates, out)
-        })?;
+        call(|out| unsafe { mullama_chat_templates_init(model, source, &raw mut templates, out) })?;
         NonNull::new(templates).map(Self).ok_or_else(|| String::from("no template"))
     }
 
@@ -275,12 +273,7 @@ impl ChatTemplates {
         let mut parser = ptr::null_mut();
         // SAFETY: `self` owns a valid object, `request` outlives the call.
         let result = call(|out| unsafe {
-            mullama_chat_templates_apply(
-                self.0.as_ptr(),
-                request.as_ptr(),
-                &raw mut parser,
-                out,
-            )
+            mullama_chat_templates_apply(self.0.as_ptr(), request.as_ptr(), &raw mut parser, out)
         })?;
         let parser = NonNull::new(parser).ok_or_else(|| String::from("no parser"))?;
         Ok((result, ChatParser(parser)))

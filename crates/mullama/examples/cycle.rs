@@ -24,7 +24,8 @@ fn main() -> Result<()> {
     }
     let growth = resident_kib().saturating_sub(early);
     println!("growth: {growth} KiB");
-    if growth > MOST_GROWTH_KIB {
+    // A few rounds only fill the allocators.
+    if count >= 100 && growth > MOST_GROWTH_KIB {
         std::process::exit(1);
     }
     Ok(())

@@ -188,11 +188,13 @@ fn options_out_of_range() {
         .with_flash_attention(FlashAttention::Off)
         .with_kv_cache_type(mullama::KvCacheType::Q8_0);
     assert!(refused(model(), quantised).contains("`kv_cache_type`"));
-    assert!(refused(model().with_tensor_split(&[0.0]), context()).contains("`tensor_split`"));
+    assert!(refused(model().with_tensor_split([0.0]), context()).contains("`tensor_split`"));
     let key = [("x".repeat(200), 1.into())];
     assert!(refused(model().with_metadata_overrides(key), context()).contains("metadata"));
     let options = GenerateOptions::default;
-    for bad in [options().with_max_tokens(0), options().with_stop(""), options().with_seed(u32::MAX)] {
+    for bad in
+        [options().with_max_tokens(0), options().with_stop(""), options().with_seed(u32::MAX)]
+    {
         let error = DEMO.generate("x", &bad).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error:?}");
     }
@@ -200,7 +202,8 @@ fn options_out_of_range() {
 
 #[test]
 fn a_broken_template_is_an_error_when_it_is_used() {
-    for template in ["{% if %}", "{{ messages[0].nothing.at.all }}", "{{ raise_exception('no') }}"] {
+    for template in ["{% if %}", "{{ messages[0].nothing.at.all }}", "{{ raise_exception('no') }}"]
+    {
         let params = ModelParams::default().with_chat_template(template);
         let context = ContextParams::default().with_n_threads(1);
         let model = Model::load("demo", params, context).unwrap();

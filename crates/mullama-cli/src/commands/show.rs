@@ -48,10 +48,8 @@ fn summary(header: &GgufHeader) -> String {
         ("tensors", Some(header.tensors.len().to_string())),
         ("license", header.text("general.license").map(str::to_owned)),
     ];
-    let facts: Vec<_> = facts
-        .into_iter()
-        .filter_map(|(name, value)| Some(vec![name.to_owned(), value?]))
-        .collect();
+    let facts: Vec<_> =
+        facts.into_iter().filter_map(|(name, value)| Some(vec![name.to_owned(), value?])).collect();
     let metadata: Vec<_> = header
         .metadata
         .iter()

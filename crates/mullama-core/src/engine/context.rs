@@ -62,8 +62,7 @@ impl ContextSettings {
         let n_ubatch = in_range("ubatch_size", params.n_ubatch, n_batch, 512.min(n_batch))?;
         // GGML_MAX_N_THREADS
         let n_threads = in_range("n_threads", params.n_threads, 512, physical_cores())?;
-        let n_threads_batch =
-            in_range("n_threads_batch", params.n_threads_batch, 512, n_threads)?;
+        let n_threads_batch = in_range("n_threads_batch", params.n_threads_batch, 512, n_threads)?;
         let n_parallel = in_range("n_parallel", params.n_parallel, most_sequences, 4)?;
         let kv = params.kv_cache_type.unwrap_or_default();
         let flash_attention = params.flash_attention.unwrap_or_default();
@@ -163,8 +162,7 @@ impl Context {
         });
         let failed = |problem: Option<String>| {
             let reason = problem.unwrap_or_else(|| "the engine gave no reason".to_owned());
-            let message =
-                format!("cannot make a context of {} tokens: {reason}", settings.n_ctx);
+            let message = format!("cannot make a context of {} tokens: {reason}", settings.n_ctx);
             let kind = if reason.contains("allocate") || reason.contains("memory") {
                 ErrorKind::OutOfMemory
             } else {
@@ -183,7 +181,8 @@ impl Context {
             sys::llama_set_abort_callback(raw.0.as_ptr(), Some(should_abort), watched.get().cast());
         }
         // SAFETY: the model is alive.
-        let n_vocab = unsafe { sys::llama_vocab_n_tokens(sys::llama_model_get_vocab(weights.as_ptr())) };
+        let n_vocab =
+            unsafe { sys::llama_vocab_n_tokens(sys::llama_model_get_vocab(weights.as_ptr())) };
         Ok(Self {
             raw,
             _threads: threads,
@@ -233,7 +232,8 @@ impl Context {
             Ok(1) => Ok(Decoded::NoRoom),
             Ok(2) => Ok(Decoded::Aborted),
             _ => {
-                let status = status.map_or_else(|reason| reason, |status| format!("status {status}"));
+                let status =
+                    status.map_or_else(|reason| reason, |status| format!("status {status}"));
                 let reason = said.problem().unwrap_or(status);
                 let kind = if reason.contains("allocate") {
                     ErrorKind::OutOfMemory
@@ -314,9 +314,13 @@ impl RawContext {
 
 /// The functions of the CPU module that make and free thread pools.
 struct ThreadPoolApi {
-    new: unsafe extern "C" fn(*mut sys::ggml_threadpool_params) -> sys::ggml_threadpool_t,
-    free: unsafe extern "C" fn(sys::ggml_threadpool_t),
+    new: NewThreadPool,
+    free: FreeThreadPool,
 }
+
+type NewThreadPool =
+    unsafe extern "C" fn(*mut sys::ggml_threadpool_params) -> sys::ggml_threadpool_t;
+type FreeThreadPool = unsafe extern "C" fn(sys::ggml_threadpool_t);
 
 impl ThreadPoolApi {
     fn find() -> Option<Self> {
@@ -332,8 +336,12 @@ impl ThreadPoolApi {
                 (!address.is_null()).then_some(address)
             };
             Some(Self {
-                new: std::mem::transmute::<*mut c_void, _>(find(c"ggml_threadpool_new")?),
-                free: std::mem::transmute::<*mut c_void, _>(find(c"ggml_threadpool_free")?),
+                new: std::mem::transmute::<*mut c_void, NewThreadPool>(find(
+                    c"ggml_threadpool_new",
+                )?),
+                free: std::mem::transmute::<*mut c_void, FreeThreadPool>(find(
+                    c"ggml_threadpool_free",
+                )?),
             })
         }
     }
@@ -341,7 +349,7 @@ impl ThreadPoolApi {
 
 struct ThreadPool {
     pool: sys::ggml_threadpool_t,
-    free: unsafe extern "C" fn(sys::ggml_threadpool_t),
+    free: FreeThreadPool,
 }
 
 impl ThreadPool {

@@ -75,7 +75,11 @@ pub(crate) struct Engine {
 
 impl Engine {
     /// Starts the thread and its context; gives the size of the context too.
-    pub fn start(weights: Arc<Weights>, vocab: Vocab, settings: ContextSettings) -> Result<(Self, u32)> {
+    pub fn start(
+        weights: Arc<Weights>,
+        vocab: Vocab,
+        settings: ContextSettings,
+    ) -> Result<(Self, u32)> {
         let (commands, inbox) = flume::unbounded();
         let (ready, started) = flume::bounded(1);
         let thread = thread::Builder::new()

@@ -235,10 +235,11 @@ impl Scheduler {
                 continue;
             };
             let logits = self.context.logits(output)?;
-            let complete = slot.take_logits(logits, &self.vocab, self.n_ctx).unwrap_or_else(|error| {
-                slot.fail(error);
-                true
-            });
+            let complete =
+                slot.take_logits(logits, &self.vocab, self.n_ctx).unwrap_or_else(|error| {
+                    slot.fail(error);
+                    true
+                });
             if complete {
                 self.release(index);
             } else {

@@ -219,10 +219,5 @@ fn logprob_of(token: Token, logits: &[f32], count: usize, vocab: &Vocab) -> Toke
         text: text(id as Token),
         logprob: logprob(id),
     });
-    TokenLogprob {
-        token,
-        text: text(token),
-        logprob: logprob(token as usize),
-        top: top.collect(),
-    }
+    TokenLogprob { token, text: text(token), logprob: logprob(token as usize), top: top.collect() }
 }
