@@ -18,6 +18,7 @@ mod message;
 mod model;
 mod options;
 mod params;
+mod placement;
 mod preflight;
 mod prompt;
 mod runtime;
@@ -38,6 +39,7 @@ pub use options::{Naming, OptionSet, OptionSpec, parse_options};
 pub use params::{
     ContextParams, FlashAttention, GpuLayers, KvCacheType, KvCacheTypes, ModelParams, SplitMode,
 };
+pub use placement::{DeviceShare, Placement};
 pub use prompt::Prompt;
 pub use runtime::add_backend_dir;
 pub use sampling::{GenerateOptions, LogitBias, Stop};

@@ -43,9 +43,9 @@ impl Captured {
         })
     }
 
-    /// The first thing that `find` makes of a line.
-    pub fn find<T>(&self, find: impl FnMut(&str) -> Option<T>) -> Option<T> {
-        self.0.iter().map(|(_, line)| line.as_str()).find_map(find)
+    /// Everything that was said.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(_, line)| line.as_str())
     }
 }
 

@@ -17,6 +17,7 @@ use crate::engine::{CancelToken, ContextSettings, Engine, Job, closed};
 use crate::gguf::GgufHeader;
 use crate::message::Message;
 use crate::params::{ContextParams, ModelParams};
+use crate::placement::Placement;
 use crate::prompt::Prompt;
 use crate::sampling::{GenerateOptions, GrammarSpec, Sampling, schema_to_gbnf};
 use crate::stream::Stream;
@@ -56,6 +57,7 @@ pub(crate) struct Loaded {
 struct Facts {
     path: PathBuf,
     context_size: u32,
+    placement: Placement,
     gpu_layers: u32,
     n_layers: u32,
     n_vocab: u32,
@@ -133,12 +135,12 @@ impl Model {
                 sys::llama_model_has_encoder(model),
             )
         };
-        let (engine, context_size) = if vocab_only {
-            (None, 0)
+        let (engine, context_size, placement) = if vocab_only {
+            (None, 0, Placement::default())
         } else {
             let settings = ContextSettings::resolve(&context, n_ctx_train.max(1) as u32)?;
-            let (engine, n_ctx) = Engine::start(Arc::clone(&weights), vocab.clone(), settings)?;
-            (Some(engine), n_ctx)
+            let (engine, started) = Engine::start(Arc::clone(&weights), vocab.clone(), settings)?;
+            (Some(engine), started.n_ctx, started.placement)
         };
 
         let metadata = weights.metadata();
@@ -158,6 +160,7 @@ impl Model {
         let (tools, reasoning) = caps.unwrap_or_default();
         let facts = Facts {
             context_size,
+            placement,
             gpu_layers: loaded.weights.offloaded.0,
             n_layers: n_layers.max(0) as u32,
             n_vocab: loaded.vocab.len() as u32,
@@ -307,7 +310,9 @@ impl Model {
     pub fn default_options(&self) -> Result<Value> {
         let loaded = self.loaded()?;
         let sampling = Sampling::resolve(&GenerateOptions::default(), &loaded.recommended)?;
-        serde_json::to_value(sampling)
+        // By way of text, which has 0.8 where the nearest 32-bit float is 0.800000011920929.
+        serde_json::to_string(&sampling)
+            .and_then(|text| serde_json::from_str(&text))
             .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))
     }
 
@@ -320,6 +325,11 @@ impl Model {
     /// loaded.
     pub fn context_size(&self) -> u32 {
         self.shared.facts.context_size
+    }
+
+    /// Where the weights, the KV cache and the compute buffers are, in bytes as allocated.
+    pub fn placement(&self) -> &Placement {
+        &self.shared.facts.placement
     }
 
     /// Layers on GPUs, as the engine reports them; the output layer counts.

@@ -19,6 +19,16 @@ options! {
         tensor_split <- Vec<f32>,
         /// The GPU that holds everything in split mode `none`, by its index. Default: 0.
         main_gpu: u32,
+        /// Devices that may be used, by their names. Default: all.
+        devices <- Vec<String>,
+        /// Devices for tensors, by a pattern (regular expression) over their names; `CPU` is the
+        /// machine's own memory. Default: none.
+        tensor_overrides <- BTreeMap<String, String>,
+        /// Whether the experts of a mixture stay in the machine's own memory. Default: false.
+        cpu_moe: bool,
+        /// Of how many layers, from the first on, the experts stay in the machine's own memory.
+        /// Default: 0.
+        n_cpu_moe: u32,
         /// Whether the file is mapped into memory rather than read. Default: true.
         use_mmap: bool,
         /// Whether the model is kept from being swapped out. Default: false.
@@ -55,6 +65,9 @@ options! {
         /// `q5_1`, `q5_0`, `q4_1`, `q4_0` or `iq4_nl`. Quantised values need flash attention.
         /// Default: `f16`.
         kv_cache_type <- KvCacheTypes,
+        /// Whether the KV cache of a layer lies on the layer's device, else in the machine's own
+        /// memory. Default: true.
+        offload_kqv: bool,
         /// Flash attention: `auto`, `on` or `off`. Default: `auto`.
         flash_attention: FlashAttention,
         /// Base frequency of the rotary position embedding. Default: the model's.

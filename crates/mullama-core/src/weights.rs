@@ -9,7 +9,8 @@ use mullama_sys as sys;
 use serde_json::Value;
 
 use crate::logging;
-use crate::params::{GpuLayers, ModelParams, SplitMode};
+use crate::params::{GpuLayers, ModelParams};
+use crate::placement::{RawPlacement, read_assignment};
 use crate::{Error, ErrorKind, Result};
 
 /// The engine's model. Read-only once loaded, and so shared freely between threads.
@@ -17,6 +18,8 @@ pub(crate) struct Weights {
     model: NonNull<sys::llama_model>,
     /// Layers on GPUs and layers in all, as the engine reports them.
     pub offloaded: (u32, u32),
+    /// Layers by the name of their device, as the engine reports them.
+    pub layers: BTreeMap<String, u32>,
 }
 
 // SAFETY: the engine only reads a loaded model (llama.cpp shares one between contexts on different
@@ -42,7 +45,7 @@ impl Weights {
             let message = format!("the path {} is not valid UTF-8", path.display());
             Error::new(ErrorKind::InvalidArgument, message)
         })?;
-        let split = tensor_split(params)?;
+        let placement = RawPlacement::resolve(params)?;
         let overrides = metadata_overrides(params)?;
         let mut hook = ProgressHook { callback: progress, cancelled: false };
 
@@ -52,13 +55,7 @@ impl Weights {
             GpuLayers::Auto | GpuLayers::All => -1,
             GpuLayers::Count(layers) => i32::try_from(layers).unwrap_or(i32::MAX),
         };
-        raw.split_mode = match params.split_mode.unwrap_or_default() {
-            SplitMode::None => sys::LLAMA_SPLIT_MODE_NONE,
-            SplitMode::Layer => sys::LLAMA_SPLIT_MODE_LAYER,
-            SplitMode::Row => sys::LLAMA_SPLIT_MODE_ROW,
-        };
-        raw.main_gpu = params.main_gpu.unwrap_or(0) as i32;
-        raw.tensor_split = split.as_ref().map_or(ptr::null(), Vec::as_ptr);
+        placement.apply(params, &mut raw);
         raw.load_mode = match (params.use_mmap.unwrap_or(true), params.use_mlock.unwrap_or(false)) {
             (true, true) => sys::LLAMA_LOAD_MODE_MMAP_MLOCK,
             (true, false) => sys::LLAMA_LOAD_MODE_MMAP,
@@ -85,7 +82,12 @@ impl Weights {
             }
             .with_context("path", path.display()));
         };
-        Ok(Self { model, offloaded: said.find(read_offloaded).unwrap_or_default() })
+        let mut layers = BTreeMap::new();
+        for device in said.lines().filter_map(read_assignment) {
+            *layers.entry(device.to_owned()).or_default() += 1;
+        }
+        let offloaded = said.lines().find_map(read_offloaded).unwrap_or_default();
+        Ok(Self { model, offloaded, layers })
     }
 
     pub fn as_ptr(&self) -> *mut sys::llama_model {
@@ -149,26 +151,6 @@ unsafe extern "C" fn on_progress(progress: f32, hook: *mut c_void) -> bool {
     let go_on = (hook.callback)(progress);
     hook.cancelled |= !go_on;
     go_on
-}
-
-/// The engine reads as many shares as it can have devices.
-fn tensor_split(params: &ModelParams) -> Result<Option<Vec<f32>>> {
-    let Some(shares) = &params.tensor_split else { return Ok(None) };
-    // SAFETY: a constant of the engine.
-    let most = unsafe { sys::llama_max_devices() };
-    if shares.len() > most {
-        let problem = format!("{} shares for at most {most} devices", shares.len());
-        return Err(Error::option("tensor_split", problem));
-    }
-    if shares.iter().any(|share| !share.is_finite() || *share < 0.0) {
-        return Err(Error::option("tensor_split", "shares must be numbers of 0 or more"));
-    }
-    if shares.iter().sum::<f32>() <= 0.0 {
-        return Err(Error::option("tensor_split", "at least one share must be more than 0"));
-    }
-    let mut padded = shares.clone();
-    padded.resize(most, 0.0);
-    Ok(Some(padded))
 }
 
 /// The engine's form of the overrides, closed by one with an empty key.
@@ -274,16 +256,5 @@ mod tests {
         let line = "load_tensors: offloaded 9/9 layers to GPU";
         assert_eq!(read_offloaded(line), Some((9, 9)));
         assert_eq!(read_offloaded("load_tensors: offloading output layer to GPU"), None);
-    }
-
-    #[test]
-    fn shares_are_padded_or_refused() {
-        let split =
-            |shares: &[f32]| tensor_split(&ModelParams::default().with_tensor_split(shares));
-        let padded = split(&[3.0, 1.0]).unwrap().unwrap();
-        assert_eq!(&padded[..3], &[3.0, 1.0, 0.0]);
-        for bad in [&[-1.0, 2.0][..], &[f32::NAN], &[0.0, 0.0], &[], &[1.0; 400]] {
-            assert_eq!(split(bad).unwrap_err().kind(), ErrorKind::InvalidArgument, "{bad:?}");
-        }
     }
 }

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <exception>
 #include <memory>
+#include <regex>
 #include <string>
 
 struct mullama_chat_templates {
@@ -270,6 +271,13 @@ extern "C" int mullama_chat_parse(
 
 extern "C" void mullama_chat_parser_free(mullama_chat_parser * parser) {
     delete parser;
+}
+
+extern "C" int mullama_check_pattern(const char * pattern, char ** out) {
+    return guarded(out, [&] {
+        const std::regex compiled(pattern);
+        return std::string();
+    });
 }
 
 extern "C" int mullama_memory_breakdown(const llama_context * context, char ** out) {

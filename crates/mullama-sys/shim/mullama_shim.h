@@ -80,6 +80,10 @@ int mullama_chat_parse(
     char ** out);
 void mullama_chat_parser_free(struct mullama_chat_parser * parser);
 
+// Fails, with the reason, where a pattern is no regular expression that the engine takes (the
+// grammar of ECMAScript, as std::regex has it).
+int mullama_check_pattern(const char * pattern, char ** out);
+
 // [{"buffer_type": name, "device": name or null for host memory, "host": bool, "model": bytes,
 //   "context": bytes, "compute": bytes}]
 int mullama_memory_breakdown(const struct llama_context * context, char ** out);

@@ -92,6 +92,7 @@ unsafe extern "C" {
         out: *mut *mut c_char,
     ) -> c_int;
     fn mullama_chat_parser_free(parser: *mut RawParser);
+    fn mullama_check_pattern(pattern: *const c_char, out: *mut *mut c_char) -> c_int;
     fn mullama_memory_breakdown(context: *const llama_context, out: *mut *mut c_char) -> c_int;
 }
 
@@ -311,6 +312,12 @@ impl Drop for ChatParser {
         // SAFETY: `self` owns the object and gives it up here.
         unsafe { mullama_chat_parser_free(self.0.as_ptr()) }
     }
+}
+
+/// Whether the engine takes a pattern over the names of tensors; else the reason.
+pub fn check_pattern(pattern: &CStr) -> ShimResult<()> {
+    // SAFETY: a NUL-terminated string that outlives the call.
+    call(|out| unsafe { mullama_check_pattern(pattern.as_ptr(), out) }).map(drop)
 }
 
 /// Bytes of weights, KV cache and compute buffers per buffer type, as JSON.

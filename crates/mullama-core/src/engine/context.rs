@@ -10,6 +10,7 @@ use mullama_sys as sys;
 
 use crate::engine::CancelToken;
 use crate::params::{ContextParams, FlashAttention, KvCacheType};
+use crate::placement::Placement;
 use crate::weights::Weights;
 use crate::{Error, ErrorKind, Result, Token, logging};
 
@@ -27,6 +28,7 @@ pub(crate) struct ContextSettings {
     pub n_parallel: u32,
     pub type_k: KvCacheType,
     pub type_v: KvCacheType,
+    pub offload_kqv: bool,
     pub flash_attention: FlashAttention,
     pub rope_freq_base: f32,
     pub rope_freq_scale: f32,
@@ -80,6 +82,7 @@ impl ContextSettings {
             n_parallel,
             type_k: kv.keys,
             type_v: kv.values,
+            offload_kqv: params.offload_kqv.unwrap_or(true),
             flash_attention,
             rope_freq_base: positive("rope_freq_base", params.rope_freq_base)?,
             rope_freq_scale: positive("rope_freq_scale", params.rope_freq_scale)?,
@@ -106,6 +109,7 @@ impl ContextSettings {
         raw.type_v = ggml_type(self.type_v);
         raw.rope_freq_base = self.rope_freq_base;
         raw.rope_freq_scale = self.rope_freq_scale;
+        raw.offload_kqv = self.offload_kqv;
         raw.no_perf = true;
         // All sequences share one pool of cells: none is cut off before the pool is full.
         raw.kv_unified = true;
@@ -146,7 +150,7 @@ pub(crate) struct Context {
     // Dropped in this order: the threads after the context that uses them, the weights last.
     raw: RawContext,
     _threads: Vec<ThreadPool>,
-    _weights: Arc<Weights>,
+    weights: Arc<Weights>,
     batch: Batch,
     /// Requests of the batch that is being computed, watched by [`should_abort`].
     watched: Box<UnsafeCell<Vec<CancelToken>>>,
@@ -186,7 +190,7 @@ impl Context {
         Ok(Self {
             raw,
             _threads: threads,
-            _weights: weights,
+            weights,
             batch: Batch::default(),
             watched,
             n_vocab: n_vocab.max(0) as usize,
@@ -196,6 +200,14 @@ impl Context {
     pub fn n_ctx(&self) -> u32 {
         // SAFETY: a valid context (here and below).
         unsafe { sys::llama_n_ctx(self.raw.0.as_ptr()) }
+    }
+
+    /// Where the weights, the cells and the buffers are.
+    pub fn placement(&self) -> Result<Placement> {
+        // SAFETY: a valid context, which only this thread uses.
+        let breakdown = unsafe { sys::shim::memory_breakdown(self.raw.0.as_ptr()) }
+            .map_err(|error| Error::new(ErrorKind::Internal, error))?;
+        Placement::new(&breakdown, &self.weights.layers)
     }
 
     pub fn n_batch(&self) -> usize {

@@ -15,6 +15,7 @@ use std::time::Instant;
 pub(crate) use context::ContextSettings;
 
 use crate::completion::Chunk;
+use crate::placement::Placement;
 use crate::sampling::{GrammarSpec, Sampling};
 use crate::vocab::Vocab;
 use crate::weights::Weights;
@@ -67,6 +68,12 @@ pub(crate) enum Command {
     Stop,
 }
 
+/// What is known of a context once it has been made.
+pub(crate) struct Started {
+    pub n_ctx: u32,
+    pub placement: Placement,
+}
+
 /// The way to the engine's thread.
 pub(crate) struct Engine {
     commands: flume::Sender<Command>,
@@ -74,19 +81,22 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Starts the thread and its context; gives the size of the context too.
+    /// Starts the thread and its context; tells of the context too.
     pub fn start(
         weights: Arc<Weights>,
         vocab: Vocab,
         settings: ContextSettings,
-    ) -> Result<(Self, u32)> {
+    ) -> Result<(Self, Started)> {
         let (commands, inbox) = flume::unbounded();
         let (ready, started) = flume::bounded(1);
         let thread = thread::Builder::new()
             .name("mullama-engine".to_owned())
             .spawn(move || match Context::new(weights, &settings) {
                 Ok(context) => {
-                    let _ = ready.send(Ok(context.n_ctx()));
+                    let started = context
+                        .placement()
+                        .map(|placement| Started { n_ctx: context.n_ctx(), placement });
+                    let _ = ready.send(started);
                     Scheduler::new(context, vocab, inbox).run();
                 }
                 Err(error) => {
@@ -97,10 +107,10 @@ impl Engine {
                 Error::new(ErrorKind::Internal, format!("cannot start a thread: {error}"))
                     .with_source(error)
             })?;
-        let n_ctx = started.recv().unwrap_or_else(|_| {
+        let started = started.recv().unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Internal, "the engine's thread ended while starting"))
         })?;
-        Ok((Self { commands, thread: Mutex::new(Some(thread)) }, n_ctx))
+        Ok((Self { commands, thread: Mutex::new(Some(thread)) }, started))
     }
 
     /// Hands a request over; its owner hears of it through the request's channel.

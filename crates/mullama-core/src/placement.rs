@@ -1,0 +1,308 @@
+//! Where a model goes, and where it went.
+
+use std::collections::BTreeMap;
+use std::ffi::{CStr, CString};
+use std::ptr;
+
+use mullama_sys as sys;
+use serde::{Deserialize, Serialize};
+
+use crate::params::{ModelParams, SplitMode};
+use crate::{Error, ErrorKind, Result, runtime};
+
+/// The name of the machine's own memory in a placement, and in tensor overrides.
+const HOST: &str = "CPU";
+
+/// The tensors of a mixture's experts (llama.cpp's `LLM_FFN_EXPS_REGEX`).
+const EXPERTS: &str = "\\.ffn_(up|down|gate|gate_up)_(ch|)exps";
+
+/// Where a loaded model is: the devices that hold a part of it, the machine's own memory last.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Placement {
+    /// What each device holds.
+    pub devices: Vec<DeviceShare>,
+}
+
+/// What one device holds of a model, in bytes as they were allocated.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct DeviceShare {
+    /// The device's name; `CPU` is the machine's own memory.
+    pub name: String,
+    /// Layers; the output layer counts as one.
+    pub layers: u32,
+    /// Bytes of weights.
+    pub weights: u64,
+    /// Bytes of KV cache.
+    pub kv: u64,
+    /// Bytes of buffers to compute in.
+    pub compute: u64,
+}
+
+/// One line of the shim's memory breakdown.
+#[derive(Deserialize)]
+struct BufferShare {
+    device: Option<String>,
+    host: bool,
+    model: u64,
+    context: u64,
+    compute: u64,
+}
+
+impl Placement {
+    /// Puts together the engine's breakdown of a context's memory and the layers that it told of.
+    pub(crate) fn new(breakdown: &str, layers: &BTreeMap<String, u32>) -> Result<Self> {
+        let shares: Vec<BufferShare> = serde_json::from_str(breakdown).map_err(|error| {
+            Error::new(ErrorKind::Internal, format!("the memory breakdown is unreadable: {error}"))
+        })?;
+        let mut devices: Vec<DeviceShare> = Vec::new();
+        let mut share_of = |name: &str| -> usize {
+            devices.iter().position(|share| share.name == name).unwrap_or_else(|| {
+                devices.push(DeviceShare { name: name.to_owned(), ..DeviceShare::default() });
+                devices.len() - 1
+            })
+        };
+        let mut additions = Vec::new();
+        for share in &shares {
+            // Memory that a GPU can read but the host owns is the host's.
+            let name = share.device.as_deref().filter(|_| !share.host).unwrap_or(HOST);
+            additions.push((share_of(name), share));
+        }
+        let counted: Vec<_> = layers.iter().map(|(name, count)| (share_of(name), *count)).collect();
+        for (index, share) in additions {
+            devices[index].weights += share.model;
+            devices[index].kv += share.context;
+            devices[index].compute += share.compute;
+        }
+        for (index, count) in counted {
+            devices[index].layers += count;
+        }
+        devices.retain(|share| share.layers > 0 || share.weights + share.kv + share.compute > 0);
+        devices.sort_by(|a, b| (a.name == HOST, &a.name).cmp(&(b.name == HOST, &b.name)));
+        Ok(Self { devices })
+    }
+}
+
+/// Reads `layer  7 assigned to device Vulkan0, is_swa = 0`.
+pub(crate) fn read_assignment(line: &str) -> Option<&str> {
+    let (_, rest) = line.split_once(" assigned to device ")?;
+    rest.split_once(',').map(|(name, _)| name)
+}
+
+/// The engine's form of the placement options. What it points to lives as long as it does.
+#[derive(Default)]
+pub(crate) struct RawPlacement {
+    /// Closed by a null; empty where all devices may be used.
+    devices: Vec<sys::ggml_backend_dev_t>,
+    /// Closed by an entry without a pattern; empty where there are none.
+    overrides: Vec<sys::llama_model_tensor_buft_override>,
+    /// What the overrides point into.
+    patterns: Vec<CString>,
+    /// Padded to the number of devices that the engine reads.
+    tensor_split: Option<Vec<f32>>,
+    main_gpu: i32,
+}
+
+impl RawPlacement {
+    /// Checks the options against the devices that there are.
+    pub fn resolve(params: &ModelParams) -> Result<Self> {
+        runtime::get();
+        let devices = params.devices.as_ref().map(|names| find_all(names)).transpose()?;
+        let gpus = devices.as_ref().map_or_else(|| gpus().count(), Vec::len);
+        let mut raw = Self { tensor_split: tensor_split(params, gpus)?, ..Self::default() };
+        if let Some(mut devices) = devices {
+            devices.push(ptr::null_mut());
+            raw.devices = devices;
+        }
+        if let Some(main_gpu) = params.main_gpu {
+            if main_gpu as usize >= gpus.max(1) {
+                let problem = format!("there is no GPU {main_gpu}; there are {gpus}, from 0 on");
+                return Err(Error::option("main_gpu", problem));
+            }
+            raw.main_gpu = main_gpu as i32;
+        }
+        raw.add_overrides(params)?;
+        Ok(raw)
+    }
+
+    /// Fills in the engine's parameters, which then point into `self`.
+    pub fn apply(&self, params: &ModelParams, raw: &mut sys::llama_model_params) {
+        raw.split_mode = match params.split_mode.unwrap_or_default() {
+            SplitMode::None => sys::LLAMA_SPLIT_MODE_NONE,
+            SplitMode::Layer => sys::LLAMA_SPLIT_MODE_LAYER,
+            SplitMode::Row => sys::LLAMA_SPLIT_MODE_ROW,
+        };
+        raw.main_gpu = self.main_gpu;
+        raw.tensor_split = self.tensor_split.as_ref().map_or(ptr::null(), Vec::as_ptr);
+        if !self.devices.is_empty() {
+            raw.devices = self.devices.as_ptr().cast_mut();
+        }
+        if !self.overrides.is_empty() {
+            raw.tensor_buft_overrides = self.overrides.as_ptr();
+        }
+    }
+
+    fn add_overrides(&mut self, params: &ModelParams) -> Result<()> {
+        // The first pattern that matches counts: a user's own come before the experts'.
+        let own = params.tensor_overrides.iter().flatten();
+        let mut wanted: Vec<(String, &str)> =
+            own.map(|(pattern, device)| (pattern.clone(), device.as_str())).collect();
+        if params.cpu_moe.unwrap_or(false) {
+            wanted.push((EXPERTS.to_owned(), HOST));
+        } else {
+            for layer in 0..params.n_cpu_moe.unwrap_or(0) {
+                wanted.push((format!("blk\\.{layer}{EXPERTS}"), HOST));
+            }
+        }
+        // SAFETY: a constant of the engine.
+        let most = unsafe { sys::llama_max_tensor_buft_overrides() } - 1;
+        if wanted.len() > most {
+            let problem = format!("{} patterns; the engine takes {most}", wanted.len());
+            return Err(Error::option("tensor_overrides", problem));
+        }
+        for (pattern, device) in wanted {
+            let problem =
+                |what: String| Error::option("tensor_overrides", format!("`{pattern}`: {what}"));
+            let buft = buffer_type(device).map_err(|error| problem(error.to_string()))?;
+            let text = CString::new(pattern.as_str())
+                .map_err(|_| problem("it contains a NUL byte".to_owned()))?;
+            sys::shim::check_pattern(&text).map_err(problem)?;
+            self.patterns.push(text);
+            let pattern = self.patterns.last().map_or(ptr::null(), |text| text.as_ptr());
+            self.overrides.push(sys::llama_model_tensor_buft_override { pattern, buft });
+        }
+        if !self.overrides.is_empty() {
+            self.overrides.push(sys::llama_model_tensor_buft_override {
+                pattern: ptr::null(),
+                buft: ptr::null_mut(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The devices that a model can be offloaded to.
+fn gpus() -> impl Iterator<Item = sys::ggml_backend_dev_t> {
+    all_devices().filter(|device| {
+        // SAFETY: devices live as long as the process.
+        let kind = unsafe { sys::ggml_backend_dev_type(*device) };
+        kind == sys::GGML_BACKEND_DEVICE_TYPE_GPU || kind == sys::GGML_BACKEND_DEVICE_TYPE_IGPU
+    })
+}
+
+fn all_devices() -> impl Iterator<Item = sys::ggml_backend_dev_t> {
+    // SAFETY: indices are below the count.
+    (0..unsafe { sys::ggml_backend_dev_count() }).map(|i| unsafe { sys::ggml_backend_dev_get(i) })
+}
+
+fn name(device: sys::ggml_backend_dev_t) -> String {
+    // SAFETY: a device's name is a string that lives as long as the process.
+    unsafe { CStr::from_ptr(sys::ggml_backend_dev_name(device)) }.to_string_lossy().into_owned()
+}
+
+fn find(wanted: &str) -> Result<sys::ggml_backend_dev_t> {
+    all_devices().find(|device| name(*device) == wanted).ok_or_else(|| {
+        let known: Vec<_> = all_devices().map(name).collect();
+        Error::new(
+            ErrorKind::InvalidArgument,
+            format!("there is no device {wanted}; there are {}", known.join(", ")),
+        )
+        .with_context("device", wanted)
+    })
+}
+
+fn find_all(names: &[String]) -> Result<Vec<sys::ggml_backend_dev_t>> {
+    let find = |name: &String| find(name).map_err(|error| Error::option("devices", error));
+    names.iter().filter(|name| *name != HOST).map(find).collect()
+}
+
+/// Where tensors go that are sent to a device by name.
+fn buffer_type(device: &str) -> Result<sys::ggml_backend_buffer_type_t> {
+    // SAFETY: buffer types live as long as the process.
+    unsafe {
+        if device == HOST {
+            return Ok(sys::ggml_backend_cpu_buffer_type());
+        }
+        Ok(sys::ggml_backend_dev_buffer_type(find(device)?))
+    }
+}
+
+/// The engine reads as many shares as it can have devices.
+fn tensor_split(params: &ModelParams, gpus: usize) -> Result<Option<Vec<f32>>> {
+    let Some(shares) = &params.tensor_split else { return Ok(None) };
+    if shares.iter().any(|share| !share.is_finite() || *share < 0.0) {
+        return Err(Error::option("tensor_split", "shares must be numbers of 0 or more"));
+    }
+    if shares.iter().sum::<f32>() <= 0.0 {
+        return Err(Error::option("tensor_split", "at least one share must be more than 0"));
+    }
+    // A machine without a GPU runs everything on its CPU, whatever the shares.
+    if gpus > 0 && shares.len() > gpus {
+        let problem = format!("{} shares for {gpus} GPUs", shares.len());
+        return Err(Error::option("tensor_split", problem));
+    }
+    // SAFETY: a constant of the engine.
+    let most = unsafe { sys::llama_max_devices() };
+    if shares.len() > most {
+        let problem = format!("{} shares for at most {most} devices", shares.len());
+        return Err(Error::option("tensor_split", problem));
+    }
+    let mut padded = shares.clone();
+    padded.resize(most, 0.0);
+    Ok(Some(padded))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_padded_or_refused() {
+        let split =
+            |shares: &[f32]| tensor_split(&ModelParams::default().with_tensor_split(shares), 2);
+        let padded = split(&[3.0, 1.0]).unwrap().unwrap();
+        assert_eq!(&padded[..3], &[3.0, 1.0, 0.0]);
+        for bad in [&[-1.0, 2.0][..], &[f32::NAN], &[0.0, 0.0], &[], &[1.0; 3], &[1.0; 400]] {
+            assert_eq!(split(bad).unwrap_err().kind(), ErrorKind::InvalidArgument, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn layers_are_read_from_the_engines_words() {
+        let line = "load_tensors: layer   7 assigned to device Vulkan0, is_swa = 0";
+        assert_eq!(read_assignment(line), Some("Vulkan0"));
+        assert_eq!(read_assignment("load_tensors: offloaded 9/9 layers to GPU"), None);
+    }
+
+    #[test]
+    fn what_the_host_owns_is_the_hosts() {
+        let breakdown = r#"[
+            {"buffer_type": "CPU", "device": "CPU", "host": true, "model": 1, "context": 2, "compute": 4},
+            {"buffer_type": "G0_Host", "device": "G0", "host": true, "model": 0, "context": 0, "compute": 8},
+            {"buffer_type": "G0", "device": "G0", "host": false, "model": 16, "context": 32, "compute": 64}
+        ]"#;
+        let layers = [("CPU".to_owned(), 3), ("G0".to_owned(), 5)].into();
+        let placement = Placement::new(breakdown, &layers).unwrap();
+        let share = |name: &str, layers, weights, kv, compute| DeviceShare {
+            name: name.to_owned(),
+            layers,
+            weights,
+            kv,
+            compute,
+        };
+        assert_eq!(placement.devices, [share("G0", 5, 16, 32, 64), share("CPU", 3, 1, 2, 12)]);
+    }
+
+    #[test]
+    fn unknown_devices_and_bad_patterns_are_refused() {
+        let refused =
+            |params: ModelParams| RawPlacement::resolve(&params).map(drop).unwrap_err().to_string();
+        let unknown = refused(ModelParams::default().with_devices(["CUDA9".to_owned()]));
+        assert!(unknown.contains("CUDA9") && unknown.contains("CPU"), "{unknown}");
+        let pattern = [("(".to_owned(), HOST.to_owned())];
+        let bad = refused(ModelParams::default().with_tensor_overrides(pattern));
+        assert!(bad.contains("`(`"), "{bad}");
+        let nowhere = [("x".to_owned(), "CUDA9".to_owned())];
+        assert!(refused(ModelParams::default().with_tensor_overrides(nowhere)).contains("CUDA9"));
+        assert!(refused(ModelParams::default().with_main_gpu(99)).contains("main_gpu"));
+    }
+}
