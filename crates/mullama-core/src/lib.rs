@@ -19,6 +19,7 @@ mod model;
 mod options;
 mod params;
 mod placement;
+mod planner;
 mod preflight;
 mod prompt;
 mod runtime;

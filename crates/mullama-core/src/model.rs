@@ -13,7 +13,7 @@ use sys::shim::ChatTemplates;
 
 use crate::chat::{ChatCompletion, ChatOptions, ChatStream, Rendered, render};
 use crate::completion::Completion;
-use crate::engine::{CancelToken, ContextSettings, Engine, Job, closed};
+use crate::engine::{CancelToken, Engine, Job, closed};
 use crate::gguf::GgufHeader;
 use crate::message::Message;
 use crate::params::{ContextParams, ModelParams};
@@ -23,7 +23,7 @@ use crate::sampling::{GenerateOptions, GrammarSpec, Sampling, schema_to_gbnf};
 use crate::stream::Stream;
 use crate::vocab::Vocab;
 use crate::weights::Weights;
-use crate::{Error, ErrorKind, Result, Token, demo, preflight, runtime};
+use crate::{Error, ErrorKind, Result, Token, demo, planner, preflight, runtime};
 
 /// A loaded model: cheap to clone, usable from any thread, many requests at a time.
 ///
@@ -119,14 +119,19 @@ impl Model {
         let vocab_only = params.vocab_only.unwrap_or(false);
         preflight::check(&path, &header, vocab_only)?;
         runtime::require_cpu()?;
+        let (params, settings) = if vocab_only {
+            (params, None)
+        } else {
+            let (params, settings) = planner::settle(&path, &header, &params, &context)?;
+            (params, Some(settings))
+        };
         let weights = Arc::new(Weights::load(&path, &params, &mut progress)?);
         let vocab = Vocab::new(Arc::clone(&weights));
 
         // SAFETY: the model is alive; plain questions.
-        let (n_ctx_train, n_layers, n_embd, n_params, size, has_decoder, has_encoder) = unsafe {
+        let (n_layers, n_embd, n_params, size, has_decoder, has_encoder) = unsafe {
             let model = weights.as_ptr();
             (
-                sys::llama_model_n_ctx_train(model),
                 sys::llama_model_n_layer(model),
                 sys::llama_model_n_embd(model),
                 sys::llama_model_n_params(model),
@@ -135,12 +140,13 @@ impl Model {
                 sys::llama_model_has_encoder(model),
             )
         };
-        let (engine, context_size, placement) = if vocab_only {
-            (None, 0, Placement::default())
-        } else {
-            let settings = ContextSettings::resolve(&context, n_ctx_train.max(1) as u32)?;
-            let (engine, started) = Engine::start(Arc::clone(&weights), vocab.clone(), settings)?;
-            (Some(engine), started.n_ctx, started.placement)
+        let (engine, context_size, placement) = match settings {
+            None => (None, 0, Placement::default()),
+            Some(settings) => {
+                let (engine, started) =
+                    Engine::start(Arc::clone(&weights), vocab.clone(), settings)?;
+                (Some(engine), started.n_ctx, started.placement)
+            }
         };
 
         let metadata = weights.metadata();

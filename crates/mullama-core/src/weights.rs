@@ -41,6 +41,21 @@ pub(crate) type Progress<'a> = &'a mut dyn FnMut(f32) -> bool;
 impl Weights {
     /// Reads a model's file, whose header has been checked before.
     pub fn load(path: &Path, params: &ModelParams, progress: Progress<'_>) -> Result<Self> {
+        Self::make(path, params, progress, false)
+    }
+
+    /// Only pretends to: nothing is read but the header, nothing allocated; what a context made of it
+    /// would take can be asked.
+    pub fn pretend(path: &Path, params: &ModelParams) -> Result<Self> {
+        Self::make(path, params, &mut |_| true, true)
+    }
+
+    fn make(
+        path: &Path,
+        params: &ModelParams,
+        progress: Progress<'_>,
+        pretend: bool,
+    ) -> Result<Self> {
         let file = path.to_str().and_then(|text| CString::new(text).ok()).ok_or_else(|| {
             let message = format!("the path {} is not valid UTF-8", path.display());
             Error::new(ErrorKind::InvalidArgument, message)
@@ -62,6 +77,10 @@ impl Weights {
             (false, true) => sys::LLAMA_LOAD_MODE_MLOCK,
             (false, false) => sys::LLAMA_LOAD_MODE_NONE,
         };
+        if pretend {
+            raw.no_alloc = true;
+            raw.load_mode = sys::LLAMA_LOAD_MODE_NONE;
+        }
         raw.check_tensors = params.check_tensors.unwrap_or(false);
         raw.vocab_only = params.vocab_only.unwrap_or(false);
         raw.kv_overrides = overrides.as_ref().map_or(ptr::null(), Vec::as_ptr);

@@ -136,6 +136,11 @@ impl Drop for Engine {
     }
 }
 
+/// What a context of these settings would put where, on weights that are only pretended.
+pub(crate) fn dry_run(weights: Arc<Weights>, settings: &ContextSettings) -> Result<Placement> {
+    Context::new(weights, settings)?.placement()
+}
+
 /// The error of a model that has been closed.
 pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the model has been closed")
