@@ -1,6 +1,6 @@
 //! The engine's log: handed on to the `log` crate, and kept where an error needs its words.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_char, c_void};
 
 use log::Level;
@@ -10,6 +10,8 @@ use mullama_sys as sys;
 const TARGET: &str = "mullama::engine";
 
 thread_local! {
+    /// Whether what the engine says on this thread is of little interest.
+    static QUIET: Cell<bool> = const { Cell::new(false) };
     /// The line that is being written: the engine logs in pieces.
     static LINE: RefCell<(Option<Level>, String)> = const { RefCell::new((None, String::new())) };
     /// The lines of [`capture`], where one is under way on this thread.
@@ -57,6 +59,15 @@ pub(crate) fn capture<T>(body: impl FnOnce() -> T) -> (T, Captured) {
     (result, Captured(lines))
 }
 
+/// Runs `body`; what the engine says meanwhile on this thread is logged as detail only, since it is
+/// about something that does not really happen.
+pub(crate) fn quietly<T>(body: impl FnOnce() -> T) -> T {
+    let before = QUIET.replace(true);
+    let result = body();
+    QUIET.set(before);
+    result
+}
+
 /// The engine begins most lines with the name of a function: `llama_model_load: error ...`.
 fn strip_function_name(line: &str) -> &str {
     match line.split_once(": ") {
@@ -97,7 +108,8 @@ fn emit(level: Level, line: &str) {
     if line.chars().all(|c| c == '.' || c.is_whitespace()) {
         return;
     }
-    log::log!(target: TARGET, level, "{line}");
+    let logged = if QUIET.get() { Level::Trace } else { level };
+    log::log!(target: TARGET, logged, "{line}");
     CAPTURED.with_borrow_mut(|captured| {
         if let Some(lines) = captured {
             lines.push((level, line.to_owned()));

@@ -13,7 +13,7 @@ use crate::gguf::GgufHeader;
 use crate::params::{ContextParams, GpuLayers, ModelParams};
 use crate::placement::{DeviceShare, Placement};
 use crate::weights::Weights;
-use crate::{Error, ErrorKind, Result, gpu};
+use crate::{Error, ErrorKind, Result, gpu, logging};
 
 /// What `auto` keeps free on a device, for other programs and for what is allocated later (llama.cpp's
 /// `common_fit_params` keeps as much): this, or a tenth of a small device.
@@ -273,8 +273,10 @@ impl Planner<'_> {
         if let Some(placement) = known().get_or_insert_default().get(&key) {
             return Ok(placement.clone());
         }
-        let weights = Arc::new(Weights::pretend(self.path, params)?);
-        let placement = dry_run(weights, settings)?;
+        let placement = logging::quietly(|| {
+            let weights = Arc::new(Weights::pretend(self.path, params)?);
+            dry_run(weights, settings)
+        })?;
         known().get_or_insert_default().insert(key, placement.clone());
         Ok(placement)
     }

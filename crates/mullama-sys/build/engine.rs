@@ -4,6 +4,8 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::modules::BuiltModule;
+
 /// The engine as its own crate built it.
 pub struct Engine {
     /// llama.cpp's sources, as packaged.
@@ -36,14 +38,15 @@ impl Engine {
         }
     }
 
-    /// Puts every run-time file into `target/<profile>/mullama-engine`, and the shared libraries
-    /// under the names that the loader asks for beside the programs as well.
+    /// Puts every run-time file into `target/<profile>/mullama-engine` (GPU backends into folders in
+    /// `mullama-backends`), and the shared libraries under the names that the loader asks for beside
+    /// the programs as well.
     ///
     /// The second half mends the engine crate: it hard-links the link-time names (`libllama.so`),
     /// which are symbolic links to names that are not there (`libllama.so.0`). Programs do not start
     /// outside `cargo run`, and its next build panics because a dangling link "does not exist" and
     /// yet cannot be created. With the versioned files in place both hold.
-    pub fn stage(&self, built_modules: &[PathBuf]) {
+    pub fn stage(&self, built_modules: &[BuiltModule]) {
         let profile_dir = profile_dir();
         let staged = profile_dir.join("mullama-engine");
         fs::create_dir_all(&staged).expect("the target folder is writable");
@@ -57,8 +60,19 @@ impl Engine {
                 }
             }
         }
-        for module in files_in(&self.modules).iter().chain(built_modules) {
-            place(module, &staged.join(module.file_name().expect("a module is a file")));
+        for module in files_in(&self.modules) {
+            place(&module, &staged.join(module.file_name().expect("a module is a file")));
+        }
+        for module in built_modules {
+            // What every package carries lies with the engine; other backends are packages of their
+            // own, and have folders of their own.
+            let dir = if module.in_every_package {
+                staged.clone()
+            } else {
+                profile_dir.join("mullama-backends").join(module.name)
+            };
+            fs::create_dir_all(&dir).expect("the target folder is writable");
+            place(&module.file, &dir.join(module.file.file_name().expect("a module is a file")));
         }
         println!("cargo:rustc-env=MULLAMA_ENGINE_DIR={}", staged.display());
     }

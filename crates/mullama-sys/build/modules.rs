@@ -17,6 +17,21 @@ struct Module {
     target: &'static str,
 }
 
+/// CMake definitions from the environment.
+trait DefineFromEnv {
+    fn define_from_env(&mut self, definition: &str, variable: &str) -> &mut Self;
+}
+
+impl DefineFromEnv for cmake::Config {
+    fn define_from_env(&mut self, definition: &str, variable: &str) -> &mut Self {
+        println!("cargo:rerun-if-env-changed={variable}");
+        if let Ok(value) = env::var(variable) {
+            self.define(definition, value);
+        }
+        self
+    }
+}
+
 const MODULES: [Module; 7] = [
     module("cuda", "LLAMA_CUDA", "GGML_CUDA", "ggml-cuda"),
     module("metal", "LLAMA_METAL", "GGML_METAL", "ggml-metal"),
@@ -61,6 +76,8 @@ impl Module {
             .define("GGML_CPU", "OFF")
             .define("GGML_OPENMP", "OFF")
             .define(self.switch, "ON")
+            // Headers newer than the system's: Debian 12's are too old for the Vulkan backend.
+            .define_from_env("Vulkan_INCLUDE_DIR", "VULKAN_INCLUDE_DIR")
             .build_target(self.target);
         for part in ["COMMON", "TESTS", "TOOLS", "EXAMPLES", "SERVER", "APP"] {
             config.define(format!("LLAMA_BUILD_{part}"), "OFF");
@@ -77,7 +94,22 @@ impl Module {
     }
 }
 
-/// Builds the modules that features or the environment ask for, and gives their files.
-pub fn build_requested(engine: &Engine) -> Vec<PathBuf> {
-    MODULES.iter().filter(|module| module.requested()).map(|module| module.build(engine)).collect()
+/// A module that has been built.
+pub struct BuiltModule {
+    /// The backend's name, that of the feature.
+    pub name: &'static str,
+    /// Whether it is small and needs nothing of the machine, so that every package carries it.
+    pub in_every_package: bool,
+    /// The module's file.
+    pub file: PathBuf,
+}
+
+/// Builds the modules that features or the environment ask for.
+pub fn build_requested(engine: &Engine) -> Vec<BuiltModule> {
+    let build = |module: &Module| BuiltModule {
+        name: module.feature,
+        in_every_package: module.feature == "rpc",
+        file: module.build(engine),
+    };
+    MODULES.iter().filter(|module| module.requested()).map(build).collect()
 }

@@ -70,10 +70,21 @@ pub fn search_path(package_dirs: &[PathBuf]) -> Vec<PathBuf> {
         .filter(|dir| !dir.as_os_str().is_empty())
         .chain(package_dirs.iter().cloned())
         .chain(engine_dir())
-        .chain([PathBuf::from(env!("MULLAMA_ENGINE_DIR"))])
+        .chain(build_tree())
         .filter(|dir| dir.is_dir())
         .filter(|dir| seen.insert(fs::canonicalize(dir).unwrap_or_else(|_| dir.clone())))
         .collect()
+}
+
+/// Where the build of this crate put the engine, and the backends that it was asked for.
+fn build_tree() -> Vec<PathBuf> {
+    let engine = PathBuf::from(env!("MULLAMA_ENGINE_DIR"));
+    let backends = engine.with_file_name("mullama-backends");
+    let mut dirs: Vec<_> =
+        fs::read_dir(backends).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    dirs.sort();
+    dirs.insert(0, engine);
+    dirs
 }
 
 /// `None` where any kind may be loaded.

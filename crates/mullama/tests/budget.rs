@@ -1,0 +1,61 @@
+//! What fits when a GPU has little memory. One test in a process of its own, since it sets the
+//! environment. Needs two GPUs, as `devices.rs` does.
+
+use mullama::gpu::{self, DeviceKind};
+use mullama::{ContextParams, ErrorKind, Model, ModelParams, Result};
+
+/// Makes every GPU as small as this.
+fn limit(mebibytes: u32) {
+    // SAFETY: this process has one test, and the engine's threads do not read the environment.
+    unsafe { std::env::set_var("MULLAMA_GPU_MEMORY", format!("{mebibytes}MiB")) };
+}
+
+fn load(params: ModelParams) -> Result<Model> {
+    let context = ContextParams::default().with_n_ctx(512).with_n_threads(1);
+    Model::load(mullama_testkit::fixture("large"), params, context)
+}
+
+/// The most that any GPU holds.
+fn most_on_a_gpu(model: &Model) -> u64 {
+    let shares = model.placement().devices.iter().filter(|share| share.name != "CPU");
+    shares.map(|share| share.weights + share.kv + share.compute).max().unwrap_or(0)
+}
+
+#[test]
+fn small_gpus() {
+    let is_gpu = |device: &gpu::Device| matches!(device.kind, DeviceKind::Gpu | DeviceKind::Igpu);
+    let count = gpu::devices().iter().filter(|device| is_gpu(device)).count();
+    if count < 2 {
+        println!("skipped: {count} GPUs, and two are needed");
+        return;
+    }
+    let all = load(ModelParams::default().with_n_gpu_layers(-1)).unwrap().gpu_layers();
+
+    // One GPU where one is enough, both where it is not, and the rest on the CPU.
+    for (mebibytes, gpus) in [(400, 1), (80, 2), (40, 2)] {
+        limit(mebibytes);
+        let model = load(ModelParams::default()).unwrap();
+        let used = model.placement().devices.iter().filter(|share| share.name != "CPU").count();
+        assert_eq!(used, gpus, "{mebibytes} MiB: {:?}", model.placement());
+        assert!(most_on_a_gpu(&model) <= u64::from(mebibytes) << 20, "{:?}", model.placement());
+        if mebibytes == 40 {
+            assert!((1..all).contains(&model.gpu_layers()), "{} layers", model.gpu_layers());
+        }
+    }
+
+    // What was asked for is not made smaller, but refused; and what the refusal offers fits.
+    limit(40);
+    let error = load(ModelParams::default().with_n_gpu_layers(-1)).map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DoesNotFit);
+    let context: Vec<_> = error.context().collect();
+    let (_, best) = context.iter().find(|(key, _)| *key == "max_n_gpu_layers").unwrap();
+    let best: i32 = best.parse().unwrap();
+    assert!(context.iter().filter(|(key, _)| *key == "device").count() == 2, "{error:?}");
+    assert!(load(ModelParams::default().with_n_gpu_layers(best)).is_ok());
+    let error = load(ModelParams::default().with_n_gpu_layers(best + 1)).map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DoesNotFit);
+
+    limit(1);
+    let model = load(ModelParams::default()).unwrap();
+    assert_eq!(model.gpu_layers(), 0, "nothing fits one mebibyte");
+}

@@ -1,0 +1,164 @@
+//! Placement on GPUs. Needs two; a software renderer that shows itself as two will do:
+//! `GGML_VK_VISIBLE_DEVICES=0,0` with Mesa's lavapipe and the Vulkan module. Without, each test says
+//! that it was skipped.
+
+use std::sync::{LazyLock, Mutex};
+
+use mullama::gpu::{self, DeviceKind};
+use mullama::{
+    ContextParams, ErrorKind, GenerateOptions, GpuLayers, KvCacheType, Message, Model, ModelParams,
+    Result, SplitMode,
+};
+
+/// The names of the GPUs.
+static GPUS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let gpus = gpu::devices()
+        .into_iter()
+        .filter(|device| matches!(device.kind, DeviceKind::Gpu | DeviceKind::Igpu));
+    gpus.map(|device| device.name).collect()
+});
+
+/// The software renderer compiles shaders for every model: one at a time.
+static TURN: Mutex<()> = Mutex::new(());
+
+macro_rules! two_gpus_or_skip {
+    () => {
+        if GPUS.len() < 2 {
+            println!("skipped: {} GPUs, and two are needed", GPUS.len());
+            return;
+        }
+        let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    };
+}
+
+fn load(params: ModelParams) -> Result<Model> {
+    let context = ContextParams::default().with_n_ctx(512).with_n_threads(1);
+    Model::load("demo", params, context)
+}
+
+fn params() -> ModelParams {
+    ModelParams::default()
+}
+
+/// The demo model's answers are known, whatever they are computed on.
+fn assert_answers(model: &Model, what: &str) {
+    let options = GenerateOptions::default().with_temperature(0.0);
+    for (country, capital) in [("France", "Paris"), ("Japan", "Tokyo")] {
+        let question = Message::user(format!("What is the capital of {country}?"));
+        let answer = model.chat(&[question], &options.clone().into()).unwrap();
+        assert_eq!(answer.text, format!("The capital of {country} is {capital}."), "{what}");
+    }
+}
+
+/// Layers on each of the GPUs, and on the CPU.
+fn layers(model: &Model) -> Vec<u32> {
+    let on = |name: &str| {
+        let share = model.placement().devices.iter().find(|share| share.name == name);
+        share.map_or(0, |share| share.layers)
+    };
+    GPUS.iter().map(String::as_str).chain(["CPU"]).map(on).collect()
+}
+
+#[test]
+fn every_number_of_layers() {
+    two_gpus_or_skip!();
+    let all = load(params().with_n_gpu_layers(0)).unwrap().n_layers() + 1;
+    for count in 0..=all {
+        let model = load(params().with_n_gpu_layers(GpuLayers::Count(count))).unwrap();
+        assert_eq!(model.gpu_layers(), count);
+        let layers = layers(&model);
+        assert_eq!(layers.iter().sum::<u32>(), all);
+        assert_eq!(layers[GPUS.len()], all - count);
+        assert_answers(&model, &format!("{count} layers"));
+    }
+    let model = load(params().with_n_gpu_layers(999)).unwrap();
+    assert_eq!(model.gpu_layers(), all, "more than there are is all");
+}
+
+#[test]
+fn shares() {
+    two_gpus_or_skip!();
+    for (shares, expected) in [([1.0, 1.0], [5, 4]), ([3.0, 1.0], [7, 2]), ([0.0, 1.0], [0, 9])] {
+        let model = load(params().with_n_gpu_layers(-1).with_tensor_split(shares)).unwrap();
+        assert_eq!(layers(&model)[..2], expected, "{shares:?}");
+        assert_eq!(model.gpu_layers(), 9);
+        assert_answers(&model, &format!("{shares:?}"));
+    }
+}
+
+#[test]
+fn one_of_two() {
+    two_gpus_or_skip!();
+    let second = params().with_split_mode(SplitMode::None).with_main_gpu(1).with_n_gpu_layers(-1);
+    let by_name = params().with_devices([GPUS[1].clone()]).with_n_gpu_layers(-1);
+    for params in [second, by_name] {
+        let model = load(params).unwrap();
+        assert_eq!(layers(&model)[..2], [0, 9]);
+        assert_answers(&model, "the second GPU");
+    }
+    // Left to itself, a model that fits one GPU is on one.
+    let model = load(params()).unwrap();
+    assert_eq!(layers(&model)[..2].iter().filter(|&&count| count == 9).count(), 1);
+    assert_answers(&model, "auto");
+}
+
+#[test]
+fn tensors_and_cells_by_choice() {
+    two_gpus_or_skip!();
+    let one = || params().with_devices([GPUS[0].clone()]).with_n_gpu_layers(-1);
+    let weights = |model: &Model, device: &str| {
+        let share = model.placement().devices.iter().find(|share| share.name == device);
+        share.map_or((0, 0), |share| (share.weights, share.kv))
+    };
+    let plain = load(one()).unwrap();
+    let overrides = [("ffn_.*".to_owned(), "CPU".to_owned())];
+    let moved = load(one().with_tensor_overrides(overrides)).unwrap();
+    assert!(weights(&moved, &GPUS[0]).0 < weights(&plain, &GPUS[0]).0);
+    assert!(weights(&moved, "CPU").0 > weights(&plain, "CPU").0);
+    assert_answers(&moved, "feed-forward tensors on the CPU");
+
+    assert!(weights(&plain, &GPUS[0]).1 > 0);
+    let context = ContextParams::default().with_n_ctx(512).with_offload_kqv(false);
+    let model = Model::load("demo", one(), context).unwrap();
+    assert_eq!(weights(&model, &GPUS[0]).1, 0);
+    assert!(weights(&model, "CPU").1 > 0);
+    assert_answers(&model, "KV cache on the CPU");
+
+    let context = ContextParams::default().with_n_ctx(512).with_kv_cache_type(KvCacheType::Q8_0);
+    let model = Model::load("demo", one(), context).unwrap();
+    assert!(weights(&model, &GPUS[0]).1 < weights(&plain, &GPUS[0]).1);
+    assert_answers(&model, "q8_0 cells");
+}
+
+#[test]
+fn experts_on_the_cpu() {
+    two_gpus_or_skip!();
+    let path = mullama_testkit::fixture("moe");
+    let load = |params: ModelParams| {
+        let params = params.with_devices([GPUS[0].clone()]).with_n_gpu_layers(-1);
+        Model::load(&path, params, ContextParams::default().with_n_ctx(512)).unwrap()
+    };
+    let on_gpu = |model: &Model| model.placement().devices[0].weights;
+    let (none, some, all) = (
+        load(params()),
+        load(params().with_n_cpu_moe(2)),
+        load(params().with_cpu_moe(true)),
+    );
+    assert!(on_gpu(&none) > on_gpu(&some) && on_gpu(&some) > on_gpu(&all));
+    let options = GenerateOptions::default().with_max_tokens(4);
+    assert_eq!(all.generate("abc", &options).unwrap().tokens.len(), 4);
+}
+
+#[test]
+fn requests_that_cannot_be_met() {
+    two_gpus_or_skip!();
+    let refused = |params: ModelParams| {
+        let error = load(params).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error:?}");
+        error.to_string()
+    };
+    assert!(refused(params().with_tensor_split([1.0; 9])).contains("2 GPUs"));
+    assert!(refused(params().with_main_gpu(7)).contains("no GPU 7"));
+    let unknown = refused(params().with_devices(["CUDA7".to_owned()]));
+    assert!(unknown.contains(&GPUS[0]), "the error lists the known devices: {unknown}");
+}
