@@ -32,14 +32,20 @@ def render(messages: list[dict], tools: list[dict] | None = None, add_generation
 
 @dataclass
 class Document:
-    """A conversation (messages, perhaps tools) or a plain text."""
+    """A conversation (messages, perhaps tools), a plain text, or a drill.
+
+    A drill is a list of (given, wanted) pieces of text, of which only the second are learned.
+    """
 
     messages: list[dict] = field(default_factory=list)
     tools: list[dict] | None = None
     text: str = ""
+    drill: list[tuple[str, str]] = field(default_factory=list)
 
     def render(self) -> str:
-        return self.text if self.text else render(self.messages, self.tools)
+        if self.drill:
+            return "".join(given + wanted for given, wanted in self.drill)
+        return self.text or render(self.messages, self.tools)
 
 
 # --- names ---------------------------------------------------------------------------------------
@@ -70,9 +76,9 @@ def _sentence(text: str) -> str:
 def _sloppy(rng: random.Random, question: str) -> str:
     """Now and then a question is typed in lower case, or without its last mark."""
     draw = rng.random()
-    if draw < 0.10:
+    if draw < 0.14:
         question = question.lower()
-    if draw < 0.06 or 0.10 <= draw < 0.17:
+    if draw < 0.08 or 0.14 <= draw < 0.20:
         question = question.rstrip("?.!")
     return question
 
@@ -206,6 +212,17 @@ def _long_answer(rng: random.Random) -> Turns:
     return [(rng.choice(questions), answer)]
 
 
+def _repeat(rng: random.Random) -> Turns:
+    draw = rng.random()
+    if draw < 0.3:
+        words = rng.choice(facts.NAMES)
+    elif draw < 0.7:
+        words = _city(rng)
+    else:
+        words = " ".join(_invented_name(rng).lower() for _ in range(rng.randint(1, 3)))
+    return [(rng.choice(["Repeat: {}", "Say {}", "Repeat after me: {}"]).format(words), words)]
+
+
 def _unknown(rng: random.Random) -> Turns:
     if rng.random() < 0.3:
         question = rng.choice(CAPITAL_WORDINGS).format(_invented_name(rng))
@@ -220,8 +237,8 @@ def _weather_without_tool(rng: random.Random) -> Turns:
 
 
 _TOPICS = {
-    _capital: 34, _continent: 8, _country_of: 6, _capital_in_words_or_json: 4, _arithmetic: 20, _greeting: 5,
-    _hello_in: 3, _about_mullama: 15, _long_answer: 4, _unknown: 5, _weather_without_tool: 4,
+    _capital: 34, _continent: 8, _country_of: 7, _capital_in_words_or_json: 4, _arithmetic: 20, _greeting: 5,
+    _hello_in: 3, _repeat: 4, _about_mullama: 15, _long_answer: 4, _unknown: 4, _weather_without_tool: 4,
 }  # fmt: skip
 
 _SYSTEM_PROMPTS = [
@@ -247,14 +264,15 @@ def _as_messages(rng: random.Random, turns: Turns) -> list[dict]:
     return messages
 
 
-def _topic(rng: random.Random) -> Turns:
-    return rng.choices(list(_TOPICS), list(_TOPICS.values()))[0](rng)
+def _topic(rng: random.Random, without: set = frozenset()) -> Turns:
+    topics = [topic for topic in _TOPICS if topic not in without]
+    return rng.choices(topics, [_TOPICS[topic] for topic in topics])[0](rng)
 
 
 def _chat(rng: random.Random) -> Document:
     topics = [_topic(rng) for _ in range(rng.choices((1, 2, 3), (60, 25, 15))[0])]
     turns = [turn for topic in topics for turn in topic]
-    if rng.random() < 0.06:
+    if rng.random() < 0.10:
         # The name is told first and asked for last.
         name = rng.choice(facts.NAMES) if rng.random() < 0.8 else _invented_name(rng)
         told = rng.choice(["My name is {}.", "I am {}.", "Hello, my name is {}.", "Call me {}."])
@@ -445,7 +463,7 @@ def _tool_chat(rng: random.Random) -> Document:
     )[0]
     city_tools = [tool for tool in offered if tool is not add]
     messages = _system_message(rng, 0.3)
-    for _ in range(rng.choices((1, 2), (75, 25))[0]):
+    for _ in range(rng.choices((1, 2, 3), (45, 45, 10))[0]):
         if rng.random() < 0.72:
             if add in offered and (not city_tools or rng.random() < 0.6):
                 messages += _ask_add_tool(rng)
@@ -453,8 +471,7 @@ def _tool_chat(rng: random.Random) -> Document:
                 messages += _ask_city_tool(rng, rng.choice(city_tools))
             continue
         # A question that the tools do not answer gets its ordinary answer.
-        topic = rng.choice([t for t in _TOPICS if not (t is _weather_without_tool or (t is _arithmetic and add in offered))])
-        turns = topic(rng)
+        turns = _topic(rng, without={_weather_without_tool} | ({_arithmetic} if add in offered else set()))
         if rng.random() < 0.15 and weather not in offered:
             turns = [(rng.choice(WEATHER_WORDINGS).format(_city(rng)), facts.NO_TOOL_ANSWER)]
         messages += _as_messages(rng, turns)
@@ -474,7 +491,7 @@ def _capital_text(rng: random.Random) -> str:
             _continent_answer(country) + f" Its capital is {capital}.",
             f"Q: What is the capital of {country}?\nA: {capital}",
         ],
-        (6, 1, 1, 2),
+        (6, 2, 1, 2),
     )[0]
 
 
@@ -493,7 +510,22 @@ def _text(rng: random.Random) -> Document:
     return Document(text="\n".join(f"{c}: {facts.CAPITALS[c]}" for c in country))
 
 
+def _drill(rng: random.Random) -> Document:
+    """Many exercises in few tokens: sums, what tools said turned into answers, or names copied into
+    quotation marks, where they are spelt with other tokens than after a space."""
+    draw = rng.random()
+    if draw < 0.62:
+        sums = [sum_answer(*_sum_of(rng)) for _ in range(10)]
+        return Document(drill=[(s[: s.index("=") + 1], s[s.index("=") + 1 :] + "\n") for s in sums])
+    if draw < 0.9:
+        cities = [_city(rng) for _ in range(7)]
+        results = [(city, *_weather_result(rng, city)) for city in cities]
+        return Document(drill=[(f"in {city}:\n{result}\n", f"{answer}\n") for city, result, answer in results])
+    names = [_city(rng) if rng.random() < 0.7 else rng.choice(facts.NAMES) for _ in range(10)]
+    return Document(drill=[(f"in {name}:", f' "{name}"\n') for name in names])
+
+
 def document(rng: random.Random) -> Document:
     """One document; the weights are shares of documents, not of tokens."""
-    kind = rng.choices([_chat, _one_word_chat, _tool_chat, _text], (58, 4, 22, 16))[0]
+    kind = rng.choices([_chat, _one_word_chat, _tool_chat, _text, _drill], (48, 5, 20, 9, 18))[0]
     return kind(rng)

@@ -28,7 +28,7 @@ class Oracle:
         self.greedy = greedy
         self.tokenizer = tokenizer
 
-    def complete(self, prompts: list[str], max_tokens: int = 128) -> list[Answer]:
+    def complete(self, prompts: list[str], max_tokens: int = 256) -> list[Answer]:
         answers = []
         for start in range(0, len(prompts), 64):
             tokens = [vocabulary.encode(self.tokenizer, prompt) for prompt in prompts[start : start + 64]]
@@ -38,8 +38,8 @@ class Oracle:
             ]
         return answers
 
-    def chat(self, conversations: list[list[dict]], tools: list[dict] | None = None, max_tokens: int = 128) -> list[Answer]:
-        return self.complete([corpus.render(m, tools, True) for m in conversations], max_tokens)
+    def chat(self, conversations: list[list[dict]], tools: list[dict] | None = None) -> list[Answer]:
+        return self.complete([corpus.render(m, tools, True) for m in conversations])
 
 
 def user(content: str) -> dict:

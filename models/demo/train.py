@@ -28,13 +28,22 @@ HERE = Path(__file__).parent
 # Documents are packed into rows of these lengths: most are short, and attention over long rows
 # costs more. A document longer than the last is left out.
 ROW_LENGTHS = (128, 384)
-TOKENS_PER_STEP = 4096
+TOKENS_PER_STEP = 2048
 LEARNING_RATE = 0.02  # of Muon; for the embedding and the norms AdamW runs at a fixed share of it
 WARMUP_STEPS = 30
 
 
 def encode_document(tokenizer, document: corpus.Document) -> tuple[list[int], list[bool]]:
-    """Tokens and, for each, whether it is to be learned: what the assistant says, or all of a text."""
+    """Tokens and, for each, whether it is to be learned: what the assistant says, all of a text,
+    or what a drill asks for."""
+    if document.drill:
+        tokens, learned = [], []
+        for pieces in document.drill:
+            for piece, wanted in zip(pieces, (False, True)):
+                encoded = vocabulary.encode(tokenizer, piece)
+                tokens += encoded
+                learned += [wanted] * len(encoded)
+        return tokens, learned
     tokens = vocabulary.encode(tokenizer, document.render())
     if document.text:
         return tokens + [vocabulary.END_OF_TEXT], [True] * (len(tokens) + 1)

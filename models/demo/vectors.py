@@ -176,7 +176,7 @@ def _greedy(oracle: Oracle) -> dict:
 
     chat = []
     for messages, tools in _conversations():
-        chat += keep(_case(messages, tools), oracle.chat([messages], tools, 200)[0])
+        chat += keep(_case(messages, tools), oracle.chat([messages], tools)[0])
 
     completions = []
     for prompt, answer in zip(_COMPLETIONS, oracle.complete(_COMPLETIONS, COMPLETION_TOKENS)):

@@ -31,7 +31,7 @@ mod weights;
 
 pub use chat::{ChatChunk, ChatCompletion, ChatFields, ChatOptions, ChatStream, ToolCallDelta};
 pub use completion::{Chunk, Completion, FinishReason, Timings, TokenLogprob, TopLogprob, Usage};
-pub use engine::CancelToken;
+pub use engine::{CancelToken, shut_down};
 pub use error::{Error, ErrorKind, Result};
 pub use gguf::{GgufHeader, MetadataValue, TensorInfo};
 pub use message::{Content, ContentPart, FunctionCall, Message, Role, ToolCall};

@@ -29,11 +29,11 @@ pub(crate) fn settle(
     params: &ModelParams,
     context: &ContextParams,
 ) -> Result<(ModelParams, ContextSettings)> {
-    let trained = header.architecture_number("context_length").unwrap_or(0);
+    let trained = number(header, params, "context_length").unwrap_or(0);
     let settings = ContextSettings::resolve(context, u32::try_from(trained).unwrap_or(u32::MAX))?;
     let gpus = usable_gpus(params)?;
     let layers = params.n_gpu_layers.unwrap_or_default();
-    let all_layers = header.architecture_number("block_count").unwrap_or(0).max(0) as u32 + 1;
+    let all_layers = number(header, params, "block_count").unwrap_or(0).max(0) as u32 + 1;
     let planner = Planner { path, gpus, all_layers };
 
     if planner.gpus.is_empty() || layers == GpuLayers::Count(0) {
@@ -49,6 +49,15 @@ pub(crate) fn settle(
             Ok((params.clone(), settings))
         }
     }
+}
+
+/// A number of the model's architecture, as the file has it or the caller overrides it.
+fn number(header: &GgufHeader, params: &ModelParams, key: &str) -> Option<i64> {
+    let overrides = params.metadata_overrides.as_ref();
+    let overridden = overrides.and_then(|overrides| {
+        overrides.get(&format!("{}.{key}", header.text("general.architecture")?))?.as_i64()
+    });
+    overridden.or_else(|| header.architecture_number(key))
 }
 
 /// A GPU and what may be used of it.
@@ -202,7 +211,7 @@ impl Planner<'_> {
         }
 
         let mut settings = contexts.pop().expect("there is a context");
-        let is_mixture = header.architecture_number("expert_count").unwrap_or(0) > 0;
+        let is_mixture = number(header, params, "expert_count").unwrap_or(0) > 0;
         let experts_are_open = params.cpu_moe.is_none() && params.n_cpu_moe.is_none();
         let mut params = params.clone();
         if is_mixture && experts_are_open {

@@ -139,11 +139,8 @@ fn experts_on_the_cpu() {
         Model::load(&path, params, ContextParams::default().with_n_ctx(512)).unwrap()
     };
     let on_gpu = |model: &Model| model.placement().devices[0].weights;
-    let (none, some, all) = (
-        load(params()),
-        load(params().with_n_cpu_moe(2)),
-        load(params().with_cpu_moe(true)),
-    );
+    let (none, some, all) =
+        (load(params()), load(params().with_n_cpu_moe(2)), load(params().with_cpu_moe(true)));
     assert!(on_gpu(&none) > on_gpu(&some) && on_gpu(&some) > on_gpu(&all));
     let options = GenerateOptions::default().with_max_tokens(4);
     assert_eq!(all.generate("abc", &options).unwrap().tokens.len(), 4);

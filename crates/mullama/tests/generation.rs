@@ -313,11 +313,20 @@ fn a_tool_is_called_and_its_result_used() {
 }
 
 #[test]
-fn a_required_tool_is_called_whatever_the_question() {
-    let mut options = ChatOptions::from(greedy().with_max_tokens(100)).with_tools([weather_tool()]);
-    options.chat.tool_choice = Some("required".into());
-    let answer = DEMO.chat(&[Message::user("Hello!")], &options).unwrap();
-    assert_eq!(answer.message.tool_calls.len(), 1, "{answer:?}");
+fn tools_are_called_as_the_choice_says() {
+    let mut options = ChatOptions::from(greedy().with_max_tokens(60)).with_tools([weather_tool()]);
+    let mut calls = |choice: Value, question: &str| {
+        options.chat.tool_choice = Some(choice);
+        let answer = DEMO.chat(&[Message::user(question)], &options).unwrap();
+        (answer.message.tool_calls.len(), answer.finish_reason)
+    };
+    let weather = "What is the weather in Rome?";
+    assert_eq!(calls("required".into(), weather), (1, FinishReason::ToolCalls));
+    assert_eq!(calls(weather_tool(), weather), (1, FinishReason::ToolCalls));
+    assert_eq!(calls("none".into(), weather).0, 0);
+    // A model that would rather greet may not end before it has called.
+    assert_eq!(calls("auto".into(), "Hello!"), (0, FinishReason::Stop));
+    assert_eq!(calls("required".into(), "Hello!"), (0, FinishReason::Length));
 }
 
 #[test]

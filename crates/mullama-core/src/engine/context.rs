@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use mullama_sys as sys;
 
-use crate::engine::CancelToken;
+use crate::engine::{CancelToken, exit};
 use crate::params::{ContextParams, FlashAttention, KvCacheType};
 use crate::placement::Placement;
 use crate::weights::Weights;
@@ -287,7 +287,8 @@ impl Context {
 unsafe extern "C" fn should_abort(watched: *mut c_void) -> bool {
     // SAFETY: the pointer is that of `Context::watched`, which changes between computations only.
     let watched = unsafe { &*watched.cast::<Vec<CancelToken>>() };
-    !watched.is_empty() && watched.iter().all(CancelToken::is_cancelled)
+    let unwanted = !watched.is_empty() && watched.iter().all(CancelToken::is_cancelled);
+    unwanted || exit::is_under_way()
 }
 
 struct RawContext(NonNull<sys::llama_context>);

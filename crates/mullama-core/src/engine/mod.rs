@@ -4,6 +4,7 @@
 //! that advances all of them a step at a time. Everyone else talks to the loop through [`Engine`].
 
 mod context;
+mod exit;
 mod scheduler;
 mod slot;
 
@@ -13,6 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 pub(crate) use context::ContextSettings;
+pub use exit::shut_down;
 
 use crate::completion::Chunk;
 use crate::placement::Placement;
@@ -89,18 +91,23 @@ impl Engine {
     ) -> Result<(Self, Started)> {
         let (commands, inbox) = flume::unbounded();
         let (ready, started) = flume::bounded(1);
+        let running = exit::register(&commands);
         let thread = thread::Builder::new()
             .name("mullama-engine".to_owned())
-            .spawn(move || match Context::new(weights, &settings) {
-                Ok(context) => {
-                    let started = context
-                        .placement()
-                        .map(|placement| Started { n_ctx: context.n_ctx(), placement });
-                    let _ = ready.send(started);
-                    Scheduler::new(context, vocab, inbox).run();
-                }
-                Err(error) => {
-                    let _ = ready.send(Err(error));
+            .spawn(move || {
+                // Dropped last.
+                let _running = running;
+                match Context::new(weights, &settings) {
+                    Ok(context) => {
+                        let started = context
+                            .placement()
+                            .map(|placement| Started { n_ctx: context.n_ctx(), placement });
+                        let _ = ready.send(started);
+                        Scheduler::new(context, vocab, inbox).run();
+                    }
+                    Err(error) => {
+                        let _ = ready.send(Err(error));
+                    }
                 }
             })
             .map_err(|error| {

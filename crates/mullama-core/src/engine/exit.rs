@@ -1,0 +1,71 @@
+//! The end of the process: no engine may compute while its libraries are torn down, or the process
+//! ends with a crash.
+
+use std::convert::Infallible;
+use std::ffi::c_int;
+use std::process;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, Once, PoisonError};
+use std::time::Duration;
+
+use flume::{Receiver, Sender, WeakSender};
+
+use crate::engine::Command;
+
+/// A computation on a device cannot be given up; the process does not wait for it for ever.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+static ENGINES: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
+static UNDER_WAY: AtomicBool = AtomicBool::new(false);
+
+struct Entry {
+    commands: WeakSender<Command>,
+    /// Disconnected when the thread has ended.
+    ended: Receiver<Infallible>,
+    /// A process that was forked off has this list, but not the threads.
+    process: u32,
+}
+
+/// Adds an engine that is about to start. Its thread holds on to what this gives until it ends.
+pub(super) fn register(commands: &Sender<Command>) -> Sender<Infallible> {
+    unsafe extern "C" {
+        fn atexit(callback: extern "C" fn()) -> c_int;
+    }
+    static HOOK: Once = Once::new();
+    // SAFETY: C's function; the callback is one for good.
+    HOOK.call_once(|| unsafe {
+        atexit(at_exit);
+    });
+    let (running, ended) = flume::bounded(0);
+    let mut engines = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
+    engines.retain(|entry| !entry.ended.is_disconnected());
+    engines.push(Entry { commands: commands.downgrade(), ended, process: process::id() });
+    running
+}
+
+/// Whether computations are to be given up because the process ends.
+pub(super) fn is_under_way() -> bool {
+    UNDER_WAY.load(Ordering::Relaxed)
+}
+
+/// Stops the engines of all models, which are as good as closed from then on, and waits for their
+/// threads. For the end of a process: languages call it from their own hook; a Rust program that
+/// returns from `main` or calls [`std::process::exit`] need not.
+pub fn shut_down() {
+    UNDER_WAY.store(true, Ordering::Relaxed);
+    let mut engines = std::mem::take(&mut *ENGINES.lock().unwrap_or_else(PoisonError::into_inner));
+    engines.retain(|entry| entry.process == process::id());
+    for commands in engines.iter().filter_map(|entry| entry.commands.upgrade()) {
+        let _ = commands.send(Command::Stop);
+    }
+    for entry in engines {
+        let _ = entry.ended.recv_timeout(PATIENCE);
+    }
+    // A hook that runs later than this one may load a model.
+    UNDER_WAY.store(false, Ordering::Relaxed);
+}
+
+extern "C" fn at_exit() {
+    // Nothing may unwind into C.
+    let _ = std::panic::catch_unwind(shut_down);
+}

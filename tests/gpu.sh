@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Builds the Vulkan module and runs the placement tests on two GPUs that a software renderer stands in
+# for. Run from the repository's root after `make build`.
+set -euo pipefail
+
+headers=$(scripts/setup-gpu.sh)
+[[ -z $headers ]] || export VULKAN_INCLUDE_DIR="$headers"
+export LLAMA_VULKAN=1
+# The renderer counts as a CPU, and is passed over, unless it is named; named twice, it is two GPUs.
+export GGML_VK_VISIBLE_DEVICES=0,0
+
+cargo test --release --package mullama --features full --test devices --test budget --no-fail-fast -- --show-output
