@@ -1,0 +1,115 @@
+# Every command there is. CI calls the same ones.
+#
+# All builds share one target folder, one profile, one set of features and one environment, so that the
+# engine (ten minutes on two cores) is compiled once. The bindings are built by their own tools, which set
+# variables that would make cargo build them anew each time; `tests/docs/run.py` has the same selection.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+CARGO_FLAGS := --release --features full
+CRATES := --workspace --exclude mullama-python --exclude mullama-node
+VENV := .venv/bin
+PY := $(VENV)/python
+# What `pip install` made of these is current.
+REQUIREMENTS := bindings/python/requirements-dev.txt docs/requirements.txt scripts/requirements.txt
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# --- setting up -----------------------------------------------------------------------------------
+
+.PHONY: setup
+setup: system .venv/.ready bindings/node/node_modules/.ready ## Install system packages and the tools of each language
+
+.PHONY: system
+system:
+	@scripts/setup.sh
+
+.venv/.ready: $(REQUIREMENTS) | system
+	test -x $(PY) || python3 -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check $(addprefix -r ,$(REQUIREMENTS))
+	@touch $@
+
+bindings/node/node_modules/.ready: bindings/node/package.json bindings/node/package-lock.json | system
+	cd bindings/node && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# --- building -------------------------------------------------------------------------------------
+
+.PHONY: build
+build: system ## Build the engine, the library, the command and the test models' maker
+	cargo build $(CARGO_FLAGS) $(CRATES)
+
+.PHONY: wheel
+wheel: build ## Build the Python wheel into target/wheels, and install it in .venv
+	scripts/stage-engine.sh bindings/python/python/mullama/lib
+	rm -f target/wheels/mullama-*.whl
+	$(VENV)/maturin build --release --manifest-path bindings/python/Cargo.toml --out target/wheels
+	$(PY) -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps target/wheels/mullama-*.whl
+
+.PHONY: node-package
+node-package: build bindings/node/node_modules/.ready ## Build the Node.js package in bindings/node
+	cd bindings/node && npm run build
+
+.PHONY: docs
+docs: .venv/.ready ## Build the documentation site into site/
+	NO_MKDOCS_2_WARNING=1 $(VENV)/mkdocs build --strict
+
+.PHONY: demo
+demo: wheel node-package ## Build everything, and ask the demo model a question in every language
+	@scripts/demo.sh
+
+# --- testing --------------------------------------------------------------------------------------
+
+LANGUAGES := rust python node docs
+
+.PHONY: test
+test: setup build ## Run every test; the last line has the totals
+	@rm -rf target/test-logs
+	@$(MAKE) --no-print-directory --keep-going $(addprefix test-,$(LANGUAGES)) || true
+	@python3 tests/summary.py $(LANGUAGES)
+
+.PHONY: test-rust
+test-rust: build ## Test the crates
+	@scripts/logged.sh rust "cargo test $(CARGO_FLAGS) $(CRATES) --no-fail-fast"
+
+.PHONY: test-python
+test-python: wheel ## Test the Python package, as installed from its wheel
+	@scripts/logged.sh python "cd bindings/python && ../../$(PY) -m pytest"
+
+.PHONY: test-node
+test-node: node-package ## Test the Node.js package, as installed from its tarball
+	@scripts/logged.sh node "cd bindings/node && npm run test:package"
+
+.PHONY: test-docs
+test-docs: wheel node-package ## Run every example of the documentation, and test what runs them
+	@scripts/logged.sh docs "status=0; $(PY) -m pytest tests/docs || status=1; $(PY) tests/docs/run.py || status=1; exit \$$status"
+
+# --- keeping it tidy ------------------------------------------------------------------------------
+
+.PHONY: lint
+lint: .venv/.ready bindings/node/node_modules/.ready ## Check formats, lints, types and links
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets $(CARGO_FLAGS) -- --deny warnings
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+	cd bindings/node && npm run lint
+	$(VENV)/shellcheck scripts/*.sh .ci/run
+	python3 tests/docs/links.py
+
+.PHONY: fmt
+fmt: .venv/.ready bindings/node/node_modules/.ready ## Format everything, and mend what linters can
+	cargo fmt --all
+	$(VENV)/ruff check --fix --quiet . || true
+	$(VENV)/ruff format --quiet .
+	cd bindings/node && npx biome check --write .
+
+.PHONY: clean
+clean: ## Delete what was built; the engine too
+	cargo clean
+	rm -rf .venv site bindings/node/node_modules bindings/node/native bindings/python/python/mullama/lib

@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Measures mullama against a raw loop over the engine, from every language, and prints one table,
+# which is kept in target/bench/report.md. README.md says how to read it.
+#
+# BENCH_MODELS     which models: "demo 1b" (default), or one of them
+# BENCH_ROUNDS     rounds of each measurement, in place of those of settings.json
+# BENCH_THREADS    threads that compute (default: one for each physical core)
+# BENCH_LANGUAGES  "rust python node" (default), or some of them
+# BENCH_PYTHON     a Python with mullama installed (default: the one of .venv, else python3)
+# BENCH_NODE       the folder of the Node.js package (default: bindings/node)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+models=${BENCH_MODELS:-demo 1b}
+languages=${BENCH_LANGUAGES:-rust python node}
+python=${BENCH_PYTHON:-.venv/bin/python}
+[[ -n ${BENCH_PYTHON:-} || -x $python ]] || python=python3
+node_package=${BENCH_NODE:-bindings/node}
+rounds=(${BENCH_ROUNDS:+--rounds "$BENCH_ROUNDS"})
+
+# The same selection as in the Makefile: another one would build much of it anew.
+cargo build --release --features full --workspace --exclude mullama-python --exclude mullama-node
+built=target/release
+case $(uname) in
+    Darwin) floor=$built/libmullama_floor.dylib ;;
+    *) floor=$built/libmullama_floor.so ;;
+esac
+
+sources=()
+for model in $models; do
+    if [[ $model == demo ]]; then
+        sources+=(demo=demo)
+    else
+        sources+=("$model=$("$built/mullama-testkit" path "$model")")
+    fi
+done
+threads=${BENCH_THREADS:-$("$built/mullama-bench" threads)}
+
+mkdir -p target/bench
+samples=target/bench/samples.jsonl
+: >"$samples"
+failed=()
+measure() { # LANGUAGE COMMAND...
+    if [[ " $languages " == *" $1 "* ]]; then
+        "${@:2}" >>"$samples" || failed+=("$1: ${*:2:2}")
+    fi
+}
+measure rust "$built/mullama-bench" measure --threads "$threads" "${rounds[@]}" "${sources[@]}"
+measure rust "$built/mullama-bench" memory "${sources[@]}"
+measure python "$python" benches/bench.py --floor "$floor" --threads "$threads" \
+    "${rounds[@]}" "${sources[@]}"
+measure node node benches/bench.mjs --mullama "$node_package" --floor "$floor" \
+    --threads "$threads" "${rounds[@]}" "${sources[@]}"
+
+python3 benches/report.py "$threads" <"$samples" | tee target/bench/report.md
+if ((${#failed[@]})); then
+    printf 'bench: could not run: %s\n' "${failed[@]}" >&2
+    exit 1
+fi

@@ -1,0 +1,230 @@
+//! A raw loop over the engine's C interface: one sequence, the likeliest token each time.
+
+use std::ffi::{CStr, CString, c_void};
+use std::path::Path;
+use std::ptr::{self, NonNull};
+use std::time::{Duration, Instant};
+
+use mullama_sys as sys;
+
+/// The id of a token.
+pub type Token = sys::llama_token;
+
+/// How much is computed at once, and by how many threads.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Tokens of context.
+    pub n_ctx: u32,
+    /// Most tokens in one call (the logical batch).
+    pub n_batch: u32,
+    /// Most tokens in one computation (the physical batch).
+    pub n_ubatch: u32,
+    /// Threads, for prompts too.
+    pub n_threads: u32,
+}
+
+/// What was generated, and how long it took.
+#[derive(Debug, Clone)]
+pub struct Timed {
+    /// How long the part took that is measured.
+    pub duration: Duration,
+    /// Every token that was generated.
+    pub tokens: Vec<Token>,
+}
+
+/// A model with a context, as a program has them that calls the engine itself.
+///
+/// Everything that decides how fast the engine computes is what `mullama-core` asks for: the defaults
+/// of the model parameters, four sequences in one pool of KV cells (of which one is used here), as
+/// many outputs, automatic flash attention, a thread pool that stays. What `mullama-core` puts on top
+/// is left out on purpose: a thread of its own, cancellation, sampler chains, text, delivery.
+pub struct Floor {
+    // Freed in this order, see `Drop`.
+    context: NonNull<sys::llama_context>,
+    threads: Option<ThreadPool>,
+    model: NonNull<sys::llama_model>,
+    n_vocab: usize,
+    /// Tokens that end a text; never chosen, so that the loop goes on (`ignore_eos`).
+    ends: Vec<Token>,
+    n_batch: usize,
+}
+
+// SAFETY: the engine's objects may move between threads; `&mut` keeps two from using them at once.
+unsafe impl Send for Floor {}
+
+/// What `mullama-core` lets run at once where it is not told otherwise.
+const SEQUENCES: u32 = 4;
+
+impl Floor {
+    /// Loads a model. The process must have loaded the engine's modules.
+    pub fn open(path: &Path, settings: Settings) -> Result<Self, String> {
+        let file = path.to_str().and_then(|text| CString::new(text).ok());
+        let file = file.ok_or_else(|| format!("{}: not a usable path", path.display()))?;
+        // SAFETY: a NUL-terminated path; every pointer is checked before it is used, and freed by
+        // `Drop` once it is part of a `Floor`.
+        unsafe {
+            if sys::ggml_backend_dev_count() == 0 {
+                return Err("no backend module is loaded: use mullama first".to_owned());
+            }
+            let model =
+                sys::llama_model_load_from_file(file.as_ptr(), sys::llama_model_default_params());
+            let model =
+                NonNull::new(model).ok_or_else(|| format!("cannot load {}", path.display()))?;
+            let Some(context) = context(model, settings) else {
+                sys::llama_model_free(model.as_ptr());
+                return Err("cannot make a context".to_owned());
+            };
+            let threads = ThreadPool::new(settings.n_threads);
+            if let Some(ThreadPool { pool, .. }) = threads {
+                sys::llama_attach_threadpool(context.as_ptr(), pool, pool);
+            }
+            let vocab = sys::llama_model_get_vocab(model.as_ptr());
+            let n_vocab = sys::llama_vocab_n_tokens(vocab);
+            let ends =
+                (0..n_vocab).filter(|&token| sys::llama_vocab_is_eog(vocab, token)).collect();
+            let n_batch = settings.n_batch as usize;
+            Ok(Self { context, threads, model, n_vocab: n_vocab as usize, ends, n_batch })
+        }
+    }
+
+    /// Computes a prompt and chooses one token; measures both.
+    pub fn prefill(&mut self, prompt: &[Token]) -> Result<Timed, String> {
+        self.forget();
+        let start = Instant::now();
+        let token = self.start(prompt)?;
+        Ok(Timed { duration: start.elapsed(), tokens: vec![token] })
+    }
+
+    /// Computes a prompt and generates `n_new` tokens; measures from the first to the last.
+    pub fn decode(&mut self, prompt: &[Token], n_new: usize) -> Result<Timed, String> {
+        self.forget();
+        let mut token = self.start(prompt)?;
+        let mut tokens = Vec::with_capacity(n_new);
+        tokens.push(token);
+        let start = Instant::now();
+        while tokens.len() < n_new {
+            self.compute(&mut [token])?;
+            token = self.choose()?;
+            tokens.push(token);
+        }
+        Ok(Timed { duration: start.elapsed(), tokens })
+    }
+
+    fn forget(&mut self) {
+        // SAFETY: a valid context; a whole sequence can always be removed.
+        unsafe {
+            sys::llama_memory_seq_rm(sys::llama_get_memory(self.context.as_ptr()), 0, -1, -1);
+        }
+    }
+
+    fn start(&mut self, prompt: &[Token]) -> Result<Token, String> {
+        for part in prompt.to_vec().chunks_mut(self.n_batch) {
+            self.compute(part)?;
+        }
+        self.choose()
+    }
+
+    fn compute(&mut self, tokens: &mut [Token]) -> Result<(), String> {
+        // SAFETY: pointer and count describe `tokens`, which the engine only reads.
+        let status = unsafe {
+            let batch = sys::llama_batch_get_one(tokens.as_mut_ptr(), tokens.len() as i32);
+            sys::llama_decode(self.context.as_ptr(), batch)
+        };
+        if status == 0 { Ok(()) } else { Err(format!("llama_decode gave {status}")) }
+    }
+
+    /// The first of the highest logits of the last token.
+    fn choose(&mut self) -> Result<Token, String> {
+        // SAFETY: there is a logit for each token of the vocabulary, valid until the next step and
+        // ours to change.
+        let logits = unsafe {
+            let logits = sys::llama_get_logits_ith(self.context.as_ptr(), -1);
+            if logits.is_null() {
+                return Err("there are no logits".to_owned());
+            }
+            std::slice::from_raw_parts_mut(logits, self.n_vocab)
+        };
+        for &token in &self.ends {
+            logits[token as usize] = f32::NEG_INFINITY;
+        }
+        let mut best = (0, f32::NEG_INFINITY);
+        for (id, &logit) in logits.iter().enumerate() {
+            if logit > best.1 {
+                best = (id, logit);
+            }
+        }
+        Ok(best.0 as Token)
+    }
+}
+
+impl Drop for Floor {
+    fn drop(&mut self) {
+        // SAFETY: all owned; the context goes before the threads and the weights that it uses.
+        unsafe {
+            sys::llama_free(self.context.as_ptr());
+            drop(self.threads.take());
+            sys::llama_model_free(self.model.as_ptr());
+        }
+    }
+}
+
+/// A context with the parameters that `mullama-core` uses (its `engine/context.rs`).
+///
+/// # Safety
+/// `model` must be valid, and outlive the context.
+unsafe fn context(
+    model: NonNull<sys::llama_model>,
+    settings: Settings,
+) -> Option<NonNull<sys::llama_context>> {
+    // SAFETY: a plain struct of defaults, and a valid model.
+    unsafe {
+        let mut params = sys::llama_context_default_params();
+        params.n_ctx = settings.n_ctx;
+        params.n_batch = settings.n_batch;
+        params.n_ubatch = settings.n_ubatch;
+        params.n_seq_max = SEQUENCES;
+        params.n_outputs_max = SEQUENCES;
+        params.n_threads = settings.n_threads as i32;
+        params.n_threads_batch = settings.n_threads as i32;
+        params.flash_attn_type = sys::LLAMA_FLASH_ATTN_TYPE_AUTO;
+        params.no_perf = true;
+        params.kv_unified = true;
+        NonNull::new(sys::llama_init_from_model(model.as_ptr(), params))
+    }
+}
+
+/// Threads that stay: without, the engine starts new ones for every step. Their functions are those
+/// of the CPU module, which is loaded at run time, as in `mullama-core`.
+struct ThreadPool {
+    pool: sys::ggml_threadpool_t,
+    free: unsafe extern "C" fn(sys::ggml_threadpool_t),
+}
+
+impl ThreadPool {
+    fn new(n_threads: u32) -> Option<Self> {
+        type New = unsafe extern "C" fn(*mut sys::ggml_threadpool_params) -> sys::ggml_threadpool_t;
+        type Free = unsafe extern "C" fn(sys::ggml_threadpool_t);
+        // SAFETY: the names and types are those of ggml-cpu.h.
+        unsafe {
+            let device = sys::ggml_backend_dev_by_type(sys::GGML_BACKEND_DEVICE_TYPE_CPU);
+            let device = NonNull::new(device)?;
+            let registration = sys::ggml_backend_dev_backend_reg(device.as_ptr());
+            let find = |name: &CStr| {
+                NonNull::new(sys::ggml_backend_reg_get_proc_address(registration, name.as_ptr()))
+                    .map(NonNull::as_ptr)
+            };
+            let new = std::mem::transmute::<*mut c_void, New>(find(c"ggml_threadpool_new")?);
+            let free = std::mem::transmute::<*mut c_void, Free>(find(c"ggml_threadpool_free")?);
+            let mut params = sys::ggml_threadpool_params_default(n_threads as i32);
+            let pool = new(&raw mut params);
+            (!ptr::eq(pool, ptr::null())).then_some(Self { pool, free })
+        }
+    }
+}
+
+impl Drop for ThreadPool {
+    fn drop(&mut self) {
+        // SAFETY: owned; the context that used it is gone.
+        unsafe { (self.free)(self.pool) }
+    }
+}

@@ -1,0 +1,74 @@
+//! Measures mullama from Rust against the floor; `README.md` says how.
+
+mod measure;
+mod memory;
+mod samples;
+mod settings;
+
+use std::process::ExitCode;
+
+use settings::{Model, threads};
+
+const USAGE: &str = "\
+usage: mullama-bench measure [--rounds N] [--threads N] NAME=PATH...
+                                               decoding and prefill, floor and mullama
+       mullama-bench memory NAME=PATH...       resident memory of both, a process each
+       mullama-bench rss floor|mullama PATH    resident KiB of this process, after use
+       mullama-bench threads                   how many threads are measured with by default
+NAME is one of `settings.json`; PATH may be `demo`. Samples go to standard output, a JSON object a
+line; a summary goes to standard error.
+";
+
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words[..] {
+        ["measure", ref rest @ ..] => measure_all(rest),
+        ["memory", ref models @ ..] => models
+            .iter()
+            .try_for_each(|model| Model::parse(model).and_then(|model| memory::compare(&model))),
+        ["rss", "floor", path] => memory::rss_floor(path),
+        ["rss", "mullama", path] => memory::rss_mullama(path),
+        ["threads"] => {
+            println!("{}", threads());
+            Ok(())
+        }
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mullama-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure_all(words: &[&str]) -> Result<()> {
+    let (mut rounds, mut n_threads) = (None, threads());
+    let mut rest = words;
+    loop {
+        rest = match rest {
+            ["--rounds", number, rest @ ..] => {
+                rounds = Some(number.parse()?);
+                rest
+            }
+            ["--threads", number, rest @ ..] => {
+                n_threads = number.parse()?;
+                rest
+            }
+            models => {
+                return models.iter().try_for_each(|model| {
+                    let mut model = Model::parse(model)?;
+                    model.sizes.rounds = rounds.unwrap_or(model.sizes.rounds);
+                    measure::run(&model, n_threads)
+                });
+            }
+        };
+    }
+}

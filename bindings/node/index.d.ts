@@ -1,0 +1,475 @@
+/// <reference lib="esnext.disposable" />
+
+import type { ChatOptions, GenerateOptions, LoadOptions } from './options.js';
+
+export type { ChatOptions, GenerateOptions, LoadOptions } from './options.js';
+
+/** What can be stopped from outside. */
+export interface Abortable {
+  /**
+   * Aborts the call: it throws the signal's reason if that is an error (an `AbortError`, unless
+   * `abort` was called with another), else a {@link MullamaError} with the code `CANCELLED`.
+   */
+  signal?: AbortSignal;
+}
+
+/** What tells how far it is. */
+export interface Progress {
+  /**
+   * Called with numbers from 0 to 1. Returning false cancels: the call throws a {@link MullamaError}
+   * with the code `CANCELLED`. What it throws is what the call throws.
+   */
+  onProgress?: (progress: number) => unknown;
+}
+
+/** The number format of a KV cache. */
+export type KvCacheType =
+  | 'f32'
+  | 'f16'
+  | 'bf16'
+  | 'q8_0'
+  | 'q5_1'
+  | 'q5_0'
+  | 'q4_1'
+  | 'q4_0'
+  | 'iq4_nl';
+
+/** A JSON schema. */
+export type JsonSchema = object | boolean;
+
+/** A tool that the model may call, in OpenAI's shape. */
+export interface Tool {
+  type: 'function';
+  function: {
+    name: string;
+    description?: string;
+    /** A JSON schema of the arguments. */
+    parameters?: object;
+    strict?: boolean | null;
+  };
+}
+
+/** Whether tools are called, or which. */
+export type ToolChoice =
+  | 'auto'
+  | 'none'
+  | 'required'
+  | { type: 'function'; function: { name: string } };
+
+/** What an answer of a chat has to be. */
+export type ResponseFormat =
+  | { type: 'text' }
+  | { type: 'json_object' }
+  | {
+      type: 'json_schema';
+      json_schema: { schema: object; name?: string; strict?: boolean | null };
+    };
+
+/** Who says a message. */
+export type Role = 'system' | 'developer' | 'user' | 'assistant' | 'tool';
+
+/** A part of a message that has several. */
+export type ContentPart = { type: 'text'; text: string };
+
+/** A call of a tool by the model. */
+export interface ToolCall {
+  /** Names the call, for the result to refer to. */
+  id: string;
+  type: 'function';
+  function: {
+    name: string;
+    /** A JSON object, as text. */
+    arguments: string;
+  };
+}
+
+/** One message of a chat, in OpenAI's shape. */
+export interface Message {
+  role: Role;
+  /** What is said; absent where an assistant only calls tools. */
+  content?: string | ContentPart[] | null;
+  /** What the assistant thought before it answered. */
+  reasoning?: string | null;
+  /** Tools that the assistant calls. */
+  tool_calls?: ToolCall[] | null;
+  /** Of a tool's result: the id of the call. */
+  tool_call_id?: string;
+  /** Of a tool's result: the tool's name. Of others: the speaker's. */
+  name?: string;
+}
+
+/** The message of an answer: ready to be added to the messages of the next turn. */
+export interface AssistantMessage {
+  role: 'assistant';
+  content: string | null;
+  /** What the model thought before it answered. */
+  reasoning?: string;
+  tool_calls?: ToolCall[];
+}
+
+/** A prompt: text, in which special tokens count as such, or tokens. */
+export type Prompt = string | Tokens;
+
+/** Tokens of a model's vocabulary. */
+export type Tokens = readonly number[] | Int32Array | Uint32Array;
+
+/** Why a generation ended. */
+export type FinishReason = 'stop' | 'length' | 'tool_calls' | 'cancelled';
+
+/** Tokens that a request took. */
+export interface Usage {
+  promptTokens: number;
+  /** Tokens of the prompt that had been computed before. */
+  cachedTokens: number;
+  /** Tokens that were generated; a closing end-of-generation token counts. */
+  completionTokens: number;
+}
+
+/** Times of a request, in milliseconds, and rates, in tokens per second. */
+export interface Timings {
+  /** From the call to the start of the prompt's computation. */
+  queueMs: number;
+  /** The prompt's computation. */
+  promptMs: number;
+  /** From the call to the first token. */
+  firstTokenMs: number;
+  /** From the call to the end. */
+  totalMs: number;
+  promptTps: number;
+  decodeTps: number;
+}
+
+/** A token with its log probability, before any sampling option. */
+export interface Logprob {
+  token: number;
+  /** Its text; a part of a character shows as U+FFFD. */
+  text: string;
+  /** The natural logarithm of its probability. */
+  logprob: number;
+}
+
+/** A token that was generated, with its log probability. */
+export interface TokenLogprob extends Logprob {
+  /** The likeliest tokens at its place, likeliest first. */
+  top: Logprob[];
+}
+
+/** A finished answer. */
+export interface Completion {
+  /** The text, without the stop text that ended it. */
+  text: string;
+  /** Every token that was generated. */
+  tokens: number[];
+  finishReason: FinishReason;
+  usage: Usage;
+  timings: Timings;
+  /** Where they were asked for. */
+  logprobs?: TokenLogprob[];
+  /** The text. */
+  toString(): string;
+}
+
+/** A finished answer of a chat. Its `text` is the content, without reasoning and tool calls. */
+export interface ChatCompletion extends Completion {
+  /** The answer, to be added to the messages of the next turn. */
+  message: AssistantMessage;
+}
+
+/** A piece of an answer that is being generated. */
+export interface Chunk {
+  /** New text: whole characters, never any part of a stop text. */
+  text: string;
+  /** Of the new tokens, where they were asked for. */
+  logprobs?: TokenLogprob[];
+  /** The whole answer, in the last chunk. */
+  completion?: Completion;
+  /** The text. */
+  toString(): string;
+}
+
+/** What is new in one tool call. The first piece of a call has its id and name. */
+export interface ToolCallDelta {
+  /** Which of the answer's calls. */
+  index: number;
+  id?: string;
+  name?: string;
+  /** New text of the arguments. */
+  arguments: string;
+}
+
+/** What is new in an answer of a chat that is being generated. */
+export interface ChatChunk {
+  /** New text of the answer. */
+  text: string;
+  /** New text of the reasoning before the answer. */
+  reasoning: string;
+  /** What is new in tool calls. */
+  toolCalls: ToolCallDelta[];
+  /** The whole answer, in the last chunk. */
+  completion?: ChatCompletion;
+  /** The text. */
+  toString(): string;
+}
+
+/**
+ * An answer while it is being generated, read with `for await`. The generation starts with the call
+ * that gives the stream, and ends when the loop is left; a stream that nobody reads any more is
+ * collected as garbage, and its generation ends.
+ */
+export interface Stream<Piece extends Chunk | ChatChunk>
+  extends AsyncIterableIterator<Piece>,
+    AsyncDisposable {
+  /** The whole answer, once the last chunk has been read. */
+  readonly completion: NonNullable<Piece['completion']> | undefined;
+  /** Stops the generation; what there is of it still comes, with the finish reason `cancelled`. */
+  cancel(): void;
+  next(): Promise<IteratorResult<Piece, undefined>>;
+  return(value?: unknown): Promise<IteratorResult<Piece, undefined>>;
+}
+
+/** What can be done with a model. */
+export interface Capabilities {
+  /** Text can be generated. */
+  generate: boolean;
+  /** There is a chat template. */
+  chat: boolean;
+  /** The chat template takes tools. */
+  tools: boolean;
+  /** The chat template can switch reasoning on and off. */
+  reasoning: boolean;
+}
+
+/** What one device holds of a model, in bytes as they were allocated. */
+export interface DeviceShare {
+  /** The device's name; `CPU` is the machine's own memory. */
+  name: string;
+  /** Layers; the output layer counts as one. */
+  layers: number;
+  /** Bytes of weights. */
+  weights: number;
+  /** Bytes of KV cache. */
+  kv: number;
+  /** Bytes of buffers to compute in. */
+  compute: number;
+}
+
+/** Where a model is. */
+export interface Placement {
+  /** The devices that hold a part of it, the machine's own memory last. */
+  devices: DeviceShare[];
+}
+
+/** A loaded model. Any number of calls may run at once; they are computed together. */
+export class Model implements Disposable, AsyncDisposable {
+  /**
+   * Loads a model while the program waits: `Model.load` does not block it.
+   *
+   * @param source The path of a GGUF file (the first of a split one), or `demo`, the built-in model.
+   * @throws {MullamaError}
+   */
+  constructor(source: string | URL, options?: LoadOptions);
+
+  /**
+   * Loads a model.
+   *
+   * @param source The path of a GGUF file (the first of a split one), or `demo`, the built-in model.
+   */
+  static load<T extends typeof Model>(
+    this: T,
+    source: string | URL,
+    options?: LoadOptions,
+  ): Promise<InstanceType<T>>;
+
+  /** Generates until the model is done or an option ends it. */
+  generate(prompt: Prompt, options?: GenerateOptions): Promise<Completion>;
+
+  /** As {@link generate}, piece by piece. */
+  stream(prompt: Prompt, options?: GenerateOptions): Stream<Chunk>;
+
+  /** Answers the last of the messages, through the model's chat template. */
+  chat(messages: readonly Message[], options?: ChatOptions): Promise<ChatCompletion>;
+
+  /** As {@link chat}, piece by piece. */
+  streamChat(messages: readonly Message[], options?: ChatOptions): Stream<ChatChunk>;
+
+  /** The prompt that a chat with these messages would start from. */
+  applyChatTemplate(
+    messages: readonly Message[],
+    options?: Omit<ChatOptions, 'signal'> & {
+      /** Whether the beginning of the answer is part of it. Default: true. */
+      addGenerationPrompt?: boolean;
+    },
+  ): string;
+
+  /** Text to tokens. */
+  tokenize(
+    text: string,
+    options?: {
+      /** Adds the tokens that the model expects around a text. Default: true. */
+      addSpecial?: boolean;
+      /** Takes special tokens that are written out in the text for what they are. Default: false. */
+      parseSpecial?: boolean;
+    },
+  ): number[];
+
+  /** Tokens to text. */
+  detokenize(
+    tokens: Tokens,
+    options?: {
+      /** Leaves special tokens out. Default: false. */
+      skipSpecial?: boolean;
+    },
+  ): string;
+
+  /** How many tokens a text takes as a prompt. */
+  countTokens(text: string): number;
+
+  /**
+   * Cancels what runs and frees the model. From the call on everything asked of it fails with the
+   * code `CLOSED`; what it is (its name, its size) can still be asked.
+   */
+  close(): Promise<void>;
+
+  /** Whether the model has been closed. */
+  readonly isClosed: boolean;
+  /** The sampling options that hold where a call sets none. */
+  readonly defaultOptions: GenerateOptions;
+  /** The file that the model was loaded from. */
+  readonly path: string;
+  /** Tokens of context, shared by all requests that run at once. */
+  readonly contextSize: number;
+  /** Where the model is: layers and bytes on each device. */
+  readonly placement: Placement;
+  /** Layers on GPUs; the output layer counts. */
+  readonly gpuLayers: number;
+  /** Layers (blocks), without the output layer. */
+  readonly nLayers: number;
+  /** Tokens in the vocabulary. */
+  readonly nVocab: number;
+  /** Numbers in an embedding. */
+  readonly nEmbd: number;
+  /** Parameters. */
+  readonly nParams: number;
+  /** Bytes of all tensors. */
+  readonly size: number;
+  /** The architecture, as the file names it: `llama`, `qwen3`, ... */
+  readonly architecture: string;
+  /** The name that the file gives itself. */
+  readonly name: string | null;
+  /** Architecture, size class and quantisation in a few words. */
+  readonly description: string;
+  /** The file's metadata as text, without arrays. */
+  readonly metadata: Record<string, string>;
+  /** The chat template in use (Jinja). */
+  readonly chatTemplate: string | null;
+  /** What can be done with the model. */
+  readonly capabilities: Capabilities;
+
+  /** For `using`: as {@link close}, but the program waits. */
+  [Symbol.dispose](): void;
+  /** For `await using`: {@link close}. */
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** What went wrong, as far as a program can act on it. */
+export type ErrorCode =
+  /** A file, or a model of this name, is not there. */
+  | 'NOT_FOUND'
+  /** The file is no GGUF model, is cut short or damaged, or of an unknown architecture. */
+  | 'INVALID_MODEL'
+  /** An argument has the wrong type or a value outside its range. */
+  | 'INVALID_ARGUMENT'
+  /** The name cannot be the name of a model. */
+  | 'UNKNOWN_MODEL'
+  /** The machine or a device ran out of memory. */
+  | 'OUT_OF_MEMORY'
+  /** The placement that was asked for does not fit the devices. */
+  | 'DOES_NOT_FIT'
+  /** The prompt is longer than the context. */
+  | 'CONTEXT_OVERFLOW'
+  /** A grammar or JSON schema cannot be used. */
+  | 'INVALID_GRAMMAR'
+  /** A chat template is missing, damaged, or does not accept the messages. */
+  | 'TEMPLATE'
+  /** The model or the backend cannot do this. */
+  | 'UNSUPPORTED'
+  /** A backend module failed. */
+  | 'BACKEND'
+  /** The caller cancelled. */
+  | 'CANCELLED'
+  /** The model has been closed. */
+  | 'CLOSED'
+  /** A download failed. */
+  | 'DOWNLOAD'
+  /** Reading or writing a file failed. */
+  | 'IO'
+  /** A defect of mullama or of the engine. */
+  | 'INTERNAL'
+  | (string & {});
+
+/** Every failure of mullama. */
+export class MullamaError extends Error {
+  private constructor();
+  /** What went wrong, as far as a program can act on it. */
+  readonly code: ErrorCode;
+  /** The same as the other languages name it: `NotFound`. */
+  readonly kind: string;
+  /** What to do next; the message has it too. */
+  readonly hint?: string;
+  /** What the error is about: an option, a path, a number of bytes. */
+  readonly context: Readonly<Record<string, string>>;
+}
+
+/** A device that the engine can compute on. */
+export interface Device {
+  /** The engine's name: `CPU`, `CUDA0`, `Vulkan1`. */
+  name: string;
+  /** The maker's name of the device. */
+  description: string;
+  /** The backend: `cpu`, `cuda`, `metal`, `rocm`, `vulkan`, `opencl`, `sycl`, `rpc`. */
+  backend: string;
+  /** The processor; a graphics processor with memory of its own, or without; another. */
+  kind: 'cpu' | 'gpu' | 'igpu' | 'accelerator';
+  /** Bytes of memory that are free now. */
+  memoryFree: number;
+  /** Bytes of memory in all. */
+  memoryTotal: number;
+}
+
+/** A backend module that was found, and what became of it. */
+export interface Backend {
+  /** The backend: `cpu`, `cuda`, `metal`, `rocm`, `vulkan`, `opencl`, `sycl`, `rpc`. */
+  name: string;
+  /** The module's file. */
+  path: string;
+  /** Whether it is in use. */
+  loaded: boolean;
+  /** Why it is not. */
+  reason?: string;
+}
+
+/** What the machine has. Available is what can be used now, not what was compiled. */
+export const gpu: Readonly<{
+  /** The devices, with their memory as it is now; the processor comes last. */
+  devices(): Device[];
+  /** The backend modules, in the order in which they were tried. */
+  backends(): Backend[];
+  /** Whether an NVIDIA GPU can be used now. */
+  cudaAvailable(): boolean;
+  /** Whether Apple's Metal can be used now. */
+  metalAvailable(): boolean;
+  /** Whether an AMD GPU can be used now through ROCm. */
+  rocmAvailable(): boolean;
+  /** Whether a GPU can be used now through Vulkan. */
+  vulkanAvailable(): boolean;
+  /** Whether a GPU can be used now through OpenCL. */
+  openclAvailable(): boolean;
+  /** Whether a GPU can be used now through SYCL. */
+  syclAvailable(): boolean;
+  /** How many NVIDIA GPUs can be used now. */
+  cudaDeviceCount(): number;
+  /** How many AMD GPUs can be used now through ROCm. */
+  rocmDeviceCount(): number;
+  /** Bytes in use and in all on one NVIDIA GPU; zeros where there is no such GPU. */
+  cudaMemoryInfo(index: number): [used: number, total: number];
+}>;

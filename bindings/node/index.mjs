@@ -1,0 +1,3 @@
+import mullama from './index.js';
+
+export const { Model, MullamaError, gpu } = mullama;

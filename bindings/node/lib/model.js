@@ -1,0 +1,227 @@
+'use strict';
+
+const { fileURLToPath } = require('node:url');
+
+const { abortError, abortable, splitSignal, throwIfAborted } = require('./abort.js');
+const { MullamaError, calling, invalidOption, translated } = require('./errors.js');
+const native = require('./native.js');
+const { ChatChunk, ChatCompletion, Chunk, Completion } = require('./results.js');
+const { CompletionStream } = require('./stream.js');
+
+/** One loading of a model: what stops it, and what is thrown then. */
+class Loading {
+  #onProgress;
+  #thrown;
+
+  constructor(source, options) {
+    const { signal, rest } = splitSignal(options);
+    const { onProgress, ...others } = rest;
+    if (typeof (onProgress ?? Loading) !== 'function') {
+      throw invalidOption('onProgress', 'expected a function');
+    }
+    throwIfAborted(signal);
+    this.#onProgress = onProgress;
+    this.signal = signal;
+    this.arguments = [
+      source instanceof URL ? fileURLToPath(source) : source,
+      others,
+      (done) => this.#progress(done),
+    ];
+  }
+
+  /** What the caller is to see of an error. */
+  reason(error) {
+    if (this.#thrown) return this.#thrown.error;
+    return this.signal?.aborted ? abortError(this.signal) : translated(error);
+  }
+
+  /** Answers the native side: false stops it. */
+  #progress(done) {
+    if (this.signal?.aborted) return false;
+    try {
+      return this.#onProgress?.(done) !== false;
+    } catch (error) {
+      this.#thrown = { error };
+      return false;
+    }
+  }
+}
+
+/** A loaded model. */
+class Model {
+  #native;
+  #closing;
+
+  constructor(source, options) {
+    if (source instanceof native.NativeModel) {
+      this.#native = source;
+      return;
+    }
+    const loading = new Loading(source, options);
+    try {
+      this.#native = native.loadNow(...loading.arguments);
+    } catch (error) {
+      throw loading.reason(error);
+    }
+  }
+
+  static async load(source, options) {
+    const loading = new Loading(source, options);
+    try {
+      const pending = native.load(...loading.arguments);
+      // What comes after the caller gave up is freed.
+      const discard = () => pending.then((model) => model.close()).catch(() => {});
+      return new this(await abortable(loading.signal, pending, discard));
+    } catch (error) {
+      throw loading.reason(error);
+    }
+  }
+
+  async generate(prompt, options) {
+    return await this.#finish(Completion, options, (model, rest) => model.generation(prompt, rest));
+  }
+
+  stream(prompt, options) {
+    return this.#stream(Chunk, options, (model, rest) => model.generation(prompt, rest));
+  }
+
+  async chat(messages, options) {
+    return await this.#finish(ChatCompletion, options, (model, rest) => model.chat(messages, rest));
+  }
+
+  streamChat(messages, options) {
+    return this.#stream(ChatChunk, options, (model, rest) => model.chat(messages, rest));
+  }
+
+  applyChatTemplate(messages, options) {
+    return calling(() => this.#open().applyChatTemplate(messages, options));
+  }
+
+  tokenize(text, options) {
+    return calling(() => this.#open().tokenize(text, options));
+  }
+
+  detokenize(tokens, options) {
+    return calling(() => this.#open().detokenize(tokens, options));
+  }
+
+  countTokens(text) {
+    return calling(() => this.#open().countTokens(text));
+  }
+
+  close() {
+    this.#closing ??= this.#native.close();
+    return this.#closing;
+  }
+
+  /** For `using`: blocks until the step that is being computed is over. */
+  [Symbol.dispose ?? Symbol('dispose')]() {
+    this.#native.closeNow();
+  }
+
+  /** For `await using`. */
+  async [Symbol.asyncDispose ?? Symbol('asyncDispose')]() {
+    await this.close();
+  }
+
+  get isClosed() {
+    return this.#closing !== undefined || this.#native.isClosed;
+  }
+
+  get defaultOptions() {
+    return calling(() => this.#open().defaultOptions);
+  }
+
+  get path() {
+    return this.#native.path;
+  }
+
+  get contextSize() {
+    return this.#native.contextSize;
+  }
+
+  get placement() {
+    return this.#native.placement;
+  }
+
+  get gpuLayers() {
+    return this.#native.gpuLayers;
+  }
+
+  get nLayers() {
+    return this.#native.nLayers;
+  }
+
+  get nVocab() {
+    return this.#native.nVocab;
+  }
+
+  get nEmbd() {
+    return this.#native.nEmbd;
+  }
+
+  get nParams() {
+    return this.#native.nParams;
+  }
+
+  get size() {
+    return this.#native.size;
+  }
+
+  get architecture() {
+    return this.#native.architecture;
+  }
+
+  get name() {
+    return this.#native.name;
+  }
+
+  get description() {
+    return this.#native.description;
+  }
+
+  get metadata() {
+    return this.#native.metadata;
+  }
+
+  get chatTemplate() {
+    return this.#native.chatTemplate;
+  }
+
+  get capabilities() {
+    return this.#native.capabilities;
+  }
+
+  /** The native model, unless `close` has been called: that takes effect on another thread. */
+  #open() {
+    if (!this.#closing) return this.#native;
+    throw new MullamaError({
+      kind: 'Closed',
+      code: 'CLOSED',
+      message: 'the model has been closed',
+    });
+  }
+
+  async #finish(Result, options, ask) {
+    const { signal, rest } = splitSignal(options);
+    throwIfAborted(signal);
+    try {
+      const generation = ask(this.#open(), rest);
+      const answer = abortable(signal, generation.finish(), () => generation.cancel());
+      return new Result(await answer);
+    } catch (error) {
+      throw translated(error);
+    }
+  }
+
+  #stream(Piece, options, ask) {
+    const { signal, rest } = splitSignal(options);
+    return new CompletionStream(
+      calling(() => ask(this.#open(), rest)),
+      Piece,
+      signal,
+    );
+  }
+}
+
+module.exports = { Model };

@@ -1,0 +1,191 @@
+// Written by generate-types.mjs from the options of the core: change those, not this.
+
+import type {
+  Abortable,
+  JsonSchema,
+  KvCacheType,
+  Progress,
+  ResponseFormat,
+  Tool,
+  ToolChoice,
+} from './index.js';
+
+/** What a model is loaded with. */
+export interface LoadOptions extends Abortable, Progress {
+  /**
+   * Layers on GPUs: -1 (`All`) all of them, 0 none, N that many, `Auto` what fits. The output
+   * layer counts as one. Default: `Auto`.
+   */
+  nGpuLayers?: number | 'auto';
+  /** How a model is divided among several GPUs: `none`, `layer` or `row`. Default: `layer`. */
+  splitMode?: 'none' | 'layer' | 'row';
+  /** Share of the model for each GPU, in any unit. Default: by free memory. */
+  tensorSplit?: number[];
+  /** The GPU that holds everything in split mode `none`, by its index. Default: 0. */
+  mainGpu?: number;
+  /** Devices that may be used, by their names. Default: all. */
+  devices?: string[];
+  /**
+   * Devices for tensors, by a pattern (regular expression) over their names; `CPU` is the
+   * machine's own memory. Default: none.
+   */
+  tensorOverrides?: Record<string, string>;
+  /** Whether the experts of a mixture stay in the machine's own memory. Default: false. */
+  cpuMoe?: boolean;
+  /**
+   * Of how many layers, from the first on, the experts stay in the machine's own memory.
+   * Default: 0.
+   */
+  nCpuMoe?: number;
+  /** Whether the file is mapped into memory rather than read. Default: true. */
+  useMmap?: boolean;
+  /** Whether the model is kept from being swapped out. Default: false. */
+  useMlock?: boolean;
+  /** Whether the weights are checked for invalid values while loading. Default: false. */
+  checkTensors?: boolean;
+  /**
+   * Whether only the vocabulary is loaded: such a model tokenises and does nothing else.
+   * Default: false.
+   */
+  vocabOnly?: boolean;
+  /** Values that replace those of the file's metadata, by key. Default: none. */
+  metadataOverrides?: Record<string, string | number | boolean>;
+  /** A chat template (Jinja) in place of the model's. Default: the model's. */
+  chatTemplate?: string;
+  /**
+   * Tokens of context, shared by all requests that run at once. Default: what the model was
+   * trained with, at most 8192.
+   */
+  contextSize?: number;
+  /** Most tokens in one step of the engine (the logical batch). Default: 2048. */
+  batchSize?: number;
+  /** Most tokens in one computation (the physical batch). Default: 512. */
+  ubatchSize?: number;
+  /** Threads that generate. Default: one for each physical core. */
+  nThreads?: number;
+  /** Threads that process prompts. Default: as many as generate. */
+  nThreadsBatch?: number;
+  /** Most requests that run at once; the others wait. Default: 4. */
+  nParallel?: number;
+  /**
+   * Type of the KV cache, one or a pair for keys and values: `f32`, `f16`, `bf16`, `q8_0`,
+   * `q5_1`, `q5_0`, `q4_1`, `q4_0` or `iq4_nl`. Quantised values need flash attention.
+   * Default: `f16`.
+   */
+  kvCacheType?: KvCacheType | [keys: KvCacheType, values: KvCacheType];
+  /**
+   * Whether the KV cache of a layer lies on the layer's device, else in the machine's own
+   * memory. Default: true.
+   */
+  offloadKqv?: boolean;
+  /** Flash attention: `auto`, `on` or `off`. Default: `auto`. */
+  flashAttention?: 'auto' | 'on' | 'off';
+  /** Base frequency of the rotary position embedding. Default: the model's. */
+  ropeFreqBase?: number;
+  /** Scale of the rotary position embedding's frequency. Default: the model's. */
+  ropeFreqScale?: number;
+}
+
+/** What a generation is to do. */
+export interface GenerateOptions extends Abortable {
+  /** Most tokens to generate. Default: to the end that the model chooses, or of the context. */
+  maxTokens?: number;
+  /**
+   * Divides the logits before the draw: below 1 sharpens, above 1 flattens, 0 always takes the
+   * likeliest token. Default: 0.8.
+   */
+  temperature?: number;
+  /** Keep the K likeliest tokens; 0 keeps all. Default: 40. */
+  topK?: number;
+  /** Keep the likeliest tokens that together have probability P; 1 keeps all. Default: 0.95. */
+  topP?: number;
+  /** Keep tokens at least P times as likely as the likeliest; 0 keeps all. Default: 0.05. */
+  minP?: number;
+  /** Locally typical sampling with mass P (arXiv:2202.00666); 1 is off. Default: 1. */
+  typicalP?: number;
+  /**
+   * Keep logits within N standard deviations of the highest (arXiv:2411.07641); -1 is off.
+   * Default: -1.
+   */
+  topNSigma?: number;
+  /** Chance to exclude the top choices; 0 is off. Default: 0. */
+  xtcProbability?: number;
+  /** Probability above which a token counts as a top choice for XTC. Default: 0.1. */
+  xtcThreshold?: number;
+  /** Half the width of the range of the dynamic temperature; 0 is off. Default: 0. */
+  dynatempRange?: number;
+  /** How entropy maps to the dynamic temperature. Default: 1. */
+  dynatempExponent?: number;
+  /** Strength of the DRY penalty against repeated sequences; 0 is off. Default: 0. */
+  dryMultiplier?: number;
+  /** Base of the DRY penalty, which grows with the length of a repetition. Default: 1.75. */
+  dryBase?: number;
+  /** Longest repetition, in tokens, that DRY lets pass. Default: 2. */
+  dryAllowedLength?: number;
+  /** Tokens that DRY looks back; 0 is off, -1 the whole context. Default: -1. */
+  dryPenaltyLastN?: number;
+  /** Texts that end a repetition for DRY. Default: newline, `:`, `"` and `*`. */
+  drySequenceBreakers?: string[];
+  /**
+   * Mirostat (arXiv:2007.14966), version 1 or 2, in place of the truncating samplers; 0 is off.
+   * Default: 0.
+   */
+  mirostat?: number;
+  /** Mirostat's target surprise, in bits. Default: 5. */
+  mirostatTau?: number;
+  /** Mirostat's learning rate. Default: 0.1. */
+  mirostatEta?: number;
+  /** Divides the logits of recent tokens; 1 is off. Default: 1. */
+  repeatPenalty?: number;
+  /** Taken from a recent token's logit for each time it occurred; 0 is off. Default: 0. */
+  frequencyPenalty?: number;
+  /** Taken from a recent token's logit if it occurred at all; 0 is off. Default: 0. */
+  presencePenalty?: number;
+  /**
+   * Tokens that the three penalties look back, the prompt's included; 0 is off, -1 the whole
+   * context. Default: 64.
+   */
+  repeatLastN?: number;
+  /**
+   * Added to the logits of tokens, by id; `false` in place of a number forbids the token.
+   * Default: none.
+   */
+  logitBias?: Record<number, number | false>;
+  /** Seed of the draw; the same seed gives the same text. Default: a random one. */
+  seed?: number;
+  /** Texts that end the generation; they are not part of the result. Default: none. */
+  stop?: string | string[];
+  /** Whether to go on when the model says that it is done. Default: false. */
+  ignoreEos?: boolean;
+  /** A grammar (GBNF) that the text must follow. Default: none. */
+  grammar?: string;
+  /** A JSON schema that the text must follow. Default: none. */
+  jsonSchema?: JsonSchema;
+  /**
+   * Report log probabilities: of each token and of this many likeliest alternatives.
+   * Default: off.
+   */
+  logprobs?: number;
+}
+
+/** What a chat is to do: as any generation, and what only a chat has. */
+export interface ChatOptions extends GenerateOptions {
+  /** Tools that the model may call, in OpenAI's shape. Default: none. */
+  tools?: Tool[];
+  /**
+   * Whether tools are called: `auto`, `none`, `required`, or one by name as
+   * `{"type": "function", "function": {"name": ...}}`. Default: `auto`.
+   */
+  toolChoice?: ToolChoice;
+  /** Whether several tools may be called in one answer. Default: false. */
+  parallelToolCalls?: boolean;
+  /**
+   * `{"type": "text"}`, `{"type": "json_object"}`, or `{"type": "json_schema", "json_schema":
+   * {"schema": ...}}`. Default: text.
+   */
+  responseFormat?: ResponseFormat;
+  /** Whether a model that can reason does so before it answers. Default: true. */
+  reasoning?: boolean;
+  /** Arguments for the chat template. Default: none. */
+  templateKwargs?: Record<string, unknown>;
+}

@@ -1,0 +1,16 @@
+//! The Node.js binding of mullama: converts arguments, calls the core, converts results and errors.
+//!
+//! What a program sees is the JavaScript in `lib/`; the functions and classes here are its way to
+//! the core and may change with it.
+
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "what comes from JavaScript is converted, and so owned"
+)]
+
+mod error;
+mod gpu;
+mod json;
+mod model;
+mod results;
+mod stream;

@@ -1,0 +1,30 @@
+// The package: what it loads is its own.
+
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync, realpathSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import { test } from 'node:test';
+
+import { gpu } from 'mullama';
+
+// Modules that the build tree has beside these are found too, where it is at hand.
+process.env.MULLAMA_BACKEND = 'cpu,rpc';
+const manifest = createRequire(import.meta.url).resolve('mullama/package.json');
+const folder = realpathSync(path.dirname(manifest));
+
+test('backend modules come from the package', () => {
+  for (const { name, path: file } of gpu.backends()) {
+    assert.ok(realpathSync(file).startsWith(folder), `${name}: ${file}`);
+  }
+});
+
+const maps = '/proc/self/maps';
+const skip = existsSync(maps) ? false : 'this system does not tell what a process has mapped';
+test('the engine comes from the package', { skip }, () => {
+  gpu.devices();
+  const mapped = new Set(readFileSync(maps, 'utf8').match(/\/\S*(?:mullama|llama|ggml)\S*/g));
+  const engine = [...mapped].filter((file) => /\.(?:node|so)\b/.test(file));
+  assert.ok(engine.length >= 5, engine.join());
+  for (const file of engine) assert.ok(file.startsWith(folder), file);
+});

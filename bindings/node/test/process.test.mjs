@@ -1,0 +1,143 @@
+// Worker threads, and how processes end.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { describe, test } from 'node:test';
+import { Worker } from 'node:worker_threads';
+
+import { loadDemo } from './helpers.mjs';
+
+/** A program of its own: what it may use, and its body. */
+const program = (body) => `
+  const { parentPort } = require('node:worker_threads');
+  const { Model } = require('mullama');
+  const load = (options) => Model.load('demo', { nThreads: 1, ...options });
+  const endless = { ignoreEos: true, temperature: 0 };
+  const france = [{ role: 'user', content: 'What is the capital of France?' }];
+  (async () => { ${body} })();`;
+
+/** Runs a program in a process; gives its exit status and what it wrote. */
+function run(body, ...flags) {
+  return new Promise((resolve, reject) => {
+    const args = [...flags, '--eval', program(body)];
+    const child = spawn(process.execPath, args, { cwd: import.meta.dirname, timeout: 30_000 });
+    let output = '';
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.on('data', (data) => {
+        output += data;
+      });
+    }
+    child.on('error', reject);
+    child.on('close', (code, signal) => resolve({ status: code ?? signal, output }));
+  });
+}
+
+/** Runs a program in a thread. */
+function worker(body) {
+  return new Worker(program(body), { eval: true });
+}
+
+function message(thread) {
+  return new Promise((resolve, reject) => {
+    thread.once('message', resolve);
+    thread.once('error', reject);
+  });
+}
+
+describe('worker threads', () => {
+  test('load and generate, several at once', async () => {
+    const body = `
+      const model = await load();
+      parentPort.postMessage(String(await model.chat(france, { temperature: 0 })));
+      await model.close();`;
+    const threads = Array.from({ length: 3 }, () => worker(body));
+    const ended = threads.map((thread) => new Promise((resolve) => thread.once('exit', resolve)));
+    for (const answer of await Promise.all(threads.map(message))) assert.match(answer, /Paris/);
+    assert.deepEqual(await Promise.all(ended), [0, 0, 0]);
+  });
+
+  test('can be terminated in the middle of everything', async () => {
+    const bodies = [
+      `const model = await load();
+       model.generate('Once', endless);
+       for await (const _ of model.stream('Once', endless)) parentPort.postMessage('');`,
+      `const model = await load();
+       model.chat(france, endless);
+       parentPort.postMessage('');
+       for await (const _ of model.streamChat(france, endless));`,
+      `load({ onProgress: () => parentPort.postMessage('') });`,
+    ];
+    for (const body of bodies) {
+      const thread = worker(body);
+      await message(thread);
+      await thread.terminate();
+    }
+    // The others are none the worse for it.
+    const model = await loadDemo();
+    const answer = await model.chat([{ role: 'user', content: 'What is the capital of France?' }], {
+      temperature: 0,
+    });
+    assert.match(answer.text, /Paris/);
+    await model.close();
+  });
+});
+
+describe('a process', () => {
+  const ends = async (body, ...flags) => {
+    const { status, output } = await run(body, ...flags);
+    assert.equal(status, 7, output);
+    assert.equal(output, '');
+  };
+
+  test('can exit while a model computes', async () => {
+    await ends(`
+      const model = await load();
+      model.generate('Once', endless);
+      setTimeout(() => process.exit(7), 50);`);
+  });
+
+  test('can exit while a model is loading', async () => {
+    await ends(`
+      load({ onProgress: () => process.exit(7) });`);
+  });
+
+  test('waits for a generation that is awaited', async () => {
+    await ends(`
+      const model = await load();
+      const answer = await model.chat(france, { temperature: 0 });
+      process.exitCode = answer.text.includes('Paris') ? 7 : 1;`);
+  });
+
+  test('waits for a stream that is read', async () => {
+    await ends(`
+      const model = await load();
+      let text = '';
+      for await (const chunk of model.streamChat(france, { temperature: 0 })) text += chunk;
+      process.exitCode = text.includes('Paris') ? 7 : 1;`);
+  });
+
+  test('does not wait for a stream that nobody reads', async () => {
+    await ends(`
+      const model = await load();
+      const stream = model.stream('Once', endless);
+      await stream.next();
+      process.exitCode = 7;`);
+  });
+
+  test('collects a stream that nobody reads, and ends its generation', async () => {
+    await ends(
+      `
+      const model = await load({ nParallel: 1 });
+      const pause = () => new Promise((resolve) => setTimeout(resolve, 5));
+      await model.stream('Once', endless).next();
+      // There is one sequence: this runs when the other generation is over.
+      const started = performance.now();
+      let waiting = true;
+      const running = model.generate('x', { maxTokens: 1 }).then(() => { waiting = false; });
+      while (waiting) { gc(); await pause(); }
+      const whole = await model.generate('Once', endless);
+      process.exitCode = whole.usage.completionTokens > 1000 ? 7 : 1;`,
+      '--expose-gc',
+    );
+  });
+});

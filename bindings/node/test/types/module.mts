@@ -1,0 +1,101 @@
+import {
+  type AssistantMessage,
+  type ChatChunk,
+  type ChatCompletion,
+  type Chunk,
+  type Completion,
+  gpu,
+  type Message,
+  Model,
+  MullamaError,
+  type Stream,
+  type Tool,
+} from 'mullama';
+
+const model: Model = await Model.load('model.gguf', {
+  nGpuLayers: 'auto',
+  tensorSplit: [0.6, 0.4],
+  splitMode: 'layer',
+  kvCacheType: ['q8_0', 'f16'],
+  flashAttention: 'on',
+  metadataOverrides: { 'llama.context_length': 4096 },
+  signal: AbortSignal.timeout(1000),
+  onProgress: (progress: number) => progress < 0.5,
+});
+const other = new Model(new URL('file:///model.gguf'), { nGpuLayers: -1, onProgress: () => {} });
+
+class Mine extends Model {
+  readonly own = 1;
+}
+const mine: Mine = await Mine.load('demo');
+mine.own.toFixed();
+
+const completion: Completion = await model.generate('Once', {
+  maxTokens: 10,
+  logitBias: { 5: -1, 6: false },
+  stop: 'x',
+  jsonSchema: { type: 'object' },
+});
+const text: string = `${completion}${completion.text}${completion.tokens[0] ?? 0}`;
+const reason: 'stop' | 'length' | 'tool_calls' | 'cancelled' = completion.finishReason;
+await model.generate([1, 2, 3]);
+await model.generate(new Int32Array(3));
+
+const messages: Message[] = [{ role: 'user', content: 'Hi' }];
+const tools: Tool[] = [{ type: 'function', function: { name: 'f', parameters: {} } }];
+const answer: ChatCompletion = await model.chat(messages, { tools, toolChoice: 'auto' });
+const message: AssistantMessage = answer.message;
+messages.push(message, {
+  role: 'tool',
+  tool_call_id: message.tool_calls?.[0]?.id ?? '',
+  content: '1',
+});
+
+const stream: Stream<Chunk> = model.stream('Once');
+for await (const chunk of stream) process.stdout.write(chunk.text);
+const tokens: number[] | undefined = stream.completion?.tokens;
+
+{
+  await using chat: Stream<ChatChunk> = model.streamChat(messages);
+  for await (const { text, reasoning, toolCalls } of chat) {
+    const name: string | undefined = toolCalls[0]?.name;
+    console.log(text.length, reasoning.length, name);
+  }
+  const said: string | null | undefined = chat.completion?.message.content;
+  console.log(said);
+}
+
+const prompt: string = model.applyChatTemplate(messages, { addGenerationPrompt: false });
+const ids: number[] = model.tokenize(prompt, { addSpecial: false, parseSpecial: true });
+const back: string = model.detokenize(ids, { skipSpecial: true });
+const free: number = gpu.devices()[0]?.memoryFree ?? 0;
+const [used, total]: [number, number] = gpu.cudaMemoryInfo(0);
+
+try {
+  await model.close();
+} catch (error) {
+  if (error instanceof MullamaError && error.code === 'CLOSED')
+    console.log(error.hint, error.context);
+}
+{
+  using scoped = other;
+  console.log(
+    scoped.nParams,
+    scoped.placement.devices[0]?.kv,
+    scoped.capabilities.chat,
+    scoped.defaultOptions.topK,
+  );
+}
+
+// @ts-expect-error: there is no such option
+await model.generate('x', { maxToken: 3 });
+// @ts-expect-error: a number
+await model.generate('x', { maxTokens: '3' });
+// @ts-expect-error: neither text nor tokens
+await model.generate({});
+// @ts-expect-error: there is no such role
+await model.chat([{ role: 'king', content: 'x' }]);
+// @ts-expect-error: read only
+model.nLayers = 3;
+
+console.log(text, reason, tokens, back, free, used, total);

@@ -1,0 +1,104 @@
+"""Run any GGUF model inside your own program, on whatever processors the machine has.
+
+>>> from mullama import Model
+>>> model = Model("demo")
+>>> answer = model.chat([{"role": "user", "content": "What is the capital of France?"}])
+>>> print(answer)
+
+`Model` waits with the GIL released; `AsyncModel` has the same methods for `asyncio`. Options and
+their defaults are in `mullama.options`, devices in `mullama.gpu`, errors in `mullama.errors`.
+"""
+
+import atexit as _atexit
+
+from mullama import _native, errors, gpu
+from mullama._native import (
+    AsyncChatStream,
+    AsyncModel,
+    AsyncStream,
+    Capabilities,
+    ChatChunk,
+    ChatCompletion,
+    ChatStream,
+    Chunk,
+    Completion,
+    DeviceShare,
+    FunctionCall,
+    Message,
+    Model,
+    Placement,
+    Stream,
+    Timings,
+    TokenLogprob,
+    ToolCall,
+    ToolCallDelta,
+    TopLogprob,
+    Usage,
+    __version__,
+)
+from mullama.errors import (
+    BackendError,
+    CancelledError,
+    ClosedError,
+    ContextOverflowError,
+    DoesNotFitError,
+    DownloadError,
+    InternalError,
+    InvalidArgumentError,
+    InvalidGrammarError,
+    InvalidModelError,
+    IoError,
+    MullamaError,
+    NotFoundError,
+    OutOfMemoryError,
+    TemplateError,
+    UnknownModelError,
+    UnsupportedError,
+)
+
+# Before Python takes itself apart: threads of our own must be out of it, and the engines at rest.
+_atexit.register(_native._shut_down)
+
+__all__ = [
+    "AsyncChatStream",
+    "AsyncModel",
+    "AsyncStream",
+    "BackendError",
+    "CancelledError",
+    "Capabilities",
+    "ChatChunk",
+    "ChatCompletion",
+    "ChatStream",
+    "Chunk",
+    "ClosedError",
+    "Completion",
+    "ContextOverflowError",
+    "DeviceShare",
+    "DoesNotFitError",
+    "DownloadError",
+    "FunctionCall",
+    "InternalError",
+    "InvalidArgumentError",
+    "InvalidGrammarError",
+    "InvalidModelError",
+    "IoError",
+    "Message",
+    "Model",
+    "MullamaError",
+    "NotFoundError",
+    "OutOfMemoryError",
+    "Placement",
+    "Stream",
+    "TemplateError",
+    "Timings",
+    "TokenLogprob",
+    "ToolCall",
+    "ToolCallDelta",
+    "TopLogprob",
+    "UnknownModelError",
+    "UnsupportedError",
+    "Usage",
+    "__version__",
+    "errors",
+    "gpu",
+]

@@ -1,0 +1,33 @@
+"""The coroutines that the native module hands out.
+
+What `asyncio` is to take for a coroutine (in `create_task`, in a `TaskGroup`) is written in Python;
+the work that it waits for is a `_Task` of the native module. `asyncio` is imported only by the
+programs that use it.
+"""
+
+
+async def run(task):
+    """Runs a task of the native module; cancelling this cancels it."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+    task.start(lambda: loop.call_soon_threadsafe(_finish, done))
+    try:
+        await done
+        return task.result()
+    finally:
+        task.abort()
+
+
+def _finish(done):
+    # It may have been cancelled meanwhile.
+    if not done.done():
+        done.set_result(None)
+
+
+async def next_chunk(stream):
+    """The next chunk of a stream, without a wait where it is there already."""
+    while (chunk := stream._poll()) is None:
+        await run(stream._wait())
+    return chunk

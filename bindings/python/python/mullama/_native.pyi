@@ -1,0 +1,792 @@
+"""The types of the native module. Import from `mullama` instead."""
+
+import os
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, TypeAlias, TypeVar, final
+
+from typing_extensions import Self, Unpack, disjoint_base
+
+from mullama.options import ChatOptions, GenerateOptions, LoadOptions
+
+_Prompt: TypeAlias = str | Iterable[int]
+_Messages: TypeAlias = Sequence[Message | Mapping[str, Any]]
+_FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "cancelled"]
+_T = TypeVar("_T")
+
+__version__: str
+
+def _error_kinds() -> list[str]: ...
+def _shut_down() -> None: ...
+def _option_specs() -> list[tuple[str, str, str, str]]: ...
+
+@final
+class _Task:
+    def start(self, wake: Callable[[], object]) -> None: ...
+    def result(self) -> Any: ...
+    def abort(self) -> None: ...
+
+@disjoint_base
+class BaseModel:
+    """What a loaded model is: the part that `Model` and `AsyncModel` share."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the model has been closed."""
+
+    @property
+    def path(self) -> str:
+        """The file that the model was loaded from."""
+
+    @property
+    def context_size(self) -> int:
+        """Tokens of context, shared by all requests that run at once; 0 where only the vocabulary
+        was loaded."""
+
+    @property
+    def placement(self) -> Placement:
+        """Where the weights, the KV cache and the compute buffers are, in bytes as allocated."""
+
+    @property
+    def gpu_layers(self) -> int:
+        """Layers on GPUs, as the engine reports them; the output layer counts."""
+
+    @property
+    def n_layers(self) -> int:
+        """Layers (blocks), without the output layer."""
+
+    @property
+    def n_vocab(self) -> int:
+        """Tokens in the vocabulary."""
+
+    @property
+    def n_embd(self) -> int:
+        """Numbers in an embedding."""
+
+    @property
+    def n_params(self) -> int:
+        """Parameters."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all tensors."""
+
+    @property
+    def architecture(self) -> str:
+        """The architecture, as the file names it: `llama`, `qwen3`, ..."""
+
+    @property
+    def name(self) -> str | None:
+        """The name that the file gives itself."""
+
+    @property
+    def description(self) -> str:
+        """Architecture, size class and quantisation in a few words."""
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The file's metadata as text, without arrays."""
+
+    @property
+    def chat_template(self) -> str | None:
+        """The chat template in use (Jinja)."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What can be done with the model."""
+
+    @property
+    def default_options(self) -> dict[str, Any]:
+        """The sampling options that hold where a call sets none: the model's own recommendations,
+        else the defaults."""
+
+class Model(BaseModel):
+    """A loaded model. Its methods wait for their results with the GIL released, so many threads can
+    use one model at a time; Ctrl-C cancels what the main thread waits for.
+
+    `source` is the path of a GGUF file (the first shard of a split one), or `demo`, the built-in
+    model. `progress` is called with how far loading is, from 0 to 1, and cancels it by returning
+    False. The other options are those of `mullama.options.LoadOptions`.
+
+    The model is freed when the last reference to it is gone, or by `close()`, which a `with` block
+    calls at its end.
+    """
+
+    def __new__(
+        cls,
+        source: str | os.PathLike[str],
+        *,
+        progress: Callable[[float], object] | None = None,
+        **options: Unpack[LoadOptions],
+    ) -> Self: ...
+    def generate(self, prompt: _Prompt, **options: Unpack[GenerateOptions]) -> Completion:
+        """Generates until the model is done or an option ends it, and gives the whole answer.
+
+        `prompt` is text or a list of token ids. The options are those of
+        `mullama.options.GenerateOptions`.
+        """
+
+    def stream(self, prompt: _Prompt, **options: Unpack[GenerateOptions]) -> Stream:
+        """Starts a generation and gives an iterator of its pieces.
+
+        `prompt` is text or a list of token ids. The options are those of
+        `mullama.options.GenerateOptions`.
+        """
+
+    def chat(self, messages: _Messages, **options: Unpack[ChatOptions]) -> ChatCompletion:
+        """Answers the last of the messages through the model's chat template.
+
+        `messages` is a list of dicts in OpenAI's shape; the `message` of an earlier answer can be
+        one of them. The options are those of `mullama.options.ChatOptions`.
+        """
+
+    def stream_chat(self, messages: _Messages, **options: Unpack[ChatOptions]) -> ChatStream:
+        """Starts an answer to the last of the messages and gives an iterator of its pieces.
+
+        `messages` is a list of dicts in OpenAI's shape; the `message` of an earlier answer can be
+        one of them. The options are those of `mullama.options.ChatOptions`.
+        """
+
+    def apply_chat_template(
+        self,
+        messages: _Messages,
+        *,
+        add_generation_prompt: bool = True,
+        **options: Unpack[ChatOptions],
+    ) -> str:
+        """The prompt that a chat with these messages would start from.
+
+        The options are those of `mullama.options.ChatOptions`.
+        """
+
+    def tokenize(
+        self, text: str, add_special: bool = True, parse_special: bool = False
+    ) -> list[int]:
+        """Text to tokens. `add_special` adds the tokens that the model expects around a text,
+        `parse_special` takes special tokens that are written out in the text for what they are."""
+
+    def detokenize(self, tokens: Iterable[int], skip_special: bool = False) -> str:
+        """Tokens to text, special tokens written out unless `skip_special` is set."""
+
+    def count_tokens(self, text: str) -> int:
+        """How many tokens a text takes as a prompt."""
+
+    def close(self) -> None:
+        """Cancels what runs and frees the model now. Everything asked of it from then on raises
+        `ClosedError`; what it is (its name, its size) can still be asked."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_exception: object) -> None: ...
+
+class AsyncModel(BaseModel):
+    """A loaded model for programs that use `asyncio`: what computes is awaited, and runs on threads
+    of its own. Many requests can run at a time; cancelling a task cancels its request.
+
+    `AsyncModel(...)` loads while the event loop waits, `await AsyncModel.load(...)` does not hold
+    it up. Both take what `Model` takes.
+
+    The model is freed when the last reference to it is gone, or by `close()`, which an `async with`
+    block calls at its end.
+    """
+
+    def __new__(
+        cls,
+        source: str | os.PathLike[str],
+        *,
+        progress: Callable[[float], object] | None = None,
+        **options: Unpack[LoadOptions],
+    ) -> Self: ...
+    @staticmethod
+    def load(
+        source: str | os.PathLike[str],
+        *,
+        progress: Callable[[float], object] | None = None,
+        **options: Unpack[LoadOptions],
+    ) -> Coroutine[Any, Any, AsyncModel]:
+        """Loads a model without holding up the event loop. `progress` is called on another
+        thread."""
+
+    def generate(
+        self, prompt: _Prompt, **options: Unpack[GenerateOptions]
+    ) -> Coroutine[Any, Any, Completion]:
+        """Generates until the model is done or an option ends it, and gives the whole answer.
+
+        `prompt` is text or a list of token ids. The options are those of
+        `mullama.options.GenerateOptions`.
+        """
+
+    def stream(self, prompt: _Prompt, **options: Unpack[GenerateOptions]) -> AsyncStream:
+        """Starts a generation and gives an asynchronous iterator of its pieces.
+
+        `prompt` is text or a list of token ids. The options are those of
+        `mullama.options.GenerateOptions`.
+        """
+
+    def chat(
+        self, messages: _Messages, **options: Unpack[ChatOptions]
+    ) -> Coroutine[Any, Any, ChatCompletion]:
+        """Answers the last of the messages through the model's chat template.
+
+        `messages` is a list of dicts in OpenAI's shape; the `message` of an earlier answer can be
+        one of them. The options are those of `mullama.options.ChatOptions`.
+        """
+
+    def stream_chat(self, messages: _Messages, **options: Unpack[ChatOptions]) -> AsyncChatStream:
+        """Starts an answer to the last of the messages and gives an asynchronous iterator of its
+        pieces.
+
+        `messages` is a list of dicts in OpenAI's shape; the `message` of an earlier answer can be
+        one of them. The options are those of `mullama.options.ChatOptions`.
+        """
+
+    def apply_chat_template(
+        self,
+        messages: _Messages,
+        *,
+        add_generation_prompt: bool = True,
+        **options: Unpack[ChatOptions],
+    ) -> Coroutine[Any, Any, str]:
+        """The prompt that a chat with these messages would start from.
+
+        The options are those of `mullama.options.ChatOptions`.
+        """
+
+    def tokenize(
+        self, text: str, add_special: bool = True, parse_special: bool = False
+    ) -> Coroutine[Any, Any, list[int]]:
+        """Text to tokens. `add_special` adds the tokens that the model expects around a text,
+        `parse_special` takes special tokens that are written out in the text for what they are."""
+
+    def detokenize(
+        self, tokens: Iterable[int], skip_special: bool = False
+    ) -> Coroutine[Any, Any, str]:
+        """Tokens to text, special tokens written out unless `skip_special` is set."""
+
+    def count_tokens(self, text: str) -> Coroutine[Any, Any, int]:
+        """How many tokens a text takes as a prompt."""
+
+    def close(self) -> Coroutine[Any, Any, None]:
+        """Cancels what runs and frees the model now. Everything asked of it from then on raises
+        `ClosedError`; what it is (its name, its size) can still be asked."""
+
+    def __aenter__(self) -> Coroutine[Any, Any, Self]: ...
+    def __aexit__(self, *_exception: object) -> Coroutine[Any, Any, None]: ...
+
+@final
+class Capabilities:
+    """What can be done with a model."""
+
+    @property
+    def generate(self) -> bool:
+        """Text can be generated."""
+
+    @property
+    def chat(self) -> bool:
+        """There is a chat template."""
+
+    @property
+    def tools(self) -> bool:
+        """The chat template takes tools."""
+
+    @property
+    def reasoning(self) -> bool:
+        """The chat template can switch reasoning on and off."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+
+@final
+class Placement:
+    """Where a loaded model is."""
+
+    @property
+    def devices(self) -> list[DeviceShare]:
+        """The devices that hold a part of the model, the machine's own memory last."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+
+@final
+class DeviceShare:
+    """What one device holds of a model, in bytes as they were allocated."""
+
+    @property
+    def name(self) -> str:
+        """The device's name; `CPU` is the machine's own memory."""
+
+    @property
+    def layers(self) -> int:
+        """Layers; the output layer counts as one."""
+
+    @property
+    def weights(self) -> int:
+        """Bytes of weights."""
+
+    @property
+    def kv(self) -> int:
+        """Bytes of KV cache."""
+
+    @property
+    def compute(self) -> int:
+        """Bytes of buffers to compute in."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+
+@final
+class Stream:
+    """An answer while it is being generated: an iterator of chunks.
+
+    The last chunk has the whole completion. Closing or dropping the stream cancels the generation.
+    """
+
+    @property
+    def completion(self) -> Completion | None:
+        """The whole answer, once the last chunk has come."""
+
+    def cancel(self) -> None:
+        """Stops the generation; what there is of it still comes, with the finish reason
+        `cancelled`."""
+
+    def close(self) -> None:
+        """Stops the generation and gives nothing more. A `with` block does so at its end."""
+
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Chunk: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_exception: object) -> None: ...
+
+@final
+class ChatStream:
+    """An answer of a chat while it is being generated: an iterator of chunks.
+
+    The last chunk has the whole completion. Closing or dropping the stream cancels the generation.
+    """
+
+    @property
+    def completion(self) -> ChatCompletion | None:
+        """The whole answer, once the last chunk has come."""
+
+    def cancel(self) -> None:
+        """Stops the generation; what there is of it still comes, with the finish reason
+        `cancelled`."""
+
+    def close(self) -> None:
+        """Stops the generation and gives nothing more. A `with` block does so at its end."""
+
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> ChatChunk: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_exception: object) -> None: ...
+
+@final
+class AsyncStream:
+    """An answer while it is being generated: an asynchronous iterator of chunks.
+
+    The last chunk has the whole completion. Closing or dropping the stream cancels the generation.
+    """
+
+    @property
+    def completion(self) -> Completion | None:
+        """The whole answer, once the last chunk has come."""
+
+    def cancel(self) -> None:
+        """Stops the generation; what there is of it still comes, with the finish reason
+        `cancelled`."""
+
+    def close(self) -> Coroutine[Any, Any, None]:
+        """Stops the generation and gives nothing more. An `async with` block does so at its end."""
+
+    def _poll(self) -> Chunk | None: ...
+    def _wait(self) -> _Task: ...
+    def __aiter__(self) -> Self: ...
+    def __anext__(self) -> Coroutine[Any, Any, Chunk]: ...
+    def __aenter__(self) -> Coroutine[Any, Any, Self]: ...
+    def __aexit__(self, *_exception: object) -> Coroutine[Any, Any, None]: ...
+
+@final
+class AsyncChatStream:
+    """An answer of a chat while it is being generated: an asynchronous iterator of chunks.
+
+    The last chunk has the whole completion. Closing or dropping the stream cancels the generation.
+    """
+
+    @property
+    def completion(self) -> ChatCompletion | None:
+        """The whole answer, once the last chunk has come."""
+
+    def cancel(self) -> None:
+        """Stops the generation; what there is of it still comes, with the finish reason
+        `cancelled`."""
+
+    def close(self) -> Coroutine[Any, Any, None]:
+        """Stops the generation and gives nothing more. An `async with` block does so at its end."""
+
+    def _poll(self) -> ChatChunk | None: ...
+    def _wait(self) -> _Task: ...
+    def __aiter__(self) -> Self: ...
+    def __anext__(self) -> Coroutine[Any, Any, ChatChunk]: ...
+    def __aenter__(self) -> Coroutine[Any, Any, Self]: ...
+    def __aexit__(self, *_exception: object) -> Coroutine[Any, Any, None]: ...
+
+@disjoint_base
+class Completion:
+    """A finished answer. `str(completion)` is its text."""
+
+    @property
+    def text(self) -> str:
+        """The text, without the stop text that ended it."""
+
+    @property
+    def tokens(self) -> list[int]:
+        """Every token that was generated."""
+
+    @property
+    def finish_reason(self) -> _FinishReason:
+        """Why the generation ended: `stop`, `length`, `tool_calls` or `cancelled`."""
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens that the request took."""
+
+    @property
+    def timings(self) -> Timings:
+        """Times and rates."""
+
+    @property
+    def logprobs(self) -> list[TokenLogprob] | None:
+        """Log probabilities, where they were asked for."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain Python, to be written as JSON."""
+
+@final
+class ChatCompletion(Completion):
+    """A finished answer of a chat: a completion with its message. Its `text` is the answer's
+    content, without reasoning and tool calls."""
+
+    @property
+    def message(self) -> Message:
+        """The answer, to be added to the messages of the next turn."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain Python, to be written as JSON."""
+
+@final
+class Chunk:
+    """A piece of an answer that is being generated. `str(chunk)` is its text."""
+
+    @property
+    def text(self) -> str:
+        """New text: whole characters, never any part of a stop text. Empty in a last chunk that has
+        nothing to add."""
+
+    @property
+    def logprobs(self) -> list[TokenLogprob] | None:
+        """Log probabilities of the new tokens, where they were asked for."""
+
+    @property
+    def completion(self) -> Completion | None:
+        """The whole answer, in the last chunk."""
+
+@final
+class ChatChunk:
+    """What is new in an answer of a chat that is being generated. `str(chunk)` is its text."""
+
+    @property
+    def text(self) -> str:
+        """New text of the answer."""
+
+    @property
+    def reasoning(self) -> str:
+        """New text of the reasoning before the answer."""
+
+    @property
+    def tool_calls(self) -> list[ToolCallDelta]:
+        """What is new in tool calls."""
+
+    @property
+    def completion(self) -> ChatCompletion | None:
+        """The whole answer, in the last chunk."""
+
+@final
+class Usage:
+    """Tokens that a request took."""
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of the prompt."""
+
+    @property
+    def cached_tokens(self) -> int:
+        """Tokens of the prompt that had been computed before."""
+
+    @property
+    def completion_tokens(self) -> int:
+        """Tokens that were generated; a closing end-of-generation token counts."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+
+@final
+class Timings:
+    """Times of a request, in milliseconds, and rates, in tokens per second."""
+
+    @property
+    def queue_ms(self) -> float:
+        """From the call to the start of the prompt's computation."""
+
+    @property
+    def prompt_ms(self) -> float:
+        """The prompt's computation."""
+
+    @property
+    def first_token_ms(self) -> float:
+        """From the call to the first token."""
+
+    @property
+    def total_ms(self) -> float:
+        """From the call to the end."""
+
+    @property
+    def prompt_tps(self) -> float:
+        """Tokens of the prompt per second of its computation."""
+
+    @property
+    def decode_tps(self) -> float:
+        """Tokens after the first per second."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+
+@final
+class TokenLogprob:
+    """A token that was generated, with its log probability."""
+
+    @property
+    def token(self) -> int:
+        """The token."""
+
+    @property
+    def text(self) -> str:
+        """Its text; a part of a character shows as U+FFFD."""
+
+    @property
+    def logprob(self) -> float:
+        """Natural logarithm of its probability, before any sampling option."""
+
+    @property
+    def top(self) -> list[TopLogprob]:
+        """The likeliest tokens at its place, likeliest first."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+
+@final
+class TopLogprob:
+    """One of the likeliest tokens at a place."""
+
+    @property
+    def token(self) -> int:
+        """The token."""
+
+    @property
+    def text(self) -> str:
+        """Its text; a part of a character shows as U+FFFD."""
+
+    @property
+    def logprob(self) -> float:
+        """Natural logarithm of its probability, before any sampling option."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+
+@final
+class Message:
+    """A message of a chat in OpenAI's shape, as a completion has it.
+
+    It can be added to the messages of the next turn as it is. It reads like the dict that it stands
+    for, too (`message["content"]`, `dict(message)`); `to_dict()` gives that dict.
+    """
+
+    @staticmethod
+    def from_dict(message: Mapping[str, Any]) -> Message:
+        """A message from a dict in OpenAI's shape."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The message as a dict in OpenAI's shape."""
+
+    @property
+    def role(self) -> Literal["system", "developer", "user", "assistant", "tool"]:
+        """Who says it: `system`, `developer`, `user`, `assistant` or `tool`."""
+
+    @property
+    def content(self) -> str | None:
+        """What is said; None where an assistant only calls tools."""
+
+    @property
+    def reasoning(self) -> str | None:
+        """What the assistant thought before it answered."""
+
+    @property
+    def tool_calls(self) -> list[ToolCall]:
+        """Tools that the assistant calls."""
+
+    @property
+    def tool_call_id(self) -> str | None:
+        """Of a tool's result: the id of the call."""
+
+    @property
+    def name(self) -> str | None:
+        """Of a tool's result: the tool's name. Of others: the speaker's."""
+
+    def keys(self) -> list[str]:
+        """The keys of the dict that the message stands for."""
+
+    def get(self, key: str, default: _T | None = None) -> Any | _T | None:
+        """The value under a key of the dict that the message stands for, or `default`."""
+
+    def __getitem__(self, key: str, /) -> Any: ...
+    def __contains__(self, key: object, /) -> bool: ...
+    def __iter__(self) -> Iterator[str]: ...
+    def __len__(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+
+@final
+class ToolCall:
+    """A call of a tool by the model."""
+
+    @property
+    def id(self) -> str:
+        """Names the call, for the result to refer to as `tool_call_id`."""
+
+    @property
+    def type(self) -> str:
+        """Always `function`."""
+
+    @property
+    def function(self) -> FunctionCall:
+        """What is called."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+
+@final
+class FunctionCall:
+    """What a tool call calls."""
+
+    @property
+    def name(self) -> str:
+        """The tool's name."""
+
+    @property
+    def arguments(self) -> str:
+        """The arguments: a JSON object as text."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+
+@final
+class ToolCallDelta:
+    """What is new in one tool call. The first delta of a call has its id and name."""
+
+    @property
+    def index(self) -> int:
+        """Which of the answer's calls."""
+
+    @property
+    def id(self) -> str | None:
+        """Names the call, for the result to refer to as `tool_call_id`."""
+
+    @property
+    def name(self) -> str | None:
+        """The tool's name."""
+
+    @property
+    def arguments(self) -> str:
+        """New text of the arguments."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+
+@final
+class Device:
+    """A device that the engine can compute on."""
+
+    @property
+    def name(self) -> str:
+        """The engine's name: `CPU`, `CUDA0`, `Vulkan1`. Placement options name devices by it."""
+
+    @property
+    def description(self) -> str:
+        """The maker's name of the device."""
+
+    @property
+    def backend(self) -> str:
+        """The backend: `cpu`, `cuda`, `metal`, `rocm`, `vulkan`, `opencl`, `sycl`, `rpc`."""
+
+    @property
+    def kind(self) -> Literal["cpu", "gpu", "igpu", "accelerator"]:
+        """What the device is: `cpu`, `gpu` (with memory of its own), `igpu` (which shares the
+        machine's) or `accelerator`."""
+
+    @property
+    def memory_free(self) -> int:
+        """Bytes of memory that were free when the device was listed."""
+
+    @property
+    def memory_total(self) -> int:
+        """Bytes of memory in all."""
+
+@final
+class Backend:
+    """A backend module that was found, and what became of it."""
+
+    @property
+    def name(self) -> str:
+        """The backend: `cpu`, `cuda`, `metal`, `rocm`, `vulkan`, `opencl`, `sycl`, `rpc`."""
+
+    @property
+    def path(self) -> str:
+        """The module's file."""
+
+    @property
+    def loaded(self) -> bool:
+        """Whether it is in use."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is not."""
+
+def devices() -> list[Device]:
+    """The devices of this machine, with their memory as it is now; the processor comes last."""
+
+def backends() -> list[Backend]:
+    """The backend modules that were found, in the order in which they were tried."""
+
+def cuda_available() -> bool:
+    """Whether an NVIDIA GPU can be used now."""
+
+def metal_available() -> bool:
+    """Whether Apple's Metal can be used now."""
+
+def rocm_available() -> bool:
+    """Whether an AMD GPU can be used now through ROCm."""
+
+def vulkan_available() -> bool:
+    """Whether a GPU can be used now through Vulkan."""
+
+def opencl_available() -> bool:
+    """Whether a GPU can be used now through OpenCL."""
+
+def sycl_available() -> bool:
+    """Whether a GPU can be used now through SYCL."""
+
+def cuda_device_count() -> int:
+    """How many NVIDIA GPUs can be used now."""
+
+def rocm_device_count() -> int:
+    """How many AMD GPUs can be used now through ROCm."""
+
+def cuda_memory_info(index: int) -> tuple[int, int]:
+    """Bytes in use and in all on NVIDIA GPU `index`; `(0, 0)` where there is no such GPU."""

@@ -1,0 +1,126 @@
+"""The errors of mullama: a class for each kind, all of them a `MullamaError`.
+
+Each is also the built-in error that fits: a `NotFoundError` is a `FileNotFoundError`.
+"""
+
+from __future__ import annotations
+
+import errno
+
+__all__ = [
+    "BackendError",
+    "CancelledError",
+    "ClosedError",
+    "ContextOverflowError",
+    "DoesNotFitError",
+    "DownloadError",
+    "InternalError",
+    "InvalidArgumentError",
+    "InvalidGrammarError",
+    "InvalidModelError",
+    "IoError",
+    "MullamaError",
+    "NotFoundError",
+    "OutOfMemoryError",
+    "TemplateError",
+    "UnknownModelError",
+    "UnsupportedError",
+]
+
+
+class MullamaError(Exception):
+    """An error of mullama. Its text names the thing that it is about, and what to do next."""
+
+    kind: str
+    """What went wrong, as far as a program can act on it: `NotFound`, `DoesNotFit`, ..."""
+
+    hint: str | None
+    """What to do next. The text of the error has it too."""
+
+    context: dict[str, str]
+    """What the error is about: a path, a number of tokens, an option."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        kind: str | None = None,
+        hint: str | None = None,
+        context: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind or type(self).__name__.removesuffix("Error")
+        self.hint = hint
+        self.context = context or {}
+
+
+class NotFoundError(MullamaError, FileNotFoundError):
+    """A file, or a model of this name, is not there."""
+
+    errno = errno.ENOENT
+
+    @property
+    def filename(self) -> str | None:
+        """The path that was looked at."""
+        return self.context.get("path")
+
+
+class InvalidModelError(MullamaError, ValueError):
+    """The file is no GGUF model, is cut short or damaged, or holds an architecture that the engine
+    does not know."""
+
+
+class InvalidArgumentError(MullamaError, ValueError):
+    """An argument has the wrong type or a value outside its range."""
+
+
+class UnknownModelError(MullamaError, ValueError):
+    """The name cannot be the name of a model."""
+
+
+class OutOfMemoryError(MullamaError, MemoryError):
+    """The machine or a device ran out of memory; the message says of how much of what."""
+
+
+class DoesNotFitError(MullamaError, MemoryError):
+    """The placement that was asked for does not fit the devices."""
+
+
+class ContextOverflowError(MullamaError, ValueError):
+    """The prompt is longer than the context."""
+
+
+class InvalidGrammarError(MullamaError, ValueError):
+    """A grammar or JSON schema cannot be used."""
+
+
+class TemplateError(MullamaError, ValueError):
+    """A chat template is missing, damaged, or does not accept the messages."""
+
+
+class UnsupportedError(MullamaError, NotImplementedError):
+    """The model or the backend cannot do this."""
+
+
+class BackendError(MullamaError, RuntimeError):
+    """A backend module failed."""
+
+
+class CancelledError(MullamaError):
+    """The caller cancelled."""
+
+
+class ClosedError(MullamaError, RuntimeError):
+    """The model has been closed."""
+
+
+class DownloadError(MullamaError, ConnectionError):
+    """A download failed."""
+
+
+class IoError(MullamaError, OSError):
+    """Reading or writing a file failed."""
+
+
+class InternalError(MullamaError, RuntimeError):
+    """A defect of mullama or of the engine."""

@@ -1,0 +1,227 @@
+"""What calls take as keyword arguments, for type checkers and for reading.
+
+Every option can be left out or be None, which both mean its default.
+
+Written by `generate_stubs.py` from the options of the core; do not edit.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias, TypedDict
+
+__all__ = ["ChatOptions", "GenerateOptions", "KvCacheType", "LoadOptions"]
+
+KvCacheType: TypeAlias = Literal[
+    "f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"
+]
+"""The number format of the KV cache."""
+
+
+class LoadOptions(TypedDict, total=False):
+    """What loading a model takes."""
+
+    n_gpu_layers: int | Literal["auto"] | None
+    """Layers on GPUs: -1 (`All`) all of them, 0 none, N that many, `Auto` what fits. The output
+    layer counts as one. Default: `Auto`."""
+
+    split_mode: Literal["none", "layer", "row"] | None
+    """How a model is divided among several GPUs: `none`, `layer` or `row`. Default: `layer`."""
+
+    tensor_split: Sequence[float] | None
+    """Share of the model for each GPU, in any unit. Default: by free memory."""
+
+    main_gpu: int | None
+    """The GPU that holds everything in split mode `none`, by its index. Default: 0."""
+
+    devices: Sequence[str] | None
+    """Devices that may be used, by their names. Default: all."""
+
+    tensor_overrides: Mapping[str, str] | None
+    """Devices for tensors, by a pattern (regular expression) over their names; `CPU` is the
+    machine's own memory. Default: none."""
+
+    cpu_moe: bool | None
+    """Whether the experts of a mixture stay in the machine's own memory. Default: false."""
+
+    n_cpu_moe: int | None
+    """Of how many layers, from the first on, the experts stay in the machine's own memory. Default:
+    0."""
+
+    use_mmap: bool | None
+    """Whether the file is mapped into memory rather than read. Default: true."""
+
+    use_mlock: bool | None
+    """Whether the model is kept from being swapped out. Default: false."""
+
+    check_tensors: bool | None
+    """Whether the weights are checked for invalid values while loading. Default: false."""
+
+    vocab_only: bool | None
+    """Whether only the vocabulary is loaded: such a model tokenises and does nothing else. Default:
+    false."""
+
+    metadata_overrides: Mapping[str, str | int | float | bool] | None
+    """Values that replace those of the file's metadata, by key. Default: none."""
+
+    chat_template: str | None
+    """A chat template (Jinja) in place of the model's. Default: the model's."""
+
+    context_size: int | None
+    """Tokens of context, shared by all requests that run at once. Default: what the model was
+    trained with, at most 8192."""
+
+    batch_size: int | None
+    """Most tokens in one step of the engine (the logical batch). Default: 2048."""
+
+    ubatch_size: int | None
+    """Most tokens in one computation (the physical batch). Default: 512."""
+
+    n_threads: int | None
+    """Threads that generate. Default: one for each physical core."""
+
+    n_threads_batch: int | None
+    """Threads that process prompts. Default: as many as generate."""
+
+    n_parallel: int | None
+    """Most requests that run at once; the others wait. Default: 4."""
+
+    kv_cache_type: KvCacheType | tuple[KvCacheType, KvCacheType] | None
+    """Type of the KV cache, one or a pair for keys and values: `f32`, `f16`, `bf16`, `q8_0`,
+    `q5_1`, `q5_0`, `q4_1`, `q4_0` or `iq4_nl`. Quantised values need flash attention. Default:
+    `f16`."""
+
+    offload_kqv: bool | None
+    """Whether the KV cache of a layer lies on the layer's device, else in the machine's own memory.
+    Default: true."""
+
+    flash_attention: Literal["auto", "on", "off"] | None
+    """Flash attention: `auto`, `on` or `off`. Default: `auto`."""
+
+    rope_freq_base: float | None
+    """Base frequency of the rotary position embedding. Default: the model's."""
+
+    rope_freq_scale: float | None
+    """Scale of the rotary position embedding's frequency. Default: the model's."""
+
+
+class GenerateOptions(TypedDict, total=False):
+    """What a generation takes."""
+
+    max_tokens: int | None
+    """Most tokens to generate. Default: to the end that the model chooses, or of the context."""
+
+    temperature: float | None
+    """Divides the logits before the draw: below 1 sharpens, above 1 flattens, 0 always takes the
+    likeliest token. Default: 0.8."""
+
+    top_k: int | None
+    """Keep the K likeliest tokens; 0 keeps all. Default: 40."""
+
+    top_p: float | None
+    """Keep the likeliest tokens that together have probability P; 1 keeps all. Default: 0.95."""
+
+    min_p: float | None
+    """Keep tokens at least P times as likely as the likeliest; 0 keeps all. Default: 0.05."""
+
+    typical_p: float | None
+    """Locally typical sampling with mass P (arXiv:2202.00666); 1 is off. Default: 1."""
+
+    top_n_sigma: float | None
+    """Keep logits within N standard deviations of the highest (arXiv:2411.07641); -1 is off.
+    Default: -1."""
+
+    xtc_probability: float | None
+    """Chance to exclude the top choices; 0 is off. Default: 0."""
+
+    xtc_threshold: float | None
+    """Probability above which a token counts as a top choice for XTC. Default: 0.1."""
+
+    dynatemp_range: float | None
+    """Half the width of the range of the dynamic temperature; 0 is off. Default: 0."""
+
+    dynatemp_exponent: float | None
+    """How entropy maps to the dynamic temperature. Default: 1."""
+
+    dry_multiplier: float | None
+    """Strength of the DRY penalty against repeated sequences; 0 is off. Default: 0."""
+
+    dry_base: float | None
+    """Base of the DRY penalty, which grows with the length of a repetition. Default: 1.75."""
+
+    dry_allowed_length: int | None
+    """Longest repetition, in tokens, that DRY lets pass. Default: 2."""
+
+    dry_penalty_last_n: int | None
+    """Tokens that DRY looks back; 0 is off, -1 the whole context. Default: -1."""
+
+    dry_sequence_breakers: Sequence[str] | None
+    """Texts that end a repetition for DRY. Default: newline, `:`, `"` and `*`."""
+
+    mirostat: int | None
+    """Mirostat (arXiv:2007.14966), version 1 or 2, in place of the truncating samplers; 0 is off.
+    Default: 0."""
+
+    mirostat_tau: float | None
+    """Mirostat's target surprise, in bits. Default: 5."""
+
+    mirostat_eta: float | None
+    """Mirostat's learning rate. Default: 0.1."""
+
+    repeat_penalty: float | None
+    """Divides the logits of recent tokens; 1 is off. Default: 1."""
+
+    frequency_penalty: float | None
+    """Taken from a recent token's logit for each time it occurred; 0 is off. Default: 0."""
+
+    presence_penalty: float | None
+    """Taken from a recent token's logit if it occurred at all; 0 is off. Default: 0."""
+
+    repeat_last_n: int | None
+    """Tokens that the three penalties look back, the prompt's included; 0 is off, -1 the whole
+    context. Default: 64."""
+
+    logit_bias: Mapping[int, float | Literal[False]] | None
+    """Added to the logits of tokens, by id; `false` in place of a number forbids the token.
+    Default: none."""
+
+    seed: int | None
+    """Seed of the draw; the same seed gives the same text. Default: a random one."""
+
+    stop: str | Sequence[str] | None
+    """Texts that end the generation; they are not part of the result. Default: none."""
+
+    ignore_eos: bool | None
+    """Whether to go on when the model says that it is done. Default: false."""
+
+    grammar: str | None
+    """A grammar (GBNF) that the text must follow. Default: none."""
+
+    json_schema: Mapping[str, Any] | str | bool | None
+    """A JSON schema that the text must follow. Default: none."""
+
+    logprobs: int | None
+    """Report log probabilities: of each token and of this many likeliest alternatives. Default:
+    off."""
+
+
+class ChatOptions(GenerateOptions, total=False):
+    """What a chat takes."""
+
+    tools: Sequence[Mapping[str, Any]] | None
+    """Tools that the model may call, in OpenAI's shape. Default: none."""
+
+    tool_choice: Literal["auto", "none", "required"] | Mapping[str, Any] | None
+    """Whether tools are called: `auto`, `none`, `required`, or one by name as `{"type": "function",
+    "function": {"name": ...}}`. Default: `auto`."""
+
+    parallel_tool_calls: bool | None
+    """Whether several tools may be called in one answer. Default: false."""
+
+    response_format: Mapping[str, Any] | None
+    """`{"type": "text"}`, `{"type": "json_object"}`, or `{"type": "json_schema", "json_schema":
+    {"schema": ...}}`. Default: text."""
+
+    reasoning: bool | None
+    """Whether a model that can reason does so before it answers. Default: true."""
+
+    template_kwargs: Mapping[str, Any] | None
+    """Arguments for the chat template. Default: none."""

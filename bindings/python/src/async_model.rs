@@ -1,0 +1,229 @@
+//! `AsyncModel`: a model whose methods are awaited.
+
+use mullama::{Error, ErrorKind};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::chat::Messages;
+use crate::errors::Result;
+use crate::model::{BaseModel, Progress, core, load};
+use crate::options;
+use crate::results::{Answer, Completion};
+use crate::stream::{AsyncChatStream, AsyncStream};
+use crate::text::{PromptArgument, Source, Text, Tokens};
+use crate::wait::coroutine;
+
+/// A loaded model for programs that use `asyncio`: what computes is awaited, and runs on threads of
+/// its own. Many requests can run at a time; cancelling a task cancels its request.
+///
+/// `AsyncModel(...)` loads while the event loop waits, `await AsyncModel.load(...)` does not hold
+/// it up. Both take what `Model` takes.
+///
+/// The model is freed when the last reference to it is gone, or by `close()`, which an `async with`
+/// block calls at its end.
+#[pyclass(frozen, subclass, extends = BaseModel, module = "mullama")]
+pub struct AsyncModel;
+
+/// A loaded model that is still to become a Python object.
+struct Loaded(mullama::Model);
+
+impl<'py> IntoPyObject<'py> for Loaded {
+    type Target = AsyncModel;
+    type Output = Bound<'py, AsyncModel>;
+    type Error = PyErr;
+
+    fn into_pyobject(self, py: Python<'py>) -> PyResult<Self::Output> {
+        Bound::new(py, BaseModel::new(self.0).add_subclass(AsyncModel))
+    }
+}
+
+#[pymethods]
+impl AsyncModel {
+    #[new]
+    #[pyo3(signature = (source, *, progress = None, **options))]
+    fn new(
+        py: Python<'_>,
+        source: Source,
+        progress: Option<Py<PyAny>>,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> Result<PyClassInitializer<Self>> {
+        let params = options::load(options)?;
+        let progress = Progress::new(py, progress)?;
+        let model = py.detach(|| load(source.0, params, progress))?;
+        Ok(BaseModel::new(model).add_subclass(Self))
+    }
+
+    /// Loads a model without holding up the event loop. `progress` is called on another thread.
+    #[staticmethod]
+    #[pyo3(signature = (source, *, progress = None, **options))]
+    fn load<'py>(
+        py: Python<'py>,
+        source: Source,
+        progress: Option<Py<PyAny>>,
+        options: Option<&Bound<'py, PyDict>>,
+    ) -> Result<Bound<'py, PyAny>> {
+        let params = options::load(options)?;
+        let progress = Progress::new(py, progress)?;
+        coroutine(py, "AsyncModel.load", async move {
+            // Loading that nobody awaits any more goes no further.
+            let _abandon = CancelOnDrop(progress.cancel_token());
+            Ok(Loaded(apart(move || load(source.0, params, progress)).await??))
+        })
+    }
+
+    /// Generates until the model is done or an option ends it, and gives the whole answer.
+    ///
+    /// `prompt` is text or a list of token ids. The options are those of
+    /// `mullama.options.GenerateOptions`.
+    #[pyo3(signature = (prompt, **options))]
+    fn generate<'py>(
+        slf: &Bound<'py, Self>,
+        prompt: PromptArgument,
+        options: Option<&Bound<'py, PyDict>>,
+    ) -> Result<Bound<'py, PyAny>> {
+        let options = options::generate(options)?;
+        let model = core(slf)?.clone();
+        coroutine(slf.py(), "AsyncModel.generate", async move {
+            Ok(Completion(model.generate_async(prompt.0, &options).await?))
+        })
+    }
+
+    /// Starts a generation and gives an asynchronous iterator of its pieces.
+    ///
+    /// `prompt` is text or a list of token ids. The options are those of
+    /// `mullama.options.GenerateOptions`.
+    #[pyo3(signature = (prompt, **options))]
+    fn stream(
+        slf: &Bound<'_, Self>,
+        prompt: PromptArgument,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> Result<AsyncStream> {
+        let options = options::generate(options)?;
+        let model = core(slf)?.clone();
+        Ok(AsyncStream::starting(move || model.stream(prompt.0, &options)))
+    }
+
+    /// Answers the last of the messages through the model's chat template.
+    ///
+    /// `messages` is a list of dicts in OpenAI's shape; the `message` of an earlier answer can be
+    /// one of them. The options are those of `mullama.options.ChatOptions`.
+    #[pyo3(signature = (messages, **options))]
+    fn chat<'py>(
+        slf: &Bound<'py, Self>,
+        messages: Messages,
+        options: Option<&Bound<'py, PyDict>>,
+    ) -> Result<Bound<'py, PyAny>> {
+        let options = options::chat(options)?;
+        let model = core(slf)?.clone();
+        coroutine(slf.py(), "AsyncModel.chat", async move {
+            Ok(Answer(model.chat_async(&messages.0, &options).await?))
+        })
+    }
+
+    /// Starts an answer to the last of the messages and gives an asynchronous iterator of its
+    /// pieces.
+    ///
+    /// `messages` is a list of dicts in OpenAI's shape; the `message` of an earlier answer can be
+    /// one of them. The options are those of `mullama.options.ChatOptions`.
+    #[pyo3(signature = (messages, **options))]
+    fn stream_chat(
+        slf: &Bound<'_, Self>,
+        messages: Messages,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> Result<AsyncChatStream> {
+        let options = options::chat(options)?;
+        let model = core(slf)?.clone();
+        Ok(AsyncChatStream::starting(move || model.stream_chat(&messages.0, &options)))
+    }
+
+    /// The prompt that a chat with these messages would start from.
+    ///
+    /// The options are those of `mullama.options.ChatOptions`.
+    #[pyo3(signature = (messages, *, add_generation_prompt = true, **options))]
+    fn apply_chat_template<'py>(
+        slf: &Bound<'py, Self>,
+        messages: Messages,
+        add_generation_prompt: bool,
+        options: Option<&Bound<'py, PyDict>>,
+    ) -> Result<Bound<'py, PyAny>> {
+        let options = options::chat(options)?;
+        let model = core(slf)?.clone();
+        coroutine(slf.py(), "AsyncModel.apply_chat_template", async move {
+            Ok(model.apply_chat_template(&messages.0, &options, add_generation_prompt)?)
+        })
+    }
+
+    /// Text to tokens. `add_special` adds the tokens that the model expects around a text,
+    /// `parse_special` takes special tokens that are written out in the text for what they are.
+    #[pyo3(signature = (text, add_special = true, parse_special = false))]
+    fn tokenize<'py>(
+        slf: &Bound<'py, Self>,
+        text: Text,
+        add_special: bool,
+        parse_special: bool,
+    ) -> Result<Bound<'py, PyAny>> {
+        let model = core(slf)?.clone();
+        coroutine(slf.py(), "AsyncModel.tokenize", async move {
+            Ok(model.tokenize(&text.0, add_special, parse_special)?)
+        })
+    }
+
+    /// Tokens to text, special tokens written out unless `skip_special` is set.
+    #[pyo3(signature = (tokens, skip_special = false))]
+    fn detokenize<'py>(
+        slf: &Bound<'py, Self>,
+        tokens: Tokens,
+        skip_special: bool,
+    ) -> Result<Bound<'py, PyAny>> {
+        let model = core(slf)?.clone();
+        coroutine(slf.py(), "AsyncModel.detokenize", async move {
+            Ok(model.detokenize(&tokens.0, skip_special)?)
+        })
+    }
+
+    /// How many tokens a text takes as a prompt.
+    fn count_tokens<'py>(slf: &Bound<'py, Self>, text: Text) -> Result<Bound<'py, PyAny>> {
+        let model = core(slf)?.clone();
+        coroutine(
+            slf.py(),
+            "AsyncModel.count_tokens",
+            async move { Ok(model.count_tokens(&text.0)?) },
+        )
+    }
+
+    /// Cancels what runs and frees the model now. Everything asked of it from then on raises
+    /// `ClosedError`; what it is (its name, its size) can still be asked.
+    fn close<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
+        let model = core(slf)?.clone();
+        coroutine(slf.py(), "AsyncModel.close", apart(move || model.close()))
+    }
+
+    fn __aenter__(slf: Bound<'_, Self>) -> Result<Bound<'_, PyAny>> {
+        let py = slf.py();
+        let itself = slf.unbind();
+        coroutine(py, "AsyncModel.__aenter__", async move { Ok(itself) })
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __aexit__<'py>(
+        slf: &Bound<'py, Self>,
+        _exception: &Bound<'py, PyAny>,
+    ) -> Result<Bound<'py, PyAny>> {
+        Self::close(slf)
+    }
+}
+
+/// Runs what takes long on a thread of its own.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()).into())
+}
+
+/// Cancels when it goes out of scope; once the work is done, that changes nothing.
+struct CancelOnDrop(mullama::CancelToken);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}

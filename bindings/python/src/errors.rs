@@ -1,0 +1,65 @@
+//! Errors of the core as Python exceptions.
+
+use mullama::{Error, ErrorKind};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+/// Why something failed. It becomes an exception when it reaches Python, not before: threads of our
+/// own do not make objects of Python's.
+pub enum Failure {
+    /// The core says so.
+    Core(Error),
+    /// Python code raised this.
+    Raised(PyErr),
+}
+
+/// The result of a method.
+pub type Result<T, E = Failure> = std::result::Result<T, E>;
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Core(error)
+    }
+}
+
+impl From<PyErr> for Failure {
+    fn from(error: PyErr) -> Self {
+        Self::Raised(error)
+    }
+}
+
+impl From<Failure> for PyErr {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Core(error) => raise(error),
+            Failure::Raised(error) => error,
+        }
+    }
+}
+
+/// The exception for an error: `mullama.errors` has a class for each kind.
+pub fn raise(error: Error) -> PyErr {
+    Python::attach(|py| exception(py, &error).unwrap_or_else(|problem| problem))
+}
+
+fn exception(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
+    let classes = py.import("mullama.errors")?;
+    let kind = error.kind().name();
+    let class =
+        classes.getattr(format!("{kind}Error")).or_else(|_| classes.getattr("MullamaError"))?;
+    let context = PyDict::new(py);
+    for (key, value) in error.context() {
+        context.set_item(key, value)?;
+    }
+    let keywords = PyDict::new(py);
+    keywords.set_item("kind", kind)?;
+    keywords.set_item("hint", error.hint())?;
+    keywords.set_item("context", context)?;
+    Ok(PyErr::from_value(class.call((error.report(),), Some(&keywords))?))
+}
+
+/// The names of the kinds of error, for tests.
+#[pyfunction(name = "_error_kinds")]
+pub fn error_kinds() -> Vec<&'static str> {
+    ErrorKind::ALL.iter().map(|kind| kind.name()).collect()
+}

@@ -1,0 +1,128 @@
+//! Python values to JSON values and back: the form in which the core takes and gives what has no
+//! class of its own.
+
+use mullama::Error;
+use pyo3::IntoPyObjectExt as _;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple};
+use serde::Serialize;
+use serde_json::{Map, Number, Value};
+
+use crate::chat::Message;
+use crate::errors::raise;
+use crate::text::{Text, class_name};
+
+/// Lists and dicts can contain themselves; nothing that means anything is nested as deep as this.
+const MAX_DEPTH: usize = 100;
+
+/// The value of an option or argument as JSON; `name` is named where it cannot be.
+pub fn from_python(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Value> {
+    convert(value, name, 0)
+}
+
+fn convert(value: &Bound<'_, PyAny>, name: &str, depth: usize) -> PyResult<Value> {
+    if depth > MAX_DEPTH {
+        return Err(raise(Error::option(name, "is nested too deeply")));
+    }
+    let item = |item: PyResult<Bound<'_, PyAny>>| convert(&item?, name, depth + 1);
+    if value.is_none() {
+        return Ok(Value::Null);
+    }
+    if let Ok(flag) = value.cast::<PyBool>() {
+        return Ok(flag.is_true().into());
+    }
+    if value.is_instance_of::<PyString>() {
+        return Ok(value.extract::<Text>()?.0.into());
+    }
+    if value.is_instance_of::<PyInt>() || value.is_instance_of::<PyFloat>() {
+        return number(value, name);
+    }
+    if value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>() {
+        return value.try_iter()?.map(item).collect();
+    }
+    if let Ok(message) = value.cast::<Message>() {
+        return message.get().to_json();
+    }
+    if let Ok(mapping) = value.cast::<PyMapping>() {
+        let mut object = Map::new();
+        for pair in mapping.items()? {
+            let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair.extract()?;
+            object.insert(text_of_key(&key, name)?, convert(&value, name, depth + 1)?);
+        }
+        return Ok(object.into());
+    }
+    // Scalars and arrays of NumPy and its like.
+    if let Ok(plain) = value.call_method0("tolist") {
+        return item(Ok(plain));
+    }
+    number(value, name)
+}
+
+/// A number: an `int` or a `float`, or what has `__index__` or `__float__`.
+fn number(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Value> {
+    let problem = |what: String| raise(Error::option(name, what));
+    if let Ok(number) = value.extract::<i64>() {
+        return Ok(number.into());
+    }
+    if let Ok(number) = value.extract::<u64>() {
+        return Ok(number.into());
+    }
+    if value.is_instance_of::<PyInt>() {
+        return Err(problem(format!("{value} is too large")));
+    }
+    let Ok(float) = value.extract::<f64>() else {
+        let shown = class_name(value);
+        return Err(problem(format!("a value of class `{shown}` cannot be used here")));
+    };
+    let finite = Number::from_f64(float);
+    finite.map(Value::Number).ok_or_else(|| problem(format!("{value} is not a finite number")))
+}
+
+/// JSON's keys are texts; Python's that are integers (token ids) become such.
+fn text_of_key(key: &Bound<'_, PyAny>, name: &str) -> PyResult<String> {
+    if key.is_instance_of::<PyString>() {
+        return Ok(key.extract::<Text>()?.0);
+    }
+    if !key.is_instance_of::<PyBool>()
+        && let Ok(number) = key.extract::<i64>()
+    {
+        return Ok(number.to_string());
+    }
+    let problem = format!("keys are strings or integers, not {}", class_name(key));
+    Err(raise(Error::option(name, problem)))
+}
+
+/// A value of the core as plain Python: dicts, lists, strings and numbers.
+pub fn to_python<'py>(py: Python<'py>, value: &impl Serialize) -> PyResult<Bound<'py, PyAny>> {
+    // By way of text, which has the shortest digits of an `f32`: 0.8, not 0.800000011920929.
+    let text = serde_json::to_string(value).map_err(internal)?;
+    plain(py, &serde_json::from_str(&text).map_err(internal)?)
+}
+
+/// A JSON value as plain Python.
+pub fn plain<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
+    match value {
+        Value::Null => Ok(py.None().into_bound(py)),
+        Value::Bool(flag) => flag.into_bound_py_any(py),
+        Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(number), _) => number.into_bound_py_any(py),
+            (None, Some(number)) => number.into_bound_py_any(py),
+            (None, None) => number.as_f64().into_bound_py_any(py),
+        },
+        Value::String(text) => text.into_bound_py_any(py),
+        Value::Array(items) => {
+            let list = PyList::empty(py);
+            items.iter().try_for_each(|item| list.append(plain(py, item)?))?;
+            Ok(list.into_any())
+        }
+        Value::Object(pairs) => {
+            let dict = PyDict::new(py);
+            pairs.iter().try_for_each(|(key, value)| dict.set_item(key, plain(py, value)?))?;
+            Ok(dict.into_any())
+        }
+    }
+}
+
+fn internal(error: serde_json::Error) -> PyErr {
+    raise(Error::new(mullama::ErrorKind::Internal, error.to_string()))
+}

@@ -1,0 +1,459 @@
+//! `Model`: a model whose methods wait, with the GIL released.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use mullama::{CancelToken, ContextParams, ModelParams};
+use pyo3::PyClass;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::chat::Messages;
+use crate::errors::Result;
+use crate::json;
+use crate::options;
+use crate::owned::Owned;
+use crate::results::{Answer, Completion, repr};
+use crate::stream::{ChatStream, Stream};
+use crate::text::{PromptArgument, Source, Text, Tokens, class_name};
+use crate::wait::{SIGNAL_INTERVAL, block, with_python};
+
+/// What a loaded model is: the part that `Model` and `AsyncModel` share.
+#[pyclass(frozen, subclass, weakref, module = "mullama")]
+pub struct BaseModel(Owned<mullama::Model>);
+
+impl BaseModel {
+    pub fn new(model: mullama::Model) -> PyClassInitializer<Self> {
+        PyClassInitializer::from(Self(Owned::new(model)))
+    }
+}
+
+#[pymethods]
+impl BaseModel {
+    /// Whether the model has been closed.
+    #[getter]
+    fn is_closed(&self) -> bool {
+        self.0.peek().is_closed()
+    }
+
+    /// The file that the model was loaded from.
+    #[getter]
+    fn path(&self) -> &OsStr {
+        self.0.peek().path().as_os_str()
+    }
+
+    /// Tokens of context, shared by all requests that run at once; 0 where only the vocabulary was
+    /// loaded.
+    #[getter]
+    fn context_size(&self) -> u32 {
+        self.0.peek().context_size()
+    }
+
+    /// Where the weights, the KV cache and the compute buffers are, in bytes as allocated.
+    #[getter]
+    fn placement(&self) -> Placement {
+        Placement(self.0.peek().placement().clone())
+    }
+
+    /// Layers on GPUs, as the engine reports them; the output layer counts.
+    #[getter]
+    fn gpu_layers(&self) -> u32 {
+        self.0.peek().gpu_layers()
+    }
+
+    /// Layers (blocks), without the output layer.
+    #[getter]
+    fn n_layers(&self) -> u32 {
+        self.0.peek().n_layers()
+    }
+
+    /// Tokens in the vocabulary.
+    #[getter]
+    fn n_vocab(&self) -> u32 {
+        self.0.peek().n_vocab()
+    }
+
+    /// Numbers in an embedding.
+    #[getter]
+    fn n_embd(&self) -> u32 {
+        self.0.peek().n_embd()
+    }
+
+    /// Parameters.
+    #[getter]
+    fn n_params(&self) -> u64 {
+        self.0.peek().n_params()
+    }
+
+    /// Bytes of all tensors.
+    #[getter]
+    fn size(&self) -> u64 {
+        self.0.peek().size()
+    }
+
+    /// The architecture, as the file names it: `llama`, `qwen3`, ...
+    #[getter]
+    fn architecture(&self) -> &str {
+        self.0.peek().architecture()
+    }
+
+    /// The name that the file gives itself.
+    #[getter]
+    fn name(&self) -> Option<&str> {
+        self.0.peek().name()
+    }
+
+    /// Architecture, size class and quantisation in a few words.
+    #[getter]
+    fn description(&self) -> &str {
+        self.0.peek().description()
+    }
+
+    /// The file's metadata as text, without arrays.
+    #[getter]
+    fn metadata<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.0.peek().metadata().into_pyobject(py)
+    }
+
+    /// The chat template in use (Jinja).
+    #[getter]
+    fn chat_template(&self) -> Option<&str> {
+        self.0.peek().chat_template()
+    }
+
+    /// What can be done with the model.
+    #[getter]
+    fn capabilities(&self) -> Capabilities {
+        self.0.peek().capabilities().into()
+    }
+
+    /// The sampling options that hold where a call sets none: the model's own recommendations, else
+    /// the defaults.
+    #[getter]
+    fn default_options<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>> {
+        Ok(json::plain(py, &self.0.peek().default_options()?)?)
+    }
+
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        let attributes = ["name", "description", "context_size", "gpu_layers", "is_closed"];
+        repr(slf, &attributes)
+    }
+}
+
+/// What can be done with a model.
+#[pyclass(frozen, eq, get_all, module = "mullama")]
+#[derive(PartialEq)]
+pub struct Capabilities {
+    /// Text can be generated.
+    generate: bool,
+    /// There is a chat template.
+    chat: bool,
+    /// The chat template takes tools.
+    tools: bool,
+    /// The chat template can switch reasoning on and off.
+    reasoning: bool,
+}
+
+#[pymethods]
+impl Capabilities {
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        repr(slf, &["generate", "chat", "tools", "reasoning"])
+    }
+}
+
+impl From<mullama::Capabilities> for Capabilities {
+    fn from(capabilities: mullama::Capabilities) -> Self {
+        let mullama::Capabilities { generate, chat, tools, reasoning, .. } = capabilities;
+        Self { generate, chat, tools, reasoning }
+    }
+}
+
+/// Where a loaded model is.
+#[pyclass(frozen, eq, module = "mullama")]
+#[derive(PartialEq)]
+pub struct Placement(mullama::Placement);
+
+#[pymethods]
+impl Placement {
+    /// The devices that hold a part of the model, the machine's own memory last.
+    #[getter]
+    fn devices(&self) -> Vec<DeviceShare> {
+        self.0.devices.iter().cloned().map(DeviceShare).collect()
+    }
+
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        repr(slf, &["devices"])
+    }
+}
+
+/// What one device holds of a model, in bytes as they were allocated.
+#[pyclass(frozen, eq, module = "mullama")]
+#[derive(PartialEq)]
+pub struct DeviceShare(mullama::DeviceShare);
+
+#[pymethods]
+impl DeviceShare {
+    /// The device's name; `CPU` is the machine's own memory.
+    #[getter]
+    fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Layers; the output layer counts as one.
+    #[getter]
+    fn layers(&self) -> u32 {
+        self.0.layers
+    }
+
+    /// Bytes of weights.
+    #[getter]
+    fn weights(&self) -> u64 {
+        self.0.weights
+    }
+
+    /// Bytes of KV cache.
+    #[getter]
+    fn kv(&self) -> u64 {
+        self.0.kv
+    }
+
+    /// Bytes of buffers to compute in.
+    #[getter]
+    fn compute(&self) -> u64 {
+        self.0.compute
+    }
+
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        repr(slf, &["name", "layers", "weights", "kv", "compute"])
+    }
+}
+
+/// A loaded model. Its methods wait for their results with the GIL released, so many threads can
+/// use one model at a time; Ctrl-C cancels what the main thread waits for.
+///
+/// `source` is the path of a GGUF file (the first shard of a split one), or `demo`, the built-in
+/// model. `progress` is called with how far loading is, from 0 to 1, and cancels it by returning
+/// False. The other options are those of `mullama.options.LoadOptions`.
+///
+/// The model is freed when the last reference to it is gone, or by `close()`, which a `with` block
+/// calls at its end.
+#[pyclass(frozen, subclass, extends = BaseModel, module = "mullama")]
+pub struct Model;
+
+#[pymethods]
+impl Model {
+    #[new]
+    #[pyo3(signature = (source, *, progress = None, **options))]
+    fn new(
+        py: Python<'_>,
+        source: Source,
+        progress: Option<Py<PyAny>>,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> Result<PyClassInitializer<Self>> {
+        let params = options::load(options)?;
+        let progress = Progress::new(py, progress)?;
+        let model = py.detach(|| load(source.0, params, progress))?;
+        Ok(BaseModel::new(model).add_subclass(Self))
+    }
+
+    /// Generates until the model is done or an option ends it, and gives the whole answer.
+    ///
+    /// `prompt` is text or a list of token ids. The options are those of
+    /// `mullama.options.GenerateOptions`.
+    #[pyo3(signature = (prompt, **options))]
+    fn generate(
+        slf: &Bound<'_, Self>,
+        prompt: PromptArgument,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> Result<Completion> {
+        let options = options::generate(options)?;
+        Ok(Completion(block(slf.py(), core(slf)?.generate_async(prompt.0, &options))??))
+    }
+
+    /// Starts a generation and gives an iterator of its pieces.
+    ///
+    /// `prompt` is text or a list of token ids. The options are those of
+    /// `mullama.options.GenerateOptions`.
+    #[pyo3(signature = (prompt, **options))]
+    fn stream(
+        slf: &Bound<'_, Self>,
+        prompt: PromptArgument,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> Result<Stream> {
+        let options = options::generate(options)?;
+        let model = core(slf)?;
+        let stream = slf.py().detach(|| model.stream(prompt.0, &options));
+        Ok(Stream::new(stream?))
+    }
+
+    /// Answers the last of the messages through the model's chat template.
+    ///
+    /// `messages` is a list of dicts in OpenAI's shape; the `message` of an earlier answer can be
+    /// one of them. The options are those of `mullama.options.ChatOptions`.
+    #[pyo3(signature = (messages, **options))]
+    fn chat(
+        slf: &Bound<'_, Self>,
+        messages: Messages,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> Result<Answer> {
+        let options = options::chat(options)?;
+        Ok(Answer(block(slf.py(), core(slf)?.chat_async(&messages.0, &options))??))
+    }
+
+    /// Starts an answer to the last of the messages and gives an iterator of its pieces.
+    ///
+    /// `messages` is a list of dicts in OpenAI's shape; the `message` of an earlier answer can be
+    /// one of them. The options are those of `mullama.options.ChatOptions`.
+    #[pyo3(signature = (messages, **options))]
+    fn stream_chat(
+        slf: &Bound<'_, Self>,
+        messages: Messages,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> Result<ChatStream> {
+        let options = options::chat(options)?;
+        let model = core(slf)?;
+        let stream = slf.py().detach(|| model.stream_chat(&messages.0, &options));
+        Ok(ChatStream::new(stream?))
+    }
+
+    /// The prompt that a chat with these messages would start from.
+    ///
+    /// The options are those of `mullama.options.ChatOptions`.
+    #[pyo3(signature = (messages, *, add_generation_prompt = true, **options))]
+    fn apply_chat_template(
+        slf: &Bound<'_, Self>,
+        messages: Messages,
+        add_generation_prompt: bool,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> Result<String> {
+        let options = options::chat(options)?;
+        let model = core(slf)?;
+        let prompt = slf
+            .py()
+            .detach(|| model.apply_chat_template(&messages.0, &options, add_generation_prompt));
+        Ok(prompt?)
+    }
+
+    /// Text to tokens. `add_special` adds the tokens that the model expects around a text,
+    /// `parse_special` takes special tokens that are written out in the text for what they are.
+    #[pyo3(signature = (text, add_special = true, parse_special = false))]
+    fn tokenize(
+        slf: &Bound<'_, Self>,
+        text: Text,
+        add_special: bool,
+        parse_special: bool,
+    ) -> Result<Vec<mullama::Token>> {
+        let model = core(slf)?;
+        let tokens = slf.py().detach(|| model.tokenize(&text.0, add_special, parse_special));
+        Ok(tokens?)
+    }
+
+    /// Tokens to text, special tokens written out unless `skip_special` is set.
+    #[pyo3(signature = (tokens, skip_special = false))]
+    fn detokenize(slf: &Bound<'_, Self>, tokens: Tokens, skip_special: bool) -> Result<String> {
+        let model = core(slf)?;
+        Ok(slf.py().detach(|| model.detokenize(&tokens.0, skip_special))?)
+    }
+
+    /// How many tokens a text takes as a prompt.
+    fn count_tokens(slf: &Bound<'_, Self>, text: Text) -> Result<usize> {
+        let model = core(slf)?;
+        Ok(slf.py().detach(|| model.count_tokens(&text.0))?)
+    }
+
+    /// Cancels what runs and frees the model now. Everything asked of it from then on raises
+    /// `ClosedError`; what it is (its name, its size) can still be asked.
+    fn close(slf: &Bound<'_, Self>) -> Result<()> {
+        let model = core(slf)?;
+        slf.py().detach(|| model.close());
+        Ok(())
+    }
+
+    fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(slf: &Bound<'_, Self>, _exception: &Bound<'_, PyAny>) -> Result<()> {
+        Self::close(slf)
+    }
+}
+
+/// The model behind a `Model` or an `AsyncModel`.
+pub fn core<'a, T>(model: &'a Bound<'_, T>) -> Result<&'a mullama::Model>
+where
+    T: PyClass<BaseType = BaseModel>,
+{
+    Ok(model.as_super().get().0.get()?)
+}
+
+/// Loads a model. Takes a while; called without the GIL.
+pub fn load(
+    source: PathBuf,
+    (model, context): (ModelParams, ContextParams),
+    mut progress: Progress,
+) -> Result<mullama::Model> {
+    let hear = |fraction| progress.hear(fraction);
+    let loaded = mullama::Model::load_with_progress(source, model, context, hear);
+    match progress.raised {
+        Some(raised) => Err(raised.into()),
+        None => Ok(loaded?),
+    }
+}
+
+/// Tells a Python function how far loading is.
+pub struct Progress {
+    callback: Option<Py<PyAny>>,
+    /// What the function, or the handler of a signal, raised.
+    raised: Option<PyErr>,
+    heard: Instant,
+    /// Where the result of loading is no longer wanted.
+    abandoned: CancelToken,
+}
+
+impl Progress {
+    pub fn new(py: Python<'_>, callback: Option<Py<PyAny>>) -> PyResult<Self> {
+        if let Some(callback) = callback.as_ref().map(|callback| callback.bind(py))
+            && !callback.is_callable()
+        {
+            let message = format!("progress is a function, not {}", class_name(callback));
+            return Err(PyTypeError::new_err(message));
+        }
+        let abandoned = CancelToken::default();
+        Ok(Self { callback, raised: None, heard: Instant::now(), abandoned })
+    }
+
+    /// Cancels loading from elsewhere.
+    pub fn cancel_token(&self) -> CancelToken {
+        self.abandoned.clone()
+    }
+
+    fn hear(&mut self, fraction: f32) -> bool {
+        if self.abandoned.is_cancelled() {
+            return false;
+        }
+        if self.callback.is_none() && self.heard.elapsed() < SIGNAL_INTERVAL {
+            return true;
+        }
+        self.heard = Instant::now();
+        // Where Python is shutting down there is nobody to tell.
+        let go_on = with_python(|py| {
+            let answer = py.check_signals().and_then(|()| {
+                self.callback.as_ref().map(|callback| callback.call1(py, (fraction,))).transpose()
+            });
+            match answer {
+                // Only False says stop; what a function without `return` gives does not.
+                Ok(answer) => {
+                    !answer.is_some_and(|answer| answer.extract(py).is_ok_and(|go_on: bool| !go_on))
+                }
+                Err(error) => {
+                    self.raised = Some(error);
+                    false
+                }
+            }
+        });
+        go_on.unwrap_or(true)
+    }
+}

@@ -1,0 +1,63 @@
+//! Keyword arguments as the core's options.
+
+use mullama::{
+    ChatOptions, ContextParams, GenerateOptions, ModelParams, Naming, OptionSet, parse_options,
+};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use serde_json::{Map, Value};
+
+use crate::errors::raise;
+use crate::json;
+use crate::text::Text;
+
+/// The options of loading a model.
+pub fn load(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<(ModelParams, ContextParams)> {
+    let (mut model, mut context) = <(ModelParams, ContextParams)>::default();
+    fill(&mut [&mut model, &mut context], keywords)?;
+    Ok((model, context))
+}
+
+/// The options of a generation.
+pub fn generate(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<GenerateOptions> {
+    let mut options = GenerateOptions::default();
+    fill(&mut [&mut options], keywords)?;
+    Ok(options)
+}
+
+/// The options of a chat.
+pub fn chat(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<ChatOptions> {
+    let mut options = ChatOptions::default();
+    fill(&mut options.option_sets(), keywords)?;
+    Ok(options)
+}
+
+fn fill(targets: &mut [&mut dyn OptionSet], keywords: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
+    let mut arguments = Map::new();
+    let mut unusable = None;
+    for (name, value) in keywords.into_iter().flatten() {
+        let Text(name) = name.extract()?;
+        // That there is no such option is the better thing to say of a value that cannot be used.
+        let value = json::from_python(&value, &name).unwrap_or_else(|error| {
+            unusable.get_or_insert(error);
+            Value::Null
+        });
+        arguments.insert(name, value);
+    }
+    parse_options(targets, arguments, Naming::Snake).map_err(raise)?;
+    unusable.map_or(Ok(()), Err)
+}
+
+/// Every option as (set, name, type in Rust, documentation), for the script that writes
+/// `mullama/options.py`.
+#[pyfunction(name = "_option_specs")]
+pub fn option_specs() -> Vec<(&'static str, &'static str, &'static str, &'static str)> {
+    let (model, context) = <(ModelParams, ContextParams)>::default();
+    let ChatOptions { generate, chat, .. } = ChatOptions::default();
+    let sets: [(_, &dyn OptionSet); 4] =
+        [("load", &model), ("load", &context), ("generate", &generate), ("chat", &chat)];
+    sets.iter()
+        .flat_map(|(name, set)| set.specs().iter().map(move |spec| (*name, spec)))
+        .map(|(set, spec)| (set, spec.name, spec.ty, spec.doc))
+        .collect()
+}

@@ -1,0 +1,347 @@
+//! Answers while they are being generated: iterators and asynchronous iterators of their pieces.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use mullama::{CancelToken, Error, ErrorKind, Result};
+use pyo3::exceptions::PyStopAsyncIteration;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+
+use crate::errors;
+use crate::owned::Owned;
+use crate::results::{Answer, ChatChunk, Chunk, Completion};
+use crate::wait::{Task, block, coroutine, runtime};
+
+/// A stream of the core.
+trait Source: Send + Sized + 'static {
+    type Chunk: Send;
+    type Completion: Clone + Send + Sync;
+
+    fn next(&mut self) -> impl Future<Output = Option<Result<Self::Chunk>>> + Send;
+    fn ready(&mut self) -> Option<Result<Self::Chunk>>;
+    fn completion(&self) -> Option<&Self::Completion>;
+    fn cancel_token(&self) -> CancelToken;
+}
+
+/// Cancels a stream that may be about to start.
+#[derive(Default)]
+struct Cancel {
+    asked: AtomicBool,
+    token: OnceLock<CancelToken>,
+}
+
+impl Cancel {
+    fn cancel(&self) {
+        self.asked.store(true, Ordering::SeqCst);
+        if let Some(token) = self.token.get() {
+            token.cancel();
+        }
+    }
+
+    fn started(&self, token: CancelToken) {
+        let token = self.token.get_or_init(|| token);
+        if self.asked.load(Ordering::SeqCst) {
+            token.cancel();
+        }
+    }
+}
+
+enum State<S: Source> {
+    /// On its way to the engine, on another thread.
+    Starting(JoinHandle<Result<S>>),
+    Running {
+        stream: S,
+        /// A chunk that has come and that nobody has taken.
+        here: Option<Result<S::Chunk>>,
+    },
+    Over,
+}
+
+/// A stream that any thread or task may read.
+struct Reader<S: Source> {
+    state: Mutex<State<S>>,
+    cancel: Arc<Cancel>,
+    completion: OnceLock<S::Completion>,
+}
+
+impl<S: Source> Reader<S> {
+    fn new(stream: S) -> Self {
+        let cancel = Cancel::default();
+        cancel.started(stream.cancel_token());
+        Self::with(State::Running { stream, here: None }, Arc::new(cancel))
+    }
+
+    /// A stream that starts now, without the caller waiting for it.
+    fn starting(open: impl FnOnce() -> Result<S> + Send + 'static) -> Self {
+        let cancel = Arc::<Cancel>::default();
+        let noted = Arc::clone(&cancel);
+        let started = runtime().spawn(async move {
+            let stream = open()?;
+            noted.started(stream.cancel_token());
+            Ok(stream)
+        });
+        Self::with(State::Starting(started), cancel)
+    }
+
+    fn with(state: State<S>, cancel: Arc<Cancel>) -> Self {
+        Self { state: Mutex::new(state), cancel, completion: OnceLock::new() }
+    }
+
+    /// Waits for the next chunk.
+    async fn next(&self) -> Result<Option<S::Chunk>> {
+        let mut state = self.state.lock().await;
+        state.arrive().await?;
+        self.take(&mut state)
+    }
+
+    /// Waits until [`Self::poll`] has something to give. Takes nothing, so that nothing is lost
+    /// where the wait is cancelled.
+    async fn wait(&self) -> Result<()> {
+        self.state.lock().await.arrive().await
+    }
+
+    /// The next chunk, or the end, if it is there already.
+    fn poll(&self) -> Option<Result<Option<S::Chunk>>> {
+        let mut state = self.state.try_lock().ok()?;
+        match &mut *state {
+            State::Starting(_) => return None,
+            State::Running { here: Some(_), .. } | State::Over => {}
+            State::Running { stream, here } => *here = Some(stream.ready()?),
+        }
+        Some(self.take(&mut state))
+    }
+
+    /// Takes the chunk that has arrived.
+    fn take(&self, state: &mut State<S>) -> Result<Option<S::Chunk>> {
+        let State::Running { stream, here } = state else { return Ok(None) };
+        let chunk = here.take();
+        if let Some(completion) = stream.completion() {
+            let _ = self.completion.set(completion.clone());
+            *state = State::Over;
+        }
+        chunk.transpose()
+    }
+
+    /// Cancels and frees.
+    async fn close(&self) {
+        self.cancel.cancel();
+        *self.state.lock().await = State::Over;
+    }
+}
+
+impl<S: Source> State<S> {
+    /// Waits until there is a chunk to take, or none to come.
+    async fn arrive(&mut self) -> Result<()> {
+        if let State::Starting(started) = self {
+            let started = started.await;
+            *self = State::Over;
+            let stream =
+                started.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))??;
+            *self = State::Running { stream, here: None };
+        }
+        if let State::Running { stream, here: here @ None } = self {
+            match stream.next().await {
+                Some(chunk) => *here = Some(chunk),
+                None => *self = State::Over,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Implements [`Source`] for a stream, and defines its two classes.
+macro_rules! streams {
+    (
+        $source:ty, $chunk:ident, $completion:ident,
+        $(#[doc = $doc:literal])+ $name:ident,
+        $(#[doc = $async_doc:literal])+ $async_name:ident
+    ) => {
+        impl Source for $source {
+            type Chunk = mullama::$chunk;
+            type Completion = <$completion as Wrapped>::Inner;
+
+            async fn next(&mut self) -> Option<Result<Self::Chunk>> {
+                self.next_chunk_async().await
+            }
+
+            fn ready(&mut self) -> Option<Result<Self::Chunk>> {
+                self.ready_chunk()
+            }
+
+            fn completion(&self) -> Option<&Self::Completion> {
+                self.completion()
+            }
+
+            fn cancel_token(&self) -> CancelToken {
+                self.cancel_token()
+            }
+        }
+
+        $(#[doc = $doc])+
+        #[pyclass(frozen, module = "mullama")]
+        pub struct $name(Owned<Reader<$source>>);
+
+        impl $name {
+            pub fn new(stream: $source) -> Self {
+                Self(Owned::new(Reader::new(stream)))
+            }
+        }
+
+        #[pymethods]
+        impl $name {
+            /// The whole answer, once the last chunk has come.
+            #[getter]
+            fn completion(&self) -> Option<$completion> {
+                self.0.peek().completion.get().cloned().map($completion)
+            }
+
+            /// Stops the generation; what there is of it still comes, with the finish reason
+            /// `cancelled`.
+            fn cancel(&self) {
+                self.0.peek().cancel.cancel();
+            }
+
+            /// Stops the generation and gives nothing more. A `with` block does so at its end.
+            fn close(&self, py: Python<'_>) -> errors::Result<()> {
+                let reader = self.0.get()?;
+                Ok(block(py, reader.close())?)
+            }
+
+            fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+                slf
+            }
+
+            fn __next__(&self, py: Python<'_>) -> errors::Result<Option<$chunk>> {
+                let reader = self.0.get()?;
+                Ok(block(py, reader.next())??.map($chunk))
+            }
+
+            fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+                slf
+            }
+
+            #[pyo3(signature = (*_exception))]
+            fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyAny>) -> errors::Result<()> {
+                self.close(py)
+            }
+        }
+
+        $(#[doc = $async_doc])+
+        #[pyclass(frozen, module = "mullama")]
+        pub struct $async_name(Owned<Arc<Reader<$source>>>);
+
+        impl $async_name {
+            pub fn starting(open: impl FnOnce() -> Result<$source> + Send + 'static) -> Self {
+                Self(Owned::new(Arc::new(Reader::starting(open))))
+            }
+        }
+
+        #[pymethods]
+        impl $async_name {
+            /// The whole answer, once the last chunk has come.
+            #[getter]
+            fn completion(&self) -> Option<$completion> {
+                self.0.peek().completion.get().cloned().map($completion)
+            }
+
+            /// Stops the generation; what there is of it still comes, with the finish reason
+            /// `cancelled`.
+            fn cancel(&self) {
+                self.0.peek().cancel.cancel();
+            }
+
+            /// Stops the generation and gives nothing more. An `async with` block does so at its
+            /// end.
+            fn close<'py>(&self, py: Python<'py>) -> errors::Result<Bound<'py, PyAny>> {
+                let reader = Arc::clone(self.0.get()?);
+                coroutine(py, concat!(stringify!($async_name), ".close"), async move {
+                    reader.close().await;
+                    Ok(())
+                })
+            }
+
+            fn __aiter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+                slf
+            }
+
+            fn __anext__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, PyAny>> {
+                static NEXT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+                let py = slf.py();
+                NEXT.import(py, "mullama._async", "next_chunk")?.call1((slf,))
+            }
+
+            /// The next chunk if it is there already, else None.
+            fn _poll(&self, py: Python<'_>) -> errors::Result<Option<$chunk>> {
+                let reader = self.0.get()?;
+                let Some(chunk) = py.detach(|| reader.poll()) else { return Ok(None) };
+                let chunk = chunk?.map($chunk);
+                Ok(Some(chunk.ok_or_else(|| PyStopAsyncIteration::new_err(()))?))
+            }
+
+            /// What is done when `_poll` has something to give.
+            fn _wait(&self) -> errors::Result<Task> {
+                let reader = Arc::clone(self.0.get()?);
+                Ok(Task::new(async move { Ok(reader.wait().await?) }))
+            }
+
+            fn __aenter__(slf: Bound<'_, Self>) -> errors::Result<Bound<'_, PyAny>> {
+                let py = slf.py();
+                let itself = slf.unbind();
+                coroutine(py, "__aenter__", async move { Ok(itself) })
+            }
+
+            #[pyo3(signature = (*_exception))]
+            fn __aexit__<'py>(
+                &self,
+                py: Python<'py>,
+                _exception: &Bound<'py, PyAny>,
+            ) -> errors::Result<Bound<'py, PyAny>> {
+                self.close(py)
+            }
+        }
+    };
+}
+
+/// The type of the core that a class of Python's wraps.
+trait Wrapped {
+    type Inner;
+}
+
+impl Wrapped for Completion {
+    type Inner = mullama::Completion;
+}
+
+impl Wrapped for Answer {
+    type Inner = mullama::ChatCompletion;
+}
+
+streams! {
+    mullama::Stream, Chunk, Completion,
+    /// An answer while it is being generated: an iterator of chunks.
+    ///
+    /// The last chunk has the whole completion. Closing or dropping the stream cancels the
+    /// generation.
+    Stream,
+    /// An answer while it is being generated: an asynchronous iterator of chunks.
+    ///
+    /// The last chunk has the whole completion. Closing or dropping the stream cancels the
+    /// generation.
+    AsyncStream
+}
+
+streams! {
+    mullama::ChatStream, ChatChunk, Answer,
+    /// An answer of a chat while it is being generated: an iterator of chunks.
+    ///
+    /// The last chunk has the whole completion. Closing or dropping the stream cancels the
+    /// generation.
+    ChatStream,
+    /// An answer of a chat while it is being generated: an asynchronous iterator of chunks.
+    ///
+    /// The last chunk has the whole completion. Closing or dropping the stream cancels the
+    /// generation.
+    AsyncChatStream
+}

@@ -1,0 +1,115 @@
+//! Text, tokens and paths as arguments.
+
+use std::path::PathBuf;
+
+use mullama::{Error, ErrorKind, Prompt, Token};
+use pyo3::exceptions::{PyTypeError, PyUnicodeEncodeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PySet, PyString};
+
+use crate::errors::raise;
+
+/// A `str`.
+pub struct Text(pub String);
+
+impl FromPyObject<'_, '_> for Text {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        let text = value.cast::<PyString>()?;
+        text.to_str().map(|text| Self(text.to_owned())).map_err(|error| not_unicode(value, error))
+    }
+}
+
+/// Python's strings can hold halves of surrogate pairs, which no text has.
+fn not_unicode(value: Borrowed<'_, '_, PyAny>, error: PyErr) -> PyErr {
+    let py = value.py();
+    if !error.is_instance_of::<PyUnicodeEncodeError>(py) {
+        return error;
+    }
+    let at = error.value(py).getattr("start").map_or_else(|_| "?".to_owned(), |at| at.to_string());
+    let message = format!("the text is no valid Unicode: it has a lone surrogate at index {at}");
+    raise(Error::new(ErrorKind::InvalidArgument, message))
+}
+
+/// A list of token ids, or any other iterable of integers.
+pub struct Tokens(pub Vec<Token>);
+
+impl FromPyObject<'_, '_> for Tokens {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        // These iterate, and what comes out is no sequence of tokens.
+        let misleading = value.is_instance_of::<PyString>()
+            || value.is_instance_of::<PyBytes>()
+            || value.is_instance_of::<PyByteArray>()
+            || value.is_instance_of::<PyDict>()
+            || value.is_instance_of::<PySet>();
+        let refused = || {
+            let message = format!("a list of token ids is needed, not {}", class_name(&value));
+            PyTypeError::new_err(message)
+        };
+        if misleading {
+            return Err(refused());
+        }
+        value
+            .try_iter()
+            .map_err(|_| refused())?
+            .map(|token| token_id(&token?))
+            .collect::<PyResult<_>>()
+            .map(Self)
+    }
+}
+
+fn token_id(value: &Bound<'_, PyAny>) -> PyResult<Token> {
+    let not_an_integer = || {
+        let message = format!("token ids are integers, not {}", class_name(value));
+        PyTypeError::new_err(message)
+    };
+    if value.is_instance_of::<PyBool>() {
+        return Err(not_an_integer());
+    }
+    let wide = value.extract::<i64>().or_else(|error| {
+        // What is too large for 64 bits is an integer all the same.
+        if error.is_instance_of::<PyTypeError>(value.py()) {
+            Err(not_an_integer())
+        } else {
+            Ok(i64::MAX)
+        }
+    })?;
+    Token::try_from(wide).map_err(|_| {
+        let message = format!("token {value} is not in the vocabulary");
+        raise(Error::new(ErrorKind::InvalidArgument, message).with_context("token", value))
+    })
+}
+
+/// A prompt: a `str`, or token ids.
+pub struct PromptArgument(pub Prompt);
+
+impl FromPyObject<'_, '_> for PromptArgument {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        if value.is_instance_of::<PyString>() {
+            return value.extract::<Text>().map(|text| Self(text.0.into()));
+        }
+        let tokens = value.extract::<Tokens>()?;
+        Ok(Self(tokens.0.into()))
+    }
+}
+
+/// Where a model comes from: a `str` or an `os.PathLike`.
+pub struct Source(pub PathBuf);
+
+impl FromPyObject<'_, '_> for Source {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        value.extract::<PathBuf>().map(Self).map_err(|error| not_unicode(value, error))
+    }
+}
+
+/// The name of a value's class, for messages.
+pub fn class_name(value: &Bound<'_, PyAny>) -> String {
+    value.get_type().name().map_or_else(|_| "this".to_owned(), |name| name.to_string())
+}

@@ -1,0 +1,171 @@
+//! Waiting for the core, in Python's two ways: on a thread that has let go of the GIL, and in a
+//! coroutine.
+//!
+//! A coroutine's work runs on threads of a runtime of our own. They touch Python for one thing only,
+//! to tell the event loop that there is a result; results and errors become Python's on the event
+//! loop's thread. From the moment Python starts to shut down they leave it alone: a thread that is
+//! in Python then would take the process down.
+
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use pyo3::IntoPyObjectExt as _;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::AbortHandle;
+
+use crate::errors::Result;
+
+/// How often a thread that waits looks for signals, so that Ctrl-C is felt.
+pub const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Runs a future to its end without the GIL. A signal whose handler raises (Ctrl-C) drops it, which
+/// cancels what it was about.
+pub fn block<F>(py: Python<'_>, future: F) -> PyResult<F::Output>
+where
+    F: Future<Output: Send> + Send,
+{
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        // First of all: `list(stream)` runs no Python between one chunk and the next.
+        py.check_signals()?;
+        let polled = py.detach(|| {
+            let until = Instant::now() + SIGNAL_INTERVAL;
+            let mut context = Context::from_waker(&waker);
+            loop {
+                if let ready @ Poll::Ready(_) = future.as_mut().poll(&mut context) {
+                    return ready;
+                }
+                match until.checked_duration_since(Instant::now()) {
+                    Some(left) if !left.is_zero() => thread::park_timeout(left),
+                    _ => return Poll::Pending,
+                }
+            }
+        });
+        if let Poll::Ready(output) = polled {
+            return Ok(output);
+        }
+    }
+}
+
+/// A coroutine that runs a future off the event loop's thread, from when it is awaited. Cancelling
+/// it drops the future, which cancels what it was about.
+pub fn coroutine<'py, T>(
+    py: Python<'py>,
+    name: &str,
+    future: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<Bound<'py, PyAny>>
+where
+    T: for<'any> IntoPyObject<'any> + Send + 'static,
+{
+    static RUN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let coroutine = RUN.import(py, "mullama._async", "run")?.call1((Task::new(future),))?;
+    // What a warning about a coroutine that was never awaited names.
+    coroutine.setattr("__qualname__", name)?;
+    Ok(coroutine)
+}
+
+type Finish = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
+type Work = Pin<Box<dyn Future<Output = Finish> + Send>>;
+
+/// Work that a coroutine waits for.
+#[pyclass(frozen, name = "_Task", module = "mullama._native")]
+pub struct Task {
+    work: Mutex<Option<Work>>,
+    finish: Arc<Mutex<Option<Finish>>>,
+    running: OnceLock<AbortHandle>,
+}
+
+impl Task {
+    pub fn new<T>(future: impl Future<Output = Result<T>> + Send + 'static) -> Self
+    where
+        T: for<'any> IntoPyObject<'any> + Send + 'static,
+    {
+        let work = async move {
+            let result = future.await;
+            Box::new(move |py: Python<'_>| result?.into_py_any(py)) as Finish
+        };
+        let work = Mutex::new(Some(Box::pin(work) as Work));
+        Self { work, finish: Arc::default(), running: OnceLock::new() }
+    }
+}
+
+#[pymethods]
+impl Task {
+    /// Starts the work. `wake` is called, on another thread, when it is done.
+    fn start(&self, wake: Py<PyAny>) -> PyResult<()> {
+        let work = lock(&self.work).take();
+        let work = work.ok_or_else(|| PyRuntimeError::new_err("the task has been started"))?;
+        let finish = Arc::clone(&self.finish);
+        let running = runtime().spawn(async move {
+            let finished = work.await;
+            *lock(&finish) = Some(finished);
+            // An event loop that has been closed has nobody who waits.
+            with_python(|py| wake.call0(py).is_ok());
+        });
+        let _ = self.running.set(running.abort_handle());
+        Ok(())
+    }
+
+    /// The result of work that is done.
+    fn result(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let finish = lock(&self.finish).take();
+        finish.ok_or_else(|| PyRuntimeError::new_err("the task is not done"))?(py)
+    }
+
+    /// Ends the work if it is not done.
+    fn abort(&self) {
+        if let Some(running) = self.running.get() {
+            running.abort();
+        }
+    }
+}
+
+/// The threads on which coroutines' work runs.
+pub fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| {
+        Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("mullama-async")
+            .build()
+            .expect("threads can be started")
+    })
+}
+
+/// Whether our own threads may still enter Python. Those that are in it hold it for reading.
+static OPEN: RwLock<bool> = RwLock::new(true);
+
+/// Enters Python from a thread of our own, unless Python is shutting down.
+pub fn with_python<T>(work: impl FnOnce(Python<'_>) -> T) -> Option<T> {
+    let open = OPEN.read().unwrap_or_else(PoisonError::into_inner);
+    open.then(|| Python::attach(work))
+}
+
+/// Called when Python is about to shut down: keeps our own threads out from here on, and stops the
+/// engines.
+#[pyfunction(name = "_shut_down")]
+pub fn shut_down(py: Python<'_>) {
+    py.detach(|| {
+        *OPEN.write().unwrap_or_else(PoisonError::into_inner) = false;
+        mullama::shut_down();
+    });
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,277 @@
+import asyncio
+import contextlib
+import gc
+import time
+import warnings
+
+import mullama
+import pytest
+from conftest import USER
+from mullama import (
+    AsyncModel,
+    ClosedError,
+    ContextOverflowError,
+    InvalidArgumentError,
+    Model,
+    NotFoundError,
+)
+
+
+def run(main):
+    return asyncio.run(main())
+
+
+def test_everything_that_a_model_does(demo):
+    async def main():
+        options = {"max_tokens": 8, "temperature": 0}
+        async with await AsyncModel.load("demo", n_threads=1) as model:
+            assert not isinstance(model, Model)
+            assert model.architecture == "llama"
+            assert repr(model).startswith("AsyncModel(")
+            expected = demo.generate("The capital of Spain is", **options)
+            completion = await model.generate("The capital of Spain is", **options)
+            assert isinstance(completion, mullama.Completion)
+            assert completion.tokens == expected.tokens
+
+            stream = model.stream("The capital of Spain is", **options)
+            chunks = [chunk async for chunk in stream]
+            assert "".join(map(str, chunks)) == expected.text
+            assert chunks[-1].completion.tokens == stream.completion.tokens == expected.tokens
+            assert [chunk async for chunk in stream] == []
+
+            expected = demo.chat([USER], temperature=0)
+            answer = await model.chat([USER], temperature=0)
+            assert isinstance(answer, mullama.ChatCompletion)
+            assert answer.message == expected.message
+            chat = model.stream_chat([USER], temperature=0)
+            assert "".join([chunk.text async for chunk in chat]) == expected.text
+            assert chat.completion.message == expected.message
+
+            tokens = await model.tokenize("Hello", add_special=False)
+            assert tokens == demo.tokenize("Hello", add_special=False)
+            assert await model.detokenize(tokens) == "Hello"
+            assert await model.count_tokens("Hello") == demo.count_tokens("Hello")
+            prompt = await model.apply_chat_template([USER], add_generation_prompt=False)
+            assert prompt == demo.apply_chat_template([USER], add_generation_prompt=False)
+        assert model.is_closed
+        with pytest.raises(ClosedError):
+            await model.generate("x")
+        with pytest.raises(ClosedError):
+            await anext(model.stream("x"))
+        await model.close()
+
+    run(main)
+
+
+def test_loading_does_not_hold_up_the_loop():
+    async def main():
+        heard = []
+        ticks = 0
+
+        async def tick():
+            nonlocal ticks
+            while True:
+                ticks += 1
+                await asyncio.sleep(0)
+
+        ticking = asyncio.create_task(tick())
+        model = await AsyncModel.load("demo", progress=heard.append)
+        ticking.cancel()
+        assert heard[-1] == 1.0
+        assert ticks > 5
+        await model.close()
+
+    run(main)
+
+
+def test_blocking_load():
+    async def main():
+        model = AsyncModel("demo", vocab_only=True)
+        assert await model.tokenize("a", add_special=False)
+        await model.close()
+
+    run(main)
+
+
+def test_coroutines_are_coroutines(demo):
+    """They start when they are awaited, whether by a task, `gather`, or `asyncio.run`."""
+    model = AsyncModel("demo", n_threads=1)
+    options = {"max_tokens": 8, "temperature": 0}
+    expected = demo.generate("One, two,", **options).tokens
+    assert asyncio.run(model.generate("One, two,", **options)).tokens == expected
+
+    async def main():
+        calls = [model.generate("One, two,", **options) for _ in range(20)]
+        tasks = [asyncio.create_task(call) for call in calls]
+        answers = await asyncio.gather(*tasks, model.generate("One, two,", **options))
+        assert all(answer.tokens == expected for answer in answers)
+        await asyncio.wait_for(model.generate("One, two,", **options), 30)
+        await model.close()
+
+    run(main)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.close()
+        gc.collect()
+    assert "'AsyncModel.close' was never awaited" in str(caught[0].message)
+
+
+def test_many_streams_at_once(demo):
+    async def main():
+        model = AsyncModel("demo", n_threads=1)
+        prompts = [f"{n}, {n + 1}, {n + 2}," for n in range(12)]
+        options = {"max_tokens": 12, "temperature": 0}
+
+        async def read(prompt):
+            return "".join([chunk.text async for chunk in model.stream(prompt, **options)])
+
+        texts = await asyncio.gather(*map(read, prompts))
+        assert texts == [demo.generate(prompt, **options).text for prompt in prompts]
+        await model.close()
+
+    run(main)
+
+
+async def idle(model):
+    """Fails where the engine's only sequence does not become free."""
+    completion = await asyncio.wait_for(model.generate("One,", max_tokens=1), 20)
+    assert completion.usage.completion_tokens == 1
+
+
+def test_cancelling_a_task_cancels_its_request():
+    async def main():
+        model = AsyncModel("demo", n_parallel=1, context_size=60000, n_threads=1)
+        task = asyncio.create_task(model.generate("One,", ignore_eos=True))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await idle(model)
+
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(model.chat([USER], ignore_eos=True), 0.2)
+        await idle(model)
+
+        async def read():
+            async for _ in model.stream("One,", ignore_eos=True):
+                pass
+
+        task = asyncio.create_task(read())
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await idle(model)
+        await model.close()
+
+    run(main)
+
+
+def test_cancelling_closing_and_dropping_a_stream():
+    async def main():
+        model = AsyncModel("demo", n_parallel=1, context_size=60000, n_threads=1)
+        stream = model.stream("One,", ignore_eos=True)
+        await anext(stream)
+        stream.cancel()
+        chunks = [chunk async for chunk in stream]
+        assert chunks[-1].completion.finish_reason == "cancelled"
+
+        # Before it has started, too.
+        stream = model.stream("One,", ignore_eos=True)
+        stream.cancel()
+        *_, last = [chunk async for chunk in stream]
+        assert last.completion.finish_reason == "cancelled"
+
+        async with model.stream("One,", ignore_eos=True) as stream:
+            await anext(stream)
+        assert [chunk async for chunk in stream] == []
+        assert stream.completion is None
+        await idle(model)
+
+        async for _ in model.stream("One,", ignore_eos=True):
+            break
+        gc.collect()
+        await idle(model)
+
+        # One that nobody has looked at.
+        del stream
+        model.stream("One,", ignore_eos=True)
+        await idle(model)
+        await model.close()
+
+    run(main)
+
+
+def test_a_wait_that_is_given_up_loses_nothing(demo):
+    async def main():
+        model = AsyncModel("demo", n_threads=1)
+        options = {"max_tokens": 30, "temperature": 0, "ignore_eos": True}
+        stream = model.stream("One, two,", **options)
+        text = ""
+        while stream.completion is None:
+            with contextlib.suppress(asyncio.TimeoutError):
+                text += (await asyncio.wait_for(anext(stream), 0.0005)).text
+        assert text == demo.generate("One, two,", **options).text
+        await model.close()
+
+    run(main)
+
+
+def test_errors(tmp_path):
+    async def main():
+        with pytest.raises(NotFoundError) as raised:
+            await AsyncModel.load(tmp_path / "missing.gguf")
+        assert raised.value.kind == "NotFound"
+        assert "missing.gguf" in raised.value.context["path"]
+        with pytest.raises(InvalidArgumentError, match="temprature"):
+            await AsyncModel.load("demo", temprature=1)
+        with pytest.raises(ZeroDivisionError):
+            await AsyncModel.load("demo", progress=lambda _: 1 / 0)
+        with pytest.raises(mullama.CancelledError):
+            await AsyncModel.load("demo", progress=lambda _: False)
+        with pytest.raises(TypeError):
+            await AsyncModel.load("demo", progress=1)
+
+        model = await AsyncModel.load("demo", context_size=256)
+        with pytest.raises(ContextOverflowError):
+            await model.generate([5] * 257)
+        with pytest.raises(ContextOverflowError):
+            async for _ in model.stream([5] * 257):
+                pass
+        with pytest.raises(InvalidArgumentError, match="vocabulary"):
+            await model.detokenize([model.n_vocab])
+        with pytest.raises(InvalidArgumentError, match="role"):
+            model.stream_chat([{}])
+        assert await model.generate("x", max_tokens=1)
+        await model.close()
+
+    run(main)
+
+
+def test_giving_up_loading():
+    async def main():
+        heard = 0
+
+        def progress(_):
+            nonlocal heard
+            heard += 1
+            time.sleep(0.05)
+
+        task = asyncio.create_task(AsyncModel.load("demo", progress=progress))
+        while not heard:
+            await asyncio.sleep(0.001)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        at_once = heard
+        await asyncio.sleep(0.3)
+        assert heard <= at_once + 1
+
+    run(main)
+
+
+def test_two_loops_one_model():
+    model = AsyncModel("demo", n_threads=1)
+    for _ in range(3):
+        assert asyncio.run(model.generate("x", max_tokens=1)).tokens
+    asyncio.run(model.close())

@@ -1,0 +1,150 @@
+"""A process ends as it should, whatever is still under way in it."""
+
+import os
+import sys
+
+import pytest
+
+BEGIN = """
+import asyncio, gc, os, sys, threading, time
+from mullama import AsyncModel, Model
+"""
+
+
+def ends_well(python, script, **options):
+    done = python(BEGIN + script, **options)
+    assert done.returncode == 0, done.stderr
+    assert "Fatal" not in done.stderr
+    assert "panicked" not in done.stderr
+    return done.stdout.split()
+
+
+def test_a_model_left_open(python):
+    script = """
+model = Model("demo", n_threads=1)
+stream = model.stream("One,", ignore_eos=True)
+next(stream)
+print("done")
+"""
+    assert ends_well(python, script) == ["done"]
+
+
+def test_a_generation_on_a_daemon_thread(python):
+    script = """
+model = Model("demo", context_size=60000, n_threads=1)
+work = lambda: model.generate("One,", ignore_eos=True)
+threading.Thread(target=work, daemon=True).start()
+work = lambda: list(model.stream("One,", ignore_eos=True))
+threading.Thread(target=work, daemon=True).start()
+time.sleep(0.3)
+print("done")
+"""
+    assert ends_well(python, script) == ["done"]
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_an_event_loop_that_is_left(python, attempt):
+    script = """
+async def main():
+    global model, stream, tasks
+    model = await AsyncModel.load("demo", context_size=60000, n_threads=1)
+    tasks = [asyncio.create_task(model.generate("One,", ignore_eos=True)) for _ in range(2)]
+    stream = model.stream("One,", ignore_eos=True)
+    await anext(stream)
+
+loop = asyncio.new_event_loop()
+loop.run_until_complete(main())
+print("done")
+asyncio.run(model.generate("One,", max_tokens=1))
+if ATTEMPT == 1:
+    for task in tasks:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+    loop.close()
+if ATTEMPT == 2:
+    os._exit(0)
+""".replace("ATTEMPT", str(attempt))
+    assert ends_well(python, script)[:1] == ["done"]
+
+
+def test_a_last_result_does_not_meet_the_end(python):
+    """Threads that tell the event loop of a result must be out of Python when it shuts down."""
+    script = """
+async def main():
+    model = AsyncModel("demo", n_threads=1)
+    await asyncio.gather(*(model.generate("One,", max_tokens=n) for n in range(1, 9)))
+
+asyncio.run(main())
+print("done")
+"""
+    for _ in range(5):
+        assert ends_well(python, script) == ["done"]
+
+
+def test_exit_while_loading(python):
+    script = """
+def progress(_):
+    sys.exit(0)
+Model("demo", progress=progress)
+print("not reached")
+"""
+    assert ends_well(python, script) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_fork_has_no_engine_and_says_so(python):
+    """The engine's threads are not copied; waiting for them would take for ever."""
+    script = """
+import warnings
+warnings.simplefilter("ignore")
+from mullama import ClosedError
+model = Model("demo", n_threads=1)
+stream = model.stream("One,", ignore_eos=True)
+next(stream)
+child = os.fork()
+if child == 0:
+    for call in (lambda: model.generate("x"), lambda: next(stream), lambda: model.tokenize("x")):
+        try:
+            call()
+        except ClosedError as error:
+            assert "fork" in str(error)
+    assert model.architecture == "llama"
+    del stream, model, call
+    gc.collect()
+    print("child", flush=True)
+    sys.exit(0)
+_, status = os.waitpid(child, 0)
+assert status == 0, status
+print("parent", model.generate("One,", max_tokens=1).usage.completion_tokens)
+"""
+    assert ends_well(python, script) == ["child", "parent", "1"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_models_are_freed(python):
+    script = """
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+def threads():
+    return len(os.listdir("/proc/self/task"))
+
+def cycle():
+    model = Model("demo", n_threads=1)
+    model.generate("One,", max_tokens=2)
+    model.stream("One,", ignore_eos=True)
+    asyncio.run(AsyncModel("demo", n_threads=1).generate("One,", max_tokens=2))
+
+for _ in range(5):
+    cycle()
+gc.collect()
+before = resident(), threads()
+for _ in range(25):
+    cycle()
+gc.collect()
+after = resident(), threads()
+print(after[0] - before[0] < 8 << 20, after[1] <= before[1])
+"""
+    assert ends_well(python, script) == ["True", "True"]

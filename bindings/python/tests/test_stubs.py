@@ -1,0 +1,124 @@
+"""The stubs say what the module has, and are what they would be if written anew."""
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import mullama
+import pytest
+from mullama import _native, gpu, options
+
+HERE = Path(__file__).parent
+
+
+def test_stubtest(tmp_path):
+    """Names, signatures and kinds of everything, by mypy's own comparison."""
+    allowlist = HERE / "stubtest_allowlist.txt"
+    command = [sys.executable, "-m", "mypy.stubtest", "mullama", "--allowlist", allowlist]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_options_are_generated(tmp_path):
+    command = [sys.executable, HERE.parent / "generate_stubs.py", "--check"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_option_is_declared():
+    declared = {
+        "load": options.LoadOptions,
+        "generate": options.GenerateOptions,
+        "chat": options.ChatOptions,
+    }
+    for options_of, name, _, doc in _native._option_specs():
+        assert name in declared[options_of].__annotations__
+        assert "Default: " in doc
+
+
+def public(namespace):
+    return {name: getattr(namespace, name) for name in dir(namespace) if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("module", [mullama, gpu, mullama.errors])
+def test_everything_public_is_documented(module):
+    assert module.__doc__
+    for name in module.__all__:
+        thing = getattr(module, name)
+        if name.startswith("__"):
+            continue
+        assert thing.__doc__, name
+        if inspect.isclass(thing) and not issubclass(thing, BaseException):
+            for attribute, value in public(thing).items():
+                assert value.__doc__, f"{name}.{attribute}"
+            assert thing.__module__ in ("mullama", "mullama.gpu")
+
+
+def test_docstrings_are_those_of_the_stubs():
+    """The stub repeats the docstrings for editors; it must not say something else."""
+    import ast
+
+    stub = Path(_native.__file__).with_name("_native.pyi").read_text(encoding="utf-8")
+
+    def compare(node, thing, name):
+        documented = ast.get_docstring(node)
+        if documented:
+            runtime = " ".join(inspect.getdoc(thing).split())
+            assert " ".join(documented.split()) == runtime, name
+        for child in node.body if isinstance(node, ast.ClassDef) else ():
+            if isinstance(child, ast.FunctionDef):
+                compare(child, getattr(thing, child.name), f"{name}.{child.name}")
+
+    for node in ast.parse(stub).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            compare(node, getattr(_native, node.name), node.name)
+
+
+def test_types_of_a_program(tmp_path):
+    """A program that uses the package type-checks; mistakes in it are found."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        """
+from pathlib import Path
+from mullama import AsyncModel, Completion, Message, Model, Stream, gpu
+
+def main() -> None:
+    with Model(Path("model.gguf"), n_gpu_layers="auto", kv_cache_type=("q8_0", "f16")) as model:
+        completion: Completion = model.generate("Hello", temperature=0, stop=["x"], seed=None)
+        text: str = completion.text
+        messages: list[Message | dict[str, object]] = [{"role": "user", "content": text}]
+        messages.append(model.chat(messages, tools=[{"type": "function"}]).message)
+        stream: Stream = model.stream([1, 2, 3])
+        for chunk in stream:
+            print(chunk.text, chunk.completion)
+        print(gpu.devices()[0].memory_free // 2)
+
+async def later() -> None:
+    async with await AsyncModel.load("demo", progress=print) as model:
+        completion: Completion = await model.generate("Hello", max_tokens=5)
+        async for chunk in model.stream_chat([{"role": "user", "content": str(completion)}]):
+            print(chunk.text)
+""",
+        encoding="utf-8",
+    )
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text(
+        """
+from mullama import Model
+model = Model("demo", n_gpu_layer=1)
+model.generate("x", temperature="hot")
+model.generate("x", tools=[])
+model.stream(5)
+""",
+        encoding="utf-8",
+    )
+    command = [sys.executable, "-m", "mypy", "--strict", program, wrong]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
+    lines = [line for line in done.stdout.splitlines() if ": error: " in line]
+    assert [line.split(":")[:2] for line in lines] == [
+        ["wrong.py", "3"],
+        ["wrong.py", "4"],
+        ["wrong.py", "5"],
+        ["wrong.py", "6"],
+    ], done.stdout + done.stderr

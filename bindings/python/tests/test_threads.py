@@ -1,0 +1,102 @@
+"""Many threads at once on one model get what each would get alone."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from mullama import ClosedError, Model
+
+PROMPTS = [f"The capital of {country} is" for country in ("France", "Spain", "Italy", "Japan")]
+QUESTIONS = [[{"role": "user", "content": f"What is {n} + 2?"}] for n in range(4)]
+GREEDY = {"temperature": 0, "max_tokens": 16}
+
+
+def at_once(work, count):
+    """Runs `work(0)` to `work(count - 1)` on threads that start together."""
+    barrier = threading.Barrier(count)
+
+    def start(index):
+        barrier.wait()
+        return work(index)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(start, range(count)))
+
+
+def test_generations_are_as_they_are_alone():
+    with Model("demo", n_threads=1) as model:
+        alone = [model.generate(prompt, **GREEDY) for prompt in PROMPTS]
+        chats = [model.chat(messages, **GREEDY) for messages in QUESTIONS]
+
+        def work(index):
+            prompt, messages = PROMPTS[index % 4], QUESTIONS[index % 4]
+            if index % 3 == 0:
+                return model.generate(prompt, **GREEDY).text == alone[index % 4].text
+            if index % 3 == 1:
+                text = "".join(chunk.text for chunk in model.stream(prompt, **GREEDY))
+                return text == alone[index % 4].text
+            return model.chat(messages, **GREEDY).text == chats[index % 4].text
+
+        assert at_once(work, 24) == [True] * 24
+
+
+def test_seeds_hold_whatever_else_runs():
+    with Model("demo", n_threads=1) as model:
+        options = {"seed": 11, "max_tokens": 16}
+        alone = model.generate("Once upon a time", **options).tokens
+
+        def work(index):
+            seed = 11 if index % 2 == 0 else index
+            return model.generate("Once upon a time", seed=seed, max_tokens=16).tokens
+
+        assert at_once(work, 12)[::2] == [alone] * 6
+
+
+def test_one_stream_read_by_many_threads():
+    with Model("demo", n_threads=1) as model:
+        options = {"max_tokens": 60, "temperature": 0, "ignore_eos": True, "logprobs": 0}
+        alone = model.generate("One, two,", **options)
+        stream = model.stream("One, two,", **options)
+        shares = at_once(lambda _: list(stream), 4)
+        chunks = [chunk for share in shares for chunk in share]
+        assert sorted(map(str, chunks)) == sorted(map(str, model.stream("One, two,", **options)))
+        assert stream.completion.tokens == alone.tokens
+
+
+def test_tokenizing_on_many_threads():
+    with Model("demo", vocab_only=True) as model:
+        texts = [f"Text number {n}: Zażółć 🙂" for n in range(16)]
+        tokens = [model.tokenize(text, add_special=False) for text in texts]
+
+        def work(index):
+            return all(
+                model.tokenize(texts[index], add_special=False) == tokens[index]
+                and model.detokenize(tokens[index]) == texts[index]
+                for _ in range(50)
+            )
+
+        assert all(at_once(work, 16))
+
+
+def test_closing_under_load():
+    model = Model("demo", n_threads=1)
+
+    def work(index):
+        if index == 0:
+            model.close()
+            return "closed"
+        try:
+            return model.generate("One,", ignore_eos=True).finish_reason
+        except ClosedError:
+            return "closed"
+
+    outcomes = at_once(work, 8)
+    assert {*outcomes} <= {"closed", "cancelled", "length"}
+    assert model.is_closed
+
+
+def test_models_loaded_and_dropped_on_many_threads():
+    def work(index):
+        with Model("demo", context_size=256, n_threads=1) as model:
+            return model.generate("x", max_tokens=1 + index).usage.completion_tokens > 0
+
+    assert all(at_once(work, 6))

@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Installs what building mullama takes from the system, where it is missing. Does nothing where
+# everything is there. Rust and Node.js are left to the user, since distributions have older ones;
+# outside Debian and Ubuntu, so is everything else.
+set -euo pipefail
+
+missing=()  # Debian's names
+need() { command -v "$1" >/dev/null 2>&1 || missing+=("${2:-$1}"); }
+
+need make
+need cmake
+need c++ g++
+need ccache
+need clang
+need python3
+# bindgen loads libclang, wherever LIBCLANG_PATH or the system has it.
+if [[ -z ${LIBCLANG_PATH:-} ]] && ! compgen -G '/usr/lib*/llvm*/lib/libclang*.so*' >/dev/null &&
+    ! compgen -G '/usr/lib/*/libclang*.so*' >/dev/null && [[ $(uname) == Linux ]]; then
+    missing+=(libclang-dev)
+fi
+# Debian's Python comes without what fills a virtual environment.
+if command -v python3 >/dev/null && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+    missing+=(python3-venv)
+fi
+
+fail() {
+    echo "setup: $*" >&2
+    exit 1
+}
+
+command -v cargo >/dev/null || fail "install Rust 1.88 or newer (rustup) and run this again"
+command -v npm >/dev/null || fail "install Node.js 20.11 or newer, with npm, and run this again"
+
+if ((${#missing[@]})); then
+    as_root=()
+    if [[ $(id -u) != 0 ]]; then
+        as_root=(sudo -n)
+    fi
+    if ! command -v apt-get >/dev/null || ! "${as_root[@]}" true 2>/dev/null; then
+        fail "install these and run this again (Debian's names): ${missing[*]}"
+    fi
+    echo "setup: installing ${missing[*]}"
+    "${as_root[@]}" apt-get update -qq
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+at_least() { # NAME FOUND NEEDED
+    [[ $(printf '%s\n%s\n' "$3" "$2" | sort -V | head -n 1) == "$3" ]] || fail "$1 $2 is too old: install $3 or newer"
+}
+at_least Rust "$(rustc --version | cut -d ' ' -f 2)" 1.88
+at_least Python "$(python3 -c 'import platform; print(platform.python_version())')" 3.10
+at_least Node.js "$(node --version | tr -d v)" 20.11
