@@ -66,13 +66,19 @@ demo: wheel node-package ## Build everything, and ask the demo model a question 
 
 # --- testing --------------------------------------------------------------------------------------
 
-LANGUAGES := rust python node docs
+QUICK := rust python node docs
+SLOW := cpu-modules memory gpu
 
 .PHONY: test
-test: setup build ## Run every test; the last line has the totals
+test: SUITES := $(QUICK)
+test: setup build ## Run every test but the slow ones; the last line has the totals
 	@rm -rf target/test-logs
-	@$(MAKE) --no-print-directory --keep-going $(addprefix test-,$(LANGUAGES)) || true
-	@python3 tests/summary.py $(LANGUAGES)
+	@$(MAKE) --no-print-directory --keep-going $(addprefix test-,$(SUITES)) || true
+	@python3 tests/summary.py $(SUITES)
+
+.PHONY: test-all
+test-all: SUITES := $(QUICK) $(SLOW)
+test-all: test ## The slow tests too: each CPU module, memory, two GPUs in software
 
 .PHONY: test-rust
 test-rust: build ## Test the crates
@@ -90,6 +96,22 @@ test-node: node-package ## Test the Node.js package, as installed from its tarba
 test-docs: wheel node-package ## Run every example of the documentation, and test what runs them
 	@scripts/logged.sh docs "status=0; $(PY) -m pytest tests/docs || status=1; $(PY) tests/docs/run.py || status=1; exit \$$status"
 
+.PHONY: test-cpu-modules
+test-cpu-modules: build ## Run the vectors on every CPU module that this machine can use
+	@scripts/logged.sh cpu-modules tests/cpu_modules.sh
+
+.PHONY: test-memory
+test-memory: build ## Load and drop a model a thousand times, and once under valgrind
+	@scripts/logged.sh memory tests/memory.sh
+
+.PHONY: test-gpu
+test-gpu: build ## Test placement on two GPUs that a software renderer stands in for
+	@scripts/logged.sh gpu tests/gpu.sh
+
+.PHONY: bench
+bench: wheel node-package ## Measure against the bare engine, in every language
+	benches/run.sh
+
 # --- keeping it tidy ------------------------------------------------------------------------------
 
 .PHONY: lint
@@ -99,7 +121,7 @@ lint: .venv/.ready bindings/node/node_modules/.ready ## Check formats, lints, ty
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
 	cd bindings/node && npm run lint
-	$(VENV)/shellcheck scripts/*.sh .ci/run
+	$(VENV)/shellcheck scripts/*.sh tests/*.sh benches/*.sh .ci/run
 	python3 tests/docs/links.py
 
 .PHONY: fmt
@@ -107,7 +129,7 @@ fmt: .venv/.ready bindings/node/node_modules/.ready ## Format everything, and me
 	cargo fmt --all
 	$(VENV)/ruff check --fix --quiet . || true
 	$(VENV)/ruff format --quiet .
-	cd bindings/node && npx biome check --write .
+	cd bindings/node && npm run format
 
 .PHONY: clean
 clean: ## Delete what was built; the engine too

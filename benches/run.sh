@@ -6,6 +6,7 @@
 # BENCH_ROUNDS     rounds of each measurement, in place of those of settings.json
 # BENCH_THREADS    threads that compute (default: one for each physical core)
 # BENCH_LANGUAGES  "rust python node" (default), or some of them
+# MULLAMA_BACKEND  which backends, as everywhere (default: cpu)
 # BENCH_PYTHON     a Python with mullama installed (default: the one of .venv, else python3)
 # BENCH_NODE       the folder of the Node.js package (default: bindings/node)
 set -euo pipefail
@@ -35,6 +36,9 @@ for model in $models; do
     fi
 done
 threads=${BENCH_THREADS:-$("$built/mullama-bench" threads)}
+
+# What the build tree has for other processors is not to be loaded along.
+export MULLAMA_BACKEND=${MULLAMA_BACKEND:-cpu}
 
 mkdir -p target/bench
 samples=target/bench/samples.jsonl

@@ -23,7 +23,7 @@ _CARGO = re.compile(
 )
 _PYTEST = re.compile(r"^(?:=+ )?(?P<counts>\d+ \w+(?:, \d+ \w+)*) in [\d.]+s\b", re.M)
 _NODE = re.compile(r"^(?:#|ℹ) (?P<word>pass|fail|cancelled|skipped|todo) (?P<count>\d+)$", re.M)
-_PLAIN = re.compile(r"^\w+: (?P<passed>\d+) passed, (?P<failed>\d+) failed, (?P<skipped>\d+) skipped$", re.M)
+_PLAIN = re.compile(r"^[\w-]+: (?P<passed>\d+) passed, (?P<failed>\d+) failed, (?P<skipped>\d+) skipped$", re.M)
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 _WORDS = {

@@ -24,15 +24,7 @@ export interface Progress {
 
 /** The number format of a KV cache. */
 export type KvCacheType =
-  | 'f32'
-  | 'f16'
-  | 'bf16'
-  | 'q8_0'
-  | 'q5_1'
-  | 'q5_0'
-  | 'q4_1'
-  | 'q4_0'
-  | 'iq4_nl';
+  'f32' | 'f16' | 'bf16' | 'q8_0' | 'q5_1' | 'q5_0' | 'q4_1' | 'q4_0' | 'iq4_nl';
 
 /** A JSON schema. */
 export type JsonSchema = object | boolean;
@@ -51,10 +43,7 @@ export interface Tool {
 
 /** Whether tools are called, or which. */
 export type ToolChoice =
-  | 'auto'
-  | 'none'
-  | 'required'
-  | { type: 'function'; function: { name: string } };
+  'auto' | 'none' | 'required' | { type: 'function'; function: { name: string } };
 
 /** What an answer of a chat has to be. */
 export type ResponseFormat =
@@ -217,8 +206,7 @@ export interface ChatChunk {
  * collected as garbage, and its generation ends.
  */
 export interface Stream<Piece extends Chunk | ChatChunk>
-  extends AsyncIterableIterator<Piece>,
-    AsyncDisposable {
+  extends AsyncIterableIterator<Piece>, AsyncDisposable {
   /** The whole answer, once the last chunk has been read. */
   readonly completion: NonNullable<Piece['completion']> | undefined;
   /** Stops the generation; what there is of it still comes, with the finish reason `cancelled`. */

@@ -8,10 +8,12 @@ import path from 'node:path';
 
 const here = import.meta.dirname;
 const folder = mkdtempSync(path.join(tmpdir(), 'mullama-package-'));
-const { LD_LIBRARY_PATH, DYLD_LIBRARY_PATH, ...environment } = process.env;
 
 function run(command, args, cwd = folder) {
-  const env = { ...environment, MULLAMA_REPOSITORY: path.resolve(here, '../..') };
+  const env = { ...process.env, MULLAMA_REPOSITORY: path.resolve(here, '../..') };
+  // The package finds its libraries by itself.
+  delete env.LD_LIBRARY_PATH;
+  delete env.DYLD_LIBRARY_PATH;
   execFileSync(command, args, { cwd, env, stdio: 'inherit', shell: process.platform === 'win32' });
 }
 

@@ -5,8 +5,6 @@ const { setInterval } = require('node:timers');
 const { abortError } = require('./abort.js');
 const { translated } = require('./errors.js');
 
-const DONE = { value: undefined, done: true };
-
 /** Keeps the process running while streams are awaited, which the native side does not. */
 const keepAlive = setInterval(() => {}, 2 ** 31 - 1).unref();
 let awaited = 0;
@@ -17,29 +15,31 @@ class CompletionStream {
   #Chunk;
   #signal;
   #onAbort;
-  /** Chunks that have come and were not asked for yet, the next one last. */
-  #ready = [];
+  /**
+   * What has come and was not asked for yet, and the way to what waits for it. The native side holds
+   * this, so that it refers to the stream only while something does wait: a stream that nobody reads
+   * any more is collected, and its generation with it.
+   */
+  #inbox = { chunks: [], read: 0, error: undefined, wake: undefined };
   /** The call of `next` that waits, where there is one. */
   #waiting;
-  /**
-   * The way to what waits. The native side holds it, and so it refers to the stream only while
-   * something does wait: a stream that nobody reads any more is collected, and its generation with it.
-   */
-  #gate = {};
   #ended = false;
-  #failure;
   #completion;
 
   constructor(generation, Chunk, signal) {
     this.#generation = generation;
     this.#Chunk = Chunk;
-    const gate = this.#gate;
-    generation.start(() => gate.open?.());
+    const inbox = this.#inbox;
+    generation.start((chunks, error) => {
+      inbox.chunks.push(...chunks);
+      inbox.error ??= error;
+      inbox.wake?.();
+    });
     if (signal) {
       // A signal may live long: neither must it keep a stream that nobody reads.
       const stream = new WeakRef(this);
       this.#signal = signal;
-      this.#onAbort = () => stream.deref()?.#fail(abortError(signal));
+      this.#onAbort = () => stream.deref()?.#close(abortError(signal));
       signal.addEventListener('abort', this.#onAbort, { once: true });
       if (signal.aborted) this.#onAbort();
     }
@@ -58,8 +58,8 @@ class CompletionStream {
   next() {
     // Calls that overlap take their turns.
     if (this.#waiting) return this.#waiting.then(() => this.next());
-    if (this.#ready.length > 0) return Promise.resolve({ value: this.#take(), done: false });
-    if (this.#ended) return this.#end();
+    const { chunks, read } = this.#inbox;
+    if (read < chunks.length) return Promise.resolve({ value: this.#take(), done: false });
     const received = this.#receive();
     const over = () => {
       this.#waiting = undefined;
@@ -82,35 +82,37 @@ class CompletionStream {
     await this.return();
   }
 
-  /** Waits for the native side's next chunks, and gives the first. */
+  /** Waits for the next chunk. */
   async #receive() {
-    while (!this.#ended) {
-      try {
-        const chunks = this.#generation.take();
-        if (!chunks) await this.#woken();
-        else if (chunks.length === 0) this.#close();
-        else {
-          this.#ready = chunks.reverse();
-          return { value: this.#take(), done: false };
-        }
-      } catch (error) {
-        this.#fail(translated(error));
+    const inbox = this.#inbox;
+    while (inbox.read === inbox.chunks.length) {
+      if (inbox.error) {
+        const error = translated(inbox.error);
+        this.#close();
+        throw error;
       }
+      if (this.#ended) return { value: undefined, done: true };
+      await this.#woken();
     }
-    return this.#end();
+    return { value: this.#take(), done: false };
   }
 
   async #woken() {
     if (awaited++ === 0) keepAlive.ref();
     await new Promise((resolve) => {
-      this.#gate.open = resolve;
+      this.#inbox.wake = resolve;
     });
-    this.#gate.open = undefined;
+    this.#inbox.wake = undefined;
     if (--awaited === 0) keepAlive.unref();
   }
 
   #take() {
-    const chunk = new this.#Chunk(this.#ready.pop());
+    const inbox = this.#inbox;
+    const chunk = new this.#Chunk(inbox.chunks[inbox.read++]);
+    if (inbox.read === inbox.chunks.length) {
+      inbox.chunks = [];
+      inbox.read = 0;
+    }
     if (chunk.completion) {
       this.#completion = chunk.completion;
       this.#close();
@@ -118,27 +120,17 @@ class CompletionStream {
     return chunk;
   }
 
-  #fail(error) {
-    if (this.#ended) return;
-    this.#close();
-    this.#failure = { error };
-  }
-
-  #close() {
+  /** Ends the stream: what comes still is dropped, and the error told once. */
+  #close(error) {
+    this.#inbox.error = undefined;
     if (this.#ended) return;
     this.#ended = true;
-    this.#ready = [];
+    this.#inbox.chunks = [];
+    this.#inbox.read = 0;
+    this.#inbox.error = error;
     this.#generation.close();
     this.#signal?.removeEventListener('abort', this.#onAbort);
-    this.#gate.open?.();
-  }
-
-  /** The end, or the failure, which is told once. */
-  async #end() {
-    const failure = this.#failure;
-    this.#failure = undefined;
-    if (failure) throw failure.error;
-    return DONE;
+    this.#inbox.wake?.();
   }
 }
 

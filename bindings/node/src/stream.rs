@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
 use mullama::{
@@ -12,7 +12,7 @@ use mullama::{
     Message, Model, Prompt, Result, Stream,
 };
 use napi::Env;
-use napi::bindgen_prelude::{Function, PromiseRaw, spawn_blocking};
+use napi::bindgen_prelude::{FnArgs, Function, PromiseRaw, spawn_blocking};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::tokio::task::block_in_place;
 use napi_derive::napi;
@@ -42,8 +42,8 @@ enum State {
     /// It is being started on another thread.
     Starting,
     Running(Running),
-    /// It failed after the chunks that were handed out last.
-    Failed(Error),
+    /// It could not be started; the error until it is told.
+    Failed(Option<Error>),
     Ended,
 }
 
@@ -66,38 +66,27 @@ impl Generation {
         })
     }
 
-    /// Starts a stream. `wake` is called when there is something after `take` gave nothing; it holds
-    /// what it refers to for as long as there is the generation.
+    /// Starts a stream. `deliver` is called with new chunks, and with the error that ended it; what it
+    /// refers to is held for as long as there is the generation.
     #[napi(catch_unwind)]
-    pub fn start(&self, wake: Function<'_, (), ()>) -> napi::Result<()> {
+    pub fn start(&self, deliver: Function<'_, News, ()>) -> napi::Result<()> {
         let (request, model) = (self.begin()?, self.model.clone());
         let (state, cancel) = (Arc::clone(&self.state), Arc::clone(&self.cancel));
-        let wake = wake.build_threadsafe_function().callee_handled::<false>().weak::<true>();
-        let signal = Arc::new(Signal(wake.build()?));
+        let signal = Signal::new(&deliver, Arc::clone(&state))?;
         let _ = self.signal.set(Arc::clone(&signal));
         spawn_blocking(move || {
             let started = catch_unwind(AssertUnwindSafe(|| request.start(&model, &cancel)));
             let started = started.unwrap_or_else(|_| {
                 Err(Error::new(ErrorKind::Internal, "starting the generation panicked"))
             });
-            let started = started.map_or_else(State::Failed, State::Running);
             let mut state = lock(&state);
             if matches!(*state, State::Starting) {
-                *state = started;
+                *state = started.map_or_else(|error| State::Failed(Some(error)), State::Running);
             }
             drop(state);
             signal.wake();
         });
         Ok(())
-    }
-
-    /// All chunks that are ready, or nothing yet; an empty list after the last.
-    #[napi(catch_unwind)]
-    pub fn take(&self) -> napi::Result<Option<Vec<Value>>> {
-        let Some(signal) = self.signal.get() else { return Ok(None) };
-        let waker = Waker::from(Arc::clone(signal));
-        let chunks = lock(&self.state).take(&mut Context::from_waker(&waker));
-        chunks.transpose().map_err(of_core)
     }
 
     /// Stops it; what there is of the answer still comes.
@@ -128,40 +117,34 @@ impl Generation {
     }
 }
 
+impl Drop for Generation {
+    fn drop(&mut self) {
+        // The signal holds the stream, and the stream the signal.
+        if self.signal.get().is_some() {
+            self.close();
+        }
+    }
+}
+
 impl State {
-    fn take(&mut self, cx: &mut Context<'_>) -> Option<Result<Vec<Value>>> {
+    /// What is new, and the error that ended it; asks to be woken when there is more.
+    fn news(&mut self, cx: &mut Context<'_>) -> (Vec<Value>, Option<Error>) {
         let running = match self {
             State::Running(running) => running,
-            State::Asked(_) | State::Starting => return None,
-            State::Failed(_) | State::Ended => {
-                return Some(match std::mem::replace(self, State::Ended) {
-                    State::Failed(error) => Err(error),
-                    _ => Ok(Vec::new()),
-                });
-            }
+            State::Failed(error) => return (Vec::new(), error.take()),
+            State::Asked(_) | State::Starting | State::Ended => return (Vec::new(), None),
         };
         let mut chunks = Vec::new();
-        let mut failed = None;
-        // Polled only where nothing is ready, since that asks to be woken.
-        while let Some(chunk) = running.ready() {
-            match chunk {
-                Ok(chunk) => chunks.push(chunk),
-                Err(error) => failed = Some(error),
-            }
-        }
-        if chunks.is_empty() && failed.is_none() {
+        let error = loop {
             match running.poll(cx) {
-                Poll::Ready(Some(chunk)) => return Some(chunk.map(|chunk| vec![chunk])),
-                Poll::Ready(None) => *self = State::Ended,
-                Poll::Pending => return None,
+                Poll::Pending => return (chunks, None),
+                Poll::Ready(Some(Ok(chunk))) => chunks.push(chunk),
+                Poll::Ready(Some(Err(error))) => break Some(error),
+                Poll::Ready(None) => break None,
             }
-        } else if let Some(error) = failed {
-            *self = State::Failed(error);
-            if chunks.is_empty() {
-                return self.take(cx);
-            }
-        }
-        Some(Ok(chunks))
+        };
+        *self = State::Ended;
+        (chunks, error)
     }
 }
 
@@ -183,13 +166,6 @@ impl Request {
 }
 
 impl Running {
-    fn ready(&mut self) -> Option<Result<Value>> {
-        match self {
-            Running::Text(stream) => Some(stream.ready_chunk()?.map(text_chunk)),
-            Running::Chat(stream) => Some(stream.ready_chunk()?.map(chat_chunk)),
-        }
-    }
-
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Value>>> {
         match self {
             Running::Text(stream) => pin!(stream.next_chunk_async())
@@ -228,9 +204,30 @@ fn chat_chunk(chunk: ChatChunk) -> Value {
     }
 }
 
-/// Wakes JavaScript's thread, straight from the engine's: a task in between would cost more than
-/// all the rest of a token's way. It does not keep the event loop running.
-struct Signal(ThreadsafeFunction<(), (), (), napi::Status, false, true>);
+/// New chunks, and the error that ended the stream.
+type News = FnArgs<(Vec<Value>, Option<napi::Error>)>;
+
+/// Brings news to JavaScript's thread when it is woken, straight from the engine's: a task in between
+/// would cost more than all the rest of a token's way. It does not keep the event loop running.
+struct Signal(ThreadsafeFunction<(), (), News, napi::Status, false, true>);
+
+impl Signal {
+    fn new(deliver: &Function<'_, News, ()>, state: Arc<Mutex<State>>) -> napi::Result<Arc<Self>> {
+        // The function is a part of what it wakes.
+        let this = Arc::new(OnceLock::<Weak<Self>>::new());
+        let own = Arc::clone(&this);
+        let deliver = deliver.build_threadsafe_function().callee_handled::<false>().weak::<true>();
+        let function = deliver.build_callback(move |_| {
+            let signal = own.get().and_then(Weak::upgrade);
+            let waker = signal.map_or_else(|| Waker::noop().clone(), Waker::from);
+            let (chunks, error) = lock(&state).news(&mut Context::from_waker(&waker));
+            Ok((chunks, error.map(of_core)).into())
+        })?;
+        let signal = Arc::new(Self(function));
+        let _ = this.set(Arc::downgrade(&signal));
+        Ok(signal)
+    }
+}
 
 impl Wake for Signal {
     fn wake(self: Arc<Self>) {

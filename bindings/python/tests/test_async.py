@@ -161,6 +161,8 @@ def test_cancelling_a_task_cancels_its_request():
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        # Its traceback has the stream until it is gone itself.
+        del task
         await idle(model)
         await model.close()
 

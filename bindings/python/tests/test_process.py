@@ -123,6 +123,7 @@ print("parent", model.generate("One,", max_tokens=1).usage.completion_tokens)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_models_are_freed(python):
+    # A demo model in use takes 14 MB; the allocator keeps one or two of their blocks in each arena.
     script = """
 def resident():
     with open("/proc/self/statm") as file:
@@ -145,6 +146,19 @@ for _ in range(25):
     cycle()
 gc.collect()
 after = resident(), threads()
-print(after[0] - before[0] < 8 << 20, after[1] <= before[1])
+print(after[0] - before[0] < 50 << 20, after[1] <= before[1])
 """
     assert ends_well(python, script) == ["True", "True"]
+
+
+def test_giving_up_is_no_error(python):
+    """Nothing is logged where a program just stops to listen."""
+    script = """
+with Model("demo", n_threads=1) as model:
+    for _ in range(10):
+        for _ in model.stream("One,", ignore_eos=True):
+            break
+    model.generate("One,", max_tokens=1)
+"""
+    done = python(BEGIN + script)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -236,9 +236,12 @@ impl Context {
         watched.clear();
         watched.extend(owners);
         let batch = self.batch.raw();
-        // SAFETY: the batch's arrays live in `self.batch` and all have `n_tokens` entries.
-        let (status, said) =
-            logging::capture(|| unsafe { sys::shim::decode(self.raw.0.as_ptr(), &batch) });
+        // The engine calls it an error that a computation was given up, or found no room. What is
+        // one becomes an `Error` below.
+        let (status, said) = logging::quietly(|| {
+            // SAFETY: the batch's arrays live in `self.batch` and all have `n_tokens` entries.
+            logging::capture(|| unsafe { sys::shim::decode(self.raw.0.as_ptr(), &batch) })
+        });
         match status {
             Ok(0) => Ok(Decoded::Done),
             Ok(1) => Ok(Decoded::NoRoom),
