@@ -274,8 +274,8 @@ impl Planner<'_> {
         let written = file.as_ref().and_then(|file| file.modified().ok());
         let size = file.map(|file| file.len());
         let key = format!(
-            "{:?} {size:?} {:?} {free:?} {params:?} {settings:?}",
-            self.path,
+            "{} {size:?} {:?} {free:?} {params:?} {settings:?}",
+            self.path.display(),
             written.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok())
         );
         let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);

@@ -70,15 +70,22 @@ pub fn search_path(package_dirs: &[PathBuf]) -> Vec<PathBuf> {
         .filter(|dir| !dir.as_os_str().is_empty())
         .chain(package_dirs.iter().cloned())
         .chain(engine_dir())
-        .chain(build_tree())
+        .chain(build_tree(engine_dir().as_deref()))
         .filter(|dir| dir.is_dir())
         .filter(|dir| seen.insert(fs::canonicalize(dir).unwrap_or_else(|_| dir.clone())))
         .collect()
 }
 
-/// Where the build of this crate put the engine, and the backends that it was asked for.
-fn build_tree() -> Vec<PathBuf> {
+/// Where the build of this crate put the engine, and the backends that it was asked for. Only for an
+/// engine that runs from there: one that has been installed does not look into the tree that it once
+/// came from.
+fn build_tree(engine_in_use: Option<&Path>) -> Vec<PathBuf> {
     let engine = PathBuf::from(env!("MULLAMA_ENGINE_DIR"));
+    let profile = engine.parent().and_then(|profile| fs::canonicalize(profile).ok());
+    let (Some(profile), Some(in_use)) = (profile, engine_in_use) else { return Vec::new() };
+    if !in_use.starts_with(profile) {
+        return Vec::new();
+    }
     let backends = engine.with_file_name("mullama-backends");
     let mut dirs: Vec<_> =
         fs::read_dir(backends).into_iter().flatten().flatten().map(|entry| entry.path()).collect();

@@ -1,9 +1,7 @@
 //! Records `tests/vectors/demo_seeded.json`: `cargo run --release --example record_draws > FILE`.
 //! To be run again when the demo model changes; the vectors are then checked on every CPU module.
 
-use mullama::{
-    ContextParams, GenerateOptions, Model, ModelParams, Naming, Result, parse_options,
-};
+use mullama::{ContextParams, GenerateOptions, Model, ModelParams, Naming, Result, parse_options};
 use serde_json::{Value, json};
 
 fn main() -> Result<()> {
@@ -14,7 +12,10 @@ fn main() -> Result<()> {
         ("Mullama runs", json!({"seed": 1, "max_tokens": 12})),
         ("The capital of", json!({"seed": 2, "max_tokens": 12, "temperature": 1.2})),
         ("The capital of", json!({"seed": 3, "max_tokens": 12, "temperature": 1.2, "min_p": 0.1})),
-        ("What is", json!({"seed": 4, "max_tokens": 12, "temperature": 1.5, "top_k": 5, "min_p": 0})),
+        (
+            "What is",
+            json!({"seed": 4, "max_tokens": 12, "temperature": 1.5, "top_k": 5, "min_p": 0}),
+        ),
         ("Once", json!({"seed": 5, "max_tokens": 12, "temperature": 1.0, "repeat_penalty": 1.3})),
         ("Hello", json!({"seed": 6, "max_tokens": 12, "mirostat": 2, "mirostat_tau": 3.0})),
     ] {
