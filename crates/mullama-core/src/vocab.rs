@@ -88,8 +88,7 @@ impl Vocab {
                 format!("the text has {} bytes; at most 2 GiB can be tokenised", text.len());
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
-        // SAFETY: a valid vocabulary.
-        if unsafe { sys::llama_vocab_type(self.as_ptr()) } == sys::LLAMA_VOCAB_TYPE_NONE {
+        if !self.has_tokenizer() {
             return Err(Error::new(ErrorKind::Unsupported, "the model has no tokenizer")
                 .with_hint("give the prompt as tokens"));
         }
@@ -115,8 +114,20 @@ impl Vocab {
         }
     }
 
+    /// Whether text can be made of tokens, and tokens of text: of models that lack a tokenizer, tokens
+    /// are all that there is.
+    fn has_tokenizer(&self) -> bool {
+        // SAFETY: a valid vocabulary.
+        unsafe { sys::llama_vocab_type(self.as_ptr()) != sys::LLAMA_VOCAB_TYPE_NONE }
+    }
+
     /// The bytes of one token; those of a special token only where `special` is set.
     pub fn piece(&self, token: Token, special: bool, piece: &mut Vec<u8>) {
+        if !self.has_tokenizer() {
+            // The engine would end the process.
+            piece.clear();
+            return;
+        }
         piece.resize(piece.capacity().max(32), 0);
         loop {
             // SAFETY: pointer and length describe `piece`; the token is in range.
