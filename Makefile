@@ -19,7 +19,7 @@ REQUIREMENTS := bindings/python/requirements-dev.txt docs/requirements.txt scrip
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # --- setting up -----------------------------------------------------------------------------------
 
@@ -68,16 +68,16 @@ demo: wheel node-package ## Build everything, and ask the demo model a question 
 
 QUICK := rust python node docs
 SLOW := cpu-modules memory gpu
+SUITES = $(QUICK)
 
 .PHONY: test
-test: SUITES := $(QUICK)
 test: setup build ## Run every test but the slow ones; the last line has the totals
 	@rm -rf target/test-logs
 	@$(MAKE) --no-print-directory --keep-going $(addprefix test-,$(SUITES)) || true
 	@python3 tests/summary.py $(SUITES)
 
 .PHONY: test-all
-test-all: SUITES := $(QUICK) $(SLOW)
+test-all: SUITES = $(QUICK) $(SLOW)
 test-all: test ## The slow tests too: each CPU module, memory, two GPUs in software
 
 .PHONY: test-rust

@@ -163,7 +163,7 @@ def train_and_write(path: Path, documents: int, seed: int) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=HERE / "demo.gguf", help="the file to write")
-    parser.add_argument("--documents", type=int, default=40000, help="how much text to train on")
+    parser.add_argument("--documents", type=int, default=38000, help="how much text to train on")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--check", type=Path, metavar="GGUF", help="check this file, train nothing")
     parser.add_argument("--vectors", type=Path, metavar="DIR", help="write the test vectors, train nothing")

@@ -1,5 +1,7 @@
 'use strict';
 
+const { isMainThread } = require('node:worker_threads');
+
 const { MullamaError } = require('./errors.js');
 
 /** Where the native module may lie: in this platform's package, or beside this one's files. */
@@ -39,4 +41,8 @@ function load() {
   });
 }
 
-module.exports = load();
+const native = load();
+// The process ends on the main thread; what runs on others must be over by then.
+if (isMainThread) process.on('exit', () => native.shutDown());
+
+module.exports = native;

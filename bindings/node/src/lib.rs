@@ -9,6 +9,7 @@
 )]
 
 mod error;
+mod exit;
 mod gpu;
 mod json;
 mod model;

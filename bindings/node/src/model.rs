@@ -2,7 +2,8 @@
 #![allow(missing_docs, reason = "`lib/index.d.ts` documents what a program sees")]
 
 use std::collections::BTreeMap;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use mullama::{
     ChatOptions, ContextParams, Message, ModelParams, Naming, OptionSet as _, OptionSpec,
@@ -16,6 +17,7 @@ use napi_derive::napi;
 use serde_json::{Map, Value, json};
 
 use crate::error::{of_arguments, of_core, of_task};
+use crate::exit::{self, Call};
 use crate::json::{Messages, Options, PromptArgument, Text, Tokens};
 use crate::results::plain;
 use crate::stream::{Generation, Request};
@@ -50,17 +52,21 @@ pub fn load<'env>(
     progress: Function<'_, f64, bool>,
 ) -> napi::Result<PromiseRaw<'env, NativeModel>> {
     let (params, context) = load_options(options)?;
+    let call = Call::begin();
     let progress: Progress =
         progress.build_threadsafe_function().callee_handled::<false>().build()?;
     env.spawn_future(async move {
         let progress = in_steps(move |done| answer(&progress, done));
-        let load = || mullama::Model::load_with_progress(source.0, params, context, progress);
+        let load = move || {
+            let _call = call;
+            mullama::Model::load_with_progress(source.0, params, context, progress)
+        };
         let model = spawn_blocking(load).await.map_err(of_task)?;
         Ok(NativeModel { model: model.map_err(of_core)? })
     })
 }
 
-/// What JavaScript's thread answers; false when it is gone.
+/// What JavaScript's thread answers; false when it is gone, or about to.
 fn answer(progress: &Progress, done: f32) -> bool {
     let (answer, answered) = mpsc::sync_channel(1);
     let mode = ThreadsafeFunctionCallMode::NonBlocking;
@@ -68,7 +74,12 @@ fn answer(progress: &Progress, done: f32) -> bool {
         let _ = answer.send(go_on.unwrap_or(false));
         Ok(())
     });
-    answered.recv().unwrap_or(false)
+    loop {
+        match answered.recv_timeout(Duration::from_millis(20)) {
+            Err(RecvTimeoutError::Timeout) if !exit::is_under_way() => {}
+            go_on => return go_on.unwrap_or(false),
+        }
+    }
 }
 
 /// Asks once for each percent: an answer takes a turn of the event loop, and the engine reports
@@ -77,10 +88,11 @@ fn in_steps(mut ask: impl FnMut(f32) -> bool) -> impl FnMut(f32) -> bool {
     let mut asked = None;
     move |done| {
         let step = Some((done * 100.0) as u32);
-        step == asked || {
-            asked = step;
-            ask(done)
+        if step == asked {
+            return !exit::is_under_way();
         }
+        asked = step;
+        ask(done)
     }
 }
 

@@ -19,6 +19,7 @@ use napi_derive::napi;
 use serde_json::Value;
 
 use crate::error::of_core;
+use crate::exit::Call;
 use crate::results::plain;
 
 /// What is asked of a model.
@@ -59,7 +60,9 @@ impl Generation {
     pub fn finish<'env>(&self, env: &'env Env) -> napi::Result<PromiseRaw<'env, Value>> {
         let (request, model) = (self.begin()?, self.model.clone());
         let cancel = Arc::clone(&self.cancel);
+        let call = Call::begin();
         env.spawn_future(async move {
+            let _call = call;
             // A long prompt takes a while to tokenise: not on a thread that serves others.
             let running = block_in_place(|| request.start(&model, &cancel)).map_err(of_core)?;
             running.finish().await.map_err(of_core)
@@ -74,6 +77,7 @@ impl Generation {
         let (state, cancel) = (Arc::clone(&self.state), Arc::clone(&self.cancel));
         let signal = Signal::new(&deliver, Arc::clone(&state))?;
         let _ = self.signal.set(Arc::clone(&signal));
+        let call = Call::begin();
         spawn_blocking(move || {
             let started = catch_unwind(AssertUnwindSafe(|| request.start(&model, &cancel)));
             let started = started.unwrap_or_else(|_| {
@@ -84,6 +88,7 @@ impl Generation {
                 *state = started.map_or_else(|error| State::Failed(Some(error)), State::Running);
             }
             drop(state);
+            drop(call);
             signal.wake();
         });
         Ok(())

@@ -26,7 +26,7 @@ fn small_gpus() {
     let is_gpu = |device: &gpu::Device| matches!(device.kind, DeviceKind::Gpu | DeviceKind::Igpu);
     let count = gpu::devices().iter().filter(|device| is_gpu(device)).count();
     if count < 2 {
-        println!("skipped: {count} GPUs, and two are needed");
+        mullama_testkit::skip(format!("{count} GPUs, and two are needed"));
         return;
     }
     let all = load(ModelParams::default().with_n_gpu_layers(-1)).unwrap().gpu_layers();

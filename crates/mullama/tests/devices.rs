@@ -24,7 +24,7 @@ static TURN: Mutex<()> = Mutex::new(());
 macro_rules! two_gpus_or_skip {
     () => {
         if GPUS.len() < 2 {
-            println!("skipped: {} GPUs, and two are needed", GPUS.len());
+            mullama_testkit::skip(format!("{} GPUs, and two are needed", GPUS.len()));
             return;
         }
         let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
