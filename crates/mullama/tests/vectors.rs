@@ -111,7 +111,8 @@ fn demo_capitals() {
         assert!(answer.text.contains(case["capital"].as_str().unwrap()));
     }
     // The gate that the model was made to pass: 95 % of the capitals that it was taught.
-    assert!(cases.len() >= 100, "{} capitals", cases.len());
+    let taught = 163;
+    assert!(cases.len() * 100 >= taught * 95, "{} of {taught} capitals", cases.len());
 }
 
 #[test]
@@ -162,9 +163,18 @@ fn demo_tool_calls() {
         assert_eq!(arguments, case["call"]["arguments"]);
         right += 1;
     }
-    // The gate that the model was made to pass is 50 of 50; some are left out of the vectors because
-    // rounding might change them.
-    assert!(right >= 40, "{right} tool calls");
+    println!("{right} tool calls as recorded");
+
+    // The gate that the model was made to pass: 50 of 50 calls are valid JSON.
+    let mut valid = 0;
+    for case in &list(&vectors["capitals"])[..50] {
+        let city = case["capital"].as_str().unwrap();
+        let question = Message::user(format!("What is the weather in {city}?"));
+        let answer = DEMO.chat(&[question], &options).unwrap();
+        let call = answer.message.tool_calls.first().unwrap_or_else(|| panic!("{city}: {answer}"));
+        valid += usize::from(serde_json::from_str::<Value>(&call.function.arguments).is_ok());
+    }
+    assert_eq!(valid, 50);
 }
 
 #[test]
