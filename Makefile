@@ -118,7 +118,7 @@ bench: wheel node-package ## Measure against the bare engine, in every language
 lint: .venv/.ready bindings/node/node_modules/.ready ## Check formats, lints, types and links
 	cargo fmt --all --check
 	cargo clippy --workspace --exclude mullama-node --all-targets $(CARGO_FLAGS) -- --deny warnings
-	# As a Rust test the addon exports nothing, and all of it looks unused.
+	@# As a Rust test the addon exports nothing, and all of it looks unused.
 	cargo clippy --package mullama-node $(CARGO_FLAGS) -- --deny warnings
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .

@@ -31,7 +31,7 @@ class CompletionStream {
     this.#Chunk = Chunk;
     const inbox = this.#inbox;
     generation.start((chunks, error) => {
-      inbox.chunks.push(...chunks);
+      for (const chunk of chunks) inbox.chunks.push(chunk);
       inbox.error ??= error;
       inbox.wake?.();
     });

@@ -1,5 +1,5 @@
 //! What the machine has: the functions of `gpu`.
-#![allow(missing_docs, reason = "`lib/index.d.ts` documents what a program sees")]
+#![allow(missing_docs, reason = "`index.d.ts` documents what a program sees")]
 
 use mullama::gpu;
 use napi_derive::napi;

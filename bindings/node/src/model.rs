@@ -1,5 +1,5 @@
 //! A loaded model.
-#![allow(missing_docs, reason = "`lib/index.d.ts` documents what a program sees")]
+#![allow(missing_docs, reason = "`index.d.ts` documents what a program sees")]
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -171,10 +171,12 @@ impl NativeModel {
     /// Frees the model on another thread.
     #[napi(catch_unwind)]
     pub fn close<'env>(&self, env: &'env Env) -> napi::Result<PromiseRaw<'env, ()>> {
-        let model = self.model.clone();
-        env.spawn_future(
-            async move { spawn_blocking(move || model.close()).await.map_err(of_task) },
-        )
+        let (model, call) = (self.model.clone(), Call::begin());
+        let close = move || {
+            let _call = call;
+            model.close();
+        };
+        env.spawn_future(async move { spawn_blocking(close).await.map_err(of_task) })
     }
 
     #[napi(getter)]

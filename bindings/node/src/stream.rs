@@ -1,5 +1,5 @@
 //! A generation under way, of text or of a chat's answer.
-#![allow(missing_docs, reason = "`lib/index.d.ts` documents what a program sees")]
+#![allow(missing_docs, reason = "`index.d.ts` documents what a program sees")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;

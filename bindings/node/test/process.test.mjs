@@ -101,6 +101,21 @@ describe('a process', () => {
       load({ onProgress: () => process.exit(7) });`);
   });
 
+  test('can exit at any moment', async () => {
+    const moments = [0, 3, 6, 10, 15, 20, 30, 40];
+    const bodies = moments.map(
+      (moment) => `
+        setTimeout(() => process.exit(7), ${moment});
+        const model = await load();
+        for (let i = 0; i < 4; i++) {
+          model.chat(france, endless).catch(() => {});
+          model.streamChat(france, endless);
+        }
+        load().catch(() => {});`,
+    );
+    for (const body of bodies) await ends(body);
+  });
+
   test('waits for a generation that is awaited', async () => {
     await ends(`
       const model = await load();
