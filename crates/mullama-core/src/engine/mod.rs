@@ -79,6 +79,10 @@ pub(crate) struct Started {
 /// The way to the engine's thread.
 pub(crate) struct Engine {
     commands: flume::Sender<Command>,
+    /// The thread's own inbox, to empty when the thread is gone.
+    inbox: flume::Receiver<Command>,
+    /// Set by the thread before it refuses what is left in its inbox.
+    ended: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -92,6 +96,8 @@ impl Engine {
         let (commands, inbox) = flume::unbounded();
         let (ready, started) = flume::bounded(1);
         let running = exit::register(&commands);
+        let ended = Arc::<AtomicBool>::default();
+        let (work, end) = (inbox.clone(), Arc::clone(&ended));
         let thread = thread::Builder::new()
             .name("mullama-engine".to_owned())
             .spawn(move || {
@@ -103,12 +109,14 @@ impl Engine {
                             .placement()
                             .map(|placement| Started { n_ctx: context.n_ctx(), placement });
                         let _ = ready.send(started);
-                        Scheduler::new(context, vocab, inbox).run();
+                        Scheduler::new(context, vocab, work.clone()).run();
                     }
                     Err(error) => {
                         let _ = ready.send(Err(error));
                     }
                 }
+                end.store(true, Ordering::SeqCst);
+                refuse_all(&work);
             })
             .map_err(|error| {
                 Error::new(ErrorKind::Internal, format!("cannot start a thread: {error}"))
@@ -117,12 +125,18 @@ impl Engine {
         let started = started.recv().unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Internal, "the engine's thread ended while starting"))
         })?;
-        Ok((Self { commands, thread: Mutex::new(Some(thread)) }, started))
+        Ok((Self { commands, inbox, ended, thread: Mutex::new(Some(thread)) }, started))
     }
 
     /// Hands a request over; its owner hears of it through the request's channel.
     pub fn submit(&self, job: Job) -> Result<()> {
-        self.commands.send(Command::Run(Box::new(job))).map_err(|_| closed())
+        self.commands.send(Command::Run(Box::new(job))).map_err(|_| closed())?;
+        // Either the thread saw the request when it emptied its inbox, or this sees that it has ended:
+        // no request is left waiting for a thread that is gone.
+        if self.ended.load(Ordering::SeqCst) {
+            refuse_all(&self.inbox);
+        }
+        Ok(())
     }
 
     /// Cancels what runs, waits for the thread to end and frees the context.
@@ -146,6 +160,15 @@ impl Drop for Engine {
 /// What a context of these settings would put where, on weights that are only pretended.
 pub(crate) fn dry_run(weights: Arc<Weights>, settings: &ContextSettings) -> Result<Placement> {
     Context::new(weights, settings)?.placement()
+}
+
+/// Answers requests that came too late.
+fn refuse_all(inbox: &flume::Receiver<Command>) {
+    for command in inbox.drain() {
+        if let Command::Run(job) = command {
+            let _ = job.events.send(Event::Done(Err(closed())));
+        }
+    }
 }
 
 /// The error of a model that has been closed.

@@ -76,12 +76,7 @@ impl Scheduler {
         for slot in &mut self.running {
             slot.finish(FinishReason::Cancelled);
         }
-        // Requests that came too late for a step are refused, not forgotten.
-        let late = self.inbox.drain().filter_map(|command| match command {
-            Command::Run(job) => Some(Waiting::New(job)),
-            Command::Stop => None,
-        });
-        for waiting in self.waiting.drain(..).chain(late) {
+        for waiting in self.waiting.drain(..) {
             let _ = waiting.job().events.send(Event::Done(Err(closed())));
         }
     }
