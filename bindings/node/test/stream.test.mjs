@@ -28,8 +28,9 @@ describe('a stream', () => {
   });
 
   test('comes piece by piece', async () => {
-    const chunks = await collect(model.stream('Once upon a time', { ...endless, maxTokens: 50 }));
-    assert.ok(chunks.length > 20);
+    const chunks = await collect(model.stream('Once upon a time', { ...endless, maxTokens: 500 }));
+    // Pieces that come within two milliseconds come together.
+    assert.ok(chunks.length >= 3);
   });
 
   test('has log probabilities where asked for', async () => {

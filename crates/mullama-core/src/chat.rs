@@ -5,7 +5,7 @@ use std::hash::BuildHasher as _;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_core::Stream as AsyncStream;
 use mullama_sys::shim::{ChatParser, ChatTemplates};
@@ -352,18 +352,28 @@ pub struct ChatStream {
     /// What has been handed out, as a message.
     message: Message,
     completion: Option<ChatCompletion>,
+    /// When the next piece is worth looking at: see [`PARSING_SHARE`].
+    parse_after: Option<Instant>,
 }
+
+/// The answer is parsed anew with each piece, which takes the longer the more of it there is. Pieces
+/// wait for each other so that no more than one part in so many of the time goes into it.
+const PARSING_SHARE: u32 = 20;
 
 impl ChatStream {
     pub(crate) fn new(stream: Stream, parser: ChatParser) -> Self {
         let message = Message { content: None, ..Message::assistant("") };
-        Self { stream, parser, raw: String::new(), message, completion: None }
+        Self { stream, parser, raw: String::new(), message, completion: None, parse_after: None }
     }
 
     /// Waits for the next chunk; `None` after the last.
     pub fn next_chunk(&mut self) -> Option<Result<ChatChunk>> {
-        let chunk = self.stream.next_chunk()?;
-        Some(chunk.and_then(|chunk| self.understand(chunk)))
+        loop {
+            let chunk = self.stream.next_chunk()?;
+            if let Some(news) = self.take_in(chunk) {
+                return Some(news);
+            }
+        }
     }
 
     /// As [`Stream::next_chunk_within`].
@@ -372,14 +382,24 @@ impl ChatStream {
         &mut self,
         timeout: Duration,
     ) -> Result<Option<Result<ChatChunk>>, ()> {
-        let chunk = self.stream.next_chunk_within(timeout)?;
-        Ok(chunk.map(|chunk| chunk.and_then(|chunk| self.understand(chunk))))
+        let until = Instant::now() + timeout;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let Some(chunk) = self.stream.next_chunk_within(left)? else { return Ok(None) };
+            if let Some(news) = self.take_in(chunk) {
+                return Ok(Some(news));
+            }
+        }
     }
 
     /// The next chunk if it is there already.
     pub fn ready_chunk(&mut self) -> Option<Result<ChatChunk>> {
-        let chunk = self.stream.ready_chunk()?;
-        Some(chunk.and_then(|chunk| self.understand(chunk)))
+        loop {
+            let chunk = self.stream.ready_chunk()?;
+            if let Some(news) = self.take_in(chunk) {
+                return Some(news);
+            }
+        }
     }
 
     /// As [`Self::next_chunk`], without blocking the thread.
@@ -432,6 +452,22 @@ impl ChatStream {
         self.completion.take().ok_or_else(|| {
             Error::new(ErrorKind::Internal, "the engine's thread ended without an answer")
         })
+    }
+
+    /// What a piece that has come gives to hand on, if it is time for that.
+    fn take_in(&mut self, chunk: Result<Chunk>) -> Option<Result<ChatChunk>> {
+        let chunk = match chunk {
+            Ok(chunk) => chunk,
+            Err(error) => return Some(Err(error)),
+        };
+        let begun = Instant::now();
+        if chunk.completion.is_none() && self.parse_after.is_some_and(|after| begun < after) {
+            self.raw.push_str(&chunk.text);
+            return None;
+        }
+        let news = self.understand(chunk);
+        self.parse_after = Some(begun + begun.elapsed() * PARSING_SHARE);
+        Some(news)
     }
 
     /// What a piece of text adds to the message.
@@ -529,12 +565,16 @@ impl AsyncStream for ChatStream {
     type Item = Result<ChatChunk>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        match Pin::new(&mut self.stream).poll_next(cx) {
-            Poll::Ready(Some(chunk)) => {
-                Poll::Ready(Some(chunk.and_then(|chunk| self.understand(chunk))))
+        loop {
+            match Pin::new(&mut self.stream).poll_next(cx) {
+                Poll::Ready(Some(chunk)) => {
+                    if let Some(news) = self.take_in(chunk) {
+                        return Poll::Ready(Some(news));
+                    }
+                }
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
             }
-            Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
         }
     }
 }

@@ -13,7 +13,7 @@ use sys::shim::ChatTemplates;
 
 use crate::chat::{ChatCompletion, ChatOptions, ChatStream, Rendered, render};
 use crate::completion::Completion;
-use crate::engine::{CancelToken, Engine, Job, closed};
+use crate::engine::{CancelToken, Delivery, Engine, Job, closed};
 use crate::gguf::GgufHeader;
 use crate::message::Message;
 use crate::params::{ContextParams, ModelParams};
@@ -51,6 +51,16 @@ pub(crate) struct Loaded {
     template_override: Option<String>,
     /// What the model's metadata recommends.
     recommended: GenerateOptions,
+}
+
+/// What a request has beside its options.
+struct Extras {
+    grammar: Option<GrammarSpec>,
+    /// Stop texts of the chat template.
+    stops: Vec<String>,
+    /// Special tokens whose text is part of the answer.
+    preserved: Vec<Token>,
+    delivery: Delivery,
 }
 
 /// What is known of a model for good.
@@ -196,7 +206,7 @@ impl Model {
         prompt: impl Into<Prompt>,
         options: &GenerateOptions,
     ) -> Result<Completion> {
-        self.stream(prompt, options)?.finish()
+        self.start(prompt.into(), options, Delivery::Whole)?.finish()
     }
 
     /// As [`Model::generate`], without blocking the thread.
@@ -205,13 +215,24 @@ impl Model {
         prompt: impl Into<Prompt>,
         options: &GenerateOptions,
     ) -> Result<Completion> {
-        self.stream(prompt, options)?.finish_async().await
+        self.start(prompt.into(), options, Delivery::Whole)?.finish_async().await
     }
 
     /// Starts a generation and gives its pieces as they come.
+    ///
+    /// Pieces that come within two milliseconds of each other come together.
     pub fn stream(&self, prompt: impl Into<Prompt>, options: &GenerateOptions) -> Result<Stream> {
+        self.start(prompt.into(), options, Delivery::Pieces)
+    }
+
+    fn start(
+        &self,
+        prompt: Prompt,
+        options: &GenerateOptions,
+        delivery: Delivery,
+    ) -> Result<Stream> {
         let loaded = self.loaded()?;
-        let tokens = match prompt.into() {
+        let tokens = match prompt {
             Prompt::Text(text) => loaded.vocab.tokenize(&text, true, true)?,
             Prompt::Tokens(tokens) => {
                 tokens.iter().try_for_each(|&token| loaded.vocab.check(token))?;
@@ -227,13 +248,18 @@ impl Model {
             (None, None) => None,
         };
         let grammar = grammar.map(|gbnf| GrammarSpec { gbnf, ..GrammarSpec::default() });
-        self.submit(loaded, tokens, options, grammar, Vec::new(), Vec::new())
+        self.submit(
+            loaded,
+            tokens,
+            options,
+            Extras { grammar, stops: Vec::new(), preserved: Vec::new(), delivery },
+        )
     }
 
     /// Answers the last of the messages through the model's chat template; waits for the whole
     /// answer.
     pub fn chat(&self, messages: &[Message], options: &ChatOptions) -> Result<ChatCompletion> {
-        self.stream_chat(messages, options)?.finish()
+        self.start_answer(messages, options, Delivery::Whole)?.finish()
     }
 
     /// As [`Model::chat`], without blocking the thread.
@@ -242,11 +268,22 @@ impl Model {
         messages: &[Message],
         options: &ChatOptions,
     ) -> Result<ChatCompletion> {
-        self.stream_chat(messages, options)?.finish_async().await
+        self.start_answer(messages, options, Delivery::Whole)?.finish_async().await
     }
 
     /// Starts an answer to the last of the messages and gives its pieces as they come.
+    ///
+    /// Pieces that come within two milliseconds of each other come together.
     pub fn stream_chat(&self, messages: &[Message], options: &ChatOptions) -> Result<ChatStream> {
+        self.start_answer(messages, options, Delivery::Pieces)
+    }
+
+    fn start_answer(
+        &self,
+        messages: &[Message],
+        options: &ChatOptions,
+        delivery: Delivery,
+    ) -> Result<ChatStream> {
         let loaded = self.loaded()?;
         let Rendered { prompt, grammar, stops, preserved, parser } =
             render(loaded.templates()?, &loaded.vocab, messages, options, true)?;
@@ -259,7 +296,8 @@ impl Model {
                 _ => None,
             })
             .collect();
-        let stream = self.submit(loaded, tokens, &options.generate, grammar, stops, preserved)?;
+        let extras = Extras { grammar, stops, preserved, delivery };
+        let stream = self.submit(loaded, tokens, &options.generate, extras)?;
         Ok(ChatStream::new(stream, parser))
     }
 
@@ -409,10 +447,9 @@ impl Model {
         loaded: Arc<Loaded>,
         prompt: Vec<Token>,
         options: &GenerateOptions,
-        grammar: Option<GrammarSpec>,
-        mut stops: Vec<String>,
-        preserved: Vec<Token>,
+        extras: Extras,
     ) -> Result<Stream> {
+        let Extras { grammar, mut stops, preserved, delivery } = extras;
         let submitted = Instant::now();
         let Some(engine) = loaded.engine.as_ref().filter(|_| self.capabilities().generate) else {
             let message = if loaded.engine.is_none() {
@@ -453,6 +490,7 @@ impl Model {
             stops,
             preserved,
             logprobs: options.logprobs,
+            delivery,
             events,
             cancel: cancel.clone(),
             submitted,

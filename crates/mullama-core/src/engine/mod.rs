@@ -49,6 +49,15 @@ pub(crate) enum Event {
     Done(Result<Box<Chunk>>),
 }
 
+/// How much of an answer its owner hears of while it is being generated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    /// Pieces as they come.
+    Pieces,
+    /// The whole, at the end.
+    Whole,
+}
+
 /// A request, with everything settled that the engine needs to run it.
 pub(crate) struct Job {
     pub prompt: Vec<Token>,
@@ -59,6 +68,7 @@ pub(crate) struct Job {
     /// Special tokens whose text is part of the answer, for the chat parser to see.
     pub preserved: Vec<Token>,
     pub logprobs: Option<u32>,
+    pub delivery: Delivery,
     pub events: flume::Sender<Event>,
     pub cancel: CancelToken,
     pub submitted: Instant,

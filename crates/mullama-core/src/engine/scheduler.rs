@@ -151,6 +151,10 @@ impl Scheduler {
         while !self.running.is_empty() {
             self.fill_batch();
             if self.context.batch().len() > 0 {
+                // A step with a piece of a prompt takes long: nobody's text waits for it.
+                if self.running.iter().any(|slot| slot.pending_in_batch > 1) {
+                    self.running.iter_mut().for_each(Slot::flush);
+                }
                 let owners: Vec<CancelToken> = self
                     .running
                     .iter()
@@ -253,6 +257,7 @@ impl Scheduler {
         let slot = self.release(self.running.len() - 1);
         log::debug!("a request gave up its {} cells", slot.n_past());
         let mut slot = Box::new(slot);
+        slot.flush();
         slot.reset();
         self.waiting.push_front(Waiting::Preempted(slot));
     }

@@ -1,16 +1,20 @@
 //! One request under way: its tokens, its sampler, its text.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::completion::{
     Chunk, Completion, FinishReason, Timings, TokenLogprob, TopLogprob, Usage,
 };
 use crate::engine::context::SeqId;
-use crate::engine::{Event, Job};
+use crate::engine::{Delivery, Event, Job};
 use crate::sampling::Sampler;
 use crate::text::TextAssembler;
 use crate::vocab::Vocab;
 use crate::{Error, Result, Token};
+
+/// Tokens that come faster than this are delivered together: waking the reader costs as much as
+/// computing a token of a small model.
+const DELIVERY_INTERVAL: Duration = Duration::from_millis(2);
 
 /// One request under way.
 pub(crate) struct Slot {
@@ -32,6 +36,7 @@ pub(crate) struct Slot {
     piece: Vec<u8>,
     logprobs: Option<Vec<TokenLogprob>>,
     delivered_logprobs: usize,
+    delivered: Option<Instant>,
     started: Instant,
     first_token: Option<Instant>,
 }
@@ -60,6 +65,7 @@ impl Slot {
             piece: Vec::new(),
             logprobs: job.logprobs.map(|_| Vec::new()),
             delivered_logprobs: 0,
+            delivered: None,
             started: Instant::now(),
             first_token: None,
             job,
@@ -106,9 +112,8 @@ impl Slot {
     /// Chooses the next token from the logits; true when the request is complete and answered.
     pub fn take_logits(&mut self, logits: &[f32], vocab: &Vocab, n_ctx: usize) -> Result<bool> {
         let token = self.sampler.sample(logits)?;
-        if self.first_token.is_none() {
-            self.first_token = Some(Instant::now());
-        }
+        let now = Instant::now();
+        self.first_token.get_or_insert(now);
         self.tokens.push(token);
         if let (Some(count), Some(logprobs)) = (self.job.logprobs, &mut self.logprobs) {
             logprobs.push(logprob_of(token, logits, count as usize, vocab));
@@ -130,14 +135,24 @@ impl Slot {
         {
             self.finish(FinishReason::Length);
         } else {
-            self.deliver();
+            if self.delivered.is_none_or(|last| now.duration_since(last) >= DELIVERY_INTERVAL) {
+                self.deliver(now);
+            }
             return Ok(false);
         }
         Ok(true)
     }
 
+    /// Sends on what has been held back to be delivered together.
+    pub fn flush(&mut self) {
+        self.deliver(Instant::now());
+    }
+
     /// Sends on what is new.
-    fn deliver(&mut self) {
+    fn deliver(&mut self, now: Instant) {
+        if self.job.delivery == Delivery::Whole {
+            return;
+        }
         let text = self.text.take_new();
         let logprobs = self.logprobs.as_ref().map(|all| &all[self.delivered_logprobs..]);
         if text.is_empty() && logprobs.is_none_or(<[_]>::is_empty) {
@@ -148,6 +163,7 @@ impl Slot {
             logprobs: logprobs.map(<[_]>::to_vec),
             completion: None,
         };
+        self.delivered = Some(now);
         self.delivered_logprobs = self.logprobs.as_ref().map_or(0, Vec::len);
         let _ = self.job.events.send(Event::Chunk(Box::new(chunk)));
     }
