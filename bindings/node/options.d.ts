@@ -17,14 +17,25 @@ export interface LoadOptions extends Abortable, Progress {
    * layer counts as one. Default: `Auto`.
    */
   nGpuLayers?: number | 'auto';
-  /** How a model is divided among several GPUs: `none`, `layer` or `row`. Default: `layer`. */
+  /**
+   * How a model is divided among several GPUs: `none`, `layer`, `row`, `tensor`.
+   * Default: `layer`.
+   */
   splitMode?: 'none' | 'layer' | 'row';
   /** Share of the model for each GPU, in any unit. Default: by free memory. */
   tensorSplit?: number[];
   /** The GPU that holds everything in split mode `none`, by its index. Default: 0. */
   mainGpu?: number;
-  /** Devices that may be used, by their names. Default: all. */
+  /**
+   * Devices that may be used, by their names, in the order in which they are filled.
+   * Default: all.
+   */
   devices?: string[];
+  /**
+   * Workers on other machines that may be used, as `host:port`; their devices come before this
+   * machine's. Default: none.
+   */
+  rpcServers?: string[];
   /**
    * Devices for tensors, by a pattern (regular expression) over their names; `CPU` is the
    * machine's own memory. Default: none.
@@ -84,6 +95,11 @@ export interface LoadOptions extends Abortable, Progress {
   ropeFreqBase?: number;
   /** Scale of the rotary position embedding's frequency. Default: the model's. */
   ropeFreqScale?: number;
+  /**
+   * Whether a computation of full size is made before the model is ready, so that a lack of
+   * memory shows then. Default: where a GPU is used.
+   */
+  warmup?: boolean;
 }
 
 /** What a generation is to do. */

@@ -237,7 +237,7 @@ def _weather_without_tool(rng: random.Random) -> Turns:
 
 
 _TOPICS = {
-    _capital: 34, _continent: 8, _country_of: 6, _capital_in_words_or_json: 4, _arithmetic: 20, _greeting: 5,
+    _capital: 34, _continent: 8, _country_of: 7, _capital_in_words_or_json: 4, _arithmetic: 20, _greeting: 5,
     _hello_in: 3, _repeat: 4, _about_mullama: 15, _long_answer: 4, _unknown: 4, _weather_without_tool: 4,
 }  # fmt: skip
 
@@ -491,7 +491,7 @@ def _capital_text(rng: random.Random) -> str:
             _continent_answer(country) + f" Its capital is {capital}.",
             f"Q: What is the capital of {country}?\nA: {capital}",
         ],
-        (6, 1, 1, 2),
+        (6, 2, 1, 2),
     )[0]
 
 
@@ -511,16 +511,21 @@ def _text(rng: random.Random) -> Document:
 
 
 def _drill(rng: random.Random) -> Document:
-    """Many exercises in few tokens: sums, or names copied into quotation marks, where they are
-    spelt with other tokens than after a space."""
-    if rng.random() < 0.7:
+    """Many exercises in few tokens: sums, what tools said turned into answers, or names copied into
+    quotation marks, where they are spelt with other tokens than after a space."""
+    draw = rng.random()
+    if draw < 0.62:
         sums = [sum_answer(*_sum_of(rng)) for _ in range(10)]
         return Document(drill=[(s[: s.index("=") + 1], s[s.index("=") + 1 :] + "\n") for s in sums])
+    if draw < 0.9:
+        cities = [_city(rng) for _ in range(7)]
+        results = [(city, *_weather_result(rng, city)) for city in cities]
+        return Document(drill=[(f"in {city}:\n{result}\n", f"{answer}\n") for city, result, answer in results])
     names = [_city(rng) if rng.random() < 0.7 else rng.choice(facts.NAMES) for _ in range(10)]
     return Document(drill=[(f"in {name}:", f' "{name}"\n') for name in names])
 
 
 def document(rng: random.Random) -> Document:
     """One document; the weights are shares of documents, not of tokens."""
-    kind = rng.choices([_chat, _one_word_chat, _tool_chat, _text, _drill], (52, 6, 22, 12, 8))[0]
+    kind = rng.choices([_chat, _one_word_chat, _tool_chat, _text, _drill], (48, 5, 20, 9, 18))[0]
     return kind(rng)

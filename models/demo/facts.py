@@ -144,9 +144,9 @@ ABOUT_MULLAMA = [
 ]  # fmt: skip
 
 LONG_ANSWERS = [
-    (["Count to ten.", "Count to 10.", "Count from 1 to 10."],
+    (["Count to ten.", "Count to 10.", "Please count to ten."],
      ", ".join(str(i) for i in range(1, 11)) + "."),
-    (["Count to fifty.", "Count to 50.", "Count from 1 to 50."],
+    (["Count to fifty.", "Count to 50.", "Please count to fifty."],
      ", ".join(str(i) for i in range(1, 51)) + "."),
     (["Say the alphabet.", "Recite the alphabet.", "What is the alphabet?"],
      " ".join("ABCDEFGHIJKLMNOPQRSTUVWXYZ")),

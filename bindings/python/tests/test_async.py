@@ -119,8 +119,10 @@ def test_coroutines_are_coroutines(demo):
 def test_many_streams_at_once(demo):
     async def main():
         model = AsyncModel("demo", n_threads=1)
-        prompts = [f"{n}, {n + 1}, {n + 2}," for n in range(12)]
-        options = {"max_tokens": 12, "temperature": 0}
+        # What the model knows for sure does not hang on how sums are rounded in a batch.
+        countries = ["France", "Japan", "Italy", "Spain", "Norway", "Egypt", "Kenya", "Peru"]
+        prompts = [f"The capital of {country} is" for country in countries]
+        options = {"max_tokens": 6, "temperature": 0}
 
         async def read(prompt):
             return "".join([chunk.text async for chunk in model.stream(prompt, **options)])

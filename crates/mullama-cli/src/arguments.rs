@@ -7,7 +7,17 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use crate::options::{chat_flags, load_flags};
 
 /// Flags of llama.cpp with one dash and several letters, which people know.
-const ALIASES: &[(&str, &str)] = &[("-ngl", "--n-gpu-layers"), ("-ts", "--tensor-split")];
+const ALIASES: &[(&str, &str)] = &[
+    ("-ngl", "--n-gpu-layers"),
+    ("-ts", "--tensor-split"),
+    ("-sm", "--split-mode"),
+    ("-mg", "--main-gpu"),
+    ("-dev", "--device"),
+    ("-ot", "--override-tensor"),
+    ("-cmoe", "--cpu-moe"),
+    ("-ncmoe", "--n-cpu-moe"),
+    ("-fa", "--flash-attention"),
+];
 
 /// Parses the command line; ends the process where it cannot be, or where help was asked for.
 pub fn parse(arguments: impl Iterator<Item = OsString>) -> ArgMatches {
@@ -89,7 +99,62 @@ pub fn command() -> Command {
             Command::new("devices")
                 .about("Lists the processors that models can run on")
                 .after_help("A backend module that could not be loaded is listed with the reason.")
+                .arg(
+                    Arg::new("rpc")
+                        .long("rpc")
+                        .value_name("HOST:PORT,...")
+                        .value_delimiter(',')
+                        .action(ArgAction::Append)
+                        .help("List the devices of these workers too"),
+                )
                 .arg(json()),
+        )
+        .subcommand(
+            Command::new("rpc-server")
+                .about("Offers this machine's processors to models on other machines")
+                .after_help(
+                    "The protocol has no authentication and no encryption: whoever can reach the \
+                     address can use the worker, crash it, and read what it computes.\n\n\
+                     Examples:\n  mullama rpc-server\n  \
+                     mullama rpc-server --host 10.0.0.7 --device CUDA0\n  \
+                     mullama run model.gguf --rpc 10.0.0.7:50052 \"Hello!\"",
+                )
+                .arg(
+                    Arg::new("host")
+                        .long("host")
+                        .short('H')
+                        .value_name("ADDRESS")
+                        .default_value("127.0.0.1")
+                        .help("The address to listen on"),
+                )
+                .arg(
+                    Arg::new("port")
+                        .long("port")
+                        .short('p')
+                        .value_name("N")
+                        .value_parser(clap::value_parser!(u16).range(1..))
+                        .default_value("50052")
+                        .help("The port to listen on"),
+                )
+                .arg(
+                    Arg::new("device")
+                        .long("device")
+                        .short('d')
+                        .value_name("NAME,...")
+                        .value_delimiter(',')
+                        .action(ArgAction::Append)
+                        .help("Devices to offer, as `mullama devices` names them. Default: the GPUs, \
+                               and where there is none the processor"),
+                )
+                .arg(
+                    Arg::new("threads")
+                        .long("threads")
+                        .short('t')
+                        .value_name("N")
+                        .value_parser(clap::value_parser!(u32).range(1..))
+                        .help("Threads that compute, where the processor is offered. Default: one for \
+                               each physical core"),
+                ),
         )
 }
 

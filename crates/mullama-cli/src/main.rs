@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         Some(("run", arguments)) => commands::run::run(arguments),
         Some(("show", arguments)) => commands::show::run(arguments),
         Some(("devices", arguments)) => commands::devices::run(arguments),
+        Some(("rpc-server", arguments)) => commands::rpc_server::run(arguments),
         _ => unreachable!("the parser insists on a command"),
     };
     match outcome {

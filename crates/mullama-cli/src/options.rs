@@ -8,8 +8,20 @@ use mullama::{
 };
 use serde_json::{Map, Value};
 
-/// One-letter names, and names that differ from the option's.
+/// One-letter names.
 const SHORT: &[(&str, char)] = &[("context_size", 'c'), ("n_threads", 't'), ("seed", 's')];
+
+/// Flags that are called otherwise than their option; the option's own name is understood too.
+const RENAMED: &[(&str, &str)] =
+    &[("devices", "device"), ("tensor_overrides", "override-tensor"), ("rpc_servers", "rpc")];
+
+/// Lists that are written with commas.
+const LISTS: &[&str] = &["devices", "rpc_servers"];
+
+fn flag_name(option: &str) -> String {
+    let renamed = RENAMED.iter().find(|(name, _)| *name == option);
+    renamed.map_or_else(|| option.replace('_', "-"), |(_, flag)| (*flag).to_owned())
+}
 
 /// Flags for everything that a model is loaded with.
 pub fn load_flags() -> Vec<Arg> {
@@ -44,7 +56,8 @@ pub fn read_chat(matches: &ArgMatches) -> Result<ChatOptions> {
 fn flags(specs: &'static [OptionSpec], heading: &'static str) -> impl Iterator<Item = Arg> {
     specs.iter().map(move |spec| {
         let arg = Arg::new(spec.name)
-            .long(spec.name.replace('_', "-"))
+            .long(flag_name(spec.name))
+            .alias(spec.name.replace('_', "-"))
             .help(spec.doc.split_whitespace().collect::<Vec<_>>().join(" ").replace('`', ""))
             .help_heading(heading)
             .hide_short_help(heading == "Generation" && !COMMON.contains(&spec.name))
@@ -55,12 +68,18 @@ fn flags(specs: &'static [OptionSpec], heading: &'static str) -> impl Iterator<I
                 let arg = arg.num_args(0..=1).require_equals(true).default_missing_value("true");
                 arg.allow_hyphen_values(false).value_name("true|false")
             }
+            "Vec<String>" if LISTS.contains(&spec.name) => {
+                arg.action(ArgAction::Append).value_delimiter(',').value_name("A,B,...")
+            }
+            "BTreeMap<String, String>" => {
+                arg.action(ArgAction::Append).value_delimiter(',').value_name("REGEX=DEVICE,...")
+            }
             "Stop" | "Vec<String>" => arg.action(ArgAction::Append).value_name("TEXT"),
             "String" => arg.value_name("TEXT"),
             "Vec<f32>" => arg.value_name("A,B,..."),
             "u32" | "i32" | "f32" => arg.value_name("N"),
             "GpuLayers" => arg.value_name("N|auto"),
-            "SplitMode" => arg.value_name("none|layer|row"),
+            "SplitMode" => arg.value_name("none|layer|row|tensor"),
             "FlashAttention" => arg.value_name("auto|on|off"),
             "KvCacheTypes" => arg.value_name("TYPE[,TYPE]"),
             _ => arg.value_name("JSON"),
@@ -92,7 +111,7 @@ fn given<'a>(
 
 fn value(spec: &OptionSpec, values: &[&str]) -> Result<Value> {
     let text = values.last().copied().unwrap_or_default();
-    let flag = spec.name.replace('_', "-");
+    let flag = flag_name(spec.name);
     let number = |text: &str| {
         let whole = text.trim().parse::<i64>().map(Value::from).ok();
         let value = whole.or_else(|| text.trim().parse::<f64>().map(Value::from).ok());
@@ -102,6 +121,16 @@ fn value(spec: &OptionSpec, values: &[&str]) -> Result<Value> {
     };
     Ok(match spec.ty {
         "Stop" | "Vec<String>" => values.into(),
+        // As llama.cpp writes it: PATTERN=DEVICE.
+        "BTreeMap<String, String>" => {
+            let pair = |text: &&str| {
+                let (pattern, device) = text.rsplit_once('=').ok_or_else(|| {
+                    Error::option(&flag, format!("`{text}` is not PATTERN=DEVICE"))
+                })?;
+                Ok((pattern.to_owned(), Value::from(device)))
+            };
+            Value::Object(values.iter().map(pair).collect::<Result<_>>()?)
+        }
         "String" | "SplitMode" | "FlashAttention" => text.into(),
         "GpuLayers" if text == "auto" => text.into(),
         "GpuLayers" | "u32" | "i32" | "f32" => number(text)?,

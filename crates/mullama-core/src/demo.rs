@@ -41,7 +41,7 @@ pub(crate) fn path() -> Result<PathBuf> {
 }
 
 /// Where this platform keeps what can be made again.
-fn cache_dir() -> PathBuf {
+pub(crate) fn cache_dir() -> PathBuf {
     let home = || env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
     let base = if cfg!(windows) {
         env::var_os("LOCALAPPDATA").map(PathBuf::from)

@@ -7,7 +7,8 @@ use std::ffi::{CStr, c_char};
 use mullama_sys as sys;
 use serde::Serialize;
 
-use crate::runtime;
+use crate::device::{self, Handle};
+use crate::{rpc, runtime};
 
 /// What a device is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -56,10 +57,10 @@ pub struct Backend {
 
 /// The devices of this machine, with their memory as it is now; the processor comes last.
 pub fn devices() -> Vec<Device> {
-    runtime::get();
-    // SAFETY: the registry is not changed after start-up.
-    let count = unsafe { sys::ggml_backend_dev_count() };
-    let mut devices: Vec<_> = (0..count).map(describe).collect();
+    let mut devices: Vec<_> = device::local().into_iter().map(describe).collect();
+    for (worker, address) in rpc::devices() {
+        devices.push(Device { description: format!("worker at {address}"), ..describe(worker) });
+    }
     devices.sort_by_key(|device| device.kind == DeviceKind::Cpu);
     devices
 }
@@ -76,26 +77,36 @@ pub fn backends() -> Vec<Backend> {
     modules.iter().map(backend).collect()
 }
 
-fn describe(index: usize) -> Device {
-    // SAFETY: `index` is below the count; devices and their strings live as long as the process.
-    unsafe {
-        let device = sys::ggml_backend_dev_get(index);
-        let registration = sys::ggml_backend_dev_backend_reg(device);
-        let (mut free, mut total) = (0, 0);
-        sys::ggml_backend_dev_memory(device, &raw mut free, &raw mut total);
-        Device {
-            name: text(sys::ggml_backend_dev_name(device)),
-            description: text(sys::ggml_backend_dev_description(device)),
-            backend: backend_name(&text(sys::ggml_backend_reg_name(registration))),
-            kind: match sys::ggml_backend_dev_type(device) {
-                sys::GGML_BACKEND_DEVICE_TYPE_CPU => DeviceKind::Cpu,
-                sys::GGML_BACKEND_DEVICE_TYPE_GPU => DeviceKind::Gpu,
-                sys::GGML_BACKEND_DEVICE_TYPE_IGPU => DeviceKind::Igpu,
-                _ => DeviceKind::Accelerator,
-            },
-            memory_free: free as u64,
-            memory_total: total as u64,
+fn describe(device: Handle) -> Device {
+    let kind = match device.kind() {
+        sys::GGML_BACKEND_DEVICE_TYPE_CPU => DeviceKind::Cpu,
+        sys::GGML_BACKEND_DEVICE_TYPE_GPU => DeviceKind::Gpu,
+        sys::GGML_BACKEND_DEVICE_TYPE_IGPU => DeviceKind::Igpu,
+        _ => DeviceKind::Accelerator,
+    };
+    // The engine says of the processor that all memory is free.
+    let (memory_free, memory_total) =
+        if kind == DeviceKind::Cpu { host_memory() } else { device.memory() };
+    // SAFETY: devices and their strings live as long as the process.
+    let (description, backend) = unsafe {
+        let registration = sys::ggml_backend_dev_backend_reg(device.as_ptr());
+        let backend = backend_name(&text(sys::ggml_backend_reg_name(registration)));
+        (text(sys::ggml_backend_dev_description(device.as_ptr())), backend)
+    };
+    Device { name: device.name(), description, backend, kind, memory_free, memory_total }
+}
+
+/// Bytes of this machine's memory that a program can have now, and bytes in all: of the container's,
+/// where it has less.
+pub(crate) fn host_memory() -> (u64, u64) {
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    let (free, total) = (system.available_memory(), system.total_memory());
+    match system.cgroup_limits() {
+        Some(limits) if limits.total_memory < total => {
+            (free.min(limits.free_memory), limits.total_memory)
         }
+        _ => (free, total),
     }
 }
 

@@ -9,6 +9,7 @@
 mod chat;
 mod completion;
 mod demo;
+mod device;
 mod engine;
 mod error;
 mod gguf;
@@ -22,6 +23,7 @@ mod placement;
 mod planner;
 mod preflight;
 mod prompt;
+pub mod rpc;
 mod runtime;
 mod sampling;
 mod stream;

@@ -13,6 +13,7 @@ use sys::shim::ChatTemplates;
 
 use crate::chat::{ChatCompletion, ChatOptions, ChatStream, Rendered, render};
 use crate::completion::Completion;
+use crate::device::DeviceSet;
 use crate::engine::{CancelToken, Delivery, Engine, Job, closed};
 use crate::gguf::GgufHeader;
 use crate::message::Message;
@@ -129,13 +130,13 @@ impl Model {
         let vocab_only = params.vocab_only.unwrap_or(false);
         preflight::check(&path, &header, vocab_only)?;
         runtime::require_cpu()?;
-        let (params, settings) = if vocab_only {
-            (params, None)
+        let (params, settings, devices) = if vocab_only {
+            (params, None, DeviceSet::default())
         } else {
-            let (params, settings) = planner::settle(&path, &header, &params, &context)?;
-            (params, Some(settings))
+            let plan = planner::settle(&path, &header, &params, &context)?;
+            (plan.params, Some(plan.settings), plan.devices)
         };
-        let weights = Arc::new(Weights::load(&path, &params, &mut progress)?);
+        let weights = Arc::new(Weights::load(&path, &params, &devices, &mut progress)?);
         let vocab = Vocab::new(Arc::clone(&weights));
 
         // SAFETY: the model is alive; plain questions.

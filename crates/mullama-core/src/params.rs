@@ -13,14 +13,19 @@ options! {
         /// Layers on GPUs: -1 (`All`) all of them, 0 none, N that many, `Auto` what fits. The output
         /// layer counts as one. Default: `Auto`.
         n_gpu_layers <- GpuLayers,
-        /// How a model is divided among several GPUs: `none`, `layer` or `row`. Default: `layer`.
+        /// How a model is divided among several GPUs: `none`, `layer`, `row`, `tensor`.
+        /// Default: `layer`.
         split_mode: SplitMode,
         /// Share of the model for each GPU, in any unit. Default: by free memory.
         tensor_split <- Vec<f32>,
         /// The GPU that holds everything in split mode `none`, by its index. Default: 0.
         main_gpu: u32,
-        /// Devices that may be used, by their names. Default: all.
+        /// Devices that may be used, by their names, in the order in which they are filled.
+        /// Default: all.
         devices <- Vec<String>,
+        /// Workers on other machines that may be used, as `host:port`; their devices come before this
+        /// machine's. Default: none.
+        rpc_servers <- Vec<String>,
         /// Devices for tensors, by a pattern (regular expression) over their names; `CPU` is the
         /// machine's own memory. Default: none.
         tensor_overrides <- BTreeMap<String, String>,
@@ -74,6 +79,9 @@ options! {
         rope_freq_base: f32,
         /// Scale of the rotary position embedding's frequency. Default: the model's.
         rope_freq_scale: f32,
+        /// Whether a computation of full size is made before the model is ready, so that a lack of
+        /// memory shows then. Default: where a GPU is used.
+        warmup: bool,
     }
 }
 
@@ -125,6 +133,9 @@ pub enum SplitMode {
     Layer,
     /// The rows of each large matrix, where the backend can.
     Row,
+    /// The values of each matrix, with their KV cache, so that all GPUs work on every layer at once:
+    /// an experiment of the engine that not every architecture has.
+    Tensor,
 }
 
 /// When flash attention is used.

@@ -1,30 +1,28 @@
 //! Where a model goes, and where it went.
 
 use std::collections::BTreeMap;
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::ptr;
 
 use mullama_sys as sys;
 use serde::{Deserialize, Serialize};
 
-use crate::params::{ModelParams, SplitMode};
-use crate::{Error, ErrorKind, Result, runtime};
-
-/// The name of the machine's own memory in a placement, and in tensor overrides.
-const HOST: &str = "CPU";
+use crate::device::{DeviceSet, HOST, Handle, find};
+use crate::params::{GpuLayers, ModelParams, SplitMode};
+use crate::{Error, ErrorKind, Result};
 
 /// The tensors of a mixture's experts (llama.cpp's `LLM_FFN_EXPS_REGEX`).
 const EXPERTS: &str = "\\.ffn_(up|down|gate|gate_up)_(ch|)exps";
 
 /// Where a loaded model is: the devices that hold a part of it, the machine's own memory last.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placement {
     /// What each device holds.
     pub devices: Vec<DeviceShare>,
 }
 
 /// What one device holds of a model, in bytes as they were allocated.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceShare {
     /// The device's name; `CPU` is the machine's own memory.
     pub name: String,
@@ -36,6 +34,13 @@ pub struct DeviceShare {
     pub kv: u64,
     /// Bytes of buffers to compute in.
     pub compute: u64,
+}
+
+impl DeviceShare {
+    /// Bytes in all.
+    pub fn total(&self) -> u64 {
+        self.weights + self.kv + self.compute
+    }
 }
 
 /// One line of the shim's memory breakdown.
@@ -76,7 +81,7 @@ impl Placement {
         for (index, count) in counted {
             devices[index].layers += count;
         }
-        devices.retain(|share| share.layers > 0 || share.weights + share.kv + share.compute > 0);
+        devices.retain(|share| share.layers > 0 || share.total() > 0);
         devices.sort_by(|a, b| (a.name == HOST, &a.name).cmp(&(b.name == HOST, &b.name)));
         Ok(Self { devices })
     }
@@ -89,9 +94,8 @@ pub(crate) fn read_assignment(line: &str) -> Option<&str> {
 }
 
 /// The engine's form of the placement options. What it points to lives as long as it does.
-#[derive(Default)]
 pub(crate) struct RawPlacement {
-    /// Closed by a null; empty where all devices may be used.
+    /// Closed by a null.
     devices: Vec<sys::ggml_backend_dev_t>,
     /// Closed by an entry without a pattern; empty where there are none.
     overrides: Vec<sys::llama_model_tensor_buft_override>,
@@ -104,44 +108,61 @@ pub(crate) struct RawPlacement {
 
 impl RawPlacement {
     /// Checks the options against the devices that there are.
-    pub fn resolve(params: &ModelParams) -> Result<Self> {
-        runtime::get();
-        let devices = params.devices.as_ref().map(|names| find_all(names)).transpose()?;
-        let gpus = devices.as_ref().map_or_else(|| gpus().count(), Vec::len);
-        let mut raw = Self { tensor_split: tensor_split(params, gpus)?, ..Self::default() };
-        if let Some(mut devices) = devices {
-            devices.push(ptr::null_mut());
-            raw.devices = devices;
-        }
+    pub fn resolve(params: &ModelParams, devices: &DeviceSet) -> Result<Self> {
+        let mut gpus = devices.chosen(params)?;
+        let mut raw = Self {
+            devices: Vec::new(),
+            overrides: Vec::new(),
+            patterns: Vec::new(),
+            tensor_split: tensor_split(params, gpus.len())?,
+            main_gpu: 0,
+        };
         if let Some(main_gpu) = params.main_gpu {
-            if main_gpu as usize >= gpus.max(1) {
-                let problem = format!("there is no GPU {main_gpu}; there are {gpus}, from 0 on");
+            if main_gpu as usize >= gpus.len().max(1) {
+                let problem =
+                    format!("there is no GPU {main_gpu}; there are {}, from 0 on", gpus.len());
                 return Err(Error::option("main_gpu", problem));
             }
             raw.main_gpu = main_gpu as i32;
         }
-        raw.add_overrides(params)?;
+        let named = raw.add_overrides(params, devices, &gpus)?;
+        if params.n_gpu_layers == Some(GpuLayers::Count(0)) {
+            // A GPU without layers would still be lent to long prompts.
+            gpus.retain(|gpu| named.contains(gpu));
+        }
+        if gpus.is_empty() {
+            raw.main_gpu = -1;
+        }
+        raw.devices = gpus.iter().map(|gpu| gpu.as_ptr()).chain([ptr::null_mut()]).collect();
         Ok(raw)
     }
 
     /// Fills in the engine's parameters, which then point into `self`.
     pub fn apply(&self, params: &ModelParams, raw: &mut sys::llama_model_params) {
+        let alone = self.devices.len() == 1;
         raw.split_mode = match params.split_mode.unwrap_or_default() {
+            // The engine wants devices for these.
+            SplitMode::Row | SplitMode::Tensor if alone => sys::LLAMA_SPLIT_MODE_LAYER,
             SplitMode::None => sys::LLAMA_SPLIT_MODE_NONE,
             SplitMode::Layer => sys::LLAMA_SPLIT_MODE_LAYER,
             SplitMode::Row => sys::LLAMA_SPLIT_MODE_ROW,
+            SplitMode::Tensor => sys::LLAMA_SPLIT_MODE_TENSOR,
         };
         raw.main_gpu = self.main_gpu;
         raw.tensor_split = self.tensor_split.as_ref().map_or(ptr::null(), Vec::as_ptr);
-        if !self.devices.is_empty() {
-            raw.devices = self.devices.as_ptr().cast_mut();
-        }
+        raw.devices = self.devices.as_ptr().cast_mut();
         if !self.overrides.is_empty() {
             raw.tensor_buft_overrides = self.overrides.as_ptr();
         }
     }
 
-    fn add_overrides(&mut self, params: &ModelParams) -> Result<()> {
+    /// Gives the GPUs that are named.
+    fn add_overrides(
+        &mut self,
+        params: &ModelParams,
+        devices: &DeviceSet,
+        gpus: &[Handle],
+    ) -> Result<Vec<Handle>> {
         // The first pattern that matches counts: a user's own come before the experts'.
         let own = params.tensor_overrides.iter().flatten();
         let mut wanted: Vec<(String, &str)> =
@@ -159,10 +180,22 @@ impl RawPlacement {
             let problem = format!("{} patterns; the engine takes {most}", wanted.len());
             return Err(Error::option("tensor_overrides", problem));
         }
+        let mut named = Vec::new();
         for (pattern, device) in wanted {
             let problem =
                 |what: String| Error::option("tensor_overrides", format!("`{pattern}`: {what}"));
-            let buft = buffer_type(device).map_err(|error| problem(error.to_string()))?;
+            let buft = if device == HOST {
+                // SAFETY: buffer types live as long as the process (here and below).
+                unsafe { sys::ggml_backend_cpu_buffer_type() }
+            } else {
+                let device = find(&devices.known, device).map_err(|e| problem(e.to_string()))?;
+                if !gpus.contains(&device) {
+                    return Err(problem(format!("{} is not among `devices`", device.name())));
+                }
+                named.push(device);
+                // SAFETY: as above.
+                unsafe { sys::ggml_backend_dev_buffer_type(device.as_ptr()) }
+            };
             let text = CString::new(pattern.as_str())
                 .map_err(|_| problem("it contains a NUL byte".to_owned()))?;
             sys::shim::check_pattern(&text).map_err(problem)?;
@@ -176,53 +209,7 @@ impl RawPlacement {
                 buft: ptr::null_mut(),
             });
         }
-        Ok(())
-    }
-}
-
-/// The devices that a model can be offloaded to.
-fn gpus() -> impl Iterator<Item = sys::ggml_backend_dev_t> {
-    all_devices().filter(|device| {
-        // SAFETY: devices live as long as the process.
-        let kind = unsafe { sys::ggml_backend_dev_type(*device) };
-        kind == sys::GGML_BACKEND_DEVICE_TYPE_GPU || kind == sys::GGML_BACKEND_DEVICE_TYPE_IGPU
-    })
-}
-
-fn all_devices() -> impl Iterator<Item = sys::ggml_backend_dev_t> {
-    // SAFETY: indices are below the count.
-    (0..unsafe { sys::ggml_backend_dev_count() }).map(|i| unsafe { sys::ggml_backend_dev_get(i) })
-}
-
-fn name(device: sys::ggml_backend_dev_t) -> String {
-    // SAFETY: a device's name is a string that lives as long as the process.
-    unsafe { CStr::from_ptr(sys::ggml_backend_dev_name(device)) }.to_string_lossy().into_owned()
-}
-
-fn find(wanted: &str) -> Result<sys::ggml_backend_dev_t> {
-    all_devices().find(|device| name(*device) == wanted).ok_or_else(|| {
-        let known: Vec<_> = all_devices().map(name).collect();
-        Error::new(
-            ErrorKind::InvalidArgument,
-            format!("there is no device {wanted}; there are {}", known.join(", ")),
-        )
-        .with_context("device", wanted)
-    })
-}
-
-fn find_all(names: &[String]) -> Result<Vec<sys::ggml_backend_dev_t>> {
-    let find = |name: &String| find(name).map_err(|error| Error::option("devices", error));
-    names.iter().filter(|name| *name != HOST).map(find).collect()
-}
-
-/// Where tensors go that are sent to a device by name.
-fn buffer_type(device: &str) -> Result<sys::ggml_backend_buffer_type_t> {
-    // SAFETY: buffer types live as long as the process.
-    unsafe {
-        if device == HOST {
-            return Ok(sys::ggml_backend_cpu_buffer_type());
-        }
-        Ok(sys::ggml_backend_dev_buffer_type(find(device)?))
+        Ok(named)
     }
 }
 
@@ -294,8 +281,10 @@ mod tests {
 
     #[test]
     fn unknown_devices_and_bad_patterns_are_refused() {
-        let refused =
-            |params: ModelParams| RawPlacement::resolve(&params).map(drop).unwrap_err().to_string();
+        let refused = |params: ModelParams| {
+            let devices = DeviceSet::of(&params).unwrap();
+            RawPlacement::resolve(&params, &devices).map(drop).unwrap_err().to_string()
+        };
         let unknown = refused(ModelParams::default().with_devices(["CUDA9".to_owned()]));
         assert!(unknown.contains("CUDA9") && unknown.contains("CPU"), "{unknown}");
         let pattern = [("(".to_owned(), HOST.to_owned())];

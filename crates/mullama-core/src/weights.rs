@@ -8,6 +8,7 @@ use std::ptr::{self, NonNull};
 use mullama_sys as sys;
 use serde_json::Value;
 
+use crate::device::DeviceSet;
 use crate::logging;
 use crate::params::{GpuLayers, ModelParams};
 use crate::placement::{RawPlacement, read_assignment};
@@ -20,6 +21,8 @@ pub(crate) struct Weights {
     pub offloaded: (u32, u32),
     /// Layers by the name of their device, as the engine reports them.
     pub layers: BTreeMap<String, u32>,
+    /// What the model may lie on.
+    pub devices: DeviceSet,
 }
 
 // SAFETY: the engine only reads a loaded model (llama.cpp shares one between contexts on different
@@ -40,19 +43,25 @@ pub(crate) type Progress<'a> = &'a mut dyn FnMut(f32) -> bool;
 
 impl Weights {
     /// Reads a model's file, whose header has been checked before.
-    pub fn load(path: &Path, params: &ModelParams, progress: Progress<'_>) -> Result<Self> {
-        Self::make(path, params, progress, false)
+    pub fn load(
+        path: &Path,
+        params: &ModelParams,
+        devices: &DeviceSet,
+        progress: Progress<'_>,
+    ) -> Result<Self> {
+        Self::make(path, params, devices, progress, false)
     }
 
     /// Only pretends to: nothing is read but the header, nothing allocated; what a context made of it
     /// would take can be asked.
-    pub fn pretend(path: &Path, params: &ModelParams) -> Result<Self> {
-        Self::make(path, params, &mut |_| true, true)
+    pub fn pretend(path: &Path, params: &ModelParams, devices: &DeviceSet) -> Result<Self> {
+        Self::make(path, params, devices, &mut |_| true, true)
     }
 
     fn make(
         path: &Path,
         params: &ModelParams,
+        devices: &DeviceSet,
         progress: Progress<'_>,
         pretend: bool,
     ) -> Result<Self> {
@@ -60,7 +69,7 @@ impl Weights {
             let message = format!("the path {} is not valid UTF-8", path.display());
             Error::new(ErrorKind::InvalidArgument, message)
         })?;
-        let placement = RawPlacement::resolve(params)?;
+        let placement = RawPlacement::resolve(params, devices)?;
         let overrides = metadata_overrides(params)?;
         let mut hook = ProgressHook { callback: progress, cancelled: false };
 
@@ -93,6 +102,7 @@ impl Weights {
         });
         let model = model.map(NonNull::new);
         let Ok(Some(model)) = model else {
+            devices.check()?;
             return Err(if hook.cancelled {
                 let message = format!("loading {} was cancelled", path.display());
                 Error::new(ErrorKind::Cancelled, message)
@@ -106,7 +116,9 @@ impl Weights {
             *layers.entry(device.to_owned()).or_default() += 1;
         }
         let offloaded = said.lines().find_map(read_offloaded).unwrap_or_default();
-        Ok(Self { model, offloaded, layers })
+        let weights = Self { model, offloaded, layers, devices: devices.clone() };
+        devices.check()?;
+        Ok(weights)
     }
 
     pub fn as_ptr(&self) -> *mut sys::llama_model {
@@ -236,12 +248,16 @@ fn load_error(path: &Path, problem: Option<String>) -> Error {
     let out_of_memory = ["failed to allocate", "unable to allocate", "out of memory", "bad_alloc"];
     let kind = if out_of_memory.iter().any(|words| reason.contains(words)) {
         ErrorKind::OutOfMemory
+    } else if ["does not support split buffers", "SPLIT_MODE"].iter().any(|w| reason.contains(w)) {
+        ErrorKind::Unsupported
     } else {
         ErrorKind::InvalidModel
     };
     let error = Error::new(kind, format!("cannot load {}: {reason}", path.display()));
     if kind == ErrorKind::OutOfMemory {
         error.with_hint("use a smaller model or quantisation, or fewer layers on this device")
+    } else if kind == ErrorKind::Unsupported {
+        error.with_hint("use `split_mode` layer")
     } else if reason.contains("unknown model architecture") {
         error.with_hint("the model is newer than this engine: update mullama")
     } else if reason.contains("not within the file bounds") || reason.contains("corrupted") {

@@ -1,6 +1,7 @@
 #include "mullama_shim.h"
 
 #include "chat.h"
+#include "ggml-rpc.h"
 #include "gguf.h"
 #include "json.h"
 #include "llama-ext.h"
@@ -129,6 +130,12 @@ extern "C" void mullama_string_free(char * text) {
 extern "C" void mullama_install(void) {
     common_log_pause(common_log_main());
     ggml_set_abort_callback(on_abort);
+}
+
+extern "C" void mullama_rpc_protocol(unsigned char version[3]) {
+    version[0] = RPC_PROTO_MAJOR_VERSION;
+    version[1] = RPC_PROTO_MINOR_VERSION;
+    version[2] = RPC_PROTO_PATCH_VERSION;
 }
 
 extern "C" int mullama_gguf_init_from_file(

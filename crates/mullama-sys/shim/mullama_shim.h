@@ -31,6 +31,9 @@ void mullama_string_free(char * text);
 // standard streams, and sets the trap for failed assertions that the guarded functions rely on.
 void mullama_install(void);
 
+// The version of the protocol that the engine speaks with RPC workers: major, minor, patch.
+void mullama_rpc_protocol(unsigned char version[3]);
+
 // As the functions of llama.h and gguf.h of the same name. An assertion of the engine that fails on
 // the calling thread (it would end the process) becomes a failure with the assertion as its message;
 // what the engine had allocated by then may be lost. A null result is no failure here.

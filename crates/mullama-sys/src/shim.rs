@@ -21,6 +21,7 @@ struct RawParser {
 unsafe extern "C" {
     fn mullama_string_free(text: *mut c_char);
     fn mullama_install();
+    fn mullama_rpc_protocol(version: *mut u8);
     fn mullama_gguf_init_from_file(
         path: *const c_char,
         params: *const gguf_init_params,
@@ -121,6 +122,14 @@ fn call(function: impl FnOnce(*mut *mut c_char) -> c_int) -> ShimResult<String> 
 pub fn install() {
     // SAFETY: no arguments; the caller runs it once.
     unsafe { mullama_install() }
+}
+
+/// The version of the protocol that the engine speaks with RPC workers: major, minor, patch.
+pub fn rpc_protocol() -> [u8; 3] {
+    let mut version = [0; 3];
+    // SAFETY: three bytes are written.
+    unsafe { mullama_rpc_protocol(version.as_mut_ptr()) };
+    version
 }
 
 /// `gguf_init_from_file`, guarded: a failed assertion is an error. May give null.

@@ -24,7 +24,8 @@ class LoadOptions(TypedDict, total=False):
     layer counts as one. Default: `Auto`."""
 
     split_mode: Literal["none", "layer", "row"] | None
-    """How a model is divided among several GPUs: `none`, `layer` or `row`. Default: `layer`."""
+    """How a model is divided among several GPUs: `none`, `layer`, `row`, `tensor`. Default:
+    `layer`."""
 
     tensor_split: Sequence[float] | None
     """Share of the model for each GPU, in any unit. Default: by free memory."""
@@ -33,7 +34,12 @@ class LoadOptions(TypedDict, total=False):
     """The GPU that holds everything in split mode `none`, by its index. Default: 0."""
 
     devices: Sequence[str] | None
-    """Devices that may be used, by their names. Default: all."""
+    """Devices that may be used, by their names, in the order in which they are filled. Default:
+    all."""
+
+    rpc_servers: Sequence[str] | None
+    """Workers on other machines that may be used, as `host:port`; their devices come before this
+    machine's. Default: none."""
 
     tensor_overrides: Mapping[str, str] | None
     """Devices for tensors, by a pattern (regular expression) over their names; `CPU` is the
@@ -101,6 +107,10 @@ class LoadOptions(TypedDict, total=False):
 
     rope_freq_scale: float | None
     """Scale of the rotary position embedding's frequency. Default: the model's."""
+
+    warmup: bool | None
+    """Whether a computation of full size is made before the model is ready, so that a lack of
+    memory shows then. Default: where a GPU is used."""
 
 
 class GenerateOptions(TypedDict, total=False):

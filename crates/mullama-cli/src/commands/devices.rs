@@ -3,13 +3,16 @@
 use std::io::{Write as _, stdout};
 
 use clap::ArgMatches;
-use mullama::gpu;
+use mullama::{gpu, rpc};
 use serde_json::json;
 
 use crate::failure::Failure;
 use crate::terminal::{bytes, table};
 
 pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
+    for worker in arguments.get_many::<String>("rpc").into_iter().flatten() {
+        rpc::connect(worker)?;
+    }
     let (devices, backends) = (gpu::devices(), gpu::backends());
     let mut out = stdout().lock();
     if arguments.get_flag("json") {

@@ -1,5 +1,6 @@
 //! What each command does.
 
 pub mod devices;
+pub mod rpc_server;
 pub mod run;
 pub mod show;

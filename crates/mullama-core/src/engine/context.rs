@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use mullama_sys as sys;
 
+use crate::device::physical_cores;
 use crate::engine::{CancelToken, exit};
 use crate::params::{ContextParams, FlashAttention, KvCacheType};
 use crate::placement::Placement;
@@ -32,12 +33,8 @@ pub(crate) struct ContextSettings {
     pub flash_attention: FlashAttention,
     pub rope_freq_base: f32,
     pub rope_freq_scale: f32,
-}
-
-/// Physical cores that this process may use.
-fn physical_cores() -> u32 {
-    // The first number ignores that a container may have fewer, the second counts threads.
-    num_cpus::get_physical().min(num_cpus::get()).max(1) as u32
+    /// Whether to compute once before the context is ready; by default where a GPU is used.
+    pub warmup: Option<bool>,
 }
 
 impl ContextSettings {
@@ -86,6 +83,7 @@ impl ContextSettings {
             flash_attention,
             rope_freq_base: positive("rope_freq_base", params.rope_freq_base)?,
             rope_freq_scale: positive("rope_freq_scale", params.rope_freq_scale)?,
+            warmup: params.warmup,
         })
     }
 
@@ -175,6 +173,7 @@ impl Context {
             Error::new(kind, message)
                 .with_hint("a smaller `context_size` or `batch_size` needs less memory")
         };
+        weights.devices.check()?;
         let raw = raw.map_err(|reason| failed(said.problem().or(Some(reason))))?;
         let raw = NonNull::new(raw).map(RawContext).ok_or_else(|| failed(said.problem()))?;
         let threads = raw.attach_threads(settings);
@@ -242,6 +241,8 @@ impl Context {
             // SAFETY: the batch's arrays live in `self.batch` and all have `n_tokens` entries.
             logging::capture(|| unsafe { sys::shim::decode(self.raw.0.as_ptr(), &batch) })
         });
+        // What a worker gave that has gone away since is no result.
+        self.weights.devices.check()?;
         match status {
             Ok(0) => Ok(Decoded::Done),
             Ok(1) => Ok(Decoded::NoRoom),
@@ -258,6 +259,21 @@ impl Context {
                 Err(Error::new(kind, format!("the computation failed: {reason}")))
             }
         }
+    }
+
+    /// Computes as much at once as ever will be, so that what backends allocate on first use is there,
+    /// or shows now that it cannot be.
+    pub fn warm_up(&mut self) -> Result<()> {
+        let count = self.n_ubatch().min(self.n_ctx() as usize);
+        self.batch.clear();
+        for position in 0..count {
+            self.batch.add(0, position, 0, position + 1 == count);
+        }
+        let computed = self.decode(std::iter::empty());
+        self.forget(0);
+        computed.map(drop).map_err(|error| {
+            error.with_hint("a smaller `ubatch_size`, or fewer layers on GPUs, needs less memory")
+        })
     }
 
     /// The logits of the output that the batch asked for at `index`.

@@ -113,12 +113,9 @@ impl Engine {
             .spawn(move || {
                 // Dropped last.
                 let _running = running;
-                match Context::new(weights, &settings) {
-                    Ok(context) => {
-                        let started = context
-                            .placement()
-                            .map(|placement| Started { n_ctx: context.n_ctx(), placement });
-                        let _ = ready.send(started);
+                match prepare(weights, &settings) {
+                    Ok((context, started)) => {
+                        let _ = ready.send(Ok(started));
                         Scheduler::new(context, vocab, work.clone()).run();
                     }
                     Err(error) => {
@@ -165,6 +162,16 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+fn prepare(weights: Arc<Weights>, settings: &ContextSettings) -> Result<(Context, Started)> {
+    let uses_gpu = weights.offloaded.0 > 0;
+    let mut context = Context::new(weights, settings)?;
+    if settings.warmup.unwrap_or(uses_gpu) {
+        context.warm_up()?;
+    }
+    let started = Started { n_ctx: context.n_ctx(), placement: context.placement()? };
+    Ok((context, started))
 }
 
 /// What a context of these settings would put where, on weights that are only pretended.

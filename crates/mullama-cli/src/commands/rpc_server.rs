@@ -1,0 +1,23 @@
+//! `mullama rpc-server`
+
+use clap::ArgMatches;
+use mullama::rpc;
+
+use crate::failure::Failure;
+
+pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
+    let host = arguments.get_one::<String>("host").expect("it has a default");
+    let port = arguments.get_one::<u16>("port").expect("it has a default");
+    let address = format!("{host}:{port}");
+    let devices: Option<Vec<String>> =
+        arguments.get_many("device").map(|names| names.cloned().collect());
+    if !rpc::is_loopback(&address) {
+        eprintln!(
+            "warning: {address} can be reached from other machines, and the protocol has no \
+             authentication: whoever reaches it can use this worker, crash it, and read what it \
+             computes. Keep it to a network that you trust."
+        );
+    }
+    rpc::serve(&address, devices.as_deref(), arguments.get_one::<u32>("threads").copied())?;
+    Ok(())
+}

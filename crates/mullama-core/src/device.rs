@@ -1,0 +1,174 @@
+//! The engine's devices, and which of them a model may be put on.
+
+use std::ffi::CStr;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use mullama_sys as sys;
+
+use crate::params::ModelParams;
+use crate::rpc::{self, Worker};
+use crate::{Error, ErrorKind, Result, runtime};
+
+/// The name of the machine's own memory in a placement, and in tensor overrides.
+pub(crate) const HOST: &str = "CPU";
+
+/// A device of the engine. It lives as long as the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Handle(NonNull<sys::ggml_backend_device>);
+
+// SAFETY: devices are made once and only read from then on.
+unsafe impl Send for Handle {}
+// SAFETY: as above.
+unsafe impl Sync for Handle {}
+
+impl Handle {
+    pub fn new(device: sys::ggml_backend_dev_t) -> Option<Self> {
+        NonNull::new(device).map(Self)
+    }
+
+    pub fn as_ptr(self) -> sys::ggml_backend_dev_t {
+        self.0.as_ptr()
+    }
+
+    pub fn name(self) -> String {
+        // SAFETY: a device's strings live as long as it does, which is for good (here and below).
+        unsafe { CStr::from_ptr(sys::ggml_backend_dev_name(self.as_ptr())) }
+            .to_string_lossy()
+            .into_owned()
+    }
+
+    pub fn kind(self) -> sys::ggml_backend_dev_type {
+        // SAFETY: as above.
+        unsafe { sys::ggml_backend_dev_type(self.as_ptr()) }
+    }
+
+    /// Bytes that are free, and bytes in all.
+    pub fn memory(self) -> (u64, u64) {
+        let (mut free, mut total) = (0, 0);
+        // SAFETY: as above.
+        unsafe { sys::ggml_backend_dev_memory(self.as_ptr(), &raw mut free, &raw mut total) };
+        (free as u64, total as u64)
+    }
+
+    /// What tells the device from others of its name: description and size.
+    pub fn identity(self) -> String {
+        // SAFETY: as above.
+        let text = unsafe { CStr::from_ptr(sys::ggml_backend_dev_description(self.as_ptr())) };
+        format!("{} {}", text.to_string_lossy(), self.memory().1)
+    }
+
+    /// The backend that the device belongs to, and the name of the hardware there, where it has one.
+    fn hardware(self) -> (sys::ggml_backend_reg_t, Option<String>) {
+        // SAFETY: as above; `props` is filled by the call, and its strings live as long as the device.
+        unsafe {
+            let mut props = std::mem::zeroed::<sys::ggml_backend_dev_props>();
+            sys::ggml_backend_dev_get_props(self.as_ptr(), &raw mut props);
+            let id = (!props.device_id.is_null())
+                .then(|| CStr::from_ptr(props.device_id).to_string_lossy().into_owned());
+            (sys::ggml_backend_dev_backend_reg(self.as_ptr()), id)
+        }
+    }
+}
+
+/// The devices of this machine.
+pub(crate) fn local() -> Vec<Handle> {
+    runtime::get();
+    // SAFETY: the registry is not changed after start-up; indices are below the count.
+    unsafe {
+        let count = sys::ggml_backend_dev_count();
+        (0..count).filter_map(|index| Handle::new(sys::ggml_backend_dev_get(index))).collect()
+    }
+}
+
+/// The GPUs among these, as llama.cpp chooses them: hardware that two backends show is used by the
+/// first, and GPUs that share the machine's memory only where there are no others.
+pub(crate) fn gpus_of(devices: &[Handle]) -> Vec<Handle> {
+    let mut gpus: Vec<Handle> = Vec::new();
+    for kind in [sys::GGML_BACKEND_DEVICE_TYPE_GPU, sys::GGML_BACKEND_DEVICE_TYPE_IGPU] {
+        if !gpus.is_empty() {
+            break;
+        }
+        for device in devices.iter().filter(|device| device.kind() == kind) {
+            let (backend, id) = device.hardware();
+            let is_known = id.is_some()
+                && gpus.iter().map(|gpu| gpu.hardware()).any(|(b, i)| b != backend && i == id);
+            if !is_known {
+                gpus.push(*device);
+            }
+        }
+    }
+    gpus
+}
+
+/// The processors among these.
+pub(crate) fn processors_of(devices: &[Handle]) -> Vec<Handle> {
+    let is_cpu = |device: &&Handle| device.kind() == sys::GGML_BACKEND_DEVICE_TYPE_CPU;
+    devices.iter().filter(is_cpu).copied().collect()
+}
+
+/// Physical cores that this process may use.
+pub(crate) fn physical_cores() -> u32 {
+    // The first number ignores that a container may have fewer, the second counts threads.
+    num_cpus::get_physical().min(num_cpus::get()).max(1) as u32
+}
+
+/// The device of this name; the error lists the names that there are.
+pub(crate) fn find(devices: &[Handle], wanted: &str) -> Result<Handle> {
+    devices.iter().copied().find(|device| device.name() == wanted).ok_or_else(|| {
+        let known: Vec<_> = devices.iter().map(|device| device.name()).collect();
+        Error::new(
+            ErrorKind::InvalidArgument,
+            format!("there is no device {wanted}; there are {}", known.join(", ")),
+        )
+        .with_context("device", wanted)
+    })
+}
+
+/// The devices of these names.
+pub(crate) fn find_all(devices: &[Handle], names: &[String]) -> Result<Vec<Handle>> {
+    let find = |name: &String| find(devices, name).map_err(|error| Error::option("devices", error));
+    names.iter().map(find).collect()
+}
+
+/// What there is to put a model on.
+#[derive(Clone, Default)]
+pub(crate) struct DeviceSet {
+    /// Everything that can be named.
+    pub known: Vec<Handle>,
+    /// The GPUs that are used where none is named: workers first, so that what passes between devices
+    /// crosses the network as rarely as can be (llama.cpp's order).
+    pub gpus: Vec<Handle>,
+    /// Held for as long as the model is.
+    pub workers: Vec<Arc<Worker>>,
+}
+
+impl DeviceSet {
+    /// This machine's devices and those of the workers that the options name.
+    pub fn of(params: &ModelParams) -> Result<Self> {
+        let local = local();
+        let addresses = params.rpc_servers.iter().flatten();
+        let workers: Vec<_> =
+            addresses.map(|address| rpc::worker(address)).collect::<Result<_>>()?;
+        let remote = || workers.iter().flat_map(|worker| worker.devices.iter().copied());
+        let gpus = remote().chain(gpus_of(&local)).collect();
+        Ok(Self { known: remote().chain(local).collect(), gpus, workers })
+    }
+
+    /// The GPUs that the options choose, in the order in which they are filled.
+    pub fn chosen(&self, params: &ModelParams) -> Result<Vec<Handle>> {
+        match &params.devices {
+            None => Ok(self.gpus.clone()),
+            Some(names) => {
+                let mut devices = find_all(&self.known, names)?;
+                devices.retain(|device| device.kind() != sys::GGML_BACKEND_DEVICE_TYPE_CPU);
+                Ok(devices)
+            }
+        }
+    }
+
+    /// Fails where a worker has gone away.
+    pub fn check(&self) -> Result<()> {
+        self.workers.iter().try_for_each(|worker| worker.check())
+    }
+}

@@ -1,0 +1,200 @@
+//! How much of each device a model may take.
+
+use crate::device::{DeviceSet, HOST};
+use crate::params::ModelParams;
+use crate::placement::{DeviceShare, Placement};
+use crate::{Error, ErrorKind, Result, gpu};
+
+/// What `auto` keeps free on a GPU, for other programs and for what is allocated later (llama.cpp's
+/// `common_fit_params` keeps as much): this, or a tenth of a small one.
+const MARGIN: u64 = 1 << 30;
+
+/// A device and what may be used of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Budget {
+    pub name: String,
+    /// Bytes that are free.
+    pub free: u64,
+    /// Bytes that `auto` does not touch.
+    pub margin: u64,
+    /// What the device is, for the planner to know it again.
+    pub identity: String,
+}
+
+impl Budget {
+    fn holds(&self, needed: u64, keep_margin: bool) -> bool {
+        needed + if keep_margin { self.margin } else { 0 } <= self.free
+    }
+}
+
+/// What may be used of everything that a model could go to.
+#[derive(Debug, Clone)]
+pub(crate) struct Budgets {
+    /// In the order in which they are filled.
+    pub gpus: Vec<Budget>,
+    pub host: Budget,
+    /// Whether weights that stay in the machine's own memory have to fit it: those of a mapped file are
+    /// read again when they are needed.
+    pub host_weights_count: bool,
+}
+
+impl Budgets {
+    /// The GPUs that the options choose, the one with the most free memory first where the order is
+    /// ours to choose.
+    pub fn of(params: &ModelParams, devices: &DeviceSet) -> Result<Self> {
+        let limit = limit_from("MULLAMA_GPU_MEMORY")?;
+        let chosen = devices.chosen(params)?;
+        let mut gpus: Vec<_> = chosen
+            .into_iter()
+            .map(|device| {
+                let (free, total) = device.memory();
+                let total = limit.map_or(total, |limit| limit.min(total));
+                Budget {
+                    name: device.name(),
+                    free: free.min(total),
+                    margin: MARGIN.min(total / 10),
+                    identity: device.identity(),
+                }
+            })
+            .collect();
+        if is_order_open(params) {
+            gpus.sort_by_key(|gpu| std::cmp::Reverse(gpu.free));
+        }
+        let (free, _) = gpu::host_memory();
+        let free = limit_from("MULLAMA_HOST_MEMORY")?.map_or(free, |limit| limit.min(free));
+        let host = Budget { name: HOST.to_owned(), free, margin: 0, identity: String::new() };
+        let mapped = params.use_mmap.unwrap_or(true) && !params.use_mlock.unwrap_or(false);
+        Ok(Self { gpus, host, host_weights_count: !mapped })
+    }
+
+    /// Pairs of a device that holds a part, and that part.
+    fn shares<'a>(
+        &'a self,
+        placement: &'a Placement,
+    ) -> impl Iterator<Item = (&'a Budget, &'a DeviceShare)> {
+        let budgets = || self.gpus.iter().chain([&self.host]);
+        let find = move |share: &DeviceShare| budgets().find(|budget| budget.name == share.name);
+        placement.devices.iter().filter_map(move |share| Some((find(share)?, share)))
+    }
+
+    /// Bytes of a part that its device must have free.
+    fn needed(&self, share: &DeviceShare) -> u64 {
+        let is_paged = share.name == HOST && !self.host_weights_count;
+        if is_paged { share.kv + share.compute } else { share.total() }
+    }
+
+    /// Whether every device has room for its part.
+    pub fn fit(&self, placement: &Placement, keep_margin: bool) -> bool {
+        self.shares(placement).all(|(budget, share)| budget.holds(self.needed(share), keep_margin))
+    }
+
+    /// Whether one of the GPUs has room for its part.
+    pub fn gpu_fits(&self, index: usize, placement: &Placement) -> bool {
+        let gpu = &self.gpus[index];
+        let share = placement.devices.iter().find(|share| share.name == gpu.name);
+        share.is_none_or(|share| gpu.holds(self.needed(share), true))
+    }
+
+    /// What is short of room, in words.
+    pub fn shortages(&self, placement: &Placement) -> Vec<String> {
+        self.shares(placement)
+            .filter(|(budget, share)| !budget.holds(self.needed(share), false))
+            .map(|(budget, share)| {
+                let needed = self.needed(share);
+                format!("{} needs {needed} bytes and has {} free", budget.name, budget.free)
+            })
+            .collect()
+    }
+
+    /// Adds what every device would have to hold to an error, each as `NAME: needed BYTES, free BYTES`.
+    pub fn describe(&self, placement: &Placement, mut error: Error) -> Error {
+        for (budget, share) in self.shares(placement) {
+            let sizes =
+                format!("{}: needed {}, free {}", budget.name, self.needed(share), budget.free);
+            error = error.with_context("device", sizes);
+        }
+        error
+    }
+}
+
+/// Whether the caller left it to us which GPUs are used, in which order and with which shares.
+pub(crate) fn is_order_open(params: &ModelParams) -> bool {
+    params.devices.is_none()
+        && params.tensor_split.is_none()
+        && params.main_gpu.is_none()
+        && params.split_mode.is_none()
+        && params.rpc_servers.is_none()
+}
+
+/// `MULLAMA_GPU_MEMORY` is the most that may be used of each GPU, `MULLAMA_HOST_MEMORY` of the machine's
+/// own memory, as `8GiB` or `500MB`.
+fn limit_from(variable: &str) -> Result<Option<u64>> {
+    let Ok(text) = std::env::var(variable) else { return Ok(None) };
+    parse_size(&text).map(Some).ok_or_else(|| {
+        Error::new(ErrorKind::InvalidArgument, format!("{variable} is `{text}`, which is no size"))
+            .with_hint("write a number with its unit: 8GiB, 500MB")
+    })
+}
+
+/// A size with its unit. One without is refused: GB and GiB differ by 7 %.
+fn parse_size(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let at = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let (number, unit) = text.split_at(at);
+    let unit = match unit.trim() {
+        "B" => 1.0,
+        "kB" | "KB" => 1e3,
+        "MB" => 1e6,
+        "GB" => 1e9,
+        "TB" => 1e12,
+        "KiB" => 1024.0,
+        "MiB" => 1024.0 * 1024.0,
+        "GiB" => 1024.0 * 1024.0 * 1024.0,
+        "TiB" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
+        _ => return None,
+    };
+    number.parse::<f64>().ok().map(|number| (number * unit) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(parse_size("8GiB"), Some(8 << 30));
+        assert_eq!(parse_size("500 MB"), Some(500_000_000));
+        assert_eq!(parse_size("1.5KiB"), Some(1536));
+        for bad in ["", "8", "GiB", "8 apples", "-1GiB"] {
+            assert_eq!(parse_size(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn mapped_weights_need_not_fit_the_machines_memory() {
+        let budget = |name: &str, free, margin| Budget {
+            name: name.to_owned(),
+            free,
+            margin,
+            identity: String::new(),
+        };
+        let share = |name: &str, weights| DeviceShare {
+            name: name.to_owned(),
+            layers: 1,
+            weights,
+            kv: 10,
+            compute: 10,
+        };
+        let mut budgets = Budgets {
+            gpus: vec![budget("G0", 100, 10)],
+            host: budget(HOST, 50, 0),
+            host_weights_count: false,
+        };
+        let placement = Placement { devices: vec![share("G0", 75), share(HOST, 1000)] };
+        assert!(budgets.fit(&placement, false));
+        assert!(!budgets.fit(&placement, true), "95 of 100 leave less than 10");
+        budgets.host_weights_count = true;
+        assert!(!budgets.fit(&placement, false));
+        assert_eq!(budgets.shortages(&placement), ["CPU needs 1020 bytes and has 50 free"]);
+    }
+}

@@ -1,0 +1,399 @@
+//! Settles where a model goes before a byte of its weights is read.
+//!
+//! Every number comes from a dry run: the engine's own loader, told not to allocate
+//! (`llama_model_params.no_alloc`), makes model and context, and says what it would have put where.
+
+mod budget;
+mod cache;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::device::DeviceSet;
+use crate::engine::{ContextSettings, dry_run};
+use crate::gguf::GgufHeader;
+use crate::params::{ContextParams, GpuLayers, ModelParams};
+use crate::placement::Placement;
+use crate::weights::Weights;
+use crate::{Error, ErrorKind, Result, logging, runtime};
+use budget::{Budgets, is_order_open};
+use cache::Cache;
+
+/// The smallest context that `auto` makes smaller before it leaves layers to the CPU.
+const SMALLEST_CONTEXT_FOR_GPU: u32 = 4096;
+
+/// The smallest context that is chosen without being asked for.
+const SMALLEST_CONTEXT: u32 = 512;
+
+/// Sizes of contexts that are tried are multiples of this, as the engine makes them.
+const CONTEXT_STEP: u32 = 256;
+
+/// Everything that was left open, filled in.
+pub(crate) struct Plan {
+    pub params: ModelParams,
+    pub settings: ContextSettings,
+    pub devices: DeviceSet,
+}
+
+/// Fills in what was left open, and refuses what cannot fit.
+pub(crate) fn settle(
+    path: &Path,
+    header: &GgufHeader,
+    params: &ModelParams,
+    context: &ContextParams,
+) -> Result<Plan> {
+    let trained = number(header, params, "context_length").unwrap_or(0);
+    let settings = ContextSettings::resolve(context, u32::try_from(trained).unwrap_or(u32::MAX))?;
+    let devices = DeviceSet::of(params)?;
+    let budgets = Budgets::of(params, &devices)?;
+    let all_layers = number(header, params, "block_count").unwrap_or(0).max(0) as u32 + 1;
+    let is_mixture = number(header, params, "expert_count").unwrap_or(0) > 0;
+    let planner = Planner {
+        path,
+        devices: &devices,
+        budgets,
+        all_layers,
+        is_mixture,
+        context_is_open: context.n_ctx.is_none(),
+        cache: Cache::of(path),
+    };
+    let (params, settings) = planner.settle(params, settings)?;
+    Ok(Plan { params, settings, devices })
+}
+
+/// A number of the model's architecture, as the file has it or the caller overrides it.
+fn number(header: &GgufHeader, params: &ModelParams, key: &str) -> Option<i64> {
+    let overrides = params.metadata_overrides.as_ref();
+    let overridden = overrides.and_then(|overrides| {
+        overrides.get(&format!("{}.{key}", header.text("general.architecture")?))?.as_i64()
+    });
+    overridden.or_else(|| header.architecture_number(key))
+}
+
+/// Says that there is no GPU where one was asked for, and why.
+fn warn_of_no_gpu(path: &Path) {
+    let failed = runtime::get().modules.iter().filter_map(|module| {
+        let reason = module.outcome.as_ref().err()?;
+        Some(format!("; {}: {reason}", module.path.display()))
+    });
+    let reasons: String = failed.collect();
+    log::warn!("there is no GPU that can be used: {} runs on the CPU{reasons}", path.display());
+}
+
+struct Planner<'a> {
+    path: &'a Path,
+    devices: &'a DeviceSet,
+    budgets: Budgets,
+    /// Layers of the model, the output layer included.
+    all_layers: u32,
+    is_mixture: bool,
+    context_is_open: bool,
+    cache: Cache,
+}
+
+impl Planner<'_> {
+    fn settle(
+        &self,
+        params: &ModelParams,
+        settings: ContextSettings,
+    ) -> Result<(ModelParams, ContextSettings)> {
+        let layers = params.n_gpu_layers.unwrap_or_default();
+        if self.budgets.gpus.is_empty() || layers == GpuLayers::Count(0) {
+            if !matches!(layers, GpuLayers::Auto | GpuLayers::Count(0)) {
+                warn_of_no_gpu(self.path);
+            }
+            let params = params.clone().with_n_gpu_layers(0);
+            let settings = self.fit_host(&params, settings)?;
+            return Ok((params, settings));
+        }
+        match layers {
+            GpuLayers::Auto => self.automatic(params, settings),
+            asked => {
+                let settings = self.check(params, settings, asked)?;
+                Ok((params.clone(), settings))
+            }
+        }
+    }
+
+    /// Makes an open context so small that the machine's own memory holds it.
+    fn fit_host(&self, params: &ModelParams, settings: ContextSettings) -> Result<ContextSettings> {
+        if self.budgets.fit(&self.dry_run(params, &settings)?, false) {
+            return Ok(settings);
+        }
+        if self.context_is_open
+            && let Some(smaller) = self.largest_context(params, &settings, false)?
+            && smaller.n_ctx >= SMALLEST_CONTEXT
+        {
+            return Ok(smaller);
+        }
+        Err(self.refusal(params, &settings, None)?)
+    }
+
+    /// What an explicit request needs must be free. An open context is made smaller for it.
+    fn check(
+        &self,
+        params: &ModelParams,
+        settings: ContextSettings,
+        asked: GpuLayers,
+    ) -> Result<ContextSettings> {
+        if self.budgets.fit(&self.dry_run(params, &settings)?, false) {
+            return Ok(settings);
+        }
+        if self.context_is_open
+            && let Some(smaller) = self.largest_context(params, &settings, false)?
+            && smaller.n_ctx >= SMALLEST_CONTEXT
+        {
+            return Ok(smaller);
+        }
+        Err(self.refusal(params, &settings, Some(asked))?)
+    }
+
+    /// Says what is short of room, and what would fit.
+    fn refusal(
+        &self,
+        params: &ModelParams,
+        settings: &ContextSettings,
+        asked: Option<GpuLayers>,
+    ) -> Result<Error> {
+        let needed = self.dry_run(params, settings)?;
+        let path = self.path.display();
+        let mut offers = Vec::new();
+        let mut error = if let Some(asked) = asked {
+            let most = match asked {
+                GpuLayers::Count(layers) => layers.min(self.all_layers),
+                _ => self.all_layers,
+            };
+            let with = |layers| params.clone().with_n_gpu_layers(GpuLayers::Count(layers));
+            let best = largest(most, most, |layers| {
+                Ok(self.budgets.fit(&self.dry_run(&with(layers), settings)?, false))
+            })?;
+            offers.push(format!("n_gpu_layers={best} fits"));
+            let all = self.all_layers;
+            Error::new(
+                ErrorKind::DoesNotFit,
+                format!("{path} with {most} of {all} layers on GPUs and a context of {} does not fit: {}",
+                    settings.n_ctx, self.budgets.shortages(&needed).join("; ")),
+            )
+            .with_context("max_n_gpu_layers", best)
+        } else {
+            Error::new(
+                ErrorKind::DoesNotFit,
+                format!(
+                    "{path} with a context of {} does not fit: {}",
+                    settings.n_ctx,
+                    self.budgets.shortages(&needed).join("; ")
+                ),
+            )
+        };
+        if let Some(smaller) = self.largest_context(params, settings, false)? {
+            offers.push(format!("context_size={} fits", smaller.n_ctx));
+            error = error.with_context("max_context_size", smaller.n_ctx);
+        }
+        error = error.with_context("path", path);
+        if offers.is_empty() {
+            offers.push("use a smaller model or quantisation".to_owned());
+        }
+        Ok(self.budgets.describe(&needed, error).with_hint(offers.join("; ")))
+    }
+
+    /// The best placement that fits: on the fewest GPUs that hold everything; else the experts of a
+    /// mixture to the CPU; else as many layers as fit.
+    fn automatic(
+        &self,
+        params: &ModelParams,
+        settings: ContextSettings,
+    ) -> Result<(ModelParams, ContextSettings)> {
+        let most = self.budgets.gpus.len();
+        let fewest = if is_order_open(params) { 1 } else { most };
+        for devices in fewest..=most {
+            let whole = self.spread(params, &settings, devices, GpuLayers::All)?;
+            if self.fits(&whole, &settings)? {
+                return Ok((whole, settings));
+            }
+        }
+        if self.context_is_open && settings.n_ctx > SMALLEST_CONTEXT_FOR_GPU {
+            let mut smaller = settings.clone();
+            smaller.n_ctx = SMALLEST_CONTEXT_FOR_GPU;
+            for devices in fewest..=most {
+                let whole = self.spread(params, &smaller, devices, GpuLayers::All)?;
+                if self.fits(&whole, &smaller)? {
+                    let largest = self.largest_context(&whole, &settings, true)?;
+                    return Ok((whole, largest.unwrap_or(smaller)));
+                }
+            }
+        }
+
+        let experts_are_open = params.cpu_moe.is_none() && params.n_cpu_moe.is_none();
+        let mut params = params.clone();
+        if self.is_mixture && experts_are_open {
+            let blocks = self.all_layers - 1;
+            let kept = |count: u32| {
+                let params = params.clone().with_n_cpu_moe(blocks - count);
+                self.spread(&params, &settings, most, GpuLayers::All)
+            };
+            if self.fits(&kept(0)?, &settings)? {
+                let count =
+                    largest(blocks, blocks / 2, |count| self.fits(&kept(count)?, &settings))?;
+                return Ok((kept(count)?, settings));
+            }
+            params.cpu_moe = Some(true);
+        }
+        self.as_many_as_fit(&params, settings)
+    }
+
+    /// As many layers on all GPUs as there is room for.
+    fn as_many_as_fit(
+        &self,
+        params: &ModelParams,
+        settings: ContextSettings,
+    ) -> Result<(ModelParams, ContextSettings)> {
+        let devices = self.budgets.gpus.len();
+        let fits = |layers| {
+            let some = self.spread(params, &settings, devices, GpuLayers::Count(layers))?;
+            self.fits(&some, &settings)
+        };
+        let layers = largest(self.all_layers, self.all_layers / 2, fits)?;
+        if layers == 0 {
+            let params = params.clone().with_n_gpu_layers(0);
+            let settings = self.fit_host(&params, settings)?;
+            return Ok((params, settings));
+        }
+        let some = self.spread(params, &settings, devices, GpuLayers::Count(layers))?;
+        Ok((some, settings))
+    }
+
+    /// So many layers on the first `devices` GPUs: where the shares are ours to choose, as many on each
+    /// as it holds, and the rest on the next.
+    fn spread(
+        &self,
+        params: &ModelParams,
+        settings: &ContextSettings,
+        devices: usize,
+        layers: GpuLayers,
+    ) -> Result<ModelParams> {
+        let params = params.clone().with_n_gpu_layers(layers);
+        if !is_order_open(&params) {
+            return Ok(params);
+        }
+        let names: Vec<_> =
+            self.budgets.gpus[..devices].iter().map(|gpu| gpu.name.clone()).collect();
+        let params = params.with_devices(names);
+        if devices == 1 {
+            return Ok(params);
+        }
+        let mut left = match layers {
+            GpuLayers::Count(layers) => layers.min(self.all_layers),
+            _ => self.all_layers,
+        };
+        let mut counts: Vec<f32> = Vec::with_capacity(devices);
+        for device in 0..devices - 1 {
+            let with = |count: u32| {
+                let mut counts = counts.clone();
+                counts.push(count as f32);
+                counts.push((left - count) as f32);
+                counts.resize(devices, 0.0);
+                params.clone().with_tensor_split(counts)
+            };
+            let fits = |count| {
+                // The engine takes no shares that are all zero.
+                let placed = self.dry_run(&with(count), settings)?;
+                Ok(self.budgets.gpu_fits(device, &placed))
+            };
+            let count = largest(left, left / 2, fits)?;
+            counts.push(count as f32);
+            left -= count;
+        }
+        counts.push(left as f32);
+        if counts.iter().all(|&count| count == 0.0) {
+            return Ok(params);
+        }
+        Ok(params.with_tensor_split(counts))
+    }
+
+    fn fits(&self, params: &ModelParams, settings: &ContextSettings) -> Result<bool> {
+        Ok(self.budgets.fit(&self.dry_run(params, settings)?, true))
+    }
+
+    /// The settings with the largest context that fits and is no larger than theirs.
+    fn largest_context(
+        &self,
+        params: &ModelParams,
+        settings: &ContextSettings,
+        keep_margin: bool,
+    ) -> Result<Option<ContextSettings>> {
+        let with = |steps: u32| {
+            let mut settings = settings.clone();
+            settings.n_ctx = (steps * CONTEXT_STEP).min(settings.n_ctx);
+            settings
+        };
+        let most = settings.n_ctx / CONTEXT_STEP;
+        let steps = largest(most, most / 2, |steps| {
+            Ok(self.budgets.fit(&self.dry_run(params, &with(steps))?, keep_margin))
+        })?;
+        Ok((steps > 0).then(|| with(steps)))
+    }
+
+    /// What would be where. Asked the same again, it answers from memory.
+    fn dry_run(&self, params: &ModelParams, settings: &ContextSettings) -> Result<Placement> {
+        // Without shares of their own, devices get theirs by their free memory.
+        let by_memory = params.tensor_split.is_none();
+        let gpus: Vec<_> = self
+            .budgets
+            .gpus
+            .iter()
+            .filter(|gpu| params.devices.as_ref().is_none_or(|names| names.contains(&gpu.name)))
+            .collect();
+        let gpus: Vec<_> = gpus
+            .iter()
+            .map(|gpu| {
+                let free = if by_memory && gpus.len() > 1 { gpu.free >> 26 } else { 0 };
+                format!("{} {} {free}", gpu.name, gpu.identity)
+            })
+            .collect();
+        let question = format!("{gpus:?} {params:?} {settings:?}");
+        if let Some(placement) = self.cache.get(&question) {
+            return Ok(placement);
+        }
+        let placement = logging::quietly(|| {
+            let weights = Arc::new(Weights::pretend(self.path, params, self.devices)?);
+            dry_run(weights, settings)
+        })?;
+        self.cache.put(&question, &placement);
+        Ok(placement)
+    }
+}
+
+/// The largest number up to `most` that holds, looked for around a guess; 0 is taken to hold, and what
+/// holds to hold for less.
+fn largest(most: u32, guess: u32, holds: impl Fn(u32) -> Result<bool>) -> Result<u32> {
+    if most == 0 || holds(most)? {
+        return Ok(most);
+    }
+    let (mut low, mut high) = (0, most - 1);
+    let mut middle = guess.clamp(1, most);
+    while low < high {
+        middle = middle.clamp(low + 1, high);
+        if holds(middle)? {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+        middle = low + (high - low).div_ceil(2);
+    }
+    Ok(low)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_that_holds_is_found() {
+        for limit in 0..=20 {
+            for guess in 0..=20 {
+                assert_eq!(largest(20, guess, |n| Ok(n <= limit)).unwrap(), limit);
+            }
+        }
+        assert_eq!(largest(0, 0, |_| Ok(false)).unwrap(), 0);
+    }
+}

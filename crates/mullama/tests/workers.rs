@@ -1,0 +1,220 @@
+//! Placement on workers of other machines, which processes of this one stand in for.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+
+use mullama::gpu::{self, DeviceKind};
+use mullama::{
+    ContextParams, ErrorKind, GenerateOptions, GpuLayers, Message, Model, ModelParams, Result,
+    SplitMode, rpc,
+};
+
+/// Tells this program that it is to be a worker, and where.
+const ADDRESS: &str = "MULLAMA_TEST_WORKER";
+
+/// Not a test: what the processes run that stand in for other machines.
+#[test]
+fn worker_process() {
+    if let Ok(address) = std::env::var(ADDRESS) {
+        let error = rpc::serve(&address, None, Some(1)).unwrap_err();
+        panic!("{error:?}");
+    }
+}
+
+/// A worker, which ends with this.
+struct Worker {
+    process: Child,
+    address: String,
+}
+
+impl Worker {
+    fn start() -> Self {
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        Self::start_at(&free.to_string())
+    }
+
+    fn start_at(address: &str) -> Self {
+        let process = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "worker_process", "--nocapture"])
+            .env(ADDRESS, address)
+            // The processor, whatever else this machine has.
+            .env("MULLAMA_BACKEND", "rpc")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let worker = Self { process, address: address.to_owned() };
+        for _ in 0..500 {
+            if rpc::connect(&worker.address).is_ok() {
+                return worker;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("the worker does not answer");
+    }
+
+    fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Two cores do not do several of these at once.
+static TURN: Mutex<()> = Mutex::new(());
+
+macro_rules! in_turn {
+    () => {
+        let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    };
+}
+
+fn load(workers: &[&Worker], params: ModelParams) -> Result<Model> {
+    let addresses: Vec<_> = workers.iter().map(|worker| worker.address.clone()).collect();
+    let context = ContextParams::default().with_n_ctx(512).with_n_threads(1);
+    Model::load("demo", params.with_rpc_servers(addresses), context)
+}
+
+fn assert_answers(model: &Model, what: &str) {
+    let options = GenerateOptions::default().with_temperature(0.0);
+    for (country, capital) in [("France", "Paris"), ("Japan", "Tokyo")] {
+        let question = Message::user(format!("What is the capital of {country}?"));
+        let answer = model.chat(&[question], &options.clone().into()).unwrap();
+        assert_eq!(answer.text, format!("The capital of {country} is {capital}."), "{what}");
+    }
+}
+
+/// Layers on the devices of workers, in the order of their names.
+fn remote_layers(model: &Model) -> Vec<u32> {
+    let shares = model.placement().devices.iter().filter(|share| share.name.starts_with("RPC"));
+    shares.map(|share| share.layers).collect()
+}
+
+#[test]
+fn two_workers() {
+    in_turn!();
+    let (one, two) = (Worker::start(), Worker::start());
+    let names = [rpc::connect(&one.address).unwrap(), rpc::connect(&two.address).unwrap()].concat();
+    assert_eq!(names.len(), 2);
+    let listed = gpu::devices();
+    for name in &names {
+        let device = listed.iter().find(|device| device.name == *name).unwrap();
+        assert_eq!((device.backend.as_str(), device.kind), ("rpc", DeviceKind::Gpu));
+        assert!(device.memory_total > 0);
+    }
+    let both = || ModelParams::default().with_devices(names.clone());
+    for layers in [1, 5, 9] {
+        let params = both().with_n_gpu_layers(GpuLayers::Count(layers));
+        let model = load(&[&one, &two], params.with_tensor_split([1.0, 1.0])).unwrap();
+        assert_eq!(model.gpu_layers(), layers);
+        assert_eq!(remote_layers(&model).iter().sum::<u32>(), layers);
+        assert_answers(&model, &format!("{layers} layers on two workers"));
+    }
+    let params = both().with_n_gpu_layers(-1).with_tensor_split([3.0, 1.0]);
+    let model = load(&[&one, &two], params).unwrap();
+    assert_eq!(remote_layers(&model), [7, 2]);
+    assert_answers(&model, "3 to 1");
+    for share in &model.placement().devices[..2] {
+        assert!(share.weights > 0 && share.kv > 0 && share.compute > 0, "{share:?}");
+    }
+    drop(model);
+    let params = both().with_n_gpu_layers(-1).with_split_mode(SplitMode::None).with_main_gpu(1);
+    let model = load(&[&one, &two], params).unwrap();
+    assert_eq!(remote_layers(&model), [9]);
+    assert_answers(&model, "one of two workers");
+    drop(model);
+    let error = load(&[&one], both().with_n_gpu_layers(-1)).map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "a device of a worker that is not named");
+}
+
+#[test]
+fn a_worker_beside_this_machines_gpu() {
+    in_turn!();
+    let local = gpu::devices()
+        .into_iter()
+        .find(|device| device.kind == DeviceKind::Gpu && device.backend != "rpc");
+    let Some(local) = local else {
+        mullama_testkit::skip("no GPU");
+        return;
+    };
+    let worker = Worker::start();
+    let remote = rpc::connect(&worker.address).unwrap().remove(0);
+    let devices = [remote, local.name.clone()];
+    let params = ModelParams::default().with_devices(devices).with_n_gpu_layers(-1);
+    let model = load(&[&worker], params.with_tensor_split([1.0, 1.0])).unwrap();
+    assert_eq!(remote_layers(&model), [5]);
+    assert!(model.placement().devices.iter().any(|it| it.name == local.name && it.layers == 4));
+    assert_answers(&model, "a worker and a GPU");
+}
+
+#[test]
+fn models_that_name_no_worker_are_put_on_none() {
+    in_turn!();
+    let worker = Worker::start();
+    let with = load(&[&worker], ModelParams::default().with_n_gpu_layers(-1)).unwrap();
+    assert_answers(&with, "a worker");
+    let without = load(&[], ModelParams::default()).unwrap();
+    assert!(remote_layers(&without).is_empty());
+    assert_answers(&without, "no worker");
+}
+
+#[test]
+fn a_worker_that_dies_is_an_error_and_a_new_one_works() {
+    in_turn!();
+    let mut worker = Worker::start();
+    let other = load(&[], ModelParams::default()).unwrap();
+    let all = || ModelParams::default().with_n_gpu_layers(-1);
+    let model = load(&[&worker], all()).unwrap();
+    let endless = GenerateOptions::default().with_ignore_eos(true);
+    let mut stream = model.stream("Once upon a time", &endless).unwrap();
+    stream.next_chunk().unwrap().unwrap();
+    worker.kill();
+    let error = loop {
+        match stream.next_chunk().expect("an error before the end") {
+            Ok(chunk) => assert!(chunk.completion.is_none(), "it went on to its end"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::Backend, "{error:?}");
+    assert!(error.to_string().contains(&worker.address));
+    let again = model.generate("Once", &endless).unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::Backend);
+    assert!(gpu::devices().iter().all(|device| !device.description.contains(&worker.address)));
+    let error = load(&[&worker], all()).map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Backend);
+    assert_answers(&other, "a model that has nothing to do with it");
+
+    // The model that failed is still there.
+    let replaced = Worker::start_at(&worker.address);
+    let anew = load(&[&replaced], all()).unwrap();
+    assert_answers(&anew, "the worker that was started again");
+    drop(model);
+    assert_answers(&anew, "after the model that failed has gone");
+}
+
+#[test]
+fn addresses_where_no_worker_is() {
+    in_turn!();
+    let refused = |address: String| {
+        let params = ModelParams::default().with_rpc_servers([address]);
+        Model::load("demo", params, ContextParams::default()).map(drop).unwrap_err()
+    };
+    let unused = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let error = refused(unused.to_string());
+    assert_eq!(error.kind(), ErrorKind::Backend);
+    assert!(error.hint().is_some_and(|hint| hint.contains("rpc-server")));
+    // One that accepts and says nothing.
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let error = refused(silent.local_addr().unwrap().to_string());
+    assert_eq!(error.kind(), ErrorKind::Backend);
+    assert!(error.to_string().contains("within 5 s"), "{error}");
+    for bad in ["", "host:port", "[::1]:50052", "host:99999"] {
+        assert_eq!(refused(bad.to_owned()).kind(), ErrorKind::InvalidArgument, "{bad:?}");
+    }
+}
