@@ -5,6 +5,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use mullama_sys as sys;
+use sys::shim::SimulatedDevice;
 
 use crate::params::ModelParams;
 use crate::rpc::{self, Worker};
@@ -141,6 +142,8 @@ pub(crate) struct DeviceSet {
     pub gpus: Vec<Handle>,
     /// Held for as long as the model is.
     pub workers: Vec<Arc<Worker>>,
+    /// Devices that are not there, for dry runs; likewise.
+    pub simulated: Vec<Arc<SimulatedDevice>>,
 }
 
 impl DeviceSet {
@@ -152,7 +155,7 @@ impl DeviceSet {
             addresses.map(|address| rpc::worker(address)).collect::<Result<_>>()?;
         let remote = || workers.iter().flat_map(|worker| worker.devices.iter().copied());
         let gpus = remote().chain(gpus_of(&local)).collect();
-        Ok(Self { known: remote().chain(local).collect(), gpus, workers })
+        Ok(Self { known: remote().chain(local).collect(), gpus, workers, simulated: Vec::new() })
     }
 
     /// The GPUs that the options choose, in the order in which they are filled.

@@ -43,6 +43,7 @@ pub use params::{
     ContextParams, FlashAttention, GpuLayers, KvCacheType, KvCacheTypes, ModelParams, SplitMode,
 };
 pub use placement::{DeviceShare, Placement};
+pub use planner::{DeviceSpec, Plan, PlanOptions, PlannedDevice, plan};
 pub use prompt::Prompt;
 pub use runtime::add_backend_dir;
 pub use sampling::{GenerateOptions, LogitBias, Stop};

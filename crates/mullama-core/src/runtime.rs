@@ -6,6 +6,7 @@ use std::sync::{Mutex, OnceLock};
 use mullama_sys as sys;
 use sys::modules::Module;
 
+use crate::demo::cache_dir;
 use crate::{Error, ErrorKind, Result, logging};
 
 static PACKAGE_DIRS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
@@ -31,7 +32,7 @@ pub(crate) fn get() -> &'static Runtime {
         let dirs = PACKAGE_DIRS.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         // SAFETY: the `OnceLock` keeps other users of the engine out until this has run; the
         // folders are the installation's, or were named by the user.
-        let modules = unsafe { sys::modules::load(&dirs) };
+        let modules = unsafe { sys::modules::load(&dirs, &cache_dir()) };
         for module in &modules {
             match &module.outcome {
                 Ok(name) => log::debug!("backend {name} loaded from {}", module.path.display()),

@@ -46,7 +46,7 @@ impl Engine {
     /// which are symbolic links to names that are not there (`libllama.so.0`). Programs do not start
     /// outside `cargo run`, and its next build panics because a dangling link "does not exist" and
     /// yet cannot be created. With the versioned files in place both hold.
-    pub fn stage(&self, built_modules: &[BuiltModule]) {
+    pub fn stage(&self, built_modules: &[BuiltModule], probe: &Path) {
         let profile_dir = profile_dir();
         let staged = profile_dir.join("mullama-engine");
         fs::create_dir_all(&staged).expect("the target folder is writable");
@@ -60,6 +60,7 @@ impl Engine {
                 }
             }
         }
+        place(probe, &staged.join(probe.file_name().expect("the probe is a file")));
         for module in files_in(&self.modules) {
             place(&module, &staged.join(module.file_name().expect("a module is a file")));
         }

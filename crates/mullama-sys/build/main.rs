@@ -4,13 +4,40 @@
 mod engine;
 mod modules;
 
+use std::env;
+use std::path::PathBuf;
+
 use engine::Engine;
 
 fn main() {
     let engine = Engine::locate();
     build_shim(&engine);
+    let probe = build_probe(&engine);
     let modules = modules::build_requested(&engine);
-    engine.stage(&modules);
+    engine.stage(&modules, &probe);
+}
+
+/// A program of its own, which tries a module before it is loaded.
+fn build_probe(engine: &Engine) -> PathBuf {
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"))
+        .join(format!("mullama-probe{}", env::consts::EXE_SUFFIX));
+    let compiler = cc::Build::new().cpp(true).std("c++17").warnings(false).get_compiler();
+    let mut command = compiler.to_command();
+    for dir in ["ggml/include", "ggml/src"] {
+        command.arg("-I").arg(engine.sources.join(dir));
+    }
+    command.arg("shim/probe.cpp");
+    if compiler.is_like_msvc() {
+        command.arg(format!("/Fe:{}", out.display())).current_dir(env::current_dir().unwrap());
+    } else {
+        command.arg("-o").arg(&out);
+        if cfg!(target_os = "linux") {
+            command.arg("-ldl");
+        }
+    }
+    let status = command.status().expect("the compiler that built the engine runs");
+    assert!(status.success(), "the probe of backend modules does not compile");
+    out
 }
 
 /// The shim gives C linkage to the parts of llama.cpp that have only C++ interfaces.
@@ -19,9 +46,9 @@ fn build_shim(engine: &Engine) {
     cc::Build::new()
         .cpp(true)
         .std("c++17")
-        .file("shim/mullama_shim.cpp")
+        .files(["shim/mullama_shim.cpp", "shim/simulated.cpp"])
         .includes(
-            ["common", "include", "ggml/include", "src", "vendor"]
+            ["common", "include", "ggml/include", "ggml/src", "src", "vendor"]
                 .map(|dir| engine.sources.join(dir)),
         )
         // The headers are llama.cpp's: their warnings are not ours to mend.

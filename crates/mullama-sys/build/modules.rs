@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use crate::engine::Engine;
 
+mod toolkit;
+
 /// How one backend is asked for and built.
 struct Module {
     /// Cargo feature of this crate.
@@ -63,6 +65,7 @@ impl Module {
     /// Builds the module against the same sources as the engine, in a build folder of its own, so
     /// that asking for one more backend never rebuilds the engine.
     fn build(&self, engine: &Engine) -> PathBuf {
+        toolkit::require(self.feature, self.variable);
         let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"))
             .join(format!("module-{}", self.feature));
         std::fs::create_dir_all(&out).expect("OUT_DIR is writable");
@@ -82,7 +85,8 @@ impl Module {
         for part in ["COMMON", "TESTS", "TOOLS", "EXAMPLES", "SERVER", "APP"] {
             config.define(format!("LLAMA_BUILD_{part}"), "OFF");
         }
-        let built = config.build().join("build/bin").join(format!(
+        let built = toolkit::explain_failure(self.feature, || config.build());
+        let built = built.join("build/bin").join(format!(
             "{}{}{}",
             env::consts::DLL_PREFIX,
             self.target,

@@ -91,6 +91,30 @@ int mullama_check_pattern(const char * pattern, char ** out);
 //   "context": bytes, "compute": bytes}]
 int mullama_memory_breakdown(const struct llama_context * context, char ** out);
 
+// What a device's backend asks of the engine's memory planning.
+struct mullama_simulated_profile {
+    // Tensors start at multiples of so many bytes.
+    size_t alignment;
+    // Rows of quantised tensors end at multiples of so many elements; 0 where they need not.
+    size_t row_padding;
+    // The capabilities of `ggml_backend_dev_caps`.
+    bool async;
+    bool host_buffer;
+    bool buffer_from_host_ptr;
+    bool events;
+};
+
+struct mullama_simulated_device;
+
+// A GPU that is not there, for dry runs (`no_alloc`) and nothing else. It is in no registry. To be freed
+// when no model or context refers to it any more.
+struct mullama_simulated_device * mullama_simulated_device_new(
+    const char * name, const char * description, size_t free, size_t total,
+    const struct mullama_simulated_profile * profile);
+struct ggml_backend_device * mullama_simulated_device_handle(
+    struct mullama_simulated_device * device);
+void mullama_simulated_device_free(struct mullama_simulated_device * device);
+
 #ifdef __cplusplus
 }
 #endif

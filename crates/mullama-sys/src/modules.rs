@@ -9,6 +9,10 @@
 //!
 //! `MULLAMA_BACKEND` (a comma-separated list such as `cuda,vulkan`) restricts the kinds; the CPU
 //! is always loaded, since the engine cannot run without it.
+//!
+//! A module that needs a driver is first tried in a process of its own, so that a driver which crashes or
+//! hangs is a reason in the list and nothing worse. What went well is remembered until the module, the
+//! choice of devices or the running system changes. `MULLAMA_PROBE=0` leaves it out.
 
 use std::collections::HashSet;
 use std::env;
@@ -18,6 +22,13 @@ use std::path::{Path, PathBuf};
 
 use libloading::Library;
 use llama_cpp_sys_2::{ggml_backend_load, ggml_backend_reg_name};
+
+mod probe;
+
+use probe::Probe;
+
+/// Kinds of modules that need nothing but the engine.
+const NO_DRIVER: [&str; 2] = ["cpu", "rpc"];
 
 /// One module that was found, and what became of it.
 #[derive(Debug, Clone)]
@@ -30,17 +41,20 @@ pub struct Module {
     pub outcome: Result<String, String>,
 }
 
-/// Finds and loads modules; see the module's documentation for the order.
+/// Finds and loads modules; see the module's documentation for the order. What it finds out is kept in
+/// `cache_dir`.
 ///
 /// # Safety
 /// Loading a library runs its code: every folder that is searched must be trusted. Must not run at
 /// the same time as another call to the engine.
-pub unsafe fn load(package_dirs: &[PathBuf]) -> Vec<Module> {
+pub unsafe fn load(package_dirs: &[PathBuf], cache_dir: &Path) -> Vec<Module> {
     let allowed = allowed_kinds();
     let mut provided = HashSet::new();
     let mut modules = Vec::new();
-    for dir in search_path(package_dirs) {
-        for (kind, mut paths) in modules_in(&dir) {
+    let dirs = search_path(package_dirs);
+    let probe = Probe::find(&dirs, cache_dir);
+    for dir in &dirs {
+        for (kind, mut paths) in modules_in(dir) {
             if provided.contains(&kind) || allowed.as_ref().is_some_and(|set| !set.contains(&kind))
             {
                 continue;
@@ -50,8 +64,12 @@ pub unsafe fn load(package_dirs: &[PathBuf]) -> Vec<Module> {
                 paths = unsafe { best_scoring(paths) }.into_iter().collect();
             }
             for path in paths {
+                let tried = match &probe {
+                    Some(probe) if !NO_DRIVER.contains(&kind.as_str()) => probe.try_out(&path),
+                    _ => Ok(()),
+                };
                 // SAFETY: as above.
-                let outcome = unsafe { load_one(&path) };
+                let outcome = tried.and_then(|()| unsafe { load_one(&path) });
                 if outcome.is_ok() {
                     provided.insert(kind.clone());
                 }

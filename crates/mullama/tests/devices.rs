@@ -31,9 +31,13 @@ macro_rules! two_gpus_or_skip {
     };
 }
 
+/// A software renderer takes its time over long pieces of a prompt.
+fn context() -> ContextParams {
+    ContextParams::default().with_n_ctx(512).with_n_ubatch(64).with_n_threads(1)
+}
+
 fn load(params: ModelParams) -> Result<Model> {
-    let context = ContextParams::default().with_n_ctx(512).with_n_threads(1);
-    Model::load("demo", params, context)
+    Model::load("demo", params, context())
 }
 
 fn params() -> ModelParams {
@@ -118,13 +122,13 @@ fn tensors_and_cells_by_choice() {
     assert_answers(&moved, "feed-forward tensors on the CPU");
 
     assert!(weights(&plain, &GPUS[0]).1 > 0);
-    let context = ContextParams::default().with_n_ctx(512).with_offload_kqv(false);
+    let context = context().with_offload_kqv(false);
     let model = Model::load("demo", one(), context).unwrap();
     assert_eq!(weights(&model, &GPUS[0]).1, 0);
     assert!(weights(&model, "CPU").1 > 0);
     assert_answers(&model, "KV cache on the CPU");
 
-    let context = ContextParams::default().with_n_ctx(512).with_kv_cache_type(KvCacheType::Q8_0);
+    let context = context().with_kv_cache_type(KvCacheType::Q8_0);
     let model = Model::load("demo", one(), context).unwrap();
     assert!(weights(&model, &GPUS[0]).1 < weights(&plain, &GPUS[0]).1);
     assert_answers(&model, "q8_0 cells");
@@ -136,7 +140,7 @@ fn experts_on_the_cpu() {
     let path = mullama_testkit::fixture("moe");
     let load = |params: ModelParams| {
         let params = params.with_devices([GPUS[0].clone()]).with_n_gpu_layers(-1);
-        Model::load(&path, params, ContextParams::default().with_n_ctx(512)).unwrap()
+        Model::load(&path, params, context()).unwrap()
     };
     let on_gpu = |model: &Model| model.placement().devices[0].weights;
     let (none, some, all) =
@@ -144,6 +148,25 @@ fn experts_on_the_cpu() {
     assert!(on_gpu(&none) > on_gpu(&some) && on_gpu(&some) > on_gpu(&all));
     let options = GenerateOptions::default().with_max_tokens(4);
     assert_eq!(all.generate("abc", &options).unwrap().tokens.len(), 4);
+}
+
+#[test]
+fn every_split_mode_that_the_backend_has() {
+    two_gpus_or_skip!();
+    for mode in [SplitMode::None, SplitMode::Layer, SplitMode::Row, SplitMode::Tensor] {
+        let params = params().with_n_gpu_layers(-1).with_split_mode(mode);
+        match load(params) {
+            Ok(model) => {
+                assert_eq!(model.gpu_layers(), 9, "{mode:?}");
+                assert_answers(&model, &format!("{mode:?}"));
+            }
+            Err(error) => {
+                assert!(matches!(mode, SplitMode::Row | SplitMode::Tensor), "{mode:?}: {error:?}");
+                assert_eq!(error.kind(), ErrorKind::Unsupported, "{mode:?}: {error:?}");
+                mullama_testkit::skip(format!("{mode:?}: {error}"));
+            }
+        }
+    }
 }
 
 #[test]

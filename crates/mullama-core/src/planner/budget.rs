@@ -137,7 +137,7 @@ fn limit_from(variable: &str) -> Result<Option<u64>> {
 }
 
 /// A size with its unit. One without is refused: GB and GiB differ by 7 %.
-fn parse_size(text: &str) -> Option<u64> {
+pub(crate) fn parse_size(text: &str) -> Option<u64> {
     let text = text.trim();
     let at = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
     let (number, unit) = text.split_at(at);

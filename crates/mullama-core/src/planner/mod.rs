@@ -5,6 +5,7 @@
 
 mod budget;
 mod cache;
+mod plan;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,6 +20,8 @@ use crate::{Error, ErrorKind, Result, logging, runtime};
 use budget::{Budgets, is_order_open};
 use cache::Cache;
 
+pub use plan::{DeviceSpec, Plan, PlanOptions, PlannedDevice, plan};
+
 /// The smallest context that `auto` makes smaller before it leaves layers to the CPU.
 const SMALLEST_CONTEXT_FOR_GPU: u32 = 4096;
 
@@ -29,7 +32,7 @@ const SMALLEST_CONTEXT: u32 = 512;
 const CONTEXT_STEP: u32 = 256;
 
 /// Everything that was left open, filled in.
-pub(crate) struct Plan {
+pub(crate) struct Settled {
     pub params: ModelParams,
     pub settings: ContextSettings,
     pub devices: DeviceSet,
@@ -41,24 +44,37 @@ pub(crate) fn settle(
     header: &GgufHeader,
     params: &ModelParams,
     context: &ContextParams,
-) -> Result<Plan> {
-    let trained = number(header, params, "context_length").unwrap_or(0);
-    let settings = ContextSettings::resolve(context, u32::try_from(trained).unwrap_or(u32::MAX))?;
+) -> Result<Settled> {
     let devices = DeviceSet::of(params)?;
     let budgets = Budgets::of(params, &devices)?;
+    let (planner, settings) = header_planner(path, header, params, context, &devices, budgets)?;
+    let (params, settings) = planner.settle(params, settings)?;
+    Ok(Settled { params, settings, devices })
+}
+
+/// A planner for a model, and the settings to start from.
+fn header_planner<'a>(
+    path: &'a Path,
+    header: &GgufHeader,
+    params: &ModelParams,
+    context: &ContextParams,
+    devices: &'a DeviceSet,
+    budgets: Budgets,
+) -> Result<(Planner<'a>, ContextSettings)> {
+    let trained = number(header, params, "context_length").unwrap_or(0);
+    let settings = ContextSettings::resolve(context, u32::try_from(trained).unwrap_or(u32::MAX))?;
     let all_layers = number(header, params, "block_count").unwrap_or(0).max(0) as u32 + 1;
     let is_mixture = number(header, params, "expert_count").unwrap_or(0) > 0;
     let planner = Planner {
         path,
-        devices: &devices,
+        devices,
         budgets,
         all_layers,
         is_mixture,
         context_is_open: context.n_ctx.is_none(),
         cache: Cache::of(path),
     };
-    let (params, settings) = planner.settle(params, settings)?;
-    Ok(Plan { params, settings, devices })
+    Ok((planner, settings))
 }
 
 /// A number of the model's architecture, as the file has it or the caller overrides it.
@@ -395,5 +411,112 @@ mod tests {
             }
         }
         assert_eq!(largest(0, 0, |_| Ok(false)).unwrap(), 0);
+    }
+
+    /// Everything about a model on so many devices of so many bytes, to try placements with.
+    fn on_devices<T>(
+        model: &str,
+        sizes: &[u64],
+        body: impl FnOnce(&Planner<'_>, &ModelParams, ContextSettings) -> T,
+    ) -> T {
+        let path = mullama_testkit::fixture(model);
+        let header = GgufHeader::read(&path).unwrap();
+        let specs: Vec<_> = sizes.iter().map(|&size| DeviceSpec::new(size)).collect();
+        let devices = plan::simulate(&specs).unwrap();
+        let params = ModelParams::default();
+        let budgets = Budgets::of(&params, &devices).unwrap();
+        let context = ContextParams::default().with_n_ctx(1024).with_n_ubatch(128);
+        let (planner, settings) =
+            header_planner(&path, &header, &params, &context, &devices, budgets).unwrap();
+        body(&planner, &params, settings)
+    }
+
+    /// The most layers that fit, found by trying every number of layers with every way to share them.
+    fn best_by_trying(
+        planner: &Planner<'_>,
+        params: &ModelParams,
+        settings: &ContextSettings,
+    ) -> u32 {
+        let fits = |layers: u32| {
+            let some = params.clone().with_n_gpu_layers(GpuLayers::Count(layers));
+            if planner.budgets.gpus.len() == 1 {
+                return planner.fits(&some, settings).unwrap();
+            }
+            (0..=layers).any(|first| {
+                let split = [first as f32, (layers - first) as f32];
+                layers == 0
+                    || planner.fits(&some.clone().with_tensor_split(split), settings).unwrap()
+            })
+        };
+        (0..=planner.all_layers).rev().find(|&layers| fits(layers)).unwrap_or(0)
+    }
+
+    #[test]
+    fn auto_fits_and_is_at_most_one_layer_below_the_best() {
+        println!("model   devices (MiB)      auto  best");
+        for (model, sizes) in
+            [("small", [64_u64, 24, 16, 12, 8, 2]), ("large", [400, 120, 60, 40, 20, 4])]
+        {
+            for size in sizes {
+                for sizes in [vec![size << 20], vec![size << 20, (size << 20) * 2 / 3]] {
+                    let (auto, best) = on_devices(model, &sizes, |planner, params, settings| {
+                        let (placed, chosen) = planner.settle(params, settings.clone()).unwrap();
+                        assert_eq!(chosen.n_ctx, settings.n_ctx, "the context was asked for");
+                        let placement = planner.dry_run(&placed, &chosen).unwrap();
+                        assert!(planner.budgets.fit(&placement, true), "{placement:?}");
+                        let auto: u32 = placement
+                            .devices
+                            .iter()
+                            .filter(|share| share.name != crate::device::HOST)
+                            .map(|share| share.layers)
+                            .sum();
+                        (auto, best_by_trying(planner, params, &settings))
+                    });
+                    let shown: Vec<_> = sizes.iter().map(|size| (size >> 20).to_string()).collect();
+                    println!("{model:<7} {:<18} {auto:>4}  {best:>4}", shown.join(" + "));
+                    assert!(auto + 1 >= best, "{model} on {sizes:?}: {auto}, and {best} fit");
+                    assert!(auto <= best);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn experts_go_to_the_cpu_before_whole_layers() {
+        let needed = |params: ModelParams| {
+            on_devices("moe", &[1 << 30], |planner, _, settings| {
+                planner.dry_run(&params, &settings).unwrap().devices[0].total()
+            })
+        };
+        let all = ModelParams::default().with_n_gpu_layers(-1);
+        let (whole, without) = (needed(all.clone()), needed(all.with_cpu_moe(true)));
+        assert!(without < whole);
+        // Room for something between, with the tenth that is kept free.
+        let size = (whole + without) / 2 * 10 / 9;
+        on_devices("moe", &[size], |planner, params, settings| {
+            let (placed, _) = planner.settle(params, settings).unwrap();
+            assert_eq!(placed.n_gpu_layers, Some(GpuLayers::All));
+            assert!(placed.n_cpu_moe.is_some_and(|count| (1..=4).contains(&count)), "{placed:?}");
+        });
+    }
+
+    #[test]
+    fn an_open_context_is_made_smaller_and_one_that_was_asked_for_is_not() {
+        let plan_with = |context: ContextParams, host: u64| {
+            let options = PlanOptions::default()
+                .with_context(context)
+                .with_devices([])
+                .with_host_memory(host);
+            plan(mullama_testkit::fixture("small"), &options).unwrap()
+        };
+        let open = plan_with(ContextParams::default(), 1 << 40);
+        assert_eq!((open.fits, open.context_size), (true, 4096));
+        let host = open.host.compute + open.host.kv / 2;
+        let small = plan_with(ContextParams::default(), host);
+        assert!(small.fits && (512..4096).contains(&small.context_size), "{small:?}");
+        let asked = plan_with(ContextParams::default().with_n_ctx(4096), host);
+        assert!(!asked.fits);
+        let refusal = asked.refusal.unwrap();
+        assert!(refusal.contains("CPU needs") && refusal.contains("context_size="), "{refusal}");
     }
 }

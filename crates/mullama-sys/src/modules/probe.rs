@@ -1,0 +1,139 @@
+//! Tries a module in a process of its own.
+
+use std::env;
+use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+/// A driver that takes longer than this to show its devices has hung. (Eight GPUs take some seconds.)
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often the process is looked at.
+const GLANCE: Duration = Duration::from_millis(5);
+
+/// Variables that decide which driver is used, and what it shows.
+const VARIABLES: [&str; 8] = [
+    "CUDA_VISIBLE_DEVICES",
+    "GGML_CUDA_DEVICES",
+    "GGML_VK_VISIBLE_DEVICES",
+    "HIP_VISIBLE_DEVICES",
+    "LD_LIBRARY_PATH",
+    "ONEAPI_DEVICE_SELECTOR",
+    "VK_DRIVER_FILES",
+    "VK_ICD_FILENAMES",
+];
+
+/// The program that tries modules.
+pub(super) struct Probe {
+    program: PathBuf,
+    /// The library that modules are linked to.
+    engine: PathBuf,
+    /// Where it is remembered what went well.
+    memory: PathBuf,
+}
+
+impl Probe {
+    /// The program in the first of these folders that has it; none where it is not wanted.
+    pub fn find(dirs: &[PathBuf], cache_dir: &Path) -> Option<Self> {
+        if env::var("MULLAMA_PROBE").is_ok_and(|value| value == "0") {
+            return None;
+        }
+        let name = format!("mullama-probe{}", env::consts::EXE_SUFFIX);
+        dirs.iter().find_map(|dir| {
+            let (program, engine) = (dir.join(&name), dir.join(ENGINE));
+            (program.is_file() && engine.is_file()).then(|| Self {
+                program,
+                engine,
+                memory: cache_dir.join("probed"),
+            })
+        })
+    }
+
+    /// Fails with the reason where the module's driver crashes, hangs or refuses.
+    pub fn try_out(&self, module: &Path) -> Result<(), String> {
+        let known = self.memory.join(format!("{:016x}", fingerprint(module)));
+        if known.exists() {
+            return Ok(());
+        }
+        let child = Command::new(&self.program)
+            .args([&self.engine, module])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn();
+        // Where no process can be started (a sandbox), the module is loaded untried.
+        let Ok(mut child) = child else { return Ok(()) };
+        let said = child.stderr.take().map(|mut stderr| {
+            thread::spawn(move || {
+                let mut text = Vec::new();
+                let _ = stderr.read_to_end(&mut text);
+                String::from_utf8_lossy(&text).into_owned()
+            })
+        });
+        let Some(status) = wait(&mut child) else {
+            return Err(format!(
+                "its driver did not answer within {} s when it was tried in a process of its own",
+                PATIENCE.as_secs()
+            ));
+        };
+        let said = said.and_then(|reader| reader.join().ok()).unwrap_or_default();
+        let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        if status.success() {
+            let _ = fs::create_dir_all(&self.memory).and_then(|()| fs::write(known, ""));
+            Ok(())
+        } else if status.code() == Some(1) {
+            Err(last.to_owned())
+        } else {
+            let colon = if last.is_empty() { "" } else { ": " };
+            Err(format!(
+                "its driver crashed when it was tried in a process of its own ({status}){colon}{last}"
+            ))
+        }
+    }
+}
+
+/// The file name of the library that modules are linked to.
+const ENGINE: &str = if cfg!(windows) {
+    "ggml-base.dll"
+} else if cfg!(target_os = "macos") {
+    "libggml-base.0.dylib"
+} else {
+    "libggml-base.so.0"
+};
+
+/// Waits for the process; `None` where it takes too long and has been ended.
+fn wait(child: &mut Child) -> Option<ExitStatus> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Some(status),
+            Ok(None) if Instant::now() < until => thread::sleep(GLANCE),
+            _ => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return None;
+            }
+        }
+    }
+}
+
+/// Changes when the outcome may.
+fn fingerprint(module: &Path) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    module.hash(&mut hasher);
+    if let Ok(file) = fs::metadata(module) {
+        file.len().hash(&mut hasher);
+        let written = file.modified().ok();
+        written.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok()).hash(&mut hasher);
+    }
+    for variable in VARIABLES {
+        env::var_os(variable).hash(&mut hasher);
+    }
+    // Drivers are seldom exchanged without a restart; elsewhere than on Linux only the rest counts.
+    fs::read("/proc/sys/kernel/random/boot_id").ok().hash(&mut hasher);
+    hasher.finish()
+}
