@@ -2,6 +2,7 @@
 
 mod measure;
 mod memory;
+mod placement;
 mod samples;
 mod settings;
 
@@ -14,6 +15,7 @@ usage: mullama-bench measure [--rounds N] [--threads N] NAME=PATH...
                                                decoding and prefill, floor and mullama
        mullama-bench memory NAME=PATH...       resident memory of both, a process each
        mullama-bench rss floor|mullama PATH    resident KiB of this process, after use
+       mullama-bench placement NAME=PATH...    what is planned, and what is allocated
        mullama-bench threads                   how many threads are measured with by default
 NAME is one of `settings.json`; PATH may be `demo`. Samples go to standard output, a JSON object a
 line; a summary goes to standard error.
@@ -31,6 +33,14 @@ fn main() -> ExitCode {
             .try_for_each(|model| Model::parse(model).and_then(|model| memory::compare(&model))),
         ["rss", "floor", path] => memory::rss_floor(path),
         ["rss", "mullama", path] => memory::rss_mullama(path),
+        ["placement", ref models @ ..] => {
+            let models: Vec<_> = models
+                .iter()
+                .filter_map(|model| model.split_once('='))
+                .map(|(name, path)| (name.to_owned(), path.to_owned()))
+                .collect();
+            placement::report(&models)
+        }
         ["threads"] => {
             println!("{}", threads());
             Ok(())

@@ -12,7 +12,8 @@
 //!
 //! A module that needs a driver is first tried in a process of its own, so that a driver which crashes or
 //! hangs is a reason in the list and nothing worse. What went well is remembered until the module, the
-//! choice of devices or the running system changes. `MULLAMA_PROBE=0` leaves it out.
+//! choice of devices or the running system changes. `MULLAMA_PROBE` is the number of seconds that a driver
+//! may take (30); 0 leaves the trial out.
 
 use std::collections::HashSet;
 use std::env;

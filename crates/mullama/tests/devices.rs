@@ -32,12 +32,12 @@ macro_rules! two_gpus_or_skip {
 }
 
 /// A software renderer takes its time over long pieces of a prompt.
-fn context() -> ContextParams {
+fn base() -> ContextParams {
     ContextParams::default().with_n_ctx(512).with_n_ubatch(64).with_n_threads(1)
 }
 
 fn load(params: ModelParams) -> Result<Model> {
-    Model::load("demo", params, context())
+    Model::load("demo", params, base())
 }
 
 fn params() -> ModelParams {
@@ -122,13 +122,13 @@ fn tensors_and_cells_by_choice() {
     assert_answers(&moved, "feed-forward tensors on the CPU");
 
     assert!(weights(&plain, &GPUS[0]).1 > 0);
-    let context = context().with_offload_kqv(false);
+    let context = base().with_offload_kqv(false);
     let model = Model::load("demo", one(), context).unwrap();
     assert_eq!(weights(&model, &GPUS[0]).1, 0);
     assert!(weights(&model, "CPU").1 > 0);
     assert_answers(&model, "KV cache on the CPU");
 
-    let context = context().with_kv_cache_type(KvCacheType::Q8_0);
+    let context = base().with_kv_cache_type(KvCacheType::Q8_0);
     let model = Model::load("demo", one(), context).unwrap();
     assert!(weights(&model, &GPUS[0]).1 < weights(&plain, &GPUS[0]).1);
     assert_answers(&model, "q8_0 cells");
@@ -140,7 +140,7 @@ fn experts_on_the_cpu() {
     let path = mullama_testkit::fixture("moe");
     let load = |params: ModelParams| {
         let params = params.with_devices([GPUS[0].clone()]).with_n_gpu_layers(-1);
-        Model::load(&path, params, context()).unwrap()
+        Model::load(&path, params, base()).unwrap()
     };
     let on_gpu = |model: &Model| model.placement().devices[0].weights;
     let (none, some, all) =

@@ -9,8 +9,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-/// A driver that takes longer than this to show its devices has hung. (Eight GPUs take some seconds.)
-const PATIENCE: Duration = Duration::from_secs(30);
+/// A driver that takes longer than this many seconds to show its devices has hung. (Eight GPUs take some
+/// seconds.)
+const PATIENCE: u64 = 30;
 
 /// How often the process is looked at.
 const GLANCE: Duration = Duration::from_millis(5);
@@ -34,12 +35,16 @@ pub(super) struct Probe {
     engine: PathBuf,
     /// Where it is remembered what went well.
     memory: PathBuf,
+    /// How many seconds a driver may take.
+    patience: u64,
 }
 
 impl Probe {
     /// The program in the first of these folders that has it; none where it is not wanted.
     pub fn find(dirs: &[PathBuf], cache_dir: &Path) -> Option<Self> {
-        if env::var("MULLAMA_PROBE").is_ok_and(|value| value == "0") {
+        let patience = env::var("MULLAMA_PROBE").ok().and_then(|value| value.parse().ok());
+        let patience = patience.unwrap_or(PATIENCE);
+        if patience == 0 {
             return None;
         }
         let name = format!("mullama-probe{}", env::consts::EXE_SUFFIX);
@@ -49,6 +54,7 @@ impl Probe {
                 program,
                 engine,
                 memory: cache_dir.join("probed"),
+                patience,
             })
         })
     }
@@ -74,10 +80,10 @@ impl Probe {
                 String::from_utf8_lossy(&text).into_owned()
             })
         });
-        let Some(status) = wait(&mut child) else {
+        let Some(status) = wait(&mut child, Duration::from_secs(self.patience)) else {
             return Err(format!(
                 "its driver did not answer within {} s when it was tried in a process of its own",
-                PATIENCE.as_secs()
+                self.patience
             ));
         };
         let said = said.and_then(|reader| reader.join().ok()).unwrap_or_default();
@@ -106,8 +112,8 @@ const ENGINE: &str = if cfg!(windows) {
 };
 
 /// Waits for the process; `None` where it takes too long and has been ended.
-fn wait(child: &mut Child) -> Option<ExitStatus> {
-    let until = Instant::now() + PATIENCE;
+fn wait(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
+    let until = Instant::now() + patience;
     loop {
         match child.try_wait() {
             Ok(Some(status)) => return Some(status),
