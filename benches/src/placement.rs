@@ -80,6 +80,8 @@ fn grid(devices: &[String]) -> Vec<(ModelParams, ContextParams)> {
                         .with_n_ubatch(n_ubatch)
                         // What is computed first takes a software renderer long, and is not measured.
                         .with_warmup(false);
+                    // What is mapped is not allocated.
+                    let params = params.clone().with_use_mmap(false);
                     cases.push((params, context));
                 }
             }

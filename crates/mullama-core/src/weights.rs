@@ -8,7 +8,7 @@ use std::ptr::{self, NonNull};
 use mullama_sys as sys;
 use serde_json::Value;
 
-use crate::device::DeviceSet;
+use crate::device::{DeviceSet, Handle};
 use crate::logging;
 use crate::params::{GpuLayers, ModelParams};
 use crate::placement::{RawPlacement, read_assignment};
@@ -21,6 +21,8 @@ pub(crate) struct Weights {
     pub offloaded: (u32, u32),
     /// Layers by the name of their device, as the engine reports them.
     pub layers: BTreeMap<String, u32>,
+    /// The names of the GPUs that the engine was given, in their order.
+    pub devices_in_order: Vec<String>,
     /// What the model may lie on.
     pub devices: DeviceSet,
 }
@@ -116,7 +118,8 @@ impl Weights {
             *layers.entry(device.to_owned()).or_default() += 1;
         }
         let offloaded = said.lines().find_map(read_offloaded).unwrap_or_default();
-        let weights = Self { model, offloaded, layers, devices: devices.clone() };
+        let devices_in_order = devices.chosen(params)?.into_iter().map(Handle::name).collect();
+        let weights = Self { model, offloaded, layers, devices_in_order, devices: devices.clone() };
         devices.check()?;
         Ok(weights)
     }

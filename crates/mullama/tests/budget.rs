@@ -51,8 +51,8 @@ fn small_gpus() {
     let context: Vec<_> = error.context().collect();
     let (_, best) = context.iter().find(|(key, _)| *key == "max_n_gpu_layers").unwrap();
     let best: i32 = best.parse().unwrap();
-    let devices: Vec<_> = context.iter().filter(|(key, _)| *key == "device").collect();
-    assert_eq!(devices.len(), 3, "two GPUs and the CPU: {error:?}");
+    let (_, devices) = context.iter().find(|(key, _)| *key == "devices").unwrap();
+    assert_eq!(devices.split("; ").count(), 3, "two GPUs and the CPU: {error:?}");
     assert!(load(ModelParams::default().with_n_gpu_layers(best)).is_ok());
     let error = load(ModelParams::default().with_n_gpu_layers(best + 1)).map(drop).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DoesNotFit);

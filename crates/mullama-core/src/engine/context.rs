@@ -153,6 +153,8 @@ pub(crate) struct Context {
     /// Requests of the batch that is being computed, watched by [`should_abort`].
     watched: Box<UnsafeCell<Vec<CancelToken>>>,
     n_vocab: usize,
+    /// Whether several devices work on pieces of one batch at a time, as the engine says.
+    is_pipelined: bool,
 }
 
 impl Context {
@@ -193,6 +195,7 @@ impl Context {
             batch: Batch::default(),
             watched,
             n_vocab: n_vocab.max(0) as usize,
+            is_pipelined: said.lines().any(|line| line.contains("pipeline parallelism enabled")),
         })
     }
 
@@ -207,6 +210,35 @@ impl Context {
         let breakdown = unsafe { sys::shim::memory_breakdown(self.raw.0.as_ptr()) }
             .map_err(|error| Error::new(ErrorKind::Internal, error))?;
         Placement::new(&breakdown, &self.weights.layers)
+    }
+
+    /// As [`Self::placement`], for a context on weights that are only pretended.
+    ///
+    /// There the engine plans buffers from a graph in which each layer's first normalisation may run on
+    /// the device before, so that its result crosses over beside the layer's input; when it computes, it
+    /// keeps both together (`ggml_backend_sched_reserve_size` forgets what `graph_get_cb` in
+    /// llama-context.cpp asks for). Where devices work in a pipeline, each after the first has as many
+    /// copies of that result as of any input too many.
+    pub fn planned_placement(&self) -> Result<Placement> {
+        /// `GGML_SCHED_MAX_COPIES`
+        const COPIES: u64 = 4;
+        let mut placement = self.placement()?;
+        if self.is_pipelined {
+            // SAFETY: the model is alive.
+            let n_embd = unsafe { sys::llama_model_n_embd(self.weights.as_ptr()) }.max(0) as u64;
+            let tokens = self.n_ubatch().min(self.n_ctx() as usize);
+            let tokens = tokens.next_multiple_of(self.n_seq_max()) as u64;
+            let surplus = n_embd * size_of::<f32>() as u64 * tokens * COPIES;
+            let order = self.weights.devices_in_order.iter();
+            let used = order.filter(|name| self.weights.layers.contains_key(*name));
+            for name in used.skip(1) {
+                let shares = placement.devices.iter_mut();
+                for share in shares.filter(|share| share.name == *name) {
+                    share.compute = share.compute.saturating_sub(surplus);
+                }
+            }
+        }
+        Ok(placement)
     }
 
     pub fn n_batch(&self) -> usize {

@@ -176,7 +176,7 @@ fn prepare(weights: Arc<Weights>, settings: &ContextSettings) -> Result<(Context
 
 /// What a context of these settings would put where, on weights that are only pretended.
 pub(crate) fn dry_run(weights: Arc<Weights>, settings: &ContextSettings) -> Result<Placement> {
-    Context::new(weights, settings)?.placement()
+    Context::new(weights, settings)?.planned_placement()
 }
 
 /// Answers requests that came too late.

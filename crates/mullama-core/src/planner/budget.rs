@@ -106,14 +106,13 @@ impl Budgets {
             .collect()
     }
 
-    /// Adds what every device would have to hold to an error, each as `NAME: needed BYTES, free BYTES`.
-    pub fn describe(&self, placement: &Placement, mut error: Error) -> Error {
-        for (budget, share) in self.shares(placement) {
-            let sizes =
-                format!("{}: needed {}, free {}", budget.name, self.needed(share), budget.free);
-            error = error.with_context("device", sizes);
-        }
-        error
+    /// What every device would have to hold, each as `NAME: needed BYTES, free BYTES`.
+    pub fn describe(&self, placement: &Placement) -> String {
+        let sizes = self.shares(placement).map(|(budget, share)| {
+            let needed = self.needed(share);
+            format!("{}: needed {needed}, free {}", budget.name, budget.free)
+        });
+        sizes.collect::<Vec<_>>().join("; ")
     }
 }
 

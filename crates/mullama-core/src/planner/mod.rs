@@ -209,7 +209,9 @@ impl Planner<'_> {
         if offers.is_empty() {
             offers.push("use a smaller model or quantisation".to_owned());
         }
-        Ok(self.budgets.describe(&needed, error).with_hint(offers.join("; ")))
+        Ok(error
+            .with_context("devices", self.budgets.describe(&needed))
+            .with_hint(offers.join("; ")))
     }
 
     /// The best placement that fits: on the fewest GPUs that hold everything; else the experts of a
@@ -492,7 +494,7 @@ mod tests {
         let (whole, without) = (needed(all.clone()), needed(all.with_cpu_moe(true)));
         assert!(without < whole);
         // Room for something between, with the tenth that is kept free.
-        let size = (whole + without) / 2 * 10 / 9;
+        let size = u64::midpoint(whole, without) * 10 / 9;
         on_devices("moe", &[size], |planner, params, settings| {
             let (placed, _) = planner.settle(params, settings).unwrap();
             assert_eq!(placed.n_gpu_layers, Some(GpuLayers::All));

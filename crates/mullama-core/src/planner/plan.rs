@@ -246,10 +246,9 @@ fn profile(backend: &str) -> Result<SimulatedProfile> {
         events: is_async,
     };
     Ok(match backend {
-        "cuda" | "rocm" => like(128, 512, true, true),
+        "cuda" | "rocm" | "sycl" => like(128, 512, true, true),
         "vulkan" => like(64, 0, true, true),
         "metal" => SimulatedProfile { buffer_from_host_ptr: true, ..like(32, 0, true, false) },
-        "sycl" => like(128, 512, true, true),
         "opencl" => like(128, 0, false, false),
         "rpc" => like(64, 0, true, false),
         _ => {

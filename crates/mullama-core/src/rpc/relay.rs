@@ -229,7 +229,7 @@ impl Passage<'_> {
             }
             // The first message was exchanged when the connection was made.
             if !is_hello {
-                self.to_worker(filled);
+                self.send_on(filled);
             }
             if left == 0 {
                 break;
@@ -248,7 +248,7 @@ impl Passage<'_> {
         }
     }
 
-    fn to_worker(&mut self, filled: usize) {
+    fn send_on(&mut self, filled: usize) {
         if let Some(worker) = &mut self.worker
             && let Err(error) = worker.write_all(&self.piece[..filled])
         {

@@ -71,8 +71,8 @@ fn check(backend: &str) -> Result<(), String> {
             includes.extend(
                 ["/usr/include", "/usr/local/include", "/opt/homebrew/include"].map(PathBuf::from),
             );
-            let header = includes.iter().map(|dir| dir.join("vulkan/vulkan_core.h"));
-            let text = header.filter_map(|file| std::fs::read_to_string(file).ok()).next();
+            let mut header = includes.iter().map(|dir| dir.join("vulkan/vulkan_core.h"));
+            let text = header.find_map(|file| std::fs::read_to_string(file).ok());
             let text = text.ok_or("the Vulkan headers were not found")?;
             // In the headers from 1.3.272 on.
             need(
