@@ -30,130 +30,142 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> ArgMatches {
 
 /// The whole command, for parsing and for its reference page.
 pub fn command() -> Command {
-    let model = || {
-        Arg::new("model")
-            .value_name("MODEL")
-            .required(true)
-            .help("A GGUF file, or demo, the built-in model")
-    };
-    let json = || Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON");
     Command::new("mullama")
         .about("Runs language models on this machine")
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(
-            Command::new("run")
-                .about("Answers a prompt, or talks where none is given")
-                .after_help(
-                    "Examples:\n  mullama run demo \"What is the capital of France?\"\n  \
+        .subcommands([run(), show(), devices(), rpc_server()])
+}
+
+fn model() -> Arg {
+    Arg::new("model")
+        .value_name("MODEL")
+        .required(true)
+        .help("A GGUF file, or demo, the built-in model")
+}
+
+fn json() -> Arg {
+    Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON")
+}
+
+fn run() -> Command {
+    Command::new("run")
+        .about("Answers a prompt, or talks where none is given")
+        .after_help(
+            "Examples:\n  mullama run demo \"What is the capital of France?\"\n  \
                      mullama run model.gguf -ngl 20 --temperature 0 \"Hello!\"\n  \
                      echo \"What is 2 + 3?\" | mullama run demo",
-                )
-                .arg(model())
-                .arg(Arg::new("prompt").value_name("PROMPT").help(
-                    "What to answer; text piped in is added. Without either, a conversation begins",
-                ))
-                .arg(
-                    Arg::new("system")
-                        .long("system")
-                        .value_name("TEXT")
-                        .help("Instructions for the whole conversation"),
-                )
-                .arg(
-                    Arg::new("raw")
-                        .long("raw")
-                        .action(ArgAction::SetTrue)
-                        .help("Continue the prompt as it is, without the chat template"),
-                )
-                .arg(
-                    Arg::new("verbose")
-                        .long("verbose")
-                        .short('v')
-                        .action(ArgAction::SetTrue)
-                        .help("Print times and rates to standard error"),
-                )
-                .args(load_flags())
-                .args(chat_flags()),
         )
-        .subcommand(
-            Command::new("show")
-                .about("Tells what is in a model file")
-                .arg(model())
-                .arg(
-                    Arg::new("tensors")
-                        .long("tensors")
-                        .action(ArgAction::SetTrue)
-                        .help("List the tensors"),
-                )
-                .arg(
-                    Arg::new("template")
-                        .long("template")
-                        .action(ArgAction::SetTrue)
-                        .conflicts_with("tensors")
-                        .help("Print the chat template and nothing else"),
-                )
-                .arg(json()),
+        .arg(model())
+        .arg(
+            Arg::new("prompt").value_name("PROMPT").help(
+                "What to answer; text piped in is added. Without either, a conversation begins",
+            ),
         )
-        .subcommand(
-            Command::new("devices")
-                .about("Lists the processors that models can run on")
-                .after_help("A backend module that could not be loaded is listed with the reason.")
-                .arg(
-                    Arg::new("rpc")
-                        .long("rpc")
-                        .value_name("HOST:PORT,...")
-                        .value_delimiter(',')
-                        .action(ArgAction::Append)
-                        .help("List the devices of these workers too"),
-                )
-                .arg(json()),
+        .arg(
+            Arg::new("system")
+                .long("system")
+                .value_name("TEXT")
+                .help("Instructions for the whole conversation"),
         )
-        .subcommand(
-            Command::new("rpc-server")
-                .about("Offers this machine's processors to models on other machines")
-                .after_help(
-                    "The protocol has no authentication and no encryption: whoever can reach the \
+        .arg(
+            Arg::new("raw")
+                .long("raw")
+                .action(ArgAction::SetTrue)
+                .help("Continue the prompt as it is, without the chat template"),
+        )
+        .arg(
+            Arg::new("verbose")
+                .long("verbose")
+                .short('v')
+                .action(ArgAction::SetTrue)
+                .help("Print times and rates to standard error"),
+        )
+        .args(load_flags())
+        .args(chat_flags())
+}
+
+fn show() -> Command {
+    Command::new("show")
+        .about("Tells what is in a model file")
+        .arg(model())
+        .arg(
+            Arg::new("tensors").long("tensors").action(ArgAction::SetTrue).help("List the tensors"),
+        )
+        .arg(
+            Arg::new("template")
+                .long("template")
+                .action(ArgAction::SetTrue)
+                .conflicts_with("tensors")
+                .help("Print the chat template and nothing else"),
+        )
+        .arg(json())
+}
+
+fn devices() -> Command {
+    Command::new("devices")
+        .about("Lists the processors that models can run on")
+        .after_help("A backend module that could not be loaded is listed with the reason.")
+        .arg(
+            Arg::new("rpc")
+                .long("rpc")
+                .value_name("HOST:PORT,...")
+                .value_delimiter(',')
+                .action(ArgAction::Append)
+                .help("List the devices of these workers too"),
+        )
+        .arg(json())
+}
+
+fn rpc_server() -> Command {
+    Command::new("rpc-server")
+        .about("Offers this machine's processors to models on other machines")
+        .after_help(
+            "The protocol has no authentication and no encryption: whoever can reach the \
                      address can use the worker, crash it, and read what it computes.\n\n\
                      Examples:\n  mullama rpc-server\n  \
                      mullama rpc-server --host 10.0.0.7 --device CUDA0\n  \
                      mullama run model.gguf --rpc 10.0.0.7:50052 \"Hello!\"",
-                )
-                .arg(
-                    Arg::new("host")
-                        .long("host")
-                        .short('H')
-                        .value_name("ADDRESS")
-                        .default_value("127.0.0.1")
-                        .help("The address to listen on"),
-                )
-                .arg(
-                    Arg::new("port")
-                        .long("port")
-                        .short('p')
-                        .value_name("N")
-                        .value_parser(clap::value_parser!(u16).range(1..))
-                        .default_value("50052")
-                        .help("The port to listen on"),
-                )
-                .arg(
-                    Arg::new("device")
-                        .long("device")
-                        .short('d')
-                        .value_name("NAME,...")
-                        .value_delimiter(',')
-                        .action(ArgAction::Append)
-                        .help("Devices to offer, as `mullama devices` names them. Default: the GPUs, \
-                               and where there is none the processor"),
-                )
-                .arg(
-                    Arg::new("threads")
-                        .long("threads")
-                        .short('t')
-                        .value_name("N")
-                        .value_parser(clap::value_parser!(u32).range(1..))
-                        .help("Threads that compute, where the processor is offered. Default: one for \
-                               each physical core"),
+        )
+        .arg(
+            Arg::new("host")
+                .long("host")
+                .short('H')
+                .value_name("ADDRESS")
+                .default_value("127.0.0.1")
+                .help("The address to listen on"),
+        )
+        .arg(
+            Arg::new("port")
+                .long("port")
+                .short('p')
+                .value_name("N")
+                .value_parser(clap::value_parser!(u16).range(1..))
+                .default_value("50052")
+                .help("The port to listen on"),
+        )
+        .arg(
+            Arg::new("device")
+                .long("device")
+                .short('d')
+                .value_name("NAME,...")
+                .value_delimiter(',')
+                .action(ArgAction::Append)
+                .help(
+                    "Devices to offer, as `mullama devices` names them. Default: the GPUs, \
+                               and where there is none the processor",
+                ),
+        )
+        .arg(
+            Arg::new("threads")
+                .long("threads")
+                .short('t')
+                .value_name("N")
+                .value_parser(clap::value_parser!(u32).range(1..))
+                .help(
+                    "Threads that compute, where the processor is offered. Default: one for \
+                               each physical core",
                 ),
         )
 }
