@@ -15,7 +15,7 @@ const types = {
   i32: 'number',
   u32: 'number',
   String: 'string',
-  'BTreeMap<String, String>': 'Record<string, string>',
+  TensorOverrides: 'Record<string, string>',
   'Vec<String>': 'string[]',
   'Vec<f32>': 'number[]',
   'BTreeMap<String, Value>': 'Record<string, string | number | boolean>',

@@ -49,7 +49,7 @@ TYPES = {
     "Vec<String>": "Sequence[str]",
     "Vec<Value>": "Sequence[Mapping[str, Any]]",
     "Map<String, Value>": "Mapping[str, Any]",
-    "BTreeMap<String, String>": "Mapping[str, str]",
+    "TensorOverrides": "Mapping[str, str]",
     "BTreeMap<String, Value>": "Mapping[str, str | int | float | bool]",
     "FlashAttention": 'Literal["auto", "on", "off"]',
     "GpuLayers": 'int | Literal["auto"]',

@@ -15,3 +15,9 @@ mod json;
 mod model;
 mod results;
 mod stream;
+
+/// Once, when the module is loaded; worker threads share it.
+#[napi_derive::module_init]
+fn init() {
+    mullama::log_to_stderr();
+}

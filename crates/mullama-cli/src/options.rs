@@ -71,7 +71,7 @@ fn flags(specs: &'static [OptionSpec], heading: &'static str) -> impl Iterator<I
             "Vec<String>" if LISTS.contains(&spec.name) => {
                 arg.action(ArgAction::Append).value_delimiter(',').value_name("A,B,...")
             }
-            "BTreeMap<String, String>" => {
+            "TensorOverrides" => {
                 arg.action(ArgAction::Append).value_delimiter(',').value_name("REGEX=DEVICE,...")
             }
             "Stop" | "Vec<String>" => arg.action(ArgAction::Append).value_name("TEXT"),
@@ -122,7 +122,7 @@ fn value(spec: &OptionSpec, values: &[&str]) -> Result<Value> {
     Ok(match spec.ty {
         "Stop" | "Vec<String>" => values.into(),
         // As llama.cpp writes it: PATTERN=DEVICE.
-        "BTreeMap<String, String>" => {
+        "TensorOverrides" => {
             let pair = |text: &&str| {
                 let (pattern, device) = text.rsplit_once('=').ok_or_else(|| {
                     Error::option(&flag, format!("`{text}` is not PATTERN=DEVICE"))

@@ -170,6 +170,11 @@ impl DeviceSet {
         }
     }
 
+    /// Whether a device is another machine's.
+    pub fn is_remote(&self, device: Handle) -> bool {
+        self.workers.iter().any(|worker| worker.devices.contains(&device))
+    }
+
     /// Fails where a worker has gone away.
     pub fn check(&self) -> Result<()> {
         self.workers.iter().try_for_each(|worker| worker.check())

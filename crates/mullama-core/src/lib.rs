@@ -33,7 +33,7 @@ mod weights;
 
 pub use chat::{ChatChunk, ChatCompletion, ChatFields, ChatOptions, ChatStream, ToolCallDelta};
 pub use completion::{Chunk, Completion, FinishReason, Timings, TokenLogprob, TopLogprob, Usage};
-pub use engine::{CancelToken, shut_down};
+pub use engine::{CancelToken, Stats, shut_down};
 pub use error::{Error, ErrorKind, Result};
 pub use gguf::{GgufHeader, MetadataValue, TensorInfo};
 pub use message::{Content, ContentPart, FunctionCall, Message, Role, ToolCall};
@@ -41,6 +41,7 @@ pub use model::{Capabilities, Model, resolve};
 pub use options::{Naming, OptionSet, OptionSpec, parse_options};
 pub use params::{
     ContextParams, FlashAttention, GpuLayers, KvCacheType, KvCacheTypes, ModelParams, SplitMode,
+    TensorOverrides,
 };
 pub use placement::{DeviceShare, Placement};
 pub use planner::{DeviceSpec, Plan, PlanOptions, PlannedDevice, plan};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mullama_sys as sys;
 use serde::Serialize;
@@ -14,7 +14,7 @@ use sys::shim::ChatTemplates;
 use crate::chat::{ChatCompletion, ChatOptions, ChatStream, Rendered, render};
 use crate::completion::Completion;
 use crate::device::DeviceSet;
-use crate::engine::{CancelToken, Delivery, Engine, Job, closed};
+use crate::engine::{CancelToken, Delivery, Engine, Job, Stats, closed};
 use crate::gguf::GgufHeader;
 use crate::message::Message;
 use crate::params::{ContextParams, ModelParams};
@@ -345,6 +345,12 @@ impl Model {
         }
     }
 
+    /// What the model has done since it was loaded, and what it is doing: all zero where only the
+    /// vocabulary was loaded.
+    pub fn stats(&self) -> Result<Stats> {
+        Ok(self.loaded()?.engine.as_ref().map(Engine::stats).unwrap_or_default())
+    }
+
     /// Whether the model has been closed.
     pub fn is_closed(&self) -> bool {
         self.loaded().is_err()
@@ -482,7 +488,14 @@ impl Model {
             return Err(Error::option("stop", "a stop text must not be empty"));
         }
         let (events, stream_events) = flume::unbounded();
-        let cancel = CancelToken::default();
+        let deadline = match options.timeout {
+            None => None,
+            Some(seconds) if seconds.is_finite() && seconds > 0.0 => {
+                submitted.checked_add(Duration::from_secs_f32(seconds.min(1e9)))
+            }
+            Some(_) => return Err(Error::option("timeout", "must be more than 0")),
+        };
+        let cancel = CancelToken::with_deadline(deadline);
         engine.submit(Job {
             prompt,
             sampling: Sampling::resolve(options, &loaded.recommended)?,

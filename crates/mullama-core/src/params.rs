@@ -20,15 +20,15 @@ options! {
         tensor_split <- Vec<f32>,
         /// The GPU that holds everything in split mode `none`, by its index. Default: 0.
         main_gpu: u32,
-        /// Devices that may be used, by their names, in the order in which they are filled.
+        /// Devices that may be used, by their names; `auto` fills them in this order.
         /// Default: all.
         devices <- Vec<String>,
         /// Workers on other machines that may be used, as `host:port`; their devices come before this
         /// machine's. Default: none.
         rpc_servers <- Vec<String>,
-        /// Devices for tensors, by a pattern (regular expression) over their names; `CPU` is the
-        /// machine's own memory. Default: none.
-        tensor_overrides <- BTreeMap<String, String>,
+        /// Devices for tensors, by a pattern (regular expression) over their names, the first that
+        /// matches; `CPU` is the machine's own memory. Default: none.
+        tensor_overrides <- TensorOverrides,
         /// Whether the experts of a mixture stay in the machine's own memory. Default: false.
         cpu_moe: bool,
         /// Of how many layers, from the first on, the experts stay in the machine's own memory.
@@ -66,6 +66,12 @@ options! {
         n_threads_batch: u32,
         /// Most requests that run at once; the others wait. Default: 4.
         n_parallel: u32,
+        /// Most tokens of finished requests that are kept in the KV cache, for requests that begin
+        /// alike. Default: as many as there is room for; 0 keeps none.
+        prefix_cache: u32,
+        /// How many times longer a prompt that is being processed may make the time between tokens of
+        /// other answers. Default: 4.
+        max_stall: f32,
         /// Type of the KV cache, one or a pair for keys and values: `f32`, `f16`, `bf16`, `q8_0`,
         /// `q5_1`, `q5_0`, `q4_1`, `q4_0` or `iq4_nl`. Quantised values need flash attention.
         /// Default: `f16`.
@@ -118,6 +124,29 @@ impl<'de> Deserialize<'de> for GpuLayers {
             Raw::Word(word) if word == "auto" => Ok(Self::Auto),
             _ => Err(problem()),
         }
+    }
+}
+
+/// Patterns over the names of tensors, with the names of the devices that they go to, in the order in which
+/// they are tried.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TensorOverrides(pub Vec<(String, String)>);
+
+impl<P: Into<String>, D: Into<String>, T: IntoIterator<Item = (P, D)>> From<T> for TensorOverrides {
+    fn from(pairs: T) -> Self {
+        Self(pairs.into_iter().map(|(pattern, device)| (pattern.into(), device.into())).collect())
+    }
+}
+
+impl<'de> Deserialize<'de> for TensorOverrides {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Such a map keeps the order that it was written in.
+        let pairs = serde_json::Map::deserialize(deserializer)?;
+        let pair = |(pattern, device): (String, Value)| match device {
+            Value::String(device) => Ok((pattern, device)),
+            _ => Err(de::Error::custom(format!("`{pattern}`: expected the name of a device"))),
+        };
+        pairs.into_iter().map(pair).collect::<Result<_, _>>().map(Self)
     }
 }
 

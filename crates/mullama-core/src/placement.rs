@@ -139,9 +139,10 @@ impl RawPlacement {
 
     /// Fills in the engine's parameters, which then point into `self`.
     pub fn apply(&self, params: &ModelParams, raw: &mut sys::llama_model_params) {
-        let alone = self.devices.len() == 1;
+        // One of them closes the list.
+        let alone = self.devices.len() <= 2;
         raw.split_mode = match params.split_mode.unwrap_or_default() {
-            // The engine wants devices for these.
+            // With one GPU, or none, there is nothing to divide.
             SplitMode::Row | SplitMode::Tensor if alone => sys::LLAMA_SPLIT_MODE_LAYER,
             SplitMode::None => sys::LLAMA_SPLIT_MODE_NONE,
             SplitMode::Layer => sys::LLAMA_SPLIT_MODE_LAYER,
@@ -164,7 +165,7 @@ impl RawPlacement {
         gpus: &[Handle],
     ) -> Result<Vec<Handle>> {
         // The first pattern that matches counts: a user's own come before the experts'.
-        let own = params.tensor_overrides.iter().flatten();
+        let own = params.tensor_overrides.iter().flat_map(|overrides| &overrides.0);
         let mut wanted: Vec<(String, &str)> =
             own.map(|(pattern, device)| (pattern.clone(), device.as_str())).collect();
         if params.cpu_moe.unwrap_or(false) {

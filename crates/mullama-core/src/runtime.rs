@@ -41,10 +41,30 @@ pub(crate) fn get() -> &'static Runtime {
                 }
             }
         }
+        warn_of_what_was_named_in_vain(&modules);
         // SAFETY: once per process.
         unsafe { sys::llama_backend_init() };
         Runtime { modules }
     })
+}
+
+/// Folders and kinds of backends that a user named, and that are not there.
+fn warn_of_what_was_named_in_vain(modules: &[Module]) {
+    let named = std::env::var_os("MULLAMA_BACKENDS").unwrap_or_default();
+    for dir in std::env::split_paths(&named).filter(|dir| !dir.as_os_str().is_empty()) {
+        let real = std::fs::canonicalize(&dir).ok();
+        let is_parent = |module: &Module| {
+            module.path.parent().and_then(|parent| std::fs::canonicalize(parent).ok()) == real
+        };
+        if real.is_none() || !modules.iter().any(is_parent) {
+            log::warn!("MULLAMA_BACKENDS names {}, where no module is used from", dir.display());
+        }
+    }
+    for kind in sys::modules::allowed_kinds().into_iter().flatten() {
+        if !modules.iter().any(|module| module.kind == kind) {
+            log::warn!("MULLAMA_BACKEND names {kind}, of which there is no module");
+        }
+    }
 }
 
 /// As [`get`], and there is a processor to compute on.

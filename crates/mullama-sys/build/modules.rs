@@ -79,6 +79,11 @@ impl Module {
             .define("GGML_CPU", "OFF")
             .define("GGML_OPENMP", "OFF")
             .define(self.switch, "ON")
+            // Several GPUs are fed one after the other; NCCL would be one more library to ship.
+            .define("GGML_CUDA_NCCL", "OFF")
+            // Which GPUs the code is for; CMake's choice is all that the toolkit knows.
+            .define_from_env("CMAKE_CUDA_ARCHITECTURES", "CUDAARCHS")
+            .define_from_env("GPU_TARGETS", "AMDGPU_TARGETS")
             // Headers newer than the system's: Debian 12's are too old for the Vulkan backend.
             .define_from_env("Vulkan_INCLUDE_DIR", "VULKAN_INCLUDE_DIR")
             .build_target(self.target);

@@ -113,8 +113,8 @@ fn build_tree(engine_in_use: Option<&Path>) -> Vec<PathBuf> {
     dirs
 }
 
-/// `None` where any kind may be loaded.
-fn allowed_kinds() -> Option<HashSet<String>> {
+/// The kinds that `MULLAMA_BACKEND` allows, the CPU among them; `None` where any may be loaded.
+pub fn allowed_kinds() -> Option<HashSet<String>> {
     let list = env::var("MULLAMA_BACKEND").ok().filter(|list| !list.trim().is_empty())?;
     let kinds = list.split(',').map(|kind| kind.trim().to_lowercase());
     Some(kinds.chain(["cpu".to_owned()]).collect())
@@ -213,7 +213,10 @@ unsafe fn best_scoring(paths: Vec<PathBuf>) -> Option<PathBuf> {
 unsafe fn load_one(path: &Path) -> Result<String, String> {
     // Opened here first because the engine reports a failure to its log only.
     // SAFETY: the caller vouches for the file.
-    let library = unsafe { Library::new(path) }.map_err(|error| error.to_string())?;
+    let library = unsafe { Library::new(path) }.map_err(|error| {
+        // What the loader says is below libloading's own words.
+        std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string)
+    })?;
     // SAFETY: only the address is looked at.
     if unsafe { library.get::<extern "C" fn()>(b"ggml_backend_init") }.is_err() {
         return Err("not a backend module: it has no ggml_backend_init".to_owned());

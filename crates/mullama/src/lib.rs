@@ -16,9 +16,10 @@ pub use mullama_core::*;
 /// `info`, `debug` (what the engine tells about models and devices) or `trace`.
 ///
 /// For programs that have no logger of their own; where one is installed, nothing happens. Without
-/// the variable only errors are written.
+/// the variable errors are written, and mullama's own warnings.
 pub fn log_to_stderr() {
-    let filter = std::env::var("MULLAMA_LOG").unwrap_or_else(|_| "error".to_owned());
+    let filter =
+        std::env::var("MULLAMA_LOG").unwrap_or_else(|_| "warn,mullama::engine=error".to_owned());
     let _ = env_logger::Builder::new()
         .parse_filters(&filter)
         .format(|out, record| {

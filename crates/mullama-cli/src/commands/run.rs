@@ -10,7 +10,7 @@ use mullama::{
 
 use crate::failure::Failure;
 use crate::options::{read_chat, read_load};
-use crate::terminal::{Progress, catch_interrupts, interrupted, take_interrupt};
+use crate::terminal::{Progress, bytes, catch_interrupts, interrupted, take_interrupt};
 
 /// How long an interrupt may go unnoticed.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -28,6 +28,9 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
         !interrupted()
     })?;
     drop(progress);
+    if arguments.get_flag("verbose") {
+        report_placement(&model);
+    }
 
     let session = Session {
         raw: arguments.get_flag("raw") || !model.capabilities().chat,
@@ -149,6 +152,20 @@ impl Session {
         for (name, value) in rows {
             eprintln!("{:<21}{value}", format!("{name}:"));
         }
+    }
+}
+
+/// Where the model is.
+fn report_placement(model: &Model) {
+    for share in &model.placement().devices {
+        eprintln!(
+            "{:<21}{} layers, {} weights, {} KV cache, {} compute",
+            format!("{}:", share.name),
+            share.layers,
+            bytes(share.weights),
+            bytes(share.kv),
+            bytes(share.compute)
+        );
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use mullama_sys as sys;
 
 use crate::device::physical_cores;
+use crate::engine::prefix::Cells;
 use crate::engine::{CancelToken, exit};
 use crate::params::{ContextParams, FlashAttention, KvCacheType};
 use crate::placement::Placement;
@@ -17,6 +18,9 @@ use crate::{Error, ErrorKind, Result, Token, logging};
 
 /// The largest context that is chosen without being asked for.
 const LARGEST_AUTOMATIC_CONTEXT: u32 = 8192;
+
+/// Most finished requests whose cells are kept.
+const KEPT_SEQUENCES: u32 = 28;
 
 /// Context parameters with every default settled.
 #[derive(Debug, Clone)]
@@ -27,6 +31,10 @@ pub(crate) struct ContextSettings {
     pub n_threads: u32,
     pub n_threads_batch: u32,
     pub n_parallel: u32,
+    /// Most tokens that are kept for later requests.
+    pub prefix_cache: u32,
+    /// How many times longer a step with a piece of a prompt may be than one without.
+    pub max_stall: f32,
     pub type_k: KvCacheType,
     pub type_v: KvCacheType,
     pub offload_kqv: bool,
@@ -63,6 +71,10 @@ impl ContextSettings {
         let n_threads = in_range("n_threads", params.n_threads, 512, physical_cores())?;
         let n_threads_batch = in_range("n_threads_batch", params.n_threads_batch, 512, n_threads)?;
         let n_parallel = in_range("n_parallel", params.n_parallel, most_sequences, 4)?;
+        let max_stall = params.max_stall.unwrap_or(4.0);
+        if !max_stall.is_finite() || max_stall < 1.0 {
+            return Err(Error::option("max_stall", format!("must be 1 or more, and is {max_stall}")));
+        }
         let kv = params.kv_cache_type.unwrap_or_default();
         let flash_attention = params.flash_attention.unwrap_or_default();
         let plain = [KvCacheType::F32, KvCacheType::F16, KvCacheType::Bf16];
@@ -77,6 +89,8 @@ impl ContextSettings {
             n_threads,
             n_threads_batch,
             n_parallel,
+            prefix_cache: params.prefix_cache.unwrap_or(u32::MAX),
+            max_stall,
             type_k: kv.keys,
             type_v: kv.values,
             offload_kqv: params.offload_kqv.unwrap_or(true),
@@ -87,13 +101,20 @@ impl ContextSettings {
         })
     }
 
+    /// Sequences of requests that run, and of those that are kept.
+    fn n_sequences(&self) -> u32 {
+        // SAFETY: a constant of the engine.
+        let most = unsafe { sys::llama_max_parallel_sequences() } as u32;
+        (self.n_parallel + KEPT_SEQUENCES).min(most)
+    }
+
     fn raw(&self) -> sys::llama_context_params {
         // SAFETY: a plain struct of defaults.
         let mut raw = unsafe { sys::llama_context_default_params() };
         raw.n_ctx = self.n_ctx;
         raw.n_batch = self.n_batch;
         raw.n_ubatch = self.n_ubatch;
-        raw.n_seq_max = self.n_parallel;
+        raw.n_seq_max = self.n_sequences();
         // At most one output per sequence is asked for in a step.
         raw.n_outputs_max = self.n_parallel;
         raw.n_threads = self.n_threads as i32;
@@ -302,7 +323,7 @@ impl Context {
             self.batch.add(0, position, 0, position + 1 == count);
         }
         let computed = self.decode(std::iter::empty());
-        self.forget(0);
+        self.clear();
         computed.map(drop).map_err(|error| {
             error.with_hint("a smaller `ubatch_size`, or fewer layers on GPUs, needs less memory")
         })
@@ -322,14 +343,44 @@ impl Context {
         }
     }
 
-    /// Frees the cells of a sequence.
-    pub fn forget(&mut self, seq: SeqId) {
-        // SAFETY: a valid context; a whole sequence can always be removed.
-        unsafe {
-            let memory = sys::llama_get_memory(self.raw.0.as_ptr());
-            if !memory.is_null() {
-                sys::llama_memory_seq_rm(memory, seq, -1, -1);
-            }
+    /// Frees all cells.
+    pub fn clear(&mut self) {
+        if let Some(memory) = self.memory() {
+            // SAFETY: a valid context's memory; what is in its buffers need not be cleared.
+            unsafe { sys::llama_memory_clear(memory, false) }
+        }
+    }
+
+    /// Whether sequences can share cells, and be cut at any place: recurrent models keep one state for
+    /// each sequence instead.
+    pub fn can_share(&self) -> bool {
+        let model = self.weights.as_ptr();
+        // SAFETY: the model is alive.
+        let has_state = unsafe { sys::llama_model_is_recurrent(model) || sys::llama_model_is_hybrid(model) };
+        !has_state && self.memory().is_some()
+    }
+
+    fn memory(&self) -> Option<sys::llama_memory_t> {
+        // SAFETY: a valid context.
+        let memory = unsafe { sys::llama_get_memory(self.raw.0.as_ptr()) };
+        (!memory.is_null()).then_some(memory)
+    }
+}
+
+impl Cells for Context {
+    fn share(&mut self, from: SeqId, to: SeqId, count: usize) {
+        if let Some(memory) = self.memory() {
+            // SAFETY: a valid context's memory, and two of its sequences.
+            unsafe { sys::llama_memory_seq_cp(memory, from, to, 0, count as sys::llama_pos) }
+        }
+    }
+
+    fn trim(&mut self, sequence: SeqId, keep: usize) {
+        let first = if keep == 0 { -1 } else { keep as sys::llama_pos };
+        if let Some(memory) = self.memory() {
+            // SAFETY: a valid context's memory; a whole sequence can always be removed, and a part of
+            // one where `can_share` says so, else nobody asks for it.
+            unsafe { sys::llama_memory_seq_rm(memory, sequence, first, -1) };
         }
     }
 }

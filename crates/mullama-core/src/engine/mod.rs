@@ -5,8 +5,10 @@
 
 mod context;
 mod exit;
+mod prefix;
 mod scheduler;
 mod slot;
+mod stats;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +17,7 @@ use std::time::Instant;
 
 pub(crate) use context::ContextSettings;
 pub use exit::shut_down;
+pub use stats::Stats;
 
 use crate::completion::Chunk;
 use crate::placement::Placement;
@@ -24,20 +27,31 @@ use crate::weights::Weights;
 use crate::{Error, ErrorKind, Result, Token};
 use context::Context;
 use scheduler::Scheduler;
+use stats::SharedStats;
 
 /// Cancels a generation from anywhere; clones cancel the same one.
 #[derive(Debug, Clone, Default)]
-pub struct CancelToken(Arc<AtomicBool>);
+pub struct CancelToken {
+    cancelled: Arc<AtomicBool>,
+    /// When it cancels itself.
+    deadline: Option<Instant>,
+}
 
 impl CancelToken {
     /// Stops the generation before its next step.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// One that cancels itself at a time.
+    pub(crate) fn with_deadline(deadline: Option<Instant>) -> Self {
+        Self { deadline, ..Self::default() }
     }
 
     /// Whether it has been cancelled.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.cancelled.load(Ordering::Relaxed)
+            || self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 }
 
@@ -94,6 +108,7 @@ pub(crate) struct Engine {
     /// Set by the thread before it refuses what is left in its inbox.
     ended: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    stats: SharedStats,
 }
 
 impl Engine {
@@ -107,7 +122,8 @@ impl Engine {
         let (ready, started) = flume::bounded(1);
         let running = exit::register(&commands);
         let ended = Arc::<AtomicBool>::default();
-        let (work, end) = (inbox.clone(), Arc::clone(&ended));
+        let stats = SharedStats::default();
+        let (work, end, counted) = (inbox.clone(), Arc::clone(&ended), stats.clone());
         let thread = thread::Builder::new()
             .name("mullama-engine".to_owned())
             .spawn(move || {
@@ -116,7 +132,7 @@ impl Engine {
                 match prepare(weights, &settings) {
                     Ok((context, started)) => {
                         let _ = ready.send(Ok(started));
-                        Scheduler::new(context, vocab, work.clone()).run();
+                        Scheduler::new(context, &settings, vocab, work.clone(), counted).run();
                     }
                     Err(error) => {
                         let _ = ready.send(Err(error));
@@ -132,7 +148,12 @@ impl Engine {
         let started = started.recv().unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Internal, "the engine's thread ended while starting"))
         })?;
-        Ok((Self { commands, inbox, ended, thread: Mutex::new(Some(thread)) }, started))
+        Ok((Self { commands, inbox, ended, thread: Mutex::new(Some(thread)), stats }, started))
+    }
+
+    /// What the engine has done so far, and what it is at.
+    pub fn stats(&self) -> Stats {
+        self.stats.read()
     }
 
     /// Hands a request over; its owner hears of it through the request's channel.

@@ -24,6 +24,11 @@ pub(crate) struct Slot {
     n_prompt: usize,
     /// Tokens whose cells are in the KV cache.
     n_past: usize,
+    /// Tokens of the prompt that had been computed before.
+    n_cached: Option<usize>,
+    /// Waits for another request, which is computing what this one begins with too: its sequence, and how
+    /// many tokens they share.
+    pub follows: Option<(SeqId, usize)>,
     /// The sequence that the cells belong to.
     pub seq: SeqId,
     /// How many of the pending tokens are in the current batch.
@@ -57,6 +62,8 @@ impl Slot {
             n_prompt: tokens.len(),
             tokens,
             n_past: 0,
+            n_cached: None,
+            follows: None,
             seq,
             pending_in_batch: 0,
             output: None,
@@ -97,9 +104,30 @@ impl Slot {
         self.tokens.len()
     }
 
-    /// Notes that the tokens in the batch have been computed.
-    pub fn advance(&mut self) {
-        self.n_past += std::mem::take(&mut self.pending_in_batch);
+    /// Notes that the tokens in the batch have been computed; gives them.
+    pub fn advance(&mut self) -> &[Token] {
+        let computed = self.n_past..self.n_past + std::mem::take(&mut self.pending_in_batch);
+        self.n_past = computed.end;
+        &self.tokens[computed]
+    }
+
+    /// Notes that so many tokens from the first on are in the KV cache.
+    pub fn start_at(&mut self, n_past: usize) {
+        self.n_past = n_past;
+        self.n_cached.get_or_insert(0);
+        if self.tokens.len() == self.n_prompt && self.first_token.is_none() {
+            self.n_cached = self.n_cached.max(Some(n_past));
+        }
+    }
+
+    /// What has to be in the KV cache before the last token can be computed, whose logits are wanted.
+    pub fn beginning(&self) -> &[Token] {
+        &self.tokens[..self.tokens.len() - 1]
+    }
+
+    /// Whether the prompt is not computed yet.
+    pub fn is_in_prompt(&self) -> bool {
+        self.n_past < self.n_prompt
     }
 
     /// The cells are gone: everything has to be computed again.
@@ -107,6 +135,14 @@ impl Slot {
         self.n_past = 0;
         self.pending_in_batch = 0;
         self.output = None;
+        self.follows = None;
+    }
+
+    /// Tokens of the prompt that were computed and that had been before, and tokens that were generated.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        let cached = self.n_cached.unwrap_or(0);
+        let prompt = self.n_past.min(self.n_prompt).saturating_sub(cached);
+        (prompt, cached, self.tokens.len() - self.n_prompt)
     }
 
     /// Chooses the next token from the logits; true when the request is complete and answered.
@@ -179,7 +215,7 @@ impl Slot {
             finish_reason,
             usage: Usage {
                 prompt_tokens: self.n_prompt as u32,
-                cached_tokens: 0,
+                cached_tokens: self.n_cached.unwrap_or(0) as u32,
                 completion_tokens: (self.tokens.len() - self.n_prompt) as u32,
             },
             timings: self.timings(),
@@ -205,7 +241,7 @@ impl Slot {
             prompt_ms,
             first_token_ms: ms(self.job.submitted, first),
             total_ms: ms(self.job.submitted, now),
-            prompt_tps: rate(self.n_prompt, prompt_ms),
+            prompt_tps: rate(self.n_prompt - self.n_cached.unwrap_or(0), prompt_ms),
             decode_tps: rate((self.tokens.len() - self.n_prompt).saturating_sub(1), decode_ms),
         }
     }

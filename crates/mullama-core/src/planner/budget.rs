@@ -1,7 +1,7 @@
 //! How much of each device a model may take.
 
 use crate::device::{DeviceSet, HOST};
-use crate::params::ModelParams;
+use crate::params::{ModelParams, SplitMode};
 use crate::placement::{DeviceShare, Placement};
 use crate::{Error, ErrorKind, Result, gpu};
 
@@ -19,6 +19,8 @@ pub(crate) struct Budget {
     pub margin: u64,
     /// What the device is, for the planner to know it again.
     pub identity: String,
+    /// Whether it is another machine's.
+    pub is_remote: bool,
 }
 
 impl Budget {
@@ -54,15 +56,23 @@ impl Budgets {
                     free: free.min(total),
                     margin: MARGIN.min(total / 10),
                     identity: device.identity(),
+                    is_remote: devices.is_remote(device),
                 }
             })
             .collect();
-        if is_order_open(params) {
-            gpus.sort_by_key(|gpu| std::cmp::Reverse(gpu.free));
+        if params.devices.is_none() && are_shares_open(params) {
+            // Nearest first, then largest.
+            gpus.sort_by_key(|gpu| (gpu.is_remote, std::cmp::Reverse(gpu.free)));
         }
         let (free, _) = gpu::host_memory();
         let free = limit_from("MULLAMA_HOST_MEMORY")?.map_or(free, |limit| limit.min(free));
-        let host = Budget { name: HOST.to_owned(), free, margin: 0, identity: String::new() };
+        let host = Budget {
+            name: HOST.to_owned(),
+            free,
+            margin: 0,
+            identity: String::new(),
+            is_remote: false,
+        };
         let mapped = params.use_mmap.unwrap_or(true) && !params.use_mlock.unwrap_or(false);
         Ok(Self { gpus, host, host_weights_count: !mapped })
     }
@@ -101,7 +111,7 @@ impl Budgets {
             .filter(|(budget, share)| !budget.holds(self.needed(share), false))
             .map(|(budget, share)| {
                 let needed = self.needed(share);
-                format!("{} needs {needed} bytes and has {} free", budget.name, budget.free)
+                format!("{} needs {} and has {} free", budget.name, size(needed), size(budget.free))
             })
             .collect()
     }
@@ -116,13 +126,22 @@ impl Budgets {
     }
 }
 
-/// Whether the caller left it to us which GPUs are used, in which order and with which shares.
-pub(crate) fn is_order_open(params: &ModelParams) -> bool {
-    params.devices.is_none()
-        && params.tensor_split.is_none()
+/// A number of bytes, in words.
+fn size(bytes: u64) -> String {
+    const MIB: f64 = 1024.0 * 1024.0;
+    let mebibytes = bytes as f64 / MIB;
+    if mebibytes < 1024.0 {
+        format!("{mebibytes:.1} MiB")
+    } else {
+        format!("{:.2} GiB", mebibytes / 1024.0)
+    }
+}
+
+/// Whether the caller left it to us how many of the GPUs are used, and with which shares.
+pub(crate) fn are_shares_open(params: &ModelParams) -> bool {
+    params.tensor_split.is_none()
         && params.main_gpu.is_none()
-        && params.split_mode.is_none()
-        && params.rpc_servers.is_none()
+        && matches!(params.split_mode, None | Some(SplitMode::Layer))
 }
 
 /// `MULLAMA_GPU_MEMORY` is the most that may be used of each GPU, `MULLAMA_HOST_MEMORY` of the machine's
@@ -176,6 +195,7 @@ mod tests {
             free,
             margin,
             identity: String::new(),
+            is_remote: false,
         };
         let share = |name: &str, weights| DeviceShare {
             name: name.to_owned(),
@@ -194,6 +214,6 @@ mod tests {
         assert!(!budgets.fit(&placement, true), "95 of 100 leave less than 10");
         budgets.host_weights_count = true;
         assert!(!budgets.fit(&placement, false));
-        assert_eq!(budgets.shortages(&placement), ["CPU needs 1020 bytes and has 50 free"]);
+        assert_eq!(budgets.shortages(&placement), ["CPU needs 0.0 MiB and has 0.0 MiB free"]);
     }
 }

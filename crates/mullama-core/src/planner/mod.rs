@@ -17,7 +17,7 @@ use crate::params::{ContextParams, GpuLayers, ModelParams};
 use crate::placement::Placement;
 use crate::weights::Weights;
 use crate::{Error, ErrorKind, Result, logging, runtime};
-use budget::{Budgets, is_order_open};
+use budget::{Budgets, are_shares_open};
 use cache::Cache;
 
 pub use plan::{DeviceSpec, Plan, PlanOptions, PlannedDevice, plan};
@@ -222,7 +222,7 @@ impl Planner<'_> {
         settings: ContextSettings,
     ) -> Result<(ModelParams, ContextSettings)> {
         let most = self.budgets.gpus.len();
-        let fewest = if is_order_open(params) { 1 } else { most };
+        let fewest = if are_shares_open(params) { 1 } else { most };
         for devices in fewest..=most {
             let whole = self.spread(params, &settings, devices, GpuLayers::All)?;
             if self.fits(&whole, &settings)? {
@@ -290,7 +290,7 @@ impl Planner<'_> {
         layers: GpuLayers,
     ) -> Result<ModelParams> {
         let params = params.clone().with_n_gpu_layers(layers);
-        if !is_order_open(&params) {
+        if !are_shares_open(&params) {
             return Ok(params);
         }
         let names: Vec<_> =

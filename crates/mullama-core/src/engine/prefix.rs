@@ -1,0 +1,484 @@
+//! What is computed is kept, and shared: a radix tree over the tokens of every sequence.
+//!
+//! A node stands for tokens whose cells in the KV cache are shared by all sequences that pass through it,
+//! so that the sum over all nodes is the number of cells in use. Sequences are those of running requests
+//! and those of finished ones, which are kept for requests that begin alike. When cells or sequences run
+//! short, the ends of those that were used least recently go first.
+
+use std::collections::BTreeMap;
+
+use crate::Token;
+use crate::engine::context::SeqId;
+
+/// The cells of the engine's KV cache, as far as sequences go.
+pub(super) trait Cells {
+    /// Makes the first `count` cells of one sequence belong to another, empty one as well.
+    fn share(&mut self, from: SeqId, to: SeqId, count: usize);
+
+    /// Takes all cells but the first `keep` away from a sequence.
+    fn trim(&mut self, sequence: SeqId, keep: usize);
+}
+
+type NodeId = usize;
+const ROOT: NodeId = 0;
+
+#[derive(Default)]
+struct Node {
+    tokens: Vec<Token>,
+    parent: NodeId,
+    children: Vec<NodeId>,
+}
+
+struct Path {
+    /// The node that the sequence ends at.
+    end: NodeId,
+    /// Tokens from the root to there.
+    length: usize,
+    /// When it was used last, for one that nobody runs.
+    kept_since: Option<u64>,
+}
+
+/// Counters of what the cache did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counters {
+    /// Cells that were given up to make room.
+    pub evicted: u64,
+}
+
+/// The sequences of a context, and what they share.
+pub(super) struct PrefixCache {
+    nodes: Vec<Node>,
+    unused_nodes: Vec<NodeId>,
+    paths: BTreeMap<SeqId, Path>,
+    free: Vec<SeqId>,
+    /// Cells in use.
+    used: usize,
+    clock: u64,
+    /// Whether sequences can share cells, and be cut at any place.
+    can_share: bool,
+    /// Most cells that are kept for nobody but the future.
+    limit: usize,
+    pub counters: Counters,
+}
+
+impl PrefixCache {
+    pub fn new(sequences: usize, can_share: bool, limit: usize) -> Self {
+        Self {
+            nodes: vec![Node::default()],
+            unused_nodes: Vec::new(),
+            paths: BTreeMap::new(),
+            free: (0..sequences as SeqId).rev().collect(),
+            used: 0,
+            clock: 0,
+            can_share,
+            limit,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Cells in use, by running requests and by what is kept.
+    pub fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Cells that only what is kept holds.
+    pub fn kept(&self) -> usize {
+        let mut running = vec![false; self.nodes.len()];
+        for path in self.paths.values().filter(|path| path.kept_since.is_none()) {
+            let mut node = path.end;
+            while node != ROOT && !running[node] {
+                running[node] = true;
+                node = self.nodes[node].parent;
+            }
+        }
+        let held: usize =
+            (0..self.nodes.len()).filter(|&n| running[n]).map(|n| self.nodes[n].tokens.len()).sum();
+        self.used - held
+    }
+
+    /// An empty sequence for a request; none where all are running.
+    pub fn open(&mut self, cells: &mut impl Cells) -> Option<SeqId> {
+        if self.free.is_empty() {
+            let oldest = self.oldest(|_| true)?;
+            self.close(cells, oldest);
+        }
+        let sequence = self.free.pop()?;
+        self.paths.insert(sequence, Path { end: ROOT, length: 0, kept_since: None });
+        Some(sequence)
+    }
+
+    /// Gives a sequence the cells of the longest beginning of `tokens` that has been computed, where that
+    /// is longer than what it has; tells how many it has then.
+    pub fn adopt(&mut self, cells: &mut impl Cells, sequence: SeqId, tokens: &[Token]) -> usize {
+        let own = self.paths[&sequence].length;
+        if !self.can_share {
+            return own;
+        }
+        let (node, within, length) = self.find(tokens);
+        if length <= own {
+            return own;
+        }
+        let Some(from) = self.through(node, sequence) else { return own };
+        let end = self.split(node, within);
+        cells.trim(sequence, 0);
+        self.leave(sequence);
+        cells.share(from, sequence, length);
+        let path = Path { end, length, kept_since: None };
+        self.paths.insert(sequence, path);
+        self.clock += 1;
+        if let Some(kept_since) = self.paths.get_mut(&from).and_then(|p| p.kept_since.as_mut()) {
+            *kept_since = self.clock;
+        }
+        length
+    }
+
+    /// Notes that the cells of these tokens, which follow what the sequence has, have been computed.
+    pub fn extend(&mut self, sequence: SeqId, tokens: &[Token]) {
+        if tokens.is_empty() {
+            return;
+        }
+        let end = self.paths[&sequence].end;
+        let is_own = end != ROOT && self.nodes[end].children.is_empty() && self.enders(end) == 1;
+        let end = if is_own {
+            self.nodes[end].tokens.extend_from_slice(tokens);
+            end
+        } else {
+            self.add_node(end, tokens.to_vec())
+        };
+        self.used += tokens.len();
+        let path = self.paths.get_mut(&sequence).expect("the sequence is open");
+        path.end = end;
+        path.length += tokens.len();
+    }
+
+    /// The request is done: what it computed is kept for others.
+    pub fn keep(&mut self, cells: &mut impl Cells, sequence: SeqId) {
+        let is_known = {
+            let end = self.paths[&sequence].end;
+            end == ROOT || !self.nodes[end].children.is_empty() || self.enders(end) > 1
+        };
+        if !self.can_share || self.limit == 0 || is_known {
+            self.close(cells, sequence);
+            return;
+        }
+        self.clock += 1;
+        self.paths.get_mut(&sequence).expect("the sequence is open").kept_since = Some(self.clock);
+        let surplus = self.kept().saturating_sub(self.limit);
+        self.evict(cells, surplus);
+    }
+
+    /// Gives a sequence up.
+    pub fn close(&mut self, cells: &mut impl Cells, sequence: SeqId) {
+        cells.trim(sequence, 0);
+        self.leave(sequence);
+        self.paths.remove(&sequence);
+        self.free.push(sequence);
+    }
+
+    /// Frees at least so many cells of what is kept, as far as there are.
+    pub fn evict(&mut self, cells: &mut impl Cells, mut count: usize) {
+        while count > 0 {
+            // One that ends where others go on holds nothing by itself.
+            let alone = |end: NodeId| self.nodes[end].children.is_empty() && self.enders(end) == 1;
+            let Some(sequence) = self.oldest(alone) else { return };
+            let path = &self.paths[&sequence];
+            let (end, length) = (path.end, path.length);
+            let tokens = self.nodes[end].tokens.len();
+            if count < tokens {
+                self.nodes[end].tokens.truncate(tokens - count);
+                self.used -= count;
+                cells.trim(sequence, length - count);
+                self.paths.get_mut(&sequence).expect("it was found").length -= count;
+                self.counters.evicted += count as u64;
+                return;
+            }
+            count -= tokens;
+            self.counters.evicted += tokens as u64;
+            let parent = self.nodes[end].parent;
+            let is_held =
+                parent == ROOT || self.nodes[parent].children.len() > 1 || self.enders(parent) > 0;
+            if is_held {
+                self.close(cells, sequence);
+            } else {
+                cells.trim(sequence, length - tokens);
+                self.remove_node(end);
+                let path = self.paths.get_mut(&sequence).expect("it was found");
+                path.end = parent;
+                path.length -= tokens;
+            }
+        }
+    }
+
+    /// The kept sequence that was used least recently, of those whose end satisfies a condition.
+    fn oldest(&self, condition: impl Fn(NodeId) -> bool) -> Option<SeqId> {
+        let kept = self.paths.iter().filter_map(|(&sequence, path)| {
+            Some((path.kept_since.filter(|_| condition(path.end))?, sequence))
+        });
+        kept.min().map(|(_, sequence)| sequence)
+    }
+
+    /// The longest beginning of `tokens` in the tree: the node where it ends, how many of the node's
+    /// tokens belong to it, and its length.
+    fn find(&self, tokens: &[Token]) -> (NodeId, usize, usize) {
+        let (mut node, mut length) = (ROOT, 0);
+        loop {
+            let rest = &tokens[length..];
+            let next = rest.first().and_then(|first| {
+                let children = self.nodes[node].children.iter();
+                children.copied().find(|&child| self.nodes[child].tokens.first() == Some(first))
+            });
+            let Some(child) = next else { return (node, self.nodes[node].tokens.len(), length) };
+            let edge = &self.nodes[child].tokens;
+            let same = edge.iter().zip(rest).take_while(|(a, b)| a == b).count();
+            length += same;
+            if same < edge.len() {
+                return (child, same, length);
+            }
+            node = child;
+        }
+    }
+
+    /// A sequence other than this one that passes through a node.
+    fn through(&self, node: NodeId, other: SeqId) -> Option<SeqId> {
+        let passes = |path: &Path| {
+            let mut at = path.end;
+            while at != node && at != ROOT {
+                at = self.nodes[at].parent;
+            }
+            at == node
+        };
+        let mut paths = self.paths.iter().filter(|(sequence, _)| **sequence != other);
+        paths.find(|(_, path)| passes(path)).map(|(&sequence, _)| sequence)
+    }
+
+    /// How many sequences end at a node.
+    fn enders(&self, node: NodeId) -> usize {
+        self.paths.values().filter(|path| path.end == node).count()
+    }
+
+    /// Makes a node end after `within` of its tokens; gives the one that ends there.
+    fn split(&mut self, node: NodeId, within: usize) -> NodeId {
+        if within == self.nodes[node].tokens.len() {
+            return node;
+        }
+        let parent = self.nodes[node].parent;
+        let rest = self.nodes[node].tokens.split_off(within);
+        let beginning = std::mem::replace(&mut self.nodes[node].tokens, rest);
+        let upper = self.add_node(parent, beginning);
+        self.nodes[parent].children.retain(|&child| child != node);
+        self.nodes[upper].children.push(node);
+        self.nodes[node].parent = upper;
+        upper
+    }
+
+    fn add_node(&mut self, parent: NodeId, tokens: Vec<Token>) -> NodeId {
+        let node = Node { tokens, parent, children: Vec::new() };
+        let id = match self.unused_nodes.pop() {
+            Some(id) => {
+                self.nodes[id] = node;
+                id
+            }
+            None => {
+                self.nodes.push(node);
+                self.nodes.len() - 1
+            }
+        };
+        self.nodes[parent].children.push(id);
+        id
+    }
+
+    fn remove_node(&mut self, node: NodeId) {
+        let Node { tokens, parent, .. } = std::mem::take(&mut self.nodes[node]);
+        self.used -= tokens.len();
+        self.nodes[parent].children.retain(|&child| child != node);
+        self.unused_nodes.push(node);
+    }
+
+    /// Takes a sequence out of the tree, with every node that it alone passes through.
+    fn leave(&mut self, sequence: SeqId) {
+        let Some(path) = self.paths.get_mut(&sequence) else { return };
+        let mut node = std::mem::replace(&mut path.end, ROOT);
+        path.length = 0;
+        while node != ROOT && self.nodes[node].children.is_empty() && self.enders(node) == 0 {
+            let parent = self.nodes[node].parent;
+            self.remove_node(node);
+            node = parent;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Cells that remember which tokens they were computed from, and who has them.
+    #[derive(Default)]
+    struct Model {
+        /// For each sequence the cells that it has, in order.
+        sequences: BTreeMap<SeqId, Vec<u64>>,
+        /// The tokens up to and with each cell.
+        contents: BTreeMap<u64, Vec<Token>>,
+        next: u64,
+    }
+
+    impl Cells for Model {
+        fn share(&mut self, from: SeqId, to: SeqId, count: usize) {
+            let shared = self.sequences[&from][..count].to_vec();
+            let before = self.sequences.insert(to, shared);
+            assert!(before.is_none_or(|cells| cells.is_empty()), "the target is empty");
+        }
+
+        fn trim(&mut self, sequence: SeqId, keep: usize) {
+            if let Some(cells) = self.sequences.get_mut(&sequence) {
+                assert!(keep <= cells.len());
+                cells.truncate(keep);
+            }
+        }
+    }
+
+    impl Model {
+        fn compute(&mut self, sequence: SeqId, tokens: &[Token]) {
+            let cells = self.sequences.entry(sequence).or_default();
+            for &token in tokens {
+                let mut content =
+                    cells.last().map(|cell| self.contents[cell].clone()).unwrap_or_default();
+                content.push(token);
+                self.contents.insert(self.next, content);
+                cells.push(self.next);
+                self.next += 1;
+            }
+        }
+
+        fn used(&self) -> usize {
+            let cells = self.sequences.values().flatten();
+            cells.collect::<std::collections::BTreeSet<_>>().len()
+        }
+
+        fn tokens(&self, sequence: SeqId) -> Vec<Token> {
+            let last = self.sequences.get(&sequence).and_then(|cells| cells.last());
+            last.map(|cell| self.contents[cell].clone()).unwrap_or_default()
+        }
+    }
+
+    fn run(cache: &mut PrefixCache, model: &mut Model, tokens: &[Token]) -> (SeqId, usize) {
+        let sequence = cache.open(model).unwrap();
+        let adopted = cache.adopt(model, sequence, &tokens[..tokens.len() - 1]);
+        model.compute(sequence, &tokens[adopted..]);
+        cache.extend(sequence, &tokens[adopted..]);
+        (sequence, adopted)
+    }
+
+    #[test]
+    fn what_was_computed_is_found_again() {
+        let (mut cache, mut model) = (PrefixCache::new(8, true, 1000), Model::default());
+        let (a, adopted) = run(&mut cache, &mut model, &[1, 2, 3, 4, 5]);
+        assert_eq!(adopted, 0);
+        // While the first is running already.
+        let (b, adopted) = run(&mut cache, &mut model, &[1, 2, 3, 9, 9]);
+        assert_eq!((adopted, cache.used(), model.used()), (3, 7, 7));
+        cache.keep(&mut model, a);
+        cache.keep(&mut model, b);
+        assert_eq!(cache.kept(), 7);
+        let (_, adopted) = run(&mut cache, &mut model, &[1, 2, 3, 9, 9]);
+        assert_eq!(adopted, 4, "the last token is always computed");
+        assert_eq!(cache.kept(), 3, "the end of the first, and the last cell of the second");
+    }
+
+    #[test]
+    fn the_least_recently_used_goes_first() {
+        let (mut cache, mut model) = (PrefixCache::new(8, true, 1000), Model::default());
+        for prompt in [[1, 1, 1, 1], [2, 2, 2, 2], [3, 3, 3, 3]] {
+            let (sequence, _) = run(&mut cache, &mut model, &prompt);
+            cache.keep(&mut model, sequence);
+        }
+        let (again, adopted) = run(&mut cache, &mut model, &[1, 1, 1, 1]);
+        assert_eq!(adopted, 3);
+        cache.close(&mut model, again);
+        cache.evict(&mut model, 5);
+        assert_eq!((cache.used(), cache.counters.evicted), (7, 5));
+        let mut adopted = |prompt: [Token; 4]| {
+            let (sequence, adopted) = run(&mut cache, &mut model, &prompt);
+            cache.close(&mut model, sequence);
+            adopted
+        };
+        assert_eq!((adopted([2; 4]), adopted([3; 4]), adopted([1; 4])), (0, 3, 3));
+    }
+
+    #[test]
+    fn nothing_is_kept_where_nothing_may_be() {
+        for (can_share, limit) in [(false, 100), (true, 0)] {
+            let (mut cache, mut model) = (PrefixCache::new(2, can_share, limit), Model::default());
+            let (a, _) = run(&mut cache, &mut model, &[1, 2, 3]);
+            cache.keep(&mut model, a);
+            assert_eq!((cache.used(), model.used()), (0, 0));
+        }
+        let (mut cache, mut model) = (PrefixCache::new(8, true, 5), Model::default());
+        for prompt in [[1, 1, 1], [2, 2, 2], [3, 3, 3]] {
+            let (sequence, _) = run(&mut cache, &mut model, &prompt);
+            cache.keep(&mut model, sequence);
+        }
+        assert_eq!(cache.kept(), 5);
+    }
+
+    /// A small generator (a linear congruence with the constants of Knuth's MMIX), so that the test is
+    /// the same each time.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, end: usize) -> usize {
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) as usize % end
+        }
+    }
+
+    #[test]
+    fn cells_are_what_the_tree_says_they_are() {
+        let mut random = Random(7);
+        for round in 0..60 {
+            let limit = [1000, 12][round % 2];
+            let (mut cache, mut model) = (PrefixCache::new(6, true, limit), Model::default());
+            let mut running: Vec<(SeqId, Vec<Token>)> = Vec::new();
+            for _ in 0..200 {
+                match random.below(6) {
+                    0 | 1 if running.len() < 4 => {
+                        let length = 1 + random.below(12);
+                        let prompt: Vec<_> =
+                            (0..length).map(|_| random.below(2) as Token).collect();
+                        let (sequence, _) = run(&mut cache, &mut model, &prompt);
+                        running.push((sequence, prompt));
+                    }
+                    2 | 3 if !running.is_empty() => {
+                        let index = random.below(running.len());
+                        let token = random.below(2) as Token;
+                        let (sequence, tokens) = &mut running[index];
+                        model.compute(*sequence, &[token]);
+                        cache.extend(*sequence, &[token]);
+                        tokens.push(token);
+                    }
+                    4 if !running.is_empty() => {
+                        let index = random.below(running.len());
+                        let (sequence, _) = running.swap_remove(index);
+                        if random.below(2) == 0 {
+                            cache.keep(&mut model, sequence);
+                        } else {
+                            cache.close(&mut model, sequence);
+                        }
+                    }
+                    _ => cache.evict(&mut model, random.below(5)),
+                }
+                assert_eq!(cache.used(), model.used(), "round {round}");
+                assert!(cache.kept() <= cache.used());
+                for (sequence, tokens) in &running {
+                    assert_eq!(model.tokens(*sequence), *tokens);
+                    assert_eq!(cache.paths[sequence].length, tokens.len());
+                }
+            }
+            running.into_iter().for_each(|(sequence, _)| cache.close(&mut model, sequence));
+            cache.evict(&mut model, usize::MAX);
+            assert_eq!((cache.used(), model.used()), (0, 0), "everything can be given up");
+        }
+    }
+}

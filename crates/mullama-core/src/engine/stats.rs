@@ -1,0 +1,47 @@
+//! What the engine has done, to be read from anywhere.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+
+/// What a model has done since it was loaded, and what it is doing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Requests that are running.
+    pub running: u32,
+    /// Requests that wait for their turn.
+    pub waiting: u32,
+    /// Requests that have ended, however they did.
+    pub finished: u64,
+    /// Steps of the engine.
+    pub steps: u64,
+    /// Tokens of prompts that were computed.
+    pub prompt_tokens: u64,
+    /// Tokens of prompts that had been computed before.
+    pub cached_tokens: u64,
+    /// Tokens that were generated.
+    pub completion_tokens: u64,
+    /// Cells of the KV cache in use.
+    pub kv_used: u32,
+    /// Cells of those that are kept for later requests only.
+    pub kv_kept: u32,
+    /// Tokens that were kept and have been given up to make room.
+    pub evicted_tokens: u64,
+    /// Times that a request gave its cells up and was computed again later.
+    pub preemptions: u64,
+}
+
+/// Written by the engine's thread after each step.
+#[derive(Clone, Default)]
+pub(super) struct SharedStats(Arc<Mutex<Stats>>);
+
+impl SharedStats {
+    pub fn read(&self) -> Stats {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn write(&self, stats: Stats) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = stats;
+    }
+}
