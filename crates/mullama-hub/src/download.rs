@@ -6,6 +6,7 @@ use std::io::{Read, Seek as _, SeekFrom, Write as _};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 
@@ -18,6 +19,12 @@ use crate::{Digest, Error, ErrorKind, Result, Store};
 /// The least and the most bytes that are asked for at once.
 const PART: Range<u64> = 8 * CHUNK..64 * CHUNK;
 const BUFFER: usize = 128 << 10;
+/// A file that took longer is waited for until it is on the disk, so that it survives a power failure.
+/// The disk has kept up with such a transfer, so this takes no time; after a faster one it would take
+/// about as long as the transfer.
+const UNSYNCED: Duration = Duration::from_secs(1);
+/// The time after which one more connection is opened.
+const RAMP: Duration = Duration::from_millis(100);
 
 /// A file to download.
 #[derive(Debug, Clone)]
@@ -84,6 +91,7 @@ pub(crate) fn fetch(
         let partial = Partial::open(&folder, &key, remote.size, version)?;
         let resumed = partial.done() > 0;
         store.check_space(remote.size - partial.done())?;
+        let start = Instant::now();
         let digest = transfer(client, remote, &partial, connections, meter)?;
         match remote.digest {
             Some(expected) if expected != digest => {
@@ -99,7 +107,7 @@ pub(crate) fn fetch(
                     .with_context("actual", digest)
                     .with_hint("try again later; the server's copy may be damaged"));
             }
-            _ => partial.finish(&store.blob(&digest))?,
+            _ => partial.finish(&store.blob(&digest), start.elapsed() > UNSYNCED)?,
         }
         return finish(digest, meter);
     }
@@ -126,8 +134,9 @@ fn transfer(
         error: Mutex::default(),
     };
     std::thread::scope(|scope| {
-        let parts = partial.count_chunks().div_ceil(transfer.part).clamp(1, connections);
-        let workers: Vec<_> = (0..parts).map(|_| scope.spawn(|| transfer.work())).collect();
+        let most = partial.count_chunks().div_ceil(transfer.part).clamp(1, connections);
+        let mut workers = vec![scope.spawn(|| transfer.work())];
+        let start = Instant::now();
         let hasher = scope.spawn(|| transfer.hash());
         let mut poll = |phase: Phase| {
             meter.report(phase, partial.completed());
@@ -135,6 +144,10 @@ fn transfer(
         };
         while !workers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
             poll(Phase::Downloading);
+            // A server as fast as this is served best by one connection, and is done by now.
+            if workers.len() < most && start.elapsed() > RAMP * workers.len() as u32 {
+                workers.push(scope.spawn(|| transfer.work()));
+            }
         }
         if transfer.whole.load(Ordering::Relaxed) && transfer.error().is_none() {
             let single = scope.spawn(|| transfer.stream());

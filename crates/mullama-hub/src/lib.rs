@@ -3,6 +3,7 @@
 mod caches;
 mod cancel;
 mod client;
+mod create;
 mod digest;
 mod download;
 mod error;
@@ -18,9 +19,11 @@ mod pull;
 mod registry;
 mod source;
 mod store;
+mod template;
 
 pub use caches::Caches;
 pub use cancel::Cancel;
+pub use create::CreateOptions;
 pub use digest::Digest;
 pub use error::{Error, ErrorKind, Result};
 pub use manifest::{Config, Layer, LayerKind, Manifest};
@@ -30,3 +33,4 @@ pub use progress::{Phase, Progress, Sink};
 pub use pull::{Endpoints, PullOptions, pull};
 pub use source::{HuggingFace, Source};
 pub use store::{Entry, Origin, Removed, Store, StoredModel};
+pub use template::Template;

@@ -160,6 +160,11 @@ impl Name {
             && self.tag.eq_ignore_ascii_case(&other.tag)
     }
 
+    /// The same model with another tag.
+    pub(crate) fn with_tag(&self, tag: &str) -> Option<Self> {
+        Self::of(&self.host, &self.namespace, &self.model, tag).ok()
+    }
+
     /// Where the manifest lies below a store's `manifests`.
     pub(crate) fn path(&self) -> PathBuf {
         [&host_folder(&self.host), &self.namespace, &self.model, &self.tag].iter().collect()

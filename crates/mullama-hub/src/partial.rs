@@ -204,12 +204,15 @@ impl Partial {
         &self.data
     }
 
-    /// The bytes become the file at `path`.
-    pub fn finish(&self, path: &Path) -> Result<()> {
-        // The map goes first: without it the data are worth nothing, with it they might be taken for
-        // a download to go on with.
+    /// The bytes become the file at `path`, once they have reached the disk if `sync` says so.
+    pub fn finish(&self, path: &Path, sync: bool) -> Result<()> {
+        let fail = |error| Error::io("write", path, error);
+        if sync {
+            File::open(&self.data).and_then(|file| file.sync_data()).map_err(fail)?;
+        }
+        // First the map: with it, data that are gone might be taken for a download to go on with.
         let _ = fs::remove_file(&self.map);
-        fs::rename(&self.data, path).map_err(|error| Error::io("write", path, error))
+        fs::rename(&self.data, path).map_err(fail)
     }
 
     /// Throws the bytes away.
@@ -257,7 +260,7 @@ mod tests {
         partial.mark(0).unwrap();
         partial.mark(2).unwrap();
         assert_eq!(partial.done(), size);
-        partial.finish(&folder.path().join("blob")).unwrap();
+        partial.finish(&folder.path().join("blob"), true).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

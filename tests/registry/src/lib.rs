@@ -50,6 +50,7 @@ pub enum Fault {
 /// A request that came.
 #[derive(Debug, Clone)]
 pub struct Seen {
+    pub(crate) id: u64,
     /// `GET`, `HEAD` or `CONNECT`.
     pub method: String,
     /// Path and query.
@@ -80,6 +81,8 @@ pub(crate) struct Inner {
     pub faults: Vec<(String, u32, Fault)>,
     pub token: Option<String>,
     pub seen: Vec<Seen>,
+    /// How many there have been.
+    pub requests: u64,
     pub stopped: bool,
 }
 
@@ -262,7 +265,7 @@ impl Registry {
         self.state.lock().faults.clear();
     }
 
-    /// The requests that were answered, and forgets them.
+    /// The requests that came, and forgets them.
     pub fn take_seen(&self) -> Vec<Seen> {
         std::mem::take(&mut self.state.lock().seen)
     }

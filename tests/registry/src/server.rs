@@ -38,15 +38,21 @@ impl Request {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    fn seen(&self, sent: u64) -> Seen {
+    /// Writes the request down, before it is answered: who has the answer finds it there.
+    fn note(&self, state: &State) -> u64 {
         let owned = |name| self.header(name).map(str::to_owned);
-        Seen {
+        let mut state = state.lock();
+        state.requests += 1;
+        let seen = Seen {
+            id: state.requests,
             method: self.method.clone(),
             path: self.path.clone(),
             range: owned("range"),
             authorization: owned("authorization"),
-            sent,
-        }
+            sent: 0,
+        };
+        state.seen.push(seen);
+        state.requests
     }
 }
 
@@ -57,7 +63,7 @@ fn serve(stream: &TcpStream, state: &State) -> io::Result<()> {
         let mut out = stream;
         if request.method == "CONNECT" {
             // A proxy; whatever is asked for through it is asked for here.
-            state.lock().seen.push(request.seen(0));
+            request.note(state);
             out.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
             continue;
         }
@@ -114,6 +120,7 @@ impl Answer {
 
 /// Answers one request. False if the connection is to be closed.
 fn answer(request: &Request, out: &mut impl Write, state: &State) -> io::Result<bool> {
+    let id = request.note(state);
     let path = percent_decoded(request.path.split('?').next().unwrap_or_default());
     let fault = {
         let mut state = state.lock();
@@ -164,6 +171,9 @@ fn answer(request: &Request, out: &mut impl Write, state: &State) -> io::Result<
                 break;
             }
             let next = end.min(first + STEP.min(cut));
+            if let Some(seen) = state.lock().seen.iter_mut().rev().find(|seen| seen.id == id) {
+                seen.sent += next - first;
+            }
             let corrupt = matches!(fault, Some(Fault::Corrupt)) && first == start;
             let written = if corrupt {
                 let mut bytes = Vec::new();
@@ -184,7 +194,6 @@ fn answer(request: &Request, out: &mut impl Write, state: &State) -> io::Result<
             }
         }
     }
-    state.lock().seen.push(request.seen(first - start));
     Ok(whole)
 }
 
