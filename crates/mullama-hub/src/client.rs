@@ -1,8 +1,9 @@
 //! HTTP: one request, with its redirects, and the judgement of what came back.
 
 use std::fmt::Write as _;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
@@ -11,11 +12,9 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body, Proxy, http};
 
 use crate::cancel::Guard;
-use crate::{Cancel, Error, ErrorKind, Result};
+use crate::{Cancel, Error, ErrorKind, PullOptions, Result};
 
 const MOST_REDIRECTS: u32 = 10;
-/// A server that is silent for so long is taken for dead.
-const SILENCE: Duration = Duration::from_secs(30);
 const CONNECT: Duration = Duration::from_secs(15);
 /// The longest wait that a server may ask for.
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
@@ -69,7 +68,7 @@ impl Response {
         Some((first.trim().parse().ok()?, total.trim().parse().ok()?))
     }
 
-    pub fn reader(&mut self) -> impl std::io::Read + '_ {
+    pub fn reader(&mut self) -> impl io::Read + '_ {
         self.body.as_reader()
     }
 
@@ -97,13 +96,16 @@ pub(crate) struct Client {
     pub retries: u32,
     /// Whether plain HTTP is allowed to hosts other than this machine.
     insecure: bool,
+    /// Whether anybody has ever answered.
+    reached: AtomicBool,
     /// Knows which hosts need no proxy.
     proxies: Option<Proxy>,
     _guard: Guard,
 }
 
 impl Client {
-    pub fn new(cancel: &Cancel, connections: usize, retries: u32, insecure: bool) -> Self {
+    pub fn new(options: &PullOptions<'_>) -> Self {
+        let PullOptions { cancel, connections, retries, insecure, timeout, .. } = options;
         let agent: Agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -113,9 +115,9 @@ impl Client {
             .accept_encoding("identity")
             .timeout_resolve(Some(CONNECT))
             .timeout_connect(Some(CONNECT))
-            .timeout_per_read(Some(SILENCE))
-            .timeout_per_write(Some(SILENCE))
-            .timeout_recv_response(Some(2 * SILENCE))
+            .timeout_per_read(Some(*timeout))
+            .timeout_per_write(Some(*timeout))
+            .timeout_recv_response(Some(2 * *timeout))
             .max_idle_connections_per_host(connections + 1)
             .tls_config(TlsConfig::builder().root_certs(roots()).build())
             .proxy(None)
@@ -125,8 +127,9 @@ impl Client {
             _guard: cancel.guard(agent.clone()),
             agent,
             cancel: cancel.clone(),
-            retries,
-            insecure,
+            retries: *retries,
+            insecure: *insecure,
+            reached: AtomicBool::new(false),
             proxies: Proxy::try_from_env(),
         }
     }
@@ -198,27 +201,34 @@ impl Client {
                 builder = builder.header(header::IF_RANGE, version);
             }
         }
-        builder.call().map_err(|error| {
-            if self.cancel.is_cancelled() {
-                return Failure::Lasting(Error::cancelled());
-            }
-            let lasting = matches!(
-                error,
-                ureq::Error::BadUri(_)
-                    | ureq::Error::Http(_)
-                    | ureq::Error::Tls(_)
-                    | ureq::Error::Rustls(_)
-                    | ureq::Error::InvalidProxyUrl
-                    | ureq::Error::ConnectProxyFailed(_)
-            );
-            let host = matches!(error, ureq::Error::HostNotFound);
-            let error = failed(url, &error.to_string()).with_source(error);
-            match (lasting, host) {
+        builder
+            .call()
+            .map_err(|error| {
+                if self.cancel.is_cancelled() {
+                    return Failure::Lasting(Error::cancelled());
+                }
+                let lasting = matches!(
+                    error,
+                    ureq::Error::BadUri(_)
+                        | ureq::Error::Http(_)
+                        | ureq::Error::InvalidProxyUrl
+                        | ureq::Error::ConnectProxyFailed(_)
+                );
+                let encryption = match &error {
+                    ureq::Error::Tls(_) | ureq::Error::Rustls(_) => true,
+                    ureq::Error::Io(error) => error.kind() == io::ErrorKind::InvalidData,
+                    _ => false,
+                };
+                let error = failed(url, &error.to_string()).with_source(error);
+                match (lasting, encryption) {
+                (_, true) => Failure::Lasting(error.with_hint(
+                    "if a proxy of your company reads along, set SSL_CERT_FILE to its certificate",
+                )),
                 (true, _) => Failure::Lasting(error),
-                (_, true) => Failure::Lasting(error.with_hint("check the name and the network")),
                 _ => Failure::Passing(error, None),
             }
-        })
+            })
+            .inspect(|_| self.reached.store(true, Ordering::Relaxed))
     }
 
     /// Plain HTTP is for this machine.
@@ -263,8 +273,12 @@ impl Client {
                 failures = 0;
             }
             failures += 1;
-            if failures > self.retries {
-                return Err(error.with_context("attempts", failures));
+            // A host that nobody has reached is more likely misspelt than about to come back.
+            let reached = self.reached.load(Ordering::Relaxed);
+            if failures > if reached { self.retries } else { self.retries.min(1) } {
+                let error = error.with_context("attempts", failures);
+                let hint = "check the name and the network";
+                return Err(if reached { error } else { error.with_hint(hint) });
             }
             let wait = match wait {
                 Some(wait) if wait > LONGEST_WAIT => {

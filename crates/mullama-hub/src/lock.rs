@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fs4::{FileExt, TryLockError};
 
-use crate::{Cancel, Error, Result};
+use crate::{Cancel, Error, ErrorKind, Result};
 
 const POLL: Duration = Duration::from_millis(50);
 
@@ -26,6 +26,16 @@ impl Lock {
     /// Waits for the lock of this file, which is removed afterwards if it can be. `waiting` is called now and then.
     pub fn passing(path: &Path, cancel: &Cancel, waiting: &mut dyn FnMut()) -> Result<Self> {
         Self::take(path, true, cancel, waiting)
+    }
+
+    /// The lock of this file, if nobody has it.
+    pub fn free(path: &Path) -> Result<Option<Self>> {
+        let cancel = Cancel::new();
+        match Self::take(path, true, &cancel, &mut || cancel.cancel()) {
+            Ok(lock) => Ok(Some(lock)),
+            Err(error) if error.kind() == ErrorKind::Cancelled => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn take(
@@ -91,7 +101,6 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
-    use crate::ErrorKind;
 
     #[test]
     fn one_at_a_time_though_the_file_comes_and_goes() {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::client::{Client, Request, failed, is_loopback};
 use crate::download::{self, Remote};
@@ -87,6 +88,8 @@ pub struct PullOptions<'a> {
     pub connections: usize,
     /// Failures in a row after which a part is given up; in between the waits grow. Default 6.
     pub retries: u32,
+    /// A server that is silent for so long is taken for dead. Default 30 s.
+    pub timeout: Duration,
     /// Allows plain HTTP to hosts other than this machine, and uses it for the hosts of names.
     /// Default false.
     pub insecure: bool,
@@ -103,6 +106,7 @@ impl Default for PullOptions<'_> {
             cancel: Cancel::new(),
             connections: 8,
             retries: 6,
+            timeout: Duration::from_secs(30),
             insecure: false,
             token: None,
             endpoints: Endpoints::from_env(),
@@ -141,16 +145,12 @@ pub fn pull(store: &Store, source: &Source, options: PullOptions<'_>) -> Result<
             format!("{source} is a path, not the name of a model"),
         ));
     };
-    let PullOptions { progress, cancel, connections, retries, insecure, token, endpoints } =
-        options;
-    cancel.check()?;
+    options.cancel.check()?;
     store.prepare()?;
-    let mut pull = Pull {
-        store,
-        client: Client::new(&cancel, connections, retries, insecure),
-        connections: connections.clamp(1, 64),
-        meter: Meter::new(progress),
-    };
+    let client = Client::new(&options);
+    let PullOptions { progress, connections, insecure, token, endpoints, .. } = options;
+    let mut pull =
+        Pull { store, client, connections: connections.clamp(1, 64), meter: Meter::new(progress) };
     pull.meter.report(Phase::Resolving, 0);
     match source {
         // A name of that host, however it was made.

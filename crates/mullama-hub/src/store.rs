@@ -11,7 +11,7 @@
 //!
 //! Manifests and blobs appear by renaming, so readers need no lock, and see all of one or none.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -25,7 +25,9 @@ use crate::lock::Lock;
 use crate::manifest::{Config, LONGEST_MANIFEST};
 use crate::modelfile::{Message, Parameters};
 use crate::progress::{Meter, Phase};
-use crate::{Cancel, Digest, Error, ErrorKind, Layer, LayerKind, Manifest, Name, Result, Source};
+use crate::{
+    Cancel, Digest, Error, ErrorKind, Layer, LayerKind, Manifest, Name, Result, Source, Template,
+};
 
 /// Disk that a download leaves free.
 const SPARE: u64 = 64 << 20;
@@ -114,6 +116,16 @@ pub struct StoredModel {
     pub config: Config,
     /// What it consists of, where there is a manifest.
     pub manifest: Option<Manifest>,
+}
+
+impl StoredModel {
+    /// The prompt template that came with the model, in Jinja: that of the store, not the one inside
+    /// the GGUF file, which is to be preferred.
+    ///
+    /// Gives `Unsupported`, with what it is, for something in a Go template that cannot be turned.
+    pub fn jinja(&self) -> Result<Option<String>> {
+        self.template.as_deref().map(|text| Template::parse(text)?.to_jinja()).transpose()
+    }
 }
 
 /// What a removal did.
@@ -280,6 +292,49 @@ impl Store {
             }
         }
         let freed = gone.map_or(Ok(0), |gone| self.free(&gone))?;
+        self.sweep();
+        Ok(Removed { freed })
+    }
+
+    /// Removes what downloads that were given up have left, and files that no name uses.
+    ///
+    /// Downloads that are under way are left alone; one that has just ended may have to fetch a file
+    /// again.
+    pub fn prune(&self) -> Result<Removed> {
+        let mut freed = 0;
+        if !self.root.exists() {
+            return Ok(Removed { freed });
+        }
+        let _lock = self.lock()?;
+        let mut remove = |path: &Path| {
+            let size = fs::metadata(path).map_or(0, |data| data.len());
+            if fs::remove_file(path).is_ok() {
+                freed += size;
+            }
+        };
+        let keys: BTreeSet<String> = children(&self.downloads())?
+            .into_iter()
+            .filter_map(|(name, _)| name.rsplit_once('.').map(|(key, _)| key.to_owned()))
+            .collect();
+        for key in keys {
+            let file = |end: &str| self.downloads().join(format!("{key}.{end}"));
+            if let Some(_held) = Lock::free(&file("lock"))? {
+                remove(&file("map"));
+                remove(&file("data"));
+            }
+        }
+        let used = self.used()?;
+        for (name, path) in children(&self.root.join("blobs"))? {
+            let hex = name.strip_prefix("sha256-").unwrap_or_default();
+            if Digest::from_hex(hex).is_some() && !used.blobs.contains(hex) {
+                remove(&path);
+            }
+        }
+        for (_, path) in children(&self.root.join("shards"))? {
+            if !used.shards.contains(&path) {
+                let _ = fs::remove_dir_all(path);
+            }
+        }
         self.sweep();
         Ok(Removed { freed })
     }

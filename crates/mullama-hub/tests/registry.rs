@@ -140,6 +140,18 @@ fn a_wrong_length_is_an_error() {
 }
 
 #[test]
+fn a_server_that_falls_silent_is_asked_again() {
+    let world = World::with_model(3 * CHUNK);
+    let mut options = world.options();
+    options.timeout = Duration::from_millis(400);
+    world.registry.fault("/manifests/", 1, Fault::Stall(Duration::from_secs(5)));
+    world.registry.fault("/blobs/", 1, Fault::Stall(Duration::from_secs(5)));
+    let start = Instant::now();
+    pull(&world.store, &Source::Name(world.name("library/m")), options).unwrap();
+    assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
 fn a_server_without_ranges_will_do() {
     let world = World::with_model(20 * CHUNK + 1);
     world.registry.fault("/blobs/", 99, Fault::NoRanges);
@@ -368,45 +380,6 @@ fn threads_that_pull_the_same_model_download_it_once() {
     // Small files are fetched by whoever wants them.
     assert!(sent < size + 6 * 500, "{sent} for {size}");
     world.check(&[world.name("library/m")]);
-}
-
-#[test]
-fn a_proxy_is_asked_for_other_hosts() {
-    // In a process of its own, because of the environment.
-    if std::env::var_os("http_proxy").is_some_and(|value| value == "test") {
-        return;
-    }
-    let world = World::with_model(10);
-    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-    child
-        .args(["--exact", "through_the_proxy", "--nocapture", "--include-ignored"])
-        .env("http_proxy", world.registry.url())
-        .env("no_proxy", "direct.test");
-    assert!(child.status().unwrap().success());
-    let seen = world.registry.take_seen();
-    let hosts: Vec<_> = seen.iter().filter(|seen| seen.method == "CONNECT").collect();
-    assert!(
-        !hosts.is_empty() && hosts.iter().all(|seen| seen.path.contains("models.test")),
-        "{seen:?}"
-    );
-}
-
-#[test]
-#[ignore = "run by a_proxy_is_asked_for_other_hosts"]
-fn through_the_proxy() {
-    let world = World::new();
-    let mut options = world.options();
-    options.insecure = true;
-    let source = Source::parse("models.test/library/m").unwrap();
-    pull(&world.store, &source, options).unwrap();
-    // Neither a host of `no_proxy` nor this machine; the first one is not to be found.
-    let mut options = world.options();
-    options.insecure = true;
-    options.retries = 0;
-    let source = Source::parse("direct.test/library/m").unwrap();
-    assert_eq!(pull(&world.store, &source, options).unwrap_err().kind(), ErrorKind::Download);
-    world.add("library/own:latest", 10);
-    world.pull("library/own").unwrap();
 }
 
 #[test]

@@ -391,6 +391,30 @@ fn tree(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
 }
 
 #[test]
+fn what_nothing_uses_is_pruned() {
+    let world = World::with_model(12 * CHUNK);
+    let mut options = world.options();
+    (options.connections, options.retries) = (1, 0);
+    world.registry.fault("/blobs/", 99, mullama_test_registry::Fault::Drop(3 << 20));
+    let source = Source::Name(world.name("library/m"));
+    pull(&world.store, &source, options).unwrap_err();
+    world.registry.mend();
+    world.add("library/n:latest", 100);
+    world.pull("library/n").unwrap();
+    assert!(world.files().iter().any(|file| file.starts_with("downloads/")));
+    let freed = world.store.prune().unwrap().freed;
+    assert!(freed > 12 << 20, "{freed}");
+    world.check(&[world.name("library/n")]);
+    assert!(
+        world.files().iter().all(|file| !file.starts_with("downloads/")),
+        "{:?}",
+        world.files()
+    );
+    assert_eq!(world.store.prune().unwrap().freed, 0);
+    assert_eq!(World::new().store.prune().unwrap().freed, 0);
+}
+
+#[test]
 fn removing_while_pulling_leaves_whole_models() {
     let world = World::new();
     world.add("library/a:latest", 2 * CHUNK);
