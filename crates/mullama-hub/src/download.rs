@@ -8,9 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sha2::{Digest as _, Sha256};
-
 use crate::client::{Client, Failure, Request, Response, failed};
+use crate::digest::Hasher;
 use crate::lock::Lock;
 use crate::partial::{CHUNK, Partial};
 use crate::progress::{INTERVAL, Meter, Phase};
@@ -359,7 +358,7 @@ impl Transfer<'_> {
             error
         };
         let mut file = File::open(path).map_err(fail)?;
-        let mut hasher = Sha256::new();
+        let mut hasher = Hasher::new();
         let mut buffer = vec![0; BUFFER];
         for chunk in 0..self.partial.count_chunks() {
             if !self.partial.wait_for(chunk) {
@@ -375,7 +374,7 @@ impl Transfer<'_> {
             }
             self.client.cancel.check()?;
         }
-        Ok(Digest::finish(hasher))
+        Ok(hasher.finish())
     }
 }
 

@@ -24,10 +24,10 @@
 //!
 //! A file is in the store once its digest has been verified, a model is listed once all of its files
 //! are there: both appear by renaming, so a process that is killed, a connection that breaks and a disk
-//! that fills up leave nothing that is half written. What has come is kept in `downloads`, and the next
-//! pull fetches at most 1 MiB of it again for each connection. However many pulls ask for a file, in one process or in several, one
-//! downloads it while the others wait. Credentials are sent to the host that they are for, and to none
-//! that it redirects to.
+//! that fills up leave nothing that is half written. What has come is kept in `downloads`; the next
+//! pull fetches at most 1 MiB for each connection again. However many pulls ask for a file, in one
+//! process or in several, one downloads it while the others wait. Credentials are sent to the host
+//! that they are for, and to none that it redirects to.
 //!
 //! # The environment
 //!
@@ -37,7 +37,7 @@
 //! | `MULLAMA_REGISTRY` | the registry of names without a host |
 //! | `HF_ENDPOINT`, `HF_TOKEN` | Hugging Face, or a mirror; the token for it |
 //! | `OLLAMA_MODELS`, `HF_HUB_CACHE`, `HF_HOME`, `LLAMA_CACHE` | caches of other programs |
-//! | `HTTPS_PROXY`, `http_proxy`, `ALL_PROXY`, `NO_PROXY` | proxies; this machine is reached without one |
+//! | `HTTPS_PROXY`, `http_proxy`, `ALL_PROXY`, `NO_PROXY` | proxies, which loopback needs not |
 //! | `SSL_CERT_FILE`, `SSL_CERT_DIR` | certificates, in place of the system's |
 
 mod caches;

@@ -23,7 +23,8 @@ impl Lock {
         Self::take(path, false, &Cancel::new(), &mut || ())
     }
 
-    /// Waits for the lock of this file, which is removed afterwards if it can be. `waiting` is called now and then.
+    /// Waits for the lock of this file, which is removed afterwards if it can be. `waiting` is called
+    /// now and then.
     pub fn passing(path: &Path, cancel: &Cancel, waiting: &mut dyn FnMut()) -> Result<Self> {
         Self::take(path, true, cancel, waiting)
     }

@@ -18,9 +18,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 
 use crate::caches::Caches;
+use crate::digest::Hasher;
 use crate::lock::Lock;
 use crate::manifest::{Config, LONGEST_MANIFEST};
 use crate::modelfile::{Message, Parameters};
@@ -446,7 +446,7 @@ impl Store {
         let mut file = File::open(path).map_err(read)?;
         let length = file.metadata().map_err(read)?.len();
         self.check_space(length)?;
-        let (mut copy, mut hasher, mut size) = (self.temporary()?, Sha256::new(), 0);
+        let (mut copy, mut hasher, mut size) = (self.temporary()?, Hasher::new(), 0);
         let mut buffer = vec![0; 1 << 20];
         loop {
             cancel.check()?;
@@ -461,7 +461,7 @@ impl Store {
             meter.report(Phase::Copying, size);
         }
         meter.base += size;
-        let digest = Digest::finish(hasher);
+        let digest = hasher.finish();
         if !self.has_blob(&digest, size) {
             persist(copy, &self.blob(&digest))?;
         }

@@ -1,8 +1,8 @@
 //! Prompt templates: Jinja, which the engine renders, and Go's, which is turned into Jinja.
 //!
 //! Ollama's templates come in two shapes. One goes through `.Messages`. The other has the text of one
-//! turn, `.System`, `.Prompt` and `.Response`, and is rendered for each turn; for the last one, all from
-//! `.Response` on is left out, since the model goes on there.
+//! turn, `.System`, `.Prompt` and `.Response`, and is rendered for each turn; for the last one, all
+//! from `.Response` on is left out, since the model goes on there.
 //!
 //! What is written has no text between its tags, so it means the same whatever a renderer does with
 //! white space around them.
@@ -85,7 +85,8 @@ mod tests {
     #[test]
     fn a_template_of_turns_is_rendered_for_each() {
         let template = "{{ if .System }}<|system|>\n{{ .System }}<|end|>\n{{ end }}\
-            {{ if .Prompt }}<|user|>\n{{ .Prompt }}<|end|>\n{{ end }}<|assistant|>\n{{ .Response }}<|end|>\n";
+            {{ if .Prompt }}<|user|>\n{{ .Prompt }}<|end|>\n{{ end }}\
+            <|assistant|>\n{{ .Response }}<|end|>\n";
         assert_eq!(
             render(template, &CHAT),
             "<|system|>\nS<|end|>\n<|user|>\nU1<|end|>\n<|assistant|>\nA1<|end|>\n\
@@ -119,15 +120,22 @@ mod tests {
 
     #[test]
     fn both_shapes_in_one_take_the_messages() {
-        let template = r#"{{- if .Messages }}{{ if or .System .Tools }}<s>{{ .System }}</s>{{ end }}
-{{- range .Messages }}{{ if eq .Role "user" }}[{{ .Content }}]{{ else if eq .Role "assistant" "tool" }}({{ .Content }}){{ end }}{{ end }}
+        let template = r#"
+{{- if .Messages }}{{ if or .System .Tools }}<s>{{ .System }}</s>{{ end }}
+{{- range .Messages }}{{ if eq .Role "user" }}[{{ .Content }}]
+{{- else if eq .Role "assistant" "tool" }}({{ .Content }}){{ end }}{{ end }}
 {{- else }}{{ .Prompt }}{{ end }}{{ .Response }}"#;
         assert_eq!(render(template, &CHAT), "<s>S</s>[U1](A1)[U2]");
     }
 
     #[test]
     fn variables_keep_to_their_blocks() {
-        let template = r#"{{ $found := "no" }}{{ range $i, $m := .Messages }}{{ $n := len $m.Content }}{{ if gt $n 1 }}{{ $found = $m.Content }}{{ end }}{{ range $i, $x := slice $.Messages 2 }}{{ $i }}{{ end }}:{{ $i }} {{ end }}{{ $found }}"#;
+        let template = r#"
+{{- $found := "no" -}}
+{{ range $i, $m := .Messages }}{{ $n := len $m.Content -}}
+{{ if gt $n 1 }}{{ $found = $m.Content }}{{ end -}}
+{{ range $i, $x := slice $.Messages 2 }}{{ $i }}{{ end }}:{{ $i }} {{ end -}}
+{{ $found }}"#;
         assert_eq!(render(template, &CHAT), "01:0 01:1 01:2 01:3 U2");
     }
 
@@ -166,7 +174,10 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_is_turned_can_be_rendered(
-            template in "(\\{\\{-? (if|range|end|else|\\.Prompt|\\.Messages|\\.Role|eq|\\$x|:=|\"a\"|1|\\(|\\)| )* -?\\}\\}|x| |\n){0,8}",
+            template in concat!(
+                r#"(\{\{-? (if|range|end|else|\.Prompt|\.Messages|\.Role|eq|\$x|:=|"a"|1|\(|\)| )*"#,
+                r" -?\}\}|x| |\n){0,8}",
+            ),
         ) {
             if let Ok(jinja) = Template::parse(&template).and_then(|t| t.to_jinja()) {
                 let mut environment = Environment::new();

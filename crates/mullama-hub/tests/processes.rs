@@ -54,6 +54,7 @@ fn command(world: &World, root: &Path) -> Command {
 }
 
 /// The same, after these words of a shell.
+#[cfg(unix)]
 fn shell(world: &World, root: &Path, before: &str) -> Command {
     let mut command = Command::new("sh");
     environment(&mut command, world, root);
@@ -178,6 +179,7 @@ fn a_write_that_fails_is_told_and_gone_on_from() {
 }
 
 /// Whether this user may mount file systems of his own.
+#[cfg(target_os = "linux")]
 fn can_mount() -> bool {
     let probe = Command::new("unshare").args(["-rm", "mount", "-t", "tmpfs", "x", "/mnt"]).status();
     let can = probe.is_ok_and(|status| status.success());
@@ -188,6 +190,7 @@ fn can_mount() -> bool {
 }
 
 /// Pulls with a disk of this many MiB, after these words of a shell.
+#[cfg(target_os = "linux")]
 fn on_a_disk(world: &World, mib: usize, then: &str) -> String {
     let root = world.folder.path().join("disk");
     std::fs::create_dir_all(&root).unwrap();

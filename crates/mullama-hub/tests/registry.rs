@@ -276,11 +276,13 @@ fn hostile_manifests_change_nothing() {
     let weights = gguf(&[], 10);
     let digest = mullama_test_registry::digest(&weights);
     world.registry.add_blob(weights.clone());
-    let layer = |ty: &str, digest: &str, size: u64| json!({ "mediaType": format!("application/vnd.ollama.image.{ty}"), "digest": digest, "size": size });
+    let layer = |ty: &str, digest: &str, size: u64| {
+        let ty = format!("application/vnd.ollama.image.{ty}");
+        json!({ "mediaType": ty, "digest": digest, "size": size })
+    };
     let manifest = |layers: serde_json::Value| {
-        json!({ "schemaVersion": 2, "config": layer("license", &digest, weights.len() as u64), "layers": layers })
-            .to_string()
-            .into_bytes()
+        let config = layer("license", &digest, weights.len() as u64);
+        json!({ "schemaVersion": 2, "config": config, "layers": layers }).to_string().into_bytes()
     };
     for (case, bytes, kind) in [
         (

@@ -141,7 +141,10 @@ impl Registry {
     /// If the name is no such name.
     pub fn add_model<C: Into<Content> + Clone>(&self, name: &str, layers: &[(&str, C)]) {
         let config: Content = br#"{"model_format":"gguf","model_family":"test"}"#.to_vec().into();
-        let layer = |ty: &str, content: &Content| serde_json::json!({ "mediaType": ty, "digest": content.digest(), "size": content.len() });
+        let layer = |ty: &str, content: &Content| {
+            let (digest, size) = (content.digest(), content.len());
+            serde_json::json!({ "mediaType": ty, "digest": digest, "size": size })
+        };
         let mut list = Vec::new();
         for (kind, content) in layers {
             let content: Content = content.clone().into();
@@ -184,7 +187,9 @@ impl Registry {
         for (path, content) in files {
             let content: Content = content.clone().into();
             let hex = content.digest().replace("sha256:", "");
-            let mut file = serde_json::json!({ "type": "file", "path": path, "size": content.len(), "oid": "0" });
+            let size = content.len();
+            let mut file =
+                serde_json::json!({ "type": "file", "path": path, "size": size, "oid": "0" });
             if path.to_ascii_lowercase().ends_with(".gguf") {
                 file["lfs"] = serde_json::json!({ "oid": hex, "size": content.len() });
             }
