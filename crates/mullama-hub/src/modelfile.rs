@@ -141,10 +141,6 @@ impl Parameters {
         self.0.extend(other.0.clone());
     }
 
-    pub(crate) fn from_json(text: &str) -> serde_json::Result<Self> {
-        serde_json::from_str(text)
-    }
-
     pub(crate) fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
     }

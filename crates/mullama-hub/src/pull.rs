@@ -363,14 +363,13 @@ impl Pull<'_, '_> {
         self.store.add_blob(&bytes)
     }
 
-    /// Whether what should be GGUF files are.
+    /// Whether what should be GGUF files are, and what should be JSON is.
     fn check(&self, manifest: &Manifest) -> Result<()> {
         let gguf = |layer: &&Layer| layer.kind().is_some_and(LayerKind::is_gguf);
-        manifest
-            .layers
-            .iter()
-            .filter(gguf)
-            .try_for_each(|layer| check_magic(&self.store.blob(&layer.digest)))
+        for layer in manifest.layers.iter().filter(gguf) {
+            check_magic(&self.store.blob(&layer.digest))?;
+        }
+        self.store.generation(manifest).map(|_| ())
     }
 }
 

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::caches::Caches;
 use crate::digest::Hasher;
@@ -583,21 +584,7 @@ impl Store {
         let texts = |kind| -> Result<Vec<String>> {
             manifest.of_kind(kind).map(|layer| self.text(layer)).collect()
         };
-        let json = |kind, text: &str, error: serde_json::Error| {
-            Error::new(ErrorKind::InvalidModel, format!("{kind:?} of {name}: {error}"))
-                .with_context("text", text)
-        };
-        let parameters = match texts(LayerKind::Params)?.last() {
-            Some(text) => {
-                Parameters::from_json(text).map_err(|error| json(LayerKind::Params, text, error))?
-            }
-            None => Parameters::default(),
-        };
-        let messages = match texts(LayerKind::Messages)?.last() {
-            Some(text) => serde_json::from_str(text)
-                .map_err(|error| json(LayerKind::Messages, text, error))?,
-            None => Vec::new(),
-        };
+        let (parameters, messages) = self.generation(&manifest).map_err(about)?;
         // What other programs put there is theirs to say.
         let config = serde_json::from_str(&self.text(&manifest.config)?).unwrap_or_default();
         let shards = match origin {
@@ -623,6 +610,22 @@ impl Store {
             config,
             manifest: Some(manifest),
         }))
+    }
+
+    /// The options and messages that come with a model, which must be JSON of the right shape.
+    pub(crate) fn generation(&self, manifest: &Manifest) -> Result<(Parameters, Vec<Message>)> {
+        fn last<T: Default + DeserializeOwned>(
+            store: &Store,
+            manifest: &Manifest,
+            kind: LayerKind,
+        ) -> Result<T> {
+            let Some(layer) = manifest.of_kind(kind).last() else { return Ok(T::default()) };
+            serde_json::from_str(&store.text(layer)?).map_err(|error| {
+                Error::new(ErrorKind::InvalidModel, format!("the {kind:?} of the model: {error}"))
+                    .with_context("path", store.blob(&layer.digest).display())
+            })
+        }
+        Ok((last(self, manifest, LayerKind::Params)?, last(self, manifest, LayerKind::Messages)?))
     }
 
     fn text(&self, layer: &Layer) -> Result<String> {

@@ -316,6 +316,20 @@ fn what_is_no_model_is_thrown_away() {
 }
 
 #[test]
+fn options_that_cannot_be_read_are_no_model() {
+    for (kind, text) in [("params", "[1]"), ("params", "{"), ("messages", "{}")] {
+        let world = World::new();
+        world.registry.add_model(
+            "library/m:latest",
+            &[("model", gguf(&[], 10)), (kind, text.as_bytes().to_vec())],
+        );
+        let error = world.pull("library/m").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidModel);
+        world.check(&[]);
+    }
+}
+
+#[test]
 fn a_new_version_takes_the_place_of_the_old() {
     let world = World::with_model(2 * CHUNK);
     let old = world.pull("library/m").unwrap();
