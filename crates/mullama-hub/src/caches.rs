@@ -1,0 +1,309 @@
+//! Models that other programs have downloaded. They are read, never changed.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::gguf::Summary;
+use crate::hugging_face::{quant_in, shard};
+use crate::manifest::Config;
+use crate::modelfile::Parameters;
+use crate::name::{DEFAULT_TAG, part_from};
+use crate::{Digest, Entry, HUGGING_FACE_HOST, Name, Origin, Result, Store, StoredModel};
+
+/// Folders deeper than this are not looked into.
+const DEEPEST: u32 = 8;
+/// The host of names that are made of a file's name in llama.cpp's cache.
+const LLAMA_CPP_HOST: &str = "llama.cpp";
+
+/// Where other programs keep their models.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Caches {
+    /// Ollama's stores.
+    pub ollama: Vec<PathBuf>,
+    /// Folders with `models--<user>--<repo>` in them.
+    pub hugging_face: Vec<PathBuf>,
+    /// Folders of llama.cpp, of either layout.
+    pub llama_cpp: Vec<PathBuf>,
+}
+
+/// A model without a manifest.
+struct Found {
+    name: Name,
+    origin: Origin,
+    shards: Vec<PathBuf>,
+    projector: Option<PathBuf>,
+}
+
+impl Caches {
+    /// None.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Those of this user:
+    ///
+    /// - Ollama: `OLLAMA_MODELS`, else `~/.ollama/models` and that of the service on Linux;
+    /// - Hugging Face: the first of `HF_HUB_CACHE`, `HUGGINGFACE_HUB_CACHE`, `$HF_HOME/hub`,
+    ///   `$XDG_CACHE_HOME/huggingface/hub` and `~/.cache/huggingface/hub`;
+    /// - llama.cpp: `LLAMA_CACHE`, else `llama.cpp` in the folder that the platform has for caches.
+    pub fn from_env() -> Self {
+        let get = |name: &str| {
+            std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+        };
+        let home = dirs::home_dir();
+        let at_home = |path: &str| home.as_ref().map(|home| home.join(path));
+        let ollama = match get("OLLAMA_MODELS") {
+            Some(root) => vec![root],
+            None => at_home(".ollama/models")
+                .into_iter()
+                .chain(cfg!(target_os = "linux").then(|| "/usr/share/ollama/.ollama/models".into()))
+                .collect(),
+        };
+        let hugging_face = get("HF_HUB_CACHE")
+            .or_else(|| get("HUGGINGFACE_HUB_CACHE"))
+            .or_else(|| Some(get("HF_HOME")?.join("hub")))
+            .or_else(|| Some(get("XDG_CACHE_HOME")?.join("huggingface/hub")))
+            .or_else(|| at_home(".cache/huggingface/hub"));
+        let llama_cpp =
+            get("LLAMA_CACHE").or_else(|| dirs::cache_dir().map(|cache| cache.join("llama.cpp")));
+        Self {
+            ollama,
+            hugging_face: hugging_face.into_iter().collect(),
+            llama_cpp: llama_cpp.into_iter().collect(),
+        }
+    }
+
+    /// Without this folder, which is the store itself.
+    pub(crate) fn without_store(mut self, root: &Path) -> Self {
+        let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        self.ollama.retain(|path| real(path) != real(root));
+        self
+    }
+
+    /// Every model, each name once in a cache. What cannot be read is told to the log.
+    pub(crate) fn list(&self) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        for root in &self.ollama {
+            match Store::at(root).own(Origin::Ollama) {
+                Ok(found) => entries.extend(found),
+                Err(error) => log::warn!("Ollama's store is not listed: {error}"),
+            }
+        }
+        entries.extend(self.found().iter().map(Found::entry));
+        entries
+    }
+
+    pub(crate) fn find(&self, name: &Name) -> Result<Option<StoredModel>> {
+        for root in &self.ollama {
+            if let Some(model) = Store::at(root).find_own(name, Origin::Ollama)? {
+                return Ok(Some(model));
+            }
+        }
+        let mut near: Vec<Found> = self
+            .found()
+            .into_iter()
+            .filter(|found| {
+                // Without a tag, any quantisation will do.
+                found.name.matches(name)
+                    || name.tag() == DEFAULT_TAG
+                        && found.name.host() == HUGGING_FACE_HOST
+                        && found.name.with_tag(DEFAULT_TAG).is_some_and(|known| known.matches(name))
+            })
+            .collect();
+        near.sort_by_key(|found| {
+            let preferred = ["Q4_K_M", "Q8_0"];
+            let tag = found.name.tag().to_ascii_uppercase();
+            (!found.name.matches(name), preferred.iter().position(|p| *p == tag).unwrap_or(9))
+        });
+        near.into_iter().next().map(|found| found.load(name)).transpose()
+    }
+
+    fn found(&self) -> Vec<Found> {
+        let mut found = Vec::new();
+        for root in &self.hugging_face {
+            hub(root, Origin::HuggingFace, &mut found);
+        }
+        for root in &self.llama_cpp {
+            hub(root, Origin::LlamaCpp, &mut found);
+            flat(root, &mut found);
+        }
+        found
+    }
+}
+
+impl Found {
+    fn entry(&self) -> Entry {
+        Entry {
+            name: self.name.clone(),
+            id: self.id(),
+            size: self.files().filter_map(|path| path.metadata().ok()).map(|data| data.len()).sum(),
+            modified: self.modified(),
+            origin: self.origin,
+        }
+    }
+
+    fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.shards.iter().chain(&self.projector)
+    }
+
+    fn id(&self) -> String {
+        Digest::of(self.shards[0].to_string_lossy().as_bytes()).short()
+    }
+
+    fn modified(&self) -> SystemTime {
+        let time = self.shards[0].metadata().and_then(|data| data.modified());
+        time.unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+
+    fn load(self, name: &Name) -> Result<StoredModel> {
+        let summary = Summary::read(&self.shards[0])?;
+        let entry = self.entry();
+        let quant = quant_in(&self.shards[0].to_string_lossy());
+        Ok(StoredModel {
+            name: name.clone(),
+            id: entry.id,
+            origin: entry.origin,
+            size: entry.size,
+            modified: entry.modified,
+            path: self.shards[0].clone(),
+            shards: self.shards,
+            projector: self.projector,
+            adapters: Vec::new(),
+            draft: None,
+            template: None,
+            system: None,
+            parameters: Parameters::default(),
+            messages: Vec::new(),
+            licenses: Vec::new(),
+            config: Config::of(&summary, quant),
+            manifest: None,
+        })
+    }
+}
+
+/// The models in a cache of Hugging Face's layout, as its `main` or newest snapshot has them.
+fn hub(root: &Path, origin: Origin, found: &mut Vec<Found>) {
+    for (folder, path) in children(root) {
+        let Some((user, repo)) =
+            folder.strip_prefix("models--").and_then(|rest| rest.split_once("--"))
+        else {
+            continue;
+        };
+        let main = fs::read_to_string(path.join("refs/main")).unwrap_or_default();
+        let mut snapshots = children(&path.join("snapshots"));
+        snapshots.sort_by_key(|(commit, path)| {
+            let time = path.metadata().and_then(|data| data.modified()).ok();
+            (*commit == main.trim(), time)
+        });
+        let mut files = Vec::new();
+        // The newest last: it takes the place of what was before.
+        for (_, snapshot) in snapshots {
+            let mut these = Vec::new();
+            walk(&snapshot, 0, &mut these);
+            files.push(these);
+        }
+        let mut names: HashMap<Name, Found> = HashMap::new();
+        for files in files {
+            let projector = files.iter().find(|path| starts(path, "mmproj")).cloned();
+            for path in files.iter().filter(|path| is_model(path)) {
+                let text = path.to_string_lossy();
+                let Some(shards) = shards(path) else { continue };
+                let tag = quant_in(&text).unwrap_or_else(|| part_from(&stem(path)));
+                if let Ok(name) = Name::new(HUGGING_FACE_HOST, user, repo, &part_from(&tag)) {
+                    let projector = projector.clone();
+                    names.insert(name.clone(), Found { name, origin, shards, projector });
+                }
+            }
+        }
+        found.extend(names.into_values());
+    }
+}
+
+/// The models in a folder of files `<user>_<repo>_<file>.gguf`, beside which JSON files tell addresses.
+fn flat(root: &Path, found: &mut Vec<Found>) {
+    for (_, path) in children(root).iter().filter(|(_, path)| is_model(path) && path.is_file()) {
+        let Some(shards) = shards(path) else { continue };
+        let name = address(path).and_then(|(user, repo)| {
+            let tag = quant_in(&path.to_string_lossy()).unwrap_or_else(|| DEFAULT_TAG.to_owned());
+            Name::new(HUGGING_FACE_HOST, &user, &repo, &part_from(&tag)).ok()
+        });
+        let other = || {
+            Name::new(LLAMA_CPP_HOST, "cache", &part_from(&stem(path)), DEFAULT_TAG)
+                .unwrap_or_else(|_| unreachable!("made of parts that are valid"))
+        };
+        let name = name.unwrap_or_else(other);
+        found.push(Found { name, origin: Origin::LlamaCpp, shards, projector: None });
+    }
+}
+
+/// User and repository of a file, from the JSON beside it or from its name.
+fn address(path: &Path) -> Option<(String, String)> {
+    let json = fs::read(path.with_extension("gguf.json")).ok();
+    let json: Option<serde_json::Value> = json.and_then(|json| serde_json::from_slice(&json).ok());
+    if let Some(url) = json.as_ref().and_then(|json| json["url"].as_str()) {
+        let mut pieces = url.split_once("://")?.1.split('/').skip(1).map(str::to_owned);
+        return Some((pieces.next()?, pieces.next()?));
+    }
+    // Repositories of GGUF files mostly end in that; nothing else tells where their names end.
+    let stem = stem(path);
+    let (user, rest) = stem.split_once('_')?;
+    let end = rest.to_ascii_lowercase().find("gguf_")? + 4;
+    Some((user.to_owned(), rest[..end].to_owned()))
+}
+
+/// All shards of the model that begins in this file; itself if it is not split. None for the shards
+/// after the first, and where one is missing.
+fn shards(path: &Path) -> Option<Vec<PathBuf>> {
+    let name = path.file_name()?.to_str()?;
+    let Some((stem, index, count)) = shard(name) else { return Some(vec![path.to_owned()]) };
+    let shards: Vec<PathBuf> = (1..=count)
+        .map(|i| path.with_file_name(format!("{stem}-{i:05}-of-{count:05}.gguf")))
+        .collect();
+    (index == 1 && shards.iter().all(|path| path.is_file())).then_some(shards)
+}
+
+/// The GGUF files below a folder; links are followed, so broken ones are left out.
+fn walk(folder: &Path, depth: u32, files: &mut Vec<PathBuf>) {
+    for (_, path) in children(folder) {
+        if path.is_dir() {
+            if depth < DEEPEST {
+                walk(&path, depth + 1, files);
+            }
+        } else if path.is_file() && has_extension(&path) {
+            files.push(path);
+        }
+    }
+}
+
+fn is_model(path: &Path) -> bool {
+    has_extension(path)
+        && !["mmproj", "imatrix", "mtp-"].iter().any(|head| starts(path, head))
+        && !stem(path).to_ascii_lowercase().contains("mmproj")
+}
+
+fn has_extension(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"))
+}
+
+fn starts(path: &Path, head: &str) -> bool {
+    stem(path).to_ascii_lowercase().starts_with(head)
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// What lies in a folder, in the order of names.
+fn children(folder: &Path) -> Vec<(String, PathBuf)> {
+    let mut children: Vec<_> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
+        .collect();
+    children.sort();
+    children
+}

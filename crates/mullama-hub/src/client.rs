@@ -1,0 +1,511 @@
+//! HTTP: one request, with its redirects, and the judgement of what came back.
+
+use std::fmt::Write as _;
+use std::io::{self, Read as _};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use ureq::http::{HeaderMap, Uri, header};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::{Agent, Body, Proxy, http};
+
+use crate::cancel::Guard;
+use crate::{Cancel, Error, ErrorKind, PullOptions, Result};
+
+const MOST_REDIRECTS: u32 = 10;
+const CONNECT: Duration = Duration::from_secs(15);
+/// The longest wait that a server may ask for.
+const LONGEST_WAIT: Duration = Duration::from_secs(120);
+const FIRST_DELAY: Duration = Duration::from_millis(500);
+const LONGEST_DELAY: Duration = Duration::from_secs(15);
+
+/// What one attempt failed of.
+pub(crate) enum Failure {
+    /// It may go better next time, perhaps after the time that the server asks for.
+    Passing(Error, Option<Duration>),
+    /// It will not.
+    Lasting(Error),
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Request<'a> {
+    pub url: &'a str,
+    pub accept: Option<&'a str>,
+    /// Sent to the host of `url` alone.
+    pub bearer: Option<&'a str>,
+    /// The first byte and the one after the last.
+    pub range: Option<(u64, u64)>,
+    /// The version that `range` is of.
+    pub if_range: Option<&'a str>,
+}
+
+/// An answer: its status is 200 or 206, or 401 where that was expected.
+pub(crate) struct Response {
+    pub status: u16,
+    pub headers: HeaderMap,
+    /// The address that answered, after redirects.
+    pub url: String,
+    body: Body,
+}
+
+impl Response {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    pub fn length(&self) -> Option<u64> {
+        self.header("content-length")?.parse().ok()
+    }
+
+    /// The first byte of the part that this is, and the length of the whole.
+    pub fn content_range(&self) -> Option<(u64, u64)> {
+        let (range, total) =
+            self.header("content-range")?.strip_prefix("bytes ")?.split_once('/')?;
+        let (first, _) = range.split_once('-')?;
+        Some((first.trim().parse().ok()?, total.trim().parse().ok()?))
+    }
+
+    pub fn reader(&mut self) -> impl io::Read + '_ {
+        self.body.as_reader()
+    }
+
+    /// The whole body, if it is not longer than this.
+    pub fn bytes(mut self, longest: u64) -> Result<Vec<u8>, Failure> {
+        let url = self.url.clone();
+        let mut bytes = Vec::new();
+        self.reader().take(longest + 1).read_to_end(&mut bytes).map_err(|error| {
+            Failure::Passing(failed(&url, &error.to_string()).with_source(error), None)
+        })?;
+        if bytes.len() as u64 > longest {
+            return Err(Failure::Lasting(failed(
+                &url,
+                &format!("the answer is longer than {longest} bytes"),
+            )));
+        }
+        Ok(bytes)
+    }
+}
+
+/// What sends requests.
+pub(crate) struct Client {
+    agent: Agent,
+    pub cancel: Cancel,
+    pub retries: u32,
+    /// Whether plain HTTP is allowed to hosts other than this machine.
+    insecure: bool,
+    /// Whether anybody has ever answered.
+    reached: AtomicBool,
+    /// Knows which hosts need no proxy.
+    proxies: Option<Proxy>,
+    _guard: Guard,
+}
+
+impl Client {
+    pub fn new(options: &PullOptions<'_>) -> Self {
+        let PullOptions { cancel, connections, retries, insecure, timeout, .. } = options;
+        let agent: Agent = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .user_agent(concat!("mullama/", env!("CARGO_PKG_VERSION")))
+            // The bytes are hashed as they lie on the server.
+            .accept_encoding("identity")
+            .timeout_resolve(Some(CONNECT))
+            .timeout_connect(Some(CONNECT))
+            .timeout_per_read(Some(*timeout))
+            .timeout_per_write(Some(*timeout))
+            .timeout_recv_response(Some(2 * *timeout))
+            .max_idle_connections_per_host(connections + 1)
+            .tls_config(TlsConfig::builder().root_certs(roots()).build())
+            .proxy(None)
+            .build()
+            .into();
+        Self {
+            _guard: cancel.guard(agent.clone()),
+            agent,
+            cancel: cancel.clone(),
+            retries: *retries,
+            insecure: *insecure,
+            reached: AtomicBool::new(false),
+            proxies: Proxy::try_from_env(),
+        }
+    }
+
+    /// Sends a request and follows redirects. Credentials do not leave the first host.
+    ///
+    /// Statuses that are no success are failures, 401 too unless it is `expected`.
+    pub fn send(&self, request: &Request<'_>, expected: bool) -> Result<Response, Failure> {
+        let mut url = request.url.to_owned();
+        let mut trusted = true;
+        for _ in 0..=MOST_REDIRECTS {
+            let response = self.send_once(request, &url, trusted)?;
+            let status = response.status().as_u16();
+            let (parts, body) = response.into_parts();
+            if matches!(status, 301 | 302 | 303 | 307 | 308)
+                && let Some(location) = parts.headers.get(header::LOCATION)
+            {
+                let next = location.to_str().ok().and_then(|location| join(&url, location));
+                let Some(next) = next else {
+                    return Err(Failure::Lasting(failed(&url, "it redirects to no address")));
+                };
+                if origin(&url).is_some_and(|(scheme, _)| scheme == "https")
+                    && !next.starts_with("https:")
+                {
+                    return Err(Failure::Lasting(failed(
+                        &url,
+                        &format!("it redirects to {next}, which is not encrypted"),
+                    )));
+                }
+                trusted &= origin(&url) == origin(&next);
+                url = next;
+                continue;
+            }
+            let response = Response { status, headers: parts.headers, url, body };
+            return match status {
+                200 | 206 => Ok(response),
+                401 if expected => Ok(response),
+                _ => Err(judge(request, response)),
+            };
+        }
+        Err(Failure::Lasting(failed(
+            request.url,
+            &format!("it redirects more than {MOST_REDIRECTS} times"),
+        )))
+    }
+
+    fn send_once(
+        &self,
+        request: &Request<'_>,
+        url: &str,
+        trusted: bool,
+    ) -> Result<http::Response<Body>, Failure> {
+        self.cancel.check().map_err(Failure::Lasting)?;
+        let uri: Uri = url
+            .parse()
+            .map_err(|_| Failure::Lasting(failed(url, "this is no address that can be used")))?;
+        self.check_scheme(&uri).map_err(Failure::Lasting)?;
+        log::debug!("GET {url} {:?}", request.range);
+        let mut builder = self.agent.get(&uri).config().proxy(self.proxy(&uri)).build();
+        if let Some(accept) = request.accept {
+            builder = builder.header(header::ACCEPT, accept);
+        }
+        if let Some(token) = request.bearer.filter(|_| trusted) {
+            builder = builder.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        if let Some((first, end)) = request.range {
+            builder = builder.header(header::RANGE, format!("bytes={first}-{}", end - 1));
+            if let Some(version) = request.if_range {
+                builder = builder.header(header::IF_RANGE, version);
+            }
+        }
+        builder
+            .call()
+            .map_err(|error| {
+                if self.cancel.is_cancelled() {
+                    return Failure::Lasting(Error::cancelled());
+                }
+                let lasting = matches!(
+                    error,
+                    ureq::Error::BadUri(_)
+                        | ureq::Error::Http(_)
+                        | ureq::Error::InvalidProxyUrl
+                        | ureq::Error::ConnectProxyFailed(_)
+                );
+                let encryption = match &error {
+                    ureq::Error::Tls(_) | ureq::Error::Rustls(_) => true,
+                    ureq::Error::Io(error) => error.kind() == io::ErrorKind::InvalidData,
+                    _ => false,
+                };
+                let error = failed(url, &error.to_string()).with_source(error);
+                match (lasting, encryption) {
+                (_, true) => Failure::Lasting(error.with_hint(
+                    "if a proxy of your company reads along, set SSL_CERT_FILE to its certificate",
+                )),
+                (true, _) => Failure::Lasting(error),
+                _ => Failure::Passing(error, None),
+            }
+            })
+            .inspect(|_| self.reached.store(true, Ordering::Relaxed))
+    }
+
+    /// Plain HTTP is for this machine.
+    fn check_scheme(&self, uri: &Uri) -> Result<()> {
+        let host = uri.host().unwrap_or_default();
+        if uri.scheme_str() == Some("https") || self.insecure || is_loopback(host) {
+            return Ok(());
+        }
+        Err(failed(&uri.to_string(), "the connection would not be encrypted")
+            .with_hint("use https, or allow insecure connections"))
+    }
+
+    /// The proxy that the environment has for this address. This machine is reached without one.
+    fn proxy(&self, uri: &Uri) -> Option<Proxy> {
+        let environment = self.proxies.as_ref()?;
+        if is_loopback(uri.host()?) || environment.is_no_proxy(uri) {
+            return None;
+        }
+        let names = match uri.scheme_str() {
+            Some("https") => ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"],
+            // In a CGI program `HTTP_PROXY` is a header of the request.
+            _ => ["http_proxy", "http_proxy", "ALL_PROXY", "all_proxy"],
+        };
+        let value =
+            names.iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()))?;
+        Proxy::new(&value).ok()
+    }
+
+    /// Tries until it goes well, fails for good, or has failed too often in a row. An attempt tells by
+    /// its first value whether it got anywhere.
+    pub fn persist<T>(&self, mut attempt: impl FnMut() -> (bool, Result<T, Failure>)) -> Result<T> {
+        let mut failures = 0;
+        loop {
+            let (progress, result) = attempt();
+            let (error, wait) = match result {
+                Ok(value) => return Ok(value),
+                Err(Failure::Lasting(error)) => return Err(error),
+                Err(Failure::Passing(error, wait)) => (error, wait),
+            };
+            self.cancel.check()?;
+            if progress {
+                failures = 0;
+            }
+            failures += 1;
+            // A host that nobody has reached is more likely misspelt than about to come back.
+            let reached = self.reached.load(Ordering::Relaxed);
+            if failures > if reached { self.retries } else { self.retries.min(1) } {
+                let error = error.with_context("attempts", failures);
+                let hint = "check the name and the network";
+                return Err(if reached { error } else { error.with_hint(hint) });
+            }
+            let wait = match wait {
+                Some(wait) if wait > LONGEST_WAIT => {
+                    let hint = format!("the server asks to come back in {} s", wait.as_secs());
+                    return Err(error.with_hint(hint));
+                }
+                Some(wait) => wait,
+                None => delay(failures),
+            };
+            log::info!("{error}; again in {} ms", wait.as_millis());
+            self.cancel.sleep(wait)?;
+        }
+    }
+}
+
+/// Doubles with each failure; a random part keeps clients from coming back all at once.
+fn delay(failures: u32) -> Duration {
+    use std::hash::{BuildHasher as _, RandomState};
+    let delay = LONGEST_DELAY.min(FIRST_DELAY * 2u32.saturating_pow(failures.min(16) - 1));
+    let random = RandomState::new().hash_one(failures) % 1000;
+    delay / 2 + delay / 2 * random as u32 / 1000
+}
+
+/// An error about an address. What may be secret in the address is left out.
+pub(crate) fn failed(url: &str, problem: &str) -> Error {
+    let shown = url.split(['?', '#']).next().unwrap_or_default();
+    let shown = match shown.split_once("://") {
+        Some((scheme, rest)) => match rest.split_once('/') {
+            Some((host, path)) => {
+                format!("{scheme}://{}/{path}", host.rsplit('@').next().unwrap_or_default())
+            }
+            None => format!("{scheme}://{}", rest.rsplit('@').next().unwrap_or_default()),
+        },
+        None => shown.to_owned(),
+    };
+    Error::new(ErrorKind::Download, format!("{shown}: {problem}")).with_context("url", shown)
+}
+
+/// What a status that is no success means.
+fn judge(request: &Request<'_>, response: Response) -> Failure {
+    let status = response.status;
+    let wait = response.header("retry-after").and_then(retry_after);
+    let url = response.url.clone();
+    // Registries say why in the body.
+    let reason = response.bytes(64 << 10).ok().and_then(|body| reason(&body));
+    let reason = reason.map_or(String::new(), |reason| format!(" ({reason})"));
+    let error = |kind, text: &str| {
+        let error = failed(&url, &format!("{text}{reason}"));
+        Error::new(kind, error.to_string())
+            .with_context("url", error.get("url").unwrap_or_default())
+            .with_context("status", status)
+    };
+    match status {
+        401 | 403 if request.bearer.is_some() => Failure::Lasting(error(
+            ErrorKind::Download,
+            &format!("{status}, the token does not give access"),
+        )),
+        401 | 403 => {
+            Failure::Lasting(error(ErrorKind::Download, &format!("{status}, access denied")))
+        }
+        404 | 410 => Failure::Lasting(error(ErrorKind::NotFound, "there is no such thing")),
+        408 | 425 | 429 | 500 | 502 | 503 | 504 | 520..=529 => {
+            Failure::Passing(error(ErrorKind::Download, &format!("status {status}")), wait)
+        }
+        416 => {
+            Failure::Lasting(error(ErrorKind::Download, "the file is shorter than it should be"))
+        }
+        _ => Failure::Lasting(error(ErrorKind::Download, &format!("status {status}"))),
+    }
+}
+
+/// The message in a body like `{"errors": [{"message": ...}]}` or `{"error": ...}`.
+fn reason(body: &[u8]) -> Option<String> {
+    let json: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let text = json["errors"][0]["message"].as_str().or_else(|| json["error"].as_str())?;
+    let line: String =
+        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect();
+    (!line.trim().is_empty()).then_some(line)
+}
+
+/// Seconds, or a date.
+fn retry_after(text: &str) -> Option<Duration> {
+    if let Ok(seconds) = text.trim().parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = http_date(text)?;
+    Some(date.duration_since(SystemTime::now()).unwrap_or_default())
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT`.
+fn http_date(text: &str) -> Option<SystemTime> {
+    let (_, rest) = text.split_once(", ")?;
+    let mut words = rest.split_whitespace();
+    let day: u64 = words.next()?.parse().ok().filter(|day| (1..=31).contains(day))?;
+    let month = words.next()?;
+    let months =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let month = months.iter().position(|known| *known == month)? as u64 + 1;
+    let year: u64 = words.next()?.parse().ok().filter(|year| (1970..10_000).contains(year))?;
+    let mut clock = words.next()?.split(':').map(str::parse::<u64>);
+    let mut part = |end| clock.next()?.ok().filter(|value| *value < end);
+    let seconds = part(24)? * 3600 + part(60)? * 60 + part(61)?;
+    // Days since 1970 of a calendar whose year begins in March, so that leap days come last.
+    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = y * 365 + y / 4 - y / 100 + y / 400 + (m * 153 + 2) / 5 + day - 1 - 719_468;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(days * 86_400 + seconds))
+}
+
+/// Scheme, and host with port: where credentials may go.
+pub(crate) fn origin(url: &str) -> Option<(String, String)> {
+    let uri: Uri = url.parse().ok()?;
+    let scheme = uri.scheme_str()?.to_ascii_lowercase();
+    let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
+    Some((scheme, format!("{}:{port}", uri.host()?.to_ascii_lowercase())))
+}
+
+/// The address that a reference on this page leads to.
+pub(crate) fn join(base: &str, reference: &str) -> Option<String> {
+    let (scheme, rest) = base.split_once("://")?;
+    let reference = reference.split('#').next()?;
+    if let Some((other, rest)) = reference.split_once("://")
+        && other.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+        && !other.is_empty()
+    {
+        return Some(format!("{}://{rest}", other.to_ascii_lowercase()));
+    }
+    if let Some(rest) = reference.strip_prefix("//") {
+        return Some(format!("{scheme}://{rest}"));
+    }
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    if reference.starts_with('/') {
+        return Some(format!("{scheme}://{authority}{reference}"));
+    }
+    let path = path.split('?').next()?;
+    let folder = path.rfind('/').map_or("/", |end| &path[..=end]);
+    Some(format!("{scheme}://{authority}{folder}{reference}"))
+}
+
+/// Text as a part of an address's path, `/` included.
+pub(crate) fn escape(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+            out.push(byte as char);
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+        out
+    })
+}
+
+/// Whether the host is this machine.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare.eq_ignore_ascii_case("localhost")
+        || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// The system's certificates, among them those of a company's proxy; Mozilla's where there are none.
+fn roots() -> RootCerts {
+    static ROOTS: OnceLock<Option<Arc<Vec<Certificate<'static>>>>> = OnceLock::new();
+    let roots = ROOTS.get_or_init(|| {
+        let found = rustls_native_certs::load_native_certs();
+        for error in found.errors {
+            log::debug!("certificates: {error}");
+        }
+        let certs: Vec<_> =
+            found.certs.iter().map(|cert| Certificate::from_der(cert).to_owned()).collect();
+        (!certs.is_empty()).then(|| Arc::new(certs))
+    });
+    roots.clone().map_or(RootCerts::WebPki, RootCerts::Specific)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_lead_where_a_browser_would_go() {
+        for (base, reference, url) in [
+            ("http://a/b/c?d", "https://x/y", Some("https://x/y")),
+            ("https://a/b/c", "//x/y", Some("https://x/y")),
+            ("https://a:1/b/c", "/y?z", Some("https://a:1/y?z")),
+            ("https://a/b/c?d=/e", "y", Some("https://a/b/y")),
+            ("https://a", "y", Some("https://a/y")),
+            ("https://a/b", "y#z", Some("https://a/y")),
+            ("https://a/b/c", "/y?u=http://x/", Some("https://a/y?u=http://x/")),
+            ("no address", "y", None),
+        ] {
+            assert_eq!(join(base, reference).as_deref(), url);
+        }
+    }
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        assert_eq!(origin("https://A.io/x"), origin("https://a.io:443/y?z"));
+        for other in ["http://a.io/", "https://a.io:8443/", "https://a.io.evil/", "https://b/"] {
+            assert_ne!(origin("https://a.io/"), origin(other));
+        }
+    }
+
+    #[test]
+    fn times_to_come_back_are_seconds_or_dates() {
+        assert_eq!(retry_after("7"), Some(Duration::from_secs(7)));
+        assert_eq!(retry_after("soon"), None);
+        assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
+        let date = http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        assert_eq!(date, SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777));
+        let date = http_date("Thu, 29 Feb 2024 00:00:00 GMT").unwrap();
+        assert_eq!(date, SystemTime::UNIX_EPOCH + Duration::from_secs(1_709_164_800));
+        for bad in ["", "Sun, 06", "Sun, 99 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 0 08:49:37 GMT"] {
+            assert_eq!(http_date(bad), None);
+        }
+    }
+
+    #[test]
+    fn loopback_is_this_machine_only() {
+        for host in ["localhost", "127.0.0.1", "127.9.9.9", "[::1]", "LOCALHOST"] {
+            assert!(is_loopback(host));
+        }
+        for host in ["localhost.evil.io", "127.0.0.1.evil.io", "10.0.0.1", "0.0.0.0", ""] {
+            assert!(!is_loopback(host));
+        }
+    }
+
+    #[test]
+    fn errors_show_no_secrets() {
+        let error = failed("https://user:secret@host/x?token=secret#secret", "no");
+        assert_eq!(error.to_string(), "https://host/x: no");
+    }
+}

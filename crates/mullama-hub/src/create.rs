@@ -1,0 +1,349 @@
+//! Making a model in the store from a Modelfile.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::gguf::Summary;
+use crate::hugging_face::{quant_in, shard};
+use crate::manifest::Config;
+use crate::modelfile::Parameters;
+use crate::progress::{Meter, Phase, Sink};
+use crate::{
+    Cancel, Digest, Error, ErrorKind, Layer, LayerKind, Manifest, Modelfile, Name, Result, Source,
+    Store, StoredModel, Template,
+};
+
+/// How a model is made.
+#[derive(Default)]
+#[non_exhaustive]
+pub struct CreateOptions<'a> {
+    /// The folder that relative paths start from. Default: the working folder.
+    pub folder: PathBuf,
+    /// Called with how far the copying of files has come, in the calling thread.
+    pub progress: Option<Sink<'a>>,
+    /// Cancels it.
+    pub cancel: Cancel,
+}
+
+impl<'a> CreateOptions<'a> {
+    /// Relative paths start from this folder.
+    #[must_use]
+    pub fn with_folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folder = folder.into();
+        self
+    }
+
+    /// Reports how far it has come.
+    #[must_use]
+    pub fn with_progress(mut self, progress: impl FnMut(&crate::Progress) + 'a) -> Self {
+        self.progress = Some(Box::new(progress));
+        self
+    }
+
+    /// Can be cancelled by this.
+    #[must_use]
+    pub fn with_cancel(mut self, cancel: &Cancel) -> Self {
+        self.cancel = cancel.clone();
+        self
+    }
+}
+
+impl Store {
+    /// Makes a model from a Modelfile, and gives it this name.
+    ///
+    /// What the model it is made `FROM` brings is taken over; instructions replace it: a template, a
+    /// system message, messages, single parameters. Adapters and licences are added. Files are copied,
+    /// unless the store has them.
+    ///
+    /// Gives `NotFound` for a model or file that is not there, `InvalidModel` for one that is no GGUF,
+    /// `Unsupported` for weights in another format and for a template that mullama cannot honour.
+    pub fn create(
+        &self,
+        name: &Name,
+        modelfile: &Modelfile,
+        options: CreateOptions<'_>,
+    ) -> Result<StoredModel> {
+        let CreateOptions { folder, progress, cancel } = options;
+        self.prepare()?;
+        let mut making = Making {
+            store: self,
+            folder,
+            cancel,
+            meter: Meter::new(progress),
+            config: Config::default(),
+            parameters: Parameters::default(),
+            layers: Vec::new(),
+        };
+        let made = making.make(modelfile).and_then(|config| {
+            let bytes = Manifest::new(config, making.layers.clone()).to_bytes();
+            self.commit(name, &bytes)
+        });
+        let error = match made {
+            Ok(Some(())) => {
+                making.meter.base = making.meter.total;
+                making.meter.report(Phase::Done, 0);
+                return self.find(name);
+            }
+            Ok(None) => {
+                Error::new(ErrorKind::Io, format!("files of {name} were removed while it was made"))
+                    .with_hint("make it again")
+            }
+            Err(error) => error,
+        };
+        // What was copied for it serves nobody.
+        if let Some(first) = making.layers.first() {
+            let config = Layer::config(first.digest, first.size);
+            self.discard(&Manifest::new(config, making.layers))?;
+        }
+        Err(error.with_context("name", name))
+    }
+}
+
+struct Making<'s, 'p> {
+    store: &'s Store,
+    folder: PathBuf,
+    cancel: Cancel,
+    meter: Meter<'p>,
+    config: Config,
+    parameters: Parameters,
+    layers: Vec<Layer>,
+}
+
+impl Making<'_, '_> {
+    /// Collects the layers, and gives the configuration.
+    fn make(&mut self, file: &Modelfile) -> Result<Layer> {
+        for from in &file.from {
+            self.take(from)?;
+        }
+        if !self.has(LayerKind::Model) {
+            return Err(Error::new(
+                ErrorKind::InvalidModel,
+                "FROM names no model, only parts of one",
+            )
+            .with_hint("add a FROM with the model itself"));
+        }
+        for adapter in &file.adapters {
+            let path = self.path(adapter).ok_or_else(|| missing("ADAPTER", adapter))?;
+            self.check(&path)?;
+            self.add(LayerKind::Adapter, &path)?;
+        }
+        if let Some(draft) = &file.draft {
+            let path = match self.path(draft) {
+                Some(path) => path,
+                None => self.store.find_source(&Source::parse(draft)?)?.path,
+            };
+            self.check(&path)?;
+            self.replace(LayerKind::Draft);
+            self.add(LayerKind::Draft, &path)?;
+        }
+        if let Some(template) = &file.template {
+            Template::parse(template)?.to_jinja()?;
+            self.text(LayerKind::Template, template)?;
+        }
+        if let Some(system) = &file.system {
+            self.text(LayerKind::System, system)?;
+        }
+        for license in &file.licenses {
+            let layer = self.store.add_bytes(LayerKind::License, license.as_bytes())?;
+            if !self.layers.contains(&layer) {
+                self.layers.push(layer);
+            }
+        }
+        self.parameters.override_with(&file.parameters);
+        if !self.parameters.is_empty() {
+            let json = self.parameters.to_json();
+            self.layers.push(self.store.add_bytes(LayerKind::Params, &json)?);
+        }
+        if !file.messages.is_empty() {
+            self.replace(LayerKind::Messages);
+            let json = serde_json::to_vec(&file.messages).unwrap_or_default();
+            self.layers.push(self.store.add_bytes(LayerKind::Messages, &json)?);
+        }
+        let config = &mut self.config;
+        for (ours, theirs) in [
+            (&mut config.renderer, &file.renderer),
+            (&mut config.parser, &file.parser),
+            (&mut config.requires, &file.requires),
+        ] {
+            *ours = theirs.clone().or(ours.take());
+        }
+        let json = serde_json::to_vec(&self.config).unwrap_or_default();
+        Ok(Layer::config(self.store.add_blob(&json)?, json.len() as u64))
+    }
+
+    /// Takes over a model or a file.
+    fn take(&mut self, from: &str) -> Result<()> {
+        if let Some(path) = self.path(from) {
+            return self.take_path(&path);
+        }
+        match Source::parse(from)? {
+            Source::Path(_) => Err(missing("FROM", from)),
+            source => {
+                let model = self.store.find_source(&source)?;
+                self.take_model(&model)
+            }
+        }
+    }
+
+    fn take_path(&mut self, path: &Path) -> Result<()> {
+        let file = if path.is_dir() { only_model(path)? } else { path.to_owned() };
+        let summary = self.check(&file)?;
+        let kind = match (summary.kind.as_str(), summary.architecture.as_str()) {
+            ("adapter", _) => LayerKind::Adapter,
+            ("mmproj", _) | (_, "clip") => LayerKind::Projector,
+            _ => LayerKind::Model,
+        };
+        if kind != LayerKind::Model {
+            return self.add(kind, &file);
+        }
+        let quant = quant_in(&file.to_string_lossy());
+        self.config = Config::of(&summary, quant);
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let Some((stem, index, count)) = shard(&name) else {
+            return self.add(kind, &file);
+        };
+        if index != 1 {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("{} is not the first shard of the model", file.display()),
+            )
+            .with_hint(format!("use {stem}-00001-of-{count:05}.gguf")));
+        }
+        (1..=count).try_for_each(|i| {
+            self.add(kind, &file.with_file_name(format!("{stem}-{i:05}-of-{count:05}.gguf")))
+        })
+    }
+
+    fn take_model(&mut self, model: &StoredModel) -> Result<()> {
+        self.config = model.config.clone();
+        self.parameters.override_with(&model.parameters);
+        let Some(manifest) = &model.manifest else {
+            for path in &model.shards {
+                self.add(LayerKind::Model, path)?;
+            }
+            return model
+                .projector
+                .iter()
+                .try_for_each(|path| self.add(LayerKind::Projector, path));
+        };
+        // Those of Ollama's store lie beside the model, those of this one are here.
+        let folder = model.path.parent().unwrap_or(Path::new(""));
+        for layer in manifest.layers.iter().filter(|layer| layer.kind() != Some(LayerKind::Params))
+        {
+            if !self.store.has_blob(&layer.digest, layer.size) {
+                let path = folder.join(layer.digest.file_name());
+                self.meter.total += layer.size;
+                let kind = LayerKind::Model;
+                let copy = self.store.add_file(kind, &path, &self.cancel, &mut self.meter)?;
+                if copy.digest != layer.digest {
+                    self.layers.push(copy);
+                    return Err(Error::new(
+                        ErrorKind::InvalidModel,
+                        format!("{} is damaged: its digest is another", path.display()),
+                    )
+                    .with_context("path", path.display()));
+                }
+            }
+            self.layers.push(layer.clone());
+        }
+        Ok(())
+    }
+
+    /// The path that is meant, if something is there.
+    fn path(&self, text: &str) -> Option<PathBuf> {
+        let path = match text.strip_prefix("~/") {
+            Some(rest) => dirs::home_dir()?.join(rest),
+            None => self.folder.join(text),
+        };
+        path.exists().then_some(path)
+    }
+
+    fn check(&self, path: &Path) -> Result<Summary> {
+        self.cancel.check()?;
+        if path.extension().is_some_and(|end| end == "safetensors") {
+            return Err(unconverted(path));
+        }
+        Summary::read(path)
+    }
+
+    fn add(&mut self, kind: LayerKind, path: &Path) -> Result<()> {
+        // A file of the store, perhaps by way of a link, is not copied.
+        let real = fs::canonicalize(path).map_err(|error| Error::io("read", path, error))?;
+        let layer = match digest_of(&real) {
+            Some(digest) if same_file(&real, &self.store.blob(&digest)) => {
+                let size = fs::metadata(&real).map_err(|error| Error::io("read", &real, error))?;
+                Layer::new(kind, digest, size.len())
+            }
+            _ => {
+                self.meter.total += fs::metadata(&real).map_or(0, |data| data.len());
+                self.store.add_file(kind, &real, &self.cancel, &mut self.meter)?
+            }
+        };
+        let title = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let title = title.filter(|_| digest_of(path).is_none());
+        self.layers.push(title.map_or(layer.clone(), |title| layer.with_title(&title)));
+        Ok(())
+    }
+
+    /// Puts a text in the place of those of its kind; none, if it is empty.
+    fn text(&mut self, kind: LayerKind, text: &str) -> Result<()> {
+        self.replace(kind);
+        if !text.is_empty() {
+            self.layers.push(self.store.add_bytes(kind, text.as_bytes())?);
+        }
+        Ok(())
+    }
+
+    fn replace(&mut self, kind: LayerKind) {
+        self.layers.retain(|layer| layer.kind() != Some(kind));
+    }
+
+    fn has(&self, kind: LayerKind) -> bool {
+        self.layers.iter().any(|layer| layer.kind() == Some(kind))
+    }
+}
+
+/// The digest in the name of a blob.
+fn digest_of(path: &Path) -> Option<Digest> {
+    Digest::from_hex(path.file_name()?.to_str()?.strip_prefix("sha256-")?)
+}
+
+fn same_file(real: &Path, other: &Path) -> bool {
+    fs::canonicalize(other).is_ok_and(|other| other == real)
+}
+
+/// The one model in a folder.
+fn only_model(folder: &Path) -> Result<PathBuf> {
+    let entries = fs::read_dir(folder).map_err(|error| Error::io("read", folder, error))?;
+    let paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    let ends = |path: &Path, end: &str| path.extension().is_some_and(|known| known == end);
+    let first = |path: &Path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        ends(path, "gguf") && shard(&name).is_none_or(|(_, index, _)| index == 1)
+    };
+    match paths.iter().filter(|path| first(path)).collect::<Vec<_>>().as_slice() {
+        [path] => Ok((*path).clone()),
+        [] if paths.iter().any(|path| ends(path, "safetensors")) => Err(unconverted(folder)),
+        found => Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!("{} has {} GGUF models in it, not one", folder.display(), found.len()),
+        )
+        .with_context("path", folder.display())
+        .with_hint("write the path of the model file after FROM")),
+    }
+}
+
+fn unconverted(path: &Path) -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        format!("{} is in the safetensors format, not in GGUF", path.display()),
+    )
+    .with_context("path", path.display())
+    .with_hint("convert it with llama.cpp's convert_hf_to_gguf.py, or pull a GGUF version")
+}
+
+fn missing(instruction: &str, value: &str) -> Error {
+    Error::new(ErrorKind::NotFound, format!("{instruction} {value}: there is no such file"))
+        .with_context("path", value)
+        .with_hint("relative paths start from the Modelfile's folder")
+}

@@ -1,0 +1,393 @@
+//! Downloading a file into the store: parts in parallel, each where an earlier run left off, hashed
+//! while they come, visible once the digest is right.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek as _, SeekFrom, Write as _};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::client::{Client, Failure, Request, Response, failed};
+use crate::digest::Hasher;
+use crate::lock::Lock;
+use crate::partial::{CHUNK, Partial};
+use crate::progress::{INTERVAL, Meter, Phase};
+use crate::{Digest, Error, ErrorKind, Result, Store};
+
+/// The least and the most bytes that are asked for at once.
+const PART: Range<u64> = 8 * CHUNK..64 * CHUNK;
+const BUFFER: usize = 128 << 10;
+/// A file that took longer is waited for until it is on the disk, so that it survives a power failure.
+/// The disk has kept up with such a transfer, so this takes no time; after a faster one it would take
+/// about as long as the transfer.
+const UNSYNCED: Duration = Duration::from_secs(1);
+/// The time after which one more connection is opened.
+const RAMP: Duration = Duration::from_millis(100);
+
+/// A file to download.
+#[derive(Debug, Clone)]
+pub(crate) struct Remote {
+    pub url: String,
+    /// For the host of `url` alone.
+    pub bearer: Option<String>,
+    pub size: u64,
+    /// What the bytes must hash to; where it is not known, what they hash to is their name.
+    pub digest: Option<Digest>,
+    /// The server's mark of the version, where there is no digest.
+    pub version: Option<String>,
+}
+
+impl Remote {
+    /// What the file is called while it is not complete.
+    fn key(&self) -> String {
+        match &self.digest {
+            Some(digest) => digest.file_name(),
+            None => format!("url-{}", Digest::of(self.url.as_bytes()).hex()),
+        }
+    }
+
+    /// Bytes that are still to come.
+    pub fn missing(&self, store: &Store) -> u64 {
+        if self.digest.is_some_and(|digest| store.has_blob(&digest, self.size)) {
+            return 0;
+        }
+        let version = self.version.as_deref();
+        self.size - Partial::left_over(&store.downloads(), &self.key(), self.size, version)
+    }
+}
+
+/// Downloads the file, unless the store has it or somebody else is downloading it, who is waited for.
+pub(crate) fn fetch(
+    store: &Store,
+    client: &Client,
+    remote: &Remote,
+    connections: usize,
+    meter: &mut Meter<'_>,
+) -> Result<Digest> {
+    let here = |digest: &Digest| store.has_blob(digest, remote.size);
+    let finish = |digest: Digest, meter: &mut Meter<'_>| {
+        meter.base += remote.size;
+        Ok(digest)
+    };
+    if let Some(digest) = remote.digest.filter(here) {
+        return finish(digest, meter);
+    }
+    let (folder, key) = (store.downloads(), remote.key());
+    let version = remote.version.as_deref();
+    let lock = folder.join(format!("{key}.lock"));
+    let _lock = Lock::passing(&lock, &client.cancel, &mut || {
+        let done = Partial::left_over(&folder, &key, remote.size, version);
+        meter.report(Phase::Waiting, done);
+    })?;
+    meter.restart();
+    // Whoever was waited for may have completed it.
+    if let Some(digest) = remote.digest.filter(here) {
+        return finish(digest, meter);
+    }
+    let mut again = true;
+    loop {
+        let partial = Partial::open(&folder, &key, remote.size, version)?;
+        let resumed = partial.done() > 0;
+        store.check_space(remote.size - partial.done())?;
+        let start = Instant::now();
+        let digest = transfer(client, remote, &partial, connections, meter)?;
+        match remote.digest {
+            Some(expected) if expected != digest => {
+                partial.discard();
+                // An earlier run, or the disk, may have spoilt it. What came whole will not change.
+                if resumed && std::mem::take(&mut again) {
+                    log::warn!("{}: what was left of it was damaged; once more", remote.url);
+                    meter.restart();
+                    continue;
+                }
+                return Err(failed(&remote.url, "the bytes that came have another digest")
+                    .with_context("expected", expected)
+                    .with_context("actual", digest)
+                    .with_hint("try again later; the server's copy may be damaged"));
+            }
+            _ => partial.finish(&store.blob(&digest), start.elapsed() > UNSYNCED)?,
+        }
+        return finish(digest, meter);
+    }
+}
+
+/// Fetches what is missing, and hashes everything.
+fn transfer(
+    client: &Client,
+    remote: &Remote,
+    partial: &Partial,
+    connections: usize,
+    meter: &mut Meter<'_>,
+) -> Result<Digest> {
+    let transfer = Transfer {
+        client,
+        remote,
+        partial,
+        part: {
+            let share = remote.size / (4 * connections as u64).max(1);
+            (share.clamp(PART.start, PART.end) / CHUNK) as usize
+        },
+        elsewhere: Mutex::default(),
+        whole: AtomicBool::new(false),
+        error: Mutex::default(),
+    };
+    std::thread::scope(|scope| {
+        let most = partial.count_chunks().div_ceil(transfer.part).clamp(1, connections);
+        let mut workers = vec![scope.spawn(|| transfer.work())];
+        let start = Instant::now();
+        let hasher = scope.spawn(|| transfer.hash());
+        let mut poll = |phase: Phase| {
+            meter.report(phase, partial.completed());
+            std::thread::sleep(INTERVAL / 20);
+        };
+        while !workers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+            poll(Phase::Downloading);
+            // A server as fast as this is served best by one connection, and is done by now.
+            if workers.len() < most && start.elapsed() > RAMP * workers.len() as u32 {
+                workers.push(scope.spawn(|| transfer.work()));
+            }
+        }
+        if transfer.whole.load(Ordering::Relaxed) && transfer.error().is_none() {
+            let single = scope.spawn(|| transfer.stream());
+            while !single.is_finished() {
+                poll(Phase::Downloading);
+            }
+        }
+        partial.stop();
+        while !hasher.is_finished() {
+            poll(Phase::Verifying);
+        }
+        let digest = hasher.join();
+        if let Some(error) = transfer.error() {
+            return Err(error);
+        }
+        match digest {
+            Ok(digest) => digest,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+struct Transfer<'a> {
+    client: &'a Client,
+    remote: &'a Remote,
+    partial: &'a Partial,
+    /// Chunks of a part.
+    part: usize,
+    /// Where the server sent us last: asked directly, until it refuses.
+    elsewhere: Mutex<Option<String>>,
+    /// The server gives no parts.
+    whole: AtomicBool,
+    error: Mutex<Option<Error>>,
+}
+
+impl Transfer<'_> {
+    /// Fetches parts until there are none left.
+    fn work(&self) {
+        while let Some(range) = self.partial.take(self.part) {
+            let result = self.fetch(range.clone());
+            self.partial.give_back(range);
+            if let Err(error) = result {
+                self.fail(error);
+            }
+            if self.whole.load(Ordering::Relaxed) {
+                return;
+            }
+        }
+    }
+
+    fn fail(&self, error: Error) {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.partial.stop();
+    }
+
+    fn error(&self) -> Option<Error> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Fetches these chunks, going on after failures with the first that is missing.
+    fn fetch(&self, range: Range<usize>) -> Result<()> {
+        let mut next = range.start;
+        self.client.persist(|| {
+            let before = next;
+            let result = self.attempt(&mut next, range.end);
+            (next > before, result)
+        })
+    }
+
+    fn attempt(&self, next: &mut usize, end: usize) -> Result<(), Failure> {
+        if *next == end || self.partial.is_stopped() || self.whole.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let bytes = (self.partial.range_of(*next).start, self.partial.range_of(end - 1).end);
+        let known = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let request = Request {
+            url: known.as_deref().unwrap_or(&self.remote.url),
+            bearer: self.remote.bearer.as_deref().filter(|_| known.is_none()),
+            range: Some(bytes),
+            if_range: self.remote.version.as_deref(),
+            ..Request::default()
+        };
+        let mut response = match self.client.send(&request, false) {
+            Ok(response) => response,
+            // The address that we were sent to may hold for a while only.
+            Err(Failure::Lasting(error))
+                if known.is_some() && !self.client.cancel.is_cancelled() =>
+            {
+                *self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                return Err(Failure::Passing(error, None));
+            }
+            Err(failure) => return Err(failure),
+        };
+        self.check(&response, bytes)?;
+        if self.whole.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        if known.is_none() && response.url != self.remote.url {
+            *self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some(response.url.clone());
+        }
+        let url = response.url.clone();
+        self.receive(&mut response.reader(), &url, next, end)
+    }
+
+    /// Whether the answer has the bytes that were asked for.
+    fn check(&self, response: &Response, (first, end): (u64, u64)) -> Result<(), Failure> {
+        let refuse = |problem: String| Err(Failure::Lasting(failed(&response.url, &problem)));
+        let size = self.remote.size;
+        if self.remote.version.is_some() && self.remote.version != version(response) {
+            return refuse("the file has changed meanwhile".to_owned());
+        }
+        if response.status == 200 {
+            match response.length() {
+                Some(length) if length != size => {
+                    return refuse(format!("the file has {length} bytes, not {size}"));
+                }
+                // The whole, which is what was wanted.
+                _ if first == 0 && end == size => {}
+                _ => self.whole.store(true, Ordering::Relaxed),
+            }
+            return Ok(());
+        }
+        match response.content_range() {
+            Some((_, total)) if total != size => {
+                refuse(format!("the file has {total} bytes, not {size}"))
+            }
+            Some((start, _)) if start == first => Ok(()),
+            _ => refuse("it sends another part than was asked for".to_owned()),
+        }
+    }
+
+    /// Writes what comes into the chunks from `next` on.
+    fn receive(
+        &self,
+        body: &mut impl Read,
+        url: &str,
+        next: &mut usize,
+        end: usize,
+    ) -> Result<(), Failure> {
+        let path = self.partial.path();
+        let io = |error| Failure::Lasting(Error::io("write", path, error));
+        let mut file = OpenOptions::new().write(true).open(path).map_err(io)?;
+        let mut buffer = vec![0; BUFFER];
+        while *next < end {
+            let range = self.partial.range_of(*next);
+            // A server without parts sends what is there already.
+            let keep = !self.partial.is_done(*next);
+            file.seek(SeekFrom::Start(range.start)).map_err(io)?;
+            let (mut left, mut counted) = (range.end - range.start, 0);
+            while left > 0 {
+                if self.partial.is_stopped() || self.client.cancel.is_cancelled() {
+                    self.partial.count(-counted);
+                    return self.client.cancel.check().map_err(Failure::Lasting);
+                }
+                let most = left.min(BUFFER as u64) as usize;
+                let count = match body.read(&mut buffer[..most]) {
+                    Ok(count) if count > 0 => count,
+                    result => {
+                        self.partial.count(-counted);
+                        return Err(broken(url, result.err()));
+                    }
+                };
+                left -= count as u64;
+                if keep {
+                    file.write_all(&buffer[..count]).map_err(io)?;
+                    self.partial.count(count as i64);
+                    counted += count as i64;
+                }
+            }
+            if keep {
+                self.partial.mark(*next).map_err(Failure::Lasting)?;
+            }
+            *next += 1;
+        }
+        Ok(())
+    }
+
+    /// Fetches the whole in one go, from a server that gives no parts.
+    fn stream(&self) {
+        let mut best = 0;
+        let result = self.client.persist(|| {
+            let mut next = 0;
+            let request = Request {
+                url: &self.remote.url,
+                bearer: self.remote.bearer.as_deref(),
+                ..Request::default()
+            };
+            let result = self.client.send(&request, false).and_then(|mut response| {
+                self.check(&response, (0, self.remote.size))?;
+                let (url, end) = (response.url.clone(), self.partial.count_chunks());
+                self.receive(&mut response.reader(), &url, &mut next, end)
+            });
+            let before = best;
+            best = best.max(next);
+            (next > before, result)
+        });
+        if let Err(error) = result {
+            self.fail(error);
+        }
+    }
+
+    /// Hashes the chunks in their order, as they are done.
+    fn hash(&self) -> Result<Digest> {
+        let path = self.partial.path();
+        let fail = |error| {
+            let error = Error::io("read", path, error);
+            self.fail(error.clone());
+            error
+        };
+        let mut file = File::open(path).map_err(fail)?;
+        let mut hasher = Hasher::new();
+        let mut buffer = vec![0; BUFFER];
+        for chunk in 0..self.partial.count_chunks() {
+            if !self.partial.wait_for(chunk) {
+                return Err(Error::new(ErrorKind::Download, "the download was not completed"));
+            }
+            let range = self.partial.range_of(chunk);
+            let mut left = range.end - range.start;
+            while left > 0 {
+                let most = left.min(BUFFER as u64) as usize;
+                file.read_exact(&mut buffer[..most]).map_err(fail)?;
+                hasher.update(&buffer[..most]);
+                left -= most as u64;
+            }
+            self.client.cancel.check()?;
+        }
+        Ok(hasher.finish())
+    }
+}
+
+/// The server's mark of a version: a strong entity tag, or a date.
+pub(crate) fn version(response: &Response) -> Option<String> {
+    let tag = response.header("etag").filter(|tag| !tag.starts_with("W/"));
+    tag.or_else(|| response.header("last-modified")).map(str::to_owned)
+}
+
+fn broken(url: &str, error: Option<std::io::Error>) -> Failure {
+    let error = match error {
+        Some(error) => failed(url, &error.to_string()).with_source(error),
+        None => failed(url, "the connection was closed in the middle of the file"),
+    };
+    Failure::Passing(error, None)
+}

@@ -1,0 +1,443 @@
+//! Hugging Face: which files of a repository make a model.
+
+use std::cmp::Reverse;
+
+use serde::Deserialize;
+
+use crate::client::{Client, Request, escape, failed, join, origin};
+use crate::download::Remote;
+use crate::{Digest, Error, ErrorKind, HuggingFace, LayerKind, Result};
+
+/// Bytes of the longest answer about a repository.
+const LONGEST_ANSWER: u64 = 64 << 20;
+/// Pages of the longest list of files.
+const MOST_PAGES: u32 = 100;
+/// What is taken where no quantisation is asked for.
+const PREFERRED: [&str; 2] = ["Q4_K_M", "Q8_0"];
+/// How the names of files begin that are no models themselves.
+const COMPANIONS: [&str; 3] = ["mmproj", "imatrix", "mtp-"];
+
+/// A file of a repository.
+#[derive(Debug, Clone, Deserialize)]
+struct File {
+    #[serde(rename = "type")]
+    ty: String,
+    path: String,
+    #[serde(default)]
+    size: u64,
+    lfs: Option<Lfs>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Lfs {
+    /// The SHA-256 digest.
+    oid: String,
+    size: u64,
+}
+
+#[derive(Deserialize)]
+struct Refs {
+    #[serde(default)]
+    branches: Vec<Ref>,
+    #[serde(default)]
+    tags: Vec<Ref>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Ref {
+    name: String,
+    target_commit: String,
+}
+
+/// A file to download, and what it is in the model.
+pub(crate) struct Chosen {
+    pub kind: LayerKind,
+    /// Its name, without folders.
+    pub title: String,
+    pub remote: Remote,
+    /// Where there is no digest, tells this version of this file from all others.
+    pub stamp: Option<String>,
+}
+
+/// What stands for a version of the file at an address. The address may have secrets, this has none.
+pub(crate) fn stamp(url: &str, version: &str) -> String {
+    Digest::of(format!("{url} {version}").as_bytes()).hex()
+}
+
+/// The files that make the model which was asked for.
+pub(crate) fn resolve(
+    client: &Client,
+    endpoint: &str,
+    token: Option<&str>,
+    source: &HuggingFace,
+) -> Result<Vec<Chosen>> {
+    let repo = source.repo();
+    let page = Page { client, token, base: endpoint.trim_end_matches('/'), repo: &repo };
+    let commit = page.commit(source.revision())?;
+    let files = page.files(&commit)?;
+    let mut chosen = choose(&files, source)?;
+    // Two files of one name could not lie beside each other.
+    chosen.dedup_by(|a, b| a.1.path == b.1.path);
+    chosen
+        .into_iter()
+        .map(|(kind, file)| {
+            let digest = match &file.lfs {
+                Some(lfs) => Some(Digest::from_hex(&lfs.oid).ok_or_else(|| {
+                    Error::new(
+                        ErrorKind::InvalidModel,
+                        format!("{repo}: {:?} is no SHA-256 digest", lfs.oid),
+                    )
+                })?),
+                None => None,
+            };
+            let url = format!("{}/{repo}/resolve/{commit}/{}", page.base, escape(&file.path));
+            let bearer = token.map(str::to_owned);
+            let size = file.lfs.as_ref().map_or(file.size, |lfs| lfs.size);
+            let title = base_name(&file.path).to_owned();
+            // The commit, and so the address, is of one version.
+            let stamp = digest.is_none().then(|| stamp(&url, ""));
+            let remote = Remote { url, bearer, size, digest, version: None };
+            Ok(Chosen { kind, title, remote, stamp })
+        })
+        .collect()
+}
+
+struct Page<'a> {
+    client: &'a Client,
+    token: Option<&'a str>,
+    base: &'a str,
+    repo: &'a str,
+}
+
+impl Page<'_> {
+    /// The commit that a branch or a tag is at.
+    fn commit(&self, revision: &str) -> Result<String> {
+        if revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Ok(revision.to_owned());
+        }
+        let url = format!("{}/api/models/{}/refs", self.base, self.repo);
+        let (refs, _): (Refs, _) = self.get(&url)?;
+        refs.branches
+            .into_iter()
+            .chain(refs.tags)
+            .find(|known| known.name == revision)
+            .map(|found| found.target_commit)
+            .filter(|commit| {
+                !commit.is_empty() && commit.bytes().all(|b| b.is_ascii_alphanumeric())
+            })
+            .ok_or_else(|| {
+                Error::new(
+                    ErrorKind::NotFound,
+                    format!("the repository {} has no revision {revision}", self.repo),
+                )
+                .with_context("repository", self.repo)
+            })
+    }
+
+    fn files(&self, commit: &str) -> Result<Vec<File>> {
+        let mut url =
+            format!("{}/api/models/{}/tree/{commit}?recursive=true", self.base, self.repo);
+        let mut files = Vec::new();
+        for _ in 0..MOST_PAGES {
+            let (more, next): (Vec<File>, _) = self.get(&url)?;
+            files.extend(more.into_iter().filter(|file| file.ty == "file"));
+            match next {
+                Some(next) if origin(&next) == origin(self.base) => url = next,
+                Some(next) => return Err(failed(&url, &format!("its next page is at {next}"))),
+                None => return Ok(files),
+            }
+        }
+        Err(failed(&url, "the list of files does not end"))
+    }
+
+    /// The JSON at an address, and the address of the next page.
+    fn get<T: serde::de::DeserializeOwned>(&self, url: &str) -> Result<(T, Option<String>)> {
+        let (next, bytes) = self
+            .client
+            .persist(|| {
+                let request = Request { url, bearer: self.token, ..Request::default() };
+                let result = self.client.send(&request, false).and_then(|response| {
+                    let next = response.header("link").and_then(next_page);
+                    let next = next.and_then(|next| join(&response.url, next));
+                    Ok((next, response.bytes(LONGEST_ANSWER)?))
+                });
+                (false, result)
+            })
+            .map_err(|error| self.explain(error))?;
+        let value = serde_json::from_slice(&bytes)
+            .map_err(|error| failed(url, &error.to_string()).with_source(error))?;
+        Ok((value, next))
+    }
+
+    /// Says what a refusal means: a repository that is not there looks like a private one.
+    fn explain(&self, error: Error) -> Error {
+        let repo = self.repo;
+        let (kind, message, hint) = match (error.get("status"), self.token) {
+            (Some("404"), _) => (
+                ErrorKind::NotFound,
+                format!("Hugging Face has no repository {repo}"),
+                "check its name".to_owned(),
+            ),
+            (Some("401"), None) => (
+                ErrorKind::Download,
+                format!("the repository {repo} is not there, or needs a token (401)"),
+                "check its name, or set HF_TOKEN".to_owned(),
+            ),
+            (Some("401"), Some(_)) => (
+                ErrorKind::Download,
+                format!("the repository {repo} is not there, or the token is not valid (401)"),
+                "check its name and HF_TOKEN".to_owned(),
+            ),
+            (Some("403"), _) => (
+                ErrorKind::Download,
+                format!("the repository {repo} has terms to be accepted (403)"),
+                format!("accept them at {}/{repo}, and set HF_TOKEN", self.base),
+            ),
+            _ => return error.with_context("repository", repo),
+        };
+        let status = error.get("status").unwrap_or_default().to_owned();
+        Error::new(kind, message)
+            .with_context("repository", repo)
+            .with_context("status", status)
+            .with_hint(hint)
+            .with_source(error)
+    }
+}
+
+/// The address in `<address>; rel="next"`.
+fn next_page(link: &str) -> Option<&str> {
+    let entry = link.split(',').find(|entry| entry.contains("rel=\"next\""))?;
+    entry.split_once('<')?.1.split_once('>').map(|(address, _)| address)
+}
+
+/// The shards of the model, and its projector.
+fn choose<'a>(files: &'a [File], source: &HuggingFace) -> Result<Vec<(LayerKind, &'a File)>> {
+    let mut ggufs: Vec<&File> =
+        files.iter().filter(|file| file.path.to_ascii_lowercase().ends_with(".gguf")).collect();
+    // Shallow ones first; else as a reader would sort them.
+    ggufs.sort_by_key(|file| (file.path.matches('/').count(), file.path.as_str()));
+    let is_companion = |file: &File| {
+        let name = base_name(&file.path).to_ascii_lowercase();
+        COMPANIONS.iter().any(|companion| name.starts_with(companion))
+    };
+    let models: Vec<&File> = ggufs.iter().copied().filter(|file| !is_companion(file)).collect();
+    let missing = |what: String| {
+        let error = Error::new(ErrorKind::NotFound, format!("{} has no {what}", source.repo()))
+            .with_context("repository", source.repo());
+        let quants = quants(&models);
+        if quants.is_empty() {
+            error.with_hint("choose a repository that has GGUF files")
+        } else {
+            error.with_hint(format!("it has {}", quants.join(", ")))
+        }
+    };
+    let first = match (source.file(), source.quant()) {
+        (Some(path), _) => ggufs
+            .iter()
+            .copied()
+            .find(|file| file.path == path)
+            .ok_or_else(|| missing(path.to_owned()))?,
+        (None, Some(quant)) => matching(&models, quant)
+            .ok_or_else(|| missing(format!("model file with the quantisation {quant}")))?,
+        (None, None) => PREFERRED
+            .iter()
+            .find_map(|quant| matching(&models, quant))
+            .or(models.first().copied())
+            .ok_or_else(|| missing("GGUF model".to_owned()))?,
+    };
+    let mut chosen: Vec<(LayerKind, &File)> = match shard(&first.path) {
+        None => vec![(LayerKind::Model, first)],
+        Some((stem, _, count)) => (1..=count)
+            .map(|i| {
+                let path = format!("{stem}-{i:05}-of-{count:05}.gguf");
+                let found = ggufs.iter().copied().find(|file| file.path == path);
+                found.map(|file| (LayerKind::Model, file)).ok_or_else(|| {
+                    Error::new(
+                        ErrorKind::InvalidModel,
+                        format!("{} lacks a shard of the model: {path}", source.repo()),
+                    )
+                })
+            })
+            .collect::<Result<_>>()?,
+    };
+    let is_projector =
+        |file: &&&File| base_name(&file.path).to_ascii_lowercase().starts_with("mmproj");
+    let projector = ggufs.iter().filter(is_projector).min_by_key(|file| {
+        let (here, there) = (folder(&first.path), folder(&file.path));
+        let common = here.iter().zip(&there).take_while(|(a, b)| a == b).count();
+        (Reverse(common), there.len(), bits(&file.path).abs_diff(bits(&first.path)))
+    });
+    chosen.extend(projector.map(|file| (LayerKind::Projector, *file)));
+    Ok(chosen)
+}
+
+/// The first file with this quantisation in its name: `Q4_K` is in `m-Q4_K.gguf` and `Q4_K-1-of-2`,
+/// not in `m-Q4_K_M.gguf`.
+fn matching<'a>(models: &[&'a File], quant: &str) -> Option<&'a File> {
+    let quant = quant.to_ascii_lowercase();
+    let ends = |path: &str, before: fn(char) -> bool| {
+        let path = path.to_ascii_lowercase();
+        path.match_indices(&quant).any(|(at, _)| {
+            path[at + quant.len()..].starts_with(['.', '-'])
+                && path[..at].chars().next_back().is_none_or(before)
+        })
+    };
+    // `IQ4_K.` is no `Q4_K`, unless there is no other.
+    let find = |before: fn(char) -> bool| models.iter().copied().find(|f| ends(&f.path, before));
+    find(|c| !c.is_ascii_alphanumeric()).or_else(|| find(|_| true))
+}
+
+/// The quantisations in the names of files.
+fn quants(models: &[&File]) -> Vec<String> {
+    let mut quants: Vec<String> = models.iter().filter_map(|file| quant_in(&file.path)).collect();
+    quants.sort();
+    quants.dedup();
+    quants
+}
+
+/// The quantisation in a file's name: `Q4_K_M`, `IQ2_XXS`, `BF16`, ...
+pub(crate) fn quant_in(path: &str) -> Option<String> {
+    let stem = match shard(path) {
+        Some((stem, _, _)) => base_name(stem),
+        None => base_name(path),
+    };
+    let is_quant = |word: &&str| {
+        let word = word.to_ascii_uppercase();
+        let digits = word.trim_start_matches("MXFP").trim_start_matches("IQ");
+        let digits = digits.trim_start_matches("TQ").trim_start_matches('Q');
+        matches!(word.as_str(), "F16" | "BF16" | "F32" | "FP16" | "FP32")
+            || digits.len() < word.len() && digits.starts_with(|c: char| c.is_ascii_digit())
+    };
+    stem.rsplit(['-', '.']).find(is_quant).map(str::to_owned)
+}
+
+/// Bits of a weight, by the name of its file.
+fn bits(path: &str) -> u32 {
+    let Some(quant) = quant_in(path) else { return 16 };
+    let digits: String = quant
+        .chars()
+        .skip_while(|c| !c.is_ascii_digit())
+        .take_while(char::is_ascii_digit)
+        .collect();
+    digits.parse().unwrap_or(16)
+}
+
+/// `a/b-00001-of-00003.gguf` is the first of three of `a/b`.
+pub(crate) fn shard(path: &str) -> Option<(&str, u32, u32)> {
+    let stem = path.strip_suffix(".gguf")?;
+    let number = |text: &str| {
+        (text.len() == 5 && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok())?
+    };
+    let (rest, count) = stem.rsplit_once("-of-")?;
+    let (stem, index) = rest.rsplit_once('-')?;
+    let (index, count) = (number(index)?, number(count)?);
+    (1..=count).contains(&index).then_some((stem, index, count))
+}
+
+pub(crate) fn base_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+fn folder(path: &str) -> Vec<&str> {
+    let mut pieces: Vec<&str> = path.split('/').collect();
+    pieces.pop();
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Source;
+
+    fn chosen(files: &[&str], source: &str) -> Result<Vec<String>> {
+        let files: Vec<File> = files
+            .iter()
+            .map(|path| File { ty: "file".into(), path: (*path).into(), size: 1, lfs: None })
+            .collect();
+        let Source::HuggingFace(source) = Source::parse(source)? else { panic!("{source}") };
+        Ok(choose(&files, &source)?.into_iter().map(|(_, file)| file.path.clone()).collect())
+    }
+
+    #[test]
+    fn the_quantisation_chooses_the_file() {
+        let files = [
+            "README.md",
+            "m-Q8_0.gguf",
+            "m-IQ4_XS.gguf",
+            "m-Q4_K_M.gguf",
+            "m-Q4_K_S.gguf",
+            "imatrix-Q4_K_M.gguf",
+            "mtp-Q2_K.gguf",
+            "M-BF16.GGUF",
+            "old/m-q5_0.gguf",
+        ];
+        for (source, file) in [
+            ("hf:u/r", "m-Q4_K_M.gguf"),
+            ("hf:u/r:latest", "m-Q4_K_M.gguf"),
+            ("hf:u/r:q8_0", "m-Q8_0.gguf"),
+            ("hf:u/r:Q4_K_S", "m-Q4_K_S.gguf"),
+            ("hf:u/r:bf16", "M-BF16.GGUF"),
+            ("hf:u/r:Q5_0", "old/m-q5_0.gguf"),
+            ("hf:u/r:Q4_XS", "m-IQ4_XS.gguf"),
+            ("hf.co/u/r/blob/main/m-Q4_K_S.gguf", "m-Q4_K_S.gguf"),
+        ] {
+            assert_eq!(chosen(&files, source).unwrap(), [file], "{source}");
+        }
+        let error = chosen(&files, "hf:u/r:Q4_K").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert_eq!(error.hint(), Some("it has BF16, IQ4_XS, Q4_K_M, Q4_K_S, Q8_0, q5_0"));
+        assert_eq!(chosen(&["m-Q8_0.gguf", "m-F16.gguf"], "hf:u/r").unwrap(), ["m-Q8_0.gguf"]);
+        assert_eq!(chosen(&["b.gguf", "a.gguf"], "hf:u/r").unwrap(), ["a.gguf"]);
+        let error = chosen(&["model.safetensors"], "hf:u/r").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn all_shards_belong_together() {
+        let mut files = vec![
+            "Q4_K_M/m-Q4_K_M-00003-of-00003.gguf",
+            "Q4_K_M/m-Q4_K_M-00001-of-00003.gguf",
+            "Q4_K_M/m-Q4_K_M-00002-of-00003.gguf",
+            "Q8_0/m-Q8_0-00001-of-00002.gguf",
+        ];
+        assert_eq!(
+            chosen(&files, "hf:u/r").unwrap(),
+            [1, 2, 3].map(|i| format!("Q4_K_M/m-Q4_K_M-0000{i}-of-00003.gguf"))
+        );
+        assert_eq!(chosen(&files, "hf:u/r:Q8_0").unwrap_err().kind(), ErrorKind::InvalidModel);
+        files.push("Q8_0/m-Q8_0-00002-of-00002.gguf");
+        assert_eq!(chosen(&files, "hf:u/r:Q8_0").unwrap().len(), 2);
+    }
+
+    #[test]
+    fn the_projector_is_the_nearest() {
+        let files = [
+            "mmproj-F16.gguf",
+            "mmproj-Q8_0.gguf",
+            "a/mmproj-F32.gguf",
+            "a/m-Q4_0.gguf",
+            "b/m-Q8_0.gguf",
+            "b/m-F16.gguf",
+        ];
+        for (source, projector) in [
+            ("hf:u/r:Q4_0", "a/mmproj-F32.gguf"),
+            ("hf:u/r:Q8_0", "mmproj-Q8_0.gguf"),
+            ("hf:u/r:F16", "mmproj-F16.gguf"),
+        ] {
+            assert_eq!(chosen(&files, source).unwrap()[1], projector, "{source}");
+        }
+    }
+
+    #[test]
+    fn names_of_files_are_read() {
+        assert_eq!(shard("a/b-00002-of-00003.gguf"), Some(("a/b", 2, 3)));
+        for none in ["a.gguf", "a-00004-of-00003.gguf", "a-1-of-2.gguf", "a-00000-of-00001.gguf"] {
+            assert_eq!(shard(none), None);
+        }
+        assert_eq!(bits("m-IQ2_XXS.gguf"), 2);
+        assert_eq!(bits("mmproj.gguf"), 16);
+        assert_eq!(quant_in("Qwen3-4B.gguf"), None);
+        assert_eq!(next_page("<https://x/y?c=1>; rel=\"next\""), Some("https://x/y?c=1"));
+    }
+}

@@ -1,0 +1,76 @@
+//! Model names, the local store and registries of mullama.
+//!
+//! - [`Name`] and [`Source`]: what a user may write where a model is asked for.
+//! - [`Store`]: a folder of models, laid out as Ollama's, under `MULLAMA_MODELS`; and the models that
+//!   other programs have downloaded ([`Caches`]), which are only read.
+//! - [`pull`]: from Ollama's registry or another that speaks its protocol, from Hugging Face, or from
+//!   an address, into the store.
+//! - [`Modelfile`] and [`Store::create`]: models made from others; [`Template`]: their prompts.
+//!
+//! ```no_run
+//! use mullama_hub::{PullOptions, Source, Store, pull};
+//!
+//! let store = Store::open()?;
+//! let source = Source::parse("hf.co/user/repo-GGUF:Q4_K_M")?;
+//! let options = PullOptions::default().with_progress(|progress| {
+//!     eprint!("\r{} of {} bytes", progress.completed, progress.total);
+//! });
+//! let model = pull(&store, &source, options)?;
+//! println!("{}", model.path.display());
+//! # Ok::<(), mullama_hub::Error>(())
+//! ```
+//!
+//! # What can be relied on
+//!
+//! A file is in the store once its digest has been verified, a model is listed once all of its files
+//! are there: both appear by renaming, so a process that is killed, a connection that breaks and a disk
+//! that fills up leave nothing that is half written. What has come is kept in `downloads`; the next
+//! pull fetches at most 1 MiB for each connection again. However many pulls ask for a file, in one
+//! process or in several, one downloads it while the others wait. Credentials are sent to the host
+//! that they are for, and to none that it redirects to.
+//!
+//! # The environment
+//!
+//! | Variable | Meaning |
+//! |---|---|
+//! | `MULLAMA_MODELS` | the folder of the store |
+//! | `MULLAMA_REGISTRY` | the registry of names without a host |
+//! | `HF_ENDPOINT`, `HF_TOKEN` | Hugging Face, or a mirror; the token for it |
+//! | `OLLAMA_MODELS`, `HF_HUB_CACHE`, `HF_HOME`, `LLAMA_CACHE` | caches of other programs |
+//! | `HTTPS_PROXY`, `http_proxy`, `ALL_PROXY`, `NO_PROXY` | proxies, which loopback needs not |
+//! | `SSL_CERT_FILE`, `SSL_CERT_DIR` | certificates, in place of the system's |
+
+mod caches;
+mod cancel;
+mod client;
+mod create;
+mod digest;
+mod download;
+mod error;
+mod gguf;
+mod hugging_face;
+mod lock;
+mod manifest;
+mod modelfile;
+mod name;
+mod partial;
+mod progress;
+mod pull;
+mod registry;
+mod source;
+mod store;
+mod template;
+
+pub use caches::Caches;
+pub use cancel::Cancel;
+pub use create::CreateOptions;
+pub use digest::Digest;
+pub use error::{Error, ErrorKind, Result};
+pub use manifest::{Config, Layer, LayerKind, Manifest};
+pub use modelfile::{Message, Modelfile, Parameters};
+pub use name::{DEFAULT_HOST, DEFAULT_NAMESPACE, DEFAULT_TAG, HUGGING_FACE_HOST, Name};
+pub use progress::{Phase, Progress, Sink};
+pub use pull::{Endpoints, PullOptions, pull};
+pub use source::{HuggingFace, Source};
+pub use store::{Entry, Origin, Removed, Store, StoredModel};
+pub use template::Template;

@@ -1,0 +1,143 @@
+//! Locks between threads and processes, on files.
+
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fs4::{FileExt, TryLockError};
+
+use crate::{Cancel, Error, ErrorKind, Result};
+
+const POLL: Duration = Duration::from_millis(50);
+
+/// A lock that is held. The system releases it when the process ends, however it ends.
+pub(crate) struct Lock {
+    file: File,
+    path: PathBuf,
+    passing: bool,
+}
+
+impl Lock {
+    /// Waits for the lock of this file, which stays.
+    pub fn lasting(path: &Path) -> Result<Self> {
+        Self::take(path, false, &Cancel::new(), &mut || ())
+    }
+
+    /// Waits for the lock of this file, which is removed afterwards if it can be. `waiting` is called
+    /// now and then.
+    pub fn passing(path: &Path, cancel: &Cancel, waiting: &mut dyn FnMut()) -> Result<Self> {
+        Self::take(path, true, cancel, waiting)
+    }
+
+    /// The lock of this file, if nobody has it.
+    pub fn free(path: &Path) -> Result<Option<Self>> {
+        let cancel = Cancel::new();
+        match Self::take(path, true, &cancel, &mut || cancel.cancel()) {
+            Ok(lock) => Ok(Some(lock)),
+            Err(error) if error.kind() == ErrorKind::Cancelled => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn take(
+        path: &Path,
+        passing: bool,
+        cancel: &Cancel,
+        waiting: &mut dyn FnMut(),
+    ) -> Result<Self> {
+        let fail = |error| Error::io("lock", path, error);
+        loop {
+            cancel.check()?;
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(path)
+                .map_err(fail)?;
+            loop {
+                match FileExt::try_lock(&file) {
+                    Ok(()) => break,
+                    Err(TryLockError::WouldBlock) => {
+                        waiting();
+                        cancel.sleep(POLL)?;
+                    }
+                    Err(TryLockError::Error(error)) => return Err(fail(error)),
+                }
+            }
+            // Who waited for a file that was removed meanwhile has the lock of nothing.
+            if is_at(&file, path) {
+                return Ok(Self { file, path: path.to_owned(), passing });
+            }
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if self.passing && cfg!(unix) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+        let _ = FileExt::unlock(&self.file);
+    }
+}
+
+/// Whether the file that is open is the one at this path.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let id = |data: &std::fs::Metadata| (data.dev(), data.ino());
+    matches!((file.metadata(), path.metadata()), (Ok(a), Ok(b)) if id(&a) == id(&b))
+}
+
+/// Elsewhere a file has no number to tell it by, so the empty files of locks stay.
+#[cfg(not(unix))]
+fn is_at(_: &File, _: &Path) -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn one_at_a_time_though_the_file_comes_and_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let (inside, entries) = (Arc::new(AtomicU32::new(0)), AtomicU32::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..5 {
+                        let lock = Lock::passing(&path, &Cancel::new(), &mut || ()).unwrap();
+                        assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                        std::thread::sleep(Duration::from_millis(1));
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                        entries.fetch_add(1, Ordering::SeqCst);
+                        drop(lock);
+                    }
+                });
+            }
+        });
+        assert_eq!(entries.into_inner(), 40);
+        assert_eq!(path.exists(), !cfg!(unix));
+    }
+
+    #[test]
+    fn a_wait_can_be_cancelled() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let _held = Lock::lasting(&path).unwrap();
+        let cancel = Cancel::new();
+        let mut waits = 0;
+        let error = Lock::passing(&path, &cancel, &mut || {
+            waits += 1;
+            cancel.cancel();
+        });
+        assert_eq!(error.err().unwrap().kind(), ErrorKind::Cancelled);
+        assert_eq!(waits, 1);
+    }
+}

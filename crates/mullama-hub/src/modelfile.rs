@@ -1,0 +1,545 @@
+//! Modelfiles: what a model is made from, as text.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{Error, ErrorKind, Result, StoredModel};
+
+/// A message that comes before a chat's first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// `system`, `user` or `assistant`.
+    pub role: String,
+    /// What it says.
+    #[serde(default)]
+    pub content: String,
+}
+
+/// Options of a generation that come with a model, by Ollama's names: `temperature`, `num_ctx`, `stop`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Parameters(BTreeMap<String, Value>);
+
+#[derive(Clone, Copy)]
+enum Type {
+    Integer,
+    Number,
+    Flag,
+    Texts,
+}
+
+const TYPES: [(&str, Type); 31] = [
+    ("num_keep", Type::Integer),
+    ("seed", Type::Integer),
+    ("num_predict", Type::Integer),
+    ("draft_num_predict", Type::Integer),
+    ("top_k", Type::Integer),
+    ("repeat_last_n", Type::Integer),
+    ("num_ctx", Type::Integer),
+    ("num_batch", Type::Integer),
+    ("num_gpu", Type::Integer),
+    ("main_gpu", Type::Integer),
+    ("num_thread", Type::Integer),
+    ("mirostat", Type::Integer),
+    ("top_p", Type::Number),
+    ("min_p", Type::Number),
+    ("typical_p", Type::Number),
+    ("tfs_z", Type::Number),
+    ("temperature", Type::Number),
+    ("repeat_penalty", Type::Number),
+    ("presence_penalty", Type::Number),
+    ("frequency_penalty", Type::Number),
+    ("mirostat_tau", Type::Number),
+    ("mirostat_eta", Type::Number),
+    ("use_mmap", Type::Flag),
+    ("use_mlock", Type::Flag),
+    ("numa", Type::Flag),
+    ("low_vram", Type::Flag),
+    ("f16_kv", Type::Flag),
+    ("logits_all", Type::Flag),
+    ("vocab_only", Type::Flag),
+    ("penalize_newline", Type::Flag),
+    ("stop", Type::Texts),
+];
+
+impl Parameters {
+    /// The value of this option: a number, true or false; for `stop`, a list of texts.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+
+    /// All of them, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Sets an option as `PARAMETER` does: `stop` adds to its list, others replace what was set.
+    ///
+    /// Gives `InvalidArgument` for an option that there is not, or a value that it cannot have.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
+        let lower = name.to_ascii_lowercase();
+        let Some((name, ty)) = TYPES.iter().find(|(known, _)| *known == lower) else {
+            let error =
+                Error::new(ErrorKind::InvalidArgument, format!("there is no parameter {name:?}"))
+                    .with_context("parameter", name);
+            let like = |known: &str| strsim::jaro_winkler(known, &lower);
+            let near = TYPES.iter().map(|(known, _)| *known);
+            return Err(match near.max_by(|a, b| like(a).total_cmp(&like(b))) {
+                Some(known) if like(known) > 0.8 => {
+                    error.with_hint(format!("did you mean {known}?"))
+                }
+                _ => error,
+            });
+        };
+        let refuse = |wanted: &str| {
+            Error::new(
+                ErrorKind::InvalidArgument,
+                format!("parameter {name} must be {wanted}, not {value:?}"),
+            )
+            .with_context("parameter", name)
+        };
+        let json = match ty {
+            Type::Integer => value.parse::<i64>().map_err(|_| refuse("a whole number"))?.into(),
+            Type::Number => value
+                .parse::<f64>()
+                .ok()
+                .and_then(serde_json::Number::from_f64)
+                .ok_or_else(|| refuse("a number"))?
+                .into(),
+            Type::Flag => match value.to_ascii_lowercase().as_str() {
+                "true" | "1" | "t" => true.into(),
+                "false" | "0" | "f" => false.into(),
+                _ => return Err(refuse("true or false")),
+            },
+            Type::Texts => {
+                let list = self.0.entry((*name).to_owned()).or_insert_with(|| Value::Array(vec![]));
+                // A registry may have written one text without a list.
+                if !list.is_array() {
+                    *list = Value::Array(vec![list.take()]);
+                }
+                if let Value::Array(list) = list {
+                    list.push(value.into());
+                }
+                return Ok(());
+            }
+        };
+        self.0.insert((*name).to_owned(), json);
+        Ok(())
+    }
+
+    /// Takes over what the other sets.
+    pub(crate) fn override_with(&mut self, other: &Self) {
+        self.0.extend(other.0.clone());
+    }
+
+    pub(crate) fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+/// What a model is made from.
+///
+/// ```
+/// use mullama_hub::Modelfile;
+///
+/// let file: Modelfile = "FROM llama3.2\nPARAMETER temperature 0.2\nSYSTEM Answer in French.".parse()?;
+/// assert_eq!(file.from, ["llama3.2"]);
+/// assert_eq!(file.system.as_deref(), Some("Answer in French."));
+/// # Ok::<(), mullama_hub::Error>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Modelfile {
+    /// `FROM`: the model, by its name or path; a projector may follow it.
+    pub from: Vec<String>,
+    /// `ADAPTER`: paths of `LoRA` adapters.
+    pub adapters: Vec<String>,
+    /// `DRAFT`: the path of a model that drafts tokens.
+    pub draft: Option<String>,
+    /// `TEMPLATE`: the prompt template.
+    pub template: Option<String>,
+    /// `SYSTEM`: the system message.
+    pub system: Option<String>,
+    /// `PARAMETER`: options of a generation.
+    pub parameters: Parameters,
+    /// `MESSAGE`: messages that come before a chat's first.
+    pub messages: Vec<Message>,
+    /// `LICENSE`: licences.
+    pub licenses: Vec<String>,
+    /// `RENDERER`: what renders prompts in Ollama; kept, not used.
+    pub renderer: Option<String>,
+    /// `PARSER`: what parses answers in Ollama; kept, not used.
+    pub parser: Option<String>,
+    /// `REQUIRES`: the version of Ollama that the model needs; kept, not used.
+    pub requires: Option<String>,
+}
+
+const INSTRUCTIONS: [&str; 11] = [
+    "FROM",
+    "PARAMETER",
+    "TEMPLATE",
+    "SYSTEM",
+    "ADAPTER",
+    "LICENSE",
+    "MESSAGE",
+    "REQUIRES",
+    "DRAFT",
+    "RENDERER",
+    "PARSER",
+];
+
+impl Modelfile {
+    /// A file that makes the model of this name or path.
+    pub fn from_model(from: impl Into<String>) -> Self {
+        Self { from: vec![from.into()], ..Self::default() }
+    }
+
+    /// Reads a Modelfile.
+    ///
+    /// Gives `InvalidArgument`, with the line, for one that cannot be used.
+    pub fn parse(text: &str) -> Result<Self> {
+        let mut file = Self::default();
+        let mut lines = Lines { rest: text.strip_prefix('\u{feff}').unwrap_or(text), number: 0 };
+        while let Some(line) = lines.next() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let number = lines.number;
+            file.instruction(line, &mut lines).map_err(|error| {
+                let message = format!("Modelfile, line {number}: {error}");
+                let with_line =
+                    Error::new(error.kind(), message).with_context("line", number.to_string());
+                match error.hint() {
+                    Some(hint) => with_line.with_hint(hint),
+                    None => with_line,
+                }
+            })?;
+        }
+        if file.from.is_empty() {
+            return Err(invalid("the Modelfile has no FROM")
+                .with_hint("write FROM and the name or the path of a model"));
+        }
+        Ok(file)
+    }
+
+    fn instruction(&mut self, line: &str, lines: &mut Lines<'_>) -> Result<()> {
+        let (word, rest) = first_word(line);
+        let instruction = word.to_ascii_uppercase();
+        let once = |slot: &mut Option<String>, value| *slot = Some(value);
+        match instruction.as_str() {
+            "FROM" => self.from.push(some(&instruction, lines.value(rest)?)?),
+            "ADAPTER" => self.adapters.push(some(&instruction, lines.value(rest)?)?),
+            "DRAFT" => once(&mut self.draft, some(&instruction, lines.value(rest)?)?),
+            "RENDERER" => once(&mut self.renderer, some(&instruction, lines.value(rest)?)?),
+            "PARSER" => once(&mut self.parser, some(&instruction, lines.value(rest)?)?),
+            "REQUIRES" => once(&mut self.requires, some(&instruction, lines.value(rest)?)?),
+            "TEMPLATE" => once(&mut self.template, lines.value(rest)?),
+            "SYSTEM" => once(&mut self.system, lines.value(rest)?),
+            "LICENSE" => self.licenses.push(lines.value(rest)?),
+            "PARAMETER" => {
+                let (name, rest) = first_word(rest);
+                let value = some("PARAMETER", lines.value(rest)?)?;
+                self.parameters.set(name, &value)?;
+            }
+            "MESSAGE" => {
+                let (role, rest) = first_word(rest);
+                let role = role.to_ascii_lowercase();
+                if !["system", "user", "assistant"].contains(&role.as_str()) {
+                    return Err(invalid(format!("a message cannot be from {role:?}"))
+                        .with_hint("the role is system, user or assistant"));
+                }
+                self.messages.push(Message { role, content: lines.value(rest)? });
+            }
+            _ => {
+                let error = invalid(format!("there is no instruction {word:?}"));
+                let like = |known: &str| strsim::jaro_winkler(known, &instruction);
+                return Err(match INSTRUCTIONS.iter().find(|known| like(known) > 0.8) {
+                    Some(known) => error.with_hint(format!("did you mean {known}?")),
+                    None => error.with_hint(format!("there are {}", INSTRUCTIONS.join(", "))),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The file that makes this model again, from its files where they lie.
+    pub fn of(model: &StoredModel) -> Self {
+        let text = |path: &std::path::PathBuf| path.to_string_lossy().into_owned();
+        Self {
+            from: std::iter::once(&model.path).chain(&model.projector).map(text).collect(),
+            adapters: model.adapters.iter().map(text).collect(),
+            draft: model.draft.as_ref().map(text),
+            template: model.template.clone(),
+            system: model.system.clone(),
+            parameters: model.parameters.clone(),
+            messages: model.messages.clone(),
+            licenses: model.licenses.clone(),
+            renderer: model.config.renderer.clone(),
+            parser: model.config.parser.clone(),
+            requires: model.config.requires.clone(),
+        }
+    }
+
+    /// The file as text, which is read again as the same file.
+    ///
+    /// Gives `Unsupported` for a text that a Modelfile cannot hold: there are no escapes, so one with
+    /// `"""` in it mostly cannot.
+    pub fn to_text(&self) -> Result<String> {
+        let mut text = String::new();
+        let mut line = |head: &str, value: &str| -> Result<()> {
+            let quoted = quote(value).ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Unsupported,
+                    format!("the text of {head} cannot be written in a Modelfile"),
+                )
+                .with_context("text", value)
+            })?;
+            let _ = writeln!(text, "{head} {quoted}");
+            Ok(())
+        };
+        let many = |head: &'static str, values: &'_ [String]| -> Vec<(&'static str, String)> {
+            values.iter().map(|value| (head, value.clone())).collect()
+        };
+        let mut pairs = many("FROM", &self.from);
+        pairs.extend(many("ADAPTER", &self.adapters));
+        for (head, value) in [
+            ("DRAFT", &self.draft),
+            ("TEMPLATE", &self.template),
+            ("SYSTEM", &self.system),
+            ("RENDERER", &self.renderer),
+            ("PARSER", &self.parser),
+            ("REQUIRES", &self.requires),
+        ] {
+            pairs.extend(value.clone().map(|value| (head, value)));
+        }
+        for (head, value) in pairs {
+            line(head, &value)?;
+        }
+        for (name, value) in self.parameters.iter() {
+            let head = format!("PARAMETER {name}");
+            let one = |value: &Value| value.as_str().map_or(value.to_string(), str::to_owned);
+            match value {
+                Value::Array(values) => {
+                    values.iter().try_for_each(|value| line(&head, &one(value)))?;
+                }
+                value => line(&head, &one(value))?,
+            }
+        }
+        for message in &self.messages {
+            line(&format!("MESSAGE {}", message.role), &message.content)?;
+        }
+        for license in &self.licenses {
+            line("LICENSE", license)?;
+        }
+        Ok(text)
+    }
+}
+
+impl FromStr for Modelfile {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::parse(text)
+    }
+}
+
+fn invalid(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::InvalidArgument, message)
+}
+
+fn some(what: &str, value: String) -> Result<String> {
+    if value.is_empty() { Err(invalid(format!("{what} without a value"))) } else { Ok(value) }
+}
+
+fn first_word(text: &str) -> (&str, &str) {
+    let text = text.trim_start();
+    text.split_once(char::is_whitespace).unwrap_or((text, ""))
+}
+
+/// Lines, and values that go on over several.
+struct Lines<'a> {
+    rest: &'a str,
+    number: usize,
+}
+
+impl<'a> Lines<'a> {
+    fn next(&mut self) -> Option<&'a str> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        self.number += 1;
+        let (line, rest) = self.rest.split_once('\n').unwrap_or((self.rest, ""));
+        self.rest = rest;
+        Some(line)
+    }
+
+    /// The value that begins here: the rest of the line, `"..."` or `"""..."""`.
+    fn value(&mut self, start: &str) -> Result<String> {
+        let start = start.trim();
+        if let Some(start) = start.strip_prefix("\"\"\"") {
+            return self.until(start, |text| {
+                let (value, rest) = text.split_once("\"\"\"")?;
+                Some((value.len(), rest))
+            });
+        }
+        if let Some(start) = start.strip_prefix('"') {
+            return self.until(start, |text| Some((text.trim_end().strip_suffix('"')?.len(), "")));
+        }
+        Ok(start.to_owned())
+    }
+
+    /// Takes lines until this finds an end: the length of the value, and what follows the quotes.
+    fn until(
+        &mut self,
+        start: &str,
+        end: impl Fn(&str) -> Option<(usize, &str)>,
+    ) -> Result<String> {
+        let mut text = start.to_owned();
+        loop {
+            if let Some((length, rest)) = end(&text) {
+                if !rest.trim().is_empty() {
+                    return Err(invalid(format!("{:?} after the closing quotes", rest.trim())));
+                }
+                text.truncate(length);
+                return Ok(text);
+            }
+            // The start has lost the end of its line.
+            let Some(line) = self.next() else {
+                return Err(invalid("the quotes are not closed"));
+            };
+            text.push('\n');
+            text.push_str(line);
+        }
+    }
+}
+
+/// The value in the plainest of the three forms that holds it.
+fn quote(value: &str) -> Option<String> {
+    let forms = [value.to_owned(), format!("\"\"\"{value}\"\"\""), format!("\"{value}\"")];
+    forms.into_iter().find(|form| {
+        let (start, rest) = form.split_once('\n').unwrap_or((form, ""));
+        let mut lines = Lines { rest, number: 0 };
+        // As `instruction` reads it: without the line's own end.
+        lines.value(start.trim_end()).is_ok_and(|read| read == value) && lines.rest.is_empty()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_instruction_is_read() {
+        let file = Modelfile::parse(
+            r#"# a comment
+from ./model.gguf
+FROM ./mmproj.gguf
+PARAMETER temperature 0.5
+parameter NUM_CTX 4096
+PARAMETER stop "<|end|>"
+PARAMETER stop User:
+PARAMETER use_mmap false
+TEMPLATE """{{ if .System }}{{ .System }}
+{{ end }}{{ .Prompt }}"""
+SYSTEM "You are "Bob"."
+
+ADAPTER ./lora.gguf
+DRAFT ./small.gguf
+LICENSE """
+MIT
+"""
+LICENSE Apache-2.0
+MESSAGE user Is 2 even?
+MESSAGE Assistant "yes"
+REQUIRES 0.14.0
+RENDERER qwen3
+PARSER qwen3
+"#,
+        )
+        .unwrap();
+        assert_eq!(file.from, ["./model.gguf", "./mmproj.gguf"]);
+        assert_eq!(file.parameters.get("temperature"), Some(&0.5.into()));
+        assert_eq!(file.parameters.get("num_ctx"), Some(&4096.into()));
+        assert_eq!(file.parameters.get("use_mmap"), Some(&false.into()));
+        assert_eq!(file.parameters.get("stop").unwrap().to_string(), r#"["<|end|>","User:"]"#);
+        assert!(
+            file.template.as_deref().unwrap().ends_with("{{ .System }}\n{{ end }}{{ .Prompt }}")
+        );
+        assert_eq!(file.system.as_deref(), Some("You are \"Bob\"."));
+        assert_eq!(file.licenses, ["\nMIT\n", "Apache-2.0"]);
+        assert_eq!(file.messages[1].role, "assistant");
+        assert_eq!(file.messages[1].content, "yes");
+        assert_eq!(file.draft.as_deref(), Some("./small.gguf"));
+        assert_eq!(file.requires.as_deref(), Some("0.14.0"));
+        assert_eq!(Modelfile::parse(&file.to_text().unwrap()).unwrap(), file);
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_with_its_line() {
+        for (text, line, says) in [
+            ("FORM x", Some("1"), "FORM"),
+            ("FROM x\nPARAMETER temprature 1", Some("2"), "temprature"),
+            ("FROM x\n\nPARAMETER seed abc", Some("3"), "whole number"),
+            ("FROM x\nPARAMETER temperature NaN", Some("2"), "a number"),
+            ("FROM x\nMESSAGE robot hi", Some("2"), "robot"),
+            ("FROM x\nSYSTEM \"\"\"a\nb", Some("2"), "not closed"),
+            ("FROM x\nSYSTEM \"\"\"a\"\"\" b", Some("2"), "after the closing"),
+            ("FROM", Some("1"), "without a value"),
+            ("# nothing", None, "no FROM"),
+            ("", None, "no FROM"),
+        ] {
+            let error = Modelfile::parse(text).expect_err(text);
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+            assert_eq!(error.get("line"), line, "{text}");
+            assert!(error.to_string().contains(says), "{error}");
+        }
+        let error = Modelfile::parse("FROM x\nPARAMETER temprature 1").unwrap_err();
+        assert_eq!(error.hint(), Some("did you mean temperature?"));
+    }
+
+    #[test]
+    fn a_text_that_no_quotes_hold_is_refused() {
+        let file =
+            Modelfile { system: Some("\"\"\"\n\"".to_owned()), ..Modelfile::from_model("x") };
+        assert_eq!(file.to_text().unwrap_err().kind(), ErrorKind::Unsupported);
+    }
+
+    proptest! {
+        #[test]
+        fn files_are_read_as_they_are_written(
+            from in "[a-z./]{1,9}",
+            system in proptest::option::of("[ab\" \n\r#\t]{0,12}"),
+            template in proptest::option::of(".{0,20}"),
+            content in "[a\"\n]{0,6}",
+            stop in proptest::collection::vec("[a\" <|]{1,5}", 0..3),
+            temperature in 0.0..2.0f64,
+        ) {
+            let mut file = Modelfile { template, system, ..Modelfile::from_model(from) };
+            file.messages.push(Message { role: "user".to_owned(), content });
+            file.parameters.set("temperature", &temperature.to_string()).unwrap();
+            for stop in stop {
+                file.parameters.set("stop", &stop).unwrap();
+            }
+            if let Ok(text) = file.to_text() {
+                prop_assert_eq!(Modelfile::parse(&text).unwrap(), file, "{}", text);
+            }
+        }
+
+        #[test]
+        fn no_text_is_too_odd_to_read(text in "(FROM|SYSTEM|\"\"\"|\"|PARAMETER|\n| |.){0,40}") {
+            let _ = Modelfile::parse(&text);
+        }
+    }
+}

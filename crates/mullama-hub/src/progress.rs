@@ -1,0 +1,127 @@
+//! How far a pull has come.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+/// What is being done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Phase {
+    /// Asking the registry what the model consists of.
+    Resolving,
+    /// Another pull, here or in another process, is downloading the same file.
+    Waiting,
+    /// Downloading, and hashing what has come.
+    Downloading,
+    /// Hashing what is left.
+    Verifying,
+    /// Copying files into the store.
+    Copying,
+    /// Everything is in the store.
+    Done,
+}
+
+/// How far a pull, or the making of a model, has come.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Progress {
+    /// What is being done.
+    pub phase: Phase,
+    /// Bytes that are in the store or on their way there, earlier runs included.
+    pub completed: u64,
+    /// Bytes of all the files; 0 while it is not known.
+    pub total: u64,
+    /// Bytes per second of late; 0 while it is not known.
+    pub speed: u64,
+    /// The time that is left at this speed.
+    pub eta: Option<Duration>,
+}
+
+/// What reports of progress are given to.
+pub type Sink<'a> = Box<dyn FnMut(&Progress) + 'a>;
+
+/// The least time between two reports.
+pub(crate) const INTERVAL: Duration = Duration::from_millis(100);
+/// How fast the speed follows changes.
+const MEMORY: f64 = 3.0;
+
+/// Makes reports of counts.
+pub(crate) struct Meter<'a> {
+    sink: Option<Sink<'a>>,
+    last: Option<(Instant, Phase)>,
+    /// When bytes were last counted, and how many.
+    sample: Option<(Instant, u64)>,
+    speed: f64,
+    pub total: u64,
+    /// Bytes of the files that are done.
+    pub base: u64,
+}
+
+impl<'a> Meter<'a> {
+    pub fn new(sink: Option<Sink<'a>>) -> Self {
+        Self { sink, last: None, sample: None, speed: 0.0, total: 0, base: 0 }
+    }
+
+    /// Forgets the speed: what is counted next was not transferred since.
+    pub fn restart(&mut self) {
+        self.sample = None;
+    }
+
+    /// Reports this many bytes of the present file, unless a report was just made.
+    pub fn report(&mut self, phase: Phase, completed: u64) {
+        let now = Instant::now();
+        if let Some((time, before)) = self.last
+            && before == phase
+            && now - time < INTERVAL
+        {
+            return;
+        }
+        self.last = Some((now, phase));
+        let completed = self.base + completed;
+        if phase == Phase::Downloading || phase == Phase::Copying {
+            if let Some((time, bytes)) = self.sample {
+                let seconds = (now - time).as_secs_f64().max(1e-3);
+                let speed = completed.saturating_sub(bytes) as f64 / seconds;
+                let weight = if self.speed > 0.0 { 1.0 - (-seconds / MEMORY).exp() } else { 1.0 };
+                self.speed += weight * (speed - self.speed);
+            }
+            self.sample = Some((now, completed));
+        }
+        let left = self.total.saturating_sub(completed) as f64;
+        let eta = (self.speed >= 1.0 && self.total > 0)
+            .then(|| Duration::try_from_secs_f64(left / self.speed).ok())
+            .flatten();
+        let progress =
+            Progress { phase, completed, total: self.total, speed: self.speed as u64, eta };
+        if let Some(sink) = &mut self.sink {
+            sink(&progress);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_have_the_speed_and_the_time_left() {
+        let mut seen = Vec::new();
+        let mut meter = Meter::new(Some(Box::new(|now: &Progress| seen.push(now.clone()))));
+        meter.total = 1_000_000;
+        meter.base = 1000;
+        meter.report(Phase::Downloading, 0);
+        meter.report(Phase::Downloading, 10); // too soon
+        std::thread::sleep(INTERVAL);
+        meter.report(Phase::Downloading, 100_000);
+        meter.report(Phase::Done, 999_000);
+        drop(meter);
+        assert_eq!(seen.len(), 3);
+        assert_eq!(seen[0].completed, 1000);
+        assert_eq!((seen[0].speed, seen[0].eta), (0, None));
+        assert!(seen[1].speed > 100_000 && seen[1].speed < 1_000_001, "{:?}", seen[1]);
+        assert!(seen[1].eta.unwrap() > Duration::from_millis(500));
+        assert_eq!(seen[2].completed, 1_000_000);
+    }
+}

@@ -1,0 +1,395 @@
+//! Pulling: from a name to a model in the store.
+
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::client::{Client, Request, failed, is_loopback};
+use crate::download::{self, Remote};
+use crate::gguf::Summary;
+use crate::hugging_face::{self, Chosen, base_name, shard, stamp};
+use crate::manifest::{Config, Layer};
+use crate::progress::{Meter, Phase, Sink};
+use crate::registry::{self, Registry};
+use crate::{
+    Cancel, DEFAULT_HOST, Error, ErrorKind, LayerKind, Manifest, Name, Progress, Result, Source,
+    Store, StoredModel,
+};
+
+/// Files up to this size are fetched in one piece, and not resumed.
+const SMALL: u64 = 1 << 20;
+/// How often a removal may come in between.
+const ATTEMPTS: u32 = 3;
+
+/// Where models come from, and what opens the doors there.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Endpoints {
+    /// The registry of names without a host. `MULLAMA_REGISTRY`; else `https://registry.ollama.ai`.
+    pub registry: String,
+    /// Hugging Face or a mirror of it. `HF_ENDPOINT`; else `https://huggingface.co`.
+    pub hugging_face: String,
+    /// The token for it, which is sent nowhere else. `HF_TOKEN`, or what the login of Hugging Face's
+    /// tools left in `HF_TOKEN_PATH`, `$HF_HOME/token` or `~/.cache/huggingface/token`.
+    pub hugging_face_token: Option<String>,
+}
+
+impl Endpoints {
+    /// Those of the environment.
+    pub fn from_env() -> Self {
+        let get = |name: &str| {
+            std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|v| !v.is_empty())
+        };
+        let or = |name, default: &str| get(name).unwrap_or_else(|| default.to_owned());
+        let token = get("HF_TOKEN").or_else(|| get("HUGGING_FACE_HUB_TOKEN")).or_else(|| {
+            let path = get("HF_TOKEN_PATH").map(Into::into).or_else(|| {
+                let home = get("HF_HOME").map(Into::into);
+                Some(
+                    home.or_else(|| Some(dirs::home_dir()?.join(".cache/huggingface")))?
+                        .join("token"),
+                )
+            })?;
+            std::fs::read_to_string(path).ok()
+        });
+        Self {
+            registry: or("MULLAMA_REGISTRY", "https://registry.ollama.ai"),
+            hugging_face: or("HF_ENDPOINT", "https://huggingface.co"),
+            hugging_face_token: token
+                .map(|token| token.trim().to_owned())
+                .filter(|token| !token.is_empty() && token.chars().all(|c| c.is_ascii_graphic())),
+        }
+    }
+}
+
+impl Default for Endpoints {
+    fn default() -> Self {
+        Self::from_env()
+    }
+}
+
+impl fmt::Debug for Endpoints {
+    /// Without the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoints")
+            .field("registry", &self.registry)
+            .field("hugging_face", &self.hugging_face)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a model is pulled.
+#[non_exhaustive]
+pub struct PullOptions<'a> {
+    /// Called with how far it has come, in the calling thread, ten times a second at most.
+    pub progress: Option<Sink<'a>>,
+    /// Cancels the pull. What has come stays, and the next pull goes on from there.
+    pub cancel: Cancel,
+    /// Parts of a file that are fetched at once. Default 8.
+    pub connections: usize,
+    /// Failures in a row after which a part is given up; in between the waits grow. Default 6.
+    pub retries: u32,
+    /// A server that is silent for so long is taken for dead. Default 30 s.
+    pub timeout: Duration,
+    /// Allows plain HTTP to hosts other than this machine, and uses it for the hosts of names.
+    /// Default false.
+    pub insecure: bool,
+    /// The token for a registry that names give. Default none.
+    pub token: Option<String>,
+    /// Where models come from. Default: what the environment says.
+    pub endpoints: Endpoints,
+}
+
+impl Default for PullOptions<'_> {
+    fn default() -> Self {
+        Self {
+            progress: None,
+            cancel: Cancel::new(),
+            connections: 8,
+            retries: 6,
+            timeout: Duration::from_secs(30),
+            insecure: false,
+            token: None,
+            endpoints: Endpoints::from_env(),
+        }
+    }
+}
+
+impl<'a> PullOptions<'a> {
+    /// Reports how far it has come.
+    #[must_use]
+    pub fn with_progress(mut self, progress: impl FnMut(&Progress) + 'a) -> Self {
+        self.progress = Some(Box::new(progress));
+        self
+    }
+
+    /// Can be cancelled by this.
+    #[must_use]
+    pub fn with_cancel(mut self, cancel: &Cancel) -> Self {
+        self.cancel = cancel.clone();
+        self
+    }
+}
+
+/// Downloads a model into the store, unless it is there and current.
+///
+/// The name means the model once everything is there and verified; until then it means what it did
+/// before. What a pull that failed or was killed has fetched, the next one does not fetch again. Pulls
+/// of the same file, in any number of processes, download it once.
+///
+/// Gives `NotFound` for a model that there is not, `Download` for a failure of the network or the
+/// server, `InvalidModel` for what is no model, `Io` for a disk that is full or cannot be written.
+pub fn pull(store: &Store, source: &Source, options: PullOptions<'_>) -> Result<StoredModel> {
+    let Some(name) = source.name() else {
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!("{source} is a path, not the name of a model"),
+        ));
+    };
+    options.cancel.check()?;
+    store.prepare()?;
+    let client = Client::new(&options);
+    let PullOptions { progress, connections, insecure, token, endpoints, .. } = options;
+    let mut pull =
+        Pull { store, client, connections: connections.clamp(1, 64), meter: Meter::new(progress) };
+    pull.meter.report(Phase::Resolving, 0);
+    match source {
+        // A name of that host, however it was made.
+        Source::Name(name) if matches!(Source::from(name.clone()), Source::HuggingFace(_)) => {
+            let source = Source::from(name.clone());
+            let Source::HuggingFace(source) = &source else { unreachable!("just matched") };
+            pull.hugging_face(name, source, &endpoints)?;
+        }
+        Source::Name(name) => pull.registry(name, &endpoints, token.as_deref(), insecure)?,
+        Source::HuggingFace(source) => pull.hugging_face(&name, source, &endpoints)?,
+        Source::Url(url) => pull.url(&name, url)?,
+        Source::Path(_) => unreachable!("has no name"),
+    }
+    pull.meter.base = pull.meter.total;
+    pull.meter.report(Phase::Done, 0);
+    store.find(&name)
+}
+
+struct Pull<'s, 'p> {
+    store: &'s Store,
+    client: Client,
+    connections: usize,
+    meter: Meter<'p>,
+}
+
+impl Pull<'_, '_> {
+    fn registry(
+        &mut self,
+        name: &Name,
+        endpoints: &Endpoints,
+        token: Option<&str>,
+        insecure: bool,
+    ) -> Result<()> {
+        let host = name.host();
+        let root = if host.eq_ignore_ascii_case(DEFAULT_HOST) {
+            endpoints.registry.clone()
+        } else {
+            let bare = host.rsplit_once(':').map_or(host, |(bare, _)| bare);
+            let plain = insecure || is_loopback(bare);
+            format!("{}://{host}", if plain { "http" } else { "https" })
+        };
+        for _ in 0..ATTEMPTS {
+            let (bytes, manifest, remotes) = {
+                let mut registry = Registry::new(&self.client, &root, name, token);
+                let bytes = registry.manifest()?;
+                let manifest =
+                    Manifest::parse(&bytes).map_err(|error| error.with_context("name", name))?;
+                let remotes: Vec<Remote> =
+                    manifest.blobs().map(|layer| registry.blob(layer)).collect();
+                (bytes, manifest, remotes)
+            };
+            self.fetch(&remotes)?;
+            if let Err(error) = self.check(&manifest) {
+                self.store.discard(&manifest)?;
+                return Err(error.with_context("name", name));
+            }
+            if self.store.commit(name, &bytes)?.is_some() {
+                return Ok(());
+            }
+        }
+        Err(interrupted(name))
+    }
+
+    fn hugging_face(
+        &mut self,
+        name: &Name,
+        source: &crate::HuggingFace,
+        endpoints: &Endpoints,
+    ) -> Result<()> {
+        let token = endpoints.hugging_face_token.as_deref();
+        for _ in 0..ATTEMPTS {
+            let chosen =
+                hugging_face::resolve(&self.client, &endpoints.hugging_face, token, source)?;
+            if self.assemble(name, &chosen)? {
+                return Ok(());
+            }
+        }
+        Err(interrupted(name))
+    }
+
+    fn url(&mut self, name: &Name, url: &str) -> Result<()> {
+        for _ in 0..ATTEMPTS {
+            let (path, query) = url.split_at(url.find(['?', '#']).unwrap_or(url.len()));
+            let urls = match shard(path) {
+                Some((stem, _, count)) => (1..=count)
+                    .map(|i| format!("{stem}-{i:05}-of-{count:05}.gguf{query}"))
+                    .collect(),
+                None => vec![url.to_owned()],
+            };
+            let chosen = urls
+                .iter()
+                .map(|url| {
+                    let title = base_name(url.split(['?', '#']).next().unwrap_or_default());
+                    let remote = self.probe(url)?;
+                    let stamp = remote.version.as_ref().map(|version| stamp(url, version));
+                    Ok(Chosen { kind: LayerKind::Model, title: title.to_owned(), remote, stamp })
+                })
+                .collect::<Result<Vec<_>>>()?;
+            if self.assemble(name, &chosen)? {
+                return Ok(());
+            }
+        }
+        Err(interrupted(name))
+    }
+
+    /// Size and version of what is at an address.
+    fn probe(&self, url: &str) -> Result<Remote> {
+        let (size, version) = self.client.persist(|| {
+            let request = Request { url, range: Some((0, 1)), ..Request::default() };
+            let result = self.client.send(&request, false).map(|response| {
+                let total = response.content_range().map(|(_, total)| total);
+                let whole = response.length().filter(|_| response.status == 200);
+                (total.or(whole), download::version(&response))
+            });
+            (false, result)
+        })?;
+        let size = size
+            .filter(|size| i64::try_from(*size).is_ok())
+            .ok_or_else(|| failed(url, "the server does not say how long the file is"))?;
+        Ok(Remote { url: url.to_owned(), bearer: None, size, digest: None, version })
+    }
+
+    /// Downloads the files and makes a manifest of them. False if a removal took some away.
+    fn assemble(&mut self, name: &Name, chosen: &[Chosen]) -> Result<bool> {
+        let known = self.store.manifest(name);
+        let mut remotes: Vec<Remote> = chosen.iter().map(|file| file.remote.clone()).collect();
+        for (remote, file) in remotes.iter_mut().zip(chosen) {
+            // Where there is no digest, the version tells whether it is what the store has.
+            let Some(stamp) = &file.stamp else { continue };
+            let layers = known.iter().flat_map(|manifest| &manifest.layers);
+            remote.digest = layers
+                .filter(|layer| layer.size == remote.size && layer.version() == Some(stamp))
+                .map(|layer| layer.digest)
+                .find(|digest| self.store.has_blob(digest, remote.size))
+                .or(remote.digest);
+        }
+        let digests = self.fetch(&remotes)?;
+        let layers: Vec<Layer> = chosen
+            .iter()
+            .zip(digests)
+            .map(|(file, digest)| {
+                Layer::new(file.kind, digest, file.remote.size)
+                    .with_title(&file.title)
+                    .with_version(file.stamp.clone())
+            })
+            .collect();
+        let fallback = Layer::config(layers[0].digest, layers[0].size);
+        let checked = self
+            .check(&Manifest::new(fallback.clone(), layers.clone()))
+            .and_then(|()| self.config(&layers, &chosen[0].title));
+        let config = match checked {
+            Ok(config) => config,
+            Err(error) => {
+                self.store.discard(&Manifest::new(fallback, layers))?;
+                return Err(error.with_context("name", name));
+            }
+        };
+        let bytes = Manifest::new(config, layers).to_bytes();
+        Ok(self.store.commit(name, &bytes)?.is_some())
+    }
+
+    /// The configuration that the first file's metadata give.
+    fn config(&self, layers: &[Layer], title: &str) -> Result<Layer> {
+        let summary = Summary::read(&self.store.blob(&layers[0].digest))?;
+        let config = Config::of(&summary, hugging_face::quant_in(title));
+        let bytes = serde_json::to_vec(&config).unwrap_or_default();
+        Ok(Layer::config(self.store.add_blob(&bytes)?, bytes.len() as u64))
+    }
+
+    /// Downloads these files, the small ones first: what is wrong with them is known early.
+    fn fetch(&mut self, remotes: &[Remote]) -> Result<Vec<crate::Digest>> {
+        self.meter.total = remotes.iter().map(|remote| remote.size).sum();
+        self.meter.base = 0;
+        self.meter.restart();
+        let missing =
+            remotes.iter().fold(0, |sum: u64, file| sum.saturating_add(file.missing(self.store)));
+        self.store.check_space(missing)?;
+        let mut order: Vec<usize> = (0..remotes.len()).collect();
+        order.sort_by_key(|i| (remotes[*i].size > SMALL, *i));
+        let mut digests = vec![None; remotes.len()];
+        for i in order {
+            digests[i] = Some(self.fetch_one(&remotes[i])?);
+        }
+        Ok(digests.into_iter().flatten().collect())
+    }
+
+    fn fetch_one(&mut self, remote: &Remote) -> Result<crate::Digest> {
+        if remote.size > SMALL {
+            let connections = self.connections;
+            return download::fetch(self.store, &self.client, remote, connections, &mut self.meter);
+        }
+        if let Some(digest) = remote.digest
+            && self.store.has_blob(&digest, remote.size)
+        {
+            self.meter.base += remote.size;
+            return Ok(digest);
+        }
+        let bytes = registry::small(&self.client, remote)?;
+        let digest = crate::Digest::of(&bytes);
+        if let Some(expected) = remote.digest
+            && expected != digest
+        {
+            return Err(failed(&remote.url, "the bytes that came have another digest")
+                .with_context("expected", expected)
+                .with_context("actual", digest)
+                .with_hint("try again later; the server's copy may be damaged"));
+        }
+        self.meter.report(Phase::Downloading, remote.size);
+        self.meter.base += remote.size;
+        self.store.add_blob(&bytes)
+    }
+
+    /// Whether what should be GGUF files are, and what should be JSON is.
+    fn check(&self, manifest: &Manifest) -> Result<()> {
+        let gguf = |layer: &&Layer| layer.kind().is_some_and(LayerKind::is_gguf);
+        for layer in manifest.layers.iter().filter(gguf) {
+            check_magic(&self.store.blob(&layer.digest))?;
+        }
+        self.store.generation(manifest).map(|_| ())
+    }
+}
+
+/// Whether the file begins as a GGUF file does.
+fn check_magic(path: &Path) -> Result<()> {
+    use std::io::Read as _;
+    let mut magic = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(4).read_to_end(&mut magic))
+        .map_err(|error| Error::io("read", path, error))?;
+    if magic == b"GGUF" {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::InvalidModel, "a file of the model is no GGUF file")
+        .with_context("path", path.display())
+        .with_hint("choose a tag or a repository that has GGUF files"))
+}
+
+fn interrupted(name: &Name) -> Error {
+    Error::new(ErrorKind::Io, format!("files of {name} were removed while it was pulled"))
+        .with_context("name", name)
+        .with_hint("pull it again")
+}

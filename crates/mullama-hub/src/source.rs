@@ -1,0 +1,325 @@
+//! What a user may write where a model is asked for.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::name::{HUGGING_FACE_HOST, part_from};
+use crate::{Digest, Error, ErrorKind, Name, Result};
+
+/// Where a model comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Source {
+    /// A file.
+    Path(PathBuf),
+    /// A name in the store, or in a registry that speaks Ollama's protocol.
+    Name(Name),
+    /// A repository of Hugging Face.
+    HuggingFace(HuggingFace),
+    /// A file behind an address.
+    Url(String),
+}
+
+/// A model in a repository of Hugging Face.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HuggingFace {
+    name: Name,
+    quant: Option<String>,
+    revision: Option<String>,
+    file: Option<String>,
+}
+
+impl Source {
+    /// Tells what the text means, by its form alone:
+    ///
+    /// - a path, if it begins with `/`, `./`, `../`, `~/` or a drive, or ends in `.gguf`;
+    /// - a repository of Hugging Face, if it begins with `hf.co/`, `huggingface.co/` or `hf:`, or is
+    ///   an address of a repository or of a file in one;
+    /// - an address, if it begins with `http://` or `https://`;
+    /// - else a name.
+    ///
+    /// ```
+    /// use mullama_hub::Source;
+    ///
+    /// assert!(matches!(Source::parse("llama3.2:1b")?, Source::Name(_)));
+    /// assert!(matches!(Source::parse("hf.co/user/repo:Q4_K_M")?, Source::HuggingFace(_)));
+    /// assert!(matches!(Source::parse("./model.gguf")?, Source::Path(_)));
+    /// # Ok::<(), mullama_hub::Error>(())
+    /// ```
+    pub fn parse(text: &str) -> Result<Self> {
+        if let Some((scheme, rest)) = text.split_once("://") {
+            return match scheme.to_ascii_lowercase().as_str() {
+                "http" | "https" => Self::of_address(text, rest),
+                "hf" => HuggingFace::parse(rest).map(Self::HuggingFace),
+                _ => Err(Error::new(
+                    ErrorKind::Unsupported,
+                    format!("{text:?}: cannot download by {scheme}"),
+                )
+                .with_hint("use an address that begins with https://")),
+            };
+        }
+        if let Some(rest) = hugging_face_rest(text) {
+            return HuggingFace::parse(rest).map(Self::HuggingFace);
+        }
+        if is_path(text) {
+            return Ok(Self::Path(PathBuf::from(text)));
+        }
+        Name::parse(text).map(Self::Name)
+    }
+
+    fn of_address(text: &str, rest: &str) -> Result<Self> {
+        if let Some(rest) = hugging_face_rest(rest) {
+            return HuggingFace::parse(rest).map(Self::HuggingFace);
+        }
+        // The page of a model, as copied from a browser.
+        for site in ["ollama.com/", "registry.ollama.ai/"] {
+            if let Some(name) = rest.strip_prefix(site) {
+                return Name::parse(name).map(Self::Name);
+            }
+        }
+        if rest.is_empty() || rest.starts_with('/') || text.contains(char::is_whitespace) {
+            return Err(Error::new(ErrorKind::InvalidArgument, format!("{text:?} is no address")));
+        }
+        Ok(Self::Url(text.to_owned()))
+    }
+
+    /// The name under which the store keeps it; a path has none.
+    pub fn name(&self) -> Option<Name> {
+        match self {
+            Self::Path(_) => None,
+            Self::Name(name) => Some(name.clone()),
+            Self::HuggingFace(source) => Some(source.name.clone()),
+            Self::Url(url) => Some(name_of_url(url)),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => path.display().fmt(f),
+            Self::Name(name) => name.fmt(f),
+            Self::HuggingFace(source) => source.name.fmt(f),
+            Self::Url(url) => url.fmt(f),
+        }
+    }
+}
+
+impl From<Name> for Source {
+    fn from(name: Name) -> Self {
+        if name.host().eq_ignore_ascii_case(HUGGING_FACE_HOST) {
+            let quant = (name.tag() != crate::name::DEFAULT_TAG).then(|| name.tag().to_owned());
+            return Self::HuggingFace(HuggingFace { name, quant, revision: None, file: None });
+        }
+        Self::Name(name)
+    }
+}
+
+impl HuggingFace {
+    /// Reads `user/repo[:quant]`, with `@revision` before the quantisation if it is not `main`, or
+    /// the rest of a file's address: `user/repo/resolve/main/model.gguf`.
+    fn parse(text: &str) -> Result<Self> {
+        let text = text.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
+        let pieces: Vec<&str> = text.split('/').collect();
+        if let [user, repo, "blob" | "resolve" | "raw", revision, file @ ..] = pieces.as_slice() {
+            let file = file.join("/");
+            let stem = file.rsplit('/').next().and_then(|name| name.strip_suffix(".gguf"));
+            let Some(stem) = stem.filter(|_| !file.split('/').any(|piece| piece == "..")) else {
+                return Err(Error::new(
+                    ErrorKind::UnknownModel,
+                    format!("{file:?} in {user}/{repo} is no model file"),
+                )
+                .with_hint("the address of a file must end in .gguf"));
+            };
+            check_revision(revision)?;
+            return Ok(Self {
+                name: Name::new(HUGGING_FACE_HOST, user, repo, &part_from(stem))?,
+                quant: None,
+                revision: Some((*revision).to_owned()),
+                file: Some(file),
+            });
+        }
+        // The address of a repository's page goes on with the branch that is shown.
+        let (text, shown) = match pieces.as_slice() {
+            [user, repo, "tree", revision] => (format!("{user}/{repo}"), Some(*revision)),
+            [_, _] => (text.to_owned(), None),
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::UnknownModel,
+                    format!("{text:?} is no repository of Hugging Face"),
+                )
+                .with_hint("a repository is written hf.co/user/repo[:quantisation]"));
+            }
+        };
+        let (repo, quant) = match text.split_once(':') {
+            Some((repo, quant)) => (repo, Some(quant)),
+            None => (text.as_str(), None),
+        };
+        let (repo, revision) = match repo.split_once('@') {
+            Some((repo, revision)) => (repo, Some(revision)),
+            None => (repo, shown),
+        };
+        let tag = quant.map_or(String::new(), |quant| format!(":{quant}"));
+        let name = Name::parse(&format!("{HUGGING_FACE_HOST}/{repo}{tag}"))?;
+        let quant = quant.filter(|quant| *quant != crate::name::DEFAULT_TAG);
+        revision.map_or(Ok(()), check_revision)?;
+        Ok(Self {
+            name,
+            quant: quant.map(str::to_owned),
+            revision: revision.map(str::to_owned),
+            file: None,
+        })
+    }
+
+    /// The name under which the store keeps it: `hf.co/user/repo:quant`.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// `user/repo`.
+    pub fn repo(&self) -> String {
+        format!("{}/{}", self.name.namespace(), self.name.model())
+    }
+
+    /// The quantisation that was asked for: `Q4_K_M`.
+    pub fn quant(&self) -> Option<&str> {
+        self.quant.as_deref()
+    }
+
+    /// The branch, tag or commit that was asked for; else `main`.
+    pub fn revision(&self) -> &str {
+        self.revision.as_deref().unwrap_or("main")
+    }
+
+    /// The one file that was asked for.
+    pub fn file(&self) -> Option<&str> {
+        self.file.as_deref()
+    }
+}
+
+/// Branches, tags and commits are spelt like a name's parts.
+fn check_revision(revision: &str) -> Result<()> {
+    Name::new(HUGGING_FACE_HOST, "_", revision, "_").map(|_| ()).map_err(|error| {
+        Error::new(ErrorKind::UnknownModel, format!("{revision:?} is no revision"))
+            .with_source(error)
+    })
+}
+
+/// What follows the site of Hugging Face.
+fn hugging_face_rest(text: &str) -> Option<&str> {
+    ["hf.co/", "huggingface.co/", "www.huggingface.co/", "hf:"]
+        .iter()
+        .find_map(|site| strip_prefix_ignoring_case(text, site))
+}
+
+fn strip_prefix_ignoring_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
+    let head = text.get(..prefix.len())?;
+    head.eq_ignore_ascii_case(prefix).then(|| &text[prefix.len()..])
+}
+
+fn is_path(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let drive = bytes.len() > 2
+        && bytes[0].is_ascii_alphabetic()
+        && bytes[1] == b':'
+        && matches!(bytes[2], b'\\' | b'/');
+    drive
+        || matches!(text, "." | ".." | "~")
+        || ["/", "./", "../", "~/", "\\", ".\\", "..\\"].iter().any(|head| text.starts_with(head))
+        || bytes.len() > 5 && bytes[bytes.len() - 5..].eq_ignore_ascii_case(b".gguf")
+}
+
+/// `host/url/file:` and 12 digits that tell addresses apart.
+fn name_of_url(url: &str) -> Name {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let (host, port) = host.rsplit_once(':').unwrap_or((host, ""));
+    let host = match port.parse::<u16>() {
+        Ok(port) => format!("{}:{port}", part_from(host)),
+        Err(_) => part_from(host),
+    };
+    let file = path.rsplit('/').next().unwrap_or_default();
+    let stem = file.strip_suffix(".gguf").unwrap_or(file);
+    let tag = Digest::of(url.as_bytes()).short();
+    Name::new(&host, "url", &part_from(stem), &tag)
+        .unwrap_or_else(|_| unreachable!("made of parts that are valid"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_form_tells_what_it_is() {
+        for path in ["/m", "./m", "../m.bin", "~/m", "m.gguf", "a/b.GGUF", "C:\\m", "d:/m", ".\\m"]
+        {
+            assert_eq!(Source::parse(path).unwrap(), Source::Path(path.into()));
+        }
+        for name in ["m", "m:1b", "u/m", "h.io/u/m:t", "127.0.0.1:80/u/m"] {
+            assert!(matches!(Source::parse(name), Ok(Source::Name(_))), "{name}");
+        }
+        assert_eq!(
+            Source::parse("https://ollama.com/library/m:t").unwrap(),
+            Source::Name("m:t".parse().unwrap())
+        );
+        let url = "https://host.io:81/a/model-q4.gguf?download=true";
+        let source = Source::parse(url).unwrap();
+        assert_eq!(source, Source::Url(url.to_owned()));
+        assert!(source.name().unwrap().full().starts_with("host.io:81/url/model-q4:"));
+        for bad in ["ftp://h/m.gguf", "https://", "https:///m", "http://a b", "", "a b"] {
+            assert!(Source::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn repositories_of_hugging_face_are_read_in_every_form() {
+        for (text, name, quant, revision, file) in [
+            ("hf.co/u/r", "hf.co/u/r:latest", None, "main", None),
+            ("hf:u/r:Q8_0", "hf.co/u/r:Q8_0", Some("Q8_0"), "main", None),
+            ("hf.co/u/r:latest", "hf.co/u/r:latest", None, "main", None),
+            ("HF.co/u/r@v1:q4", "hf.co/u/r:q4", Some("q4"), "v1", None),
+            ("https://huggingface.co/u/r", "hf.co/u/r:latest", None, "main", None),
+            ("https://huggingface.co/u/r/tree/dev", "hf.co/u/r:latest", None, "dev", None),
+            (
+                "https://huggingface.co/u/r/resolve/main/sub/m-Q2_K.gguf?download=true",
+                "hf.co/u/r:m-Q2_K",
+                None,
+                "main",
+                Some("sub/m-Q2_K.gguf"),
+            ),
+            ("hf.co/u/r/blob/abc/m.gguf", "hf.co/u/r:m", None, "abc", Some("m.gguf")),
+        ] {
+            let Source::HuggingFace(source) = Source::parse(text).unwrap() else {
+                panic!("{text}")
+            };
+            assert_eq!(source.name().full(), name);
+            assert_eq!(source.quant(), quant);
+            assert_eq!(source.revision(), revision);
+            assert_eq!(source.file(), file);
+        }
+        for bad in [
+            "hf.co/u",
+            "hf.co/u/../r",
+            "hf:u/r/x",
+            "hf.co/u/r/blob/m/../../x.gguf",
+            "hf:u/r@..",
+            "hf:",
+        ] {
+            let error = Source::parse(bad).expect_err(bad);
+            assert_eq!(error.kind(), ErrorKind::UnknownModel);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_something_or_an_error(text in "(hf:|hf.co/|https?://)?.{0,30}") {
+            if let Some(name) = Source::parse(&text).ok().and_then(|source| source.name()) {
+                prop_assert_eq!(Name::parse(&name.full()).unwrap(), name);
+            }
+        }
+    }
+}

@@ -1,0 +1,760 @@
+//! The store: a folder of manifests and blobs, laid out as Ollama's.
+//!
+//! ```text
+//! manifests/<host>/<namespace>/<model>/<tag>    JSON: what a model consists of
+//! blobs/sha256-<hex>                            its files, each verified before it is there
+//! shards/<hex>/model-00001-of-00003.gguf        links to the blobs of a split model, whose files
+//!                                               must lie beside each other under such names
+//! downloads/                                    what is not complete yet
+//! lock                                          held while manifests change
+//! ```
+//!
+//! Manifests and blobs appear by renaming, so readers need no lock, and see all of one or none.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::caches::Caches;
+use crate::digest::Hasher;
+use crate::lock::Lock;
+use crate::manifest::{Config, LONGEST_MANIFEST};
+use crate::modelfile::{Message, Parameters};
+use crate::progress::{Meter, Phase};
+use crate::{
+    Cancel, Digest, Error, ErrorKind, Layer, LayerKind, Manifest, Name, Result, Source, Template,
+};
+
+/// Disk that a download leaves free.
+const SPARE: u64 = 64 << 20;
+/// The age at which a temporary file belongs to nobody any more.
+const STALE: Duration = Duration::from_secs(24 * 3600);
+
+/// Whose folder a model lies in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Origin {
+    /// The store itself.
+    Mullama,
+    /// Ollama's store.
+    Ollama,
+    /// The cache of Hugging Face's libraries.
+    HuggingFace,
+    /// llama.cpp's cache.
+    LlamaCpp,
+}
+
+impl Origin {
+    /// How it is written: `mullama`, `ollama`, `huggingface`, `llamacpp`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mullama => "mullama",
+            Self::Ollama => "ollama",
+            Self::HuggingFace => "huggingface",
+            Self::LlamaCpp => "llamacpp",
+        }
+    }
+}
+
+/// A line of a list of models.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Entry {
+    /// The name.
+    pub name: Name,
+    /// 12 digits of the manifest's digest; of the path's where there is no manifest.
+    pub id: String,
+    /// Bytes of all its files.
+    pub size: u64,
+    /// When it was stored.
+    pub modified: SystemTime,
+    /// Whose folder it lies in.
+    pub origin: Origin,
+}
+
+/// A model that can be loaded.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct StoredModel {
+    /// The name.
+    pub name: Name,
+    /// 12 digits of the manifest's digest; of the path's where there is no manifest.
+    pub id: String,
+    /// Whose folder it lies in.
+    pub origin: Origin,
+    /// Bytes of all its files.
+    pub size: u64,
+    /// When it was stored.
+    pub modified: SystemTime,
+    /// The file to load; the first shard of a split model.
+    pub path: PathBuf,
+    /// All files of the weights: the one, or every shard.
+    pub shards: Vec<PathBuf>,
+    /// The projector, which turns images or sound into embeddings.
+    pub projector: Option<PathBuf>,
+    /// `LoRA` adapters.
+    pub adapters: Vec<PathBuf>,
+    /// The model that drafts tokens.
+    pub draft: Option<PathBuf>,
+    /// The prompt template that came with the model, mostly in Go's language. The one inside the GGUF
+    /// file is to be preferred; see [`Template`](crate::Template).
+    pub template: Option<String>,
+    /// The system message.
+    pub system: Option<String>,
+    /// Options of a generation.
+    pub parameters: Parameters,
+    /// Messages that come before a chat's first.
+    pub messages: Vec<Message>,
+    /// Licences.
+    pub licenses: Vec<String>,
+    /// What made the model and for what.
+    pub config: Config,
+    /// What it consists of, where there is a manifest.
+    pub manifest: Option<Manifest>,
+}
+
+impl StoredModel {
+    /// The prompt template that came with the model, in Jinja: that of the store, not the one inside
+    /// the GGUF file, which is to be preferred.
+    ///
+    /// Gives `Unsupported`, with what it is, for something in a Go template that cannot be turned.
+    pub fn jinja(&self) -> Result<Option<String>> {
+        self.template.as_deref().map(|text| Template::parse(text)?.to_jinja()).transpose()
+    }
+}
+
+/// What a removal did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Removed {
+    /// Bytes of the files that no other model uses, and that are gone.
+    pub freed: u64,
+}
+
+/// A folder of models, and the caches of other programs beside it, which are only read.
+#[derive(Debug, Clone)]
+pub struct Store {
+    root: PathBuf,
+    caches: Caches,
+}
+
+impl Store {
+    /// The user's store: `MULLAMA_MODELS`, or `mullama/models` in the folder that the platform has for
+    /// data (`~/.local/share`, `~/Library/Application Support`, `%LOCALAPPDATA%`), with the caches of
+    /// other programs.
+    pub fn open() -> Result<Self> {
+        let root = match std::env::var_os("MULLAMA_MODELS").filter(|value| !value.is_empty()) {
+            Some(root) => PathBuf::from(root),
+            None => {
+                dirs::data_local_dir().map(|data| data.join("mullama/models")).ok_or_else(|| {
+                    Error::new(ErrorKind::NotFound, "this user has no home folder for models")
+                        .with_hint("set MULLAMA_MODELS to a folder")
+                })?
+            }
+        };
+        Ok(Self::at(root).with_caches(Caches::from_env()))
+    }
+
+    /// The store in this folder, which is made when something is put into it.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), caches: Caches::none() }
+    }
+
+    /// Reads the caches of other programs too.
+    #[must_use]
+    pub fn with_caches(mut self, caches: Caches) -> Self {
+        self.caches = caches.without_store(&self.root);
+        self
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Every model that is complete, those of the store first, then the newest first.
+    ///
+    /// One that is not is left out, and told to the log.
+    pub fn list(&self) -> Result<Vec<Entry>> {
+        let mut entries = self.own(Origin::Mullama)?;
+        entries.extend(self.caches.list());
+        entries
+            .sort_by(|a, b| (a.origin, b.modified, &a.name).cmp(&(b.origin, a.modified, &b.name)));
+        Ok(entries)
+    }
+
+    /// The models with a manifest in this folder.
+    pub(crate) fn own(&self, origin: Origin) -> Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for (name, path) in self.names()? {
+            match read(&path).and_then(|(bytes, manifest, modified)| {
+                self.check_blobs(&manifest)?;
+                let (id, size) = (Digest::of(&bytes).short(), manifest.size());
+                Ok(Entry { name: name.clone(), id, size, modified, origin })
+            }) {
+                Ok(entry) => entries.push(entry),
+                Err(error) => log::warn!("{name} is not listed: {error}"),
+            }
+        }
+        Ok(entries)
+    }
+
+    /// The model of this name, in the store or else in another program's.
+    ///
+    /// Gives `NotFound`, with a hint at how to get it, or `InvalidModel` where files of it are missing.
+    pub fn find(&self, name: &Name) -> Result<StoredModel> {
+        if let Some(model) = self.find_own(name, Origin::Mullama)? {
+            return Ok(model);
+        }
+        if let Some(model) = self.caches.find(name)? {
+            return Ok(model);
+        }
+        let error = Error::new(ErrorKind::NotFound, format!("no model {name} in the store"))
+            .with_context("name", name)
+            .with_context("store", self.root.display());
+        Err(match self.suggest(name).first() {
+            Some(known) => {
+                error.with_hint(format!("did you mean {known}? else run `mullama pull {name}`"))
+            }
+            None => error.with_hint(format!("run `mullama pull {name}`")),
+        })
+    }
+
+    /// The model that this source gives, once it is pulled. A path is no model of the store.
+    pub fn find_source(&self, source: &Source) -> Result<StoredModel> {
+        match source.name() {
+            Some(name) => self.find(&name),
+            None => Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("{source} is a path, not the name of a model"),
+            )),
+        }
+    }
+
+    /// The names in the store and the caches that are most like this one, the nearest first.
+    pub fn suggest(&self, name: &Name) -> Vec<Name> {
+        const LIKE: f64 = 0.8;
+        let (wanted, model) = (name.to_string().to_lowercase(), name.model().to_lowercase());
+        let mut near: Vec<(f64, Name)> = self
+            .list()
+            .unwrap_or_default()
+            .into_iter()
+            .map(|entry| {
+                let known = entry.name.to_string().to_lowercase();
+                // Another tag of the same model is nearer than its letters say.
+                let same = f64::from(u8::from(entry.name.model().to_lowercase() == model));
+                (strsim::jaro_winkler(&wanted, &known).max(0.9 * same), entry.name)
+            })
+            .filter(|(likeness, _)| *likeness >= LIKE)
+            .collect();
+        near.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+        near.dedup_by(|a, b| a.1 == b.1);
+        near.into_iter().map(|(_, name)| name).take(3).collect()
+    }
+
+    /// Gives the model a second name; its files are shared.
+    pub fn copy(&self, from: &Name, to: &Name) -> Result<()> {
+        let _lock = self.lock()?;
+        let Some(path) = self.path_of(from)? else {
+            let model = self.find(from)?;
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("{from} lies in the cache of {}, not in the store", model.origin.name()),
+            )
+            .with_hint(format!("make a model FROM {from} with `mullama create {to}`")));
+        };
+        let (bytes, manifest, _) = read(&path)?;
+        self.check_blobs(&manifest)?;
+        self.write_manifest(to, &bytes)
+    }
+
+    /// Removes the name, and every file that no other name uses.
+    pub fn remove(&self, name: &Name) -> Result<Removed> {
+        let absent = || match self.find(name) {
+            Ok(model) => foreign(name, model.origin),
+            Err(error) => error,
+        };
+        self.path_of(name)?.ok_or_else(absent)?;
+        let _lock = self.lock()?;
+        let path = self.path_of(name)?.ok_or_else(absent)?;
+        // A damaged one can be removed too; what it may have used, it cannot say.
+        let gone = read(&path).map(|(_, manifest, _)| manifest).ok();
+        fs::remove_file(&path).map_err(|error| Error::io("remove", &path, error))?;
+        // Folders that have become empty.
+        for folder in path.ancestors().skip(1).take(3) {
+            if fs::remove_dir(folder).is_err() {
+                break;
+            }
+        }
+        let freed = gone.map_or(Ok(0), |gone| self.free(&gone))?;
+        self.sweep();
+        Ok(Removed { freed })
+    }
+
+    /// Removes what downloads that were given up have left, and files that no name uses.
+    ///
+    /// Downloads that are under way are left alone; one that has just ended may have to fetch a file
+    /// again.
+    pub fn prune(&self) -> Result<Removed> {
+        let mut freed = 0;
+        if !self.root.exists() {
+            return Ok(Removed { freed });
+        }
+        let _lock = self.lock()?;
+        let mut remove = |path: &Path| {
+            let size = fs::metadata(path).map_or(0, |data| data.len());
+            if fs::remove_file(path).is_ok() {
+                freed += size;
+            }
+        };
+        let keys: BTreeSet<String> = children(&self.downloads())?
+            .into_iter()
+            .filter_map(|(name, _)| name.rsplit_once('.').map(|(key, _)| key.to_owned()))
+            .collect();
+        for key in keys {
+            let file = |end: &str| self.downloads().join(format!("{key}.{end}"));
+            if let Some(_held) = Lock::free(&file("lock"))? {
+                remove(&file("map"));
+                remove(&file("data"));
+            }
+        }
+        let used = self.used()?;
+        for (name, path) in children(&self.root.join("blobs"))? {
+            let hex = name.strip_prefix("sha256-").unwrap_or_default();
+            if Digest::from_hex(hex).is_some() && !used.blobs.contains(hex) {
+                remove(&path);
+            }
+        }
+        for (_, path) in children(&self.root.join("shards"))? {
+            if !used.shards.contains(&path) {
+                let _ = fs::remove_dir_all(path);
+            }
+        }
+        self.sweep();
+        Ok(Removed { freed })
+    }
+
+    /// Removes those files of a manifest that none uses. The caller holds the lock.
+    fn free(&self, gone: &Manifest) -> Result<u64> {
+        let used = self.used()?;
+        if let Some(folder) = self.shard_folder(gone)
+            && !used.shards.contains(&folder)
+        {
+            let _ = fs::remove_dir_all(folder);
+        }
+        let unused: HashSet<Digest> = gone.blobs().map(|layer| layer.digest).collect();
+        let mut freed = 0;
+        for digest in unused.into_iter().filter(|digest| !used.blobs.contains(&digest.hex())) {
+            let path = self.blob(&digest);
+            let size = fs::metadata(&path).map_or(0, |data| data.len());
+            match fs::remove_file(&path) {
+                Ok(()) => freed += size,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => log::warn!("{}: {error}", path.display()),
+            }
+        }
+        Ok(freed)
+    }
+
+    /// Removes the files of a model that turned out to be none.
+    pub(crate) fn discard(&self, manifest: &Manifest) -> Result<()> {
+        let _lock = self.lock()?;
+        self.free(manifest).map(|_| ())
+    }
+
+    /// The manifest of this name, if it has one that can be read.
+    pub(crate) fn manifest(&self, name: &Name) -> Option<Manifest> {
+        let path = self.path_of(name).ok()??;
+        read(&path).map(|(_, manifest, _)| manifest).ok()
+    }
+
+    // --- what pulling and making models need ------------------------------------------------------
+
+    fn manifests(&self) -> PathBuf {
+        self.root.join("manifests")
+    }
+
+    /// The folder of what is not complete.
+    pub(crate) fn downloads(&self) -> PathBuf {
+        self.root.join("downloads")
+    }
+
+    /// Where this blob lies, if it is there.
+    pub(crate) fn blob(&self, digest: &Digest) -> PathBuf {
+        self.root.join("blobs").join(digest.file_name())
+    }
+
+    /// Whether the blob is there. Half a one never is.
+    pub(crate) fn has_blob(&self, digest: &Digest, size: u64) -> bool {
+        fs::metadata(self.blob(digest)).is_ok_and(|data| data.is_file() && data.len() == size)
+    }
+
+    /// Makes the folders that are written to.
+    pub(crate) fn prepare(&self) -> Result<()> {
+        for folder in [self.manifests(), self.root.join("blobs"), self.downloads()] {
+            fs::create_dir_all(&folder).map_err(|error| Error::io("make", &folder, error))?;
+        }
+        Ok(())
+    }
+
+    /// An error if the disk has not so many bytes to spare.
+    pub(crate) fn check_space(&self, bytes: u64) -> Result<()> {
+        let free = fs4::available_space(&self.root)
+            .map_err(|error| Error::io("look at the disk of", &self.root, error))?;
+        if bytes.saturating_add(SPARE) <= free || bytes == 0 {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Io,
+            format!("{bytes} bytes are needed in {}, {free} are free", self.root.display()),
+        )
+        .with_context("needed", bytes)
+        .with_context("free", free)
+        .with_context("path", self.root.display())
+        .with_hint("free space, or set MULLAMA_MODELS to a folder on another disk"))
+    }
+
+    /// Puts these bytes into the store.
+    pub(crate) fn add_bytes(&self, kind: LayerKind, bytes: &[u8]) -> Result<Layer> {
+        let digest = self.add_blob(bytes)?;
+        Ok(Layer::new(kind, digest, bytes.len() as u64))
+    }
+
+    /// Puts these bytes into the store.
+    pub(crate) fn add_blob(&self, bytes: &[u8]) -> Result<Digest> {
+        let digest = Digest::of(bytes);
+        if !self.has_blob(&digest, bytes.len() as u64) {
+            self.write(&self.blob(&digest), bytes)?;
+        }
+        Ok(digest)
+    }
+
+    /// Copies this file into the store.
+    pub(crate) fn add_file(
+        &self,
+        kind: LayerKind,
+        path: &Path,
+        cancel: &Cancel,
+        meter: &mut Meter<'_>,
+    ) -> Result<Layer> {
+        let read = |error| Error::io("read", path, error);
+        let mut file = File::open(path).map_err(read)?;
+        let length = file.metadata().map_err(read)?.len();
+        self.check_space(length)?;
+        let (mut copy, mut hasher, mut size) = (self.temporary()?, Hasher::new(), 0);
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            cancel.check()?;
+            let count = file.read(&mut buffer).map_err(read)?;
+            if count == 0 {
+                break;
+            }
+            hasher.update(&buffer[..count]);
+            copy.write_all(&buffer[..count])
+                .map_err(|error| Error::io("write", copy.path(), error))?;
+            size += count as u64;
+            meter.report(Phase::Copying, size);
+        }
+        meter.base += size;
+        let digest = hasher.finish();
+        if !self.has_blob(&digest, size) {
+            persist(copy, &self.blob(&digest))?;
+        }
+        Ok(Layer::new(kind, digest, size))
+    }
+
+    /// Makes the name mean this manifest, if all of its blobs are still there.
+    ///
+    /// Gives `None` if some are not: a removal may have freed one that was there when a pull began.
+    pub(crate) fn commit(&self, name: &Name, bytes: &[u8]) -> Result<Option<()>> {
+        let manifest = Manifest::parse(bytes)?;
+        let _lock = self.lock()?;
+        if manifest.blobs().any(|layer| !self.has_blob(&layer.digest, layer.size)) {
+            return Ok(None);
+        }
+        self.link_shards(&manifest)?;
+        self.write_manifest(name, bytes)?;
+        self.sweep();
+        Ok(Some(()))
+    }
+
+    fn write_manifest(&self, name: &Name, bytes: &[u8]) -> Result<()> {
+        let path = match self.path_of(name)? {
+            Some(path) => path,
+            None => self.manifests().join(name.path()),
+        };
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(|error| Error::io("make", folder, error))?;
+        }
+        let replaced = read(&path).map(|(_, manifest, _)| manifest).ok();
+        self.write(&path, bytes)?;
+        replaced.map_or(Ok(0), |replaced| self.free(&replaced)).map(|_| ())
+    }
+
+    fn lock(&self) -> Result<Lock> {
+        self.prepare()?;
+        Lock::lasting(&self.root.join("lock"))
+    }
+
+    /// Writes the file so that it is there whole or not at all.
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        let mut file = self.temporary()?;
+        file.write_all(bytes).map_err(|error| Error::io("write", file.path(), error))?;
+        persist(file, path)
+    }
+
+    fn temporary(&self) -> Result<tempfile::NamedTempFile> {
+        let folder = self.downloads();
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".tmp");
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        builder.tempfile_in(&folder).map_err(|error| Error::io("write into", &folder, error))
+    }
+
+    /// Removes temporary files of processes that were killed.
+    fn sweep(&self) {
+        for entry in fs::read_dir(self.downloads()).into_iter().flatten().flatten() {
+            let old = || entry.metadata()?.modified()?.elapsed().map_err(io::Error::other);
+            if entry.file_name().to_string_lossy().starts_with(".tmp")
+                && old().is_ok_and(|age| age > STALE)
+            {
+                let path = entry.path();
+                let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+            }
+        }
+    }
+
+    // --- reading ----------------------------------------------------------------------------------
+
+    /// Every name that has a manifest, and where it lies.
+    fn names(&self) -> Result<Vec<(Name, PathBuf)>> {
+        let mut names = Vec::new();
+        for (host, path) in children(&self.manifests())? {
+            for (namespace, path) in children(&path)? {
+                for (model, path) in children(&path)? {
+                    for (tag, path) in children(&path)? {
+                        match Name::of_path(&host, &namespace, &model, &tag) {
+                            Some(name) => names.push((name, path)),
+                            None => log::warn!("{} is no manifest", path.display()),
+                        }
+                    }
+                }
+            }
+        }
+        Ok(names)
+    }
+
+    /// Where this name's manifest lies, if it has one. Case makes no difference.
+    fn path_of(&self, name: &Name) -> Result<Option<PathBuf>> {
+        let path = self.manifests().join(name.path());
+        if path.is_file() {
+            return Ok(Some(path));
+        }
+        Ok(self.names()?.into_iter().find(|(known, _)| known.matches(name)).map(|(_, path)| path))
+    }
+
+    fn check_blobs(&self, manifest: &Manifest) -> Result<()> {
+        match manifest.blobs().find(|layer| !self.has_blob(&layer.digest, layer.size)) {
+            None => Ok(()),
+            Some(layer) => Err(Error::new(
+                ErrorKind::InvalidModel,
+                format!("blob {} is not in the store, or not whole", layer.digest),
+            )
+            .with_context("path", self.blob(&layer.digest).display())
+            .with_hint("pull the model again")),
+        }
+    }
+
+    /// The model with a manifest in this folder.
+    pub(crate) fn find_own(&self, name: &Name, origin: Origin) -> Result<Option<StoredModel>> {
+        let Some(path) = self.path_of(name)? else { return Ok(None) };
+        let about = |error: Error| error.with_context("name", name);
+        let (bytes, manifest, modified) = read(&path).map_err(about)?;
+        self.check_blobs(&manifest).map_err(about)?;
+        let files = |kind| -> Vec<PathBuf> {
+            manifest.of_kind(kind).map(|layer| self.blob(&layer.digest)).collect()
+        };
+        let texts = |kind| -> Result<Vec<String>> {
+            manifest.of_kind(kind).map(|layer| self.text(layer)).collect()
+        };
+        let (parameters, messages) = self.generation(&manifest).map_err(about)?;
+        // What other programs put there is theirs to say.
+        let config = serde_json::from_str(&self.text(&manifest.config)?).unwrap_or_default();
+        let shards = match origin {
+            Origin::Mullama => self.link_shards(&manifest)?,
+            _ => files(LayerKind::Model),
+        };
+        Ok(Some(StoredModel {
+            name: name.clone(),
+            id: Digest::of(&bytes).short(),
+            origin,
+            size: manifest.size(),
+            modified,
+            path: shards[0].clone(),
+            shards,
+            projector: files(LayerKind::Projector).into_iter().next(),
+            adapters: files(LayerKind::Adapter),
+            draft: files(LayerKind::Draft).into_iter().next(),
+            template: texts(LayerKind::Template)?.pop(),
+            system: texts(LayerKind::System)?.pop(),
+            parameters,
+            messages,
+            licenses: texts(LayerKind::License)?,
+            config,
+            manifest: Some(manifest),
+        }))
+    }
+
+    /// The options and messages that come with a model, which must be JSON of the right shape.
+    pub(crate) fn generation(&self, manifest: &Manifest) -> Result<(Parameters, Vec<Message>)> {
+        fn last<T: Default + DeserializeOwned>(
+            store: &Store,
+            manifest: &Manifest,
+            kind: LayerKind,
+        ) -> Result<T> {
+            let Some(layer) = manifest.of_kind(kind).last() else { return Ok(T::default()) };
+            serde_json::from_str(&store.text(layer)?).map_err(|error| {
+                Error::new(ErrorKind::InvalidModel, format!("the {kind:?} of the model: {error}"))
+                    .with_context("path", store.blob(&layer.digest).display())
+            })
+        }
+        Ok((last(self, manifest, LayerKind::Params)?, last(self, manifest, LayerKind::Messages)?))
+    }
+
+    fn text(&self, layer: &Layer) -> Result<String> {
+        let path = self.blob(&layer.digest);
+        let bytes = fs::read(&path).map_err(|error| Error::io("read", &path, error))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// The folder of links to a split model's blobs.
+    fn shard_folder(&self, manifest: &Manifest) -> Option<PathBuf> {
+        let digests: Vec<String> =
+            manifest.of_kind(LayerKind::Model).map(|layer| layer.digest.hex()).collect();
+        let key = Digest::of(digests.concat().as_bytes()).hex();
+        (digests.len() > 1).then(|| self.root.join("shards").join(key))
+    }
+
+    /// The files of the weights; those of a split model as links beside each other.
+    fn link_shards(&self, manifest: &Manifest) -> Result<Vec<PathBuf>> {
+        let blobs: Vec<PathBuf> =
+            manifest.of_kind(LayerKind::Model).map(|layer| self.blob(&layer.digest)).collect();
+        let Some(folder) = self.shard_folder(manifest) else { return Ok(blobs) };
+        let name = |i: usize| format!("model-{:05}-of-{:05}.gguf", i + 1, blobs.len());
+        let links: Vec<PathBuf> = (0..blobs.len()).map(|i| folder.join(name(i))).collect();
+        if links.iter().all(|link| link.is_file()) {
+            return Ok(links);
+        }
+        self.prepare()?;
+        let parent = self.root.join("shards");
+        fs::create_dir_all(&parent).map_err(|error| Error::io("make", &parent, error))?;
+        let fail = |error| Error::io("make links in", &folder, error);
+        let draft = tempfile::Builder::new()
+            .prefix(".tmp")
+            .tempdir_in(self.downloads())
+            .map_err(fail)?
+            .keep();
+        for (i, blob) in blobs.iter().enumerate() {
+            link(blob, &draft.join(name(i))).map_err(fail)?;
+        }
+        // An incomplete folder can only be one that someone took files from.
+        let _ = fs::remove_dir_all(&folder);
+        match fs::rename(&draft, &folder) {
+            Ok(()) => Ok(links),
+            Err(_) if links.iter().all(|link| link.is_file()) => {
+                let _ = fs::remove_dir_all(&draft);
+                Ok(links)
+            }
+            Err(error) => Err(fail(error)),
+        }
+    }
+
+    /// What the manifests use. A damaged one uses whatever digests stand in it.
+    fn used(&self) -> Result<Used> {
+        let mut used = Used::default();
+        for (_, path) in self.names()? {
+            let bytes = fs::read(&path).map_err(|error| Error::io("read", &path, error))?;
+            if let Ok(manifest) = Manifest::parse(&bytes) {
+                used.blobs.extend(manifest.blobs().map(|layer| layer.digest.hex()));
+                used.shards.extend(self.shard_folder(&manifest));
+            } else {
+                let text = String::from_utf8_lossy(&bytes);
+                let digests = text.split("sha256:").skip(1).filter_map(|rest| rest.get(..64));
+                used.blobs.extend(digests.map(str::to_owned));
+            }
+        }
+        Ok(used)
+    }
+}
+
+#[derive(Default)]
+struct Used {
+    blobs: HashSet<String>,
+    shards: HashSet<PathBuf>,
+}
+
+/// A manifest: its bytes, what they say, and when they were written.
+fn read(path: &Path) -> Result<(Vec<u8>, Manifest, SystemTime)> {
+    let fail = |error| Error::io("read", path, error);
+    let file = File::open(path).map_err(fail)?;
+    let modified = file.metadata().and_then(|data| data.modified()).map_err(fail)?;
+    let mut bytes = Vec::new();
+    file.take(LONGEST_MANIFEST + 1).read_to_end(&mut bytes).map_err(fail)?;
+    let manifest =
+        Manifest::parse(&bytes).map_err(|error| error.with_context("path", path.display()))?;
+    Ok((bytes, manifest, modified))
+}
+
+fn foreign(name: &Name, origin: Origin) -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        format!("{name} lies in the cache of {}, which is only read", origin.name()),
+    )
+    .with_context("name", name)
+    .with_hint("remove it with the program that it belongs to")
+}
+
+/// What lies in a folder, by names that are text. A folder that is not there has nothing.
+fn children(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            return Ok(Vec::new());
+        }
+        Err(error) => return Err(Error::io("read", folder, error)),
+    };
+    Ok(entries
+        .flatten()
+        .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
+        .filter(|(name, _)| !name.starts_with('.'))
+        .collect())
+}
+
+/// Gives the file its name, after it has reached the disk.
+fn persist(file: tempfile::NamedTempFile, path: &Path) -> Result<()> {
+    file.as_file().sync_data().map_err(|error| Error::io("write", path, error))?;
+    file.persist(path).map_err(|error| Error::io("write", path, error.error))?;
+    Ok(())
+}
+
+/// A link that still leads there when the store is moved, or shown under another path.
+#[cfg(unix)]
+fn link(blob: &Path, link: &Path) -> io::Result<()> {
+    let name = blob.file_name().unwrap_or_default();
+    std::os::unix::fs::symlink(Path::new("../../blobs").join(name), link)
+}
+
+/// Symbolic links need a privilege here; both names are on one disk.
+#[cfg(not(unix))]
+fn link(blob: &Path, link: &Path) -> io::Result<()> {
+    fs::hard_link(blob, link)
+}

@@ -1,0 +1,280 @@
+//! Pulling in processes of their own: killed, side by side, on disks that are full or not to be
+//! written. The test program runs itself again, as `child`.
+
+mod common;
+
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{CHUNK, World, options};
+use mullama_hub::{Source, Store, pull};
+use mullama_test_registry::{Fault, Registry};
+
+const ROOT: &str = "MULLAMA_HUB_TEST_STORE";
+const HOST: &str = "MULLAMA_HUB_TEST_HOST";
+const SOURCE: &str = "MULLAMA_HUB_TEST_SOURCE";
+
+/// What the other tests run: pulls, and prints what came of it.
+#[test]
+fn child() {
+    let (Ok(root), Ok(host), Ok(source)) =
+        (std::env::var(ROOT), std::env::var(HOST), std::env::var(SOURCE))
+    else {
+        return;
+    };
+    let mut options = options(&Registry::start());
+    options.endpoints.registry = format!("http://{host}");
+    options.retries = 1;
+    options.insecure = true;
+    let source = Source::parse(&source).unwrap();
+    match pull(&Store::at(root), &source, options) {
+        Ok(model) => println!("pulled {}", model.name),
+        Err(error) => {
+            println!("failed {}: {error}; {}", error.kind(), error.hint().unwrap_or_default());
+        }
+    }
+    if let Some(peak) = peak_memory() {
+        println!("peak {peak}");
+    }
+}
+
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// A process that pulls `library/m`.
+fn command(world: &World, root: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    environment(&mut command, world, root);
+    command.args(["--exact", "child", "--nocapture"]);
+    command
+}
+
+/// The same, after these words of a shell.
+#[cfg(unix)]
+fn shell(world: &World, root: &Path, before: &str) -> Command {
+    let mut command = Command::new("sh");
+    environment(&mut command, world, root);
+    let program = std::env::current_exe().unwrap();
+    command.args(["-c", &format!("{before} exec \"$0\" --exact child --nocapture")]).arg(program);
+    command
+}
+
+fn environment(command: &mut Command, world: &World, root: &Path) {
+    command
+        .env(ROOT, root)
+        .env(HOST, world.registry.host())
+        .env(SOURCE, world.name("library/m").full())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn wait(mut child: Child) -> String {
+    let end = Instant::now() + Duration::from_secs(120);
+    while child.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < end, "the child hangs");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    said(&child.wait_with_output().unwrap())
+}
+
+#[test]
+fn processes_that_pull_the_same_model_download_it_once() {
+    let world = World::with_model(20 * CHUNK);
+    world.registry.fault("/blobs/", 999, Fault::Slow(20 << 20));
+    let root = world.store.root();
+    let children: Vec<Child> = (0..3).map(|_| command(&world, root).spawn().unwrap()).collect();
+    for child in children {
+        assert!(wait(child).contains("pulled"));
+    }
+    world.check(&[world.name("library/m")]);
+    let size = world.store.list().unwrap()[0].size;
+    assert!(world.registry.sent("/blobs/") < size + 3 * 500);
+    assert!(
+        world.files().iter().all(|file| !file.starts_with("downloads/")),
+        "{:?}",
+        world.files()
+    );
+}
+
+#[test]
+fn a_process_that_is_killed_loses_a_part_at_most() {
+    const PART: u64 = 8 << 20;
+    let size = 60 * CHUNK;
+    let world = World::with_model(size);
+    world.registry.fault("/blobs/", 9999, Fault::Slow(15 << 20));
+    let mut kills = 0;
+    // Killed again and again, it comes to an end all the same.
+    loop {
+        let mut child = command(&world, world.store.root()).spawn().unwrap();
+        let end = Instant::now() + Duration::from_millis(500 + 37 * kills);
+        while child.try_wait().unwrap().is_none() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        if child.try_wait().unwrap().is_some() {
+            assert!(wait(child).contains("pulled"));
+            break;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        kills += 1;
+        assert!(kills < 50);
+        world.check(&[]);
+    }
+    assert!(kills > 0, "it was never killed");
+    world.check(&[world.name("library/m")]);
+    // With what lay in the sockets' buffers when a process died.
+    let again = world.registry.sent("/blobs/").saturating_sub(size as u64);
+    assert!(again <= kills * PART, "{again} bytes again after {kills} kills");
+}
+
+#[test]
+fn a_process_that_is_killed_at_any_moment_leaves_whole_models() {
+    let world = World::with_model(3 * CHUNK);
+    let root = world.store.root().to_owned();
+    for i in 0..40 {
+        let mut child = command(&world, &root).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(i * 3));
+        let _ = child.kill();
+        child.wait().unwrap();
+        let listed = world.store.list().unwrap().len();
+        world.check(&[world.name("library/m")][..listed]);
+        if i % 5 == 4 {
+            let _ = world.store.remove(&world.name("library/m"));
+        }
+    }
+    world.pull("library/m").unwrap();
+    world.check(&[world.name("library/m")]);
+}
+
+#[test]
+fn a_pull_needs_little_memory() {
+    let world = World::with_model(150 * CHUNK);
+    let said = wait(command(&world, world.store.root()).spawn().unwrap());
+    assert!(said.contains("pulled"), "{said}");
+    if let Some(peak) = said.lines().find_map(|line| line.strip_prefix("peak ")) {
+        assert!(peak.parse::<u64>().unwrap() < 64 << 10, "{peak} KiB");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_write_that_fails_is_told_and_gone_on_from() {
+    let size = 20 * CHUNK;
+    let world = World::with_model(size);
+    // A limit on the length of files, in units of 512 or 1024 bytes.
+    let limit = "trap '' XFSZ; ulimit -f 10240;";
+    let said = wait(shell(&world, world.store.root(), limit).spawn().unwrap());
+    assert!(said.contains("failed Io"), "{said}");
+    world.check(&[]);
+    world.pull("library/m").unwrap();
+    world.check(&[world.name("library/m")]);
+}
+
+/// Whether this user may mount file systems of his own.
+#[cfg(target_os = "linux")]
+fn can_mount() -> bool {
+    let probe = Command::new("unshare").args(["-rm", "mount", "-t", "tmpfs", "x", "/mnt"]).status();
+    let can = probe.is_ok_and(|status| status.success());
+    if !can {
+        println!("skipped: no file system can be mounted here");
+    }
+    can
+}
+
+/// Pulls with a disk of this many MiB, after these words of a shell.
+#[cfg(target_os = "linux")]
+fn on_a_disk(world: &World, mib: usize, then: &str) -> String {
+    let root = world.folder.path().join("disk");
+    std::fs::create_dir_all(&root).unwrap();
+    let inner = shell(world, &root.join("models"), then);
+    let mut command = Command::new("unshare");
+    for (name, value) in inner.get_envs() {
+        command.env(name, value.unwrap());
+    }
+    let script = format!("mount -t tmpfs -o size={mib}m x '{}' && {then}", root.display());
+    command
+        .args(["-rm", "sh", "-c"])
+        .arg(format!("{script} \"$0\" --exact child --nocapture; ls -lR '{}'", root.display()))
+        .arg(std::env::current_exe().unwrap());
+    said(&command.output().unwrap())
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_without_space_is_not_begun_to_be_filled() {
+    if !can_mount() {
+        return;
+    }
+    let world = World::with_model(20 * CHUNK);
+    let said = on_a_disk(&world, 40, "");
+    assert!(said.contains("failed Io") && said.contains("bytes are needed"), "{said}");
+    assert!(said.contains("MULLAMA_MODELS"), "{said}");
+    assert_eq!(world.registry.sent("/blobs/"), 0);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_fills_up_is_survived() {
+    if !can_mount() {
+        return;
+    }
+    let world = World::with_model(40 * CHUNK);
+    world.registry.fault("/blobs/", 999, Fault::Slow(10 << 20));
+    // There is space when it begins; after a second there is not.
+    let filler = world.folder.path().join("disk/filler");
+    let fill = format!("{{ (sleep 1; head -c 200m /dev/zero > '{}') 2>&1 & }};", filler.display());
+    let said = on_a_disk(&world, 120, &fill);
+    assert!(said.contains("failed Io"), "{said}");
+    assert!(said.contains("free space"), "{said}");
+    assert!(!said.contains(" sha256-") || !said.contains("latest"), "{said}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_is_read_only_is_told() {
+    if !can_mount() {
+        return;
+    }
+    let world = World::with_model(10);
+    let root = world.folder.path().join("disk");
+    let then = format!("mkdir '{0}/models' && mount -o remount,ro '{0}';", root.display());
+    let said = on_a_disk(&world, 40, &then);
+    assert!(said.contains("failed Io") && said.contains("MULLAMA_MODELS"), "{said}");
+}
+
+#[test]
+fn a_proxy_is_asked_for_other_hosts() {
+    let world = World::with_model(10);
+    for (source, proxied) in
+        [("models.test/library/m".to_owned(), true), (world.name("library/m").full(), false)]
+    {
+        let output = command(&world, &world.folder.path().join(proxied.to_string()))
+            .env(SOURCE, &source)
+            .env("http_proxy", world.registry.url())
+            .env("no_proxy", "direct.test")
+            .output()
+            .unwrap();
+        assert!(said(&output).contains("pulled"), "{output:?}");
+        let seen = world.registry.take_seen();
+        let hosts: Vec<_> = seen.iter().filter(|seen| seen.method == "CONNECT").collect();
+        assert_eq!(!hosts.is_empty(), proxied, "this machine is reached without one");
+        assert!(hosts.iter().all(|seen| seen.path.contains("models.test")), "{seen:?}");
+    }
+    // A host that needs none is asked itself; this one is not to be found.
+    let output = command(&world, world.store.root())
+        .env(SOURCE, "direct.test/library/m")
+        .env("http_proxy", world.registry.url())
+        .env("no_proxy", "direct.test")
+        .output()
+        .unwrap();
+    assert!(said(&output).contains("failed Download"), "{output:?}");
+    assert!(world.registry.take_seen().is_empty());
+}

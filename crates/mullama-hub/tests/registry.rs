@@ -1,0 +1,408 @@
+//! Pulling by Ollama's protocol: what goes well, and what goes wrong and is survived.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{CHUNK, World};
+use mullama_hub::{Cancel, ErrorKind, Phase, Progress, Source, pull};
+use mullama_test_registry::{Fault, Registry, gguf};
+use serde_json::json;
+
+#[test]
+fn a_model_is_pulled_and_found() {
+    let world = World::with_model(20 * CHUNK + 7);
+    let model = world.pull("library/m").unwrap();
+    assert_eq!(model.name, world.name("library/m"));
+    assert_eq!(model.template.as_deref(), Some("{{ .Prompt }}"));
+    assert_eq!(model.system.as_deref(), Some("Be brief."));
+    assert_eq!(model.parameters.get("temperature"), Some(&json!(0.5)));
+    assert_eq!(model.licenses, ["MIT"]);
+    assert_eq!(model.config.model_family, "test");
+    assert!(std::fs::read(&model.path).unwrap().starts_with(b"GGUF"));
+    assert_eq!(model.shards, std::slice::from_ref(&model.path));
+    world.check(&[world.name("library/m")]);
+    let entry = &world.store.list().unwrap()[0];
+    assert_eq!((entry.size, entry.id.len()), (model.size, 12));
+    assert!(world.files().iter().all(|file| !file.starts_with("downloads/")));
+    // Once more, and only the manifest is asked for.
+    world.registry.take_seen();
+    world.pull("library/m").unwrap();
+    let seen = world.registry.take_seen();
+    assert_eq!(seen.len(), 1, "{seen:?}");
+}
+
+#[test]
+fn a_name_without_a_host_is_of_the_registry_in_the_environment() {
+    let world = World::with_model(10);
+    let model = world.pull_source("m").unwrap();
+    assert_eq!(model.name.full(), "registry.ollama.ai/library/m:latest");
+    assert!(world.store.find(&"M:LATEST".parse().unwrap()).is_ok(), "case makes no difference");
+}
+
+#[test]
+fn parts_are_fetched_in_parallel_and_each_byte_once() {
+    let size = 40 * CHUNK;
+    let world = World::with_model(size);
+    world.registry.fault("/blobs/", 99, Fault::Slow(200 << 20));
+    let model = world.pull("library/m").unwrap();
+    let seen = world.registry.take_seen();
+    let ranges: Vec<_> = seen.iter().filter_map(|seen| seen.range.clone()).collect();
+    assert!(ranges.len() > 3, "{ranges:?}");
+    let bytes: u64 = seen.iter().filter(|seen| seen.range.is_some()).map(|seen| seen.sent).sum();
+    assert_eq!(bytes, std::fs::metadata(&model.path).unwrap().len());
+}
+
+#[test]
+fn progress_goes_up_to_the_end() {
+    let world = World::with_model(30 * CHUNK);
+    world.registry.fault("/blobs/", 99, Fault::Slow(10 << 20));
+    let mut seen: Vec<Progress> = Vec::new();
+    let options = world.options().with_progress(|now| seen.push(now.clone()));
+    let model = pull(&world.store, &Source::Name(world.name("library/m")), options).unwrap();
+    assert!(seen.windows(2).all(|pair| pair[0].completed <= pair[1].completed), "{seen:?}");
+    assert!(seen.iter().any(|p| p.speed > 0 && p.eta.is_some()), "{seen:?}");
+    assert_eq!(seen[0].phase, Phase::Resolving);
+    let last = seen.last().unwrap();
+    assert_eq!((last.phase, last.completed, last.total), (Phase::Done, model.size, model.size));
+}
+
+#[test]
+fn a_dropped_connection_is_taken_up_again() {
+    let world = World::with_model(20 * CHUNK);
+    world.registry.fault("/blobs/", 3, Fault::Drop(3 * CHUNK as u64 + 9));
+    world.registry.fault("/manifests/", 1, Fault::Drop(20));
+    world.pull("library/m").unwrap();
+    world.check(&[world.name("library/m")]);
+}
+
+#[test]
+fn what_came_before_a_failure_is_not_fetched_again() {
+    let size = 32 * CHUNK;
+    let world = World::with_model(size);
+    let mut options = world.options();
+    options.connections = 1;
+    options.retries = 0;
+    world.registry.fault("/blobs/", 99, Fault::Drop(5 * CHUNK as u64 + 9));
+    let source = Source::Name(world.name("library/m"));
+    let error = pull(&world.store, &source, options).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Download, "{error:?}");
+    world.check(&[]);
+    world.registry.mend();
+    world.registry.take_seen();
+    world.pull("library/m").unwrap();
+    let again = world.registry.sent("/blobs/") - 500;
+    assert!(again <= size as u64 - 5 * CHUNK as u64, "{again}");
+}
+
+#[test]
+fn a_wrong_digest_is_never_visible() {
+    for size in [100, 12 * CHUNK] {
+        let world = World::with_model(size);
+        world.registry.fault("/blobs/", 99, Fault::Corrupt);
+        let error = world.pull("library/m").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Download);
+        assert!(error.to_string().contains("another digest"), "{error}");
+        world.check(&[]);
+        world.registry.mend();
+        world.pull("library/m").unwrap();
+        world.check(&[world.name("library/m")]);
+    }
+}
+
+#[test]
+fn a_damaged_rest_of_an_earlier_run_is_fetched_again() {
+    let world = World::with_model(16 * CHUNK);
+    let mut options = world.options();
+    options.retries = 0;
+    options.connections = 1;
+    world.registry.fault("/blobs/", 99, Fault::Drop(4 * CHUNK as u64));
+    pull(&world.store, &Source::Name(world.name("library/m")), options).unwrap_err();
+    world.registry.mend();
+    let data = world.files().into_iter().find(|file| file.contains(".data")).unwrap();
+    let path = world.store.root().join(data);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[CHUNK + 3] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    world.pull("library/m").unwrap();
+    world.check(&[world.name("library/m")]);
+}
+
+#[test]
+fn a_wrong_length_is_an_error() {
+    for size in [100, 12 * CHUNK] {
+        let world = World::with_model(size);
+        world.registry.fault("/blobs/", 99, Fault::Shorter(5));
+        let error = world.pull("library/m").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Download, "{error:?}");
+        world.check(&[]);
+    }
+}
+
+#[test]
+fn a_server_that_falls_silent_is_asked_again() {
+    let world = World::with_model(3 * CHUNK);
+    let mut options = world.options();
+    options.timeout = Duration::from_millis(400);
+    world.registry.fault("/manifests/", 1, Fault::Stall(Duration::from_secs(5)));
+    world.registry.fault("/blobs/", 1, Fault::Stall(Duration::from_secs(5)));
+    let start = Instant::now();
+    pull(&world.store, &Source::Name(world.name("library/m")), options).unwrap();
+    assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn a_server_without_ranges_will_do() {
+    let world = World::with_model(20 * CHUNK + 1);
+    world.registry.fault("/blobs/", 99, Fault::NoRanges);
+    world.pull("library/m").unwrap();
+    world.check(&[world.name("library/m")]);
+}
+
+#[test]
+fn statuses_are_told_apart() {
+    for (status, kind) in [
+        (404, ErrorKind::NotFound),
+        (403, ErrorKind::Download),
+        (418, ErrorKind::Download),
+        (500, ErrorKind::Download),
+    ] {
+        let world = World::with_model(10);
+        world.registry.fault("/manifests/", 99, Fault::Status(status, vec![]));
+        let mut options = world.options();
+        options.retries = 1;
+        let source = Source::Name(world.name("library/m"));
+        let error = pull(&world.store, &source, options).unwrap_err();
+        assert_eq!(error.kind(), kind, "{error:?}");
+        let tries = world.registry.take_seen().len();
+        assert_eq!(tries, if status == 500 { 2 } else { 1 });
+    }
+    let world = World::with_model(10);
+    let error = world.pull("library/other").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.hint().is_some());
+}
+
+#[test]
+fn failures_that_pass_are_waited_for() {
+    let world = World::with_model(2 * CHUNK);
+    let wait = vec![("retry-after", "1".to_owned())];
+    world.registry.fault("/manifests/", 1, Fault::Status(429, wait));
+    world.registry.fault("/blobs/", 2, Fault::Status(503, vec![]));
+    let start = Instant::now();
+    world.pull("library/m").unwrap();
+    assert!(start.elapsed() >= Duration::from_secs(1));
+    // Nobody waits for an hour.
+    let wait = vec![("retry-after", "3600".to_owned())];
+    world.registry.fault("/manifests/", 9, Fault::Status(429, wait));
+    let error = world.pull("library/m").unwrap_err();
+    assert!(error.hint().unwrap().contains("3600"), "{error:?}");
+}
+
+#[test]
+fn a_challenge_is_answered_with_a_token() {
+    let world = World::with_model(3 * CHUNK);
+    world.registry.require_token("secret");
+    world.pull("library/m").unwrap();
+    world.check(&[world.name("library/m")]);
+    // A token that is not right, and none to be had.
+    let world = World::with_model(10);
+    world.registry.require_token("secret");
+    world.registry.fault("/token", 9, Fault::Status(401, vec![]));
+    let error = world.pull("library/m").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Download);
+    assert_eq!(error.get("status"), Some("401"));
+    // One that the caller gives.
+    let mut options = world.options();
+    options.token = Some("secret".to_owned());
+    pull(&world.store, &Source::Name(world.name("library/m")), options).unwrap();
+}
+
+#[test]
+fn a_token_is_asked_for_at_the_registry_alone() {
+    let (world, elsewhere) = (World::with_model(10), Registry::start());
+    let realm = format!("Bearer realm=\"{}/token\",service=\"x\"", elsewhere.url());
+    let challenge = vec![("www-authenticate", realm)];
+    world.registry.fault("/manifests/", 9, Fault::Status(401, challenge));
+    let error = world.pull("library/m").unwrap_err();
+    assert!(error.to_string().contains("elsewhere"), "{error}");
+    assert!(elsewhere.take_seen().is_empty());
+}
+
+#[test]
+fn credentials_are_not_sent_on() {
+    let (world, cdn) = (World::with_model(20 * CHUNK), World::with_model(20 * CHUNK));
+    world.registry.require_token("secret");
+    world.registry.fault("/blobs/", 99, Fault::Redirect(format!("{}*", cdn.registry.url())));
+    world.pull("library/m").unwrap();
+    world.check(&[world.name("library/m")]);
+    let seen = cdn.registry.take_seen();
+    assert!(seen.len() > 2 && seen.iter().all(|seen| seen.authorization.is_none()), "{seen:?}");
+    // Parts are asked for there directly, once it is known.
+    let asked = world.registry.take_seen();
+    let blobs = asked.iter().filter(|seen| seen.path.contains("/blobs/"));
+    assert!(blobs.count() <= 8 + 5, "{asked:?}");
+}
+
+#[test]
+fn an_address_that_has_expired_is_asked_for_again() {
+    let (world, cdn) = (World::with_model(40 * CHUNK), World::with_model(40 * CHUNK));
+    world.registry.fault("/blobs/", 99, Fault::Redirect(format!("{}*", cdn.registry.url())));
+    // Those that come after the first ones, which are the small files and the first parts.
+    let mut options = world.options();
+    options.connections = 1;
+    cdn.registry.fault("/blobs/", 6, Fault::Slow(1 << 30));
+    cdn.registry.fault("/blobs/", 1, Fault::Status(403, vec![]));
+    pull(&world.store, &Source::Name(world.name("library/m")), options).unwrap();
+    world.check(&[world.name("library/m")]);
+}
+
+#[test]
+fn redirects_end() {
+    let world = World::with_model(10);
+    world.registry.fault("/manifests/", 99, Fault::Redirect(format!("{}*", world.registry.url())));
+    let error = world.pull("library/m").unwrap_err();
+    assert!(error.to_string().contains("redirects more than"), "{error}");
+    for bad in ["ftp://x/", "http://example.com/x", "\u{1}", "http://"] {
+        world.registry.mend();
+        world.registry.fault("/manifests/", 99, Fault::Redirect(bad.to_owned()));
+        assert_eq!(world.pull("library/m").unwrap_err().kind(), ErrorKind::Download, "{bad}");
+    }
+}
+
+#[test]
+fn hostile_manifests_change_nothing() {
+    let world = World::new();
+    let weights = gguf(&[], 10);
+    let digest = mullama_test_registry::digest(&weights);
+    world.registry.add_blob(weights.clone());
+    let layer = |ty: &str, digest: &str, size: u64| {
+        let ty = format!("application/vnd.ollama.image.{ty}");
+        json!({ "mediaType": ty, "digest": digest, "size": size })
+    };
+    let manifest = |layers: serde_json::Value| {
+        let config = layer("license", &digest, weights.len() as u64);
+        json!({ "schemaVersion": 2, "config": config, "layers": layers }).to_string().into_bytes()
+    };
+    for (case, bytes, kind) in [
+        (
+            "path",
+            manifest(json!([layer("model", "sha256:../../../x", 1)])),
+            ErrorKind::InvalidModel,
+        ),
+        ("giant", manifest(json!([layer("model", &digest, 1 << 60)])), ErrorKind::Io),
+        ("overflow", manifest(json!([layer("model", &digest, u64::MAX)])), ErrorKind::InvalidModel),
+        ("type", manifest(json!([layer("trojan", &digest, 1)])), ErrorKind::InvalidModel),
+        ("empty", manifest(json!([])), ErrorKind::InvalidModel),
+        ("page", b"<html>sign in</html>".to_vec(), ErrorKind::InvalidModel),
+        ("long", vec![b' '; 5 << 20], ErrorKind::Download),
+    ] {
+        world.registry.add_manifest("library/evil:latest", bytes);
+        let error = world.pull("library/evil").expect_err(case);
+        assert_eq!(error.kind(), kind, "{case}: {error:?}");
+        world.check(&[]);
+    }
+    assert!(!world.folder.path().join("x").exists());
+}
+
+#[test]
+fn what_is_no_model_is_thrown_away() {
+    let world = World::new();
+    world.registry.add_model("library/m:latest", &[("model", vec![b'x'; 2 * CHUNK])]);
+    let error = world.pull("library/m").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidModel);
+    world.check(&[]);
+    assert!(world.files().iter().all(|file| !file.starts_with("blobs/")), "{:?}", world.files());
+}
+
+#[test]
+fn options_that_cannot_be_read_are_no_model() {
+    for (kind, text) in [("params", "[1]"), ("params", "{"), ("messages", "{}")] {
+        let world = World::new();
+        world.registry.add_model(
+            "library/m:latest",
+            &[("model", gguf(&[], 10)), (kind, text.as_bytes().to_vec())],
+        );
+        let error = world.pull("library/m").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidModel);
+        world.check(&[]);
+    }
+}
+
+#[test]
+fn a_new_version_takes_the_place_of_the_old() {
+    let world = World::with_model(2 * CHUNK);
+    let old = world.pull("library/m").unwrap();
+    world.add("library/m:latest", 3 * CHUNK);
+    let new = world.pull("library/m").unwrap();
+    assert_ne!(old.id, new.id);
+    assert!(!old.path.exists() && new.path.exists());
+    world.check(&[world.name("library/m")]);
+}
+
+#[test]
+fn a_failed_update_leaves_the_old_version() {
+    let world = World::with_model(2 * CHUNK);
+    let old = world.pull("library/m").unwrap();
+    world.add("library/m:latest", 3 * CHUNK);
+    world.registry.fault("/blobs/", 99, Fault::Status(404, vec![]));
+    world.pull("library/m").unwrap_err();
+    assert_eq!(world.store.find(&world.name("library/m")).unwrap().id, old.id);
+}
+
+#[test]
+fn a_pull_can_be_cancelled_at_any_moment() {
+    let world = World::with_model(30 * CHUNK);
+    world.registry.fault("/blobs/", 99, Fault::Slow(5 << 20));
+    let source = Source::Name(world.name("library/m"));
+    let cancel = Cancel::new();
+    let other = cancel.clone();
+    let thread = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(700));
+        other.cancel();
+        Instant::now()
+    });
+    let options = world.options().with_cancel(&cancel);
+    let error = pull(&world.store, &source, options).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Cancelled, "{error:?}");
+    assert!(thread.join().unwrap().elapsed() < Duration::from_secs(1));
+    // While a server says nothing, too.
+    let world = World::with_model(10);
+    world.registry.fault("/manifests/", 1, Fault::Stall(Duration::from_secs(20)));
+    let cancel = Cancel::new();
+    let other = cancel.clone();
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        other.cancel();
+    });
+    let start = Instant::now();
+    let options = world.options().with_cancel(&cancel);
+    let error = pull(&world.store, &Source::Name(world.name("library/m")), options).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Cancelled);
+    assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn threads_that_pull_the_same_model_download_it_once() {
+    let world = World::with_model(20 * CHUNK);
+    world.registry.fault("/blobs/", 999, Fault::Slow(20 << 20));
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| world.pull("library/m").unwrap());
+        }
+    });
+    let size = world.store.list().unwrap()[0].size;
+    let sent = world.registry.sent("/blobs/");
+    // Small files are fetched by whoever wants them.
+    assert!(sent < size + 6 * 500, "{sent} for {size}");
+    world.check(&[world.name("library/m")]);
+}
+
+#[test]
+fn plain_http_is_for_this_machine() {
+    let world = World::with_model(10);
+    let mut options = world.options();
+    options.endpoints.registry = "http://registry.test".to_owned();
+    let error = pull(&world.store, &Source::parse("m").unwrap(), options).unwrap_err();
+    assert!(error.to_string().contains("not be encrypted"), "{error}");
+}

@@ -1,0 +1,440 @@
+//! The store: listing, copying, removing, and what is damaged or cannot be written.
+
+mod common;
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use common::{CHUNK, World};
+use mullama_hub::{
+    Caches, CreateOptions, ErrorKind, LayerKind, Modelfile, Name, Origin, Source, Store, pull,
+};
+use mullama_test_registry::gguf;
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+/// A store with the model `m`, that was made of a file.
+fn with_m() -> World {
+    let world = World::new();
+    let path = world.folder.path().join("m.gguf");
+    fs::write(&path, gguf(&[("general.architecture", "llama")], 5000)).unwrap();
+    let file = Modelfile::parse("FROM m.gguf\nSYSTEM Be brief.\nPARAMETER stop x").unwrap();
+    let options = CreateOptions::default().with_folder(world.folder.path());
+    world.store.create(&name("m"), &file, options).unwrap();
+    world
+}
+
+#[test]
+fn an_empty_store_lists_nothing_and_makes_nothing() {
+    let world = World::new();
+    assert_eq!(world.store.list().unwrap(), []);
+    let error = world.store.find(&name("llama3.2:1b")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert_eq!(error.hint(), Some("run `mullama pull llama3.2:1b`"));
+    assert_eq!(world.store.remove(&name("m")).unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(!world.store.root().exists());
+}
+
+#[test]
+fn copies_share_files_and_the_last_one_frees_them() {
+    let world = with_m();
+    world.store.copy(&name("m"), &name("me/copy:1")).unwrap();
+    world.check(&[name("m"), name("me/copy:1")]);
+    let (one, two) =
+        (world.store.find(&name("m")).unwrap(), world.store.find(&name("me/copy:1")).unwrap());
+    assert_eq!((one.path.clone(), one.id), (two.path, two.id));
+    assert_eq!(world.store.remove(&name("m")).unwrap().freed, 0);
+    assert!(one.path.exists());
+    let removed = world.store.remove(&name("me/copy:1")).unwrap();
+    assert_eq!(removed.freed, one.size);
+    world.check(&[]);
+    assert_eq!(world.files(), ["lock"], "nothing is left");
+    let error = world.store.copy(&name("gone"), &name("x")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn models_that_share_some_files_lose_only_their_own() {
+    let world = with_m();
+    let file = Modelfile::parse("FROM m\nSYSTEM Be verbose.").unwrap();
+    let other = world.store.create(&name("n"), &file, CreateOptions::default()).unwrap();
+    world.store.remove(&name("m")).unwrap();
+    world.check(&[name("n")]);
+    assert_eq!(world.store.find(&name("n")).unwrap().id, other.id);
+}
+
+#[test]
+fn a_damaged_model_is_not_listed_and_can_be_removed() {
+    let world = with_m();
+    let whole = world.store.find(&name("m")).unwrap();
+    world.store.copy(&name("m"), &name("good")).unwrap();
+    let manifest = world.store.root().join("manifests/registry.ollama.ai/library/m/latest");
+    let text = fs::read_to_string(&manifest).unwrap();
+    for damaged in [&text[..text.len() - 1], "", "{}"] {
+        fs::write(&manifest, damaged).unwrap();
+        world.check(&[name("good")]);
+        assert_eq!(world.store.find(&name("m")).unwrap_err().kind(), ErrorKind::InvalidModel);
+    }
+    // What a damaged manifest may use is not freed by the removal of others.
+    fs::write(&manifest, &text[..text.len() - 1]).unwrap();
+    assert_eq!(world.store.remove(&name("good")).unwrap().freed, 0);
+    world.store.remove(&name("m")).unwrap();
+    assert!(whole.path.exists());
+    // A blob that is short, or is not there.
+    let world = with_m();
+    let whole = world.store.find(&name("m")).unwrap();
+    fs::write(&whole.path, "short").unwrap();
+    assert_eq!(world.store.list().unwrap(), []);
+    let error = world.store.find(&name("m")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidModel);
+    assert_eq!(error.hint(), Some("pull the model again"));
+    fs::remove_file(&whole.path).unwrap();
+    assert_eq!(world.store.list().unwrap(), []);
+}
+
+#[test]
+fn what_is_no_manifest_is_passed_over() {
+    let world = with_m();
+    let root = world.store.root().join("manifests");
+    fs::write(root.join(".DS_Store"), "x").unwrap();
+    fs::write(root.join("file"), "x").unwrap();
+    fs::create_dir_all(root.join("a/b/c/d/e")).unwrap();
+    fs::create_dir_all(root.join("a/b.c/d")).unwrap();
+    fs::write(root.join("a/b.c/d/e"), "{}").unwrap();
+    world.check(&[name("m")]);
+}
+
+#[test]
+fn names_that_are_near_are_suggested() {
+    let world = with_m();
+    for other in ["llama3.2:1b", "qwen3:4b", "me/llama3.2"] {
+        world.store.copy(&name("m"), &name(other)).unwrap();
+    }
+    assert_eq!(world.store.suggest(&name("lama3.2:1b"))[0], name("llama3.2:1b"));
+    assert_eq!(world.store.suggest(&name("qwen3"))[0], name("qwen3:4b"));
+    assert_eq!(world.store.suggest(&name("gemma")), []);
+    let error = world.store.find(&name("llama3.2:3b")).unwrap_err();
+    assert!(error.hint().unwrap().starts_with("did you mean llama3.2:1b?"), "{error:?}");
+}
+
+#[test]
+fn case_makes_no_difference() {
+    let world = with_m();
+    assert!(world.store.find(&name("M:Latest")).is_ok());
+    world.store.copy(&name("m"), &name("Me/M")).unwrap();
+    world.store.copy(&name("m"), &name("me/m")).unwrap();
+    assert_eq!(world.store.list().unwrap().len(), 2);
+    world.store.remove(&name("ME/M")).unwrap();
+    world.check(&[name("m")]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_store_that_cannot_be_written_can_be_read() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = with_m();
+    let mut folders = vec![world.store.root().to_owned()];
+    while let Some(folder) = folders.pop() {
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o555)).unwrap();
+        for entry in fs::read_dir(&folder).unwrap().flatten() {
+            let mode = if entry.path().is_dir() { 0o555 } else { 0o444 };
+            fs::set_permissions(entry.path(), fs::Permissions::from_mode(mode)).unwrap();
+            folders.extend(entry.path().is_dir().then(|| entry.path()));
+        }
+    }
+    world.check(&[name("m")]);
+    assert!(world.store.find(&name("m")).is_ok());
+    // The administrator may write all the same; a disk that is mounted so is in `processes.rs`.
+    let probe = world.store.root().join("probe");
+    if fs::write(&probe, "").is_err() {
+        world.add("library/n:latest", 10);
+        for error in [
+            world.pull("library/n").unwrap_err(),
+            world.store.remove(&name("m")).unwrap_err(),
+            world.store.copy(&name("m"), &name("n")).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Io);
+            assert!(error.hint().unwrap().contains("MULLAMA_MODELS"));
+        }
+        world.check(&[name("m")]);
+    }
+    let _ = fs::set_permissions(world.store.root(), fs::Permissions::from_mode(0o755));
+}
+
+#[test]
+fn five_hundred_models_are_listed_at_once() {
+    let world = with_m();
+    for i in 0..499 {
+        world.store.copy(&name("m"), &name(&format!("m{i}"))).unwrap();
+    }
+    let start = Instant::now();
+    assert_eq!(world.store.list().unwrap().len(), 500);
+    // 13 ms in a release build; the bound is for unoptimised code on a busy machine.
+    assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_model_is_made_with_all_that_a_modelfile_says() {
+    let world = World::new();
+    let at = world.folder.path();
+    for (file, metadata) in [
+        ("m.gguf", vec![("general.architecture", "llama"), ("general.size_label", "1.2B")]),
+        ("mmproj.gguf", vec![("general.architecture", "clip"), ("general.type", "mmproj")]),
+        ("lora.gguf", vec![("general.architecture", "llama"), ("general.type", "adapter")]),
+        ("small.gguf", vec![("general.architecture", "llama")]),
+    ] {
+        fs::write(at.join(file), gguf(&metadata, 100 + file.len())).unwrap();
+    }
+    let text = "FROM ./m.gguf\nFROM ./mmproj.gguf\nADAPTER ./lora.gguf\nDRAFT ./small.gguf\n\
+        TEMPLATE {{ .Prompt }}\nSYSTEM Be brief.\nPARAMETER temperature 0.1\nPARAMETER stop a\n\
+        PARAMETER stop b\nMESSAGE user hi\nMESSAGE assistant ho\nLICENSE MIT\nRENDERER qwen3\n\
+        PARSER qwen3\nREQUIRES 0.14\n";
+    let file = Modelfile::parse(text).unwrap();
+    let options = || CreateOptions::default().with_folder(at);
+    let model = world.store.create(&name("made"), &file, options()).unwrap();
+    world.check(&[name("made")]);
+    assert_eq!(fs::read(&model.path).unwrap(), fs::read(at.join("m.gguf")).unwrap());
+    assert!(model.projector.is_some() && model.draft.is_some() && model.adapters.len() == 1);
+    assert_eq!(model.system.as_deref(), Some("Be brief."));
+    assert_eq!(model.messages.len(), 2);
+    let config = &model.config;
+    assert_eq!(
+        (config.model_family.as_str(), config.model_type.as_str(), config.file_type.as_str()),
+        ("llama", "1.2B", "Q4_K_M")
+    );
+    assert_eq!(config.renderer.as_deref(), Some("qwen3"));
+
+    // Written back, it makes the same model, without copying anything.
+    let back = Modelfile::of(&model);
+    let again = Modelfile::parse(&back.to_text().unwrap()).unwrap();
+    assert_eq!(again, back);
+    let twin = world.store.create(&name("twin"), &again, CreateOptions::default()).unwrap();
+    assert_eq!((&twin.path, &twin.projector), (&model.path, &model.projector));
+    assert_eq!((&twin.parameters, &twin.messages), (&model.parameters, &model.messages));
+
+    // What a model brings is taken over, and replaced in part.
+    let file = Modelfile::parse(
+        "FROM made\nPARAMETER temperature 0.9\nPARAMETER stop c\nSYSTEM \"\"\nMESSAGE user yo",
+    )
+    .unwrap();
+    let child = world.store.create(&name("child"), &file, options()).unwrap();
+    assert_eq!(child.path, model.path);
+    assert_eq!(child.parameters.get("temperature").unwrap(), 0.9);
+    assert_eq!(child.parameters.get("stop").unwrap().as_array().unwrap().len(), 1);
+    assert_eq!((child.system, child.messages.len()), (None, 1));
+    assert_eq!(child.template, model.template);
+    assert_eq!(child.licenses, ["MIT"]);
+}
+
+#[test]
+fn shards_are_kept_together() {
+    let world = World::new();
+    let at = world.folder.path();
+    for i in 1..=3 {
+        let shard = gguf(&[("general.architecture", "llama")], 100 + i);
+        fs::write(at.join(format!("big-0000{i}-of-00003.gguf")), shard).unwrap();
+    }
+    let options = || CreateOptions::default().with_folder(at);
+    let file = Modelfile::from_model("big-00001-of-00003.gguf");
+    let model = world.store.create(&name("big"), &file, options()).unwrap();
+    assert_eq!(model.shards.len(), 3);
+    assert!(model.path.ends_with("model-00001-of-00003.gguf"));
+    for (i, shard) in model.shards.iter().enumerate() {
+        let original = at.join(format!("big-0000{}-of-00003.gguf", i + 1));
+        assert_eq!(fs::read(shard).unwrap(), fs::read(original).unwrap());
+    }
+    // Written back and made again, the links lead to the same blobs.
+    let again = Modelfile::of(&model);
+    let twin = world.store.create(&name("twin"), &again, options()).unwrap();
+    assert_eq!(twin.shards, model.shards);
+    // Links that someone removed are made again; the last name takes them along.
+    fs::remove_dir_all(world.store.root().join("shards")).unwrap();
+    assert!(world.store.find(&name("big")).unwrap().path.exists());
+    world.store.remove(&name("big")).unwrap();
+    assert!(world.store.find(&name("twin")).unwrap().path.exists());
+    world.store.remove(&name("twin")).unwrap();
+    assert_eq!(world.files(), ["lock"]);
+
+    let file = Modelfile::from_model("big-00002-of-00003.gguf");
+    let error = world.store.create(&name("x"), &file, options()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    fs::remove_file(at.join("big-00003-of-00003.gguf")).unwrap();
+    let file = Modelfile::from_model("big-00001-of-00003.gguf");
+    let error = world.store.create(&name("x"), &file, options()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(world.files().iter().all(|file| !file.starts_with("blobs/")), "{:?}", world.files());
+}
+
+#[test]
+fn a_model_that_cannot_be_made_leaves_nothing() {
+    let world = World::new();
+    let at = world.folder.path();
+    fs::write(at.join("m.gguf"), gguf(&[], 100)).unwrap();
+    fs::write(at.join("page.gguf"), "<html>").unwrap();
+    fs::write(at.join("m.safetensors"), "x").unwrap();
+    fs::create_dir(at.join("folder")).unwrap();
+    fs::write(at.join("folder/a.safetensors"), "x").unwrap();
+    fs::write(at.join("mmproj.gguf"), gguf(&[("general.type", "mmproj")], 100)).unwrap();
+    for (text, kind) in [
+        ("FROM ./gone.gguf", ErrorKind::NotFound),
+        ("FROM gone", ErrorKind::NotFound),
+        ("FROM a b", ErrorKind::UnknownModel),
+        ("FROM page.gguf", ErrorKind::InvalidModel),
+        ("FROM m.safetensors", ErrorKind::Unsupported),
+        ("FROM folder", ErrorKind::Unsupported),
+        ("FROM mmproj.gguf", ErrorKind::InvalidModel),
+        ("FROM m.gguf\nADAPTER gone.gguf", ErrorKind::NotFound),
+        ("FROM m.gguf\nADAPTER page.gguf", ErrorKind::InvalidModel),
+        ("FROM m.gguf\nTEMPLATE {{ nosuchfunction .Prompt }}", ErrorKind::Unsupported),
+    ] {
+        let file = Modelfile::parse(text).unwrap();
+        let options = CreateOptions::default().with_folder(at);
+        let error = world.store.create(&name("x"), &file, options).expect_err(text);
+        assert_eq!(error.kind(), kind, "{text}: {error:?}");
+        world.check(&[]);
+        assert!(world.files().iter().all(|file| !file.starts_with("blobs/")), "{text}");
+    }
+}
+
+#[test]
+fn other_programs_models_are_listed_and_used_but_not_changed() {
+    let world = World::new();
+    let at = world.folder.path();
+    // Ollama: a store like ours.
+    let ollama = Store::at(at.join("ollama"));
+    let source = Source::Name(world.name("library/theirs"));
+    world.add("library/theirs:latest", 3000);
+    pull(&ollama, &source, world.options()).unwrap();
+    // Hugging Face: blobs, and links to them.
+    let hub = at.join("hub/models--u--r-GGUF");
+    let snapshot = hub.join("snapshots/0123");
+    fs::create_dir_all(snapshot.join("sub")).unwrap();
+    fs::create_dir_all(hub.join("refs")).unwrap();
+    fs::write(hub.join("refs/main"), "0123").unwrap();
+    let model = gguf(&[("general.architecture", "llama")], 100);
+    for file in [
+        "r-Q4_K_M.gguf",
+        "r-Q8_0.gguf",
+        "mmproj-F16.gguf",
+        "sub/r-F16-00001-of-00002.gguf",
+        "sub/r-F16-00002-of-00002.gguf",
+        "sub/r-Q2_K-00001-of-00002.gguf",
+        "config.json",
+    ] {
+        fs::write(snapshot.join(file), &model).unwrap();
+    }
+    fs::create_dir_all(at.join("hub/models--odd")).unwrap();
+    // llama.cpp: files in one folder.
+    let llama = at.join("llama.cpp");
+    fs::create_dir_all(&llama).unwrap();
+    for file in
+        ["org_repo-GGUF_x-Q4_0.gguf", "a_b_c.gguf", "plain.gguf", "org_r-GGUF_mmproj-x.gguf"]
+    {
+        fs::write(llama.join(file), &model).unwrap();
+    }
+    let url = r#"{"url":"https://huggingface.co/a_b/c/resolve/main/c.gguf"}"#;
+    fs::write(llama.join("a_b_c.gguf.json"), url).unwrap();
+
+    let mut caches = Caches::none();
+    caches.ollama.push(ollama.root().to_owned());
+    caches.hugging_face.push(at.join("hub"));
+    caches.llama_cpp.push(llama);
+    let before = tree(at);
+    let store = Store::at(at.join("models")).with_caches(caches.clone());
+    let mut listed: Vec<(String, Origin)> =
+        store.list().unwrap().into_iter().map(|e| (e.name.to_string(), e.origin)).collect();
+    listed.sort();
+    let mut expected: Vec<(String, Origin)> = vec![(source.to_string(), Origin::Ollama)];
+    for tag in ["F16", "Q4_K_M", "Q8_0"] {
+        expected.push((format!("hf.co/u/r-GGUF:{tag}"), Origin::HuggingFace));
+    }
+    for name in ["hf.co/org/repo-GGUF:Q4_0", "hf.co/a_b/c:latest", "llama.cpp/cache/plain:latest"] {
+        expected.push((name.to_owned(), Origin::LlamaCpp));
+    }
+    expected.sort();
+    assert_eq!(listed, expected);
+
+    let found = store.find(&source.name().unwrap()).unwrap();
+    assert_eq!((found.origin, found.system.as_deref()), (Origin::Ollama, Some("Be brief.")));
+    let found = store.find(&name("hf.co/u/r-GGUF")).unwrap();
+    assert!(found.path.ends_with("r-Q4_K_M.gguf"), "{found:?}");
+    assert!(found.projector.is_some());
+    let found = store.find(&name("hf.co/u/r-gguf:f16")).unwrap();
+    assert_eq!(found.shards.len(), 2);
+    let error = store.remove(&source.name().unwrap()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert_eq!(tree(at), before, "reading changed something");
+
+    // Models of theirs can be made ours.
+    for from in [source.to_string(), "hf.co/u/r-GGUF:F16".to_owned()] {
+        let made =
+            store.create(&name("ours"), &Modelfile::from_model(from), CreateOptions::default());
+        assert_eq!(made.unwrap().origin, Origin::Mullama);
+    }
+    // Ollama's own folder as the store is not listed twice.
+    let same = Store::at(ollama.root()).with_caches(caches);
+    assert_eq!(same.list().unwrap().iter().filter(|e| e.origin == Origin::Ollama).count(), 0);
+}
+
+fn tree(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        if entry.path().is_dir() {
+            found.extend(tree(&entry.path()));
+        }
+        found.push(entry.path());
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn what_nothing_uses_is_pruned() {
+    let world = World::with_model(12 * CHUNK);
+    let mut options = world.options();
+    (options.connections, options.retries) = (1, 0);
+    world.registry.fault("/blobs/", 99, mullama_test_registry::Fault::Drop(3 << 20));
+    let source = Source::Name(world.name("library/m"));
+    pull(&world.store, &source, options).unwrap_err();
+    world.registry.mend();
+    world.add("library/n:latest", 100);
+    world.pull("library/n").unwrap();
+    assert!(world.files().iter().any(|file| file.starts_with("downloads/")));
+    let freed = world.store.prune().unwrap().freed;
+    assert!(freed > 12 << 20, "{freed}");
+    world.check(&[world.name("library/n")]);
+    assert!(
+        world.files().iter().all(|file| !file.starts_with("downloads/")),
+        "{:?}",
+        world.files()
+    );
+    assert_eq!(world.store.prune().unwrap().freed, 0);
+    assert_eq!(World::new().store.prune().unwrap().freed, 0);
+}
+
+#[test]
+fn removing_while_pulling_leaves_whole_models() {
+    let world = World::new();
+    world.add("library/a:latest", 2 * CHUNK);
+    world.registry.fault("/blobs/", 9999, mullama_test_registry::Fault::Slow(40 << 20));
+    // `b` has the files of `a`, but for its name.
+    let model = world.pull("library/a").unwrap();
+    assert_eq!(model.manifest.unwrap().of_kind(LayerKind::Model).count(), 1);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..10 {
+                world.pull("library/a").unwrap();
+            }
+        });
+        scope.spawn(|| {
+            for _ in 0..10 {
+                std::thread::sleep(Duration::from_millis(30));
+                let _ = world.store.remove(&world.name("library/a"));
+            }
+        });
+    });
+    world.pull("library/a").unwrap();
+    world.check(&[world.name("library/a")]);
+}

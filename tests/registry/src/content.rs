@@ -1,0 +1,156 @@
+//! What is served.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+/// Bytes in memory, or a file.
+#[derive(Clone)]
+pub struct Content {
+    body: Body,
+    digest: Arc<str>,
+}
+
+#[derive(Clone)]
+enum Body {
+    Bytes(Arc<[u8]>),
+    File(PathBuf, u64),
+}
+
+impl Content {
+    /// A file.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub fn file(path: &Path) -> io::Result<Self> {
+        let mut hasher = Sha256::new();
+        let mut file = File::open(path)?;
+        let (mut buffer, mut size) = (vec![0; 1 << 20], 0);
+        loop {
+            let count = file.read(&mut buffer)?;
+            if count == 0 {
+                break;
+            }
+            hasher.update(&buffer[..count]);
+            size += count as u64;
+        }
+        Ok(Self { body: Body::File(path.to_owned(), size), digest: name(hasher).into() })
+    }
+
+    /// Bytes.
+    pub fn len(&self) -> u64 {
+        match &self.body {
+            Body::Bytes(bytes) => bytes.len() as u64,
+            Body::File(_, size) => *size,
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// `sha256:` and 64 digits.
+    pub fn digest(&self) -> String {
+        self.digest.to_string()
+    }
+
+    /// Writes the bytes from `first` to before `end`.
+    pub(crate) fn write(&self, out: &mut impl Write, first: u64, end: u64) -> io::Result<()> {
+        match &self.body {
+            Body::Bytes(bytes) => out.write_all(&bytes[first as usize..end as usize]),
+            Body::File(path, _) => {
+                let mut file = File::open(path)?;
+                file.seek(SeekFrom::Start(first))?;
+                io::copy(&mut file.take(end - first), out).map(|_| ())
+            }
+        }
+    }
+}
+
+impl From<Vec<u8>> for Content {
+    fn from(bytes: Vec<u8>) -> Self {
+        let digest = digest(&bytes).into();
+        Self { body: Body::Bytes(bytes.into()), digest }
+    }
+}
+
+impl From<&[u8]> for Content {
+    fn from(bytes: &[u8]) -> Self {
+        bytes.to_vec().into()
+    }
+}
+
+impl From<&str> for Content {
+    fn from(text: &str) -> Self {
+        text.as_bytes().into()
+    }
+}
+
+/// The digest of these bytes: `sha256:` and 64 digits.
+pub fn digest(bytes: &[u8]) -> String {
+    name(Sha256::new_with_prefix(bytes))
+}
+
+fn name(hasher: Sha256) -> String {
+    let mut text = "sha256:".to_owned();
+    for byte in hasher.finalize() {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// A file with a GGUF header, these texts as metadata and no tensors, followed by so many bytes of
+/// noise. An engine cannot load it; all else takes it for a model.
+pub fn gguf(metadata: &[(&str, &str)], noisy: usize) -> Vec<u8> {
+    let put = |file: &mut Vec<u8>, text: &str| {
+        file.extend((text.len() as u64).to_le_bytes());
+        file.extend(text.as_bytes());
+    };
+    let mut file = b"GGUF\x03\0\0\0".to_vec();
+    file.extend(0u64.to_le_bytes());
+    file.extend((metadata.len() as u64 + 3).to_le_bytes());
+    for (key, value) in metadata {
+        put(&mut file, key);
+        file.extend(8u32.to_le_bytes());
+        put(&mut file, value);
+    }
+    // One number and two lists, so that a reader meets them.
+    put(&mut file, "general.file_type");
+    file.extend(4u32.to_le_bytes());
+    file.extend(15u32.to_le_bytes());
+    put(&mut file, "tokenizer.ggml.tokens");
+    file.extend(9u32.to_le_bytes());
+    file.extend(8u32.to_le_bytes());
+    file.extend(2u64.to_le_bytes());
+    put(&mut file, "a");
+    put(&mut file, "b");
+    put(&mut file, "tokenizer.ggml.scores");
+    file.extend(9u32.to_le_bytes());
+    file.extend(6u32.to_le_bytes());
+    file.extend(2u64.to_le_bytes());
+    file.extend([0; 8]);
+    let seed = file.len() as u64 + metadata.iter().map(|(_, v)| v.len() as u64).sum::<u64>();
+    file.extend(noise(seed, noisy));
+    file
+}
+
+/// So many bytes without a pattern, the same each time.
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        // xorshift64
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend(state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}

@@ -1,0 +1,317 @@
+//! A registry on loopback, for tests: it speaks Ollama's protocol and Hugging Face's, serves plain
+//! files, is an HTTP proxy, writes down what it was asked, and fails in the ways that it is told to.
+//!
+//! ```
+//! use mullama_test_registry::{Registry, gguf};
+//!
+//! let registry = Registry::start();
+//! registry.add_model("library/tiny:latest", &[("model", gguf(&[], 1000))]);
+//! registry.add_repo("user/tiny-GGUF", &[("tiny-Q8_0.gguf", gguf(&[], 1000))]);
+//! println!("MULLAMA_REGISTRY={0} HF_ENDPOINT={0}", registry.url());
+//! ```
+
+mod content;
+mod server;
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+pub use content::{Content, digest, gguf, noise};
+
+/// The commit that every repository is at.
+pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+/// What goes wrong with an answer.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    /// This status, with these headers.
+    Status(u16, Vec<(&'static str, String)>),
+    /// The connection is closed after so many bytes of the body.
+    Drop(u64),
+    /// The first byte of the body is another.
+    Corrupt,
+    /// The file seems to be so many bytes shorter.
+    Shorter(u64),
+    /// The client is sent to this address, to which the path is added if it ends in `*`.
+    Redirect(String),
+    /// Ranges are ignored.
+    NoRanges,
+    /// Nothing comes for so long.
+    Stall(Duration),
+    /// So many bytes come in a second.
+    Slow(u64),
+}
+
+/// A request that came.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub(crate) id: u64,
+    /// `GET`, `HEAD` or `CONNECT`.
+    pub method: String,
+    /// Path and query.
+    pub path: String,
+    /// The `Range`.
+    pub range: Option<String>,
+    /// The `Authorization`.
+    pub authorization: Option<String>,
+    /// Bytes of the body that were sent.
+    pub sent: u64,
+}
+
+/// A server that stops when it is dropped.
+pub struct Registry {
+    address: SocketAddr,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+pub(crate) struct State(Mutex<Inner>);
+
+#[derive(Default)]
+pub(crate) struct Inner {
+    /// What lies at a path.
+    pub routes: HashMap<String, Route>,
+    /// What has a digest, at `/v2/<any>/<any>/blobs/<digest>`.
+    pub blobs: HashMap<String, Content>,
+    pub faults: Vec<(String, u32, Fault)>,
+    pub token: Option<String>,
+    pub seen: Vec<Seen>,
+    /// How many there have been.
+    pub requests: u64,
+    pub stopped: bool,
+}
+
+#[derive(Clone)]
+pub(crate) struct Route {
+    pub content: Content,
+    pub ty: &'static str,
+    pub tag: Option<String>,
+}
+
+impl State {
+    pub fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Registry {
+    /// Starts a server on a free port of 127.0.0.1.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub fn start() -> Self {
+        Self::start_at(0).expect("a port of 127.0.0.1")
+    }
+
+    /// Starts a server on this port of 127.0.0.1.
+    ///
+    /// # Errors
+    ///
+    /// If it is taken.
+    pub fn start_at(port: u16) -> io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", port))?;
+        let address = listener.local_addr()?;
+        let state = Arc::new(State::default());
+        let shared = Arc::clone(&state);
+        std::thread::spawn(move || server::accept(&listener, &shared));
+        Ok(Self { address, state })
+    }
+
+    /// `127.0.0.1:PORT`: the host of a name.
+    pub fn host(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Adds a model to the registry. The name is `namespace/model:tag`; a layer is a kind (`model`,
+    /// `template`, ...) and its content.
+    ///
+    /// # Panics
+    ///
+    /// If the name is no such name.
+    pub fn add_model<C: Into<Content> + Clone>(&self, name: &str, layers: &[(&str, C)]) {
+        let config: Content = br#"{"model_format":"gguf","model_family":"test"}"#.to_vec().into();
+        let layer = |ty: &str, content: &Content| {
+            let (digest, size) = (content.digest(), content.len());
+            serde_json::json!({ "mediaType": ty, "digest": digest, "size": size })
+        };
+        let mut list = Vec::new();
+        for (kind, content) in layers {
+            let content: Content = content.clone().into();
+            list.push(layer(&format!("application/vnd.ollama.image.{kind}"), &content));
+            self.add_blob(content);
+        }
+        let manifest = serde_json::json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+            "config": layer("application/vnd.docker.container.image.v1+json", &config),
+            "layers": list,
+        });
+        self.add_blob(config);
+        self.add_manifest(name, manifest.to_string().into_bytes());
+    }
+
+    /// Adds a blob to the registry.
+    pub fn add_blob(&self, content: impl Into<Content>) {
+        let content = content.into();
+        self.state.lock().blobs.insert(content.digest(), content);
+    }
+
+    /// Adds a manifest to the registry, whatever it says.
+    ///
+    /// # Panics
+    ///
+    /// If the name is not `namespace/model:tag`.
+    pub fn add_manifest(&self, name: &str, bytes: Vec<u8>) {
+        let (model, tag) = name.split_once(':').expect("a tag");
+        self.route(&format!("/v2/{model}/manifests/{tag}"), bytes, "application/json");
+    }
+
+    /// Adds a repository of Hugging Face: its files, by their paths.
+    pub fn add_repo<C: Into<Content> + Clone>(&self, repo: &str, files: &[(&str, C)]) {
+        let refs = serde_json::json!({
+            "branches": [{ "name": "main", "ref": "refs/heads/main", "targetCommit": COMMIT }],
+            "tags": [],
+        });
+        let mut tree = Vec::new();
+        for (path, content) in files {
+            let content: Content = content.clone().into();
+            let hex = content.digest().replace("sha256:", "");
+            let size = content.len();
+            let mut file =
+                serde_json::json!({ "type": "file", "path": path, "size": size, "oid": "0" });
+            if path.to_ascii_lowercase().ends_with(".gguf") {
+                file["lfs"] = serde_json::json!({ "oid": hex, "size": content.len() });
+            }
+            tree.push(file);
+            self.route(&format!("/{repo}/resolve/{COMMIT}/{path}"), content, "binary/octet-stream");
+        }
+        let json = "application/json";
+        self.route(&format!("/api/models/{repo}/refs"), refs.to_string().into_bytes(), json);
+        let tree = serde_json::Value::from(tree).to_string().into_bytes();
+        self.route(&format!("/api/models/{repo}/tree/{COMMIT}"), tree, json);
+    }
+
+    /// Adds a file at a path that begins with `/`, with its digest as the version.
+    pub fn add_file(&self, path: &str, content: impl Into<Content>) {
+        self.route(path, content, "application/octet-stream");
+    }
+
+    /// Adds what lies in a folder:
+    ///
+    /// - `registry/<namespace>/<model>/<tag>/`: a model, of the files `model.gguf`,
+    ///   `projector.gguf`, `adapter.gguf`, `template`, `system`, `params`, `messages` and `license`;
+    /// - `hf/<user>/<repo>/`: a repository of Hugging Face;
+    /// - `files/`: files, at `/files/`.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub fn add_folder(&self, folder: &Path) -> io::Result<()> {
+        for (namespace, path) in entries(&folder.join("registry"))? {
+            for (model, path) in entries(&path)? {
+                for (tag, path) in entries(&path)? {
+                    let mut layers = Vec::new();
+                    for (file, path) in entries(&path)? {
+                        let kind = file.trim_end_matches(".gguf").to_owned();
+                        layers.push((kind, Content::file(&path)?));
+                    }
+                    layers.sort_by_key(|(kind, _)| kind != "model");
+                    let layers: Vec<_> = layers
+                        .iter()
+                        .map(|(kind, content)| (kind.as_str(), content.clone()))
+                        .collect();
+                    self.add_model(&format!("{namespace}/{model}:{tag}"), &layers);
+                }
+            }
+        }
+        for (user, path) in entries(&folder.join("hf"))? {
+            for (repo, path) in entries(&path)? {
+                let files = tree(&path)?;
+                let files: Vec<_> =
+                    files.iter().map(|(name, content)| (name.as_str(), content.clone())).collect();
+                self.add_repo(&format!("{user}/{repo}"), &files);
+            }
+        }
+        for (name, content) in tree(&folder.join("files"))? {
+            self.add_file(&format!("/files/{name}"), content);
+        }
+        Ok(())
+    }
+
+    fn route(&self, path: &str, content: impl Into<Content>, ty: &'static str) {
+        let content = content.into();
+        let tag = (ty != "application/json").then(|| format!("\"{}\"", content.digest()));
+        self.state.lock().routes.insert(path.to_owned(), Route { content, ty, tag });
+    }
+
+    /// From now on everything needs this token. Ollama's protocol is told where it is to be had.
+    pub fn require_token(&self, token: &str) {
+        self.state.lock().token = Some(token.to_owned());
+    }
+
+    /// The next `times` requests of a path that contains this fail so.
+    pub fn fault(&self, path: &str, times: u32, fault: Fault) {
+        self.state.lock().faults.push((path.to_owned(), times, fault));
+    }
+
+    /// Nothing fails any more.
+    pub fn mend(&self) {
+        self.state.lock().faults.clear();
+    }
+
+    /// The requests that came, and forgets them.
+    pub fn take_seen(&self) -> Vec<Seen> {
+        std::mem::take(&mut self.state.lock().seen)
+    }
+
+    /// Bytes that were sent of paths that contain this.
+    pub fn sent(&self, path: &str) -> u64 {
+        let state = self.state.lock();
+        state.seen.iter().filter(|seen| seen.path.contains(path)).map(|seen| seen.sent).sum()
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        self.state.lock().stopped = true;
+        // Wakes the thread that accepts.
+        let _ = std::net::TcpStream::connect(self.address);
+    }
+}
+
+/// What lies in a folder, if there is one, in the order of names.
+fn entries(folder: &Path) -> io::Result<Vec<(String, std::path::PathBuf)>> {
+    let mut entries = Vec::new();
+    if folder.is_dir() {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            entries.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
+        }
+    }
+    entries.sort();
+    Ok(entries)
+}
+
+/// The files below a folder.
+fn tree(folder: &Path) -> io::Result<Vec<(String, Content)>> {
+    let mut files = Vec::new();
+    for (name, path) in entries(folder)? {
+        if path.is_dir() {
+            files.extend(tree(&path)?.into_iter().map(|(below, c)| (format!("{name}/{below}"), c)));
+        } else {
+            files.push((name, Content::file(&path)?));
+        }
+    }
+    Ok(files)
+}
