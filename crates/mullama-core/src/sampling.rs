@@ -21,6 +21,9 @@ options! {
     pub struct GenerateOptions {
         /// Most tokens to generate. Default: to the end that the model chooses, or of the context.
         max_tokens: u32,
+        /// Seconds from the call on after which the generation ends with what there is, as if it were
+        /// cancelled. Default: none.
+        timeout: f32,
         /// Divides the logits before the draw: below 1 sharpens, above 1 flattens, 0 always takes the
         /// likeliest token. Default: 0.8.
         temperature: f32,
@@ -72,7 +75,9 @@ options! {
         /// Added to the logits of tokens, by id; `false` in place of a number forbids the token.
         /// Default: none.
         logit_bias <- LogitBias,
-        /// Seed of the draw; the same seed gives the same text. Default: a random one.
+        /// Seed of the draw: the same seed gives the same text, as long as no other request runs beside it
+        /// (what is computed together differs in the last bits). Such a prompt is always computed anew.
+        /// Default: a random one.
         seed: u32,
         /// Texts that end the generation; they are not part of the result. Default: none.
         stop <- Stop,

@@ -73,7 +73,10 @@ impl ContextSettings {
         let n_parallel = in_range("n_parallel", params.n_parallel, most_sequences, 4)?;
         let max_stall = params.max_stall.unwrap_or(4.0);
         if !max_stall.is_finite() || max_stall < 1.0 {
-            return Err(Error::option("max_stall", format!("must be 1 or more, and is {max_stall}")));
+            return Err(Error::option(
+                "max_stall",
+                format!("must be 1 or more, and is {max_stall}"),
+            ));
         }
         let kv = params.kv_cache_type.unwrap_or_default();
         let flash_attention = params.flash_attention.unwrap_or_default();
@@ -115,8 +118,8 @@ impl ContextSettings {
         raw.n_batch = self.n_batch;
         raw.n_ubatch = self.n_ubatch;
         raw.n_seq_max = self.n_sequences();
-        // At most one output per sequence is asked for in a step.
-        raw.n_outputs_max = self.n_parallel;
+        // The engine plans for one output of each sequence.
+        raw.n_outputs_max = self.n_sequences();
         raw.n_threads = self.n_threads as i32;
         raw.n_threads_batch = self.n_threads_batch as i32;
         raw.flash_attn_type = match self.flash_attention {
@@ -356,7 +359,8 @@ impl Context {
     pub fn can_share(&self) -> bool {
         let model = self.weights.as_ptr();
         // SAFETY: the model is alive.
-        let has_state = unsafe { sys::llama_model_is_recurrent(model) || sys::llama_model_is_hybrid(model) };
+        let has_state =
+            unsafe { sys::llama_model_is_recurrent(model) || sys::llama_model_is_hybrid(model) };
         !has_state && self.memory().is_some()
     }
 

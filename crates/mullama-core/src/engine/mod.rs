@@ -5,6 +5,7 @@
 
 mod context;
 mod exit;
+mod pace;
 mod prefix;
 mod scheduler;
 mod slot;

@@ -44,6 +44,8 @@ pub(crate) struct Slot {
     delivered: Option<Instant>,
     started: Instant,
     first_token: Option<Instant>,
+    /// How the request ended, until its owner has been told.
+    outcome: Option<Result<Box<Chunk>>>,
 }
 
 impl Slot {
@@ -75,6 +77,7 @@ impl Slot {
             delivered: None,
             started: Instant::now(),
             first_token: None,
+            outcome: None,
             job,
         })
     }
@@ -120,9 +123,20 @@ impl Slot {
         }
     }
 
+    /// Whether the prompt is computed in any case: what was computed in other company differs in the last
+    /// bits, and a seed is given to get the same text again.
+    pub fn computes_alone(&self) -> bool {
+        self.job.sampling.seed.is_some()
+    }
+
     /// What has to be in the KV cache before the last token can be computed, whose logits are wanted.
     pub fn beginning(&self) -> &[Token] {
         &self.tokens[..self.tokens.len() - 1]
+    }
+
+    /// The prompt, and what has been generated.
+    pub fn known(&self) -> &[Token] {
+        &self.tokens
     }
 
     /// Whether the prompt is not computed yet.
@@ -204,7 +218,7 @@ impl Slot {
         let _ = self.job.events.send(Event::Chunk(Box::new(chunk)));
     }
 
-    /// Sends the last chunk.
+    /// Makes the last chunk.
     pub fn finish(&mut self, finish_reason: FinishReason) {
         self.text.finish();
         let text = self.text.take_new().to_owned();
@@ -222,12 +236,19 @@ impl Slot {
             logprobs: self.logprobs.take(),
         };
         let chunk = Chunk { text, logprobs, completion: Some(completion) };
-        let _ = self.job.events.send(Event::Done(Ok(Box::new(chunk))));
+        self.outcome = Some(Ok(Box::new(chunk)));
     }
 
-    /// Tells the owner that the request failed.
+    /// Notes that the request failed.
     pub fn fail(&mut self, error: Error) {
-        let _ = self.job.events.send(Event::Done(Err(error)));
+        self.outcome = Some(Err(error));
+    }
+
+    /// Tells the owner how the request ended.
+    pub fn tell_outcome(&mut self) {
+        if let Some(outcome) = self.outcome.take() {
+            let _ = self.job.events.send(Event::Done(outcome));
+        }
     }
 
     fn timings(&self) -> Timings {

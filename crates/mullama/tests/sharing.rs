@@ -1,0 +1,194 @@
+//! What requests begin with alike is computed once, and kept for later ones.
+
+use std::thread;
+use std::time::Duration;
+
+use mullama::{
+    ChatOptions, Completion, ContextParams, FinishReason, GenerateOptions, Message, Model,
+    ModelParams,
+};
+
+const COUNTRIES: [(&str, &str); 8] = [
+    ("France", "Paris"),
+    ("Japan", "Tokyo"),
+    ("Italy", "Rome"),
+    ("Spain", "Madrid"),
+    ("Norway", "Oslo"),
+    ("Egypt", "Cairo"),
+    ("Kenya", "Nairobi"),
+    ("Peru", "Lima"),
+];
+
+fn load(context: ContextParams) -> Model {
+    Model::load("demo", ModelParams::default(), context.with_n_threads(1)).unwrap()
+}
+
+fn greedy() -> GenerateOptions {
+    GenerateOptions::default().with_temperature(0.0)
+}
+
+fn ask(model: &Model, system: &str, country: &str) -> Completion {
+    let question = format!("What is the capital of {country}?");
+    let messages = [Message::system(system), Message::user(question)];
+    model.chat(&messages, &ChatOptions::from(greedy())).unwrap().completion
+}
+
+fn assert_right(answer: &Completion, country: &str, capital: &str) {
+    assert_eq!(answer.text, format!("The capital of {country} is {capital}."));
+}
+
+/// A system message of some hundred tokens, which the demo model was taught to take as it is.
+fn long_system() -> String {
+    "You are a helpful assistant. ".repeat(30).trim().to_owned()
+}
+
+#[test]
+fn a_prompt_is_computed_once() {
+    let model = load(ContextParams::default());
+    let first = model.generate("The capital of France is", &greedy()).unwrap();
+    let again = model.generate("The capital of France is", &greedy()).unwrap();
+    assert_eq!(first.usage.cached_tokens, 0);
+    assert_eq!(again.usage.cached_tokens, again.usage.prompt_tokens - 1);
+    assert_eq!(first.tokens, again.tokens);
+    let other = model.generate("The capital of Japan is", &greedy()).unwrap();
+    assert!(other.usage.cached_tokens >= 2, "what both begin with");
+    let stats = model.stats().unwrap();
+    assert_eq!(stats.finished, 3);
+    assert_eq!(
+        stats.cached_tokens,
+        u64::from(again.usage.cached_tokens + other.usage.cached_tokens)
+    );
+    assert!(stats.kv_kept > 0 && stats.kv_kept == stats.kv_used);
+
+    let none = load(ContextParams::default().with_prefix_cache(0));
+    for _ in 0..2 {
+        let answer = none.generate("The capital of France is", &greedy()).unwrap();
+        assert_eq!((answer.usage.cached_tokens, &answer.tokens), (0, &first.tokens));
+    }
+    assert_eq!(none.stats().unwrap().kv_used, 0);
+}
+
+#[test]
+fn a_conversation_goes_on_where_it_was() {
+    let model = load(ContextParams::default());
+    let mut messages =
+        vec![Message::system(long_system()), Message::user("What is the capital of France?")];
+    let options = ChatOptions::from(greedy());
+    let first = model.chat(&messages, &options).unwrap();
+    messages.push(first.message.clone());
+    messages.push(Message::user("And of Japan?"));
+    let second = model.chat(&messages, &options).unwrap();
+    // All of the first turn but for what its last token was.
+    assert!(
+        second.usage.cached_tokens + 4 >= first.usage.prompt_tokens + first.usage.completion_tokens
+    );
+}
+
+#[test]
+fn requests_that_come_together_compute_what_they_share_once() {
+    let model = load(ContextParams::default().with_n_parallel(8));
+    let system = long_system();
+    let shared = model.count_tokens(&system).unwrap() as u64;
+    let answers: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = COUNTRIES
+            .iter()
+            .map(|(country, _)| scope.spawn(|| ask(&model, &system, country)))
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    for (answer, (country, capital)) in answers.iter().zip(COUNTRIES) {
+        assert_right(answer, country, capital);
+    }
+    let stats = model.stats().unwrap();
+    let most = shared + 8 * 40;
+    assert!(
+        stats.prompt_tokens < most,
+        "{} tokens for {shared} shared: {stats:?}",
+        stats.prompt_tokens
+    );
+    assert!(stats.cached_tokens >= 7 * (shared - 8), "{stats:?}");
+}
+
+#[test]
+fn what_is_kept_makes_room() {
+    // Room for two of these at a time.
+    let model = load(ContextParams::default().with_n_ctx(512).with_n_parallel(4));
+    thread::scope(|scope| {
+        for worker in 0..4 {
+            let model = &model;
+            scope.spawn(move || {
+                for round in 0..6 {
+                    let (country, capital) = COUNTRIES[(worker + round) % COUNTRIES.len()];
+                    let system = format!("{worker} {round} {}", "You are helpful. ".repeat(20));
+                    let answer = ask(model, system.trim(), country);
+                    assert!(answer.text.contains(capital) || !answer.text.is_empty());
+                    assert_eq!(answer.finish_reason, FinishReason::Stop);
+                }
+            });
+        }
+    });
+    let stats = model.stats().unwrap();
+    assert_eq!((stats.finished, stats.running, stats.waiting), (24, 0, 0));
+    assert!(stats.evicted_tokens > 0, "{stats:?}");
+    assert!(stats.kv_used <= 512);
+}
+
+#[test]
+fn requests_give_way_and_are_computed_again() {
+    // All four grow until they do not fit together.
+    let model =
+        load(ContextParams::default().with_n_ctx(256).with_n_parallel(4).with_prefix_cache(0));
+    let options = greedy().with_ignore_eos(true).with_max_tokens(100);
+    let alone: Vec<_> = COUNTRIES[..4]
+        .iter()
+        .map(|(country, _)| {
+            model.generate(format!("The capital of {country} is"), &options).unwrap()
+        })
+        .collect();
+    let together: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = COUNTRIES[..4]
+            .iter()
+            .map(|(country, _)| {
+                let (model, options) = (&model, &options);
+                scope.spawn(move || {
+                    model.generate(format!("The capital of {country} is"), options).unwrap()
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    for (alone, together) in alone.iter().zip(&together) {
+        assert_eq!(together.tokens.len(), 100);
+        assert_eq!(together.tokens[..4], alone.tokens[..4], "what the model is sure of");
+    }
+    assert!(model.stats().unwrap().preemptions > 0);
+}
+
+#[test]
+fn a_request_ends_when_its_time_is_over() {
+    let model = load(ContextParams::default().with_n_ctx(60_000));
+    let options = greedy().with_ignore_eos(true).with_timeout(0.2);
+    let answer = model.generate("Once upon a time", &options).unwrap();
+    assert_eq!(answer.finish_reason, FinishReason::Cancelled);
+    assert!(!answer.tokens.is_empty());
+    // In the middle of a prompt, too.
+    let prompt = vec![5; 50_000];
+    let answer = model.generate(prompt, &options.with_timeout(0.05)).unwrap();
+    assert_eq!((answer.finish_reason, answer.tokens.len()), (FinishReason::Cancelled, 0));
+    assert!(model.generate("x", &greedy().with_timeout(-1.0)).is_err());
+    let late = greedy().with_timeout(30.0).with_max_tokens(2);
+    assert_eq!(model.generate("Once", &late).unwrap().tokens.len(), 2);
+    // Nothing is left behind.
+    thread::sleep(Duration::from_millis(50));
+    assert_eq!(model.stats().unwrap().running, 0);
+}
+
+#[test]
+fn a_seed_fixes_the_text_whatever_was_kept() {
+    let model = load(ContextParams::default());
+    let options = GenerateOptions::default().with_seed(7).with_max_tokens(24).with_temperature(1.3);
+    let first = model.generate("Once upon a time", &options).unwrap();
+    for _ in 0..3 {
+        assert_eq!(model.generate("Once upon a time", &options).unwrap().tokens, first.tokens);
+    }
+}
