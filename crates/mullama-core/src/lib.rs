@@ -26,6 +26,7 @@ mod prompt;
 pub mod rpc;
 mod runtime;
 mod sampling;
+mod source;
 mod stream;
 mod text;
 mod vocab;
@@ -37,7 +38,7 @@ pub use engine::{CancelToken, Stats, shut_down};
 pub use error::{Error, ErrorKind, Result};
 pub use gguf::{GgufHeader, MetadataValue, TensorInfo};
 pub use message::{Content, ContentPart, FunctionCall, Message, Role, ToolCall};
-pub use model::{Capabilities, Model, resolve};
+pub use model::{Capabilities, Model};
 pub use options::{Naming, OptionSet, OptionSpec, parse_options};
 pub use params::{
     ContextParams, FlashAttention, GpuLayers, KvCacheType, KvCacheTypes, ModelParams, SplitMode,
@@ -48,6 +49,7 @@ pub use planner::{DeviceSpec, Plan, PlanOptions, PlannedDevice, plan};
 pub use prompt::Prompt;
 pub use runtime::add_backend_dir;
 pub use sampling::{GenerateOptions, LogitBias, Stop};
+pub use source::resolve;
 pub use stream::Stream;
 
 /// The id of a token in a model's vocabulary.

@@ -21,10 +21,11 @@ use crate::params::{ContextParams, ModelParams};
 use crate::placement::Placement;
 use crate::prompt::Prompt;
 use crate::sampling::{GenerateOptions, GrammarSpec, Sampling, schema_to_gbnf};
+use crate::source::resolve;
 use crate::stream::Stream;
 use crate::vocab::Vocab;
 use crate::weights::Weights;
-use crate::{Error, ErrorKind, Result, Token, demo, planner, preflight, runtime};
+use crate::{Error, ErrorKind, Result, Token, planner, preflight, runtime};
 
 /// A loaded model: cheap to clone, usable from any thread, many requests at a time.
 ///
@@ -98,8 +99,9 @@ pub struct Capabilities {
 }
 
 impl Model {
-    /// Loads a model: a path to a GGUF file (the first shard of a split one), or `demo`, the
-    /// built-in model.
+    /// Loads a model: a path to a GGUF file (the first shard of a split one), the name of a model in the
+    /// local store (`llama3.2:1b`, `hf.co/user/repo:Q4_K_M`), or `demo`, the built-in model. Nothing is
+    /// downloaded.
     ///
     /// ```
     /// use mullama_core::{ContextParams, Model, ModelParams};
@@ -544,27 +546,6 @@ impl Loaded {
         let tools = description["caps"]["supports_tools"].as_bool().unwrap_or(false);
         Some((tools, description["thinking"].as_bool().unwrap_or(false)))
     }
-}
-
-/// The file that a source stands for, a path or the name of a model, as [`Model::load`] takes it.
-pub fn resolve(source: impl AsRef<Path>) -> Result<PathBuf> {
-    let source = source.as_ref();
-    if source.as_os_str() == demo::NAME && !source.is_file() {
-        return demo::path();
-    }
-    if source.exists() {
-        return Ok(source.to_path_buf());
-    }
-    let shown = source.display();
-    let looks_like_path = source.components().count() > 1 || source.extension().is_some();
-    let error = if looks_like_path {
-        Error::new(ErrorKind::NotFound, format!("there is no file at {shown}"))
-            .with_hint("check the path; a relative one starts from the current folder")
-    } else {
-        Error::new(ErrorKind::NotFound, format!("there is no model named {shown}"))
-            .with_hint("give the path of a GGUF file, or `demo` for the built-in model")
-    };
-    Err(error.with_context("path", shown))
 }
 
 /// The sampling options that a model's metadata recommends.

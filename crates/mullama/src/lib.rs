@@ -11,6 +11,8 @@
 //! ```
 
 pub use mullama_core::*;
+/// Model names, the local store and registries.
+pub use mullama_hub as hub;
 
 /// Writes the log to standard error, as much of it as `MULLAMA_LOG` asks for: `error`, `warn`,
 /// `info`, `debug` (what the engine tells about models and devices) or `trace`.

@@ -11,8 +11,8 @@ use super::budget::{Budgets, parse_size};
 use super::{Planner, header_planner};
 use crate::device::{self, DeviceSet, HOST, Handle};
 use crate::gguf::GgufHeader;
-use crate::model::resolve;
 use crate::params::{ContextParams, GpuLayers, ModelParams};
+use crate::source::resolve;
 use crate::{Error, ErrorKind, Result, preflight, runtime};
 
 /// What to plan with.
