@@ -105,7 +105,7 @@ test-memory: build ## Load and drop a model a thousand times, and once under val
 	@scripts/logged.sh memory tests/memory.sh
 
 .PHONY: test-gpu
-test-gpu: build ## Test placement on two GPUs that a software renderer stands in for
+test-gpu: wheel node-package ## Test placement on two GPUs that a software renderer stands in for
 	@scripts/logged.sh gpu tests/gpu.sh
 
 .PHONY: bench

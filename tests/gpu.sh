@@ -9,4 +9,10 @@ export LLAMA_VULKAN=1
 # The renderer counts as a CPU, and is passed over, unless it is named; named twice, it is two GPUs.
 export GGML_VK_VISIBLE_DEVICES=0,0
 
-cargo test --release --package mullama --features full --test devices --test budget --no-fail-fast -- --show-output
+status=0
+cargo test --release --package mullama --features full --test devices --test budget --test workers \
+    --no-fail-fast -- --show-output || status=1
+# The examples of the page on GPUs run on both; the packages take the module from the build.
+MULLAMA_BACKENDS=$PWD/target/release/mullama-backends/vulkan \
+    .venv/bin/python tests/docs/run.py docs/guide/gpu.md || status=1
+exit $status

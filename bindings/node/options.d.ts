@@ -27,7 +27,7 @@ export interface LoadOptions extends Abortable, Progress {
   /** The GPU that holds everything in split mode `none`, by its index. Default: 0. */
   mainGpu?: number;
   /**
-   * Devices that may be used, by their names, in the order in which they are filled.
+   * Devices that may be used, by their names; `auto` fills them in this order.
    * Default: all.
    */
   devices?: string[];
@@ -37,8 +37,8 @@ export interface LoadOptions extends Abortable, Progress {
    */
   rpcServers?: string[];
   /**
-   * Devices for tensors, by a pattern (regular expression) over their names; `CPU` is the
-   * machine's own memory. Default: none.
+   * Devices for tensors, by a pattern (regular expression) over their names, the first that
+   * matches; `CPU` is the machine's own memory. Default: none.
    */
   tensorOverrides?: Record<string, string>;
   /** Whether the experts of a mixture stay in the machine's own memory. Default: false. */
@@ -79,6 +79,16 @@ export interface LoadOptions extends Abortable, Progress {
   /** Most requests that run at once; the others wait. Default: 4. */
   nParallel?: number;
   /**
+   * Most tokens of finished requests that are kept in the KV cache, for requests that begin
+   * alike. Default: as many as there is room for; 0 keeps none.
+   */
+  prefixCache?: number;
+  /**
+   * How many times longer a prompt that is being processed may make the time between tokens of
+   * other answers. Default: 4.
+   */
+  maxStall?: number;
+  /**
    * Type of the KV cache, one or a pair for keys and values: `f32`, `f16`, `bf16`, `q8_0`,
    * `q5_1`, `q5_0`, `q4_1`, `q4_0` or `iq4_nl`. Quantised values need flash attention.
    * Default: `f16`.
@@ -106,6 +116,11 @@ export interface LoadOptions extends Abortable, Progress {
 export interface GenerateOptions extends Abortable {
   /** Most tokens to generate. Default: to the end that the model chooses, or of the context. */
   maxTokens?: number;
+  /**
+   * Seconds from the call on after which the generation ends with what there is, as if it were
+   * cancelled. Default: none.
+   */
+  timeout?: number;
   /**
    * Divides the logits before the draw: below 1 sharpens, above 1 flattens, 0 always takes the
    * likeliest token. Default: 0.8.
@@ -167,7 +182,11 @@ export interface GenerateOptions extends Abortable {
    * Default: none.
    */
   logitBias?: Record<number, number | false>;
-  /** Seed of the draw; the same seed gives the same text. Default: a random one. */
+  /**
+   * Seed of the draw: the same seed gives the same text, as long as no other request runs beside it
+   * (what is computed together differs in the last bits). Such a prompt is always computed anew.
+   * Default: a random one.
+   */
   seed?: number;
   /** Texts that end the generation; they are not part of the result. Default: none. */
   stop?: string | string[];

@@ -18,6 +18,7 @@ Node.js package built in bindings/node.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import re
@@ -36,6 +37,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # As in the Makefile: nothing is compiled again.
 BUILD = "cargo build --release --features full --workspace --exclude mullama-python --exclude mullama-node".split()
 MODELS = {"model.gguf": "small", "large-model.gguf": "large"}
+# Models that programs find in the store, as if they had been pulled: the demo model by these names.
+STORED = (("llama3.2", "1b"), ("llama3.3", "70b"))
 # Seconds for all blocks of one language on one page.
 TIME_LIMIT = 300
 # How a failure begins that another block is to blame for.
@@ -71,6 +74,8 @@ class Workshop:
         self.folder = target / "docs"
         shutil.rmtree(self.folder, ignore_errors=True)
         (self.folder / "home").mkdir(parents=True)
+        self.store = self.folder / "store"
+        fill_store(self.store, ROOT / "models/demo/demo.gguf")
         self.models = {}
         self.crates: dict[str, Path] = {}
 
@@ -100,7 +105,13 @@ class Workshop:
     def environment(self) -> dict[str, str]:
         home = self.folder / "home"
         real_home = Path.home()
-        env = {name: value for name, value in os.environ.items() if not name.startswith("MULLAMA_")}
+        # Where a test suite brings modules of its own, its examples use them.
+        kept = {"MULLAMA_BACKENDS"}
+        env = {
+            name: value
+            for name, value in os.environ.items()
+            if name in kept or not name.startswith("MULLAMA_")
+        }
         env |= {
             "HOME": str(home),
             "XDG_CACHE_HOME": str(home / "cache"),
@@ -109,10 +120,35 @@ class Workshop:
             "CARGO_HOME": env.get("CARGO_HOME", str(real_home / ".cargo")),
             "RUSTUP_HOME": env.get("RUSTUP_HOME", str(real_home / ".rustup")),
             "PATH": os.pathsep.join([str(self.release), str(Path(sys.executable).parent), env["PATH"]]),
+            "MULLAMA_MODELS": str(self.store),
             "NO_COLOR": "1",
             "TERM": "dumb",
         }
         return env
+
+
+def fill_store(store: Path, model: Path) -> None:
+    """Makes a store of models, in Ollama's layout, in which every name stands for one model."""
+
+    def blob(content: bytes) -> dict:
+        digest = hashlib.sha256(content).hexdigest()
+        path = store / "blobs" / f"sha256-{digest}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return {"digest": f"sha256:{digest}", "size": len(content)}
+
+    kind = "application/vnd.ollama.image.model"
+    config = blob(json.dumps({"model_format": "gguf", "architecture": "amd64", "os": "linux"}).encode())
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+        "config": {"mediaType": "application/vnd.docker.container.image.v1+json"} | config,
+        "layers": [{"mediaType": kind} | blob(model.read_bytes())],
+    }
+    for name, tag in STORED:
+        path = store / "manifests/registry.ollama.ai/library" / name / tag
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(manifest))
 
 
 def _output_of(command: list[str]) -> str:

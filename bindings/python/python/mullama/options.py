@@ -34,16 +34,15 @@ class LoadOptions(TypedDict, total=False):
     """The GPU that holds everything in split mode `none`, by its index. Default: 0."""
 
     devices: Sequence[str] | None
-    """Devices that may be used, by their names, in the order in which they are filled. Default:
-    all."""
+    """Devices that may be used, by their names; `auto` fills them in this order. Default: all."""
 
     rpc_servers: Sequence[str] | None
     """Workers on other machines that may be used, as `host:port`; their devices come before this
     machine's. Default: none."""
 
     tensor_overrides: Mapping[str, str] | None
-    """Devices for tensors, by a pattern (regular expression) over their names; `CPU` is the
-    machine's own memory. Default: none."""
+    """Devices for tensors, by a pattern (regular expression) over their names, the first that
+    matches; `CPU` is the machine's own memory. Default: none."""
 
     cpu_moe: bool | None
     """Whether the experts of a mixture stay in the machine's own memory. Default: false."""
@@ -90,6 +89,14 @@ class LoadOptions(TypedDict, total=False):
     n_parallel: int | None
     """Most requests that run at once; the others wait. Default: 4."""
 
+    prefix_cache: int | None
+    """Most tokens of finished requests that are kept in the KV cache, for requests that begin
+    alike. Default: as many as there is room for; 0 keeps none."""
+
+    max_stall: float | None
+    """How many times longer a prompt that is being processed may make the time between tokens of
+    other answers. Default: 4."""
+
     kv_cache_type: KvCacheType | tuple[KvCacheType, KvCacheType] | None
     """Type of the KV cache, one or a pair for keys and values: `f32`, `f16`, `bf16`, `q8_0`,
     `q5_1`, `q5_0`, `q4_1`, `q4_0` or `iq4_nl`. Quantised values need flash attention. Default:
@@ -118,6 +125,10 @@ class GenerateOptions(TypedDict, total=False):
 
     max_tokens: int | None
     """Most tokens to generate. Default: to the end that the model chooses, or of the context."""
+
+    timeout: float | None
+    """Seconds from the call on after which the generation ends with what there is, as if it were
+    cancelled. Default: none."""
 
     temperature: float | None
     """Divides the logits before the draw: below 1 sharpens, above 1 flattens, 0 always takes the
@@ -194,7 +205,9 @@ class GenerateOptions(TypedDict, total=False):
     Default: none."""
 
     seed: int | None
-    """Seed of the draw; the same seed gives the same text. Default: a random one."""
+    """Seed of the draw: the same seed gives the same text, as long as no other request runs beside
+    it (what is computed together differs in the last bits). Such a prompt is always computed anew.
+    Default: a random one."""
 
     stop: str | Sequence[str] | None
     """Texts that end the generation; they are not part of the result. Default: none."""
