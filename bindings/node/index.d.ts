@@ -247,6 +247,32 @@ export interface Placement {
   devices: DeviceShare[];
 }
 
+/** What a model has done since it was loaded, and what it is doing. */
+export interface Stats {
+  /** Requests that are running. */
+  running: number;
+  /** Requests that wait for their turn. */
+  waiting: number;
+  /** Requests that have ended, however they did. */
+  finished: number;
+  /** Steps of the engine. */
+  steps: number;
+  /** Tokens of prompts that were computed. */
+  promptTokens: number;
+  /** Tokens of prompts that had been computed before. */
+  cachedTokens: number;
+  /** Tokens that were generated. */
+  completionTokens: number;
+  /** Cells of the KV cache in use. */
+  kvUsed: number;
+  /** Cells of those that are kept for later requests only; told when none is running. */
+  kvKept: number;
+  /** Tokens that were kept and have been given up to make room. */
+  evictedTokens: number;
+  /** Times that a request gave its cells up and was computed again later. */
+  preemptions: number;
+}
+
 /** A loaded model. Any number of calls may run at once; they are computed together. */
 export class Model implements Disposable, AsyncDisposable {
   /**
@@ -317,6 +343,9 @@ export class Model implements Disposable, AsyncDisposable {
    * code `CLOSED`; what it is (its name, its size) can still be asked.
    */
   close(): Promise<void>;
+
+  /** What the model has done since it was loaded, and what it is doing. */
+  stats(): Stats;
 
   /** Whether the model has been closed. */
   readonly isClosed: boolean;

@@ -107,7 +107,7 @@ export interface LoadOptions extends Abortable, Progress {
   ropeFreqScale?: number;
   /**
    * Whether a computation of full size is made before the model is ready, so that a lack of
-   * memory shows then. Default: where a GPU is used.
+   * memory shows then. Default: where a GPU is used, unless `MULLAMA_WARMUP` is 0.
    */
   warmup?: boolean;
 }

@@ -39,6 +39,7 @@ BUILD = "cargo build --release --features full --workspace --exclude mullama-pyt
 MODELS = {"model.gguf": "small", "large-model.gguf": "large"}
 # Models that programs find in the store, as if they had been pulled: the demo model by these names.
 STORED = (("llama3.2", "1b"), ("llama3.3", "70b"))
+DEMO = ROOT / "models/demo/demo.gguf"
 # Seconds for all blocks of one language on one page.
 TIME_LIMIT = 300
 # How a failure begins that another block is to blame for.
@@ -75,13 +76,15 @@ class Workshop:
         shutil.rmtree(self.folder, ignore_errors=True)
         (self.folder / "home").mkdir(parents=True)
         self.store = self.folder / "store"
-        fill_store(self.store, ROOT / "models/demo/demo.gguf")
+        fill_store(self.store, DEMO)
         self.models = {}
         self.crates: dict[str, Path] = {}
 
     def prepare(self, languages: set[str]) -> None:
         artifacts = _built_crates()
         for name, preset in MODELS.items():
+            if name in self.models:
+                continue
             testkit = self.release / "mullama-testkit"
             self.models[name] = Path(_output_of([str(testkit), "path", preset]).strip())
         if "rust" in languages:
@@ -106,12 +109,8 @@ class Workshop:
         home = self.folder / "home"
         real_home = Path.home()
         # Where a test suite brings modules of its own, its examples use them.
-        kept = {"MULLAMA_BACKENDS"}
-        env = {
-            name: value
-            for name, value in os.environ.items()
-            if name in kept or not name.startswith("MULLAMA_")
-        }
+        kept = {"MULLAMA_BACKENDS", "MULLAMA_WARMUP"}
+        env = {name: value for name, value in os.environ.items() if name in kept or not name.startswith("MULLAMA_")}
         env |= {
             "HOME": str(home),
             "XDG_CACHE_HOME": str(home / "cache"),
@@ -341,6 +340,12 @@ def main() -> int:
     parser.add_argument("pages", nargs="*", type=Path, help="default: all")
     parser.add_argument("--language", action="append", choices=sorted(BUILDERS))
     parser.add_argument("--jobs", type=int, default=2, help="programs at once")
+    parser.add_argument(
+        "--models",
+        choices=["made", "demo"],
+        default="made",
+        help="what the model files are: made for it, or the demo model, for slow GPUs",
+    )
     arguments = parser.parse_args()
 
     pages = [page.resolve() for page in arguments.pages]
@@ -353,6 +358,8 @@ def main() -> int:
         skipped = [block for block in skipped if block.language in arguments.language]
 
     workshop = Workshop(ROOT / "target")
+    if arguments.models == "demo":
+        workshop.models = {name: DEMO for name in MODELS}
     workshop.prepare({program.language for program in programs_to_run})
     with ThreadPoolExecutor(arguments.jobs) as pool:
         results = pool.map(lambda program: run_program(program, workshop), programs_to_run)

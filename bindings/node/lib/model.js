@@ -144,6 +144,10 @@ class Model {
     return this.#native.placement;
   }
 
+  stats() {
+    return calling(() => this.#open().stats());
+  }
+
   get gpuLayers() {
     return this.#native.gpuLayers;
   }

@@ -199,6 +199,11 @@ impl NativeModel {
         self.model.context_size()
     }
 
+    #[napi(catch_unwind)]
+    pub fn stats(&self) -> napi::Result<Value> {
+        self.model.stats().map(|stats| plain(&stats)).map_err(of_core)
+    }
+
     #[napi(getter)]
     pub fn placement(&self) -> Value {
         plain(self.model.placement())

@@ -338,3 +338,18 @@ describe('gpu', () => {
     assert.throws(() => gpu.cudaMemoryInfo('first'), failure('INVALID_ARGUMENT'));
   });
 });
+
+test('what was computed is kept', async () => {
+  const model = await loadDemo();
+  const prompt = 'The capital of France is';
+  const first = await model.generate(prompt, { temperature: 0 });
+  const again = await model.generate(prompt, { temperature: 0 });
+  assert.equal(first.usage.cachedTokens, 0);
+  assert.equal(again.usage.cachedTokens, again.usage.promptTokens - 1);
+  assert.equal(first.text, again.text);
+  const stats = model.stats();
+  assert.deepEqual([stats.finished, stats.running, stats.waiting], [2, 0, 0]);
+  assert.equal(stats.cachedTokens, again.usage.cachedTokens);
+  await model.close();
+  assert.throws(() => model.stats(), failure('CLOSED'));
+});

@@ -39,7 +39,7 @@ mod _native {
         vulkan_available,
     };
     #[pymodule_export]
-    use crate::model::{BaseModel, Capabilities, DeviceShare, Model, Placement};
+    use crate::model::{BaseModel, Capabilities, DeviceShare, Model, Placement, Stats};
     #[pymodule_export]
     use crate::options::option_specs;
     #[pymodule_export]

@@ -57,6 +57,11 @@ impl BaseModel {
         Placement(self.0.peek().placement().clone())
     }
 
+    /// What the model has done since it was loaded, and what it is doing.
+    fn stats(&self) -> crate::errors::Result<Stats> {
+        Ok(Stats(self.0.get()?.stats()?))
+    }
+
     /// Layers on GPUs, as the engine reports them; the output layer counts.
     #[getter]
     fn gpu_layers(&self) -> u32 {
@@ -227,6 +232,99 @@ impl DeviceShare {
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         repr(slf, &["name", "layers", "weights", "kv", "compute"])
+    }
+}
+
+/// What a model has done since it was loaded, and what it is doing.
+#[pyclass(frozen, eq, module = "mullama")]
+#[derive(PartialEq)]
+pub struct Stats(mullama::Stats);
+
+#[pymethods]
+impl Stats {
+    /// Requests that are running.
+    #[getter]
+    fn running(&self) -> u32 {
+        self.0.running
+    }
+
+    /// Requests that wait for their turn.
+    #[getter]
+    fn waiting(&self) -> u32 {
+        self.0.waiting
+    }
+
+    /// Requests that have ended, however they did.
+    #[getter]
+    fn finished(&self) -> u64 {
+        self.0.finished
+    }
+
+    /// Steps of the engine.
+    #[getter]
+    fn steps(&self) -> u64 {
+        self.0.steps
+    }
+
+    /// Tokens of prompts that were computed.
+    #[getter]
+    fn prompt_tokens(&self) -> u64 {
+        self.0.prompt_tokens
+    }
+
+    /// Tokens of prompts that had been computed before.
+    #[getter]
+    fn cached_tokens(&self) -> u64 {
+        self.0.cached_tokens
+    }
+
+    /// Tokens that were generated.
+    #[getter]
+    fn completion_tokens(&self) -> u64 {
+        self.0.completion_tokens
+    }
+
+    /// Cells of the KV cache in use.
+    #[getter]
+    fn kv_used(&self) -> u32 {
+        self.0.kv_used
+    }
+
+    /// Cells of those that are kept for later requests only; told when none is running.
+    #[getter]
+    fn kv_kept(&self) -> u32 {
+        self.0.kv_kept
+    }
+
+    /// Tokens that were kept and have been given up to make room.
+    #[getter]
+    fn evicted_tokens(&self) -> u64 {
+        self.0.evicted_tokens
+    }
+
+    /// Times that a request gave its cells up and was computed again later.
+    #[getter]
+    fn preemptions(&self) -> u64 {
+        self.0.preemptions
+    }
+
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        repr(
+            slf,
+            &[
+                "running",
+                "waiting",
+                "finished",
+                "steps",
+                "prompt_tokens",
+                "cached_tokens",
+                "completion_tokens",
+                "kv_used",
+                "kv_kept",
+                "evicted_tokens",
+                "preemptions",
+            ],
+        )
     }
 }
 

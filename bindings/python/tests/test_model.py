@@ -423,3 +423,18 @@ def test_importing_is_cheap(python):
     script = "import sys, mullama; print({'asyncio', 'json', 'pathlib', 'typing'} & {*sys.modules})"
     done = python(script)
     assert done.stdout.strip() == "set()", done.stderr
+
+
+def test_what_was_computed_is_kept():
+    with Model("demo", n_threads=1) as model:
+        first = model.generate("The capital of France is", temperature=0)
+        again = model.generate("The capital of France is", temperature=0)
+        assert (first.usage.cached_tokens, first.text) == (0, again.text)
+        assert again.usage.cached_tokens == again.usage.prompt_tokens - 1
+        stats = model.stats()
+        assert (stats.finished, stats.running, stats.waiting) == (2, 0, 0)
+        assert stats.cached_tokens == again.usage.cached_tokens
+        assert "kv_used=" in repr(stats)
+        assert stats.kv_kept == stats.kv_used > 0
+        late = model.generate("Once", timeout=0.1, ignore_eos=True, temperature=0, max_tokens=100_000)
+        assert late.finish_reason in ("cancelled", "length")

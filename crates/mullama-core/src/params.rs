@@ -86,7 +86,7 @@ options! {
         /// Scale of the rotary position embedding's frequency. Default: the model's.
         rope_freq_scale: f32,
         /// Whether a computation of full size is made before the model is ready, so that a lack of
-        /// memory shows then. Default: where a GPU is used.
+        /// memory shows then. Default: where a GPU is used, unless `MULLAMA_WARMUP` is 0.
         warmup: bool,
     }
 }

@@ -19,7 +19,8 @@ pub fn resolve(source: impl AsRef<Path>) -> Result<PathBuf> {
         return Ok(source.to_path_buf());
     }
     let shown = source.display();
-    let parsed = source.to_str().map(hub::Source::parse).transpose()?;
+    let name = source.to_str().filter(|text| !text.is_empty());
+    let parsed = name.map(hub::Source::parse).transpose()?;
     match parsed {
         None | Some(hub::Source::Path(_)) => {
             Err(Error::new(ErrorKind::NotFound, format!("there is no file at {shown}"))

@@ -150,6 +150,60 @@ fn experts_on_the_cpu() {
     assert_eq!(all.generate("abc", &options).unwrap().tokens.len(), 4);
 }
 
+/// Keeps what the engine says.
+struct Log(Mutex<Vec<String>>);
+
+static LOG: Log = Log(Mutex::new(Vec::new()));
+
+impl log::Log for Log {
+    fn enabled(&self, _: &log::Metadata) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record) {
+        self.0.lock().unwrap().push(record.args().to_string());
+    }
+
+    fn flush(&self) {}
+}
+
+/// The sizes that the engine told of a kind of buffer, in hundredths of a MiB, by the name of the buffers.
+fn told(kind: &str) -> Vec<(String, u64)> {
+    let lines = LOG.0.lock().unwrap();
+    let read = |line: &String| {
+        // "load_tensors:      Vulkan0 model buffer size =     1.57 MiB"
+        let (before, size) = line.split_once(&format!(" {kind} buffer size = "))?;
+        let (_, name) = before.split_once(": ")?;
+        let size = size.trim().strip_suffix(" MiB")?.replace('.', "");
+        Some((name.trim().to_owned(), size.parse().ok()?))
+    };
+    lines.iter().filter_map(read).collect()
+}
+
+#[test]
+fn the_placement_is_what_the_engine_tells() {
+    two_gpus_or_skip!();
+    log::set_logger(&LOG).unwrap();
+    log::set_max_level(log::LevelFilter::Debug);
+    // The dry run is remembered from here on, and says nothing in the second load.
+    drop(load(params().with_n_gpu_layers(5).with_tensor_split([1.0, 1.0])).unwrap());
+    LOG.0.lock().unwrap().clear();
+    let model = load(params().with_n_gpu_layers(5).with_tensor_split([1.0, 1.0])).unwrap();
+    log::set_max_level(log::LevelFilter::Off);
+    let hundredths = |bytes: u64| (bytes as f64 / 1024.0 / 1024.0 * 100.0).round() as u64;
+    for gpu in GPUS.iter() {
+        let share = model.placement().devices.iter().find(|share| share.name == *gpu).unwrap();
+        for (kind, bytes) in
+            [("model", share.weights), ("KV", share.kv), ("compute", share.compute)]
+        {
+            let told: u64 = told(kind).iter().filter(|(name, _)| name == gpu).map(|it| it.1).sum();
+            assert_eq!(told, hundredths(bytes), "{kind} on {gpu}: {:?}", self::told(kind));
+        }
+    }
+    let lines = LOG.0.lock().unwrap();
+    assert!(lines.iter().any(|line| line.contains("offloaded 5/9 layers to GPU")), "{lines:#?}");
+}
+
 #[test]
 fn every_split_mode_that_the_backend_has() {
     two_gpus_or_skip!();

@@ -46,6 +46,9 @@ class BaseModel:
     def placement(self) -> Placement:
         """Where the weights, the KV cache and the compute buffers are, in bytes as allocated."""
 
+    def stats(self) -> Stats:
+        """What the model has done since it was loaded, and what it is doing."""
+
     @property
     def gpu_layers(self) -> int:
         """Layers on GPUs, as the engine reports them; the output layer counts."""
@@ -293,6 +296,55 @@ class Capabilities:
 
     def __eq__(self, other: object, /) -> bool: ...
     def __ne__(self, other: object, /) -> bool: ...
+
+@final
+class Stats:
+    """What a model has done since it was loaded, and what it is doing."""
+
+    @property
+    def running(self) -> int:
+        """Requests that are running."""
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for their turn."""
+
+    @property
+    def finished(self) -> int:
+        """Requests that have ended, however they did."""
+
+    @property
+    def steps(self) -> int:
+        """Steps of the engine."""
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of prompts that were computed."""
+
+    @property
+    def cached_tokens(self) -> int:
+        """Tokens of prompts that had been computed before."""
+
+    @property
+    def completion_tokens(self) -> int:
+        """Tokens that were generated."""
+
+    @property
+    def kv_used(self) -> int:
+        """Cells of the KV cache in use."""
+
+    @property
+    def kv_kept(self) -> int:
+        """Cells of those that are kept for later requests only; told when none is running."""
+
+    @property
+    def evicted_tokens(self) -> int:
+        """Tokens that were kept and have been given up to make room."""
+
+    @property
+    def preemptions(self) -> int:
+        """Times that a request gave its cells up and was computed again later."""
+
 
 @final
 class Placement:

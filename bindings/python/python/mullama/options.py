@@ -117,7 +117,7 @@ class LoadOptions(TypedDict, total=False):
 
     warmup: bool | None
     """Whether a computation of full size is made before the model is ready, so that a lack of
-    memory shows then. Default: where a GPU is used."""
+    memory shows then. Default: where a GPU is used, unless `MULLAMA_WARMUP` is 0."""
 
 
 class GenerateOptions(TypedDict, total=False):

@@ -100,7 +100,10 @@ impl ContextSettings {
             flash_attention,
             rope_freq_base: positive("rope_freq_base", params.rope_freq_base)?,
             rope_freq_scale: positive("rope_freq_scale", params.rope_freq_scale)?,
-            warmup: params.warmup,
+            // A software renderer takes half a minute over what a GPU does at once.
+            warmup: params.warmup.or_else(|| {
+                std::env::var("MULLAMA_WARMUP").is_ok_and(|value| value == "0").then_some(false)
+            }),
         })
     }
 
