@@ -67,7 +67,7 @@ demo: wheel node-package ## Build everything, and ask the demo model a question 
 # --- testing --------------------------------------------------------------------------------------
 
 QUICK := rust python node docs
-SLOW := cpu-modules memory gpu
+SLOW := cpu-modules memory gpu toolkits
 SUITES = $(QUICK)
 
 .PHONY: test
@@ -108,9 +108,17 @@ test-memory: build ## Load and drop a model a thousand times, and once under val
 test-gpu: wheel node-package ## Test placement on two GPUs that a software renderer stands in for
 	@scripts/logged.sh gpu tests/gpu.sh
 
+.PHONY: test-toolkits
+test-toolkits: build ## Ask for backends whose toolkits are missing
+	@scripts/logged.sh toolkits tests/toolkits.sh
+
 .PHONY: bench
 bench: wheel node-package ## Measure against the bare engine, in every language
 	benches/run.sh
+
+.PHONY: bench-placement
+bench-placement: build ## Print how true the planner is, on the GPUs there are
+	benches/placement.sh
 
 # --- keeping it tidy ------------------------------------------------------------------------------
 
