@@ -273,15 +273,12 @@ impl PrefixCache {
 
     fn add_node(&mut self, parent: NodeId, tokens: Vec<Token>) -> NodeId {
         let node = Node { tokens, parent, children: Vec::new() };
-        let id = match self.unused_nodes.pop() {
-            Some(id) => {
-                self.nodes[id] = node;
-                id
-            }
-            None => {
-                self.nodes.push(node);
-                self.nodes.len() - 1
-            }
+        let id = if let Some(id) = self.unused_nodes.pop() {
+            self.nodes[id] = node;
+            id
+        } else {
+            self.nodes.push(node);
+            self.nodes.len() - 1
         };
         self.nodes[parent].children.push(id);
         id
