@@ -35,14 +35,18 @@ pub fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommands([run(), show(), devices(), rpc_server()])
+        .subcommands([run(), pull(), list(), show(), cp(), rm(), create(), devices(), rpc_server()])
 }
 
 fn model() -> Arg {
     Arg::new("model")
         .value_name("MODEL")
         .required(true)
-        .help("A GGUF file, or demo, the built-in model")
+        .help("The name of a model, a GGUF file, or demo, the built-in model")
+}
+
+fn name(id: &'static str, value_name: &'static str) -> Arg {
+    Arg::new(id).value_name(value_name).required(true)
 }
 
 fn json() -> Arg {
@@ -84,6 +88,69 @@ fn run() -> Command {
         )
         .args(load_flags())
         .args(chat_flags())
+}
+
+fn pull() -> Command {
+    Command::new("pull")
+        .about("Downloads a model into the store")
+        .after_help(
+            "What has come is kept: the same command goes on where another was interrupted.\n\n\
+             Examples:\n  mullama pull llama3.2:1b\n  \
+                     mullama pull hf.co/user/repo-GGUF:Q4_K_M\n  \
+                     mullama pull https://example.com/model.gguf",
+        )
+        .arg(name("name", "NAME").help(
+            "A name, with a registry's host before it or without; hf.co/USER/REPO[:QUANT]; or the \
+             address of a GGUF file",
+        ))
+        .arg(
+            Arg::new("insecure")
+                .long("insecure")
+                .action(ArgAction::SetTrue)
+                .help("Allow plain HTTP to hosts other than this machine"),
+        )
+}
+
+fn list() -> Command {
+    Command::new("list")
+        .visible_alias("ls")
+        .about("Lists the models that can be run")
+        .after_help(
+            "Models that other programs have downloaded are listed too, with the column SOURCE.",
+        )
+        .arg(Arg::new("name").value_name("PREFIX").help("Only names that begin so"))
+        .arg(json())
+}
+
+fn cp() -> Command {
+    Command::new("cp")
+        .about("Gives a model a second name; its files are shared")
+        .arg(name("from", "FROM").help("The name of a model in the store"))
+        .arg(name("to", "TO").help("The new name"))
+}
+
+fn rm() -> Command {
+    Command::new("rm")
+        .about("Removes models, and the files that no other model uses")
+        .arg(name("name", "NAME").num_args(1..).help("The names of models in the store"))
+}
+
+fn create() -> Command {
+    Command::new("create")
+        .about("Makes a model from a Modelfile")
+        .after_help(
+            "Example:\n  printf 'FROM llama3.2:1b\\nSYSTEM Answer in French.\\n' | \
+             mullama create french -f -",
+        )
+        .arg(name("name", "NAME").help("The name of the new model"))
+        .arg(
+            Arg::new("file")
+                .long("file")
+                .short('f')
+                .value_name("FILE")
+                .default_value("Modelfile")
+                .help("The Modelfile; - is standard input"),
+        )
 }
 
 fn show() -> Command {
