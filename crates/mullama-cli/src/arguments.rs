@@ -80,6 +80,14 @@ fn run() -> Command {
                 .help("Continue the prompt as it is, without the chat template"),
         )
         .arg(
+            Arg::new("format")
+                .long("format")
+                .value_name("json|FILE")
+                .conflicts_with_all(["json_schema", "grammar", "response_format"])
+                .help("Answer in JSON: any object, or what the JSON schema in a file asks for"),
+        )
+        .arg(Arg::new("image").long("image").value_name("FILE").hide(true))
+        .arg(
             Arg::new("verbose")
                 .long("verbose")
                 .short('v')
@@ -155,19 +163,22 @@ fn create() -> Command {
 
 fn show() -> Command {
     Command::new("show")
-        .about("Tells what is in a model file")
+        .about("Tells what a model is")
         .arg(model())
-        .arg(
-            Arg::new("tensors").long("tensors").action(ArgAction::SetTrue).help("List the tensors"),
-        )
-        .arg(
-            Arg::new("template")
-                .long("template")
-                .action(ArgAction::SetTrue)
-                .conflicts_with("tensors")
-                .help("Print the chat template and nothing else"),
-        )
-        .arg(json())
+        .arg(what("tensors", "List the tensors"))
+        .args([
+            what("modelfile", "Print the Modelfile and nothing else"),
+            what("parameters", "Print the parameters that come with the model"),
+            what("system", "Print the system message"),
+            what("template", "Print the chat template"),
+            what("license", "Print the license"),
+        ])
+        .arg(json().group("what"))
+}
+
+/// A flag for one thing to be shown and no other.
+fn what(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).action(ArgAction::SetTrue).group("what").help(help)
 }
 
 fn devices() -> Command {

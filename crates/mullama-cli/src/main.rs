@@ -6,6 +6,9 @@ mod failure;
 mod format;
 mod options;
 mod progress;
+mod repl;
+mod session;
+mod source;
 mod terminal;
 
 use std::process::ExitCode;

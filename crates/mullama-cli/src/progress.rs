@@ -1,5 +1,6 @@
 //! Shows how far a pull or the making of a model has come: a bar on a terminal, else plain lines.
 
+use std::fmt::Write as _;
 use std::io::{IsTerminal as _, stderr};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -78,9 +79,9 @@ fn amount(progress: &Progress) -> String {
     let mut text = format!("{}/{}", size(progress.completed), size(progress.total));
     let moving = matches!(progress.phase, Phase::Downloading | Phase::Copying);
     if moving && progress.speed > 0 {
-        text += &format!("  {}/s", size(progress.speed));
+        let _ = write!(text, "  {}/s", size(progress.speed));
         if let Some(eta) = progress.eta {
-            text += &format!("  {}", left(eta));
+            let _ = write!(text, "  {}", left(eta));
         }
     }
     text

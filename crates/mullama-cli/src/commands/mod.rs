@@ -20,7 +20,7 @@ fn text<'a>(arguments: &'a ArgMatches, name: &str) -> &'a str {
 }
 
 /// The name in the store that a user means; a path has none.
-fn store_name(text: &str) -> Result<Name, Error> {
+pub fn store_name(text: &str) -> Result<Name, Error> {
     Source::parse(text)?.name().ok_or_else(|| {
         Error::new(ErrorKind::InvalidArgument, format!("{text} is a path, not the name of a model"))
             .with_hint("`mullama list` shows the names")

@@ -1,4 +1,5 @@
 //! A user with an empty home folder.
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
