@@ -1,9 +1,11 @@
 //! The command line: commands, flags, help.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use crate::failure::EXIT_CODES;
 use crate::options::{chat_flags, load_flags};
 
 /// Flags of llama.cpp with one dash and several letters, which people know.
@@ -35,7 +37,19 @@ pub fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommands([run(), pull(), list(), show(), cp(), rm(), create(), devices(), rpc_server()])
+        .subcommands([
+            run(),
+            pull(),
+            list(),
+            show(),
+            cp(),
+            rm(),
+            create(),
+            devices(),
+            rpc_server(),
+            completions(),
+        ])
+        .after_long_help(exit_codes())
 }
 
 fn model() -> Arg {
@@ -194,6 +208,36 @@ fn devices() -> Command {
                 .help("List the devices of these workers too"),
         )
         .arg(json())
+}
+
+fn completions() -> Command {
+    Command::new("completions")
+        .about("Prints a script that lets a shell complete commands and flags")
+        .after_help(
+            "Examples:\n  \
+             mullama completions bash > ~/.local/share/bash-completion/completions/mullama\n  \
+             mullama completions fish > ~/.config/fish/completions/mullama.fish",
+        )
+        .arg(
+            Arg::new("shell")
+                .value_name("SHELL")
+                .required(true)
+                .value_parser(clap::value_parser!(clap_complete::Shell))
+                .help("The shell"),
+        )
+}
+
+/// What the exit codes mean, and which variables of the environment there are.
+fn exit_codes() -> String {
+    let mut text = "Exit codes:\n    0  success\n".to_owned();
+    for (kind, code, meaning) in EXIT_CODES {
+        let _ = writeln!(text, "  {code:>3}  {:<16} {meaning}", kind.name());
+    }
+    text + "\nEnvironment:\n  \
+            MULLAMA_MODELS    the folder of the store\n  \
+            MULLAMA_REGISTRY  the registry of names without a host\n  \
+            MULLAMA_LOG       error, warn, info, debug or trace: the log on standard error\n  \
+            NO_COLOR          if it is set, nothing is coloured"
 }
 
 fn rpc_server() -> Command {

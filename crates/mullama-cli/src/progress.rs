@@ -25,7 +25,7 @@ impl Display {
         if !stderr().is_terminal() {
             return Self::Lines(None);
         }
-        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+        let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
         let style = ProgressStyle::with_template("{prefix} {percent:>3}% [{wide_bar}] {msg}")
             .expect("the template is right")
             .progress_chars("=> ");
@@ -58,9 +58,15 @@ impl Drop for Display {
 }
 
 fn show(bar: &ProgressBar, progress: &Progress) {
-    bar.set_length(progress.total);
-    bar.set_position(progress.completed);
-    bar.set_prefix(phase(progress.phase));
+    // Each call may draw, so that only what has changed is set; the message comes last.
+    let phase = phase(progress.phase);
+    if bar.length() != Some(progress.total.max(1)) {
+        bar.set_length(progress.total.max(1));
+    }
+    if bar.prefix() != phase {
+        bar.set_prefix(phase);
+    }
+    bar.update(|state| state.set_pos(progress.completed));
     bar.set_message(amount(progress));
 }
 

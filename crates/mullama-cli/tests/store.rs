@@ -154,3 +154,33 @@ fn a_model_is_made_from_a_modelfile() {
     let err = home.complains(2, &["create", "short", "-f", "bad"]);
     assert!(err.contains("line 1") && err.contains("did you mean FROM?"), "{err}");
 }
+
+#[test]
+fn plain_http_elsewhere_has_to_be_allowed() {
+    let (home, registry) = (Home::new(), Registry::start());
+    registry.add_file("/model.gguf", gguf(&[], 1000));
+    let name = "http://models.invalid/model.gguf";
+    let pull = |arguments: &[&str]| {
+        home.mullama(arguments).env("http_proxy", registry.url()).output().unwrap()
+    };
+    let (_, err) = checked(&pull(&["pull", name]), 14);
+    assert!(err.contains("--insecure"), "{err}");
+    checked(&pull(&["pull", "--insecure", name]), 0);
+}
+
+#[test]
+fn shells_get_completions() {
+    let home = Home::new();
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = home.says(&["completions", shell]);
+        assert!(script.contains("mullama") && script.contains("rpc-server"), "{shell}");
+    }
+    assert!(home.complains(2, &["completions", "tcsh"]).contains("bash"));
+}
+
+#[test]
+fn help_tells_the_exit_codes() {
+    let help = Home::new().says(&["help"]);
+    assert!(help.contains("   3  NotFound"), "{help}");
+    assert!(!help.contains('\x1b'), "{help}");
+}

@@ -6,6 +6,7 @@ mod home;
 use std::fs;
 
 use home::Home;
+use mullama_test_registry::{Fault, Registry, gguf};
 use rexpect::session::{PtySession, spawn_command};
 
 /// The longest that anything may take, in milliseconds; the machine may be busy.
@@ -103,4 +104,40 @@ fn settings_are_changed_shown_and_saved() {
     assert!(list.contains("mine:latest"), "{list}");
     assert_eq!(home.says(&["show", "mine", "--system"]), "Be short.\n");
     assert_eq!(home.says(&["run", "mine", "And of Italy?"]), "The capital of Italy is Rome.\n");
+}
+
+#[test]
+fn a_pull_shows_a_bar_and_can_be_interrupted() {
+    let (home, registry) = (Home::new(), Registry::start());
+    registry.add_model("library/big:latest", &[("model", gguf(&[], 16 << 20))]);
+    registry.fault("/blobs/", u32::MAX, Fault::Slow(1 << 20));
+    let pull = || {
+        let mut command = home.mullama(&["pull", "big"]);
+        command.env("MULLAMA_REGISTRY", registry.url()).env("TERM", "xterm").env("NO_COLOR", "1");
+        command.stdin(std::process::Stdio::inherit());
+        spawn_command(command, Some(PATIENCE)).unwrap()
+    };
+    let mut session = pull();
+    let (_, seen) =
+        session.exp_regex("downloading +[0-9]+% \\[[^\r]*/16 MB  [0-9.]+ [KM]B/s").unwrap();
+    assert!(!seen.contains("\x1b[3"), "{seen:?} has colours");
+    session.send_control('c').unwrap();
+    session.exp_string("interrupted; `mullama pull big` goes on from here").unwrap();
+    session.exp_eof().unwrap();
+    registry.mend();
+    let mut session = pull();
+    session.exp_string("pulled big:latest, 16 MB").unwrap();
+    session.exp_eof().unwrap();
+}
+
+#[test]
+fn colours_of_the_help_can_be_switched_off() {
+    let home = Home::new();
+    for (variable, coloured) in [("NOT_NO_COLOR", true), ("NO_COLOR", false)] {
+        let mut command = home.mullama(&["help"]);
+        command.env_remove("NO_COLOR").env("TERM", "xterm-256color").env(variable, "1");
+        let mut session = spawn_command(command, Some(PATIENCE)).unwrap();
+        let help = session.exp_eof().unwrap();
+        assert_eq!(help.contains("\x1b["), coloured, "{help:?}");
+    }
 }

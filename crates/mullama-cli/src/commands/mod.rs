@@ -1,5 +1,6 @@
 //! What each command does.
 
+pub mod completions;
 pub mod cp;
 pub mod create;
 pub mod devices;

@@ -34,7 +34,13 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
             if error.kind() == ErrorKind::Cancelled {
                 eprintln!("interrupted; `mullama pull {given}` goes on from here");
             }
-            Err(with_nearest(error, &store, &source).into())
+            let plain = error.hint().is_some_and(|hint| hint.contains("insecure"));
+            let error = if plain {
+                error.with_hint("use https, or allow it with --insecure")
+            } else {
+                with_nearest(error, &store, &source)
+            };
+            Err(error.into())
         }
     }
 }
