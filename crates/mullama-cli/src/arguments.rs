@@ -1,9 +1,11 @@
 //! The command line: commands, flags, help.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use crate::failure::EXIT_CODES;
 use crate::options::{chat_flags, load_flags};
 
 /// Flags of llama.cpp with one dash and several letters, which people know.
@@ -35,14 +37,30 @@ pub fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommands([run(), show(), devices(), rpc_server()])
+        .subcommands([
+            run(),
+            pull(),
+            list(),
+            show(),
+            cp(),
+            rm(),
+            create(),
+            devices(),
+            rpc_server(),
+            completions(),
+        ])
+        .after_long_help(exit_codes())
 }
 
 fn model() -> Arg {
     Arg::new("model")
         .value_name("MODEL")
         .required(true)
-        .help("A GGUF file, or demo, the built-in model")
+        .help("The name of a model, a GGUF file, or demo, the built-in model")
+}
+
+fn name(id: &'static str, value_name: &'static str) -> Arg {
+    Arg::new(id).value_name(value_name).required(true)
 }
 
 fn json() -> Arg {
@@ -76,6 +94,14 @@ fn run() -> Command {
                 .help("Continue the prompt as it is, without the chat template"),
         )
         .arg(
+            Arg::new("format")
+                .long("format")
+                .value_name("json|FILE")
+                .conflicts_with_all(["json_schema", "grammar", "response_format"])
+                .help("Answer in JSON: any object, or what the JSON schema in a file asks for"),
+        )
+        .arg(Arg::new("image").long("image").value_name("FILE").hide(true))
+        .arg(
             Arg::new("verbose")
                 .long("verbose")
                 .short('v')
@@ -86,21 +112,87 @@ fn run() -> Command {
         .args(chat_flags())
 }
 
+fn pull() -> Command {
+    Command::new("pull")
+        .about("Downloads a model into the store")
+        .after_help(
+            "What has come is kept: the same command goes on where another was interrupted.\n\n\
+             Examples:\n  mullama pull llama3.2:1b\n  \
+                     mullama pull hf.co/user/repo-GGUF:Q4_K_M\n  \
+                     mullama pull https://example.com/model.gguf",
+        )
+        .arg(name("name", "NAME").help(
+            "A name, with a registry's host before it or without; hf.co/USER/REPO[:QUANT]; or the \
+             address of a GGUF file",
+        ))
+        .arg(
+            Arg::new("insecure")
+                .long("insecure")
+                .action(ArgAction::SetTrue)
+                .help("Allow plain HTTP to hosts other than this machine"),
+        )
+}
+
+fn list() -> Command {
+    Command::new("list")
+        .visible_alias("ls")
+        .about("Lists the models that can be run")
+        .after_help(
+            "Models that other programs have downloaded are listed too, with the column SOURCE.",
+        )
+        .arg(Arg::new("name").value_name("PREFIX").help("Only names that begin so"))
+        .arg(json())
+}
+
+fn cp() -> Command {
+    Command::new("cp")
+        .about("Gives a model a second name; its files are shared")
+        .arg(name("from", "FROM").help("The name of a model in the store"))
+        .arg(name("to", "TO").help("The new name"))
+}
+
+fn rm() -> Command {
+    Command::new("rm")
+        .about("Removes models, and the files that no other model uses")
+        .arg(name("name", "NAME").num_args(1..).help("The names of models in the store"))
+}
+
+fn create() -> Command {
+    Command::new("create")
+        .about("Makes a model from a Modelfile")
+        .after_help(
+            "Example:\n  printf 'FROM llama3.2:1b\\nSYSTEM Answer in French.\\n' | \
+             mullama create french -f -",
+        )
+        .arg(name("name", "NAME").help("The name of the new model"))
+        .arg(
+            Arg::new("file")
+                .long("file")
+                .short('f')
+                .value_name("FILE")
+                .default_value("Modelfile")
+                .help("The Modelfile; - is standard input"),
+        )
+}
+
 fn show() -> Command {
     Command::new("show")
-        .about("Tells what is in a model file")
+        .about("Tells what a model is")
         .arg(model())
-        .arg(
-            Arg::new("tensors").long("tensors").action(ArgAction::SetTrue).help("List the tensors"),
-        )
-        .arg(
-            Arg::new("template")
-                .long("template")
-                .action(ArgAction::SetTrue)
-                .conflicts_with("tensors")
-                .help("Print the chat template and nothing else"),
-        )
-        .arg(json())
+        .arg(what("tensors", "List the tensors"))
+        .args([
+            what("modelfile", "Print the Modelfile and nothing else"),
+            what("parameters", "Print the parameters that come with the model"),
+            what("system", "Print the system message"),
+            what("template", "Print the chat template"),
+            what("license", "Print the license"),
+        ])
+        .arg(json().group("what"))
+}
+
+/// A flag for one thing to be shown and no other.
+fn what(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).action(ArgAction::SetTrue).group("what").help(help)
 }
 
 fn devices() -> Command {
@@ -116,6 +208,36 @@ fn devices() -> Command {
                 .help("List the devices of these workers too"),
         )
         .arg(json())
+}
+
+fn completions() -> Command {
+    Command::new("completions")
+        .about("Prints a script that lets a shell complete commands and flags")
+        .after_help(
+            "Examples:\n  \
+             mullama completions bash > ~/.local/share/bash-completion/completions/mullama\n  \
+             mullama completions fish > ~/.config/fish/completions/mullama.fish",
+        )
+        .arg(
+            Arg::new("shell")
+                .value_name("SHELL")
+                .required(true)
+                .value_parser(clap::value_parser!(clap_complete::Shell))
+                .help("The shell"),
+        )
+}
+
+/// What the exit codes mean, and which variables of the environment there are.
+fn exit_codes() -> String {
+    let mut text = "Exit codes:\n    0  success\n".to_owned();
+    for (kind, code, meaning) in EXIT_CODES {
+        let _ = writeln!(text, "  {code:>3}  {:<16} {meaning}", kind.name());
+    }
+    text + "\nEnvironment:\n  \
+            MULLAMA_MODELS    the folder of the store\n  \
+            MULLAMA_REGISTRY  the registry of names without a host\n  \
+            MULLAMA_LOG       error, warn, info, debug or trace: the log on standard error\n  \
+            NO_COLOR          if it is set, nothing is coloured"
 }
 
 fn rpc_server() -> Command {

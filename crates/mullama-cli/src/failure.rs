@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use mullama::{Error, ErrorKind};
+use mullama::{Error, ErrorKind, hub};
 
 /// Why a command ends early.
 pub enum Failure {
@@ -18,6 +18,12 @@ pub enum Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         if error.kind() == ErrorKind::Cancelled { Self::Interrupted } else { Self::Error(error) }
+    }
+}
+
+impl From<hub::Error> for Failure {
+    fn from(error: hub::Error) -> Self {
+        Error::from(error).into()
     }
 }
 
@@ -50,28 +56,28 @@ impl Failure {
     }
 }
 
-/// The exit code of each kind of error; 2 is that of wrong usage.
-pub const EXIT_CODES: &[(ErrorKind, u8)] = &[
-    (ErrorKind::Internal, 1),
-    (ErrorKind::InvalidArgument, 2),
-    (ErrorKind::NotFound, 3),
-    (ErrorKind::InvalidModel, 4),
-    (ErrorKind::UnknownModel, 5),
-    (ErrorKind::OutOfMemory, 6),
-    (ErrorKind::DoesNotFit, 7),
-    (ErrorKind::ContextOverflow, 8),
-    (ErrorKind::InvalidGrammar, 9),
-    (ErrorKind::Template, 10),
-    (ErrorKind::Unsupported, 11),
-    (ErrorKind::Backend, 12),
-    (ErrorKind::Closed, 13),
-    (ErrorKind::Download, 14),
-    (ErrorKind::Io, 15),
-    (ErrorKind::Cancelled, 130),
+/// The exit code of each kind of error, and what it means; 2 is that of wrong usage.
+pub const EXIT_CODES: &[(ErrorKind, u8, &str)] = &[
+    (ErrorKind::Internal, 1, "a defect of mullama"),
+    (ErrorKind::InvalidArgument, 2, "wrong usage, or a value that cannot be used"),
+    (ErrorKind::NotFound, 3, "a file or a model is not there"),
+    (ErrorKind::InvalidModel, 4, "the file is no model, or is damaged"),
+    (ErrorKind::UnknownModel, 5, "no model can have this name"),
+    (ErrorKind::OutOfMemory, 6, "the machine or a device ran out of memory"),
+    (ErrorKind::DoesNotFit, 7, "the placement that was asked for does not fit"),
+    (ErrorKind::ContextOverflow, 8, "the prompt is longer than the context"),
+    (ErrorKind::InvalidGrammar, 9, "a grammar or JSON schema cannot be used"),
+    (ErrorKind::Template, 10, "a chat template is missing, or refuses the messages"),
+    (ErrorKind::Unsupported, 11, "the model or mullama cannot do this"),
+    (ErrorKind::Backend, 12, "a backend module failed"),
+    (ErrorKind::Closed, 13, "the model has been closed"),
+    (ErrorKind::Download, 14, "a download failed"),
+    (ErrorKind::Io, 15, "reading or writing failed"),
+    (ErrorKind::Cancelled, 130, "interrupted"),
 ];
 
 fn exit_code(kind: ErrorKind) -> u8 {
-    EXIT_CODES.iter().find(|(known, _)| *known == kind).map_or(1, |(_, code)| *code)
+    EXIT_CODES.iter().find(|(known, ..)| *known == kind).map_or(1, |(_, code, _)| *code)
 }
 
 #[cfg(test)]
@@ -81,9 +87,10 @@ mod tests {
     #[test]
     fn every_kind_has_a_code_of_its_own() {
         for kind in ErrorKind::ALL {
-            assert!(EXIT_CODES.iter().any(|(known, _)| known == kind), "{kind} has no exit code");
+            assert!(EXIT_CODES.iter().any(|(known, ..)| known == kind), "{kind} has no exit code");
         }
-        let codes: std::collections::HashSet<_> = EXIT_CODES.iter().map(|(_, code)| code).collect();
+        let codes: std::collections::HashSet<_> =
+            EXIT_CODES.iter().map(|(_, code, _)| code).collect();
         assert_eq!(codes.len(), EXIT_CODES.len());
     }
 }

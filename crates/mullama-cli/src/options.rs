@@ -36,21 +36,38 @@ pub fn chat_flags() -> Vec<Arg> {
     flags(generate.specs(), "Generation").chain(flags(chat.specs(), "Generation")).collect()
 }
 
-/// What the loading flags say.
-pub fn read_load(matches: &ArgMatches) -> Result<(ModelParams, ContextParams)> {
-    let (mut model, mut context) = (ModelParams::default(), ContextParams::default());
-    let given = given(matches, model.specs().iter().chain(context.specs()))?;
-    parse_options(&mut [&mut model, &mut context], given, Naming::Snake)?;
-    Ok((model, context))
+/// Everything that a model is loaded and asked with.
+#[derive(Default)]
+pub struct Options {
+    pub model: ModelParams,
+    pub context: ContextParams,
+    pub chat: ChatOptions,
 }
 
-/// What the flags for an answer say.
-pub fn read_chat(matches: &ArgMatches) -> Result<ChatOptions> {
-    let mut options = ChatOptions::default();
-    let [generate, chat] = options.option_sets();
-    let given = given(matches, generate.specs().iter().chain(chat.specs()))?;
-    parse_options(&mut [generate, chat], given, Naming::Snake)?;
-    Ok(options)
+impl Options {
+    /// The options of these names and values.
+    pub fn parse(values: Map<String, Value>) -> Result<Self> {
+        let mut options = Self::default();
+        let [generate, chat] = options.chat.option_sets();
+        let mut sets: [&mut dyn OptionSet; 4] =
+            [&mut options.model, &mut options.context, generate, chat];
+        parse_options(&mut sets, values, Naming::Snake)?;
+        Ok(options)
+    }
+}
+
+/// Whether a model must be loaded anew for another value of this option.
+pub fn is_for_loading(option: &str) -> bool {
+    let (model, context) = (ModelParams::default(), ContextParams::default());
+    model.specs().iter().chain(context.specs()).any(|spec| spec.name == option)
+}
+
+/// What the flags say, by the names of the options.
+pub fn read(matches: &ArgMatches) -> Result<Map<String, Value>> {
+    let mut options = Options::default();
+    let [generate, chat] = options.chat.option_sets();
+    let chat = generate.specs().iter().chain(chat.specs());
+    given(matches, options.model.specs().iter().chain(options.context.specs()).chain(chat))
 }
 
 fn flags(specs: &'static [OptionSpec], heading: &'static str) -> impl Iterator<Item = Arg> {
@@ -185,11 +202,11 @@ mod tests {
             "--logit-bias",
             "{\"5\": false}",
         ]);
-        let (model, context) = read_load(&matches).unwrap();
+        let Options { model, context, chat: options } =
+            Options::parse(read(&matches).unwrap()).unwrap();
         assert_eq!(model.n_gpu_layers, Some((-1).into()));
         assert_eq!(model.tensor_split, Some(vec![0.6, 0.4]));
         assert_eq!((model.use_mmap, context.n_ctx), (Some(false), Some(512)));
-        let options = read_chat(&matches).unwrap();
         assert_eq!(options.generate.temperature, Some(0.0));
         assert_eq!(options.generate.stop, Some(["a", "b"].into()));
         assert_eq!(options.chat.tool_choice, Some("none".into()));
@@ -200,11 +217,7 @@ mod tests {
     fn values_that_are_none_are_named() {
         let refused = |arguments: &[&str]| {
             let matches = parse(arguments);
-            read_load(&matches)
-                .map(drop)
-                .and(read_chat(&matches).map(drop))
-                .unwrap_err()
-                .to_string()
+            read(&matches).and_then(Options::parse).map(drop).unwrap_err().to_string()
         };
         assert!(refused(&["--tensor-split", "a,b"]).contains("`tensor-split`"));
         assert!(refused(&["--top-k", "many"]).contains("`top-k`"));

@@ -4,6 +4,8 @@ use std::io::{IsTerminal as _, Write as _, stderr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use mullama::hub::Cancel;
+
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// From now on Ctrl-C (and SIGTERM) set a flag; a second one, before the first has been noticed,
@@ -25,6 +27,19 @@ pub fn take_interrupt() -> bool {
 /// Whether there is an interrupt that nobody has taken.
 pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
+}
+
+/// Cancels this when there is an interrupt.
+pub fn cancel_on_interrupt(cancel: &Cancel) {
+    let cancel = cancel.clone();
+    std::thread::spawn(move || {
+        while !cancel.is_cancelled() {
+            if interrupted() {
+                cancel.cancel();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
 }
 
 /// Shows how far loading is, on a terminal, once it has taken long enough to wonder.

@@ -53,6 +53,7 @@ mod lock;
 mod manifest;
 mod modelfile;
 mod name;
+mod options;
 mod partial;
 mod progress;
 mod pull;

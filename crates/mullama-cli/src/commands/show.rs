@@ -1,61 +1,165 @@
 //! `mullama show`
 
+use std::fmt::Write as _;
 use std::io::{Write as _, stdout};
 
 use clap::ArgMatches;
-use mullama::{Error, ErrorKind, GgufHeader, MetadataValue, resolve};
+use mullama::hub::{Modelfile, Origin};
+use mullama::{Error, ErrorKind, GgufHeader, MetadataValue};
+use serde_json::{Map, Value};
 
+use super::text;
 use crate::failure::Failure;
+use crate::source::Found;
 use crate::terminal::{bytes, table};
 
 /// Longer metadata values are cut in the listing; `--json` has them whole.
 const LONGEST_VALUE: usize = 60;
 
 pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
-    let source = arguments.get_one::<String>("model").expect("the parser requires it");
-    let path = resolve(source)?;
-    let header = GgufHeader::read(&path)?;
-    let mut out = stdout().lock();
-    if arguments.get_flag("json") {
-        let json = serde_json::to_string_pretty(&header)
-            .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
-        writeln!(out, "{json}")?;
-    } else if arguments.get_flag("template") {
-        let template = header.text("tokenizer.chat_template").ok_or_else(|| {
+    let source = text(arguments, "model");
+    let found = Found::find(source)?;
+    let header = GgufHeader::read(&found.path)?;
+    let asked = |name: &str| arguments.get_flag(name);
+    let text = if asked("json") {
+        json(&found, &header)?
+    } else if asked("tensors") {
+        tensors(&header)
+    } else if asked("template") {
+        let template = header.text("tokenizer.chat_template");
+        let stored = found.stored.as_ref().and_then(|model| model.template.as_deref());
+        template.or(stored).map(line).ok_or_else(|| {
             Error::new(ErrorKind::Template, format!("{source} has no chat template"))
-        })?;
-        writeln!(out, "{template}")?;
-    } else if arguments.get_flag("tensors") {
-        out.write_all(tensors(&header).as_bytes())?;
+        })?
+    } else if asked("system") {
+        found.system().map(line).ok_or_else(|| none(source, "system message"))?
+    } else if asked("license") {
+        license(&found)?.as_deref().map(line).ok_or_else(|| none(source, "license"))?
+    } else if asked("parameters") {
+        let options = parameters(&found);
+        if options.is_empty() {
+            return Err(none(source, "parameters of its own").into());
+        }
+        options
+    } else if asked("modelfile") {
+        match &found.stored {
+            Some(model) => Modelfile::of(model),
+            None => Modelfile::from_model(found.from()),
+        }
+        .to_text()?
     } else {
-        out.write_all(summary(&header).as_bytes())?;
-    }
-    Ok(())
+        format!("{}\n{}", facts(&found)?, metadata(&header))
+    };
+    Ok(stdout().lock().write_all(text.as_bytes())?)
 }
 
-fn summary(header: &GgufHeader) -> String {
-    let parameters: u64 =
+fn line(text: &str) -> String {
+    format!("{}\n", text.trim_end_matches('\n'))
+}
+
+fn none(source: &str, what: &str) -> Error {
+    Error::new(ErrorKind::NotFound, format!("{source} has no {what}"))
+}
+
+/// The header, and what the store knows.
+fn json(found: &Found, header: &GgufHeader) -> Result<String, Error> {
+    let internal = |error: serde_json::Error| Error::new(ErrorKind::Internal, error.to_string());
+    let mut value = serde_json::to_value(header).map_err(internal)?;
+    if let Some(model) = &found.stored {
+        value["store"] = serde_json::json!({
+            "name": model.name.to_string(),
+            "id": model.id,
+            "source": model.origin.name(),
+            "size": model.size,
+            "parameters": model.parameters,
+            "system": model.system,
+            "template": model.template,
+            "licenses": model.licenses,
+            "messages": model.messages,
+        });
+    }
+    Ok(format!("{value:#}\n"))
+}
+
+/// The parameters that come with a model, as a Modelfile has them.
+fn parameters(found: &Found) -> String {
+    let parameters = found.stored.iter().flat_map(|model| model.parameters.iter());
+    rows(parameters)
+}
+
+/// Options and their values.
+pub fn options(values: &Map<String, Value>) -> String {
+    rows(values.iter().map(|(name, value)| (name.as_str(), value)))
+}
+
+fn rows<'a>(values: impl Iterator<Item = (&'a str, &'a Value)>) -> String {
+    let mut text = String::new();
+    for (name, value) in values {
+        for value in value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice) {
+            // 0 rather than 0.0.
+            let whole = value.as_f64().filter(|number| value.is_f64() && number.fract() == 0.0);
+            let value = whole.map_or_else(|| value.to_string(), |number| number.to_string());
+            let _ = writeln!(text, "{name:<24}{value}");
+        }
+    }
+    text
+}
+
+/// The licence: what the store has, else what the file says.
+pub fn license(found: &Found) -> Result<Option<String>, Error> {
+    let stored = found.stored.as_ref().map(|model| model.licenses.join("\n\n"));
+    if let Some(stored) = stored.filter(|text| !text.is_empty()) {
+        return Ok(Some(stored));
+    }
+    Ok(GgufHeader::read(&found.path)?.text("general.license").map(str::to_owned))
+}
+
+/// What a model is.
+pub fn facts(found: &Found) -> Result<String, Error> {
+    let header = GgufHeader::read(&found.path)?;
+    let weights: u64 =
         header.tensors.iter().map(|tensor| tensor.shape.iter().product::<u64>()).sum();
     let number = |key: &str| header.architecture_number(key).map(|number| number.to_string());
+    let stored = found.stored.as_ref();
+    let license = license(found)?;
     let facts = [
         ("name", header.text("general.name").map(str::to_owned)),
         ("architecture", header.text("general.architecture").map(str::to_owned)),
-        ("parameters", Some(parameters.to_string())),
+        ("parameters", Some(weights.to_string())),
         ("size", Some(bytes(header.file_size))),
         ("layers", number("block_count")),
         ("context length", number("context_length")),
         ("embedding length", number("embedding_length")),
         ("tensors", Some(header.tensors.len().to_string())),
-        ("license", header.text("general.license").map(str::to_owned)),
+        ("license", license.map(|text| shorten(text.lines().next().unwrap_or_default()))),
+        ("stored as", stored.map(|model| model.name.to_string())),
+        ("id", stored.map(|model| model.id.clone())),
+        (
+            "source",
+            stored
+                .filter(|model| model.origin != Origin::Mullama)
+                .map(|model| model.origin.name().to_owned()),
+        ),
+        ("system", found.system().map(shorten)),
     ];
     let facts: Vec<_> =
         facts.into_iter().filter_map(|(name, value)| Some(vec![name.to_owned(), value?])).collect();
+    let mut text = table(&["MODEL", ""], &facts);
+    let options = parameters(found);
+    if !options.is_empty() {
+        text += "\nPARAMETERS\n";
+        text += &options;
+    }
+    Ok(text)
+}
+
+fn metadata(header: &GgufHeader) -> String {
     let metadata: Vec<_> = header
         .metadata
         .iter()
         .map(|(key, value)| vec![key.clone(), shorten(&shown(value))])
         .collect();
-    format!("{}\n{}", table(&["MODEL", ""], &facts), table(&["METADATA", ""], &metadata))
+    table(&["METADATA", ""], &metadata)
 }
 
 fn tensors(header: &GgufHeader) -> String {

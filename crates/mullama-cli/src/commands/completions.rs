@@ -1,0 +1,16 @@
+//! `mullama completions`
+
+use std::io::{Write as _, stdout};
+
+use clap::ArgMatches;
+use clap_complete::{Shell, generate};
+
+use crate::arguments;
+use crate::failure::Failure;
+
+pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
+    let shell = *matches.get_one::<Shell>("shell").expect("the parser requires it");
+    let mut script = Vec::new();
+    generate(shell, &mut arguments::command(), "mullama", &mut script);
+    Ok(stdout().lock().write_all(&script)?)
+}

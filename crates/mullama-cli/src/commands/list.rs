@@ -1,0 +1,60 @@
+//! `mullama list`
+
+use std::io::{Write as _, stdout};
+
+use clap::ArgMatches;
+use mullama::hub::{Entry, Origin, Store};
+use serde_json::{Value, json};
+
+use crate::failure::Failure;
+use crate::format::{ago, size};
+use crate::terminal::table;
+
+pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
+    let mut entries = Store::open()?.list()?;
+    if let Some(prefix) = arguments.get_one::<String>("name") {
+        let prefix = prefix.to_lowercase();
+        entries.retain(|entry| entry.name.to_string().to_lowercase().starts_with(&prefix));
+    }
+    let mut out = stdout().lock();
+    if arguments.get_flag("json") {
+        let models: Vec<_> = entries.iter().map(as_json).collect();
+        writeln!(out, "{:#}", json!({ "models": models }))?;
+    } else {
+        out.write_all(as_table(&entries).as_bytes())?;
+    }
+    Ok(())
+}
+
+/// The modification time is in seconds since 1970.
+fn as_json(entry: &Entry) -> Value {
+    let modified = entry.modified.duration_since(std::time::UNIX_EPOCH);
+    json!({
+        "name": entry.name.to_string(),
+        "id": entry.id,
+        "size": entry.size,
+        "modified": modified.map_or(0, |time| time.as_secs()),
+        "source": entry.origin.name(),
+    })
+}
+
+/// The source stands there only where there are several.
+fn as_table(entries: &[Entry]) -> String {
+    let foreign = entries.iter().any(|entry| entry.origin != Origin::Mullama);
+    let rows: Vec<_> = entries
+        .iter()
+        .map(|entry| {
+            let mut row = vec![
+                entry.name.to_string(),
+                entry.id.clone(),
+                size(entry.size),
+                ago(entry.modified),
+            ];
+            row.extend(foreign.then(|| entry.origin.name().to_owned()));
+            row
+        })
+        .collect();
+    let mut header = vec!["NAME", "ID", "SIZE", "MODIFIED"];
+    header.extend(foreign.then_some("SOURCE"));
+    table(&header, &rows)
+}

@@ -1,0 +1,59 @@
+//! `mullama pull`
+
+use std::io::{Write as _, stdout};
+
+use clap::ArgMatches;
+use mullama::hub::{Cancel, Error, ErrorKind, PullOptions, Source, Store, pull};
+
+use super::text;
+use crate::failure::Failure;
+use crate::format::size;
+use crate::progress::Display;
+use crate::terminal::{cancel_on_interrupt, catch_interrupts};
+
+pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
+    let given = text(arguments, "name");
+    let source = Source::parse(given)?;
+    let store = Store::open()?;
+    let cancel = Cancel::new();
+    catch_interrupts();
+    cancel_on_interrupt(&cancel);
+    let mut display = Display::new();
+    let mut options = PullOptions::default()
+        .with_cancel(&cancel)
+        .with_progress(|progress| display.update(progress));
+    options.insecure = arguments.get_flag("insecure");
+    let pulled = pull(&store, &source, options);
+    drop(display);
+    match pulled {
+        Ok(model) => {
+            writeln!(stdout(), "pulled {}, {}", model.name, size(model.size))?;
+            Ok(())
+        }
+        Err(error) => {
+            if error.kind() == ErrorKind::Cancelled {
+                eprintln!("interrupted; `mullama pull {given}` goes on from here");
+            }
+            let plain = error.hint().is_some_and(|hint| hint.contains("insecure"));
+            let error = if plain {
+                error.with_hint("use https, or allow it with --insecure")
+            } else {
+                with_nearest(error, &store, &source)
+            };
+            Err(error.into())
+        }
+    }
+}
+
+/// Names a model of the store that may have been meant, where there is none of this name.
+fn with_nearest(error: Error, store: &Store, source: &Source) -> Error {
+    if error.kind() != ErrorKind::NotFound {
+        return error;
+    }
+    let near = source.name().and_then(|name| store.suggest(&name).into_iter().next());
+    let hint = error.hint().unwrap_or("check the name").to_owned();
+    match near {
+        Some(known) => error.with_hint(format!("{hint}; the store has {known}")),
+        None => error,
+    }
+}

@@ -1,0 +1,35 @@
+//! `mullama rm`
+
+use std::io::{Write as _, stdout};
+
+use clap::ArgMatches;
+use mullama::hub::Store;
+
+use super::store_name;
+use crate::failure::Failure;
+use crate::format::size;
+
+/// Removes what can be removed; the last failure, if there is one, is the command's.
+pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
+    let store = Store::open()?;
+    let mut failed = None;
+    for name in arguments.get_many::<String>("name").into_iter().flatten() {
+        match remove(&store, name) {
+            Err(Failure::Output(error)) => return Err(error.into()),
+            Err(failure) => {
+                if let Some(earlier) = failed.replace(failure) {
+                    earlier.report();
+                }
+            }
+            Ok(()) => {}
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+fn remove(store: &Store, name: &str) -> Result<(), Failure> {
+    let name = store_name(name)?;
+    let removed = store.remove(&name)?;
+    writeln!(stdout(), "removed {name}, {} freed", size(removed.freed))?;
+    Ok(())
+}

@@ -1,0 +1,88 @@
+//! Sizes, times and durations as Ollama's command prints them.
+
+use std::time::{Duration, SystemTime};
+
+/// Bytes in powers of 1000: `1.3 GB`, `23 MB`.
+pub fn size(bytes: u64) -> String {
+    let units = [("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("KB", 1e3)];
+    let (unit, divisor) =
+        units.into_iter().find(|(_, size)| bytes as f64 >= *size).unwrap_or(("B", 1.0));
+    let value = bytes as f64 / divisor;
+    if value >= 10.0 || value.fract() == 0.0 {
+        format!("{} {unit}", value as u64)
+    } else {
+        format!("{value:.1} {unit}")
+    }
+}
+
+/// How long ago this was: `3 days ago`.
+pub fn ago(time: SystemTime) -> String {
+    match time.elapsed() {
+        Ok(elapsed) => format!("{} ago", rough(elapsed)),
+        // A clock that was set back.
+        Err(ahead) => format!("{} from now", rough(ahead.duration())),
+    }
+}
+
+fn rough(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (minutes, hours) = (seconds / 60, (seconds + 1800) / 3600);
+    match (seconds, minutes, hours) {
+        (0, ..) => "Less than a second".to_owned(),
+        (1, ..) => "1 second".to_owned(),
+        (2..60, ..) => format!("{seconds} seconds"),
+        (_, 1, _) => "About a minute".to_owned(),
+        (_, 2..60, _) => format!("{minutes} minutes"),
+        (.., 1) => "About an hour".to_owned(),
+        (.., 0..48) => format!("{hours} hours"),
+        (.., 48..336) => format!("{} days", hours / 24),
+        (.., 336..1440) => format!("{} weeks", hours / 24 / 7),
+        (.., 1440..17520) => format!("{} months", hours / 24 / 30),
+        _ => format!("{} years", hours / 24 / 365),
+    }
+}
+
+/// The time that is left: `45s`, `3m05s`, `2h10m`.
+pub fn left(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3600..360_000 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+        _ => "99h+".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_short() {
+        let sizes = [0, 999, 1000, 1550, 23_400_000, 1_321_098_329, 70_000_000_000];
+        let sizes = sizes.map(size);
+        assert_eq!(sizes, ["0 B", "999 B", "1 KB", "1.6 KB", "23 MB", "1.3 GB", "70 GB"]);
+    }
+
+    #[test]
+    fn ages_are_rough() {
+        let rough = |seconds| rough(Duration::from_secs(seconds));
+        assert_eq!(rough(0), "Less than a second");
+        assert_eq!(rough(59), "59 seconds");
+        assert_eq!(rough(100), "About a minute");
+        assert_eq!(rough(3599), "59 minutes");
+        assert_eq!(rough(3700), "About an hour");
+        assert_eq!(rough(3 * 86400), "3 days");
+        assert_eq!(rough(20 * 86400), "2 weeks");
+        assert_eq!(rough(100 * 86400), "3 months");
+        assert_eq!(rough(800 * 86400), "2 years");
+        assert!(ago(SystemTime::now() - Duration::from_secs(10)).starts_with("10 seconds ago"));
+    }
+
+    #[test]
+    fn time_left_is_short() {
+        let left = |seconds| left(Duration::from_secs(seconds));
+        assert_eq!([left(5), left(185), left(7800)], ["5s", "3m05s", "2h10m"]);
+        assert_eq!(left(u64::MAX), "99h+");
+    }
+}

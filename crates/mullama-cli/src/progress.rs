@@ -1,0 +1,111 @@
+//! Shows how far a pull or the making of a model has come: a bar on a terminal, else plain lines.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal as _, stderr};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use mullama::hub::{Phase, Progress};
+
+use crate::format::{left, size};
+
+/// Plain lines come when so many more hundredths are done.
+const STEP: u64 = 10;
+
+/// What is shown on standard error.
+pub enum Display {
+    /// On a terminal.
+    Bar(ProgressBar),
+    /// Elsewhere: what was told last, the phase and the hundredths.
+    Lines(Option<(Phase, u64)>),
+}
+
+impl Display {
+    /// Nothing is shown yet.
+    pub fn new() -> Self {
+        if !stderr().is_terminal() {
+            return Self::Lines(None);
+        }
+        let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
+        let style = ProgressStyle::with_template("{prefix} {percent:>3}% [{wide_bar}] {msg}")
+            .expect("the template is right")
+            .progress_chars("=> ");
+        Self::Bar(bar.with_style(style))
+    }
+
+    /// Shows this.
+    pub fn update(&mut self, progress: &Progress) {
+        match self {
+            Self::Bar(bar) => show(bar, progress),
+            Self::Lines(last) => {
+                let hundredths = hundredths(progress);
+                let step = (progress.phase, hundredths / STEP * STEP);
+                let news = last.is_none_or(|last| last.0 != step.0 || last.1 < step.1);
+                if news {
+                    *last = Some(step);
+                    eprintln!("{}", line(progress));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Display {
+    fn drop(&mut self) {
+        if let Self::Bar(bar) = self {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn show(bar: &ProgressBar, progress: &Progress) {
+    // Each call may draw, so that only what has changed is set; the message comes last.
+    let phase = phase(progress.phase);
+    if bar.length() != Some(progress.total.max(1)) {
+        bar.set_length(progress.total.max(1));
+    }
+    if bar.prefix() != phase {
+        bar.set_prefix(phase);
+    }
+    bar.update(|state| state.set_pos(progress.completed));
+    bar.set_message(amount(progress));
+}
+
+fn line(progress: &Progress) -> String {
+    if progress.total == 0 {
+        return phase(progress.phase).to_owned();
+    }
+    format!("{} {}% {}", phase(progress.phase), hundredths(progress), amount(progress))
+}
+
+/// `120 MB/1.3 GB  23 MB/s  45s`
+fn amount(progress: &Progress) -> String {
+    if progress.total == 0 {
+        return String::new();
+    }
+    let mut text = format!("{}/{}", size(progress.completed), size(progress.total));
+    let moving = matches!(progress.phase, Phase::Downloading | Phase::Copying);
+    if moving && progress.speed > 0 {
+        let _ = write!(text, "  {}/s", size(progress.speed));
+        if let Some(eta) = progress.eta {
+            let _ = write!(text, "  {}", left(eta));
+        }
+    }
+    text
+}
+
+fn hundredths(progress: &Progress) -> u64 {
+    let share = u128::from(progress.completed) * 100;
+    share.checked_div(u128::from(progress.total)).map_or(0, |share| share.min(100) as u64)
+}
+
+fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Resolving => "resolving",
+        Phase::Waiting => "waiting for another pull of the same file",
+        Phase::Downloading => "downloading",
+        Phase::Verifying => "verifying",
+        Phase::Copying => "copying",
+        Phase::Done => "done",
+        _ => "working",
+    }
+}

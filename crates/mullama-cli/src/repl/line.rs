@@ -1,0 +1,232 @@
+//! What a line of a conversation means.
+
+/// A question or a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Line {
+    /// Nothing to do.
+    Empty,
+    /// A prompt to answer.
+    Ask(String),
+    /// Something that begins with `/`.
+    Command(Command),
+}
+
+/// What can be asked of the program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    System(String),
+    Parameter { name: String, values: Vec<String> },
+    Verbose(bool),
+    Show(Topic),
+    Clear,
+    Save(String),
+    Load(String),
+    Bye,
+    Help,
+}
+
+/// What can be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Topic {
+    Info,
+    System,
+    Parameters,
+    Template,
+    License,
+    Modelfile,
+}
+
+/// The help for all of it.
+pub const HELP: &str = "\
+/set system TEXT            instructions for the whole conversation
+/set parameter NAME VALUE   an option of a Modelfile: temperature 0, num_ctx 4096, stop END
+/set verbose | quiet        print times and rates, or do not
+/show [info | system | parameters | template | license | modelfile]
+/clear                      forget what has been said
+/save NAME | ./FILE         keep the conversation as a model, or as a Modelfile
+/load NAME | ./FILE         talk with another model, or go on with what was saved
+/bye                        end; so does Ctrl-D
+/?                          this list
+
+A text of several lines stands between \"\"\" and \"\"\". Ctrl-C stops an answer.
+";
+
+const QUOTES: &str = "\"\"\"";
+
+/// Puts lines together, where a text goes on over several.
+#[derive(Default)]
+pub struct Lines(String);
+
+impl Lines {
+    /// Adds a line. Gives all of it once it is complete.
+    pub fn add(&mut self, line: &str) -> Option<String> {
+        if !self.0.is_empty() {
+            self.0.push('\n');
+        }
+        self.0.push_str(line);
+        let open = self.0.matches(QUOTES).count() % 2 == 1;
+        (!open).then(|| std::mem::take(&mut self.0))
+    }
+
+    /// Whether there is a text that goes on.
+    pub fn is_open(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    /// Forgets what has come.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// Reads a line, or all lines of a text. What is wrong with it is told as text for the user.
+pub fn parse(text: &str) -> Result<Line, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(Line::Empty);
+    }
+    if !text.starts_with('/') {
+        let text = unquoted(text);
+        return Ok(if text.trim().is_empty() { Line::Empty } else { Line::Ask(text) });
+    }
+    let (command, rest) = word(text);
+    Ok(Line::Command(match command {
+        "/set" => set(rest)?,
+        "/show" => Command::Show(topic(rest)?),
+        "/clear" => Command::Clear,
+        "/save" => Command::Save(some(rest, "/save NAME or /save ./FILE")?),
+        "/load" => Command::Load(some(rest, "/load NAME or /load ./FILE")?),
+        "/bye" | "/exit" | "/quit" => Command::Bye,
+        "/?" | "/help" => Command::Help,
+        _ => return Err(format!("there is no command {command}; /? lists them")),
+    }))
+}
+
+fn set(text: &str) -> Result<Command, String> {
+    let (what, rest) = word(text);
+    match what {
+        "system" => Ok(Command::System(unquoted(rest))),
+        "parameter" => {
+            let usage = "/set parameter NAME VALUE";
+            let (name, rest) = word(rest);
+            let values = values(&some(rest, usage)?);
+            Ok(Command::Parameter { name: name.to_owned(), values })
+        }
+        "verbose" => Ok(Command::Verbose(true)),
+        "quiet" => Ok(Command::Verbose(false)),
+        _ => Err("there are /set system, parameter, verbose and quiet".to_owned()),
+    }
+}
+
+fn topic(text: &str) -> Result<Topic, String> {
+    Ok(match text {
+        "" | "info" => Topic::Info,
+        "system" => Topic::System,
+        "parameters" => Topic::Parameters,
+        "template" => Topic::Template,
+        "license" => Topic::License,
+        "modelfile" => Topic::Modelfile,
+        _ => {
+            return Err(
+                "there are /show info, system, parameters, template, license and modelfile"
+                    .to_owned(),
+            );
+        }
+    })
+}
+
+fn some(text: &str, usage: &str) -> Result<String, String> {
+    if text.is_empty() { Err(format!("write {usage}")) } else { Ok(text.to_owned()) }
+}
+
+/// The first word, and what follows it.
+fn word(text: &str) -> (&str, &str) {
+    let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    (word, rest.trim())
+}
+
+/// Values between spaces; one with spaces in it stands in quotes.
+fn values(text: &str) -> Vec<String> {
+    let mut values = Vec::new();
+    let mut rest = text.trim();
+    while !rest.is_empty() {
+        let quoted = rest.strip_prefix('"').and_then(|rest| rest.split_once('"'));
+        let (value, after) = quoted.unwrap_or_else(|| word(rest));
+        values.push(value.to_owned());
+        rest = after.trim_start();
+    }
+    values
+}
+
+/// The text without the quotes around it.
+fn unquoted(text: &str) -> String {
+    let text = text.trim();
+    for quotes in [QUOTES, "\""] {
+        let inner = text.strip_prefix(quotes).and_then(|rest| rest.strip_suffix(quotes));
+        if let Some(inner) = inner
+            && !inner.contains(quotes)
+        {
+            return inner.trim_matches('\n').to_owned();
+        }
+    }
+    text.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(text: &str) -> Command {
+        match parse(text) {
+            Ok(Line::Command(command)) => command,
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn questions_are_text() {
+        assert_eq!(parse("  "), Ok(Line::Empty));
+        assert_eq!(parse("\"\"\"\"\"\""), Ok(Line::Empty));
+        assert_eq!(parse("What is a / b?"), Ok(Line::Ask("What is a / b?".into())));
+        assert_eq!(parse("say \"hi\""), Ok(Line::Ask("say \"hi\"".into())));
+        assert_eq!(parse("\"\"\"\na\nb\n\"\"\""), Ok(Line::Ask("a\nb".into())));
+    }
+
+    #[test]
+    fn commands_have_arguments() {
+        assert_eq!(command("/set system Be short."), Command::System("Be short.".into()));
+        assert_eq!(command("/set system \"\"\"a\nb\"\"\""), Command::System("a\nb".into()));
+        let parameter = |name: &str, values: &[&str]| Command::Parameter {
+            name: name.into(),
+            values: values.iter().map(|value| (*value).to_owned()).collect(),
+        };
+        assert_eq!(command("/set parameter top_k 5"), parameter("top_k", &["5"]));
+        assert_eq!(command("/set parameter stop \"a b\" c"), parameter("stop", &["a b", "c"]));
+        assert_eq!(command("/set quiet"), Command::Verbose(false));
+        assert_eq!(command("/show"), Command::Show(Topic::Info));
+        assert_eq!(command("/show modelfile"), Command::Show(Topic::Modelfile));
+        assert_eq!(command("/save my-chat"), Command::Save("my-chat".into()));
+        assert_eq!(command("/bye"), Command::Bye);
+        assert_eq!(command("/?"), Command::Help);
+    }
+
+    #[test]
+    fn what_is_no_command_is_told() {
+        assert!(parse("/sbow").unwrap_err().contains("/sbow"));
+        assert!(parse("/set").unwrap_err().contains("/set system"));
+        assert!(parse("/set parameter top_k").unwrap_err().contains("NAME VALUE"));
+        assert!(parse("/show me").unwrap_err().contains("modelfile"));
+        assert!(parse("/load").is_err());
+    }
+
+    #[test]
+    fn texts_go_on_until_the_quotes_are_closed() {
+        let mut lines = Lines::default();
+        assert_eq!(lines.add("one"), Some("one".into()));
+        assert_eq!(lines.add("\"\"\"a"), None);
+        assert!(lines.is_open());
+        assert_eq!(lines.add(""), None);
+        assert_eq!(lines.add("b\"\"\""), Some("\"\"\"a\n\nb\"\"\"".into()));
+        assert!(!lines.is_open());
+    }
+}

@@ -1,0 +1,303 @@
+//! A conversation on a terminal.
+
+mod line;
+
+use std::io::{IsTerminal as _, Write as _, stdout};
+use std::path::{Path, PathBuf};
+
+use mullama::hub::{CreateOptions, Message, Modelfile, Parameters, Source, Store};
+use mullama::{Error, ErrorKind, FinishReason, Role};
+use rustyline::config::Behavior;
+use rustyline::error::ReadlineError;
+use rustyline::{Config, DefaultEditor};
+
+use self::line::{Command, HELP, Line, Lines, Topic};
+use crate::commands::show;
+use crate::commands::store_name;
+use crate::failure::Failure;
+use crate::options::is_for_loading;
+use crate::session::{Session, Settings};
+use crate::terminal::take_interrupt;
+
+/// Lines of history that are kept.
+const REMEMBERED: usize = 1000;
+
+/// Reads lines and answers them until the input ends or says so.
+pub fn converse(mut session: Session) -> Result<(), Failure> {
+    let name = session.model.name().unwrap_or("model").to_owned();
+    eprintln!("{name}: ask anything; /? lists the commands, /bye or Ctrl-D ends");
+    let mut input = Input::new()?;
+    while let Some(text) = input.next()? {
+        let done = match line::parse(&text) {
+            Ok(Line::Empty) => Ok(false),
+            Ok(Line::Ask(prompt)) => answer(&mut session, prompt),
+            Ok(Line::Command(command)) => obey(&mut session, command),
+            Err(problem) => {
+                eprintln!("{problem}");
+                Ok(false)
+            }
+        };
+        take_interrupt();
+        match done {
+            Ok(true) => break,
+            Ok(false) => {}
+            // What cannot be done is no reason to leave.
+            Err(Failure::Error(error)) if !session.model.is_closed() => {
+                eprintln!("error: {}", error.report());
+            }
+            Err(Failure::Interrupted) if !session.model.is_closed() => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(())
+}
+
+fn answer(session: &mut Session, prompt: String) -> Result<bool, Failure> {
+    if session.answer(prompt)? == FinishReason::Cancelled {
+        eprintln!("(stopped)");
+    }
+    Ok(false)
+}
+
+/// Lines from the terminal, with a history.
+struct Input {
+    editor: DefaultEditor,
+    history: Option<PathBuf>,
+    lines: Lines,
+}
+
+impl Input {
+    fn new() -> Result<Self, Failure> {
+        // Where standard output goes elsewhere, lines are still edited on the terminal.
+        let behavior = if stdout().is_terminal() { Behavior::Stdio } else { Behavior::PreferTerm };
+        let config = Config::builder()
+            .behavior(behavior)
+            .history_ignore_space(true)
+            .max_history_size(REMEMBERED)
+            .map_err(unreadable)?
+            .build();
+        let mut editor = DefaultEditor::with_config(config).map_err(unreadable)?;
+        let history = dirs::data_local_dir().map(|data| data.join("mullama/history"));
+        if let Some(history) = &history {
+            // There is none the first time.
+            let _ = editor.load_history(history);
+        }
+        Ok(Self { editor, history, lines: Lines::default() })
+    }
+
+    /// The next line, or lines that belong together; `None` at the end.
+    fn next(&mut self) -> Result<Option<String>, Failure> {
+        loop {
+            let prompt = if self.lines.is_open() { "... " } else { ">>> " };
+            match self.editor.readline(prompt) {
+                Ok(line) => {
+                    if let Some(text) = self.lines.add(&line) {
+                        self.remember(&text);
+                        return Ok(Some(text));
+                    }
+                }
+                Err(ReadlineError::Interrupted) => {
+                    if !self.lines.is_open() {
+                        eprintln!("/bye or Ctrl-D ends");
+                    }
+                    self.lines.clear();
+                }
+                Err(ReadlineError::Eof) => return Ok(None),
+                Err(error) => return Err(unreadable(error)),
+            }
+        }
+    }
+
+    /// A history that cannot be kept is no reason to stop.
+    fn remember(&mut self, text: &str) {
+        if text.trim().is_empty() || !matches!(self.editor.add_history_entry(text), Ok(true)) {
+            return;
+        }
+        if let Some(history) = &self.history {
+            let _ = history.parent().map(std::fs::create_dir_all);
+            let _ = self.editor.append_history(history);
+        }
+    }
+}
+
+fn unreadable(error: ReadlineError) -> Failure {
+    match error {
+        ReadlineError::Io(error) => Failure::Error(Error::new(
+            ErrorKind::Io,
+            format!("cannot read from the terminal: {error}"),
+        )),
+        error => Failure::Error(Error::new(
+            ErrorKind::Internal,
+            format!("cannot read from the terminal: {error}"),
+        )),
+    }
+}
+
+/// Does what was asked. True if the conversation ends.
+fn obey(session: &mut Session, command: Command) -> Result<bool, Failure> {
+    match command {
+        Command::Bye => return Ok(true),
+        Command::Help => print(HELP)?,
+        Command::System(text) => session.system = Some(text).filter(|text| !text.is_empty()),
+        Command::Parameter { name, values } => set(session, &name, &values)?,
+        Command::Verbose(verbose) => session.settings.verbose = verbose,
+        Command::Show(topic) => print(&shown(session, topic)?)?,
+        Command::Clear => session.clear()?,
+        Command::Save(to) => save(session, &to)?,
+        Command::Load(from) => load(session, &from)?,
+    }
+    Ok(false)
+}
+
+fn set(session: &mut Session, name: &str, values: &[String]) -> Result<(), Failure> {
+    let name = Parameters::name_of(name);
+    let mut parameters = Parameters::default();
+    // A list is replaced, not added to.
+    for (known, value) in session.parameters.iter().filter(|(known, _)| *known != name) {
+        for value in value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice) {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            parameters.set(known, &text)?;
+        }
+    }
+    if name != "stop" && values.len() > 1 {
+        return Err(Error::option(name, "takes one value").into());
+    }
+    for value in values {
+        parameters.set(name, value)?;
+    }
+    if parameters.unused().any(|unused| unused == name) {
+        eprintln!("{name} is kept with the model, but mullama does not use it");
+    }
+    let mut one = Parameters::default();
+    one.set(name, &values[0])?;
+    if one.to_options().keys().any(|option| is_for_loading(option)) {
+        session.reload(parameters)
+    } else {
+        session.set(parameters)
+    }
+}
+
+fn shown(session: &Session, topic: Topic) -> Result<String, Failure> {
+    let none = |what: &str| format!("there is no {what}\n");
+    Ok(match topic {
+        Topic::Info => show::facts(&session.found)?,
+        Topic::System => session.system.as_ref().map_or_else(|| none("system message"), lines),
+        Topic::Parameters => {
+            let values = session.option_values();
+            if values.is_empty() { none("parameter that was set") } else { show::options(&values) }
+        }
+        Topic::Template => {
+            session.model.chat_template().map_or_else(|| none("chat template"), lines)
+        }
+        Topic::License => show::license(&session.found)?.map_or_else(|| none("license"), lines),
+        Topic::Modelfile => modelfile(session).to_text()?,
+    })
+}
+
+/// The text, with a newline at its end.
+fn lines(text: impl AsRef<str>) -> String {
+    format!("{}\n", text.as_ref().trim_end_matches('\n'))
+}
+
+/// What makes a model that goes on from here.
+fn modelfile(session: &Session) -> Modelfile {
+    let mut file = Modelfile::from_model(session.found.from());
+    file.system.clone_from(&session.system);
+    file.parameters = session.parameters.clone();
+    for message in &session.messages {
+        let role = match message.role {
+            Role::System | Role::Developer => "system",
+            Role::Assistant => "assistant",
+            Role::User => "user",
+            _ => continue,
+        };
+        file.messages.push(Message { role: role.to_owned(), content: message.text() });
+    }
+    file
+}
+
+/// The path that is meant, if it is none of a name.
+fn path(text: &str) -> Result<Option<PathBuf>, Error> {
+    Ok(match Source::parse(text)? {
+        Source::Path(path) => Some(match (path.strip_prefix("~"), dirs::home_dir()) {
+            (Ok(below), Some(home)) => home.join(below),
+            _ => path,
+        }),
+        _ => None,
+    })
+}
+
+fn save(session: &Session, to: &str) -> Result<(), Failure> {
+    let file = modelfile(session);
+    if let Some(path) = path(to)? {
+        let text = file.to_text()?;
+        std::fs::write(&path, text).map_err(|error| {
+            Error::new(ErrorKind::Io, format!("cannot write {}: {error}", path.display()))
+        })?;
+        eprintln!("saved as {}", path.display());
+    } else {
+        let name = store_name(to)?;
+        let model = Store::open()?.create(&name, &file, CreateOptions::default())?;
+        eprintln!("saved as {}", model.name);
+    }
+    Ok(())
+}
+
+/// Goes on with another model, or with what was saved in a file.
+fn load(session: &mut Session, from: &str) -> Result<(), Failure> {
+    let saved = match path(from)? {
+        Some(path) if !is_gguf(&path) => Some(read_modelfile(&path)?),
+        _ => None,
+    };
+    let source = match &saved {
+        Some(file) => file.from.first().map_or(from, String::as_str),
+        None => from,
+    };
+    let settings = Settings {
+        options: session.settings.options.clone(),
+        system: session.settings.system.clone(),
+        ..session.settings
+    };
+    let mut next = Session::start(source, settings)?;
+    if let Some(file) = saved {
+        if let Some(system) = file.system {
+            next.system = Some(system);
+        }
+        next.messages = Vec::new();
+        for Message { role, content } in file.messages {
+            let role = match role.as_str() {
+                "system" => Role::System,
+                "assistant" => Role::Assistant,
+                _ => Role::User,
+            };
+            next.messages.push(mullama::Message::new(role, content));
+        }
+        if !file.parameters.is_empty() {
+            next.reload(file.parameters)?;
+        }
+    }
+    *session = next;
+    eprintln!("talking with {}", session.model.name().unwrap_or(from));
+    Ok(())
+}
+
+fn read_modelfile(path: &Path) -> Result<Modelfile, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let kind = match error.kind() {
+            std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+            _ => ErrorKind::Io,
+        };
+        Error::new(kind, format!("cannot read {}: {error}", path.display()))
+    })?;
+    Ok(Modelfile::parse(&text)?)
+}
+
+fn is_gguf(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"))
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}

@@ -1,0 +1,260 @@
+//! A conversation with a model.
+
+use std::io::{self, Write as _, stdout};
+use std::time::{Duration, Instant};
+
+use mullama::hub::Parameters;
+use mullama::{
+    CancelToken, ChatOptions, Completion, Error, ErrorKind, FinishReason, Message, Model,
+};
+use serde_json::{Map, Value};
+
+use crate::failure::Failure;
+use crate::options::Options;
+use crate::source::Found;
+use crate::terminal::{Progress, bytes, interrupted};
+
+/// How long an interrupt may go unnoticed.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// What the command line says of conversations. It holds over what comes with a model.
+pub struct Settings {
+    /// Options, by their names.
+    pub options: Map<String, Value>,
+    /// The system message.
+    pub system: Option<String>,
+    /// Whether prompts are continued as they are.
+    pub raw: bool,
+    /// Whether times and rates are told.
+    pub verbose: bool,
+}
+
+/// A loaded model, what it is asked with, and what has been said.
+pub struct Session {
+    pub settings: Settings,
+    pub found: Found,
+    pub model: Model,
+    /// What has been set since the start. It holds over the command line.
+    pub parameters: Parameters,
+    /// The system message that holds.
+    pub system: Option<String>,
+    /// What has been said, without the system message.
+    pub messages: Vec<Message>,
+    options: ChatOptions,
+    raw: bool,
+    /// What loading took, until it has been told.
+    loading: Option<Duration>,
+}
+
+impl Session {
+    /// Loads the model.
+    pub fn start(source: &str, settings: Settings) -> Result<Self, Failure> {
+        let found = Found::find(source)?;
+        let parameters = Parameters::default();
+        let loaded = load(&found, &settings, &parameters)?;
+        let system = settings.system.clone().or_else(|| found.system().map(str::to_owned));
+        let messages = found.messages()?;
+        let Loaded { model, options, raw, took } = loaded;
+        let loading = Some(took);
+        Ok(Self { settings, found, model, parameters, system, messages, options, raw, loading })
+    }
+
+    /// The options that hold, by their names.
+    pub fn option_values(&self) -> Map<String, Value> {
+        merged(&self.found, &self.settings, &self.parameters)
+    }
+
+    /// Takes over options that say nothing of loading.
+    pub fn set(&mut self, parameters: Parameters) -> Result<(), Failure> {
+        let values = merged(&self.found, &self.settings, &parameters);
+        self.options = Options::parse(values)?.chat;
+        self.parameters = parameters;
+        Ok(())
+    }
+
+    /// Loads the model anew with these parameters; goes back to the old ones if it cannot be.
+    pub fn reload(&mut self, parameters: Parameters) -> Result<(), Failure> {
+        self.model.close();
+        let loaded = match load(&self.found, &self.settings, &parameters) {
+            Ok(loaded) => loaded,
+            Err(failure) => {
+                self.take(load(&self.found, &self.settings, &self.parameters)?);
+                return Err(failure);
+            }
+        };
+        self.parameters = parameters;
+        self.take(loaded);
+        Ok(())
+    }
+
+    fn take(&mut self, Loaded { model, options, raw, took }: Loaded) {
+        (self.model, self.options, self.raw, self.loading) = (model, options, raw, Some(took));
+    }
+
+    /// Forgets what has been said.
+    pub fn clear(&mut self) -> Result<(), Failure> {
+        self.messages = self.found.messages()?;
+        Ok(())
+    }
+
+    /// Answers a prompt on standard output, and adds both to the messages. What cannot be answered is
+    /// not added.
+    pub fn answer(&mut self, prompt: String) -> Result<FinishReason, Failure> {
+        if self.raw {
+            return self.continue_text(prompt);
+        }
+        let mut messages: Vec<_> = self.system.iter().map(Message::system).collect();
+        messages.extend(self.messages.iter().cloned());
+        messages.push(Message::user(prompt.clone()));
+        let mut stream = self.model.stream_chat(&messages, &self.options)?;
+        let cancel = stream.cancel_token();
+        write_out(&cancel, || match stream.next_chunk_within(GLANCE) {
+            Ok(chunk) => Ok(chunk.transpose()?.map(|chunk| chunk.text)),
+            Err(()) => Ok(Some(String::new())),
+        })?;
+        let completion = stream.completion().ok_or_else(no_answer)?;
+        for call in &completion.message.tool_calls {
+            writeln!(stdout(), "{}({})", call.function.name, call.function.arguments)?;
+        }
+        self.messages.extend([Message::user(prompt), completion.message.clone()]);
+        let reason = completion.finish_reason;
+        let loading = self.loading.take();
+        self.report(completion, loading);
+        Ok(reason)
+    }
+
+    fn continue_text(&mut self, prompt: String) -> Result<FinishReason, Failure> {
+        let mut stream = self.model.stream(prompt, &self.options.generate)?;
+        let cancel = stream.cancel_token();
+        write_out(&cancel, || match stream.next_chunk_within(GLANCE) {
+            Ok(chunk) => Ok(chunk.transpose()?.map(|chunk| chunk.text)),
+            Err(()) => Ok(Some(String::new())),
+        })?;
+        let completion = stream.completion().ok_or_else(no_answer)?;
+        let reason = completion.finish_reason;
+        let loading = self.loading.take();
+        self.report(completion, loading);
+        Ok(reason)
+    }
+
+    fn report(&self, completion: &Completion, loading: Option<Duration>) {
+        if !self.settings.verbose {
+            return;
+        }
+        let (usage, timings) = (&completion.usage, &completion.timings);
+        let load_ms = loading.map(|took| took.as_secs_f64() * 1e3);
+        let decoding = (timings.total_ms - timings.first_token_ms).max(0.0);
+        eprintln!();
+        let rows = [
+            ("total duration", Some(milliseconds(timings.total_ms + load_ms.unwrap_or(0.0)))),
+            ("load duration", load_ms.map(milliseconds)),
+            ("first token after", Some(milliseconds(timings.first_token_ms))),
+            ("prompt eval count", Some(format!("{} token(s)", usage.prompt_tokens))),
+            ("prompt eval duration", Some(milliseconds(timings.prompt_ms))),
+            ("prompt eval rate", Some(format!("{:.2} tokens/s", timings.prompt_tps))),
+            ("eval count", Some(format!("{} token(s)", usage.completion_tokens))),
+            ("eval duration", Some(milliseconds(decoding))),
+            ("eval rate", Some(format!("{:.2} tokens/s", timings.decode_tps))),
+            ("finish reason", Some(completion.finish_reason.name().to_owned())),
+        ];
+        for (name, value) in rows {
+            if let Some(value) = value {
+                eprintln!("{:<22}{value}", format!("{name}:"));
+            }
+        }
+    }
+}
+
+/// A model, and how it is asked.
+struct Loaded {
+    model: Model,
+    options: ChatOptions,
+    raw: bool,
+    took: Duration,
+}
+
+/// What comes with the model, under the command line, under what has been set since.
+fn merged(found: &Found, settings: &Settings, parameters: &Parameters) -> Map<String, Value> {
+    let mut values = found.options();
+    values.extend(settings.options.clone());
+    values.extend(parameters.to_options());
+    values
+}
+
+fn load(found: &Found, settings: &Settings, parameters: &Parameters) -> Result<Loaded, Failure> {
+    found.check()?;
+    let mut options = Options::parse(merged(found, settings, parameters))?;
+    if options.model.chat_template.is_none() && !settings.raw {
+        options.model.chat_template = found.template()?;
+    }
+    let begun = Instant::now();
+    let mut progress = Progress::new();
+    let Options { model, context, chat } = options;
+    let model = Model::load_with_progress(&found.path, model, context, |fraction| {
+        progress.update(fraction);
+        !interrupted()
+    })?;
+    drop(progress);
+    if settings.verbose {
+        report_loading(&model, found);
+    }
+    let raw = settings.raw || !model.capabilities().chat;
+    Ok(Loaded { model, options: chat, raw, took: begun.elapsed() })
+}
+
+/// Where the model is, and what of it is not used.
+fn report_loading(model: &Model, found: &Found) {
+    for share in &model.placement().devices {
+        eprintln!(
+            "{:<22}{} layers, {} weights, {} KV cache, {} compute",
+            format!("{}:", share.name),
+            share.layers,
+            bytes(share.weights),
+            bytes(share.kv),
+            bytes(share.compute)
+        );
+    }
+    let unused = found.stored.iter().flat_map(|stored| stored.parameters.unused());
+    for name in unused {
+        eprintln!("{:<22}{name}", "unused parameter:");
+    }
+}
+
+fn milliseconds(milliseconds: f64) -> String {
+    if milliseconds < 1e3 {
+        format!("{milliseconds:.3}ms")
+    } else {
+        format!("{:.3}s", milliseconds / 1e3)
+    }
+}
+
+fn no_answer() -> Error {
+    Error::new(ErrorKind::Internal, "the stream ended without an answer")
+}
+
+/// Writes pieces of text as they come, and a closing newline; an interrupt cancels.
+fn write_out(
+    cancel: &CancelToken,
+    mut next: impl FnMut() -> mullama::Result<Option<String>>,
+) -> Result<(), Failure> {
+    let mut out = stdout().lock();
+    let mut at_line_start = true;
+    while let Some(text) = next()? {
+        if interrupted() {
+            cancel.cancel();
+        }
+        if !text.is_empty() {
+            write_now(&mut out, &text)?;
+            at_line_start = text.ends_with('\n');
+        }
+    }
+    if !at_line_start {
+        write_now(&mut out, "\n")?;
+    }
+    Ok(())
+}
+
+fn write_now(out: &mut impl io::Write, text: &str) -> io::Result<()> {
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}

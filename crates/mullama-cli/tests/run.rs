@@ -1,0 +1,99 @@
+//! Models of the store are shown and run with what comes with them.
+
+mod home;
+
+use std::fs;
+
+use home::{Home, checked, demo};
+
+const PARIS: &str = "The capital of France is Paris.\n";
+const QUESTION: &str = "What is the capital of France?";
+
+/// A home with the model `mine`, made of the demo model and these instructions.
+fn home_with(instructions: &str) -> Home {
+    let home = Home::new();
+    let file = format!("FROM {}\n{instructions}\n", demo().display());
+    fs::write(home.path().join("Modelfile"), file).unwrap();
+    home.says(&["create", "mine"]);
+    home
+}
+
+#[test]
+fn parts_of_a_stored_model_are_shown() {
+    let home = home_with(
+        "PARAMETER temperature 0\nPARAMETER stop a\nPARAMETER stop b\nSYSTEM Be short.\n\
+         LICENSE \"\"\"Do as\nyou like.\"\"\"\nMESSAGE user Hi",
+    );
+    assert_eq!(home.says(&["show", "mine", "--system"]), "Be short.\n");
+    assert_eq!(home.says(&["show", "mine", "--license"]), "Do as\nyou like.\n");
+    let parameters = home.says(&["show", "mine", "--parameters"]);
+    let words: Vec<_> = parameters.split_whitespace().collect();
+    assert_eq!(words, ["stop", "\"a\"", "stop", "\"b\"", "temperature", "0"]);
+    let modelfile = home.says(&["show", "mine", "--modelfile"]);
+    assert!(modelfile.starts_with("FROM ") && modelfile.contains("MESSAGE user Hi"), "{modelfile}");
+    fs::write(home.path().join("again.txt"), modelfile).unwrap();
+    assert_eq!(home.says(&["create", "again", "-f", "again.txt"]), "created again:latest\n");
+    assert_eq!(home.says(&["show", "again", "--system"]), "Be short.\n");
+    let summary = home.says(&["show", "mine"]);
+    assert!(summary.contains("mine:latest") && summary.contains("PARAMETERS"), "{summary}");
+    let json: serde_json::Value =
+        serde_json::from_str(&home.says(&["show", "mine", "--json"])).unwrap();
+    assert_eq!((&json["store"]["name"], &json["version"]), (&"mine:latest".into(), &3.into()));
+    assert!(home.complains(3, &["show", "demo", "--system"]).contains("no system message"));
+    assert!(home.says(&["show", "demo", "--modelfile"]).starts_with("FROM /"));
+    home.complains(2, &["show", "mine", "--system", "--license"]);
+}
+
+#[test]
+fn parameters_of_the_model_hold_under_the_flags() {
+    let home = home_with("PARAMETER temperature 0\nPARAMETER stop Paris\nPARAMETER num_ctx 128");
+    assert_eq!(home.says(&["run", "mine", QUESTION]), "The capital of France is \n");
+    assert_eq!(home.says(&["run", "mine", "--stop", "XYZ", QUESTION]), PARIS);
+    let long = "France ".repeat(200);
+    home.complains(8, &["run", "mine", &long]);
+    home.says(&["run", "mine", "-c", "1024", "--max-tokens", "2", &long]);
+}
+
+#[test]
+fn messages_of_the_model_come_first() {
+    let home = home_with(&format!(
+        "PARAMETER temperature 0\nMESSAGE user {QUESTION}\nMESSAGE assistant {}",
+        PARIS.trim()
+    ));
+    assert_eq!(home.says(&["run", "mine", "And of Japan?"]), "The capital of Japan is Tokyo.\n");
+}
+
+#[test]
+fn statistics_are_ollamas() {
+    let home = Home::new();
+    let output = home.mullama(&["run", "demo", "--temperature", "0", "--verbose", QUESTION]);
+    let (out, err) = checked(&{ output }.output().unwrap(), 0);
+    assert_eq!(out, PARIS);
+    for line in [
+        "total duration:",
+        "load duration:",
+        "prompt eval count:",
+        "prompt eval duration:",
+        "prompt eval rate:",
+        "eval count:",
+        "eval duration:",
+        "eval rate:",
+    ] {
+        assert!(err.lines().any(|told| told.starts_with(line)), "{line}\n{err}");
+    }
+}
+
+#[test]
+fn answers_have_the_format_that_is_asked_for() {
+    let home = Home::new();
+    let schema = r#"{"type": "object", "properties": {"n": {"enum": [1, 2]}}, "required": ["n"], "additionalProperties": false}"#;
+    fs::write(home.path().join("schema.json"), schema).unwrap();
+    let answer = home.says(&["run", "demo", "--format", "schema.json", QUESTION]);
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    assert!(answer["n"].is_u64(), "{answer}");
+    let answer = home.says(&["run", "demo", "--format", "json", "--max-tokens", "5", QUESTION]);
+    assert!(answer.starts_with('{'), "{answer}");
+    assert!(home.complains(2, &["run", "demo", "--format", "xml", "hi"]).contains("`format`"));
+    home.complains(2, &["run", "demo", "--format", "json", "--grammar", "root ::= \"a\"", "hi"]);
+    assert!(home.complains(11, &["run", "demo", "--image", "a.png", "hi"]).contains("images"));
+}

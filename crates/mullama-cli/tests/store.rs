@@ -1,0 +1,186 @@
+//! The commands of the store, against a registry on loopback.
+
+mod home;
+
+use std::fs;
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
+
+use home::{Home, checked, demo};
+use mullama_test_registry::{Content, Fault, Registry, gguf};
+
+/// A registry with the demo model as `tiny`, and options that make it answer the same each time.
+fn registry() -> Registry {
+    let registry = Registry::start();
+    let model = Content::file(&demo()).unwrap();
+    let params: Content = r#"{"temperature": 0, "num_ctx": 256}"#.into();
+    let license: Content = "Do as you like.\nBut do.".into();
+    registry.add_model(
+        "library/tiny:latest",
+        &[("model", model), ("params", params), ("license", license)],
+    );
+    registry
+}
+
+impl Home {
+    fn with(&self, registry: &Registry, arguments: &[&str]) -> Output {
+        let mut command = self.mullama(arguments);
+        command.env("MULLAMA_REGISTRY", registry.url()).env("HF_ENDPOINT", registry.url());
+        command.output().unwrap()
+    }
+}
+
+#[test]
+fn a_model_is_pulled_listed_run_copied_and_removed() {
+    let (home, registry) = (Home::new(), registry());
+    let (out, err) = checked(&home.with(&registry, &["pull", "tiny"]), 0);
+    assert!(out.starts_with("pulled tiny:latest, "), "{out}");
+    assert!(err.contains("downloading") && err.ends_with("MB\n"), "{err}");
+
+    let list = home.says(&["list"]);
+    let lines: Vec<_> = list.lines().collect();
+    assert_eq!(lines[0].split_whitespace().collect::<Vec<_>>(), ["NAME", "ID", "SIZE", "MODIFIED"]);
+    assert!(lines[1].starts_with("tiny:latest  ") && lines[1].ends_with(" ago"), "{list}");
+    assert_eq!((lines.len(), home.says(&["ls"]).lines().count()), (2, 2));
+
+    let question = "What is the capital of France?";
+    assert_eq!(home.says(&["run", "tiny", question]), "The capital of France is Paris.\n");
+
+    assert_eq!(home.says(&["cp", "tiny", "mine:v1"]), "copied tiny:latest to mine:v1\n");
+    assert_eq!(home.says(&["rm", "tiny"]), "removed tiny:latest, 0 B freed\n");
+    let json: serde_json::Value = serde_json::from_str(&home.says(&["ls", "--json"])).unwrap();
+    assert_eq!(json["models"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&json["models"][0]["name"], &json["models"][0]["source"]),
+        (&"mine:v1".into(), &"mullama".into())
+    );
+    assert_eq!(home.says(&["run", "mine:v1", question]), "The capital of France is Paris.\n");
+
+    let out = checked(&home.mullama(&["rm", "none", "mine:v1"]).output().unwrap(), 3);
+    assert!(out.0.starts_with("removed mine:v1, ") && out.1.contains("no model none"), "{out:?}");
+    assert_eq!(home.says(&["list"]).lines().count(), 1);
+}
+
+#[test]
+fn what_is_not_there_is_told_with_the_nearest_name() {
+    let (home, registry) = (Home::new(), registry());
+    let (_, err) = checked(&home.with(&registry, &["pull", "tiny:7b"]), 3);
+    assert!(err.contains("hint: ") && err.contains("tiny:7b"), "{err}");
+    checked(&home.with(&registry, &["pull", "tiny"]), 0);
+    let (_, err) = checked(&home.with(&registry, &["pull", "tinny"]), 3);
+    assert!(err.contains("tiny:latest"), "{err}");
+    let err = home.complains(3, &["run", "tinny", "hi"]);
+    assert!(err.contains("did you mean tiny:latest?") && err.contains("mullama pull"), "{err}");
+    let err = home.complains(2, &["pul", "tiny"]);
+    assert!(err.contains("'pull'"), "{err}");
+    let err = home.complains(2, &["rm", "./tiny.gguf"]);
+    assert!(err.contains("is a path"), "{err}");
+}
+
+#[test]
+fn models_of_other_programs_have_a_source() {
+    let (home, registry) = (Home::new(), registry());
+    registry.add_model("library/other:1b", &[("model", gguf(&[], 1000))]);
+    let mut theirs = home.mullama(&["pull", "other:1b"]);
+    theirs.env("MULLAMA_REGISTRY", registry.url());
+    theirs.env("MULLAMA_MODELS", home.path().join("ollama"));
+    checked(&theirs.output().unwrap(), 0);
+    checked(&home.with(&registry, &["pull", "tiny"]), 0);
+    let list = home.says(&["list"]);
+    assert!(list.lines().next().unwrap().ends_with("  SOURCE"), "{list}");
+    assert!(list.lines().any(|line| line.starts_with("other:1b ") && line.ends_with("  ollama")));
+    assert!(home.complains(11, &["rm", "other:1b"]).contains("only read"));
+    assert_eq!(home.says(&["ls", "TIN"]).lines().count(), 2);
+}
+
+/// Ctrl-C in the middle; the next pull fetches what is left.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_pull_goes_on() {
+    let (home, registry) = (Home::new(), Registry::start());
+    let size = 24 << 20;
+    registry.add_model("library/big:latest", &[("model", gguf(&[], size))]);
+    registry.fault("/blobs/", u32::MAX, Fault::Slow(1 << 20));
+    let mut command = home.mullama(&["pull", "big"]);
+    command.env("MULLAMA_REGISTRY", registry.url()).stderr(Stdio::piped()).stdout(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let begun = Instant::now();
+    while registry.sent("/blobs/") == 0 && held(&home) < 1 << 20 {
+        assert!(begun.elapsed() < Duration::from_secs(30));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(
+        std::process::Command::new("kill")
+            .args(["-INT", &child.id().to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let (_, err) = checked(&child.wait_with_output().unwrap(), 130);
+    assert!(err.contains("interrupted; `mullama pull big` goes on from here"), "{err}");
+    assert_eq!(home.says(&["list"]).lines().count(), 1);
+
+    registry.mend();
+    std::thread::sleep(Duration::from_millis(200));
+    registry.take_seen();
+    let (out, _) = checked(&home.with(&registry, &["pull", "big"]), 0);
+    assert!(out.starts_with("pulled big:latest"), "{out}");
+    let fetched = registry.sent("/blobs/");
+    assert!(fetched < size as u64, "fetched {fetched} of {size} again");
+}
+
+/// Bytes of downloads on the disk.
+#[cfg(unix)]
+fn held(home: &Home) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    let Ok(files) = fs::read_dir(home.path().join("models/downloads")) else { return 0 };
+    files.flatten().filter_map(|file| file.metadata().ok()).map(|data| data.blocks() * 512).sum()
+}
+
+#[test]
+fn a_model_is_made_from_a_modelfile() {
+    let home = Home::new();
+    let file = format!("FROM {}\nPARAMETER temperature 0\nSYSTEM Be short.\n", demo().display());
+    fs::write(home.path().join("Modelfile"), &file).unwrap();
+    assert_eq!(home.says(&["create", "short"]), "created short:latest\n");
+    assert_eq!(
+        home.says(&["run", "short", "What is the capital of France?"]),
+        "The capital of France is Paris.\n"
+    );
+    let err = home.complains(3, &["create", "short", "-f", "none"]);
+    assert!(err.contains("cannot read the Modelfile none"), "{err}");
+    fs::write(home.path().join("bad"), "FORM x").unwrap();
+    let err = home.complains(2, &["create", "short", "-f", "bad"]);
+    assert!(err.contains("line 1") && err.contains("did you mean FROM?"), "{err}");
+}
+
+#[test]
+fn plain_http_elsewhere_has_to_be_allowed() {
+    let (home, registry) = (Home::new(), Registry::start());
+    registry.add_file("/model.gguf", gguf(&[], 1000));
+    let name = "http://models.invalid/model.gguf";
+    let pull = |arguments: &[&str]| {
+        home.mullama(arguments).env("http_proxy", registry.url()).output().unwrap()
+    };
+    let (_, err) = checked(&pull(&["pull", name]), 14);
+    assert!(err.contains("--insecure"), "{err}");
+    checked(&pull(&["pull", "--insecure", name]), 0);
+}
+
+#[test]
+fn shells_get_completions() {
+    let home = Home::new();
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = home.says(&["completions", shell]);
+        assert!(script.contains("mullama") && script.contains("rpc-server"), "{shell}");
+    }
+    assert!(home.complains(2, &["completions", "tcsh"]).contains("bash"));
+}
+
+#[test]
+fn help_tells_the_exit_codes() {
+    let help = Home::new().says(&["help"]);
+    assert!(help.contains("   3  NotFound"), "{help}");
+    assert!(!help.contains('\x1b'), "{help}");
+}

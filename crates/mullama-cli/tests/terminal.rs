@@ -1,0 +1,143 @@
+//! Conversations in a pseudo-terminal.
+#![cfg(unix)]
+
+mod home;
+
+use std::fs;
+
+use home::Home;
+use mullama_test_registry::{Fault, Registry, gguf};
+use rexpect::session::{PtySession, spawn_command};
+
+/// The longest that anything may take, in milliseconds; the machine may be busy.
+const PATIENCE: u64 = 60_000;
+
+fn converse(home: &Home, arguments: &[&str]) -> PtySession {
+    let mut command = home.mullama(arguments);
+    command.env("TERM", "xterm");
+    // The session gives the command a terminal.
+    command.stdin(std::process::Stdio::inherit());
+    let mut session = spawn_command(command, Some(PATIENCE)).unwrap();
+    session.exp_string(">>> ").unwrap();
+    session
+}
+
+/// Types a line, and waits for this text and the next prompt.
+fn expect(session: &mut PtySession, line: &str, text: &str) {
+    session.send_line(line).unwrap();
+    let seen = session.exp_string(text);
+    assert!(seen.is_ok(), "{line}: {seen:?}");
+    session.exp_string(">>> ").unwrap();
+}
+
+fn end(session: &mut PtySession, line: &str) {
+    session.send_line(line).unwrap();
+    session.exp_eof().unwrap();
+    // Its type belongs to another crate: `Exited(Pid(1), 0)`.
+    let status = format!("{:?}", session.process_mut().wait().unwrap());
+    assert!(status.starts_with("Exited") && status.ends_with(", 0)"), "{status}");
+}
+
+#[test]
+fn questions_follow_each_other() {
+    let home = Home::new();
+    let mut session = converse(&home, &["run", "demo", "--temperature", "0"]);
+    expect(&mut session, "What is the capital of France?", "The capital of France is Paris.");
+    expect(&mut session, "And of Japan?", "The capital of Japan is Tokyo.");
+    end(&mut session, "/bye");
+    let history = fs::read_to_string(home.path().join("data/mullama/history")).unwrap();
+    assert!(history.contains("And of Japan?"), "{history}");
+}
+
+#[test]
+fn an_interrupt_stops_the_answer_and_not_the_program() {
+    let home = Home::new();
+    let arguments = ["run", "demo", "--temperature", "0", "--ignore-eos", "-c", "2048"];
+    let mut session = converse(&home, &arguments);
+    session.send_line("What is the capital of France?").unwrap();
+    session.exp_string("Paris").unwrap();
+    session.send_control('c').unwrap();
+    session.exp_string("(stopped)").unwrap();
+    session.exp_string(">>> ").unwrap();
+    // At the prompt too.
+    session.send("half a li").unwrap();
+    session.flush().unwrap();
+    session.exp_string("half a li").unwrap();
+    session.send_control('c').unwrap();
+    session.exp_string("/bye or Ctrl-D ends").unwrap();
+    session.exp_string(">>> ").unwrap();
+    session.send_control('d').unwrap();
+    session.exp_eof().unwrap();
+}
+
+#[test]
+fn settings_are_changed_shown_and_saved() {
+    let home = Home::new();
+    let mut session = converse(&home, &["run", "demo"]);
+    expect(&mut session, "/?", "/set parameter NAME VALUE");
+    expect(&mut session, "/sbow", "there is no command /sbow");
+    expect(&mut session, "/set parameter temperature 0", "");
+    expect(&mut session, "/set parameter stop Paris", "");
+    expect(&mut session, "/set parameter tempurature 0", "did you mean temperature?");
+    expect(&mut session, "What is the capital of France?", "The capital of France is \r\n");
+    expect(&mut session, "/set parameter stop Tokyo", "");
+    expect(&mut session, "What is the capital of France?", "The capital of France is Paris.");
+    expect(&mut session, "/set parameter num_ctx 300", "");
+    expect(&mut session, "/show parameters", "context_size            300");
+    expect(&mut session, "/set system Be short.", "");
+    expect(&mut session, "/show system", "\r\nBe short.");
+    expect(&mut session, "/show info", "Mullama Demo");
+    expect(&mut session, "/show template", "{%");
+    expect(&mut session, "/show modelfile", "MESSAGE user What is the capital of France?");
+    expect(&mut session, "/save mine", "saved as mine:latest");
+    expect(&mut session, "/save ./mine.txt", "saved as ./mine.txt");
+    expect(&mut session, "/clear", "");
+    expect(&mut session, "/load ./mine.txt", "talking with");
+    expect(&mut session, "/show system", "\r\nBe short.");
+    expect(&mut session, "And of Italy?", "The capital of Italy is Rome.");
+    expect(&mut session, "/load none", "no model none:latest in the store");
+    session.send_line("\"\"\"What is the capital").unwrap();
+    session.exp_string("... ").unwrap();
+    expect(&mut session, "of Spain?\"\"\"", "Madrid");
+    end(&mut session, "/bye");
+    let list = home.says(&["list"]);
+    assert!(list.contains("mine:latest"), "{list}");
+    assert_eq!(home.says(&["show", "mine", "--system"]), "Be short.\n");
+    assert_eq!(home.says(&["run", "mine", "And of Italy?"]), "The capital of Italy is Rome.\n");
+}
+
+#[test]
+fn a_pull_shows_a_bar_and_can_be_interrupted() {
+    let (home, registry) = (Home::new(), Registry::start());
+    registry.add_model("library/big:latest", &[("model", gguf(&[], 16 << 20))]);
+    registry.fault("/blobs/", u32::MAX, Fault::Slow(1 << 20));
+    let pull = || {
+        let mut command = home.mullama(&["pull", "big"]);
+        command.env("MULLAMA_REGISTRY", registry.url()).env("TERM", "xterm").env("NO_COLOR", "1");
+        command.stdin(std::process::Stdio::inherit());
+        spawn_command(command, Some(PATIENCE)).unwrap()
+    };
+    let mut session = pull();
+    let (_, seen) =
+        session.exp_regex("downloading +[0-9]+% \\[[^\r]*/16 MB  [0-9.]+ [KM]B/s").unwrap();
+    assert!(!seen.contains("\x1b[3"), "{seen:?} has colours");
+    session.send_control('c').unwrap();
+    session.exp_string("interrupted; `mullama pull big` goes on from here").unwrap();
+    session.exp_eof().unwrap();
+    registry.mend();
+    let mut session = pull();
+    session.exp_string("pulled big:latest, 16 MB").unwrap();
+    session.exp_eof().unwrap();
+}
+
+#[test]
+fn colours_of_the_help_can_be_switched_off() {
+    let home = Home::new();
+    for (variable, coloured) in [("NOT_NO_COLOR", true), ("NO_COLOR", false)] {
+        let mut command = home.mullama(&["help"]);
+        command.env_remove("NO_COLOR").env("TERM", "xterm-256color").env(variable, "1");
+        let mut session = spawn_command(command, Some(PATIENCE)).unwrap();
+        let help = session.exp_eof().unwrap();
+        assert_eq!(help.contains("\x1b["), coloured, "{help:?}");
+    }
+}

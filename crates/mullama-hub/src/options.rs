@@ -1,0 +1,84 @@
+//! Parameters by Ollama's names as options by mullama's.
+
+use serde_json::{Map, Value};
+
+use crate::Parameters;
+
+/// Those that are called otherwise.
+const RENAMED: [(&str, &str); 5] = [
+    ("num_ctx", "context_size"),
+    ("num_batch", "batch_size"),
+    ("num_gpu", "n_gpu_layers"),
+    ("num_thread", "n_threads"),
+    ("num_predict", "max_tokens"),
+];
+
+/// Those that mean nothing here.
+const UNUSED: [&str; 9] = [
+    "num_keep",
+    "draft_num_predict",
+    "tfs_z",
+    "numa",
+    "low_vram",
+    "f16_kv",
+    "logits_all",
+    "vocab_only",
+    "penalize_newline",
+];
+
+impl Parameters {
+    /// The options that these parameters set, by mullama's names (`context_size` for `num_ctx`), for
+    /// loading and for generation alike. Those that mullama does not use are left out.
+    ///
+    /// A value that stands for the default (`seed -1`, `num_predict -2`, `num_thread 0`) sets nothing.
+    pub fn to_options(&self) -> Map<String, Value> {
+        let used = self.iter().filter(|(name, _)| !UNUSED.contains(name));
+        used.filter_map(|(name, value)| {
+            let value = match (name, value.as_i64()) {
+                ("seed" | "num_predict", Some(..0))
+                | ("num_thread" | "num_ctx" | "num_batch", Some(..=0)) => return None,
+                ("top_k", Some(..0)) => 0.into(),
+                _ => value.clone(),
+            };
+            let renamed = RENAMED.iter().find(|(known, _)| *known == name);
+            Some((renamed.map_or(name, |(_, option)| option).to_owned(), value))
+        })
+        .collect()
+    }
+
+    /// The names of those that mullama does not use.
+    pub fn unused(&self) -> impl Iterator<Item = &str> {
+        self.iter().map(|(name, _)| name).filter(|name| UNUSED.contains(name))
+    }
+
+    /// The name of the parameter that sets this option of mullama: `num_ctx` for `context_size`.
+    pub fn name_of(option: &str) -> &str {
+        RENAMED.iter().find(|(_, known)| *known == option).map_or(option, |(name, _)| name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_become_options() {
+        let mut parameters = Parameters::default();
+        for (name, value) in [
+            ("num_ctx", "256"),
+            ("seed", "-1"),
+            ("temperature", "0.5"),
+            ("stop", "a"),
+            ("num_keep", "24"),
+            ("top_k", "-1"),
+        ] {
+            parameters.set(name, value).unwrap();
+        }
+        let expected = serde_json::json!({
+            "context_size": 256, "temperature": 0.5, "stop": ["a"], "top_k": 0,
+        });
+        assert_eq!(Value::Object(parameters.to_options()), expected);
+        assert_eq!(parameters.unused().collect::<Vec<_>>(), ["num_keep"]);
+        assert_eq!(Parameters::name_of("max_tokens"), "num_predict");
+    }
+}
