@@ -33,6 +33,8 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     catch_interrupts();
     let mut session = Session::start(text(arguments, "model"), settings)?;
     match prompt {
+        // As with Ollama: it has been shown that the model loads, and nothing was asked.
+        Some(prompt) if prompt.is_empty() => Ok(()),
         Some(prompt) => match session.answer(prompt)? {
             FinishReason::Cancelled => Err(Failure::Interrupted),
             _ => Ok(()),
@@ -68,11 +70,6 @@ fn read_prompt(prompt: Option<String>) -> Result<Option<String>, Failure> {
     match prompt {
         Some(prompt) if piped.is_empty() => Ok(Some(prompt)),
         Some(prompt) => Ok(Some(format!("{prompt}\n\n{piped}"))),
-        None if piped.is_empty() => {
-            Err(Error::new(ErrorKind::InvalidArgument, "there is no prompt")
-                .with_hint("give one on the command line, or pipe text in")
-                .into())
-        }
         None => Ok(Some(piped.to_owned())),
     }
 }
