@@ -58,7 +58,7 @@ impl BaseModel {
     }
 
     /// What the model has done since it was loaded, and what it is doing.
-    fn stats(&self) -> crate::errors::Result<Stats> {
+    fn stats(&self) -> Result<Stats> {
         Ok(Stats(self.0.get()?.stats()?))
     }
 

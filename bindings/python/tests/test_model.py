@@ -436,5 +436,6 @@ def test_what_was_computed_is_kept():
         assert stats.cached_tokens == again.usage.cached_tokens
         assert "kv_used=" in repr(stats)
         assert stats.kv_kept == stats.kv_used > 0
-        late = model.generate("Once", timeout=0.1, ignore_eos=True, temperature=0, max_tokens=100_000)
-        assert late.finish_reason in ("cancelled", "length")
+    with Model("demo", context_size=60_000, n_threads=1) as model:
+        late = model.generate("Once", timeout=0.1, ignore_eos=True, temperature=0)
+        assert late.finish_reason == "cancelled"

@@ -345,7 +345,6 @@ class Stats:
     def preemptions(self) -> int:
         """Times that a request gave its cells up and was computed again later."""
 
-
 @final
 class Placement:
     """Where a loaded model is."""

@@ -473,7 +473,9 @@ mod tests {
                     assert_eq!(cache.paths[sequence].length, tokens.len());
                 }
             }
-            running.into_iter().for_each(|(sequence, _)| cache.close(&mut model, sequence));
+            for (sequence, _) in running {
+                cache.close(&mut model, sequence);
+            }
             cache.evict(&mut model, usize::MAX);
             assert_eq!((cache.used(), model.used()), (0, 0), "everything can be given up");
         }
