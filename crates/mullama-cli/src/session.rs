@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::failure::Failure;
 use crate::options::Options;
 use crate::source::Found;
-use crate::terminal::{Progress, bytes, interrupted};
+use crate::terminal::{Progress, bytes, interrupted, take_interrupt};
 
 /// How long an interrupt may go unnoticed.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -78,12 +78,20 @@ impl Session {
         let loaded = match load(&self.found, &self.settings, &parameters) {
             Ok(loaded) => loaded,
             Err(failure) => {
-                self.take(load(&self.found, &self.settings, &self.parameters)?);
+                self.restore()?;
                 return Err(failure);
             }
         };
         self.parameters = parameters;
         self.take(loaded);
+        Ok(())
+    }
+
+    /// Loads the model again, after it has been closed.
+    pub fn restore(&mut self) -> Result<(), Failure> {
+        // An interrupt has ended what went before; this it does not mean.
+        take_interrupt();
+        self.take(load(&self.found, &self.settings, &self.parameters)?);
         Ok(())
     }
 

@@ -80,7 +80,7 @@ fn settings_are_changed_shown_and_saved() {
     expect(&mut session, "/set parameter stop Paris", "");
     expect(&mut session, "/set parameter tempurature 0", "did you mean temperature?");
     expect(&mut session, "What is the capital of France?", "The capital of France is \r\n");
-    expect(&mut session, "/set parameter stop Tokyo", "");
+    expect(&mut session, "/set parameter stop XYZ", "");
     expect(&mut session, "What is the capital of France?", "The capital of France is Paris.");
     expect(&mut session, "/set parameter num_ctx 300", "");
     expect(&mut session, "/show parameters", "context_size            300");
@@ -95,6 +95,12 @@ fn settings_are_changed_shown_and_saved() {
     expect(&mut session, "/load ./mine.txt", "talking with");
     expect(&mut session, "/show system", "\r\nBe short.");
     expect(&mut session, "And of Italy?", "The capital of Italy is Rome.");
+    fs::write(home.path().join("broken.gguf"), "no model").unwrap();
+    expect(&mut session, "/load ./broken.gguf", "is not a GGUF file");
+    expect(&mut session, "/set parameter num_gpu -5", "error: ");
+    expect(&mut session, "/set parameter num_predict 2", "");
+    expect(&mut session, "/set parameter num_predict -1", "");
+    expect(&mut session, "And of Japan?", "The capital of Japan is Tokyo.");
     expect(&mut session, "/load none", "no model none:latest in the store");
     session.send_line("\"\"\"What is the capital").unwrap();
     session.exp_string("... ").unwrap();

@@ -87,9 +87,14 @@ fn parameters(found: &Found) -> String {
     rows(parameters)
 }
 
-/// Options and their values.
+/// Options and their values; null stands for the default.
 pub fn options(values: &Map<String, Value>) -> String {
-    rows(values.iter().map(|(name, value)| (name.as_str(), value)))
+    rows(
+        values
+            .iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(name, value)| (name.as_str(), value)),
+    )
 }
 
 fn rows<'a>(values: impl Iterator<Item = (&'a str, &'a Value)>) -> String {

@@ -17,6 +17,7 @@ use crate::commands::store_name;
 use crate::failure::Failure;
 use crate::options::is_for_loading;
 use crate::session::{Session, Settings};
+use crate::source::Found;
 use crate::terminal::take_interrupt;
 
 /// Lines of history that are kept.
@@ -183,8 +184,8 @@ fn shown(session: &Session, topic: Topic) -> Result<String, Failure> {
         Topic::Info => show::facts(&session.found)?,
         Topic::System => session.system.as_ref().map_or_else(|| none("system message"), lines),
         Topic::Parameters => {
-            let values = session.option_values();
-            if values.is_empty() { none("parameter that was set") } else { show::options(&values) }
+            let set = show::options(&session.option_values());
+            if set.is_empty() { none("parameter that was set") } else { set }
         }
         Topic::Template => {
             session.model.chat_template().map_or_else(|| none("chat template"), lines)
@@ -258,7 +259,16 @@ fn load(session: &mut Session, from: &str) -> Result<(), Failure> {
         system: session.settings.system.clone(),
         ..session.settings
     };
-    let mut next = Session::start(source, settings)?;
+    // There may not be memory for two models; what is not there is told before the first goes.
+    Found::find(source)?.check()?;
+    session.model.close();
+    let mut next = match Session::start(source, settings) {
+        Ok(next) => next,
+        Err(failure) => {
+            session.restore()?;
+            return Err(failure);
+        }
+    };
     if let Some(file) = saved {
         if let Some(system) = file.system {
             next.system = Some(system);
@@ -289,7 +299,16 @@ fn read_modelfile(path: &Path) -> Result<Modelfile, Failure> {
         };
         Error::new(kind, format!("cannot read {}: {error}", path.display()))
     })?;
-    Ok(Modelfile::parse(&text)?)
+    let file = Modelfile::parse(&text)?;
+    if file.template.is_some() || !file.adapters.is_empty() || file.from.len() > 1 {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("{} makes a model of its own", path.display()),
+        )
+        .with_hint(format!("run `mullama create NAME -f {}`, then /load NAME", path.display()))
+        .into());
+    }
+    Ok(file)
 }
 
 fn is_gguf(path: &Path) -> bool {
