@@ -7,7 +7,6 @@ use std::process::exit;
 
 /// Ends the build with one clear error where a backend's toolkit is not there.
 pub fn require(backend: &str, variable: &str) {
-    println!("cargo:rerun-if-env-changed=PATH");
     if let Err(missing) = check(backend) {
         fail(&format!(
             "the {backend} backend was asked for ({variable}, or the Cargo feature `{backend}`), and \
@@ -41,6 +40,8 @@ fn check(backend: &str) -> Result<(), String> {
         named.chain(usual.iter().map(PathBuf::from)).collect()
     };
     let program = |name: &str, roots: &[PathBuf]| {
+        // Only where it matters: tools that build packages have a path of their own each.
+        println!("cargo:rerun-if-env-changed=PATH");
         let path = env::var_os("PATH").unwrap_or_default();
         let file = format!("{name}{}", env::consts::EXE_SUFFIX);
         let mut dirs = roots.iter().map(|root| root.join("bin")).chain(env::split_paths(&path));
