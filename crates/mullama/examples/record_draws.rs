@@ -11,7 +11,7 @@ fn main() -> Result<()> {
     for (prompt, options) in [
         ("Mullama runs", json!({"seed": 1, "max_tokens": 12})),
         ("The capital of", json!({"seed": 2, "max_tokens": 12, "temperature": 1.2})),
-        ("The capital of", json!({"seed": 3, "max_tokens": 12, "temperature": 1.2, "min_p": 0.1})),
+        ("The capital of", json!({"seed": 13, "max_tokens": 12, "temperature": 1.2, "min_p": 0.1})),
         (
             "What is",
             json!({"seed": 4, "max_tokens": 12, "temperature": 1.5, "top_k": 5, "min_p": 0}),
