@@ -6,6 +6,7 @@
 //! [`GenerateOptions`] and [`ChatOptions`], what it gives in [`Completion`] and [`ChatCompletion`],
 //! and every failure is an [`Error`] of one [`ErrorKind`].
 
+mod adapter;
 mod chat;
 mod completion;
 mod demo;
@@ -27,11 +28,13 @@ pub mod rpc;
 mod runtime;
 mod sampling;
 mod source;
+mod state;
 mod stream;
 mod text;
 mod vocab;
 mod weights;
 
+pub use adapter::Lora;
 pub use chat::{ChatChunk, ChatCompletion, ChatFields, ChatOptions, ChatStream, ToolCallDelta};
 pub use completion::{Chunk, Completion, FinishReason, Timings, TokenLogprob, TopLogprob, Usage};
 pub use engine::{CancelToken, Stats, shut_down};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use mullama_sys as sys;
@@ -11,10 +11,13 @@ use serde::Serialize;
 use serde_json::Value;
 use sys::shim::ChatTemplates;
 
+use crate::adapter::{AdapterSet, Lora};
 use crate::chat::{ChatCompletion, ChatOptions, ChatStream, Rendered, render};
 use crate::completion::Completion;
 use crate::device::DeviceSet;
-use crate::engine::{CancelToken, Delivery, Engine, Job, Stats, closed};
+use crate::engine::{
+    CancelToken, ContextSettings, Delivery, Engine, Job, SavedCells, Stats, closed,
+};
 use crate::gguf::GgufHeader;
 use crate::message::Message;
 use crate::params::{ContextParams, ModelParams};
@@ -22,6 +25,7 @@ use crate::placement::Placement;
 use crate::prompt::Prompt;
 use crate::sampling::{GenerateOptions, GrammarSpec, Sampling, schema_to_gbnf};
 use crate::source::resolve;
+use crate::state::{self, Fingerprint};
 use crate::stream::Stream;
 use crate::vocab::Vocab;
 use crate::weights::Weights;
@@ -53,9 +57,16 @@ pub(crate) struct Loaded {
     template_override: Option<String>,
     /// What the model's metadata recommends.
     recommended: GenerateOptions,
+    /// The adapters of requests that name none.
+    adapters: Mutex<AdapterSet>,
+    path: PathBuf,
+    /// Settings that what is computed depends on.
+    settings: String,
+    fingerprint: OnceLock<Result<Fingerprint>>,
 }
 
 /// What a request has beside its options.
+#[derive(Default)]
 struct Extras {
     grammar: Option<GrammarSpec>,
     /// Stop texts of the chat template.
@@ -140,6 +151,8 @@ impl Model {
         };
         let weights = Arc::new(Weights::load(&path, &params, &devices, &mut progress)?);
         let vocab = Vocab::new(Arc::clone(&weights));
+        let adapters = params.lora.as_ref().map(|lora| weights.adapters(lora)).transpose()?;
+        let adapters = adapters.unwrap_or_default();
 
         // SAFETY: the model is alive; plain questions.
         let (n_layers, n_embd, n_params, size, has_decoder, has_encoder) = unsafe {
@@ -153,6 +166,11 @@ impl Model {
                 sys::llama_model_has_encoder(model),
             )
         };
+        let computed_with = settings.as_ref().map_or_else(String::new, |settings| {
+            let ContextSettings { type_k, type_v, rope_freq_base, rope_freq_scale, .. } = settings;
+            let overrides = &params.metadata_overrides;
+            format!("{type_k:?} {type_v:?} {rope_freq_base} {rope_freq_scale} {overrides:?}")
+        });
         let (engine, context_size, placement) = match settings {
             None => (None, 0, Placement::default()),
             Some(settings) => {
@@ -173,6 +191,10 @@ impl Model {
             templates: OnceLock::new(),
             template_override: params.chat_template,
             recommended: recommended(&weights),
+            adapters: Mutex::new(adapters),
+            path: path.clone(),
+            settings: computed_with,
+            fingerprint: OnceLock::new(),
             weights,
         };
         let caps = chat_template.as_ref().and_then(|_| loaded.template_capabilities());
@@ -235,13 +257,7 @@ impl Model {
         delivery: Delivery,
     ) -> Result<Stream> {
         let loaded = self.loaded()?;
-        let tokens = match prompt {
-            Prompt::Text(text) => loaded.vocab.tokenize(&text, true, true)?,
-            Prompt::Tokens(tokens) => {
-                tokens.iter().try_for_each(|&token| loaded.vocab.check(token))?;
-                tokens
-            }
-        };
+        let tokens = loaded.tokens_of(prompt)?;
         let grammar = match (&options.grammar, &options.json_schema) {
             (Some(_), Some(_)) => {
                 return Err(Error::option("grammar", "cannot be combined with `json_schema`"));
@@ -255,7 +271,7 @@ impl Model {
             loaded,
             tokens,
             options,
-            Extras { grammar, stops: Vec::new(), preserved: Vec::new(), delivery },
+            Extras { grammar, delivery, ..Extras::default() },
         )
     }
 
@@ -338,13 +354,62 @@ impl Model {
         Ok(self.loaded()?.vocab.tokenize(text, true, true)?.len())
     }
 
+    /// Makes these the adapters of all requests from now on that name none of their own; what runs goes on
+    /// with what it has. An adapter stays in memory once it was read, until the model is freed.
+    pub fn set_lora(&self, lora: impl Into<Lora>) -> Result<()> {
+        let loaded = self.loaded()?;
+        let adapters = loaded.weights.adapters(&lora.into())?;
+        *loaded.adapters.lock().unwrap_or_else(PoisonError::into_inner) = adapters;
+        Ok(())
+    }
+
+    /// What was computed from a prompt, as bytes for [`Model::load_state`], of this process or another.
+    /// What has not been computed yet is.
+    ///
+    /// Takes the memory that the tokens have in the KV cache. The default adapters count as part of the
+    /// model. Gives `Unsupported` where the model's memory cannot be cut to pieces (recurrent models).
+    pub fn save_state(&self, prompt: impl Into<Prompt>) -> Result<Vec<u8>> {
+        let loaded = self.loaded()?;
+        let tokens = loaded.tokens_of(prompt.into())?;
+        let adapters = loaded.adapters_of(None)?;
+        let options = GenerateOptions::default().with_max_tokens(1).with_temperature(0.0);
+        let extras = Extras::default();
+        self.submit(Arc::clone(&loaded), tokens.clone(), &options, extras)?.finish()?;
+        let cells = loaded.engine()?.save(adapters, tokens)?;
+        Ok(state::encode(&cells, &loaded.fingerprint(&cells.adapters)?))
+    }
+
+    /// Takes a state that was saved: requests that begin with its prompt go on from there. Gives how many
+    /// tokens it has.
+    ///
+    /// Gives `InvalidArgument` for a state of another model or other settings, or one that is damaged, and
+    /// `OutOfMemory` where requests that run leave no room.
+    pub fn load_state(&self, state: &[u8]) -> Result<usize> {
+        let loaded = self.loaded()?;
+        let adapters = loaded.adapters_of(None)?;
+        let (tokens, data) = state::decode(state, &loaded.fingerprint(&adapters)?)?;
+        let count = tokens.len();
+        loaded.engine()?.restore(SavedCells { adapters, tokens, data: data.to_owned() })?;
+        Ok(count)
+    }
+
+    /// As [`Model::close`], but what runs or waits already is finished first.
+    pub fn finish(&self) {
+        if let Some(engine) = self.take_loaded().as_ref().and_then(|loaded| loaded.engine.as_ref()) {
+            engine.finish();
+        }
+    }
+
     /// Cancels what runs and frees the model now. Everything asked of it from then on fails with
     /// [`ErrorKind::Closed`], of its clones too; what it is (its name, its size) can still be asked.
     pub fn close(&self) {
-        let loaded = self.shared.loaded.write().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(engine) = loaded.as_ref().and_then(|loaded| loaded.engine.as_ref()) {
+        if let Some(engine) = self.take_loaded().as_ref().and_then(|loaded| loaded.engine.as_ref()) {
             engine.stop();
         }
+    }
+
+    fn take_loaded(&self) -> Option<Arc<Loaded>> {
+        self.shared.loaded.write().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// What the model has done since it was loaded, and what it is doing: all zero where only the
@@ -460,15 +525,13 @@ impl Model {
     ) -> Result<Stream> {
         let Extras { grammar, mut stops, preserved, delivery } = extras;
         let submitted = Instant::now();
-        let Some(engine) = loaded.engine.as_ref().filter(|_| self.capabilities().generate) else {
-            let message = if loaded.engine.is_none() {
-                "only the vocabulary of this model was loaded: it cannot generate".to_owned()
-            } else {
-                format!("models of architecture {} do not generate text", self.architecture())
-            };
+        let engine = loaded.engine()?;
+        if !self.capabilities().generate {
+            let message =
+                format!("models of architecture {} do not generate text", self.architecture());
             return Err(Error::new(ErrorKind::Unsupported, message)
                 .with_context("path", self.path().display()));
-        };
+        }
         let n_ctx = self.context_size() as usize;
         if prompt.is_empty() {
             return Err(Error::new(ErrorKind::InvalidArgument, "the prompt is empty"));
@@ -506,6 +569,8 @@ impl Model {
             stops,
             preserved,
             logprobs: options.logprobs,
+            prompt_lookup: options.prompt_lookup.unwrap_or(0),
+            adapters: loaded.adapters_of(options.lora.as_ref())?,
             delivery,
             events,
             cancel: cancel.clone(),
@@ -516,6 +581,39 @@ impl Model {
 }
 
 impl Loaded {
+    fn engine(&self) -> Result<&Engine> {
+        self.engine.as_ref().ok_or_else(|| {
+            let message = "only the vocabulary of this model was loaded: it cannot generate";
+            Error::new(ErrorKind::Unsupported, message)
+        })
+    }
+
+    fn tokens_of(&self, prompt: Prompt) -> Result<Vec<Token>> {
+        match prompt {
+            Prompt::Text(text) => self.vocab.tokenize(&text, true, true),
+            Prompt::Tokens(tokens) => {
+                tokens.iter().try_for_each(|&token| self.vocab.check(token))?;
+                Ok(tokens)
+            }
+        }
+    }
+
+    /// What a state must have been saved with to be of use.
+    fn fingerprint(&self, adapters: &AdapterSet) -> Result<Fingerprint> {
+        let model = self.fingerprint.get_or_init(|| state::fingerprint_of_file(&self.path));
+        let model = model.as_ref().map_err(Clone::clone)?;
+        let adapters = self.weights.fingerprint_of(adapters)?;
+        Ok(state::combine(&[model, self.settings.as_bytes(), &adapters]))
+    }
+
+    /// The adapters that a request asks for, else the model's.
+    fn adapters_of(&self, lora: Option<&Lora>) -> Result<AdapterSet> {
+        match lora {
+            Some(lora) => self.weights.adapters(lora),
+            None => Ok(self.adapters.lock().unwrap_or_else(PoisonError::into_inner).clone()),
+        }
+    }
+
     fn templates(&self) -> Result<&ChatTemplates> {
         let templates = self.templates.get_or_init(|| {
             if self.template_override.is_none()

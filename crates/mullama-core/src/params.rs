@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
 
+use crate::adapter::Lora;
 use crate::options::options;
 
 options! {
@@ -45,6 +46,9 @@ options! {
         vocab_only: bool,
         /// Values that replace those of the file's metadata, by key. Default: none.
         metadata_overrides <- BTreeMap<String, Value>,
+        /// LoRA adapters that requests use where they name none: paths of GGUF files, alone or each with
+        /// a scale. Default: none.
+        lora <- Lora,
         /// A chat template (Jinja) in place of the model's. Default: the model's.
         chat_template <- String,
     }
@@ -56,7 +60,8 @@ options! {
         /// Tokens of context, shared by all requests that run at once. Default: what the model was
         /// trained with, at most 8192.
         ("context_size") n_ctx: u32,
-        /// Most tokens in one step of the engine (the logical batch). Default: 2048.
+        /// Most tokens in one step of the engine (the logical batch); each request that runs has one in
+        /// any case. Default: 2048.
         ("batch_size") n_batch: u32,
         /// Most tokens in one computation (the physical batch). Default: 512.
         ("ubatch_size") n_ubatch: u32,

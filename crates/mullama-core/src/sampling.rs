@@ -12,6 +12,7 @@ use mullama_sys as sys;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use crate::adapter::Lora;
 use crate::options::options;
 use crate::vocab::Vocab;
 use crate::{Error, ErrorKind, Result, Token};
@@ -87,6 +88,14 @@ options! {
         grammar <- String,
         /// A JSON schema that the text must follow. Default: none.
         json_schema <- Value,
+        /// LoRA adapters for this request in place of the model's: paths of GGUF files, alone or each with
+        /// a scale; an empty list is the model without any. Default: what the model was loaded with, or
+        /// `set_lora` set since.
+        lora <- Lora,
+        /// Most tokens to guess ahead in a step, from what followed in the text where it went the same way
+        /// before; wrong guesses are thrown away, so that the text stays what it would be. Pays where
+        /// answers repeat what the prompt says. Default: 0, which is off.
+        prompt_lookup: u32,
         /// Report log probabilities: of each token and of this many likeliest alternatives.
         /// Default: off.
         logprobs: u32,

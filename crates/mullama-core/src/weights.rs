@@ -8,6 +8,7 @@ use std::ptr::{self, NonNull};
 use mullama_sys as sys;
 use serde_json::Value;
 
+use crate::adapter::{AdapterSet, Adapters, Lora};
 use crate::device::{DeviceSet, Handle};
 use crate::logging;
 use crate::params::{GpuLayers, ModelParams};
@@ -25,6 +26,8 @@ pub(crate) struct Weights {
     pub devices_in_order: Vec<String>,
     /// What the model may lie on.
     pub devices: DeviceSet,
+    /// The adapters that have been read for it.
+    pub adapters: Adapters,
 }
 
 // SAFETY: the engine only reads a loaded model (llama.cpp shares one between contexts on different
@@ -119,9 +122,29 @@ impl Weights {
         }
         let offloaded = said.lines().find_map(read_offloaded).unwrap_or_default();
         let devices_in_order = devices.chosen(params)?.into_iter().map(Handle::name).collect();
-        let weights = Self { model, offloaded, layers, devices_in_order, devices: devices.clone() };
+        let weights = Self {
+            model,
+            offloaded,
+            layers,
+            devices_in_order,
+            devices: devices.clone(),
+            adapters: Adapters::default(),
+        };
         devices.check()?;
         Ok(weights)
+    }
+
+    /// The set of these adapters, which are read where they have not been.
+    pub fn adapters(&self, lora: &Lora) -> Result<AdapterSet> {
+        // SAFETY: a valid model, which frees its adapters with itself.
+        let set = unsafe { self.adapters.resolve(self.as_ptr(), lora) };
+        self.devices.check()?;
+        set
+    }
+
+    /// What tells these adapters from others.
+    pub fn fingerprint_of(&self, adapters: &AdapterSet) -> Result<Vec<u8>> {
+        self.adapters.fingerprint(adapters)
     }
 
     pub fn as_ptr(&self) -> *mut sys::llama_model {

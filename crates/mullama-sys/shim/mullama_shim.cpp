@@ -166,11 +166,38 @@ extern "C" int mullama_init_from_model(
     });
 }
 
+extern "C" int mullama_adapter_lora_init(
+    llama_model * model, const char * path, llama_adapter_lora ** result, char ** out) {
+    *result = nullptr;
+    return guarded(out, [&] {
+        *result = llama_adapter_lora_init(model, path);
+        return std::string();
+    });
+}
+
 extern "C" int mullama_decode(
     llama_context * context, const llama_batch * batch, int * status, char ** out) {
     *status = -1;
     return guarded(out, [&] {
         *status = llama_decode(context, *batch);
+        return std::string();
+    });
+}
+
+extern "C" int mullama_state_seq_get_data(
+    llama_context * context, unsigned char * data, size_t size, int sequence, size_t * written,
+    char ** out) {
+    return guarded(out, [&] {
+        *written = llama_state_seq_get_data(context, data, size, sequence);
+        return std::string();
+    });
+}
+
+extern "C" int mullama_state_seq_set_data(
+    llama_context * context, const unsigned char * data, size_t size, int sequence, size_t * read,
+    char ** out) {
+    return guarded(out, [&] {
+        *read = llama_state_seq_set_data(context, data, size, sequence);
         return std::string();
     });
 }

@@ -15,6 +15,7 @@ extern "C" {
 
 struct gguf_context;
 struct gguf_init_params;
+struct llama_adapter_lora;
 struct llama_batch;
 struct llama_context;
 struct llama_context_params;
@@ -46,8 +47,16 @@ int mullama_model_load_from_file(
 int mullama_init_from_model(
     struct llama_model * model, const struct llama_context_params * params,
     struct llama_context ** result, char ** out);
+int mullama_adapter_lora_init(
+    struct llama_model * model, const char * path, struct llama_adapter_lora ** result, char ** out);
 int mullama_decode(
     struct llama_context * context, const struct llama_batch * batch, int * status, char ** out);
+int mullama_state_seq_get_data(
+    struct llama_context * context, unsigned char * data, size_t size, int sequence, size_t * written,
+    char ** out);
+int mullama_state_seq_set_data(
+    struct llama_context * context, const unsigned char * data, size_t size, int sequence,
+    size_t * read, char ** out);
 int mullama_tokenize(
     const struct llama_vocab * vocab, const char * text, int text_len, int * tokens,
     int n_tokens_max, bool add_special, bool parse_special, int * count, char ** out);

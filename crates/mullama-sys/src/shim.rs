@@ -4,8 +4,9 @@ use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr::{self, NonNull};
 
 use llama_cpp_sys_2::{
-    ggml_backend_dev_t, gguf_context, gguf_init_params, llama_batch, llama_context,
-    llama_context_params, llama_model, llama_model_params, llama_token, llama_vocab,
+    ggml_backend_dev_t, gguf_context, gguf_init_params, llama_adapter_lora, llama_batch,
+    llama_context, llama_context_params, llama_model, llama_model_params, llama_seq_id,
+    llama_token, llama_vocab,
 };
 
 #[repr(C)]
@@ -43,6 +44,28 @@ unsafe extern "C" {
         model: *mut llama_model,
         params: *const llama_context_params,
         result: *mut *mut llama_context,
+        out: *mut *mut c_char,
+    ) -> c_int;
+    fn mullama_adapter_lora_init(
+        model: *mut llama_model,
+        path: *const c_char,
+        result: *mut *mut llama_adapter_lora,
+        out: *mut *mut c_char,
+    ) -> c_int;
+    fn mullama_state_seq_get_data(
+        context: *mut llama_context,
+        data: *mut u8,
+        size: usize,
+        sequence: c_int,
+        written: *mut usize,
+        out: *mut *mut c_char,
+    ) -> c_int;
+    fn mullama_state_seq_set_data(
+        context: *mut llama_context,
+        data: *const u8,
+        size: usize,
+        sequence: c_int,
+        read: *mut usize,
         out: *mut *mut c_char,
     ) -> c_int;
     fn mullama_decode(
@@ -192,6 +215,20 @@ pub unsafe fn init_from_model(
     Ok(result)
 }
 
+/// `llama_adapter_lora_init`, guarded: a failed assertion is an error. May give null.
+///
+/// # Safety
+/// `model` must be valid and outlive the adapter, and no context of it may be computing.
+pub unsafe fn adapter_lora_init(
+    model: *mut llama_model,
+    path: &CStr,
+) -> ShimResult<*mut llama_adapter_lora> {
+    let mut result = ptr::null_mut();
+    // SAFETY: the caller vouches for `model`.
+    call(|out| unsafe { mullama_adapter_lora_init(model, path.as_ptr(), &raw mut result, out) })?;
+    Ok(result)
+}
+
 /// `llama_decode`, guarded: an assertion that fails on this thread is an error.
 ///
 /// # Safety
@@ -201,6 +238,42 @@ pub unsafe fn decode(context: *mut llama_context, batch: &llama_batch) -> ShimRe
     // SAFETY: the caller vouches for both.
     call(|out| unsafe { mullama_decode(context, batch, &raw mut status, out) })?;
     Ok(status)
+}
+
+/// `llama_state_seq_get_data`, guarded: gives how many bytes were written, 0 where it failed.
+///
+/// # Safety
+/// `context` must be valid and not in use.
+pub unsafe fn state_seq_get_data(
+    context: *mut llama_context,
+    data: &mut [u8],
+    sequence: llama_seq_id,
+) -> ShimResult<usize> {
+    let mut written = 0;
+    let (start, size) = (data.as_mut_ptr(), data.len());
+    // SAFETY: the caller vouches for `context`; the slice is described as it is.
+    call(|out| unsafe {
+        mullama_state_seq_get_data(context, start, size, sequence, &raw mut written, out)
+    })?;
+    Ok(written)
+}
+
+/// `llama_state_seq_set_data`, guarded: gives how many bytes were read, 0 where it failed.
+///
+/// # Safety
+/// `context` must be valid and not in use.
+pub unsafe fn state_seq_set_data(
+    context: *mut llama_context,
+    data: &[u8],
+    sequence: llama_seq_id,
+) -> ShimResult<usize> {
+    let mut read = 0;
+    let (start, size) = (data.as_ptr(), data.len());
+    // SAFETY: as above.
+    call(|out| unsafe {
+        mullama_state_seq_set_data(context, start, size, sequence, &raw mut read, out)
+    })?;
+    Ok(read)
 }
 
 /// `llama_tokenize`, guarded: an exception or a failed assertion is an error.

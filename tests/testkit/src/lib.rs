@@ -11,6 +11,7 @@
 //! [`write_model`] makes a model of any [`Shape`], [`mod@broken`] makes files that a loader has to
 //! refuse, and the program `mullama-testkit` offers the same to tests in other languages.
 
+mod adapter;
 pub mod broken;
 pub mod gguf;
 mod model;
@@ -28,6 +29,7 @@ pub fn skip(reason: impl std::fmt::Display) {
     let _ = std::io::stderr().write_all(format!("skipped: {reason}\n").as_bytes());
 }
 
+pub use adapter::{adapter, merge};
 pub use model::{Experts, Shape, WeightType, quantize, vocab_only, write_model};
 pub use preset::{Contents, PRESETS, Preset, fixture, preset};
 pub use vocab::{CHAT_TEMPLATE, Vocabulary};

@@ -5,14 +5,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{env, fs, io};
 
+use mullama_testkit::gguf::File;
 use mullama_testkit::probe::{Verdict, probe, start_engine};
-use mullama_testkit::{PRESETS, Preset, broken, preset};
+use mullama_testkit::{PRESETS, Preset, adapter, broken, preset};
 use serde_json::json;
 
 const USAGE: &str = "\
 usage: mullama-testkit list                 name the models there are
        mullama-testkit path NAME [DIR]      make a model if need be, and print where it lies
        mullama-testkit write NAME FILE      write a model to a file
+       mullama-testkit adapter BASE FILE S  write a random LoRA adapter for a model; S (1, 2, ...) is
+                                            its seed
        mullama-testkit broken GOOD DIR      write broken variants of GOOD, a copy of 'tiny', and
                                             print [{name, file, expect, engine}] as JSON
        mullama-testkit probe FILE           load a model with the bare engine and use it once;
@@ -29,6 +32,9 @@ fn main() -> ExitCode {
         }
         ["path", name] | ["path", name, _] => print_path(name, arguments.get(2).map(Path::new)),
         ["write", name, _] => named(name).and_then(|preset| preset.write(Path::new(&arguments[2]))),
+        ["adapter", _, _, seed] => {
+            write_adapter(Path::new(&arguments[1]), Path::new(&arguments[2]), seed)
+        }
         ["broken", _, _] => break_model(Path::new(&arguments[1]), Path::new(&arguments[2])),
         ["probe", _] => return report(Path::new(&arguments[1])),
         _ => {
@@ -62,6 +68,12 @@ fn named(name: &str) -> io::Result<&'static Preset> {
     // For the quantiser's sake, which talks a lot.
     start_engine();
     preset(name).ok_or_else(|| io::Error::other(format!("there is no model '{name}'; see 'list'")))
+}
+
+/// Strong enough that the model says something else.
+fn write_adapter(base: &Path, file: &Path, seed: &str) -> io::Result<()> {
+    let seed = seed.parse().map_err(io::Error::other)?;
+    fs::write(file, adapter(&File::decode(&fs::read(base)?)?, 1.0, seed).encode())
 }
 
 fn break_model(good: &Path, dir: &Path) -> io::Result<()> {

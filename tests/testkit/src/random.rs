@@ -25,7 +25,7 @@ impl Random {
 
     /// About normal, with mean 0 and deviation 1: the sum of four uniform numbers. Only integers
     /// and one division, so the same on every machine.
-    fn normal(&mut self) -> f32 {
+    pub fn normal(&mut self) -> f32 {
         let parts = self.next();
         let sum: i32 = (0..4).map(|i| i32::from((parts >> (16 * i)) as u16)).sum();
         (sum - 2 * 0xffff) as f32 / 37_837.0 // 2^16 * sqrt(4 / 12)

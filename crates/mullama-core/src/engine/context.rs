@@ -3,11 +3,13 @@
 use std::cell::UnsafeCell;
 use std::collections::BTreeMap;
 use std::ffi::c_void;
+use std::ops::Range;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use mullama_sys as sys;
 
+use crate::adapter::AdapterSet;
 use crate::device::physical_cores;
 use crate::engine::prefix::Cells;
 use crate::engine::{CancelToken, exit};
@@ -118,7 +120,8 @@ impl ContextSettings {
         // SAFETY: a plain struct of defaults.
         let mut raw = unsafe { sys::llama_context_default_params() };
         raw.n_ctx = self.n_ctx;
-        raw.n_batch = self.n_batch;
+        // All that run have a token in a step.
+        raw.n_batch = self.n_batch.max(self.n_parallel);
         raw.n_ubatch = self.n_ubatch;
         raw.n_seq_max = self.n_sequences();
         // The engine plans for one output of each sequence.
@@ -180,6 +183,8 @@ pub(crate) struct Context {
     /// Requests of the batch that is being computed, watched by [`should_abort`].
     watched: Box<UnsafeCell<Vec<CancelToken>>>,
     n_vocab: usize,
+    /// What it computes with.
+    adapters: AdapterSet,
     /// Whether several devices work on pieces of one batch at a time, as the engine says.
     is_pipelined: bool,
 }
@@ -222,6 +227,7 @@ impl Context {
             batch: Batch::default(),
             watched,
             n_vocab: n_vocab.max(0) as usize,
+            adapters: AdapterSet::default(),
             is_pipelined: said.lines().any(|line| line.contains("pipeline parallelism enabled")),
         })
     }
@@ -288,18 +294,29 @@ impl Context {
         &mut self.batch
     }
 
+    /// Computes with these adapters from now on.
+    pub fn use_adapters(&mut self, adapters: &AdapterSet) {
+        if self.adapters != *adapters {
+            // SAFETY: a valid context, which only this thread uses; requests bring adapters of their model.
+            unsafe { adapters.apply(self.raw.0.as_ptr()) }
+            self.adapters = adapters.clone();
+        }
+    }
+
     /// Computes the batch. `owners` are those whose tokens are in it.
     pub fn decode(&mut self, owners: impl Iterator<Item = CancelToken>) -> Result<Decoded> {
         let watched = self.watched.get_mut();
         watched.clear();
         watched.extend(owners);
         let batch = self.batch.raw();
+        let still = self.weights.adapters.still();
         // The engine calls it an error that a computation was given up, or found no room. What is
         // one becomes an `Error` below.
         let (status, said) = logging::quietly(|| {
             // SAFETY: the batch's arrays live in `self.batch` and all have `n_tokens` entries.
             logging::capture(|| unsafe { sys::shim::decode(self.raw.0.as_ptr(), &batch) })
         });
+        drop(still);
         // What a worker gave that has gone away since is no result.
         self.weights.devices.check()?;
         match status {
@@ -349,6 +366,39 @@ impl Context {
         }
     }
 
+    /// What the engine needs to have the cells of a sequence again.
+    pub fn save(&mut self, sequence: SeqId) -> Result<Vec<u8>> {
+        // SAFETY: a valid context, which only this thread uses (here and below).
+        let size = unsafe { sys::llama_state_seq_get_size(self.raw.0.as_ptr(), sequence) };
+        let mut data = vec![0; size];
+        let (written, said) = logging::capture(|| unsafe {
+            sys::shim::state_seq_get_data(self.raw.0.as_ptr(), &mut data, sequence)
+        });
+        self.weights.devices.check()?;
+        match written {
+            Ok(written) if written > 0 => {
+                data.truncate(written);
+                Ok(data)
+            }
+            failed => Err(state_error("saved", said.problem().or(failed.err()))),
+        }
+    }
+
+    /// Fills an empty sequence with cells that were saved.
+    pub fn restore(&mut self, sequence: SeqId, data: &[u8]) -> Result<()> {
+        let (read, said) = logging::capture(|| unsafe {
+            sys::shim::state_seq_set_data(self.raw.0.as_ptr(), data, sequence)
+        });
+        self.weights.devices.check()?;
+        match read {
+            Ok(read) if read == data.len() => Ok(()),
+            failed => {
+                self.trim(sequence, 0);
+                Err(state_error("restored", said.problem().or(failed.err())))
+            }
+        }
+    }
+
     /// Frees all cells.
     pub fn clear(&mut self) {
         if let Some(memory) = self.memory() {
@@ -375,10 +425,11 @@ impl Context {
 }
 
 impl Cells for Context {
-    fn share(&mut self, from: SeqId, to: SeqId, count: usize) {
+    fn share(&mut self, from: SeqId, to: SeqId, positions: Range<usize>) {
+        let (start, end) = (positions.start as sys::llama_pos, positions.end as sys::llama_pos);
         if let Some(memory) = self.memory() {
             // SAFETY: a valid context's memory, and two of its sequences.
-            unsafe { sys::llama_memory_seq_cp(memory, from, to, 0, count as sys::llama_pos) }
+            unsafe { sys::llama_memory_seq_cp(memory, from, to, start, end) }
         }
     }
 
@@ -390,6 +441,11 @@ impl Cells for Context {
             unsafe { sys::llama_memory_seq_rm(memory, sequence, first, -1) };
         }
     }
+}
+
+fn state_error(what: &str, reason: Option<String>) -> Error {
+    let reason = reason.unwrap_or_else(|| "the engine gave no reason".to_owned());
+    Error::new(ErrorKind::Backend, format!("the state could not be {what}: {reason}"))
 }
 
 /// Tells the engine to give up a computation that nobody waits for. (The CPU backend asks.)

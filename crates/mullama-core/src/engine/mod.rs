@@ -5,6 +5,7 @@
 
 mod context;
 mod exit;
+mod lookup;
 mod pace;
 mod prefix;
 mod scheduler;
@@ -20,6 +21,7 @@ pub(crate) use context::ContextSettings;
 pub use exit::shut_down;
 pub use stats::Stats;
 
+use crate::adapter::AdapterSet;
 use crate::completion::Chunk;
 use crate::placement::Placement;
 use crate::sampling::{GrammarSpec, Sampling};
@@ -65,11 +67,12 @@ pub(crate) enum Event {
 }
 
 /// How much of an answer its owner hears of while it is being generated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Delivery {
     /// Pieces as they come.
     Pieces,
     /// The whole, at the end.
+    #[default]
     Whole,
 }
 
@@ -83,14 +86,30 @@ pub(crate) struct Job {
     /// Special tokens whose text is part of the answer, for the chat parser to see.
     pub preserved: Vec<Token>,
     pub logprobs: Option<u32>,
+    /// Most tokens to guess ahead.
+    pub prompt_lookup: u32,
+    pub adapters: AdapterSet,
     pub delivery: Delivery,
     pub events: flume::Sender<Event>,
     pub cancel: CancelToken,
     pub submitted: Instant,
 }
 
+/// The cells of the KV cache that were computed from tokens, as the engine writes them out.
+pub(crate) struct SavedCells {
+    pub adapters: AdapterSet,
+    pub tokens: Vec<Token>,
+    pub data: Vec<u8>,
+}
+
 pub(crate) enum Command {
     Run(Box<Job>),
+    /// Asks for the cells of as many of these tokens as are there.
+    Save(AdapterSet, Vec<Token>, flume::Sender<Result<SavedCells>>),
+    /// Puts cells in place for requests that begin with their tokens.
+    Restore(SavedCells, flume::Sender<Result<()>>),
+    /// Ends the thread when all that it has been given is done.
+    Finish,
     /// Ends the thread: running requests are cancelled.
     Stop,
 }
@@ -168,9 +187,37 @@ impl Engine {
         Ok(())
     }
 
+    /// The cells of the longest beginning of these tokens that is in the KV cache.
+    pub fn save(&self, adapters: AdapterSet, tokens: Vec<Token>) -> Result<SavedCells> {
+        self.ask(|answer| Command::Save(adapters, tokens, answer))
+    }
+
+    /// Puts cells into the KV cache, for requests that begin with their tokens.
+    pub fn restore(&self, cells: SavedCells) -> Result<()> {
+        self.ask(|answer| Command::Restore(cells, answer))
+    }
+
+    fn ask<T>(&self, question: impl FnOnce(flume::Sender<Result<T>>) -> Command) -> Result<T> {
+        let (answer, answered) = flume::bounded(1);
+        self.commands.send(question(answer)).map_err(|_| closed())?;
+        if self.ended.load(Ordering::SeqCst) {
+            refuse_all(&self.inbox);
+        }
+        answered.recv().unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// Waits until all requests are done and the thread has ended, and frees the context.
+    pub fn finish(&self) {
+        self.end(Command::Finish);
+    }
+
     /// Cancels what runs, waits for the thread to end and frees the context.
     pub fn stop(&self) {
-        let _ = self.commands.send(Command::Stop);
+        self.end(Command::Stop);
+    }
+
+    fn end(&self, how: Command) {
+        let _ = self.commands.send(how);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread
             && thread.thread().id() != thread::current().id()
@@ -201,7 +248,7 @@ pub(crate) fn dry_run(weights: Arc<Weights>, settings: &ContextSettings) -> Resu
     Context::new(weights, settings)?.planned_placement()
 }
 
-/// Answers requests that came too late.
+/// Answers requests that came too late; who asked for something else hears of it as it is dropped.
 fn refuse_all(inbox: &flume::Receiver<Command>) {
     for command in inbox.drain() {
         if let Command::Run(job) = command {

@@ -4,32 +4,38 @@
 //! so that the sum over all nodes is the number of cells in use. Sequences are those of running requests
 //! and those of finished ones, which are kept for requests that begin alike. When cells or sequences run
 //! short, the ends of those that were used least recently go first.
+//!
+//! What was computed with one set of adapters is of no use to another: each set has a tree of its own.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use crate::Token;
+use crate::adapter::AdapterSet;
 use crate::engine::context::SeqId;
 
 /// The cells of the engine's KV cache, as far as sequences go.
 pub(super) trait Cells {
-    /// Makes the first `count` cells of one sequence belong to another, empty one as well.
-    fn share(&mut self, from: SeqId, to: SeqId, count: usize);
+    /// Makes cells of one sequence belong to another as well, which has none at these positions.
+    fn share(&mut self, from: SeqId, to: SeqId, positions: Range<usize>);
 
     /// Takes all cells but the first `keep` away from a sequence.
     fn trim(&mut self, sequence: SeqId, keep: usize);
 }
 
 type NodeId = usize;
-const ROOT: NodeId = 0;
 
 #[derive(Default)]
 struct Node {
     tokens: Vec<Token>,
+    /// A root is its own.
     parent: NodeId,
     children: Vec<NodeId>,
 }
 
 struct Path {
+    /// Where the sequence begins.
+    root: NodeId,
     /// The node that the sequence ends at.
     end: NodeId,
     /// Tokens from the root to there.
@@ -49,6 +55,7 @@ pub(super) struct Counters {
 pub(super) struct PrefixCache {
     nodes: Vec<Node>,
     unused_nodes: Vec<NodeId>,
+    roots: BTreeMap<AdapterSet, NodeId>,
     paths: BTreeMap<SeqId, Path>,
     free: Vec<SeqId>,
     /// Cells in use.
@@ -64,8 +71,9 @@ pub(super) struct PrefixCache {
 impl PrefixCache {
     pub fn new(sequences: usize, can_share: bool, limit: usize) -> Self {
         Self {
-            nodes: vec![Node::default()],
+            nodes: Vec::new(),
             unused_nodes: Vec::new(),
+            roots: BTreeMap::new(),
             paths: BTreeMap::new(),
             free: (0..sequences as SeqId).rev().collect(),
             used: 0,
@@ -86,7 +94,7 @@ impl PrefixCache {
         let mut running = vec![false; self.nodes.len()];
         for path in self.paths.values().filter(|path| path.kept_since.is_none()) {
             let mut node = path.end;
-            while node != ROOT && !running[node] {
+            while !self.is_root(node) && !running[node] {
                 running[node] = true;
                 node = self.nodes[node].parent;
             }
@@ -96,25 +104,26 @@ impl PrefixCache {
         self.used - held
     }
 
-    /// An empty sequence for a request; none where all are running.
-    pub fn open(&mut self, cells: &mut impl Cells) -> Option<SeqId> {
+    /// An empty sequence for a request with these adapters; none where all are running.
+    pub fn open(&mut self, cells: &mut impl Cells, adapters: &AdapterSet) -> Option<SeqId> {
         if self.free.is_empty() {
             let oldest = self.oldest(|_| true)?;
             self.close(cells, oldest);
         }
         let sequence = self.free.pop()?;
-        self.paths.insert(sequence, Path { end: ROOT, length: 0, kept_since: None });
+        let root = self.root(adapters);
+        self.paths.insert(sequence, Path { root, end: root, length: 0, kept_since: None });
         Some(sequence)
     }
 
     /// Gives a sequence the cells of the longest beginning of `tokens` that has been computed, where that
     /// is longer than what it has; tells how many it has then.
     pub fn adopt(&mut self, cells: &mut impl Cells, sequence: SeqId, tokens: &[Token]) -> usize {
-        let own = self.paths[&sequence].length;
+        let Path { root, length: own, .. } = self.paths[&sequence];
         if !self.can_share {
             return own;
         }
-        let (node, within, length) = self.find(tokens);
+        let (node, within, length) = self.find(root, tokens);
         if length <= own {
             return own;
         }
@@ -122,8 +131,8 @@ impl PrefixCache {
         let end = self.split(node, within);
         cells.trim(sequence, 0);
         self.leave(sequence);
-        cells.share(from, sequence, length);
-        let path = Path { end, length, kept_since: None };
+        cells.share(from, sequence, 0..length);
+        let path = Path { root, end, length, kept_since: None };
         self.paths.insert(sequence, path);
         self.clock += 1;
         if let Some(kept_since) = self.paths.get_mut(&from).and_then(|p| p.kept_since.as_mut()) {
@@ -138,7 +147,7 @@ impl PrefixCache {
             return;
         }
         let end = self.paths[&sequence].end;
-        let is_own = end != ROOT && self.nodes[end].children.is_empty() && self.enders(end) == 1;
+        let is_own = !self.is_root(end) && self.nodes[end].children.is_empty() && self.enders(end) == 1;
         let end = if is_own {
             self.nodes[end].tokens.extend_from_slice(tokens);
             end
@@ -155,7 +164,7 @@ impl PrefixCache {
     pub fn keep(&mut self, cells: &mut impl Cells, sequence: SeqId) {
         let is_known = {
             let end = self.paths[&sequence].end;
-            end == ROOT || !self.nodes[end].children.is_empty() || self.enders(end) > 1
+            self.is_root(end) || !self.nodes[end].children.is_empty() || self.enders(end) > 1
         };
         if !self.can_share || self.limit == 0 || is_known {
             self.close(cells, sequence);
@@ -171,7 +180,9 @@ impl PrefixCache {
     pub fn close(&mut self, cells: &mut impl Cells, sequence: SeqId) {
         cells.trim(sequence, 0);
         self.leave(sequence);
-        self.paths.remove(&sequence);
+        if let Some(Path { root, .. }) = self.paths.remove(&sequence) {
+            self.drop_root(root);
+        }
         self.free.push(sequence);
     }
 
@@ -195,8 +206,9 @@ impl PrefixCache {
             count -= tokens;
             self.counters.evicted += tokens as u64;
             let parent = self.nodes[end].parent;
-            let is_held =
-                parent == ROOT || self.nodes[parent].children.len() > 1 || self.enders(parent) > 0;
+            let is_held = self.is_root(parent)
+                || self.nodes[parent].children.len() > 1
+                || self.enders(parent) > 0;
             if is_held {
                 self.close(cells, sequence);
             } else {
@@ -217,10 +229,10 @@ impl PrefixCache {
         kept.min().map(|(_, sequence)| sequence)
     }
 
-    /// The longest beginning of `tokens` in the tree: the node where it ends, how many of the node's
+    /// The longest beginning of `tokens` below a root: the node where it ends, how many of the node's
     /// tokens belong to it, and its length.
-    fn find(&self, tokens: &[Token]) -> (NodeId, usize, usize) {
-        let (mut node, mut length) = (ROOT, 0);
+    fn find(&self, root: NodeId, tokens: &[Token]) -> (NodeId, usize, usize) {
+        let (mut node, mut length) = (root, 0);
         loop {
             let rest = &tokens[length..];
             let next = rest.first().and_then(|first| {
@@ -242,7 +254,7 @@ impl PrefixCache {
     fn through(&self, node: NodeId, other: SeqId) -> Option<SeqId> {
         let passes = |path: &Path| {
             let mut at = path.end;
-            while at != node && at != ROOT {
+            while at != node && !self.is_root(at) {
                 at = self.nodes[at].parent;
             }
             at == node
@@ -272,16 +284,40 @@ impl PrefixCache {
     }
 
     fn add_node(&mut self, parent: NodeId, tokens: Vec<Token>) -> NodeId {
-        let node = Node { tokens, parent, children: Vec::new() };
-        let id = if let Some(id) = self.unused_nodes.pop() {
-            self.nodes[id] = node;
-            id
-        } else {
-            self.nodes.push(node);
-            self.nodes.len() - 1
-        };
+        let id = self.new_node();
+        self.nodes[id] = Node { tokens, parent, children: Vec::new() };
         self.nodes[parent].children.push(id);
         id
+    }
+
+    fn new_node(&mut self) -> NodeId {
+        self.unused_nodes.pop().unwrap_or_else(|| {
+            self.nodes.push(Node::default());
+            self.nodes.len() - 1
+        })
+    }
+
+    /// The root of what is computed with these adapters.
+    fn root(&mut self, adapters: &AdapterSet) -> NodeId {
+        if let Some(root) = self.roots.get(adapters) {
+            return *root;
+        }
+        let root = self.new_node();
+        self.nodes[root] = Node { parent: root, ..Node::default() };
+        self.roots.insert(adapters.clone(), root);
+        root
+    }
+
+    fn is_root(&self, node: NodeId) -> bool {
+        self.nodes[node].parent == node
+    }
+
+    /// Forgets a root that no sequence begins at.
+    fn drop_root(&mut self, root: NodeId) {
+        if self.paths.values().all(|path| path.root != root) {
+            self.roots.retain(|_, known| *known != root);
+            self.unused_nodes.push(root);
+        }
     }
 
     fn remove_node(&mut self, node: NodeId) {
@@ -294,9 +330,12 @@ impl PrefixCache {
     /// Takes a sequence out of the tree, with every node that it alone passes through.
     fn leave(&mut self, sequence: SeqId) {
         let Some(path) = self.paths.get_mut(&sequence) else { return };
-        let mut node = std::mem::replace(&mut path.end, ROOT);
+        let mut node = std::mem::replace(&mut path.end, path.root);
         path.length = 0;
-        while node != ROOT && self.nodes[node].children.is_empty() && self.enders(node) == 0 {
+        while !self.is_root(node)
+            && self.nodes[node].children.is_empty()
+            && self.enders(node) == 0
+        {
             let parent = self.nodes[node].parent;
             self.remove_node(node);
             node = parent;
@@ -319,10 +358,11 @@ mod tests {
     }
 
     impl Cells for Model {
-        fn share(&mut self, from: SeqId, to: SeqId, count: usize) {
-            let shared = self.sequences[&from][..count].to_vec();
-            let before = self.sequences.insert(to, shared);
-            assert!(before.is_none_or(|cells| cells.is_empty()), "the target is empty");
+        fn share(&mut self, from: SeqId, to: SeqId, positions: Range<usize>) {
+            let shared = self.sequences[&from][positions.clone()].to_vec();
+            let target = self.sequences.entry(to).or_default();
+            assert_eq!(target.len(), positions.start, "the target ends where the shared begin");
+            target.extend(shared);
         }
 
         fn trim(&mut self, sequence: SeqId, keep: usize) {
@@ -358,7 +398,16 @@ mod tests {
     }
 
     fn run(cache: &mut PrefixCache, model: &mut Model, tokens: &[Token]) -> (SeqId, usize) {
-        let sequence = cache.open(model).unwrap();
+        run_with(cache, model, &AdapterSet::default(), tokens)
+    }
+
+    fn run_with(
+        cache: &mut PrefixCache,
+        model: &mut Model,
+        adapters: &AdapterSet,
+        tokens: &[Token],
+    ) -> (SeqId, usize) {
+        let sequence = cache.open(model, adapters).unwrap();
         let adopted = cache.adopt(model, sequence, &tokens[..tokens.len() - 1]);
         model.compute(sequence, &tokens[adopted..]);
         cache.extend(sequence, &tokens[adopted..]);
@@ -402,6 +451,21 @@ mod tests {
     }
 
     #[test]
+    fn what_was_computed_with_other_adapters_is_not_found() {
+        let (mut cache, mut model) = (PrefixCache::new(8, true, 1000), Model::default());
+        let (plain, adapted) = (AdapterSet::default(), AdapterSet::named(1));
+        let mut adopted = |adapters| {
+            let (sequence, adopted) = run_with(&mut cache, &mut model, adapters, &[1, 2, 3]);
+            cache.keep(&mut model, sequence);
+            adopted
+        };
+        assert_eq!((adopted(&plain), adopted(&adapted)), (0, 0));
+        assert_eq!((adopted(&plain), adopted(&adapted)), (2, 2));
+        cache.evict(&mut model, usize::MAX);
+        assert_eq!((cache.used(), model.used(), cache.roots.len()), (0, 0, 0));
+    }
+
+    #[test]
     fn nothing_is_kept_where_nothing_may_be() {
         for (can_share, limit) in [(false, 100), (true, 0)] {
             let (mut cache, mut model) = (PrefixCache::new(2, can_share, limit), Model::default());
@@ -438,13 +502,15 @@ mod tests {
             let limit = [1000, 12][round % 2];
             let (mut cache, mut model) = (PrefixCache::new(6, true, limit), Model::default());
             let mut running: Vec<(SeqId, Vec<Token>)> = Vec::new();
+            let sets = [AdapterSet::default(), AdapterSet::named(1)];
             for _ in 0..200 {
                 match random.below(6) {
                     0 | 1 if running.len() < 4 => {
                         let length = 1 + random.below(12);
                         let prompt: Vec<_> =
                             (0..length).map(|_| random.below(2) as Token).collect();
-                        let (sequence, _) = run(&mut cache, &mut model, &prompt);
+                        let set = &sets[random.below(2)];
+                        let (sequence, _) = run_with(&mut cache, &mut model, set, &prompt);
                         running.push((sequence, prompt));
                     }
                     2 | 3 if !running.is_empty() => {
@@ -477,7 +543,8 @@ mod tests {
                 cache.close(&mut model, sequence);
             }
             cache.evict(&mut model, usize::MAX);
-            assert_eq!((cache.used(), model.used()), (0, 0), "everything can be given up");
+            let left = (cache.used(), model.used(), cache.roots.len());
+            assert_eq!(left, (0, 0, 0), "everything can be given up");
         }
     }
 }

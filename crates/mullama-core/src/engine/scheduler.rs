@@ -5,19 +5,27 @@
 //! one pool of KV cells, and what several begin with is computed once ([`PrefixCache`]). When cells run
 //! short, what is kept for the future goes first; then the youngest request gives its cells up and is
 //! computed again later. Nobody fails for want of cells.
+//!
+//! The engine computes a step with one set of adapters: where requests have different ones, the sets take
+//! turns.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use crate::adapter::AdapterSet;
 use crate::completion::FinishReason;
-use crate::engine::context::{Context, ContextSettings, Decoded};
+use crate::engine::context::{Context, ContextSettings, Decoded, SeqId};
 use crate::engine::pace::Pace;
 use crate::engine::prefix::{Cells as _, PrefixCache};
 use crate::engine::slot::Slot;
 use crate::engine::stats::SharedStats;
-use crate::engine::{CancelToken, Command, Event, Job, Stats, closed};
+use crate::engine::{CancelToken, Command, Event, Job, SavedCells, Stats, closed};
 use crate::vocab::Vocab;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, Token};
+
+/// Steps that a set of adapters has before the next has its turn: the engine plans its buffers anew for
+/// each change.
+const TURN: u32 = 4;
 
 /// A request that is not running.
 enum Waiting {
@@ -61,8 +69,12 @@ pub(crate) struct Scheduler {
     waiting: VecDeque<Waiting>,
     prefixes: PrefixCache,
     pace: Pace,
+    /// Whose turn it is, and for how many more steps.
+    turn: (AdapterSet, u32),
     n_parallel: usize,
     n_ctx: usize,
+    /// Whether to end when all is done.
+    finishing: bool,
     stats: Stats,
     shared_stats: SharedStats,
 }
@@ -86,8 +98,10 @@ impl Scheduler {
             waiting: VecDeque::new(),
             prefixes,
             pace: Pace::new(f64::from(settings.max_stall)),
+            turn: (AdapterSet::default(), TURN),
             n_parallel: settings.n_parallel as usize,
             n_ctx,
+            finishing: false,
             stats: Stats::default(),
             shared_stats,
         }
@@ -114,19 +128,85 @@ impl Scheduler {
 
     /// Takes what has arrived; waits where there is nothing else to do. False when it is time to go.
     fn receive(&mut self) -> bool {
-        if self.running.is_empty() && self.waiting.is_empty() {
-            match self.inbox.recv() {
-                Ok(Command::Run(job)) => self.waiting.push_back(Waiting::New(job)),
-                Ok(Command::Stop) | Err(_) => return false,
-            }
-        }
         loop {
-            match self.inbox.try_recv() {
-                Ok(Command::Run(job)) => self.waiting.push_back(Waiting::New(job)),
-                Ok(Command::Stop) | Err(flume::TryRecvError::Disconnected) => return false,
-                Err(flume::TryRecvError::Empty) => return true,
+            let is_idle = self.running.is_empty() && self.waiting.is_empty();
+            let command = if is_idle && !self.finishing {
+                self.inbox.recv().ok()
+            } else {
+                match self.inbox.try_recv() {
+                    Ok(command) => Some(command),
+                    Err(flume::TryRecvError::Empty) => return !is_idle,
+                    Err(flume::TryRecvError::Disconnected) => None,
+                }
+            };
+            match command {
+                Some(Command::Run(job)) => self.waiting.push_back(Waiting::New(job)),
+                Some(Command::Save(adapters, tokens, answer)) => {
+                    let _ = answer.send(self.save(adapters, tokens));
+                }
+                Some(Command::Restore(cells, answer)) => {
+                    let _ = answer.send(self.restore(&cells));
+                }
+                Some(Command::Finish) => self.finishing = true,
+                Some(Command::Stop) | None => return false,
             }
         }
+    }
+
+    /// Writes out the cells of as many of the tokens as are there.
+    fn save(&mut self, adapters: AdapterSet, mut tokens: Vec<Token>) -> Result<SavedCells> {
+        let sequence = self.spare_sequence(&adapters)?;
+        let count = self.prefixes.adopt(&mut self.context, sequence, &tokens);
+        tokens.truncate(count);
+        let data = if count > 0 { self.context.save(sequence) } else { Err(nothing_to_save()) };
+        self.prefixes.close(&mut self.context, sequence);
+        Ok(SavedCells { adapters, tokens, data: data? })
+    }
+
+    /// Puts cells into the cache, of those tokens that it does not have.
+    fn restore(&mut self, cells: &SavedCells) -> Result<()> {
+        let count = cells.tokens.len();
+        let sequence = self.spare_sequence(&cells.adapters)?;
+        let known = self.prefixes.adopt(&mut self.context, sequence, &cells.tokens);
+        let mut restored = Ok(());
+        if known < count {
+            let missing = (self.prefixes.used() + count).saturating_sub(self.n_ctx);
+            self.prefixes.evict(&mut self.context, missing);
+            restored = self.fill(sequence, known, cells);
+        }
+        match restored {
+            Ok(()) => self.prefixes.keep(&mut self.context, sequence),
+            Err(_) => self.prefixes.close(&mut self.context, sequence),
+        }
+        self.tell_stats();
+        restored
+    }
+
+    fn fill(&mut self, sequence: SeqId, known: usize, cells: &SavedCells) -> Result<()> {
+        let count = cells.tokens.len();
+        if self.prefixes.used() + count > self.n_ctx {
+            let message =
+                format!("there is no room for {count} tokens beside the requests that run now");
+            return Err(Error::new(ErrorKind::OutOfMemory, message)
+                .with_hint("load the model with a larger `context_size`, or try again later"));
+        }
+        // What is there already is shared, so the saved cells go through a sequence of their own.
+        let whole = self.spare_sequence(&cells.adapters)?;
+        let filled = self.context.restore(whole, &cells.data);
+        if filled.is_ok() {
+            self.context.share(whole, sequence, known..count);
+            self.prefixes.extend(sequence, &cells.tokens[known..]);
+            self.context.trim(whole, 0);
+        }
+        self.prefixes.close(&mut self.context, whole);
+        filled
+    }
+
+    fn spare_sequence(&mut self, adapters: &AdapterSet) -> Result<SeqId> {
+        let sequence = self.prefixes.open(&mut self.context, adapters);
+        sequence.ok_or_else(|| {
+            Error::new(ErrorKind::OutOfMemory, "all sequences of the engine are in use")
+        })
     }
 
     fn drop_cancelled(&mut self) {
@@ -171,7 +251,8 @@ impl Scheduler {
             if !self.running.is_empty() && taken + next.n_needed() >= self.n_ctx {
                 return;
             }
-            let Some(seq) = self.prefixes.open(&mut self.context) else { return };
+            let adapters = &next.job().adapters;
+            let Some(seq) = self.prefixes.open(&mut self.context, adapters) else { return };
             let slot = match self.waiting.pop_front().expect("there is a front") {
                 Waiting::New(job) => Slot::start(*job, seq, &self.vocab, self.n_ctx as u32),
                 Waiting::Preempted(mut slot) => {
@@ -196,7 +277,7 @@ impl Scheduler {
 
     /// The running request that is about to compute more of what a new one begins with than there is, and
     /// how many tokens the two share.
-    fn leader(&self, slot: &Slot) -> Option<(crate::engine::context::SeqId, usize)> {
+    fn leader(&self, slot: &Slot) -> Option<(SeqId, usize)> {
         if !self.context.can_share() {
             return None;
         }
@@ -204,7 +285,10 @@ impl Scheduler {
             let pairs = other.known().iter().zip(slot.beginning());
             (other.seq, pairs.take_while(|(a, b)| a == b).count())
         };
-        let leaders = self.running.iter().filter(|other| other.is_in_prompt()).map(shared);
+        let leads = |other: &&Slot| {
+            other.is_in_prompt() && other.job().adapters == slot.job().adapters
+        };
+        let leaders = self.running.iter().filter(leads).map(shared);
         leaders.max_by_key(|(_, length)| *length).filter(|(_, length)| *length > slot.n_past())
     }
 
@@ -283,8 +367,8 @@ impl Scheduler {
     /// What was in the batch has not been computed, or only in part.
     fn undo_batch(&mut self) {
         for slot in &mut self.running {
-            if std::mem::take(&mut slot.pending_in_batch) > 0 {
-                slot.output = None;
+            if slot.pending_in_batch > 0 {
+                slot.leave_batch();
                 self.context.trim(slot.seq, slot.n_past());
             }
         }
@@ -293,57 +377,108 @@ impl Scheduler {
     /// Puts into the batch what the next step computes.
     fn fill_batch(&mut self) {
         self.follow();
-        let generating = self.running.iter().filter(|slot| slot.is_generating()).count();
+        self.take_turns();
+        let streaming = self.running.iter().filter(|slot| slot.is_generating()).count();
         loop {
-            let missing = (self.prefixes.used() + generating).saturating_sub(self.n_ctx);
+            let missing = (self.prefixes.used() + streaming).saturating_sub(self.n_ctx);
             self.prefixes.evict(&mut self.context, missing);
-            if self.prefixes.used() + generating <= self.n_ctx || self.running.len() == 1 {
+            if self.prefixes.used() + streaming <= self.n_ctx || self.running.len() == 1 {
                 break;
             }
             self.preempt_youngest();
         }
         // While others stream, a prompt takes smaller bites, so as not to stall them.
-        let budget = if generating > 0 { self.pace.prompt_tokens() } else { usize::MAX };
-        let mut budget =
-            budget.min(self.context.n_batch().saturating_sub(generating)).max(1) + generating;
+        let budget = if streaming > 0 { self.pace.prompt_tokens() } else { usize::MAX };
+        let budget = budget.min(self.context.n_batch());
 
-        let wanted: usize = self
-            .running
-            .iter()
-            .filter(|slot| slot.follows.is_none())
-            .map(|slot| slot.pending().len())
-            .sum();
-        let wanted = wanted.min(budget);
+        let has_turn = |slot: &&Slot| slot.can_go_on() && slot.job().adapters == self.turn.0;
+        let wanted: usize =
+            self.running.iter().filter(has_turn).map(|slot| slot.pending().len()).sum();
+        let wanted = wanted.min(budget + streaming);
         let missing = (self.prefixes.used() + wanted).saturating_sub(self.n_ctx);
         self.prefixes.evict(&mut self.context, missing);
-        let mut free_cells = self.n_ctx.saturating_sub(self.prefixes.used());
+        let mut room = self.n_ctx.saturating_sub(self.prefixes.used());
 
         self.context.batch().clear();
+        self.running.iter_mut().for_each(Slot::leave_batch);
         // Those that generate come first, and always get their token.
-        for first in [true, false] {
-            for slot in &mut self.running {
-                if slot.is_generating() != first {
-                    continue;
-                }
-                slot.output = None;
-                slot.pending_in_batch = 0;
-                if slot.follows.is_some() {
-                    continue;
-                }
-                let count = slot.pending().len().min(budget).min(free_cells);
-                slot.pending_in_batch = count;
-                for offset in 0..count {
-                    let last = offset + 1 == slot.pending().len();
-                    let (token, position) = (slot.pending()[offset], slot.n_past() + offset);
-                    let index = self.context.batch().add(token, position, slot.seq, last);
-                    if last {
-                        slot.output = Some(index);
-                    }
-                }
-                budget -= count;
-                free_cells -= count;
+        self.add_pending(true, usize::MAX, &mut room);
+        self.add_drafts(&mut room);
+        let left = self.context.n_batch().saturating_sub(self.context.batch().len());
+        self.add_pending(false, budget.min(left), &mut room);
+    }
+
+    /// Adds the pending tokens of the requests that generate, or of those that do not.
+    fn add_pending(&mut self, generating: bool, mut budget: usize, room: &mut usize) {
+        for slot in &mut self.running {
+            let has_turn = slot.can_go_on() && slot.job().adapters == self.turn.0;
+            if !has_turn || slot.is_generating() != generating {
+                continue;
             }
+            let count = slot.pending().len().min(budget).min(*room);
+            slot.pending_in_batch = count;
+            for offset in 0..count {
+                let last = offset + 1 == slot.pending().len();
+                let (token, position) = (slot.pending()[offset], slot.n_past() + offset);
+                let index = self.context.batch().add(token, position, slot.seq, last);
+                if last {
+                    slot.output = Some(index);
+                }
+            }
+            budget -= count;
+            *room -= count;
         }
+    }
+
+    /// Adds guesses at what comes after the pending tokens, where there is room to waste.
+    fn add_drafts(&mut self, room: &mut usize) {
+        if !self.context.can_share() {
+            return;
+        }
+        // The engine has room for one output of each sequence.
+        let left = self.context.n_batch().saturating_sub(self.context.batch().len());
+        let mut outputs = self.context.n_seq_max().saturating_sub(self.running.len()).min(left);
+        for slot in self.running.iter_mut().filter(|slot| slot.output.is_some()) {
+            slot.make_draft(outputs.min(*room / 2), self.n_ctx);
+            slot.draft_output = self.context.batch().len();
+            for (offset, &token) in slot.draft().iter().enumerate() {
+                let position = slot.n_past() + slot.pending_in_batch + offset;
+                self.context.batch().add(token, position, slot.seq, true);
+            }
+            outputs -= slot.draft().len();
+            *room -= slot.draft().len();
+        }
+    }
+
+    /// Settles with whose adapters the next step computes.
+    fn take_turns(&mut self) {
+        if self.running.iter().all(|slot| slot.job().adapters == self.turn.0) {
+            return;
+        }
+        let sets: Vec<&AdapterSet> = {
+            let mut sets: Vec<_> = self
+                .running
+                .iter()
+                .filter(|slot| slot.can_go_on())
+                .map(|slot| &slot.job().adapters)
+                .collect();
+            let mut seen = Vec::new();
+            sets.retain(|set| !seen.contains(set) && (seen.push(*set), true).1);
+            sets
+        };
+        let current = sets.iter().position(|set| **set == self.turn.0);
+        let next = match current {
+            Some(current) if sets.len() == 1 || self.turn.1 > 1 => current,
+            Some(current) => (current + 1) % sets.len(),
+            None => 0,
+        };
+        let Some(set) = sets.get(next) else { return };
+        self.turn = if Some(next) == current && sets.len() > 1 {
+            (self.turn.0.clone(), self.turn.1 - 1)
+        } else {
+            ((*set).clone(), TURN)
+        };
+        self.context.use_adapters(&self.turn.0);
     }
 
     /// Hands each request the logits that it waits for.
@@ -354,24 +489,46 @@ impl Scheduler {
         }
         let mut index = 0;
         while index < self.running.len() {
-            let slot = &mut self.running[index];
-            let Some(output) = slot.output.take() else {
-                index += 1;
-                continue;
-            };
-            let logits = self.context.logits(output)?;
-            let complete =
-                slot.take_logits(logits, &self.vocab, self.n_ctx).unwrap_or_else(|error| {
-                    slot.fail(error);
-                    true
-                });
-            if complete {
+            if self.take_output(index)? {
                 self.release(index, Cells::Keep);
             } else {
                 index += 1;
             }
         }
         Ok(())
+    }
+
+    /// Chooses a request's next tokens: one, and one more for each guess that was right. True when the
+    /// request is complete.
+    fn take_output(&mut self, index: usize) -> Result<bool> {
+        let slot = &mut self.running[index];
+        let Some(mut output) = slot.output.take() else { return Ok(false) };
+        let mut right = 0;
+        let complete = loop {
+            let logits = self.context.logits(output)?;
+            match slot.take_logits(logits, &self.vocab, self.n_ctx) {
+                Ok(false) => {}
+                Ok(true) => break true,
+                Err(error) => {
+                    slot.fail(error);
+                    break true;
+                }
+            }
+            if !slot.was_right(right) {
+                break false;
+            }
+            output = slot.draft_output + right;
+            right += 1;
+        };
+        let drafted = slot.settle_draft(right);
+        if drafted > 0 {
+            let sequence = slot.seq;
+            self.prefixes.extend(sequence, slot.computed(right));
+            self.context.trim(sequence, slot.n_past());
+            self.stats.drafted_tokens += drafted as u64;
+            self.stats.accepted_tokens += right as u64;
+        }
+        Ok(complete)
     }
 
     fn preempt_youngest(&mut self) {
@@ -426,4 +583,10 @@ impl Scheduler {
         self.stats.evicted_tokens = self.prefixes.counters.evicted;
         self.shared_stats.write(self.stats);
     }
+}
+
+fn nothing_to_save() -> Error {
+    let message = "nothing of the prompt is in the KV cache";
+    Error::new(ErrorKind::Unsupported, message)
+        .with_hint("load the model with a larger `context_size` or `prefix_cache`")
 }

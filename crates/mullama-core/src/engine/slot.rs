@@ -6,6 +6,7 @@ use crate::completion::{
     Chunk, Completion, FinishReason, Timings, TokenLogprob, TopLogprob, Usage,
 };
 use crate::engine::context::SeqId;
+use crate::engine::lookup::Lookup;
 use crate::engine::{Delivery, Event, Job};
 use crate::sampling::Sampler;
 use crate::text::TextAssembler;
@@ -35,6 +36,11 @@ pub(crate) struct Slot {
     pub pending_in_batch: usize,
     /// Where in the current batch the logits of the last token are.
     pub output: Option<usize>,
+    lookup: Option<Lookup>,
+    /// Guesses at the tokens after the pending one, in the current batch.
+    draft: Vec<Token>,
+    /// Where in the current batch the logits of the first of them are.
+    pub draft_output: usize,
     sampler: Sampler,
     text: TextAssembler,
     /// A token's bytes, kept to save an allocation per token.
@@ -69,6 +75,9 @@ impl Slot {
             seq,
             pending_in_batch: 0,
             output: None,
+            lookup: (job.prompt_lookup > 0).then(|| Lookup::new(job.prompt_lookup as usize)),
+            draft: Vec::new(),
+            draft_output: 0,
             sampler,
             text: TextAssembler::new(std::mem::take(&mut job.stops)),
             piece: Vec::new(),
@@ -95,6 +104,57 @@ impl Slot {
     /// Whether the next step yields a token by computing one.
     pub fn is_generating(&self) -> bool {
         self.pending().len() == 1 && self.tokens.len() > self.n_prompt
+    }
+
+    /// Whether its next step is for itself to make.
+    pub fn can_go_on(&self) -> bool {
+        self.follows.is_none()
+    }
+
+    /// Nothing of it is in the batch any more.
+    pub fn leave_batch(&mut self) {
+        self.output = None;
+        self.pending_in_batch = 0;
+        self.draft.clear();
+    }
+
+    /// Guesses what follows the pending token, in at most so many tokens.
+    pub fn make_draft(&mut self, most: usize, n_ctx: usize) {
+        let Some(lookup) = &self.lookup else { return };
+        let n_generated = self.tokens.len() - self.n_prompt;
+        let wanted = self.job.max_tokens.map_or(usize::MAX, |most| most as usize);
+        // The last token that is wanted, or has a place, is chosen and never computed.
+        let most = most
+            .min(wanted.saturating_sub(n_generated + 1))
+            .min(n_ctx.saturating_sub(self.tokens.len()));
+        self.draft = lookup.draft(&self.tokens, most);
+    }
+
+    /// The guesses in the current batch.
+    pub fn draft(&self) -> &[Token] {
+        &self.draft
+    }
+
+    /// Whether the token that was just chosen is the guess of this index; its cell is there then.
+    pub fn was_right(&mut self, guess: usize) -> bool {
+        let right = self.draft.get(guess) == self.tokens.last() && guess < self.draft.len();
+        self.n_past += usize::from(right);
+        right
+    }
+
+    /// Takes note of how many guesses were right; tells how many there were.
+    pub fn settle_draft(&mut self, right: usize) -> usize {
+        let drafted = self.draft.len();
+        self.draft.clear();
+        if let Some(lookup) = self.lookup.as_mut().filter(|_| drafted > 0) {
+            lookup.note(drafted, right);
+        }
+        drafted
+    }
+
+    /// The last so many tokens whose cells are there.
+    pub fn computed(&self, count: usize) -> &[Token] {
+        &self.tokens[self.n_past - count..self.n_past]
     }
 
     /// Cells that the request has in the KV cache.
@@ -147,8 +207,7 @@ impl Slot {
     /// The cells are gone: everything has to be computed again.
     pub fn reset(&mut self) {
         self.n_past = 0;
-        self.pending_in_batch = 0;
-        self.output = None;
+        self.leave_batch();
         self.follows = None;
     }
 

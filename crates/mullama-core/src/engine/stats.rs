@@ -22,6 +22,10 @@ pub struct Stats {
     pub cached_tokens: u64,
     /// Tokens that were generated.
     pub completion_tokens: u64,
+    /// Tokens that were guessed ahead (`prompt_lookup`).
+    pub drafted_tokens: u64,
+    /// Guesses among those that were right.
+    pub accepted_tokens: u64,
     /// Cells of the KV cache in use.
     pub kv_used: u32,
     /// Cells of those that are kept for later requests only.

@@ -1,0 +1,130 @@
+//! The state of a conversation as bytes: what was computed from a prompt, so that it need not be computed
+//! again by another process.
+//!
+//! The bytes are, all numbers little-endian: [`MAGIC`] (8), the SHA-256 of everything that follows (32), the
+//! fingerprint of the model, its settings and its adapters (32), the count of tokens (4), the tokens (4
+//! each), and the cells as llama.cpp writes a sequence (`llama_state_seq_get_data`).
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use mullama_hub::Digest;
+
+use crate::engine::SavedCells;
+use crate::{Error, ErrorKind, Result, Token};
+
+/// Begins a state; its last character is the version.
+const MAGIC: &[u8; 8] = b"MLSTATE1";
+const DIGEST: usize = 32;
+
+/// What tells models apart, and what else makes cells of no use.
+pub(crate) type Fingerprint = [u8; DIGEST];
+
+/// Pieces of a file that go into its fingerprint: its beginning, and as many again all over it.
+const PIECES: u64 = 64;
+const PIECE: u64 = 4096;
+
+/// Tells this file from others without reading it all: its size, its beginning with the metadata, and
+/// pieces of its tensors.
+pub(crate) fn fingerprint_of_file(path: &Path) -> Result<Fingerprint> {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let size = file.metadata()?.len();
+        let mut pieces = size.to_le_bytes().to_vec();
+        file.by_ref().take(PIECES * PIECE).read_to_end(&mut pieces)?;
+        for index in 0..PIECES {
+            file.seek(SeekFrom::Start(size / PIECES * index))?;
+            file.by_ref().take(PIECE).read_to_end(&mut pieces)?;
+        }
+        Ok(pieces)
+    };
+    read().map(|pieces| *Digest::of(&pieces).as_bytes()).map_err(|error| {
+        Error::new(ErrorKind::Io, format!("cannot read {}: {error}", path.display()))
+            .with_source(error)
+    })
+}
+
+/// One fingerprint of several things.
+pub(crate) fn combine(parts: &[&[u8]]) -> Fingerprint {
+    let sized = parts.iter().map(|part| [&(part.len() as u64).to_le_bytes(), *part].concat());
+    *Digest::of(&sized.collect::<Vec<_>>().concat()).as_bytes()
+}
+
+/// The bytes of a state.
+pub(crate) fn encode(cells: &SavedCells, fingerprint: &Fingerprint) -> Vec<u8> {
+    let mut body = Vec::with_capacity(DIGEST + 4 + cells.tokens.len() * 4 + cells.data.len());
+    body.extend(fingerprint);
+    body.extend((cells.tokens.len() as u32).to_le_bytes());
+    body.extend(cells.tokens.iter().flat_map(|token| token.to_le_bytes()));
+    body.extend(&cells.data);
+    [MAGIC.as_slice(), Digest::of(&body).as_bytes(), &body].concat()
+}
+
+/// The tokens and the cells of a state, which must have this fingerprint.
+pub(crate) fn decode<'a>(
+    state: &'a [u8],
+    fingerprint: &Fingerprint,
+) -> Result<(Vec<Token>, &'a [u8])> {
+    let refuse = |problem: &str, hint: &str| {
+        Error::new(ErrorKind::InvalidArgument, format!("the state {problem}")).with_hint(hint)
+    };
+    let damaged = || refuse("is damaged or incomplete", "save it again");
+    if !state.starts_with(&MAGIC[..7]) {
+        return Err(refuse("is none that was saved", "give what `save_state` gave"));
+    }
+    if !state.starts_with(MAGIC) {
+        return Err(refuse("is of another version of the library", "save it again"));
+    }
+    let (digest, body) = state[MAGIC.len()..].split_at_checked(DIGEST).ok_or_else(damaged)?;
+    if Digest::of(body).as_bytes() != digest {
+        return Err(damaged());
+    }
+    let (model, body) = body.split_at_checked(DIGEST).ok_or_else(damaged)?;
+    if model != fingerprint {
+        return Err(refuse(
+            "belongs to another model, or to other settings of this one",
+            "a state is for the same file, KV cache type, RoPE settings and adapters",
+        ));
+    }
+    let (count, body) = body.split_at_checked(4).ok_or_else(damaged)?;
+    let count = u32::from_le_bytes(count.try_into().expect("it has four bytes")) as usize;
+    let (tokens, data) = body.split_at_checked(count.saturating_mul(4)).ok_or_else(damaged)?;
+    let token = |bytes: &[u8]| Token::from_le_bytes(bytes.try_into().expect("it has four bytes"));
+    Ok((tokens.chunks_exact(4).map(token).collect(), data))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapter::AdapterSet;
+
+    fn cells() -> SavedCells {
+        SavedCells { adapters: AdapterSet::default(), tokens: vec![1, -2, 3], data: vec![7; 100] }
+    }
+
+    #[test]
+    fn a_state_is_what_was_saved() {
+        let state = encode(&cells(), &[1; DIGEST]);
+        let (tokens, data) = decode(&state, &[1; DIGEST]).unwrap();
+        assert_eq!((tokens, data), (vec![1, -2, 3], [7; 100].as_slice()));
+    }
+
+    #[test]
+    fn any_other_state_is_refused() {
+        let state = encode(&cells(), &[1; DIGEST]);
+        let refused = |state: &[u8], model| decode(state, &model).unwrap_err().to_string();
+        assert!(refused(&state, [2; DIGEST]).contains("another model"));
+        assert!(refused(b"GGUF", [1; DIGEST]).contains("none that was saved"));
+        assert!(refused(b"", [1; DIGEST]).contains("none that was saved"));
+        assert!(refused(b"MLSTATE9", [1; DIGEST]).contains("another version"));
+        for length in MAGIC.len()..state.len() {
+            assert!(refused(&state[..length], [1; DIGEST]).contains("damaged"), "{length} bytes");
+        }
+        for index in MAGIC.len()..state.len() {
+            let mut changed = state.clone();
+            changed[index] ^= 1;
+            assert!(refused(&changed, [1; DIGEST]).contains("damaged"), "byte {index}");
+        }
+    }
+}
