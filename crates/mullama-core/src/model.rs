@@ -267,12 +267,7 @@ impl Model {
             (None, None) => None,
         };
         let grammar = grammar.map(|gbnf| GrammarSpec { gbnf, ..GrammarSpec::default() });
-        self.submit(
-            loaded,
-            tokens,
-            options,
-            Extras { grammar, delivery, ..Extras::default() },
-        )
+        self.submit(loaded, tokens, options, Extras { grammar, delivery, ..Extras::default() })
     }
 
     /// Answers the last of the messages through the model's chat template; waits for the whole
@@ -395,7 +390,8 @@ impl Model {
 
     /// As [`Model::close`], but what runs or waits already is finished first.
     pub fn finish(&self) {
-        if let Some(engine) = self.take_loaded().as_ref().and_then(|loaded| loaded.engine.as_ref()) {
+        if let Some(engine) = self.take_loaded().as_ref().and_then(|loaded| loaded.engine.as_ref())
+        {
             engine.finish();
         }
     }
@@ -403,7 +399,8 @@ impl Model {
     /// Cancels what runs and frees the model now. Everything asked of it from then on fails with
     /// [`ErrorKind::Closed`], of its clones too; what it is (its name, its size) can still be asked.
     pub fn close(&self) {
-        if let Some(engine) = self.take_loaded().as_ref().and_then(|loaded| loaded.engine.as_ref()) {
+        if let Some(engine) = self.take_loaded().as_ref().and_then(|loaded| loaded.engine.as_ref())
+        {
             engine.stop();
         }
     }

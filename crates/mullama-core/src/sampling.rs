@@ -93,8 +93,9 @@ options! {
         /// `set_lora` set since.
         lora <- Lora,
         /// Most tokens to guess ahead in a step, from what followed in the text where it went the same way
-        /// before; wrong guesses are thrown away, so that the text stays what it would be. Pays where
-        /// answers repeat what the prompt says. Default: 0, which is off.
+        /// before (prompt lookup decoding). Each is held against the model's own choice, so that the text
+        /// stays what it would be, but for ties: what is computed together differs in the last bits.
+        /// Pays where answers repeat what the prompt says. Default: 0, which is off.
         prompt_lookup: u32,
         /// Report log probabilities: of each token and of this many likeliest alternatives.
         /// Default: off.

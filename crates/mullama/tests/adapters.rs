@@ -180,11 +180,7 @@ fn what_is_no_adapter_for_the_model_is_refused() {
             ErrorKind::InvalidModel,
             "blk.",
         ),
-        (
-            broken("shape", &tensor(|tensor| tensor.dims[0] /= 2)),
-            ErrorKind::InvalidModel,
-            "shape",
-        ),
+        (broken("shape", &tensor(|tensor| tensor.dims[0] /= 2)), ErrorKind::InvalidModel, "shape"),
         (
             // GGML_TYPE_I32
             broken("type", &tensor(|tensor| tensor.kind = 26)),

@@ -4,8 +4,8 @@ use std::thread;
 use std::time::Duration;
 
 use mullama::{
-    ChatOptions, Completion, ContextParams, FinishReason, GenerateOptions, Message, Model,
-    ModelParams,
+    ChatOptions, Completion, ContextParams, ErrorKind, FinishReason, GenerateOptions, Message,
+    Model, ModelParams,
 };
 
 const COUNTRIES: [(&str, &str); 8] = [
@@ -191,4 +191,21 @@ fn a_seed_fixes_the_text_whatever_was_kept() {
     for _ in 0..3 {
         assert_eq!(model.generate("Once upon a time", &options).unwrap().tokens, first.tokens);
     }
+}
+
+#[test]
+fn a_model_can_finish_what_it_was_given_before_it_closes() {
+    let model = load(ContextParams::default().with_n_parallel(2));
+    let options = greedy().with_ignore_eos(true).with_max_tokens(100);
+    let streams: Vec<_> = (0..6).map(|_| model.stream("Hello", &options).unwrap()).collect();
+    model.finish();
+    assert!(model.is_closed());
+    for stream in streams {
+        let answer = stream.finish().unwrap();
+        assert_eq!((answer.finish_reason, answer.tokens.len()), (FinishReason::Length, 100));
+    }
+    assert_eq!(model.generate("Hello", &options).unwrap_err().kind(), ErrorKind::Closed);
+    // Another time does nothing.
+    model.finish();
+    model.close();
 }

@@ -72,9 +72,10 @@ pub fn merge(base: &File, adapter: &File, scale: f32) -> io::Result<File> {
 }
 
 fn adapted(base: &File) -> impl Iterator<Item = &TensorInfo> {
-    base.header.tensors.iter().filter(|tensor| {
-        PARTS.iter().any(|part| tensor.name.ends_with(&format!(".{part}.weight")))
-    })
+    base.header
+        .tensors
+        .iter()
+        .filter(|tensor| PARTS.iter().any(|part| tensor.name.ends_with(&format!(".{part}.weight"))))
 }
 
 impl File {

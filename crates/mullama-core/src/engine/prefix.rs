@@ -147,7 +147,8 @@ impl PrefixCache {
             return;
         }
         let end = self.paths[&sequence].end;
-        let is_own = !self.is_root(end) && self.nodes[end].children.is_empty() && self.enders(end) == 1;
+        let is_own =
+            !self.is_root(end) && self.nodes[end].children.is_empty() && self.enders(end) == 1;
         let end = if is_own {
             self.nodes[end].tokens.extend_from_slice(tokens);
             end
@@ -332,9 +333,7 @@ impl PrefixCache {
         let Some(path) = self.paths.get_mut(&sequence) else { return };
         let mut node = std::mem::replace(&mut path.end, path.root);
         path.length = 0;
-        while !self.is_root(node)
-            && self.nodes[node].children.is_empty()
-            && self.enders(node) == 0
+        while !self.is_root(node) && self.nodes[node].children.is_empty() && self.enders(node) == 0
         {
             let parent = self.nodes[node].parent;
             self.remove_node(node);

@@ -285,9 +285,8 @@ impl Scheduler {
             let pairs = other.known().iter().zip(slot.beginning());
             (other.seq, pairs.take_while(|(a, b)| a == b).count())
         };
-        let leads = |other: &&Slot| {
-            other.is_in_prompt() && other.job().adapters == slot.job().adapters
-        };
+        let leads =
+            |other: &&Slot| other.is_in_prompt() && other.job().adapters == slot.job().adapters;
         let leaders = self.running.iter().filter(leads).map(shared);
         leaders.max_by_key(|(_, length)| *length).filter(|(_, length)| *length > slot.n_past())
     }

@@ -1,0 +1,104 @@
+//! What was computed from a prompt, saved and restored.
+
+use std::sync::LazyLock;
+
+use mullama::{
+    ChatOptions, ContextParams, ErrorKind, GenerateOptions, KvCacheType, Message, Model,
+    ModelParams, Prompt,
+};
+use mullama_testkit::fixture;
+
+fn load(source: &str, context: ContextParams) -> Model {
+    let context = context.with_n_threads(1);
+    Model::load(source, ModelParams::default(), context).unwrap()
+}
+
+fn greedy() -> GenerateOptions {
+    GenerateOptions::default().with_temperature(0.0)
+}
+
+static QUESTION: LazyLock<Vec<Message>> = LazyLock::new(|| {
+    let system = "You are a helpful assistant. ".repeat(50);
+    vec![Message::system(system.trim()), Message::user("What is the capital of France?")]
+});
+
+fn prompt(model: &Model) -> String {
+    model.apply_chat_template(&QUESTION, &ChatOptions::default(), true).unwrap()
+}
+
+#[test]
+fn a_restored_prompt_is_not_computed_again() {
+    let first = load("demo", ContextParams::default());
+    let prompt = prompt(&first);
+    let state = first.save_state(prompt.as_str()).unwrap();
+    let answer = first.chat(&QUESTION, &greedy().into()).unwrap();
+
+    let second = load("demo", ContextParams::default().with_n_ctx(1024));
+    let count = second.load_state(&state).unwrap();
+    assert_eq!(count, second.count_tokens(&prompt).unwrap());
+    let restored = second.chat(&QUESTION, &greedy().into()).unwrap();
+    assert_eq!(restored.tokens, answer.tokens);
+    assert_eq!(restored.usage.cached_tokens, restored.usage.prompt_tokens - 1);
+
+    // It takes the place of nothing, and what is there already is not there twice.
+    let used = second.stats().unwrap().kv_used;
+    second.load_state(&state).unwrap();
+    assert_eq!(second.stats().unwrap().kv_used, used);
+    // One that begins like what is there.
+    let tokens = second.tokenize(&prompt, true, true).unwrap();
+    let mut other = tokens[..tokens.len() / 2].to_vec();
+    other.extend(second.tokenize(" and something else", false, false).unwrap());
+    let expected = first.generate(Prompt::from(other.clone()), &greedy()).unwrap();
+    let third = load("demo", ContextParams::default());
+    third.load_state(&first.save_state(Prompt::from(other.clone())).unwrap()).unwrap();
+    third.load_state(&state).unwrap();
+    assert_eq!(
+        third.stats().unwrap().kv_used as usize,
+        tokens.len() + other.len() - tokens.len() / 2
+    );
+    let again = third.generate(Prompt::from(other), &greedy()).unwrap();
+    assert_eq!(again.tokens, expected.tokens);
+    assert_eq!(third.chat(&QUESTION, &greedy().into()).unwrap().tokens, answer.tokens);
+}
+
+#[test]
+fn a_state_of_something_else_is_refused() {
+    let model = load("demo", ContextParams::default());
+    let prompt = prompt(&model);
+    let state = model.save_state(prompt.as_str()).unwrap();
+    let refused = |model: &Model, state: &[u8]| model.load_state(state).unwrap_err();
+
+    let other = load(fixture("tiny").to_str().unwrap(), ContextParams::default());
+    let error = refused(&other, &state);
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert!(error.to_string().contains("another model"), "{error}");
+    let cells = ContextParams::default().with_kv_cache_type(KvCacheType::Q8_0);
+    assert!(refused(&load("demo", cells), &state).to_string().contains("other settings"));
+
+    assert!(refused(&model, &state[..state.len() - 1]).to_string().contains("damaged"));
+    assert!(refused(&model, b"").to_string().contains("none that was saved"));
+    let small = load("demo", ContextParams::default().with_n_ctx(256));
+    assert_eq!(refused(&small, &state).kind(), ErrorKind::OutOfMemory);
+    // Both go on.
+    let answer = model.chat(&QUESTION, &greedy().into()).unwrap();
+    assert_eq!(answer.text, "The capital of France is Paris.");
+    small.generate("Hello", &greedy().with_max_tokens(4)).unwrap();
+}
+
+#[test]
+fn a_state_can_be_saved_and_restored_while_others_run() {
+    let model = load("demo", ContextParams::default());
+    let prompt = prompt(&model);
+    let endless = greedy().with_ignore_eos(true).with_max_tokens(300);
+    let alone = model.generate("Hello", &endless).unwrap().tokens;
+    let mut stream = model.stream("Hello", &endless).unwrap();
+    stream.next_chunk().unwrap().unwrap();
+    for _ in 0..3 {
+        let state = model.save_state(prompt.as_str()).unwrap();
+        assert!(model.load_state(&state).unwrap() > 100);
+    }
+    assert_eq!(stream.finish().unwrap().tokens, alone);
+    model.close();
+    assert_eq!(model.save_state("Hello").unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(model.load_state(b"").unwrap_err().kind(), ErrorKind::Closed);
+}
