@@ -23,8 +23,9 @@ const types = {
   FlashAttention: "'auto' | 'on' | 'off'",
   GpuLayers: "number | 'auto'",
   KvCacheTypes: 'KvCacheType | [keys: KvCacheType, values: KvCacheType]',
+  Lora: 'Lora',
   LogitBias: 'Record<number, number | false>',
-  SplitMode: "'none' | 'layer' | 'row'",
+  SplitMode: "'none' | 'layer' | 'row' | 'tensor'",
   Stop: 'string | string[]',
 };
 
@@ -72,6 +73,7 @@ const text = [
   Abortable,
   JsonSchema,
   KvCacheType,
+  Lora,
   Progress,
   ResponseFormat,
   Tool,

@@ -22,6 +22,9 @@ export interface Progress {
   onProgress?: (progress: number) => unknown;
 }
 
+/** LoRA adapters: a path, or an array of paths and of pairs of a path and a scale. */
+export type Lora = string | (string | [path: string, scale: number])[];
+
 /** The number format of a KV cache. */
 export type KvCacheType =
   'f32' | 'f16' | 'bf16' | 'q8_0' | 'q5_1' | 'q5_0' | 'q4_1' | 'q4_0' | 'iq4_nl';
@@ -263,6 +266,10 @@ export interface Stats {
   cachedTokens: number;
   /** Tokens that were generated. */
   completionTokens: number;
+  /** Tokens that were guessed ahead (`promptLookup`). */
+  draftedTokens: number;
+  /** Guesses among those that were right. */
+  acceptedTokens: number;
   /** Cells of the KV cache in use. */
   kvUsed: number;
   /** Cells of those that are kept for later requests only; told when none is running. */
@@ -339,10 +346,38 @@ export class Model implements Disposable, AsyncDisposable {
   countTokens(text: string): number;
 
   /**
-   * Cancels what runs and frees the model. From the call on everything asked of it fails with the
-   * code `CLOSED`; what it is (its name, its size) can still be asked.
+   * Makes these the LoRA adapters of all requests from now on that name none of their own: a path, or
+   * an array of paths and of pairs of a path and a scale. An empty array is the model without any.
    */
-  close(): Promise<void>;
+  setLora(lora: Lora): Promise<void>;
+
+  /**
+   * What was computed from a prompt, as bytes for {@link loadState} of this process or another; what
+   * has not been computed yet is.
+   */
+  saveState(
+    prompt: string | Tokens,
+    options?: {
+      /** A file that the bytes are written to as well. */
+      path?: string | URL;
+    },
+  ): Promise<Buffer>;
+
+  /**
+   * Takes a state that was saved, as bytes or from the file of this path: requests that begin with its
+   * prompt go on from there. Gives how many tokens it has. The state of another model, or of other
+   * settings, fails with the code `INVALID_ARGUMENT`.
+   */
+  loadState(state: Uint8Array | string | URL): Promise<number>;
+
+  /**
+   * Frees the model. From the call on everything asked of it fails with the code `CLOSED`; what it is
+   * (its name, its size) can still be asked.
+   */
+  close(options?: {
+    /** Lets what runs be finished first, rather than cancelling it. Default: false. */
+    finish?: boolean;
+  }): Promise<void>;
 
   /** What the model has done since it was loaded, and what it is doing. */
   stats(): Stats;

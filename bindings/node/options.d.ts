@@ -4,6 +4,7 @@ import type {
   Abortable,
   JsonSchema,
   KvCacheType,
+  Lora,
   Progress,
   ResponseFormat,
   Tool,
@@ -21,7 +22,7 @@ export interface LoadOptions extends Abortable, Progress {
    * How a model is divided among several GPUs: `none`, `layer`, `row`, `tensor`.
    * Default: `layer`.
    */
-  splitMode?: 'none' | 'layer' | 'row';
+  splitMode?: 'none' | 'layer' | 'row' | 'tensor';
   /** Share of the model for each GPU, in any unit. Default: by free memory. */
   tensorSplit?: number[];
   /** The GPU that holds everything in split mode `none`, by its index. Default: 0. */
@@ -61,6 +62,11 @@ export interface LoadOptions extends Abortable, Progress {
   vocabOnly?: boolean;
   /** Values that replace those of the file's metadata, by key. Default: none. */
   metadataOverrides?: Record<string, string | number | boolean>;
+  /**
+   * LoRA adapters that requests use where they name none: paths of GGUF files, alone or each with
+   * a scale. Default: none.
+   */
+  lora?: Lora;
   /** A chat template (Jinja) in place of the model's. Default: the model's. */
   chatTemplate?: string;
   /**
@@ -68,7 +74,10 @@ export interface LoadOptions extends Abortable, Progress {
    * trained with, at most 8192.
    */
   contextSize?: number;
-  /** Most tokens in one step of the engine (the logical batch). Default: 2048. */
+  /**
+   * Most tokens in one step of the engine (the logical batch); each request that runs has one in
+   * any case. Default: 2048.
+   */
   batchSize?: number;
   /** Most tokens in one computation (the physical batch). Default: 512. */
   ubatchSize?: number;
@@ -196,6 +205,19 @@ export interface GenerateOptions extends Abortable {
   grammar?: string;
   /** A JSON schema that the text must follow. Default: none. */
   jsonSchema?: JsonSchema;
+  /**
+   * LoRA adapters for this request in place of the model's: paths of GGUF files, alone or each with
+   * a scale; an empty list is the model without any. Default: what the model was loaded with, or
+   * `set_lora` set since.
+   */
+  lora?: Lora;
+  /**
+   * Most tokens to guess ahead in a step, from what followed in the text where it went the same way
+   * before (prompt lookup decoding). Each is held against the model's own choice, so that the text
+   * stays what it would be, but for ties: what is computed together differs in the last bits.
+   * Pays where answers repeat what the prompt says. Default: 0, which is off.
+   */
+  promptLookup?: number;
   /**
    * Report log probabilities: of each token and of this many likeliest alternatives.
    * Default: off.

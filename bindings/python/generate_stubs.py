@@ -19,14 +19,20 @@ Written by `generate_stubs.py` from the options of the core; do not edit.
 """
 
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import Any, Literal, TypeAlias, TypedDict
 
-__all__ = ["ChatOptions", "GenerateOptions", "KvCacheType", "LoadOptions"]
+__all__ = ["ChatOptions", "GenerateOptions", "KvCacheType", "LoadOptions", "Lora"]
 
 KvCacheType: TypeAlias = Literal[
     "f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"
 ]
 """The number format of the KV cache."""
+
+Lora: TypeAlias = (
+    str | PathLike[str] | Sequence[str | PathLike[str] | tuple[str | PathLike[str], float]]
+)
+"""LoRA adapters: a path, or a list of paths and of pairs of a path and a scale."""
 '''
 
 CLASSES = [
@@ -54,8 +60,9 @@ TYPES = {
     "FlashAttention": 'Literal["auto", "on", "off"]',
     "GpuLayers": 'int | Literal["auto"]',
     "KvCacheTypes": "KvCacheType | tuple[KvCacheType, KvCacheType]",
+    "Lora": "Lora",
     "LogitBias": "Mapping[int, float | Literal[False]]",
-    "SplitMode": 'Literal["none", "layer", "row"]',
+    "SplitMode": 'Literal["none", "layer", "row", "tensor"]',
     "Stop": "str | Sequence[str]",
 }
 

@@ -53,4 +53,26 @@ function calling(call) {
   }
 }
 
-module.exports = { MullamaError, calling, invalidArgument, invalidOption, translated };
+/** Calls the native side, and waits for what it promises. */
+async function awaiting(call) {
+  try {
+    return await call();
+  } catch (error) {
+    throw translated(error);
+  }
+}
+
+/** Options that nothing knows. */
+function refuseOptions(options) {
+  for (const name of Object.keys(options)) throw invalidOption(name, 'there is no such option');
+}
+
+module.exports = {
+  MullamaError,
+  awaiting,
+  calling,
+  invalidArgument,
+  invalidOption,
+  refuseOptions,
+  translated,
+};

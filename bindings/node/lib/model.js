@@ -3,10 +3,22 @@
 const { fileURLToPath } = require('node:url');
 
 const { abortError, abortable, splitSignal, throwIfAborted } = require('./abort.js');
-const { MullamaError, calling, invalidOption, translated } = require('./errors.js');
+const {
+  MullamaError,
+  awaiting,
+  calling,
+  invalidOption,
+  refuseOptions,
+  translated,
+} = require('./errors.js');
 const native = require('./native.js');
 const { ChatChunk, ChatCompletion, Chunk, Completion } = require('./results.js');
 const { CompletionStream } = require('./stream.js');
+
+/** What the native side takes for a file: a path. Anything else goes by. */
+function pathOf(file) {
+  return file instanceof URL ? fileURLToPath(file) : file;
+}
 
 /** One loading of a model: what stops it, and what is thrown then. */
 class Loading {
@@ -23,7 +35,7 @@ class Loading {
     this.#onProgress = onProgress;
     this.signal = signal;
     this.arguments = [
-      source instanceof URL ? fileURLToPath(source) : source,
+      pathOf(source),
       others,
       (done) => this.#progress(done),
     ];
@@ -109,8 +121,22 @@ class Model {
     return calling(() => this.#open().countTokens(text));
   }
 
-  close() {
-    this.#closing ??= this.#native.close();
+  async setLora(lora) {
+    await awaiting(() => this.#open().setLora(lora));
+  }
+
+  async saveState(prompt, options) {
+    const { path, ...others } = options ?? {};
+    refuseOptions(others);
+    return await awaiting(() => this.#open().saveState(prompt, pathOf(path)));
+  }
+
+  async loadState(state) {
+    return await awaiting(() => this.#open().loadState(pathOf(state)));
+  }
+
+  close(options) {
+    this.#closing ??= awaiting(() => this.#native.close(options));
     return this.#closing;
   }
 

@@ -5,8 +5,8 @@
 
 use std::fmt;
 
-use mullama::{Error, ErrorKind, Naming, Prompt, Token, parse_options};
-use napi::bindgen_prelude::{FromNapiValue, JsObjectValue as _, Object, Unknown};
+use mullama::{Error, ErrorKind, Lora, Naming, Prompt, Token, parse_options};
+use napi::bindgen_prelude::{FromNapiValue, JsObjectValue as _, Object, Uint8Array, Unknown};
 use napi::{JsString, JsValue as _, KeyCollectionMode, KeyConversion, KeyFilter, ValueType, sys};
 use serde_json::{Map, Number, Value};
 
@@ -29,6 +29,15 @@ pub struct PromptArgument(pub Prompt);
 
 /// The messages of a chat, as JSON.
 pub struct Messages(pub Value);
+
+/// LoRA adapters: a path, or an array of paths and of pairs of a path and a scale.
+pub struct LoraArgument(pub Lora);
+
+/// A state that was saved: its bytes, or the path of a file.
+pub enum StateArgument {
+    Bytes(Vec<u8>),
+    File(String),
+}
 
 /// Options by name; those that are `undefined` are not there.
 pub struct Options(pub Map<String, Value>);
@@ -87,6 +96,31 @@ impl FromNapiValue for Messages {
         // SAFETY: the caller's promise.
         let value = unsafe { Unknown::from_napi_value(env, value) }?;
         Ok(Self(read(value, &Place::argument("messages"))?.unwrap_or_default()))
+    }
+}
+
+impl FromNapiValue for LoraArgument {
+    unsafe fn from_napi_value(env: sys::napi_env, value: sys::napi_value) -> napi::Result<Self> {
+        // SAFETY: the caller's promise.
+        let value = unsafe { Unknown::from_napi_value(env, value) }?;
+        let value = read(value, &Place::argument("the adapters"))?.unwrap_or_default();
+        Lora::from_json(value).map(Self).map_err(|error| error::of_arguments(&error))
+    }
+}
+
+impl FromNapiValue for StateArgument {
+    unsafe fn from_napi_value(env: sys::napi_env, value: sys::napi_value) -> napi::Result<Self> {
+        // SAFETY: the caller's promise.
+        let unknown = unsafe { Unknown::from_napi_value(env, value) }?;
+        let place = Place::argument("the state");
+        if unknown.get_type()? == ValueType::String {
+            return Ok(Self::File(text(unknown, &place)?));
+        }
+        // SAFETY: as above. JavaScript may change the bytes while they are used elsewhere: a copy.
+        let bytes = unsafe { Uint8Array::from_napi_value(env, value) };
+        bytes
+            .map(|bytes| Self::Bytes(bytes.to_vec()))
+            .map_err(|_| place.problem("expected a Uint8Array, or the path of a file"))
     }
 }
 

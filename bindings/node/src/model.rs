@@ -10,7 +10,7 @@ use mullama::{
     parse_options,
 };
 use napi::Env;
-use napi::bindgen_prelude::{Function, PromiseRaw};
+use napi::bindgen_prelude::{Buffer, Function, PromiseRaw, ToNapiValue};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::tokio::task::spawn_blocking;
 use napi_derive::napi;
@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{of_arguments, of_core, of_task};
 use crate::exit::{self, Call};
-use crate::json::{Messages, Options, PromptArgument, Text, Tokens};
+use crate::json::{LoraArgument, Messages, Options, PromptArgument, StateArgument, Text, Tokens};
 use crate::results::plain;
 use crate::stream::{Generation, Request};
 
@@ -96,6 +96,19 @@ fn in_steps(mut ask: impl FnMut(f32) -> bool) -> impl FnMut(f32) -> bool {
     }
 }
 
+/// Does what takes long on another thread; the process does not end meanwhile.
+fn apart<T: ToNapiValue + Send + 'static>(
+    env: &Env,
+    work: impl FnOnce() -> mullama::Result<T> + Send + 'static,
+) -> napi::Result<PromiseRaw<'_, T>> {
+    let call = Call::begin();
+    let work = move || {
+        let _call = call;
+        work()
+    };
+    env.spawn_future(async move { spawn_blocking(work).await.map_err(of_task)?.map_err(of_core) })
+}
+
 fn load_options(options: Options) -> napi::Result<(ModelParams, ContextParams)> {
     let (mut params, mut context) = (ModelParams::default(), ContextParams::default());
     parse_options(&mut [&mut params, &mut context], options.0, Naming::Camel)
@@ -162,6 +175,49 @@ impl NativeModel {
         self.model.count_tokens(&text.0).map(|count| count as u32).map_err(of_core)
     }
 
+    #[napi(catch_unwind)]
+    pub fn set_lora<'env>(
+        &self,
+        env: &'env Env,
+        lora: LoraArgument,
+    ) -> napi::Result<PromiseRaw<'env, ()>> {
+        let model = self.model.clone();
+        apart(env, move || model.set_lora(lora.0))
+    }
+
+    #[napi(catch_unwind)]
+    pub fn save_state<'env>(
+        &self,
+        env: &'env Env,
+        prompt: PromptArgument,
+        path: Option<Text>,
+    ) -> napi::Result<PromiseRaw<'env, Buffer>> {
+        let model = self.model.clone();
+        apart(env, move || {
+            let state = model.save_state(prompt.0)?;
+            if let Some(path) = path {
+                mullama::write_state(path.0, &state)?;
+            }
+            Ok(state.into())
+        })
+    }
+
+    #[napi(catch_unwind)]
+    pub fn load_state<'env>(
+        &self,
+        env: &'env Env,
+        state: StateArgument,
+    ) -> napi::Result<PromiseRaw<'env, u32>> {
+        let model = self.model.clone();
+        apart(env, move || {
+            let count = match state {
+                StateArgument::Bytes(bytes) => model.load_state(&bytes),
+                StateArgument::File(path) => model.load_state_file(path),
+            };
+            count.map(|count| count as u32)
+        })
+    }
+
     /// Frees the model while the caller waits for the step that is being computed.
     #[napi(catch_unwind)]
     pub fn close_now(&self) {
@@ -170,13 +226,22 @@ impl NativeModel {
 
     /// Frees the model on another thread.
     #[napi(catch_unwind)]
-    pub fn close<'env>(&self, env: &'env Env) -> napi::Result<PromiseRaw<'env, ()>> {
-        let (model, call) = (self.model.clone(), Call::begin());
-        let close = move || {
-            let _call = call;
-            model.close();
-        };
-        env.spawn_future(async move { spawn_blocking(close).await.map_err(of_task) })
+    pub fn close<'env>(
+        &self,
+        env: &'env Env,
+        mut options: Options,
+    ) -> napi::Result<PromiseRaw<'env, ()>> {
+        let finish = options.take_flag("finish", false)?;
+        options.finish()?;
+        let model = self.model.clone();
+        apart(env, move || {
+            if finish {
+                model.finish();
+            } else {
+                model.close();
+            }
+            Ok(())
+        })
     }
 
     #[napi(getter)]

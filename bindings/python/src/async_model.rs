@@ -1,5 +1,7 @@
 //! `AsyncModel`: a model whose methods are awaited.
 
+use std::borrow::Cow;
+
 use mullama::{Error, ErrorKind};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -10,7 +12,7 @@ use crate::model::{BaseModel, Progress, core, load};
 use crate::options;
 use crate::results::{Answer, Completion};
 use crate::stream::{AsyncChatStream, AsyncStream};
-use crate::text::{PromptArgument, Source, Text, Tokens};
+use crate::text::{LoraArgument, PromptArgument, Source, StateArgument, Text, Tokens};
 use crate::wait::coroutine;
 
 /// A loaded model for programs that use `asyncio`: what computes is awaited, and runs on threads of
@@ -191,11 +193,53 @@ impl AsyncModel {
         )
     }
 
-    /// Cancels what runs and frees the model now. Everything asked of it from then on raises
-    /// `ClosedError`; what it is (its name, its size) can still be asked.
-    fn close<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyAny>> {
+    /// Makes these the LoRA adapters of all requests from now on that name none of their own: a path, or
+    /// a list of paths and of pairs of a path and a scale. An empty list is the model without any.
+    fn set_lora<'py>(slf: &Bound<'py, Self>, lora: LoraArgument) -> Result<Bound<'py, PyAny>> {
         let model = core(slf)?.clone();
-        coroutine(slf.py(), "AsyncModel.close", apart(move || model.close()))
+        coroutine(slf.py(), "AsyncModel.set_lora", async move {
+            Ok(apart(move || model.set_lora(lora.0)).await??)
+        })
+    }
+
+    /// What was computed from a prompt (text or a list of token ids), as bytes for `load_state` of this
+    /// process or another; what has not been computed yet is. With `path` they are written to that file
+    /// as well.
+    #[pyo3(signature = (prompt, path = None))]
+    fn save_state<'py>(
+        slf: &Bound<'py, Self>,
+        prompt: PromptArgument,
+        path: Option<Source>,
+    ) -> Result<Bound<'py, PyAny>> {
+        let model = core(slf)?.clone();
+        coroutine(slf.py(), "AsyncModel.save_state", async move {
+            let state = model.save_state_async(prompt.0).await?;
+            Ok(apart(move || {
+                let written = path.map_or(Ok(()), |path| mullama::write_state(path.0, &state));
+                written.map(|()| Cow::<[u8]>::Owned(state))
+            })
+            .await??)
+        })
+    }
+
+    /// Takes a state that was saved, as bytes or from the file of this path: requests that begin with its
+    /// prompt go on from there. Gives how many tokens it has.
+    ///
+    /// Raises `InvalidArgumentError` for the state of another model or of other settings.
+    fn load_state<'py>(slf: &Bound<'py, Self>, state: StateArgument) -> Result<Bound<'py, PyAny>> {
+        let model = core(slf)?.clone();
+        coroutine(slf.py(), "AsyncModel.load_state", async move {
+            Ok(apart(move || state.load(&model)).await??)
+        })
+    }
+
+    /// Frees the model. What runs is cancelled, or finished first with `finish`. Everything asked of it
+    /// from then on raises `ClosedError`; what it is (its name, its size) can still be asked.
+    #[pyo3(signature = (*, finish = false))]
+    fn close<'py>(slf: &Bound<'py, Self>, finish: bool) -> Result<Bound<'py, PyAny>> {
+        let model = core(slf)?.clone();
+        let end = move || if finish { model.finish() } else { model.close() };
+        coroutine(slf.py(), "AsyncModel.close", apart(end))
     }
 
     fn __aenter__(slf: Bound<'_, Self>) -> Result<Bound<'_, PyAny>> {
@@ -209,7 +253,7 @@ impl AsyncModel {
         slf: &Bound<'py, Self>,
         _exception: &Bound<'py, PyAny>,
     ) -> Result<Bound<'py, PyAny>> {
-        Self::close(slf)
+        Self::close(slf, false)
     }
 }
 

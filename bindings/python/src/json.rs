@@ -51,6 +51,9 @@ fn convert(value: &Bound<'_, PyAny>, name: &str, depth: usize) -> PyResult<Value
         }
         return Ok(object.into());
     }
+    if value.hasattr("__fspath__")? {
+        return convert(&value.call_method0("__fspath__")?, name, depth + 1);
+    }
     // Scalars and arrays of NumPy and its like.
     if let Ok(plain) = value.call_method0("tolist") {
         return item(Ok(plain));

@@ -8,7 +8,7 @@ use mullama::{CancelToken, ContextParams, ModelParams};
 use pyo3::PyClass;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict};
 
 use crate::chat::Messages;
 use crate::errors::Result;
@@ -17,7 +17,7 @@ use crate::options;
 use crate::owned::Owned;
 use crate::results::{Answer, Completion, repr};
 use crate::stream::{ChatStream, Stream};
-use crate::text::{PromptArgument, Source, Text, Tokens, class_name};
+use crate::text::{LoraArgument, PromptArgument, Source, StateArgument, Text, Tokens, class_name};
 use crate::wait::{SIGNAL_INTERVAL, block, with_python};
 
 /// What a loaded model is: the part that `Model` and `AsyncModel` share.
@@ -284,6 +284,18 @@ impl Stats {
         self.0.completion_tokens
     }
 
+    /// Tokens that were guessed ahead (`prompt_lookup`).
+    #[getter]
+    fn drafted_tokens(&self) -> u64 {
+        self.0.drafted_tokens
+    }
+
+    /// Guesses among those that were right.
+    #[getter]
+    fn accepted_tokens(&self) -> u64 {
+        self.0.accepted_tokens
+    }
+
     /// Cells of the KV cache in use.
     #[getter]
     fn kv_used(&self) -> u32 {
@@ -319,6 +331,8 @@ impl Stats {
                 "prompt_tokens",
                 "cached_tokens",
                 "completion_tokens",
+                "drafted_tokens",
+                "accepted_tokens",
                 "kv_used",
                 "kv_kept",
                 "evicted_tokens",
@@ -461,11 +475,44 @@ impl Model {
         Ok(slf.py().detach(|| model.count_tokens(&text.0))?)
     }
 
-    /// Cancels what runs and frees the model now. Everything asked of it from then on raises
-    /// `ClosedError`; what it is (its name, its size) can still be asked.
-    fn close(slf: &Bound<'_, Self>) -> Result<()> {
+    /// Makes these the LoRA adapters of all requests from now on that name none of their own: a path, or
+    /// a list of paths and of pairs of a path and a scale. An empty list is the model without any.
+    fn set_lora(slf: &Bound<'_, Self>, lora: LoraArgument) -> Result<()> {
         let model = core(slf)?;
-        slf.py().detach(|| model.close());
+        Ok(slf.py().detach(|| model.set_lora(lora.0))?)
+    }
+
+    /// What was computed from a prompt (text or a list of token ids), as bytes for `load_state` of this
+    /// process or another; what has not been computed yet is. With `path` they are written to that file
+    /// as well.
+    #[pyo3(signature = (prompt, path = None))]
+    fn save_state<'py>(
+        slf: &Bound<'py, Self>,
+        prompt: PromptArgument,
+        path: Option<Source>,
+    ) -> Result<Bound<'py, PyBytes>> {
+        let state = block(slf.py(), core(slf)?.save_state_async(prompt.0))??;
+        if let Some(path) = path {
+            slf.py().detach(|| mullama::write_state(path.0, &state))?;
+        }
+        Ok(PyBytes::new(slf.py(), &state))
+    }
+
+    /// Takes a state that was saved, as bytes or from the file of this path: requests that begin with its
+    /// prompt go on from there. Gives how many tokens it has.
+    ///
+    /// Raises `InvalidArgumentError` for the state of another model or of other settings.
+    fn load_state(slf: &Bound<'_, Self>, state: StateArgument) -> Result<usize> {
+        let model = core(slf)?;
+        Ok(slf.py().detach(|| state.load(model))?)
+    }
+
+    /// Frees the model. What runs is cancelled, or finished first with `finish`. Everything asked of it
+    /// from then on raises `ClosedError`; what it is (its name, its size) can still be asked.
+    #[pyo3(signature = (*, finish = false))]
+    fn close(slf: &Bound<'_, Self>, finish: bool) -> Result<()> {
+        let model = core(slf)?;
+        slf.py().detach(|| if finish { model.finish() } else { model.close() });
         Ok(())
     }
 
@@ -475,7 +522,7 @@ impl Model {
 
     #[pyo3(signature = (*_exception))]
     fn __exit__(slf: &Bound<'_, Self>, _exception: &Bound<'_, PyAny>) -> Result<()> {
-        Self::close(slf)
+        Self::close(slf, false)
     }
 }
 

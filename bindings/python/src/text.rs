@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use mullama::{Error, ErrorKind, Prompt, Token};
+use mullama::{Error, ErrorKind, Lora, Prompt, Token};
 use pyo3::exceptions::{PyTypeError, PyUnicodeEncodeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PySet, PyString};
+use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyMemoryView, PySet, PyString};
 
 use crate::errors::raise;
+use crate::json;
 
 /// A `str`.
 pub struct Text(pub String);
@@ -106,6 +107,50 @@ impl FromPyObject<'_, '_> for Source {
 
     fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
         value.extract::<PathBuf>().map(Self).map_err(|error| not_unicode(value, error))
+    }
+}
+
+/// LoRA adapters: a path, or a list of paths and of pairs of a path and a scale.
+pub struct LoraArgument(pub Lora);
+
+impl FromPyObject<'_, '_> for LoraArgument {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        Lora::from_json(json::from_python(&value, "lora")?).map(Self).map_err(raise)
+    }
+}
+
+/// A state that was saved: bytes, or the path of a file.
+pub enum StateArgument {
+    Bytes(Vec<u8>),
+    File(PathBuf),
+}
+
+impl StateArgument {
+    pub fn load(self, model: &mullama::Model) -> mullama::Result<usize> {
+        match self {
+            Self::Bytes(state) => model.load_state(&state),
+            Self::File(path) => model.load_state_file(path),
+        }
+    }
+}
+
+impl FromPyObject<'_, '_> for StateArgument {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        if value.is_instance_of::<PyString>() || value.hasattr("__fspath__")? {
+            return value.extract::<Source>().map(|path| Self::File(path.0));
+        }
+        let py = value.py();
+        // Whatever has bytes: `bytes`, `bytearray`, a `memoryview`, what `mmap` gives.
+        let bytes = py.get_type::<PyMemoryView>().call1((value,)).map_err(|_| {
+            let shown = class_name(&value);
+            PyTypeError::new_err(format!("a state is bytes or a path, not {shown}"))
+        })?;
+        let bytes = bytes.call_method0("tobytes")?;
+        Ok(Self::Bytes(bytes.cast::<PyBytes>()?.as_bytes().to_owned()))
     }
 }
 

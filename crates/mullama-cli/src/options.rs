@@ -26,14 +26,16 @@ fn flag_name(option: &str) -> String {
 /// Flags for everything that a model is loaded with.
 pub fn load_flags() -> Vec<Arg> {
     let (model, context) = (ModelParams::default(), ContextParams::default());
-    flags(model.specs(), "Loading").chain(flags(context.specs(), "Loading")).collect()
+    flags(model.specs().iter().chain(context.specs()), "Loading").collect()
 }
 
 /// Flags for everything that an answer can be asked with.
 pub fn chat_flags() -> Vec<Arg> {
     let mut options = ChatOptions::default();
     let [generate, chat] = options.option_sets();
-    flags(generate.specs(), "Generation").chain(flags(chat.specs(), "Generation")).collect()
+    let specs = generate.specs().iter().chain(chat.specs());
+    // A model's adapters are those of its only request.
+    flags(specs.filter(|spec| !is_for_loading(spec.name)), "Generation").collect()
 }
 
 /// Everything that a model is loaded and asked with.
@@ -70,8 +72,11 @@ pub fn read(matches: &ArgMatches) -> Result<Map<String, Value>> {
     given(matches, options.model.specs().iter().chain(options.context.specs()).chain(chat))
 }
 
-fn flags(specs: &'static [OptionSpec], heading: &'static str) -> impl Iterator<Item = Arg> {
-    specs.iter().map(move |spec| {
+fn flags(
+    specs: impl Iterator<Item = &'static OptionSpec>,
+    heading: &'static str,
+) -> impl Iterator<Item = Arg> {
+    specs.map(move |spec| {
         let arg = Arg::new(spec.name)
             .long(flag_name(spec.name))
             .alias(spec.name.replace('_', "-"))
@@ -91,6 +96,7 @@ fn flags(specs: &'static [OptionSpec], heading: &'static str) -> impl Iterator<I
             "TensorOverrides" => {
                 arg.action(ArgAction::Append).value_delimiter(',').value_name("REGEX=DEVICE,...")
             }
+            "Lora" => arg.action(ArgAction::Append).value_name("FILE[=SCALE]"),
             "Stop" | "Vec<String>" => arg.action(ArgAction::Append).value_name("TEXT"),
             "String" => arg.value_name("TEXT"),
             "Vec<f32>" => arg.value_name("A,B,..."),
@@ -147,6 +153,15 @@ fn value(spec: &OptionSpec, values: &[&str]) -> Result<Value> {
                 Ok((pattern.to_owned(), Value::from(device)))
             };
             Value::Object(values.iter().map(pair).collect::<Result<_>>()?)
+        }
+        "Lora" => {
+            let adapter = |text: &&str| {
+                let scaled = text.rsplit_once('=').and_then(|(path, scale)| {
+                    Some(Value::from(vec![Value::from(path), number(scale).ok()?]))
+                });
+                scaled.unwrap_or_else(|| Value::from(*text))
+            };
+            values.iter().map(adapter).collect()
         }
         "String" | "SplitMode" | "FlashAttention" => text.into(),
         "GpuLayers" if text == "auto" => text.into(),

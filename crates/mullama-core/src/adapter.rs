@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use mullama_sys as sys;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use crate::gguf::{GgufHeader, MetadataValue, TensorInfo};
 use crate::state::fingerprint_of_file;
@@ -20,6 +21,16 @@ pub struct Lora(pub Vec<(PathBuf, f32)>);
 impl<P: Into<PathBuf>, T: IntoIterator<Item = (P, f32)>> From<T> for Lora {
     fn from(adapters: T) -> Self {
         Self(adapters.into_iter().map(|(path, scale)| (path.into(), scale)).collect())
+    }
+}
+
+impl Lora {
+    /// Adapters as other languages write them: a path, or a list of paths and of pairs of a path and a
+    /// scale; `null` is none.
+    pub fn from_json(value: Value) -> Result<Self> {
+        serde_json::from_value::<Option<Self>>(value)
+            .map(Option::unwrap_or_default)
+            .map_err(|error| Error::option("lora", error))
     }
 }
 

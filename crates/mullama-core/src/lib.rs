@@ -53,6 +53,7 @@ pub use prompt::Prompt;
 pub use runtime::add_backend_dir;
 pub use sampling::{GenerateOptions, LogitBias, Stop};
 pub use source::resolve;
+pub use state::write_state;
 pub use stream::Stream;
 
 /// The id of a token in a model's vocabulary.

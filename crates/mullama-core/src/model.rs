@@ -76,6 +76,21 @@ struct Extras {
     delivery: Delivery,
 }
 
+/// A state that is to be saved.
+struct WantedState {
+    loaded: Arc<Loaded>,
+    tokens: Vec<Token>,
+    adapters: AdapterSet,
+}
+
+impl WantedState {
+    fn save(self) -> Result<Vec<u8>> {
+        let Self { loaded, tokens, adapters } = self;
+        let cells = loaded.engine()?.save(adapters, tokens)?;
+        Ok(state::encode(&cells, &loaded.fingerprint(&cells.adapters)?))
+    }
+}
+
 /// What is known of a model for good.
 struct Facts {
     path: PathBuf,
@@ -364,14 +379,28 @@ impl Model {
     /// Takes the memory that the tokens have in the KV cache. The default adapters count as part of the
     /// model. Gives `Unsupported` where the model's memory cannot be cut to pieces (recurrent models).
     pub fn save_state(&self, prompt: impl Into<Prompt>) -> Result<Vec<u8>> {
+        let wanted = self.prepare_state(prompt.into())?;
+        self.compute_for_state(&wanted)?.finish()?;
+        wanted.save()
+    }
+
+    /// As [`Model::save_state`], without blocking the thread while the prompt is computed.
+    pub async fn save_state_async(&self, prompt: impl Into<Prompt>) -> Result<Vec<u8>> {
+        let wanted = self.prepare_state(prompt.into())?;
+        self.compute_for_state(&wanted)?.finish_async().await?;
+        wanted.save()
+    }
+
+    fn prepare_state(&self, prompt: Prompt) -> Result<WantedState> {
         let loaded = self.loaded()?;
-        let tokens = loaded.tokens_of(prompt.into())?;
-        let adapters = loaded.adapters_of(None)?;
+        let (tokens, adapters) = (loaded.tokens_of(prompt)?, loaded.adapters_of(None)?);
+        Ok(WantedState { loaded, tokens, adapters })
+    }
+
+    fn compute_for_state(&self, wanted: &WantedState) -> Result<Stream> {
         let options = GenerateOptions::default().with_max_tokens(1).with_temperature(0.0);
-        let extras = Extras::default();
-        self.submit(Arc::clone(&loaded), tokens.clone(), &options, extras)?.finish()?;
-        let cells = loaded.engine()?.save(adapters, tokens)?;
-        Ok(state::encode(&cells, &loaded.fingerprint(&cells.adapters)?))
+        let loaded = Arc::clone(&wanted.loaded);
+        self.submit(loaded, wanted.tokens.clone(), &options, Extras::default())
     }
 
     /// Takes a state that was saved: requests that begin with its prompt go on from there. Gives how many
@@ -386,6 +415,11 @@ impl Model {
         let count = tokens.len();
         loaded.engine()?.restore(SavedCells { adapters, tokens, data: data.to_owned() })?;
         Ok(count)
+    }
+
+    /// As [`Model::load_state`], of a file that [`write_state`](crate::write_state) wrote.
+    pub fn load_state_file(&self, path: impl AsRef<Path>) -> Result<usize> {
+        self.load_state(&state::read_state(path.as_ref())?)
     }
 
     /// As [`Model::close`], but what runs or waits already is finished first.

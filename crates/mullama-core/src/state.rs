@@ -5,8 +5,8 @@
 //! fingerprint of the model, its settings and its adapters (32), the count of tokens (4), the tokens (4
 //! each), and the cells as llama.cpp writes a sequence (`llama_state_seq_get_data`).
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write as _};
 use std::path::Path;
 
 use mullama_hub::Digest;
@@ -32,10 +32,10 @@ pub(crate) fn fingerprint_of_file(path: &Path) -> Result<Fingerprint> {
         let mut file = File::open(path)?;
         let size = file.metadata()?.len();
         let mut pieces = size.to_le_bytes().to_vec();
-        file.by_ref().take(PIECES * PIECE).read_to_end(&mut pieces)?;
+        (&file).take(PIECES * PIECE).read_to_end(&mut pieces)?;
         for index in 0..PIECES {
             file.seek(SeekFrom::Start(size / PIECES * index))?;
-            file.by_ref().take(PIECE).read_to_end(&mut pieces)?;
+            (&file).take(PIECE).read_to_end(&mut pieces)?;
         }
         Ok(pieces)
     };
@@ -59,6 +59,36 @@ pub(crate) fn encode(cells: &SavedCells, fingerprint: &Fingerprint) -> Vec<u8> {
     body.extend(cells.tokens.iter().flat_map(|token| token.to_le_bytes()));
     body.extend(&cells.data);
     [MAGIC.as_slice(), Digest::of(&body).as_bytes(), &body].concat()
+}
+
+/// Writes a state to a file, which is complete or not there at all.
+pub fn write_state(path: impl AsRef<Path>, state: &[u8]) -> Result<()> {
+    let path = path.as_ref();
+    let write = || -> io::Result<()> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
+        file.write_all(state)?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().map_err(|error| {
+        Error::new(ErrorKind::Io, format!("cannot write {}: {error}", path.display()))
+            .with_context("path", path.display())
+            .with_source(error)
+    })
+}
+
+/// Reads a file that [`write_state`] wrote.
+pub(crate) fn read_state(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|error| {
+        let kind = match error.kind() {
+            io::ErrorKind::NotFound => ErrorKind::NotFound,
+            _ => ErrorKind::Io,
+        };
+        Error::new(kind, format!("cannot read {}: {error}", path.display()))
+            .with_context("path", path.display())
+            .with_source(error)
+    })
 }
 
 /// The tokens and the cells of a state, which must have this fingerprint.

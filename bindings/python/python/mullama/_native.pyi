@@ -4,9 +4,9 @@ import os
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, TypeVar, final
 
-from typing_extensions import Self, Unpack, disjoint_base
+from typing_extensions import Buffer, Self, Unpack, disjoint_base
 
-from mullama.options import ChatOptions, GenerateOptions, LoadOptions
+from mullama.options import ChatOptions, GenerateOptions, LoadOptions, Lora
 
 _Prompt: TypeAlias = str | Iterable[int]
 _Messages: TypeAlias = Sequence[Message | Mapping[str, Any]]
@@ -173,9 +173,28 @@ class Model(BaseModel):
     def count_tokens(self, text: str) -> int:
         """How many tokens a text takes as a prompt."""
 
-    def close(self) -> None:
-        """Cancels what runs and frees the model now. Everything asked of it from then on raises
-        `ClosedError`; what it is (its name, its size) can still be asked."""
+    def set_lora(self, lora: Lora) -> None:
+        """Makes these the LoRA adapters of all requests from now on that name none of their own: a
+        path, or a list of paths and of pairs of a path and a scale. An empty list is the model
+        without any."""
+
+    def save_state(
+        self, prompt: _Prompt, path: str | os.PathLike[str] | None = None
+    ) -> bytes:
+        """What was computed from a prompt (text or a list of token ids), as bytes for `load_state`
+        of this process or another; what has not been computed yet is. With `path` they are written
+        to that file as well."""
+
+    def load_state(self, state: Buffer | str | os.PathLike[str]) -> int:
+        """Takes a state that was saved, as bytes or from the file of this path: requests that begin
+        with its prompt go on from there. Gives how many tokens it has.
+
+        Raises `InvalidArgumentError` for the state of another model or of other settings."""
+
+    def close(self, *, finish: bool = False) -> None:
+        """Frees the model. What runs is cancelled, or finished first with `finish`. Everything asked
+        of it from then on raises `ClosedError`; what it is (its name, its size) can still be
+        asked."""
 
     def __enter__(self) -> Self: ...
     def __exit__(self, *_exception: object) -> None: ...
@@ -267,9 +286,28 @@ class AsyncModel(BaseModel):
     def count_tokens(self, text: str) -> Coroutine[Any, Any, int]:
         """How many tokens a text takes as a prompt."""
 
-    def close(self) -> Coroutine[Any, Any, None]:
-        """Cancels what runs and frees the model now. Everything asked of it from then on raises
-        `ClosedError`; what it is (its name, its size) can still be asked."""
+    def set_lora(self, lora: Lora) -> Coroutine[Any, Any, None]:
+        """Makes these the LoRA adapters of all requests from now on that name none of their own: a
+        path, or a list of paths and of pairs of a path and a scale. An empty list is the model
+        without any."""
+
+    def save_state(
+        self, prompt: _Prompt, path: str | os.PathLike[str] | None = None
+    ) -> Coroutine[Any, Any, bytes]:
+        """What was computed from a prompt (text or a list of token ids), as bytes for `load_state`
+        of this process or another; what has not been computed yet is. With `path` they are written
+        to that file as well."""
+
+    def load_state(self, state: Buffer | str | os.PathLike[str]) -> Coroutine[Any, Any, int]:
+        """Takes a state that was saved, as bytes or from the file of this path: requests that begin
+        with its prompt go on from there. Gives how many tokens it has.
+
+        Raises `InvalidArgumentError` for the state of another model or of other settings."""
+
+    def close(self, *, finish: bool = False) -> Coroutine[Any, Any, None]:
+        """Frees the model. What runs is cancelled, or finished first with `finish`. Everything asked
+        of it from then on raises `ClosedError`; what it is (its name, its size) can still be
+        asked."""
 
     def __aenter__(self) -> Coroutine[Any, Any, Self]: ...
     def __aexit__(self, *_exception: object) -> Coroutine[Any, Any, None]: ...
@@ -328,6 +366,14 @@ class Stats:
     @property
     def completion_tokens(self) -> int:
         """Tokens that were generated."""
+
+    @property
+    def drafted_tokens(self) -> int:
+        """Tokens that were guessed ahead (`prompt_lookup`)."""
+
+    @property
+    def accepted_tokens(self) -> int:
+        """Guesses among those that were right."""
 
     @property
     def kv_used(self) -> int:

@@ -6,14 +6,20 @@ Written by `generate_stubs.py` from the options of the core; do not edit.
 """
 
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import Any, Literal, TypeAlias, TypedDict
 
-__all__ = ["ChatOptions", "GenerateOptions", "KvCacheType", "LoadOptions"]
+__all__ = ["ChatOptions", "GenerateOptions", "KvCacheType", "LoadOptions", "Lora"]
 
 KvCacheType: TypeAlias = Literal[
     "f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"
 ]
 """The number format of the KV cache."""
+
+Lora: TypeAlias = (
+    str | PathLike[str] | Sequence[str | PathLike[str] | tuple[str | PathLike[str], float]]
+)
+"""LoRA adapters: a path, or a list of paths and of pairs of a path and a scale."""
 
 
 class LoadOptions(TypedDict, total=False):
@@ -23,7 +29,7 @@ class LoadOptions(TypedDict, total=False):
     """Layers on GPUs: -1 (`All`) all of them, 0 none, N that many, `Auto` what fits. The output
     layer counts as one. Default: `Auto`."""
 
-    split_mode: Literal["none", "layer", "row"] | None
+    split_mode: Literal["none", "layer", "row", "tensor"] | None
     """How a model is divided among several GPUs: `none`, `layer`, `row`, `tensor`. Default:
     `layer`."""
 
@@ -67,6 +73,10 @@ class LoadOptions(TypedDict, total=False):
     metadata_overrides: Mapping[str, str | int | float | bool] | None
     """Values that replace those of the file's metadata, by key. Default: none."""
 
+    lora: Lora | None
+    """LoRA adapters that requests use where they name none: paths of GGUF files, alone or each with
+    a scale. Default: none."""
+
     chat_template: str | None
     """A chat template (Jinja) in place of the model's. Default: the model's."""
 
@@ -75,7 +85,8 @@ class LoadOptions(TypedDict, total=False):
     trained with, at most 8192."""
 
     batch_size: int | None
-    """Most tokens in one step of the engine (the logical batch). Default: 2048."""
+    """Most tokens in one step of the engine (the logical batch); each request that runs has one in
+    any case. Default: 2048."""
 
     ubatch_size: int | None
     """Most tokens in one computation (the physical batch). Default: 512."""
@@ -220,6 +231,17 @@ class GenerateOptions(TypedDict, total=False):
 
     json_schema: Mapping[str, Any] | str | bool | None
     """A JSON schema that the text must follow. Default: none."""
+
+    lora: Lora | None
+    """LoRA adapters for this request in place of the model's: paths of GGUF files, alone or each
+    with a scale; an empty list is the model without any. Default: what the model was loaded with,
+    or `set_lora` set since."""
+
+    prompt_lookup: int | None
+    """Most tokens to guess ahead in a step, from what followed in the text where it went the same
+    way before (prompt lookup decoding). Each is held against the model's own choice, so that the
+    text stays what it would be, but for ties: what is computed together differs in the last bits.
+    Pays where answers repeat what the prompt says. Default: 0, which is off."""
 
     logprobs: int | None
     """Report log probabilities: of each token and of this many likeliest alternatives. Default:
