@@ -34,11 +34,7 @@ class Loading {
     throwIfAborted(signal);
     this.#onProgress = onProgress;
     this.signal = signal;
-    this.arguments = [
-      pathOf(source),
-      others,
-      (done) => this.#progress(done),
-    ];
+    this.arguments = [pathOf(source), others, (done) => this.#progress(done)];
   }
 
   /** What the caller is to see of an error. */

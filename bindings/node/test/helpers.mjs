@@ -22,6 +22,13 @@ export function loadDemo(options) {
   return Model.load('demo', { nThreads: 1, ...options });
 }
 
+/** The demo model, closed when the test is over. */
+export async function demoFor(t, options) {
+  const model = await loadDemo(options);
+  t.after(() => model.close());
+  return model;
+}
+
 /** Greedy, and of no end before `maxTokens`. */
 export const endless = { ignoreEos: true, temperature: 0, maxTokens: 1800 };
 
