@@ -23,7 +23,7 @@ use crate::message::Message;
 use crate::params::{ContextParams, ModelParams};
 use crate::placement::Placement;
 use crate::prompt::Prompt;
-use crate::sampling::{GenerateOptions, GrammarSpec, Sampling, schema_to_gbnf};
+use crate::sampling::{GenerateOptions, Grammar, GrammarSpec, Sampling, schema_to_gbnf};
 use crate::source::resolve;
 use crate::state::{self, Fingerprint};
 use crate::stream::Stream;
@@ -595,7 +595,7 @@ impl Model {
         engine.submit(Job {
             prompt,
             sampling: Sampling::resolve(options, &loaded.recommended)?,
-            grammar,
+            grammar: grammar.map(|spec| Grammar::new(&loaded.vocab, &spec)).transpose()?,
             max_tokens: options.max_tokens,
             stops,
             preserved,

@@ -349,6 +349,9 @@ pub(crate) fn schema_to_gbnf(schema: &Value) -> Result<String> {
     }
 }
 
+/// A grammar at some place in a text that follows it.
+pub(crate) struct Grammar(RawSampler);
+
 /// One sampler of the engine, owned.
 struct RawSampler(NonNull<sys::llama_sampler>);
 
@@ -373,7 +376,7 @@ impl Drop for RawSampler {
 /// Chooses the tokens of one request. Keeps what samplers need to know of the tokens before.
 pub(crate) struct Sampler {
     chain: RawSampler,
-    grammar: Option<RawSampler>,
+    grammar: Option<Grammar>,
     /// No need for the chain: the highest logit wins.
     plain_greedy: bool,
     /// Reused from token to token.
@@ -381,7 +384,7 @@ pub(crate) struct Sampler {
 }
 
 // SAFETY: samplers hold no thread-bound state, and are used by one thread at a time (`&mut`).
-unsafe impl Send for Sampler {}
+unsafe impl Send for RawSampler {}
 
 impl Sampler {
     /// A sampler that has seen the prompt.
@@ -390,11 +393,10 @@ impl Sampler {
     pub fn new(
         vocab: &Vocab,
         sampling: &Sampling,
-        grammar: Option<&GrammarSpec>,
+        grammar: Option<Grammar>,
         prompt: &[Token],
         context: u32,
     ) -> Result<Self> {
-        let grammar = grammar.map(|spec| grammar_sampler(vocab, spec)).transpose()?;
         let sampler = Self {
             chain: chain(vocab, sampling, context)?,
             grammar,
@@ -424,7 +426,7 @@ impl Sampler {
                 sorted: false,
             };
             // SAFETY: `array` describes `single`, both live here.
-            unsafe { sys::llama_sampler_apply(grammar.as_ptr(), &raw mut array) };
+            unsafe { sys::llama_sampler_apply(grammar.0.as_ptr(), &raw mut array) };
             if single.logit == f32::NEG_INFINITY {
                 token = self.choose(logits, true)?;
             }
@@ -440,7 +442,7 @@ impl Sampler {
         }
         if let Some(grammar) = &self.grammar {
             // SAFETY: as above; the wrapper catches what the grammar throws.
-            let status = unsafe { sys::llama_rs_sampler_accept(grammar.as_ptr(), token) };
+            let status = unsafe { sys::llama_rs_sampler_accept(grammar.0.as_ptr(), token) };
             if status != sys::LLAMA_RS_STATUS_OK {
                 return Err(Error::new(
                     ErrorKind::InvalidGrammar,
@@ -482,7 +484,7 @@ impl Sampler {
         // shrink the array and reorder it, and leave the index of their choice in `selected`.
         unsafe {
             if let (true, Some(grammar)) = (constrained, &self.grammar) {
-                sys::llama_sampler_apply(grammar.as_ptr(), &raw mut array);
+                sys::llama_sampler_apply(grammar.0.as_ptr(), &raw mut array);
                 let allowed = std::slice::from_raw_parts(array.data, array.size)
                     .iter()
                     .any(|candidate| candidate.logit > f32::NEG_INFINITY);
@@ -619,55 +621,65 @@ fn chain(vocab: &Vocab, sampling: &Sampling, context: u32) -> Result<RawSampler>
     }
 }
 
-fn grammar_sampler(vocab: &Vocab, spec: &GrammarSpec) -> Result<RawSampler> {
-    let problem = |what: String| {
-        Error::new(ErrorKind::InvalidGrammar, what)
-            .with_hint("a grammar is GBNF and has a rule named `root`")
-    };
-    if spec.gbnf.trim().is_empty() {
-        return Err(problem("the grammar is empty".to_owned()));
-    }
-    let gbnf = CString::new(spec.gbnf.as_str())
-        .map_err(|_| problem("the grammar contains a NUL byte".to_owned()))?;
-    let triggers = spec.lazy.clone().unwrap_or_default();
-    let patterns: Vec<CString> = triggers
-        .patterns
-        .iter()
-        .map(|pattern| CString::new(pattern.as_str()))
-        .collect::<Result<_, _>>()
-        .map_err(|_| problem("a grammar trigger contains a NUL byte".to_owned()))?;
-    let mut pointers: Vec<_> = patterns.iter().map(|pattern| pattern.as_ptr()).collect();
+impl Grammar {
+    /// Compiles a grammar.
+    pub fn new(vocab: &Vocab, spec: &GrammarSpec) -> Result<Self> {
+        let problem = |what: String| {
+            Error::new(ErrorKind::InvalidGrammar, what)
+                .with_hint("a grammar is GBNF and has a rule named `root`")
+        };
+        if spec.gbnf.trim().is_empty() {
+            return Err(problem("the grammar is empty".to_owned()));
+        }
+        let gbnf = CString::new(spec.gbnf.as_str())
+            .map_err(|_| problem("the grammar contains a NUL byte".to_owned()))?;
+        // SAFETY: the vocabulary is alive.
+        unsafe { sys::shim::check_grammar(vocab.as_ptr(), &gbnf) }
+            .map_err(|reason| problem(format!("the grammar cannot be used: {reason}")))?;
+        let triggers = spec.lazy.clone().unwrap_or_default();
+        let patterns: Vec<CString> = triggers
+            .patterns
+            .iter()
+            .map(|pattern| CString::new(pattern.as_str()))
+            .collect::<Result<_, _>>()
+            .map_err(|_| problem("a grammar trigger contains a NUL byte".to_owned()))?;
+        let mut pointers: Vec<_> = patterns.iter().map(|pattern| pattern.as_ptr()).collect();
 
-    let (sampler, said) = crate::logging::capture(|| {
-        // SAFETY: NUL-terminated strings and arrays that outlive the calls; the wrappers catch what
-        // the parser throws and give null.
-        unsafe {
-            if spec.lazy.is_some() {
-                sys::llama_rs_sampler_init_grammar_lazy_patterns(
-                    vocab.as_ptr(),
-                    gbnf.as_ptr(),
-                    c"root".as_ptr(),
-                    pointers.as_mut_ptr(),
-                    pointers.len(),
-                    triggers.tokens.as_ptr(),
-                    triggers.tokens.len(),
-                )
-            } else {
-                sys::llama_rs_sampler_init_grammar(vocab.as_ptr(), gbnf.as_ptr(), c"root".as_ptr())
+        let (sampler, said) = crate::logging::capture(|| {
+            // SAFETY: NUL-terminated strings and arrays that outlive the calls; the wrappers catch what
+            // the parser throws and give null.
+            unsafe {
+                if spec.lazy.is_some() {
+                    sys::llama_rs_sampler_init_grammar_lazy_patterns(
+                        vocab.as_ptr(),
+                        gbnf.as_ptr(),
+                        c"root".as_ptr(),
+                        pointers.as_mut_ptr(),
+                        pointers.len(),
+                        triggers.tokens.as_ptr(),
+                        triggers.tokens.len(),
+                    )
+                } else {
+                    sys::llama_rs_sampler_init_grammar(
+                        vocab.as_ptr(),
+                        gbnf.as_ptr(),
+                        c"root".as_ptr(),
+                    )
+                }
+            }
+        });
+        let sampler = RawSampler::own(sampler).ok_or_else(|| {
+            let reason = said.problem().unwrap_or_else(|| "it does not parse".to_owned());
+            problem(format!("the grammar cannot be used: {reason}"))
+        })?;
+        if spec.lazy.is_none() && !spec.prefill.is_empty() {
+            for token in vocab.tokenize(&spec.prefill, false, true)? {
+                // SAFETY: the sampler is owned, the token is from the vocabulary.
+                unsafe { sys::llama_rs_sampler_accept(sampler.as_ptr(), token) };
             }
         }
-    });
-    let sampler = RawSampler::own(sampler).ok_or_else(|| {
-        let reason = said.problem().unwrap_or_else(|| "it does not parse".to_owned());
-        problem(format!("the grammar cannot be used: {reason}"))
-    })?;
-    if spec.lazy.is_none() && !spec.prefill.is_empty() {
-        for token in vocab.tokenize(&spec.prefill, false, true)? {
-            // SAFETY: the sampler is owned, the token is from the vocabulary.
-            unsafe { sys::llama_rs_sampler_accept(sampler.as_ptr(), token) };
-        }
+        Ok(Self(sampler))
     }
-    Ok(sampler)
 }
 
 #[cfg(test)]

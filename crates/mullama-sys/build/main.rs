@@ -46,7 +46,7 @@ fn build_shim(engine: &Engine) {
     cc::Build::new()
         .cpp(true)
         .std("c++17")
-        .files(["shim/mullama_shim.cpp", "shim/simulated.cpp"])
+        .files(["shim/mullama_shim.cpp", "shim/grammar.cpp", "shim/simulated.cpp"])
         .includes(
             ["common", "include", "ggml/include", "ggml/src", "src", "vendor"]
                 .map(|dir| engine.sources.join(dir)),

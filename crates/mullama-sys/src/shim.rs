@@ -121,6 +121,11 @@ unsafe extern "C" {
         out: *mut *mut c_char,
     ) -> c_int;
     fn mullama_chat_parser_free(parser: *mut RawParser);
+    fn mullama_check_grammar(
+        vocab: *const llama_vocab,
+        gbnf: *const c_char,
+        out: *mut *mut c_char,
+    ) -> c_int;
     fn mullama_check_pattern(pattern: *const c_char, out: *mut *mut c_char) -> c_int;
     fn mullama_memory_breakdown(context: *const llama_context, out: *mut *mut c_char) -> c_int;
     fn mullama_simulated_device_new(
@@ -408,6 +413,15 @@ impl Drop for ChatParser {
         // SAFETY: `self` owns the object and gives it up here.
         unsafe { mullama_chat_parser_free(self.0.as_ptr()) }
     }
+}
+
+/// Whether a text is a grammar for tokens of this vocabulary; else what is wrong with it.
+///
+/// # Safety
+/// `vocab` must be valid.
+pub unsafe fn check_grammar(vocab: *const llama_vocab, gbnf: &CStr) -> ShimResult<()> {
+    // SAFETY: the caller vouches for `vocab`; the string outlives the call.
+    call(|out| unsafe { mullama_check_grammar(vocab, gbnf.as_ptr(), out) }).map(drop)
 }
 
 /// Whether the engine takes a pattern over the names of tensors; else the reason.

@@ -262,10 +262,29 @@ fn a_schema_is_followed_in_generations_and_chats() {
 
 #[test]
 fn a_bad_grammar_is_an_error_and_harms_no_one() {
-    for grammar in ["root ::= (", "root = x", "other ::= \"a\"", "root ::= missing", ""] {
+    let deep = format!("root ::= {}\"a\"{}", "(".repeat(100_000), ")".repeat(100_000));
+    let chain: String = (0..50_000).map(|n| format!("r{n} ::= r{}\n", n + 1)).collect();
+    let grammars = [
+        ("root ::= (", "expecting"),
+        ("root = x", "expecting ::="),
+        ("root ::= \"a", "end of input"),
+        ("other ::= \"a\"", "\"root\""),
+        ("root ::= missing", "\"missing\" is used and not defined"),
+        ("root ::= root \"a\"", "left recursion"),
+        ("root ::= \"a\"{9999}", "repetition"),
+        ("", "empty"),
+        ("# nothing\n", "\"root\""),
+        (&deep, "nested too deeply"),
+        (&format!("root ::= r0\n{chain}r50000 ::= \"a\""), "too many rules"),
+    ];
+    for (grammar, says) in grammars {
         let error = DEMO.generate("Hello", &greedy().with_grammar(grammar)).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidGrammar, "{grammar:?}: {error:?}");
+        let start: String = grammar.chars().take(40).collect();
+        assert_eq!(error.kind(), ErrorKind::InvalidGrammar, "{start:?}: {error:?}");
+        assert!(error.to_string().contains(says), "{start:?}: {error}");
     }
+    let commented = "# yes\nroot ::= ( # a group\n\"#(\" [#(\\]\"]? )";
+    assert!(DEMO.generate("Hello", &greedy().with_grammar(commented)).is_ok());
     assert!(DEMO.chat(&capital_of("France"), &greedy().into()).is_ok());
 }
 

@@ -208,8 +208,8 @@ fn two_hundred_requests_over_a_small_cache() {
             thread::sleep(Duration::from_millis(5));
         };
         assert_eq!((stats.running, stats.waiting), (0, 0));
-        // Those with too long a prompt never came to the engine.
-        let served = REQUESTS - REQUESTS / 10;
+        // Those that cannot be served never came to the engine.
+        let served = REQUESTS - REQUESTS / 5;
         assert_eq!(stats.finished - before.finished, served as u64);
         assert_eq!(stats.kv_used, stats.kv_kept, "only what is kept for later is left");
         assert!(stats.preemptions > 0 && stats.evicted_tokens > 0, "cells were short: {stats:?}");

@@ -24,7 +24,7 @@ pub use stats::Stats;
 use crate::adapter::AdapterSet;
 use crate::completion::Chunk;
 use crate::placement::Placement;
-use crate::sampling::{GrammarSpec, Sampling};
+use crate::sampling::{Grammar, Sampling};
 use crate::vocab::Vocab;
 use crate::weights::Weights;
 use crate::{Error, ErrorKind, Result, Token};
@@ -80,7 +80,7 @@ pub(crate) enum Delivery {
 pub(crate) struct Job {
     pub prompt: Vec<Token>,
     pub sampling: Sampling,
-    pub grammar: Option<GrammarSpec>,
+    pub grammar: Option<Grammar>,
     pub max_tokens: Option<u32>,
     pub stops: Vec<String>,
     /// Special tokens whose text is part of the answer, for the chat parser to see.

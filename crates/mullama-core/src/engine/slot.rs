@@ -57,7 +57,7 @@ pub(crate) struct Slot {
 impl Slot {
     /// Takes a request up. Where it cannot be, its owner has been told why, and it is gone.
     pub fn start(mut job: Job, seq: SeqId, vocab: &Vocab, n_ctx: u32) -> Option<Self> {
-        let sampler = Sampler::new(vocab, &job.sampling, job.grammar.as_ref(), &job.prompt, n_ctx);
+        let sampler = Sampler::new(vocab, &job.sampling, job.grammar.take(), &job.prompt, n_ctx);
         let sampler = match sampler {
             Ok(sampler) => sampler,
             Err(error) => {

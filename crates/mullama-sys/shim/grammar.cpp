@@ -1,0 +1,90 @@
+// Reads a grammar as the engine does, and tells what is wrong with it: the engine's own reader writes that
+// to standard error.
+
+#include "mullama_shim.h"
+
+#include "llama-grammar.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <stdexcept>
+#include <string>
+
+namespace {
+
+// The engine reads groups, and follows rules, by calling itself: what a stack has room for.
+constexpr int deepest_nesting = 200;
+constexpr size_t most_rules = 10000;
+
+const char * skip_space_and_comments(const char * at) {
+    while (*at == ' ' || *at == '\t' || *at == '\r' || *at == '\n' || *at == '#') {
+        if (*at == '#') {
+            at += strcspn(at, "\r\n");
+        } else {
+            at++;
+        }
+    }
+    return at;
+}
+
+void check_nesting(const char * at) {
+    int depth = 0;
+    char quote = 0;
+    for (at = skip_space_and_comments(at); *at; at++) {
+        if (*at == '\\' && at[1]) {
+            at++;
+        } else if (quote) {
+            if (*at == quote) {
+                quote = 0;
+            }
+        } else if (*at == '"') {
+            quote = '"';
+        } else if (*at == '[') {
+            quote = ']';
+        } else if (*at == '#') {
+            at += strcspn(at, "\r\n");
+            if (!*at) {
+                return;
+            }
+        } else if (*at == '(' && ++depth > deepest_nesting) {
+            throw std::runtime_error("groups are nested too deeply");
+        } else if (*at == ')') {
+            depth--;
+        }
+    }
+}
+
+void check(const llama_vocab * vocab, const char * gbnf) {
+    check_nesting(gbnf);
+    llama_grammar_parser parser(vocab);
+    for (auto at = skip_space_and_comments(gbnf); *at; at = skip_space_and_comments(at)) {
+        at = parser.parse_rule(at);
+        if (parser.symbol_ids.size() > most_rules) {
+            throw std::runtime_error("there are too many rules");
+        }
+    }
+    for (const auto & [name, id] : parser.symbol_ids) {
+        if (id >= parser.rules.size() || parser.rules[id].empty()) {
+            throw std::runtime_error("rule \"" + name + "\" is used and not defined");
+        }
+    }
+    if (parser.symbol_ids.count("root") == 0) {
+        throw std::runtime_error("there is no rule \"root\"");
+    }
+}
+
+} // namespace
+
+extern "C" int mullama_check_grammar(const llama_vocab * vocab, const char * gbnf, char ** out) {
+    try {
+        check(vocab, gbnf);
+        *out = strdup("");
+        return *out ? 0 : -1;
+    } catch (const std::exception & error) {
+        *out = strdup(error.what());
+    } catch (...) {
+        *out = strdup("unknown exception");
+    }
+    return -1;
+}
