@@ -1,4 +1,5 @@
-//! A raw loop over the engine's C interface: one sequence, the likeliest token each time.
+//! A raw loop over the engine's C interface: the likeliest token each time, of one sequence or of several
+//! in one batch.
 
 use std::ffi::{CStr, CString, c_void};
 use std::path::Path;
@@ -35,8 +36,8 @@ pub struct Timed {
 /// A model with a context, as a program has them that calls the engine itself.
 ///
 /// Everything that decides how fast the engine computes is what `mullama-core` asks for: the defaults
-/// of the model parameters, four sequences in one pool of KV cells (of which one is used here), as
-/// many outputs, automatic flash attention, a thread pool that stays. What `mullama-core` puts on top
+/// of the model parameters, as many sequences in one pool of KV cells, as many outputs, automatic flash
+/// attention, a thread pool that stays. What `mullama-core` puts on top
 /// is left out on purpose: a thread of its own, cancellation, sampler chains, text, delivery.
 pub struct Floor {
     // Freed in this order, see `Drop`.
@@ -52,8 +53,8 @@ pub struct Floor {
 // SAFETY: the engine's objects may move between threads; `&mut` keeps two from using them at once.
 unsafe impl Send for Floor {}
 
-/// What `mullama-core` lets run at once where it is not told otherwise.
-const SEQUENCES: u32 = 4;
+/// What `mullama-core` has room for where it is not told otherwise: those that run, and those it keeps.
+const SEQUENCES: u32 = 32;
 
 impl Floor {
     /// Loads a model. The process must have loaded the engine's modules.
@@ -104,24 +105,67 @@ impl Floor {
         let start = Instant::now();
         while tokens.len() < n_new {
             self.compute(&mut [token])?;
-            token = self.choose()?;
+            token = self.choose(-1)?;
             tokens.push(token);
         }
         Ok(Timed { duration: start.elapsed(), tokens })
     }
 
-    fn forget(&mut self) {
-        // SAFETY: a valid context; a whole sequence can always be removed.
-        unsafe {
-            sys::llama_memory_seq_rm(sys::llama_get_memory(self.context.as_ptr()), 0, -1, -1);
+    /// Computes prompts together, and generates `n_new` tokens after each, a token of each in a step.
+    /// Measures all of it; gives the tokens one prompt after the other.
+    pub fn together(&mut self, prompts: &[Vec<Token>], n_new: usize) -> Result<Timed, String> {
+        self.forget();
+        let start = Instant::now();
+        let mut answers = vec![Vec::with_capacity(n_new); prompts.len()];
+        let mut batch = Batch::default();
+        for (sequence, prompt) in prompts.iter().enumerate() {
+            for (position, &token) in prompt.iter().enumerate() {
+                let last = position + 1 == prompt.len();
+                batch.add(token, position, sequence, last);
+                if batch.tokens.len() == self.n_batch {
+                    self.compute_batch(&mut batch, &mut answers)?;
+                }
+            }
         }
+        self.compute_batch(&mut batch, &mut answers)?;
+        for step in 1..n_new {
+            for (sequence, prompt) in prompts.iter().enumerate() {
+                let position = prompt.len() + step - 1;
+                batch.add(answers[sequence][step - 1], position, sequence, true);
+            }
+            self.compute_batch(&mut batch, &mut answers)?;
+        }
+        Ok(Timed { duration: start.elapsed(), tokens: answers.concat() })
+    }
+
+    fn compute_batch(
+        &mut self,
+        batch: &mut Batch,
+        answers: &mut [Vec<Token>],
+    ) -> Result<(), String> {
+        // SAFETY: the batch's arrays are all as long as it says, and only read.
+        let status = unsafe { sys::llama_decode(self.context.as_ptr(), batch.raw()) };
+        if status != 0 {
+            return Err(format!("llama_decode gave {status}"));
+        }
+        for (index, sequence) in batch.outputs() {
+            let token = self.choose(index as i32)?;
+            answers[sequence].push(token);
+        }
+        *batch = Batch::default();
+        Ok(())
+    }
+
+    fn forget(&mut self) {
+        // SAFETY: a valid context.
+        unsafe { sys::llama_memory_clear(sys::llama_get_memory(self.context.as_ptr()), false) }
     }
 
     fn start(&mut self, prompt: &[Token]) -> Result<Token, String> {
         for part in prompt.to_vec().chunks_mut(self.n_batch) {
             self.compute(part)?;
         }
-        self.choose()
+        self.choose(-1)
     }
 
     fn compute(&mut self, tokens: &mut [Token]) -> Result<(), String> {
@@ -133,12 +177,12 @@ impl Floor {
         if status == 0 { Ok(()) } else { Err(format!("llama_decode gave {status}")) }
     }
 
-    /// The first of the highest logits of the last token.
-    fn choose(&mut self) -> Result<Token, String> {
+    /// The first of the highest logits of a token in the batch; -1 is the last.
+    fn choose(&mut self, index: i32) -> Result<Token, String> {
         // SAFETY: there is a logit for each token of the vocabulary, valid until the next step and
         // ours to change.
         let logits = unsafe {
-            let logits = sys::llama_get_logits_ith(self.context.as_ptr(), -1);
+            let logits = sys::llama_get_logits_ith(self.context.as_ptr(), index);
             if logits.is_null() {
                 return Err("there are no logits".to_owned());
             }
@@ -164,6 +208,46 @@ impl Drop for Floor {
             sys::llama_free(self.context.as_ptr());
             drop(self.threads.take());
             sys::llama_model_free(self.model.as_ptr());
+        }
+    }
+}
+
+/// Tokens of several sequences that are computed in one call.
+#[derive(Default)]
+struct Batch {
+    tokens: Vec<Token>,
+    positions: Vec<sys::llama_pos>,
+    sequences: Vec<sys::llama_seq_id>,
+    wanted: Vec<i8>,
+    counts: Vec<i32>,
+    pointers: Vec<*mut sys::llama_seq_id>,
+}
+
+impl Batch {
+    fn add(&mut self, token: Token, position: usize, sequence: usize, wanted: bool) {
+        self.tokens.push(token);
+        self.positions.push(position as sys::llama_pos);
+        self.sequences.push(sequence as sys::llama_seq_id);
+        self.wanted.push(wanted.into());
+        self.counts.push(1);
+    }
+
+    /// Where outputs are wanted, and of which sequence.
+    fn outputs(&self) -> impl Iterator<Item = (usize, usize)> {
+        let wanted = self.wanted.iter().zip(&self.sequences).enumerate();
+        wanted.filter(|(_, (wanted, _))| **wanted != 0).map(|(at, (_, &of))| (at, of as usize))
+    }
+
+    fn raw(&mut self) -> sys::llama_batch {
+        self.pointers = self.sequences.iter_mut().map(ptr::from_mut).collect();
+        sys::llama_batch {
+            n_tokens: self.tokens.len() as i32,
+            token: self.tokens.as_mut_ptr(),
+            embd: ptr::null_mut(),
+            pos: self.positions.as_mut_ptr(),
+            n_seq_id: self.counts.as_mut_ptr(),
+            seq_id: self.pointers.as_mut_ptr(),
+            logits: self.wanted.as_mut_ptr(),
         }
     }
 }

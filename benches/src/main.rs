@@ -1,5 +1,6 @@
 //! Measures mullama from Rust against the floor; `README.md` says how.
 
+mod many;
 mod measure;
 mod memory;
 mod placement;
@@ -15,6 +16,7 @@ usage: mullama-bench measure [--rounds N] [--threads N] NAME=PATH...
                                                decoding and prefill, floor and mullama
        mullama-bench memory NAME=PATH...       resident memory of both, a process each
        mullama-bench rss floor|mullama PATH    resident KiB of this process, after use
+       mullama-bench many NAME=PATH ROUNDS     many requests at once, and what they share
        mullama-bench placement NAME=PATH...    what is planned, and what is allocated
        mullama-bench threads                   how many threads are measured with by default
 NAME is one of `settings.json`; PATH may be `demo`. Samples go to standard output, a JSON object a
@@ -33,6 +35,10 @@ fn main() -> ExitCode {
             .try_for_each(|model| Model::parse(model).and_then(|model| memory::compare(&model))),
         ["rss", "floor", path] => memory::rss_floor(path),
         ["rss", "mullama", path] => memory::rss_mullama(path),
+        ["many", model, rounds] => rounds.parse().map_err(Into::into).and_then(|rounds| {
+            let (name, path) = model.split_once('=').ok_or("a model is NAME=PATH")?;
+            many::report(name, path, rounds, threads())
+        }),
         ["placement", ref models @ ..] => {
             let models: Vec<_> = models
                 .iter()

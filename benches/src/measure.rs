@@ -11,14 +11,14 @@ use crate::samples::Samples;
 use crate::settings::{BATCH, Model, Prompts};
 
 /// The floor and mullama, with the same model and the same settings.
-struct Sides {
-    floor: Floor,
-    mullama: mullama::Model,
+pub struct Sides {
+    pub floor: Floor,
+    pub mullama: mullama::Model,
 }
 
 /// Measures one model and prints the samples.
 pub fn run(model: &Model, n_threads: u32) -> Result<()> {
-    let mut sides = Sides::open(&model.path, n_threads)?;
+    let mut sides = Sides::open(&model.path, ContextParams::default(), n_threads)?;
     let mut prompts = Prompts::new(sides.mullama.n_vocab());
     let (sizes, rounds) = (model.sizes, model.sizes.rounds);
 
@@ -51,22 +51,22 @@ pub fn run(model: &Model, n_threads: u32) -> Result<()> {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Side {
+pub enum Side {
     Floor,
     Mullama,
 }
 
 /// Seconds of each round.
 #[derive(Default)]
-struct Times {
-    floor: Vec<f64>,
-    mullama: Vec<f64>,
-    disturbed: usize,
+pub struct Times {
+    pub floor: Vec<f64>,
+    pub mullama: Vec<f64>,
+    pub disturbed: usize,
 }
 
 /// Measures both sides in turn, a different one first each round; they have to generate the same. A
 /// round that other programs disturb is repeated, as long as there are not more of them than others.
-fn alternate(
+pub fn alternate(
     rounds: usize,
     mut prompt: impl FnMut() -> Vec<Token>,
     mut measure: impl FnMut(Side, &[Token]) -> Result<Timed>,
@@ -108,8 +108,8 @@ fn alternate(
 }
 
 impl Sides {
-    fn open(path: &str, n_threads: u32) -> Result<Self> {
-        let context = ContextParams::default().with_n_threads(n_threads);
+    pub fn open(path: &str, context: ContextParams, n_threads: u32) -> Result<Self> {
+        let context = context.with_n_threads(n_threads);
         let mullama = mullama::Model::load(path, ModelParams::default(), context)?;
         let (n_batch, n_ubatch) = BATCH;
         let settings = Settings { n_ctx: mullama.context_size(), n_batch, n_ubatch, n_threads };

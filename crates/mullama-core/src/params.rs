@@ -72,7 +72,8 @@ options! {
         /// Most requests that run at once; the others wait. Default: 4.
         n_parallel: u32,
         /// Most tokens of finished requests that are kept in the KV cache, for requests that begin
-        /// alike. Default: as many as there is room for; 0 keeps none.
+        /// alike. Default: as many as there is room for; 0 keeps none, and requests that run at once share
+        /// nothing either.
         prefix_cache: u32,
         /// How many times longer a prompt that is being processed may make the time between tokens of
         /// other answers. Default: 4.

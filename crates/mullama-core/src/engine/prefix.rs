@@ -78,10 +78,16 @@ impl PrefixCache {
             free: (0..sequences as SeqId).rev().collect(),
             used: 0,
             clock: 0,
-            can_share,
+            // Without a cache, requests share nothing while they run either.
+            can_share: can_share && limit > 0,
             limit,
             counters: Counters::default(),
         }
+    }
+
+    /// Whether a request can have what another computed.
+    pub fn can_share(&self) -> bool {
+        self.can_share
     }
 
     /// Cells in use, by running requests and by what is kept.
@@ -167,7 +173,7 @@ impl PrefixCache {
             let end = self.paths[&sequence].end;
             self.is_root(end) || !self.nodes[end].children.is_empty() || self.enders(end) > 1
         };
-        if !self.can_share || self.limit == 0 || is_known {
+        if !self.can_share || is_known {
             self.close(cells, sequence);
             return;
         }

@@ -278,7 +278,7 @@ impl Scheduler {
     /// The running request that is about to compute more of what a new one begins with than there is, and
     /// how many tokens the two share.
     fn leader(&self, slot: &Slot) -> Option<(SeqId, usize)> {
-        if !self.context.can_share() {
+        if !self.prefixes.can_share() {
             return None;
         }
         let shared = |other: &Slot| {

@@ -1,0 +1,265 @@
+//! Many requests at once, shared beginnings, conversations, guesses, grammars, fairness: each a ratio of two
+//! sides in one run.
+
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mullama::{ContextParams, GenerateOptions, LogitBias, Model, ModelParams};
+use mullama_floor::{Timed, Token, settle};
+use serde_json::json;
+
+use crate::Result;
+use crate::measure::{Side, Sides, alternate, options};
+use crate::samples::median;
+use crate::settings::Prompts;
+
+/// Tokens of the prompts, and of the answers, where several requests run together.
+const PROMPT: usize = 128;
+const ANSWER: usize = 32;
+/// Tokens that requests share, and how many there are.
+const SHARED: usize = 722;
+const SHARING: usize = 8;
+/// Tokens of a conversation before its second turn.
+const CONVERSATION: usize = 2000;
+/// Tokens of a prompt that comes while others stream.
+const LONG_PROMPT: usize = 4000;
+
+/// Measures everything with one model, and prints a table.
+pub fn report(name: &str, path: &str, rounds: usize, n_threads: u32) -> Result<()> {
+    println!("# Many requests, model {name}\n");
+    println!("| what | against | ratio (median) | from | to | target |");
+    println!("| --- | --- | ---: | ---: | ---: | ---: |");
+    let bench = Bench { path, rounds, n_threads };
+    for count in [4, 8] {
+        bench.together(count)?;
+    }
+    bench.shared()?;
+    bench.second_turn()?;
+    bench.guesses()?;
+    bench.grammar()?;
+    bench.fairness()
+}
+
+struct Bench<'a> {
+    path: &'a str,
+    rounds: usize,
+    n_threads: u32,
+}
+
+fn row(what: &str, against: &str, ratios: &[f64], target: &str) {
+    let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = ratios.iter().copied().fold(0.0, f64::max);
+    let middle = median(ratios.iter().copied());
+    println!("| {what} | {against} | {middle:.3} | {least:.3} | {most:.3} | {target} |");
+}
+
+impl Bench<'_> {
+    fn load(&self, context: ContextParams) -> Result<Model> {
+        let context = context.with_n_threads(self.n_threads);
+        Ok(Model::load(self.path, ModelParams::default(), context)?)
+    }
+
+    fn together(&self, count: usize) -> Result<()> {
+        let context = ContextParams::default().with_n_parallel(count as u32);
+        let mut sides = Sides::open(self.path, context, self.n_threads)?;
+        let mut prompts = Prompts::new(sides.mullama.n_vocab());
+        let Sides { floor, mullama } = &mut sides;
+        let draw = || prompts.next(count * PROMPT);
+        let times = alternate(self.rounds, draw, |side, tokens| {
+            let prompts: Vec<_> = tokens.chunks(PROMPT).map(<[_]>::to_vec).collect();
+            let Timed { duration, tokens } = match side {
+                Side::Floor => floor.together(&prompts, ANSWER)?,
+                Side::Mullama => at_once(mullama, &prompts, &options(ANSWER))?,
+            };
+            // Which tokens may differ where two are about as likely: the sides fill their batches
+            // differently. How many may not.
+            Ok(Timed { duration, tokens: vec![tokens.len() as Token] })
+        })?;
+        let pairs = times.floor.iter().zip(&times.mullama);
+        let ratios: Vec<_> = pairs.map(|(floor, mullama)| floor / mullama).collect();
+        let what = format!("{count} requests together, {PROMPT} + {ANSWER} tokens");
+        row(&what, "raw loop in one batch", &ratios, "≥ 0.95");
+        Ok(())
+    }
+
+    fn shared(&self) -> Result<()> {
+        let context = ContextParams::default().with_n_parallel(SHARING as u32);
+        let with = self.load(context.clone())?;
+        let without = self.load(context.with_prefix_cache(0))?;
+        let mut draws = Prompts::new(with.n_vocab());
+        let mut ratios = Vec::new();
+        for round in 0..self.rounds {
+            let prefix = draws.next(SHARED);
+            let prompts: Vec<_> =
+                (0..SHARING).map(|_| [prefix.clone(), draws.next(4)].concat()).collect();
+            let mut times = [0.0; 2];
+            for index in [round % 2, 1 - round % 2] {
+                settle();
+                let done = at_once([&with, &without][index], &prompts, &options(ANSWER))?;
+                times[index] = done.duration.as_secs_f64();
+            }
+            ratios.push(times[1] / times[0]);
+        }
+        let what =
+            format!("{SHARING} requests at once with {SHARED} tokens in common, {ANSWER} new");
+        row(&what, "cache off", &ratios, "≥ 4.4");
+        Ok(())
+    }
+
+    fn second_turn(&self) -> Result<()> {
+        let model = self.load(ContextParams::default())?;
+        let mut draws = Prompts::new(model.n_vocab());
+        let mut ratios = Vec::new();
+        for _ in 0..self.rounds {
+            settle();
+            let mut conversation = draws.next(CONVERSATION);
+            let first = model.generate(conversation.clone(), &options(ANSWER))?;
+            conversation.extend(&first.tokens);
+            conversation.extend(draws.next(16));
+            settle();
+            let second = model.generate(conversation, &options(ANSWER))?;
+            ratios.push(first.timings.first_token_ms / second.timings.first_token_ms);
+        }
+        let what = format!("first token of the second turn, {CONVERSATION} tokens before it");
+        row(&what, "first turn", &ratios, "≥ 20");
+        Ok(())
+    }
+
+    /// A model of random weights repeats nothing by itself, so it is made to: one token is favoured.
+    fn guesses(&self) -> Result<()> {
+        let model = self.load(ContextParams::default().with_prefix_cache(0))?;
+        let mut draws = Prompts::new(model.n_vocab());
+        let plain = options(96).with_logit_bias(LogitBias([(300, 1e4)].into()));
+        let guessing = plain.clone().with_prompt_lookup(8);
+        let mut ratios = Vec::new();
+        for round in 0..self.rounds {
+            let prompt = draws.next(32);
+            let mut rates = [0.0; 2];
+            for index in [round % 2, 1 - round % 2] {
+                settle();
+                let answer = model.generate(prompt.clone(), [&plain, &guessing][index])?;
+                rates[index] = answer.timings.decode_tps;
+            }
+            ratios.push(rates[1] / rates[0]);
+        }
+        let stats = model.stats()?;
+        let right = stats.accepted_tokens as f64 / stats.drafted_tokens as f64 * 100.0;
+        let what = format!("prompt lookup, {right:.0} % of the guesses right");
+        row(&what, "without", &ratios, "≥ 1.5");
+        Ok(())
+    }
+
+    fn grammar(&self) -> Result<()> {
+        let model = self.load(ContextParams::default().with_prefix_cache(0))?;
+        let mut draws = Prompts::new(model.n_vocab());
+        let free = GenerateOptions::default().with_ignore_eos(true).with_max_tokens(64);
+        let schema = json!({
+            "type": "object",
+            "properties": {
+                "name": {"type": "string", "minLength": 60},
+                "tags": {"type": "array", "items": {"type": "string"}},
+                "count": {"type": "integer"},
+            },
+            "required": ["name", "tags", "count"],
+        });
+        let schema = GenerateOptions::default().with_json_schema(schema).with_max_tokens(64);
+        let mut ratios = Vec::new();
+        for round in 0..self.rounds {
+            let prompt = draws.next(32);
+            let mut rates = [0.0; 2];
+            for index in [round % 2, 1 - round % 2] {
+                settle();
+                let answer = model.generate(prompt.clone(), [&free, &schema][index])?;
+                rates[index] = answer.timings.decode_tps;
+            }
+            ratios.push(rates[1] / rates[0]);
+        }
+        row("tokens per second by a JSON schema", "free text", &ratios, "≥ 0.9");
+        Ok(())
+    }
+
+    fn fairness(&self) -> Result<()> {
+        let model = self.load(ContextParams::default().with_prefix_cache(0))?;
+        let mut draws = Prompts::new(model.n_vocab());
+        let (mut stalls, mut speeds) = (Vec::new(), Vec::new());
+        for _ in 0..self.rounds.min(3) {
+            let long = draws.next(LONG_PROMPT);
+            settle();
+            let alone = model.generate(long, &options(1))?.timings.prompt_ms;
+
+            let endless = options(model.context_size() as usize - LONG_PROMPT - 64);
+            let mut stream = model.stream(draws.next(32), &endless)?;
+            stream.next_chunk().ok_or("the stream is empty")??;
+            let (mut before, mut beside) = (Gaps::new(), Gaps::new());
+            while before.gaps.len() < 100 {
+                stream.next_chunk().ok_or("the stream ended")??;
+                before.note();
+            }
+            let long = draws.next(LONG_PROMPT);
+            let together = thread::scope(|scope| {
+                let asked = scope.spawn(|| model.generate(long, &options(1)));
+                beside.note();
+                while !asked.is_finished() {
+                    stream.next_chunk().ok_or("the stream ended")??;
+                    beside.note();
+                }
+                let answer = asked.join().map_err(|_| "the request panicked")?;
+                Ok::<_, Box<dyn std::error::Error>>(answer?.timings.prompt_ms)
+            })?;
+            stalls.push(beside.p99() / before.p99());
+            speeds.push(alone / together);
+        }
+        let what = format!("time between tokens (p99) beside a prompt of {LONG_PROMPT} tokens");
+        row(&what, "without it", &stalls, "≤ 4");
+        row("that prompt's speed", "alone", &speeds, "≥ 0.6");
+        Ok(())
+    }
+}
+
+/// Times between pieces of a stream.
+struct Gaps {
+    last: Instant,
+    gaps: Vec<Duration>,
+}
+
+impl Gaps {
+    fn new() -> Self {
+        Self { last: Instant::now(), gaps: Vec::new() }
+    }
+
+    fn note(&mut self) {
+        let now = Instant::now();
+        self.gaps.push(now - std::mem::replace(&mut self.last, now));
+    }
+
+    /// What 99 of 100 are not longer than. The first is the time to where measuring began.
+    fn p99(mut self) -> f64 {
+        let mut gaps = self.gaps.split_off(1);
+        gaps.sort_unstable();
+        gaps[(gaps.len() * 99 / 100).min(gaps.len() - 1)].as_secs_f64()
+    }
+}
+
+/// Asks everything at the same moment, each from a thread of its own, and waits for all answers.
+fn at_once(model: &Model, prompts: &[Vec<Token>], options: &GenerateOptions) -> Result<Timed> {
+    let ready = Barrier::new(prompts.len() + 1);
+    thread::scope(|scope| {
+        let ask = |prompt: &Vec<Token>| {
+            let prompt = prompt.clone();
+            let ready = &ready;
+            scope.spawn(move || {
+                ready.wait();
+                model.generate(prompt, options)
+            })
+        };
+        let threads: Vec<_> = prompts.iter().map(ask).collect();
+        ready.wait();
+        let start = Instant::now();
+        let mut tokens = Vec::new();
+        for thread in threads {
+            tokens.extend(thread.join().map_err(|_| "a request panicked")??.tokens);
+        }
+        Ok(Timed { duration: start.elapsed(), tokens })
+    })
+}
