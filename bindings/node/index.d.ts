@@ -276,6 +276,8 @@ export interface Stats {
   kvKept: number;
   /** Tokens that were kept and have been given up to make room. */
   evictedTokens: number;
+  /** Tokens that had left the KV cache and were copied back (`cacheRam`). */
+  restoredTokens: number;
   /** Times that a request gave its cells up and was computed again later. */
   preemptions: number;
 }

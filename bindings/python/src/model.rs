@@ -314,6 +314,12 @@ impl Stats {
         self.0.evicted_tokens
     }
 
+    /// Tokens that had left the KV cache and were copied back (`cache_ram`).
+    #[getter]
+    fn restored_tokens(&self) -> u64 {
+        self.0.restored_tokens
+    }
+
     /// Times that a request gave its cells up and was computed again later.
     #[getter]
     fn preemptions(&self) -> u64 {
@@ -336,6 +342,7 @@ impl Stats {
                 "kv_used",
                 "kv_kept",
                 "evicted_tokens",
+                "restored_tokens",
                 "preemptions",
             ],
         )

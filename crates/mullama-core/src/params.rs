@@ -75,6 +75,9 @@ options! {
         /// alike. Default: as many as there is room for; 0 keeps none, and requests that run at once share
         /// nothing either.
         prefix_cache: u32,
+        /// Megabytes (MiB) of the machine's own memory for what leaves the KV cache to make room: it is copied
+        /// back, not computed again. Default: 0, which is off.
+        cache_ram: u32,
         /// How many times longer a prompt that is being processed may make the time between tokens of
         /// other answers. Default: 4.
         max_stall: f32,

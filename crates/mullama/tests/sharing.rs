@@ -209,3 +209,26 @@ fn a_model_can_finish_what_it_was_given_before_it_closes() {
     model.finish();
     model.close();
 }
+
+#[test]
+fn what_left_the_cache_is_copied_back() {
+    let small = ContextParams::default().with_n_ctx(256);
+    let ask_all = |model: &Model| {
+        // Each takes most of the cells.
+        let systems = ["You are a helpful assistant. ", "You answer questions. "];
+        for system in systems.iter().cycle().take(6) {
+            assert_right(&ask(model, system.repeat(18).trim(), "France"), "France", "Paris");
+        }
+        model.stats().unwrap()
+    };
+    let without = ask_all(&load(small.clone()));
+    assert_eq!(without.restored_tokens, 0);
+    assert!(without.evicted_tokens > 300, "there is room for one: {without:?}");
+    let with = ask_all(&load(small.with_cache_ram(64)));
+    assert!(with.restored_tokens > 300, "{with:?}");
+    assert_eq!(
+        with.prompt_tokens + with.cached_tokens,
+        without.prompt_tokens + without.cached_tokens
+    );
+    assert!(with.prompt_tokens + 150 < without.prompt_tokens, "{with:?} {without:?}");
+}

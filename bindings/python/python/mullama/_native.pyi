@@ -388,6 +388,10 @@ class Stats:
         """Tokens that were kept and have been given up to make room."""
 
     @property
+    def restored_tokens(self) -> int:
+        """Tokens that had left the KV cache and were copied back (`cache_ram`)."""
+
+    @property
     def preemptions(self) -> int:
         """Times that a request gave its cells up and was computed again later."""
 

@@ -11,8 +11,9 @@ use mullama_sys as sys;
 
 use crate::adapter::AdapterSet;
 use crate::device::physical_cores;
+use crate::engine::host_cache::HostCache;
 use crate::engine::prefix::Cells;
-use crate::engine::{CancelToken, exit};
+use crate::engine::{CancelToken, SavedCells, exit};
 use crate::params::{ContextParams, FlashAttention, KvCacheType};
 use crate::placement::Placement;
 use crate::weights::Weights;
@@ -35,6 +36,8 @@ pub(crate) struct ContextSettings {
     pub n_parallel: u32,
     /// Most tokens that are kept for later requests.
     pub prefix_cache: u32,
+    /// Bytes for what leaves the KV cache.
+    pub cache_ram: usize,
     /// How many times longer a step with a piece of a prompt may be than one without.
     pub max_stall: f32,
     pub type_k: KvCacheType,
@@ -95,6 +98,7 @@ impl ContextSettings {
             n_threads_batch,
             n_parallel,
             prefix_cache: params.prefix_cache.unwrap_or(u32::MAX),
+            cache_ram: (params.cache_ram.unwrap_or(0) as usize).saturating_mul(1 << 20),
             max_stall,
             type_k: kv.keys,
             type_v: kv.values,
@@ -183,6 +187,7 @@ pub(crate) struct Context {
     /// Requests of the batch that is being computed, watched by [`should_abort`].
     watched: Box<UnsafeCell<Vec<CancelToken>>>,
     n_vocab: usize,
+    pub host_cache: HostCache,
     /// What it computes with.
     adapters: AdapterSet,
     /// Whether several devices work on pieces of one batch at a time, as the engine says.
@@ -227,6 +232,7 @@ impl Context {
             batch: Batch::default(),
             watched,
             n_vocab: n_vocab.max(0) as usize,
+            host_cache: HostCache::new(settings.cache_ram),
             adapters: AdapterSet::default(),
             is_pipelined: said.lines().any(|line| line.contains("pipeline parallelism enabled")),
         })
@@ -430,6 +436,15 @@ impl Cells for Context {
         if let Some(memory) = self.memory() {
             // SAFETY: a valid context's memory, and two of its sequences.
             unsafe { sys::llama_memory_seq_cp(memory, from, to, start, end) }
+        }
+    }
+
+    fn give_up(&mut self, sequence: SeqId, adapters: &AdapterSet, tokens: Vec<Token>) {
+        if self.host_cache.wants(adapters, &tokens)
+            && let Ok(data) = self.save(sequence)
+        {
+            let adapters = adapters.clone();
+            self.host_cache.keep(SavedCells { adapters, tokens, data });
         }
     }
 

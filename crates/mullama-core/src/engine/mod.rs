@@ -5,6 +5,7 @@
 
 mod context;
 mod exit;
+mod host_cache;
 mod lookup;
 mod pace;
 mod prefix;

@@ -19,6 +19,9 @@ pub(super) trait Cells {
     /// Makes cells of one sequence belong to another as well, which has none at these positions.
     fn share(&mut self, from: SeqId, to: SeqId, positions: Range<usize>);
 
+    /// Hears that a sequence with the cells of these tokens is about to lose some.
+    fn give_up(&mut self, sequence: SeqId, adapters: &AdapterSet, tokens: Vec<Token>);
+
     /// Takes all cells but the first `keep` away from a sequence.
     fn trim(&mut self, sequence: SeqId, keep: usize);
 }
@@ -114,6 +117,9 @@ impl PrefixCache {
     pub fn open(&mut self, cells: &mut impl Cells, adapters: &AdapterSet) -> Option<SeqId> {
         if self.free.is_empty() {
             let oldest = self.oldest(|_| true)?;
+            if let Some((adapters, tokens)) = self.contents(oldest) {
+                cells.give_up(oldest, adapters, tokens);
+            }
             self.close(cells, oldest);
         }
         let sequence = self.free.pop()?;
@@ -199,6 +205,9 @@ impl PrefixCache {
             // One that ends where others go on holds nothing by itself.
             let alone = |end: NodeId| self.nodes[end].children.is_empty() && self.enders(end) == 1;
             let Some(sequence) = self.oldest(alone) else { return };
+            if let Some((adapters, tokens)) = self.contents(sequence) {
+                cells.give_up(sequence, adapters, tokens);
+            }
             let path = &self.paths[&sequence];
             let (end, length) = (path.end, path.length);
             let tokens = self.nodes[end].tokens.len();
@@ -226,6 +235,20 @@ impl PrefixCache {
                 path.length -= tokens;
             }
         }
+    }
+
+    /// The tokens of a sequence, and what they were computed with.
+    fn contents(&self, sequence: SeqId) -> Option<(&AdapterSet, Vec<Token>)> {
+        let path = self.paths.get(&sequence)?;
+        let (adapters, _) = self.roots.iter().find(|(_, root)| **root == path.root)?;
+        let mut parts = Vec::new();
+        let mut node = path.end;
+        while !self.is_root(node) {
+            parts.push(self.nodes[node].tokens.as_slice());
+            node = self.nodes[node].parent;
+        }
+        parts.reverse();
+        Some((adapters, parts.concat()))
     }
 
     /// The kept sequence that was used least recently, of those whose end satisfies a condition.
@@ -368,6 +391,10 @@ mod tests {
             let target = self.sequences.entry(to).or_default();
             assert_eq!(target.len(), positions.start, "the target ends where the shared begin");
             target.extend(shared);
+        }
+
+        fn give_up(&mut self, sequence: SeqId, _: &AdapterSet, tokens: Vec<Token>) {
+            assert_eq!(self.tokens(sequence), tokens);
         }
 
         fn trim(&mut self, sequence: SeqId, keep: usize) {

@@ -10,6 +10,7 @@
 //! turns.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::Instant;
 
 use crate::adapter::AdapterSet;
@@ -168,12 +169,8 @@ impl Scheduler {
         let count = cells.tokens.len();
         let sequence = self.spare_sequence(&cells.adapters)?;
         let known = self.prefixes.adopt(&mut self.context, sequence, &cells.tokens);
-        let mut restored = Ok(());
-        if known < count {
-            let missing = (self.prefixes.used() + count).saturating_sub(self.n_ctx);
-            self.prefixes.evict(&mut self.context, missing);
-            restored = self.fill(sequence, known, cells);
-        }
+        let restored =
+            if known < count { self.fill(sequence, known..count, cells) } else { Ok(()) };
         match restored {
             Ok(()) => self.prefixes.keep(&mut self.context, sequence),
             Err(_) => self.prefixes.close(&mut self.context, sequence),
@@ -182,8 +179,11 @@ impl Scheduler {
         restored
     }
 
-    fn fill(&mut self, sequence: SeqId, known: usize, cells: &SavedCells) -> Result<()> {
+    /// Gives a sequence that has the tokens before a range the cells of the range.
+    fn fill(&mut self, sequence: SeqId, range: Range<usize>, cells: &SavedCells) -> Result<()> {
         let count = cells.tokens.len();
+        let missing = (self.prefixes.used() + count).saturating_sub(self.n_ctx);
+        self.prefixes.evict(&mut self.context, missing);
         if self.prefixes.used() + count > self.n_ctx {
             let message =
                 format!("there is no room for {count} tokens beside the requests that run now");
@@ -194,9 +194,8 @@ impl Scheduler {
         let whole = self.spare_sequence(&cells.adapters)?;
         let filled = self.context.restore(whole, &cells.data);
         if filled.is_ok() {
-            self.context.share(whole, sequence, known..count);
-            self.prefixes.extend(sequence, &cells.tokens[known..]);
-            self.context.trim(whole, 0);
+            self.context.share(whole, sequence, range.clone());
+            self.prefixes.extend(sequence, &cells.tokens[range]);
         }
         self.prefixes.close(&mut self.context, whole);
         filled
@@ -268,11 +267,28 @@ impl Scheduler {
             if slot.computes_alone() {
                 slot.start_at(0);
             } else {
-                slot.start_at(self.prefixes.adopt(&mut self.context, seq, slot.beginning()));
+                let known = self.prefixes.adopt(&mut self.context, seq, slot.beginning());
+                slot.start_at(self.copy_back(&slot, known));
                 slot.follows = self.leader(&slot);
             }
             self.running.push(slot);
         }
+    }
+
+    /// Adds to the `known` first tokens of a new request what left the cache before; gives how many there
+    /// are then.
+    fn copy_back(&mut self, slot: &Slot, known: usize) -> usize {
+        let adapters = &slot.job().adapters;
+        let taken = self.context.host_cache.take(adapters, slot.beginning(), known);
+        let Some((cells, common)) = taken else { return known };
+        let filled = self.fill(slot.seq, known..common, &cells);
+        self.context.host_cache.keep(cells);
+        if let Err(error) = filled {
+            log::debug!("what left the KV cache is computed again: {error}");
+            return known;
+        }
+        self.stats.restored_tokens += (common - known) as u64;
+        common
     }
 
     /// The running request that is about to compute more of what a new one begins with than there is, and

@@ -32,6 +32,8 @@ pub struct Stats {
     pub kv_kept: u32,
     /// Tokens that were kept and have been given up to make room.
     pub evicted_tokens: u64,
+    /// Tokens that had left the KV cache and were copied back (`cache_ram`).
+    pub restored_tokens: u64,
     /// Times that a request gave its cells up and was computed again later.
     pub preemptions: u64,
 }
