@@ -89,9 +89,15 @@ export interface LoadOptions extends Abortable, Progress {
   nParallel?: number;
   /**
    * Most tokens of finished requests that are kept in the KV cache, for requests that begin
-   * alike. Default: as many as there is room for; 0 keeps none.
+   * alike. Default: as many as there is room for; 0 keeps none, and requests that run at once share
+   * nothing either.
    */
   prefixCache?: number;
+  /**
+   * Megabytes (MiB) of the machine's own memory for what leaves the KV cache to make room: it is copied
+   * back, not computed again. Default: 0, which is off.
+   */
+  cacheRam?: number;
   /**
    * How many times longer a prompt that is being processed may make the time between tokens of
    * other answers. Default: 4.

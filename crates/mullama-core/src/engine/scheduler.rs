@@ -564,6 +564,9 @@ impl Scheduler {
         self.stats.completion_tokens += generated as u64;
         self.stats.finished += 1;
         let mut slot = self.take_out(index, cells);
+        log::debug!(
+            "a request ended: {prompt} tokens of prompt computed, {cached} cached, {generated} generated"
+        );
         // Whoever hears of it may ask for the numbers at once.
         self.tell_stats();
         slot.tell_outcome();
