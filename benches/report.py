@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 
 # What the project asks for: of ratios the floor's share, of times milliseconds.
-RATIO = {"decode": "≥ 0.97", "prefill": "≥ 0.97", "memory": "≤ 1.10"}
+RATIO = {"decode": "≥ 0.97", "prefill": "≥ 0.97", "embed": "≥ 0.95", "embed in batches": "> 1", "memory": "≤ 1.10"}
 TIME = {
     ("import", "Python"): "about 30 ms",
     ("first token", "Python"): "about 100 ms",

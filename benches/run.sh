@@ -50,6 +50,7 @@ measure() { # LANGUAGE COMMAND...
     fi
 }
 measure rust "$built/mullama-bench" measure --threads "$threads" "${rounds[@]}" "${sources[@]}"
+measure rust "$built/mullama-bench" embed --threads "$threads" "${rounds[@]}" "${sources[@]}"
 measure rust "$built/mullama-bench" memory "${sources[@]}"
 measure python "$python" benches/bench.py --floor "$floor" --threads "$threads" \
     "${rounds[@]}" "${sources[@]}"

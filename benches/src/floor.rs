@@ -76,8 +76,8 @@ impl Floor {
                 return Err("cannot make a context".to_owned());
             };
             let threads = ThreadPool::new(settings.n_threads);
-            if let Some(ThreadPool { pool, .. }) = threads {
-                sys::llama_attach_threadpool(context.as_ptr(), pool, pool);
+            if let Some(threads) = &threads {
+                threads.attach(context);
             }
             let vocab = sys::llama_model_get_vocab(model.as_ptr());
             let n_vocab = sys::llama_vocab_n_tokens(vocab);
@@ -279,13 +279,22 @@ unsafe fn context(
 
 /// Threads that stay: without, the engine starts new ones for every step. Their functions are those
 /// of the CPU module, which is loaded at run time, as in `mullama-core`.
-struct ThreadPool {
+pub(crate) struct ThreadPool {
     pool: sys::ggml_threadpool_t,
     free: unsafe extern "C" fn(sys::ggml_threadpool_t),
 }
 
 impl ThreadPool {
-    fn new(n_threads: u32) -> Option<Self> {
+    /// Gives a context these threads.
+    ///
+    /// # Safety
+    /// The context must be valid, and not outlive them.
+    pub(crate) unsafe fn attach(&self, context: NonNull<sys::llama_context>) {
+        // SAFETY: the caller vouches for it.
+        unsafe { sys::llama_attach_threadpool(context.as_ptr(), self.pool, self.pool) }
+    }
+
+    pub(crate) fn new(n_threads: u32) -> Option<Self> {
         type New = unsafe extern "C" fn(*mut sys::ggml_threadpool_params) -> sys::ggml_threadpool_t;
         type Free = unsafe extern "C" fn(sys::ggml_threadpool_t);
         // SAFETY: the names and types are those of ggml-cpu.h.

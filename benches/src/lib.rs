@@ -5,9 +5,11 @@
 //! and the log are mullama's, so use mullama first (`mullama::gpu::devices()` is enough).
 
 pub mod c;
+mod embedder;
 mod floor;
 pub mod node;
 mod settle;
 
+pub use embedder::Embedder;
 pub use floor::{Floor, Settings, Timed, Token};
 pub use settle::{others, settle, undisturbed};

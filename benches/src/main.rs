@@ -1,5 +1,6 @@
 //! Measures mullama from Rust against the floor; `README.md` says how.
 
+mod embedding;
 mod many;
 mod measure;
 mod memory;
@@ -14,6 +15,8 @@ use settings::{Model, threads};
 const USAGE: &str = "\
 usage: mullama-bench measure [--rounds N] [--threads N] NAME=PATH...
                                                decoding and prefill, floor and mullama
+       mullama-bench embed [--rounds N] [--threads N] NAME=PATH...
+                                               embedding, floor and mullama, many texts and one
        mullama-bench memory NAME=PATH...       resident memory of both, a process each
        mullama-bench rss floor|mullama PATH    resident KiB of this process, after use
        mullama-bench many NAME=PATH ROUNDS     many requests at once, and what they share
@@ -29,7 +32,8 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words[..] {
-        ["measure", ref rest @ ..] => measure_all(rest),
+        ["measure", ref rest @ ..] => measure_all(rest, measure::run),
+        ["embed", ref rest @ ..] => measure_all(rest, embedding::run),
         ["memory", ref models @ ..] => models
             .iter()
             .try_for_each(|model| Model::parse(model).and_then(|model| memory::compare(&model))),
@@ -65,7 +69,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn measure_all(words: &[&str]) -> Result<()> {
+/// Measures the models that are named after the options.
+fn measure_all(words: &[&str], run: fn(&Model, u32) -> Result<()>) -> Result<()> {
     let (mut rounds, mut n_threads) = (None, threads());
     let mut rest = words;
     loop {
@@ -82,7 +87,7 @@ fn measure_all(words: &[&str]) -> Result<()> {
                 return models.iter().try_for_each(|model| {
                     let mut model = Model::parse(model)?;
                     model.sizes.rounds = rounds.unwrap_or(model.sizes.rounds);
-                    measure::run(&model, n_threads)
+                    run(&model, n_threads)
                 });
             }
         };

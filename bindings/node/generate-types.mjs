@@ -26,7 +26,9 @@ const types = {
   Lora: 'Lora',
   LogitBias: 'Record<number, number | false>',
   SplitMode: "'none' | 'layer' | 'row' | 'tensor'",
+  Pooling: "'mean' | 'cls' | 'last' | 'none' | 'rank'",
   Stop: 'string | string[]',
+  Truncate: "'none' | 'end' | 'start'",
 };
 
 /** The types of options that are any JSON to the core. */
@@ -90,6 +92,8 @@ const text = [
     'ChatOptions extends GenerateOptions',
     specs.chat,
   ),
+  declaration('What an embedding is to do.', 'EmbedOptions extends Abortable', specs.embed),
+  declaration('What a reranking is to do.', 'RerankOptions extends Abortable', specs.rerank),
 ].join('\n');
 
 if (!process.argv.includes('--check')) {

@@ -1,8 +1,20 @@
 /// <reference lib="esnext.disposable" />
 
-import type { ChatOptions, GenerateOptions, LoadOptions } from './options.js';
+import type {
+  ChatOptions,
+  EmbedOptions,
+  GenerateOptions,
+  LoadOptions,
+  RerankOptions,
+} from './options.js';
 
-export type { ChatOptions, GenerateOptions, LoadOptions } from './options.js';
+export type {
+  ChatOptions,
+  EmbedOptions,
+  GenerateOptions,
+  LoadOptions,
+  RerankOptions,
+} from './options.js';
 
 /** What can be stopped from outside. */
 export interface Abortable {
@@ -228,6 +240,64 @@ export interface Capabilities {
   tools: boolean;
   /** The chat template can switch reasoning on and off. */
   reasoning: boolean;
+  /** Texts can be embedded, without more ado. */
+  embed: boolean;
+  /** Documents can be ranked: there is a classification head. */
+  rerank: boolean;
+}
+
+/** Tokens that an embedding or a reranking took. */
+export interface EmbeddingUsage {
+  /** Tokens that were computed, of all inputs. */
+  promptTokens: number;
+  /** Tokens that were cut off because an input was too long. */
+  truncatedTokens: number;
+}
+
+/** The vectors of some texts, in the order of the texts: iterating gives the vectors. */
+export interface Embeddings extends Iterable<Float32Array> {
+  /**
+   * A vector for each text. With `pooling: 'none'` the numbers of all its tokens, vector after vector.
+   * All are views of `values`.
+   */
+  readonly vectors: Float32Array[];
+  /** All numbers, vector after vector. */
+  readonly values: Float32Array;
+  /** How many texts there are. */
+  readonly length: number;
+  /** Numbers in a vector. */
+  readonly dimensions: number;
+  /** Tokens of each text that were computed. */
+  readonly tokenCounts: number[];
+  /** How the vectors of a text's tokens became one. */
+  readonly pooling: 'mean' | 'cls' | 'last' | 'none' | 'rank';
+  /** Whether each vector has been scaled to length 1. */
+  readonly normalized: boolean;
+  /** Tokens that the texts took. */
+  readonly usage: EmbeddingUsage;
+  /** The vectors as arrays of numbers, to be written as JSON. */
+  toJSON(): number[][];
+}
+
+/** A document with its score. */
+export interface RankedDocument {
+  /** Which of the documents it is, counted from 0. */
+  index: number;
+  /**
+   * How well it answers the query, as the model gives it: higher is better; what range scores have
+   * depends on the model.
+   */
+  score: number;
+}
+
+/** Documents by how well they answer a query, the best first: iterating gives them. */
+export interface Reranking extends Iterable<RankedDocument> {
+  /** The documents; those with equal scores in the order in which they were given. */
+  readonly results: RankedDocument[];
+  /** How many there are. */
+  readonly length: number;
+  /** Tokens that the query and the documents took; the query counts with each document. */
+  readonly usage: EmbeddingUsage;
 }
 
 /** What one device holds of a model, in bytes as they were allocated. */
@@ -280,6 +350,12 @@ export interface Stats {
   restoredTokens: number;
   /** Times that a request gave its cells up and was computed again later. */
   preemptions: number;
+  /** Texts that were embedded, and documents that were scored. */
+  embeddedInputs: number;
+  /** Tokens of those. */
+  embeddedTokens: number;
+  /** Batches that they were computed in. */
+  embeddingSteps: number;
 }
 
 /** A loaded model. Any number of calls may run at once; they are computed together. */
@@ -314,6 +390,19 @@ export class Model implements Disposable, AsyncDisposable {
 
   /** As {@link chat}, piece by piece. */
   streamChat(messages: readonly Message[], options?: ChatOptions): Stream<ChatChunk>;
+
+  /**
+   * Vectors of texts, in the order of the texts.
+   *
+   * @param texts A text or an array of them; an array of tokens can stand for a text.
+   */
+  embed(texts: Prompt | readonly Prompt[], options?: EmbedOptions): Promise<Embeddings>;
+
+  /**
+   * Puts documents in the order of how well they answer a query, the best first. The model must be a
+   * reranker: one with a classification head.
+   */
+  rerank(query: string, documents: readonly string[], options?: RerankOptions): Promise<Reranking>;
 
   /** The prompt that a chat with these messages would start from. */
   applyChatTemplate(
@@ -390,9 +479,12 @@ export class Model implements Disposable, AsyncDisposable {
   readonly defaultOptions: GenerateOptions;
   /** The file that the model was loaded from. */
   readonly path: string;
-  /** Tokens of context, shared by all requests that run at once. */
+  /**
+   * Tokens of context, shared by all requests that run at once; of a model that does not generate, those
+   * of the longest text.
+   */
   readonly contextSize: number;
-  /** Where the model is: layers and bytes on each device. */
+  /** Where the model is: layers and bytes on each device, those of embeddings once there are any. */
   readonly placement: Placement;
   /** Layers on GPUs; the output layer counts. */
   readonly gpuLayers: number;

@@ -252,3 +252,45 @@ export interface ChatOptions extends GenerateOptions {
   /** Arguments for the chat template. Default: none. */
   templateKwargs?: Record<string, unknown>;
 }
+
+/** What an embedding is to do. */
+export interface EmbedOptions extends Abortable {
+  /**
+   * How the vectors of a text's tokens become one: `mean` (their average), `cls` (the first),
+   * `last` (the last), `none` (all are given, as a matrix), or `rank` (the scores of a
+   * classification head). Default: the model's, else `mean`.
+   */
+  pooling?: 'mean' | 'cls' | 'last' | 'none' | 'rank';
+  /** Whether each vector is scaled to length 1. Default: true, except for `pooling` `rank`. */
+  normalize?: boolean;
+  /**
+   * How many numbers of each vector are kept, from the first on, for models that were trained
+   * for it (Matryoshka); it is scaled afterwards. Default: all.
+   */
+  dimensions?: number;
+  /**
+   * What becomes of a text with more tokens than the model takes: `none` (it is refused), `end`
+   * or `start` (that part of it is cut off, and `usage` says how much). Default: `none`.
+   */
+  truncate?: 'none' | 'end' | 'start';
+  /** Whether the tokens are added that the model expects around a text. Default: true. */
+  addSpecial?: boolean;
+  /** Whether special tokens that are written out in a text count as such. Default: false. */
+  parseSpecial?: boolean;
+  /** Seconds after which the call gives up. Default: none. */
+  timeout?: number;
+}
+
+/** What a reranking is to do. */
+export interface RerankOptions extends Abortable {
+  /** How many of the best documents are given. Default: all. */
+  topN?: number;
+  /**
+   * What becomes of a document that has, with the query, more tokens than the model takes: `none`
+   * (it is refused), `end` or `start` (that part of the document is cut off, and `usage` says how
+   * much). Default: `none`.
+   */
+  truncate?: 'none' | 'end' | 'start';
+  /** Seconds after which the call gives up. Default: none. */
+  timeout?: number;
+}

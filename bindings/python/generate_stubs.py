@@ -22,7 +22,15 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal, TypeAlias, TypedDict
 
-__all__ = ["ChatOptions", "GenerateOptions", "KvCacheType", "LoadOptions", "Lora"]
+__all__ = [
+    "ChatOptions",
+    "EmbedOptions",
+    "GenerateOptions",
+    "KvCacheType",
+    "LoadOptions",
+    "Lora",
+    "RerankOptions",
+]
 
 KvCacheType: TypeAlias = Literal[
     "f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"
@@ -39,6 +47,8 @@ CLASSES = [
     ("load", "LoadOptions", "TypedDict", "What loading a model takes."),
     ("generate", "GenerateOptions", "TypedDict", "What a generation takes."),
     ("chat", "ChatOptions", "GenerateOptions", "What a chat takes."),
+    ("embed", "EmbedOptions", "TypedDict", "What an embedding takes."),
+    ("rerank", "RerankOptions", "TypedDict", "What a reranking takes."),
 ]
 
 # By the option's name where its Rust type says too little, else by that type.
@@ -62,6 +72,8 @@ TYPES = {
     "KvCacheTypes": "KvCacheType | tuple[KvCacheType, KvCacheType]",
     "Lora": "Lora",
     "LogitBias": "Mapping[int, float | Literal[False]]",
+    "Pooling": 'Literal["mean", "cls", "last", "none", "rank"]',
+    "Truncate": 'Literal["none", "end", "start"]',
     "SplitMode": 'Literal["none", "layer", "row", "tensor"]',
     "Stop": "str | Sequence[str]",
 }

@@ -4,8 +4,8 @@
 
 All Python, JavaScript, Rust and shell blocks of README.md, docs/ and the packages' README.md run,
 those in tabs too. The blocks of one language on one page are one program (`programs.py` says how),
-which runs in a folder of its own with `model.gguf` and `large-model.gguf` in it. A comment right
-before a block changes that:
+which runs in a folder of its own with the models of `MODELS` in it. A comment right before a block
+changes that:
 
     <!-- not run: REASON -->    the block is not run, and the reason is reported
     <!-- output -->             this `text` block is what the block before it prints; after a group
@@ -36,7 +36,12 @@ from blocks import Block, PageError, parse
 ROOT = Path(__file__).resolve().parents[2]
 # As in the Makefile: nothing is compiled again.
 BUILD = "cargo build --release --features full --workspace --exclude mullama-python --exclude mullama-node".split()
-MODELS = {"model.gguf": "small", "large-model.gguf": "large"}
+MODELS = {
+    "model.gguf": "small",
+    "large-model.gguf": "large",
+    "encoder.gguf": "encoder",
+    "reranker.gguf": "reranker",
+}
 # Models that programs find in the store, as if they had been pulled: the demo model by these names.
 STORED = (("llama3.2", "1b"), ("llama3.3", "70b"))
 DEMO = ROOT / "models/demo/demo.gguf"

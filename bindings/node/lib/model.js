@@ -3,6 +3,7 @@
 const { fileURLToPath } = require('node:url');
 
 const { abortError, abortable, splitSignal, throwIfAborted } = require('./abort.js');
+const { Embeddings, Reranking } = require('./embeddings.js');
 const {
   MullamaError,
   awaiting,
@@ -99,6 +100,15 @@ class Model {
 
   streamChat(messages, options) {
     return this.#stream(ChatChunk, options, (model, rest) => model.chat(messages, rest));
+  }
+
+  async embed(texts, options) {
+    return await this.#finish(Embeddings, options, (model, rest) => model.embed(texts, rest));
+  }
+
+  async rerank(query, documents, options) {
+    const ask = (model, rest) => model.rerank(query, documents, rest);
+    return await this.#finish(Reranking, options, ask);
   }
 
   applyChatTemplate(messages, options) {

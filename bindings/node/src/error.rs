@@ -2,7 +2,10 @@
 
 use std::sync::OnceLock;
 
-use mullama::{ChatOptions, ContextParams, Error, ErrorKind, ModelParams, Naming, OptionSet as _};
+use mullama::{
+    ChatOptions, ContextParams, EmbedOptions, Error, ErrorKind, ModelParams, Naming,
+    OptionSet as _, RerankOptions,
+};
 use serde_json::{Map, Value, json};
 
 /// What the message of an error begins with where the rest is the error as JSON, for `lib/errors.js`
@@ -59,7 +62,11 @@ fn with_camel_names(text: &str) -> String {
         let (model, context) = (ModelParams::default(), ContextParams::default());
         let mut chat = ChatOptions::default();
         let chat = chat.option_sets().map(|set| set.specs());
-        let specs = [model.specs(), context.specs()].into_iter().chain(chat).flatten();
+        let (embed, rerank) = (EmbedOptions::default(), RerankOptions::default());
+        let specs = [model.specs(), context.specs(), embed.specs(), rerank.specs()]
+            .into_iter()
+            .chain(chat)
+            .flatten();
         let quoted = |name: &str| format!("`{name}`");
         specs
             .filter(|spec| spec.name.contains('_'))

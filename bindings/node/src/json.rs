@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use mullama::{Error, ErrorKind, Lora, Naming, Prompt, Token, parse_options};
+use mullama::{Error, ErrorKind, Inputs, Lora, Naming, Prompt, Token, parse_options};
 use napi::bindgen_prelude::{FromNapiValue, JsObjectValue as _, Object, Uint8Array, Unknown};
 use napi::{JsString, JsValue as _, KeyCollectionMode, KeyConversion, KeyFilter, ValueType, sys};
 use serde_json::{Map, Number, Value};
@@ -26,6 +26,12 @@ pub struct Tokens(pub Vec<Token>);
 
 /// What a generation starts from: text or tokens.
 pub struct PromptArgument(pub Prompt);
+
+/// Texts to embed: one or several, each as text or as tokens.
+pub struct InputsArgument(pub Inputs);
+
+/// An array of texts.
+pub struct TextsArgument(pub Vec<String>);
 
 /// The messages of a chat, as JSON.
 pub struct Messages(pub Value);
@@ -88,6 +94,53 @@ impl FromNapiValue for PromptArgument {
             ValueType::Object if is_list(value)? => Ok(Self(tokens(value, &place)?.into())),
             _ => Err(place.problem("expected a string or an array of tokens")),
         }
+    }
+}
+
+impl FromNapiValue for InputsArgument {
+    unsafe fn from_napi_value(env: sys::napi_env, value: sys::napi_value) -> napi::Result<Self> {
+        // SAFETY: the caller's promise.
+        let value = unsafe { Unknown::from_napi_value(env, value) }?;
+        let place = Place::argument("the texts");
+        let problem = |place: &Place<'_>| place.problem("expected a string or an array of tokens");
+        if value.get_type()? == ValueType::String {
+            return Ok(Self(text(value, &place)?.into()));
+        }
+        if value.get_type()? != ValueType::Object || !is_list(value)? {
+            return Err(place.problem("expected a string or an array of strings"));
+        }
+        let types = list(value, |_, element| element.get_type())?;
+        if value.is_typedarray()? || types.first() == Some(&ValueType::Number) {
+            return Ok(Self(Prompt::from(tokens(value, &place)?).into()));
+        }
+        let inputs = list(value, |index, element| {
+            let place = place.within(Name::Index(index));
+            match element.get_type()? {
+                ValueType::String => Ok(Prompt::from(text(element, &place)?)),
+                ValueType::Object if is_list(element)? => Ok(tokens(element, &place)?.into()),
+                _ => Err(problem(&place)),
+            }
+        })?;
+        Ok(Self(inputs.into()))
+    }
+}
+
+impl FromNapiValue for TextsArgument {
+    unsafe fn from_napi_value(env: sys::napi_env, value: sys::napi_value) -> napi::Result<Self> {
+        // SAFETY: the caller's promise.
+        let value = unsafe { Unknown::from_napi_value(env, value) }?;
+        let place = Place::argument("the documents");
+        if value.get_type()? != ValueType::Object || !value.is_array()? {
+            return Err(place.problem("expected an array of strings"));
+        }
+        let texts = list(value, |index, element| {
+            let place = place.within(Name::Index(index));
+            match element.get_type()? {
+                ValueType::String => text(element, &place),
+                _ => Err(place.problem("expected a string")),
+            }
+        })?;
+        Ok(Self(texts))
     }
 }
 

@@ -8,6 +8,7 @@
     reason = "what comes from JavaScript is converted, and so owned"
 )]
 
+mod embeddings;
 mod error;
 mod exit;
 mod gpu;

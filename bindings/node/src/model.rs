@@ -6,8 +6,8 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use mullama::{
-    ChatOptions, ContextParams, Message, ModelParams, Naming, OptionSet as _, OptionSpec,
-    parse_options,
+    ChatOptions, ContextParams, EmbedOptions, Message, ModelParams, Naming, OptionSet as _,
+    OptionSpec, RerankOptions, parse_options,
 };
 use napi::Env;
 use napi::bindgen_prelude::{Buffer, Function, PromiseRaw, ToNapiValue};
@@ -16,9 +16,13 @@ use napi::tokio::task::spawn_blocking;
 use napi_derive::napi;
 use serde_json::{Map, Value, json};
 
+use crate::embeddings::{Computation, Request as EmbeddingRequest};
 use crate::error::{of_arguments, of_core, of_task};
 use crate::exit::{self, Call};
-use crate::json::{LoraArgument, Messages, Options, PromptArgument, StateArgument, Text, Tokens};
+use crate::json::{
+    InputsArgument, LoraArgument, Messages, Options, PromptArgument, StateArgument, Text,
+    TextsArgument, Tokens,
+};
 use crate::results::plain;
 use crate::stream::{Generation, Request};
 
@@ -142,6 +146,30 @@ impl NativeModel {
     pub fn chat(&self, messages: Messages, options: Options) -> napi::Result<Generation> {
         let request = Request::Chat(self::messages(messages)?, Box::new(chat_options(options)?));
         Ok(Generation::new(self.model.clone(), request))
+    }
+
+    #[napi(catch_unwind)]
+    pub fn embed(&self, texts: InputsArgument, options: Options) -> napi::Result<Computation> {
+        let mut parsed = EmbedOptions::default();
+        parse_options(&mut [&mut parsed], options.0, Naming::Camel)
+            .map_err(|error| of_arguments(&error))?;
+        let request = EmbeddingRequest::Embed(texts.0, Box::new(parsed));
+        Ok(Computation::new(self.model.clone(), request))
+    }
+
+    #[napi(catch_unwind)]
+    pub fn rerank(
+        &self,
+        query: Text,
+        documents: TextsArgument,
+        options: Options,
+    ) -> napi::Result<Computation> {
+        let mut parsed = RerankOptions::default();
+        parse_options(&mut [&mut parsed], options.0, Naming::Camel)
+            .map_err(|error| of_arguments(&error))?;
+        let (query, documents, options) = (query.0, documents.0, Box::new(parsed));
+        let request = EmbeddingRequest::Rerank { query, documents, options };
+        Ok(Computation::new(self.model.clone(), request))
     }
 
     #[napi(catch_unwind)]
@@ -271,7 +299,7 @@ impl NativeModel {
 
     #[napi(getter)]
     pub fn placement(&self) -> Value {
-        plain(self.model.placement())
+        plain(&self.model.placement())
     }
 
     #[napi(getter)]
@@ -349,6 +377,8 @@ pub fn option_specs() -> Value {
         ("context", ContextParams::default().specs()),
         ("generate", generate.specs()),
         ("chat", chat.specs()),
+        ("embed", EmbedOptions::default().specs()),
+        ("rerank", RerankOptions::default().specs()),
     ];
     sets.into_iter()
         .map(|(name, specs)| (name.to_owned(), list(specs)))

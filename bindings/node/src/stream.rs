@@ -241,22 +241,22 @@ impl Wake for Signal {
     }
 }
 
-/// Cancels a generation, also one that has not started.
+/// Cancels a request, also one that has not started.
 #[derive(Default)]
-struct Cancel {
+pub(crate) struct Cancel {
     asked: AtomicBool,
     token: OnceLock<CancelToken>,
 }
 
 impl Cancel {
-    fn cancel(&self) {
+    pub(crate) fn cancel(&self) {
         self.asked.store(true, Ordering::SeqCst);
         if let Some(token) = self.token.get() {
             token.cancel();
         }
     }
 
-    fn started(&self, token: CancelToken) {
+    pub(crate) fn started(&self, token: CancelToken) {
         let token = self.token.get_or_init(|| token);
         if self.asked.load(Ordering::SeqCst) {
             token.cancel();

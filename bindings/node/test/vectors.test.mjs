@@ -97,6 +97,20 @@ const checks = {
     }
   },
 
+  async demo_embeddings({ tolerance, cases }) {
+    const texts = nonEmpty(cases).map((it) => it.text);
+    for (const pooling of ['mean', 'cls', 'last']) {
+      const embeddings = await demo.embed(texts, { pooling });
+      for (const [index, it] of cases.entries()) {
+        const vector = embeddings.vectors[index];
+        assert.equal(vector.length, it[pooling].length);
+        assert.equal(embeddings.tokenCounts[index], it.tokens);
+        const apart = it[pooling].map((number, at) => Math.abs(number - vector[at]));
+        assert.ok(Math.max(...apart) < tolerance, `${pooling} of ${it.text}`);
+      }
+    }
+  },
+
   async demo_seeded(cases) {
     for (const { prompt, options, tokens, text } of nonEmpty(cases)) {
       const completion = await demo.generate(prompt, camelKeys(options));
@@ -109,7 +123,7 @@ const checks = {
     assert.deepEqual(demo.defaultOptions, camelKeys(options));
   },
 
-  async errors({ kinds, load, generate, chat }) {
+  async errors({ kinds, load, generate, chat, embed, rerank }) {
     for (const it of nonEmpty(load)) {
       await refused(it, () => Model.load(it.source, camelKeys(it.options)));
       await refused(it, () => new Model(it.source, camelKeys(it.options)));
@@ -121,6 +135,12 @@ const checks = {
     for (const it of nonEmpty(chat)) {
       await refused(it, () => demo.chat(it.messages, camelKeys(it.options)));
       await refused(it, () => demo.streamChat(it.messages, camelKeys(it.options)).next());
+    }
+    for (const it of nonEmpty(embed)) {
+      await refused(it, () => demo.embed(it.texts, camelKeys(it.options)));
+    }
+    for (const it of nonEmpty(rerank)) {
+      await refused(it, () => demo.rerank(it.query, it.documents, camelKeys(it.options)));
     }
     const declared = readFileSync(path.join(repository, 'bindings/node/index.d.ts'), 'utf8');
     for (const code of Object.values(kinds)) assert.ok(declared.includes(`| '${code}'`), code);

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::chat::Messages;
+use crate::embeddings::{InputsArgument, Reranking, TextsArgument, Vectors};
 use crate::errors::Result;
 use crate::model::{BaseModel, Progress, core, load};
 use crate::options;
@@ -136,6 +137,41 @@ impl AsyncModel {
         let options = options::chat(options)?;
         let model = core(slf)?.clone();
         Ok(AsyncChatStream::starting(move || model.stream_chat(&messages.0, &options)))
+    }
+
+    /// Vectors of texts, in the order of the texts.
+    ///
+    /// `texts` is a text or a list of them; a list of token ids can stand for a text. The options
+    /// are those of `mullama.options.EmbedOptions`.
+    #[pyo3(signature = (texts, **options))]
+    fn embed<'py>(
+        slf: &Bound<'py, Self>,
+        texts: InputsArgument,
+        options: Option<&Bound<'py, PyDict>>,
+    ) -> Result<Bound<'py, PyAny>> {
+        let options = options::embed(options)?;
+        let model = core(slf)?.clone();
+        coroutine(slf.py(), "AsyncModel.embed", async move {
+            Ok(Vectors(model.embed_async(texts.0, &options).await?))
+        })
+    }
+
+    /// Puts documents in the order of how well they answer a query, the best first.
+    ///
+    /// The model must be a reranker: one with a classification head. The options are those of
+    /// `mullama.options.RerankOptions`.
+    #[pyo3(signature = (query, documents, **options))]
+    fn rerank<'py>(
+        slf: &Bound<'py, Self>,
+        query: Text,
+        documents: TextsArgument,
+        options: Option<&Bound<'py, PyDict>>,
+    ) -> Result<Bound<'py, PyAny>> {
+        let options = options::rerank(options)?;
+        let model = core(slf)?.clone();
+        coroutine(slf.py(), "AsyncModel.rerank", async move {
+            Ok(Reranking(model.rerank_async(&query.0, &documents.0, &options).await?))
+        })
     }
 
     /// The prompt that a chat with these messages would start from.

@@ -7,7 +7,9 @@
 #![allow(clippy::needless_pass_by_value, reason = "arguments that come from Python are owned")]
 
 mod async_model;
+mod buffer;
 mod chat;
+mod embeddings;
 mod errors;
 mod gpu;
 mod json;
@@ -30,6 +32,8 @@ mod _native {
     use crate::async_model::AsyncModel;
     #[pymodule_export]
     use crate::chat::{FunctionCall, Message, ToolCall, ToolCallDelta};
+    #[pymodule_export]
+    use crate::embeddings::{EmbeddingUsage, Embeddings, RankedDocument, Reranking};
     #[pymodule_export]
     use crate::errors::error_kinds;
     #[pymodule_export]
@@ -54,6 +58,7 @@ mod _native {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         mullama::log_to_stderr();
+        module.add("Embeddings", crate::embeddings::embeddings_class(module.py())?)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

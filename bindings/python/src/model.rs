@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use crate::chat::Messages;
+use crate::embeddings::{InputsArgument, Reranking, TextsArgument, Vectors};
 use crate::errors::Result;
 use crate::json;
 use crate::options;
@@ -44,17 +45,18 @@ impl BaseModel {
         self.0.peek().path().as_os_str()
     }
 
-    /// Tokens of context, shared by all requests that run at once; 0 where only the vocabulary was
-    /// loaded.
+    /// Tokens of context, shared by all requests that run at once; of a model that does not
+    /// generate, those of the longest text; 0 where only the vocabulary was loaded.
     #[getter]
     fn context_size(&self) -> u32 {
         self.0.peek().context_size()
     }
 
-    /// Where the weights, the KV cache and the compute buffers are, in bytes as allocated.
+    /// Where the weights, the KV cache and the compute buffers are, in bytes as allocated; those of
+    /// embeddings count from when they are first computed.
     #[getter]
     fn placement(&self) -> Placement {
-        Placement(self.0.peek().placement().clone())
+        Placement(self.0.peek().placement())
     }
 
     /// What the model has done since it was loaded, and what it is doing.
@@ -150,6 +152,7 @@ impl BaseModel {
 /// What can be done with a model.
 #[pyclass(frozen, eq, get_all, module = "mullama")]
 #[derive(PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a question of its own")]
 pub struct Capabilities {
     /// Text can be generated.
     generate: bool,
@@ -159,19 +162,24 @@ pub struct Capabilities {
     tools: bool,
     /// The chat template can switch reasoning on and off.
     reasoning: bool,
+    /// Texts can be embedded, without more ado.
+    embed: bool,
+    /// Documents can be ranked: there is a classification head.
+    rerank: bool,
 }
 
 #[pymethods]
 impl Capabilities {
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
-        repr(slf, &["generate", "chat", "tools", "reasoning"])
+        repr(slf, &["generate", "chat", "tools", "reasoning", "embed", "rerank"])
     }
 }
 
 impl From<mullama::Capabilities> for Capabilities {
     fn from(capabilities: mullama::Capabilities) -> Self {
-        let mullama::Capabilities { generate, chat, tools, reasoning, .. } = capabilities;
-        Self { generate, chat, tools, reasoning }
+        let mullama::Capabilities { generate, chat, tools, reasoning, embed, rerank, .. } =
+            capabilities;
+        Self { generate, chat, tools, reasoning, embed, rerank }
     }
 }
 
@@ -326,6 +334,24 @@ impl Stats {
         self.0.preemptions
     }
 
+    /// Texts that were embedded, and documents that were scored.
+    #[getter]
+    fn embedded_inputs(&self) -> u64 {
+        self.0.embedded_inputs
+    }
+
+    /// Tokens of those.
+    #[getter]
+    fn embedded_tokens(&self) -> u64 {
+        self.0.embedded_tokens
+    }
+
+    /// Batches that they were computed in.
+    #[getter]
+    fn embedding_steps(&self) -> u64 {
+        self.0.embedding_steps
+    }
+
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         repr(
             slf,
@@ -344,6 +370,9 @@ impl Stats {
                 "evicted_tokens",
                 "restored_tokens",
                 "preemptions",
+                "embedded_inputs",
+                "embedded_tokens",
+                "embedding_steps",
             ],
         )
     }
@@ -435,6 +464,36 @@ impl Model {
         let model = core(slf)?;
         let stream = slf.py().detach(|| model.stream_chat(&messages.0, &options));
         Ok(ChatStream::new(stream?))
+    }
+
+    /// Vectors of texts, in the order of the texts.
+    ///
+    /// `texts` is a text or a list of them; a list of token ids can stand for a text. The options
+    /// are those of `mullama.options.EmbedOptions`.
+    #[pyo3(signature = (texts, **options))]
+    fn embed(
+        slf: &Bound<'_, Self>,
+        texts: InputsArgument,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> Result<Vectors> {
+        let options = options::embed(options)?;
+        Ok(Vectors(block(slf.py(), core(slf)?.embed_async(texts.0, &options))??))
+    }
+
+    /// Puts documents in the order of how well they answer a query, the best first.
+    ///
+    /// The model must be a reranker: one with a classification head. The options are those of
+    /// `mullama.options.RerankOptions`.
+    #[pyo3(signature = (query, documents, **options))]
+    fn rerank(
+        slf: &Bound<'_, Self>,
+        query: Text,
+        documents: TextsArgument,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> Result<Reranking> {
+        let options = options::rerank(options)?;
+        let ranked = core(slf)?.rerank_async(&query.0, &documents.0, &options);
+        Ok(Reranking(block(slf.py(), ranked)??))
     }
 
     /// The prompt that a chat with these messages would start from.

@@ -1,7 +1,8 @@
 //! Keyword arguments as the core's options.
 
 use mullama::{
-    ChatOptions, ContextParams, GenerateOptions, ModelParams, Naming, OptionSet, parse_options,
+    ChatOptions, ContextParams, EmbedOptions, GenerateOptions, ModelParams, Naming, OptionSet,
+    RerankOptions, parse_options,
 };
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -32,6 +33,20 @@ pub fn chat(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<ChatOptions> {
     Ok(options)
 }
 
+/// The options of an embedding.
+pub fn embed(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<EmbedOptions> {
+    let mut options = EmbedOptions::default();
+    fill(&mut [&mut options], keywords)?;
+    Ok(options)
+}
+
+/// The options of a reranking.
+pub fn rerank(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<RerankOptions> {
+    let mut options = RerankOptions::default();
+    fill(&mut [&mut options], keywords)?;
+    Ok(options)
+}
+
 fn fill(targets: &mut [&mut dyn OptionSet], keywords: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
     let mut arguments = Map::new();
     let mut unusable = None;
@@ -54,8 +69,15 @@ fn fill(targets: &mut [&mut dyn OptionSet], keywords: Option<&Bound<'_, PyDict>>
 pub fn option_specs() -> Vec<(&'static str, &'static str, &'static str, &'static str)> {
     let (model, context) = <(ModelParams, ContextParams)>::default();
     let ChatOptions { generate, chat, .. } = ChatOptions::default();
-    let sets: [(_, &dyn OptionSet); 4] =
-        [("load", &model), ("load", &context), ("generate", &generate), ("chat", &chat)];
+    let (embed, rerank) = <(EmbedOptions, RerankOptions)>::default();
+    let sets: [(_, &dyn OptionSet); 6] = [
+        ("load", &model),
+        ("load", &context),
+        ("generate", &generate),
+        ("chat", &chat),
+        ("embed", &embed),
+        ("rerank", &rerank),
+    ];
     sets.iter()
         .flat_map(|(name, set)| set.specs().iter().map(move |spec| (*name, spec)))
         .map(|(set, spec)| (set, spec.name, spec.ty, spec.doc))

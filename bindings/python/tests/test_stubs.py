@@ -31,6 +31,8 @@ def test_every_option_is_declared():
         "load": options.LoadOptions,
         "generate": options.GenerateOptions,
         "chat": options.ChatOptions,
+        "embed": options.EmbedOptions,
+        "rerank": options.RerankOptions,
     }
     for options_of, name, _, doc in _native._option_specs():
         assert name in declared[options_of].__annotations__
@@ -67,7 +69,7 @@ def test_docstrings_are_those_of_the_stubs():
             runtime = " ".join(inspect.getdoc(thing).split())
             assert " ".join(documented.split()) == runtime, name
         for child in node.body if isinstance(node, ast.ClassDef) else ():
-            if isinstance(child, ast.FunctionDef):
+            if isinstance(child, ast.FunctionDef) and ast.get_docstring(child):
                 compare(child, getattr(thing, child.name), f"{name}.{child.name}")
 
     for node in ast.parse(stub).body:
@@ -92,7 +94,8 @@ def main() -> None:
         stream: Stream = model.stream([1, 2, 3])
         for chunk in stream:
             print(chunk.text, chunk.completion)
-        print(gpu.devices()[0].memory_free // 2)
+        vector: memoryview[float] = model.embed(["x", "y"], pooling="mean", truncate="end")[0]
+        print(gpu.devices()[0].memory_free // 2, vector.tolist(), len(model.rerank("x", ["y"])))
 
 async def later() -> None:
     async with await AsyncModel.load("demo", progress=print) as model:
@@ -110,6 +113,7 @@ model = Model("demo", n_gpu_layer=1)
 model.generate("x", temperature="hot")
 model.generate("x", tools=[])
 model.stream(5)
+model.embed("x", pooling="median")
 """,
         encoding="utf-8",
     )
@@ -121,4 +125,5 @@ model.stream(5)
         ["wrong.py", "4"],
         ["wrong.py", "5"],
         ["wrong.py", "6"],
+        ["wrong.py", "7"],
     ], done.stdout + done.stderr

@@ -20,6 +20,7 @@ def calls(answer):
 def test_every_file_is_executed():
     known = {
         "demo_chat.json",
+        "demo_embeddings.json",
         "demo_greedy.json",
         "demo_seeded.json",
         "demo_tokenize.json",
@@ -111,6 +112,18 @@ def test_demo_draws(demo, vectors):
         assert completion.text == case["text"]
 
 
+def test_demo_embeddings(demo, vectors):
+    vectors = vectors("demo_embeddings.json")
+    cases = vectors["cases"]
+    for pooling in ("mean", "cls", "last"):
+        embeddings = demo.embed([case["text"] for case in cases], pooling=pooling)
+        assert embeddings.token_counts == [case["tokens"] for case in cases]
+        for case, vector in zip(cases, embeddings, strict=True):
+            assert vector.tolist() == pytest.approx(
+                case[pooling], abs=vectors["tolerance"], rel=0
+            ), case["text"]
+
+
 def test_option_defaults(demo, vectors):
     assert demo.default_options == vectors("defaults.json")
 
@@ -141,3 +154,10 @@ def test_errors_of_calls(demo, vectors):
         check(case, lambda case=case: demo.generate(case["prompt"], **case["options"]))
     for case in errors["chat"]:
         check(case, lambda case=case: demo.chat(case["messages"], **case["options"]))
+    for case in errors["embed"]:
+        check(case, lambda case=case: demo.embed(case["texts"], **case["options"]))
+    for case in errors["rerank"]:
+        check(
+            case,
+            lambda case=case: demo.rerank(case["query"], case["documents"], **case["options"]),
+        )

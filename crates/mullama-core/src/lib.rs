@@ -11,6 +11,7 @@ mod chat;
 mod completion;
 mod demo;
 mod device;
+mod embedding;
 mod engine;
 mod error;
 mod gguf;
@@ -37,6 +38,10 @@ mod weights;
 pub use adapter::Lora;
 pub use chat::{ChatChunk, ChatCompletion, ChatFields, ChatOptions, ChatStream, ToolCallDelta};
 pub use completion::{Chunk, Completion, FinishReason, Timings, TokenLogprob, TopLogprob, Usage};
+pub use embedding::{
+    EmbedOptions, EmbeddingUsage, Embeddings, Inputs, Pending, Pooling, RankedDocument,
+    RerankOptions, Reranking, Truncate,
+};
 pub use engine::{CancelToken, Stats, shut_down};
 pub use error::{Error, ErrorKind, Result};
 pub use gguf::{GgufHeader, MetadataValue, TensorInfo};

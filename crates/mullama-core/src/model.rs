@@ -15,8 +15,9 @@ use crate::adapter::{AdapterSet, Lora};
 use crate::chat::{ChatCompletion, ChatOptions, ChatStream, Rendered, render};
 use crate::completion::Completion;
 use crate::device::DeviceSet;
+use crate::embedding::{Embedders, Facts as EmbeddingFacts};
 use crate::engine::{
-    CancelToken, ContextSettings, Delivery, Engine, Job, SavedCells, Stats, closed,
+    CancelToken, ContextSettings, Delivery, Engine, Job, SavedCells, Started, Stats, closed,
 };
 use crate::gguf::GgufHeader;
 use crate::message::Message;
@@ -47,10 +48,11 @@ struct Shared {
 
 /// What is freed when a model is closed.
 pub(crate) struct Loaded {
-    // Dropped in this order: the context before the weights that it uses.
-    /// None where only the vocabulary was loaded.
+    // Dropped in this order: the contexts before the weights that they use.
+    /// None where only the vocabulary was loaded, or the model does not generate.
     engine: Option<Engine>,
-    vocab: Vocab,
+    pub(crate) embedders: Embedders,
+    pub(crate) vocab: Vocab,
     weights: Arc<Weights>,
     /// Compiled on first use.
     templates: OnceLock<Result<ChatTemplates>>,
@@ -122,6 +124,10 @@ pub struct Capabilities {
     pub tools: bool,
     /// The chat template can switch reasoning on and off.
     pub reasoning: bool,
+    /// Texts can be embedded, without more ado.
+    pub embed: bool,
+    /// Documents can be ranked: there is a classification head.
+    pub rerank: bool,
 }
 
 impl Model {
@@ -174,7 +180,7 @@ impl Model {
             let model = weights.as_ptr();
             (
                 sys::llama_model_n_layer(model),
-                sys::llama_model_n_embd(model),
+                sys::llama_model_n_embd_out(model),
                 sys::llama_model_n_params(model),
                 sys::llama_model_size(model),
                 sys::llama_model_has_decoder(model),
@@ -186,22 +192,37 @@ impl Model {
             let overrides = &params.metadata_overrides;
             format!("{type_k:?} {type_v:?} {rope_freq_base} {rope_freq_scale} {overrides:?}")
         });
-        let (engine, context_size, placement) = match settings {
-            None => (None, 0, Placement::default()),
+        // Encoders are embedded with only; what joins an encoder and a decoder does neither.
+        let is_plain = has_decoder && !has_encoder;
+        let (engine, started) = match &settings {
+            None => (None, Started::default()),
             Some(settings) => {
-                let (engine, started) =
-                    Engine::start(Arc::clone(&weights), vocab.clone(), settings)?;
-                (Some(engine), started.n_ctx, started.placement)
+                let (engine, mut started) =
+                    Engine::start(Arc::clone(&weights), vocab.clone(), settings.clone())?;
+                started.can_generate &= is_plain;
+                if !started.can_generate {
+                    started.placement = started.placement.weights_alone();
+                }
+                (started.can_generate.then_some(engine), started)
             }
         };
+        let embedding = EmbeddingFacts::new(
+            (&path, &header, &params, settings),
+            is_plain,
+            started.can_generate.then_some(started.n_ctx),
+            &weights,
+        );
 
         let metadata = weights.metadata();
         let chat_template = params
             .chat_template
             .clone()
             .or_else(|| metadata.get("tokenizer.chat_template").cloned());
+        let (embed, rerank) = (embedding.can_embed(), embedding.can_rerank());
+        let context_size = embedding.limit as u32;
         let loaded = Loaded {
             engine,
+            embedders: Embedders::new(embedding, Arc::clone(&weights)),
             vocab,
             templates: OnceLock::new(),
             template_override: params.chat_template,
@@ -216,7 +237,7 @@ impl Model {
         let (tools, reasoning) = caps.unwrap_or_default();
         let facts = Facts {
             context_size,
-            placement,
+            placement: started.placement,
             gpu_layers: loaded.weights.offloaded.0,
             n_layers: n_layers.max(0) as u32,
             n_vocab: loaded.vocab.len() as u32,
@@ -228,10 +249,12 @@ impl Model {
             description: loaded.weights.description(),
             metadata,
             capabilities: Capabilities {
-                generate: !vocab_only && has_decoder && !has_encoder,
-                chat: !vocab_only && chat_template.is_some(),
+                generate: started.can_generate,
+                chat: started.can_generate && chat_template.is_some(),
                 tools,
                 reasoning,
+                embed,
+                rerank,
             },
             chat_template,
             path,
@@ -424,18 +447,18 @@ impl Model {
 
     /// As [`Model::close`], but what runs or waits already is finished first.
     pub fn finish(&self) {
-        if let Some(engine) = self.take_loaded().as_ref().and_then(|loaded| loaded.engine.as_ref())
-        {
-            engine.finish();
+        if let Some(loaded) = self.take_loaded() {
+            loaded.engine.iter().for_each(Engine::finish);
+            loaded.embedders.finish();
         }
     }
 
     /// Cancels what runs and frees the model now. Everything asked of it from then on fails with
     /// [`ErrorKind::Closed`], of its clones too; what it is (its name, its size) can still be asked.
     pub fn close(&self) {
-        if let Some(engine) = self.take_loaded().as_ref().and_then(|loaded| loaded.engine.as_ref())
-        {
-            engine.stop();
+        if let Some(loaded) = self.take_loaded() {
+            loaded.engine.iter().for_each(Engine::stop);
+            loaded.embedders.stop();
         }
     }
 
@@ -446,7 +469,11 @@ impl Model {
     /// What the model has done since it was loaded, and what it is doing: all zero where only the
     /// vocabulary was loaded.
     pub fn stats(&self) -> Result<Stats> {
-        Ok(self.loaded()?.engine.as_ref().map(Engine::stats).unwrap_or_default())
+        let loaded = self.loaded()?;
+        let mut stats = loaded.engine.as_ref().map(Engine::stats).unwrap_or_default();
+        (stats.embedded_inputs, stats.embedded_tokens, stats.embedding_steps) =
+            loaded.embedders.counts();
+        Ok(stats)
     }
 
     /// Whether the model has been closed.
@@ -470,15 +497,18 @@ impl Model {
         &self.shared.facts.path
     }
 
-    /// Tokens of context, shared by all requests that run at once; 0 where only the vocabulary was
-    /// loaded.
+    /// Tokens of context, shared by all requests that run at once; of a model that does not generate, those
+    /// of the longest text; 0 where only the vocabulary was loaded.
     pub fn context_size(&self) -> u32 {
         self.shared.facts.context_size
     }
 
-    /// Where the weights, the KV cache and the compute buffers are, in bytes as allocated.
-    pub fn placement(&self) -> &Placement {
-        &self.shared.facts.placement
+    /// Where the weights, the KV cache and the compute buffers are, in bytes as allocated; those of
+    /// embeddings count from when they are first computed.
+    pub fn placement(&self) -> Placement {
+        let own = self.shared.facts.placement.clone();
+        let Ok(loaded) = self.loaded() else { return own };
+        loaded.embedders.placements().fold(own, Placement::plus)
     }
 
     /// Layers on GPUs, as the engine reports them; the output layer counts.
@@ -541,7 +571,7 @@ impl Model {
         self.shared.facts.capabilities
     }
 
-    fn loaded(&self) -> Result<Arc<Loaded>> {
+    pub(crate) fn loaded(&self) -> Result<Arc<Loaded>> {
         let loaded = self.shared.loaded.read().unwrap_or_else(PoisonError::into_inner);
         loaded.clone().ok_or_else(closed)
     }
@@ -557,12 +587,6 @@ impl Model {
         let Extras { grammar, mut stops, preserved, delivery } = extras;
         let submitted = Instant::now();
         let engine = loaded.engine()?;
-        if !self.capabilities().generate {
-            let message =
-                format!("models of architecture {} do not generate text", self.architecture());
-            return Err(Error::new(ErrorKind::Unsupported, message)
-                .with_context("path", self.path().display()));
-        }
         let n_ctx = self.context_size() as usize;
         if prompt.is_empty() {
             return Err(Error::new(ErrorKind::InvalidArgument, "the prompt is empty"));
@@ -613,10 +637,7 @@ impl Model {
 
 impl Loaded {
     fn engine(&self) -> Result<&Engine> {
-        self.engine.as_ref().ok_or_else(|| {
-            let message = "only the vocabulary of this model was loaded: it cannot generate";
-            Error::new(ErrorKind::Unsupported, message)
-        })
+        self.engine.as_ref().ok_or_else(|| self.embedders.facts().cannot_generate())
     }
 
     fn tokens_of(&self, prompt: Prompt) -> Result<Vec<Token>> {
@@ -638,7 +659,7 @@ impl Loaded {
     }
 
     /// The adapters that a request asks for, else the model's.
-    fn adapters_of(&self, lora: Option<&Lora>) -> Result<AdapterSet> {
+    pub(crate) fn adapters_of(&self, lora: Option<&Lora>) -> Result<AdapterSet> {
         match lora {
             Some(lora) => self.weights.adapters(lora),
             None => Ok(self.adapters.lock().unwrap_or_else(PoisonError::into_inner).clone()),

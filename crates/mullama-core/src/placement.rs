@@ -87,6 +87,47 @@ impl Placement {
     }
 }
 
+impl Placement {
+    /// The weights, without a context.
+    pub(crate) fn weights_alone(mut self) -> Self {
+        for share in &mut self.devices {
+            (share.kv, share.compute) = (0, 0);
+        }
+        self.of_use()
+    }
+
+    /// The context, on weights that are there anyhow, with so many bytes of outputs beside it.
+    pub(crate) fn context_alone(mut self, outputs: u64) -> Self {
+        for share in &mut self.devices {
+            (share.layers, share.weights) = (0, 0);
+        }
+        let host =
+            DeviceShare { name: HOST.to_owned(), compute: outputs, ..DeviceShare::default() };
+        self.plus(Self { devices: vec![host] }).of_use()
+    }
+
+    /// Both together.
+    pub(crate) fn plus(mut self, other: Self) -> Self {
+        for added in other.devices {
+            match self.devices.iter_mut().find(|share| share.name == added.name) {
+                Some(share) => {
+                    share.layers += added.layers;
+                    share.weights += added.weights;
+                    share.kv += added.kv;
+                    share.compute += added.compute;
+                }
+                None => self.devices.push(added),
+            }
+        }
+        self
+    }
+
+    fn of_use(mut self) -> Self {
+        self.devices.retain(|share| share.layers > 0 || share.total() > 0);
+        self
+    }
+}
+
 /// Reads `layer  7 assigned to device Vulkan0, is_swa = 0`.
 pub(crate) fn read_assignment(line: &str) -> Option<&str> {
     let (_, rest) = line.split_once(" assigned to device ")?;

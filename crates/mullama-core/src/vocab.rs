@@ -114,6 +114,19 @@ impl Vocab {
         }
     }
 
+    /// The tokens that stand between two texts, where the vocabulary has such.
+    pub fn pair_separators(&self) -> Vec<Token> {
+        let vocab = self.as_ptr();
+        // SAFETY: a valid vocabulary; plain questions.
+        let (eos, sep) = unsafe {
+            (
+                sys::llama_vocab_get_add_eos(vocab).then(|| sys::llama_vocab_eos(vocab)),
+                sys::llama_vocab_get_add_sep(vocab).then(|| sys::llama_vocab_sep(vocab)),
+            )
+        };
+        eos.into_iter().chain(sep).filter(|&token| self.check(token).is_ok()).collect()
+    }
+
     /// Whether text can be made of tokens, and tokens of text: of models that lack a tokenizer, tokens
     /// are all that there is.
     fn has_tokenizer(&self) -> bool {

@@ -18,7 +18,8 @@ fn load(params: ModelParams) -> Result<Model> {
 
 /// The most that any GPU holds.
 fn most_on_a_gpu(model: &Model) -> u64 {
-    let shares = model.placement().devices.iter().filter(|share| share.name != "CPU");
+    let placement = model.placement();
+    let shares = placement.devices.iter().filter(|share| share.name != "CPU");
     shares.map(|share| share.weights + share.kv + share.compute).max().unwrap_or(0)
 }
 

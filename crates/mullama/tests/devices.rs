@@ -57,7 +57,8 @@ fn assert_answers(model: &Model, what: &str) {
 /// Layers on each of the GPUs, and on the CPU.
 fn layers(model: &Model) -> Vec<u32> {
     let on = |name: &str| {
-        let share = model.placement().devices.iter().find(|share| share.name == name);
+        let placement = model.placement();
+        let share = placement.devices.iter().find(|share| share.name == name);
         share.map_or(0, |share| share.layers)
     };
     GPUS.iter().map(String::as_str).chain(["CPU"]).map(on).collect()
@@ -111,7 +112,8 @@ fn tensors_and_cells_by_choice() {
     two_gpus_or_skip!();
     let one = || params().with_devices([GPUS[0].clone()]).with_n_gpu_layers(-1);
     let weights = |model: &Model, device: &str| {
-        let share = model.placement().devices.iter().find(|share| share.name == device);
+        let placement = model.placement();
+        let share = placement.devices.iter().find(|share| share.name == device);
         share.map_or((0, 0), |share| (share.weights, share.kv))
     };
     let plain = load(one()).unwrap();
@@ -192,7 +194,8 @@ fn the_placement_is_what_the_engine_tells() {
     log::set_max_level(log::LevelFilter::Off);
     let hundredths = |bytes: u64| (bytes as f64 / 1024.0 / 1024.0 * 100.0).round() as u64;
     for gpu in GPUS.iter() {
-        let share = model.placement().devices.iter().find(|share| share.name == *gpu).unwrap();
+        let placement = model.placement();
+        let share = placement.devices.iter().find(|share| share.name == *gpu).unwrap();
         for (kind, bytes) in
             [("model", share.weights), ("KV", share.kv), ("compute", share.compute)]
         {

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use mullama::{
-    ChatOptions, ContextParams, Error, ErrorKind, GenerateOptions, Message, Model, ModelParams,
-    Naming, Prompt, Result, parse_options,
+    ChatOptions, ContextParams, EmbedOptions, Error, ErrorKind, GenerateOptions, Inputs, Message,
+    Model, ModelParams, Naming, Pooling, Prompt, RerankOptions, Result, parse_options,
 };
 use serde_json::{Map, Value};
 
@@ -197,6 +197,40 @@ fn object(value: &Value) -> Map<String, Value> {
     value.as_object().expect("an object").clone()
 }
 
+/// Texts or tokens, as a list of arguments has them.
+fn inputs(texts: &Value) -> Inputs {
+    let prompt = |value: &Value| match value.as_str() {
+        Some(text) => Prompt::from(text),
+        None => tokens(value).into(),
+    };
+    match texts.as_array() {
+        Some(list) if !list.iter().all(Value::is_i64) => {
+            list.iter().map(prompt).collect::<Vec<_>>().into()
+        }
+        _ => prompt(texts).into(),
+    }
+}
+
+#[test]
+fn demo_embeddings() {
+    let vectors = vectors("demo_embeddings.json");
+    let tolerance = vectors["tolerance"].as_f64().unwrap() as f32;
+    let cases = list(&vectors["cases"]);
+    let texts: Vec<_> = cases.iter().map(|case| case["text"].as_str().unwrap()).collect();
+    for pooling in [Pooling::Mean, Pooling::Cls, Pooling::Last] {
+        let options = EmbedOptions::default().with_pooling(pooling);
+        let embeddings = DEMO.embed(&texts, &options).unwrap();
+        for (index, case) in cases.iter().enumerate() {
+            let expected: Vec<f32> = serde_json::from_value(case[pooling.name()].clone()).unwrap();
+            assert_eq!(embeddings[index].len(), expected.len());
+            for (number, expected) in embeddings[index].iter().zip(&expected) {
+                assert!((number - expected).abs() < tolerance, "{pooling:?} of {:?}", texts[index]);
+            }
+            assert_eq!(u64::from(embeddings.token_counts()[index]), case["tokens"]);
+        }
+    }
+}
+
 #[test]
 fn error_kinds() {
     let known: Map<_, _> = ErrorKind::ALL
@@ -247,5 +281,22 @@ fn errors_of_calls() {
             DEMO.chat(&Message::list_from_json(case["messages"].clone())?, &options)
         };
         check(case, chat().err());
+    }
+    for case in list(&vectors["embed"]) {
+        let embed = || {
+            let mut options = EmbedOptions::default();
+            parse_options(&mut [&mut options], object(&case["options"]), Naming::Snake)?;
+            DEMO.embed(inputs(&case["texts"]), &options)
+        };
+        check(case, embed().err());
+    }
+    for case in list(&vectors["rerank"]) {
+        let rerank = || {
+            let mut options = RerankOptions::default();
+            parse_options(&mut [&mut options], object(&case["options"]), Naming::Snake)?;
+            let documents: Vec<String> = serde_json::from_value(case["documents"].clone()).unwrap();
+            DEMO.rerank(case["query"].as_str().unwrap(), &documents, &options)
+        };
+        check(case, rerank().err());
     }
 }

@@ -92,7 +92,8 @@ fn assert_answers(model: &Model, what: &str) {
 
 /// Layers on the devices of workers, in the order of their names.
 fn remote_layers(model: &Model) -> Vec<u32> {
-    let shares = model.placement().devices.iter().filter(|share| share.name.starts_with("RPC"));
+    let placement = model.placement();
+    let shares = placement.devices.iter().filter(|share| share.name.starts_with("RPC"));
     shares.map(|share| share.layers).collect()
 }
 

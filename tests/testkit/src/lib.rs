@@ -13,6 +13,7 @@
 
 mod adapter;
 pub mod broken;
+mod encoder;
 pub mod gguf;
 mod model;
 mod preset;
@@ -30,6 +31,7 @@ pub fn skip(reason: impl std::fmt::Display) {
 }
 
 pub use adapter::{adapter, merge};
+pub use encoder::{Head, write_encoder};
 pub use model::{Experts, Shape, WeightType, quantize, vocab_only, write_model};
 pub use preset::{Contents, PRESETS, Preset, fixture, preset};
 pub use vocab::{CHAT_TEMPLATE, Vocabulary};

@@ -63,7 +63,7 @@ impl WeightType {
         }
     }
 
-    fn file_type(self) -> llama_ftype {
+    pub(crate) fn file_type(self) -> llama_ftype {
         match self {
             Self::F32 => LLAMA_FTYPE_ALL_F32,
             Self::F16 => LLAMA_FTYPE_MOSTLY_F16,
@@ -79,7 +79,7 @@ impl WeightType {
 }
 
 /// One tensor of a model, before it has bytes.
-struct Tensor {
+pub(crate) struct Tensor {
     name: String,
     dims: Vec<u64>,
     fill: Fill,
@@ -95,12 +95,18 @@ enum Fill {
 }
 
 impl Tensor {
-    fn norm(name: impl Into<String>, size: u32) -> Self {
+    pub fn norm(name: impl Into<String>, size: u32) -> Self {
         Self { name: name.into(), dims: vec![size.into()], fill: Fill::Ones }
     }
 
+    /// Small numbers to add.
+    pub fn bias(name: impl Into<String>, size: u32) -> Self {
+        let fill = Fill::Normal { deviation: 0.1, zeros: 0 };
+        Self { name: name.into(), dims: vec![size.into()], fill }
+    }
+
     /// `dims` as in GGUF, inputs first.
-    fn matrix(name: impl Into<String>, dims: &[u32], gain: f32) -> Self {
+    pub fn matrix(name: impl Into<String>, dims: &[u32], gain: f32) -> Self {
         let deviation = gain / (dims[0] as f32).sqrt();
         let dims = dims.iter().map(|size| u64::from(*size)).collect();
         Self { name: name.into(), dims, fill: Fill::Normal { deviation, zeros: 0 } }
@@ -233,7 +239,17 @@ impl Shape {
 ///
 /// The file is complete or, after an error, to be thrown away.
 pub fn write_model(path: &Path, shape: &Shape, weights: WeightType, seed: u64) -> io::Result<()> {
-    let tensors = shape.tensors();
+    write_tensors(path, shape.metadata(weights.file_type()), &shape.tensors(), weights, seed)
+}
+
+/// Writes a model of these tensors.
+pub(crate) fn write_tensors(
+    path: &Path,
+    metadata: Vec<(String, Value)>,
+    tensors: &[Tensor],
+    weights: WeightType,
+    seed: u64,
+) -> io::Result<()> {
     let mut offset = 0;
     let infos = tensors.iter().map(|tensor| {
         let info = TensorInfo {
@@ -245,10 +261,10 @@ pub fn write_model(path: &Path, shape: &Shape, weights: WeightType, seed: u64) -
         offset += tensor.bytes(weights).next_multiple_of(ALIGNMENT);
         info
     });
-    let header = Header { tensors: infos.collect(), metadata: shape.metadata(weights.file_type()) };
+    let header = Header { tensors: infos.collect(), metadata };
     let mut out = File::create(path)?;
     header.write(&mut out)?;
-    for tensor in &tensors {
+    for tensor in tensors {
         tensor.write(&mut out, weights, seed)?;
     }
     Ok(())

@@ -7,6 +7,7 @@ use std::{env, fs, io, process};
 
 use mullama_sys::{LLAMA_FTYPE_MOSTLY_Q4_K_M, llama_ftype};
 
+use crate::encoder::{Head, write_encoder};
 use crate::model::{Experts, Shape, WeightType, quantize, vocab_only, write_model};
 use crate::random::fnv1a;
 
@@ -34,6 +35,8 @@ pub enum Contents {
     VocabOnly,
     /// Random weights.
     Random(WeightType),
+    /// Random weights of an encoder.
+    Encoder(Head),
     /// Random weights, reduced by the engine's quantiser.
     Quantized(llama_ftype),
 }
@@ -47,6 +50,18 @@ const SMALL: Shape = Shape {
     n_vocab: 4096,
     n_ctx_train: 4096,
     tied: false,
+    experts: None,
+};
+
+const ENCODER: Shape = Shape {
+    n_embd: 64,
+    n_layer: 3,
+    n_head: 4,
+    n_head_kv: 4,
+    n_ff: 128,
+    n_vocab: 512,
+    n_ctx_train: 128,
+    tied: true,
     experts: None,
 };
 
@@ -73,6 +88,18 @@ pub const PRESETS: &[Preset] = &[
             experts: None,
         },
         contents: Contents::Random(WeightType::F16),
+    },
+    Preset {
+        name: "encoder",
+        about: "a BERT of three blocks that takes 128 tokens, for embeddings by their mean",
+        shape: ENCODER,
+        contents: Contents::Encoder(Head::Pooling(1)),
+    },
+    Preset {
+        name: "reranker",
+        about: "the same with a classification head of one score",
+        shape: ENCODER,
+        contents: Contents::Encoder(Head::Score),
     },
     Preset {
         name: "moe",
@@ -148,6 +175,9 @@ impl Preset {
         match self.contents {
             Contents::VocabOnly => vocab_only(path, &self.shape),
             Contents::Random(weights) => write_model(path, &self.shape, weights, SEED),
+            Contents::Encoder(head) => {
+                write_encoder(path, &self.shape, head, WeightType::F32, SEED)
+            }
             Contents::Quantized(file_type) => {
                 let wide = path.with_extension("unquantized.part");
                 let written = write_model(&wide, &self.shape, WeightType::F16, SEED)

@@ -4,10 +4,12 @@ import {
   type ChatCompletion,
   type Chunk,
   type Completion,
+  type Embeddings,
   gpu,
   type Message,
   Model,
   MullamaError,
+  type Reranking,
   type Stream,
   type Tool,
 } from 'mullama';
@@ -40,6 +42,18 @@ const text: string = `${completion}${completion.text}${completion.tokens[0] ?? 0
 const reason: 'stop' | 'length' | 'tool_calls' | 'cancelled' = completion.finishReason;
 await model.generate([1, 2, 3]);
 await model.generate(new Int32Array(3));
+
+const embeddings: Embeddings = await model.embed(['x', [1, 2]], {
+  pooling: 'mean',
+  dimensions: 64,
+  truncate: 'end',
+  signal: AbortSignal.timeout(1000),
+});
+const vector: Float32Array | undefined = embeddings.vectors[0];
+const ranked: Reranking = await model.rerank('x', ['y'], { topN: 1 });
+for (const { index, score } of ranked) console.log(vector, index.toFixed(), score.toFixed());
+// @ts-expect-error There is no such pooling.
+await model.embed('x', { pooling: 'median' });
 
 const messages: Message[] = [{ role: 'user', content: 'Hi' }];
 const tools: Tool[] = [{ type: 'function', function: { name: 'f', parameters: {} } }];

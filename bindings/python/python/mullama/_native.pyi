@@ -2,13 +2,21 @@
 
 import os
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, TypeAlias, TypeVar, final
+from typing import Any, Literal, TypeAlias, TypeVar, final, overload
 
 from typing_extensions import Buffer, Self, Unpack, disjoint_base
 
-from mullama.options import ChatOptions, GenerateOptions, LoadOptions, Lora
+from mullama.options import (
+    ChatOptions,
+    EmbedOptions,
+    GenerateOptions,
+    LoadOptions,
+    Lora,
+    RerankOptions,
+)
 
 _Prompt: TypeAlias = str | Iterable[int]
+_Texts: TypeAlias = str | Iterable[int] | Iterable[str | Iterable[int]]
 _Messages: TypeAlias = Sequence[Message | Mapping[str, Any]]
 _FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "cancelled"]
 _T = TypeVar("_T")
@@ -39,12 +47,13 @@ class BaseModel:
 
     @property
     def context_size(self) -> int:
-        """Tokens of context, shared by all requests that run at once; 0 where only the vocabulary
-        was loaded."""
+        """Tokens of context, shared by all requests that run at once; of a model that does not
+        generate, those of the longest text; 0 where only the vocabulary was loaded."""
 
     @property
     def placement(self) -> Placement:
-        """Where the weights, the KV cache and the compute buffers are, in bytes as allocated."""
+        """Where the weights, the KV cache and the compute buffers are, in bytes as allocated; those
+        of embeddings count from when they are first computed."""
 
     def stats(self) -> Stats:
         """What the model has done since it was loaded, and what it is doing."""
@@ -147,6 +156,22 @@ class Model(BaseModel):
 
         `messages` is a list of dicts in OpenAI's shape; the `message` of an earlier answer can be
         one of them. The options are those of `mullama.options.ChatOptions`.
+        """
+
+    def embed(self, texts: _Texts, **options: Unpack[EmbedOptions]) -> Embeddings:
+        """Vectors of texts, in the order of the texts.
+
+        `texts` is a text or a list of them; a list of token ids can stand for a text. The options
+        are those of `mullama.options.EmbedOptions`.
+        """
+
+    def rerank(
+        self, query: str, documents: Iterable[str], **options: Unpack[RerankOptions]
+    ) -> Reranking:
+        """Puts documents in the order of how well they answer a query, the best first.
+
+        The model must be a reranker: one with a classification head. The options are those of
+        `mullama.options.RerankOptions`.
         """
 
     def apply_chat_template(
@@ -260,6 +285,24 @@ class AsyncModel(BaseModel):
         one of them. The options are those of `mullama.options.ChatOptions`.
         """
 
+    def embed(
+        self, texts: _Texts, **options: Unpack[EmbedOptions]
+    ) -> Coroutine[Any, Any, Embeddings]:
+        """Vectors of texts, in the order of the texts.
+
+        `texts` is a text or a list of them; a list of token ids can stand for a text. The options
+        are those of `mullama.options.EmbedOptions`.
+        """
+
+    def rerank(
+        self, query: str, documents: Iterable[str], **options: Unpack[RerankOptions]
+    ) -> Coroutine[Any, Any, Reranking]:
+        """Puts documents in the order of how well they answer a query, the best first.
+
+        The model must be a reranker: one with a classification head. The options are those of
+        `mullama.options.RerankOptions`.
+        """
+
     def apply_chat_template(
         self,
         messages: _Messages,
@@ -332,6 +375,14 @@ class Capabilities:
     def reasoning(self) -> bool:
         """The chat template can switch reasoning on and off."""
 
+    @property
+    def embed(self) -> bool:
+        """Texts can be embedded, without more ado."""
+
+    @property
+    def rerank(self) -> bool:
+        """Documents can be ranked: there is a classification head."""
+
     def __eq__(self, other: object, /) -> bool: ...
     def __ne__(self, other: object, /) -> bool: ...
 
@@ -394,6 +445,18 @@ class Stats:
     @property
     def preemptions(self) -> int:
         """Times that a request gave its cells up and was computed again later."""
+
+    @property
+    def embedded_inputs(self) -> int:
+        """Texts that were embedded, and documents that were scored."""
+
+    @property
+    def embedded_tokens(self) -> int:
+        """Tokens of those."""
+
+    @property
+    def embedding_steps(self) -> int:
+        """Batches that they were computed in."""
 
 @final
 class Placement:
@@ -608,6 +671,108 @@ class ChatChunk:
     @property
     def completion(self) -> ChatCompletion | None:
         """The whole answer, in the last chunk."""
+
+@disjoint_base
+class _Embeddings:
+    def __new__(cls, computed: object) -> Self: ...
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and numbers in a row."""
+
+    @property
+    def pooling(self) -> Literal["mean", "cls", "last", "none", "rank"]:
+        """How the vectors of a text's tokens became one: `mean`, `cls`, `last`, `none` or
+        `rank`."""
+
+    @property
+    def normalized(self) -> bool:
+        """Whether each vector has been scaled to length 1."""
+
+    @property
+    def token_counts(self) -> list[int]:
+        """Tokens of each text that were computed."""
+
+    @property
+    def usage(self) -> EmbeddingUsage:
+        """Tokens that the texts took."""
+
+    def tolist(self) -> list[Any]:
+        """The vectors as lists of floats; with `pooling="none"` a list of such for each text."""
+
+    def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, index: int, /) -> memoryview[float]: ...
+    @overload
+    def __getitem__(self, index: slice, /) -> list[memoryview[float]]: ...
+    def __iter__(self) -> Iterator[memoryview[float]]: ...
+
+@final
+class Embeddings(_Embeddings):
+    """The vectors of some texts, in the order of the texts: a sequence that has one for each, as a
+    `memoryview` of 32-bit floats.
+
+    The whole is a buffer of shape `(rows, dimensions)`, which `numpy.asarray(embeddings)` looks at
+    without a copy; it is read-only, and lives for as long as any view of it. There is a row for
+    each text. With `pooling="none"` there is one for each token: the texts' follow one another, and
+    `embeddings[i]` has the shape `(tokens, dimensions)`.
+    """
+
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+@final
+class EmbeddingUsage:
+    """Tokens that an embedding or a reranking took."""
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens that were computed, of all inputs."""
+
+    @property
+    def truncated_tokens(self) -> int:
+        """Tokens that were cut off because an input was too long."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+
+@final
+class RankedDocument:
+    """A document with its score."""
+
+    @property
+    def index(self) -> int:
+        """Which of the documents it is, counted from 0."""
+
+    @property
+    def score(self) -> float:
+        """How well it answers the query, as the model gives it: higher is better; what range scores
+        have depends on the model."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+
+@final
+class Reranking:
+    """Documents by how well they answer a query, the best first: a sequence of them."""
+
+    @property
+    def results(self) -> list[RankedDocument]:
+        """The documents; those with equal scores in the order in which they were given."""
+
+    @property
+    def usage(self) -> EmbeddingUsage:
+        """Tokens that the query and the documents took; the query counts with each document."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain Python, to be written as JSON."""
+
+    def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, index: int, /) -> RankedDocument: ...
+    @overload
+    def __getitem__(self, index: slice, /) -> list[RankedDocument]: ...
+    def __iter__(self) -> Iterator[RankedDocument]: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
 
 @final
 class Usage:

@@ -9,7 +9,15 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal, TypeAlias, TypedDict
 
-__all__ = ["ChatOptions", "GenerateOptions", "KvCacheType", "LoadOptions", "Lora"]
+__all__ = [
+    "ChatOptions",
+    "EmbedOptions",
+    "GenerateOptions",
+    "KvCacheType",
+    "LoadOptions",
+    "Lora",
+    "RerankOptions",
+]
 
 KvCacheType: TypeAlias = Literal[
     "f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"
@@ -275,3 +283,47 @@ class ChatOptions(GenerateOptions, total=False):
 
     template_kwargs: Mapping[str, Any] | None
     """Arguments for the chat template. Default: none."""
+
+
+class EmbedOptions(TypedDict, total=False):
+    """What an embedding takes."""
+
+    pooling: Literal["mean", "cls", "last", "none", "rank"] | None
+    """How the vectors of a text's tokens become one: `mean` (their average), `cls` (the first),
+    `last` (the last), `none` (all are given, as a matrix), or `rank` (the scores of a
+    classification head). Default: the model's, else `mean`."""
+
+    normalize: bool | None
+    """Whether each vector is scaled to length 1. Default: true, except for `pooling` `rank`."""
+
+    dimensions: int | None
+    """How many numbers of each vector are kept, from the first on, for models that were trained for
+    it (Matryoshka); it is scaled afterwards. Default: all."""
+
+    truncate: Literal["none", "end", "start"] | None
+    """What becomes of a text with more tokens than the model takes: `none` (it is refused), `end`
+    or `start` (that part of it is cut off, and `usage` says how much). Default: `none`."""
+
+    add_special: bool | None
+    """Whether the tokens are added that the model expects around a text. Default: true."""
+
+    parse_special: bool | None
+    """Whether special tokens that are written out in a text count as such. Default: false."""
+
+    timeout: float | None
+    """Seconds after which the call gives up. Default: none."""
+
+
+class RerankOptions(TypedDict, total=False):
+    """What a reranking takes."""
+
+    top_n: int | None
+    """How many of the best documents are given. Default: all."""
+
+    truncate: Literal["none", "end", "start"] | None
+    """What becomes of a document that has, with the query, more tokens than the model takes: `none`
+    (it is refused), `end` or `start` (that part of the document is cut off, and `usage` says how
+    much). Default: `none`."""
+
+    timeout: float | None
+    """Seconds after which the call gives up. Default: none."""

@@ -25,6 +25,17 @@ const LARGEST_AUTOMATIC_CONTEXT: u32 = 8192;
 /// Most finished requests whose cells are kept.
 const KEPT_SEQUENCES: u32 = 28;
 
+/// What a context gives for the tokens that it computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outputs {
+    /// Logits, for tokens that ask for them.
+    Logits,
+    /// The vector of each token.
+    Embeddings,
+    /// The classification head's scores of each sequence.
+    Scores,
+}
+
 /// Context parameters with every default settled.
 #[derive(Debug, Clone)]
 pub(crate) struct ContextSettings {
@@ -34,6 +45,7 @@ pub(crate) struct ContextSettings {
     pub n_threads: u32,
     pub n_threads_batch: u32,
     pub n_parallel: u32,
+    pub outputs: Outputs,
     /// Most tokens that are kept for later requests.
     pub prefix_cache: u32,
     /// Bytes for what leaves the KV cache.
@@ -97,6 +109,7 @@ impl ContextSettings {
             n_threads,
             n_threads_batch,
             n_parallel,
+            outputs: Outputs::Logits,
             prefix_cache: params.prefix_cache.unwrap_or(u32::MAX),
             cache_ram: (params.cache_ram.unwrap_or(0) as usize).saturating_mul(1 << 20),
             max_stall,
@@ -117,7 +130,8 @@ impl ContextSettings {
     fn n_sequences(&self) -> u32 {
         // SAFETY: a constant of the engine.
         let most = unsafe { sys::llama_max_parallel_sequences() } as u32;
-        (self.n_parallel + KEPT_SEQUENCES).min(most)
+        let kept = if self.outputs == Outputs::Logits { KEPT_SEQUENCES } else { 0 };
+        (self.n_parallel + kept).min(most)
     }
 
     fn raw(&self) -> sys::llama_context_params {
@@ -143,6 +157,15 @@ impl ContextSettings {
         raw.rope_freq_scale = self.rope_freq_scale;
         raw.offload_kqv = self.offload_kqv;
         raw.no_perf = true;
+        if self.outputs != Outputs::Logits {
+            raw.embeddings = true;
+            // The engine would pool what it computes at once, which need not be all of a text.
+            raw.pooling_type = match self.outputs {
+                Outputs::Scores => sys::LLAMA_POOLING_TYPE_RANK,
+                _ => sys::LLAMA_POOLING_TYPE_NONE,
+            };
+            raw.n_outputs_max = self.n_batch;
+        }
         // All sequences share one pool of cells: none is cut off before the pool is full.
         raw.kv_unified = true;
         raw
@@ -405,6 +428,38 @@ impl Context {
         }
     }
 
+    /// The vector, of `width` numbers, of the token that is in the batch at `index`.
+    pub fn embedding(&mut self, index: usize, width: usize) -> Result<&[f32]> {
+        // SAFETY: the engine checks the index and gives null for one without an output; otherwise there
+        // are as many numbers as the model's embeddings have, valid until the next step, which needs
+        // `&mut self`.
+        unsafe {
+            let row = sys::llama_get_embeddings_ith(self.raw.0.as_ptr(), index as i32);
+            outputs(row, width)
+        }
+    }
+
+    /// The scores, `width` of them, of a sequence that is in the batch.
+    pub fn sequence_embedding(&mut self, sequence: SeqId, width: usize) -> Result<&[f32]> {
+        // SAFETY: as above, with null for a sequence without an output.
+        unsafe {
+            let scores = sys::llama_get_embeddings_seq(self.raw.0.as_ptr(), sequence);
+            outputs(scores, width)
+        }
+    }
+
+    /// Whether what comes after a token is hidden from it, and what came before is kept: what it takes to
+    /// generate.
+    pub fn can_generate(&self) -> bool {
+        // SAFETY: a valid context.
+        unsafe { sys::llama_get_causal_attn(self.raw.0.as_ptr()) && self.memory().is_some() }
+    }
+
+    /// Frees the cells of a sequence.
+    pub fn forget(&mut self, sequence: SeqId) {
+        self.trim(sequence, 0);
+    }
+
     /// Frees all cells.
     pub fn clear(&mut self) {
         if let Some(memory) = self.memory() {
@@ -428,6 +483,16 @@ impl Context {
         let memory = unsafe { sys::llama_get_memory(self.raw.0.as_ptr()) };
         (!memory.is_null()).then_some(memory)
     }
+}
+
+/// # Safety
+/// `values` must be null, or point to `count` numbers that live as long as the result.
+unsafe fn outputs<'a>(values: *const f32, count: usize) -> Result<&'a [f32]> {
+    if values.is_null() {
+        return Err(Error::new(ErrorKind::Internal, "the engine computed no embeddings"));
+    }
+    // SAFETY: the caller vouches for it.
+    Ok(unsafe { std::slice::from_raw_parts(values, count) })
 }
 
 impl Cells for Context {

@@ -8,9 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 
-use flume::{Receiver, Sender, WeakSender};
-
-use crate::engine::Command;
+use flume::{Receiver, Sender};
 
 /// A computation on a device cannot be given up; the process does not wait for it for ever.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -19,15 +17,17 @@ static ENGINES: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
 static UNDER_WAY: AtomicBool = AtomicBool::new(false);
 
 struct Entry {
-    commands: WeakSender<Command>,
+    /// Tells the thread to stop.
+    stop: Box<dyn Fn() + Send>,
     /// Disconnected when the thread has ended.
     ended: Receiver<Infallible>,
     /// A process that was forked off has this list, but not the threads.
     process: u32,
 }
 
-/// Adds an engine that is about to start. Its thread holds on to what this gives until it ends.
-pub(super) fn register(commands: &Sender<Command>) -> Sender<Infallible> {
+/// Adds a thread with a context that is about to start: `stop` tells it to end. It holds on to what this
+/// gives until it has.
+pub(crate) fn register(stop: impl Fn() + Send + 'static) -> Sender<Infallible> {
     unsafe extern "C" {
         fn atexit(callback: extern "C" fn()) -> c_int;
     }
@@ -39,7 +39,7 @@ pub(super) fn register(commands: &Sender<Command>) -> Sender<Infallible> {
     let (running, ended) = flume::bounded(0);
     let mut engines = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
     engines.retain(|entry| !entry.ended.is_disconnected());
-    engines.push(Entry { commands: commands.downgrade(), ended, process: process::id() });
+    engines.push(Entry { stop: Box::new(stop), ended, process: process::id() });
     running
 }
 
@@ -55,8 +55,8 @@ pub fn shut_down() {
     UNDER_WAY.store(true, Ordering::Relaxed);
     let mut engines = std::mem::take(&mut *ENGINES.lock().unwrap_or_else(PoisonError::into_inner));
     engines.retain(|entry| entry.process == process::id());
-    for commands in engines.iter().filter_map(|entry| entry.commands.upgrade()) {
-        let _ = commands.send(Command::Stop);
+    for entry in &engines {
+        (entry.stop)();
     }
     for entry in engines {
         let _ = entry.ended.recv_timeout(PATIENCE);

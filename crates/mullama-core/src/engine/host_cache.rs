@@ -11,7 +11,7 @@ use crate::engine::SavedCells;
 const FEWEST: usize = 32;
 
 /// Cells of sequences, those that were used least recently first.
-pub(super) struct HostCache {
+pub(crate) struct HostCache {
     entries: VecDeque<SavedCells>,
     /// Bytes that may be used, and that are.
     limit: usize,

@@ -18,7 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-pub(crate) use context::ContextSettings;
+pub(crate) use context::{Context, ContextSettings, Decoded, Outputs};
+pub(crate) use exit::register;
 pub use exit::shut_down;
 pub use stats::Stats;
 
@@ -29,7 +30,6 @@ use crate::sampling::{Grammar, Sampling};
 use crate::vocab::Vocab;
 use crate::weights::Weights;
 use crate::{Error, ErrorKind, Result, Token};
-use context::Context;
 use scheduler::Scheduler;
 use stats::SharedStats;
 
@@ -116,8 +116,11 @@ pub(crate) enum Command {
 }
 
 /// What is known of a context once it has been made.
+#[derive(Default)]
 pub(crate) struct Started {
     pub n_ctx: u32,
+    /// Whether the model continues texts; else it only looks at whole ones.
+    pub can_generate: bool,
     pub placement: Placement,
 }
 
@@ -141,7 +144,10 @@ impl Engine {
     ) -> Result<(Self, Started)> {
         let (commands, inbox) = flume::unbounded();
         let (ready, started) = flume::bounded(1);
-        let running = exit::register(&commands);
+        let weak = commands.downgrade();
+        let running = register(move || {
+            weak.upgrade().map(|commands| commands.send(Command::Stop));
+        });
         let ended = Arc::<AtomicBool>::default();
         let stats = SharedStats::default();
         let (work, end, counted) = (inbox.clone(), Arc::clone(&ended), stats.clone());
@@ -237,10 +243,12 @@ impl Drop for Engine {
 fn prepare(weights: Arc<Weights>, settings: &ContextSettings) -> Result<(Context, Started)> {
     let uses_gpu = weights.offloaded.0 > 0;
     let mut context = Context::new(weights, settings)?;
-    if settings.warmup.unwrap_or(uses_gpu) {
+    let can_generate = context.can_generate();
+    if can_generate && settings.warmup.unwrap_or(uses_gpu) {
         context.warm_up()?;
     }
-    let started = Started { n_ctx: context.n_ctx(), placement: context.placement()? };
+    let (n_ctx, placement) = (context.n_ctx(), context.placement()?);
+    let started = Started { n_ctx, can_generate, placement };
     Ok((context, started))
 }
 

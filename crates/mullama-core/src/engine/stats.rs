@@ -36,6 +36,12 @@ pub struct Stats {
     pub restored_tokens: u64,
     /// Times that a request gave its cells up and was computed again later.
     pub preemptions: u64,
+    /// Texts that were embedded, and documents that were scored.
+    pub embedded_inputs: u64,
+    /// Tokens of those.
+    pub embedded_tokens: u64,
+    /// Batches that they were computed in.
+    pub embedding_steps: u64,
 }
 
 /// Written by the engine's thread after each step.

@@ -52,6 +52,30 @@ pub(crate) fn settle(
     Ok(Settled { params, settings, devices })
 }
 
+/// Refuses what there is no memory for now, on a model that is loaded: `what` is a context of these
+/// settings, with so many bytes of outputs beside it.
+pub(crate) fn check_room(
+    path: &Path,
+    params: &ModelParams,
+    devices: &DeviceSet,
+    settings: &ContextSettings,
+    outputs: u64,
+    what: &str,
+) -> Result<()> {
+    let budgets = Budgets::of(params, devices)?;
+    let needed = logging::quietly(|| {
+        let weights = Arc::new(Weights::pretend(path, params, devices)?);
+        Ok::<_, Error>(dry_run(weights, settings)?.context_alone(outputs))
+    })?;
+    if budgets.fit(&needed, false) {
+        return Ok(());
+    }
+    let shortages = budgets.shortages(&needed).join("; ");
+    Err(Error::new(ErrorKind::OutOfMemory, format!("there is no memory for {what}: {shortages}"))
+        .with_context("devices", budgets.describe(&needed))
+        .with_hint("shorter inputs, or a model loaded with a smaller `ubatch_size`, need less"))
+}
+
 /// A planner for a model, and the settings to start from.
 fn header_planner<'a>(
     path: &'a Path,
@@ -78,7 +102,7 @@ fn header_planner<'a>(
 }
 
 /// A number of the model's architecture, as the file has it or the caller overrides it.
-fn number(header: &GgufHeader, params: &ModelParams, key: &str) -> Option<i64> {
+pub(crate) fn number(header: &GgufHeader, params: &ModelParams, key: &str) -> Option<i64> {
     let overrides = params.metadata_overrides.as_ref();
     let overridden = overrides.and_then(|overrides| {
         overrides.get(&format!("{}.{key}", header.text("general.architecture")?))?.as_i64()

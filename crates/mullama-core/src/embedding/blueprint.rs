@@ -1,0 +1,151 @@
+//! The context that embeddings are computed in: how large it is, and whether there is memory for it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use mullama_sys as sys;
+
+use crate::engine::{Context, ContextSettings, Outputs};
+use crate::params::ModelParams;
+use crate::placement::Placement;
+use crate::weights::Weights;
+use crate::{Result, planner};
+
+/// Most texts in one batch.
+const SEQUENCES: u32 = 128;
+
+/// What a context for embeddings is made of.
+#[derive(Clone)]
+pub(super) struct Blueprint {
+    weights: Arc<Weights>,
+    path: PathBuf,
+    params: ModelParams,
+    settings: ContextSettings,
+    /// Tokens of the longest input that the model takes.
+    pub limit: usize,
+    /// Numbers in what the engine gives: a vector, or the scores of a text.
+    pub width: usize,
+    /// Tokens that are packed into one batch.
+    pub batch: usize,
+    /// Texts that are computed at once.
+    pub n_sequences: usize,
+    /// Whether an input has to be computed in one batch.
+    pub in_one_piece: bool,
+    /// Whether the engine makes one vector of a text.
+    pub pools_itself: bool,
+}
+
+/// What a context is to give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A vector for each token.
+    Tokens,
+    /// The classification head's scores for each text.
+    Scores,
+}
+
+impl Blueprint {
+    pub fn new(
+        kind: Kind,
+        weights: Arc<Weights>,
+        path: PathBuf,
+        params: ModelParams,
+        settings: &ContextSettings,
+        generates: bool,
+        limit: usize,
+    ) -> Self {
+        // SAFETY: the model is alive; plain questions.
+        let (n_embd, n_scores, has_state) = unsafe {
+            let model = weights.as_ptr();
+            (
+                sys::llama_model_n_embd_out(model).max(0) as usize,
+                sys::llama_model_n_cls_out(model) as usize,
+                sys::llama_model_is_recurrent(model) || sys::llama_model_is_hybrid(model),
+            )
+        };
+        let mut settings = settings.clone();
+        // Models that keep a state for each sequence pay for each.
+        settings.n_parallel =
+            if has_state { settings.n_parallel } else { SEQUENCES }.min(settings.n_ubatch);
+        settings.outputs = match kind {
+            Kind::Tokens => Outputs::Embeddings,
+            Kind::Scores => Outputs::Scores,
+        };
+        Self {
+            weights,
+            path,
+            params,
+            limit,
+            width: if kind == Kind::Scores { n_scores } else { n_embd },
+            batch: settings.n_ubatch as usize,
+            n_sequences: settings.n_parallel as usize,
+            in_one_piece: kind == Kind::Scores || !generates,
+            pools_itself: kind == Kind::Scores,
+            settings,
+        }
+    }
+
+    /// The longest input of a context that takes one of this length: contexts grow in few large steps.
+    pub fn capacity_for(&self, needed: usize) -> usize {
+        let doubled = std::iter::successors(Some(self.batch), |size| Some(size * 2));
+        let enough = doubled.take(32).find(|&size| size >= needed);
+        enough.unwrap_or(needed).min(self.limit.max(needed))
+    }
+
+    fn settings(&self, capacity: usize) -> ContextSettings {
+        let mut settings = self.settings.clone();
+        let batch = if self.in_one_piece { capacity.max(self.batch) } else { self.batch };
+        // Beside the longest, a batch of short ones has room.
+        let cells = if self.in_one_piece { batch } else { capacity + batch };
+        settings.n_ctx = cells as u32;
+        settings.n_batch = batch as u32;
+        settings.n_ubatch = batch as u32;
+        settings
+    }
+
+    /// Makes a context for inputs of up to `capacity` tokens; tells what it takes, too. What there is no
+    /// memory for is refused before the engine is asked.
+    pub fn open(&self, capacity: usize) -> Result<(Context, Placement)> {
+        let settings = self.settings(capacity);
+        let outputs = self.output_bytes(&settings);
+        planner::check_room(
+            &self.path,
+            &self.params,
+            &self.weights.devices,
+            &settings,
+            outputs,
+            "the context for embeddings",
+        )?;
+        let mut context = Context::new(Arc::clone(&self.weights), &settings)?;
+        if settings.warmup.unwrap_or(self.weights.offloaded.0 > 0) {
+            self.warm_up(&mut context)?;
+        }
+        let placement = context.placement()?.context_alone(outputs);
+        Ok((context, placement))
+    }
+
+    /// Computes a full batch, so that a lack of memory shows now. No text in it is longer than the model
+    /// takes.
+    fn warm_up(&self, context: &mut Context) -> Result<()> {
+        let count = context.n_ubatch().min(self.limit * self.n_sequences);
+        let batch = context.batch();
+        batch.clear();
+        for index in 0..count {
+            batch.add(0, index % self.limit, (index / self.limit) as i32, true);
+        }
+        let computed = context.decode(std::iter::empty());
+        context.clear();
+        computed.map(drop).map_err(|error| {
+            error.with_hint("a smaller `ubatch_size`, or fewer layers on GPUs, needs less memory")
+        })
+    }
+
+    /// Bytes that the engine takes for outputs: it keeps room for logits too, which not every model has.
+    fn output_bytes(&self, settings: &ContextSettings) -> u64 {
+        // SAFETY: the model is alive.
+        let n_vocab =
+            unsafe { sys::llama_vocab_n_tokens(sys::llama_model_get_vocab(self.weights.as_ptr())) };
+        let row = n_vocab.max(0) as u64 + self.width as u64;
+        row * u64::from(settings.n_batch) * size_of::<f32>() as u64
+    }
+}

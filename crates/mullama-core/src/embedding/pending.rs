@@ -1,0 +1,68 @@
+//! A result that is being computed.
+
+use std::sync::Arc;
+
+use crate::engine::CancelToken;
+use crate::model::Loaded;
+use crate::{Error, ErrorKind, Result};
+
+/// What turns the numbers that were computed into a result.
+type Finish<T> = Box<dyn FnOnce(Vec<f32>) -> T + Send>;
+
+/// A result that is being computed: it can be waited for, with or without blocking the thread, or
+/// cancelled. Dropping it cancels.
+pub struct Pending<T> {
+    reply: flume::Receiver<Result<Vec<f32>>>,
+    cancel: CancelToken,
+    finish: Option<Finish<T>>,
+    /// The model stays loaded while its answer is awaited.
+    _model: Arc<Loaded>,
+}
+
+impl<T> Pending<T> {
+    pub(super) fn new(
+        reply: flume::Receiver<Result<Vec<f32>>>,
+        cancel: CancelToken,
+        finish: impl FnOnce(Vec<f32>) -> T + Send + 'static,
+        model: Arc<Loaded>,
+    ) -> Self {
+        Self { reply, cancel, finish: Some(Box::new(finish)), _model: model }
+    }
+
+    /// Waits for the result; [`ErrorKind::Cancelled`] where it was cancelled or took longer than its
+    /// `timeout`.
+    pub fn wait(mut self) -> Result<T> {
+        let answer = self.reply.recv();
+        self.receive(answer)
+    }
+
+    /// As [`Self::wait`], without blocking the thread.
+    pub async fn wait_async(mut self) -> Result<T> {
+        let answer = self.reply.recv_async().await;
+        self.receive(answer)
+    }
+
+    /// Stops the computation.
+    pub fn cancel(&self) {
+        self.cancel.cancel();
+    }
+
+    /// A token that stops the computation from anywhere.
+    pub fn cancel_token(&self) -> CancelToken {
+        self.cancel.clone()
+    }
+
+    fn receive(&mut self, answer: Result<Result<Vec<f32>>, flume::RecvError>) -> Result<T> {
+        let gone =
+            || Error::new(ErrorKind::Internal, "the engine's thread ended without an answer");
+        let values = answer.map_err(|_| gone())??;
+        Ok(self.finish.take().ok_or_else(gone)?(values))
+    }
+}
+
+impl<T> Drop for Pending<T> {
+    fn drop(&mut self) {
+        // Where there is a result already, that changes nothing.
+        self.cancel.cancel();
+    }
+}

@@ -1,0 +1,248 @@
+//! What embedding and reranking give.
+
+use std::ops::{Index, Range};
+
+use serde::Serialize;
+
+use crate::embedding::Pooling;
+
+/// Tokens that an embedding or a reranking took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct EmbeddingUsage {
+    /// Tokens that were computed, of all inputs.
+    pub prompt_tokens: u64,
+    /// Tokens that were cut off because an input was too long.
+    pub truncated_tokens: u64,
+}
+
+/// The vectors of some texts, in the order of the texts.
+///
+/// With `pooling` `none` a text has a vector for each of its tokens, one after another; otherwise it
+/// has one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Embeddings {
+    values: Vec<f32>,
+    dimensions: usize,
+    /// Tokens of each text.
+    token_counts: Vec<u32>,
+    /// Where the rows of each text begin, and the end of the last.
+    starts: Vec<usize>,
+    pooling: Pooling,
+    normalized: bool,
+    /// Tokens that the texts took.
+    pub usage: EmbeddingUsage,
+}
+
+impl Embeddings {
+    /// Takes vectors of `width` numbers, as they were computed.
+    pub(super) fn new(
+        values: Vec<f32>,
+        width: usize,
+        layout: Layout,
+        dimensions: Option<usize>,
+        normalized: bool,
+    ) -> Self {
+        let Layout { token_counts, starts, pooling, usage } = layout;
+        let dimensions = dimensions.unwrap_or(width);
+        let mut values = if dimensions == width {
+            values
+        } else {
+            values.chunks_exact(width).flat_map(|row| &row[..dimensions]).copied().collect()
+        };
+        if normalized {
+            values.chunks_exact_mut(dimensions.max(1)).for_each(normalize);
+        }
+        Self { values, dimensions, token_counts, starts, pooling, normalized, usage }
+    }
+
+    /// How many texts there are.
+    pub fn len(&self) -> usize {
+        self.token_counts.len()
+    }
+
+    /// Whether there is no text.
+    pub fn is_empty(&self) -> bool {
+        self.token_counts.is_empty()
+    }
+
+    /// Numbers in a vector.
+    pub fn dimensions(&self) -> usize {
+        self.dimensions
+    }
+
+    /// How the tokens of a text became its vector.
+    pub fn pooling(&self) -> Pooling {
+        self.pooling
+    }
+
+    /// Whether each vector has been scaled to length 1.
+    pub fn is_normalized(&self) -> bool {
+        self.normalized
+    }
+
+    /// How many vectors there are: as many as texts, or with `pooling` `none` as tokens.
+    pub fn rows(&self) -> usize {
+        self.starts.last().copied().unwrap_or(0)
+    }
+
+    /// Which of the vectors are those of a text.
+    ///
+    /// # Panics
+    /// Where there is no such text.
+    pub fn rows_of(&self, text: usize) -> Range<usize> {
+        self.starts[text]..self.starts[text + 1]
+    }
+
+    /// Tokens of each text that were computed.
+    pub fn token_counts(&self) -> &[u32] {
+        &self.token_counts
+    }
+
+    /// All numbers, vector after vector.
+    pub fn as_slice(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// All numbers, vector after vector, without a copy.
+    pub fn into_vec(self) -> Vec<f32> {
+        self.values
+    }
+
+    /// The vector of a text; with `pooling` `none` those of its tokens, one after another.
+    pub fn get(&self, text: usize) -> Option<&[f32]> {
+        (text < self.len()).then(|| &self[text])
+    }
+
+    /// As [`Self::get`], for each text.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[f32]> {
+        (0..self.len()).map(|text| &self[text])
+    }
+}
+
+impl Index<usize> for Embeddings {
+    type Output = [f32];
+
+    fn index(&self, text: usize) -> &[f32] {
+        let Range { start, end } = self.rows_of(text);
+        &self.values[start * self.dimensions..end * self.dimensions]
+    }
+}
+
+/// Everything about vectors but their numbers.
+#[derive(Debug, Clone)]
+pub(super) struct Layout {
+    pub token_counts: Vec<u32>,
+    pub starts: Vec<usize>,
+    pub pooling: Pooling,
+    pub usage: EmbeddingUsage,
+}
+
+impl Layout {
+    /// Where the vectors of texts with so many tokens go, of which as many more were cut off.
+    pub fn new(token_counts: Vec<u32>, truncated: u64, pooling: Pooling) -> Self {
+        let mut starts = vec![0];
+        for &count in &token_counts {
+            let rows = if pooling == Pooling::None { count as usize } else { 1 };
+            starts.push(starts[starts.len() - 1] + rows);
+        }
+        let prompt_tokens = token_counts.iter().copied().map(u64::from).sum();
+        let usage = EmbeddingUsage { prompt_tokens, truncated_tokens: truncated };
+        Self { token_counts, starts, pooling, usage }
+    }
+}
+
+/// Scales a vector to length 1; one without a direction stays as it is.
+fn normalize(vector: &mut [f32]) {
+    let squares: f64 = vector.iter().map(|&number| f64::from(number) * f64::from(number)).sum();
+    if squares > 0.0 {
+        let scale = 1.0 / squares.sqrt();
+        for number in vector {
+            *number = (f64::from(*number) * scale) as f32;
+        }
+    }
+}
+
+/// A document with its score.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct RankedDocument {
+    /// Which of the documents it is, counted from 0.
+    pub index: usize,
+    /// How well it answers the query, as the model gives it: higher is better; what range scores have
+    /// depends on the model.
+    pub score: f32,
+}
+
+/// Documents by how well they answer a query, the best first.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Reranking {
+    /// The documents; those with equal scores in the order in which they were given.
+    pub results: Vec<RankedDocument>,
+    /// Tokens that the query and the documents took; the query counts with each document.
+    pub usage: EmbeddingUsage,
+}
+
+impl Reranking {
+    /// Takes one score for each document.
+    pub(super) fn new(
+        scores: impl IntoIterator<Item = f32>,
+        top_n: Option<u32>,
+        usage: EmbeddingUsage,
+    ) -> Self {
+        let scores = scores.into_iter().enumerate();
+        let mut results: Vec<_> =
+            scores.map(|(index, score)| RankedDocument { index, score }).collect();
+        // What is no number comes last.
+        let key = |score: f32| if score.is_nan() { f32::NEG_INFINITY } else { score };
+        results.sort_by(|a, b| key(b.score).total_cmp(&key(a.score)));
+        results.truncate(top_n.map_or(usize::MAX, |count| count as usize));
+        Self { results, usage }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(counts: &[u32], pooling: Pooling) -> Layout {
+        Layout::new(counts.to_vec(), 0, pooling)
+    }
+
+    #[test]
+    fn vectors_are_cut_before_they_are_scaled() {
+        let values = vec![3.0, 4.0, 12.0, 0.0, 0.0, 7.0];
+        let whole = Embeddings::new(values.clone(), 3, layout(&[5, 2], Pooling::Mean), None, false);
+        assert_eq!((whole.len(), whole.rows(), whole.dimensions()), (2, 2, 3));
+        assert_eq!(&whole[1], [0.0, 0.0, 7.0]);
+        let cut = Embeddings::new(values, 3, layout(&[5, 2], Pooling::Mean), Some(2), true);
+        assert_eq!(&cut[0], [0.6, 0.8]);
+        assert_eq!(&cut[1], [0.0, 0.0], "there is no direction to keep");
+        assert_eq!(cut.usage.prompt_tokens, 7);
+    }
+
+    #[test]
+    fn tokens_have_rows_of_their_own() {
+        let matrix = Embeddings::new(
+            (0..10_u8).map(f32::from).collect(),
+            2,
+            layout(&[3, 0, 2], Pooling::None),
+            None,
+            false,
+        );
+        assert_eq!((matrix.len(), matrix.rows()), (3, 5));
+        assert_eq!(matrix.rows_of(2), 3..5);
+        assert_eq!(matrix.iter().map(<[f32]>::len).collect::<Vec<_>>(), [6, 0, 4]);
+        assert_eq!(matrix.get(3), None);
+    }
+
+    #[test]
+    fn the_best_come_first_and_what_is_no_number_last() {
+        let usage = EmbeddingUsage::default();
+        let ranked = |top_n| {
+            let ranked = Reranking::new([0.5, f32::NAN, 2.0, 0.5], top_n, usage);
+            ranked.results.iter().map(|result| result.index).collect::<Vec<_>>()
+        };
+        assert_eq!(ranked(None), [2, 0, 3, 1]);
+        assert_eq!(ranked(Some(2)), [2, 0]);
+        assert_eq!(ranked(Some(9)).len(), 4);
+    }
+}

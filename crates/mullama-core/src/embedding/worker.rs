@@ -1,0 +1,477 @@
+//! The thread that computes embeddings: texts of all calls, packed into batches.
+//!
+//! A step takes texts from every call in turn, of each the shortest first, until the batch is full. Where
+//! attention looks back only, a text may be cut at the end of a batch and goes on in the next; where it
+//! looks both ways, or the engine itself makes one vector of a text, a text is computed in one piece.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use crate::adapter::AdapterSet;
+use crate::embedding::Pooling;
+use crate::embedding::blueprint::Blueprint;
+use crate::engine::{CancelToken, Context, Decoded, closed};
+use crate::placement::Placement;
+use crate::{Error, ErrorKind, Result, Token};
+
+/// One call, with everything settled that the thread needs.
+pub(super) struct Job {
+    pub inputs: Vec<Vec<Token>>,
+    pub pooling: Pooling,
+    pub adapters: AdapterSet,
+    /// Where in the result the rows of each input begin, and the end of the last.
+    pub starts: Vec<usize>,
+    pub cancel: CancelToken,
+    pub deadline: Option<Instant>,
+    pub reply: flume::Sender<Result<Vec<f32>>>,
+}
+
+pub(super) enum Command {
+    Run(Box<Job>),
+    /// Ends the thread when all calls are done.
+    Finish,
+    /// Ends the thread: what runs is cancelled.
+    Stop,
+}
+
+/// What the thread has done, and what its context takes: to be read from anywhere.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Progress {
+    pub inputs: u64,
+    pub tokens: u64,
+    pub steps: u64,
+    pub placement: Placement,
+}
+
+#[derive(Clone, Default)]
+pub(super) struct SharedProgress(Arc<Mutex<Progress>>);
+
+impl SharedProgress {
+    pub fn read(&self) -> Progress {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Progress)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// A call under way.
+struct Call {
+    job: Job,
+    values: Vec<f32>,
+    /// Inputs that have not been started, the longest first.
+    waiting: Vec<usize>,
+    /// Inputs that have no vector yet.
+    missing: usize,
+}
+
+impl Call {
+    fn new(job: Job, width: usize) -> Self {
+        let mut waiting: Vec<_> = (0..job.inputs.len()).collect();
+        // Equal ones in their order.
+        waiting.sort_by_key(|&input| std::cmp::Reverse((job.inputs[input].len(), input)));
+        let rows = job.starts.last().copied().unwrap_or(0);
+        let (values, missing) = (vec![0.0; rows * width], waiting.len());
+        Self { job, values, waiting, missing }
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.job.cancel.is_cancelled() || self.job.reply.is_disconnected()
+    }
+
+    /// Tokens of the longest input.
+    fn longest(&self) -> usize {
+        self.job.inputs.iter().map(Vec::len).max().unwrap_or(0)
+    }
+}
+
+/// An input in the context.
+struct Running {
+    call: u64,
+    input: usize,
+    seq: i32,
+    /// Tokens that have been computed.
+    done: usize,
+    /// Tokens of it in the batch, and where the first of them is.
+    in_batch: usize,
+    first: usize,
+}
+
+pub(super) struct Worker {
+    blueprint: Blueprint,
+    context: Option<Context>,
+    /// The longest input that the context takes.
+    capacity: usize,
+    inbox: flume::Receiver<Command>,
+    /// By the order of their arrival.
+    calls: BTreeMap<u64, Call>,
+    arrivals: u64,
+    /// The call whose turn it is to be first.
+    turn: u64,
+    running: Vec<Running>,
+    free_sequences: Vec<i32>,
+    progress: SharedProgress,
+    /// Whether the thread ends when all calls are done.
+    finishing: bool,
+}
+
+impl Worker {
+    pub fn new(
+        blueprint: Blueprint,
+        inbox: flume::Receiver<Command>,
+        progress: SharedProgress,
+    ) -> Self {
+        Self {
+            blueprint,
+            context: None,
+            capacity: 0,
+            inbox,
+            calls: BTreeMap::new(),
+            arrivals: 0,
+            turn: 0,
+            running: Vec::new(),
+            free_sequences: Vec::new(),
+            progress,
+            finishing: false,
+        }
+    }
+
+    /// Runs until told to stop, or until nobody is left who could ask for anything.
+    pub fn run(mut self) {
+        while self.receive() {
+            self.drop_cancelled();
+            if let Err(error) = self.step() {
+                self.fail_all(&error);
+            }
+        }
+        self.fail_all(&closed());
+    }
+
+    /// Takes what has arrived; waits where there is nothing else to do. False when it is time to go.
+    fn receive(&mut self) -> bool {
+        loop {
+            let command = if !self.calls.is_empty() {
+                match self.inbox.try_recv() {
+                    Err(flume::TryRecvError::Empty) => return true,
+                    command => command.ok(),
+                }
+            } else if self.finishing {
+                return false;
+            } else {
+                self.inbox.recv().ok()
+            };
+            match command {
+                Some(Command::Run(job)) => self.add(*job),
+                Some(Command::Finish) => self.finishing = true,
+                Some(Command::Stop) | None => return false,
+            }
+        }
+    }
+
+    fn add(&mut self, job: Job) {
+        self.calls.insert(self.arrivals, Call::new(job, self.blueprint.width));
+        self.arrivals += 1;
+    }
+
+    fn drop_cancelled(&mut self) {
+        let given_up = |(id, call): (&u64, &Call)| call.is_given_up().then_some(*id);
+        for id in self.calls.iter().filter_map(given_up).collect::<Vec<_>>() {
+            self.end(id, Some(Err(cancelled(&self.calls[&id].job))));
+        }
+    }
+
+    /// Takes a call out, and what runs of it out of the context. Without an answer, it has its own.
+    fn end(&mut self, id: u64, answer: Option<Result<()>>) {
+        let Some(call) = self.calls.remove(&id) else { return };
+        let (ended, running): (Vec<_>, _) = std::mem::take(&mut self.running)
+            .into_iter()
+            .partition(|running: &Running| running.call == id);
+        self.running = running;
+        for running in ended {
+            self.leave(running.seq);
+        }
+        let answer = answer.unwrap_or(Ok(())).map(|()| call.values);
+        let _ = call.job.reply.send(answer);
+    }
+
+    /// Frees a sequence and its cells.
+    fn leave(&mut self, seq: i32) {
+        if let Some(context) = &mut self.context {
+            context.forget(seq);
+        }
+        self.free_sequences.push(seq);
+    }
+
+    fn fail_all(&mut self, error: &Error) {
+        for id in self.calls.keys().copied().collect::<Vec<_>>() {
+            self.end(id, Some(Err(error.clone())));
+        }
+        if let Some(context) = &mut self.context {
+            context.clear();
+        }
+    }
+
+    fn step(&mut self) -> Result<()> {
+        self.make_room();
+        if self.calls.is_empty() {
+            return Ok(());
+        }
+        self.fill_batch()?;
+        let owners: BTreeMap<u64, CancelToken> = self
+            .running
+            .iter()
+            .filter(|running| running.in_batch > 0)
+            .map(|running| (running.call, self.calls[&running.call].job.cancel.clone()))
+            .collect();
+        let context = self.context.as_mut().ok_or_else(no_context)?;
+        match context.decode(owners.into_values())? {
+            Decoded::Done => self.take_outputs(),
+            Decoded::Aborted => {
+                // All in the batch were cancelled: they are dropped before the next step.
+                self.restart_all();
+                Ok(())
+            }
+            Decoded::NoRoom if self.running.len() > 1 => {
+                // Some memories hold less than they have cells for: the longest goes on alone.
+                self.restart_all();
+                self.free_sequences.truncate(1);
+                Ok(())
+            }
+            Decoded::NoRoom => Err(Error::new(
+                ErrorKind::ContextOverflow,
+                format!("the engine has no room for an input of {} tokens", self.capacity),
+            )
+            .with_hint("shorten the input, or set `truncate`")),
+        }
+    }
+
+    /// Puts everything that runs back to where it started.
+    fn restart_all(&mut self) {
+        for running in std::mem::take(&mut self.running) {
+            self.leave(running.seq);
+            if let Some(call) = self.calls.get_mut(&running.call) {
+                let width = self.blueprint.width;
+                let rows = call.job.starts[running.input]..call.job.starts[running.input + 1];
+                call.values[rows.start * width..rows.end * width].fill(0.0);
+                call.waiting.push(running.input);
+            }
+        }
+    }
+
+    /// Makes the context, or a larger one where an input needs it. Calls that it cannot be made for fail.
+    fn make_room(&mut self) {
+        while let Some(needed) = self.calls.values().map(Call::longest).max() {
+            if self.context.is_some() && needed <= self.capacity {
+                return;
+            }
+            let capacity = self.blueprint.capacity_for(needed);
+            // What the present one takes is to be had for the next.
+            self.restart_all();
+            let before = self.context.take().map(|_| self.capacity);
+            match self.open(capacity) {
+                Ok(()) => return,
+                Err(error) => {
+                    let fits = |call: &Call| before.is_some_and(|most| call.longest() <= most);
+                    let failed = self.calls.iter().filter(|(_, call)| !fits(call));
+                    for id in failed.map(|(id, _)| *id).collect::<Vec<_>>() {
+                        self.end(id, Some(Err(error.clone())));
+                    }
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, capacity: usize) -> Result<()> {
+        self.progress.update(|progress| progress.placement = Placement::default());
+        let (context, placement) = self.blueprint.open(capacity)?;
+        let n_sequences = context.n_seq_max().min(self.blueprint.n_sequences) as i32;
+        self.free_sequences = (0..n_sequences).rev().collect();
+        self.progress.update(|progress| progress.placement = placement);
+        self.context = Some(context);
+        self.capacity = capacity;
+        Ok(())
+    }
+
+    /// Puts into the batch what the next step computes.
+    fn fill_batch(&mut self) -> Result<()> {
+        let context = self.context.as_mut().ok_or_else(no_context)?;
+        let mut room = Room {
+            budget: self.blueprint.batch,
+            batch: self.blueprint.batch,
+            cells: context.n_ctx() as usize,
+            in_one_piece: self.blueprint.in_one_piece,
+            long_waits: false,
+        };
+        let batch = context.batch();
+        batch.clear();
+        // What has begun goes on, and leaves a part to short inputs, which are done at once.
+        let is_short = |call: &Call| {
+            call.waiting.last().is_some_and(|&input| call.job.inputs[input].len() <= room.batch)
+        };
+        let kept = if self.calls.values().any(is_short) { room.batch / 2 } else { 0 };
+        for running in &mut self.running {
+            let tokens = &self.calls[&running.call].job.inputs[running.input];
+            let left = &tokens[running.done..];
+            running.in_batch = left.len().min(room.budget.saturating_sub(kept));
+            running.first = batch.len();
+            for (offset, &token) in left[..running.in_batch].iter().enumerate() {
+                batch.add(token, running.done + offset, running.seq, true);
+            }
+            room.budget -= running.in_batch;
+            room.cells = room.cells.saturating_sub(tokens.len());
+        }
+
+        // Calls take turns; one whose next input finds no place is first in the next step.
+        let mut order: Vec<u64> = self.calls.range(self.turn..).map(|(id, _)| *id).collect();
+        order.extend(self.calls.range(..self.turn).map(|(id, _)| *id));
+        // A batch is computed with one set of adapters: where a call with another is first, it waits for
+        // what runs, and nobody overtakes it.
+        let with = self.running.first().map(|running| running.call);
+        let mut adapters = with.map(|id| self.calls[&id].job.adapters.clone());
+        let mut left_out = None;
+        let mut is_full = false;
+        while !order.is_empty() {
+            order.retain(|&id| {
+                let Some(call) = self.calls.get_mut(&id) else { return false };
+                let Some(&input) = call.waiting.last() else { return false };
+                if *adapters.get_or_insert_with(|| call.job.adapters.clone()) != call.job.adapters {
+                    is_full |= left_out.is_none();
+                    left_out.get_or_insert(id);
+                }
+                if is_full || adapters.as_ref() != Some(&call.job.adapters) {
+                    return false;
+                }
+                let tokens = &call.job.inputs[input];
+                let in_batch = room.take(tokens.len(), batch.len() == 0);
+                let (Some(in_batch), Some(&seq)) = (in_batch, self.free_sequences.last()) else {
+                    left_out.get_or_insert(id);
+                    return false;
+                };
+                self.free_sequences.pop();
+                call.waiting.pop();
+                let first = batch.len();
+                for (position, &token) in tokens[..in_batch].iter().enumerate() {
+                    batch.add(token, position, seq, true);
+                }
+                self.running.push(Running { call: id, input, seq, done: 0, in_batch, first });
+                true
+            });
+        }
+        self.turn = left_out.unwrap_or(self.turn);
+        context.use_adapters(&adapters.unwrap_or_default());
+        Ok(())
+    }
+
+    /// Hands the vectors that were computed to the calls.
+    fn take_outputs(&mut self) -> Result<()> {
+        let width = self.blueprint.width;
+        let context = self.context.as_mut().ok_or_else(no_context)?;
+        let (mut tokens, mut complete) = (0, Vec::new());
+        for (index, running) in self.running.iter_mut().enumerate() {
+            let Call { job, values, .. } =
+                self.calls.get_mut(&running.call).ok_or_else(no_context)?;
+            let length = job.inputs[running.input].len();
+            let rows = &mut values[job.starts[running.input] * width..][..];
+            if self.blueprint.pools_itself {
+                rows[..width].copy_from_slice(context.sequence_embedding(running.seq, width)?);
+            } else {
+                for offset in 0..running.in_batch {
+                    let (position, index) = (running.done + offset, running.first + offset);
+                    let wanted = match job.pooling {
+                        Pooling::Cls => position == 0,
+                        Pooling::Last => position + 1 == length,
+                        _ => true,
+                    };
+                    if wanted {
+                        let row = context.embedding(index, width)?;
+                        gather(job.pooling, rows, row, position);
+                    }
+                }
+            }
+            tokens += running.in_batch as u64;
+            running.done += std::mem::take(&mut running.in_batch);
+            if running.done == length {
+                if job.pooling == Pooling::Mean && !self.blueprint.pools_itself {
+                    rows[..width].iter_mut().for_each(|number| *number /= length as f32);
+                }
+                complete.push(index);
+            }
+        }
+        self.progress.update(|progress| {
+            progress.steps += 1;
+            progress.tokens += tokens;
+            progress.inputs += complete.len() as u64;
+        });
+        for index in complete.into_iter().rev() {
+            let Running { call: id, seq, .. } = self.running.swap_remove(index);
+            self.leave(seq);
+            let call = self.calls.get_mut(&id).ok_or_else(no_context)?;
+            call.missing -= 1;
+            if call.missing == 0 {
+                self.end(id, None);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is left for a batch to hold.
+struct Room {
+    /// Tokens of the batch.
+    budget: usize,
+    /// Tokens of a whole batch.
+    batch: usize,
+    /// Cells of the context.
+    cells: usize,
+    in_one_piece: bool,
+    /// Whether an input that is longer than a batch waits for cells: then no other such may take them.
+    long_waits: bool,
+}
+
+impl Room {
+    /// How many tokens of an input of `length` have a place now; of an input that is computed in one
+    /// piece all have one, or none. A batch in which nothing is yet takes any.
+    fn take(&mut self, length: usize, is_empty: bool) -> Option<usize> {
+        if self.in_one_piece {
+            let fits = length <= self.budget || is_empty;
+            self.budget = self.budget.saturating_sub(if fits { length } else { 0 });
+            return fits.then_some(length);
+        }
+        let is_long = length > self.batch;
+        let fits = length <= self.cells || is_empty;
+        if !fits || self.budget == 0 || (is_long && self.long_waits) {
+            self.long_waits |= is_long;
+            return None;
+        }
+        let taken = length.min(self.budget);
+        self.budget -= taken;
+        self.cells = self.cells.saturating_sub(length);
+        Some(taken)
+    }
+}
+
+/// Adds the vector of a token to the rows of its text.
+fn gather(pooling: Pooling, rows: &mut [f32], row: &[f32], position: usize) {
+    let width = row.len();
+    match pooling {
+        Pooling::None => rows[position * width..][..width].copy_from_slice(row),
+        Pooling::Mean => rows.iter_mut().zip(row).for_each(|(sum, number)| *sum += number),
+        Pooling::Cls | Pooling::Last | Pooling::Rank => rows[..width].copy_from_slice(row),
+    }
+}
+
+fn no_context() -> Error {
+    Error::new(ErrorKind::Internal, "there is no context for embeddings")
+}
+
+fn cancelled(job: &Job) -> Error {
+    let late = job.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+    let message = if late {
+        "the request took longer than its `timeout`"
+    } else {
+        "the request was cancelled"
+    };
+    Error::new(ErrorKind::Cancelled, message)
+}
