@@ -17,10 +17,10 @@ const COUNTRIES: [&str; 10] =
     ["France", "Japan", "Italy", "Spain", "Norway", "Egypt", "Kenya", "Peru", "Chile", "Cuba"];
 
 /// What a request is to be, and how it is to end.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 enum Request {
     /// An answer that is the same as alone.
-    Same { messages: Vec<Message>, options: ChatOptions },
+    Same { messages: Vec<Message>, options: Box<ChatOptions> },
     /// Text that follows a grammar.
     Json { prompt: String, options: GenerateOptions },
     /// It is given up after some pieces.
@@ -66,7 +66,7 @@ fn requests(adapters: &[Lora]) -> Vec<Request> {
             0..5 => {
                 let mut messages =
                     vec![Message::user(format!("What is the capital of {country}?"))];
-                if draw % 2 == 0 {
+                if draw.is_multiple_of(2) {
                     let system = "You are a helpful assistant. ".repeat(1 + draw % 9);
                     messages.insert(0, Message::system(system.trim()));
                 }
@@ -77,7 +77,7 @@ fn requests(adapters: &[Lora]) -> Vec<Request> {
                     2 => options.with_max_tokens(3),
                     _ => options,
                 };
-                Request::Same { messages, options: options.into() }
+                Request::Same { messages, options: Box::new(options.into()) }
             }
             5 => Request::Json {
                 prompt,

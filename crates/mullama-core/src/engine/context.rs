@@ -397,11 +397,12 @@ impl Context {
 
     /// What the engine needs to have the cells of a sequence again.
     pub fn save(&mut self, sequence: SeqId) -> Result<Vec<u8>> {
-        // SAFETY: a valid context, which only this thread uses (here and below).
+        // SAFETY: a valid context, which only this thread uses.
         let size = unsafe { sys::llama_state_seq_get_size(self.raw.0.as_ptr(), sequence) };
         let mut data = vec![0; size];
-        let (written, said) = logging::capture(|| unsafe {
-            sys::shim::state_seq_get_data(self.raw.0.as_ptr(), &mut data, sequence)
+        let (written, said) = logging::capture(|| {
+            // SAFETY: as above.
+            unsafe { sys::shim::state_seq_get_data(self.raw.0.as_ptr(), &mut data, sequence) }
         });
         self.weights.devices.check()?;
         match written {
@@ -415,8 +416,9 @@ impl Context {
 
     /// Fills an empty sequence with cells that were saved.
     pub fn restore(&mut self, sequence: SeqId, data: &[u8]) -> Result<()> {
-        let (read, said) = logging::capture(|| unsafe {
-            sys::shim::state_seq_set_data(self.raw.0.as_ptr(), data, sequence)
+        let (read, said) = logging::capture(|| {
+            // SAFETY: a valid context, which only this thread uses; the engine checks what it reads.
+            unsafe { sys::shim::state_seq_set_data(self.raw.0.as_ptr(), data, sequence) }
         });
         self.weights.devices.check()?;
         match read {
