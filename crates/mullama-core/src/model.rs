@@ -400,7 +400,7 @@ impl Model {
     /// What has not been computed yet is.
     ///
     /// Takes the memory that the tokens have in the KV cache. The default adapters count as part of the
-    /// model. Gives `Unsupported` where the model's memory cannot be cut to pieces (recurrent models).
+    /// model. Gives `Unsupported` where the model keeps nothing between requests (`prefix_cache` 0).
     pub fn save_state(&self, prompt: impl Into<Prompt>) -> Result<Vec<u8>> {
         let wanted = self.prepare_state(prompt.into())?;
         self.compute_for_state(&wanted)?.finish()?;

@@ -134,6 +134,15 @@ impl Weights {
         Ok(weights)
     }
 
+    /// Whether the model keeps a state for each sequence, as recurrent models and hybrids do.
+    pub fn has_state(&self) -> bool {
+        // SAFETY: a valid model.
+        unsafe {
+            sys::llama_model_is_recurrent(self.as_ptr())
+                || sys::llama_model_is_hybrid(self.as_ptr())
+        }
+    }
+
     /// The set of these adapters, which are read where they have not been.
     pub fn adapters(&self, lora: &Lora) -> Result<AdapterSet> {
         // SAFETY: a valid model, which frees its adapters with itself.

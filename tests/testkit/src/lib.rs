@@ -19,6 +19,7 @@ mod model;
 mod preset;
 pub mod probe;
 mod random;
+mod recurrent;
 mod vocab;
 
 /// Says that a test is skipped, and why; the test then returns.

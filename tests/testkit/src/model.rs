@@ -86,7 +86,7 @@ pub(crate) struct Tensor {
 }
 
 enum Fill {
-    Ones,
+    Constant(f32),
     Normal {
         deviation: f32,
         /// Elements at the end that are zero instead.
@@ -96,13 +96,19 @@ enum Fill {
 
 impl Tensor {
     pub fn norm(name: impl Into<String>, size: u32) -> Self {
-        Self { name: name.into(), dims: vec![size.into()], fill: Fill::Ones }
+        Self { name: name.into(), dims: vec![size.into()], fill: Fill::Constant(1.0) }
     }
 
     /// Small numbers to add.
     pub fn bias(name: impl Into<String>, size: u32) -> Self {
         let fill = Fill::Normal { deviation: 0.1, zeros: 0 };
         Self { name: name.into(), dims: vec![size.into()], fill }
+    }
+
+    /// 32-bit floats, all the same.
+    pub fn constant(name: impl Into<String>, dims: &[u32], number: f32) -> Self {
+        let dims = dims.iter().map(|size| u64::from(*size)).collect();
+        Self { name: name.into(), dims, fill: Fill::Constant(number) }
     }
 
     /// `dims` as in GGUF, inputs first.
@@ -127,9 +133,8 @@ impl Tensor {
     fn write(&self, out: &mut impl Write, weights: WeightType, seed: u64) -> io::Result<()> {
         let stored = self.stored_as(weights);
         match self.fill {
-            Fill::Ones => {
-                let one = 1f32.to_le_bytes();
-                out.write_all(&one.repeat(self.elements() as usize))?;
+            Fill::Constant(number) => {
+                out.write_all(&number.to_le_bytes().repeat(self.elements() as usize))?;
             }
             Fill::Normal { deviation, zeros } => {
                 let mut random = Random::new(seed, &self.name);

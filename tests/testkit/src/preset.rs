@@ -10,6 +10,7 @@ use mullama_sys::{LLAMA_FTYPE_MOSTLY_Q4_K_M, llama_ftype};
 use crate::encoder::{Head, write_encoder};
 use crate::model::{Experts, Shape, WeightType, quantize, vocab_only, write_model};
 use crate::random::fnv1a;
+use crate::recurrent::write_recurrent;
 
 /// Raised whenever the bytes that a preset gives change, so that no older file is taken for one.
 const GENERATION: u32 = 1;
@@ -37,6 +38,8 @@ pub enum Contents {
     Random(WeightType),
     /// Random weights of an encoder.
     Encoder(Head),
+    /// Random weights of a recurrent model.
+    Recurrent,
     /// Random weights, reduced by the engine's quantiser.
     Quantized(llama_ftype),
 }
@@ -118,6 +121,22 @@ pub const PRESETS: &[Preset] = &[
         contents: Contents::Random(WeightType::F16),
     },
     Preset {
+        name: "recurrent",
+        about: "two blocks of Mamba: a state for each sequence, no cells",
+        shape: Shape {
+            n_embd: 64,
+            n_layer: 2,
+            n_head: 1,
+            n_head_kv: 1,
+            n_ff: 0,
+            n_vocab: 512,
+            n_ctx_train: 512,
+            tied: true,
+            experts: None,
+        },
+        contents: Contents::Recurrent,
+    },
+    Preset {
         name: "small",
         about: "eight blocks, 13 MB: model.gguf of the documentation",
         shape: SMALL,
@@ -178,6 +197,7 @@ impl Preset {
             Contents::Encoder(head) => {
                 write_encoder(path, &self.shape, head, WeightType::F32, SEED)
             }
+            Contents::Recurrent => write_recurrent(path, &self.shape, SEED),
             Contents::Quantized(file_type) => {
                 let wide = path.with_extension("unquantized.part");
                 let written = write_model(&wide, &self.shape, WeightType::F16, SEED)

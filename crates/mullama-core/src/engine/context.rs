@@ -12,7 +12,7 @@ use mullama_sys as sys;
 use crate::adapter::AdapterSet;
 use crate::device::physical_cores;
 use crate::engine::host_cache::HostCache;
-use crate::engine::prefix::Cells;
+use crate::engine::prefix::{Cells, Sharing};
 use crate::engine::{CancelToken, SavedCells, exit};
 use crate::params::{ContextParams, FlashAttention, KvCacheType};
 use crate::placement::Placement;
@@ -127,23 +127,28 @@ impl ContextSettings {
     }
 
     /// Sequences of requests that run, and of those that are kept.
-    fn n_sequences(&self) -> u32 {
+    fn n_sequences(&self, has_state: bool) -> u32 {
         // SAFETY: a constant of the engine.
         let most = unsafe { sys::llama_max_parallel_sequences() } as u32;
-        let kept = if self.outputs == Outputs::Logits { KEPT_SEQUENCES } else { 0 };
+        let kept = match self.outputs {
+            // Where each has memory of its own, used or not, fewer are kept.
+            Outputs::Logits if has_state => self.n_parallel.min(KEPT_SEQUENCES),
+            Outputs::Logits => KEPT_SEQUENCES,
+            _ => 0,
+        };
         (self.n_parallel + kept).min(most)
     }
 
-    fn raw(&self) -> sys::llama_context_params {
+    fn raw(&self, has_state: bool) -> sys::llama_context_params {
         // SAFETY: a plain struct of defaults.
         let mut raw = unsafe { sys::llama_context_default_params() };
         raw.n_ctx = self.n_ctx;
         // All that run have a token in a step.
         raw.n_batch = self.n_batch.max(self.n_parallel);
         raw.n_ubatch = self.n_ubatch;
-        raw.n_seq_max = self.n_sequences();
+        raw.n_seq_max = self.n_sequences(has_state);
         // The engine plans for one output of each sequence.
-        raw.n_outputs_max = self.n_sequences();
+        raw.n_outputs_max = raw.n_seq_max;
         raw.n_threads = self.n_threads as i32;
         raw.n_threads_batch = self.n_threads_batch as i32;
         raw.flash_attn_type = match self.flash_attention {
@@ -219,7 +224,7 @@ pub(crate) struct Context {
 
 impl Context {
     pub fn new(weights: Arc<Weights>, settings: &ContextSettings) -> Result<Self> {
-        let params = settings.raw();
+        let params = settings.raw(weights.has_state());
         let (raw, said) = logging::capture(|| {
             // SAFETY: the model is alive and stays so for longer than the context.
             unsafe { sys::shim::init_from_model(weights.as_ptr(), &params) }
@@ -470,14 +475,14 @@ impl Context {
         }
     }
 
-    /// Whether sequences can share cells, and be cut at any place: recurrent models keep one state for
-    /// each sequence instead.
-    pub fn can_share(&self) -> bool {
-        let model = self.weights.as_ptr();
-        // SAFETY: the model is alive.
-        let has_state =
-            unsafe { sys::llama_model_is_recurrent(model) || sys::llama_model_is_hybrid(model) };
-        !has_state && self.memory().is_some()
+    /// What sequences can have in common: recurrent models, and those that are so in part, keep a state for
+    /// each sequence.
+    pub fn sharing(&self) -> Sharing {
+        match self.memory() {
+            None => Sharing::None,
+            Some(_) if self.weights.has_state() => Sharing::Whole,
+            Some(_) => Sharing::Any,
+        }
     }
 
     fn memory(&self) -> Option<sys::llama_memory_t> {
@@ -519,7 +524,7 @@ impl Cells for Context {
         let first = if keep == 0 { -1 } else { keep as sys::llama_pos };
         if let Some(memory) = self.memory() {
             // SAFETY: a valid context's memory; a whole sequence can always be removed, and a part of
-            // one where `can_share` says so, else nobody asks for it.
+            // one where `sharing` says so, else nobody asks for it.
             unsafe { sys::llama_memory_seq_rm(memory, sequence, first, -1) };
         }
     }

@@ -47,6 +47,17 @@ struct Path {
     kept_since: Option<u64>,
 }
 
+/// What sequences of a model's memory can have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// Nothing.
+    None,
+    /// A state, from where it is: it can be copied, and not be cut.
+    Whole,
+    /// Cells, up to any place.
+    Any,
+}
+
 /// Counters of what the cache did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counters {
@@ -64,15 +75,14 @@ pub(super) struct PrefixCache {
     /// Cells in use.
     used: usize,
     clock: u64,
-    /// Whether sequences can share cells, and be cut at any place.
-    can_share: bool,
+    sharing: Sharing,
     /// Most cells that are kept for nobody but the future.
     limit: usize,
     pub counters: Counters,
 }
 
 impl PrefixCache {
-    pub fn new(sequences: usize, can_share: bool, limit: usize) -> Self {
+    pub fn new(sequences: usize, sharing: Sharing, limit: usize) -> Self {
         Self {
             nodes: Vec::new(),
             unused_nodes: Vec::new(),
@@ -82,15 +92,15 @@ impl PrefixCache {
             used: 0,
             clock: 0,
             // Without a cache, requests share nothing while they run either.
-            can_share: can_share && limit > 0,
+            sharing: if limit > 0 { sharing } else { Sharing::None },
             limit,
             counters: Counters::default(),
         }
     }
 
-    /// Whether a request can have what another computed.
-    pub fn can_share(&self) -> bool {
-        self.can_share
+    /// Whether a request can have what another has computed so far.
+    pub fn shares_any(&self) -> bool {
+        self.sharing == Sharing::Any
     }
 
     /// Cells in use, by running requests and by what is kept.
@@ -117,7 +127,9 @@ impl PrefixCache {
     pub fn open(&mut self, cells: &mut impl Cells, adapters: &AdapterSet) -> Option<SeqId> {
         if self.free.is_empty() {
             let oldest = self.oldest(|_| true)?;
-            if let Some((adapters, tokens)) = self.contents(oldest) {
+            if self.shares_any()
+                && let Some((adapters, tokens)) = self.contents(oldest)
+            {
                 cells.give_up(oldest, adapters, tokens);
             }
             self.close(cells, oldest);
@@ -132,14 +144,17 @@ impl PrefixCache {
     /// is longer than what it has; tells how many it has then.
     pub fn adopt(&mut self, cells: &mut impl Cells, sequence: SeqId, tokens: &[Token]) -> usize {
         let Path { root, length: own, .. } = self.paths[&sequence];
-        if !self.can_share {
+        let found = match self.sharing {
+            Sharing::None => None,
+            Sharing::Whole => self.longest_whole(sequence, tokens),
+            Sharing::Any => {
+                let (node, within, length) = self.find(root, tokens);
+                self.through(node, sequence).map(|from| (from, node, within, length))
+            }
+        };
+        let Some((from, node, within, length)) = found.filter(|(.., length)| *length > own) else {
             return own;
-        }
-        let (node, within, length) = self.find(root, tokens);
-        if length <= own {
-            return own;
-        }
-        let Some(from) = self.through(node, sequence) else { return own };
+        };
         let end = self.split(node, within);
         cells.trim(sequence, 0);
         self.leave(sequence);
@@ -175,11 +190,10 @@ impl PrefixCache {
 
     /// The request is done: what it computed is kept for others.
     pub fn keep(&mut self, cells: &mut impl Cells, sequence: SeqId) {
-        let is_known = {
-            let end = self.paths[&sequence].end;
-            self.is_root(end) || !self.nodes[end].children.is_empty() || self.enders(end) > 1
-        };
-        if !self.can_share || is_known {
+        let end = self.paths[&sequence].end;
+        let goes_on = !self.nodes[end].children.is_empty() && self.sharing == Sharing::Any;
+        let is_known = self.is_root(end) || goes_on || self.enders(end) > 1;
+        if self.sharing == Sharing::None || is_known {
             self.close(cells, sequence);
             return;
         }
@@ -201,6 +215,13 @@ impl PrefixCache {
 
     /// Frees at least so many cells of what is kept, as far as there are.
     pub fn evict(&mut self, cells: &mut impl Cells, mut count: usize) {
+        while count > 0 && self.sharing == Sharing::Whole {
+            let Some(sequence) = self.oldest(|_| true) else { return };
+            let before = self.used;
+            self.close(cells, sequence);
+            self.counters.evicted += (before - self.used) as u64;
+            count = count.saturating_sub(before - self.used);
+        }
         while count > 0 {
             // One that ends where others go on holds nothing by itself.
             let alone = |end: NodeId| self.nodes[end].children.is_empty() && self.enders(end) == 1;
@@ -278,6 +299,22 @@ impl PrefixCache {
             }
             node = child;
         }
+    }
+
+    /// The longest other sequence that is a beginning of these tokens, its end, and its length.
+    fn longest_whole(
+        &self,
+        other: SeqId,
+        tokens: &[Token],
+    ) -> Option<(SeqId, NodeId, usize, usize)> {
+        let root = self.paths[&other].root;
+        let begins = |(&sequence, path): (&SeqId, &Path)| {
+            let candidate = sequence != other && path.root == root && path.length > 0;
+            let (_, contents) = candidate.then(|| self.contents(sequence)).flatten()?;
+            let within = self.nodes[path.end].tokens.len();
+            tokens.starts_with(&contents).then_some((sequence, path.end, within, path.length))
+        };
+        self.paths.iter().filter_map(begins).max_by_key(|(.., length)| *length)
     }
 
     /// A sequence other than this one that passes through a node.
@@ -448,7 +485,7 @@ mod tests {
 
     #[test]
     fn what_was_computed_is_found_again() {
-        let (mut cache, mut model) = (PrefixCache::new(8, true, 1000), Model::default());
+        let (mut cache, mut model) = (PrefixCache::new(8, Sharing::Any, 1000), Model::default());
         let (a, adopted) = run(&mut cache, &mut model, &[1, 2, 3, 4, 5]);
         assert_eq!(adopted, 0);
         // While the first is running already.
@@ -464,7 +501,7 @@ mod tests {
 
     #[test]
     fn the_least_recently_used_goes_first() {
-        let (mut cache, mut model) = (PrefixCache::new(8, true, 1000), Model::default());
+        let (mut cache, mut model) = (PrefixCache::new(8, Sharing::Any, 1000), Model::default());
         for prompt in [[1, 1, 1, 1], [2, 2, 2, 2], [3, 3, 3, 3]] {
             let (sequence, _) = run(&mut cache, &mut model, &prompt);
             cache.keep(&mut model, sequence);
@@ -484,7 +521,7 @@ mod tests {
 
     #[test]
     fn what_was_computed_with_other_adapters_is_not_found() {
-        let (mut cache, mut model) = (PrefixCache::new(8, true, 1000), Model::default());
+        let (mut cache, mut model) = (PrefixCache::new(8, Sharing::Any, 1000), Model::default());
         let (plain, adapted) = (AdapterSet::default(), AdapterSet::named(1));
         let mut adopted = |adapters| {
             let (sequence, adopted) = run_with(&mut cache, &mut model, adapters, &[1, 2, 3]);
@@ -499,13 +536,13 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_where_nothing_may_be() {
-        for (can_share, limit) in [(false, 100), (true, 0)] {
-            let (mut cache, mut model) = (PrefixCache::new(2, can_share, limit), Model::default());
+        for (sharing, limit) in [(Sharing::None, 100), (Sharing::Any, 0), (Sharing::Whole, 0)] {
+            let (mut cache, mut model) = (PrefixCache::new(2, sharing, limit), Model::default());
             let (a, _) = run(&mut cache, &mut model, &[1, 2, 3]);
             cache.keep(&mut model, a);
             assert_eq!((cache.used(), model.used()), (0, 0));
         }
-        let (mut cache, mut model) = (PrefixCache::new(8, true, 5), Model::default());
+        let (mut cache, mut model) = (PrefixCache::new(8, Sharing::Any, 5), Model::default());
         for prompt in [[1, 1, 1], [2, 2, 2], [3, 3, 3]] {
             let (sequence, _) = run(&mut cache, &mut model, &prompt);
             cache.keep(&mut model, sequence);
@@ -532,7 +569,8 @@ mod tests {
         let mut random = Random(7);
         for round in 0..60 {
             let limit = [1000, 12][round % 2];
-            let (mut cache, mut model) = (PrefixCache::new(6, true, limit), Model::default());
+            let (mut cache, mut model) =
+                (PrefixCache::new(6, Sharing::Any, limit), Model::default());
             let mut running: Vec<(SeqId, Vec<Token>)> = Vec::new();
             let sets = [AdapterSet::default(), AdapterSet::named(1)];
             for _ in 0..200 {

@@ -17,7 +17,7 @@ use crate::adapter::AdapterSet;
 use crate::completion::FinishReason;
 use crate::engine::context::{Context, ContextSettings, Decoded, SeqId};
 use crate::engine::pace::Pace;
-use crate::engine::prefix::{Cells as _, PrefixCache};
+use crate::engine::prefix::{Cells as _, PrefixCache, Sharing};
 use crate::engine::slot::Slot;
 use crate::engine::stats::SharedStats;
 use crate::engine::{CancelToken, Command, Event, Job, SavedCells, Stats, closed};
@@ -90,7 +90,7 @@ impl Scheduler {
     ) -> Self {
         let n_ctx = context.n_ctx() as usize;
         let limit = n_ctx.min(settings.prefix_cache as usize);
-        let prefixes = PrefixCache::new(context.n_seq_max(), context.can_share(), limit);
+        let prefixes = PrefixCache::new(context.n_seq_max(), context.sharing(), limit);
         Self {
             context,
             vocab,
@@ -168,7 +168,12 @@ impl Scheduler {
     fn restore(&mut self, cells: &SavedCells) -> Result<()> {
         let count = cells.tokens.len();
         let sequence = self.spare_sequence(&cells.adapters)?;
-        let known = self.prefixes.adopt(&mut self.context, sequence, &cells.tokens);
+        // A state is copied as it is, not continued.
+        let known = if self.prefixes.shares_any() {
+            self.prefixes.adopt(&mut self.context, sequence, &cells.tokens)
+        } else {
+            0
+        };
         let restored =
             if known < count { self.fill(sequence, known..count, cells) } else { Ok(()) };
         match restored {
@@ -278,6 +283,9 @@ impl Scheduler {
     /// Adds to the `known` first tokens of a new request what left the cache before; gives how many there
     /// are then.
     fn copy_back(&mut self, slot: &Slot, known: usize) -> usize {
+        if !self.prefixes.shares_any() {
+            return known;
+        }
         let adapters = &slot.job().adapters;
         let taken = self.context.host_cache.take(adapters, slot.beginning(), known);
         let Some((cells, common)) = taken else { return known };
@@ -294,7 +302,7 @@ impl Scheduler {
     /// The running request that is about to compute more of what a new one begins with than there is, and
     /// how many tokens the two share.
     fn leader(&self, slot: &Slot) -> Option<(SeqId, usize)> {
-        if !self.prefixes.can_share() {
+        if !self.prefixes.shares_any() {
             return None;
         }
         let shared = |other: &Slot| {
@@ -447,7 +455,7 @@ impl Scheduler {
 
     /// Adds guesses at what comes after the pending tokens, where there is room to waste.
     fn add_drafts(&mut self, room: &mut usize) {
-        if !self.context.can_share() {
+        if self.context.sharing() != Sharing::Any {
             return;
         }
         // The engine has room for one output of each sequence.
