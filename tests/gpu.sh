@@ -12,8 +12,8 @@ export GGML_VK_VISIBLE_DEVICES=0,0
 status=0
 cargo test --release --package mullama --features full --test devices --test budget --test workers \
     --no-fail-fast -- --show-output || status=1
-# The examples of the page on GPUs run on both, with a model that a software renderer can bear; the packages
-# take the module from the build.
-MULLAMA_WARMUP=0 MULLAMA_BACKENDS=$PWD/target/release/mullama-backends/vulkan \
+# The examples of the page on GPUs run on three, which one of them needs, with a model that a software renderer
+# can bear; the packages take the module from the build.
+GGML_VK_VISIBLE_DEVICES=0,0,0 MULLAMA_WARMUP=0 MULLAMA_BACKENDS=$PWD/target/release/mullama-backends/vulkan \
     .venv/bin/python tests/docs/run.py --jobs 1 --models demo docs/guide/gpu.md || status=1
 exit $status
