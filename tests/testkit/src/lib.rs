@@ -19,6 +19,7 @@ mod model;
 mod preset;
 pub mod probe;
 mod random;
+pub mod templates;
 mod vocab;
 
 /// Says that a test is skipped, and why; the test then returns.
@@ -32,6 +33,6 @@ pub fn skip(reason: impl std::fmt::Display) {
 
 pub use adapter::{adapter, merge};
 pub use encoder::{Head, write_encoder};
-pub use model::{Experts, Shape, WeightType, quantize, vocab_only, write_model};
+pub use model::{Experts, Shape, WeightType, quantize, vocab_only, write_chat_model, write_model};
 pub use preset::{Contents, PRESETS, Preset, fixture, preset};
 pub use vocab::{CHAT_TEMPLATE, Vocabulary};
