@@ -24,7 +24,7 @@ use crate::{CancelToken, Error, ErrorKind, Result, tool};
 options! {
     /// What a chat takes beyond a generation's options.
     pub struct ChatFields {
-        /// Tools that the model may call, in OpenAI's shape. Default: none.
+        /// Tools that the model may call: in OpenAI's shape, or functions. Default: none.
         tools <- Vec<Value>,
         /// Whether tools are called: `auto`, `none`, `required`, or one by name as
         /// `{"type": "function", "function": {"name": ...}}`. Default: `auto`.

@@ -58,6 +58,8 @@ pub struct Turn {
     usage: Usage,
     /// Calls of the last answer, with what they gave where that is known.
     calls: Vec<(String, String, Option<ToolOutput>)>,
+    /// How the turn ended.
+    outcome: Option<FinishReason>,
     completion: Option<ChatCompletion>,
 }
 
@@ -83,6 +85,7 @@ impl Turn {
             rounds_left: max_rounds.unwrap_or(MAX_TOOL_ROUNDS),
             usage: Usage::default(),
             calls: Vec::new(),
+            outcome: None,
             completion: None,
         }
     }
@@ -95,12 +98,20 @@ impl Turn {
     /// What the turn adds to the conversation: the input, calls of tools and what they gave, the answer.
     /// Nothing before it is over, and nothing where it was cancelled.
     pub fn news(&self) -> &[Message] {
-        match &self.completion {
-            Some(done) if done.finish_reason != FinishReason::Cancelled => {
-                &self.messages[self.n_before..]
-            }
-            _ => &[],
+        match self.outcome {
+            None | Some(FinishReason::Cancelled) => &[],
+            Some(_) => &self.messages[self.n_before..],
         }
+    }
+
+    /// Whether there is an answer, and nothing more to ask or to call.
+    pub fn is_over(&self) -> bool {
+        self.outcome.is_some()
+    }
+
+    /// Tokens of all requests so far.
+    pub fn usage(&self) -> Usage {
+        self.usage
     }
 
     /// The answer of the turn, once it is over; its usage counts every request of the turn.
@@ -122,19 +133,35 @@ impl Turn {
     /// Takes the model's answer, and gives the calls that are to be made now. Those that cannot be made
     /// (no such tool, wrong arguments) are told to the model as they are.
     pub fn answered(&mut self, answer: &ChatCompletion) -> Vec<ToolRequest> {
-        self.usage.prompt_tokens += answer.usage.prompt_tokens;
-        self.usage.cached_tokens += answer.usage.cached_tokens;
-        self.usage.completion_tokens += answer.usage.completion_tokens;
-        self.messages.push(presentable(answer));
+        let requests = self.take_answer(&answer.message, answer.finish_reason, answer.usage);
+        if self.is_over() {
+            let mut completion = answer.clone();
+            completion.completion.usage = self.usage;
+            self.completion = Some(completion);
+        }
+        requests
+    }
 
-        let calls = &answer.message.tool_calls;
+    /// As [`Self::answered`], of an answer's parts; [`Self::completion`] stays empty.
+    pub fn take_answer(
+        &mut self,
+        message: &Message,
+        finish_reason: FinishReason,
+        usage: Usage,
+    ) -> Vec<ToolRequest> {
+        self.usage.prompt_tokens += usage.prompt_tokens;
+        self.usage.cached_tokens += usage.cached_tokens;
+        self.usage.completion_tokens += usage.completion_tokens;
+        self.messages.push(presentable(message, finish_reason));
+
+        let calls = &message.tool_calls;
         let is_callers = |name: &str| {
             self.definition(name).is_some() && !self.callable.iter().any(|known| known == name)
         };
-        if answer.finish_reason != FinishReason::ToolCalls
+        if finish_reason != FinishReason::ToolCalls
             || calls.iter().any(|call| is_callers(&call.function.name))
         {
-            self.finish(answer);
+            self.outcome = Some(finish_reason);
             return Vec::new();
         }
         let mut requests = Vec::new();
@@ -162,7 +189,7 @@ impl Turn {
         self.calls = noted;
         if is_over {
             self.note_results();
-            self.finish(answer);
+            self.outcome = Some(finish_reason);
         } else {
             self.rounds_left -= 1;
         }
@@ -195,12 +222,6 @@ impl Turn {
         self.messages.extend(results);
     }
 
-    fn finish(&mut self, answer: &ChatCompletion) {
-        let mut answer = answer.clone();
-        answer.completion.usage = self.usage;
-        self.completion = Some(answer);
-    }
-
     fn definition(&self, name: &str) -> Option<&Value> {
         self.tools.iter().find(|tool| name_of(tool) == name)
     }
@@ -208,9 +229,9 @@ impl Turn {
 
 /// The message of an answer as templates take it: calls that were cut short are left out, and arguments
 /// that are no object are replaced by an empty one (the model is told what it had written).
-fn presentable(answer: &ChatCompletion) -> Message {
-    let mut message = answer.message.clone();
-    if answer.finish_reason != FinishReason::ToolCalls {
+fn presentable(message: &Message, finish_reason: FinishReason) -> Message {
+    let mut message = message.clone();
+    if finish_reason != FinishReason::ToolCalls {
         message.tool_calls.clear();
     }
     for call in &mut message.tool_calls {

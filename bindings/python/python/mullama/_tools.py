@@ -312,14 +312,15 @@ def _union(kinds: list[_Kind]) -> _Kind:
             raise failure
         return value
 
-    schema = {"anyOf": [kind.schema for kind in kinds]}
+    schemas = [kind.schema for index, kind in enumerate(kinds) if kind not in kinds[:index]]
+    schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
     return _Kind(schema, convert if any(converters) else None)
 
 
 def _list(origin: Any, arguments: Sequence[Any], inner: Callable[[Any], _Kind]) -> _Kind:
     if origin is tuple and arguments and arguments[-1] is not Ellipsis:
         kinds = [inner(argument) for argument in arguments]
-        item = _union(kinds) if len(kinds) > 1 else kinds[0]
+        item = _union(kinds)
         schema = {
             "type": "array",
             "items": item.schema,
@@ -416,6 +417,8 @@ class _Documentation:
             ):
                 indent = len(line) - len(line.lstrip())
                 name, self.parameters[found[1]] = found[1], found[2]
+            elif line.startswith(":"):
+                name = None
             elif name and line.strip():
                 self.parameters[name] = f"{self.parameters[name]} {line.strip()}".strip()
             elif not inside and not self.parameters and not line.startswith(":"):
@@ -423,3 +426,7 @@ class _Documentation:
         # The first paragraph.
         paragraph = "\n".join(summary).strip().split("\n\n")[0]
         self.summary = " ".join(paragraph.split()) or None
+
+
+# Where programs find it.
+Tool.__module__ = "mullama"
