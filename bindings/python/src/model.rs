@@ -497,7 +497,7 @@ impl Model {
         Ok(Reranking(block(slf.py(), ranked)??))
     }
 
-    /// Starts a conversation, which keeps what is said and calls the tools that the model asks for.
+    /// Starts a conversation, which keeps what is said and calls tools that the model asks for.
     ///
     /// `system` is what the model is told for all of it, `messages` what has been said before.
     /// `max_tool_rounds` is how often the model may have tools called before its answer (8): when it

@@ -5,7 +5,7 @@ use mullama::{
     RerankOptions, parse_options,
 };
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyDictMethods};
 use serde_json::{Map, Value};
 
 use crate::errors::raise;
@@ -54,7 +54,7 @@ pub fn for_chat<'py>(
     keywords: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Bound<'py, PyDict>> {
     chat(keywords)?;
-    keywords.map_or_else(|| Ok(PyDict::new(py)), |keywords| keywords.copy())
+    keywords.map_or_else(|| Ok(PyDict::new(py)), PyDictMethods::copy)
 }
 
 /// Replaces tools that are functions by what describes them.

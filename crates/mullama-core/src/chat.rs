@@ -184,7 +184,8 @@ pub(crate) fn render(
         return Err(Error::new(ErrorKind::InvalidArgument, "there are no messages"));
     }
     let continues = add_generation_prompt && messages.last().is_some_and(is_beginning);
-    let prefill = continues.then(|| messages[messages.len() - 1].text()).unwrap_or_default();
+    let beginning = messages.last().filter(|_| continues);
+    let prefill = beginning.map(Message::text).unwrap_or_default();
     let messages: Vec<Value> = messages
         .iter()
         .enumerate()

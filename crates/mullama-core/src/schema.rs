@@ -89,12 +89,13 @@ impl Checker<'_> {
         let others = schema.get("additionalProperties");
         for (name, value) in object {
             match (properties.and_then(|properties| properties.get(name)), others) {
-                (Some(schema), _) => self.check(value, schema, &within(name), depth + 1)?,
                 // What takes no argument of this name would not know what to do with it.
                 (None, Some(Value::Bool(false)) | None) if properties.is_some() => {
                     return Err(format!("there is no `{}`", within(name)));
                 }
-                (None, Some(schema)) => self.check(value, schema, &within(name), depth + 1)?,
+                (Some(schema), _) | (None, Some(schema)) => {
+                    self.check(value, schema, &within(name), depth + 1)?;
+                }
                 (None, None) => {}
             }
         }

@@ -104,24 +104,24 @@ pub const BRACKETS: &str = r#"
 {%- endfor %}"#;
 
 /// No place for a system message, as Gemma has it, and no tools.
-pub const NO_SYSTEM: &str = r#"
+pub const NO_SYSTEM: &str = r"
 {{- bos_token }}
 {%- for message in messages %}
     {%- if message.role == 'system' %}{{- raise_exception('there are no system messages') }}{%- endif %}
     {%- set role = 'model' if message.role == 'assistant' else message.role %}
     {{- '<start_of_turn>' + role + '\n' + (message.content | trim) + '<end_of_turn>\n' }}
 {%- endfor %}
-{%- if add_generation_prompt %}{{- '<start_of_turn>model\n' }}{%- endif %}"#;
+{%- if add_generation_prompt %}{{- '<start_of_turn>model\n' }}{%- endif %}";
 
 /// Refuses messages whose roles do not take turns.
-pub const STRICT: &str = r#"
+pub const STRICT: &str = r"
 {%- for message in messages %}
     {%- if (message.role == 'user') != (loop.index0 % 2 == 0) %}
         {{- raise_exception('roles must alternate: user, assistant, user') }}
     {%- endif %}
     {{- message.role + ': ' + message.content + '\n' }}
 {%- endfor %}
-{%- if add_generation_prompt %}{{- 'assistant: ' }}{%- endif %}"#;
+{%- if add_generation_prompt %}{{- 'assistant: ' }}{%- endif %}";
 
 /// Templates that no program should wait for, or survive by luck: by name.
 pub const RUNAWAY: [(&str, &str); 7] = [

@@ -180,8 +180,9 @@ def _said(message: _Input) -> list[Any]:
 class Chat(_Conversation):
     """A conversation with a model: `Model.start_chat` starts one.
 
-    It keeps what is said in `messages`. Tools that are functions are called where the model asks for
-    it, and the model goes on with what they give; an exception is told to the model as the result.
+    It keeps what is said in `messages`. Tools that are functions are called where the model asks
+    for it, and the model goes on with what they give; an exception is told to the model as the
+    result.
     """
 
     def __init__(self, model: Model, **options: Any) -> None:
@@ -197,8 +198,8 @@ class Chat(_Conversation):
     ) -> ChatCompletion:
         """Says something and waits for the answer, calling tools on the way.
 
-        `message` is a text of the user's, a message, or several (results of tools that the caller has
-        called, for one). The options hold for this turn; they are those of
+        `message` is a text of the user's, a message, or several (results of tools that the caller
+        has called, for one). The options hold for this turn; they are those of
         `mullama.options.ChatOptions`. Where it fails, `messages` is as it was.
         """
         with self._start(message, max_tool_rounds, options) as state:
@@ -238,9 +239,10 @@ class Chat(_Conversation):
 class AsyncChat(_Conversation):
     """A conversation with a model, awaited: `AsyncModel.start_chat` starts one.
 
-    It keeps what is said in `messages`. Tools that are functions are called where the model asks for
-    it, and the model goes on with what they give; an exception is told to the model as the result.
-    Coroutine functions are awaited, others run on threads; those of one answer run at a time.
+    It keeps what is said in `messages`. Tools that are functions are called where the model asks
+    for it, and the model goes on with what they give; an exception is told to the model as the
+    result. Coroutine functions are awaited, others run on threads; those of one answer run at a
+    time.
     """
 
     def __init__(self, model: AsyncModel, **options: Any) -> None:
@@ -256,10 +258,9 @@ class AsyncChat(_Conversation):
     ) -> ChatCompletion:
         """Says something and awaits the answer, calling tools on the way.
 
-        `message` is a text of the user's, a message, or several (results of tools that the caller has
-        called, for one). The options hold for this turn; they are those of
-        `mullama.options.ChatOptions`. Where it fails or is cancelled,
-        `messages` is as it was.
+        `message` is a text of the user's, a message, or several (results of tools that the caller
+        has called, for one). The options hold for this turn; they are those of
+        `mullama.options.ChatOptions`. Where it fails or is cancelled, `messages` is as it was.
         """
         with self._start(message, max_tool_rounds, options) as state:
             while True:
@@ -303,7 +304,8 @@ class ChatTurn:
         return self._state.turn.completion
 
     def cancel(self) -> None:
-        """Stops the generation; what there is of it still comes, with the finish reason `cancelled`."""
+        """Stops the generation; what there is of it still comes, with the finish reason
+        `cancelled`."""
         self._state.cancel()
 
     def close(self) -> None:
@@ -349,7 +351,8 @@ class AsyncChatTurn:
         return self._state.turn.completion
 
     def cancel(self) -> None:
-        """Stops the generation; what there is of it still comes, with the finish reason `cancelled`."""
+        """Stops the generation; what there is of it still comes, with the finish reason
+        `cancelled`."""
         self._state.cancel()
 
     async def close(self) -> None:

@@ -201,12 +201,12 @@ class Model(BaseModel):
         max_tool_rounds: int | None = None,
         **options: Unpack[ChatOptions],
     ) -> Chat:
-        """Starts a conversation, which keeps what is said and calls the tools that the model asks for.
+        """Starts a conversation, which keeps what is said and calls tools that the model asks for.
 
         `system` is what the model is told for all of it, `messages` what has been said before.
-        `max_tool_rounds` is how often the model may have tools called before its answer (8): when it
-        asks for more, what it asks is the answer, and it is told of the limit. The other options are
-        those of `mullama.options.ChatOptions`, and hold for every answer. Of tools that are no
+        `max_tool_rounds` is how often the model may have tools called before its answer (8): when
+        it asks for more, what it asks is the answer, and it is told of the limit. The other options
+        are those of `mullama.options.ChatOptions`, and hold for every answer. Of tools that are no
         functions, the calls are the caller's to make.
         """
 
@@ -347,12 +347,12 @@ class AsyncModel(BaseModel):
         max_tool_rounds: int | None = None,
         **options: Unpack[ChatOptions],
     ) -> AsyncChat:
-        """Starts a conversation, which keeps what is said and calls the tools that the model asks for.
+        """Starts a conversation, which keeps what is said and calls tools that the model asks for.
 
         `system` is what the model is told for all of it, `messages` what has been said before.
-        `max_tool_rounds` is how often the model may have tools called before its answer (8): when it
-        asks for more, what it asks is the answer, and it is told of the limit. The other options are
-        those of `mullama.options.ChatOptions`, and hold for every answer. Of tools that are no
+        `max_tool_rounds` is how often the model may have tools called before its answer (8): when
+        it asks for more, what it asks is the answer, and it is told of the limit. The other options
+        are those of `mullama.options.ChatOptions`, and hold for every answer. Of tools that are no
         functions, the calls are the caller's to make.
         """
 

@@ -20,9 +20,9 @@ class Tool:
     """A tool that a model may call: a function, with what the model is told of it.
 
     The schema of the arguments is made from the function's type hints, its description and those of
-    the parameters from the docstring (or from `Annotated[str, "the city"]`). What is given here takes
-    their place; `parameters` is a JSON schema, and with it the function gets the arguments as they
-    are in JSON.
+    the parameters from the docstring (or from `Annotated[str, "the city"]`). What is given here
+    takes their place; `parameters` is a JSON schema, and with it the function gets the arguments as
+    they are in JSON.
     """
 
     name: str
@@ -206,9 +206,7 @@ def _problem(what: str, *, parameters: bool = False) -> InvalidArgumentError:
     return InvalidArgumentError(message, hint=hint, context={"option": "tools"})
 
 
-def _parameters(
-    function: Callable[..., Any], name: str
-) -> Iterable[tuple[str, inspect.Parameter]]:
+def _parameters(function: Callable[..., Any], name: str) -> Iterable[tuple[str, inspect.Parameter]]:
     try:
         return inspect.signature(function).parameters.items()
     except (TypeError, ValueError) as error:
@@ -390,7 +388,7 @@ def _typed_dict(hint: Any, inner: Callable[[Any], _Kind]) -> _Kind:
 
 
 class _Documentation:
-    """What a docstring says: of the whole, and of each parameter (in Google's and Sphinx's ways)."""
+    """What a docstring says: of the whole, and of each parameter (Google's way and Sphinx's)."""
 
     _SECTION = re.compile(r"^(Args|Arguments|Parameters):\s*$")
     _SPHINX = re.compile(r"^:param (?:[^:]+ )?\*{0,2}(\w+):\s*(.*)$")
@@ -412,8 +410,10 @@ class _Documentation:
                 name, self.parameters[found[1]] = found[1], found[2]
             elif inside and line.strip() and not line[0].isspace():
                 inside, name = False, None
-            elif inside and (found := self._GOOGLE.match(line)) and (
-                name is None or len(line) - len(line.lstrip()) <= indent
+            elif (
+                inside
+                and (found := self._GOOGLE.match(line))
+                and (name is None or len(line) - len(line.lstrip()) <= indent)
             ):
                 indent = len(line) - len(line.lstrip())
                 name, self.parameters[found[1]] = found[1], found[2]
