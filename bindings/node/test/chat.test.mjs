@@ -6,7 +6,7 @@ import { after, before, describe, test } from 'node:test';
 
 import { Chat, Model } from 'mullama';
 
-import { built, collect, failure, loadDemo } from './helpers.mjs';
+import { built, collect, endless, failure, loadDemo } from './helpers.mjs';
 
 const question = 'What is the weather in Paris?';
 const answer = 'The weather in Paris is 18 degrees and sunny.';
@@ -152,7 +152,7 @@ describe('conversations', () => {
       assert.ok(chunk);
       break;
     }
-    const turn = chat.stream(question);
+    const turn = chat.stream('Hello!', { ...endless, maxTokens: 1500 });
     turn.cancel();
     const chunks = await collect(turn);
     assert.equal(chunks.at(-1).completion.finishReason, 'cancelled');

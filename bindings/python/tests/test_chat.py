@@ -17,6 +17,7 @@ from mullama import AsyncModel, Model, Tool
 QUESTION = "What is the weather in Paris?"
 ANSWER = "The weather in Paris is 18 degrees and sunny."
 PARIS = {"temperature": 18, "condition": "sunny"}
+ENDLESS = {"ignore_eos": True, "max_tokens": 1500}
 CALL = ["user", "assistant", "tool", "assistant"]
 
 
@@ -179,7 +180,7 @@ def test_a_turn_that_fails_changes_nothing(demo):
     for chunk in chat.stream(QUESTION):
         assert chunk
         break
-    turn = chat.stream(QUESTION)
+    turn = chat.stream("Hello!", **ENDLESS)
     turn.cancel()
     assert list(turn)[-1].completion.finish_reason == "cancelled"
     turn = chat.stream(QUESTION)
@@ -276,7 +277,7 @@ def test_a_conversation_is_cancelled_while_a_tool_runs():
         await anext(turn)
         await turn.close()
         assert len(chat.messages) == 2
-        turn = chat.stream("Hello!")
+        turn = chat.stream("Hello!", **ENDLESS)
         turn.cancel()
         chunks = [chunk async for chunk in turn]
         assert chunks[-1].completion.finish_reason == "cancelled"

@@ -10,7 +10,6 @@ their defaults are in `mullama.options`, devices in `mullama.gpu`, errors in `mu
 """
 
 import atexit as _atexit
-from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from mullama import _native, errors, gpu
 from mullama._native import (
@@ -62,7 +61,9 @@ from mullama.errors import (
     UnsupportedError,
 )
 
-if _TYPE_CHECKING:
+# What type checkers take for true, without `typing`, which takes a while to import.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
     from mullama._chat import AsyncChat, AsyncChatTurn, Chat, ChatTurn
     from mullama._tools import Tool
 else:

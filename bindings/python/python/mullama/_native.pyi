@@ -239,9 +239,7 @@ class Model(BaseModel):
         path, or a list of paths and of pairs of a path and a scale. An empty list is the model
         without any."""
 
-    def save_state(
-        self, prompt: _Prompt, path: str | os.PathLike[str] | None = None
-    ) -> bytes:
+    def save_state(self, prompt: _Prompt, path: str | os.PathLike[str] | None = None) -> bytes:
         """What was computed from a prompt (text or a list of token ids), as bytes for `load_state`
         of this process or another; what has not been computed yet is. With `path` they are written
         to that file as well."""
@@ -253,8 +251,8 @@ class Model(BaseModel):
         Raises `InvalidArgumentError` for the state of another model or of other settings."""
 
     def close(self, *, finish: bool = False) -> None:
-        """Frees the model. What runs is cancelled, or finished first with `finish`. Everything asked
-        of it from then on raises `ClosedError`; what it is (its name, its size) can still be
+        """Frees the model. What runs is cancelled, or finished first with `finish`. Everything
+        asked of it from then on raises `ClosedError`; what it is (its name, its size) can still be
         asked."""
 
     def __enter__(self) -> Self: ...
@@ -401,8 +399,8 @@ class AsyncModel(BaseModel):
         Raises `InvalidArgumentError` for the state of another model or of other settings."""
 
     def close(self, *, finish: bool = False) -> Coroutine[Any, Any, None]:
-        """Frees the model. What runs is cancelled, or finished first with `finish`. Everything asked
-        of it from then on raises `ClosedError`; what it is (its name, its size) can still be
+        """Frees the model. What runs is cancelled, or finished first with `finish`. Everything
+        asked of it from then on raises `ClosedError`; what it is (its name, its size) can still be
         asked."""
 
     def __aenter__(self) -> Coroutine[Any, Any, Self]: ...
