@@ -234,7 +234,10 @@ export interface GenerateOptions extends Abortable {
 
 /** What a chat is to do: as any generation, and what only a chat has. */
 export interface ChatOptions extends GenerateOptions {
-  /** Tools that the model may call: in OpenAI's shape, or functions. Default: none. */
+  /**
+   * Tools that the model may call, in OpenAI's shape; functions too, in Python and Node.js.
+   * Default: none.
+   */
   tools?: (Tool | FunctionTool)[];
   /**
    * Whether tools are called: `auto`, `none`, `required`, or one by name as

@@ -24,7 +24,8 @@ use crate::{CancelToken, Error, ErrorKind, Result, tool};
 options! {
     /// What a chat takes beyond a generation's options.
     pub struct ChatFields {
-        /// Tools that the model may call: in OpenAI's shape, or functions. Default: none.
+        /// Tools that the model may call, in OpenAI's shape; functions too, in Python and Node.js.
+        /// Default: none.
         tools <- Vec<Value>,
         /// Whether tools are called: `auto`, `none`, `required`, or one by name as
         /// `{"type": "function", "function": {"name": ...}}`. Default: `auto`.
@@ -259,7 +260,8 @@ pub(crate) fn render(
 fn is_beginning(message: &Message) -> bool {
     message.role == Role::Assistant
         && message.tool_calls.is_empty()
-        && (message.content.is_some() || message.reasoning.is_some())
+        && (!message.text().is_empty()
+            || message.reasoning.as_ref().is_some_and(|it| !it.is_empty()))
 }
 
 /// The bound on reasoning. Reasoning that is switched off has none left to begin with: a template need

@@ -220,6 +220,18 @@ fn templates_that_are_nested_without_end_are_refused() {
 }
 
 #[test]
+fn the_deepest_template_fits_the_stack() {
+    // As deep as may be, and it calls itself at the bottom; threads of tests have 2 MiB.
+    let (brackets, sums) = ("(".repeat(98), " + 1".repeat(190));
+    let call = format!("{{{{ {brackets}again(){}{sums} }}}}", ")".repeat(98));
+    let blocks = "{% if true %}".repeat(95);
+    let body = format!("{blocks}{call}{}", "{% endif %}".repeat(95));
+    let source = format!("{{% macro again() %}}{body}{{% endmacro %}}{{{{ again() }}}}");
+    let failure = compile(&source).map(drop).expect_err("it has no end");
+    assert!(failure.contains("too deeply"), "{failure}");
+}
+
+#[test]
 fn a_long_conversation_is_no_runaway() {
     let messages: Vec<Value> = (0..10_000)
         .map(|index| {

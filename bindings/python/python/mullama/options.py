@@ -267,7 +267,8 @@ class ChatOptions(GenerateOptions, total=False):
     """What a chat takes."""
 
     tools: Sequence[Mapping[str, Any] | Callable[..., Any] | Tool] | None
-    """Tools that the model may call: in OpenAI's shape, or functions. Default: none."""
+    """Tools that the model may call, in OpenAI's shape; functions too, in Python and Node.js.
+    Default: none."""
 
     tool_choice: Literal["auto", "none", "required"] | Mapping[str, Any] | None
     """Whether tools are called: `auto`, `none`, `required`, or one by name as `{"type": "function",
