@@ -36,7 +36,7 @@ const shapes = {
   jsonSchema: 'JsonSchema',
   responseFormat: 'ResponseFormat',
   toolChoice: 'ToolChoice',
-  tools: 'Tool[]',
+  tools: '(Tool | FunctionTool)[]',
 };
 
 function typeOf({ name, type }) {
@@ -73,6 +73,7 @@ const text = [
   '// Written by generate-types.mjs from the options of the core: change those, not this.\n',
   `import type {
   Abortable,
+  FunctionTool,
   JsonSchema,
   KvCacheType,
   Lora,

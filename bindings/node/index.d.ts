@@ -54,6 +54,33 @@ export interface Tool {
     parameters?: object;
     strict?: boolean | null;
   };
+  /** The function: see {@link FunctionTool.execute}. */
+  execute?: ToolFunction;
+}
+
+/** What a tool's function is called with beside the arguments. */
+export interface ToolContext {
+  /** Names the call. */
+  id: string;
+  /** Aborted when nobody waits for the result any more. */
+  signal: AbortSignal;
+}
+
+/** A tool's function. What it gives is the model's to read: text as it is, anything else as JSON. */
+export type ToolFunction = (arguments_: any, context: ToolContext) => unknown;
+
+/** A tool that the model may call, with its function. */
+export interface FunctionTool {
+  name: string;
+  /** What the model is told of it. */
+  description?: string;
+  /** A JSON schema of the arguments. */
+  parameters?: object;
+  /**
+   * The function, which a {@link Chat} calls where the model asks for it. It may give a promise; what it
+   * throws is told to the model. Without it, the calls are the caller's to make.
+   */
+  execute?: ToolFunction;
 }
 
 /** Whether tools are called, or which. */
@@ -230,6 +257,48 @@ export interface Stream<Piece extends Chunk | ChatChunk>
   return(value?: unknown): Promise<IteratorResult<Piece, undefined>>;
 }
 
+/** What a turn of a conversation takes. */
+export interface SendOptions extends ChatOptions {
+  /**
+   * How often the model may have tools called before its answer. When it asks for more, what it asks is
+   * the answer, with the finish reason `tool_calls`, and it is told of the limit. Default: 8.
+   */
+  maxToolRounds?: number;
+}
+
+/** What a conversation starts with; the options hold for every answer. */
+export interface StartChatOptions extends Omit<SendOptions, 'signal'> {
+  /** What the model is told for all of it. */
+  system?: string;
+  /** What has been said before. */
+  messages?: readonly Message[];
+}
+
+/** What is said to a conversation: a text of the user's, a message, or several. */
+export type ChatInput = string | Message | readonly Message[];
+
+/**
+ * A conversation with a model, which {@link Model.startChat} starts: keeps what is said, and calls the
+ * tools that the model asks for, those of one answer all at a time.
+ */
+export class Chat {
+  private constructor();
+  /** What has been said; it can be changed between turns. */
+  messages: Message[];
+
+  /**
+   * Says something and waits for the answer, calling tools on the way. Its usage counts every request.
+   * Where it fails or is aborted, `messages` is as it was.
+   */
+  send(input: ChatInput, options?: SendOptions): Promise<ChatCompletion>;
+
+  /**
+   * As {@link send}, piece by piece, over all rounds of tools. `messages` has the turn when the last
+   * chunk has been read.
+   */
+  stream(input: ChatInput, options?: SendOptions): Stream<ChatChunk>;
+}
+
 /** What can be done with a model. */
 export interface Capabilities {
   /** Text can be generated. */
@@ -403,6 +472,9 @@ export class Model implements Disposable, AsyncDisposable {
    * reranker: one with a classification head.
    */
   rerank(query: string, documents: readonly string[], options?: RerankOptions): Promise<Reranking>;
+
+  /** Starts a conversation, which keeps what is said and calls tools. */
+  startChat(options?: StartChatOptions): Chat;
 
   /** The prompt that a chat with these messages would start from. */
   applyChatTemplate(

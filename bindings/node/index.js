@@ -1,7 +1,8 @@
 'use strict';
 
+const { Chat } = require('./lib/chat.js');
 const { MullamaError } = require('./lib/errors.js');
 const gpu = require('./lib/gpu.js');
 const { Model } = require('./lib/model.js');
 
-module.exports = { Model, MullamaError, gpu };
+module.exports = { Chat, Model, MullamaError, gpu };

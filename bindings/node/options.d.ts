@@ -2,6 +2,7 @@
 
 import type {
   Abortable,
+  FunctionTool,
   JsonSchema,
   KvCacheType,
   Lora,
@@ -233,8 +234,11 @@ export interface GenerateOptions extends Abortable {
 
 /** What a chat is to do: as any generation, and what only a chat has. */
 export interface ChatOptions extends GenerateOptions {
-  /** Tools that the model may call, in OpenAI's shape. Default: none. */
-  tools?: Tool[];
+  /**
+   * Tools that the model may call, in OpenAI's shape; functions too, in Python and Node.js.
+   * Default: none.
+   */
+  tools?: (Tool | FunctionTool)[];
   /**
    * Whether tools are called: `auto`, `none`, `required`, or one by name as
    * `{"type": "function", "function": {"name": ...}}`. Default: `auto`.
@@ -249,6 +253,11 @@ export interface ChatOptions extends GenerateOptions {
   responseFormat?: ResponseFormat;
   /** Whether a model that can reason does so before it answers. Default: true. */
   reasoning?: boolean;
+  /**
+   * Most tokens of reasoning: when they are spent, it is ended with the tag of the model's own
+   * template, and the answer follows. Default: none.
+   */
+  reasoningBudget?: number;
   /** Arguments for the chat template. Default: none. */
   templateKwargs?: Record<string, unknown>;
 }

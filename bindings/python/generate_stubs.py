@@ -18,9 +18,11 @@ Every option can be left out or be None, which both mean its default.
 Written by `generate_stubs.py` from the options of the core; do not edit.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal, TypeAlias, TypedDict
+
+from mullama._tools import Tool
 
 __all__ = [
     "ChatOptions",
@@ -63,7 +65,7 @@ TYPES = {
     "String": "str",
     "Vec<f32>": "Sequence[float]",
     "Vec<String>": "Sequence[str]",
-    "Vec<Value>": "Sequence[Mapping[str, Any]]",
+    "Vec<Value>": "Sequence[Mapping[str, Any] | Callable[..., Any] | Tool]",
     "Map<String, Value>": "Mapping[str, Any]",
     "TensorOverrides": "Mapping[str, str]",
     "BTreeMap<String, Value>": "Mapping[str, str | int | float | bool]",

@@ -3,6 +3,7 @@
 const { fileURLToPath } = require('node:url');
 
 const { abortError, abortable, splitSignal, throwIfAborted } = require('./abort.js');
+const { Chat } = require('./chat.js');
 const { Embeddings, Reranking } = require('./embeddings.js');
 const {
   MullamaError,
@@ -15,6 +16,7 @@ const {
 const native = require('./native.js');
 const { ChatChunk, ChatCompletion, Chunk, Completion } = require('./results.js');
 const { CompletionStream } = require('./stream.js');
+const { withDefinitions } = require('./tools.js');
 
 /** What the native side takes for a file: a path. Anything else goes by. */
 function pathOf(file) {
@@ -95,11 +97,22 @@ class Model {
   }
 
   async chat(messages, options) {
-    return await this.#finish(ChatCompletion, options, (model, rest) => model.chat(messages, rest));
+    return await this.#finish(ChatCompletion, options, (model, rest) =>
+      model.chat(messages, withDefinitions(rest)),
+    );
   }
 
   streamChat(messages, options) {
-    return this.#stream(ChatChunk, options, (model, rest) => model.chat(messages, rest));
+    return this.#stream(ChatChunk, options, (model, rest) =>
+      model.chat(messages, withDefinitions(rest)),
+    );
+  }
+
+  startChat(options) {
+    return new Chat(
+      calling(() => this.#open() && this),
+      options,
+    );
   }
 
   async embed(texts, options) {
@@ -112,7 +125,7 @@ class Model {
   }
 
   applyChatTemplate(messages, options) {
-    return calling(() => this.#open().applyChatTemplate(messages, options));
+    return calling(() => this.#open().applyChatTemplate(messages, withDefinitions(options)));
   }
 
   tokenize(text, options) {

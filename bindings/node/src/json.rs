@@ -45,6 +45,9 @@ pub enum StateArgument {
     File(String),
 }
 
+/// Any value, as JSON.
+pub struct Json(pub Value);
+
 /// Options by name; those that are `undefined` are not there.
 pub struct Options(pub Map<String, Value>);
 
@@ -174,6 +177,14 @@ impl FromNapiValue for StateArgument {
         bytes
             .map(|bytes| Self::Bytes(bytes.to_vec()))
             .map_err(|_| place.problem("expected a Uint8Array, or the path of a file"))
+    }
+}
+
+impl FromNapiValue for Json {
+    unsafe fn from_napi_value(env: sys::napi_env, value: sys::napi_value) -> napi::Result<Self> {
+        // SAFETY: the caller's promise.
+        let value = unsafe { Unknown::from_napi_value(env, value) }?;
+        Ok(Self(read(value, &Place::argument("the value"))?.unwrap_or_default()))
     }
 }
 

@@ -16,6 +16,7 @@ mod json;
 mod model;
 mod results;
 mod stream;
+mod turn;
 
 /// Once, when the module is loaded; worker threads share it.
 #[napi_derive::module_init]

@@ -19,6 +19,7 @@ mod owned;
 mod results;
 mod stream;
 mod text;
+mod turn;
 mod wait;
 
 use pyo3::prelude::*;
@@ -52,6 +53,8 @@ mod _native {
     };
     #[pymodule_export]
     use crate::stream::{AsyncChatStream, AsyncStream, ChatStream, Stream};
+    #[pymodule_export]
+    use crate::turn::Turn;
     #[pymodule_export]
     use crate::wait::{Task, shut_down};
 

@@ -19,6 +19,7 @@ use crate::owned::Owned;
 use crate::results::{Answer, Completion, repr};
 use crate::stream::{ChatStream, Stream};
 use crate::text::{LoraArgument, PromptArgument, Source, StateArgument, Text, Tokens, class_name};
+use crate::turn::start_chat;
 use crate::wait::{SIGNAL_INTERVAL, block, with_python};
 
 /// What a loaded model is: the part that `Model` and `AsyncModel` share.
@@ -494,6 +495,29 @@ impl Model {
         let options = options::rerank(options)?;
         let ranked = core(slf)?.rerank_async(&query.0, &documents.0, &options);
         Ok(Reranking(block(slf.py(), ranked)??))
+    }
+
+    /// Starts a conversation, which keeps what is said and calls tools that the model asks for.
+    ///
+    /// `system` is what the model is told for all of it, `messages` what has been said before.
+    /// `max_tool_rounds` is how often the model may have tools called before its answer (8): when it
+    /// asks for more, what it asks is the answer, and it is told of the limit. The other options are
+    /// those of `mullama.options.ChatOptions`, and hold for every answer. Of tools that are no
+    /// functions, the calls are the caller's to make.
+    #[pyo3(signature = (*, system = None, messages = None, max_tool_rounds = None, **options))]
+    fn start_chat<'py>(
+        slf: &Bound<'py, Self>,
+        system: Option<Text>,
+        messages: Option<Bound<'py, PyAny>>,
+        max_tool_rounds: Option<u32>,
+        options: Option<&Bound<'py, PyDict>>,
+    ) -> Result<Bound<'py, PyAny>> {
+        core(slf)?;
+        let keywords = options::for_chat(slf.py(), options)?;
+        keywords.set_item("system", system.map(|text| text.0))?;
+        keywords.set_item("messages", messages)?;
+        keywords.set_item("max_tool_rounds", max_tool_rounds)?;
+        Ok(start_chat(slf, "Chat", Some(&keywords))?)
     }
 
     /// The prompt that a chat with these messages would start from.

@@ -5,7 +5,7 @@ use mullama::{
     RerankOptions, parse_options,
 };
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyDictMethods};
 use serde_json::{Map, Value};
 
 use crate::errors::raise;
@@ -26,10 +26,11 @@ pub fn generate(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<GenerateOption
     Ok(options)
 }
 
-/// The options of a chat.
+/// The options of a chat. Tools may be functions.
 pub fn chat(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<ChatOptions> {
     let mut options = ChatOptions::default();
-    fill(&mut options.option_sets(), keywords)?;
+    let described = keywords.map(describe_tools).transpose()?;
+    fill(&mut options.option_sets(), described.as_ref())?;
     Ok(options)
 }
 
@@ -45,6 +46,26 @@ pub fn rerank(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<RerankOptions> {
     let mut options = RerankOptions::default();
     fill(&mut [&mut options], keywords)?;
     Ok(options)
+}
+
+/// The options of every answer of a conversation, which are checked now rather than when it is asked.
+pub fn for_chat<'py>(
+    py: Python<'py>,
+    keywords: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyDict>> {
+    chat(keywords)?;
+    keywords.map_or_else(|| Ok(PyDict::new(py)), PyDictMethods::copy)
+}
+
+/// Replaces tools that are functions by what describes them.
+fn describe_tools<'py>(keywords: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyDict>> {
+    let Some(tools) = keywords.get_item("tools")?.filter(|tools| !tools.is_none()) else {
+        return Ok(keywords.clone());
+    };
+    let keywords = keywords.copy()?;
+    let describe = keywords.py().import("mullama._tools")?.getattr("definitions")?;
+    keywords.set_item("tools", describe.call1((tools,))?)?;
+    Ok(keywords)
 }
 
 fn fill(targets: &mut [&mut dyn OptionSet], keywords: Option<&Bound<'_, PyDict>>) -> PyResult<()> {

@@ -214,7 +214,7 @@ impl Completion {
 /// A finished answer of a chat: a completion with its message. Its `text` is the answer's content,
 /// without reasoning and tool calls.
 #[pyclass(frozen, extends = Completion, module = "mullama")]
-pub struct ChatCompletion(mullama::ChatCompletion);
+pub struct ChatCompletion(pub mullama::ChatCompletion);
 
 #[pymethods]
 impl ChatCompletion {

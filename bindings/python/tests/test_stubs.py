@@ -83,7 +83,12 @@ def test_types_of_a_program(tmp_path):
     program.write_text(
         """
 from pathlib import Path
-from mullama import AsyncModel, Completion, Message, Model, Stream, gpu
+from mullama import (
+    AsyncChat, AsyncModel, Chat, ChatCompletion, Completion, Message, Model, Stream, Tool, gpu
+)
+
+def weather(city: str) -> str:
+    return city
 
 def main() -> None:
     with Model(Path("model.gguf"), n_gpu_layers="auto", kv_cache_type=("q8_0", "f16")) as model:
@@ -94,6 +99,11 @@ def main() -> None:
         stream: Stream = model.stream([1, 2, 3])
         for chunk in stream:
             print(chunk.text, chunk.completion)
+        chat: Chat = model.start_chat(system="x", tools=[weather, Tool(weather)], temperature=0)
+        answer: ChatCompletion = chat.send("Hello", max_tool_rounds=2, reasoning_budget=9)
+        chat.messages.append(answer.message)
+        for piece in chat.stream({"role": "user", "content": "x"}):
+            print(piece.tool_calls)
         vector: memoryview[float] = model.embed(["x", "y"], pooling="mean", truncate="end")[0]
         print(gpu.devices()[0].memory_free // 2, vector.tolist(), len(model.rerank("x", ["y"])))
 
@@ -102,6 +112,10 @@ async def later() -> None:
         completion: Completion = await model.generate("Hello", max_tokens=5)
         async for chunk in model.stream_chat([{"role": "user", "content": str(completion)}]):
             print(chunk.text)
+        chat: AsyncChat = model.start_chat(tools=[weather])
+        print((await chat.send("Hello")).text)
+        async for piece in chat.stream("Hello"):
+            print(piece.text)
 """,
         encoding="utf-8",
     )

@@ -15,15 +15,17 @@ use serde_json::{Map, Value, json};
 use crate::completion::{Chunk, Completion, FinishReason};
 use crate::message::{Content, Message, Role, ToolCall};
 use crate::options::{OptionSet, options};
+use crate::reasoning::ReasoningSpec;
 use crate::sampling::{GenerateOptions, GrammarSpec, GrammarTriggers, schema_to_gbnf};
 use crate::stream::Stream;
 use crate::vocab::Vocab;
-use crate::{CancelToken, Error, ErrorKind, Result};
+use crate::{CancelToken, Error, ErrorKind, Result, tool};
 
 options! {
     /// What a chat takes beyond a generation's options.
     pub struct ChatFields {
-        /// Tools that the model may call, in OpenAI's shape. Default: none.
+        /// Tools that the model may call, in OpenAI's shape; functions too, in Python and Node.js.
+        /// Default: none.
         tools <- Vec<Value>,
         /// Whether tools are called: `auto`, `none`, `required`, or one by name as
         /// `{"type": "function", "function": {"name": ...}}`. Default: `auto`.
@@ -35,6 +37,9 @@ options! {
         response_format <- Value,
         /// Whether a model that can reason does so before it answers. Default: true.
         reasoning: bool,
+        /// Most tokens of reasoning: when they are spent, it is ended with the tag of the model's own
+        /// template, and the answer follows. Default: none.
+        reasoning_budget: u32,
         /// Arguments for the chat template. Default: none.
         template_kwargs <- Map<String, Value>,
     }
@@ -139,7 +144,10 @@ pub(crate) struct Rendered {
     pub grammar: Option<GrammarSpec>,
     pub stops: Vec<String>,
     pub preserved: Vec<String>,
+    pub reasoning: Option<ReasoningSpec>,
     pub parser: ChatParser,
+    /// The last message is the beginning of the answer.
+    pub continues: bool,
 }
 
 /// What the shim gives for a request.
@@ -152,6 +160,8 @@ struct Applied {
     grammar_triggers: Vec<Trigger>,
     preserved_tokens: Vec<String>,
     additional_stops: Vec<String>,
+    thinking_start: String,
+    thinking_end: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -162,7 +172,8 @@ struct Trigger {
     token: i32,
 }
 
-/// Renders messages with the model's template.
+/// Renders messages with the model's template. A last message of the assistant that says something is
+/// the beginning of the answer, where there is to be one.
 pub(crate) fn render(
     templates: &ChatTemplates,
     vocab: &Vocab,
@@ -173,11 +184,18 @@ pub(crate) fn render(
     if messages.is_empty() {
         return Err(Error::new(ErrorKind::InvalidArgument, "there are no messages"));
     }
-    let messages: Vec<Value> =
-        messages.iter().map(Message::to_template_json).collect::<Result<_>>()?;
+    let continues = add_generation_prompt && messages.last().is_some_and(is_beginning);
+    let beginning = messages.last().filter(|_| continues);
+    let prefill = beginning.map(Message::text).unwrap_or_default();
+    let messages: Vec<Value> = messages
+        .iter()
+        .enumerate()
+        .map(|(index, message)| message.to_template_json(index))
+        .collect::<Result<_>>()?;
     let mut request = json!({
         "messages": messages,
         "add_generation_prompt": add_generation_prompt,
+        "continue_final_message": continues,
         "enable_thinking": options.chat.reasoning.unwrap_or(true),
         "parallel_tool_calls": options.chat.parallel_tool_calls.unwrap_or(false),
     });
@@ -223,15 +241,54 @@ pub(crate) fn render(
         (None, true) => schema
             .map(|schema| schema_to_gbnf(&schema))
             .transpose()?
-            .map(|gbnf| GrammarSpec { gbnf, ..GrammarSpec::default() }),
+            .map(|gbnf| GrammarSpec { gbnf, prefill, ..GrammarSpec::default() }),
     };
+    let reasoning = reasoning_spec(options, &applied)?;
     Ok(Rendered {
         prompt: applied.prompt,
         grammar,
+        reasoning,
+        continues,
         stops: applied.additional_stops,
         preserved: applied.preserved_tokens,
         parser,
     })
+}
+
+/// Whether an answer can go on from a message: one of the assistant that says something and calls
+/// nothing.
+fn is_beginning(message: &Message) -> bool {
+    message.role == Role::Assistant
+        && message.tool_calls.is_empty()
+        && (!message.text().is_empty()
+            || message.reasoning.as_ref().is_some_and(|it| !it.is_empty()))
+}
+
+/// The bound on reasoning. Reasoning that is switched off has none left to begin with: a template need
+/// not know of the switch.
+fn reasoning_spec(options: &ChatOptions, applied: &Applied) -> Result<Option<ReasoningSpec>> {
+    let off = options.chat.reasoning == Some(false);
+    let budget = match options.chat.reasoning_budget {
+        Some(budget) if !off => budget,
+        None if !off => return Ok(None),
+        _ => 0,
+    };
+    if applied.thinking_end.is_empty() {
+        // A model that does not reason spends nothing.
+        if applied.thinking_start.is_empty() || off {
+            return Ok(None);
+        }
+        let message = "the model's template does not say how reasoning ends: it cannot be bounded";
+        return Err(
+            Error::new(ErrorKind::Unsupported, message).with_context("option", "reasoning_budget")
+        );
+    }
+    Ok(Some(ReasoningSpec {
+        budget,
+        start: applied.thinking_start.clone(),
+        ends: applied.thinking_end.clone(),
+        prefill: applied.generation_prompt.clone(),
+    }))
 }
 
 struct ChosenTools {
@@ -243,19 +300,7 @@ struct ChosenTools {
 /// one that is offered, and must be called.
 fn tools(options: &ChatOptions) -> Result<ChosenTools> {
     let tools = options.chat.tools.clone().unwrap_or_default();
-    for (index, tool) in tools.iter().enumerate() {
-        let problem = |what: &str| Error::option("tools", format!("[{index}]: {what}"));
-        if tool["type"] != "function" {
-            return Err(problem("expected {\"type\": \"function\", \"function\": {...}}"));
-        }
-        if tool["function"]["name"].as_str().is_none_or(str::is_empty) {
-            return Err(problem("the function has no name"));
-        }
-        let parameters = &tool["function"]["parameters"];
-        if !parameters.is_null() && !parameters.is_object() {
-            return Err(problem("the function's parameters are no JSON schema"));
-        }
-    }
+    tool::check_all(&tools)?;
     let choice = match &options.chat.tool_choice {
         None => "auto",
         Some(Value::String(choice)) => match choice.as_str() {
@@ -268,7 +313,9 @@ fn tools(options: &ChatOptions) -> Result<ChosenTools> {
             }
         },
         Some(choice) => {
-            let name = choice["function"]["name"].as_str().ok_or_else(|| {
+            // `{"name": ...}` says it in short.
+            let name = choice["function"]["name"].as_str().or(choice["name"].as_str());
+            let name = name.ok_or_else(|| {
                 Error::option("tool_choice", "expected auto, none, required, or a function's name")
             })?;
             let named: Vec<_> =
@@ -349,8 +396,10 @@ pub struct ChatStream {
     parser: ChatParser,
     /// All that the model has said.
     raw: String,
-    /// What has been handed out, as a message.
+    /// What has been handed out, as a message; the text that the answer began with counts.
     message: Message,
+    /// The text, and the reasoning, that the answer began with.
+    prefill: (String, String),
     completion: Option<ChatCompletion>,
     /// When the next piece is worth looking at: see [`PARSING_SHARE`].
     parse_after: Option<Instant>,
@@ -361,9 +410,19 @@ pub struct ChatStream {
 const PARSING_SHARE: u32 = 20;
 
 impl ChatStream {
-    pub(crate) fn new(stream: Stream, parser: ChatParser) -> Self {
+    /// `continues` where the prompt ends with the beginning of the answer.
+    pub(crate) fn new(stream: Stream, parser: ChatParser, continues: bool) -> Result<Self> {
         let message = Message { content: None, ..Message::assistant("") };
-        Self { stream, parser, raw: String::new(), message, completion: None, parse_after: None }
+        let (raw, prefill) = <(String, (String, String))>::default();
+        let (completion, parse_after) = (None, None);
+        let mut chat = Self { stream, parser, raw, message, prefill, completion, parse_after };
+        if continues {
+            let given = chat.parse(true)?;
+            chat.advance_to(given);
+            let reasoning = chat.message.reasoning.clone().unwrap_or_default();
+            chat.prefill = (chat.message.text(), reasoning);
+        }
+        Ok(chat)
     }
 
     /// Waits for the next chunk; `None` after the last.
@@ -481,16 +540,33 @@ impl ChatStream {
         let message = self.parse(is_partial)?;
         let mut news = self.advance_to(message);
         if let Some(mut completion) = chunk.completion {
-            completion.text = self.message.text();
-            if completion.finish_reason == FinishReason::Stop && !self.message.tool_calls.is_empty()
-            {
+            let message = self.without_prefill();
+            completion.text = message.text();
+            if completion.finish_reason == FinishReason::Stop && !message.tool_calls.is_empty() {
                 completion.finish_reason = FinishReason::ToolCalls;
             }
-            let completion = ChatCompletion { message: self.message.clone(), completion };
+            let completion = ChatCompletion { message, completion };
             self.completion = Some(completion.clone());
             news.completion = Some(completion);
         }
         Ok(news)
+    }
+
+    /// What is the model's own of the message.
+    fn without_prefill(&self) -> Message {
+        fn rest<'a>(text: &'a str, prefill: &str) -> &'a str {
+            text.strip_prefix(prefill).unwrap_or(text)
+        }
+        let mut message = self.message.clone();
+        let (text, reasoning) = &self.prefill;
+        if !text.is_empty() {
+            message.content = Some(Content::Text(rest(&message.text(), text).to_owned()));
+        }
+        if let Some(thought) = message.reasoning.take() {
+            let thought = rest(&thought, reasoning);
+            message.reasoning = (!thought.is_empty()).then(|| thought.to_owned());
+        }
+        message
     }
 
     fn parse(&self, is_partial: bool) -> Result<Message> {
@@ -604,16 +680,5 @@ mod tests {
         assert_eq!((chosen.tools, chosen.choice), (vec![tool("b")], "required"));
         options.chat.tool_choice = Some(tool("c"));
         assert!(tools(&options).is_err_and(|error| error.to_string().contains("`c`")));
-    }
-
-    #[test]
-    fn tools_of_a_wrong_shape_are_refused() {
-        for bad in [
-            json!({"name": "f"}),
-            json!({"type": "function"}),
-            json!({"type": "function", "function": {"name": "f", "parameters": 3}}),
-        ] {
-            assert!(tools(&ChatOptions::default().with_tools([bad])).is_err());
-        }
     }
 }

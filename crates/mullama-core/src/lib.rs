@@ -9,6 +9,7 @@
 mod adapter;
 mod chat;
 mod completion;
+mod conversation;
 mod demo;
 mod device;
 mod embedding;
@@ -25,19 +26,23 @@ mod placement;
 mod planner;
 mod preflight;
 mod prompt;
+mod reasoning;
 pub mod rpc;
 mod runtime;
 mod sampling;
+mod schema;
 mod source;
 mod state;
 mod stream;
 mod text;
+mod tool;
 mod vocab;
 mod weights;
 
 pub use adapter::Lora;
 pub use chat::{ChatChunk, ChatCompletion, ChatFields, ChatOptions, ChatStream, ToolCallDelta};
 pub use completion::{Chunk, Completion, FinishReason, Timings, TokenLogprob, TopLogprob, Usage};
+pub use conversation::{Chat, ChatInput, ChatTurn, Turn};
 pub use embedding::{
     EmbedOptions, EmbeddingUsage, Embeddings, Inputs, Pending, Pooling, RankedDocument,
     RerankOptions, Reranking, Truncate,
@@ -60,6 +65,7 @@ pub use sampling::{GenerateOptions, LogitBias, Stop};
 pub use source::resolve;
 pub use state::write_state;
 pub use stream::Stream;
+pub use tool::{IntoToolOutput, Tool, ToolOutput, ToolRequest};
 
 /// The id of a token in a model's vocabulary.
 pub type Token = i32;

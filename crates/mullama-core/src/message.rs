@@ -181,21 +181,33 @@ impl Message {
             return Err(invalid("messages must be a list of objects".to_owned()));
         };
         let read = |(index, message): (usize, Value)| {
-            serde_json::from_value(message)
-                .map_err(|error| invalid(format!("messages[{index}]: {error}")))
+            read_message(message)
+                .map_err(|problem| invalid(problem.below(&format!("messages[{index}]"))))
         };
         messages.into_iter().enumerate().map(read).collect()
     }
 
-    /// The message as the chat templates of llama.cpp take it.
-    pub(crate) fn to_template_json(&self) -> Result<Value> {
+    /// The message as the chat templates of llama.cpp take it; `index` is its place.
+    pub(crate) fn to_template_json(&self, index: usize) -> Result<Value> {
         if let Some(Content::Parts(parts)) = &self.content
             && parts.iter().any(|part| !matches!(part, ContentPart::Text { .. }))
         {
             return Err(Error::new(
                 ErrorKind::Unsupported,
-                "a message has an image or sound, and this model takes text only",
+                format!(
+                    "messages[{index}].content has an image or sound, and this model takes text only"
+                ),
             ));
+        }
+        for (call_index, call) in self.tool_calls.iter().enumerate() {
+            if !matches!(serde_json::from_str(&call.function.arguments), Ok(Value::Object(_))) {
+                let field =
+                    format!("messages[{index}].tool_calls[{call_index}].function.arguments");
+                return Err(Error::new(
+                    ErrorKind::InvalidArgument,
+                    format!("{field}: expected a JSON object, or one as text"),
+                ));
+            }
         }
         let mut json = serde_json::to_value(self).map_err(|error| {
             Error::new(ErrorKind::Internal, format!("a message cannot be written as JSON: {error}"))
@@ -204,6 +216,101 @@ impl Message {
             json["reasoning_content"] = reasoning;
         }
         Ok(json)
+    }
+}
+
+/// What is wrong with a field of a message.
+struct Problem {
+    /// Where, from the message on: `.tool_calls[0].id`.
+    path: String,
+    what: String,
+}
+
+impl Problem {
+    fn new(path: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { path: path.into(), what: what.into() }
+    }
+
+    fn below(self, parent: &str) -> String {
+        format!("{parent}{}: {}", self.path, self.what)
+    }
+}
+
+/// Reads a message field by field, so that the error names the one that is wrong.
+fn read_message(message: Value) -> Result<Message, Problem> {
+    let Value::Object(fields) = message else {
+        return Err(Problem::new("", format!("expected an object, not {}", kind_of(&message))));
+    };
+    let role = fields.get("role").ok_or_else(|| Problem::new(".role", "is missing"))?;
+    let role: Role = read_field(".role", role)?;
+    for (name, value) in &fields {
+        let path = format!(".{name}");
+        match name.as_str() {
+            "role" => {}
+            "content" => check_content(value)?,
+            "tool_calls" => check_tool_calls(value)?,
+            "reasoning" | "reasoning_content" | "tool_call_id" | "name" => {
+                read_field::<Option<String>>(&path, value)?;
+            }
+            _ => return Err(Problem::new(path, "there is no such field")),
+        }
+    }
+    let says_nothing = fields.get("content").is_none_or(Value::is_null);
+    if says_nothing && role != Role::Assistant {
+        return Err(Problem::new(".content", "is missing"));
+    }
+    serde_json::from_value(Value::Object(fields))
+        .map_err(|error| Problem::new("", error.to_string()))
+}
+
+fn check_content(content: &Value) -> Result<(), Problem> {
+    match content {
+        Value::Null | Value::String(_) => Ok(()),
+        Value::Array(parts) => parts.iter().enumerate().try_for_each(|(index, part)| {
+            let path = format!(".content[{index}]");
+            read_field::<ContentPart>(&path, part).map(drop)
+        }),
+        other => {
+            let what = format!("expected text or a list of parts, not {}", kind_of(other));
+            Err(Problem::new(".content", what))
+        }
+    }
+}
+
+fn check_tool_calls(calls: &Value) -> Result<(), Problem> {
+    let calls = match calls {
+        Value::Null => return Ok(()),
+        Value::Array(calls) => calls,
+        other => {
+            let what = format!("expected a list, not {}", kind_of(other));
+            return Err(Problem::new(".tool_calls", what));
+        }
+    };
+    for (index, call) in calls.iter().enumerate() {
+        let path = format!(".tool_calls[{index}]");
+        if let Some(id) = call.get("id") {
+            read_field::<String>(&format!("{path}.id"), id)?;
+        }
+        if let Some(function) = call.get("function") {
+            read_field::<FunctionCall>(&format!("{path}.function"), function)?;
+        }
+        read_field::<ToolCall>(&path, call)?;
+    }
+    Ok(())
+}
+
+fn read_field<T: serde::de::DeserializeOwned>(path: &str, value: &Value) -> Result<T, Problem> {
+    T::deserialize(value.clone()).map_err(|error| Problem::new(path, error.to_string()))
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
     }
 }
 
@@ -238,10 +345,40 @@ mod tests {
             error.to_string()
         };
         assert!(refused(json!("hi")).contains("list"));
-        assert!(refused(json!([{"role": "user", "content": "x"}, 3])).contains("messages[1]"));
-        assert!(refused(json!([{"content": "x"}])).contains("role"));
-        assert!(refused(json!([{"role": "king", "content": "x"}])).contains("king"));
-        assert!(refused(json!([{"role": "user", "content": 3}])).contains("content"));
-        assert!(refused(json!([{"role": "user", "text": "x"}])).contains("text"));
+        let call = |function: Value| json!([{"role": "assistant", "tool_calls": [{"id": "a", "function": function}]}]);
+        for (messages, said) in [
+            (json!([{"role": "user", "content": "x"}, 3]), "messages[1]: expected an object"),
+            (json!([{"content": "x"}]), "messages[0].role: is missing"),
+            (json!([{"role": "king", "content": "x"}]), "messages[0].role: unknown variant `king`"),
+            (json!([{"role": "user", "content": 3}]), "messages[0].content: expected text"),
+            (json!([{"role": "user"}]), "messages[0].content: is missing"),
+            (json!([{"role": "user", "text": "x"}]), "messages[0].text: there is no such field"),
+            (json!([{"role": "user", "content": [{"type": "text"}]}]), "messages[0].content[0]"),
+            (json!([{"role": "user", "content": "x", "name": 3}]), "messages[0].name"),
+            (
+                json!([{"role": "assistant", "tool_calls": {}}]),
+                "messages[0].tool_calls: expected a list",
+            ),
+            (call(json!({"arguments": "{}"})), "messages[0].tool_calls[0].function: missing"),
+            (call(json!("f")), "messages[0].tool_calls[0].function"),
+        ] {
+            let message = refused(messages);
+            assert!(message.contains(said), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_no_template_takes_is_refused_by_place() {
+        let image = json!({"type": "image_url", "image_url": {"url": "data:,"}});
+        let image = json!([{"role": "user", "content": [image]}]);
+        let error = Message::list_from_json(image).unwrap()[0].to_template_json(4).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().contains("messages[4].content"), "{error}");
+
+        let function = json!({"name": "f", "arguments": "{"});
+        let cut = json!([{"role": "assistant", "tool_calls": [{"function": function}]}]);
+        let error = Message::list_from_json(cut).unwrap()[0].to_template_json(0).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert!(error.to_string().contains("tool_calls[0].function.arguments"), "{error}");
     }
 }

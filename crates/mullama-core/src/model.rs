@@ -14,6 +14,7 @@ use sys::shim::ChatTemplates;
 use crate::adapter::{AdapterSet, Lora};
 use crate::chat::{ChatCompletion, ChatOptions, ChatStream, Rendered, render};
 use crate::completion::Completion;
+use crate::conversation::Chat;
 use crate::device::DeviceSet;
 use crate::embedding::{Embedders, Facts as EmbeddingFacts};
 use crate::engine::{
@@ -24,6 +25,7 @@ use crate::message::Message;
 use crate::params::{ContextParams, ModelParams};
 use crate::placement::Placement;
 use crate::prompt::Prompt;
+use crate::reasoning::ReasoningSpec;
 use crate::sampling::{GenerateOptions, Grammar, GrammarSpec, Sampling, schema_to_gbnf};
 use crate::source::resolve;
 use crate::state::{self, Fingerprint};
@@ -75,6 +77,7 @@ struct Extras {
     stops: Vec<String>,
     /// Special tokens whose text is part of the answer.
     preserved: Vec<Token>,
+    reasoning: Option<ReasoningSpec>,
     delivery: Delivery,
 }
 
@@ -309,7 +312,8 @@ impl Model {
     }
 
     /// Answers the last of the messages through the model's chat template; waits for the whole
-    /// answer.
+    /// answer. Where the last message is the assistant's, the answer goes on from it: what comes is the
+    /// rest.
     pub fn chat(&self, messages: &[Message], options: &ChatOptions) -> Result<ChatCompletion> {
         self.start_answer(messages, options, Delivery::Whole)?.finish()
     }
@@ -337,7 +341,7 @@ impl Model {
         delivery: Delivery,
     ) -> Result<ChatStream> {
         let loaded = self.loaded()?;
-        let Rendered { prompt, grammar, stops, preserved, parser } =
+        let Rendered { prompt, grammar, stops, preserved, reasoning, parser, continues } =
             render(loaded.templates()?, &loaded.vocab, messages, options, true)?;
         let tokens = loaded.vocab.tokenize(&prompt, true, true)?;
         // Texts that are no single token have their characters in the answer anyhow.
@@ -348,9 +352,23 @@ impl Model {
                 _ => None,
             })
             .collect();
-        let extras = Extras { grammar, stops, preserved, delivery };
+        let extras = Extras { grammar, stops, preserved, reasoning, delivery };
         let stream = self.submit(loaded, tokens, &options.generate, extras)?;
-        Ok(ChatStream::new(stream, parser))
+        ChatStream::new(stream, parser, continues)
+    }
+
+    /// Starts a conversation, which keeps what is said and calls tools: see [`Chat`].
+    ///
+    /// ```
+    /// # use mullama_core::{ContextParams, Model, ModelParams};
+    /// # let model = Model::load("demo", ModelParams::default(), ContextParams::default())?;
+    /// let mut chat = model.start_chat();
+    /// assert!(chat.send("What is the capital of France?")?.text.contains("Paris"));
+    /// assert_eq!(chat.messages().len(), 2);
+    /// # Ok::<_, mullama_core::Error>(())
+    /// ```
+    pub fn start_chat(&self) -> Chat {
+        Chat::new(self.clone())
     }
 
     /// The prompt that a chat with these messages would start from.
@@ -584,7 +602,7 @@ impl Model {
         options: &GenerateOptions,
         extras: Extras,
     ) -> Result<Stream> {
-        let Extras { grammar, mut stops, preserved, delivery } = extras;
+        let Extras { grammar, mut stops, preserved, reasoning, delivery } = extras;
         let submitted = Instant::now();
         let engine = loaded.engine()?;
         let n_ctx = self.context_size() as usize;
@@ -618,7 +636,7 @@ impl Model {
         let cancel = CancelToken::with_deadline(deadline);
         engine.submit(Job {
             prompt,
-            sampling: Sampling::resolve(options, &loaded.recommended)?,
+            sampling: Sampling { reasoning, ..Sampling::resolve(options, &loaded.recommended)? },
             grammar: grammar.map(|spec| Grammar::new(&loaded.vocab, &spec)).transpose()?,
             max_tokens: options.max_tokens,
             stops,

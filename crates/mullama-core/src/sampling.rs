@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::adapter::Lora;
 use crate::options::options;
+use crate::reasoning::{ReasoningBudget, ReasoningSpec};
 use crate::vocab::Vocab;
 use crate::{Error, ErrorKind, Result, Token};
 
@@ -202,6 +203,9 @@ pub(crate) struct Sampling {
     pub logit_bias: BTreeMap<Token, f32>,
     #[serde(skip)]
     pub seed: Option<u32>,
+    /// Of a chat: a bound on its reasoning.
+    #[serde(skip)]
+    pub reasoning: Option<ReasoningSpec>,
 }
 
 impl Sampling {
@@ -239,6 +243,7 @@ impl Sampling {
             ignore_eos: pick!(ignore_eos, false),
             logit_bias: pick!(logit_bias, LogitBias::default()).0,
             seed: asked.seed,
+            reasoning: None,
         };
         sampling.validate()?;
         Ok(sampling)
@@ -377,6 +382,7 @@ impl Drop for RawSampler {
 pub(crate) struct Sampler {
     chain: RawSampler,
     grammar: Option<Grammar>,
+    reasoning: Option<ReasoningBudget>,
     /// No need for the chain: the highest logit wins.
     plain_greedy: bool,
     /// Reused from token to token.
@@ -397,7 +403,9 @@ impl Sampler {
         prompt: &[Token],
         context: u32,
     ) -> Result<Self> {
+        let reasoning = sampling.reasoning.clone();
         let sampler = Self {
+            reasoning: reasoning.map(|spec| ReasoningBudget::new(vocab, spec)).transpose()?,
             chain: chain(vocab, sampling, context)?,
             grammar,
             plain_greedy: sampling.is_plain_greedy(),
@@ -414,6 +422,10 @@ impl Sampler {
 
     /// Chooses the next token from the logits over the whole vocabulary, and takes note of it.
     pub fn sample(&mut self, logits: &[f32]) -> Result<Token> {
+        if let Some(token) = self.reasoning.as_ref().and_then(ReasoningBudget::forced) {
+            self.accept(token)?;
+            return Ok(token);
+        }
         let mut token = self.choose(logits, false)?;
         if let Some(grammar) = &self.grammar {
             // The grammar is checked on the one token that was chosen; it is asked about the whole
@@ -436,6 +448,9 @@ impl Sampler {
     }
 
     fn accept(&mut self, token: Token) -> Result<()> {
+        if let Some(reasoning) = &mut self.reasoning {
+            reasoning.accept(token)?;
+        }
         if !self.plain_greedy {
             // SAFETY: the chain is owned, the token is from the vocabulary.
             unsafe { sys::llama_sampler_accept(self.chain.as_ptr(), token) };

@@ -43,10 +43,16 @@ fn build_probe(engine: &Engine) -> PathBuf {
 /// The shim gives C linkage to the parts of llama.cpp that have only C++ interfaces.
 fn build_shim(engine: &Engine) {
     println!("cargo:rerun-if-changed=shim");
+    check_template_layout(engine);
     cc::Build::new()
         .cpp(true)
         .std("c++17")
-        .files(["shim/mullama_shim.cpp", "shim/grammar.cpp", "shim/simulated.cpp"])
+        .files([
+            "shim/mullama_shim.cpp",
+            "shim/grammar.cpp",
+            "shim/simulated.cpp",
+            "shim/template_guard.cpp",
+        ])
         .includes(
             ["common", "include", "ggml/include", "ggml/src", "src", "vendor"]
                 .map(|dir| engine.sources.join(dir)),
@@ -54,4 +60,22 @@ fn build_shim(engine: &Engine) {
         // The headers are llama.cpp's: their warnings are not ours to mend.
         .warnings(false)
         .compile("mullama_shim");
+}
+
+/// The shim repeats one definition that llama.cpp keeps to itself, to reach the parsed templates: it has
+/// to be the same.
+fn check_template_layout(engine: &Engine) {
+    let squeezed = |path: PathBuf| -> String {
+        let text = std::fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("{} cannot be read: {error}", path.display()));
+        let code = text.lines().map(|line| line.split("//").next().unwrap_or_default());
+        code.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ")
+    };
+    let shim = squeezed(PathBuf::from("shim/mullama_shim.cpp"));
+    let start = shim.find("struct common_chat_templates {").expect("the shim has the definition");
+    let end = shim[start..].find("};").expect("it ends") + start;
+    assert!(
+        squeezed(engine.sources.join("common/chat.cpp")).contains(&shim[start..end]),
+        "llama.cpp has changed `common_chat_templates`: repeat it in shim/mullama_shim.cpp"
+    );
 }

@@ -6,6 +6,7 @@
 #include "json.h"
 #include "llama-ext.h"
 #include "log.h"
+#include "template_guard.h"
 
 #include <cstdio>
 #include <cstdlib>
@@ -14,6 +15,15 @@
 #include <memory>
 #include <regex>
 #include <string>
+
+// As in llama.cpp's `common/chat.cpp`, which keeps it to itself; the build compares the two.
+struct common_chat_templates {
+    bool add_bos;
+    bool add_eos;
+    bool has_explicit_template;
+    std::unique_ptr<common_chat_template> template_default;
+    std::unique_ptr<common_chat_template> template_tool_use;
+};
 
 struct mullama_chat_templates {
     common_chat_templates_ptr inner;
@@ -229,7 +239,22 @@ extern "C" int mullama_chat_templates_init(
     char ** out) {
     *templates = nullptr;
     return guarded(out, [&] {
+        if (source) {
+            mullama::check_template(source);
+        } else {
+            for (const char * name : { static_cast<const char *>(nullptr), "tool_use" }) {
+                const char * own = llama_model_chat_template(model, name);
+                if (own) {
+                    mullama::check_template(own);
+                }
+            }
+        }
         auto inner = common_chat_templates_init(model, source ? source : "");
+        for (auto * one : { inner->template_default.get(), inner->template_tool_use.get() }) {
+            if (one) {
+                mullama::bound_template(one->prog);
+            }
+        }
         *templates = new mullama_chat_templates{ std::move(inner) };
         return std::string();
     });
@@ -242,6 +267,7 @@ extern "C" void mullama_chat_templates_free(mullama_chat_templates * templates) 
 extern "C" int mullama_chat_templates_describe(
     const mullama_chat_templates * templates, char ** out) {
     return guarded(out, [&] {
+        const mullama::template_scope bounds;
         common_json caps = common_json::object();
         for (const auto & [name, value] : common_chat_templates_get_caps(templates->inner.get())) {
             caps[name] = value;
@@ -260,7 +286,16 @@ extern "C" int mullama_chat_templates_apply(
     *parser = nullptr;
     return guarded(out, [&] {
         const auto inputs = read_request(common_json::parse(request));
-        const auto params = common_chat_templates_apply(templates->inner.get(), inputs);
+        const mullama::template_scope bounds;
+        common_chat_params params;
+        try {
+            params = common_chat_templates_apply(templates->inner.get(), inputs);
+        } catch (...) {
+            // What the engine makes of a bound that was reached says less than the bound does.
+            bounds.check();
+            throw;
+        }
+        bounds.check();
 
         auto understood = std::make_unique<mullama_chat_parser>();
         understood->params = common_chat_parser_params(params);

@@ -64,7 +64,9 @@ int mullama_detokenize(
     const struct llama_vocab * vocab, const int * tokens, int n_tokens, char * text,
     int text_len_max, bool remove_special, bool unparse_special, int * length, char ** out);
 
-// Compiles the model's chat template, or `source` (a Jinja template, no JSON) where it is not null.
+// Compiles the model's chat template, or `source` (a Jinja template, no JSON) where it is not null. A
+// template that loops for ever, or that calls itself without end, is a failure here and in
+// mullama_chat_templates_apply.
 int mullama_chat_templates_init(
     const struct llama_model * model, const char * source,
     struct mullama_chat_templates ** templates, char ** out);
@@ -80,7 +82,8 @@ int mullama_chat_templates_describe(const struct mullama_chat_templates * templa
 // result: {"prompt": text, "generation_prompt": text, "grammar": text, "grammar_lazy": bool,
 //   "grammar_triggers": [{"type": "token"|"word"|"pattern"|"pattern_full", "value": text,
 //   "token": id}], "preserved_tokens": [text], "additional_stops": [text],
-//   "thinking_start": text, "thinking_end": [text]}
+//   "thinking_start": text, "thinking_end": [text]}; the generation prompt is the end of the prompt
+//   that belongs to the answer, what a message that is continued says included
 // parser: understands what the model answers to this prompt; freed with mullama_chat_parser_free.
 int mullama_chat_templates_apply(
     const struct mullama_chat_templates * templates, const char * request,

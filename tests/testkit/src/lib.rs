@@ -20,6 +20,7 @@ mod preset;
 pub mod probe;
 mod random;
 mod recurrent;
+pub mod templates;
 mod vocab;
 
 /// Says that a test is skipped, and why; the test then returns.
@@ -33,6 +34,6 @@ pub fn skip(reason: impl std::fmt::Display) {
 
 pub use adapter::{adapter, merge};
 pub use encoder::{Head, write_encoder};
-pub use model::{Experts, Shape, WeightType, quantize, vocab_only, write_model};
+pub use model::{Experts, Shape, WeightType, quantize, vocab_only, write_chat_model, write_model};
 pub use preset::{Contents, PRESETS, Preset, fixture, preset};
 pub use vocab::{CHAT_TEMPLATE, Vocabulary};

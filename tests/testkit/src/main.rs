@@ -60,7 +60,7 @@ fn print_path(name: &str, dir: Option<&Path>) -> io::Result<()> {
 
 fn list() {
     for Preset { name, about, .. } in PRESETS {
-        println!("{name:8}{about}");
+        println!("{name:16}{about}");
     }
 }
 

@@ -12,7 +12,7 @@ use mullama_sys::{
 
 use crate::gguf::{ALIGNMENT, Header, TensorInfo, Value};
 use crate::random::{Random, write_normal};
-use crate::vocab::Vocabulary;
+use crate::vocab::{CHAT_TEMPLATE, Vocabulary};
 
 /// The hyper-parameters of a model of the `llama` architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -212,7 +212,7 @@ impl Shape {
         tensors
     }
 
-    fn metadata(&self, file_type: llama_ftype) -> Vec<(String, Value)> {
+    fn metadata(&self, file_type: llama_ftype, chat_template: &str) -> Vec<(String, Value)> {
         let numbers = [
             ("vocab_size", self.n_vocab),
             ("context_length", self.n_ctx_train),
@@ -236,6 +236,7 @@ impl Shape {
         let numbers = numbers.into_iter().chain(experts.into_iter().flatten());
         metadata.extend(numbers.map(|(key, value)| (format!("llama.{key}"), Value::u32(value))));
         metadata.extend(Vocabulary::new(self.n_vocab).metadata());
+        metadata.push(("tokenizer.chat_template".to_owned(), Value::string(chat_template)));
         metadata
     }
 }
@@ -244,7 +245,19 @@ impl Shape {
 ///
 /// The file is complete or, after an error, to be thrown away.
 pub fn write_model(path: &Path, shape: &Shape, weights: WeightType, seed: u64) -> io::Result<()> {
-    write_tensors(path, shape.metadata(weights.file_type()), &shape.tensors(), weights, seed)
+    write_chat_model(path, shape, weights, seed, CHAT_TEMPLATE)
+}
+
+/// As [`write_model`], with a chat template of the caller's.
+pub fn write_chat_model(
+    path: &Path,
+    shape: &Shape,
+    weights: WeightType,
+    seed: u64,
+    chat_template: &str,
+) -> io::Result<()> {
+    let metadata = shape.metadata(weights.file_type(), chat_template);
+    write_tensors(path, metadata, &shape.tensors(), weights, seed)
 }
 
 /// Writes a model of these tensors.
@@ -279,7 +292,7 @@ pub(crate) fn write_tensors(
 ///
 /// The engine opens such a file with `vocab_only`, and refuses it otherwise.
 pub fn vocab_only(path: &Path, shape: &Shape) -> io::Result<()> {
-    let metadata = shape.metadata(LLAMA_FTYPE_ALL_F32);
+    let metadata = shape.metadata(LLAMA_FTYPE_ALL_F32, CHAT_TEMPLATE);
     Header { metadata, tensors: Vec::new() }.write(&mut File::create(path)?)
 }
 

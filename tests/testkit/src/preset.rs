@@ -8,9 +8,12 @@ use std::{env, fs, io, process};
 use mullama_sys::{LLAMA_FTYPE_MOSTLY_Q4_K_M, llama_ftype};
 
 use crate::encoder::{Head, write_encoder};
-use crate::model::{Experts, Shape, WeightType, quantize, vocab_only, write_model};
+use crate::model::{
+    Experts, Shape, WeightType, quantize, vocab_only, write_chat_model, write_model,
+};
 use crate::random::fnv1a;
 use crate::recurrent::write_recurrent;
+use crate::templates;
 
 /// Raised whenever the bytes that a preset gives change, so that no older file is taken for one.
 const GENERATION: u32 = 1;
@@ -40,6 +43,8 @@ pub enum Contents {
     Encoder(Head),
     /// Random weights of a recurrent model.
     Recurrent,
+    /// Random weights, and a chat template.
+    Chat(&'static str),
     /// Random weights, reduced by the engine's quantiser.
     Quantized(llama_ftype),
 }
@@ -68,6 +73,21 @@ const ENCODER: Shape = Shape {
     experts: None,
 };
 
+const TINY: Shape = Shape {
+    n_embd: 64,
+    n_layer: 2,
+    n_head: 2,
+    n_head_kv: 1,
+    n_ff: 128,
+    n_vocab: 512,
+    n_ctx_train: 512,
+    tied: true,
+    experts: None,
+};
+
+/// What models with chat templates are for tests of the templates: the weights say nothing.
+const CHATTY: Shape = Shape { n_vocab: 1024, n_ctx_train: 2048, tied: false, ..TINY };
+
 /// All presets, the small ones first.
 pub const PRESETS: &[Preset] = &[
     Preset {
@@ -79,17 +99,7 @@ pub const PRESETS: &[Preset] = &[
     Preset {
         name: "tiny",
         about: "two narrow blocks, well below 1 MB: a base for broken files",
-        shape: Shape {
-            n_embd: 64,
-            n_layer: 2,
-            n_head: 2,
-            n_head_kv: 1,
-            n_ff: 128,
-            n_vocab: 512,
-            n_ctx_train: 512,
-            tied: true,
-            experts: None,
-        },
+        shape: TINY,
         contents: Contents::Random(WeightType::F16),
     },
     Preset {
@@ -103,6 +113,36 @@ pub const PRESETS: &[Preset] = &[
         about: "the same with a classification head of one score",
         shape: ENCODER,
         contents: Contents::Encoder(Head::Score),
+    },
+    Preset {
+        name: "chat-thinking",
+        about: "a chat template with reasoning and tools",
+        shape: CHATTY,
+        contents: Contents::Chat(templates::THINKING),
+    },
+    Preset {
+        name: "chat-headers",
+        about: "a chat template in the manner of Llama 3",
+        shape: CHATTY,
+        contents: Contents::Chat(templates::HEADERS),
+    },
+    Preset {
+        name: "chat-brackets",
+        about: "a chat template in the manner of Mistral",
+        shape: CHATTY,
+        contents: Contents::Chat(templates::BRACKETS),
+    },
+    Preset {
+        name: "chat-no-system",
+        about: "a chat template without system messages",
+        shape: CHATTY,
+        contents: Contents::Chat(templates::NO_SYSTEM),
+    },
+    Preset {
+        name: "chat-strict",
+        about: "a chat template that refuses what it does not like",
+        shape: CHATTY,
+        contents: Contents::Chat(templates::STRICT),
     },
     Preset {
         name: "moe",
@@ -198,6 +238,9 @@ impl Preset {
                 write_encoder(path, &self.shape, head, WeightType::F32, SEED)
             }
             Contents::Recurrent => write_recurrent(path, &self.shape, SEED),
+            Contents::Chat(template) => {
+                write_chat_model(path, &self.shape, WeightType::F16, SEED, template)
+            }
             Contents::Quantized(file_type) => {
                 let wide = path.with_extension("unquantized.part");
                 let written = write_model(&wide, &self.shape, WeightType::F16, SEED)

@@ -2,7 +2,7 @@
 
 use crate::gguf::Value;
 
-/// The template that every model carries: `ChatML`, without tools.
+/// The template that models carry unless said otherwise: `ChatML`, without tools.
 pub const CHAT_TEMPLATE: &str = "\
 {%- for message in messages -%}
 {{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}
@@ -82,7 +82,6 @@ impl Vocabulary {
             ("tokenizer.ggml.eot_token_id", Value::u32(self.end_of_turn())),
             ("tokenizer.ggml.padding_token_id", Value::u32(self.end_of_text())),
             ("tokenizer.ggml.add_bos_token", Value::bool(false)),
-            ("tokenizer.chat_template", Value::string(CHAT_TEMPLATE)),
         ];
         pairs.map(|(key, value)| (key.to_owned(), value)).into()
     }

@@ -1,5 +1,6 @@
 import {
   type AssistantMessage,
+  type Chat,
   type ChatChunk,
   type ChatCompletion,
   type Chunk,
@@ -113,3 +114,17 @@ await model.chat([{ role: 'king', content: 'x' }]);
 model.nLayers = 3;
 
 console.log(text, reason, tokens, back, free, used, total);
+
+const chat: Chat = model.startChat({
+  system: 'Be brief.',
+  tools: [
+    { name: 'f', parameters: {}, execute: async ({ city }, { id, signal }) => [city, id, signal] },
+    ...tools,
+  ],
+  maxToolRounds: 2,
+});
+const said: ChatCompletion = await chat.send('Hello', { reasoningBudget: 9 });
+chat.messages.push(said.message);
+for await (const chunk of chat.stream([{ role: 'user', content: 'x' }])) chunk.text.at(0);
+// @ts-expect-error: there is no such option
+await chat.send('Hello', { maxToolRound: 1 });

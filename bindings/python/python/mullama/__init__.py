@@ -61,19 +61,44 @@ from mullama.errors import (
     UnsupportedError,
 )
 
+# What type checkers take for true, without `typing`, which takes a while to import.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mullama._chat import AsyncChat, AsyncChatTurn, Chat, ChatTurn
+    from mullama._tools import Tool
+else:
+
+    def __getattr__(name):
+        """Conversations are imported when they are used: they need `asyncio` and `inspect`."""
+        from importlib import import_module
+
+        places = {"Tool": "mullama._tools"} | dict.fromkeys(
+            ("AsyncChat", "AsyncChatTurn", "Chat", "ChatTurn"), "mullama._chat"
+        )
+        if name not in places:
+            raise AttributeError(f"module 'mullama' has no attribute {name!r}")
+        value = getattr(import_module(places[name]), name)
+        globals()[name] = value
+        return value
+
+
 # Before Python takes itself apart: threads of our own must be out of it, and the engines at rest.
 _atexit.register(_native._shut_down)
 
 __all__ = [
+    "AsyncChat",
     "AsyncChatStream",
+    "AsyncChatTurn",
     "AsyncModel",
     "AsyncStream",
     "BackendError",
     "CancelledError",
     "Capabilities",
+    "Chat",
     "ChatChunk",
     "ChatCompletion",
     "ChatStream",
+    "ChatTurn",
     "Chunk",
     "ClosedError",
     "Completion",
@@ -102,6 +127,7 @@ __all__ = [
     "TemplateError",
     "Timings",
     "TokenLogprob",
+    "Tool",
     "ToolCall",
     "ToolCallDelta",
     "TopLogprob",

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, final, overload
 
 from typing_extensions import Buffer, Self, Unpack, disjoint_base
 
+from mullama._chat import AsyncChat, Chat
 from mullama.options import (
     ChatOptions,
     EmbedOptions,
@@ -32,6 +33,24 @@ class _Task:
     def start(self, wake: Callable[[], object]) -> None: ...
     def result(self) -> Any: ...
     def abort(self) -> None: ...
+
+@final
+class _Turn:
+    def __new__(
+        cls,
+        history: _Messages,
+        said: _Messages,
+        tools: Sequence[Mapping[str, Any]],
+        callable: Sequence[str],
+        max_rounds: int | None,
+    ) -> Self: ...
+    def messages(self) -> list[Message]: ...
+    def news(self) -> list[Message]: ...
+    def answered(self, answer: ChatCompletion) -> list[tuple[str, str, dict[str, Any]]]: ...
+    def returned(self, outputs: Sequence[tuple[bool, Any]]) -> None: ...
+    def chunk(self, chunk: ChatChunk) -> ChatChunk: ...
+    @property
+    def completion(self) -> ChatCompletion | None: ...
 
 @disjoint_base
 class BaseModel:
@@ -174,6 +193,23 @@ class Model(BaseModel):
         `mullama.options.RerankOptions`.
         """
 
+    def start_chat(
+        self,
+        *,
+        system: str | None = None,
+        messages: _Messages | None = None,
+        max_tool_rounds: int | None = None,
+        **options: Unpack[ChatOptions],
+    ) -> Chat:
+        """Starts a conversation, which keeps what is said and calls tools that the model asks for.
+
+        `system` is what the model is told for all of it, `messages` what has been said before.
+        `max_tool_rounds` is how often the model may have tools called before its answer (8): when
+        it asks for more, what it asks is the answer, and it is told of the limit. The other options
+        are those of `mullama.options.ChatOptions`, and hold for every answer. Of tools that are no
+        functions, the calls are the caller's to make.
+        """
+
     def apply_chat_template(
         self,
         messages: _Messages,
@@ -203,9 +239,7 @@ class Model(BaseModel):
         path, or a list of paths and of pairs of a path and a scale. An empty list is the model
         without any."""
 
-    def save_state(
-        self, prompt: _Prompt, path: str | os.PathLike[str] | None = None
-    ) -> bytes:
+    def save_state(self, prompt: _Prompt, path: str | os.PathLike[str] | None = None) -> bytes:
         """What was computed from a prompt (text or a list of token ids), as bytes for `load_state`
         of this process or another; what has not been computed yet is. With `path` they are written
         to that file as well."""
@@ -217,8 +251,8 @@ class Model(BaseModel):
         Raises `InvalidArgumentError` for the state of another model or of other settings."""
 
     def close(self, *, finish: bool = False) -> None:
-        """Frees the model. What runs is cancelled, or finished first with `finish`. Everything asked
-        of it from then on raises `ClosedError`; what it is (its name, its size) can still be
+        """Frees the model. What runs is cancelled, or finished first with `finish`. Everything
+        asked of it from then on raises `ClosedError`; what it is (its name, its size) can still be
         asked."""
 
     def __enter__(self) -> Self: ...
@@ -303,6 +337,23 @@ class AsyncModel(BaseModel):
         `mullama.options.RerankOptions`.
         """
 
+    def start_chat(
+        self,
+        *,
+        system: str | None = None,
+        messages: _Messages | None = None,
+        max_tool_rounds: int | None = None,
+        **options: Unpack[ChatOptions],
+    ) -> AsyncChat:
+        """Starts a conversation, which keeps what is said and calls tools that the model asks for.
+
+        `system` is what the model is told for all of it, `messages` what has been said before.
+        `max_tool_rounds` is how often the model may have tools called before its answer (8): when
+        it asks for more, what it asks is the answer, and it is told of the limit. The other options
+        are those of `mullama.options.ChatOptions`, and hold for every answer. Of tools that are no
+        functions, the calls are the caller's to make.
+        """
+
     def apply_chat_template(
         self,
         messages: _Messages,
@@ -348,8 +399,8 @@ class AsyncModel(BaseModel):
         Raises `InvalidArgumentError` for the state of another model or of other settings."""
 
     def close(self, *, finish: bool = False) -> Coroutine[Any, Any, None]:
-        """Frees the model. What runs is cancelled, or finished first with `finish`. Everything asked
-        of it from then on raises `ClosedError`; what it is (its name, its size) can still be
+        """Frees the model. What runs is cancelled, or finished first with `finish`. Everything
+        asked of it from then on raises `ClosedError`; what it is (its name, its size) can still be
         asked."""
 
     def __aenter__(self) -> Coroutine[Any, Any, Self]: ...

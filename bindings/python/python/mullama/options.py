@@ -5,9 +5,11 @@ Every option can be left out or be None, which both mean its default.
 Written by `generate_stubs.py` from the options of the core; do not edit.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal, TypeAlias, TypedDict
+
+from mullama._tools import Tool
 
 __all__ = [
     "ChatOptions",
@@ -264,8 +266,9 @@ class GenerateOptions(TypedDict, total=False):
 class ChatOptions(GenerateOptions, total=False):
     """What a chat takes."""
 
-    tools: Sequence[Mapping[str, Any]] | None
-    """Tools that the model may call, in OpenAI's shape. Default: none."""
+    tools: Sequence[Mapping[str, Any] | Callable[..., Any] | Tool] | None
+    """Tools that the model may call, in OpenAI's shape; functions too, in Python and Node.js.
+    Default: none."""
 
     tool_choice: Literal["auto", "none", "required"] | Mapping[str, Any] | None
     """Whether tools are called: `auto`, `none`, `required`, or one by name as `{"type": "function",
@@ -280,6 +283,10 @@ class ChatOptions(GenerateOptions, total=False):
 
     reasoning: bool | None
     """Whether a model that can reason does so before it answers. Default: true."""
+
+    reasoning_budget: int | None
+    """Most tokens of reasoning: when they are spent, it is ended with the tag of the model's own
+    template, and the answer follows. Default: none."""
 
     template_kwargs: Mapping[str, Any] | None
     """Arguments for the chat template. Default: none."""

@@ -1,0 +1,432 @@
+"""Python functions as tools: their JSON schemas, and calling them with what a model wrote."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from mullama.errors import InvalidArgumentError
+
+__all__ = ["Tool"]
+
+
+class Tool:
+    """A tool that a model may call: a function, with what the model is told of it.
+
+    The schema of the arguments is made from the function's type hints, its description and those of
+    the parameters from the docstring (or from `Annotated[str, "the city"]`). What is given here
+    takes their place; `parameters` is a JSON schema, and with it the function gets the arguments as
+    they are in JSON.
+    """
+
+    name: str
+    """The name that the model calls it by."""
+
+    description: str | None
+    """What the model is told of it."""
+
+    parameters: Mapping[str, Any]
+    """The JSON schema of its arguments."""
+
+    function: Callable[..., Any] | None
+    """What is called; None where the calls are the caller's to make."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any] | None = None,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> None:
+        if function is not None and not callable(function):
+            raise _problem(f"a tool is a function, not {type(function).__name__}")
+        name = name or getattr(function, "__name__", None)
+        if not name or name == "<lambda>":
+            raise _problem("a tool without a name needs `name`")
+        self.name = name
+        self.function = function
+        documentation = _Documentation(function)
+        self.description = description or documentation.summary
+        self._converters: dict[str, Callable[[Any], Any]] = {}
+        if parameters is not None:
+            self.parameters = parameters
+        elif function is None:
+            self.parameters = {"type": "object", "properties": {}}
+        else:
+            self.parameters = self._read_signature(function, documentation)
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """The tool in OpenAI's shape."""
+        function: dict[str, Any] = {"name": self.name}
+        if self.description:
+            function["description"] = self.description
+        function["parameters"] = self.parameters
+        return {"type": "function", "function": function}
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the function is a coroutine function."""
+        call = getattr(self.function, "__call__", None)  # noqa: B004
+        return inspect.iscoroutinefunction(self.function) or inspect.iscoroutinefunction(call)
+
+    def __call__(self, **arguments: Any) -> Any:
+        """Calls the function with arguments as JSON has them."""
+        if self.function is None:
+            raise TypeError(f"`{self.name}` has no function to call")
+        values = {
+            name: self._converters[name](value) if name in self._converters else value
+            for name, value in arguments.items()
+        }
+        positional = [values.pop(name) for name in self._positional() if name in values]
+        return self.function(*positional, **values)
+
+    def __repr__(self) -> str:
+        return f"Tool({self.name!r}, parameters={self.parameters!r})"
+
+    def _positional(self) -> Iterable[str]:
+        """Parameters that have to be given by their place."""
+        try:
+            parameters = inspect.signature(self.function).parameters if self.function else {}
+        except (TypeError, ValueError):
+            return ()
+        return [
+            name
+            for name, parameter in parameters.items()
+            if parameter.kind is inspect.Parameter.POSITIONAL_ONLY
+        ]
+
+    def _read_signature(
+        self, function: Callable[..., Any], documentation: _Documentation
+    ) -> Mapping[str, Any]:
+        hints = _hints(function, self.name)
+        properties: dict[str, Any] = {}
+        required: list[str] = []
+        for name, parameter in _parameters(function, self.name):
+            place = f"the parameter `{name}` of `{self.name}`"
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                raise _problem(f"{place} takes any number of arguments", parameters=True)
+            if name not in hints:
+                raise _problem(f"{place} has no type hint", parameters=True)
+            kind = _kind(hints[name], place)
+            schema = dict(kind.schema)
+            if name in documentation.parameters:
+                schema.setdefault("description", documentation.parameters[name])
+            properties[name] = schema
+            if kind.convert:
+                self._converters[name] = kind.convert
+            if parameter.default is parameter.empty:
+                required.append(name)
+        return {"type": "object", "properties": properties, "required": required}
+
+
+def tools_of(tools: Any) -> list[Tool]:
+    """The tools that were given as functions, as `Tool`s, or as dicts in OpenAI's shape; those may
+    have a function as `execute`."""
+    if isinstance(tools, str | bytes | Mapping) or not isinstance(tools, Iterable):
+        raise _problem(f"expected a list of tools, not {type(tools).__name__}")
+    return [_tool_of(tool, index) for index, tool in enumerate(tools)]
+
+
+def definitions(tools: Any) -> Any:
+    """Tools in OpenAI's shape; what is no list of tools is left for the core to refuse."""
+    if isinstance(tools, str | bytes | Mapping) or not isinstance(tools, Iterable):
+        return tools
+    return [definition(tool) for tool in tools]
+
+
+def definition(tool: Any) -> Any:
+    """A tool in OpenAI's shape."""
+    if isinstance(tool, Given | Tool):
+        return tool.definition
+    if isinstance(tool, Mapping):
+        return {key: value for key, value in tool.items() if key != "execute"}
+    return Tool(tool).definition if callable(tool) else tool
+
+
+class Given(Tool):
+    """A tool that was given in OpenAI's shape: the core judges it."""
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        function = given.get("function")
+        name = function.get("name") if isinstance(function, Mapping) else None
+        self.name = name if isinstance(name, str) else ""
+        self.description = None
+        self.parameters = {}
+        self.function = given.get("execute")
+        self._given = {key: value for key, value in given.items() if key != "execute"}
+        self._converters = {}
+        if self.function is not None and not callable(self.function):
+            raise _problem(f"`execute` of `{self.name}` is a function")
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        return self._given
+
+
+def _tool_of(tool: Any, index: int) -> Tool:
+    if isinstance(tool, Tool):
+        return tool
+    if isinstance(tool, Mapping):
+        return Given(tool)
+    if callable(tool):
+        return Tool(tool)
+    raise _problem(f"[{index}]: expected a function, a Tool or a dict, not {type(tool).__name__}")
+
+
+def plain(value: Any) -> Any:
+    """What a tool gave, as far as it can be in what JSON has."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
+    if isinstance(value, enum.Enum):
+        return plain(value.value)
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)
+
+
+def _problem(what: str, *, parameters: bool = False) -> InvalidArgumentError:
+    hint = "give its JSON schema: Tool(function, parameters={...})" if parameters else None
+    message = f"option `tools`: {what}" + (f"\nhint: {hint}" if hint else "")
+    return InvalidArgumentError(message, hint=hint, context={"option": "tools"})
+
+
+def _parameters(function: Callable[..., Any], name: str) -> Iterable[tuple[str, inspect.Parameter]]:
+    try:
+        return inspect.signature(function).parameters.items()
+    except (TypeError, ValueError) as error:
+        raise _problem(f"`{name}` has no signature: {error}", parameters=True) from error
+
+
+def _hints(function: Callable[..., Any], name: str) -> Mapping[str, Any]:
+    # Of an object that can be called, or of `functools.partial`, the hints lie in what is called.
+    target = getattr(function, "func", function)
+    if not isinstance(target, types.FunctionType | types.MethodType):
+        target = getattr(target, "__call__", target)  # noqa: B004
+    try:
+        return typing.get_type_hints(target, include_extras=True)
+    except Exception as error:
+        raise _problem(f"the type hints of `{name}`: {error}", parameters=True) from error
+
+
+class _Kind(NamedTuple):
+    """A type: its JSON schema, and how what JSON has becomes a value of it."""
+
+    schema: Mapping[str, Any]
+    convert: Callable[[Any], Any] | None = None
+
+
+_SIMPLE = {
+    str: "string",
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+    type(None): "null",
+    dict: "object",
+    list: "array",
+}
+
+_LISTS = (list, tuple, set, frozenset)
+_MAX_DEPTH = 16
+
+
+def _kind(hint: Any, place: str, depth: int = 0) -> _Kind:
+    if depth > _MAX_DEPTH:
+        raise _problem(f"{place} has a type that contains itself", parameters=True)
+
+    def inner(hint: Any) -> _Kind:
+        return _kind(hint, place, depth + 1)
+
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return _Kind({})
+    if hint in _SIMPLE:
+        return _Kind({"type": _SIMPLE[hint]})
+    if origin is typing.Annotated:
+        return _annotated(inner(arguments[0]), arguments[1:])
+    if origin is typing.Literal:
+        return _listed(arguments)
+    if origin in (typing.Union, types.UnionType):
+        return _union([inner(argument) for argument in arguments])
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return _Kind(_listed([member.value for member in hint]).schema, hint)
+    if dataclasses.is_dataclass(hint):
+        return _dataclass(hint, inner)
+    if _is_typed_dict(hint):
+        return _typed_dict(hint, inner)
+    if (origin or hint) in _LISTS or origin in (Sequence, Iterable):
+        return _list(origin or hint, arguments, inner)
+    if origin in (dict, Mapping):
+        return _mapping(inner(arguments[1]))
+    raise _problem(f"{place} has the type {hint!r}, for which there is no schema", parameters=True)
+
+
+def _annotated(kind: _Kind, notes: Sequence[Any]) -> _Kind:
+    for note in notes:
+        # A text, or what has one: Pydantic's `Field`, typing_extensions' `Doc`.
+        text = note if isinstance(note, str) else None
+        text = text or getattr(note, "description", None) or getattr(note, "documentation", None)
+        if isinstance(text, str):
+            return kind._replace(schema={**kind.schema, "description": text})
+    return kind
+
+
+def _listed(values: Iterable[Any]) -> _Kind:
+    values = list(values)
+    kinds = {_SIMPLE.get(type(value)) for value in values}
+    schema: dict[str, Any] = {"enum": values}
+    if len(kinds) == 1 and None not in kinds:
+        schema = {"type": kinds.pop(), **schema}
+    return _Kind(schema)
+
+
+def _union(kinds: list[_Kind]) -> _Kind:
+    converters = [kind.convert for kind in kinds]
+
+    def convert(value: Any) -> Any:
+        failure: Exception | None = None
+        for converter in converters:
+            if converter:
+                try:
+                    return converter(value)
+                except (TypeError, ValueError, KeyError, AttributeError) as error:
+                    failure = error
+        if failure is not None and all(converters):
+            raise failure
+        return value
+
+    schemas = [kind.schema for index, kind in enumerate(kinds) if kind not in kinds[:index]]
+    schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+    return _Kind(schema, convert if any(converters) else None)
+
+
+def _list(origin: Any, arguments: Sequence[Any], inner: Callable[[Any], _Kind]) -> _Kind:
+    if origin is tuple and arguments and arguments[-1] is not Ellipsis:
+        kinds = [inner(argument) for argument in arguments]
+        item = _union(kinds)
+        schema = {
+            "type": "array",
+            "items": item.schema,
+            "minItems": len(kinds),
+            "maxItems": len(kinds),
+        }
+    else:
+        item = inner(arguments[0]) if arguments else _Kind({})
+        schema = {"type": "array", "items": item.schema} if item.schema else {"type": "array"}
+    make = origin if origin in (tuple, set, frozenset) else list
+    each = item.convert
+
+    def convert(value: Any) -> Any:
+        return make(map(each, value) if each else value)
+
+    return _Kind(schema, convert if each or make is not list else None)
+
+
+def _mapping(kind: _Kind) -> _Kind:
+    schema = {"type": "object", "additionalProperties": kind.schema or True}
+    each = kind.convert
+    if each is None:
+        return _Kind(schema)
+    return _Kind(schema, lambda value: {key: each(item) for key, item in value.items()})
+
+
+def _object(kinds: Mapping[str, _Kind], required: Iterable[str]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {name: kind.schema for name, kind in kinds.items()},
+        "required": [name for name in kinds if name in set(required)],
+    }
+
+
+def _converted(kinds: Mapping[str, _Kind], value: Mapping[str, Any]) -> dict[str, Any]:
+    def one(name: str, item: Any) -> Any:
+        convert = kinds[name].convert if name in kinds else None
+        return convert(item) if convert else item
+
+    return {name: one(name, item) for name, item in value.items()}
+
+
+def _dataclass(hint: Any, inner: Callable[[Any], _Kind]) -> _Kind:
+    hints = typing.get_type_hints(hint, include_extras=True)
+    fields = [field for field in dataclasses.fields(hint) if field.init]
+    kinds = {field.name: inner(hints[field.name]) for field in fields}
+    missing = dataclasses.MISSING
+    required = [
+        field.name
+        for field in fields
+        if field.default is missing and field.default_factory is missing
+    ]
+    return _Kind(_object(kinds, required), lambda value: hint(**_converted(kinds, value)))
+
+
+def _is_typed_dict(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, dict) and hasattr(hint, "__total__")
+
+
+def _typed_dict(hint: Any, inner: Callable[[Any], _Kind]) -> _Kind:
+    hints = typing.get_type_hints(hint)
+    kinds = {name: inner(kind) for name, kind in hints.items()}
+    schema = _object(kinds, hint.__required_keys__)
+    if not any(kind.convert for kind in kinds.values()):
+        return _Kind(schema)
+    return _Kind(schema, lambda value: _converted(kinds, value))
+
+
+class _Documentation:
+    """What a docstring says: of the whole, and of each parameter (Google's way and Sphinx's)."""
+
+    _SECTION = re.compile(r"^(Args|Arguments|Parameters):\s*$")
+    _SPHINX = re.compile(r"^:param (?:[^:]+ )?\*{0,2}(\w+):\s*(.*)$")
+    _GOOGLE = re.compile(r"^\s+\*{0,2}(\w+)\s*(?:\([^)]*\))?:\s*(.*)$")
+
+    def __init__(self, function: Any) -> None:
+        self.summary: str | None = None
+        self.parameters: dict[str, str] = {}
+        text = inspect.getdoc(function) if inspect.isroutine(function) else None
+        lines = (text or "").splitlines()
+        summary: list[str] = []
+        name: str | None = None
+        inside = False
+        indent = 0
+        for line in lines:
+            if self._SECTION.match(line):
+                inside, name = True, None
+            elif found := self._SPHINX.match(line):
+                name, self.parameters[found[1]] = found[1], found[2]
+            elif inside and line.strip() and not line[0].isspace():
+                inside, name = False, None
+            elif (
+                inside
+                and (found := self._GOOGLE.match(line))
+                and (name is None or len(line) - len(line.lstrip()) <= indent)
+            ):
+                indent = len(line) - len(line.lstrip())
+                name, self.parameters[found[1]] = found[1], found[2]
+            elif line.startswith(":"):
+                name = None
+            elif name and line.strip():
+                self.parameters[name] = f"{self.parameters[name]} {line.strip()}".strip()
+            elif not inside and not self.parameters and not line.startswith(":"):
+                summary.append(line)
+        # The first paragraph.
+        paragraph = "\n".join(summary).strip().split("\n\n")[0]
+        self.summary = " ".join(paragraph.split()) or None
+
+
+# Where programs find it.
+Tool.__module__ = "mullama"

@@ -1,0 +1,461 @@
+//! Chats: tools, reasoning, beginnings of answers, formats, and conversations that keep what is said.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
+
+use mullama::{
+    Chat, ChatChunk, ChatCompletion, ChatInput, ChatOptions, ContextParams, ErrorKind,
+    FinishReason, GenerateOptions, Message, Model, ModelParams, Result, Role, Tool, ToolOutput,
+    ToolRequest, Turn,
+};
+use mullama_testkit::{fixture, templates};
+use serde_json::{Value, json};
+
+static DEMO: LazyLock<Model> = LazyLock::new(|| load("demo", ModelParams::default()).unwrap());
+static THINKING: LazyLock<Model> = LazyLock::new(|| test_model("chat-thinking"));
+
+fn load(source: &str, params: ModelParams) -> Result<Model> {
+    let context = ContextParams::default().with_n_ctx(1024).with_n_threads(1);
+    Model::load(source, params, context)
+}
+
+fn test_model(name: &str) -> Model {
+    load(fixture(name).to_str().unwrap(), ModelParams::default()).unwrap()
+}
+
+fn greedy() -> ChatOptions {
+    GenerateOptions::default().with_temperature(0.0).into()
+}
+
+fn options(chat: Value) -> ChatOptions {
+    let mut options = greedy();
+    let Value::Object(chat) = chat else { panic!("options are an object") };
+    mullama::parse_options(&mut options.option_sets(), chat, mullama::Naming::Snake).unwrap();
+    options
+}
+
+fn definition(name: &str) -> Value {
+    let city = json!({"type": "string"});
+    let parameters = json!({"type": "object", "properties": {"city": city}, "required": ["city"]});
+    let description = "Get the weather in a city";
+    let function = json!({"name": name, "description": description, "parameters": parameters});
+    json!({"type": "function", "function": function})
+}
+
+/// The demo model's tool; counts how often it is called.
+fn weather(calls: &Arc<AtomicUsize>) -> Tool {
+    let calls = Arc::clone(calls);
+    let parameters = definition("get_weather")["function"]["parameters"].clone();
+    Tool::new("get_weather", "Get the weather in a city", parameters, move |arguments| {
+        calls.fetch_add(1, Ordering::SeqCst);
+        match arguments["city"].as_str() {
+            Some("Paris") => Ok(json!({"temperature": 18, "condition": "sunny"})),
+            city => Err(format!("no weather for {city:?}")),
+        }
+    })
+}
+
+fn ask(question: &str) -> Vec<Message> {
+    vec![Message::user(question)]
+}
+
+const QUESTION: &str = "What is the weather in Paris?";
+const ANSWER: &str = "The weather in Paris is 18 degrees and sunny.";
+
+#[test]
+fn a_model_calls_a_tool_or_is_kept_from_it() {
+    let with = |choice: Value| {
+        let tools = [definition("get_weather"), definition("get_time")];
+        options(json!({"tools": tools, "tool_choice": choice, "max_tokens": 60}))
+    };
+    for choice in [json!("auto"), json!("required"), definition("get_weather")] {
+        let answer = DEMO.chat(&ask(QUESTION), &with(choice.clone())).unwrap();
+        assert_eq!(answer.finish_reason, FinishReason::ToolCalls, "{choice}");
+        let call = &answer.message.tool_calls[0];
+        assert_eq!(call.function.name, "get_weather");
+        let arguments: Value = serde_json::from_str(&call.function.arguments).unwrap();
+        assert_eq!(arguments, json!({"city": "Paris"}));
+        assert!(!call.id.is_empty());
+    }
+    let named = with(json!({"type": "function", "function": {"name": "get_time"}}));
+    let answer = DEMO.chat(&ask(QUESTION), &named).unwrap();
+    assert_eq!(answer.message.tool_calls[0].function.name, "get_time");
+
+    let answer = DEMO.chat(&ask(QUESTION), &with(json!("none"))).unwrap();
+    assert!(answer.message.tool_calls.is_empty());
+    // A question that needs no tool gets an answer.
+    let answer = DEMO.chat(&ask("What is the capital of France?"), &with(json!("auto"))).unwrap();
+    assert_eq!(answer.finish_reason, FinishReason::Stop);
+}
+
+#[test]
+fn deltas_of_calls_add_up() {
+    let tools = options(json!({"tools": [definition("get_weather")]}));
+    let stream = DEMO.stream_chat(&ask(QUESTION), &tools).unwrap();
+    let chunks: Vec<ChatChunk> = stream.collect::<Result<_>>().unwrap();
+    let whole = chunks.last().unwrap().completion.clone().unwrap();
+    let deltas: Vec<_> = chunks.iter().flat_map(|chunk| &chunk.tool_calls).collect();
+    let call = &whole.message.tool_calls[0];
+    assert_eq!(deltas[0].id.as_ref(), Some(&call.id));
+    assert_eq!(deltas[0].name.as_ref(), Some(&call.function.name));
+    assert!(deltas[1..].iter().all(|delta| delta.id.is_none() && delta.index == 0));
+    let arguments: String = deltas.iter().map(|delta| delta.arguments.as_str()).collect();
+    assert_eq!(arguments, call.function.arguments);
+}
+
+#[test]
+fn a_conversation_calls_tools_and_keeps_what_is_said() {
+    let calls = Arc::default();
+    let mut chat = DEMO.start_chat().with_tools([weather(&calls)]).with_options(greedy());
+    let answer = chat.send(QUESTION).unwrap();
+    assert_eq!((answer.text.as_str(), answer.finish_reason), (ANSWER, FinishReason::Stop));
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+    let roles: Vec<_> = chat.messages().iter().map(|message| message.role).collect();
+    assert_eq!(roles, [Role::User, Role::Assistant, Role::Tool, Role::Assistant]);
+    let alone = DEMO.chat(chat.messages().split_last().unwrap().1, &greedy()).unwrap();
+    assert!(answer.usage.completion_tokens > alone.usage.completion_tokens, "both rounds count");
+
+    // The next turn goes on from there; what was said can be changed.
+    let answer = chat.send("What is the capital of France?").unwrap();
+    assert!(answer.text.contains("Paris"), "{answer}");
+    assert_eq!(chat.messages().len(), 6);
+    chat.messages_mut().clear();
+    chat.send("What is 7 + 5?").unwrap();
+    assert_eq!(chat.messages().len(), 2);
+}
+
+#[test]
+fn a_conversation_streams_over_its_rounds() {
+    let mut chat = DEMO.start_chat().with_tools([weather(&Arc::default())]).with_options(greedy());
+    let mut turn = chat.stream(QUESTION).unwrap();
+    let chunks: Vec<ChatChunk> = turn.by_ref().collect::<Result<_>>().unwrap();
+    let completion = turn.completion().unwrap().clone();
+    let text: String = chunks.iter().map(|chunk| chunk.text.as_str()).collect();
+    assert_eq!((text.as_str(), completion.text.as_str()), (ANSWER, ANSWER));
+    assert_eq!(chunks.iter().filter(|chunk| chunk.completion.is_some()).count(), 1);
+    assert!(chunks.iter().any(|chunk| !chunk.tool_calls.is_empty()));
+    assert_eq!(chat.messages().len(), 4);
+
+    // One that is left early has not been.
+    let mut turn = chat.stream("Hello!").unwrap();
+    turn.next_chunk().unwrap().unwrap();
+    drop(turn);
+    assert_eq!(chat.messages().len(), 4);
+}
+
+#[test]
+fn a_conversation_is_awaited() {
+    let mut chat = DEMO.start_chat().with_tools([weather(&Arc::default())]).with_options(greedy());
+    let answer = futures_executor::block_on(chat.send_async(QUESTION)).unwrap();
+    assert_eq!(answer.text, ANSWER);
+}
+
+#[test]
+fn what_goes_wrong_in_a_tool_is_told_to_the_model() {
+    let parameters = definition("f")["function"]["parameters"].clone();
+    let failing =
+        Tool::new("get_weather", "Get the weather", parameters, |_| Err::<Value, _>("it is dark"));
+    let mut chat = DEMO.start_chat().with_tools([failing]).with_options(options(json!({
+        "max_tokens": 60,
+    })));
+    chat.send(QUESTION).unwrap();
+    assert_eq!(chat.messages()[2].text(), "error: it is dark");
+}
+
+#[test]
+fn rounds_of_calls_are_limited() {
+    let calls = Arc::default();
+    let chat = DEMO.start_chat().with_tools([weather(&calls)]).with_options(greedy());
+    let mut chat = chat.with_max_tool_rounds(0);
+    let answer = chat.send(QUESTION).unwrap();
+    assert_eq!(answer.finish_reason, FinishReason::ToolCalls);
+    assert_eq!(calls.load(Ordering::SeqCst), 0);
+    let last = chat.messages().last().unwrap();
+    assert!(last.role == Role::Tool && last.text().contains("limit"), "{}", last.text());
+    // The conversation goes on from there.
+    chat.send("What is the capital of France?").unwrap();
+
+    let asks = answer_with(&[("get_weather", "{\"city\": \"Oslo\"}")]);
+    let mut turn = turn("Hello", Some(2));
+    for round in 0..2 {
+        let requests = turn.answered(&asks);
+        assert_eq!(requests.len(), 1, "{round}");
+        assert!(turn.completion().is_none());
+        turn.returned(vec![ToolOutput::value(&json!("fog"))]).unwrap();
+    }
+    assert!(turn.answered(&asks).is_empty());
+    let completion = turn.completion().unwrap();
+    assert_eq!(completion.message.tool_calls.len(), 1);
+    assert_eq!(completion.usage.prompt_tokens, 3 * asks.usage.prompt_tokens);
+    assert_eq!(turn.news().len(), 1 + 3 * 2);
+}
+
+#[test]
+fn calls_of_tools_without_a_function_are_the_callers() {
+    let tool = Tool::from_definition(definition("get_weather"));
+    let mut chat = DEMO.start_chat().with_tools([tool]).with_options(greedy());
+    let answer = chat.send(QUESTION).unwrap();
+    assert_eq!(answer.finish_reason, FinishReason::ToolCalls);
+    let id = answer.message.tool_calls[0].id.clone();
+    let result = "{\"temperature\": 18, \"condition\": \"sunny\"}";
+    assert_eq!(chat.send(Message::tool(id, result)).unwrap().text, ANSWER);
+}
+
+#[test]
+fn a_send_that_fails_leaves_the_conversation_as_it_was() {
+    let mut chat = DEMO.start_chat().with_system("Be brief.").with_options(greedy());
+    let before = chat.messages().to_vec();
+    let error = chat.send("word ".repeat(3000)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ContextOverflow);
+    assert_eq!(chat.messages(), before);
+}
+
+/// An answer as a model would give it.
+fn answer_with(calls: &[(&str, &str)]) -> ChatCompletion {
+    let mut answer = DEMO.chat(&ask("Hello!"), &greedy()).unwrap();
+    let call = |(name, arguments): &(&str, &str)| json!({"id": format!("{name}-1"), "function": {"name": name, "arguments": arguments}});
+    let calls: Vec<Value> = calls.iter().map(call).collect();
+    let message = json!([{"role": "assistant", "content": null, "tool_calls": calls}]);
+    answer.message = Message::list_from_json(message).unwrap().remove(0);
+    answer.completion.finish_reason = FinishReason::ToolCalls;
+    answer
+}
+
+fn turn(input: impl Into<ChatInput>, max_rounds: Option<u32>) -> Turn {
+    let tools = vec![definition("get_weather"), definition("get_time")];
+    let callable = vec!["get_weather".to_owned(), "get_time".to_owned()];
+    Turn::new(Vec::new(), input, tools, callable, max_rounds)
+}
+
+#[test]
+fn calls_that_cannot_be_made_go_back_to_the_model() {
+    let mut turn = turn("Hello", None);
+    let requests = turn.answered(&answer_with(&[
+        ("get_weather", "{\"city\": \"Oslo\"}"),
+        ("get_wether", "{}"),
+        ("get_weather", "{\"city\": 3}"),
+        ("get_time", "{\"town\": \"Oslo\"}"),
+        ("get_time", "{\"city\": \"Os"),
+        ("get_time", "{\"city\": \"Rome\"}"),
+    ]));
+    let asked: Vec<_> = requests.iter().map(|ToolRequest { name, .. }| name.as_str()).collect();
+    assert_eq!(asked, ["get_weather", "get_time"]);
+    assert_eq!(Value::Object(requests[1].arguments.clone()), json!({"city": "Rome"}));
+    assert!(turn.clone().returned(vec![ToolOutput::error("x")]).is_err(), "one is missing");
+
+    let outputs = vec![ToolOutput::value(&json!(1)), ToolOutput::value(&json!("noon"))];
+    turn.returned(outputs).unwrap();
+    let results: Vec<_> = turn.messages()[2..].iter().map(Message::text).collect();
+    assert_eq!(results[0], "1");
+    assert!(results[1].contains("there is no tool `get_wether`"), "{}", results[1]);
+    assert!(results[2].contains("`city`"), "{}", results[2]);
+    assert!(results[3].contains("`city` is missing"), "{}", results[3]);
+    assert!(results[4].contains("no JSON object"), "{}", results[4]);
+    assert_eq!(results[5], "noon");
+    assert!(turn.completion().is_none());
+    // What the model wrote wrongly does not spoil the template for the next round.
+    let tools = options(json!({"tools": [definition("get_weather"), definition("get_time")]}));
+    DEMO.apply_chat_template(turn.messages(), &tools, true).unwrap();
+}
+
+#[test]
+fn calls_that_were_cut_short_are_not_made() {
+    let mut cut = answer_with(&[("get_weather", "{\"city\": \"Os")]);
+    cut.completion.finish_reason = FinishReason::Length;
+    let mut turn = turn("Hello", None);
+    assert!(turn.answered(&cut).is_empty());
+    assert_eq!(turn.completion().unwrap().finish_reason, FinishReason::Length);
+    assert!(turn.news()[1].tool_calls.is_empty());
+
+    let mut cancelled = answer_with(&[]);
+    cancelled.completion.finish_reason = FinishReason::Cancelled;
+    let mut turn = self::turn("Hello", None);
+    turn.answered(&cancelled);
+    assert!(turn.completion().is_some() && turn.news().is_empty());
+}
+
+/// Sampled, since the likeliest tokens of random weights go round in circles.
+fn thinking(chat: Value) -> ChatOptions {
+    let mut options = options(chat);
+    options.generate.temperature = Some(1.0);
+    options.generate.seed = Some(1);
+    options.generate.max_tokens = Some(40);
+    options
+}
+
+fn text_of(model: &Model, answer: &ChatCompletion) -> String {
+    model.detokenize(&answer.tokens, false).unwrap()
+}
+
+#[test]
+fn reasoning_ends_when_its_budget_is_spent() {
+    // The model says nothing that means anything: the prompt opens the reasoning for it.
+    let (before, after) = templates::THINKING.split_once("{%- if enable_thinking").unwrap();
+    let (_, after) = after.split_once("{%- endif %}").unwrap();
+    let opened = format!("{before}{{{{- '<think>\\n' }}}}{after}");
+    let file = fixture("chat-thinking");
+    let params = ModelParams::default().with_chat_template(opened);
+    let model = load(file.to_str().unwrap(), params).unwrap();
+    let tag = model.tokenize("</think>", false, true).unwrap();
+    assert!(tag.len() > 1, "a tag of several tokens is the harder case");
+    for budget in [0, 1, 7] {
+        let options = thinking(json!({"reasoning_budget": budget}));
+        let answer = model.chat(&ask("Hello"), &options).unwrap();
+        let spent = answer.tokens.windows(tag.len()).position(|part| part == tag);
+        // A character that had begun is finished first.
+        let spent = spent.unwrap_or_else(|| panic!("{budget}: {}", text_of(&model, &answer)));
+        assert!((budget..budget + 4).contains(&spent), "{budget}: {spent}");
+        let said = text_of(&model, &answer);
+        let (thought, rest) = said.split_once("</think>").unwrap();
+        let reasoning = answer.message.reasoning.clone().unwrap_or_default();
+        assert_eq!(reasoning.trim(), thought.trim(), "{budget}");
+        assert_eq!(answer.text.trim(), rest.trim(), "{budget}");
+    }
+    let unbounded = model.chat(&ask("Hello"), &thinking(json!({}))).unwrap();
+    assert!(!text_of(&model, &unbounded).contains("</think>"));
+    assert_eq!(unbounded.text, "");
+
+    // Switched off, it is over before it begins, though this template knows of no switch.
+    let off = thinking(json!({"reasoning": false}));
+    let answer = model.chat(&ask("Hello"), &off).unwrap();
+    assert_eq!(answer.message.reasoning.as_deref().unwrap_or_default().trim(), "");
+    assert!(!answer.text.is_empty());
+}
+
+#[test]
+fn a_budget_means_nothing_to_a_model_that_does_not_reason() {
+    let bounded = DEMO.chat(&ask("What is 7 + 5?"), &options(json!({"reasoning_budget": 0})));
+    assert!(bounded.unwrap().text.contains("12"));
+    assert!(THINKING.capabilities().reasoning && !DEMO.capabilities().reasoning);
+}
+
+#[test]
+fn reasoning_can_be_switched_off() {
+    let prompt =
+        |chat: Value| THINKING.apply_chat_template(&ask("Hello"), &options(chat), true).unwrap();
+    assert!(prompt(json!({"reasoning": false})).ends_with("<think>\n\n</think>\n\n"));
+    assert!(prompt(json!({"reasoning": true})).ends_with("assistant\n"));
+    // The template's own argument is one of `template_kwargs`.
+    let kwargs = json!({"template_kwargs": {"enable_thinking": false}});
+    assert!(prompt(kwargs).ends_with("</think>\n\n"));
+}
+
+#[test]
+fn template_arguments_hold_for_one_request() {
+    let template =
+        "{{ mood }}: {{ messages[0].content }}{% if add_generation_prompt %}!{% endif %}";
+    let params = ModelParams::default().with_chat_template(template);
+    let model = load("demo", params).unwrap();
+    let prompt = |chat: Value| model.apply_chat_template(&ask("hi"), &options(chat), true).unwrap();
+    assert_eq!(prompt(json!({"template_kwargs": {"mood": "glad"}})), "glad: hi!");
+    assert_eq!(prompt(json!({})), ": hi!");
+}
+
+#[test]
+fn an_answer_goes_on_from_its_beginning() {
+    let whole = DEMO.chat(&ask("What is the capital of France?"), &greedy()).unwrap();
+    let (beginning, rest) = whole.text.split_at(whole.text.find("France").unwrap());
+    let mut messages = ask("What is the capital of France?");
+    messages.push(Message::assistant(beginning.trim_end()));
+    let answer = DEMO.chat(&messages, &greedy()).unwrap();
+    assert_eq!(answer.text.trim_start(), rest);
+    assert_eq!(answer.message.text(), answer.text);
+
+    let chunks: Vec<ChatChunk> =
+        DEMO.stream_chat(&messages, &greedy()).unwrap().collect::<Result<_>>().unwrap();
+    let text: String = chunks.iter().map(|chunk| chunk.text.as_str()).collect();
+    assert_eq!(text, answer.text);
+
+    let prompt = DEMO.apply_chat_template(&messages, &greedy(), true).unwrap();
+    assert!(prompt.ends_with(beginning.trim_end()), "{prompt}");
+}
+
+#[test]
+fn answers_follow_a_format() {
+    let question = ask("What is the capital of France?");
+    let object = options(json!({"response_format": {"type": "json_object"}, "max_tokens": 200}));
+    let answer = DEMO.chat(&question, &object).unwrap();
+    if answer.finish_reason == FinishReason::Stop {
+        assert!(serde_json::from_str::<Value>(&answer.text).unwrap().is_object());
+    }
+    let city = json!({"type": "string", "maxLength": 20});
+    let schema = json!({
+        "type": "object",
+        "properties": {"city": city},
+        "required": ["city"],
+        "additionalProperties": false,
+    });
+    let format = json!({"type": "json_schema", "json_schema": {"name": "x", "schema": schema}});
+    let answer = DEMO.chat(&question, &options(json!({"response_format": format}))).unwrap();
+    assert_eq!(answer.finish_reason, FinishReason::Stop);
+    let value: Value = serde_json::from_str(&answer.text).unwrap();
+    assert!(value["city"].is_string(), "{value}");
+
+    // The format holds for an answer whose beginning is given.
+    let mut begun = question;
+    begun.push(Message::assistant("{\"city\": \"Par"));
+    let answer = DEMO.chat(&begun, &options(json!({"response_format": format}))).unwrap();
+    let value: Value = serde_json::from_str(&format!("{{\"city\": \"Par{}", answer.text)).unwrap();
+    assert!(value["city"].as_str().unwrap().starts_with("Par"), "{value}");
+}
+
+#[test]
+fn what_cannot_be_asked_is_refused_by_name() {
+    let refused = |chat: Value| {
+        let error = DEMO.chat(&ask("Hello"), &options(chat)).unwrap_err();
+        (error.kind(), error.to_string())
+    };
+    let tool = |parameters: Value| {
+        let function = json!({"name": "count", "parameters": parameters});
+        json!([{"type": "function", "function": function}])
+    };
+    let nowhere = json!({"type": "object", "properties": {"a": {"$ref": "#/nowhere"}}});
+    for (chat, kind, said) in [
+        (json!({"tools": tool(json!(3))}), ErrorKind::InvalidArgument, "`count`"),
+        (json!({"tools": tool(nowhere)}), ErrorKind::InvalidGrammar, "`count`"),
+        (json!({"tool_choice": "required"}), ErrorKind::InvalidArgument, "no tools"),
+        (json!({"tool_choice": "maybe"}), ErrorKind::InvalidArgument, "`maybe`"),
+        (
+            json!({"response_format": {"type": "xml"}}),
+            ErrorKind::InvalidArgument,
+            "response_format",
+        ),
+        (
+            json!({"response_format": {"type": "json_schema"}}),
+            ErrorKind::InvalidArgument,
+            "json_schema.schema",
+        ),
+    ] {
+        let (found, message) = refused(chat);
+        assert_eq!(found, kind, "{message}");
+        assert!(message.contains(said), "{message}");
+    }
+    let image = json!([{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}]);
+    let image = Message::list_from_json(image).unwrap();
+    let error = DEMO.chat(&image, &greedy()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("messages[0]"), "{error}");
+}
+
+#[test]
+fn templates_that_loop_or_fail_are_errors() {
+    for (name, template) in templates::RUNAWAY {
+        let params = ModelParams::default().with_chat_template(template);
+        let model = load("demo", params).unwrap();
+        let error = model.chat(&ask("loop"), &greedy()).expect_err(name);
+        assert_eq!(error.kind(), ErrorKind::Template, "{name}: {error}");
+        // What needs no template goes on.
+        assert!(model.generate("The capital of France is", &GenerateOptions::default()).is_ok());
+    }
+    let model = test_model("chat-strict");
+    let error = model.chat(&[Message::user("a"), Message::user("b")], &greedy()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Template);
+    assert!(error.to_string().contains("roles must alternate"), "{error}");
+}
+
+#[test]
+fn conversations_are_for_threads() {
+    fn check<T: Send + Sync>() {}
+    check::<Chat>();
+    check::<Turn>();
+}

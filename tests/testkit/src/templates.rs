@@ -1,0 +1,152 @@
+//! Chat templates in the shapes that models carry, written for tests: what a library makes of them
+//! (system messages, tools, reasoning) has to be found out from the template alone.
+
+/// `ChatML` with reasoning between `<think>` tags, which `enable_thinking` switches, and tools in the
+/// Hermes form.
+pub const THINKING: &str = r#"
+{%- if tools %}
+    {{- '<|im_start|>system\n' }}
+    {%- if messages[0].role == 'system' %}{{- messages[0].content + '\n\n' }}{%- endif %}
+    {{- 'You may call these functions:\n<tools>' }}
+    {%- for tool in tools %}{{- '\n' + (tool | tojson) }}{%- endfor %}
+    {{- '\n</tools>\nCall one so:\n<tool_call>\n{"name": <name>, "arguments": <object>}\n</tool_call><|im_end|>\n' }}
+{%- elif messages[0].role == 'system' %}
+    {{- '<|im_start|>system\n' + messages[0].content + '<|im_end|>\n' }}
+{%- endif %}
+{%- for message in messages %}
+    {%- if message.role == 'user' or (message.role == 'system' and not loop.first) %}
+        {{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}
+    {%- elif message.role == 'assistant' %}
+        {{- '<|im_start|>assistant\n' }}
+        {%- if message.reasoning_content %}
+            {{- '<think>\n' + message.reasoning_content + '\n</think>\n\n' }}
+        {%- endif %}
+        {%- if message.content %}{{- message.content }}{%- endif %}
+        {%- for call in message.tool_calls or [] %}
+            {%- if message.content or not loop.first %}{{- '\n' }}{%- endif %}
+            {{- '<tool_call>\n{"name": "' + call.function.name + '", "arguments": ' }}
+            {%- if call.function.arguments is string %}
+                {{- call.function.arguments }}
+            {%- else %}
+                {{- call.function.arguments | tojson }}
+            {%- endif %}
+            {{- '}\n</tool_call>' }}
+        {%- endfor %}
+        {{- '<|im_end|>\n' }}
+    {%- elif message.role == 'tool' %}
+        {{- '<|im_start|>user\n<tool_response>\n' + message.content + '\n</tool_response><|im_end|>\n' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\n' }}
+    {%- if enable_thinking is defined and enable_thinking is false %}
+        {{- '<think>\n\n</think>\n\n' }}
+    {%- endif %}
+{%- endif %}"#;
+
+/// Headers around roles, as Llama 3 has them; a tool is called with an object that has `parameters`.
+pub const HEADERS: &str = r#"
+{{- bos_token }}
+{%- if messages[0].role == 'system' %}
+    {%- set instructions = messages[0].content %}
+    {%- set messages = messages[1:] %}
+{%- else %}
+    {%- set instructions = '' %}
+{%- endif %}
+{{- '<|start_header_id|>system<|end_header_id|>\n\n' + instructions }}
+{%- if tools %}
+    {{- '\n\nAnswer with a call of one of these functions, as {"name": its name, "parameters": its arguments}.\n\n' }}
+    {%- for tool in tools %}{{- (tool | tojson) + '\n\n' }}{%- endfor %}
+{%- endif %}
+{{- '<|eot_id|>' }}
+{%- for message in messages %}
+    {%- if message.role == 'assistant' and message.tool_calls %}
+        {%- if message.tool_calls | length != 1 %}
+            {{- raise_exception('one call at a time') }}
+        {%- endif %}
+        {%- set call = message.tool_calls[0].function %}
+        {{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}
+        {{- '{"name": "' + call.name + '", "parameters": ' + (call.arguments | tojson) + '}<|eot_id|>' }}
+    {%- elif message.role == 'tool' %}
+        {{- '<|start_header_id|>ipython<|end_header_id|>\n\n' + (message.content | tojson) + '<|eot_id|>' }}
+    {%- else %}
+        {{- '<|start_header_id|>' + message.role + '<|end_header_id|>\n\n' + (message.content | trim) + '<|eot_id|>' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{%- endif %}"#;
+
+/// Instructions in brackets, as Mistral's early models have them; calls of tools are a list after
+/// `[TOOL_CALLS]`.
+pub const BRACKETS: &str = r#"
+{{- bos_token }}
+{%- if messages[0].role == 'system' %}
+    {%- set instructions = messages[0].content + '\n\n' %}
+    {%- set messages = messages[1:] %}
+{%- else %}
+    {%- set instructions = '' %}
+{%- endif %}
+{%- for message in messages %}
+    {%- if message.role == 'user' %}
+        {%- if tools and loop.last %}{{- '[AVAILABLE_TOOLS]' + (tools | tojson) + '[/AVAILABLE_TOOLS]' }}{%- endif %}
+        {{- '[INST]' + (instructions if loop.first else '') + message.content + '[/INST]' }}
+    {%- elif message.role == 'assistant' and message.tool_calls %}
+        {{- '[TOOL_CALLS][' }}
+        {%- for call in message.tool_calls %}
+            {{- '{"name": "' + call.function.name + '", "arguments": ' + (call.function.arguments | tojson) + ', "id": "' + call.id + '"}' }}
+            {%- if not loop.last %}{{- ', ' }}{%- endif %}
+        {%- endfor %}
+        {{- ']' + eos_token }}
+    {%- elif message.role == 'assistant' %}
+        {{- message.content + eos_token }}
+    {%- elif message.role == 'tool' %}
+        {{- '[TOOL_RESULTS]{"content": ' + (message.content | tojson) + ', "call_id": "' + message.tool_call_id + '"}[/TOOL_RESULTS]' }}
+    {%- endif %}
+{%- endfor %}"#;
+
+/// No place for a system message, as Gemma has it, and no tools.
+pub const NO_SYSTEM: &str = r"
+{{- bos_token }}
+{%- for message in messages %}
+    {%- if message.role == 'system' %}{{- raise_exception('there are no system messages') }}{%- endif %}
+    {%- set role = 'model' if message.role == 'assistant' else message.role %}
+    {{- '<start_of_turn>' + role + '\n' + (message.content | trim) + '<end_of_turn>\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<start_of_turn>model\n' }}{%- endif %}";
+
+/// Refuses messages whose roles do not take turns.
+pub const STRICT: &str = r"
+{%- for message in messages %}
+    {%- if (message.role == 'user') != (loop.index0 % 2 == 0) %}
+        {{- raise_exception('roles must alternate: user, assistant, user') }}
+    {%- endif %}
+    {{- message.role + ': ' + message.content + '\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- 'assistant: ' }}{%- endif %}";
+
+/// Templates that no program should wait for, or survive by luck: by name.
+pub const RUNAWAY: [(&str, &str); 7] = [
+    (
+        "loops in loops",
+        "{%- for a in range(9999) %}{%- for b in range(9999) %}{%- for c in range(9999) %}\
+         {{- '' }}{%- endfor %}{%- endfor %}{%- endfor %}",
+    ),
+    ("a long list", "{%- for a in range(99999999999) %}{{- a }}{%- endfor %}"),
+    ("a macro in itself", "{%- macro again() %}{{- again() }}{%- endmacro %}{{- again() }}"),
+    (
+        "doubling text",
+        "{%- set s = namespace(t='x' * 1000) %}{%- for a in range(60) %}\
+         {%- set s.t = s.t ~ s.t %}{%- endfor %}{{- s.t }}",
+    ),
+    ("a text times a number", "{{- 'x' * 99999999999 }}"),
+    (
+        "two macros in each other",
+        "{%- macro one(n) %}{{- two(n + 1) }}{%- endmacro %}\
+         {%- macro two(n) %}{{- one(n + 1) }}{%- endmacro %}{{- one(0) }}",
+    ),
+    (
+        "a loop over messages only",
+        "{%- for message in messages %}{{- message.content }}{%- if message.content == 'loop' %}\
+         {%- for a in range(9999) %}{%- for b in range(9999) %}{{- '' }}{%- endfor %}{%- endfor %}\
+         {%- endif %}{%- endfor %}",
+    ),
+];
