@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use mullama::hub::Parameters;
 use mullama::{
-    CancelToken, ChatOptions, Completion, Error, ErrorKind, FinishReason, Message, Model,
+    CancelToken, ChatOptions, Completion, Error, ErrorKind, FinishReason, Found, Message, Model,
 };
 use serde_json::{Map, Value};
 
 use crate::failure::Failure;
 use crate::options::Options;
-use crate::source::Found;
+use crate::source;
 use crate::terminal::{Progress, bytes, interrupted, take_interrupt};
 
 /// How long an interrupt may go unnoticed.
@@ -193,7 +193,7 @@ fn load(found: &Found, settings: &Settings, parameters: &Parameters) -> Result<L
     found.check()?;
     let mut options = Options::parse(merged(found, settings, parameters))?;
     if options.model.chat_template.is_none() && !settings.raw {
-        options.model.chat_template = found.template()?;
+        options.model.chat_template = source::chat_template(found)?;
     }
     let begun = Instant::now();
     let mut progress = Progress::new();

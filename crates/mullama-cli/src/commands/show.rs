@@ -5,12 +5,12 @@ use std::io::{Write as _, stdout};
 
 use clap::ArgMatches;
 use mullama::hub::{Modelfile, Origin};
-use mullama::{Error, ErrorKind, GgufHeader, MetadataValue};
+use mullama::{Error, ErrorKind, Found, GgufHeader, MetadataValue};
 use serde_json::{Map, Value};
 
 use super::text;
 use crate::failure::Failure;
-use crate::source::Found;
+use crate::source;
 use crate::terminal::{bytes, table};
 
 /// Longer metadata values are cut in the listing; `--json` has them whole.
@@ -44,7 +44,7 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     } else if asked("modelfile") {
         match &found.stored {
             Some(model) => Modelfile::of(model),
-            None => Modelfile::from_model(found.from()),
+            None => Modelfile::from_model(source::from(&found)),
         }
         .to_text()?
     } else {

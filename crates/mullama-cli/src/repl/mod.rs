@@ -6,7 +6,7 @@ use std::io::{IsTerminal as _, Write as _, stdout};
 use std::path::{Path, PathBuf};
 
 use mullama::hub::{CreateOptions, Message, Modelfile, Parameters, Source, Store};
-use mullama::{Error, ErrorKind, FinishReason, Role};
+use mullama::{Error, ErrorKind, FinishReason, Found, Role};
 use rustyline::config::Behavior;
 use rustyline::error::ReadlineError;
 use rustyline::{Config, DefaultEditor};
@@ -17,7 +17,7 @@ use crate::commands::store_name;
 use crate::failure::Failure;
 use crate::options::is_for_loading;
 use crate::session::{Session, Settings};
-use crate::source::Found;
+use crate::source;
 use crate::terminal::take_interrupt;
 
 /// Lines of history that are kept.
@@ -202,7 +202,7 @@ fn lines(text: impl AsRef<str>) -> String {
 
 /// What makes a model that goes on from here.
 fn modelfile(session: &Session) -> Modelfile {
-    let mut file = Modelfile::from_model(session.found.from());
+    let mut file = Modelfile::from_model(source::from(&session.found));
     file.system.clone_from(&session.system);
     file.parameters = session.parameters.clone();
     for message in &session.messages {
