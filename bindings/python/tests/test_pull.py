@@ -37,7 +37,9 @@ def serve(tmp_path, monkeypatch):
     big.mkdir(parents=True)
     shutil.copy(DEMO, tiny / "model.gguf")
     (tiny / "params").write_text('{"temperature": 0}')
-    (tiny / "messages").write_text('[{"role": "user", "content": "What is the capital of France?"}]')
+    (tiny / "messages").write_text(
+        '[{"role": "user", "content": "What is the capital of France?"}]'
+    )
     (big / "model.gguf").write_bytes(b"GGUF".ljust(16 << 20, b"\0"))
     for name in "MULLAMA_MODELS", "OLLAMA_MODELS", "HF_HUB_CACHE", "LLAMA_CACHE":
         monkeypatch.setenv(name, str(tmp_path / name))

@@ -75,7 +75,12 @@ fn settings_are_changed_shown_and_saved() {
     let home = Home::new();
     let mut session = converse(&home, &["run", "demo"]);
     expect(&mut session, "/?", "/set parameter NAME VALUE");
-    expect(&mut session, "/sbow", "there is no command /sbow");
+    expect(&mut session, "/sbow", "there is no command /sbow; did you mean /show?");
+    session.send("/set par\t").unwrap();
+    session.flush().unwrap();
+    session.exp_string("/set parameter ").unwrap();
+    expect(&mut session, "top_k 5", "");
+    expect(&mut session, "/show parameters", "top_k                   5");
     expect(&mut session, "/set parameter temperature 0", "");
     expect(&mut session, "/set parameter stop Paris", "");
     expect(&mut session, "/set parameter tempurature 0", "did you mean temperature?");

@@ -7,9 +7,14 @@ use std::path::{Path, PathBuf};
 
 use mullama::hub::{CreateOptions, Message, Modelfile, Parameters, Source, Store};
 use mullama::{Error, ErrorKind, FinishReason, Found, Role};
-use rustyline::config::Behavior;
+use rustyline::completion::Completer;
+use rustyline::config::{Behavior, CompletionType};
 use rustyline::error::ReadlineError;
-use rustyline::{Config, DefaultEditor};
+use rustyline::highlight::Highlighter;
+use rustyline::hint::Hinter;
+use rustyline::history::FileHistory;
+use rustyline::validate::Validator;
+use rustyline::{Config, Context, Editor, Helper};
 
 use self::line::{Command, HELP, Line, Lines, Topic};
 use crate::commands::show;
@@ -60,9 +65,33 @@ fn answer(session: &mut Session, prompt: String) -> Result<bool, Failure> {
     Ok(false)
 }
 
+/// Completes commands with the tabulator.
+struct Commands;
+
+impl Completer for Commands {
+    type Candidate = &'static str;
+
+    fn complete(
+        &self,
+        line: &str,
+        end: usize,
+        _: &Context<'_>,
+    ) -> rustyline::Result<(usize, Vec<&'static str>)> {
+        Ok((0, line::completions(&line[..end]).collect()))
+    }
+}
+
+impl Hinter for Commands {
+    type Hint = String;
+}
+
+impl Highlighter for Commands {}
+impl Validator for Commands {}
+impl Helper for Commands {}
+
 /// Lines from the terminal, with a history.
 struct Input {
-    editor: DefaultEditor,
+    editor: Editor<Commands, FileHistory>,
     history: Option<PathBuf>,
     lines: Lines,
 }
@@ -73,11 +102,13 @@ impl Input {
         let behavior = if stdout().is_terminal() { Behavior::Stdio } else { Behavior::PreferTerm };
         let config = Config::builder()
             .behavior(behavior)
+            .completion_type(CompletionType::List)
             .history_ignore_space(true)
             .max_history_size(REMEMBERED)
             .map_err(unreadable)?
             .build();
-        let mut editor = DefaultEditor::with_config(config).map_err(unreadable)?;
+        let mut editor = Editor::with_config(config).map_err(unreadable)?;
+        editor.set_helper(Some(Commands));
         let history = dirs::data_local_dir().map(|data| data.join("mullama/history"));
         if let Some(history) = &history {
             // There is none the first time.
