@@ -1,4 +1,4 @@
-"""Models are pulled from a registry on loopback, and loaded with what the store keeps beside them."""
+"""Pulling from a registry on loopback, and loading with what the store keeps beside a model."""
 
 import asyncio
 import shutil

@@ -22,8 +22,10 @@ const BUFFER: usize = 128 << 10;
 /// The disk has kept up with such a transfer, so this takes no time; after a faster one it would take
 /// about as long as the transfer.
 const UNSYNCED: Duration = Duration::from_secs(1);
-/// The time after which one more connection is opened.
+/// The time after which one more connection is opened, unless this many bytes have come in it: then the
+/// processor is what there is too little of.
 const RAMP: Duration = Duration::from_millis(100);
+const PLENTY: u64 = 32 << 20;
 
 /// A file to download.
 #[derive(Debug, Clone)]
@@ -135,7 +137,7 @@ fn transfer(
     std::thread::scope(|scope| {
         let most = partial.count_chunks().div_ceil(transfer.part).clamp(1, connections);
         let mut workers = vec![scope.spawn(|| transfer.work())];
-        let start = Instant::now();
+        let (mut since, mut before) = (Instant::now(), partial.completed());
         let hasher = scope.spawn(|| transfer.hash());
         let mut poll = |phase: Phase| {
             meter.report(phase, partial.completed());
@@ -143,9 +145,12 @@ fn transfer(
         };
         while !workers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
             poll(Phase::Downloading);
-            // A server as fast as this is served best by one connection, and is done by now.
-            if workers.len() < most && start.elapsed() > RAMP * workers.len() as u32 {
-                workers.push(scope.spawn(|| transfer.work()));
+            if workers.len() < most && since.elapsed() > RAMP {
+                let now = partial.completed();
+                if now.saturating_sub(before) < PLENTY {
+                    workers.push(scope.spawn(|| transfer.work()));
+                }
+                (since, before) = (Instant::now(), now);
             }
         }
         if transfer.whole.load(Ordering::Relaxed) && transfer.error().is_none() {
@@ -322,6 +327,8 @@ impl Transfer<'_> {
             }
             *next += 1;
         }
+        // A connection is used again once its answer has been read to the end.
+        let _ = body.read(&mut buffer[..1]);
         Ok(())
     }
 

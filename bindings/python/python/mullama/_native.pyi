@@ -117,7 +117,8 @@ class Model(BaseModel):
 
     `source` is the path of a GGUF file (the first shard of a split one), the name of a model in the
     local store, or `demo`, the built-in model; `Model.pull` downloads. `progress` is called with
-    how far loading is, from 0 to 1, and cancels it by returning False. The other options are those of `mullama.options.LoadOptions`.
+    how far loading is, from 0 to 1, and cancels it by returning False. The other options are those
+    of `mullama.options.LoadOptions`.
 
     The model is freed when the last reference to it is gone, or by `close()`, which a `with` block
     calls at its end.
