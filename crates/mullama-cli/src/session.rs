@@ -221,7 +221,6 @@ fn merged(found: &Found, settings: &Settings, parameters: &Parameters) -> Map<St
 }
 
 fn load(found: &Found, settings: &Settings, parameters: &Parameters) -> Result<Loaded, Failure> {
-    found.check()?;
     let mut options = Options::parse(merged(found, settings, parameters))?;
     if options.model.chat_template.is_none() && !settings.raw {
         options.model.chat_template = source::chat_template(found)?;

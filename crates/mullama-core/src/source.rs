@@ -77,13 +77,20 @@ impl Found {
         }
     }
 
-    /// The options that the model brings (`PARAMETER` of a Modelfile), by mullama's names. Null stands for
-    /// the default. Parameters that mullama does not know are left out.
+    /// The options that the model brings (`PARAMETER` and `ADAPTER` of a Modelfile), by mullama's names. Null
+    /// stands for the default. Parameters that mullama does not know are left out.
     pub fn options(&self) -> Map<String, Value> {
         let brought = self.stored.as_ref().map(|model| model.parameters.to_options());
         let mut options = brought.unwrap_or_default();
         let mut sets = OptionSets::default();
         options.retain(|name, _| sets.with(name).is_some());
+        let adapters: Vec<_> = self.stored.iter().flat_map(|model| &model.adapters).collect();
+        if !adapters.is_empty() {
+            options.insert(
+                "lora".to_owned(),
+                adapters.iter().map(|path| path.to_string_lossy()).collect(),
+            );
+        }
         options
     }
 
@@ -111,26 +118,12 @@ impl Found {
         model.jinja().map_err(|error| Error::from(error).with_hint(hint))
     }
 
-    /// Refuses what cannot be loaded as it is meant.
-    pub fn check(&self) -> Result<()> {
-        match &self.stored {
-            Some(model) if !model.adapters.is_empty() => Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("{} has a LoRA adapter, which mullama cannot apply yet", model.name),
-            )
-            .with_context("adapter", model.adapters[0].display())
-            .with_hint("merge the adapter into the model")),
-            _ => Ok(()),
-        }
-    }
-
     /// Fills in what the model brings where the caller says nothing, and gives what holds for requests.
     pub(crate) fn fill(
         &self,
         params: &mut ModelParams,
         context: &mut ContextParams,
     ) -> Result<Brought> {
-        self.check()?;
         let mut sets = OptionSets::default();
         for (name, value) in self.options().into_iter().filter(|(_, value)| !value.is_null()) {
             if let Some(set) = sets.with(&name) {

@@ -9,9 +9,12 @@ use std::process::Command;
 
 use mullama::hub::{Cancel, CreateOptions, Modelfile, Phase, PullOptions, Store};
 use mullama::{
-    ChatOptions, ContextParams, Error, ErrorKind, GenerateOptions, Message, Model, ModelParams,
+    ChatOptions, ContextParams, Error, ErrorKind, GenerateOptions, Lora, Message, Model,
+    ModelParams,
 };
 use mullama_test_registry::{Content, Fault, Registry, gguf};
+use mullama_testkit::gguf::File;
+use mullama_testkit::{Shape, WeightType, adapter, merge, preset, write_model};
 
 const CASE: &str = "MULLAMA_TEST_CASE";
 const FOLDER: &str = "MULLAMA_TEST_FOLDER";
@@ -33,7 +36,7 @@ fn cases() -> Vec<(&'static str, fn())> {
         system_and_messages_come_first,
         the_stores_template_serves_where_the_file_has_none,
         a_template_that_cannot_be_honoured_stops_chats_only,
-        an_adapter_is_refused,
+        an_adapter_is_applied,
     ]
     .into()
 }
@@ -243,11 +246,26 @@ fn a_template_that_cannot_be_honoured_stops_chats_only() {
     model.generate("x", &GenerateOptions::default().with_max_tokens(1)).unwrap();
 }
 
-fn an_adapter_is_refused() {
-    let adapter = folder().join("adapter.gguf");
-    fs::write(&adapter, gguf(&[("general.type", "adapter")], 100)).unwrap();
-    create(&demo(), &format!("ADAPTER {}", adapter.display()));
-    let error = load("mine").err().unwrap();
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.to_string().contains("LoRA") && error.hint().is_some(), "{error:?}");
+fn an_adapter_is_applied() {
+    let path = |name: &str| folder().join(name);
+    let shape = Shape { n_vocab: 300, ..preset("tiny").unwrap().shape };
+    write_model(&path("base.gguf"), &shape, WeightType::F32, 1).unwrap();
+    let base = File::decode(&fs::read(path("base.gguf")).unwrap()).unwrap();
+    let trained = adapter(&base, 0.5, 1);
+    fs::write(path("adapter.gguf"), trained.encode()).unwrap();
+    fs::write(path("merged.gguf"), merge(&base, &trained, 1.0).unwrap().encode()).unwrap();
+    create(&path("base.gguf"), &format!("ADAPTER {}", path("adapter.gguf").display()));
+    let greedy =
+        GenerateOptions::default().with_temperature(0.0).with_max_tokens(24).with_ignore_eos(true);
+    let tokens = |source: &str, options: &GenerateOptions| {
+        load(source).unwrap().generate("The quick", options).unwrap().tokens
+    };
+    let merged = tokens(path("merged.gguf").to_str().unwrap(), &greedy);
+    let plain = tokens(path("base.gguf").to_str().unwrap(), &greedy);
+    assert_ne!(plain, merged);
+    assert_eq!(tokens("mine", &greedy), merged);
+    assert_eq!(tokens("mine", &greedy.clone().with_lora(Lora::default())), plain);
+    let none = ModelParams::default().with_lora(Lora::default());
+    let model = Model::load("mine", none, ContextParams::default()).unwrap();
+    assert_eq!(model.generate("The quick", &greedy).unwrap().tokens, plain);
 }

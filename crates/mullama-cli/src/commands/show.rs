@@ -188,7 +188,6 @@ fn here(found: &Found) -> String {
 }
 
 fn planned(found: &Found) -> Result<Plan, Error> {
-    found.check()?;
     let Options { model, context, .. } = Options::parse(found.options())?;
     plan(&found.path, &PlanOptions::default().with_model(model).with_context(context))
 }

@@ -291,7 +291,7 @@ fn load(session: &mut Session, from: &str) -> Result<(), Failure> {
         ..session.settings
     };
     // There may not be memory for two models; what is not there is told before the first goes.
-    Found::find(source)?.check()?;
+    Found::find(source)?;
     session.model.close();
     let mut next = match Session::start(source, settings) {
         Ok(next) => next,
