@@ -32,36 +32,54 @@ pub fn report(rounds: usize) -> Result<()> {
     first_character(&folder, rounds)
 }
 
-/// Pulls against plain downloads of as many bytes from the same server, in turn.
+/// Pulls against plain downloads of as many bytes from the same server, in turn: by curl, and by a bare
+/// loop, which no program can be faster than.
 fn downloads(folder: &Folder, registry: &Registry, rounds: usize) -> Result<()> {
-    let (mut plain, mut pulls, mut ratios, mut memory) = (vec![], vec![], vec![], 0);
+    let (mut loops, mut curls, mut pulls, mut memory) = (vec![], vec![], vec![], 0);
+    let target = folder.path("plain");
+    let url = format!("{}/big.gguf", registry.url());
+    let mut bare = Command::new(env::current_exe()?);
+    bare.args(["fetch", &registry.host(), "/big.gguf"]).arg(&target);
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--fail", "--output"]).arg(&target).arg(&url);
     // The first round is not counted.
     for round in 0..=rounds {
-        let begun = Instant::now();
-        let target = folder.path("plain");
-        let status = Command::new(env::current_exe()?)
-            .args(["fetch", &registry.host(), "/big.gguf"])
-            .arg(&target)
-            .status()?;
-        let alone = begun.elapsed();
-        fs::remove_file(target)?;
+        let (alone, plain) = (time_of(&mut bare, &target)?, time_of(&mut curl, &target)?);
         let (pulled, peak) = pull(folder, registry)?;
         folder.empty_store()?;
-        if !status.success() {
-            return Err("the plain download failed".into());
-        }
-        if round > 0 {
-            plain.push(alone);
-            pulls.push(pulled);
-            ratios.push(pulled.as_secs_f64() / alone.as_secs_f64());
-        }
         memory = memory.max(peak);
+        if round > 0 {
+            loops.push(alone);
+            curls.push(plain);
+            pulls.push(pulled);
+        }
     }
-    println!("| plain download of 200 MB | {} | |", milliseconds(plain));
-    println!("| pull of 200 MB, hashed and stored | {} | |", milliseconds(pulls));
-    println!("| ratio | {:.2} | 1.30 |", median(ratios));
+    let ratio = |others: &[Duration]| {
+        let pairs = pulls.iter().zip(others);
+        let ratios = pairs.map(|(pull, other)| pull.as_secs_f64() / other.as_secs_f64());
+        format!("{:.2}", median(ratios.collect()))
+    };
+    println!("| 200 MB by curl | {} | |", milliseconds(curls.clone()));
+    println!("| by a bare loop over the socket | {} | |", milliseconds(loops.clone()));
+    println!("| by `mullama pull`, hashed and stored | {} | |", milliseconds(pulls.clone()));
+    println!("| pull to curl | {} | 1.30 |", ratio(&curls));
+    println!("| pull to the bare loop | {} | |", ratio(&loops));
     println!("| most memory of a pull | {:.1} MB | 64 MB |", memory as f64 * 1024.0 / 1e6);
     Ok(())
+}
+
+/// The time of a download to this file, which is removed.
+fn time_of(download: &mut Command, target: &Path) -> Result<Duration> {
+    let begun = Instant::now();
+    let status = download
+        .status()
+        .map_err(|error| format!("{}: {error}", download.get_program().display()))?;
+    let took = begun.elapsed();
+    if !status.success() {
+        return Err("a plain download failed".into());
+    }
+    fs::remove_file(target)?;
+    Ok(took)
 }
 
 /// The time of a pull, and the most memory that was resident, in KiB.
