@@ -164,16 +164,8 @@ impl Model {
         mut progress: impl FnMut(f32) -> bool,
     ) -> Result<Self> {
         let found = Found::find(source)?;
-        let mut brought = found.fill(&mut params, &mut context)?;
         let header = GgufHeader::read(&found.path)?;
-        let unusable = match params.chat_template.is_none().then(|| found.chat_template(&header)) {
-            Some(Ok(template)) => {
-                params.chat_template = template;
-                None
-            }
-            Some(Err(error)) => Some(error),
-            None => None,
-        };
+        let (brought, unusable) = found.fill(&header, &mut params, &mut context)?;
         let path = found.path;
         let vocab_only = params.vocab_only.unwrap_or(false);
         preflight::check(&path, &header, vocab_only)?;
@@ -234,7 +226,6 @@ impl Model {
             .or_else(|| metadata.get("tokenizer.chat_template").cloned());
         let (embed, rerank) = (embedding.can_embed(), embedding.can_rerank());
         let context_size = embedding.limit as u32;
-        brought.options.fill(&recommended(&weights));
         let loaded = Loaded {
             engine,
             embedders: Embedders::new(embedding, Arc::clone(&weights)),
@@ -242,7 +233,7 @@ impl Model {
             // Text can be continued without the template; a chat hears what is wrong with it.
             templates: unusable.map_or_else(OnceLock::new, |error| OnceLock::from(Err(error))),
             template_override: params.chat_template,
-            brought,
+            brought: brought.or(&recommended(&weights)),
             adapters: Mutex::new(adapters),
             path: path.clone(),
             settings: computed_with,

@@ -118,12 +118,14 @@ impl Found {
         model.jinja().map_err(|error| Error::from(error).with_hint(hint))
     }
 
-    /// Fills in what the model brings where the caller says nothing, and gives what holds for requests.
+    /// Fills in what the model brings where the caller says nothing. Gives what holds for requests, and why
+    /// the chat template cannot be used, if there is one that cannot.
     pub(crate) fn fill(
         &self,
+        header: &GgufHeader,
         params: &mut ModelParams,
         context: &mut ContextParams,
-    ) -> Result<Brought> {
+    ) -> Result<(Brought, Option<Error>)> {
         let mut sets = OptionSets::default();
         for (name, value) in self.options().into_iter().filter(|(_, value)| !value.is_null()) {
             if let Some(set) = sets.with(&name) {
@@ -134,7 +136,16 @@ impl Found {
         params.fill(&model);
         context.fill(&room);
         let system = self.system().map(Message::system);
-        Ok(Brought { options, system, messages: self.messages()? })
+        let brought = Brought { options, system, messages: self.messages()? };
+        if params.chat_template.is_some() {
+            return Ok((brought, None));
+        }
+        let (template, unusable) = match self.chat_template(header) {
+            Ok(template) => (template, None),
+            Err(error) => (None, Some(error)),
+        };
+        params.chat_template = template;
+        Ok((brought, unusable))
     }
 
     fn unusable(&self, option: &str, error: &serde_json::Error) -> Error {
@@ -146,6 +157,12 @@ impl Found {
 }
 
 impl Brought {
+    /// With these options where it has none.
+    pub fn or(mut self, others: &GenerateOptions) -> Self {
+        self.options.fill(others);
+        self
+    }
+
     /// The messages of a chat: the system message, unless the chat has its own, then those that the model
     /// brings, then the chat's.
     pub fn before<'a>(&self, messages: &'a [Message]) -> Cow<'a, [Message]> {

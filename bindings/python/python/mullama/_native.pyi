@@ -222,9 +222,7 @@ class Model(BaseModel):
         path, or a list of paths and of pairs of a path and a scale. An empty list is the model
         without any."""
 
-    def save_state(
-        self, prompt: _Prompt, path: str | os.PathLike[str] | None = None
-    ) -> bytes:
+    def save_state(self, prompt: _Prompt, path: str | os.PathLike[str] | None = None) -> bytes:
         """What was computed from a prompt (text or a list of token ids), as bytes for `load_state`
         of this process or another; what has not been computed yet is. With `path` they are written
         to that file as well."""
