@@ -120,6 +120,10 @@ bench: wheel node-package ## Measure against the bare engine, in every language
 bench-placement: build ## Print how true the planner is, on the GPUs there are
 	benches/placement.sh
 
+.PHONY: bench-hub
+bench-hub: build ## Print how fast models are pulled and listed, and answers begin
+	benches/hub.sh
+
 # --- keeping it tidy ------------------------------------------------------------------------------
 
 .PHONY: lint

@@ -1,6 +1,7 @@
 //! Measures mullama from Rust against the floor; `README.md` says how.
 
 mod embedding;
+mod hub;
 mod many;
 mod measure;
 mod memory;
@@ -21,6 +22,8 @@ usage: mullama-bench measure [--rounds N] [--threads N] NAME=PATH...
        mullama-bench rss floor|mullama PATH    resident KiB of this process, after use
        mullama-bench many NAME=PATH ROUNDS     many requests at once, and what they share
        mullama-bench placement NAME=PATH...    what is planned, and what is allocated
+       mullama-bench hub ROUNDS                downloads, lists, the first character
+       mullama-bench fetch HOST PATH FILE      a plain download
        mullama-bench threads                   how many threads are measured with by default
 NAME is one of `settings.json`; PATH may be `demo`. Samples go to standard output, a JSON object a
 line; a summary goes to standard error.
@@ -51,6 +54,11 @@ fn main() -> ExitCode {
                 .collect();
             placement::report(&models)
         }
+        ["hub", rounds] => match rounds.parse() {
+            Ok(rounds) if rounds > 0 => hub::report(rounds),
+            _ => Err("ROUNDS is a number above 0".into()),
+        },
+        ["fetch", host, path, file] => hub::fetch(host, path, file),
         ["threads"] => {
             println!("{}", threads());
             Ok(())

@@ -37,6 +37,49 @@ export interface Progress {
 /** LoRA adapters: a path, or an array of paths and of pairs of a path and a scale. */
 export type Lora = string | (string | [path: string, scale: number])[];
 
+/** How far a pull has come. */
+export interface PullProgress {
+  /** What is being done; `waiting` is for another pull of the same file. */
+  phase: 'resolving' | 'waiting' | 'downloading' | 'verifying' | 'done';
+  /** Bytes that are in the store or on their way there, earlier runs included. */
+  completed: number;
+  /** Bytes of all the files; 0 while it is not known. */
+  total: number;
+  /** How much of it is there, from 0 to 1. */
+  fraction: number;
+  /** Bytes per second of late; 0 while it is not known. */
+  speed: number;
+  /** Seconds that are left at this speed. */
+  eta?: number;
+}
+
+/** What a pull takes. */
+export interface PullOptions {
+  /** Ends the pull; what has come stays for the next. */
+  signal?: AbortSignal;
+  /**
+   * Called with how far it has come, some times a second. Returning false cancels: the call throws a
+   * {@link MullamaError} with the code `CANCELLED`. What it throws is what the call throws.
+   */
+  onProgress?: (progress: PullProgress) => unknown;
+  /** Allows plain HTTP to other machines. Default: false. */
+  insecure?: boolean;
+  /** For a registry that wants one; Hugging Face's is `HF_TOKEN` in the environment. */
+  token?: string;
+}
+
+/** A model of the local store. */
+export interface StoredModel {
+  /** The name, by which the model is loaded. */
+  name: string;
+  /** The id that a list shows: 12 digits. */
+  id: string;
+  /** Bytes of all its files. */
+  size: number;
+  /** The file of the weights; the first of a split model. */
+  path: string;
+}
+
 /** The number format of a KV cache. */
 export type KvCacheType =
   'f32' | 'f16' | 'bf16' | 'q8_0' | 'q5_1' | 'q5_0' | 'q4_1' | 'q4_0' | 'iq4_nl';
@@ -432,7 +475,8 @@ export class Model implements Disposable, AsyncDisposable {
   /**
    * Loads a model while the program waits: `Model.load` does not block it.
    *
-   * @param source The path of a GGUF file (the first of a split one), or `demo`, the built-in model.
+   * @param source The path of a GGUF file (the first of a split one), the name of a model in the
+   *   local store, or `demo`, the built-in model; {@link pull} downloads.
    * @throws {MullamaError}
    */
   constructor(source: string | URL, options?: LoadOptions);
@@ -440,13 +484,23 @@ export class Model implements Disposable, AsyncDisposable {
   /**
    * Loads a model.
    *
-   * @param source The path of a GGUF file (the first of a split one), or `demo`, the built-in model.
+   * @param source The path of a GGUF file (the first of a split one), the name of a model in the
+   *   local store, or `demo`, the built-in model; {@link pull} downloads.
    */
   static load<T extends typeof Model>(
     this: T,
     source: string | URL,
     options?: LoadOptions,
   ): Promise<InstanceType<T>>;
+
+  /**
+   * Downloads a model into the local store. One that is there and current is not downloaded again; a
+   * download that was broken off goes on.
+   *
+   * @param name A name (`llama3.2:1b`, `host/user/model:tag`), a repository of Hugging Face
+   *   (`hf.co/user/repo:Q4_K_M`), or the address of a GGUF file.
+   */
+  static pull(name: string, options?: PullOptions): Promise<StoredModel>;
 
   /** Generates until the model is done or an option ends it. */
   generate(prompt: Prompt, options?: GenerateOptions): Promise<Completion>;

@@ -4,8 +4,9 @@
 
 All Python, JavaScript, Rust and shell blocks of README.md, docs/ and the packages' README.md run,
 those in tabs too. The blocks of one language on one page are one program (`programs.py` says how),
-which runs in a folder of its own with the models of `MODELS` in it. A comment right before a block
-changes that:
+which runs in a folder of its own with the models of `MODELS` in it. What a program pulls
+comes from a registry on loopback, where every model is the demo model; the store of one that does not
+pull has what others are loaded by name. A comment right before a block changes that:
 
     <!-- not run: REASON -->    the block is not run, and the reason is reported
     <!-- output -->             this `text` block is what the block before it prints; after a group
@@ -18,6 +19,7 @@ Node.js package built in bindings/node.
 """
 
 import argparse
+import atexit
 import hashlib
 import json
 import os
@@ -42,8 +44,13 @@ MODELS = {
     "encoder.gguf": "encoder",
     "reranker.gguf": "reranker",
 }
-# Models that programs find in the store, as if they had been pulled: the demo model by these names.
+# Models that programs find in the store, as if they had been pulled, and that they can pull: the demo
+# model by these names.
 STORED = (("llama3.2", "1b"), ("llama3.3", "70b"))
+# The same as a file of a repository of Hugging Face.
+REPOSITORY = "user/repo-GGUF/repo-Q4_K_M.gguf"
+# The store of a program, in its folder.
+STORE = ".store"
 DEMO = ROOT / "models/demo/demo.gguf"
 # Seconds for all blocks of one language on one page.
 TIME_LIMIT = 300
@@ -70,6 +77,11 @@ class Program:
     def page(self) -> Path:
         return self.blocks[0].page
 
+    @property
+    def pulls(self) -> bool:
+        """Whether it begins with an empty store."""
+        return any(re.search(r"\bpull\b", block.source) for block in self.blocks)
+
 
 class Workshop:
     """The folder where programs are built and run, and what they run with."""
@@ -80,10 +92,9 @@ class Workshop:
         self.folder = target / "docs"
         shutil.rmtree(self.folder, ignore_errors=True)
         (self.folder / "home").mkdir(parents=True)
-        self.store = self.folder / "store"
-        fill_store(self.store, DEMO)
         self.models = {}
         self.crates: dict[str, Path] = {}
+        self.registry: str | None = None
 
     def prepare(self, languages: set[str]) -> None:
         artifacts = _built_crates()
@@ -92,6 +103,7 @@ class Workshop:
                 continue
             testkit = self.release / "mullama-testkit"
             self.models[name] = Path(_output_of([str(testkit), "path", preset]).strip())
+        self.registry = self._serve()
         if "rust" in languages:
             self.crates = artifacts
         if "javascript" in languages:
@@ -99,6 +111,21 @@ class Workshop:
             modules = self.folder / "node_modules"
             modules.mkdir()
             (modules / "mullama").symlink_to(ROOT / "bindings" / "node", target_is_directory=True)
+
+    def _serve(self) -> str:
+        """Starts a registry, which ends with this process, and gives its address."""
+        served = self.folder / "served"
+        for name, tag in STORED:
+            link = served / "registry/library" / name / tag / "model.gguf"
+            link.parent.mkdir(parents=True)
+            link.symlink_to(DEMO)
+        link = served / "hf" / REPOSITORY
+        link.parent.mkdir(parents=True)
+        link.symlink_to(DEMO)
+        command = [self.release / "mullama-test-registry", served]
+        registry = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        atexit.register(registry.kill)
+        return registry.stdout.readline().strip()
 
     def scratch(self, program: Program) -> Path:
         """The folder in which a program runs."""
@@ -108,9 +135,12 @@ class Workshop:
         folder.mkdir(parents=True)
         for name, path in self.models.items():
             (folder / name).symlink_to(path)
+        if not program.pulls:
+            fill_store(folder / STORE, DEMO)
         return folder
 
-    def environment(self) -> dict[str, str]:
+    def environment(self, folder: Path) -> dict[str, str]:
+        """The environment of a program that runs in this folder."""
         home = self.folder / "home"
         real_home = Path.home()
         # Where a test suite brings modules of its own, its examples use them.
@@ -124,10 +154,12 @@ class Workshop:
             "CARGO_HOME": env.get("CARGO_HOME", str(real_home / ".cargo")),
             "RUSTUP_HOME": env.get("RUSTUP_HOME", str(real_home / ".rustup")),
             "PATH": os.pathsep.join([str(self.release), str(Path(sys.executable).parent), env["PATH"]]),
-            "MULLAMA_MODELS": str(self.store),
+            "MULLAMA_MODELS": str(folder / STORE),
             "NO_COLOR": "1",
             "TERM": "dumb",
         }
+        if self.registry:
+            env |= {"MULLAMA_REGISTRY": self.registry, "HF_ENDPOINT": self.registry}
         return env
 
 
@@ -240,7 +272,7 @@ def run_program(program: Program, workshop: Workshop) -> list[Outcome]:
             status = subprocess.run(
                 command,
                 cwd=folder,
-                env=workshop.environment(),
+                env=workshop.environment(folder),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,

@@ -23,21 +23,24 @@ function pathOf(file) {
   return file instanceof URL ? fileURLToPath(file) : file;
 }
 
-/** One loading of a model: what stops it, and what is thrown then. */
-class Loading {
+/** Long work that tells how far it is: what stops it, and what is thrown then. */
+class Watched {
   #onProgress;
   #thrown;
 
-  constructor(source, options) {
+  constructor(options) {
     const { signal, rest } = splitSignal(options);
     const { onProgress, ...others } = rest;
-    if (typeof (onProgress ?? Loading) !== 'function') {
+    if (typeof (onProgress ?? Watched) !== 'function') {
       throw invalidOption('onProgress', 'expected a function');
     }
     throwIfAborted(signal);
     this.#onProgress = onProgress;
     this.signal = signal;
-    this.arguments = [pathOf(source), others, (done) => this.#progress(done)];
+    /** The options of the work itself. */
+    this.options = others;
+    /** Answers the native side: false stops it. */
+    this.hear = (news) => this.#hear(news);
   }
 
   /** What the caller is to see of an error. */
@@ -46,15 +49,22 @@ class Loading {
     return this.signal?.aborted ? abortError(this.signal) : translated(error);
   }
 
-  /** Answers the native side: false stops it. */
-  #progress(done) {
+  #hear(news) {
     if (this.signal?.aborted) return false;
     try {
-      return this.#onProgress?.(done) !== false;
+      return this.#onProgress?.(news) !== false;
     } catch (error) {
       this.#thrown = { error };
       return false;
     }
+  }
+}
+
+/** One loading of a model. */
+class Loading extends Watched {
+  constructor(source, options) {
+    super(options);
+    this.arguments = [pathOf(source), this.options, this.hear];
   }
 }
 
@@ -85,6 +95,16 @@ class Model {
       return new this(await abortable(loading.signal, pending, discard));
     } catch (error) {
       throw loading.reason(error);
+    }
+  }
+
+  static async pull(name, options) {
+    const watched = new Watched(options);
+    try {
+      const pull = new native.Pull(name, watched.options);
+      return await abortable(watched.signal, pull.run(watched.hear), () => pull.cancel());
+    } catch (error) {
+      throw watched.reason(error);
     }
   }
 

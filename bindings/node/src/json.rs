@@ -61,6 +61,15 @@ impl Options {
         }
     }
 
+    /// Takes a text out of the options.
+    pub fn take_text(&mut self, name: &str) -> napi::Result<Option<String>> {
+        match self.0.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(error::of_arguments(&Error::option(name, "expected a string"))),
+        }
+    }
+
     /// Refuses what is left.
     pub fn finish(self) -> napi::Result<()> {
         parse_options(&mut [], self.0, Naming::Camel).map_err(|error| error::of_arguments(&error))

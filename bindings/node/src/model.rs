@@ -10,7 +10,7 @@ use mullama::{
     OptionSpec, RerankOptions, parse_options,
 };
 use napi::Env;
-use napi::bindgen_prelude::{Buffer, Function, PromiseRaw, ToNapiValue};
+use napi::bindgen_prelude::{Buffer, Function, JsValuesTupleIntoVec, PromiseRaw, ToNapiValue};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::tokio::task::spawn_blocking;
 use napi_derive::napi;
@@ -60,7 +60,7 @@ pub fn load<'env>(
     let progress: Progress =
         progress.build_threadsafe_function().callee_handled::<false>().build()?;
     env.spawn_future(async move {
-        let progress = in_steps(move |done| answer(&progress, done));
+        let progress = in_steps(move |done| answer(&progress, f64::from(done)));
         let load = move || {
             let _call = call;
             mullama::Model::load_with_progress(source.0, params, context, progress)
@@ -71,10 +71,13 @@ pub fn load<'env>(
 }
 
 /// What JavaScript's thread answers; false when it is gone, or about to.
-fn answer(progress: &Progress, done: f32) -> bool {
+pub(crate) fn answer<T: JsValuesTupleIntoVec + 'static>(
+    hear: &ThreadsafeFunction<T, bool, T, napi::Status, false>,
+    news: T,
+) -> bool {
     let (answer, answered) = mpsc::sync_channel(1);
     let mode = ThreadsafeFunctionCallMode::NonBlocking;
-    progress.call_with_return_value(f64::from(done), mode, move |go_on, _env| {
+    hear.call_with_return_value(news, mode, move |go_on, _env| {
         let _ = answer.send(go_on.unwrap_or(false));
         Ok(())
     });

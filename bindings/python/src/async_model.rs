@@ -11,6 +11,7 @@ use crate::embeddings::{InputsArgument, Reranking, TextsArgument, Vectors};
 use crate::errors::Result;
 use crate::model::{BaseModel, Progress, core, load};
 use crate::options;
+use crate::pull::Pull;
 use crate::results::{Answer, Completion};
 use crate::stream::{AsyncChatStream, AsyncStream};
 use crate::text::{LoraArgument, PromptArgument, Source, StateArgument, Text, Tokens};
@@ -73,6 +74,27 @@ impl AsyncModel {
             let _abandon = CancelOnDrop(progress.cancel_token());
             Ok(Loaded(apart(move || load(source.0, params, progress)).await??))
         })
+    }
+
+    /// Downloads a model into the local store: a name (`llama3.2:1b`, `host/user/model:tag`), a
+    /// repository of Hugging Face (`hf.co/user/repo:Q4_K_M`), or the address of a GGUF file. One that is
+    /// there and current is not downloaded again; a download that was broken off goes on. Cancelling the
+    /// task cancels the download.
+    ///
+    /// `progress` is called with a `PullProgress`, on another thread, and cancels by returning False.
+    /// `insecure` allows plain HTTP to other machines, `token` is for a registry that wants one;
+    /// Hugging Face's is `HF_TOKEN`.
+    #[staticmethod]
+    #[pyo3(signature = (name, *, progress = None, insecure = false, token = None))]
+    fn pull(
+        py: Python<'_>,
+        name: Text,
+        progress: Option<Py<PyAny>>,
+        insecure: bool,
+        token: Option<Text>,
+    ) -> Result<Bound<'_, PyAny>> {
+        let pull = Pull::new(py, name, progress, insecure, token)?;
+        coroutine(py, "AsyncModel.pull", pull.run())
     }
 
     /// Generates until the model is done or an option ends it, and gives the whole answer.

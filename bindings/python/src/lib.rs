@@ -16,6 +16,7 @@ mod json;
 mod model;
 mod options;
 mod owned;
+mod pull;
 mod results;
 mod stream;
 mod text;
@@ -47,6 +48,8 @@ mod _native {
     use crate::model::{BaseModel, Capabilities, DeviceShare, Model, Placement, Stats};
     #[pymodule_export]
     use crate::options::option_specs;
+    #[pymodule_export]
+    use crate::pull::{PullProgress, StoredModel};
     #[pymodule_export]
     use crate::results::{
         ChatChunk, ChatCompletion, Chunk, Completion, Timings, TokenLogprob, TopLogprob, Usage,

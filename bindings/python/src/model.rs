@@ -16,6 +16,7 @@ use crate::errors::Result;
 use crate::json;
 use crate::options;
 use crate::owned::Owned;
+use crate::pull::{Pull, StoredModel};
 use crate::results::{Answer, Completion, repr};
 use crate::stream::{ChatStream, Stream};
 use crate::text::{LoraArgument, PromptArgument, Source, StateArgument, Text, Tokens, class_name};
@@ -382,8 +383,8 @@ impl Stats {
 /// A loaded model. Its methods wait for their results with the GIL released, so many threads can
 /// use one model at a time; Ctrl-C cancels what the main thread waits for.
 ///
-/// `source` is the path of a GGUF file (the first shard of a split one), or `demo`, the built-in
-/// model. `progress` is called with how far loading is, from 0 to 1, and cancels it by returning
+/// `source` is the path of a GGUF file (the first shard of a split one), the name of a model in the
+/// local store, or `demo`, the built-in model; `Model.pull` downloads. `progress` is called with how far loading is, from 0 to 1, and cancels it by returning
 /// False. The other options are those of `mullama.options.LoadOptions`.
 ///
 /// The model is freed when the last reference to it is gone, or by `close()`, which a `with` block
@@ -405,6 +406,25 @@ impl Model {
         let progress = Progress::new(py, progress)?;
         let model = py.detach(|| load(source.0, params, progress))?;
         Ok(BaseModel::new(model).add_subclass(Self))
+    }
+
+    /// Downloads a model into the local store: a name (`llama3.2:1b`, `host/user/model:tag`), a
+    /// repository of Hugging Face (`hf.co/user/repo:Q4_K_M`), or the address of a GGUF file. One that is
+    /// there and current is not downloaded again; a download that was broken off goes on.
+    ///
+    /// `progress` is called with a `PullProgress`, on another thread, and cancels by returning False.
+    /// `insecure` allows plain HTTP to other machines, `token` is for a registry that wants one;
+    /// Hugging Face's is `HF_TOKEN`.
+    #[staticmethod]
+    #[pyo3(signature = (name, *, progress = None, insecure = false, token = None))]
+    fn pull(
+        py: Python<'_>,
+        name: Text,
+        progress: Option<Py<PyAny>>,
+        insecure: bool,
+        token: Option<Text>,
+    ) -> Result<StoredModel> {
+        block(py, Pull::new(py, name, progress, insecure, token)?.run())?
     }
 
     /// Generates until the model is done or an option ends it, and gives the whole answer.
@@ -638,6 +658,22 @@ pub fn load(
     }
 }
 
+/// Refuses what cannot be called.
+pub fn check_callable(py: Python<'_>, callback: Option<&Py<PyAny>>) -> PyResult<()> {
+    match callback.map(|callback| callback.bind(py)) {
+        Some(callback) if !callback.is_callable() => {
+            let message = format!("progress is a function, not {}", class_name(callback));
+            Err(PyTypeError::new_err(message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Only False says stop; what a function without `return` gives does not.
+pub fn says_stop(py: Python<'_>, answer: &Py<PyAny>) -> bool {
+    answer.extract(py).is_ok_and(|go_on: bool| !go_on)
+}
+
 /// Tells a Python function how far loading is.
 pub struct Progress {
     callback: Option<Py<PyAny>>,
@@ -650,12 +686,7 @@ pub struct Progress {
 
 impl Progress {
     pub fn new(py: Python<'_>, callback: Option<Py<PyAny>>) -> PyResult<Self> {
-        if let Some(callback) = callback.as_ref().map(|callback| callback.bind(py))
-            && !callback.is_callable()
-        {
-            let message = format!("progress is a function, not {}", class_name(callback));
-            return Err(PyTypeError::new_err(message));
-        }
+        check_callable(py, callback.as_ref())?;
         let abandoned = CancelToken::default();
         Ok(Self { callback, raised: None, heard: Instant::now(), abandoned })
     }
@@ -679,10 +710,7 @@ impl Progress {
                 self.callback.as_ref().map(|callback| callback.call1(py, (fraction,))).transpose()
             });
             match answer {
-                // Only False says stop; what a function without `return` gives does not.
-                Ok(answer) => {
-                    !answer.is_some_and(|answer| answer.extract(py).is_ok_and(|go_on: bool| !go_on))
-                }
+                Ok(answer) => !answer.is_some_and(|answer| says_stop(py, &answer)),
                 Err(error) => {
                     self.raised = Some(error);
                     false

@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::failure::EXIT_CODES;
@@ -21,13 +22,48 @@ const ALIASES: &[(&str, &str)] = &[
     ("-fa", "--flash-attention"),
 ];
 
+const EXAMPLES: &str = "\
+Examples:
+  mullama run demo \"What is the capital of France?\"
+  mullama pull llama3.2:1b
+  mullama run llama3.2:1b
+  mullama list
+
+`mullama help COMMAND` tells more about a command, `mullama help` the exit codes.";
+
 /// Parses the command line; ends the process where it cannot be, or where help was asked for.
 pub fn parse(arguments: impl Iterator<Item = OsString>) -> ArgMatches {
     let spelled_out = |argument: OsString| {
         let alias = ALIASES.iter().find(|(alias, _)| argument == OsStr::new(alias));
         alias.map_or(argument, |(_, name)| OsString::from(name))
     };
-    command().get_matches_from(arguments.map(spelled_out))
+    let arguments: Vec<OsString> = arguments.map(spelled_out).collect();
+    let mut command = command();
+    match command.try_get_matches_from_mut(arguments) {
+        Ok(matches) => matches,
+        Err(error) => with_nearest(&command, error).exit(),
+    }
+}
+
+/// Adds what may have been meant, where clap sees no likeness.
+fn with_nearest(command: &Command, mut error: clap::Error) -> clap::Error {
+    let Some(ContextValue::String(wrong)) = error.get(ContextKind::InvalidSubcommand) else {
+        return error;
+    };
+    let wrong = wrong.clone();
+    if error.get(ContextKind::SuggestedSubcommand).is_some() {
+        return error;
+    }
+    let names = command.get_subcommands().map(|known| known.get_name().to_owned());
+    let near: Vec<_> =
+        names.filter(|name| strsim::damerau_levenshtein(name, &wrong) == 1).collect();
+    if !near.is_empty() {
+        error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(near));
+    } else if wrong == "demo" || wrong.contains([':', '/', '.', '\\']) {
+        let tip = format!("to run a model, write `mullama run {wrong}`").into();
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+    }
+    error
 }
 
 /// The whole command, for parsing and for its reference page.
@@ -49,7 +85,8 @@ pub fn command() -> Command {
             rpc_server(),
             completions(),
         ])
-        .after_long_help(exit_codes())
+        .after_help(EXAMPLES)
+        .after_long_help(format!("{EXAMPLES}\n\n{}", exit_codes()))
 }
 
 fn model() -> Arg {
@@ -73,7 +110,8 @@ fn run() -> Command {
         .after_help(
             "Examples:\n  mullama run demo \"What is the capital of France?\"\n  \
                      mullama run model.gguf -ngl 20 --temperature 0 \"Hello!\"\n  \
-                     echo \"What is 2 + 3?\" | mullama run demo",
+                     echo \"What is 2 + 3?\" | mullama run demo\n  \
+                     mullama run demo --keep-context \"And of Japan?\"",
         )
         .arg(model())
         .arg(
@@ -86,6 +124,16 @@ fn run() -> Command {
                 .long("system")
                 .value_name("TEXT")
                 .help("Instructions for the whole conversation"),
+        )
+        .arg(
+            Arg::new("keep_context")
+                .long("keep-context")
+                .action(ArgAction::SetTrue)
+                .conflicts_with("raw")
+                .help(
+                    "Go on with the conversation of the last run with this flag, and keep it for the \
+                     next. Each model has its own",
+                ),
         )
         .arg(
             Arg::new("raw")
@@ -138,7 +186,8 @@ fn list() -> Command {
         .visible_alias("ls")
         .about("Lists the models that can be run")
         .after_help(
-            "Models that other programs have downloaded are listed too, with the column SOURCE.",
+            "Models that other programs have downloaded are listed too, with the column SOURCE.\n\n\
+             Examples:\n  mullama list\n  mullama list llama\n  mullama list --json",
         )
         .arg(Arg::new("name").value_name("PREFIX").help("Only names that begin so"))
         .arg(json())
@@ -147,6 +196,7 @@ fn list() -> Command {
 fn cp() -> Command {
     Command::new("cp")
         .about("Gives a model a second name; its files are shared")
+        .after_help("Example:\n  mullama cp llama3.2:1b mine")
         .arg(name("from", "FROM").help("The name of a model in the store"))
         .arg(name("to", "TO").help("The new name"))
 }
@@ -154,6 +204,10 @@ fn cp() -> Command {
 fn rm() -> Command {
     Command::new("rm")
         .about("Removes models, and the files that no other model uses")
+        .after_help(
+            "Models that other programs have downloaded are not touched.\n\n\
+             Examples:\n  mullama rm mine\n  mullama rm llama3.2:1b llama3.2:3b",
+        )
         .arg(name("name", "NAME").num_args(1..).help("The names of models in the store"))
 }
 
@@ -161,8 +215,10 @@ fn create() -> Command {
     Command::new("create")
         .about("Makes a model from a Modelfile")
         .after_help(
-            "Example:\n  printf 'FROM llama3.2:1b\\nSYSTEM Answer in French.\\n' | \
-             mullama create french -f -",
+            "A Modelfile has FROM, and PARAMETER, SYSTEM, TEMPLATE, ADAPTER, MESSAGE and LICENSE where they \
+             are wanted.\n\n\
+             Examples:\n  mullama create french\n  \
+             printf 'FROM llama3.2:1b\\nSYSTEM Answer in French.\\n' | mullama create french -f -",
         )
         .arg(name("name", "NAME").help("The name of the new model"))
         .arg(
@@ -177,7 +233,11 @@ fn create() -> Command {
 
 fn show() -> Command {
     Command::new("show")
-        .about("Tells what a model is")
+        .about("Tells what a model is, and where it would go on this machine")
+        .after_help(
+            "Examples:\n  mullama show demo\n  mullama show llama3.2:1b --modelfile\n  \
+             mullama show model.gguf --tensors",
+        )
         .arg(model())
         .arg(what("tensors", "List the tensors"))
         .args([
@@ -198,7 +258,11 @@ fn what(name: &'static str, help: &'static str) -> Arg {
 fn devices() -> Command {
     Command::new("devices")
         .about("Lists the processors that models can run on")
-        .after_help("A backend module that could not be loaded is listed with the reason.")
+        .after_help(
+            "A backend module that could not be loaded is listed with the reason.\n\n\
+             Examples:\n  mullama devices\n  mullama devices --rpc 10.0.0.7:50052\n  \
+             mullama devices --json",
+        )
         .arg(
             Arg::new("rpc")
                 .long("rpc")
@@ -236,6 +300,9 @@ fn exit_codes() -> String {
     text + "\nEnvironment:\n  \
             MULLAMA_MODELS    the folder of the store\n  \
             MULLAMA_REGISTRY  the registry of names without a host\n  \
+            HF_TOKEN          the token for Hugging Face\n  \
+            HF_ENDPOINT       a mirror of Hugging Face\n  \
+            HTTPS_PROXY       the proxy for downloads\n  \
             MULLAMA_LOG       error, warn, info, debug or trace: the log on standard error\n  \
             NO_COLOR          if it is set, nothing is coloured"
 }

@@ -4,6 +4,7 @@ mod arguments;
 mod commands;
 mod failure;
 mod format;
+mod kept;
 mod options;
 mod progress;
 mod repl;

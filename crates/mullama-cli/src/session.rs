@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use mullama::hub::Parameters;
 use mullama::{
-    CancelToken, ChatOptions, Completion, Error, ErrorKind, FinishReason, Message, Model,
+    CancelToken, ChatOptions, Completion, Error, ErrorKind, FinishReason, Found, Message, Model,
 };
 use serde_json::{Map, Value};
 
 use crate::failure::Failure;
+use crate::kept::{Conversation, Kept};
 use crate::options::Options;
-use crate::source::Found;
+use crate::source;
 use crate::terminal::{Progress, bytes, interrupted, take_interrupt};
 
 /// How long an interrupt may go unnoticed.
@@ -27,6 +28,8 @@ pub struct Settings {
     pub raw: bool,
     /// Whether times and rates are told.
     pub verbose: bool,
+    /// Whether the conversation goes on where the last run left it, and is kept for the next.
+    pub keep: bool,
 }
 
 /// A loaded model, what it is asked with, and what has been said.
@@ -42,6 +45,7 @@ pub struct Session {
     pub messages: Vec<Message>,
     options: ChatOptions,
     raw: bool,
+    kept: Option<Kept>,
     /// What loading took, until it has been told.
     loading: Option<Duration>,
 }
@@ -50,13 +54,31 @@ impl Session {
     /// Loads the model.
     pub fn start(source: &str, settings: Settings) -> Result<Self, Failure> {
         let found = Found::find(source)?;
+        let kept = settings.keep.then(|| Kept::of(&found)).transpose()?;
+        let before = kept.as_ref().map(Kept::read).transpose()?.flatten();
+        let Conversation { system, messages } = match before {
+            Some(before) => before,
+            None => Conversation {
+                system: found.system().map(str::to_owned),
+                messages: found.messages()?,
+            },
+        };
+        let system = settings.system.clone().or(system);
         let parameters = Parameters::default();
-        let loaded = load(&found, &settings, &parameters)?;
-        let system = settings.system.clone().or_else(|| found.system().map(str::to_owned));
-        let messages = found.messages()?;
-        let Loaded { model, options, raw, took } = loaded;
+        let Loaded { model, options, raw, took } = load(&found, &settings, &parameters)?;
         let loading = Some(took);
-        Ok(Self { settings, found, model, parameters, system, messages, options, raw, loading })
+        Ok(Self {
+            settings,
+            found,
+            model,
+            parameters,
+            system,
+            messages,
+            options,
+            raw,
+            kept,
+            loading,
+        })
     }
 
     /// The options that hold, by their names.
@@ -102,7 +124,15 @@ impl Session {
     /// Forgets what has been said.
     pub fn clear(&mut self) -> Result<(), Failure> {
         self.messages = self.found.messages()?;
-        Ok(())
+        self.keep()
+    }
+
+    /// Keeps the conversation, where that was asked for.
+    fn keep(&self) -> Result<(), Failure> {
+        match &self.kept {
+            Some(kept) => Ok(kept.write(self.system.as_deref(), &self.messages)?),
+            None => Ok(()),
+        }
     }
 
     /// Answers a prompt on standard output, and adds both to the messages. What cannot be answered is
@@ -128,6 +158,7 @@ impl Session {
         let reason = completion.finish_reason;
         let loading = self.loading.take();
         self.report(completion, loading);
+        self.keep()?;
         Ok(reason)
     }
 
@@ -190,10 +221,9 @@ fn merged(found: &Found, settings: &Settings, parameters: &Parameters) -> Map<St
 }
 
 fn load(found: &Found, settings: &Settings, parameters: &Parameters) -> Result<Loaded, Failure> {
-    found.check()?;
     let mut options = Options::parse(merged(found, settings, parameters))?;
     if options.model.chat_template.is_none() && !settings.raw {
-        options.model.chat_template = found.template()?;
+        options.model.chat_template = source::chat_template(found)?;
     }
     let begun = Instant::now();
     let mut progress = Progress::new();
@@ -207,6 +237,14 @@ fn load(found: &Found, settings: &Settings, parameters: &Parameters) -> Result<L
         report_loading(&model, found);
     }
     let raw = settings.raw || !model.capabilities().chat;
+    if raw && settings.keep {
+        return Err(Error::new(
+            ErrorKind::Template,
+            "the model has no chat template, so that there is no conversation to keep",
+        )
+        .with_hint("give a template with --chat-template, or leave --keep-context out")
+        .into());
+    }
     Ok(Loaded { model, options: chat, raw, took: begun.elapsed() })
 }
 

@@ -64,6 +64,45 @@ fn messages_of_the_model_come_first() {
 }
 
 #[test]
+fn a_conversation_goes_on_in_the_next_run() {
+    let home = home_with("PARAMETER temperature 0");
+    let ask = |question: &str| home.says(&["run", "mine", "--keep-context", question]);
+    assert_eq!(ask(QUESTION), PARIS);
+    // Without the flag it is neither used nor added to; another model has one of its own.
+    home.says(&["run", "mine", "What is 2 + 3?"]);
+    home.says(&["run", "demo", "--keep-context", "What is 2 + 3?"]);
+    assert_eq!(ask("And of Japan?"), "The capital of Japan is Tokyo.\n");
+    let folder = home.path().join("data/mullama/conversations");
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
+    for file in fs::read_dir(&folder).unwrap() {
+        fs::write(file.unwrap().path(), "{").unwrap();
+    }
+    let err = home.complains(15, &["run", "mine", "--keep-context", "hi"]);
+    assert!(err.contains("damaged") && err.contains("hint: delete the file"), "{err}");
+    home.complains(2, &["run", "mine", "--keep-context", "--raw", "hi"]);
+}
+
+#[test]
+fn what_fits_here_is_shown() {
+    let home = home_with("PARAMETER num_ctx 512");
+    let shown = home.says(&["show", "mine"]);
+    let lines: Vec<_> =
+        shown.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
+    for line in [
+        vec!["fits", "yes"],
+        vec!["context", "512"],
+        vec!["quantization", "F16"],
+        vec!["parameters", "1.9M"],
+    ] {
+        assert!(lines.contains(&line), "{line:?}\n{shown}");
+    }
+    assert!(shown.contains("memory of CPU"), "{shown}");
+    let json: serde_json::Value =
+        serde_json::from_str(&home.says(&["show", "mine", "--json"])).unwrap();
+    assert_eq!((&json["here"]["fits"], &json["here"]["context_size"]), (&true.into(), &512.into()));
+}
+
+#[test]
 fn statistics_are_ollamas() {
     let home = Home::new();
     let output = home.mullama(&["run", "demo", "--temperature", "0", "--verbose", QUESTION]);

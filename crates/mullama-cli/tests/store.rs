@@ -73,6 +73,14 @@ fn what_is_not_there_is_told_with_the_nearest_name() {
     assert!(err.contains("did you mean tiny:latest?") && err.contains("mullama pull"), "{err}");
     let err = home.complains(2, &["pul", "tiny"]);
     assert!(err.contains("'pull'"), "{err}");
+    let err = home.complains(2, &["rnu", "tiny"]);
+    assert!(err.contains("'run'"), "{err}");
+    let err = home.complains(2, &["tiny:latest", "hi"]);
+    assert!(err.contains("`mullama run tiny:latest`"), "{err}");
+    let err = home.complains(3, &["run", "dmeo", "hi"]);
+    assert!(err.contains("did you mean demo"), "{err}");
+    let err = home.complains(2, &["pull", "demo"]);
+    assert!(err.contains("built-in"), "{err}");
     let err = home.complains(2, &["rm", "./tiny.gguf"]);
     assert!(err.contains("is a path"), "{err}");
 }
@@ -176,6 +184,23 @@ fn shells_get_completions() {
         assert!(script.contains("mullama") && script.contains("rpc-server"), "{shell}");
     }
     assert!(home.complains(2, &["completions", "tcsh"]).contains("bash"));
+}
+
+#[test]
+fn every_command_has_an_example() {
+    let home = Home::new();
+    let help = home.says(&["help"]);
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let names = commands
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next());
+    let mut count = 0;
+    for name in names.filter(|name| *name != "help") {
+        let help = home.says(&["help", name]);
+        assert!(help.contains("Example") && help.contains(&format!("  mullama {name}")), "{help}");
+        count += 1;
+    }
+    assert!(count > 9, "{help}");
 }
 
 #[test]

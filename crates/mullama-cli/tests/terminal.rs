@@ -59,6 +59,13 @@ fn an_interrupt_stops_the_answer_and_not_the_program() {
     session.send_control('c').unwrap();
     session.exp_string("(stopped)").unwrap();
     session.exp_string(">>> ").unwrap();
+    // The conversation goes on, and so does the program.
+    expect(&mut session, "/clear", "");
+    session.send_line("What is the capital of Japan?").unwrap();
+    session.exp_string("Tokyo").unwrap();
+    session.send_control('c').unwrap();
+    session.exp_string("(stopped)").unwrap();
+    session.exp_string(">>> ").unwrap();
     // At the prompt too.
     session.send("half a li").unwrap();
     session.flush().unwrap();
@@ -66,6 +73,8 @@ fn an_interrupt_stops_the_answer_and_not_the_program() {
     session.send_control('c').unwrap();
     session.exp_string("/bye or Ctrl-D ends").unwrap();
     session.exp_string(">>> ").unwrap();
+    end(&mut session, "/bye");
+    let mut session = converse(&home, &["run", "demo"]);
     session.send_control('d').unwrap();
     session.exp_eof().unwrap();
 }
@@ -75,7 +84,12 @@ fn settings_are_changed_shown_and_saved() {
     let home = Home::new();
     let mut session = converse(&home, &["run", "demo"]);
     expect(&mut session, "/?", "/set parameter NAME VALUE");
-    expect(&mut session, "/sbow", "there is no command /sbow");
+    expect(&mut session, "/sbow", "there is no command /sbow; did you mean /show?");
+    session.send("/set par\t").unwrap();
+    session.flush().unwrap();
+    session.exp_string("/set parameter ").unwrap();
+    expect(&mut session, "top_k 5", "");
+    expect(&mut session, "/show parameters", "top_k                   5");
     expect(&mut session, "/set parameter temperature 0", "");
     expect(&mut session, "/set parameter stop Paris", "");
     expect(&mut session, "/set parameter tempurature 0", "did you mean temperature?");

@@ -62,7 +62,7 @@ pub use planner::{DeviceSpec, Plan, PlanOptions, PlannedDevice, plan};
 pub use prompt::Prompt;
 pub use runtime::add_backend_dir;
 pub use sampling::{GenerateOptions, LogitBias, Stop};
-pub use source::resolve;
+pub use source::{Found, resolve};
 pub use state::write_state;
 pub use stream::Stream;
 pub use tool::{IntoToolOutput, Tool, ToolOutput, ToolRequest};

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use mullama_hub::{PullOptions, StoredModel};
 use mullama_sys as sys;
 use serde::Serialize;
 use serde_json::Value;
@@ -27,7 +28,7 @@ use crate::placement::Placement;
 use crate::prompt::Prompt;
 use crate::reasoning::ReasoningSpec;
 use crate::sampling::{GenerateOptions, Grammar, GrammarSpec, Sampling, schema_to_gbnf};
-use crate::source::resolve;
+use crate::source::{Brought, Found, pull};
 use crate::state::{self, Fingerprint};
 use crate::stream::Stream;
 use crate::vocab::Vocab;
@@ -59,8 +60,9 @@ pub(crate) struct Loaded {
     /// Compiled on first use.
     templates: OnceLock<Result<ChatTemplates>>,
     template_override: Option<String>,
-    /// What the model's metadata recommends.
-    recommended: GenerateOptions,
+    /// What holds where a request says nothing: what the store keeps with the model, else what its
+    /// metadata recommend.
+    brought: Brought,
     /// The adapters of requests that name none.
     adapters: Mutex<AdapterSet>,
     path: PathBuf,
@@ -136,7 +138,10 @@ pub struct Capabilities {
 impl Model {
     /// Loads a model: a path to a GGUF file (the first shard of a split one), the name of a model in the
     /// local store (`llama3.2:1b`, `hf.co/user/repo:Q4_K_M`), or `demo`, the built-in model. Nothing is
-    /// downloaded.
+    /// downloaded; [`Model::pull`] does that.
+    ///
+    /// What the store keeps with a model (a Modelfile's parameters, system message, messages, template)
+    /// holds where neither these options nor those of a request say otherwise.
     ///
     /// ```
     /// use mullama_core::{ContextParams, Model, ModelParams};
@@ -155,15 +160,16 @@ impl Model {
 
     /// As [`Model::load`]; `progress` hears how far it is, from 0 to 1, and cancels by returning
     /// false.
-    #[allow(clippy::needless_pass_by_value, reason = "the documented shape of the call")]
     pub fn load_with_progress(
         source: impl AsRef<Path>,
-        params: ModelParams,
-        context: ContextParams,
+        mut params: ModelParams,
+        mut context: ContextParams,
         mut progress: impl FnMut(f32) -> bool,
     ) -> Result<Self> {
-        let path = resolve(source)?;
-        let header = GgufHeader::read(&path)?;
+        let found = Found::find(source)?;
+        let header = GgufHeader::read(&found.path)?;
+        let (brought, unusable) = found.fill(&header, &mut params, &mut context)?;
+        let path = found.path;
         let vocab_only = params.vocab_only.unwrap_or(false);
         preflight::check(&path, &header, vocab_only)?;
         runtime::require_cpu()?;
@@ -227,9 +233,10 @@ impl Model {
             engine,
             embedders: Embedders::new(embedding, Arc::clone(&weights)),
             vocab,
-            templates: OnceLock::new(),
+            // Text can be continued without the template; a chat hears what is wrong with it.
+            templates: unusable.map_or_else(OnceLock::new, |error| OnceLock::from(Err(error))),
             template_override: params.chat_template,
-            recommended: recommended(&weights),
+            brought: brought.or(&recommended(&weights)),
             adapters: Mutex::new(adapters),
             path: path.clone(),
             settings: computed_with,
@@ -264,6 +271,31 @@ impl Model {
         };
         let loaded = RwLock::new(Some(Arc::new(loaded)));
         Ok(Self { shared: Arc::new(Shared { facts, loaded }) })
+    }
+
+    /// Downloads a model into the local store, from where [`Model::load`] takes it: a name of Ollama's
+    /// registry or of another (`llama3.2:1b`, `host/user/model:tag`), a repository of Hugging Face
+    /// (`hf.co/user/repo:Q4_K_M`), or the address of a GGUF file.
+    ///
+    /// A model that is there and current is not downloaded again; a download that was broken off goes on.
+    ///
+    /// ```no_run
+    /// use mullama_core::{ContextParams, Model, ModelParams};
+    ///
+    /// Model::pull("llama3.2:1b")?;
+    /// let model = Model::load("llama3.2:1b", ModelParams::default(), ContextParams::default())?;
+    /// # Ok::<_, mullama_core::Error>(())
+    /// ```
+    pub fn pull(name: impl AsRef<str>) -> Result<StoredModel> {
+        Self::pull_with(name, PullOptions::default())
+    }
+
+    /// As [`Model::pull`], with reports of progress, cancellation, and other registries.
+    ///
+    /// Gives `NotFound` for a model that there is not, `Download` for a failure of the network or the
+    /// server, `InvalidModel` for what is no model, `Io` for a disk that is full or cannot be written.
+    pub fn pull_with(name: impl AsRef<str>, options: PullOptions<'_>) -> Result<StoredModel> {
+        pull(name.as_ref(), options)
     }
 
     /// Generates until the model is done or an option ends it; waits for the whole answer.
@@ -341,8 +373,13 @@ impl Model {
         delivery: Delivery,
     ) -> Result<ChatStream> {
         let loaded = self.loaded()?;
-        let Rendered { prompt, grammar, stops, preserved, reasoning, parser, continues } =
-            render(loaded.templates()?, &loaded.vocab, messages, options, true)?;
+        let Rendered { prompt, grammar, stops, preserved, reasoning, parser, continues } = render(
+            loaded.templates()?,
+            &loaded.vocab,
+            &loaded.brought.before(messages),
+            options,
+            true,
+        )?;
         let tokens = loaded.vocab.tokenize(&prompt, true, true)?;
         // Texts that are no single token have their characters in the answer anyhow.
         let preserved = preserved
@@ -379,8 +416,9 @@ impl Model {
         add_generation_prompt: bool,
     ) -> Result<String> {
         let loaded = self.loaded()?;
+        let messages = loaded.brought.before(messages);
         let rendered =
-            render(loaded.templates()?, &loaded.vocab, messages, options, add_generation_prompt)?;
+            render(loaded.templates()?, &loaded.vocab, &messages, options, add_generation_prompt)?;
         Ok(rendered.prompt)
     }
 
@@ -503,7 +541,7 @@ impl Model {
     /// the defaults.
     pub fn default_options(&self) -> Result<Value> {
         let loaded = self.loaded()?;
-        let sampling = Sampling::resolve(&GenerateOptions::default(), &loaded.recommended)?;
+        let sampling = Sampling::resolve(&GenerateOptions::default(), &loaded.brought.options)?;
         // By way of text, which has 0.8 where the nearest 32-bit float is 0.800000011920929.
         serde_json::to_string(&sampling)
             .and_then(|text| serde_json::from_str(&text))
@@ -618,10 +656,13 @@ impl Model {
             .with_context("context_size", n_ctx)
             .with_hint("shorten the prompt, or load the model with a larger `context_size`"));
         }
-        if options.max_tokens == Some(0) {
+        let brought = &loaded.brought.options;
+        let max_tokens = options.max_tokens.or(brought.max_tokens);
+        if max_tokens == Some(0) {
             return Err(Error::option("max_tokens", "must be 1 or more"));
         }
-        stops.extend(options.stop.iter().flat_map(|stop| stop.0.iter().cloned()));
+        let own_stops = options.stop.as_ref().or(brought.stop.as_ref());
+        stops.extend(own_stops.iter().flat_map(|stop| stop.0.iter().cloned()));
         if stops.iter().any(String::is_empty) {
             return Err(Error::option("stop", "a stop text must not be empty"));
         }
@@ -636,9 +677,9 @@ impl Model {
         let cancel = CancelToken::with_deadline(deadline);
         engine.submit(Job {
             prompt,
-            sampling: Sampling { reasoning, ..Sampling::resolve(options, &loaded.recommended)? },
+            sampling: Sampling { reasoning, ..Sampling::resolve(options, brought)? },
             grammar: grammar.map(|spec| Grammar::new(&loaded.vocab, &spec)).transpose()?,
-            max_tokens: options.max_tokens,
+            max_tokens,
             stops,
             preserved,
             logprobs: options.logprobs,

@@ -122,6 +122,16 @@ macro_rules! options {
         }
 
         impl $name {
+            /// Takes from the other what is not set here.
+            #[allow(dead_code, reason = "not every set is filled from another")]
+            pub(crate) fn fill(&mut self, other: &Self) {
+                $(
+                    if self.$field.is_none() {
+                        self.$field.clone_from(&other.$field);
+                    }
+                )+
+            }
+
             $( $crate::options::setter!($(#[doc = $doc])+ $field $sign $ty); )+
         }
 

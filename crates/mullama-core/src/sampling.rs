@@ -209,7 +209,7 @@ pub(crate) struct Sampling {
 }
 
 impl Sampling {
-    /// Settles every option; `model` holds what the model's own metadata recommends.
+    /// Settles every option; `model` holds what the model recommends.
     pub fn resolve(asked: &GenerateOptions, model: &GenerateOptions) -> Result<Self> {
         macro_rules! pick {
             ($field:ident, $default:expr) => {
@@ -242,7 +242,7 @@ impl Sampling {
             repeat_last_n: pick!(repeat_last_n, 64),
             ignore_eos: pick!(ignore_eos, false),
             logit_bias: pick!(logit_bias, LogitBias::default()).0,
-            seed: asked.seed,
+            seed: asked.seed.or(model.seed),
             reasoning: None,
         };
         sampling.validate()?;

@@ -91,7 +91,11 @@ impl Response {
 
 /// What sends requests.
 pub(crate) struct Client {
-    agent: Agent,
+    /// For plain connections, and for encrypted ones: the certificates of those take a while to read.
+    plain: Guarded,
+    encrypted: OnceLock<Guarded>,
+    timeout: Duration,
+    connections: usize,
     pub cancel: Cancel,
     pub retries: u32,
     /// Whether plain HTTP is allowed to hosts other than this machine.
@@ -100,12 +104,16 @@ pub(crate) struct Client {
     reached: AtomicBool,
     /// Knows which hosts need no proxy.
     proxies: Option<Proxy>,
+}
+
+/// An agent that is shut down when the pull is cancelled.
+struct Guarded {
+    agent: Agent,
     _guard: Guard,
 }
 
-impl Client {
-    pub fn new(options: &PullOptions<'_>) -> Self {
-        let PullOptions { cancel, connections, retries, insecure, timeout, .. } = options;
+impl Guarded {
+    fn new(cancel: &Cancel, timeout: Duration, connections: usize, tls: TlsConfig) -> Self {
         let agent: Agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -115,23 +123,44 @@ impl Client {
             .accept_encoding("identity")
             .timeout_resolve(Some(CONNECT))
             .timeout_connect(Some(CONNECT))
-            .timeout_per_read(Some(*timeout))
-            .timeout_per_write(Some(*timeout))
-            .timeout_recv_response(Some(2 * *timeout))
+            .timeout_per_read(Some(timeout))
+            .timeout_per_write(Some(timeout))
+            .timeout_recv_response(Some(2 * timeout))
             .max_idle_connections_per_host(connections + 1)
-            .tls_config(TlsConfig::builder().root_certs(roots()).build())
+            .tls_config(tls)
             .proxy(None)
             .build()
             .into();
+        Self { _guard: cancel.guard(agent.clone()), agent }
+    }
+}
+
+impl Client {
+    pub fn new(options: &PullOptions<'_>) -> Self {
+        let PullOptions { cancel, connections, retries, insecure, timeout, .. } = options;
         Self {
-            _guard: cancel.guard(agent.clone()),
-            agent,
+            plain: Guarded::new(cancel, *timeout, *connections, TlsConfig::default()),
+            encrypted: OnceLock::new(),
+            timeout: *timeout,
+            connections: *connections,
             cancel: cancel.clone(),
             retries: *retries,
             insecure: *insecure,
             reached: AtomicBool::new(false),
             proxies: Proxy::try_from_env(),
         }
+    }
+
+    /// What sends to this address. A proxy may be reached by TLS where the address is not.
+    fn agent(&self, uri: &Uri, proxy: Option<&Proxy>) -> &Agent {
+        if uri.scheme_str() != Some("https") && proxy.is_none() {
+            return &self.plain.agent;
+        }
+        let guarded = self.encrypted.get_or_init(|| {
+            let tls = TlsConfig::builder().root_certs(roots()).build();
+            Guarded::new(&self.cancel, self.timeout, self.connections, tls)
+        });
+        &guarded.agent
     }
 
     /// Sends a request and follows redirects. Credentials do not leave the first host.
@@ -188,7 +217,9 @@ impl Client {
             .map_err(|_| Failure::Lasting(failed(url, "this is no address that can be used")))?;
         self.check_scheme(&uri).map_err(Failure::Lasting)?;
         log::debug!("GET {url} {:?}", request.range);
-        let mut builder = self.agent.get(&uri).config().proxy(self.proxy(&uri)).build();
+        let proxy = self.proxy(&uri);
+        let agent = self.agent(&uri, proxy.as_ref());
+        let mut builder = agent.get(&uri).config().proxy(proxy).build();
         if let Some(accept) = request.accept {
             builder = builder.header(header::ACCEPT, accept);
         }

@@ -1,11 +1,12 @@
 //! Downloading a file into the store: parts in parallel, each where an earlier run left off, hashed
 //! while they come, visible once the digest is right.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek as _, SeekFrom, Write as _};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::client::{Client, Failure, Request, Response, failed};
@@ -18,12 +19,16 @@ use crate::{Digest, Error, ErrorKind, Result, Store};
 /// The least and the most bytes that are asked for at once.
 const PART: Range<u64> = 8 * CHUNK..64 * CHUNK;
 const BUFFER: usize = 128 << 10;
+/// Chunks in memory that have come and are still to be hashed; more are read from the file.
+const FRESH: usize = 8;
 /// A file that took longer is waited for until it is on the disk, so that it survives a power failure.
 /// The disk has kept up with such a transfer, so this takes no time; after a faster one it would take
 /// about as long as the transfer.
 const UNSYNCED: Duration = Duration::from_secs(1);
-/// The time after which one more connection is opened.
+/// The time after which one more connection is opened, unless this many bytes have come in it: then the
+/// processor is what there is too little of.
 const RAMP: Duration = Duration::from_millis(100);
+const PLENTY: u64 = 32 << 20;
 
 /// A file to download.
 #[derive(Debug, Clone)]
@@ -131,11 +136,12 @@ fn transfer(
         elsewhere: Mutex::default(),
         whole: AtomicBool::new(false),
         error: Mutex::default(),
+        fresh: Mutex::default(),
     };
     std::thread::scope(|scope| {
         let most = partial.count_chunks().div_ceil(transfer.part).clamp(1, connections);
         let mut workers = vec![scope.spawn(|| transfer.work())];
-        let start = Instant::now();
+        let (mut since, mut before) = (Instant::now(), partial.completed());
         let hasher = scope.spawn(|| transfer.hash());
         let mut poll = |phase: Phase| {
             meter.report(phase, partial.completed());
@@ -143,9 +149,12 @@ fn transfer(
         };
         while !workers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
             poll(Phase::Downloading);
-            // A server as fast as this is served best by one connection, and is done by now.
-            if workers.len() < most && start.elapsed() > RAMP * workers.len() as u32 {
-                workers.push(scope.spawn(|| transfer.work()));
+            if workers.len() < most && since.elapsed() > RAMP {
+                let now = partial.completed();
+                if now.saturating_sub(before) < PLENTY {
+                    workers.push(scope.spawn(|| transfer.work()));
+                }
+                (since, before) = (Instant::now(), now);
             }
         }
         if transfer.whole.load(Ordering::Relaxed) && transfer.error().is_none() {
@@ -180,6 +189,33 @@ struct Transfer<'a> {
     /// The server gives no parts.
     whole: AtomicBool,
     error: Mutex<Option<Error>>,
+    fresh: Mutex<Fresh>,
+}
+
+/// Chunks on their way from a connection to the hash, so that they need not be read again.
+#[derive(Default)]
+struct Fresh {
+    chunks: BTreeMap<usize, Vec<u8>>,
+    /// Buffers to be used again.
+    spare: Vec<Vec<u8>>,
+}
+
+impl Fresh {
+    fn buffer(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_else(|| vec![0; CHUNK as usize])
+    }
+
+    /// Takes a chunk and gives a buffer for the next. The last ones in the file give way to earlier ones,
+    /// which are hashed sooner.
+    fn offer(&mut self, chunk: usize, buffer: Vec<u8>) -> Vec<u8> {
+        self.chunks.insert(chunk, buffer);
+        if self.chunks.len() > FRESH
+            && let Some((_, last)) = self.chunks.pop_last()
+        {
+            return last;
+        }
+        self.buffer()
+    }
 }
 
 impl Transfer<'_> {
@@ -200,6 +236,10 @@ impl Transfer<'_> {
     fn fail(&self, error: Error) {
         self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         self.partial.stop();
+    }
+
+    fn fresh(&self) -> MutexGuard<'_, Fresh> {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn error(&self) -> Option<Error> {
@@ -290,38 +330,44 @@ impl Transfer<'_> {
         let path = self.partial.path();
         let io = |error| Failure::Lasting(Error::io("write", path, error));
         let mut file = OpenOptions::new().write(true).open(path).map_err(io)?;
-        let mut buffer = vec![0; BUFFER];
+        let mut buffer = self.fresh().buffer();
         while *next < end {
             let range = self.partial.range_of(*next);
             // A server without parts sends what is there already.
             let keep = !self.partial.is_done(*next);
-            file.seek(SeekFrom::Start(range.start)).map_err(io)?;
-            let (mut left, mut counted) = (range.end - range.start, 0);
-            while left > 0 {
-                if self.partial.is_stopped() || self.client.cancel.is_cancelled() {
-                    self.partial.count(-counted);
-                    return self.client.cancel.check().map_err(Failure::Lasting);
-                }
-                let most = left.min(BUFFER as u64) as usize;
-                let count = match body.read(&mut buffer[..most]) {
-                    Ok(count) if count > 0 => count,
-                    result => {
-                        self.partial.count(-counted);
-                        return Err(broken(url, result.err()));
+            let length = (range.end - range.start) as usize;
+            let mut filled = 0;
+            while filled < length {
+                let stopped = self.partial.is_stopped() || self.client.cancel.is_cancelled();
+                let most = length.min(filled + BUFFER);
+                match if stopped { Ok(0) } else { body.read(&mut buffer[filled..most]) } {
+                    Ok(count) if count > 0 => {
+                        filled += count;
+                        if keep {
+                            self.partial.count(count as i64);
+                        }
                     }
-                };
-                left -= count as u64;
-                if keep {
-                    file.write_all(&buffer[..count]).map_err(io)?;
-                    self.partial.count(count as i64);
-                    counted += count as i64;
+                    result => {
+                        if keep {
+                            self.partial.count(-(filled as i64));
+                        }
+                        self.client.cancel.check().map_err(Failure::Lasting)?;
+                        return if stopped { Ok(()) } else { Err(broken(url, result.err())) };
+                    }
                 }
             }
             if keep {
+                file.seek(SeekFrom::Start(range.start))
+                    .and_then(|_| file.write_all(&buffer[..length]))
+                    .map_err(io)?;
+                buffer = self.fresh().offer(*next, buffer);
                 self.partial.mark(*next).map_err(Failure::Lasting)?;
             }
             *next += 1;
         }
+        // A connection is used again once its answer has been read to the end.
+        let _ = body.read(&mut buffer[..1]);
+        self.fresh().spare.push(buffer);
         Ok(())
     }
 
@@ -366,6 +412,14 @@ impl Transfer<'_> {
             }
             let range = self.partial.range_of(chunk);
             let mut left = range.end - range.start;
+            let fresh = self.fresh().chunks.remove(&chunk);
+            if let Some(fresh) = fresh {
+                hasher.update(&fresh[..left as usize]);
+                self.fresh().spare.push(fresh);
+                left = 0;
+            } else {
+                file.seek(SeekFrom::Start(range.start)).map_err(fail)?;
+            }
             while left > 0 {
                 let most = left.min(BUFFER as u64) as usize;
                 file.read_exact(&mut buffer[..most]).map_err(fail)?;

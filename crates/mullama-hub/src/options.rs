@@ -30,13 +30,14 @@ impl Parameters {
     /// The options that these parameters set, by mullama's names (`context_size` for `num_ctx`), for
     /// loading and for generation alike. Those that mullama does not use are left out.
     ///
-    /// A value that stands for the default (`seed -1`, `num_predict -2`, `num_thread 0`) is null.
+    /// A value that stands for the default (`seed -1`, `num_gpu -1`, `num_thread 0`) is null.
     pub fn to_options(&self) -> Map<String, Value> {
         let used = self.iter().filter(|(name, _)| !UNUSED.contains(name));
         used.map(|(name, value)| {
             let value = match (name, value.as_i64()) {
-                ("seed" | "num_predict", Some(..0))
-                | ("num_thread" | "num_ctx" | "num_batch", Some(..=0)) => Value::Null,
+                ("seed", Some(..0))
+                | ("num_predict" | "num_thread" | "num_ctx" | "num_batch", Some(..=0))
+                | ("num_gpu", Some(-1)) => Value::Null,
                 ("top_k", Some(..0)) => 0.into(),
                 _ => value.clone(),
             };
@@ -70,12 +71,13 @@ mod tests {
             ("temperature", "0.5"),
             ("stop", "a"),
             ("num_keep", "24"),
+            ("num_gpu", "-1"),
             ("top_k", "-1"),
         ] {
             parameters.set(name, value).unwrap();
         }
         let expected = serde_json::json!({
-            "context_size": 256, "seed": null, "temperature": 0.5, "stop": ["a"], "top_k": 0,
+            "context_size": 256, "seed": null, "n_gpu_layers": null, "temperature": 0.5, "stop": ["a"], "top_k": 0,
         });
         assert_eq!(Value::Object(parameters.to_options()), expected);
         assert_eq!(parameters.unused().collect::<Vec<_>>(), ["num_keep"]);

@@ -23,6 +23,20 @@ pub enum Phase {
     Done,
 }
 
+impl Phase {
+    /// How it is written: `downloading`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Resolving => "resolving",
+            Self::Waiting => "waiting",
+            Self::Downloading => "downloading",
+            Self::Verifying => "verifying",
+            Self::Copying => "copying",
+            Self::Done => "done",
+        }
+    }
+}
+
 /// How far a pull, or the making of a model, has come.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
@@ -37,6 +51,17 @@ pub struct Progress {
     pub speed: u64,
     /// The time that is left at this speed.
     pub eta: Option<Duration>,
+}
+
+impl Progress {
+    /// How much of it is there, from 0 to 1; 0 while it is not known.
+    pub fn fraction(&self) -> f64 {
+        match (self.phase, self.total) {
+            (Phase::Done, _) => 1.0,
+            (_, 0) => 0.0,
+            (_, total) => (self.completed as f64 / total as f64).min(1.0),
+        }
+    }
 }
 
 /// What reports of progress are given to.

@@ -218,11 +218,12 @@ impl Store {
         let error = Error::new(ErrorKind::NotFound, format!("no model {name} in the store"))
             .with_context("name", name)
             .with_context("store", self.root.display());
+        let pull = format!("`mullama pull {name}`, or `Model.pull(\"{name}\")` in a program");
         Err(match self.suggest(name).first() {
             Some(known) => {
-                error.with_hint(format!("did you mean {known}? else run `mullama pull {name}`"))
+                error.with_hint(format!("did you mean {known}? else download it: {pull}"))
             }
-            None => error.with_hint(format!("run `mullama pull {name}`")),
+            None => error.with_hint(format!("download it: {pull}")),
         })
     }
 

@@ -284,7 +284,27 @@ fn hostile_manifests_change_nothing() {
         let config = layer("license", &digest, weights.len() as u64);
         json!({ "schemaVersion": 2, "config": config, "layers": layers }).to_string().into_bytes()
     };
+    let good = manifest(json!([layer("model", &digest, weights.len() as u64)]));
+    let with = |from: &str, to: &str| {
+        String::from_utf8(good.clone()).unwrap().replace(from, to).into_bytes()
+    };
     for (case, bytes, kind) in [
+        ("version", with("\"schemaVersion\":2", "\"schemaVersion\":1"), ErrorKind::InvalidModel),
+        (
+            "manifest type",
+            with("\"schemaVersion\":2", "\"schemaVersion\":2,\"mediaType\":\"text/html\""),
+            ErrorKind::InvalidModel,
+        ),
+        ("config", manifest(json!([layer("license", &digest, 1 << 40)])), ErrorKind::InvalidModel),
+        ("negative", with("\"size\":", "\"size\":-"), ErrorKind::InvalidModel),
+        (
+            "two sizes",
+            manifest(json!([
+                layer("model", &digest, weights.len() as u64),
+                layer("adapter", &digest, weights.len() as u64 + 1)
+            ])),
+            ErrorKind::Download,
+        ),
         (
             "path",
             manifest(json!([layer("model", "sha256:../../../x", 1)])),
@@ -303,6 +323,29 @@ fn hostile_manifests_change_nothing() {
         world.check(&[]);
     }
     assert!(!world.folder.path().join("x").exists());
+}
+
+#[test]
+fn names_in_a_manifest_are_no_paths() {
+    let world = World::with_model(10);
+    let weights = gguf(&[], 10);
+    let title = "../../../../x.gguf";
+    let layer = json!({
+        "mediaType": "application/vnd.ollama.image.model",
+        "digest": mullama_test_registry::digest(&weights),
+        "size": weights.len(),
+        "annotations": { "org.opencontainers.image.title": title, "from": title },
+        "from": title,
+    });
+    world.registry.add_blob(weights.clone());
+    let manifest = json!({ "schemaVersion": 2, "config": layer, "layers": [layer] });
+    world.registry.add_manifest("library/m:latest", manifest.to_string().into_bytes());
+    let model = world.pull("library/m").unwrap();
+    assert!(model.path.starts_with(world.store.root().join("blobs")), "{:?}", model.path);
+    assert_eq!(model.manifest.unwrap().layers[0].title(), Some(title));
+    assert!(!world.folder.path().join("x.gguf").exists());
+    assert_eq!(std::fs::read_dir(world.folder.path()).unwrap().count(), 1);
+    world.check(&[world.name("library/m")]);
 }
 
 #[test]

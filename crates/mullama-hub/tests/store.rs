@@ -32,7 +32,7 @@ fn an_empty_store_lists_nothing_and_makes_nothing() {
     assert_eq!(world.store.list().unwrap(), []);
     let error = world.store.find(&name("llama3.2:1b")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
-    assert_eq!(error.hint(), Some("run `mullama pull llama3.2:1b`"));
+    assert!(error.hint().unwrap().contains("`mullama pull llama3.2:1b`"), "{error:?}");
     assert_eq!(world.store.remove(&name("m")).unwrap_err().kind(), ErrorKind::NotFound);
     assert!(!world.store.root().exists());
 }

@@ -1,7 +1,7 @@
 //! Serves a folder of models on loopback until it is ended; prints the address.
 //!
-//! `mullama-test-registry FOLDER [--port PORT] [--token TOKEN]`; what the folder has in it is described
-//! at `Registry::add_folder`. For example:
+//! `mullama-test-registry FOLDER [--port PORT] [--token TOKEN] [--slow BYTES]`; what the folder has in it is
+//! described at `Registry::add_folder`; `--slow` sends so many bytes of a blob a second. For example:
 //!
 //! ```text
 //! registry/library/tiny/latest/model.gguf      mullama pull tiny         with MULLAMA_REGISTRY
@@ -13,7 +13,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use mullama_test_registry::Registry;
+use mullama_test_registry::{Fault, Registry};
 
 fn main() -> ExitCode {
     match run(&std::env::args().skip(1).collect::<Vec<_>>()) {
@@ -36,6 +36,9 @@ fn run(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     registry.add_folder(Path::new(folder))?;
     if let Some(token) = option("--token") {
         registry.require_token(token);
+    }
+    if let Some(speed) = option("--slow") {
+        registry.fault("/blobs/", u32::MAX, Fault::Slow(speed.parse()?));
     }
     println!("{}", registry.url());
     std::io::stdout().flush()?;

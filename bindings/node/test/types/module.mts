@@ -15,6 +15,14 @@ import {
   type Tool,
 } from 'mullama';
 
+const pulled = await Model.pull('llama3.2:1b', {
+  onProgress: ({ phase, fraction, eta }) => phase === 'done' || fraction * (eta ?? 1) >= 0,
+  signal: AbortSignal.timeout(1000),
+});
+const stored: string = pulled.name + pulled.path + pulled.size.toFixed();
+// @ts-expect-error: there is no such option
+await Model.pull(stored, { tokne: 'x' });
+
 const model: Model = await Model.load('model.gguf', {
   nGpuLayers: 'auto',
   tensorSplit: [0.6, 0.4],

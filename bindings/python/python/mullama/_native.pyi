@@ -134,9 +134,10 @@ class Model(BaseModel):
     """A loaded model. Its methods wait for their results with the GIL released, so many threads can
     use one model at a time; Ctrl-C cancels what the main thread waits for.
 
-    `source` is the path of a GGUF file (the first shard of a split one), or `demo`, the built-in
-    model. `progress` is called with how far loading is, from 0 to 1, and cancels it by returning
-    False. The other options are those of `mullama.options.LoadOptions`.
+    `source` is the path of a GGUF file (the first shard of a split one), the name of a model in the
+    local store, or `demo`, the built-in model; `Model.pull` downloads. `progress` is called with
+    how far loading is, from 0 to 1, and cancels it by returning False. The other options are those
+    of `mullama.options.LoadOptions`.
 
     The model is freed when the last reference to it is gone, or by `close()`, which a `with` block
     calls at its end.
@@ -149,6 +150,24 @@ class Model(BaseModel):
         progress: Callable[[float], object] | None = None,
         **options: Unpack[LoadOptions],
     ) -> Self: ...
+    @staticmethod
+    def pull(
+        name: str,
+        *,
+        progress: Callable[[PullProgress], object] | None = None,
+        insecure: bool = False,
+        token: str | None = None,
+    ) -> StoredModel:
+        """Downloads a model into the local store: a name (`llama3.2:1b`, `host/user/model:tag`), a
+        repository of Hugging Face (`hf.co/user/repo:Q4_K_M`), or the address of a GGUF file. One
+        that is there and current is not downloaded again; a download that was broken off goes
+        on.
+
+        `progress` is called with a `PullProgress`, on another thread, and cancels by returning
+        False. `insecure` allows plain HTTP to other machines, `token` is for a registry that wants
+        one; Hugging Face's is `HF_TOKEN`.
+        """
+
     def generate(self, prompt: _Prompt, **options: Unpack[GenerateOptions]) -> Completion:
         """Generates until the model is done or an option ends it, and gives the whole answer.
 
@@ -286,6 +305,25 @@ class AsyncModel(BaseModel):
         """Loads a model without holding up the event loop. `progress` is called on another
         thread."""
 
+    @staticmethod
+    def pull(
+        name: str,
+        *,
+        progress: Callable[[PullProgress], object] | None = None,
+        insecure: bool = False,
+        token: str | None = None,
+    ) -> Coroutine[Any, Any, StoredModel]:
+        """Downloads a model into the local store: a name (`llama3.2:1b`, `host/user/model:tag`), a
+        repository of Hugging Face (`hf.co/user/repo:Q4_K_M`), or the address of a GGUF file. One
+        that is there and current is not downloaded again; a download that was broken off goes
+        on. Cancelling the task cancels the
+        download.
+
+        `progress` is called with a `PullProgress`, on another thread, and cancels by returning
+        False. `insecure` allows plain HTTP to other machines, `token` is for a registry that wants
+        one; Hugging Face's is `HF_TOKEN`.
+        """
+
     def generate(
         self, prompt: _Prompt, **options: Unpack[GenerateOptions]
     ) -> Coroutine[Any, Any, Completion]:
@@ -405,6 +443,58 @@ class AsyncModel(BaseModel):
 
     def __aenter__(self) -> Coroutine[Any, Any, Self]: ...
     def __aexit__(self, *_exception: object) -> Coroutine[Any, Any, None]: ...
+
+@final
+class PullProgress:
+    """How far a pull has come."""
+
+    @property
+    def phase(self) -> Literal["resolving", "waiting", "downloading", "verifying", "done"]:
+        """What is being done: `resolving`, `waiting` (for another pull of the same file),
+        `downloading`, `verifying` or `done`."""
+
+    @property
+    def completed(self) -> int:
+        """Bytes that are in the store or on their way there, earlier runs included."""
+
+    @property
+    def total(self) -> int:
+        """Bytes of all the files; 0 while it is not known."""
+
+    @property
+    def fraction(self) -> float:
+        """How much of it is there, from 0 to 1."""
+
+    @property
+    def speed(self) -> int:
+        """Bytes per second of late; 0 while it is not known."""
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds that are left at this speed."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+
+@final
+class StoredModel:
+    """A model of the local store. `str(model)` is its name, by which it is loaded."""
+
+    @property
+    def name(self) -> str:
+        """The name, by which the model is loaded."""
+
+    @property
+    def id(self) -> str:
+        """The id that a list shows: 12 digits."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files."""
+
+    @property
+    def path(self) -> str:
+        """The file of the weights; the first of a split model."""
 
 @final
 class Capabilities:

@@ -1,6 +1,6 @@
 //! `mullama list`
 
-use std::io::{Write as _, stdout};
+use std::io::{IsTerminal as _, Write as _, stderr, stdout};
 
 use clap::ArgMatches;
 use mullama::hub::{Entry, Origin, Store};
@@ -22,6 +22,9 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
         writeln!(out, "{:#}", json!({ "models": models }))?;
     } else {
         out.write_all(as_table(&entries).as_bytes())?;
+        if entries.is_empty() && stderr().is_terminal() {
+            eprintln!("none yet: `mullama pull NAME` downloads one, `mullama run demo` needs none");
+        }
     }
     Ok(())
 }

@@ -3,7 +3,8 @@
 use std::io::{Write as _, stdout};
 
 use clap::ArgMatches;
-use mullama::hub::{Cancel, Error, ErrorKind, PullOptions, Source, Store, pull};
+use mullama::hub::{Cancel, PullOptions, Source, Store};
+use mullama::{Error, ErrorKind, Model};
 
 use super::text;
 use crate::failure::Failure;
@@ -13,8 +14,6 @@ use crate::terminal::{cancel_on_interrupt, catch_interrupts};
 
 pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     let given = text(arguments, "name");
-    let source = Source::parse(given)?;
-    let store = Store::open()?;
     let cancel = Cancel::new();
     catch_interrupts();
     cancel_on_interrupt(&cancel);
@@ -23,7 +22,7 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
         .with_cancel(&cancel)
         .with_progress(|progress| display.update(progress));
     options.insecure = arguments.get_flag("insecure");
-    let pulled = pull(&store, &source, options);
+    let pulled = Model::pull_with(given, options);
     drop(display);
     match pulled {
         Ok(model) => {
@@ -38,7 +37,7 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
             let error = if plain {
                 error.with_hint("use https, or allow it with --insecure")
             } else {
-                with_nearest(error, &store, &source)
+                with_nearest(error, given)
             };
             Err(error.into())
         }
@@ -46,13 +45,13 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
 }
 
 /// Names a model of the store that may have been meant, where there is none of this name.
-fn with_nearest(error: Error, store: &Store, source: &Source) -> Error {
-    if error.kind() != ErrorKind::NotFound {
-        return error;
-    }
-    let near = source.name().and_then(|name| store.suggest(&name).into_iter().next());
+fn with_nearest(error: Error, given: &str) -> Error {
+    let near = || {
+        let name = Source::parse(given).ok()?.name()?;
+        Store::open().ok()?.suggest(&name).into_iter().next()
+    };
     let hint = error.hint().unwrap_or("check the name").to_owned();
-    match near {
+    match Some(error.kind()).filter(|kind| *kind == ErrorKind::NotFound).and_then(|_| near()) {
         Some(known) => error.with_hint(format!("{hint}; the store has {known}")),
         None => error,
     }

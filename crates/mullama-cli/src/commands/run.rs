@@ -27,6 +27,7 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
         system: arguments.get_one("system").cloned(),
         raw: arguments.get_flag("raw"),
         verbose: arguments.get_flag("verbose"),
+        keep: arguments.get_flag("keep_context"),
     };
     let prompt = read_prompt(arguments.get_one::<String>("prompt").cloned())?;
 

@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 use std::io::{Write as _, stdout};
 
 use clap::ArgMatches;
-use mullama::hub::{Modelfile, Origin};
-use mullama::{Error, ErrorKind, GgufHeader, MetadataValue};
+use mullama::hub::{self, Modelfile, Origin};
+use mullama::{Error, ErrorKind, Found, GgufHeader, MetadataValue, Plan, PlanOptions, plan};
 use serde_json::{Map, Value};
 
 use super::text;
 use crate::failure::Failure;
-use crate::source::Found;
+use crate::options::Options;
+use crate::source;
 use crate::terminal::{bytes, table};
 
 /// Longer metadata values are cut in the listing; `--json` has them whole.
@@ -44,11 +45,11 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     } else if asked("modelfile") {
         match &found.stored {
             Some(model) => Modelfile::of(model),
-            None => Modelfile::from_model(found.from()),
+            None => Modelfile::from_model(source::from(&found)),
         }
         .to_text()?
     } else {
-        format!("{}\n{}", facts(&found)?, metadata(&header))
+        format!("{}\n{}\n{}", facts(&found)?, here(&found), metadata(&header))
     };
     Ok(stdout().lock().write_all(text.as_bytes())?)
 }
@@ -77,6 +78,9 @@ fn json(found: &Found, header: &GgufHeader) -> Result<String, Error> {
             "licenses": model.licenses,
             "messages": model.messages,
         });
+    }
+    if let Ok(plan) = planned(found) {
+        value["here"] = serde_json::to_value(plan).map_err(internal)?;
     }
     Ok(format!("{value:#}\n"))
 }
@@ -130,7 +134,8 @@ pub fn facts(found: &Found) -> Result<String, Error> {
     let facts = [
         ("name", header.text("general.name").map(str::to_owned)),
         ("architecture", header.text("general.architecture").map(str::to_owned)),
-        ("parameters", Some(weights.to_string())),
+        ("parameters", Some(count(weights))),
+        ("quantization", quantisation(&header)),
         ("size", Some(bytes(header.file_size))),
         ("layers", number("block_count")),
         ("context length", number("context_length")),
@@ -156,6 +161,56 @@ pub fn facts(found: &Found) -> Result<String, Error> {
         text += &options;
     }
     Ok(text)
+}
+
+/// Where the model would go on this machine, with the options that come with it.
+fn here(found: &Found) -> String {
+    let plan = match planned(found) {
+        Ok(plan) => plan,
+        // What it is can be told all the same.
+        Err(error) => {
+            return table(&["HERE", ""], &[vec!["cannot run".into(), error.to_string()]]);
+        }
+    };
+    let fits = plan.refusal.map_or_else(|| "yes".into(), |reason| format!("no: {reason}"));
+    let mut rows =
+        vec![vec!["fits".into(), fits], vec!["context".into(), plan.context_size.to_string()]];
+    if !plan.devices.is_empty() {
+        let layers = format!("{} of {}", plan.n_gpu_layers, plan.n_layers);
+        rows.push(vec!["layers on GPUs".into(), layers]);
+    }
+    for device in plan.devices.iter().chain([&plan.host]) {
+        let needed = device.weights + device.kv + device.compute;
+        let of = format!("{} of {} that are free", bytes(needed), bytes(device.free));
+        rows.push(vec![format!("memory of {}", device.name), of]);
+    }
+    table(&["HERE", ""], &rows)
+}
+
+fn planned(found: &Found) -> Result<Plan, Error> {
+    let Options { model, context, .. } = Options::parse(found.options())?;
+    plan(&found.path, &PlanOptions::default().with_model(model).with_context(context))
+}
+
+/// As Ollama's command writes it: `1.2B`, `270M`.
+fn count(number: u64) -> String {
+    let (unit, divisor) = match number {
+        1_000_000_000.. => ("B", 1e9),
+        1_000_000.. => ("M", 1e6),
+        1_000.. => ("K", 1e3),
+        _ => return number.to_string(),
+    };
+    let value = number as f64 / divisor;
+    if value < 100.0 { format!("{value:.1}{unit}") } else { format!("{value:.0}{unit}") }
+}
+
+fn quantisation(header: &GgufHeader) -> Option<String> {
+    match header.get("general.file_type")? {
+        MetadataValue::Int(number) => {
+            hub::quantisation(u64::try_from(*number).ok()?).map(str::to_owned)
+        }
+        _ => None,
+    }
 }
 
 fn metadata(header: &GgufHeader) -> String {
@@ -196,5 +251,16 @@ fn shorten(text: &str) -> String {
     match line.char_indices().nth(LONGEST_VALUE) {
         Some((at, _)) => format!("{}...", &line[..at]),
         None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_counted_as_a_person_does() {
+        let counts = [999, 1_902_720, 268_098_176, 1_235_814_432, 70_553_706_496].map(count);
+        assert_eq!(counts, ["999", "1.9M", "268M", "1.2B", "70.6B"]);
     }
 }

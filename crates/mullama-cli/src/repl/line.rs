@@ -51,6 +51,34 @@ pub const HELP: &str = "\
 A text of several lines stands between \"\"\" and \"\"\". Ctrl-C stops an answer.
 ";
 
+/// What can be typed after `/`, for completion. Where something has to follow, a space ends it.
+const COMMANDS: [&str; 18] = [
+    "/set system ",
+    "/set parameter ",
+    "/set verbose",
+    "/set quiet",
+    "/show",
+    "/show info",
+    "/show system",
+    "/show parameters",
+    "/show template",
+    "/show license",
+    "/show modelfile",
+    "/clear",
+    "/save ",
+    "/load ",
+    "/bye",
+    "/exit",
+    "/help",
+    "/?",
+];
+
+/// Commands that go on from this beginning of a line.
+pub fn completions(start: &str) -> impl Iterator<Item = &'static str> {
+    let typed = if start.starts_with('/') { start } else { "\0" };
+    COMMANDS.into_iter().filter(move |command| command.starts_with(typed))
+}
+
 const QUOTES: &str = "\"\"\"";
 
 /// Puts lines together, where a text goes on over several.
@@ -98,7 +126,14 @@ pub fn parse(text: &str) -> Result<Line, String> {
         "/load" => Command::Load(some(rest, "/load NAME or /load ./FILE")?),
         "/bye" | "/exit" | "/quit" => Command::Bye,
         "/?" | "/help" => Command::Help,
-        _ => return Err(format!("there is no command {command}; /? lists them")),
+        _ => {
+            let near = COMMANDS
+                .iter()
+                .map(|known| word(known).0)
+                .find(|known| strsim::damerau_levenshtein(known, command) <= 2);
+            let meant = near.map_or(String::new(), |near| format!("did you mean {near}? "));
+            return Err(format!("there is no command {command}; {meant}/? lists them"));
+        }
     }))
 }
 
@@ -212,11 +247,26 @@ mod tests {
 
     #[test]
     fn what_is_no_command_is_told() {
-        assert!(parse("/sbow").unwrap_err().contains("/sbow"));
+        assert!(parse("/sbow").unwrap_err().contains("did you mean /show?"));
+        assert!(!parse("/nonsense").unwrap_err().contains("did you mean"));
         assert!(parse("/set").unwrap_err().contains("/set system"));
         assert!(parse("/set parameter top_k").unwrap_err().contains("NAME VALUE"));
         assert!(parse("/show me").unwrap_err().contains("modelfile"));
         assert!(parse("/load").is_err());
+    }
+
+    #[test]
+    fn commands_are_completed() {
+        let of = |start: &'static str| completions(start).collect::<Vec<_>>();
+        assert_eq!(of("/set p"), ["/set parameter "]);
+        assert_eq!(of("/cl"), ["/clear"]);
+        assert_eq!(of("/show ").len(), 6);
+        assert!(of("").is_empty() && of("show").is_empty() && of("/x").is_empty());
+        for command in completions("/") {
+            let whole =
+                if command.ends_with(' ') { format!("{command}x 1") } else { command.into() };
+            assert!(parse(&whole).is_ok(), "{command}");
+        }
     }
 
     #[test]

@@ -6,10 +6,15 @@ use std::io::{IsTerminal as _, Write as _, stdout};
 use std::path::{Path, PathBuf};
 
 use mullama::hub::{CreateOptions, Message, Modelfile, Parameters, Source, Store};
-use mullama::{Error, ErrorKind, FinishReason, Role};
-use rustyline::config::Behavior;
+use mullama::{Error, ErrorKind, FinishReason, Found, Role};
+use rustyline::completion::Completer;
+use rustyline::config::{Behavior, CompletionType};
 use rustyline::error::ReadlineError;
-use rustyline::{Config, DefaultEditor};
+use rustyline::highlight::Highlighter;
+use rustyline::hint::Hinter;
+use rustyline::history::FileHistory;
+use rustyline::validate::Validator;
+use rustyline::{Config, Context, Editor, Helper};
 
 use self::line::{Command, HELP, Line, Lines, Topic};
 use crate::commands::show;
@@ -17,7 +22,7 @@ use crate::commands::store_name;
 use crate::failure::Failure;
 use crate::options::is_for_loading;
 use crate::session::{Session, Settings};
-use crate::source::Found;
+use crate::source;
 use crate::terminal::take_interrupt;
 
 /// Lines of history that are kept.
@@ -60,9 +65,33 @@ fn answer(session: &mut Session, prompt: String) -> Result<bool, Failure> {
     Ok(false)
 }
 
+/// Completes commands with the tabulator.
+struct Commands;
+
+impl Completer for Commands {
+    type Candidate = &'static str;
+
+    fn complete(
+        &self,
+        line: &str,
+        end: usize,
+        _: &Context<'_>,
+    ) -> rustyline::Result<(usize, Vec<&'static str>)> {
+        Ok((0, line::completions(&line[..end]).collect()))
+    }
+}
+
+impl Hinter for Commands {
+    type Hint = String;
+}
+
+impl Highlighter for Commands {}
+impl Validator for Commands {}
+impl Helper for Commands {}
+
 /// Lines from the terminal, with a history.
 struct Input {
-    editor: DefaultEditor,
+    editor: Editor<Commands, FileHistory>,
     history: Option<PathBuf>,
     lines: Lines,
 }
@@ -73,11 +102,13 @@ impl Input {
         let behavior = if stdout().is_terminal() { Behavior::Stdio } else { Behavior::PreferTerm };
         let config = Config::builder()
             .behavior(behavior)
+            .completion_type(CompletionType::List)
             .history_ignore_space(true)
             .max_history_size(REMEMBERED)
             .map_err(unreadable)?
             .build();
-        let mut editor = DefaultEditor::with_config(config).map_err(unreadable)?;
+        let mut editor = Editor::with_config(config).map_err(unreadable)?;
+        editor.set_helper(Some(Commands));
         let history = dirs::data_local_dir().map(|data| data.join("mullama/history"));
         if let Some(history) = &history {
             // There is none the first time.
@@ -202,7 +233,7 @@ fn lines(text: impl AsRef<str>) -> String {
 
 /// What makes a model that goes on from here.
 fn modelfile(session: &Session) -> Modelfile {
-    let mut file = Modelfile::from_model(session.found.from());
+    let mut file = Modelfile::from_model(source::from(&session.found));
     file.system.clone_from(&session.system);
     file.parameters = session.parameters.clone();
     for message in &session.messages {
@@ -260,7 +291,7 @@ fn load(session: &mut Session, from: &str) -> Result<(), Failure> {
         ..session.settings
     };
     // There may not be memory for two models; what is not there is told before the first goes.
-    Found::find(source)?.check()?;
+    Found::find(source)?;
     session.model.close();
     let mut next = match Session::start(source, settings) {
         Ok(next) => next,

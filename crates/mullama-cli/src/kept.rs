@@ -1,0 +1,68 @@
+//! Conversations that go on from one run to the next (`run --keep-context`).
+
+use std::path::{Path, PathBuf};
+
+use mullama::hub::Digest;
+use mullama::{Error, ErrorKind, Found, Message};
+use serde_json::{Value, json};
+
+use crate::source;
+
+/// What has been said.
+pub struct Conversation {
+    pub system: Option<String>,
+    pub messages: Vec<Message>,
+}
+
+/// Where the conversation with a model is kept.
+pub struct Kept(PathBuf);
+
+impl Kept {
+    /// The conversation with this model. Each model has its own.
+    pub fn of(found: &Found) -> Result<Self, Error> {
+        let data = dirs::data_local_dir().ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "this user has no folder for conversations")
+                .with_hint("set XDG_DATA_HOME to a folder, or leave --keep-context out")
+        })?;
+        let name = Digest::of(source::from(found).as_bytes()).short();
+        Ok(Self(data.join("mullama/conversations").join(name + ".json")))
+    }
+
+    /// What was kept, if there is anything.
+    pub fn read(&self) -> Result<Option<Conversation>, Error> {
+        let text = match std::fs::read_to_string(&self.0) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(unusable(&self.0, "read", &error)),
+        };
+        let damaged = |problem: &dyn std::fmt::Display| {
+            Error::new(
+                ErrorKind::Io,
+                format!("the conversation in {} is damaged: {problem}", self.0.display()),
+            )
+            .with_hint("delete the file to begin anew")
+        };
+        let mut kept: Value = serde_json::from_str(&text).map_err(|error| damaged(&error))?;
+        let messages =
+            Message::list_from_json(kept["messages"].take()).map_err(|error| damaged(&error))?;
+        let system = kept["system"].as_str().map(str::to_owned);
+        Ok(Some(Conversation { system, messages }))
+    }
+
+    /// Keeps this in place of what was kept.
+    pub fn write(&self, system: Option<&str>, messages: &[Message]) -> Result<(), Error> {
+        let text = json!({ "system": system, "messages": messages }).to_string();
+        // Written beside and renamed: a process that is killed loses one answer, not all of them.
+        let beside = self.0.with_extension(std::process::id().to_string());
+        let folder = self.0.parent().unwrap_or(Path::new(""));
+        std::fs::create_dir_all(folder)
+            .and_then(|()| std::fs::write(&beside, text))
+            .and_then(|()| std::fs::rename(&beside, &self.0))
+            .map_err(|error| unusable(&self.0, "keep the conversation in", &error))
+    }
+}
+
+fn unusable(path: &Path, action: &str, error: &std::io::Error) -> Error {
+    Error::new(ErrorKind::Io, format!("cannot {action} {}: {error}", path.display()))
+        .with_context("path", path.display())
+}
