@@ -125,8 +125,10 @@ describe('a model', () => {
     assert.match(model.chatTemplate, /im_start/);
     assert.deepEqual(model.capabilities, {
       chat: true,
+      embed: true,
       generate: true,
       reasoning: false,
+      rerank: false,
       tools: true,
     });
     assert.match(model.path, /\.gguf$/);
