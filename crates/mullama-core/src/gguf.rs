@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString, c_char};
 use std::fs::File;
 use std::io::{ErrorKind as IoErrorKind, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::ptr::{self, NonNull};
 
 use mullama_sys as sys;
@@ -69,6 +69,18 @@ impl GgufHeader {
         read(path).map_err(|error| error.with_context("path", path.display()))
     }
 
+    /// As [`Self::read`], with the tensors of the other files where the model is split: theirs lie beside
+    /// the first, as `NAME-00002-of-00003.gguf`. The size is that of all.
+    pub(crate) fn read_all(path: &Path) -> Result<Self> {
+        let mut header = Self::read(path)?;
+        for shard in shards(path, &header) {
+            let other = Self::read(shard)?;
+            header.tensors.extend(other.tensors);
+            header.file_size = header.file_size.saturating_add(other.file_size);
+        }
+        Ok(header)
+    }
+
     /// The metadata value of this key.
     pub fn get(&self, key: &str) -> Option<&MetadataValue> {
         self.metadata.iter().find(|(name, _)| name == key).map(|(_, value)| value)
@@ -90,6 +102,19 @@ impl GgufHeader {
             _ => None,
         }
     }
+}
+
+/// The files of a split model after the first.
+fn shards(first: &Path, header: &GgufHeader) -> Vec<PathBuf> {
+    let Some(MetadataValue::Int(count @ 2..=99_999)) = header.get("split.count") else {
+        return Vec::new();
+    };
+    let name = first.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let Some(stem) = name.strip_suffix(&format!("-00001-of-{count:05}.gguf")) else {
+        return Vec::new();
+    };
+    let shard = |index| first.with_file_name(format!("{stem}-{index:05}-of-{count:05}.gguf"));
+    (2..=*count).map(shard).collect()
 }
 
 fn read(path: &Path) -> Result<GgufHeader> {

@@ -58,7 +58,9 @@ pub use params::{
     TensorOverrides,
 };
 pub use placement::{DeviceShare, Placement};
-pub use planner::{DeviceSpec, Plan, PlanOptions, PlannedDevice, plan};
+pub use planner::{
+    Bandwidth, ByteSize, DeviceList, DeviceSpec, Plan, PlanFields, PlanOptions, PlannedDevice, plan,
+};
 pub use prompt::Prompt;
 pub use runtime::add_backend_dir;
 pub use sampling::{GenerateOptions, LogitBias, Stop};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 
 use crate::adapter::Lora;
@@ -119,6 +119,16 @@ impl From<i32> for GpuLayers {
     }
 }
 
+impl Serialize for GpuLayers {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Auto => serializer.serialize_str("auto"),
+            Self::All => serializer.serialize_i32(-1),
+            Self::Count(layers) => serializer.serialize_u32(*layers),
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for GpuLayers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
@@ -144,6 +154,12 @@ pub struct TensorOverrides(pub Vec<(String, String)>);
 impl<P: Into<String>, D: Into<String>, T: IntoIterator<Item = (P, D)>> From<T> for TensorOverrides {
     fn from(pairs: T) -> Self {
         Self(pairs.into_iter().map(|(pattern, device)| (pattern.into(), device.into())).collect())
+    }
+}
+
+impl Serialize for TensorOverrides {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(pattern, device)| (pattern, device)))
     }
 }
 
@@ -220,6 +236,16 @@ pub struct KvCacheTypes {
 impl From<KvCacheType> for KvCacheTypes {
     fn from(both: KvCacheType) -> Self {
         Self { keys: both, values: both }
+    }
+}
+
+impl Serialize for KvCacheTypes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.keys == self.values {
+            self.keys.serialize(serializer)
+        } else {
+            (self.keys, self.values).serialize(serializer)
+        }
     }
 }
 

@@ -5,7 +5,11 @@
 
 mod budget;
 mod cache;
+mod hardware;
 mod plan;
+mod spec;
+mod table;
+mod units;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +24,8 @@ use crate::{Error, ErrorKind, Result, logging, runtime};
 use budget::{Budgets, are_shares_open};
 use cache::Cache;
 
-pub use plan::{DeviceSpec, Plan, PlanOptions, PlannedDevice, plan};
+pub use plan::{Plan, PlanFields, PlanOptions, PlannedDevice, plan};
+pub use spec::{Bandwidth, ByteSize, DeviceList, DeviceSpec};
 
 /// The smallest context that `auto` makes smaller before it leaves layers to the CPU.
 const SMALLEST_CONTEXT_FOR_GPU: u32 = 4096;
@@ -448,7 +453,7 @@ mod tests {
         let path = mullama_testkit::fixture(model);
         let header = GgufHeader::read(&path).unwrap();
         let specs: Vec<_> = sizes.iter().map(|&size| DeviceSpec::new(size)).collect();
-        let devices = plan::simulate(&specs).unwrap();
+        let devices = spec::simulate(&specs).unwrap();
         let params = ModelParams::default();
         let budgets = Budgets::of(&params, &devices).unwrap();
         let context = ContextParams::default().with_n_ctx(1024).with_n_ubatch(128);
