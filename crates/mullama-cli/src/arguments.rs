@@ -8,6 +8,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::failure::EXIT_CODES;
 use crate::options::{chat_flags, load_flags, plan_flags};
+use crate::plot;
 
 /// Flags of llama.cpp with one dash and several letters, which people know.
 const ALIASES: &[(&str, &str)] = &[
@@ -307,6 +308,36 @@ fn plan() -> Command {
                     "Machines to set side by side, each as --device has it; \
                      \"RTX 3090 + RTX 3060 12GB\" has two cards",
                 ),
+        )
+        .mut_arg("model", |model| {
+            model.required(false).required_unless_present_any(["shape", "calibrate"])
+        })
+        .arg(
+            Arg::new("shape").long("shape").value_name("KEY=VALUE,...").conflicts_with("model").help(
+                "Plan for a model that need not exist: architecture=, quantization=, and the metadata \
+                 of that architecture, such as block_count= and embedding_length=",
+            ),
+        )
+        .arg(
+            Arg::new("calibrate").long("calibrate").action(ArgAction::SetTrue).help(
+                "Measure what this machine's devices read and compute in a second, and keep it for \
+                 the speeds of plans",
+            ),
+        )
+        .arg(
+            Arg::new("sweep")
+                .long("sweep")
+                .value_name("layers|context|kv|quant")
+                .value_parser(plot::sweep)
+                .conflicts_with("compare")
+                .help("Plan for every number of layers, context, KV type or quantisation"),
+        )
+        .arg(
+            Arg::new("svg")
+                .long("svg")
+                .value_name("FILE")
+                .requires("sweep")
+                .help("Draw what a sweep finds into a file"),
         )
         .arg(what("explain", "Tell why each layer is where it is"))
         .arg(json().group("what"))

@@ -6,6 +6,7 @@ mod failure;
 mod format;
 mod kept;
 mod options;
+mod plot;
 mod progress;
 mod repl;
 mod session;

@@ -46,6 +46,16 @@ impl Handle {
             .into_owned()
     }
 
+    /// The backend, as [`crate::gpu::Device`] names it.
+    pub fn backend(self) -> String {
+        // SAFETY: as above.
+        let name = unsafe {
+            let registration = sys::ggml_backend_dev_backend_reg(self.as_ptr());
+            CStr::from_ptr(sys::ggml_backend_reg_name(registration)).to_string_lossy().into_owned()
+        };
+        crate::gpu::backend_name(&name)
+    }
+
     pub fn kind(self) -> sys::ggml_backend_dev_type {
         // SAFETY: as above.
         unsafe { sys::ggml_backend_dev_type(self.as_ptr()) }

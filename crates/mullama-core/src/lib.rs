@@ -59,7 +59,9 @@ pub use params::{
 };
 pub use placement::{DeviceShare, Placement};
 pub use planner::{
-    Bandwidth, ByteSize, DeviceList, DeviceSpec, Plan, PlanFields, PlanOptions, PlannedDevice, plan,
+    Alternative, Bandwidth, ByteSize, Calibration, DeviceList, DeviceSpec, Plan, PlanFields,
+    PlanOptions, PlanSource, PlannedDevice, PlannedModel, Prediction, Shape, Sweep, calibrate,
+    plan, sweep,
 };
 pub use prompt::Prompt;
 pub use runtime::add_backend_dir;

@@ -1,6 +1,7 @@
 //! What a model is loaded with.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
@@ -222,6 +223,27 @@ pub enum KvCacheType {
     Q4_0,
     #[serde(rename = "iq4_nl")]
     Iq4Nl,
+}
+
+impl KvCacheType {
+    /// All of them, the widest first.
+    pub const ALL: [Self; 9] = [
+        Self::F32,
+        Self::F16,
+        Self::Bf16,
+        Self::Q8_0,
+        Self::Q5_1,
+        Self::Q5_0,
+        Self::Q4_1,
+        Self::Q4_0,
+        Self::Iq4Nl,
+    ];
+}
+
+impl fmt::Display for KvCacheType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
 }
 
 /// The number formats of the KV cache's keys and values.

@@ -12,6 +12,41 @@ const SIZES: [u64; 13] = [1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8];
 const TEXT: u32 = 8;
 const LIST: u32 = 9;
 
+/// The names of quantisations, by the number that llama.cpp has for each (`llama_ftype`).
+pub const FILE_TYPES: [(u64, &str); 31] = [
+    (0, "F32"),
+    (1, "F16"),
+    (2, "Q4_0"),
+    (3, "Q4_1"),
+    (7, "Q8_0"),
+    (8, "Q5_0"),
+    (9, "Q5_1"),
+    (10, "Q2_K"),
+    (11, "Q3_K_S"),
+    (12, "Q3_K_M"),
+    (13, "Q3_K_L"),
+    (14, "Q4_K_S"),
+    (15, "Q4_K_M"),
+    (16, "Q5_K_S"),
+    (17, "Q5_K_M"),
+    (18, "Q6_K"),
+    (19, "IQ2_XXS"),
+    (20, "IQ2_XS"),
+    (21, "Q2_K_S"),
+    (22, "IQ3_XS"),
+    (23, "IQ3_XXS"),
+    (24, "IQ1_S"),
+    (25, "IQ4_NL"),
+    (26, "IQ3_S"),
+    (27, "IQ3_M"),
+    (28, "IQ2_S"),
+    (29, "IQ2_M"),
+    (30, "IQ4_XS"),
+    (31, "IQ1_M"),
+    (32, "BF16"),
+    (38, "MXFP4_MOE"),
+];
+
 /// What a file's metadata says it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Summary {
@@ -82,40 +117,7 @@ impl Summary {
 
 /// The name of a quantisation by its number, which files have as `general.file_type`: `Q4_K_M` for 15.
 pub fn quantisation(file_type: u64) -> Option<&'static str> {
-    const NAMES: [(u64, &str); 31] = [
-        (0, "F32"),
-        (1, "F16"),
-        (2, "Q4_0"),
-        (3, "Q4_1"),
-        (7, "Q8_0"),
-        (8, "Q5_0"),
-        (9, "Q5_1"),
-        (10, "Q2_K"),
-        (11, "Q3_K_S"),
-        (12, "Q3_K_M"),
-        (13, "Q3_K_L"),
-        (14, "Q4_K_S"),
-        (15, "Q4_K_M"),
-        (16, "Q5_K_S"),
-        (17, "Q5_K_M"),
-        (18, "Q6_K"),
-        (19, "IQ2_XXS"),
-        (20, "IQ2_XS"),
-        (21, "Q2_K_S"),
-        (22, "IQ3_XS"),
-        (23, "IQ3_XXS"),
-        (24, "IQ1_S"),
-        (25, "IQ4_NL"),
-        (26, "IQ3_S"),
-        (27, "IQ3_M"),
-        (28, "IQ2_S"),
-        (29, "IQ2_M"),
-        (30, "IQ4_XS"),
-        (31, "IQ1_M"),
-        (32, "BF16"),
-        (38, "MXFP4_MOE"),
-    ];
-    NAMES.iter().find(|(known, _)| *known == file_type).map(|(_, name)| *name)
+    FILE_TYPES.iter().find(|(known, _)| *known == file_type).map(|(_, name)| *name)
 }
 
 fn bytes<const N: usize>(file: &mut impl Read) -> io::Result<[u8; N]> {

@@ -67,7 +67,7 @@ pub use cancel::Cancel;
 pub use create::CreateOptions;
 pub use digest::Digest;
 pub use error::{Error, ErrorKind, Result};
-pub use gguf::quantisation;
+pub use gguf::{FILE_TYPES, quantisation};
 pub use manifest::{Config, Layer, LayerKind, Manifest};
 pub use modelfile::{Message, Modelfile, Parameters};
 pub use name::{DEFAULT_HOST, DEFAULT_NAMESPACE, DEFAULT_TAG, HUGGING_FACE_HOST, Name};

@@ -1,18 +1,39 @@
 //! `mullama plan`
 
-use std::io::{Write as _, stdout};
+use std::io::{IsTerminal as _, Write as _, stderr, stdout};
 
 use clap::ArgMatches;
-use mullama::{Error, Naming, Plan, PlanOptions, plan};
+use mullama::{
+    Error, Naming, Plan, PlanOptions, PlanSource, Prediction, Shape, Sweep, calibrate, plan, sweep,
+};
 use serde_json::{Map, Value, json};
 
 use super::text;
 use crate::failure::Failure;
 use crate::options::read_plan;
+use crate::plot;
 use crate::terminal::{bytes, table};
 
 pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
-    let source = text(arguments, "model");
+    if arguments.get_flag("calibrate") {
+        let shown = stderr().is_terminal();
+        let measured = calibrate(|what, done| {
+            if shown {
+                eprint!("\r\x1b[Kmeasuring {what} {:.0} %", done * 100.0);
+            }
+        })?;
+        if shown {
+            eprint!("\r\x1b[K");
+        }
+        write!(stdout().lock(), "{measured}")?;
+        if !arguments.contains_id("model") && !arguments.contains_id("shape") {
+            return Ok(());
+        }
+    }
+    let source = match arguments.get_one::<String>("shape") {
+        Some(shape) => shape.parse::<Shape>()?.into(),
+        None => PlanSource::from(text(arguments, "model")),
+    };
     let given = read_plan(arguments)?;
     let devices: Vec<_> = arguments.get_many::<String>("device").into_iter().flatten().collect();
     let listed = |devices: &[&str]| -> Result<PlanOptions, Error> {
@@ -27,18 +48,34 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
         let mut plans = Vec::new();
         for machine in machines {
             let devices: Vec<_> = machine.split('+').map(str::trim).collect();
-            plans.push((machine.as_str(), plan(source, &listed(&devices)?)?));
+            plans.push((machine.as_str(), plan(source.clone(), &listed(&devices)?)?));
         }
         return if arguments.get_flag("json") {
             let plans: Map<String, Value> =
                 plans.iter().map(|(machine, plan)| ((*machine).to_owned(), json!(plan))).collect();
             Ok(writeln!(out, "{:#}", Value::from(plans))?)
         } else {
-            Ok(out.write_all(comparison(&plans).as_bytes())?)
+            let plans: Vec<_> = plans.iter().map(|(machine, plan)| (*machine, plan)).collect();
+            Ok(out.write_all(rows("MACHINE", &plans).as_bytes())?)
         };
     }
     let devices: Vec<_> = devices.iter().map(|device| device.as_str()).collect();
-    let plan = plan(source, &listed(&devices)?)?;
+    if let Some(what) = arguments.get_one::<Sweep>("sweep") {
+        let plans = sweep(source, &listed(&devices)?, *what)?;
+        if let Some(file) = arguments.get_one::<String>("svg") {
+            plot::write(file, *what, &plans)?;
+        }
+        return if arguments.get_flag("json") {
+            let plans: Map<String, Value> =
+                plans.iter().map(|(setting, plan)| (setting.clone(), json!(plan))).collect();
+            Ok(writeln!(out, "{:#}", Value::from(plans))?)
+        } else {
+            let plans: Vec<_> =
+                plans.iter().map(|(setting, plan)| (setting.as_str(), plan)).collect();
+            Ok(out.write_all(rows(plot::name(*what), &plans).as_bytes())?)
+        };
+    }
+    let plan = plan(source.clone(), &listed(&devices)?)?;
     if arguments.get_flag("json") {
         writeln!(out, "{:#}", json!(plan))?;
     } else if arguments.get_flag("explain") {
@@ -49,21 +86,31 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Plans side by side, one a row.
-fn comparison(plans: &[(&str, Plan)]) -> String {
+/// Plans one a row, after what differs.
+fn rows(what: &str, plans: &[(&str, &Plan)]) -> String {
     let rows: Vec<_> = plans
         .iter()
-        .map(|(machine, plan)| {
+        .map(|(setting, plan)| {
             let used = plan.devices.iter().map(|device| bytes(device.total()));
+            let used = used.collect::<Vec<_>>().join(" + ");
+            let speed = |of: fn(&Prediction) -> f64| {
+                let predicted = plan.predicted.as_ref();
+                predicted
+                    .map_or_else(|| "-".to_owned(), |predicted| format!("{:.1}", of(predicted)))
+            };
             vec![
-                (*machine).to_owned(),
+                (*setting).to_owned(),
                 if plan.fits { "yes" } else { "no" }.to_owned(),
                 format!("{} of {}", plan.n_gpu_layers, plan.n_layers),
                 plan.context_size.to_string(),
-                used.collect::<Vec<_>>().join(" + "),
+                if used.is_empty() { "-".to_owned() } else { used },
                 bytes(plan.host.total()),
+                speed(|predicted| predicted.decode_tps),
+                speed(|predicted| predicted.prefill_tps),
             ]
         })
         .collect();
-    table(&["MACHINE", "FITS", "GPU LAYERS", "CONTEXT", "ON GPUS", "IN MEMORY"], &rows)
+    let header =
+        [what, "FITS", "GPU LAYERS", "CONTEXT", "ON GPUS", "IN MEMORY", "TOKENS/S", "PROMPT/S"];
+    table(&header, &rows)
 }

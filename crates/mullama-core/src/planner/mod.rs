@@ -3,11 +3,15 @@
 //! Every number comes from a dry run: the engine's own loader, told not to allocate
 //! (`llama_model_params.no_alloc`), makes model and context, and says what it would have put where.
 
+mod alternatives;
 mod budget;
 mod cache;
+mod calibrate;
 mod hardware;
 mod plan;
+mod shape;
 mod spec;
+mod speed;
 mod table;
 mod units;
 
@@ -24,8 +28,14 @@ use crate::{Error, ErrorKind, Result, logging, runtime};
 use budget::{Budgets, are_shares_open};
 use cache::Cache;
 
-pub use plan::{Plan, PlanFields, PlanOptions, PlannedDevice, plan};
+pub use alternatives::{Alternative, Sweep};
+pub use calibrate::{Calibration, calibrate};
+pub use plan::{
+    Plan, PlanFields, PlanOptions, PlanSource, PlannedDevice, PlannedModel, plan, sweep,
+};
+pub use shape::Shape;
 pub use spec::{Bandwidth, ByteSize, DeviceList, DeviceSpec};
+pub use speed::Prediction;
 
 /// The smallest context that `auto` makes smaller before it leaves layers to the CPU.
 const SMALLEST_CONTEXT_FOR_GPU: u32 = 4096;

@@ -1,12 +1,18 @@
 //! What would be put where, on hardware that is here or only described.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::alternatives::{self, Alternative, Sweep};
 use super::budget::Budgets;
+use super::calibrate::Calibration;
+use super::shape::Shape;
 use super::spec::{Bandwidth, ByteSize, DeviceList, DeviceSpec, Devices, simulate};
+use super::speed::{self, Prediction, Rates};
 use super::{Planner, header_planner};
 use crate::device::{DeviceSet, HOST, Handle};
 use crate::engine::ContextSettings;
@@ -14,7 +20,7 @@ use crate::gguf::GgufHeader;
 use crate::options::{OptionSet as _, options};
 use crate::params::{ContextParams, GpuLayers, KvCacheTypes, ModelParams, TensorOverrides};
 use crate::source::resolve;
-use crate::{ErrorKind, Naming, Result, parse_options, preflight, runtime};
+use crate::{Error, ErrorKind, Naming, Result, parse_options, preflight, runtime};
 
 options! {
     /// What a plan takes beside the options of loading.
@@ -29,6 +35,9 @@ options! {
         /// The bandwidth of the machine's own memory, such as `80GB/s` or `2x DDR5-5600`. Default:
         /// measured here.
         host_bandwidth <- Bandwidth,
+        /// Whether other settings and quantisations are planned too where the model does not fit GPUs as
+        /// a whole. Default: true.
+        alternatives: bool,
     }
 }
 
@@ -117,6 +126,11 @@ pub struct Plan {
     /// Whether more weights stay in the machine's own memory than there is room for, so that they are
     /// read from the file again and again.
     pub pages: bool,
+    /// How fast it would be, where what the devices can do is known.
+    pub predicted: Option<Prediction>,
+    /// Other settings and other quantisations of the model, the best first, where it does not go onto
+    /// GPUs as a whole.
+    pub alternatives: Vec<Alternative>,
     /// Options that load the model so. Described devices are not among them: the model is loaded on
     /// those that are there, in their order.
     pub options: Map<String, Value>,
@@ -163,16 +177,78 @@ impl PlannedDevice {
     }
 }
 
+/// What to plan: a model, or the shape of one.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PlanSource {
+    /// What [`crate::Model::load`] takes.
+    Model(PathBuf),
+    /// A model that need not exist.
+    Shape(Shape),
+}
+
+impl PlanSource {
+    /// A source as a program in another language gives it: text, or an object with the fields of a
+    /// [`Shape`].
+    pub fn parse(value: Value) -> Result<Self> {
+        match value {
+            Value::String(text) => Ok(Self::Model(text.into())),
+            Value::Object(fields) => Shape::new(&fields).map(Self::Shape),
+            _ => Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "what to plan is a path, a name or a shape",
+            )),
+        }
+    }
+
+    /// The file with the header.
+    fn header(&self) -> Result<PathBuf> {
+        runtime::require_cpu()?;
+        match self {
+            Self::Model(source) => resolve(source),
+            Self::Shape(shape) => shape.header(),
+        }
+    }
+}
+
+impl From<Shape> for PlanSource {
+    fn from(shape: Shape) -> Self {
+        Self::Shape(shape)
+    }
+}
+
+impl<T: AsRef<OsStr> + ?Sized> From<&T> for PlanSource {
+    fn from(source: &T) -> Self {
+        Self::Model(source.as_ref().into())
+    }
+}
+
+impl From<String> for PlanSource {
+    fn from(source: String) -> Self {
+        Self::Model(source.into())
+    }
+}
+
+impl From<PathBuf> for PlanSource {
+    fn from(source: PathBuf) -> Self {
+        Self::Model(source)
+    }
+}
+
 /// Plans where a model would go, without reading its weights: a file of which only the beginning is
-/// there will do, if it is as long as the whole.
+/// there will do, if it is as long as the whole, and so will the [`Shape`] of a model that does not exist.
 ///
-/// `source` is what [`crate::Model::load`] takes. Every number comes from a dry run of the engine's own
-/// loader.
-pub fn plan(source: impl AsRef<Path>, options: &PlanOptions) -> Result<Plan> {
-    let path = resolve(source)?;
-    let subject = Subject::read(&path)?;
-    runtime::require_cpu()?;
-    subject.plan(options)
+/// Every number of bytes comes from a dry run of the engine's own loader.
+pub fn plan(source: impl Into<PlanSource>, options: &PlanOptions) -> Result<Plan> {
+    Subject::read(&source.into().header()?)?.plan(options)
+}
+
+/// Plans of a model for every value of one setting, with the values.
+pub fn sweep(
+    source: impl Into<PlanSource>,
+    options: &PlanOptions,
+    what: Sweep,
+) -> Result<Vec<(String, Plan)>> {
+    alternatives::sweep(&Subject::read(&source.into().header()?)?, options, what)
 }
 
 /// A model to plan, of which the header is known.
@@ -188,7 +264,26 @@ impl<'a> Subject<'a> {
         Ok(Self { path, header })
     }
 
+    pub fn path(&self) -> &Path {
+        self.path
+    }
+
+    pub fn header(&self) -> &GgufHeader {
+        &self.header
+    }
+
+    /// A plan, with its alternatives.
     fn plan(&self, options: &PlanOptions) -> Result<Plan> {
+        let mut plan = self.plan_once(options)?;
+        let is_whole = plan.fits && plan.n_gpu_layers >= plan.n_layers && plan.n_cpu_moe == 0;
+        if !is_whole && options.hardware.alternatives.unwrap_or(true) {
+            plan.alternatives = alternatives::find(self, &plan, options)?;
+        }
+        Ok(plan)
+    }
+
+    /// A plan alone.
+    pub fn plan_once(&self, options: &PlanOptions) -> Result<Plan> {
         let scene = Scene::set(options)?;
         let (planner, settings) = header_planner(
             self.path,
@@ -205,10 +300,10 @@ impl<'a> Subject<'a> {
             }
             Err(error) => return Err(error),
         };
-        describe(&planner, &self.header, params, &settings, refusal).map(|mut plan| {
-            plan.options = loading_options(options, &plan, scene.are_here);
-            plan
-        })
+        let mut plan = describe(&planner, &self.header, params, &settings, refusal)?;
+        plan.options = loading_options(options, &plan, scene.are_here);
+        plan.predicted = speed::predict(&plan, &self.header, &scene.rates);
+        Ok(plan)
     }
 }
 
@@ -220,6 +315,8 @@ struct Scene {
     budgets: Budgets,
     /// Whether the devices are this machine's.
     are_here: bool,
+    /// What the devices do in a second, where it is known.
+    rates: BTreeMap<String, Rates>,
 }
 
 impl Scene {
@@ -246,7 +343,22 @@ impl Scene {
         if let Some(bytes) = hardware.host_memory.map(|size| size.0).or(shared) {
             budgets.host.free = bytes;
         }
-        Ok(Self { params, devices, budgets, are_here: specs.is_none() })
+        let host = Calibration::of_host();
+        let shared = specs.iter().flatten().find(|spec| spec.shared_memory.is_some());
+        let bandwidth = shared.and_then(|spec| spec.bandwidth);
+        let host = match hardware.host_bandwidth.map(|rate| rate.0).or(bandwidth) {
+            Some(bandwidth) => host.of_host(bandwidth),
+            None => host,
+        };
+        let mut rates: BTreeMap<_, _> = [(HOST.to_owned(), host)].into();
+        for (index, gpu) in devices.gpus.iter().enumerate() {
+            let known = match &specs {
+                Some(specs) => Rates::of_spec(&specs[index]),
+                None => Calibration::of_gpu(*gpu),
+            };
+            rates.extend(known.map(|known| (gpu.name(), known)));
+        }
+        Ok(Self { params, devices, budgets, are_here: specs.is_none(), rates })
     }
 }
 
@@ -312,6 +424,8 @@ fn describe(
         pages: host.total() > host.free,
         devices,
         host,
+        predicted: None,
+        alternatives: Vec::new(),
         options: Map::new(),
     })
 }

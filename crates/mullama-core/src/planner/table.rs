@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use super::plan::{Plan, PlannedDevice};
+use super::speed::Prediction;
 use super::units::words;
 use crate::device::HOST;
 
@@ -21,8 +22,53 @@ impl fmt::Display for Plan {
         writeln!(f)?;
         f.write_str(&self.device_table())?;
         writeln!(f)?;
-        f.write_str(&self.bars())
+        f.write_str(&self.bars())?;
+        if let Some(predicted) = &self.predicted {
+            writeln!(f)?;
+            write!(f, "{predicted}")?;
+        }
+        if !self.alternatives.is_empty() {
+            writeln!(f, "\nOther ways, the best first:")?;
+        }
+        for one in &self.alternatives {
+            let speed = one.decode_tps.map(|speed| format!(", {} tokens/s", rate(speed)));
+            writeln!(
+                f,
+                "  {:<20} {}{} of {} layers on GPUs, a context of {}, {} of weights{}",
+                one.change,
+                if one.fits { "" } else { "does not fit: " },
+                one.n_gpu_layers,
+                self.n_layers,
+                one.context_size,
+                words(one.size),
+                speed.unwrap_or_default(),
+            )?;
+        }
+        Ok(())
     }
+}
+
+impl fmt::Display for Prediction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "Predicted: {} tokens/s ({} with a full context), prompts {} tokens/s, loading {:.1} s",
+            rate(self.decode_tps),
+            rate(self.decode_tps_full),
+            rate(self.prefill_tps),
+            self.load_seconds
+        )?;
+        writeln!(f, "Bound by {}", self.bound_by)?;
+        for (device, source) in &self.sources {
+            writeln!(f, "  {device}: {source}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A rate, with as many digits as mean something.
+fn rate(rate: f64) -> String {
+    if rate < 10.0 { format!("{rate:.1}") } else { format!("{rate:.0}") }
 }
 
 impl Plan {
