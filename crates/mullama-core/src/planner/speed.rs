@@ -24,6 +24,11 @@ const DISK: f64 = 1.8e9;
 /// sustained reads usually get 70 to 90 % (`data/system-memory.json`).
 const HOST_SHARE: f64 = 0.8;
 
+/// Seconds for each layer and token on a GPU beside its weights: on an RTX 4090 a model of 22 layers and 636
+/// MiB generates 762 tokens a second (<https://github.com/geerlingguy/ai-benchmarks/issues/43>), 0.37 ms a
+/// token more than its bytes take.
+const GPU_LAYER: f64 = 0.37e-3 / 22.0;
+
 /// Seconds that a value takes from a device to the next beside its bytes: a copy and a wait.
 const HOP: f64 = 20e-6;
 
@@ -102,7 +107,8 @@ impl Rates {
         let bandwidth = spec.bandwidth?;
         // Where computation is not described, as much for a byte as most cards have.
         let operations = spec.compute.unwrap_or(bandwidth * 80.0);
-        Some(Self::uniform(bandwidth * read, operations * compute, spec.link, source))
+        let rates = Self::uniform(bandwidth * read, operations * compute, spec.link, source);
+        Some(Self { per_layer: GPU_LAYER, ..rates })
     }
 
     /// Those of main memory that is only described, with this machine's processor.
