@@ -294,6 +294,7 @@ fn plan() -> Command {
                 .long("device")
                 .short('d')
                 .value_name("DEVICE")
+                .allow_hyphen_values(true)
                 .action(ArgAction::Append)
                 .conflicts_with("compare")
                 .help(device),

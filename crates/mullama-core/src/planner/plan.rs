@@ -14,6 +14,7 @@ use super::shape::Shape;
 use super::spec::{Bandwidth, ByteSize, DeviceList, DeviceSpec, Devices, simulate};
 use super::speed::{self, Prediction, Rates};
 use super::{Planner, header_planner};
+use crate::demo::cache_dir;
 use crate::device::{DeviceSet, HOST, Handle};
 use crate::engine::ContextSettings;
 use crate::gguf::GgufHeader;
@@ -204,10 +205,26 @@ impl PlanSource {
     fn header(&self) -> Result<PathBuf> {
         runtime::require_cpu()?;
         match self {
-            Self::Model(source) => resolve(source),
+            Self::Model(source) => match resolve(source) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    remote_header(source).unwrap_or(Err(error))
+                }
+                found => found,
+            },
             Self::Shape(shape) => shape.header(),
         }
     }
+}
+
+/// The header of a model that is somewhere else, where the source can be such a one.
+fn remote_header(source: &Path) -> Option<Result<PathBuf>> {
+    let source = mullama_hub::Source::parse(source.to_str()?).ok()?;
+    if matches!(source, mullama_hub::Source::Path(_)) {
+        return None;
+    }
+    let folder = cache_dir().join("remote-headers");
+    let options = mullama_hub::PullOptions::default();
+    Some(mullama_hub::fetch_header(&source, &folder, options).map_err(Error::from))
 }
 
 impl From<Shape> for PlanSource {
