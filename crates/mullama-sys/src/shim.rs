@@ -5,8 +5,8 @@ use std::ptr::{self, NonNull};
 
 use llama_cpp_sys_2::{
     ggml_backend_dev_t, gguf_context, gguf_init_params, llama_adapter_lora, llama_batch,
-    llama_context, llama_context_params, llama_ftype, llama_model, llama_model_params, llama_seq_id,
-    llama_token, llama_vocab,
+    llama_context, llama_context_params, llama_ftype, llama_model, llama_model_params,
+    llama_seq_id, llama_token, llama_vocab,
 };
 
 #[repr(C)]
