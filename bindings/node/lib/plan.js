@@ -29,7 +29,8 @@ class Plan {
 async function plan(source, options) {
   const { signal, rest } = splitSignal(options);
   throwIfAborted(signal);
-  const path = source instanceof URL && source.protocol === 'file:' ? fileURLToPath(source) : source;
+  const path =
+    source instanceof URL && source.protocol === 'file:' ? fileURLToPath(source) : source;
   const isShape = typeof path === 'object' && path !== null && !(path instanceof URL);
   const text = isShape ? undefined : path instanceof URL ? path.href : path;
   const pending = calling(() => native.plan(text, isShape ? path : undefined, rest));

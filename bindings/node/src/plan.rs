@@ -15,12 +15,12 @@ use crate::results::plain;
 
 /// Plans on another thread. `source` is text, or `shape` the fields of a shape.
 #[napi(catch_unwind)]
-pub fn plan<'env>(
-    env: &'env Env,
+pub fn plan(
+    env: &Env,
     source: Option<Text>,
     shape: Options,
     options: Options,
-) -> napi::Result<PromiseRaw<'env, Value>> {
+) -> napi::Result<PromiseRaw<'_, Value>> {
     let source = source.map_or(Value::Object(shape.0), |text| Value::String(text.0));
     let source = PlanSource::parse(source).map_err(|error| of_arguments(&error))?;
     let options =

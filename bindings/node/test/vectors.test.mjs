@@ -124,8 +124,7 @@ const checks = {
   },
 
   async plan({ shapes, plans, errors }) {
-    const planned = (it) =>
-      plan(shapes[it.shape] ?? it.fields ?? it.source, camelKeys(it.options));
+    const planned = (it) => plan(shapes[it.shape] ?? it.fields ?? it.source, camelKeys(it.options));
     for (const it of nonEmpty(plans)) {
       const made = await planned(it);
       const expected = camelKeys(it.plan);

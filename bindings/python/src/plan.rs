@@ -1,7 +1,5 @@
 //! `plan`, and what it gives.
 
-use std::path::PathBuf;
-
 use mullama::{Naming, PlanOptions, PlanSource};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMapping};
@@ -23,7 +21,7 @@ impl FromPyObject<'_, '_> for SourceArgument {
             return PlanSource::parse(fields).map(Self).map_err(raise);
         }
         let path: crate::text::Source = value.extract()?;
-        Ok(Self(PathBuf::from(path.0).into()))
+        Ok(Self(path.0.into()))
     }
 }
 

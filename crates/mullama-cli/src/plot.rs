@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use mullama::{Error, ErrorKind, Plan, Sweep};
+use mullama::{Error, ErrorKind, Plan, PlannedDevice, Sweep};
 
 const WIDTH: f64 = 900.0;
 const HEIGHT: f64 = 420.0;
@@ -49,7 +49,7 @@ pub fn write(file: &str, sweep: Sweep, plans: &[(String, Plan)]) -> Result<(), E
 
 fn svg(what: &str, plans: &[(String, Plan)]) -> String {
     const GIB: f64 = 1024.0 * 1024.0 * 1024.0;
-    let total = |plan: &Plan| plan.all_devices().map(|device| device.total()).sum::<u64>() as f64;
+    let total = |plan: &Plan| plan.all_devices().map(PlannedDevice::total).sum::<u64>() as f64;
     let most = plans.iter().map(|(_, plan)| total(plan)).fold(1.0, f64::max);
     let speed = |plan: &Plan| plan.predicted.as_ref().map(|predicted| predicted.decode_tps);
     let fastest = plans.iter().filter_map(|(_, plan)| speed(plan)).fold(0.0, f64::max);

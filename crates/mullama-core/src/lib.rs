@@ -59,9 +59,9 @@ pub use params::{
 };
 pub use placement::{DeviceShare, Placement};
 pub use planner::{
-    Alternative, Bandwidth, ByteSize, Calibration, DeviceList, DeviceSpec, Plan, PlanFields,
-    PlanOptions, PlanSource, PlannedDevice, PlannedModel, Prediction, Shape, Sweep, calibrate,
-    plan, sweep,
+    Alternative, Bandwidth, ByteSize, Calibration, DeviceList, DeviceSpec, Measured, Plan,
+    PlanFields, PlanOptions, PlanSource, PlannedDevice, PlannedModel, Prediction, Shape, Sweep,
+    calibrate, measure_speed, plan, sweep,
 };
 pub use prompt::Prompt;
 pub use runtime::add_backend_dir;

@@ -30,9 +30,9 @@ const KEPT: usize = 50;
 /// Gives `NotFound` for a model that there is not, `Unsupported` where the server sends no parts of files
 /// (the message says what the whole would be), `InvalidModel` for what is no GGUF file, or has a header that
 /// cannot be one, `Download` for a failure of the network or the server.
-pub fn fetch_header(source: &Source, folder: &Path, options: PullOptions<'_>) -> Result<PathBuf> {
-    let client = Client::new(&options);
-    let remotes = remotes(source, &client, &options)?;
+pub fn fetch_header(source: &Source, folder: &Path, options: &PullOptions<'_>) -> Result<PathBuf> {
+    let client = Client::new(options);
+    let remotes = remotes(source, &client, options)?;
     let about: Vec<String> = remotes.iter().map(identity).collect();
     let model = folder.join(Digest::of(about.join("\n").as_bytes()).hex());
     let first = model.join(name(0, remotes.len()));

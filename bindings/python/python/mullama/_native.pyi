@@ -1205,17 +1205,17 @@ def plan(
     **options: Unpack[PlanOptions],
 ) -> Plan:
     """Plans where a model would go, and how fast it would be, without reading its weights.
-    
-    `source` is what `Model` takes; the address of a GGUF file or a name of Hugging Face, of which the
-    header alone is fetched; or a mapping with the shape of a model that need not exist. `devices` are
-    names of this machine's, or descriptions such as `"RTX 4090"`, `"24GiB"` or `{"memory": "24GiB"}`.
-    The options are those of `mullama.options.PlanOptions`.
+
+    `source` is what `Model` takes; the address of a GGUF file or a name of Hugging Face, of which
+    the header alone is fetched; or a mapping with the shape of a model that need not exist.
+    `devices` are names of this machine's, or descriptions such as `"RTX 4090"`, `"24GiB"` or
+    `{"memory": "24GiB"}`. The options are those of `mullama.options.PlanOptions`.
     """
 
 @final
 class Plan:
-    """What would be put where. `str(plan)` is a table with bars; `Model(source, **plan.options)` loads the
-    model so."""
+    """What would be put where. `str(plan)` is a table with bars; `Model(source, **plan.options)`
+    loads the model so."""
 
     @property
     def model(self) -> PlannedModel:
@@ -1267,8 +1267,8 @@ class Plan:
 
     @property
     def pages(self) -> bool:
-        """Whether more weights stay in the machine's own memory than there is room for, so that they are
-        read from the file again and again."""
+        """Whether more weights stay in the machine's own memory than there is room for, so that
+        they are read from the file again and again."""
 
     @property
     def predicted(self) -> Prediction | None:
@@ -1276,13 +1276,13 @@ class Plan:
 
     @property
     def alternatives(self) -> list[Alternative]:
-        """Other settings and other quantisations of the model, the best first, where it does not go onto
-        GPUs as a whole."""
+        """Other settings and other quantisations of the model, the best first, where it does not go
+        onto GPUs as a whole."""
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options that load the model so. Described devices are not among them: the model is loaded on
-        those that are there, in their order."""
+        """Options that load the model so. Described devices are not among them: the model is loaded
+        on those that are there, in their order."""
 
     @property
     def layer_devices(self) -> list[str]:

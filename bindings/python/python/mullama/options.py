@@ -354,7 +354,7 @@ class PlanOptions(TypedDict, total=False):
     """Layers on GPUs: -1 (`All`) all of them, 0 none, N that many, `Auto` what fits. The output
     layer counts as one. Default: `Auto`."""
 
-    split_mode: Literal["none", "layer", "row"] | None
+    split_mode: Literal["none", "layer", "row", "tensor"] | None
     """How a model is divided among several GPUs: `none`, `layer`, `row`, `tensor`. Default:
     `layer`."""
 
@@ -395,6 +395,10 @@ class PlanOptions(TypedDict, total=False):
     metadata_overrides: Mapping[str, str | int | float | bool] | None
     """Values that replace those of the file's metadata, by key. Default: none."""
 
+    lora: Lora | None
+    """LoRA adapters that requests use where they name none: paths of GGUF files, alone or each with
+    a scale. Default: none."""
+
     chat_template: str | None
     """A chat template (Jinja) in place of the model's. Default: the model's."""
 
@@ -403,7 +407,8 @@ class PlanOptions(TypedDict, total=False):
     trained with, at most 8192."""
 
     batch_size: int | None
-    """Most tokens in one step of the engine (the logical batch). Default: 2048."""
+    """Most tokens in one step of the engine (the logical batch); each request that runs has one in
+    any case. Default: 2048."""
 
     ubatch_size: int | None
     """Most tokens in one computation (the physical batch). Default: 512."""
@@ -419,7 +424,8 @@ class PlanOptions(TypedDict, total=False):
 
     prefix_cache: int | None
     """Most tokens of finished requests that are kept in the KV cache, for requests that begin
-    alike. Default: as many as there is room for; 0 keeps none."""
+    alike. Default: as many as there is room for; 0 keeps none, and requests that run at once share
+    nothing either."""
 
     max_stall: float | None
     """How many times longer a prompt that is being processed may make the time between tokens of

@@ -86,6 +86,19 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether and how a model would run on this machine, in a line; none where that cannot be told.
+pub fn here(source: &str) -> Option<String> {
+    let mut options = PlanOptions::default();
+    options.hardware.alternatives = Some(false);
+    match plan(source, &options) {
+        Ok(plan) => Some(plan.summary()),
+        Err(error) => {
+            log::debug!("{source} cannot be planned: {error}");
+            None
+        }
+    }
+}
+
 /// Plans one a row, after what differs.
 fn rows(what: &str, plans: &[(&str, &Plan)]) -> String {
     let rows: Vec<_> = plans

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::hint::black_box;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
@@ -232,6 +232,34 @@ pub fn calibrate(mut progress: impl FnMut(&str, f32)) -> Result<Calibration> {
     progress("", 1.0);
     known.keep();
     Ok(known)
+}
+
+/// Tokens a second, as they were measured.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Measured {
+    /// One answer at a time, with an empty context.
+    pub decode_tps: f64,
+    /// Of a prompt of 512 tokens.
+    pub prefill_tps: f64,
+}
+
+/// Loads a model and measures what [`Prediction`](super::Prediction) predicts of it: the fastest of several
+/// steps each.
+pub fn measure_speed(
+    path: impl AsRef<Path>,
+    params: &ModelParams,
+    context: &ContextParams,
+) -> Result<Measured> {
+    runtime::require_cpu()?;
+    let devices = DeviceSet::of(params)?;
+    let settings = ContextSettings::resolve(context, PROMPT * 2)?;
+    let weights = Weights::load(path.as_ref(), params, &devices, &mut |_| true)?;
+    let mut bench = Bench::new(Arc::new(weights), &settings)?;
+    Ok(Measured {
+        decode_tps: 1.0 / bench.token(0)?,
+        prefill_tps: f64::from(PROMPT) / bench.prompt(PROMPT)?,
+    })
 }
 
 fn rates_of(gpu: Option<Handle>, hear: &mut dyn FnMut(&str, f32)) -> Result<Rates> {

@@ -29,7 +29,7 @@ use budget::{Budgets, are_shares_open};
 use cache::Cache;
 
 pub use alternatives::{Alternative, Sweep};
-pub use calibrate::{Calibration, calibrate};
+pub use calibrate::{Calibration, Measured, calibrate, measure_speed};
 pub use plan::{
     Plan, PlanFields, PlanOptions, PlanSource, PlannedDevice, PlannedModel, plan, sweep,
 };

@@ -33,8 +33,8 @@ options! {
         /// The machine's own memory, as a size with its unit (`64GiB`) or in bytes. Default: what is free
         /// here; of a described device that shares it, what the device leaves.
         host_memory <- ByteSize,
-        /// The bandwidth of the machine's own memory, such as `80GB/s` or `2x DDR5-5600`. Default:
-        /// measured here.
+        /// The bandwidth of the machine's own memory, such as `80GB/s` or `2x DDR5-5600`.
+        /// Default: measured here.
         host_bandwidth <- Bandwidth,
         /// Whether other settings and quantisations are planned too where the model does not fit GPUs as
         /// a whole. Default: true.
@@ -224,7 +224,7 @@ fn remote_header(source: &Path) -> Option<Result<PathBuf>> {
     }
     let folder = cache_dir().join("remote-headers");
     let options = mullama_hub::PullOptions::default();
-    Some(mullama_hub::fetch_header(&source, &folder, options).map_err(Error::from))
+    Some(mullama_hub::fetch_header(&source, &folder, &options).map_err(Error::from))
 }
 
 impl From<Shape> for PlanSource {

@@ -87,8 +87,9 @@ impl Shape {
         Ok(self)
     }
 
-    /// A file with the header of such a model, as long as the model would be; it takes no room.
-    pub(crate) fn header(&self) -> Result<PathBuf> {
+    /// A file with the header of such a model, as long as the model would be, with weights that are all 0;
+    /// it takes the room of the header. It lies in the cache folder.
+    pub fn header(&self) -> Result<PathBuf> {
         runtime::get();
         kept("headers", &format!("{self:?}"), |path| self.write(path))
     }

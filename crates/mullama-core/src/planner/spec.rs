@@ -392,8 +392,8 @@ mod tests {
 
     use super::*;
 
-    fn refused(value: Value) -> String {
-        let error = DeviceSpec::from_json(&value).unwrap_err();
+    fn refused(value: impl Into<Value>) -> String {
+        let error = DeviceSpec::from_json(&value.into()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         error.report()
     }
@@ -419,17 +419,17 @@ mod tests {
 
     #[test]
     fn what_cannot_be_meant_is_refused() {
-        assert!(refused("24".into()).contains("24GiB"));
-        assert!(refused("-8GiB".into()).contains("-8GiB"));
-        assert!(refused("0GiB".into()).contains("0GiB"));
-        assert!(refused("RTX 4900".into()).contains("RTX 4090"));
-        assert!(refused(24.into()).contains("24GiB"));
+        assert!(refused("24").contains("24GiB"));
+        assert!(refused("-8GiB").contains("-8GiB"));
+        assert!(refused("0GiB").contains("0GiB"));
+        assert!(refused("RTX 4900").contains("RTX 4090"));
+        assert!(refused(24).contains("24GiB"));
         assert!(refused(json!({"memory": 24})).contains("24GiB"));
         assert!(refused(json!({"memory": "8GiB", "backend": "abacus"})).contains("vulkan"));
         assert!(refused(json!({"memory": "8GiB", "colour": "red"})).contains("bandwidth"));
         assert!(refused(json!({"memory": "8GiB", "bandwidth": "fast"})).contains("936GB/s"));
         assert!(refused(json!({"backend": "cuda"})).contains("memory"));
-        assert!(refused("99x RTX 4090".into()).contains("16"));
+        assert!(refused("99x RTX 4090").contains("16"));
         assert!(refused(json!([1])).contains("24GiB"));
     }
 }

@@ -17,7 +17,7 @@ use crate::gguf::{GgufHeader, TensorInfo};
 pub(super) const PROMPT: u32 = 512;
 
 /// Bytes a second that a model is read with from a solid-state disk, where nothing is known of it: what
-/// four lanes of PCIe 3.0 carry at most is 3.5 GB/s, and reading a file reaches about half.
+/// four lanes of `PCIe` 3.0 carry at most is 3.5 GB/s, and reading a file reaches about half.
 const DISK: f64 = 1.8e9;
 
 /// The share of main memory's peak bandwidth that threads reach together, where it is only described:

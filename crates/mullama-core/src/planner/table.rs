@@ -72,6 +72,19 @@ fn rate(rate: f64) -> String {
 }
 
 impl Plan {
+    /// The plan in a line: whether it fits, how, and how fast it would be.
+    pub fn summary(&self) -> String {
+        let speed = self
+            .predicted
+            .as_ref()
+            .filter(|_| self.fits)
+            .map(|predicted| format!("; about {} tokens/s", rate(predicted.decode_tps)));
+        match &self.refusal {
+            Some(refusal) => format!("Does not fit: {}", refusal.replace('\n', "; ")),
+            None => self.headline() + &speed.unwrap_or_default(),
+        }
+    }
+
     fn headline(&self) -> String {
         let (layers, all) = (self.n_gpu_layers, self.n_layers);
         let mut text = match layers {
