@@ -143,8 +143,8 @@ export interface PlanOptions extends Omit<LoadOptions, 'devices' | 'onProgress'>
    */
   hostMemory?: string | number;
   /**
-   * The bandwidth of the machine's own memory, such as `80GB/s` or `2x DDR5-5600`. Default:
-   * measured here.
+   * The bandwidth of the machine's own memory, such as `80GB/s` or `2x DDR5-5600`.
+   * Default: measured here.
    */
   hostBandwidth?: string;
   /**

@@ -335,6 +335,8 @@ class RerankOptions(TypedDict, total=False):
 
     timeout: float | None
     """Seconds after which the call gives up. Default: none."""
+
+
 class PlanOptions(TypedDict, total=False):
     """What a plan takes beside its devices."""
 
@@ -426,6 +428,10 @@ class PlanOptions(TypedDict, total=False):
     """Most tokens of finished requests that are kept in the KV cache, for requests that begin
     alike. Default: as many as there is room for; 0 keeps none, and requests that run at once share
     nothing either."""
+
+    cache_ram: int | None
+    """Megabytes (MiB) of the machine's own memory for what leaves the KV cache to make room: it is
+    copied back, not computed again. Default: 0, which is off."""
 
     max_stall: float | None
     """How many times longer a prompt that is being processed may make the time between tokens of
