@@ -223,12 +223,10 @@ fn a_plan_loads_as_it_says() {
         for planned in plan.devices.iter().chain([&plan.host]) {
             let devices = &model.placement().devices;
             let share = devices.iter().find(|share| share.name == planned.name).unwrap();
-            assert_eq!(
-                (share.layers, share.weights, share.kv),
-                (planned.layers, planned.weights, planned.kv),
-                "{}",
-                share.name
-            );
+            assert_eq!((share.layers, share.kv), (planned.layers, planned.kv), "{}", share.name);
+            // The processor's buffers are longer by what aligns their beginning.
+            let aligning = if share.name == "CPU" { 32 } else { 0 };
+            assert!(share.weights.abs_diff(planned.weights) <= aligning, "{share:?}, {planned:?}");
             let difference = share.compute.abs_diff(planned.compute);
             assert!(difference * 20 <= share.compute, "{share:?} and {planned:?}");
         }

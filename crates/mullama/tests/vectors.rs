@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 
 use mullama::{
     ChatOptions, ContextParams, EmbedOptions, Error, ErrorKind, GenerateOptions, Inputs, Message,
-    Model, ModelParams, Naming, PlanOptions, PlanSource, Pooling, Prompt, RerankOptions, Result, parse_options,
+    Model, ModelParams, Naming, PlanOptions, PlanSource, Pooling, Prompt, RerankOptions, Result,
+    parse_options,
 };
 use serde_json::{Map, Value};
 
