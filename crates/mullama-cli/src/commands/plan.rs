@@ -88,9 +88,7 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
 
 /// Whether and how a model would run on this machine, in a line; none where that cannot be told.
 pub fn here(source: &str) -> Option<String> {
-    let mut options = PlanOptions::default();
-    options.hardware.alternatives = Some(false);
-    match plan(source, &options) {
+    match plan(source, &PlanOptions::default().with_alternatives(false)) {
         Ok(plan) => Some(plan.summary()),
         Err(error) => {
             log::debug!("{source} cannot be planned: {error}");

@@ -88,6 +88,13 @@ impl PlanOptions {
         self
     }
 
+    /// Sets whether other settings and quantisations are planned too.
+    #[must_use]
+    pub fn with_alternatives(mut self, wanted: bool) -> Self {
+        self.hardware.alternatives = Some(wanted);
+        self
+    }
+
     /// Sets the bytes of the machine's own memory.
     #[must_use]
     pub fn with_host_memory(mut self, bytes: u64) -> Self {
