@@ -124,6 +124,14 @@ bench-placement: build ## Print how true the planner is, on the GPUs there are
 bench-hub: build ## Print how fast models are pulled and listed, and answers begin
 	benches/hub.sh
 
+.PHONY: bench-plan
+bench-plan: build ## Print how true plans are: memory of every kind of layer, and speed after a calibration
+	benches/plan.sh
+
+.PHONY: plan-tables
+plan-tables: build ## Write the tables of the guide to planning
+	python3 docs/plan_tables.py
+
 # --- keeping it tidy ------------------------------------------------------------------------------
 
 .PHONY: lint

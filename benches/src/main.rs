@@ -24,6 +24,7 @@ usage: mullama-bench measure [--rounds N] [--threads N] NAME=PATH...
        mullama-bench placement NAME=PATH...    what is planned, and what is allocated
        mullama-bench hub ROUNDS                downloads, lists, the first character
        mullama-bench fetch HOST PATH FILE      a plain download
+       mullama-bench speeds                    what speeds are predicted, and measured
        mullama-bench threads                   how many threads are measured with by default
 NAME is one of `settings.json`; PATH may be `demo`. Samples go to standard output, a JSON object a
 line; a summary goes to standard error.
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
             _ => Err("ROUNDS is a number above 0".into()),
         },
         ["fetch", host, path, file] => hub::fetch(host, path, file),
+        ["speeds"] => placement::speeds(),
         ["threads"] => {
             println!("{}", threads());
             Ok(())

@@ -4,10 +4,101 @@ use std::time::Instant;
 
 use mullama::gpu::{self, DeviceKind};
 use mullama::{
-    ContextParams, GpuLayers, KvCacheType, Model, ModelParams, PlanOptions, PlannedDevice, plan,
+    ContextParams, GpuLayers, KvCacheType, Model, ModelParams, PlanOptions, PlannedDevice, Shape,
+    calibrate, measure_speed, plan,
 };
 
 use crate::Result;
+
+/// Shapes of the kinds of layers that there are. Weights that are all 0 take as much memory as others.
+const SHAPES: [(&str, &str); 5] = [
+    (
+        "grouped queries",
+        "architecture=qwen3,block_count=6,embedding_length=512,feed_forward_length=1024,\
+         attention.head_count=8,attention.head_count_kv=2,attention.key_length=64,\
+         attention.value_length=64,vocab_size=4096",
+    ),
+    (
+        "sliding window",
+        "architecture=gemma3,block_count=6,embedding_length=512,feed_forward_length=1024,\
+         attention.head_count=4,attention.head_count_kv=2,attention.key_length=128,\
+         attention.value_length=128,attention.sliding_window=256,vocab_size=4096,tied=true",
+    ),
+    (
+        "recurrent",
+        "architecture=mamba,block_count=6,embedding_length=512,feed_forward_length=0,\
+         attention.head_count=0,ssm.conv_kernel=4,ssm.inner_size=1024,ssm.state_size=16,\
+         ssm.time_step_rank=32,vocab_size=4096,tied=true,biases=true",
+    ),
+    (
+        "mixture",
+        "architecture=qwen3moe,block_count=6,embedding_length=512,feed_forward_length=1024,\
+         expert_feed_forward_length=256,expert_count=8,expert_used_count=2,attention.head_count=8,\
+         attention.head_count_kv=2,attention.key_length=64,attention.value_length=64,\
+         vocab_size=4096",
+    ),
+    (
+        "wide",
+        "architecture=llama,block_count=4,embedding_length=1024,feed_forward_length=4096,\
+         attention.head_count=16,attention.head_count_kv=4,vocab_size=32000",
+    ),
+];
+
+/// Models of which the speed is predicted and measured.
+const SPEEDS: [(&str, u32, u32, u32, u32); 8] = [
+    ("Q4_K_M", 1024, 4096, 12, 32_000),
+    ("Q8_0", 1024, 4096, 12, 32_000),
+    ("F16", 1024, 4096, 6, 32_000),
+    ("Q6_K", 1536, 4608, 10, 32_000),
+    ("Q5_K_M", 1536, 4608, 10, 32_000),
+    ("Q4_0", 2048, 5632, 8, 32_000),
+    ("Q3_K_M", 2048, 5632, 8, 32_000),
+    ("IQ4_XS", 2048, 8192, 6, 32_000),
+];
+
+/// Predicts the speed of models on the processor after a calibration, measures it, and prints both.
+pub fn speeds() -> Result<()> {
+    calibrate(|_, _| ())?;
+    println!("\n# Predicted and measured speed on the processor\n");
+    println!(
+        "| model | decode predicted | measured | error | prefill predicted | measured | error |"
+    );
+    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: |");
+    let mut errors = [Vec::new(), Vec::new()];
+    for (quantisation, width, inner, layers, vocabulary) in SPEEDS {
+        let shape: Shape = format!(
+            "architecture=llama,block_count={layers},embedding_length={width},\
+             feed_forward_length={inner},attention.head_count={},attention.head_count_kv={},\
+             vocab_size={vocabulary},context_length=2048,quantization={quantisation}",
+            width / 64,
+            width / 256,
+        )
+        .parse()?;
+        let params = ModelParams::default().with_n_gpu_layers(0).with_use_mmap(false);
+        let context = ContextParams::default().with_n_ctx(1024);
+        let options =
+            PlanOptions::default().with_model(params.clone()).with_context(context.clone());
+        let predicted = plan(shape.clone(), &options)?.predicted.ok_or("nothing is predicted")?;
+        let measured = measure_speed(shape.header()?, &params, &context)?;
+        let pairs = [
+            (predicted.decode_tps, measured.decode_tps),
+            (predicted.prefill_tps, measured.prefill_tps),
+        ];
+        let mut cells = Vec::new();
+        for (errors, (predicted, measured)) in errors.iter_mut().zip(pairs) {
+            let error = (predicted - measured) / measured;
+            cells.push(format!("{predicted:.1} | {measured:.1} | {:+.1} %", error * 100.0));
+            errors.push(error.abs() * 100.0);
+        }
+        println!("| {quantisation}, {layers} x {width} | {} |", cells.join(" | "));
+    }
+    for (what, mut errors) in ["decode", "prefill"].into_iter().zip(errors) {
+        errors.sort_by(f64::total_cmp);
+        let (median, worst) = (errors[errors.len() / 2], errors[errors.len() - 1]);
+        println!("\n{what}: median error {median:.1} %, worst {worst:.1} %.");
+    }
+    Ok(())
+}
 
 /// Compares over a grid, on this machine's GPUs (one, and two where there are), and prints a table.
 /// `models` are names and paths; the one named `cost` is planned and timed.
@@ -25,6 +116,12 @@ pub fn report(models: &[(String, String)]) -> Result<()> {
     println!("| model | GPUs | cases | weights | KV | compute |");
     println!("| --- | ---: | ---: | ---: | ---: | ---: |");
     let mut worst_of_all: f64 = 0.0;
+    let shapes = SHAPES.iter().map(|(name, shape)| {
+        let path = shape.parse::<Shape>()?.header()?;
+        Ok(((*name).to_owned(), path.to_string_lossy().into_owned()))
+    });
+    let shapes = shapes.collect::<Result<Vec<_>>>()?;
+    let models = [models, &shapes].concat();
     for (name, path) in models.iter().filter(|(name, _)| name != "cost") {
         for devices in &configurations {
             let mut worst = [0.0_f64; 3];

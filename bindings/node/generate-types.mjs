@@ -10,6 +10,9 @@ const file = path.join(import.meta.dirname, 'options.d.ts');
 
 /** TypeScript's types for Rust's. */
 const types = {
+  Bandwidth: 'string',
+  ByteSize: 'string | number',
+  DeviceList: 'string | DeviceDescription | (string | DeviceDescription)[]',
   bool: 'boolean',
   f32: 'number',
   i32: 'number',
@@ -73,6 +76,7 @@ const text = [
   '// Written by generate-types.mjs from the options of the core: change those, not this.\n',
   `import type {
   Abortable,
+  DeviceDescription,
   FunctionTool,
   JsonSchema,
   KvCacheType,
@@ -87,6 +91,11 @@ const text = [
     ...specs.model,
     ...specs.context,
   ]),
+  declaration(
+    'What a plan takes: as loading does, and what describes hardware.',
+    "PlanOptions extends Omit<LoadOptions, 'devices' | 'onProgress'>",
+    specs.plan,
+  ),
   declaration('What a generation is to do.', 'GenerateOptions extends Abortable', specs.generate),
   declaration(
     'What a chat is to do: as any generation, and what only a chat has.',

@@ -5,6 +5,7 @@ import type {
   EmbedOptions,
   GenerateOptions,
   LoadOptions,
+  PlanOptions,
   RerankOptions,
 } from './options.js';
 
@@ -13,6 +14,7 @@ export type {
   EmbedOptions,
   GenerateOptions,
   LoadOptions,
+  PlanOptions,
   RerankOptions,
 } from './options.js';
 
@@ -745,3 +747,131 @@ export const gpu: Readonly<{
   /** Bytes in use and in all on one NVIDIA GPU; zeros where there is no such GPU. */
   cudaMemoryInfo(index: number): [used: number, total: number];
 }>;
+
+/** A device that need not be there. */
+export interface DeviceDescription {
+  /** A card: `RTX 4090`. */
+  name?: string;
+  /** Its memory, as a size with its unit or in bytes. */
+  memory?: string | number;
+  /** The backend that it is used by: `cuda`, `metal`, `rocm`, `vulkan`, `opencl`, `sycl`, `rpc`. */
+  backend?: string;
+  /** The bandwidth of its memory: `936GB/s`. */
+  bandwidth?: string;
+  /** What it computes in a second: `165TFLOPS`. */
+  compute?: string;
+  /** How it is connected: `PCIe 4.0 x16`, or a bandwidth. */
+  link?: string;
+  /** How many there are. */
+  count?: number;
+}
+
+/** A model that need not exist: its architecture, and metadata such as `block_count`. */
+export interface Shape {
+  /** The architecture, as GGUF files name it: `llama`, `qwen3`, ... */
+  architecture: string;
+  /** The quantisation. Default: `Q4_K_M`. */
+  quantization?: string;
+  /** Whether the embedding is the output matrix too. Default: false. */
+  tied?: boolean;
+  /** Whether there are biases. Default: false. */
+  biases?: boolean;
+  /** Metadata of the architecture. */
+  [key: string]: string | number | boolean | number[] | undefined;
+}
+
+/** What a device would hold, in bytes. */
+export interface PlannedDevice {
+  name: string;
+  /** What it is. */
+  description: string;
+  /** Layers; the output layer counts as one. */
+  layers: number;
+  weights: number;
+  /** The KV cache. */
+  kv: number;
+  /** Buffers to compute in. */
+  compute: number;
+  /** Bytes that are free before. */
+  free: number;
+  /** Bytes that are left free where the placement is chosen. */
+  margin: number;
+}
+
+/** How fast a plan would be. */
+export interface Prediction {
+  /** Tokens a second, one answer at a time, with an empty context. */
+  decodeTps: number;
+  /** The same with a full context. */
+  decodeTpsFull: number;
+  /** Tokens of a prompt a second. */
+  prefillTps: number;
+  /** Seconds to load the model from a disk. */
+  loadSeconds: number;
+  /** What takes most of the time of a token: the memory or the computation of a device. */
+  boundBy: string;
+  /** Where the rates come from, for each device. */
+  sources: Record<string, string>;
+}
+
+/** Another way to run a model, and what it would come to. */
+export interface Alternative {
+  /** What is done otherwise, in words. */
+  change: string;
+  fits: boolean;
+  nGpuLayers: number;
+  contextSize: number;
+  /** Bytes of all tensors. */
+  size: number;
+  decodeTps?: number;
+  /** Options that load the model so; for another quantisation, its own file. */
+  options: LoadOptions;
+}
+
+/** What would be put where. As text it is a table with bars. */
+export class Plan {
+  private constructor();
+  /** What is planned: its name, its architecture and bytes of all tensors. */
+  readonly model: { name?: string; architecture: string; size: number };
+  readonly fits: boolean;
+  /** Why it does not fit, and what would. */
+  readonly refusal?: string;
+  /** Layers on GPUs; the output layer counts. */
+  readonly nGpuLayers: number;
+  /** Layers in all, the output layer included. */
+  readonly nLayers: number;
+  /** Tokens of context. */
+  readonly contextSize: number;
+  /** The number format of keys and values, or of both as a list. */
+  readonly kvCacheType: KvCacheType | [KvCacheType, KvCacheType];
+  /** Share of each GPU, where there are several. */
+  readonly tensorSplit?: number[];
+  /** Devices of tensors by pattern, as they were asked for. */
+  readonly tensorOverrides?: Record<string, string>;
+  /** Of how many layers, from the first on, the experts stay in the machine's own memory. */
+  readonly nCpuMoe: number;
+  /** The GPUs that hold a part, in the order of their layers. */
+  readonly devices: PlannedDevice[];
+  /** The machine's own memory. */
+  readonly host: PlannedDevice;
+  /** Whether more weights stay in the machine's own memory than there is room for. */
+  readonly pages: boolean;
+  /** How fast it would be, where what the devices can do is known. */
+  readonly predicted?: Prediction;
+  /** Other settings and quantisations, the best first, where it does not go onto GPUs as a whole. */
+  readonly alternatives: Alternative[];
+  /** Options that load the model so: `Model.load(source, plan.options)`. */
+  readonly options: LoadOptions;
+  /** The name of the device that each layer would be on, the output layer's last. */
+  readonly layerDevices: string[];
+  /** Why each layer is where it is. */
+  explain(): string;
+  toString(): string;
+}
+
+/**
+ * Plans where a model would go, and how fast it would be, without reading its weights. `source` is what
+ * {@link Model} takes; the address of a GGUF file or a name of Hugging Face, of which the header alone
+ * is fetched; or the shape of a model that need not exist.
+ */
+export function plan(source: string | URL | Shape, options?: PlanOptions): Promise<Plan>;

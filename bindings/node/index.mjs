@@ -1,3 +1,3 @@
 import mullama from './index.js';
 
-export const { Chat, Model, MullamaError, gpu } = mullama;
+export const { Chat, Model, MullamaError, Plan, gpu, plan } = mullama;

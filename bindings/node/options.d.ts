@@ -2,6 +2,7 @@
 
 import type {
   Abortable,
+  DeviceDescription,
   FunctionTool,
   JsonSchema,
   KvCacheType,
@@ -126,6 +127,31 @@ export interface LoadOptions extends Abortable, Progress {
    * memory shows then. Default: where a GPU is used, unless `MULLAMA_WARMUP` is 0.
    */
   warmup?: boolean;
+}
+
+/** What a plan takes: as loading does, and what describes hardware. */
+export interface PlanOptions extends Omit<LoadOptions, 'devices' | 'onProgress'> {
+  /**
+   * The GPUs to plan for: names of this machine's devices; or descriptions, such as `RTX 4090`,
+   * `2x RTX 3060 12GB`, `M4 Max 64GB`, `24GiB`, or an object with `memory` or `name`, and
+   * `backend`, `bandwidth`, `compute`, `link`, `count`. Default: those of this machine.
+   */
+  devices?: string | DeviceDescription | (string | DeviceDescription)[];
+  /**
+   * The machine's own memory, as a size with its unit (`64GiB`) or in bytes. Default: what is free
+   * here; of a described device that shares it, what the device leaves.
+   */
+  hostMemory?: string | number;
+  /**
+   * The bandwidth of the machine's own memory, such as `80GB/s` or `2x DDR5-5600`.
+   * Default: measured here.
+   */
+  hostBandwidth?: string;
+  /**
+   * Whether other settings and quantisations are planned too where the model does not fit GPUs as
+   * a whole. Default: true.
+   */
+  alternatives?: boolean;
 }
 
 /** What a generation is to do. */

@@ -31,6 +31,7 @@ __all__ = [
     "KvCacheType",
     "LoadOptions",
     "Lora",
+    "PlanOptions",
     "RerankOptions",
 ]
 
@@ -51,6 +52,7 @@ CLASSES = [
     ("chat", "ChatOptions", "GenerateOptions", "What a chat takes."),
     ("embed", "EmbedOptions", "TypedDict", "What an embedding takes."),
     ("rerank", "RerankOptions", "TypedDict", "What a reranking takes."),
+    ("plan", "PlanOptions", "TypedDict", "What a plan takes beside its devices."),
 ]
 
 # By the option's name where its Rust type says too little, else by that type.
@@ -58,6 +60,8 @@ TYPES = {
     "json_schema": "Mapping[str, Any] | str | bool",
     "tool_choice": 'Literal["auto", "none", "required"] | Mapping[str, Any]',
     "response_format": "Mapping[str, Any]",
+    "Bandwidth": "str",
+    "ByteSize": "str | int",
     "bool": "bool",
     "f32": "float",
     "i32": "int",

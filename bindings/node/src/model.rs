@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mullama::{
     ChatOptions, ContextParams, EmbedOptions, Message, ModelParams, Naming, OptionSet as _,
-    OptionSpec, RerankOptions, parse_options,
+    OptionSpec, PlanFields, RerankOptions, parse_options,
 };
 use napi::Env;
 use napi::bindgen_prelude::{Buffer, Function, JsValuesTupleIntoVec, PromiseRaw, ToNapiValue};
@@ -382,6 +382,7 @@ pub fn option_specs() -> Value {
         ("chat", chat.specs()),
         ("embed", EmbedOptions::default().specs()),
         ("rerank", RerankOptions::default().specs()),
+        ("plan", PlanFields::default().specs()),
     ];
     sets.into_iter()
         .map(|(name, specs)| (name.to_owned(), list(specs)))

@@ -5,7 +5,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
-import { Model, MullamaError } from 'mullama';
+import { Model, MullamaError, plan } from 'mullama';
 import { loadDemo, repository } from './helpers.mjs';
 
 const folder = path.join(repository, 'tests/vectors');
@@ -121,6 +121,20 @@ const checks = {
 
   async defaults(options) {
     assert.deepEqual(demo.defaultOptions, camelKeys(options));
+  },
+
+  async plan({ shapes, plans, errors }) {
+    const planned = (it) => plan(shapes[it.shape] ?? it.fields ?? it.source, camelKeys(it.options));
+    for (const it of nonEmpty(plans)) {
+      const made = await planned(it);
+      const expected = camelKeys(it.plan);
+      for (const [field, value] of Object.entries(expected)) {
+        assert.deepEqual(made[field], value, `${JSON.stringify(it)}: ${field}`);
+      }
+      assert.ok(String(made).includes(made.host.name));
+      assert.equal(made.options.contextSize, made.contextSize);
+    }
+    for (const it of nonEmpty(errors)) await refused(it, () => planned(it));
   },
 
   async errors({ kinds, load, generate, chat, embed, rerank }) {

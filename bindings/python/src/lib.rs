@@ -16,6 +16,7 @@ mod json;
 mod model;
 mod options;
 mod owned;
+mod plan;
 mod pull;
 mod results;
 mod stream;
@@ -48,6 +49,8 @@ mod _native {
     use crate::model::{BaseModel, Capabilities, DeviceShare, Model, Placement, Stats};
     #[pymodule_export]
     use crate::options::option_specs;
+    #[pymodule_export]
+    use crate::plan::{Alternative, Plan, PlannedDevice, PlannedModel, Prediction, plan};
     #[pymodule_export]
     use crate::pull::{PullProgress, StoredModel};
     #[pymodule_export]

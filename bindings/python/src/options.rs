@@ -2,7 +2,7 @@
 
 use mullama::{
     ChatOptions, ContextParams, EmbedOptions, GenerateOptions, ModelParams, Naming, OptionSet,
-    RerankOptions, parse_options,
+    PlanFields, RerankOptions, parse_options,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyDictMethods};
@@ -68,7 +68,20 @@ fn describe_tools<'py>(keywords: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyD
     Ok(keywords)
 }
 
+/// Keyword arguments as JSON.
+pub fn arguments(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Map<String, Value>> {
+    let (arguments, unusable) = convert(keywords)?;
+    unusable.map_or(Ok(arguments), Err)
+}
+
 fn fill(targets: &mut [&mut dyn OptionSet], keywords: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
+    let (arguments, unusable) = convert(keywords)?;
+    parse_options(targets, arguments, Naming::Snake).map_err(raise)?;
+    unusable.map_or(Ok(()), Err)
+}
+
+/// What can be used of keyword arguments, and the error of what cannot.
+fn convert(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<(Map<String, Value>, Option<PyErr>)> {
     let mut arguments = Map::new();
     let mut unusable = None;
     for (name, value) in keywords.into_iter().flatten() {
@@ -80,8 +93,7 @@ fn fill(targets: &mut [&mut dyn OptionSet], keywords: Option<&Bound<'_, PyDict>>
         });
         arguments.insert(name, value);
     }
-    parse_options(targets, arguments, Naming::Snake).map_err(raise)?;
-    unusable.map_or(Ok(()), Err)
+    Ok((arguments, unusable))
 }
 
 /// Every option as (set, name, type in Rust, documentation), for the script that writes
@@ -91,16 +103,22 @@ pub fn option_specs() -> Vec<(&'static str, &'static str, &'static str, &'static
     let (model, context) = <(ModelParams, ContextParams)>::default();
     let ChatOptions { generate, chat, .. } = ChatOptions::default();
     let (embed, rerank) = <(EmbedOptions, RerankOptions)>::default();
-    let sets: [(_, &dyn OptionSet); 6] = [
+    let hardware = PlanFields::default();
+    let sets: [(_, &dyn OptionSet); 9] = [
         ("load", &model),
         ("load", &context),
         ("generate", &generate),
         ("chat", &chat),
         ("embed", &embed),
         ("rerank", &rerank),
+        ("plan", &hardware),
+        ("plan", &model),
+        ("plan", &context),
     ];
     sets.iter()
         .flat_map(|(name, set)| set.specs().iter().map(move |spec| (*name, spec)))
+        // An argument of `plan` itself.
+        .filter(|(name, spec)| *name != "plan" || spec.name != "devices")
         .map(|(set, spec)| (set, spec.name, spec.ty, spec.doc))
         .collect()
 }

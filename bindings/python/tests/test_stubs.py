@@ -33,6 +33,7 @@ def test_every_option_is_declared():
         "chat": options.ChatOptions,
         "embed": options.EmbedOptions,
         "rerank": options.RerankOptions,
+        "plan": options.PlanOptions,
     }
     for options_of, name, _, doc in _native._option_specs():
         assert name in declared[options_of].__annotations__

@@ -26,6 +26,7 @@ def test_every_file_is_executed():
         "demo_tokenize.json",
         "defaults.json",
         "errors.json",
+        "plan.json",
     }
     there = {path.name for path in (ROOT / "tests/vectors").glob("*.json")}
     assert there <= known, "a file of vectors has no test here"
@@ -161,3 +162,20 @@ def test_errors_of_calls(demo, vectors):
             case,
             lambda case=case: demo.rerank(case["query"], case["documents"], **case["options"]),
         )
+
+
+def plan_of(vectors, case):
+    source = vectors["shapes"].get(case.get("shape")) or case.get("fields") or case["source"]
+    return mullama.plan(source, **case["options"])
+
+
+def test_plans(vectors):
+    cases = vectors("plan.json")
+    for case in cases["plans"]:
+        plan = plan_of(cases, case)
+        for field, value in case["plan"].items():
+            assert getattr(plan, field) == value, (case, field)
+        assert plan.host.name in str(plan)
+        assert plan.options["context_size"] == plan.context_size
+    for case in cases["errors"]:
+        check(case, lambda case=case: plan_of(cases, case))

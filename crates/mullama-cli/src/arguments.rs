@@ -7,7 +7,8 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::failure::EXIT_CODES;
-use crate::options::{chat_flags, load_flags};
+use crate::options::{chat_flags, load_flags, plan_flags};
+use crate::plot;
 
 /// Flags of llama.cpp with one dash and several letters, which people know.
 const ALIASES: &[(&str, &str)] = &[
@@ -82,6 +83,7 @@ pub fn command() -> Command {
             rm(),
             create(),
             devices(),
+            plan(),
             rpc_server(),
             completions(),
         ])
@@ -272,6 +274,75 @@ fn devices() -> Command {
                 .help("List the devices of these workers too"),
         )
         .arg(json())
+}
+
+fn plan() -> Command {
+    let device = "A device to plan for: a name of `mullama devices`; a card such as \"RTX 4090\" or \
+                  \"2x RTX 3060 12GB\"; or a size such as 24GiB, after which backend=, bandwidth=, \
+                  compute= and link= may follow with commas. May be repeated. Default: this \
+                  machine's";
+    Command::new("plan")
+        .about("Tells where a model would go, and whether it fits, without loading it")
+        .after_help(
+            "Examples:\n  mullama plan model.gguf\n  \
+             mullama plan model.gguf --device \"RTX 4090\" --device \"RTX 3060 12GB\"\n  \
+             mullama plan model.gguf --compare \"RTX 3090\" \"2x RTX 4060 Ti 16GB\" \"M4 Max 64GB\"",
+        )
+        .arg(model())
+        .arg(
+            Arg::new("device")
+                .long("device")
+                .short('d')
+                .value_name("DEVICE")
+                .allow_hyphen_values(true)
+                .action(ArgAction::Append)
+                .conflicts_with("compare")
+                .help(device),
+        )
+        .arg(
+            Arg::new("compare")
+                .long("compare")
+                .value_name("DEVICES")
+                .num_args(1..)
+                .action(ArgAction::Append)
+                .help(
+                    "Machines to set side by side, each as --device has it; \
+                     \"RTX 3090 + RTX 3060 12GB\" has two cards",
+                ),
+        )
+        .mut_arg("model", |model| {
+            model.required(false).required_unless_present_any(["shape", "calibrate"])
+        })
+        .arg(
+            Arg::new("shape").long("shape").value_name("KEY=VALUE,...").conflicts_with("model").help(
+                "Plan for a model that need not exist: architecture=, quantization=, and the metadata \
+                 of that architecture, such as block_count= and embedding_length=",
+            ),
+        )
+        .arg(
+            Arg::new("calibrate").long("calibrate").action(ArgAction::SetTrue).help(
+                "Measure what this machine's devices read and compute in a second, and keep it for \
+                 the speeds of plans",
+            ),
+        )
+        .arg(
+            Arg::new("sweep")
+                .long("sweep")
+                .value_name("layers|context|kv|quant")
+                .value_parser(plot::sweep)
+                .conflicts_with("compare")
+                .help("Plan for every number of layers, context, KV type or quantisation"),
+        )
+        .arg(
+            Arg::new("svg")
+                .long("svg")
+                .value_name("FILE")
+                .requires("sweep")
+                .help("Draw what a sweep finds into a file"),
+        )
+        .arg(what("explain", "Tell why each layer is where it is"))
+        .arg(json().group("what"))
+        .args(plan_flags())
 }
 
 fn completions() -> Command {

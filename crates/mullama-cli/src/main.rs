@@ -6,6 +6,7 @@ mod failure;
 mod format;
 mod kept;
 mod options;
+mod plot;
 mod progress;
 mod repl;
 mod session;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         Some(("rm", arguments)) => commands::rm::run(arguments),
         Some(("create", arguments)) => commands::create::run(arguments),
         Some(("devices", arguments)) => commands::devices::run(arguments),
+        Some(("plan", arguments)) => commands::plan::run(arguments),
         Some(("rpc-server", arguments)) => commands::rpc_server::run(arguments),
         Some(("completions", arguments)) => commands::completions::run(arguments),
         _ => unreachable!("the parser insists on a command"),

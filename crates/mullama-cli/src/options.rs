@@ -3,8 +3,8 @@
 use clap::builder::ArgAction;
 use clap::{Arg, ArgMatches};
 use mullama::{
-    ChatOptions, ContextParams, Error, ModelParams, Naming, OptionSet, OptionSpec, Result,
-    parse_options,
+    ChatOptions, ContextParams, Error, ModelParams, Naming, OptionSet, OptionSpec, PlanFields,
+    PlanOptions, Result, parse_options,
 };
 use serde_json::{Map, Value};
 
@@ -27,6 +27,22 @@ fn flag_name(option: &str) -> String {
 pub fn load_flags() -> Vec<Arg> {
     let (model, context) = (ModelParams::default(), ContextParams::default());
     flags(model.specs().iter().chain(context.specs()), "Loading").collect()
+}
+
+/// Flags for everything that a plan takes, but for its devices.
+pub fn plan_flags() -> Vec<Arg> {
+    let hardware = PlanFields::default();
+    let loading = load_flags().into_iter().filter(|flag| flag.get_id() != "devices");
+    let own = flags(hardware.specs().iter(), "Hardware").filter(|flag| flag.get_id() != "devices");
+    own.chain(loading).collect()
+}
+
+/// What those flags say, by the names of the options.
+pub fn read_plan(matches: &ArgMatches) -> Result<Map<String, Value>> {
+    let options = PlanOptions::default();
+    let sets: [&dyn OptionSet; 3] = [&options.hardware, &options.model, &options.context];
+    let specs = sets.iter().flat_map(|set| set.specs());
+    given(matches, specs.filter(|spec| spec.name != "devices"))
 }
 
 /// Flags for everything that an answer can be asked with.
@@ -98,6 +114,8 @@ fn flags(
             }
             "Lora" => arg.action(ArgAction::Append).value_name("FILE[=SCALE]"),
             "Stop" | "Vec<String>" => arg.action(ArgAction::Append).value_name("TEXT"),
+            "ByteSize" => arg.value_name("SIZE"),
+            "Bandwidth" => arg.value_name("RATE"),
             "String" => arg.value_name("TEXT"),
             "Vec<f32>" => arg.value_name("A,B,..."),
             "u32" | "i32" | "f32" => arg.value_name("N"),
@@ -163,7 +181,7 @@ fn value(spec: &OptionSpec, values: &[&str]) -> Result<Value> {
             };
             values.iter().map(adapter).collect()
         }
-        "String" | "SplitMode" | "FlashAttention" => text.into(),
+        "String" | "SplitMode" | "FlashAttention" | "ByteSize" | "Bandwidth" => text.into(),
         "GpuLayers" if text == "auto" => text.into(),
         "GpuLayers" | "u32" | "i32" | "f32" => number(text)?,
         "Vec<f32>" => Value::Array(text.split(',').map(number).collect::<Result<_>>()?),

@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use mullama_sys as sys;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::gguf::{GgufHeader, MetadataValue, TensorInfo};
@@ -15,7 +15,7 @@ use crate::state::fingerprint_of_file;
 use crate::{Error, ErrorKind, Result, logging};
 
 /// LoRA adapters (GGUF files), each with its scale: 1 is as it was trained.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Lora(pub Vec<(PathBuf, f32)>);
 
 impl<P: Into<PathBuf>, T: IntoIterator<Item = (P, f32)>> From<T> for Lora {

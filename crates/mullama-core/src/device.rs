@@ -39,6 +39,23 @@ impl Handle {
             .into_owned()
     }
 
+    pub fn description(self) -> String {
+        // SAFETY: as above.
+        unsafe { CStr::from_ptr(sys::ggml_backend_dev_description(self.as_ptr())) }
+            .to_string_lossy()
+            .into_owned()
+    }
+
+    /// The backend, as [`crate::gpu::Device`] names it.
+    pub fn backend(self) -> String {
+        // SAFETY: as above.
+        let name = unsafe {
+            let registration = sys::ggml_backend_dev_backend_reg(self.as_ptr());
+            CStr::from_ptr(sys::ggml_backend_reg_name(registration)).to_string_lossy().into_owned()
+        };
+        crate::gpu::backend_name(&name)
+    }
+
     pub fn kind(self) -> sys::ggml_backend_dev_type {
         // SAFETY: as above.
         unsafe { sys::ggml_backend_dev_type(self.as_ptr()) }
@@ -54,9 +71,7 @@ impl Handle {
 
     /// What tells the device from others of its name: description and size.
     pub fn identity(self) -> String {
-        // SAFETY: as above.
-        let text = unsafe { CStr::from_ptr(sys::ggml_backend_dev_description(self.as_ptr())) };
-        format!("{} {}", text.to_string_lossy(), self.memory().1)
+        format!("{} {}", self.description(), self.memory().1)
     }
 
     /// The backend that the device belongs to, and the name of the hardware there, where it has one.

@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString, c_char};
 use std::fs::File;
 use std::io::{ErrorKind as IoErrorKind, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::ptr::{self, NonNull};
 
 use mullama_sys as sys;
@@ -69,6 +69,44 @@ impl GgufHeader {
         read(path).map_err(|error| error.with_context("path", path.display()))
     }
 
+    /// As [`Self::read`], with the tensors of the other files where the model is split: theirs lie beside
+    /// the first, as `NAME-00002-of-00003.gguf`. The size is that of all.
+    pub(crate) fn read_all(path: &Path) -> Result<Self> {
+        let mut header = Self::read(path)?;
+        for shard in header.shards_of(path) {
+            let other = Self::read(shard)?;
+            header.tensors.extend(other.tensors);
+            header.file_size = header.file_size.saturating_add(other.file_size);
+        }
+        Ok(header)
+    }
+
+    /// The files of a split model after the first.
+    pub(crate) fn shards_of(&self, first: &Path) -> Vec<PathBuf> {
+        let Some(MetadataValue::Int(count @ 2..=99_999)) = self.get("split.count") else {
+            return Vec::new();
+        };
+        let name = first.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let Some(stem) = name.strip_suffix(&format!("-00001-of-{count:05}.gguf")) else {
+            return Vec::new();
+        };
+        let shard = |index| first.with_file_name(format!("{stem}-{index:05}-of-{count:05}.gguf"));
+        (2..=*count).map(shard).collect()
+    }
+
+    /// Bytes that a file with this header has, which need not be there.
+    pub(crate) fn length(path: &Path) -> Result<u64> {
+        check_beginning(path)?;
+        let context = open(path)?;
+        let header = context.header(0);
+        let mut ends = (0..header.tensors.len()).map(|index| context.end(index, &header));
+        let end = ends.try_fold(context.data(), |length, end| Some(length.max(end?)));
+        end.and_then(|end| end.checked_next_multiple_of(32)).ok_or_else(|| {
+            let message = format!("the header of {} has sizes beyond 2^64", path.display());
+            Error::new(ErrorKind::InvalidModel, message)
+        })
+    }
+
     /// The metadata value of this key.
     pub fn get(&self, key: &str) -> Option<&MetadataValue> {
         self.metadata.iter().find(|(name, _)| name == key).map(|(_, value)| value)
@@ -93,8 +131,16 @@ impl GgufHeader {
 }
 
 fn read(path: &Path) -> Result<GgufHeader> {
-    let shown = path.display();
     let file_size = check_beginning(path)?;
+    let context = open(path)?;
+    let header = context.header(file_size);
+    context.check_bounds(path, &header)?;
+    Ok(header)
+}
+
+/// The engine's reading of a file's header.
+fn open(path: &Path) -> Result<Context> {
+    let shown = path.display();
     runtime::get();
     let name = path.to_str().and_then(|text| CString::new(text).ok()).ok_or_else(|| {
         Error::new(ErrorKind::InvalidArgument, format!("the path {shown} is not valid UTF-8"))
@@ -113,9 +159,7 @@ fn read(path: &Path) -> Result<GgufHeader> {
         )
         .with_hint("the file is damaged or incomplete: download it again"));
     };
-    let header = context.header(file_size);
-    context.check_bounds(path, &header)?;
-    Ok(header)
+    Ok(context)
 }
 
 /// What can be said of a file from its first bytes; gives its size.
@@ -250,15 +294,23 @@ impl Context {
         }
     }
 
+    /// Where the data begin.
+    fn data(&self) -> u64 {
+        // SAFETY: a valid context.
+        unsafe { sys::gguf_get_data_offset(self.0.as_ptr()) as u64 }
+    }
+
+    /// Where the data of a tensor end, unless it is beyond 2^64.
+    fn end(&self, index: usize, header: &GgufHeader) -> Option<u64> {
+        // SAFETY: a valid context, with as many tensors as the header lists.
+        let offset = unsafe { sys::gguf_get_tensor_offset(self.0.as_ptr(), index as i64) } as u64;
+        self.data().checked_add(offset)?.checked_add(header.tensors[index].size)
+    }
+
     /// Every tensor must lie within the file. (The engine checks too, but it starts to load first.)
     fn check_bounds(&self, path: &Path, header: &GgufHeader) -> Result<()> {
-        let context = self.0.as_ptr();
-        // SAFETY: a valid context.
-        let data = unsafe { sys::gguf_get_data_offset(context) } as u64;
         for (index, tensor) in header.tensors.iter().enumerate() {
-            // SAFETY: there are as many tensors as the header lists.
-            let offset = unsafe { sys::gguf_get_tensor_offset(context, index as i64) } as u64;
-            let end = data.checked_add(offset).and_then(|start| start.checked_add(tensor.size));
+            let end = self.end(index, header);
             if end.is_none_or(|end| end > header.file_size) {
                 return Err(Error::new(
                     ErrorKind::InvalidModel,

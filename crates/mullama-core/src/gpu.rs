@@ -2,8 +2,6 @@
 //!
 //! *Available* means that there is a device which can be used now, not that a backend was compiled.
 
-use std::ffi::{CStr, c_char};
-
 use mullama_sys as sys;
 use serde::Serialize;
 
@@ -87,12 +85,7 @@ fn describe(device: Handle) -> Device {
     // The engine says of the processor that all memory is free.
     let (memory_free, memory_total) =
         if kind == DeviceKind::Cpu { host_memory() } else { device.memory() };
-    // SAFETY: devices and their strings live as long as the process.
-    let (description, backend) = unsafe {
-        let registration = sys::ggml_backend_dev_backend_reg(device.as_ptr());
-        let backend = backend_name(&text(sys::ggml_backend_reg_name(registration)));
-        (text(sys::ggml_backend_dev_description(device.as_ptr())), backend)
-    };
+    let (description, backend) = (device.description(), device.backend());
     Device { name: device.name(), description, backend, kind, memory_free, memory_total }
 }
 
@@ -110,15 +103,8 @@ pub(crate) fn host_memory() -> (u64, u64) {
     }
 }
 
-/// # Safety
-/// `text` must be a NUL-terminated string.
-unsafe fn text(text: *const c_char) -> String {
-    // SAFETY: the caller vouches for it.
-    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
-}
-
 /// The engine's registry names backends as their makers write them, and HIP devices `ROCm`.
-fn backend_name(registered: &str) -> String {
+pub(crate) fn backend_name(registered: &str) -> String {
     match registered {
         "MTL" => "metal".to_owned(),
         "HIP" => "rocm".to_owned(),

@@ -58,7 +58,11 @@ pub use params::{
     TensorOverrides,
 };
 pub use placement::{DeviceShare, Placement};
-pub use planner::{DeviceSpec, Plan, PlanOptions, PlannedDevice, plan};
+pub use planner::{
+    Alternative, Bandwidth, ByteSize, Calibration, DeviceList, DeviceSpec, Measured, Plan,
+    PlanFields, PlanOptions, PlanSource, PlannedDevice, PlannedModel, Prediction, Shape, Sweep,
+    calibrate, measure_speed, plan, sweep,
+};
 pub use prompt::Prompt;
 pub use runtime::add_backend_dir;
 pub use sampling::{GenerateOptions, LogitBias, Stop};

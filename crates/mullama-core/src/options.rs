@@ -27,6 +27,9 @@ pub trait OptionSet {
 
     /// Sets the option of this name (one of `specs`) from a JSON value.
     fn set(&mut self, name: &str, value: Value) -> serde_json::Result<()>;
+
+    /// The options that are set, by their names in snake case.
+    fn given(&self) -> Map<String, Value>;
 }
 
 /// How a language writes the names of options.
@@ -155,6 +158,18 @@ macro_rules! options {
                 )+
                 unreachable!("{name} is not among the specs")
             }
+
+            fn given(&self) -> serde_json::Map<String, serde_json::Value> {
+                let mut given = serde_json::Map::new();
+                $(
+                    if let Some(value) = &self.$field {
+                        // Writing an option to a `Value` cannot fail: their maps have text for keys.
+                        let value = serde_json::to_value(value).unwrap_or_default();
+                        given.insert($crate::options::external_name!($field $($external)?).to_owned(), value);
+                    }
+                )+
+                given
+            }
         }
     };
 }
@@ -210,6 +225,22 @@ mod tests {
         let options = parse(json!({"maxTokens": 3, "topNSigma": 1}), Naming::Camel).unwrap();
         assert_eq!((options.max_tokens, options.top_n_sigma), (Some(3), Some(1.0)));
         assert!(parse(json!({"maxTokens": 3}), Naming::Snake).is_err());
+    }
+
+    #[test]
+    fn what_is_set_can_be_read_and_set_again() {
+        let given = json!({
+            "n_gpu_layers": "auto", "tensor_overrides": { "b": "CPU", "a": "CPU" },
+            "split_mode": "row", "kv_cache_type": ["q8_0", "iq4_nl"], "context_size": 512,
+        });
+        let fill = |given: &Map<String, Value>| {
+            let (mut model, mut context) = <(crate::ModelParams, crate::ContextParams)>::default();
+            parse_options(&mut [&mut model, &mut context], given.clone(), Naming::Snake).unwrap();
+            model.given().into_iter().chain(context.given()).collect::<Map<_, _>>()
+        };
+        let read = fill(given.as_object().unwrap());
+        assert_eq!(Value::from(read.clone()), given);
+        assert_eq!(fill(&read), read);
     }
 
     #[test]

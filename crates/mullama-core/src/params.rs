@@ -1,8 +1,9 @@
 //! What a model is loaded with.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 
 use crate::adapter::Lora;
@@ -119,6 +120,16 @@ impl From<i32> for GpuLayers {
     }
 }
 
+impl Serialize for GpuLayers {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Auto => serializer.serialize_str("auto"),
+            Self::All => serializer.serialize_i32(-1),
+            Self::Count(layers) => serializer.serialize_u32(*layers),
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for GpuLayers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
@@ -144,6 +155,12 @@ pub struct TensorOverrides(pub Vec<(String, String)>);
 impl<P: Into<String>, D: Into<String>, T: IntoIterator<Item = (P, D)>> From<T> for TensorOverrides {
     fn from(pairs: T) -> Self {
         Self(pairs.into_iter().map(|(pattern, device)| (pattern.into(), device.into())).collect())
+    }
+}
+
+impl Serialize for TensorOverrides {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(pattern, device)| (pattern, device)))
     }
 }
 
@@ -208,6 +225,27 @@ pub enum KvCacheType {
     Iq4Nl,
 }
 
+impl KvCacheType {
+    /// All of them, the widest first.
+    pub const ALL: [Self; 9] = [
+        Self::F32,
+        Self::F16,
+        Self::Bf16,
+        Self::Q8_0,
+        Self::Q5_1,
+        Self::Q5_0,
+        Self::Q4_1,
+        Self::Q4_0,
+        Self::Iq4Nl,
+    ];
+}
+
+impl fmt::Display for KvCacheType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
 /// The number formats of the KV cache's keys and values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct KvCacheTypes {
@@ -220,6 +258,16 @@ pub struct KvCacheTypes {
 impl From<KvCacheType> for KvCacheTypes {
     fn from(both: KvCacheType) -> Self {
         Self { keys: both, values: both }
+    }
+}
+
+impl Serialize for KvCacheTypes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.keys == self.values {
+            self.keys.serialize(serializer)
+        } else {
+            (self.keys, self.values).serialize(serializer)
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::ffi::CString;
 use std::ptr::NonNull;
 
 use mullama_sys as sys;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::adapter::Lora;
@@ -105,7 +105,7 @@ options! {
 }
 
 /// Texts that end a generation.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Stop(pub Vec<String>);
 
 impl From<&str> for Stop {
@@ -148,6 +148,16 @@ pub struct LogitBias(pub BTreeMap<Token, f32>);
 impl<const N: usize> From<[(Token, f32); N]> for LogitBias {
     fn from(pairs: [(Token, f32); N]) -> Self {
         Self(pairs.into())
+    }
+}
+
+impl Serialize for LogitBias {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(token, bias)| match bias {
+            // What forbids a token is no number in JSON.
+            &f32::NEG_INFINITY => (token, Value::Bool(false)),
+            bias => (token, Value::from(*bias)),
+        }))
     }
 }
 

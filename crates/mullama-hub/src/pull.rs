@@ -184,14 +184,7 @@ impl Pull<'_, '_> {
         token: Option<&str>,
         insecure: bool,
     ) -> Result<()> {
-        let host = name.host();
-        let root = if host.eq_ignore_ascii_case(DEFAULT_HOST) {
-            endpoints.registry.clone()
-        } else {
-            let bare = host.rsplit_once(':').map_or(host, |(bare, _)| bare);
-            let plain = insecure || is_loopback(bare);
-            format!("{}://{host}", if plain { "http" } else { "https" })
-        };
+        let root = root_of(name, endpoints, insecure);
         for _ in 0..ATTEMPTS {
             let (bytes, manifest, remotes) = {
                 let mut registry = Registry::new(&self.client, &root, name, token);
@@ -233,18 +226,12 @@ impl Pull<'_, '_> {
 
     fn url(&mut self, name: &Name, url: &str) -> Result<()> {
         for _ in 0..ATTEMPTS {
-            let (path, query) = url.split_at(url.find(['?', '#']).unwrap_or(url.len()));
-            let urls = match shard(path) {
-                Some((stem, _, count)) => (1..=count)
-                    .map(|i| format!("{stem}-{i:05}-of-{count:05}.gguf{query}"))
-                    .collect(),
-                None => vec![url.to_owned()],
-            };
+            let urls = addresses(url);
             let chosen = urls
                 .iter()
                 .map(|url| {
                     let title = base_name(url.split(['?', '#']).next().unwrap_or_default());
-                    let remote = self.probe(url)?;
+                    let remote = probe(&self.client, url)?;
                     let stamp = remote.version.as_ref().map(|version| stamp(url, version));
                     Ok(Chosen { kind: LayerKind::Model, title: title.to_owned(), remote, stamp })
                 })
@@ -254,23 +241,6 @@ impl Pull<'_, '_> {
             }
         }
         Err(interrupted(name))
-    }
-
-    /// Size and version of what is at an address.
-    fn probe(&self, url: &str) -> Result<Remote> {
-        let (size, version) = self.client.persist(|| {
-            let request = Request { url, range: Some((0, 1)), ..Request::default() };
-            let result = self.client.send(&request, false).map(|response| {
-                let total = response.content_range().map(|(_, total)| total);
-                let whole = response.length().filter(|_| response.status == 200);
-                (total.or(whole), download::version(&response))
-            });
-            (false, result)
-        })?;
-        let size = size
-            .filter(|size| i64::try_from(*size).is_ok())
-            .ok_or_else(|| failed(url, "the server does not say how long the file is"))?;
-        Ok(Remote { url: url.to_owned(), bearer: None, size, digest: None, version })
     }
 
     /// Downloads the files and makes a manifest of them. False if a removal took some away.
@@ -371,6 +341,45 @@ impl Pull<'_, '_> {
         }
         self.store.generation(manifest).map(|_| ())
     }
+}
+
+/// Size and version of what is at an address.
+pub(crate) fn probe(client: &Client, url: &str) -> Result<Remote> {
+    let (size, version) = client.persist(|| {
+        let request = Request { url, range: Some((0, 1)), ..Request::default() };
+        let result = client.send(&request, false).map(|response| {
+            let total = response.content_range().map(|(_, total)| total);
+            let whole = response.length().filter(|_| response.status == 200);
+            (total.or(whole), download::version(&response))
+        });
+        (false, result)
+    })?;
+    let size = size
+        .filter(|size| i64::try_from(*size).is_ok())
+        .ok_or_else(|| failed(url, "the server does not say how long the file is"))?;
+    Ok(Remote { url: url.to_owned(), bearer: None, size, digest: None, version })
+}
+
+/// The addresses of all files of a model, by that of the first.
+pub(crate) fn addresses(url: &str) -> Vec<String> {
+    let (path, query) = url.split_at(url.find(['?', '#']).unwrap_or(url.len()));
+    match shard(path) {
+        Some((stem, _, count)) => {
+            (1..=count).map(|i| format!("{stem}-{i:05}-of-{count:05}.gguf{query}")).collect()
+        }
+        None => vec![url.to_owned()],
+    }
+}
+
+/// The address of the registry that has a name.
+pub(crate) fn root_of(name: &Name, endpoints: &Endpoints, insecure: bool) -> String {
+    let host = name.host();
+    if host.eq_ignore_ascii_case(DEFAULT_HOST) {
+        return endpoints.registry.clone();
+    }
+    let bare = host.rsplit_once(':').map_or(host, |(bare, _)| bare);
+    let plain = insecure || is_loopback(bare);
+    format!("{}://{host}", if plain { "http" } else { "https" })
 }
 
 /// Whether the file begins as a GGUF file does.

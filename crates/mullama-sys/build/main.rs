@@ -51,6 +51,7 @@ fn build_shim(engine: &Engine) {
             "shim/mullama_shim.cpp",
             "shim/grammar.cpp",
             "shim/simulated.cpp",
+            "shim/header.cpp",
             "shim/template_guard.cpp",
         ])
         .includes(

@@ -1,4 +1,5 @@
 #include "mullama_shim.h"
+#include "guarded.h"
 
 #include "chat.h"
 #include "ggml-rpc.h"
@@ -33,56 +34,20 @@ struct mullama_chat_parser {
     common_chat_parser_params params;
 };
 
+thread_local bool mullama_inside_guard = false;
+
 namespace {
-
-// Whether this thread is inside `guarded`, where an exception finds its way out.
-thread_local bool inside_guard = false;
-
-class guard_scope {
-  public:
-    guard_scope() : outer(inside_guard) { inside_guard = true; }
-    ~guard_scope() { inside_guard = outer; }
-    guard_scope(const guard_scope &) = delete;
-    guard_scope & operator=(const guard_scope &) = delete;
-
-  private:
-    bool outer;
-};
 
 // The engine calls this before it ends the process over a failed assertion. The exception passes
 // through the engine's C frames, which compilers give unwind tables on every platform we build for.
 void on_abort(const char * message) {
-    if (inside_guard) {
+    if (mullama_inside_guard) {
         // "/where/it/was/built/llama-model.cpp:1330: GGML_ASSERT(...) failed"
         const std::string whole = message;
         const auto directory = whole.find_last_of("/\\", whole.find(": "));
         throw std::runtime_error(directory == std::string::npos ? whole : whole.substr(directory + 1));
     }
     std::fprintf(stderr, "%s\n", message);
-}
-
-char * duplicate(const std::string & text) {
-    char * copy = static_cast<char *>(std::malloc(text.size() + 1));
-    if (copy) {
-        std::memcpy(copy, text.c_str(), text.size() + 1);
-    }
-    return copy;
-}
-
-// Runs `body`, which gives the text for `*out`; an exception becomes -1 and its message.
-template <typename Body>
-int guarded(char ** out, Body body) noexcept {
-    *out = nullptr;
-    const guard_scope scope;
-    try {
-        *out = duplicate(body());
-        return *out ? 0 : -1;
-    } catch (const std::exception & error) {
-        *out = duplicate(error.what());
-    } catch (...) {
-        *out = duplicate("unknown C++ exception");
-    }
-    return -1;
 }
 
 common_json texts(const std::vector<std::string> & values) {

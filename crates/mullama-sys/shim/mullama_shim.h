@@ -103,6 +103,20 @@ int mullama_check_grammar(const struct llama_vocab * vocab, const char * gbnf, c
 // grammar of ECMAScript, as std::regex has it).
 int mullama_check_pattern(const char * pattern, char ** out);
 
+// Whether a pattern of that grammar is somewhere in a text.
+int mullama_pattern_matches(const char * pattern, const char * text, bool * matches, char ** out);
+
+// Adds to a header of metadata the tensors that a model of this shape has, as a quantisation (a
+// `llama_ftype`) makes them. `is_tied`: the embedding is the output matrix too.
+int mullama_shape_tensors(
+    struct gguf_context * header, int file_type, bool is_tied, bool has_biases, char ** out);
+
+// Writes the header that a model would have in another quantisation, without the data. `paths` are the
+// model's files, one a line.
+int mullama_requantized_header(
+    const struct llama_model * model, const char * paths, int file_type, const char * result,
+    char ** out);
+
 // [{"buffer_type": name, "device": name or null for host memory, "host": bool, "model": bytes,
 //   "context": bytes, "compute": bytes}]
 int mullama_memory_breakdown(const struct llama_context * context, char ** out);

@@ -5,8 +5,8 @@ use std::ptr::{self, NonNull};
 
 use llama_cpp_sys_2::{
     ggml_backend_dev_t, gguf_context, gguf_init_params, llama_adapter_lora, llama_batch,
-    llama_context, llama_context_params, llama_model, llama_model_params, llama_seq_id,
-    llama_token, llama_vocab,
+    llama_context, llama_context_params, llama_ftype, llama_model, llama_model_params,
+    llama_seq_id, llama_token, llama_vocab,
 };
 
 #[repr(C)]
@@ -127,6 +127,26 @@ unsafe extern "C" {
         out: *mut *mut c_char,
     ) -> c_int;
     fn mullama_check_pattern(pattern: *const c_char, out: *mut *mut c_char) -> c_int;
+    fn mullama_pattern_matches(
+        pattern: *const c_char,
+        text: *const c_char,
+        matches: *mut bool,
+        out: *mut *mut c_char,
+    ) -> c_int;
+    fn mullama_shape_tensors(
+        header: *mut gguf_context,
+        file_type: c_int,
+        is_tied: bool,
+        has_biases: bool,
+        out: *mut *mut c_char,
+    ) -> c_int;
+    fn mullama_requantized_header(
+        model: *const llama_model,
+        paths: *const c_char,
+        file_type: c_int,
+        result: *const c_char,
+        out: *mut *mut c_char,
+    ) -> c_int;
     fn mullama_memory_breakdown(context: *const llama_context, out: *mut *mut c_char) -> c_int;
     fn mullama_simulated_device_new(
         name: *const c_char,
@@ -428,6 +448,50 @@ pub unsafe fn check_grammar(vocab: *const llama_vocab, gbnf: &CStr) -> ShimResul
 pub fn check_pattern(pattern: &CStr) -> ShimResult<()> {
     // SAFETY: a NUL-terminated string that outlives the call.
     call(|out| unsafe { mullama_check_pattern(pattern.as_ptr(), out) }).map(drop)
+}
+
+/// Whether a pattern over the names of tensors matches this one, as the engine tries it.
+pub fn pattern_matches(pattern: &CStr, text: &CStr) -> ShimResult<bool> {
+    let mut matches = false;
+    // SAFETY: NUL-terminated strings that outlive the call; the out pointers live on this stack.
+    call(|out| unsafe {
+        mullama_pattern_matches(pattern.as_ptr(), text.as_ptr(), &raw mut matches, out)
+    })?;
+    Ok(matches)
+}
+
+/// Adds to a header of metadata the tensors of a model of this shape, as a quantisation makes them.
+///
+/// # Safety
+/// `header` must be valid.
+pub unsafe fn shape_tensors(
+    header: *mut gguf_context,
+    file_type: llama_ftype,
+    is_tied: bool,
+    has_biases: bool,
+) -> ShimResult<()> {
+    // SAFETY: the caller vouches for `header`.
+    let added = call(|out| unsafe {
+        mullama_shape_tensors(header, file_type as c_int, is_tied, has_biases, out)
+    });
+    added.map(drop)
+}
+
+/// Writes the header that a model would have in another quantisation; `paths` are its files, one a line.
+///
+/// # Safety
+/// `model` must be valid.
+pub unsafe fn requantized_header(
+    model: *const llama_model,
+    paths: &CStr,
+    file_type: llama_ftype,
+    result: &CStr,
+) -> ShimResult<()> {
+    // SAFETY: the caller vouches for `model`; strings that outlive the call.
+    let written = call(|out| unsafe {
+        mullama_requantized_header(model, paths.as_ptr(), file_type as c_int, result.as_ptr(), out)
+    });
+    written.map(drop)
 }
 
 /// Bytes of weights, KV cache and compute buffers per buffer type, as JSON.

@@ -7,7 +7,7 @@ use std::sync::{LazyLock, Mutex};
 use mullama::gpu::{self, DeviceKind};
 use mullama::{
     ContextParams, ErrorKind, GenerateOptions, GpuLayers, KvCacheType, Message, Model, ModelParams,
-    Result, SplitMode,
+    Naming, PlanOptions, Result, SplitMode, parse_options, plan,
 };
 
 /// The names of the GPUs.
@@ -205,6 +205,33 @@ fn the_placement_is_what_the_engine_tells() {
     }
     let lines = LOG.0.lock().unwrap();
     assert!(lines.iter().any(|line| line.contains("offloaded 5/9 layers to GPU")), "{lines:#?}");
+}
+
+#[test]
+fn a_plan_loads_as_it_says() {
+    two_gpus_or_skip!();
+    for split in [None, Some([2.0, 1.0])] {
+        let mut wanted = params().with_n_gpu_layers(-1);
+        wanted.tensor_split = split.map(Vec::from);
+        let options = PlanOptions::default().with_model(wanted).with_context(base());
+        let plan = plan("demo", &options).unwrap();
+        let (mut params, mut context) = (params(), ContextParams::default());
+        parse_options(&mut [&mut params, &mut context], plan.options.clone(), Naming::Snake)
+            .unwrap();
+        let model = Model::load("demo", params.with_use_mmap(false), context).unwrap();
+        assert_eq!(model.gpu_layers(), plan.n_gpu_layers);
+        for planned in plan.devices.iter().chain([&plan.host]) {
+            let devices = &model.placement().devices;
+            let share = devices.iter().find(|share| share.name == planned.name).unwrap();
+            assert_eq!((share.layers, share.kv), (planned.layers, planned.kv), "{}", share.name);
+            // The processor's buffers are longer by what aligns their beginning.
+            let aligning = if share.name == "CPU" { 32 } else { 0 };
+            assert!(share.weights.abs_diff(planned.weights) <= aligning, "{share:?}, {planned:?}");
+            let difference = share.compute.abs_diff(planned.compute);
+            assert!(difference * 20 <= share.compute, "{share:?} and {planned:?}");
+        }
+        assert_answers(&model, "as planned");
+    }
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 
 use mullama::{
     ChatOptions, ContextParams, EmbedOptions, Error, ErrorKind, GenerateOptions, Inputs, Message,
-    Model, ModelParams, Naming, Pooling, Prompt, RerankOptions, Result, parse_options,
+    Model, ModelParams, Naming, PlanOptions, PlanSource, Pooling, Prompt, RerankOptions, Result,
+    parse_options,
 };
 use serde_json::{Map, Value};
 
@@ -298,5 +299,35 @@ fn errors_of_calls() {
             DEMO.rerank(case["query"].as_str().unwrap(), &documents, &options)
         };
         check(case, rerank().err());
+    }
+}
+
+/// What a case of plans is about.
+fn plan_source(vectors: &Value, case: &Value) -> Result<PlanSource, Error> {
+    let shape = case["shape"].as_str().map(|name| &vectors["shapes"][name]);
+    let source = shape.or(case.get("fields")).unwrap_or(&case["source"]);
+    PlanSource::parse(source.clone())
+}
+
+#[test]
+fn plans() {
+    let vectors = vectors("plan.json");
+    let planned = |case: &Value| {
+        let options = PlanOptions::parse(object(&case["options"]), Naming::Snake)?;
+        mullama::plan(plan_source(&vectors, case)?, &options)
+    };
+    for case in list(&vectors["plans"]) {
+        let plan = planned(case).unwrap_or_else(|error| panic!("{case}: {error:?}"));
+        let plan = serde_json::to_value(plan).unwrap();
+        for (field, value) in object(&case["plan"]) {
+            assert_eq!(plan[&field], value, "{case}: {field}");
+        }
+    }
+    for case in list(&vectors["errors"]) {
+        let Err(error) = planned(case) else { panic!("no error from {case}") };
+        assert_eq!(error.kind().name(), case["kind"], "{case}: {error:?}");
+        if let Some(hint) = case["hint"].as_str() {
+            assert!(error.hint().is_some_and(|given| given.contains(hint)), "{case}: {error:?}");
+        }
     }
 }

@@ -47,6 +47,11 @@ impl Value {
         Self::new(kind::U32, value.to_le_bytes())
     }
 
+    /// A signed integer.
+    pub fn i32(value: i32) -> Self {
+        Self::new(kind::I32, value.to_le_bytes())
+    }
+
     /// A floating-point number.
     pub fn f32(value: f32) -> Self {
         Self::new(kind::F32, value.to_le_bytes())

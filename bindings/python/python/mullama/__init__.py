@@ -13,6 +13,7 @@ import atexit as _atexit
 
 from mullama import _native, errors, gpu
 from mullama._native import (
+    Alternative,
     AsyncChatStream,
     AsyncModel,
     AsyncStream,
@@ -29,6 +30,10 @@ from mullama._native import (
     Message,
     Model,
     Placement,
+    Plan,
+    PlannedDevice,
+    PlannedModel,
+    Prediction,
     PullProgress,
     RankedDocument,
     Reranking,
@@ -42,6 +47,7 @@ from mullama._native import (
     TopLogprob,
     Usage,
     __version__,
+    plan,
 )
 from mullama.errors import (
     BackendError,
@@ -88,6 +94,7 @@ else:
 _atexit.register(_native._shut_down)
 
 __all__ = [
+    "Alternative",
     "AsyncChat",
     "AsyncChatStream",
     "AsyncChatTurn",
@@ -123,6 +130,10 @@ __all__ = [
     "OutOfMemoryError",
     "Placement",
     "PullProgress",
+    "Plan",
+    "PlannedDevice",
+    "PlannedModel",
+    "Prediction",
     "RankedDocument",
     "Reranking",
     "Stats",
@@ -141,4 +152,5 @@ __all__ = [
     "__version__",
     "errors",
     "gpu",
+    "plan",
 ]

@@ -13,6 +13,7 @@ from mullama.options import (
     GenerateOptions,
     LoadOptions,
     Lora,
+    PlanOptions,
     RerankOptions,
 )
 
@@ -1197,3 +1198,216 @@ def rocm_device_count() -> int:
 
 def cuda_memory_info(index: int) -> tuple[int, int]:
     """Bytes in use and in all on NVIDIA GPU `index`; `(0, 0)` where there is no such GPU."""
+
+def plan(
+    source: str | os.PathLike[str] | Mapping[str, Any],
+    devices: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] | None = None,
+    **options: Unpack[PlanOptions],
+) -> Plan:
+    """Plans where a model would go, and how fast it would be, without reading its weights.
+
+    `source` is what `Model` takes; the address of a GGUF file or a name of Hugging Face, of which
+    the header alone is fetched; or a mapping with the shape of a model that need not exist.
+    `devices` are names of this machine's, or descriptions such as `"RTX 4090"`, `"24GiB"` or
+    `{"memory": "24GiB"}`. The options are those of `mullama.options.PlanOptions`.
+    """
+
+@final
+class Plan:
+    """What would be put where. `str(plan)` is a table with bars; `Model(source, **plan.options)`
+    loads the model so."""
+
+    @property
+    def model(self) -> PlannedModel:
+        """What is planned."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether it fits."""
+
+    @property
+    def refusal(self) -> str | None:
+        """Why it does not, and what would."""
+
+    @property
+    def n_gpu_layers(self) -> int:
+        """Layers on GPUs; the output layer counts."""
+
+    @property
+    def n_layers(self) -> int:
+        """Layers in all, the output layer included."""
+
+    @property
+    def context_size(self) -> int:
+        """Tokens of context."""
+
+    @property
+    def kv_cache_type(self) -> str | list[str]:
+        """The number format of keys and values, or of both as a list."""
+
+    @property
+    def tensor_split(self) -> list[float] | None:
+        """Share of each GPU, where there are several."""
+
+    @property
+    def tensor_overrides(self) -> dict[str, str] | None:
+        """Devices of tensors by pattern, as they were asked for."""
+
+    @property
+    def n_cpu_moe(self) -> int:
+        """Of how many layers, from the first on, the experts stay in the machine's own memory."""
+
+    @property
+    def devices(self) -> list[PlannedDevice]:
+        """The GPUs that hold a part, in the order of their layers."""
+
+    @property
+    def host(self) -> PlannedDevice:
+        """The machine's own memory."""
+
+    @property
+    def pages(self) -> bool:
+        """Whether more weights stay in the machine's own memory than there is room for, so that
+        they are read from the file again and again."""
+
+    @property
+    def predicted(self) -> Prediction | None:
+        """How fast it would be, where what the devices can do is known."""
+
+    @property
+    def alternatives(self) -> list[Alternative]:
+        """Other settings and other quantisations of the model, the best first, where it does not go
+        onto GPUs as a whole."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options that load the model so. Described devices are not among them: the model is loaded
+        on those that are there, in their order."""
+
+    @property
+    def layer_devices(self) -> list[str]:
+        """The name of the device that each layer would be on, the output layer's last."""
+
+    def explain(self) -> str:
+        """Why each layer is where it is."""
+
+@final
+class PlannedModel:
+    """The model of a plan."""
+
+    @property
+    def name(self) -> str | None:
+        """The name that the file gives itself."""
+
+    @property
+    def architecture(self) -> str:
+        """The architecture: `llama`, `qwen3`, ..."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all tensors."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+
+@final
+class PlannedDevice:
+    """What a device would hold, in bytes."""
+
+    @property
+    def name(self) -> str:
+        """The device's name."""
+
+    @property
+    def description(self) -> str:
+        """What it is."""
+
+    @property
+    def layers(self) -> int:
+        """Layers; the output layer counts as one."""
+
+    @property
+    def weights(self) -> int:
+        """Bytes of weights."""
+
+    @property
+    def kv(self) -> int:
+        """Bytes of KV cache."""
+
+    @property
+    def compute(self) -> int:
+        """Bytes of buffers to compute in."""
+
+    @property
+    def free(self) -> int:
+        """Bytes that are free before."""
+
+    @property
+    def margin(self) -> int:
+        """Bytes that are left free where the placement is chosen."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+
+@final
+class Prediction:
+    """How fast a plan would be."""
+
+    @property
+    def decode_tps(self) -> float:
+        """Tokens a second, one answer at a time, with an empty context."""
+
+    @property
+    def decode_tps_full(self) -> float:
+        """The same with a full context."""
+
+    @property
+    def prefill_tps(self) -> float:
+        """Tokens of a prompt a second."""
+
+    @property
+    def load_seconds(self) -> float:
+        """Seconds to load the model from a disk."""
+
+    @property
+    def bound_by(self) -> str:
+        """What takes most of the time of a token: the memory or the computation of a device."""
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Where the rates come from, for each device."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+
+@final
+class Alternative:
+    """Another way to run a model, and what it would come to."""
+
+    @property
+    def change(self) -> str:
+        """What is done otherwise, in words: `kv_cache_type q8_0`, `Q3_K_M`."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether it fits."""
+
+    @property
+    def n_gpu_layers(self) -> int:
+        """Layers on GPUs; the output layer counts."""
+
+    @property
+    def context_size(self) -> int:
+        """Tokens of context."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all tensors."""
+
+    @property
+    def decode_tps(self) -> float | None:
+        """Tokens a second, where they can be predicted."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options that load the model so; for another quantisation, its own file."""

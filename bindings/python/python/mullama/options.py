@@ -18,6 +18,7 @@ __all__ = [
     "KvCacheType",
     "LoadOptions",
     "Lora",
+    "PlanOptions",
     "RerankOptions",
 ]
 
@@ -334,3 +335,126 @@ class RerankOptions(TypedDict, total=False):
 
     timeout: float | None
     """Seconds after which the call gives up. Default: none."""
+
+
+class PlanOptions(TypedDict, total=False):
+    """What a plan takes beside its devices."""
+
+    host_memory: str | int | None
+    """The machine's own memory, as a size with its unit (`64GiB`) or in bytes. Default: what is
+    free here; of a described device that shares it, what the device leaves."""
+
+    host_bandwidth: str | None
+    """The bandwidth of the machine's own memory, such as `80GB/s` or `2x DDR5-5600`. Default:
+    measured here."""
+
+    alternatives: bool | None
+    """Whether other settings and quantisations are planned too where the model does not fit GPUs as
+    a whole. Default: true."""
+
+    n_gpu_layers: int | Literal["auto"] | None
+    """Layers on GPUs: -1 (`All`) all of them, 0 none, N that many, `Auto` what fits. The output
+    layer counts as one. Default: `Auto`."""
+
+    split_mode: Literal["none", "layer", "row", "tensor"] | None
+    """How a model is divided among several GPUs: `none`, `layer`, `row`, `tensor`. Default:
+    `layer`."""
+
+    tensor_split: Sequence[float] | None
+    """Share of the model for each GPU, in any unit. Default: by free memory."""
+
+    main_gpu: int | None
+    """The GPU that holds everything in split mode `none`, by its index. Default: 0."""
+
+    rpc_servers: Sequence[str] | None
+    """Workers on other machines that may be used, as `host:port`; their devices come before this
+    machine's. Default: none."""
+
+    tensor_overrides: Mapping[str, str] | None
+    """Devices for tensors, by a pattern (regular expression) over their names, the first that
+    matches; `CPU` is the machine's own memory. Default: none."""
+
+    cpu_moe: bool | None
+    """Whether the experts of a mixture stay in the machine's own memory. Default: false."""
+
+    n_cpu_moe: int | None
+    """Of how many layers, from the first on, the experts stay in the machine's own memory. Default:
+    0."""
+
+    use_mmap: bool | None
+    """Whether the file is mapped into memory rather than read. Default: true."""
+
+    use_mlock: bool | None
+    """Whether the model is kept from being swapped out. Default: false."""
+
+    check_tensors: bool | None
+    """Whether the weights are checked for invalid values while loading. Default: false."""
+
+    vocab_only: bool | None
+    """Whether only the vocabulary is loaded: such a model tokenises and does nothing else. Default:
+    false."""
+
+    metadata_overrides: Mapping[str, str | int | float | bool] | None
+    """Values that replace those of the file's metadata, by key. Default: none."""
+
+    lora: Lora | None
+    """LoRA adapters that requests use where they name none: paths of GGUF files, alone or each with
+    a scale. Default: none."""
+
+    chat_template: str | None
+    """A chat template (Jinja) in place of the model's. Default: the model's."""
+
+    context_size: int | None
+    """Tokens of context, shared by all requests that run at once. Default: what the model was
+    trained with, at most 8192."""
+
+    batch_size: int | None
+    """Most tokens in one step of the engine (the logical batch); each request that runs has one in
+    any case. Default: 2048."""
+
+    ubatch_size: int | None
+    """Most tokens in one computation (the physical batch). Default: 512."""
+
+    n_threads: int | None
+    """Threads that generate. Default: one for each physical core."""
+
+    n_threads_batch: int | None
+    """Threads that process prompts. Default: as many as generate."""
+
+    n_parallel: int | None
+    """Most requests that run at once; the others wait. Default: 4."""
+
+    prefix_cache: int | None
+    """Most tokens of finished requests that are kept in the KV cache, for requests that begin
+    alike. Default: as many as there is room for; 0 keeps none, and requests that run at once share
+    nothing either."""
+
+    cache_ram: int | None
+    """Megabytes (MiB) of the machine's own memory for what leaves the KV cache to make room: it is
+    copied back, not computed again. Default: 0, which is off."""
+
+    max_stall: float | None
+    """How many times longer a prompt that is being processed may make the time between tokens of
+    other answers. Default: 4."""
+
+    kv_cache_type: KvCacheType | tuple[KvCacheType, KvCacheType] | None
+    """Type of the KV cache, one or a pair for keys and values: `f32`, `f16`, `bf16`, `q8_0`,
+    `q5_1`, `q5_0`, `q4_1`, `q4_0` or `iq4_nl`. Quantised values need flash attention. Default:
+    `f16`."""
+
+    offload_kqv: bool | None
+    """Whether the KV cache of a layer lies on the layer's device, else in the machine's own memory.
+    Default: true."""
+
+    flash_attention: Literal["auto", "on", "off"] | None
+    """Flash attention: `auto`, `on` or `off`. Default: `auto`."""
+
+    rope_freq_base: float | None
+    """Base frequency of the rotary position embedding. Default: the model's."""
+
+    rope_freq_scale: float | None
+    """Scale of the rotary position embedding's frequency. Default: the model's."""
+
+    warmup: bool | None
+    """Whether a computation of full size is made before the model is ready, so that a lack of
+    memory shows then. Default: where a GPU is used, unless `MULLAMA_WARMUP` is 0."""

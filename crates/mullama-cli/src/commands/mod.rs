@@ -5,6 +5,7 @@ pub mod cp;
 pub mod create;
 pub mod devices;
 pub mod list;
+pub mod plan;
 pub mod pull;
 pub mod rm;
 pub mod rpc_server;

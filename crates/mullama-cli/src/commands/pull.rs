@@ -6,7 +6,7 @@ use clap::ArgMatches;
 use mullama::hub::{Cancel, PullOptions, Source, Store};
 use mullama::{Error, ErrorKind, Model};
 
-use super::text;
+use super::{plan, text};
 use crate::failure::Failure;
 use crate::format::size;
 use crate::progress::Display;
@@ -14,6 +14,7 @@ use crate::terminal::{cancel_on_interrupt, catch_interrupts};
 
 pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     let given = text(arguments, "name");
+    tell_of_fit(given)?;
     let cancel = Cancel::new();
     catch_interrupts();
     cancel_on_interrupt(&cancel);
@@ -42,6 +43,17 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
             Err(error.into())
         }
     }
+}
+
+/// Says whether a model that is not here yet will fit this machine, and how.
+fn tell_of_fit(given: &str) -> Result<(), Error> {
+    let (source, store) = (Source::parse(given)?, Store::open()?);
+    if source.name().is_some_and(|name| store.find(&name).is_err())
+        && let Some(fit) = plan::here(given)
+    {
+        eprintln!("{fit}");
+    }
+    Ok(())
 }
 
 /// Names a model of the store that may have been meant, where there is none of this name.

@@ -189,7 +189,8 @@ fn here(found: &Found) -> String {
 
 fn planned(found: &Found) -> Result<Plan, Error> {
     let Options { model, context, .. } = Options::parse(found.options())?;
-    plan(&found.path, &PlanOptions::default().with_model(model).with_context(context))
+    let options = PlanOptions::default().with_model(model).with_context(context);
+    plan(&found.path, &options.with_alternatives(false))
 }
 
 /// As Ollama's command writes it: `1.2B`, `270M`.

@@ -3,6 +3,7 @@
 //! [`context`] wraps the engine's context, [`slot`] is one request under way, [`scheduler`] the loop
 //! that advances all of them a step at a time. Everyone else talks to the loop through [`Engine`].
 
+mod bench;
 mod context;
 mod exit;
 mod host_cache;
@@ -18,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+pub(crate) use bench::Bench;
 pub(crate) use context::{Context, ContextSettings, Decoded, Outputs};
 pub(crate) use exit::register;
 pub use exit::shut_down;

@@ -1,5 +1,6 @@
 //! How much of each device a model may take.
 
+use super::units::{parse_size, words};
 use crate::device::{DeviceSet, HOST};
 use crate::params::{ModelParams, SplitMode};
 use crate::placement::{DeviceShare, Placement};
@@ -111,7 +112,12 @@ impl Budgets {
             .filter(|(budget, share)| !budget.holds(self.needed(share), false))
             .map(|(budget, share)| {
                 let needed = self.needed(share);
-                format!("{} needs {} and has {} free", budget.name, size(needed), size(budget.free))
+                format!(
+                    "{} needs {} and has {} free",
+                    budget.name,
+                    words(needed),
+                    words(budget.free)
+                )
             })
             .collect()
     }
@@ -123,17 +129,6 @@ impl Budgets {
             format!("{}: needed {needed}, free {}", budget.name, budget.free)
         });
         sizes.collect::<Vec<_>>().join("; ")
-    }
-}
-
-/// A number of bytes, in words.
-fn size(bytes: u64) -> String {
-    const MIB: f64 = 1024.0 * 1024.0;
-    let mebibytes = bytes as f64 / MIB;
-    if mebibytes < 1024.0 {
-        format!("{mebibytes:.1} MiB")
-    } else {
-        format!("{:.2} GiB", mebibytes / 1024.0)
     }
 }
 
@@ -154,39 +149,9 @@ fn limit_from(variable: &str) -> Result<Option<u64>> {
     })
 }
 
-/// A size with its unit. One without is refused: GB and GiB differ by 7 %.
-pub(crate) fn parse_size(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let at = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-    let (number, unit) = text.split_at(at);
-    let unit = match unit.trim() {
-        "B" => 1.0,
-        "kB" | "KB" => 1e3,
-        "MB" => 1e6,
-        "GB" => 1e9,
-        "TB" => 1e12,
-        "KiB" => 1024.0,
-        "MiB" => 1024.0 * 1024.0,
-        "GiB" => 1024.0 * 1024.0 * 1024.0,
-        "TiB" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
-        _ => return None,
-    };
-    number.parse::<f64>().ok().map(|number| (number * unit) as u64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_have_units() {
-        assert_eq!(parse_size("8GiB"), Some(8 << 30));
-        assert_eq!(parse_size("500 MB"), Some(500_000_000));
-        assert_eq!(parse_size("1.5KiB"), Some(1536));
-        for bad in ["", "8", "GiB", "8 apples", "-1GiB"] {
-            assert_eq!(parse_size(bad), None, "{bad}");
-        }
-    }
 
     #[test]
     fn mapped_weights_need_not_fit_the_machines_memory() {

@@ -89,6 +89,33 @@ fn write(file: &Path, answers: &Answers) -> std::io::Result<()> {
     fs::rename(partial, file)
 }
 
+/// A file in a folder of the cache, made where it is not there yet. `about` tells it from all others.
+pub(super) fn kept(
+    folder: &str,
+    about: &str,
+    make: impl FnOnce(&Path) -> crate::Result<()>,
+) -> crate::Result<PathBuf> {
+    let mut hasher = DefaultHasher::new();
+    (env!("CARGO_PKG_VERSION"), about).hash(&mut hasher);
+    let dir = cache_dir().join(folder);
+    let file = dir.join(format!("{:016x}.gguf", hasher.finish()));
+    if file.exists() {
+        return Ok(file);
+    }
+    let failed = |error: std::io::Error| {
+        let message = format!("cannot write {}: {error}", file.display());
+        crate::Error::new(crate::ErrorKind::Io, message).with_source(error)
+    };
+    fs::create_dir_all(&dir).map_err(failed)?;
+    forget_oldest(&dir);
+    let partial = file.with_extension(format!("partial-{}", std::process::id()));
+    let made = make(&partial).and_then(|()| fs::rename(&partial, &file).map_err(failed));
+    if made.is_err() {
+        let _ = fs::remove_file(&partial);
+    }
+    made.map(|()| file)
+}
+
 /// Makes room in the folder for one more model.
 fn forget_oldest(dir: &Path) {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
@@ -102,7 +129,7 @@ fn forget_oldest(dir: &Path) {
 }
 
 /// Tells a file from one that is put in its place.
-fn stamp(path: &Path) -> String {
+pub(super) fn stamp(path: &Path) -> String {
     let Ok(file) = fs::metadata(path) else { return String::new() };
     let written = file.modified().ok();
     let written = written.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());

@@ -3,9 +3,17 @@
 //! Every number comes from a dry run: the engine's own loader, told not to allocate
 //! (`llama_model_params.no_alloc`), makes model and context, and says what it would have put where.
 
+mod alternatives;
 mod budget;
 mod cache;
+mod calibrate;
+mod hardware;
 mod plan;
+mod shape;
+mod spec;
+mod speed;
+mod table;
+mod units;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +28,14 @@ use crate::{Error, ErrorKind, Result, logging, runtime};
 use budget::{Budgets, are_shares_open};
 use cache::Cache;
 
-pub use plan::{DeviceSpec, Plan, PlanOptions, PlannedDevice, plan};
+pub use alternatives::{Alternative, Sweep};
+pub use calibrate::{Calibration, Measured, calibrate, measure_speed};
+pub use plan::{
+    Plan, PlanFields, PlanOptions, PlanSource, PlannedDevice, PlannedModel, plan, sweep,
+};
+pub use shape::Shape;
+pub use spec::{Bandwidth, ByteSize, DeviceList, DeviceSpec};
+pub use speed::Prediction;
 
 /// The smallest context that `auto` makes smaller before it leaves layers to the CPU.
 const SMALLEST_CONTEXT_FOR_GPU: u32 = 4096;
@@ -448,7 +463,7 @@ mod tests {
         let path = mullama_testkit::fixture(model);
         let header = GgufHeader::read(&path).unwrap();
         let specs: Vec<_> = sizes.iter().map(|&size| DeviceSpec::new(size)).collect();
-        let devices = plan::simulate(&specs).unwrap();
+        let devices = spec::simulate(&specs).unwrap();
         let params = ModelParams::default();
         let budgets = Budgets::of(&params, &devices).unwrap();
         let context = ContextParams::default().with_n_ctx(1024).with_n_ubatch(128);

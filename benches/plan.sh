@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Prints how true plans are, and keeps it in target/bench/plan.md: memory that is planned and allocated, on this
+# machine's GPUs and its processor, for every kind of layer; the speeds that are predicted after a calibration,
+# and those that are measured; how long a plan of 70 billion parameters takes. The machine should be at rest.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+built=target/release
+mkdir -p target/bench
+XDG_CACHE_HOME=$(mktemp -d)
+export XDG_CACHE_HOME
+trap 'rm -rf "$XDG_CACHE_HOME"' EXIT
+
+shape=architecture=llama,block_count=80,embedding_length=8192,feed_forward_length=28672
+shape+=,attention.head_count=64,attention.head_count_kv=8,vocab_size=128256
+milliseconds() {
+    local start
+    start=$(date +%s%N)
+    "$built/mullama" plan --shape "$shape" --device "2x RTX 4090" --host-memory 64GiB "$@" >/dev/null
+    echo "$((($(date +%s%N) - start) / 1000000)) ms"
+}
+{
+    "$built/mullama-bench" placement
+    "$built/mullama-bench" speeds
+    printf '\n# A plan of 70 billion parameters on two cards\n\n'
+    milliseconds >/dev/null # the header is made, and main memory measured
+    rm -rf "$XDG_CACHE_HOME/mullama/placements"
+    printf 'With settings left open: %s.\n' "$(milliseconds)"
+    rm -rf "$XDG_CACHE_HOME/mullama/placements"
+    printf 'With settings given: %s.\n' "$(milliseconds -ngl 81 -ts 1,1 -c 8192)"
+} | tee target/bench/plan.md

@@ -1,0 +1,207 @@
+//! Plans from the command line: for hardware that is not there, of models that were never downloaded.
+
+mod home;
+
+use home::{Home, checked};
+use mullama_test_registry::{Fault, Registry};
+use mullama_testkit::gguf::{ALIGNMENT, File, Header, Value};
+use serde_json::Value as Json;
+
+const SHAPE: &str = "architecture=llama,block_count=80,embedding_length=8192,\
+    feed_forward_length=28672,attention.head_count=64,attention.head_count_kv=8,vocab_size=128256";
+
+struct World {
+    home: Home,
+    registry: Registry,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { home: Home::new(), registry: Registry::start() }
+    }
+
+    fn run(&self, code: i32, arguments: &[&str]) -> (String, String) {
+        let mut command = self.home.mullama(&[&["plan"], arguments].concat());
+        command
+            .env("HF_ENDPOINT", self.registry.url())
+            .env("MULLAMA_REGISTRY", self.registry.url());
+        checked(&command.output().unwrap(), code)
+    }
+
+    fn json(&self, arguments: &[&str]) -> Json {
+        let (out, _) = self.run(0, &[arguments, &["--json"]].concat());
+        serde_json::from_str(&out).unwrap()
+    }
+
+    /// What the command complains of.
+    fn refusal(&self, code: i32, arguments: &[&str]) -> String {
+        self.run(code, arguments).1
+    }
+}
+
+fn model() -> Vec<u8> {
+    std::fs::read(mullama_testkit::fixture("large")).unwrap()
+}
+
+/// The model as two files, as `llama-gguf-split` makes them.
+fn shards() -> [Vec<u8>; 2] {
+    let whole = File::decode(&model()).unwrap();
+    let File { header: Header { metadata, tensors }, data } = whole;
+    let middle = tensors.len() / 2;
+    let cut = tensors[middle].offset;
+    let shard = |index: u16| {
+        let mut pairs = if index == 0 { metadata.clone() } else { Vec::new() };
+        pairs.push(("split.no".to_owned(), Value::u16(index)));
+        pairs.push(("split.count".to_owned(), Value::u16(2)));
+        pairs.push(("split.tensors.count".to_owned(), Value::i32(tensors.len() as i32)));
+        let part = if index == 0 { &tensors[..middle] } else { &tensors[middle..] };
+        let start = if index == 0 { 0 } else { cut };
+        let moved = part.iter().cloned().map(|mut tensor| {
+            tensor.offset -= start;
+            tensor
+        });
+        let header = Header { metadata: pairs, tensors: moved.collect() };
+        let data = if index == 0 { &data[..cut as usize] } else { &data[cut as usize..] };
+        assert_eq!(cut % ALIGNMENT, 0);
+        File { header, data: data.to_vec() }.encode()
+    };
+    [shard(0), shard(1)]
+}
+
+#[test]
+fn a_model_on_hugging_face_is_planned_by_its_header() {
+    let world = World::new();
+    let bytes = model();
+    world.registry.add_repo("user/repo", &[("repo-Q4_K_M.gguf", bytes.clone())]);
+    let arguments = ["hf.co/user/repo:Q4_K_M", "--device", "RTX 4090", "-c", "4096"];
+    let plan = world.json(&arguments);
+    assert_eq!((&plan["fits"], &plan["n_gpu_layers"]), (&true.into(), &25.into()));
+    let sent = world.registry.sent("/resolve/");
+    assert!(sent < bytes.len() as u64 / 4, "{sent} of {} bytes", bytes.len());
+    // The header is kept.
+    let (table, _) = world.run(0, &arguments);
+    assert_eq!(world.registry.sent("/resolve/"), sent);
+    assert!(table.contains("CUDA0") && table.contains("RTX 4090"), "{table}");
+
+    // What the header says is what the file says.
+    let path = world.home.path().join("whole.gguf");
+    std::fs::write(&path, &bytes).unwrap();
+    let whole = world.json(&[&[path.to_str().unwrap()], &arguments[1..]].concat());
+    assert_eq!(whole["devices"], plan["devices"]);
+}
+
+#[test]
+fn split_models_addresses_and_names_are_planned() {
+    let world = World::new();
+    let [first, second] = shards();
+    let files =
+        [("a-00001-of-00002.gguf", first.clone()), ("a-00002-of-00002.gguf", second.clone())];
+    world.registry.add_repo("user/split", &files);
+    for (name, bytes) in &files {
+        world.registry.add_file(&format!("/files/{name}"), bytes.clone());
+    }
+    world.registry.add_model("library/large:latest", &[("model", model())]);
+    let address = format!("{}/files/a-00001-of-00002.gguf", world.registry.url());
+    let device = ["--device", "24GiB"];
+    let of = |source: &str| world.json(&[&[source], &device[..]].concat())["devices"].clone();
+    let whole = of("large");
+    assert_eq!(of("hf.co/user/split"), whole);
+    assert_eq!(of(&address), whole);
+    assert!(world.registry.sent("/blobs/") < model().len() as u64 / 4);
+}
+
+#[test]
+fn headers_that_cannot_be_had_are_refused() {
+    let world = World::new();
+    let bytes = model();
+    world.registry.add_file("/m.gguf", bytes.clone());
+    let address = format!("{}/m.gguf", world.registry.url());
+    let refused = |code, fault: Option<Fault>| {
+        if let Some(fault) = fault {
+            world.registry.fault("/m.gguf", 100, fault);
+        }
+        let words = world.refusal(code, &[&address, "--device", "8GiB"]);
+        world.registry.mend();
+        words
+    };
+    let no_parts = refused(11, Some(Fault::NoRanges));
+    assert!(no_parts.contains("sends no parts") && no_parts.contains("GB"), "{no_parts}");
+    assert!(refused(4, Some(Fault::Corrupt)).contains("header"));
+    // Shorter than the tensors that the header lists.
+    let shorter = refused(4, Some(Fault::Shorter(bytes.len() as u64 / 2)));
+    assert!(shorter.contains("incomplete"), "{shorter}");
+
+    world.registry.add_file("/cut.gguf", bytes[..20_000].to_vec());
+    let cut = world.refusal(4, &[&address.replace("m.gguf", "cut.gguf")]);
+    assert!(cut.contains("ends too soon"), "{cut}");
+    let mut absurd = bytes.clone();
+    absurd[8..16].copy_from_slice(&(u64::MAX / 2).to_le_bytes());
+    world.registry.add_file("/absurd.gguf", absurd);
+    let absurd = world.refusal(4, &[&address.replace("m.gguf", "absurd.gguf")]);
+    assert!(absurd.contains("more than"), "{absurd}");
+    let mut foreign = File::decode(&bytes).unwrap();
+    for (key, value) in &mut foreign.header.metadata {
+        if key == "general.architecture" {
+            *value = Value::string("abacus");
+        }
+    }
+    world.registry.add_file("/foreign.gguf", foreign.encode());
+    let foreign = world.refusal(4, &[&address.replace("m.gguf", "foreign.gguf")]);
+    assert!(foreign.contains("abacus") && foreign.contains("update mullama"), "{foreign}");
+    assert!(world.refusal(3, &["hf.co/user/nothing"]).contains("user/nothing"));
+}
+
+#[test]
+fn hardware_that_cannot_be_meant_is_refused() {
+    let world = World::new();
+    let refused = |devices: &[&str]| {
+        let flags: Vec<_> = devices.iter().flat_map(|device| ["--device", device]).collect();
+        world.refusal(2, &[&["demo"], &flags[..]].concat())
+    };
+    assert!(refused(&["24"]).contains("24GiB"));
+    assert!(refused(&["-8GiB"]).contains("-8GiB"));
+    assert!(refused(&["RTX 4900"]).contains("did you mean RTX 4090"));
+    assert!(refused(&["M4 Max"]).contains("M4 Max 36GB"));
+    assert!(refused(&["24GiB, backend=abacus"]).contains("abacus"));
+    assert!(refused(&["CPU", "24GiB"]).contains("CPU is here"));
+    assert!(world.refusal(2, &["demo", "--host-memory", "16"]).contains("16GiB"));
+    assert!(world.refusal(2, &["demo", "--host-bandwidth", "fast"]).contains("90GB/s"));
+    assert!(world.refusal(2, &["--shape", "architecture=llama"]).contains("block_count"));
+    // A device too small for a layer holds none, and an explicit request says what would.
+    let small = world.json(&["--shape", SHAPE, "--device", "100MiB", "--host-memory", "64GiB"]);
+    assert_eq!((&small["fits"], &small["n_gpu_layers"]), (&true.into(), &0.into()));
+    let asked = world.json(&["--shape", SHAPE, "--device", "100MiB", "-ngl", "10"]);
+    assert_eq!(asked["fits"], false);
+    assert!(asked["refusal"].as_str().unwrap().contains("n_gpu_layers=0 fits"));
+    let nearest = asked["alternatives"][0].clone();
+    assert_eq!(nearest["change"], "n_gpu_layers auto");
+}
+
+#[test]
+fn plans_are_shown_as_one_likes() {
+    let world = World::new();
+    let machines = ["RTX 3090", "2x RTX 4060 Ti 16GB", "M4 Max 64GB", "RTX 3090 + RTX 3060 12GB"];
+    let compare =
+        [&["--shape", SHAPE, "--host-memory", "64GiB", "--compare"], &machines[..]].concat();
+    let (table, _) = world.run(0, &compare);
+    assert!(machines.iter().all(|machine| table.contains(machine)), "{table}");
+    assert_eq!(table.lines().count(), 1 + machines.len());
+    let plans = world.json(&compare);
+    assert_eq!(plans["M4 Max 64GB"]["n_gpu_layers"], 81);
+
+    let (explained, _) = world.run(0, &["--shape", SHAPE, "--device", "RTX 4090", "--explain"]);
+    assert!(explained.contains("Layers 0 to") && explained.contains("on CUDA0: it is full"));
+
+    let plot = world.home.path().join("plot.svg");
+    let plot = plot.to_str().unwrap();
+    let (rows, _) = world.run(0, &["demo", "--device", "1GiB", "--sweep", "layers", "--svg", plot]);
+    assert_eq!(rows.lines().count(), 11);
+    assert!(std::fs::read_to_string(plot).unwrap().contains("</svg>"));
+    for what in ["context", "kv"] {
+        assert!(world.run(0, &["demo", "--sweep", what]).0.lines().count() > 3);
+    }
+    let path = mullama_testkit::fixture("small");
+    let quants = [path.to_str().unwrap(), "--device", "1GiB", "--sweep", "quant"];
+    let (quants, _) = world.run(0, &quants);
+    assert!(quants.contains("Q4_K_M") && quants.contains("IQ2_XXS"), "{quants}");
+}

@@ -1,0 +1,272 @@
+//! What else could be done: other settings of the same model, and other quantisations of it, planned like
+//! the first.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::plan::{Plan, PlanOptions, Subject};
+use super::shape::{file_type, requantized};
+use crate::params::{KvCacheType, KvCacheTypes};
+use crate::{ErrorKind, GgufHeader, MetadataValue, Result};
+
+/// Quantisations that are offered, from large to small.
+const LADDER: [&str; 9] =
+    ["F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_M", "Q2_K", "IQ2_XXS"];
+
+/// How many quantisations above and below the model's are offered.
+const NEXT: usize = 2;
+
+/// Another way to run a model, and what it would come to.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Alternative {
+    /// What is done otherwise, in words: `kv_cache_type q8_0`, `Q3_K_M`.
+    pub change: String,
+    /// Whether it fits.
+    pub fits: bool,
+    /// Layers on GPUs; the output layer counts.
+    pub n_gpu_layers: u32,
+    /// Tokens of context.
+    pub context_size: u32,
+    /// Bytes of all tensors.
+    pub size: u64,
+    /// Tokens a second, where they can be predicted.
+    pub decode_tps: Option<f64>,
+    /// Options that load the model so; for another quantisation, its own file.
+    pub options: Map<String, Value>,
+}
+
+impl Alternative {
+    fn of(change: String, plan: &Plan) -> Self {
+        Self {
+            change,
+            fits: plan.fits,
+            n_gpu_layers: plan.n_gpu_layers,
+            context_size: plan.context_size,
+            size: plan.model.size,
+            decode_tps: plan.predicted.as_ref().map(|predicted| predicted.decode_tps),
+            options: plan.options.clone(),
+        }
+    }
+}
+
+/// What a setting that was fixed can be changed to.
+fn settings(plan: &Plan, options: &PlanOptions) -> Vec<(String, PlanOptions)> {
+    let mut changes = Vec::new();
+    let mut change = |what: String, with: &dyn Fn(&mut PlanOptions)| {
+        let mut other = options.clone();
+        with(&mut other);
+        changes.push((what, other));
+    };
+    if !plan.fits {
+        if options.model.n_gpu_layers.is_some() || options.model.tensor_split.is_some() {
+            change("n_gpu_layers auto".to_owned(), &|other| {
+                other.model.n_gpu_layers = None;
+                other.model.tensor_split = None;
+                other.model.tensor_overrides = None;
+            });
+        }
+        if options.context.n_ctx.is_some() {
+            change("context_size auto".to_owned(), &|other| other.context.n_ctx = None);
+        }
+    }
+    if plan.kv_cache_type == KvCacheTypes::default() {
+        change("kv_cache_type q8_0".to_owned(), &|other| {
+            other.context.kv_cache_type = Some(KvCacheType::Q8_0.into());
+        });
+    }
+    if plan.context_size > 4096 {
+        let half = (plan.context_size / 2).next_multiple_of(256);
+        change(format!("context_size {half}"), &|other| other.context.n_ctx = Some(half));
+    }
+    if options.context.n_ubatch.is_none_or(|size| size > 128) {
+        change("ubatch_size 128".to_owned(), &|other| other.context.n_ubatch = Some(128));
+    }
+    changes
+}
+
+/// Other plans of a model, the best first: those that fit, then the fastest, then those with the most
+/// layers on GPUs.
+pub(super) fn find(
+    subject: &Subject<'_>,
+    plan: &Plan,
+    options: &PlanOptions,
+) -> Result<Vec<Alternative>> {
+    let mut found = Vec::new();
+    for (what, other) in settings(plan, options) {
+        let other = match subject.plan_once(&other) {
+            Ok(other) => other,
+            Err(error) if error.kind() == ErrorKind::InvalidArgument => continue,
+            Err(error) => return Err(error),
+        };
+        // What changes nothing is no alternative.
+        if other.n_gpu_layers != plan.n_gpu_layers || other.fits != plan.fits {
+            found.push(Alternative::of(what, &other));
+        }
+    }
+    for name in next_quantisations(subject.header()) {
+        if let Some(other) = requantised_plan(subject, name, options)? {
+            found.push(Alternative::of(name.to_owned(), &other));
+        }
+    }
+    let speed = |one: &Alternative| one.decode_tps.unwrap_or(0.0);
+    found.sort_by(|a, b| {
+        (b.fits.cmp(&a.fits))
+            .then(speed(b).total_cmp(&speed(a)))
+            .then(b.n_gpu_layers.cmp(&a.n_gpu_layers))
+    });
+    Ok(found)
+}
+
+/// The plan of a model in another quantisation; none where the engine cannot quantise it so.
+pub(super) fn requantised_plan(
+    subject: &Subject<'_>,
+    quantisation: &str,
+    options: &PlanOptions,
+) -> Result<Option<Plan>> {
+    let path = match requantized(subject.path(), subject.header(), file_type(quantisation)?) {
+        Ok(path) => path,
+        Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Subject::read(&path)?.plan_once(options).map(Some)
+}
+
+/// The quantisations nearest to the model's own.
+pub(super) fn next_quantisations(header: &GgufHeader) -> Vec<&'static str> {
+    let own = match header.get("general.file_type") {
+        Some(MetadataValue::Int(number)) => *number as u64,
+        _ => return Vec::new(),
+    };
+    let types = mullama_hub::FILE_TYPES;
+    let Some((_, own)) = types.iter().find(|(number, _)| *number == own) else {
+        return Vec::new();
+    };
+    let bits = |name: &str| {
+        let digits: String = name.chars().filter(char::is_ascii_digit).take(2).collect();
+        let first = &digits[..digits.len().min(if name.contains("16") { 2 } else { 1 })];
+        first.parse::<u32>().unwrap_or(32)
+    };
+    let smaller = LADDER.iter().filter(|name| bits(name) < bits(own)).take(NEXT);
+    let larger: Vec<_> = LADDER.iter().filter(|name| bits(name) > bits(own)).collect();
+    let larger = larger.into_iter().rev().take(NEXT);
+    larger.chain(smaller).copied().collect()
+}
+
+/// What a sweep changes from plan to plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sweep {
+    /// The number of layers on GPUs.
+    Layers,
+    /// The size of the context.
+    Context,
+    /// The number format of the KV cache.
+    Kv,
+    /// The quantisation.
+    Quant,
+}
+
+/// Plans of a model for every value of one setting, with the values.
+pub(super) fn sweep(
+    subject: &Subject<'_>,
+    options: &PlanOptions,
+    what: Sweep,
+) -> Result<Vec<(String, Plan)>> {
+    /// More numbers of layers than this are not tried.
+    const MOST: u32 = 40;
+    let mut plans = Vec::new();
+    let mut add = |setting: String, options: PlanOptions| -> Result<()> {
+        plans.push((setting, subject.plan_once(&options)?));
+        Ok(())
+    };
+    match what {
+        Sweep::Layers => {
+            let all = subject.plan_once(options)?.n_layers;
+            for layers in (0..all).step_by(all.div_ceil(MOST) as usize).chain([all]) {
+                let model = options.model.clone().with_n_gpu_layers(layers as i32);
+                add(layers.to_string(), options.clone().with_model(model))?;
+            }
+        }
+        Sweep::Context => {
+            let trained = subject.header().architecture_number("context_length").unwrap_or(8192);
+            let most = u32::try_from(trained).unwrap_or(u32::MAX);
+            let sizes = std::iter::successors(Some(512_u32), |size| size.checked_mul(2));
+            for size in sizes.take_while(|size| *size < most).chain([most]) {
+                let context = options.context.clone().with_n_ctx(size);
+                add(size.to_string(), options.clone().with_context(context))?;
+            }
+        }
+        Sweep::Kv => {
+            for ty in KvCacheType::ALL {
+                let context = options.context.clone().with_kv_cache_type(ty);
+                add(ty.to_string(), options.clone().with_context(context))?;
+            }
+        }
+        Sweep::Quant => {
+            for name in LADDER {
+                if let Some(plan) = requantised_plan(subject, name, options)? {
+                    plans.push((name.to_owned(), plan));
+                }
+            }
+        }
+    }
+    Ok(plans)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::planner::DeviceSpec;
+
+    #[test]
+    fn the_nearest_quantisations_are_offered() {
+        let header = |number: i64| GgufHeader {
+            version: 3,
+            metadata: vec![("general.file_type".to_owned(), MetadataValue::Int(number))],
+            tensors: Vec::new(),
+            file_size: 0,
+        };
+        assert_eq!(next_quantisations(&header(15)), ["Q5_K_M", "Q6_K", "Q3_K_M", "Q2_K"]);
+        assert_eq!(next_quantisations(&header(1)), ["Q8_0", "Q6_K"]);
+        assert!(next_quantisations(&header(9999)).is_empty());
+    }
+
+    #[test]
+    fn what_does_not_fit_has_alternatives_that_do() {
+        let path = mullama_testkit::fixture("large");
+        let subject = Subject::read(&path).unwrap();
+        let options = PlanOptions::default()
+            .with_devices([DeviceSpec::new(40 << 20)])
+            .with_model(crate::ModelParams::default().with_n_gpu_layers(-1));
+        let plan = subject.plan_once(&options).unwrap();
+        assert!(!plan.fits);
+        let found = find(&subject, &plan, &options).unwrap();
+        let auto = found.iter().find(|one| one.change == "n_gpu_layers auto").unwrap();
+        assert!(auto.fits && auto.n_gpu_layers < plan.n_layers, "{auto:?}");
+        let smaller = found.iter().find(|one| one.change == "Q8_0").unwrap();
+        assert!(smaller.size < plan.model.size);
+        assert!(
+            found.iter().skip_while(|one| one.fits).all(|one| !one.fits),
+            "those that fit first"
+        );
+    }
+
+    #[test]
+    fn sweeps_go_from_end_to_end() {
+        let path = mullama_testkit::fixture("small");
+        let subject = Subject::read(&path).unwrap();
+        let options = PlanOptions::default().with_devices([DeviceSpec::new(12 << 20)]);
+        let layers = sweep(&subject, &options, Sweep::Layers).unwrap();
+        assert_eq!(layers.len(), 10);
+        assert!(layers[0].1.fits && !layers[9].1.fits);
+        let sizes = |sweep: &[(String, Plan)]| -> Vec<u64> {
+            sweep.iter().map(|(_, plan)| plan.all_devices().map(|device| device.kv).sum()).collect()
+        };
+        let context = sizes(&sweep(&subject, &options, Sweep::Context).unwrap());
+        assert!(context.is_sorted() && context.len() == 4, "{context:?}");
+        let kv = sizes(&sweep(&subject, &options, Sweep::Kv).unwrap());
+        assert!(kv.len() == 9 && kv[0] == 2 * kv[1], "{kv:?}");
+        let quants = sweep(&subject, &options, Sweep::Quant).unwrap();
+        assert!(quants.is_sorted_by(|(_, a), (_, b)| a.model.size > b.model.size));
+    }
+}

@@ -1,0 +1,373 @@
+//! Measures this machine once: what its processor and its GPUs read and compute in a second, with models
+//! that are made for it, by the engine itself. What was measured is kept in the cache folder.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use super::shape::Shape;
+use super::spec::DeviceSpec;
+use super::speed::{PROMPT, Rates};
+use super::units;
+use crate::demo::cache_dir;
+use crate::device::{self, DeviceSet, HOST, Handle, physical_cores};
+use crate::engine::{Bench, ContextSettings};
+use crate::params::{ContextParams, ModelParams};
+use crate::weights::Weights;
+use crate::{GgufHeader, Result, logging, runtime};
+
+/// Quantisations of one type of weight each, from small to large.
+const TYPES: [&str; 17] = [
+    "IQ2_XXS", "IQ2_XS", "Q2_K_S", "IQ3_XXS", "IQ3_S", "Q3_K_S", "IQ4_XS", "IQ4_NL", "Q4_0",
+    "Q4_1", "Q4_K_S", "Q5_0", "Q5_1", "Q5_K_S", "Q6_K", "Q8_0", "F16",
+];
+
+/// Bytes that are read to measure main memory.
+const SAMPLE: usize = 256 << 20;
+
+/// What is known of this machine.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Calibration {
+    /// Bytes a second that all threads read together from the machine's own memory.
+    pub host_bandwidth: f64,
+    /// Rates by what tells a device from others.
+    #[serde(default)]
+    rates: BTreeMap<String, Rates>,
+}
+
+impl Calibration {
+    /// Bytes of weights a second that a device reads one token at a time, by their type.
+    pub fn devices(&self) -> impl Iterator<Item = (&str, &BTreeMap<String, f64>)> {
+        self.rates.iter().map(|(device, rates)| (device.as_str(), &rates.read))
+    }
+
+    fn file() -> PathBuf {
+        cache_dir().join("calibration.json")
+    }
+
+    /// What has been measured of this machine, if anything.
+    pub(super) fn load() -> Option<Self> {
+        serde_json::from_slice(&fs::read(Self::file()).ok()?).ok()
+    }
+
+    fn keep(&self) {
+        let file = Self::file();
+        let partial = file.with_extension(format!("partial-{}", std::process::id()));
+        let written = fs::create_dir_all(cache_dir())
+            .and_then(|()| fs::write(&partial, serde_json::to_vec_pretty(self)?))
+            .and_then(|()| fs::rename(&partial, &file));
+        if let Err(error) = written {
+            log::warn!("cannot keep what was measured in {}: {error}", file.display());
+        }
+    }
+
+    /// The rates of the processor: as calibrated, else from the bandwidth of its memory alone, which is
+    /// measured on the spot and kept.
+    pub(super) fn of_host() -> Rates {
+        let mut known = Self::load().unwrap_or_default();
+        if let Some(rates) = processor().and_then(|cpu| known.rates.get(&identity(cpu))) {
+            return rates.clone();
+        }
+        if known.host_bandwidth <= 0.0 {
+            known.host_bandwidth = read_bandwidth();
+            known.keep();
+        }
+        let source = format!(
+            "main memory measured here at {:.1} GB/s; `mullama plan --calibrate` measures more",
+            known.host_bandwidth / 1e9
+        );
+        // Most processors compute some eight operations in the time that a byte takes.
+        Rates::uniform(known.host_bandwidth, known.host_bandwidth * 8.0, None, source)
+    }
+
+    /// The rates of a GPU of this machine: as calibrated, else by the published figures of its name.
+    pub(super) fn of_gpu(gpu: Handle) -> Option<Rates> {
+        let known = Self::load().unwrap_or_default();
+        if let Some(rates) = known.rates.get(&identity(gpu)) {
+            return Some(rates.clone());
+        }
+        let (_, total) = gpu.memory();
+        let name = gpu.description();
+        let size = (total as f64 / f64::from(1 << 30)).round();
+        let spec = DeviceSpec::preset(&name)
+            .or_else(|_| DeviceSpec::preset(&format!("{name} {size}GB")))
+            .ok()?;
+        Rates::of_spec(&spec.with_backend(gpu.backend()))
+    }
+}
+
+fn processor() -> Option<Handle> {
+    device::processors_of(&device::local()).first().copied()
+}
+
+/// What tells a device, as it is used here, from others.
+fn identity(device: Handle) -> String {
+    if device.name() == HOST {
+        format!("{} {} cores", device.description(), physical_cores())
+    } else {
+        format!("{} {}", device.backend(), device.identity())
+    }
+}
+
+/// Bytes a second that a thread for each core read together.
+fn read_bandwidth() -> f64 {
+    let threads = physical_cores() as usize;
+    let words = SAMPLE / size_of::<u64>() / threads;
+    let rates: Vec<f64> = thread::scope(|scope| {
+        let read = || {
+            let memory: Vec<u64> = (0..words as u64).collect();
+            let start = Instant::now();
+            let mut sum = 0_u64;
+            for _ in 0..2 {
+                sum = sum.wrapping_add(memory.iter().fold(0, |sum, word| sum ^ *word));
+                black_box(sum);
+            }
+            (2 * words * size_of::<u64>()) as f64 / start.elapsed().as_secs_f64()
+        };
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(read)).collect();
+        threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
+    });
+    rates.iter().sum()
+}
+
+/// A model to measure with: weights of one type make most of it.
+struct Probe {
+    quantization: &'static str,
+    width: u32,
+    inner: u32,
+    layers: u32,
+}
+
+impl Probe {
+    fn shape(&self) -> Result<Shape> {
+        let Self { quantization, width, inner, layers } = self;
+        let heads = (width / 64).max(1);
+        let text = format!(
+            "architecture=llama,block_count={layers},embedding_length={width},\
+             feed_forward_length={inner},attention.head_count={heads},\
+             attention.head_count_kv={},vocab_size=512,context_length=8192,\
+             quantization={quantization}",
+            (heads / 4).max(1)
+        );
+        text.parse()
+    }
+}
+
+/// Seconds of one step each.
+struct Steps {
+    /// One token in an empty context.
+    token: f64,
+    /// A token of a prompt.
+    prompt: f64,
+    /// One token after `depth` others, where that was asked for.
+    deep: f64,
+}
+
+/// Tokens of the prompt that is measured. A processor computes a part of a long one as fast as the whole.
+fn prompt_of(gpu: Option<Handle>) -> u32 {
+    if gpu.is_some() { PROMPT } else { PROMPT / 4 }
+}
+
+/// Measures a probe on the processor, or on a GPU.
+fn measure(probe: &Probe, gpu: Option<Handle>, depth: u32) -> Result<(Steps, GgufHeader)> {
+    let path = probe.shape()?.header()?;
+    let mut params = ModelParams::default().with_use_mmap(false).with_n_gpu_layers(0);
+    if let Some(gpu) = gpu {
+        params = params.with_n_gpu_layers(-1).with_devices([gpu.name()]);
+    }
+    let tokens = prompt_of(gpu);
+    let context = ContextParams::default()
+        .with_n_ctx(depth.max(tokens) + 64)
+        .with_n_ubatch(tokens)
+        .with_n_parallel(1);
+    let settings = ContextSettings::resolve(&context, 8192)?;
+    let devices = DeviceSet::of(&params)?;
+    let weights = Arc::new(Weights::load(&path, &params, &devices, &mut |_| true)?);
+    let mut bench = Bench::new(weights, &settings)?;
+    let prompt = bench.prompt(tokens)? / f64::from(tokens);
+    let token = bench.token(0)?;
+    let deep = if depth > 0 { bench.token(depth)? } else { token };
+    Ok((Steps { token, prompt, deep }, GgufHeader::read(&path)?))
+}
+
+/// Bytes and operations of a model's weights for a token, by type; its embedding is not read.
+fn flows(header: &GgufHeader) -> BTreeMap<&str, (f64, f64)> {
+    let mut flows: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
+    for tensor in header.tensors.iter().filter(|tensor| tensor.name != "token_embd.weight") {
+        let numbers = tensor.shape.iter().product::<u64>() as f64;
+        let flow = flows.entry(&tensor.ty).or_default();
+        flow.0 += tensor.size as f64;
+        flow.1 += if tensor.shape.len() > 1 { 2.0 * numbers } else { 0.0 };
+    }
+    flows
+}
+
+/// Measures the processor and every GPU, and keeps what comes out for plans from now on. It takes about a
+/// minute; other programs should be at rest meanwhile.
+///
+/// `progress` hears what is measured, and how far it is, from 0 to 1.
+pub fn calibrate(mut progress: impl FnMut(&str, f32)) -> Result<Calibration> {
+    runtime::require_cpu()?;
+    let mut known = Calibration::load().unwrap_or_default();
+    let gpus = device::gpus_of(&device::local());
+    let all: Vec<Option<Handle>> =
+        std::iter::once(None).chain(gpus.into_iter().map(Some)).collect();
+    progress("memory", 0.0);
+    known.host_bandwidth = read_bandwidth();
+    for (index, gpu) in all.iter().enumerate() {
+        let Some(device) = gpu.or_else(processor) else { continue };
+        let share = 1.0 / all.len() as f32;
+        let mut hear = |what: &str, done: f32| {
+            progress(&format!("{}: {what}", device.name()), share * (index as f32 + done));
+        };
+        let rates = logging::quietly(|| rates_of(*gpu, &mut hear))?;
+        known.rates.insert(identity(device), rates);
+    }
+    progress("", 1.0);
+    known.keep();
+    Ok(known)
+}
+
+/// Tokens a second, as they were measured.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Measured {
+    /// One answer at a time, with an empty context.
+    pub decode_tps: f64,
+    /// Of a prompt of 512 tokens.
+    pub prefill_tps: f64,
+}
+
+/// Loads a model and measures what [`Prediction`](super::Prediction) predicts of it: the fastest of several
+/// steps each.
+pub fn measure_speed(
+    path: impl AsRef<Path>,
+    params: &ModelParams,
+    context: &ContextParams,
+) -> Result<Measured> {
+    runtime::require_cpu()?;
+    let devices = DeviceSet::of(params)?;
+    let settings = ContextSettings::resolve(context, PROMPT * 2)?;
+    let weights = Weights::load(path.as_ref(), params, &devices, &mut |_| true)?;
+    let mut bench = Bench::new(Arc::new(weights), &settings)?;
+    Ok(Measured {
+        decode_tps: 1.0 / bench.token(0)?,
+        prefill_tps: f64::from(PROMPT) / bench.prompt(PROMPT)?,
+    })
+}
+
+fn rates_of(gpu: Option<Handle>, hear: &mut dyn FnMut(&str, f32)) -> Result<Rates> {
+    let mut rates =
+        Rates { source: "measured here".to_owned(), link: gpu.map(|_| 12e9), ..Rates::default() };
+    // Next to no weights: what is left is what a layer and a step take by themselves.
+    let thin = |layers| Probe { quantization: "F16", width: 64, inner: 64, layers };
+    let (few, _) = measure(&thin(4), gpu, 0)?;
+    let (many, _) = measure(&thin(36), gpu, 0)?;
+    rates.per_layer = ((many.token - few.token) / 32.0).max(0.0);
+    rates.per_step = (few.token - 4.0 * rates.per_layer).max(0.0);
+
+    for (index, quantization) in TYPES.iter().rev().enumerate() {
+        hear(quantization, index as f32 / TYPES.len() as f32);
+        let depth = if index == 0 { 2048 } else { 0 };
+        let probe = Probe { quantization, width: 1024, inner: 4096, layers: 8 };
+        let (steps, header) = match measure(&probe, gpu, depth) {
+            Ok(measured) => measured,
+            // A backend need not have every type.
+            Err(error) => {
+                log::info!("{quantization} cannot be measured: {error}");
+                continue;
+            }
+        };
+        add_type(&mut rates, &header, &steps, depth, f64::from(prompt_of(gpu)));
+    }
+    let middle = |map: &BTreeMap<String, f64>| {
+        let mut all: Vec<f64> = map.values().copied().collect();
+        all.sort_by(f64::total_cmp);
+        all.get(all.len() / 2).copied().unwrap_or(1e9)
+    };
+    let (read, compute) = (middle(&rates.read), middle(&rates.compute));
+    rates.read.insert(String::new(), read);
+    rates.compute.insert(String::new(), compute);
+    Ok(rates)
+}
+
+/// What a probe tells of the type that most of it is of.
+fn add_type(rates: &mut Rates, header: &GgufHeader, steps: &Steps, depth: u32, tokens: f64) {
+    let flows = flows(header);
+    let Some((ty, (bytes, operations))) =
+        flows.iter().max_by(|(_, a), (_, b)| a.1.total_cmp(&b.1)).map(|(ty, flow)| (*ty, *flow))
+    else {
+        return;
+    };
+    let layers = header.architecture_number("block_count").unwrap_or(0) as f64;
+    let overhead = rates.per_step + layers * rates.per_layer;
+    if depth > 0 {
+        let width = header.architecture_number("embedding_length").unwrap_or(0) as f64;
+        let attended = 4.0 * width * layers;
+        let extra = (steps.deep - steps.token).max(1e-9);
+        let rate = attended * f64::from(depth) / extra;
+        rates.attend_operations = Some(rate);
+        rates.attend_prompt = rate;
+    }
+    // What other types take of the probe is taken off, as far as it is known.
+    let others = |of: fn(&Rates, &str, &(f64, f64)) -> f64| -> f64 {
+        flows.iter().filter(|(other, _)| **other != ty).map(|(ty, flow)| of(rates, ty, flow)).sum()
+    };
+    let reading = others(|rates, ty, flow| rates.read.get(ty).map_or(0.0, |rate| flow.0 / rate));
+    let computing =
+        others(|rates, ty, flow| rates.compute.get(ty).map_or(0.0, |rate| flow.1 / rate));
+    let token = (steps.token - overhead - reading).max(steps.token / 10.0);
+    let prompt = (steps.prompt - overhead / tokens - computing).max(steps.prompt / 10.0);
+    rates.read.insert(ty.to_owned(), bytes / token);
+    rates.compute.insert(ty.to_owned(), operations / prompt);
+}
+
+/// Rates in words, for people to see what was measured.
+impl std::fmt::Display for Calibration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "main memory: {}/s", units::words(self.host_bandwidth as u64))?;
+        for (device, rates) in &self.rates {
+            writeln!(
+                f,
+                "{device}: {:.1} us a layer, {:.1} us a step",
+                rates.per_layer * 1e6,
+                rates.per_step * 1e6
+            )?;
+            for (ty, read) in rates.read.iter().filter(|(ty, _)| !ty.is_empty()) {
+                let compute = rates.compute.get(ty).copied().unwrap_or_default();
+                writeln!(
+                    f,
+                    "  {ty:<8} {:>7.2} GB/s reading  {:>8.1} GFLOPS computing",
+                    read / 1e9,
+                    compute / 1e9
+                )?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::planner::shape::file_type;
+
+    #[test]
+    fn the_types_that_are_measured_exist() {
+        for name in TYPES {
+            file_type(name).unwrap();
+        }
+    }
+
+    #[test]
+    fn main_memory_is_measured() {
+        let rate = read_bandwidth();
+        assert!((1e8..1e13).contains(&rate), "{rate}");
+    }
+}

@@ -1,0 +1,397 @@
+//! Models that are not there: bare shapes, and a model in another quantisation, as headers without data.
+
+use std::ffi::{CStr, CString};
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
+use std::str::FromStr;
+
+use mullama_sys as sys;
+use serde_json::{Map, Value};
+
+use super::cache::{kept, stamp};
+use crate::device::DeviceSet;
+use crate::params::ModelParams;
+use crate::weights::Weights;
+use crate::{Error, ErrorKind, GgufHeader, Result, logging, runtime};
+
+/// The largest number that a shape may have, but for the context it was trained with.
+const LARGEST: u64 = 1 << 24;
+
+/// What a shape has beside the metadata of its architecture.
+const OWN: [&str; 4] = ["architecture", "quantization", "tied", "biases"];
+
+/// Where a shape says nothing of these, models have them so.
+const DEFAULTS: [(&str, f64); 2] =
+    [("attention.layer_norm_rms_epsilon", 1e-5), ("attention.layer_norm_epsilon", 1e-5)];
+
+/// The shape of a model that need not exist: its architecture, the metadata of that architecture, and a
+/// quantisation. The engine says which tensors such a model has.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shape {
+    architecture: String,
+    /// Metadata, by keys without the architecture.
+    metadata: Map<String, Value>,
+    file_type: u32,
+    is_tied: bool,
+    has_biases: bool,
+}
+
+impl Shape {
+    /// A shape from its fields: `architecture`; `quantization` (default: `Q4_K_M`); `tied`, whether the
+    /// embedding is the output matrix too (default: false); `biases`, whether there are any (default:
+    /// false); all others are metadata of the architecture, such as `block_count`, `embedding_length`,
+    /// `attention.head_count`, `vocab_size`.
+    pub fn new(fields: &Map<String, Value>) -> Result<Self> {
+        let text = |name: &str| match fields.get(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.as_str())),
+            Some(_) => Err(problem(format!("`{name}`: expected a text"))),
+        };
+        let flag = |name: &str| match fields.get(name) {
+            None => Ok(false),
+            Some(Value::Bool(flag)) => Ok(*flag),
+            Some(_) => Err(problem(format!("`{name}`: expected true or false"))),
+        };
+        let architecture = text("architecture")?.ok_or_else(|| {
+            problem("it has no `architecture`")
+                .with_hint("architecture=llama, and the metadata of that architecture")
+        })?;
+        let prefix = format!("{architecture}.");
+        let mut metadata = Map::new();
+        for (key, value) in fields.iter().filter(|(key, _)| !OWN.contains(&key.as_str())) {
+            check(key, value)?;
+            metadata.insert(key.strip_prefix(&prefix).unwrap_or(key).to_owned(), value.clone());
+        }
+        for key in ["block_count", "embedding_length", "vocab_size"] {
+            if !metadata.contains_key(key) {
+                return Err(problem(format!("it has no `{key}`")));
+            }
+        }
+        for (key, value) in DEFAULTS {
+            metadata.entry(key).or_insert_with(|| value.into());
+        }
+        metadata.entry("context_length").or_insert(131_072.into());
+        Ok(Self {
+            architecture: architecture.to_owned(),
+            metadata,
+            file_type: file_type(text("quantization")?.unwrap_or("Q4_K_M"))?,
+            is_tied: flag("tied")?,
+            has_biases: flag("biases")?,
+        })
+    }
+
+    /// The same shape in another quantisation.
+    pub fn with_quantization(mut self, name: &str) -> Result<Self> {
+        self.file_type = file_type(name)?;
+        Ok(self)
+    }
+
+    /// A file with the header of such a model, as long as the model would be, with weights that are all 0;
+    /// it takes the room of the header. It lies in the cache folder.
+    pub fn header(&self) -> Result<PathBuf> {
+        runtime::get();
+        kept("headers", &format!("{self:?}"), |path| self.write(path))
+    }
+
+    fn write(&self, path: &Path) -> Result<()> {
+        let header = Header::new()?;
+        header.set("general.architecture", &self.architecture.as_str().into())?;
+        header.set("general.name", &format!("a model of the shape {}", self.summary()).into())?;
+        header.set("tokenizer.ggml.model", &"no_vocab".into())?;
+        for (key, value) in &self.metadata {
+            header.set(&format!("{}.{key}", self.architecture), value)?;
+        }
+        let (added, said) = logging::quietly(|| {
+            logging::capture(|| {
+                // SAFETY: `header` owns a valid context.
+                unsafe {
+                    sys::shim::shape_tensors(
+                        header.0.as_ptr(),
+                        self.file_type,
+                        self.is_tied,
+                        self.has_biases,
+                    )
+                }
+            })
+        });
+        added.map_err(|reason| {
+            let reason = said.problem().unwrap_or(reason);
+            // The engine asserts that every tensor has numbers in it.
+            if reason.contains("GGML_ASSERT") {
+                return problem("the engine can make no tensors of it: a size is missing, or 0")
+                    .with_hint(
+                        "attention.head_count, feed_forward_length and the like belong to it",
+                    );
+            }
+            let error = problem(&reason);
+            if reason.contains("unknown model architecture") {
+                error.with_hint("the architecture as GGUF files name it: llama, qwen3, gemma3, ...")
+            } else if reason.contains("key not found") {
+                error.with_hint("give the key, with its value in a model of this kind")
+            } else {
+                error.with_hint("no model of this architecture has such numbers")
+            }
+        })?;
+        header.write(path)
+    }
+
+    fn summary(&self) -> String {
+        let number = |key: &str| self.metadata.get(key).map_or_else(String::new, Value::to_string);
+        format!("{} {}x{}", self.architecture, number("block_count"), number("embedding_length"))
+    }
+}
+
+impl FromStr for Shape {
+    type Err = Error;
+
+    /// Reads `architecture=llama,block_count=80,...`; a list is written `[1,2]`.
+    fn from_str(text: &str) -> Result<Self> {
+        let mut fields = Map::new();
+        let (mut depth, mut start) = (0, 0);
+        let ends = text.char_indices().chain([(text.len(), ',')]);
+        for (at, c) in ends {
+            match c {
+                '[' => depth += 1,
+                ']' => depth -= 1,
+                ',' if depth <= 0 => {
+                    let pair = text[start..at].trim();
+                    start = (at + 1).min(text.len());
+                    if pair.is_empty() {
+                        continue;
+                    }
+                    let (key, value) = pair
+                        .split_once('=')
+                        .ok_or_else(|| problem(format!("`{pair}` is not KEY=VALUE")))?;
+                    // What is no number, no list and no flag is text.
+                    let value = value.trim();
+                    let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+                    fields.insert(key.trim().to_owned(), value);
+                }
+                _ => {}
+            }
+        }
+        Self::new(&fields)
+    }
+}
+
+fn problem(what: impl std::fmt::Display) -> Error {
+    Error::option("shape", what)
+}
+
+/// The number of a quantisation.
+pub(super) fn file_type(name: &str) -> Result<u32> {
+    let types = mullama_hub::FILE_TYPES;
+    let found = types.iter().find(|(_, known)| known.eq_ignore_ascii_case(name));
+    found.map(|(number, _)| *number as u32).ok_or_else(|| {
+        let names: Vec<_> = types.iter().map(|(_, name)| *name).collect();
+        Error::new(ErrorKind::InvalidArgument, format!("there is no quantisation `{name}`"))
+            .with_hint(format!("one of {}", names.join(", ")))
+    })
+}
+
+fn check(key: &str, value: &Value) -> Result<()> {
+    match value {
+        Value::Number(number) => {
+            let is_sound = match (number.as_u64(), number.as_f64()) {
+                (Some(whole), _) => whole <= LARGEST || key.ends_with("context_length"),
+                (None, Some(float)) => float.is_finite() && float >= 0.0,
+                _ => false,
+            };
+            if is_sound { Ok(()) } else { Err(problem(format!("`{key}`: {number} is absurd"))) }
+        }
+        Value::Array(items) if items.len() <= 1024 => {
+            items.iter().try_for_each(|item| check(key, item))
+        }
+        Value::Bool(_) | Value::String(_) => Ok(()),
+        _ => {
+            Err(problem(format!("`{key}`: expected a number, a text, a list of numbers or a flag")))
+        }
+    }
+}
+
+/// A header in memory.
+struct Header(NonNull<sys::gguf_context>);
+
+impl Drop for Header {
+    fn drop(&mut self) {
+        // SAFETY: owned.
+        unsafe { sys::gguf_free(self.0.as_ptr()) }
+    }
+}
+
+impl Header {
+    fn new() -> Result<Self> {
+        // SAFETY: no arguments.
+        let context = unsafe { sys::gguf_init_empty() };
+        let context = NonNull::new(context);
+        context.map(Self).ok_or_else(|| Error::new(ErrorKind::OutOfMemory, "out of memory"))
+    }
+
+    fn set(&self, key: &str, value: &Value) -> Result<()> {
+        let is_float = ["epsilon", "freq_base", "scale", "factor", "softcapping", "clamp_kqv"]
+            .iter()
+            .any(|part| key.contains(part));
+        let c_string =
+            |text: &str| CString::new(text).map_err(|_| problem(format!("`{key}` has a NUL byte")));
+        let name = c_string(key)?;
+        let whole = |value: &Value| {
+            let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
+            number.ok_or_else(|| problem(format!("`{key}`: {value} is no whole number")))
+        };
+        // SAFETY: a valid context, NUL-terminated strings and arrays, all copied by the calls.
+        unsafe {
+            let (context, name) = (self.0.as_ptr(), name.as_ptr());
+            match value {
+                Value::Bool(flag) => sys::gguf_set_val_bool(context, name, *flag),
+                Value::String(text) => {
+                    sys::gguf_set_val_str(context, name, c_string(text)?.as_ptr());
+                }
+                Value::Array(items) => {
+                    let numbers: Vec<u32> = items.iter().map(whole).collect::<Result<_>>()?;
+                    let kind = sys::GGUF_TYPE_UINT32;
+                    sys::gguf_set_arr_data(
+                        context,
+                        name,
+                        kind,
+                        numbers.as_ptr().cast(),
+                        numbers.len(),
+                    );
+                }
+                Value::Number(number) if is_float || number.is_f64() => {
+                    sys::gguf_set_val_f32(context, name, number.as_f64().unwrap_or(0.0) as f32);
+                }
+                number => sys::gguf_set_val_u32(context, name, whole(number)?),
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, path: &Path) -> Result<()> {
+        let context = self.0.as_ptr();
+        let name = c_path(path)?;
+        // SAFETY: a valid context, and a NUL-terminated path.
+        if !unsafe { sys::gguf_write_to_file(context, name.as_ptr(), true) } {
+            return Err(cannot_write(path));
+        }
+        lengthen(path)
+    }
+}
+
+fn c_path(path: &Path) -> Result<CString> {
+    path.to_str().and_then(|text| CString::new(text).ok()).ok_or_else(|| {
+        let message = format!("the path {} is not valid UTF-8", path.display());
+        Error::new(ErrorKind::InvalidArgument, message)
+    })
+}
+
+fn cannot_write(path: &Path) -> Error {
+    Error::new(ErrorKind::Io, format!("cannot write {}", path.display()))
+}
+
+/// Makes a file that has a header alone as long as the header says that it is.
+fn lengthen(path: &Path) -> Result<()> {
+    let length = GgufHeader::length(path)?;
+    OpenOptions::new()
+        .write(true)
+        .open(path)
+        .and_then(|file| file.set_len(length))
+        .map_err(|error| cannot_write(path).with_source(error))
+}
+
+/// A file with the header that a model would have in another quantisation.
+pub(super) fn requantized(path: &Path, header: &GgufHeader, file_type: u32) -> Result<PathBuf> {
+    let about = format!("{} {} {file_type}", path.display(), stamp(path));
+    kept("headers", &about, |result| {
+        let nowhere = ModelParams::default().with_n_gpu_layers(0);
+        let devices = DeviceSet::of(&nowhere)?;
+        let weights = logging::quietly(|| Weights::pretend(path, &nowhere, &devices))?;
+        let mut paths = String::new();
+        for file in std::iter::once(path.to_path_buf()).chain(header.shards_of(path)) {
+            paths += file.to_str().unwrap_or_default();
+            paths.push('\n');
+        }
+        let paths = CString::new(paths).unwrap_or_default();
+        let name = c_path(result)?;
+        requantize(&weights, &paths, file_type, &name).map_err(|reason| {
+            Error::new(ErrorKind::Unsupported, format!("cannot plan another type: {reason}"))
+        })?;
+        lengthen(result)
+    })
+}
+
+fn requantize(
+    weights: &Weights,
+    paths: &CStr,
+    file_type: u32,
+    result: &CStr,
+) -> std::result::Result<(), String> {
+    // SAFETY: the weights are alive for the call.
+    unsafe { sys::shim::requantized_header(weights.as_ptr(), paths, file_type, result) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LLAMA_8B: &str = "architecture=llama,block_count=32,embedding_length=4096,\
+        feed_forward_length=14336,attention.head_count=32,attention.head_count_kv=8,vocab_size=128256";
+
+    fn size(shape: &Shape) -> u64 {
+        let header = GgufHeader::read(shape.header().unwrap()).unwrap();
+        header.tensors.iter().map(|tensor| tensor.size).sum()
+    }
+
+    #[test]
+    fn the_engine_says_what_a_shape_holds() {
+        let shape: Shape = LLAMA_8B.parse().unwrap();
+        // 8,030,261,248 parameters, less the 64 that scale frequencies, as the published model has.
+        let header = GgufHeader::read(shape.header().unwrap()).unwrap();
+        let numbers: u64 =
+            header.tensors.iter().map(|tensor| tensor.shape.iter().product::<u64>()).sum();
+        assert_eq!(numbers, 8_030_261_248);
+        // Its file in Q4_K_M has 4.92 GB, in Q8_0 8.54 GB.
+        let (middle, large) =
+            (size(&shape), size(&shape.clone().with_quantization("Q8_0").unwrap()));
+        assert!((4.90e9..4.93e9).contains(&(middle as f64)), "{middle}");
+        assert!((8.52e9..8.55e9).contains(&(large as f64)), "{large}");
+        let tied: Shape = format!("{LLAMA_8B},tied=true").parse().unwrap();
+        assert!(size(&tied) < middle);
+    }
+
+    #[test]
+    fn a_model_in_another_quantisation_has_the_sizes_that_the_quantiser_makes() {
+        let wide = mullama_testkit::fixture("small");
+        let header = GgufHeader::read(&wide).unwrap();
+        let planned = requantized(&wide, &header, file_type("Q4_K_M").unwrap()).unwrap();
+        let planned = GgufHeader::read(planned).unwrap();
+        let made = wide.with_extension("q4_k_m.test");
+        mullama_testkit::quantize(&wide, &made, sys::LLAMA_FTYPE_MOSTLY_Q4_K_M).unwrap();
+        let made_header = GgufHeader::read(&made).unwrap();
+        std::fs::remove_file(&made).unwrap();
+        let types = |header: &GgufHeader| {
+            let mut types: Vec<_> =
+                header.tensors.iter().map(|t| (t.name.clone(), t.ty.clone(), t.size)).collect();
+            types.sort();
+            types
+        };
+        assert_eq!(types(&planned), types(&made_header));
+    }
+
+    #[test]
+    fn shapes_that_cannot_be_are_refused() {
+        let refused = |text: &str| {
+            let error = text.parse::<Shape>().and_then(|shape| shape.header()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error:?}");
+            error.report()
+        };
+        assert!(refused("block_count=1").contains("architecture"));
+        assert!(refused("architecture=llama,block_count=2").contains("embedding_length"));
+        assert!(refused(&format!("{LLAMA_8B},block_count=99999999999")).contains("absurd"));
+        refused(&format!("{LLAMA_8B},block_count=100000"));
+        assert!(refused(&LLAMA_8B.replace("llama", "abacus")).contains("abacus"));
+        assert!(refused(&format!("{LLAMA_8B},quantization=Q9")).contains("Q4_K_M"));
+        let headless = LLAMA_8B.replace("attention.head_count=32,", "");
+        assert!(refused(&headless).contains("attention.head_count"));
+    }
+}

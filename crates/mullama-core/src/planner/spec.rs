@@ -1,0 +1,435 @@
+//! Devices as they are described, and what stands for them in a dry run.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use mullama_sys::shim::{SimulatedDevice, SimulatedProfile};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_json::{Map, Value};
+
+use super::hardware;
+use super::units::{no_size, parse_bandwidth, parse_compute, size};
+use crate::device::{self, DeviceSet, Handle};
+use crate::{Error, ErrorKind, Result};
+
+/// The backends that a device can be described as used by, with what their devices are called.
+const BACKENDS: [(&str, &str); 7] = [
+    ("cuda", "CUDA"),
+    ("metal", "MTL"),
+    ("rocm", "ROCm"),
+    ("vulkan", "Vulkan"),
+    ("opencl", "GPUOpenCL"),
+    ("sycl", "SYCL"),
+    ("rpc", "RPC"),
+];
+
+/// A smaller number for a size is one whose unit was forgotten.
+const SMALLEST_MEMORY: u64 = 1 << 20;
+
+/// A GPU that need not be there.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct DeviceSpec {
+    /// What it is: `RTX 4090`.
+    pub description: String,
+    /// Bytes of its memory, all of them free.
+    pub memory: u64,
+    /// The backend that it is used by: `cuda`, `metal`, `rocm`, `vulkan`, `opencl`, `sycl` or `rpc`.
+    /// Backends align and pad differently, and not all can compute while data is on its way.
+    pub backend: String,
+    /// Peak bandwidth of its memory, in bytes a second, where it is known.
+    pub bandwidth: Option<f64>,
+    /// Dense 16-bit operations a second, where they are known.
+    pub compute: Option<f64>,
+    /// Bytes a second between it and the machine's memory, where they are known.
+    pub link: Option<f64>,
+    /// Bytes of the memory that it shares with the processor, where it does.
+    pub shared_memory: Option<u64>,
+    /// Where its figures are published, where they are.
+    pub source: Option<String>,
+}
+
+impl DeviceSpec {
+    /// A GPU with so many bytes of memory, used by CUDA.
+    pub fn new(memory: u64) -> Self {
+        Self {
+            description: format!("simulated GPU of {}", super::units::words(memory)),
+            memory,
+            backend: "cuda".to_owned(),
+            bandwidth: None,
+            compute: None,
+            link: hardware::link("PCIe 4.0 x16"),
+            shared_memory: None,
+            source: None,
+        }
+    }
+
+    /// A card by its name: `RTX 4090`, `RTX 4060 Ti 16GB`, `M4 Max 64GB`.
+    ///
+    /// Names and figures are in `data/hardware.json`, each with its source. An unknown name is an error
+    /// with the nearest ones.
+    pub fn preset(name: &str) -> Result<Self> {
+        let (preset, memory) = hardware::find(name)?;
+        let gpu = if preset.unified { working_set(memory) } else { memory };
+        Ok(Self {
+            description: format!("{} ({})", preset.name, super::units::words(memory)),
+            backend: preset.backend.clone(),
+            bandwidth: Some(preset.bandwidth()),
+            compute: Some(preset.compute()),
+            link: preset.link(),
+            shared_memory: preset.unified.then_some(memory),
+            source: Some(preset.source.clone()),
+            ..Self::new(gpu)
+        })
+    }
+
+    /// Sets the backend.
+    #[must_use]
+    pub fn with_backend(mut self, backend: impl Into<String>) -> Self {
+        self.backend = backend.into();
+        self
+    }
+
+    /// Sets the bandwidth of its memory, in bytes a second.
+    #[must_use]
+    pub fn with_bandwidth(mut self, bandwidth: f64) -> Self {
+        self.bandwidth = Some(bandwidth);
+        self
+    }
+
+    /// Sets what it computes in a second.
+    #[must_use]
+    pub fn with_compute(mut self, compute: f64) -> Self {
+        self.compute = Some(compute);
+        self
+    }
+
+    /// Devices by a description: a card's name or a size, after a count where there are several, before
+    /// what differs: `2x RTX 3090`, `24GiB`, `24GiB, backend=vulkan, bandwidth=576GB/s`.
+    pub fn list(text: &str) -> Result<Vec<Self>> {
+        let (head, rest) = text.split_once(',').unwrap_or((text, ""));
+        let (count, name) = hardware::count(head.trim()).unwrap_or((1, head.trim()));
+        if !(1..=16).contains(&count) {
+            return Err(Error::option("devices", format!("`{text}`: from 1 to 16 devices")));
+        }
+        let looks_like_size = name.starts_with(|c: char| c.is_ascii_digit() || c == '-');
+        let mut spec = match super::units::parse_size(name) {
+            Some(0) => return Err(no_size("devices", name)),
+            Some(bytes) => Self::new(bytes),
+            None if looks_like_size => return Err(no_size("devices", name)),
+            None => Self::preset(name)?,
+        };
+        let mut changes = Map::new();
+        for pair in rest.split(',').filter(|pair| !pair.trim().is_empty()) {
+            let (key, value) = pair.split_once('=').ok_or_else(|| {
+                Error::option("devices", format!("`{}` is not NAME=VALUE", pair.trim()))
+            })?;
+            changes.insert(key.trim().to_owned(), value.trim().into());
+        }
+        spec.change(&changes)?;
+        Ok(vec![spec; count as usize])
+    }
+
+    /// Devices by a text as [`Self::list`] takes it, or an object with the keys `name` or `memory`,
+    /// `backend`, `bandwidth`, `compute`, `link` and `count`.
+    pub fn from_json(value: &Value) -> Result<Vec<Self>> {
+        match value {
+            Value::String(text) => Self::list(text),
+            Value::Object(fields) => {
+                let mut fields = fields.clone();
+                let count = fields.remove("count").unwrap_or(1.into());
+                let count = count.as_u64().filter(|count| (1..=16).contains(count));
+                let count = count
+                    .ok_or_else(|| Error::option("devices", "`count`: a number from 1 to 16"))?;
+                let name = fields.remove("name");
+                let mut spec = match &name {
+                    Some(Value::String(name)) => Self::preset(name)?,
+                    Some(_) => return Err(Error::option("devices", "`name`: expected a text")),
+                    None if fields.contains_key("memory") => Self::new(0),
+                    None => {
+                        return Err(Error::option("devices", "an object needs `memory` or `name`"));
+                    }
+                };
+                spec.change(&fields)?;
+                Ok(vec![spec; count as usize])
+            }
+            _ => Err(Error::option("devices", "expected a text or an object")
+                .with_hint("\"RTX 4090\", \"24GiB\", or {\"memory\": \"24GiB\", ...}")),
+        }
+    }
+
+    fn change(&mut self, fields: &Map<String, Value>) -> Result<()> {
+        for (key, value) in fields {
+            let problem = |what: &str| Error::option("devices", format!("`{key}`: {what}"));
+            let text = value.as_str().ok_or_else(|| problem("expected a text with a unit"));
+            match key.as_str() {
+                "memory" => {
+                    self.memory = memory_size("devices", value)?;
+                    self.description = Self::new(self.memory).description;
+                }
+                "backend" => self.backend = text?.to_lowercase(),
+                "bandwidth" => {
+                    let rate = parse_bandwidth(text?);
+                    self.bandwidth = Some(rate.ok_or_else(|| problem("such as 936GB/s"))?);
+                }
+                "compute" => {
+                    let rate = parse_compute(text?);
+                    self.compute = Some(rate.ok_or_else(|| problem("such as 165TFLOPS"))?);
+                }
+                "link" => {
+                    let text = text?;
+                    let rate = parse_bandwidth(text).or_else(|| hardware::link(text));
+                    let hint = "such as 25GB/s or PCIe 4.0 x16";
+                    self.link = Some(rate.ok_or_else(|| problem(hint))?);
+                }
+                _ => {
+                    return Err(problem("there is no such property").with_hint(
+                        "one of name, memory, backend, bandwidth, compute, link, count",
+                    ));
+                }
+            }
+        }
+        profile(&self.backend).map(drop)
+    }
+}
+
+impl FromStr for DeviceSpec {
+    type Err = Error;
+
+    /// Reads what [`DeviceSpec::list`] does, of one device.
+    fn from_str(text: &str) -> Result<Self> {
+        match <[Self; 1]>::try_from(Self::list(text)?) {
+            Ok([one]) => Ok(one),
+            Err(_) => Err(Error::option("devices", format!("`{text}` is several devices"))),
+        }
+    }
+}
+
+/// What a GPU may use of memory that it shares: on Apple's, two thirds of less than 36 GiB and three
+/// quarters of more (`recommendedMaxWorkingSetSize`, which Metal's devices report as their memory).
+fn working_set(memory: u64) -> u64 {
+    if memory < 36 << 30 { memory / 3 * 2 } else { memory / 4 * 3 }
+}
+
+/// A size as text with its unit, or as a number of bytes.
+fn memory_size(option: &str, value: &Value) -> Result<u64> {
+    match value {
+        Value::String(text) => size(option, text),
+        Value::Number(number) => number
+            .as_u64()
+            .filter(|bytes| *bytes >= SMALLEST_MEMORY)
+            .ok_or_else(|| no_size(option, &number.to_string())),
+        _ => Err(no_size(option, &value.to_string())),
+    }
+}
+
+/// Bytes, which other languages may write as text with a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct ByteSize(pub u64);
+
+impl From<u64> for ByteSize {
+    fn from(bytes: u64) -> Self {
+        Self(bytes)
+    }
+}
+
+impl<'de> Deserialize<'de> for ByteSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        memory_size("", &value).map(Self).map_err(|error| {
+            let message = error.to_string();
+            let problem = message.strip_prefix("option ``: ").unwrap_or(&message);
+            let hint = error.hint().unwrap_or_default();
+            de::Error::custom(format!("{problem}; {hint}"))
+        })
+    }
+}
+
+/// Bytes in a second, which other languages write as text: `90GB/s`, or a kind of memory, `2x DDR5-5600`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bandwidth(pub f64);
+
+impl From<f64> for Bandwidth {
+    fn from(rate: f64) -> Self {
+        Self(rate)
+    }
+}
+
+impl Serialize for Bandwidth {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format!("{}B/s", self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Bandwidth {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let rate = parse_bandwidth(&text).or_else(|| hardware::memory_bandwidth(&text));
+        let problem = || format!("`{text}` is no bandwidth: write 90GB/s, or 2x DDR5-5600");
+        rate.map(Self).ok_or_else(|| de::Error::custom(problem()))
+    }
+}
+
+/// The GPUs to plan for: this machine's, by their names, or described.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct DeviceList(pub(super) Vec<DeviceChoice>);
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub(super) enum DeviceChoice {
+    /// What a user wrote.
+    Written(Value),
+    Described(DeviceSpec),
+}
+
+impl<T: IntoIterator<Item = DeviceSpec>> From<T> for DeviceList {
+    fn from(specs: T) -> Self {
+        Self(specs.into_iter().map(DeviceChoice::Described).collect())
+    }
+}
+
+impl<'de> Deserialize<'de> for DeviceList {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let written = match Value::deserialize(deserializer)? {
+            Value::Array(items) => items,
+            one => vec![one],
+        };
+        Ok(Self(written.into_iter().map(DeviceChoice::Written).collect()))
+    }
+}
+
+/// A list of devices, understood.
+pub(super) enum Devices {
+    /// This machine's, of these names.
+    Here(Vec<String>),
+    Described(Vec<DeviceSpec>),
+}
+
+impl DeviceList {
+    /// Tells names of this machine's devices from descriptions.
+    pub(super) fn resolve(&self, here: &DeviceSet) -> Result<Devices> {
+        let named = |choice: &DeviceChoice| match choice {
+            DeviceChoice::Written(Value::String(text)) => {
+                here.known.iter().any(|device| device.name() == *text).then(|| text.clone())
+            }
+            _ => None,
+        };
+        let names: Vec<_> = self.0.iter().filter_map(named).collect();
+        if !names.is_empty() && names.len() == self.0.len() {
+            return Ok(Devices::Here(names));
+        }
+        if let Some(name) = names.first() {
+            let problem = format!("{name} is here, and others of the list are described");
+            return Err(Error::option("devices", problem)
+                .with_hint("plan for one or the other; describe this one by its card's name"));
+        }
+        let mut specs = Vec::new();
+        for choice in &self.0 {
+            match choice {
+                DeviceChoice::Written(value) => specs.extend(DeviceSpec::from_json(value)?),
+                DeviceChoice::Described(spec) => specs.push(spec.clone()),
+            }
+        }
+        Ok(Devices::Described(specs))
+    }
+}
+
+/// Devices as they are described, with this machine's processor.
+pub(super) fn simulate(specs: &[DeviceSpec]) -> Result<DeviceSet> {
+    let mut set = DeviceSet::default();
+    let mut counts: HashMap<&str, u32> = HashMap::new();
+    for spec in specs {
+        let profile = profile(&spec.backend)?;
+        let prefix = BACKENDS.iter().find(|(backend, _)| *backend == spec.backend);
+        let index = counts.entry(&spec.backend).or_default();
+        let name = format!("{}{index}", prefix.map_or("GPU", |(_, prefix)| prefix));
+        *index += 1;
+        let bytes = usize::try_from(spec.memory).unwrap_or(usize::MAX);
+        let device = SimulatedDevice::new(&name, &spec.description, bytes, bytes, profile)
+            .map_err(|reason| Error::new(ErrorKind::Internal, reason))?;
+        let handle = Handle::new(device.handle())
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "there is no simulated device"))?;
+        set.gpus.push(handle);
+        set.simulated.push(Arc::new(device));
+    }
+    set.known.clone_from(&set.gpus);
+    set.known.extend(device::processors_of(&device::local()));
+    Ok(set)
+}
+
+/// What the backends' sources (`ggml-*/`, their `get_alignment`, `get_alloc_size` and `get_props`) say.
+fn profile(backend: &str) -> Result<SimulatedProfile> {
+    let like = |alignment, row_padding, is_async, host_buffer| SimulatedProfile {
+        alignment,
+        row_padding,
+        is_async,
+        host_buffer,
+        buffer_from_host_ptr: false,
+        events: is_async,
+    };
+    Ok(match backend {
+        "cuda" | "rocm" | "sycl" => like(128, 512, true, true),
+        "vulkan" => like(64, 0, true, true),
+        "metal" => SimulatedProfile { buffer_from_host_ptr: true, ..like(32, 0, true, false) },
+        "opencl" => like(128, 0, false, false),
+        "rpc" => like(64, 0, true, false),
+        _ => {
+            let problem = format!("there is no backend `{backend}`");
+            let known: Vec<_> = BACKENDS.iter().map(|(backend, _)| *backend).collect();
+            return Err(
+                Error::option("devices", problem).with_hint(format!("one of {}", known.join(", ")))
+            );
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn refused(value: impl Into<Value>) -> String {
+        let error = DeviceSpec::from_json(&value.into()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        error.report()
+    }
+
+    #[test]
+    fn devices_are_described_by_text_or_object() {
+        let cards = DeviceSpec::list("2x RTX 3090").unwrap();
+        assert_eq!(
+            (cards.len(), cards[0].memory, cards[0].backend.as_str()),
+            (2, 24 << 30, "cuda")
+        );
+        assert_eq!(cards[0].bandwidth, Some(936e9));
+        let plain = DeviceSpec::list("24GiB, backend=vulkan, bandwidth=576GB/s").unwrap();
+        assert_eq!((plain[0].memory, plain[0].bandwidth), (24 << 30, Some(576e9)));
+        assert_eq!(plain[0].backend, "vulkan");
+        let object =
+            json!({"memory": "8GiB", "backend": "rocm", "compute": "20TFLOPS", "count": 2});
+        let objects = DeviceSpec::from_json(&object).unwrap();
+        assert_eq!((objects.len(), objects[1].compute), (2, Some(20e12)));
+        let apple: DeviceSpec = "M4 Max 64GB".parse().unwrap();
+        assert_eq!((apple.memory, apple.shared_memory), (48 << 30, Some(64 << 30)));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        assert!(refused("24").contains("24GiB"));
+        assert!(refused("-8GiB").contains("-8GiB"));
+        assert!(refused("0GiB").contains("0GiB"));
+        assert!(refused("RTX 4900").contains("RTX 4090"));
+        assert!(refused(24).contains("24GiB"));
+        assert!(refused(json!({"memory": 24})).contains("24GiB"));
+        assert!(refused(json!({"memory": "8GiB", "backend": "abacus"})).contains("vulkan"));
+        assert!(refused(json!({"memory": "8GiB", "colour": "red"})).contains("bandwidth"));
+        assert!(refused(json!({"memory": "8GiB", "bandwidth": "fast"})).contains("936GB/s"));
+        assert!(refused(json!({"backend": "cuda"})).contains("memory"));
+        assert!(refused("99x RTX 4090").contains("16"));
+        assert!(refused(json!([1])).contains("24GiB"));
+    }
+}

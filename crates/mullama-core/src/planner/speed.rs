@@ -1,0 +1,420 @@
+//! How fast a plan would be: from the bytes that are read and the operations that are done on each
+//! device for a token, and what the device reads and does in a second.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::sync::OnceLock;
+
+use serde::{Deserialize, Serialize};
+
+use super::hardware;
+use super::plan::Plan;
+use super::spec::DeviceSpec;
+use crate::device::HOST;
+use crate::gguf::{GgufHeader, TensorInfo};
+
+/// Tokens of a prompt that are computed at once, where rates are measured and predicted.
+pub(super) const PROMPT: u32 = 512;
+
+/// Bytes a second that a model is read with from a solid-state disk, where nothing is known of it: what
+/// four lanes of `PCIe` 3.0 carry at most is 3.5 GB/s, and reading a file reaches about half.
+const DISK: f64 = 1.8e9;
+
+/// The share of main memory's peak bandwidth that threads reach together, where it is only described:
+/// sustained reads usually get 70 to 90 % (`data/system-memory.json`).
+const HOST_SHARE: f64 = 0.8;
+
+/// Seconds for each layer and token on a GPU beside its weights: on an RTX 4090 a model of 22 layers and 636
+/// MiB generates 762 tokens a second (<https://github.com/geerlingguy/ai-benchmarks/issues/43>), 0.37 ms a
+/// token more than its bytes take.
+const GPU_LAYER: f64 = 0.37e-3 / 22.0;
+
+/// Seconds that a value takes from a device to the next beside its bytes: a copy and a wait.
+const HOP: f64 = 20e-6;
+
+/// How fast a plan would be.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Prediction {
+    /// Tokens a second, one answer at a time, with an empty context.
+    pub decode_tps: f64,
+    /// The same with a full context.
+    pub decode_tps_full: f64,
+    /// Tokens of a prompt a second.
+    pub prefill_tps: f64,
+    /// Seconds to load the model from a disk.
+    pub load_seconds: f64,
+    /// What takes most of the time of a token: the memory or the computation of a device.
+    pub bound_by: String,
+    /// Where the rates come from, for each device.
+    pub sources: BTreeMap<String, String>,
+}
+
+/// What a device does in a second.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Rates {
+    /// Bytes of weights a second, one token at a time, by their type; `""` is for types that are not
+    /// listed.
+    pub read: BTreeMap<String, f64>,
+    /// Operations on weights a second, many tokens at a time, likewise.
+    pub compute: BTreeMap<String, f64>,
+    /// Bytes of KV cache a second, one token at a time, where that is what limits.
+    pub attend_bytes: Option<f64>,
+    /// Operations of attention a second, one token at a time, where that is what limits.
+    pub attend_operations: Option<f64>,
+    /// Operations of attention a second, many tokens at a time.
+    pub attend_prompt: f64,
+    /// Seconds for each layer and step beside its weights.
+    pub per_layer: f64,
+    /// Seconds for each step beside its layers.
+    pub per_step: f64,
+    /// Bytes a second between the device and the machine's memory.
+    pub link: Option<f64>,
+    /// Where these come from.
+    pub source: String,
+}
+
+impl Rates {
+    fn of(map: &BTreeMap<String, f64>, ty: &str) -> f64 {
+        map.get(ty).or_else(|| map.get("")).copied().unwrap_or(f64::INFINITY)
+    }
+
+    /// The same for all types.
+    pub fn uniform(bandwidth: f64, compute: f64, link: Option<f64>, source: String) -> Self {
+        Self {
+            read: [(String::new(), bandwidth)].into(),
+            compute: [(String::new(), compute)].into(),
+            attend_bytes: Some(bandwidth),
+            attend_operations: None,
+            attend_prompt: compute,
+            per_layer: 0.0,
+            per_step: 0.0,
+            link,
+            source,
+        }
+    }
+
+    /// Those of a described device, from its published figures and what its backend reaches of them.
+    pub fn of_spec(spec: &DeviceSpec) -> Option<Self> {
+        let (read, compute) = reached(&spec.backend)?;
+        let source = spec.source.as_deref().unwrap_or("as described");
+        let source = format!(
+            "{source}, of which {} reaches {:.0} % reading and {:.0} % computing",
+            spec.backend,
+            read * 100.0,
+            compute * 100.0
+        );
+        let bandwidth = spec.bandwidth?;
+        // Where computation is not described, as much for a byte as most cards have.
+        let operations = spec.compute.unwrap_or(bandwidth * 80.0);
+        let rates = Self::uniform(bandwidth * read, operations * compute, spec.link, source);
+        Some(Self { per_layer: GPU_LAYER, ..rates })
+    }
+
+    /// Those of main memory that is only described, with this machine's processor.
+    pub fn of_host(mut self, bandwidth: f64) -> Self {
+        let measured = self.read.values().copied().fold(0.0, f64::max);
+        let factor = bandwidth * HOST_SHARE / measured;
+        for rate in self.read.values_mut() {
+            *rate *= factor;
+        }
+        self.attend_bytes = self.attend_bytes.map(|rate| rate * factor);
+        self.source = format!(
+            "main memory as described, of which {:.0} % is taken to be reached; this machine's processor",
+            HOST_SHARE * 100.0
+        );
+        self
+    }
+}
+
+/// The shares of a card's published bandwidth and computation that a backend reaches: the middle of what
+/// was measured (`data/efficiency.json`).
+fn reached(backend: &str) -> Option<(f64, f64)> {
+    let of = |share: fn(&Measured) -> Option<f64>| {
+        let measured = measured().iter().filter(|one| one.backend == backend);
+        let mut shares: Vec<f64> = measured.filter_map(share).collect();
+        shares.sort_by(f64::total_cmp);
+        let middle = shares.len().checked_sub(1)? / 2;
+        Some(shares[middle].midpoint(shares[shares.len() / 2]))
+    };
+    Some((of(Measured::read)?, of(Measured::computed)?))
+}
+
+#[derive(Debug, Deserialize)]
+struct Measured {
+    backend: String,
+    card: String,
+    parameters: f64,
+    bytes: f64,
+    decode_tps: Option<f64>,
+    prefill_tps: Option<f64>,
+}
+
+impl Measured {
+    /// The share of the bandwidth.
+    fn read(&self) -> Option<f64> {
+        let (card, _) = hardware::find(&self.card).ok()?;
+        Some(self.decode_tps? * self.bytes / card.bandwidth())
+    }
+
+    /// The share of the computation.
+    fn computed(&self) -> Option<f64> {
+        let (card, _) = hardware::find(&self.card).ok()?;
+        Some(self.prefill_tps? * self.parameters * 2.0 / card.compute())
+    }
+}
+
+fn measured() -> &'static [Measured] {
+    #[derive(Deserialize)]
+    struct File {
+        measured: Vec<Measured>,
+    }
+    static MEASURED: OnceLock<Vec<Measured>> = OnceLock::new();
+    MEASURED.get_or_init(|| {
+        let file: File = serde_json::from_str(include_str!("../../data/efficiency.json"))
+            .expect("the file is checked by a test");
+        file.measured
+    })
+}
+
+/// What one device does for a token.
+#[derive(Debug, Default)]
+struct Work {
+    /// Bytes and operations by type of weight.
+    weights: BTreeMap<String, Flow>,
+    layers: f64,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Flow {
+    /// Bytes that a token needs: of a mixture's experts those that it goes through.
+    read: f64,
+    /// Bytes that a long prompt needs.
+    whole: f64,
+    /// Operations for a token.
+    operations: f64,
+}
+
+impl Work {
+    fn add(&mut self, tensor: &TensorInfo, share: f64) {
+        let numbers = tensor.shape.iter().product::<u64>() as f64;
+        let flow = self.weights.entry(tensor.ty.clone()).or_default();
+        flow.read += tensor.size as f64 * share;
+        flow.whole += tensor.size as f64;
+        if tensor.shape.len() > 1 {
+            flow.operations += 2.0 * numbers * share;
+        }
+    }
+}
+
+/// The block that a tensor belongs to.
+fn block_of(name: &str) -> Option<usize> {
+    name.strip_prefix("blk.")?.split_once('.')?.0.parse().ok()
+}
+
+/// What each device does, by its name.
+fn work(plan: &Plan, header: &GgufHeader) -> BTreeMap<String, Work> {
+    let layers = plan.layer_devices();
+    let mut by_device: BTreeMap<String, Work> = BTreeMap::new();
+    for device in &layers {
+        by_device.entry((*device).to_owned()).or_default().layers += 1.0;
+    }
+    let number = |key: &str| header.architecture_number(key).filter(|number| *number > 0);
+    let used = number("expert_used_count").unwrap_or(1) as f64;
+    let share_of_experts = (used / number("expert_count").unwrap_or(1) as f64).min(1.0);
+    let overrides = plan.tensor_overrides.iter().flat_map(|overrides| &overrides.0);
+    let overrides: Vec<_> = overrides
+        .filter_map(|(pattern, device)| Some((CString::new(pattern.as_str()).ok()?, device)))
+        .collect();
+    let is_tied = !header.tensors.iter().any(|tensor| tensor.name == "output.weight");
+    let output = layers.last().copied().unwrap_or(HOST);
+    for tensor in &header.tensors {
+        let block = block_of(&tensor.name);
+        // Of an embedding one row is read; it is read whole where it is the output matrix too.
+        if tensor.name.contains("token_embd") && !(is_tied && tensor.name == "token_embd.weight") {
+            continue;
+        }
+        let is_expert = tensor.name.contains("_exps");
+        let overridden = CString::new(tensor.name.as_str()).ok().and_then(|name| {
+            let matches = |(pattern, _): &&(CString, &String)| {
+                mullama_sys::shim::pattern_matches(pattern, &name).unwrap_or(false)
+            };
+            overrides.iter().find(matches).map(|(_, device)| device.as_str())
+        });
+        let on_host = is_expert && block.is_some_and(|block| block < plan.n_cpu_moe as usize);
+        let device = match (overridden, block) {
+            (Some(device), _) => device,
+            _ if on_host => HOST,
+            (None, Some(block)) => layers.get(block).copied().unwrap_or(output),
+            (None, None) => output,
+        };
+        let share = if is_expert { share_of_experts } else { 1.0 };
+        by_device.entry(device.to_owned()).or_default().add(tensor, share);
+    }
+    by_device
+}
+
+/// What attention takes of a layer.
+struct Attention {
+    /// Operations for a token and each token before it, in one layer.
+    operations: f64,
+}
+
+impl Attention {
+    fn of(header: &GgufHeader) -> Self {
+        let number = |key: &str| header.architecture_number(key).map(|number| number as f64);
+        let width = number("embedding_length").unwrap_or(0.0);
+        let heads = number("attention.head_count");
+        let head = number("attention.key_length");
+        // Keys times queries, and values by their weights: a product and a sum each.
+        let all = heads.and_then(|heads| Some(heads * head?)).unwrap_or(width);
+        Self { operations: 4.0 * all }
+    }
+}
+
+/// Seconds of a step, by what they are spent on.
+#[derive(Default)]
+struct Seconds(Vec<(f64, String)>);
+
+impl Seconds {
+    fn add(&mut self, seconds: f64, on: String) {
+        self.0.push((seconds, on));
+    }
+
+    fn sum(&self) -> f64 {
+        self.0.iter().map(|(seconds, _)| seconds).sum()
+    }
+
+    /// What the most are spent on.
+    fn bound_by(&self) -> String {
+        let most = self.0.iter().max_by(|(a, _), (b, _)| a.total_cmp(b));
+        most.map(|(_, on)| on.clone()).unwrap_or_default()
+    }
+}
+
+/// Predicts how fast a plan is, with these rates by device; none where those of a device are not known.
+pub(super) fn predict(
+    plan: &Plan,
+    header: &GgufHeader,
+    rates: &BTreeMap<String, Rates>,
+) -> Option<Prediction> {
+    let work = work(plan, header);
+    let work: Vec<(&String, &Work, &Rates)> = work
+        .iter()
+        .filter(|(_, work)| !work.weights.is_empty())
+        .map(|(name, work)| Some((name, work, rates.get(name)?)))
+        .collect::<Option<_>>()?;
+    let attention = Attention::of(header);
+    let first_gpu = plan.devices.first().and_then(|gpu| rates.get(&gpu.name));
+    let (mut token, mut prompt) = (Seconds::default(), Seconds::default());
+    let (mut depth, mut per_step) = (0.0, 0.0_f64);
+    for (name, work, rates) in &work {
+        work.decode(&mut token, name, rates);
+        depth += work.attend(plan, name, rates, &attention);
+        work.prefill(&mut prompt, name, rates, first_gpu.filter(|_| *name == HOST), &attention);
+        per_step = per_step.max(rates.per_step);
+    }
+    token.add(per_step, "what is done for a step beside the layers".to_owned());
+    prompt.add(per_step / f64::from(PROMPT), String::new());
+    let width = header.architecture_number("embedding_length").unwrap_or(0) as f64 * 4.0;
+    let hops = plan.layer_devices().windows(2).filter(|pair| pair[0] != pair[1]).count() as f64;
+    let slowest = work.iter().filter_map(|(_, _, rates)| rates.link).fold(f64::INFINITY, f64::min);
+    token.add(hops * (HOP + width / slowest), "the way between devices".to_owned());
+    prompt.add(hops * (HOP / f64::from(PROMPT) + width / slowest), String::new());
+
+    let uploads = plan
+        .devices
+        .iter()
+        .filter_map(|gpu| Some(gpu.weights as f64 / rates.get(&gpu.name)?.link?));
+    Some(Prediction {
+        decode_tps: 1.0 / token.sum(),
+        decode_tps_full: 1.0 / (token.sum() + depth),
+        prefill_tps: 1.0 / prompt.sum(),
+        load_seconds: (plan.model.size as f64 / DISK).max(uploads.sum()),
+        bound_by: token.bound_by(),
+        sources: work
+            .iter()
+            .map(|(name, _, rates)| ((*name).clone(), rates.source.clone()))
+            .collect(),
+    })
+}
+
+impl Work {
+    /// One token, with an empty context.
+    fn decode(&self, seconds: &mut Seconds, name: &str, rates: &Rates) {
+        let flows = || self.weights.iter();
+        let read: f64 = flows().map(|(ty, flow)| flow.read / Rates::of(&rates.read, ty)).sum();
+        let bytes: f64 = flows().map(|(_, flow)| flow.read).sum();
+        // Where others of its types come much faster, it is not the memory that is slow.
+        let fastest = rates.read.values().copied().fold(0.0, f64::max);
+        let bound = if bytes / read < 0.6 * fastest { "computation" } else { "memory" };
+        seconds.add(read, format!("the {bound} of {name}"));
+        seconds.add(self.layers * rates.per_layer, format!("starting computations on {name}"));
+    }
+
+    /// What a full context adds to a token.
+    fn attend(&self, plan: &Plan, name: &str, rates: &Rates, attention: &Attention) -> f64 {
+        let held = plan.all_devices().find(|device| device.name == name);
+        let bytes = held.map_or(0, |device| device.kv) as f64;
+        if bytes == 0.0 {
+            return 0.0;
+        }
+        let operations = attention.operations * self.layers * f64::from(plan.context_size);
+        let by_bytes = rates.attend_bytes.map_or(0.0, |rate| bytes / rate);
+        let by_operations = rates.attend_operations.map_or(0.0, |rate| operations / rate);
+        by_bytes.max(by_operations)
+    }
+
+    /// A token of a long prompt, on the device itself or on one that fetches the weights.
+    fn prefill(
+        &self,
+        seconds: &mut Seconds,
+        name: &str,
+        rates: &Rates,
+        helper: Option<&Rates>,
+        attention: &Attention,
+    ) {
+        let helper = helper.and_then(|helper| Some((helper, helper.link?)));
+        let computing = helper.map_or(rates, |(helper, _)| helper);
+        let flows = || self.weights.iter();
+        let computed: f64 =
+            flows().map(|(ty, flow)| flow.operations / Rates::of(&computing.compute, ty)).sum();
+        let tokens = f64::from(PROMPT);
+        let fetched = helper.map_or(0.0, |(_, link)| {
+            flows().map(|(_, flow)| flow.whole).sum::<f64>() / link / tokens
+        });
+        seconds.add(computed, format!("the computation of {name}"));
+        seconds.add(fetched, format!("the link to {name}"));
+        let before = tokens / 2.0;
+        let attended = attention.operations * self.layers * before;
+        seconds.add(attended / rates.attend_prompt, format!("the computation of {name}"));
+        seconds.add(self.layers * rates.per_layer / tokens, String::new());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_backends_reach_is_a_share() {
+        assert!(measured().len() > 8);
+        for one in measured() {
+            for share in [one.read(), one.computed()].into_iter().flatten() {
+                assert!((0.15..1.3).contains(&share), "{}: {share}", one.card);
+            }
+            assert!(one.read().is_some() || one.computed().is_some(), "{} is unknown", one.card);
+        }
+        for backend in ["cuda", "rocm", "vulkan", "sycl", "metal"] {
+            let (read, compute) = reached(backend).unwrap();
+            assert!((0.4..0.9).contains(&read) && (0.2..1.3).contains(&compute), "{backend}");
+        }
+        assert_eq!(reached("abacus"), None);
+    }
+
+    #[test]
+    fn blocks_are_read_from_names() {
+        assert_eq!(block_of("blk.12.attn_q.weight"), Some(12));
+        assert_eq!(block_of("output.weight"), None);
+    }
+}

@@ -1,0 +1,248 @@
+//! A plan as text: a table, bars, and why each layer is where it is.
+
+use std::fmt::{self, Write as _};
+
+use super::plan::{Plan, PlannedDevice};
+use super::speed::Prediction;
+use super::units::words;
+use crate::device::HOST;
+
+/// Characters of a bar.
+const WIDTH: u64 = 48;
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.model.name.as_deref().unwrap_or("model");
+        writeln!(f, "{name}: {}, {}", self.model.architecture, words(self.model.size))?;
+        if let Some(refusal) = &self.refusal {
+            writeln!(f, "Does not fit: {refusal}")?;
+        } else {
+            writeln!(f, "{}", self.headline())?;
+        }
+        writeln!(f)?;
+        f.write_str(&self.device_table())?;
+        writeln!(f)?;
+        f.write_str(&self.bars())?;
+        if let Some(predicted) = &self.predicted {
+            writeln!(f)?;
+            write!(f, "{predicted}")?;
+        }
+        if !self.alternatives.is_empty() {
+            writeln!(f, "\nOther ways, the best first:")?;
+        }
+        for one in &self.alternatives {
+            let speed = one.decode_tps.map(|speed| format!(", {} tokens/s", rate(speed)));
+            writeln!(
+                f,
+                "  {:<20} {}{} of {} layers on GPUs, a context of {}, {} of weights{}",
+                one.change,
+                if one.fits { "" } else { "does not fit: " },
+                one.n_gpu_layers,
+                self.n_layers,
+                one.context_size,
+                words(one.size),
+                speed.unwrap_or_default(),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Prediction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "Predicted: {} tokens/s ({} with a full context), prompts {} tokens/s, loading {:.1} s",
+            rate(self.decode_tps),
+            rate(self.decode_tps_full),
+            rate(self.prefill_tps),
+            self.load_seconds
+        )?;
+        writeln!(f, "Bound by {}", self.bound_by)?;
+        for (device, source) in &self.sources {
+            writeln!(f, "  {device}: {source}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A rate, with as many digits as mean something.
+fn rate(rate: f64) -> String {
+    if rate < 10.0 { format!("{rate:.1}") } else { format!("{rate:.0}") }
+}
+
+impl Plan {
+    /// The plan in a line: whether it fits, how, and how fast it would be.
+    pub fn summary(&self) -> String {
+        let speed = self
+            .predicted
+            .as_ref()
+            .filter(|_| self.fits)
+            .map(|predicted| format!("; about {} tokens/s", rate(predicted.decode_tps)));
+        match &self.refusal {
+            Some(refusal) => format!("Does not fit: {}", refusal.replace('\n', "; ")),
+            None => self.headline() + &speed.unwrap_or_default(),
+        }
+    }
+
+    fn headline(&self) -> String {
+        let (layers, all) = (self.n_gpu_layers, self.n_layers);
+        let mut text = match layers {
+            0 => format!("Fits: all {all} layers on the processor"),
+            _ if layers >= all => format!("Fits: all {all} layers on GPUs"),
+            _ => format!("Fits: {layers} of {all} layers on GPUs"),
+        };
+        if self.n_cpu_moe > 0 {
+            let _ = write!(text, ", the experts of {} in the machine's memory", self.n_cpu_moe);
+        }
+        let _ = write!(text, ", a context of {} tokens", self.context_size);
+        if self.pages {
+            text += "; more weights stay in the machine's memory than there is room for, so they \
+                     are read from the file again and again";
+        }
+        text
+    }
+
+    fn device_table(&self) -> String {
+        let header = ["DEVICE", "LAYERS", "WEIGHTS", "KV", "COMPUTE", "LEFT FREE", "DESCRIPTION"];
+        let rows: Vec<[String; 7]> = self
+            .all_devices()
+            .map(|device| {
+                let left = match device.free.checked_sub(device.total()) {
+                    Some(left) => words(left),
+                    None => format!("-{}", words(device.total() - device.free)),
+                };
+                [
+                    device.name.clone(),
+                    device.layers.to_string(),
+                    words(device.weights),
+                    words(device.kv),
+                    words(device.compute),
+                    left,
+                    device.description.clone(),
+                ]
+            })
+            .collect();
+        let widths: Vec<_> = (0..header.len())
+            .map(|column| {
+                let cells = rows.iter().map(|row| row[column].chars().count());
+                cells.chain([header[column].len()]).max().unwrap_or_default()
+            })
+            .collect();
+        let line = |cells: &[&str]| {
+            let padded = cells.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
+                // Numbers end in the same column.
+                let is_number = (1..6).contains(&column);
+                if is_number { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+            });
+            padded.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+        };
+        let body = rows.iter().map(|row| line(&row.each_ref().map(String::as_str)));
+        line(&header) + &body.collect::<String>()
+    }
+
+    fn bars(&self) -> String {
+        let widest = self.all_devices().map(|device| device.name.chars().count()).max();
+        let widest = widest.unwrap_or_default();
+        let mut text = String::new();
+        for device in self.all_devices() {
+            let _ = writeln!(text, "{:<widest$}  {}", device.name, bar(device));
+        }
+        text + "█ weights  ▓ KV cache  ▒ compute  ░ free\n"
+    }
+
+    /// Why each layer is where it is.
+    pub fn explain(&self) -> String {
+        let mut text = String::new();
+        let mut first = 0;
+        let layers = self.layer_devices();
+        for run in layers.chunk_by(|a, b| a == b) {
+            let last = first + run.len() - 1;
+            let named =
+                if last + 1 == layers.len() { "output".to_owned() } else { last.to_string() };
+            let range = if run.len() == 1 { named } else { format!("{first} to {named}") };
+            let reason = self.reason(run[0], run.len() as u64);
+            let _ = writeln!(text, "Layers {range} on {}: {reason}", run[0]);
+            first = last + 1;
+        }
+        if self.n_cpu_moe > 0 {
+            let _ = writeln!(
+                text,
+                "The experts of the first {} layers stay in the machine's memory: they are the \
+                 largest part of a mixture, and each token goes through a few of them only.",
+                self.n_cpu_moe
+            );
+        }
+        text
+    }
+
+    fn reason(&self, device: &str, layers: u64) -> String {
+        if device == HOST {
+            return match self.devices.last() {
+                None if self.n_gpu_layers == 0 => "no layer is put on a GPU.".to_owned(),
+                _ => "the GPUs have no room for them; what the GPUs hold are the last layers."
+                    .to_owned(),
+            };
+        }
+        let Some(device) = self.devices.iter().find(|known| known.name == device) else {
+            return String::new();
+        };
+        let each = (device.weights + device.kv) / layers.max(1);
+        let left = device.free.saturating_sub(device.total());
+        let kept = words(device.margin);
+        let left_words = words(left);
+        let each_words = words(each);
+        if left < each + device.margin {
+            format!(
+                "it is full; one more takes about {each_words}, {left_words} are left, and {kept} \
+                 of them are kept free."
+            )
+        } else {
+            format!("they fit, and {left_words} are left.")
+        }
+    }
+}
+
+/// What a device would hold, to scale; what is too much goes on behind a line.
+fn bar(device: &PlannedDevice) -> String {
+    let whole = device.free.max(device.total()).max(1);
+    let mut text = String::new();
+    let (mut before, mut drawn) = (0, 0);
+    for (bytes, mark) in
+        [(device.weights, '█'), (device.kv, '▓'), (device.compute, '▒'), (u64::MAX, '░')]
+    {
+        before = bytes.saturating_add(before).min(whole);
+        let end =
+            (u128::from(before) * u128::from(WIDTH) + u128::from(whole) / 2) / u128::from(whole);
+        while drawn < end {
+            if u128::from(device.free) * u128::from(WIDTH) / u128::from(whole) == drawn {
+                text.push('|');
+            }
+            text.push(mark);
+            drawn += 1;
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars_are_to_scale() {
+        let device = |weights, kv, free| PlannedDevice {
+            weights,
+            kv,
+            compute: 0,
+            free,
+            ..PlannedDevice::default()
+        };
+        let count = |text: &str, mark| text.chars().filter(|c| *c == mark).count();
+        let half = bar(&device(50, 25, 100));
+        assert_eq!((count(&half, '█'), count(&half, '▓'), count(&half, '░')), (24, 12, 12));
+        let over = bar(&device(200, 0, 100));
+        assert_eq!((count(&over, '█'), count(&over, '|')), (48, 1));
+        assert_eq!(count(&bar(&device(0, 0, 0)), '░'), 48);
+    }
+}

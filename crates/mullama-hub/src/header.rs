@@ -1,0 +1,227 @@
+//! The headers of a model's files, without the weights: enough to plan where it would go.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use crate::client::{Client, Failure, Request, failed};
+use crate::download::Remote;
+use crate::gguf::{self, Extent};
+use crate::manifest::Manifest;
+use crate::pull::{addresses, probe, root_of};
+use crate::registry::Registry;
+use crate::{Digest, Error, ErrorKind, LayerKind, PullOptions, Result, Source, hugging_face};
+
+/// Bytes that are fetched first; twice as many each time that they do not suffice.
+const FIRST: u64 = 1 << 20;
+/// Bytes of the longest header.
+const LONGEST: u64 = 128 << 20;
+/// What a server that sends no parts may send as a whole.
+const WHOLE: u64 = 16 << 20;
+/// No model is as long as this.
+const ABSURD: u64 = 1 << 47;
+/// How many models' headers are kept.
+const KEPT: usize = 50;
+
+/// Fetches the headers of a model's files by ranges, into files in `folder` that are as long as the model's
+/// and take the room of the headers; gives the first one. Headers that are there already are not fetched
+/// again.
+///
+/// Gives `NotFound` for a model that there is not, `Unsupported` where the server sends no parts of files
+/// (the message says what the whole would be), `InvalidModel` for what is no GGUF file, or has a header that
+/// cannot be one, `Download` for a failure of the network or the server.
+pub fn fetch_header(source: &Source, folder: &Path, options: &PullOptions<'_>) -> Result<PathBuf> {
+    let client = Client::new(options);
+    let remotes = remotes(source, &client, options)?;
+    let about: Vec<String> = remotes.iter().map(identity).collect();
+    let model = folder.join(Digest::of(about.join("\n").as_bytes()).hex());
+    let first = model.join(name(0, remotes.len()));
+    if first.exists() {
+        return Ok(first);
+    }
+    let io = |error| Error::io("write", &model, error);
+    fs::create_dir_all(folder).map_err(io)?;
+    forget_oldest(folder);
+    let partial = tempfile::tempdir_in(folder).map_err(io)?;
+    for (index, remote) in remotes.iter().enumerate() {
+        let (header, length) = fetch(&client, remote)?;
+        let path = partial.path().join(name(index, remotes.len()));
+        write(&path, &header, length).map_err(|error| Error::io("write", &path, error))?;
+    }
+    match fs::rename(partial.keep(), &model) {
+        // Somebody else was faster.
+        Err(_) if first.exists() => Ok(first),
+        Err(error) => Err(io(error)),
+        Ok(()) => Ok(first),
+    }
+}
+
+/// What a file of a model is called beside the others.
+fn name(index: usize, count: usize) -> String {
+    if count == 1 {
+        return "model.gguf".to_owned();
+    }
+    format!("model-{:05}-of-{count:05}.gguf", index + 1)
+}
+
+/// Tells a version of a file from others.
+fn identity(remote: &Remote) -> String {
+    let version = match (&remote.digest, &remote.version) {
+        (Some(digest), _) => digest.hex(),
+        (None, Some(version)) => version.clone(),
+        (None, None) => String::new(),
+    };
+    format!("{} {} {version}", remote.url, remote.size)
+}
+
+/// The files of the model's weights.
+fn remotes(source: &Source, client: &Client, options: &PullOptions<'_>) -> Result<Vec<Remote>> {
+    let PullOptions { endpoints, token, insecure, .. } = options;
+    let hugging_face = |source| {
+        let token = endpoints.hugging_face_token.as_deref();
+        let chosen = hugging_face::resolve(client, &endpoints.hugging_face, token, source)?;
+        let models = chosen.into_iter().filter(|file| file.kind == LayerKind::Model);
+        Ok(models.map(|file| file.remote).collect())
+    };
+    match source {
+        Source::HuggingFace(source) => hugging_face(source),
+        Source::Name(name) => {
+            if let Source::HuggingFace(source) = Source::from(name.clone()) {
+                return hugging_face(&source);
+            }
+            let root = root_of(name, endpoints, *insecure);
+            let mut registry = Registry::new(client, &root, name, token.as_deref());
+            let manifest = Manifest::parse(&registry.manifest()?)?;
+            let models =
+                manifest.layers.iter().filter(|layer| layer.kind() == Some(LayerKind::Model));
+            Ok(models.map(|layer| registry.blob(layer)).collect())
+        }
+        Source::Url(url) => addresses(url).iter().map(|url| probe(client, url)).collect(),
+        Source::Path(path) => Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!("{} is a path, not an address", path.display()),
+        )),
+    }
+    .and_then(|remotes: Vec<Remote>| {
+        if remotes.is_empty() {
+            return Err(Error::new(ErrorKind::InvalidModel, format!("{source} has no weights")));
+        }
+        Ok(remotes)
+    })
+}
+
+/// The bytes before a file's data, and the length of the whole.
+fn fetch(client: &Client, remote: &Remote) -> Result<(Vec<u8>, u64)> {
+    let invalid = |problem: &str| {
+        Error::new(ErrorKind::InvalidModel, format!("the header of {} {problem}", shown(remote)))
+            .with_context("url", shown(remote))
+            .with_hint("choose a GGUF file that is whole")
+    };
+    let length = remote.size;
+    if length > ABSURD {
+        return Err(failed(&remote.url, &format!("it would have {length} bytes")));
+    }
+    let mut header = Vec::new();
+    let mut wanted = FIRST;
+    loop {
+        let end = wanted.min(length);
+        let from = header.len() as u64;
+        if from < end {
+            header.extend(part(client, remote, from, end)?);
+        }
+        match gguf::extent(&header, length).map_err(|problem| invalid(&problem))? {
+            Extent::Ends(at) => {
+                header.truncate(at as usize);
+                return Ok((header, length));
+            }
+            Extent::GoesOn if end == length => return Err(invalid("ends too soon")),
+            Extent::GoesOn if end >= LONGEST => {
+                return Err(invalid(&format!("is longer than {} MiB", LONGEST >> 20)));
+            }
+            Extent::GoesOn => wanted = end * 2,
+        }
+    }
+}
+
+/// A part of a file.
+fn part(client: &Client, remote: &Remote, from: u64, end: u64) -> Result<Vec<u8>> {
+    client.persist(|| {
+        let request = Request {
+            url: &remote.url,
+            bearer: remote.bearer.as_deref(),
+            range: Some((from, end)),
+            ..Request::default()
+        };
+        let result = client.send(&request, false).and_then(|mut response| {
+            let count = end - from;
+            if response.status == 200 {
+                let whole = response.length().unwrap_or(remote.size);
+                if whole > WHOLE {
+                    return Err(Failure::Lasting(no_ranges(remote, whole)));
+                }
+                let bytes = response.bytes(WHOLE)?;
+                let bytes = bytes.get(from as usize..end as usize);
+                return bytes.map(<[u8]>::to_vec).ok_or_else(|| cut(remote));
+            }
+            match response.content_range() {
+                Some((first, total)) if first == from && total == remote.size => {}
+                said => {
+                    let problem = format!(
+                        "the server sends another part than was asked for: {said:?} of {} bytes",
+                        remote.size
+                    );
+                    return Err(Failure::Lasting(failed(&remote.url, &problem)));
+                }
+            }
+            let mut bytes = Vec::new();
+            let read = response.reader().take(count).read_to_end(&mut bytes);
+            match read {
+                Ok(read) if read as u64 == count => Ok(bytes),
+                _ => Err(cut(remote)),
+            }
+        });
+        (false, result)
+    })
+}
+
+fn no_ranges(remote: &Remote, whole: u64) -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        format!(
+            "{}: the server sends no parts of files, so the header would cost a download of {:.1} GB",
+            shown(remote),
+            whole as f64 / 1e9
+        ),
+    )
+    .with_context("url", shown(remote))
+    .with_context("bytes", whole)
+    .with_hint("pull the model, and plan with its name")
+}
+
+fn cut(remote: &Remote) -> Failure {
+    let problem = "fewer bytes came than the server announced";
+    Failure::Passing(failed(&remote.url, problem), None)
+}
+
+/// An address without what may be secret.
+fn shown(remote: &Remote) -> &str {
+    remote.url.split(['?', '#']).next().unwrap_or_default()
+}
+
+/// Writes the header, and a hole for the rest.
+fn write(path: &Path, header: &[u8], length: u64) -> std::io::Result<()> {
+    fs::write(path, header)?;
+    fs::OpenOptions::new().write(true).open(path)?.set_len(length)
+}
+
+/// Makes room for one more model's headers.
+fn forget_oldest(folder: &Path) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut kept: Vec<_> = entries
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    kept.sort();
+    for (_, path) in kept.iter().take((kept.len() + 1).saturating_sub(KEPT)) {
+        let _ = fs::remove_dir_all(path);
+    }
+}

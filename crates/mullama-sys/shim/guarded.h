@@ -1,0 +1,45 @@
+// Between C++ that throws and C that must not.
+#pragma once
+
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <string>
+
+// Whether this thread is inside `guarded`, where an exception finds its way out.
+extern thread_local bool mullama_inside_guard;
+
+class guard_scope {
+  public:
+    guard_scope() : outer(mullama_inside_guard) { mullama_inside_guard = true; }
+    ~guard_scope() { mullama_inside_guard = outer; }
+    guard_scope(const guard_scope &) = delete;
+    guard_scope & operator=(const guard_scope &) = delete;
+
+  private:
+    bool outer;
+};
+
+inline char * duplicate(const std::string & text) {
+    char * copy = static_cast<char *>(std::malloc(text.size() + 1));
+    if (copy) {
+        std::memcpy(copy, text.c_str(), text.size() + 1);
+    }
+    return copy;
+}
+
+// Runs `body`, which gives the text for `*out`; an exception becomes -1 and its message.
+template <typename Body>
+int guarded(char ** out, Body body) noexcept {
+    *out = nullptr;
+    const guard_scope scope;
+    try {
+        *out = duplicate(body());
+        return *out ? 0 : -1;
+    } catch (const std::exception & error) {
+        *out = duplicate(error.what());
+    } catch (...) {
+        *out = duplicate("unknown C++ exception");
+    }
+    return -1;
+}

@@ -1,0 +1,142 @@
+"""Writes the tables of `guide/planning.md`: plans of models by their published shapes.
+
+`--check` compares instead of writing. The command is `target/release/mullama`, or what MULLAMA names.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PAGE = Path(__file__).parent / "guide/planning.md"
+COMMAND = os.environ.get("MULLAMA", str(ROOT / "target/release/mullama"))
+GIB = 1 << 30
+
+# The figures are those of the `config.json` that each model was published with.
+SHAPES = {
+    "Llama 3.2 1B": "architecture=llama,block_count=16,embedding_length=2048,"
+    "feed_forward_length=8192,attention.head_count=32,attention.head_count_kv=8,vocab_size=128256,"
+    "tied=true",
+    "Llama 3.2 3B": "architecture=llama,block_count=28,embedding_length=3072,"
+    "feed_forward_length=8192,attention.head_count=24,attention.head_count_kv=8,vocab_size=128256,"
+    "tied=true",
+    "Llama 3.1 8B": "architecture=llama,block_count=32,embedding_length=4096,"
+    "feed_forward_length=14336,attention.head_count=32,attention.head_count_kv=8,vocab_size=128256",
+    "Qwen3 14B": "architecture=qwen3,block_count=40,embedding_length=5120,"
+    "feed_forward_length=17408,attention.head_count=40,attention.head_count_kv=8,"
+    "attention.key_length=128,attention.value_length=128,vocab_size=151936",
+    "Qwen3 32B": "architecture=qwen3,block_count=64,embedding_length=5120,"
+    "feed_forward_length=25600,attention.head_count=64,attention.head_count_kv=8,"
+    "attention.key_length=128,attention.value_length=128,vocab_size=151936",
+    "Mixtral 8x7B": "architecture=llama,block_count=32,embedding_length=4096,"
+    "feed_forward_length=14336,attention.head_count=32,attention.head_count_kv=8,"
+    "expert_count=8,expert_used_count=2,vocab_size=32000",
+    "Llama 3.1 70B": "architecture=llama,block_count=80,embedding_length=8192,"
+    "feed_forward_length=28672,attention.head_count=64,attention.head_count_kv=8,vocab_size=128256",
+}
+QUANTISATIONS = ["Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K"]
+CONTEXTS = [4096, 8192, 32768, 131072]
+
+
+class Planner:
+    """Asks the command, as on a machine of which nothing is known."""
+
+    def __init__(self, cache):
+        self.environment = {**os.environ, "XDG_CACHE_HOME": cache, "MULLAMA_BACKEND": "cpu"}
+
+    def plan(self, model, quantisation, *flags):
+        shape = f"{SHAPES[model]},quantization={quantisation}"
+        fixed = ["--host-memory", "128GiB", "--alternatives=false", "--json"]
+        command = [COMMAND, "plan", "--shape", shape, *flags, *fixed]
+        return json.loads(subprocess.check_output(command, env=self.environment))
+
+
+def table(header, rows):
+    """A table of Markdown, its numbers to the right."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def held(plan):
+    return sum(plan["devices"][0][part] for part in ("weights", "kv", "compute"))
+
+
+def memory(planner):
+    rows = []
+    for model in SHAPES:
+        whole = ["--device", "640GiB", "-ngl", "-1", "-c", "8192"]
+        plans = [planner.plan(model, name, *whole) for name in QUANTISATIONS]
+        rows.append([model, *[f"{held(plan) / GIB:.1f}" for plan in plans]])
+    return table(["Model", *QUANTISATIONS], rows)
+
+
+def cache(planner):
+    rows = []
+    for model in SHAPES:
+        cells = []
+        for kind in ("f16", "q8_0"):
+            for context in CONTEXTS:
+                whole = ["--device", "640GiB", "-ngl", "-1", "-c", str(context)]
+                plan = planner.plan(model, "Q4_K_M", *whole, "--kv-cache-type", kind)
+                cells.append(f"{plan['devices'][0]['kv'] / GIB:.2f}")
+        rows.append([model, *cells])
+    header = [f"{kind}, {context // 1024}k" for kind in ("f16", "q8_0") for context in CONTEXTS]
+    return table(["Model", *header], rows)
+
+
+def speeds(planner):
+    rows = []
+    for layers in (0, 10, 20, 30, 40, 81):
+        cells = []
+        for devices in ("RTX 4090", "RTX 3090", "H100 SXM5 80GB"):
+            machine = ["--device", devices, "--host-bandwidth", "2x DDR5-5600"]
+            plan = planner.plan("Llama 3.1 70B", "Q4_K_M", *machine, "-ngl", str(layers))
+            speed = plan["predicted"]["decode_tps"]
+            cells.append(f"{speed:.1f}" if plan["fits"] else "does not fit")
+        rows.append([str(layers), *cells])
+    return table(["Layers on the GPU", "RTX 4090", "RTX 3090", "H100 SXM5"], rows)
+
+
+def rules(planner):
+    """Layers by the rule "nine tenths of the card, divided by the size of a layer", and as planned."""
+    rows = []
+    cases = [
+        ("Llama 3.1 70B", "RTX 4090", 24, 8192),
+        ("Llama 3.1 70B", "RTX 4090", 24, 32768),
+        ("Qwen3 32B", "RTX 4060 Ti 16GB", 16, 8192),
+        ("Qwen3 32B", "RTX 4060 Ti 16GB", 16, 32768),
+        ("Llama 3.1 8B", "RTX 3050 6GB", 6, 8192),
+        ("Llama 3.1 8B", "RTX 3050 6GB", 6, 32768),
+    ]
+    for model, card, size, context in cases:
+        plan = planner.plan(model, "Q4_K_M", "--device", card, "-c", str(context))
+        each = plan["model"]["size"] / (plan["n_layers"] - 1)
+        rule = min(int(size * GIB * 0.9 / each), plan["n_layers"])
+        planned = plan["n_gpu_layers"]
+        rows.append([f"{model}, {card}", f"{context // 1024}k", str(rule), str(planned)])
+    return table(["Model and card", "Context", "By the rule", "As planned"], rows)
+
+
+TABLES = {"memory": memory, "cache": cache, "speeds": speeds, "rules": rules}
+
+
+def written(text, planner):
+    """The page with its tables made anew."""
+    for name, make in TABLES.items():
+        start, end = f"<!-- table: {name} -->\n", "\n<!-- end -->"
+        head, rest = text.split(start, 1)
+        text = head + start + "\n" + make(planner) + "\n" + end + rest.split(end, 1)[1]
+    return text
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        page = PAGE.read_text(encoding="utf-8")
+        made = written(page, Planner(folder))
+    if "--check" not in sys.argv[1:]:
+        PAGE.write_text(made, encoding="utf-8")
+    elif page != made:
+        sys.exit(f"{PAGE} is out of date: run {Path(__file__).name}")
