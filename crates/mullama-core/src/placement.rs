@@ -106,6 +106,15 @@ impl Placement {
         self.plus(Self { devices: vec![host] }).of_use()
     }
 
+    /// With buffers to compute in that are as large as another's at least.
+    pub(crate) fn with_compute_of(mut self, other: &Self) -> Self {
+        for share in &mut self.devices {
+            let other = other.devices.iter().find(|other| other.name == share.name);
+            share.compute = share.compute.max(other.map_or(0, |other| other.compute));
+        }
+        self
+    }
+
     /// Both together.
     pub(crate) fn plus(mut self, other: Self) -> Self {
         for added in other.devices {

@@ -255,8 +255,21 @@ fn prepare(weights: Arc<Weights>, settings: &ContextSettings) -> Result<(Context
 }
 
 /// What a context of these settings would put where, on weights that are only pretended.
+///
+/// The engine reserves buffers for a full step, and for one in which each sequence has one token; what it keeps
+/// is the larger of both for each device. Where it only pretends, it measures the first (`sched_reserve` in
+/// llama-context.cpp), so the second is made the full step of another context. That matters where matrices
+/// that lie on the processor are multiplied on a GPU.
 pub(crate) fn dry_run(weights: Arc<Weights>, settings: &ContextSettings) -> Result<Placement> {
-    Context::new(weights, settings)?.planned_placement()
+    let full = Context::new(Arc::clone(&weights), settings)?;
+    let placement = full.planned_placement()?;
+    let each = full.n_seq_max() as u32;
+    drop(full);
+    if weights.devices_in_order.is_empty() || each >= settings.n_ubatch {
+        return Ok(placement);
+    }
+    let settings = ContextSettings { n_ubatch: each, ..settings.clone() };
+    Ok(placement.with_compute_of(&Context::new(weights, &settings)?.planned_placement()?))
 }
 
 /// Answers requests that came too late; who asked for something else hears of it as it is dropped.

@@ -25,6 +25,9 @@ pub(super) struct Cache {
     about: String,
 }
 
+/// Raised when a dry run comes to say something else, so that no older answer is taken for one.
+const GENERATION: u32 = 2;
+
 /// Answers by the file that they are kept in.
 static KNOWN: Mutex<Option<HashMap<PathBuf, Answers>>> = Mutex::new(None);
 
@@ -35,7 +38,7 @@ impl Cache {
         path.hash(&mut hasher);
         let file = cache_dir().join("placements").join(format!("{:016x}.json", hasher.finish()));
         let about = format!(
-            "{} {} {} {}",
+            "{GENERATION} {} {} {} {}",
             env!("CARGO_PKG_VERSION"),
             path.display(),
             stamp(&path),
