@@ -20,7 +20,9 @@ usage: mullama-bench measure [--rounds N] [--threads N] NAME=PATH...
                                                embedding, floor and mullama, many texts and one
        mullama-bench memory NAME=PATH...       resident memory of both, a process each
        mullama-bench rss floor|mullama PATH    resident KiB of this process, after use
-       mullama-bench many NAME=PATH ROUNDS     many requests at once, and what they share
+       mullama-bench many NAME=PATH ROUNDS [PART...]
+                                               many requests at once, and what they share; a part is
+                                               together, shared, turn, guesses, grammar, fairness
        mullama-bench placement NAME=PATH...    what is planned, and what is allocated
        mullama-bench hub ROUNDS                downloads, lists, the first character
        mullama-bench fetch HOST PATH FILE      a plain download
@@ -43,10 +45,12 @@ fn main() -> ExitCode {
             .try_for_each(|model| Model::parse(model).and_then(|model| memory::compare(&model))),
         ["rss", "floor", path] => memory::rss_floor(path),
         ["rss", "mullama", path] => memory::rss_mullama(path),
-        ["many", model, rounds] => rounds.parse().map_err(Into::into).and_then(|rounds| {
-            let (name, path) = model.split_once('=').ok_or("a model is NAME=PATH")?;
-            many::report(name, path, rounds, threads())
-        }),
+        ["many", model, rounds, ref parts @ ..] => {
+            rounds.parse().map_err(Into::into).and_then(|rounds| {
+                let (name, path) = model.split_once('=').ok_or("a model is NAME=PATH")?;
+                many::report(name, path, rounds, threads(), parts)
+            })
+        }
         ["placement", ref models @ ..] => {
             let models: Vec<_> = models
                 .iter()

@@ -22,23 +22,27 @@ const SHARED: usize = 722;
 const SHARING: usize = 8;
 /// Tokens of a conversation before its second turn.
 const CONVERSATION: usize = 2000;
+/// Most tokens that are guessed in a step.
+const GUESSES: u32 = 16;
 /// Tokens of a prompt that comes while others stream.
 const LONG_PROMPT: usize = 4000;
 
-/// Measures everything with one model, and prints a table.
-pub fn report(name: &str, path: &str, rounds: usize, n_threads: u32) -> Result<()> {
+/// Measures everything with one model, or the parts that are named, and prints a table.
+pub fn report(name: &str, path: &str, rounds: usize, n_threads: u32, parts: &[&str]) -> Result<()> {
     println!("# Many requests, model {name}\n");
     println!("| what | against | ratio (median) | from | to | target |");
     println!("| --- | --- | ---: | ---: | ---: | ---: |");
     let bench = Bench { path, rounds, n_threads };
-    for count in [4, 8] {
-        bench.together(count)?;
-    }
-    bench.shared()?;
-    bench.second_turn()?;
-    bench.guesses()?;
-    bench.grammar()?;
-    bench.fairness()
+    let measures: [(&str, &dyn Fn() -> Result<()>); 6] = [
+        ("together", &|| [4, 8].into_iter().try_for_each(|count| bench.together(count))),
+        ("shared", &|| bench.shared()),
+        ("turn", &|| bench.second_turn()),
+        ("guesses", &|| bench.guesses()),
+        ("grammar", &|| bench.grammar()),
+        ("fairness", &|| bench.fairness()),
+    ];
+    let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
+    measures.iter().filter(|(part, _)| wanted(part)).try_for_each(|(_, measure)| measure())
 }
 
 struct Bench<'a> {
@@ -131,7 +135,7 @@ impl Bench<'_> {
         let model = self.load(ContextParams::default().with_prefix_cache(0))?;
         let mut draws = Prompts::new(model.n_vocab());
         let plain = options(96).with_logit_bias(LogitBias([(300, 1e4)].into()));
-        let guessing = plain.clone().with_prompt_lookup(8);
+        let guessing = plain.clone().with_prompt_lookup(GUESSES);
         let mut ratios = Vec::new();
         for round in 0..self.rounds {
             let prompt = draws.next(32);
@@ -145,7 +149,7 @@ impl Bench<'_> {
         }
         let stats = model.stats()?;
         let right = stats.accepted_tokens as f64 / stats.drafted_tokens as f64 * 100.0;
-        let what = format!("prompt lookup, {right:.0} % of the guesses right");
+        let what = format!("prompt lookup of {GUESSES}, {right:.0} % of the guesses right");
         row(&what, "without", &ratios, "≥ 1.5");
         Ok(())
     }

@@ -42,7 +42,14 @@ impl Lookup {
         }
         match best {
             (0, _) => Vec::new(),
-            (_, next) => known[next..].iter().take(most).copied().collect(),
+            (_, next) => {
+                // Where the place is near, what follows it is this place, and what is guessed here.
+                let mut draft = Vec::with_capacity(most);
+                for at in next..next + most {
+                    draft.push(known.get(at).copied().unwrap_or_else(|| draft[at - known.len()]));
+                }
+                draft
+            }
         }
     }
 
@@ -66,7 +73,8 @@ mod tests {
         assert_eq!(lookup.draft(&[1, 2, 3, 4, 5, 1, 2], 9), [3, 4, 5]);
         assert_eq!(lookup.draft(&[1, 2, 3, 4, 5, 1, 2], 1), [3]);
         assert_eq!(lookup.draft(&[1, 2, 3, 1, 4], 9), [0; 0], "one token in common is chance");
-        assert_eq!(lookup.draft(&[7, 7, 7], 9), [7], "a repetition is a place too");
+        assert_eq!(lookup.draft(&[7, 7, 7], 9), [7, 7, 7], "a repetition goes on");
+        assert_eq!(lookup.draft(&[1, 2, 1, 2], 9), [1, 2, 1]);
         assert_eq!(lookup.draft(&[], 9), [0; 0]);
         assert_eq!(lookup.draft(&[1], 9), [0; 0]);
     }

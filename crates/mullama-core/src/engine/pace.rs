@@ -8,6 +8,10 @@ const CAUTION: f64 = 0.8;
 /// The weight of a new measurement against those before.
 const NEWEST: f64 = 0.2;
 
+/// The part of a prompt's time that it is worth to wait for others to share its step, and the most.
+const GRACE: f64 = 0.01;
+const MOST_GRACE: f64 = 0.003;
+
 /// Fewer tokens of a prompt than this make slow progress for little.
 const FEWEST: usize = 4;
 
@@ -46,6 +50,13 @@ impl Pace {
         }
     }
 
+    /// How long to wait for more requests when one with a prompt of so many tokens comes to an idle engine:
+    /// prompts that are computed together are computed sooner, and those that come at once come one by one.
+    pub fn grace(&self, prompt_tokens: usize) -> Duration {
+        let seconds = self.per_token.unwrap_or(0.0) * prompt_tokens as f64 * GRACE;
+        Duration::from_secs_f64(seconds.clamp(0.0, MOST_GRACE))
+    }
+
     /// How many tokens of prompts the next step may have.
     pub fn prompt_tokens(&self) -> usize {
         match (self.alone, self.per_token) {
@@ -77,5 +88,14 @@ mod tests {
         }
         let tokens = pace.prompt_tokens();
         assert!((46..=48).contains(&tokens), "{tokens} tokens make 34 ms, which is below 40");
+    }
+
+    #[test]
+    fn a_short_prompt_waits_for_nobody() {
+        let mut pace = Pace::new(4.0);
+        assert_eq!(pace.grace(1000), Duration::ZERO, "nothing is known yet");
+        pace.note(false, 100, Duration::from_millis(100));
+        assert_eq!(pace.grace(10), Duration::from_micros(100));
+        assert_eq!(pace.grace(1_000_000), Duration::from_millis(3));
     }
 }

@@ -129,19 +129,29 @@ impl Scheduler {
 
     /// Takes what has arrived; waits where there is nothing else to do. False when it is time to go.
     fn receive(&mut self) -> bool {
+        let mut until = None;
         loop {
             let is_idle = self.running.is_empty() && self.waiting.is_empty();
             let command = if is_idle && !self.finishing {
                 self.inbox.recv().ok()
             } else {
-                match self.inbox.try_recv() {
+                let received = match until {
+                    Some(until) => self.inbox.recv_deadline(until).map_err(|_| ()),
+                    None => self.inbox.try_recv().map_err(|_| ()),
+                };
+                match received {
                     Ok(command) => Some(command),
-                    Err(flume::TryRecvError::Empty) => return !is_idle,
-                    Err(flume::TryRecvError::Disconnected) => None,
+                    Err(()) if self.inbox.is_disconnected() => None,
+                    Err(()) => return !is_idle,
                 }
             };
             match command {
-                Some(Command::Run(job)) => self.waiting.push_back(Waiting::New(job)),
+                Some(Command::Run(job)) => {
+                    if is_idle {
+                        until = Some(Instant::now() + self.pace.grace(job.prompt.len()));
+                    }
+                    self.waiting.push_back(Waiting::New(job));
+                }
                 Some(Command::Save(adapters, tokens, answer)) => {
                     let _ = answer.send(self.save(adapters, tokens));
                 }
