@@ -53,12 +53,19 @@ pub(crate) fn combine(parts: &[&[u8]]) -> Fingerprint {
 
 /// The bytes of a state.
 pub(crate) fn encode(cells: &SavedCells, fingerprint: &Fingerprint) -> Vec<u8> {
-    let mut body = Vec::with_capacity(DIGEST + 4 + cells.tokens.len() * 4 + cells.data.len());
-    body.extend(fingerprint);
-    body.extend((cells.tokens.len() as u32).to_le_bytes());
-    body.extend(cells.tokens.iter().flat_map(|token| token.to_le_bytes()));
-    body.extend(&cells.data);
-    [MAGIC.as_slice(), Digest::of(&body).as_bytes(), &body].concat()
+    let start = MAGIC.len() + DIGEST;
+    let size = start + DIGEST + 4 + cells.tokens.len() * 4 + cells.data.len();
+    let mut state = Vec::with_capacity(size);
+    state.extend(MAGIC);
+    // The digest of what follows comes here.
+    state.extend([0; DIGEST]);
+    state.extend(fingerprint);
+    state.extend((cells.tokens.len() as u32).to_le_bytes());
+    state.extend(cells.tokens.iter().flat_map(|token| token.to_le_bytes()));
+    state.extend(&cells.data);
+    let digest = Digest::of(&state[start..]);
+    state[MAGIC.len()..start].copy_from_slice(digest.as_bytes());
+    state
 }
 
 /// Writes a state to a file, which is complete or not there at all.

@@ -5,6 +5,7 @@
 //! `cycle COUNT`
 
 use mullama::{ContextParams, GenerateOptions, Message, Model, ModelParams, Result};
+use mullama_testkit::allocated_bytes;
 
 /// What may still come to be held in the second half of the cycles: of a thousand, 33 bytes each. (In the
 /// first half the allocator fills the lists of small pieces that it keeps, which count as held.)
@@ -79,17 +80,4 @@ impl Held {
             files: std::fs::read_dir("/proc/self/fd").map_or(0, |files| files.count() as u64),
         }
     }
-}
-
-/// Bytes that have been allocated and not freed, by whatever language.
-#[cfg(target_env = "gnu")]
-fn allocated_bytes() -> u64 {
-    // SAFETY: glibc's own count; a plain struct comes back.
-    let info = unsafe { libc::mallinfo2() };
-    (info.uordblks + info.hblkhd) as u64
-}
-
-#[cfg(not(target_env = "gnu"))]
-fn allocated_bytes() -> u64 {
-    0
 }

@@ -8,8 +8,8 @@ use mullama::{
     ChatOptions, Completion, ContextParams, ErrorKind, FinishReason, GenerateOptions, Lora,
     Message, Model, ModelParams,
 };
-use mullama_testkit::adapter;
 use mullama_testkit::gguf::File;
+use mullama_testkit::{adapter, allocated_bytes};
 use serde_json::json;
 
 const REQUESTS: usize = 200;
@@ -217,16 +217,4 @@ fn two_hundred_requests_over_a_small_cache() {
     }
     let growth = held[2].saturating_sub(held[1]);
     assert!(growth < 256 << 10, "a run left {growth} bytes behind: {held:?}");
-}
-
-/// Bytes that have been allocated and not freed, where the allocator tells.
-fn allocated_bytes() -> usize {
-    #[cfg(target_env = "gnu")]
-    {
-        // SAFETY: glibc's own count; a plain struct comes back.
-        let info = unsafe { libc::mallinfo2() };
-        info.uordblks + info.hblkhd
-    }
-    #[cfg(not(target_env = "gnu"))]
-    0
 }

@@ -32,6 +32,18 @@ pub fn skip(reason: impl std::fmt::Display) {
     let _ = std::io::stderr().write_all(format!("skipped: {reason}\n").as_bytes());
 }
 
+/// Bytes that have been allocated and not freed, by whatever language; 0 where the allocator does not tell.
+pub fn allocated_bytes() -> u64 {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: glibc's own count; a plain struct comes back.
+        let info = unsafe { libc::mallinfo2() };
+        (info.uordblks + info.hblkhd) as u64
+    }
+    #[cfg(not(target_env = "gnu"))]
+    0
+}
+
 pub use adapter::{adapter, merge};
 pub use encoder::{Head, write_encoder};
 pub use model::{Experts, Shape, WeightType, quantize, vocab_only, write_chat_model, write_model};

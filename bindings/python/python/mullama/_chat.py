@@ -284,19 +284,14 @@ class AsyncChat(_Conversation):
         return AsyncChatTurn(self._start(message, max_tool_rounds, options))
 
 
-class ChatTurn:
-    """An answer of a `Chat` while it is being generated: an iterator of chunks.
-
-    The last chunk has the whole completion. Closing or dropping it cancels the generation.
-    """
+class _UnderWay:
+    """What the two kinds of an answer under way have in common."""
 
     def __init__(self, state: _State) -> None:
         self._state = state
         # Starts now, as every stream does.
         state.ask()
         state.__enter__()
-        # It does not refer to this, so that what nobody reads any more is freed at once.
-        self._chunks = state.chunks()
 
     @property
     def completion(self) -> ChatCompletion | None:
@@ -307,6 +302,22 @@ class ChatTurn:
         """Stops the generation; what there is of it still comes, with the finish reason
         `cancelled`."""
         self._state.cancel()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_chunks"):
+            self._state.__exit__()
+
+
+class ChatTurn(_UnderWay):
+    """An answer of a `Chat` while it is being generated: an iterator of chunks.
+
+    The last chunk has the whole completion. Closing or dropping it cancels the generation.
+    """
+
+    def __init__(self, state: _State) -> None:
+        super().__init__(state)
+        # It does not refer to this, so that what nobody reads any more is freed at once.
+        self._chunks = state.chunks()
 
     def close(self) -> None:
         """Stops the generation and gives nothing more. A `with` block does so at its end."""
@@ -326,34 +337,17 @@ class ChatTurn:
     def __exit__(self, *_exception: object) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        if hasattr(self, "_chunks"):
-            self._state.__exit__()
 
-
-class AsyncChatTurn:
+class AsyncChatTurn(_UnderWay):
     """An answer of an `AsyncChat` while it is being generated: an asynchronous iterator of chunks.
 
     The last chunk has the whole completion. Closing or dropping it cancels the generation.
     """
 
     def __init__(self, state: _State) -> None:
-        self._state = state
-        # Starts now, as every stream does.
-        state.ask()
-        state.__enter__()
+        super().__init__(state)
         # It does not refer to this, so that what nobody reads any more is freed at once.
         self._chunks = state.chunks_async()
-
-    @property
-    def completion(self) -> ChatCompletion | None:
-        """The whole answer, once the last chunk has come."""
-        return self._state.turn.completion
-
-    def cancel(self) -> None:
-        """Stops the generation; what there is of it still comes, with the finish reason
-        `cancelled`."""
-        self._state.cancel()
 
     async def close(self) -> None:
         """Stops the generation and gives nothing more. An `async with` block does so at its end."""
@@ -372,10 +366,6 @@ class AsyncChatTurn:
 
     async def __aexit__(self, *_exception: object) -> None:
         await self.close()
-
-    def __del__(self) -> None:
-        if hasattr(self, "_chunks"):
-            self._state.__exit__()
 
 
 for _class in (AsyncChat, AsyncChatTurn, Chat, ChatTurn):

@@ -1,14 +1,12 @@
 //! The contexts for embeddings of one model, each made when it is first needed.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
 
 use crate::embedding::Pooling;
 use crate::embedding::blueprint::{Blueprint, Kind};
 use crate::embedding::worker::{Command, Job, Progress, SharedProgress, Worker};
-use crate::engine::{self, ContextSettings, closed};
+use crate::engine::{ContextSettings, Order, OwnThread, closed};
 use crate::gguf::{GgufHeader, TensorInfo};
 use crate::params::ModelParams;
 use crate::placement::Placement;
@@ -190,23 +188,18 @@ impl Embedders {
 
     /// Waits until all calls are done, and frees the contexts.
     pub fn finish(&self) {
-        self.started().for_each(|embedder| embedder.end(Command::Finish));
+        self.started().for_each(|embedder| embedder.thread.end(Command::Finish));
     }
 
     /// Cancels what runs and frees the contexts.
     pub fn stop(&self) {
-        self.started().for_each(|embedder| embedder.end(Command::Stop));
+        self.started().for_each(|embedder| embedder.thread.end(Command::Stop));
     }
 }
 
 /// The way to the thread that computes embeddings.
 pub(super) struct Embedder {
-    commands: flume::Sender<Command>,
-    /// The thread's own inbox, to empty when the thread is gone.
-    inbox: flume::Receiver<Command>,
-    /// Set by the thread before it refuses what is left in its inbox.
-    ended: Arc<AtomicBool>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: OwnThread<Command>,
     progress: SharedProgress,
     width: usize,
     limit: usize,
@@ -214,30 +207,11 @@ pub(super) struct Embedder {
 
 impl Embedder {
     fn start(blueprint: Blueprint) -> Result<Self> {
-        let (commands, inbox) = flume::unbounded();
-        let weak = commands.downgrade();
-        let running = engine::register(move || {
-            weak.upgrade().map(|commands| commands.send(Command::Stop));
-        });
         let (width, limit) = (blueprint.width, blueprint.limit);
         let progress = SharedProgress::default();
-        let ended = Arc::<AtomicBool>::default();
-        let (work, end, counted) = (inbox.clone(), Arc::clone(&ended), progress.clone());
-        let thread = thread::Builder::new()
-            .name("mullama-embed".to_owned())
-            .spawn(move || {
-                // Dropped last.
-                let _running = running;
-                Worker::new(blueprint, work.clone(), counted).run();
-                end.store(true, Ordering::SeqCst);
-                refuse_all(&work);
-            })
-            .map_err(|error| {
-                Error::new(ErrorKind::Internal, format!("cannot start a thread: {error}"))
-                    .with_source(error)
-            })?;
-        let thread = Mutex::new(Some(thread));
-        Ok(Self { commands, inbox, ended, thread, progress, width, limit })
+        let counted = progress.clone();
+        let work = move |inbox| Worker::new(blueprint, inbox, counted).run();
+        Ok(Self { thread: OwnThread::start("mullama-embed", work)?, progress, width, limit })
     }
 
     /// Numbers in what is given for each text or token.
@@ -252,35 +226,17 @@ impl Embedder {
 
     /// Hands a call over; its owner hears of it through the call's channel.
     pub fn submit(&self, job: Job) -> Result<()> {
-        self.commands.send(Command::Run(Box::new(job))).map_err(|_| closed())?;
-        // Either the thread saw the call when it emptied its inbox, or this sees that it has ended.
-        if self.ended.load(Ordering::SeqCst) {
-            refuse_all(&self.inbox);
-        }
-        Ok(())
-    }
-
-    fn end(&self, how: Command) {
-        let _ = self.commands.send(how);
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread
-            && thread.thread().id() != thread::current().id()
-        {
-            let _ = thread.join();
-        }
+        self.thread.send(Command::Run(Box::new(job)))
     }
 }
 
-impl Drop for Embedder {
-    fn drop(&mut self) {
-        self.end(Command::Stop);
+impl Order for Command {
+    fn stop() -> Self {
+        Self::Stop
     }
-}
 
-/// Answers calls that came too late.
-fn refuse_all(inbox: &flume::Receiver<Command>) {
-    for command in inbox.drain() {
-        if let Command::Run(job) = command {
+    fn refuse(self) {
+        if let Self::Run(job) = self {
             let _ = job.reply.send(Err(closed()));
         }
     }

@@ -27,7 +27,7 @@ struct Entry {
 
 /// Adds a thread with a context that is about to start: `stop` tells it to end. It holds on to what this
 /// gives until it has.
-pub(crate) fn register(stop: impl Fn() + Send + 'static) -> Sender<Infallible> {
+pub(super) fn register(stop: impl Fn() + Send + 'static) -> Sender<Infallible> {
     unsafe extern "C" {
         fn atexit(callback: extern "C" fn()) -> c_int;
     }

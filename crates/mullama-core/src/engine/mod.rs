@@ -13,17 +13,17 @@ mod prefix;
 mod scheduler;
 mod slot;
 mod stats;
+mod thread;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 pub(crate) use bench::Bench;
 pub(crate) use context::{Context, ContextSettings, Decoded, Outputs};
-pub(crate) use exit::register;
 pub use exit::shut_down;
 pub use stats::Stats;
+pub(crate) use thread::{Order, OwnThread};
 
 use crate::adapter::AdapterSet;
 use crate::completion::Chunk;
@@ -117,6 +117,19 @@ pub(crate) enum Command {
     Stop,
 }
 
+impl Order for Command {
+    fn stop() -> Self {
+        Self::Stop
+    }
+
+    fn refuse(self) {
+        // Who asked for something else hears of it as the order is dropped.
+        if let Self::Run(job) = self {
+            let _ = job.events.send(Event::Done(Err(closed())));
+        }
+    }
+}
+
 /// What is known of a context once it has been made.
 #[derive(Default)]
 pub(crate) struct Started {
@@ -128,12 +141,7 @@ pub(crate) struct Started {
 
 /// The way to the engine's thread.
 pub(crate) struct Engine {
-    commands: flume::Sender<Command>,
-    /// The thread's own inbox, to empty when the thread is gone.
-    inbox: flume::Receiver<Command>,
-    /// Set by the thread before it refuses what is left in its inbox.
-    ended: Arc<AtomicBool>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: OwnThread<Command>,
     stats: SharedStats,
 }
 
@@ -144,40 +152,23 @@ impl Engine {
         vocab: Vocab,
         settings: ContextSettings,
     ) -> Result<(Self, Started)> {
-        let (commands, inbox) = flume::unbounded();
         let (ready, started) = flume::bounded(1);
-        let weak = commands.downgrade();
-        let running = register(move || {
-            weak.upgrade().map(|commands| commands.send(Command::Stop));
-        });
-        let ended = Arc::<AtomicBool>::default();
         let stats = SharedStats::default();
-        let (work, end, counted) = (inbox.clone(), Arc::clone(&ended), stats.clone());
-        let thread = thread::Builder::new()
-            .name("mullama-engine".to_owned())
-            .spawn(move || {
-                // Dropped last.
-                let _running = running;
-                match prepare(weights, &settings) {
-                    Ok((context, started)) => {
-                        let _ = ready.send(Ok(started));
-                        Scheduler::new(context, &settings, vocab, work.clone(), counted).run();
-                    }
-                    Err(error) => {
-                        let _ = ready.send(Err(error));
-                    }
+        let counted = stats.clone();
+        let thread =
+            OwnThread::start("mullama-engine", move |inbox| match prepare(weights, &settings) {
+                Ok((context, started)) => {
+                    let _ = ready.send(Ok(started));
+                    Scheduler::new(context, &settings, vocab, inbox, counted).run();
                 }
-                end.store(true, Ordering::SeqCst);
-                refuse_all(&work);
-            })
-            .map_err(|error| {
-                Error::new(ErrorKind::Internal, format!("cannot start a thread: {error}"))
-                    .with_source(error)
+                Err(error) => {
+                    let _ = ready.send(Err(error));
+                }
             })?;
         let started = started.recv().unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Internal, "the engine's thread ended while starting"))
         })?;
-        Ok((Self { commands, inbox, ended, thread: Mutex::new(Some(thread)), stats }, started))
+        Ok((Self { thread, stats }, started))
     }
 
     /// What the engine has done so far, and what it is at.
@@ -187,13 +178,7 @@ impl Engine {
 
     /// Hands a request over; its owner hears of it through the request's channel.
     pub fn submit(&self, job: Job) -> Result<()> {
-        self.commands.send(Command::Run(Box::new(job))).map_err(|_| closed())?;
-        // Either the thread saw the request when it emptied its inbox, or this sees that it has ended:
-        // no request is left waiting for a thread that is gone.
-        if self.ended.load(Ordering::SeqCst) {
-            refuse_all(&self.inbox);
-        }
-        Ok(())
+        self.thread.send(Command::Run(Box::new(job)))
     }
 
     /// The cells of the longest beginning of these tokens that is in the KV cache.
@@ -208,37 +193,18 @@ impl Engine {
 
     fn ask<T>(&self, question: impl FnOnce(flume::Sender<Result<T>>) -> Command) -> Result<T> {
         let (answer, answered) = flume::bounded(1);
-        self.commands.send(question(answer)).map_err(|_| closed())?;
-        if self.ended.load(Ordering::SeqCst) {
-            refuse_all(&self.inbox);
-        }
+        self.thread.send(question(answer))?;
         answered.recv().unwrap_or_else(|_| Err(closed()))
     }
 
     /// Waits until all requests are done and the thread has ended, and frees the context.
     pub fn finish(&self) {
-        self.end(Command::Finish);
+        self.thread.end(Command::Finish);
     }
 
     /// Cancels what runs, waits for the thread to end and frees the context.
     pub fn stop(&self) {
-        self.end(Command::Stop);
-    }
-
-    fn end(&self, how: Command) {
-        let _ = self.commands.send(how);
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread
-            && thread.thread().id() != thread::current().id()
-        {
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        self.stop();
+        self.thread.end(Command::Stop);
     }
 }
 
@@ -270,15 +236,6 @@ pub(crate) fn dry_run(weights: Arc<Weights>, settings: &ContextSettings) -> Resu
     }
     let settings = ContextSettings { n_ubatch: each, ..settings.clone() };
     Ok(placement.with_compute_of(&Context::new(weights, &settings)?.planned_placement()?))
-}
-
-/// Answers requests that came too late; who asked for something else hears of it as it is dropped.
-fn refuse_all(inbox: &flume::Receiver<Command>) {
-    for command in inbox.drain() {
-        if let Command::Run(job) = command {
-            let _ = job.events.send(Event::Done(Err(closed())));
-        }
-    }
 }
 
 /// The error of a model that has been closed.

@@ -74,6 +74,8 @@ pub(crate) struct Scheduler {
     turn: (AdapterSet, u32),
     n_parallel: usize,
     n_ctx: usize,
+    /// Whether what a wrong guess computed can be taken back.
+    can_guess: bool,
     /// Whether to end when all is done.
     finishing: bool,
     stats: Stats,
@@ -90,7 +92,8 @@ impl Scheduler {
     ) -> Self {
         let n_ctx = context.n_ctx() as usize;
         let limit = n_ctx.min(settings.prefix_cache as usize);
-        let prefixes = PrefixCache::new(context.n_seq_max(), context.sharing(), limit);
+        let sharing = context.sharing();
+        let prefixes = PrefixCache::new(context.n_seq_max(), sharing, limit);
         Self {
             context,
             vocab,
@@ -102,6 +105,7 @@ impl Scheduler {
             turn: (AdapterSet::default(), TURN),
             n_parallel: settings.n_parallel as usize,
             n_ctx,
+            can_guess: sharing == Sharing::Any,
             finishing: false,
             stats: Stats::default(),
             shared_stats,
@@ -465,7 +469,7 @@ impl Scheduler {
 
     /// Adds guesses at what comes after the pending tokens, where there is room to waste.
     fn add_drafts(&mut self, room: &mut usize) {
-        if self.context.sharing() != Sharing::Any {
+        if !self.can_guess {
             return;
         }
         // The engine has room for one output of each sequence.
@@ -488,17 +492,12 @@ impl Scheduler {
         if self.running.iter().all(|slot| slot.job().adapters == self.turn.0) {
             return;
         }
-        let sets: Vec<&AdapterSet> = {
-            let mut sets: Vec<_> = self
-                .running
-                .iter()
-                .filter(|slot| slot.can_go_on())
-                .map(|slot| &slot.job().adapters)
-                .collect();
-            let mut seen = Vec::new();
-            sets.retain(|set| !seen.contains(set) && (seen.push(*set), true).1);
-            sets
-        };
+        let mut sets: Vec<&AdapterSet> = Vec::new();
+        for slot in self.running.iter().filter(|slot| slot.can_go_on()) {
+            if !sets.contains(&&slot.job().adapters) {
+                sets.push(&slot.job().adapters);
+            }
+        }
         let current = sets.iter().position(|set| **set == self.turn.0);
         let next = match current {
             Some(current) if sets.len() == 1 || self.turn.1 > 1 => current,
