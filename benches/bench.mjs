@@ -119,7 +119,7 @@ function report(what, model, tokens, times) {
 async function measure(name, path) {
   const sizes = SETTINGS.models[name];
   const rounds = Number(options.rounds ?? sizes.rounds);
-  const model = await Model.load(path, { nThreads });
+  const model = await Model.load(path, { nThreads, prefixCache: 0 });
   const floor = new Floor(model.path, model.contextSize, ...BATCH, nThreads);
 
   // The constants of a small generator that needs no wide integers (glibc's TYPE_0).

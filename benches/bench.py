@@ -164,7 +164,7 @@ def measure(name, path, options):
     """Decoding and prefill of one model."""
     sizes = SETTINGS["models"][name]
     rounds = options.rounds or sizes["rounds"]
-    model = mullama.Model(path, n_threads=options.threads)
+    model = mullama.Model(path, n_threads=options.threads, prefix_cache=0)
     floor = Floor(options.floor, model, options.threads)
     random = Random(1)
 

@@ -33,10 +33,11 @@ pub fn report(name: &str, path: &str, rounds: usize, n_threads: u32, parts: &[&s
     println!("| what | against | ratio (median) | from | to | target |");
     println!("| --- | --- | ---: | ---: | ---: | ---: |");
     let bench = Bench { path, rounds, n_threads };
-    let measures: [(&str, &dyn Fn() -> Result<()>); 6] = [
+    let measures: [(&str, &dyn Fn() -> Result<()>); 7] = [
         ("together", &|| [4, 8].into_iter().try_for_each(|count| bench.together(count))),
         ("shared", &|| bench.shared()),
         ("turn", &|| bench.second_turn()),
+        ("kept", &|| bench.kept()),
         ("guesses", &|| bench.guesses()),
         ("grammar", &|| bench.grammar()),
         ("fairness", &|| bench.fairness()),
@@ -65,7 +66,7 @@ impl Bench<'_> {
     }
 
     fn together(&self, count: usize) -> Result<()> {
-        let context = ContextParams::default().with_n_parallel(count as u32);
+        let context = ContextParams::default().with_n_parallel(count as u32).with_prefix_cache(0);
         let mut sides = Sides::open(self.path, context, self.n_threads)?;
         let mut prompts = Prompts::new(sides.mullama.n_vocab());
         let Sides { floor, mullama } = &mut sides;
@@ -130,23 +131,43 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// A model of random weights repeats nothing by itself, so it is made to: one token is favoured.
-    fn guesses(&self) -> Result<()> {
-        let model = self.load(ContextParams::default().with_prefix_cache(0))?;
-        let mut draws = Prompts::new(model.n_vocab());
-        let plain = options(96).with_logit_bias(LogitBias([(300, 1e4)].into()));
-        let guessing = plain.clone().with_prompt_lookup(GUESSES);
+    /// How many times more tokens a second come from the one than from the other, in each round.
+    fn rates(&self, plain: Asked<'_>, other: Asked<'_>) -> Result<Vec<f64>> {
+        let mut draws = Prompts::new(plain.0.n_vocab());
         let mut ratios = Vec::new();
         for round in 0..self.rounds {
             let prompt = draws.next(32);
             let mut rates = [0.0; 2];
             for index in [round % 2, 1 - round % 2] {
                 settle();
-                let answer = model.generate(prompt.clone(), [&plain, &guessing][index])?;
+                let (model, options) = [plain, other][index];
+                let answer = model.generate(prompt.clone(), options)?;
                 rates[index] = answer.timings.decode_tps;
             }
             ratios.push(rates[1] / rates[0]);
         }
+        Ok(ratios)
+    }
+
+    /// The attention of a step runs over every cell up to the last that is in use, also those of finished
+    /// requests; of them it only reads that they are masked.
+    fn kept(&self) -> Result<()> {
+        let full = self.load(ContextParams::default())?;
+        let empty = self.load(ContextParams::default().with_prefix_cache(0))?;
+        let count = full.context_size() as usize * 3 / 4;
+        full.generate(Prompts::new(full.n_vocab()).next(count), &options(1))?;
+        let options = options(64);
+        let ratios = self.rates((&empty, &options), (&full, &options))?;
+        row(&format!("tokens per second beside {count} that are kept"), "none kept", &ratios, "");
+        Ok(())
+    }
+
+    /// A model of random weights repeats nothing by itself, so it is made to: one token is favoured.
+    fn guesses(&self) -> Result<()> {
+        let model = self.load(ContextParams::default().with_prefix_cache(0))?;
+        let plain = options(96).with_logit_bias(LogitBias([(300, 1e4)].into()));
+        let guessing = plain.clone().with_prompt_lookup(GUESSES);
+        let ratios = self.rates((&model, &plain), (&model, &guessing))?;
         let stats = model.stats()?;
         let right = stats.accepted_tokens as f64 / stats.drafted_tokens as f64 * 100.0;
         let what = format!("prompt lookup of {GUESSES}, {right:.0} % of the guesses right");
@@ -156,7 +177,6 @@ impl Bench<'_> {
 
     fn grammar(&self) -> Result<()> {
         let model = self.load(ContextParams::default().with_prefix_cache(0))?;
-        let mut draws = Prompts::new(model.n_vocab());
         let free = GenerateOptions::default().with_ignore_eos(true).with_max_tokens(64);
         let schema = json!({
             "type": "object",
@@ -168,17 +188,7 @@ impl Bench<'_> {
             "required": ["name", "tags", "count"],
         });
         let schema = GenerateOptions::default().with_json_schema(schema).with_max_tokens(64);
-        let mut ratios = Vec::new();
-        for round in 0..self.rounds {
-            let prompt = draws.next(32);
-            let mut rates = [0.0; 2];
-            for index in [round % 2, 1 - round % 2] {
-                settle();
-                let answer = model.generate(prompt.clone(), [&free, &schema][index])?;
-                rates[index] = answer.timings.decode_tps;
-            }
-            ratios.push(rates[1] / rates[0]);
-        }
+        let ratios = self.rates((&model, &free), (&model, &schema))?;
         row("tokens per second by a JSON schema", "free text", &ratios, "≥ 0.9");
         Ok(())
     }
@@ -220,6 +230,9 @@ impl Bench<'_> {
         Ok(())
     }
 }
+
+/// What is asked of which model.
+type Asked<'a> = (&'a Model, &'a GenerateOptions);
 
 /// Times between pieces of a stream.
 struct Gaps {

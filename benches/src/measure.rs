@@ -18,7 +18,8 @@ pub struct Sides {
 
 /// Measures one model and prints the samples.
 pub fn run(model: &Model, n_threads: u32) -> Result<()> {
-    let mut sides = Sides::open(&model.path, ContextParams::default(), n_threads)?;
+    let mut sides =
+        Sides::open(&model.path, ContextParams::default().with_prefix_cache(0), n_threads)?;
     let mut prompts = Prompts::new(sides.mullama.n_vocab());
     let (sizes, rounds) = (model.sizes, model.sizes.rounds);
 
