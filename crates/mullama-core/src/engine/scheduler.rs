@@ -425,7 +425,7 @@ impl Scheduler {
             self.preempt_youngest();
         }
         // While others stream, a prompt takes smaller bites, so as not to stall them.
-        let budget = if streaming > 0 { self.pace.prompt_tokens() } else { usize::MAX };
+        let budget = if streaming > 0 { self.pace.prompt_tokens(streaming) } else { usize::MAX };
         let budget = budget.min(self.context.n_batch());
 
         let has_turn = |slot: &&Slot| slot.can_go_on() && slot.job().adapters == self.turn.0;
