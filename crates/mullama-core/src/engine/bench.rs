@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::context::{Context, ContextSettings};
+use super::prefix::Cells as _;
 use crate::Result;
 use crate::weights::Weights;
 
@@ -24,16 +25,23 @@ impl Bench {
         Ok(Self(context))
     }
 
-    /// Seconds that a prompt of so many tokens takes.
-    pub fn prompt(&mut self, tokens: u32) -> Result<f64> {
+    /// Seconds that so many tokens of a prompt take after so many others.
+    pub fn prompt(&mut self, tokens: u32, depth: u32) -> Result<f64> {
+        let position = self.fill(depth)?;
         fastest(|_| {
-            self.0.clear();
-            self.step(0, tokens as usize)
+            self.0.trim(0, position);
+            self.step(position, tokens as usize)
         })
     }
 
     /// Seconds that a token takes after so many others.
     pub fn token(&mut self, depth: u32) -> Result<f64> {
+        let position = self.fill(depth)?;
+        fastest(|repeat| self.step(position + repeat, 1))
+    }
+
+    /// Computes so many tokens, and nothing else is there; gives where the next one goes.
+    fn fill(&mut self, depth: u32) -> Result<usize> {
         self.0.clear();
         let most = self.0.n_ubatch();
         let mut position = 0;
@@ -42,7 +50,7 @@ impl Bench {
             self.step(position, count)?;
             position += count;
         }
-        fastest(|repeat| self.step(position + repeat, 1))
+        Ok(position)
     }
 
     /// Computes tokens from a position on; gives the seconds that it took.

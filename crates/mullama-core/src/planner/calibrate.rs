@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::shape::Shape;
 use super::spec::DeviceSpec;
-use super::speed::{PROMPT, Rates};
+use super::speed::{Attention, PROMPT, Rates};
 use super::units;
 use crate::demo::cache_dir;
 use crate::device::{self, DeviceSet, HOST, Handle, physical_cores};
@@ -165,8 +165,15 @@ struct Steps {
     token: f64,
     /// A token of a prompt.
     prompt: f64,
-    /// One token after `depth` others, where that was asked for.
-    deep: f64,
+    /// The same after others, where that was asked for.
+    deep: Option<Deep>,
+}
+
+/// Seconds of a token, and of one of a prompt, after so many others.
+struct Deep {
+    depth: u32,
+    token: f64,
+    prompt: f64,
 }
 
 /// Tokens of the prompt that is measured. A processor computes a part of a long one as fast as the whole.
@@ -183,16 +190,22 @@ fn measure(probe: &Probe, gpu: Option<Handle>, depth: u32) -> Result<(Steps, Ggu
     }
     let tokens = prompt_of(gpu);
     let context = ContextParams::default()
-        .with_n_ctx(depth.max(tokens) + 64)
+        .with_n_ctx(depth + tokens + 64)
         .with_n_ubatch(tokens)
         .with_n_parallel(1);
     let settings = ContextSettings::resolve(&context, 8192)?;
     let devices = DeviceSet::of(&params)?;
     let weights = Arc::new(Weights::load(&path, &params, &devices, &mut |_| true)?);
     let mut bench = Bench::new(weights, &settings)?;
-    let prompt = bench.prompt(tokens)? / f64::from(tokens);
+    let each = f64::from(tokens);
+    let prompt = bench.prompt(tokens, 0)? / each;
     let token = bench.token(0)?;
-    let deep = if depth > 0 { bench.token(depth)? } else { token };
+    let deep = if depth > 0 {
+        let prompt = bench.prompt(tokens, depth)? / each;
+        Some(Deep { depth, prompt, token: bench.token(depth)? })
+    } else {
+        None
+    };
     Ok((Steps { token, prompt, deep }, GgufHeader::read(&path)?))
 }
 
@@ -258,7 +271,7 @@ pub fn measure_speed(
     let mut bench = Bench::new(Arc::new(weights), &settings)?;
     Ok(Measured {
         decode_tps: 1.0 / bench.token(0)?,
-        prefill_tps: f64::from(PROMPT) / bench.prompt(PROMPT)?,
+        prefill_tps: f64::from(PROMPT) / bench.prompt(PROMPT, 0)?,
     })
 }
 
@@ -284,7 +297,7 @@ fn rates_of(gpu: Option<Handle>, hear: &mut dyn FnMut(&str, f32)) -> Result<Rate
                 continue;
             }
         };
-        add_type(&mut rates, &header, &steps, depth, f64::from(prompt_of(gpu)));
+        add_type(&mut rates, &header, &steps, f64::from(prompt_of(gpu)));
     }
     let middle = |map: &BTreeMap<String, f64>| {
         let mut all: Vec<f64> = map.values().copied().collect();
@@ -298,7 +311,7 @@ fn rates_of(gpu: Option<Handle>, hear: &mut dyn FnMut(&str, f32)) -> Result<Rate
 }
 
 /// What a probe tells of the type that most of it is of.
-fn add_type(rates: &mut Rates, header: &GgufHeader, steps: &Steps, depth: u32, tokens: f64) {
+fn add_type(rates: &mut Rates, header: &GgufHeader, steps: &Steps, tokens: f64) {
     let flows = flows(header);
     let Some((ty, (bytes, operations))) =
         flows.iter().max_by(|(_, a), (_, b)| a.1.total_cmp(&b.1)).map(|(ty, flow)| (*ty, *flow))
@@ -307,13 +320,11 @@ fn add_type(rates: &mut Rates, header: &GgufHeader, steps: &Steps, depth: u32, t
     };
     let layers = header.architecture_number("block_count").unwrap_or(0) as f64;
     let overhead = rates.per_step + layers * rates.per_layer;
-    if depth > 0 {
-        let width = header.architecture_number("embedding_length").unwrap_or(0) as f64;
-        let attended = 4.0 * width * layers;
-        let extra = (steps.deep - steps.token).max(1e-9);
-        let rate = attended * f64::from(depth) / extra;
-        rates.attend_operations = Some(rate);
-        rates.attend_prompt = rate;
+    let attended = Attention::of(header).operations * layers;
+    if let Some(deep) = &steps.deep {
+        let rate = |more: f64| attended * f64::from(deep.depth) / more.max(1e-9);
+        rates.attend_operations = Some(rate(deep.token - steps.token));
+        rates.attend_prompt = rate(deep.prompt - steps.prompt);
     }
     // What other types take of the probe is taken off, as far as it is known.
     let others = |of: fn(&Rates, &str, &(f64, f64)) -> f64| -> f64 {
@@ -323,7 +334,9 @@ fn add_type(rates: &mut Rates, header: &GgufHeader, steps: &Steps, depth: u32, t
     let computing =
         others(|rates, ty, flow| rates.compute.get(ty).map_or(0.0, |rate| flow.1 / rate));
     let token = (steps.token - overhead - reading).max(steps.token / 10.0);
-    let prompt = (steps.prompt - overhead / tokens - computing).max(steps.prompt / 10.0);
+    let attending = attended * tokens / 2.0 / rates.attend_prompt;
+    let prompt =
+        (steps.prompt - overhead / tokens - computing - attending).max(steps.prompt / 10.0);
     rates.read.insert(ty.to_owned(), bytes / token);
     rates.compute.insert(ty.to_owned(), operations / prompt);
 }

@@ -191,18 +191,21 @@ struct Flow {
     read: f64,
     /// Bytes that a long prompt needs.
     whole: f64,
-    /// Operations for a token.
+    /// Operations for a token of a long prompt.
     operations: f64,
 }
 
 impl Work {
-    fn add(&mut self, tensor: &TensorInfo, share: f64) {
+    /// Adds a tensor of which a token needs a share; one that is not `of_block` is needed for the last token of a
+    /// prompt only, whose logits are asked for.
+    fn add(&mut self, tensor: &TensorInfo, share: f64, of_block: bool) {
         let numbers = tensor.shape.iter().product::<u64>() as f64;
         let flow = self.weights.entry(tensor.ty.clone()).or_default();
         flow.read += tensor.size as f64 * share;
         flow.whole += tensor.size as f64;
         if tensor.shape.len() > 1 {
-            flow.operations += 2.0 * numbers * share;
+            let tokens = if of_block { 1.0 } else { 1.0 / f64::from(PROMPT) };
+            flow.operations += 2.0 * numbers * share * tokens;
         }
     }
 }
@@ -249,19 +252,19 @@ fn work(plan: &Plan, header: &GgufHeader) -> BTreeMap<String, Work> {
             (None, None) => output,
         };
         let share = if is_expert { share_of_experts } else { 1.0 };
-        by_device.entry(device.to_owned()).or_default().add(tensor, share);
+        by_device.entry(device.to_owned()).or_default().add(tensor, share, block.is_some());
     }
     by_device
 }
 
 /// What attention takes of a layer.
-struct Attention {
+pub(super) struct Attention {
     /// Operations for a token and each token before it, in one layer.
-    operations: f64,
+    pub operations: f64,
 }
 
 impl Attention {
-    fn of(header: &GgufHeader) -> Self {
+    pub fn of(header: &GgufHeader) -> Self {
         let number = |key: &str| header.architecture_number(key).map(|number| number as f64);
         let width = number("embedding_length").unwrap_or(0.0);
         let heads = number("attention.head_count");
