@@ -842,6 +842,8 @@ export class Plan {
   readonly nLayers: number;
   /** Tokens of context. */
   readonly contextSize: number;
+  /** The most tokens of context with which every layer is on GPUs, if there is such a context. */
+  readonly maxGpuContextSize?: number;
   /** The number format of keys and values, or of both as a list. */
   readonly kvCacheType: KvCacheType | [KvCacheType, KvCacheType];
   /** Share of each GPU, where there are several. */

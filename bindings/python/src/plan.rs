@@ -90,6 +90,12 @@ impl Plan {
         self.0.context_size
     }
 
+    /// The most tokens of context with which every layer is on GPUs; None where there is no such.
+    #[getter]
+    fn max_gpu_context_size(&self) -> Option<u32> {
+        self.0.max_gpu_context_size
+    }
+
     /// The number format of keys and values, or of both as a list.
     #[getter]
     fn kv_cache_type<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {

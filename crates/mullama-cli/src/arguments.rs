@@ -341,6 +341,7 @@ fn plan() -> Command {
                 .help("Draw what a sweep finds into a file"),
         )
         .arg(what("explain", "Tell why each layer is where it is"))
+        .arg(what("summary", "Tell in a line whether it fits, and how"))
         .arg(json().group("what"))
         .args(plan_flags())
 }

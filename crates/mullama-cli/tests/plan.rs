@@ -178,6 +178,27 @@ fn hardware_that_cannot_be_meant_is_refused() {
 }
 
 #[test]
+fn the_largest_context_on_gpus_is_told_and_true() {
+    let world = World::new();
+    let plan =
+        |more: &[&str]| world.json(&[&["--shape", SHAPE, "--host-memory", "64GiB"], more].concat());
+    let trained = format!("{SHAPE},context_length=131072,quantization=Q4_K_M");
+    let long = |more: &[&str]| {
+        world
+            .json(&[&["--shape", &trained, "--device", "2x RTX 4090", "-ngl", "81"], more].concat())
+    };
+    let most = long(&[])["max_gpu_context_size"].as_u64().unwrap();
+    assert!((4096..131_072).contains(&most), "{most}");
+    let fits = |tokens: u64| long(&["-c", &tokens.to_string()])["fits"] == true;
+    assert!(fits(most) && !fits(most * 2));
+    let (table, _) = world.run(0, &["--shape", &trained, "--device", "2x RTX 4090"]);
+    let line = format!("Largest context with all layers on GPUs: {most} tokens");
+    assert!(table.contains(&line), "{table}");
+
+    assert!(plan(&["--device", "24GiB"])["max_gpu_context_size"].is_null(), "it is too large");
+}
+
+#[test]
 fn plans_are_shown_as_one_likes() {
     let world = World::new();
     let machines = ["RTX 3090", "2x RTX 4060 Ti 16GB", "M4 Max 64GB", "RTX 3090 + RTX 3060 12GB"];

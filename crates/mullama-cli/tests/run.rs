@@ -100,6 +100,13 @@ fn what_fits_here_is_shown() {
     let json: serde_json::Value =
         serde_json::from_str(&home.says(&["show", "mine", "--json"])).unwrap();
     assert_eq!((&json["here"]["fits"], &json["here"]["context_size"]), (&true.into(), &512.into()));
+
+    // The same options are planned with, unless others are given.
+    let words = home.says(&["plan", "mine", "--summary"]);
+    assert!(words.starts_with("Fits") && words.contains("a context of 512 tokens"), "{words}");
+    assert_eq!(words.lines().count(), 1);
+    let words = home.says(&["plan", "mine", "--summary", "--context-size", "1024"]);
+    assert!(words.contains("a context of 1024 tokens"), "{words}");
 }
 
 #[test]

@@ -36,6 +36,7 @@ fn a_model_is_pulled_listed_run_copied_and_removed() {
     let (out, err) = checked(&home.with(&registry, &["pull", "tiny"]), 0);
     assert!(out.starts_with("pulled tiny:latest, "), "{out}");
     assert!(err.contains("downloading") && err.ends_with("MB\n"), "{err}");
+    assert!(err.starts_with("Fits: all "), "whether it will fit is told first: {err}");
 
     let list = home.says(&["list"]);
     let lines: Vec<_> = list.lines().collect();

@@ -126,15 +126,7 @@ impl Found {
         params: &mut ModelParams,
         context: &mut ContextParams,
     ) -> Result<(Brought, Option<Error>)> {
-        let mut sets = OptionSets::default();
-        for (name, value) in self.options().into_iter().filter(|(_, value)| !value.is_null()) {
-            if let Some(set) = sets.with(&name) {
-                set.set(&name, value).map_err(|error| self.unusable(&name, &error))?;
-            }
-        }
-        let OptionSets(model, room, options) = sets;
-        params.fill(&model);
-        context.fill(&room);
+        let options = self.fill_options(params, context)?;
         let system = self.system().map(Message::system);
         let brought = Brought { options, system, messages: self.messages()? };
         if params.chat_template.is_some() {
@@ -146,6 +138,24 @@ impl Found {
         };
         params.chat_template = template;
         Ok((brought, unusable))
+    }
+
+    /// Fills in the options of loading that the model brings; gives those of requests.
+    pub(crate) fn fill_options(
+        &self,
+        params: &mut ModelParams,
+        context: &mut ContextParams,
+    ) -> Result<GenerateOptions> {
+        let mut sets = OptionSets::default();
+        for (name, value) in self.options().into_iter().filter(|(_, value)| !value.is_null()) {
+            if let Some(set) = sets.with(&name) {
+                set.set(&name, value).map_err(|error| self.unusable(&name, &error))?;
+            }
+        }
+        let OptionSets(model, room, options) = sets;
+        params.fill(&model);
+        context.fill(&room);
+        Ok(options)
     }
 
     fn unusable(&self, option: &str, error: &serde_json::Error) -> Error {

@@ -1242,6 +1242,10 @@ class Plan:
         """Tokens of context."""
 
     @property
+    def max_gpu_context_size(self) -> int | None:
+        """The most tokens of context with which every layer is on GPUs; None where there is no such."""
+
+    @property
     def kv_cache_type(self) -> str | list[str]:
         """The number format of keys and values, or of both as a list."""
 

@@ -75,7 +75,12 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
             Ok(out.write_all(rows(plot::name(*what), &plans).as_bytes())?)
         };
     }
-    let plan = plan(source.clone(), &listed(&devices)?)?;
+    let options = listed(&devices)?;
+    if arguments.get_flag("summary") {
+        let plan = plan(source, &options.with_alternatives(false))?;
+        return Ok(writeln!(out, "{}", plan.summary())?);
+    }
+    let plan = plan(source, &options)?;
     if arguments.get_flag("json") {
         writeln!(out, "{:#}", json!(plan))?;
     } else if arguments.get_flag("explain") {
@@ -84,17 +89,6 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
         write!(out, "{plan}")?;
     }
     Ok(())
-}
-
-/// Whether and how a model would run on this machine, in a line; none where that cannot be told.
-pub fn here(source: &str) -> Option<String> {
-    match plan(source, &PlanOptions::default().with_alternatives(false)) {
-        Ok(plan) => Some(plan.summary()),
-        Err(error) => {
-            log::debug!("{source} cannot be planned: {error}");
-            None
-        }
-    }
 }
 
 /// Plans one a row, after what differs.

@@ -1,12 +1,14 @@
 //! `mullama pull`
 
+use std::env::current_exe;
 use std::io::{Write as _, stdout};
+use std::process::Command;
 
 use clap::ArgMatches;
 use mullama::hub::{Cancel, PullOptions, Source, Store};
 use mullama::{Error, ErrorKind, Model};
 
-use super::{plan, text};
+use super::text;
 use crate::failure::Failure;
 use crate::format::size;
 use crate::progress::Display;
@@ -45,13 +47,24 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     }
 }
 
-/// Says whether a model that is not here yet will fit this machine, and how.
+/// Says whether a model that is not here yet will fit this machine, and how. A process of its own plans, so that
+/// the engine does not stay in memory while the model is downloaded.
 fn tell_of_fit(given: &str) -> Result<(), Error> {
     let (source, store) = (Source::parse(given)?, Store::open()?);
-    if source.name().is_some_and(|name| store.find(&name).is_err())
-        && let Some(fit) = plan::here(given)
-    {
-        eprintln!("{fit}");
+    if source.name().is_none_or(|name| store.find(&name).is_ok()) {
+        return Ok(());
+    }
+    let planned = current_exe().and_then(|program| {
+        Command::new(program).args(["plan", "--summary", "--", given]).output()
+    });
+    match planned {
+        Ok(output) if output.status.success() => {
+            eprint!("{}", String::from_utf8_lossy(&output.stdout));
+        }
+        Ok(output) => {
+            log::debug!("{given} cannot be planned: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Err(error) => log::debug!("{given} cannot be planned: {error}"),
     }
     Ok(())
 }

@@ -10,7 +10,6 @@ use serde_json::{Map, Value};
 
 use super::text;
 use crate::failure::Failure;
-use crate::options::Options;
 use crate::source;
 use crate::terminal::{bytes, table};
 
@@ -23,7 +22,7 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     let header = GgufHeader::read(&found.path)?;
     let asked = |name: &str| arguments.get_flag(name);
     let text = if asked("json") {
-        json(&found, &header)?
+        json(source, &found, &header)?
     } else if asked("tensors") {
         tensors(&header)
     } else if asked("template") {
@@ -49,7 +48,7 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
         }
         .to_text()?
     } else {
-        format!("{}\n{}\n{}", facts(&found)?, here(&found), metadata(&header))
+        format!("{}\n{}\n{}", facts(&found)?, here(source), metadata(&header))
     };
     Ok(stdout().lock().write_all(text.as_bytes())?)
 }
@@ -63,7 +62,7 @@ fn none(source: &str, what: &str) -> Error {
 }
 
 /// The header, and what the store knows.
-fn json(found: &Found, header: &GgufHeader) -> Result<String, Error> {
+fn json(source: &str, found: &Found, header: &GgufHeader) -> Result<String, Error> {
     let internal = |error: serde_json::Error| Error::new(ErrorKind::Internal, error.to_string());
     let mut value = serde_json::to_value(header).map_err(internal)?;
     if let Some(model) = &found.stored {
@@ -79,7 +78,7 @@ fn json(found: &Found, header: &GgufHeader) -> Result<String, Error> {
             "messages": model.messages,
         });
     }
-    if let Ok(plan) = planned(found) {
+    if let Ok(plan) = planned(source) {
         value["here"] = serde_json::to_value(plan).map_err(internal)?;
     }
     Ok(format!("{value:#}\n"))
@@ -164,8 +163,8 @@ pub fn facts(found: &Found) -> Result<String, Error> {
 }
 
 /// Where the model would go on this machine, with the options that come with it.
-fn here(found: &Found) -> String {
-    let plan = match planned(found) {
+fn here(source: &str) -> String {
+    let plan = match planned(source) {
         Ok(plan) => plan,
         // What it is can be told all the same.
         Err(error) => {
@@ -187,10 +186,8 @@ fn here(found: &Found) -> String {
     table(&["HERE", ""], &rows)
 }
 
-fn planned(found: &Found) -> Result<Plan, Error> {
-    let Options { model, context, .. } = Options::parse(found.options())?;
-    let options = PlanOptions::default().with_model(model).with_context(context);
-    plan(&found.path, &options.with_alternatives(false))
+fn planned(source: &str) -> Result<Plan, Error> {
+    plan(source, &PlanOptions::default().with_alternatives(false))
 }
 
 /// As Ollama's command writes it: `1.2B`, `270M`.

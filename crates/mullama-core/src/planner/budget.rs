@@ -106,6 +106,14 @@ impl Budgets {
         share.is_none_or(|share| gpu.holds(self.needed(share), true))
     }
 
+    /// Bytes that each device has left beside its margin; fewer than none where it is short of room.
+    pub fn left(&self, placement: &Placement) -> Vec<f64> {
+        let left = |(budget, share): (&Budget, &DeviceShare)| {
+            budget.free as f64 - (budget.margin + self.needed(share)) as f64
+        };
+        self.shares(placement).map(left).collect()
+    }
+
     /// What is short of room, in words.
     pub fn shortages(&self, placement: &Placement) -> Vec<String> {
         self.shares(placement)

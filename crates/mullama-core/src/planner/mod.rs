@@ -390,6 +390,46 @@ impl Planner<'_> {
         Ok((steps > 0).then(|| with(steps)))
     }
 
+    /// The most tokens of context, up to so many, with which every layer is on GPUs, shared by their free
+    /// memory; none where there is no such context.
+    fn largest_context_on_gpus(
+        &self,
+        params: &ModelParams,
+        settings: &ContextSettings,
+        most: u32,
+    ) -> Result<Option<u32>> {
+        if self.budgets.gpus.is_empty() {
+            return Ok(None);
+        }
+        let whole = params.clone().with_n_gpu_layers(GpuLayers::All);
+        // As fine as is worth telling.
+        let step = (most / 128).next_multiple_of(CONTEXT_STEP);
+        let left = |steps: u32| {
+            let settings = ContextSettings { n_ctx: steps * step, ..settings.clone() };
+            Ok::<_, Error>(self.budgets.left(&self.dry_run(&whole, &settings)?))
+        };
+        let holds = |steps| Ok::<_, Error>(left(steps)?.iter().all(|&left| left >= 0.0));
+        let most = most / step.max(1);
+        if most == 0 || !holds(1)? {
+            return Ok(None);
+        }
+        let (least, all) = (left(1)?, left(most)?);
+        // What a context takes grows evenly with it, or nearly so.
+        let until = |(few, many): (&f64, &f64)| match few - many {
+            more if more > 0.0 => 1.0 + few / more * f64::from(most - 1),
+            _ => f64::INFINITY,
+        };
+        let full = least.iter().zip(&all).map(until).fold(f64::from(most), f64::min);
+        let mut steps = (full as u32).max(1);
+        while !holds(steps)? {
+            steps -= 1;
+        }
+        while steps < most && holds(steps + 1)? {
+            steps += 1;
+        }
+        Ok(Some(steps * step))
+    }
+
     /// What would be where. Asked the same again, it answers from memory.
     fn dry_run(&self, params: &ModelParams, settings: &ContextSettings) -> Result<Placement> {
         // Without shares of their own, devices get theirs by their free memory.

@@ -13,14 +13,14 @@ use super::calibrate::Calibration;
 use super::shape::Shape;
 use super::spec::{Bandwidth, ByteSize, DeviceList, DeviceSpec, Devices, simulate};
 use super::speed::{self, Prediction, Rates};
-use super::{Planner, header_planner};
+use super::{Planner, header_planner, number};
 use crate::demo::cache_dir;
 use crate::device::{DeviceSet, HOST, Handle};
 use crate::engine::ContextSettings;
 use crate::gguf::GgufHeader;
 use crate::options::{OptionSet as _, options};
 use crate::params::{ContextParams, GpuLayers, KvCacheTypes, ModelParams, TensorOverrides};
-use crate::source::resolve;
+use crate::source::Found;
 use crate::{Error, ErrorKind, Naming, Result, parse_options, preflight, runtime};
 
 options! {
@@ -119,6 +119,9 @@ pub struct Plan {
     pub n_layers: u32,
     /// Tokens of context.
     pub context_size: u32,
+    /// The most tokens of context, of those that the model was trained with, with which every layer is on
+    /// GPUs. None where there is no such context, and where no alternatives are asked for.
+    pub max_gpu_context_size: Option<u32>,
     /// The number formats of keys and values.
     pub kv_cache_type: KvCacheTypes,
     /// Share of each GPU, where there are several.
@@ -208,18 +211,24 @@ impl PlanSource {
         }
     }
 
-    /// The file with the header.
-    fn header(&self) -> Result<PathBuf> {
+    /// The file with the header, and the options with what a model of the store brings.
+    fn find(&self, options: &PlanOptions) -> Result<(PathBuf, PlanOptions)> {
         runtime::require_cpu()?;
-        match self {
-            Self::Model(source) => match resolve(source) {
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    remote_header(source).unwrap_or(Err(error))
+        let mut options = options.clone();
+        let header = match self {
+            Self::Model(source) => match Found::find(source) {
+                Ok(found) => {
+                    found.fill_options(&mut options.model, &mut options.context)?;
+                    found.path
                 }
-                found => found,
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    remote_header(source).unwrap_or(Err(error))?
+                }
+                Err(error) => return Err(error),
             },
-            Self::Shape(shape) => shape.header(),
-        }
+            Self::Shape(shape) => shape.header()?,
+        };
+        Ok((header, options))
     }
 }
 
@@ -263,7 +272,8 @@ impl From<PathBuf> for PlanSource {
 ///
 /// Every number of bytes comes from a dry run of the engine's own loader.
 pub fn plan(source: impl Into<PlanSource>, options: &PlanOptions) -> Result<Plan> {
-    Subject::read(&source.into().header()?)?.plan(options)
+    let (header, options) = source.into().find(options)?;
+    Subject::read(&header)?.plan(&options)
 }
 
 /// Plans of a model for every value of one setting, with the values.
@@ -272,7 +282,8 @@ pub fn sweep(
     options: &PlanOptions,
     what: Sweep,
 ) -> Result<Vec<(String, Plan)>> {
-    alternatives::sweep(&Subject::read(&source.into().header()?)?, options, what)
+    let (header, options) = source.into().find(options)?;
+    alternatives::sweep(&Subject::read(&header)?, &options, what)
 }
 
 /// A model to plan, of which the header is known.
@@ -299,28 +310,41 @@ impl<'a> Subject<'a> {
     /// A plan, with its alternatives.
     fn plan(&self, options: &PlanOptions) -> Result<Plan> {
         let mut plan = self.plan_once(options)?;
-        let is_whole = plan.fits && plan.n_gpu_layers >= plan.n_layers && plan.n_cpu_moe == 0;
-        if !is_whole && options.hardware.alternatives.unwrap_or(true) {
-            plan.alternatives = alternatives::find(self, &plan, options)?;
+        if options.hardware.alternatives.unwrap_or(true) {
+            plan.max_gpu_context_size = self.largest_context_on_gpus(options)?;
+            let is_whole = plan.fits && plan.n_gpu_layers >= plan.n_layers && plan.n_cpu_moe == 0;
+            if !is_whole {
+                plan.alternatives = alternatives::find(self, &plan, options)?;
+            }
         }
         Ok(plan)
+    }
+
+    fn largest_context_on_gpus(&self, options: &PlanOptions) -> Result<Option<u32>> {
+        let scene = Scene::set(options)?;
+        let (planner, settings) = self.planner(&scene, options)?;
+        let trained = number(&self.header, &scene.params, "context_length").unwrap_or(0);
+        planner.largest_context_on_gpus(&scene.params, &settings, trained as u32)
+    }
+
+    fn planner<'s>(
+        &'s self,
+        scene: &'s Scene,
+        options: &PlanOptions,
+    ) -> Result<(Planner<'s>, ContextSettings)> {
+        let Scene { params, devices, budgets, .. } = scene;
+        let context = &options.context;
+        header_planner(self.path, &self.header, params, context, devices, budgets.clone())
     }
 
     /// A plan alone.
     pub fn plan_once(&self, options: &PlanOptions) -> Result<Plan> {
         let scene = Scene::set(options)?;
-        let (planner, settings) = header_planner(
-            self.path,
-            &self.header,
-            &scene.params,
-            &options.context,
-            &scene.devices,
-            scene.budgets,
-        )?;
+        let (planner, settings) = self.planner(&scene, options)?;
         let (params, settings, refusal) = match planner.settle(&scene.params, settings.clone()) {
             Ok((params, settings)) => (params, settings, None),
             Err(error) if error.kind() == ErrorKind::DoesNotFit => {
-                (scene.params, settings, Some(error.report()))
+                (scene.params.clone(), settings, Some(error.report()))
             }
             Err(error) => return Err(error),
         };
@@ -438,6 +462,7 @@ fn describe(
         },
         n_layers: planner.all_layers,
         context_size: settings.n_ctx,
+        max_gpu_context_size: None,
         kv_cache_type: KvCacheTypes { keys: settings.type_k, values: settings.type_v },
         n_cpu_moe: match params.cpu_moe {
             Some(true) => planner.all_layers - 1,

@@ -19,6 +19,9 @@ impl fmt::Display for Plan {
         } else {
             writeln!(f, "{}", self.headline())?;
         }
+        if let Some(most) = self.max_gpu_context_size {
+            writeln!(f, "Largest context with all layers on GPUs: {most} tokens")?;
+        }
         writeln!(f)?;
         f.write_str(&self.device_table())?;
         writeln!(f)?;
