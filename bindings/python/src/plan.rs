@@ -90,7 +90,7 @@ impl Plan {
         self.0.context_size
     }
 
-    /// The most tokens of context with which every layer is on GPUs; None where there is no such.
+    /// The most tokens of context with which every layer is on GPUs, if there is one.
     #[getter]
     fn max_gpu_context_size(&self) -> Option<u32> {
         self.0.max_gpu_context_size

@@ -1243,7 +1243,7 @@ class Plan:
 
     @property
     def max_gpu_context_size(self) -> int | None:
-        """The most tokens of context with which every layer is on GPUs; None where there is no such."""
+        """The most tokens of context with which every layer is on GPUs, if there is one."""
 
     @property
     def kv_cache_type(self) -> str | list[str]:

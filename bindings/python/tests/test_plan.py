@@ -1,0 +1,106 @@
+"""Plans of models that are elsewhere: only the header comes, and what is wrong with it is told."""
+
+import contextlib
+import http.server
+import re
+import threading
+from pathlib import Path
+
+import pytest
+from mullama import Model, errors, plan
+
+DEVICE = {"devices": "8GiB"}
+
+
+class Files(http.server.BaseHTTPRequestHandler):
+    """Serves bytes by their path, in ranges; or without, or with a length that is not true."""
+
+    def do_HEAD(self):
+        self.do_GET()
+
+    def do_GET(self):
+        data = self.server.files.get(self.path)
+        if data is None:
+            self.send_error(404)
+            return
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        total = len(data) // 2 if "shorter" in self.path else len(data)
+        if asked and "whole" not in self.path:
+            first, last = int(asked[1]), int(asked[2] or total - 1)
+            part = data[first : min(last + 1, total)]
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {first}-{first + len(part) - 1}/{total}")
+        else:
+            part = data
+            self.send_response(200)
+        self.send_header("Content-Length", str(len(part)))
+        self.end_headers()
+        if self.command == "GET":
+            self.server.sent += len(part)
+            # Whoever has seen enough hangs up.
+            with contextlib.suppress(ConnectionError):
+                self.wfile.write(part)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def serve(monkeypatch, tmp_path):
+    """Serves files by their names, and gives the server."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Files) as server:
+        server.files, server.sent = {}, 0
+        server.address = f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def large(testkit):
+    """The bytes of a model of some megabytes."""
+    return Path(testkit("path", "large").strip()).read_bytes()
+
+
+def test_a_model_elsewhere_is_planned_by_its_header(serve, large, tmp_path):
+    serve.files["/m.gguf"] = large
+    there = plan(f"{serve.address}/m.gguf", **DEVICE)
+    assert serve.sent < len(large) / 4
+    (tmp_path / "m.gguf").write_bytes(large)
+    here = plan(tmp_path / "m.gguf", **DEVICE)
+    assert there.devices == here.devices
+    assert there.n_gpu_layers == there.n_layers
+    assert there.max_gpu_context_size >= there.context_size
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "kind", "words"),
+    [
+        ("whole", lambda data: data, errors.UnsupportedError, "sends no parts"),
+        ("shorter", lambda data: data, errors.InvalidModelError, "incomplete"),
+        ("cut", lambda data: data[:20_000], errors.InvalidModelError, "ends too soon"),
+        ("text", lambda data: b"<html>" * 10_000, errors.InvalidModelError, "GGUF"),
+        (
+            "absurd",
+            lambda data: data[:8] + (2**62).to_bytes(8, "little") + data[16:],
+            errors.InvalidModelError,
+            "more than",
+        ),
+    ],
+)
+def test_headers_that_cannot_be_had_are_refused(serve, large, name, spoil, kind, words):
+    serve.files[f"/{name}.gguf"] = spoil(large)
+    with pytest.raises(kind, match=words):
+        plan(f"{serve.address}/{name}.gguf", **DEVICE)
+    with pytest.raises(errors.NotFoundError):
+        plan(f"{serve.address}/nothing.gguf", **DEVICE)
+
+
+def test_what_cannot_be_planned_is_told(serve):
+    for devices in ["RTX 9999", "24", "-8GiB"]:
+        with pytest.raises(errors.InvalidArgumentError):
+            plan("demo", devices=devices)
+    assert plan("demo", devices="1MiB").max_gpu_context_size is None
+    with Model("demo", **plan("demo", context_size=512).options) as model:
+        assert model.context_size == 512
