@@ -9,7 +9,15 @@ built=target/release
 mkdir -p target/bench
 XDG_CACHE_HOME=$(mktemp -d)
 export XDG_CACHE_HOME
-trap 'rm -rf "$XDG_CACHE_HOME"' EXIT
+workers=()
+trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$XDG_CACHE_HOME"' EXIT
+for port in 50152 50153; do
+    "$built/mullama" rpc-server --device CPU --port "$port" >/dev/null 2>&1 &
+    workers+=("rpc=127.0.0.1:$port")
+done
+for port in 50152 50153; do
+    until (: >"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do sleep 0.1; done
+done
 
 shape=architecture=llama,block_count=80,embedding_length=8192,feed_forward_length=28672
 shape+=,attention.head_count=64,attention.head_count_kv=8,vocab_size=128256
@@ -20,7 +28,7 @@ milliseconds() {
     echo "$((($(date +%s%N) - start) / 1000000)) ms"
 }
 {
-    "$built/mullama-bench" placement
+    "$built/mullama-bench" placement "${workers[@]}"
     "$built/mullama-bench" speeds
     printf '\n# A plan of 70 billion parameters on two cards\n\n'
     milliseconds >/dev/null # the header is made, and main memory measured

@@ -22,8 +22,10 @@ usage: mullama-bench measure [--rounds N] [--threads N] NAME=PATH...
        mullama-bench rss floor|mullama PATH    resident KiB of this process, after use
        mullama-bench many NAME=PATH ROUNDS [PART...]
                                                many requests at once, and what they share; a part is
-                                               together, shared, turn, guesses, grammar, fairness
-       mullama-bench placement NAME=PATH...    what is planned, and what is allocated
+                                               together, shared, turn, kept, guesses, grammar or
+                                               fairness
+       mullama-bench placement NAME=PATH... rpc=HOST:PORT...
+                                               what is planned, and what is allocated, also by workers
        mullama-bench hub ROUNDS                downloads, lists, the first character
        mullama-bench fetch HOST PATH FILE      a plain download
        mullama-bench speeds                    what speeds are predicted, and measured
@@ -51,13 +53,12 @@ fn main() -> ExitCode {
                 many::report(name, path, rounds, threads(), parts)
             })
         }
-        ["placement", ref models @ ..] => {
-            let models: Vec<_> = models
-                .iter()
-                .filter_map(|model| model.split_once('='))
-                .map(|(name, path)| (name.to_owned(), path.to_owned()))
-                .collect();
-            placement::report(&models)
+        ["placement", ref words @ ..] => {
+            let pairs = words.iter().filter_map(|word| word.split_once('='));
+            let pairs = pairs.map(|(name, path)| (name.to_owned(), path.to_owned()));
+            let (workers, models): (Vec<_>, Vec<_>) = pairs.partition(|(name, _)| name == "rpc");
+            let workers: Vec<_> = workers.into_iter().map(|(_, address)| address).collect();
+            placement::report(&models, &workers)
         }
         ["hub", rounds] => match rounds.parse() {
             Ok(rounds) if rounds > 0 => hub::report(rounds),

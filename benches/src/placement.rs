@@ -1,11 +1,12 @@
 //! How true the planner is: what a dry run says against what is then allocated, and what asking costs.
 
+use std::fmt;
 use std::time::Instant;
 
-use mullama::gpu::{self, DeviceKind};
+use mullama::gpu::{self, Device, DeviceKind};
 use mullama::{
     ContextParams, GpuLayers, KvCacheType, Model, ModelParams, PlanOptions, PlannedDevice, Shape,
-    calibrate, measure_speed, plan,
+    calibrate, measure_speed, plan, rpc,
 };
 
 use crate::Result;
@@ -100,19 +101,45 @@ pub fn speeds() -> Result<()> {
     Ok(())
 }
 
-/// Compares over a grid, on this machine's GPUs (one, and two where there are), and prints a table.
-/// `models` are names and paths; the one named `cost` is planned and timed.
-pub fn report(models: &[(String, String)]) -> Result<()> {
-    let gpus: Vec<_> = gpu::devices()
-        .into_iter()
-        .filter(|device| matches!(device.kind, DeviceKind::Gpu | DeviceKind::Igpu))
-        .map(|device| device.name)
-        .collect();
-    println!("# The planner against the engine\n");
-    println!("GPUs: {}\n", if gpus.is_empty() { "none".to_owned() } else { gpus.join(", ") });
-    let mut configurations = vec![Vec::new()];
-    configurations.extend((1..=gpus.len().min(2)).map(|count| gpus[..count].to_vec()));
+/// Where a model is put: this machine's processor, some of its GPUs, or some of the workers' devices.
+#[derive(Clone)]
+struct Place {
+    devices: Vec<String>,
+    workers: Vec<String>,
+}
 
+impl Place {
+    /// The processor; one and two of the GPUs; one and two of the workers' devices.
+    fn all(workers: &[String]) -> Result<Vec<Self>> {
+        let mut remote = Vec::new();
+        for worker in workers {
+            remote.extend(rpc::connect(worker)?);
+        }
+        let is_gpu = |device: &Device| matches!(device.kind, DeviceKind::Gpu | DeviceKind::Igpu);
+        let local = gpu::devices().into_iter().filter(is_gpu).map(|device| device.name);
+        let local: Vec<_> = local.filter(|name| !remote.contains(name)).collect();
+        let some = |devices: &[String], workers: &[String]| {
+            let place =
+                |count| Self { devices: devices[..count].to_vec(), workers: workers.to_vec() };
+            (1..=devices.len().min(2)).map(place).collect::<Vec<_>>()
+        };
+        let processor = Self { devices: Vec::new(), workers: Vec::new() };
+        Ok([vec![processor], some(&local, &[]), some(&remote, workers)].concat())
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.devices.is_empty() { "none" } else { "" })?;
+        f.write_str(&self.devices.join(", "))
+    }
+}
+
+/// Compares over a grid, on this machine's GPUs and those of workers (one, and two where there are), and
+/// prints a table. `models` are names and paths; the one named `cost` is planned and timed.
+pub fn report(models: &[(String, String)], workers: &[String]) -> Result<()> {
+    println!("# The planner against the engine\n");
+    let places = Place::all(workers)?;
     println!("| model | GPUs | cases | weights | KV | compute |");
     println!("| --- | ---: | ---: | ---: | ---: | ---: |");
     let mut worst_of_all: f64 = 0.0;
@@ -123,9 +150,9 @@ pub fn report(models: &[(String, String)]) -> Result<()> {
     let shapes = shapes.collect::<Result<Vec<_>>>()?;
     let models = [models, &shapes].concat();
     for (name, path) in models.iter().filter(|(name, _)| name != "cost") {
-        for devices in &configurations {
+        for place in &places {
             let mut worst = [0.0_f64; 3];
-            let cases = grid(devices);
+            let cases = grid(place);
             for (params, context) in &cases {
                 let differences = compare(path, params, context)?;
                 for (worst, difference) in worst.iter_mut().zip(differences) {
@@ -133,7 +160,7 @@ pub fn report(models: &[(String, String)]) -> Result<()> {
                 }
             }
             let shown = worst.map(|share| format!("{:.3} %", share * 100.0));
-            println!("| {name} | {} | {} | {} |", devices.len(), cases.len(), shown.join(" | "));
+            println!("| {name} | {place} | {} | {} |", cases.len(), shown.join(" | "));
             worst_of_all = worst.into_iter().fold(worst_of_all, f64::max);
         }
     }
@@ -156,8 +183,9 @@ pub fn report(models: &[(String, String)]) -> Result<()> {
     Ok(())
 }
 
-/// Every combination that is compared on these devices.
-fn grid(devices: &[String]) -> Vec<(ModelParams, ContextParams)> {
+/// Every combination that is compared in this place.
+fn grid(place: &Place) -> Vec<(ModelParams, ContextParams)> {
+    let devices = &place.devices;
     let layers: &[u32] = if devices.is_empty() { &[0] } else { &[1, 3, 999] };
     let mut cases = Vec::new();
     for &layers in layers {
@@ -168,8 +196,9 @@ fn grid(devices: &[String]) -> Vec<(ModelParams, ContextParams)> {
                         ModelParams::default().with_n_gpu_layers(GpuLayers::Count(layers));
                     if !devices.is_empty() {
                         params = params
-                            .with_devices(devices)
-                            .with_tensor_split(vec![1.0; devices.len()]);
+                            .with_devices(devices.clone())
+                            .with_tensor_split(vec![1.0; devices.len()])
+                            .with_rpc_servers(place.workers.clone());
                     }
                     let context = ContextParams::default()
                         .with_n_ctx(n_ctx)
