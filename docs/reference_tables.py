@@ -21,8 +21,6 @@ COMMAND = os.environ.get("MULLAMA", str(ROOT / "target/release/mullama"))
 FLAGS = {"devices": "device", "tensor_overrides": "override-tensor", "rpc_servers": "rpc"}
 # Options that flags set, by their table.
 ON_THE_COMMAND_LINE = {"load", "generate", "chat"}
-# Where the setter in Rust is called otherwise than the option.
-SETTERS = {"context_size": "n_ctx", "batch_size": "n_batch", "ubatch_size": "n_ubatch"}
 
 
 def words(name):
@@ -55,17 +53,17 @@ def camel(name):
 
 
 def option_table(wanted):
-    def rows():
-        for group, name, _, doc in _native._option_specs():
-            if group != wanted:
-                continue
-            row = [f"`{name}`", f"`{camel(name)}`", f"`with_{SETTERS.get(name, name)}`"]
-            if wanted in ON_THE_COMMAND_LINE:
-                row.append(f"`--{FLAGS.get(name, name).replace('_', '-')}`")
-            yield [*row, " ".join(doc.split())]
-
-    shell = ["Shell"] if wanted in ON_THE_COMMAND_LINE else []
-    return table(["Python", "Node.js", "Rust", *shell, "Meaning"], rows())
+    """Names above each other, since beside each other they leave no room for what they mean."""
+    rows = []
+    for group, name, _, doc in _native._option_specs():
+        if group != wanted:
+            continue
+        names = [name, camel(name)]
+        if wanted in ON_THE_COMMAND_LINE:
+            names.append(f"--{FLAGS.get(name, name).replace('_', '-')}")
+        rows.append(["<br>".join(f"`{one}`" for one in dict.fromkeys(names)), " ".join(doc.split())])
+    shell = ", shell" if wanted in ON_THE_COMMAND_LINE else ""
+    return table([f"Python, Node.js{shell}", "Meaning"], rows)
 
 
 def left_out():

@@ -46,7 +46,7 @@ function withAnchors(lines) {
     if (line.startsWith('```')) isCode = !isCode;
     if (isCode) return { line, isCode };
     const type = /^### (?<name>\w+)(\(\))?$/.exec(line)?.groups;
-    const method = /^#{5} \W*(?<name>\w+)\W*$/.exec(line)?.groups;
+    const method = /^#### \W*(?<name>\w+)\W*$/.exec(line)?.groups;
     const property = /<a id="property-[^"]*"><\/a> `(?<name>\w+)/.exec(line)?.groups;
     if (type) owner = type.name;
     if (!type && !method && !property) return { line, owner };
@@ -72,7 +72,12 @@ function page(text) {
     .replace(/^# .*\n/, '')
     // Headings over every list of parameters would fill the table of contents.
     .replaceAll(/^#{4,6} ([A-Z]\w+( \w+)?)$/gm, '**$1**')
-    .replaceAll('**Constructor**', '##### Constructor')
+    .replaceAll(
+      /^(?:\*\*(Constructor)\*\*|#{5} (.*))$/gm,
+      (_, constructor, name) => `#### ${name ?? constructor}`,
+    )
+    // Which Python's Markdown does not know.
+    .replaceAll('\\<', '&lt;')
     .replaceAll(/^\*\*\*$\n\n/gm, '');
   return `${HEAD}${withAnchors(body.split('\n')).join('\n').trimEnd()}\n`;
 }
