@@ -70,15 +70,18 @@ function withAnchors(lines) {
 function page(text) {
   const body = text
     .replace(/^# .*\n/, '')
-    // Headings over every list of parameters would fill the table of contents.
-    .replaceAll(/^#{4,6} ([A-Z]\w+( \w+)?)$/gm, '**$1**')
+    .replaceAll(/^\*\*\*$\n\n/gm, '')
+    // What headings say that the tables under them say as well, and where else the same is written.
+    .replaceAll(/^#{4,6} (Constructors|Methods|Parameters|Properties|Throws)\n\n/gm, '')
     .replaceAll(
-      /^(?:\*\*(Constructor)\*\*|#{5} (.*))$/gm,
-      (_, constructor, name) => `#### ${name ?? constructor}`,
+      /^#{4,6} (Extended by|Implementation of|Implements|Inherited from|Overrides)\n\n(?:.+\n)+\n?/gm,
+      '',
     )
+    .replaceAll(/^#{4,6} (?!Constructor$)([A-Z][a-z]+(?: [A-Z][a-z]+)?)\n\n/gm, '**$1**\n\n')
+    .replaceAll('**Returns**\n\n', 'Returns ')
+    .replaceAll(/^#{5} /gm, '#### ')
     // Which Python's Markdown does not know.
-    .replaceAll('\\<', '&lt;')
-    .replaceAll(/^\*\*\*$\n\n/gm, '');
+    .replaceAll('\\<', '&lt;');
   return `${HEAD}${withAnchors(body.split('\n')).join('\n').trimEnd()}\n`;
 }
 
