@@ -59,7 +59,7 @@ node-package: build bindings/node/node_modules/.ready ## Build the Node.js packa
 .PHONY: docs
 docs: .venv/.ready system ## Build the documentation site into site/
 	rm -rf target/doc
-	RUSTDOCFLAGS="--deny warnings" cargo doc $(CARGO_FLAGS) $(CRATES) --lib --no-deps
+	RUSTDOCFLAGS="--deny warnings" cargo doc $(CARGO_FLAGS) $(CRATES) $(addprefix --exclude mullama-,bench testkit test-registry) --lib --no-deps
 	NO_MKDOCS_2_WARNING=1 $(VENV)/mkdocs build --strict
 
 .PHONY: demo
