@@ -57,7 +57,9 @@ node-package: build bindings/node/node_modules/.ready ## Build the Node.js packa
 	cd bindings/node && npm run build
 
 .PHONY: docs
-docs: .venv/.ready ## Build the documentation site into site/
+docs: .venv/.ready system ## Build the documentation site into site/
+	rm -rf target/doc
+	RUSTDOCFLAGS="--deny warnings" cargo doc $(CARGO_FLAGS) $(CRATES) $(addprefix --exclude mullama-,bench testkit test-registry) --lib --no-deps
 	NO_MKDOCS_2_WARNING=1 $(VENV)/mkdocs build --strict
 
 .PHONY: demo
@@ -128,9 +130,12 @@ bench-hub: build ## Print how fast models are pulled and listed, and answers beg
 bench-plan: build ## Print how true plans are: memory of every kind of layer, and speed after a calibration
 	benches/plan.sh
 
-.PHONY: plan-tables
-plan-tables: build ## Write the tables of the guide to planning
-	python3 docs/plan_tables.py
+.PHONY: reference
+reference: wheel node-package ## Write what the documentation has from the code: references and tables
+	$(PY) docs/reference_tables.py
+	$(PY) docs/plan_tables.py
+	cd bindings/node && npm run --silent reference
+	MULLAMA_WRITE_REFERENCE=1 cargo test $(CARGO_FLAGS) $(CRATES) --bin mullama reference
 
 # --- keeping it tidy ------------------------------------------------------------------------------
 

@@ -3,12 +3,14 @@
 `--check` compares instead of writing. The command is `target/release/mullama`, or what MULLAMA names.
 """
 
+import functools
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
+
+from tables import table, write_or_check
 
 ROOT = Path(__file__).parent.parent
 PAGE = Path(__file__).parent / "guide/planning.md"
@@ -37,7 +39,8 @@ SHAPES = {
     "Llama 3.1 70B": "architecture=llama,block_count=80,embedding_length=8192,"
     "feed_forward_length=28672,attention.head_count=64,attention.head_count_kv=8,vocab_size=128256",
 }
-QUANTISATIONS = ["Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K"]
+QUANTISATIONS = ["F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K"]
+CARDS = ["6GiB", "8GiB", "12GiB", "16GiB", "24GiB", "2x 24GiB", "80GiB"]
 CONTEXTS = [4096, 8192, 32768, 131072]
 
 
@@ -54,12 +57,6 @@ class Planner:
         return json.loads(subprocess.check_output(command, env=self.environment))
 
 
-def table(header, rows):
-    """A table of Markdown, its numbers to the right."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def held(plan):
     return sum(plan["devices"][0][part] for part in ("weights", "kv", "compute"))
 
@@ -70,7 +67,7 @@ def memory(planner):
         whole = ["--device", "640GiB", "-ngl", "-1", "-c", "8192"]
         plans = [planner.plan(model, name, *whole) for name in QUANTISATIONS]
         rows.append([model, *[f"{held(plan) / GIB:.1f}" for plan in plans]])
-    return table(["Model", *QUANTISATIONS], rows)
+    return table(["Model", *QUANTISATIONS], rows, "---:")
 
 
 def cache(planner):
@@ -84,7 +81,35 @@ def cache(planner):
                 cells.append(f"{plan['devices'][0]['kv'] / GIB:.2f}")
         rows.append([model, *cells])
     header = [f"{kind}, {context // 1024}k" for kind in ("f16", "q8_0") for context in CONTEXTS]
-    return table(["Model", *header], rows)
+    return table(["Model", *header], rows, "---:")
+
+
+def cards(planner):
+    """Layers on cards of each size: all of them, all without the experts of some, or how many."""
+    rows = []
+    for model in SHAPES:
+        cells = []
+        for card in CARDS:
+            plan = planner.plan(model, "Q4_K_M", "--device", card, "-c", "8192")
+            layers, all_layers = plan["n_gpu_layers"], plan["n_layers"]
+            whole = f"all − {plan['n_cpu_moe']}" if plan["n_cpu_moe"] else "all"
+            cells.append(whole if layers == all_layers else f"{layers} of {all_layers}")
+        rows.append([model, *cells])
+    return table(["Model", *CARDS], rows, "---:")
+
+
+def offload(planner):
+    """What lies where, and how fast it is, as a card holds more of a model that it cannot hold."""
+    rows = []
+    for card in ("RTX 3060 12GB", "RTX 4060 Ti 16GB", "RTX 4090", "RTX 5090", "2x RTX 3090", "RTX 6000 Ada"):
+        machine = ["--device", card, "--host-bandwidth", "2x DDR5-5600"]
+        plan = planner.plan("Llama 3.1 70B", "Q4_K_M", *machine, "-c", "8192")
+        sizes = [sum(device[part] for part in ("weights", "kv", "compute")) for device in plan["devices"]]
+        host = sum(plan["host"][part] for part in ("weights", "kv", "compute"))
+        layers = f"{plan['n_gpu_layers']} of {plan['n_layers']}"
+        speed = f"{plan['predicted']['decode_tps']:.1f}"
+        rows.append([card, layers, f"{sum(sizes) / GIB:.1f}", f"{host / GIB:.1f}", speed])
+    return table(["Card", "Layers on it", "GiB on it", "GiB in the machine", "Tokens a second"], rows, "---:")
 
 
 def speeds(planner):
@@ -97,7 +122,7 @@ def speeds(planner):
             speed = plan["predicted"]["decode_tps"]
             cells.append(f"{speed:.1f}" if plan["fits"] else "does not fit")
         rows.append([str(layers), *cells])
-    return table(["Layers on the GPU", "RTX 4090", "RTX 3090", "H100 SXM5"], rows)
+    return table(["Layers on the GPU", "RTX 4090", "RTX 3090", "H100 SXM5"], rows, "---:")
 
 
 def rules(planner):
@@ -117,26 +142,12 @@ def rules(planner):
         rule = min(int(size * GIB * 0.9 / each), plan["n_layers"])
         planned = plan["n_gpu_layers"]
         rows.append([f"{model}, {card}", f"{context // 1024}k", str(rule), str(planned)])
-    return table(["Model and card", "Context", "By the rule", "As planned"], rows)
+    return table(["Model and card", "Context", "By the rule", "As planned"], rows, "---:")
 
 
-TABLES = {"memory": memory, "cache": cache, "speeds": speeds, "rules": rules}
-
-
-def written(text, planner):
-    """The page with its tables made anew."""
-    for name, make in TABLES.items():
-        start, end = f"<!-- table: {name} -->\n", "\n<!-- end -->"
-        head, rest = text.split(start, 1)
-        text = head + start + "\n" + make(planner) + "\n" + end + rest.split(end, 1)[1]
-    return text
-
+TABLES = {"memory": memory, "cache": cache, "cards": cards, "offload": offload, "speeds": speeds, "rules": rules}
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        page = PAGE.read_text(encoding="utf-8")
-        made = written(page, Planner(folder))
-    if "--check" not in sys.argv[1:]:
-        PAGE.write_text(made, encoding="utf-8")
-    elif page != made:
-        sys.exit(f"{PAGE} is out of date: run {Path(__file__).name}")
+        planner = Planner(folder)
+        write_or_check({PAGE: {name: functools.partial(make, planner) for name, make in TABLES.items()}})

@@ -723,7 +723,7 @@ export interface Backend {
 }
 
 /** What the machine has. Available is what can be used now, not what was compiled. */
-export const gpu: Readonly<{
+export interface Gpu {
   /** The devices, with their memory as it is now; the processor comes last. */
   devices(): Device[];
   /** The backend modules, in the order in which they were tried. */
@@ -746,7 +746,10 @@ export const gpu: Readonly<{
   rocmDeviceCount(): number;
   /** Bytes in use and in all on one NVIDIA GPU; zeros where there is no such GPU. */
   cudaMemoryInfo(index: number): [used: number, total: number];
-}>;
+}
+
+/** What the machine has. */
+export const gpu: Readonly<Gpu>;
 
 /** A device that need not be there. */
 export interface DeviceDescription {

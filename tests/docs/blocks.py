@@ -19,8 +19,8 @@ RUNNABLE = {
     "console": "console",
 }
 
-# Not code: shown, never run.
-EXEMPT = {"csv", "diff", "gbnf", "ini", "jinja", "json", "jsonl", "text", "toml", "yaml"}
+# Not programs: shown, never run. `ts` is for the declarations of references.
+EXEMPT = {"csv", "diff", "gbnf", "ini", "jinja", "json", "jsonl", "text", "toml", "ts", "yaml"}
 
 _FENCE = re.compile(r"^(?P<indent>[ \t]*)(?P<fence>`{3,}|~{3,})(?P<info>[^`]*)$")
 _COMMENT = re.compile(r"^\s*<!--\s*(?P<text>.*?)\s*-->\s*$")
@@ -49,6 +49,8 @@ class Block:
     skip_reason: str | None = None
     expected: str | None = None
     expected_line: int = 0
+    # What it reads from standard input.
+    input: str = ""
 
     @property
     def line(self) -> int:
@@ -114,7 +116,7 @@ def _scan_page(scan: _Scan) -> None:
             continue
         if comment := _COMMENT.match(line):
             directive = comment["text"]
-            if directive == "output" or re.match(r"not run\b", directive):
+            if directive in ("input", "output") or re.match(r"not run\b", directive):
                 directives.append((number, directive))
             continue
         indent = _width(line[: len(line) - len(line.lstrip())])
@@ -154,23 +156,26 @@ def _take_block(scan: _Scan, number: int, fence, tabs, directives) -> int:
     name = _info_language(fence["info"])
 
     reason = None
-    is_output = False
+    kind = None
     for at, directive in directives:
-        if directive == "output":
-            is_output = True
+        if directive in ("input", "output"):
+            kind = directive
             continue
         reason = directive.removeprefix("not run").removeprefix(":").strip()
         if not reason:
             scan.problems.append((at, "say why the block is not run: `not run: REASON`"))
 
-    if is_output:
+    if kind:
         if name != "text":
-            scan.problems.append((start, "an expected output is a `text` block"))
-        elif targets := _output_targets(scan.blocks, tabs):
+            scan.problems.append((start, f"an {kind} is a `text` block"))
+        elif targets := _targets(scan.blocks, tabs):
             for block in targets:
-                block.expected, block.expected_line = source, start + 1
+                if kind == "input":
+                    block.input = source
+                else:
+                    block.expected, block.expected_line = source, start + 1
         else:
-            scan.problems.append((start, "there is no block before this output"))
+            scan.problems.append((start, f"there is no block before this {kind}"))
     elif name in RUNNABLE:
         scan.blocks.append(Block(scan.page, start, RUNNABLE[name], source, fence["indent"], tabs, skip_reason=reason))
     elif not name:
@@ -182,7 +187,7 @@ def _take_block(scan: _Scan, number: int, fence, tabs, directives) -> int:
     return number + 1
 
 
-def _output_targets(blocks: list[Block], tabs: tuple) -> list[Block]:
+def _targets(blocks: list[Block], tabs: tuple) -> list[Block]:
     """The block before, or, after a group of tabs, the last block of each that has no output of its
     own."""
     if not blocks:

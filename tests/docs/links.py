@@ -30,7 +30,7 @@ def _anchors(text: str) -> set[str]:
     text = _FENCED.sub("", text)
     anchors: set[str] = set(re.findall(r"\bid=\"([^\"]+)\"", text))
     for heading in re.findall(r"^#{1,6}\s+(.*?)\s*#*$", text, re.M):
-        if explicit := re.search(r"\{\s*#([\w-]+)[^}]*\}$", heading):
+        if explicit := re.search(r"\{\s*#([\w.-]+)[^}]*\}$", heading):
             anchors.add(explicit[1])
             continue
         heading = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", heading)

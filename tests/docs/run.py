@@ -11,6 +11,7 @@ pull has what others are loaded by name. A comment right before a block changes 
     <!-- not run: REASON -->    the block is not run, and the reason is reported
     <!-- output -->             this `text` block is what the block before it prints; after a group
                                 of tabs, what the last block of each tab prints
+    <!-- input -->              the same for what it reads from standard input
 
 A `console` block is a session: its commands, after `$ `, run, and the rest is their output.
 
@@ -267,13 +268,15 @@ def run_program(program: Program, workshop: Workshop) -> list[Outcome]:
     command = BUILDERS[program.language](program, folder, workshop)
     if isinstance(command, str):
         return _blame(program, _page_lines(command, folder, program))
-    with open(folder / "stdout", "wb") as out, open(folder / "stderr", "wb") as err:
+    (folder / "stdin").write_text("".join(block.input for block in program.blocks))
+    out, err = open(folder / "stdout", "wb"), open(folder / "stderr", "wb")
+    with open(folder / "stdin", "rb") as asked, out, err:
         try:
             status = subprocess.run(
                 command,
                 cwd=folder,
                 env=workshop.environment(folder),
-                stdin=subprocess.DEVNULL,
+                stdin=asked,
                 stdout=out,
                 stderr=err,
                 timeout=TIME_LIMIT,

@@ -52,6 +52,7 @@ def test_a_reason_keeps_a_block_from_running():
         ("<!-- not run -->\n```bash\nx\n```\n", 1, "why"),
         ("<!-- not run: reason -->\n\ntext\n", 1, "no code block"),
         ("<!-- output -->\n```text\nx\n```\n", 2, "no block before"),
+        ("<!-- input -->\n```text\nx\n```\n", 2, "no block before"),
         ("```python\n1\n```\n<!-- output -->\n```json\n1\n```\n", 5, "`text`"),
         ("```python\n1\n", 1, "never closed"),
     ],
@@ -150,6 +151,12 @@ def run(workshop, language, text):
 def test_python_blocks_share_names_and_output_is_compared(workshop):
     page = "```python\nx = 2\n```\n```python\nprint(x)\n```\n<!-- output -->\n```text\n2\n```\n"
     assert run(workshop, "python", page) == [None, None]
+
+
+def test_input_is_for_the_block_before(workshop):
+    page = "```bash\ncat\n```\n<!-- input -->\n```text\nhello\n```\n<!-- output -->\n```text\nhello\n```\n"
+    assert run(workshop, "shell", page) == [None]
+    assert run(workshop, "shell", "```bash\ncat\n```\n<!-- output -->\n```text\n```\n") == [None]
 
 
 def test_a_wrong_output_fails(workshop):

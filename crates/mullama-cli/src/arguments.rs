@@ -11,7 +11,7 @@ use crate::options::{chat_flags, load_flags, plan_flags};
 use crate::plot;
 
 /// Flags of llama.cpp with one dash and several letters, which people know.
-const ALIASES: &[(&str, &str)] = &[
+pub const ALIASES: &[(&str, &str)] = &[
     ("-ngl", "--n-gpu-layers"),
     ("-ts", "--tensor-split"),
     ("-sm", "--split-mode"),
@@ -363,9 +363,12 @@ fn completions() -> Command {
         )
 }
 
+/// How the list of exit codes begins.
+pub const EXIT_CODES_HEADING: &str = "Exit codes:";
+
 /// What the exit codes mean, and which variables of the environment there are.
 fn exit_codes() -> String {
-    let mut text = "Exit codes:\n    0  success\n".to_owned();
+    let mut text = format!("{EXIT_CODES_HEADING}\n    0  success\n");
     for (kind, code, meaning) in EXIT_CODES {
         let _ = writeln!(text, "  {code:>3}  {:<16} {meaning}", kind.name());
     }

@@ -8,6 +8,8 @@ mod kept;
 mod options;
 mod plot;
 mod progress;
+#[cfg(test)]
+mod reference;
 mod repl;
 mod session;
 mod source;

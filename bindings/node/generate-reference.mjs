@@ -1,0 +1,94 @@
+// Writes docs/reference/node.md from the declarations, by TypeDoc; with --check, tells whether it is what
+// would be written.
+
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+
+import { Application } from 'typedoc';
+
+const HEAD = `# Node.js
+
+<!-- Written by \`make reference\` from index.d.ts and options.d.ts: change those, not this. -->
+
+What the package \`mullama\` has. The types are those of its declarations: TypeScript sees the same.
+`;
+
+const target = path.join(import.meta.dirname, '../../docs/reference/node.md');
+
+/** What TypeDoc makes of the declarations, as one page. */
+async function generated() {
+  const out = mkdtempSync(path.join(tmpdir(), 'mullama-reference-'));
+  try {
+    const app = await Application.bootstrapWithPlugins({ logLevel: 'Warn', out });
+    const project = await app.convert();
+    if (!project) throw new Error('the declarations cannot be read');
+    await app.generateOutputs(project);
+    if (app.logger.hasErrors() || app.logger.hasWarnings()) process.exit(1);
+    return readFileSync(path.join(out, 'README.md'), 'utf8');
+  } finally {
+    rmSync(out, { recursive: true });
+  }
+}
+
+/** Keeps the brackets of arrays, which stand after a link or code, from being a link to nowhere. */
+const withArrays = (line) => line.replaceAll(/(?<=[)`\]])\[\]/g, String.raw`\[\]`);
+
+/**
+ * Gives what is documented an anchor of its own name, `Model` or `Model.stream`, where TypeDoc counts up what is
+ * called alike.
+ */
+function withAnchors(lines) {
+  const names = new Set();
+  let owner = '';
+  let isCode = false;
+  const anchored = lines.map((line) => {
+    if (line.startsWith('```')) isCode = !isCode;
+    if (isCode) return { line, isCode };
+    const type = /^### (?<name>\w+)(\(\))?$/.exec(line)?.groups;
+    const method = /^#### \W*(?<name>\w+)\W*$/.exec(line)?.groups;
+    const property = /<a id="property-[^"]*"><\/a> `(?<name>\w+)/.exec(line)?.groups;
+    if (type) owner = type.name;
+    if (!type && !method && !property) return { line, owner };
+    const name = type ? owner : `${owner}.${(method ?? property).name}`;
+    names.add(name);
+    if (property) return { line: line.replace(/<a id="[^"]*"/, `<a id="${name}"`), owner };
+    return { line: `${line} { #${name} }`, owner };
+  });
+  const linked = ({ line, owner, isCode }) => {
+    if (isCode) return line;
+    return withArrays(line).replaceAll(/\[(`?)([\w.]+)\1\]\(#[^)]*\)/g, (_, quote, name) => {
+      const target = [name, `${owner}.${name}`].find((known) => names.has(known));
+      if (!target) throw new Error(`where does the link to ${name} lead?`);
+      return `[${quote}${name}${quote}](#${target})`;
+    });
+  };
+  return anchored.map(linked);
+}
+
+/** The page as MkDocs wants it. */
+function page(text) {
+  const body = text
+    .replace(/^# .*\n/, '')
+    .replaceAll(/^\*\*\*$\n\n/gm, '')
+    // What headings say that the tables under them say as well, and where else the same is written.
+    .replaceAll(/^#{4,6} (Constructors|Methods|Parameters|Properties|Throws)\n\n/gm, '')
+    .replaceAll(
+      /^#{4,6} (Extended by|Implementation of|Implements|Inherited from|Overrides)\n\n(?:.+\n)+\n?/gm,
+      '',
+    )
+    .replaceAll(/^#{4,6} (?!Constructor$)([A-Z][a-z]+(?: [A-Z][a-z]+)?)\n\n/gm, '**$1**\n\n')
+    .replaceAll('**Returns**\n\n', 'Returns ')
+    .replaceAll(/^#{5} /gm, '#### ')
+    // Which Python's Markdown does not know.
+    .replaceAll('\\<', '&lt;');
+  return `${HEAD}${withAnchors(body.split('\n')).join('\n').trimEnd()}\n`;
+}
+
+const text = page(await generated());
+if (!process.argv.includes('--check')) {
+  writeFileSync(target, text);
+} else if (readFileSync(target, 'utf8') !== text) {
+  console.error(`${target} is out of date: run \`make reference\``);
+  process.exitCode = 1;
+}

@@ -1,0 +1,87 @@
+"""Writes the tables of the pages `reference/errors.md` and `reference/options.md`, from what the installed
+package and the command say of themselves; and tells what `reference/python.md` leaves out.
+
+`--check` compares instead of writing. The command is `target/release/mullama`, or what MULLAMA names.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import mullama
+from mullama import _native, errors
+from tables import table, write_or_check
+
+ROOT = Path(__file__).parent.parent
+REFERENCE = Path(__file__).parent / "reference"
+COMMAND = os.environ.get("MULLAMA", str(ROOT / "target/release/mullama"))
+# Where the command's flag is called otherwise than the option.
+FLAGS = {"devices": "device", "tensor_overrides": "override-tensor", "rpc_servers": "rpc"}
+# Options that flags set, by their table.
+ON_THE_COMMAND_LINE = {"load", "generate", "chat"}
+
+
+def words(name):
+    """`DoesNotFit` in upper case, as Node.js and other programs of it know it: `DOES_NOT_FIT`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).upper()
+
+
+def exit_statuses():
+    """Exit status by kind, as the command's help has them."""
+    text = subprocess.check_output([COMMAND, "help"], text=True)
+    found = re.findall(r"^ +(\d+)  ([A-Z]\w+) ", text.split("Exit codes:")[1], re.M)
+    return {kind: status for status, kind in found}
+
+
+def error_table():
+    statuses = exit_statuses()
+    rows = []
+    for kind in _native._error_kinds():
+        error = getattr(errors, f"{kind}Error")
+        builtin = [base.__name__ for base in error.__bases__ if base is not errors.MullamaError]
+        python = " and ".join(f"`{name}`" for name in [error.__name__, *builtin])
+        doc = " ".join(error.__doc__.split()).rstrip(".")
+        rows.append([f"`{kind}`", doc, python, f"`{words(kind)}`", statuses[kind]])
+    return table(["Kind", "When", "Python", "Node.js", "Exit status"], rows)
+
+
+def camel(name):
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+def option_table(wanted):
+    """Names above each other, since beside each other they leave no room for what they mean."""
+    rows = []
+    for group, name, _, doc in _native._option_specs():
+        if group != wanted:
+            continue
+        names = [name, camel(name)]
+        if wanted in ON_THE_COMMAND_LINE:
+            names.append(f"--{FLAGS.get(name, name).replace('_', '-')}")
+        rows.append(["<br>".join(f"`{one}`" for one in dict.fromkeys(names)), " ".join(doc.split())])
+    shell = ", shell" if wanted in ON_THE_COMMAND_LINE else ""
+    return table([f"Python, Node.js{shell}", "Meaning"], rows)
+
+
+def left_out():
+    """What the package has and its reference does not."""
+    listed = re.findall(r"^::: mullama\.(\w+)$", (REFERENCE / "python.md").read_text(), re.M)
+    # Of these modules everything is shown.
+    listed += ["__version__", *errors.__all__, *mullama.gpu.__all__]
+    return sorted(set(mullama.__all__) - set(listed))
+
+
+OPTIONS = ["load", "generate", "chat", "embed", "rerank", "plan"]
+
+if __name__ == "__main__":
+    if names := left_out():
+        sys.exit(f"{REFERENCE / 'python.md'} leaves out {', '.join(names)}")
+    write_or_check(
+        {
+            REFERENCE / "errors.md": {"errors": error_table},
+            REFERENCE / "options.md": {name: lambda name=name: option_table(name) for name in OPTIONS},
+        }
+    )

@@ -1,0 +1,30 @@
+"""Tables of pages that scripts write: each stands between `<!-- table: NAME -->` and `<!-- end -->`."""
+
+import sys
+
+
+def table(header, rows, align="---"):
+    """A table of Markdown; `align` is that of all columns but the first."""
+    lines = [header, ["---", *[align] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def filled(text, tables):
+    """The text of a page with its tables made anew; `tables` are functions by name."""
+    for name, make in tables.items():
+        start, end = f"<!-- table: {name} -->\n", "\n<!-- end -->"
+        head, rest = text.split(start, 1)
+        text = head + start + "\n" + make() + "\n" + end + rest.split(end, 1)[1]
+    return text
+
+
+def write_or_check(pages):
+    """Writes pages, given with their tables; with `--check` on the command line, ends the program where one
+    is not what would be written."""
+    for page, tables in pages.items():
+        text = page.read_text(encoding="utf-8")
+        made = filled(text, tables)
+        if "--check" not in sys.argv[1:]:
+            page.write_text(made, encoding="utf-8")
+        elif text != made:
+            sys.exit(f"{page} is out of date: run `make reference`")
