@@ -13,6 +13,7 @@ need c++ g++
 need ccache
 need clang
 need python3
+[[ $(uname) != Linux ]] || need patchelf
 # bindgen loads libclang, wherever LIBCLANG_PATH or the system has it.
 if [[ -z ${LIBCLANG_PATH:-} ]] && ! compgen -G '/usr/lib*/llvm*/lib/libclang*.so*' >/dev/null &&
     ! compgen -G '/usr/lib/*/libclang*.so*' >/dev/null && [[ $(uname) == Linux ]]; then

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Copies what a package needs beside its own code from the release build: the engine's shared libraries and
-# backend modules, and the program `mullama`, without the symbols that only a debugger reads:
+# backend modules, the demo model, and the program `mullama`, without the symbols that only a debugger reads:
 # scripts/stage-engine.sh DEST
 set -eu
 
@@ -19,11 +19,14 @@ fi
 
 mkdir -p "$1"
 # What an older build left must not be found by the one that takes its place.
-rm -f "$1"/libggml* "$1"/libllama* "$1"/ggml*.dll "$1"/llama*.dll "$1"/mullama "$1"/mullama.exe "$1"/mullama-probe*
+rm -f "$1"/libggml* "$1"/libllama* "$1"/ggml*.dll "$1"/llama*.dll "$1"/demo-*.gguf \
+    "$1"/mullama "$1"/mullama.exe "$1"/mullama-probe*
 for file in "$release"/mullama-engine/* "$program"; do
     cp "$file" "$1"/
-    # On macOS a library that is changed has to be signed anew; on Windows symbols are files of their own.
-    if [ "$(uname)" = Linux ]; then
-        strip "$1/$(basename "$file")"
-    fi
 done
+# On macOS a library that is changed has to be signed anew; on Windows symbols are files of their own.
+if [ "$(uname)" = Linux ]; then
+    strip "$1"/libggml* "$1"/libllama* "$1"/mullama "$1"/mullama-probe
+    # Libraries find one another wherever the package lies: their own build has not told them.
+    patchelf --set-rpath "\$ORIGIN" "$1"/libggml* "$1"/libllama*
+fi

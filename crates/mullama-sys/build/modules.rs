@@ -78,6 +78,12 @@ impl Module {
             .define("GGML_NATIVE", "OFF")
             .define("GGML_CPU", "OFF")
             .define("GGML_OPENMP", "OFF")
+            // What a package brings along beside a module is found there, wherever that is.
+            .define("CMAKE_BUILD_WITH_INSTALL_RPATH", "ON")
+            .define(
+                "CMAKE_INSTALL_RPATH",
+                if cfg!(target_os = "macos") { "@loader_path" } else { "$ORIGIN" },
+            )
             .define(self.switch, "ON")
             // Several GPUs are fed one after the other; NCCL would be one more library to ship.
             .define("GGML_CUDA_NCCL", "OFF")
