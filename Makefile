@@ -46,15 +46,21 @@ build: system ## Build the engine, the library, the command and the test models'
 	cargo build $(CARGO_FLAGS) $(CRATES)
 
 .PHONY: wheel
-wheel: build ## Build the Python wheel into target/wheels, and install it in .venv
+wheel: build .venv/.ready ## Build the Python wheel into target/wheels, and install it in .venv
 	scripts/stage-engine.sh bindings/python/python/mullama/lib
 	rm -f target/wheels/mullama-*.whl
 	$(VENV)/maturin build --release --manifest-path bindings/python/Cargo.toml --out target/wheels
+	$(PY) packages/wheels.py tag target/wheels/mullama-*.whl
 	$(PY) -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps target/wheels/mullama-*.whl
 
 .PHONY: node-package
 node-package: build bindings/node/node_modules/.ready ## Build the Node.js package in bindings/node
 	cd bindings/node && npm run build
+
+BACKEND := vulkan
+.PHONY: gpu-package
+gpu-package: .venv/.ready system ## Build the packages of a GPU backend into target/packages (BACKEND=vulkan)
+	scripts/gpu-package.sh $(BACKEND)
 
 .PHONY: docs
 docs: .venv/.ready ## Build the documentation site into site/
