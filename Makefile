@@ -54,13 +54,17 @@ wheel: build .venv/.ready ## Build the Python wheel into target/wheels, and inst
 	$(PY) -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps target/wheels/mullama-*.whl
 
 .PHONY: node-package
-node-package: build bindings/node/node_modules/.ready ## Build the Node.js package in bindings/node
+node-package: build bindings/node/node_modules/.ready ## Build the Node.js package of this platform in bindings/node/native
 	cd bindings/node && npm run build
 
 BACKEND := vulkan
 .PHONY: gpu-package
 gpu-package: .venv/.ready system ## Build the packages of a GPU backend into target/packages (BACKEND=vulkan)
 	scripts/gpu-package.sh $(BACKEND)
+
+.PHONY: npm-packages
+npm-packages: node-package ## Pack the npm packages into target/npm: JavaScript and types, and this platform's
+	cd bindings/node && npm run pack
 
 .PHONY: docs
 docs: .venv/.ready ## Build the documentation site into site/
