@@ -22,7 +22,7 @@ fn is_whole(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|present| present.len() == mullama_demo_model::SIZE)
 }
 
-#[cfg(not(feature = "embedded-demo"))]
+#[cfg(all(feature = "dynamic-backends", not(feature = "embedded-demo")))]
 fn elsewhere() -> Result<PathBuf> {
     let message = format!("{} is not beside the engine's libraries", mullama_demo_model::NAME);
     Err(Error::new(ErrorKind::NotFound, message)
@@ -30,8 +30,8 @@ fn elsewhere() -> Result<PathBuf> {
 }
 
 /// Written from the program itself to the user's cache folder, unless it is there already: the engine loads
-/// files only, since it maps them into memory.
-#[cfg(feature = "embedded-demo")]
+/// files only, since it maps them into memory. An engine inside the program has no folder of files.
+#[cfg(any(feature = "embedded-demo", not(feature = "dynamic-backends")))]
 fn elsewhere() -> Result<PathBuf> {
     use std::io::Write as _;
     use std::sync::{Mutex, PoisonError};

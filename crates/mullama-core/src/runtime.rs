@@ -80,6 +80,11 @@ pub(crate) fn require_cpu() -> Result<&'static Runtime> {
     if runtime.modules.iter().any(|module| module.kind == "cpu" && module.outcome.is_ok()) {
         return Ok(runtime);
     }
+    let failed = runtime.modules.iter().find(|module| module.kind == "cpu");
+    if let Some(Err(reason)) = failed.map(|module| &module.outcome) {
+        return Err(Error::new(ErrorKind::Backend, format!("the engine cannot compute: {reason}"))
+            .with_hint("a build with the feature `dynamic-backends` runs on every processor"));
+    }
     let searched: Vec<_> =
         sys::modules::search_path(&[]).iter().map(|dir| dir.display().to_string()).collect();
     Err(Error::new(

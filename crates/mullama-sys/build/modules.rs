@@ -119,6 +119,18 @@ pub struct BuiltModule {
     pub file: PathBuf,
 }
 
+/// Ends the build where the environment asks for a module of an engine that cannot load any.
+pub fn refuse_requested() {
+    if let Some(module) = MODULES.iter().find(|module| module.requested()) {
+        println!(
+            "cargo::error=the {} backend was asked for ({}), and an engine inside the program loads no \
+             backends: turn on the feature `dynamic-backends`, or leave the variable out",
+            module.feature, module.variable
+        );
+        std::process::exit(1);
+    }
+}
+
 /// Builds the modules that features or the environment ask for.
 pub fn build_requested(engine: &Engine) -> Vec<BuiltModule> {
     let build = |module: &Module| BuiltModule {

@@ -14,6 +14,8 @@
 //! hangs is a reason in the list and nothing worse. What went well is remembered until the module, the
 //! choice of devices or the running system changes. `MULLAMA_PROBE` is the number of seconds that a driver
 //! may take (30); 0 leaves the trial out.
+//!
+//! An engine that is a part of the program has its backends in it, and nothing is looked for.
 
 use std::collections::HashSet;
 use std::env;
@@ -24,6 +26,7 @@ use std::path::{Path, PathBuf};
 use libloading::Library;
 use llama_cpp_sys_2::{ggml_backend_load, ggml_backend_reg_name};
 
+mod built_in;
 mod probe;
 
 use probe::Probe;
@@ -53,6 +56,9 @@ pub unsafe fn load(
     refusal: impl Fn(&Path) -> Option<String>,
     cache_dir: &Path,
 ) -> Vec<Module> {
+    if !cfg!(feature = "dynamic-backends") {
+        return built_in::modules();
+    }
     let allowed = allowed_kinds();
     let mut provided = HashSet::new();
     let mut modules = Vec::new();
