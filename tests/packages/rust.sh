@@ -13,18 +13,8 @@ for crate in target/package/mullama*.crate; do
     echo "$(basename "$crate"): $(stat -c %s "$crate") bytes"
 done
 
-# The crates as they were packaged take the place of a registry's.
-{
-    echo '[patch.crates-io]'
-    for folder in "$scratch"/crates/*; do
-        echo "$(sed -n 's/^name = "\(mullama.*\)"$/\1/p' "$folder/Cargo.toml" | head -n 1).path = \"$folder\""
-    done
-    # One folder for all, so that what they share is compiled once.
-    printf '[build]\ntarget-dir = "%s"\n' "$scratch/target"
-} >"$scratch/.cargo/config.toml"
-
-# block LANGUAGE N: the Nth block of a language in the README, without its indentation.
 readme=$scratch/crates/$(basename target/package/mullama-[0-9]*.crate .crate)/README.md
+# block LANGUAGE N: the Nth block of a language in the README, without its indentation.
 block() {
     awk -v language="$1" -v wanted="$2" '
         /^ *```/ {
@@ -36,6 +26,18 @@ block() {
         inside && found { print substr($0, indent + 1) }
     ' "$readme"
 }
+
+# The crates as they were packaged take the place of a registry's.
+{
+    echo '[patch.crates-io]'
+    for folder in "$scratch"/crates/*; do
+        echo "$(sed -n 's/^name = "\(mullama.*\)"$/\1/p' "$folder/Cargo.toml" | head -n 1).path = \"$folder\""
+    done
+    # One folder for all, so that what they share is compiled once.
+    printf '[build]\ntarget-dir = "%s"\n' "$scratch/target"
+    # How a program is shipped begins here; before the first build, so that there is one.
+    block toml 2
+} >"$scratch/.cargo/config.toml"
 
 program() { # NAME N: one whose dependencies are the Nth block of TOML
     local folder=$scratch/$1
@@ -61,6 +63,15 @@ runs() {
     }
 }
 
+# alone_there FOLDER: what is in it needs nothing but itself and what a system has.
+alone_there() {
+    local needed
+    needed=$(env LD_LIBRARY_PATH="$1" ldd "$1"/hello "$1"/*.so.* | grep -F '=>' | grep -vF "$1/" | awk '{print $1}' | sort -u)
+    if grep -vE '^(libstdc\+\+|libgcc_s|libm|libc|libdl|libpthread|librt)\.so' <<<"$needed"; then
+        return 1
+    fi
+}
+
 # The documented steps, and then the folder that it was built in is gone.
 ships() {
     local place="$scratch/ein anderer Ordner ☃"
@@ -71,7 +82,7 @@ ships() {
     chmod -R a-w "$place"
     mv "$scratch/target" "$scratch/gone"
     local status=0
-    answers "$place/hello" && nothing_of "$tree" "$place/hello" || status=1
+    answers "$place/hello" && nothing_of "$tree" "$place/hello" && alone_there "$place" || status=1
     mv "$scratch/gone" "$scratch/target"
     return "$status"
 }
@@ -110,7 +121,7 @@ refuses() {
 }
 
 program hello 1
-program alone 2
+program alone 3
 check "a program outside the tree builds with the packaged crates, and runs" runs
 check "it runs in another folder, when it is shipped as the README says" ships
 check "without default features it is one file" static
