@@ -1,4 +1,6 @@
 #![doc = include_str!("../README.md")]
+// One of its examples is a build script, which is a whole program.
+#![allow(clippy::needless_doctest_main)]
 
 pub use mullama_core::*;
 /// Model names, the local store and registries.
