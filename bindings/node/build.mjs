@@ -1,23 +1,24 @@
-// Builds the native module and puts it, with the engine's libraries and modules, into `native`.
-// Arguments go to cargo: `node build.mjs --features vulkan`.
+// Builds the package of this platform in `native`: the addon, with the engine's libraries and modules and
+// the program. Arguments go to cargo: `node build.mjs --features vulkan`.
 
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, renameSync } from 'node:fs';
+import {
+  copyFileSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
+
+import { nameOf, platformManifest } from './packaging/manifests.mjs';
+import { native, writeManifest } from './packaging/pack.mjs';
+import platform from './lib/platform.js';
 
 const repository = path.resolve(import.meta.dirname, '../..');
 const target = process.env.CARGO_TARGET_DIR ?? path.join(repository, 'target');
-const native = path.join(import.meta.dirname, 'native');
-
-/** The name of this machine's platform, as npm packages have it: `linux-x64-gnu`. */
-function platform() {
-  const { arch, platform, report } = process;
-  if (platform === 'linux') {
-    const libc = report.getReport().header.glibcVersionRuntime ? 'gnu' : 'musl';
-    return `linux-${arch}-${libc}`;
-  }
-  return platform === 'win32' ? `win32-${arch}-msvc` : `${platform}-${arch}`;
-}
 
 const library = { darwin: 'libmullama_node.dylib', win32: 'mullama_node.dll' };
 const built = path.join(target, 'release', library[process.platform] ?? 'libmullama_node.so');
@@ -26,21 +27,32 @@ function run(command, ...args) {
   execFileSync(command, args, { cwd: repository, stdio: 'inherit' });
 }
 
-run(
-  'cargo',
-  'build',
-  '--release',
-  '-p',
-  'mullama-node',
-  '--features',
-  'full',
-  ...process.argv.slice(2),
-);
+/** Copies the addon by way of a rename, so that a process that has the old one loaded keeps it. */
+function placeAddon() {
+  const addon = path.join(native, 'mullama.node');
+  copyFileSync(built, `${addon}.partial`);
+  // As with the other files; see scripts/stage-engine.sh.
+  if (process.platform === 'linux') run('strip', `${addon}.partial`);
+  renameSync(`${addon}.partial`, addon);
+}
+
+const flags = ['--release', '-p', 'mullama-node', '--features', 'full'];
+run('cargo', 'build', ...flags, ...process.argv.slice(2));
+const name = platform.thisPlatform();
+// Fails for a platform that has no package, before anything is deleted.
+platformManifest(name);
+rmSync(native, { recursive: true, force: true });
 mkdirSync(native, { recursive: true });
 run('sh', 'scripts/stage-engine.sh', native);
-
-// By way of a rename, so that a process that has the old module loaded keeps it.
-const module = path.join(native, `mullama.${platform()}.node`);
-copyFileSync(built, `${module}.partial`);
-renameSync(`${module}.partial`, module);
-console.log(path.relative(process.cwd(), module));
+placeAddon();
+const sizes = Object.fromEntries(
+  readdirSync(native).map((file) => [file, statSync(path.join(native, file)).size]),
+);
+copyFileSync(path.join(repository, 'LICENSE'), path.join(native, 'LICENSE'));
+writeFileSync(
+  path.join(native, 'README.md'),
+  `# ${nameOf(name)}\n\nA part of [mullama](https://www.npmjs.com/package/mullama), which installs it on ` +
+    'such machines.\n',
+);
+writeManifest(native, platformManifest(name, sizes));
+console.log(path.relative(process.cwd(), native));

@@ -1,31 +1,36 @@
-// Packs the package, installs it into an empty folder and runs the tests there: what is tested is
-// what ships.
+// Installs the packages into an empty folder, as npm gets them from a registry, and runs the tests there:
+// what is tested is what ships.
 
-import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, mkdirSync, readdirSync } from 'node:fs';
+import { spawn } from 'node:child_process';
 import path from 'node:path';
 
-const here = import.meta.dirname;
-const folder = mkdtempSync(path.join(tmpdir(), 'mullama-package-'));
+import { World } from './packaging/installation.mjs';
+import { native, stageMain } from './packaging/pack.mjs';
 
-function run(command, args, cwd = folder) {
+const here = import.meta.dirname;
+const world = await World.open();
+
+/** Runs the tests in a folder; gives the exit status. */
+function runTests(folder) {
   const env = { ...process.env, MULLAMA_REPOSITORY: path.resolve(here, '../..') };
   // The package finds its libraries by itself.
   delete env.LD_LIBRARY_PATH;
   delete env.DYLD_LIBRARY_PATH;
-  execFileSync(command, args, { cwd, env, stdio: 'inherit', shell: process.platform === 'win32' });
+  const tests = readdirSync(path.join(folder, 'test')).filter((file) => file.endsWith('.test.mjs'));
+  const args = ['--test', ...tests.map((file) => path.join('test', file))];
+  const child = spawn(process.execPath, args, { cwd: folder, env, stdio: 'inherit' });
+  return new Promise((resolve) => child.on('exit', (code) => resolve(code ?? 1)));
 }
 
 try {
-  run('npm', ['pack', '--silent', '--pack-destination', folder], here);
-  const tarball = readdirSync(folder).find((file) => file.endsWith('.tgz'));
-  writeFileSync(path.join(folder, 'package.json'), '{ "private": true }');
-  run('npm', ['install', '--offline', '--no-audit', '--no-fund', `./${tarball}`]);
-  mkdirSync(path.join(folder, 'test'));
-  cpSync(path.join(here, 'test'), path.join(folder, 'test'), { recursive: true });
-  const tests = readdirSync(path.join(folder, 'test')).filter((file) => file.endsWith('.test.mjs'));
-  run(process.execPath, ['--test', ...tests.map((file) => path.join('test', file))]);
+  stageMain(world.path('main'));
+  for (const folder of [world.path('main'), native]) world.publish(folder);
+  const project = world.project('project');
+  await project.npm('install', 'mullama');
+  mkdirSync(project.path('test'));
+  cpSync(path.join(here, 'test'), project.path('test'), { recursive: true });
+  process.exitCode = await runTests(project.folder);
 } finally {
-  rmSync(folder, { recursive: true, force: true });
+  world.close();
 }

@@ -1,7 +1,10 @@
 //! The built-in demo model of mullama; `README.md` says what it knows and how it was made.
 
-/// The model file: GGUF, llama architecture.
+/// The model file: GGUF, llama architecture. A program that does not name it does not contain it.
 pub static GGUF: &[u8] = include_bytes!("demo.gguf");
 
-/// Another for each content of the file.
-pub const FINGERPRINT: &str = env!("MULLAMA_DEMO_FINGERPRINT");
+/// The length of the file in bytes.
+pub const SIZE: u64 = include_bytes!("demo.gguf").len() as u64;
+
+/// The file's name beside the engine's libraries: another for each content.
+pub const NAME: &str = env!("MULLAMA_DEMO_NAME");

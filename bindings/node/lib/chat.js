@@ -3,7 +3,7 @@
 const { abortable, splitSignal, throwIfAborted } = require('./abort.js');
 const { calling, invalidArgument } = require('./errors.js');
 const native = require('./native.js');
-const { callTool, readTools } = require('./tools.js');
+const { callTool, readTools, withDefinitions } = require('./tools.js');
 
 /** What a conversation has of its own among the options. */
 function splitOptions(options) {
@@ -173,8 +173,9 @@ class Chat {
     this.#maxToolRounds = split.maxToolRounds;
     this.messages = [...(messages ?? [])];
     if (typeof system === 'string') this.messages.unshift({ role: 'system', content: system });
-    // What is wrong with tools is said now rather than when they are used.
+    // What is wrong with options is said now rather than when they are used.
     readTools(this.#options.tools);
+    calling(() => native.checkChatOptions(withDefinitions(this.#options)));
   }
 
   async send(input, options) {

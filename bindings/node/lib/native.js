@@ -1,48 +1,35 @@
 'use strict';
 
-const { isMainThread } = require('node:worker_threads');
+const path = require('node:path');
 
-const { MullamaError } = require('./errors.js');
+const { locate, read } = require('./packages.js');
 
-/** Where the native module may lie: in this platform's package, or beside this one's files. */
-function candidates() {
-  const { arch, platform } = process;
-  const variants = { linux: ['-gnu', '-musl'], win32: ['-msvc'] }[platform] ?? [''];
-  const names = variants.map((variant) => `${platform}-${arch}${variant}`);
-  return [
-    ...names.map((name) => `@mullama/${name}`),
-    ...names.map((name) => `../native/mullama.${name}.node`),
-  ];
-}
+const ADDON = 'mullama.node';
 
-function load() {
-  const failures = [];
-  for (const candidate of candidates()) {
-    try {
-      return require(candidate);
-    } catch (error) {
-      // What is not there may be elsewhere; what is there and does not load is worth telling.
-      if (error.code !== 'MODULE_NOT_FOUND') failures.push(error);
-    }
+/** Loads the addon of a package. */
+function load(found) {
+  const unavailable = () => require('./unavailable.js');
+  let native;
+  try {
+    native = require(path.join(found.folder, ADDON));
+  } catch (error) {
+    throw unavailable().broken(found, error);
   }
-  const [failure] = failures;
-  const platform = `${process.platform}-${process.arch}`;
-  throw new MullamaError({
-    kind: 'Backend',
-    code: 'BACKEND',
-    message: failure
-      ? `the native module of mullama does not load: ${failure.message}`
-      : `there is no native module of mullama for ${platform}`,
-    hint: failure
-      ? undefined
-      : `reinstall mullama without --no-optional; looked for ${candidates().join(', ')}`,
-    context: { platform },
-    cause: failure,
-  });
+  // A process has one engine: that of the copy of mullama which was loaded first. Of the same version, all
+  // copies use that one's addon too.
+  const elsewhere = native.engineElsewhere(found.folder);
+  if (elsewhere === null) return native;
+  if (read(elsewhere)?.version !== found.version) throw unavailable().mixed(found, elsewhere);
+  return require(path.join(elsewhere, ADDON));
 }
 
-const native = load();
-// The process ends on the main thread; what runs on others must be over by then.
-if (isMainThread) process.on('exit', () => native.shutDown());
+const found = locate();
+const native = load(found);
+if (found.backends.length) native.addBackendDirs(found.backends);
+process.on('exit', () => {
+  // The process ends on the main thread; what runs on others must be over by then. (Required here, since it
+  // takes a third of the time that all of this package does.)
+  if (require('node:worker_threads').isMainThread) native.shutDown();
+});
 
 module.exports = native;

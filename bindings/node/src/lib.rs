@@ -14,6 +14,7 @@ mod exit;
 mod gpu;
 mod json;
 mod model;
+mod packages;
 mod plan;
 mod pull;
 mod results;

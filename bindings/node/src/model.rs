@@ -135,6 +135,12 @@ fn messages(messages: Messages) -> napi::Result<Vec<Message>> {
     Message::list_from_json(messages.0).map_err(|error| of_arguments(&error))
 }
 
+/// Says what is wrong with the options of a chat before anything is asked.
+#[napi(catch_unwind)]
+pub fn check_chat_options(options: Options) -> napi::Result<()> {
+    chat_options(options).map(drop)
+}
+
 #[napi]
 impl NativeModel {
     #[napi(catch_unwind)]

@@ -222,6 +222,16 @@ describe('bad input', () => {
     }
   });
 
+  test('options of a conversation are judged when it starts', () => {
+    for (const [options, said] of [
+      [{ temprature: 0 }, /`temprature`/],
+      [{ temperature: 'hot' }, /`temperature`/],
+      [{ reasoningBudget: 'much' }, /`reasoningBudget`/],
+    ]) {
+      assert.throws(() => model.startChat(options), failure('INVALID_ARGUMENT', said));
+    }
+  });
+
   test('tools with bad schemas', async () => {
     const tool = (parameters) => ({ name: 'count', parameters, execute: () => 1 });
     const nowhere = { type: 'object', properties: { a: { $ref: '#/x' } } };

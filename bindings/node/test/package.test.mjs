@@ -1,4 +1,4 @@
-// The package: what it loads is its own.
+// The package: what it loads is its own, or its platform's package's.
 
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, realpathSync } from 'node:fs';
@@ -11,9 +11,11 @@ import { gpu } from 'mullama';
 // Modules that the build tree has beside these are found too, where it is at hand.
 process.env.MULLAMA_BACKEND = 'cpu,rpc';
 const manifest = createRequire(import.meta.url).resolve('mullama/package.json');
-const folder = realpathSync(path.dirname(manifest));
+const scope = path.join(path.dirname(manifest), '../@mullama');
+// In the tree both are one.
+const folder = realpathSync(existsSync(scope) ? scope : path.dirname(manifest));
 
-test('backend modules come from the package', () => {
+test('backend modules come from the package of the platform', () => {
   for (const { name, path: file } of gpu.backends()) {
     assert.ok(realpathSync(file).startsWith(folder), `${name}: ${file}`);
   }
@@ -21,7 +23,7 @@ test('backend modules come from the package', () => {
 
 const maps = '/proc/self/maps';
 const skip = existsSync(maps) ? false : 'this system does not tell what a process has mapped';
-test('the engine comes from the package', { skip }, () => {
+test('the engine comes from the package of the platform', { skip }, () => {
   gpu.devices();
   const mapped = new Set(readFileSync(maps, 'utf8').match(/\/\S*(?:mullama|llama|ggml)\S*/g));
   const engine = [...mapped].filter((file) => /\.(?:node|so)\b/.test(file));

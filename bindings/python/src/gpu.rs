@@ -102,6 +102,18 @@ pub fn backends(py: Python<'_>) -> Vec<Backend> {
     py.detach(gpu::backends).into_iter().map(Backend).collect()
 }
 
+/// Adds folders to look for backend modules in, before anything computes.
+#[pyfunction(name = "_add_backend_dirs")]
+pub fn add_backend_dirs(dirs: Vec<std::path::PathBuf>) {
+    dirs.into_iter().for_each(mullama::add_backend_dir);
+}
+
+/// The folder of the engine's libraries in this process.
+#[pyfunction(name = "_engine_dir")]
+pub fn engine_dir() -> Option<std::ffi::OsString> {
+    mullama::engine_dir().map(std::path::PathBuf::into_os_string)
+}
+
 /// Whether an NVIDIA GPU can be used now.
 #[pyfunction]
 pub fn cuda_available(py: Python<'_>) -> bool {

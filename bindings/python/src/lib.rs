@@ -41,9 +41,9 @@ mod _native {
     use crate::errors::error_kinds;
     #[pymodule_export]
     use crate::gpu::{
-        Backend, Device, backends, cuda_available, cuda_device_count, cuda_memory_info, devices,
-        metal_available, opencl_available, rocm_available, rocm_device_count, sycl_available,
-        vulkan_available,
+        Backend, Device, add_backend_dirs, backends, cuda_available, cuda_device_count,
+        cuda_memory_info, devices, engine_dir, metal_available, opencl_available, rocm_available,
+        rocm_device_count, sycl_available, vulkan_available,
     };
     #[pymodule_export]
     use crate::model::{BaseModel, Capabilities, DeviceShare, Model, Placement, Stats};

@@ -1,6 +1,8 @@
 """The stubs say what the module has, and are what they would be if written anew."""
 
 import inspect
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,12 +14,39 @@ from mullama import _native, gpu, options
 HERE = Path(__file__).parent
 
 
+def stubtest(folder, *options, **variables):
+    command = [sys.executable, "-m", "mypy.stubtest", "mullama", *options]
+    environment = {**os.environ, **variables}
+    return subprocess.run(
+        command, check=False, capture_output=True, text=True, cwd=folder, env=environment
+    )
+
+
 def test_stubtest(tmp_path):
     """Names, signatures and kinds of everything, by mypy's own comparison."""
-    allowlist = HERE / "stubtest_allowlist.txt"
-    command = [sys.executable, "-m", "mypy.stubtest", "mullama", "--allowlist", allowlist]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
+    done = stubtest(tmp_path, "--allowlist", HERE / "stubtest_allowlist.txt")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_stubs_that_have_drifted_are_found(tmp_path):
+    """What the module has and the stub does not, the reverse, and another signature."""
+    package = Path(mullama.__file__).parent
+    copy = tmp_path / "mullama"
+    shutil.copytree(package, copy, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    stub = copy / "_native.pyi"
+    text = stub.read_text(encoding="utf-8")
+    changes = {
+        "def cuda_device_count() -> int:": "def cuda_devices() -> int:",
+        "def cuda_memory_info(index: int)": "def cuda_memory_info(number: int)",
+    }
+    for true, wrong in changes.items():
+        assert text.count(true) == 1
+        text = text.replace(true, wrong)
+    stub.write_text(text, encoding="utf-8")
+    done = stubtest(tmp_path, "--concise", PYTHONPATH=str(tmp_path), MYPYPATH=str(tmp_path))
+    assert done.returncode == 1
+    for name in ("cuda_device_count", "cuda_devices", "cuda_memory_info"):
+        assert f"mullama._native.{name} " in done.stdout, done.stdout + done.stderr
 
 
 def test_options_are_generated(tmp_path):

@@ -21,6 +21,7 @@ mod logging;
 mod message;
 mod model;
 mod options;
+mod packages;
 mod params;
 mod placement;
 mod planner;
@@ -64,7 +65,7 @@ pub use planner::{
     calibrate, measure_speed, plan, sweep,
 };
 pub use prompt::Prompt;
-pub use runtime::add_backend_dir;
+pub use runtime::{add_backend_dir, engine_dir};
 pub use sampling::{GenerateOptions, LogitBias, Stop};
 pub use source::{Found, resolve};
 pub use state::write_state;

@@ -1,13 +1,13 @@
 //! The engine's process-wide state: modules, log, start-up. Set up once, on first use.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use mullama_sys as sys;
 use sys::modules::Module;
 
 use crate::demo::cache_dir;
-use crate::{Error, ErrorKind, Result, logging};
+use crate::{Error, ErrorKind, Result, logging, packages};
 
 static PACKAGE_DIRS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();
@@ -18,21 +18,28 @@ pub(crate) struct Runtime {
     pub modules: Vec<Module>,
 }
 
-/// Adds a folder to look for backend modules in: what a language's package of a GPU backend does.
+/// Adds a folder to look for backend modules in: what the packages of languages do with those of the GPU
+/// packages that they find.
 ///
 /// Has an effect only before the engine is used for the first time.
 pub fn add_backend_dir(dir: impl Into<PathBuf>) {
-    PACKAGE_DIRS.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(dir.into());
+    PACKAGE_DIRS.lock().unwrap_or_else(PoisonError::into_inner).push(dir.into());
+}
+
+/// The folder of the engine's libraries in this process, where the system tells it.
+pub fn engine_dir() -> Option<PathBuf> {
+    sys::modules::engine_dir()
 }
 
 /// Starts the engine, or gives the one that is running.
 pub(crate) fn get() -> &'static Runtime {
     RUNTIME.get_or_init(|| {
         logging::install();
-        let dirs = PACKAGE_DIRS.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let mut dirs = packages::handed_on();
+        dirs.extend(PACKAGE_DIRS.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
         // SAFETY: the `OnceLock` keeps other users of the engine out until this has run; the
         // folders are the installation's, or were named by the user.
-        let modules = unsafe { sys::modules::load(&dirs, &cache_dir()) };
+        let modules = unsafe { sys::modules::load(&dirs, packages::refusal, &cache_dir()) };
         for module in &modules {
             match &module.outcome {
                 Ok(name) => log::debug!("backend {name} loaded from {}", module.path.display()),
@@ -72,6 +79,11 @@ pub(crate) fn require_cpu() -> Result<&'static Runtime> {
     let runtime = get();
     if runtime.modules.iter().any(|module| module.kind == "cpu" && module.outcome.is_ok()) {
         return Ok(runtime);
+    }
+    let failed = runtime.modules.iter().find(|module| module.kind == "cpu");
+    if let Some(Err(reason)) = failed.map(|module| &module.outcome) {
+        return Err(Error::new(ErrorKind::Backend, format!("the engine cannot compute: {reason}"))
+            .with_hint("a build with the feature `dynamic-backends` runs on every processor"));
     }
     let searched: Vec<_> =
         sys::modules::search_path(&[]).iter().map(|dir| dir.display().to_string()).collect();

@@ -6,14 +6,28 @@ use std::path::{Path, PathBuf};
 
 use crate::modules::BuiltModule;
 
+/// ggml's switches for instructions of x86-64 processors, and rustc's names of them.
+const INSTRUCTIONS: [(&str, &str); 10] = [
+    ("GGML_SSE42", "sse4.2"),
+    ("GGML_AVX", "avx"),
+    ("GGML_AVX2", "avx2"),
+    ("GGML_BMI2", "bmi2"),
+    ("GGML_FMA", "fma"),
+    ("GGML_F16C", "f16c"),
+    ("GGML_AVX512", "avx512f"),
+    ("GGML_AVX512_VBMI", "avx512vbmi"),
+    ("GGML_AVX512_VNNI", "avx512vnni"),
+    ("GGML_AVX512_BF16", "avx512bf16"),
+];
+
 /// The engine as its own crate built it.
 pub struct Engine {
     /// llama.cpp's sources, as packaged.
     pub sources: PathBuf,
-    /// The shared libraries.
+    /// What CMake was told, and found.
+    cache: String,
+    /// The libraries.
     libraries: PathBuf,
-    /// The CPU modules.
-    modules: PathBuf,
 }
 
 impl Engine {
@@ -31,11 +45,25 @@ impl Engine {
             .unwrap_or_else(|| panic!("{} names no CMAKE_HOME_DIRECTORY", cache.display()));
         // Windows keeps what is loaded at run time in `bin`, everyone else beside the link-time files.
         let run_time = if cfg!(windows) { out_dir.join("bin") } else { libraries.to_path_buf() };
-        Engine {
-            sources: PathBuf::from(sources),
-            libraries: run_time,
-            modules: PathBuf::from(metadata("DEP_LLAMA_BACKENDS_DIR")),
-        }
+        Engine { sources: PathBuf::from(sources), cache: cache_text, libraries: run_time }
+    }
+
+    /// Tells the crate which instructions an engine inside the program needs, so that it does not run on a
+    /// processor without them.
+    pub fn is_in_program(&self) {
+        let on = |switch: &str| self.cache.contains(&format!("{switch}:BOOL=ON"));
+        // `-C target-cpu=native` is handed on as this switch, and to rustc as the processor's features.
+        let native = on("GGML_NATIVE");
+        let features = env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
+        let has = |name: &str| features.split(',').any(|feature| feature == name);
+        let needed: Vec<_> = INSTRUCTIONS
+            .iter()
+            .filter(|(switch, name)| if native { has(name) } else { on(switch) })
+            .map(|(_, name)| *name)
+            .collect();
+        println!("cargo:rustc-env=MULLAMA_ENGINE_INSTRUCTIONS={}", needed.join(","));
+        // There is no folder; nothing is looked for.
+        println!("cargo:rustc-env=MULLAMA_ENGINE_DIR=");
     }
 
     /// Puts every run-time file into `target/<profile>/mullama-engine` (GPU backends into folders in
@@ -61,7 +89,7 @@ impl Engine {
             }
         }
         place(probe, &staged.join(probe.file_name().expect("the probe is a file")));
-        for module in files_in(&self.modules) {
+        for module in files_in(Path::new(&metadata("DEP_LLAMA_BACKENDS_DIR"))) {
             place(&module, &staged.join(module.file_name().expect("a module is a file")));
         }
         for module in built_modules {
@@ -76,6 +104,8 @@ impl Engine {
             place(&module.file, &dir.join(module.file.file_name().expect("a module is a file")));
         }
         println!("cargo:rustc-env=MULLAMA_ENGINE_DIR={}", staged.display());
+        // Each CPU module knows by itself whether it can run.
+        println!("cargo:rustc-env=MULLAMA_ENGINE_INSTRUCTIONS=");
     }
 
     /// Pairs of the name that the dynamic loader looks for and the file that has the content.
@@ -133,6 +163,6 @@ fn profile_dir() -> PathBuf {
 
 fn metadata(name: &str) -> String {
     env::var(name).unwrap_or_else(|_| {
-        panic!("{name} is not set: llama-cpp-sys-2 was built without `dynamic-backends`")
+        panic!("{name} is not set: llama-cpp-sys-2 is not the version that this crate asks for")
     })
 }

@@ -12,6 +12,11 @@ use engine::Engine;
 fn main() {
     let engine = Engine::locate();
     build_shim(&engine);
+    if !cfg!(feature = "dynamic-backends") {
+        modules::refuse_requested();
+        engine.is_in_program();
+        return;
+    }
     let probe = build_probe(&engine);
     let modules = modules::build_requested(&engine);
     engine.stage(&modules, &probe);

@@ -78,6 +78,12 @@ impl Module {
             .define("GGML_NATIVE", "OFF")
             .define("GGML_CPU", "OFF")
             .define("GGML_OPENMP", "OFF")
+            // What a package brings along beside a module is found there, wherever that is.
+            .define("CMAKE_BUILD_WITH_INSTALL_RPATH", "ON")
+            .define(
+                "CMAKE_INSTALL_RPATH",
+                if cfg!(target_os = "macos") { "@loader_path" } else { "$ORIGIN" },
+            )
             .define(self.switch, "ON")
             // Several GPUs are fed one after the other; NCCL would be one more library to ship.
             .define("GGML_CUDA_NCCL", "OFF")
@@ -111,6 +117,18 @@ pub struct BuiltModule {
     pub in_every_package: bool,
     /// The module's file.
     pub file: PathBuf,
+}
+
+/// Ends the build where the environment asks for a module of an engine that cannot load any.
+pub fn refuse_requested() {
+    if let Some(module) = MODULES.iter().find(|module| module.requested()) {
+        println!(
+            "cargo::error=the {} backend was asked for ({}), and an engine inside the program loads no \
+             backends: turn on the feature `dynamic-backends`, or leave the variable out",
+            module.feature, module.variable
+        );
+        std::process::exit(1);
+    }
 }
 
 /// Builds the modules that features or the environment ask for.

@@ -3,6 +3,9 @@
 //! Three things stand here, and nothing that has an opinion on how they are used:
 //! [`llama_cpp_sys_2`]'s bindings to llama.cpp and ggml (re-exported), [`shim`], C linkage for what
 //! llama.cpp offers to C++ only, and [`modules`], which finds and loads backend modules at run time.
+//!
+//! Without the feature `dynamic-backends` the engine is linked into the program, and there is no module to
+//! load.
 
 #[cfg(not(any(unix, windows)))]
 compile_error!("mullama needs an operating system with loadable libraries");

@@ -14,6 +14,8 @@
 //! hangs is a reason in the list and nothing worse. What went well is remembered until the module, the
 //! choice of devices or the running system changes. `MULLAMA_PROBE` is the number of seconds that a driver
 //! may take (30); 0 leaves the trial out.
+//!
+//! An engine that is a part of the program has its backends in it, and nothing is looked for.
 
 use std::collections::HashSet;
 use std::env;
@@ -24,6 +26,7 @@ use std::path::{Path, PathBuf};
 use libloading::Library;
 use llama_cpp_sys_2::{ggml_backend_load, ggml_backend_reg_name};
 
+mod built_in;
 mod probe;
 
 use probe::Probe;
@@ -42,22 +45,36 @@ pub struct Module {
     pub outcome: Result<String, String>,
 }
 
-/// Finds and loads modules; see the module's documentation for the order. What it finds out is kept in
-/// `cache_dir`.
+/// Finds and loads modules; see the module's documentation for the order. Those of a folder for which
+/// `refusal` has a reason are not loaded. What it finds out is kept in `cache_dir`.
 ///
 /// # Safety
 /// Loading a library runs its code: every folder that is searched must be trusted. Must not run at
 /// the same time as another call to the engine.
-pub unsafe fn load(package_dirs: &[PathBuf], cache_dir: &Path) -> Vec<Module> {
+pub unsafe fn load(
+    package_dirs: &[PathBuf],
+    refusal: impl Fn(&Path) -> Option<String>,
+    cache_dir: &Path,
+) -> Vec<Module> {
+    if !cfg!(feature = "dynamic-backends") {
+        return built_in::modules();
+    }
     let allowed = allowed_kinds();
     let mut provided = HashSet::new();
     let mut modules = Vec::new();
     let dirs = search_path(package_dirs);
     let probe = Probe::find(&dirs, cache_dir);
     for dir in &dirs {
+        let refused = refusal(dir);
         for (kind, mut paths) in modules_in(dir) {
             if provided.contains(&kind) || allowed.as_ref().is_some_and(|set| !set.contains(&kind))
             {
+                continue;
+            }
+            if let Some(reason) = &refused {
+                let refused =
+                    |path| Module { kind: kind.clone(), path, outcome: Err(reason.clone()) };
+                modules.extend(paths.into_iter().map(refused));
                 continue;
             }
             if kind == "cpu" {
@@ -122,7 +139,7 @@ pub fn allowed_kinds() -> Option<HashSet<String>> {
 
 /// The folder of the engine's own libraries in this process.
 #[cfg(unix)]
-fn engine_dir() -> Option<PathBuf> {
+pub fn engine_dir() -> Option<PathBuf> {
     use std::os::unix::ffi::OsStrExt as _;
 
     #[repr(C)]
@@ -148,11 +165,33 @@ fn engine_dir() -> Option<PathBuf> {
     path.parent().map(Path::to_path_buf)
 }
 
-/// The folder of the engine's own libraries in this process: on Windows they lie beside the program
-/// or the native module, where the loader finds them.
+/// The folder of the engine's own libraries in this process.
 #[cfg(windows)]
-fn engine_dir() -> Option<PathBuf> {
-    env::current_exe().ok()?.parent().map(Path::to_path_buf)
+pub fn engine_dir() -> Option<PathBuf> {
+    use std::ffi::{OsString, c_void};
+    use std::os::windows::ffi::OsStringExt as _;
+
+    const FROM_ADDRESS: u32 = 4;
+    const UNCHANGED_REFCOUNT: u32 = 2;
+    #[link(name = "kernel32")]
+    unsafe extern "system" {
+        fn GetModuleHandleExW(flags: u32, address: *const c_void, module: *mut *mut c_void) -> i32;
+        fn GetModuleFileNameW(module: *mut c_void, name: *mut u16, size: u32) -> u32;
+    }
+    let mut module = std::ptr::null_mut();
+    let mut name = vec![0; 32_768];
+    // SAFETY: the address is that of a function of the engine, which stays loaded; the buffer is as long as
+    // is said, which is the longest that a path can be.
+    let length = unsafe {
+        let flags = FROM_ADDRESS | UNCHANGED_REFCOUNT;
+        let address = ggml_backend_load as *const c_void;
+        if GetModuleHandleExW(flags, address, &raw mut module) == 0 {
+            return None;
+        }
+        GetModuleFileNameW(module, name.as_mut_ptr(), name.len() as u32)
+    };
+    let path = PathBuf::from(OsString::from_wide(&name[..length as usize]));
+    path.parent().map(Path::to_path_buf)
 }
 
 /// The modules of one folder, by kind, sorted by name.

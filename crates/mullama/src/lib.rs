@@ -1,14 +1,6 @@
-//! Run any GGUF model inside your own program, on whatever processors the machine has.
-//!
-//! ```
-//! use mullama::{ChatOptions, ContextParams, Message, Model, ModelParams};
-//!
-//! let model = Model::load("demo", ModelParams::default(), ContextParams::default())?;
-//! let question = Message::user("What is the capital of France?");
-//! let answer = model.chat(&[question], &ChatOptions::default())?;
-//! println!("{answer}");
-//! # Ok::<_, mullama::Error>(())
-//! ```
+#![doc = include_str!("../README.md")]
+// One of its examples is a build script, which is a whole program.
+#![allow(clippy::needless_doctest_main)]
 
 pub use mullama_core::*;
 /// Model names, the local store and registries.

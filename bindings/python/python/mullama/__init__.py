@@ -11,6 +11,8 @@ their defaults are in `mullama.options`, devices in `mullama.gpu`, errors in `mu
 
 import atexit as _atexit
 
+# First of all, what loads the native module and explains it where it cannot.
+from mullama import _install as _install
 from mullama import _native, errors, gpu
 from mullama._native import (
     Alternative,

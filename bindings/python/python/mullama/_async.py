@@ -5,8 +5,16 @@ the work that it waits for is a `_Task` of the native module. `asyncio` is impor
 programs that use it.
 """
 
+from __future__ import annotations
 
-async def run(task):
+# What `typing.TYPE_CHECKING` is, without the import.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from typing import Any
+
+
+async def run(task: Any) -> Any:
     """Runs a task of the native module; cancelling this cancels it."""
     import asyncio
 
@@ -20,13 +28,13 @@ async def run(task):
         task.abort()
 
 
-def _finish(done):
+def _finish(done: asyncio.Future[None]) -> None:
     # It may have been cancelled meanwhile.
     if not done.done():
         done.set_result(None)
 
 
-async def next_chunk(stream):
+async def next_chunk(stream: Any) -> Any:
     """The next chunk of a stream, without a wait where it is there already."""
     while (chunk := stream._poll()) is None:
         await run(stream._wait())

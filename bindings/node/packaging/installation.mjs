@@ -1,0 +1,134 @@
+// Folders with packages installed into them by npm, and programs that run there in a clean environment.
+
+import { spawn, spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+
+import { Registry } from './registry.mjs';
+
+const isWindows = process.platform === 'win32';
+
+/** A folder of its own, with a registry, a home, and a folder of programs that has Node.js alone. */
+export class World {
+  #registry;
+
+  static async open() {
+    const world = new World();
+    world.folder = mkdtempSync(path.join(tmpdir(), 'mullama-packages-'));
+    for (const name of ['home', 'bin', 'tarballs']) mkdirSync(world.path(name));
+    if (!isWindows) symlinkSync(process.execPath, world.path('bin', 'node'));
+    world.#registry = new Registry(world.path('tarballs'));
+    world.address = await world.#registry.listen();
+    return world;
+  }
+
+  close() {
+    this.#registry.close();
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  path(...names) {
+    return path.join(this.folder, ...names);
+  }
+
+  publish(folder) {
+    return this.#registry.publish(folder);
+  }
+
+  /** A new project in a folder of this one. */
+  project(name, manifest = {}) {
+    const folder = this.path(name);
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(
+      path.join(folder, 'package.json'),
+      JSON.stringify({ name: 'project', version: '1.0.0', private: true, ...manifest }),
+    );
+    return new Project(this, folder);
+  }
+
+  /** What programs find in their environment: Node.js, a home, and nothing of this process's. */
+  environment(more) {
+    const home = this.path('home');
+    const system = isWindows ? { SystemRoot: process.env.SystemRoot, LOCALAPPDATA: home } : {};
+    return { PATH: this.path('bin'), HOME: home, TMPDIR: tmpdir(), ...system, ...more };
+  }
+}
+
+/** A folder that packages are installed into. */
+class Project {
+  constructor(world, folder) {
+    this.world = world;
+    this.folder = folder;
+  }
+
+  path(...names) {
+    return path.join(this.folder, ...names);
+  }
+
+  /** The folder of an installed package. */
+  package(name) {
+    return this.path('node_modules', name);
+  }
+
+  /** Runs npm here; it must succeed. */
+  async npm(...args) {
+    const { world } = this;
+    const env = world.environment({
+      PATH: process.env.PATH,
+      npm_config_registry: world.address,
+      npm_config_cache: world.path('cache'),
+      npm_config_audit: 'false',
+      npm_config_fund: 'false',
+      npm_config_update_notifier: 'false',
+    });
+    // Not waited for in place: the registry is in this process.
+    const { status, output } = await finish('npm', args, {
+      cwd: this.folder,
+      env,
+      shell: isWindows,
+    });
+    if (status !== 0) throw new Error(`npm ${args.join(' ')}: ${output}`);
+    return output;
+  }
+
+  /** Runs a JavaScript program here. */
+  node(code, { args = [], env, ...options } = {}) {
+    return this.run(process.execPath, [...args, '--eval', code], { env, ...options });
+  }
+
+  /** Runs a program here, to its end. */
+  run(program, args, { env, ...options } = {}) {
+    const { status, signal, stdout, stderr } = spawnSync(program, args, {
+      cwd: this.folder,
+      encoding: 'utf8',
+      timeout: 60_000,
+      ...options,
+      env: this.world.environment(env),
+    });
+    return { status: status ?? signal, stdout, stderr };
+  }
+
+  /** Starts a program here. */
+  start(program, args) {
+    const env = this.world.environment();
+    // The command would take what is piped in for a part of the prompt.
+    const stdio = ['ignore', 'pipe', 'pipe'];
+    return spawn(program, args, { cwd: this.folder, env, stdio });
+  }
+}
+
+/** Runs a program to its end; gives its status and what it wrote. */
+export function finish(program, args, options) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, options);
+    let output = '';
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.on('data', (data) => {
+        output += data;
+      });
+    }
+    child.on('error', reject);
+    child.on('close', (code, signal) => resolve({ status: code ?? signal, output }));
+  });
+}

@@ -1,0 +1,64 @@
+// Packs what is published: the package of JavaScript and types, and that of this platform, which
+// `npm run build` has made in `native`.
+//
+//     node packaging/pack.mjs [FOLDER]
+//
+// The tarballs go into FOLDER, `target/npm` of the repository by default.
+
+import { execFileSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+
+import { mainManifest } from './manifests.mjs';
+
+const here = path.resolve(import.meta.dirname, '..');
+const repository = path.resolve(here, '../..');
+
+/** What a package of the platform's holds. */
+export const native = path.join(here, 'native');
+
+/** Lays out the package of JavaScript and types in a folder. */
+export function stageMain(folder) {
+  const manifest = mainManifest();
+  const files = ['README.md', 'index.js', 'index.mjs', 'index.d.ts', 'index.d.mts', 'options.d.ts'];
+  for (const file of [...files, 'bin', 'lib']) {
+    cpSync(path.join(here, file), path.join(folder, file), { recursive: true });
+  }
+  cpSync(path.join(repository, 'LICENSE'), path.join(folder, 'LICENSE'));
+  writeManifest(folder, manifest);
+}
+
+export function writeManifest(folder, manifest) {
+  writeFileSync(path.join(folder, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`);
+}
+
+/** Packs a folder; gives what npm says of the tarball, with its path as `file`. */
+export function pack(folder, destination) {
+  const args = ['pack', '--json', '--ignore-scripts', '--pack-destination', destination];
+  const shell = process.platform === 'win32';
+  const options = { cwd: folder, encoding: 'utf8', shell, stdio: ['ignore', 'pipe', 'inherit'] };
+  const [packed] = JSON.parse(execFileSync('npm', args, options));
+  return { ...packed, file: path.join(destination, packed.filename) };
+}
+
+/** Packs both packages. */
+export function packAll(destination) {
+  mkdirSync(destination, { recursive: true });
+  const staged = mkdtempSync(path.join(tmpdir(), 'mullama-pack-'));
+  try {
+    stageMain(staged);
+    return [pack(staged, destination), pack(native, destination)];
+  } finally {
+    rmSync(staged, { recursive: true, force: true });
+  }
+}
+
+if (process.argv[1] === import.meta.filename) {
+  const folder = path.resolve(process.argv[2] ?? path.join(repository, 'target/npm'));
+  rmSync(folder, { recursive: true, force: true });
+  for (const { name, file, size, unpackedSize } of packAll(folder)) {
+    const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
+    console.log(`${name}: ${file}, ${megabytes(size)}, unpacked ${megabytes(unpackedSize)}`);
+  }
+}

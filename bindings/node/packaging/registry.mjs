@@ -1,0 +1,69 @@
+// A registry on loopback, which serves tarballs as npm's does: packages are tried as they will be
+// published, and before they are.
+
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import path from 'node:path';
+
+import { pack } from './pack.mjs';
+
+export class Registry {
+  #folder;
+  #packages = new Map();
+  #server = createServer((request, response) => this.#answer(request, response));
+
+  /** The tarballs are kept in a folder. */
+  constructor(folder) {
+    this.#folder = folder;
+  }
+
+  /** Starts to listen; gives the address. */
+  async listen() {
+    await new Promise((resolve) => this.#server.listen(0, '127.0.0.1', resolve));
+    this.address = `http://127.0.0.1:${this.#server.address().port}/`;
+    return this.address;
+  }
+
+  close() {
+    this.#server.close();
+    this.#server.closeAllConnections();
+  }
+
+  /** Publishes the package in a folder. */
+  publish(folder) {
+    const manifest = JSON.parse(readFileSync(path.join(folder, 'package.json'), 'utf8'));
+    const packed = pack(folder, this.#folder);
+    const { name, version } = manifest;
+    const versions = this.#packages.get(name) ?? new Map();
+    this.#packages.set(name, versions.set(version, { manifest, packed }));
+    return packed;
+  }
+
+  #answer(request, response) {
+    const asked = decodeURIComponent(new URL(request.url, this.address).pathname).slice(1);
+    const tarball = asked.split('/-/')[1];
+    if (tarball) {
+      const all = [...this.#packages.values()].flatMap((versions) => [...versions.values()]);
+      const found = all.find(({ packed }) => packed.filename === tarball);
+      if (found) return response.end(readFileSync(found.packed.file));
+    } else if (this.#packages.has(asked)) {
+      return response.end(JSON.stringify(this.#describe(asked)));
+    }
+    response.writeHead(404, { 'content-type': 'application/json' });
+    return response.end('{"error": "not found"}');
+  }
+
+  /** What npm asks a registry about a package. */
+  #describe(name) {
+    const versions = [...this.#packages.get(name)].map(([version, { manifest, packed }]) => {
+      const { integrity, shasum, filename } = packed;
+      const tarball = `${this.address}${name}/-/${filename}`;
+      return [
+        version,
+        { ...manifest, _id: `${name}@${version}`, dist: { integrity, shasum, tarball } },
+      ];
+    });
+    const [latest] = versions.at(0);
+    return { name, 'dist-tags': { latest }, versions: Object.fromEntries(versions) };
+  }
+}

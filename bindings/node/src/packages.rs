@@ -1,0 +1,25 @@
+//! Where the engine and its modules lie, for `lib/native.js`.
+#![allow(missing_docs, reason = "`index.d.ts` documents what a program sees")]
+
+use std::fs;
+use std::path::PathBuf;
+
+use napi_derive::napi;
+
+use crate::json::Text;
+
+/// Adds the folders of packages with GPU backends.
+#[napi(catch_unwind)]
+pub fn add_backend_dirs(dirs: Vec<Text>) {
+    for dir in dirs {
+        mullama::add_backend_dir(dir.0);
+    }
+}
+
+/// The folder of the engine that this process uses, where that is not the one of this addon.
+#[napi(catch_unwind)]
+pub fn engine_elsewhere(own: Text) -> Option<String> {
+    let engine = mullama::engine_dir()?;
+    let own = fs::canonicalize(PathBuf::from(own.0)).ok()?;
+    (engine != own).then(|| engine.to_string_lossy().into_owned())
+}

@@ -1,0 +1,73 @@
+//! The backends of an engine that is a part of the program.
+
+use std::env;
+use std::ffi::CStr;
+
+use llama_cpp_sys_2::{
+    ggml_backend_reg_count, ggml_backend_reg_get, ggml_backend_reg_name, ggml_backend_unload,
+};
+
+use super::{Module, allowed_kinds};
+
+/// The instructions of x86-64 processors that the engine was compiled with, by rustc's names.
+const COMPILED_FOR: &str = env!("MULLAMA_ENGINE_INSTRUCTIONS");
+
+/// What the engine registered when it was started; the processor alone where it must not be.
+pub(super) fn modules() -> Vec<Module> {
+    let module = |kind: String, outcome| Module {
+        kind,
+        path: env::current_exe().unwrap_or_default(),
+        outcome,
+    };
+    // Looked at before the first call, which might run such an instruction.
+    let missing: Vec<_> =
+        COMPILED_FOR.split(',').filter(|name| !name.is_empty() && !runs(name)).collect();
+    if !missing.is_empty() {
+        let reason = format!(
+            "this build is for processors with {}, which this one lacks",
+            missing.join(", ").to_uppercase()
+        );
+        return vec![module("cpu".to_owned(), Err(reason))];
+    }
+    let allowed = allowed_kinds();
+    let mut modules = Vec::new();
+    // SAFETY: the registry is filled once and lives for good; indices are below its count, from the last
+    // to the first, so that a backend that goes moves none that is still to come. Names are static.
+    unsafe {
+        for index in (0..ggml_backend_reg_count()).rev() {
+            let registration = ggml_backend_reg_get(index);
+            let name = CStr::from_ptr(ggml_backend_reg_name(registration)).to_string_lossy();
+            let kind = if name == "MTL" { "metal".to_owned() } else { name.to_lowercase() };
+            if allowed.as_ref().is_some_and(|kinds| !kinds.contains(&kind)) {
+                ggml_backend_unload(registration);
+            } else {
+                modules.push(module(kind, Ok(name.into_owned())));
+            }
+        }
+    }
+    modules.reverse();
+    modules
+}
+
+/// Whether this machine's processor has the instructions; those that are not named here every one has.
+#[cfg(target_arch = "x86_64")]
+fn runs(name: &str) -> bool {
+    match name {
+        "sse4.2" => is_x86_feature_detected!("sse4.2"),
+        "avx" => is_x86_feature_detected!("avx"),
+        "avx2" => is_x86_feature_detected!("avx2"),
+        "bmi2" => is_x86_feature_detected!("bmi2"),
+        "fma" => is_x86_feature_detected!("fma"),
+        "f16c" => is_x86_feature_detected!("f16c"),
+        "avx512f" => is_x86_feature_detected!("avx512f"),
+        "avx512vbmi" => is_x86_feature_detected!("avx512vbmi"),
+        "avx512vnni" => is_x86_feature_detected!("avx512vnni"),
+        "avx512bf16" => is_x86_feature_detected!("avx512bf16"),
+        _ => true,
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn runs(_: &str) -> bool {
+    true
+}

@@ -1,0 +1,210 @@
+"""Makes the packages of a GPU backend, for Python and for Node.js, from its built module.
+
+    python packages/gpu.py BACKEND MODULE --out FOLDER [--library FILE]...
+
+`gpu.json` is the table of backends, `gpu.md` the description of each. A package holds the module, the
+libraries that it has to bring along, and `mullama-backend.json`, which says what it is; the core compares
+versions before it loads anything. `--pyproject` says whether the extras of the Python package are those of
+the table.
+"""
+
+import argparse
+import gzip
+import io
+import json
+import platform
+import re
+import shutil
+import string
+import subprocess
+import sys
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import wheels
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+BACKENDS = json.loads((HERE / "gpu.json").read_text())
+SUMMARY = "The {title} backend of mullama"
+# A module is linked to it; mullama's own package has it.
+ENGINE = "libggml-base.so.*"
+# What npm writes, so that the same files give the same archive.
+NPM_TIME = 499162500
+
+
+@dataclass
+class Platform:
+    """A platform by the names that package managers give it."""
+
+    npm: str
+    os: str
+    cpu: str
+    libc: str | None
+    wheel: str
+
+    @classmethod
+    def here(cls) -> "Platform":
+        """This machine's."""
+        machine = platform.machine().lower()
+        cpu = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64"}.get(machine, machine)
+        if sys.platform == "linux":
+            libc = "glibc" if platform.libc_ver()[0] == "glibc" else "musl"
+            npm = f"linux-{cpu}-{'gnu' if libc == 'glibc' else libc}"
+            return cls(npm, "linux", cpu, libc, f"linux_{machine}")
+        if sys.platform == "win32":
+            return cls(f"win32-{cpu}-msvc", "win32", cpu, None, f"win_{machine}")
+        return cls(f"darwin-{cpu}", "darwin", cpu, None, f"macosx_11_0_{machine}")
+
+
+@dataclass
+class Package:
+    """One backend's package for one package manager."""
+
+    backend: str
+    name: str
+    install: str
+    needs: str
+    version: str
+    files: list[Path]
+
+    def readme(self) -> str:
+        """The description that the registry shows."""
+        template = string.Template((HERE / "gpu.md").read_text())
+        title = BACKENDS[self.backend]["title"]
+        return template.substitute(package=self.name, title=title, needs=self.needs, install=self.install)
+
+    def content(self) -> dict[str, bytes]:
+        """What both kinds hold: the module, its libraries, and what the core reads."""
+        label = {"package": self.name, "version": self.version, "install": self.install + _between(self.install)}
+        files = {file.name: file.read_bytes() for file in self.files}
+        return {**files, "mullama-backend.json": (json.dumps(label, indent=2) + "\n").encode()}
+
+
+def _between(install: str) -> str:
+    """What stands between a package's name and its version."""
+    return "==" if install.startswith("pip") else "@"
+
+
+def version() -> str:
+    """The workspace's."""
+    section = (ROOT / "Cargo.toml").read_text().partition("[workspace.package]")[2]
+    return re.findall(r'^version = "([^"]+)"', section, re.M)[0]
+
+
+def wheel(package: Package, where: Platform, out: Path) -> Path:
+    """The package for Python. Its folder is found by its place alone: `mullama_backends/BACKEND`."""
+    row = BACKENDS[package.backend]
+    stem = f"{package.name.replace('-', '_')}-{package.version}"
+    info = f"{stem}.dist-info"
+    requires = [f"mullama=={package.version}", *row.get("python", [])]
+    metadata = [
+        "Metadata-Version: 2.4",
+        f"Name: {package.name}",
+        f"Version: {package.version}",
+        f"Summary: {SUMMARY.format(**row)}",
+        "License-Expression: MIT",
+        "License-File: LICENSE",
+        "Requires-Python: >=3.10",
+        *(f"Requires-Dist: {needed}" for needed in requires),
+        "Description-Content-Type: text/markdown",
+        "",
+        package.readme(),
+    ]
+    about = ["Wheel-Version: 1.0", "Generator: mullama", "Root-Is-Purelib: false", f"Tag: py3-none-{where.wheel}", ""]
+    place = f"mullama_backends/{package.backend}"
+    files = {f"{place}/{name}": wheels.File(content) for name, content in package.content().items()}
+    files[f"{info}/licenses/LICENSE"] = wheels.File((ROOT / "LICENSE").read_bytes())
+    files[f"{info}/METADATA"] = wheels.File("\n".join(metadata).encode())
+    files[f"{info}/WHEEL"] = wheels.File("\n".join(about).encode())
+    path = wheels.write(out, stem, f"py3-none-{where.wheel}", files)
+    return wheels.tag(path, [ENGINE, *row["elsewhere"]])
+
+
+def tarball(package: Package, where: Platform, out: Path) -> Path:
+    """The package for Node.js, as `npm pack` would make it."""
+    described = {
+        "name": package.name,
+        "version": package.version,
+        "description": SUMMARY.format(**BACKENDS[package.backend]),
+        "license": "MIT",
+        "repository": {"type": "git", "url": "git+https://github.com/mullama/mullama.git"},
+        "os": [where.os],
+        "cpu": [where.cpu],
+        **({"libc": [where.libc]} if where.libc else {}),
+        "peerDependencies": {"mullama": package.version},
+        # Yarn must not leave the module in an archive, from which nothing can be loaded.
+        "preferUnplugged": True,
+        "publishConfig": {"access": "public"},
+    }
+    files = {
+        "package.json": (json.dumps(described, indent=2) + "\n").encode(),
+        "README.md": package.readme().encode(),
+        "LICENSE": (ROOT / "LICENSE").read_bytes(),
+        **package.content(),
+    }
+    path = out / f"{package.name.removeprefix('@').replace('/', '-')}-{package.version}.tgz"
+    with (
+        path.open("wb") as file,
+        gzip.GzipFile(fileobj=file, mode="wb", filename="", mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w") as archive,
+    ):
+        for name, content in files.items():
+            entry = tarfile.TarInfo(f"package/{name}")
+            entry.size, entry.mode, entry.mtime = len(content), 0o644, NPM_TIME
+            archive.addfile(entry, io.BytesIO(content))
+    return path
+
+
+def packages(backend: str, module: Path, libraries: list[Path], out: Path) -> list[Path]:
+    """Both packages of a backend, for this machine's platform."""
+    row, where, number = BACKENDS[backend], Platform.here(), version()
+    if module.stem.removeprefix("lib") != row["module"]:
+        raise wheels.Problem(f"the module of {backend} is {row['module']}, and not {module.name}")
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        files = [Path(shutil.copy2(file, scratch)) for file in [module, *libraries]]
+        if sys.platform == "linux":
+            subprocess.run(["strip", *files], check=True)
+        name = f"mullama-{backend}"
+        python = Package(backend, name, f"pip install {name}", row["needs"], number, files)
+        name = f"@mullama/{where.npm}-{backend}"
+        needs = " and ".join([row["needs"], *([row["node"]] if "node" in row else [])])
+        node = Package(backend, name, f"npm install {name}", needs, number, files)
+        return [wheel(python, where, out), tarball(node, where, out)]
+
+
+def wrong_extras() -> list[str]:
+    """Lines of the Python package's extras that are not the table's."""
+    text = (ROOT / "bindings/python/pyproject.toml").read_text()
+    section = text.partition("[project.optional-dependencies]\n")[2].partition("\n\n")[0]
+    expected = [f'{backend} = ["mullama-{backend}=={version()}"]' for backend in sorted(BACKENDS)]
+    return sorted(set(section.splitlines()) ^ set(expected))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Makes the packages of a GPU backend.")
+    parser.add_argument("backend", choices=sorted(BACKENDS), nargs="?")
+    parser.add_argument("module", type=Path, nargs="?")
+    parser.add_argument("--out", type=Path, default=ROOT / "target/packages")
+    parser.add_argument("--library", type=Path, action="append", default=[], help="a library that travels along")
+    parser.add_argument("--pyproject", action="store_true", help="check the extras of the Python package")
+    arguments = parser.parse_args()
+    try:
+        if arguments.pyproject:
+            wrong = wrong_extras()
+            print(*(f"pyproject.toml and gpu.json differ: {line}" for line in wrong), sep="\n")
+            return 1 if wrong else 0
+        if not arguments.module:
+            parser.error("name a backend and its module")
+        print(*packages(arguments.backend, arguments.module, arguments.library, arguments.out), sep="\n")
+    except wheels.Problem as problem:
+        print(f"gpu: {problem}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""Reads, writes and tags wheels.
+
+    python packages/wheels.py tag WHEEL [--elsewhere LIBRARY]...
+
+gives a wheel the platform tag that everything in it bears out, as auditwheel finds it from the versions of
+the symbols that it needs, and prints the new file's path. A library that is neither in the wheel nor on
+every system of that tag is an error, unless it is one that comes from elsewhere (a driver's, the engine's).
+Nothing in the wheel is renamed, copied or changed.
+"""
+
+import argparse
+import base64
+import fnmatch
+import hashlib
+import json
+import stat
+import struct
+import subprocess
+import sys
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import deflate
+
+
+@dataclass
+class File:
+    """A file in a wheel."""
+
+    content: bytes
+    runs: bool = False
+
+
+Files = dict[str, File]
+
+
+class Problem(Exception):
+    """What keeps a wheel from being made, in a line."""
+
+
+def read(wheel: Path) -> Files:
+    """The files of a wheel but its list of them, in their order."""
+    with zipfile.ZipFile(wheel) as archive:
+        infos = [info for info in archive.infolist() if not info.filename.endswith(".dist-info/RECORD")]
+        return {
+            info.filename: File(archive.read(info), bool(info.external_attr >> 16 & stat.S_IXUSR)) for info in infos
+        }
+
+
+def write(folder: Path, stem: str, tag: str, files: Files) -> Path:
+    """Packs files, with the list of them, into `STEM-TAG.whl`. The same files give the same wheel."""
+    path = folder / f"{stem}-{tag}.whl"
+    record = f"{stem}.dist-info/RECORD"
+    lines = [*(_recorded(name, file.content) for name, file in files.items()), f"{record},,"]
+    with path.open("wb") as archive:
+        _zip(archive, {**files, record: File("\n".join([*lines, ""]).encode())})
+    return path
+
+
+def _zip(archive: BinaryIO, files: Files) -> None:
+    """A zip archive with what libdeflate compresses, which is smaller by a twenty-fifth than what zlib does."""
+    directory = []
+    for name, file in files.items():
+        packed = deflate.deflate_compress(file.content, 12)
+        # Version 2.0, names in UTF-8, deflated, 1 January 1980.
+        sizes = (zlib.crc32(file.content), len(packed), len(file.content), len(name.encode()), 0)
+        common = struct.pack("<HHHHHIIIHH", 20, 0x800, zipfile.ZIP_DEFLATED, 0, 0x21, *sizes)
+        mode = (stat.S_IFREG | (0o755 if file.runs else 0o644)) << 16
+        # Made on Unix, so that the mode counts.
+        place = struct.pack("<HHHII", 0, 0, 0, mode, archive.tell())
+        directory.append(struct.pack("<IH", 0x02014B50, 3 << 8 | 20) + common + place + name.encode())
+        archive.write(struct.pack("<I", 0x04034B50) + common + name.encode() + packed)
+    begin = archive.tell()
+    archive.write(b"".join(directory))
+    counts = (len(directory), len(directory), archive.tell() - begin, begin)
+    archive.write(struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, *counts, 0))
+
+
+def _recorded(name: str, content: bytes) -> str:
+    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+    return f"{name},sha256={digest},{len(content)}"
+
+
+def audit(wheel: Path) -> dict:
+    """What auditwheel finds out."""
+    command = [sys.executable, "-m", "auditwheel", "show", "--json", str(wheel)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise Problem(f"auditwheel: {done.stderr.strip()}")
+    return json.loads(done.stdout)
+
+
+def platform_tag(wheel: Path, elsewhere: list[str]) -> str:
+    """The tag of the oldest systems that the wheel runs on."""
+    found = audit(wheel)
+    unknown = [
+        library
+        for library in found["external_libs"]
+        if not any(fnmatch.fnmatchcase(library, pattern) for pattern in elsewhere)
+    ]
+    if unknown:
+        raise Problem(f"{wheel.name} needs {', '.join(unknown)}, which it does not bring along")
+    if found["unsupported_isa"]:
+        raise Problem(f"{wheel.name} needs instructions that not every processor of its platform has")
+    return found["sym_tag"]
+
+
+def tag(wheel: Path, elsewhere: list[str]) -> Path:
+    """The wheel with the right platform tag, in place of the one with the wrong one."""
+    name, version, python, abi, platform = wheel.stem.split("-")
+    if not platform.startswith("linux_"):
+        # On macOS and Windows nothing more is to be found out.
+        return wheel
+    platform = platform_tag(wheel, elsewhere)
+    files = read(wheel)
+    metadata = files[f"{name}-{version}.dist-info/WHEEL"]
+    lines = [line for line in metadata.content.decode().splitlines() if not line.startswith("Tag: ")]
+    metadata.content = "\n".join([*lines, f"Tag: {python}-{abi}-{platform}", ""]).encode()
+    wheel.unlink()
+    tagged = write(wheel.parent, f"{name}-{version}", f"{python}-{abi}-{platform}", files)
+    if platform_tag(tagged, elsewhere) != platform:
+        raise Problem(f"{tagged.name} is not what its name says")
+    return tagged
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Reads, writes and tags wheels.")
+    parser.add_argument("command", choices=["tag"])
+    parser.add_argument("wheel", type=Path)
+    parser.add_argument("--elsewhere", action="append", default=[], metavar="LIBRARY", help="a library, or a pattern")
+    arguments = parser.parse_args()
+    try:
+        print(tag(arguments.wheel, arguments.elsewhere))
+    except Problem as problem:
+        print(f"wheels: {problem}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

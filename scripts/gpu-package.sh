@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Builds the module of a GPU backend, and its packages for Python and Node.js into target/packages:
+# scripts/gpu-package.sh BACKEND. The toolkit must be there; for Vulkan what is missing is installed.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+backend=$1
+case $backend in
+    cuda*) feature=cuda ;; # Of one source; the toolkit makes the difference.
+    *) feature=$backend ;;
+esac
+if [[ $feature == vulkan && $(uname) == Linux ]]; then
+    headers=$(scripts/setup-gpu.sh)
+    [[ -z $headers ]] || export VULKAN_INCLUDE_DIR="$headers"
+fi
+# With a feature, and not with its variable: what is built without it stays as it is.
+cargo build --release --features "full,$feature" --workspace --exclude mullama-python --exclude mullama-node
+rm -f target/packages/*[-_]"$backend"-*
+.venv/bin/python packages/gpu.py "$backend" target/release/mullama-backends/"$feature"/*ggml-*

@@ -1,0 +1,215 @@
+"""The packages of the Vulkan backend: with them there are GPUs, without them the processor, and what keeps
+them from being used is told. Two devices of Mesa's software renderer stand in for GPUs."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+
+import pytest
+
+import gpu
+from conftest import ROOT, Unpacked, VirtualEnvironment
+
+MB = 1_000_000
+MODULE = "libggml-vulkan.so"
+# The renderer counts as a CPU, and is passed over, unless it is named; named twice, it is two GPUs. It takes
+# long to warm up.
+TWO_GPUS = {"GGML_VK_VISIBLE_DEVICES": "0,0", "MULLAMA_WARMUP": "0"}
+NO_DRIVER = {"VK_DRIVER_FILES": "/nonexistent.json", "VK_ICD_FILENAMES": "/nonexistent.json"}
+
+LIST = """
+import json
+from mullama import gpu
+print(json.dumps({
+    "devices": [device.name for device in gpu.devices()],
+    "backends": {backend.name: [backend.path, backend.loaded, backend.reason] for backend in gpu.backends()},
+    "vulkan": gpu.vulkan_available(),
+}))
+"""
+ASK = """
+from mullama import Model
+with Model("demo", n_gpu_layers={layers}, context_size=256) as model:
+    print(model.chat([{{"role": "user", "content": "What is the capital of France?"}}], temperature=0))
+    print(model.gpu_layers)
+"""
+ANSWER = "The capital of France is Paris."
+
+
+@pytest.fixture(scope="session")
+def built():
+    """The two packages that `make gpu-package` built."""
+    found = {path.suffix: path for path in (ROOT / "target/packages").glob("*vulkan*")}
+    assert set(found) == {".whl", ".tgz"}, "run `make gpu-package` first"
+    return found
+
+
+@pytest.fixture(scope="session")
+def installed(folder, wheel, built):
+    """Both wheels, by the extra's name."""
+    environment = VirtualEnvironment(folder / "venv")
+    places = ["--find-links", wheel.parent, "--find-links", built[".whl"].parent]
+    environment.pip("install", *places, "mullama[vulkan]")
+    return environment
+
+
+@pytest.fixture
+def unpacked(tmp_path, wheel, built):
+    """Both wheels' files, to be spoilt."""
+    return Unpacked(tmp_path / "ein Ort für λ", wheel, built[".whl"])
+
+
+def listed(environment, **variables):
+    return json.loads(environment.script(LIST, **{**TWO_GPUS, **variables}).stdout)
+
+
+def by_command(environment, **variables):
+    """What `mullama devices` says, as the other list."""
+    command = [environment.python, "-m", "mullama", "devices", "--json"]
+    said = json.loads(environment.run(*command, **{**TWO_GPUS, **variables}).stdout)
+    return {
+        "devices": [device["name"] for device in said["devices"]],
+        "backends": {one["name"]: [one["path"], one["loaded"], one["reason"]] for one in said["backends"]},
+        "vulkan": any(device["backend"] == "vulkan" for device in said["devices"]),
+    }
+
+
+def reason(environment, **variables):
+    """Why the module is not loaded, which the list and the command tell alike; the processor works on."""
+    said = listed(environment, **variables)
+    assert by_command(environment, **variables) == said
+    path, loaded, why = said["backends"]["vulkan"]
+    assert not loaded
+    assert not said["vulkan"]
+    assert said["devices"] == ["CPU"]
+    assert os.path.basename(path) == MODULE
+    answer = environment.script(ASK.format(layers=0), **{**TWO_GPUS, **variables}).stdout.splitlines()
+    assert answer == [ANSWER, "0"]
+    table = environment.run(environment.python, "-m", "mullama", "devices", **{**TWO_GPUS, **variables}).stdout
+    assert f"vulkan ({path}): {why}" in table
+    return why
+
+
+def test_sizes(built, figure):
+    for path in built.values():
+        figure(f"{path.name}: {path.stat().st_size / MB:.1f} MB")
+        assert path.stat().st_size < 20 * MB
+
+
+def test_the_two_hold_the_same(built, tmp_path):
+    unpacked = Unpacked(tmp_path / "wheel", built[".whl"])
+    of_python = unpacked.place / "mullama_backends/vulkan"
+    with tarfile.open(built[".tgz"]) as archive:
+        archive.extractall(tmp_path, filter="data")
+    of_node = tmp_path / "package"
+    assert {path.name for path in of_python.iterdir()} == {MODULE, "mullama-backend.json"}
+    extra = {"package.json", "README.md", "LICENSE"}
+    assert {path.name for path in of_node.iterdir()} - extra == {MODULE, "mullama-backend.json"}
+    assert (of_python / MODULE).read_bytes() == (of_node / MODULE).read_bytes()
+
+    labels = [json.loads((folder / "mullama-backend.json").read_text()) for folder in (of_python, of_node)]
+    platform = gpu.Platform.here().npm
+    assert [label["package"] for label in labels] == ["mullama-vulkan", f"@mullama/{platform}-vulkan"]
+    assert {label["version"] for label in labels} == {gpu.version()}
+    manifest = json.loads((of_node / "package.json").read_text())
+    assert manifest["name"] == labels[1]["package"]
+    assert manifest["version"] == gpu.version()
+    assert manifest["peerDependencies"] == {"mullama": gpu.version()}
+    assert "scripts" not in manifest
+
+
+def test_with_it_there_are_gpus(installed):
+    said = listed(installed)
+    assert said["devices"] == ["Vulkan0", "Vulkan1", "CPU"]
+    assert said["vulkan"]
+    path, loaded, why = said["backends"]["vulkan"]
+    assert loaded, why
+    assert path.endswith(f"mullama_backends/vulkan/{MODULE}")
+    assert by_command(installed) == said
+
+
+def test_a_model_is_computed_on_them(installed):
+    answer, layers = installed.script(ASK.format(layers=-1), **TWO_GPUS).stdout.splitlines()
+    assert answer == ANSWER
+    assert int(layers) > 0
+
+
+def test_without_it_the_processor_computes(tmp_path, wheel):
+    without = Unpacked(tmp_path / "without", wheel)
+    said = listed(without)
+    assert said["devices"] == ["CPU"]
+    assert "vulkan" not in said["backends"]
+    assert by_command(without) == said
+    refused = without.script(ASK.format(layers=-1), check=False, **TWO_GPUS)
+    assert refused.returncode == 1 or refused.stdout.splitlines() == [ANSWER, "0"]
+
+
+def test_without_a_driver_the_reason_is_listed(installed):
+    assert "driver" in reason(installed, **NO_DRIVER)
+
+
+def test_without_vulkans_loader_the_reason_is_listed(unpacked, tmp_path):
+    # A library that is none, found before the system's own.
+    (tmp_path / "libvulkan.so.1").write_text("this is no library")
+    assert "libvulkan.so.1" in reason(unpacked, LD_LIBRARY_PATH=tmp_path)
+
+
+def test_a_package_of_another_version_is_refused(unpacked):
+    label = unpacked.place / "mullama_backends/vulkan/mullama-backend.json"
+    label.write_text(label.read_text().replace(f'"{gpu.version()}"', '"99.0.0"'))
+    why = reason(unpacked)
+    assert "mullama-vulkan 99.0.0" in why
+    assert f"this is mullama {gpu.version()}" in why
+    assert f"pip install mullama-vulkan=={gpu.version()}" in why
+
+
+def test_pip_installs_no_other_version(installed, wheel, tmp_path, monkeypatch):
+    """Each asks for the other's version exactly."""
+    monkeypatch.setattr(gpu, "version", lambda: "99.0.0")
+    module = ROOT / "target/release/mullama-backends/vulkan" / MODULE
+    gpu.packages("vulkan", module, [], tmp_path)
+    places = ["--find-links", wheel.parent, "--find-links", tmp_path]
+    for wanted in ("mullama-vulkan==99.0.0", "mullama[vulkan]"):
+        done = installed.pip("install", "--target", tmp_path / "none", *places, wanted, check=False)
+        assert done.returncode != 0
+        assert "No matching distribution found" in done.stderr
+
+
+def test_a_damaged_package_is_told(unpacked):
+    module = unpacked.place / "mullama_backends/vulkan" / MODULE
+    module.write_bytes(module.read_bytes()[:1000])
+    assert MODULE in reason(unpacked)
+
+
+def test_a_folder_that_is_named_goes_first(installed, unpacked):
+    named = unpacked.place / "mullama_backends/vulkan"
+    path, loaded, _ = listed(installed, MULLAMA_BACKENDS=named)["backends"]["vulkan"]
+    assert loaded
+    assert os.path.dirname(path) == str(named)
+
+
+def test_it_can_be_left_out(installed):
+    said = listed(installed, MULLAMA_BACKEND="cpu")
+    assert said["devices"] == ["CPU"]
+    assert "vulkan" not in said["backends"]
+
+
+def test_it_costs_the_import_nothing_of_its_own(installed):
+    """Nothing of the module is loaded before the engine is used."""
+    mapped = "import mullama; print('libggml-vulkan' in open('/proc/self/maps').read())"
+    assert installed.script(mapped).stdout == "False\n"
+
+
+def test_a_module_is_packed_as_what_it_is_only(tmp_path):
+    module = ROOT / "target/release/mullama-backends/vulkan" / MODULE
+    command = [sys.executable, ROOT / "packages/gpu.py", "sycl", module, "--out", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "the module of sycl is ggml-sycl, and not libggml-vulkan.so" in done.stderr
+    shutil.copy(module, tmp_path / "libggml-opencl.so")
+    command = [sys.executable, ROOT / "packages/gpu.py", "opencl", tmp_path / "libggml-opencl.so", "--out", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "needs libvulkan.so.1, which it does not bring along" in done.stderr

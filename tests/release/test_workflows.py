@@ -1,0 +1,73 @@
+"""The check of workflows finds what is wrong with one."""
+
+import yaml
+
+import workflows
+
+GOOD = """
+on: push
+permissions:
+  contents: read
+jobs:
+  test:
+    strategy:
+      matrix:
+        include:
+          - platform: linux-x64-gnu
+            make: test-rust
+    runs-on: ubuntu-24.04
+    timeout-minutes: 5
+    steps:
+      - uses: actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1
+      - uses: ./.github/actions/prepare
+      - run: make lint docs && make gpu-package BACKEND=${{ matrix.backend }}
+      - run: cmake --version
+      - run: make ${{ matrix.make }}
+"""
+KNOWN = {"lint", "docs", "gpu-package", "test-rust"}
+
+
+def problems(text):
+    return list(workflows.problems("w.yml", yaml.safe_load(text), KNOWN))
+
+
+def test_targets_are_found_in_commands_and_in_rows():
+    assert workflows.wanted_targets(yaml.safe_load(GOOD)) == KNOWN
+    assert problems(GOOD) == []
+
+
+def test_a_target_that_is_not_there_is_named():
+    assert problems(GOOD.replace("lint docs", "lint dcos")) == ["w.yml: the Makefile has no target dcos"]
+    assert problems(GOOD.replace("make: test-rust", "make: test-go")) == ["w.yml: the Makefile has no target test-go"]
+
+
+def test_actions_are_pinned_and_there():
+    assert problems(GOOD.replace("3d3c42e5aac5ba805825da76410c181273ba90b1", "v7")) == [
+        "w.yml: actions/checkout@v7 is not pinned by a commit"
+    ]
+    assert problems(GOOD.replace("actions/prepare", "actions/nothing")) == [
+        "w.yml: there is no ./.github/actions/nothing"
+    ]
+
+
+def test_what_jobs_may_do_and_how_long_is_said():
+    assert problems(GOOD.replace("permissions:\n  contents: read\n", "")) == [
+        "w.yml: it does not say what its jobs may do"
+    ]
+    assert problems(GOOD.replace("    timeout-minutes: 5\n", "")) == ["w.yml: test may take for ever"]
+
+
+def test_a_matrix_has_what_there_are_packages_for():
+    assert list(workflows.uncovered("backend", {"cpu", "webgpu"}, {"cpu", "vulkan"})) == [
+        "the matrix has the backend webgpu, for which there are no packages",
+        "there are packages for the backend vulkan, which the matrix does not build",
+    ]
+
+
+def test_the_makefile_is_understood():
+    assert workflows.targets("a b: c\n\td\nE := f\n.PHONY: a\nx-y: z\n") >= {"a", "b", "x-y"}
+    assert "E" not in workflows.targets("E := f\n")
+
+
+def test_nothing_is_wrong_now(capsys):
+    assert workflows.main() == 0, capsys.readouterr().err
