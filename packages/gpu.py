@@ -173,7 +173,8 @@ def packages(backend: str, module: Path, libraries: list[Path], out: Path) -> li
         name = f"@mullama/{where.npm}-{backend}"
         needs = " and ".join([row["needs"], *([row["node"]] if "node" in row else [])])
         node = Package(backend, name, f"npm install {name}", needs, number, files)
-        return [wheel(python, where, out), tarball(node, where, out)]
+        made = [wheel(python, where, Path(scratch)), tarball(node, where, Path(scratch))]
+        return [Path(shutil.move(path, out / path.name)) for path in made]
 
 
 def wrong_extras() -> list[str]:

@@ -50,7 +50,7 @@ class Environment:
         environment = {"HOME": str(self.home), **{name: str(value) for name, value in variables.items()}}
         done = subprocess.run(
             [str(part) for part in command],
-            env=environment, cwd=self.home, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL,
+            env=environment, cwd=self.home, capture_output=True, text=True, timeout=280, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         if check:
             assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}"

@@ -29,13 +29,12 @@ print(json.dumps({
     "vulkan": gpu.vulkan_available(),
 }))
 """
-ASK = """
+COMPUTE = """
 from mullama import Model
-with Model("demo", n_gpu_layers={layers}, context_size=256) as model:
-    print(model.chat([{{"role": "user", "content": "What is the capital of France?"}}], temperature=0))
+with Model("demo", n_gpu_layers={layers}, context_size=64, batch_size=32) as model:
+    print(model.generate("The capital of France is", max_tokens=1, temperature=0).usage.completion_tokens)
     print(model.gpu_layers)
 """
-ANSWER = "The capital of France is Paris."
 
 
 @pytest.fixture(scope="session")
@@ -85,8 +84,8 @@ def reason(environment, **variables):
     assert not said["vulkan"]
     assert said["devices"] == ["CPU"]
     assert os.path.basename(path) == MODULE
-    answer = environment.script(ASK.format(layers=0), **{**TWO_GPUS, **variables}).stdout.splitlines()
-    assert answer == [ANSWER, "0"]
+    computed = environment.script(COMPUTE.format(layers='"auto"'), **{**TWO_GPUS, **variables}).stdout
+    assert computed.split() == ["1", "0"]
     table = environment.run(environment.python, "-m", "mullama", "devices", **{**TWO_GPUS, **variables}).stdout
     assert f"vulkan ({path}): {why}" in table
     return why
@@ -131,9 +130,9 @@ def test_with_it_there_are_gpus(installed):
 
 
 def test_a_model_is_computed_on_them(installed):
-    answer, layers = installed.script(ASK.format(layers=-1), **TWO_GPUS).stdout.splitlines()
-    assert answer == ANSWER
-    assert int(layers) > 0
+    # The renderer compiles what each layer takes, slowly: one layer will do.
+    one = {**TWO_GPUS, "GGML_VK_VISIBLE_DEVICES": "0"}
+    assert installed.script(COMPUTE.format(layers=1), **one).stdout.split() == ["1", "1"]
 
 
 def test_without_it_the_processor_computes(tmp_path, wheel):
@@ -142,8 +141,8 @@ def test_without_it_the_processor_computes(tmp_path, wheel):
     assert said["devices"] == ["CPU"]
     assert "vulkan" not in said["backends"]
     assert by_command(without) == said
-    refused = without.script(ASK.format(layers=-1), check=False, **TWO_GPUS)
-    assert refused.returncode == 1 or refused.stdout.splitlines() == [ANSWER, "0"]
+    computed = without.script(COMPUTE.format(layers='"auto"'), **TWO_GPUS).stdout
+    assert computed.split() == ["1", "0"]
 
 
 def test_without_a_driver_the_reason_is_listed(installed):
@@ -179,7 +178,7 @@ def test_pip_installs_no_other_version(installed, wheel, tmp_path, monkeypatch):
 
 def test_a_damaged_package_is_told(unpacked):
     module = unpacked.place / "mullama_backends/vulkan" / MODULE
-    module.write_bytes(module.read_bytes()[:1000])
+    module.write_bytes(b"a page that a proxy sent")
     assert MODULE in reason(unpacked)
 
 

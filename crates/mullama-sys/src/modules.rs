@@ -265,7 +265,11 @@ unsafe fn load_one(path: &Path) -> Result<String, String> {
     // SAFETY: a NUL-terminated path; what comes back is null or a registration that lives for good.
     let registration = unsafe { ggml_backend_load(name.as_ptr()) };
     if registration.is_null() {
-        return Err("it does not run on this machine, or was built for another engine".to_owned());
+        return Err(
+            "it does not run on this machine (there is no driver, or no device, that it can use), \
+                    or was built for another engine"
+                .to_owned(),
+        );
     }
     // SAFETY: as above; the name is a static string of the module.
     let registered: &CStr = unsafe { CStr::from_ptr(ggml_backend_reg_name(registration)) };
