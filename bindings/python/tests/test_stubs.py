@@ -36,7 +36,7 @@ def test_stubs_that_have_drifted_are_found(tmp_path):
     stub = copy / "_native.pyi"
     text = stub.read_text(encoding="utf-8")
     changes = {
-        "def cuda_device_count() -> int:": "def cuda_devices() -> int:",
+        "def memory_free(self) -> int:": "def memory_left(self) -> int:",
         "def cuda_memory_info(index: int)": "def cuda_memory_info(number: int)",
     }
     for true, wrong in changes.items():
@@ -45,7 +45,7 @@ def test_stubs_that_have_drifted_are_found(tmp_path):
     stub.write_text(text, encoding="utf-8")
     done = stubtest(tmp_path, "--concise", PYTHONPATH=str(tmp_path), MYPYPATH=str(tmp_path))
     assert done.returncode == 1
-    for name in ("cuda_device_count", "cuda_devices", "cuda_memory_info"):
+    for name in ("Device.memory_free", "Device.memory_left", "cuda_memory_info"):
         assert f"mullama._native.{name} " in done.stdout, done.stdout + done.stderr
 
 
