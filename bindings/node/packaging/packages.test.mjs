@@ -4,7 +4,6 @@
 import assert from 'node:assert/strict';
 import {
   chmodSync,
-  copyFileSync,
   cpSync,
   existsSync,
   mkdirSync,
@@ -549,15 +548,32 @@ describe('packages of GPU backends', () => {
     assert.match(stdout + stderr, /vulkan.*99\.0\.0/s);
   });
 
-  const built = path.resolve(native, '../../../target/release/mullama-backends/vulkan', module);
-  const skip = existsSync(built) ? false : 'the Vulkan module has not been built';
-  test('bring devices, or tell why not', { skip }, () => {
-    const project = copyOfGood('vulkan');
-    broken(project.package(backend), main.version);
-    copyFileSync(built, path.join(project.package(backend), module));
-    const [found] = list(project, { env: { GGML_VK_VISIBLE_DEVICES: '0' } });
-    assert.ok(found.loaded || found.reason, JSON.stringify(found));
+  const tarball = path.resolve(
+    native,
+    '../../../target/packages',
+    `mullama-${here}-vulkan-${main.version}.tgz`,
+  );
+  const skip = existsSync(tarball) ? false : 'make gpu-package has not built the one of Vulkan';
+  test('bring devices, or tell why not', { skip }, async (t) => {
+    const project = world.project('vulkan');
+    await project.npm('install', 'mullama', tarball);
+    // A software renderer is passed over, unless it is named.
+    const env = { GGML_VK_VISIBLE_DEVICES: '0' };
+    const [found] = list(project, { env });
+    assert.equal(found.path, path.join(project.package(backend), module));
+    const code = "console.log(require('mullama').gpu.vulkanAvailable())";
+    if (project.node(code, { env }).stdout === 'true\n') assert.ok(found.loaded);
+    const { stdout } = npx(project, 'devices', '--json');
+    const { backends } = JSON.parse(stdout);
+    assert.equal(backends.find(({ name }) => name === 'vulkan').path, found.path);
+    t.diagnostic(found.reason ?? 'there is a device');
     assertAnswers(project);
+  });
+
+  test('of another version are refused by npm as well', { skip }, async () => {
+    const project = world.project('vulkan of another version');
+    const install = project.npm('install', `mullama@${OTHER_VERSION}`, tarball);
+    await assert.rejects(install, /ERESOLVE/);
   });
 });
 
