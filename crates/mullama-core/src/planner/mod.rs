@@ -398,36 +398,39 @@ impl Planner<'_> {
         settings: &ContextSettings,
         most: u32,
     ) -> Result<Option<u32>> {
-        if self.budgets.gpus.is_empty() {
+        if self.budgets.gpus.is_empty() || most <= settings.n_ctx.min(CONTEXT_STEP) {
             return Ok(None);
         }
-        let whole = params.clone().with_n_gpu_layers(GpuLayers::All);
-        // As fine as is worth telling.
-        let step = (most / 128).next_multiple_of(CONTEXT_STEP);
-        let left = |steps: u32| {
-            let settings = ContextSettings { n_ctx: steps * step, ..settings.clone() };
+        // Where all layers were asked for, that has been planned already.
+        let whole = match params.n_gpu_layers {
+            Some(GpuLayers::Count(layers)) if layers >= self.all_layers => params.clone(),
+            _ => params.clone().with_n_gpu_layers(GpuLayers::All),
+        };
+        let left = |n_ctx: u32| {
+            let settings = ContextSettings { n_ctx, ..settings.clone() };
             Ok::<_, Error>(self.budgets.left(&self.dry_run(&whole, &settings)?))
         };
-        let holds = |steps| Ok::<_, Error>(left(steps)?.iter().all(|&left| left >= 0.0));
-        let most = most / step.max(1);
-        if most == 0 || !holds(1)? {
-            return Ok(None);
+        let holds = |left: &[f64]| left.iter().all(|&left| left >= 0.0);
+        let known = left(settings.n_ctx)?;
+        let all = left(most)?;
+        if holds(&all) {
+            return Ok(Some(most));
         }
-        let (least, all) = (left(1)?, left(most)?);
         // What a context takes grows evenly with it, or nearly so.
-        let until = |(few, many): (&f64, &f64)| match few - many {
-            more if more > 0.0 => 1.0 + few / more * f64::from(most - 1),
+        let tokens = f64::from(most) - f64::from(settings.n_ctx);
+        let until = |(here, there): (&f64, &f64)| match (here - there) / tokens {
+            for_each if for_each > 0.0 => f64::from(settings.n_ctx) + here / for_each,
             _ => f64::INFINITY,
         };
-        let full = least.iter().zip(&all).map(until).fold(f64::from(most), f64::min);
-        let mut steps = (full as u32).max(1);
-        while !holds(steps)? {
-            steps -= 1;
+        let full = known.iter().zip(&all).map(until).fold(f64::from(most), f64::min);
+        // As fine as is worth telling.
+        let step = (most / 128).next_multiple_of(CONTEXT_STEP);
+        for steps in (1..=full.max(0.0) as u32 / step).rev() {
+            if holds(&left(steps * step)?) {
+                return Ok(Some(steps * step));
+            }
         }
-        while steps < most && holds(steps + 1)? {
-            steps += 1;
-        }
-        Ok(Some(steps * step))
+        Ok(None)
     }
 
     /// What would be where. Asked the same again, it answers from memory.
