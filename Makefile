@@ -276,7 +276,6 @@ publish-npm publish-crates publish-archives: publish-%: ## Publish what was test
 publish-image: ## Push the images in target/image as one
 	scripts/image.sh publish
 
-
 .PHONY: clean
 clean: ## Delete what was built; the engine too
 	cargo clean

@@ -1,42 +1,7 @@
-# What the tests of packages share; to be sourced. `check NAME COMMAND...` runs one test, `finish` closes with
-# the line that tests/summary.py counts.
+# What the tests of packages share beside that; to be sourced.
 # shellcheck shell=bash
-
-passed=0 failed=0 skipped=0
-# A folder that goes with the script.
-scratch=$(mktemp -d)
-trap 'chmod -R u+w "$scratch" && rm -rf "$scratch"' EXIT
-
-check() {
-    local name=$1 status
-    shift
-    # Not as a condition, where bash would go on after a command that fails.
-    set +e
-    (
-        set -e
-        "$@"
-    ) >"$scratch/check.log" 2>&1
-    status=$?
-    set -e
-    if [[ $status == 0 ]]; then
-        echo "test $name ... ok"
-        passed=$((passed + 1))
-    else
-        cat "$scratch/check.log"
-        echo "test $name ... FAILED"
-        failed=$((failed + 1))
-    fi
-}
-
-skip() { # NAME REASON
-    echo "test $1 ... skipped: $2"
-    skipped=$((skipped + 1))
-}
-
-finish() { # NAME
-    echo "$1: $passed passed, $failed failed, $skipped skipped"
-    exit $((failed > 0))
-}
+# shellcheck source=tests/checks.sh
+source tests/checks.sh
 
 # As somebody who has nothing of this tree, and is not root where that can be had: no variable, no folder.
 home=$scratch/home

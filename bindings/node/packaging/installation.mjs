@@ -5,6 +5,7 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 
+import { finish } from '../test/finish.mjs';
 import { Registry } from './registry.mjs';
 
 const isWindows = process.platform === 'win32';
@@ -116,19 +117,4 @@ class Project {
     const stdio = ['ignore', 'pipe', 'pipe'];
     return spawn(program, args, { cwd: this.folder, env, stdio });
   }
-}
-
-/** Runs a program to its end; gives its status and what it wrote. */
-export function finish(program, args, options) {
-  return new Promise((resolve, reject) => {
-    const child = spawn(program, args, options);
-    let output = '';
-    for (const stream of [child.stdout, child.stderr]) {
-      stream.on('data', (data) => {
-        output += data;
-      });
-    }
-    child.on('error', reject);
-    child.on('close', (code, signal) => resolve({ status: code ?? signal, output }));
-  });
 }

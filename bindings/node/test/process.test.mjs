@@ -1,10 +1,10 @@
 // Worker threads, and how processes end.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { describe, test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 
+import { finish } from './finish.mjs';
 import { loadDemo } from './helpers.mjs';
 
 /** A program of its own: what it may use, and its body. */
@@ -18,18 +18,8 @@ const program = (body) => `
 
 /** Runs a program in a process; gives its exit status and what it wrote. */
 function run(body, ...flags) {
-  return new Promise((resolve, reject) => {
-    const args = [...flags, '--eval', program(body)];
-    const child = spawn(process.execPath, args, { cwd: import.meta.dirname, timeout: 30_000 });
-    let output = '';
-    for (const stream of [child.stdout, child.stderr]) {
-      stream.on('data', (data) => {
-        output += data;
-      });
-    }
-    child.on('error', reject);
-    child.on('close', (code, signal) => resolve({ status: code ?? signal, output }));
-  });
+  const args = [...flags, '--eval', program(body)];
+  return finish(process.execPath, args, { cwd: import.meta.dirname, timeout: 30_000 });
 }
 
 /** Runs a program in a thread. */
