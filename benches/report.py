@@ -16,6 +16,17 @@ TIME = {
 }
 
 
+def pooled(samples):
+    """One sample of each thing that was measured, of all processes that did."""
+    together = {}
+    for sample in samples:
+        of = together.setdefault((sample["language"], sample["model"], sample["what"]), sample)
+        if of is not sample:
+            for key in ("floor", "mullama", "disturbed"):
+                of[key] += sample[key]
+    return list(together.values())
+
+
 def row(*cells):
     return "| " + " | ".join(cells) + " |"
 
@@ -63,14 +74,14 @@ def machine(threads):
 
 
 def main():
-    samples = [json.loads(line) for line in sys.stdin if line.strip()]
+    samples = pooled(json.loads(line) for line in sys.stdin if line.strip())
     print("# Measured\n")
     print(machine(sys.argv[1]) + "\n")
     print(row("what", "language", "model", "floor", "mullama", "ratio (median)", "target"))
     print(row("---", "---", "---", "---:", "---:", "---:", "---"))
     for line in [*rows(samples), *delivery(samples)]:
         print(line)
-    disturbed = sum(sample.get("disturbed", 0) for sample in samples)
+    disturbed = sum(sample["disturbed"] for sample in samples)
     total = sum(len(sample["floor"]) for sample in samples if sample["tokens"])
     print(f"\nOther programs ran during {disturbed} of {total} rounds.")
 

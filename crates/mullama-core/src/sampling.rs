@@ -299,15 +299,33 @@ impl Sampling {
         }
     }
 
-    /// Whether the likeliest token is all that is asked for: no sampler would change a thing.
-    fn is_plain_greedy(&self) -> bool {
+    /// Whether the likeliest token is all that is asked for: no sampler but the biases changes a thing.
+    fn is_greedy(&self) -> bool {
         self.temperature == 0.0
             && self.dynatemp_range == 0.0
             && self.mirostat == 0
             && self.dry_multiplier == 0.0
             && !self.penalises()
-            && self.logit_bias.is_empty()
-            && !self.ignore_eos
+    }
+
+    /// What is added to the logits of tokens before anything else.
+    fn biases(&self, vocab: &Vocab) -> Result<Vec<sys::llama_logit_bias>> {
+        let mut biases: Vec<_> = self
+            .logit_bias
+            .iter()
+            .map(|(&token, &bias)| {
+                vocab.check(token).map(|()| sys::llama_logit_bias { token, bias })
+            })
+            .collect::<Result<_>>()
+            .map_err(|error| Error::option("logit_bias", error))?;
+        let forbid = |token| sys::llama_logit_bias { token, bias: f32::NEG_INFINITY };
+        // The file says which, and may be wrong.
+        let suppressed = vocab.suppressed().iter().copied();
+        biases.extend(suppressed.filter(|&token| vocab.check(token).is_ok()).map(forbid));
+        if self.ignore_eos {
+            biases.extend(vocab.ends_of_generation().iter().copied().map(forbid));
+        }
+        Ok(biases)
     }
 
     fn penalises(&self) -> bool {
@@ -393,10 +411,11 @@ pub(crate) struct Sampler {
     chain: RawSampler,
     grammar: Option<Grammar>,
     reasoning: Option<ReasoningBudget>,
-    /// No need for the chain: the highest logit wins.
-    plain_greedy: bool,
+    /// Where there is no need for the chain, since the highest logit wins: what is added to them.
+    greedy: Option<Vec<sys::llama_logit_bias>>,
     /// Reused from token to token.
     candidates: Vec<sys::llama_token_data>,
+    biased: Vec<f32>,
 }
 
 // SAFETY: samplers hold no thread-bound state, and are used by one thread at a time (`&mut`).
@@ -414,14 +433,16 @@ impl Sampler {
         context: u32,
     ) -> Result<Self> {
         let reasoning = sampling.reasoning.clone();
+        let biases = sampling.biases(vocab)?;
         let sampler = Self {
             reasoning: reasoning.map(|spec| ReasoningBudget::new(vocab, spec)).transpose()?,
-            chain: chain(vocab, sampling, context)?,
+            chain: chain(vocab, sampling, &biases, context)?,
             grammar,
-            plain_greedy: sampling.is_plain_greedy(),
+            greedy: sampling.is_greedy().then_some(biases),
             candidates: Vec::new(),
+            biased: Vec::new(),
         };
-        if !sampler.plain_greedy {
+        if sampler.greedy.is_none() {
             for &token in prompt {
                 // SAFETY: the chain is owned; tokens come from the vocabulary.
                 unsafe { sys::llama_sampler_accept(sampler.chain.as_ptr(), token) };
@@ -461,7 +482,7 @@ impl Sampler {
         if let Some(reasoning) = &mut self.reasoning {
             reasoning.accept(token)?;
         }
-        if !self.plain_greedy {
+        if self.greedy.is_none() {
             // SAFETY: the chain is owned, the token is from the vocabulary.
             unsafe { sys::llama_sampler_accept(self.chain.as_ptr(), token) };
         }
@@ -488,8 +509,16 @@ impl Sampler {
             )
             .with_hint("check the file with the option `check_tensors`"));
         }
-        if self.plain_greedy && !constrained {
-            return Ok(likeliest(logits));
+        if let (Some(biases), false) = (&self.greedy, constrained) {
+            if biases.is_empty() {
+                return Ok(likeliest(logits));
+            }
+            self.biased.clear();
+            self.biased.extend_from_slice(logits);
+            for bias in biases {
+                self.biased[bias.token as usize] += bias.bias;
+            }
+            return Ok(likeliest(&self.biased));
         }
         self.candidates.clear();
         self.candidates.extend(
@@ -532,31 +561,28 @@ impl Sampler {
 
 /// The first of the highest logits.
 fn likeliest(logits: &[f32]) -> Token {
-    let mut best = 0;
-    for (id, &logit) in logits.iter().enumerate() {
-        if logit > logits[best] {
-            best = id;
-        }
+    // Several at a time: a vocabulary is long, and the processor compares as many in one go.
+    let mut highest = [f32::NEG_INFINITY; 16];
+    let mut groups = logits.chunks_exact(highest.len());
+    let higher =
+        |highest: &mut f32, logit: f32| *highest = if logit > *highest { logit } else { *highest };
+    for group in &mut groups {
+        highest.iter_mut().zip(group).for_each(|(highest, &logit)| higher(highest, logit));
     }
-    best as Token
+    let mut best = f32::NEG_INFINITY;
+    highest.iter().chain(groups.remainder()).for_each(|&logit| higher(&mut best, logit));
+    logits.iter().position(|&logit| logit == best).unwrap_or(0) as Token
 }
 
-fn chain(vocab: &Vocab, sampling: &Sampling, context: u32) -> Result<RawSampler> {
+fn chain(
+    vocab: &Vocab,
+    sampling: &Sampling,
+    biases: &[sys::llama_logit_bias],
+    context: u32,
+) -> Result<RawSampler> {
     let n_vocab = vocab.len() as i32;
     let look_back = |tokens: i32| if tokens < 0 { context as i32 } else { tokens };
     let seed = sampling.seed.unwrap_or(RANDOM_SEED);
-
-    let mut biases: Vec<_> = sampling
-        .logit_bias
-        .iter()
-        .map(|(&token, &bias)| vocab.check(token).map(|()| sys::llama_logit_bias { token, bias }))
-        .collect::<Result<_>>()
-        .map_err(|error| Error::option("logit_bias", error))?;
-    let forbid = |token| sys::llama_logit_bias { token, bias: f32::NEG_INFINITY };
-    biases.extend(vocab.suppressed().iter().copied().map(forbid));
-    if sampling.ignore_eos {
-        biases.extend(vocab.ends_of_generation().iter().copied().map(forbid));
-    }
 
     let breakers: Vec<CString> = sampling
         .dry_sequence_breakers
@@ -737,6 +763,13 @@ mod tests {
     fn the_likeliest_is_the_first_of_the_highest() {
         assert_eq!(likeliest(&[0.0, 2.0, 1.0, 2.0]), 1);
         assert_eq!(likeliest(&[f32::NEG_INFINITY, -1.0]), 1);
+        assert_eq!(likeliest(&[f32::NEG_INFINITY; 3]), 0);
+        let long = |high: &[usize]| {
+            let mut logits = vec![-1.0; 100];
+            high.iter().for_each(|&id| logits[id] = 5.0);
+            likeliest(&logits)
+        };
+        assert_eq!((long(&[99]), long(&[96, 20]), long(&[4, 20]), long(&[0])), (99, 20, 4, 0));
     }
 
     #[test]

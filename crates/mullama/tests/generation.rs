@@ -1,5 +1,6 @@
 //! Generations of the demo model, whose answers are known.
 
+use std::fs;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use mullama::{
     ChatOptions, ContextParams, ErrorKind, FinishReason, GenerateOptions, Message, Model,
     ModelParams, Prompt,
 };
+use mullama_testkit::gguf::File;
 use serde_json::{Value, json};
 
 static DEMO: LazyLock<Model> = LazyLock::new(|| load(ContextParams::default()));
@@ -177,6 +179,25 @@ fn a_forbidden_token_does_not_come() {
     let options = greedy().with_max_tokens(1).with_logit_bias(mullama::LogitBias::from(bias));
     let other = DEMO.generate("The capital of France is", &options).unwrap();
     assert_ne!(free.tokens, other.tokens);
+}
+
+/// What a file asks never to generate is not, whether samplers choose or not; ids that do not exist
+/// are passed over.
+#[test]
+fn tokens_that_a_file_suppresses_do_not_come() {
+    let usual = DEMO.generate("The capital of", &greedy().with_max_tokens(1)).unwrap().tokens[0];
+    let mut file = File::decode(&fs::read(DEMO.path()).unwrap()).unwrap();
+    let suppressed = mullama_testkit::gguf::Value::i32s([usual, -1, i32::MAX]);
+    file.header.metadata.push(("tokenizer.ggml.suppress_tokens".to_owned(), suppressed));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("suppressing.gguf");
+    fs::write(&path, file.encode()).unwrap();
+    let context = ContextParams::default().with_n_threads(1);
+    let model = Model::load(path.to_str().unwrap(), ModelParams::default(), context).unwrap();
+    for options in [greedy(), greedy().with_repeat_penalty(1.01), greedy().with_temperature(0.01)] {
+        let token = model.generate("The capital of", &options.with_max_tokens(1)).unwrap().tokens;
+        assert_ne!(token, [usual]);
+    }
 }
 
 #[test]

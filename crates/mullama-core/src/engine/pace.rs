@@ -25,13 +25,35 @@ pub(super) struct Pace {
     max_stall: f64,
     /// Seconds of a step in which all are generating.
     alone: Option<f64>,
-    /// Seconds that a token of a prompt adds to a step.
+    /// Seconds that a token of a prompt adds to a step in which others generate.
     per_token: Option<f64>,
+    /// Steps of prompts alone.
+    prompts: Prompts,
+}
+
+/// How fast prompts are computed: seconds and tokens of the last steps, in which large ones count for more
+/// than small ones, whose tokens take longer.
+#[derive(Default)]
+struct Prompts {
+    seconds: f64,
+    tokens: f64,
+}
+
+impl Prompts {
+    fn note(&mut self, tokens: usize, took: f64) {
+        self.seconds += took - NEWEST * self.seconds;
+        self.tokens += tokens as f64 - NEWEST * self.tokens;
+    }
+
+    /// Seconds of a token.
+    fn per_token(&self) -> Option<f64> {
+        (self.tokens > 0.0).then(|| self.seconds / self.tokens)
+    }
 }
 
 impl Pace {
     pub fn new(max_stall: f64) -> Self {
-        Self { max_stall, alone: None, per_token: None }
+        Self { max_stall, alone: None, per_token: None, prompts: Prompts::default() }
     }
 
     /// Notes how long a step took.
@@ -46,24 +68,22 @@ impl Pace {
                 let more = (took - self.alone.unwrap_or(0.0)).max(0.0);
                 learn(&mut self.per_token, more / tokens as f64);
             }
-            // A large piece tells what a token costs in a large piece; better than nothing.
-            (false, tokens) if self.per_token.is_none() => {
-                self.per_token = Some(took / tokens as f64);
-            }
-            _ => {}
+            (false, tokens) => self.prompts.note(tokens, took),
         }
     }
 
     /// How long to wait for more requests when one with a prompt of so many tokens comes to an idle engine:
     /// prompts that are computed together are computed sooner, and those that come at once come one by one.
     pub fn grace(&self, prompt_tokens: usize) -> Duration {
-        let seconds = self.per_token.unwrap_or(0.0) * prompt_tokens as f64 * GRACE;
+        let seconds = self.prompts.per_token().unwrap_or(0.0) * prompt_tokens as f64 * GRACE;
         Duration::from_secs_f64(seconds.clamp(0.0, MOST_GRACE))
     }
 
     /// How many tokens of prompts the next step may have beside one of each request that generates.
     pub fn prompt_tokens(&self, generating: usize) -> usize {
-        let most = match (self.alone, self.per_token) {
+        // A large piece tells what a token costs in a large piece; better than nothing.
+        let per_token = self.per_token.or_else(|| self.prompts.per_token());
+        let most = match (self.alone, per_token) {
             (Some(alone), Some(per_token)) if per_token > 0.0 => {
                 let time = alone * (self.max_stall - 1.0) * CAUTION;
                 ((time / per_token) as usize).max(FEWEST)
@@ -99,7 +119,7 @@ mod tests {
     #[test]
     fn small_pieces_fill_a_tile_where_one_is_near() {
         let pieces = |per_token: f64, generating: usize| {
-            let pace = Pace { max_stall: 6.0, alone: Some(0.01), per_token: Some(per_token) };
+            let pace = Pace { alone: Some(0.01), per_token: Some(per_token), ..Pace::new(6.0) };
             pace.prompt_tokens(generating)
         };
         assert_eq!(pieces(0.01, 1), 4);
@@ -118,5 +138,13 @@ mod tests {
         pace.note(false, 100, Duration::from_millis(100));
         assert_eq!(pace.grace(10), Duration::from_micros(50));
         assert_eq!(pace.grace(1_000_000), Duration::from_millis(3));
+        // A token by itself takes longer than one of many, and says little of them.
+        pace.note(false, 1, Duration::from_millis(20));
+        assert!(pace.grace(10) < Duration::from_micros(70), "{:?}", pace.grace(10));
+        // The first computation is slow, and soon forgotten.
+        for _ in 0..20 {
+            pace.note(false, 100, Duration::from_millis(10));
+        }
+        assert!(pace.grace(100) < Duration::from_micros(60), "{:?}", pace.grace(100));
     }
 }
