@@ -7,4 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 cargo build --release --features full --workspace --exclude mullama-python --exclude mullama-node
 mkdir -p target/bench
-target/release/mullama-bench hub "${BENCH_ROUNDS:-11}" | tee target/bench/hub.md
+# What the build tree has for other processors is not to be loaded along.
+export MULLAMA_BACKEND=${MULLAMA_BACKEND:-cpu}
+model=$(target/release/mullama-testkit path 100m)
+target/release/mullama-bench hub "${BENCH_ROUNDS:-11}" "$model" | tee target/bench/hub.md

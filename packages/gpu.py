@@ -13,7 +13,6 @@ import gzip
 import io
 import json
 import platform
-import re
 import shutil
 import string
 import subprocess
@@ -90,8 +89,8 @@ def _between(install: str) -> str:
 
 def version() -> str:
     """The workspace's."""
-    section = (ROOT / "Cargo.toml").read_text().partition("[workspace.package]")[2]
-    return re.findall(r'^version = "([^"]+)"', section, re.M)[0]
+    command = [sys.executable, ROOT / "scripts/version.py", "current"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def wheel(package: Package, where: Platform, out: Path) -> Path:
@@ -99,7 +98,7 @@ def wheel(package: Package, where: Platform, out: Path) -> Path:
     row = BACKENDS[package.backend]
     stem = f"{package.name.replace('-', '_')}-{package.version}"
     info = f"{stem}.dist-info"
-    requires = [f"mullama=={package.version}", *row.get("python", [])]
+    requires = [f"mullama=={package.version}", *row.get("python", {}).get("requires", [])]
     metadata = [
         "Metadata-Version: 2.4",
         f"Name: {package.name}",
@@ -169,12 +168,27 @@ def packages(backend: str, module: Path, libraries: list[Path], out: Path) -> li
         if sys.platform == "linux":
             subprocess.run(["strip", *files], check=True)
         name = f"mullama-{backend}"
-        python = Package(backend, name, f"pip install {name}", row["needs"], number, files)
+        searching = _searching(files, row.get("python", {}).get("folders", []))
+        python = Package(backend, name, f"pip install {name}", row["needs"], number, searching)
         name = f"@mullama/{where.npm}-{backend}"
         needs = " and ".join([row["needs"], *([row["node"]] if "node" in row else [])])
         node = Package(backend, name, f"npm install {name}", needs, number, files)
         made = [wheel(python, where, Path(scratch)), tarball(node, where, Path(scratch))]
         return [Path(shutil.move(path, out / path.name)) for path in made]
+
+
+def _searching(files: list[Path], folders: list[str]) -> list[Path]:
+    """Copies that find the libraries which other packages have in these folders beside our own."""
+    if not folders or sys.platform != "linux":
+        return files
+    # From `mullama_backends/BACKEND`, see `wheel`.
+    paths = ":".join(["$ORIGIN", *(f"$ORIGIN/../../{folder}" for folder in folders)])
+    place = files[0].parent / "searching"
+    place.mkdir()
+    copies = [Path(shutil.copy2(file, place)) for file in files]
+    for copy in copies:
+        subprocess.run(["patchelf", "--set-rpath", paths, copy], check=True)
+    return copies
 
 
 def wrong_extras() -> list[str]:

@@ -13,28 +13,28 @@ use mullama_test_registry::{Fault, Registry, gguf};
 
 use crate::Result;
 
-/// Bytes of the download that is measured.
-const SIZE: usize = 200_000_000;
 /// Models in the list that is measured.
 const MODELS: usize = 500;
 const QUESTION: &str = "What is the capital of France?";
 
-/// Prints a table.
-pub fn report(rounds: usize) -> Result<()> {
+/// Prints a table; the model is what is downloaded.
+pub fn report(rounds: usize, model: &str) -> Result<()> {
     let folder = Folder::new()?;
     let registry = Registry::start();
-    registry.add_model("library/big:latest", &[("model", gguf(&[], SIZE))]);
-    registry.add_file("/big.gguf", gguf(&[], SIZE));
+    let bytes = fs::read(model)?;
+    let size = bytes.len();
+    registry.add_model("library/big:latest", &[("model", bytes.clone())]);
+    registry.add_file("/big.gguf", bytes);
     println!("| what | measured | at most |\n| --- | ---: | ---: |");
-    downloads(&folder, &registry, rounds)?;
-    resumption(&folder, &registry)?;
+    downloads(&folder, &registry, size, rounds)?;
+    resumption(&folder, &registry, size)?;
     list(&folder, rounds)?;
     first_character(&folder, rounds)
 }
 
 /// Pulls against plain downloads of as many bytes from the same server, in turn: by curl, and by a bare
 /// loop, which no program can be faster than.
-fn downloads(folder: &Folder, registry: &Registry, rounds: usize) -> Result<()> {
+fn downloads(folder: &Folder, registry: &Registry, size: usize, rounds: usize) -> Result<()> {
     let (mut loops, mut curls, mut pulls, mut memory) = (vec![], vec![], vec![], 0);
     let target = folder.path("plain");
     let url = format!("{}/big.gguf", registry.url());
@@ -59,7 +59,7 @@ fn downloads(folder: &Folder, registry: &Registry, rounds: usize) -> Result<()> 
         let ratios = pairs.map(|(pull, other)| pull.as_secs_f64() / other.as_secs_f64());
         format!("{:.2}", median(ratios.collect()))
     };
-    println!("| 200 MB by curl | {} | |", milliseconds(curls.clone()));
+    println!("| {:.0} MB by curl | {} | |", size as f64 / 1e6, milliseconds(curls.clone()));
     println!("| by a bare loop over the socket | {} | |", milliseconds(loops.clone()));
     println!("| by `mullama pull`, hashed and stored | {} | |", milliseconds(pulls.clone()));
     println!("| pull to curl | {} | 1.30 |", ratio(&curls));
@@ -93,11 +93,11 @@ fn pull(folder: &Folder, registry: &Registry) -> Result<(Duration, u64)> {
 }
 
 /// A pull that is killed in the middle, and one that goes on.
-fn resumption(folder: &Folder, registry: &Registry) -> Result<()> {
+fn resumption(folder: &Folder, registry: &Registry, size: usize) -> Result<()> {
     registry.take_seen();
     registry.fault("/blobs/", u32::MAX, Fault::Slow(10 << 20));
     let mut child = folder.pulling(registry).spawn()?;
-    while registry.sent("/blobs/") < SIZE as u64 / 2 {
+    while registry.sent("/blobs/") < size as u64 / 2 {
         if child.try_wait()?.is_some() {
             return Err("the pull ended before it was killed".into());
         }
@@ -109,7 +109,7 @@ fn resumption(folder: &Folder, registry: &Registry) -> Result<()> {
     std::thread::sleep(Duration::from_millis(500));
     pull(folder, registry)?;
     folder.empty_store()?;
-    let again = registry.sent("/blobs/").saturating_sub(SIZE as u64);
+    let again = registry.sent("/blobs/").saturating_sub(size as u64);
     println!(
         "| fetched again after a kill in the middle | {:.1} MB | 8.4 MB, a part |",
         again as f64 / 1e6

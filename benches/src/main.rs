@@ -26,7 +26,7 @@ usage: mullama-bench measure [--rounds N] [--threads N] NAME=PATH...
                                                fairness
        mullama-bench placement NAME=PATH... rpc=HOST:PORT...
                                                what is planned, and what is allocated, also by workers
-       mullama-bench hub ROUNDS                downloads, lists, the first character
+       mullama-bench hub ROUNDS PATH           downloads of a model, lists, the first character
        mullama-bench fetch HOST PATH FILE      a plain download
        mullama-bench speeds                    what speeds are predicted, and measured
        mullama-bench threads                   how many threads are measured with by default
@@ -60,8 +60,8 @@ fn main() -> ExitCode {
             let workers: Vec<_> = workers.into_iter().map(|(_, address)| address).collect();
             placement::report(&models, &workers)
         }
-        ["hub", rounds] => match rounds.parse() {
-            Ok(rounds) if rounds > 0 => hub::report(rounds),
+        ["hub", rounds, path] => match rounds.parse() {
+            Ok(rounds) if rounds > 0 => hub::report(rounds, path),
             _ => Err("ROUNDS is a number above 0".into()),
         },
         ["fetch", host, path, file] => hub::fetch(host, path, file),

@@ -212,3 +212,24 @@ def test_a_module_is_packed_as_what_it_is_only(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     assert "needs libvulkan.so.1, which it does not bring along" in done.stderr
+
+
+def test_libraries_of_other_packages_are_found(tmp_path):
+    """A module for CUDA finds NVIDIA's libraries where NVIDIA's wheels put them."""
+    library, module = tmp_path / "libcudart.so.12", tmp_path / "libggml-cuda.so"
+    for made, source, *more in [
+        (library, "int answer(void) { return 42; }", "-Wl,-soname,libcudart.so.12"),
+        (module, "int answer(void); int ask(void) { return answer(); }", library),
+    ]:
+        made.with_suffix(".c").write_text(source)
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", made, made.with_suffix(".c"), *more], check=True)
+    built = {path.suffix: path for path in gpu.packages("cuda12", module, [], tmp_path / "built")}
+    unpacked = Unpacked(tmp_path / "site", built[".whl"])
+    placed = unpacked.place / "mullama_backends/cuda12" / module.name
+    ask = f"import ctypes; print(ctypes.CDLL({str(placed)!r}).ask())"
+    missing = unpacked.script(ask, check=False)
+    assert "libcudart.so.12" in missing.stderr
+    beside = unpacked.place / "nvidia/cuda_runtime/lib"
+    beside.mkdir(parents=True)
+    shutil.move(library, beside)
+    assert unpacked.script(ask).stdout == "42\n"

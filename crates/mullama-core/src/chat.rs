@@ -23,7 +23,7 @@ use crate::{CancelToken, Error, ErrorKind, Result, tool};
 
 options! {
     /// What a chat takes beyond a generation's options.
-    pub struct ChatFields {
+    pub struct ChatFields in ChatOptions.chat {
         /// Tools that the model may call, in OpenAI's shape; functions too, in Python and Node.js.
         /// Default: none.
         tools <- Vec<Value>,
@@ -45,7 +45,7 @@ options! {
     }
 }
 
-/// What a chat is to do: a generation's options, and a chat's own.
+/// What a chat is to do: a generation's options, and a chat's own. It has the setters of both.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct ChatOptions {
@@ -66,13 +66,6 @@ impl ChatOptions {
     /// The options by name, for [`crate::parse_options`].
     pub fn option_sets(&mut self) -> [&mut dyn OptionSet; 2] {
         [&mut self.generate, &mut self.chat]
-    }
-
-    /// Sets the tools that the model may call, in OpenAI's shape.
-    #[must_use]
-    pub fn with_tools(mut self, tools: impl Into<Vec<Value>>) -> Self {
-        self.chat.tools = Some(tools.into());
-        self
     }
 }
 

@@ -106,8 +106,22 @@ fn without_position(message: &str) -> &str {
 /// Declares a struct of options; see the module's documentation.
 ///
 /// A field is `name: type`, `("external") name: type` where other languages have another name,
-/// or `name <- type` where the setter takes anything that converts.
+/// or `name <- type` where the setter takes anything that converts. Where the struct is a part of another,
+/// `in Whole.part` after its name gives that one the setters too.
 macro_rules! options {
+    ($(#[$meta:meta])* pub struct $name:ident in $whole:ident . $part:ident $fields:tt) => {
+        $crate::options::options! { $(#[$meta])* pub struct $name $fields }
+        $crate::options::options! { @whole $whole $part $fields }
+    };
+    (
+        @whole $whole:ident $part:ident {
+            $( $(#[doc = $doc:literal])+ $(($external:literal))? $field:ident $sign:tt $ty:ty ),+ $(,)?
+        }
+    ) => {
+        impl $whole {
+            $( $crate::options::setter!([$part.] $(#[doc = $doc])+ $field $sign $ty); )+
+        }
+    };
     (
         $(#[$meta:meta])*
         pub struct $name:ident {
@@ -135,7 +149,7 @@ macro_rules! options {
                 )+
             }
 
-            $( $crate::options::setter!($(#[doc = $doc])+ $field $sign $ty); )+
+            $( $crate::options::setter!([] $(#[doc = $doc])+ $field $sign $ty); )+
         }
 
         impl $crate::OptionSet for $name {
@@ -175,18 +189,18 @@ macro_rules! options {
 }
 
 macro_rules! setter {
-    ($(#[$doc:meta])+ $field:ident <- $ty:ty) => {
-        $crate::options::setter!(@define $(#[$doc])+ $field, impl Into<$ty>, Into::into);
+    ($path:tt $(#[$doc:meta])+ $field:ident <- $ty:ty) => {
+        $crate::options::setter!(@define $path $(#[$doc])+ $field, impl Into<$ty>, Into::into);
     };
-    ($(#[$doc:meta])+ $field:ident : $ty:ty) => {
-        $crate::options::setter!(@define $(#[$doc])+ $field, $ty, std::convert::identity);
+    ($path:tt $(#[$doc:meta])+ $field:ident : $ty:ty) => {
+        $crate::options::setter!(@define $path $(#[$doc])+ $field, $ty, std::convert::identity);
     };
-    (@define $(#[$doc:meta])+ $field:ident, $arg:ty, $convert:path) => {
+    (@define [$($path:tt)*] $(#[$doc:meta])+ $field:ident, $arg:ty, $convert:path) => {
         pastey::paste! {
             $(#[$doc])+
             #[must_use]
             pub fn [<with_ $field>](mut self, value: $arg) -> Self {
-                self.$field = Some($convert(value));
+                self.$($path)* $field = Some($convert(value));
                 self
             }
         }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::adapter::Lora;
+use crate::chat::ChatOptions;
 use crate::options::options;
 use crate::reasoning::{ReasoningBudget, ReasoningSpec};
 use crate::vocab::Vocab;
@@ -20,7 +21,7 @@ use crate::{Error, ErrorKind, Result, Token};
 
 options! {
     /// What a generation is to do.
-    pub struct GenerateOptions {
+    pub struct GenerateOptions in ChatOptions.generate {
         /// Most tokens to generate. Default: to the end that the model chooses, or of the context.
         max_tokens: u32,
         /// Seconds from the call on after which the generation ends with what there is, as if it were

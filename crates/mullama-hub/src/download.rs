@@ -18,6 +18,8 @@ use crate::{Digest, Error, ErrorKind, Result, Store};
 
 /// The least and the most bytes that are asked for at once.
 const PART: Range<u64> = 8 * CHUNK..64 * CHUNK;
+/// After a part that took less time a connection asks for twice as much: asking takes time too.
+const BRIEF: Duration = Duration::from_millis(250);
 const BUFFER: usize = 128 << 10;
 /// Chunks in memory that have come and are still to be hashed; more are read from the file.
 const FRESH: usize = 8;
@@ -145,7 +147,7 @@ fn transfer(
         let hasher = scope.spawn(|| transfer.hash());
         let mut poll = |phase: Phase| {
             meter.report(phase, partial.completed());
-            std::thread::sleep(INTERVAL / 20);
+            std::thread::sleep(INTERVAL / 50);
         };
         while !workers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
             poll(Phase::Downloading);
@@ -182,7 +184,7 @@ struct Transfer<'a> {
     client: &'a Client,
     remote: &'a Remote,
     partial: &'a Partial,
-    /// Chunks of a part.
+    /// Chunks of a connection's first part.
     part: usize,
     /// Where the server sent us last: asked directly, until it refuses.
     elsewhere: Mutex<Option<String>>,
@@ -221,8 +223,13 @@ impl Fresh {
 impl Transfer<'_> {
     /// Fetches parts until there are none left.
     fn work(&self) {
-        while let Some(range) = self.partial.take(self.part) {
+        let (mut part, most) = (self.part, (PART.end / CHUNK) as usize);
+        while let Some(range) = self.partial.take(part) {
+            let begun = Instant::now();
             let result = self.fetch(range.clone());
+            if begun.elapsed() < BRIEF {
+                part = (2 * part).min(most);
+            }
             self.partial.give_back(range);
             if let Err(error) = result {
                 self.fail(error);
@@ -336,7 +343,10 @@ impl Transfer<'_> {
             // A server without parts sends what is there already.
             let keep = !self.partial.is_done(*next);
             let length = (range.end - range.start) as usize;
-            let mut filled = 0;
+            let (mut filled, mut written) = (0, 0);
+            if keep {
+                file.seek(SeekFrom::Start(range.start)).map_err(io)?;
+            }
             while filled < length {
                 let stopped = self.partial.is_stopped() || self.client.cancel.is_cancelled();
                 let most = length.min(filled + BUFFER);
@@ -345,6 +355,11 @@ impl Transfer<'_> {
                         filled += count;
                         if keep {
                             self.partial.count(count as i64);
+                        }
+                        // What has just come is still in the processor's cache.
+                        if keep && (filled == length || filled - written >= BUFFER) {
+                            file.write_all(&buffer[written..filled]).map_err(io)?;
+                            written = filled;
                         }
                     }
                     result => {
@@ -357,9 +372,6 @@ impl Transfer<'_> {
                 }
             }
             if keep {
-                file.seek(SeekFrom::Start(range.start))
-                    .and_then(|_| file.write_all(&buffer[..length]))
-                    .map_err(io)?;
                 buffer = self.fresh().offer(*next, buffer);
                 self.partial.mark(*next).map_err(Failure::Lasting)?;
             }

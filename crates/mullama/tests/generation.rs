@@ -275,9 +275,9 @@ fn a_schema_is_followed_in_generations_and_chats() {
     let options = greedy().with_json_schema(schema.clone()).with_max_tokens(200);
     follows(&DEMO.generate("A city:", &options).unwrap().text);
     follows(&DEMO.chat(&capital_of("France"), &options.into()).unwrap().text);
-    let mut format = ChatOptions::from(greedy().with_max_tokens(200));
-    format.chat.response_format =
-        Some(json!({"type": "json_schema", "json_schema": {"name": "city", "schema": schema}}));
+    let format = json!({"type": "json_schema", "json_schema": {"name": "city", "schema": schema}});
+    let options = ChatOptions::default().with_temperature(0.0).with_max_tokens(200);
+    let format = options.with_response_format(format);
     follows(&DEMO.chat(&capital_of("France"), &format).unwrap().text);
 }
 

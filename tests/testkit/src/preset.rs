@@ -195,6 +195,20 @@ pub const PRESETS: &[Preset] = &[
         contents: Contents::Random(WeightType::F16),
     },
     Preset {
+        name: "100m",
+        about: "a hundred million parameters, 200 MB: a download",
+        shape: Shape {
+            n_embd: 768,
+            n_layer: 7,
+            n_head: 12,
+            n_head_kv: 12,
+            n_ff: 2048,
+            n_vocab: 32_000,
+            ..SMALL
+        },
+        contents: Contents::Random(WeightType::F16),
+    },
+    Preset {
         name: "1b",
         about: "1.1 billion parameters in Q4_K_M, shaped like Llama 3.2 1B: for benchmarks",
         shape: Shape {
