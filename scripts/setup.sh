@@ -64,7 +64,11 @@ install() {
     if [[ $manager == none ]] || ! "${as_root[@]}" true 2>/dev/null; then
         fail "install these and run this again (Debian's names): ${missing[*]}"
     fi
-    mapfile -t missing < <(called_by "$manager" | tr ' ' '\n')
+    # No `mapfile`: macOS has a shell without.
+    local package names
+    names=$(called_by "$manager" | tr ' ' '\n')
+    missing=()
+    while IFS= read -r package; do missing+=("$package"); done <<<"$names"
     echo "setup: installing ${missing[*]}"
     case $manager in
         apt-get)

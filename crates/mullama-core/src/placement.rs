@@ -45,20 +45,41 @@ impl DeviceShare {
 
 /// One line of the shim's memory breakdown.
 #[derive(Deserialize)]
-struct BufferShare {
+pub(crate) struct BufferShare {
+    buffer_type: String,
     device: Option<String>,
     host: bool,
+    /// Bytes of the largest buffer of this type.
+    max_size: u64,
     model: u64,
     context: u64,
     compute: u64,
 }
 
+impl BufferShare {
+    /// Reads the breakdown.
+    pub fn read(breakdown: &str) -> Result<Vec<Self>> {
+        serde_json::from_str(breakdown).map_err(|error| {
+            Error::new(ErrorKind::Internal, format!("the memory breakdown is unreadable: {error}"))
+        })
+    }
+
+    /// What becomes of buffers that are only planned when they are allocated: the Vulkan backend makes each in
+    /// the machine's own memory larger than it was asked to (ggml-vulkan.cpp).
+    pub fn allocated(mut self) -> Self {
+        const MORE: u64 = 32;
+        if self.buffer_type == "Vulkan_Host" {
+            for bytes in [&mut self.model, &mut self.context, &mut self.compute] {
+                *bytes += MORE * bytes.div_ceil(self.max_size.max(1));
+            }
+        }
+        self
+    }
+}
+
 impl Placement {
     /// Puts together the engine's breakdown of a context's memory and the layers that it told of.
-    pub(crate) fn new(breakdown: &str, layers: &BTreeMap<String, u32>) -> Result<Self> {
-        let shares: Vec<BufferShare> = serde_json::from_str(breakdown).map_err(|error| {
-            Error::new(ErrorKind::Internal, format!("the memory breakdown is unreadable: {error}"))
-        })?;
+    pub(crate) fn new(shares: &[BufferShare], layers: &BTreeMap<String, u32>) -> Self {
         let mut devices: Vec<DeviceShare> = Vec::new();
         let mut share_of = |name: &str| -> usize {
             devices.iter().position(|share| share.name == name).unwrap_or_else(|| {
@@ -67,7 +88,7 @@ impl Placement {
             })
         };
         let mut additions = Vec::new();
-        for share in &shares {
+        for share in shares {
             // Memory that a GPU can read but the host owns is the host's.
             let name = share.device.as_deref().filter(|_| !share.host).unwrap_or(HOST);
             additions.push((share_of(name), share));
@@ -83,11 +104,9 @@ impl Placement {
         }
         devices.retain(|share| share.layers > 0 || share.total() > 0);
         devices.sort_by(|a, b| (a.name == HOST, &a.name).cmp(&(b.name == HOST, &b.name)));
-        Ok(Self { devices })
+        Self { devices }
     }
-}
 
-impl Placement {
     /// The weights, without a context.
     pub(crate) fn weights_alone(mut self) -> Self {
         for share in &mut self.devices {
@@ -314,12 +333,12 @@ mod tests {
     #[test]
     fn what_the_host_owns_is_the_hosts() {
         let breakdown = r#"[
-            {"buffer_type": "CPU", "device": "CPU", "host": true, "model": 1, "context": 2, "compute": 4},
-            {"buffer_type": "G0_Host", "device": "G0", "host": true, "model": 0, "context": 0, "compute": 8},
-            {"buffer_type": "G0", "device": "G0", "host": false, "model": 16, "context": 32, "compute": 64}
+            {"buffer_type": "CPU", "device": "CPU", "host": true, "max_size": 99, "model": 1, "context": 2, "compute": 4},
+            {"buffer_type": "G0_Host", "device": "G0", "host": true, "max_size": 99, "model": 0, "context": 0, "compute": 8},
+            {"buffer_type": "G0", "device": "G0", "host": false, "max_size": 99, "model": 16, "context": 32, "compute": 64}
         ]"#;
         let layers = [("CPU".to_owned(), 3), ("G0".to_owned(), 5)].into();
-        let placement = Placement::new(breakdown, &layers).unwrap();
+        let placement = Placement::new(&BufferShare::read(breakdown).unwrap(), &layers);
         let share = |name: &str, layers, weights, kv, compute| DeviceShare {
             name: name.to_owned(),
             layers,
@@ -328,6 +347,22 @@ mod tests {
             compute,
         };
         assert_eq!(placement.devices, [share("G0", 5, 16, 32, 64), share("CPU", 3, 1, 2, 12)]);
+    }
+
+    #[test]
+    fn vulkans_host_buffers_are_larger_than_planned() {
+        let share = |buffer_type: &str| BufferShare {
+            buffer_type: buffer_type.to_owned(),
+            device: None,
+            host: true,
+            max_size: 100,
+            model: 250,
+            context: 0,
+            compute: 100,
+        };
+        let sizes = |share: BufferShare| [share.model, share.context, share.compute];
+        assert_eq!(sizes(share("Vulkan_Host").allocated()), [250 + 3 * 32, 0, 132]);
+        assert_eq!(sizes(share("CPU").allocated()), [250, 0, 100]);
     }
 
     #[test]

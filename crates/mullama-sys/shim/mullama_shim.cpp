@@ -323,6 +323,7 @@ extern "C" int mullama_memory_breakdown(const llama_context * context, char ** o
             item["buffer_type"] = ggml_backend_buft_name(buffer_type);
             item["device"] = device ? common_json(ggml_backend_dev_name(device)) : common_json();
             item["host"] = ggml_backend_buft_is_host(buffer_type);
+            item["max_size"] = ggml_backend_buft_get_max_size(buffer_type);
             item["model"] = bytes.model;
             item["context"] = bytes.context;
             item["compute"] = bytes.compute;

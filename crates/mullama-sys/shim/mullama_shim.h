@@ -117,8 +117,8 @@ int mullama_requantized_header(
     const struct llama_model * model, const char * paths, int file_type, const char * result,
     char ** out);
 
-// [{"buffer_type": name, "device": name or null for host memory, "host": bool, "model": bytes,
-//   "context": bytes, "compute": bytes}]
+// [{"buffer_type": name, "device": name or null for host memory, "host": bool,
+//   "max_size": bytes of its largest buffer, "model": bytes, "context": bytes, "compute": bytes}]
 int mullama_memory_breakdown(const struct llama_context * context, char ** out);
 
 // What a device's backend asks of the engine's memory planning.

@@ -21,6 +21,7 @@ use std::collections::HashSet;
 use std::env;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::fs;
+use std::io::{self, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 
 use libloading::Library;
@@ -79,7 +80,9 @@ pub unsafe fn load(
             }
             if kind == "cpu" {
                 // SAFETY: the caller vouches for the folder.
-                paths = unsafe { best_scoring(paths) }.into_iter().collect();
+                let (best, broken) = unsafe { best_scoring(paths) };
+                modules.extend(broken);
+                paths = best.into_iter().collect();
             }
             for path in paths {
                 let tried = match &probe {
@@ -226,25 +229,73 @@ fn module_kind(path: &Path) -> Option<String> {
     }
 }
 
-/// The module that reports the highest score on this machine; one that scores 0 cannot run on it.
+/// The module that reports the highest score on this machine, of those that do not score 0, which cannot run
+/// on it; and those that cannot be asked.
 ///
 /// # Safety
 /// As for [`load`].
-unsafe fn best_scoring(paths: Vec<PathBuf>) -> Option<PathBuf> {
-    paths
-        .into_iter()
-        .filter_map(|path| {
-            // SAFETY: ggml's modules export `int ggml_backend_score(void)`; the library stays
-            // loaded for the duration of the call.
-            let score = unsafe {
-                let library = Library::new(&path).ok()?;
-                let score = library.get::<extern "C" fn() -> c_int>(b"ggml_backend_score").ok()?;
-                score()
-            };
-            (score > 0).then_some((score, path))
-        })
-        .max_by_key(|(score, _)| *score)
-        .map(|(_, path)| path)
+unsafe fn best_scoring(paths: Vec<PathBuf>) -> (Option<PathBuf>, Vec<Module>) {
+    let (mut best, mut broken) = (None, Vec::new());
+    for path in paths {
+        // SAFETY: ggml's modules export `int ggml_backend_score(void)`; the library stays loaded for the
+        // duration of the call.
+        let score = unsafe { open(&path) }.and_then(|library| unsafe {
+            let score = library.get::<extern "C" fn() -> c_int>(b"ggml_backend_score");
+            score.map(|score| score()).map_err(|_| "it does not tell what it is for".to_owned())
+        });
+        match score {
+            Ok(score) if score > best.as_ref().map_or(0, |(best, _)| *best) => {
+                best = Some((score, path));
+            }
+            Ok(_) => {}
+            Err(reason) => {
+                broken.push(Module { kind: "cpu".to_owned(), path, outcome: Err(reason) });
+            }
+        }
+    }
+    (best.map(|(_, path)| path), broken)
+}
+
+/// Opens a library, or says why it cannot be.
+///
+/// # Safety
+/// As for [`load`].
+unsafe fn open(path: &Path) -> Result<Library, String> {
+    if cut_short(path).unwrap_or(false) {
+        return Err("the file is cut short; install it again".to_owned());
+    }
+    // SAFETY: the caller vouches for the file.
+    unsafe { Library::new(path) }.map_err(|error| {
+        // What the loader says is below libloading's own words.
+        std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string)
+    })
+}
+
+/// Whether a library in the ELF format has less than its segments take: the loader maps what is not there, and
+/// the process ends when that is touched.
+fn cut_short(path: &Path) -> io::Result<bool> {
+    // `Elf64_Ehdr` and `Elf64_Phdr` of elf.h, for little-endian machines.
+    const HEADER: usize = 64;
+    const SEGMENT: usize = 56;
+    let mut file = fs::File::open(path)?;
+    let mut header = [0; HEADER];
+    file.read_exact(&mut header)?;
+    if !header.starts_with(b"\x7fELF\x02\x01") {
+        return Ok(false);
+    }
+    let number = |bytes: &[u8], at: usize| {
+        u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+    };
+    let count = usize::from(u16::from_le_bytes([header[56], header[57]]));
+    let mut segments = vec![0; count * SEGMENT];
+    file.seek(io::SeekFrom::Start(number(&header, 32)))?;
+    if file.read_exact(&mut segments).is_err() {
+        return Ok(true);
+    }
+    let ends = segments
+        .chunks_exact(SEGMENT)
+        .map(|segment| number(segment, 8).saturating_add(number(segment, 32)));
+    Ok(ends.max().unwrap_or(0) > file.metadata()?.len())
 }
 
 /// # Safety
@@ -252,10 +303,7 @@ unsafe fn best_scoring(paths: Vec<PathBuf>) -> Option<PathBuf> {
 unsafe fn load_one(path: &Path) -> Result<String, String> {
     // Opened here first because the engine reports a failure to its log only.
     // SAFETY: the caller vouches for the file.
-    let library = unsafe { Library::new(path) }.map_err(|error| {
-        // What the loader says is below libloading's own words.
-        std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string)
-    })?;
+    let library = unsafe { open(path) }?;
     // SAFETY: only the address is looked at.
     if unsafe { library.get::<extern "C" fn()>(b"ggml_backend_init") }.is_err() {
         return Err("not a backend module: it has no ggml_backend_init".to_owned());
@@ -279,6 +327,26 @@ unsafe fn load_one(path: &Path) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A library of this process, cut at many places: each is told, and nothing is loaded.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_library_that_is_cut_short_is_told() {
+        let whole = engine_dir().unwrap().join("libggml-base.so.0");
+        assert!(!cut_short(&whole).unwrap());
+        let bytes = fs::read(whole).unwrap();
+        let cut = env::temp_dir().join(format!("mullama-cut-{}.so", std::process::id()));
+        for length in [64, 500, bytes.len() / 3, bytes.len() / 2] {
+            fs::write(&cut, &bytes[..length]).unwrap();
+            assert!(cut_short(&cut).unwrap(), "{length}");
+            // SAFETY: it is refused.
+            let error = unsafe { load_one(&cut) }.unwrap_err();
+            assert!(error.contains("cut short"), "{error}");
+        }
+        fs::write(&cut, b"no library").unwrap();
+        assert!(cut_short(&cut).is_err(), "that is for the loader to say");
+        fs::remove_file(&cut).unwrap();
+    }
 
     #[test]
     fn kinds_are_read_from_file_names() {

@@ -15,7 +15,7 @@ use crate::engine::host_cache::HostCache;
 use crate::engine::prefix::{Cells, Sharing};
 use crate::engine::{CancelToken, SavedCells, exit};
 use crate::params::{ContextParams, FlashAttention, KvCacheType};
-use crate::placement::Placement;
+use crate::placement::{BufferShare, Placement};
 use crate::weights::Weights;
 use crate::{Error, ErrorKind, Result, Token, logging};
 
@@ -273,10 +273,14 @@ impl Context {
 
     /// Where the weights, the cells and the buffers are.
     pub fn placement(&self) -> Result<Placement> {
+        Ok(Placement::new(&self.breakdown()?, &self.weights.layers))
+    }
+
+    fn breakdown(&self) -> Result<Vec<BufferShare>> {
         // SAFETY: a valid context, which only this thread uses.
         let breakdown = unsafe { sys::shim::memory_breakdown(self.raw.0.as_ptr()) }
             .map_err(|error| Error::new(ErrorKind::Internal, error))?;
-        Placement::new(&breakdown, &self.weights.layers)
+        BufferShare::read(&breakdown)
     }
 
     /// As [`Self::placement`], for a context on weights that are only pretended.
@@ -289,7 +293,8 @@ impl Context {
     pub fn planned_placement(&self) -> Result<Placement> {
         /// `GGML_SCHED_MAX_COPIES`
         const COPIES: u64 = 4;
-        let mut placement = self.placement()?;
+        let buffers: Vec<_> = self.breakdown()?.into_iter().map(BufferShare::allocated).collect();
+        let mut placement = Placement::new(&buffers, &self.weights.layers);
         if self.is_pipelined {
             // SAFETY: the model is alive.
             let n_embd = unsafe { sys::llama_model_n_embd(self.weights.as_ptr()) }.max(0) as u64;

@@ -309,9 +309,10 @@ impl<'a> Subject<'a> {
 
     /// A plan, with its alternatives.
     fn plan(&self, options: &PlanOptions) -> Result<Plan> {
-        let mut plan = self.plan_once(options)?;
+        let scene = Scene::set(options)?;
+        let mut plan = self.plan_in(&scene, options)?;
         if options.hardware.alternatives.unwrap_or(true) {
-            plan.max_gpu_context_size = self.largest_context_on_gpus(options)?;
+            plan.max_gpu_context_size = self.largest_context_on_gpus(&scene, options)?;
             let is_whole = plan.fits && plan.n_gpu_layers >= plan.n_layers && plan.n_cpu_moe == 0;
             if !is_whole {
                 plan.alternatives = alternatives::find(self, &plan, options)?;
@@ -320,9 +321,8 @@ impl<'a> Subject<'a> {
         Ok(plan)
     }
 
-    fn largest_context_on_gpus(&self, options: &PlanOptions) -> Result<Option<u32>> {
-        let scene = Scene::set(options)?;
-        let (planner, settings) = self.planner(&scene, options)?;
+    fn largest_context_on_gpus(&self, scene: &Scene, options: &PlanOptions) -> Result<Option<u32>> {
+        let (planner, settings) = self.planner(scene, options)?;
         let trained = number(&self.header, &scene.params, "context_length").unwrap_or(0);
         planner.largest_context_on_gpus(&scene.params, &settings, trained as u32)
     }
@@ -339,8 +339,11 @@ impl<'a> Subject<'a> {
 
     /// A plan alone.
     pub fn plan_once(&self, options: &PlanOptions) -> Result<Plan> {
-        let scene = Scene::set(options)?;
-        let (planner, settings) = self.planner(&scene, options)?;
+        self.plan_in(&Scene::set(options)?, options)
+    }
+
+    fn plan_in(&self, scene: &Scene, options: &PlanOptions) -> Result<Plan> {
+        let (planner, settings) = self.planner(scene, options)?;
         let (params, settings, refusal) = match planner.settle(&scene.params, settings.clone()) {
             Ok((params, settings)) => (params, settings, None),
             Err(error) if error.kind() == ErrorKind::DoesNotFit => {
