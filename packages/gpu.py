@@ -89,7 +89,7 @@ def _between(install: str) -> str:
 
 def version() -> str:
     """The workspace's."""
-    command = [sys.executable, ROOT / "scripts/version.py", "current"]
+    command = [sys.executable, str(ROOT / "scripts/version.py"), "current"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 

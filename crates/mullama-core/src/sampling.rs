@@ -767,7 +767,9 @@ mod tests {
         assert_eq!(likeliest(&[f32::NEG_INFINITY; 3]), 0);
         let long = |high: &[usize]| {
             let mut logits = vec![-1.0; 100];
-            high.iter().for_each(|&id| logits[id] = 5.0);
+            for &id in high {
+                logits[id] = 5.0;
+            }
             likeliest(&logits)
         };
         assert_eq!((long(&[99]), long(&[96, 20]), long(&[4, 20]), long(&[0])), (99, 20, 4, 0));
