@@ -11,11 +11,11 @@ XDG_CACHE_HOME=$(mktemp -d)
 export XDG_CACHE_HOME
 workers=()
 trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$XDG_CACHE_HOME"' EXIT
-for port in 50152 50153; do
+for port in 27152 27153; do
     "$built/mullama" rpc-server --device CPU --port "$port" >/dev/null 2>&1 &
     workers+=("rpc=127.0.0.1:$port")
 done
-for port in 50152 50153; do
+for port in 27152 27153; do
     until (: >"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do sleep 0.1; done
 done
 

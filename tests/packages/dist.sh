@@ -67,7 +67,7 @@ completions() {
 
 # A worker of the archive serves the program of the archive.
 worker() {
-    local port=50987 pid said
+    local port=27987 pid said
     clean "$mullama" rpc-server --port "$port" --device CPU --threads 1 >"$scratch/worker.out" 2>"$scratch/worker.err" &
     pid=$!
     for _ in {1..100}; do

@@ -43,7 +43,7 @@ fn flags_are_named_where_they_cannot_be_met() {
 #[test]
 fn a_worker_that_others_can_reach_is_warned_of() {
     let mut worker = Command::new(env!("CARGO_BIN_EXE_mullama"))
-        .args(["rpc-server", "--host", "0.0.0.0", "--port", "50977", "--device", "CPU"])
+        .args(["rpc-server", "--host", "0.0.0.0", "--port", "27977", "--device", "CPU"])
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
