@@ -235,7 +235,7 @@ fn module_kind(path: &Path) -> Option<String> {
 /// # Safety
 /// As for [`load`].
 unsafe fn best_scoring(paths: Vec<PathBuf>) -> (Option<PathBuf>, Vec<Module>) {
-    let (mut best, mut broken) = (None, Vec::new());
+    let (mut scored, mut broken) = (Vec::new(), Vec::new());
     for path in paths {
         // SAFETY: ggml's modules export `int ggml_backend_score(void)`; the library stays loaded for the
         // duration of the call.
@@ -244,16 +244,14 @@ unsafe fn best_scoring(paths: Vec<PathBuf>) -> (Option<PathBuf>, Vec<Module>) {
             score.map(|score| score()).map_err(|_| "it does not tell what it is for".to_owned())
         });
         match score {
-            Ok(score) if score > best.as_ref().map_or(0, |(best, _)| *best) => {
-                best = Some((score, path));
-            }
+            Ok(score) if score > 0 => scored.push((score, path)),
             Ok(_) => {}
             Err(reason) => {
                 broken.push(Module { kind: "cpu".to_owned(), path, outcome: Err(reason) });
             }
         }
     }
-    (best.map(|(_, path)| path), broken)
+    (scored.into_iter().max_by_key(|(score, _)| *score).map(|(_, path)| path), broken)
 }
 
 /// Opens a library, or says why it cannot be.
