@@ -249,7 +249,7 @@ fn presentable(message: &Message, finish_reason: FinishReason) -> Message {
 /// A conversation: keeps what is said, and calls the tools that the model asks for.
 ///
 /// ```
-/// use mullama_core::{ContextParams, Model, ModelParams, Tool};
+/// use mullama_core::{ChatOptions, ContextParams, Model, ModelParams, Tool};
 /// use serde_json::json;
 ///
 /// let model = Model::load("demo", ModelParams::default(), ContextParams::default())?;
@@ -261,7 +261,8 @@ fn presentable(message: &Message, finish_reason: FinishReason) -> Message {
 /// let weather = Tool::new("get_weather", "Get the weather in a city", parameters, |_| {
 ///     json!({"temperature": 18, "condition": "sunny"})
 /// });
-/// let mut chat = model.start_chat().with_tools([weather]);
+/// let greedy = ChatOptions::default().with_temperature(0.0);
+/// let mut chat = model.start_chat().with_tools([weather]).with_options(greedy);
 /// let answer = chat.send("What is the weather in Paris?")?;
 /// assert_eq!(answer.text, "The weather in Paris is 18 degrees and sunny.");
 /// # Ok::<_, mullama_core::Error>(())

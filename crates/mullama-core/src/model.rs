@@ -397,9 +397,10 @@ impl Model {
     /// Starts a conversation, which keeps what is said and calls tools: see [`Chat`].
     ///
     /// ```
-    /// # use mullama_core::{ContextParams, Model, ModelParams};
+    /// # use mullama_core::{ChatOptions, ContextParams, Model, ModelParams};
     /// # let model = Model::load("demo", ModelParams::default(), ContextParams::default())?;
-    /// let mut chat = model.start_chat();
+    /// let greedy = ChatOptions::default().with_temperature(0.0);
+    /// let mut chat = model.start_chat().with_options(greedy);
     /// assert!(chat.send("What is the capital of France?")?.text.contains("Paris"));
     /// assert_eq!(chat.messages().len(), 2);
     /// # Ok::<_, mullama_core::Error>(())

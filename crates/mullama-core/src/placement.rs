@@ -125,6 +125,11 @@ impl Placement {
         self.plus(Self { devices: vec![host] }).of_use()
     }
 
+    /// Bytes of weights in the machine's own memory.
+    pub(crate) fn host_weights(&self) -> u64 {
+        self.devices.iter().find(|share| share.name == HOST).map_or(0, |share| share.weights)
+    }
+
     /// With buffers to compute in that are as large as another's at least.
     pub(crate) fn with_compute_of(mut self, other: &Self) -> Self {
         for share in &mut self.devices {

@@ -25,8 +25,12 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    fn holds(&self, needed: u64, keep_margin: bool) -> bool {
-        needed + if keep_margin { self.margin } else { 0 } <= self.free
+    /// What so many bytes leave of those that may be used, as a part of them; less than none where there are
+    /// too few.
+    fn room(&self, needed: u64, keep_margin: bool) -> f64 {
+        let margin = if keep_margin { self.margin } else { 0 };
+        let usable = self.free as f64 - margin as f64;
+        (usable - needed as f64) / usable.max(1.0)
     }
 }
 
@@ -96,28 +100,28 @@ impl Budgets {
 
     /// Whether every device has room for its part.
     pub fn fit(&self, placement: &Placement, keep_margin: bool) -> bool {
-        self.shares(placement).all(|(budget, share)| budget.holds(self.needed(share), keep_margin))
+        self.room(placement, keep_margin) >= 0.0
     }
 
-    /// Whether one of the GPUs has room for its part.
-    pub fn gpu_fits(&self, index: usize, placement: &Placement) -> bool {
+    /// The room that is left on the device that has the least of it, as a part of what may be used there;
+    /// less than none where a part does not fit.
+    pub fn room(&self, placement: &Placement, keep_margin: bool) -> f64 {
+        self.shares(placement)
+            .map(|(budget, share)| budget.room(self.needed(share), keep_margin))
+            .fold(1.0, f64::min)
+    }
+
+    /// The room that one of the GPUs has left beside its margin, as a part of what may be used.
+    pub fn room_on_gpu(&self, index: usize, placement: &Placement) -> f64 {
         let gpu = &self.gpus[index];
         let share = placement.devices.iter().find(|share| share.name == gpu.name);
-        share.is_none_or(|share| gpu.holds(self.needed(share), true))
-    }
-
-    /// Bytes that each device has left beside its margin; fewer than none where it is short of room.
-    pub fn left(&self, placement: &Placement) -> Vec<f64> {
-        let left = |(budget, share): (&Budget, &DeviceShare)| {
-            budget.free as f64 - (budget.margin + self.needed(share)) as f64
-        };
-        self.shares(placement).map(left).collect()
+        gpu.room(share.map_or(0, |share| self.needed(share)), true)
     }
 
     /// What is short of room, in words.
     pub fn shortages(&self, placement: &Placement) -> Vec<String> {
         self.shares(placement)
-            .filter(|(budget, share)| !budget.holds(self.needed(share), false))
+            .filter(|(budget, share)| budget.room(self.needed(share), false) < 0.0)
             .map(|(budget, share)| {
                 let needed = self.needed(share);
                 format!(

@@ -15,6 +15,7 @@ mod speed;
 mod table;
 mod units;
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -45,6 +46,9 @@ const SMALLEST_CONTEXT: u32 = 512;
 
 /// Sizes of contexts that are tried are multiples of this, as the engine makes them.
 const CONTEXT_STEP: u32 = 256;
+
+/// The tensors that are tables of rows to look up, which stay in the machine's own memory.
+const LOOKED_UP: [&str; 2] = ["token_embd.weight", "position_embd.weight"];
 
 /// Everything that was left open, filled in.
 pub(crate) struct Settled {
@@ -80,7 +84,7 @@ pub(crate) fn check_room(
     let budgets = Budgets::of(params, devices)?;
     let needed = logging::quietly(|| {
         let weights = Arc::new(Weights::pretend(path, params, devices)?);
-        Ok::<_, Error>(dry_run(weights, settings)?.context_alone(outputs))
+        Ok::<_, Error>(dry_run(weights, settings, 0)?.context_alone(outputs))
     })?;
     if budgets.fit(&needed, false) {
         return Ok(());
@@ -104,14 +108,17 @@ fn header_planner<'a>(
     let settings = ContextSettings::resolve(context, u32::try_from(trained).unwrap_or(u32::MAX))?;
     let all_layers = number(header, params, "block_count").unwrap_or(0).max(0) as u32 + 1;
     let is_mixture = number(header, params, "expert_count").unwrap_or(0) > 0;
+    let tables = header.tensors.iter().filter(|tensor| LOOKED_UP.contains(&tensor.name.as_str()));
     let planner = Planner {
         path,
         devices,
         budgets,
         all_layers,
         is_mixture,
+        looked_up: tables.map(|tensor| tensor.size).sum(),
         context_is_open: context.n_ctx.is_none(),
         cache: Cache::of(path),
+        pretended: RefCell::default(),
     };
     Ok((planner, settings))
 }
@@ -142,8 +149,13 @@ struct Planner<'a> {
     /// Layers of the model, the output layer included.
     all_layers: u32,
     is_mixture: bool,
+    /// Bytes of the tables in which the engine only looks rows up.
+    looked_up: u64,
     context_is_open: bool,
     cache: Cache,
+    /// The weights that were pretended last, and what they were made of: many questions in a row differ
+    /// only in their contexts.
+    pretended: RefCell<Option<(String, Arc<Weights>)>>,
 }
 
 impl Planner<'_> {
@@ -176,7 +188,7 @@ impl Planner<'_> {
             return Ok(settings);
         }
         if self.context_is_open
-            && let Some(smaller) = self.largest_context(params, &settings, false)?
+            && let Some(smaller) = self.largest_context(params, &settings, 0, false)?
             && smaller.n_ctx >= SMALLEST_CONTEXT
         {
             return Ok(smaller);
@@ -195,7 +207,7 @@ impl Planner<'_> {
             return Ok(settings);
         }
         if self.context_is_open
-            && let Some(smaller) = self.largest_context(params, &settings, false)?
+            && let Some(smaller) = self.largest_context(params, &settings, 0, false)?
             && smaller.n_ctx >= SMALLEST_CONTEXT
         {
             return Ok(smaller);
@@ -219,9 +231,7 @@ impl Planner<'_> {
                 _ => self.all_layers,
             };
             let with = |layers| params.clone().with_n_gpu_layers(GpuLayers::Count(layers));
-            let best = largest(most, most, |layers| {
-                Ok(self.budgets.fit(&self.dry_run(&with(layers), settings)?, false))
-            })?;
+            let best = largest(NONE, most, |layers| self.room(&with(layers), settings, false))?;
             offers.push(format!("n_gpu_layers={best} fits"));
             let all = self.all_layers;
             Error::new(
@@ -240,7 +250,7 @@ impl Planner<'_> {
                 ),
             )
         };
-        if let Some(smaller) = self.largest_context(params, settings, false)? {
+        if let Some(smaller) = self.largest_context(params, settings, 0, false)? {
             offers.push(format!("context_size={} fits", smaller.n_ctx));
             error = error.with_context("max_context_size", smaller.n_ctx);
         }
@@ -274,7 +284,7 @@ impl Planner<'_> {
             for devices in fewest..=most {
                 let whole = self.spread(params, &smaller, devices, GpuLayers::All)?;
                 if self.fits(&whole, &smaller)? {
-                    let largest = self.largest_context(&whole, &settings, true)?;
+                    let largest = self.largest_context(&whole, &settings, 0, true)?;
                     return Ok((whole, largest.unwrap_or(smaller)));
                 }
             }
@@ -290,7 +300,7 @@ impl Planner<'_> {
             };
             if self.fits(&kept(0)?, &settings)? {
                 let count =
-                    largest(blocks, blocks / 2, |count| self.fits(&kept(count)?, &settings))?;
+                    largest(NONE, blocks, |count| self.room_for_more(&kept(count)?, &settings))?;
                 return Ok((kept(count)?, settings));
             }
             params.cpu_moe = Some(true);
@@ -305,11 +315,11 @@ impl Planner<'_> {
         settings: ContextSettings,
     ) -> Result<(ModelParams, ContextSettings)> {
         let devices = self.budgets.gpus.len();
-        let fits = |layers| {
+        let room = |layers| {
             let some = self.spread(params, &settings, devices, GpuLayers::Count(layers))?;
-            self.fits(&some, &settings)
+            self.room_for_more(&some, &settings)
         };
-        let layers = largest(self.all_layers, self.all_layers / 2, fits)?;
+        let layers = largest(NONE, self.all_layers, room)?;
         if layers == 0 {
             let params = params.clone().with_n_gpu_layers(0);
             let settings = self.fit_host(&params, settings)?;
@@ -351,12 +361,12 @@ impl Planner<'_> {
                 counts.resize(devices, 0.0);
                 params.clone().with_tensor_split(counts)
             };
-            let fits = |count| {
-                // The engine takes no shares that are all zero.
+            let room = |count| {
+                // The engine takes no shares that are all zero: this is not asked where no layers are left.
                 let placed = self.dry_run(&with(count), settings)?;
-                Ok(self.budgets.gpu_fits(device, &placed))
+                Ok(self.budgets.room_on_gpu(device, &placed))
             };
-            let count = largest(left, left / 2, fits)?;
+            let count = largest(NONE, left, room)?;
             counts.push(count as f32);
             left -= count;
         }
@@ -368,26 +378,50 @@ impl Planner<'_> {
     }
 
     fn fits(&self, params: &ModelParams, settings: &ContextSettings) -> Result<bool> {
-        Ok(self.budgets.fit(&self.dry_run(params, settings)?, true))
+        Ok(self.room(params, settings, true)? >= 0.0)
     }
 
-    /// The settings with the largest context that fits and is no larger than theirs.
-    fn largest_context(
+    /// As [`Self::room`], where the GPUs are filled one after the other: if all have room for their parts,
+    /// the last one says for how much more.
+    fn room_for_more(&self, params: &ModelParams, settings: &ContextSettings) -> Result<f64> {
+        let placed = self.dry_run(params, settings)?;
+        let room = self.budgets.room(&placed, true);
+        let last = self.budgets.gpus.len() - 1;
+        Ok(if room < 0.0 { room } else { self.budgets.room_on_gpu(last, &placed) })
+    }
+
+    /// What a placement leaves of the device that it leaves the least of ([`Budgets::room`]).
+    fn room(
         &self,
         params: &ModelParams,
         settings: &ContextSettings,
         keep_margin: bool,
+    ) -> Result<f64> {
+        Ok(self.budgets.room(&self.dry_run(params, settings)?, keep_margin))
+    }
+
+    /// The settings with the largest context that fits and is no larger than theirs, looked for from a smaller
+    /// one on.
+    fn largest_context(
+        &self,
+        params: &ModelParams,
+        settings: &ContextSettings,
+        from: u32,
+        keep_margin: bool,
     ) -> Result<Option<ContextSettings>> {
         let with = |steps: u32| {
-            let mut settings = settings.clone();
-            settings.n_ctx = (steps * CONTEXT_STEP).min(settings.n_ctx);
-            settings
+            let n_ctx = (steps.max(1) * CONTEXT_STEP).min(settings.n_ctx);
+            ContextSettings { n_ctx, ..settings.clone() }
         };
-        let most = settings.n_ctx / CONTEXT_STEP;
-        let steps = largest(most, most / 2, |steps| {
-            Ok(self.budgets.fit(&self.dry_run(params, &with(steps))?, keep_margin))
-        })?;
-        Ok((steps > 0).then(|| with(steps)))
+        let room = |steps| self.room(params, &with(steps), keep_margin);
+        let most = settings.n_ctx.div_ceil(CONTEXT_STEP);
+        for from in [from / CONTEXT_STEP, 0] {
+            let left = room(from)?;
+            if left >= 0.0 {
+                return Ok(Some(with(largest((from, left), most, room)?)));
+            }
+        }
+        Ok(None)
     }
 
     /// The most tokens of context, up to so many, with which every layer is on GPUs, shared by their free
@@ -406,31 +440,9 @@ impl Planner<'_> {
             Some(GpuLayers::Count(layers)) if layers >= self.all_layers => params.clone(),
             _ => params.clone().with_n_gpu_layers(GpuLayers::All),
         };
-        let left = |n_ctx: u32| {
-            let settings = ContextSettings { n_ctx, ..settings.clone() };
-            Ok::<_, Error>(self.budgets.left(&self.dry_run(&whole, &settings)?))
-        };
-        let holds = |left: &[f64]| left.iter().all(|&left| left >= 0.0);
-        let known = left(settings.n_ctx)?;
-        let all = left(most)?;
-        if holds(&all) {
-            return Ok(Some(most));
-        }
-        // What a context takes grows evenly with it, or nearly so.
-        let tokens = f64::from(most) - f64::from(settings.n_ctx);
-        let until = |(here, there): (&f64, &f64)| match (here - there) / tokens {
-            for_each if for_each > 0.0 => f64::from(settings.n_ctx) + here / for_each,
-            _ => f64::INFINITY,
-        };
-        let full = known.iter().zip(&all).map(until).fold(f64::from(most), f64::min);
-        // As fine as is worth telling.
-        let step = (most / 128).next_multiple_of(CONTEXT_STEP);
-        for steps in (1..=full.max(0.0) as u32 / step).rev() {
-            if holds(&left(steps * step)?) {
-                return Ok(Some(steps * step));
-            }
-        }
-        Ok(None)
+        let longest = ContextSettings { n_ctx: most, ..settings.clone() };
+        let largest = self.largest_context(&whole, &longest, settings.n_ctx.min(most), true)?;
+        Ok(largest.map(|settings| settings.n_ctx))
     }
 
     /// What would be where. Asked the same again, it answers from memory.
@@ -450,37 +462,61 @@ impl Planner<'_> {
                 format!("{} {} {free}", gpu.name, gpu.identity)
             })
             .collect();
-        let question = format!("{gpus:?} {params:?} {settings:?}");
+        let made_of = format!("{gpus:?} {params:?}");
+        let question = format!("{made_of} {settings:?}");
         if let Some(placement) = self.cache.get(&question) {
             return Ok(placement);
         }
-        let placement = logging::quietly(|| {
-            let weights = Arc::new(Weights::pretend(self.path, params, self.devices)?);
-            dry_run(weights, settings)
-        })?;
+        let placement =
+            logging::quietly(|| dry_run(self.pretend(made_of, params)?, settings, self.looked_up))?;
         self.cache.put(&question, &placement);
         Ok(placement)
     }
+
+    /// Weights that are only pretended: those of the last question, where it was about the same.
+    fn pretend(&self, made_of: String, params: &ModelParams) -> Result<Arc<Weights>> {
+        let mut last = self.pretended.borrow_mut();
+        if let Some((of, weights)) = &*last
+            && *of == made_of
+        {
+            return Ok(Arc::clone(weights));
+        }
+        // The old ones are freed first.
+        *last = None;
+        let weights = Arc::new(Weights::pretend(self.path, params, self.devices)?);
+        *last = Some((made_of, Arc::clone(&weights)));
+        Ok(weights)
+    }
 }
 
-/// The largest number up to `most` that holds, looked for around a guess; 0 is taken to hold, and what
-/// holds to hold for less.
-fn largest(most: u32, guess: u32, holds: impl Fn(u32) -> Result<bool>) -> Result<u32> {
-    if most == 0 || holds(most)? {
+/// What is known of none: that it leaves everything.
+const NONE: (u32, f64) = (0, 1.0);
+
+/// The largest number up to `most` with which there is room; the room falls with the number, and `held` is one
+/// with which there is some, and how much. It falls evenly, or nearly so, and is looked for where it would end if
+/// it did; where that leads nowhere, halfway.
+fn largest(mut held: (u32, f64), most: u32, room: impl Fn(u32) -> Result<f64>) -> Result<u32> {
+    /// Tries in a row that leave more than half of what there was to look through.
+    const SLOW: u32 = 2;
+    if most <= held.0 {
         return Ok(most);
     }
-    let (mut low, mut high) = (0, most - 1);
-    let mut middle = guess.clamp(1, most);
-    while low < high {
-        middle = middle.clamp(low + 1, high);
-        if holds(middle)? {
-            low = middle;
-        } else {
-            high = middle - 1;
-        }
-        middle = low + (high - low).div_ceil(2);
+    let mut beyond = (most, room(most)?);
+    if beyond.1 >= 0.0 {
+        return Ok(most);
     }
-    Ok(low)
+    let mut slow = 0;
+    while beyond.0 - held.0 > 1 {
+        let between = beyond.0 - held.0;
+        let share = if slow < SLOW { held.1 / (held.1 - beyond.1) } else { 0.5 };
+        let middle = held.0 + ((f64::from(between) * share) as u32).clamp(1, between - 1);
+        match room(middle)? {
+            left if left >= 0.0 => held = (middle, left),
+            short => beyond = (middle, short),
+        }
+        slow = if (beyond.0 - held.0) * 2 <= between { 0 } else { slow + 1 };
+    }
+    Ok(held.0)
 }
 
 #[cfg(test)]
@@ -488,13 +524,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_largest_that_holds_is_found() {
-        for limit in 0..=20 {
-            for guess in 0..=20 {
-                assert_eq!(largest(20, guess, |n| Ok(n <= limit)).unwrap(), limit);
-            }
+    fn the_largest_with_room_is_found_in_few_tries() {
+        let tries = |most: u32, room: &dyn Fn(u32) -> f64| {
+            let asked = RefCell::new(Vec::new());
+            let found = largest((0, room(0)), most, |n| {
+                asked.borrow_mut().push(n);
+                Ok(room(n))
+            });
+            (found.unwrap(), asked.into_inner().len())
+        };
+        for limit in 0..=200 {
+            // Evenly, by leaps, and slowly first: none is asked much more often than by halving.
+            let even = tries(200, &|n| 1.0 - f64::from(n) / (f64::from(limit) + 0.5));
+            assert!(even.0 == limit && even.1 <= 3, "{limit}: {even:?}");
+            let leap = tries(200, &|n| if n <= limit { 0.01 } else { -1.0 });
+            assert!(leap.0 == limit && leap.1 <= 24, "{limit}: {leap:?}");
+            let curved = tries(200, &|n| 1.0 - (f64::from(n) / (f64::from(limit) + 0.5)).powi(4));
+            assert!(curved.0 == limit && curved.1 <= 24, "{limit}: {curved:?}");
         }
-        assert_eq!(largest(0, 0, |_| Ok(false)).unwrap(), 0);
+        assert_eq!(tries(0, &|_| -1.0).0, 0);
     }
 
     /// Everything about a model on so many devices of so many bytes, to try placements with.

@@ -310,9 +310,12 @@ impl<'a> Subject<'a> {
     /// A plan, with its alternatives.
     fn plan(&self, options: &PlanOptions) -> Result<Plan> {
         let scene = Scene::set(options)?;
-        let mut plan = self.plan_in(&scene, options)?;
+        let (planner, settings) = self.planner(&scene, options)?;
+        let mut plan = self.plan_with(&planner, &settings, &scene, options)?;
         if options.hardware.alternatives.unwrap_or(true) {
-            plan.max_gpu_context_size = self.largest_context_on_gpus(&scene, options)?;
+            let trained = number(&self.header, &scene.params, "context_length").unwrap_or(0);
+            plan.max_gpu_context_size =
+                planner.largest_context_on_gpus(&scene.params, &settings, trained as u32)?;
             let is_whole = plan.fits && plan.n_gpu_layers >= plan.n_layers && plan.n_cpu_moe == 0;
             if !is_whole {
                 plan.alternatives = alternatives::find(self, &plan, options)?;
@@ -321,10 +324,11 @@ impl<'a> Subject<'a> {
         Ok(plan)
     }
 
-    fn largest_context_on_gpus(&self, scene: &Scene, options: &PlanOptions) -> Result<Option<u32>> {
-        let (planner, settings) = self.planner(scene, options)?;
-        let trained = number(&self.header, &scene.params, "context_length").unwrap_or(0);
-        planner.largest_context_on_gpus(&scene.params, &settings, trained as u32)
+    /// A plan alone.
+    pub fn plan_once(&self, options: &PlanOptions) -> Result<Plan> {
+        let scene = Scene::set(options)?;
+        let (planner, settings) = self.planner(&scene, options)?;
+        self.plan_with(&planner, &settings, &scene, options)
     }
 
     fn planner<'s>(
@@ -337,21 +341,21 @@ impl<'a> Subject<'a> {
         header_planner(self.path, &self.header, params, context, devices, budgets.clone())
     }
 
-    /// A plan alone.
-    pub fn plan_once(&self, options: &PlanOptions) -> Result<Plan> {
-        self.plan_in(&Scene::set(options)?, options)
-    }
-
-    fn plan_in(&self, scene: &Scene, options: &PlanOptions) -> Result<Plan> {
-        let (planner, settings) = self.planner(scene, options)?;
+    fn plan_with(
+        &self,
+        planner: &Planner<'_>,
+        settings: &ContextSettings,
+        scene: &Scene,
+        options: &PlanOptions,
+    ) -> Result<Plan> {
         let (params, settings, refusal) = match planner.settle(&scene.params, settings.clone()) {
             Ok((params, settings)) => (params, settings, None),
             Err(error) if error.kind() == ErrorKind::DoesNotFit => {
-                (scene.params.clone(), settings, Some(error.report()))
+                (scene.params.clone(), settings.clone(), Some(error.report()))
             }
             Err(error) => return Err(error),
         };
-        let mut plan = describe(&planner, &self.header, params, &settings, refusal)?;
+        let mut plan = describe(planner, &self.header, params, &settings, refusal)?;
         plan.options = loading_options(options, &plan, scene.are_here);
         plan.predicted = speed::predict(&plan, &self.header, &scene.rates);
         Ok(plan)
