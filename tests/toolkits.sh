@@ -1,35 +1,35 @@
 #!/usr/bin/env bash
 # Asks for every backend whose toolkit this machine lacks: the build must end with one error that names what
 # is missing and what to install, and the next build without it must work. Run from the repository's root.
-set -uo pipefail
+# shellcheck disable=SC2329 # `check` calls the functions
+set -euo pipefail
+# shellcheck source=tests/checks.sh
+source tests/checks.sh
 
-packages=(--workspace --exclude mullama-python --exclude mullama-node)
-passed=0 failed=0 skipped=0
+build() {
+    cargo build --release --features full --workspace --exclude mullama-python --exclude mullama-node
+}
+
+refuses_without() { # VARIABLE TOOL SAYS
+    local status=0 errors
+    export "$1=1"
+    build >"$scratch/build.log" 2>&1 || status=$?
+    errors=$(grep '^error: mullama-sys@' "$scratch/build.log")
+    echo "status $status: $errors"
+    ((status != 0))
+    [[ $(wc -l <<<"$errors") == 1 && $errors == *"$2"*"$3"* ]]
+}
+
 while read -r variable tool says; do
     if command -v "$tool" >/dev/null; then
-        echo "skipped: $variable: $tool is installed"
-        skipped=$((skipped + 1))
-        continue
-    fi
-    output=$(env "$variable=1" cargo build --release --features full "${packages[@]}" 2>&1)
-    status=$?
-    errors=$(grep -c '^error: mullama-sys@' <<<"$output")
-    if ((status != 0 && errors == 1)) && grep -q "^error: mullama-sys@.*$tool.*$says" <<<"$output"; then
-        passed=$((passed + 1))
+        skip "$variable" "$tool is installed"
     else
-        echo "FAILED: $variable (status $status, $errors errors):"
-        grep '^error' <<<"$output"
-        failed=$((failed + 1))
+        check "$variable" refuses_without "$variable" "$tool" "$says"
     fi
 done <<'TABLE'
 LLAMA_CUDA nvcc CUDA
 LLAMA_HIPBLAS hipcc ROCm
 LLAMA_SYCL icpx oneAPI
 TABLE
-if cargo build --release --features full "${packages[@]}"; then
-    passed=$((passed + 1))
-else
-    failed=$((failed + 1))
-fi
-echo "toolkits: $passed passed, $failed failed, $skipped skipped"
-exit $((failed > 0))
+check "the next build works" build
+finish toolkits

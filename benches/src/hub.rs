@@ -12,6 +12,7 @@ use mullama::hub::{CreateOptions, Modelfile, Store};
 use mullama_test_registry::{Fault, Registry, gguf};
 
 use crate::Result;
+use crate::samples::median;
 
 /// Models in the list that is measured.
 const MODELS: usize = 500;
@@ -57,7 +58,7 @@ fn downloads(folder: &Folder, registry: &Registry, size: usize, rounds: usize) -
     let ratio = |others: &[Duration]| {
         let pairs = pulls.iter().zip(others);
         let ratios = pairs.map(|(pull, other)| pull.as_secs_f64() / other.as_secs_f64());
-        format!("{:.2}", median(ratios.collect()))
+        format!("{:.2}", median(ratios))
     };
     println!("| {:.0} MB by curl | {} | |", size as f64 / 1e6, milliseconds(curls.clone()));
     println!("| by a bare loop over the socket | {} | |", milliseconds(loops.clone()));
@@ -212,13 +213,8 @@ fn peak_of(status: &Path) -> u64 {
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
-fn median<T: PartialOrd + Copy>(mut values: Vec<T>) -> T {
-    values.sort_by(|a, b| a.partial_cmp(b).expect("these are numbers"));
-    values[values.len() / 2]
-}
-
 fn milliseconds(times: Vec<Duration>) -> String {
-    format!("{:.0} ms", median(times).as_secs_f64() * 1e3)
+    format!("{:.0} ms", median(times.iter().map(Duration::as_secs_f64)) * 1e3)
 }
 
 /// A user's folders, that go with the measurement.

@@ -10,6 +10,7 @@ use mullama::{
 };
 
 use crate::Result;
+use crate::samples::median;
 
 /// Shapes of the kinds of layers that there are. Weights that are all 0 take as much memory as others.
 const SHAPES: [(&str, &str); 5] = [
@@ -57,48 +58,55 @@ const SPEEDS: [(&str, u32, u32, u32, u32); 8] = [
     ("IQ4_XS", 2048, 8192, 6, 32_000),
 ];
 
-/// How often each is measured.
-const PASSES: usize = 3;
+/// How often this machine is calibrated and the models are measured after it: an odd number.
+const ROUNDS: usize = 5;
 
-/// Predicts the speed of models on the processor after a calibration, measures it, and prints both.
+/// Predicts the speed of models on the processor after a calibration, measures it, both several times in turn,
+/// and prints the medians.
 pub fn speeds() -> Result<()> {
-    calibrate(|_, _| ())?;
+    let shapes: Vec<Shape> = SPEEDS.iter().map(shape_of).collect::<Result<_>>()?;
+    let params = ModelParams::default().with_n_gpu_layers(0).with_use_mmap(false);
+    let context = ContextParams::default().with_n_ctx(1024);
+    let options = PlanOptions::default().with_model(params.clone()).with_context(context.clone());
+    // Of every model and round: decoding and prefill, as predicted and as measured.
+    let mut rounds = vec![Vec::new(); shapes.len()];
+    for round in 1..=ROUNDS {
+        eprintln!("round {round} of {ROUNDS}");
+        calibrate(|_, _| ())?;
+        for (rounds, shape) in rounds.iter_mut().zip(&shapes) {
+            let predicted = plan(shape.clone(), &options)?.predicted;
+            let predicted = predicted.ok_or("nothing is predicted")?;
+            let measured = measure_speed(shape.header()?, &params, &context)?;
+            rounds.push([
+                (predicted.decode_tps, measured.decode_tps),
+                (predicted.prefill_tps, measured.prefill_tps),
+            ]);
+        }
+    }
+
     println!("\n# Predicted and measured speed on the processor\n");
     println!(
         "| model | decode predicted | measured | error | prefill predicted | measured | error |"
     );
     println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: |");
-    let shapes: Vec<Shape> = SPEEDS.iter().map(shape_of).collect::<Result<_>>()?;
-    let params = ModelParams::default().with_n_gpu_layers(0).with_use_mmap(false);
-    let context = ContextParams::default().with_n_ctx(1024);
-    // The fastest of several passes, as in a calibration.
-    let mut fastest = vec![[0.0_f64; 2]; shapes.len()];
-    for _ in 0..PASSES {
-        for (fastest, shape) in fastest.iter_mut().zip(&shapes) {
-            let measured = measure_speed(shape.header()?, &params, &context)?;
-            let both = [measured.decode_tps, measured.prefill_tps];
-            *fastest = [fastest[0].max(both[0]), fastest[1].max(both[1])];
-        }
-    }
-    let options = PlanOptions::default().with_model(params).with_context(context);
     let mut errors = [Vec::new(), Vec::new()];
-    for ((measured, shape), (quantisation, width, _, layers, _)) in
-        fastest.into_iter().zip(shapes).zip(SPEEDS)
-    {
-        let predicted = plan(shape, &options)?.predicted.ok_or("nothing is predicted")?;
+    for (rounds, (quantisation, width, _, layers, _)) in rounds.iter().zip(SPEEDS) {
         let mut cells = Vec::new();
-        let pairs = [predicted.decode_tps, predicted.prefill_tps].into_iter().zip(measured);
-        for (errors, (predicted, measured)) in errors.iter_mut().zip(pairs) {
-            let error = (predicted - measured) / measured;
+        for (which, errors) in errors.iter_mut().enumerate() {
+            let of = |value: fn((f64, f64)) -> f64| {
+                median(rounds.iter().map(|round| value(round[which])))
+            };
+            let error = of(|(predicted, measured)| (predicted - measured) / measured);
+            let (predicted, measured) = (of(|pair| pair.0), of(|pair| pair.1));
             cells.push(format!("{predicted:.1} | {measured:.1} | {:+.1} %", error * 100.0));
             errors.push(error.abs() * 100.0);
         }
         println!("| {quantisation}, {layers} x {width} | {} |", cells.join(" | "));
     }
-    for (what, mut errors) in ["decode", "prefill"].into_iter().zip(errors) {
-        errors.sort_by(f64::total_cmp);
-        let (median, worst) = (errors[errors.len() / 2], errors[errors.len() - 1]);
-        println!("\n{what}: median error {median:.1} %, worst {worst:.1} %.");
+    println!("\nMedians of {ROUNDS} rounds, each a calibration and a measurement after it.");
+    for (what, errors) in ["decode", "prefill"].into_iter().zip(errors) {
+        let worst = errors.iter().copied().fold(0.0, f64::max);
+        println!("\n{what}: median error {:.1} %, worst {worst:.1} %.", median(errors.into_iter()));
     }
     Ok(())
 }
@@ -187,6 +195,8 @@ pub fn report(models: &[(String, String)], workers: &[String]) -> Result<()> {
     );
     println!("batches of 64 and 512. Largest of all: {:.3} %.", worst_of_all * 100.0);
 
+    layers_that_fit(&shapes, &places)?;
+
     for (_, path) in models.iter().filter(|(name, _)| name == "cost") {
         let time = || {
             let start = Instant::now();
@@ -196,6 +206,80 @@ pub fn report(models: &[(String, String)], workers: &[String]) -> Result<()> {
         println!("\nPlanning the 1B shape: {first:.1} ms, again {again:.2} ms.");
     }
     Ok(())
+}
+
+/// Prints how many layers are planned for GPUs of less and less memory, and the most that loading every number
+/// of layers, with every way to share them, shows to fit beside what is kept free.
+fn layers_that_fit(models: &[(String, String)], places: &[Place]) -> Result<()> {
+    println!("\n# Layers that fit\n");
+    println!("| model | GPUs | memory of each | planned | best |");
+    println!("| --- | ---: | ---: | ---: | ---: |");
+    let (mut more, mut fewer) = (0, 0);
+    for (name, path) in models {
+        for place in places.iter().filter(|place| !place.devices.is_empty()) {
+            let tried = try_every_count(path, place)?;
+            let largest = |used: &Vec<u64>| used.iter().copied().max().unwrap_or(0);
+            let whole = tried.iter().map(|(_, used)| largest(used)).max().unwrap_or(0);
+            for tenths in [12, 10, 8, 7, 6, 5, 4, 3] {
+                let memory = whole * tenths / 10;
+                // A tenth is kept free: so small a GPU has less than the gibibyte of others.
+                let usable = memory - memory / 10;
+                let fits = |used: &Vec<u64>| used.iter().all(|&bytes| bytes <= usable);
+                let fitting = tried.iter().filter(|(_, used)| fits(used));
+                let best = fitting.map(|&(layers, _)| layers).max().unwrap_or(0);
+                let planned = planned_layers(path, place, memory)?;
+                more = more.max(planned.saturating_sub(best));
+                fewer = fewer.max(best.saturating_sub(planned));
+                let mebibytes = memory as f64 / f64::from(1 << 20);
+                println!("| {name} | {place} | {mebibytes:.1} MiB | {planned} | {best} |");
+            }
+        }
+    }
+    println!("\nAt most {more} more than fit, and at most {fewer} fewer.");
+    Ok(())
+}
+
+/// Whole layers alone, so that their number says everything.
+fn of_whole_layers(place: &Place) -> (ModelParams, ContextParams) {
+    let params = ModelParams::default()
+        .with_rpc_servers(place.workers.clone())
+        .with_devices(place.devices.clone())
+        .with_cpu_moe(false)
+        .with_use_mmap(false);
+    (params, ContextParams::default().with_n_ctx(512).with_n_ubatch(64).with_warmup(false))
+}
+
+/// What each GPU holds of every number of layers, shared in every way.
+fn try_every_count(path: &str, place: &Place) -> Result<Vec<(u32, Vec<u64>)>> {
+    let (params, context) = of_whole_layers(place);
+    let all = plan(path, &PlanOptions::default())?.n_layers;
+    let mut tried = Vec::new();
+    for layers in 1..=all {
+        let count = params.clone().with_n_gpu_layers(GpuLayers::Count(layers));
+        let alone = [count.clone().with_devices([place.devices[0].clone()])];
+        let shared = (0..=layers)
+            .map(|first| count.clone().with_tensor_split([first as f32, (layers - first) as f32]));
+        for params in alone.into_iter().chain(shared.filter(|_| place.devices.len() == 2)) {
+            let model = Model::load(path, params, context.clone())?;
+            let shares = model.placement().devices.into_iter();
+            let on_gpus = shares.filter(|share| place.devices.contains(&share.name));
+            tried.push((layers, on_gpus.map(|share| share.total()).collect()));
+        }
+    }
+    Ok(tried)
+}
+
+/// The layers that are put on GPUs of so many bytes.
+fn planned_layers(path: &str, place: &Place, memory: u64) -> Result<u32> {
+    let (model, context) = of_whole_layers(place);
+    let options = PlanOptions::default().with_model(model).with_context(context);
+    // SAFETY: no other thread of this process reads the environment.
+    unsafe { std::env::set_var("MULLAMA_GPU_MEMORY", format!("{memory}B")) };
+    let planned = plan(path, &options.with_alternatives(false));
+    // SAFETY: as above.
+    unsafe { std::env::remove_var("MULLAMA_GPU_MEMORY") };
+    let on_gpus = planned?.devices.into_iter();
+    Ok(on_gpus.filter(|device| place.devices.contains(&device.name)).map(|d| d.layers).sum())
 }
 
 /// Every combination that is compared in this place.

@@ -16,12 +16,15 @@ mod table;
 mod units;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use crate::device::DeviceSet;
 use crate::engine::{ContextSettings, dry_run};
-use crate::gguf::GgufHeader;
+use crate::gguf::{GgufHeader, MetadataValue};
 use crate::params::{ContextParams, GpuLayers, ModelParams};
 use crate::placement::Placement;
 use crate::weights::Weights;
@@ -116,6 +119,7 @@ fn header_planner<'a>(
         all_layers,
         is_mixture,
         looked_up: tables.map(|tensor| tensor.size).sum(),
+        vocabulary: vocabulary(header),
         context_is_open: context.n_ctx.is_none(),
         cache: Cache::of(path),
         pretended: RefCell::default(),
@@ -130,6 +134,21 @@ pub(crate) fn number(header: &GgufHeader, params: &ModelParams, key: &str) -> Op
         overrides.get(&format!("{}.{key}", header.text("general.architecture")?))?.as_i64()
     });
     overridden.or_else(|| header.architecture_number(key))
+}
+
+/// What the metadata would say of a vocabulary that is as large as the file's and has no words.
+fn vocabulary(header: &GgufHeader) -> BTreeMap<String, Value> {
+    let architecture = header.text("general.architecture");
+    let (Some(architecture), Some(&MetadataValue::Array { length })) =
+        (architecture, header.get("tokenizer.ggml.tokens"))
+    else {
+        return BTreeMap::new();
+    };
+    [
+        ("tokenizer.ggml.model".to_owned(), Value::from("none")),
+        (format!("{architecture}.vocab_size"), Value::from(length)),
+    ]
+    .into()
 }
 
 /// Says that there is no GPU where one was asked for, and why.
@@ -151,6 +170,9 @@ struct Planner<'a> {
     is_mixture: bool,
     /// Bytes of the tables in which the engine only looks rows up.
     looked_up: u64,
+    /// Metadata that have the engine count the vocabulary instead of reading it, which takes most of the time
+    /// that it takes to pretend weights, and changes nothing of them.
+    vocabulary: BTreeMap<String, Value>,
     context_is_open: bool,
     cache: Cache,
     /// The weights that were pretended last, and what they were made of: many questions in a row differ
@@ -483,7 +505,11 @@ impl Planner<'_> {
         }
         // The old ones are freed first.
         *last = None;
-        let weights = Arc::new(Weights::pretend(self.path, params, self.devices)?);
+        let mut params = params.clone();
+        let mut metadata = self.vocabulary.clone();
+        metadata.extend(params.metadata_overrides.take().unwrap_or_default());
+        let params = params.with_metadata_overrides(metadata);
+        let weights = Arc::new(Weights::pretend(self.path, &params, self.devices)?);
         *last = Some((made_of, Arc::clone(&weights)));
         Ok(weights)
     }
