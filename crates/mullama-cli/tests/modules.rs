@@ -131,3 +131,17 @@ fn modules_can_be_left_out() {
     let backends = listed["backends"].as_array().unwrap();
     assert!(backends.iter().all(|backend| backend["name"] == "cpu"), "{listed:#}");
 }
+
+#[test]
+fn plans_for_described_devices_leave_drivers_alone() {
+    let modules = Modules::new("described");
+    fs::write(modules.0.join("libggml-text.so"), "this is no library").unwrap();
+    let complaint = |devices: &[&str]| {
+        let output = modules.mullama(&[&["plan", "demo"], devices].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stderr)
+    };
+    assert!(complaint(&[]).contains("libggml-text.so"), "this machine's devices are asked for");
+    assert!(complaint(&["--compare", "24GiB"]).contains("libggml-text.so"), "as they may be here");
+    assert_eq!(complaint(&["--device", "24GiB", "--device", "2x RTX 4090"]), "");
+}

@@ -1,6 +1,7 @@
 //! The engine's process-wide state: modules, log, start-up. Set up once, on first use.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use mullama_sys as sys;
@@ -10,6 +11,7 @@ use crate::demo::cache_dir;
 use crate::{Error, ErrorKind, Result, logging, packages};
 
 static PACKAGE_DIRS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+static LEAVE_GPUS_OUT: AtomicBool = AtomicBool::new(false);
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();
 
 /// The engine, started.
@@ -26,6 +28,14 @@ pub fn add_backend_dir(dir: impl Into<PathBuf>) {
     PACKAGE_DIRS.lock().unwrap_or_else(PoisonError::into_inner).push(dir.into());
 }
 
+/// Leaves out the backends that need a driver: for programs that ask nothing of this machine's GPUs, since drivers
+/// take tens to hundreds of milliseconds to start.
+///
+/// Has an effect only before the engine is used for the first time.
+pub fn leave_gpus_out() {
+    LEAVE_GPUS_OUT.store(true, Ordering::Relaxed);
+}
+
 /// The folder of the engine's libraries in this process, where the system tells it.
 pub fn engine_dir() -> Option<PathBuf> {
     sys::modules::engine_dir()
@@ -37,9 +47,16 @@ pub(crate) fn get() -> &'static Runtime {
         logging::install();
         let mut dirs = packages::handed_on();
         dirs.extend(PACKAGE_DIRS.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
+        let named = sys::modules::allowed_kinds();
+        let allowed = if LEAVE_GPUS_OUT.load(Ordering::Relaxed) {
+            Some(sys::modules::NO_DRIVER.map(str::to_owned).into())
+        } else {
+            named.clone()
+        };
         // SAFETY: the `OnceLock` keeps other users of the engine out until this has run; the
         // folders are the installation's, or were named by the user.
-        let modules = unsafe { sys::modules::load(&dirs, packages::refusal, &cache_dir()) };
+        let modules =
+            unsafe { sys::modules::load(&dirs, allowed.as_ref(), packages::refusal, &cache_dir()) };
         for module in &modules {
             match &module.outcome {
                 Ok(name) => log::debug!("backend {name} loaded from {}", module.path.display()),
@@ -48,7 +65,9 @@ pub(crate) fn get() -> &'static Runtime {
                 }
             }
         }
-        warn_of_what_was_named_in_vain(&modules);
+        if allowed == named {
+            warn_of_what_was_named_in_vain(&modules);
+        }
         // SAFETY: once per process.
         unsafe { sys::llama_backend_init() };
         Runtime { modules }

@@ -33,7 +33,7 @@ mod probe;
 use probe::Probe;
 
 /// Kinds of modules that need nothing but the engine.
-const NO_DRIVER: [&str; 2] = ["cpu", "rpc"];
+pub const NO_DRIVER: [&str; 2] = ["cpu", "rpc"];
 
 /// One module that was found, and what became of it.
 #[derive(Debug, Clone)]
@@ -46,21 +46,21 @@ pub struct Module {
     pub outcome: Result<String, String>,
 }
 
-/// Finds and loads modules; see the module's documentation for the order. Those of a folder for which
-/// `refusal` has a reason are not loaded. What it finds out is kept in `cache_dir`.
+/// Finds and loads modules of the `allowed` kinds, or of all; see the module's documentation for the order. Those
+/// of a folder for which `refusal` has a reason are not loaded. What it finds out is kept in `cache_dir`.
 ///
 /// # Safety
 /// Loading a library runs its code: every folder that is searched must be trusted. Must not run at
 /// the same time as another call to the engine.
 pub unsafe fn load(
     package_dirs: &[PathBuf],
+    allowed: Option<&HashSet<String>>,
     refusal: impl Fn(&Path) -> Option<String>,
     cache_dir: &Path,
 ) -> Vec<Module> {
     if !cfg!(feature = "dynamic-backends") {
         return built_in::modules();
     }
-    let allowed = allowed_kinds();
     let mut provided = HashSet::new();
     let mut modules = Vec::new();
     let dirs = search_path(package_dirs);
@@ -68,8 +68,7 @@ pub unsafe fn load(
     for dir in &dirs {
         let refused = refusal(dir);
         for (kind, mut paths) in modules_in(dir) {
-            if provided.contains(&kind) || allowed.as_ref().is_some_and(|set| !set.contains(&kind))
-            {
+            if provided.contains(&kind) || allowed.is_some_and(|set| !set.contains(&kind)) {
                 continue;
             }
             if let Some(reason) = &refused {

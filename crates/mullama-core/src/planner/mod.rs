@@ -306,7 +306,7 @@ impl Planner<'_> {
             for devices in fewest..=most {
                 let whole = self.spread(params, &smaller, devices, GpuLayers::All)?;
                 if self.fits(&whole, &smaller)? {
-                    let largest = self.largest_context(&whole, &settings, 0, true)?;
+                    let largest = self.largest_context(&whole, &settings, smaller.n_ctx, true)?;
                     return Ok((whole, largest.unwrap_or(smaller)));
                 }
             }
@@ -489,8 +489,10 @@ impl Planner<'_> {
         if let Some(placement) = self.cache.get(&question) {
             return Ok(placement);
         }
+        // A table may be the output's matrix too, which is on a GPU unless it was put elsewhere.
+        let looked_up = if params.tensor_overrides.is_none() { self.looked_up } else { 0 };
         let placement =
-            logging::quietly(|| dry_run(self.pretend(made_of, params)?, settings, self.looked_up))?;
+            logging::quietly(|| dry_run(self.pretend(made_of, params)?, settings, looked_up))?;
         self.cache.put(&question, &placement);
         Ok(placement)
     }
