@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::demo::cache_dir;
 use crate::device::DeviceSet;
 use crate::engine::{ContextSettings, dry_run};
 use crate::gguf::{GgufHeader, MetadataValue};
@@ -112,8 +113,11 @@ fn header_planner<'a>(
     let all_layers = number(header, params, "block_count").unwrap_or(0).max(0) as u32 + 1;
     let is_mixture = number(header, params, "expert_count").unwrap_or(0) > 0;
     let tables = header.tensors.iter().filter(|tensor| LOOKED_UP.contains(&tensor.name.as_str()));
+    // A file that was made to plan with says nothing to the user.
+    let name = header.text("general.name").filter(|_| path.starts_with(cache_dir()));
     let planner = Planner {
         path,
+        name: name.map_or_else(|| path.display().to_string(), str::to_owned),
         devices,
         budgets,
         all_layers,
@@ -163,6 +167,8 @@ fn warn_of_no_gpu(path: &Path) {
 
 struct Planner<'a> {
     path: &'a Path,
+    /// What messages call the model.
+    name: String,
     devices: &'a DeviceSet,
     budgets: Budgets,
     /// Layers of the model, the output layer included.
@@ -245,7 +251,7 @@ impl Planner<'_> {
         asked: Option<GpuLayers>,
     ) -> Result<Error> {
         let needed = self.dry_run(params, settings)?;
-        let path = self.path.display();
+        let name = &self.name;
         let mut offers = Vec::new();
         let mut error = if let Some(asked) = asked {
             let most = match asked {
@@ -258,7 +264,7 @@ impl Planner<'_> {
             let all = self.all_layers;
             Error::new(
                 ErrorKind::DoesNotFit,
-                format!("{path} with {most} of {all} layers on GPUs and a context of {} does not fit: {}",
+                format!("{name} with {most} of {all} layers on GPUs and a context of {} does not fit: {}",
                     settings.n_ctx, self.budgets.shortages(&needed).join("; ")),
             )
             .with_context("max_n_gpu_layers", best)
@@ -266,7 +272,7 @@ impl Planner<'_> {
             Error::new(
                 ErrorKind::DoesNotFit,
                 format!(
-                    "{path} with a context of {} does not fit: {}",
+                    "{name} with a context of {} does not fit: {}",
                     settings.n_ctx,
                     self.budgets.shortages(&needed).join("; ")
                 ),
@@ -276,7 +282,7 @@ impl Planner<'_> {
             offers.push(format!("context_size={} fits", smaller.n_ctx));
             error = error.with_context("max_context_size", smaller.n_ctx);
         }
-        error = error.with_context("path", path);
+        error = error.with_context("path", self.path.display());
         if offers.is_empty() {
             offers.push("use a smaller model or quantisation".to_owned());
         }

@@ -108,8 +108,6 @@ pub fn serve(address: &str, devices: Option<&[String]>, n_threads: Option<u32>) 
         Error::new(ErrorKind::Io, format!("cannot listen on {address}: {reason}"))
             .with_context("address", &address)
     };
-    // The engine would only print that it cannot.
-    drop(TcpListener::bind(&address).map_err(|error| cannot(&error).with_source(error))?);
     let local = device::local();
     let mut offered = match devices {
         Some(names) => device::find_all(&local, names)?,
@@ -121,6 +119,8 @@ pub fn serve(address: &str, devices: Option<&[String]>, n_threads: Option<u32>) 
     let mut devices: Vec<_> = offered.iter().map(|device| device.as_ptr()).collect();
     let threads = n_threads.map_or_else(device::physical_cores, |threads| threads.max(1));
     let endpoint = CString::new(address.as_str()).unwrap_or_default();
+    // The engine would only print that it cannot.
+    drop(TcpListener::bind(&address).map_err(|error| cannot(&error).with_source(error))?);
     // SAFETY: the function's type is that of ggml-rpc.h; pointers and count describe `devices`, and
     // all outlive the call.
     unsafe {
