@@ -60,9 +60,9 @@ fn downloads(folder: &Folder, registry: &Registry, size: usize, rounds: usize) -
         let ratios = pairs.map(|(pull, other)| pull.as_secs_f64() / other.as_secs_f64());
         format!("{:.2}", median(ratios))
     };
-    println!("| {:.0} MB by curl | {} | |", size as f64 / 1e6, milliseconds(curls.clone()));
-    println!("| by a bare loop over the socket | {} | |", milliseconds(loops.clone()));
-    println!("| by `mullama pull`, hashed and stored | {} | |", milliseconds(pulls.clone()));
+    println!("| {:.0} MB by curl | {} | |", size as f64 / 1e6, milliseconds(&curls));
+    println!("| by a bare loop over the socket | {} | |", milliseconds(&loops));
+    println!("| by `mullama pull`, hashed and stored | {} | |", milliseconds(&pulls));
     println!("| pull to curl | {} | 1.30 |", ratio(&curls));
     println!("| pull to the bare loop | {} | |", ratio(&loops));
     println!("| most memory of a pull | {:.1} MB | 64 MB |", memory as f64 * 1024.0 / 1e6);
@@ -137,10 +137,7 @@ fn list(folder: &Folder, rounds: usize) -> Result<()> {
             return Err("the list is not complete".into());
         }
     }
-    println!(
-        "| `mullama list` with {MODELS} models | {} | 50 ms |",
-        milliseconds(times.split_off(1))
-    );
+    println!("| `mullama list` with {MODELS} models | {} | 50 ms |", milliseconds(&times[1..]));
     Ok(())
 }
 
@@ -156,7 +153,7 @@ fn first_character(folder: &Folder, rounds: usize) -> Result<()> {
         std::io::copy(&mut out, &mut std::io::sink())?;
         child.wait()?;
     }
-    let time = milliseconds(times.split_off(1));
+    let time = milliseconds(&times[1..]);
     println!("| `mullama run demo` to the first character | {time} | 120 ms |");
     Ok(())
 }
@@ -213,7 +210,7 @@ fn peak_of(status: &Path) -> u64 {
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
-fn milliseconds(times: Vec<Duration>) -> String {
+fn milliseconds(times: &[Duration]) -> String {
     format!("{:.0} ms", median(times.iter().map(Duration::as_secs_f64)) * 1e3)
 }
 

@@ -17,7 +17,7 @@
 //!
 //! An engine that is a part of the program has its backends in it, and nothing is looked for.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::env;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::fs;
@@ -54,7 +54,7 @@ pub struct Module {
 /// the same time as another call to the engine.
 pub unsafe fn load(
     package_dirs: &[PathBuf],
-    allowed: Option<&HashSet<String>>,
+    allowed: Option<&BTreeSet<String>>,
     refusal: impl Fn(&Path) -> Option<String>,
     cache_dir: &Path,
 ) -> Vec<Module> {
@@ -133,7 +133,7 @@ fn build_tree(engine_in_use: Option<&Path>) -> Vec<PathBuf> {
 }
 
 /// The kinds that `MULLAMA_BACKEND` allows, the CPU among them; `None` where any may be loaded.
-pub fn allowed_kinds() -> Option<HashSet<String>> {
+pub fn allowed_kinds() -> Option<BTreeSet<String>> {
     let list = env::var("MULLAMA_BACKEND").ok().filter(|list| !list.trim().is_empty())?;
     let kinds = list.split(',').map(|kind| kind.trim().to_lowercase());
     Some(kinds.chain(["cpu".to_owned()]).collect())
