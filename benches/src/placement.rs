@@ -225,8 +225,7 @@ fn layers_that_fit(models: &[(String, String)], places: &[Place]) -> Result<()> 
     for (name, path) in models {
         for place in places.iter().filter(|place| !place.devices.is_empty()) {
             let tried = try_every_count(path, place)?;
-            let largest = |used: &Vec<u64>| used.iter().copied().max().unwrap_or(0);
-            let whole = tried.iter().map(|(_, used)| largest(used)).max().unwrap_or(0);
+            let whole = tried.iter().flat_map(|(_, used)| used).copied().max().unwrap_or(0);
             for tenths in [12, 10, 8, 7, 6, 5, 4, 3] {
                 let memory = whole * tenths / 10;
                 // A tenth is kept free: so small a GPU has less than the gibibyte of others.
@@ -285,8 +284,7 @@ fn planned_layers(path: &str, place: &Place, memory: u64) -> Result<u32> {
     let planned = plan(path, &options.with_alternatives(false));
     // SAFETY: as above.
     unsafe { std::env::remove_var("MULLAMA_GPU_MEMORY") };
-    let on_gpus = planned?.devices.into_iter();
-    Ok(on_gpus.filter(|device| place.devices.contains(&device.name)).map(|d| d.layers).sum())
+    Ok(planned?.n_gpu_layers)
 }
 
 /// Every combination that is compared in this place.

@@ -47,16 +47,11 @@ pub(crate) fn get() -> &'static Runtime {
         logging::install();
         let mut dirs = packages::handed_on();
         dirs.extend(PACKAGE_DIRS.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
-        let named = sys::modules::allowed_kinds();
-        let allowed = if LEAVE_GPUS_OUT.load(Ordering::Relaxed) {
-            Some(sys::modules::NO_DRIVER.map(str::to_owned).into())
-        } else {
-            named.clone()
-        };
+        let with_drivers = !LEAVE_GPUS_OUT.load(Ordering::Relaxed);
         // SAFETY: the `OnceLock` keeps other users of the engine out until this has run; the
         // folders are the installation's, or were named by the user.
         let modules =
-            unsafe { sys::modules::load(&dirs, allowed.as_ref(), packages::refusal, &cache_dir()) };
+            unsafe { sys::modules::load(&dirs, with_drivers, packages::refusal, &cache_dir()) };
         for module in &modules {
             match &module.outcome {
                 Ok(name) => log::debug!("backend {name} loaded from {}", module.path.display()),
@@ -65,7 +60,7 @@ pub(crate) fn get() -> &'static Runtime {
                 }
             }
         }
-        if allowed == named {
+        if with_drivers {
             warn_of_what_was_named_in_vain(&modules);
         }
         // SAFETY: once per process.

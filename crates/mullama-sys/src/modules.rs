@@ -17,7 +17,7 @@
 //!
 //! An engine that is a part of the program has its backends in it, and nothing is looked for.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::env;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::fs;
@@ -33,7 +33,7 @@ mod probe;
 use probe::Probe;
 
 /// Kinds of modules that need nothing but the engine.
-pub const NO_DRIVER: [&str; 2] = ["cpu", "rpc"];
+const NO_DRIVER: [&str; 2] = ["cpu", "rpc"];
 
 /// One module that was found, and what became of it.
 #[derive(Debug, Clone)]
@@ -46,21 +46,27 @@ pub struct Module {
     pub outcome: Result<String, String>,
 }
 
-/// Finds and loads modules of the `allowed` kinds, or of all; see the module's documentation for the order. Those
-/// of a folder for which `refusal` has a reason are not loaded. What it finds out is kept in `cache_dir`.
+/// Finds and loads modules; see the module's documentation for the order. Those that need a driver can be left
+/// out, and those of a folder for which `refusal` has a reason are not loaded. What it finds out is kept in
+/// `cache_dir`.
 ///
 /// # Safety
 /// Loading a library runs its code: every folder that is searched must be trusted. Must not run at
 /// the same time as another call to the engine.
 pub unsafe fn load(
     package_dirs: &[PathBuf],
-    allowed: Option<&BTreeSet<String>>,
+    with_drivers: bool,
     refusal: impl Fn(&Path) -> Option<String>,
     cache_dir: &Path,
 ) -> Vec<Module> {
     if !cfg!(feature = "dynamic-backends") {
         return built_in::modules();
     }
+    let allowed = allowed_kinds();
+    let is_wanted = |kind: &String| {
+        allowed.as_ref().is_none_or(|set| set.contains(kind))
+            && (with_drivers || NO_DRIVER.contains(&kind.as_str()))
+    };
     let mut provided = HashSet::new();
     let mut modules = Vec::new();
     let dirs = search_path(package_dirs);
@@ -68,7 +74,7 @@ pub unsafe fn load(
     for dir in &dirs {
         let refused = refusal(dir);
         for (kind, mut paths) in modules_in(dir) {
-            if provided.contains(&kind) || allowed.is_some_and(|set| !set.contains(&kind)) {
+            if provided.contains(&kind) || !is_wanted(&kind) {
                 continue;
             }
             if let Some(reason) = &refused {
@@ -133,7 +139,7 @@ fn build_tree(engine_in_use: Option<&Path>) -> Vec<PathBuf> {
 }
 
 /// The kinds that `MULLAMA_BACKEND` allows, the CPU among them; `None` where any may be loaded.
-pub fn allowed_kinds() -> Option<BTreeSet<String>> {
+pub fn allowed_kinds() -> Option<HashSet<String>> {
     let list = env::var("MULLAMA_BACKEND").ok().filter(|list| !list.trim().is_empty())?;
     let kinds = list.split(',').map(|kind| kind.trim().to_lowercase());
     Some(kinds.chain(["cpu".to_owned()]).collect())

@@ -82,7 +82,7 @@ pub fn start_engine() {
         // and the modules are those of the build.
         unsafe {
             llama_log_set(Some(log_errors), ptr::null_mut());
-            modules::load(&[], None, |_| None, &std::env::temp_dir());
+            modules::load(&[], true, |_| None, &std::env::temp_dir());
             llama_backend_init();
         }
     });

@@ -198,38 +198,25 @@ impl Planner<'_> {
                 warn_of_no_gpu(self.path);
             }
             let params = params.clone().with_n_gpu_layers(0);
-            let settings = self.fit_host(&params, settings)?;
+            let settings = self.check(&params, settings, None)?;
             return Ok((params, settings));
         }
         match layers {
             GpuLayers::Auto => self.automatic(params, settings),
             asked => {
-                let settings = self.check(params, settings, asked)?;
+                let settings = self.check(params, settings, Some(asked))?;
                 Ok((params.clone(), settings))
             }
         }
     }
 
-    /// Makes an open context so small that the machine's own memory holds it.
-    fn fit_host(&self, params: &ModelParams, settings: ContextSettings) -> Result<ContextSettings> {
-        if self.budgets.fit(&self.dry_run(params, &settings)?, false) {
-            return Ok(settings);
-        }
-        if self.context_is_open
-            && let Some(smaller) = self.largest_context(params, &settings, 0, false)?
-            && smaller.n_ctx >= SMALLEST_CONTEXT
-        {
-            return Ok(smaller);
-        }
-        Err(self.refusal(params, &settings, None)?)
-    }
-
-    /// What an explicit request needs must be free. An open context is made smaller for it.
+    /// What is needed must be free: by the layers that were asked for on GPUs, or by all on the processor. An open
+    /// context is made smaller for it.
     fn check(
         &self,
         params: &ModelParams,
         settings: ContextSettings,
-        asked: GpuLayers,
+        asked: Option<GpuLayers>,
     ) -> Result<ContextSettings> {
         if self.budgets.fit(&self.dry_run(params, &settings)?, false) {
             return Ok(settings);
@@ -240,7 +227,7 @@ impl Planner<'_> {
         {
             return Ok(smaller);
         }
-        Err(self.refusal(params, &settings, Some(asked))?)
+        Err(self.refusal(params, &settings, asked)?)
     }
 
     /// Says what is short of room, and what would fit.
@@ -350,7 +337,7 @@ impl Planner<'_> {
         let layers = largest(NONE, self.all_layers, room)?;
         if layers == 0 {
             let params = params.clone().with_n_gpu_layers(0);
-            let settings = self.fit_host(&params, settings)?;
+            let settings = self.check(&params, settings, None)?;
             return Ok((params, settings));
         }
         let some = self.spread(params, &settings, devices, GpuLayers::Count(layers))?;
