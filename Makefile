@@ -68,7 +68,7 @@ npm-packages: node-package ## Pack the npm packages into target/npm: JavaScript 
 	cd bindings/node && npm run pack
 
 # The crates that are published, each after those that it depends on.
-PUBLISHED := mullama-sys mullama-demo-model mullama-hub mullama-core mullama mullama-cli
+PUBLISHED := mullama-base mullama-sys mullama-demo-model mullama-hub mullama-core mullama mullama-cli
 
 .PHONY: crates
 crates: system ## Pack the crates into target/package; `make test-package-rust` builds what was packed

@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use mullama::{Error, ErrorKind, hub};
+use mullama::{Error, ErrorKind};
 
 /// Why a command ends early.
 pub enum Failure {
@@ -18,12 +18,6 @@ pub enum Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         if error.kind() == ErrorKind::Cancelled { Self::Interrupted } else { Self::Error(error) }
-    }
-}
-
-impl From<hub::Error> for Failure {
-    fn from(error: hub::Error) -> Self {
-        Error::from(error).into()
     }
 }
 

@@ -115,7 +115,7 @@ impl Found {
             return Ok(None);
         }
         let hint = "give a Jinja template as `chat_template`, or continue text without one";
-        model.jinja().map_err(|error| Error::from(error).with_hint(hint))
+        model.jinja().map_err(|error| error.with_hint(hint))
     }
 
     /// Fills in what the model brings where the caller says nothing. Gives what holds for requests, and why
@@ -236,31 +236,6 @@ fn nearest_file(source: &Path) -> Option<PathBuf> {
         .filter(|(likeness, _)| *likeness >= LIKE)
         .max_by(|a, b| a.0.total_cmp(&b.0));
     near.map(|(_, name)| source.with_file_name(name))
-}
-
-impl From<hub::Error> for Error {
-    fn from(error: hub::Error) -> Self {
-        let kind = match error.kind() {
-            hub::ErrorKind::NotFound => ErrorKind::NotFound,
-            hub::ErrorKind::UnknownModel => ErrorKind::UnknownModel,
-            hub::ErrorKind::InvalidArgument => ErrorKind::InvalidArgument,
-            hub::ErrorKind::InvalidModel => ErrorKind::InvalidModel,
-            hub::ErrorKind::Download => ErrorKind::Download,
-            hub::ErrorKind::Io => ErrorKind::Io,
-            hub::ErrorKind::Cancelled => ErrorKind::Cancelled,
-            hub::ErrorKind::Unsupported => ErrorKind::Unsupported,
-            _ => ErrorKind::Internal,
-        };
-        let mut converted = Self::new(kind, error.to_string());
-        for (key, value) in error.context() {
-            converted = converted.with_context(key, value);
-        }
-        match error.hint().map(str::to_owned) {
-            Some(hint) => converted.with_hint(hint),
-            None => converted,
-        }
-        .with_source(error)
-    }
 }
 
 #[cfg(test)]

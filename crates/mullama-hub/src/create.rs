@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::gguf::Summary;
 use crate::hugging_face::{quant_in, shard};
+use crate::io_error::io_error;
 use crate::manifest::Config;
 use crate::modelfile::Parameters;
 use crate::progress::{Meter, Phase, Sink};
@@ -268,10 +269,10 @@ impl Making<'_, '_> {
 
     fn add(&mut self, kind: LayerKind, path: &Path) -> Result<()> {
         // A file of the store, perhaps by way of a link, is not copied.
-        let real = fs::canonicalize(path).map_err(|error| Error::io("read", path, error))?;
+        let real = fs::canonicalize(path).map_err(|error| io_error("read", path, error))?;
         let layer = match digest_of(&real) {
             Some(digest) if same_file(&real, &self.store.blob(&digest)) => {
-                let size = fs::metadata(&real).map_err(|error| Error::io("read", &real, error))?;
+                let size = fs::metadata(&real).map_err(|error| io_error("read", &real, error))?;
                 Layer::new(kind, digest, size.len())
             }
             _ => {
@@ -314,7 +315,7 @@ fn same_file(real: &Path, other: &Path) -> bool {
 
 /// The one model in a folder.
 fn only_model(folder: &Path) -> Result<PathBuf> {
-    let entries = fs::read_dir(folder).map_err(|error| Error::io("read", folder, error))?;
+    let entries = fs::read_dir(folder).map_err(|error| io_error("read", folder, error))?;
     let paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     let ends = |path: &Path, end: &str| path.extension().is_some_and(|known| known == end);
     let first = |path: &Path| {

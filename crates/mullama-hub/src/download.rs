@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::{Client, Failure, Request, Response, failed};
 use crate::digest::Hasher;
+use crate::io_error::io_error;
 use crate::lock::Lock;
 use crate::partial::{CHUNK, Partial};
 use crate::progress::{INTERVAL, Meter, Phase};
@@ -335,7 +336,7 @@ impl Transfer<'_> {
         end: usize,
     ) -> Result<(), Failure> {
         let path = self.partial.path();
-        let io = |error| Failure::Lasting(Error::io("write", path, error));
+        let io = |error| Failure::Lasting(io_error("write", path, error));
         let mut file = OpenOptions::new().write(true).open(path).map_err(io)?;
         let mut buffer = self.fresh().buffer();
         while *next < end {
@@ -411,7 +412,7 @@ impl Transfer<'_> {
     fn hash(&self) -> Result<Digest> {
         let path = self.partial.path();
         let fail = |error| {
-            let error = Error::io("read", path, error);
+            let error = io_error("read", path, error);
             self.fail(error.clone());
             error
         };

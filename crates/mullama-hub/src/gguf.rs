@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
+use crate::io_error::io_error;
 use crate::{Error, ErrorKind, Result};
 
 const LONGEST_STRING: u64 = 64 << 20;
@@ -63,8 +64,8 @@ pub(crate) struct Summary {
 impl Summary {
     /// Reads a file's metadata. The weights are not looked at.
     pub fn read(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|error| Error::io("read", path, error))?;
-        let size = file.metadata().map_err(|error| Error::io("read", path, error))?.len();
+        let file = File::open(path).map_err(|error| io_error("read", path, error))?;
+        let size = file.metadata().map_err(|error| io_error("read", path, error))?.len();
         Self::of(&mut BufReader::new(file.take(size))).map_err(|error| {
             let problem = match error.kind() {
                 io::ErrorKind::UnexpectedEof => "it ends too soon".to_owned(),

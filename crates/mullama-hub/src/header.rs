@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::client::{Client, Failure, Request, failed};
 use crate::download::Remote;
 use crate::gguf::{self, Extent};
+use crate::io_error::io_error;
 use crate::manifest::Manifest;
 use crate::pull::{addresses, probe, root_of};
 use crate::registry::Registry;
@@ -39,14 +40,14 @@ pub fn fetch_header(source: &Source, folder: &Path, options: &PullOptions<'_>) -
     if first.exists() {
         return Ok(first);
     }
-    let io = |error| Error::io("write", &model, error);
+    let io = |error| io_error("write", &model, error);
     fs::create_dir_all(folder).map_err(io)?;
     forget_oldest(folder);
     let partial = tempfile::tempdir_in(folder).map_err(io)?;
     for (index, remote) in remotes.iter().enumerate() {
         let (header, length) = fetch(&client, remote)?;
         let path = partial.path().join(name(index, remotes.len()));
-        write(&path, &header, length).map_err(|error| Error::io("write", &path, error))?;
+        write(&path, &header, length).map_err(|error| io_error("write", &path, error))?;
     }
     match fs::rename(partial.keep(), &model) {
         // Somebody else was faster.

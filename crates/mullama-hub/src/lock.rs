@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use fs4::{FileExt, TryLockError};
 
-use crate::{Cancel, Error, ErrorKind, Result};
+use crate::io_error::io_error;
+use crate::{Cancel, ErrorKind, Result};
 
 const POLL: Duration = Duration::from_millis(50);
 
@@ -45,7 +46,7 @@ impl Lock {
         cancel: &Cancel,
         waiting: &mut dyn FnMut(),
     ) -> Result<Self> {
-        let fail = |error| Error::io("lock", path, error);
+        let fail = |error| io_error("lock", path, error);
         loop {
             cancel.check()?;
             let file = OpenOptions::new()

@@ -12,7 +12,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::Result;
+use crate::io_error::io_error;
 
 /// Bytes of a chunk.
 pub(crate) const CHUNK: u64 = 1 << 20;
@@ -68,7 +69,7 @@ impl Partial {
         let file = OpenOptions::new()
             .write(true)
             .open(&map)
-            .map_err(|error| Error::io("write", &map, error))?;
+            .map_err(|error| io_error("write", &map, error))?;
         let state = State { chunks, map: file, completed: 0, stopped: false };
         let partial = Self { data, map, marks, size, state: state.into(), changed: Condvar::new() };
         let done = partial.done();
@@ -97,12 +98,12 @@ impl Partial {
         let _ = fs::remove_file(map);
         File::create(data)
             .and_then(|file| file.set_len(head.size))
-            .map_err(|error| Error::io("write", data, error))?;
+            .map_err(|error| io_error("write", data, error))?;
         let mut text = serde_json::to_vec(head).unwrap_or_default();
         text.push(b'\n');
         let marks = text.len() as u64;
         text.resize(text.len() + count, b'0');
-        fs::write(map, text).map_err(|error| Error::io("write", map, error))?;
+        fs::write(map, text).map_err(|error| io_error("write", map, error))?;
         Ok((marks, vec![Chunk::Missing; count]))
     }
 
@@ -160,7 +161,7 @@ impl Partial {
             .map
             .seek(SeekFrom::Start(place))
             .and_then(|_| state.map.write_all(b"1"))
-            .map_err(|error| Error::io("write", &self.map, error))?;
+            .map_err(|error| io_error("write", &self.map, error))?;
         state.chunks[chunk] = Chunk::Done;
         drop(state);
         self.changed.notify_all();
@@ -206,7 +207,7 @@ impl Partial {
 
     /// The bytes become the file at `path`, once they have reached the disk if `sync` says so.
     pub fn finish(&self, path: &Path, sync: bool) -> Result<()> {
-        let fail = |error| Error::io("write", path, error);
+        let fail = |error| io_error("write", path, error);
         if sync {
             File::open(&self.data).and_then(|file| file.sync_data()).map_err(fail)?;
         }

@@ -8,6 +8,7 @@ use crate::client::{Client, Request, failed, is_loopback};
 use crate::download::{self, Remote};
 use crate::gguf::Summary;
 use crate::hugging_face::{self, Chosen, base_name, shard, stamp};
+use crate::io_error::io_error;
 use crate::manifest::{Config, Layer};
 use crate::progress::{Meter, Phase, Sink};
 use crate::registry::{self, Registry};
@@ -388,7 +389,7 @@ fn check_magic(path: &Path) -> Result<()> {
     let mut magic = Vec::new();
     std::fs::File::open(path)
         .and_then(|file| file.take(4).read_to_end(&mut magic))
-        .map_err(|error| Error::io("read", path, error))?;
+        .map_err(|error| io_error("read", path, error))?;
     if magic == b"GGUF" {
         return Ok(());
     }

@@ -22,6 +22,7 @@ use serde::de::DeserializeOwned;
 
 use crate::caches::Caches;
 use crate::digest::Hasher;
+use crate::io_error::io_error;
 use crate::lock::Lock;
 use crate::manifest::{Config, LONGEST_MANIFEST};
 use crate::modelfile::{Message, Parameters};
@@ -286,7 +287,7 @@ impl Store {
         let path = self.path_of(name)?.ok_or_else(absent)?;
         // A damaged one can be removed too; what it may have used, it cannot say.
         let gone = read(&path).map(|(_, manifest, _)| manifest).ok();
-        fs::remove_file(&path).map_err(|error| Error::io("remove", &path, error))?;
+        fs::remove_file(&path).map_err(|error| io_error("remove", &path, error))?;
         // Folders that have become empty.
         for folder in path.ancestors().skip(1).take(3) {
             if fs::remove_dir(folder).is_err() {
@@ -399,7 +400,7 @@ impl Store {
     /// Makes the folders that are written to.
     pub(crate) fn prepare(&self) -> Result<()> {
         for folder in [self.manifests(), self.root.join("blobs"), self.downloads()] {
-            fs::create_dir_all(&folder).map_err(|error| Error::io("make", &folder, error))?;
+            fs::create_dir_all(&folder).map_err(|error| io_error("make", &folder, error))?;
         }
         Ok(())
     }
@@ -407,7 +408,7 @@ impl Store {
     /// An error if the disk has not so many bytes to spare.
     pub(crate) fn check_space(&self, bytes: u64) -> Result<()> {
         let free = fs4::available_space(&self.root)
-            .map_err(|error| Error::io("look at the disk of", &self.root, error))?;
+            .map_err(|error| io_error("look at the disk of", &self.root, error))?;
         if bytes.saturating_add(SPARE) <= free || bytes == 0 {
             return Ok(());
         }
@@ -444,7 +445,7 @@ impl Store {
         cancel: &Cancel,
         meter: &mut Meter<'_>,
     ) -> Result<Layer> {
-        let read = |error| Error::io("read", path, error);
+        let read = |error| io_error("read", path, error);
         let mut file = File::open(path).map_err(read)?;
         let length = file.metadata().map_err(read)?.len();
         self.check_space(length)?;
@@ -458,7 +459,7 @@ impl Store {
             }
             hasher.update(&buffer[..count]);
             copy.write_all(&buffer[..count])
-                .map_err(|error| Error::io("write", copy.path(), error))?;
+                .map_err(|error| io_error("write", copy.path(), error))?;
             size += count as u64;
             meter.report(Phase::Copying, size);
         }
@@ -491,7 +492,7 @@ impl Store {
             None => self.manifests().join(name.path()),
         };
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(|error| Error::io("make", folder, error))?;
+            fs::create_dir_all(folder).map_err(|error| io_error("make", folder, error))?;
         }
         let replaced = read(&path).map(|(_, manifest, _)| manifest).ok();
         self.write(&path, bytes)?;
@@ -506,7 +507,7 @@ impl Store {
     /// Writes the file so that it is there whole or not at all.
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let mut file = self.temporary()?;
-        file.write_all(bytes).map_err(|error| Error::io("write", file.path(), error))?;
+        file.write_all(bytes).map_err(|error| io_error("write", file.path(), error))?;
         persist(file, path)
     }
 
@@ -516,7 +517,7 @@ impl Store {
         builder.prefix(".tmp");
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        builder.tempfile_in(&folder).map_err(|error| Error::io("write into", &folder, error))
+        builder.tempfile_in(&folder).map_err(|error| io_error("write into", &folder, error))
     }
 
     /// Removes temporary files of processes that were killed.
@@ -631,7 +632,7 @@ impl Store {
 
     fn text(&self, layer: &Layer) -> Result<String> {
         let path = self.blob(&layer.digest);
-        let bytes = fs::read(&path).map_err(|error| Error::io("read", &path, error))?;
+        let bytes = fs::read(&path).map_err(|error| io_error("read", &path, error))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
@@ -655,8 +656,8 @@ impl Store {
         }
         self.prepare()?;
         let parent = self.root.join("shards");
-        fs::create_dir_all(&parent).map_err(|error| Error::io("make", &parent, error))?;
-        let fail = |error| Error::io("make links in", &folder, error);
+        fs::create_dir_all(&parent).map_err(|error| io_error("make", &parent, error))?;
+        let fail = |error| io_error("make links in", &folder, error);
         let draft = tempfile::Builder::new()
             .prefix(".tmp")
             .tempdir_in(self.downloads())
@@ -681,7 +682,7 @@ impl Store {
     fn used(&self) -> Result<Used> {
         let mut used = Used::default();
         for (_, path) in self.names()? {
-            let bytes = fs::read(&path).map_err(|error| Error::io("read", &path, error))?;
+            let bytes = fs::read(&path).map_err(|error| io_error("read", &path, error))?;
             if let Ok(manifest) = Manifest::parse(&bytes) {
                 used.blobs.extend(manifest.blobs().map(|layer| layer.digest.hex()));
                 used.shards.extend(self.shard_folder(&manifest));
@@ -703,7 +704,7 @@ struct Used {
 
 /// A manifest: its bytes, what they say, and when they were written.
 fn read(path: &Path) -> Result<(Vec<u8>, Manifest, SystemTime)> {
-    let fail = |error| Error::io("read", path, error);
+    let fail = |error| io_error("read", path, error);
     let file = File::open(path).map_err(fail)?;
     let modified = file.metadata().and_then(|data| data.modified()).map_err(fail)?;
     let mut bytes = Vec::new();
@@ -731,7 +732,7 @@ fn children(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
         {
             return Ok(Vec::new());
         }
-        Err(error) => return Err(Error::io("read", folder, error)),
+        Err(error) => return Err(io_error("read", folder, error)),
     };
     Ok(entries
         .flatten()
@@ -742,8 +743,8 @@ fn children(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
 
 /// Gives the file its name, after it has reached the disk.
 fn persist(file: tempfile::NamedTempFile, path: &Path) -> Result<()> {
-    file.as_file().sync_data().map_err(|error| Error::io("write", path, error))?;
-    file.persist(path).map_err(|error| Error::io("write", path, error.error))?;
+    file.as_file().sync_data().map_err(|error| io_error("write", path, error))?;
+    file.persist(path).map_err(|error| io_error("write", path, error.error))?;
     Ok(())
 }
 

@@ -240,7 +240,7 @@ fn remote_header(source: &Path) -> Option<Result<PathBuf>> {
     }
     let folder = cache_dir().join("remote-headers");
     let options = mullama_hub::PullOptions::default();
-    Some(mullama_hub::fetch_header(&source, &folder, &options).map_err(Error::from))
+    Some(mullama_hub::fetch_header(&source, &folder, &options))
 }
 
 impl From<Shape> for PlanSource {

@@ -1,6 +1,8 @@
 //! Errors: a kind to act on, a message that names the thing, context, and what to do next.
 
 use std::fmt;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 /// The result of everything in mullama that can fail.
@@ -106,7 +108,25 @@ impl Error {
             .with_context("option", name)
     }
 
-    /// Adds what the error is about: a path, a device, a number of bytes.
+    /// An operation on a file that failed: "cannot read model.gguf: permission denied".
+    ///
+    /// The kind is `NotFound` where the file is not there, otherwise `Io`.
+    pub fn io(action: &str, path: &Path, source: io::Error) -> Self {
+        let kind = match source.kind() {
+            io::ErrorKind::NotFound => ErrorKind::NotFound,
+            _ => ErrorKind::Io,
+        };
+        Self::new(kind, format!("cannot {action} {}: {source}", path.display()))
+            .with_context("path", path.display())
+            .with_source(source)
+    }
+
+    /// The caller cancelled.
+    pub fn cancelled() -> Self {
+        Self::new(ErrorKind::Cancelled, "cancelled")
+    }
+
+    /// Adds what the error is about: a path, a device, a URL, a number of bytes.
     #[must_use]
     pub fn with_context(mut self, key: &'static str, value: impl fmt::Display) -> Self {
         self.0.context.push((key, value.to_string()));
@@ -140,6 +160,11 @@ impl Error {
     /// What the error is about, as pairs of a name and a value.
     pub fn context(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.0.context.iter().map(|(key, value)| (*key, value.as_str()))
+    }
+
+    /// The value of the context of this name.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.context().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
     /// The message, and the hint on a line of its own: what an exception shows.

@@ -1,0 +1,24 @@
+//! Failures of reading and writing files of the store, with what to do about them.
+
+use std::io;
+use std::path::Path;
+
+use crate::Error;
+
+/// An operation on a file that failed: "cannot write /models/blobs: no space left on device".
+pub(crate) fn io_error(action: &str, path: &Path, source: io::Error) -> Error {
+    let hint = match source.kind() {
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+            Some("set MULLAMA_MODELS to a folder that can be written")
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Some("free space, or set MULLAMA_MODELS to a folder on another disk")
+        }
+        _ => None,
+    };
+    let error = Error::io(action, path, source);
+    match hint {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    }
+}
