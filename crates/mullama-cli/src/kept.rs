@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use mullama::hub::Digest;
-use mullama::{Error, ErrorKind, Found, Message};
+use mullama::{Error, ErrorKind, ResolvedModel, Message};
 use serde_json::{Value, json};
 
 use crate::source;
@@ -19,7 +19,7 @@ pub struct Kept(PathBuf);
 
 impl Kept {
     /// The conversation with this model. Each model has its own.
-    pub fn of(found: &Found) -> Result<Self, Error> {
+    pub fn of(found: &ResolvedModel) -> Result<Self, Error> {
         let data = dirs::data_local_dir().ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "this user has no folder for conversations")
                 .with_hint("set XDG_DATA_HOME to a folder, or leave --keep-context out")

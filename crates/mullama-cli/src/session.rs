@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use mullama::hub::Parameters;
 use mullama::{
-    CancelToken, ChatOptions, Completion, Error, ErrorKind, FinishReason, Found, Message, Model,
+    CancelToken, ChatOptions, Completion, Error, ErrorKind, FinishReason, ResolvedModel, Message, Model,
 };
 use serde_json::{Map, Value};
 
@@ -35,7 +35,7 @@ pub struct Settings {
 /// A loaded model, what it is asked with, and what has been said.
 pub struct Session {
     pub settings: Settings,
-    pub found: Found,
+    pub found: ResolvedModel,
     pub model: Model,
     /// What has been set since the start. It holds over the command line.
     pub parameters: Parameters,
@@ -53,7 +53,7 @@ pub struct Session {
 impl Session {
     /// Loads the model.
     pub fn start(source: &str, settings: Settings) -> Result<Self, Failure> {
-        let found = Found::find(source)?;
+        let found = ResolvedModel::find(source)?;
         let kept = settings.keep.then(|| Kept::of(&found)).transpose()?;
         let before = kept.as_ref().map(Kept::read).transpose()?.flatten();
         let Conversation { system, messages } = match before {
@@ -213,14 +213,14 @@ struct Loaded {
 }
 
 /// What comes with the model, under the command line, under what has been set since.
-fn merged(found: &Found, settings: &Settings, parameters: &Parameters) -> Map<String, Value> {
+fn merged(found: &ResolvedModel, settings: &Settings, parameters: &Parameters) -> Map<String, Value> {
     let mut values = found.options();
     values.extend(settings.options.clone());
     values.extend(parameters.to_options());
     values
 }
 
-fn load(found: &Found, settings: &Settings, parameters: &Parameters) -> Result<Loaded, Failure> {
+fn load(found: &ResolvedModel, settings: &Settings, parameters: &Parameters) -> Result<Loaded, Failure> {
     let mut options = Options::parse(merged(found, settings, parameters))?;
     if options.model.chat_template.is_none() && !settings.raw {
         options.model.chat_template = source::chat_template(found)?;
@@ -249,7 +249,7 @@ fn load(found: &Found, settings: &Settings, parameters: &Parameters) -> Result<L
 }
 
 /// Where the model is, and what of it is not used.
-fn report_loading(model: &Model, found: &Found) {
+fn report_loading(model: &Model, found: &ResolvedModel) {
     for share in &model.placement().devices {
         eprintln!(
             "{:<22}{} layers, {} weights, {} KV cache, {} compute",

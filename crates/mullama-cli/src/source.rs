@@ -1,15 +1,15 @@
 //! The model that a user means.
 
-use mullama::{Error, Found, GgufHeader};
+use mullama::{Error, ResolvedModel, GgufHeader};
 
 /// The store's chat template, where the file has none.
-pub fn chat_template(found: &Found) -> Result<Option<String>, Error> {
+pub fn chat_template(found: &ResolvedModel) -> Result<Option<String>, Error> {
     let hint = "give a Jinja template with --chat-template, or continue text with --raw";
     found.chat_template(&GgufHeader::read(&found.path)?).map_err(|error| error.with_hint(hint))
 }
 
 /// What a Modelfile calls the model.
-pub fn from(found: &Found) -> String {
+pub fn from(found: &ResolvedModel) -> String {
     match &found.stored {
         Some(model) => model.name.to_string(),
         None => std::path::absolute(&found.path)

@@ -6,70 +6,46 @@
 //! [`GenerateOptions`] and [`ChatOptions`], what it gives in [`Completion`] and [`ChatCompletion`],
 //! and every failure is an [`Error`] of one [`ErrorKind`].
 
-mod adapter;
+mod cache;
 mod chat;
-mod completion;
-mod conversation;
-mod demo;
 mod device;
 mod embedding;
 mod engine;
-mod gguf;
-pub mod gpu;
-mod logging;
-mod message;
 mod model;
 mod options;
-mod packages;
-mod params;
 mod placement;
 mod planner;
-mod preflight;
-mod prompt;
-mod reasoning;
-pub mod rpc;
 mod runtime;
 mod sampling;
-mod schema;
+mod scheduler;
 mod source;
-mod state;
-mod stream;
-mod text;
-mod tool;
-mod vocab;
-mod weights;
 
-pub use adapter::Lora;
-pub use chat::{ChatChunk, ChatCompletion, ChatFields, ChatOptions, ChatStream, ToolCallDelta};
-pub use completion::{Chunk, Completion, FinishReason, Timings, TokenLogprob, TopLogprob, Usage};
-pub use conversation::{Chat, ChatInput, ChatTurn, Turn};
-pub use embedding::{
-    EmbedOptions, EmbeddingUsage, Embeddings, Inputs, Pending, Pooling, RankedDocument,
-    RerankOptions, Reranking, Truncate,
+pub use chat::{
+    ChatChunk, ChatCompletion, ChatInput, ChatStream, Content, ContentPart, FunctionCall,
+    IntoToolOutput, Message, Role, Tool, ToolCall, ToolCallDelta, ToolOutput, ToolRequest, Turn,
 };
-pub use engine::{CancelToken, Stats, shut_down};
-pub use gguf::{GgufHeader, MetadataValue, TensorInfo};
-pub use message::{Content, ContentPart, FunctionCall, Message, Role, ToolCall};
-pub use model::{Capabilities, Model};
+pub use device::{gpu, rpc};
+pub use embedding::{EmbeddingUsage, Embeddings, Pending, RankedDocument, Reranking};
+pub use engine::{CancelToken, DeviceShare, Placement, shut_down};
+pub use model::{Capabilities, Chat, ChatTurn, Model};
 pub use mullama_base::{Error, ErrorKind, Result};
-pub use options::{Naming, OptionSet, OptionSpec, parse_options};
-pub use params::{
-    ContextParams, FlashAttention, GpuLayers, KvCacheType, KvCacheTypes, ModelParams, SplitMode,
-    TensorOverrides,
+pub use options::{
+    ChatFields, ChatOptions, ContextParams, EmbedOptions, FlashAttention, GenerateOptions,
+    GpuLayers, Inputs, KvCacheType, KvCacheTypes, LogitBias, Lora, ModelParams, Naming, OptionSet,
+    OptionSpec, Pooling, Prompt, RerankOptions, SplitMode, Stop, TensorOverrides, Truncate,
+    parse_options,
 };
-pub use placement::{DeviceShare, Placement};
 pub use planner::{
     Alternative, Bandwidth, ByteSize, Calibration, DeviceList, DeviceSpec, Measured, Plan,
     PlanFields, PlanOptions, PlanSource, PlannedDevice, PlannedModel, Prediction, Shape, Sweep,
     calibrate, measure_speed, plan, sweep,
 };
-pub use prompt::Prompt;
 pub use runtime::{add_backend_dir, engine_dir, leave_gpus_out};
-pub use sampling::{GenerateOptions, LogitBias, Stop};
-pub use source::{Found, resolve};
-pub use state::write_state;
-pub use stream::Stream;
-pub use tool::{IntoToolOutput, Tool, ToolOutput, ToolRequest};
+pub use scheduler::{
+    Chunk, Completion, FinishReason, Stats, Stream, Timings, TokenLogprob, TopLogprob, Usage,
+    write_state,
+};
+pub use source::{GgufHeader, MetadataValue, ResolvedModel, TensorInfo, resolve};
 
 /// The id of a token in a model's vocabulary.
 pub type Token = i32;

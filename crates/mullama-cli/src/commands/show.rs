@@ -5,7 +5,7 @@ use std::io::{Write as _, stdout};
 
 use clap::ArgMatches;
 use mullama::hub::{self, Modelfile, Origin};
-use mullama::{Error, ErrorKind, Found, GgufHeader, MetadataValue, Plan, PlanOptions, plan};
+use mullama::{Error, ErrorKind, ResolvedModel, GgufHeader, MetadataValue, Plan, PlanOptions, plan};
 use serde_json::{Map, Value};
 
 use super::text;
@@ -18,7 +18,7 @@ const LONGEST_VALUE: usize = 60;
 
 pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     let source = text(arguments, "model");
-    let found = Found::find(source)?;
+    let found = ResolvedModel::find(source)?;
     let header = GgufHeader::read(&found.path)?;
     let asked = |name: &str| arguments.get_flag(name);
     let text = if asked("json") {
@@ -62,7 +62,7 @@ fn none(source: &str, what: &str) -> Error {
 }
 
 /// The header, and what the store knows.
-fn json(source: &str, found: &Found, header: &GgufHeader) -> Result<String, Error> {
+fn json(source: &str, found: &ResolvedModel, header: &GgufHeader) -> Result<String, Error> {
     let internal = |error: serde_json::Error| Error::new(ErrorKind::Internal, error.to_string());
     let mut value = serde_json::to_value(header).map_err(internal)?;
     if let Some(model) = &found.stored {
@@ -85,7 +85,7 @@ fn json(source: &str, found: &Found, header: &GgufHeader) -> Result<String, Erro
 }
 
 /// The parameters that come with a model, as a Modelfile has them.
-fn parameters(found: &Found) -> String {
+fn parameters(found: &ResolvedModel) -> String {
     let parameters = found.stored.iter().flat_map(|model| model.parameters.iter());
     rows(parameters)
 }
@@ -114,7 +114,7 @@ fn rows<'a>(values: impl Iterator<Item = (&'a str, &'a Value)>) -> String {
 }
 
 /// The licence: what the store has, else what the file says.
-pub fn license(found: &Found) -> Result<Option<String>, Error> {
+pub fn license(found: &ResolvedModel) -> Result<Option<String>, Error> {
     let stored = found.stored.as_ref().map(|model| model.licenses.join("\n\n"));
     if let Some(stored) = stored.filter(|text| !text.is_empty()) {
         return Ok(Some(stored));
@@ -123,7 +123,7 @@ pub fn license(found: &Found) -> Result<Option<String>, Error> {
 }
 
 /// What a model is.
-pub fn facts(found: &Found) -> Result<String, Error> {
+pub fn facts(found: &ResolvedModel) -> Result<String, Error> {
     let header = GgufHeader::read(&found.path)?;
     let weights: u64 =
         header.tensors.iter().map(|tensor| tensor.shape.iter().product::<u64>()).sum();

@@ -6,7 +6,7 @@ use std::io::{IsTerminal as _, Write as _, stdout};
 use std::path::{Path, PathBuf};
 
 use mullama::hub::{CreateOptions, Message, Modelfile, Parameters, Source, Store};
-use mullama::{Error, ErrorKind, FinishReason, Found, Role};
+use mullama::{Error, ErrorKind, FinishReason, ResolvedModel, Role};
 use rustyline::completion::Completer;
 use rustyline::config::{Behavior, CompletionType};
 use rustyline::error::ReadlineError;
@@ -291,7 +291,7 @@ fn load(session: &mut Session, from: &str) -> Result<(), Failure> {
         ..session.settings
     };
     // There may not be memory for two models; what is not there is told before the first goes.
-    Found::find(source)?;
+    ResolvedModel::find(source)?;
     session.model.close();
     let mut next = match Session::start(source, settings) {
         Ok(next) => next,

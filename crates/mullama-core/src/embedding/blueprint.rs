@@ -3,13 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mullama_sys as sys;
-
-use crate::engine::{Context, ContextSettings, Outputs};
-use crate::params::ModelParams;
-use crate::placement::Placement;
-use crate::weights::Weights;
-use crate::{Result, planner};
+use crate::engine::{Context, ContextSettings, Outputs, Placement, Weights};
+use crate::options::ModelParams;
+use crate::{Result, placement};
 
 /// Most texts in one batch.
 const SEQUENCES: u32 = 128;
@@ -54,29 +50,24 @@ impl Blueprint {
         generates: bool,
         limit: usize,
     ) -> Self {
-        // SAFETY: the model is alive; plain questions.
-        let (n_embd, n_scores, has_state) = unsafe {
-            let model = weights.as_ptr();
-            (
-                sys::llama_model_n_embd_out(model).max(0) as usize,
-                sys::llama_model_n_cls_out(model) as usize,
-                sys::llama_model_is_recurrent(model) || sys::llama_model_is_hybrid(model),
-            )
-        };
         let mut settings = settings.clone();
         // Models that keep a state for each sequence pay for each.
-        settings.n_parallel =
-            if has_state { settings.n_parallel } else { SEQUENCES }.min(settings.n_ubatch);
+        settings.n_parallel = if weights.has_state() { settings.n_parallel } else { SEQUENCES }
+            .min(settings.n_ubatch);
         settings.outputs = match kind {
             Kind::Tokens => Outputs::Embeddings,
             Kind::Scores => Outputs::Scores,
+        };
+        let width = match kind {
+            Kind::Tokens => weights.n_embd(),
+            Kind::Scores => weights.n_scores(),
         };
         Self {
             weights,
             path,
             params,
             limit,
-            width: if kind == Kind::Scores { n_scores } else { n_embd },
+            width,
             batch: settings.n_ubatch as usize,
             n_sequences: settings.n_parallel as usize,
             in_one_piece: kind == Kind::Scores || !generates,
@@ -108,7 +99,7 @@ impl Blueprint {
     pub fn open(&self, capacity: usize) -> Result<(Context, Placement)> {
         let settings = self.settings(capacity);
         let outputs = self.output_bytes(&settings);
-        planner::check_room(
+        placement::check_room(
             &self.path,
             &self.params,
             &self.weights.devices,
@@ -142,10 +133,7 @@ impl Blueprint {
 
     /// Bytes that the engine takes for outputs: it keeps room for logits too, which not every model has.
     fn output_bytes(&self, settings: &ContextSettings) -> u64 {
-        // SAFETY: the model is alive.
-        let n_vocab =
-            unsafe { sys::llama_vocab_n_tokens(sys::llama_model_get_vocab(self.weights.as_ptr())) };
-        let row = n_vocab.max(0) as u64 + self.width as u64;
+        let row = (self.weights.n_vocab() + self.width) as u64;
         row * u64::from(settings.n_batch) * size_of::<f32>() as u64
     }
 }

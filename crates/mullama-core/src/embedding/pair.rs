@@ -2,9 +2,8 @@
 
 use std::ops::Range;
 
-use crate::Result;
-use crate::Token;
-use crate::vocab::Vocab;
+use crate::engine::Vocab;
+use crate::{Result, Token};
 
 /// Puts documents to a query.
 pub(super) enum PairTemplate {

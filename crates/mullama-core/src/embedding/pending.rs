@@ -1,9 +1,7 @@
 //! A result that is being computed.
 
-use std::sync::Arc;
-
 use crate::engine::CancelToken;
-use crate::model::Loaded;
+use crate::scheduler::KeepAlive;
 use crate::{Error, ErrorKind, Result};
 
 /// What turns the numbers that were computed into a result.
@@ -16,7 +14,7 @@ pub struct Pending<T> {
     cancel: CancelToken,
     finish: Option<Finish<T>>,
     /// The model stays loaded while its answer is awaited.
-    _model: Arc<Loaded>,
+    _model: KeepAlive,
 }
 
 impl<T> Pending<T> {
@@ -24,7 +22,7 @@ impl<T> Pending<T> {
         reply: flume::Receiver<Result<Vec<f32>>>,
         cancel: CancelToken,
         finish: impl FnOnce(Vec<f32>) -> T + Send + 'static,
-        model: Arc<Loaded>,
+        model: KeepAlive,
     ) -> Self {
         Self { reply, cancel, finish: Some(Box::new(finish)), _model: model }
     }

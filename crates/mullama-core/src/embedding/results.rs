@@ -4,7 +4,7 @@ use std::ops::{Index, Range};
 
 use serde::Serialize;
 
-use crate::embedding::Pooling;
+use crate::options::Pooling;
 
 /// Tokens that an embedding or a reranking took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]

@@ -8,11 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::adapter::AdapterSet;
-use crate::embedding::Pooling;
-use crate::embedding::blueprint::Blueprint;
-use crate::engine::{CancelToken, Context, Decoded, closed};
-use crate::placement::Placement;
+use super::blueprint::Blueprint;
+use crate::engine::{AdapterSet, CancelToken, Context, Decoded, Placement, closed};
+use crate::options::Pooling;
 use crate::{Error, ErrorKind, Result, Token};
 
 /// One call, with everything settled that the thread needs.

@@ -1,198 +1,35 @@
-//! The engine's context, its batch and its threads: owned and used by one thread.
+//! The engine's context: owned and used by one thread.
 
 use std::cell::UnsafeCell;
 use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::ops::Range;
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use mullama_sys as sys;
 
-use crate::adapter::AdapterSet;
-use crate::device::physical_cores;
-use crate::engine::host_cache::HostCache;
-use crate::engine::prefix::{Cells, Sharing};
-use crate::engine::{CancelToken, SavedCells, exit};
-use crate::params::{ContextParams, FlashAttention, KvCacheType};
-use crate::placement::{BufferShare, Placement};
-use crate::weights::Weights;
-use crate::{Error, ErrorKind, Result, Token, logging};
+use super::adapter::AdapterSet;
+use super::batch::{Batch, SeqId};
+use super::cancel::CancelToken;
+use super::exit;
+use super::memory::{BufferShare, Placement};
+use super::settings::ContextSettings;
+use super::thread_pool::{ThreadPool, ThreadPoolApi};
+use super::weights::Weights;
+use crate::runtime::log as logging;
+use crate::{Error, ErrorKind, Result};
 
-/// The largest context that is chosen without being asked for.
-const LARGEST_AUTOMATIC_CONTEXT: u32 = 8192;
-
-/// Most finished requests whose cells are kept.
-const KEPT_SEQUENCES: u32 = 28;
-
-/// What a context gives for the tokens that it computes.
+/// What sequences of a model's memory can have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outputs {
-    /// Logits, for tokens that ask for them.
-    Logits,
-    /// The vector of each token.
-    Embeddings,
-    /// The classification head's scores of each sequence.
-    Scores,
+pub(crate) enum Sharing {
+    /// Nothing.
+    None,
+    /// A state, from where it is: it can be copied, and not be cut.
+    Whole,
+    /// Cells, up to any place.
+    Any,
 }
-
-/// Context parameters with every default settled.
-#[derive(Debug, Clone)]
-pub(crate) struct ContextSettings {
-    pub n_ctx: u32,
-    pub n_batch: u32,
-    pub n_ubatch: u32,
-    pub n_threads: u32,
-    pub n_threads_batch: u32,
-    pub n_parallel: u32,
-    pub outputs: Outputs,
-    /// Most tokens that are kept for later requests.
-    pub prefix_cache: u32,
-    /// Bytes for what leaves the KV cache.
-    pub cache_ram: usize,
-    /// How many times longer a step with a piece of a prompt may be than one without.
-    pub max_stall: f32,
-    pub type_k: KvCacheType,
-    pub type_v: KvCacheType,
-    pub offload_kqv: bool,
-    pub flash_attention: FlashAttention,
-    pub rope_freq_base: f32,
-    pub rope_freq_scale: f32,
-    /// Whether to compute once before the context is ready; by default where a GPU is used.
-    pub warmup: Option<bool>,
-}
-
-impl ContextSettings {
-    /// Settles the defaults for a model that was trained with `n_ctx_train` tokens of context.
-    pub fn resolve(params: &ContextParams, n_ctx_train: u32) -> Result<Self> {
-        // SAFETY: a constant of the engine.
-        let most_sequences = unsafe { sys::llama_max_parallel_sequences() } as u32;
-        let in_range = |name, value: Option<u32>, most: u32, default: u32| match value {
-            None => Ok(default),
-            Some(value) if (1..=most).contains(&value) => Ok(value),
-            Some(value) => {
-                let problem = format!("must lie between 1 and {most}, and is {value}");
-                Err(Error::option(name, problem))
-            }
-        };
-        let positive = |name, value: Option<f32>| match value {
-            None => Ok(0.0),
-            Some(value) if value.is_normal() && value > 0.0 => Ok(value),
-            Some(value) => Err(Error::option(name, format!("must be more than 0, and is {value}"))),
-        };
-        let automatic = n_ctx_train.clamp(1, LARGEST_AUTOMATIC_CONTEXT);
-        let n_ctx = in_range("context_size", params.n_ctx, i32::MAX as u32, automatic)?;
-        let n_batch = in_range("batch_size", params.n_batch, 1 << 20, 2048)?;
-        let n_ubatch = in_range("ubatch_size", params.n_ubatch, n_batch, 512.min(n_batch))?;
-        // GGML_MAX_N_THREADS
-        let n_threads = in_range("n_threads", params.n_threads, 512, physical_cores())?;
-        let n_threads_batch = in_range("n_threads_batch", params.n_threads_batch, 512, n_threads)?;
-        let n_parallel = in_range("n_parallel", params.n_parallel, most_sequences, 4)?;
-        let max_stall = params.max_stall.unwrap_or(4.0);
-        if !max_stall.is_finite() || max_stall < 1.0 {
-            return Err(Error::option(
-                "max_stall",
-                format!("must be 1 or more, and is {max_stall}"),
-            ));
-        }
-        let kv = params.kv_cache_type.unwrap_or_default();
-        let flash_attention = params.flash_attention.unwrap_or_default();
-        let plain = [KvCacheType::F32, KvCacheType::F16, KvCacheType::Bf16];
-        if flash_attention == FlashAttention::Off && !plain.contains(&kv.values) {
-            let problem = "quantised values need flash attention, which is off";
-            return Err(Error::option("kv_cache_type", problem));
-        }
-        Ok(Self {
-            n_ctx,
-            n_batch,
-            n_ubatch,
-            n_threads,
-            n_threads_batch,
-            n_parallel,
-            outputs: Outputs::Logits,
-            prefix_cache: params.prefix_cache.unwrap_or(u32::MAX),
-            cache_ram: (params.cache_ram.unwrap_or(0) as usize).saturating_mul(1 << 20),
-            max_stall,
-            type_k: kv.keys,
-            type_v: kv.values,
-            offload_kqv: params.offload_kqv.unwrap_or(true),
-            flash_attention,
-            rope_freq_base: positive("rope_freq_base", params.rope_freq_base)?,
-            rope_freq_scale: positive("rope_freq_scale", params.rope_freq_scale)?,
-            // A software renderer takes half a minute over what a GPU does at once.
-            warmup: params.warmup.or_else(|| {
-                std::env::var("MULLAMA_WARMUP").is_ok_and(|value| value == "0").then_some(false)
-            }),
-        })
-    }
-
-    /// Sequences of requests that run, and of those that are kept.
-    fn n_sequences(&self, has_state: bool) -> u32 {
-        // SAFETY: a constant of the engine.
-        let most = unsafe { sys::llama_max_parallel_sequences() } as u32;
-        let kept = match self.outputs {
-            // Where each has memory of its own, used or not, fewer are kept.
-            Outputs::Logits if has_state => self.n_parallel.min(KEPT_SEQUENCES),
-            Outputs::Logits => KEPT_SEQUENCES,
-            _ => 0,
-        };
-        (self.n_parallel + kept).min(most)
-    }
-
-    fn raw(&self, has_state: bool) -> sys::llama_context_params {
-        // SAFETY: a plain struct of defaults.
-        let mut raw = unsafe { sys::llama_context_default_params() };
-        raw.n_ctx = self.n_ctx;
-        // All that run have a token in a step.
-        raw.n_batch = self.n_batch.max(self.n_parallel);
-        raw.n_ubatch = self.n_ubatch;
-        raw.n_seq_max = self.n_sequences(has_state);
-        // The engine plans for one output of each sequence.
-        raw.n_outputs_max = raw.n_seq_max;
-        raw.n_threads = self.n_threads as i32;
-        raw.n_threads_batch = self.n_threads_batch as i32;
-        raw.flash_attn_type = match self.flash_attention {
-            FlashAttention::Auto => sys::LLAMA_FLASH_ATTN_TYPE_AUTO,
-            FlashAttention::On => sys::LLAMA_FLASH_ATTN_TYPE_ENABLED,
-            FlashAttention::Off => sys::LLAMA_FLASH_ATTN_TYPE_DISABLED,
-        };
-        raw.type_k = ggml_type(self.type_k);
-        raw.type_v = ggml_type(self.type_v);
-        raw.rope_freq_base = self.rope_freq_base;
-        raw.rope_freq_scale = self.rope_freq_scale;
-        raw.offload_kqv = self.offload_kqv;
-        raw.no_perf = true;
-        if self.outputs != Outputs::Logits {
-            raw.embeddings = true;
-            // The engine would pool what it computes at once, which need not be all of a text.
-            raw.pooling_type = match self.outputs {
-                Outputs::Scores => sys::LLAMA_POOLING_TYPE_RANK,
-                _ => sys::LLAMA_POOLING_TYPE_NONE,
-            };
-            raw.n_outputs_max = self.n_batch;
-        }
-        // All sequences share one pool of cells: none is cut off before the pool is full.
-        raw.kv_unified = true;
-        raw
-    }
-}
-
-fn ggml_type(ty: KvCacheType) -> sys::ggml_type {
-    match ty {
-        KvCacheType::F32 => sys::GGML_TYPE_F32,
-        KvCacheType::F16 => sys::GGML_TYPE_F16,
-        KvCacheType::Bf16 => sys::GGML_TYPE_BF16,
-        KvCacheType::Q8_0 => sys::GGML_TYPE_Q8_0,
-        KvCacheType::Q5_1 => sys::GGML_TYPE_Q5_1,
-        KvCacheType::Q5_0 => sys::GGML_TYPE_Q5_0,
-        KvCacheType::Q4_1 => sys::GGML_TYPE_Q4_1,
-        KvCacheType::Q4_0 => sys::GGML_TYPE_Q4_0,
-        KvCacheType::Iq4Nl => sys::GGML_TYPE_IQ4_NL,
-    }
-}
-
-/// A sequence of the context: the place of one request.
-pub(crate) type SeqId = sys::llama_seq_id;
 
 /// What became of a step.
 #[derive(Debug, PartialEq, Eq)]
@@ -215,7 +52,6 @@ pub(crate) struct Context {
     /// Requests of the batch that is being computed, watched by [`should_abort`].
     watched: Box<UnsafeCell<Vec<CancelToken>>>,
     n_vocab: usize,
-    pub host_cache: HostCache,
     /// What it computes with.
     adapters: AdapterSet,
     /// Whether several devices work on pieces of one batch at a time, as the engine says.
@@ -250,17 +86,14 @@ impl Context {
         unsafe {
             sys::llama_set_abort_callback(raw.0.as_ptr(), Some(should_abort), watched.get().cast());
         }
-        // SAFETY: the model is alive.
-        let n_vocab =
-            unsafe { sys::llama_vocab_n_tokens(sys::llama_model_get_vocab(weights.as_ptr())) };
+        let n_vocab = weights.n_vocab();
         Ok(Self {
             raw,
             _threads: threads,
             weights,
             batch: Batch::default(),
             watched,
-            n_vocab: n_vocab.max(0) as usize,
-            host_cache: HostCache::new(settings.cache_ram),
+            n_vocab,
             adapters: AdapterSet::default(),
             is_pipelined: said.lines().any(|line| line.contains("pipeline parallelism enabled")),
         })
@@ -351,7 +184,7 @@ impl Context {
         let still = self.weights.adapters.still();
         // The engine calls it an error that a computation was given up, or found no room. What is
         // one becomes an `Error` below.
-        let (status, said) = logging::quietly(|| {
+        let (status, said) = logging::as_trace(|| {
             // SAFETY: the batch's arrays live in `self.batch` and all have `n_tokens` entries.
             logging::capture(|| unsafe { sys::shim::decode(self.raw.0.as_ptr(), &batch) })
         });
@@ -490,6 +323,25 @@ impl Context {
         }
     }
 
+    /// Lets `to` have the cells of `from` at these positions too.
+    pub fn share(&mut self, from: SeqId, to: SeqId, positions: Range<usize>) {
+        let (start, end) = (positions.start as sys::llama_pos, positions.end as sys::llama_pos);
+        if let Some(memory) = self.memory() {
+            // SAFETY: a valid context's memory, and two of its sequences.
+            unsafe { sys::llama_memory_seq_cp(memory, from, to, start, end) }
+        }
+    }
+
+    /// Frees the cells of a sequence from the position `keep` on.
+    pub fn trim(&mut self, sequence: SeqId, keep: usize) {
+        let first = if keep == 0 { -1 } else { keep as sys::llama_pos };
+        if let Some(memory) = self.memory() {
+            // SAFETY: a valid context's memory; a whole sequence can always be removed, and a part of
+            // one where `sharing` says so, else nobody asks for it.
+            unsafe { sys::llama_memory_seq_rm(memory, sequence, first, -1) };
+        }
+    }
+
     fn memory(&self) -> Option<sys::llama_memory_t> {
         // SAFETY: a valid context.
         let memory = unsafe { sys::llama_get_memory(self.raw.0.as_ptr()) };
@@ -505,34 +357,6 @@ unsafe fn outputs<'a>(values: *const f32, count: usize) -> Result<&'a [f32]> {
     }
     // SAFETY: the caller vouches for it.
     Ok(unsafe { std::slice::from_raw_parts(values, count) })
-}
-
-impl Cells for Context {
-    fn share(&mut self, from: SeqId, to: SeqId, positions: Range<usize>) {
-        let (start, end) = (positions.start as sys::llama_pos, positions.end as sys::llama_pos);
-        if let Some(memory) = self.memory() {
-            // SAFETY: a valid context's memory, and two of its sequences.
-            unsafe { sys::llama_memory_seq_cp(memory, from, to, start, end) }
-        }
-    }
-
-    fn give_up(&mut self, sequence: SeqId, adapters: &AdapterSet, tokens: Vec<Token>) {
-        if self.host_cache.wants(adapters, &tokens)
-            && let Ok(data) = self.save(sequence)
-        {
-            let adapters = adapters.clone();
-            self.host_cache.keep(SavedCells { adapters, tokens, data });
-        }
-    }
-
-    fn trim(&mut self, sequence: SeqId, keep: usize) {
-        let first = if keep == 0 { -1 } else { keep as sys::llama_pos };
-        if let Some(memory) = self.memory() {
-            // SAFETY: a valid context's memory; a whole sequence can always be removed, and a part of
-            // one where `sharing` says so, else nobody asks for it.
-            unsafe { sys::llama_memory_seq_rm(memory, sequence, first, -1) };
-        }
-    }
 }
 
 fn state_error(what: &str, reason: Option<String>) -> Error {
@@ -579,112 +403,5 @@ impl RawContext {
             );
         }
         pools
-    }
-}
-
-/// The functions of the CPU module that make and free thread pools.
-struct ThreadPoolApi {
-    new: NewThreadPool,
-    free: FreeThreadPool,
-}
-
-type NewThreadPool =
-    unsafe extern "C" fn(*mut sys::ggml_threadpool_params) -> sys::ggml_threadpool_t;
-type FreeThreadPool = unsafe extern "C" fn(sys::ggml_threadpool_t);
-
-impl ThreadPoolApi {
-    fn find() -> Option<Self> {
-        // SAFETY: the names and types are those of ggml-cpu.h; a null address is an `Option`'s none.
-        unsafe {
-            let device = sys::ggml_backend_dev_by_type(sys::GGML_BACKEND_DEVICE_TYPE_CPU);
-            if device.is_null() {
-                return None;
-            }
-            let registration = sys::ggml_backend_dev_backend_reg(device);
-            let find = |name: &std::ffi::CStr| {
-                let address = sys::ggml_backend_reg_get_proc_address(registration, name.as_ptr());
-                (!address.is_null()).then_some(address)
-            };
-            Some(Self {
-                new: std::mem::transmute::<*mut c_void, NewThreadPool>(find(
-                    c"ggml_threadpool_new",
-                )?),
-                free: std::mem::transmute::<*mut c_void, FreeThreadPool>(find(
-                    c"ggml_threadpool_free",
-                )?),
-            })
-        }
-    }
-}
-
-struct ThreadPool {
-    pool: sys::ggml_threadpool_t,
-    free: FreeThreadPool,
-}
-
-impl ThreadPool {
-    fn new(api: &ThreadPoolApi, n_threads: u32) -> Option<Self> {
-        // SAFETY: a struct of defaults, and the constructor that belongs to it.
-        let pool = unsafe {
-            let mut params = sys::ggml_threadpool_params_default(n_threads as i32);
-            (api.new)(&raw mut params)
-        };
-        (!pool.is_null()).then_some(Self { pool, free: api.free })
-    }
-}
-
-impl Drop for ThreadPool {
-    fn drop(&mut self) {
-        // SAFETY: owned; the context that used it is gone.
-        unsafe { (self.free)(self.pool) }
-    }
-}
-
-/// The tokens of one step.
-#[derive(Default)]
-pub(crate) struct Batch {
-    tokens: Vec<Token>,
-    positions: Vec<sys::llama_pos>,
-    sequences: Vec<SeqId>,
-    outputs: Vec<i8>,
-    // What the engine's struct wants of one sequence per token.
-    sequence_counts: Vec<i32>,
-    sequence_pointers: Vec<*mut SeqId>,
-}
-
-impl Batch {
-    pub fn clear(&mut self) {
-        self.tokens.clear();
-        self.positions.clear();
-        self.sequences.clear();
-        self.outputs.clear();
-    }
-
-    pub fn len(&self) -> usize {
-        self.tokens.len()
-    }
-
-    /// Adds a token of a sequence at a position; gives its index.
-    pub fn add(&mut self, token: Token, position: usize, sequence: SeqId, output: bool) -> usize {
-        self.tokens.push(token);
-        self.positions.push(position as sys::llama_pos);
-        self.sequences.push(sequence);
-        self.outputs.push(output.into());
-        self.tokens.len() - 1
-    }
-
-    fn raw(&mut self) -> sys::llama_batch {
-        self.sequence_counts.resize(self.tokens.len(), 1);
-        self.sequence_pointers.clear();
-        self.sequence_pointers.extend(self.sequences.iter_mut().map(ptr::from_mut));
-        sys::llama_batch {
-            n_tokens: self.tokens.len() as i32,
-            token: self.tokens.as_mut_ptr(),
-            embd: ptr::null_mut(),
-            pos: self.positions.as_mut_ptr(),
-            n_seq_id: self.sequence_counts.as_mut_ptr(),
-            seq_id: self.sequence_pointers.as_mut_ptr(),
-            logits: self.outputs.as_mut_ptr(),
-        }
     }
 }

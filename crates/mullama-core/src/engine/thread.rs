@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use super::{closed, exit};
+use super::closed::closed;
+use super::exit;
 use crate::{Error, ErrorKind, Result};
 
 /// What such a thread is told.

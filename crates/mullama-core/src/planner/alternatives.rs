@@ -1,12 +1,11 @@
 //! What else could be done: other settings of the same model, and other quantisations of it, planned like
 //! the first.
 
-use serde::Serialize;
-use serde_json::{Map, Value};
-
-use super::plan::{Plan, PlanOptions, Subject};
+use super::model::PlanModel;
+use super::options::PlanOptions;
+use super::plan::{Alternative, Plan};
 use super::shape::{file_type, requantized};
-use crate::params::{KvCacheType, KvCacheTypes};
+use crate::options::{KvCacheType, KvCacheTypes};
 use crate::{ErrorKind, GgufHeader, MetadataValue, Result};
 
 /// Quantisations that are offered, from large to small.
@@ -15,26 +14,6 @@ const LADDER: [&str; 9] =
 
 /// How many quantisations above and below the model's are offered.
 const NEXT: usize = 2;
-
-/// Another way to run a model, and what it would come to.
-#[derive(Debug, Clone, Serialize)]
-#[non_exhaustive]
-pub struct Alternative {
-    /// What is done otherwise, in words: `kv_cache_type q8_0`, `Q3_K_M`.
-    pub change: String,
-    /// Whether it fits.
-    pub fits: bool,
-    /// Layers on GPUs; the output layer counts.
-    pub n_gpu_layers: u32,
-    /// Tokens of context.
-    pub context_size: u32,
-    /// Bytes of all tensors.
-    pub size: u64,
-    /// Tokens a second, where they can be predicted.
-    pub decode_tps: Option<f64>,
-    /// Options that load the model so; for another quantisation, its own file.
-    pub options: Map<String, Value>,
-}
 
 impl Alternative {
     fn of(change: String, plan: &Plan) -> Self {
@@ -88,13 +67,13 @@ fn settings(plan: &Plan, options: &PlanOptions) -> Vec<(String, PlanOptions)> {
 /// Other plans of a model, the best first: those that fit, then the fastest, then those with the most
 /// layers on GPUs.
 pub(super) fn find(
-    subject: &Subject<'_>,
+    model: &PlanModel<'_>,
     plan: &Plan,
     options: &PlanOptions,
 ) -> Result<Vec<Alternative>> {
     let mut found = Vec::new();
     for (what, other) in settings(plan, options) {
-        let other = match subject.plan_once(&other) {
+        let other = match model.plan(&other, false) {
             Ok(other) => other,
             Err(error) if error.kind() == ErrorKind::InvalidArgument => continue,
             Err(error) => return Err(error),
@@ -104,8 +83,8 @@ pub(super) fn find(
             found.push(Alternative::of(what, &other));
         }
     }
-    for name in next_quantisations(subject.header()) {
-        if let Some(other) = requantised_plan(subject, name, options)? {
+    for name in next_quantisations(model.header()) {
+        if let Some(other) = requantised_plan(model, name, options)? {
             found.push(Alternative::of(name.to_owned(), &other));
         }
     }
@@ -120,16 +99,16 @@ pub(super) fn find(
 
 /// The plan of a model in another quantisation; none where the engine cannot quantise it so.
 pub(super) fn requantised_plan(
-    subject: &Subject<'_>,
+    model: &PlanModel<'_>,
     quantisation: &str,
     options: &PlanOptions,
 ) -> Result<Option<Plan>> {
-    let path = match requantized(subject.path(), subject.header(), file_type(quantisation)?) {
+    let path = match requantized(model.path(), model.header(), file_type(quantisation)?) {
         Ok(path) => path,
         Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(None),
         Err(error) => return Err(error),
     };
-    Subject::read(&path)?.plan_once(options).map(Some)
+    PlanModel::read(&path)?.plan(options, false).map(Some)
 }
 
 /// The quantisations nearest to the model's own.
@@ -168,7 +147,7 @@ pub enum Sweep {
 
 /// Plans of a model for every value of one setting, with the values.
 pub(super) fn sweep(
-    subject: &Subject<'_>,
+    model: &PlanModel<'_>,
     options: &PlanOptions,
     what: Sweep,
 ) -> Result<Vec<(String, Plan)>> {
@@ -176,19 +155,19 @@ pub(super) fn sweep(
     const MOST: u32 = 40;
     let mut plans = Vec::new();
     let mut add = |setting: String, options: PlanOptions| -> Result<()> {
-        plans.push((setting, subject.plan_once(&options)?));
+        plans.push((setting, model.plan(&options, false)?));
         Ok(())
     };
     match what {
         Sweep::Layers => {
-            let all = subject.plan_once(options)?.n_layers;
+            let all = model.plan(options, false)?.n_layers;
             for layers in (0..all).step_by(all.div_ceil(MOST) as usize).chain([all]) {
                 let model = options.model.clone().with_n_gpu_layers(layers as i32);
                 add(layers.to_string(), options.clone().with_model(model))?;
             }
         }
         Sweep::Context => {
-            let trained = subject.header().architecture_number("context_length").unwrap_or(8192);
+            let trained = model.header().architecture_number("context_length").unwrap_or(8192);
             let most = u32::try_from(trained).unwrap_or(u32::MAX);
             let sizes = std::iter::successors(Some(512_u32), |size| size.checked_mul(2));
             for size in sizes.take_while(|size| *size < most).chain([most]) {
@@ -204,7 +183,7 @@ pub(super) fn sweep(
         }
         Sweep::Quant => {
             for name in LADDER {
-                if let Some(plan) = requantised_plan(subject, name, options)? {
+                if let Some(plan) = requantised_plan(model, name, options)? {
                     plans.push((name.to_owned(), plan));
                 }
             }
@@ -234,13 +213,13 @@ mod tests {
     #[test]
     fn what_does_not_fit_has_alternatives_that_do() {
         let path = mullama_testkit::fixture("large");
-        let subject = Subject::read(&path).unwrap();
+        let model = PlanModel::read(&path).unwrap();
         let options = PlanOptions::default()
             .with_devices([DeviceSpec::new(40 << 20)])
             .with_model(crate::ModelParams::default().with_n_gpu_layers(-1));
-        let plan = subject.plan_once(&options).unwrap();
+        let plan = model.plan(&options, false).unwrap();
         assert!(!plan.fits);
-        let found = find(&subject, &plan, &options).unwrap();
+        let found = find(&model, &plan, &options).unwrap();
         let auto = found.iter().find(|one| one.change == "n_gpu_layers auto").unwrap();
         assert!(auto.fits && auto.n_gpu_layers < plan.n_layers, "{auto:?}");
         let smaller = found.iter().find(|one| one.change == "Q8_0").unwrap();
@@ -254,19 +233,19 @@ mod tests {
     #[test]
     fn sweeps_go_from_end_to_end() {
         let path = mullama_testkit::fixture("small");
-        let subject = Subject::read(&path).unwrap();
+        let model = PlanModel::read(&path).unwrap();
         let options = PlanOptions::default().with_devices([DeviceSpec::new(12 << 20)]);
-        let layers = sweep(&subject, &options, Sweep::Layers).unwrap();
+        let layers = sweep(&model, &options, Sweep::Layers).unwrap();
         assert_eq!(layers.len(), 10);
         assert!(layers[0].1.fits && !layers[9].1.fits);
         let sizes = |sweep: &[(String, Plan)]| -> Vec<u64> {
             sweep.iter().map(|(_, plan)| plan.all_devices().map(|device| device.kv).sum()).collect()
         };
-        let context = sizes(&sweep(&subject, &options, Sweep::Context).unwrap());
+        let context = sizes(&sweep(&model, &options, Sweep::Context).unwrap());
         assert!(context.is_sorted() && context.len() == 4, "{context:?}");
-        let kv = sizes(&sweep(&subject, &options, Sweep::Kv).unwrap());
+        let kv = sizes(&sweep(&model, &options, Sweep::Kv).unwrap());
         assert!(kv.len() == 9 && kv[0] == 2 * kv[1], "{kv:?}");
-        let quants = sweep(&subject, &options, Sweep::Quant).unwrap();
+        let quants = sweep(&model, &options, Sweep::Quant).unwrap();
         assert!(quants.is_sorted_by(|(_, a), (_, b)| a.model.size > b.model.size));
     }
 }

@@ -11,16 +11,16 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use super::bench::Bench;
 use super::shape::Shape;
 use super::spec::DeviceSpec;
 use super::speed::{Attention, PROMPT, Rates};
-use super::units;
-use crate::demo::cache_dir;
+use crate::cache::cache_dir;
 use crate::device::{self, DeviceSet, HOST, Handle, physical_cores};
-use crate::engine::{Bench, ContextSettings};
-use crate::params::{ContextParams, ModelParams};
-use crate::weights::Weights;
-use crate::{GgufHeader, Result, logging, runtime};
+use crate::engine::{ContextSettings, Weights};
+use crate::options::{ContextParams, ModelParams, units};
+use crate::runtime::{self, log as logging};
+use crate::{GgufHeader, Result};
 
 /// Quantisations of one type of weight each, from small to large.
 const TYPES: [&str; 17] = [
@@ -258,7 +258,7 @@ pub fn calibrate(mut progress: impl FnMut(&str, f32)) -> Result<Calibration> {
         let mut hear = |what: &str, done: f32| {
             progress(&format!("{}: {what}", device.name()), share * (index as f32 + done));
         };
-        let rates = logging::quietly(|| rates_of(*gpu, &mut hear))?;
+        let rates = logging::as_trace(|| rates_of(*gpu, &mut hear))?;
         known.rates.insert(identity(device), rates);
     }
     progress("", 1.0);

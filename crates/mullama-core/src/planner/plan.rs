@@ -1,107 +1,12 @@
-//! What would be put where, on hardware that is here or only described.
+//! A plan: what would be put where, and how fast that would be.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::alternatives::{self, Alternative, Sweep};
-use super::budget::Budgets;
-use super::calibrate::Calibration;
-use super::shape::Shape;
-use super::spec::{Bandwidth, ByteSize, DeviceList, DeviceSpec, Devices, simulate};
-use super::speed::{self, Prediction, Rates};
-use super::{Planner, header_planner, number};
-use crate::demo::cache_dir;
-use crate::device::{DeviceSet, HOST, Handle};
-use crate::engine::ContextSettings;
-use crate::gguf::GgufHeader;
-use crate::options::{OptionSet as _, options};
-use crate::params::{ContextParams, GpuLayers, KvCacheTypes, ModelParams, TensorOverrides};
-use crate::source::Found;
-use crate::{Error, ErrorKind, Naming, Result, parse_options, preflight, runtime};
-
-options! {
-    /// What a plan takes beside the options of loading.
-    pub struct PlanFields {
-        /// The GPUs to plan for: names of this machine's devices; or descriptions, such as `RTX 4090`,
-        /// `2x RTX 3060 12GB`, `M4 Max 64GB`, `24GiB`, or an object with `memory` or `name`, and
-        /// `backend`, `bandwidth`, `compute`, `link`, `count`. Default: those of this machine.
-        devices <- DeviceList,
-        /// The machine's own memory, as a size with its unit (`64GiB`) or in bytes. Default: what is free
-        /// here; of a described device that shares it, what the device leaves.
-        host_memory <- ByteSize,
-        /// The bandwidth of the machine's own memory, such as `80GB/s` or `2x DDR5-5600`.
-        /// Default: measured here.
-        host_bandwidth <- Bandwidth,
-        /// Whether other settings and quantisations are planned too where the model does not fit GPUs as
-        /// a whole. Default: true.
-        alternatives: bool,
-    }
-}
-
-/// What to plan with.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct PlanOptions {
-    /// Placement options; what is left open is chosen as it is when a model is loaded.
-    pub model: ModelParams,
-    /// Context options, likewise.
-    pub context: ContextParams,
-    /// The hardware.
-    pub hardware: PlanFields,
-}
-
-impl PlanOptions {
-    /// Options by name, as a program in another language gives them.
-    pub fn parse(arguments: Map<String, Value>, naming: Naming) -> Result<Self> {
-        let mut options = Self::default();
-        // `devices` of a plan may be described, those of loading are here: the first takes it.
-        parse_options(
-            &mut [&mut options.hardware, &mut options.model, &mut options.context],
-            arguments,
-            naming,
-        )?;
-        Ok(options)
-    }
-
-    /// Sets the placement options.
-    #[must_use]
-    pub fn with_model(mut self, model: ModelParams) -> Self {
-        self.model = model;
-        self
-    }
-
-    /// Sets the context options.
-    #[must_use]
-    pub fn with_context(mut self, context: ContextParams) -> Self {
-        self.context = context;
-        self
-    }
-
-    /// Sets the GPUs to plan for.
-    #[must_use]
-    pub fn with_devices(mut self, devices: impl Into<DeviceList>) -> Self {
-        self.hardware.devices = Some(devices.into());
-        self
-    }
-
-    /// Sets whether other settings and quantisations are planned too.
-    #[must_use]
-    pub fn with_alternatives(mut self, wanted: bool) -> Self {
-        self.hardware.alternatives = Some(wanted);
-        self
-    }
-
-    /// Sets the bytes of the machine's own memory.
-    #[must_use]
-    pub fn with_host_memory(mut self, bytes: u64) -> Self {
-        self.hardware.host_memory = Some(ByteSize(bytes));
-        self
-    }
-}
+use crate::device::HOST;
+use crate::options::{KvCacheTypes, TensorOverrides};
 
 /// What would be put where. `Display` gives it as a table with bars.
 #[derive(Debug, Clone, Serialize)]
@@ -188,322 +93,42 @@ impl PlannedDevice {
     }
 }
 
-/// What to plan: a model, or the shape of one.
-#[derive(Debug, Clone, PartialEq)]
-pub enum PlanSource {
-    /// What [`crate::Model::load`] takes.
-    Model(PathBuf),
-    /// A model that need not exist.
-    Shape(Shape),
+/// How fast a plan would be.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Prediction {
+    /// Tokens a second, one answer at a time, with an empty context.
+    pub decode_tps: f64,
+    /// The same with a full context.
+    pub decode_tps_full: f64,
+    /// Tokens of a prompt a second.
+    pub prefill_tps: f64,
+    /// Seconds to load the model from a disk.
+    pub load_seconds: f64,
+    /// What takes most of the time of a token: the memory or the computation of a device.
+    pub bound_by: String,
+    /// Where the rates come from, for each device.
+    pub sources: BTreeMap<String, String>,
 }
 
-impl PlanSource {
-    /// A source as a program in another language gives it: text, or an object with the fields of a
-    /// [`Shape`].
-    pub fn parse(value: Value) -> Result<Self> {
-        match value {
-            Value::String(text) => Ok(Self::Model(text.into())),
-            Value::Object(fields) => Shape::new(&fields).map(Self::Shape),
-            _ => Err(Error::new(
-                ErrorKind::InvalidArgument,
-                "what to plan is a path, a name or a shape",
-            )),
-        }
-    }
-
-    /// The file with the header, and the options with what a model of the store brings.
-    fn find(&self, options: &PlanOptions) -> Result<(PathBuf, PlanOptions)> {
-        runtime::require_cpu()?;
-        let mut options = options.clone();
-        let header = match self {
-            Self::Model(source) => match Found::find(source) {
-                Ok(found) => {
-                    found.fill_options(&mut options.model, &mut options.context)?;
-                    found.path
-                }
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    remote_header(source).unwrap_or(Err(error))?
-                }
-                Err(error) => return Err(error),
-            },
-            Self::Shape(shape) => shape.header()?,
-        };
-        Ok((header, options))
-    }
-}
-
-/// The header of a model that is somewhere else, where the source can be such a one.
-fn remote_header(source: &Path) -> Option<Result<PathBuf>> {
-    let source = mullama_hub::Source::parse(source.to_str()?).ok()?;
-    if matches!(source, mullama_hub::Source::Path(_)) {
-        return None;
-    }
-    let folder = cache_dir().join("remote-headers");
-    let options = mullama_hub::PullOptions::default();
-    Some(mullama_hub::fetch_header(&source, &folder, &options))
-}
-
-impl From<Shape> for PlanSource {
-    fn from(shape: Shape) -> Self {
-        Self::Shape(shape)
-    }
-}
-
-impl<T: AsRef<OsStr> + ?Sized> From<&T> for PlanSource {
-    fn from(source: &T) -> Self {
-        Self::Model(source.as_ref().into())
-    }
-}
-
-impl From<String> for PlanSource {
-    fn from(source: String) -> Self {
-        Self::Model(source.into())
-    }
-}
-
-impl From<PathBuf> for PlanSource {
-    fn from(source: PathBuf) -> Self {
-        Self::Model(source)
-    }
-}
-
-/// Plans where a model would go, without reading its weights: a file of which only the beginning is
-/// there will do, if it is as long as the whole, and so will the [`Shape`] of a model that does not exist.
-///
-/// Every number of bytes comes from a dry run of the engine's own loader.
-pub fn plan(source: impl Into<PlanSource>, options: &PlanOptions) -> Result<Plan> {
-    let (header, options) = source.into().find(options)?;
-    Subject::read(&header)?.plan(&options)
-}
-
-/// Plans of a model for every value of one setting, with the values.
-pub fn sweep(
-    source: impl Into<PlanSource>,
-    options: &PlanOptions,
-    what: Sweep,
-) -> Result<Vec<(String, Plan)>> {
-    let (header, options) = source.into().find(options)?;
-    alternatives::sweep(&Subject::read(&header)?, &options, what)
-}
-
-/// A model to plan, of which the header is known.
-pub(super) struct Subject<'a> {
-    path: &'a Path,
-    header: GgufHeader,
-}
-
-impl<'a> Subject<'a> {
-    pub fn read(path: &'a Path) -> Result<Self> {
-        let header = GgufHeader::read_all(path)?;
-        preflight::check(path, &header, false)?;
-        Ok(Self { path, header })
-    }
-
-    pub fn path(&self) -> &Path {
-        self.path
-    }
-
-    pub fn header(&self) -> &GgufHeader {
-        &self.header
-    }
-
-    /// A plan, with its alternatives.
-    fn plan(&self, options: &PlanOptions) -> Result<Plan> {
-        let scene = Scene::set(options)?;
-        let (planner, settings) = self.planner(&scene, options)?;
-        let mut plan = self.plan_with(&planner, &settings, &scene, options)?;
-        if options.hardware.alternatives.unwrap_or(true) {
-            let trained = number(&self.header, &scene.params, "context_length").unwrap_or(0);
-            plan.max_gpu_context_size =
-                planner.largest_context_on_gpus(&scene.params, &settings, trained as u32)?;
-            let is_whole = plan.fits && plan.n_gpu_layers >= plan.n_layers && plan.n_cpu_moe == 0;
-            if !is_whole {
-                plan.alternatives = alternatives::find(self, &plan, options)?;
-            }
-        }
-        Ok(plan)
-    }
-
-    /// A plan alone.
-    pub fn plan_once(&self, options: &PlanOptions) -> Result<Plan> {
-        let scene = Scene::set(options)?;
-        let (planner, settings) = self.planner(&scene, options)?;
-        self.plan_with(&planner, &settings, &scene, options)
-    }
-
-    fn planner<'s>(
-        &'s self,
-        scene: &'s Scene,
-        options: &PlanOptions,
-    ) -> Result<(Planner<'s>, ContextSettings)> {
-        let Scene { params, devices, budgets, .. } = scene;
-        let context = &options.context;
-        header_planner(self.path, &self.header, params, context, devices, budgets.clone())
-    }
-
-    fn plan_with(
-        &self,
-        planner: &Planner<'_>,
-        settings: &ContextSettings,
-        scene: &Scene,
-        options: &PlanOptions,
-    ) -> Result<Plan> {
-        let (params, settings, refusal) = match planner.settle(&scene.params, settings.clone()) {
-            Ok((params, settings)) => (params, settings, None),
-            Err(error) if error.kind() == ErrorKind::DoesNotFit => {
-                (scene.params.clone(), settings.clone(), Some(error.report()))
-            }
-            Err(error) => return Err(error),
-        };
-        let mut plan = describe(planner, &self.header, params, &settings, refusal)?;
-        plan.options = loading_options(options, &plan, scene.are_here);
-        plan.predicted = speed::predict(&plan, &self.header, &scene.rates);
-        Ok(plan)
-    }
-}
-
-/// The hardware that is planned for.
-struct Scene {
-    /// The options, which name the devices.
-    params: ModelParams,
-    devices: DeviceSet,
-    budgets: Budgets,
-    /// Whether the devices are this machine's.
-    are_here: bool,
-    /// What the devices do in a second, where it is known.
-    rates: BTreeMap<String, Rates>,
-}
-
-impl Scene {
-    fn set(options: &PlanOptions) -> Result<Self> {
-        let PlanOptions { model, hardware, .. } = options;
-        let mut params = model.clone();
-        let here = DeviceSet::of(model)?;
-        let listed = hardware.devices.as_ref().map(|list| list.resolve(&here)).transpose()?;
-        let (devices, specs) = match listed {
-            None => (here, None),
-            Some(Devices::Here(names)) => {
-                params.devices = Some(names);
-                (here, None)
-            }
-            Some(Devices::Described(specs)) => {
-                let devices = simulate(&specs)?;
-                // In the order in which they are described.
-                params.devices = Some(devices.gpus.iter().map(|gpu| gpu.name()).collect());
-                (devices, Some(specs))
-            }
-        };
-        let mut budgets = Budgets::of(&params, &devices)?;
-        let shared = specs.iter().flatten().find_map(left_of_shared_memory);
-        if let Some(bytes) = hardware.host_memory.map(|size| size.0).or(shared) {
-            budgets.host.free = bytes;
-        }
-        let host = Calibration::of_host();
-        let shared = specs.iter().flatten().find(|spec| spec.shared_memory.is_some());
-        let bandwidth = shared.and_then(|spec| spec.bandwidth);
-        let host = match hardware.host_bandwidth.map(|rate| rate.0).or(bandwidth) {
-            Some(bandwidth) => host.of_host(bandwidth),
-            None => host,
-        };
-        let mut rates: BTreeMap<_, _> = [(HOST.to_owned(), host)].into();
-        for (index, gpu) in devices.gpus.iter().enumerate() {
-            let known = match &specs {
-                Some(specs) => Rates::of_spec(&specs[index]),
-                None => Calibration::of_gpu(*gpu),
-            };
-            rates.extend(known.map(|known| (gpu.name(), known)));
-        }
-        Ok(Self { params, devices, budgets, are_here: specs.is_none(), rates })
-    }
-}
-
-/// What a device leaves of the memory that it shares with the processor.
-fn left_of_shared_memory(spec: &DeviceSpec) -> Option<u64> {
-    spec.shared_memory.map(|shared| shared.saturating_sub(spec.memory))
-}
-
-fn describe(
-    planner: &Planner<'_>,
-    header: &GgufHeader,
-    params: ModelParams,
-    settings: &ContextSettings,
-    refusal: Option<String>,
-) -> Result<Plan> {
-    let placement = planner.dry_run(&params, settings)?;
-    let share = |budget: &super::budget::Budget| {
-        let share = placement.devices.iter().find(|share| share.name == budget.name);
-        let share = share.cloned().unwrap_or_default();
-        let mut known = planner.devices.known.iter();
-        let device = known.find(|device| device.name() == budget.name);
-        PlannedDevice {
-            name: budget.name.clone(),
-            description: device.copied().map(Handle::description).unwrap_or_default(),
-            layers: share.layers,
-            weights: share.weights,
-            kv: share.kv,
-            compute: share.compute,
-            free: budget.free,
-            margin: budget.margin,
-        }
-    };
-    let devices: Vec<_> = planner
-        .budgets
-        .gpus
-        .iter()
-        .filter(|gpu| placement.devices.iter().any(|share| share.name == gpu.name))
-        .map(share)
-        .collect();
-    let on_gpus = devices.iter().map(|device| device.layers).sum();
-    let host = share(&planner.budgets.host);
-    Ok(Plan {
-        model: PlannedModel {
-            name: header.text("general.name").map(str::to_owned),
-            architecture: header.text("general.architecture").unwrap_or_default().to_owned(),
-            size: header.tensors.iter().map(|tensor| tensor.size).sum(),
-        },
-        fits: refusal.is_none(),
-        refusal,
-        n_gpu_layers: match params.n_gpu_layers {
-            Some(GpuLayers::Count(layers)) => layers.min(planner.all_layers),
-            _ => on_gpus,
-        },
-        n_layers: planner.all_layers,
-        context_size: settings.n_ctx,
-        max_gpu_context_size: None,
-        kv_cache_type: KvCacheTypes { keys: settings.type_k, values: settings.type_v },
-        n_cpu_moe: match params.cpu_moe {
-            Some(true) => planner.all_layers - 1,
-            _ => params.n_cpu_moe.unwrap_or(0),
-        },
-        tensor_split: params.tensor_split,
-        tensor_overrides: params.tensor_overrides,
-        pages: host.total() > host.free,
-        devices,
-        host,
-        predicted: None,
-        alternatives: Vec::new(),
-        options: Map::new(),
-    })
-}
-
-/// What was asked for, with what was left open filled in.
-fn loading_options(options: &PlanOptions, plan: &Plan, are_here: bool) -> Map<String, Value> {
-    let mut given: Map<_, _> =
-        options.model.given().into_iter().chain(options.context.given()).collect();
-    let mut set = |name: &str, value: Value| given.insert(name.to_owned(), value);
-    set("n_gpu_layers", plan.n_gpu_layers.into());
-    set("context_size", plan.context_size.into());
-    if plan.n_cpu_moe > 0 && options.model.cpu_moe != Some(true) {
-        set("n_cpu_moe", plan.n_cpu_moe.into());
-    }
-    if let Some(split) = &plan.tensor_split {
-        set("tensor_split", split.iter().map(|share| Value::from(*share)).collect());
-    }
-    if are_here && plan.n_gpu_layers > 0 {
-        let names = plan.devices.iter().map(|device| Value::from(device.name.as_str()));
-        set("devices", names.collect());
-    }
-    given
+/// Another way to run a model, and what it would come to.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Alternative {
+    /// What is done otherwise, in words: `kv_cache_type q8_0`, `Q3_K_M`.
+    pub change: String,
+    /// Whether it fits.
+    pub fits: bool,
+    /// Layers on GPUs; the output layer counts.
+    pub n_gpu_layers: u32,
+    /// Tokens of context.
+    pub context_size: u32,
+    /// Bytes of all tensors.
+    pub size: u64,
+    /// Tokens a second, where they can be predicted.
+    pub decode_tps: Option<f64>,
+    /// Options that load the model so; for another quantisation, its own file.
+    pub options: Map<String, Value>,
 }
 
 impl Plan {

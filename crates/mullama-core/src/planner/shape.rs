@@ -9,11 +9,12 @@ use std::str::FromStr;
 use mullama_sys as sys;
 use serde_json::{Map, Value};
 
-use super::cache::{kept, stamp};
 use crate::device::DeviceSet;
-use crate::params::ModelParams;
-use crate::weights::Weights;
-use crate::{Error, ErrorKind, GgufHeader, Result, logging, runtime};
+use crate::engine::Weights;
+use crate::options::ModelParams;
+use crate::placement::{kept, stamp};
+use crate::runtime::{self, log as logging};
+use crate::{Error, ErrorKind, GgufHeader, Result};
 
 /// The largest number that a shape may have, but for the context it was trained with.
 const LARGEST: u64 = 1 << 24;
@@ -102,7 +103,7 @@ impl Shape {
         for (key, value) in &self.metadata {
             header.set(&format!("{}.{key}", self.architecture), value)?;
         }
-        let (added, said) = logging::quietly(|| {
+        let (added, said) = logging::as_trace(|| {
             logging::capture(|| {
                 // SAFETY: `header` owns a valid context.
                 unsafe {
@@ -305,7 +306,7 @@ pub(super) fn requantized(path: &Path, header: &GgufHeader, file_type: u32) -> R
     kept("headers", &about, |result| {
         let nowhere = ModelParams::default().with_n_gpu_layers(0);
         let devices = DeviceSet::of(&nowhere)?;
-        let weights = logging::quietly(|| Weights::pretend(path, &nowhere, &devices))?;
+        let weights = logging::as_trace(|| Weights::pretend(path, &nowhere, &devices))?;
         let mut paths = String::new();
         for file in std::iter::once(path.to_path_buf()).chain(header.shards_of(path)) {
             paths += file.to_str().unwrap_or_default();

@@ -1,28 +1,14 @@
 //! Devices as they are described, and what stands for them in a dry run.
 
-use std::collections::HashMap;
 use std::str::FromStr;
-use std::sync::Arc;
 
-use mullama_sys::shim::{SimulatedDevice, SimulatedProfile};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
 
 use super::hardware;
-use super::units::{no_size, parse_bandwidth, parse_compute, size};
-use crate::device::{self, DeviceSet, Handle};
-use crate::{Error, ErrorKind, Result};
-
-/// The backends that a device can be described as used by, with what their devices are called.
-const BACKENDS: [(&str, &str); 7] = [
-    ("cuda", "CUDA"),
-    ("metal", "MTL"),
-    ("rocm", "ROCm"),
-    ("vulkan", "Vulkan"),
-    ("opencl", "GPUOpenCL"),
-    ("sycl", "SYCL"),
-    ("rpc", "RPC"),
-];
+use crate::device::{DeviceSet, SimulatedGpu, check_backend};
+use crate::options::units::{self, no_size, parse_bandwidth, parse_compute, size};
+use crate::{Error, Result};
 
 /// A smaller number for a size is one whose unit was forgotten.
 const SMALLEST_MEMORY: u64 = 1 << 20;
@@ -54,7 +40,7 @@ impl DeviceSpec {
     /// A GPU with so many bytes of memory, used by CUDA.
     pub fn new(memory: u64) -> Self {
         Self {
-            description: format!("simulated GPU of {}", super::units::words(memory)),
+            description: format!("simulated GPU of {}", units::words(memory)),
             memory,
             backend: "cuda".to_owned(),
             bandwidth: None,
@@ -62,6 +48,15 @@ impl DeviceSpec {
             link: hardware::link("PCIe 4.0 x16"),
             shared_memory: None,
             source: None,
+        }
+    }
+
+    /// The device in a dry run.
+    pub(super) fn simulated(&self) -> SimulatedGpu {
+        SimulatedGpu {
+            backend: self.backend.clone(),
+            description: self.description.clone(),
+            memory: self.memory,
         }
     }
 
@@ -73,7 +68,7 @@ impl DeviceSpec {
         let (preset, memory) = hardware::find(name)?;
         let gpu = if preset.unified { working_set(memory) } else { memory };
         Ok(Self {
-            description: format!("{} ({})", preset.name, super::units::words(memory)),
+            description: format!("{} ({})", preset.name, units::words(memory)),
             backend: preset.backend.clone(),
             bandwidth: Some(preset.bandwidth()),
             compute: Some(preset.compute()),
@@ -114,7 +109,7 @@ impl DeviceSpec {
             return Err(Error::option("devices", format!("`{text}`: from 1 to 16 devices")));
         }
         let looks_like_size = name.starts_with(|c: char| c.is_ascii_digit() || c == '-');
-        let mut spec = match super::units::parse_size(name) {
+        let mut spec = match units::parse_size(name) {
             Some(0) => return Err(no_size("devices", name)),
             Some(bytes) => Self::new(bytes),
             None if looks_like_size => return Err(no_size("devices", name)),
@@ -190,7 +185,7 @@ impl DeviceSpec {
                 }
             }
         }
-        profile(&self.backend).map(drop)
+        check_backend(&self.backend)
     }
 }
 
@@ -337,60 +332,12 @@ impl DeviceList {
     }
 }
 
-/// Devices as they are described, with this machine's processor.
-pub(super) fn simulate(specs: &[DeviceSpec]) -> Result<DeviceSet> {
-    let mut set = DeviceSet::default();
-    let mut counts: HashMap<&str, u32> = HashMap::new();
-    for spec in specs {
-        let profile = profile(&spec.backend)?;
-        let prefix = BACKENDS.iter().find(|(backend, _)| *backend == spec.backend);
-        let index = counts.entry(&spec.backend).or_default();
-        let name = format!("{}{index}", prefix.map_or("GPU", |(_, prefix)| prefix));
-        *index += 1;
-        let bytes = usize::try_from(spec.memory).unwrap_or(usize::MAX);
-        let device = SimulatedDevice::new(&name, &spec.description, bytes, bytes, profile)
-            .map_err(|reason| Error::new(ErrorKind::Internal, reason))?;
-        let handle = Handle::new(device.handle())
-            .ok_or_else(|| Error::new(ErrorKind::Internal, "there is no simulated device"))?;
-        set.gpus.push(handle);
-        set.simulated.push(Arc::new(device));
-    }
-    set.known.clone_from(&set.gpus);
-    set.known.extend(device::processors_of(&device::local()));
-    Ok(set)
-}
-
-/// What the backends' sources (`ggml-*/`, their `get_alignment`, `get_alloc_size` and `get_props`) say.
-fn profile(backend: &str) -> Result<SimulatedProfile> {
-    let like = |alignment, row_padding, is_async, host_buffer| SimulatedProfile {
-        alignment,
-        row_padding,
-        is_async,
-        host_buffer,
-        buffer_from_host_ptr: false,
-        events: is_async,
-    };
-    Ok(match backend {
-        "cuda" | "rocm" | "sycl" => like(128, 512, true, true),
-        "vulkan" => like(64, 0, true, true),
-        "metal" => SimulatedProfile { buffer_from_host_ptr: true, ..like(32, 0, true, false) },
-        "opencl" => like(128, 0, false, false),
-        "rpc" => like(64, 0, true, false),
-        _ => {
-            let problem = format!("there is no backend `{backend}`");
-            let known: Vec<_> = BACKENDS.iter().map(|(backend, _)| *backend).collect();
-            return Err(
-                Error::option("devices", problem).with_hint(format!("one of {}", known.join(", ")))
-            );
-        }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::ErrorKind;
 
     fn refused(value: impl Into<Value>) -> String {
         let error = DeviceSpec::from_json(&value.into()).unwrap_err();

@@ -8,10 +8,10 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 
 use super::hardware;
-use super::plan::Plan;
+use super::plan::{Plan, Prediction};
 use super::spec::DeviceSpec;
 use crate::device::HOST;
-use crate::gguf::{GgufHeader, TensorInfo};
+use crate::source::{GgufHeader, TensorInfo};
 
 /// Tokens of a prompt that are computed at once, where rates are measured and predicted.
 pub(super) const PROMPT: u32 = 512;
@@ -31,24 +31,6 @@ const GPU_LAYER: f64 = 0.37e-3 / 22.0;
 
 /// Seconds that a value takes from a device to the next beside its bytes: a copy and a wait.
 const HOP: f64 = 20e-6;
-
-/// How fast a plan would be.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct Prediction {
-    /// Tokens a second, one answer at a time, with an empty context.
-    pub decode_tps: f64,
-    /// The same with a full context.
-    pub decode_tps_full: f64,
-    /// Tokens of a prompt a second.
-    pub prefill_tps: f64,
-    /// Seconds to load the model from a disk.
-    pub load_seconds: f64,
-    /// What takes most of the time of a token: the memory or the computation of a device.
-    pub bound_by: String,
-    /// Where the rates come from, for each device.
-    pub sources: BTreeMap<String, String>,
-}
 
 /// What a device does in a second.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -2,10 +2,9 @@
 
 use std::fmt::{self, Write as _};
 
-use super::plan::{Plan, PlannedDevice};
-use super::speed::Prediction;
-use super::units::words;
+use super::plan::{Plan, PlannedDevice, Prediction};
 use crate::device::HOST;
+use crate::options::units::words;
 
 /// Characters of a bar.
 const WIDTH: u64 = 48;

@@ -1,0 +1,16 @@
+//! Chat: messages to a prompt through the model's template, and the answer back to a message.
+
+mod message;
+mod results;
+mod schema;
+mod stream;
+mod template;
+mod tool;
+mod turn;
+
+pub use message::{Content, ContentPart, FunctionCall, Message, Role, ToolCall};
+pub use results::{ChatChunk, ChatCompletion, ToolCallDelta};
+pub use stream::ChatStream;
+pub(crate) use template::{Rendered, render};
+pub use tool::{IntoToolOutput, Tool, ToolOutput, ToolRequest};
+pub use turn::{ChatInput, Turn};

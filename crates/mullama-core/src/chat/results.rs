@@ -1,0 +1,64 @@
+//! What a chat gives.
+
+use std::ops::Deref;
+
+use serde::Serialize;
+
+use super::message::Message;
+use crate::scheduler::Completion;
+
+/// A finished answer of a chat: a [`Completion`] with its message.
+#[derive(Debug, Clone, Serialize)]
+pub struct ChatCompletion {
+    /// The answer, to be added to the messages of the next turn.
+    pub message: Message,
+    /// The rest. Its `text` is the answer's content, without reasoning and tool calls.
+    #[serde(flatten)]
+    pub completion: Completion,
+}
+
+impl Deref for ChatCompletion {
+    type Target = Completion;
+
+    fn deref(&self) -> &Completion {
+        &self.completion
+    }
+}
+
+impl std::fmt::Display for ChatCompletion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.completion.text)
+    }
+}
+
+/// What is new in an answer that is being generated. Its `Display` is its text.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct ChatChunk {
+    /// New text of the answer.
+    pub text: String,
+    /// New text of the reasoning before the answer.
+    pub reasoning: String,
+    /// What is new in tool calls.
+    pub tool_calls: Vec<ToolCallDelta>,
+    /// The whole answer, in the last chunk.
+    pub completion: Option<ChatCompletion>,
+}
+
+impl std::fmt::Display for ChatChunk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// What is new in one tool call. The first delta of a call has its id and name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ToolCallDelta {
+    /// Which of the answer's calls.
+    pub index: usize,
+    /// Names the call, for the result to refer to.
+    pub id: Option<String>,
+    /// The tool's name.
+    pub name: Option<String>,
+    /// New text of the arguments.
+    pub arguments: String,
+}

@@ -1,0 +1,289 @@
+//! The answer of a chat, while it is being generated.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures_core::Stream as AsyncStream;
+use mullama_sys::shim::ChatParser;
+
+use super::message::{Content, Message, Role, ToolCall};
+use super::results::{ChatChunk, ChatCompletion, ToolCallDelta};
+use crate::scheduler::{Chunk, FinishReason, Stream};
+use crate::{CancelToken, Error, ErrorKind, Result};
+
+/// An answer of a chat while it is being generated: an iterator of chunks, blocking or
+/// asynchronous.
+///
+/// The last chunk has the whole [`ChatCompletion`]. Dropping the stream cancels the generation.
+pub struct ChatStream {
+    stream: Stream,
+    parser: ChatParser,
+    /// All that the model has said.
+    raw: String,
+    /// What has been handed out, as a message; the text that the answer began with counts.
+    message: Message,
+    /// The text, and the reasoning, that the answer began with.
+    prefill: (String, String),
+    completion: Option<ChatCompletion>,
+    /// When the next piece is worth looking at: see [`PARSING_SHARE`].
+    parse_after: Option<Instant>,
+}
+
+/// The answer is parsed anew with each piece, which takes the longer the more of it there is. Pieces
+/// wait for each other so that no more than one part in so many of the time goes into it.
+const PARSING_SHARE: u32 = 20;
+
+impl ChatStream {
+    /// `continues` where the prompt ends with the beginning of the answer.
+    pub(crate) fn new(stream: Stream, parser: ChatParser, continues: bool) -> Result<Self> {
+        let message = Message { content: None, ..Message::assistant("") };
+        let (raw, prefill) = <(String, (String, String))>::default();
+        let (completion, parse_after) = (None, None);
+        let mut chat = Self { stream, parser, raw, message, prefill, completion, parse_after };
+        if continues {
+            let given = chat.parse(true)?;
+            chat.advance_to(given);
+            let reasoning = chat.message.reasoning.clone().unwrap_or_default();
+            chat.prefill = (chat.message.text(), reasoning);
+        }
+        Ok(chat)
+    }
+
+    /// Waits for the next chunk; `None` after the last.
+    pub fn next_chunk(&mut self) -> Option<Result<ChatChunk>> {
+        loop {
+            let chunk = self.stream.next_chunk()?;
+            if let Some(news) = self.take_in(chunk) {
+                return Some(news);
+            }
+        }
+    }
+
+    /// As [`Stream::next_chunk_within`].
+    #[allow(clippy::result_unit_err, reason = "there is nothing to say about a wait")]
+    pub fn next_chunk_within(
+        &mut self,
+        timeout: Duration,
+    ) -> Result<Option<Result<ChatChunk>>, ()> {
+        let until = Instant::now() + timeout;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let Some(chunk) = self.stream.next_chunk_within(left)? else { return Ok(None) };
+            if let Some(news) = self.take_in(chunk) {
+                return Ok(Some(news));
+            }
+        }
+    }
+
+    /// The next chunk if it is there already.
+    pub fn ready_chunk(&mut self) -> Option<Result<ChatChunk>> {
+        loop {
+            let chunk = self.stream.ready_chunk()?;
+            if let Some(news) = self.take_in(chunk) {
+                return Some(news);
+            }
+        }
+    }
+
+    /// As [`Self::next_chunk`], without blocking the thread.
+    pub async fn next_chunk_async(&mut self) -> Option<Result<ChatChunk>> {
+        std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+
+    /// Stops the generation; what there is of it still comes, with the finish reason `cancelled`.
+    pub fn cancel(&self) {
+        self.stream.cancel();
+    }
+
+    /// A token that stops the generation from anywhere.
+    pub fn cancel_token(&self) -> CancelToken {
+        self.stream.cancel_token()
+    }
+
+    /// The whole answer, once the last chunk has come.
+    pub fn completion(&self) -> Option<&ChatCompletion> {
+        self.completion.as_ref()
+    }
+
+    /// Waits for the end and gives the whole answer.
+    pub fn finish(mut self) -> Result<ChatCompletion> {
+        while let Some(chunk) = self.stream.next_chunk() {
+            self.absorb(chunk?)?;
+        }
+        self.into_completion()
+    }
+
+    /// As [`Self::finish`], without blocking the thread.
+    pub async fn finish_async(mut self) -> Result<ChatCompletion> {
+        while let Some(chunk) = self.stream.next_chunk_async().await {
+            self.absorb(chunk?)?;
+        }
+        self.into_completion()
+    }
+
+    /// Takes a piece of text in without looking at it: only the last is parsed.
+    fn absorb(&mut self, chunk: Chunk) -> Result<()> {
+        if chunk.completion.is_some() {
+            self.understand(chunk)?;
+        } else {
+            self.raw.push_str(&chunk.text);
+        }
+        Ok(())
+    }
+
+    fn into_completion(mut self) -> Result<ChatCompletion> {
+        self.completion.take().ok_or_else(|| {
+            Error::new(ErrorKind::Internal, "the engine's thread ended without an answer")
+        })
+    }
+
+    /// What a piece that has come gives to hand on, if it is time for that.
+    fn take_in(&mut self, chunk: Result<Chunk>) -> Option<Result<ChatChunk>> {
+        let chunk = match chunk {
+            Ok(chunk) => chunk,
+            Err(error) => return Some(Err(error)),
+        };
+        let begun = Instant::now();
+        if chunk.completion.is_none() && self.parse_after.is_some_and(|after| begun < after) {
+            self.raw.push_str(&chunk.text);
+            return None;
+        }
+        let news = self.understand(chunk);
+        self.parse_after = Some(begun + begun.elapsed() * PARSING_SHARE);
+        Some(news)
+    }
+
+    /// What a piece of text adds to the message.
+    fn understand(&mut self, chunk: Chunk) -> Result<ChatChunk> {
+        self.raw.push_str(&chunk.text);
+        let ended_early = chunk
+            .completion
+            .as_ref()
+            .is_some_and(|completion| completion.finish_reason != FinishReason::Stop);
+        let is_partial = chunk.completion.is_none() || ended_early;
+        let message = self.parse(is_partial)?;
+        let mut news = self.advance_to(message);
+        if let Some(mut completion) = chunk.completion {
+            let message = self.without_prefill();
+            completion.text = message.text();
+            if completion.finish_reason == FinishReason::Stop && !message.tool_calls.is_empty() {
+                completion.finish_reason = FinishReason::ToolCalls;
+            }
+            let completion = ChatCompletion { message, completion };
+            self.completion = Some(completion.clone());
+            news.completion = Some(completion);
+        }
+        Ok(news)
+    }
+
+    /// What is the model's own of the message.
+    fn without_prefill(&self) -> Message {
+        fn rest<'a>(text: &'a str, prefill: &str) -> &'a str {
+            text.strip_prefix(prefill).unwrap_or(text)
+        }
+        let mut message = self.message.clone();
+        let (text, reasoning) = &self.prefill;
+        if !text.is_empty() {
+            message.content = Some(Content::Text(rest(&message.text(), text).to_owned()));
+        }
+        if let Some(thought) = message.reasoning.take() {
+            let thought = rest(&thought, reasoning);
+            message.reasoning = (!thought.is_empty()).then(|| thought.to_owned());
+        }
+        message
+    }
+
+    fn parse(&self, is_partial: bool) -> Result<Message> {
+        let malformed = |reason: String| {
+            Error::new(
+                ErrorKind::Template,
+                format!("the model's answer does not follow its chat template: {reason}"),
+            )
+            .with_context("answer", &self.raw)
+        };
+        let parsed = self.parser.parse(&self.raw, is_partial).map_err(malformed)?;
+        serde_json::from_str(&parsed).map_err(|error| malformed(error.to_string()))
+    }
+
+    /// Makes `parsed` the message so far, and tells what is new in it.
+    fn advance_to(&mut self, parsed: Message) -> ChatChunk {
+        let mut news = ChatChunk::default();
+
+        let text = parsed.text();
+        let before = self.message.text();
+        // A parse of more text may take something back that looked like text; what has been handed
+        // out cannot be, and waits until the rest agrees with it.
+        if let Some(new) = text.strip_prefix(before.as_str()) {
+            new.clone_into(&mut news.text);
+            self.message.content = (!text.is_empty()).then_some(Content::Text(text));
+        }
+        if let Some(reasoning) = parsed.reasoning {
+            let before = self.message.reasoning.get_or_insert_default();
+            if let Some(new) = reasoning.strip_prefix(before.as_str()) {
+                new.clone_into(&mut news.reasoning);
+                *before = reasoning;
+            }
+        }
+        for (index, call) in parsed.tool_calls.into_iter().enumerate() {
+            if let Some(known) = self.message.tool_calls.get_mut(index) {
+                if let Some(new) = call.function.arguments.strip_prefix(&known.function.arguments)
+                    && !new.is_empty()
+                {
+                    news.tool_calls.push(ToolCallDelta {
+                        index,
+                        id: None,
+                        name: None,
+                        arguments: new.to_owned(),
+                    });
+                    known.function.arguments = call.function.arguments;
+                }
+            } else {
+                let id = if call.id.is_empty() { new_call_id() } else { call.id };
+                news.tool_calls.push(ToolCallDelta {
+                    index,
+                    id: Some(id.clone()),
+                    name: Some(call.function.name.clone()),
+                    arguments: call.function.arguments.clone(),
+                });
+                self.message.tool_calls.push(ToolCall { id, ..call });
+            }
+        }
+        self.message.role = Role::Assistant;
+        news
+    }
+}
+
+impl Iterator for ChatStream {
+    type Item = Result<ChatChunk>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_chunk()
+    }
+}
+
+impl AsyncStream for ChatStream {
+    type Item = Result<ChatChunk>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            match Pin::new(&mut self.stream).poll_next(cx) {
+                Poll::Ready(Some(chunk)) => {
+                    if let Some(news) = self.take_in(chunk) {
+                        return Poll::Ready(Some(news));
+                    }
+                }
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}
+
+/// An id that no other call of this process has, and that none of another is likely to have.
+fn new_call_id() -> String {
+    // Each `RandomState` has its own keys.
+    format!("call_{:016x}", RandomState::new().hash_one("tool call"))
+}

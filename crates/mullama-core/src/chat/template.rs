@@ -1,0 +1,283 @@
+//! Messages to a prompt, through the model's template.
+
+use mullama_sys::shim::{ChatParser, ChatTemplates};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::message::{Message, Role};
+use super::tool;
+use crate::engine::Vocab;
+use crate::options::ChatOptions;
+use crate::sampling::{GrammarSpec, GrammarTriggers, ReasoningSpec, schema_to_gbnf};
+use crate::{Error, ErrorKind, Result};
+
+/// A rendered prompt, with what is needed to run it and to understand the answer.
+pub(crate) struct Rendered {
+    pub prompt: String,
+    pub grammar: Option<GrammarSpec>,
+    pub stops: Vec<String>,
+    pub preserved: Vec<String>,
+    pub reasoning: Option<ReasoningSpec>,
+    pub parser: ChatParser,
+    /// The last message is the beginning of the answer.
+    pub continues: bool,
+}
+
+/// What the shim gives for a request.
+#[derive(Deserialize)]
+struct Applied {
+    prompt: String,
+    generation_prompt: String,
+    grammar: String,
+    grammar_lazy: bool,
+    grammar_triggers: Vec<Trigger>,
+    preserved_tokens: Vec<String>,
+    additional_stops: Vec<String>,
+    thinking_start: String,
+    thinking_end: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Trigger {
+    #[serde(rename = "type")]
+    kind: String,
+    value: String,
+    token: i32,
+}
+
+/// Renders messages with the model's template. A last message of the assistant that says something is
+/// the beginning of the answer, where there is to be one.
+pub(crate) fn render(
+    templates: &ChatTemplates,
+    vocab: &Vocab,
+    messages: &[Message],
+    options: &ChatOptions,
+    add_generation_prompt: bool,
+) -> Result<Rendered> {
+    if messages.is_empty() {
+        return Err(Error::new(ErrorKind::InvalidArgument, "there are no messages"));
+    }
+    let continues = add_generation_prompt && messages.last().is_some_and(is_beginning);
+    let beginning = messages.last().filter(|_| continues);
+    let prefill = beginning.map(Message::text).unwrap_or_default();
+    let messages: Vec<Value> = messages
+        .iter()
+        .enumerate()
+        .map(|(index, message)| message.to_template_json(index))
+        .collect::<Result<_>>()?;
+    let mut request = json!({
+        "messages": messages,
+        "add_generation_prompt": add_generation_prompt,
+        "continue_final_message": continues,
+        "enable_thinking": options.chat.reasoning.unwrap_or(true),
+        "parallel_tool_calls": options.chat.parallel_tool_calls.unwrap_or(false),
+    });
+    let chosen = tools(options)?;
+    let with_tools = !chosen.tools.is_empty();
+    if with_tools {
+        request["tools"] = chosen.tools.into();
+        request["tool_choice"] = chosen.choice.into();
+    }
+    if let Some(kwargs) = &options.chat.template_kwargs {
+        request["template_kwargs"] = kwargs.clone().into();
+    }
+    let schema = output_schema(options)?;
+    if let Some(schema) = &schema {
+        request["json_schema"] = schema.clone();
+    }
+    if schema.is_some() && options.generate.grammar.is_some() {
+        return Err(Error::option("grammar", "cannot be combined with a JSON schema"));
+    }
+
+    let template_error = |reason: String| {
+        Error::new(ErrorKind::Template, format!("the chat template failed: {reason}"))
+            .with_hint("check the messages, or give another template as `chat_template`")
+    };
+    let (applied, parser) = templates.apply(&request.to_string()).map_err(template_error)?;
+    let applied: Applied =
+        serde_json::from_str(&applied).map_err(|error| template_error(error.to_string()))?;
+    if applied.prompt.is_empty() {
+        return Err(template_error("it made nothing of the messages".to_owned()));
+    }
+
+    // The template's own grammar covers tools and schema alike; a caller's stands by itself.
+    let grammar = match (&options.generate.grammar, applied.grammar.is_empty()) {
+        (Some(gbnf), true) => Some(GrammarSpec { gbnf: gbnf.clone(), ..GrammarSpec::default() }),
+        (Some(_), false) => {
+            return Err(Error::option("grammar", "cannot be combined with tools"));
+        }
+        (None, false) => Some(GrammarSpec {
+            gbnf: applied.grammar.clone(),
+            lazy: applied.grammar_lazy.then(|| triggers(&applied.grammar_triggers, vocab)),
+            prefill: applied.generation_prompt.clone(),
+        }),
+        (None, true) => schema
+            .map(|schema| schema_to_gbnf(&schema))
+            .transpose()?
+            .map(|gbnf| GrammarSpec { gbnf, prefill, ..GrammarSpec::default() }),
+    };
+    let reasoning = reasoning_spec(options, &applied)?;
+    Ok(Rendered {
+        prompt: applied.prompt,
+        grammar,
+        reasoning,
+        continues,
+        stops: applied.additional_stops,
+        preserved: applied.preserved_tokens,
+        parser,
+    })
+}
+
+/// Whether an answer can go on from a message: one of the assistant that says something and calls
+/// nothing.
+fn is_beginning(message: &Message) -> bool {
+    message.role == Role::Assistant
+        && message.tool_calls.is_empty()
+        && (!message.text().is_empty()
+            || message.reasoning.as_ref().is_some_and(|it| !it.is_empty()))
+}
+
+/// The bound on reasoning. Reasoning that is switched off has none left to begin with: a template need
+/// not know of the switch.
+fn reasoning_spec(options: &ChatOptions, applied: &Applied) -> Result<Option<ReasoningSpec>> {
+    let off = options.chat.reasoning == Some(false);
+    let budget = match options.chat.reasoning_budget {
+        Some(budget) if !off => budget,
+        None if !off => return Ok(None),
+        _ => 0,
+    };
+    if applied.thinking_end.is_empty() {
+        // A model that does not reason spends nothing.
+        if applied.thinking_start.is_empty() || off {
+            return Ok(None);
+        }
+        let message = "the model's template does not say how reasoning ends: it cannot be bounded";
+        return Err(
+            Error::new(ErrorKind::Unsupported, message).with_context("option", "reasoning_budget")
+        );
+    }
+    Ok(Some(ReasoningSpec {
+        budget,
+        start: applied.thinking_start.clone(),
+        ends: applied.thinking_end.clone(),
+        prefill: applied.generation_prompt.clone(),
+    }))
+}
+
+struct ChosenTools {
+    tools: Vec<Value>,
+    choice: &'static str,
+}
+
+/// The tools that may be called, and whether one must be. A tool that is chosen by name is the only
+/// one that is offered, and must be called.
+fn tools(options: &ChatOptions) -> Result<ChosenTools> {
+    let tools = options.chat.tools.clone().unwrap_or_default();
+    tool::check_all(&tools)?;
+    let choice = match &options.chat.tool_choice {
+        None => "auto",
+        Some(Value::String(choice)) => match choice.as_str() {
+            "auto" => "auto",
+            "none" => "none",
+            "required" => "required",
+            _ => {
+                let problem = format!("`{choice}` is none of auto, none, required");
+                return Err(Error::option("tool_choice", problem));
+            }
+        },
+        Some(choice) => {
+            // `{"name": ...}` says it in short.
+            let name = choice["function"]["name"].as_str().or(choice["name"].as_str());
+            let name = name.ok_or_else(|| {
+                Error::option("tool_choice", "expected auto, none, required, or a function's name")
+            })?;
+            let named: Vec<_> =
+                tools.into_iter().filter(|tool| tool["function"]["name"] == name).collect();
+            if named.is_empty() {
+                return Err(Error::option("tool_choice", format!("there is no tool `{name}`")));
+            }
+            return Ok(ChosenTools { tools: named, choice: "required" });
+        }
+    };
+    if choice == "required" && tools.is_empty() {
+        return Err(Error::option("tool_choice", "is `required`, and there are no tools"));
+    }
+    Ok(ChosenTools { tools, choice })
+}
+
+/// The schema that the answer must follow, from `json_schema` or `response_format`.
+fn output_schema(options: &ChatOptions) -> Result<Option<Value>> {
+    let problem = |what: &str| Err(Error::option("response_format", what));
+    let format = match &options.chat.response_format {
+        None => return Ok(options.generate.json_schema.clone()),
+        Some(_) if options.generate.json_schema.is_some() => {
+            return problem("cannot be combined with `json_schema`");
+        }
+        Some(format) => format,
+    };
+    match format["type"].as_str() {
+        Some("text") => Ok(None),
+        Some("json_object") => Ok(Some(json!({"type": "object"}))),
+        Some("json_schema") => match &format["json_schema"]["schema"] {
+            schema @ Value::Object(_) => Ok(Some(schema.clone())),
+            _ => problem("has no schema at json_schema.schema"),
+        },
+        _ => problem("its type is none of text, json_object, json_schema"),
+    }
+}
+
+/// The triggers in the form that the engine's grammar takes (`common/sampling.cpp`).
+fn triggers(triggers: &[Trigger], vocab: &Vocab) -> GrammarTriggers {
+    let mut result = GrammarTriggers::default();
+    for trigger in triggers {
+        match trigger.kind.as_str() {
+            "token" => result.tokens.push(trigger.token),
+            // A word that is one token is told apart by that token, not by its text.
+            "word" => match vocab.tokenize(&trigger.value, false, true).as_deref() {
+                Ok([token]) => result.tokens.push(*token),
+                _ => result.patterns.push(escape(&trigger.value)),
+            },
+            "pattern_full" => {
+                let start = if trigger.value.starts_with('^') { "" } else { "^" };
+                let end = if trigger.value.ends_with('$') { "" } else { "$" };
+                result.patterns.push(format!("{start}{}{end}", trigger.value));
+            }
+            _ => result.patterns.push(trigger.value.clone()),
+        }
+    }
+    result
+}
+
+/// A regular expression that matches exactly this text.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if ".^$|()*+?[]{}\\".contains(letter) {
+            escaped.push('\\');
+        }
+        escaped.push(letter);
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_escaped_for_patterns() {
+        assert_eq!(escape("<tool_call>"), "<tool_call>");
+        assert_eq!(escape("[a](b)."), "\\[a\\]\\(b\\)\\.");
+    }
+
+    #[test]
+    fn a_named_tool_is_the_only_one_and_required() {
+        let tool = |name: &str| json!({"type": "function", "function": {"name": name}});
+        let mut options = ChatOptions::default().with_tools([tool("a"), tool("b")]);
+        options.chat.tool_choice = Some(tool("b"));
+        let chosen = tools(&options).unwrap();
+        assert_eq!((chosen.tools, chosen.choice), (vec![tool("b")], "required"));
+        options.chat.tool_choice = Some(tool("c"));
+        assert!(tools(&options).is_err_and(|error| error.to_string().contains("`c`")));
+    }
+}

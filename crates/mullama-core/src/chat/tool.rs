@@ -1,0 +1,258 @@
+//! Tools that a model may call: what they are, what is asked of them, and what they give.
+
+use std::fmt::{self, Display};
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::message::ToolCall;
+use super::schema;
+use crate::sampling::schema_to_gbnf;
+use crate::{Error, ErrorKind, Result};
+
+type Function = dyn Fn(Value) -> ToolOutput + Send + Sync;
+
+/// A tool that a model may call, with the function that a [`Chat`](crate::Chat) calls for it.
+///
+/// ```
+/// use mullama_core::Tool;
+/// use serde_json::json;
+///
+/// let parameters = json!({
+///     "type": "object",
+///     "properties": {"city": {"type": "string"}},
+///     "required": ["city"],
+/// });
+/// let tool = Tool::new("get_weather", "Get the weather in a city", parameters, |arguments| {
+///     let Some(city) = arguments["city"].as_str() else { return Err("no city") };
+///     Ok(json!({"temperature": city.len(), "condition": "sunny"}))
+/// });
+/// assert_eq!(tool.name(), "get_weather");
+/// ```
+#[derive(Clone)]
+pub struct Tool {
+    definition: Value,
+    function: Option<Arc<Function>>,
+}
+
+impl Tool {
+    /// A tool. `parameters` is the JSON schema of the object that `function` is called with; an error
+    /// that it returns is told to the model.
+    #[allow(clippy::needless_pass_by_value, reason = "what `json!` gives")]
+    pub fn new<T: IntoToolOutput>(
+        name: &str,
+        description: &str,
+        parameters: Value,
+        function: impl Fn(Value) -> T + Send + Sync + 'static,
+    ) -> Self {
+        let function_definition =
+            json!({"name": name, "description": description, "parameters": parameters});
+        let definition = json!({"type": "function", "function": function_definition});
+        let function = move |arguments| function(arguments).into_tool_output();
+        Self { definition, function: Some(Arc::new(function)) }
+    }
+
+    /// A tool in OpenAI's shape that has no function: the chat hands its calls to the caller.
+    pub fn from_definition(definition: Value) -> Self {
+        Self { definition, function: None }
+    }
+
+    /// The name; empty where a definition has none.
+    pub fn name(&self) -> &str {
+        name_of(&self.definition)
+    }
+
+    /// The tool in OpenAI's shape.
+    pub fn definition(&self) -> &Value {
+        &self.definition
+    }
+
+    /// Whether there is a function to call.
+    pub fn is_callable(&self) -> bool {
+        self.function.is_some()
+    }
+
+    /// Calls the function.
+    pub fn call(&self, arguments: Value) -> ToolOutput {
+        match &self.function {
+            Some(function) => function(arguments),
+            None => ToolOutput::error(format!("`{}` has no function to call", self.name())),
+        }
+    }
+}
+
+impl fmt::Debug for Tool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tool").field("definition", &self.definition).finish_non_exhaustive()
+    }
+}
+
+/// A call that the caller of a [`Turn`](crate::Turn) is to make.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ToolRequest {
+    /// Names the call.
+    pub id: String,
+    /// The tool's name; it is among those that can be called.
+    pub name: String,
+    /// What to call it with: follows the tool's schema.
+    pub arguments: Map<String, Value>,
+}
+
+/// What a tool gave, as the model is to read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolOutput(pub(crate) String);
+
+impl ToolOutput {
+    /// A result: text as it is, anything else as JSON.
+    pub fn value(value: &Value) -> Self {
+        Self(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    }
+
+    /// What went wrong.
+    pub fn error(problem: impl Display) -> Self {
+        Self(format!("error: {problem}"))
+    }
+
+    /// The text that the model reads.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What a tool's function may return.
+pub trait IntoToolOutput {
+    /// As the model is to read it.
+    fn into_tool_output(self) -> ToolOutput;
+}
+
+impl IntoToolOutput for ToolOutput {
+    fn into_tool_output(self) -> ToolOutput {
+        self
+    }
+}
+
+impl IntoToolOutput for Value {
+    fn into_tool_output(self) -> ToolOutput {
+        ToolOutput::value(&self)
+    }
+}
+
+impl IntoToolOutput for String {
+    fn into_tool_output(self) -> ToolOutput {
+        ToolOutput(self)
+    }
+}
+
+impl IntoToolOutput for &str {
+    fn into_tool_output(self) -> ToolOutput {
+        ToolOutput(self.to_owned())
+    }
+}
+
+impl<T: IntoToolOutput, E: Display> IntoToolOutput for Result<T, E> {
+    fn into_tool_output(self) -> ToolOutput {
+        self.map_or_else(ToolOutput::error, IntoToolOutput::into_tool_output)
+    }
+}
+
+/// The name in a definition of OpenAI's shape.
+pub(crate) fn name_of(definition: &Value) -> &str {
+    definition["function"]["name"].as_str().unwrap_or_default()
+}
+
+/// Checks definitions of tools: their shape, their names, and that their schemas can be followed.
+pub(crate) fn check_all(tools: &[Value]) -> Result<()> {
+    for (index, tool) in tools.iter().enumerate() {
+        let problem = |what: &str| Error::option("tools", format!("[{index}]: {what}"));
+        if tool["type"] != "function" {
+            return Err(problem("expected {\"type\": \"function\", \"function\": {...}}"));
+        }
+        let name = name_of(tool);
+        if name.is_empty() {
+            return Err(problem("the function has no name"));
+        }
+        if tools[..index].iter().any(|other| name_of(other) == name) {
+            return Err(problem(&format!("there is another tool `{name}`")));
+        }
+        let description = &tool["function"]["description"];
+        if !description.is_null() && !description.is_string() {
+            return Err(problem(&format!("the description of `{name}` is no text")));
+        }
+        let parameters = &tool["function"]["parameters"];
+        if parameters.is_null() {
+            continue;
+        }
+        if !parameters.is_object() {
+            return Err(problem(&format!("the parameters of `{name}` are no JSON schema")));
+        }
+        if parameters["type"].as_str().is_some_and(|kind| kind != "object") {
+            let what = format!("the parameters of `{name}` must be of type object");
+            return Err(problem(&what));
+        }
+        schema_to_gbnf(parameters).map_err(|error| {
+            let message = format!("option `tools`: the parameters of `{name}`: {error}");
+            Error::new(ErrorKind::InvalidGrammar, message)
+                .with_context("tool", name)
+                .with_hint(error.hint().unwrap_or("give a JSON schema of type object"))
+        })?;
+    }
+    Ok(())
+}
+
+/// The arguments of a call that the model made, if the tool can be called with them; else what the model
+/// is to be told.
+pub(crate) fn arguments_for(
+    call: &ToolCall,
+    definition: &Value,
+) -> Result<Map<String, Value>, String> {
+    let text = &call.function.arguments;
+    let object = match serde_json::from_str(text) {
+        Ok(Value::Object(object)) => object,
+        _ if text.trim().is_empty() => Map::new(),
+        _ => return Err(format!("the arguments are no JSON object: {text}")),
+    };
+    let arguments = Value::Object(object);
+    schema::check(&arguments, &definition["function"]["parameters"])
+        .map_err(|problem| format!("wrong arguments: {problem}"))?;
+    match arguments {
+        Value::Object(object) => Ok(object),
+        _ => Ok(Map::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tool(parameters: &Value) -> Value {
+        json!({"type": "function", "function": {"name": "f", "parameters": parameters}})
+    }
+
+    #[test]
+    fn tools_of_a_wrong_shape_are_refused_by_name() {
+        for (bad, said) in [
+            (vec![json!({"name": "f"})], "[0]: expected"),
+            (vec![json!({"type": "function"})], "[0]: the function has no name"),
+            (vec![tool(&json!(3))], "`f` are no JSON schema"),
+            (vec![tool(&json!({"type": "string"}))], "`f` must be of type object"),
+            (vec![tool(&json!({})), tool(&json!({}))], "[1]: there is another tool `f`"),
+        ] {
+            let error = check_all(&bad).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+            assert!(error.to_string().contains(said), "{error}");
+        }
+        let nowhere = json!({"type": "object", "properties": {"a": {"$ref": "#/nowhere"}}});
+        let error = check_all(&[tool(&nowhere)]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidGrammar);
+        assert!(error.to_string().contains("`f`"), "{error}");
+    }
+
+    #[test]
+    fn outputs_are_what_a_model_reads() {
+        assert_eq!("x".into_tool_output().text(), "x");
+        assert_eq!(json!("x").into_tool_output().text(), "x");
+        assert_eq!(json!({"a": 1}).into_tool_output().text(), "{\"a\":1}");
+        assert_eq!(Err::<String, _>("no").into_tool_output().text(), "error: no");
+    }
+}

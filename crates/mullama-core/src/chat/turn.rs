@@ -1,0 +1,246 @@
+//! One turn of a conversation: from what is said to the answer, by way of the tools that are called.
+
+use serde_json::Value;
+
+use super::message::{Content, Message};
+use super::results::{ChatChunk, ChatCompletion};
+use super::tool::{ToolOutput, ToolRequest, arguments_for, name_of};
+use crate::scheduler::{FinishReason, Usage};
+use crate::{Error, ErrorKind, Result};
+
+/// How often the model may call tools before its answer, unless said otherwise.
+const MAX_TOOL_ROUNDS: u32 = 8;
+
+/// What is said to a chat: a text of the user's, a message, or several (results of tools, for one).
+#[derive(Debug, Clone)]
+pub struct ChatInput(Vec<Message>);
+
+impl From<&str> for ChatInput {
+    fn from(text: &str) -> Self {
+        Self(vec![Message::user(text)])
+    }
+}
+
+impl From<String> for ChatInput {
+    fn from(text: String) -> Self {
+        Self(vec![Message::user(text)])
+    }
+}
+
+impl From<Message> for ChatInput {
+    fn from(message: Message) -> Self {
+        Self(vec![message])
+    }
+}
+
+impl From<Vec<Message>> for ChatInput {
+    fn from(messages: Vec<Message>) -> Self {
+        Self(messages)
+    }
+}
+
+/// One turn of a conversation: from what is said to the answer, by way of the tools that the model calls.
+///
+/// A state machine that computes nothing: it says what to ask the model and which functions to call. It
+/// is what [`Chat`] runs on, and for front ends that have functions of their own kind.
+///
+/// Ask the model about [`Self::messages`], hand its answer to [`Self::answered`], make the calls that it
+/// gives, hand what they gave to [`Self::returned`]; again until there is a [`Self::completion`].
+#[derive(Debug, Clone)]
+pub struct Turn {
+    messages: Vec<Message>,
+    /// How many of them there were before.
+    n_before: usize,
+    tools: Vec<Value>,
+    callable: Vec<String>,
+    rounds_left: u32,
+    usage: Usage,
+    /// Calls of the last answer, with what they gave where that is known.
+    calls: Vec<(String, String, Option<ToolOutput>)>,
+    /// How the turn ended.
+    outcome: Option<FinishReason>,
+    completion: Option<ChatCompletion>,
+}
+
+impl Turn {
+    /// A turn that goes on from `history` with `input`. `tools` are the definitions that the model is
+    /// offered, `callable` the names of those that the caller can call; `max_rounds` is how often it may
+    /// have some called.
+    pub fn new(
+        history: Vec<Message>,
+        input: impl Into<ChatInput>,
+        tools: Vec<Value>,
+        callable: Vec<String>,
+        max_rounds: Option<u32>,
+    ) -> Self {
+        let n_before = history.len();
+        let mut messages = history;
+        messages.extend(input.into().0);
+        Self {
+            messages,
+            n_before,
+            tools,
+            callable,
+            rounds_left: max_rounds.unwrap_or(MAX_TOOL_ROUNDS),
+            usage: Usage::default(),
+            calls: Vec::new(),
+            outcome: None,
+            completion: None,
+        }
+    }
+
+    /// What to ask the model about.
+    pub fn messages(&self) -> &[Message] {
+        &self.messages
+    }
+
+    /// What the turn adds to the conversation: the input, calls of tools and what they gave, the answer.
+    /// Nothing before it is over, and nothing where it was cancelled.
+    pub fn news(&self) -> &[Message] {
+        match self.outcome {
+            None | Some(FinishReason::Cancelled) => &[],
+            Some(_) => &self.messages[self.n_before..],
+        }
+    }
+
+    /// Whether there is an answer, and nothing more to ask or to call.
+    pub fn is_over(&self) -> bool {
+        self.outcome.is_some()
+    }
+
+    /// Tokens of all requests so far.
+    pub fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// The answer of the turn, once it is over; its usage counts every request of the turn.
+    ///
+    /// It has calls of tools (finish reason `tool_calls`) where the caller is to make them: one of them
+    /// has no function; or the limit of rounds was reached, which the model is told as their result.
+    pub fn completion(&self) -> Option<&ChatCompletion> {
+        self.completion.as_ref()
+    }
+
+    /// A chunk as the turn's reader is to see it: the completion is the turn's own, at its end.
+    ///
+    /// To be called when `answered` has been told of the chunk's completion.
+    pub fn chunk(&self, chunk: ChatChunk) -> ChatChunk {
+        let completion = chunk.completion.as_ref().and(self.completion.clone());
+        ChatChunk { completion, ..chunk }
+    }
+
+    /// Takes the model's answer, and gives the calls that are to be made now. Those that cannot be made
+    /// (no such tool, wrong arguments) are told to the model as they are.
+    pub fn answered(&mut self, answer: &ChatCompletion) -> Vec<ToolRequest> {
+        let requests = self.take_answer(&answer.message, answer.finish_reason, answer.usage);
+        if self.is_over() {
+            let mut completion = answer.clone();
+            completion.completion.usage = self.usage;
+            self.completion = Some(completion);
+        }
+        requests
+    }
+
+    /// As [`Self::answered`], of an answer's parts; [`Self::completion`] stays empty.
+    pub fn take_answer(
+        &mut self,
+        message: &Message,
+        finish_reason: FinishReason,
+        usage: Usage,
+    ) -> Vec<ToolRequest> {
+        self.usage.prompt_tokens += usage.prompt_tokens;
+        self.usage.cached_tokens += usage.cached_tokens;
+        self.usage.completion_tokens += usage.completion_tokens;
+        self.messages.push(presentable(message, finish_reason));
+
+        let calls = &message.tool_calls;
+        let is_callers = |name: &str| {
+            self.definition(name).is_some() && !self.callable.iter().any(|known| known == name)
+        };
+        if finish_reason != FinishReason::ToolCalls
+            || calls.iter().any(|call| is_callers(&call.function.name))
+        {
+            self.outcome = Some(finish_reason);
+            return Vec::new();
+        }
+        let mut requests = Vec::new();
+        let is_over = self.rounds_left == 0;
+        let mut noted = Vec::new();
+        for call in calls {
+            let name = &call.function.name;
+            let arguments = match self.definition(name) {
+                None => Err(format!("there is no tool `{name}`")),
+                Some(definition) => arguments_for(call, definition),
+            };
+            let known = match arguments {
+                _ if is_over => {
+                    Some(ToolOutput::error("not called, the limit of calls is reached"))
+                }
+                Err(problem) => Some(ToolOutput::error(problem)),
+                Ok(arguments) => {
+                    let (id, name) = (call.id.clone(), name.clone());
+                    requests.push(ToolRequest { id, name, arguments });
+                    None
+                }
+            };
+            noted.push((call.id.clone(), name.clone(), known));
+        }
+        self.calls = noted;
+        if is_over {
+            self.note_results();
+            self.outcome = Some(finish_reason);
+        } else {
+            self.rounds_left -= 1;
+        }
+        requests
+    }
+
+    /// Takes what the calls gave, in the order in which `answered` gave them.
+    pub fn returned(&mut self, outputs: Vec<ToolOutput>) -> Result<()> {
+        let open = self.calls.iter_mut().filter(|(_, _, output)| output.is_none());
+        let mut outputs = outputs.into_iter();
+        for (_, name, output) in open {
+            *output = Some(outputs.next().ok_or_else(|| {
+                let message = format!("there is no result of the call of `{name}`");
+                Error::new(ErrorKind::InvalidArgument, message)
+            })?);
+        }
+        if outputs.next().is_some() {
+            let message = "there are more results than calls";
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        self.note_results();
+        Ok(())
+    }
+
+    fn note_results(&mut self) {
+        let results = self.calls.drain(..).map(|(id, name, output)| {
+            let text = output.map(|ToolOutput(text)| text).unwrap_or_default();
+            Message { name: Some(name), ..Message::tool(id, text) }
+        });
+        self.messages.extend(results);
+    }
+
+    fn definition(&self, name: &str) -> Option<&Value> {
+        self.tools.iter().find(|tool| name_of(tool) == name)
+    }
+}
+
+/// The message of an answer as templates take it: calls that were cut short are left out, and arguments
+/// that are no object are replaced by an empty one (the model is told what it had written).
+fn presentable(message: &Message, finish_reason: FinishReason) -> Message {
+    let mut message = message.clone();
+    if finish_reason != FinishReason::ToolCalls {
+        message.tool_calls.clear();
+    }
+    for call in &mut message.tool_calls {
+        let arguments = &mut call.function.arguments;
+        if !matches!(serde_json::from_str(arguments), Ok(Value::Object(_))) {
+            "{}".clone_into(arguments);
+        }
+    }
+    if message.tool_calls.is_empty() {
+        message.content.get_or_insert(Content::Text(String::new()));
+    }
+    message
+}

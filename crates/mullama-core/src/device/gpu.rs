@@ -1,0 +1,163 @@
+//! What the machine has: devices, their memory, and the backends that reach them.
+//!
+//! *Available* means that there is a device which can be used now, not that a backend was compiled.
+
+use mullama_sys as sys;
+use serde::Serialize;
+
+use super::handle::{Handle, local};
+use super::rpc;
+use crate::runtime;
+
+/// What a device is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum DeviceKind {
+    /// The processor, with the machine's memory.
+    Cpu,
+    /// A graphics processor with memory of its own.
+    Gpu,
+    /// A graphics processor that shares the machine's memory.
+    Igpu,
+    /// Another accelerator.
+    Accelerator,
+}
+
+/// A device that the engine can compute on.
+#[derive(Debug, Clone, Serialize)]
+pub struct Device {
+    /// The engine's name: `CPU`, `CUDA0`, `Vulkan1`. Placement options name devices by it.
+    pub name: String,
+    /// The maker's name of the device.
+    pub description: String,
+    /// The backend: `cpu`, `cuda`, `metal`, `rocm`, `vulkan`, `opencl`, `sycl`, `rpc`.
+    pub backend: String,
+    /// What the device is.
+    pub kind: DeviceKind,
+    /// Bytes of memory that are free now.
+    pub memory_free: u64,
+    /// Bytes of memory in all.
+    pub memory_total: u64,
+}
+
+/// A backend module that was found, and what became of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Backend {
+    /// The backend: `cpu`, `cuda`, `metal`, `rocm`, `vulkan`, `opencl`, `sycl`, `rpc`.
+    pub name: String,
+    /// The module's file.
+    pub path: std::path::PathBuf,
+    /// Whether it is in use.
+    pub loaded: bool,
+    /// Why it is not.
+    pub reason: Option<String>,
+}
+
+/// The devices of this machine, with their memory as it is now; the processor comes last.
+pub fn devices() -> Vec<Device> {
+    let mut devices: Vec<_> = local().into_iter().map(describe).collect();
+    for (worker, address) in rpc::devices() {
+        devices.push(Device { description: format!("worker at {address}"), ..describe(worker) });
+    }
+    devices.sort_by_key(|device| device.kind == DeviceKind::Cpu);
+    devices
+}
+
+/// The backend modules that were found, in the order in which they were tried.
+pub fn backends() -> Vec<Backend> {
+    let modules = &runtime::get().modules;
+    let backend = |module: &sys::modules::Module| Backend {
+        name: module.kind.clone(),
+        path: module.path.clone(),
+        loaded: module.outcome.is_ok(),
+        reason: module.outcome.clone().err(),
+    };
+    modules.iter().map(backend).collect()
+}
+
+fn describe(device: Handle) -> Device {
+    let kind = match device.kind() {
+        sys::GGML_BACKEND_DEVICE_TYPE_CPU => DeviceKind::Cpu,
+        sys::GGML_BACKEND_DEVICE_TYPE_GPU => DeviceKind::Gpu,
+        sys::GGML_BACKEND_DEVICE_TYPE_IGPU => DeviceKind::Igpu,
+        _ => DeviceKind::Accelerator,
+    };
+    // The engine says of the processor that all memory is free.
+    let (memory_free, memory_total) =
+        if kind == DeviceKind::Cpu { host_memory() } else { device.memory() };
+    let (description, backend) = (device.description(), device.backend());
+    Device { name: device.name(), description, backend, kind, memory_free, memory_total }
+}
+
+/// Bytes of this machine's memory that a program can have now, and bytes in all: of the container's,
+/// where it has less.
+pub(crate) fn host_memory() -> (u64, u64) {
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    let (free, total) = (system.available_memory(), system.total_memory());
+    match system.cgroup_limits() {
+        Some(limits) if limits.total_memory < total => {
+            (free.min(limits.free_memory), limits.total_memory)
+        }
+        _ => (free, total),
+    }
+}
+
+fn count(backend: &str) -> usize {
+    devices().iter().filter(|device| device.backend == backend).count()
+}
+
+/// Bytes in use and in all on one device of a backend, `(0, 0)` where there is no such device.
+fn memory_info(backend: &str, index: usize) -> (u64, u64) {
+    devices()
+        .iter()
+        .filter(|device| device.backend == backend)
+        .nth(index)
+        .map_or((0, 0), |device| (device.memory_total - device.memory_free, device.memory_total))
+}
+
+/// Whether an NVIDIA GPU can be used now.
+pub fn cuda_available() -> bool {
+    count("cuda") > 0
+}
+
+/// Whether Apple's Metal can be used now.
+pub fn metal_available() -> bool {
+    count("metal") > 0
+}
+
+/// Whether an AMD GPU can be used now through ROCm.
+pub fn rocm_available() -> bool {
+    count("rocm") > 0
+}
+
+/// Whether a GPU can be used now through Vulkan.
+pub fn vulkan_available() -> bool {
+    count("vulkan") > 0
+}
+
+/// Whether a GPU can be used now through OpenCL.
+pub fn opencl_available() -> bool {
+    count("opencl") > 0
+}
+
+/// Whether a GPU can be used now through SYCL.
+pub fn sycl_available() -> bool {
+    count("sycl") > 0
+}
+
+/// How many NVIDIA GPUs can be used now.
+pub fn cuda_device_count() -> usize {
+    count("cuda")
+}
+
+/// How many AMD GPUs can be used now through ROCm.
+pub fn rocm_device_count() -> usize {
+    count("rocm")
+}
+
+/// Bytes in use and in all on NVIDIA GPU `index`; `(0, 0)` where there is no such GPU.
+pub fn cuda_memory_info(index: usize) -> (u64, u64) {
+    memory_info("cuda", index)
+}

@@ -1,0 +1,13 @@
+//! The devices that the engine can compute on: this machine's, those of workers, and simulated ones.
+
+pub mod gpu;
+mod handle;
+pub mod rpc;
+mod set;
+mod simulated;
+
+pub(crate) use handle::{
+    HOST, Handle, find, gpus_of, local, physical_cores, processors_of,
+};
+pub(crate) use set::DeviceSet;
+pub(crate) use simulated::{SimulatedGpu, check_backend, simulate};

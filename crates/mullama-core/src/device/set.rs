@@ -1,0 +1,60 @@
+//! The devices that a model may be put on.
+
+use std::sync::Arc;
+
+use mullama_sys as sys;
+use sys::shim::SimulatedDevice;
+
+use super::handle::{Handle, find_all, gpus_of, local};
+use super::rpc::{self, Worker};
+use crate::Result;
+use crate::options::ModelParams;
+
+/// What there is to put a model on.
+#[derive(Clone, Default)]
+pub(crate) struct DeviceSet {
+    /// Everything that can be named.
+    pub known: Vec<Handle>,
+    /// The GPUs that are used where none is named: workers first, so that what passes between devices
+    /// crosses the network as rarely as can be (llama.cpp's order).
+    pub gpus: Vec<Handle>,
+    /// Held for as long as the model is.
+    pub workers: Vec<Arc<Worker>>,
+    /// Devices that are not there, for dry runs; likewise.
+    pub simulated: Vec<Arc<SimulatedDevice>>,
+}
+
+impl DeviceSet {
+    /// This machine's devices and those of the workers that the options name.
+    pub fn of(params: &ModelParams) -> Result<Self> {
+        let local = local();
+        let addresses = params.rpc_servers.iter().flatten();
+        let workers: Vec<_> =
+            addresses.map(|address| rpc::worker(address)).collect::<Result<_>>()?;
+        let remote = || workers.iter().flat_map(|worker| worker.devices.iter().copied());
+        let gpus = remote().chain(gpus_of(&local)).collect();
+        Ok(Self { known: remote().chain(local).collect(), gpus, workers, simulated: Vec::new() })
+    }
+
+    /// The GPUs that the options choose, in the order in which they are filled.
+    pub fn chosen(&self, params: &ModelParams) -> Result<Vec<Handle>> {
+        match &params.devices {
+            None => Ok(self.gpus.clone()),
+            Some(names) => {
+                let mut devices = find_all(&self.known, names)?;
+                devices.retain(|device| device.kind() != sys::GGML_BACKEND_DEVICE_TYPE_CPU);
+                Ok(devices)
+            }
+        }
+    }
+
+    /// Whether a device is another machine's.
+    pub fn is_remote(&self, device: Handle) -> bool {
+        self.workers.iter().any(|worker| worker.devices.contains(&device))
+    }
+
+    /// Fails where a worker has gone away.
+    pub fn check(&self) -> Result<()> {
+        self.workers.iter().try_for_each(|worker| worker.check())
+    }
+}

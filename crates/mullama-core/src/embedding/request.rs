@@ -1,0 +1,229 @@
+//! Calls: what is asked for, as tokens that fit the model.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::blueprint::Kind;
+use super::embedder::{Embedder, Embedders};
+use super::pair::PairTemplate;
+use super::pending::Pending;
+use super::results::{Embeddings, Layout, Reranking};
+use super::worker::Job;
+use crate::engine::{AdapterSet, CancelToken, Vocab};
+use crate::options::{EmbedOptions, Inputs, Pooling, Prompt, RerankOptions, Truncate, deadline};
+use crate::scheduler::KeepAlive;
+use crate::{Error, ErrorKind, Result, Token};
+
+/// A model to embed with, as far as a call needs it.
+pub(crate) struct EmbeddingModel<'a> {
+    pub vocab: &'a Vocab,
+    pub embedders: &'a Embedders,
+    pub adapters: AdapterSet,
+    /// The model stays loaded while its answer is awaited.
+    pub keep_alive: KeepAlive,
+}
+
+/// Starts to embed.
+pub(crate) fn start_embed(
+    model: &EmbeddingModel<'_>,
+    inputs: Inputs,
+    options: &EmbedOptions,
+) -> Result<Pending<Embeddings>> {
+    let embedders = model.embedders;
+    let info = embedders.info();
+    let pooling = embedders.pooling(options.pooling)?;
+    let kind = if pooling == Pooling::Rank { Kind::Scores } else { Kind::Tokens };
+    let embedder = embedders.get(kind)?;
+    let (width, limit) = (embedder.width(), embedder.limit());
+    let normalized = options.normalize.unwrap_or(pooling != Pooling::Rank);
+    if normalized && pooling == Pooling::Rank {
+        return Err(Error::option("normalize", "scores (`pooling` rank) have no length"));
+    }
+    let dimensions = options.dimensions.map(|count| count as usize);
+    if dimensions.is_some_and(|count| count == 0 || count > width) {
+        return Err(Error::option("dimensions", format!("must lie between 1 and {width}")));
+    }
+    let reader = Reader {
+        vocab: model.vocab,
+        limit,
+        limit_option: info.limit_option,
+        truncate: options.truncate.unwrap_or_default(),
+    };
+    let (add, parse) =
+        (options.add_special.unwrap_or(true), options.parse_special.unwrap_or(false));
+    let mut texts = Texts::default();
+    for (index, input) in inputs.0.into_iter().enumerate() {
+        let (tokens, body) = match input {
+            Prompt::Text(text) => reader.tokenize(&text, add, parse)?,
+            Prompt::Tokens(tokens) => {
+                tokens.iter().try_for_each(|&token| model.vocab.check(token))?;
+                let body = 0..tokens.len();
+                (tokens, body)
+            }
+        };
+        texts.add(reader.fit(tokens, body, &format!("input {index}"), index)?);
+    }
+    let layout = texts.layout(pooling);
+    let finish = {
+        let layout = layout.clone();
+        move |values| Embeddings::new(values, width, layout, dimensions, normalized)
+    };
+    start(model, &embedder, texts, &layout, options.timeout, finish)
+}
+
+/// Starts to rank documents.
+pub(crate) fn start_rerank(
+    model: &EmbeddingModel<'_>,
+    query: &str,
+    documents: &[impl AsRef<str>],
+    options: &RerankOptions,
+) -> Result<Pending<Reranking>> {
+    let info = model.embedders.info();
+    let embedder = model.embedders.get(Kind::Scores)?;
+    if options.top_n == Some(0) {
+        return Err(Error::option("top_n", "must be 1 or more"));
+    }
+    let reader = Reader {
+        vocab: model.vocab,
+        limit: embedder.limit(),
+        limit_option: info.limit_option,
+        truncate: options.truncate.unwrap_or_default(),
+    };
+    let template = PairTemplate::new(model.vocab, info.rerank_template.as_deref(), query)?;
+    let mut texts = Texts::default();
+    for (index, document) in documents.iter().enumerate() {
+        let (tokens, body) = template.tokenize(model.vocab, document.as_ref())?;
+        let name = format!("document {index} with the query");
+        texts.add(reader.fit(tokens, body, &name, index)?);
+    }
+    let layout = texts.layout(Pooling::Rank);
+    let (width, top_n, usage) = (embedder.width(), options.top_n, layout.usage);
+    let finish = move |values: Vec<f32>| {
+        // Of several scores, the first is that of a document which answers.
+        let scores = values.chunks_exact(width.max(1)).map(|scores| scores[0]);
+        Reranking::new(scores, top_n, usage)
+    };
+    start(model, &embedder, texts, &layout, options.timeout, finish)
+}
+
+fn start<T>(
+    model: &EmbeddingModel<'_>,
+    embedder: &Embedder,
+    texts: Texts,
+    layout: &Layout,
+    timeout: Option<f32>,
+    finish: impl FnOnce(Vec<f32>) -> T + Send + 'static,
+) -> Result<Pending<T>> {
+    let deadline = deadline(Instant::now(), timeout)?;
+    let cancel = CancelToken::with_deadline(deadline);
+    let (reply, result) = flume::bounded(1);
+    if texts.inputs.is_empty() {
+        let _ = reply.send(Ok(Vec::new()));
+    } else {
+        embedder.submit(Job {
+            inputs: texts.inputs,
+            pooling: layout.pooling,
+            adapters: model.adapters.clone(),
+            starts: layout.starts.clone(),
+            cancel: cancel.clone(),
+            deadline,
+            reply,
+        })?;
+    }
+    Ok(Pending::new(result, cancel, finish, Arc::clone(&model.keep_alive)))
+}
+
+/// The inputs of a call, as tokens that fit.
+#[derive(Default)]
+struct Texts {
+    inputs: Vec<Vec<Token>>,
+    truncated: u64,
+}
+
+impl Texts {
+    fn add(&mut self, (tokens, truncated): (Vec<Token>, usize)) {
+        self.inputs.push(tokens);
+        self.truncated += truncated as u64;
+    }
+
+    fn layout(&self, pooling: Pooling) -> Layout {
+        let counts = self.inputs.iter().map(|tokens| tokens.len() as u32).collect();
+        Layout::new(counts, self.truncated, pooling)
+    }
+}
+
+/// Makes inputs fit the model.
+struct Reader<'a> {
+    vocab: &'a Vocab,
+    limit: usize,
+    /// Whether a larger `context_size` would let it take longer ones.
+    limit_option: bool,
+    truncate: Truncate,
+}
+
+impl Reader<'_> {
+    /// The tokens of a text, and which of them are the text's own.
+    fn tokenize(
+        &self,
+        text: &str,
+        add_special: bool,
+        parse_special: bool,
+    ) -> Result<(Vec<Token>, Range<usize>)> {
+        let tokens = self.vocab.tokenize(text, add_special, parse_special)?;
+        if tokens.len() <= self.limit || !add_special || self.truncate == Truncate::None {
+            let body = 0..tokens.len();
+            return Ok((tokens, body));
+        }
+        let own = self.vocab.tokenize(text, false, parse_special)?;
+        let first = tokens.windows(own.len().max(1)).position(|part| part == own).unwrap_or(0);
+        Ok((tokens, first..first + own.len()))
+    }
+
+    /// Cuts an input off where it is too long and that was asked for; tells by how many tokens. What the
+    /// model expects around a text stays.
+    fn fit(
+        &self,
+        mut tokens: Vec<Token>,
+        body: Range<usize>,
+        name: &str,
+        index: usize,
+    ) -> Result<(Vec<Token>, usize)> {
+        if tokens.is_empty() {
+            let message = format!("{name} has no tokens");
+            return Err(Error::new(ErrorKind::InvalidArgument, message)
+                .with_context("input", index)
+                .with_hint("with `add_special` an empty text has those that the model expects"));
+        }
+        let excess = tokens.len().saturating_sub(self.limit);
+        if excess == 0 {
+            return Ok((tokens, 0));
+        }
+        let cut = match self.truncate {
+            Truncate::End => body.end.checked_sub(excess).map(|first| first..body.end),
+            Truncate::Start => Some(body.start..body.start + excess),
+            Truncate::None => None,
+        };
+        match cut.filter(|cut| body.start <= cut.start && cut.end <= body.end) {
+            Some(cut) => {
+                tokens.drain(cut);
+                Ok((tokens, excess))
+            }
+            None => Err(self.overflow(tokens.len(), name, index)),
+        }
+    }
+
+    fn overflow(&self, count: usize, name: &str, index: usize) -> Error {
+        let limit = self.limit;
+        let message = format!("{name} has {count} tokens, and the model takes {limit}");
+        let mut hint = "shorten it, or set `truncate`".to_owned();
+        if self.limit_option {
+            hint += ", or load the model with a larger `context_size`";
+        }
+        Error::new(ErrorKind::ContextOverflow, message)
+            .with_context("input", index)
+            .with_context("tokens", count)
+            .with_context("limit", limit)
+            .with_hint(hint)
+    }
+}

@@ -1,0 +1,225 @@
+//! LoRA adapters: read once, then used by whichever requests ask for them.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use mullama_sys as sys;
+
+use super::fingerprint::fingerprint_of_file;
+use crate::options::Lora;
+use crate::runtime::log as logging;
+use crate::source::{GgufHeader, MetadataValue, TensorInfo};
+use crate::{Error, ErrorKind, Result};
+
+/// Number formats of matrices that every backend multiplies with.
+const TYPES: [&str; 4] = ["f32", "f16", "bf16", "q8_0"];
+
+/// An adapter in the engine's memory; it is freed with its model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct RawAdapter(NonNull<sys::llama_adapter_lora>);
+
+// SAFETY: the engine only reads an adapter once it is loaded.
+unsafe impl Send for RawAdapter {}
+// SAFETY: as above.
+unsafe impl Sync for RawAdapter {}
+
+/// The adapters of one request, with the bits of their scales. What was computed with one set is of no use
+/// to another.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct AdapterSet(Arc<[(RawAdapter, u32)]>);
+
+impl AdapterSet {
+    /// Makes a context compute with these from its next step on.
+    ///
+    /// # Safety
+    /// The context is valid, used by no one else, and one of the model that the adapters belong to.
+    pub unsafe fn apply(&self, context: *mut sys::llama_context) {
+        let mut adapters: Vec<_> = self.0.iter().map(|(adapter, _)| adapter.0.as_ptr()).collect();
+        let mut scales: Vec<f32> = self.0.iter().map(|(_, scale)| f32::from_bits(*scale)).collect();
+        // SAFETY: two arrays of the same length; the adapters live as long as the model.
+        unsafe {
+            sys::llama_set_adapters_lora(
+                context,
+                adapters.as_mut_ptr(),
+                adapters.len(),
+                scales.as_mut_ptr(),
+            );
+        }
+    }
+
+    /// One that is told from others by a number other than 0, and is of no use with an engine.
+    #[cfg(test)]
+    pub fn named(number: usize) -> Self {
+        let address = std::ptr::without_provenance_mut(number);
+        Self([(RawAdapter(NonNull::new(address).expect("it is not 0")), 1)].into())
+    }
+}
+
+/// The adapters that have been read for one model.
+///
+/// A context looks at all of its model's adapters when it plans its buffers, so none may be added
+/// meanwhile: whoever computes holds [`Self::still`].
+#[derive(Default)]
+pub(crate) struct Adapters(RwLock<BTreeMap<PathBuf, RawAdapter>>);
+
+impl Adapters {
+    /// No adapter is added while this is held.
+    pub fn still(&self) -> Still<'_> {
+        Still { _lock: self.0.read().unwrap_or_else(PoisonError::into_inner) }
+    }
+
+    /// The set of these adapters, which are read where they have not been.
+    ///
+    /// # Safety
+    /// The model is valid, and the one that all of these adapters are for.
+    pub unsafe fn resolve(&self, model: *mut sys::llama_model, lora: &Lora) -> Result<AdapterSet> {
+        let mut set = BTreeMap::new();
+        for (path, scale) in &lora.0 {
+            if !scale.is_finite() {
+                let problem = format!("the scale of {} is {scale}", path.display());
+                return Err(Error::option("lora", problem));
+            }
+            // What cannot be found is told of by whoever reads it.
+            let file = path.canonicalize().unwrap_or_else(|_| path.clone());
+            // SAFETY: as the caller promises.
+            let adapter = unsafe { self.load(model, &file) }?;
+            *set.entry(adapter).or_insert(0.0) += scale;
+        }
+        set.retain(|_, scale| *scale != 0.0);
+        Ok(AdapterSet(set.into_iter().map(|(adapter, scale)| (adapter, scale.to_bits())).collect()))
+    }
+
+    /// What tells a set from others, in other processes too: the contents of the files, and the scales.
+    pub fn fingerprint(&self, set: &AdapterSet) -> Result<Vec<u8>> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let mut parts = Vec::new();
+        for (adapter, scale) in set.0.iter() {
+            let file = known.iter().find(|(_, known)| *known == adapter).map(|(path, _)| path);
+            let file = file.map_or(Ok([0; 32]), |path| fingerprint_of_file(path))?;
+            parts.push([file.as_slice(), &scale.to_le_bytes()].concat());
+        }
+        // In a set they are ordered by where they happen to lie.
+        parts.sort_unstable();
+        Ok(parts.concat())
+    }
+
+    unsafe fn load(&self, model: *mut sys::llama_model, path: &Path) -> Result<RawAdapter> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(path).copied();
+        if let Some(adapter) = known {
+            return Ok(adapter);
+        }
+        check(path, &GgufHeader::read(path)?)?;
+        let file = path.to_str().and_then(|text| CString::new(text).ok()).ok_or_else(|| {
+            let message = format!("the path {} is not valid UTF-8", path.display());
+            Error::new(ErrorKind::InvalidArgument, message)
+        })?;
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(adapter) = known.get(path) {
+            return Ok(*adapter);
+        }
+        // SAFETY: the model is valid, and nobody computes with it meanwhile.
+        let (adapter, said) =
+            logging::capture(|| unsafe { sys::shim::adapter_lora_init(model, &file) });
+        let adapter = match adapter.map(NonNull::new) {
+            Ok(Some(adapter)) => RawAdapter(adapter),
+            Ok(None) => return Err(load_error(path, said.problem())),
+            Err(reason) => return Err(load_error(path, Some(reason))),
+        };
+        // SAFETY: the adapter was just made.
+        if unsafe { sys::llama_adapter_get_alora_n_invocation_tokens(adapter.0.as_ptr()) } > 0 {
+            // SAFETY: as above, and nobody else knows of it.
+            unsafe { sys::llama_adapter_lora_free(adapter.0.as_ptr()) };
+            let message = format!(
+                "{} is an adapter that a phrase of the prompt turns on (aLoRA)",
+                path.display()
+            );
+            return Err(Error::new(ErrorKind::Unsupported, message)
+                .with_context("path", path.display())
+                .with_hint("use an adapter that holds for the whole prompt"));
+        }
+        known.insert(path.to_owned(), adapter);
+        Ok(adapter)
+    }
+}
+
+/// See [`Adapters::still`].
+pub(crate) struct Still<'a> {
+    _lock: RwLockReadGuard<'a, BTreeMap<PathBuf, RawAdapter>>,
+}
+
+/// Refuses what the engine would end the process over, or multiply into nonsense.
+fn check(path: &Path, header: &GgufHeader) -> Result<()> {
+    let refuse = |problem: String, hint: &'static str| {
+        let message = format!("cannot use {} as an adapter: {problem}", path.display());
+        Err(Error::new(ErrorKind::InvalidModel, message)
+            .with_context("path", path.display())
+            .with_hint(hint))
+    };
+    for key in ["general.type", "general.architecture", "adapter.type"] {
+        if header.text(key).is_none() {
+            return refuse(
+                format!("its metadata has no text {key}"),
+                "an adapter is a GGUF file made by llama.cpp's convert_lora_to_gguf.py",
+            );
+        }
+    }
+    if header.text("general.type") != Some("adapter") {
+        return refuse(
+            "it is a model".to_owned(),
+            "give an adapter (`general.type` is \"adapter\" in its metadata)",
+        );
+    }
+    if !matches!(header.get("adapter.lora.alpha"), None | Some(MetadataValue::Float(_))) {
+        return refuse("adapter.lora.alpha is no float".to_owned(), "the file is damaged");
+    }
+    for tensor in &header.tensors {
+        if let Some(problem) = tensor_problem(tensor, header) {
+            return refuse(format!("tensor {} {problem}", tensor.name), "the file is damaged");
+        }
+    }
+    Ok(())
+}
+
+fn tensor_problem(tensor: &TensorInfo, header: &GgufHeader) -> Option<String> {
+    if tensor.shape.contains(&0) {
+        return Some("has a shape without elements".to_owned());
+    }
+    if !TYPES.contains(&tensor.ty.as_str()) {
+        return Some(format!("has type {}; an adapter's are {}", tensor.ty, TYPES.join(", ")));
+    }
+    let (base, other) = if let Some(base) = tensor.name.strip_suffix(".lora_a") {
+        (base, format!("{base}.lora_b"))
+    } else {
+        let base = tensor.name.strip_suffix(".lora_b")?;
+        (base, format!("{base}.lora_a"))
+    };
+    let other = header.tensors.iter().find(|tensor| tensor.name == other)?;
+    let dims = |shape: &[u64]| shape.iter().rposition(|size| *size != 1).map_or(1, |last| last + 1);
+    let experts = |shape: &[u64]| shape.get(2).copied().unwrap_or(1);
+    let most = if base.contains("_exps") { 3 } else { 2 };
+    if dims(&tensor.shape) > most {
+        return Some(format!("has more than {most} dimensions"));
+    }
+    if experts(&tensor.shape) != experts(&other.shape) {
+        return Some("has another number of experts than its counterpart".to_owned());
+    }
+    None
+}
+
+/// What the engine's complaints mean.
+fn load_error(path: &Path, problem: Option<String>) -> Error {
+    let reason = problem.unwrap_or_else(|| "the engine gave no reason".to_owned());
+    let message = format!("cannot use {} as an adapter: {reason}", path.display());
+    if reason.contains("failed to allocate") {
+        return Error::new(ErrorKind::OutOfMemory, message).with_context("path", path.display());
+    }
+    let error = Error::new(ErrorKind::InvalidModel, message).with_context("path", path.display());
+    if reason.contains("file bounds") {
+        error.with_hint("the file is incomplete: download it again")
+    } else {
+        error.with_hint("an adapter fits the model that it was trained for, and no other")
+    }
+}

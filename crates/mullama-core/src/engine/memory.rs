@@ -1,0 +1,195 @@
+//! Where a model is: what each device holds of it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::device::HOST;
+use crate::{Error, ErrorKind, Result};
+
+/// Where a loaded model is: the devices that hold a part of it, the machine's own memory last.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// What each device holds.
+    pub devices: Vec<DeviceShare>,
+}
+
+/// What one device holds of a model, in bytes as they were allocated.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceShare {
+    /// The device's name; `CPU` is the machine's own memory.
+    pub name: String,
+    /// Layers; the output layer counts as one.
+    pub layers: u32,
+    /// Bytes of weights.
+    pub weights: u64,
+    /// Bytes of KV cache.
+    pub kv: u64,
+    /// Bytes of buffers to compute in.
+    pub compute: u64,
+}
+
+impl DeviceShare {
+    /// Bytes in all.
+    pub fn total(&self) -> u64 {
+        self.weights + self.kv + self.compute
+    }
+}
+
+/// One line of the shim's memory breakdown.
+#[derive(Deserialize)]
+pub(crate) struct BufferShare {
+    buffer_type: String,
+    device: Option<String>,
+    host: bool,
+    /// Bytes of the largest buffer of this type.
+    max_size: u64,
+    model: u64,
+    context: u64,
+    compute: u64,
+}
+
+impl BufferShare {
+    /// Reads the breakdown.
+    pub fn read(breakdown: &str) -> Result<Vec<Self>> {
+        serde_json::from_str(breakdown).map_err(|error| {
+            Error::new(ErrorKind::Internal, format!("the memory breakdown is unreadable: {error}"))
+        })
+    }
+
+    /// What becomes of buffers that are only planned when they are allocated: the Vulkan backend makes each in
+    /// the machine's own memory larger than it was asked to (ggml-vulkan.cpp).
+    pub fn allocated(mut self) -> Self {
+        const MORE: u64 = 32;
+        if self.buffer_type == "Vulkan_Host" {
+            for bytes in [&mut self.model, &mut self.context, &mut self.compute] {
+                *bytes += MORE * bytes.div_ceil(self.max_size.max(1));
+            }
+        }
+        self
+    }
+}
+
+impl Placement {
+    /// Puts together the engine's breakdown of a context's memory and the layers that it told of.
+    pub(crate) fn new(shares: &[BufferShare], layers: &BTreeMap<String, u32>) -> Self {
+        let mut devices: Vec<DeviceShare> = Vec::new();
+        let mut share_of = |name: &str| -> usize {
+            devices.iter().position(|share| share.name == name).unwrap_or_else(|| {
+                devices.push(DeviceShare { name: name.to_owned(), ..DeviceShare::default() });
+                devices.len() - 1
+            })
+        };
+        let mut additions = Vec::new();
+        for share in shares {
+            // Memory that a GPU can read but the host owns is the host's.
+            let name = share.device.as_deref().filter(|_| !share.host).unwrap_or(HOST);
+            additions.push((share_of(name), share));
+        }
+        let counted: Vec<_> = layers.iter().map(|(name, count)| (share_of(name), *count)).collect();
+        for (index, share) in additions {
+            devices[index].weights += share.model;
+            devices[index].kv += share.context;
+            devices[index].compute += share.compute;
+        }
+        for (index, count) in counted {
+            devices[index].layers += count;
+        }
+        devices.retain(|share| share.layers > 0 || share.total() > 0);
+        devices.sort_by(|a, b| (a.name == HOST, &a.name).cmp(&(b.name == HOST, &b.name)));
+        Self { devices }
+    }
+
+    /// The weights, without a context.
+    pub(crate) fn weights_alone(mut self) -> Self {
+        for share in &mut self.devices {
+            (share.kv, share.compute) = (0, 0);
+        }
+        self.of_use()
+    }
+
+    /// The context, on weights that are there anyhow, with so many bytes of outputs beside it.
+    pub(crate) fn context_alone(mut self, outputs: u64) -> Self {
+        for share in &mut self.devices {
+            (share.layers, share.weights) = (0, 0);
+        }
+        let host =
+            DeviceShare { name: HOST.to_owned(), compute: outputs, ..DeviceShare::default() };
+        self.plus(Self { devices: vec![host] }).of_use()
+    }
+
+    /// Bytes of weights in the machine's own memory.
+    pub(crate) fn host_weights(&self) -> u64 {
+        self.devices.iter().find(|share| share.name == HOST).map_or(0, |share| share.weights)
+    }
+
+    /// With buffers to compute in that are as large as another's at least.
+    pub(crate) fn with_compute_of(mut self, other: &Self) -> Self {
+        for share in &mut self.devices {
+            let other = other.devices.iter().find(|other| other.name == share.name);
+            share.compute = share.compute.max(other.map_or(0, |other| other.compute));
+        }
+        self
+    }
+
+    /// Both together.
+    pub(crate) fn plus(mut self, other: Self) -> Self {
+        for added in other.devices {
+            match self.devices.iter_mut().find(|share| share.name == added.name) {
+                Some(share) => {
+                    share.layers += added.layers;
+                    share.weights += added.weights;
+                    share.kv += added.kv;
+                    share.compute += added.compute;
+                }
+                None => self.devices.push(added),
+            }
+        }
+        self
+    }
+
+    fn of_use(mut self) -> Self {
+        self.devices.retain(|share| share.layers > 0 || share.total() > 0);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_host_owns_is_the_hosts() {
+        let breakdown = r#"[
+            {"buffer_type": "CPU", "device": "CPU", "host": true, "max_size": 99, "model": 1, "context": 2, "compute": 4},
+            {"buffer_type": "G0_Host", "device": "G0", "host": true, "max_size": 99, "model": 0, "context": 0, "compute": 8},
+            {"buffer_type": "G0", "device": "G0", "host": false, "max_size": 99, "model": 16, "context": 32, "compute": 64}
+        ]"#;
+        let layers = [("CPU".to_owned(), 3), ("G0".to_owned(), 5)].into();
+        let placement = Placement::new(&BufferShare::read(breakdown).unwrap(), &layers);
+        let share = |name: &str, layers, weights, kv, compute| DeviceShare {
+            name: name.to_owned(),
+            layers,
+            weights,
+            kv,
+            compute,
+        };
+        assert_eq!(placement.devices, [share("G0", 5, 16, 32, 64), share("CPU", 3, 1, 2, 12)]);
+    }
+
+    #[test]
+    fn vulkans_host_buffers_are_larger_than_planned() {
+        let share = |buffer_type: &str| BufferShare {
+            buffer_type: buffer_type.to_owned(),
+            device: None,
+            host: true,
+            max_size: 100,
+            model: 250,
+            context: 0,
+            compute: 100,
+        };
+        let sizes = |share: BufferShare| [share.model, share.context, share.compute];
+        assert_eq!(sizes(share("Vulkan_Host").allocated()), [250 + 3 * 32, 0, 132]);
+        assert_eq!(sizes(share("CPU").allocated()), [250, 0, 100]);
+    }
+}

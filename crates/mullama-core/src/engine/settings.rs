@@ -1,0 +1,179 @@
+//! What a context is made with, every default settled.
+
+use mullama_sys as sys;
+
+use crate::device::physical_cores;
+use crate::options::{ContextParams, FlashAttention, KvCacheType};
+use crate::{Error, Result};
+
+/// The largest context that is chosen without being asked for.
+const LARGEST_AUTOMATIC_CONTEXT: u32 = 8192;
+
+/// Most finished requests whose cells are kept.
+const KEPT_SEQUENCES: u32 = 28;
+
+/// What a context gives for the tokens that it computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outputs {
+    /// Logits, for tokens that ask for them.
+    Logits,
+    /// The vector of each token.
+    Embeddings,
+    /// The classification head's scores of each sequence.
+    Scores,
+}
+
+/// Context parameters with every default settled.
+#[derive(Debug, Clone)]
+pub(crate) struct ContextSettings {
+    pub n_ctx: u32,
+    pub n_batch: u32,
+    pub n_ubatch: u32,
+    pub n_threads: u32,
+    pub n_threads_batch: u32,
+    pub n_parallel: u32,
+    pub outputs: Outputs,
+    /// Most tokens that are kept for later requests.
+    pub prefix_cache: u32,
+    /// Bytes for what leaves the KV cache.
+    pub cache_ram: usize,
+    /// How many times longer a step with a piece of a prompt may be than one without.
+    pub max_stall: f32,
+    pub type_k: KvCacheType,
+    pub type_v: KvCacheType,
+    pub offload_kqv: bool,
+    pub flash_attention: FlashAttention,
+    pub rope_freq_base: f32,
+    pub rope_freq_scale: f32,
+    /// Whether to compute once before the context is ready; by default where a GPU is used.
+    pub warmup: Option<bool>,
+}
+
+impl ContextSettings {
+    /// Settles the defaults for a model that was trained with `n_ctx_train` tokens of context.
+    pub fn resolve(params: &ContextParams, n_ctx_train: u32) -> Result<Self> {
+        // SAFETY: a constant of the engine.
+        let most_sequences = unsafe { sys::llama_max_parallel_sequences() } as u32;
+        let in_range = |name, value: Option<u32>, most: u32, default: u32| match value {
+            None => Ok(default),
+            Some(value) if (1..=most).contains(&value) => Ok(value),
+            Some(value) => {
+                let problem = format!("must lie between 1 and {most}, and is {value}");
+                Err(Error::option(name, problem))
+            }
+        };
+        let positive = |name, value: Option<f32>| match value {
+            None => Ok(0.0),
+            Some(value) if value.is_normal() && value > 0.0 => Ok(value),
+            Some(value) => Err(Error::option(name, format!("must be more than 0, and is {value}"))),
+        };
+        let automatic = n_ctx_train.clamp(1, LARGEST_AUTOMATIC_CONTEXT);
+        let n_ctx = in_range("context_size", params.n_ctx, i32::MAX as u32, automatic)?;
+        let n_batch = in_range("batch_size", params.n_batch, 1 << 20, 2048)?;
+        let n_ubatch = in_range("ubatch_size", params.n_ubatch, n_batch, 512.min(n_batch))?;
+        // GGML_MAX_N_THREADS
+        let n_threads = in_range("n_threads", params.n_threads, 512, physical_cores())?;
+        let n_threads_batch = in_range("n_threads_batch", params.n_threads_batch, 512, n_threads)?;
+        let n_parallel = in_range("n_parallel", params.n_parallel, most_sequences, 4)?;
+        let max_stall = params.max_stall.unwrap_or(4.0);
+        if !max_stall.is_finite() || max_stall < 1.0 {
+            return Err(Error::option(
+                "max_stall",
+                format!("must be 1 or more, and is {max_stall}"),
+            ));
+        }
+        let kv = params.kv_cache_type.unwrap_or_default();
+        let flash_attention = params.flash_attention.unwrap_or_default();
+        let plain = [KvCacheType::F32, KvCacheType::F16, KvCacheType::Bf16];
+        if flash_attention == FlashAttention::Off && !plain.contains(&kv.values) {
+            let problem = "quantised values need flash attention, which is off";
+            return Err(Error::option("kv_cache_type", problem));
+        }
+        Ok(Self {
+            n_ctx,
+            n_batch,
+            n_ubatch,
+            n_threads,
+            n_threads_batch,
+            n_parallel,
+            outputs: Outputs::Logits,
+            prefix_cache: params.prefix_cache.unwrap_or(u32::MAX),
+            cache_ram: (params.cache_ram.unwrap_or(0) as usize).saturating_mul(1 << 20),
+            max_stall,
+            type_k: kv.keys,
+            type_v: kv.values,
+            offload_kqv: params.offload_kqv.unwrap_or(true),
+            flash_attention,
+            rope_freq_base: positive("rope_freq_base", params.rope_freq_base)?,
+            rope_freq_scale: positive("rope_freq_scale", params.rope_freq_scale)?,
+            // A software renderer takes half a minute over what a GPU does at once.
+            warmup: params.warmup.or_else(|| {
+                std::env::var("MULLAMA_WARMUP").is_ok_and(|value| value == "0").then_some(false)
+            }),
+        })
+    }
+
+    /// Sequences of requests that run, and of those that are kept.
+    fn n_sequences(&self, has_state: bool) -> u32 {
+        // SAFETY: a constant of the engine.
+        let most = unsafe { sys::llama_max_parallel_sequences() } as u32;
+        let kept = match self.outputs {
+            // Where each has memory of its own, used or not, fewer are kept.
+            Outputs::Logits if has_state => self.n_parallel.min(KEPT_SEQUENCES),
+            Outputs::Logits => KEPT_SEQUENCES,
+            _ => 0,
+        };
+        (self.n_parallel + kept).min(most)
+    }
+
+    pub(super) fn raw(&self, has_state: bool) -> sys::llama_context_params {
+        // SAFETY: a plain struct of defaults.
+        let mut raw = unsafe { sys::llama_context_default_params() };
+        raw.n_ctx = self.n_ctx;
+        // All that run have a token in a step.
+        raw.n_batch = self.n_batch.max(self.n_parallel);
+        raw.n_ubatch = self.n_ubatch;
+        raw.n_seq_max = self.n_sequences(has_state);
+        // The engine plans for one output of each sequence.
+        raw.n_outputs_max = raw.n_seq_max;
+        raw.n_threads = self.n_threads as i32;
+        raw.n_threads_batch = self.n_threads_batch as i32;
+        raw.flash_attn_type = match self.flash_attention {
+            FlashAttention::Auto => sys::LLAMA_FLASH_ATTN_TYPE_AUTO,
+            FlashAttention::On => sys::LLAMA_FLASH_ATTN_TYPE_ENABLED,
+            FlashAttention::Off => sys::LLAMA_FLASH_ATTN_TYPE_DISABLED,
+        };
+        raw.type_k = ggml_type(self.type_k);
+        raw.type_v = ggml_type(self.type_v);
+        raw.rope_freq_base = self.rope_freq_base;
+        raw.rope_freq_scale = self.rope_freq_scale;
+        raw.offload_kqv = self.offload_kqv;
+        raw.no_perf = true;
+        if self.outputs != Outputs::Logits {
+            raw.embeddings = true;
+            // The engine would pool what it computes at once, which need not be all of a text.
+            raw.pooling_type = match self.outputs {
+                Outputs::Scores => sys::LLAMA_POOLING_TYPE_RANK,
+                _ => sys::LLAMA_POOLING_TYPE_NONE,
+            };
+            raw.n_outputs_max = self.n_batch;
+        }
+        // All sequences share one pool of cells: none is cut off before the pool is full.
+        raw.kv_unified = true;
+        raw
+    }
+}
+
+fn ggml_type(ty: KvCacheType) -> sys::ggml_type {
+    match ty {
+        KvCacheType::F32 => sys::GGML_TYPE_F32,
+        KvCacheType::F16 => sys::GGML_TYPE_F16,
+        KvCacheType::Bf16 => sys::GGML_TYPE_BF16,
+        KvCacheType::Q8_0 => sys::GGML_TYPE_Q8_0,
+        KvCacheType::Q5_1 => sys::GGML_TYPE_Q5_1,
+        KvCacheType::Q5_0 => sys::GGML_TYPE_Q5_0,
+        KvCacheType::Q4_1 => sys::GGML_TYPE_Q4_1,
+        KvCacheType::Q4_0 => sys::GGML_TYPE_Q4_0,
+        KvCacheType::Iq4Nl => sys::GGML_TYPE_IQ4_NL,
+    }
+}

@@ -1,0 +1,196 @@
+//! Text to tokens and back.
+
+use std::sync::Arc;
+
+use mullama_sys as sys;
+
+use super::weights::Weights;
+use crate::{Error, ErrorKind, Result, Token};
+
+/// The vocabulary of a model. It is part of the weights, and keeps them alive.
+#[derive(Clone)]
+pub(crate) struct Vocab {
+    weights: Arc<Weights>,
+    ends_of_generation: Arc<[Token]>,
+}
+
+impl Vocab {
+    pub fn new(weights: Arc<Weights>) -> Self {
+        let mut vocab = Self { weights, ends_of_generation: Arc::new([]) };
+        vocab.ends_of_generation = (0..vocab.len() as Token)
+            // SAFETY: the token is in range.
+            .filter(|&token| unsafe { sys::llama_vocab_is_eog(vocab.as_ptr(), token) })
+            .collect();
+        vocab
+    }
+
+    pub fn as_ptr(&self) -> *const sys::llama_vocab {
+        // SAFETY: the weights are alive, and so is their vocabulary.
+        unsafe { sys::llama_model_get_vocab(self.weights.as_ptr()) }
+    }
+
+    /// How many tokens there are.
+    pub fn len(&self) -> usize {
+        // SAFETY: a valid vocabulary.
+        unsafe { sys::llama_vocab_n_tokens(self.as_ptr()) }.max(0) as usize
+    }
+
+    /// The tokens with which a model says that it is done.
+    pub fn ends_of_generation(&self) -> &[Token] {
+        &self.ends_of_generation
+    }
+
+    pub fn is_end_of_generation(&self, token: Token) -> bool {
+        self.ends_of_generation.contains(&token)
+    }
+
+    /// Tokens that the model's file asks never to generate.
+    pub fn suppressed(&self) -> &[Token] {
+        let mut count = 0;
+        // SAFETY: pointer and count describe an array that lives as long as the vocabulary.
+        unsafe {
+            let tokens = sys::llama_vocab_get_suppress_tokens(self.as_ptr(), &raw mut count);
+            if tokens.is_null() || count <= 0 {
+                return &[];
+            }
+            std::slice::from_raw_parts(tokens, count as usize)
+        }
+    }
+
+    /// Refuses an id that is not in the vocabulary.
+    pub fn check(&self, token: Token) -> Result<()> {
+        if usize::try_from(token).is_ok_and(|index| index < self.len()) {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!("token {token} is not in the vocabulary, which has {} tokens", self.len()),
+        )
+        .with_context("token", token))
+    }
+
+    /// `add_special`: the tokens that the model expects around a text. `parse_special`: special
+    /// tokens that are written out in the text count as such.
+    pub fn tokenize(
+        &self,
+        text: &str,
+        add_special: bool,
+        parse_special: bool,
+    ) -> Result<Vec<Token>> {
+        if let Some(at) = text.bytes().position(|byte| byte == 0) {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("the text contains a NUL byte, at byte {at}"),
+            ));
+        }
+        if i32::try_from(text.len()).is_err() {
+            let message =
+                format!("the text has {} bytes; at most 2 GiB can be tokenised", text.len());
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        if !self.has_tokenizer() {
+            return Err(Error::new(ErrorKind::Unsupported, "the model has no tokenizer")
+                .with_hint("give the prompt as tokens"));
+        }
+        // A token covers at least a byte in nearly every text; where the guess is too small, the
+        // engine answers with what it needs.
+        let mut tokens = vec![0; text.len() + 16];
+        loop {
+            // SAFETY: a valid vocabulary.
+            let count = unsafe {
+                sys::shim::tokenize(self.as_ptr(), text, &mut tokens, add_special, parse_special)
+            }
+            .map_err(unusable)?;
+            match usize::try_from(count) {
+                Ok(count) => {
+                    tokens.truncate(count);
+                    return Ok(tokens);
+                }
+                Err(_) if count == i32::MIN => {
+                    return Err(Error::new(ErrorKind::InvalidArgument, "the text is too long"));
+                }
+                Err(_) => tokens.resize(count.unsigned_abs() as usize, 0),
+            }
+        }
+    }
+
+    /// The tokens that stand between two texts, where the vocabulary has such.
+    pub fn pair_separators(&self) -> Vec<Token> {
+        let vocab = self.as_ptr();
+        // SAFETY: a valid vocabulary; plain questions.
+        let (eos, sep) = unsafe {
+            (
+                sys::llama_vocab_get_add_eos(vocab).then(|| sys::llama_vocab_eos(vocab)),
+                sys::llama_vocab_get_add_sep(vocab).then(|| sys::llama_vocab_sep(vocab)),
+            )
+        };
+        eos.into_iter().chain(sep).filter(|&token| self.check(token).is_ok()).collect()
+    }
+
+    /// Whether text can be made of tokens, and tokens of text: of models that lack a tokenizer, tokens
+    /// are all that there is.
+    fn has_tokenizer(&self) -> bool {
+        // SAFETY: a valid vocabulary.
+        unsafe { sys::llama_vocab_type(self.as_ptr()) != sys::LLAMA_VOCAB_TYPE_NONE }
+    }
+
+    /// The bytes of one token; those of a special token only where `special` is set.
+    pub fn piece(&self, token: Token, special: bool, piece: &mut Vec<u8>) {
+        if !self.has_tokenizer() {
+            // The engine would end the process.
+            piece.clear();
+            return;
+        }
+        piece.resize(piece.capacity().max(32), 0);
+        loop {
+            // SAFETY: pointer and length describe `piece`; the token is in range.
+            let length = unsafe {
+                sys::llama_token_to_piece(
+                    self.as_ptr(),
+                    token,
+                    piece.as_mut_ptr().cast(),
+                    piece.len() as i32,
+                    0,
+                    special,
+                )
+            };
+            if let Ok(length) = usize::try_from(length) {
+                piece.truncate(length);
+                return;
+            }
+            // A negative answer is the size to come back with.
+            piece.resize(length.unsigned_abs() as usize, 0);
+        }
+    }
+
+    pub fn detokenize(&self, tokens: &[Token], skip_special: bool) -> Result<String> {
+        for &token in tokens {
+            self.check(token)?;
+        }
+        let mut bytes = vec![0_u8; tokens.len() * 8 + 16];
+        loop {
+            // SAFETY: a valid vocabulary, and tokens in its range.
+            let length = unsafe {
+                sys::shim::detokenize(
+                    self.as_ptr(),
+                    tokens,
+                    &mut bytes,
+                    skip_special,
+                    !skip_special,
+                )
+            }
+            .map_err(unusable)?;
+            if let Ok(length) = usize::try_from(length) {
+                bytes.truncate(length);
+                return Ok(String::from_utf8_lossy(&bytes).into_owned());
+            }
+            bytes.resize(length.unsigned_abs() as usize, 0);
+        }
+    }
+}
+
+/// The engine's tokenizer failed: its vocabulary lacks what the tokenizer relies on.
+#[allow(clippy::needless_pass_by_value, reason = "the shape that `map_err` wants")]
+fn unusable(reason: String) -> Error {
+    Error::new(ErrorKind::InvalidModel, format!("the model's tokenizer is unusable: {reason}"))
+}

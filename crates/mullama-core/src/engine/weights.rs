@@ -1,0 +1,389 @@
+//! A model's weights in memory, and what its file says about them.
+
+use std::collections::BTreeMap;
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::path::Path;
+use std::ptr::{self, NonNull};
+
+use mullama_sys as sys;
+use serde_json::Value;
+
+use super::adapter::{AdapterSet, Adapters};
+use super::raw_placement::RawPlacement;
+use crate::device::{DeviceSet, Handle};
+use crate::options::{GpuLayers, Lora, ModelParams};
+use crate::runtime::log as logging;
+use crate::{Error, ErrorKind, Result};
+
+/// The engine's model. Read-only once loaded, and so shared freely between threads.
+pub(crate) struct Weights {
+    model: NonNull<sys::llama_model>,
+    /// Layers on GPUs and layers in all, as the engine reports them.
+    pub offloaded: (u32, u32),
+    /// Layers by the name of their device, as the engine reports them.
+    pub layers: BTreeMap<String, u32>,
+    /// The names of the GPUs that the engine was given, in their order.
+    pub devices_in_order: Vec<String>,
+    /// What the model may lie on.
+    pub devices: DeviceSet,
+    /// The adapters that have been read for it.
+    pub adapters: Adapters,
+}
+
+// SAFETY: the engine only reads a loaded model (llama.cpp shares one between contexts on different
+// threads).
+unsafe impl Send for Weights {}
+// SAFETY: as above.
+unsafe impl Sync for Weights {}
+
+impl Drop for Weights {
+    fn drop(&mut self) {
+        // SAFETY: owned; contexts hold an `Arc` of this, so none is left.
+        unsafe { sys::llama_model_free(self.model.as_ptr()) }
+    }
+}
+
+/// Hears how far loading is, from 0 to 1; returning false cancels.
+pub(crate) type Progress<'a> = &'a mut dyn FnMut(f32) -> bool;
+
+impl Weights {
+    /// Reads a model's file, whose header has been checked before.
+    pub fn load(
+        path: &Path,
+        params: &ModelParams,
+        devices: &DeviceSet,
+        progress: Progress<'_>,
+    ) -> Result<Self> {
+        Self::make(path, params, devices, progress, false)
+    }
+
+    /// Only pretends to: nothing is read but the header, nothing allocated; what a context made of it
+    /// would take can be asked.
+    pub fn pretend(path: &Path, params: &ModelParams, devices: &DeviceSet) -> Result<Self> {
+        Self::make(path, params, devices, &mut |_| true, true)
+    }
+
+    fn make(
+        path: &Path,
+        params: &ModelParams,
+        devices: &DeviceSet,
+        progress: Progress<'_>,
+        pretend: bool,
+    ) -> Result<Self> {
+        let file = path.to_str().and_then(|text| CString::new(text).ok()).ok_or_else(|| {
+            let message = format!("the path {} is not valid UTF-8", path.display());
+            Error::new(ErrorKind::InvalidArgument, message)
+        })?;
+        let placement = RawPlacement::resolve(params, devices)?;
+        let overrides = metadata_overrides(params)?;
+        let mut hook = ProgressHook { callback: progress, cancelled: false };
+
+        // SAFETY: a plain struct of defaults.
+        let mut raw = unsafe { sys::llama_model_default_params() };
+        raw.n_gpu_layers = match params.n_gpu_layers.unwrap_or_default() {
+            GpuLayers::Auto | GpuLayers::All => -1,
+            GpuLayers::Count(layers) => i32::try_from(layers).unwrap_or(i32::MAX),
+        };
+        placement.apply(params, &mut raw);
+        raw.load_mode = match (params.use_mmap.unwrap_or(true), params.use_mlock.unwrap_or(false)) {
+            (true, true) => sys::LLAMA_LOAD_MODE_MMAP_MLOCK,
+            (true, false) => sys::LLAMA_LOAD_MODE_MMAP,
+            (false, true) => sys::LLAMA_LOAD_MODE_MLOCK,
+            (false, false) => sys::LLAMA_LOAD_MODE_NONE,
+        };
+        if pretend {
+            raw.no_alloc = true;
+            raw.load_mode = sys::LLAMA_LOAD_MODE_NONE;
+        }
+        raw.check_tensors = params.check_tensors.unwrap_or(false);
+        raw.vocab_only = params.vocab_only.unwrap_or(false);
+        raw.kv_overrides = overrides.as_ref().map_or(ptr::null(), Vec::as_ptr);
+        raw.progress_callback = Some(on_progress);
+        raw.progress_callback_user_data = (&raw mut hook).cast();
+
+        let (model, said) = logging::capture(|| {
+            // SAFETY: everything that `raw` points to lives until the call returns.
+            unsafe { sys::shim::model_load_from_file(&file, &raw) }
+        });
+        let model = model.map(NonNull::new);
+        let Ok(Some(model)) = model else {
+            devices.check()?;
+            return Err(if hook.cancelled {
+                let message = format!("loading {} was cancelled", path.display());
+                Error::new(ErrorKind::Cancelled, message)
+            } else {
+                load_error(path, said.problem().or(model.err()))
+            }
+            .with_context("path", path.display()));
+        };
+        let mut layers = BTreeMap::new();
+        for device in said.lines().filter_map(read_assignment) {
+            *layers.entry(device.to_owned()).or_default() += 1;
+        }
+        let offloaded = said.lines().find_map(read_offloaded).unwrap_or_default();
+        let devices_in_order = devices.chosen(params)?.into_iter().map(Handle::name).collect();
+        let weights = Self {
+            model,
+            offloaded,
+            layers,
+            devices_in_order,
+            devices: devices.clone(),
+            adapters: Adapters::default(),
+        };
+        devices.check()?;
+        Ok(weights)
+    }
+
+    /// Layers (blocks), without the output layer.
+    pub fn n_layers(&self) -> u32 {
+        // SAFETY: a valid model (here and below).
+        unsafe { sys::llama_model_n_layer(self.as_ptr()) }.max(0) as u32
+    }
+
+    /// Numbers in the vector of a token, as the model gives it.
+    pub fn n_embd(&self) -> usize {
+        // SAFETY: as above.
+        unsafe { sys::llama_model_n_embd_out(self.as_ptr()) }.max(0) as usize
+    }
+
+    /// Scores that the classification head gives a text.
+    pub fn n_scores(&self) -> usize {
+        // SAFETY: as above.
+        unsafe { sys::llama_model_n_cls_out(self.as_ptr()) as usize }
+    }
+
+    /// Tokens in the vocabulary.
+    pub fn n_vocab(&self) -> usize {
+        // SAFETY: as above; a model's vocabulary lives as long as it does.
+        unsafe { sys::llama_vocab_n_tokens(sys::llama_model_get_vocab(self.as_ptr())) }.max(0)
+            as usize
+    }
+
+    /// Parameters.
+    pub fn n_params(&self) -> u64 {
+        // SAFETY: as above.
+        unsafe { sys::llama_model_n_params(self.as_ptr()) }
+    }
+
+    /// Bytes of all tensors.
+    pub fn size(&self) -> u64 {
+        // SAFETY: as above.
+        unsafe { sys::llama_model_size(self.as_ptr()) }
+    }
+
+    /// Whether the model has a decoder and no encoder before it.
+    pub fn is_decoder(&self) -> bool {
+        // SAFETY: as above.
+        unsafe {
+            sys::llama_model_has_decoder(self.as_ptr())
+                && !sys::llama_model_has_encoder(self.as_ptr())
+        }
+    }
+
+    /// Whether the model keeps a state for each sequence, as recurrent models and hybrids do.
+    pub fn has_state(&self) -> bool {
+        // SAFETY: a valid model.
+        unsafe {
+            sys::llama_model_is_recurrent(self.as_ptr())
+                || sys::llama_model_is_hybrid(self.as_ptr())
+        }
+    }
+
+    /// The set of these adapters, which are read where they have not been.
+    pub fn adapters(&self, lora: &Lora) -> Result<AdapterSet> {
+        // SAFETY: a valid model, which frees its adapters with itself.
+        let set = unsafe { self.adapters.resolve(self.as_ptr(), lora) };
+        self.devices.check()?;
+        set
+    }
+
+    /// What tells these adapters from others.
+    pub fn fingerprint_of(&self, adapters: &AdapterSet) -> Result<Vec<u8>> {
+        self.adapters.fingerprint(adapters)
+    }
+
+    pub fn as_ptr(&self) -> *mut sys::llama_model {
+        self.model.as_ptr()
+    }
+
+    /// One value of the file's metadata, as text.
+    pub fn metadata_value(&self, key: &str) -> Option<String> {
+        let key = CString::new(key).ok()?;
+        // SAFETY: a valid model, and a NUL-terminated key that outlives the call.
+        read_text(|buffer, size| unsafe {
+            sys::llama_model_meta_val_str(self.as_ptr(), key.as_ptr(), buffer, size)
+        })
+    }
+
+    /// The file's metadata, as text: arrays (vocabularies) are left out.
+    pub fn metadata(&self) -> BTreeMap<String, String> {
+        // SAFETY: a valid model; indices are below the count.
+        unsafe {
+            (0..sys::llama_model_meta_count(self.as_ptr()))
+                .filter_map(|index| {
+                    let key = read_text(|buffer, size| {
+                        sys::llama_model_meta_key_by_index(self.as_ptr(), index, buffer, size)
+                    })?;
+                    let value = read_text(|buffer, size| {
+                        sys::llama_model_meta_val_str_by_index(self.as_ptr(), index, buffer, size)
+                    })?;
+                    Some((key, value))
+                })
+                .collect()
+        }
+    }
+
+    /// The engine's one-line description: architecture, size class, quantisation.
+    pub fn description(&self) -> String {
+        // SAFETY: a valid model.
+        read_text(|buffer, size| unsafe { sys::llama_model_desc(self.as_ptr(), buffer, size) })
+            .unwrap_or_default()
+    }
+
+    /// Values of the key that the engine has for a recommended sampling parameter.
+    pub fn recommended(&self, key: sys::llama_model_meta_key) -> Option<String> {
+        // SAFETY: gives a static string, or null for a key it does not know.
+        let name = unsafe { sys::llama_model_meta_key_str(key) };
+        if name.is_null() {
+            return None;
+        }
+        // SAFETY: as above.
+        self.metadata_value(&unsafe { CStr::from_ptr(name) }.to_string_lossy())
+    }
+}
+
+struct ProgressHook<'a> {
+    callback: Progress<'a>,
+    cancelled: bool,
+}
+
+unsafe extern "C" fn on_progress(progress: f32, hook: *mut c_void) -> bool {
+    // SAFETY: the engine passes back the pointer that `load` gave it, while `load` waits.
+    let hook = unsafe { &mut *hook.cast::<ProgressHook<'_>>() };
+    let go_on = (hook.callback)(progress);
+    hook.cancelled |= !go_on;
+    go_on
+}
+
+/// The engine's form of the overrides, closed by one with an empty key.
+fn metadata_overrides(params: &ModelParams) -> Result<Option<Vec<sys::llama_model_kv_override>>> {
+    let Some(values) = &params.metadata_overrides else { return Ok(None) };
+    let problem =
+        |key: &str, what: &str| Error::option("metadata_overrides", format!("`{key}`: {what}"));
+    let fill = |target: &mut [c_char], text: &str| {
+        // One byte is kept for the closing NUL.
+        let fits = text.len() < target.len() && !text.contains('\0');
+        for (to, from) in target.iter_mut().zip(text.bytes()) {
+            *to = from as c_char;
+        }
+        fits
+    };
+    // SAFETY: a struct of plain numbers and arrays, for which zero is valid.
+    let empty: sys::llama_model_kv_override = unsafe { std::mem::zeroed() };
+    let mut overrides = Vec::with_capacity(values.len() + 1);
+    for (key, value) in values {
+        let mut entry = empty;
+        if key.is_empty() || !fill(&mut entry.key, key) {
+            return Err(problem(key, "a key has 1 to 127 bytes"));
+        }
+        match value {
+            Value::Bool(flag) => {
+                entry.tag = sys::LLAMA_KV_OVERRIDE_TYPE_BOOL;
+                entry.__bindgen_anon_1.val_bool = *flag;
+            }
+            Value::Number(number) => {
+                if let Some(integer) = number.as_i64() {
+                    entry.tag = sys::LLAMA_KV_OVERRIDE_TYPE_INT;
+                    entry.__bindgen_anon_1.val_i64 = integer;
+                } else {
+                    entry.tag = sys::LLAMA_KV_OVERRIDE_TYPE_FLOAT;
+                    entry.__bindgen_anon_1.val_f64 = number.as_f64().unwrap_or_default();
+                }
+            }
+            Value::String(text) => {
+                entry.tag = sys::LLAMA_KV_OVERRIDE_TYPE_STR;
+                // SAFETY: all variants of the union are plain data, zeroed above.
+                if !fill(unsafe { &mut entry.__bindgen_anon_1.val_str }, text) {
+                    return Err(problem(key, "a text has at most 127 bytes"));
+                }
+            }
+            _ => return Err(problem(key, "expected a number, a text, true or false")),
+        }
+        overrides.push(entry);
+    }
+    overrides.push(empty);
+    Ok(Some(overrides))
+}
+
+/// Reads `layer  7 assigned to device Vulkan0, is_swa = 0`.
+fn read_assignment(line: &str) -> Option<&str> {
+    let (_, rest) = line.split_once(" assigned to device ")?;
+    rest.split_once(',').map(|(name, _)| name)
+}
+
+/// Reads `offloaded 9/9 layers to GPU`.
+fn read_offloaded(line: &str) -> Option<(u32, u32)> {
+    let (_, rest) = line.split_once("offloaded ")?;
+    let (counts, _) = rest.split_once(" layers to GPU")?;
+    let (offloaded, all) = counts.split_once('/')?;
+    Some((offloaded.parse().ok()?, all.parse().ok()?))
+}
+
+/// What the engine's complaints mean.
+fn load_error(path: &Path, problem: Option<String>) -> Error {
+    let reason = problem.unwrap_or_else(|| "the engine gave no reason".to_owned());
+    let out_of_memory = ["failed to allocate", "unable to allocate", "out of memory", "bad_alloc"];
+    let kind = if out_of_memory.iter().any(|words| reason.contains(words)) {
+        ErrorKind::OutOfMemory
+    } else if ["does not support split buffers", "SPLIT_MODE"].iter().any(|w| reason.contains(w)) {
+        ErrorKind::Unsupported
+    } else {
+        ErrorKind::InvalidModel
+    };
+    let error = Error::new(kind, format!("cannot load {}: {reason}", path.display()));
+    if kind == ErrorKind::OutOfMemory {
+        error.with_hint("use a smaller model or quantisation, or fewer layers on this device")
+    } else if kind == ErrorKind::Unsupported {
+        error.with_hint("use `split_mode` layer")
+    } else if reason.contains("unknown model architecture") {
+        error.with_hint("the model is newer than this engine: update mullama")
+    } else if reason.contains("not within the file bounds") || reason.contains("corrupted") {
+        error.with_hint("the file is incomplete: download it again")
+    } else {
+        error
+    }
+}
+
+/// Calls one of the engine's functions that write text into a buffer and give its full length, or a
+/// negative number where there is none.
+fn read_text(write: impl Fn(*mut c_char, usize) -> i32) -> Option<String> {
+    let mut buffer = vec![0_u8; 256];
+    loop {
+        let length = usize::try_from(write(buffer.as_mut_ptr().cast(), buffer.len())).ok()?;
+        // The engine writes a NUL too.
+        if length < buffer.len() {
+            buffer.truncate(length);
+            return Some(String::from_utf8_lossy(&buffer).into_owned());
+        }
+        buffer.resize(length + 1, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_engines_count_of_layers_is_read() {
+        let line = "load_tensors: offloaded 9/9 layers to GPU";
+        assert_eq!(read_offloaded(line), Some((9, 9)));
+        assert_eq!(read_offloaded("load_tensors: offloading output layer to GPU"), None);
+    }
+
+    #[test]
+    fn layers_are_read_from_the_engines_words() {
+        let line = "load_tensors: layer   7 assigned to device Vulkan0, is_swa = 0";
+        assert_eq!(read_assignment(line), Some("Vulkan0"));
+        assert_eq!(read_assignment("load_tensors: offloaded 9/9 layers to GPU"), None);
+    }
+}

@@ -1,0 +1,263 @@
+//! A conversation that keeps what is said, and calls the tools that the model asks for.
+
+use serde_json::Value;
+
+use super::handle::Model;
+use crate::chat::{
+    ChatChunk, ChatCompletion, ChatInput, ChatStream, Message, Tool, ToolOutput, ToolRequest, Turn,
+};
+use crate::options::ChatOptions;
+use crate::{CancelToken, Result};
+
+impl Model {
+    /// Starts a conversation, which keeps what is said and calls tools: see [`Chat`].
+    ///
+    /// ```
+    /// # use mullama_core::{ChatOptions, ContextParams, Model, ModelParams};
+    /// # let model = Model::load("demo", ModelParams::default(), ContextParams::default())?;
+    /// let greedy = ChatOptions::default().with_temperature(0.0);
+    /// let mut chat = model.start_chat().with_options(greedy);
+    /// assert!(chat.send("What is the capital of France?")?.text.contains("Paris"));
+    /// assert_eq!(chat.messages().len(), 2);
+    /// # Ok::<_, mullama_core::Error>(())
+    /// ```
+    pub fn start_chat(&self) -> Chat {
+        Chat::new(self.clone())
+    }
+}
+
+/// A conversation: keeps what is said, and calls the tools that the model asks for.
+///
+/// ```
+/// use mullama_core::{ChatOptions, ContextParams, Model, ModelParams, Tool};
+/// use serde_json::json;
+///
+/// let model = Model::load("demo", ModelParams::default(), ContextParams::default())?;
+/// let parameters = json!({
+///     "type": "object",
+///     "properties": {"city": {"type": "string"}},
+///     "required": ["city"],
+/// });
+/// let weather = Tool::new("get_weather", "Get the weather in a city", parameters, |_| {
+///     json!({"temperature": 18, "condition": "sunny"})
+/// });
+/// let greedy = ChatOptions::default().with_temperature(0.0);
+/// let mut chat = model.start_chat().with_tools([weather]).with_options(greedy);
+/// let answer = chat.send("What is the weather in Paris?")?;
+/// assert_eq!(answer.text, "The weather in Paris is 18 degrees and sunny.");
+/// # Ok::<_, mullama_core::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Chat {
+    model: Model,
+    messages: Vec<Message>,
+    tools: Vec<Tool>,
+    options: ChatOptions,
+    max_tool_rounds: Option<u32>,
+}
+
+impl Chat {
+    pub(crate) fn new(model: Model) -> Self {
+        Self {
+            model,
+            messages: Vec::new(),
+            tools: Vec::new(),
+            options: ChatOptions::default(),
+            max_tool_rounds: None,
+        }
+    }
+
+    /// Adds instructions for the whole chat.
+    #[must_use]
+    pub fn with_system(mut self, text: impl Into<String>) -> Self {
+        self.messages.push(Message::system(text));
+        self
+    }
+
+    /// Sets the tools that the model may call, in place of those of the options.
+    #[must_use]
+    pub fn with_tools(mut self, tools: impl Into<Vec<Tool>>) -> Self {
+        self.tools = tools.into();
+        self
+    }
+
+    /// Sets what holds for every answer.
+    #[must_use]
+    pub fn with_options(mut self, options: impl Into<ChatOptions>) -> Self {
+        self.options = options.into();
+        self
+    }
+
+    /// Sets how often the model may have tools called before its answer. Default: 8. When it asks for
+    /// more, the answer is what it asked (finish reason `tool_calls`), and it is told of the limit.
+    #[must_use]
+    pub fn with_max_tool_rounds(mut self, rounds: u32) -> Self {
+        self.max_tool_rounds = Some(rounds);
+        self
+    }
+
+    /// What has been said.
+    pub fn messages(&self) -> &[Message] {
+        &self.messages
+    }
+
+    /// What has been said, to be changed.
+    pub fn messages_mut(&mut self) -> &mut Vec<Message> {
+        &mut self.messages
+    }
+
+    /// Says something and waits for the answer, calling tools on the way. Where it fails, the
+    /// conversation is as it was.
+    pub fn send(&mut self, input: impl Into<ChatInput>) -> Result<ChatCompletion> {
+        self.send_with(input, &self.options.clone())
+    }
+
+    /// As [`Self::send`], with options of its own.
+    pub fn send_with(
+        &mut self,
+        input: impl Into<ChatInput>,
+        options: &ChatOptions,
+    ) -> Result<ChatCompletion> {
+        let (mut turn, options) = self.turn(input, options);
+        loop {
+            let answer = self.model.chat(turn.messages(), &options)?;
+            if let Some(completion) = self.go_on(&mut turn, &answer)? {
+                return Ok(completion);
+            }
+        }
+    }
+
+    /// As [`Self::send`], without blocking the thread while the model computes; tools are called on it.
+    pub async fn send_async(&mut self, input: impl Into<ChatInput>) -> Result<ChatCompletion> {
+        let (mut turn, options) = self.turn(input, &self.options.clone());
+        loop {
+            let answer = self.model.chat_async(turn.messages(), &options).await?;
+            if let Some(completion) = self.go_on(&mut turn, &answer)? {
+                return Ok(completion);
+            }
+        }
+    }
+
+    /// Says something and gives the pieces of the answer as they come, calling tools on the way.
+    ///
+    /// The conversation has the turn when the last chunk has come; until then, and where it fails or is
+    /// dropped, it is as it was.
+    pub fn stream(&mut self, input: impl Into<ChatInput>) -> Result<ChatTurn<'_>> {
+        self.stream_with(input, &self.options.clone())
+    }
+
+    /// As [`Self::stream`], with options of its own.
+    pub fn stream_with(
+        &mut self,
+        input: impl Into<ChatInput>,
+        options: &ChatOptions,
+    ) -> Result<ChatTurn<'_>> {
+        let (turn, options) = self.turn(input, options);
+        let stream = self.model.stream_chat(turn.messages(), &options)?;
+        Ok(ChatTurn { chat: self, turn, options, stream: Some(stream), requests: None })
+    }
+
+    fn turn(&self, input: impl Into<ChatInput>, options: &ChatOptions) -> (Turn, ChatOptions) {
+        let mut options = options.clone();
+        if !self.tools.is_empty() {
+            let definitions = self.tools.iter().map(|tool| tool.definition().clone());
+            options.chat.tools = Some(definitions.collect());
+        }
+        let tools = options.chat.tools.clone().unwrap_or_default();
+        let callable = self.tools.iter().filter(|tool| tool.is_callable());
+        let callable = callable.map(|tool| tool.name().to_owned()).collect();
+        let turn = Turn::new(self.messages.clone(), input, tools, callable, self.max_tool_rounds);
+        (turn, options)
+    }
+
+    /// Makes the calls of an answer; gives the turn's completion when it is over.
+    fn go_on(
+        &mut self,
+        turn: &mut Turn,
+        answer: &ChatCompletion,
+    ) -> Result<Option<ChatCompletion>> {
+        let requests = turn.answered(answer);
+        if let Some(completion) = turn.completion() {
+            self.messages.extend_from_slice(turn.news());
+            return Ok(Some(completion.clone()));
+        }
+        turn.returned(self.call(requests))?;
+        Ok(None)
+    }
+
+    fn call(&self, requests: Vec<ToolRequest>) -> Vec<ToolOutput> {
+        let call = |ToolRequest { name, arguments, .. }: ToolRequest| match self
+            .tools
+            .iter()
+            .find(|tool| tool.name() == name)
+        {
+            Some(tool) => tool.call(Value::Object(arguments)),
+            None => ToolOutput::error(format!("there is no tool `{name}`")),
+        };
+        requests.into_iter().map(call).collect()
+    }
+}
+
+/// An answer of a [`Chat`] while it is being generated: an iterator of chunks, over all rounds of tools.
+///
+/// The last chunk has the whole [`ChatCompletion`]. Dropping it cancels the generation.
+pub struct ChatTurn<'a> {
+    chat: &'a mut Chat,
+    turn: Turn,
+    options: ChatOptions,
+    /// None when it is over, and while tools are to be called.
+    stream: Option<ChatStream>,
+    /// Calls that are to be made.
+    requests: Option<Vec<ToolRequest>>,
+}
+
+impl ChatTurn<'_> {
+    /// Waits for the next chunk, calling tools on the way; `None` after the last.
+    pub fn next_chunk(&mut self) -> Option<Result<ChatChunk>> {
+        let next = self.advance().transpose();
+        if !matches!(next, Some(Ok(_))) {
+            self.stream = None;
+            self.requests = None;
+        }
+        next
+    }
+
+    fn advance(&mut self) -> Result<Option<ChatChunk>> {
+        if let Some(requests) = self.requests.take() {
+            let outputs = self.chat.call(requests);
+            self.turn.returned(outputs)?;
+            self.stream = Some(self.chat.model.stream_chat(self.turn.messages(), &self.options)?);
+        }
+        let Some(stream) = &mut self.stream else { return Ok(None) };
+        let Some(chunk) = stream.next_chunk().transpose()? else { return Ok(None) };
+        if let Some(answer) = &chunk.completion {
+            let requests = self.turn.answered(answer);
+            self.stream = None;
+            if self.turn.completion().is_some() {
+                self.chat.messages.extend_from_slice(self.turn.news());
+            } else {
+                // Called when the next chunk is asked for: the reader sees first what is called.
+                self.requests = Some(requests);
+            }
+        }
+        Ok(Some(self.turn.chunk(chunk)))
+    }
+
+    /// A token that stops the generation of this round from anywhere.
+    pub fn cancel_token(&self) -> Option<CancelToken> {
+        self.stream.as_ref().map(ChatStream::cancel_token)
+    }
+
+    /// The whole answer, once the last chunk has come.
+    pub fn completion(&self) -> Option<&ChatCompletion> {
+        self.turn.completion()
+    }
+}
+
+impl Iterator for ChatTurn<'_> {
+    type Item = Result<ChatChunk>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_chunk()
+    }
+}

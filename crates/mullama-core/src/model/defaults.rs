@@ -1,0 +1,112 @@
+//! What a model brings to each request: options, a system message, messages.
+
+use std::borrow::Cow;
+
+use mullama_sys as sys;
+
+use crate::chat::{Message, Role};
+use crate::engine::Weights;
+use crate::options::{ContextParams, GenerateOptions, ModelParams};
+use crate::source::{GgufHeader, ResolvedModel};
+use crate::{Error, Result};
+
+/// What a model of the store brings to each request.
+#[derive(Default)]
+pub(crate) struct ModelDefaults {
+    /// Holds where a request says nothing.
+    pub options: GenerateOptions,
+    system: Option<Message>,
+    messages: Vec<Message>,
+}
+
+impl ModelDefaults {
+    /// Fills in what a model of the store brings where the caller says nothing. Gives what holds for
+    /// requests, and why the chat template cannot be used, if there is one that cannot.
+    pub fn fill(
+        model: &ResolvedModel,
+        header: &GgufHeader,
+        params: &mut ModelParams,
+        context: &mut ContextParams,
+    ) -> Result<(Self, Option<Error>)> {
+        let options = model.fill_options(params, context)?;
+        let system = model.system().map(Message::system);
+        let defaults = Self { options, system, messages: model.messages()? };
+        if params.chat_template.is_some() {
+            return Ok((defaults, None));
+        }
+        let (template, unusable) = match model.chat_template(header) {
+            Ok(template) => (template, None),
+            Err(error) => (None, Some(error)),
+        };
+        params.chat_template = template;
+        Ok((defaults, unusable))
+    }
+
+    /// With these options where it has none.
+    pub fn or(mut self, others: &GenerateOptions) -> Self {
+        self.options.fill(others);
+        self
+    }
+
+    /// The messages of a chat: the system message, unless the chat has its own, then those that the model
+    /// brings, then the chat's.
+    pub fn before<'a>(&self, messages: &'a [Message]) -> Cow<'a, [Message]> {
+        let own = messages
+            .first()
+            .is_some_and(|first| matches!(first.role, Role::System | Role::Developer));
+        let system = self.system.as_ref().filter(|_| !own);
+        if system.is_none() && self.messages.is_empty() {
+            return Cow::Borrowed(messages);
+        }
+        let (first, rest) = messages.split_at(usize::from(own));
+        system.into_iter().chain(first).chain(&self.messages).chain(rest).cloned().collect()
+    }
+}
+
+/// The sampling options that a model's metadata recommends.
+pub(super) fn recommended(weights: &Weights) -> GenerateOptions {
+    fn number<T: std::str::FromStr>(
+        weights: &Weights,
+        key: sys::llama_model_meta_key,
+    ) -> Option<T> {
+        weights.recommended(key)?.parse().ok()
+    }
+    let float = |key| number::<f32>(weights, key);
+    GenerateOptions {
+        temperature: float(sys::LLAMA_MODEL_META_KEY_SAMPLING_TEMP),
+        top_k: number(weights, sys::LLAMA_MODEL_META_KEY_SAMPLING_TOP_K),
+        top_p: float(sys::LLAMA_MODEL_META_KEY_SAMPLING_TOP_P),
+        min_p: float(sys::LLAMA_MODEL_META_KEY_SAMPLING_MIN_P),
+        xtc_probability: float(sys::LLAMA_MODEL_META_KEY_SAMPLING_XTC_PROBABILITY),
+        xtc_threshold: float(sys::LLAMA_MODEL_META_KEY_SAMPLING_XTC_THRESHOLD),
+        repeat_last_n: number(weights, sys::LLAMA_MODEL_META_KEY_SAMPLING_PENALTY_LAST_N),
+        repeat_penalty: float(sys::LLAMA_MODEL_META_KEY_SAMPLING_PENALTY_REPEAT),
+        mirostat: number(weights, sys::LLAMA_MODEL_META_KEY_SAMPLING_MIROSTAT),
+        mirostat_tau: float(sys::LLAMA_MODEL_META_KEY_SAMPLING_MIROSTAT_TAU),
+        mirostat_eta: float(sys::LLAMA_MODEL_META_KEY_SAMPLING_MIROSTAT_ETA),
+        ..GenerateOptions::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(messages: &[Message]) -> Vec<String> {
+        messages.iter().map(Message::text).collect()
+    }
+
+    #[test]
+    fn what_a_model_brings_comes_before_a_chat() {
+        let defaults = ModelDefaults {
+            system: Some(Message::system("S")),
+            messages: vec![Message::user("U"), Message::assistant("A")],
+            ..ModelDefaults::default()
+        };
+        let question = [Message::user("Q")];
+        assert_eq!(texts(&defaults.before(&question)), ["S", "U", "A", "Q"]);
+        let own = [Message::system("mine"), Message::user("Q")];
+        assert_eq!(texts(&defaults.before(&own)), ["mine", "U", "A", "Q"]);
+        assert_eq!(texts(&ModelDefaults::default().before(&question)), ["Q"]);
+    }
+}

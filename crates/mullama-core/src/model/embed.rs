@@ -1,0 +1,99 @@
+//! Embeddings and reranking, asked of a model.
+
+use std::sync::Arc;
+
+use super::handle::Model;
+use super::loaded::Loaded;
+use crate::Result;
+use crate::embedding::{self, EmbeddingModel, Embeddings, Pending, Reranking};
+use crate::options::{EmbedOptions, Inputs, RerankOptions};
+
+impl Model {
+    /// Vectors of texts: one text or several, each as text or as tokens; results have their order.
+    ///
+    /// The texts of all calls that are made at once are computed together. A text's vector does not
+    /// depend on the others, but for rounding: what else is in a batch may change the last digits.
+    ///
+    /// Gives [`ErrorKind::ContextOverflow`] for a text that is too long unless `truncate` is set,
+    /// [`ErrorKind::OutOfMemory`] where there is no memory for the context, and
+    /// [`ErrorKind::Unsupported`] where the model cannot embed.
+    ///
+    /// ```
+    /// use mullama_core::{ContextParams, EmbedOptions, Model, ModelParams};
+    ///
+    /// let model = Model::load("demo", ModelParams::default(), ContextParams::default())?;
+    /// let embeddings = model.embed(["Paris", "Tokyo"], &EmbedOptions::default())?;
+    /// assert_eq!((embeddings.len(), embeddings.dimensions()), (2, 128));
+    /// # Ok::<_, mullama_core::Error>(())
+    /// ```
+    pub fn embed(&self, inputs: impl Into<Inputs>, options: &EmbedOptions) -> Result<Embeddings> {
+        self.start_embed(inputs, options)?.wait()
+    }
+
+    /// As [`Model::embed`], without blocking the thread. Dropping the future cancels.
+    pub async fn embed_async(
+        &self,
+        inputs: impl Into<Inputs>,
+        options: &EmbedOptions,
+    ) -> Result<Embeddings> {
+        self.start_embed(inputs, options)?.wait_async().await
+    }
+
+    /// Starts what [`Model::embed`] waits for.
+    pub fn start_embed(
+        &self,
+        inputs: impl Into<Inputs>,
+        options: &EmbedOptions,
+    ) -> Result<Pending<Embeddings>> {
+        let loaded = self.loaded()?;
+        embedding::start_embed(&embedding_model(&loaded)?, inputs.into(), options)
+    }
+
+    /// Puts documents in the order of how well they answer a query, the best first.
+    ///
+    /// The model must be a reranker: one with a classification head. Query and document are put together
+    /// by the model's template where it has one (`tokenizer.chat_template.rerank`), else as encoders are
+    /// trained: the query, a separator, the document.
+    ///
+    /// Gives [`ErrorKind::Unsupported`] for other models, [`ErrorKind::ContextOverflow`] for a document
+    /// that is too long with the query unless `truncate` is set, and [`ErrorKind::OutOfMemory`] where
+    /// there is no memory for the context.
+    pub fn rerank(
+        &self,
+        query: &str,
+        documents: &[impl AsRef<str>],
+        options: &RerankOptions,
+    ) -> Result<Reranking> {
+        self.start_rerank(query, documents, options)?.wait()
+    }
+
+    /// As [`Model::rerank`], without blocking the thread. Dropping the future cancels.
+    pub async fn rerank_async(
+        &self,
+        query: &str,
+        documents: &[impl AsRef<str>],
+        options: &RerankOptions,
+    ) -> Result<Reranking> {
+        self.start_rerank(query, documents, options)?.wait_async().await
+    }
+
+    /// Starts what [`Model::rerank`] waits for.
+    pub fn start_rerank(
+        &self,
+        query: &str,
+        documents: &[impl AsRef<str>],
+        options: &RerankOptions,
+    ) -> Result<Pending<Reranking>> {
+        let loaded = self.loaded()?;
+        embedding::start_rerank(&embedding_model(&loaded)?, query, documents, options)
+    }
+}
+
+fn embedding_model(loaded: &Arc<Loaded>) -> Result<EmbeddingModel<'_>> {
+    Ok(EmbeddingModel {
+        vocab: &loaded.vocab,
+        embedders: &loaded.embedders,
+        adapters: loaded.adapters_of(None)?,
+        keep_alive: Arc::clone(loaded) as _,
+    })
+}

@@ -1,0 +1,56 @@
+//! A loaded model: the handle that everything is asked through.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::info::ModelInfo;
+use super::loaded::Loaded;
+use crate::Result;
+use crate::engine::closed;
+use crate::scheduler::Engine;
+
+/// A loaded model: cheap to clone, usable from any thread, many requests at a time.
+///
+/// The model is freed when the last clone and the last stream are gone, or by [`Model::close`].
+#[derive(Clone)]
+pub struct Model {
+    pub(super) shared: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    pub info: ModelInfo,
+    /// Empty once the model has been closed.
+    pub loaded: RwLock<Option<Arc<Loaded>>>,
+}
+
+impl Model {
+    /// As [`Model::close`], but what runs or waits already is finished first.
+    pub fn finish(&self) {
+        if let Some(loaded) = self.take_loaded() {
+            loaded.engine.iter().for_each(Engine::finish);
+            loaded.embedders.finish();
+        }
+    }
+
+    /// Cancels what runs and frees the model now. Everything asked of it from then on fails with
+    /// [`ErrorKind::Closed`], of its clones too; what it is (its name, its size) can still be asked.
+    pub fn close(&self) {
+        if let Some(loaded) = self.take_loaded() {
+            loaded.engine.iter().for_each(Engine::stop);
+            loaded.embedders.stop();
+        }
+    }
+
+    fn take_loaded(&self) -> Option<Arc<Loaded>> {
+        self.shared.loaded.write().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Whether the model has been closed.
+    pub fn is_closed(&self) -> bool {
+        self.loaded().is_err()
+    }
+
+    pub(super) fn loaded(&self) -> Result<Arc<Loaded>> {
+        let loaded = self.shared.loaded.read().unwrap_or_else(PoisonError::into_inner);
+        loaded.clone().ok_or_else(closed)
+    }
+}

@@ -1,0 +1,86 @@
+//! What is known of a loaded model for good.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::loaded::Loaded;
+use crate::engine::Placement;
+use crate::scheduler::Started;
+use crate::source::GgufHeader;
+
+/// What can be done with a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// Text can be generated.
+    pub generate: bool,
+    /// There is a chat template.
+    pub chat: bool,
+    /// The chat template takes tools.
+    pub tools: bool,
+    /// The chat template can switch reasoning on and off.
+    pub reasoning: bool,
+    /// Texts can be embedded, without more ado.
+    pub embed: bool,
+    /// Documents can be ranked: there is a classification head.
+    pub rerank: bool,
+}
+
+/// What is known of a model for good.
+pub(super) struct ModelInfo {
+    pub path: PathBuf,
+    pub context_size: u32,
+    pub placement: Placement,
+    pub gpu_layers: u32,
+    pub n_layers: u32,
+    pub n_vocab: u32,
+    pub n_embd: u32,
+    pub n_params: u64,
+    pub size: u64,
+    pub architecture: String,
+    pub name: Option<String>,
+    pub description: String,
+    pub metadata: BTreeMap<String, String>,
+    pub chat_template: Option<String>,
+    pub capabilities: Capabilities,
+}
+
+impl ModelInfo {
+    pub fn new(loaded: &Loaded, header: &GgufHeader, started: Started) -> Self {
+        let weights = &loaded.weights;
+        let metadata = weights.metadata();
+        let chat_template = loaded
+            .template_override
+            .clone()
+            .or_else(|| metadata.get("tokenizer.chat_template").cloned());
+        let embedding = loaded.embedders.info();
+        let caps = chat_template.as_ref().and_then(|_| loaded.template_capabilities());
+        let (tools, reasoning) = caps.unwrap_or_default();
+        Self {
+            path: loaded.path.clone(),
+            context_size: embedding.limit as u32,
+            placement: started.placement,
+            gpu_layers: weights.offloaded.0,
+            n_layers: weights.n_layers(),
+            n_vocab: loaded.vocab.len() as u32,
+            n_embd: weights.n_embd() as u32,
+            n_params: weights.n_params(),
+            size: weights.size(),
+            architecture: header.text("general.architecture").unwrap_or_default().to_owned(),
+            name: header.text("general.name").map(str::to_owned),
+            description: weights.description(),
+            metadata,
+            capabilities: Capabilities {
+                generate: started.can_generate,
+                chat: started.can_generate && chat_template.is_some(),
+                tools,
+                reasoning,
+                embed: embedding.can_embed(),
+                rerank: embedding.can_rerank(),
+            },
+            chat_template,
+        }
+    }
+}

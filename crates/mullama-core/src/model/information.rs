@@ -1,0 +1,116 @@
+//! What a loaded model is: its sizes, its metadata, what it can do.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::handle::Model;
+use super::info::Capabilities;
+use crate::engine::Placement;
+use crate::options::GenerateOptions;
+use crate::sampling::Sampling;
+use crate::scheduler::{Engine, Stats};
+use crate::{Error, ErrorKind, Result};
+
+impl Model {
+    /// What the model has done since it was loaded, and what it is doing: all zero where only the
+    /// vocabulary was loaded.
+    pub fn stats(&self) -> Result<Stats> {
+        let loaded = self.loaded()?;
+        let mut stats = loaded.engine.as_ref().map(Engine::stats).unwrap_or_default();
+        (stats.embedded_inputs, stats.embedded_tokens, stats.embedding_steps) =
+            loaded.embedders.counts();
+        Ok(stats)
+    }
+
+    /// The sampling options that hold where a call sets none: the model's own recommendations, else
+    /// the defaults.
+    pub fn default_options(&self) -> Result<Value> {
+        let loaded = self.loaded()?;
+        let sampling = Sampling::resolve(&GenerateOptions::default(), &loaded.defaults.options)?;
+        // By way of text, which has 0.8 where the nearest 32-bit float is 0.800000011920929.
+        serde_json::to_string(&sampling)
+            .and_then(|text| serde_json::from_str(&text))
+            .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))
+    }
+
+    /// The file that the model was loaded from.
+    pub fn path(&self) -> &Path {
+        &self.shared.info.path
+    }
+
+    /// Tokens of context, shared by all requests that run at once; of a model that does not generate, those
+    /// of the longest text; 0 where only the vocabulary was loaded.
+    pub fn context_size(&self) -> u32 {
+        self.shared.info.context_size
+    }
+
+    /// Where the weights, the KV cache and the compute buffers are, in bytes as allocated; those of
+    /// embeddings count from when they are first computed.
+    pub fn placement(&self) -> Placement {
+        let own = self.shared.info.placement.clone();
+        let Ok(loaded) = self.loaded() else { return own };
+        loaded.embedders.placements().fold(own, Placement::plus)
+    }
+
+    /// Layers on GPUs, as the engine reports them; the output layer counts.
+    pub fn gpu_layers(&self) -> u32 {
+        self.shared.info.gpu_layers
+    }
+
+    /// Layers (blocks), without the output layer.
+    pub fn n_layers(&self) -> u32 {
+        self.shared.info.n_layers
+    }
+
+    /// Tokens in the vocabulary.
+    pub fn n_vocab(&self) -> u32 {
+        self.shared.info.n_vocab
+    }
+
+    /// Numbers in an embedding.
+    pub fn n_embd(&self) -> u32 {
+        self.shared.info.n_embd
+    }
+
+    /// Parameters.
+    pub fn n_params(&self) -> u64 {
+        self.shared.info.n_params
+    }
+
+    /// Bytes of all tensors.
+    pub fn size(&self) -> u64 {
+        self.shared.info.size
+    }
+
+    /// The architecture, as the file names it: `llama`, `qwen3`, ...
+    pub fn architecture(&self) -> &str {
+        &self.shared.info.architecture
+    }
+
+    /// The name that the file gives itself.
+    pub fn name(&self) -> Option<&str> {
+        self.shared.info.name.as_deref()
+    }
+
+    /// Architecture, size class and quantisation in a few words.
+    pub fn description(&self) -> &str {
+        &self.shared.info.description
+    }
+
+    /// The file's metadata as text, without arrays.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.shared.info.metadata
+    }
+
+    /// The chat template in use (Jinja).
+    pub fn chat_template(&self) -> Option<&str> {
+        self.shared.info.chat_template.as_deref()
+    }
+
+    /// What can be done with the model.
+    pub fn capabilities(&self) -> Capabilities {
+        self.shared.info.capabilities
+    }
+}

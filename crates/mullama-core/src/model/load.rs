@@ -1,0 +1,138 @@
+//! Loading a model.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
+
+use mullama_hub::{PullOptions, StoredModel};
+
+use super::defaults::{ModelDefaults, recommended};
+use super::handle::{Model, Shared};
+use super::info::ModelInfo;
+use super::loaded::Loaded;
+use crate::device::DeviceSet;
+use crate::embedding::{Embedders, EmbeddingInfo};
+use crate::engine::{ContextSettings, Vocab, Weights};
+use crate::options::{ContextParams, ModelParams};
+use crate::scheduler::{Engine, Started};
+use crate::source::{GgufHeader, ResolvedModel, preflight, pull};
+use crate::{Result, placement, runtime};
+
+impl Model {
+    /// Loads a model: a path to a GGUF file (the first shard of a split one), the name of a model in the
+    /// local store (`llama3.2:1b`, `hf.co/user/repo:Q4_K_M`), or `demo`, the built-in model. Nothing is
+    /// downloaded; [`Model::pull`] does that.
+    ///
+    /// What the store keeps with a model (a Modelfile's parameters, system message, messages, template)
+    /// holds where neither these options nor those of a request say otherwise.
+    ///
+    /// ```
+    /// use mullama_core::{ContextParams, Model, ModelParams};
+    ///
+    /// let model = Model::load("demo", ModelParams::default(), ContextParams::default())?;
+    /// assert_eq!(model.architecture(), "llama");
+    /// # Ok::<_, mullama_core::Error>(())
+    /// ```
+    pub fn load(
+        source: impl AsRef<Path>,
+        params: ModelParams,
+        context: ContextParams,
+    ) -> Result<Self> {
+        Self::load_with_progress(source, params, context, |_| true)
+    }
+
+    /// As [`Model::load`]; `progress` hears how far it is, from 0 to 1, and cancels by returning
+    /// false.
+    pub fn load_with_progress(
+        source: impl AsRef<Path>,
+        mut params: ModelParams,
+        mut context: ContextParams,
+        mut progress: impl FnMut(f32) -> bool,
+    ) -> Result<Self> {
+        let source = ResolvedModel::find(source)?;
+        let header = GgufHeader::read(&source.path)?;
+        let (defaults, unusable) =
+            ModelDefaults::fill(&source, &header, &mut params, &mut context)?;
+        let path = source.path;
+        let vocab_only = params.vocab_only.unwrap_or(false);
+        preflight::check(&path, &header, vocab_only)?;
+        runtime::require_cpu()?;
+        let (params, settings, devices) = if vocab_only {
+            (params, None, DeviceSet::default())
+        } else {
+            let decision = placement::decide(&path, &header, &params, &context)?;
+            (decision.params, Some(decision.settings), decision.devices)
+        };
+        let weights = Arc::new(Weights::load(&path, &params, &devices, &mut progress)?);
+        let vocab = Vocab::new(Arc::clone(&weights));
+        let adapters = params.lora.as_ref().map(|lora| weights.adapters(lora)).transpose()?;
+        let (engine, started) = start_engine(&weights, &vocab, settings.as_ref())?;
+        let computed_with = settings.as_ref().map_or_else(String::new, |settings| {
+            let ContextSettings { type_k, type_v, rope_freq_base, rope_freq_scale, .. } = settings;
+            let overrides = &params.metadata_overrides;
+            format!("{type_k:?} {type_v:?} {rope_freq_base} {rope_freq_scale} {overrides:?}")
+        });
+        let context_size = started.can_generate.then_some(started.n_ctx);
+        let embedding =
+            EmbeddingInfo::new(&path, &header, &params, settings, context_size, &weights);
+        let loaded = Loaded {
+            engine,
+            embedders: Embedders::new(embedding, Arc::clone(&weights)),
+            vocab,
+            // Text can be continued without the template; a chat hears what is wrong with it.
+            templates: unusable.map_or_else(OnceLock::new, |error| OnceLock::from(Err(error))),
+            template_override: params.chat_template,
+            defaults: defaults.or(&recommended(&weights)),
+            adapters: Mutex::new(adapters.unwrap_or_default()),
+            path,
+            settings: computed_with,
+            fingerprint: OnceLock::new(),
+            weights,
+        };
+        let info = ModelInfo::new(&loaded, &header, started);
+        let loaded = RwLock::new(Some(Arc::new(loaded)));
+        Ok(Self { shared: Arc::new(Shared { info, loaded }) })
+    }
+
+    /// Downloads a model into the local store, from where [`Model::load`] takes it: a name of Ollama's
+    /// registry or of another (`llama3.2:1b`, `host/user/model:tag`), a repository of Hugging Face
+    /// (`hf.co/user/repo:Q4_K_M`), or the address of a GGUF file.
+    ///
+    /// A model that is there and current is not downloaded again; a download that was broken off goes on.
+    ///
+    /// ```no_run
+    /// use mullama_core::{ContextParams, Model, ModelParams};
+    ///
+    /// Model::pull("llama3.2:1b")?;
+    /// let model = Model::load("llama3.2:1b", ModelParams::default(), ContextParams::default())?;
+    /// # Ok::<_, mullama_core::Error>(())
+    /// ```
+    pub fn pull(name: impl AsRef<str>) -> Result<StoredModel> {
+        Self::pull_with(name, PullOptions::default())
+    }
+
+    /// As [`Model::pull`], with reports of progress, cancellation, and other registries.
+    ///
+    /// Gives `NotFound` for a model that there is not, `Download` for a failure of the network or the
+    /// server, `InvalidModel` for what is no model, `Io` for a disk that is full or cannot be written.
+    pub fn pull_with(name: impl AsRef<str>, options: PullOptions<'_>) -> Result<StoredModel> {
+        pull(name.as_ref(), options)
+    }
+}
+
+/// Starts the thread that generates. A model that does not generate has none, and neither has one of
+/// which only the vocabulary is loaded, which has no settings.
+fn start_engine(
+    weights: &Arc<Weights>,
+    vocab: &Vocab,
+    settings: Option<&ContextSettings>,
+) -> Result<(Option<Engine>, Started)> {
+    let Some(settings) = settings else { return Ok((None, Started::default())) };
+    let (engine, mut started) =
+        Engine::start(Arc::clone(weights), vocab.clone(), settings.clone())?;
+    // Encoders are embedded with only; what joins an encoder and a decoder does neither.
+    started.can_generate &= weights.is_decoder();
+    if !started.can_generate {
+        started.placement = started.placement.weights_alone();
+    }
+    Ok((started.can_generate.then_some(engine), started))
+}

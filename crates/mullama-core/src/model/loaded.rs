@@ -1,0 +1,100 @@
+//! What a model that is loaded consists of.
+
+use std::ffi::CString;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use mullama_sys::shim::ChatTemplates;
+use serde_json::Value;
+
+use super::defaults::ModelDefaults;
+use crate::embedding::Embedders;
+use crate::engine::{AdapterSet, Fingerprint, Vocab, Weights, combine, fingerprint_of_file};
+use crate::options::{Lora, Prompt};
+use crate::scheduler::Engine;
+use crate::{Error, ErrorKind, Result, Token};
+
+/// What is freed when a model is closed.
+pub(super) struct Loaded {
+    // Dropped in this order: the contexts before the weights that they use.
+    /// None where only the vocabulary was loaded, or the model does not generate.
+    pub engine: Option<Engine>,
+    pub embedders: Embedders,
+    pub vocab: Vocab,
+    pub weights: Arc<Weights>,
+    /// Compiled on first use.
+    pub templates: OnceLock<Result<ChatTemplates>>,
+    pub template_override: Option<String>,
+    /// What holds where a request says nothing: what the store keeps with the model, else what its
+    /// metadata recommend.
+    pub defaults: ModelDefaults,
+    /// The adapters of requests that name none.
+    pub adapters: Mutex<AdapterSet>,
+    pub path: PathBuf,
+    /// Settings that what is computed depends on.
+    pub settings: String,
+    pub fingerprint: OnceLock<Result<Fingerprint>>,
+}
+
+impl Loaded {
+    pub fn engine(&self) -> Result<&Engine> {
+        self.engine.as_ref().ok_or_else(|| self.embedders.info().cannot_generate())
+    }
+
+    pub fn tokens_of(&self, prompt: Prompt) -> Result<Vec<Token>> {
+        match prompt {
+            Prompt::Text(text) => self.vocab.tokenize(&text, true, true),
+            Prompt::Tokens(tokens) => {
+                tokens.iter().try_for_each(|&token| self.vocab.check(token))?;
+                Ok(tokens)
+            }
+        }
+    }
+
+    /// What a state must have been saved with to be of use.
+    pub fn fingerprint(&self, adapters: &AdapterSet) -> Result<Fingerprint> {
+        let model = self.fingerprint.get_or_init(|| fingerprint_of_file(&self.path));
+        let model = model.as_ref().map_err(Clone::clone)?;
+        let adapters = self.weights.fingerprint_of(adapters)?;
+        Ok(combine(&[model, self.settings.as_bytes(), &adapters]))
+    }
+
+    /// The adapters that a request asks for, else the model's.
+    pub fn adapters_of(&self, lora: Option<&Lora>) -> Result<AdapterSet> {
+        match lora {
+            Some(lora) => self.weights.adapters(lora),
+            None => Ok(self.adapters.lock().unwrap_or_else(PoisonError::into_inner).clone()),
+        }
+    }
+
+    pub fn templates(&self) -> Result<&ChatTemplates> {
+        let templates = self.templates.get_or_init(|| {
+            if self.template_override.is_none()
+                && self.weights.metadata_value("tokenizer.chat_template").is_none()
+            {
+                return Err(Error::new(ErrorKind::Template, "the model has no chat template")
+                    .with_hint("give one as `chat_template`, or use `generate`"));
+            }
+            let invalid = |reason: String| {
+                Error::new(ErrorKind::Template, format!("the chat template is invalid: {reason}"))
+            };
+            let source = self
+                .template_override
+                .as_deref()
+                .map(CString::new)
+                .transpose()
+                .map_err(|_| invalid("it contains a NUL byte".to_owned()))?;
+            // SAFETY: the model is alive.
+            unsafe { ChatTemplates::new(self.weights.as_ptr(), source.as_deref()) }.map_err(invalid)
+        });
+        templates.as_ref().map_err(Clone::clone)
+    }
+
+    /// Whether the template takes tools, and whether it can switch reasoning.
+    pub fn template_capabilities(&self) -> Option<(bool, bool)> {
+        let description = self.templates().ok()?.describe().ok()?;
+        let description: Value = serde_json::from_str(&description).ok()?;
+        let tools = description["caps"]["supports_tools"].as_bool().unwrap_or(false);
+        Some((tools, description["thinking"].as_bool().unwrap_or(false)))
+    }
+}

@@ -1,0 +1,16 @@
+//! A loaded model, and what is asked of it.
+
+mod conversation;
+mod defaults;
+mod embed;
+mod handle;
+mod info;
+mod information;
+mod load;
+mod loaded;
+mod request;
+mod state;
+
+pub use conversation::{Chat, ChatTurn};
+pub use handle::Model;
+pub use info::Capabilities;

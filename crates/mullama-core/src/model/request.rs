@@ -1,0 +1,222 @@
+//! What is asked of a model: text, chat, tokens.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use super::handle::Model;
+use super::loaded::Loaded;
+use crate::chat::{ChatCompletion, ChatStream, Message, Rendered, render};
+use crate::engine::CancelToken;
+use crate::options::{ChatOptions, GenerateOptions, Lora, Prompt, deadline};
+use crate::sampling::{Grammar, GrammarSpec, ReasoningSpec, Sampling, schema_to_gbnf};
+use crate::scheduler::{Completion, Delivery, Job, Stream};
+use crate::{Error, ErrorKind, Result, Token};
+
+/// What a request has beside its options.
+#[derive(Default)]
+pub(super) struct Extras {
+    grammar: Option<GrammarSpec>,
+    /// Stop texts of the chat template.
+    stops: Vec<String>,
+    /// Special tokens whose text is part of the answer.
+    preserved: Vec<Token>,
+    reasoning: Option<ReasoningSpec>,
+    delivery: Delivery,
+}
+
+impl Model {
+    /// Generates until the model is done or an option ends it; waits for the whole answer.
+    pub fn generate(
+        &self,
+        prompt: impl Into<Prompt>,
+        options: &GenerateOptions,
+    ) -> Result<Completion> {
+        self.start(prompt.into(), options, Delivery::Whole)?.finish()
+    }
+
+    /// As [`Model::generate`], without blocking the thread.
+    pub async fn generate_async(
+        &self,
+        prompt: impl Into<Prompt>,
+        options: &GenerateOptions,
+    ) -> Result<Completion> {
+        self.start(prompt.into(), options, Delivery::Whole)?.finish_async().await
+    }
+
+    /// Starts a generation and gives its pieces as they come.
+    ///
+    /// Pieces that come within two milliseconds of each other come together.
+    pub fn stream(&self, prompt: impl Into<Prompt>, options: &GenerateOptions) -> Result<Stream> {
+        self.start(prompt.into(), options, Delivery::Pieces)
+    }
+
+    fn start(
+        &self,
+        prompt: Prompt,
+        options: &GenerateOptions,
+        delivery: Delivery,
+    ) -> Result<Stream> {
+        let loaded = self.loaded()?;
+        let tokens = loaded.tokens_of(prompt)?;
+        let grammar = match (&options.grammar, &options.json_schema) {
+            (Some(_), Some(_)) => {
+                return Err(Error::option("grammar", "cannot be combined with `json_schema`"));
+            }
+            (Some(gbnf), None) => Some(gbnf.clone()),
+            (None, Some(schema)) => Some(schema_to_gbnf(schema)?),
+            (None, None) => None,
+        };
+        let grammar = grammar.map(|gbnf| GrammarSpec { gbnf, ..GrammarSpec::default() });
+        self.submit(loaded, tokens, options, Extras { grammar, delivery, ..Extras::default() })
+    }
+
+    /// Answers the last of the messages through the model's chat template; waits for the whole
+    /// answer. Where the last message is the assistant's, the answer goes on from it: what comes is the
+    /// rest.
+    pub fn chat(&self, messages: &[Message], options: &ChatOptions) -> Result<ChatCompletion> {
+        self.start_answer(messages, options, Delivery::Whole)?.finish()
+    }
+
+    /// As [`Model::chat`], without blocking the thread.
+    pub async fn chat_async(
+        &self,
+        messages: &[Message],
+        options: &ChatOptions,
+    ) -> Result<ChatCompletion> {
+        self.start_answer(messages, options, Delivery::Whole)?.finish_async().await
+    }
+
+    /// Starts an answer to the last of the messages and gives its pieces as they come.
+    ///
+    /// Pieces that come within two milliseconds of each other come together.
+    pub fn stream_chat(&self, messages: &[Message], options: &ChatOptions) -> Result<ChatStream> {
+        self.start_answer(messages, options, Delivery::Pieces)
+    }
+
+    fn start_answer(
+        &self,
+        messages: &[Message],
+        options: &ChatOptions,
+        delivery: Delivery,
+    ) -> Result<ChatStream> {
+        let loaded = self.loaded()?;
+        let Rendered { prompt, grammar, stops, preserved, reasoning, parser, continues } = render(
+            loaded.templates()?,
+            &loaded.vocab,
+            &loaded.defaults.before(messages),
+            options,
+            true,
+        )?;
+        let tokens = loaded.vocab.tokenize(&prompt, true, true)?;
+        // Texts that are no single token have their characters in the answer anyhow.
+        let preserved = preserved
+            .iter()
+            .filter_map(|text| match *loaded.vocab.tokenize(text, false, true).ok()? {
+                [token] => Some(token),
+                _ => None,
+            })
+            .collect();
+        let extras = Extras { grammar, stops, preserved, reasoning, delivery };
+        let stream = self.submit(loaded, tokens, &options.generate, extras)?;
+        ChatStream::new(stream, parser, continues)
+    }
+
+    /// The prompt that a chat with these messages would start from.
+    pub fn apply_chat_template(
+        &self,
+        messages: &[Message],
+        options: &ChatOptions,
+        add_generation_prompt: bool,
+    ) -> Result<String> {
+        let loaded = self.loaded()?;
+        let messages = loaded.defaults.before(messages);
+        let rendered =
+            render(loaded.templates()?, &loaded.vocab, &messages, options, add_generation_prompt)?;
+        Ok(rendered.prompt)
+    }
+
+    /// Text to tokens. `add_special` adds the tokens that the model expects around a text,
+    /// `parse_special` takes special tokens that are written out in the text for what they are.
+    pub fn tokenize(
+        &self,
+        text: &str,
+        add_special: bool,
+        parse_special: bool,
+    ) -> Result<Vec<Token>> {
+        self.loaded()?.vocab.tokenize(text, add_special, parse_special)
+    }
+
+    /// Tokens to text, special tokens written out unless `skip_special` is set.
+    pub fn detokenize(&self, tokens: &[Token], skip_special: bool) -> Result<String> {
+        self.loaded()?.vocab.detokenize(tokens, skip_special)
+    }
+
+    /// How many tokens a text takes as a prompt.
+    pub fn count_tokens(&self, text: &str) -> Result<usize> {
+        Ok(self.loaded()?.vocab.tokenize(text, true, true)?.len())
+    }
+
+    /// Makes these the adapters of all requests from now on that name none of their own; what runs goes on
+    /// with what it has. An adapter stays in memory once it was read, until the model is freed.
+    pub fn set_lora(&self, lora: impl Into<Lora>) -> Result<()> {
+        let loaded = self.loaded()?;
+        let adapters = loaded.weights.adapters(&lora.into())?;
+        *loaded.adapters.lock().unwrap_or_else(PoisonError::into_inner) = adapters;
+        Ok(())
+    }
+
+    /// Hands a request to the engine.
+    pub(super) fn submit(
+        &self,
+        loaded: Arc<Loaded>,
+        prompt: Vec<Token>,
+        options: &GenerateOptions,
+        extras: Extras,
+    ) -> Result<Stream> {
+        let Extras { grammar, mut stops, preserved, reasoning, delivery } = extras;
+        let submitted = Instant::now();
+        let engine = loaded.engine()?;
+        let n_ctx = self.context_size() as usize;
+        if prompt.is_empty() {
+            return Err(Error::new(ErrorKind::InvalidArgument, "the prompt is empty"));
+        }
+        if prompt.len() > n_ctx {
+            return Err(Error::new(
+                ErrorKind::ContextOverflow,
+                format!("the prompt has {} tokens and the context {n_ctx}", prompt.len()),
+            )
+            .with_context("prompt_tokens", prompt.len())
+            .with_context("context_size", n_ctx)
+            .with_hint("shorten the prompt, or load the model with a larger `context_size`"));
+        }
+        let defaults = &loaded.defaults.options;
+        let max_tokens = options.max_tokens.or(defaults.max_tokens);
+        if max_tokens == Some(0) {
+            return Err(Error::option("max_tokens", "must be 1 or more"));
+        }
+        let own_stops = options.stop.as_ref().or(defaults.stop.as_ref());
+        stops.extend(own_stops.iter().flat_map(|stop| stop.0.iter().cloned()));
+        if stops.iter().any(String::is_empty) {
+            return Err(Error::option("stop", "a stop text must not be empty"));
+        }
+        let (events, stream_events) = flume::unbounded();
+        let deadline = deadline(submitted, options.timeout)?;
+        let cancel = CancelToken::with_deadline(deadline);
+        engine.submit(Job {
+            prompt,
+            sampling: Sampling { reasoning, ..Sampling::resolve(options, defaults)? },
+            grammar: grammar.map(|spec| Grammar::new(&loaded.vocab, &spec)).transpose()?,
+            max_tokens,
+            stops,
+            preserved,
+            logprobs: options.logprobs,
+            prompt_lookup: options.prompt_lookup.unwrap_or(0),
+            adapters: loaded.adapters_of(options.lora.as_ref())?,
+            delivery,
+            events,
+            cancel: cancel.clone(),
+            submitted,
+        })?;
+        Ok(Stream::new(stream_events, cancel, loaded))
+    }
+}

@@ -1,0 +1,78 @@
+//! States: what was computed from a prompt, to be used by another process.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::handle::Model;
+use super::loaded::Loaded;
+use super::request::Extras;
+use crate::engine::AdapterSet;
+use crate::options::{GenerateOptions, Prompt};
+use crate::scheduler::{self, SavedCells, Stream};
+use crate::{Result, Token};
+
+/// A state that is to be saved.
+struct WantedState {
+    loaded: Arc<Loaded>,
+    tokens: Vec<Token>,
+    adapters: AdapterSet,
+}
+
+impl WantedState {
+    fn save(self) -> Result<Vec<u8>> {
+        let Self { loaded, tokens, adapters } = self;
+        let cells = loaded.engine()?.save(adapters, tokens)?;
+        Ok(scheduler::encode(&cells, &loaded.fingerprint(&cells.adapters)?))
+    }
+}
+
+impl Model {
+    /// What was computed from a prompt, as bytes for [`Model::load_state`], of this process or another.
+    /// What has not been computed yet is.
+    ///
+    /// Takes the memory that the tokens have in the KV cache. The default adapters count as part of the
+    /// model. Gives `Unsupported` where the model keeps nothing between requests (`prefix_cache` 0).
+    pub fn save_state(&self, prompt: impl Into<Prompt>) -> Result<Vec<u8>> {
+        let wanted = self.prepare_state(prompt.into())?;
+        self.compute_for_state(&wanted)?.finish()?;
+        wanted.save()
+    }
+
+    /// As [`Model::save_state`], without blocking the thread while the prompt is computed.
+    pub async fn save_state_async(&self, prompt: impl Into<Prompt>) -> Result<Vec<u8>> {
+        let wanted = self.prepare_state(prompt.into())?;
+        self.compute_for_state(&wanted)?.finish_async().await?;
+        wanted.save()
+    }
+
+    fn prepare_state(&self, prompt: Prompt) -> Result<WantedState> {
+        let loaded = self.loaded()?;
+        let (tokens, adapters) = (loaded.tokens_of(prompt)?, loaded.adapters_of(None)?);
+        Ok(WantedState { loaded, tokens, adapters })
+    }
+
+    fn compute_for_state(&self, wanted: &WantedState) -> Result<Stream> {
+        let options = GenerateOptions::default().with_max_tokens(1).with_temperature(0.0);
+        let loaded = Arc::clone(&wanted.loaded);
+        self.submit(loaded, wanted.tokens.clone(), &options, Extras::default())
+    }
+
+    /// Takes a state that was saved: requests that begin with its prompt go on from there. Gives how many
+    /// tokens it has.
+    ///
+    /// Gives `InvalidArgument` for a state of another model or other settings, or one that is damaged, and
+    /// `OutOfMemory` where requests that run leave no room.
+    pub fn load_state(&self, state: &[u8]) -> Result<usize> {
+        let loaded = self.loaded()?;
+        let adapters = loaded.adapters_of(None)?;
+        let (tokens, data) = scheduler::decode(state, &loaded.fingerprint(&adapters)?)?;
+        let count = tokens.len();
+        loaded.engine()?.restore(SavedCells { adapters, tokens, data: data.to_owned() })?;
+        Ok(count)
+    }
+
+    /// As [`Model::load_state`], of a file that [`write_state`](crate::write_state) wrote.
+    pub fn load_state_file(&self, path: impl AsRef<Path>) -> Result<usize> {
+        self.load_state(&scheduler::read_state(path.as_ref())?)
+    }
+}

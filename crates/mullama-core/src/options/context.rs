@@ -1,0 +1,163 @@
+//! What a context is made with.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::table::options;
+
+options! {
+    /// How much is computed at once, and with what memory.
+    pub struct ContextParams {
+        /// Tokens of context, shared by all requests that run at once. Default: what the model was
+        /// trained with, at most 8192.
+        ("context_size") n_ctx: u32,
+        /// Most tokens in one step of the engine (the logical batch); each request that runs has one in
+        /// any case. Default: 2048.
+        ("batch_size") n_batch: u32,
+        /// Most tokens in one computation (the physical batch). Default: 512.
+        ("ubatch_size") n_ubatch: u32,
+        /// Threads that generate. Default: one for each physical core.
+        n_threads: u32,
+        /// Threads that process prompts. Default: as many as generate.
+        n_threads_batch: u32,
+        /// Most requests that run at once; the others wait. Default: 4.
+        n_parallel: u32,
+        /// Most tokens of finished requests that are kept in the KV cache, for requests that begin
+        /// alike. Default: as many as there is room for; 0 keeps none, and requests that run at once share
+        /// nothing either.
+        prefix_cache: u32,
+        /// Megabytes (MiB) of the machine's own memory for what leaves the KV cache to make room: it is copied
+        /// back, not computed again. Default: 0, which is off.
+        cache_ram: u32,
+        /// How many times longer a prompt that is being processed may make the time between tokens of
+        /// other answers. Default: 4.
+        max_stall: f32,
+        /// Type of the KV cache, one or a pair for keys and values: `f32`, `f16`, `bf16`, `q8_0`,
+        /// `q5_1`, `q5_0`, `q4_1`, `q4_0` or `iq4_nl`. Quantised values need flash attention.
+        /// Default: `f16`.
+        kv_cache_type <- KvCacheTypes,
+        /// Whether the KV cache of a layer lies on the layer's device, else in the machine's own
+        /// memory. Default: true.
+        offload_kqv: bool,
+        /// Flash attention: `auto`, `on` or `off`. Default: `auto`.
+        flash_attention: FlashAttention,
+        /// Base frequency of the rotary position embedding. Default: the model's.
+        rope_freq_base: f32,
+        /// Scale of the rotary position embedding's frequency. Default: the model's.
+        rope_freq_scale: f32,
+        /// Whether a computation of full size is made before the model is ready, so that a lack of
+        /// memory shows then. Default: where a GPU is used, unless `MULLAMA_WARMUP` is 0.
+        warmup: bool,
+    }
+}
+
+/// When flash attention is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FlashAttention {
+    /// Where the backend supports it.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+/// The number format of the KV cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "these are the names of ggml's types")]
+pub enum KvCacheType {
+    F32,
+    #[default]
+    F16,
+    Bf16,
+    Q8_0,
+    Q5_1,
+    Q5_0,
+    Q4_1,
+    Q4_0,
+    #[serde(rename = "iq4_nl")]
+    Iq4Nl,
+}
+
+impl KvCacheType {
+    /// All of them, the widest first.
+    pub const ALL: [Self; 9] = [
+        Self::F32,
+        Self::F16,
+        Self::Bf16,
+        Self::Q8_0,
+        Self::Q5_1,
+        Self::Q5_0,
+        Self::Q4_1,
+        Self::Q4_0,
+        Self::Iq4Nl,
+    ];
+}
+
+impl fmt::Display for KvCacheType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+/// The number formats of the KV cache's keys and values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KvCacheTypes {
+    /// Of the keys.
+    pub keys: KvCacheType,
+    /// Of the values.
+    pub values: KvCacheType,
+}
+
+impl From<KvCacheType> for KvCacheTypes {
+    fn from(both: KvCacheType) -> Self {
+        Self { keys: both, values: both }
+    }
+}
+
+impl Serialize for KvCacheTypes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.keys == self.values {
+            self.keys.serialize(serializer)
+        } else {
+            (self.keys, self.values).serialize(serializer)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for KvCacheTypes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Raw {
+            Both(KvCacheType),
+            Pair(KvCacheType, KvCacheType),
+        }
+        let problem = "expected one or two of f32, f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0, iq4_nl";
+        match Raw::deserialize(deserializer).map_err(|_| de::Error::custom(problem))? {
+            Raw::Both(both) => Ok(both.into()),
+            Raw::Pair(keys, values) => Ok(Self { keys, values }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn kv_types_are_one_or_a_pair() {
+        let types = |value: Value| serde_json::from_value::<KvCacheTypes>(value).ok();
+        assert_eq!(types("q8_0".into()), Some(KvCacheType::Q8_0.into()));
+        let pair = KvCacheTypes { keys: KvCacheType::Q8_0, values: KvCacheType::Iq4Nl };
+        assert_eq!(types(serde_json::json!(["q8_0", "iq4_nl"])), Some(pair));
+        assert_eq!(types("q9".into()), None);
+    }
+}

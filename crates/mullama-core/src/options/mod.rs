@@ -1,0 +1,186 @@
+//! What calls take, and the tables of options.
+//!
+//! An option is declared once, in a table: the struct, its setters, its names in other languages, its
+//! documentation. [`options!`](table) makes a struct whose fields are all `Option`s (unset means the default), a `with_*`
+//! setter for each, and [`OptionSet`], through which [`parse_options`] fills it from the JSON-like
+//! arguments of another language. Type declarations and reference pages of the other languages are
+//! generated from [`OptionSet::specs`].
+
+mod chat;
+mod context;
+mod embed;
+mod generate;
+mod lora;
+mod model;
+mod prompt;
+pub(crate) mod table;
+mod timeout;
+pub(crate) mod units;
+
+use serde_json::{Map, Value};
+
+pub use chat::{ChatFields, ChatOptions};
+pub use context::{ContextParams, FlashAttention, KvCacheType, KvCacheTypes};
+pub use embed::{EmbedOptions, Inputs, Pooling, RerankOptions, Truncate};
+pub use generate::{GenerateOptions, LogitBias, Stop};
+pub use lora::Lora;
+pub use model::{GpuLayers, ModelParams, SplitMode, TensorOverrides};
+pub use prompt::Prompt;
+pub(crate) use table::options;
+pub(crate) use timeout::deadline;
+
+use crate::{Error, Result};
+
+/// One option, as documentation and declarations of other languages need it.
+#[derive(Debug, Clone, Copy)]
+pub struct OptionSpec {
+    /// The name in snake case, as Python has it; Node.js has it in camel case.
+    pub name: &'static str,
+    /// The Rust type of the value.
+    pub ty: &'static str,
+    /// What it means, its default, its unit.
+    pub doc: &'static str,
+}
+
+/// A struct of options that can be filled by name.
+pub trait OptionSet {
+    /// The options, in the order in which they are documented.
+    fn specs(&self) -> &'static [OptionSpec];
+
+    /// Sets the option of this name (one of `specs`) from a JSON value.
+    fn set(&mut self, name: &str, value: Value) -> serde_json::Result<()>;
+
+    /// The options that are set, by their names in snake case.
+    fn given(&self) -> Map<String, Value>;
+}
+
+/// How a language writes the names of options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Naming {
+    /// `max_tokens`
+    Snake,
+    /// `maxTokens`
+    Camel,
+}
+
+impl Naming {
+    /// The name of an option in this style.
+    pub fn style(self, name: &str) -> String {
+        match self {
+            Naming::Snake => name.to_owned(),
+            Naming::Camel => {
+                let mut parts = name.split('_');
+                let mut styled = parts.next().unwrap_or_default().to_owned();
+                for part in parts {
+                    let mut letters = part.chars();
+                    styled.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+                    styled.push_str(letters.as_str());
+                }
+                styled
+            }
+        }
+    }
+}
+
+/// Fills option structs from the arguments that a program in another language gave.
+///
+/// `null` leaves an option at its default. An unknown name, or a value of the wrong type, is an
+/// error that names the option as that language writes it, and the nearest known name.
+pub fn parse_options(
+    targets: &mut [&mut dyn OptionSet],
+    arguments: Map<String, Value>,
+    naming: Naming,
+) -> Result<()> {
+    for (key, value) in arguments {
+        let found = targets.iter_mut().find_map(|target| {
+            let spec = target.specs().iter().find(|spec| naming.style(spec.name) == key)?;
+            Some((target, spec))
+        });
+        let Some((target, spec)) = found else { return Err(unknown(&key, targets, naming)) };
+        if !value.is_null() {
+            target
+                .set(spec.name, value)
+                .map_err(|error| Error::option(&key, without_position(&error.to_string())))?;
+        }
+    }
+    Ok(())
+}
+
+fn unknown(key: &str, targets: &[&mut dyn OptionSet], naming: Naming) -> Error {
+    let names =
+        targets.iter().flat_map(|target| target.specs()).map(|spec| naming.style(spec.name));
+    let nearest = names
+        .map(|name| (strsim::jaro_winkler(&name, key), name))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b));
+    let error = Error::option(key, "there is no such option");
+    match nearest {
+        Some((_, name)) => error.with_hint(format!("did you mean `{name}`?")),
+        None => error,
+    }
+}
+
+/// The line and column that `serde_json` adds mean nothing for values that were never text.
+fn without_position(message: &str) -> &str {
+    message.split_once(" at line ").map_or(message, |(message, _)| message)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::GenerateOptions;
+
+    fn parse(arguments: Value, naming: Naming) -> Result<GenerateOptions> {
+        let mut options = GenerateOptions::default();
+        let Value::Object(arguments) = arguments else { panic!("arguments are an object") };
+        parse_options(&mut [&mut options], arguments, naming)?;
+        Ok(options)
+    }
+
+    #[test]
+    fn names_follow_the_language() {
+        let options = parse(json!({"max_tokens": 3, "top_p": 0.5}), Naming::Snake).unwrap();
+        assert_eq!((options.max_tokens, options.top_p), (Some(3), Some(0.5)));
+        let options = parse(json!({"maxTokens": 3, "topNSigma": 1}), Naming::Camel).unwrap();
+        assert_eq!((options.max_tokens, options.top_n_sigma), (Some(3), Some(1.0)));
+        assert!(parse(json!({"maxTokens": 3}), Naming::Snake).is_err());
+    }
+
+    #[test]
+    fn what_is_set_can_be_read_and_set_again() {
+        let given = json!({
+            "n_gpu_layers": "auto", "tensor_overrides": { "b": "CPU", "a": "CPU" },
+            "split_mode": "row", "kv_cache_type": ["q8_0", "iq4_nl"], "context_size": 512,
+        });
+        let fill = |given: &Map<String, Value>| {
+            let (mut model, mut context) = <(ModelParams, ContextParams)>::default();
+            parse_options(&mut [&mut model, &mut context], given.clone(), Naming::Snake).unwrap();
+            model.given().into_iter().chain(context.given()).collect::<Map<_, _>>()
+        };
+        let read = fill(given.as_object().unwrap());
+        assert_eq!(Value::from(read.clone()), given);
+        assert_eq!(fill(&read), read);
+    }
+
+    #[test]
+    fn null_is_the_default() {
+        assert_eq!(parse(json!({"seed": null}), Naming::Snake).unwrap().seed, None);
+    }
+
+    #[test]
+    fn unknown_names_get_the_nearest() {
+        let error = parse(json!({"temprature": 1}), Naming::Snake).unwrap_err();
+        assert_eq!(error.to_string(), "option `temprature`: there is no such option");
+        assert_eq!(error.hint(), Some("did you mean `temperature`?"));
+        let error = parse(json!({"maxToken": 1}), Naming::Camel).unwrap_err();
+        assert_eq!(error.hint(), Some("did you mean `maxTokens`?"));
+    }
+
+    #[test]
+    fn ill_typed_values_name_the_option() {
+        let error = parse(json!({"topK": "many"}), Naming::Camel).unwrap_err();
+        assert!(error.to_string().starts_with("option `topK`: invalid type: string"), "{error}");
+    }
+}

@@ -1,0 +1,107 @@
+//! Sizes, bandwidths and rates of computation, with their units.
+
+use crate::{Error, Result};
+
+/// A size with its unit. One without is refused: GB and GiB differ by 7 %.
+pub(crate) fn parse_size(text: &str) -> Option<u64> {
+    let (number, unit) = split(text)?;
+    Some((number * byte_unit(unit)?) as u64)
+}
+
+/// Bytes in a second: `936GB/s`.
+pub(crate) fn parse_bandwidth(text: &str) -> Option<f64> {
+    let (number, unit) = split(text)?;
+    Some(number * byte_unit(unit.strip_suffix("/s")?.trim())?).filter(|rate| *rate > 0.0)
+}
+
+/// Operations in a second: `165TFLOPS`.
+pub(crate) fn parse_compute(text: &str) -> Option<f64> {
+    let (number, unit) = split(text)?;
+    let unit = match unit.to_ascii_uppercase().strip_suffix("FLOPS")? {
+        "G" => 1e9,
+        "T" => 1e12,
+        "P" => 1e15,
+        _ => return None,
+    };
+    Some(number * unit).filter(|rate| *rate > 0.0)
+}
+
+/// The error of a text that is no such size.
+pub(crate) fn no_size(option: &str, text: &str) -> Error {
+    let bare = text.trim().parse::<f64>().is_ok();
+    let problem =
+        if bare { format!("`{text}` has no unit") } else { format!("`{text}` is no size") };
+    let hint = if bare {
+        let text = text.trim().trim_start_matches('-');
+        format!("write {text}GiB (1024^3 bytes each) or {text}GB (1000^3)")
+    } else {
+        "write a number with its unit, such as 24GiB".to_owned()
+    };
+    Error::option(option, problem).with_hint(hint)
+}
+
+/// A size, or the error that says how to write one.
+pub(crate) fn size(option: &str, text: &str) -> Result<u64> {
+    parse_size(text).filter(|bytes| *bytes > 0).ok_or_else(|| no_size(option, text))
+}
+
+fn split(text: &str) -> Option<(f64, &str)> {
+    let text = text.trim();
+    let at = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let (number, unit) = text.split_at(at);
+    Some((number.parse().ok()?, unit.trim()))
+}
+
+fn byte_unit(unit: &str) -> Option<f64> {
+    Some(match unit {
+        "B" => 1.0,
+        "kB" | "KB" => 1e3,
+        "MB" => 1e6,
+        "GB" => 1e9,
+        "TB" => 1e12,
+        "KiB" => 1024.0,
+        "MiB" => 1024.0 * 1024.0,
+        "GiB" => 1024.0 * 1024.0 * 1024.0,
+        "TiB" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
+        _ => return None,
+    })
+}
+
+/// A number of bytes, in words.
+pub(crate) fn words(bytes: u64) -> String {
+    const MIB: f64 = 1024.0 * 1024.0;
+    let mebibytes = bytes as f64 / MIB;
+    if mebibytes < 1024.0 {
+        format!("{mebibytes:.1} MiB")
+    } else {
+        format!("{:.2} GiB", mebibytes / 1024.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(parse_size("8GiB"), Some(8 << 30));
+        assert_eq!(parse_size("500 MB"), Some(500_000_000));
+        assert_eq!(parse_size("1.5KiB"), Some(1536));
+        for bad in ["", "8", "GiB", "8 apples", "-1GiB"] {
+            assert_eq!(parse_size(bad), None, "{bad}");
+        }
+        let hint = no_size("devices", "24").hint().unwrap().to_owned();
+        assert!(hint.contains("24GiB") && hint.contains("24GB"), "{hint}");
+        assert!(size("devices", "0GiB").is_err());
+    }
+
+    #[test]
+    fn rates_have_units() {
+        assert_eq!(parse_bandwidth("936 GB/s"), Some(936e9));
+        assert_eq!(parse_compute("165.2TFLOPS"), Some(165.2e12));
+        for bad in ["936", "936GB", "0GB/s", "-1GB/s"] {
+            assert_eq!(parse_bandwidth(bad), None, "{bad}");
+        }
+        assert_eq!(parse_compute("165"), None);
+    }
+}

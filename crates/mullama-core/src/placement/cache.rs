@@ -1,0 +1,149 @@
+//! Remembers what dry runs said, in this process and on disk, so that a model that was loaded before is
+//! placed at once.
+
+use std::collections::HashMap;
+use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use crate::cache::cache_dir;
+use crate::engine::Placement;
+use crate::runtime;
+
+/// More answers than this about one model are not kept, and more models than this.
+const MAX_ENTRIES: usize = 500;
+
+type Answers = HashMap<String, Placement>;
+
+/// What is known about one model.
+pub(super) struct Cache {
+    file: PathBuf,
+    /// What every question starts with: the model's file as it is now, and the engine.
+    about: String,
+}
+
+/// Raised when a dry run comes to say something else, so that no older answer is taken for one.
+const GENERATION: u32 = 2;
+
+/// Answers by the file that they are kept in.
+static KNOWN: Mutex<Option<HashMap<PathBuf, Answers>>> = Mutex::new(None);
+
+impl Cache {
+    pub fn of(model: &Path) -> Self {
+        let path = fs::canonicalize(model).unwrap_or_else(|_| model.to_path_buf());
+        let mut hasher = DefaultHasher::new();
+        path.hash(&mut hasher);
+        let file = cache_dir().join("placements").join(format!("{:016x}.json", hasher.finish()));
+        let about = format!(
+            "{GENERATION} {} {} {} {}",
+            env!("CARGO_PKG_VERSION"),
+            path.display(),
+            stamp(&path),
+            modules()
+        );
+        Self { file, about }
+    }
+
+    /// What has been remembered of a question.
+    pub fn get(&self, question: &str) -> Option<Placement> {
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = known.get_or_insert_default();
+        if !known.contains_key(&self.file) {
+            known.insert(self.file.clone(), read(&self.file));
+        }
+        known[&self.file].get(&self.key(question)).cloned()
+    }
+
+    /// Remembers an answer. A cache that cannot be written is no reason to fail.
+    pub fn put(&self, question: &str, answer: &Placement) {
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let answers = known.get_or_insert_default().entry(self.file.clone()).or_default();
+        if answers.len() >= MAX_ENTRIES {
+            answers.clear();
+        }
+        answers.insert(self.key(question), answer.clone());
+        if let Err(error) = write(&self.file, answers) {
+            log::debug!("cannot keep placements in {}: {error}", self.file.display());
+        }
+    }
+
+    fn key(&self, question: &str) -> String {
+        format!("{} {question}", self.about)
+    }
+}
+
+fn read(file: &Path) -> Answers {
+    fs::read(file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+}
+
+/// Written beside and renamed, so that nobody reads half a file.
+fn write(file: &Path, answers: &Answers) -> std::io::Result<()> {
+    if let Some(dir) = file.parent() {
+        fs::create_dir_all(dir)?;
+        if !file.exists() {
+            forget_oldest(dir);
+        }
+    }
+    let partial = file.with_extension(format!("partial-{}", std::process::id()));
+    fs::File::create(&partial)?.write_all(&serde_json::to_vec(answers)?)?;
+    fs::rename(partial, file)
+}
+
+/// A file in a folder of the cache, made where it is not there yet. `about` tells it from all others.
+pub(crate) fn kept(
+    folder: &str,
+    about: &str,
+    make: impl FnOnce(&Path) -> crate::Result<()>,
+) -> crate::Result<PathBuf> {
+    let mut hasher = DefaultHasher::new();
+    (env!("CARGO_PKG_VERSION"), about).hash(&mut hasher);
+    let dir = cache_dir().join(folder);
+    let file = dir.join(format!("{:016x}.gguf", hasher.finish()));
+    if file.exists() {
+        return Ok(file);
+    }
+    let failed = |error: std::io::Error| {
+        let message = format!("cannot write {}: {error}", file.display());
+        crate::Error::new(crate::ErrorKind::Io, message).with_source(error)
+    };
+    fs::create_dir_all(&dir).map_err(failed)?;
+    forget_oldest(&dir);
+    let partial = file.with_extension(format!("partial-{}", std::process::id()));
+    let made = make(&partial).and_then(|()| fs::rename(&partial, &file).map_err(failed));
+    if made.is_err() {
+        let _ = fs::remove_file(&partial);
+    }
+    made.map(|()| file)
+}
+
+/// Makes room in the folder for one more model.
+fn forget_oldest(dir: &Path) {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let written =
+        |entry: fs::DirEntry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()));
+    let mut files: Vec<_> = entries.filter_map(written).collect();
+    files.sort();
+    for (_, path) in files.iter().take((files.len() + 1).saturating_sub(MAX_ENTRIES)) {
+        let _ = fs::remove_file(path);
+    }
+}
+
+/// Tells a file from one that is put in its place.
+pub(crate) fn stamp(path: &Path) -> String {
+    let Ok(file) = fs::metadata(path) else { return String::new() };
+    let written = file.modified().ok();
+    let written = written.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+    format!("{} {:?}", file.len(), written.unwrap_or_default())
+}
+
+/// The modules in use: another build of one may take another amount of memory.
+fn modules() -> String {
+    let modules = runtime::get().modules.iter().filter(|module| module.outcome.is_ok());
+    let described: Vec<_> = modules
+        .map(|module| format!("{} {}", module.path.display(), stamp(&module.path)))
+        .collect();
+    described.join(" ")
+}

@@ -1,0 +1,18 @@
+//! Where a model goes, decided before a byte of its weights is read.
+//!
+//! Every number comes from a dry run: the engine's own loader, told not to allocate
+//! (`llama_model_params.no_alloc`), makes model and context, and says what it would have put where.
+
+mod budget;
+mod cache;
+mod decision;
+mod dry_run;
+mod header;
+mod largest;
+mod search;
+
+pub(crate) use budget::{Budget, Budgets};
+pub(crate) use cache::{kept, stamp};
+pub(crate) use decision::{check_room, decide};
+pub(crate) use header::number;
+pub(crate) use search::{PlacementSearch, search_for};

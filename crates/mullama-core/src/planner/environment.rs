@@ -1,0 +1,73 @@
+//! The hardware that is planned for.
+
+use std::collections::BTreeMap;
+
+use super::calibrate::Calibration;
+use super::options::PlanOptions;
+use super::spec::{DeviceSpec, Devices};
+use super::speed::Rates;
+use crate::Result;
+use crate::device::{DeviceSet, HOST, simulate};
+use crate::options::ModelParams;
+use crate::placement::Budgets;
+
+/// The hardware that is planned for.
+pub(super) struct PlanEnvironment {
+    /// The options, which name the devices.
+    pub params: ModelParams,
+    pub devices: DeviceSet,
+    pub budgets: Budgets,
+    /// Whether the devices are this machine's.
+    pub are_here: bool,
+    /// What the devices do in a second, where it is known.
+    pub rates: BTreeMap<String, Rates>,
+}
+
+impl PlanEnvironment {
+    pub fn new(options: &PlanOptions) -> Result<Self> {
+        let PlanOptions { model, hardware, .. } = options;
+        let mut params = model.clone();
+        let here = DeviceSet::of(model)?;
+        let listed = hardware.devices.as_ref().map(|list| list.resolve(&here)).transpose()?;
+        let (devices, specs) = match listed {
+            None => (here, None),
+            Some(Devices::Here(names)) => {
+                params.devices = Some(names);
+                (here, None)
+            }
+            Some(Devices::Described(specs)) => {
+                let devices =
+                    simulate(&specs.iter().map(DeviceSpec::simulated).collect::<Vec<_>>())?;
+                // In the order in which they are described.
+                params.devices = Some(devices.gpus.iter().map(|gpu| gpu.name()).collect());
+                (devices, Some(specs))
+            }
+        };
+        let mut budgets = Budgets::of(&params, &devices)?;
+        let shared = specs.iter().flatten().find_map(left_of_shared_memory);
+        if let Some(bytes) = hardware.host_memory.map(|size| size.0).or(shared) {
+            budgets.host.free = bytes;
+        }
+        let host = Calibration::of_host();
+        let shared = specs.iter().flatten().find(|spec| spec.shared_memory.is_some());
+        let bandwidth = shared.and_then(|spec| spec.bandwidth);
+        let host = match hardware.host_bandwidth.map(|rate| rate.0).or(bandwidth) {
+            Some(bandwidth) => host.of_host(bandwidth),
+            None => host,
+        };
+        let mut rates: BTreeMap<_, _> = [(HOST.to_owned(), host)].into();
+        for (index, gpu) in devices.gpus.iter().enumerate() {
+            let known = match &specs {
+                Some(specs) => Rates::of_spec(&specs[index]),
+                None => Calibration::of_gpu(*gpu),
+            };
+            rates.extend(known.map(|known| (gpu.name(), known)));
+        }
+        Ok(Self { params, devices, budgets, are_here: specs.is_none(), rates })
+    }
+}
+
+/// What a device leaves of the memory that it shares with the processor.
+fn left_of_shared_memory(spec: &DeviceSpec) -> Option<u64> {
+    spec.shared_memory.map(|shared| shared.saturating_sub(spec.memory))
+}

@@ -1,0 +1,166 @@
+//! One plan of a model.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::environment::PlanEnvironment;
+use super::options::PlanOptions;
+use super::plan::{Plan, PlannedDevice, PlannedModel};
+use super::speed;
+use crate::device::Handle;
+use crate::engine::ContextSettings;
+use crate::options::{GpuLayers, KvCacheTypes, ModelParams, OptionSet as _};
+use crate::placement::{Budget, PlacementSearch, number, search_for};
+use crate::source::{GgufHeader, preflight};
+use crate::{ErrorKind, Result};
+
+/// A model to plan, of which the header is known.
+pub(super) struct PlanModel<'a> {
+    path: &'a Path,
+    header: GgufHeader,
+}
+
+impl<'a> PlanModel<'a> {
+    pub fn read(path: &'a Path) -> Result<Self> {
+        let header = GgufHeader::read_all(path)?;
+        preflight::check(path, &header, false)?;
+        Ok(Self { path, header })
+    }
+
+    pub fn path(&self) -> &Path {
+        self.path
+    }
+
+    pub fn header(&self) -> &GgufHeader {
+        &self.header
+    }
+
+    /// A plan without alternatives. `largest_context` asks for the largest context on GPUs, too.
+    pub fn plan(&self, options: &PlanOptions, largest_context: bool) -> Result<Plan> {
+        let environment = PlanEnvironment::new(options)?;
+        let (search, settings) = self.search(&environment, options)?;
+        let mut plan = self.plan_with(&search, &settings, &environment, options)?;
+        if largest_context {
+            let trained = number(&self.header, &environment.params, "context_length").unwrap_or(0);
+            plan.max_gpu_context_size =
+                search.largest_context_on_gpus(&environment.params, &settings, trained as u32)?;
+        }
+        Ok(plan)
+    }
+
+    fn search<'s>(
+        &'s self,
+        environment: &'s PlanEnvironment,
+        options: &PlanOptions,
+    ) -> Result<(PlacementSearch<'s>, ContextSettings)> {
+        let PlanEnvironment { params, devices, budgets, .. } = environment;
+        let context = &options.context;
+        search_for(self.path, &self.header, params, context, devices, budgets.clone())
+    }
+
+    fn plan_with(
+        &self,
+        search: &PlacementSearch<'_>,
+        settings: &ContextSettings,
+        environment: &PlanEnvironment,
+        options: &PlanOptions,
+    ) -> Result<Plan> {
+        let (params, settings, refusal) = match search.decide(&environment.params, settings.clone())
+        {
+            Ok((params, settings)) => (params, settings, None),
+            Err(error) if error.kind() == ErrorKind::DoesNotFit => {
+                (environment.params.clone(), settings.clone(), Some(error.report()))
+            }
+            Err(error) => return Err(error),
+        };
+        let mut plan = describe(search, &self.header, params, &settings, refusal)?;
+        plan.options = loading_options(options, &plan, environment.are_here);
+        plan.predicted = speed::predict(&plan, &self.header, &environment.rates);
+        Ok(plan)
+    }
+}
+
+fn describe(
+    search: &PlacementSearch<'_>,
+    header: &GgufHeader,
+    params: ModelParams,
+    settings: &ContextSettings,
+    refusal: Option<String>,
+) -> Result<Plan> {
+    let placement = search.dry_run(&params, settings)?;
+    let share = |budget: &Budget| {
+        let share = placement.devices.iter().find(|share| share.name == budget.name);
+        let share = share.cloned().unwrap_or_default();
+        let mut known = search.devices.known.iter();
+        let device = known.find(|device| device.name() == budget.name);
+        PlannedDevice {
+            name: budget.name.clone(),
+            description: device.copied().map(Handle::description).unwrap_or_default(),
+            layers: share.layers,
+            weights: share.weights,
+            kv: share.kv,
+            compute: share.compute,
+            free: budget.free,
+            margin: budget.margin,
+        }
+    };
+    let devices: Vec<_> = search
+        .budgets
+        .gpus
+        .iter()
+        .filter(|gpu| placement.devices.iter().any(|share| share.name == gpu.name))
+        .map(share)
+        .collect();
+    let on_gpus = devices.iter().map(|device| device.layers).sum();
+    let host = share(&search.budgets.host);
+    Ok(Plan {
+        model: PlannedModel {
+            name: header.text("general.name").map(str::to_owned),
+            architecture: header.text("general.architecture").unwrap_or_default().to_owned(),
+            size: header.tensors.iter().map(|tensor| tensor.size).sum(),
+        },
+        fits: refusal.is_none(),
+        refusal,
+        n_gpu_layers: match params.n_gpu_layers {
+            Some(GpuLayers::Count(layers)) => layers.min(search.all_layers),
+            _ => on_gpus,
+        },
+        n_layers: search.all_layers,
+        context_size: settings.n_ctx,
+        max_gpu_context_size: None,
+        kv_cache_type: KvCacheTypes { keys: settings.type_k, values: settings.type_v },
+        n_cpu_moe: match params.cpu_moe {
+            Some(true) => search.all_layers - 1,
+            _ => params.n_cpu_moe.unwrap_or(0),
+        },
+        tensor_split: params.tensor_split,
+        tensor_overrides: params.tensor_overrides,
+        pages: host.total() > host.free,
+        devices,
+        host,
+        predicted: None,
+        alternatives: Vec::new(),
+        options: Map::new(),
+    })
+}
+
+/// What was asked for, with what was left open filled in.
+fn loading_options(options: &PlanOptions, plan: &Plan, are_here: bool) -> Map<String, Value> {
+    let mut given: Map<_, _> =
+        options.model.given().into_iter().chain(options.context.given()).collect();
+    let mut set = |name: &str, value: Value| given.insert(name.to_owned(), value);
+    set("n_gpu_layers", plan.n_gpu_layers.into());
+    set("context_size", plan.context_size.into());
+    if plan.n_cpu_moe > 0 && options.model.cpu_moe != Some(true) {
+        set("n_cpu_moe", plan.n_cpu_moe.into());
+    }
+    if let Some(split) = &plan.tensor_split {
+        set("tensor_split", split.iter().map(|share| Value::from(*share)).collect());
+    }
+    if are_here && plan.n_gpu_layers > 0 {
+        let names = plan.devices.iter().map(|device| Value::from(device.name.as_str()));
+        set("devices", names.collect());
+    }
+    given
+}

@@ -1,0 +1,87 @@
+//! What a plan takes.
+
+use serde_json::{Map, Value};
+
+use super::spec::{Bandwidth, ByteSize, DeviceList};
+use crate::options::{ContextParams, ModelParams, options};
+use crate::{Naming, Result, parse_options};
+
+options! {
+    /// What a plan takes beside the options of loading.
+    pub struct PlanFields {
+        /// The GPUs to plan for: names of this machine's devices; or descriptions, such as `RTX 4090`,
+        /// `2x RTX 3060 12GB`, `M4 Max 64GB`, `24GiB`, or an object with `memory` or `name`, and
+        /// `backend`, `bandwidth`, `compute`, `link`, `count`. Default: those of this machine.
+        devices <- DeviceList,
+        /// The machine's own memory, as a size with its unit (`64GiB`) or in bytes. Default: what is free
+        /// here; of a described device that shares it, what the device leaves.
+        host_memory <- ByteSize,
+        /// The bandwidth of the machine's own memory, such as `80GB/s` or `2x DDR5-5600`.
+        /// Default: measured here.
+        host_bandwidth <- Bandwidth,
+        /// Whether other settings and quantisations are planned too where the model does not fit GPUs as
+        /// a whole. Default: true.
+        alternatives: bool,
+    }
+}
+
+/// What to plan with.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct PlanOptions {
+    /// Placement options; what is left open is chosen as it is when a model is loaded.
+    pub model: ModelParams,
+    /// Context options, likewise.
+    pub context: ContextParams,
+    /// The hardware.
+    pub hardware: PlanFields,
+}
+
+impl PlanOptions {
+    /// Options by name, as a program in another language gives them.
+    pub fn parse(arguments: Map<String, Value>, naming: Naming) -> Result<Self> {
+        let mut options = Self::default();
+        // `devices` of a plan may be described, those of loading are here: the first takes it.
+        parse_options(
+            &mut [&mut options.hardware, &mut options.model, &mut options.context],
+            arguments,
+            naming,
+        )?;
+        Ok(options)
+    }
+
+    /// Sets the placement options.
+    #[must_use]
+    pub fn with_model(mut self, model: ModelParams) -> Self {
+        self.model = model;
+        self
+    }
+
+    /// Sets the context options.
+    #[must_use]
+    pub fn with_context(mut self, context: ContextParams) -> Self {
+        self.context = context;
+        self
+    }
+
+    /// Sets the GPUs to plan for.
+    #[must_use]
+    pub fn with_devices(mut self, devices: impl Into<DeviceList>) -> Self {
+        self.hardware.devices = Some(devices.into());
+        self
+    }
+
+    /// Sets whether other settings and quantisations are planned too.
+    #[must_use]
+    pub fn with_alternatives(mut self, wanted: bool) -> Self {
+        self.hardware.alternatives = Some(wanted);
+        self
+    }
+
+    /// Sets the bytes of the machine's own memory.
+    #[must_use]
+    pub fn with_host_memory(mut self, bytes: u64) -> Self {
+        self.hardware.host_memory = Some(ByteSize(bytes));
+        self
+    }
+}

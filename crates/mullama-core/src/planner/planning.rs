@@ -1,0 +1,60 @@
+//! Planning: a plan with its alternatives, and sweeps over one setting.
+
+use super::alternatives::{self, Sweep};
+use super::model::PlanModel;
+use super::options::PlanOptions;
+use super::plan::Plan;
+use super::source::PlanSource;
+use crate::Result;
+
+/// Plans where a model would go, without reading its weights: a file of which only the beginning is
+/// there will do, if it is as long as the whole, and so will the [`Shape`] of a model that does not exist.
+///
+/// Every number of bytes comes from a dry run of the engine's own loader.
+pub fn plan(source: impl Into<PlanSource>, options: &PlanOptions) -> Result<Plan> {
+    let (header, options) = source.into().find(options)?;
+    let model = PlanModel::read(&header)?;
+    let with_alternatives = options.hardware.alternatives.unwrap_or(true);
+    let mut plan = model.plan(&options, with_alternatives)?;
+    let is_whole = plan.fits && plan.n_gpu_layers >= plan.n_layers && plan.n_cpu_moe == 0;
+    if with_alternatives && !is_whole {
+        plan.alternatives = alternatives::find(&model, &plan, &options)?;
+    }
+    Ok(plan)
+}
+
+/// Plans of a model for every value of one setting, with the values.
+pub fn sweep(
+    source: impl Into<PlanSource>,
+    options: &PlanOptions,
+    what: Sweep,
+) -> Result<Vec<(String, Plan)>> {
+    let (header, options) = source.into().find(options)?;
+    alternatives::sweep(&PlanModel::read(&header)?, &options, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::ContextParams;
+
+    #[test]
+    fn an_open_context_is_made_smaller_and_one_that_was_asked_for_is_not() {
+        let plan_with = |context: ContextParams, host: u64| {
+            let options = PlanOptions::default()
+                .with_context(context)
+                .with_devices([])
+                .with_host_memory(host);
+            plan(mullama_testkit::fixture("small"), &options).unwrap()
+        };
+        let open = plan_with(ContextParams::default(), 1 << 40);
+        assert_eq!((open.fits, open.context_size), (true, 4096));
+        let host = open.host.compute + open.host.kv / 2;
+        let small = plan_with(ContextParams::default(), host);
+        assert!(small.fits && (512..4096).contains(&small.context_size), "{small:?}");
+        let asked = plan_with(ContextParams::default().with_n_ctx(4096), host);
+        assert!(!asked.fits);
+        let refusal = asked.refusal.unwrap();
+        assert!(refusal.contains("CPU needs") && refusal.contains("context_size="), "{refusal}");
+    }
+}

@@ -1,0 +1,91 @@
+//! What is planned: a file, a name, a shape.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::options::PlanOptions;
+use super::shape::Shape;
+use crate::cache::cache_dir;
+use crate::source::ResolvedModel;
+use crate::{Error, ErrorKind, Result, runtime};
+
+/// What to plan: a model, or the shape of one.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PlanSource {
+    /// What [`crate::Model::load`] takes.
+    Model(PathBuf),
+    /// A model that need not exist.
+    Shape(Shape),
+}
+
+impl PlanSource {
+    /// A source as a program in another language gives it: text, or an object with the fields of a
+    /// [`Shape`].
+    pub fn parse(value: Value) -> Result<Self> {
+        match value {
+            Value::String(text) => Ok(Self::Model(text.into())),
+            Value::Object(fields) => Shape::new(&fields).map(Self::Shape),
+            _ => Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "what to plan is a path, a name or a shape",
+            )),
+        }
+    }
+
+    /// The file with the header, and the options with what a model of the store brings.
+    pub(super) fn find(&self, options: &PlanOptions) -> Result<(PathBuf, PlanOptions)> {
+        runtime::require_cpu()?;
+        let mut options = options.clone();
+        let header = match self {
+            Self::Model(source) => match ResolvedModel::find(source) {
+                Ok(found) => {
+                    found.fill_options(&mut options.model, &mut options.context)?;
+                    found.path
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    remote_header(source).unwrap_or(Err(error))?
+                }
+                Err(error) => return Err(error),
+            },
+            Self::Shape(shape) => shape.header()?,
+        };
+        Ok((header, options))
+    }
+}
+
+/// The header of a model that is somewhere else, where the source can be such a one.
+fn remote_header(source: &Path) -> Option<Result<PathBuf>> {
+    let source = mullama_hub::Source::parse(source.to_str()?).ok()?;
+    if matches!(source, mullama_hub::Source::Path(_)) {
+        return None;
+    }
+    let folder = cache_dir().join("remote-headers");
+    let options = mullama_hub::PullOptions::default();
+    Some(mullama_hub::fetch_header(&source, &folder, &options))
+}
+
+impl From<Shape> for PlanSource {
+    fn from(shape: Shape) -> Self {
+        Self::Shape(shape)
+    }
+}
+
+impl<T: AsRef<OsStr> + ?Sized> From<&T> for PlanSource {
+    fn from(source: &T) -> Self {
+        Self::Model(source.as_ref().into())
+    }
+}
+
+impl From<String> for PlanSource {
+    fn from(source: String) -> Self {
+        Self::Model(source.into())
+    }
+}
+
+impl From<PathBuf> for PlanSource {
+    fn from(source: PathBuf) -> Self {
+        Self::Model(source)
+    }
+}

@@ -1,0 +1,130 @@
+//! The engine's log: handed on to the `log` crate, and kept where an error needs its words.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::{CStr, c_char, c_void};
+
+use ::log::Level;
+use mullama_sys as sys;
+
+/// The `log` target of everything that the engine says.
+const TARGET: &str = "mullama::engine";
+
+thread_local! {
+    /// Whether what the engine says on this thread is of little interest.
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+    /// The line that is being written: the engine logs in pieces.
+    static LINE: RefCell<(Option<Level>, String)> = const { RefCell::new((None, String::new())) };
+    /// The lines of [`capture`], where one is under way on this thread.
+    static CAPTURED: RefCell<Option<Vec<(Level, String)>>> = const { RefCell::new(None) };
+}
+
+/// Makes the engine log here. Called once, before anything else of the engine.
+pub(crate) fn install() {
+    sys::shim::install();
+    // SAFETY: `on_log` is a function for good and needs no data.
+    unsafe {
+        sys::llama_log_set(Some(on_log), std::ptr::null_mut());
+        sys::ggml_log_set(Some(on_log), std::ptr::null_mut());
+    }
+}
+
+/// What the engine said on this thread while `body` ran.
+pub(crate) struct Captured(Vec<(Level, String)>);
+
+impl Captured {
+    /// The errors, or for want of any the warnings, in one line.
+    pub fn problem(&self) -> Option<String> {
+        [Level::Error, Level::Warn].into_iter().find_map(|wanted| {
+            let lines: Vec<_> = self
+                .0
+                .iter()
+                .filter(|(level, _)| *level == wanted)
+                .map(|(_, line)| strip_function_name(line))
+                .collect();
+            (!lines.is_empty()).then(|| lines.join("; "))
+        })
+    }
+
+    /// Everything that was said.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(_, line)| line.as_str())
+    }
+}
+
+/// Runs `body` and keeps what the engine says meanwhile on this thread; it is logged all the same.
+pub(crate) fn capture<T>(body: impl FnOnce() -> T) -> (T, Captured) {
+    CAPTURED.with_borrow_mut(|captured| *captured = Some(Vec::new()));
+    let result = body();
+    let lines = CAPTURED.with_borrow_mut(Option::take).unwrap_or_default();
+    (result, Captured(lines))
+}
+
+/// Runs `body`; what the engine says meanwhile on this thread is logged as detail only, since it is
+/// about something that does not really happen.
+pub(crate) fn as_trace<T>(body: impl FnOnce() -> T) -> T {
+    let before = QUIET.replace(true);
+    let result = body();
+    QUIET.set(before);
+    result
+}
+
+/// The engine begins most lines with the name of a function: `llama_model_load: error ...`.
+fn strip_function_name(line: &str) -> &str {
+    match line.split_once(": ") {
+        Some((name, rest)) if !name.is_empty() && !name.contains(char::is_whitespace) => rest,
+        _ => line,
+    }
+}
+
+unsafe extern "C" fn on_log(level: sys::ggml_log_level, text: *const c_char, _data: *mut c_void) {
+    let level = match level {
+        sys::GGML_LOG_LEVEL_ERROR => Some(Level::Error),
+        sys::GGML_LOG_LEVEL_WARN => Some(Level::Warn),
+        // What the engine tells at this level is detail to us: tensors, buffers, parameters.
+        sys::GGML_LOG_LEVEL_INFO => Some(Level::Debug),
+        sys::GGML_LOG_LEVEL_DEBUG => Some(Level::Trace),
+        // The rest of a line.
+        _ => None,
+    };
+    // SAFETY: the engine passes a NUL-terminated string that lives for the call.
+    let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
+    // A thread that is ending has no line any more; what it says then is lost, not fatal.
+    let _ = LINE.try_with(|line| {
+        let mut line = line.borrow_mut();
+        if level.is_some() {
+            line.0 = level;
+        }
+        line.1.push_str(&text);
+        while let Some(end) = line.1.find('\n') {
+            let rest = line.1.split_off(end + 1);
+            let whole = std::mem::replace(&mut line.1, rest);
+            emit(line.0.unwrap_or(Level::Debug), whole.trim_end());
+        }
+    });
+}
+
+fn emit(level: Level, line: &str) {
+    // Progress dots.
+    if line.chars().all(|c| c == '.' || c.is_whitespace()) {
+        return;
+    }
+    let logged = if QUIET.get() { Level::Trace } else { level };
+    ::log::log!(target: TARGET, logged, "{line}");
+    CAPTURED.with_borrow_mut(|captured| {
+        if let Some(lines) = captured {
+            lines.push((level, line.to_owned()));
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn function_names_are_stripped() {
+        assert_eq!(strip_function_name("llama_load: bad magic: x"), "bad magic: x");
+        assert_eq!(strip_function_name("two words: kept"), "two words: kept");
+        assert_eq!(strip_function_name("plain"), "plain");
+    }
+}

@@ -1,0 +1,16 @@
+//! The choice of each next token.
+//!
+//! The order of the samplers and their defaults are llama.cpp's (`common/sampling.cpp`,
+//! `common/common.h`): logit bias, penalties, DRY, top-n-sigma, top-k, typical-p, top-p, min-p, XTC,
+//! temperature, then the draw.
+
+mod grammar;
+mod raw;
+mod reasoning;
+mod sampler;
+mod settings;
+
+pub(crate) use grammar::{Grammar, GrammarSpec, GrammarTriggers, schema_to_gbnf};
+pub(crate) use reasoning::ReasoningSpec;
+pub(crate) use sampler::Sampler;
+pub(crate) use settings::Sampling;

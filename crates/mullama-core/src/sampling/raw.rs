@@ -1,0 +1,29 @@
+//! One of the engine's samplers.
+
+use std::ptr::NonNull;
+
+use mullama_sys as sys;
+
+/// One sampler of the engine, owned.
+pub(super) struct RawSampler(NonNull<sys::llama_sampler>);
+
+impl RawSampler {
+    pub fn as_ptr(&self) -> *mut sys::llama_sampler {
+        self.0.as_ptr()
+    }
+
+    /// Takes over a sampler that the engine made.
+    pub fn own(sampler: *mut sys::llama_sampler) -> Option<Self> {
+        NonNull::new(sampler).map(Self)
+    }
+}
+
+impl Drop for RawSampler {
+    fn drop(&mut self) {
+        // SAFETY: owned, and freed only here; a chain frees what was added to it.
+        unsafe { sys::llama_sampler_free(self.as_ptr()) }
+    }
+}
+
+// SAFETY: samplers hold no thread-bound state, and are used by one thread at a time (`&mut`).
+unsafe impl Send for RawSampler {}

@@ -1,0 +1,149 @@
+//! A bound on a model's reasoning: when it is spent, the tag that ends reasoning in the model's own
+//! template is put in its mouth, and the answer follows.
+
+use std::collections::VecDeque;
+
+use crate::engine::Vocab;
+use crate::{Result, Token};
+
+/// How much reasoning there may be, and how the model's template marks it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ReasoningSpec {
+    /// Most tokens.
+    pub budget: u32,
+    /// The tag before reasoning; empty where the answer starts inside it.
+    pub start: String,
+    /// Tags after it. The first is the one that is put in the model's mouth.
+    pub ends: Vec<String>,
+    /// Text of the prompt's end that belongs to the answer: it may open the reasoning.
+    pub prefill: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Outside,
+    /// So many tokens are left.
+    Inside(u32),
+}
+
+/// Counts the tokens of an answer's reasoning.
+pub(crate) struct ReasoningBudget {
+    vocab: Vocab,
+    spec: ReasoningSpec,
+    state: State,
+    /// The end of what was said, for tags that are several tokens.
+    tail: Vec<u8>,
+    /// What is to be said next.
+    forced: VecDeque<Token>,
+    piece: Vec<u8>,
+}
+
+impl ReasoningBudget {
+    pub fn new(vocab: &Vocab, spec: ReasoningSpec) -> Result<Self> {
+        let state = State::Outside;
+        let (tail, forced, piece) = (Vec::new(), VecDeque::new(), Vec::new());
+        let vocab = vocab.clone();
+        let mut budget = Self { vocab, spec, state, tail, forced, piece };
+        if budget.begins_inside() {
+            budget.enter()?;
+        }
+        Ok(budget)
+    }
+
+    /// The token that has to be next, if the budget is spent.
+    pub fn forced(&self) -> Option<Token> {
+        self.forced.front().copied()
+    }
+
+    /// Takes note of a token of the answer.
+    pub fn accept(&mut self, token: Token) -> Result<()> {
+        let is_forced = self.forced.front() == Some(&token);
+        if is_forced {
+            self.forced.pop_front();
+        }
+        let mut piece = std::mem::take(&mut self.piece);
+        self.vocab.piece(token, true, &mut piece);
+        self.tail.extend_from_slice(&piece);
+        self.piece = piece;
+        match self.state {
+            State::Outside if self.said_any(std::slice::from_ref(&self.spec.start)) => {
+                self.enter()?;
+            }
+            State::Inside(_) if self.said_any(&self.spec.ends) => {
+                self.state = State::Outside;
+                self.tail.clear();
+            }
+            State::Inside(left) if !is_forced => self.spend(left)?,
+            _ => {}
+        }
+        self.forget();
+        Ok(())
+    }
+
+    /// Whether the prompt ends within reasoning.
+    fn begins_inside(&self) -> bool {
+        let last = |tag: &String| self.spec.prefill.rfind(tag.as_str());
+        let ended = self.spec.ends.iter().filter_map(last).max();
+        if self.spec.start.is_empty() {
+            return ended.is_none();
+        }
+        last(&self.spec.start) > ended
+    }
+
+    fn enter(&mut self) -> Result<()> {
+        self.tail.clear();
+        self.state = State::Inside(self.spec.budget);
+        if self.spec.budget == 0 { self.close() } else { Ok(()) }
+    }
+
+    fn spend(&mut self, left: u32) -> Result<()> {
+        let left = left.saturating_sub(1);
+        self.state = State::Inside(left);
+        if left == 0 && ends_whole(&self.tail) { self.close() } else { Ok(()) }
+    }
+
+    fn close(&mut self) -> Result<()> {
+        if let Some(end) = self.spec.ends.first() {
+            self.forced = self.vocab.tokenize(end, false, true)?.into();
+        }
+        Ok(())
+    }
+
+    fn said_any(&self, tags: &[String]) -> bool {
+        tags.iter().any(|tag| {
+            !tag.is_empty() && self.tail.windows(tag.len()).any(|part| part == tag.as_bytes())
+        })
+    }
+
+    /// Drops what no tag can begin in.
+    fn forget(&mut self) {
+        let tags = self.spec.ends.iter().chain([&self.spec.start]);
+        // A character of four bytes is worth keeping, too.
+        let longest = tags.map(String::len).max().unwrap_or(0).max(4);
+        self.tail.drain(..self.tail.len().saturating_sub(longest));
+    }
+}
+
+/// Whether text does not end within a character.
+fn ends_whole(text: &[u8]) -> bool {
+    let Some(start) = text.iter().rposition(|byte| byte & 0xC0 != 0x80) else { return true };
+    match std::str::from_utf8(&text[start..]) {
+        Ok(_) => true,
+        Err(error) => error.error_len().is_some(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn characters_are_not_cut() {
+        assert!(ends_whole(b""));
+        assert!(ends_whole("caf\u{e9}".as_bytes()));
+        assert!(!ends_whole(&"caf\u{e9}".as_bytes()[..4]));
+        assert!(!ends_whole(&"\u{1f600}".as_bytes()[..3]));
+        // What is no UTF-8 does not become any by waiting.
+        assert!(ends_whole(b"\xff"));
+    }
+}

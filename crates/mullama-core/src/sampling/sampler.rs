@@ -1,0 +1,295 @@
+//! The choice of each next token.
+
+use std::ffi::CString;
+
+use mullama_sys as sys;
+
+use super::grammar::Grammar;
+use super::raw::RawSampler;
+use super::reasoning::ReasoningBudget;
+use super::settings::{RANDOM_SEED, Sampling};
+use crate::engine::Vocab;
+use crate::{Error, ErrorKind, Result, Token};
+
+/// Chooses the tokens of one request. Keeps what samplers need to know of the tokens before.
+pub(crate) struct Sampler {
+    chain: RawSampler,
+    grammar: Option<Grammar>,
+    reasoning: Option<ReasoningBudget>,
+    /// Where there is no need for the chain, since the highest logit wins: what is added to them.
+    greedy: Option<Vec<sys::llama_logit_bias>>,
+    /// Reused from token to token.
+    candidates: Vec<sys::llama_token_data>,
+    biased: Vec<f32>,
+}
+
+impl Sampler {
+    /// A sampler that has seen the prompt.
+    ///
+    /// `context` is the size that "-1, the whole context" stands for.
+    pub fn new(
+        vocab: &Vocab,
+        sampling: &Sampling,
+        grammar: Option<Grammar>,
+        prompt: &[Token],
+        context: u32,
+    ) -> Result<Self> {
+        let reasoning = sampling.reasoning.clone();
+        let biases = sampling.biases(vocab)?;
+        let sampler = Self {
+            reasoning: reasoning.map(|spec| ReasoningBudget::new(vocab, spec)).transpose()?,
+            chain: chain(vocab, sampling, &biases, context)?,
+            grammar,
+            greedy: sampling.is_greedy().then_some(biases),
+            candidates: Vec::new(),
+            biased: Vec::new(),
+        };
+        if sampler.greedy.is_none() {
+            for &token in prompt {
+                // SAFETY: the chain is owned; tokens come from the vocabulary.
+                unsafe { sys::llama_sampler_accept(sampler.chain.as_ptr(), token) };
+            }
+        }
+        Ok(sampler)
+    }
+
+    /// Chooses the next token from the logits over the whole vocabulary, and takes note of it.
+    pub fn sample(&mut self, logits: &[f32]) -> Result<Token> {
+        if let Some(token) = self.reasoning.as_ref().and_then(ReasoningBudget::forced) {
+            self.accept(token)?;
+            return Ok(token);
+        }
+        let mut token = self.choose(logits, false)?;
+        if let Some(grammar) = &self.grammar {
+            // The grammar is checked on the one token that was chosen; it is asked about the whole
+            // vocabulary, which is slow, only when it rejects that one.
+            let mut single = sys::llama_token_data { id: token, logit: 1.0, p: 0.0 };
+            let mut array = sys::llama_token_data_array {
+                data: &raw mut single,
+                size: 1,
+                selected: -1,
+                sorted: false,
+            };
+            // SAFETY: `array` describes `single`, both live here.
+            unsafe { sys::llama_sampler_apply(grammar.0.as_ptr(), &raw mut array) };
+            if single.logit == f32::NEG_INFINITY {
+                token = self.choose(logits, true)?;
+            }
+        }
+        self.accept(token)?;
+        Ok(token)
+    }
+
+    fn accept(&mut self, token: Token) -> Result<()> {
+        if let Some(reasoning) = &mut self.reasoning {
+            reasoning.accept(token)?;
+        }
+        if self.greedy.is_none() {
+            // SAFETY: the chain is owned, the token is from the vocabulary.
+            unsafe { sys::llama_sampler_accept(self.chain.as_ptr(), token) };
+        }
+        if let Some(grammar) = &self.grammar {
+            // SAFETY: as above; the wrapper catches what the grammar throws.
+            let status = unsafe { sys::llama_rs_sampler_accept(grammar.0.as_ptr(), token) };
+            if status != sys::LLAMA_RS_STATUS_OK {
+                return Err(Error::new(
+                    ErrorKind::InvalidGrammar,
+                    "the grammar allows no continuation of what was generated",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn choose(&mut self, logits: &[f32], constrained: bool) -> Result<Token> {
+        // One value that is no number spreads over all logits: looking at the first is enough, and
+        // keeps the samplers, which sort, from having to cope.
+        if logits.first().is_none_or(|logit| logit.is_nan()) {
+            return Err(Error::new(
+                ErrorKind::Backend,
+                "the model computed values that are not numbers",
+            )
+            .with_hint("check the file with the option `check_tensors`"));
+        }
+        if let (Some(biases), false) = (&self.greedy, constrained) {
+            if biases.is_empty() {
+                return Ok(likeliest(logits));
+            }
+            self.biased.clear();
+            self.biased.extend_from_slice(logits);
+            for bias in biases {
+                self.biased[bias.token as usize] += bias.bias;
+            }
+            return Ok(likeliest(&self.biased));
+        }
+        self.candidates.clear();
+        self.candidates.extend(
+            logits.iter().enumerate().map(|(id, &logit)| sys::llama_token_data {
+                id: id as Token,
+                logit,
+                p: 0.0,
+            }),
+        );
+        let mut array = sys::llama_token_data_array {
+            data: self.candidates.as_mut_ptr(),
+            size: self.candidates.len(),
+            selected: -1,
+            sorted: false,
+        };
+        // SAFETY: `array` describes `candidates`, which is not touched meanwhile; samplers may
+        // shrink the array and reorder it, and leave the index of their choice in `selected`.
+        unsafe {
+            if let (true, Some(grammar)) = (constrained, &self.grammar) {
+                sys::llama_sampler_apply(grammar.0.as_ptr(), &raw mut array);
+                let allowed = std::slice::from_raw_parts(array.data, array.size)
+                    .iter()
+                    .any(|candidate| candidate.logit > f32::NEG_INFINITY);
+                if !allowed {
+                    return Err(Error::new(
+                        ErrorKind::InvalidGrammar,
+                        "the grammar allows no token here",
+                    ));
+                }
+            }
+            sys::llama_sampler_apply(self.chain.as_ptr(), &raw mut array);
+            let index = usize::try_from(array.selected).ok().filter(|&index| index < array.size);
+            let index = index.ok_or_else(|| {
+                Error::new(ErrorKind::Internal, "the engine's samplers chose no token")
+            })?;
+            Ok((*array.data.add(index)).id)
+        }
+    }
+}
+
+/// The first of the highest logits.
+fn likeliest(logits: &[f32]) -> Token {
+    // Several at a time: a vocabulary is long, and the processor compares as many in one go.
+    let mut highest = [f32::NEG_INFINITY; 16];
+    let mut groups = logits.chunks_exact(highest.len());
+    let higher =
+        |highest: &mut f32, logit: f32| *highest = if logit > *highest { logit } else { *highest };
+    for group in &mut groups {
+        highest.iter_mut().zip(group).for_each(|(highest, &logit)| higher(highest, logit));
+    }
+    let mut best = f32::NEG_INFINITY;
+    highest.iter().chain(groups.remainder()).for_each(|&logit| higher(&mut best, logit));
+    logits.iter().position(|&logit| logit == best).unwrap_or(0) as Token
+}
+
+fn chain(
+    vocab: &Vocab,
+    sampling: &Sampling,
+    biases: &[sys::llama_logit_bias],
+    context: u32,
+) -> Result<RawSampler> {
+    let n_vocab = vocab.len() as i32;
+    let look_back = |tokens: i32| if tokens < 0 { context as i32 } else { tokens };
+    let seed = sampling.seed.unwrap_or(RANDOM_SEED);
+
+    let breakers: Vec<CString> = sampling
+        .dry_sequence_breakers
+        .iter()
+        .map(|text| CString::new(text.as_str()))
+        .collect::<Result<_, _>>()
+        .map_err(|_| Error::option("dry_sequence_breakers", "contains a NUL byte"))?;
+    let mut breaker_pointers: Vec<_> = breakers.iter().map(|text| text.as_ptr()).collect();
+
+    // SAFETY: constructors of the engine; pointers passed to them outlive the calls, which copy what
+    // they keep. The chain owns what is added to it.
+    unsafe {
+        let mut params = sys::llama_sampler_chain_default_params();
+        params.no_perf = true;
+        let chain = RawSampler::own(sys::llama_sampler_chain_init(params))
+            .ok_or_else(|| Error::new(ErrorKind::OutOfMemory, "no memory for a sampler"))?;
+        let add = |sampler| sys::llama_sampler_chain_add(chain.as_ptr(), sampler);
+
+        if !biases.is_empty() {
+            add(sys::llama_sampler_init_logit_bias(n_vocab, biases.len() as i32, biases.as_ptr()));
+        }
+        if sampling.penalises() {
+            add(sys::llama_sampler_init_penalties(
+                n_vocab,
+                look_back(sampling.repeat_last_n),
+                sampling.repeat_penalty,
+                sampling.frequency_penalty,
+                sampling.presence_penalty,
+            ));
+        }
+        if sampling.mirostat > 0 {
+            add(sys::llama_sampler_init_temp(sampling.temperature));
+            let (tau, eta) = (sampling.mirostat_tau, sampling.mirostat_eta);
+            add(if sampling.mirostat == 1 {
+                // 100 is the number of tokens the paper estimates from.
+                sys::llama_sampler_init_mirostat(n_vocab, seed, tau, eta, 100)
+            } else {
+                sys::llama_sampler_init_mirostat_v2(seed, tau, eta)
+            });
+            return Ok(chain);
+        }
+        if sampling.dry_multiplier > 0.0 {
+            add(sys::llama_sampler_init_dry(
+                vocab.as_ptr(),
+                sampling.dry_multiplier,
+                sampling.dry_base,
+                sampling.dry_allowed_length as i32,
+                look_back(sampling.dry_penalty_last_n),
+                breaker_pointers.as_mut_ptr(),
+                breaker_pointers.len(),
+            ));
+        }
+        if sampling.temperature == 0.0 && sampling.dynatemp_range == 0.0 {
+            add(sys::llama_sampler_init_greedy());
+            return Ok(chain);
+        }
+        if sampling.top_n_sigma >= 0.0 {
+            add(sys::llama_sampler_init_top_n_sigma(sampling.top_n_sigma));
+        }
+        if sampling.top_k > 0 {
+            add(sys::llama_sampler_init_top_k(sampling.top_k as i32));
+        }
+        if sampling.typical_p < 1.0 {
+            add(sys::llama_sampler_init_typical(sampling.typical_p, 1));
+        }
+        if sampling.top_p < 1.0 {
+            add(sys::llama_sampler_init_top_p(sampling.top_p, 1));
+        }
+        if sampling.min_p > 0.0 {
+            add(sys::llama_sampler_init_min_p(sampling.min_p, 1));
+        }
+        if sampling.xtc_probability > 0.0 {
+            add(sys::llama_sampler_init_xtc(
+                sampling.xtc_probability,
+                sampling.xtc_threshold,
+                1,
+                seed,
+            ));
+        }
+        add(sys::llama_sampler_init_temp_ext(
+            sampling.temperature,
+            sampling.dynatemp_range,
+            sampling.dynatemp_exponent,
+        ));
+        add(sys::llama_sampler_init_dist(seed));
+        Ok(chain)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_likeliest_is_the_first_of_the_highest() {
+        assert_eq!(likeliest(&[0.0, 2.0, 1.0, 2.0]), 1);
+        assert_eq!(likeliest(&[f32::NEG_INFINITY, -1.0]), 1);
+        assert_eq!(likeliest(&[f32::NEG_INFINITY; 3]), 0);
+        let long = |high: &[usize]| {
+            let mut logits = vec![-1.0; 100];
+            for &id in high {
+                logits[id] = 5.0;
+            }
+            likeliest(&logits)
+        };
+        assert_eq!((long(&[99]), long(&[96, 20]), long(&[4, 20]), long(&[0])), (99, 20, 4, 0));
+    }
+}

@@ -1,0 +1,101 @@
+//! The way to the thread of a model's scheduler.
+
+use std::sync::Arc;
+
+use super::request::{Command, Job, SavedCells};
+use super::scheduler::Scheduler;
+use super::stats::{SharedStats, Stats};
+use crate::engine::{
+    AdapterSet, Context, ContextSettings, OwnThread, Placement, Vocab, Weights, closed,
+};
+use crate::{Error, ErrorKind, Result, Token};
+
+/// What is known of a context once it has been made.
+#[derive(Default)]
+pub(crate) struct Started {
+    pub n_ctx: u32,
+    /// Whether the model continues texts; else it only looks at whole ones.
+    pub can_generate: bool,
+    pub placement: Placement,
+}
+
+/// The way to the engine's thread.
+pub(crate) struct Engine {
+    thread: OwnThread<Command>,
+    stats: SharedStats,
+}
+
+impl Engine {
+    /// Starts the thread and its context; tells of the context too.
+    pub fn start(
+        weights: Arc<Weights>,
+        vocab: Vocab,
+        settings: ContextSettings,
+    ) -> Result<(Self, Started)> {
+        let (ready, started) = flume::bounded(1);
+        let stats = SharedStats::default();
+        let counted = stats.clone();
+        let thread =
+            OwnThread::start("mullama-engine", move |inbox| match prepare(weights, &settings) {
+                Ok((context, started)) => {
+                    let _ = ready.send(Ok(started));
+                    Scheduler::new(context, &settings, vocab, inbox, counted).run();
+                }
+                Err(error) => {
+                    let _ = ready.send(Err(error));
+                }
+            })?;
+        let started = started.recv().unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Internal, "the engine's thread ended while starting"))
+        })?;
+        Ok((Self { thread, stats }, started))
+    }
+
+    /// What the engine has done so far, and what it is at.
+    pub fn stats(&self) -> Stats {
+        self.stats.read()
+    }
+
+    /// Hands a request over; its owner hears of it through the request's channel.
+    pub fn submit(&self, job: Job) -> Result<()> {
+        self.thread.send(Command::Run(Box::new(job)))
+    }
+
+    /// The cells of the longest beginning of these tokens that is in the KV cache.
+    pub fn save(&self, adapters: AdapterSet, tokens: Vec<Token>) -> Result<SavedCells> {
+        self.ask(|answer| Command::Save(adapters, tokens, answer))
+    }
+
+    /// Puts cells into the KV cache, for requests that begin with their tokens.
+    pub fn restore(&self, cells: SavedCells) -> Result<()> {
+        self.ask(|answer| Command::Restore(cells, answer))
+    }
+
+    fn ask<T>(&self, question: impl FnOnce(flume::Sender<Result<T>>) -> Command) -> Result<T> {
+        let (answer, answered) = flume::bounded(1);
+        self.thread.send(question(answer))?;
+        answered.recv().unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// Waits until all requests are done and the thread has ended, and frees the context.
+    pub fn finish(&self) {
+        self.thread.end(Command::Finish);
+    }
+
+    /// Cancels what runs, waits for the thread to end and frees the context.
+    pub fn stop(&self) {
+        self.thread.end(Command::Stop);
+    }
+}
+
+fn prepare(weights: Arc<Weights>, settings: &ContextSettings) -> Result<(Context, Started)> {
+    let uses_gpu = weights.offloaded.0 > 0;
+    let mut context = Context::new(weights, settings)?;
+    let can_generate = context.can_generate();
+    if can_generate && settings.warmup.unwrap_or(uses_gpu) {
+        context.warm_up()?;
+    }
+    let (n_ctx, placement) = (context.n_ctx(), context.placement()?);
+    let started = Started { n_ctx, can_generate, placement };
+    Ok((context, started))
+}

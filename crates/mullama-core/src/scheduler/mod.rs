@@ -1,0 +1,28 @@
+//! The scheduler: one thread owns a context and runs every request, many at a time.
+//!
+//! [`slot`] is one request under way, [`scheduler`] the loop that advances all of them a step at a time.
+//! Everyone else talks to the loop through [`Engine`].
+
+mod completion;
+mod handle;
+mod host_cache;
+mod lookup;
+mod prefill_budget;
+mod prefix;
+mod request;
+#[allow(clippy::module_inception, reason = "the file holds the scheduler itself")]
+mod scheduler;
+mod slot;
+mod state;
+mod stats;
+mod stream;
+mod text;
+
+pub use completion::{Chunk, Completion, FinishReason, Timings, TokenLogprob, TopLogprob, Usage};
+pub(crate) use handle::{Engine, Started};
+pub(crate) use request::{Delivery, Job, SavedCells};
+pub use state::write_state;
+pub(crate) use state::{decode, encode, read_state};
+pub use stats::Stats;
+pub(crate) use stream::KeepAlive;
+pub use stream::Stream;

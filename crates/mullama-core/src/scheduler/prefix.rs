@@ -1,0 +1,608 @@
+//! What is computed is kept, and shared: a radix tree over the tokens of every sequence.
+//!
+//! A node stands for tokens whose cells in the KV cache are shared by all sequences that pass through it,
+//! so that the sum over all nodes is the number of cells in use. Sequences are those of running requests
+//! and those of finished ones, which are kept for requests that begin alike. When cells or sequences run
+//! short, the ends of those that were used least recently go first.
+//!
+//! What was computed with one set of adapters is of no use to another: each set has a tree of its own.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crate::Token;
+use crate::engine::{AdapterSet, SeqId, Sharing};
+
+/// The cells of the engine's KV cache, as far as sequences go.
+pub(super) trait KvCells {
+    /// Makes cells of one sequence belong to another as well, which has none at these positions.
+    fn share(&mut self, from: SeqId, to: SeqId, positions: Range<usize>);
+
+    /// Hears that a sequence with the cells of these tokens is about to lose some.
+    fn on_evict(&mut self, sequence: SeqId, adapters: &AdapterSet, tokens: Vec<Token>);
+
+    /// Takes all cells but the first `keep` away from a sequence.
+    fn trim(&mut self, sequence: SeqId, keep: usize);
+}
+
+type NodeId = usize;
+
+#[derive(Default)]
+struct Node {
+    tokens: Vec<Token>,
+    /// A root is its own.
+    parent: NodeId,
+    children: Vec<NodeId>,
+}
+
+struct Path {
+    /// Where the sequence begins.
+    root: NodeId,
+    /// The node that the sequence ends at.
+    end: NodeId,
+    /// Tokens from the root to there.
+    length: usize,
+    /// When it was used last, for one that nobody runs.
+    kept_since: Option<u64>,
+}
+
+/// Counters of what the cache did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counters {
+    /// Cells that were given up to make room.
+    pub evicted: u64,
+}
+
+/// The sequences of a context, and what they share.
+pub(super) struct PrefixCache {
+    nodes: Vec<Node>,
+    unused_nodes: Vec<NodeId>,
+    roots: BTreeMap<AdapterSet, NodeId>,
+    paths: BTreeMap<SeqId, Path>,
+    free: Vec<SeqId>,
+    /// Cells in use.
+    used: usize,
+    clock: u64,
+    sharing: Sharing,
+    /// Most cells that are kept for nobody but the future.
+    limit: usize,
+    pub counters: Counters,
+}
+
+impl PrefixCache {
+    pub fn new(sequences: usize, sharing: Sharing, limit: usize) -> Self {
+        Self {
+            nodes: Vec::new(),
+            unused_nodes: Vec::new(),
+            roots: BTreeMap::new(),
+            paths: BTreeMap::new(),
+            free: (0..sequences as SeqId).rev().collect(),
+            used: 0,
+            clock: 0,
+            // Without a cache, requests share nothing while they run either.
+            sharing: if limit > 0 { sharing } else { Sharing::None },
+            limit,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Whether a request can have what another has computed so far.
+    pub fn shares_any(&self) -> bool {
+        self.sharing == Sharing::Any
+    }
+
+    /// Cells in use, by running requests and by what is kept.
+    pub fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Cells that only what is kept holds.
+    pub fn kept(&self) -> usize {
+        let mut running = vec![false; self.nodes.len()];
+        for path in self.paths.values().filter(|path| path.kept_since.is_none()) {
+            let mut node = path.end;
+            while !self.is_root(node) && !running[node] {
+                running[node] = true;
+                node = self.nodes[node].parent;
+            }
+        }
+        let held: usize =
+            (0..self.nodes.len()).filter(|&n| running[n]).map(|n| self.nodes[n].tokens.len()).sum();
+        self.used - held
+    }
+
+    /// An empty sequence for a request with these adapters; none where all are running.
+    pub fn open(&mut self, cells: &mut impl KvCells, adapters: &AdapterSet) -> Option<SeqId> {
+        if self.free.is_empty() {
+            let oldest = self.oldest(|_| true)?;
+            if self.shares_any()
+                && let Some((adapters, tokens)) = self.contents(oldest)
+            {
+                cells.on_evict(oldest, adapters, tokens);
+            }
+            self.close(cells, oldest);
+        }
+        let sequence = self.free.pop()?;
+        let root = self.root(adapters);
+        self.paths.insert(sequence, Path { root, end: root, length: 0, kept_since: None });
+        Some(sequence)
+    }
+
+    /// Gives a sequence the cells of the longest beginning of `tokens` that has been computed, where that
+    /// is longer than what it has; tells how many it has then.
+    pub fn adopt(&mut self, cells: &mut impl KvCells, sequence: SeqId, tokens: &[Token]) -> usize {
+        let Path { root, length: own, .. } = self.paths[&sequence];
+        let found = match self.sharing {
+            Sharing::None => None,
+            Sharing::Whole => self.longest_whole(sequence, tokens),
+            Sharing::Any => {
+                let (node, within, length) = self.find(root, tokens);
+                self.through(node, sequence).map(|from| (from, node, within, length))
+            }
+        };
+        let Some((from, node, within, length)) = found.filter(|(.., length)| *length > own) else {
+            return own;
+        };
+        let end = self.split(node, within);
+        cells.trim(sequence, 0);
+        self.leave(sequence);
+        cells.share(from, sequence, 0..length);
+        let path = Path { root, end, length, kept_since: None };
+        self.paths.insert(sequence, path);
+        self.clock += 1;
+        if let Some(kept_since) = self.paths.get_mut(&from).and_then(|p| p.kept_since.as_mut()) {
+            *kept_since = self.clock;
+        }
+        length
+    }
+
+    /// Notes that the cells of these tokens, which follow what the sequence has, have been computed.
+    pub fn extend(&mut self, sequence: SeqId, tokens: &[Token]) {
+        if tokens.is_empty() {
+            return;
+        }
+        let end = self.paths[&sequence].end;
+        let is_own =
+            !self.is_root(end) && self.nodes[end].children.is_empty() && self.enders(end) == 1;
+        let end = if is_own {
+            self.nodes[end].tokens.extend_from_slice(tokens);
+            end
+        } else {
+            self.add_node(end, tokens.to_vec())
+        };
+        self.used += tokens.len();
+        let path = self.paths.get_mut(&sequence).expect("the sequence is open");
+        path.end = end;
+        path.length += tokens.len();
+    }
+
+    /// The request is done: what it computed is kept for others.
+    pub fn keep(&mut self, cells: &mut impl KvCells, sequence: SeqId) {
+        let end = self.paths[&sequence].end;
+        let goes_on = !self.nodes[end].children.is_empty() && self.sharing == Sharing::Any;
+        let is_known = self.is_root(end) || goes_on || self.enders(end) > 1;
+        if self.sharing == Sharing::None || is_known {
+            self.close(cells, sequence);
+            return;
+        }
+        self.clock += 1;
+        self.paths.get_mut(&sequence).expect("the sequence is open").kept_since = Some(self.clock);
+        let surplus = self.kept().saturating_sub(self.limit);
+        self.evict(cells, surplus);
+    }
+
+    /// Gives a sequence up.
+    pub fn close(&mut self, cells: &mut impl KvCells, sequence: SeqId) {
+        cells.trim(sequence, 0);
+        self.leave(sequence);
+        if let Some(Path { root, .. }) = self.paths.remove(&sequence) {
+            self.drop_root(root);
+        }
+        self.free.push(sequence);
+    }
+
+    /// Frees at least so many cells of what is kept, as far as there are.
+    pub fn evict(&mut self, cells: &mut impl KvCells, mut count: usize) {
+        while count > 0 && self.sharing == Sharing::Whole {
+            let Some(sequence) = self.oldest(|_| true) else { return };
+            let before = self.used;
+            self.close(cells, sequence);
+            self.counters.evicted += (before - self.used) as u64;
+            count = count.saturating_sub(before - self.used);
+        }
+        while count > 0 {
+            // One that ends where others go on holds nothing by itself.
+            let alone = |end: NodeId| self.nodes[end].children.is_empty() && self.enders(end) == 1;
+            let Some(sequence) = self.oldest(alone) else { return };
+            if let Some((adapters, tokens)) = self.contents(sequence) {
+                cells.on_evict(sequence, adapters, tokens);
+            }
+            let path = &self.paths[&sequence];
+            let (end, length) = (path.end, path.length);
+            let tokens = self.nodes[end].tokens.len();
+            if count < tokens {
+                self.nodes[end].tokens.truncate(tokens - count);
+                self.used -= count;
+                cells.trim(sequence, length - count);
+                self.paths.get_mut(&sequence).expect("it was found").length -= count;
+                self.counters.evicted += count as u64;
+                return;
+            }
+            count -= tokens;
+            self.counters.evicted += tokens as u64;
+            let parent = self.nodes[end].parent;
+            let is_held = self.is_root(parent)
+                || self.nodes[parent].children.len() > 1
+                || self.enders(parent) > 0;
+            if is_held {
+                self.close(cells, sequence);
+            } else {
+                cells.trim(sequence, length - tokens);
+                self.remove_node(end);
+                let path = self.paths.get_mut(&sequence).expect("it was found");
+                path.end = parent;
+                path.length -= tokens;
+            }
+        }
+    }
+
+    /// The tokens of a sequence, and what they were computed with.
+    fn contents(&self, sequence: SeqId) -> Option<(&AdapterSet, Vec<Token>)> {
+        let path = self.paths.get(&sequence)?;
+        let (adapters, _) = self.roots.iter().find(|(_, root)| **root == path.root)?;
+        let mut parts = Vec::new();
+        let mut node = path.end;
+        while !self.is_root(node) {
+            parts.push(self.nodes[node].tokens.as_slice());
+            node = self.nodes[node].parent;
+        }
+        parts.reverse();
+        Some((adapters, parts.concat()))
+    }
+
+    /// The kept sequence that was used least recently, of those whose end satisfies a condition.
+    fn oldest(&self, condition: impl Fn(NodeId) -> bool) -> Option<SeqId> {
+        let kept = self.paths.iter().filter_map(|(&sequence, path)| {
+            Some((path.kept_since.filter(|_| condition(path.end))?, sequence))
+        });
+        kept.min().map(|(_, sequence)| sequence)
+    }
+
+    /// The longest beginning of `tokens` below a root: the node where it ends, how many of the node's
+    /// tokens belong to it, and its length.
+    fn find(&self, root: NodeId, tokens: &[Token]) -> (NodeId, usize, usize) {
+        let (mut node, mut length) = (root, 0);
+        loop {
+            let rest = &tokens[length..];
+            let next = rest.first().and_then(|first| {
+                let children = self.nodes[node].children.iter();
+                children.copied().find(|&child| self.nodes[child].tokens.first() == Some(first))
+            });
+            let Some(child) = next else { return (node, self.nodes[node].tokens.len(), length) };
+            let edge = &self.nodes[child].tokens;
+            let same = edge.iter().zip(rest).take_while(|(a, b)| a == b).count();
+            length += same;
+            if same < edge.len() {
+                return (child, same, length);
+            }
+            node = child;
+        }
+    }
+
+    /// The longest other sequence that is a beginning of these tokens, its end, and its length.
+    fn longest_whole(
+        &self,
+        other: SeqId,
+        tokens: &[Token],
+    ) -> Option<(SeqId, NodeId, usize, usize)> {
+        let root = self.paths[&other].root;
+        let begins = |(&sequence, path): (&SeqId, &Path)| {
+            let candidate = sequence != other && path.root == root && path.length > 0;
+            let (_, contents) = candidate.then(|| self.contents(sequence)).flatten()?;
+            let within = self.nodes[path.end].tokens.len();
+            tokens.starts_with(&contents).then_some((sequence, path.end, within, path.length))
+        };
+        self.paths.iter().filter_map(begins).max_by_key(|(.., length)| *length)
+    }
+
+    /// A sequence other than this one that passes through a node.
+    fn through(&self, node: NodeId, other: SeqId) -> Option<SeqId> {
+        let passes = |path: &Path| {
+            let mut at = path.end;
+            while at != node && !self.is_root(at) {
+                at = self.nodes[at].parent;
+            }
+            at == node
+        };
+        let mut paths = self.paths.iter().filter(|(sequence, _)| **sequence != other);
+        paths.find(|(_, path)| passes(path)).map(|(&sequence, _)| sequence)
+    }
+
+    /// How many sequences end at a node.
+    fn enders(&self, node: NodeId) -> usize {
+        self.paths.values().filter(|path| path.end == node).count()
+    }
+
+    /// Makes a node end after `within` of its tokens; gives the one that ends there.
+    fn split(&mut self, node: NodeId, within: usize) -> NodeId {
+        if within == self.nodes[node].tokens.len() {
+            return node;
+        }
+        let parent = self.nodes[node].parent;
+        let rest = self.nodes[node].tokens.split_off(within);
+        let beginning = std::mem::replace(&mut self.nodes[node].tokens, rest);
+        let upper = self.add_node(parent, beginning);
+        self.nodes[parent].children.retain(|&child| child != node);
+        self.nodes[upper].children.push(node);
+        self.nodes[node].parent = upper;
+        upper
+    }
+
+    fn add_node(&mut self, parent: NodeId, tokens: Vec<Token>) -> NodeId {
+        let id = self.new_node();
+        self.nodes[id] = Node { tokens, parent, children: Vec::new() };
+        self.nodes[parent].children.push(id);
+        id
+    }
+
+    fn new_node(&mut self) -> NodeId {
+        self.unused_nodes.pop().unwrap_or_else(|| {
+            self.nodes.push(Node::default());
+            self.nodes.len() - 1
+        })
+    }
+
+    /// The root of what is computed with these adapters.
+    fn root(&mut self, adapters: &AdapterSet) -> NodeId {
+        if let Some(root) = self.roots.get(adapters) {
+            return *root;
+        }
+        let root = self.new_node();
+        self.nodes[root] = Node { parent: root, ..Node::default() };
+        self.roots.insert(adapters.clone(), root);
+        root
+    }
+
+    fn is_root(&self, node: NodeId) -> bool {
+        self.nodes[node].parent == node
+    }
+
+    /// Forgets a root that no sequence begins at.
+    fn drop_root(&mut self, root: NodeId) {
+        if self.paths.values().all(|path| path.root != root) {
+            self.roots.retain(|_, known| *known != root);
+            self.unused_nodes.push(root);
+        }
+    }
+
+    fn remove_node(&mut self, node: NodeId) {
+        let Node { tokens, parent, .. } = std::mem::take(&mut self.nodes[node]);
+        self.used -= tokens.len();
+        self.nodes[parent].children.retain(|&child| child != node);
+        self.unused_nodes.push(node);
+    }
+
+    /// Takes a sequence out of the tree, with every node that it alone passes through.
+    fn leave(&mut self, sequence: SeqId) {
+        let Some(path) = self.paths.get_mut(&sequence) else { return };
+        let mut node = std::mem::replace(&mut path.end, path.root);
+        path.length = 0;
+        while !self.is_root(node) && self.nodes[node].children.is_empty() && self.enders(node) == 0
+        {
+            let parent = self.nodes[node].parent;
+            self.remove_node(node);
+            node = parent;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Cells that remember which tokens they were computed from, and who has them.
+    #[derive(Default)]
+    struct Model {
+        /// For each sequence the cells that it has, in order.
+        sequences: BTreeMap<SeqId, Vec<u64>>,
+        /// The tokens up to and with each cell.
+        contents: BTreeMap<u64, Vec<Token>>,
+        next: u64,
+    }
+
+    impl KvCells for Model {
+        fn share(&mut self, from: SeqId, to: SeqId, positions: Range<usize>) {
+            let shared = self.sequences[&from][positions.clone()].to_vec();
+            let target = self.sequences.entry(to).or_default();
+            assert_eq!(target.len(), positions.start, "the target ends where the shared begin");
+            target.extend(shared);
+        }
+
+        fn on_evict(&mut self, sequence: SeqId, _: &AdapterSet, tokens: Vec<Token>) {
+            assert_eq!(self.tokens(sequence), tokens);
+        }
+
+        fn trim(&mut self, sequence: SeqId, keep: usize) {
+            if let Some(cells) = self.sequences.get_mut(&sequence) {
+                assert!(keep <= cells.len());
+                cells.truncate(keep);
+            }
+        }
+    }
+
+    impl Model {
+        fn compute(&mut self, sequence: SeqId, tokens: &[Token]) {
+            let cells = self.sequences.entry(sequence).or_default();
+            for &token in tokens {
+                let mut content =
+                    cells.last().map(|cell| self.contents[cell].clone()).unwrap_or_default();
+                content.push(token);
+                self.contents.insert(self.next, content);
+                cells.push(self.next);
+                self.next += 1;
+            }
+        }
+
+        fn used(&self) -> usize {
+            let cells = self.sequences.values().flatten();
+            cells.collect::<std::collections::BTreeSet<_>>().len()
+        }
+
+        fn tokens(&self, sequence: SeqId) -> Vec<Token> {
+            let last = self.sequences.get(&sequence).and_then(|cells| cells.last());
+            last.map(|cell| self.contents[cell].clone()).unwrap_or_default()
+        }
+    }
+
+    fn run(cache: &mut PrefixCache, model: &mut Model, tokens: &[Token]) -> (SeqId, usize) {
+        run_with(cache, model, &AdapterSet::default(), tokens)
+    }
+
+    fn run_with(
+        cache: &mut PrefixCache,
+        model: &mut Model,
+        adapters: &AdapterSet,
+        tokens: &[Token],
+    ) -> (SeqId, usize) {
+        let sequence = cache.open(model, adapters).unwrap();
+        let adopted = cache.adopt(model, sequence, &tokens[..tokens.len() - 1]);
+        model.compute(sequence, &tokens[adopted..]);
+        cache.extend(sequence, &tokens[adopted..]);
+        (sequence, adopted)
+    }
+
+    #[test]
+    fn what_was_computed_is_found_again() {
+        let (mut cache, mut model) = (PrefixCache::new(8, Sharing::Any, 1000), Model::default());
+        let (a, adopted) = run(&mut cache, &mut model, &[1, 2, 3, 4, 5]);
+        assert_eq!(adopted, 0);
+        // While the first is running already.
+        let (b, adopted) = run(&mut cache, &mut model, &[1, 2, 3, 9, 9]);
+        assert_eq!((adopted, cache.used(), model.used()), (3, 7, 7));
+        cache.keep(&mut model, a);
+        cache.keep(&mut model, b);
+        assert_eq!(cache.kept(), 7);
+        let (_, adopted) = run(&mut cache, &mut model, &[1, 2, 3, 9, 9]);
+        assert_eq!(adopted, 4, "the last token is always computed");
+        assert_eq!(cache.kept(), 3, "the end of the first, and the last cell of the second");
+    }
+
+    #[test]
+    fn the_least_recently_used_goes_first() {
+        let (mut cache, mut model) = (PrefixCache::new(8, Sharing::Any, 1000), Model::default());
+        for prompt in [[1, 1, 1, 1], [2, 2, 2, 2], [3, 3, 3, 3]] {
+            let (sequence, _) = run(&mut cache, &mut model, &prompt);
+            cache.keep(&mut model, sequence);
+        }
+        let (again, adopted) = run(&mut cache, &mut model, &[1, 1, 1, 1]);
+        assert_eq!(adopted, 3);
+        cache.close(&mut model, again);
+        cache.evict(&mut model, 5);
+        assert_eq!((cache.used(), cache.counters.evicted), (7, 5));
+        let mut adopted = |prompt: [Token; 4]| {
+            let (sequence, adopted) = run(&mut cache, &mut model, &prompt);
+            cache.close(&mut model, sequence);
+            adopted
+        };
+        assert_eq!((adopted([2; 4]), adopted([3; 4]), adopted([1; 4])), (0, 3, 3));
+    }
+
+    #[test]
+    fn what_was_computed_with_other_adapters_is_not_found() {
+        let (mut cache, mut model) = (PrefixCache::new(8, Sharing::Any, 1000), Model::default());
+        let (plain, adapted) = (AdapterSet::default(), AdapterSet::named(1));
+        let mut adopted = |adapters| {
+            let (sequence, adopted) = run_with(&mut cache, &mut model, adapters, &[1, 2, 3]);
+            cache.keep(&mut model, sequence);
+            adopted
+        };
+        assert_eq!((adopted(&plain), adopted(&adapted)), (0, 0));
+        assert_eq!((adopted(&plain), adopted(&adapted)), (2, 2));
+        cache.evict(&mut model, usize::MAX);
+        assert_eq!((cache.used(), model.used(), cache.roots.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn nothing_is_kept_where_nothing_may_be() {
+        for (sharing, limit) in [(Sharing::None, 100), (Sharing::Any, 0), (Sharing::Whole, 0)] {
+            let (mut cache, mut model) = (PrefixCache::new(2, sharing, limit), Model::default());
+            let (a, _) = run(&mut cache, &mut model, &[1, 2, 3]);
+            cache.keep(&mut model, a);
+            assert_eq!((cache.used(), model.used()), (0, 0));
+        }
+        let (mut cache, mut model) = (PrefixCache::new(8, Sharing::Any, 5), Model::default());
+        for prompt in [[1, 1, 1], [2, 2, 2], [3, 3, 3]] {
+            let (sequence, _) = run(&mut cache, &mut model, &prompt);
+            cache.keep(&mut model, sequence);
+        }
+        assert_eq!(cache.kept(), 5);
+    }
+
+    /// A small generator (a linear congruence with the constants of Knuth's MMIX), so that the test is
+    /// the same each time.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, end: usize) -> usize {
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) as usize % end
+        }
+    }
+
+    #[test]
+    fn cells_are_what_the_tree_says_they_are() {
+        let mut random = Random(7);
+        for round in 0..60 {
+            let limit = [1000, 12][round % 2];
+            let (mut cache, mut model) =
+                (PrefixCache::new(6, Sharing::Any, limit), Model::default());
+            let mut running: Vec<(SeqId, Vec<Token>)> = Vec::new();
+            let sets = [AdapterSet::default(), AdapterSet::named(1)];
+            for _ in 0..200 {
+                match random.below(6) {
+                    0 | 1 if running.len() < 4 => {
+                        let length = 1 + random.below(12);
+                        let prompt: Vec<_> =
+                            (0..length).map(|_| random.below(2) as Token).collect();
+                        let set = &sets[random.below(2)];
+                        let (sequence, _) = run_with(&mut cache, &mut model, set, &prompt);
+                        running.push((sequence, prompt));
+                    }
+                    2 | 3 if !running.is_empty() => {
+                        let index = random.below(running.len());
+                        let token = random.below(2) as Token;
+                        let (sequence, tokens) = &mut running[index];
+                        model.compute(*sequence, &[token]);
+                        cache.extend(*sequence, &[token]);
+                        tokens.push(token);
+                    }
+                    4 if !running.is_empty() => {
+                        let index = random.below(running.len());
+                        let (sequence, _) = running.swap_remove(index);
+                        if random.below(2) == 0 {
+                            cache.keep(&mut model, sequence);
+                        } else {
+                            cache.close(&mut model, sequence);
+                        }
+                    }
+                    _ => cache.evict(&mut model, random.below(5)),
+                }
+                assert_eq!(cache.used(), model.used(), "round {round}");
+                assert!(cache.kept() <= cache.used());
+                for (sequence, tokens) in &running {
+                    assert_eq!(model.tokens(*sequence), *tokens);
+                    assert_eq!(cache.paths[sequence].length, tokens.len());
+                }
+            }
+            for (sequence, _) in running {
+                cache.close(&mut model, sequence);
+            }
+            cache.evict(&mut model, usize::MAX);
+            let left = (cache.used(), model.used(), cache.roots.len());
+            assert_eq!(left, (0, 0, 0), "everything can be given up");
+        }
+    }
+}

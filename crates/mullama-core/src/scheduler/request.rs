@@ -1,0 +1,77 @@
+//! What the scheduler is told, and what it tells.
+
+use std::time::Instant;
+
+use super::completion::Chunk;
+use crate::engine::{AdapterSet, CancelToken, Order, closed};
+use crate::sampling::{Grammar, Sampling};
+use crate::{Result, Token};
+
+/// What the engine tells a request's owner.
+pub(crate) enum Event {
+    /// A piece of the answer.
+    Chunk(Box<Chunk>),
+    /// The last piece, or why there is none.
+    Done(Result<Box<Chunk>>),
+}
+
+/// How much of an answer its owner hears of while it is being generated.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    /// Pieces as they come.
+    Pieces,
+    /// The whole, at the end.
+    #[default]
+    Whole,
+}
+
+/// A request, with everything settled that the engine needs to run it.
+pub(crate) struct Job {
+    pub prompt: Vec<Token>,
+    pub sampling: Sampling,
+    pub grammar: Option<Grammar>,
+    pub max_tokens: Option<u32>,
+    pub stops: Vec<String>,
+    /// Special tokens whose text is part of the answer, for the chat parser to see.
+    pub preserved: Vec<Token>,
+    pub logprobs: Option<u32>,
+    /// Most tokens to guess ahead.
+    pub prompt_lookup: u32,
+    pub adapters: AdapterSet,
+    pub delivery: Delivery,
+    pub events: flume::Sender<Event>,
+    pub cancel: CancelToken,
+    pub submitted: Instant,
+}
+
+/// The cells of the KV cache that were computed from tokens, as the engine writes them out.
+pub(crate) struct SavedCells {
+    pub adapters: AdapterSet,
+    pub tokens: Vec<Token>,
+    pub data: Vec<u8>,
+}
+
+pub(crate) enum Command {
+    Run(Box<Job>),
+    /// Asks for the cells of as many of these tokens as are there.
+    Save(AdapterSet, Vec<Token>, flume::Sender<Result<SavedCells>>),
+    /// Puts cells in place for requests that begin with their tokens.
+    Restore(SavedCells, flume::Sender<Result<()>>),
+    /// Ends the thread when all that it has been given is done.
+    Finish,
+    /// Ends the thread: running requests are cancelled.
+    Stop,
+}
+
+impl Order for Command {
+    fn stop() -> Self {
+        Self::Stop
+    }
+
+    fn refuse(self) {
+        // Who asked for something else hears of it as the order is dropped.
+        if let Self::Run(job) = self {
+            let _ = job.events.send(Event::Done(Err(closed())));
+        }
+    }
+}

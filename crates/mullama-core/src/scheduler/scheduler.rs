@@ -1,0 +1,631 @@
+//! The loop that advances every running request a step at a time.
+//!
+//! A step computes one token of each request that is generating, and fills the rest of the batch
+//! with pieces of prompts, oldest request first. Requests join and leave between steps. All share
+//! one pool of KV cells, and what several begin with is computed once ([`PrefixCache`]). When cells run
+//! short, what is kept for the future goes first; then the youngest request gives its cells up and is
+//! computed again later. Nobody fails for want of cells.
+//!
+//! The engine computes a step with one set of adapters: where requests have different ones, the sets take
+//! turns.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::time::Instant;
+
+use super::completion::FinishReason;
+use super::host_cache::TieredContext;
+use super::prefill_budget::PrefillBudget;
+use super::prefix::{KvCells as _, PrefixCache};
+use super::request::{Command, Event, Job, SavedCells};
+use super::slot::Slot;
+use super::stats::{SharedStats, Stats};
+use crate::engine::{
+    AdapterSet, CancelToken, Context, ContextSettings, Decoded, SeqId, Sharing, Vocab, closed,
+};
+use crate::{Error, ErrorKind, Result, Token};
+
+/// Steps that a set of adapters has before the next has its turn: the engine plans its buffers anew for
+/// each change.
+const TURN: u32 = 4;
+
+/// A request that is not running.
+enum Waiting {
+    New(Box<Job>),
+    /// It ran, and gave its cells up.
+    Preempted(Box<Slot>),
+}
+
+impl Waiting {
+    fn job(&self) -> &Job {
+        match self {
+            Waiting::New(job) => job,
+            Waiting::Preempted(slot) => slot.job(),
+        }
+    }
+
+    fn n_needed(&self) -> usize {
+        match self {
+            Waiting::New(job) => job.prompt.len(),
+            Waiting::Preempted(slot) => slot.n_needed(),
+        }
+    }
+}
+
+/// What becomes of the cells of a request that stops running.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Retention {
+    /// They may serve others.
+    Keep,
+    /// What is in them is not to be relied on.
+    Free,
+}
+
+pub(crate) struct Scheduler {
+    context: TieredContext,
+    vocab: Vocab,
+    inbox: flume::Receiver<Command>,
+    /// Oldest first.
+    running: Vec<Slot>,
+    /// Oldest first; those that were pre-empted come before those that never ran.
+    waiting: VecDeque<Waiting>,
+    prefixes: PrefixCache,
+    prefill_budget: PrefillBudget,
+    /// Whose turn it is, and for how many more steps.
+    turn: (AdapterSet, u32),
+    n_parallel: usize,
+    n_ctx: usize,
+    /// Whether what a wrong guess computed can be taken back.
+    can_guess: bool,
+    /// Whether to end when all is done.
+    finishing: bool,
+    stats: Stats,
+    shared_stats: SharedStats,
+}
+
+impl Scheduler {
+    pub fn new(
+        context: Context,
+        settings: &ContextSettings,
+        vocab: Vocab,
+        inbox: flume::Receiver<Command>,
+        shared_stats: SharedStats,
+    ) -> Self {
+        let n_ctx = context.n_ctx() as usize;
+        let limit = n_ctx.min(settings.prefix_cache as usize);
+        let sharing = context.sharing();
+        let prefixes = PrefixCache::new(context.n_seq_max(), sharing, limit);
+        Self {
+            context: TieredContext::new(context, settings.cache_ram),
+            vocab,
+            inbox,
+            running: Vec::new(),
+            waiting: VecDeque::new(),
+            prefixes,
+            prefill_budget: PrefillBudget::new(f64::from(settings.max_stall)),
+            turn: (AdapterSet::default(), TURN),
+            n_parallel: settings.n_parallel as usize,
+            n_ctx,
+            can_guess: sharing == Sharing::Any,
+            finishing: false,
+            stats: Stats::default(),
+            shared_stats,
+        }
+    }
+
+    /// Runs until told to stop, or until nobody is left who could ask for anything.
+    pub fn run(mut self) {
+        while self.receive() {
+            self.drop_cancelled();
+            self.admit();
+            if let Err(error) = self.step() {
+                self.fail_all(&error);
+            }
+            self.tell_stats();
+        }
+        for slot in &mut self.running {
+            slot.finish(FinishReason::Cancelled);
+            slot.tell_outcome();
+        }
+        for waiting in self.waiting.drain(..) {
+            let _ = waiting.job().events.send(Event::Done(Err(closed())));
+        }
+    }
+
+    /// Takes what has arrived; waits where there is nothing else to do. False when it is time to go.
+    fn receive(&mut self) -> bool {
+        let mut until = None;
+        loop {
+            let is_idle = self.running.is_empty() && self.waiting.is_empty();
+            let command = if is_idle && !self.finishing {
+                self.inbox.recv().ok()
+            } else {
+                let received = match until {
+                    Some(until) => self.inbox.recv_deadline(until).map_err(|_| ()),
+                    None => self.inbox.try_recv().map_err(|_| ()),
+                };
+                match received {
+                    Ok(command) => Some(command),
+                    Err(()) if self.inbox.is_disconnected() => None,
+                    Err(()) => return !is_idle,
+                }
+            };
+            match command {
+                Some(Command::Run(job)) => {
+                    if is_idle {
+                        until = Some(
+                            Instant::now() + self.prefill_budget.batching_delay(job.prompt.len()),
+                        );
+                    }
+                    self.waiting.push_back(Waiting::New(job));
+                }
+                Some(Command::Save(adapters, tokens, answer)) => {
+                    let _ = answer.send(self.save(adapters, tokens));
+                }
+                Some(Command::Restore(cells, answer)) => {
+                    let _ = answer.send(self.restore(&cells));
+                }
+                Some(Command::Finish) => self.finishing = true,
+                Some(Command::Stop) | None => return false,
+            }
+        }
+    }
+
+    /// Writes out the cells of as many of the tokens as are there.
+    fn save(&mut self, adapters: AdapterSet, mut tokens: Vec<Token>) -> Result<SavedCells> {
+        let sequence = self.spare_sequence(&adapters)?;
+        let count = self.prefixes.adopt(&mut self.context, sequence, &tokens);
+        tokens.truncate(count);
+        let data = if count > 0 { self.context.save(sequence) } else { Err(nothing_to_save()) };
+        self.prefixes.close(&mut self.context, sequence);
+        Ok(SavedCells { adapters, tokens, data: data? })
+    }
+
+    /// Puts cells into the cache, of those tokens that it does not have.
+    fn restore(&mut self, cells: &SavedCells) -> Result<()> {
+        let count = cells.tokens.len();
+        let sequence = self.spare_sequence(&cells.adapters)?;
+        // A state is copied as it is, not continued.
+        let known = if self.prefixes.shares_any() {
+            self.prefixes.adopt(&mut self.context, sequence, &cells.tokens)
+        } else {
+            0
+        };
+        let restored =
+            if known < count { self.fill(sequence, known..count, cells) } else { Ok(()) };
+        match restored {
+            Ok(()) => self.prefixes.keep(&mut self.context, sequence),
+            Err(_) => self.prefixes.close(&mut self.context, sequence),
+        }
+        self.tell_stats();
+        restored
+    }
+
+    /// Gives a sequence that has the tokens before a range the cells of the range.
+    fn fill(&mut self, sequence: SeqId, range: Range<usize>, cells: &SavedCells) -> Result<()> {
+        let count = cells.tokens.len();
+        let missing = (self.prefixes.used() + count).saturating_sub(self.n_ctx);
+        self.prefixes.evict(&mut self.context, missing);
+        if self.prefixes.used() + count > self.n_ctx {
+            let message =
+                format!("there is no room for {count} tokens beside the requests that run now");
+            return Err(Error::new(ErrorKind::OutOfMemory, message)
+                .with_hint("load the model with a larger `context_size`, or try again later"));
+        }
+        // What is there already is shared, so the saved cells go through a sequence of their own.
+        let whole = self.spare_sequence(&cells.adapters)?;
+        let filled = self.context.restore(whole, &cells.data);
+        if filled.is_ok() {
+            self.context.share(whole, sequence, range.clone());
+            self.prefixes.extend(sequence, &cells.tokens[range]);
+        }
+        self.prefixes.close(&mut self.context, whole);
+        filled
+    }
+
+    fn spare_sequence(&mut self, adapters: &AdapterSet) -> Result<SeqId> {
+        let sequence = self.prefixes.open(&mut self.context, adapters);
+        sequence.ok_or_else(|| {
+            Error::new(ErrorKind::OutOfMemory, "all sequences of the engine are in use")
+        })
+    }
+
+    fn drop_cancelled(&mut self) {
+        let given_up = |job: &Job| job.cancel.is_cancelled() || job.events.is_disconnected();
+        let mut index = 0;
+        while index < self.running.len() {
+            if given_up(self.running[index].job()) {
+                self.running[index].finish(FinishReason::Cancelled);
+                self.release(index, Retention::Keep);
+            } else {
+                index += 1;
+            }
+        }
+        if !self.waiting.iter().any(|waiting| given_up(waiting.job())) {
+            return;
+        }
+        for waiting in std::mem::take(&mut self.waiting) {
+            if !given_up(waiting.job()) {
+                self.waiting.push_back(waiting);
+                continue;
+            }
+            self.stats.finished += 1;
+            let slot = match waiting {
+                Waiting::Preempted(slot) => Some(*slot),
+                Waiting::New(job) => Slot::start(*job, -1, &self.vocab, self.n_ctx as u32),
+            };
+            if let Some(mut slot) = slot {
+                slot.finish(FinishReason::Cancelled);
+                slot.tell_outcome();
+            }
+        }
+    }
+
+    /// Lets waiting requests run while there are sequences, and cells for all that they need now.
+    fn admit(&mut self) {
+        while let Some(next) = self.waiting.front() {
+            if self.running.len() >= self.n_parallel {
+                return;
+            }
+            let pending: usize = self.running.iter().map(|slot| slot.pending().len()).sum();
+            let taken = self.prefixes.used() - self.prefixes.kept() + pending;
+            if !self.running.is_empty() && taken + next.n_needed() >= self.n_ctx {
+                return;
+            }
+            let adapters = &next.job().adapters;
+            let Some(seq) = self.prefixes.open(&mut self.context, adapters) else { return };
+            let slot = match self.waiting.pop_front().expect("there is a front") {
+                Waiting::New(job) => Slot::start(*job, seq, &self.vocab, self.n_ctx as u32),
+                Waiting::Preempted(mut slot) => {
+                    slot.seq = seq;
+                    Some(*slot)
+                }
+            };
+            let Some(mut slot) = slot else {
+                self.stats.finished += 1;
+                self.prefixes.close(&mut self.context, seq);
+                continue;
+            };
+            if slot.computes_alone() {
+                slot.start_at(0);
+            } else {
+                let known = self.prefixes.adopt(&mut self.context, seq, slot.beginning());
+                slot.start_at(self.copy_back(&slot, known));
+                slot.awaits_prefix_of = self.prefix_owner(&slot);
+            }
+            self.running.push(slot);
+        }
+    }
+
+    /// Adds to the `known` first tokens of a new request what left the cache before; gives how many there
+    /// are then.
+    fn copy_back(&mut self, slot: &Slot, known: usize) -> usize {
+        if !self.prefixes.shares_any() {
+            return known;
+        }
+        let adapters = &slot.job().adapters;
+        let taken = self.context.host_cache.take(adapters, slot.beginning(), known);
+        let Some((cells, common)) = taken else { return known };
+        let filled = self.fill(slot.seq, known..common, &cells);
+        self.context.host_cache.keep(cells);
+        if let Err(error) = filled {
+            log::debug!("what left the KV cache is computed again: {error}");
+            return known;
+        }
+        self.stats.restored_tokens += (common - known) as u64;
+        common
+    }
+
+    /// The running request that is about to compute more of what a new one begins with than there is, and
+    /// how many tokens the two share.
+    fn prefix_owner(&self, slot: &Slot) -> Option<(SeqId, usize)> {
+        if !self.prefixes.shares_any() {
+            return None;
+        }
+        let shared = |other: &Slot| {
+            let pairs = other.known().iter().zip(slot.beginning());
+            (other.seq, pairs.take_while(|(a, b)| a == b).count())
+        };
+        let leads =
+            |other: &&Slot| other.is_in_prompt() && other.job().adapters == slot.job().adapters;
+        let leaders = self.running.iter().filter(leads).map(shared);
+        leaders.max_by_key(|(_, length)| *length).filter(|(_, length)| *length > slot.n_past())
+    }
+
+    /// Where a request waits for another that has computed what they share, or is gone, it goes on.
+    fn start_followers(&mut self) {
+        for index in 0..self.running.len() {
+            let Some((owner, length)) = self.running[index].awaits_prefix_of else { continue };
+            let leads = |slot: &Slot| slot.seq == owner && slot.n_past() < length;
+            if self.running.iter().any(leads) {
+                continue;
+            }
+            let slot = &mut self.running[index];
+            slot.awaits_prefix_of = None;
+            slot.start_at(self.prefixes.adopt(&mut self.context, slot.seq, slot.beginning()));
+        }
+    }
+
+    fn step(&mut self) -> Result<()> {
+        while !self.running.is_empty() {
+            self.fill_batch();
+            if self.context.batch().len() > 0 {
+                let prompt_tokens: usize = self
+                    .running
+                    .iter()
+                    .filter(|slot| !slot.is_generating())
+                    .map(|slot| slot.pending_in_batch)
+                    .sum();
+                let generating = self.running.iter().any(Slot::is_generating);
+                // A step with a piece of a prompt takes long: nobody's text waits for it.
+                if prompt_tokens > 0 {
+                    self.running.iter_mut().for_each(Slot::flush);
+                }
+                let owners: Vec<CancelToken> = self
+                    .running
+                    .iter()
+                    .filter(|slot| slot.pending_in_batch > 0)
+                    .map(|slot| slot.job().cancel.clone())
+                    .collect();
+                let start = Instant::now();
+                match self.context.decode(owners.into_iter())? {
+                    Decoded::Done => {
+                        self.prefill_budget.note(generating, prompt_tokens, start.elapsed());
+                        self.stats.steps += 1;
+                        return self.take_outputs();
+                    }
+                    Decoded::Aborted => {
+                        self.undo_batch();
+                        // All in the batch were cancelled: they are dropped before the next step.
+                        return Ok(());
+                    }
+                    Decoded::NoRoom => self.undo_batch(),
+                }
+            }
+            // No cells for anyone to go on.
+            let kept = self.prefixes.kept();
+            if kept > 0 {
+                self.prefixes.evict(&mut self.context, kept);
+            } else if self.running.len() > 1 {
+                self.preempt_youngest();
+            } else {
+                let message = format!(
+                    "the engine has no room for {} tokens in a context of {}",
+                    self.running[0].n_needed(),
+                    self.n_ctx
+                );
+                self.running[0].fail(
+                    Error::new(ErrorKind::ContextOverflow, message)
+                        .with_hint("load the model with a larger `context_size`"),
+                );
+                self.release(0, Retention::Free);
+            }
+        }
+        Ok(())
+    }
+
+    /// What was in the batch has not been computed, or only in part.
+    fn undo_batch(&mut self) {
+        for slot in &mut self.running {
+            if slot.pending_in_batch > 0 {
+                slot.leave_batch();
+                self.context.trim(slot.seq, slot.n_past());
+            }
+        }
+    }
+
+    /// Puts into the batch what the next step computes.
+    fn fill_batch(&mut self) {
+        self.start_followers();
+        self.take_turns();
+        let streaming = self.running.iter().filter(|slot| slot.is_generating()).count();
+        loop {
+            let missing = (self.prefixes.used() + streaming).saturating_sub(self.n_ctx);
+            self.prefixes.evict(&mut self.context, missing);
+            if self.prefixes.used() + streaming <= self.n_ctx || self.running.len() == 1 {
+                break;
+            }
+            self.preempt_youngest();
+        }
+        // While others stream, a prompt takes smaller bites, so as not to stall them.
+        let budget =
+            if streaming > 0 { self.prefill_budget.prompt_tokens(streaming) } else { usize::MAX };
+        let budget = budget.min(self.context.n_batch());
+
+        let has_turn = |slot: &&Slot| slot.can_go_on() && slot.job().adapters == self.turn.0;
+        let wanted: usize =
+            self.running.iter().filter(has_turn).map(|slot| slot.pending().len()).sum();
+        let wanted = wanted.min(budget + streaming);
+        let missing = (self.prefixes.used() + wanted).saturating_sub(self.n_ctx);
+        self.prefixes.evict(&mut self.context, missing);
+        let mut room = self.n_ctx.saturating_sub(self.prefixes.used());
+
+        self.context.batch().clear();
+        self.running.iter_mut().for_each(Slot::leave_batch);
+        // Those that generate come first, and always get their token.
+        self.add_pending(true, usize::MAX, &mut room);
+        self.add_drafts(&mut room);
+        let left = self.context.n_batch().saturating_sub(self.context.batch().len());
+        self.add_pending(false, budget.min(left), &mut room);
+    }
+
+    /// Adds the pending tokens of the requests that generate, or of those that do not.
+    fn add_pending(&mut self, generating: bool, mut budget: usize, room: &mut usize) {
+        for slot in &mut self.running {
+            let has_turn = slot.can_go_on() && slot.job().adapters == self.turn.0;
+            if !has_turn || slot.is_generating() != generating {
+                continue;
+            }
+            let count = slot.pending().len().min(budget).min(*room);
+            slot.pending_in_batch = count;
+            for offset in 0..count {
+                let last = offset + 1 == slot.pending().len();
+                let (token, position) = (slot.pending()[offset], slot.n_past() + offset);
+                let index = self.context.batch().add(token, position, slot.seq, last);
+                if last {
+                    slot.output = Some(index);
+                }
+            }
+            budget -= count;
+            *room -= count;
+        }
+    }
+
+    /// Adds guesses at what comes after the pending tokens, where there is room to waste.
+    fn add_drafts(&mut self, room: &mut usize) {
+        if !self.can_guess {
+            return;
+        }
+        // The engine has room for one output of each sequence.
+        let left = self.context.n_batch().saturating_sub(self.context.batch().len());
+        let mut outputs = self.context.n_seq_max().saturating_sub(self.running.len()).min(left);
+        for slot in self.running.iter_mut().filter(|slot| slot.output.is_some()) {
+            slot.make_draft(outputs.min(*room / 2), self.n_ctx);
+            slot.draft_output = self.context.batch().len();
+            for (offset, &token) in slot.draft().iter().enumerate() {
+                let position = slot.n_past() + slot.pending_in_batch + offset;
+                self.context.batch().add(token, position, slot.seq, true);
+            }
+            outputs -= slot.draft().len();
+            *room -= slot.draft().len();
+        }
+    }
+
+    /// Settles with whose adapters the next step computes.
+    fn take_turns(&mut self) {
+        if self.running.iter().all(|slot| slot.job().adapters == self.turn.0) {
+            return;
+        }
+        let mut sets: Vec<&AdapterSet> = Vec::new();
+        for slot in self.running.iter().filter(|slot| slot.can_go_on()) {
+            if !sets.contains(&&slot.job().adapters) {
+                sets.push(&slot.job().adapters);
+            }
+        }
+        let current = sets.iter().position(|set| **set == self.turn.0);
+        let next = match current {
+            Some(current) if sets.len() == 1 || self.turn.1 > 1 => current,
+            Some(current) => (current + 1) % sets.len(),
+            None => 0,
+        };
+        let Some(set) = sets.get(next) else { return };
+        self.turn = if Some(next) == current && sets.len() > 1 {
+            (self.turn.0.clone(), self.turn.1 - 1)
+        } else {
+            ((*set).clone(), TURN)
+        };
+        self.context.use_adapters(&self.turn.0);
+    }
+
+    /// Hands each request the logits that it waits for.
+    fn take_outputs(&mut self) -> Result<()> {
+        for slot in &mut self.running {
+            let seq = slot.seq;
+            self.prefixes.extend(seq, slot.advance());
+        }
+        let mut index = 0;
+        while index < self.running.len() {
+            if self.take_output(index)? {
+                self.release(index, Retention::Keep);
+            } else {
+                index += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Chooses a request's next tokens: one, and one more for each guess that was right. True when the
+    /// request is complete.
+    fn take_output(&mut self, index: usize) -> Result<bool> {
+        let slot = &mut self.running[index];
+        let Some(mut output) = slot.output.take() else { return Ok(false) };
+        let mut right = 0;
+        let complete = loop {
+            let logits = self.context.logits(output)?;
+            match slot.take_logits(logits, &self.vocab, self.n_ctx) {
+                Ok(false) => {}
+                Ok(true) => break true,
+                Err(error) => {
+                    slot.fail(error);
+                    break true;
+                }
+            }
+            if !slot.was_right(right) {
+                break false;
+            }
+            output = slot.draft_output + right;
+            right += 1;
+        };
+        let drafted = slot.settle_draft(right);
+        if drafted > 0 {
+            let sequence = slot.seq;
+            self.prefixes.extend(sequence, slot.computed(right));
+            self.context.trim(sequence, slot.n_past());
+            self.stats.drafted_tokens += drafted as u64;
+            self.stats.accepted_tokens += right as u64;
+        }
+        Ok(complete)
+    }
+
+    fn preempt_youngest(&mut self) {
+        let last = self.running.len() - 1;
+        log::debug!("a request gives up its {} cells", self.running[last].n_past());
+        let mut slot = Box::new(self.take_out(last, Retention::Keep));
+        self.stats.preemptions += 1;
+        slot.flush();
+        slot.reset();
+        self.waiting.push_front(Waiting::Preempted(slot));
+    }
+
+    /// Takes a request that is done out of the running ones.
+    fn release(&mut self, index: usize, retention: Retention) {
+        let (prompt, cached, generated) = self.running[index].counts();
+        self.stats.prompt_tokens += prompt as u64;
+        self.stats.cached_tokens += cached as u64;
+        self.stats.completion_tokens += generated as u64;
+        self.stats.finished += 1;
+        let mut slot = self.take_out(index, retention);
+        log::debug!(
+            "a request ended: {prompt} tokens of prompt computed, {cached} cached, {generated} generated"
+        );
+        // Whoever hears of it may ask for the numbers at once.
+        self.tell_stats();
+        slot.tell_outcome();
+    }
+
+    fn take_out(&mut self, index: usize, retention: Retention) -> Slot {
+        let slot = self.running.remove(index);
+        match retention {
+            Retention::Keep => self.prefixes.keep(&mut self.context, slot.seq),
+            Retention::Free => self.prefixes.close(&mut self.context, slot.seq),
+        }
+        slot
+    }
+
+    /// A step failed: nobody who was in it can go on, and nothing that was computed is relied on.
+    fn fail_all(&mut self, error: &Error) {
+        while let Some(last) = self.running.len().checked_sub(1) {
+            self.running[last].fail(error.clone());
+            self.release(last, Retention::Free);
+        }
+        let kept = self.prefixes.kept();
+        self.prefixes.evict(&mut self.context, kept);
+        self.context.clear();
+    }
+
+    fn tell_stats(&mut self) {
+        self.stats.running = self.running.len() as u32;
+        self.stats.waiting = self.waiting.len() as u32;
+        self.stats.kv_used = self.prefixes.used() as u32;
+        // While anyone runs, counting what is kept would be paid for with every token.
+        self.stats.kv_kept = if self.running.is_empty() { self.stats.kv_used } else { 0 };
+        self.stats.evicted_tokens = self.prefixes.counters.evicted;
+        self.shared_stats.write(self.stats);
+    }
+}
+
+fn nothing_to_save() -> Error {
+    let message = "nothing of the prompt is in the KV cache";
+    Error::new(ErrorKind::Unsupported, message)
+        .with_hint("load the model with a larger `context_size` or `prefix_cache`")
+}

@@ -1,0 +1,123 @@
+//! The state of a conversation as bytes: what was computed from a prompt, so that it need not be computed
+//! again by another process.
+//!
+//! The bytes are, all numbers little-endian: [`MAGIC`] (8), the SHA-256 of everything that follows (32), the
+//! fingerprint of the model, its settings and its adapters (32), the count of tokens (4), the tokens (4
+//! each), and the cells as llama.cpp writes a sequence (`llama_state_seq_get_data`).
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use mullama_hub::Digest;
+
+use super::request::SavedCells;
+use crate::engine::Fingerprint;
+use crate::{Error, ErrorKind, Result, Token};
+
+/// Begins a state; its last character is the version.
+const MAGIC: &[u8; 8] = b"MLSTATE1";
+const DIGEST: usize = size_of::<Fingerprint>();
+
+/// The bytes of a state.
+pub(crate) fn encode(cells: &SavedCells, fingerprint: &Fingerprint) -> Vec<u8> {
+    let start = MAGIC.len() + DIGEST;
+    let size = start + DIGEST + 4 + cells.tokens.len() * 4 + cells.data.len();
+    let mut state = Vec::with_capacity(size);
+    state.extend(MAGIC);
+    // The digest of what follows comes here.
+    state.extend([0; DIGEST]);
+    state.extend(fingerprint);
+    state.extend((cells.tokens.len() as u32).to_le_bytes());
+    state.extend(cells.tokens.iter().flat_map(|token| token.to_le_bytes()));
+    state.extend(&cells.data);
+    let digest = Digest::of(&state[start..]);
+    state[MAGIC.len()..start].copy_from_slice(digest.as_bytes());
+    state
+}
+
+/// Writes a state to a file, which is complete or not there at all.
+pub fn write_state(path: impl AsRef<Path>, state: &[u8]) -> Result<()> {
+    let path = path.as_ref();
+    let write = || -> io::Result<()> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
+        file.write_all(state)?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().map_err(|error| Error::io("write", path, error))
+}
+
+/// Reads a file that [`write_state`] wrote.
+pub(crate) fn read_state(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|error| Error::io("read", path, error))
+}
+
+/// The tokens and the cells of a state, which must have this fingerprint.
+pub(crate) fn decode<'a>(
+    state: &'a [u8],
+    fingerprint: &Fingerprint,
+) -> Result<(Vec<Token>, &'a [u8])> {
+    let refuse = |problem: &str, hint: &str| {
+        Error::new(ErrorKind::InvalidArgument, format!("the state {problem}")).with_hint(hint)
+    };
+    let damaged = || refuse("is damaged or incomplete", "save it again");
+    if !state.starts_with(&MAGIC[..7]) {
+        return Err(refuse("is none that was saved", "give what `save_state` gave"));
+    }
+    if !state.starts_with(MAGIC) {
+        return Err(refuse("is of another version of the library", "save it again"));
+    }
+    let (digest, body) = state[MAGIC.len()..].split_at_checked(DIGEST).ok_or_else(damaged)?;
+    if Digest::of(body).as_bytes() != digest {
+        return Err(damaged());
+    }
+    let (model, body) = body.split_at_checked(DIGEST).ok_or_else(damaged)?;
+    if model != fingerprint {
+        return Err(refuse(
+            "belongs to another model, or to other settings of this one",
+            "a state is for the same file, KV cache type, RoPE settings and adapters",
+        ));
+    }
+    let (count, body) = body.split_at_checked(4).ok_or_else(damaged)?;
+    let count = u32::from_le_bytes(count.try_into().expect("it has four bytes")) as usize;
+    let (tokens, data) = body.split_at_checked(count.saturating_mul(4)).ok_or_else(damaged)?;
+    let token = |bytes: &[u8]| Token::from_le_bytes(bytes.try_into().expect("it has four bytes"));
+    Ok((tokens.chunks_exact(4).map(token).collect(), data))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::AdapterSet;
+
+    fn cells() -> SavedCells {
+        SavedCells { adapters: AdapterSet::default(), tokens: vec![1, -2, 3], data: vec![7; 100] }
+    }
+
+    #[test]
+    fn a_state_is_what_was_saved() {
+        let state = encode(&cells(), &[1; DIGEST]);
+        let (tokens, data) = decode(&state, &[1; DIGEST]).unwrap();
+        assert_eq!((tokens, data), (vec![1, -2, 3], [7; 100].as_slice()));
+    }
+
+    #[test]
+    fn any_other_state_is_refused() {
+        let state = encode(&cells(), &[1; DIGEST]);
+        let refused = |state: &[u8], model| decode(state, &model).unwrap_err().to_string();
+        assert!(refused(&state, [2; DIGEST]).contains("another model"));
+        assert!(refused(b"GGUF", [1; DIGEST]).contains("none that was saved"));
+        assert!(refused(b"", [1; DIGEST]).contains("none that was saved"));
+        assert!(refused(b"MLSTATE9", [1; DIGEST]).contains("another version"));
+        for length in MAGIC.len()..state.len() {
+            assert!(refused(&state[..length], [1; DIGEST]).contains("damaged"), "{length} bytes");
+        }
+        for index in MAGIC.len()..state.len() {
+            let mut changed = state.clone();
+            changed[index] ^= 1;
+            assert!(refused(&changed, [1; DIGEST]).contains("damaged"), "byte {index}");
+        }
+    }
+}

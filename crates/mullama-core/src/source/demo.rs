@@ -1,0 +1,60 @@
+//! The built-in demo model, as a file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::{Error, ErrorKind, Result};
+
+/// The name under which the demo model is loaded.
+pub(crate) const NAME: &str = "demo";
+
+/// The demo model's file: it lies beside the engine's libraries.
+pub(crate) fn path() -> Result<PathBuf> {
+    let dirs = mullama_sys::modules::search_path(&[]);
+    let beside =
+        dirs.iter().map(|dir| dir.join(mullama_demo_model::NAME)).find(|path| is_whole(path));
+    beside.map_or_else(elsewhere, Ok)
+}
+
+/// The name stands for the content.
+fn is_whole(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|present| present.len() == mullama_demo_model::SIZE)
+}
+
+#[cfg(all(feature = "dynamic-backends", not(feature = "embedded-demo")))]
+fn elsewhere() -> Result<PathBuf> {
+    let message = format!("{} is not beside the engine's libraries", mullama_demo_model::NAME);
+    Err(Error::new(ErrorKind::NotFound, message)
+        .with_hint("reinstall mullama; a program is shipped with all files of `mullama-engine`"))
+}
+
+/// Written from the program itself to the user's cache folder, unless it is there already: the engine loads
+/// files only, since it maps them into memory. An engine inside the program has no folder of files.
+#[cfg(any(feature = "embedded-demo", not(feature = "dynamic-backends")))]
+fn elsewhere() -> Result<PathBuf> {
+    use std::io::Write as _;
+    use std::sync::{Mutex, PoisonError};
+
+    static WRITING: Mutex<()> = Mutex::new(());
+    let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+
+    let dir = crate::cache::cache_dir();
+    let path = dir.join(mullama_demo_model::NAME);
+    // Comparing the content would bring the program's own copy into memory, and keep it there.
+    if is_whole(&path) {
+        return Ok(path);
+    }
+    let bytes = mullama_demo_model::GGUF;
+    // Written beside and renamed, so that another process never sees half a file.
+    let partial = dir.join(format!("demo-{}.partial", std::process::id()));
+    fs::create_dir_all(&dir)
+        .and_then(|()| fs::File::create(&partial)?.write_all(bytes))
+        .and_then(|()| fs::rename(&partial, &path))
+        .map_err(|error| {
+            let message = format!("cannot write the demo model to {}: {error}", path.display());
+            Error::new(ErrorKind::Io, message)
+                .with_hint("set XDG_CACHE_HOME to a folder that can be written to")
+                .with_source(error)
+        })?;
+    Ok(path)
+}

@@ -1,0 +1,118 @@
+//! Refuses model files over which the engine would end the process.
+//!
+//! The engine checks much of a file and asserts the rest. An assertion that fails while loading is
+//! caught (`mullama_sys::shim`); one that fails on the threads that compute, and a read through a null
+//! pointer, cannot be. The rules here are those of the CPU backend's kernels: `ops.cpp` and
+//! `binary-ops.cpp` of ggml-cpu for norms, epsilon and rotary dimensions, the `vec_dot` table of
+//! `ggml-cpu.c` for the types of matrices.
+
+use std::path::Path;
+
+use super::gguf::{GgufHeader, MetadataValue, TensorInfo};
+use crate::{Error, ErrorKind, Result};
+
+/// Number formats that are stored but not computed with.
+const NOT_FOR_MATRICES: [&str; 5] = ["i8", "i16", "i32", "i64", "f64"];
+
+/// Parts of the names of tensors that are matrices to multiply with.
+const MATRICES: [&str; 10] = [
+    "attn_q",
+    "attn_k",
+    "attn_v",
+    "attn_qkv",
+    "attn_output",
+    "ffn_gate",
+    "ffn_up",
+    "ffn_down",
+    "token_embd",
+    "output",
+];
+
+/// Checks a header by the rules above.
+pub(crate) fn check(path: &Path, header: &GgufHeader, vocab_only: bool) -> Result<()> {
+    let refuse = |problem: String| {
+        Err(Error::new(
+            ErrorKind::InvalidModel,
+            format!("cannot load {}: {problem}", path.display()),
+        )
+        .with_context("path", path.display())
+        .with_hint("the file is damaged, or was made for another program"))
+    };
+    if header.tensors.is_empty() && !vocab_only {
+        let message = format!("cannot load {}: it has a vocabulary and no tensors", path.display());
+        return Err(Error::new(ErrorKind::InvalidModel, message)
+            .with_context("path", path.display())
+            .with_hint("the option `vocab_only` loads it for tokenising"));
+    }
+    for tensor in &header.tensors {
+        if let Some(problem) = tensor_problem(tensor) {
+            return refuse(format!("tensor {} {problem}", tensor.name));
+        }
+    }
+    for (key, value) in &header.metadata {
+        if let Some(problem) = metadata_problem(key, value) {
+            return refuse(format!("{key} {problem}"));
+        }
+    }
+    if let Some(problem) = head_problem(header) {
+        return refuse(problem);
+    }
+    if let Some(size) = header.architecture_number("vocab_size")
+        && let Some(embedding) = header.tensors.iter().find(|t| t.name == "token_embd.weight")
+        && embedding.shape.get(1).is_some_and(|rows| size > *rows as i64)
+    {
+        return refuse(format!("vocab_size is {size}, more than token_embd.weight has rows"));
+    }
+    Ok(())
+}
+
+fn tensor_problem(tensor: &TensorInfo) -> Option<String> {
+    if tensor.shape.contains(&0) {
+        return Some("has a shape without elements".to_owned());
+    }
+    let parts: Vec<&str> = tensor.name.split('.').collect();
+    let is = |part: &str| parts.contains(&part);
+    if is("weight") && parts.iter().any(|part| part.ends_with("_norm")) && tensor.ty != "f32" {
+        return Some(format!("has type {}; norms are f32", tensor.ty));
+    }
+    if is("weight")
+        && MATRICES.iter().any(|matrix| is(matrix))
+        && NOT_FOR_MATRICES.contains(&tensor.ty.as_str())
+    {
+        return Some(format!("has type {}, which matrices cannot have", tensor.ty));
+    }
+    None
+}
+
+fn metadata_problem(key: &str, value: &MetadataValue) -> Option<String> {
+    match value {
+        MetadataValue::Float(epsilon)
+            if key.contains(".attention.layer_norm")
+                && (!epsilon.is_finite() || *epsilon < 0.0) =>
+        {
+            Some(format!("is {epsilon}; the epsilon of a norm is a number of 0 or more"))
+        }
+        MetadataValue::Float(number) if key.contains(".rope.") && !number.is_finite() => {
+            Some(format!("is {number}; it must be finite"))
+        }
+        MetadataValue::Int(dimensions)
+            if key.ends_with(".rope.dimension_count") && dimensions % 2 != 0 =>
+        {
+            Some(format!("is {dimensions}; rotary dimensions come in pairs"))
+        }
+        MetadataValue::Int(0) if key.ends_with(".context_length") => Some("is 0".to_owned()),
+        _ => None,
+    }
+}
+
+/// Counts that differ from layer to layer are lists, and left to the engine.
+fn head_problem(header: &GgufHeader) -> Option<String> {
+    let heads = header.architecture_number("attention.head_count").filter(|heads| *heads > 0)?;
+    let kv = header.architecture_number("attention.head_count_kv").unwrap_or(heads);
+    if kv > heads || (kv > 0 && heads % kv != 0) {
+        return Some(format!(
+            "head_count_kv is {kv}, which does not divide the head_count {heads}"
+        ));
+    }
+    None
+}
