@@ -48,17 +48,21 @@ impl Engine {
         Engine { sources: PathBuf::from(sources), cache: cache_text, libraries: run_time }
     }
 
+    /// Whether the engine was built with a switch of CMake's.
+    pub fn is_on(&self, switch: &str) -> bool {
+        self.cache.contains(&format!("{switch}:BOOL=ON"))
+    }
+
     /// Tells the crate which instructions an engine inside the program needs, so that it does not run on a
     /// processor without them.
     pub fn is_in_program(&self) {
-        let on = |switch: &str| self.cache.contains(&format!("{switch}:BOOL=ON"));
         // `-C target-cpu=native` is handed on as this switch, and to rustc as the processor's features.
-        let native = on("GGML_NATIVE");
+        let native = self.is_on("GGML_NATIVE");
         let features = env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
         let has = |name: &str| features.split(',').any(|feature| feature == name);
         let needed: Vec<_> = INSTRUCTIONS
             .iter()
-            .filter(|(switch, name)| if native { has(name) } else { on(switch) })
+            .filter(|(switch, name)| if native { has(name) } else { self.is_on(switch) })
             .map(|(_, name)| *name)
             .collect();
         println!("cargo:rustc-env=MULLAMA_ENGINE_INSTRUCTIONS={}", needed.join(","));
@@ -74,7 +78,9 @@ impl Engine {
     /// which are symbolic links to names that are not there (`libllama.so.0`). Programs do not start
     /// outside `cargo run`, and its next build panics because a dangling link "does not exist" and
     /// yet cannot be created. With the versioned files in place both hold.
-    pub fn stage(&self, built_modules: &[BuiltModule], probe: &Path) {
+    ///
+    /// `amx` is a module that takes the place of the engine's own of that name.
+    pub fn stage(&self, built_modules: &[BuiltModule], amx: Option<&Path>, probe: &Path) {
         let profile_dir = profile_dir();
         let staged = profile_dir.join("mullama-engine");
         fs::create_dir_all(&staged).expect("the target folder is writable");
@@ -89,8 +95,11 @@ impl Engine {
             }
         }
         place(probe, &staged.join(probe.file_name().expect("the probe is a file")));
-        for module in files_in(Path::new(&metadata("DEP_LLAMA_BACKENDS_DIR"))) {
-            place(&module, &staged.join(module.file_name().expect("a module is a file")));
+        let own = files_in(Path::new(&metadata("DEP_LLAMA_BACKENDS_DIR")));
+        let own =
+            own.iter().filter(|module| amx.is_none_or(|amx| amx.file_name() != module.file_name()));
+        for module in own.map(PathBuf::as_path).chain(amx) {
+            place(module, &staged.join(module.file_name().expect("a module is a file")));
         }
         for module in built_modules {
             // What every package carries lies with the engine; other backends are packages of their

@@ -1,6 +1,7 @@
 //! Adds to the engine what its own crate leaves out: the C++ shim, backend modules, and one folder
 //! that holds everything a program needs at run time.
 
+mod amx;
 mod engine;
 mod modules;
 
@@ -19,7 +20,8 @@ fn main() {
     }
     let probe = build_probe(&engine);
     let modules = modules::build_requested(&engine);
-    engine.stage(&modules, &probe);
+    let amx = amx::rebuild_if_broken(&engine);
+    engine.stage(&modules, amx.as_deref(), &probe);
 }
 
 /// A program of its own, which tries a module before it is loaded.

@@ -1,0 +1,12 @@
+// Included before everything else where the compiler's `_tile_loadconfig` is broken: build/amx.rs says how.
+#pragma once
+
+#include <immintrin.h>
+
+struct mullama_tile_config {
+    unsigned char bytes[64];
+};
+
+// The instruction reads all 64 bytes.
+#define _tile_loadconfig(config) \
+    __asm__ volatile("ldtilecfg\t%0" ::"m"(*reinterpret_cast<const mullama_tile_config *>(config)))
