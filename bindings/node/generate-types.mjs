@@ -8,46 +8,6 @@ import path from 'node:path';
 const specs = createRequire(import.meta.url)('./lib/native.js')._optionSpecs();
 const file = path.join(import.meta.dirname, 'options.d.ts');
 
-/** TypeScript's types for Rust's. */
-const types = {
-  Bandwidth: 'string',
-  ByteSize: 'string | number',
-  DeviceList: 'string | DeviceDescription | (string | DeviceDescription)[]',
-  bool: 'boolean',
-  f32: 'number',
-  i32: 'number',
-  u32: 'number',
-  String: 'string',
-  TensorOverrides: 'Record<string, string>',
-  'Vec<String>': 'string[]',
-  'Vec<f32>': 'number[]',
-  'BTreeMap<String, Value>': 'Record<string, string | number | boolean>',
-  'Map<String, Value>': 'Record<string, unknown>',
-  FlashAttention: "'auto' | 'on' | 'off'",
-  GpuLayers: "number | 'auto'",
-  KvCacheTypes: 'KvCacheType | [keys: KvCacheType, values: KvCacheType]',
-  Lora: 'Lora',
-  LogitBias: 'Record<number, number | false>',
-  SplitMode: "'none' | 'layer' | 'row' | 'tensor'",
-  Pooling: "'mean' | 'cls' | 'last' | 'none' | 'rank'",
-  Stop: 'string | string[]',
-  Truncate: "'none' | 'end' | 'start'",
-};
-
-/** The types of options that are any JSON to the core. */
-const shapes = {
-  jsonSchema: 'JsonSchema',
-  responseFormat: 'ResponseFormat',
-  toolChoice: 'ToolChoice',
-  tools: '(Tool | FunctionTool)[]',
-};
-
-function typeOf({ name, type }) {
-  const found = shapes[name] ?? types[type.replaceAll(/\s*([<>])\s*/g, '$1')];
-  if (!found) throw new Error(`option ${name}: which TypeScript type is ${type}?`);
-  return found;
-}
-
 const names = new Map();
 for (const { name } of Object.values(specs).flat()) {
   names.set(
@@ -68,7 +28,7 @@ function comment(doc) {
 }
 
 function declaration(doc, heading, options) {
-  const members = options.map((spec) => `${comment(spec.doc)}\n  ${spec.name}?: ${typeOf(spec)};`);
+  const members = options.map((spec) => `${comment(spec.doc)}\n  ${spec.name}?: ${spec.type};`);
   return `/** ${doc} */\nexport interface ${heading} {\n${members.join('\n')}\n}\n`;
 }
 

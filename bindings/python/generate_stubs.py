@@ -55,35 +55,6 @@ CLASSES = [
     ("plan", "PlanOptions", "TypedDict", "What a plan takes beside its devices."),
 ]
 
-# By the option's name where its Rust type says too little, else by that type.
-TYPES = {
-    "json_schema": "Mapping[str, Any] | str | bool",
-    "tool_choice": 'Literal["auto", "none", "required"] | Mapping[str, Any]',
-    "response_format": "Mapping[str, Any]",
-    "Bandwidth": "str",
-    "ByteSize": "str | int",
-    "bool": "bool",
-    "f32": "float",
-    "i32": "int",
-    "u32": "int",
-    "String": "str",
-    "Vec<f32>": "Sequence[float]",
-    "Vec<String>": "Sequence[str]",
-    "Vec<Value>": "Sequence[Mapping[str, Any] | Callable[..., Any] | Tool]",
-    "Map<String, Value>": "Mapping[str, Any]",
-    "TensorOverrides": "Mapping[str, str]",
-    "BTreeMap<String, Value>": "Mapping[str, str | int | float | bool]",
-    "FlashAttention": 'Literal["auto", "on", "off"]',
-    "GpuLayers": 'int | Literal["auto"]',
-    "KvCacheTypes": "KvCacheType | tuple[KvCacheType, KvCacheType]",
-    "Lora": "Lora",
-    "LogitBias": "Mapping[int, float | Literal[False]]",
-    "Pooling": 'Literal["mean", "cls", "last", "none", "rank"]',
-    "Truncate": 'Literal["none", "end", "start"]',
-    "SplitMode": 'Literal["none", "layer", "row", "tensor"]',
-    "Stop": "str | Sequence[str]",
-}
-
 
 def docstring(text):
     """A docstring of one level's indentation, in lines of at most 100 characters."""
@@ -99,9 +70,8 @@ def generate():
     for wanted, name, base, doc in CLASSES:
         total = ", total=False"
         parts.append(f'\n\nclass {name}({base}{total}):\n    """{doc}"""\n')
-        for options, option, rust, text in specs:
+        for options, option, python, text in specs:
             if options == wanted:
-                python = TYPES.get(option) or TYPES[rust.replace("\n", "")]
                 parts.append(f"\n    {option}: {python} | None\n{docstring(text)}\n")
     return "".join(parts)
 

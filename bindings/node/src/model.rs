@@ -376,7 +376,7 @@ impl NativeModel {
 #[napi(js_name = "_optionSpecs", catch_unwind)]
 pub fn option_specs() -> Value {
     let list = |specs: &[OptionSpec]| -> Value {
-        let spec = |spec: &OptionSpec| json!({"name": Naming::Camel.style(spec.name), "type": spec.ty, "doc": spec.doc});
+        let spec = |spec: &OptionSpec| json!({"name": Naming::Camel.style(spec.name), "type": spec.kind.typescript, "doc": spec.doc});
         specs.iter().map(spec).collect()
     };
     let mut chat = ChatOptions::default();

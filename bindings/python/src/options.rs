@@ -119,6 +119,6 @@ pub fn option_specs() -> Vec<(&'static str, &'static str, &'static str, &'static
         .flat_map(|(name, set)| set.specs().iter().map(move |spec| (*name, spec)))
         // An argument of `plan` itself.
         .filter(|(name, spec)| *name != "plan" || spec.name != "devices")
-        .map(|(set, spec)| (set, spec.name, spec.ty, spec.doc))
+        .map(|(set, spec)| (set, spec.name, spec.kind.python, spec.doc))
         .collect()
 }

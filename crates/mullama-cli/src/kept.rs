@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use mullama::hub::Digest;
-use mullama::{Error, ErrorKind, ResolvedModel, Message};
+use mullama::{Error, ErrorKind, Message, ResolvedModel};
 use serde_json::{Value, json};
 
 use crate::source;

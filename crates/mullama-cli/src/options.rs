@@ -3,25 +3,10 @@
 use clap::builder::ArgAction;
 use clap::{Arg, ArgMatches};
 use mullama::{
-    ChatOptions, ContextParams, Error, ModelParams, Naming, OptionSet, OptionSpec, PlanFields,
-    PlanOptions, Result, parse_options,
+    ChatOptions, ContextParams, Error, FlagForm, ModelParams, Naming, OptionSet, OptionSpec,
+    PlanFields, PlanOptions, Result, parse_options,
 };
 use serde_json::{Map, Value};
-
-/// One-letter names.
-const SHORT: &[(&str, char)] = &[("context_size", 'c'), ("n_threads", 't'), ("seed", 's')];
-
-/// Flags that are called otherwise than their option; the option's own name is understood too.
-const RENAMED: &[(&str, &str)] =
-    &[("devices", "device"), ("tensor_overrides", "override-tensor"), ("rpc_servers", "rpc")];
-
-/// Lists that are written with commas.
-const LISTS: &[&str] = &["devices", "rpc_servers"];
-
-fn flag_name(option: &str) -> String {
-    let renamed = RENAMED.iter().find(|(name, _)| *name == option);
-    renamed.map_or_else(|| option.replace('_', "-"), |(_, flag)| (*flag).to_owned())
-}
 
 /// Flags for everything that a model is loaded with.
 pub fn load_flags() -> Vec<Arg> {
@@ -94,47 +79,39 @@ fn flags(
 ) -> impl Iterator<Item = Arg> {
     specs.map(move |spec| {
         let arg = Arg::new(spec.name)
-            .long(flag_name(spec.name))
+            .long(spec.flag_name())
+            // The option's own name is understood too.
             .alias(spec.name.replace('_', "-"))
             .help(spec.doc.split_whitespace().collect::<Vec<_>>().join(" ").replace('`', ""))
             .help_heading(heading)
-            .hide_short_help(heading == "Generation" && !COMMON.contains(&spec.name))
+            .hide_short_help(heading == "Generation" && !spec.shown)
             // Negative numbers are values, not flags: `--n-gpu-layers -1`.
             .allow_hyphen_values(true);
-        let arg = match spec.ty {
-            "bool" => {
+        let arg = match spec.kind.flag {
+            FlagForm::Switch => {
                 let arg = arg.num_args(0..=1).require_equals(true).default_missing_value("true");
                 arg.allow_hyphen_values(false).value_name("true|false")
             }
-            "Vec<String>" if LISTS.contains(&spec.name) => {
+            FlagForm::Names => {
                 arg.action(ArgAction::Append).value_delimiter(',').value_name("A,B,...")
             }
-            "TensorOverrides" => {
+            FlagForm::Patterns => {
                 arg.action(ArgAction::Append).value_delimiter(',').value_name("REGEX=DEVICE,...")
             }
-            "Lora" => arg.action(ArgAction::Append).value_name("FILE[=SCALE]"),
-            "Stop" | "Vec<String>" => arg.action(ArgAction::Append).value_name("TEXT"),
-            "ByteSize" => arg.value_name("SIZE"),
-            "Bandwidth" => arg.value_name("RATE"),
-            "String" => arg.value_name("TEXT"),
-            "Vec<f32>" => arg.value_name("A,B,..."),
-            "u32" | "i32" | "f32" => arg.value_name("N"),
-            "GpuLayers" => arg.value_name("N|auto"),
-            "SplitMode" => arg.value_name("none|layer|row|tensor"),
-            "FlashAttention" => arg.value_name("auto|on|off"),
-            "KvCacheTypes" => arg.value_name("TYPE[,TYPE]"),
+            FlagForm::Adapters => arg.action(ArgAction::Append).value_name("FILE[=SCALE]"),
+            FlagForm::Texts => arg.action(ArgAction::Append).value_name("TEXT"),
+            FlagForm::Numbers => arg.value_name("A,B,..."),
+            FlagForm::Number => arg.value_name("N"),
+            FlagForm::NumberOr(word) => arg.value_name(format!("N|{word}")),
+            FlagForm::Text(name) | FlagForm::Pair(name) => arg.value_name(name),
             _ => arg.value_name("JSON"),
         };
-        match SHORT.iter().find(|(name, _)| *name == spec.name) {
-            Some((_, short)) => arg.short(*short),
+        match spec.short {
+            Some(short) => arg.short(short),
             None => arg,
         }
     })
 }
-
-/// The options of a generation that `-h` shows; `--help` shows all.
-const COMMON: &[&str] =
-    &["max_tokens", "temperature", "top_k", "top_p", "min_p", "seed", "stop", "json_schema"];
 
 /// The flags that were given, as the library takes options from any language.
 fn given<'a>(
@@ -152,7 +129,7 @@ fn given<'a>(
 
 fn value(spec: &OptionSpec, values: &[&str]) -> Result<Value> {
     let text = values.last().copied().unwrap_or_default();
-    let flag = flag_name(spec.name);
+    let flag = spec.flag_name();
     let number = |text: &str| {
         let whole = text.trim().parse::<i64>().map(Value::from).ok();
         let value = whole.or_else(|| text.trim().parse::<f64>().map(Value::from).ok());
@@ -160,10 +137,10 @@ fn value(spec: &OptionSpec, values: &[&str]) -> Result<Value> {
             .filter(|value| !value.is_null())
             .ok_or_else(|| Error::option(&flag, format!("`{text}` is not a number")))
     };
-    Ok(match spec.ty {
-        "Stop" | "Vec<String>" => values.into(),
+    Ok(match spec.kind.flag {
+        FlagForm::Texts | FlagForm::Names => values.into(),
         // As llama.cpp writes it: PATTERN=DEVICE.
-        "TensorOverrides" => {
+        FlagForm::Patterns => {
             let pair = |text: &&str| {
                 let (pattern, device) = text.rsplit_once('=').ok_or_else(|| {
                     Error::option(&flag, format!("`{text}` is not PATTERN=DEVICE"))
@@ -172,7 +149,7 @@ fn value(spec: &OptionSpec, values: &[&str]) -> Result<Value> {
             };
             Value::Object(values.iter().map(pair).collect::<Result<_>>()?)
         }
-        "Lora" => {
+        FlagForm::Adapters => {
             let adapter = |text: &&str| {
                 let scaled = text.rsplit_once('=').and_then(|(path, scale)| {
                     Some(Value::from(vec![Value::from(path), number(scale).ok()?]))
@@ -181,15 +158,15 @@ fn value(spec: &OptionSpec, values: &[&str]) -> Result<Value> {
             };
             values.iter().map(adapter).collect()
         }
-        "String" | "SplitMode" | "FlashAttention" | "ByteSize" | "Bandwidth" => text.into(),
-        "GpuLayers" if text == "auto" => text.into(),
-        "GpuLayers" | "u32" | "i32" | "f32" => number(text)?,
-        "Vec<f32>" => Value::Array(text.split(',').map(number).collect::<Result<_>>()?),
-        "KvCacheTypes" => match text.split_once(',') {
+        FlagForm::Text(_) => text.into(),
+        FlagForm::NumberOr(word) if text == word => text.into(),
+        FlagForm::NumberOr(_) | FlagForm::Number => number(text)?,
+        FlagForm::Numbers => Value::Array(text.split(',').map(number).collect::<Result<_>>()?),
+        FlagForm::Pair(_) => match text.split_once(',') {
             Some((keys, values)) => vec![keys, values].into(),
             None => text.into(),
         },
-        "bool" => match text {
+        FlagForm::Switch => match text {
             "true" => true.into(),
             "false" => false.into(),
             _ => return Err(Error::option(&flag, format!("`{text}` is neither true nor false"))),

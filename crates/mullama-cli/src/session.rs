@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use mullama::hub::Parameters;
 use mullama::{
-    CancelToken, ChatOptions, Completion, Error, ErrorKind, FinishReason, ResolvedModel, Message, Model,
+    CancelToken, ChatOptions, Completion, Error, ErrorKind, FinishReason, Message, Model,
+    ResolvedModel,
 };
 use serde_json::{Map, Value};
 
@@ -213,14 +214,22 @@ struct Loaded {
 }
 
 /// What comes with the model, under the command line, under what has been set since.
-fn merged(found: &ResolvedModel, settings: &Settings, parameters: &Parameters) -> Map<String, Value> {
+fn merged(
+    found: &ResolvedModel,
+    settings: &Settings,
+    parameters: &Parameters,
+) -> Map<String, Value> {
     let mut values = found.options();
     values.extend(settings.options.clone());
     values.extend(parameters.to_options());
     values
 }
 
-fn load(found: &ResolvedModel, settings: &Settings, parameters: &Parameters) -> Result<Loaded, Failure> {
+fn load(
+    found: &ResolvedModel,
+    settings: &Settings,
+    parameters: &Parameters,
+) -> Result<Loaded, Failure> {
     let mut options = Options::parse(merged(found, settings, parameters))?;
     if options.model.chat_template.is_none() && !settings.raw {
         options.model.chat_template = source::chat_template(found)?;

@@ -1,6 +1,6 @@
 //! The model that a user means.
 
-use mullama::{Error, ResolvedModel, GgufHeader};
+use mullama::{Error, GgufHeader, ResolvedModel};
 
 /// The store's chat template, where the file has none.
 pub fn chat_template(found: &ResolvedModel) -> Result<Option<String>, Error> {

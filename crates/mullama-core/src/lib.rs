@@ -30,10 +30,10 @@ pub use engine::{CancelToken, DeviceShare, Placement, shut_down};
 pub use model::{Capabilities, Chat, ChatTurn, Model};
 pub use mullama_base::{Error, ErrorKind, Result};
 pub use options::{
-    ChatFields, ChatOptions, ContextParams, EmbedOptions, FlashAttention, GenerateOptions,
-    GpuLayers, Inputs, KvCacheType, KvCacheTypes, LogitBias, Lora, ModelParams, Naming, OptionSet,
-    OptionSpec, Pooling, Prompt, RerankOptions, SplitMode, Stop, TensorOverrides, Truncate,
-    parse_options,
+    Allowed, ChatFields, ChatOptions, ContextParams, EmbedOptions, FlagForm, FlashAttention,
+    GenerateOptions, GpuLayers, Inputs, KvCacheType, KvCacheTypes, LogitBias, Lora, ModelParams,
+    Naming, OptionKind, OptionSet, OptionSpec, OptionType, Pooling, Prompt, RerankOptions,
+    SplitMode, Stop, TensorOverrides, Truncate, parse_options,
 };
 pub use planner::{
     Alternative, Bandwidth, ByteSize, Calibration, DeviceList, DeviceSpec, Measured, Plan,

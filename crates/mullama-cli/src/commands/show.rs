@@ -5,7 +5,9 @@ use std::io::{Write as _, stdout};
 
 use clap::ArgMatches;
 use mullama::hub::{self, Modelfile, Origin};
-use mullama::{Error, ErrorKind, ResolvedModel, GgufHeader, MetadataValue, Plan, PlanOptions, plan};
+use mullama::{
+    Error, ErrorKind, GgufHeader, MetadataValue, Plan, PlanOptions, ResolvedModel, plan,
+};
 use serde_json::{Map, Value};
 
 use super::text;

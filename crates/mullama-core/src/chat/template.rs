@@ -69,8 +69,8 @@ pub(crate) fn render(
         "messages": messages,
         "add_generation_prompt": add_generation_prompt,
         "continue_final_message": continues,
-        "enable_thinking": options.chat.reasoning.unwrap_or(true),
-        "parallel_tool_calls": options.chat.parallel_tool_calls.unwrap_or(false),
+        "enable_thinking": options.chat.settled_reasoning(),
+        "parallel_tool_calls": options.chat.settled_parallel_tool_calls(),
     });
     let chosen = tools(options)?;
     let with_tools = !chosen.tools.is_empty();

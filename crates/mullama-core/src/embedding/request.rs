@@ -50,8 +50,7 @@ pub(crate) fn start_embed(
         limit_option: info.limit_option,
         truncate: options.truncate.unwrap_or_default(),
     };
-    let (add, parse) =
-        (options.add_special.unwrap_or(true), options.parse_special.unwrap_or(false));
+    let (add, parse) = (options.settled_add_special(), options.settled_parse_special());
     let mut texts = Texts::default();
     for (index, input) in inputs.0.into_iter().enumerate() {
         let (tokens, body) = match input {

@@ -87,10 +87,10 @@ impl RawPlacement {
         let own = params.tensor_overrides.iter().flat_map(|overrides| &overrides.0);
         let mut wanted: Vec<(String, &str)> =
             own.map(|(pattern, device)| (pattern.clone(), device.as_str())).collect();
-        if params.cpu_moe.unwrap_or(false) {
+        if params.settled_cpu_moe() {
             wanted.push((EXPERTS.to_owned(), HOST));
         } else {
-            for layer in 0..params.n_cpu_moe.unwrap_or(0) {
+            for layer in 0..params.settled_n_cpu_moe() {
                 wanted.push((format!("blk\\.{layer}{EXPERTS}"), HOST));
             }
         }

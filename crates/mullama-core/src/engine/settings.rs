@@ -3,7 +3,7 @@
 use mullama_sys as sys;
 
 use crate::device::physical_cores;
-use crate::options::{ContextParams, FlashAttention, KvCacheType};
+use crate::options::{ContextParams, FlashAttention, KvCacheType, check_range};
 use crate::{Error, Result};
 
 /// The largest context that is chosen without being asked for.
@@ -54,34 +54,14 @@ impl ContextSettings {
     pub fn resolve(params: &ContextParams, n_ctx_train: u32) -> Result<Self> {
         // SAFETY: a constant of the engine.
         let most_sequences = unsafe { sys::llama_max_parallel_sequences() } as u32;
-        let in_range = |name, value: Option<u32>, most: u32, default: u32| match value {
-            None => Ok(default),
-            Some(value) if (1..=most).contains(&value) => Ok(value),
-            Some(value) => {
-                let problem = format!("must lie between 1 and {most}, and is {value}");
-                Err(Error::option(name, problem))
-            }
-        };
-        let positive = |name, value: Option<f32>| match value {
-            None => Ok(0.0),
-            Some(value) if value.is_normal() && value > 0.0 => Ok(value),
-            Some(value) => Err(Error::option(name, format!("must be more than 0, and is {value}"))),
-        };
-        let automatic = n_ctx_train.clamp(1, LARGEST_AUTOMATIC_CONTEXT);
-        let n_ctx = in_range("context_size", params.n_ctx, i32::MAX as u32, automatic)?;
-        let n_batch = in_range("batch_size", params.n_batch, 1 << 20, 2048)?;
-        let n_ubatch = in_range("ubatch_size", params.n_ubatch, n_batch, 512.min(n_batch))?;
-        // GGML_MAX_N_THREADS
-        let n_threads = in_range("n_threads", params.n_threads, 512, physical_cores())?;
-        let n_threads_batch = in_range("n_threads_batch", params.n_threads_batch, 512, n_threads)?;
-        let n_parallel = in_range("n_parallel", params.n_parallel, most_sequences, 4)?;
-        let max_stall = params.max_stall.unwrap_or(4.0);
-        if !max_stall.is_finite() || max_stall < 1.0 {
-            return Err(Error::option(
-                "max_stall",
-                format!("must be 1 or more, and is {max_stall}"),
-            ));
-        }
+        params.check()?;
+        let n_ctx = params.n_ctx.unwrap_or(n_ctx_train.clamp(1, LARGEST_AUTOMATIC_CONTEXT));
+        let n_batch = params.settled_n_batch();
+        let n_ubatch = params.n_ubatch.unwrap_or(512.min(n_batch));
+        check_range("ubatch_size", &n_ubatch, &(1..=n_batch))?;
+        let n_parallel = params.settled_n_parallel();
+        check_range("n_parallel", &n_parallel, &(1..=most_sequences))?;
+        let n_threads = params.n_threads.unwrap_or_else(physical_cores);
         let kv = params.kv_cache_type.unwrap_or_default();
         let flash_attention = params.flash_attention.unwrap_or_default();
         let plain = [KvCacheType::F32, KvCacheType::F16, KvCacheType::Bf16];
@@ -94,18 +74,18 @@ impl ContextSettings {
             n_batch,
             n_ubatch,
             n_threads,
-            n_threads_batch,
+            n_threads_batch: params.n_threads_batch.unwrap_or(n_threads),
             n_parallel,
             outputs: Outputs::Logits,
             prefix_cache: params.prefix_cache.unwrap_or(u32::MAX),
-            cache_ram: (params.cache_ram.unwrap_or(0) as usize).saturating_mul(1 << 20),
-            max_stall,
+            cache_ram: (params.settled_cache_ram() as usize).saturating_mul(1 << 20),
+            max_stall: params.settled_max_stall(),
             type_k: kv.keys,
             type_v: kv.values,
-            offload_kqv: params.offload_kqv.unwrap_or(true),
+            offload_kqv: params.settled_offload_kqv(),
             flash_attention,
-            rope_freq_base: positive("rope_freq_base", params.rope_freq_base)?,
-            rope_freq_scale: positive("rope_freq_scale", params.rope_freq_scale)?,
+            rope_freq_base: params.rope_freq_base.unwrap_or(0.0),
+            rope_freq_scale: params.rope_freq_scale.unwrap_or(0.0),
             // A software renderer takes half a minute over what a GPU does at once.
             warmup: params.warmup.or_else(|| {
                 std::env::var("MULLAMA_WARMUP").is_ok_and(|value| value == "0").then_some(false)

@@ -2,10 +2,7 @@
 
 use std::borrow::Cow;
 
-use mullama_sys as sys;
-
 use crate::chat::{Message, Role};
-use crate::engine::Weights;
 use crate::options::{ContextParams, GenerateOptions, ModelParams};
 use crate::source::{GgufHeader, ResolvedModel};
 use crate::{Error, Result};
@@ -60,31 +57,6 @@ impl ModelDefaults {
         }
         let (first, rest) = messages.split_at(usize::from(own));
         system.into_iter().chain(first).chain(&self.messages).chain(rest).cloned().collect()
-    }
-}
-
-/// The sampling options that a model's metadata recommends.
-pub(super) fn recommended(weights: &Weights) -> GenerateOptions {
-    fn number<T: std::str::FromStr>(
-        weights: &Weights,
-        key: sys::llama_model_meta_key,
-    ) -> Option<T> {
-        weights.recommended(key)?.parse().ok()
-    }
-    let float = |key| number::<f32>(weights, key);
-    GenerateOptions {
-        temperature: float(sys::LLAMA_MODEL_META_KEY_SAMPLING_TEMP),
-        top_k: number(weights, sys::LLAMA_MODEL_META_KEY_SAMPLING_TOP_K),
-        top_p: float(sys::LLAMA_MODEL_META_KEY_SAMPLING_TOP_P),
-        min_p: float(sys::LLAMA_MODEL_META_KEY_SAMPLING_MIN_P),
-        xtc_probability: float(sys::LLAMA_MODEL_META_KEY_SAMPLING_XTC_PROBABILITY),
-        xtc_threshold: float(sys::LLAMA_MODEL_META_KEY_SAMPLING_XTC_THRESHOLD),
-        repeat_last_n: number(weights, sys::LLAMA_MODEL_META_KEY_SAMPLING_PENALTY_LAST_N),
-        repeat_penalty: float(sys::LLAMA_MODEL_META_KEY_SAMPLING_PENALTY_REPEAT),
-        mirostat: number(weights, sys::LLAMA_MODEL_META_KEY_SAMPLING_MIROSTAT),
-        mirostat_tau: float(sys::LLAMA_MODEL_META_KEY_SAMPLING_MIROSTAT_TAU),
-        mirostat_eta: float(sys::LLAMA_MODEL_META_KEY_SAMPLING_MIROSTAT_ETA),
-        ..GenerateOptions::default()
     }
 }
 

@@ -30,7 +30,7 @@ impl Model {
         let loaded = self.loaded()?;
         let sampling = Sampling::resolve(&GenerateOptions::default(), &loaded.defaults.options)?;
         // By way of text, which has 0.8 where the nearest 32-bit float is 0.800000011920929.
-        serde_json::to_string(&sampling)
+        serde_json::to_string(&sampling.options)
             .and_then(|text| serde_json::from_str(&text))
             .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))
     }

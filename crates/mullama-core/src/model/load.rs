@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use mullama_hub::{PullOptions, StoredModel};
 
-use super::defaults::{ModelDefaults, recommended};
+use super::defaults::ModelDefaults;
 use super::handle::{Model, Shared};
 use super::info::ModelInfo;
 use super::loaded::Loaded;
 use crate::device::DeviceSet;
 use crate::embedding::{Embedders, EmbeddingInfo};
 use crate::engine::{ContextSettings, Vocab, Weights};
-use crate::options::{ContextParams, ModelParams};
+use crate::options::{ContextParams, GenerateOptions, ModelParams};
 use crate::scheduler::{Engine, Started};
 use crate::source::{GgufHeader, ResolvedModel, preflight, pull};
 use crate::{Result, placement, runtime};
@@ -53,7 +53,7 @@ impl Model {
         let (defaults, unusable) =
             ModelDefaults::fill(&source, &header, &mut params, &mut context)?;
         let path = source.path;
-        let vocab_only = params.vocab_only.unwrap_or(false);
+        let vocab_only = params.settled_vocab_only();
         preflight::check(&path, &header, vocab_only)?;
         runtime::require_cpu()?;
         let (params, settings, devices) = if vocab_only {
@@ -71,6 +71,7 @@ impl Model {
             let overrides = &params.metadata_overrides;
             format!("{type_k:?} {type_v:?} {rope_freq_base} {rope_freq_scale} {overrides:?}")
         });
+        let recommended = GenerateOptions::recommended(|key| weights.metadata_value(key));
         let context_size = started.can_generate.then_some(started.n_ctx);
         let embedding =
             EmbeddingInfo::new(&path, &header, &params, settings, context_size, &weights);
@@ -81,7 +82,7 @@ impl Model {
             // Text can be continued without the template; a chat hears what is wrong with it.
             templates: unusable.map_or_else(OnceLock::new, |error| OnceLock::from(Err(error))),
             template_override: params.chat_template,
-            defaults: defaults.or(&recommended(&weights)),
+            defaults: defaults.or(&recommended),
             adapters: Mutex::new(adapters.unwrap_or_default()),
             path,
             settings: computed_with,

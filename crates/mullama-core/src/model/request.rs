@@ -191,9 +191,6 @@ impl Model {
         }
         let defaults = &loaded.defaults.options;
         let max_tokens = options.max_tokens.or(defaults.max_tokens);
-        if max_tokens == Some(0) {
-            return Err(Error::option("max_tokens", "must be 1 or more"));
-        }
         let own_stops = options.stop.as_ref().or(defaults.stop.as_ref());
         stops.extend(own_stops.iter().flat_map(|stop| stop.0.iter().cloned()));
         if stops.iter().any(String::is_empty) {
@@ -210,7 +207,7 @@ impl Model {
             stops,
             preserved,
             logprobs: options.logprobs,
-            prompt_lookup: options.prompt_lookup.unwrap_or(0),
+            prompt_lookup: options.settled_prompt_lookup(),
             adapters: loaded.adapters_of(options.lora.as_ref())?,
             delivery,
             events,

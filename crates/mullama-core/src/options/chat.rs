@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::OptionSet;
 use super::generate::{GenerateOptions, LogitBias, Stop, generate_setters};
+use super::kind::{ResponseFormat, ToolChoice};
 use super::lora::Lora;
 use super::table::options;
 
@@ -15,14 +16,14 @@ options! {
         tools <- Vec<Value>,
         /// Whether tools are called: `auto`, `none`, `required`, or one by name as
         /// `{"type": "function", "function": {"name": ...}}`. Default: `auto`.
-        tool_choice <- Value,
-        /// Whether several tools may be called in one answer. Default: false.
-        parallel_tool_calls: bool,
+        tool_choice <- Value as ToolChoice,
+        /// Whether several tools may be called in one answer.
+        parallel_tool_calls: bool = false,
         /// `{"type": "text"}`, `{"type": "json_object"}`, or `{"type": "json_schema", "json_schema":
         /// {"schema": ...}}`. Default: text.
-        response_format <- Value,
-        /// Whether a model that can reason does so before it answers. Default: true.
-        reasoning: bool,
+        response_format <- Value as ResponseFormat,
+        /// Whether a model that can reason does so before it answers.
+        reasoning: bool = true,
         /// Most tokens of reasoning: when they are spent, it is ended with the tag of the model's own
         /// template, and the answer follows. Default: none.
         reasoning_budget: u32,

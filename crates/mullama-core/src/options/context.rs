@@ -4,52 +4,64 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::kind::{FlagForm, option_type};
+use super::range::MoreThan;
 use super::table::options;
+
+/// `GGML_MAX_N_THREADS`
+const MAX_THREADS: u32 = 512;
 
 options! {
     /// How much is computed at once, and with what memory.
     pub struct ContextParams {
         /// Tokens of context, shared by all requests that run at once. Default: what the model was
         /// trained with, at most 8192.
-        ("context_size") n_ctx: u32,
+        ("context_size") n_ctx: u32; in 1..=i32::MAX as u32; short 'c',
         /// Most tokens in one step of the engine (the logical batch); each request that runs has one in
-        /// any case. Default: 2048.
-        ("batch_size") n_batch: u32,
+        /// any case.
+        ("batch_size") n_batch: u32 = 2048; in 1..=1 << 20,
         /// Most tokens in one computation (the physical batch). Default: 512.
         ("ubatch_size") n_ubatch: u32,
         /// Threads that generate. Default: one for each physical core.
-        n_threads: u32,
+        n_threads: u32; in 1..=MAX_THREADS; short 't',
         /// Threads that process prompts. Default: as many as generate.
-        n_threads_batch: u32,
-        /// Most requests that run at once; the others wait. Default: 4.
-        n_parallel: u32,
+        n_threads_batch: u32; in 1..=MAX_THREADS,
+        /// Most requests that run at once; the others wait.
+        n_parallel: u32 = 4,
         /// Most tokens of finished requests that are kept in the KV cache, for requests that begin
         /// alike. Default: as many as there is room for; 0 keeps none, and requests that run at once share
         /// nothing either.
         prefix_cache: u32,
         /// Megabytes (MiB) of the machine's own memory for what leaves the KV cache to make room: it is copied
-        /// back, not computed again. Default: 0, which is off.
-        cache_ram: u32,
+        /// back, not computed again.
+        cache_ram: u32 = 0 => "0, which is off",
         /// How many times longer a prompt that is being processed may make the time between tokens of
-        /// other answers. Default: 4.
-        max_stall: f32,
+        /// other answers.
+        max_stall: f32 = 4.0; in 1.0..,
         /// Type of the KV cache, one or a pair for keys and values: `f32`, `f16`, `bf16`, `q8_0`,
         /// `q5_1`, `q5_0`, `q4_1`, `q4_0` or `iq4_nl`. Quantised values need flash attention.
         /// Default: `f16`.
         kv_cache_type <- KvCacheTypes,
         /// Whether the KV cache of a layer lies on the layer's device, else in the machine's own
-        /// memory. Default: true.
-        offload_kqv: bool,
+        /// memory.
+        offload_kqv: bool = true,
         /// Flash attention: `auto`, `on` or `off`. Default: `auto`.
         flash_attention: FlashAttention,
         /// Base frequency of the rotary position embedding. Default: the model's.
-        rope_freq_base: f32,
+        rope_freq_base: f32; in MoreThan(0.0),
         /// Scale of the rotary position embedding's frequency. Default: the model's.
-        rope_freq_scale: f32,
+        rope_freq_scale: f32; in MoreThan(0.0),
         /// Whether a computation of full size is made before the model is ready, so that a lack of
         /// memory shows then. Default: where a GPU is used, unless `MULLAMA_WARMUP` is 0.
         warmup: bool,
     }
+}
+
+option_type! {
+    FlashAttention: r#"Literal["auto", "on", "off"]"#, "'auto' | 'on' | 'off'",
+        FlagForm::Text("auto|on|off");
+    KvCacheTypes: "KvCacheType | tuple[KvCacheType, KvCacheType]",
+        "KvCacheType | [keys: KvCacheType, values: KvCacheType]", FlagForm::Pair("TYPE[,TYPE]");
 }
 
 /// When flash attention is used.

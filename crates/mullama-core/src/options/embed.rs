@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::kind::{FlagForm, option_type};
 use super::prompt::Prompt;
 use super::table::options;
 
@@ -20,10 +21,10 @@ options! {
         /// What becomes of a text with more tokens than the model takes: `none` (it is refused), `end`
         /// or `start` (that part of it is cut off, and `usage` says how much). Default: `none`.
         truncate: Truncate,
-        /// Whether the tokens are added that the model expects around a text. Default: true.
-        add_special: bool,
-        /// Whether special tokens that are written out in a text count as such. Default: false.
-        parse_special: bool,
+        /// Whether the tokens are added that the model expects around a text.
+        add_special: bool = true,
+        /// Whether special tokens that are written out in a text count as such.
+        parse_special: bool = false,
         /// Seconds after which the call gives up. Default: none.
         timeout: f32,
     }
@@ -41,6 +42,13 @@ options! {
         /// Seconds after which the call gives up. Default: none.
         timeout: f32,
     }
+}
+
+option_type! {
+    Pooling: r#"Literal["mean", "cls", "last", "none", "rank"]"#,
+        "'mean' | 'cls' | 'last' | 'none' | 'rank'", FlagForm::Text("mean|cls|last|none|rank");
+    Truncate: r#"Literal["none", "end", "start"]"#, "'none' | 'end' | 'start'",
+        FlagForm::Text("none|end|start");
 }
 
 /// How the vectors of a text's tokens become one.

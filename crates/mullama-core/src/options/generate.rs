@@ -5,81 +5,84 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use super::kind::{FlagForm, JsonSchema, option_type};
 use super::lora::Lora;
+use super::range::{Finite, MoreThan};
 use super::table::options;
 use crate::Token;
 
+/// `LLAMA_DEFAULT_SEED`, which the engine reads as "draw a random one".
+pub(crate) const RANDOM_SEED: u32 = u32::MAX;
+
 options! {
     /// What a generation is to do.
-    pub struct GenerateOptions with generate_setters {
+    pub struct GenerateOptions with generate_setters sampled as SamplerOptions {
         /// Most tokens to generate. Default: to the end that the model chooses, or of the context.
-        max_tokens: u32,
+        max_tokens: u32; in 1..; shown true,
         /// Seconds from the call on after which the generation ends with what there is, as if it were
         /// cancelled. Default: none.
         timeout: f32,
         /// Divides the logits before the draw: below 1 sharpens, above 1 flattens, 0 always takes the
-        /// likeliest token. Default: 0.8.
-        temperature: f32,
-        /// Keep the K likeliest tokens; 0 keeps all. Default: 40.
-        top_k: u32,
-        /// Keep the likeliest tokens that together have probability P; 1 keeps all. Default: 0.95.
-        top_p: f32,
-        /// Keep tokens at least P times as likely as the likeliest; 0 keeps all. Default: 0.05.
-        min_p: f32,
-        /// Locally typical sampling with mass P (arXiv:2202.00666); 1 is off. Default: 1.
-        typical_p: f32,
+        /// likeliest token.
+        temperature: f32 [temperature = 0.8]; in 0.0..; key "general.sampling.temp"; shown true,
+        /// Keep the K likeliest tokens; 0 keeps all.
+        top_k: u32 [top_k = 40]; key "general.sampling.top_k"; shown true,
+        /// Keep the likeliest tokens that together have probability P; 1 keeps all.
+        top_p: f32 [top_p = 0.95]; in 0.0..=1.0; key "general.sampling.top_p"; shown true,
+        /// Keep tokens at least P times as likely as the likeliest; 0 keeps all.
+        min_p: f32 [min_p = 0.05]; in 0.0..=1.0; key "general.sampling.min_p"; shown true,
+        /// Locally typical sampling with mass P (arXiv:2202.00666); 1 is off.
+        typical_p: f32 [typical_p = 1.0]; in 0.0..=1.0,
         /// Keep logits within N standard deviations of the highest (arXiv:2411.07641); -1 is off.
-        /// Default: -1.
-        top_n_sigma: f32,
-        /// Chance to exclude the top choices; 0 is off. Default: 0.
-        xtc_probability: f32,
-        /// Probability above which a token counts as a top choice for XTC. Default: 0.1.
-        xtc_threshold: f32,
-        /// Half the width of the range of the dynamic temperature; 0 is off. Default: 0.
-        dynatemp_range: f32,
-        /// How entropy maps to the dynamic temperature. Default: 1.
-        dynatemp_exponent: f32,
-        /// Strength of the DRY penalty against repeated sequences; 0 is off. Default: 0.
-        dry_multiplier: f32,
-        /// Base of the DRY penalty, which grows with the length of a repetition. Default: 1.75.
-        dry_base: f32,
-        /// Longest repetition, in tokens, that DRY lets pass. Default: 2.
-        dry_allowed_length: u32,
-        /// Tokens that DRY looks back; 0 is off, -1 the whole context. Default: -1.
-        dry_penalty_last_n: i32,
-        /// Texts that end a repetition for DRY. Default: newline, `:`, `"` and `*`.
-        dry_sequence_breakers <- Vec<String>,
+        top_n_sigma: f32 [top_n_sigma = -1.0]; in Finite,
+        /// Chance to exclude the top choices; 0 is off.
+        xtc_probability: f32 [xtc = 0.0]; in 0.0..=1.0; key "general.sampling.xtc_probability",
+        /// Probability above which a token counts as a top choice for XTC.
+        xtc_threshold: f32 [xtc = 0.1]; in 0.0..=1.0; key "general.sampling.xtc_threshold",
+        /// Half the width of the range of the dynamic temperature; 0 is off.
+        dynatemp_range: f32 [temperature = 0.0]; in 0.0..,
+        /// How entropy maps to the dynamic temperature.
+        dynatemp_exponent: f32 [temperature = 1.0]; in 0.0..,
+        /// Strength of the DRY penalty against repeated sequences; 0 is off.
+        dry_multiplier: f32 [dry = 0.0]; in 0.0..,
+        /// Base of the DRY penalty, which grows with the length of a repetition.
+        dry_base: f32 [dry = 1.75]; in 0.0..,
+        /// Longest repetition, in tokens, that DRY lets pass.
+        dry_allowed_length: u32 [dry = 2],
+        /// Tokens that DRY looks back; 0 is off, -1 the whole context.
+        dry_penalty_last_n: i32 [dry = -1]; in -1..,
+        /// Texts that end a repetition for DRY.
+        dry_sequence_breakers <- Vec<String> [dry = dry_breakers() => "newline, `:`, `\"` and `*`"],
         /// Mirostat (arXiv:2007.14966), version 1 or 2, in place of the truncating samplers; 0 is off.
-        /// Default: 0.
-        mirostat: u32,
-        /// Mirostat's target surprise, in bits. Default: 5.
-        mirostat_tau: f32,
-        /// Mirostat's learning rate. Default: 0.1.
-        mirostat_eta: f32,
-        /// Divides the logits of recent tokens; 1 is off. Default: 1.
-        repeat_penalty: f32,
-        /// Taken from a recent token's logit for each time it occurred; 0 is off. Default: 0.
-        frequency_penalty: f32,
-        /// Taken from a recent token's logit if it occurred at all; 0 is off. Default: 0.
-        presence_penalty: f32,
+        mirostat: u32 [mirostat = 0]; in 0..=2; key "general.sampling.mirostat",
+        /// Mirostat's target surprise, in bits.
+        mirostat_tau: f32 [mirostat = 5.0]; in 0.0..; key "general.sampling.mirostat_tau",
+        /// Mirostat's learning rate.
+        mirostat_eta: f32 [mirostat = 0.1]; in 0.0..; key "general.sampling.mirostat_eta",
+        /// Divides the logits of recent tokens; 1 is off.
+        repeat_penalty: f32 [penalties = 1.0]; in MoreThan(0.0); key "general.sampling.penalty_repeat",
+        /// Taken from a recent token's logit for each time it occurred; 0 is off.
+        frequency_penalty: f32 [penalties = 0.0]; in Finite,
+        /// Taken from a recent token's logit if it occurred at all; 0 is off.
+        presence_penalty: f32 [penalties = 0.0]; in Finite,
         /// Tokens that the three penalties look back, the prompt's included; 0 is off, -1 the whole
-        /// context. Default: 64.
-        repeat_last_n: i32,
+        /// context.
+        repeat_last_n: i32 [penalties = 64]; in -1..; key "general.sampling.penalty_last_n",
         /// Added to the logits of tokens, by id; `false` in place of a number forbids the token.
         /// Default: none.
         logit_bias <- LogitBias,
         /// Seed of the draw: the same seed gives the same text, as long as no other request runs beside it
         /// (what is computed together differs in the last bits). Such a prompt is always computed anew.
         /// Default: a random one.
-        seed: u32,
+        seed: u32; in ..RANDOM_SEED; short 's'; shown true,
         /// Texts that end the generation; they are not part of the result. Default: none.
-        stop <- Stop,
-        /// Whether to go on when the model says that it is done. Default: false.
-        ignore_eos: bool,
+        stop <- Stop; shown true,
+        /// Whether to go on when the model says that it is done.
+        ignore_eos: bool [logit_bias = false],
         /// A grammar (GBNF) that the text must follow. Default: none.
         grammar <- String,
         /// A JSON schema that the text must follow. Default: none.
-        json_schema <- Value,
+        json_schema <- Value as JsonSchema; shown true,
         /// LoRA adapters for this request in place of the model's: paths of GGUF files, alone or each with
         /// a scale; an empty list is the model without any. Default: what the model was loaded with, or
         /// `set_lora` set since.
@@ -87,12 +90,22 @@ options! {
         /// Most tokens to guess ahead in a step, from what followed in the text where it went the same way
         /// before (prompt lookup decoding). Each is held against the model's own choice, so that the text
         /// stays what it would be, but for ties: what is computed together differs in the last bits.
-        /// Pays where answers repeat what the prompt says. Default: 0, which is off.
-        prompt_lookup: u32,
+        /// Pays where answers repeat what the prompt says.
+        prompt_lookup: u32 = 0 => "0, which is off",
         /// Report log probabilities: of each token and of this many likeliest alternatives.
         /// Default: off.
         logprobs: u32,
     }
+}
+
+/// llama.cpp's (`common/common.h`).
+fn dry_breakers() -> Vec<String> {
+    ["\n", ":", "\"", "*"].map(str::to_owned).into()
+}
+
+option_type! {
+    Stop: "str | Sequence[str]", "string | string[]", FlagForm::Texts;
+    LogitBias: "Mapping[int, float | Literal[False]]", "Record<number, number | false>", FlagForm::Json;
 }
 
 /// Texts that end a generation.

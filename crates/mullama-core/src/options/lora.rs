@@ -5,7 +5,12 @@ use std::path::PathBuf;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use super::kind::{FlagForm, option_type};
 use crate::{Error, Result};
+
+option_type! {
+    Lora: "Lora", "Lora", FlagForm::Adapters;
+}
 
 /// LoRA adapters (GGUF files), each with its scale: 1 is as it was trained.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]

@@ -10,9 +10,11 @@ mod chat;
 mod context;
 mod embed;
 mod generate;
+mod kind;
 mod lora;
 mod model;
 mod prompt;
+mod range;
 pub(crate) mod table;
 mod timeout;
 pub(crate) mod units;
@@ -23,9 +25,14 @@ pub use chat::{ChatFields, ChatOptions};
 pub use context::{ContextParams, FlashAttention, KvCacheType, KvCacheTypes};
 pub use embed::{EmbedOptions, Inputs, Pooling, RerankOptions, Truncate};
 pub use generate::{GenerateOptions, LogitBias, Stop};
+pub(crate) use generate::{RANDOM_SEED, SamplerOptions};
+pub(crate) use kind::option_type;
+pub use kind::{FlagForm, OptionKind, OptionType};
 pub use lora::Lora;
 pub use model::{GpuLayers, ModelParams, SplitMode, TensorOverrides};
 pub use prompt::Prompt;
+pub use range::Allowed;
+pub(crate) use range::check_range;
 pub(crate) use table::options;
 pub(crate) use timeout::deadline;
 
@@ -33,13 +40,42 @@ use crate::{Error, Result};
 
 /// One option, as documentation and declarations of other languages need it.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct OptionSpec {
     /// The name in snake case, as Python has it; Node.js has it in camel case.
     pub name: &'static str,
-    /// The Rust type of the value.
-    pub ty: &'static str,
-    /// What it means, its default, its unit.
+    /// What it means, its unit, its default.
     pub doc: &'static str,
+    /// How its values are written.
+    pub kind: OptionKind,
+    /// The sampler that it is an option of.
+    pub sampler: Option<&'static str>,
+    /// The metadata of a model's file that recommends a value.
+    pub key: Option<&'static str>,
+    /// The command's flag, where it is another one than the name.
+    pub flag: Option<&'static str>,
+    /// One letter for the flag.
+    pub short: Option<char>,
+    /// Whether the command's short help has the flag.
+    pub shown: bool,
+}
+
+impl OptionSpec {
+    pub(crate) const EMPTY: Self = Self {
+        name: "",
+        doc: "",
+        kind: OptionKind::new("", "", FlagForm::Json),
+        sampler: None,
+        key: None,
+        flag: None,
+        short: None,
+        shown: false,
+    };
+
+    /// The command's flag, without its dashes.
+    pub fn flag_name(&self) -> String {
+        self.flag.map_or_else(|| self.name.replace('_', "-"), str::to_owned)
+    }
 }
 
 /// A struct of options that can be filled by name.

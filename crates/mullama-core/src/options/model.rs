@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 
+use super::kind::{FlagForm, Names, option_type};
 use super::lora::Lora;
 use super::table::options;
 
@@ -19,31 +20,29 @@ options! {
         split_mode: SplitMode,
         /// Share of the model for each GPU, in any unit. Default: by free memory.
         tensor_split <- Vec<f32>,
-        /// The GPU that holds everything in split mode `none`, by its index. Default: 0.
-        main_gpu: u32,
+        /// The GPU that holds everything in split mode `none`, by its index.
+        main_gpu: u32 = 0,
         /// Devices that may be used, by their names; `auto` fills them in this order.
         /// Default: all.
-        devices <- Vec<String>,
+        devices <- Vec<String> as Names; flag "device",
         /// Workers on other machines that may be used, as `host:port`; their devices come before this
         /// machine's. Default: none.
-        rpc_servers <- Vec<String>,
+        rpc_servers <- Vec<String> as Names; flag "rpc",
         /// Devices for tensors, by a pattern (regular expression) over their names, the first that
         /// matches; `CPU` is the machine's own memory. Default: none.
-        tensor_overrides <- TensorOverrides,
-        /// Whether the experts of a mixture stay in the machine's own memory. Default: false.
-        cpu_moe: bool,
+        tensor_overrides <- TensorOverrides; flag "override-tensor",
+        /// Whether the experts of a mixture stay in the machine's own memory.
+        cpu_moe: bool = false,
         /// Of how many layers, from the first on, the experts stay in the machine's own memory.
-        /// Default: 0.
-        n_cpu_moe: u32,
-        /// Whether the file is mapped into memory rather than read. Default: true.
-        use_mmap: bool,
-        /// Whether the model is kept from being swapped out. Default: false.
-        use_mlock: bool,
-        /// Whether the weights are checked for invalid values while loading. Default: false.
-        check_tensors: bool,
+        n_cpu_moe: u32 = 0,
+        /// Whether the file is mapped into memory rather than read.
+        use_mmap: bool = true,
+        /// Whether the model is kept from being swapped out.
+        use_mlock: bool = false,
+        /// Whether the weights are checked for invalid values while loading.
+        check_tensors: bool = false,
         /// Whether only the vocabulary is loaded: such a model tokenises and does nothing else.
-        /// Default: false.
-        vocab_only: bool,
+        vocab_only: bool = false,
         /// Values that replace those of the file's metadata, by key. Default: none.
         metadata_overrides <- BTreeMap<String, Value>,
         /// LoRA adapters that requests use where they name none: paths of GGUF files, alone or each with
@@ -52,6 +51,13 @@ options! {
         /// A chat template (Jinja) in place of the model's. Default: the model's.
         chat_template <- String,
     }
+}
+
+option_type! {
+    GpuLayers: r#"int | Literal["auto"]"#, "number | 'auto'", FlagForm::NumberOr("auto");
+    TensorOverrides: "Mapping[str, str]", "Record<string, string>", FlagForm::Patterns;
+    SplitMode: r#"Literal["none", "layer", "row", "tensor"]"#,
+        "'none' | 'layer' | 'row' | 'tensor'", FlagForm::Text("none|layer|row|tensor");
 }
 
 /// How many layers go to GPUs.

@@ -1,26 +1,70 @@
 //! The macro that declares a table of options.
 
-/// Declares a struct of options; see the module's documentation.
+/// Declares a struct of options; [`crate::options`] says what follows from it.
 ///
-/// A field is `name: type`, `("external") name: type` where other languages have another name,
-/// or `name <- type` where the setter takes anything that converts. `with SETTERS` after the struct's name
-/// makes a macro of that name, which gives a struct that has this one as a part the setters too:
-/// `SETTERS!(Whole.part)`.
+/// A row is
+///
+/// ```text
+/// /// What it means, its unit.
+/// ("external") name: type as Kind [sampler = default]; in range; key "k"; flag "f"; short 'c'; shown true,
+/// ```
+///
+/// of which only documentation, name and type must be there.
+///
+/// - `("external")`: the name in other languages, where it is another one.
+/// - `name <- type`: the setter takes anything that converts to the type.
+/// - `as Kind`: how values are written in other languages, where the type does not say it
+///   ([`OptionType`](crate::options::OptionType)).
+/// - `= default`, or `[sampler = default]` for an option of a sampler; `=> "text"` after it where the
+///   documentation says it otherwise.
+/// - `in range`: the values that are allowed ([`Allowed`](crate::options::Allowed)).
+/// - `key`: the metadata of a model's file that recommends a value.
+/// - `flag`, `short`, `shown`: the command's flag where it is not the name, one letter for it, and whether the
+///   short help has it.
+///
+/// After the struct's name, `with SETTERS` makes a macro that gives a struct which has this one as a part the
+/// setters too (`SETTERS!(Whole.part)`), and `sampled as NAME` makes a struct of the samplers' options with
+/// every value settled.
 macro_rules! options {
-    ($(#[$meta:meta])* pub struct $name:ident with $setters:ident $fields:tt) => {
-        $crate::options::table::options! { $(#[$meta])* pub struct $name $fields }
-        $crate::options::table::options! { @setters ($) $setters $fields }
+    ($(#[$meta:meta])* pub struct $name:ident $rows:tt) => {
+        $crate::options::table::options! { @table $(#[$meta])* $name $rows }
+    };
+    ($(#[$meta:meta])* pub struct $name:ident with $setters:ident $rows:tt) => {
+        $crate::options::table::options! { @table $(#[$meta])* $name $rows }
+        $crate::options::table::options! { @setters ($) $setters $rows }
+    };
+    (
+        $(#[$meta:meta])*
+        pub struct $name:ident with $setters:ident sampled as $sampled:ident $rows:tt
+    ) => {
+        $crate::options::table::options! { @table $(#[$meta])* $name $rows }
+        $crate::options::table::options! { @setters ($) $setters $rows }
+        $crate::options::table::options! { @sampled $name $sampled $rows }
     };
     (
         @setters ($d:tt) $setters:ident {
-            $( $(#[doc = $doc:literal])+ $(($external:literal))? $field:ident $sign:tt $ty:ty ),+ $(,)?
+            $(
+                $(#[doc = $doc:literal])+
+                $(($external:literal))? $field:ident $sign:tt $ty:ty $(as $kind:ty)?
+                $([$sampler:ident = $default:expr $(=> $text:literal)?])?
+                $(= $plain:expr $(=> $plain_text:literal)?)?
+                $(; in $range:expr)? $(; key $key:literal)?
+                $(; flag $flag:literal)? $(; short $short:literal)? $(; shown $shown:literal)?
+            ),+ $(,)?
         }
     ) => {
         /// Gives a struct of which this table is a part its setters.
         macro_rules! $setters {
             ($d whole:ident . $d part:ident) => {
                 impl $d whole {
-                    $( $crate::options::table::setter!([$d part.] $(#[doc = $doc])+ $field $sign $ty); )+
+                    $(
+                        $crate::options::table::setter!(
+                            [$d part.] $(#[doc = $doc])+
+                            $(#[doc = $crate::options::table::default_text!($plain $(=> $plain_text)?)])?
+                            $(#[doc = $crate::options::table::default_text!($default $(=> $text)?)])?
+                            $field $sign $ty
+                        );
+                    )+
                 }
             };
         }
@@ -28,11 +72,50 @@ macro_rules! options {
         pub(super) use $setters;
     };
     (
-        $(#[$meta:meta])*
-        pub struct $name:ident {
+        @sampled $name:ident $sampled:ident {
             $(
                 $(#[doc = $doc:literal])+
-                $(($external:literal))? $field:ident $sign:tt $ty:ty
+                $(($external:literal))? $field:ident $sign:tt $ty:ty $(as $kind:ty)?
+                $([$sampler:ident = $default:expr $(=> $text:literal)?])?
+                $(= $plain:expr $(=> $plain_text:literal)?)?
+                $(; in $range:expr)? $(; key $key:literal)?
+                $(; flag $flag:literal)? $(; short $short:literal)? $(; shown $shown:literal)?
+            ),+ $(,)?
+        }
+    ) => {
+        /// The options of the samplers, every value settled.
+        #[derive(Debug, Clone, serde::Serialize)]
+        pub(crate) struct $sampled {
+            $($(
+                #[doc = concat!("Of the sampler `", stringify!($sampler), "`.")]
+                pub $field: $ty,
+            )?)+
+        }
+
+        impl $sampled {
+            /// What was asked for, else what the model recommends, else the default.
+            pub fn resolve(asked: &$name, model: &$name) -> Self {
+                Self {
+                    $($(
+                        $field: asked
+                            .$field
+                            .clone()
+                            .or_else(|| model.$field.clone())
+                            .unwrap_or_else(|| $default),
+                    )?)+
+                }
+            }
+        }
+    };
+    (
+        @table $(#[$meta:meta])* $name:ident {
+            $(
+                $(#[doc = $doc:literal])+
+                $(($external:literal))? $field:ident $sign:tt $ty:ty $(as $kind:ty)?
+                $([$sampler:ident = $default:expr $(=> $text:literal)?])?
+                $(= $plain:expr $(=> $plain_text:literal)?)?
+                $(; in $range:expr)? $(; key $key:literal)?
+                $(; flag $flag:literal)? $(; short $short:literal)? $(; shown $shown:literal)?
             ),+ $(,)?
         }
     ) => {
@@ -40,12 +123,17 @@ macro_rules! options {
         #[derive(Debug, Clone, Default)]
         #[non_exhaustive]
         pub struct $name {
-            $( $(#[doc = $doc])+ pub $field: Option<$ty>, )+
+            $(
+                $(#[doc = $doc])+
+                $(#[doc = $crate::options::table::default_text!($plain $(=> $plain_text)?)])?
+                $(#[doc = $crate::options::table::default_text!($default $(=> $text)?)])?
+                pub $field: Option<$ty>,
+            )+
         }
 
+        #[allow(dead_code, reason = "not every table is used in each of these ways")]
         impl $name {
             /// Takes from the other what is not set here.
-            #[allow(dead_code, reason = "not every set is filled from another")]
             pub(crate) fn fill(&mut self, other: &Self) {
                 $(
                     if self.$field.is_none() {
@@ -54,16 +142,58 @@ macro_rules! options {
                 )+
             }
 
-            $( $crate::options::table::setter!([] $(#[doc = $doc])+ $field $sign $ty); )+
+            /// Refuses values outside the range of their option.
+            pub(crate) fn check(&self) -> $crate::Result<()> {
+                $(
+                    let _name = $crate::options::table::external_name!($field $($external)?);
+                    $(
+                        if let Some(value) = &self.$field {
+                            $crate::options::check_range(_name, value, &$range)?;
+                        }
+                    )?
+                )+
+                Ok(())
+            }
+
+            $( $crate::options::table::settled!($field: $ty $(= $plain)?); )+
+
+            /// The values that a model's file recommends: `read` gives the metadata of a key.
+            pub(crate) fn recommended(read: impl Fn(&str) -> Option<String>) -> Self {
+                let _ = &read;
+                Self {
+                    $($( $field: read($key).and_then(|text| text.parse().ok()), )?)+
+                    ..Self::default()
+                }
+            }
+
+            $(
+                $crate::options::table::setter!(
+                    [] $(#[doc = $doc])+
+                    $(#[doc = $crate::options::table::default_text!($plain $(=> $plain_text)?)])?
+                    $(#[doc = $crate::options::table::default_text!($default $(=> $text)?)])?
+                    $field $sign $ty
+                );
+            )+
         }
 
         impl $crate::OptionSet for $name {
             fn specs(&self) -> &'static [$crate::OptionSpec] {
                 &[$(
+                    #[allow(clippy::needless_update, reason = "not every row has every column")]
                     $crate::OptionSpec {
                         name: $crate::options::table::external_name!($field $($external)?),
-                        ty: stringify!($ty),
-                        doc: concat!($($doc, "\n"),+),
+                        doc: concat!(
+                            $($doc, "\n",)+
+                            $($crate::options::table::default_text!($plain $(=> $plain_text)?), "\n",)?
+                            $($crate::options::table::default_text!($default $(=> $text)?), "\n",)?
+                        ),
+                        kind: $crate::options::table::kind!($ty $(, $kind)?),
+                        $( sampler: Some(stringify!($sampler)), )?
+                        $( key: Some($key), )?
+                        $( flag: Some($flag), )?
+                        $( short: Some($short), )?
+                        $( shown: $shown, )?
+                        ..$crate::OptionSpec::EMPTY
                     },
                 )+]
             }
@@ -84,7 +214,8 @@ macro_rules! options {
                     if let Some(value) = &self.$field {
                         // Writing an option to a `Value` cannot fail: their maps have text for keys.
                         let value = serde_json::to_value(value).unwrap_or_default();
-                        given.insert($crate::options::table::external_name!($field $($external)?).to_owned(), value);
+                        let name = $crate::options::table::external_name!($field $($external)?);
+                        given.insert(name.to_owned(), value);
                     }
                 )+
                 given
@@ -94,15 +225,15 @@ macro_rules! options {
 }
 
 macro_rules! setter {
-    ($path:tt $(#[$doc:meta])+ $field:ident <- $ty:ty) => {
-        $crate::options::table::setter!(@define $path $(#[$doc])+ $field, impl Into<$ty>, Into::into);
+    ($path:tt $(#[doc = $doc:expr])+ $field:ident <- $ty:ty) => {
+        $crate::options::table::setter!(@define $path $(#[doc = $doc])+ $field, impl Into<$ty>, Into::into);
     };
-    ($path:tt $(#[$doc:meta])+ $field:ident : $ty:ty) => {
-        $crate::options::table::setter!(@define $path $(#[$doc])+ $field, $ty, std::convert::identity);
+    ($path:tt $(#[doc = $doc:expr])+ $field:ident : $ty:ty) => {
+        $crate::options::table::setter!(@define $path $(#[doc = $doc])+ $field, $ty, std::convert::identity);
     };
-    (@define [$($path:tt)*] $(#[$doc:meta])+ $field:ident, $arg:ty, $convert:path) => {
+    (@define [$($path:tt)*] $(#[doc = $doc:expr])+ $field:ident, $arg:ty, $convert:path) => {
         pastey::paste! {
-            $(#[$doc])+
+            $(#[doc = $doc])+
             #[must_use]
             pub fn [<with_ $field>](mut self, value: $arg) -> Self {
                 self.$($path)* $field = Some($convert(value));
@@ -110,6 +241,18 @@ macro_rules! setter {
             }
         }
     };
+}
+
+/// What is asked for, else the default.
+macro_rules! settled {
+    ($field:ident: $ty:ty = $default:expr) => {
+        pastey::paste! {
+            pub(crate) fn [<settled_ $field>](&self) -> $ty {
+                self.$field.clone().unwrap_or_else(|| $default)
+            }
+        }
+    };
+    ($field:ident: $ty:ty) => {};
 }
 
 macro_rules! external_name {
@@ -121,4 +264,23 @@ macro_rules! external_name {
     };
 }
 
-pub(crate) use {external_name, options, setter};
+/// The sentence of the documentation that tells a default.
+macro_rules! default_text {
+    ($default:expr => $text:literal) => {
+        concat!(" Default: ", $text, ".")
+    };
+    ($default:expr) => {
+        concat!(" Default: ", stringify!($default), ".")
+    };
+}
+
+macro_rules! kind {
+    ($ty:ty, $kind:ty) => {
+        <$kind as $crate::options::OptionType>::KIND
+    };
+    ($ty:ty) => {
+        <$ty as $crate::options::OptionType>::KIND
+    };
+}
+
+pub(crate) use {default_text, external_name, kind, options, setter, settled};

@@ -78,7 +78,7 @@ impl Budgets {
             identity: String::new(),
             is_remote: false,
         };
-        let mapped = params.use_mmap.unwrap_or(true) && !params.use_mlock.unwrap_or(false);
+        let mapped = params.settled_use_mmap() && !params.settled_use_mlock();
         Ok(Self { gpus, host, host_weights_count: !mapped })
     }
 

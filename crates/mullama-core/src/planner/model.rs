@@ -132,7 +132,7 @@ fn describe(
         kv_cache_type: KvCacheTypes { keys: settings.type_k, values: settings.type_v },
         n_cpu_moe: match params.cpu_moe {
             Some(true) => search.all_layers - 1,
-            _ => params.n_cpu_moe.unwrap_or(0),
+            _ => params.settled_n_cpu_moe(),
         },
         tensor_split: params.tensor_split,
         tensor_overrides: params.tensor_overrides,

@@ -3,8 +3,15 @@
 use serde_json::{Map, Value};
 
 use super::spec::{Bandwidth, ByteSize, DeviceList};
-use crate::options::{ContextParams, ModelParams, options};
+use crate::options::{ContextParams, FlagForm, ModelParams, option_type, options};
 use crate::{Naming, Result, parse_options};
+
+option_type! {
+    DeviceList: "str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]",
+        "string | DeviceDescription | (string | DeviceDescription)[]", FlagForm::Json;
+    ByteSize: "str | int", "string | number", FlagForm::Text("SIZE");
+    Bandwidth: "str", "string", FlagForm::Text("RATE");
+}
 
 options! {
     /// What a plan takes beside the options of loading.
@@ -20,8 +27,8 @@ options! {
         /// Default: measured here.
         host_bandwidth <- Bandwidth,
         /// Whether other settings and quantisations are planned too where the model does not fit GPUs as
-        /// a whole. Default: true.
-        alternatives: bool,
+        /// a whole.
+        alternatives: bool = true,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::Result;
 pub fn plan(source: impl Into<PlanSource>, options: &PlanOptions) -> Result<Plan> {
     let (header, options) = source.into().find(options)?;
     let model = PlanModel::read(&header)?;
-    let with_alternatives = options.hardware.alternatives.unwrap_or(true);
+    let with_alternatives = options.hardware.settled_alternatives();
     let mut plan = model.plan(&options, with_alternatives)?;
     let is_whole = plan.fits && plan.n_gpu_layers >= plan.n_layers && plan.n_cpu_moe == 0;
     if with_alternatives && !is_whole {

@@ -7,8 +7,9 @@ use mullama_sys as sys;
 use super::grammar::Grammar;
 use super::raw::RawSampler;
 use super::reasoning::ReasoningBudget;
-use super::settings::{RANDOM_SEED, Sampling};
+use super::settings::Sampling;
 use crate::engine::Vocab;
+use crate::options::RANDOM_SEED;
 use crate::{Error, ErrorKind, Result, Token};
 
 /// Chooses the tokens of one request. Keeps what samplers need to know of the tokens before.
