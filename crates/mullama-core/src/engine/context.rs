@@ -79,7 +79,9 @@ impl Context {
         weights.devices.check()?;
         let raw = raw.map_err(|reason| failed(said.problem().or(Some(reason))))?;
         let raw = NonNull::new(raw).map(RawContext).ok_or_else(|| failed(said.problem()))?;
-        let threads = raw.attach_threads(settings);
+        // Where nothing is computed, threads would only be started and ended again.
+        let threads =
+            if weights.is_metadata_only { Vec::new() } else { raw.attach_threads(settings) };
         let watched: Box<UnsafeCell<Vec<CancelToken>>> = Box::default();
         // SAFETY: `watched` is boxed, so the pointer holds until the context, which is dropped
         // first, is gone.
@@ -116,7 +118,7 @@ impl Context {
         BufferShare::read(&breakdown)
     }
 
-    /// As [`Self::placement`], for a context on weights that are only pretended.
+    /// As [`Self::placement`], for a context on weights of which only the metadata are loaded.
     ///
     /// There the engine plans buffers from a graph in which each layer's first normalisation may run on
     /// the device before, so that its result crosses over beside the layer's input; when it computes, it

@@ -1,7 +1,7 @@
 //! A model's weights in memory, and what its file says about them.
 
 use std::collections::BTreeMap;
-use std::ffi::{CStr, CString, c_char, c_void};
+use std::ffi::{CString, c_char, c_void};
 use std::path::Path;
 use std::ptr::{self, NonNull};
 
@@ -24,6 +24,8 @@ pub(crate) struct Weights {
     pub layers: BTreeMap<String, u32>,
     /// The names of the GPUs that the engine was given, in their order.
     pub devices_in_order: Vec<String>,
+    /// Whether nothing was read but the header: such weights are for dry runs.
+    pub is_metadata_only: bool,
     /// What the model may lie on.
     pub devices: DeviceSet,
     /// The adapters that have been read for it.
@@ -57,9 +59,13 @@ impl Weights {
         Self::make(path, params, devices, progress, false)
     }
 
-    /// Only pretends to: nothing is read but the header, nothing allocated; what a context made of it
+    /// Reads nothing but the header, and allocates nothing: what a context made of it
     /// would take can be asked.
-    pub fn pretend(path: &Path, params: &ModelParams, devices: &DeviceSet) -> Result<Self> {
+    pub fn load_metadata_only(
+        path: &Path,
+        params: &ModelParams,
+        devices: &DeviceSet,
+    ) -> Result<Self> {
         Self::make(path, params, devices, &mut |_| true, true)
     }
 
@@ -68,7 +74,7 @@ impl Weights {
         params: &ModelParams,
         devices: &DeviceSet,
         progress: Progress<'_>,
-        pretend: bool,
+        metadata_only: bool,
     ) -> Result<Self> {
         let file = path.to_str().and_then(|text| CString::new(text).ok()).ok_or_else(|| {
             let message = format!("the path {} is not valid UTF-8", path.display());
@@ -85,18 +91,18 @@ impl Weights {
             GpuLayers::Count(layers) => i32::try_from(layers).unwrap_or(i32::MAX),
         };
         placement.apply(params, &mut raw);
-        raw.load_mode = match (params.use_mmap.unwrap_or(true), params.use_mlock.unwrap_or(false)) {
+        raw.load_mode = match (params.settled_use_mmap(), params.settled_use_mlock()) {
             (true, true) => sys::LLAMA_LOAD_MODE_MMAP_MLOCK,
             (true, false) => sys::LLAMA_LOAD_MODE_MMAP,
             (false, true) => sys::LLAMA_LOAD_MODE_MLOCK,
             (false, false) => sys::LLAMA_LOAD_MODE_NONE,
         };
-        if pretend {
+        if metadata_only {
             raw.no_alloc = true;
             raw.load_mode = sys::LLAMA_LOAD_MODE_NONE;
         }
-        raw.check_tensors = params.check_tensors.unwrap_or(false);
-        raw.vocab_only = params.vocab_only.unwrap_or(false);
+        raw.check_tensors = params.settled_check_tensors();
+        raw.vocab_only = params.settled_vocab_only();
         raw.kv_overrides = overrides.as_ref().map_or(ptr::null(), Vec::as_ptr);
         raw.progress_callback = Some(on_progress);
         raw.progress_callback_user_data = (&raw mut hook).cast();
@@ -127,6 +133,7 @@ impl Weights {
             offloaded,
             layers,
             devices_in_order,
+            is_metadata_only: metadata_only,
             devices: devices.clone(),
             adapters: Adapters::default(),
         };
@@ -238,17 +245,6 @@ impl Weights {
         // SAFETY: a valid model.
         read_text(|buffer, size| unsafe { sys::llama_model_desc(self.as_ptr(), buffer, size) })
             .unwrap_or_default()
-    }
-
-    /// Values of the key that the engine has for a recommended sampling parameter.
-    pub fn recommended(&self, key: sys::llama_model_meta_key) -> Option<String> {
-        // SAFETY: gives a static string, or null for a key it does not know.
-        let name = unsafe { sys::llama_model_meta_key_str(key) };
-        if name.is_null() {
-            return None;
-        }
-        // SAFETY: as above.
-        self.metadata_value(&unsafe { CStr::from_ptr(name) }.to_string_lossy())
     }
 }
 

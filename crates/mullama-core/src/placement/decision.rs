@@ -46,7 +46,7 @@ pub(crate) fn check_room(
 ) -> Result<()> {
     let budgets = Budgets::of(params, devices)?;
     let needed = log::as_trace(|| {
-        let weights = Arc::new(Weights::pretend(path, params, devices)?);
+        let weights = Arc::new(Weights::load_metadata_only(path, params, devices)?);
         Ok::<_, Error>(dry_run(weights, settings, 0)?.context_alone(outputs))
     })?;
     if budgets.fit(&needed, false) {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use crate::Result;
 use crate::engine::{Context, ContextSettings, Placement, Weights};
 
-/// What a context of these settings would put where, on weights that are only pretended; `looked_up` bytes
+/// What a context of these settings would put where, on weights of which only the metadata are loaded; `looked_up` bytes
 /// of them are tables in which rows are looked up.
 ///
 /// The engine reserves buffers for a full step, and for one in which each sequence has one token; what it keeps
-/// is the larger of both for each device. Where it only pretends, it measures the first (`sched_reserve` in
+/// is the larger of both for each device. Where it allocates nothing, it measures the first (`sched_reserve` in
 /// llama-context.cpp), so the second is made the full step of another context. That matters where weights
 /// that lie on the processor are computed with on a GPU, which is done for many tokens alone: not where
 /// the processor has nothing but tables.

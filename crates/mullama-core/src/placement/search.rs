@@ -59,7 +59,7 @@ pub(crate) fn search_for<'a>(
         vocabulary: vocabulary(header),
         context_is_open: context.n_ctx.is_none(),
         cache: Cache::of(path),
-        pretended: RefCell::default(),
+        last_weights: RefCell::default(),
     };
     Ok((search, settings))
 }
@@ -86,13 +86,13 @@ pub(crate) struct PlacementSearch<'a> {
     /// Bytes of the tables in which the engine only looks rows up.
     looked_up: u64,
     /// Metadata that have the engine count the vocabulary instead of reading it, which takes most of the time
-    /// that it takes to pretend weights, and changes nothing of them.
+    /// that it takes to load metadata, and changes nothing of them.
     vocabulary: BTreeMap<String, Value>,
     context_is_open: bool,
     cache: Cache,
-    /// The weights that were pretended last, and what they were made of: many questions in a row differ
+    /// The weights of the last dry run, and what they were made of: many questions in a row differ
     /// only in their contexts.
-    pretended: RefCell<Option<(String, Arc<Weights>)>>,
+    last_weights: RefCell<Option<(String, Arc<Weights>)>>,
 }
 
 impl PlacementSearch<'_> {
@@ -394,14 +394,14 @@ impl PlacementSearch<'_> {
         // A table may be the output's matrix too, which is on a GPU unless it was put elsewhere.
         let looked_up = if params.tensor_overrides.is_none() { self.looked_up } else { 0 };
         let placement =
-            log::as_trace(|| dry_run(self.pretend(made_of, params)?, settings, looked_up))?;
+            log::as_trace(|| dry_run(self.weights_of(made_of, params)?, settings, looked_up))?;
         self.cache.put(&question, &placement);
         Ok(placement)
     }
 
-    /// Weights that are only pretended: those of the last question, where it was about the same.
-    fn pretend(&self, made_of: String, params: &ModelParams) -> Result<Arc<Weights>> {
-        let mut last = self.pretended.borrow_mut();
+    /// Weights of which only the metadata are loaded: those of the last question, where it was about the same.
+    fn weights_of(&self, made_of: String, params: &ModelParams) -> Result<Arc<Weights>> {
+        let mut last = self.last_weights.borrow_mut();
         if let Some((of, weights)) = &*last
             && *of == made_of
         {
@@ -413,7 +413,7 @@ impl PlacementSearch<'_> {
         let mut metadata = self.vocabulary.clone();
         metadata.extend(params.metadata_overrides.take().unwrap_or_default());
         let params = params.with_metadata_overrides(metadata);
-        let weights = Arc::new(Weights::pretend(self.path, &params, self.devices)?);
+        let weights = Arc::new(Weights::load_metadata_only(self.path, &params, self.devices)?);
         *last = Some((made_of, Arc::clone(&weights)));
         Ok(weights)
     }

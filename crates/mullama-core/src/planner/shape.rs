@@ -306,7 +306,7 @@ pub(super) fn requantized(path: &Path, header: &GgufHeader, file_type: u32) -> R
     kept("headers", &about, |result| {
         let nowhere = ModelParams::default().with_n_gpu_layers(0);
         let devices = DeviceSet::of(&nowhere)?;
-        let weights = logging::as_trace(|| Weights::pretend(path, &nowhere, &devices))?;
+        let weights = logging::as_trace(|| Weights::load_metadata_only(path, &nowhere, &devices))?;
         let mut paths = String::new();
         for file in std::iter::once(path.to_path_buf()).chain(header.shards_of(path)) {
             paths += file.to_str().unwrap_or_default();
