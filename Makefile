@@ -236,6 +236,7 @@ lint-docs:
 .PHONY: lint-workflows
 lint-workflows: .venv/.ready
 	$(VENV)/actionlint -shellcheck $(VENV)/shellcheck
+	$(VENV)/zizmor --offline --quiet --min-confidence=medium .github
 	$(PY) tests/release/workflows.py
 
 # Nothing here asks the network, but for the index of crates that are not there yet.
