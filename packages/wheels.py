@@ -1,4 +1,4 @@
-"""Reads, writes and tags wheels.
+"""Makes, reads and tags wheels.
 
     python packages/wheels.py tag WHEEL [--elsewhere LIBRARY]...
 
@@ -13,6 +13,8 @@ import base64
 import fnmatch
 import hashlib
 import json
+import os
+import platform
 import stat
 import struct
 import subprocess
@@ -24,6 +26,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 import deflate
+from pyproject_metadata import StandardMetadata
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass
@@ -39,6 +44,37 @@ Files = dict[str, File]
 
 class Problem(Exception):
     """What keeps a wheel from being made, in a line."""
+
+
+def version() -> str:
+    """The version of every package."""
+    command = [sys.executable, str(ROOT / "scripts/version.py"), "current"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def this_platform() -> str:
+    """The platform of this machine, as wheels name it before anybody has looked at what is in one."""
+    machine = platform.machine().lower()
+    if sys.platform == "darwin":
+        major, _, _ = os.environ.get("MACOSX_DEPLOYMENT_TARGET", "11.0").partition(".")
+        return f"macosx_{major}_0_{machine}"
+    return f"{'win' if sys.platform == 'win32' else 'linux'}_{machine}"
+
+
+def pack(folder: Path, metadata: StandardMetadata, python: str, files: Files) -> Path:
+    """Makes the wheel of a project, for an interpreter (`py3-none`) on this platform, of its files."""
+    stem = f"{metadata.name.replace('-', '_')}-{metadata.version}"
+    info, tag = f"{stem}.dist-info", f"{python}-{this_platform()}"
+    metadata.license_files = [Path("LICENSE")]
+    about = ["Wheel-Version: 1.0", "Generator: mullama", "Root-Is-Purelib: false", f"Tag: {tag}", ""]
+    scripts = [f"{name} = {function}" for name, function in metadata.scripts.items()]
+    described = {
+        "METADATA": bytes(metadata.as_rfc822()),
+        "WHEEL": "\n".join(about).encode(),
+        "licenses/LICENSE": (ROOT / "LICENSE").read_bytes(),
+        **({"entry_points.txt": "\n".join(["[console_scripts]", *scripts, ""]).encode()} if scripts else {}),
+    }
+    return write(folder, stem, tag, {**files, **{f"{info}/{name}": File(text) for name, text in described.items()}})
 
 
 def read(wheel: Path) -> Files:
@@ -110,24 +146,24 @@ def platform_tag(wheel: Path, elsewhere: list[str]) -> str:
 
 def tag(wheel: Path, elsewhere: list[str]) -> Path:
     """The wheel with the right platform tag, in place of the one with the wrong one."""
-    name, version, python, abi, platform = wheel.stem.split("-")
-    if not platform.startswith("linux_"):
+    name, number, python, abi, found = wheel.stem.split("-")
+    if not found.startswith("linux_"):
         # On macOS and Windows nothing more is to be found out.
         return wheel
-    platform = platform_tag(wheel, elsewhere)
+    found = platform_tag(wheel, elsewhere)
     files = read(wheel)
-    metadata = files[f"{name}-{version}.dist-info/WHEEL"]
+    metadata = files[f"{name}-{number}.dist-info/WHEEL"]
     lines = [line for line in metadata.content.decode().splitlines() if not line.startswith("Tag: ")]
-    metadata.content = "\n".join([*lines, f"Tag: {python}-{abi}-{platform}", ""]).encode()
+    metadata.content = "\n".join([*lines, f"Tag: {python}-{abi}-{found}", ""]).encode()
     wheel.unlink()
-    tagged = write(wheel.parent, f"{name}-{version}", f"{python}-{abi}-{platform}", files)
-    if platform_tag(tagged, elsewhere) != platform:
+    tagged = write(wheel.parent, f"{name}-{number}", f"{python}-{abi}-{found}", files)
+    if platform_tag(tagged, elsewhere) != found:
         raise Problem(f"{tagged.name} is not what its name says")
     return tagged
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Reads, writes and tags wheels.")
+    parser = argparse.ArgumentParser(description="Makes, reads and tags wheels.")
     parser.add_argument("command", choices=["tag"])
     parser.add_argument("wheel", type=Path)
     parser.add_argument("--elsewhere", action="append", default=[], metavar="LIBRARY", help="a library, or a pattern")

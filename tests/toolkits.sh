@@ -7,10 +7,10 @@ set -euo pipefail
 source tests/checks.sh
 
 build() {
-    cargo build --release --features full --workspace --exclude mullama-python --exclude mullama-node
+    cargo build --release --features full
 }
 
-refuses_without() { # VARIABLE TOOL SAYS
+refuses_without() { # VARIABLE TOOL ADVICE
     local status=0 errors
     export "$1=1"
     build >"$scratch/build.log" 2>&1 || status=$?
