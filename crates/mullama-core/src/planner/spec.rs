@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use mullama_sys::shim::{SimulatedDevice, SimulatedProfile};
+use mullama_sys::backends::{self, Backend};
+use mullama_sys::shim::SimulatedDevice;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
 
@@ -12,17 +13,6 @@ use super::hardware;
 use super::units::{no_size, parse_bandwidth, parse_compute, size};
 use crate::device::{self, DeviceSet, Handle};
 use crate::{Error, ErrorKind, Result};
-
-/// The backends that a device can be described as used by, with what their devices are called.
-const BACKENDS: [(&str, &str); 7] = [
-    ("cuda", "CUDA"),
-    ("metal", "MTL"),
-    ("rocm", "ROCm"),
-    ("vulkan", "Vulkan"),
-    ("opencl", "GPUOpenCL"),
-    ("sycl", "SYCL"),
-    ("rpc", "RPC"),
-];
 
 /// A smaller number for a size is one whose unit was forgotten.
 const SMALLEST_MEMORY: u64 = 1 << 20;
@@ -35,7 +25,7 @@ pub struct DeviceSpec {
     pub description: String,
     /// Bytes of its memory, all of them free.
     pub memory: u64,
-    /// The backend that it is used by: `cuda`, `metal`, `rocm`, `vulkan`, `opencl`, `sycl` or `rpc`.
+    /// The backend that it is used by, as `MULLAMA_BACKEND` names it: `cuda`, `vulkan`.
     /// Backends align and pad differently, and not all can compute while data is on its way.
     pub backend: String,
     /// Peak bandwidth of its memory, in bytes a second, where it is known.
@@ -190,7 +180,7 @@ impl DeviceSpec {
                 }
             }
         }
-        profile(&self.backend).map(drop)
+        backend(&self.backend).map(drop)
     }
 }
 
@@ -342,13 +332,12 @@ pub(super) fn simulate(specs: &[DeviceSpec]) -> Result<DeviceSet> {
     let mut set = DeviceSet::default();
     let mut counts: HashMap<&str, u32> = HashMap::new();
     for spec in specs {
-        let profile = profile(&spec.backend)?;
-        let prefix = BACKENDS.iter().find(|(backend, _)| *backend == spec.backend);
+        let Backend { device_prefix, simulated, .. } = backend(&spec.backend)?;
         let index = counts.entry(&spec.backend).or_default();
-        let name = format!("{}{index}", prefix.map_or("GPU", |(_, prefix)| prefix));
+        let name = format!("{device_prefix}{index}");
         *index += 1;
         let bytes = usize::try_from(spec.memory).unwrap_or(usize::MAX);
-        let device = SimulatedDevice::new(&name, &spec.description, bytes, bytes, profile)
+        let device = SimulatedDevice::new(&name, &spec.description, bytes, bytes, *simulated)
             .map_err(|reason| Error::new(ErrorKind::Internal, reason))?;
         let handle = Handle::new(device.handle())
             .ok_or_else(|| Error::new(ErrorKind::Internal, "there is no simulated device"))?;
@@ -360,29 +349,12 @@ pub(super) fn simulate(specs: &[DeviceSpec]) -> Result<DeviceSet> {
     Ok(set)
 }
 
-/// What the backends' sources (`ggml-*/`, their `get_alignment`, `get_alloc_size` and `get_props`) say.
-fn profile(backend: &str) -> Result<SimulatedProfile> {
-    let like = |alignment, row_padding, is_async, host_buffer| SimulatedProfile {
-        alignment,
-        row_padding,
-        is_async,
-        host_buffer,
-        buffer_from_host_ptr: false,
-        events: is_async,
-    };
-    Ok(match backend {
-        "cuda" | "rocm" | "sycl" => like(128, 512, true, true),
-        "vulkan" => like(64, 0, true, true),
-        "metal" => SimulatedProfile { buffer_from_host_ptr: true, ..like(32, 0, true, false) },
-        "opencl" => like(128, 0, false, false),
-        "rpc" => like(64, 0, true, false),
-        _ => {
-            let problem = format!("there is no backend `{backend}`");
-            let known: Vec<_> = BACKENDS.iter().map(|(backend, _)| *backend).collect();
-            return Err(
-                Error::option("devices", problem).with_hint(format!("one of {}", known.join(", ")))
-            );
-        }
+/// The backend that a device is described as used by.
+fn backend(name: &str) -> Result<&'static Backend> {
+    backends::find(name).ok_or_else(|| {
+        let known: Vec<_> = backends::all().iter().map(|backend| &*backend.name).collect();
+        Error::option("devices", format!("there is no backend `{name}`"))
+            .with_hint(format!("one of {}", known.join(", ")))
     })
 }
 
