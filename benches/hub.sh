@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-cargo build --release --features full --workspace --exclude mullama-python --exclude mullama-node
+cargo build --release --features full
 mkdir -p target/bench
 # What the build tree has for other processors is not to be loaded along.
 export MULLAMA_BACKEND=${MULLAMA_BACKEND:-cpu}

@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-cargo build --release --features full --workspace --exclude mullama-python --exclude mullama-node
+cargo build --release --features full
 built=target/release
 mkdir -p target/bench
 # What was planned before is not to be remembered.
@@ -21,7 +21,6 @@ models+=("cost=$("$built/mullama-testkit" path 1b)")
 {
     "$built/mullama-bench" placement "${models[@]}"
     printf '\n# auto on simulated GPUs\n\n```\n'
-    cargo test --release --quiet --package mullama-core --package mullama --features full --lib \
-        auto_fits -- --show-output 2>/dev/null | sed -n '/^model/,/^$/p'
+    cargo test --release --quiet --features full auto_fits -- --show-output 2>/dev/null | sed -n '/^model/,/^$/p'
     printf '```\n'
 } | tee target/bench/placement.md

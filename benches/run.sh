@@ -21,8 +21,7 @@ node_package=${BENCH_NODE:-bindings/node}
 passes=${BENCH_PASSES:-3}
 rounds=(${BENCH_ROUNDS:+--rounds "$BENCH_ROUNDS"})
 
-# The same selection as in the Makefile: another one would build much of it anew.
-cargo build --release --features full --workspace --exclude mullama-python --exclude mullama-node
+cargo build --release --features full
 built=target/release
 case $(uname) in
     Darwin) floor=$built/libmullama_floor.dylib ;;

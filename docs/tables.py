@@ -1,4 +1,4 @@
-"""Tables of pages that scripts write: each stands between `<!-- table: NAME -->` and `<!-- end -->`."""
+"""Parts of files that scripts write: each stands between the comments `table: NAME` and `end`."""
 
 import sys
 
@@ -9,10 +9,10 @@ def table(header, rows, align="---"):
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def filled(text, tables):
+def filled(text, tables, comment="<!-- {} -->"):
     """The text of a page with its tables made anew; `tables` are functions by name."""
     for name, make in tables.items():
-        start, end = f"<!-- table: {name} -->\n", "\n<!-- end -->"
+        start, end = comment.format(f"table: {name}") + "\n", "\n" + comment.format("end")
         head, rest = text.split(start, 1)
         text = head + start + "\n" + make() + "\n" + end + rest.split(end, 1)[1]
     return text
@@ -23,7 +23,7 @@ def write_or_check(pages):
     is not what would be written."""
     for page, tables in pages.items():
         text = page.read_text(encoding="utf-8")
-        made = filled(text, tables)
+        made = filled(text, tables, "# {}") if page.suffix == ".toml" else filled(text, tables)
         if "--check" not in sys.argv[1:]:
             page.write_text(made, encoding="utf-8")
         elif text != made:

@@ -1,11 +1,12 @@
 """Makes the packages of a GPU backend, for Python and for Node.js, from its built module.
 
-    python packages/gpu.py BACKEND MODULE --out FOLDER [--library FILE]...
+    python packages/gpu.py PACKAGE MODULE --out FOLDER [--library FILE]...
+    python packages/gpu.py PACKAGE --feature
 
-`gpu.json` is the table of backends, `gpu.md` the description of each. A package holds the module, the
-libraries that it has to bring along, and `mullama-backend.json`, which says what it is; the core compares
-versions before it loads anything. `--pyproject` says whether the extras of the Python package are those of
-the table.
+`crates/mullama-sys/backends.json` is the table of backends with their packages (CUDA has two), `gpu.md` the
+description of each. A package holds the module, the libraries that it has to bring along, and
+`mullama-backend.json`, which says what it is; the core compares versions before it loads anything. `--feature`
+prints the Cargo feature that builds the module.
 """
 
 import argparse
@@ -22,11 +23,19 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+from pyproject_metadata import Readme, StandardMetadata
+
 import wheels
+from wheels import version
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-BACKENDS = json.loads((HERE / "gpu.json").read_text())
+TABLE = json.loads((ROOT / "crates/mullama-sys/backends.json").read_text())
+# What is packed, by the package's name; what a package does not say itself is its backend's.
+PACKAGES = {name: {**row, **package} for row in TABLE for name, package in row.get("packages", {}).items()}
 SUMMARY = "The {title} backend of mullama"
 # A module is linked to it; mullama's own package has it.
 ENGINE = "libggml-base.so.*"
@@ -36,13 +45,12 @@ NPM_TIME = 499162500
 
 @dataclass
 class Platform:
-    """A platform by the names that package managers give it."""
+    """A platform by the names that npm gives it."""
 
     npm: str
     os: str
     cpu: str
     libc: str | None
-    wheel: str
 
     @classmethod
     def here(cls) -> "Platform":
@@ -52,10 +60,10 @@ class Platform:
         if sys.platform == "linux":
             libc = "glibc" if platform.libc_ver()[0] == "glibc" else "musl"
             npm = f"linux-{cpu}-{'gnu' if libc == 'glibc' else libc}"
-            return cls(npm, "linux", cpu, libc, f"linux_{machine}")
+            return cls(npm, "linux", cpu, libc)
         if sys.platform == "win32":
-            return cls(f"win32-{cpu}-msvc", "win32", cpu, None, f"win_{machine}")
-        return cls(f"darwin-{cpu}", "darwin", cpu, None, f"macosx_11_0_{machine}")
+            return cls(f"win32-{cpu}-msvc", "win32", cpu, None)
+        return cls(f"darwin-{cpu}", "darwin", cpu, None)
 
 
 @dataclass
@@ -72,7 +80,7 @@ class Package:
     def readme(self) -> str:
         """The description that the registry shows."""
         template = string.Template((HERE / "gpu.md").read_text())
-        title = BACKENDS[self.backend]["title"]
+        title = PACKAGES[self.backend]["title"]
         return template.substitute(package=self.name, title=title, needs=self.needs, install=self.install)
 
     def content(self) -> dict[str, bytes]:
@@ -87,39 +95,22 @@ def _between(install: str) -> str:
     return "==" if install.startswith("pip") else "@"
 
 
-def version() -> str:
-    """The workspace's."""
-    command = [sys.executable, str(ROOT / "scripts/version.py"), "current"]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def wheel(package: Package, where: Platform, out: Path) -> Path:
+def wheel(package: Package, out: Path) -> Path:
     """The package for Python. Its folder is found by its place alone: `mullama_backends/BACKEND`."""
-    row = BACKENDS[package.backend]
-    stem = f"{package.name.replace('-', '_')}-{package.version}"
-    info = f"{stem}.dist-info"
-    requires = [f"mullama=={package.version}", *row.get("python", {}).get("requires", [])]
-    metadata = [
-        "Metadata-Version: 2.4",
-        f"Name: {package.name}",
-        f"Version: {package.version}",
-        f"Summary: {SUMMARY.format(**row)}",
-        "License-Expression: MIT",
-        "License-File: LICENSE",
-        "Requires-Python: >=3.10",
-        *(f"Requires-Dist: {needed}" for needed in requires),
-        "Description-Content-Type: text/markdown",
-        "",
-        package.readme(),
-    ]
-    about = ["Wheel-Version: 1.0", "Generator: mullama", "Root-Is-Purelib: false", f"Tag: py3-none-{where.wheel}", ""]
+    row = PACKAGES[package.backend]
+    needed = [f"mullama=={package.version}", *row.get("python", {}).get("requires", [])]
+    metadata = StandardMetadata(
+        name=package.name,
+        version=Version(package.version),
+        description=SUMMARY.format(**row),
+        license="MIT",
+        requires_python=SpecifierSet(">=3.10"),
+        dependencies=[Requirement(one) for one in needed],
+        readme=Readme(package.readme(), None, "text/markdown"),
+    )
     place = f"mullama_backends/{package.backend}"
     files = {f"{place}/{name}": wheels.File(content) for name, content in package.content().items()}
-    files[f"{info}/licenses/LICENSE"] = wheels.File((ROOT / "LICENSE").read_bytes())
-    files[f"{info}/METADATA"] = wheels.File("\n".join(metadata).encode())
-    files[f"{info}/WHEEL"] = wheels.File("\n".join(about).encode())
-    path = wheels.write(out, stem, f"py3-none-{where.wheel}", files)
-    return wheels.tag(path, [ENGINE, *row["elsewhere"]])
+    return wheels.tag(wheels.pack(out, metadata, "py3-none", files), [ENGINE, *row["elsewhere"]])
 
 
 def tarball(package: Package, where: Platform, out: Path) -> Path:
@@ -127,7 +118,7 @@ def tarball(package: Package, where: Platform, out: Path) -> Path:
     described = {
         "name": package.name,
         "version": package.version,
-        "description": SUMMARY.format(**BACKENDS[package.backend]),
+        "description": SUMMARY.format(**PACKAGES[package.backend]),
         "license": "MIT",
         "repository": {"type": "git", "url": "git+https://github.com/mullama/mullama.git"},
         "os": [where.os],
@@ -159,7 +150,7 @@ def tarball(package: Package, where: Platform, out: Path) -> Path:
 
 def packages(backend: str, module: Path, libraries: list[Path], out: Path) -> list[Path]:
     """Both packages of a backend, for this machine's platform."""
-    row, where, number = BACKENDS[backend], Platform.here(), version()
+    row, where, number = PACKAGES[backend], Platform.here(), version()
     if module.stem.removeprefix("lib") != row["module"]:
         raise wheels.Problem(f"the module of {backend} is {row['module']}, and not {module.name}")
     out.mkdir(parents=True, exist_ok=True)
@@ -173,7 +164,7 @@ def packages(backend: str, module: Path, libraries: list[Path], out: Path) -> li
         name = f"@mullama/{where.npm}-{backend}"
         needs = " and ".join([row["needs"], *([row["node"]] if "node" in row else [])])
         node = Package(backend, name, f"npm install {name}", needs, number, files)
-        made = [wheel(python, where, Path(scratch)), tarball(node, where, Path(scratch))]
+        made = [wheel(python, Path(scratch)), tarball(node, where, Path(scratch))]
         return [Path(shutil.move(path, out / path.name)) for path in made]
 
 
@@ -191,30 +182,21 @@ def _searching(files: list[Path], folders: list[str]) -> list[Path]:
     return copies
 
 
-def wrong_extras() -> list[str]:
-    """Lines of the Python package's extras that are not the table's."""
-    text = (ROOT / "bindings/python/pyproject.toml").read_text()
-    section = text.partition("[project.optional-dependencies]\n")[2].partition("\n\n")[0]
-    expected = [f'{backend} = ["mullama-{backend}=={version()}"]' for backend in sorted(BACKENDS)]
-    return sorted(set(section.splitlines()) ^ set(expected))
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description="Makes the packages of a GPU backend.")
-    parser.add_argument("backend", choices=sorted(BACKENDS), nargs="?")
+    parser.add_argument("package", choices=sorted(PACKAGES))
     parser.add_argument("module", type=Path, nargs="?")
     parser.add_argument("--out", type=Path, default=ROOT / "target/packages")
     parser.add_argument("--library", type=Path, action="append", default=[], help="a library that travels along")
-    parser.add_argument("--pyproject", action="store_true", help="check the extras of the Python package")
+    parser.add_argument("--feature", action="store_true", help="print the Cargo feature that builds the module")
     arguments = parser.parse_args()
     try:
-        if arguments.pyproject:
-            wrong = wrong_extras()
-            print(*(f"pyproject.toml and gpu.json differ: {line}" for line in wrong), sep="\n")
-            return 1 if wrong else 0
+        if arguments.feature:
+            print(PACKAGES[arguments.package]["name"])
+            return 0
         if not arguments.module:
-            parser.error("name a backend and its module")
-        print(*packages(arguments.backend, arguments.module, arguments.library, arguments.out), sep="\n")
+            parser.error("name the module")
+        print(*packages(arguments.package, arguments.module, arguments.library, arguments.out), sep="\n")
     except wheels.Problem as problem:
         print(f"gpu: {problem}", file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""Reads, writes and tags wheels.
+"""Makes, reads and tags wheels.
 
     python packages/wheels.py tag WHEEL [--elsewhere LIBRARY]...
 
@@ -13,17 +13,18 @@ import base64
 import fnmatch
 import hashlib
 import json
+import os
+import platform
 import stat
-import struct
 import subprocess
 import sys
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
-import deflate
+from pyproject_metadata import StandardMetadata
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass
@@ -41,6 +42,37 @@ class Problem(Exception):
     """What keeps a wheel from being made, in a line."""
 
 
+def version() -> str:
+    """The version of every package."""
+    command = [sys.executable, str(ROOT / "scripts/version.py"), "current"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def this_platform() -> str:
+    """The platform of this machine, as wheels name it before anybody has looked at what is in one."""
+    machine = platform.machine().lower()
+    if sys.platform == "darwin":
+        major, _, _ = os.environ.get("MACOSX_DEPLOYMENT_TARGET", "11.0").partition(".")
+        return f"macosx_{major}_0_{machine}"
+    return f"{'win' if sys.platform == 'win32' else 'linux'}_{machine}"
+
+
+def pack(folder: Path, metadata: StandardMetadata, python: str, files: Files) -> Path:
+    """Makes the wheel of a project, for an interpreter (`py3-none`) on this platform, of its files."""
+    stem = f"{metadata.name.replace('-', '_')}-{metadata.version}"
+    info, tag = f"{stem}.dist-info", f"{python}-{this_platform()}"
+    metadata.license_files = [Path("LICENSE")]
+    about = ["Wheel-Version: 1.0", "Generator: mullama", "Root-Is-Purelib: false", f"Tag: {tag}", ""]
+    scripts = [f"{name} = {function}" for name, function in metadata.scripts.items()]
+    described = {
+        "METADATA": bytes(metadata.as_rfc822()),
+        "WHEEL": "\n".join(about).encode(),
+        "licenses/LICENSE": (ROOT / "LICENSE").read_bytes(),
+        **({"entry_points.txt": "\n".join(["[console_scripts]", *scripts, ""]).encode()} if scripts else {}),
+    }
+    return write(folder, stem, tag, {**files, **{f"{info}/{name}": File(text) for name, text in described.items()}})
+
+
 def read(wheel: Path) -> Files:
     """The files of a wheel but its list of them, in their order."""
     with zipfile.ZipFile(wheel) as archive:
@@ -55,28 +87,15 @@ def write(folder: Path, stem: str, tag: str, files: Files) -> Path:
     path = folder / f"{stem}-{tag}.whl"
     record = f"{stem}.dist-info/RECORD"
     lines = [*(_recorded(name, file.content) for name, file in files.items()), f"{record},,"]
-    with path.open("wb") as archive:
-        _zip(archive, {**files, record: File("\n".join([*lines, ""]).encode())})
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, file in {**files, record: File("\n".join([*lines, ""]).encode())}.items():
+            # Of 1 January 1980.
+            info = zipfile.ZipInfo(name)
+            # On Unix, so that the mode counts.
+            info.create_system = 3
+            info.external_attr = (stat.S_IFREG | (0o755 if file.runs else 0o644)) << 16
+            archive.writestr(info, file.content, zipfile.ZIP_DEFLATED, compresslevel=9)
     return path
-
-
-def _zip(archive: BinaryIO, files: Files) -> None:
-    """A zip archive with what libdeflate compresses, which is smaller by a twenty-fifth than what zlib does."""
-    directory = []
-    for name, file in files.items():
-        packed = deflate.deflate_compress(file.content, 12)
-        # Version 2.0, names in UTF-8, deflated, 1 January 1980.
-        sizes = (zlib.crc32(file.content), len(packed), len(file.content), len(name.encode()), 0)
-        common = struct.pack("<HHHHHIIIHH", 20, 0x800, zipfile.ZIP_DEFLATED, 0, 0x21, *sizes)
-        mode = (stat.S_IFREG | (0o755 if file.runs else 0o644)) << 16
-        # Made on Unix, so that the mode counts.
-        place = struct.pack("<HHHII", 0, 0, 0, mode, archive.tell())
-        directory.append(struct.pack("<IH", 0x02014B50, 3 << 8 | 20) + common + place + name.encode())
-        archive.write(struct.pack("<I", 0x04034B50) + common + name.encode() + packed)
-    begin = archive.tell()
-    archive.write(b"".join(directory))
-    counts = (len(directory), len(directory), archive.tell() - begin, begin)
-    archive.write(struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, *counts, 0))
 
 
 def _recorded(name: str, content: bytes) -> str:
@@ -110,24 +129,24 @@ def platform_tag(wheel: Path, elsewhere: list[str]) -> str:
 
 def tag(wheel: Path, elsewhere: list[str]) -> Path:
     """The wheel with the right platform tag, in place of the one with the wrong one."""
-    name, version, python, abi, platform = wheel.stem.split("-")
-    if not platform.startswith("linux_"):
+    name, number, python, abi, found = wheel.stem.split("-")
+    if not found.startswith("linux_"):
         # On macOS and Windows nothing more is to be found out.
         return wheel
-    platform = platform_tag(wheel, elsewhere)
+    found = platform_tag(wheel, elsewhere)
     files = read(wheel)
-    metadata = files[f"{name}-{version}.dist-info/WHEEL"]
+    metadata = files[f"{name}-{number}.dist-info/WHEEL"]
     lines = [line for line in metadata.content.decode().splitlines() if not line.startswith("Tag: ")]
-    metadata.content = "\n".join([*lines, f"Tag: {python}-{abi}-{platform}", ""]).encode()
+    metadata.content = "\n".join([*lines, f"Tag: {python}-{abi}-{found}", ""]).encode()
     wheel.unlink()
-    tagged = write(wheel.parent, f"{name}-{version}", f"{python}-{abi}-{platform}", files)
-    if platform_tag(tagged, elsewhere) != platform:
+    tagged = write(wheel.parent, f"{name}-{number}", f"{python}-{abi}-{found}", files)
+    if platform_tag(tagged, elsewhere) != found:
         raise Problem(f"{tagged.name} is not what its name says")
     return tagged
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Reads, writes and tags wheels.")
+    parser = argparse.ArgumentParser(description="Makes, reads and tags wheels.")
     parser.add_argument("command", choices=["tag"])
     parser.add_argument("wheel", type=Path)
     parser.add_argument("--elsewhere", action="append", default=[], metavar="LIBRARY", help="a library, or a pattern")

@@ -1,7 +1,15 @@
 #!/usr/bin/env bash
-# Asks the demo model one question from a shell, from Python and from Node.js.
+# Asks the demo model one question from a shell, from Python and from Node.js: built for this machine's processor
+# alone, without what tests and packages need, into target/demo.
 set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
 question="What is the capital of France?"
+
+export MULLAMA_PROFILE=demo CMAKE_PROJECT_ggml_INCLUDE=$PWD/scripts/one-cpu-module.cmake
+cargo build --profile demo --features dynamic-backends \
+    --package mullama-cli --package mullama-python --package mullama-node
+scripts/stage-engine.sh bindings/python/python/mullama/lib _native ../_native.abi3.so
+node bindings/node/build.mjs
 
 ask_python='
 import sys
@@ -18,6 +26,6 @@ Model.load("demo")
 '
 
 echo "question: $question"
-echo "shell:    $(target/release/mullama run demo --temperature 0 "$question")"
-echo "python:   $(.venv/bin/python -c "$ask_python" "$question")"
+echo "shell:    $(target/demo/mullama run demo --temperature 0 "$question")"
+echo "python:   $(PYTHONPATH=bindings/python/python python3 -c "$ask_python" "$question")"
 echo "node:     $(node -e "$ask_node" "$question")"

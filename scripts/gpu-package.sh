@@ -5,15 +5,12 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 backend=$1
-case $backend in
-    cuda*) feature=cuda ;; # Of one source; the toolkit makes the difference.
-    *) feature=$backend ;;
-esac
+feature=$(.venv/bin/python packages/gpu.py "$backend" --feature)
 if [[ $feature == vulkan && $(uname) == Linux ]]; then
     headers=$(scripts/setup-gpu.sh)
     [[ -z $headers ]] || export VULKAN_INCLUDE_DIR="$headers"
 fi
 # With a feature, and not with its variable: what is built without it stays as it is.
-cargo build --release --features "full,$feature" --workspace --exclude mullama-python --exclude mullama-node
+cargo build --release --features "full,$feature"
 rm -f target/packages/*[-_]"$backend"-*
 .venv/bin/python packages/gpu.py "$backend" target/release/mullama-backends/"$feature"/*ggml-*

@@ -1,32 +1,48 @@
 #!/bin/sh
-# Copies what a package needs beside its own code from the release build: the engine's shared libraries and
-# backend modules, the demo model, and the program `mullama`, without the symbols that only a debugger reads:
-# scripts/stage-engine.sh DEST
+# Copies what a package needs beside its own code from what `make build` built: the engine's shared libraries
+# and backend modules, the demo model, and the program `mullama`; and, where it is named, a library of the
+# workspace, as FILE beside them. Symbols that only a debugger reads are left out.
+#
+#     scripts/stage-engine.sh DEST [LIBRARY FILE]
+#
+# MULLAMA_PROFILE names the profile of the build, by default `release`.
 set -eu
 
-if [ $# -ne 1 ]; then
-    echo "usage: $0 DEST" >&2
+if [ $# -ne 1 ] && [ $# -ne 3 ]; then
+    echo "usage: $0 DEST [LIBRARY FILE]" >&2
     exit 2
 fi
 root=$(cd "$(dirname "$0")/.." && pwd)
-release=${CARGO_TARGET_DIR:-$root/target}/release
-program=$release/mullama
-[ ! -f "$program.exe" ] || program=$program.exe
-if [ ! -d "$release/mullama-engine" ] || [ ! -f "$program" ]; then
-    echo "$release has no engine or no program: run \`make build\` first" >&2
+built=${CARGO_TARGET_DIR:-$root/target}/${MULLAMA_PROFILE:-release}
+
+# The first of these files that there is.
+first() {
+    for file in "$@"; do
+        if [ -f "$file" ]; then
+            echo "$file"
+            return
+        fi
+    done
+    echo "$built has no $(basename "$1"): run \`make build\` first" >&2
     exit 1
-fi
+}
+program=$(first "$built/mullama" "$built/mullama.exe")
 
 mkdir -p "$1"
-# What an older build left must not be found by the one that takes its place.
+# What an older build left must not be found by the one that takes its place; and a process that has a file
+# loaded keeps it.
 rm -f "$1"/libggml* "$1"/libllama* "$1"/ggml*.dll "$1"/llama*.dll "$1"/demo-*.gguf \
-    "$1"/mullama "$1"/mullama.exe "$1"/mullama-probe*
-for file in "$release"/mullama-engine/* "$program"; do
+    "$1"/mullama "$1"/mullama.exe "$1"/mullama-probe* ${3:+"$1/$3"}
+for file in "$built"/mullama-engine/* "$program"; do
     cp "$file" "$1"/
 done
+if [ $# -eq 3 ]; then
+    library=$(first "$built/lib$2.so" "$built/lib$2.dylib" "$built/$2.dll")
+    cp "$library" "$1/$3"
+fi
 # On macOS a library that is changed has to be signed anew; on Windows symbols are files of their own.
 if [ "$(uname)" = Linux ]; then
-    strip "$1"/libggml* "$1"/libllama* "$1"/mullama "$1"/mullama-probe
+    strip "$1"/libggml* "$1"/libllama* "$1"/mullama "$1"/mullama-probe ${3:+"$1/$3"}
     # Libraries find one another wherever the package lies: their own build has not told them.
     patchelf --set-rpath "\$ORIGIN" "$1"/libggml* "$1"/libllama*
 fi

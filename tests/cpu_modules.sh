@@ -7,8 +7,7 @@ set -euo pipefail
 source tests/checks.sh
 
 vectors() {
-    MULLAMA_BACKENDS="$scratch/one" cargo test --quiet --release --package mullama --features full \
-        --test vectors
+    MULLAMA_BACKENDS="$scratch/one" cargo test --quiet --release --features full --test vectors
 }
 
 for module in target/release/mullama-engine/libggml-cpu-*; do

@@ -10,8 +10,7 @@ export LLAMA_VULKAN=1
 export GGML_VK_VISIBLE_DEVICES=0,0
 
 status=0
-cargo test --release --package mullama --features full --test devices --test budget --test workers \
-    --no-fail-fast -- --show-output || status=1
+cargo test --release --features full --test devices --test budget --test workers --no-fail-fast -- --show-output || status=1
 # The examples of the page on GPUs run on three, which one of them needs, with a model that a software renderer
 # can bear; the packages take the module from the build.
 GGML_VK_VISIBLE_DEVICES=0,0,0 MULLAMA_WARMUP=0 MULLAMA_BACKENDS=$PWD/target/release/mullama-backends/vulkan \

@@ -3,7 +3,7 @@
 # under valgrind. Run from the repository's root after `make build`.
 set -euo pipefail
 
-cargo build --release --package mullama --features full --example cycle
+cargo build --release --features full --example cycle
 export LD_LIBRARY_PATH="$PWD/target/release${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 cycle=target/release/examples/cycle
 # What GPU drivers allocate for themselves is not looked at.

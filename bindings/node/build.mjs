@@ -1,16 +1,8 @@
-// Builds the package of this platform in `native`: the addon, with the engine's libraries and modules and
-// the program. Arguments go to cargo: `node build.mjs --features vulkan`.
+// Makes the package of this platform in `native`, of what `make build` built: the addon, with the engine's
+// libraries and modules and the program.
 
 import { execFileSync } from 'node:child_process';
-import {
-  copyFileSync,
-  mkdirSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { copyFileSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 
 import { nameOf, platformManifest } from './packaging/manifests.mjs';
@@ -18,33 +10,15 @@ import { native, writeManifest } from './packaging/pack.mjs';
 import platform from './lib/platform.js';
 
 const repository = path.resolve(import.meta.dirname, '../..');
-const target = process.env.CARGO_TARGET_DIR ?? path.join(repository, 'target');
-
-const library = { darwin: 'libmullama_node.dylib', win32: 'mullama_node.dll' };
-const built = path.join(target, 'release', library[process.platform] ?? 'libmullama_node.so');
-
-function run(command, ...args) {
-  execFileSync(command, args, { cwd: repository, stdio: 'inherit' });
-}
-
-/** Copies the addon by way of a rename, so that a process that has the old one loaded keeps it. */
-function placeAddon() {
-  const addon = path.join(native, 'mullama.node');
-  copyFileSync(built, `${addon}.partial`);
-  // As with the other files; see scripts/stage-engine.sh.
-  if (process.platform === 'linux') run('strip', `${addon}.partial`);
-  renameSync(`${addon}.partial`, addon);
-}
-
-const flags = ['--release', '-p', 'mullama-node', '--features', 'full'];
-run('cargo', 'build', ...flags, ...process.argv.slice(2));
 const name = platform.thisPlatform();
 // Fails for a platform that has no package, before anything is deleted.
 platformManifest(name);
 rmSync(native, { recursive: true, force: true });
 mkdirSync(native, { recursive: true });
-run('sh', 'scripts/stage-engine.sh', native);
-placeAddon();
+execFileSync('sh', ['scripts/stage-engine.sh', native, 'mullama_node', 'mullama.node'], {
+  cwd: repository,
+  stdio: 'inherit',
+});
 const sizes = Object.fromEntries(
   readdirSync(native).map((file) => [file, statSync(path.join(native, file)).size]),
 );

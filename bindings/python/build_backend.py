@@ -1,7 +1,7 @@
-"""Builds the wheel from the repository: the engine and the command first, then what maturin packs.
+"""Builds the wheel from the repository: Cargo builds the workspace, and what it built is packed.
 
-A wheel holds what Cargo builds for the whole workspace, so that there is none from less than the
-repository, and no source distribution: what is published is wheels.
+There is no wheel from less than the repository, and no source distribution: what is published is
+wheels.
 """
 
 import os
@@ -9,10 +9,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import maturin
-from maturin import prepare_metadata_for_build_wheel
+if TYPE_CHECKING:
+    from wheels import Files
 
 __all__ = [
     "build_editable",
@@ -20,11 +20,10 @@ __all__ = [
     "build_wheel",
     "get_requires_for_build_editable",
     "get_requires_for_build_wheel",
-    "prepare_metadata_for_build_editable",
-    "prepare_metadata_for_build_wheel",
 ]
 
 PACKAGE = Path(__file__).resolve().parent
+SOURCE = PACKAGE / "python"
 ROOT = PACKAGE.parents[1]
 
 # Names of programs, by what has them.
@@ -48,19 +47,27 @@ def get_requires_for_build_wheel(*_arguments: Any, **_options: Any) -> list[str]
 
 
 get_requires_for_build_editable = get_requires_for_build_wheel
-prepare_metadata_for_build_editable = prepare_metadata_for_build_wheel
 
 
-def build_wheel(*arguments: Any, **options: Any) -> str:
+def build_wheel(wheel_directory: str, *_arguments: Any, **_options: Any) -> str:
     """The wheel's file name."""
-    _stage()
-    return str(maturin.build_wheel(*arguments, **options))
+    from wheels import File
+
+    _build()
+    paths = sorted(path for path in SOURCE.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    files = {
+        path.relative_to(SOURCE).as_posix(): File(path.read_bytes(), os.access(path, os.X_OK))
+        for path in paths
+    }
+    return _pack(wheel_directory, files)
 
 
-def build_editable(*arguments: Any, **options: Any) -> str:
+def build_editable(wheel_directory: str, *_arguments: Any, **_options: Any) -> str:
     """The file name of a wheel that leads to the source folder."""
-    _stage()
-    return str(maturin.build_editable(*arguments, **options))
+    from wheels import File
+
+    _build()
+    return _pack(wheel_directory, {"mullama.pth": File(f"{SOURCE}\n".encode())})
 
 
 def build_sdist(*_arguments: Any, **_options: Any) -> str:
@@ -71,11 +78,40 @@ def build_sdist(*_arguments: Any, **_options: Any) -> str:
     )
 
 
-def _stage() -> None:
-    """Builds the engine and the command, and puts them into the package."""
-    # The Makefile has the same selection, so that the engine is compiled once for both.
-    features = ["--release", "--features", "full"]
-    packages = ["--workspace", "--exclude", "mullama-python", "--exclude", "mullama-node"]
-    subprocess.run(["cargo", "build", *features, *packages], cwd=ROOT, check=True)
+def _build() -> None:
+    """Builds the workspace, and puts into the source folder what the package has of it."""
+    # As `make build` does, so that nothing is compiled again after that.
+    build = ["cargo", "build", "--release", "--features", "full"]
+    subprocess.run(build, cwd=ROOT, check=True)
+    module = f"../_native.{'pyd' if sys.platform == 'win32' else 'abi3.so'}"
     stage = ["sh", "scripts/stage-engine.sh", "bindings/python/python/mullama/lib"]
-    subprocess.run(stage, cwd=ROOT, check=True)
+    subprocess.run([*stage, "_native", module], cwd=ROOT, check=True)
+
+
+def _pack(folder: str, files: "Files") -> str:
+    """Packs files as a wheel of this project."""
+    import gpu
+    import wheels
+    from packaging.requirements import Requirement
+    from packaging.version import Version
+    from pyproject_metadata import StandardMetadata
+
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
+    described = tomllib.loads((PACKAGE / "pyproject.toml").read_text(encoding="utf-8"))
+    metadata = StandardMetadata.from_pyproject(described, PACKAGE)
+    version = wheels.version()
+    metadata.version = Version(version)
+    metadata.optional_dependencies = {
+        extra: [Requirement(f"mullama-{extra}=={version}")] for extra in sorted(gpu.PACKAGES)
+    }
+    # The stable ABI of the oldest Python: `>=3.10` is cp310.
+    oldest = "".join(filter(str.isdigit, str(metadata.requires_python)))
+    return wheels.pack(Path(folder), metadata, f"cp{oldest}-abi3", files).name
+
+
+# What makes wheels of everything; in the repository alone.
+sys.path.insert(0, str(ROOT / "packages"))

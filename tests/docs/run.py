@@ -38,7 +38,7 @@ from blocks import Block, PageError, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 # As in the Makefile: nothing is compiled again.
-BUILD = "cargo build --release --features full --workspace --exclude mullama-python --exclude mullama-node".split()
+BUILD = "cargo build --release --features full".split()
 MODELS = {
     "model.gguf": "small",
     "large-model.gguf": "large",

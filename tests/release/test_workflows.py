@@ -1,4 +1,9 @@
-"""The check of workflows finds what is wrong with one."""
+"""The checks of workflows find what is wrong with one."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import yaml
 
@@ -41,19 +46,29 @@ def test_a_target_that_is_not_there_is_named():
     assert problems(GOOD.replace("make: test-rust", "make: test-go")) == ["w.yml: the Makefile has no target test-go"]
 
 
-def test_actions_are_pinned_and_there():
-    assert problems(GOOD.replace("3d3c42e5aac5ba805825da76410c181273ba90b1", "v7")) == [
-        "w.yml: actions/checkout@v7 is not pinned by a commit"
-    ]
+def audited(text, folder):
+    """The kinds of findings of the linter that `make lint` runs beside this check."""
+    workflow = folder / ".github/workflows/w.yml"
+    workflow.parent.mkdir(parents=True, exist_ok=True)
+    workflow.write_text(text)
+    command = [Path(sys.executable).with_name("zizmor"), "--offline", "--quiet", "--min-confidence=medium"]
+    options = ["--config", workflows.ROOT / ".github/zizmor.yml", "--format=json", workflow]
+    done = subprocess.run([*command, *options], capture_output=True, text=True)
+    return {finding["ident"] for finding in json.loads(done.stdout)}
+
+
+def test_actions_are_pinned_and_there(tmp_path):
+    assert audited(GOOD, tmp_path) == set()
+    unpinned = GOOD.replace("3d3c42e5aac5ba805825da76410c181273ba90b1", "v7")
+    assert "unpinned-uses" in audited(unpinned, tmp_path)
     assert problems(GOOD.replace("actions/prepare", "actions/nothing")) == [
         "w.yml: there is no ./.github/actions/nothing"
     ]
 
 
-def test_what_jobs_may_do_and_how_long_is_said():
-    assert problems(GOOD.replace("permissions:\n  contents: read\n", "")) == [
-        "w.yml: it does not say what its jobs may do"
-    ]
+def test_what_jobs_may_do_and_how_long_is_said(tmp_path):
+    unsaid = GOOD.replace("permissions:\n  contents: read\n", "")
+    assert "excessive-permissions" in audited(unsaid, tmp_path)
     assert problems(GOOD.replace("    timeout-minutes: 5\n", "")) == ["w.yml: test may take for ever"]
 
 

@@ -16,8 +16,10 @@ const TARGET: &str = "ggml-cpu-sapphirerapids";
 
 /// The module, where the engine's own must not be used.
 pub fn rebuild_if_broken(engine: &Engine) -> Option<PathBuf> {
-    let target = |name: &str| env::var(format!("CARGO_CFG_TARGET_{name}")).unwrap_or_default();
-    if target("ARCH") != "x86_64" || target("OS") != "linux" || !header_is_broken() {
+    if env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("linux")
+        || !engine.has_module(TARGET)
+        || !header_is_broken()
+    {
         return None;
     }
     let header = Path::new(&env::var_os("CARGO_MANIFEST_DIR")?).join("shim/amx_tile.h");

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::modules::BuiltModule;
+use crate::target_os;
 
 /// ggml's switches for instructions of x86-64 processors, and rustc's names of them.
 const INSTRUCTIONS: [(&str, &str); 10] = [
@@ -44,13 +45,20 @@ impl Engine {
             .find_map(|line| line.strip_prefix("CMAKE_HOME_DIRECTORY:INTERNAL="))
             .unwrap_or_else(|| panic!("{} names no CMAKE_HOME_DIRECTORY", cache.display()));
         // Windows keeps what is loaded at run time in `bin`, everyone else beside the link-time files.
-        let run_time = if cfg!(windows) { out_dir.join("bin") } else { libraries.to_path_buf() };
+        let run_time =
+            if target_os() == "windows" { out_dir.join("bin") } else { libraries.to_path_buf() };
         Engine { sources: PathBuf::from(sources), cache: cache_text, libraries: run_time }
     }
 
     /// Whether the engine was built with a switch of CMake's.
     pub fn is_on(&self, switch: &str) -> bool {
         self.cache.contains(&format!("{switch}:BOOL=ON"))
+    }
+
+    /// Whether the engine has a module of this target.
+    pub fn has_module(&self, target: &str) -> bool {
+        let dir = PathBuf::from(metadata("DEP_LLAMA_BACKENDS_DIR"));
+        dir.join(format!("{}{target}.so", env::consts::DLL_PREFIX)).is_file()
     }
 
     /// Tells the crate which instructions an engine inside the program needs, so that it does not run on a
@@ -104,10 +112,10 @@ impl Engine {
         for module in built_modules {
             // What every package carries lies with the engine; other backends are packages of their
             // own, and have folders of their own.
-            let dir = if module.in_every_package {
+            let dir = if module.with_the_engine {
                 staged.clone()
             } else {
-                profile_dir.join("mullama-backends").join(module.name)
+                profile_dir.join("mullama-backends").join(&module.name)
             };
             fs::create_dir_all(&dir).expect("the target folder is writable");
             place(&module.file, &dir.join(module.file.file_name().expect("a module is a file")));
@@ -136,7 +144,12 @@ impl Engine {
 }
 
 fn is_shared_library(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == env::consts::DLL_EXTENSION)
+    let shared = match &*target_os() {
+        "windows" => "dll",
+        "macos" => "dylib",
+        _ => "so",
+    };
+    path.extension().is_some_and(|extension| extension == shared)
 }
 
 fn files_in(dir: &Path) -> Vec<PathBuf> {

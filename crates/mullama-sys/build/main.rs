@@ -24,10 +24,15 @@ fn main() {
     engine.stage(&modules, amx.as_deref(), &probe);
 }
 
+/// The system that is built for, which need not be the one that is built on.
+fn target_os() -> String {
+    env::var("CARGO_CFG_TARGET_OS").expect("cargo sets it for build scripts")
+}
+
 /// A program of its own, which tries a module before it is loaded.
 fn build_probe(engine: &Engine) -> PathBuf {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"))
-        .join(format!("mullama-probe{}", env::consts::EXE_SUFFIX));
+        .join(format!("mullama-probe{}", if target_os() == "windows" { ".exe" } else { "" }));
     let compiler = cc::Build::new().cpp(true).std("c++17").warnings(false).get_compiler();
     let mut command = compiler.to_command();
     for dir in ["ggml/include", "ggml/src"] {
@@ -38,7 +43,7 @@ fn build_probe(engine: &Engine) -> PathBuf {
         command.arg(format!("/Fe:{}", out.display())).current_dir(env::current_dir().unwrap());
     } else {
         command.arg("-o").arg(&out);
-        if cfg!(target_os = "linux") {
+        if target_os() == "linux" {
             command.arg("-ldl");
         }
     }

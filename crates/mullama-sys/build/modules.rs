@@ -1,73 +1,62 @@
 //! Backend modules that are built from the engine's own sources on request.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::path::PathBuf;
 
+use serde::Deserialize;
+
 use crate::engine::Engine;
+use crate::target_os;
 
 mod toolkit;
 
-/// How one backend is asked for and built.
-struct Module {
-    /// Cargo feature of this crate.
-    feature: &'static str,
-    /// Environment variable with the same meaning; the names are those of the user documentation.
-    variable: &'static str,
-    /// ggml's CMake switch.
-    switch: &'static str,
+use toolkit::Toolkit;
+
+/// How a backend of the table `backends.json` is asked for and built.
+#[derive(Deserialize)]
+struct Backend {
+    /// Its name, and that of the Cargo feature that asks for it.
+    name: String,
+    /// The environment variable with the same meaning; the names are those of the user documentation.
+    variable: String,
     /// ggml's CMake target, which also names the file.
-    target: &'static str,
+    module: String,
+    /// CMake's definitions.
+    cmake: BTreeMap<String, String>,
+    /// More of them, with the environment variables that they come from.
+    #[serde(default)]
+    cmake_from: BTreeMap<String, String>,
+    #[serde(default)]
+    toolkit: Toolkit,
+    /// Whether the module is small and needs nothing of the machine, so that every package carries it.
+    #[serde(default)]
+    with_the_engine: bool,
 }
 
-/// CMake definitions from the environment.
-trait DefineFromEnv {
-    fn define_from_env(&mut self, definition: &str, variable: &str) -> &mut Self;
+/// The backends that features or the environment ask for.
+fn requested() -> Vec<Backend> {
+    println!("cargo:rerun-if-changed=backends.json");
+    let table = serde_json::from_str::<Vec<Backend>>(include_str!("../backends.json"));
+    let mut backends = table.unwrap_or_else(|error| panic!("backends.json: {error}"));
+    backends.retain(Backend::is_requested);
+    backends
 }
 
-impl DefineFromEnv for cmake::Config {
-    fn define_from_env(&mut self, definition: &str, variable: &str) -> &mut Self {
-        println!("cargo:rerun-if-env-changed={variable}");
-        if let Ok(value) = env::var(variable) {
-            self.define(definition, value);
-        }
-        self
-    }
-}
-
-const MODULES: [Module; 7] = [
-    module("cuda", "LLAMA_CUDA", "GGML_CUDA", "ggml-cuda"),
-    module("metal", "LLAMA_METAL", "GGML_METAL", "ggml-metal"),
-    module("rocm", "LLAMA_HIPBLAS", "GGML_HIP", "ggml-hip"),
-    // CLBlast left llama.cpp; its OpenCL backend took over.
-    module("opencl", "LLAMA_CLBLAST", "GGML_OPENCL", "ggml-opencl"),
-    module("vulkan", "LLAMA_VULKAN", "GGML_VULKAN", "ggml-vulkan"),
-    module("sycl", "LLAMA_SYCL", "GGML_SYCL", "ggml-sycl"),
-    module("rpc", "LLAMA_RPC", "GGML_RPC", "ggml-rpc"),
-];
-
-const fn module(
-    feature: &'static str,
-    variable: &'static str,
-    switch: &'static str,
-    target: &'static str,
-) -> Module {
-    Module { feature, variable, switch, target }
-}
-
-impl Module {
-    fn requested(&self) -> bool {
+impl Backend {
+    fn is_requested(&self) -> bool {
         println!("cargo:rerun-if-env-changed={}", self.variable);
-        let by_feature = env::var_os(format!("CARGO_FEATURE_{}", self.feature.to_uppercase()));
-        let by_variable = env::var(self.variable).unwrap_or_default();
+        let by_feature = env::var_os(format!("CARGO_FEATURE_{}", self.name.to_uppercase()));
+        let by_variable = env::var(&self.variable).unwrap_or_default();
         by_feature.is_some() || !matches!(by_variable.as_str(), "" | "0" | "off" | "OFF")
     }
 
     /// Builds the module against the same sources as the engine, in a build folder of its own, so
     /// that asking for one more backend never rebuilds the engine.
     fn build(&self, engine: &Engine) -> PathBuf {
-        toolkit::require(self.feature, self.variable);
+        self.toolkit.require(&self.name, &self.variable);
         let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"))
-            .join(format!("module-{}", self.feature));
+            .join(format!("module-{}", self.name));
         std::fs::create_dir_all(&out).expect("OUT_DIR is writable");
         let mut config = cmake::Config::new(&engine.sources);
         config
@@ -82,50 +71,46 @@ impl Module {
             .define("CMAKE_BUILD_WITH_INSTALL_RPATH", "ON")
             .define(
                 "CMAKE_INSTALL_RPATH",
-                if cfg!(target_os = "macos") { "@loader_path" } else { "$ORIGIN" },
+                if target_os() == "macos" { "@loader_path" } else { "$ORIGIN" },
             )
-            .define(self.switch, "ON")
-            // Several GPUs are fed one after the other; NCCL would be one more library to ship.
-            .define("GGML_CUDA_NCCL", "OFF")
-            // Which GPUs the code is for; CMake's choice is all that the toolkit knows.
-            .define_from_env("CMAKE_CUDA_ARCHITECTURES", "CUDAARCHS")
-            .define_from_env("GPU_TARGETS", "AMDGPU_TARGETS")
-            // Headers newer than the system's: Debian 12's are too old for the Vulkan backend.
-            .define_from_env("Vulkan_INCLUDE_DIR", "VULKAN_INCLUDE_DIR")
-            .build_target(self.target);
+            .build_target(&self.module);
         for part in ["COMMON", "TESTS", "TOOLS", "EXAMPLES", "SERVER", "APP"] {
             config.define(format!("LLAMA_BUILD_{part}"), "OFF");
         }
-        let built = toolkit::explain_failure(self.feature, || config.build());
-        let built = built.join("build/bin").join(format!(
-            "{}{}{}",
-            env::consts::DLL_PREFIX,
-            self.target,
-            // CMake names a loadable module `.so` on macOS too.
-            if cfg!(windows) { ".dll" } else { ".so" }
-        ));
-        assert!(built.is_file(), "the build of {} left no {}", self.target, built.display());
+        for (definition, value) in &self.cmake {
+            config.define(definition, value);
+        }
+        for (definition, variable) in &self.cmake_from {
+            println!("cargo:rerun-if-env-changed={variable}");
+            if let Ok(value) = env::var(variable) {
+                config.define(definition, value);
+            }
+        }
+        let built = self.toolkit.explain_failure(&self.name, || config.build());
+        // CMake names a loadable module `.so` on macOS too.
+        let (prefix, suffix) = if target_os() == "windows" { ("", ".dll") } else { ("lib", ".so") };
+        let built = built.join("build/bin").join(format!("{prefix}{}{suffix}", self.module));
+        assert!(built.is_file(), "the build of {} left no {}", self.module, built.display());
         built
     }
 }
 
 /// A module that has been built.
 pub struct BuiltModule {
-    /// The backend's name, that of the feature.
-    pub name: &'static str,
-    /// Whether it is small and needs nothing of the machine, so that every package carries it.
-    pub in_every_package: bool,
+    /// The backend's name.
+    pub name: String,
+    /// Whether it lies with the engine, and so in every package.
+    pub with_the_engine: bool,
     /// The module's file.
     pub file: PathBuf,
 }
 
 /// Ends the build where the environment asks for a module of an engine that cannot load any.
 pub fn refuse_requested() {
-    if let Some(module) = MODULES.iter().find(|module| module.requested()) {
+    if let Some(Backend { name, variable, .. }) = requested().first() {
         println!(
-            "cargo::error=the {} backend was asked for ({}), and an engine inside the program loads no \
-             backends: turn on the feature `dynamic-backends`, or leave the variable out",
-            module.feature, module.variable
+            "cargo::error=the {name} backend was asked for ({variable}), and an engine inside the program loads no \
+             backends: turn on the feature `dynamic-backends`, or leave the variable out"
         );
         std::process::exit(1);
     }
@@ -133,10 +118,10 @@ pub fn refuse_requested() {
 
 /// Builds the modules that features or the environment ask for.
 pub fn build_requested(engine: &Engine) -> Vec<BuiltModule> {
-    let build = |module: &Module| BuiltModule {
-        name: module.feature,
-        in_every_package: module.feature == "rpc",
-        file: module.build(engine),
+    let build = |backend: Backend| BuiltModule {
+        file: backend.build(engine),
+        name: backend.name,
+        with_the_engine: backend.with_the_engine,
     };
-    MODULES.iter().filter(|module| module.requested()).map(build).collect()
+    requested().into_iter().map(build).collect()
 }

@@ -12,5 +12,6 @@ compile_error!("mullama needs an operating system with loadable libraries");
 
 pub use llama_cpp_sys_2::*;
 
+pub mod backends;
 pub mod modules;
 pub mod shim;

@@ -27,13 +27,17 @@ use std::path::{Path, PathBuf};
 use libloading::Library;
 use llama_cpp_sys_2::{ggml_backend_load, ggml_backend_reg_name};
 
+use crate::backends;
+
 mod built_in;
 mod probe;
 
 use probe::Probe;
 
-/// Kinds of modules that need nothing but the engine.
-const NO_DRIVER: [&str; 2] = ["cpu", "rpc"];
+/// Whether a kind of module needs more than the engine.
+fn needs_driver(kind: &str) -> bool {
+    kind != "cpu" && !backends::find(kind).is_some_and(|backend| backend.with_the_engine)
+}
 
 /// One module that was found, and what became of it.
 #[derive(Debug, Clone)]
@@ -65,7 +69,7 @@ pub unsafe fn load(
     let allowed = allowed_kinds();
     let is_wanted = |kind: &String| {
         allowed.as_ref().is_none_or(|set| set.contains(kind))
-            && (with_drivers || NO_DRIVER.contains(&kind.as_str()))
+            && (with_drivers || !needs_driver(kind))
     };
     let mut provided = HashSet::new();
     let mut modules = Vec::new();
@@ -91,7 +95,7 @@ pub unsafe fn load(
             }
             for path in paths {
                 let tried = match &probe {
-                    Some(probe) if !NO_DRIVER.contains(&kind.as_str()) => probe.try_out(&path),
+                    Some(probe) if needs_driver(&kind) => probe.try_out(&path),
                     _ => Ok(()),
                 };
                 // SAFETY: as above.
@@ -225,13 +229,12 @@ fn module_kind(path: &Path) -> Option<String> {
         return None;
     }
     let stem = path.file_stem()?.to_str()?;
-    let name = stem.strip_prefix("lib").unwrap_or(stem).strip_prefix("ggml-")?;
-    let kind = name.split('-').next()?;
-    match kind {
-        "base" => None,
-        "hip" => Some("rocm".to_owned()),
-        _ => Some(kind.to_owned()),
+    let module = stem.strip_prefix("lib").unwrap_or(stem);
+    if let Some(backend) = backends::all().iter().find(|backend| backend.module == module) {
+        return Some(backend.name.clone());
     }
+    let kind = module.strip_prefix("ggml-")?.split('-').next()?;
+    (kind != "base").then(|| kind.to_owned())
 }
 
 /// The module that reports the highest score on this machine, of those that do not score 0, which cannot run

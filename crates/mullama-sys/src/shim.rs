@@ -8,6 +8,7 @@ use llama_cpp_sys_2::{
     llama_context, llama_context_params, llama_ftype, llama_model, llama_model_params,
     llama_seq_id, llama_token, llama_vocab,
 };
+use serde::Deserialize;
 
 #[repr(C)]
 struct RawTemplates {
@@ -505,7 +506,8 @@ pub unsafe fn memory_breakdown(context: *const llama_context) -> ShimResult<Stri
 
 /// What a device's backend asks of the engine's memory planning.
 #[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[allow(clippy::struct_excessive_bools, reason = "they are the engine's")]
 pub struct SimulatedProfile {
     /// Tensors start at multiples of so many bytes.

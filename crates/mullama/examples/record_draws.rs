@@ -1,4 +1,4 @@
-//! Records `tests/vectors/demo_seeded.json`: `cargo run --release --features full -p mullama --example record_draws > FILE`.
+//! Records `tests/vectors/demo_seeded.json`: `cargo run --release --features full --example record_draws > FILE`.
 //! To be run again when the demo model changes; the vectors are then checked on every CPU module.
 
 use mullama::{ContextParams, GenerateOptions, Model, ModelParams, Naming, Result, parse_options};

@@ -31,7 +31,7 @@ pub struct Device {
     pub name: String,
     /// The maker's name of the device.
     pub description: String,
-    /// The backend: `cpu`, `cuda`, `metal`, `rocm`, `vulkan`, `opencl`, `sycl`, `rpc`.
+    /// The backend, as `MULLAMA_BACKEND` names it: `cpu`, `cuda`, `vulkan`.
     pub backend: String,
     /// What the device is.
     pub kind: DeviceKind,
@@ -44,7 +44,7 @@ pub struct Device {
 /// A backend module that was found, and what became of it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Backend {
-    /// The backend: `cpu`, `cuda`, `metal`, `rocm`, `vulkan`, `opencl`, `sycl`, `rpc`.
+    /// The backend, as `MULLAMA_BACKEND` names it: `cpu`, `cuda`, `vulkan`.
     pub name: String,
     /// The module's file.
     pub path: std::path::PathBuf,

@@ -49,7 +49,7 @@ impl Handle {
             let registration = sys::ggml_backend_dev_backend_reg(self.as_ptr());
             CStr::from_ptr(sys::ggml_backend_reg_name(registration)).to_string_lossy().into_owned()
         };
-        backend_name(&name)
+        sys::backends::name_of(&name)
     }
 
     pub fn kind(self) -> sys::ggml_backend_dev_type {
@@ -141,13 +141,4 @@ pub(crate) fn find_all(devices: &[Handle], names: &[String]) -> Result<Vec<Handl
 pub(crate) fn physical_cores() -> u32 {
     // The first number ignores that a container may have fewer, the second counts threads.
     num_cpus::get_physical().min(num_cpus::get()).max(1) as u32
-}
-
-/// The engine's registry names backends as their makers write them, and HIP devices `ROCm`.
-fn backend_name(registered: &str) -> String {
-    match registered {
-        "MTL" => "metal".to_owned(),
-        "HIP" => "rocm".to_owned(),
-        other => other.to_lowercase(),
-    }
 }

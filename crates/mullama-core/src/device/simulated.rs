@@ -3,22 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use mullama_sys::shim::{SimulatedDevice, SimulatedProfile};
+use mullama_sys::backends::{self, Backend};
+use mullama_sys::shim::SimulatedDevice;
 
 use super::handle::{self, Handle};
 use super::set::DeviceSet;
 use crate::{Error, ErrorKind, Result};
-
-/// The backends that a device can be described as used by, with what their devices are called.
-const BACKENDS: [(&str, &str); 7] = [
-    ("cuda", "CUDA"),
-    ("metal", "MTL"),
-    ("rocm", "ROCm"),
-    ("vulkan", "Vulkan"),
-    ("opencl", "GPUOpenCL"),
-    ("sycl", "SYCL"),
-    ("rpc", "RPC"),
-];
 
 /// A GPU that is not there.
 pub(crate) struct SimulatedGpu {
@@ -34,13 +24,12 @@ pub(crate) fn simulate(gpus: &[SimulatedGpu]) -> Result<DeviceSet> {
     let mut set = DeviceSet::default();
     let mut counts: HashMap<&str, u32> = HashMap::new();
     for gpu in gpus {
-        let profile = profile(&gpu.backend)?;
-        let prefix = BACKENDS.iter().find(|(backend, _)| *backend == gpu.backend);
+        let Backend { device_prefix, simulated, .. } = backend(&gpu.backend)?;
         let index = counts.entry(&gpu.backend).or_default();
-        let name = format!("{}{index}", prefix.map_or("GPU", |(_, prefix)| prefix));
+        let name = format!("{device_prefix}{index}");
         *index += 1;
         let bytes = usize::try_from(gpu.memory).unwrap_or(usize::MAX);
-        let device = SimulatedDevice::new(&name, &gpu.description, bytes, bytes, profile)
+        let device = SimulatedDevice::new(&name, &gpu.description, bytes, bytes, *simulated)
             .map_err(|reason| Error::new(ErrorKind::Internal, reason))?;
         let handle = Handle::new(device.handle())
             .ok_or_else(|| Error::new(ErrorKind::Internal, "there is no simulated device"))?;
@@ -54,31 +43,14 @@ pub(crate) fn simulate(gpus: &[SimulatedGpu]) -> Result<DeviceSet> {
 
 /// Fails for a backend that no device can be described as used by.
 pub(crate) fn check_backend(name: &str) -> Result<()> {
-    profile(name).map(drop)
+    backend(name).map(drop)
 }
 
-/// What the backends' sources (`ggml-*/`, their `get_alignment`, `get_alloc_size` and `get_props`) say.
-fn profile(backend: &str) -> Result<SimulatedProfile> {
-    let like = |alignment, row_padding, is_async, host_buffer| SimulatedProfile {
-        alignment,
-        row_padding,
-        is_async,
-        host_buffer,
-        buffer_from_host_ptr: false,
-        events: is_async,
-    };
-    Ok(match backend {
-        "cuda" | "rocm" | "sycl" => like(128, 512, true, true),
-        "vulkan" => like(64, 0, true, true),
-        "metal" => SimulatedProfile { buffer_from_host_ptr: true, ..like(32, 0, true, false) },
-        "opencl" => like(128, 0, false, false),
-        "rpc" => like(64, 0, true, false),
-        _ => {
-            let problem = format!("there is no backend `{backend}`");
-            let known: Vec<_> = BACKENDS.iter().map(|(backend, _)| *backend).collect();
-            return Err(
-                Error::option("devices", problem).with_hint(format!("one of {}", known.join(", ")))
-            );
-        }
+/// The backend that a device is described as used by.
+fn backend(name: &str) -> Result<&'static Backend> {
+    backends::find(name).ok_or_else(|| {
+        let known: Vec<_> = backends::all().iter().map(|backend| &*backend.name).collect();
+        Error::option("devices", format!("there is no backend `{name}`"))
+            .with_hint(format!("one of {}", known.join(", ")))
     })
 }

@@ -21,7 +21,7 @@ pub struct DeviceSpec {
     pub description: String,
     /// Bytes of its memory, all of them free.
     pub memory: u64,
-    /// The backend that it is used by: `cuda`, `metal`, `rocm`, `vulkan`, `opencl`, `sycl` or `rpc`.
+    /// The backend that it is used by, as `MULLAMA_BACKEND` names it: `cuda`, `vulkan`.
     /// Backends align and pad differently, and not all can compute while data is on its way.
     pub backend: String,
     /// Peak bandwidth of its memory, in bytes a second, where it is known.

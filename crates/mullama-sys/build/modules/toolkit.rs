@@ -1,145 +1,157 @@
-//! What building each backend takes, and what to install where it is missing.
+//! What building a backend takes, and what to install where it is missing.
 
+use std::collections::BTreeMap;
 use std::env;
+use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::exit;
 
-/// Ends the build with one clear error where a backend's toolkit is not there.
-pub fn require(backend: &str, variable: &str) {
-    if let Err(missing) = check(backend) {
-        fail(&format!(
-            "the {backend} backend was asked for ({variable}, or the Cargo feature `{backend}`), and \
-             {missing}. {}",
-            advice(backend)
-        ));
+use serde::Deserialize;
+
+use crate::target_os;
+
+/// Where headers lie that a system's package manager installs.
+const INCLUDES: [&str; 3] = ["/usr/include", "/usr/local/include", "/opt/homebrew/include"];
+
+/// What is needed besides a C++ compiler and CMake.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Toolkit {
+    /// The one system that has the backend.
+    only_on: Option<OnlyOn>,
+    /// Variables that name the toolkit's folder.
+    folders_from: Vec<String>,
+    /// Where it usually lies.
+    folders: Vec<PathBuf>,
+    program: Option<Program>,
+    header: Option<Header>,
+    /// What to install, by the system that is built on.
+    install: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OnlyOn {
+    os: String,
+    missing: String,
+}
+
+/// A program in the toolkit's `bin`, or on the path.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Program {
+    name: String,
+    /// A variable that names the program itself.
+    path_from: Option<String>,
+    missing: String,
+}
+
+/// A header in the toolkit's `include`, or among the system's.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    name: String,
+    /// A variable that names its folder.
+    folder_from: Option<String>,
+    /// The system that has it without being asked.
+    part_of: Option<String>,
+    missing: String,
+    /// What a header that is new enough has in it.
+    contains: Option<String>,
+    too_old: Option<String>,
+}
+
+impl Toolkit {
+    /// Ends the build with one clear error where the toolkit of a backend is not there.
+    pub fn require(&self, backend: &str, variable: &str) {
+        if let Err(missing) = self.check() {
+            fail(&format!(
+                "the {backend} backend was asked for ({variable}, or the Cargo feature `{backend}`), and \
+                 {missing}. {}",
+                self.advice()
+            ));
+        }
+    }
+
+    /// Runs a build; where it panics, says what it may lack, and ends.
+    pub fn explain_failure<T>(&self, backend: &str, build: impl FnOnce() -> T) -> T {
+        catch_unwind(AssertUnwindSafe(build)).unwrap_or_else(|_| {
+            fail(&format!(
+                "the {backend} backend does not build; CMake's own words are above. {}",
+                self.advice()
+            ))
+        })
+    }
+
+    /// Fails with what is missing.
+    fn check(&self) -> Result<(), &str> {
+        if let Some(only) = &self.only_on
+            && only.os != target_os()
+        {
+            return Err(&only.missing);
+        }
+        let named = self.folders_from.iter().filter_map(|variable| path_from(variable));
+        let roots: Vec<_> = named.chain(self.folders.iter().cloned()).collect();
+        if let Some(program) = &self.program
+            && !program.is_there(&roots)
+        {
+            return Err(&program.missing);
+        }
+        self.header.as_ref().map_or(Ok(()), |header| header.check(&roots))
+    }
+
+    fn advice(&self) -> &str {
+        match self.install.get(env::consts::OS) {
+            Some(advice) => advice,
+            None if self.install.is_empty() => "It needs nothing but a C++ compiler and CMake",
+            None => "It cannot be built on this platform",
+        }
     }
 }
 
-/// Runs a build; where it panics, says what it may lack, and ends.
-pub fn explain_failure<T>(backend: &str, build: impl FnOnce() -> T) -> T {
-    catch_unwind(AssertUnwindSafe(build)).unwrap_or_else(|_| {
-        fail(&format!(
-            "the {backend} backend does not build; CMake's own words are above. {}",
-            advice(backend)
-        ))
-    })
+impl Program {
+    fn is_there(&self, roots: &[PathBuf]) -> bool {
+        if self.path_from.as_deref().and_then(path_from).is_some_and(|path| path.is_file()) {
+            return true;
+        }
+        // Only where it matters: tools that build packages have a path of their own each.
+        println!("cargo:rerun-if-env-changed=PATH");
+        let path = env::var_os("PATH").unwrap_or_default();
+        let file = format!("{}{}", self.name, env::consts::EXE_SUFFIX);
+        let mut dirs = roots.iter().map(|root| root.join("bin")).chain(env::split_paths(&path));
+        dirs.any(|dir| dir.join(&file).is_file())
+    }
+}
+
+impl Header {
+    fn check(&self, roots: &[PathBuf]) -> Result<(), &str> {
+        if self.part_of.as_ref().is_some_and(|os| *os == target_os()) {
+            return Ok(());
+        }
+        let named = self.folder_from.as_deref().and_then(path_from);
+        let includes = named
+            .into_iter()
+            .chain(roots.iter().map(|root| root.join("include")))
+            .chain(INCLUDES.map(PathBuf::from));
+        let text = includes.map(|dir| dir.join(&self.name)).find_map(|file| fs::read(file).ok());
+        let text = text.ok_or(&*self.missing)?;
+        match &self.contains {
+            Some(needed) if !String::from_utf8_lossy(&text).contains(needed) => {
+                Err(self.too_old.as_ref().unwrap_or(&self.missing))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The path that a variable names; Cargo is told that it counts.
+fn path_from(variable: &str) -> Option<PathBuf> {
+    println!("cargo:rerun-if-env-changed={variable}");
+    env::var_os(variable).map(PathBuf::from)
 }
 
 fn fail(message: &str) -> ! {
     println!("cargo::error={message}");
     exit(1);
-}
-
-fn check(backend: &str) -> Result<(), String> {
-    let folders = |variables: &[&str], usual: &[&str]| -> Vec<PathBuf> {
-        for variable in variables {
-            println!("cargo:rerun-if-env-changed={variable}");
-        }
-        let named = variables.iter().filter_map(env::var_os).map(PathBuf::from);
-        named.chain(usual.iter().map(PathBuf::from)).collect()
-    };
-    let program = |name: &str, roots: &[PathBuf]| {
-        // Only where it matters: tools that build packages have a path of their own each.
-        println!("cargo:rerun-if-env-changed=PATH");
-        let path = env::var_os("PATH").unwrap_or_default();
-        let file = format!("{name}{}", env::consts::EXE_SUFFIX);
-        let mut dirs = roots.iter().map(|root| root.join("bin")).chain(env::split_paths(&path));
-        dirs.any(|dir| dir.join(&file).is_file())
-    };
-    match backend {
-        "cuda" => {
-            let roots = folders(
-                &["CUDA_PATH", "CUDA_HOME", "CUDAToolkit_ROOT"],
-                &["/usr/local/cuda", "/opt/cuda"],
-            );
-            let named = env::var_os("CUDACXX").is_some_and(|nvcc| Path::new(&nvcc).is_file());
-            need(named || program("nvcc", &roots), "NVIDIA's compiler `nvcc` was not found")
-        }
-        "metal" => need(
-            env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "macos"),
-            "Metal exists on macOS only",
-        ),
-        "rocm" => {
-            let roots = folders(&["ROCM_PATH", "HIP_PATH"], &["/opt/rocm"]);
-            need(program("hipcc", &roots), "AMD's compiler `hipcc` was not found")
-        }
-        "vulkan" => {
-            let roots = folders(&["VULKAN_SDK"], &[]);
-            need(program("glslc", &roots), "the shader compiler `glslc` was not found")?;
-            let mut includes = folders(&["VULKAN_INCLUDE_DIR"], &[]);
-            includes.extend(roots.iter().map(|root| root.join("include")));
-            includes.extend(
-                ["/usr/include", "/usr/local/include", "/opt/homebrew/include"].map(PathBuf::from),
-            );
-            let mut header = includes.iter().map(|dir| dir.join("vulkan/vulkan_core.h"));
-            let text = header.find_map(|file| std::fs::read_to_string(file).ok());
-            let text = text.ok_or("the Vulkan headers were not found")?;
-            // In the headers from 1.3.272 on.
-            need(
-                text.contains("VK_EXT_layer_settings"),
-                "the Vulkan headers that were found are older than 1.3.272",
-            )
-        }
-        "opencl" => {
-            let roots = folders(&["OPENCL_ROOT", "OCL_ROOT"], &["/usr", "/usr/local"]);
-            let found = roots.iter().any(|root| root.join("include/CL/cl.h").is_file());
-            let built_in = env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "macos");
-            need(found || built_in, "the OpenCL headers (CL/cl.h) were not found")
-        }
-        "sycl" => {
-            let roots =
-                folders(&["CMPLR_ROOT", "ONEAPI_ROOT"], &["/opt/intel/oneapi/compiler/latest"]);
-            need(program("icpx", &roots), "Intel's compiler `icpx` was not found")
-        }
-        _ => Ok(()),
-    }
-}
-
-fn need(found: bool, missing: &str) -> Result<(), String> {
-    if found { Ok(()) } else { Err(missing.to_owned()) }
-}
-
-/// What to install on the platform that is built on.
-fn advice(backend: &str) -> &'static str {
-    let os = env::consts::OS;
-    match (backend, os) {
-        ("cuda", "linux") => {
-            "Install the CUDA Toolkit: Debian and Ubuntu `apt install nvidia-cuda-toolkit` (component \
-             non-free on Debian), Fedora and newer releases from https://developer.nvidia.com/cuda-downloads; \
-             where it is installed, name its folder in CUDA_PATH"
-        }
-        ("cuda", "windows") => {
-            "Install the CUDA Toolkit from https://developer.nvidia.com/cuda-downloads; its installer sets CUDA_PATH"
-        }
-        ("cuda", _) => "CUDA exists on Linux and Windows only",
-        ("metal", "macos") => "Install Xcode's command line tools: `xcode-select --install`",
-        ("rocm", "linux") => {
-            "Install ROCm: Debian and Ubuntu `apt install hipcc libhipblas-dev librocblas-dev`, Fedora `dnf \
-             install rocm-hip-devel rocblas-devel hipblas-devel`, others from https://rocm.docs.amd.com; where \
-             it is installed, name its folder in ROCM_PATH"
-        }
-        ("rocm", "windows") => "Install AMD's HIP SDK; its installer sets HIP_PATH",
-        ("vulkan", "linux") => {
-            "Install the Vulkan headers, loader and shader compiler: Debian and Ubuntu `apt install \
-             libvulkan-dev glslc spirv-headers`, Fedora `dnf install vulkan-headers vulkan-loader-devel glslc \
-             spirv-headers-devel`; headers that lie elsewhere are named in VULKAN_INCLUDE_DIR"
-        }
-        ("vulkan", "macos") => {
-            "Install them with `brew install vulkan-headers vulkan-loader shaderc molten-vk`"
-        }
-        ("vulkan", _) => {
-            "Install the Vulkan SDK from https://vulkan.lunarg.com; its installer sets VULKAN_SDK"
-        }
-        ("opencl", "linux") => {
-            "Install them: Debian and Ubuntu `apt install opencl-headers ocl-icd-opencl-dev`, Fedora `dnf install \
-             opencl-headers ocl-icd-devel`; where they lie elsewhere, name the folder in OPENCL_ROOT"
-        }
-        ("opencl", "windows") => "Install an OpenCL SDK and name its folder in OPENCL_ROOT",
-        ("sycl", "linux" | "windows") => {
-            "Install Intel's oneAPI Base Toolkit and run its `setvars` script first"
-        }
-        ("rpc", _) => "It needs nothing but a C++ compiler and CMake",
-        _ => "It cannot be built on this platform",
-    }
 }

@@ -8,6 +8,7 @@ use llama_cpp_sys_2::{
 };
 
 use super::{Module, allowed_kinds};
+use crate::backends;
 
 /// The instructions of x86-64 processors that the engine was compiled with, by rustc's names.
 const COMPILED_FOR: &str = env!("MULLAMA_ENGINE_INSTRUCTIONS");
@@ -37,7 +38,7 @@ pub(super) fn modules() -> Vec<Module> {
         for index in (0..ggml_backend_reg_count()).rev() {
             let registration = ggml_backend_reg_get(index);
             let name = CStr::from_ptr(ggml_backend_reg_name(registration)).to_string_lossy();
-            let kind = if name == "MTL" { "metal".to_owned() } else { name.to_lowercase() };
+            let kind = backends::name_of(&name);
             if allowed.as_ref().is_some_and(|kinds| !kinds.contains(&kind)) {
                 ggml_backend_unload(registration);
             } else {

@@ -9,24 +9,14 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::backends;
+
 /// A driver that takes longer than this many seconds to show its devices has hung. (Eight GPUs take some
 /// seconds.)
 const PATIENCE: u64 = 30;
 
 /// How often the process is looked at.
 const GLANCE: Duration = Duration::from_millis(5);
-
-/// Variables that decide which driver is used, and what it shows.
-const VARIABLES: [&str; 8] = [
-    "CUDA_VISIBLE_DEVICES",
-    "GGML_CUDA_DEVICES",
-    "GGML_VK_VISIBLE_DEVICES",
-    "HIP_VISIBLE_DEVICES",
-    "LD_LIBRARY_PATH",
-    "ONEAPI_DEVICE_SELECTOR",
-    "VK_DRIVER_FILES",
-    "VK_ICD_FILENAMES",
-];
 
 /// The program that tries modules.
 pub(super) struct Probe {
@@ -136,7 +126,9 @@ fn fingerprint(module: &Path) -> u64 {
         let written = file.modified().ok();
         written.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok()).hash(&mut hasher);
     }
-    for variable in VARIABLES {
+    // What decides which driver is used, and what it shows.
+    let variables = backends::all().iter().flat_map(|backend| &backend.driver_variables);
+    for variable in variables.map(String::as_str).chain(["LD_LIBRARY_PATH"]) {
         env::var_os(variable).hash(&mut hasher);
     }
     // Drivers are seldom exchanged without a restart; elsewhere than on Linux only the rest counts.
