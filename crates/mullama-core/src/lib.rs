@@ -47,11 +47,11 @@ pub use embedding::{
     EmbedOptions, EmbeddingUsage, Embeddings, Inputs, Pending, Pooling, RankedDocument,
     RerankOptions, Reranking, Truncate,
 };
-pub use engine::{CancelToken, Stats, shut_down};
+pub use engine::{Stats, shut_down};
 pub use gguf::{GgufHeader, MetadataValue, TensorInfo};
 pub use message::{Content, ContentPart, FunctionCall, Message, Role, ToolCall};
 pub use model::{Capabilities, Model};
-pub use mullama_base::{Error, ErrorKind, Result};
+pub use mullama_base::{CancelToken, Error, ErrorKind, Result};
 pub use options::{Naming, OptionSet, OptionSpec, parse_options};
 pub use params::{
     ContextParams, FlashAttention, GpuLayers, KvCacheType, KvCacheTypes, ModelParams, SplitMode,

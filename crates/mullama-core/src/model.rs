@@ -18,9 +18,7 @@ use crate::completion::Completion;
 use crate::conversation::Chat;
 use crate::device::DeviceSet;
 use crate::embedding::{Embedders, Facts as EmbeddingFacts};
-use crate::engine::{
-    CancelToken, ContextSettings, Delivery, Engine, Job, SavedCells, Started, Stats, closed,
-};
+use crate::engine::{ContextSettings, Delivery, Engine, Job, SavedCells, Started, Stats, closed};
 use crate::gguf::GgufHeader;
 use crate::message::Message;
 use crate::params::{ContextParams, ModelParams};
@@ -33,7 +31,7 @@ use crate::state::{self, Fingerprint};
 use crate::stream::Stream;
 use crate::vocab::Vocab;
 use crate::weights::Weights;
-use crate::{Error, ErrorKind, Result, Token, planner, preflight, runtime};
+use crate::{CancelToken, Error, ErrorKind, Result, Token, planner, preflight, runtime};
 
 /// A loaded model: cheap to clone, usable from any thread, many requests at a time.
 ///

@@ -9,9 +9,9 @@ use flume::r#async::RecvStream;
 use futures_core::Stream as AsyncStream;
 
 use crate::completion::{Chunk, Completion};
-use crate::engine::{CancelToken, Event};
+use crate::engine::Event;
 use crate::model::Loaded;
-use crate::{Error, ErrorKind, Result};
+use crate::{CancelToken, Error, ErrorKind, Result};
 
 /// An answer while it is being generated: an iterator of chunks, blocking or asynchronous.
 ///

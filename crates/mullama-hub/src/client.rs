@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
+use mullama_base::CancelCallback;
 use ureq::http::{HeaderMap, Uri, header};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body, Proxy, http};
 
-use crate::cancel::Guard;
-use crate::{Cancel, Error, ErrorKind, PullOptions, Result};
+use crate::{CancelToken, Error, ErrorKind, PullOptions, Result};
 
 const MOST_REDIRECTS: u32 = 10;
 const CONNECT: Duration = Duration::from_secs(15);
@@ -96,7 +96,7 @@ pub(crate) struct Client {
     encrypted: OnceLock<Guarded>,
     timeout: Duration,
     connections: usize,
-    pub cancel: Cancel,
+    pub cancel: CancelToken,
     pub retries: u32,
     /// Whether plain HTTP is allowed to hosts other than this machine.
     insecure: bool,
@@ -109,11 +109,11 @@ pub(crate) struct Client {
 /// An agent that is shut down when the pull is cancelled.
 struct Guarded {
     agent: Agent,
-    _guard: Guard,
+    _on_cancel: CancelCallback,
 }
 
 impl Guarded {
-    fn new(cancel: &Cancel, timeout: Duration, connections: usize, tls: TlsConfig) -> Self {
+    fn new(cancel: &CancelToken, timeout: Duration, connections: usize, tls: TlsConfig) -> Self {
         let agent: Agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -131,7 +131,8 @@ impl Guarded {
             .proxy(None)
             .build()
             .into();
-        Self { _guard: cancel.guard(agent.clone()), agent }
+        let cut = agent.clone();
+        Self { _on_cancel: cancel.on_cancel(move || cut.shutdown()), agent }
     }
 }
 

@@ -10,8 +10,8 @@ use crate::manifest::Config;
 use crate::modelfile::Parameters;
 use crate::progress::{Meter, Phase, Sink};
 use crate::{
-    Cancel, Digest, Error, ErrorKind, Layer, LayerKind, Manifest, Modelfile, Name, Result, Source,
-    Store, StoredModel, Template,
+    CancelToken, Digest, Error, ErrorKind, Layer, LayerKind, Manifest, Modelfile, Name, Result,
+    Source, Store, StoredModel, Template,
 };
 
 /// How a model is made.
@@ -23,7 +23,7 @@ pub struct CreateOptions<'a> {
     /// Called with how far the copying of files has come, in the calling thread.
     pub progress: Option<Sink<'a>>,
     /// Cancels it.
-    pub cancel: Cancel,
+    pub cancel: CancelToken,
 }
 
 impl<'a> CreateOptions<'a> {
@@ -43,7 +43,7 @@ impl<'a> CreateOptions<'a> {
 
     /// Can be cancelled by this.
     #[must_use]
-    pub fn with_cancel(mut self, cancel: &Cancel) -> Self {
+    pub fn with_cancel(mut self, cancel: &CancelToken) -> Self {
         self.cancel = cancel.clone();
         self
     }
@@ -103,7 +103,7 @@ impl Store {
 struct Making<'s, 'p> {
     store: &'s Store,
     folder: PathBuf,
-    cancel: Cancel,
+    cancel: CancelToken,
     meter: Meter<'p>,
     config: Config,
     parameters: Parameters,

@@ -13,8 +13,8 @@ use crate::manifest::{Config, Layer};
 use crate::progress::{Meter, Phase, Sink};
 use crate::registry::{self, Registry};
 use crate::{
-    Cancel, DEFAULT_HOST, Error, ErrorKind, LayerKind, Manifest, Name, Progress, Result, Source,
-    Store, StoredModel,
+    CancelToken, DEFAULT_HOST, Error, ErrorKind, LayerKind, Manifest, Name, Progress, Result,
+    Source, Store, StoredModel,
 };
 
 /// Files up to this size are fetched in one piece, and not resumed.
@@ -84,7 +84,7 @@ pub struct PullOptions<'a> {
     /// Called with how far it has come, in the calling thread, ten times a second at most.
     pub progress: Option<Sink<'a>>,
     /// Cancels the pull. What has come stays, and the next pull goes on from there.
-    pub cancel: Cancel,
+    pub cancel: CancelToken,
     /// Parts of a file that are fetched at once. Default 8.
     pub connections: usize,
     /// Failures in a row after which a part is given up; in between the waits grow. Default 6.
@@ -104,7 +104,7 @@ impl Default for PullOptions<'_> {
     fn default() -> Self {
         Self {
             progress: None,
-            cancel: Cancel::new(),
+            cancel: CancelToken::new(),
             connections: 8,
             retries: 6,
             timeout: Duration::from_secs(30),
@@ -125,7 +125,7 @@ impl<'a> PullOptions<'a> {
 
     /// Can be cancelled by this.
     #[must_use]
-    pub fn with_cancel(mut self, cancel: &Cancel) -> Self {
+    pub fn with_cancel(mut self, cancel: &CancelToken) -> Self {
         self.cancel = cancel.clone();
         self
     }

@@ -28,7 +28,8 @@ use crate::manifest::{Config, LONGEST_MANIFEST};
 use crate::modelfile::{Message, Parameters};
 use crate::progress::{Meter, Phase};
 use crate::{
-    Cancel, Digest, Error, ErrorKind, Layer, LayerKind, Manifest, Name, Result, Source, Template,
+    CancelToken, Digest, Error, ErrorKind, Layer, LayerKind, Manifest, Name, Result, Source,
+    Template,
 };
 
 /// Disk that a download leaves free.
@@ -442,7 +443,7 @@ impl Store {
         &self,
         kind: LayerKind,
         path: &Path,
-        cancel: &Cancel,
+        cancel: &CancelToken,
         meter: &mut Meter<'_>,
     ) -> Result<Layer> {
         let read = |error| io_error("read", path, error);

@@ -5,7 +5,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{CHUNK, World};
-use mullama_hub::{Cancel, ErrorKind, Phase, Progress, Source, pull};
+use mullama_hub::{CancelToken, ErrorKind, Phase, Progress, Source, pull};
 use mullama_test_registry::{Fault, Registry, gguf};
 use serde_json::json;
 
@@ -398,7 +398,7 @@ fn a_pull_can_be_cancelled_at_any_moment() {
     let world = World::with_model(30 * CHUNK);
     world.registry.fault("/blobs/", 99, Fault::Slow(5 << 20));
     let source = Source::Name(world.name("library/m"));
-    let cancel = Cancel::new();
+    let cancel = CancelToken::new();
     let other = cancel.clone();
     let thread = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(700));
@@ -412,7 +412,7 @@ fn a_pull_can_be_cancelled_at_any_moment() {
     // While a server says nothing, too.
     let world = World::with_model(10);
     world.registry.fault("/manifests/", 1, Fault::Stall(Duration::from_secs(20)));
-    let cancel = Cancel::new();
+    let cancel = CancelToken::new();
     let other = cancel.clone();
     std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(300));

@@ -23,7 +23,7 @@ use crate::failure::Failure;
 use crate::options::is_for_loading;
 use crate::session::{Session, Settings};
 use crate::source;
-use crate::terminal::take_interrupt;
+use crate::terminal::forget_interrupt;
 
 /// Lines of history that are kept.
 const REMEMBERED: usize = 1000;
@@ -43,7 +43,7 @@ pub fn converse(mut session: Session) -> Result<(), Failure> {
                 Ok(false)
             }
         };
-        take_interrupt();
+        forget_interrupt();
         match done {
             Ok(true) => break,
             Ok(false) => {}

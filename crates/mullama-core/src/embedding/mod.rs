@@ -20,10 +20,9 @@ pub use options::{EmbedOptions, Inputs, Pooling, RerankOptions, Truncate};
 pub use pending::Pending;
 pub use results::{EmbeddingUsage, Embeddings, RankedDocument, Reranking};
 
-use crate::engine::CancelToken;
 use crate::model::{Loaded, Model};
 use crate::vocab::Vocab;
-use crate::{Error, ErrorKind, Prompt, Result, Token};
+use crate::{CancelToken, Error, ErrorKind, Prompt, Result, Token};
 use blueprint::Kind;
 use options::deadline;
 use pair::PairTemplate;
@@ -183,8 +182,7 @@ fn start<T>(
     timeout: Option<f32>,
     finish: impl FnOnce(Vec<f32>) -> T + Send + 'static,
 ) -> Result<Pending<T>> {
-    let deadline = deadline(timeout)?;
-    let cancel = CancelToken::with_deadline(deadline);
+    let cancel = CancelToken::with_deadline(deadline(timeout)?);
     let (reply, result) = flume::bounded(1);
     if texts.inputs.is_empty() {
         let _ = reply.send(Ok(Vec::new()));
@@ -195,7 +193,6 @@ fn start<T>(
             adapters: loaded.adapters_of(None)?,
             starts: layout.starts.clone(),
             cancel: cancel.clone(),
-            deadline,
             reply,
         })?;
     }

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::engine::CancelToken;
 use crate::model::Loaded;
-use crate::{Error, ErrorKind, Result};
+use crate::{CancelToken, Error, ErrorKind, Result};
 
 /// What turns the numbers that were computed into a result.
 type Finish<T> = Box<dyn FnOnce(Vec<f32>) -> T + Send>;

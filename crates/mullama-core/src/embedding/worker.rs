@@ -6,14 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use crate::adapter::AdapterSet;
 use crate::embedding::Pooling;
 use crate::embedding::blueprint::Blueprint;
-use crate::engine::{CancelToken, Context, Decoded, closed};
+use crate::engine::{Context, Decoded, closed};
 use crate::placement::Placement;
-use crate::{Error, ErrorKind, Result, Token};
+use crate::{CancelToken, Error, ErrorKind, Result, Token};
 
 /// One call, with everything settled that the thread needs.
 pub(super) struct Job {
@@ -23,7 +22,6 @@ pub(super) struct Job {
     /// Where in the result the rows of each input begin, and the end of the last.
     pub starts: Vec<usize>,
     pub cancel: CancelToken,
-    pub deadline: Option<Instant>,
     pub reply: flume::Sender<Result<Vec<f32>>>,
 }
 
@@ -467,8 +465,7 @@ fn no_context() -> Error {
 }
 
 fn cancelled(job: &Job) -> Error {
-    let late = job.deadline.is_some_and(|deadline| Instant::now() >= deadline);
-    let message = if late {
+    let message = if job.cancel.is_late() {
         "the request took longer than its `timeout`"
     } else {
         "the request was cancelled"

@@ -13,11 +13,11 @@ use crate::adapter::AdapterSet;
 use crate::device::physical_cores;
 use crate::engine::host_cache::HostCache;
 use crate::engine::prefix::{Cells, Sharing};
-use crate::engine::{CancelToken, SavedCells, exit};
+use crate::engine::{SavedCells, exit};
 use crate::params::{ContextParams, FlashAttention, KvCacheType};
 use crate::placement::{BufferShare, Placement};
 use crate::weights::Weights;
-use crate::{Error, ErrorKind, Result, Token, logging};
+use crate::{CancelToken, Error, ErrorKind, Result, Token, logging};
 
 /// The largest context that is chosen without being asked for.
 const LARGEST_AUTOMATIC_CONTEXT: u32 = 8192;

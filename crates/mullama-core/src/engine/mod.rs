@@ -15,8 +15,6 @@ mod slot;
 mod stats;
 mod thread;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 pub(crate) use bench::Bench;
@@ -31,35 +29,9 @@ use crate::placement::Placement;
 use crate::sampling::{Grammar, Sampling};
 use crate::vocab::Vocab;
 use crate::weights::Weights;
-use crate::{Error, ErrorKind, Result, Token};
+use crate::{CancelToken, Error, ErrorKind, Result, Token};
 use scheduler::Scheduler;
 use stats::SharedStats;
-
-/// Cancels a generation from anywhere; clones cancel the same one.
-#[derive(Debug, Clone, Default)]
-pub struct CancelToken {
-    cancelled: Arc<AtomicBool>,
-    /// When it cancels itself.
-    deadline: Option<Instant>,
-}
-
-impl CancelToken {
-    /// Stops the generation before its next step.
-    pub fn cancel(&self) {
-        self.cancelled.store(true, Ordering::Relaxed);
-    }
-
-    /// One that cancels itself at a time.
-    pub(crate) fn with_deadline(deadline: Option<Instant>) -> Self {
-        Self { deadline, ..Self::default() }
-    }
-
-    /// Whether it has been cancelled.
-    pub fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Relaxed)
-            || self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
-    }
-}
 
 /// What the engine tells a request's owner.
 pub(crate) enum Event {

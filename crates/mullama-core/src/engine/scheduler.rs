@@ -20,9 +20,9 @@ use crate::engine::pace::Pace;
 use crate::engine::prefix::{Cells as _, PrefixCache, Sharing};
 use crate::engine::slot::Slot;
 use crate::engine::stats::SharedStats;
-use crate::engine::{CancelToken, Command, Event, Job, SavedCells, Stats, closed};
+use crate::engine::{Command, Event, Job, SavedCells, Stats, closed};
 use crate::vocab::Vocab;
-use crate::{Error, ErrorKind, Result, Token};
+use crate::{CancelToken, Error, ErrorKind, Result, Token};
 
 /// Steps that a set of adapters has before the next has its turn: the engine plans its buffers anew for
 /// each change.
