@@ -6,9 +6,10 @@
 //! each), and the cells as llama.cpp writes a sequence (`llama_state_seq_get_data`).
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write as _};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
+use mullama_base::write_whole;
 use mullama_hub::Digest;
 
 use crate::engine::SavedCells;
@@ -71,14 +72,7 @@ pub(crate) fn encode(cells: &SavedCells, fingerprint: &Fingerprint) -> Vec<u8> {
 /// Writes a state to a file, which is complete or not there at all.
 pub fn write_state(path: impl AsRef<Path>, state: &[u8]) -> Result<()> {
     let path = path.as_ref();
-    let write = || -> io::Result<()> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
-        file.write_all(state)?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().map_err(|error| {
+    write_whole(path, state).map_err(|error| {
         Error::new(ErrorKind::Io, format!("cannot write {}: {error}", path.display()))
             .with_context("path", path.display())
             .with_source(error)

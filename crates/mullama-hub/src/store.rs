@@ -17,6 +17,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use mullama_base::{Draft, TEMPORARY};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -459,7 +460,8 @@ impl Store {
                 break;
             }
             hasher.update(&buffer[..count]);
-            copy.write_all(&buffer[..count])
+            copy.file()
+                .write_all(&buffer[..count])
                 .map_err(|error| io_error("write", copy.path(), error))?;
             size += count as u64;
             meter.report(Phase::Copying, size);
@@ -467,7 +469,7 @@ impl Store {
         meter.base += size;
         let digest = hasher.finish();
         if !self.has_blob(&digest, size) {
-            persist(copy, &self.blob(&digest))?;
+            publish(copy, &self.blob(&digest))?;
         }
         Ok(Layer::new(kind, digest, size))
     }
@@ -508,24 +510,20 @@ impl Store {
     /// Writes the file so that it is there whole or not at all.
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let mut file = self.temporary()?;
-        file.write_all(bytes).map_err(|error| io_error("write", file.path(), error))?;
-        persist(file, path)
+        file.file().write_all(bytes).map_err(|error| io_error("write", file.path(), error))?;
+        publish(file, path)
     }
 
-    fn temporary(&self) -> Result<tempfile::NamedTempFile> {
+    fn temporary(&self) -> Result<Draft> {
         let folder = self.downloads();
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".tmp");
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        builder.tempfile_in(&folder).map_err(|error| io_error("write into", &folder, error))
+        Draft::new_in(&folder).map_err(|error| io_error("write into", &folder, error))
     }
 
     /// Removes temporary files of processes that were killed.
     fn sweep(&self) {
         for entry in fs::read_dir(self.downloads()).into_iter().flatten().flatten() {
             let old = || entry.metadata()?.modified()?.elapsed().map_err(io::Error::other);
-            if entry.file_name().to_string_lossy().starts_with(".tmp")
+            if entry.file_name().to_string_lossy().starts_with(TEMPORARY)
                 && old().is_ok_and(|age| age > STALE)
             {
                 let path = entry.path();
@@ -660,7 +658,7 @@ impl Store {
         fs::create_dir_all(&parent).map_err(|error| io_error("make", &parent, error))?;
         let fail = |error| io_error("make links in", &folder, error);
         let draft = tempfile::Builder::new()
-            .prefix(".tmp")
+            .prefix(TEMPORARY)
             .tempdir_in(self.downloads())
             .map_err(fail)?
             .keep();
@@ -743,10 +741,8 @@ fn children(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
 }
 
 /// Gives the file its name, after it has reached the disk.
-fn persist(file: tempfile::NamedTempFile, path: &Path) -> Result<()> {
-    file.as_file().sync_data().map_err(|error| io_error("write", path, error))?;
-    file.persist(path).map_err(|error| io_error("write", path, error.error))?;
-    Ok(())
+fn publish(file: Draft, path: &Path) -> Result<()> {
+    file.sync().and_then(|()| file.publish(path)).map_err(|error| io_error("write", path, error))
 }
 
 /// A link that still leads there when the store is moved, or shown under another path.

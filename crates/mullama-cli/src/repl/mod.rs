@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use mullama::hub::{CreateOptions, Message, Modelfile, Parameters, Source, Store};
 use mullama::{Error, ErrorKind, FinishReason, Found, Role};
+use mullama_base::write_durably;
 use rustyline::completion::Completer;
 use rustyline::config::{Behavior, CompletionType};
 use rustyline::error::ReadlineError;
@@ -263,7 +264,7 @@ fn save(session: &Session, to: &str) -> Result<(), Failure> {
     let file = modelfile(session);
     if let Some(path) = path(to)? {
         let text = file.to_text()?;
-        std::fs::write(&path, text).map_err(|error| {
+        write_durably(&path, text.as_bytes()).map_err(|error| {
             Error::new(ErrorKind::Io, format!("cannot write {}: {error}", path.display()))
         })?;
         eprintln!("saved as {}", path.display());

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
+use mullama_base::write_whole;
 use serde::{Deserialize, Serialize};
 
 use super::shape::Shape;
@@ -62,10 +63,8 @@ impl Calibration {
 
     fn keep(&self) {
         let file = Self::file();
-        let partial = file.with_extension(format!("partial-{}", std::process::id()));
         let written = fs::create_dir_all(cache_dir())
-            .and_then(|()| fs::write(&partial, serde_json::to_vec_pretty(self)?))
-            .and_then(|()| fs::rename(&partial, &file));
+            .and_then(|()| write_whole(&file, &serde_json::to_vec_pretty(self)?));
         if let Err(error) = written {
             log::warn!("cannot keep what was measured in {}: {error}", file.display());
         }
