@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use mullama::hub::Parameters;
 use mullama::{ChatOptions, Completion, Error, ErrorKind, FinishReason, Found, Message, Model};
+use mullama_base::units;
 use serde_json::{Map, Value};
 
 use crate::failure::Failure;
 use crate::kept::{Conversation, Kept};
 use crate::options::Options;
 use crate::source;
-use crate::terminal::{Progress, bytes, forget_interrupt, interrupt};
+use crate::terminal::{Progress, forget_interrupt, interrupt};
 
 /// What the command line says of conversations. It holds over what comes with a model.
 pub struct Settings {
@@ -246,9 +247,9 @@ fn report_loading(model: &Model, found: &Found) {
             "{:<22}{} layers, {} weights, {} KV cache, {} compute",
             format!("{}:", share.name),
             share.layers,
-            bytes(share.weights),
-            bytes(share.kv),
-            bytes(share.compute)
+            units::binary(share.weights),
+            units::binary(share.kv),
+            units::binary(share.compute)
         );
     }
     let unused = found.stored.iter().flat_map(|stored| stored.parameters.unused());

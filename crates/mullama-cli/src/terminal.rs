@@ -70,20 +70,6 @@ impl Drop for Progress {
     }
 }
 
-/// Bytes as a person reads them, in powers of 1024.
-pub fn bytes(bytes: u64) -> String {
-    let mut size = bytes as f64;
-    let mut unit = "B";
-    for larger in ["KiB", "MiB", "GiB", "TiB"] {
-        if size < 1024.0 {
-            break;
-        }
-        size /= 1024.0;
-        unit = larger;
-    }
-    if unit == "B" { format!("{bytes} B") } else { format!("{size:.1} {unit}") }
-}
-
 /// Columns as wide as their widest cell, the last as wide as it needs to be.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = header.iter().map(|cell| cell.chars().count()).collect();
@@ -104,14 +90,6 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_readable() {
-        assert_eq!(bytes(0), "0 B");
-        assert_eq!(bytes(1023), "1023 B");
-        assert_eq!(bytes(1536), "1.5 KiB");
-        assert_eq!(bytes(24 << 30), "24.0 GiB");
-    }
 
     #[test]
     fn tables_line_up() {

@@ -7,10 +7,10 @@ use std::process::Command;
 use clap::ArgMatches;
 use mullama::hub::{PullOptions, Source, Store};
 use mullama::{Error, ErrorKind, Model};
+use mullama_base::units;
 
 use super::text;
 use crate::failure::Failure;
-use crate::format::size;
 use crate::progress::Display;
 use crate::terminal::{catch_interrupts, interrupt};
 
@@ -27,7 +27,7 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     drop(display);
     match pulled {
         Ok(model) => {
-            writeln!(stdout(), "pulled {}, {}", model.name, size(model.size))?;
+            writeln!(stdout(), "pulled {}, {}", model.name, units::decimal(model.size))?;
             Ok(())
         }
         Err(error) => {

@@ -6,12 +6,13 @@ use std::io::{Write as _, stdout};
 use clap::ArgMatches;
 use mullama::hub::{self, Modelfile, Origin};
 use mullama::{Error, ErrorKind, Found, GgufHeader, MetadataValue, Plan, PlanOptions, plan};
+use mullama_base::units;
 use serde_json::{Map, Value};
 
 use super::text;
 use crate::failure::Failure;
 use crate::source;
-use crate::terminal::{bytes, table};
+use crate::terminal::table;
 
 /// Longer metadata values are cut in the listing; `--json` has them whole.
 const LONGEST_VALUE: usize = 60;
@@ -135,7 +136,7 @@ pub fn facts(found: &Found) -> Result<String, Error> {
         ("architecture", header.text("general.architecture").map(str::to_owned)),
         ("parameters", Some(count(weights))),
         ("quantization", quantisation(&header)),
-        ("size", Some(bytes(header.file_size))),
+        ("size", Some(units::binary(header.file_size))),
         ("layers", number("block_count")),
         ("context length", number("context_length")),
         ("embedding length", number("embedding_length")),
@@ -180,7 +181,8 @@ fn here(source: &str) -> String {
     }
     for device in plan.devices.iter().chain([&plan.host]) {
         let needed = device.weights + device.kv + device.compute;
-        let of = format!("{} of {} that are free", bytes(needed), bytes(device.free));
+        let of =
+            format!("{} of {} that are free", units::binary(needed), units::binary(device.free));
         rows.push(vec![format!("memory of {}", device.name), of]);
     }
     table(&["HERE", ""], &rows)
@@ -226,7 +228,12 @@ fn tensors(header: &GgufHeader) -> String {
         .iter()
         .map(|tensor| {
             let shape: Vec<_> = tensor.shape.iter().map(u64::to_string).collect();
-            vec![tensor.name.clone(), tensor.ty.clone(), shape.join(" x "), bytes(tensor.size)]
+            vec![
+                tensor.name.clone(),
+                tensor.ty.clone(),
+                shape.join(" x "),
+                units::binary(tensor.size),
+            ]
         })
         .collect();
     table(&["TENSOR", "TYPE", "SHAPE", "SIZE"], &rows)

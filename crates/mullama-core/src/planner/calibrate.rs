@@ -9,13 +9,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use mullama_base::write_whole;
+use mullama_base::{units, write_whole};
 use serde::{Deserialize, Serialize};
 
 use super::shape::Shape;
 use super::spec::DeviceSpec;
 use super::speed::{Attention, PROMPT, Rates};
-use super::units;
 use crate::demo::cache_dir;
 use crate::device::{self, DeviceSet, HOST, Handle, physical_cores};
 use crate::engine::{Bench, ContextSettings};
@@ -371,7 +370,7 @@ fn add_type(rates: &mut Rates, header: &GgufHeader, steps: &Steps, tokens: f64) 
 /// Rates in words, for people to see what was measured.
 impl std::fmt::Display for Calibration {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "main memory: {}/s", units::words(self.host_bandwidth as u64))?;
+        writeln!(f, "main memory: {}/s", units::memory(self.host_bandwidth as u64))?;
         for (device, rates) in &self.rates {
             writeln!(
                 f,

@@ -13,7 +13,6 @@ mod shape;
 mod spec;
 mod speed;
 mod table;
-mod units;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use mullama_base::units::{self, no_size, parse_bandwidth, parse_compute, size};
 use mullama_sys::shim::{SimulatedDevice, SimulatedProfile};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
 
 use super::hardware;
-use super::units::{no_size, parse_bandwidth, parse_compute, size};
 use crate::device::{self, DeviceSet, Handle};
 use crate::{Error, ErrorKind, Result};
 
@@ -54,7 +54,7 @@ impl DeviceSpec {
     /// A GPU with so many bytes of memory, used by CUDA.
     pub fn new(memory: u64) -> Self {
         Self {
-            description: format!("simulated GPU of {}", super::units::words(memory)),
+            description: format!("simulated GPU of {}", units::memory(memory)),
             memory,
             backend: "cuda".to_owned(),
             bandwidth: None,
@@ -73,7 +73,7 @@ impl DeviceSpec {
         let (preset, memory) = hardware::find(name)?;
         let gpu = if preset.unified { working_set(memory) } else { memory };
         Ok(Self {
-            description: format!("{} ({})", preset.name, super::units::words(memory)),
+            description: format!("{} ({})", preset.name, units::memory(memory)),
             backend: preset.backend.clone(),
             bandwidth: Some(preset.bandwidth()),
             compute: Some(preset.compute()),
@@ -114,7 +114,7 @@ impl DeviceSpec {
             return Err(Error::option("devices", format!("`{text}`: from 1 to 16 devices")));
         }
         let looks_like_size = name.starts_with(|c: char| c.is_ascii_digit() || c == '-');
-        let mut spec = match super::units::parse_size(name) {
+        let mut spec = match units::parse_size(name) {
             Some(0) => return Err(no_size("devices", name)),
             Some(bytes) => Self::new(bytes),
             None if looks_like_size => return Err(no_size("devices", name)),
