@@ -1,11 +1,14 @@
 //! What every part of mullama needs, and what needs none of them: errors, cancellation, files that are
-//! written whole, and sizes with their units.
+//! written whole, sizes with their units, and what may have been meant by a misspelt
+//! word.
 
 mod cancel;
 mod error;
 mod file;
+mod similar;
 pub mod units;
 
 pub use cancel::{CancelCallback, CancelOnDrop, CancelToken};
 pub use error::{Error, ErrorKind, Result};
 pub use file::{Draft, TEMPORARY, write_durably, write_whole};
+pub use similar::{alike, alike_by, likeness, nearest};

@@ -5,6 +5,7 @@
 //! arguments of another language. Type declarations and reference pages of the other languages are
 //! generated from [`OptionSet::specs`].
 
+use mullama_base::nearest;
 use serde_json::{Map, Value};
 
 use crate::{Error, Result};
@@ -87,13 +88,9 @@ pub fn parse_options(
 fn unknown(key: &str, targets: &[&mut dyn OptionSet], naming: Naming) -> Error {
     let names =
         targets.iter().flat_map(|target| target.specs()).map(|spec| naming.style(spec.name));
-    let nearest = names
-        .map(|name| (strsim::jaro_winkler(&name, key), name))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b));
     let error = Error::option(key, "there is no such option");
-    match nearest {
-        Some((_, name)) => error.with_hint(format!("did you mean `{name}`?")),
+    match nearest(key, names) {
+        Some(name) => error.with_hint(format!("did you mean `{name}`?")),
         None => error,
     }
 }

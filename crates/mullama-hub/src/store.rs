@@ -17,7 +17,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use mullama_base::{Draft, TEMPORARY};
+use mullama_base::{Draft, TEMPORARY, alike_by, likeness};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -243,23 +243,17 @@ impl Store {
 
     /// The names in the store and the caches that are most like this one, the nearest first.
     pub fn suggest(&self, name: &Name) -> Vec<Name> {
-        const LIKE: f64 = 0.8;
-        let (wanted, model) = (name.to_string().to_lowercase(), name.model().to_lowercase());
-        let mut near: Vec<(f64, Name)> = self
-            .list()
-            .unwrap_or_default()
-            .into_iter()
-            .map(|entry| {
-                let known = entry.name.to_string().to_lowercase();
-                // Another tag of the same model is nearer than its letters say.
-                let same = f64::from(u8::from(entry.name.model().to_lowercase() == model));
-                (strsim::jaro_winkler(&wanted, &known).max(0.9 * same), entry.name)
-            })
-            .filter(|(likeness, _)| *likeness >= LIKE)
-            .collect();
-        near.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-        near.dedup_by(|a, b| a.1 == b.1);
-        near.into_iter().map(|(_, name)| name).take(3).collect()
+        let (wanted, model) = (name.to_string(), name.model().to_lowercase());
+        // Sorted, and each once.
+        let known: BTreeSet<Name> =
+            self.list().unwrap_or_default().into_iter().map(|entry| entry.name).collect();
+        let mut near = alike_by(known, |known| {
+            // Another tag of the same model is nearer than its letters say.
+            let same = if known.model().to_lowercase() == model { 0.9 } else { 0.0 };
+            likeness(&wanted, &known.to_string()).max(same)
+        });
+        near.truncate(3);
+        near
     }
 
     /// Gives the model a second name; its files are shared.
