@@ -1,10 +1,11 @@
 //! What every part of mullama needs, and what needs none of them: errors, cancellation, files that are
-//! written whole, sizes with their units, and what may have been meant by a misspelt
+//! written whole, the user's folders, sizes with their units, and what may have been meant by a misspelt
 //! word.
 
 mod cancel;
 mod error;
 mod file;
+pub mod folders;
 mod similar;
 pub mod units;
 

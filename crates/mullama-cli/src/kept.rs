@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use mullama::hub::Digest;
 use mullama::{Error, ErrorKind, Found, Message};
-use mullama_base::write_durably;
+use mullama_base::{folders, write_durably};
 use serde_json::{Value, json};
 
 use crate::source;
@@ -21,12 +21,12 @@ pub struct Kept(PathBuf);
 impl Kept {
     /// The conversation with this model. Each model has its own.
     pub fn of(found: &Found) -> Result<Self, Error> {
-        let data = dirs::data_local_dir().ok_or_else(|| {
+        let data = folders::data_dir().ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "this user has no folder for conversations")
                 .with_hint("set XDG_DATA_HOME to a folder, or leave --keep-context out")
         })?;
         let name = Digest::of(source::from(found).as_bytes()).short();
-        Ok(Self(data.join("mullama/conversations").join(name + ".json")))
+        Ok(Self(data.join("conversations").join(name + ".json")))
     }
 
     /// What was kept, if there is anything.

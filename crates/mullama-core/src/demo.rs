@@ -1,6 +1,5 @@
 //! The built-in demo model, as a file.
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -35,12 +34,12 @@ fn elsewhere() -> Result<PathBuf> {
 fn elsewhere() -> Result<PathBuf> {
     use std::sync::{Mutex, PoisonError};
 
-    use mullama_base::write_whole;
+    use mullama_base::{folders, write_whole};
 
     static WRITING: Mutex<()> = Mutex::new(());
     let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
 
-    let dir = cache_dir();
+    let dir = folders::cache_dir();
     let path = dir.join(mullama_demo_model::NAME);
     // Comparing the content would bring the program's own copy into memory, and keep it there.
     if is_whole(&path) {
@@ -54,18 +53,4 @@ fn elsewhere() -> Result<PathBuf> {
             .with_source(error)
     })?;
     Ok(path)
-}
-
-/// Where this platform keeps what can be made again.
-pub(crate) fn cache_dir() -> PathBuf {
-    let home = || env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-    let base = if cfg!(windows) {
-        env::var_os("LOCALAPPDATA").map(PathBuf::from)
-    } else if cfg!(target_os = "macos") {
-        home().map(|home| home.join("Library/Caches"))
-    } else {
-        let named = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        named.filter(|dir| dir.is_absolute()).or_else(|| home().map(|home| home.join(".cache")))
-    };
-    base.unwrap_or_else(env::temp_dir).join("mullama")
 }

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use mullama_base::folders::cache_dir;
 use mullama_sys as sys;
 use sys::modules::Module;
 
-use crate::demo::cache_dir;
 use crate::{Error, ErrorKind, Result, logging, packages};
 
 static PACKAGE_DIRS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());

@@ -65,12 +65,12 @@ impl Found {
                 match hub::Store::open()?.find_source(&name) {
                     // A folder may be called like a model; that it is one is the better thing to say.
                     Err(_) if source.is_dir() => Ok(file(source.to_path_buf())),
-                    Err(error) => Err(near_demo(source, error.into())),
+                    Err(error) => Err(near_demo(source, error)),
                     Ok(model) => Ok(Self { path: model.path.clone(), stored: Some(model) }),
                 }
             }
             _ if source.exists() => Ok(file(source.to_path_buf())),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
             Ok(_) => Err(no_file(source)),
         }
     }
@@ -200,7 +200,7 @@ pub(crate) fn pull(name: &str, options: hub::PullOptions<'_>) -> Result<hub::Sto
         )
         .with_hint("load it, or run `mullama run demo`"));
     }
-    Ok(hub::pull(&hub::Store::open()?, &hub::Source::parse(name)?, options)?)
+    hub::pull(&hub::Store::open()?, &hub::Source::parse(name)?, options)
 }
 
 /// Hints at the built-in model where its name may have been meant.

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use mullama_base::folders;
+
 use crate::gguf::Summary;
 use crate::hugging_face::{quant_in, shard};
 use crate::io_error::io_error;
@@ -253,7 +255,7 @@ impl Making<'_, '_> {
     /// The path that is meant, if something is there.
     fn path(&self, text: &str) -> Option<PathBuf> {
         let path = match text.strip_prefix("~/") {
-            Some(rest) => dirs::home_dir()?.join(rest),
+            Some(rest) => folders::home_dir()?.join(rest),
             None => self.folder.join(text),
         };
         path.exists().then_some(path)

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use mullama_base::folders;
+
 use crate::client::{Client, Request, failed, is_loopback};
 use crate::download::{self, Remote};
 use crate::gguf::Summary;
@@ -46,7 +48,7 @@ impl Endpoints {
             let path = get("HF_TOKEN_PATH").map(Into::into).or_else(|| {
                 let home = get("HF_HOME").map(Into::into);
                 Some(
-                    home.or_else(|| Some(dirs::home_dir()?.join(".cache/huggingface")))?
+                    home.or_else(|| Some(folders::home_dir()?.join(".cache/huggingface")))?
                         .join("token"),
                 )
             })?;

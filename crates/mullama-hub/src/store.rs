@@ -17,7 +17,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use mullama_base::{Draft, TEMPORARY, alike_by, likeness};
+use mullama_base::{Draft, TEMPORARY, alike_by, folders, likeness};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -154,12 +154,10 @@ impl Store {
     pub fn open() -> Result<Self> {
         let root = match std::env::var_os("MULLAMA_MODELS").filter(|value| !value.is_empty()) {
             Some(root) => PathBuf::from(root),
-            None => {
-                dirs::data_local_dir().map(|data| data.join("mullama/models")).ok_or_else(|| {
-                    Error::new(ErrorKind::NotFound, "this user has no home folder for models")
-                        .with_hint("set MULLAMA_MODELS to a folder")
-                })?
-            }
+            None => folders::data_dir().map(|data| data.join("models")).ok_or_else(|| {
+                Error::new(ErrorKind::NotFound, "this user has no home folder for models")
+                    .with_hint("set MULLAMA_MODELS to a folder")
+            })?,
         };
         Ok(Self::at(root).with_caches(Caches::from_env()))
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use mullama::hub::{CreateOptions, Message, Modelfile, Parameters, Source, Store};
 use mullama::{Error, ErrorKind, FinishReason, Found, Role};
-use mullama_base::write_durably;
+use mullama_base::{folders, write_durably};
 use rustyline::completion::Completer;
 use rustyline::config::{Behavior, CompletionType};
 use rustyline::error::ReadlineError;
@@ -110,7 +110,7 @@ impl Input {
             .build();
         let mut editor = Editor::with_config(config).map_err(unreadable)?;
         editor.set_helper(Some(Commands));
-        let history = dirs::data_local_dir().map(|data| data.join("mullama/history"));
+        let history = folders::data_dir().map(|data| data.join("history"));
         if let Some(history) = &history {
             // There is none the first time.
             let _ = editor.load_history(history);
@@ -252,7 +252,7 @@ fn modelfile(session: &Session) -> Modelfile {
 /// The path that is meant, if it is none of a name.
 fn path(text: &str) -> Result<Option<PathBuf>, Error> {
     Ok(match Source::parse(text)? {
-        Source::Path(path) => Some(match (path.strip_prefix("~"), dirs::home_dir()) {
+        Source::Path(path) => Some(match (path.strip_prefix("~"), folders::home_dir()) {
             (Ok(below), Some(home)) => home.join(below),
             _ => path,
         }),

@@ -15,6 +15,7 @@ mod slot;
 mod stats;
 mod thread;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 pub(crate) use bench::Bench;

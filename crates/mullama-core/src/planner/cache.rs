@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
+use mullama_base::folders::cache_dir;
 use mullama_base::{Draft, write_whole};
 
-use crate::demo::cache_dir;
 use crate::placement::Placement;
 use crate::runtime;
 

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
+use mullama_base::folders::cache_dir;
 use mullama_base::{units, write_whole};
 use serde::{Deserialize, Serialize};
 
 use super::shape::Shape;
 use super::spec::DeviceSpec;
 use super::speed::{Attention, PROMPT, Rates};
-use crate::demo::cache_dir;
 use crate::device::{self, DeviceSet, HOST, Handle, physical_cores};
 use crate::engine::{Bench, ContextSettings};
 use crate::params::{ContextParams, ModelParams};

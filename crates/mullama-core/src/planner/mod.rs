@@ -19,9 +19,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use mullama_base::folders::cache_dir;
 use serde_json::Value;
 
-use crate::demo::cache_dir;
 use crate::device::DeviceSet;
 use crate::engine::{ContextSettings, dry_run};
 use crate::gguf::{GgufHeader, MetadataValue};

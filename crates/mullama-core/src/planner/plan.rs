@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use mullama_base::folders::cache_dir;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -14,7 +15,6 @@ use super::shape::Shape;
 use super::spec::{Bandwidth, ByteSize, DeviceList, DeviceSpec, Devices, simulate};
 use super::speed::{self, Prediction, Rates};
 use super::{Planner, header_planner, number};
-use crate::demo::cache_dir;
 use crate::device::{DeviceSet, HOST, Handle};
 use crate::engine::ContextSettings;
 use crate::gguf::GgufHeader;
