@@ -1,6 +1,6 @@
 //! Answers while they are being generated: iterators and asynchronous iterators of their pieces.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use mullama::{CancelToken, Error, ErrorKind, Result};
 use pyo3::exceptions::PyStopAsyncIteration;
