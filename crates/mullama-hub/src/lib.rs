@@ -40,6 +40,7 @@
 //! | `HTTPS_PROXY`, `http_proxy`, `ALL_PROXY`, `NO_PROXY` | proxies, which loopback needs not |
 //! | `SSL_CERT_FILE`, `SSL_CERT_DIR` | certificates, in place of the system's |
 
+mod address;
 mod caches;
 mod client;
 mod create;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use mullama_base::folders;
 
-use crate::client::{Client, Request, failed, is_loopback};
+use crate::address::is_loopback;
+use crate::client::{Client, Request, failed};
 use crate::download::{self, Remote};
 use crate::gguf::Summary;
 use crate::hugging_face::{self, Chosen, base_name, shard, stamp};
