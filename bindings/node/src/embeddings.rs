@@ -1,9 +1,9 @@
 //! Vectors of texts and scores of documents, under way.
 #![allow(missing_docs, reason = "`index.d.ts` documents what a program sees")]
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use mullama::{EmbedOptions, Error, ErrorKind, Inputs, Model, RerankOptions, Result};
+use mullama::{CancelToken, EmbedOptions, Error, ErrorKind, Inputs, Model, RerankOptions, Result};
 use napi::Env;
 use napi::bindgen_prelude::{Float32Array, PromiseRaw};
 use napi::tokio::task::block_in_place;
@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use crate::error::of_core;
 use crate::exit::Call;
 use crate::results::plain;
-use crate::stream::Cancel;
 
 /// What is asked of a model.
 pub(crate) enum Request {
@@ -26,7 +25,7 @@ pub(crate) enum Request {
 pub struct Computation {
     model: Model,
     request: Mutex<Option<Request>>,
-    cancel: Arc<Cancel>,
+    cancel: CancelToken,
 }
 
 /// What became of it: numbers, and what is to be known of them.
@@ -44,7 +43,7 @@ impl Computation {
         let request = self.request.lock().unwrap_or_else(PoisonError::into_inner).take();
         let again = || of_core(Error::new(ErrorKind::Internal, "a computation is started once"));
         let (request, model) = (request.ok_or_else(again)?, self.model.clone());
-        let (cancel, call) = (Arc::clone(&self.cancel), Call::begin());
+        let (cancel, call) = (self.cancel.clone(), Call::begin());
         env.spawn_future(async move {
             let _call = call;
             request.finish(&model, &cancel).await.map_err(of_core)
@@ -60,17 +59,17 @@ impl Computation {
 
 impl Computation {
     pub(crate) fn new(model: Model, request: Request) -> Self {
-        Self { model, request: Mutex::new(Some(request)), cancel: Arc::default() }
+        Self { model, request: Mutex::new(Some(request)), cancel: CancelToken::new() }
     }
 }
 
 impl Request {
     // Many texts take a while to tokenise: not on a thread that serves others.
-    async fn finish(self, model: &Model, cancel: &Cancel) -> Result<Computed> {
+    async fn finish(self, model: &Model, cancel: &CancelToken) -> Result<Computed> {
         match self {
             Request::Embed(inputs, options) => {
                 let pending = block_in_place(|| model.start_embed(inputs, &options))?;
-                cancel.started(pending.cancel_token());
+                cancel.link(&pending.cancel_token());
                 let embeddings = pending.wait_async().await?;
                 let starts: Vec<_> =
                     (0..embeddings.len()).map(|text| embeddings.rows_of(text).start).collect();
@@ -86,7 +85,7 @@ impl Request {
             }
             Request::Rerank { query, documents, options } => {
                 let pending = block_in_place(|| model.start_rerank(&query, &documents, &options))?;
-                cancel.started(pending.cancel_token());
+                cancel.link(&pending.cancel_token());
                 let facts = plain(&pending.wait_async().await?);
                 Ok(Computed { values: Vec::new().into(), facts })
             }

@@ -3,7 +3,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use mullama::hub::{Cancel, Progress, PullOptions, StoredModel};
+use mullama::CancelToken;
+use mullama::hub::{Progress, PullOptions, StoredModel};
 use napi::Env;
 use napi::bindgen_prelude::{Function, PromiseRaw};
 use napi::threadsafe_function::ThreadsafeFunction;
@@ -21,7 +22,7 @@ type Hear = ThreadsafeFunction<Value, bool, Value, napi::Status, false>;
 /// One pull.
 #[napi]
 pub struct Pull {
-    cancel: Cancel,
+    cancel: CancelToken,
     /// Taken when it begins.
     request: Mutex<Option<Request>>,
 }
@@ -40,7 +41,7 @@ impl Pull {
         let token = options.take_text("token")?;
         options.finish()?;
         let request = Mutex::new(Some(Request { name: name.0, insecure, token }));
-        Ok(Self { cancel: Cancel::new(), request })
+        Ok(Self { cancel: CancelToken::new(), request })
     }
 
     /// Pulls on another thread, once.
@@ -67,7 +68,7 @@ impl Pull {
     }
 }
 
-fn pull(request: Request, cancel: &Cancel, hear: &Hear) -> mullama::Result<StoredModel> {
+fn pull(request: Request, cancel: &CancelToken, hear: &Hear) -> mullama::Result<StoredModel> {
     let mut options = PullOptions::default().with_cancel(cancel).with_progress(|progress| {
         if !answer(hear, told(progress)) {
             cancel.cancel();

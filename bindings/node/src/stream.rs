@@ -3,7 +3,6 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -34,7 +33,7 @@ pub(crate) enum Request {
 pub struct Generation {
     model: Model,
     state: Arc<Mutex<State>>,
-    cancel: Arc<Cancel>,
+    cancel: CancelToken,
     signal: OnceLock<Arc<Signal>>,
 }
 
@@ -59,7 +58,7 @@ impl Generation {
     #[napi(catch_unwind)]
     pub fn finish<'env>(&self, env: &'env Env) -> napi::Result<PromiseRaw<'env, Value>> {
         let (request, model) = (self.begin()?, self.model.clone());
-        let cancel = Arc::clone(&self.cancel);
+        let cancel = self.cancel.clone();
         let call = Call::begin();
         env.spawn_future(async move {
             let _call = call;
@@ -74,7 +73,7 @@ impl Generation {
     #[napi(catch_unwind)]
     pub fn start(&self, deliver: Function<'_, News, ()>) -> napi::Result<()> {
         let (request, model) = (self.begin()?, self.model.clone());
-        let (state, cancel) = (Arc::clone(&self.state), Arc::clone(&self.cancel));
+        let (state, cancel) = (Arc::clone(&self.state), self.cancel.clone());
         let signal = Signal::new(&deliver, Arc::clone(&state))?;
         let _ = self.signal.set(Arc::clone(&signal));
         let call = Call::begin();
@@ -111,7 +110,7 @@ impl Generation {
 impl Generation {
     pub(crate) fn new(model: Model, request: Request) -> Self {
         let state = Arc::new(Mutex::new(State::Asked(request)));
-        Self { model, state, cancel: Arc::default(), signal: OnceLock::new() }
+        Self { model, state, cancel: CancelToken::new(), signal: OnceLock::new() }
     }
 
     fn begin(&self) -> napi::Result<Request> {
@@ -154,16 +153,16 @@ impl State {
 }
 
 impl Request {
-    fn start(self, model: &Model, cancel: &Cancel) -> Result<Running> {
+    fn start(self, model: &Model, cancel: &CancelToken) -> Result<Running> {
         Ok(match self {
             Request::Text(prompt, options) => {
                 let stream = model.stream(prompt, &options)?;
-                cancel.started(stream.cancel_token());
+                cancel.link(&stream.cancel_token());
                 Running::Text(Box::new(stream))
             }
             Request::Chat(messages, options) => {
                 let stream = model.stream_chat(&messages, &options)?;
-                cancel.started(stream.cancel_token());
+                cancel.link(&stream.cancel_token());
                 Running::Chat(Box::new(stream))
             }
         })
@@ -238,29 +237,6 @@ impl Wake for Signal {
     fn wake(self: Arc<Self>) {
         // Where the thread is ending, nobody waits.
         self.0.call((), ThreadsafeFunctionCallMode::NonBlocking);
-    }
-}
-
-/// Cancels a request, also one that has not started.
-#[derive(Default)]
-pub(crate) struct Cancel {
-    asked: AtomicBool,
-    token: OnceLock<CancelToken>,
-}
-
-impl Cancel {
-    pub(crate) fn cancel(&self) {
-        self.asked.store(true, Ordering::SeqCst);
-        if let Some(token) = self.token.get() {
-            token.cancel();
-        }
-    }
-
-    pub(crate) fn started(&self, token: CancelToken) {
-        let token = self.token.get_or_init(|| token);
-        if self.asked.load(Ordering::SeqCst) {
-            token.cancel();
-        }
     }
 }
 

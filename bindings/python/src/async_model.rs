@@ -71,7 +71,7 @@ impl AsyncModel {
         let progress = Progress::new(py, progress)?;
         coroutine(py, "AsyncModel.load", async move {
             // Loading that nobody awaits any more goes no further.
-            let _abandon = CancelOnDrop(progress.cancel_token());
+            let _abandon = progress.cancel_token().drop_guard();
             Ok(Loaded(apart(move || load(source.0, params, progress)).await??))
         })
     }
@@ -343,13 +343,4 @@ impl AsyncModel {
 async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()).into())
-}
-
-/// Cancels when it goes out of scope; once the work is done, that changes nothing.
-struct CancelOnDrop(mullama::CancelToken);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
 }

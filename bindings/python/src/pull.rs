@@ -1,7 +1,7 @@
 //! Downloading models into the store.
 
-use mullama::hub::{self, Cancel, PullOptions};
-use mullama::{Error, ErrorKind};
+use mullama::hub::{self, PullOptions};
+use mullama::{CancelToken, Error, ErrorKind};
 use pyo3::prelude::*;
 
 use crate::errors::{Failure, Result};
@@ -120,13 +120,13 @@ impl Pull {
 
     /// Pulls on a thread of its own, which is also the one that `progress` is called on.
     pub async fn run(self) -> Result<StoredModel> {
-        let cancel = Cancel::new();
-        let _abandon = CancelOnDrop(cancel.clone());
+        let cancel = CancelToken::new();
+        let _abandon = cancel.drop_guard();
         let done = runtime().spawn_blocking(move || self.run_here(&cancel)).await;
         done.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?
     }
 
-    fn run_here(self, cancel: &Cancel) -> Result<StoredModel> {
+    fn run_here(self, cancel: &CancelToken) -> Result<StoredModel> {
         let mut raised = None;
         let mut options = PullOptions::default().with_cancel(cancel);
         options.insecure = self.insecure;
@@ -154,13 +154,5 @@ impl Pull {
             Some(error) => Err(Failure::Raised(error)),
             None => Ok(StoredModel(pulled?)),
         }
-    }
-}
-
-struct CancelOnDrop(Cancel);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.cancel();
     }
 }

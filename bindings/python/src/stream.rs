@@ -1,6 +1,5 @@
 //! Answers while they are being generated: iterators and asynchronous iterators of their pieces.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use mullama::{CancelToken, Error, ErrorKind, Result};
@@ -26,29 +25,6 @@ trait Source: Send + Sized + 'static {
     fn cancel_token(&self) -> CancelToken;
 }
 
-/// Cancels a stream that may be about to start.
-#[derive(Default)]
-struct Cancel {
-    asked: AtomicBool,
-    token: OnceLock<CancelToken>,
-}
-
-impl Cancel {
-    fn cancel(&self) {
-        self.asked.store(true, Ordering::SeqCst);
-        if let Some(token) = self.token.get() {
-            token.cancel();
-        }
-    }
-
-    fn started(&self, token: CancelToken) {
-        let token = self.token.get_or_init(|| token);
-        if self.asked.load(Ordering::SeqCst) {
-            token.cancel();
-        }
-    }
-}
-
 enum State<S: Source> {
     /// On its way to the engine, on another thread.
     Starting(JoinHandle<Result<S>>),
@@ -63,30 +39,29 @@ enum State<S: Source> {
 /// A stream that any thread or task may read.
 struct Reader<S: Source> {
     state: Mutex<State<S>>,
-    cancel: Arc<Cancel>,
+    cancel: CancelToken,
     completion: OnceLock<S::Completion>,
 }
 
 impl<S: Source> Reader<S> {
     fn new(stream: S) -> Self {
-        let cancel = Cancel::default();
-        cancel.started(stream.cancel_token());
-        Self::with(State::Running { stream, here: None }, Arc::new(cancel))
+        let cancel = stream.cancel_token();
+        Self::with(State::Running { stream, here: None }, cancel)
     }
 
     /// A stream that starts now, without the caller waiting for it.
     fn starting(open: impl FnOnce() -> Result<S> + Send + 'static) -> Self {
-        let cancel = Arc::<Cancel>::default();
-        let noted = Arc::clone(&cancel);
+        let cancel = CancelToken::new();
+        let early = cancel.clone();
         let started = runtime().spawn(async move {
             let stream = open()?;
-            noted.started(stream.cancel_token());
+            early.link(&stream.cancel_token());
             Ok(stream)
         });
         Self::with(State::Starting(started), cancel)
     }
 
-    fn with(state: State<S>, cancel: Arc<Cancel>) -> Self {
+    fn with(state: State<S>, cancel: CancelToken) -> Self {
         Self { state: Mutex::new(state), cancel, completion: OnceLock::new() }
     }
 

@@ -1,5 +1,15 @@
-//! What every part of mullama needs: errors so far.
+//! What every part of mullama needs, and what needs none of them: errors, cancellation, files that are
+//! written whole, the user's folders, sizes with their units, and what may have been meant by a misspelt
+//! word.
 
+mod cancel;
 mod error;
+mod file;
+pub mod folders;
+mod similar;
+pub mod units;
 
+pub use cancel::{CancelCallback, CancelOnDrop, CancelToken};
 pub use error::{Error, ErrorKind, Result};
+pub use file::{Draft, TEMPORARY, write_durably, write_whole};
+pub use similar::{alike, alike_by, likeness, nearest};

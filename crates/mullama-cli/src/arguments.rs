@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use mullama_base::alike;
 
 use crate::failure::EXIT_CODES;
 use crate::options::{chat_flags, load_flags, plan_flags};
@@ -56,8 +57,7 @@ fn with_nearest(command: &Command, mut error: clap::Error) -> clap::Error {
         return error;
     }
     let names = command.get_subcommands().map(|known| known.get_name().to_owned());
-    let near: Vec<_> =
-        names.filter(|name| strsim::damerau_levenshtein(name, &wrong) == 1).collect();
+    let near = alike(&wrong, names);
     if !near.is_empty() {
         error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(near));
     } else if wrong == "demo" || wrong.contains([':', '/', '.', '\\']) {

@@ -1,19 +1,6 @@
-//! Sizes, times and durations as Ollama's command prints them.
+//! Times and durations as Ollama's command prints them.
 
 use std::time::{Duration, SystemTime};
-
-/// Bytes in powers of 1000: `1.3 GB`, `23 MB`.
-pub fn size(bytes: u64) -> String {
-    let units = [("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("KB", 1e3)];
-    let (unit, divisor) =
-        units.into_iter().find(|(_, size)| bytes as f64 >= *size).unwrap_or(("B", 1.0));
-    let value = bytes as f64 / divisor;
-    if value >= 10.0 || value.fract() == 0.0 {
-        format!("{} {unit}", value as u64)
-    } else {
-        format!("{value:.1} {unit}")
-    }
-}
 
 /// How long ago this was: `3 days ago`.
 pub fn ago(time: SystemTime) -> String {
@@ -56,13 +43,6 @@ pub fn left(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_short() {
-        let sizes = [0, 999, 1000, 1550, 23_400_000, 1_321_098_329, 70_000_000_000];
-        let sizes = sizes.map(size);
-        assert_eq!(sizes, ["0 B", "999 B", "1 KB", "1.6 KB", "23 MB", "1.3 GB", "70 GB"]);
-    }
 
     #[test]
     fn ages_are_rough() {

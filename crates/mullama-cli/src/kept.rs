@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use mullama::hub::Digest;
 use mullama::{Error, ErrorKind, Message, ResolvedModel};
+use mullama_base::{folders, write_durably};
 use serde_json::{Value, json};
 
 use crate::source;
@@ -20,12 +21,12 @@ pub struct Kept(PathBuf);
 impl Kept {
     /// The conversation with this model. Each model has its own.
     pub fn of(found: &ResolvedModel) -> Result<Self, Error> {
-        let data = dirs::data_local_dir().ok_or_else(|| {
+        let data = folders::data_dir().ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "this user has no folder for conversations")
                 .with_hint("set XDG_DATA_HOME to a folder, or leave --keep-context out")
         })?;
         let name = Digest::of(source::from(found).as_bytes()).short();
-        Ok(Self(data.join("mullama/conversations").join(name + ".json")))
+        Ok(Self(data.join("conversations").join(name + ".json")))
     }
 
     /// What was kept, if there is anything.
@@ -52,12 +53,9 @@ impl Kept {
     /// Keeps this in place of what was kept.
     pub fn write(&self, system: Option<&str>, messages: &[Message]) -> Result<(), Error> {
         let text = json!({ "system": system, "messages": messages }).to_string();
-        // Written beside and renamed: a process that is killed loses one answer, not all of them.
-        let beside = self.0.with_extension(std::process::id().to_string());
         let folder = self.0.parent().unwrap_or(Path::new(""));
         std::fs::create_dir_all(folder)
-            .and_then(|()| std::fs::write(&beside, text))
-            .and_then(|()| std::fs::rename(&beside, &self.0))
+            .and_then(|()| write_durably(&self.0, text.as_bytes()))
             .map_err(|error| unusable(&self.0, "keep the conversation in", &error))
     }
 }

@@ -5,8 +5,9 @@ use std::io::{IsTerminal as _, stderr};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mullama::hub::{Phase, Progress};
+use mullama_base::units;
 
-use crate::format::{left, size};
+use crate::format::left;
 
 /// Plain lines come when so many more hundredths are done.
 const STEP: u64 = 10;
@@ -82,10 +83,11 @@ fn amount(progress: &Progress) -> String {
     if progress.total == 0 {
         return String::new();
     }
-    let mut text = format!("{}/{}", size(progress.completed), size(progress.total));
+    let mut text =
+        format!("{}/{}", units::decimal(progress.completed), units::decimal(progress.total));
     let moving = matches!(progress.phase, Phase::Downloading | Phase::Copying);
     if moving && progress.speed > 0 {
-        let _ = write!(text, "  {}/s", size(progress.speed));
+        let _ = write!(text, "  {}/s", units::decimal(progress.speed));
         if let Some(eta) = progress.eta {
             let _ = write!(text, "  {}", left(eta));
         }

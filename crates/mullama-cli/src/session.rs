@@ -5,19 +5,16 @@ use std::time::{Duration, Instant};
 
 use mullama::hub::Parameters;
 use mullama::{
-    CancelToken, ChatOptions, Completion, Error, ErrorKind, FinishReason, Message, Model,
-    ResolvedModel,
+    ChatOptions, Completion, Error, ErrorKind, FinishReason, Message, Model, ResolvedModel,
 };
+use mullama_base::units;
 use serde_json::{Map, Value};
 
 use crate::failure::Failure;
 use crate::kept::{Conversation, Kept};
 use crate::options::Options;
 use crate::source;
-use crate::terminal::{Progress, bytes, interrupted, take_interrupt};
-
-/// How long an interrupt may go unnoticed.
-const GLANCE: Duration = Duration::from_millis(50);
+use crate::terminal::{Progress, forget_interrupt, interrupt};
 
 /// What the command line says of conversations. It holds over what comes with a model.
 pub struct Settings {
@@ -113,7 +110,7 @@ impl Session {
     /// Loads the model again, after it has been closed.
     pub fn restore(&mut self) -> Result<(), Failure> {
         // An interrupt has ended what went before; this it does not mean.
-        take_interrupt();
+        forget_interrupt();
         self.take(load(&self.found, &self.settings, &self.parameters)?);
         Ok(())
     }
@@ -147,10 +144,8 @@ impl Session {
         messages.push(Message::user(prompt.clone()));
         let mut stream = self.model.stream_chat(&messages, &self.options)?;
         let cancel = stream.cancel_token();
-        write_out(&cancel, || match stream.next_chunk_within(GLANCE) {
-            Ok(chunk) => Ok(chunk.transpose()?.map(|chunk| chunk.text)),
-            Err(()) => Ok(Some(String::new())),
-        })?;
+        let _interrupted = interrupt().on_cancel(move || cancel.cancel());
+        write_out(|| Ok(stream.next_chunk().transpose()?.map(|chunk| chunk.text)))?;
         let completion = stream.completion().ok_or_else(no_answer)?;
         for call in &completion.message.tool_calls {
             writeln!(stdout(), "{}({})", call.function.name, call.function.arguments)?;
@@ -166,10 +161,8 @@ impl Session {
     fn continue_text(&mut self, prompt: String) -> Result<FinishReason, Failure> {
         let mut stream = self.model.stream(prompt, &self.options.generate)?;
         let cancel = stream.cancel_token();
-        write_out(&cancel, || match stream.next_chunk_within(GLANCE) {
-            Ok(chunk) => Ok(chunk.transpose()?.map(|chunk| chunk.text)),
-            Err(()) => Ok(Some(String::new())),
-        })?;
+        let _interrupted = interrupt().on_cancel(move || cancel.cancel());
+        write_out(|| Ok(stream.next_chunk().transpose()?.map(|chunk| chunk.text)))?;
         let completion = stream.completion().ok_or_else(no_answer)?;
         let reason = completion.finish_reason;
         let loading = self.loading.take();
@@ -239,7 +232,7 @@ fn load(
     let Options { model, context, chat } = options;
     let model = Model::load_with_progress(&found.path, model, context, |fraction| {
         progress.update(fraction);
-        !interrupted()
+        !interrupt().is_cancelled()
     })?;
     drop(progress);
     if settings.verbose {
@@ -264,9 +257,9 @@ fn report_loading(model: &Model, found: &ResolvedModel) {
             "{:<22}{} layers, {} weights, {} KV cache, {} compute",
             format!("{}:", share.name),
             share.layers,
-            bytes(share.weights),
-            bytes(share.kv),
-            bytes(share.compute)
+            units::binary(share.weights),
+            units::binary(share.kv),
+            units::binary(share.compute)
         );
     }
     let unused = found.stored.iter().flat_map(|stored| stored.parameters.unused());
@@ -287,17 +280,11 @@ fn no_answer() -> Error {
     Error::new(ErrorKind::Internal, "the stream ended without an answer")
 }
 
-/// Writes pieces of text as they come, and a closing newline; an interrupt cancels.
-fn write_out(
-    cancel: &CancelToken,
-    mut next: impl FnMut() -> mullama::Result<Option<String>>,
-) -> Result<(), Failure> {
+/// Writes pieces of text as they come, and a closing newline.
+fn write_out(mut next: impl FnMut() -> mullama::Result<Option<String>>) -> Result<(), Failure> {
     let mut out = stdout().lock();
     let mut at_line_start = true;
     while let Some(text) = next()? {
-        if interrupted() {
-            cancel.cancel();
-        }
         if !text.is_empty() {
             write_now(&mut out, &text)?;
             at_line_start = text.ends_with('\n');

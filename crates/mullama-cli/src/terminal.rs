@@ -1,45 +1,42 @@
 //! What the commands share in talking to a terminal.
 
 use std::io::{IsTerminal as _, Write as _, stderr};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use mullama::hub::Cancel;
+use mullama::CancelToken;
 
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// What Ctrl-C and SIGTERM cancel.
+static INTERRUPT: LazyLock<Mutex<CancelToken>> = LazyLock::new(Mutex::default);
 
-/// From now on Ctrl-C (and SIGTERM) set a flag; a second one, before the first has been noticed,
-/// ends the process.
+fn current() -> MutexGuard<'static, CancelToken> {
+    INTERRUPT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// From now on Ctrl-C (and SIGTERM) cancel [`interrupt`]; a second one, before the first has been
+/// noticed, ends the process.
 pub fn catch_interrupts() {
     // It can only fail when a handler is there already: then that one stays.
     let _ = ctrlc::set_handler(|| {
-        if INTERRUPTED.swap(true, Ordering::SeqCst) {
+        let interrupt = interrupt();
+        if interrupt.is_cancelled() {
             std::process::exit(130);
         }
+        interrupt.cancel();
     });
 }
 
-/// Whether there was an interrupt since the last call.
-pub fn take_interrupt() -> bool {
-    INTERRUPTED.swap(false, Ordering::SeqCst)
+/// What an interrupt cancels.
+pub fn interrupt() -> CancelToken {
+    current().clone()
 }
 
-/// Whether there is an interrupt that nobody has taken.
-pub fn interrupted() -> bool {
-    INTERRUPTED.load(Ordering::SeqCst)
-}
-
-/// Cancels this when there is an interrupt.
-pub fn cancel_on_interrupt(cancel: &Cancel) {
-    let cancel = cancel.clone();
-    std::thread::spawn(move || {
-        while !cancel.is_cancelled() {
-            if interrupted() {
-                cancel.cancel();
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    });
+/// An interrupt so far has been noticed: the next one is for what comes now.
+pub fn forget_interrupt() {
+    let mut current = current();
+    if current.is_cancelled() {
+        *current = CancelToken::new();
+    }
 }
 
 /// Shows how far loading is, on a terminal, once it has taken long enough to wonder.
@@ -73,20 +70,6 @@ impl Drop for Progress {
     }
 }
 
-/// Bytes as a person reads them, in powers of 1024.
-pub fn bytes(bytes: u64) -> String {
-    let mut size = bytes as f64;
-    let mut unit = "B";
-    for larger in ["KiB", "MiB", "GiB", "TiB"] {
-        if size < 1024.0 {
-            break;
-        }
-        size /= 1024.0;
-        unit = larger;
-    }
-    if unit == "B" { format!("{bytes} B") } else { format!("{size:.1} {unit}") }
-}
-
 /// Columns as wide as their widest cell, the last as wide as it needs to be.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = header.iter().map(|cell| cell.chars().count()).collect();
@@ -107,14 +90,6 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_readable() {
-        assert_eq!(bytes(0), "0 B");
-        assert_eq!(bytes(1023), "1023 B");
-        assert_eq!(bytes(1536), "1.5 KiB");
-        assert_eq!(bytes(24 << 30), "24.0 GiB");
-    }
 
     #[test]
     fn tables_line_up() {

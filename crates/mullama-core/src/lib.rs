@@ -6,7 +6,6 @@
 //! [`GenerateOptions`] and [`ChatOptions`], what it gives in [`Completion`] and [`ChatCompletion`],
 //! and every failure is an [`Error`] of one [`ErrorKind`].
 
-mod cache;
 mod chat;
 mod device;
 mod embedding;
@@ -26,9 +25,9 @@ pub use chat::{
 };
 pub use device::{gpu, rpc};
 pub use embedding::{EmbeddingUsage, Embeddings, Pending, RankedDocument, Reranking};
-pub use engine::{CancelToken, DeviceShare, Placement, shut_down};
+pub use engine::{DeviceShare, Placement, shut_down};
 pub use model::{Capabilities, Chat, ChatTurn, Model};
-pub use mullama_base::{Error, ErrorKind, Result};
+pub use mullama_base::{CancelToken, Error, ErrorKind, Result};
 pub use options::{
     Allowed, ChatFields, ChatOptions, ContextParams, EmbedOptions, FlagForm, FlashAttention,
     GenerateOptions, GpuLayers, Inputs, KvCacheType, KvCacheTypes, LogitBias, Lora, ModelParams,

@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use mullama_base::folders;
+
 use crate::gguf::Summary;
 use crate::hugging_face::{quant_in, shard};
 use crate::manifest::Config;
@@ -53,7 +55,7 @@ impl Caches {
         let get = |name: &str| {
             std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
         };
-        let home = dirs::home_dir();
+        let home = folders::home_dir();
         let at_home = |path: &str| home.as_ref().map(|home| home.join(path));
         let ollama = match get("OLLAMA_MODELS") {
             Some(root) => vec![root],
@@ -68,7 +70,7 @@ impl Caches {
             .or_else(|| Some(get("XDG_CACHE_HOME")?.join("huggingface/hub")))
             .or_else(|| at_home(".cache/huggingface/hub"));
         let llama_cpp =
-            get("LLAMA_CACHE").or_else(|| dirs::cache_dir().map(|cache| cache.join("llama.cpp")));
+            get("LLAMA_CACHE").or_else(|| Some(folders::user_cache_dir()?.join("llama.cpp")));
         Self {
             ollama,
             hugging_face: hugging_face.into_iter().collect(),

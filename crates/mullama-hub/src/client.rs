@@ -1,18 +1,17 @@
 //! HTTP: one request, with its redirects, and the judgement of what came back.
 
-use std::fmt::Write as _;
 use std::io::{self, Read as _};
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
-use ureq::http::{HeaderMap, Uri, header};
+use mullama_base::CancelCallback;
+use ureq::http::{HeaderMap, HeaderValue, Uri, header};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body, Proxy, http};
 
-use crate::cancel::Guard;
-use crate::{Cancel, Error, ErrorKind, PullOptions, Result};
+use crate::address::{is_loopback, join, parse, same_origin, shown};
+use crate::{CancelToken, Error, ErrorKind, PullOptions, Result};
 
 const MOST_REDIRECTS: u32 = 10;
 const CONNECT: Duration = Duration::from_secs(15);
@@ -96,7 +95,7 @@ pub(crate) struct Client {
     encrypted: OnceLock<Guarded>,
     timeout: Duration,
     connections: usize,
-    pub cancel: Cancel,
+    pub cancel: CancelToken,
     pub retries: u32,
     /// Whether plain HTTP is allowed to hosts other than this machine.
     insecure: bool,
@@ -109,11 +108,11 @@ pub(crate) struct Client {
 /// An agent that is shut down when the pull is cancelled.
 struct Guarded {
     agent: Agent,
-    _guard: Guard,
+    _on_cancel: CancelCallback,
 }
 
 impl Guarded {
-    fn new(cancel: &Cancel, timeout: Duration, connections: usize, tls: TlsConfig) -> Self {
+    fn new(cancel: &CancelToken, timeout: Duration, connections: usize, tls: TlsConfig) -> Self {
         let agent: Agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -131,7 +130,8 @@ impl Guarded {
             .proxy(None)
             .build()
             .into();
-        Self { _guard: cancel.guard(agent.clone()), agent }
+        let cut = agent.clone();
+        Self { _on_cancel: cancel.on_cancel(move || cut.shutdown()), agent }
     }
 }
 
@@ -176,19 +176,8 @@ impl Client {
             if matches!(status, 301 | 302 | 303 | 307 | 308)
                 && let Some(location) = parts.headers.get(header::LOCATION)
             {
-                let next = location.to_str().ok().and_then(|location| join(&url, location));
-                let Some(next) = next else {
-                    return Err(Failure::Lasting(failed(&url, "it redirects to no address")));
-                };
-                if origin(&url).is_some_and(|(scheme, _)| scheme == "https")
-                    && !next.starts_with("https:")
-                {
-                    return Err(Failure::Lasting(failed(
-                        &url,
-                        &format!("it redirects to {next}, which is not encrypted"),
-                    )));
-                }
-                trusted &= origin(&url) == origin(&next);
+                let next = redirected(&url, location)?;
+                trusted &= same_origin(&url, &next);
                 url = next;
                 continue;
             }
@@ -212,9 +201,9 @@ impl Client {
         trusted: bool,
     ) -> Result<http::Response<Body>, Failure> {
         self.cancel.check().map_err(Failure::Lasting)?;
-        let uri: Uri = url
-            .parse()
-            .map_err(|_| Failure::Lasting(failed(url, "this is no address that can be used")))?;
+        let uri: Uri = parse(url)
+            .and_then(|url| url.as_str().parse().ok())
+            .ok_or_else(|| Failure::Lasting(failed(url, "this is no address that can be used")))?;
         self.check_scheme(&uri).map_err(Failure::Lasting)?;
         log::debug!("GET {url} {:?}", request.range);
         let proxy = self.proxy(&uri);
@@ -335,16 +324,7 @@ fn delay(failures: u32) -> Duration {
 
 /// An error about an address. What may be secret in the address is left out.
 pub(crate) fn failed(url: &str, problem: &str) -> Error {
-    let shown = url.split(['?', '#']).next().unwrap_or_default();
-    let shown = match shown.split_once("://") {
-        Some((scheme, rest)) => match rest.split_once('/') {
-            Some((host, path)) => {
-                format!("{scheme}://{}/{path}", host.rsplit('@').next().unwrap_or_default())
-            }
-            None => format!("{scheme}://{}", rest.rsplit('@').next().unwrap_or_default()),
-        },
-        None => shown.to_owned(),
-    };
+    let shown = shown(url);
     Error::new(ErrorKind::Download, format!("{shown}: {problem}")).with_context("url", shown)
 }
 
@@ -390,81 +370,29 @@ fn reason(body: &[u8]) -> Option<String> {
     (!line.trim().is_empty()).then_some(line)
 }
 
+/// Where an answer from `url` sends to. What was encrypted stays so.
+fn redirected(url: &str, location: &HeaderValue) -> Result<String, Failure> {
+    let refuse = |problem: &str| Err(Failure::Lasting(failed(url, problem)));
+    let Some(next) = location.to_str().ok().and_then(|location| join(url, location)) else {
+        return refuse("it redirects to no address");
+    };
+    if is_encrypted(url) && !is_encrypted(&next) {
+        return refuse(&format!("it redirects to {}, which is not encrypted", shown(&next)));
+    }
+    Ok(next)
+}
+
+fn is_encrypted(url: &str) -> bool {
+    parse(url).is_some_and(|url| url.scheme() == "https")
+}
+
 /// Seconds, or a date.
 fn retry_after(text: &str) -> Option<Duration> {
     if let Ok(seconds) = text.trim().parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let date = http_date(text)?;
+    let date = httpdate::parse_http_date(text.trim()).ok()?;
     Some(date.duration_since(SystemTime::now()).unwrap_or_default())
-}
-
-/// `Sun, 06 Nov 1994 08:49:37 GMT`.
-fn http_date(text: &str) -> Option<SystemTime> {
-    let (_, rest) = text.split_once(", ")?;
-    let mut words = rest.split_whitespace();
-    let day: u64 = words.next()?.parse().ok().filter(|day| (1..=31).contains(day))?;
-    let month = words.next()?;
-    let months =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let month = months.iter().position(|known| *known == month)? as u64 + 1;
-    let year: u64 = words.next()?.parse().ok().filter(|year| (1970..10_000).contains(year))?;
-    let mut clock = words.next()?.split(':').map(str::parse::<u64>);
-    let mut part = |end| clock.next()?.ok().filter(|value| *value < end);
-    let seconds = part(24)? * 3600 + part(60)? * 60 + part(61)?;
-    // Days since 1970 of a calendar whose year begins in March, so that leap days come last.
-    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = y * 365 + y / 4 - y / 100 + y / 400 + (m * 153 + 2) / 5 + day - 1 - 719_468;
-    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(days * 86_400 + seconds))
-}
-
-/// Scheme, and host with port: where credentials may go.
-pub(crate) fn origin(url: &str) -> Option<(String, String)> {
-    let uri: Uri = url.parse().ok()?;
-    let scheme = uri.scheme_str()?.to_ascii_lowercase();
-    let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
-    Some((scheme, format!("{}:{port}", uri.host()?.to_ascii_lowercase())))
-}
-
-/// The address that a reference on this page leads to.
-pub(crate) fn join(base: &str, reference: &str) -> Option<String> {
-    let (scheme, rest) = base.split_once("://")?;
-    let reference = reference.split('#').next()?;
-    if let Some((other, rest)) = reference.split_once("://")
-        && other.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
-        && !other.is_empty()
-    {
-        return Some(format!("{}://{rest}", other.to_ascii_lowercase()));
-    }
-    if let Some(rest) = reference.strip_prefix("//") {
-        return Some(format!("{scheme}://{rest}"));
-    }
-    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    if reference.starts_with('/') {
-        return Some(format!("{scheme}://{authority}{reference}"));
-    }
-    let path = path.split('?').next()?;
-    let folder = path.rfind('/').map_or("/", |end| &path[..=end]);
-    Some(format!("{scheme}://{authority}{folder}{reference}"))
-}
-
-/// Text as a part of an address's path, `/` included.
-pub(crate) fn escape(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut out, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
-            out.push(byte as char);
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
-        out
-    })
-}
-
-/// Whether the host is this machine.
-pub(crate) fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    bare.eq_ignore_ascii_case("localhost")
-        || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// The system's certificates, among them those of a company's proxy; Mozilla's where there are none.
@@ -487,50 +415,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn references_lead_where_a_browser_would_go() {
-        for (base, reference, url) in [
-            ("http://a/b/c?d", "https://x/y", Some("https://x/y")),
-            ("https://a/b/c", "//x/y", Some("https://x/y")),
-            ("https://a:1/b/c", "/y?z", Some("https://a:1/y?z")),
-            ("https://a/b/c?d=/e", "y", Some("https://a/b/y")),
-            ("https://a", "y", Some("https://a/y")),
-            ("https://a/b", "y#z", Some("https://a/y")),
-            ("https://a/b/c", "/y?u=http://x/", Some("https://a/y?u=http://x/")),
-            ("no address", "y", None),
-        ] {
-            assert_eq!(join(base, reference).as_deref(), url);
-        }
-    }
-
-    #[test]
-    fn an_origin_is_scheme_host_and_port() {
-        assert_eq!(origin("https://A.io/x"), origin("https://a.io:443/y?z"));
-        for other in ["http://a.io/", "https://a.io:8443/", "https://a.io.evil/", "https://b/"] {
-            assert_ne!(origin("https://a.io/"), origin(other));
-        }
-    }
-
-    #[test]
     fn times_to_come_back_are_seconds_or_dates() {
         assert_eq!(retry_after("7"), Some(Duration::from_secs(7)));
         assert_eq!(retry_after("soon"), None);
         assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
-        let date = http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
-        assert_eq!(date, SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777));
-        let date = http_date("Thu, 29 Feb 2024 00:00:00 GMT").unwrap();
-        assert_eq!(date, SystemTime::UNIX_EPOCH + Duration::from_secs(1_709_164_800));
         for bad in ["", "Sun, 06", "Sun, 99 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 0 08:49:37 GMT"] {
-            assert_eq!(http_date(bad), None);
+            assert_eq!(retry_after(bad), None);
         }
     }
 
     #[test]
-    fn loopback_is_this_machine_only() {
-        for host in ["localhost", "127.0.0.1", "127.9.9.9", "[::1]", "LOCALHOST"] {
-            assert!(is_loopback(host));
+    fn what_was_encrypted_stays_so_where_it_redirects() {
+        let next = |url: &str, location: &'static str| {
+            redirected(url, &HeaderValue::from_static(location)).map_err(|failure| match failure {
+                Failure::Lasting(error) | Failure::Passing(error, _) => error.to_string(),
+            })
+        };
+        for (url, location, expected) in [
+            ("https://a/b/c", "../d?e", "https://a/d?e"),
+            ("https://a/b/c", "?e", "https://a/b/c?e"),
+            ("https://a/b/c", "//B/d", "https://b/d"),
+            ("HTTPS://a/b", "https://c:8443/d", "https://c:8443/d"),
+            ("http://a/b", "https://a/b", "https://a/b"),
+            ("http://a/b", "http://c/d", "http://c/d"),
+        ] {
+            assert_eq!(next(url, location).as_deref(), Ok(expected));
         }
-        for host in ["localhost.evil.io", "127.0.0.1.evil.io", "10.0.0.1", "0.0.0.0", ""] {
-            assert!(!is_loopback(host));
+        for location in ["http://a/b", "HTTP://a/b", "http://a:443/b", "http://u:secret@a?secret"] {
+            let refused = next("https://a/b", location).unwrap_err();
+            assert!(refused.ends_with("which is not encrypted"), "{refused}");
+            assert!(!refused.contains("secret"), "{refused}");
+        }
+        for location in ["ftp://a/b", "https://", "https://a:x/"] {
+            assert!(
+                next("https://a/b", location).unwrap_err().contains("no address"),
+                "{location}"
+            );
         }
     }
 

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use mullama_base::folders;
+
 use crate::gguf::Summary;
 use crate::hugging_face::{quant_in, shard};
 use crate::io_error::io_error;
@@ -10,8 +12,8 @@ use crate::manifest::Config;
 use crate::modelfile::Parameters;
 use crate::progress::{Meter, Phase, Sink};
 use crate::{
-    Cancel, Digest, Error, ErrorKind, Layer, LayerKind, Manifest, Modelfile, Name, Result, Source,
-    Store, StoredModel, Template,
+    CancelToken, Digest, Error, ErrorKind, Layer, LayerKind, Manifest, Modelfile, Name, Result,
+    Source, Store, StoredModel, Template,
 };
 
 /// How a model is made.
@@ -23,7 +25,7 @@ pub struct CreateOptions<'a> {
     /// Called with how far the copying of files has come, in the calling thread.
     pub progress: Option<Sink<'a>>,
     /// Cancels it.
-    pub cancel: Cancel,
+    pub cancel: CancelToken,
 }
 
 impl<'a> CreateOptions<'a> {
@@ -43,7 +45,7 @@ impl<'a> CreateOptions<'a> {
 
     /// Can be cancelled by this.
     #[must_use]
-    pub fn with_cancel(mut self, cancel: &Cancel) -> Self {
+    pub fn with_cancel(mut self, cancel: &CancelToken) -> Self {
         self.cancel = cancel.clone();
         self
     }
@@ -103,7 +105,7 @@ impl Store {
 struct Making<'s, 'p> {
     store: &'s Store,
     folder: PathBuf,
-    cancel: Cancel,
+    cancel: CancelToken,
     meter: Meter<'p>,
     config: Config,
     parameters: Parameters,
@@ -253,7 +255,7 @@ impl Making<'_, '_> {
     /// The path that is meant, if something is there.
     fn path(&self, text: &str) -> Option<PathBuf> {
         let path = match text.strip_prefix("~/") {
-            Some(rest) => dirs::home_dir()?.join(rest),
+            Some(rest) => folders::home_dir()?.join(rest),
             None => self.folder.join(text),
         };
         path.exists().then_some(path)

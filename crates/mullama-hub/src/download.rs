@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::address::same_origin;
 use crate::client::{Client, Failure, Request, Response, failed};
 use crate::digest::Hasher;
 use crate::io_error::io_error;
@@ -270,9 +271,10 @@ impl Transfer<'_> {
         }
         let bytes = (self.partial.range_of(*next).start, self.partial.range_of(end - 1).end);
         let known = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let url = known.as_deref().unwrap_or(&self.remote.url);
         let request = Request {
-            url: known.as_deref().unwrap_or(&self.remote.url),
-            bearer: self.remote.bearer.as_deref().filter(|_| known.is_none()),
+            url,
+            bearer: self.remote.bearer.as_deref().filter(|_| same_origin(url, &self.remote.url)),
             range: Some(bytes),
             if_range: self.remote.version.as_deref(),
             ..Request::default()

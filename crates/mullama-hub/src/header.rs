@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use crate::address;
 use crate::client::{Client, Failure, Request, failed};
 use crate::download::Remote;
 use crate::gguf::{self, Extent};
@@ -205,8 +206,8 @@ fn cut(remote: &Remote) -> Failure {
 }
 
 /// An address without what may be secret.
-fn shown(remote: &Remote) -> &str {
-    remote.url.split(['?', '#']).next().unwrap_or_default()
+fn shown(remote: &Remote) -> String {
+    address::shown(&remote.url)
 }
 
 /// Writes the header, and a hole for the rest.

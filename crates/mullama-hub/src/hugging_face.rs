@@ -4,7 +4,8 @@ use std::cmp::Reverse;
 
 use serde::Deserialize;
 
-use crate::client::{Client, Request, escape, failed, join, origin};
+use crate::address::{escape, join, same_origin};
+use crate::client::{Client, Request, failed};
 use crate::download::Remote;
 use crate::{Digest, Error, ErrorKind, HuggingFace, LayerKind, Result};
 
@@ -143,7 +144,7 @@ impl Page<'_> {
             let (more, next): (Vec<File>, _) = self.get(&url)?;
             files.extend(more.into_iter().filter(|file| file.ty == "file"));
             match next {
-                Some(next) if origin(&next) == origin(self.base) => url = next,
+                Some(next) if same_origin(&next, self.base) => url = next,
                 Some(next) => return Err(failed(&url, &format!("its next page is at {next}"))),
                 None => return Ok(files),
             }

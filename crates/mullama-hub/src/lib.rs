@@ -40,8 +40,8 @@
 //! | `HTTPS_PROXY`, `http_proxy`, `ALL_PROXY`, `NO_PROXY` | proxies, which loopback needs not |
 //! | `SSL_CERT_FILE`, `SSL_CERT_DIR` | certificates, in place of the system's |
 
+mod address;
 mod caches;
-mod cancel;
 mod client;
 mod create;
 mod digest;
@@ -64,14 +64,13 @@ mod store;
 mod template;
 
 pub use caches::Caches;
-pub use cancel::Cancel;
 pub use create::CreateOptions;
 pub use digest::Digest;
 pub use gguf::{FILE_TYPES, quantisation};
 pub use header::fetch_header;
 pub use manifest::{Config, Layer, LayerKind, Manifest};
 pub use modelfile::{Message, Modelfile, Parameters};
-pub use mullama_base::{Error, ErrorKind, Result};
+pub use mullama_base::{CancelToken, Error, ErrorKind, Result};
 pub use name::{DEFAULT_HOST, DEFAULT_NAMESPACE, DEFAULT_TAG, HUGGING_FACE_HOST, Name};
 pub use progress::{Phase, Progress, Sink};
 pub use pull::{Endpoints, PullOptions, pull};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fs4::{FileExt, TryLockError};
 
 use crate::io_error::io_error;
-use crate::{Cancel, ErrorKind, Result};
+use crate::{CancelToken, ErrorKind, Result};
 
 const POLL: Duration = Duration::from_millis(50);
 
@@ -21,18 +21,18 @@ pub(crate) struct Lock {
 impl Lock {
     /// Waits for the lock of this file, which stays.
     pub fn lasting(path: &Path) -> Result<Self> {
-        Self::take(path, false, &Cancel::new(), &mut || ())
+        Self::take(path, false, &CancelToken::new(), &mut || ())
     }
 
     /// Waits for the lock of this file, which is removed afterwards if it can be. `waiting` is called
     /// now and then.
-    pub fn passing(path: &Path, cancel: &Cancel, waiting: &mut dyn FnMut()) -> Result<Self> {
+    pub fn passing(path: &Path, cancel: &CancelToken, waiting: &mut dyn FnMut()) -> Result<Self> {
         Self::take(path, true, cancel, waiting)
     }
 
     /// The lock of this file, if nobody has it.
     pub fn free(path: &Path) -> Result<Option<Self>> {
-        let cancel = Cancel::new();
+        let cancel = CancelToken::new();
         match Self::take(path, true, &cancel, &mut || cancel.cancel()) {
             Ok(lock) => Ok(Some(lock)),
             Err(error) if error.kind() == ErrorKind::Cancelled => Ok(None),
@@ -43,7 +43,7 @@ impl Lock {
     fn take(
         path: &Path,
         passing: bool,
-        cancel: &Cancel,
+        cancel: &CancelToken,
         waiting: &mut dyn FnMut(),
     ) -> Result<Self> {
         let fail = |error| io_error("lock", path, error);
@@ -113,7 +113,7 @@ mod tests {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for _ in 0..5 {
-                        let lock = Lock::passing(&path, &Cancel::new(), &mut || ()).unwrap();
+                        let lock = Lock::passing(&path, &CancelToken::new(), &mut || ()).unwrap();
                         assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
                         std::thread::sleep(Duration::from_millis(1));
                         inside.fetch_sub(1, Ordering::SeqCst);
@@ -132,7 +132,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
         let _held = Lock::lasting(&path).unwrap();
-        let cancel = Cancel::new();
+        let cancel = CancelToken::new();
         let mut waits = 0;
         let error = Lock::passing(&path, &cancel, &mut || {
             waits += 1;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::str::FromStr;
 
+use mullama_base::nearest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -91,13 +92,9 @@ impl Parameters {
             let error =
                 Error::new(ErrorKind::InvalidArgument, format!("there is no parameter {name:?}"))
                     .with_context("parameter", name);
-            let like = |known: &str| strsim::jaro_winkler(known, &lower);
-            let near = TYPES.iter().map(|(known, _)| *known);
-            return Err(match near.max_by(|a, b| like(a).total_cmp(&like(b))) {
-                Some(known) if like(known) > 0.8 => {
-                    error.with_hint(format!("did you mean {known}?"))
-                }
-                _ => error,
+            return Err(match nearest(name, TYPES.iter().map(|(known, _)| *known)) {
+                Some(known) => error.with_hint(format!("did you mean {known}?")),
+                None => error,
             });
         };
         let refuse = |wanted: &str| {
@@ -262,8 +259,7 @@ impl Modelfile {
             }
             _ => {
                 let error = invalid(format!("there is no instruction {word:?}"));
-                let like = |known: &str| strsim::jaro_winkler(known, &instruction);
-                return Err(match INSTRUCTIONS.iter().find(|known| like(known) > 0.8) {
+                return Err(match nearest(&instruction, INSTRUCTIONS) {
                     Some(known) => error.with_hint(format!("did you mean {known}?")),
                     None => error.with_hint(format!("there are {}", INSTRUCTIONS.join(", "))),
                 });

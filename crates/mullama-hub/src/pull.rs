@@ -4,7 +4,10 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::client::{Client, Request, failed, is_loopback};
+use mullama_base::folders;
+
+use crate::address::is_loopback;
+use crate::client::{Client, Request, failed};
 use crate::download::{self, Remote};
 use crate::gguf::Summary;
 use crate::hugging_face::{self, Chosen, base_name, shard, stamp};
@@ -13,8 +16,8 @@ use crate::manifest::{Config, Layer};
 use crate::progress::{Meter, Phase, Sink};
 use crate::registry::{self, Registry};
 use crate::{
-    Cancel, DEFAULT_HOST, Error, ErrorKind, LayerKind, Manifest, Name, Progress, Result, Source,
-    Store, StoredModel,
+    CancelToken, DEFAULT_HOST, Error, ErrorKind, LayerKind, Manifest, Name, Progress, Result,
+    Source, Store, StoredModel,
 };
 
 /// Files up to this size are fetched in one piece, and not resumed.
@@ -46,7 +49,7 @@ impl Endpoints {
             let path = get("HF_TOKEN_PATH").map(Into::into).or_else(|| {
                 let home = get("HF_HOME").map(Into::into);
                 Some(
-                    home.or_else(|| Some(dirs::home_dir()?.join(".cache/huggingface")))?
+                    home.or_else(|| Some(folders::home_dir()?.join(".cache/huggingface")))?
                         .join("token"),
                 )
             })?;
@@ -84,7 +87,7 @@ pub struct PullOptions<'a> {
     /// Called with how far it has come, in the calling thread, ten times a second at most.
     pub progress: Option<Sink<'a>>,
     /// Cancels the pull. What has come stays, and the next pull goes on from there.
-    pub cancel: Cancel,
+    pub cancel: CancelToken,
     /// Parts of a file that are fetched at once. Default 8.
     pub connections: usize,
     /// Failures in a row after which a part is given up; in between the waits grow. Default 6.
@@ -104,7 +107,7 @@ impl Default for PullOptions<'_> {
     fn default() -> Self {
         Self {
             progress: None,
-            cancel: Cancel::new(),
+            cancel: CancelToken::new(),
             connections: 8,
             retries: 6,
             timeout: Duration::from_secs(30),
@@ -125,7 +128,7 @@ impl<'a> PullOptions<'a> {
 
     /// Can be cancelled by this.
     #[must_use]
-    pub fn with_cancel(mut self, cancel: &Cancel) -> Self {
+    pub fn with_cancel(mut self, cancel: &CancelToken) -> Self {
         self.cancel = cancel.clone();
         self
     }

@@ -1,8 +1,7 @@
 //! Registries that speak Ollama's protocol.
 
-use std::fmt::Write as _;
-
-use crate::client::{Client, Failure, Request, escape, failed, origin};
+use crate::address::{self, escape, same_origin};
+use crate::client::{Client, Failure, Request, failed};
 use crate::download::Remote;
 use crate::manifest::LONGEST_MANIFEST;
 use crate::{Error, ErrorKind, Layer, Name, Result};
@@ -44,7 +43,7 @@ impl<'a> Registry<'a> {
         };
         let about = |error: Error| match error.kind() {
             ErrorKind::NotFound => {
-                let site = origin(&self.base).map_or(String::new(), |(_, host)| host);
+                let site = address::site(&self.base).unwrap_or_default();
                 Error::new(ErrorKind::NotFound, format!("{site} has no model {}", self.name))
                     .with_context("name", self.name)
                     .with_context("url", &url)
@@ -77,17 +76,16 @@ impl<'a> Registry<'a> {
         let parts = parts(challenge);
         let part = |name: &str| parts.iter().find(|(known, _)| known == name).map(|(_, v)| v);
         let Some(realm) = part("realm") else { return Ok(None) };
-        if origin(realm).is_none() || origin(realm) != origin(&self.base) {
+        let Some(mut url) = address::parse(realm).filter(|_| same_origin(realm, &self.base)) else {
             return Err(failed(&self.base, &format!("it wants a token from elsewhere: {realm}"))
                 .with_context("realm", realm));
-        }
-        let mut url = realm.clone();
+        };
         for name in ["service", "scope"] {
             if let Some(value) = part(name) {
-                url.push(if url.contains('?') { '&' } else { '?' });
-                let _ = write!(url, "{name}={}", escape(value));
+                url.query_pairs_mut().append_pair(name, value);
             }
         }
+        let url = String::from(url);
         let body = self.client.persist(|| {
             let bearer = self.bearer.as_deref();
             let request = Request { url: &url, bearer, ..Request::default() };

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::address;
 use crate::name::{HUGGING_FACE_HOST, part_from};
 use crate::{Digest, Error, ErrorKind, Name, Result};
 
@@ -73,11 +74,13 @@ impl Source {
         }
         // The page of a model, as copied from a browser.
         for site in ["ollama.com/", "registry.ollama.ai/"] {
-            if let Some(name) = rest.strip_prefix(site) {
+            if let Some(name) = strip_prefix_ignoring_case(rest, site) {
                 return Name::parse(name).map(Self::Name);
             }
         }
-        if rest.is_empty() || rest.starts_with('/') || text.contains(char::is_whitespace) {
+        // Slashes and white space would be overlooked.
+        let careless = rest.starts_with('/') || text.contains(char::is_whitespace);
+        if careless || address::parse(text).is_none() {
             return Err(Error::new(ErrorKind::InvalidArgument, format!("{text:?} is no address")));
         }
         Ok(Self::Url(text.to_owned()))

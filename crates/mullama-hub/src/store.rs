@@ -17,6 +17,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use mullama_base::{Draft, TEMPORARY, alike_by, folders, likeness};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -28,7 +29,8 @@ use crate::manifest::{Config, LONGEST_MANIFEST};
 use crate::modelfile::{Message, Parameters};
 use crate::progress::{Meter, Phase};
 use crate::{
-    Cancel, Digest, Error, ErrorKind, Layer, LayerKind, Manifest, Name, Result, Source, Template,
+    CancelToken, Digest, Error, ErrorKind, Layer, LayerKind, Manifest, Name, Result, Source,
+    Template,
 };
 
 /// Disk that a download leaves free.
@@ -152,12 +154,10 @@ impl Store {
     pub fn open() -> Result<Self> {
         let root = match std::env::var_os("MULLAMA_MODELS").filter(|value| !value.is_empty()) {
             Some(root) => PathBuf::from(root),
-            None => {
-                dirs::data_local_dir().map(|data| data.join("mullama/models")).ok_or_else(|| {
-                    Error::new(ErrorKind::NotFound, "this user has no home folder for models")
-                        .with_hint("set MULLAMA_MODELS to a folder")
-                })?
-            }
+            None => folders::data_dir().map(|data| data.join("models")).ok_or_else(|| {
+                Error::new(ErrorKind::NotFound, "this user has no home folder for models")
+                    .with_hint("set MULLAMA_MODELS to a folder")
+            })?,
         };
         Ok(Self::at(root).with_caches(Caches::from_env()))
     }
@@ -241,23 +241,17 @@ impl Store {
 
     /// The names in the store and the caches that are most like this one, the nearest first.
     pub fn suggest(&self, name: &Name) -> Vec<Name> {
-        const LIKE: f64 = 0.8;
-        let (wanted, model) = (name.to_string().to_lowercase(), name.model().to_lowercase());
-        let mut near: Vec<(f64, Name)> = self
-            .list()
-            .unwrap_or_default()
-            .into_iter()
-            .map(|entry| {
-                let known = entry.name.to_string().to_lowercase();
-                // Another tag of the same model is nearer than its letters say.
-                let same = f64::from(u8::from(entry.name.model().to_lowercase() == model));
-                (strsim::jaro_winkler(&wanted, &known).max(0.9 * same), entry.name)
-            })
-            .filter(|(likeness, _)| *likeness >= LIKE)
-            .collect();
-        near.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-        near.dedup_by(|a, b| a.1 == b.1);
-        near.into_iter().map(|(_, name)| name).take(3).collect()
+        let (wanted, model) = (name.to_string(), name.model().to_lowercase());
+        // Sorted, and each once.
+        let known: BTreeSet<Name> =
+            self.list().unwrap_or_default().into_iter().map(|entry| entry.name).collect();
+        let mut near = alike_by(known, |known| {
+            // Another tag of the same model is nearer than its letters say.
+            let same = if known.model().to_lowercase() == model { 0.9 } else { 0.0 };
+            likeness(&wanted, &known.to_string()).max(same)
+        });
+        near.truncate(3);
+        near
     }
 
     /// Gives the model a second name; its files are shared.
@@ -442,7 +436,7 @@ impl Store {
         &self,
         kind: LayerKind,
         path: &Path,
-        cancel: &Cancel,
+        cancel: &CancelToken,
         meter: &mut Meter<'_>,
     ) -> Result<Layer> {
         let read = |error| io_error("read", path, error);
@@ -458,7 +452,8 @@ impl Store {
                 break;
             }
             hasher.update(&buffer[..count]);
-            copy.write_all(&buffer[..count])
+            copy.file()
+                .write_all(&buffer[..count])
                 .map_err(|error| io_error("write", copy.path(), error))?;
             size += count as u64;
             meter.report(Phase::Copying, size);
@@ -466,7 +461,7 @@ impl Store {
         meter.base += size;
         let digest = hasher.finish();
         if !self.has_blob(&digest, size) {
-            persist(copy, &self.blob(&digest))?;
+            publish(copy, &self.blob(&digest))?;
         }
         Ok(Layer::new(kind, digest, size))
     }
@@ -507,24 +502,20 @@ impl Store {
     /// Writes the file so that it is there whole or not at all.
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let mut file = self.temporary()?;
-        file.write_all(bytes).map_err(|error| io_error("write", file.path(), error))?;
-        persist(file, path)
+        file.file().write_all(bytes).map_err(|error| io_error("write", file.path(), error))?;
+        publish(file, path)
     }
 
-    fn temporary(&self) -> Result<tempfile::NamedTempFile> {
+    fn temporary(&self) -> Result<Draft> {
         let folder = self.downloads();
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".tmp");
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        builder.tempfile_in(&folder).map_err(|error| io_error("write into", &folder, error))
+        Draft::new_in(&folder).map_err(|error| io_error("write into", &folder, error))
     }
 
     /// Removes temporary files of processes that were killed.
     fn sweep(&self) {
         for entry in fs::read_dir(self.downloads()).into_iter().flatten().flatten() {
             let old = || entry.metadata()?.modified()?.elapsed().map_err(io::Error::other);
-            if entry.file_name().to_string_lossy().starts_with(".tmp")
+            if entry.file_name().to_string_lossy().starts_with(TEMPORARY)
                 && old().is_ok_and(|age| age > STALE)
             {
                 let path = entry.path();
@@ -659,7 +650,7 @@ impl Store {
         fs::create_dir_all(&parent).map_err(|error| io_error("make", &parent, error))?;
         let fail = |error| io_error("make links in", &folder, error);
         let draft = tempfile::Builder::new()
-            .prefix(".tmp")
+            .prefix(TEMPORARY)
             .tempdir_in(self.downloads())
             .map_err(fail)?
             .keep();
@@ -742,10 +733,8 @@ fn children(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
 }
 
 /// Gives the file its name, after it has reached the disk.
-fn persist(file: tempfile::NamedTempFile, path: &Path) -> Result<()> {
-    file.as_file().sync_data().map_err(|error| io_error("write", path, error))?;
-    file.persist(path).map_err(|error| io_error("write", path, error.error))?;
-    Ok(())
+fn publish(file: Draft, path: &Path) -> Result<()> {
+    file.sync().and_then(|()| file.publish(path)).map_err(|error| io_error("write", path, error))
 }
 
 /// A link that still leads there when the store is moved, or shown under another path.

@@ -5,7 +5,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{CHUNK, World};
-use mullama_hub::{Cancel, ErrorKind, Phase, Progress, Source, pull};
+use mullama_hub::{CancelToken, ErrorKind, Phase, Progress, Source, pull};
 use mullama_test_registry::{Fault, Registry, gguf};
 use serde_json::json;
 
@@ -258,6 +258,77 @@ fn an_address_that_has_expired_is_asked_for_again() {
 }
 
 #[test]
+fn redirects_lead_where_a_browser_would_go() {
+    let path = "/v2/library/m/manifests/latest";
+    for (location, asked) in [
+        ("latest", path),
+        ("../manifests/latest#there", path),
+        ("./../../../x/../library/m/manifests/latest", path),
+        ("../../../../../../v2/library/m/manifests/latest", path),
+        ("/v2//../library/m/manifests/latest", path),
+        ("?page=2", "/v2/library/m/manifests/latest?page=2"),
+        ("", path),
+        ("#there", path),
+        ("//HOST/v2/library/m/manifests/latest", path),
+        ("HTTP://HOST/v2/library/m/manifests/latest", path),
+    ] {
+        let world = World::with_model(10);
+        world.registry.require_token("secret");
+        let location = location.replace("HOST", &world.registry.host());
+        world.registry.fault("/manifests/", 1, Fault::Redirect(location.clone()));
+        let mut options = world.options();
+        options.token = Some("secret".to_owned());
+        let pulled = pull(&world.store, &Source::Name(world.name("library/m")), options);
+        assert!(pulled.is_ok(), "{location}: {pulled:?}");
+        // The server itself is trusted wherever it sends to on its own.
+        let seen = world.registry.take_seen();
+        assert_eq!(seen[1].path, asked, "{location}");
+        assert_eq!(seen[1].authorization.as_deref(), Some("Bearer secret"), "{location}");
+    }
+}
+
+#[test]
+fn credentials_follow_to_the_same_host_only() {
+    // The host that is asked, the one it redirects to, and whether that is the same.
+    for (asked, other, same) in [
+        ("127.0.0.1", "127.0.0.1", true),
+        ("127.0.0.1", "localhost", false),
+        ("localhost", "127.0.0.1", false),
+        ("localhost", "LOCALHOST", true),
+        ("LocalHost", "localhost", true),
+    ] {
+        let world = World::with_model(10);
+        let port = world.registry.host().rsplit_once(':').unwrap().1.to_owned();
+        world.registry.fault("/manifests/", 1, Fault::Redirect(format!("http://{other}:{port}*")));
+        let mut options = world.options();
+        options.token = Some("secret".to_owned());
+        let name = format!("{asked}:{port}/library/m").parse().unwrap();
+        pull(&world.store, &Source::Name(name), options).unwrap();
+        let seen = world.registry.take_seen();
+        assert_eq!(seen[0].authorization.as_deref(), Some("Bearer secret"));
+        assert_eq!(seen[1].authorization.is_some(), same, "from {asked} to {other}: {seen:?}");
+    }
+}
+
+#[test]
+fn parts_are_asked_for_with_credentials_where_the_same_host_redirects() {
+    let world = World::new();
+    let weights = gguf(&[("general.architecture", "llama")], 40 * CHUNK);
+    let digest = mullama_test_registry::digest(&weights);
+    world.registry.add_model("library/m:latest", &[("model", weights)]);
+    world.registry.require_token("secret");
+    world.registry.fault(&digest, 1, Fault::Redirect("?signed".to_owned()));
+    let mut options = world.options();
+    options.token = Some("secret".to_owned());
+    options.connections = 1;
+    pull(&world.store, &Source::Name(world.name("library/m")), options).unwrap();
+    let seen = world.registry.take_seen();
+    let parts: Vec<_> = seen.iter().filter(|seen| seen.path.ends_with("?signed")).collect();
+    assert!(parts.len() > 1, "{seen:?}");
+    assert!(seen.iter().all(|seen| seen.authorization.is_some()), "{seen:?}");
+}
+
+#[test]
 fn redirects_end() {
     let world = World::with_model(10);
     world.registry.fault("/manifests/", 99, Fault::Redirect(format!("{}*", world.registry.url())));
@@ -398,7 +469,7 @@ fn a_pull_can_be_cancelled_at_any_moment() {
     let world = World::with_model(30 * CHUNK);
     world.registry.fault("/blobs/", 99, Fault::Slow(5 << 20));
     let source = Source::Name(world.name("library/m"));
-    let cancel = Cancel::new();
+    let cancel = CancelToken::new();
     let other = cancel.clone();
     let thread = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(700));
@@ -412,7 +483,7 @@ fn a_pull_can_be_cancelled_at_any_moment() {
     // While a server says nothing, too.
     let world = World::with_model(10);
     world.registry.fault("/manifests/", 1, Fault::Stall(Duration::from_secs(20)));
-    let cancel = Cancel::new();
+    let cancel = CancelToken::new();
     let other = cancel.clone();
     std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(300));

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use mullama::hub::{Cancel, CreateOptions, Modelfile, Phase, PullOptions, Store};
+use mullama::hub::{CancelToken, CreateOptions, Modelfile, Phase, PullOptions, Store};
 use mullama::{
     ChatOptions, ContextParams, Error, ErrorKind, GenerateOptions, Lora, Message, Model,
     ModelParams,
@@ -138,7 +138,7 @@ fn a_pull_is_cancelled() {
     let registry = Registry::start();
     registry.add_model("library/big:latest", &[("model", gguf(&[], 16 << 20))]);
     registry.fault("/blobs/", u32::MAX, Fault::Slow(1 << 20));
-    let cancel = Cancel::new();
+    let cancel = CancelToken::new();
     let progress = |progress: &mullama::hub::Progress| {
         if progress.phase == Phase::Downloading {
             cancel.cancel();

@@ -4,24 +4,22 @@ use std::io::{Read as _, Write as _, stdin, stdout};
 use std::path::Path;
 
 use clap::ArgMatches;
-use mullama::hub::{Cancel, CreateOptions, Modelfile, Store};
+use mullama::hub::{CreateOptions, Modelfile, Store};
 use mullama::{Error, ErrorKind};
 
 use super::{store_name, text};
 use crate::failure::Failure;
 use crate::progress::Display;
-use crate::terminal::{cancel_on_interrupt, catch_interrupts};
+use crate::terminal::{catch_interrupts, interrupt};
 
 pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     let name = store_name(text(arguments, "name"))?;
     let file = text(arguments, "file");
     let modelfile = Modelfile::parse(&read(file)?)?;
-    let cancel = Cancel::new();
     catch_interrupts();
-    cancel_on_interrupt(&cancel);
     let mut display = Display::new();
     let mut options = CreateOptions::default()
-        .with_cancel(&cancel)
+        .with_cancel(&interrupt())
         .with_progress(|progress| display.update(progress));
     if file != "-" {
         options = options.with_folder(Path::new(file).parent().unwrap_or(Path::new("")));

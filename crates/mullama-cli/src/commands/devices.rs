@@ -4,10 +4,11 @@ use std::io::{Write as _, stdout};
 
 use clap::ArgMatches;
 use mullama::{gpu, rpc};
+use mullama_base::units;
 use serde_json::json;
 
 use crate::failure::Failure;
-use crate::terminal::{bytes, table};
+use crate::terminal::table;
 
 pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     for worker in arguments.get_many::<String>("rpc").into_iter().flatten() {
@@ -26,8 +27,8 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
             vec![
                 device.name.clone(),
                 device.backend.clone(),
-                bytes(device.memory_free),
-                bytes(device.memory_total),
+                units::binary(device.memory_free),
+                units::binary(device.memory_total),
                 device.description.clone(),
             ]
         })

@@ -4,10 +4,11 @@ use std::io::{IsTerminal as _, Write as _, stderr, stdout};
 
 use clap::ArgMatches;
 use mullama::hub::{Entry, Origin, Store};
+use mullama_base::units;
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
-use crate::format::{ago, size};
+use crate::format::ago;
 use crate::terminal::table;
 
 pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
@@ -50,7 +51,7 @@ fn as_table(entries: &[Entry]) -> String {
             let mut row = vec![
                 entry.name.to_string(),
                 entry.id.clone(),
-                size(entry.size),
+                units::decimal(entry.size),
                 ago(entry.modified),
             ];
             row.extend(foreign.then(|| entry.origin.name().to_owned()));

@@ -7,13 +7,14 @@ use mullama::{
     DeviceSpec, Error, Naming, Plan, PlanOptions, PlanSource, Prediction, Shape, Sweep, calibrate,
     leave_gpus_out, plan, sweep,
 };
+use mullama_base::units;
 use serde_json::{Map, Value, json};
 
 use super::text;
 use crate::failure::Failure;
 use crate::options::read_plan;
 use crate::plot;
-use crate::terminal::{bytes, table};
+use crate::terminal::table;
 
 pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     if is_of_described_devices(arguments) {
@@ -107,7 +108,7 @@ fn rows(what: &str, plans: &[(&str, &Plan)]) -> String {
     let rows: Vec<_> = plans
         .iter()
         .map(|(setting, plan)| {
-            let used = plan.devices.iter().map(|device| bytes(device.total()));
+            let used = plan.devices.iter().map(|device| units::binary(device.total()));
             let used = used.collect::<Vec<_>>().join(" + ");
             let speed = |of: fn(&Prediction) -> f64| {
                 let predicted = plan.predicted.as_ref();
@@ -120,7 +121,7 @@ fn rows(what: &str, plans: &[(&str, &Plan)]) -> String {
                 format!("{} of {}", plan.n_gpu_layers, plan.n_layers),
                 plan.context_size.to_string(),
                 if used.is_empty() { "-".to_owned() } else { used },
-                bytes(plan.host.total()),
+                units::binary(plan.host.total()),
                 speed(|predicted| predicted.decode_tps),
                 speed(|predicted| predicted.prefill_tps),
             ]

@@ -5,31 +5,29 @@ use std::io::{Write as _, stdout};
 use std::process::Command;
 
 use clap::ArgMatches;
-use mullama::hub::{Cancel, PullOptions, Source, Store};
+use mullama::hub::{PullOptions, Source, Store};
 use mullama::{Error, ErrorKind, Model};
+use mullama_base::units;
 
 use super::text;
 use crate::failure::Failure;
-use crate::format::size;
 use crate::progress::Display;
-use crate::terminal::{cancel_on_interrupt, catch_interrupts};
+use crate::terminal::{catch_interrupts, interrupt};
 
 pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     let given = text(arguments, "name");
     tell_of_fit(given)?;
-    let cancel = Cancel::new();
     catch_interrupts();
-    cancel_on_interrupt(&cancel);
     let mut display = Display::new();
     let mut options = PullOptions::default()
-        .with_cancel(&cancel)
+        .with_cancel(&interrupt())
         .with_progress(|progress| display.update(progress));
     options.insecure = arguments.get_flag("insecure");
     let pulled = Model::pull_with(given, options);
     drop(display);
     match pulled {
         Ok(model) => {
-            writeln!(stdout(), "pulled {}, {}", model.name, size(model.size))?;
+            writeln!(stdout(), "pulled {}, {}", model.name, units::decimal(model.size))?;
             Ok(())
         }
         Err(error) => {

@@ -8,12 +8,13 @@ use mullama::hub::{self, Modelfile, Origin};
 use mullama::{
     Error, ErrorKind, GgufHeader, MetadataValue, Plan, PlanOptions, ResolvedModel, plan,
 };
+use mullama_base::units;
 use serde_json::{Map, Value};
 
 use super::text;
 use crate::failure::Failure;
 use crate::source;
-use crate::terminal::{bytes, table};
+use crate::terminal::table;
 
 /// Longer metadata values are cut in the listing; `--json` has them whole.
 const LONGEST_VALUE: usize = 60;
@@ -137,7 +138,7 @@ pub fn facts(found: &ResolvedModel) -> Result<String, Error> {
         ("architecture", header.text("general.architecture").map(str::to_owned)),
         ("parameters", Some(count(weights))),
         ("quantization", quantisation(&header)),
-        ("size", Some(bytes(header.file_size))),
+        ("size", Some(units::binary(header.file_size))),
         ("layers", number("block_count")),
         ("context length", number("context_length")),
         ("embedding length", number("embedding_length")),
@@ -182,7 +183,8 @@ fn here(source: &str) -> String {
     }
     for device in plan.devices.iter().chain([&plan.host]) {
         let needed = device.weights + device.kv + device.compute;
-        let of = format!("{} of {} that are free", bytes(needed), bytes(device.free));
+        let of =
+            format!("{} of {} that are free", units::binary(needed), units::binary(device.free));
         rows.push(vec![format!("memory of {}", device.name), of]);
     }
     table(&["HERE", ""], &rows)
@@ -228,7 +230,12 @@ fn tensors(header: &GgufHeader) -> String {
         .iter()
         .map(|tensor| {
             let shape: Vec<_> = tensor.shape.iter().map(u64::to_string).collect();
-            vec![tensor.name.clone(), tensor.ty.clone(), shape.join(" x "), bytes(tensor.size)]
+            vec![
+                tensor.name.clone(),
+                tensor.ty.clone(),
+                shape.join(" x "),
+                units::binary(tensor.size),
+            ]
         })
         .collect();
     table(&["TENSOR", "TYPE", "SHAPE", "SIZE"], &rows)

@@ -1,5 +1,7 @@
 //! What a line of a conversation means.
 
+use mullama_base::nearest;
+
 /// A question or a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Line {
@@ -127,10 +129,7 @@ pub fn parse(text: &str) -> Result<Line, String> {
         "/bye" | "/exit" | "/quit" => Command::Bye,
         "/?" | "/help" => Command::Help,
         _ => {
-            let near = COMMANDS
-                .iter()
-                .map(|known| word(known).0)
-                .find(|known| strsim::damerau_levenshtein(known, command) <= 2);
+            let near = nearest(command, COMMANDS.iter().map(|known| word(known).0));
             let meant = near.map_or(String::new(), |near| format!("did you mean {near}? "));
             return Err(format!("there is no command {command}; {meant}/? lists them"));
         }

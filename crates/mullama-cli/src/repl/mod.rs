@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use mullama::hub::{CreateOptions, Message, Modelfile, Parameters, Source, Store};
 use mullama::{Error, ErrorKind, FinishReason, ResolvedModel, Role};
+use mullama_base::{folders, write_durably};
 use rustyline::completion::Completer;
 use rustyline::config::{Behavior, CompletionType};
 use rustyline::error::ReadlineError;
@@ -23,7 +24,7 @@ use crate::failure::Failure;
 use crate::options::is_for_loading;
 use crate::session::{Session, Settings};
 use crate::source;
-use crate::terminal::take_interrupt;
+use crate::terminal::forget_interrupt;
 
 /// Lines of history that are kept.
 const REMEMBERED: usize = 1000;
@@ -43,7 +44,7 @@ pub fn converse(mut session: Session) -> Result<(), Failure> {
                 Ok(false)
             }
         };
-        take_interrupt();
+        forget_interrupt();
         match done {
             Ok(true) => break,
             Ok(false) => {}
@@ -109,7 +110,7 @@ impl Input {
             .build();
         let mut editor = Editor::with_config(config).map_err(unreadable)?;
         editor.set_helper(Some(Commands));
-        let history = dirs::data_local_dir().map(|data| data.join("mullama/history"));
+        let history = folders::data_dir().map(|data| data.join("history"));
         if let Some(history) = &history {
             // There is none the first time.
             let _ = editor.load_history(history);
@@ -251,7 +252,7 @@ fn modelfile(session: &Session) -> Modelfile {
 /// The path that is meant, if it is none of a name.
 fn path(text: &str) -> Result<Option<PathBuf>, Error> {
     Ok(match Source::parse(text)? {
-        Source::Path(path) => Some(match (path.strip_prefix("~"), dirs::home_dir()) {
+        Source::Path(path) => Some(match (path.strip_prefix("~"), folders::home_dir()) {
             (Ok(below), Some(home)) => home.join(below),
             _ => path,
         }),
@@ -263,7 +264,7 @@ fn save(session: &Session, to: &str) -> Result<(), Failure> {
     let file = modelfile(session);
     if let Some(path) = path(to)? {
         let text = file.to_text()?;
-        std::fs::write(&path, text).map_err(|error| {
+        write_durably(&path, text.as_bytes()).map_err(|error| {
             Error::new(ErrorKind::Io, format!("cannot write {}: {error}", path.display()))
         })?;
         eprintln!("saved as {}", path.display());

@@ -1,8 +1,7 @@
 //! A result that is being computed.
 
-use crate::engine::CancelToken;
 use crate::scheduler::KeepAlive;
-use crate::{Error, ErrorKind, Result};
+use crate::{CancelToken, Error, ErrorKind, Result};
 
 /// What turns the numbers that were computed into a result.
 type Finish<T> = Box<dyn FnOnce(Vec<f32>) -> T + Send>;

@@ -10,10 +10,10 @@ use super::pair::PairTemplate;
 use super::pending::Pending;
 use super::results::{Embeddings, Layout, Reranking};
 use super::worker::Job;
-use crate::engine::{AdapterSet, CancelToken, Vocab};
+use crate::engine::{AdapterSet, Vocab};
 use crate::options::{EmbedOptions, Inputs, Pooling, Prompt, RerankOptions, Truncate, deadline};
 use crate::scheduler::KeepAlive;
-use crate::{Error, ErrorKind, Result, Token};
+use crate::{CancelToken, Error, ErrorKind, Result, Token};
 
 /// A model to embed with, as far as a call needs it.
 pub(crate) struct EmbeddingModel<'a> {
@@ -114,8 +114,7 @@ fn start<T>(
     timeout: Option<f32>,
     finish: impl FnOnce(Vec<f32>) -> T + Send + 'static,
 ) -> Result<Pending<T>> {
-    let deadline = deadline(Instant::now(), timeout)?;
-    let cancel = CancelToken::with_deadline(deadline);
+    let cancel = CancelToken::with_deadline(deadline(Instant::now(), timeout)?);
     let (reply, result) = flume::bounded(1);
     if texts.inputs.is_empty() {
         let _ = reply.send(Ok(Vec::new()));
@@ -126,7 +125,6 @@ fn start<T>(
             adapters: model.adapters.clone(),
             starts: layout.starts.clone(),
             cancel: cancel.clone(),
-            deadline,
             reply,
         })?;
     }

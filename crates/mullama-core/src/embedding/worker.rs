@@ -6,12 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use super::blueprint::Blueprint;
-use crate::engine::{AdapterSet, CancelToken, Context, Decoded, Placement, closed};
+use crate::engine::{AdapterSet, Context, Decoded, Placement, closed};
 use crate::options::Pooling;
-use crate::{Error, ErrorKind, Result, Token};
+use crate::{CancelToken, Error, ErrorKind, Result, Token};
 
 /// One call, with everything settled that the thread needs.
 pub(super) struct Job {
@@ -21,7 +20,6 @@ pub(super) struct Job {
     /// Where in the result the rows of each input begin, and the end of the last.
     pub starts: Vec<usize>,
     pub cancel: CancelToken,
-    pub deadline: Option<Instant>,
     pub reply: flume::Sender<Result<Vec<f32>>>,
 }
 
@@ -465,8 +463,7 @@ fn no_context() -> Error {
 }
 
 fn cancelled(job: &Job) -> Error {
-    let late = job.deadline.is_some_and(|deadline| Instant::now() >= deadline);
-    let message = if late {
+    let message = if job.cancel.is_late() {
         "the request took longer than its `timeout`"
     } else {
         "the request was cancelled"

@@ -11,14 +11,13 @@ use mullama_sys as sys;
 
 use super::adapter::AdapterSet;
 use super::batch::{Batch, SeqId};
-use super::cancel::CancelToken;
 use super::exit;
 use super::memory::{BufferShare, Placement};
 use super::settings::ContextSettings;
 use super::thread_pool::{ThreadPool, ThreadPoolApi};
 use super::weights::Weights;
 use crate::runtime::log as logging;
-use crate::{Error, ErrorKind, Result};
+use crate::{CancelToken, Error, ErrorKind, Result};
 
 /// What sequences of a model's memory can have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

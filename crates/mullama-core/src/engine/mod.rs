@@ -3,7 +3,6 @@
 
 mod adapter;
 mod batch;
-mod cancel;
 mod closed;
 mod context;
 mod exit;
@@ -18,7 +17,6 @@ mod weights;
 
 pub(crate) use adapter::AdapterSet;
 pub(crate) use batch::SeqId;
-pub use cancel::CancelToken;
 pub(crate) use closed::closed;
 pub(crate) use context::{Context, Decoded, Sharing};
 pub use exit::shut_down;

@@ -6,11 +6,10 @@ use std::time::Instant;
 use super::handle::Model;
 use super::loaded::Loaded;
 use crate::chat::{ChatCompletion, ChatStream, Message, Rendered, render};
-use crate::engine::CancelToken;
 use crate::options::{ChatOptions, GenerateOptions, Lora, Prompt, deadline};
 use crate::sampling::{Grammar, GrammarSpec, ReasoningSpec, Sampling, schema_to_gbnf};
 use crate::scheduler::{Completion, Delivery, Job, Stream};
-use crate::{Error, ErrorKind, Result, Token};
+use crate::{CancelToken, Error, ErrorKind, Result, Token};
 
 /// What a request has beside its options.
 #[derive(Default)]

@@ -17,8 +17,8 @@ mod prompt;
 mod range;
 pub(crate) mod table;
 mod timeout;
-pub(crate) mod units;
 
+use mullama_base::nearest;
 use serde_json::{Map, Value};
 
 pub use chat::{ChatFields, ChatOptions};
@@ -145,13 +145,9 @@ pub fn parse_options(
 fn unknown(key: &str, targets: &[&mut dyn OptionSet], naming: Naming) -> Error {
     let names =
         targets.iter().flat_map(|target| target.specs()).map(|spec| naming.style(spec.name));
-    let nearest = names
-        .map(|name| (strsim::jaro_winkler(&name, key), name))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b));
     let error = Error::option(key, "there is no such option");
-    match nearest {
-        Some((_, name)) => error.with_hint(format!("did you mean `{name}`?")),
+    match nearest(key, names) {
+        Some(name) => error.with_hint(format!("did you mean `{name}`?")),
         None => error,
     }
 }

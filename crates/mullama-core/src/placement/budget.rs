@@ -1,8 +1,9 @@
 //! How much of each device a model may take.
 
+use mullama_base::units;
+
 use crate::device::{DeviceSet, HOST, gpu};
 use crate::engine::{DeviceShare, Placement};
-use crate::options::units::{parse_size, words};
 use crate::options::{ModelParams, SplitMode};
 use crate::{Error, ErrorKind, Result};
 
@@ -127,8 +128,8 @@ impl Budgets {
                 format!(
                     "{} needs {} and has {} free",
                     budget.name,
-                    words(needed),
-                    words(budget.free)
+                    units::memory(needed),
+                    units::memory(budget.free)
                 )
             })
             .collect()
@@ -155,7 +156,7 @@ pub(crate) fn are_shares_open(params: &ModelParams) -> bool {
 /// own memory, as `8GiB` or `500MB`.
 fn limit_from(variable: &str) -> Result<Option<u64>> {
     let Ok(text) = std::env::var(variable) else { return Ok(None) };
-    parse_size(&text).map(Some).ok_or_else(|| {
+    units::parse_size(&text).map(Some).ok_or_else(|| {
         Error::new(ErrorKind::InvalidArgument, format!("{variable} is `{text}`, which is no size"))
             .with_hint("write a number with its unit: 8GiB, 500MB")
     })

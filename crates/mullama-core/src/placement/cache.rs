@@ -4,14 +4,14 @@
 use std::collections::HashMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use crate::cache::cache_dir;
 use crate::engine::Placement;
 use crate::runtime;
+use mullama_base::folders::cache_dir;
+use mullama_base::{Draft, write_whole};
 
 /// More answers than this about one model are not kept, and more models than this.
 const MAX_ENTRIES: usize = 500;
@@ -79,7 +79,6 @@ fn read(file: &Path) -> Answers {
     fs::read(file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
 }
 
-/// Written beside and renamed, so that nobody reads half a file.
 fn write(file: &Path, answers: &Answers) -> std::io::Result<()> {
     if let Some(dir) = file.parent() {
         fs::create_dir_all(dir)?;
@@ -87,9 +86,7 @@ fn write(file: &Path, answers: &Answers) -> std::io::Result<()> {
             forget_oldest(dir);
         }
     }
-    let partial = file.with_extension(format!("partial-{}", std::process::id()));
-    fs::File::create(&partial)?.write_all(&serde_json::to_vec(answers)?)?;
-    fs::rename(partial, file)
+    write_whole(file, &serde_json::to_vec(answers)?)
 }
 
 /// A file in a folder of the cache, made where it is not there yet. `about` tells it from all others.
@@ -111,12 +108,10 @@ pub(crate) fn kept(
     };
     fs::create_dir_all(&dir).map_err(failed)?;
     forget_oldest(&dir);
-    let partial = file.with_extension(format!("partial-{}", std::process::id()));
-    let made = make(&partial).and_then(|()| fs::rename(&partial, &file).map_err(failed));
-    if made.is_err() {
-        let _ = fs::remove_file(&partial);
-    }
-    made.map(|()| file)
+    let draft = Draft::new_in(&dir).map_err(failed)?;
+    make(draft.path())?;
+    draft.publish(&file).map_err(failed)?;
+    Ok(file)
 }
 
 /// Makes room in the folder for one more model.

@@ -12,13 +12,13 @@ use super::cache::Cache;
 use super::dry_run::dry_run;
 use super::header::{number, vocabulary};
 use super::largest::{NONE, largest};
-use crate::cache::cache_dir;
 use crate::device::DeviceSet;
 use crate::engine::{ContextSettings, Placement, Weights};
 use crate::options::{ContextParams, GpuLayers, ModelParams};
 use crate::runtime::{self, log};
 use crate::source::GgufHeader;
 use crate::{Error, ErrorKind, Result};
+use mullama_base::folders::cache_dir;
 
 /// The smallest context that `auto` makes smaller before it leaves layers to the CPU.
 const SMALLEST_CONTEXT_FOR_GPU: u32 = 4096;

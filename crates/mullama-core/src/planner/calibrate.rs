@@ -15,12 +15,13 @@ use super::bench::Bench;
 use super::shape::Shape;
 use super::spec::DeviceSpec;
 use super::speed::{Attention, PROMPT, Rates};
-use crate::cache::cache_dir;
 use crate::device::{self, DeviceSet, HOST, Handle, physical_cores};
 use crate::engine::{ContextSettings, Weights};
-use crate::options::{ContextParams, ModelParams, units};
+use crate::options::{ContextParams, ModelParams};
 use crate::runtime::{self, log as logging};
 use crate::{GgufHeader, Result};
+use mullama_base::folders::cache_dir;
+use mullama_base::{units, write_whole};
 
 /// Quantisations of one type of weight each, from small to large.
 const TYPES: [&str; 17] = [
@@ -62,10 +63,8 @@ impl Calibration {
 
     fn keep(&self) {
         let file = Self::file();
-        let partial = file.with_extension(format!("partial-{}", std::process::id()));
         let written = fs::create_dir_all(cache_dir())
-            .and_then(|()| fs::write(&partial, serde_json::to_vec_pretty(self)?))
-            .and_then(|()| fs::rename(&partial, &file));
+            .and_then(|()| write_whole(&file, &serde_json::to_vec_pretty(self)?));
         if let Err(error) = written {
             log::warn!("cannot keep what was measured in {}: {error}", file.display());
         }
@@ -372,7 +371,7 @@ fn add_type(rates: &mut Rates, header: &GgufHeader, steps: &Steps, tokens: f64) 
 /// Rates in words, for people to see what was measured.
 impl std::fmt::Display for Calibration {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "main memory: {}/s", units::words(self.host_bandwidth as u64))?;
+        writeln!(f, "main memory: {}/s", units::memory(self.host_bandwidth as u64))?;
         for (device, rates) in &self.rates {
             writeln!(
                 f,

@@ -3,6 +3,7 @@
 
 use std::sync::OnceLock;
 
+use mullama_base::{alike_by, likeness};
 use serde::Deserialize;
 
 use crate::{Error, Result};
@@ -190,17 +191,10 @@ pub(super) fn find(text: &str) -> Result<(&'static Preset, u64)> {
 
 fn unknown(text: &str, wanted: &Words) -> Error {
     let sought = wanted.words.join(" ");
-    let mut likely: Vec<(f64, &str)> = presets()
-        .iter()
-        .map(|preset| {
-            let known = Words::of(&preset.name).words.join(" ");
-            (strsim::jaro_winkler(&known, &sought), preset.name.as_str())
-        })
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .collect();
-    likely.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+    let likely =
+        alike_by(presets(), |preset| likeness(&sought, &Words::of(&preset.name).words.join(" ")));
     let error = Error::option("devices", format!("there is no device or preset `{text}`"));
-    let names: Vec<_> = likely.iter().take(4).map(|(_, name)| *name).collect();
+    let names: Vec<_> = likely.iter().take(4).map(|preset| preset.name.as_str()).collect();
     if names.is_empty() {
         error.with_hint("name a card such as \"RTX 4090\", or give a size such as 24GiB")
     } else {

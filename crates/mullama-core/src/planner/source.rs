@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use super::options::PlanOptions;
 use super::shape::Shape;
-use crate::cache::cache_dir;
 use crate::source::ResolvedModel;
 use crate::{Error, ErrorKind, Result, runtime};
+use mullama_base::folders::cache_dir;
 
 /// What to plan: a model, or the shape of one.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,12 +2,12 @@
 
 use std::str::FromStr;
 
+use mullama_base::units::{self, no_size, parse_bandwidth, parse_compute, size};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
 
 use super::hardware;
 use crate::device::{DeviceSet, SimulatedGpu, check_backend};
-use crate::options::units::{self, no_size, parse_bandwidth, parse_compute, size};
 use crate::{Error, Result};
 
 /// A smaller number for a size is one whose unit was forgotten.
@@ -40,7 +40,7 @@ impl DeviceSpec {
     /// A GPU with so many bytes of memory, used by CUDA.
     pub fn new(memory: u64) -> Self {
         Self {
-            description: format!("simulated GPU of {}", units::words(memory)),
+            description: format!("simulated GPU of {}", units::memory(memory)),
             memory,
             backend: "cuda".to_owned(),
             bandwidth: None,
@@ -68,7 +68,7 @@ impl DeviceSpec {
         let (preset, memory) = hardware::find(name)?;
         let gpu = if preset.unified { working_set(memory) } else { memory };
         Ok(Self {
-            description: format!("{} ({})", preset.name, units::words(memory)),
+            description: format!("{} ({})", preset.name, units::memory(memory)),
             backend: preset.backend.clone(),
             bandwidth: Some(preset.bandwidth()),
             compute: Some(preset.compute()),

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use super::plan::{Plan, PlannedDevice, Prediction};
 use crate::device::HOST;
-use crate::options::units::words;
+use mullama_base::units;
 
 /// Characters of a bar.
 const WIDTH: u64 = 48;
@@ -12,7 +12,7 @@ const WIDTH: u64 = 48;
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.model.name.as_deref().unwrap_or("model");
-        writeln!(f, "{name}: {}, {}", self.model.architecture, words(self.model.size))?;
+        writeln!(f, "{name}: {}, {}", self.model.architecture, units::memory(self.model.size))?;
         if let Some(refusal) = &self.refusal {
             writeln!(f, "Does not fit: {refusal}")?;
         } else {
@@ -42,7 +42,7 @@ impl fmt::Display for Plan {
                 one.n_gpu_layers,
                 self.n_layers,
                 one.context_size,
-                words(one.size),
+                units::memory(one.size),
                 speed.unwrap_or_default(),
             )?;
         }
@@ -111,15 +111,15 @@ impl Plan {
             .all_devices()
             .map(|device| {
                 let left = match device.free.checked_sub(device.total()) {
-                    Some(left) => words(left),
-                    None => format!("-{}", words(device.total() - device.free)),
+                    Some(left) => units::memory(left),
+                    None => format!("-{}", units::memory(device.total() - device.free)),
                 };
                 [
                     device.name.clone(),
                     device.layers.to_string(),
-                    words(device.weights),
-                    words(device.kv),
-                    words(device.compute),
+                    units::memory(device.weights),
+                    units::memory(device.kv),
+                    units::memory(device.compute),
                     left,
                     device.description.clone(),
                 ]
@@ -191,9 +191,9 @@ impl Plan {
         };
         let each = (device.weights + device.kv) / layers.max(1);
         let left = device.free.saturating_sub(device.total());
-        let kept = words(device.margin);
-        let left_words = words(left);
-        let each_words = words(each);
+        let kept = units::memory(device.margin);
+        let left_words = units::memory(left);
+        let each_words = units::memory(each);
         if left < each + device.margin {
             format!(
                 "it is full; one more takes about {each_words}, {left_words} are left, and {kept} \

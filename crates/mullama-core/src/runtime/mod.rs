@@ -10,8 +10,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use mullama_sys as sys;
 use sys::modules::Module;
 
-use crate::cache::cache_dir;
 use crate::{Error, ErrorKind, Result};
+use mullama_base::folders::cache_dir;
 
 static PACKAGE_DIRS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 static LEAVE_GPUS_OUT: AtomicBool = AtomicBool::new(false);

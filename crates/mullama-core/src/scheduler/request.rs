@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use super::completion::Chunk;
-use crate::engine::{AdapterSet, CancelToken, Order, closed};
+use crate::engine::{AdapterSet, Order, closed};
 use crate::sampling::{Grammar, Sampling};
-use crate::{Result, Token};
+use crate::{CancelToken, Result, Token};
 
 /// What the engine tells a request's owner.
 pub(crate) enum Event {

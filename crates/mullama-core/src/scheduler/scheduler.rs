@@ -20,10 +20,8 @@ use super::prefix::{KvCells as _, PrefixCache};
 use super::request::{Command, Event, Job, SavedCells};
 use super::slot::Slot;
 use super::stats::{SharedStats, Stats};
-use crate::engine::{
-    AdapterSet, CancelToken, Context, ContextSettings, Decoded, SeqId, Sharing, Vocab, closed,
-};
-use crate::{Error, ErrorKind, Result, Token};
+use crate::engine::{AdapterSet, Context, ContextSettings, Decoded, SeqId, Sharing, Vocab, closed};
+use crate::{CancelToken, Error, ErrorKind, Result, Token};
 
 /// Steps that a set of adapters has before the next has its turn: the engine plans its buffers anew for
 /// each change.

@@ -6,9 +6,9 @@
 //! each), and the cells as llama.cpp writes a sequence (`llama_state_seq_get_data`).
 
 use std::fs;
-use std::io::{self, Write as _};
 use std::path::Path;
 
+use mullama_base::write_whole;
 use mullama_hub::Digest;
 
 use super::request::SavedCells;
@@ -39,14 +39,7 @@ pub(crate) fn encode(cells: &SavedCells, fingerprint: &Fingerprint) -> Vec<u8> {
 /// Writes a state to a file, which is complete or not there at all.
 pub fn write_state(path: impl AsRef<Path>, state: &[u8]) -> Result<()> {
     let path = path.as_ref();
-    let write = || -> io::Result<()> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
-        file.write_all(state)?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().map_err(|error| Error::io("write", path, error))
+    write_whole(path, state).map_err(|error| Error::io("write", path, error))
 }
 
 /// Reads a file that [`write_state`] wrote.

@@ -10,8 +10,7 @@ use futures_core::Stream as AsyncStream;
 
 use super::completion::{Chunk, Completion};
 use super::request::Event;
-use crate::engine::CancelToken;
-use crate::{Error, ErrorKind, Result};
+use crate::{CancelToken, Error, ErrorKind, Result};
 
 /// What has to live for as long as an answer is awaited.
 pub(crate) type KeepAlive = Arc<dyn Send + Sync>;

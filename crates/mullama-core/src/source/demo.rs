@@ -32,29 +32,25 @@ fn elsewhere() -> Result<PathBuf> {
 /// files only, since it maps them into memory. An engine inside the program has no folder of files.
 #[cfg(any(feature = "embedded-demo", not(feature = "dynamic-backends")))]
 fn elsewhere() -> Result<PathBuf> {
-    use std::io::Write as _;
     use std::sync::{Mutex, PoisonError};
+
+    use mullama_base::{folders, write_whole};
 
     static WRITING: Mutex<()> = Mutex::new(());
     let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
 
-    let dir = crate::cache::cache_dir();
+    let dir = folders::cache_dir();
     let path = dir.join(mullama_demo_model::NAME);
     // Comparing the content would bring the program's own copy into memory, and keep it there.
     if is_whole(&path) {
         return Ok(path);
     }
     let bytes = mullama_demo_model::GGUF;
-    // Written beside and renamed, so that another process never sees half a file.
-    let partial = dir.join(format!("demo-{}.partial", std::process::id()));
-    fs::create_dir_all(&dir)
-        .and_then(|()| fs::File::create(&partial)?.write_all(bytes))
-        .and_then(|()| fs::rename(&partial, &path))
-        .map_err(|error| {
-            let message = format!("cannot write the demo model to {}: {error}", path.display());
-            Error::new(ErrorKind::Io, message)
-                .with_hint("set XDG_CACHE_HOME to a folder that can be written to")
-                .with_source(error)
-        })?;
+    fs::create_dir_all(&dir).and_then(|()| write_whole(&path, bytes)).map_err(|error| {
+        let message = format!("cannot write the demo model to {}: {error}", path.display());
+        Error::new(ErrorKind::Io, message)
+            .with_hint("set XDG_CACHE_HOME to a folder that can be written to")
+            .with_source(error)
+    })?;
     Ok(path)
 }

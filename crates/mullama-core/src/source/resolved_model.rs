@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use mullama_base::nearest;
 use mullama_hub as hub;
 use serde_json::{Map, Value};
 
@@ -9,9 +10,6 @@ use super::demo;
 use super::gguf::GgufHeader;
 use crate::options::{ContextParams, GenerateOptions, ModelParams, OptionSet};
 use crate::{Error, ErrorKind, Result};
-
-/// How alike two names are when one may have been meant for the other.
-const LIKE: f64 = 0.8;
 
 /// A model that was found, and not loaded yet.
 #[derive(Debug, Clone)]
@@ -144,8 +142,10 @@ pub(crate) fn pull(name: &str, options: hub::PullOptions<'_>) -> Result<hub::Sto
 
 /// Hints at the built-in model where its name may have been meant.
 fn near_demo(source: &Path, error: Error) -> Error {
-    let one_slip = |text: &str| strsim::damerau_levenshtein(text, demo::NAME) == 1;
-    if error.kind() != ErrorKind::NotFound || !source.to_str().is_some_and(one_slip) {
+    // A much longer name is that of another model.
+    let meant =
+        |text: &str| text.len() <= demo::NAME.len() + 1 && nearest(text, [demo::NAME]).is_some();
+    if error.kind() != ErrorKind::NotFound || !source.to_str().is_some_and(meant) {
         return error;
     }
     error.with_hint("did you mean demo, the built-in model?")
@@ -167,12 +167,8 @@ fn nearest_file(source: &Path) -> Option<PathBuf> {
     let folder = source.parent().filter(|folder| !folder.as_os_str().is_empty());
     let entries = std::fs::read_dir(folder.unwrap_or(Path::new("."))).ok()?;
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    let near = names
-        .filter(|name| name.to_ascii_lowercase().ends_with(".gguf"))
-        .map(|name| (strsim::jaro_winkler(&name, wanted), name))
-        .filter(|(likeness, _)| *likeness >= LIKE)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    near.map(|(_, name)| source.with_file_name(name))
+    let models = names.filter(|name| name.to_ascii_lowercase().ends_with(".gguf"));
+    nearest(wanted, models).map(|name| source.with_file_name(name))
 }
 
 #[cfg(test)]

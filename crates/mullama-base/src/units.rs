@@ -1,21 +1,24 @@
-//! Sizes, bandwidths and rates of computation, with their units.
+//! Sizes, bandwidths and rates of computation, with their units, read and written.
+//!
+//! `KiB`, `MiB`, `GiB` and `TiB` are powers of 1024, `kB` (or `KB`), `MB`, `GB` and `TB` powers of 1000.
+//! Memory is written in the former, downloads and files of the store in the latter, as Ollama's command does.
 
 use crate::{Error, Result};
 
 /// A size with its unit. One without is refused: GB and GiB differ by 7 %.
-pub(crate) fn parse_size(text: &str) -> Option<u64> {
+pub fn parse_size(text: &str) -> Option<u64> {
     let (number, unit) = split(text)?;
     Some((number * byte_unit(unit)?) as u64)
 }
 
 /// Bytes in a second: `936GB/s`.
-pub(crate) fn parse_bandwidth(text: &str) -> Option<f64> {
+pub fn parse_bandwidth(text: &str) -> Option<f64> {
     let (number, unit) = split(text)?;
     Some(number * byte_unit(unit.strip_suffix("/s")?.trim())?).filter(|rate| *rate > 0.0)
 }
 
 /// Operations in a second: `165TFLOPS`.
-pub(crate) fn parse_compute(text: &str) -> Option<f64> {
+pub fn parse_compute(text: &str) -> Option<f64> {
     let (number, unit) = split(text)?;
     let unit = match unit.to_ascii_uppercase().strip_suffix("FLOPS")? {
         "G" => 1e9,
@@ -27,7 +30,7 @@ pub(crate) fn parse_compute(text: &str) -> Option<f64> {
 }
 
 /// The error of a text that is no such size.
-pub(crate) fn no_size(option: &str, text: &str) -> Error {
+pub fn no_size(option: &str, text: &str) -> Error {
     let bare = text.trim().parse::<f64>().is_ok();
     let problem =
         if bare { format!("`{text}` has no unit") } else { format!("`{text}` is no size") };
@@ -41,7 +44,7 @@ pub(crate) fn no_size(option: &str, text: &str) -> Error {
 }
 
 /// A size, or the error that says how to write one.
-pub(crate) fn size(option: &str, text: &str) -> Result<u64> {
+pub fn size(option: &str, text: &str) -> Result<u64> {
     parse_size(text).filter(|bytes| *bytes > 0).ok_or_else(|| no_size(option, text))
 }
 
@@ -67,14 +70,41 @@ fn byte_unit(unit: &str) -> Option<f64> {
     })
 }
 
-/// A number of bytes, in words.
-pub(crate) fn words(bytes: u64) -> String {
-    const MIB: f64 = 1024.0 * 1024.0;
-    let mebibytes = bytes as f64 / MIB;
+/// Bytes of memory, to compare amounts of it: `0.5 MiB`, `1.25 GiB`.
+pub fn memory(bytes: u64) -> String {
+    let mebibytes = bytes as f64 / 1024.0 / 1024.0;
     if mebibytes < 1024.0 {
         format!("{mebibytes:.1} MiB")
     } else {
         format!("{:.2} GiB", mebibytes / 1024.0)
+    }
+}
+
+/// Bytes in the largest power of 1024 that they fill: `1023 B`, `1.5 KiB`, `24.0 GiB`.
+pub fn binary(bytes: u64) -> String {
+    let mut size = bytes as f64;
+    let mut unit = "B";
+    for larger in ["KiB", "MiB", "GiB", "TiB"] {
+        if size < 1024.0 {
+            break;
+        }
+        size /= 1024.0;
+        unit = larger;
+    }
+    if unit == "B" { format!("{bytes} B") } else { format!("{size:.1} {unit}") }
+}
+
+/// Bytes in the largest power of 1000 that they fill, in two digits where those are enough: `1.3 GB`,
+/// `23 MB`.
+pub fn decimal(bytes: u64) -> String {
+    let units = [("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("KB", 1e3)];
+    let (unit, divisor) =
+        units.into_iter().find(|(_, size)| bytes as f64 >= *size).unwrap_or(("B", 1.0));
+    let value = bytes as f64 / divisor;
+    if value >= 10.0 || value.fract() == 0.0 {
+        format!("{} {unit}", value as u64)
+    } else {
+        format!("{value:.1} {unit}")
     }
 }
 
@@ -103,5 +133,24 @@ mod tests {
             assert_eq!(parse_bandwidth(bad), None, "{bad}");
         }
         assert_eq!(parse_compute("165"), None);
+    }
+
+    #[test]
+    fn memory_is_written_in_mebibytes_at_least() {
+        let sizes = [0, 1 << 19, 1 << 30, 5 << 28].map(memory);
+        assert_eq!(sizes, ["0.0 MiB", "0.5 MiB", "1.00 GiB", "1.25 GiB"]);
+    }
+
+    #[test]
+    fn binary_sizes_are_readable() {
+        let sizes = [0, 1023, 1536, 24 << 30].map(binary);
+        assert_eq!(sizes, ["0 B", "1023 B", "1.5 KiB", "24.0 GiB"]);
+    }
+
+    #[test]
+    fn decimal_sizes_are_short() {
+        let sizes = [0, 999, 1000, 1550, 23_400_000, 1_321_098_329, 70_000_000_000];
+        let sizes = sizes.map(decimal);
+        assert_eq!(sizes, ["0 B", "999 B", "1 KB", "1.6 KB", "23 MB", "1.3 GB", "70 GB"]);
     }
 }

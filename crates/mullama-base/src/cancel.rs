@@ -1,0 +1,266 @@
+//! Cancellation.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::{Error, Result};
+
+/// Cancels what it was given to, from any thread. Clones cancel the same.
+///
+/// It is shared by those who want something done and those who do it: the former call
+/// [`cancel`](Self::cancel), the latter ask [`is_cancelled`](Self::is_cancelled) between steps,
+/// [`sleep`](Self::sleep) where they wait, and have [`on_cancel`](Self::on_cancel) interrupt what
+/// blocks them.
+#[derive(Clone, Default)]
+pub struct CancelToken(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    cancelled: AtomicBool,
+    /// When it cancels itself.
+    deadline: Option<Instant>,
+    /// What is called when it is cancelled. The flag is set under this lock, so that nothing that is
+    /// added meanwhile is missed.
+    callbacks: Mutex<Callbacks>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Callbacks {
+    next: u64,
+    waiting: Vec<(u64, Box<dyn FnOnce() + Send>)>,
+}
+
+impl CancelToken {
+    /// One that has not been cancelled.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// One that counts as cancelled from a time on, if there is one. Nothing is called at that time:
+    /// whoever asks finds out.
+    pub fn with_deadline(deadline: Option<Instant>) -> Self {
+        Self(Arc::new(Inner { deadline, ..Inner::default() }))
+    }
+
+    /// Cancels.
+    pub fn cancel(&self) {
+        let mut callbacks = self.callbacks();
+        self.0.cancelled.store(true, Ordering::Relaxed);
+        let waiting = std::mem::take(&mut callbacks.waiting);
+        drop(callbacks);
+        self.0.changed.notify_all();
+        for (_, callback) in waiting {
+            callback();
+        }
+    }
+
+    /// Whether it has been cancelled, or its time has passed.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.cancelled.load(Ordering::Relaxed) || self.is_late()
+    }
+
+    /// Whether its time has passed.
+    pub fn is_late(&self) -> bool {
+        self.0.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    /// An error if it has been cancelled, or its time has passed.
+    pub fn check(&self) -> Result<()> {
+        if self.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) }
+    }
+
+    /// Waits this long, or until it is cancelled, which is an error.
+    pub fn sleep(&self, duration: Duration) -> Result<()> {
+        let end = Instant::now().checked_add(duration);
+        let end = [end, self.0.deadline].into_iter().flatten().min();
+        let mut callbacks = self.callbacks();
+        while !self.is_cancelled() {
+            let changed = &self.0.changed;
+            callbacks = match end.map(|end| end.saturating_duration_since(Instant::now())) {
+                Some(Duration::ZERO) => break,
+                Some(left) => {
+                    let wait = changed.wait_timeout(callbacks, left);
+                    wait.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => changed.wait(callbacks).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+        drop(callbacks);
+        self.check()
+    }
+
+    /// Calls this when it is cancelled, on the thread that cancels; at once where that has happened.
+    /// Dropping what this gives takes the callback back.
+    pub fn on_cancel(&self, callback: impl FnOnce() + Send + 'static) -> CancelCallback {
+        CancelCallback { token: self.clone(), id: self.add(Box::new(callback)) }
+    }
+
+    /// From now on cancelling this one cancels `other` too.
+    pub fn link(&self, other: &Self) {
+        let other = other.clone();
+        self.add(Box::new(move || other.cancel()));
+    }
+
+    /// Cancels when what this gives is dropped: where the work is done by then, that changes nothing.
+    pub fn drop_guard(&self) -> CancelOnDrop {
+        CancelOnDrop(self.clone())
+    }
+
+    fn add(&self, callback: Box<dyn FnOnce() + Send>) -> u64 {
+        let mut callbacks = self.callbacks();
+        let id = callbacks.next;
+        callbacks.next += 1;
+        if self.0.cancelled.load(Ordering::Relaxed) {
+            drop(callbacks);
+            callback();
+        } else {
+            callbacks.waiting.push((id, callback));
+        }
+        id
+    }
+
+    fn callbacks(&self) -> MutexGuard<'_, Callbacks> {
+        self.0.callbacks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for CancelToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CancelToken").field(&self.is_cancelled()).finish()
+    }
+}
+
+/// Keeps a callback of [`CancelToken::on_cancel`] until it is dropped.
+#[must_use = "dropping it takes the callback back"]
+pub struct CancelCallback {
+    token: CancelToken,
+    id: u64,
+}
+
+impl Drop for CancelCallback {
+    fn drop(&mut self) {
+        let mut callbacks = self.token.callbacks();
+        let place = callbacks.waiting.iter().position(|(id, _)| *id == self.id);
+        let callback = place.map(|place| callbacks.waiting.swap_remove(place));
+        // What the callback owns may cancel in turn when it is dropped.
+        drop(callbacks);
+        drop(callback);
+    }
+}
+
+/// Cancels when it is dropped; [`CancelToken::drop_guard`] makes it.
+#[must_use = "dropping it cancels"]
+pub struct CancelOnDrop(CancelToken);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+    use std::thread;
+
+    use super::*;
+    use crate::ErrorKind;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn counter() -> (Arc<AtomicU32>, impl Fn() + Clone) {
+        let count = Arc::<AtomicU32>::default();
+        let counted = Arc::clone(&count);
+        (count, move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        })
+    }
+
+    #[test]
+    fn a_wait_ends_when_it_is_cancelled() {
+        let cancel = CancelToken::new();
+        assert!(cancel.check().is_ok());
+        cancel.sleep(Duration::from_millis(1)).unwrap();
+        let other = cancel.clone();
+        let start = Instant::now();
+        let thread = thread::spawn(move || other.sleep(LONG));
+        cancel.cancel();
+        assert_eq!(thread.join().unwrap().unwrap_err().kind(), ErrorKind::Cancelled);
+        assert!(start.elapsed() < LONG / 6);
+        assert!(cancel.check().is_err() && !cancel.is_late());
+    }
+
+    #[test]
+    fn a_deadline_cancels() {
+        let start = Instant::now();
+        let cancel = CancelToken::with_deadline(start.checked_add(Duration::from_millis(10)));
+        assert!(cancel.sleep(Duration::MAX).is_err());
+        assert!(start.elapsed() < LONG / 6);
+        assert!(cancel.is_cancelled() && cancel.is_late());
+        let cancel = CancelToken::with_deadline(start.checked_add(LONG));
+        cancel.sleep(Duration::from_millis(1)).unwrap();
+        assert!(!cancel.is_cancelled());
+    }
+
+    #[test]
+    fn callbacks_are_called_once_and_can_be_taken_back() {
+        let (count, call) = counter();
+        let cancel = CancelToken::new();
+        drop(cancel.on_cancel(call.clone()));
+        let first = cancel.on_cancel(call.clone());
+        let second = cancel.on_cancel(call.clone());
+        drop(first);
+        cancel.cancel();
+        cancel.cancel();
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+        drop(second);
+        // What comes too late is called at once.
+        let _late = cancel.on_cancel(call);
+        assert_eq!(count.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn a_callback_may_use_the_token_itself() {
+        let (count, call) = counter();
+        let cancel = CancelToken::new();
+        let own = cancel.clone();
+        let kept = cancel.on_cancel(move || {
+            own.cancel();
+            drop(own.on_cancel(call));
+        });
+        cancel.cancel();
+        drop(kept);
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn linked_ones_are_cancelled_too() {
+        let (request, stream) = (CancelToken::new(), CancelToken::new());
+        request.link(&stream);
+        stream.link(&request);
+        assert!(!stream.is_cancelled());
+        request.cancel();
+        assert!(stream.is_cancelled());
+        let late = CancelToken::new();
+        drop(late.drop_guard());
+        assert!(late.is_cancelled());
+        let late = CancelToken::new();
+        request.link(&late);
+        assert!(late.is_cancelled());
+    }
+
+    #[test]
+    fn nothing_is_missed_that_is_added_while_another_thread_cancels() {
+        for _ in 0..200 {
+            let (cancel, late) = (CancelToken::new(), CancelToken::new());
+            let other = cancel.clone();
+            let thread = thread::spawn(move || other.cancel());
+            cancel.link(&late);
+            thread.join().unwrap();
+            assert!(late.is_cancelled());
+        }
+    }
+}

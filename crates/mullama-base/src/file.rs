@@ -1,0 +1,105 @@
+//! Files that are there whole or not at all.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use tempfile::{Builder, NamedTempFile};
+
+/// How the names of files begin that are still being written. A process that is killed leaves such.
+pub const TEMPORARY: &str = ".tmp";
+
+/// A file that is being written, under a name that nobody looks for. Dropping it removes it.
+pub struct Draft(NamedTempFile);
+
+impl Draft {
+    /// A new file in this folder, with the permissions of any new file.
+    pub fn new_in(folder: &Path) -> io::Result<Self> {
+        let mut builder = Builder::new();
+        builder.prefix(TEMPORARY);
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        // An empty path is what a bare file name has for its folder.
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        Ok(Self(builder.tempfile_in(folder)?))
+    }
+
+    /// The file, to write to.
+    pub fn file(&mut self) -> &mut File {
+        self.0.as_file_mut()
+    }
+
+    /// Where it lies until it is published.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Waits until its content is on the disk, so that it survives a power failure.
+    pub fn sync(&self) -> io::Result<()> {
+        self.0.as_file().sync_data()
+    }
+
+    /// Gives it its name, on the same disk. A file of that name is replaced.
+    pub fn publish(self, path: &Path) -> io::Result<()> {
+        self.0.persist(path).map(|_| ()).map_err(|error| error.error)
+    }
+}
+
+/// Writes a file that can be made again: other processes see all of it or what was there before, but
+/// a power failure may leave an empty one.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    written(path, bytes)?.publish(path)
+}
+
+/// As [`write_whole`], and a power failure leaves the old file or the new one. It waits for the disk.
+pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let draft = written(path, bytes)?;
+    draft.sync()?;
+    draft.publish(path)
+}
+
+fn written(path: &Path, bytes: &[u8]) -> io::Result<Draft> {
+    let mut draft = Draft::new_in(path.parent().unwrap_or(Path::new("")))?;
+    draft.file().write_all(bytes)?;
+    Ok(draft)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        write_whole(&path, b"one").unwrap();
+        write_durably(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let occupied = folder.path().join("folder");
+        fs::create_dir_all(occupied.join("below")).unwrap();
+        assert!(write_whole(&occupied, b"x").is_err());
+        assert!(write_whole(&folder.path().join("none/file"), b"x").is_err());
+        drop(Draft::new_in(folder.path()).unwrap());
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn permissions_are_those_of_any_new_file() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let (ours, other) = (folder.path().join("ours"), folder.path().join("other"));
+        write_whole(&ours, b"x").unwrap();
+        fs::write(&other, b"x").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&ours), mode(&other));
+    }
+}

@@ -1,0 +1,56 @@
+//! What may have been meant by a word that is not known.
+
+/// From this [`likeness`] on a word may have been meant.
+const ALIKE: f64 = 0.8;
+
+/// How much two words are alike, from 0 to 1, whatever their case: the measure of Jaro and Winkler, for
+/// which beginnings count more. It makes much of a slip in a short word, so words that differ in one letter
+/// too many, too few, wrong, or in the wrong place are alike in any case.
+pub fn likeness(a: &str, b: &str) -> f64 {
+    let (a, b) = (a.to_lowercase(), b.to_lowercase());
+    let likeness = strsim::jaro_winkler(&a, &b);
+    if strsim::damerau_levenshtein(&a, &b) <= 1 { likeness.max(ALIKE) } else { likeness }
+}
+
+/// Those of the known things that may have been meant, the likeliest first.
+pub fn alike_by<T>(known: impl IntoIterator<Item = T>, likeness: impl Fn(&T) -> f64) -> Vec<T> {
+    let scored = known.into_iter().map(|thing| (likeness(&thing), thing));
+    let mut near: Vec<_> = scored.filter(|(likeness, _)| *likeness >= ALIKE).collect();
+    near.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+    near.into_iter().map(|(_, thing)| thing).collect()
+}
+
+/// Those of the known words that may have been meant, the likeliest first.
+pub fn alike<T: AsRef<str>>(wanted: &str, known: impl IntoIterator<Item = T>) -> Vec<T> {
+    alike_by(known, |word| likeness(wanted, word.as_ref()))
+}
+
+/// The known word that was most likely meant.
+pub fn nearest<T: AsRef<str>>(wanted: &str, known: impl IntoIterator<Item = T>) -> Option<T> {
+    alike(wanted, known).into_iter().next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_likeliest_comes_first() {
+        let known = ["top_p", "temperature", "top_k", "max_tokens", "stop"];
+        assert_eq!(nearest("temprature", known), Some("temperature"));
+        assert_eq!(nearest("topP", known), Some("top_p"));
+        assert_eq!(nearest("stop_sequences", known), Some("stop"));
+        assert_eq!(alike("top_q", known), ["top_p", "top_k"]);
+        assert_eq!(nearest("abacus", known), None);
+        assert_eq!(nearest("", known), None);
+    }
+
+    #[test]
+    fn one_slip_in_a_short_word_is_forgiven() {
+        for wrong in ["dmeo", "emo", "demos", "domo", "DEMO"] {
+            assert_eq!(nearest(wrong, ["demo"]), Some("demo"), "{wrong}");
+        }
+        assert_eq!(nearest("rn", ["rm", "cp"]), Some("rm"));
+        assert_eq!(nearest("xy", ["rm", "cp"]), None);
+    }
+}
