@@ -8,7 +8,7 @@ use mullama_base::{Error, ErrorKind, Result};
 
 pub use crate::parser::RawTensor;
 use crate::parser::{Parsed, Parser, value_type};
-use crate::{GgufHeader, TensorType};
+use crate::{GgufHeader, MAGIC, TensorType};
 
 /// Data begin at multiples of this many bytes, unless `general.alignment` says otherwise.
 pub const DEFAULT_ALIGNMENT: u64 = 32;
@@ -186,7 +186,7 @@ impl Document {
 
     /// The header's bytes, filled up to where the data begin.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = b"GGUF".to_vec();
+        let mut bytes = MAGIC.to_vec();
         bytes.extend(VERSION.to_le_bytes());
         bytes.extend((self.tensors.len() as u64).to_le_bytes());
         bytes.extend((self.metadata.len() as u64).to_le_bytes());

@@ -44,5 +44,5 @@ pub use document::{DEFAULT_ALIGNMENT, Document, RawTensor, Value};
 pub use file_type::{FILE_TYPES, file_type, quantisation};
 pub use header::{GgufHeader, MetadataValue, TensorInfo};
 pub use mullama_base::{Error, ErrorKind, Result};
-pub use parser::MAX_HEADER_SIZE;
+pub use parser::{MAGIC, MAX_HEADER_SIZE};
 pub use tensor_type::TensorType;

@@ -13,7 +13,8 @@ pub const MAX_HEADER_SIZE: u64 = 128 << 20;
 /// What a header may always take in memory, however short the file is.
 const SMALLEST_MEMORY: u64 = 64 << 10;
 
-const MAGIC: &[u8; 4] = b"GGUF";
+/// What every file begins with.
+pub const MAGIC: [u8; 4] = *b"GGUF";
 const VERSIONS: std::ops::RangeInclusive<u32> = 2..=3;
 
 /// The longest key, by GGUF's specification.
@@ -250,7 +251,11 @@ impl<R: BufRead> Parser<R> {
 
     /// What it means that something does not suffice: of the beginning of a file, that more of it is needed.
     fn shortage(&self, what: &str) -> Problem {
-        if self.available < self.size { Problem::NeedsMore } else { Problem::damaged(what) }
+        if self.available < self.size.min(MAX_HEADER_SIZE) {
+            Problem::NeedsMore
+        } else {
+            Problem::damaged(what)
+        }
     }
 
     /// Whether so many bytes follow in the file.

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::gguf::Summary;
+use mullama_gguf::GgufHeader;
+
 use crate::hugging_face::{quant_in, shard};
 use crate::manifest::Config;
 use crate::modelfile::Parameters;
@@ -159,7 +160,7 @@ impl Found {
     }
 
     fn load(self, name: &Name) -> Result<StoredModel> {
-        let summary = Summary::read(&self.shards[0])?;
+        let header = GgufHeader::read_metadata(&self.shards[0])?;
         let entry = self.entry();
         let quant = quant_in(&self.shards[0].to_string_lossy());
         Ok(StoredModel {
@@ -178,7 +179,7 @@ impl Found {
             parameters: Parameters::default(),
             messages: Vec::new(),
             licenses: Vec::new(),
-            config: Config::of(&summary, quant),
+            config: Config::of(&header, quant),
             manifest: None,
         })
     }

@@ -205,7 +205,7 @@ fn count(number: u64) -> String {
 fn quantisation(header: &GgufHeader) -> Option<String> {
     match header.get("general.file_type")? {
         MetadataValue::Int(number) => {
-            hub::quantisation(u64::try_from(*number).ok()?).map(str::to_owned)
+            hub::quantisation(u32::try_from(*number).ok()?).map(str::to_owned)
         }
         _ => None,
     }

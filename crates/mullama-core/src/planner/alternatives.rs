@@ -135,7 +135,7 @@ pub(super) fn requantised_plan(
 /// The quantisations nearest to the model's own.
 pub(super) fn next_quantisations(header: &GgufHeader) -> Vec<&'static str> {
     let own = match header.get("general.file_type") {
-        Some(MetadataValue::Int(number)) => *number as u64,
+        Some(MetadataValue::Int(number)) => *number as u32,
         _ => return Vec::new(),
     };
     let types = mullama_hub::FILE_TYPES;

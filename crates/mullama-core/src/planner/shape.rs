@@ -183,7 +183,7 @@ fn problem(what: impl std::fmt::Display) -> Error {
 pub(super) fn file_type(name: &str) -> Result<u32> {
     let types = mullama_hub::FILE_TYPES;
     let found = types.iter().find(|(_, known)| known.eq_ignore_ascii_case(name));
-    found.map(|(number, _)| *number as u32).ok_or_else(|| {
+    found.map(|(number, _)| *number).ok_or_else(|| {
         let names: Vec<_> = types.iter().map(|(_, name)| *name).collect();
         Error::new(ErrorKind::InvalidArgument, format!("there is no quantisation `{name}`"))
             .with_hint(format!("one of {}", names.join(", ")))
