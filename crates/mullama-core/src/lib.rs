@@ -14,7 +14,6 @@ mod demo;
 mod device;
 mod embedding;
 mod engine;
-mod gguf;
 pub mod gpu;
 mod logging;
 mod message;
@@ -48,10 +47,10 @@ pub use embedding::{
     RerankOptions, Reranking, Truncate,
 };
 pub use engine::{CancelToken, Stats, shut_down};
-pub use gguf::{GgufHeader, MetadataValue, TensorInfo};
 pub use message::{Content, ContentPart, FunctionCall, Message, Role, ToolCall};
 pub use model::{Capabilities, Model};
 pub use mullama_base::{Error, ErrorKind, Result};
+pub use mullama_gguf::{GgufHeader, MetadataValue, TensorInfo, TensorType};
 pub use options::{Naming, OptionSet, OptionSpec, parse_options};
 pub use params::{
     ContextParams, FlashAttention, GpuLayers, KvCacheType, KvCacheTypes, ModelParams, SplitMode,

@@ -21,7 +21,6 @@ use crate::embedding::{Embedders, Facts as EmbeddingFacts};
 use crate::engine::{
     CancelToken, ContextSettings, Delivery, Engine, Job, SavedCells, Started, Stats, closed,
 };
-use crate::gguf::GgufHeader;
 use crate::message::Message;
 use crate::params::{ContextParams, ModelParams};
 use crate::placement::Placement;
@@ -34,6 +33,7 @@ use crate::stream::Stream;
 use crate::vocab::Vocab;
 use crate::weights::Weights;
 use crate::{Error, ErrorKind, Result, Token, planner, preflight, runtime};
+use mullama_gguf::GgufHeader;
 
 /// A loaded model: cheap to clone, usable from any thread, many requests at a time.
 ///

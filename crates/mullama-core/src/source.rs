@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use mullama_hub as hub;
 use serde_json::{Map, Value};
 
-use crate::gguf::GgufHeader;
 use crate::message::{Message, Role};
 use crate::options::OptionSet;
 use crate::params::{ContextParams, ModelParams};
 use crate::sampling::GenerateOptions;
 use crate::{Error, ErrorKind, Result, demo};
+use mullama_gguf::GgufHeader;
 
 /// How alike two names are when one may have been meant for the other.
 const LIKE: f64 = 0.8;

@@ -124,8 +124,11 @@ fn fetch(client: &Client, remote: &Remote) -> Result<(Vec<u8>, u64)> {
         if from < end {
             header.extend(part(client, remote, from, end)?);
         }
-        let read = GgufHeader::from_prefix(&header, length, shown(remote))
-            .map_err(|error| error.with_context("url", shown(remote)))?;
+        let read = GgufHeader::from_prefix(&header, length, shown(remote)).map_err(|error| {
+            error.with_context("url", shown(remote)).with_hint(
+                "a plan is made from the header of a GGUF file that is whole: choose one",
+            )
+        })?;
         if let Some(read) = read {
             header.truncate(read.data_offset as usize);
             return Ok((header, length));

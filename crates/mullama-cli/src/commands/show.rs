@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{Write as _, stdout};
 
 use clap::ArgMatches;
-use mullama::hub::{self, Modelfile, Origin};
+use mullama::hub::{Modelfile, Origin};
 use mullama::{Error, ErrorKind, Found, GgufHeader, MetadataValue, Plan, PlanOptions, plan};
 use serde_json::{Map, Value};
 
@@ -134,7 +134,7 @@ pub fn facts(found: &Found) -> Result<String, Error> {
         ("name", header.text("general.name").map(str::to_owned)),
         ("architecture", header.text("general.architecture").map(str::to_owned)),
         ("parameters", Some(count(weights))),
-        ("quantization", quantisation(&header)),
+        ("quantization", header.quantisation().map(str::to_owned)),
         ("size", Some(bytes(header.file_size))),
         ("layers", number("block_count")),
         ("context length", number("context_length")),
@@ -202,15 +202,6 @@ fn count(number: u64) -> String {
     if value < 100.0 { format!("{value:.1}{unit}") } else { format!("{value:.0}{unit}") }
 }
 
-fn quantisation(header: &GgufHeader) -> Option<String> {
-    match header.get("general.file_type")? {
-        MetadataValue::Int(number) => {
-            hub::quantisation(u32::try_from(*number).ok()?).map(str::to_owned)
-        }
-        _ => None,
-    }
-}
-
 fn metadata(header: &GgufHeader) -> String {
     let metadata: Vec<_> = header
         .metadata
@@ -226,7 +217,7 @@ fn tensors(header: &GgufHeader) -> String {
         .iter()
         .map(|tensor| {
             let shape: Vec<_> = tensor.shape.iter().map(u64::to_string).collect();
-            vec![tensor.name.clone(), tensor.ty.clone(), shape.join(" x "), bytes(tensor.size)]
+            vec![tensor.name.clone(), tensor.ty.to_string(), shape.join(" x "), bytes(tensor.size)]
         })
         .collect();
     table(&["TENSOR", "TYPE", "SHAPE", "SIZE"], &rows)

@@ -7,11 +7,11 @@ use crate::embedding::Pooling;
 use crate::embedding::blueprint::{Blueprint, Kind};
 use crate::embedding::worker::{Command, Job, Progress, SharedProgress, Worker};
 use crate::engine::{ContextSettings, Order, OwnThread, closed};
-use crate::gguf::{GgufHeader, TensorInfo};
 use crate::params::ModelParams;
 use crate::placement::Placement;
 use crate::weights::Weights;
 use crate::{Error, ErrorKind, Result, planner};
+use mullama_gguf::{GgufHeader, TensorInfo};
 
 /// What decides whether and how a model embeds.
 pub(crate) struct Facts {

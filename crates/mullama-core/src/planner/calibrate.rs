@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
+use mullama_gguf::GgufHeader;
 use serde::{Deserialize, Serialize};
 
 use super::shape::Shape;
@@ -20,7 +21,7 @@ use crate::device::{self, DeviceSet, HOST, Handle, physical_cores};
 use crate::engine::{Bench, ContextSettings};
 use crate::params::{ContextParams, ModelParams};
 use crate::weights::Weights;
-use crate::{GgufHeader, Result, logging, runtime};
+use crate::{Result, logging, runtime};
 
 /// Quantisations of one type of weight each, from small to large.
 const TYPES: [&str; 17] = [
@@ -229,11 +230,11 @@ fn measure(probe: &Probe, gpu: Option<Handle>, depth: u32) -> Result<(Steps, Ggu
 }
 
 /// Bytes and operations of a model's weights for a token, by type; its embedding is not read.
-fn flows(header: &GgufHeader) -> BTreeMap<&str, (f64, f64)> {
-    let mut flows: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
+fn flows(header: &GgufHeader) -> BTreeMap<&'static str, (f64, f64)> {
+    let mut flows: BTreeMap<&'static str, (f64, f64)> = BTreeMap::new();
     for tensor in header.tensors.iter().filter(|tensor| tensor.name != "token_embd.weight") {
         let numbers = tensor.shape.iter().product::<u64>() as f64;
-        let flow = flows.entry(&tensor.ty).or_default();
+        let flow = flows.entry(tensor.ty.name()).or_default();
         flow.0 += tensor.size as f64;
         flow.1 += if tensor.shape.len() > 1 { 2.0 * numbers } else { 0.0 };
     }

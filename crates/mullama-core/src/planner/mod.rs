@@ -25,13 +25,13 @@ use serde_json::Value;
 use crate::demo::cache_dir;
 use crate::device::DeviceSet;
 use crate::engine::{ContextSettings, dry_run};
-use crate::gguf::{GgufHeader, MetadataValue};
 use crate::params::{ContextParams, GpuLayers, ModelParams};
 use crate::placement::Placement;
 use crate::weights::Weights;
 use crate::{Error, ErrorKind, Result, logging, runtime};
 use budget::{Budgets, are_shares_open};
 use cache::Cache;
+use mullama_gguf::{GgufHeader, MetadataValue};
 
 pub use alternatives::{Alternative, Sweep};
 pub use calibrate::{Calibration, Measured, calibrate, measure_speed};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use mullama_gguf::GgufHeader;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -17,7 +18,7 @@ use super::{Planner, header_planner, number};
 use crate::demo::cache_dir;
 use crate::device::{DeviceSet, HOST, Handle};
 use crate::engine::ContextSettings;
-use crate::gguf::GgufHeader;
+
 use crate::options::{OptionSet as _, options};
 use crate::params::{ContextParams, GpuLayers, KvCacheTypes, ModelParams, TensorOverrides};
 use crate::source::Found;
@@ -294,7 +295,7 @@ pub(super) struct Subject<'a> {
 
 impl<'a> Subject<'a> {
     pub fn read(path: &'a Path) -> Result<Self> {
-        let header = GgufHeader::read_all(path)?;
+        let header = GgufHeader::read_split(path)?;
         preflight::check(path, &header, false)?;
         Ok(Self { path, header })
     }
