@@ -90,7 +90,17 @@ impl Handle {
 /// The devices of this machine.
 pub(crate) fn local() -> Vec<Handle> {
     runtime::get();
-    // SAFETY: the registry is not changed after start-up; indices are below the count.
+    registered()
+}
+
+/// The processors of this machine, which are there without the modules of GPUs.
+pub(crate) fn processors() -> Vec<Handle> {
+    processors_of(&registered())
+}
+
+/// Everything that the engine has registered. The engine must have been started.
+fn registered() -> Vec<Handle> {
+    // SAFETY: the registry does not change while someone uses the engine (`runtime`); indices are below the count.
     unsafe {
         let count = sys::ggml_backend_dev_count();
         (0..count).filter_map(|index| Handle::new(sys::ggml_backend_dev_get(index))).collect()
@@ -171,6 +181,11 @@ impl DeviceSet {
         let remote = || workers.iter().flat_map(|worker| worker.devices.iter().copied());
         let gpus = remote().chain(gpus_of(&local)).collect();
         Ok(Self { known: remote().chain(local).collect(), gpus, workers, simulated: Vec::new() })
+    }
+
+    /// The processors alone.
+    pub fn processors() -> Self {
+        Self { known: processors(), ..Self::default() }
     }
 
     /// The GPUs that the options choose, in the order in which they are filled.

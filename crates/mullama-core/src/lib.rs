@@ -63,7 +63,7 @@ pub use planner::{
     calibrate, measure_speed, plan, sweep,
 };
 pub use prompt::Prompt;
-pub use runtime::{add_backend_dir, engine_dir, leave_gpus_out};
+pub use runtime::{add_backend_dir, engine_dir};
 pub use sampling::{GenerateOptions, LogitBias, Stop};
 pub use source::{Found, resolve};
 pub use state::write_state;

@@ -108,7 +108,7 @@ impl Calibration {
 }
 
 fn processor() -> Option<Handle> {
-    device::processors_of(&device::local()).first().copied()
+    device::processors().first().copied()
 }
 
 /// What tells a device, as it is used here, from others.
@@ -203,7 +203,7 @@ fn prompt_of(gpu: Option<Handle>) -> u32 {
 
 /// Measures a probe on the processor, or on a GPU.
 fn measure(probe: &Probe, gpu: Option<Handle>, depth: u32) -> Result<(Steps, GgufHeader)> {
-    let path = probe.shape()?.header()?;
+    let path = probe.shape()?.file()?;
     let mut params = ModelParams::default().with_use_mmap(false).with_n_gpu_layers(0);
     if let Some(gpu) = gpu {
         params = params.with_n_gpu_layers(-1).with_devices([gpu.name()]);

@@ -157,7 +157,7 @@ fn vocabulary(header: &GgufHeader) -> BTreeMap<String, Value> {
 
 /// Says that there is no GPU where one was asked for, and why.
 fn warn_of_no_gpu(path: &Path) {
-    let failed = runtime::get().modules.iter().filter_map(|module| {
+    let failed = runtime::modules().iter().filter_map(|module| {
         let reason = module.outcome.as_ref().err()?;
         Some(format!("; {}: {reason}", module.path.display()))
     });

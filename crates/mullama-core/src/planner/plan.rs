@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::RwLockReadGuard;
 
-use mullama_gguf::GgufHeader;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -18,11 +18,11 @@ use super::{Planner, header_planner, number};
 use crate::demo::cache_dir;
 use crate::device::{DeviceSet, HOST, Handle};
 use crate::engine::ContextSettings;
-
 use crate::options::{OptionSet as _, options};
 use crate::params::{ContextParams, GpuLayers, KvCacheTypes, ModelParams, TensorOverrides};
 use crate::source::Found;
 use crate::{Error, ErrorKind, Naming, Result, parse_options, preflight, runtime};
+use mullama_gguf::GgufHeader;
 
 options! {
     /// What a plan takes beside the options of loading.
@@ -214,7 +214,6 @@ impl PlanSource {
 
     /// The file with the header, and the options with what a model of the store brings.
     fn find(&self, options: &PlanOptions) -> Result<(PathBuf, PlanOptions)> {
-        runtime::require_cpu()?;
         let mut options = options.clone();
         let header = match self {
             Self::Model(source) => match Found::find(source) {
@@ -227,7 +226,7 @@ impl PlanSource {
                 }
                 Err(error) => return Err(error),
             },
-            Self::Shape(shape) => shape.header()?,
+            Self::Shape(shape) => shape.file()?,
         };
         Ok((header, options))
     }
@@ -268,11 +267,27 @@ impl From<PathBuf> for PlanSource {
     }
 }
 
+/// Starts what a plan needs of the engine. Drivers are left alone where the devices are described.
+fn start(options: &PlanOptions) -> Result<Option<RwLockReadGuard<'static, ()>>> {
+    if are_described(options) {
+        let guard = runtime::without_gpus();
+        runtime::check_cpu()?;
+        return Ok(Some(guard));
+    }
+    runtime::require_cpu()?;
+    Ok(None)
+}
+
+fn are_described(options: &PlanOptions) -> bool {
+    options.hardware.devices.as_ref().is_some_and(DeviceList::are_described)
+}
+
 /// Plans where a model would go, without reading its weights: a file of which only the beginning is
 /// there will do, if it is as long as the whole, and so will the [`Shape`] of a model that does not exist.
 ///
 /// Every number of bytes comes from a dry run of the engine's own loader.
 pub fn plan(source: impl Into<PlanSource>, options: &PlanOptions) -> Result<Plan> {
+    let _engine = start(options)?;
     let (header, options) = source.into().find(options)?;
     Subject::read(&header)?.plan(&options)
 }
@@ -283,6 +298,7 @@ pub fn sweep(
     options: &PlanOptions,
     what: Sweep,
 ) -> Result<Vec<(String, Plan)>> {
+    let _engine = start(options)?;
     let (header, options) = source.into().find(options)?;
     alternatives::sweep(&Subject::read(&header)?, &options, what)
 }
@@ -379,7 +395,8 @@ impl Scene {
     fn set(options: &PlanOptions) -> Result<Self> {
         let PlanOptions { model, hardware, .. } = options;
         let mut params = model.clone();
-        let here = DeviceSet::of(model)?;
+        let here =
+            if are_described(options) { DeviceSet::default() } else { DeviceSet::of(model)? };
         let listed = hardware.devices.as_ref().map(|list| list.resolve(&here)).transpose()?;
         let (devices, specs) = match listed {
             None => (here, None),

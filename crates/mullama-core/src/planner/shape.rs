@@ -88,7 +88,12 @@ impl Shape {
     /// A file with the header of such a model, as long as the model would be, with weights that are all 0;
     /// it takes the room of the header. It lies in the cache folder.
     pub fn header(&self) -> Result<PathBuf> {
-        runtime::get();
+        let _engine = runtime::without_gpus();
+        self.file()
+    }
+
+    /// As [`Self::header`], where the engine has been started.
+    pub(super) fn file(&self) -> Result<PathBuf> {
         kept("headers", &format!("{self:?}"), |path| self.document()?.write_sparse(path))
     }
 
@@ -251,7 +256,7 @@ pub(super) fn requantized(path: &Path, header: &GgufHeader, file_type: u32) -> R
     let about = format!("{} {} {file_type}", path.display(), stamp(path));
     kept("headers", &about, |result| {
         let nowhere = ModelParams::default().with_n_gpu_layers(0);
-        let devices = DeviceSet::of(&nowhere)?;
+        let devices = DeviceSet::processors();
         let weights = logging::quietly(|| Weights::pretend(path, &nowhere, &devices))?;
         let mut document = Document::read(path)?;
         for shard in header.other_shards(path) {
