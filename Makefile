@@ -67,7 +67,7 @@ npm-packages: node-package ## Pack the npm packages into target/npm: JavaScript 
 	cd bindings/node && npm run pack
 
 # The crates that are published, each after those that it depends on.
-PUBLISHED := mullama-base mullama-sys mullama-demo-model mullama-hub mullama-core mullama mullama-cli
+PUBLISHED := mullama-base mullama-gguf mullama-sys mullama-demo-model mullama-hub mullama-core mullama mullama-cli
 
 .PHONY: crates
 crates: system ## Pack the crates into target/package; `make test-package-rust` builds what was packed
@@ -137,6 +137,11 @@ test-node: node-package ## Test the Node.js package, as installed from its tarba
 .PHONY: test-docs
 test-docs: wheel node-package ## Run every example of the documentation, and test what runs them
 	@scripts/logged.sh docs "status=0; $(PY) -m pytest tests/docs tests/release || status=1; $(PY) tests/docs/run.py || status=1; $(PY) docs/plan_tables.py --check || status=1; exit \$$status"
+
+FUZZ_INPUTS := 1000000
+.PHONY: fuzz
+fuzz: ## Read damaged headers of models: a million, in half a minute (FUZZ_INPUTS=1000000)
+	FUZZ_INPUTS=$(FUZZ_INPUTS) cargo test --release --package mullama-gguf --test fuzz -- --nocapture
 
 .PHONY: test-cpu-modules
 test-cpu-modules: build ## Run the vectors on every CPU module that this machine can use

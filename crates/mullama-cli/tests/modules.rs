@@ -142,6 +142,13 @@ fn plans_for_described_devices_leave_drivers_alone() {
         text(&output.stderr)
     };
     assert!(complaint(&[]).contains("libggml-text.so"), "this machine's devices are asked for");
-    assert!(complaint(&["--compare", "24GiB"]).contains("libggml-text.so"), "as they may be here");
+    let compared = complaint(&["--compare", "24GiB", "CPU"]);
+    assert!(compared.contains("libggml-text.so"), "one of them may be here");
+    assert_eq!(complaint(&["--compare", "24GiB", "RTX 4090 + 24GiB"]), "");
     assert_eq!(complaint(&["--device", "24GiB", "--device", "2x RTX 4090"]), "");
+    for flag in ["--tensors", "--template"] {
+        let shown = modules.mullama(&["show", "demo", flag]);
+        assert!(shown.status.success());
+        assert_eq!(text(&shown.stderr), "", "a header is read without the engine");
+    }
 }

@@ -46,7 +46,7 @@ fn model() -> Vec<u8> {
 /// The model as two files, as `llama-gguf-split` makes them.
 fn shards() -> [Vec<u8>; 2] {
     let whole = File::decode(&model()).unwrap();
-    let File { header: Header { metadata, tensors }, data } = whole;
+    let File { header: Header { metadata, tensors, .. }, data } = whole;
     let middle = tensors.len() / 2;
     let cut = tensors[middle].offset;
     let shard = |index: u16| {
@@ -60,7 +60,7 @@ fn shards() -> [Vec<u8>; 2] {
             tensor.offset -= start;
             tensor
         });
-        let header = Header { metadata: pairs, tensors: moved.collect() };
+        let header = Header { metadata: pairs, tensors: moved.collect(), ..Header::default() };
         let data = if index == 0 { &data[..cut as usize] } else { &data[cut as usize..] };
         assert_eq!(cut % ALIGNMENT, 0);
         File { header, data: data.to_vec() }.encode()

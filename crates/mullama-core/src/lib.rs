@@ -28,6 +28,7 @@ pub use embedding::{EmbeddingUsage, Embeddings, Pending, RankedDocument, Reranki
 pub use engine::{DeviceShare, Placement, shut_down};
 pub use model::{Capabilities, Chat, ChatTurn, Model};
 pub use mullama_base::{CancelToken, Error, ErrorKind, Result};
+pub use mullama_gguf::{GgufHeader, MetadataValue, TensorInfo, TensorType};
 pub use options::{
     Allowed, ChatFields, ChatOptions, ContextParams, EmbedOptions, FlagForm, FlashAttention,
     GenerateOptions, GpuLayers, Inputs, KvCacheType, KvCacheTypes, LogitBias, Lora, ModelParams,
@@ -39,12 +40,12 @@ pub use planner::{
     PlanFields, PlanOptions, PlanSource, PlannedDevice, PlannedModel, Prediction, Shape, Sweep,
     calibrate, measure_speed, plan, sweep,
 };
-pub use runtime::{add_backend_dir, engine_dir, leave_gpus_out};
+pub use runtime::{add_backend_dir, engine_dir};
 pub use scheduler::{
     Chunk, Completion, FinishReason, Stats, Stream, Timings, TokenLogprob, TopLogprob, Usage,
     write_state,
 };
-pub use source::{GgufHeader, MetadataValue, ResolvedModel, TensorInfo, resolve};
+pub use source::{ResolvedModel, resolve};
 
 /// The id of a token in a model's vocabulary.
 pub type Token = i32;

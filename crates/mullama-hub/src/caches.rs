@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use mullama_base::folders;
+use mullama_gguf::GgufHeader;
 
-use crate::gguf::Summary;
 use crate::hugging_face::{quant_in, shard};
 use crate::manifest::Config;
 use crate::modelfile::Parameters;
@@ -161,7 +161,7 @@ impl Found {
     }
 
     fn load(self, name: &Name) -> Result<StoredModel> {
-        let summary = Summary::read(&self.shards[0])?;
+        let header = GgufHeader::read_metadata(&self.shards[0])?;
         let entry = self.entry();
         let quant = quant_in(&self.shards[0].to_string_lossy());
         Ok(StoredModel {
@@ -180,7 +180,7 @@ impl Found {
             parameters: Parameters::default(),
             messages: Vec::new(),
             licenses: Vec::new(),
-            config: Config::of(&summary, quant),
+            config: Config::of(&header, quant),
             manifest: None,
         })
     }

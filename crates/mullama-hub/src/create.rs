@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use mullama_base::folders;
+use mullama_gguf::GgufHeader;
 
-use crate::gguf::Summary;
 use crate::hugging_face::{quant_in, shard};
 use crate::io_error::io_error;
 use crate::manifest::Config;
@@ -190,17 +190,17 @@ impl Making<'_, '_> {
 
     fn take_path(&mut self, path: &Path) -> Result<()> {
         let file = if path.is_dir() { only_model(path)? } else { path.to_owned() };
-        let summary = self.check(&file)?;
-        let kind = match (summary.kind.as_str(), summary.architecture.as_str()) {
-            ("adapter", _) => LayerKind::Adapter,
-            ("mmproj", _) | (_, "clip") => LayerKind::Projector,
+        let header = self.check(&file)?;
+        let kind = match (header.text("general.type"), header.text("general.architecture")) {
+            (Some("adapter"), _) => LayerKind::Adapter,
+            (Some("mmproj"), _) | (_, Some("clip")) => LayerKind::Projector,
             _ => LayerKind::Model,
         };
         if kind != LayerKind::Model {
             return self.add(kind, &file);
         }
         let quant = quant_in(&file.to_string_lossy());
-        self.config = Config::of(&summary, quant);
+        self.config = Config::of(&header, quant);
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let Some((stem, index, count)) = shard(&name) else {
             return self.add(kind, &file);
@@ -261,12 +261,12 @@ impl Making<'_, '_> {
         path.exists().then_some(path)
     }
 
-    fn check(&self, path: &Path) -> Result<Summary> {
+    fn check(&self, path: &Path) -> Result<GgufHeader> {
         self.cancel.check()?;
         if path.extension().is_some_and(|end| end == "safetensors") {
             return Err(unconverted(path));
         }
-        Summary::read(path)
+        GgufHeader::read_metadata(path)
     }
 
     fn add(&mut self, kind: LayerKind, path: &Path) -> Result<()> {

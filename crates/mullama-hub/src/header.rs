@@ -4,10 +4,11 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use mullama_gguf::GgufHeader;
+
 use crate::address;
 use crate::client::{Client, Failure, Request, failed};
 use crate::download::Remote;
-use crate::gguf::{self, Extent};
 use crate::io_error::io_error;
 use crate::manifest::Manifest;
 use crate::pull::{addresses, probe, root_of};
@@ -16,8 +17,6 @@ use crate::{Digest, Error, ErrorKind, LayerKind, PullOptions, Result, Source, hu
 
 /// Bytes that are fetched first; twice as many each time that they do not suffice.
 const FIRST: u64 = 1 << 20;
-/// Bytes of the longest header.
-const LONGEST: u64 = 128 << 20;
 /// What a server that sends no parts may send as a whole.
 const WHOLE: u64 = 16 << 20;
 /// No model is as long as this.
@@ -114,11 +113,6 @@ fn remotes(source: &Source, client: &Client, options: &PullOptions<'_>) -> Resul
 
 /// The bytes before a file's data, and the length of the whole.
 fn fetch(client: &Client, remote: &Remote) -> Result<(Vec<u8>, u64)> {
-    let invalid = |problem: &str| {
-        Error::new(ErrorKind::InvalidModel, format!("the header of {} {problem}", shown(remote)))
-            .with_context("url", shown(remote))
-            .with_hint("choose a GGUF file that is whole")
-    };
     let length = remote.size;
     if length > ABSURD {
         return Err(failed(&remote.url, &format!("it would have {length} bytes")));
@@ -131,17 +125,16 @@ fn fetch(client: &Client, remote: &Remote) -> Result<(Vec<u8>, u64)> {
         if from < end {
             header.extend(part(client, remote, from, end)?);
         }
-        match gguf::extent(&header, length).map_err(|problem| invalid(&problem))? {
-            Extent::Ends(at) => {
-                header.truncate(at as usize);
-                return Ok((header, length));
-            }
-            Extent::GoesOn if end == length => return Err(invalid("ends too soon")),
-            Extent::GoesOn if end >= LONGEST => {
-                return Err(invalid(&format!("is longer than {} MiB", LONGEST >> 20)));
-            }
-            Extent::GoesOn => wanted = end * 2,
+        let read = GgufHeader::from_prefix(&header, length, shown(remote)).map_err(|error| {
+            error.with_context("url", shown(remote)).with_hint(
+                "a plan is made from the header of a GGUF file that is whole: choose one",
+            )
+        })?;
+        if let Some(read) = read {
+            header.truncate(read.data_offset as usize);
+            return Ok((header, length));
         }
+        wanted = end * 2;
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use mullama_gguf::GgufHeader;
 use serde::{Deserialize, Serialize};
 
-use crate::gguf::Summary;
 use crate::{Digest, Error, ErrorKind, Result};
 
 /// Bytes of the longest manifest that is read.
@@ -263,13 +263,14 @@ pub struct Config {
 
 impl Config {
     /// What a file's metadata, and the quantisation in its name, give.
-    pub(crate) fn of(summary: &Summary, quant: Option<String>) -> Self {
-        let quant = quant.filter(|_| summary.quant().is_empty());
+    pub(crate) fn of(header: &GgufHeader, quant: Option<String>) -> Self {
+        let text = |key: &str| header.text(key).unwrap_or_default().to_owned();
+        let own = header.quantisation().map(str::to_owned);
         Self {
             model_format: "gguf".to_owned(),
-            model_family: summary.architecture.clone(),
-            model_type: summary.size_label.clone(),
-            file_type: quant.unwrap_or_else(|| summary.quant().to_owned()),
+            model_family: text("general.architecture"),
+            model_type: text("general.size_label"),
+            file_type: own.or(quant).unwrap_or_default(),
             architecture: "amd64".to_owned(),
             os: "linux".to_owned(),
             ..Self::default()

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use mullama_base::folders;
+use mullama_gguf::GgufHeader;
 
 use crate::address::is_loopback;
 use crate::client::{Client, Request, failed};
 use crate::download::{self, Remote};
-use crate::gguf::Summary;
 use crate::hugging_face::{self, Chosen, base_name, shard, stamp};
 use crate::io_error::io_error;
 use crate::manifest::{Config, Layer};
@@ -288,8 +288,8 @@ impl Pull<'_, '_> {
 
     /// The configuration that the first file's metadata give.
     fn config(&self, layers: &[Layer], title: &str) -> Result<Layer> {
-        let summary = Summary::read(&self.store.blob(&layers[0].digest))?;
-        let config = Config::of(&summary, hugging_face::quant_in(title));
+        let header = GgufHeader::read_metadata(self.store.blob(&layers[0].digest))?;
+        let config = Config::of(&header, hugging_face::quant_in(title));
         let bytes = serde_json::to_vec(&config).unwrap_or_default();
         Ok(Layer::config(self.store.add_blob(&bytes)?, bytes.len() as u64))
     }
@@ -393,7 +393,7 @@ fn check_magic(path: &Path) -> Result<()> {
     std::fs::File::open(path)
         .and_then(|file| file.take(4).read_to_end(&mut magic))
         .map_err(|error| io_error("read", path, error))?;
-    if magic == b"GGUF" {
+    if magic == mullama_gguf::MAGIC {
         return Ok(());
     }
     Err(Error::new(ErrorKind::InvalidModel, "a file of the model is no GGUF file")

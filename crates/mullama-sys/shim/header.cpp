@@ -1,5 +1,5 @@
-// Headers of models that are not there: of a shape, and of a model in another quantisation. The engine
-// itself says which tensors a shape has, and of which type a quantisation makes each.
+// Tensors of models that are not there: of a shape, and of a model in another quantisation. The engine itself
+// says which tensors a shape has, and of which type a quantisation makes each.
 
 #include "mullama_shim.h"
 #include "guarded.h"
@@ -7,17 +7,20 @@
 #include "ggml-backend.h"
 #include "ggml.h"
 #include "gguf.h"
+#include "json.h"
 #include "llama-ext.h"
 #include "llama.h"
 
 #include <algorithm>
 #include <cstdio>
 #include <cstdint>
+#include <iterator>
 #include <memory>
 #include <regex>
-#include <sstream>
+#include <set>
 #include <stdexcept>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 namespace {
@@ -47,27 +50,47 @@ void sort_as_quantised(std::vector<ggml_tensor *> & tensors) {
     });
 }
 
-// Gives the tensors in a header the types that a quantisation would.
-void set_types(
-    const llama_model * model, gguf_context * header, std::vector<ggml_tensor *> tensors,
-    llama_ftype file_type) {
+// Lists tensors as [[name, type, [length, ...]], ...], of the types that a quantisation gives them.
+std::string quantised(
+    const llama_model * model, const std::vector<ggml_tensor *> & tensors, llama_ftype file_type) {
     llama_model_quantize_params params = llama_model_quantize_default_params();
     params.ftype = file_type;
     const owned<quantize_state_impl> state(llama_quant_init(model, &params));
-    tensors.erase(
-        std::remove_if(
-            tensors.begin(), tensors.end(),
-            [&](const ggml_tensor * tensor) {
-                return !llama_quant_tensor_allows_quantization(state.get(), tensor);
-            }),
-        tensors.end());
-    sort_as_quantised(tensors);
-    std::vector<ggml_type> types(tensors.size());
-    llama_quant_compute_types(state.get(), file_type, tensors.data(), types.data(), tensors.size());
-    for (size_t i = 0; i < tensors.size(); i++) {
-        gguf_set_tensor_type(header, ggml_get_name(tensors[i]), types[i]);
+    std::vector<ggml_tensor *> changed;
+    std::copy_if(
+        tensors.begin(), tensors.end(), std::back_inserter(changed), [&](const ggml_tensor * tensor) {
+            return llama_quant_tensor_allows_quantization(state.get(), tensor);
+        });
+    sort_as_quantised(changed);
+    std::vector<ggml_type> types(changed.size());
+    llama_quant_compute_types(state.get(), file_type, changed.data(), types.data(), changed.size());
+    std::unordered_map<const ggml_tensor *, ggml_type> type_of;
+    for (size_t i = 0; i < changed.size(); i++) {
+        type_of[changed[i]] = types[i];
     }
-    gguf_set_val_u32(header, "general.file_type", file_type);
+    common_json list = common_json::array();
+    for (const ggml_tensor * tensor : tensors) {
+        const auto found = type_of.find(tensor);
+        common_json shape = common_json::array();
+        for (int i = 0; i < ggml_n_dims(tensor); i++) {
+            shape.push_back(tensor->ne[i]);
+        }
+        common_json item = common_json::array();
+        item.push_back(ggml_get_name(tensor));
+        item.push_back(static_cast<int>(found == type_of.end() ? tensor->type : found->second));
+        item.push_back(shape);
+        list.push_back(item);
+    }
+    return list.dump();
+}
+
+// The header of a GGUF file in memory, with its tensors where `tensors` is given.
+owned<gguf_context> read_header(const void * header, size_t size, ggml_context ** tensors = nullptr) {
+    owned<gguf_context> read(gguf_init_from_buffer(header, size, { true, tensors }));
+    if (!read) {
+        throw std::runtime_error("the engine cannot read the header");
+    }
+    return read;
 }
 
 bool ends_with(const std::string & text, const std::string & end) {
@@ -85,8 +108,9 @@ bool is_optional(const std::string & name) {
 }  // namespace
 
 extern "C" int mullama_shape_tensors(
-    gguf_context * header, int file_type, bool is_tied, bool has_biases, char ** out) {
+    const void * header, size_t size, int file_type, bool is_tied, bool has_biases, char ** out) {
     return guarded(out, [&] {
+        const owned<gguf_context> metadata = read_header(header, size);
         // Everything goes to a device that allocates nothing.
         mullama_simulated_profile profile = {};
         profile.alignment = 32;
@@ -105,59 +129,36 @@ extern "C" int mullama_shape_tensors(
         params.devices = devices;
         params.n_gpu_layers = 9999;
         params.tensor_buft_overrides = everything;
-        const owned<llama_model> model(llama_model_init_from_user(header, see, &seen, params));
+        const owned<llama_model> model(llama_model_init_from_user(metadata.get(), see, &seen, params));
         if (!model) {
             throw std::runtime_error("the engine refuses the shape");
         }
         std::vector<ggml_tensor *> tensors;
+        std::set<std::string> names;
         for (auto & tensor : seen) {
             const std::string name = ggml_get_name(&tensor);
             const bool is_wanted = !is_optional(name) && (has_biases || !ends_with(name, ".bias")) &&
                                    (!is_tied || name != "output.weight");
-            if (is_wanted && gguf_find_tensor(header, name.c_str()) < 0) {
+            if (is_wanted && names.insert(name).second) {
                 tensors.push_back(&tensor);
-                gguf_add_tensor(header, &tensor);
             }
         }
-        set_types(model.get(), header, tensors, static_cast<llama_ftype>(file_type));
-        return std::string();
+        return quantised(model.get(), tensors, static_cast<llama_ftype>(file_type));
     });
 }
 
-extern "C" int mullama_requantized_header(
-    const llama_model * model, const char * paths, int file_type, const char * result, char ** out) {
+extern "C" int mullama_quantised_tensors(
+    const llama_model * model, const void * header, size_t size, int file_type, char ** out) {
     return guarded(out, [&] {
-        owned<gguf_context> header;
-        std::vector<owned<ggml_context>> contexts;
+        ggml_context * raw = nullptr;
+        const owned<gguf_context> read = read_header(header, size, &raw);
+        const owned<ggml_context> context(raw);
         std::vector<ggml_tensor *> tensors;
-        std::istringstream lines(paths);
-        for (std::string path; std::getline(lines, path);) {
-            ggml_context * raw = nullptr;
-            owned<gguf_context> file(gguf_init_from_file(path.c_str(), { true, &raw }));
-            contexts.emplace_back(raw);
-            if (!file) {
-                throw std::runtime_error("cannot read " + path);
-            }
-            const bool is_first = !header;
-            if (is_first) {
-                header = std::move(file);
-            }
-            for (ggml_tensor * tensor = ggml_get_first_tensor(raw); tensor;
-                 tensor = ggml_get_next_tensor(raw, tensor)) {
-                tensors.push_back(tensor);
-                if (!is_first) {
-                    gguf_add_tensor(header.get(), tensor);
-                }
-            }
+        for (ggml_tensor * tensor = ggml_get_first_tensor(raw); tensor;
+             tensor = ggml_get_next_tensor(raw, tensor)) {
+            tensors.push_back(tensor);
         }
-        for (const char * key : { "split.no", "split.count", "split.tensors.count" }) {
-            gguf_remove_key(header.get(), key);
-        }
-        set_types(model, header.get(), tensors, static_cast<llama_ftype>(file_type));
-        if (!gguf_write_to_file(header.get(), result, true)) {
-            throw std::runtime_error(std::string("cannot write ") + result);
-        }
-        return std::string();
+        return quantised(model, tensors, static_cast<llama_ftype>(file_type));
     });
 }
 

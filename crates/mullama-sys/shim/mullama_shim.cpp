@@ -3,7 +3,6 @@
 
 #include "chat.h"
 #include "ggml-rpc.h"
-#include "gguf.h"
 #include "json.h"
 #include "llama-ext.h"
 #include "log.h"
@@ -111,15 +110,6 @@ extern "C" void mullama_rpc_protocol(unsigned char version[3]) {
     version[0] = RPC_PROTO_MAJOR_VERSION;
     version[1] = RPC_PROTO_MINOR_VERSION;
     version[2] = RPC_PROTO_PATCH_VERSION;
-}
-
-extern "C" int mullama_gguf_init_from_file(
-    const char * path, const gguf_init_params * params, gguf_context ** result, char ** out) {
-    *result = nullptr;
-    return guarded(out, [&] {
-        *result = gguf_init_from_file(path, *params);
-        return std::string();
-    });
 }
 
 extern "C" int mullama_model_load_from_file(

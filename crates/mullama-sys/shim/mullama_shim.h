@@ -13,8 +13,6 @@
 extern "C" {
 #endif
 
-struct gguf_context;
-struct gguf_init_params;
 struct llama_adapter_lora;
 struct llama_batch;
 struct llama_context;
@@ -35,12 +33,9 @@ void mullama_install(void);
 // The version of the protocol that the engine speaks with RPC workers: major, minor, patch.
 void mullama_rpc_protocol(unsigned char version[3]);
 
-// As the functions of llama.h and gguf.h of the same name. An assertion of the engine that fails on
+// As the functions of llama.h of the same name. An assertion of the engine that fails on
 // the calling thread (it would end the process) becomes a failure with the assertion as its message;
 // what the engine had allocated by then may be lost. A null result is no failure here.
-int mullama_gguf_init_from_file(
-    const char * path, const struct gguf_init_params * params, struct gguf_context ** result,
-    char ** out);
 int mullama_model_load_from_file(
     const char * path, const struct llama_model_params * params, struct llama_model ** result,
     char ** out);
@@ -106,16 +101,16 @@ int mullama_check_pattern(const char * pattern, char ** out);
 // Whether a pattern of that grammar is somewhere in a text.
 int mullama_pattern_matches(const char * pattern, const char * text, bool * matches, char ** out);
 
-// Adds to a header of metadata the tensors that a model of this shape has, as a quantisation (a
-// `llama_ftype`) makes them. `is_tied`: the embedding is the output matrix too.
-int mullama_shape_tensors(
-    struct gguf_context * header, int file_type, bool is_tied, bool has_biases, char ** out);
+// Tensors as [[name, `ggml_type`, [length, ...]], ...], of the types that a quantisation (a `llama_ftype`)
+// gives them. `header` is that of a GGUF file.
 
-// Writes the header that a model would have in another quantisation, without the data. `paths` are the
-// model's files, one a line.
-int mullama_requantized_header(
-    const struct llama_model * model, const char * paths, int file_type, const char * result,
-    char ** out);
+// Of a model whose metadata a header has. `is_tied`: the embedding is the output matrix too.
+int mullama_shape_tensors(
+    const void * header, size_t size, int file_type, bool is_tied, bool has_biases, char ** out);
+
+// Of a header that lists a model's tensors.
+int mullama_quantised_tensors(
+    const struct llama_model * model, const void * header, size_t size, int file_type, char ** out);
 
 // [{"buffer_type": name, "device": name or null for host memory, "host": bool,
 //   "max_size": bytes of its largest buffer, "model": bytes, "context": bytes, "compute": bytes}]

@@ -50,26 +50,37 @@ pub struct Module {
     pub outcome: Result<String, String>,
 }
 
-/// Finds and loads modules; see the module's documentation for the order. Those that need a driver can be left
-/// out, and those of a folder for which `refusal` has a reason are not loaded. What it finds out is kept in
-/// `cache_dir`.
+/// Which modules to load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Those that need nothing but the engine.
+    WithoutDriver,
+    /// Those that need a driver.
+    WithDriver,
+}
+
+/// Finds and loads modules; see the module's documentation for the order. Those of a folder for which `refusal`
+/// has a reason are not loaded. What it finds out is kept in `cache_dir`.
 ///
 /// # Safety
 /// Loading a library runs its code: every folder that is searched must be trusted. Must not run at
 /// the same time as another call to the engine.
 pub unsafe fn load(
     package_dirs: &[PathBuf],
-    with_drivers: bool,
+    which: Which,
     refusal: impl Fn(&Path) -> Option<String>,
     cache_dir: &Path,
 ) -> Vec<Module> {
     if !cfg!(feature = "dynamic-backends") {
-        return built_in::modules();
+        return match which {
+            Which::WithoutDriver => built_in::modules(),
+            Which::WithDriver => Vec::new(),
+        };
     }
     let allowed = allowed_kinds();
     let is_wanted = |kind: &String| {
         allowed.as_ref().is_none_or(|set| set.contains(kind))
-            && (with_drivers || !needs_driver(kind))
+            && needs_driver(kind) == (which == Which::WithDriver)
     };
     let mut provided = HashSet::new();
     let mut modules = Vec::new();

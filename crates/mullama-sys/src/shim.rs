@@ -1,12 +1,11 @@
 //! Bindings to `shim/mullama_shim.h`, which says what each function takes and gives.
 
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr::{self, NonNull};
 
 use llama_cpp_sys_2::{
-    ggml_backend_dev_t, gguf_context, gguf_init_params, llama_adapter_lora, llama_batch,
-    llama_context, llama_context_params, llama_ftype, llama_model, llama_model_params,
-    llama_seq_id, llama_token, llama_vocab,
+    ggml_backend_dev_t, llama_adapter_lora, llama_batch, llama_context, llama_context_params,
+    llama_ftype, llama_model, llama_model_params, llama_seq_id, llama_token, llama_vocab,
 };
 use serde::Deserialize;
 
@@ -29,12 +28,6 @@ unsafe extern "C" {
     fn mullama_string_free(text: *mut c_char);
     fn mullama_install();
     fn mullama_rpc_protocol(version: *mut u8);
-    fn mullama_gguf_init_from_file(
-        path: *const c_char,
-        params: *const gguf_init_params,
-        result: *mut *mut gguf_context,
-        out: *mut *mut c_char,
-    ) -> c_int;
     fn mullama_model_load_from_file(
         path: *const c_char,
         params: *const llama_model_params,
@@ -135,17 +128,18 @@ unsafe extern "C" {
         out: *mut *mut c_char,
     ) -> c_int;
     fn mullama_shape_tensors(
-        header: *mut gguf_context,
+        header: *const c_void,
+        size: usize,
         file_type: c_int,
         is_tied: bool,
         has_biases: bool,
         out: *mut *mut c_char,
     ) -> c_int;
-    fn mullama_requantized_header(
+    fn mullama_quantised_tensors(
         model: *const llama_model,
-        paths: *const c_char,
+        header: *const c_void,
+        size: usize,
         file_type: c_int,
-        result: *const c_char,
         out: *mut *mut c_char,
     ) -> c_int;
     fn mullama_memory_breakdown(context: *const llama_context, out: *mut *mut c_char) -> c_int;
@@ -193,22 +187,6 @@ pub fn rpc_protocol() -> [u8; 3] {
     // SAFETY: three bytes are written.
     unsafe { mullama_rpc_protocol(version.as_mut_ptr()) };
     version
-}
-
-/// `gguf_init_from_file`, guarded: a failed assertion is an error. May give null.
-///
-/// # Safety
-/// `params` must not ask for a tensor context.
-pub unsafe fn gguf_init_from_file(
-    path: &CStr,
-    params: &gguf_init_params,
-) -> ShimResult<*mut gguf_context> {
-    let mut result = ptr::null_mut();
-    // SAFETY: the caller vouches for `params`; the out pointers live on this stack (here and below).
-    call(|out| unsafe {
-        mullama_gguf_init_from_file(path.as_ptr(), params, &raw mut result, out)
-    })?;
-    Ok(result)
 }
 
 /// `llama_model_load_from_file`, guarded: a failed assertion is an error. May give null.
@@ -461,38 +439,33 @@ pub fn pattern_matches(pattern: &CStr, text: &CStr) -> ShimResult<bool> {
     Ok(matches)
 }
 
-/// Adds to a header of metadata the tensors of a model of this shape, as a quantisation makes them.
-///
-/// # Safety
-/// `header` must be valid.
-pub unsafe fn shape_tensors(
-    header: *mut gguf_context,
+/// The tensors of a model whose metadata this header has, as a quantisation makes them, in JSON:
+/// `[[name, type, [length, ...]], ...]`.
+pub fn shape_tensors(
+    header: &[u8],
     file_type: llama_ftype,
     is_tied: bool,
     has_biases: bool,
-) -> ShimResult<()> {
-    // SAFETY: the caller vouches for `header`.
-    let added = call(|out| unsafe {
-        mullama_shape_tensors(header, file_type as c_int, is_tied, has_biases, out)
-    });
-    added.map(drop)
+) -> ShimResult<String> {
+    let (start, size) = (header.as_ptr().cast(), header.len());
+    // SAFETY: so many bytes, which outlive the call.
+    call(|out| unsafe {
+        mullama_shape_tensors(start, size, file_type as c_int, is_tied, has_biases, out)
+    })
 }
 
-/// Writes the header that a model would have in another quantisation; `paths` are its files, one a line.
+/// The tensors that this header lists, as a quantisation makes them, in JSON as above.
 ///
 /// # Safety
 /// `model` must be valid.
-pub unsafe fn requantized_header(
+pub unsafe fn quantised_tensors(
     model: *const llama_model,
-    paths: &CStr,
+    header: &[u8],
     file_type: llama_ftype,
-    result: &CStr,
-) -> ShimResult<()> {
-    // SAFETY: the caller vouches for `model`; strings that outlive the call.
-    let written = call(|out| unsafe {
-        mullama_requantized_header(model, paths.as_ptr(), file_type as c_int, result.as_ptr(), out)
-    });
-    written.map(drop)
+) -> ShimResult<String> {
+    let (start, size) = (header.as_ptr().cast(), header.len());
+    // SAFETY: the caller vouches for `model`; so many bytes, which outlive the call.
+    call(|out| unsafe { mullama_quantised_tensors(model, start, size, file_type as c_int, out) })
 }
 
 /// Bytes of weights, KV cache and compute buffers per buffer type, as JSON.

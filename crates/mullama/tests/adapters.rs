@@ -146,7 +146,7 @@ fn what_is_no_adapter_for_the_model_is_refused() {
     fs::write(&cut, &good[..good.len() / 2]).unwrap();
     let text = dir.join("text.gguf");
     fs::write(&text, "this is no adapter").unwrap();
-    let tensor = |change: fn(&mut mullama_testkit::gguf::TensorInfo)| {
+    let tensor = |change: fn(&mut mullama_testkit::gguf::RawTensor)| {
         move |file: &mut File| change(&mut file.header.tensors[0])
     };
     let files = [
@@ -180,10 +180,10 @@ fn what_is_no_adapter_for_the_model_is_refused() {
             ErrorKind::InvalidModel,
             "blk.",
         ),
-        (broken("shape", &tensor(|tensor| tensor.dims[0] /= 2)), ErrorKind::InvalidModel, "shape"),
+        (broken("shape", &tensor(|tensor| tensor.shape[0] /= 2)), ErrorKind::InvalidModel, "shape"),
         (
             // GGML_TYPE_I32
-            broken("type", &tensor(|tensor| tensor.kind = 26)),
+            broken("type", &tensor(|tensor| tensor.ty = 26)),
             ErrorKind::InvalidModel,
             "type i32",
         ),

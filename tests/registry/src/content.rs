@@ -6,6 +6,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use mullama_gguf::{Document, Value};
 use sha2::{Digest as _, Sha256};
 
 /// Bytes in memory, or a file.
@@ -108,33 +109,15 @@ fn name(hasher: Sha256) -> String {
 /// A file with a GGUF header, these texts as metadata and no tensors, followed by so many bytes of
 /// noise. An engine cannot load it; all else takes it for a model.
 pub fn gguf(metadata: &[(&str, &str)], noisy: usize) -> Vec<u8> {
-    let put = |file: &mut Vec<u8>, text: &str| {
-        file.extend((text.len() as u64).to_le_bytes());
-        file.extend(text.as_bytes());
-    };
-    let mut file = b"GGUF\x03\0\0\0".to_vec();
-    file.extend(0u64.to_le_bytes());
-    file.extend((metadata.len() as u64 + 3).to_le_bytes());
-    for (key, value) in metadata {
-        put(&mut file, key);
-        file.extend(8u32.to_le_bytes());
-        put(&mut file, value);
-    }
+    let texts = metadata.iter().map(|(key, value)| ((*key).to_owned(), Value::string(value)));
     // One number and two lists, so that a reader meets them.
-    put(&mut file, "general.file_type");
-    file.extend(4u32.to_le_bytes());
-    file.extend(15u32.to_le_bytes());
-    put(&mut file, "tokenizer.ggml.tokens");
-    file.extend(9u32.to_le_bytes());
-    file.extend(8u32.to_le_bytes());
-    file.extend(2u64.to_le_bytes());
-    put(&mut file, "a");
-    put(&mut file, "b");
-    put(&mut file, "tokenizer.ggml.scores");
-    file.extend(9u32.to_le_bytes());
-    file.extend(6u32.to_le_bytes());
-    file.extend(2u64.to_le_bytes());
-    file.extend([0; 8]);
+    let others = [
+        ("general.file_type".to_owned(), Value::u32(15)),
+        ("tokenizer.ggml.tokens".to_owned(), Value::strings(["a", "b"])),
+        ("tokenizer.ggml.scores".to_owned(), Value::f32s([0.0, 0.0])),
+    ];
+    let header = Document { metadata: texts.chain(others).collect(), ..Document::default() };
+    let mut file = header.encode();
     let seed = file.len() as u64 + metadata.iter().map(|(_, v)| v.len() as u64).sum::<u64>();
     file.extend(noise(seed, noisy));
     file

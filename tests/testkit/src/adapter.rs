@@ -2,9 +2,7 @@
 
 use std::io;
 
-use mullama_sys::GGML_TYPE_F32;
-
-use crate::gguf::{ALIGNMENT, File, Header, TensorInfo, Value};
+use crate::gguf::{ALIGNMENT, File, Header, RawTensor, TensorType, Value};
 use crate::random::Random;
 
 /// The width of the matrices that are made: small, as in real adapters.
@@ -24,9 +22,9 @@ pub fn adapter(base: &File, strength: f32, seed: u64) -> File {
         ("adapter.lora.alpha", Value::f32(ALPHA)),
     ];
     let metadata = metadata.map(|(key, value)| (key.to_owned(), value)).to_vec();
-    let mut file = File { header: Header { metadata, tensors: Vec::new() }, data: Vec::new() };
+    let mut file = File { header: Header { metadata, ..Header::default() }, data: Vec::new() };
     for tensor in adapted(base) {
-        let [inputs, outputs] = tensor.dims[..] else { continue };
+        let [inputs, outputs] = tensor.shape[..] else { continue };
         for (half, dims) in [("lora_a", [inputs, RANK]), ("lora_b", [RANK, outputs])] {
             let name = format!("{}.{half}", tensor.name);
             let mut random = Random::new(seed, &name);
@@ -44,10 +42,10 @@ pub fn adapter(base: &File, strength: f32, seed: u64) -> File {
 pub fn merge(base: &File, adapter: &File, scale: f32) -> io::Result<File> {
     let mut merged = base.clone();
     for tensor in adapted(base) {
-        if tensor.kind != GGML_TYPE_F32 {
+        if tensor.ty != TensorType::F32.number() {
             return Err(io::Error::other("only a model of 32-bit floats can be merged"));
         }
-        let (inputs, outputs) = (tensor.dims[0] as usize, tensor.dims[1] as usize);
+        let (inputs, outputs) = (tensor.shape[0] as usize, tensor.shape[1] as usize);
         let [a, b] = ["lora_a", "lora_b"].map(|half| {
             let name = format!("{}.{half}", tensor.name);
             let found = adapter.header.tensors.iter().find(|tensor| tensor.name == name);
@@ -71,7 +69,7 @@ pub fn merge(base: &File, adapter: &File, scale: f32) -> io::Result<File> {
     Ok(merged)
 }
 
-fn adapted(base: &File) -> impl Iterator<Item = &TensorInfo> {
+fn adapted(base: &File) -> impl Iterator<Item = &RawTensor> {
     base.header
         .tensors
         .iter()
@@ -79,15 +77,15 @@ fn adapted(base: &File) -> impl Iterator<Item = &TensorInfo> {
 }
 
 impl File {
-    fn push(&mut self, name: String, dims: Vec<u64>, values: &[f32]) {
-        let offset = self.data.len() as u64;
-        self.header.tensors.push(TensorInfo { name, dims, kind: GGML_TYPE_F32, offset });
+    fn push(&mut self, name: String, shape: Vec<u64>, values: &[f32]) {
+        let (ty, offset) = (TensorType::F32.number(), self.data.len() as u64);
+        self.header.tensors.push(RawTensor { name, shape, ty, offset });
         self.data.extend(values.iter().flat_map(|value| value.to_le_bytes()));
         self.data.resize(self.data.len().next_multiple_of(ALIGNMENT as usize), 0);
     }
 
-    fn floats(&self, tensor: &TensorInfo) -> Vec<f32> {
-        let count = tensor.dims.iter().product::<u64>() as usize;
+    fn floats(&self, tensor: &RawTensor) -> Vec<f32> {
+        let count = tensor.shape.iter().product::<u64>() as usize;
         let bytes = &self.data[tensor.offset as usize..][..count * size_of::<f32>()];
         let float = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().expect("it has four bytes"));
         bytes.chunks_exact(size_of::<f32>()).map(float).collect()

@@ -8,7 +8,7 @@ mod defects;
 
 use std::io;
 
-use crate::gguf::{ALIGNMENT, File, TensorInfo, Value};
+use crate::gguf::{ALIGNMENT, File, RawTensor, Value};
 use crate::probe::Verdict;
 
 /// One broken file.
@@ -74,8 +74,7 @@ impl Edit {
 /// Helpers for edits.
 impl File {
     fn set(&mut self, key: &str, value: Value) {
-        self.remove(key);
-        self.header.metadata.push((key.to_owned(), value));
+        self.header.set(key, value);
     }
 
     fn set_u32(&mut self, key: &str, value: u32) {
@@ -83,10 +82,10 @@ impl File {
     }
 
     fn remove(&mut self, key: &str) {
-        self.header.metadata.retain(|(other, _)| other != key);
+        self.header.remove(key);
     }
 
-    fn tensor(&mut self, name: &str) -> &mut TensorInfo {
+    fn tensor(&mut self, name: &str) -> &mut RawTensor {
         let mut tensors = self.header.tensors.iter_mut();
         tensors.find(|tensor| tensor.name == name).expect("a llama model has this tensor")
     }
@@ -95,8 +94,8 @@ impl File {
         name.clone_into(&mut self.tensor(tensor).name);
     }
 
-    /// Gives a tensor other dimensions, `bytes` long, and moves what follows it.
-    fn resize(&mut self, name: &str, dims: &[u64], bytes: u64) {
+    /// Gives a tensor another shape, `bytes` long, and moves what follows it.
+    fn resize(&mut self, name: &str, shape: &[u64], bytes: u64) {
         let start = self.tensor(name).offset;
         let next = self.header.tensors.iter().map(|tensor| tensor.offset);
         let end = next.filter(|offset| *offset > start).min().unwrap_or(self.data.len() as u64);
@@ -108,11 +107,11 @@ impl File {
                 tensor.offset = tensor.offset + padded - (end - start);
             }
         }
-        self.tensor(name).dims = dims.to_vec();
+        self.tensor(name).shape = shape.to_vec();
     }
 
     /// As [`Self::resize`], for matrices of 16-bit floats.
-    fn resize_f16(&mut self, name: &str, dims: [u64; 2]) {
-        self.resize(name, &dims, dims[0] * dims[1] * 2);
+    fn resize_f16(&mut self, name: &str, shape: [u64; 2]) {
+        self.resize(name, &shape, shape[0] * shape[1] * 2);
     }
 }

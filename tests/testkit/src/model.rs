@@ -6,11 +6,11 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use mullama_sys::{
-    GGML_TYPE_F16, GGML_TYPE_F32, LLAMA_FTYPE_ALL_F32, LLAMA_FTYPE_MOSTLY_F16, ggml_type,
-    llama_ftype, llama_model_quantize, llama_model_quantize_default_params,
+    LLAMA_FTYPE_ALL_F32, LLAMA_FTYPE_MOSTLY_F16, llama_ftype, llama_model_quantize,
+    llama_model_quantize_default_params,
 };
 
-use crate::gguf::{ALIGNMENT, Header, TensorInfo, Value};
+use crate::gguf::{ALIGNMENT, Header, TensorType, Value};
 use crate::random::{Random, write_normal};
 use crate::vocab::{CHAT_TEMPLATE, Vocabulary};
 
@@ -56,10 +56,10 @@ pub enum WeightType {
 }
 
 impl WeightType {
-    fn ggml_type(self) -> ggml_type {
+    fn tensor_type(self) -> TensorType {
         match self {
-            Self::F32 => GGML_TYPE_F32,
-            Self::F16 => GGML_TYPE_F16,
+            Self::F32 => TensorType::F32,
+            Self::F16 => TensorType::F16,
         }
     }
 
@@ -71,10 +71,7 @@ impl WeightType {
     }
 
     fn size(self) -> u64 {
-        match self {
-            Self::F32 => 4,
-            Self::F16 => 2,
-        }
+        self.tensor_type().block_size()
     }
 }
 
@@ -268,20 +265,14 @@ pub(crate) fn write_tensors(
     weights: WeightType,
     seed: u64,
 ) -> io::Result<()> {
-    let mut offset = 0;
-    let infos = tensors.iter().map(|tensor| {
-        let info = TensorInfo {
-            name: tensor.name.clone(),
-            dims: tensor.dims.clone(),
-            kind: tensor.stored_as(weights).ggml_type(),
-            offset,
-        };
-        offset += tensor.bytes(weights).next_multiple_of(ALIGNMENT);
-        info
-    });
-    let header = Header { tensors: infos.collect(), metadata };
+    let mut header = Header { metadata, ..Header::default() };
+    for tensor in tensors {
+        let ty = tensor.stored_as(weights).tensor_type();
+        header.add_tensor(&tensor.name, ty, &tensor.dims);
+    }
+    header.lay_out().map_err(io::Error::other)?;
     let mut out = File::create(path)?;
-    header.write(&mut out)?;
+    out.write_all(&header.encode())?;
     for tensor in tensors {
         tensor.write(&mut out, weights, seed)?;
     }
@@ -293,7 +284,7 @@ pub(crate) fn write_tensors(
 /// The engine opens such a file with `vocab_only`, and refuses it otherwise.
 pub fn vocab_only(path: &Path, shape: &Shape) -> io::Result<()> {
     let metadata = shape.metadata(LLAMA_FTYPE_ALL_F32, CHAT_TEMPLATE);
-    Header { metadata, tensors: Vec::new() }.write(&mut File::create(path)?)
+    std::fs::write(path, Header { metadata, ..Header::default() }.encode())
 }
 
 /// Converts a model with the engine's own quantiser; it needs no backend module.

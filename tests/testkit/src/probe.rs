@@ -11,7 +11,8 @@ use mullama_sys::{
     llama_context_default_params, llama_decode, llama_detokenize, llama_free, llama_get_logits_ith,
     llama_init_from_model, llama_log_set, llama_model, llama_model_default_params,
     llama_model_free, llama_model_get_vocab, llama_model_load_from_file, llama_model_n_ctx_train,
-    llama_tokenize, llama_vocab, llama_vocab_n_tokens, modules,
+    llama_tokenize, llama_vocab, llama_vocab_n_tokens,
+    modules::{self, Which},
 };
 
 /// A step on the way from a file to a text, in order.
@@ -82,7 +83,7 @@ pub fn start_engine() {
         // and the modules are those of the build.
         unsafe {
             llama_log_set(Some(log_errors), ptr::null_mut());
-            modules::load(&[], true, |_| None, &std::env::temp_dir());
+            modules::load(&[], Which::WithoutDriver, |_| None, &std::env::temp_dir());
             llama_backend_init();
         }
     });

@@ -93,7 +93,7 @@ fn weights_have_the_deviation_they_should() {
     write_model(&file.0, &shape, WeightType::F32, 1).unwrap();
     let file = File::decode(&fs::read(&file.0).unwrap()).unwrap();
     let tensor = file.header.tensors.iter().find(|t| t.name == "blk.0.ffn_down.weight").unwrap();
-    let count = tensor.dims.iter().product::<u64>() as usize;
+    let count = tensor.shape.iter().product::<u64>() as usize;
     let bytes = &file.data[tensor.offset as usize..][..4 * count];
     let values = bytes.chunks_exact(4).map(|value| f32::from_le_bytes(value.try_into().unwrap()));
     let mean = values.clone().sum::<f32>() / count as f32;

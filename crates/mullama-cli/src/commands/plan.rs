@@ -4,8 +4,7 @@ use std::io::{IsTerminal as _, Write as _, stderr, stdout};
 
 use clap::ArgMatches;
 use mullama::{
-    DeviceSpec, Error, Naming, Plan, PlanOptions, PlanSource, Prediction, Shape, Sweep, calibrate,
-    leave_gpus_out, plan, sweep,
+    Error, Naming, Plan, PlanOptions, PlanSource, Prediction, Shape, Sweep, calibrate, plan, sweep,
 };
 use mullama_base::units;
 use serde_json::{Map, Value, json};
@@ -17,9 +16,6 @@ use crate::plot;
 use crate::terminal::table;
 
 pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
-    if is_of_described_devices(arguments) {
-        leave_gpus_out();
-    }
     if arguments.get_flag("calibrate") {
         let shown = stderr().is_terminal();
         let measured = calibrate(|what, done| {
@@ -94,13 +90,6 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
         write!(out, "{plan}")?;
     }
     Ok(())
-}
-
-/// Whether nothing is asked of this machine's GPUs: all devices are described.
-fn is_of_described_devices(arguments: &ArgMatches) -> bool {
-    let mut devices = arguments.get_many::<String>("device").into_iter().flatten().peekable();
-    let others = arguments.get_flag("calibrate") || arguments.contains_id("compare");
-    !others && devices.peek().is_some() && devices.all(|device| DeviceSpec::list(device).is_ok())
 }
 
 /// Plans one a row, after what differs.

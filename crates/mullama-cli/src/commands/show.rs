@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{Write as _, stdout};
 
 use clap::ArgMatches;
-use mullama::hub::{self, Modelfile, Origin};
+use mullama::hub::{Modelfile, Origin};
 use mullama::{
     Error, ErrorKind, GgufHeader, MetadataValue, Plan, PlanOptions, ResolvedModel, plan,
 };
@@ -137,7 +137,7 @@ pub fn facts(found: &ResolvedModel) -> Result<String, Error> {
         ("name", header.text("general.name").map(str::to_owned)),
         ("architecture", header.text("general.architecture").map(str::to_owned)),
         ("parameters", Some(count(weights))),
-        ("quantization", quantisation(&header)),
+        ("quantization", header.quantisation().map(str::to_owned)),
         ("size", Some(units::binary(header.file_size))),
         ("layers", number("block_count")),
         ("context length", number("context_length")),
@@ -206,15 +206,6 @@ fn count(number: u64) -> String {
     if value < 100.0 { format!("{value:.1}{unit}") } else { format!("{value:.0}{unit}") }
 }
 
-fn quantisation(header: &GgufHeader) -> Option<String> {
-    match header.get("general.file_type")? {
-        MetadataValue::Int(number) => {
-            hub::quantisation(u64::try_from(*number).ok()?).map(str::to_owned)
-        }
-        _ => None,
-    }
-}
-
 fn metadata(header: &GgufHeader) -> String {
     let metadata: Vec<_> = header
         .metadata
@@ -232,7 +223,7 @@ fn tensors(header: &GgufHeader) -> String {
             let shape: Vec<_> = tensor.shape.iter().map(u64::to_string).collect();
             vec![
                 tensor.name.clone(),
-                tensor.ty.clone(),
+                tensor.ty.to_string(),
                 shape.join(" x "),
                 units::binary(tensor.size),
             ]

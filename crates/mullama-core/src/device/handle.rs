@@ -86,7 +86,18 @@ impl Handle {
 /// The devices of this machine.
 pub(crate) fn local() -> Vec<Handle> {
     runtime::get();
-    // SAFETY: the registry is not changed after start-up; indices are below the count.
+    registered()
+}
+
+/// The processors of this machine, which are there without the modules of GPUs.
+pub(crate) fn processors() -> Vec<Handle> {
+    processors_of(&registered())
+}
+
+/// Everything that the engine has registered. The engine must have been started.
+fn registered() -> Vec<Handle> {
+    // SAFETY: the registry does not change while someone uses the engine (`runtime`); indices are below the
+    // count.
     unsafe {
         let count = sys::ggml_backend_dev_count();
         (0..count).filter_map(|index| Handle::new(sys::ggml_backend_dev_get(index))).collect()

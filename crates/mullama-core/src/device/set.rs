@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mullama_sys as sys;
 use sys::shim::SimulatedDevice;
 
-use super::handle::{Handle, find_all, gpus_of, local};
+use super::handle::{Handle, find_all, gpus_of, local, processors};
 use super::rpc::{self, Worker};
 use crate::Result;
 use crate::options::ModelParams;
@@ -34,6 +34,11 @@ impl DeviceSet {
         let remote = || workers.iter().flat_map(|worker| worker.devices.iter().copied());
         let gpus = remote().chain(gpus_of(&local)).collect();
         Ok(Self { known: remote().chain(local).collect(), gpus, workers, simulated: Vec::new() })
+    }
+
+    /// The processors alone.
+    pub fn processors() -> Self {
+        Self { known: processors(), ..Self::default() }
     }
 
     /// The GPUs that the options choose, in the order in which they are filled.

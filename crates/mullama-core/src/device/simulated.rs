@@ -37,7 +37,7 @@ pub(crate) fn simulate(gpus: &[SimulatedGpu]) -> Result<DeviceSet> {
         set.simulated.push(Arc::new(device));
     }
     set.known.clone_from(&set.gpus);
-    set.known.extend(handle::processors_of(&handle::local()));
+    set.known.extend(handle::processors());
     Ok(set)
 }
 

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::engine::{ContextSettings, Weights};
 use crate::options::{ModelParams, Pooling};
-use crate::source::{GgufHeader, TensorInfo};
 use crate::{Error, ErrorKind, placement};
+use mullama_gguf::{GgufHeader, TensorInfo};
 
 /// What decides whether and how a model embeds.
 pub(crate) struct EmbeddingInfo {

@@ -11,11 +11,12 @@ use mullama_sys as sys;
 use super::fingerprint::fingerprint_of_file;
 use crate::options::Lora;
 use crate::runtime::log as logging;
-use crate::source::{GgufHeader, MetadataValue, TensorInfo};
 use crate::{Error, ErrorKind, Result};
+use mullama_gguf::{GgufHeader, MetadataValue, TensorInfo, TensorType};
 
 /// Number formats of matrices that every backend multiplies with.
-const TYPES: [&str; 4] = ["f32", "f16", "bf16", "q8_0"];
+const TYPES: [TensorType; 4] =
+    [TensorType::F32, TensorType::F16, TensorType::BF16, TensorType::Q8_0];
 
 /// An adapter in the engine's memory; it is freed with its model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -187,8 +188,9 @@ fn tensor_problem(tensor: &TensorInfo, header: &GgufHeader) -> Option<String> {
     if tensor.shape.contains(&0) {
         return Some("has a shape without elements".to_owned());
     }
-    if !TYPES.contains(&tensor.ty.as_str()) {
-        return Some(format!("has type {}; an adapter's are {}", tensor.ty, TYPES.join(", ")));
+    if !TYPES.contains(&tensor.ty) {
+        let known = TYPES.map(TensorType::name).join(", ");
+        return Some(format!("has type {}; an adapter's are {known}", tensor.ty));
     }
     let (base, other) = if let Some(base) = tensor.name.strip_suffix(".lora_a") {
         (base, format!("{base}.lora_b"))

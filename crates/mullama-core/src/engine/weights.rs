@@ -213,6 +213,12 @@ impl Weights {
         self.model.as_ptr()
     }
 
+    /// The tensors that a header lists, of the types that a quantisation of this model would give them, in JSON.
+    pub fn quantised_tensors(&self, header: &[u8], file_type: u32) -> Result<String, String> {
+        // SAFETY: a valid model.
+        unsafe { sys::shim::quantised_tensors(self.as_ptr(), header, file_type) }
+    }
+
     /// One value of the file's metadata, as text.
     pub fn metadata_value(&self, key: &str) -> Option<String> {
         let key = CString::new(key).ok()?;

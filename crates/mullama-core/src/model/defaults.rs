@@ -4,8 +4,9 @@ use std::borrow::Cow;
 
 use crate::chat::{Message, Role};
 use crate::options::{ContextParams, GenerateOptions, ModelParams};
-use crate::source::{GgufHeader, ResolvedModel};
+use crate::source::ResolvedModel;
 use crate::{Error, Result};
+use mullama_gguf::GgufHeader;
 
 /// What a model of the store brings to each request.
 #[derive(Default)]

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::loaded::Loaded;
 use crate::engine::Placement;
 use crate::scheduler::Started;
-use crate::source::GgufHeader;
+use mullama_gguf::GgufHeader;
 
 /// What can be done with a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -14,8 +14,9 @@ use crate::embedding::{Embedders, EmbeddingInfo};
 use crate::engine::{ContextSettings, Vocab, Weights};
 use crate::options::{ContextParams, GenerateOptions, ModelParams};
 use crate::scheduler::{Engine, Started};
-use crate::source::{GgufHeader, ResolvedModel, preflight, pull};
+use crate::source::{ResolvedModel, preflight, pull};
 use crate::{Result, placement, runtime};
+use mullama_gguf::GgufHeader;
 
 impl Model {
     /// Loads a model: a path to a GGUF file (the first shard of a split one), the name of a model in the

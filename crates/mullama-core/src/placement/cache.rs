@@ -136,7 +136,7 @@ pub(crate) fn stamp(path: &Path) -> String {
 
 /// The modules in use: another build of one may take another amount of memory.
 fn modules() -> String {
-    let modules = runtime::get().modules.iter().filter(|module| module.outcome.is_ok());
+    let modules = runtime::modules().iter().filter(|module| module.outcome.is_ok());
     let described: Vec<_> = modules
         .map(|module| format!("{} {}", module.path.display(), stamp(&module.path)))
         .collect();

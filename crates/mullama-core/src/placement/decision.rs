@@ -10,8 +10,8 @@ use crate::device::DeviceSet;
 use crate::engine::{ContextSettings, Weights};
 use crate::options::{ContextParams, ModelParams};
 use crate::runtime::log;
-use crate::source::GgufHeader;
 use crate::{Error, ErrorKind, Result};
+use mullama_gguf::GgufHeader;
 
 /// Everything that was left open, filled in.
 pub(crate) struct PlacementDecision {

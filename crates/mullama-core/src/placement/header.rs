@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::options::ModelParams;
-use crate::source::{GgufHeader, MetadataValue};
+use mullama_gguf::{GgufHeader, MetadataValue};
 
 /// A number of the model's architecture, as the file has it or the caller overrides it.
 pub(crate) fn number(header: &GgufHeader, params: &ModelParams, key: &str) -> Option<i64> {

@@ -16,9 +16,9 @@ use crate::device::DeviceSet;
 use crate::engine::{ContextSettings, Placement, Weights};
 use crate::options::{ContextParams, GpuLayers, ModelParams};
 use crate::runtime::{self, log};
-use crate::source::GgufHeader;
 use crate::{Error, ErrorKind, Result};
 use mullama_base::folders::cache_dir;
+use mullama_gguf::GgufHeader;
 
 /// The smallest context that `auto` makes smaller before it leaves layers to the CPU.
 const SMALLEST_CONTEXT_FOR_GPU: u32 = 4096;
@@ -66,7 +66,7 @@ pub(crate) fn search_for<'a>(
 
 /// Says that there is no GPU where one was asked for, and why.
 fn warn_of_no_gpu(path: &Path) {
-    let failed = runtime::get().modules.iter().filter_map(|module| {
+    let failed = runtime::modules().iter().filter_map(|module| {
         let reason = module.outcome.as_ref().err()?;
         Some(format!("; {}: {reason}", module.path.display()))
     });

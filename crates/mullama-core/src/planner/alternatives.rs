@@ -6,7 +6,8 @@ use super::options::PlanOptions;
 use super::plan::{Alternative, Plan};
 use super::shape::{file_type, requantized};
 use crate::options::{KvCacheType, KvCacheTypes};
-use crate::{ErrorKind, GgufHeader, MetadataValue, Result};
+use crate::{ErrorKind, Result};
+use mullama_gguf::GgufHeader;
 
 /// Quantisations that are offered, from large to small.
 const LADDER: [&str; 9] =
@@ -113,14 +114,7 @@ pub(super) fn requantised_plan(
 
 /// The quantisations nearest to the model's own.
 pub(super) fn next_quantisations(header: &GgufHeader) -> Vec<&'static str> {
-    let own = match header.get("general.file_type") {
-        Some(MetadataValue::Int(number)) => *number as u64,
-        _ => return Vec::new(),
-    };
-    let types = mullama_hub::FILE_TYPES;
-    let Some((_, own)) = types.iter().find(|(number, _)| *number == own) else {
-        return Vec::new();
-    };
+    let Some(own) = header.quantisation() else { return Vec::new() };
     let bits = |name: &str| {
         let digits: String = name.chars().filter(char::is_ascii_digit).take(2).collect();
         let first = &digits[..digits.len().min(if name.contains("16") { 2 } else { 1 })];
@@ -194,16 +188,16 @@ pub(super) fn sweep(
 
 #[cfg(test)]
 mod tests {
+    use mullama_gguf::MetadataValue;
+
     use super::*;
     use crate::planner::DeviceSpec;
 
     #[test]
     fn the_nearest_quantisations_are_offered() {
         let header = |number: i64| GgufHeader {
-            version: 3,
             metadata: vec![("general.file_type".to_owned(), MetadataValue::Int(number))],
-            tensors: Vec::new(),
-            file_size: 0,
+            ..GgufHeader::default()
         };
         assert_eq!(next_quantisations(&header(15)), ["Q5_K_M", "Q6_K", "Q3_K_M", "Q2_K"]);
         assert_eq!(next_quantisations(&header(1)), ["Q8_0", "Q6_K"]);

@@ -15,13 +15,14 @@ use super::bench::Bench;
 use super::shape::Shape;
 use super::spec::DeviceSpec;
 use super::speed::{Attention, PROMPT, Rates};
+use crate::Result;
 use crate::device::{self, DeviceSet, HOST, Handle, physical_cores};
 use crate::engine::{ContextSettings, Weights};
 use crate::options::{ContextParams, ModelParams};
 use crate::runtime::{self, log as logging};
-use crate::{GgufHeader, Result};
 use mullama_base::folders::cache_dir;
 use mullama_base::{units, write_whole};
+use mullama_gguf::GgufHeader;
 
 /// Quantisations of one type of weight each, from small to large.
 const TYPES: [&str; 17] = [
@@ -106,7 +107,7 @@ impl Calibration {
 }
 
 fn processor() -> Option<Handle> {
-    device::processors_of(&device::local()).first().copied()
+    device::processors().first().copied()
 }
 
 /// What tells a device, as it is used here, from others.
@@ -201,7 +202,7 @@ fn prompt_of(gpu: Option<Handle>) -> u32 {
 
 /// Measures a probe on the processor, or on a GPU.
 fn measure(probe: &Probe, gpu: Option<Handle>, depth: u32) -> Result<(Steps, GgufHeader)> {
-    let path = probe.shape()?.header()?;
+    let path = probe.shape()?.file()?;
     let mut params = ModelParams::default().with_use_mmap(false).with_n_gpu_layers(0);
     if let Some(gpu) = gpu {
         params = params.with_n_gpu_layers(-1).with_devices([gpu.name()]);
@@ -228,11 +229,11 @@ fn measure(probe: &Probe, gpu: Option<Handle>, depth: u32) -> Result<(Steps, Ggu
 }
 
 /// Bytes and operations of a model's weights for a token, by type; its embedding is not read.
-fn flows(header: &GgufHeader) -> BTreeMap<&str, (f64, f64)> {
-    let mut flows: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
+fn flows(header: &GgufHeader) -> BTreeMap<&'static str, (f64, f64)> {
+    let mut flows: BTreeMap<&'static str, (f64, f64)> = BTreeMap::new();
     for tensor in header.tensors.iter().filter(|tensor| tensor.name != "token_embd.weight") {
         let numbers = tensor.shape.iter().product::<u64>() as f64;
-        let flow = flows.entry(&tensor.ty).or_default();
+        let flow = flows.entry(tensor.ty.name()).or_default();
         flow.0 += tensor.size as f64;
         flow.1 += if tensor.shape.len() > 1 { 2.0 * numbers } else { 0.0 };
     }

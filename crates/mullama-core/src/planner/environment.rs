@@ -27,7 +27,11 @@ impl PlanEnvironment {
     pub fn new(options: &PlanOptions) -> Result<Self> {
         let PlanOptions { model, hardware, .. } = options;
         let mut params = model.clone();
-        let here = DeviceSet::of(model)?;
+        let here = if options.are_devices_described() {
+            DeviceSet::default()
+        } else {
+            DeviceSet::of(model)?
+        };
         let listed = hardware.devices.as_ref().map(|list| list.resolve(&here)).transpose()?;
         let (devices, specs) = match listed {
             None => (here, None),

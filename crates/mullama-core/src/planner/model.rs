@@ -12,8 +12,9 @@ use crate::device::Handle;
 use crate::engine::ContextSettings;
 use crate::options::{GpuLayers, KvCacheTypes, ModelParams, OptionSet as _};
 use crate::placement::{Budget, PlacementSearch, number, search_for};
-use crate::source::{GgufHeader, preflight};
+use crate::source::preflight;
 use crate::{ErrorKind, Result};
+use mullama_gguf::GgufHeader;
 
 /// A model to plan, of which the header is known.
 pub(super) struct PlanModel<'a> {
@@ -23,7 +24,7 @@ pub(super) struct PlanModel<'a> {
 
 impl<'a> PlanModel<'a> {
     pub fn read(path: &'a Path) -> Result<Self> {
-        let header = GgufHeader::read_all(path)?;
+        let header = GgufHeader::read_split(path)?;
         preflight::check(path, &header, false)?;
         Ok(Self { path, header })
     }

@@ -57,6 +57,11 @@ impl PlanOptions {
         Ok(options)
     }
 
+    /// Whether the devices are described, so that none of this machine's GPUs is asked for.
+    pub(super) fn are_devices_described(&self) -> bool {
+        self.hardware.devices.as_ref().is_some_and(DeviceList::are_described)
+    }
+
     /// Sets the placement options.
     #[must_use]
     pub fn with_model(mut self, model: ModelParams) -> Self {

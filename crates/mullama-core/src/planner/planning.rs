@@ -1,17 +1,31 @@
 //! Planning: a plan with its alternatives, and sweeps over one setting.
 
+use std::sync::RwLockReadGuard;
+
 use super::alternatives::{self, Sweep};
 use super::model::PlanModel;
 use super::options::PlanOptions;
 use super::plan::Plan;
 use super::source::PlanSource;
-use crate::Result;
+use crate::{Result, runtime};
+
+/// Starts what a plan needs of the engine. Drivers are left alone where the devices are described.
+fn start(options: &PlanOptions) -> Result<Option<RwLockReadGuard<'static, ()>>> {
+    if options.are_devices_described() {
+        let guard = runtime::without_gpus();
+        runtime::check_cpu()?;
+        return Ok(Some(guard));
+    }
+    runtime::require_cpu()?;
+    Ok(None)
+}
 
 /// Plans where a model would go, without reading its weights: a file of which only the beginning is
 /// there will do, if it is as long as the whole, and so will the [`Shape`] of a model that does not exist.
 ///
 /// Every number of bytes comes from a dry run of the engine's own loader.
 pub fn plan(source: impl Into<PlanSource>, options: &PlanOptions) -> Result<Plan> {
+    let _engine = start(options)?;
     let (header, options) = source.into().find(options)?;
     let model = PlanModel::read(&header)?;
     let with_alternatives = options.hardware.settled_alternatives();
@@ -29,6 +43,7 @@ pub fn sweep(
     options: &PlanOptions,
     what: Sweep,
 ) -> Result<Vec<(String, Plan)>> {
+    let _engine = start(options)?;
     let (header, options) = source.into().find(options)?;
     alternatives::sweep(&PlanModel::read(&header)?, &options, what)
 }

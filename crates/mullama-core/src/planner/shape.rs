@@ -1,11 +1,9 @@
 //! Models that are not there: bare shapes, and a model in another quantisation, as headers without data.
 
-use std::ffi::{CStr, CString};
-use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
-use std::ptr::NonNull;
 use std::str::FromStr;
 
+use mullama_gguf::{Document, FILE_TYPES, GgufHeader, TensorType};
 use mullama_sys as sys;
 use serde_json::{Map, Value};
 
@@ -14,7 +12,7 @@ use crate::engine::Weights;
 use crate::options::ModelParams;
 use crate::placement::{kept, stamp};
 use crate::runtime::{self, log as logging};
-use crate::{Error, ErrorKind, GgufHeader, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// The largest number that a shape may have, but for the context it was trained with.
 const LARGEST: u64 = 1 << 24;
@@ -91,32 +89,35 @@ impl Shape {
     /// A file with the header of such a model, as long as the model would be, with weights that are all 0;
     /// it takes the room of the header. It lies in the cache folder.
     pub fn header(&self) -> Result<PathBuf> {
-        runtime::get();
-        kept("headers", &format!("{self:?}"), |path| self.write(path))
+        let _engine = runtime::without_gpus();
+        self.file()
     }
 
-    fn write(&self, path: &Path) -> Result<()> {
-        let header = Header::new()?;
-        header.set("general.architecture", &self.architecture.as_str().into())?;
-        header.set("general.name", &format!("a model of the shape {}", self.summary()).into())?;
-        header.set("tokenizer.ggml.model", &"no_vocab".into())?;
-        for (key, value) in &self.metadata {
-            header.set(&format!("{}.{key}", self.architecture), value)?;
+    /// As [`Self::header`], where the engine has been started.
+    pub(super) fn file(&self) -> Result<PathBuf> {
+        kept("headers", &format!("{self:?}"), |path| self.document()?.write_sparse(path))
+    }
+
+    fn document(&self) -> Result<Document> {
+        let mut document = Document::default();
+        let name = format!("a model of the shape {}", self.summary());
+        for (key, text) in [
+            ("general.architecture", self.architecture.as_str()),
+            ("general.name", name.as_str()),
+            ("tokenizer.ggml.model", "no_vocab"),
+        ] {
+            document.set(key, value(key, &text.into())?);
         }
-        let (added, said) = logging::as_trace(|| {
+        for (key, number) in &self.metadata {
+            document.set(format!("{}.{key}", self.architecture), value(key, number)?);
+        }
+        let header = document.encode();
+        let (tensors, said) = logging::as_trace(|| {
             logging::capture(|| {
-                // SAFETY: `header` owns a valid context.
-                unsafe {
-                    sys::shim::shape_tensors(
-                        header.0.as_ptr(),
-                        self.file_type,
-                        self.is_tied,
-                        self.has_biases,
-                    )
-                }
+                sys::shim::shape_tensors(&header, self.file_type, self.is_tied, self.has_biases)
             })
         });
-        added.map_err(|reason| {
+        let tensors = tensors.map_err(|reason| {
             let reason = said.problem().unwrap_or(reason);
             // The engine asserts that every tensor has numbers in it.
             if reason.contains("GGML_ASSERT") {
@@ -134,7 +135,8 @@ impl Shape {
                 error.with_hint("no model of this architecture has such numbers")
             }
         })?;
-        header.write(path)
+        set_tensors(&mut document, &tensors, self.file_type)?;
+        Ok(document)
     }
 
     fn summary(&self) -> String {
@@ -182,10 +184,8 @@ fn problem(what: impl std::fmt::Display) -> Error {
 
 /// The number of a quantisation.
 pub(super) fn file_type(name: &str) -> Result<u32> {
-    let types = mullama_hub::FILE_TYPES;
-    let found = types.iter().find(|(_, known)| known.eq_ignore_ascii_case(name));
-    found.map(|(number, _)| *number as u32).ok_or_else(|| {
-        let names: Vec<_> = types.iter().map(|(_, name)| *name).collect();
+    mullama_gguf::file_type(name).ok_or_else(|| {
+        let names: Vec<_> = FILE_TYPES.iter().map(|(_, name)| *name).collect();
         Error::new(ErrorKind::InvalidArgument, format!("there is no quantisation `{name}`"))
             .with_hint(format!("one of {}", names.join(", ")))
     })
@@ -211,93 +211,45 @@ fn check(key: &str, value: &Value) -> Result<()> {
     }
 }
 
-/// A header in memory.
-struct Header(NonNull<sys::gguf_context>);
-
-impl Drop for Header {
-    fn drop(&mut self) {
-        // SAFETY: owned.
-        unsafe { sys::gguf_free(self.0.as_ptr()) }
-    }
-}
-
-impl Header {
-    fn new() -> Result<Self> {
-        // SAFETY: no arguments.
-        let context = unsafe { sys::gguf_init_empty() };
-        let context = NonNull::new(context);
-        context.map(Self).ok_or_else(|| Error::new(ErrorKind::OutOfMemory, "out of memory"))
-    }
-
-    fn set(&self, key: &str, value: &Value) -> Result<()> {
-        let is_float = ["epsilon", "freq_base", "scale", "factor", "softcapping", "clamp_kqv"]
-            .iter()
-            .any(|part| key.contains(part));
-        let c_string =
-            |text: &str| CString::new(text).map_err(|_| problem(format!("`{key}` has a NUL byte")));
-        let name = c_string(key)?;
-        let whole = |value: &Value| {
-            let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
-            number.ok_or_else(|| problem(format!("`{key}`: {value} is no whole number")))
-        };
-        // SAFETY: a valid context, NUL-terminated strings and arrays, all copied by the calls.
-        unsafe {
-            let (context, name) = (self.0.as_ptr(), name.as_ptr());
-            match value {
-                Value::Bool(flag) => sys::gguf_set_val_bool(context, name, *flag),
-                Value::String(text) => {
-                    sys::gguf_set_val_str(context, name, c_string(text)?.as_ptr());
-                }
-                Value::Array(items) => {
-                    let numbers: Vec<u32> = items.iter().map(whole).collect::<Result<_>>()?;
-                    let kind = sys::GGUF_TYPE_UINT32;
-                    sys::gguf_set_arr_data(
-                        context,
-                        name,
-                        kind,
-                        numbers.as_ptr().cast(),
-                        numbers.len(),
-                    );
-                }
-                Value::Number(number) if is_float || number.is_f64() => {
-                    sys::gguf_set_val_f32(context, name, number.as_f64().unwrap_or(0.0) as f32);
-                }
-                number => sys::gguf_set_val_u32(context, name, whole(number)?),
-            }
+/// A value of metadata, of the type that files have for this key.
+fn value(key: &str, value: &Value) -> Result<mullama_gguf::Value> {
+    let is_float = ["epsilon", "freq_base", "scale", "factor", "softcapping", "clamp_kqv"]
+        .iter()
+        .any(|part| key.contains(part));
+    let whole = |value: &Value| {
+        let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
+        number.ok_or_else(|| problem(format!("`{key}`: {value} is no whole number")))
+    };
+    Ok(match value {
+        _ if key.contains('\0') => return Err(problem(format!("`{key}` has a NUL byte"))),
+        Value::Bool(flag) => mullama_gguf::Value::bool(*flag),
+        Value::String(text) if text.contains('\0') => {
+            return Err(problem(format!("`{key}` has a NUL byte")));
         }
-        Ok(())
-    }
-
-    fn write(&self, path: &Path) -> Result<()> {
-        let context = self.0.as_ptr();
-        let name = c_path(path)?;
-        // SAFETY: a valid context, and a NUL-terminated path.
-        if !unsafe { sys::gguf_write_to_file(context, name.as_ptr(), true) } {
-            return Err(cannot_write(path));
+        Value::String(text) => mullama_gguf::Value::string(text),
+        Value::Array(items) => {
+            mullama_gguf::Value::u32s(items.iter().map(whole).collect::<Result<Vec<_>>>()?)
         }
-        lengthen(path)
-    }
-}
-
-fn c_path(path: &Path) -> Result<CString> {
-    path.to_str().and_then(|text| CString::new(text).ok()).ok_or_else(|| {
-        let message = format!("the path {} is not valid UTF-8", path.display());
-        Error::new(ErrorKind::InvalidArgument, message)
+        Value::Number(number) if is_float || number.is_f64() => {
+            mullama_gguf::Value::f32(number.as_f64().unwrap_or(0.0) as f32)
+        }
+        number => mullama_gguf::Value::u32(whole(number)?),
     })
 }
 
-fn cannot_write(path: &Path) -> Error {
-    Error::new(ErrorKind::Io, format!("cannot write {}", path.display()))
-}
-
-/// Makes a file that has a header alone as long as the header says that it is.
-fn lengthen(path: &Path) -> Result<()> {
-    let length = GgufHeader::length(path)?;
-    OpenOptions::new()
-        .write(true)
-        .open(path)
-        .and_then(|file| file.set_len(length))
-        .map_err(|error| cannot_write(path).with_source(error))
+/// Gives a header the tensors that the engine lists, as a quantisation makes them.
+fn set_tensors(document: &mut Document, listed: &str, file_type: u32) -> Result<()> {
+    let internal = |what: String| Error::new(ErrorKind::Internal, what);
+    let tensors: Vec<(String, u32, Vec<u64>)> =
+        serde_json::from_str(listed).map_err(|error| internal(error.to_string()))?;
+    document.tensors.clear();
+    for (name, ty, shape) in tensors {
+        let known = TensorType::from_number(ty);
+        let ty = known.ok_or_else(|| internal(format!("the engine makes {name} of type {ty}")))?;
+        document.add_tensor(name, ty, &shape);
+    }
+    document.set("general.file_type", mullama_gguf::Value::u32(file_type));
+    document.lay_out().map(drop)
 }
 
 /// A file with the header that a model would have in another quantisation.
@@ -305,34 +257,32 @@ pub(super) fn requantized(path: &Path, header: &GgufHeader, file_type: u32) -> R
     let about = format!("{} {} {file_type}", path.display(), stamp(path));
     kept("headers", &about, |result| {
         let nowhere = ModelParams::default().with_n_gpu_layers(0);
-        let devices = DeviceSet::of(&nowhere)?;
+        let devices = DeviceSet::processors();
         let weights = logging::as_trace(|| Weights::load_metadata_only(path, &nowhere, &devices))?;
-        let mut paths = String::new();
-        for file in std::iter::once(path.to_path_buf()).chain(header.shards_of(path)) {
-            paths += file.to_str().unwrap_or_default();
-            paths.push('\n');
+        let mut document = Document::read(path)?;
+        for shard in header.other_shards(path) {
+            document.tensors.extend(Document::read(shard)?.tensors);
         }
-        let paths = CString::new(paths).unwrap_or_default();
-        let name = c_path(result)?;
-        requantize(&weights, &paths, file_type, &name).map_err(|reason| {
-            Error::new(ErrorKind::Unsupported, format!("cannot plan another type: {reason}"))
-        })?;
-        lengthen(result)
+        for key in ["split.no", "split.count", "split.tensors.count"] {
+            document.remove(key);
+        }
+        document.lay_out()?;
+        let tensors = weights.quantised_tensors(&document.encode(), file_type);
+        tensors
+            .map_err(|reason| Error::new(ErrorKind::Unsupported, reason))
+            .and_then(|tensors| set_tensors(&mut document, &tensors, file_type))
+            .map_err(|error| {
+                let message = format!("cannot plan another type: {error}");
+                Error::new(ErrorKind::Unsupported, message)
+            })?;
+        document.write_sparse(result)
     })
-}
-
-fn requantize(
-    weights: &Weights,
-    paths: &CStr,
-    file_type: u32,
-    result: &CStr,
-) -> std::result::Result<(), String> {
-    // SAFETY: the weights are alive for the call.
-    unsafe { sys::shim::requantized_header(weights.as_ptr(), paths, file_type, result) }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::CStr;
+
     use super::*;
 
     const LLAMA_8B: &str = "architecture=llama,block_count=32,embedding_length=4096,\
@@ -372,7 +322,7 @@ mod tests {
         std::fs::remove_file(&made).unwrap();
         let types = |header: &GgufHeader| {
             let mut types: Vec<_> =
-                header.tensors.iter().map(|t| (t.name.clone(), t.ty.clone(), t.size)).collect();
+                header.tensors.iter().map(|t| (t.name.clone(), t.ty, t.size)).collect();
             types.sort();
             types
         };
@@ -394,5 +344,25 @@ mod tests {
         assert!(refused(&format!("{LLAMA_8B},quantization=Q9")).contains("Q4_K_M"));
         let headless = LLAMA_8B.replace("attention.head_count=32,", "");
         assert!(refused(&headless).contains("attention.head_count"));
+    }
+
+    #[test]
+    fn types_are_those_of_the_engine() {
+        for number in 0..sys::GGML_TYPE_COUNT {
+            // SAFETY: a number below the count; the name is a static string.
+            let (name, length, size) = unsafe {
+                let name = CStr::from_ptr(sys::ggml_type_name(number)).to_str().unwrap();
+                (name, sys::ggml_blck_size(number) as u64, sys::ggml_type_size(number) as u64)
+            };
+            match TensorType::from_number(number) {
+                Some(ty) => {
+                    assert_eq!(
+                        (ty.name(), ty.block_length(), ty.block_size()),
+                        (name, length, size)
+                    );
+                }
+                None => assert_eq!(length, 0, "{name} is unknown"),
+            }
+        }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::options::PlanOptions;
 use super::shape::Shape;
 use crate::source::ResolvedModel;
-use crate::{Error, ErrorKind, Result, runtime};
+use crate::{Error, ErrorKind, Result};
 use mullama_base::folders::cache_dir;
 
 /// What to plan: a model, or the shape of one.
@@ -36,7 +36,6 @@ impl PlanSource {
 
     /// The file with the header, and the options with what a model of the store brings.
     pub(super) fn find(&self, options: &PlanOptions) -> Result<(PathBuf, PlanOptions)> {
-        runtime::require_cpu()?;
         let mut options = options.clone();
         let header = match self {
             Self::Model(source) => match ResolvedModel::find(source) {
@@ -49,7 +48,7 @@ impl PlanSource {
                 }
                 Err(error) => return Err(error),
             },
-            Self::Shape(shape) => shape.header()?,
+            Self::Shape(shape) => shape.file()?,
         };
         Ok((header, options))
     }

@@ -304,6 +304,14 @@ pub(super) enum Devices {
 }
 
 impl DeviceList {
+    /// Whether all of them are described: what is no description may be the name of a device that is here.
+    pub(super) fn are_described(&self) -> bool {
+        self.0.iter().all(|choice| match choice {
+            DeviceChoice::Written(value) => DeviceSpec::from_json(value).is_ok(),
+            DeviceChoice::Described(_) => true,
+        })
+    }
+
     /// Tells names of this machine's devices from descriptions.
     pub(super) fn resolve(&self, here: &DeviceSet) -> Result<Devices> {
         let named = |choice: &DeviceChoice| match choice {

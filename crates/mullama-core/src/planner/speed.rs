@@ -11,7 +11,7 @@ use super::hardware;
 use super::plan::{Plan, Prediction};
 use super::spec::DeviceSpec;
 use crate::device::HOST;
-use crate::source::{GgufHeader, TensorInfo};
+use mullama_gguf::{GgufHeader, TensorInfo};
 
 /// Tokens of a prompt that are computed at once, where rates are measured and predicted.
 pub(super) const PROMPT: u32 = 512;
@@ -182,7 +182,7 @@ impl Work {
     /// prompt only, whose logits are asked for.
     fn add(&mut self, tensor: &TensorInfo, share: f64, of_block: bool) {
         let numbers = tensor.shape.iter().product::<u64>() as f64;
-        let flow = self.weights.entry(tensor.ty.clone()).or_default();
+        let flow = self.weights.entry(tensor.ty.to_string()).or_default();
         flow.read += tensor.size as f64 * share;
         flow.whole += tensor.size as f64;
         if tensor.shape.len() > 1 {

@@ -4,18 +4,22 @@ pub(crate) mod log;
 mod packages;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
+use mullama_base::folders::cache_dir;
 use mullama_sys as sys;
-use sys::modules::Module;
+use sys::modules::{Module, Which};
 
 use crate::{Error, ErrorKind, Result};
-use mullama_base::folders::cache_dir;
 
 static PACKAGE_DIRS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
-static LEAVE_GPUS_OUT: AtomicBool = AtomicBool::new(false);
+/// The engine, started, with the modules that need no driver.
+static WITHOUT_GPUS: OnceLock<Vec<Module>> = OnceLock::new();
+/// The same with all modules.
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+/// Held by those who use the engine without the modules of GPUs. Loading these changes the engine's registry, which
+/// nobody may look at meanwhile.
+static REGISTRY: RwLock<()> = RwLock::new(());
 
 /// The engine, started.
 pub(crate) struct Runtime {
@@ -31,45 +35,60 @@ pub fn add_backend_dir(dir: impl Into<PathBuf>) {
     PACKAGE_DIRS.lock().unwrap_or_else(PoisonError::into_inner).push(dir.into());
 }
 
-/// Leaves out the backends that need a driver: for programs that ask nothing of this machine's GPUs, since drivers
-/// take tens to hundreds of milliseconds to start.
-///
-/// Has an effect only before the engine is used for the first time.
-pub fn leave_gpus_out() {
-    LEAVE_GPUS_OUT.store(true, Ordering::Relaxed);
-}
-
 /// The folder of the engine's libraries in this process, where the system tells it.
 pub fn engine_dir() -> Option<PathBuf> {
     sys::modules::engine_dir()
 }
 
-/// Starts the engine, or gives the one that is running.
+/// Starts the engine with all of its modules, or gives the one that is running.
 pub(crate) fn get() -> &'static Runtime {
     RUNTIME.get_or_init(|| {
-        log::install();
-        let mut dirs = packages::handed_on();
-        dirs.extend(PACKAGE_DIRS.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
-        let with_drivers = !LEAVE_GPUS_OUT.load(Ordering::Relaxed);
-        // SAFETY: the `OnceLock` keeps other users of the engine out until this has run; the
-        // folders are the installation's, or were named by the user.
-        let modules =
-            unsafe { sys::modules::load(&dirs, with_drivers, packages::refusal, &cache_dir()) };
-        for module in &modules {
-            match &module.outcome {
-                Ok(name) => ::log::debug!("backend {name} loaded from {}", module.path.display()),
-                Err(reason) => {
-                    ::log::warn!("backend module {}: {reason}", module.path.display());
-                }
-            }
-        }
-        if with_drivers {
-            warn_of_what_was_named_in_vain(&modules);
-        }
-        // SAFETY: once per process.
-        unsafe { sys::llama_backend_init() };
+        let _alone = REGISTRY.write().unwrap_or_else(PoisonError::into_inner);
+        let mut modules = start().to_vec();
+        modules.extend(load(Which::WithDriver));
+        warn_of_what_was_named_in_vain(&modules);
         Runtime { modules }
     })
+}
+
+/// Starts the engine for what asks nothing of this machine's GPUs: drivers, which take tens to hundreds of
+/// milliseconds to start, are left alone, unless something has asked for them before.
+///
+/// While the guard is held no module is loaded: whoever holds it must not call [`get`], which waits for it.
+pub(crate) fn without_gpus() -> RwLockReadGuard<'static, ()> {
+    let guard = REGISTRY.read().unwrap_or_else(PoisonError::into_inner);
+    start();
+    guard
+}
+
+/// Every module that has been tried so far.
+pub(crate) fn modules() -> &'static [Module] {
+    RUNTIME.get().map_or_else(start, |runtime| &runtime.modules)
+}
+
+fn start() -> &'static [Module] {
+    WITHOUT_GPUS.get_or_init(|| {
+        log::install();
+        let modules = load(Which::WithoutDriver);
+        // SAFETY: once per process.
+        unsafe { sys::llama_backend_init() };
+        modules
+    })
+}
+
+fn load(which: Which) -> Vec<Module> {
+    let mut dirs = packages::handed_on();
+    dirs.extend(PACKAGE_DIRS.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
+    // SAFETY: the first modules are loaded before anybody uses the engine, the others while nobody does, as `REGISTRY`
+    // sees to; the folders are the installation's, or were named by the user.
+    let modules = unsafe { sys::modules::load(&dirs, which, packages::refusal, &cache_dir()) };
+    for module in &modules {
+        match &module.outcome {
+            Ok(name) => ::log::debug!("backend {name} loaded from {}", module.path.display()),
+            Err(reason) => ::log::warn!("backend module {}: {reason}", module.path.display()),
+        }
+    }
+    modules
 }
 
 /// Folders and kinds of backends that a user named, and that are not there.
@@ -92,12 +111,18 @@ fn warn_of_what_was_named_in_vain(modules: &[Module]) {
 }
 
 /// As [`get`], and there is a processor to compute on.
-pub(crate) fn require_cpu() -> Result<&'static Runtime> {
-    let runtime = get();
-    if runtime.modules.iter().any(|module| module.kind == "cpu" && module.outcome.is_ok()) {
-        return Ok(runtime);
+pub(crate) fn require_cpu() -> Result<()> {
+    get();
+    check_cpu()
+}
+
+/// Fails where the engine that was started has no processor to compute on.
+pub(crate) fn check_cpu() -> Result<()> {
+    let modules = modules();
+    if modules.iter().any(|module| module.kind == "cpu" && module.outcome.is_ok()) {
+        return Ok(());
     }
-    let failed = runtime.modules.iter().find(|module| module.kind == "cpu");
+    let failed = modules.iter().find(|module| module.kind == "cpu");
     if let Some(Err(reason)) = failed.map(|module| &module.outcome) {
         return Err(Error::new(ErrorKind::Backend, format!("the engine cannot compute: {reason}"))
             .with_hint("a build with the feature `dynamic-backends` runs on every processor"));

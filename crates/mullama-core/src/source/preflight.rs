@@ -8,11 +8,12 @@
 
 use std::path::Path;
 
-use super::gguf::{GgufHeader, MetadataValue, TensorInfo};
 use crate::{Error, ErrorKind, Result};
+use mullama_gguf::{GgufHeader, MetadataValue, TensorInfo, TensorType};
 
 /// Number formats that are stored but not computed with.
-const NOT_FOR_MATRICES: [&str; 5] = ["i8", "i16", "i32", "i64", "f64"];
+const NOT_FOR_MATRICES: [TensorType; 5] =
+    [TensorType::I8, TensorType::I16, TensorType::I32, TensorType::I64, TensorType::F64];
 
 /// Parts of the names of tensors that are matrices to multiply with.
 const MATRICES: [&str; 10] = [
@@ -72,12 +73,15 @@ fn tensor_problem(tensor: &TensorInfo) -> Option<String> {
     }
     let parts: Vec<&str> = tensor.name.split('.').collect();
     let is = |part: &str| parts.contains(&part);
-    if is("weight") && parts.iter().any(|part| part.ends_with("_norm")) && tensor.ty != "f32" {
+    if is("weight")
+        && parts.iter().any(|part| part.ends_with("_norm"))
+        && tensor.ty != TensorType::F32
+    {
         return Some(format!("has type {}; norms are f32", tensor.ty));
     }
     if is("weight")
         && MATRICES.iter().any(|matrix| is(matrix))
-        && NOT_FOR_MATRICES.contains(&tensor.ty.as_str())
+        && NOT_FOR_MATRICES.contains(&tensor.ty)
     {
         return Some(format!("has type {}, which matrices cannot have", tensor.ty));
     }

@@ -7,9 +7,9 @@ use mullama_hub as hub;
 use serde_json::{Map, Value};
 
 use super::demo;
-use super::gguf::GgufHeader;
 use crate::options::{ContextParams, GenerateOptions, ModelParams, OptionSet};
 use crate::{Error, ErrorKind, Result};
+use mullama_gguf::GgufHeader;
 
 /// A model that was found, and not loaded yet.
 #[derive(Debug, Clone)]

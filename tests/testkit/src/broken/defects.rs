@@ -1,7 +1,7 @@
 //! The defects, from the first byte of a file to the last, with the engine's own answer to each.
 
 use crate::broken::{Defect, Edit};
-use crate::gguf::{ALIGNMENT, File, TensorInfo, Value};
+use crate::gguf::{ALIGNMENT, File, RawTensor, TensorType, Value};
 use crate::probe::Stage::{Context, Decode, Load, Tokenize};
 use crate::probe::Verdict::{self, Accepts, Dies, ExhaustsMemory, NotFinite, Refuses};
 
@@ -95,7 +95,7 @@ const CONTAINER: &[Defect] = &[
 const METADATA: &[Defect] = &[
     file("huge_array_length", &["array", "length", "key"], Refuses(Load), |file| {
         let mut tokens = Value::strings(["a"]);
-        patch(&mut tokens.payload, 4, 1 << 60);
+        patch(&mut tokens.bytes, 4, 1 << 60);
         file.set("tokenizer.ggml.tokens", tokens);
     }),
     file("duplicate_key", &["duplicate", "twice"], Refuses(Load), |file| {
@@ -104,11 +104,11 @@ const METADATA: &[Defect] = &[
     }),
     number("empty_key", &["key"], Refuses(Load), "", 1),
     file("unknown_value_type", &["type"], Refuses(Load), |file| {
-        file.set("general.other", Value { kind: 99, payload: vec![0; 8] });
+        file.set("general.other", Value { ty: 99, bytes: vec![0; 8] });
     }),
     file("array_of_arrays", &["type"], Refuses(Load), |file| {
         let mut array = Value::u32s([1]);
-        array.payload[0] = 9;
+        array.bytes[0] = 9;
         file.set("general.other", array);
     }),
     number("alignment_0", &["alignment"], Refuses(Load), "general.alignment", 0),
@@ -155,33 +155,33 @@ const TENSORS: &[Defect] = &[
         file.rename("token_embd.weight", &"x".repeat(64));
     }),
     file("tensor_type_unknown", &["type"], Refuses(Load), |file| {
-        file.tensor("token_embd.weight").kind = 200;
+        file.tensor("token_embd.weight").ty = 200;
     }),
     file("tensor_type_negative", &["type"], Refuses(Load), |file| {
-        file.tensor("token_embd.weight").kind = u32::MAX;
+        file.tensor("token_embd.weight").ty = u32::MAX;
     }),
     file("tensor_type_removed", &["type"], Refuses(Load), |file| {
-        file.tensor("token_embd.weight").kind = 4; // Q4_2
+        file.tensor("token_embd.weight").ty = 4; // Q4_2
     }),
     file("tensor_five_dimensions", &["dimension"], Refuses(Load), |file| {
-        file.tensor("token_embd.weight").dims = vec![1; 5];
+        file.tensor("token_embd.weight").shape = vec![1; 5];
     }),
     file("tensor_no_dimensions", &["dimension", "shape", "offset"], Refuses(Load), |file| {
-        file.tensor("token_embd.weight").dims.clear();
+        file.tensor("token_embd.weight").shape.clear();
     }),
     file("tensor_zero_dimension", &["dimension", "shape", "offset"], Refuses(Load), |file| {
-        file.tensor("token_embd.weight").dims[1] = 0;
+        file.tensor("token_embd.weight").shape[1] = 0;
     }),
     file("tensor_negative_dimension", &["dimension", "elements"], Refuses(Load), |file| {
-        file.tensor("token_embd.weight").dims[0] = u64::MAX;
+        file.tensor("token_embd.weight").shape[0] = u64::MAX;
     }),
     file("tensor_size_overflows", &["shape", "size", "overflow"], Refuses(Load), |file| {
-        file.tensor("token_embd.weight").dims = vec![1 << 31, 1 << 31, 1 << 31];
+        file.tensor("token_embd.weight").shape = vec![1 << 31, 1 << 31, 1 << 31];
     }),
     // The GGUF reader allows one element more than a tensor may have.
     file("tensor_size_at_limit", &["shape", "size", "overflow"], Dies(Load), |file| {
         let last = file.header.tensors.last_mut().expect("a model has tensors");
-        last.dims = vec![1 << 31, (1 << 32) - 1];
+        last.shape = vec![1 << 31, (1 << 32) - 1];
     }),
     file("tensor_offset_past_end", &["offset"], Refuses(Load), |file| {
         file.tensor("token_embd.weight").offset = 1 << 40;
@@ -207,38 +207,38 @@ const TENSORS: &[Defect] = &[
         file.rename("blk.1.attn_q.weight", "other.weight");
     }),
     file("extra_tensor", &["tensor"], Refuses(Load), |file| {
-        file.header.tensors.push(TensorInfo {
+        file.header.tensors.push(RawTensor {
             name: "other.weight".to_owned(),
-            dims: vec![8],
-            kind: 0,
+            shape: vec![8],
+            ty: 0,
             offset: file.data.len() as u64,
         });
         file.data.extend([0; ALIGNMENT as usize]);
     }),
     file("wrong_shape", &["shape"], Refuses(Load), |file| {
-        file.tensor("blk.0.attn_k.weight").dims.reverse();
+        file.tensor("blk.0.attn_k.weight").shape.reverse();
     }),
     // As wide as the type they replace: I16 for F16, I32 for F32.
     file("integer_matrix", &["type"], Dies(Decode), |file| {
-        file.tensor("blk.0.attn_q.weight").kind = 25;
+        file.tensor("blk.0.attn_q.weight").ty = TensorType::I16.number();
     }),
     file("integer_embedding", &["type"], Dies(Decode), |file| {
-        file.tensor("token_embd.weight").kind = 25;
+        file.tensor("token_embd.weight").ty = TensorType::I16.number();
     }),
     file("integer_norm", &["type"], Dies(Decode), |file| {
-        file.tensor("blk.0.attn_norm.weight").kind = 26;
+        file.tensor("blk.0.attn_norm.weight").ty = TensorType::I32.number();
     }),
     file("half_norm", &["type"], Dies(Decode), |file| {
         file.resize("blk.0.attn_norm.weight", &[64], 128);
-        file.tensor("blk.0.attn_norm.weight").kind = 1;
+        file.tensor("blk.0.attn_norm.weight").ty = TensorType::F16.number();
     }),
     file("quantized_norm", &["type"], Dies(Decode), |file| {
         file.resize("blk.0.attn_norm.weight", &[64], 68);
-        file.tensor("blk.0.attn_norm.weight").kind = 8; // Q8_0
+        file.tensor("blk.0.attn_norm.weight").ty = TensorType::Q8_0.number();
     }),
     file("double_matrix", &["type"], Dies(Decode), |file| {
         file.resize("blk.0.attn_q.weight", &[64, 64], 64 * 64 * 8);
-        file.tensor("blk.0.attn_q.weight").kind = 28; // F64
+        file.tensor("blk.0.attn_q.weight").ty = TensorType::F64.number();
     }),
     file("weights_not_finite", &["finite", "nan"], NotFinite, |file| file.data.fill(0xff)),
 ];

@@ -1,0 +1,227 @@
+//! A header as data: to edit and to write. Nothing is checked, and tests write nonsense with it on purpose.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+
+use mullama_base::{Error, ErrorKind, Result};
+
+pub use crate::parser::RawTensor;
+use crate::parser::{Parsed, Parser, value_type};
+use crate::{GgufHeader, MAGIC, TensorType};
+
+/// Data begin at multiples of this many bytes, unless `general.alignment` says otherwise.
+pub const DEFAULT_ALIGNMENT: u64 = 32;
+
+/// The version that is written.
+const VERSION: u32 = 3;
+
+/// A value of metadata: its type, and its bytes as they stand in the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Value {
+    /// The number of the type (`gguf_type`).
+    pub ty: u32,
+    /// The encoded value.
+    pub bytes: Vec<u8>,
+}
+
+impl Value {
+    fn new(ty: u32, bytes: impl Into<Vec<u8>>) -> Self {
+        Self { ty, bytes: bytes.into() }
+    }
+
+    /// A whole number of 16 bits.
+    pub fn u16(value: u16) -> Self {
+        Self::new(value_type::U16, value.to_le_bytes())
+    }
+
+    /// A whole number of 32 bits.
+    pub fn u32(value: u32) -> Self {
+        Self::new(value_type::U32, value.to_le_bytes())
+    }
+
+    /// A signed number of 32 bits.
+    pub fn i32(value: i32) -> Self {
+        Self::new(value_type::I32, value.to_le_bytes())
+    }
+
+    /// A floating-point number of 32 bits.
+    pub fn f32(value: f32) -> Self {
+        Self::new(value_type::F32, value.to_le_bytes())
+    }
+
+    /// True or false.
+    pub fn bool(value: bool) -> Self {
+        Self::new(value_type::BOOL, [u8::from(value)])
+    }
+
+    /// A string; any bytes will do.
+    pub fn string(value: impl AsRef<[u8]>) -> Self {
+        Self::new(value_type::STRING, string(value.as_ref()))
+    }
+
+    /// A list of strings.
+    pub fn strings<T: AsRef<[u8]>>(values: impl IntoIterator<Item = T>) -> Self {
+        Self::array(value_type::STRING, values.into_iter().map(|value| string(value.as_ref())))
+    }
+
+    /// A list of signed numbers.
+    pub fn i32s(values: impl IntoIterator<Item = i32>) -> Self {
+        Self::array(value_type::I32, values.into_iter().map(i32::to_le_bytes))
+    }
+
+    /// A list of whole numbers.
+    pub fn u32s(values: impl IntoIterator<Item = u32>) -> Self {
+        Self::array(value_type::U32, values.into_iter().map(u32::to_le_bytes))
+    }
+
+    /// A list of floating-point numbers.
+    pub fn f32s(values: impl IntoIterator<Item = f32>) -> Self {
+        Self::array(value_type::F32, values.into_iter().map(f32::to_le_bytes))
+    }
+
+    fn array<T: AsRef<[u8]>>(ty: u32, values: impl Iterator<Item = T>) -> Self {
+        let mut bytes = [ty.to_le_bytes().as_slice(), &[0; 8]].concat();
+        let mut count = 0_u64;
+        for value in values {
+            count += 1;
+            bytes.extend_from_slice(value.as_ref());
+        }
+        bytes[4..12].copy_from_slice(&count.to_le_bytes());
+        Self::new(value_type::ARRAY, bytes)
+    }
+}
+
+/// A header to edit and to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// Metadata, in the file's order.
+    pub metadata: Vec<(String, Value)>,
+    /// Tensors, in the file's order.
+    pub tensors: Vec<RawTensor>,
+    /// The data of tensors begin at multiples of so many bytes, whatever the metadata say.
+    pub alignment: u64,
+}
+
+impl Default for Document {
+    fn default() -> Self {
+        Self { metadata: Vec::new(), tensors: Vec::new(), alignment: DEFAULT_ALIGNMENT }
+    }
+}
+
+impl Document {
+    /// Takes the header of a file apart. What [`GgufHeader`] would refuse of its numbers may be in it.
+    pub fn decode(file: &[u8]) -> Result<Self> {
+        Self::parse(file).map_err(|problem| problem.about("the file"))
+    }
+
+    /// The header of a file, which must be a sound one.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let header = GgufHeader::read(path)?;
+        let mut bytes = vec![0; header.data_offset.min(header.file_size) as usize];
+        File::open(path)
+            .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes))
+            .map_err(|error| Error::io("read", path, error))?;
+        let mut document = Self::decode(&bytes)?;
+        document.alignment = header.alignment;
+        Ok(document)
+    }
+
+    fn parse(file: &[u8]) -> Parsed<Self> {
+        let size = file.len() as u64;
+        let mut parser = Parser::new(file, size, size).with_memory_doubled();
+        let counts = parser.counts()?;
+        let mut document = Self { metadata: parser.vec(counts.pairs)?, ..Self::default() };
+        for _ in 0..counts.pairs {
+            let key = parser.key()?;
+            let start = parser.position() as usize + size_of::<u32>();
+            let (ty, _) = parser.value(&key)?;
+            let bytes = &file[start..parser.position() as usize];
+            parser.take_memory(bytes.len() as u64)?;
+            document.metadata.push((key, Value::new(ty, bytes)));
+        }
+        document.tensors = parser.vec(counts.tensors)?;
+        for _ in 0..counts.tensors {
+            document.tensors.push(parser.tensor()?);
+        }
+        Ok(document)
+    }
+
+    /// Gives a key a value: after all others, and in the place of the one that it has.
+    pub fn set(&mut self, key: impl Into<String>, value: Value) {
+        let key = key.into();
+        self.remove(&key);
+        self.metadata.push((key, value));
+    }
+
+    /// Leaves a key out.
+    pub fn remove(&mut self, key: &str) {
+        self.metadata.retain(|(other, _)| other != key);
+    }
+
+    /// Adds a tensor; [`Self::lay_out`] gives it its place.
+    pub fn add_tensor(&mut self, name: impl Into<String>, ty: TensorType, shape: &[u64]) {
+        let shape = shape.to_vec();
+        self.tensors.push(RawTensor { name: name.into(), shape, ty: ty.number(), offset: 0 });
+    }
+
+    /// Puts the data of the tensors one after the other; gives how many bytes they have.
+    ///
+    /// Fails where a tensor has an unknown type, or sizes are beyond 2^64.
+    pub fn lay_out(&mut self) -> Result<u64> {
+        let mut end = 0_u64;
+        for tensor in &mut self.tensors {
+            tensor.offset = end;
+            let size = TensorType::from_number(tensor.ty).and_then(|ty| ty.size_of(&tensor.shape));
+            let next = size.and_then(|size| end.checked_add(size));
+            let next = next.and_then(|next| next.checked_next_multiple_of(self.alignment.max(1)));
+            end = next.ok_or_else(|| {
+                let message = format!("tensor {} can have no such type and shape", tensor.name);
+                Error::new(ErrorKind::InvalidModel, message)
+            })?;
+        }
+        Ok(end)
+    }
+
+    /// The header's bytes, filled up to where the data begin.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend(VERSION.to_le_bytes());
+        bytes.extend((self.tensors.len() as u64).to_le_bytes());
+        bytes.extend((self.metadata.len() as u64).to_le_bytes());
+        for (key, value) in &self.metadata {
+            bytes.extend(string(key.as_bytes()));
+            bytes.extend(value.ty.to_le_bytes());
+            bytes.extend(&value.bytes);
+        }
+        for tensor in &self.tensors {
+            bytes.extend(string(tensor.name.as_bytes()));
+            bytes.extend((tensor.shape.len() as u32).to_le_bytes());
+            bytes.extend(tensor.shape.iter().flat_map(|length| length.to_le_bytes()));
+            bytes.extend(tensor.ty.to_le_bytes());
+            bytes.extend(tensor.offset.to_le_bytes());
+        }
+        bytes.resize(bytes.len().next_multiple_of(self.alignment.max(1) as usize), 0);
+        bytes
+    }
+
+    /// Writes a file that is as long as one with the data would be, and takes the room of the header: the data are
+    /// a hole, which reads as zeros.
+    pub fn write_sparse(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let data = self.lay_out()?;
+        let header = self.encode();
+        let length = data.checked_add(header.len() as u64).ok_or_else(|| {
+            let message = format!("{} would have more than 2^64 bytes", path.display());
+            Error::new(ErrorKind::InvalidModel, message)
+        })?;
+        File::create(path)
+            .and_then(|mut file| file.write_all(&header).and_then(|()| file.set_len(length)))
+            .map_err(|error| Error::io("write", path, error))
+    }
+}
+
+fn string(text: &[u8]) -> Vec<u8> {
+    [&(text.len() as u64).to_le_bytes(), text].concat()
+}

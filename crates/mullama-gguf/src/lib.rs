@@ -1,0 +1,48 @@
+//! GGUF model files: their headers, the numbers of their types, and writing them.
+//!
+//! - [`GgufHeader`]: what stands before the weights, checked: metadata, tensors, and where they lie. Read from a
+//!   path, from any reader, or from the first bytes of a file that is somewhere else.
+//! - [`Document`]: the same as data to edit and write, of which nothing is checked.
+//! - [`TensorType`] and [`FILE_TYPES`]: number formats of tensors and of whole files.
+//!
+//! # Limits
+//!
+//! A header is read without trust. Its counts and lengths are held against the bytes that are there before
+//! anything is allocated, so that a header never takes more memory than its file is long (a [`Document`] twice
+//! that), or 64 KiB where that is more. It has at most [`MAX_HEADER_SIZE`] bytes. Damage is an error of the kind
+//! `InvalidModel`, and never a panic; `make fuzz` tries.
+//!
+//! The layout is described at the top of ggml's `gguf.h`. Versions 2 and 3 are read, which differ only for
+//! machines of the other byte order; version 3 is written. As in the engine, lists of lists are refused.
+//!
+//! ```
+//! use mullama_gguf::{Document, GgufHeader, TensorType, Value};
+//!
+//! let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("model.gguf");
+//! let mut document = Document::default();
+//! document.set("general.architecture", Value::string("llama"));
+//! document.set("llama.block_count", Value::u32(8));
+//! document.add_tensor("output_norm.weight", TensorType::F32, &[256]);
+//! document.write_sparse(&path)?;
+//!
+//! let header = GgufHeader::read(&path)?;
+//! assert_eq!(header.architecture_number("block_count"), Some(8));
+//! assert_eq!(header.tensors[0].size, 1024);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod document;
+mod file_type;
+mod header;
+mod parser;
+mod tensor_type;
+
+pub use document::{DEFAULT_ALIGNMENT, Document, RawTensor, Value};
+pub use file_type::{FILE_TYPES, file_type, quantisation};
+pub use header::{GgufHeader, MetadataValue, TensorInfo};
+pub use mullama_base::{Error, ErrorKind, Result};
+pub use parser::{MAGIC, MAX_HEADER_SIZE};
+pub use tensor_type::TensorType;
