@@ -4,6 +4,7 @@
 mod amx;
 mod engine;
 mod modules;
+mod phrases;
 
 use std::env;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use engine::Engine;
 
 fn main() {
     let engine = Engine::locate();
+    phrases::check(&engine);
     build_shim(&engine);
     if !cfg!(feature = "dynamic-backends") {
         modules::refuse_requested();

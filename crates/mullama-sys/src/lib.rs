@@ -14,4 +14,5 @@ pub use llama_cpp_sys_2::*;
 
 pub mod backends;
 pub mod modules;
+pub mod phrases;
 pub mod shim;

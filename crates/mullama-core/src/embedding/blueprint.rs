@@ -108,7 +108,7 @@ impl Blueprint {
             "the context for embeddings",
         )?;
         let mut context = Context::new(Arc::clone(&self.weights), &settings)?;
-        if settings.warmup.unwrap_or(self.weights.offloaded.0 > 0) {
+        if settings.warmup.unwrap_or(self.weights.gpu_layers() > 0) {
             self.warm_up(&mut context)?;
         }
         let placement = context.placement()?.context_alone(outputs);

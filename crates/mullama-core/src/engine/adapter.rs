@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use mullama_sys as sys;
 
+use super::failure::Failure;
 use super::fingerprint::fingerprint_of_file;
 use crate::options::Lora;
 use crate::runtime::log as logging;
@@ -214,14 +215,17 @@ fn tensor_problem(tensor: &TensorInfo, header: &GgufHeader) -> Option<String> {
 /// What the engine's complaints mean.
 fn load_error(path: &Path, problem: Option<String>) -> Error {
     let reason = problem.unwrap_or_else(|| "the engine gave no reason".to_owned());
+    let failure = Failure::of(&reason);
     let message = format!("cannot use {} as an adapter: {reason}", path.display());
-    if reason.contains("failed to allocate") {
-        return Error::new(ErrorKind::OutOfMemory, message).with_context("path", path.display());
-    }
-    let error = Error::new(ErrorKind::InvalidModel, message).with_context("path", path.display());
-    if reason.contains("file bounds") {
-        error.with_hint("the file is incomplete: download it again")
-    } else {
-        error.with_hint("an adapter fits the model that it was trained for, and no other")
+    let hint = match failure {
+        Failure::OutOfMemory => None,
+        Failure::IncompleteFile => failure.hint_for_file(),
+        _ => Some("an adapter fits the model that it was trained for, and no other"),
+    };
+    let error = Error::new(failure.kind(ErrorKind::InvalidModel), message)
+        .with_context("path", path.display());
+    match hint {
+        Some(hint) => error.with_hint(hint),
+        None => error,
     }
 }

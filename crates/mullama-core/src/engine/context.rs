@@ -7,11 +7,12 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use mullama_sys as sys;
+use mullama_sys::{self as sys, phrases};
 
 use super::adapter::AdapterSet;
 use super::batch::{Batch, SeqId};
 use super::exit;
+use super::failure::Failure;
 use super::memory::{BufferShare, Placement};
 use super::settings::ContextSettings;
 use super::thread_pool::{ThreadPool, ThreadPoolApi};
@@ -67,12 +68,7 @@ impl Context {
         let failed = |problem: Option<String>| {
             let reason = problem.unwrap_or_else(|| "the engine gave no reason".to_owned());
             let message = format!("cannot make a context of {} tokens: {reason}", settings.n_ctx);
-            let kind = if reason.contains("allocate") || reason.contains("memory") {
-                ErrorKind::OutOfMemory
-            } else {
-                ErrorKind::InvalidArgument
-            };
-            Error::new(kind, message)
+            Error::new(Failure::of(&reason).kind(ErrorKind::InvalidArgument), message)
                 .with_hint("a smaller `context_size` or `batch_size` needs less memory")
         };
         weights.devices.check()?;
@@ -96,7 +92,7 @@ impl Context {
             watched,
             n_vocab,
             adapters: AdapterSet::default(),
-            is_pipelined: said.lines().any(|line| line.contains("pipeline parallelism enabled")),
+            is_pipelined: said.lines().any(|line| phrases::PIPELINED.is_in(line)),
         })
     }
 
@@ -200,11 +196,7 @@ impl Context {
                 let status =
                     status.map_or_else(|reason| reason, |status| format!("status {status}"));
                 let reason = said.problem().unwrap_or(status);
-                let kind = if reason.contains("allocate") {
-                    ErrorKind::OutOfMemory
-                } else {
-                    ErrorKind::Backend
-                };
+                let kind = Failure::of(&reason).kind(ErrorKind::Backend);
                 Err(Error::new(kind, format!("the computation failed: {reason}")))
             }
         }

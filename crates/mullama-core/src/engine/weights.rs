@@ -5,12 +5,13 @@ use std::ffi::{CString, c_char, c_void};
 use std::path::Path;
 use std::ptr::{self, NonNull};
 
-use mullama_sys as sys;
+use mullama_sys::{self as sys, phrases};
 use serde_json::Value;
 
 use super::adapter::{AdapterSet, Adapters};
+use super::failure::Failure;
 use super::raw_placement::RawPlacement;
-use crate::device::{DeviceSet, Handle};
+use crate::device::{DeviceSet, HOST, Handle};
 use crate::options::{GpuLayers, Lora, ModelParams};
 use crate::runtime::log as logging;
 use crate::{Error, ErrorKind, Result};
@@ -18,8 +19,6 @@ use crate::{Error, ErrorKind, Result};
 /// The engine's model. Read-only once loaded, and so shared freely between threads.
 pub(crate) struct Weights {
     model: NonNull<sys::llama_model>,
-    /// Layers on GPUs and layers in all, as the engine reports them.
-    pub offloaded: (u32, u32),
     /// Layers by the name of their device, as the engine reports them.
     pub layers: BTreeMap<String, u32>,
     /// The names of the GPUs that the engine was given, in their order.
@@ -126,11 +125,17 @@ impl Weights {
         for device in said.lines().filter_map(read_assignment) {
             *layers.entry(device.to_owned()).or_default() += 1;
         }
-        let offloaded = said.lines().find_map(read_offloaded).unwrap_or_default();
+        if layers.is_empty() && !raw.vocab_only {
+            // SAFETY: the model was just made, and nobody else knows of it.
+            unsafe { sys::llama_model_free(model.as_ptr()) };
+            let message = "the engine did not say where it put the layers";
+            return Err(
+                Error::new(ErrorKind::Internal, message).with_context("path", path.display())
+            );
+        }
         let devices_in_order = devices.chosen(params)?.into_iter().map(Handle::name).collect();
         let weights = Self {
             model,
-            offloaded,
             layers,
             devices_in_order,
             is_metadata_only: metadata_only,
@@ -139,6 +144,11 @@ impl Weights {
         };
         devices.check()?;
         Ok(weights)
+    }
+
+    /// Layers on GPUs; the output layer counts as one.
+    pub fn gpu_layers(&self) -> u32 {
+        self.layers.iter().filter(|(name, _)| *name != HOST).map(|(_, count)| count).sum()
     }
 
     /// Layers (blocks), without the output layer.
@@ -319,40 +329,17 @@ fn metadata_overrides(params: &ModelParams) -> Result<Option<Vec<sys::llama_mode
 
 /// Reads `layer  7 assigned to device Vulkan0, is_swa = 0`.
 fn read_assignment(line: &str) -> Option<&str> {
-    let (_, rest) = line.split_once(" assigned to device ")?;
-    rest.split_once(',').map(|(name, _)| name)
+    phrases::LAYER_DEVICE.after(line)?.split_once(',').map(|(name, _)| name)
 }
 
-/// Reads `offloaded 9/9 layers to GPU`.
-fn read_offloaded(line: &str) -> Option<(u32, u32)> {
-    let (_, rest) = line.split_once("offloaded ")?;
-    let (counts, _) = rest.split_once(" layers to GPU")?;
-    let (offloaded, all) = counts.split_once('/')?;
-    Some((offloaded.parse().ok()?, all.parse().ok()?))
-}
-
-/// What the engine's complaints mean.
 fn load_error(path: &Path, problem: Option<String>) -> Error {
     let reason = problem.unwrap_or_else(|| "the engine gave no reason".to_owned());
-    let out_of_memory = ["failed to allocate", "unable to allocate", "out of memory", "bad_alloc"];
-    let kind = if out_of_memory.iter().any(|words| reason.contains(words)) {
-        ErrorKind::OutOfMemory
-    } else if ["does not support split buffers", "SPLIT_MODE"].iter().any(|w| reason.contains(w)) {
-        ErrorKind::Unsupported
-    } else {
-        ErrorKind::InvalidModel
-    };
-    let error = Error::new(kind, format!("cannot load {}: {reason}", path.display()));
-    if kind == ErrorKind::OutOfMemory {
-        error.with_hint("use a smaller model or quantisation, or fewer layers on this device")
-    } else if kind == ErrorKind::Unsupported {
-        error.with_hint("use `split_mode` layer")
-    } else if reason.contains("unknown model architecture") {
-        error.with_hint("the model is newer than this engine: update mullama")
-    } else if reason.contains("not within the file bounds") || reason.contains("corrupted") {
-        error.with_hint("the file is incomplete: download it again")
-    } else {
-        error
+    let failure = Failure::of(&reason);
+    let message = format!("cannot load {}: {reason}", path.display());
+    let error = Error::new(failure.kind(ErrorKind::InvalidModel), message);
+    match failure.hint_for_file() {
+        Some(hint) => error.with_hint(hint),
+        None => error,
     }
 }
 
@@ -374,13 +361,6 @@ fn read_text(write: impl Fn(*mut c_char, usize) -> i32) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_engines_count_of_layers_is_read() {
-        let line = "load_tensors: offloaded 9/9 layers to GPU";
-        assert_eq!(read_offloaded(line), Some((9, 9)));
-        assert_eq!(read_offloaded("load_tensors: offloading output layer to GPU"), None);
-    }
 
     #[test]
     fn layers_are_read_from_the_engines_words() {

@@ -62,7 +62,7 @@ impl ModelInfo {
             path: loaded.path.clone(),
             context_size: embedding.limit as u32,
             placement: started.placement,
-            gpu_layers: weights.offloaded.0,
+            gpu_layers: weights.gpu_layers(),
             n_layers: weights.n_layers(),
             n_vocab: loaded.vocab.len() as u32,
             n_embd: weights.n_embd() as u32,

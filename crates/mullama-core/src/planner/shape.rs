@@ -8,7 +8,7 @@ use mullama_sys as sys;
 use serde_json::{Map, Value};
 
 use crate::device::DeviceSet;
-use crate::engine::Weights;
+use crate::engine::{Failure, Weights};
 use crate::options::ModelParams;
 use crate::placement::{kept, stamp};
 use crate::runtime::{self, log as logging};
@@ -119,21 +119,22 @@ impl Shape {
         });
         let tensors = tensors.map_err(|reason| {
             let reason = said.problem().unwrap_or(reason);
-            // The engine asserts that every tensor has numbers in it.
-            if reason.contains("GGML_ASSERT") {
-                return problem("the engine can make no tensors of it: a size is missing, or 0")
-                    .with_hint(
-                        "attention.head_count, feed_forward_length and the like belong to it",
-                    );
-            }
-            let error = problem(&reason);
-            if reason.contains("unknown model architecture") {
-                error.with_hint("the architecture as GGUF files name it: llama, qwen3, gemma3, ...")
-            } else if reason.contains("key not found") {
-                error.with_hint("give the key, with its value in a model of this kind")
-            } else {
-                error.with_hint("no model of this architecture has such numbers")
-            }
+            let (problem, hint) = match Failure::of(&reason) {
+                // The engine asserts that every tensor has numbers in it.
+                Failure::Assertion => (
+                    problem("the engine can make no tensors of it: a size is missing, or 0"),
+                    "attention.head_count, feed_forward_length and the like belong to it",
+                ),
+                Failure::UnknownArchitecture => (
+                    problem(&reason),
+                    "the architecture as GGUF files name it: llama, qwen3, gemma3, ...",
+                ),
+                Failure::KeyMissing => {
+                    (problem(&reason), "give the key, with its value in a model of this kind")
+                }
+                _ => (problem(&reason), "no model of this architecture has such numbers"),
+            };
+            problem.with_hint(hint)
         })?;
         set_tensors(&mut document, &tensors, self.file_type)?;
         Ok(document)

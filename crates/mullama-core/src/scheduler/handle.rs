@@ -89,7 +89,7 @@ impl Engine {
 }
 
 fn prepare(weights: Arc<Weights>, settings: &ContextSettings) -> Result<(Context, Started)> {
-    let uses_gpu = weights.offloaded.0 > 0;
+    let uses_gpu = weights.gpu_layers() > 0;
     let mut context = Context::new(weights, settings)?;
     let can_generate = context.can_generate();
     if can_generate && settings.warmup.unwrap_or(uses_gpu) {
