@@ -200,7 +200,8 @@ def _built_crates() -> dict[str, Path]:
     crates = {}
     for line in _output_of([*BUILD, "--message-format=json"]).splitlines():
         message = json.loads(line)
-        if message.get("reason") == "compiler-artifact":
+        # What build scripts are built on is there a second time, and not optimised.
+        if message.get("reason") == "compiler-artifact" and message["profile"]["opt_level"] != "0":
             for file in message["filenames"]:
                 if file.endswith(".rlib"):
                     crates[message["target"]["name"].replace("-", "_")] = Path(file)
