@@ -91,6 +91,7 @@ pub(crate) fn local() -> Vec<Handle> {
 
 /// The processors of this machine, which are there without the modules of GPUs.
 pub(crate) fn processors() -> Vec<Handle> {
+    runtime::modules();
     processors_of(&registered())
 }
 

@@ -61,7 +61,7 @@ pub(crate) fn without_gpus() -> RwLockReadGuard<'static, ()> {
     guard
 }
 
-/// Every module that has been tried so far.
+/// Every module that has been tried so far; the engine is started where it is not.
 pub(crate) fn modules() -> &'static [Module] {
     RUNTIME.get().map_or_else(start, |runtime| &runtime.modules)
 }
