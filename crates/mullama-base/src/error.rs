@@ -5,11 +5,18 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::{Naming, Text};
+
 /// The result of everything in mullama that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// Declares the kinds. Of each: what it means, its name and code, the exit status of the command with what
+/// its help says of it, and the built-in exception that the class in Python is as well.
 macro_rules! error_kinds {
-    ($( $(#[doc = $doc:literal])+ $name:ident => $code:literal, )+) => {
+    ($(
+        $(#[doc = $doc:literal])+
+        $name:ident = $code:literal, $exit:literal $meaning:literal, $python:literal;
+    )+) => {
         /// What went wrong, as far as a program can act on it.
         ///
         /// The kind crosses every language boundary: an exception class in Python, `err.code` in
@@ -33,44 +40,64 @@ macro_rules! error_kinds {
             pub const fn code(self) -> &'static str {
                 match self { $( Self::$name => $code, )+ }
             }
+
+            /// What it means, in a sentence.
+            pub fn description(self) -> &'static str {
+                match self { $( Self::$name => concat!($( $doc ),+).trim_start(), )+ }
+            }
+
+            /// The exit status of the command.
+            pub const fn exit_status(self) -> u8 {
+                match self { $( Self::$name => $exit, )+ }
+            }
+
+            /// What the help of the command says of that status.
+            pub const fn exit_meaning(self) -> &'static str {
+                match self { $( Self::$name => $meaning, )+ }
+            }
+
+            /// The built-in exception that fits, in Python.
+            pub const fn python_exception(self) -> &'static str {
+                match self { $( Self::$name => $python, )+ }
+            }
         }
     };
 }
 
 error_kinds! {
     /// A file, or a model of this name, is not there.
-    NotFound => "NOT_FOUND",
+    NotFound = "NOT_FOUND", 3 "a file or a model is not there", "FileNotFoundError";
     /// The file is no GGUF model, is cut short or damaged, or holds an architecture that the engine
     /// does not know.
-    InvalidModel => "INVALID_MODEL",
+    InvalidModel = "INVALID_MODEL", 4 "the file is no model, or is damaged", "ValueError";
     /// An argument has the wrong type or a value outside its range.
-    InvalidArgument => "INVALID_ARGUMENT",
+    InvalidArgument = "INVALID_ARGUMENT", 2 "wrong usage, or a value that cannot be used", "ValueError";
     /// The name cannot be the name of a model.
-    UnknownModel => "UNKNOWN_MODEL",
+    UnknownModel = "UNKNOWN_MODEL", 5 "no model can have this name", "ValueError";
     /// The machine or a device ran out of memory; the message says of how much of what.
-    OutOfMemory => "OUT_OF_MEMORY",
+    OutOfMemory = "OUT_OF_MEMORY", 6 "the machine or a device ran out of memory", "MemoryError";
     /// The placement that was asked for does not fit the devices.
-    DoesNotFit => "DOES_NOT_FIT",
+    DoesNotFit = "DOES_NOT_FIT", 7 "the placement that was asked for does not fit", "MemoryError";
     /// The prompt is longer than the context.
-    ContextOverflow => "CONTEXT_OVERFLOW",
+    ContextOverflow = "CONTEXT_OVERFLOW", 8 "the prompt is longer than the context", "ValueError";
     /// A grammar or JSON schema cannot be used.
-    InvalidGrammar => "INVALID_GRAMMAR",
+    InvalidGrammar = "INVALID_GRAMMAR", 9 "a grammar or JSON schema cannot be used", "ValueError";
     /// A chat template is missing, damaged, or does not accept the messages.
-    Template => "TEMPLATE",
+    Template = "TEMPLATE", 10 "a chat template is missing, or refuses the messages", "ValueError";
     /// The model or the backend cannot do this.
-    Unsupported => "UNSUPPORTED",
+    Unsupported = "UNSUPPORTED", 11 "the model or mullama cannot do this", "NotImplementedError";
     /// A backend module failed.
-    Backend => "BACKEND",
+    Backend = "BACKEND", 12 "a backend module failed", "RuntimeError";
     /// The caller cancelled.
-    Cancelled => "CANCELLED",
+    Cancelled = "CANCELLED", 130 "interrupted", "Exception";
     /// The model has been closed.
-    Closed => "CLOSED",
+    Closed = "CLOSED", 13 "the model has been closed", "RuntimeError";
     /// A download failed.
-    Download => "DOWNLOAD",
+    Download = "DOWNLOAD", 14 "a download failed", "ConnectionError";
     /// Reading or writing a file failed.
-    Io => "IO",
+    Io = "IO", 15 "reading or writing failed", "OSError";
     /// A defect of mullama or of the engine.
-    Internal => "INTERNAL",
+    Internal = "INTERNAL", 1 "a defect of mullama", "RuntimeError";
 }
 
 impl fmt::Display for ErrorKind {
@@ -89,23 +116,37 @@ pub struct Error(Box<Inner>);
 #[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
-    message: String,
-    context: Vec<(&'static str, String)>,
-    hint: Option<String>,
+    message: Text,
+    context: Vec<(&'static str, Text)>,
+    hint: Option<Text>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
     /// An error of this kind; the message should name the thing it is about.
-    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+    pub fn new(kind: ErrorKind, message: impl Into<Text>) -> Self {
         let message = message.into();
         Self(Box::new(Inner { kind, message, context: Vec::new(), hint: None, source: None }))
     }
 
-    /// An option or argument that cannot be used: "option `top_p`: must lie between 0 and 1".
-    pub fn option(name: &str, problem: impl fmt::Display) -> Self {
-        Self::new(ErrorKind::InvalidArgument, format!("option `{name}`: {problem}"))
-            .with_context("option", name)
+    /// An option that cannot be used, by its name in snake case: "option `top_p`: must lie between 0 and 1".
+    pub fn option(name: &str, problem: impl Into<Text>) -> Self {
+        Self::about_option(Text::name(name), problem)
+    }
+
+    /// As [`Self::option`], of a name that is shown as the caller wrote it.
+    pub fn argument(name: &str, problem: impl Into<Text>) -> Self {
+        Self::about_option(name.into(), problem)
+    }
+
+    fn about_option(name: Text, problem: impl Into<Text>) -> Self {
+        let mut message = Text::from("option `");
+        message.append(&name);
+        message.append(&"`: ".into());
+        message.append(&problem.into());
+        let mut error = Self::new(ErrorKind::InvalidArgument, message);
+        error.0.context.push(("option", name));
+        error
     }
 
     /// An operation on a file that failed: "cannot read model.gguf: permission denied".
@@ -129,13 +170,13 @@ impl Error {
     /// Adds what the error is about: a path, a device, a URL, a number of bytes.
     #[must_use]
     pub fn with_context(mut self, key: &'static str, value: impl fmt::Display) -> Self {
-        self.0.context.push((key, value.to_string()));
+        self.0.context.push((key, value.to_string().into()));
         self
     }
 
     /// Adds what the user can do next.
     #[must_use]
-    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+    pub fn with_hint(mut self, hint: impl Into<Text>) -> Self {
         self.0.hint = Some(hint.into());
         self
     }
@@ -154,7 +195,7 @@ impl Error {
 
     /// What the user can do next.
     pub fn hint(&self) -> Option<&str> {
-        self.0.hint.as_deref()
+        self.0.hint.as_ref().map(Text::as_str)
     }
 
     /// What the error is about, as pairs of a name and a value.
@@ -167,6 +208,16 @@ impl Error {
         self.context().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
+    /// What a front end shows, with the names of options in its style.
+    pub fn render(&self, naming: Naming) -> Rendered {
+        let context = self.0.context.iter().map(|(key, value)| (*key, value.render(naming)));
+        Rendered {
+            message: self.0.message.render(naming),
+            hint: self.0.hint.as_ref().map(|hint| hint.render(naming)),
+            context: context.collect(),
+        }
+    }
+
     /// The message, and the hint on a line of its own: what an exception shows.
     pub fn report(&self) -> String {
         match self.hint() {
@@ -174,6 +225,24 @@ impl Error {
             None => self.to_string(),
         }
     }
+}
+
+/// Its message, to be a part of another.
+impl From<Error> for Text {
+    fn from(error: Error) -> Self {
+        error.0.message
+    }
+}
+
+/// The texts of an error, with the names of options in one style.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// The message, of one line.
+    pub message: String,
+    /// What the user can do next.
+    pub hint: Option<String>,
+    /// What the error is about, as pairs of a name and a value.
+    pub context: Vec<(&'static str, String)>,
 }
 
 impl fmt::Debug for Error {
@@ -222,5 +291,40 @@ mod tests {
                 .collect();
             assert_eq!(kind.code(), snake.to_uppercase());
         }
+    }
+
+    #[test]
+    fn exit_statuses_tell_kinds_apart() {
+        let statuses: std::collections::BTreeSet<_> =
+            ErrorKind::ALL.iter().map(|kind| kind.exit_status()).collect();
+        assert_eq!(statuses.len(), ErrorKind::ALL.len());
+        assert!(!statuses.contains(&0));
+        assert_eq!(ErrorKind::Cancelled.exit_status(), 130, "as a shell reports SIGINT");
+    }
+
+    #[test]
+    fn descriptions_are_sentences() {
+        for kind in ErrorKind::ALL {
+            assert!(kind.description().ends_with('.'), "{kind}");
+        }
+        let long = ErrorKind::InvalidModel.description();
+        assert!(long.ends_with("architecture that the engine does not know."), "{long}");
+    }
+
+    #[test]
+    fn options_are_named_as_each_language_writes_them() {
+        let error = Error::option("top_p", Text::with_names("needs {top_k}"))
+            .with_hint(Text::with_names("leave {top_k} out"));
+        assert_eq!(error.to_string(), "option `top_p`: needs `top_k`");
+        assert_eq!(error.get("option"), Some("top_p"));
+        let rendered = error.render(Naming::Camel);
+        assert_eq!(rendered.message, "option `topP`: needs `topK`");
+        assert_eq!(rendered.hint.as_deref(), Some("leave `topK` out"));
+        assert_eq!(rendered.context, [("option", "topP".to_owned())]);
+        assert_eq!(error.render(Naming::Flag).message, "option `--top-p`: needs `--top-k`");
+        // What the caller wrote is shown as it is.
+        let error = Error::argument("top_q", "there is no such option");
+        assert_eq!(error.render(Naming::Camel).message, error.to_string());
+        assert_eq!(error.get("option"), Some("top_q"));
     }
 }

@@ -6,10 +6,12 @@ mod cancel;
 mod error;
 mod file;
 pub mod folders;
+mod naming;
 mod similar;
 pub mod units;
 
 pub use cancel::{CancelCallback, CancelOnDrop, CancelToken};
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorKind, Rendered, Result};
 pub use file::{Draft, TEMPORARY, write_durably, write_whole};
+pub use naming::{Naming, Text};
 pub use similar::{alike, alike_by, likeness, nearest};

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use mullama::ErrorKind;
 use mullama_base::alike;
 
-use crate::failure::EXIT_CODES;
 use crate::options::{chat_flags, load_flags, plan_flags};
 use crate::plot;
 
@@ -369,7 +369,10 @@ pub const EXIT_CODES_HEADING: &str = "Exit codes:";
 /// What the exit codes mean, and which variables of the environment there are.
 fn exit_codes() -> String {
     let mut text = format!("{EXIT_CODES_HEADING}\n    0  success\n");
-    for (kind, code, meaning) in EXIT_CODES {
+    let mut kinds = ErrorKind::ALL.to_vec();
+    kinds.sort_by_key(|kind| kind.exit_status());
+    for kind in kinds {
+        let (code, meaning) = (kind.exit_status(), kind.exit_meaning());
         let _ = writeln!(text, "  {code:>3}  {:<16} {meaning}", kind.name());
     }
     text + "\nEnvironment:\n  \

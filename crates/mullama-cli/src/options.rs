@@ -135,7 +135,7 @@ fn value(spec: &OptionSpec, values: &[&str]) -> Result<Value> {
         let value = whole.or_else(|| text.trim().parse::<f64>().map(Value::from).ok());
         value
             .filter(|value| !value.is_null())
-            .ok_or_else(|| Error::option(&flag, format!("`{text}` is not a number")))
+            .ok_or_else(|| Error::argument(&flag, format!("`{text}` is not a number")))
     };
     Ok(match spec.kind.flag {
         FlagForm::Texts | FlagForm::Names => values.into(),
@@ -143,7 +143,7 @@ fn value(spec: &OptionSpec, values: &[&str]) -> Result<Value> {
         FlagForm::Patterns => {
             let pair = |text: &&str| {
                 let (pattern, device) = text.rsplit_once('=').ok_or_else(|| {
-                    Error::option(&flag, format!("`{text}` is not PATTERN=DEVICE"))
+                    Error::argument(&flag, format!("`{text}` is not PATTERN=DEVICE"))
                 })?;
                 Ok((pattern.to_owned(), Value::from(device)))
             };
@@ -169,13 +169,15 @@ fn value(spec: &OptionSpec, values: &[&str]) -> Result<Value> {
         FlagForm::Switch => match text {
             "true" => true.into(),
             "false" => false.into(),
-            _ => return Err(Error::option(&flag, format!("`{text}` is neither true nor false"))),
+            _ => return Err(Error::argument(&flag, format!("`{text}` is neither true nor false"))),
         },
         // A choice such as `auto` needs no quotes.
         _ => match serde_json::from_str(text) {
             Ok(value) => value,
             Err(_) if text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') => text.into(),
-            Err(error) => return Err(Error::option(&flag, format!("is not valid JSON: {error}"))),
+            Err(error) => {
+                return Err(Error::argument(&flag, format!("is not valid JSON: {error}")));
+            }
         },
     })
 }

@@ -27,13 +27,13 @@ pub use device::{gpu, rpc};
 pub use embedding::{EmbeddingUsage, Embeddings, Pending, RankedDocument, Reranking};
 pub use engine::{DeviceShare, Placement, shut_down};
 pub use model::{Capabilities, Chat, ChatTurn, Model};
-pub use mullama_base::{CancelToken, Error, ErrorKind, Result};
+pub use mullama_base::{CancelToken, Error, ErrorKind, Naming, Rendered, Result};
 pub use mullama_gguf::{GgufHeader, MetadataValue, TensorInfo, TensorType};
 pub use options::{
     Allowed, ChatFields, ChatOptions, ContextParams, EmbedOptions, FlagForm, FlashAttention,
     GenerateOptions, GpuLayers, Inputs, KvCacheType, KvCacheTypes, LogitBias, Lora, ModelParams,
-    Naming, OptionKind, OptionSet, OptionSpec, OptionType, Pooling, Prompt, RerankOptions,
-    SplitMode, Stop, TensorOverrides, Truncate, parse_options,
+    OptionKind, OptionSet, OptionSpec, OptionType, Pooling, Prompt, RerankOptions, SplitMode, Stop,
+    TensorOverrides, Truncate, parse_options,
 };
 pub use planner::{
     Alternative, Bandwidth, ByteSize, Calibration, DeviceList, DeviceSpec, Measured, Plan,

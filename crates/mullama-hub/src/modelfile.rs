@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::str::FromStr;
 
-use mullama_base::nearest;
+use mullama_base::{Text, nearest};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -349,7 +349,7 @@ impl FromStr for Modelfile {
     }
 }
 
-fn invalid(message: impl Into<String>) -> Error {
+fn invalid(message: impl Into<Text>) -> Error {
     Error::new(ErrorKind::InvalidArgument, message)
 }
 

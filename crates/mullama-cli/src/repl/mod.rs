@@ -193,7 +193,7 @@ fn set(session: &mut Session, name: &str, values: &[String]) -> Result<(), Failu
         }
     }
     if name != "stop" && values.len() > 1 {
-        return Err(Error::option(name, "takes one value").into());
+        return Err(Error::argument(name, "takes one value").into());
     }
     for value in values {
         parameters.set(name, value)?;

@@ -1,5 +1,6 @@
 //! Messages to a prompt, through the model's template.
 
+use mullama_base::Text;
 use mullama_sys::shim::{ChatParser, ChatTemplates};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -90,8 +91,9 @@ pub(crate) fn render(
     }
 
     let template_error = |reason: String| {
-        Error::new(ErrorKind::Template, format!("the chat template failed: {reason}"))
-            .with_hint("check the messages, or give another template as `chat_template`")
+        Error::new(ErrorKind::Template, format!("the chat template failed: {reason}")).with_hint(
+            Text::with_names("check the messages, or give another template as {chat_template}"),
+        )
     };
     let (applied, parser) = templates.apply(&request.to_string()).map_err(template_error)?;
     let applied: Applied =
@@ -207,11 +209,11 @@ fn tools(options: &ChatOptions) -> Result<ChosenTools> {
 
 /// The schema that the answer must follow, from `json_schema` or `response_format`.
 fn output_schema(options: &ChatOptions) -> Result<Option<Value>> {
-    let problem = |what: &str| Err(Error::option("response_format", what));
+    let problem = |what: Text| Err(Error::option("response_format", what));
     let format = match &options.chat.response_format {
         None => return Ok(options.generate.json_schema.clone()),
         Some(_) if options.generate.json_schema.is_some() => {
-            return problem("cannot be combined with `json_schema`");
+            return problem(Text::with_names("cannot be combined with {json_schema}"));
         }
         Some(format) => format,
     };
@@ -220,9 +222,9 @@ fn output_schema(options: &ChatOptions) -> Result<Option<Value>> {
         Some("json_object") => Ok(Some(json!({"type": "object"}))),
         Some("json_schema") => match &format["json_schema"]["schema"] {
             schema @ Value::Object(_) => Ok(Some(schema.clone())),
-            _ => problem("has no schema at json_schema.schema"),
+            _ => problem("has no schema at json_schema.schema".into()),
         },
-        _ => problem("its type is none of text, json_object, json_schema"),
+        _ => problem("its type is none of text, json_object, json_schema".into()),
     }
 }
 

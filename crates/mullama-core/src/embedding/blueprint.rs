@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::engine::{Context, ContextSettings, Outputs, Placement, Weights};
 use crate::options::ModelParams;
 use crate::{Result, placement};
+use mullama_base::Text;
 
 /// Most texts in one batch.
 const SEQUENCES: u32 = 128;
@@ -127,7 +128,9 @@ impl Blueprint {
         let computed = context.decode(std::iter::empty());
         context.clear();
         computed.map(drop).map_err(|error| {
-            error.with_hint("a smaller `ubatch_size`, or fewer layers on GPUs, needs less memory")
+            error.with_hint(Text::with_names(
+                "a smaller {ubatch_size}, or fewer layers on GPUs, needs less memory",
+            ))
         })
     }
 

@@ -8,6 +8,7 @@ use super::worker::{Command, Job, Progress, SharedProgress, Worker};
 use crate::engine::{Order, OwnThread, Placement, Weights, closed};
 use crate::options::Pooling;
 use crate::{Error, ErrorKind, Result};
+use mullama_base::Text;
 
 /// The contexts of a model.
 pub(crate) struct Embedders {
@@ -33,7 +34,7 @@ impl Embedders {
                 let message = "this model scores documents: it has no vectors for texts of its own";
                 Err(self
                     .unsupported(message.to_owned())
-                    .with_hint("use `rerank`, or set `pooling`"))
+                    .with_hint(Text::with_names("use `rerank`, or set {pooling}")))
             }
             chosen => Ok(chosen.unwrap_or(Pooling::Mean)),
         }

@@ -14,6 +14,7 @@ use crate::engine::{AdapterSet, Vocab};
 use crate::options::{EmbedOptions, Inputs, Pooling, Prompt, RerankOptions, Truncate, deadline};
 use crate::scheduler::KeepAlive;
 use crate::{CancelToken, Error, ErrorKind, Result, Token};
+use mullama_base::Text;
 
 /// A model to embed with, as far as a call needs it.
 pub(crate) struct EmbeddingModel<'a> {
@@ -38,7 +39,10 @@ pub(crate) fn start_embed(
     let (width, limit) = (embedder.width(), embedder.limit());
     let normalized = options.normalize.unwrap_or(pooling != Pooling::Rank);
     if normalized && pooling == Pooling::Rank {
-        return Err(Error::option("normalize", "scores (`pooling` rank) have no length"));
+        return Err(Error::option(
+            "normalize",
+            Text::with_names("scores ({pooling} rank) have no length"),
+        ));
     }
     let dimensions = options.dimensions.map(|count| count as usize);
     if dimensions.is_some_and(|count| count == 0 || count > width) {
@@ -190,7 +194,9 @@ impl Reader<'_> {
             let message = format!("{name} has no tokens");
             return Err(Error::new(ErrorKind::InvalidArgument, message)
                 .with_context("input", index)
-                .with_hint("with `add_special` an empty text has those that the model expects"));
+                .with_hint(Text::with_names(
+                    "with {add_special} an empty text has those that the model expects",
+                )));
         }
         let excess = tokens.len().saturating_sub(self.limit);
         if excess == 0 {
@@ -213,14 +219,15 @@ impl Reader<'_> {
     fn overflow(&self, count: usize, name: &str, index: usize) -> Error {
         let limit = self.limit;
         let message = format!("{name} has {count} tokens, and the model takes {limit}");
-        let mut hint = "shorten it, or set `truncate`".to_owned();
-        if self.limit_option {
-            hint += ", or load the model with a larger `context_size`";
-        }
+        let hint = if self.limit_option {
+            "shorten it, or set {truncate}, or load the model with a larger {context_size}"
+        } else {
+            "shorten it, or set {truncate}"
+        };
         Error::new(ErrorKind::ContextOverflow, message)
             .with_context("input", index)
             .with_context("tokens", count)
             .with_context("limit", limit)
-            .with_hint(hint)
+            .with_hint(Text::with_names(hint))
     }
 }

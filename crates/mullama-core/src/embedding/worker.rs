@@ -11,6 +11,7 @@ use super::blueprint::Blueprint;
 use crate::engine::{AdapterSet, Context, Decoded, Placement, closed};
 use crate::options::Pooling;
 use crate::{CancelToken, Error, ErrorKind, Result, Token};
+use mullama_base::Text;
 
 /// One call, with everything settled that the thread needs.
 pub(super) struct Job {
@@ -239,7 +240,7 @@ impl Worker {
                 ErrorKind::ContextOverflow,
                 format!("the engine has no room for an input of {} tokens", self.capacity),
             )
-            .with_hint("shorten the input, or set `truncate`")),
+            .with_hint(Text::with_names("shorten the input, or set {truncate}"))),
         }
     }
 
@@ -464,9 +465,9 @@ fn no_context() -> Error {
 
 fn cancelled(job: &Job) -> Error {
     let message = if job.cancel.is_late() {
-        "the request took longer than its `timeout`"
+        "the request took longer than its {timeout}"
     } else {
         "the request was cancelled"
     };
-    Error::new(ErrorKind::Cancelled, message)
+    Error::new(ErrorKind::Cancelled, Text::with_names(message))
 }

@@ -220,7 +220,7 @@ fn load_error(path: &Path, problem: Option<String>) -> Error {
     let hint = match failure {
         Failure::OutOfMemory => None,
         Failure::IncompleteFile => failure.hint_for_file(),
-        _ => Some("an adapter fits the model that it was trained for, and no other"),
+        _ => Some("an adapter fits the model that it was trained for, and no other".into()),
     };
     let error = Error::new(failure.kind(ErrorKind::InvalidModel), message)
         .with_context("path", path.display());

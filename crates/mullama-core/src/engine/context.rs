@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use mullama_base::Text;
 use mullama_sys::{self as sys, phrases};
 
 use super::adapter::AdapterSet;
@@ -68,8 +69,9 @@ impl Context {
         let failed = |problem: Option<String>| {
             let reason = problem.unwrap_or_else(|| "the engine gave no reason".to_owned());
             let message = format!("cannot make a context of {} tokens: {reason}", settings.n_ctx);
-            Error::new(Failure::of(&reason).kind(ErrorKind::InvalidArgument), message)
-                .with_hint("a smaller `context_size` or `batch_size` needs less memory")
+            Error::new(Failure::of(&reason).kind(ErrorKind::InvalidArgument), message).with_hint(
+                Text::with_names("a smaller {context_size} or {batch_size} needs less memory"),
+            )
         };
         weights.devices.check()?;
         let raw = raw.map_err(|reason| failed(said.problem().or(Some(reason))))?;
@@ -213,7 +215,9 @@ impl Context {
         let computed = self.decode(std::iter::empty());
         self.clear();
         computed.map(drop).map_err(|error| {
-            error.with_hint("a smaller `ubatch_size`, or fewer layers on GPUs, needs less memory")
+            error.with_hint(Text::with_names(
+                "a smaller {ubatch_size}, or fewer layers on GPUs, needs less memory",
+            ))
         })
     }
 

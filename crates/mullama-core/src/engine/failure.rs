@@ -1,5 +1,6 @@
 //! What the engine's complaints mean.
 
+use mullama_base::Text;
 use mullama_sys::phrases::{self, Phrase};
 
 use crate::ErrorKind;
@@ -41,18 +42,19 @@ impl Failure {
     }
 
     /// What the user can do about a file that cannot be loaded.
-    pub fn hint_for_file(self) -> Option<&'static str> {
-        match self {
+    pub fn hint_for_file(self) -> Option<Text> {
+        let hint = match self {
             Self::OutOfMemory => {
                 Some("use a smaller model or quantisation, or fewer layers on this device")
             }
-            Self::SplitUnsupported => Some("use `split_mode` layer"),
+            Self::SplitUnsupported => Some("use {split_mode} layer"),
             Self::UnknownArchitecture => {
                 Some("the model is newer than this engine: update mullama")
             }
             Self::IncompleteFile => Some("the file is incomplete: download it again"),
             Self::KeyMissing | Self::Assertion | Self::Other => None,
-        }
+        };
+        hint.map(Text::with_names)
     }
 }
 

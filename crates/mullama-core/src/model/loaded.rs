@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use mullama_base::Text;
 use mullama_sys::shim::ChatTemplates;
 use serde_json::Value;
 
@@ -73,7 +74,9 @@ impl Loaded {
                 && self.weights.metadata_value("tokenizer.chat_template").is_none()
             {
                 return Err(Error::new(ErrorKind::Template, "the model has no chat template")
-                    .with_hint("give one as `chat_template`, or use `generate`"));
+                    .with_hint(Text::with_names(
+                        "give one as {chat_template}, or use `generate`",
+                    )));
             }
             let invalid = |reason: String| {
                 Error::new(ErrorKind::Template, format!("the chat template is invalid: {reason}"))

@@ -10,6 +10,7 @@ use crate::options::{ChatOptions, GenerateOptions, Lora, Prompt, deadline};
 use crate::sampling::{Grammar, GrammarSpec, ReasoningSpec, Sampling, schema_to_gbnf};
 use crate::scheduler::{Completion, Delivery, Job, Stream};
 use crate::{CancelToken, Error, ErrorKind, Result, Token};
+use mullama_base::Text;
 
 /// What a request has beside its options.
 #[derive(Default)]
@@ -59,7 +60,10 @@ impl Model {
         let tokens = loaded.tokens_of(prompt)?;
         let grammar = match (&options.grammar, &options.json_schema) {
             (Some(_), Some(_)) => {
-                return Err(Error::option("grammar", "cannot be combined with `json_schema`"));
+                return Err(Error::option(
+                    "grammar",
+                    Text::with_names("cannot be combined with {json_schema}"),
+                ));
             }
             (Some(gbnf), None) => Some(gbnf.clone()),
             (None, Some(schema)) => Some(schema_to_gbnf(schema)?),
@@ -186,7 +190,9 @@ impl Model {
             )
             .with_context("prompt_tokens", prompt.len())
             .with_context("context_size", n_ctx)
-            .with_hint("shorten the prompt, or load the model with a larger `context_size`"));
+            .with_hint(Text::with_names(
+                "shorten the prompt, or load the model with a larger {context_size}",
+            )));
         }
         let defaults = &loaded.defaults.options;
         let max_tokens = options.max_tokens.or(defaults.max_tokens);

@@ -28,7 +28,7 @@ impl Lora {
     pub fn from_json(value: Value) -> Result<Self> {
         serde_json::from_value::<Option<Self>>(value)
             .map(Option::unwrap_or_default)
-            .map_err(|error| Error::option("lora", error))
+            .map_err(|error| Error::option("lora", error.to_string()))
     }
 }
 

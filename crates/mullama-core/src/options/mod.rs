@@ -36,7 +36,7 @@ pub(crate) use range::check_range;
 pub(crate) use table::options;
 pub(crate) use timeout::deadline;
 
-use crate::{Error, Result};
+use crate::{Error, Naming, Result};
 
 /// One option, as documentation and declarations of other languages need it.
 #[derive(Debug, Clone, Copy)]
@@ -90,34 +90,6 @@ pub trait OptionSet {
     fn given(&self) -> Map<String, Value>;
 }
 
-/// How a language writes the names of options.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Naming {
-    /// `max_tokens`
-    Snake,
-    /// `maxTokens`
-    Camel,
-}
-
-impl Naming {
-    /// The name of an option in this style.
-    pub fn style(self, name: &str) -> String {
-        match self {
-            Naming::Snake => name.to_owned(),
-            Naming::Camel => {
-                let mut parts = name.split('_');
-                let mut styled = parts.next().unwrap_or_default().to_owned();
-                for part in parts {
-                    let mut letters = part.chars();
-                    styled.extend(letters.next().map(|first| first.to_ascii_uppercase()));
-                    styled.push_str(letters.as_str());
-                }
-                styled
-            }
-        }
-    }
-}
-
 /// Fills option structs from the arguments that a program in another language gave.
 ///
 /// `null` leaves an option at its default. An unknown name, or a value of the wrong type, is an
@@ -136,16 +108,21 @@ pub fn parse_options(
         if !value.is_null() {
             target
                 .set(spec.name, value)
-                .map_err(|error| Error::option(&key, without_position(&error.to_string())))?;
+                .map_err(|error| refuse(&key, spec, without_position(&error.to_string())))?;
         }
     }
     Ok(())
 }
 
+/// Names the option as the caller wrote it.
+fn refuse(key: &str, spec: &OptionSpec, problem: &str) -> Error {
+    if key == spec.name { Error::option(key, problem) } else { Error::argument(key, problem) }
+}
+
 fn unknown(key: &str, targets: &[&mut dyn OptionSet], naming: Naming) -> Error {
     let names =
         targets.iter().flat_map(|target| target.specs()).map(|spec| naming.style(spec.name));
-    let error = Error::option(key, "there is no such option");
+    let error = Error::argument(key, "there is no such option");
     match nearest(key, names) {
         Some(name) => error.with_hint(format!("did you mean `{name}`?")),
         None => error,

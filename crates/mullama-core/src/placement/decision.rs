@@ -11,6 +11,7 @@ use crate::engine::{ContextSettings, Weights};
 use crate::options::{ContextParams, ModelParams};
 use crate::runtime::log;
 use crate::{Error, ErrorKind, Result};
+use mullama_base::Text;
 use mullama_gguf::GgufHeader;
 
 /// Everything that was left open, filled in.
@@ -55,5 +56,7 @@ pub(crate) fn check_room(
     let shortages = budgets.shortages(&needed).join("; ");
     Err(Error::new(ErrorKind::OutOfMemory, format!("there is no memory for {what}: {shortages}"))
         .with_context("devices", budgets.describe(&needed))
-        .with_hint("shorter inputs, or a model loaded with a smaller `ubatch_size`, need less"))
+        .with_hint(Text::with_names(
+            "shorter inputs, or a model loaded with a smaller {ubatch_size}, need less",
+        )))
 }

@@ -180,7 +180,7 @@ impl FromStr for Shape {
 }
 
 fn problem(what: impl std::fmt::Display) -> Error {
-    Error::option("shape", what)
+    Error::option("shape", what.to_string())
 }
 
 /// The number of a quantisation.

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use mullama_base::Text;
 use mullama_base::units::{self, no_size, parse_bandwidth, parse_compute, size};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
@@ -140,10 +141,18 @@ impl DeviceSpec {
                 let name = fields.remove("name");
                 let mut spec = match &name {
                     Some(Value::String(name)) => Self::preset(name)?,
-                    Some(_) => return Err(Error::option("devices", "`name`: expected a text")),
+                    Some(_) => {
+                        return Err(Error::option(
+                            "devices",
+                            Text::with_names("{name}: expected a text"),
+                        ));
+                    }
                     None if fields.contains_key("memory") => Self::new(0),
                     None => {
-                        return Err(Error::option("devices", "an object needs `memory` or `name`"));
+                        return Err(Error::option(
+                            "devices",
+                            Text::with_names("an object needs `memory` or {name}"),
+                        ));
                     }
                 };
                 spec.change(&fields)?;

@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 
+use mullama_base::Text;
 use mullama_sys as sys;
 
 use super::grammar::Grammar;
@@ -110,7 +111,7 @@ impl Sampler {
                 ErrorKind::Backend,
                 "the model computed values that are not numbers",
             )
-            .with_hint("check the file with the option `check_tensors`"));
+            .with_hint(Text::with_names("check the file with the option {check_tensors}")));
         }
         if let (Some(biases), false) = (&self.greedy, constrained) {
             if biases.is_empty() {

@@ -22,6 +22,7 @@ use super::slot::Slot;
 use super::stats::{SharedStats, Stats};
 use crate::engine::{AdapterSet, Context, ContextSettings, Decoded, SeqId, Sharing, Vocab, closed};
 use crate::{CancelToken, Error, ErrorKind, Result, Token};
+use mullama_base::Text;
 
 /// Steps that a set of adapters has before the next has its turn: the engine plans its buffers anew for
 /// each change.
@@ -207,8 +208,9 @@ impl Scheduler {
         if self.prefixes.used() + count > self.n_ctx {
             let message =
                 format!("there is no room for {count} tokens beside the requests that run now");
-            return Err(Error::new(ErrorKind::OutOfMemory, message)
-                .with_hint("load the model with a larger `context_size`, or try again later"));
+            return Err(Error::new(ErrorKind::OutOfMemory, message).with_hint(Text::with_names(
+                "load the model with a larger {context_size}, or try again later",
+            )));
         }
         // What is there already is shared, so the saved cells go through a sequence of their own.
         let whole = self.spare_sequence(&cells.adapters)?;
@@ -392,10 +394,10 @@ impl Scheduler {
                     self.running[0].n_needed(),
                     self.n_ctx
                 );
-                self.running[0].fail(
-                    Error::new(ErrorKind::ContextOverflow, message)
-                        .with_hint("load the model with a larger `context_size`"),
-                );
+                self.running[0]
+                    .fail(Error::new(ErrorKind::ContextOverflow, message).with_hint(
+                        Text::with_names("load the model with a larger {context_size}"),
+                    ));
                 self.release(0, Retention::Free);
             }
         }
@@ -624,6 +626,7 @@ impl Scheduler {
 
 fn nothing_to_save() -> Error {
     let message = "nothing of the prompt is in the KV cache";
-    Error::new(ErrorKind::Unsupported, message)
-        .with_hint("load the model with a larger `context_size` or `prefix_cache`")
+    Error::new(ErrorKind::Unsupported, message).with_hint(Text::with_names(
+        "load the model with a larger {context_size} or {prefix_cache}",
+    ))
 }

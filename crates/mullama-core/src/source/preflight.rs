@@ -9,6 +9,7 @@
 use std::path::Path;
 
 use crate::{Error, ErrorKind, Result};
+use mullama_base::Text;
 use mullama_gguf::{GgufHeader, MetadataValue, TensorInfo, TensorType};
 
 /// Number formats that are stored but not computed with.
@@ -43,7 +44,7 @@ pub(crate) fn check(path: &Path, header: &GgufHeader, vocab_only: bool) -> Resul
         let message = format!("cannot load {}: it has a vocabulary and no tensors", path.display());
         return Err(Error::new(ErrorKind::InvalidModel, message)
             .with_context("path", path.display())
-            .with_hint("the option `vocab_only` loads it for tokenising"));
+            .with_hint(Text::with_names("the option {vocab_only} loads it for tokenising")));
     }
     for tensor in &header.tensors {
         if let Some(problem) = tensor_problem(tensor) {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use mullama_base::nearest;
+use mullama_base::{Text, nearest};
 use mullama_hub as hub;
 use serde_json::{Map, Value};
 
@@ -93,7 +93,9 @@ impl ResolvedModel {
         if model.template.is_none() || header.text("tokenizer.chat_template").is_some() {
             return Ok(None);
         }
-        let hint = "give a Jinja template as `chat_template`, or continue text without one";
+        let hint = Text::with_names(
+            "give a Jinja template as {chat_template}, or continue text without one",
+        );
         model.jinja().map_err(|error| error.with_hint(hint))
     }
 

@@ -1,0 +1,157 @@
+//! Names of options, as each front end writes them.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+/// How a language writes the names of options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Naming {
+    /// `max_tokens`
+    Snake,
+    /// `maxTokens`
+    Camel,
+    /// `--max-tokens`
+    Flag,
+}
+
+impl Naming {
+    /// The name of an option, which is in snake case, in this style.
+    pub fn style(self, name: &str) -> String {
+        match self {
+            Naming::Snake => name.to_owned(),
+            Naming::Flag => format!("--{}", name.replace('_', "-")),
+            Naming::Camel => {
+                let mut parts = name.split('_');
+                let mut styled = parts.next().unwrap_or_default().to_owned();
+                for part in parts {
+                    let mut letters = part.chars();
+                    styled.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+                    styled.push_str(letters.as_str());
+                }
+                styled
+            }
+        }
+    }
+}
+
+/// A text that may name options: it knows where, so that each front end can write them in its own way.
+///
+/// ```
+/// use mullama_base::{Naming, Text};
+///
+/// let hint = Text::with_names("load the model with a larger {context_size}");
+/// assert_eq!(hint.to_string(), "load the model with a larger `context_size`");
+/// assert_eq!(hint.render(Naming::Camel), "load the model with a larger `contextSize`");
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Text {
+    /// With the names in snake case.
+    text: String,
+    /// Where these are, in their order.
+    names: Vec<Range<usize>>,
+}
+
+impl Text {
+    /// A text with names of options in braces, which come out in backticks.
+    pub fn with_names(template: &'static str) -> Self {
+        let mut text = Self::default();
+        for (index, piece) in template.split(['{', '}']).enumerate() {
+            if index % 2 == 0 {
+                text.text.push_str(piece);
+            } else {
+                text.text.push('`');
+                text.push_name(piece);
+                text.text.push('`');
+            }
+        }
+        text
+    }
+
+    /// The name of an option alone.
+    pub(crate) fn name(name: &str) -> Self {
+        let mut text = Self::default();
+        text.push_name(name);
+        text
+    }
+
+    fn push_name(&mut self, name: &str) {
+        let start = self.text.len();
+        self.text.push_str(name);
+        self.names.push(start..self.text.len());
+    }
+
+    /// Adds a text with its names.
+    pub(crate) fn append(&mut self, other: &Self) {
+        let start = self.text.len();
+        self.text.push_str(&other.text);
+        self.names.extend(other.names.iter().map(|name| name.start + start..name.end + start));
+    }
+
+    /// The text with names in snake case.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The text with names in this style.
+    pub fn render(&self, naming: Naming) -> String {
+        let mut rendered = String::with_capacity(self.text.len());
+        let mut end = 0;
+        for name in &self.names {
+            rendered.push_str(&self.text[end..name.start]);
+            rendered.push_str(&naming.style(&self.text[name.clone()]));
+            end = name.end;
+        }
+        rendered + &self.text[end..]
+    }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Self { text, names: Vec::new() }
+    }
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+impl From<Cow<'_, str>> for Text {
+    fn from(text: Cow<'_, str>) -> Self {
+        text.into_owned().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_written_in_each_style() {
+        let styles = [Naming::Snake, Naming::Camel, Naming::Flag];
+        let written = |name| styles.map(|naming| naming.style(name));
+        assert_eq!(written("max_tokens"), ["max_tokens", "maxTokens", "--max-tokens"]);
+        assert_eq!(written("stop"), ["stop", "stop", "--stop"]);
+        assert_eq!(written("n_gpu_layers"), ["n_gpu_layers", "nGpuLayers", "--n-gpu-layers"]);
+    }
+
+    #[test]
+    fn only_names_are_rendered() {
+        let mut text = Text::from("`top_k` {top_k}: ");
+        text.append(&Text::with_names("{top_k} or {top_p}"));
+        assert_eq!(text.to_string(), "`top_k` {top_k}: `top_k` or `top_p`");
+        assert_eq!(text.render(Naming::Snake), text.as_str());
+        assert_eq!(text.render(Naming::Camel), "`top_k` {top_k}: `topK` or `topP`");
+        assert_eq!(text.render(Naming::Flag), "`top_k` {top_k}: `--top-k` or `--top-p`");
+        assert_eq!(Text::name("top_k").render(Naming::Camel), "topK");
+        assert_eq!(Text::with_names("").as_str(), "");
+    }
+}
