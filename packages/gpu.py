@@ -104,7 +104,7 @@ def wheel(package: Package, out: Path) -> Path:
         version=Version(package.version),
         description=SUMMARY.format(**row),
         license="MIT",
-        requires_python=SpecifierSet(">=3.10"),
+        requires_python=SpecifierSet(">=3.11"),
         dependencies=[Requirement(one) for one in needed],
         readme=Readme(package.readme(), None, "text/markdown"),
     )

@@ -89,5 +89,5 @@ at_least() { # NAME FOUND NEEDED
     [[ $(printf '%s\n%s\n' "$3" "$2" | sort -V | head -n 1) == "$3" ]] || fail "$1 $2 is too old: install $3 or newer"
 }
 at_least Rust "$(rustc --version | cut -d ' ' -f 2)" 1.88
-at_least Python "$(python3 -c 'import platform; print(platform.python_version())')" 3.10
+at_least Python "$(python3 -c 'import platform; print(platform.python_version())')" 3.11
 at_least Node.js "$(node --version | tr -d v)" 20.11

@@ -108,7 +108,7 @@ def with_heading(changelog: str, version: str) -> str:
     """The changelog with what is unreleased under the heading of a version."""
     if _UNRELEASED not in changelog:
         raise Problem(f"{CHANGELOG} has no heading {_UNRELEASED}")
-    today = datetime.datetime.now(datetime.timezone.utc).date()
+    today = datetime.datetime.now(datetime.UTC).date()
     changelog = changelog.replace(_UNRELEASED, f"{_UNRELEASED}\n\n## [{version}] - {today}", 1)
     body = re.sub(r"^\[Unreleased\]: .*\n", "", changelog, flags=re.M).rstrip("\n")
     body, links = re.sub(r"\n(\[\d[^\]]*\]: .*)", "", body), re.findall(r"^\[\d[^\]]*\]: .*", body, re.M)

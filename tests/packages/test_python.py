@@ -81,7 +81,7 @@ def test_everything_is_in_it(wheel):
 @pytest.mark.skipif(not LINUX, reason="auditwheel is for Linux")
 def test_tag(wheel):
     _, _, python, abi, platform = wheel.stem.split("-")
-    assert (python, abi) == ("cp310", "abi3")
+    assert (python, abi) == ("cp311", "abi3")
     found = wheels.audit(wheel)
     assert found["external_libs"] == {}
     assert platform == found["overall_tag"] == found["sym_tag"]
@@ -114,7 +114,7 @@ def test_metadata(wheel):
         f'mullama-{extra}=={version}; extra == "{extra}"' for extra in extras
     }
     assert extras == set(gpu.PACKAGES), "they are those of the table"
-    assert metadata["Requires-Python"] == ">=3.10"
+    assert metadata["Requires-Python"] == ">=3.11"
 
 
 # --- using it ---------------------------------------------------------------------------------------
@@ -329,7 +329,7 @@ def someone_elses_python(folder):
             parent.chmod(parent.stat().st_mode | 0o001)
     as_other = [shutil.which("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups"]
     for python in (sys.executable, "/usr/bin/python3"):
-        runs = [*as_other, python, "-c", "import sys; sys.exit(sys.version_info < (3, 10))"]
+        runs = [*as_other, python, "-c", "import sys; sys.exit(sys.version_info < (3, 11))"]
         if subprocess.run(runs, capture_output=True).returncode == 0:
             return [*as_other, python]
     pytest.skip("no Python that other users may run")

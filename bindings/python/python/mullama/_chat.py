@@ -15,9 +15,7 @@ from mullama._native import Message, _Turn
 from mullama.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from typing import TypeAlias
-
-    from typing_extensions import Self, Unpack
+    from typing import Self, TypeAlias, Unpack
 
     from mullama._native import AsyncModel, ChatChunk, ChatCompletion, Model
     from mullama.options import ChatOptions
