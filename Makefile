@@ -202,6 +202,7 @@ bench-plan: build ## Print how true plans are: memory of every kind of layer, an
 .PHONY: reference
 reference: wheel node-package ## Write what the documentation has from the code: references and tables
 	$(PY) docs/backend_tables.py
+	$(PY) bindings/python/generate_stubs.py
 	$(PY) docs/reference_tables.py
 	$(PY) docs/plan_tables.py
 	cd bindings/node && npm run --silent reference

@@ -38,7 +38,7 @@ def exit_statuses():
 def error_table():
     statuses = exit_statuses()
     rows = []
-    for kind in _native._error_kinds():
+    for kind, *_ in _native._error_kinds():
         error = getattr(errors, f"{kind}Error")
         builtin = [base.__name__ for base in error.__bases__ if base is not errors.MullamaError]
         python = " and ".join(f"`{name}`" for name in [error.__name__, *builtin])

@@ -1,17 +1,50 @@
-"""Writes `python/mullama/options.py`: what calls take, from the core's own tables of options.
+"""Writes what type checkers and readers see of the native module, from what it says of itself:
 
-Run it after an option has changed. `--check` compares instead of writing.
+- `_native.pyi`, from the types and the documentation comments of its Rust code,
+- `options.py`, from the core's tables of options,
+- the classes of `errors.py`, and their names in `__init__.py`, from the core's table of kinds of
+  errors.
+
+Run it where the package is installed, after one of these has changed. `--check` compares instead.
 """
 
+import ast
+import builtins
+import json
+import re
+import subprocess
 import sys
 import textwrap
+from importlib import import_module
 from pathlib import Path
 
 from mullama import _native
 
-TARGET = Path(__file__).parent / "python/mullama/options.py"
+PACKAGE = Path(__file__).parent / "python/mullama"
 
-HEAD = '''"""What calls take as keyword arguments, for type checkers and for reading.
+# Where names are from that hints in Rust do not write in full.
+MODULES = ["collections.abc", "os", "typing", "mullama.options", "mullama._chat"]
+
+# What every object has.
+LEFT_OUT = {"__reduce__", "__repr__", "__str__"}
+
+# What neither the module nor a table says of a class.
+EXTRA = {
+    "Embeddings": "def __buffer__(self, flags: int, /) -> memoryview: ...",
+    "NotFoundError": '''
+errno = errno.ENOENT
+
+@property
+def filename(self) -> str | None:
+    """The path that was looked at."""
+    return self.context.get("path")
+''',
+}
+
+# Of `errors.py` and `__init__.py`, what follows this line is written.
+ERRORS_BEGIN = "# Written by `generate_stubs.py` from the core's kinds of errors; do not edit.\n"
+
+OPTIONS_HEAD = '''"""What calls take as keyword arguments, for type checkers and for reading.
 
 Every option can be left out or be None, which both mean its default.
 
@@ -46,7 +79,7 @@ Lora: TypeAlias = (
 """LoRA adapters: a path, or a list of paths and of pairs of a path and a scale."""
 '''
 
-CLASSES = [
+OPTION_CLASSES = [
     ("load", "LoadOptions", "TypedDict", "What loading a model takes."),
     ("generate", "GenerateOptions", "TypedDict", "What a generation takes."),
     ("chat", "ChatOptions", "GenerateOptions", "What a chat takes."),
@@ -56,29 +89,241 @@ CLASSES = [
 ]
 
 
-def docstring(text):
-    """A docstring of one level's indentation, in lines of at most 100 characters."""
-    text = " ".join(text.split())
-    lines = textwrap.wrap(f'"""{text}"""', 96, break_long_words=False, break_on_hyphens=False)
-    return textwrap.indent("\n".join(lines), "    ")
+def introspection():
+    """What PyO3 puts into the module's file for all that it declares: JSON objects, each after its
+    length."""
+    content = Path(_native.__file__).read_bytes()
+    for found in re.finditer(rb'(?s)(.{4})(?=\{")', content):
+        end = found.end() + int.from_bytes(found[1], sys.byteorder)
+        if content[end - 1 : end] == b"}":
+            try:
+                yield json.loads(content[found.end() : end])
+            except ValueError:
+                continue
 
 
-def generate():
+class Names(ast.NodeTransformer):
+    """Shortens names that are written in full, and notes what is to be imported."""
+
+    def __init__(self, known):
+        self.known = {*known, *dir(builtins)}
+        self.imports = set()
+
+    def visit_Attribute(self, node):
+        """`typing.Any`."""
+        self.imports.add((ast.unparse(node.value), node.attr))
+        return ast.Name(node.attr)
+
+    def visit_Name(self, node):
+        """`Any`."""
+        if node.id not in self.known:
+            places = [place for place in MODULES if hasattr(import_module(place), node.id)]
+            self.imports.add((places[0], node.id))
+        return node
+
+
+class Stub:
+    """The stub of the native module."""
+
+    def __init__(self):
+        items = list(introspection())
+        (self.module,) = (item for item in items if item["type"] == "module")
+        self.classes = {item["id"]: item["name"] for item in items if item["type"] == "class"}
+        self.names = Names(self.classes.values())
+        self.members = {}
+        for item in items:
+            top = self.module["id"] if item.get("id") in self.module["members"] else None
+            self.members.setdefault(item.get("parent", top), []).append(item)
+
+    def text(self):
+        """All of it, not yet formatted."""
+        items = self.sorted(self.module, _native.__all__)
+        body = [self.item(item) for item in items]
+        return "\n".join(
+            [
+                docstring(self.module["doc"], 0),
+                *(f"from {module} import {name}" for module, name in self.names.imports),
+                f"__all__ = {sorted(item['name'] for item in items)}",
+                *body,
+            ]
+        )
+
+    def sorted(self, owner, names):
+        """Attributes by name, methods as in the Rust code, and last what Python itself calls."""
+
+        def place(item):
+            if "@property" in self.decorators(item):
+                return 0, item["name"]
+            special = item["name"].startswith("__") and item["name"] != "__new__"
+            return 2 if special else 1, names.index(item["name"])
+
+        return sorted(self.members[owner["id"]], key=place)
+
+    def item(self, item):
+        """Anything of the module."""
+        if item["type"] == "class":
+            return self.cls(item)
+        if item["type"] == "function":
+            return self.function(item)
+        return f"{item['name']}: {self.hint(item['annotation'])}"
+
+    def cls(self, item):
+        """A class."""
+        name = item["name"]
+        bases = ", ".join(map(self.hint, item.get("bases", [])))
+        members = self.sorted(item, [*vars(getattr(_native, name))])
+        body = [
+            *([docstring(item["doc"], 4)] if "doc" in item else []),
+            *(self.function(member) for member in members if member["name"] not in LEFT_OUT),
+            EXTRA.get(name, ""),
+        ]
+        head = [*self.decorators(item), f"class {name}({bases}):"]
+        return "\n".join(head) + "\n" + textwrap.indent("\n\n".join(body), "    ")
+
+    def function(self, item):
+        """A function or a method."""
+        name, decorators = item["name"], self.decorators(item)
+        # The class, if an object of it can be meant by `Self`.
+        own = None if "@staticmethod" in decorators else item.get("parent")
+        parameters = self.parameters(item["arguments"])
+        returns = self.hint(item["returns"], own)
+        doc = textwrap.indent(docstring(item["doc"], 8), "    ") if "doc" in item else "    ..."
+        if name == "__getitem__" and " | " in returns:
+            # An index gives the first, a slice the second.
+            self.names.imports.add(("typing", "overload"))
+            _, _, hints = parameters[1].partition(": ")
+            return "\n".join(
+                f"@overload\ndef {name}(self, index: {hint}, /) -> {returned}: ..."
+                for hint, returned in zip(hints.split(" | "), returns.split(" | "), strict=True)
+            )
+        return "\n".join([*decorators, f"def {name}({', '.join(parameters)}) -> {returns}:", doc])
+
+    def parameters(self, arguments):
+        """The parameters of a signature."""
+
+        def declared(kind, stars=""):
+            parameters = arguments.get(kind, [])
+            for parameter in [parameters] if stars else parameters:
+                text = stars + parameter["name"]
+                if "annotation" in parameter:
+                    text += ": " + self.hint(parameter["annotation"])
+                if "default" in parameter:
+                    text += " = " + self.expression(parameter["default"])
+                yield text
+
+        before = [*declared("posonlyargs")]
+        named = [*declared("kwonlyargs")]
+        return [
+            *before,
+            *(["/"] if len(before) > 1 else []),
+            *declared("args"),
+            *(declared("vararg", "*") if "vararg" in arguments else ["*"] if named else []),
+            *named,
+            *(declared("kwarg", "**") if "kwarg" in arguments else []),
+        ]
+
+    def decorators(self, item):
+        """The decorators of a function or a class, each in its line."""
+        return [f"@{self.hint(decorator)}" for decorator in item.get("decorators", [])]
+
+    def hint(self, item, own=None):
+        """A type, with its names imported."""
+        tree = ast.parse(self.expression(item, own), mode="eval")
+        return ast.unparse(self.names.visit(tree))
+
+    def expression(self, item, own=None):
+        """An expression, with the names of modules written out."""
+
+        def part(key):
+            return self.expression(item[key], own)
+
+        match item["type"]:
+            case "constant":
+                # A hint of our own is a constant, too.
+                return str(item.get("value"))
+            case "name":
+                return item["id"]
+            case "attribute":
+                return f"{part('value')}.{item['attr']}".removeprefix("builtins.")
+            case "id":
+                return "typing.Self" if item["id"] == own else self.classes[item["id"]]
+            case "binop":
+                return f"{part('left')} | {part('right')}"
+            case "subscript":
+                return f"{part('value')}[{part('slice')}]"
+            case "tuple" | "list":
+                elements = ", ".join(self.expression(element, own) for element in item["elts"])
+                return elements if item["type"] == "tuple" else f"[{elements}]"
+
+
+def docstring(text, indent):
+    """A docstring for this indentation, in lines of at most 100 characters."""
+    text = text.strip()
+    text = f'"""{text}"""' if "\n\n" not in text else f'"""{text}\n\n"""'
+    options = {"width": 100 - indent, "break_long_words": False, "break_on_hyphens": False}
+    paragraphs = [textwrap.fill(" ".join(part.split()), **options) for part in text.split("\n\n")]
+    return "\n\n".join(paragraphs).replace('\n\n"""', '\n"""')
+
+
+def options():
     """The text of `options.py`."""
     specs = _native._option_specs()
-    parts = [HEAD]
-    for wanted, name, base, doc in CLASSES:
-        total = ", total=False"
-        parts.append(f'\n\nclass {name}({base}{total}):\n    """{doc}"""\n')
+    parts = [OPTIONS_HEAD]
+    for wanted, name, base, doc in OPTION_CLASSES:
+        parts.append(f'\n\nclass {name}({base}, total=False):\n    """{doc}"""\n')
         for options, option, python, text in specs:
             if options == wanted:
-                parts.append(f"\n    {option}: {python} | None\n{docstring(text)}\n")
+                meaning = textwrap.indent(docstring(text, 4), "    ")
+                parts.append(f"\n    {option}: {python} | None\n{meaning}\n")
     return "".join(parts)
 
 
+def error_names():
+    """The names of all classes of `errors.py`."""
+    return sorted(["MullamaError", *(f"{kind}Error" for kind, *_ in _native._error_kinds())])
+
+
+def written_by_hand(name):
+    """The part of a file that is written by hand."""
+    return (PACKAGE / name).read_text(encoding="utf-8").split(ERRORS_BEGIN)[0] + ERRORS_BEGIN
+
+
+def package():
+    """The text of `__init__.py`."""
+    return written_by_hand("__init__.py") + f"__all__ += {error_names()}"
+
+
+def errors():
+    """The text of `errors.py`."""
+    parts = [written_by_hand("errors.py"), f"__all__ = {error_names()}\n"]
+    for kind, doc, built_in in _native._error_kinds():
+        # Every class of errors is an `Exception`.
+        bases = ", ".join(["MullamaError", *({built_in} - {"Exception"})])
+        body = docstring(doc, 4) + "\n" + EXTRA.get(f"{kind}Error", "")
+        parts.append(f"\nclass {kind}Error({bases}):\n{textwrap.indent(body, '    ')}\n")
+    return "".join(parts)
+
+
+def formatted(text, path):
+    """The text of a file as `make fmt` would leave it."""
+    for command in (["check", "--quiet", "--fix", "--select", "I"], ["format", "--quiet"]):
+        command = [sys.executable, "-m", "ruff", *command, "--stdin-filename", path, "-"]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, input=text)
+        text = done.stdout
+    return text
+
+
 if __name__ == "__main__":
-    text = generate()
-    if "--check" not in sys.argv[1:]:
-        TARGET.write_text(text, encoding="utf-8")
-    elif TARGET.read_text(encoding="utf-8") != text:
-        sys.exit(f"{TARGET} is out of date: run generate_stubs.py")
+    files = {
+        "_native.pyi": Stub().text,
+        "options.py": options,
+        "errors.py": errors,
+        "__init__.py": package,
+    }
+    for name, text in files.items():
+        path = PACKAGE / name
+        text = formatted(text(), path)
+        if "--check" not in sys.argv[1:]:
+            path.write_text(text, encoding="utf-8")
+        elif path.read_text(encoding="utf-8") != text:
+            sys.exit(f"{path} is out of date: run generate_stubs.py")

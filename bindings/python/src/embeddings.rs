@@ -1,19 +1,17 @@
 //! Vectors of texts, and documents by their scores.
 
-use std::sync::{Mutex, PoisonError};
+use std::ffi::c_int;
 
 use mullama::{Inputs, Prompt};
-use pyo3::exceptions::{PyIndexError, PyTypeError};
+use pyo3::exceptions::{PyBufferError, PyIndexError, PyTypeError};
+use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{
-    PyByteArray, PyBytes, PyDict, PyIterator, PyList, PyMemoryView, PySet, PySlice, PyString,
-    PyType,
-};
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PySet, PySlice, PyString};
+use pyo3::{IntoPyObjectExt as _, ffi, type_hint_union};
 
-use crate::buffer::{self, Matrix};
-use crate::json;
-use crate::results::repr;
+use crate::class::{Wrap, class, repr};
+use crate::hints::{Dict, List, Pooling, RankedIterator, Typed, Vector, VectorIterator, hint};
+use crate::json::Json;
 use crate::text::{PromptArgument, Text, class_name};
 
 /// Texts to embed: a `str`, a list of them, or tokens in their place.
@@ -21,6 +19,8 @@ pub struct InputsArgument(pub Inputs);
 
 impl FromPyObject<'_, '_> for InputsArgument {
     type Error = PyErr;
+
+    const INPUT_TYPE: PyStaticExpr = hint("str | Iterable[int] | Iterable[str | Iterable[int]]");
 
     fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
         if value.is_instance_of::<PyString>() {
@@ -45,6 +45,8 @@ pub struct TextsArgument(pub Vec<String>);
 impl FromPyObject<'_, '_> for TextsArgument {
     type Error = PyErr;
 
+    const INPUT_TYPE: PyStaticExpr = hint("Iterable[str]");
+
     fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
         if value.is_instance_of::<PyString>() {
             return Err(PyTypeError::new_err("a list of texts is needed, not one text"));
@@ -68,74 +70,86 @@ fn items<'py>(value: &Bound<'py, PyAny>, what: &str) -> PyResult<Vec<Bound<'py, 
     value.try_iter().map_err(|_| refused())?.collect()
 }
 
-/// Vectors that are to become an `Embeddings`.
-#[pyclass(frozen, name = "_Computed", module = "mullama._native")]
-pub struct Computed(Mutex<Option<mullama::Embeddings>>);
-
-/// The vectors of some texts, without the buffer.
-#[pyclass(frozen, subclass, name = "_Embeddings", module = "mullama._native")]
-pub struct Embeddings {
-    inner: mullama::Embeddings,
-    shape: [isize; 2],
-    strides: [isize; 2],
+/// An index or a slice of a sequence.
+#[derive(FromPyObject)]
+pub enum Index<'py> {
+    Item(isize),
+    Items(Bound<'py, PySlice>),
 }
 
-impl Matrix for Embeddings {
-    fn numbers(&self) -> &[f32] {
-        self.inner.as_slice()
-    }
-
-    fn shape(&self) -> &[isize; 2] {
-        &self.shape
-    }
-
-    fn strides(&self) -> &[isize; 2] {
-        &self.strides
-    }
+/// What stands at an index, or a list of what stands in a slice.
+pub enum At<T> {
+    Item(T),
+    Items(Vec<T>),
 }
 
-/// [`mullama::Embeddings`] that are still to become a Python object.
-pub struct Vectors(pub mullama::Embeddings);
-
-impl<'py> IntoPyObject<'py> for Vectors {
+impl<'py, T: IntoPyObject<'py>> IntoPyObject<'py> for At<T> {
     type Target = PyAny;
     type Output = Bound<'py, PyAny>;
     type Error = PyErr;
 
+    const OUTPUT_TYPE: PyStaticExpr = type_hint_union!(T::OUTPUT_TYPE, Vec::<T>::OUTPUT_TYPE);
+
     fn into_pyobject(self, py: Python<'py>) -> PyResult<Self::Output> {
-        let computed = Computed(Mutex::new(Some(self.0)));
-        embeddings_class(py)?.call1((Bound::new(py, computed)?,))
+        match self {
+            Self::Item(item) => item.into_bound_py_any(py),
+            Self::Items(items) => items.into_bound_py_any(py),
+        }
     }
 }
 
-/// `mullama.Embeddings`.
-pub fn embeddings_class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
-    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    let made = || {
-        let doc = c"The vectors of some texts, in the order of the texts: a sequence that has one for \
-            each, as a `memoryview` of 32-bit floats.\n\nThe whole is a buffer of shape `(rows, \
-            dimensions)`, which `numpy.asarray(embeddings)` looks at without a copy; it is read-only, and \
-            lives for as long as any view of it. There is a row for each text. With `pooling=\"none\"` \
-            there is one for each token: the texts' follow one another, and `embeddings[i]` has the \
-            shape `(tokens, dimensions)`.";
-        buffer::class::<Embeddings>(py, c"mullama.Embeddings", doc).map(Bound::unbind)
-    };
-    Ok(CLASS.get_or_try_init(py, made)?.bind(py))
+impl Index<'_> {
+    /// Takes what is meant from a sequence of so many.
+    fn of<T>(
+        self,
+        count: usize,
+        what: &str,
+        item: impl Fn(usize) -> PyResult<T>,
+    ) -> PyResult<At<T>> {
+        match self {
+            Self::Item(index) => {
+                let index = if index < 0 { index + count as isize } else { index };
+                match usize::try_from(index) {
+                    Ok(index) if index < count => item(index).map(At::Item),
+                    _ => Err(PyIndexError::new_err(format!("there are {count} {what}"))),
+                }
+            }
+            Self::Items(slice) => {
+                let indices = slice.indices(count as isize)?;
+                let index = |n| (indices.start + n as isize * indices.step) as usize;
+                let items = (0..indices.slicelength).map(|n| item(index(n)));
+                items.collect::<PyResult<_>>().map(At::Items)
+            }
+        }
+    }
+}
+
+/// The vectors of some texts, in the order of the texts: a sequence that has one for each, as a
+/// `memoryview` of 32-bit floats.
+///
+/// The whole is a buffer of shape `(rows, dimensions)`, which `numpy.asarray(embeddings)` looks at
+/// without a copy; it is read-only, and lives for as long as any view of it. There is a row for each text.
+/// With `pooling="none"` there is one for each token: the texts' follow one another, and `embeddings[i]`
+/// has the shape `(tokens, dimensions)`.
+#[pyclass(frozen, module = "mullama")]
+pub struct Embeddings {
+    inner: mullama::Embeddings,
+    /// Rows and numbers in a row; bytes from a row to the next, and from a number to the next. Views of the
+    /// buffer refer to them.
+    shape: [isize; 2],
+    strides: [isize; 2],
+}
+
+impl Wrap<mullama::Embeddings> for Embeddings {
+    fn wrap(inner: mullama::Embeddings) -> Self {
+        let shape = [inner.rows() as isize, inner.dimensions() as isize];
+        let number = size_of::<f32>() as isize;
+        Self { inner, shape, strides: [shape[1] * number, number] }
+    }
 }
 
 #[pymethods]
 impl Embeddings {
-    #[new]
-    fn new(computed: &Bound<'_, Computed>) -> PyResult<Self> {
-        let inner = computed.get().0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let inner =
-            inner.ok_or_else(|| PyTypeError::new_err("embeddings are made by `Model.embed`"))?;
-        let width = inner.dimensions() as isize;
-        let shape = [inner.rows() as isize, width];
-        let number = size_of::<f32>() as isize;
-        Ok(Self { inner, shape, strides: [width * number, number] })
-    }
-
     /// Rows and numbers in a row.
     #[getter]
     fn shape(&self) -> (usize, usize) {
@@ -144,8 +158,8 @@ impl Embeddings {
 
     /// How the vectors of a text's tokens became one: `mean`, `cls`, `last`, `none` or `rank`.
     #[getter]
-    fn pooling(&self) -> &'static str {
-        self.inner.pooling().name()
+    fn pooling(&self) -> Json<Pooling> {
+        Json::wrap(self.inner.pooling())
     }
 
     /// Whether each vector has been scaled to length 1.
@@ -167,12 +181,9 @@ impl Embeddings {
     }
 
     /// The vectors as lists of floats; with `pooling="none"` a list of such for each text.
-    fn tolist<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
-        let list = PyList::empty(slf.py());
-        for text in 0..slf.get().inner.len() {
-            list.append(Self::text(slf, text)?.call_method0("tolist")?)?;
-        }
-        Ok(list)
+    fn tolist<'py>(slf: &Bound<'py, Self>) -> PyResult<Vec<Typed<'py, List>>> {
+        let list = |text| Ok(Typed::new(Self::text(slf, text)?.as_any().call_method0("tolist")?));
+        (0..slf.get().inner.len()).map(list).collect()
     }
 
     fn __len__(&self) -> usize {
@@ -181,27 +192,56 @@ impl Embeddings {
 
     fn __getitem__<'py>(
         slf: &Bound<'py, Self>,
-        index: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let count = slf.get().inner.len();
-        if let Ok(slice) = index.cast::<PySlice>() {
-            let range = slf.py().import("builtins")?.getattr("range")?.call1((count,))?;
-            let list = PyList::empty(slf.py());
-            for text in range.get_item(slice)?.try_iter()? {
-                list.append(Self::text(slf, text?.extract()?)?)?;
-            }
-            return Ok(list.into_any());
-        }
-        let index: isize = index.extract()?;
-        let index = if index < 0 { index + count as isize } else { index };
-        match usize::try_from(index) {
-            Ok(text) if text < count => Self::text(slf, text),
-            _ => Err(PyIndexError::new_err(format!("there are {count} texts"))),
-        }
+        index: Index<'py>,
+    ) -> PyResult<At<Typed<'py, Vector>>> {
+        index.of(slf.get().inner.len(), "texts", |text| Self::text(slf, text))
     }
 
-    fn __iter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyIterator>> {
-        Self::__getitem__(slf, PySlice::full(slf.py()).as_any())?.try_iter()
+    fn __iter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Typed<'py, VectorIterator>> {
+        let every = Index::Items(PySlice::full(slf.py()));
+        Ok(Typed::new(Self::__getitem__(slf, every)?.into_pyobject(slf.py())?.try_iter()?))
+    }
+
+    /// The buffer. It never changes, and stays where it is while there is the object.
+    unsafe fn __getbuffer__(
+        slf: &Bound<'_, Self>,
+        view: *mut ffi::Py_buffer,
+        flags: c_int,
+    ) -> PyResult<()> {
+        let Self { inner, shape, strides } = slf.get();
+        let numbers = inner.as_slice();
+        let bytes = size_of_val(numbers) as isize;
+        if flags & ffi::PyBUF_WRITABLE == ffi::PyBUF_WRITABLE {
+            return Err(PyBufferError::new_err(
+                "embeddings are read-only: copy them to change them",
+            ));
+        }
+        if flags & ffi::PyBUF_F_CONTIGUOUS == ffi::PyBUF_F_CONTIGUOUS
+            && shape.iter().all(|&n| n > 1)
+        {
+            return Err(PyBufferError::new_err("embeddings lie row after row"));
+        }
+        // SAFETY: Python gives a struct to fill. The view holds the object, which owns the numbers, the
+        // shape and the strides. Where bytes are asked for, they are what is filled in first.
+        unsafe {
+            let start = numbers.as_ptr().cast_mut().cast();
+            if ffi::PyBuffer_FillInfo(view, slf.as_ptr(), start, bytes, 1, flags) != 0 {
+                return Err(PyErr::fetch(slf.py()));
+            }
+            let view = &mut *view;
+            view.itemsize = strides[1];
+            view.ndim = 2;
+            if !view.format.is_null() {
+                view.format = c"f".as_ptr().cast_mut();
+            }
+            if !view.shape.is_null() {
+                view.shape = shape.as_ptr().cast_mut();
+            }
+            if !view.strides.is_null() {
+                view.strides = strides.as_ptr().cast_mut();
+            }
+        }
+        Ok(())
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
@@ -211,7 +251,7 @@ impl Embeddings {
 
 impl Embeddings {
     /// A view of what a text has.
-    fn text<'py>(slf: &Bound<'py, Self>, text: usize) -> PyResult<Bound<'py, PyAny>> {
+    fn text<'py>(slf: &Bound<'py, Self>, text: usize) -> PyResult<Typed<'py, Vector>> {
         let inner = &slf.get().inner;
         let (rows, width) = (inner.rows_of(text), inner.dimensions());
         let ends = (rows.start * width) as isize..(rows.end * width) as isize;
@@ -219,102 +259,62 @@ impl Embeddings {
         let numbers = bytes.call_method1("cast", ("f",))?;
         let own = numbers.get_item(PySlice::new(slf.py(), ends.start, ends.end, 1))?;
         if inner.pooling() != mullama::Pooling::None {
-            return Ok(own);
+            return Ok(Typed::new(own));
         }
         let bytes = own.call_method1("cast", ("B",))?;
-        bytes.call_method1("cast", ("f", [rows.len(), width]))
+        Ok(Typed::new(bytes.call_method1("cast", ("f", [rows.len(), width]))?))
     }
 }
 
-/// Tokens that an embedding or a reranking took.
-#[pyclass(frozen, eq, module = "mullama")]
-#[derive(PartialEq)]
-pub struct EmbeddingUsage(mullama::EmbeddingUsage);
-
-#[pymethods]
-impl EmbeddingUsage {
-    /// Tokens that were computed, of all inputs.
-    #[getter]
-    fn prompt_tokens(&self) -> u64 {
-        self.0.prompt_tokens
-    }
-
-    /// Tokens that were cut off because an input was too long.
-    #[getter]
-    fn truncated_tokens(&self) -> u64 {
-        self.0.truncated_tokens
-    }
-
-    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
-        repr(slf, &["prompt_tokens", "truncated_tokens"])
+class! {
+    /// Tokens that an embedding or a reranking took.
+    #[eq]
+    EmbeddingUsage(mullama::EmbeddingUsage) {
+        /// Tokens that were computed, of all inputs.
+        prompt_tokens: u64,
+        /// Tokens that were cut off because an input was too long.
+        truncated_tokens: u64,
     }
 }
 
-/// A document with its score.
-#[pyclass(frozen, eq, module = "mullama")]
-#[derive(PartialEq)]
-pub struct RankedDocument(mullama::RankedDocument);
-
-#[pymethods]
-impl RankedDocument {
-    /// Which of the documents it is, counted from 0.
-    #[getter]
-    fn index(&self) -> usize {
-        self.0.index
-    }
-
-    /// How well it answers the query, as the model gives it: higher is better; what range scores
-    /// have depends on the model.
-    #[getter]
-    fn score(&self) -> f32 {
-        self.0.score
-    }
-
-    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
-        repr(slf, &["index", "score"])
+class! {
+    /// A document with its score.
+    #[eq]
+    RankedDocument(mullama::RankedDocument) {
+        /// Which of the documents it is, counted from 0.
+        index: usize,
+        /// How well it answers the query, as the model gives it: higher is better; what range scores
+        /// have depends on the model.
+        score: f32,
     }
 }
 
-/// Documents by how well they answer a query, the best first: a sequence of them.
-#[pyclass(frozen, eq, sequence, module = "mullama")]
-#[derive(PartialEq)]
-pub struct Reranking(pub mullama::Reranking);
-
-#[pymethods]
-impl Reranking {
-    /// The documents; those with equal scores in the order in which they were given.
-    #[getter]
-    fn results(&self) -> Vec<RankedDocument> {
-        self.0.results.iter().copied().map(RankedDocument).collect()
+class! {
+    /// Documents by how well they answer a query, the best first: a sequence of them.
+    #[eq, sequence]
+    Reranking(mullama::Reranking) {
+        /// The documents; those with equal scores in the order in which they were given.
+        results: Vec<RankedDocument>,
+        /// Tokens that the query and the documents took; the query counts with each document.
+        usage: EmbeddingUsage,
     }
+    methods {
+        /// Everything as plain Python, to be written as JSON.
+        fn to_dict(&self) -> Json<Dict> {
+            Json::wrap(&self.0)
+        }
 
-    /// Tokens that the query and the documents took; the query counts with each document.
-    #[getter]
-    fn usage(&self) -> EmbeddingUsage {
-        EmbeddingUsage(self.0.usage)
-    }
+        fn __len__(&self) -> usize {
+            self.0.results.len()
+        }
 
-    /// Everything as plain Python, to be written as JSON.
-    fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        json::to_python(py, &self.0)
-    }
+        fn __getitem__(&self, index: Index<'_>) -> PyResult<At<RankedDocument>> {
+            let results = &self.0.results;
+            index.of(results.len(), "documents", |index| Ok(RankedDocument(results[index])))
+        }
 
-    fn __len__(&self) -> usize {
-        self.0.results.len()
-    }
-
-    fn __getitem__<'py>(
-        slf: &Bound<'py, Self>,
-        index: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        PyList::new(slf.py(), slf.get().results())?.as_any().get_item(index)
-    }
-
-    fn __iter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyIterator>> {
-        PyList::new(slf.py(), slf.get().results())?.try_iter()
-    }
-
-    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
-        repr(slf, &["results", "usage"])
+        fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Typed<'py, RankedIterator>> {
+            Ok(Typed::new(self.results().into_pyobject(py)?.try_iter()?))
+        }
     }
 }

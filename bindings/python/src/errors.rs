@@ -58,8 +58,10 @@ fn exception(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     Ok(PyErr::from_value(class.call((error.report(),), Some(&keywords))?))
 }
 
-/// The names of the kinds of error, for tests.
+/// The kinds of error, what each is, and the built-in exception that fits, for the script that writes
+/// `mullama/errors.py`.
 #[pyfunction(name = "_error_kinds")]
-pub fn error_kinds() -> Vec<&'static str> {
-    ErrorKind::ALL.iter().map(|kind| kind.name()).collect()
+pub fn error_kinds() -> Vec<(&'static str, &'static str, &'static str)> {
+    let row = |kind: &ErrorKind| (kind.name(), kind.description(), kind.python_exception());
+    ErrorKind::ALL.iter().map(row).collect()
 }

@@ -1,16 +1,43 @@
 //! Python values to JSON values and back: the form in which the core takes and gives what has no
 //! class of its own.
 
+use std::marker::PhantomData;
+
 use mullama::Error;
 use pyo3::IntoPyObjectExt as _;
+use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple};
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
 
-use crate::chat::Message;
+use crate::class::Wrap;
 use crate::errors::raise;
+use crate::hints::{Hint, hint};
 use crate::text::{Text, class_name};
+
+/// A value of the core that is plain Python: dicts, lists, strings and numbers, as the hint has them.
+pub struct Json<H>(serde_json::Result<String>, PhantomData<H>);
+
+impl<C: Serialize, H> Wrap<C> for Json<H> {
+    fn wrap(core: C) -> Self {
+        // By way of text, which has the shortest digits of an `f32`: 0.8, not 0.800000011920929.
+        Self(serde_json::to_string(&core), PhantomData)
+    }
+}
+
+impl<'py, H: Hint> IntoPyObject<'py> for Json<H> {
+    type Target = PyAny;
+    type Output = Bound<'py, PyAny>;
+    type Error = PyErr;
+
+    const OUTPUT_TYPE: PyStaticExpr = hint(H::TEXT);
+
+    fn into_pyobject(self, py: Python<'py>) -> PyResult<Self::Output> {
+        let value = self.0.and_then(|text| serde_json::from_str(&text)).map_err(internal)?;
+        plain(py, &value)
+    }
+}
 
 /// Lists and dicts can contain themselves; nothing that means anything is nested as deep as this.
 const MAX_DEPTH: usize = 100;
@@ -40,9 +67,6 @@ fn convert(value: &Bound<'_, PyAny>, name: &str, depth: usize) -> PyResult<Value
     if value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>() {
         return value.try_iter()?.map(item).collect();
     }
-    if let Ok(message) = value.cast::<Message>() {
-        return message.get().to_json();
-    }
     if let Ok(mapping) = value.cast::<PyMapping>() {
         let mut object = Map::new();
         for pair in mapping.items()? {
@@ -57,6 +81,12 @@ fn convert(value: &Bound<'_, PyAny>, name: &str, depth: usize) -> PyResult<Value
     // Scalars and arrays of NumPy and its like.
     if let Ok(plain) = value.call_method0("tolist") {
         return item(Ok(plain));
+    }
+    // What `dict` takes for a mapping: a message, for one.
+    if value.hasattr("keys")?
+        && let Ok(dict) = value.py().get_type::<PyDict>().call1((value,))
+    {
+        return item(Ok(dict));
     }
     number(value, name)
 }
@@ -95,15 +125,8 @@ fn text_of_key(key: &Bound<'_, PyAny>, name: &str) -> PyResult<String> {
     Err(raise(Error::option(name, problem)))
 }
 
-/// A value of the core as plain Python: dicts, lists, strings and numbers.
-pub fn to_python<'py>(py: Python<'py>, value: &impl Serialize) -> PyResult<Bound<'py, PyAny>> {
-    // By way of text, which has the shortest digits of an `f32`: 0.8, not 0.800000011920929.
-    let text = serde_json::to_string(value).map_err(internal)?;
-    plain(py, &serde_json::from_str(&text).map_err(internal)?)
-}
-
 /// A JSON value as plain Python.
-pub fn plain<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
+fn plain<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
     match value {
         Value::Null => Ok(py.None().into_bound(py)),
         Value::Bool(flag) => flag.into_bound_py_any(py),

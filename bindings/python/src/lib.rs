@@ -1,22 +1,35 @@
 //! The native module of the Python package `mullama`.
 //!
 //! Every method converts its arguments, calls one function of the `mullama` crate, converts the
-//! result and maps the error: what mullama does is decided there. The documentation comments of
-//! classes and methods are their docstrings in Python; `python/mullama/_native.pyi` has their types.
+//! result and maps the error: what mullama does is decided there. The documentation comments and types of
+//! classes and methods are those that Python programs see: `python/mullama/_native.pyi` is made from them.
+//!
+//! Files use those above them in this table only:
+//!
+//! | Files | Hold |
+//! |---|---|
+//! | `errors`, `owned`, `class`, `hints` | exceptions, what objects own, the macro for classes of results, types as stubs write them |
+//! | `text`, `json`, `options` | arguments: texts, tokens and paths; values of any shape; keyword arguments |
+//! | `wait`, `progress` | waiting and coroutines; telling Python how far something is |
+//! | `chat`, `results`, `embeddings`, `plan`, `gpu`, `base_model` | what calls give |
+//! | `pull`, `stream`, `turn` | what takes a while: downloads, streams, turns of conversations |
+//! | `model` | `Model` and `AsyncModel` |
 
 #![allow(clippy::needless_pass_by_value, reason = "arguments that come from Python are owned")]
 
-mod async_model;
-mod buffer;
+mod base_model;
 mod chat;
+mod class;
 mod embeddings;
 mod errors;
 mod gpu;
+mod hints;
 mod json;
 mod model;
 mod options;
 mod owned;
 mod plan;
+mod progress;
 mod pull;
 mod results;
 mod stream;
@@ -29,10 +42,8 @@ use pyo3::prelude::*;
 /// The native module of mullama. Import from `mullama` instead.
 #[pymodule]
 mod _native {
-    use super::{Bound, PyModule, PyModuleMethods as _, PyResult};
-
     #[pymodule_export]
-    use crate::async_model::AsyncModel;
+    use crate::base_model::{BaseModel, Capabilities, DeviceShare, Placement, Stats};
     #[pymodule_export]
     use crate::chat::{FunctionCall, Message, ToolCall, ToolCallDelta};
     #[pymodule_export]
@@ -46,7 +57,7 @@ mod _native {
         rocm_device_count, sycl_available, vulkan_available,
     };
     #[pymodule_export]
-    use crate::model::{BaseModel, Capabilities, DeviceShare, Model, Placement, Stats};
+    use crate::model::{AsyncModel, Model};
     #[pymodule_export]
     use crate::options::option_specs;
     #[pymodule_export]
@@ -64,10 +75,12 @@ mod _native {
     #[pymodule_export]
     use crate::wait::{Task, shut_down};
 
+    #[pymodule_export]
+    #[allow(non_upper_case_globals, reason = "its name in Python")]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+
     #[pymodule_init]
-    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    fn init() {
         mullama::log_to_stderr();
-        module.add("Embeddings", crate::embeddings::embeddings_class(module.py())?)?;
-        module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -1,66 +1,92 @@
 //! Keyword arguments as the core's options.
 
 use mullama::{
-    ChatOptions, ContextParams, EmbedOptions, GenerateOptions, ModelParams, Naming, OptionSet,
-    PlanFields, RerankOptions, parse_options,
+    ChatOptions, ContextParams, EmbedOptions, GenerateOptions, Lora, ModelParams, Naming,
+    OptionSet, PlanFields, RerankOptions, parse_options,
 };
+use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyDictMethods};
+use pyo3::types::PyDict;
 use serde_json::{Map, Value};
 
 use crate::errors::raise;
+use crate::hints::hint;
 use crate::json;
 use crate::text::Text;
 
+/// Options that keyword arguments set.
+pub trait Keywords: Default {
+    /// Whether there are tools among them, which may be functions.
+    const TOOLS: bool = false;
+
+    fn sets(&mut self) -> Vec<&mut dyn OptionSet>;
+}
+
+macro_rules! keywords {
+    ($($name:ident),+) => { $(
+        impl Keywords for $name {
+            fn sets(&mut self) -> Vec<&mut dyn OptionSet> {
+                vec![self]
+            }
+        }
+    )+ };
+}
+
+keywords!(GenerateOptions, EmbedOptions, RerankOptions);
+
+impl Keywords for ChatOptions {
+    const TOOLS: bool = true;
+
+    fn sets(&mut self) -> Vec<&mut dyn OptionSet> {
+        self.option_sets().into()
+    }
+}
+
 /// The options of loading a model.
-pub fn load(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<(ModelParams, ContextParams)> {
-    let (mut model, mut context) = <(ModelParams, ContextParams)>::default();
-    fill(&mut [&mut model, &mut context], keywords)?;
-    Ok((model, context))
+impl Keywords for (ModelParams, ContextParams) {
+    fn sets(&mut self) -> Vec<&mut dyn OptionSet> {
+        vec![&mut self.0, &mut self.1]
+    }
 }
 
-/// The options of a generation.
-pub fn generate(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<GenerateOptions> {
-    let mut options = GenerateOptions::default();
-    fill(&mut [&mut options], keywords)?;
-    Ok(options)
+/// The `**options` of a call, where there are any.
+pub struct Options<T>(T);
+
+impl<T: Keywords> FromPyObject<'_, '_> for Options<T> {
+    type Error = PyErr;
+
+    fn extract(keywords: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        let mut options = T::default();
+        let keywords = keywords.to_owned().cast_into()?;
+        let keywords = if T::TOOLS { describe_tools(keywords)? } else { keywords };
+        let (arguments, unusable) = convert(&keywords)?;
+        parse_options(&mut options.sets(), arguments, Naming::Snake).map_err(raise)?;
+        unusable.map_or(Ok(Self(options)), Err)
+    }
 }
 
-/// The options of a chat. Tools may be functions.
-pub fn chat(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<ChatOptions> {
-    let mut options = ChatOptions::default();
-    let described = keywords.map(describe_tools).transpose()?;
-    fill(&mut options.option_sets(), described.as_ref())?;
-    Ok(options)
+/// The options of a call: those that were given, and defaults.
+pub fn with_defaults<T: Default>(options: Option<Options<T>>) -> T {
+    options.map(|options| options.0).unwrap_or_default()
 }
 
-/// The options of an embedding.
-pub fn embed(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<EmbedOptions> {
-    let mut options = EmbedOptions::default();
-    fill(&mut [&mut options], keywords)?;
-    Ok(options)
-}
+/// LoRA adapters: a path, or a list of paths and of pairs of a path and a scale.
+pub struct LoraArgument(pub Lora);
 
-/// The options of a reranking.
-pub fn rerank(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<RerankOptions> {
-    let mut options = RerankOptions::default();
-    fill(&mut [&mut options], keywords)?;
-    Ok(options)
-}
+impl FromPyObject<'_, '_> for LoraArgument {
+    type Error = PyErr;
 
-/// The options of every answer of a conversation, which are checked now rather than when it is asked.
-pub fn for_chat<'py>(
-    py: Python<'py>,
-    keywords: Option<&Bound<'py, PyDict>>,
-) -> PyResult<Bound<'py, PyDict>> {
-    chat(keywords)?;
-    keywords.map_or_else(|| Ok(PyDict::new(py)), PyDictMethods::copy)
+    const INPUT_TYPE: PyStaticExpr = hint("Lora");
+
+    fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        Lora::from_json(json::from_python(&value, "lora")?).map(Self).map_err(raise)
+    }
 }
 
 /// Replaces tools that are functions by what describes them.
-fn describe_tools<'py>(keywords: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyDict>> {
+fn describe_tools(keywords: Bound<'_, PyDict>) -> PyResult<Bound<'_, PyDict>> {
     let Some(tools) = keywords.get_item("tools")?.filter(|tools| !tools.is_none()) else {
-        return Ok(keywords.clone());
+        return Ok(keywords);
     };
     let keywords = keywords.copy()?;
     let describe = keywords.py().import("mullama._tools")?.getattr("definitions")?;
@@ -70,21 +96,15 @@ fn describe_tools<'py>(keywords: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyD
 
 /// Keyword arguments as JSON.
 pub fn arguments(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Map<String, Value>> {
-    let (arguments, unusable) = convert(keywords)?;
+    let (arguments, unusable) = keywords.map(convert).transpose()?.unwrap_or_default();
     unusable.map_or(Ok(arguments), Err)
 }
 
-fn fill(targets: &mut [&mut dyn OptionSet], keywords: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
-    let (arguments, unusable) = convert(keywords)?;
-    parse_options(targets, arguments, Naming::Snake).map_err(raise)?;
-    unusable.map_or(Ok(()), Err)
-}
-
 /// What can be used of keyword arguments, and the error of what cannot.
-fn convert(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<(Map<String, Value>, Option<PyErr>)> {
+fn convert(keywords: &Bound<'_, PyDict>) -> PyResult<(Map<String, Value>, Option<PyErr>)> {
     let mut arguments = Map::new();
     let mut unusable = None;
-    for (name, value) in keywords.into_iter().flatten() {
+    for (name, value) in keywords {
         let Text(name) = name.extract()?;
         // That there is no such option is the better thing to say of a value that cannot be used.
         let value = json::from_python(&value, &name).unwrap_or_else(|error| {

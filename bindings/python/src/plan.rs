@@ -1,13 +1,18 @@
 //! `plan`, and what it gives.
 
+use std::collections::BTreeMap;
+
 use mullama::{Naming, PlanOptions, PlanSource};
+use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMapping};
 
+use crate::class::class;
 use crate::errors::{Result, raise};
-use crate::json;
+use crate::hints::{CacheTypes, Dict, PlanDevices, TextsOrNone, Typed, hint};
+use crate::json::{self, Json};
 use crate::options;
-use crate::results::repr;
+use crate::text::Source;
 
 /// What to plan: a `str`, an `os.PathLike`, or a mapping with the fields of a shape.
 pub struct SourceArgument(PlanSource);
@@ -15,12 +20,14 @@ pub struct SourceArgument(PlanSource);
 impl FromPyObject<'_, '_> for SourceArgument {
     type Error = PyErr;
 
+    const INPUT_TYPE: PyStaticExpr = hint("str | PathLike[str] | Mapping[str, Any]");
+
     fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
         if value.cast::<PyMapping>().is_ok() {
             let fields = json::from_python(&value, "source")?;
             return PlanSource::parse(fields).map(Self).map_err(raise);
         }
-        let path: crate::text::Source = value.extract()?;
+        let path: Source = value.extract()?;
         Ok(Self(path.0.into()))
     }
 }
@@ -32,340 +39,150 @@ impl FromPyObject<'_, '_> for SourceArgument {
 /// names of this machine's, or descriptions such as `"RTX 4090"`, `"24GiB"` or `{"memory": "24GiB"}`.
 /// The options are those of `mullama.options.PlanOptions`.
 #[pyfunction]
-#[pyo3(signature = (source, devices = None, **options))]
+#[pyo3(signature = (source, devices = None, **options: "Unpack[PlanOptions]"))]
 pub fn plan(
     py: Python<'_>,
     source: SourceArgument,
-    devices: Option<Bound<'_, PyAny>>,
+    devices: Option<Typed<'_, PlanDevices>>,
     options: Option<&Bound<'_, PyDict>>,
 ) -> Result<Plan> {
     let mut arguments = options::arguments(options)?;
     if let Some(devices) = devices {
-        arguments.insert("devices".to_owned(), json::from_python(&devices, "devices")?);
+        arguments.insert("devices".to_owned(), json::from_python(devices.as_any(), "devices")?);
     }
     let options = PlanOptions::parse(arguments, Naming::Snake)?;
     Ok(Plan(py.detach(|| mullama::plan(source.0, &options))?))
 }
 
-/// What would be put where. `str(plan)` is a table with bars; `Model(source, **plan.options)` loads the
-/// model so.
-#[pyclass(frozen, module = "mullama")]
-pub struct Plan(mullama::Plan);
-
-#[pymethods]
-impl Plan {
-    /// What is planned.
-    #[getter]
-    fn model(&self) -> PlannedModel {
-        PlannedModel(self.0.model.clone())
+class! {
+    /// What would be put where. `str(plan)` is a table with bars; `Model(source, **plan.options)` loads the
+    /// model so.
+    #[pyclass(module = "mullama")]
+    Plan(mullama::Plan), repr(fits, n_gpu_layers, n_layers, context_size, devices, host) {
+        /// What is planned.
+        model: PlannedModel,
+        /// Whether it fits.
+        fits: bool,
+        /// Why it does not fit, and what would.
+        refusal: Option<String>,
+        /// Layers on GPUs; the output layer counts.
+        n_gpu_layers: u32,
+        /// Layers in all, the output layer included.
+        n_layers: u32,
+        /// Tokens of context.
+        context_size: u32,
+        /// The most tokens of context with which every layer is on GPUs, if there is one.
+        max_gpu_context_size: Option<u32>,
+        /// The number format of keys and values, or of both as a list.
+        kv_cache_type: Json<CacheTypes>,
+        /// Share of each GPU, where there are several.
+        tensor_split: Option<Vec<f32>>,
+        /// Devices of tensors by pattern, as they were asked for.
+        tensor_overrides: Json<TextsOrNone>,
+        /// Of how many layers, from the first on, the experts stay in the machine's own memory.
+        n_cpu_moe: u32,
+        /// The GPUs that hold a part, in the order of their layers.
+        devices: Vec<PlannedDevice>,
+        /// The machine's own memory.
+        host: PlannedDevice,
+        /// Whether more weights stay in the machine's own memory than there is room for, so that they are
+        /// read from the file again and again.
+        pages: bool,
+        /// How fast it would be, where what the devices can do is known.
+        predicted: Option<Prediction>,
+        /// Other settings and other quantisations of the model, the best first, where it does not go onto
+        /// GPUs as a whole.
+        alternatives: Vec<Alternative>,
+        /// Options that load the model so. Described devices are not among them: the model is loaded on
+        /// those that are there, in their order.
+        options: Json<Dict>,
+        /// The name of the device that each layer would be on, the output layer's last.
+        layer_devices: Vec<String> = |plan| plan.layer_devices(),
     }
+    methods {
+        /// Why each layer is where it is.
+        fn explain(&self) -> String {
+            self.0.explain()
+        }
 
-    /// Whether it fits.
-    #[getter]
-    fn fits(&self) -> bool {
-        self.0.fits
-    }
-
-    /// Why it does not, and what would.
-    #[getter]
-    fn refusal(&self) -> Option<&str> {
-        self.0.refusal.as_deref()
-    }
-
-    /// Layers on GPUs; the output layer counts.
-    #[getter]
-    fn n_gpu_layers(&self) -> u32 {
-        self.0.n_gpu_layers
-    }
-
-    /// Layers in all, the output layer included.
-    #[getter]
-    fn n_layers(&self) -> u32 {
-        self.0.n_layers
-    }
-
-    /// Tokens of context.
-    #[getter]
-    fn context_size(&self) -> u32 {
-        self.0.context_size
-    }
-
-    /// The most tokens of context with which every layer is on GPUs, if there is one.
-    #[getter]
-    fn max_gpu_context_size(&self) -> Option<u32> {
-        self.0.max_gpu_context_size
-    }
-
-    /// The number format of keys and values, or of both as a list.
-    #[getter]
-    fn kv_cache_type<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        json::to_python(py, &self.0.kv_cache_type)
-    }
-
-    /// Share of each GPU, where there are several.
-    #[getter]
-    fn tensor_split(&self) -> Option<Vec<f32>> {
-        self.0.tensor_split.clone()
-    }
-
-    /// Devices of tensors by pattern, as they were asked for.
-    #[getter]
-    fn tensor_overrides<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        json::to_python(py, &self.0.tensor_overrides)
-    }
-
-    /// Of how many layers, from the first on, the experts stay in the machine's own memory.
-    #[getter]
-    fn n_cpu_moe(&self) -> u32 {
-        self.0.n_cpu_moe
-    }
-
-    /// The GPUs that hold a part, in the order of their layers.
-    #[getter]
-    fn devices(&self) -> Vec<PlannedDevice> {
-        self.0.devices.iter().cloned().map(PlannedDevice).collect()
-    }
-
-    /// The machine's own memory.
-    #[getter]
-    fn host(&self) -> PlannedDevice {
-        PlannedDevice(self.0.host.clone())
-    }
-
-    /// Whether more weights stay in the machine's own memory than there is room for, so that they are
-    /// read from the file again and again.
-    #[getter]
-    fn pages(&self) -> bool {
-        self.0.pages
-    }
-
-    /// How fast it would be, where what the devices can do is known.
-    #[getter]
-    fn predicted(&self) -> Option<Prediction> {
-        self.0.predicted.clone().map(Prediction)
-    }
-
-    /// Other settings and other quantisations of the model, the best first, where it does not go onto
-    /// GPUs as a whole.
-    #[getter]
-    fn alternatives(&self) -> Vec<Alternative> {
-        self.0.alternatives.iter().cloned().map(Alternative).collect()
-    }
-
-    /// Options that load the model so. Described devices are not among them: the model is loaded on
-    /// those that are there, in their order.
-    #[getter]
-    fn options<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        json::to_python(py, &self.0.options)
-    }
-
-    /// The name of the device that each layer would be on, the output layer's last.
-    #[getter]
-    fn layer_devices(&self) -> Vec<&str> {
-        self.0.layer_devices()
-    }
-
-    /// Why each layer is where it is.
-    fn explain(&self) -> String {
-        self.0.explain()
-    }
-
-    fn __str__(&self) -> String {
-        self.0.to_string()
-    }
-
-    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
-        repr(slf, &["fits", "n_gpu_layers", "n_layers", "context_size", "devices", "host"])
+        fn __str__(&self) -> String {
+            self.0.to_string()
+        }
     }
 }
 
-/// The model of a plan.
-#[pyclass(frozen, eq, module = "mullama")]
-#[derive(PartialEq)]
-pub struct PlannedModel(mullama::PlannedModel);
-
-#[pymethods]
-impl PlannedModel {
-    /// The name that the file gives itself.
-    #[getter]
-    fn name(&self) -> Option<&str> {
-        self.0.name.as_deref()
-    }
-
-    /// The architecture: `llama`, `qwen3`, ...
-    #[getter]
-    fn architecture(&self) -> &str {
-        &self.0.architecture
-    }
-
-    /// Bytes of all tensors.
-    #[getter]
-    fn size(&self) -> u64 {
-        self.0.size
-    }
-
-    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
-        repr(slf, &["name", "architecture", "size"])
+class! {
+    /// The model of a plan.
+    #[eq]
+    PlannedModel(mullama::PlannedModel) {
+        /// The name that the file gives itself.
+        name: Option<String>,
+        /// The architecture: `llama`, `qwen3`, ...
+        architecture: String,
+        /// Bytes of all tensors.
+        size: u64,
     }
 }
 
-/// What a device would hold, in bytes.
-#[pyclass(frozen, eq, module = "mullama")]
-#[derive(PartialEq)]
-pub struct PlannedDevice(mullama::PlannedDevice);
-
-#[pymethods]
-impl PlannedDevice {
-    /// The device's name.
-    #[getter]
-    fn name(&self) -> &str {
-        &self.0.name
-    }
-
-    /// What it is.
-    #[getter]
-    fn description(&self) -> &str {
-        &self.0.description
-    }
-
-    /// Layers; the output layer counts as one.
-    #[getter]
-    fn layers(&self) -> u32 {
-        self.0.layers
-    }
-
-    /// Bytes of weights.
-    #[getter]
-    fn weights(&self) -> u64 {
-        self.0.weights
-    }
-
-    /// Bytes of KV cache.
-    #[getter]
-    fn kv(&self) -> u64 {
-        self.0.kv
-    }
-
-    /// Bytes of buffers to compute in.
-    #[getter]
-    fn compute(&self) -> u64 {
-        self.0.compute
-    }
-
-    /// Bytes that are free before.
-    #[getter]
-    fn free(&self) -> u64 {
-        self.0.free
-    }
-
-    /// Bytes that are left free where the placement is chosen.
-    #[getter]
-    fn margin(&self) -> u64 {
-        self.0.margin
-    }
-
-    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
-        repr(slf, &["name", "layers", "weights", "kv", "compute", "free"])
+class! {
+    /// What a device would hold, in bytes.
+    #[eq]
+    PlannedDevice(mullama::PlannedDevice), repr(name, layers, weights, kv, compute, free) {
+        /// The device's name.
+        name: String,
+        /// What it is.
+        description: String,
+        /// Layers; the output layer counts as one.
+        layers: u32,
+        /// Bytes of weights.
+        weights: u64,
+        /// Bytes of KV cache.
+        kv: u64,
+        /// Bytes of buffers to compute in.
+        compute: u64,
+        /// Bytes that are free before.
+        free: u64,
+        /// Bytes that are left free where the placement is chosen.
+        margin: u64,
     }
 }
 
-/// How fast a plan would be.
-#[pyclass(frozen, eq, module = "mullama")]
-#[derive(PartialEq)]
-pub struct Prediction(mullama::Prediction);
-
-#[pymethods]
-impl Prediction {
-    /// Tokens a second, one answer at a time, with an empty context.
-    #[getter]
-    fn decode_tps(&self) -> f64 {
-        self.0.decode_tps
-    }
-
-    /// The same with a full context.
-    #[getter]
-    fn decode_tps_full(&self) -> f64 {
-        self.0.decode_tps_full
-    }
-
-    /// Tokens of a prompt a second.
-    #[getter]
-    fn prefill_tps(&self) -> f64 {
-        self.0.prefill_tps
-    }
-
-    /// Seconds to load the model from a disk.
-    #[getter]
-    fn load_seconds(&self) -> f64 {
-        self.0.load_seconds
-    }
-
-    /// What takes most of the time of a token: the memory or the computation of a device.
-    #[getter]
-    fn bound_by(&self) -> &str {
-        &self.0.bound_by
-    }
-
-    /// Where the rates come from, for each device.
-    #[getter]
-    fn sources<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        json::to_python(py, &self.0.sources)
-    }
-
-    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
-        repr(slf, &["decode_tps", "decode_tps_full", "prefill_tps", "load_seconds", "bound_by"])
+class! {
+    /// How fast a plan would be.
+    #[eq]
+    Prediction(mullama::Prediction), repr(decode_tps, decode_tps_full, prefill_tps, load_seconds, bound_by) {
+        /// Tokens a second, one answer at a time, with an empty context.
+        decode_tps: f64,
+        /// The same with a full context.
+        decode_tps_full: f64,
+        /// Tokens of a prompt a second.
+        prefill_tps: f64,
+        /// Seconds to load the model from a disk.
+        load_seconds: f64,
+        /// What takes most of the time of a token: the memory or the computation of a device.
+        bound_by: String,
+        /// Where the rates come from, for each device.
+        sources: BTreeMap<String, String>,
     }
 }
 
-/// Another way to run a model, and what it would come to.
-#[pyclass(frozen, module = "mullama")]
-pub struct Alternative(mullama::Alternative);
-
-#[pymethods]
-impl Alternative {
-    /// What is done otherwise, in words: `kv_cache_type q8_0`, `Q3_K_M`.
-    #[getter]
-    fn change(&self) -> &str {
-        &self.0.change
-    }
-
-    /// Whether it fits.
-    #[getter]
-    fn fits(&self) -> bool {
-        self.0.fits
-    }
-
-    /// Layers on GPUs; the output layer counts.
-    #[getter]
-    fn n_gpu_layers(&self) -> u32 {
-        self.0.n_gpu_layers
-    }
-
-    /// Tokens of context.
-    #[getter]
-    fn context_size(&self) -> u32 {
-        self.0.context_size
-    }
-
-    /// Bytes of all tensors.
-    #[getter]
-    fn size(&self) -> u64 {
-        self.0.size
-    }
-
-    /// Tokens a second, where they can be predicted.
-    #[getter]
-    fn decode_tps(&self) -> Option<f64> {
-        self.0.decode_tps
-    }
-
-    /// Options that load the model so; for another quantisation, its own file.
-    #[getter]
-    fn options<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        json::to_python(py, &self.0.options)
-    }
-
-    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
-        repr(slf, &["change", "fits", "n_gpu_layers", "context_size", "size", "decode_tps"])
+class! {
+    /// Another way to run a model, and what it would come to.
+    #[pyclass(module = "mullama")]
+    Alternative(mullama::Alternative), repr(change, fits, n_gpu_layers, context_size, size, decode_tps) {
+        /// What is done otherwise, in words: `kv_cache_type q8_0`, `Q3_K_M`.
+        change: String,
+        /// Whether it fits.
+        fits: bool,
+        /// Layers on GPUs; the output layer counts.
+        n_gpu_layers: u32,
+        /// Tokens of context.
+        context_size: u32,
+        /// Bytes of all tensors.
+        size: u64,
+        /// Tokens a second, where they can be predicted.
+        decode_tps: Option<f64>,
+        /// Options that load the model so; for another quantisation, its own file.
+        options: Json<Dict>,
     }
 }

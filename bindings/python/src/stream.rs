@@ -9,10 +9,12 @@ use pyo3::sync::PyOnceLock;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
+use crate::class::Wrap;
 use crate::errors;
+use crate::hints::Nothing;
 use crate::owned::Owned;
 use crate::results::{Answer, ChatChunk, Chunk, Completion};
-use crate::wait::{Task, block, coroutine, runtime};
+use crate::wait::{Coroutine, Task, block, runtime};
 
 /// A stream of the core.
 trait Source: Send + Sized + 'static {
@@ -127,16 +129,21 @@ impl<S: Source> State<S> {
     }
 }
 
+/// A stream of Python's, over one of the core's.
+pub trait Opened<S>: Sized {
+    fn open(py: Python<'_>, open: impl FnOnce() -> Result<S> + Send + 'static) -> Result<Self>;
+}
+
 /// Implements [`Source`] for a stream, and defines its two classes.
 macro_rules! streams {
     (
-        $source:ty, $chunk:ident, $completion:ident,
+        $source:ty, $chunk:ident, $completion:ident($inner:ty),
         $(#[doc = $doc:literal])+ $name:ident,
         $(#[doc = $async_doc:literal])+ $async_name:ident
     ) => {
         impl Source for $source {
             type Chunk = mullama::$chunk;
-            type Completion = <$completion as Wrapped>::Inner;
+            type Completion = $inner;
 
             async fn next(&mut self) -> Option<Result<Self::Chunk>> {
                 self.next_chunk_async().await
@@ -159,9 +166,12 @@ macro_rules! streams {
         #[pyclass(frozen, module = "mullama")]
         pub struct $name(Owned<Reader<$source>>);
 
-        impl $name {
-            pub fn new(stream: $source) -> Self {
-                Self(Owned::new(Reader::new(stream)))
+        impl Opened<$source> for $name {
+            fn open(
+                py: Python<'_>,
+                open: impl FnOnce() -> Result<$source> + Send + 'static,
+            ) -> Result<Self> {
+                Ok(Self(Owned::new(Reader::new(py.detach(open)?))))
             }
         }
 
@@ -170,7 +180,7 @@ macro_rules! streams {
             /// The whole answer, once the last chunk has come.
             #[getter]
             fn completion(&self) -> Option<$completion> {
-                self.0.peek().completion.get().cloned().map($completion)
+                self.0.peek().completion.get().cloned().map(Wrap::wrap)
             }
 
             /// Stops the generation; what there is of it still comes, with the finish reason
@@ -198,7 +208,7 @@ macro_rules! streams {
                 slf
             }
 
-            #[pyo3(signature = (*_exception))]
+            #[pyo3(signature = (*_exception: "object"))]
             fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyAny>) -> errors::Result<()> {
                 self.close(py)
             }
@@ -208,9 +218,12 @@ macro_rules! streams {
         #[pyclass(frozen, module = "mullama")]
         pub struct $async_name(Owned<Arc<Reader<$source>>>);
 
-        impl $async_name {
-            pub fn starting(open: impl FnOnce() -> Result<$source> + Send + 'static) -> Self {
-                Self(Owned::new(Arc::new(Reader::starting(open))))
+        impl Opened<$source> for $async_name {
+            fn open(
+                _: Python<'_>,
+                open: impl FnOnce() -> Result<$source> + Send + 'static,
+            ) -> Result<Self> {
+                Ok(Self(Owned::new(Arc::new(Reader::starting(open)))))
             }
         }
 
@@ -219,7 +232,7 @@ macro_rules! streams {
             /// The whole answer, once the last chunk has come.
             #[getter]
             fn completion(&self) -> Option<$completion> {
-                self.0.peek().completion.get().cloned().map($completion)
+                self.0.peek().completion.get().cloned().map(Wrap::wrap)
             }
 
             /// Stops the generation; what there is of it still comes, with the finish reason
@@ -230,11 +243,11 @@ macro_rules! streams {
 
             /// Stops the generation and gives nothing more. An `async with` block does so at its
             /// end.
-            fn close<'py>(&self, py: Python<'py>) -> errors::Result<Bound<'py, PyAny>> {
+            fn close<'py>(&self, py: Python<'py>) -> errors::Result<Coroutine<'py, Nothing>> {
                 let reader = Arc::clone(self.0.get()?);
-                coroutine(py, concat!(stringify!($async_name), ".close"), async move {
+                Coroutine::new(py, concat!(stringify!($async_name), ".close"), async move {
                     reader.close().await;
-                    Ok(())
+                    Ok(Nothing)
                 })
             }
 
@@ -242,10 +255,10 @@ macro_rules! streams {
                 slf
             }
 
-            fn __anext__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, PyAny>> {
+            fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Coroutine<'py, $chunk>> {
                 static NEXT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-                let py = slf.py();
-                NEXT.import(py, "mullama._async", "next_chunk")?.call1((slf,))
+                let next = NEXT.import(slf.py(), "mullama._async", "next_chunk")?;
+                Ok(Coroutine::from(next.call1((slf,))?))
             }
 
             /// The next chunk if it is there already, else None.
@@ -262,39 +275,25 @@ macro_rules! streams {
                 Ok(Task::new(async move { Ok(reader.wait().await?) }))
             }
 
-            fn __aenter__(slf: Bound<'_, Self>) -> errors::Result<Bound<'_, PyAny>> {
-                let py = slf.py();
-                let itself = slf.unbind();
-                coroutine(py, "__aenter__", async move { Ok(itself) })
+            fn __aenter__(slf: Bound<'_, Self>) -> errors::Result<Coroutine<'_, Py<Self>>> {
+                let (py, itself) = (slf.py(), slf.unbind());
+                Coroutine::new(py, "__aenter__", async move { Ok(itself) })
             }
 
-            #[pyo3(signature = (*_exception))]
+            #[pyo3(signature = (*_exception: "object"))]
             fn __aexit__<'py>(
                 &self,
                 py: Python<'py>,
                 _exception: &Bound<'py, PyAny>,
-            ) -> errors::Result<Bound<'py, PyAny>> {
+            ) -> errors::Result<Coroutine<'py, Nothing>> {
                 self.close(py)
             }
         }
     };
 }
 
-/// The type of the core that a class of Python's wraps.
-trait Wrapped {
-    type Inner;
-}
-
-impl Wrapped for Completion {
-    type Inner = mullama::Completion;
-}
-
-impl Wrapped for Answer {
-    type Inner = mullama::ChatCompletion;
-}
-
 streams! {
-    mullama::Stream, Chunk, Completion,
+    mullama::Stream, Chunk, Completion(mullama::Completion),
     /// An answer while it is being generated: an iterator of chunks.
     ///
     /// The last chunk has the whole completion. Closing or dropping the stream cancels the
@@ -308,7 +307,7 @@ streams! {
 }
 
 streams! {
-    mullama::ChatStream, ChatChunk, Answer,
+    mullama::ChatStream, ChatChunk, Answer(mullama::ChatCompletion),
     /// An answer of a chat while it is being generated: an iterator of chunks.
     ///
     /// The last chunk has the whole completion. Closing or dropping the stream cancels the

@@ -2,19 +2,22 @@
 
 use std::path::PathBuf;
 
-use mullama::{Error, ErrorKind, Lora, Prompt, Token};
+use mullama::{Error, ErrorKind, Prompt, Token};
 use pyo3::exceptions::{PyTypeError, PyUnicodeEncodeError};
+use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyMemoryView, PySet, PyString};
 
 use crate::errors::raise;
-use crate::json;
+use crate::hints::hint;
 
 /// A `str`.
 pub struct Text(pub String);
 
 impl FromPyObject<'_, '_> for Text {
     type Error = PyErr;
+
+    const INPUT_TYPE: PyStaticExpr = hint("str");
 
     fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
         let text = value.cast::<PyString>()?;
@@ -38,6 +41,8 @@ pub struct Tokens(pub Vec<Token>);
 
 impl FromPyObject<'_, '_> for Tokens {
     type Error = PyErr;
+
+    const INPUT_TYPE: PyStaticExpr = hint("Iterable[int]");
 
     fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
         // These iterate, and what comes out is no sequence of tokens.
@@ -90,6 +95,8 @@ pub struct PromptArgument(pub Prompt);
 impl FromPyObject<'_, '_> for PromptArgument {
     type Error = PyErr;
 
+    const INPUT_TYPE: PyStaticExpr = hint("str | Iterable[int]");
+
     fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
         if value.is_instance_of::<PyString>() {
             return value.extract::<Text>().map(|text| Self(text.0.into()));
@@ -105,19 +112,10 @@ pub struct Source(pub PathBuf);
 impl FromPyObject<'_, '_> for Source {
     type Error = PyErr;
 
+    const INPUT_TYPE: PyStaticExpr = hint("str | PathLike[str]");
+
     fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
         value.extract::<PathBuf>().map(Self).map_err(|error| not_unicode(value, error))
-    }
-}
-
-/// LoRA adapters: a path, or a list of paths and of pairs of a path and a scale.
-pub struct LoraArgument(pub Lora);
-
-impl FromPyObject<'_, '_> for LoraArgument {
-    type Error = PyErr;
-
-    fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
-        Lora::from_json(json::from_python(&value, "lora")?).map(Self).map_err(raise)
     }
 }
 
@@ -138,6 +136,8 @@ impl StateArgument {
 
 impl FromPyObject<'_, '_> for StateArgument {
     type Error = PyErr;
+
+    const INPUT_TYPE: PyStaticExpr = hint("typing_extensions.Buffer | str | PathLike[str]");
 
     fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
         if value.is_instance_of::<PyString>() || value.hasattr("__fspath__")? {

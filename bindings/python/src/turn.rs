@@ -2,14 +2,18 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use mullama::{ToolOutput, ToolRequest};
+use mullama::{ChatOptions, ToolOutput, ToolRequest};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::PyDict;
 
 use crate::chat::{Message, Messages};
+use crate::class::Wrap as _;
 use crate::errors::Result;
-use crate::json;
+use crate::hints::{Dict, Hint, MessageList, ToolList, Typed};
+use crate::json::{self, Json};
+use crate::options::Options;
 use crate::results::{Answer, ChatChunk, ChatCompletion};
+use crate::text::Text;
 
 /// One turn of a conversation.
 #[pyclass(frozen, name = "_Turn", module = "mullama._native")]
@@ -18,14 +22,15 @@ pub struct Turn(Mutex<mullama::Turn>);
 #[pymethods]
 impl Turn {
     #[new]
+    #[pyo3(signature = (history, said, tools, callable: "Sequence[str]", max_rounds: "int | None"))]
     fn new(
         history: Messages,
         said: Messages,
-        tools: &Bound<'_, PyAny>,
+        tools: Typed<'_, ToolList>,
         callable: Vec<String>,
         max_rounds: Option<u32>,
     ) -> Result<Self> {
-        let tools = json::from_python(tools, "tools")?;
+        let tools = json::from_python(tools.as_any(), "tools")?;
         let tools = tools.as_array().cloned().unwrap_or_default();
         let turn = mullama::Turn::new(history.0, said.0, tools, callable, max_rounds);
         Ok(Self(Mutex::new(turn)))
@@ -42,19 +47,14 @@ impl Turn {
     }
 
     /// The calls that an answer asks for: ids, names and arguments.
-    fn answered<'py>(
-        &self,
-        py: Python<'py>,
-        answer: &ChatCompletion,
-    ) -> PyResult<Vec<(String, String, Bound<'py, PyAny>)>> {
+    fn answered(&self, answer: &ChatCompletion) -> Vec<(String, String, Json<Dict>)> {
         let requests = self.turn().answered(&answer.0);
-        let request = |ToolRequest { id, name, arguments }| {
-            Ok((id, name, json::plain(py, &arguments.into())?))
-        };
+        let request = |ToolRequest { id, name, arguments }| (id, name, Json::wrap(arguments));
         requests.into_iter().map(request).collect()
     }
 
     /// What the calls gave: whether they succeeded, and the result or the reason.
+    #[pyo3(signature = (outputs: "Sequence[tuple[bool, Any]]"))]
     fn returned(&self, outputs: Vec<(bool, Bound<'_, PyAny>)>) -> Result<()> {
         let output = |(succeeded, value): (bool, Bound<'_, PyAny>)| {
             if !succeeded {
@@ -78,7 +78,7 @@ impl Turn {
     /// The answer, once the turn is over.
     #[getter]
     fn completion(&self) -> Option<Answer> {
-        self.turn().completion().cloned().map(Answer)
+        self.turn().completion().cloned().map(Answer::wrap)
     }
 }
 
@@ -88,12 +88,21 @@ impl Turn {
     }
 }
 
-/// Starts a conversation of a class of `mullama._chat` with a model.
-pub fn start_chat<'py>(
+/// Starts a conversation of a class of `mullama._chat` with a model. The options of all its answers are
+/// checked now rather than when it is asked.
+pub fn start_chat<'py, C: Hint>(
     model: &Bound<'py, PyAny>,
-    class: &str,
-    options: Option<&Bound<'py, PyDict>>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let class = model.py().import("mullama._chat")?.getattr(class)?;
-    class.call(PyTuple::new(model.py(), [model])?, options)
+    system: Option<Text>,
+    messages: Option<Typed<'py, MessageList>>,
+    max_tool_rounds: Option<u32>,
+    options: Option<Bound<'py, PyDict>>,
+) -> PyResult<Typed<'py, C>> {
+    let options = options.unwrap_or_else(|| PyDict::new(model.py()));
+    options.extract::<Options<ChatOptions>>()?;
+    let keywords = options.copy()?;
+    keywords.set_item("system", system.map(|text| text.0))?;
+    keywords.set_item("messages", messages)?;
+    keywords.set_item("max_tool_rounds", max_tool_rounds)?;
+    let class = model.py().import("mullama._chat")?.getattr(C::TEXT)?;
+    class.call((model,), Some(&keywords)).map(Typed::new)
 }

@@ -6,16 +6,19 @@
 //! loop's thread. From the moment Python starts to shut down they leave it alone: a thread that is
 //! in Python then would take the process down.
 
+use std::marker::PhantomData;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use pyo3::IntoPyObjectExt as _;
+use mullama::{Error, ErrorKind};
 use pyo3::exceptions::PyRuntimeError;
+use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::{IntoPyObjectExt as _, type_hint_identifier, type_hint_subscript};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::AbortHandle;
 
@@ -62,21 +65,59 @@ where
     }
 }
 
-/// A coroutine that runs a future off the event loop's thread, from when it is awaited. Cancelling
-/// it drops the future, which cancels what it was about.
-pub fn coroutine<'py, T>(
-    py: Python<'py>,
-    name: &str,
-    future: impl Future<Output = Result<T>> + Send + 'static,
-) -> Result<Bound<'py, PyAny>>
-where
-    T: for<'any> IntoPyObject<'any> + Send + 'static,
-{
-    static RUN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let coroutine = RUN.import(py, "mullama._async", "run")?.call1((Task::new(future),))?;
-    // What a warning about a coroutine that was never awaited names.
-    coroutine.setattr("__qualname__", name)?;
-    Ok(coroutine)
+/// Work on a thread of its own. It goes on where nobody waits for it any more.
+pub async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let done = runtime().spawn_blocking(work).await;
+    done.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?
+}
+
+/// What becomes a Python object on the thread that has waited for it.
+pub trait Outcome: for<'any> IntoPyObject<'any> + Send + 'static {}
+
+impl<T: for<'any> IntoPyObject<'any> + Send + 'static> Outcome for T {}
+
+/// A coroutine that gives a `T`.
+pub struct Coroutine<'py, T>(Bound<'py, PyAny>, PhantomData<T>);
+
+impl<'py, T: Outcome> Coroutine<'py, T> {
+    /// A coroutine that runs a future off the event loop's thread, from when it is awaited. Cancelling it
+    /// drops the future, which cancels what it was about. A warning about a coroutine that was never
+    /// awaited has the name.
+    pub fn new(
+        py: Python<'py>,
+        name: &str,
+        future: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<Self> {
+        static RUN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let coroutine = RUN.import(py, "mullama._async", "run")?.call1((Task::new(future),))?;
+        coroutine.setattr("__qualname__", name)?;
+        Ok(coroutine.into())
+    }
+}
+
+impl<'py, T> From<Bound<'py, PyAny>> for Coroutine<'py, T> {
+    fn from(coroutine: Bound<'py, PyAny>) -> Self {
+        Self(coroutine, PhantomData)
+    }
+}
+
+impl<'py, T: IntoPyObject<'py>> IntoPyObject<'py> for Coroutine<'py, T> {
+    type Target = PyAny;
+    type Output = Bound<'py, PyAny>;
+    type Error = std::convert::Infallible;
+
+    const OUTPUT_TYPE: PyStaticExpr = type_hint_subscript!(
+        type_hint_identifier!("collections.abc", "Coroutine"),
+        type_hint_identifier!("typing", "Any"),
+        type_hint_identifier!("typing", "Any"),
+        T::OUTPUT_TYPE
+    );
+
+    fn into_pyobject(self, _: Python<'py>) -> Result<Self::Output, Self::Error> {
+        Ok(self.0)
+    }
 }
 
 type Finish = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
@@ -91,10 +132,7 @@ pub struct Task {
 }
 
 impl Task {
-    pub fn new<T>(future: impl Future<Output = Result<T>> + Send + 'static) -> Self
-    where
-        T: for<'any> IntoPyObject<'any> + Send + 'static,
-    {
+    pub fn new<T: Outcome>(future: impl Future<Output = Result<T>> + Send + 'static) -> Self {
         let work = async move {
             let result = future.await;
             Box::new(move |py: Python<'_>| result?.into_py_any(py)) as Finish
@@ -107,6 +145,7 @@ impl Task {
 #[pymethods]
 impl Task {
     /// Starts the work. `wake` is called, on another thread, when it is done.
+    #[pyo3(signature = (wake: "Callable[[], object]"))]
     fn start(&self, wake: Py<PyAny>) -> PyResult<()> {
         let work = lock(&self.work).take();
         let work = work.ok_or_else(|| PyRuntimeError::new_err("the task has been started"))?;

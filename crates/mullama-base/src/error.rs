@@ -42,8 +42,8 @@ macro_rules! error_kinds {
             }
 
             /// What it means, in a sentence.
-            pub fn description(self) -> &'static str {
-                match self { $( Self::$name => concat!($( $doc ),+).trim_start(), )+ }
+            pub const fn description(self) -> &'static str {
+                match self { $( Self::$name => concat!($( $doc ),+).trim_ascii(), )+ }
             }
 
             /// The exit status of the command.

@@ -7,26 +7,6 @@ from __future__ import annotations
 
 import errno
 
-__all__ = [
-    "BackendError",
-    "CancelledError",
-    "ClosedError",
-    "ContextOverflowError",
-    "DoesNotFitError",
-    "DownloadError",
-    "InternalError",
-    "InvalidArgumentError",
-    "InvalidGrammarError",
-    "InvalidModelError",
-    "IoError",
-    "MullamaError",
-    "NotFoundError",
-    "OutOfMemoryError",
-    "TemplateError",
-    "UnknownModelError",
-    "UnsupportedError",
-]
-
 
 class MullamaError(Exception):
     """An error of mullama. Its text names the thing that it is about, and what to do next."""
@@ -52,6 +32,28 @@ class MullamaError(Exception):
         self.kind = kind or type(self).__name__.removesuffix("Error")
         self.hint = hint
         self.context = context or {}
+
+
+# Written by `generate_stubs.py` from the core's kinds of errors; do not edit.
+__all__ = [
+    "BackendError",
+    "CancelledError",
+    "ClosedError",
+    "ContextOverflowError",
+    "DoesNotFitError",
+    "DownloadError",
+    "InternalError",
+    "InvalidArgumentError",
+    "InvalidGrammarError",
+    "InvalidModelError",
+    "IoError",
+    "MullamaError",
+    "NotFoundError",
+    "OutOfMemoryError",
+    "TemplateError",
+    "UnknownModelError",
+    "UnsupportedError",
+]
 
 
 class NotFoundError(MullamaError, FileNotFoundError):

@@ -1,0 +1,133 @@
+//! Classes of results: each holds a value of the core, and shows its parts.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use pyo3::prelude::*;
+
+/// Declares such a class: `#[eq]` where its objects compare as the core's do, else `#[pyclass]`, both with
+/// further options; and its fields, with their types in Python and their documentation. A field has the
+/// core's value of this name, or what the closure after it gives; [`Wrap`] converts it. `__repr__` shows all
+/// fields, or those that are named after `repr`, or the object's dict where none is. `methods` has what the
+/// class can do besides.
+macro_rules! class {
+    (
+        $(#[doc = $about:literal])+
+        $(#[eq $(, $eq_option:meta)*])?
+        $(#[pyclass($($option:meta),+)])?
+        $name:ident($core:ty) $(, repr($($shown:ident),*))? {
+            $( $(#[$doc:meta])* $field:ident: $type:ty $(= $get:expr)?, )*
+        }
+        $( methods { $($methods:tt)* } )?
+    ) => {
+        $(#[doc = $about])+
+        $(
+            #[pyclass(frozen, eq, module = "mullama" $(, $eq_option)*)]
+            #[derive(PartialEq)]
+        )?
+        $(#[pyclass(frozen $(, $option)+)])?
+        pub struct $name(pub $core);
+
+        impl $crate::class::Wrap<$core> for $name {
+            fn wrap(core: $core) -> Self {
+                Self(core)
+            }
+        }
+
+        #[pymethods]
+        impl $name {
+            $(
+                $(#[$doc])*
+                #[getter]
+                fn $field(&self) -> $type {
+                    $crate::class::Wrap::wrap(class!(@get self.0, $field $(, $get)?))
+                }
+            )*
+
+            $( $($methods)* )?
+
+            fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+                $crate::class::repr(slf, class!(@names $([$($shown),*])? [$($field),*]))
+            }
+        }
+    };
+    (@get $core:expr, $field:ident) => { Clone::clone(&$core.$field) };
+    (@get $core:expr, $field:ident, $get:expr) => { $crate::class::get(&$core, $get) };
+    (@names [$($name:ident),*] $([$($rest:ident),*])?) => { &[$(stringify!($name)),*] };
+}
+
+pub(crate) use class;
+
+/// `Usage(prompt_tokens=3, ...)`: the class of an object, and these of its attributes or its dict.
+pub fn repr<T>(object: &Bound<'_, T>, attributes: &[&str]) -> PyResult<String> {
+    let object = object.as_any();
+    let class = object.get_type().name()?;
+    if attributes.is_empty() {
+        return Ok(format!("{class}({})", object.call_method0("to_dict")?.repr()?));
+    }
+    let attributes: Vec<_> = attributes
+        .iter()
+        .map(|name| Ok(format!("{name}={}", object.getattr(*name)?.repr()?)))
+        .collect::<PyResult<_>>()?;
+    Ok(format!("{class}({})", attributes.join(", ")))
+}
+
+/// What a closure gives of a value. (A closure that is called where it stands does not know its argument.)
+pub fn get<'a, C, T>(core: &'a C, get: impl FnOnce(&'a C) -> T) -> T {
+    get(core)
+}
+
+/// What stands in Python for a value of the core.
+pub trait Wrap<C> {
+    fn wrap(core: C) -> Self;
+}
+
+macro_rules! as_it_is {
+    ($($type:ty),+ $(,)?) => { $(
+        impl Wrap<$type> for $type {
+            fn wrap(core: $type) -> Self {
+                core
+            }
+        }
+    )+ };
+}
+
+as_it_is!(bool, i32, u32, u64, usize, f32, f64, String, (u64, u64), BTreeMap<String, String>);
+
+impl Wrap<Vec<u8>> for Cow<'static, [u8]> {
+    fn wrap(core: Vec<u8>) -> Self {
+        core.into()
+    }
+}
+
+impl Wrap<&str> for String {
+    fn wrap(core: &str) -> Self {
+        core.to_owned()
+    }
+}
+
+impl Wrap<&Path> for OsString {
+    fn wrap(core: &Path) -> Self {
+        core.into()
+    }
+}
+
+impl Wrap<PathBuf> for OsString {
+    fn wrap(core: PathBuf) -> Self {
+        core.into()
+    }
+}
+
+impl<C, T: Wrap<C>> Wrap<Option<C>> for Option<T> {
+    fn wrap(core: Option<C>) -> Self {
+        core.map(T::wrap)
+    }
+}
+
+impl<C, T: Wrap<C>> Wrap<Vec<C>> for Vec<T> {
+    fn wrap(core: Vec<C>) -> Self {
+        core.into_iter().map(T::wrap).collect()
+    }
+}

@@ -1,0 +1,119 @@
+//! Types as the stubs write them, where they do not follow from Rust's.
+//!
+//! A hint is a Python expression. Names that it does not write in full (`typing_extensions.Buffer`) are those
+//! of this module's classes, of `collections.abc`, `os`, `typing`, `mullama.options` and `mullama._chat`:
+//! `generate_stubs.py` imports them.
+
+use std::convert::Infallible;
+use std::marker::PhantomData;
+
+use pyo3::inspect::{PyStaticConstant, PyStaticExpr};
+use pyo3::prelude::*;
+use pyo3::types::PyNone;
+
+use crate::class::Wrap;
+
+/// A hint, for `INPUT_TYPE` and `OUTPUT_TYPE`.
+pub const fn hint(text: &'static str) -> PyStaticExpr {
+    PyStaticExpr::Constant { value: PyStaticConstant::Str(text) }
+}
+
+/// A name for a hint, as a parameter of [`Typed`] and [`crate::json::Json`].
+pub trait Hint: 'static {
+    const TEXT: &'static str;
+}
+
+macro_rules! hints {
+    ($( $name:ident = $text:literal; )+) => { $(
+        #[doc = concat!("`", $text, "`")]
+        pub struct $name;
+
+        impl Hint for $name {
+            const TEXT: &'static str = $text;
+        }
+    )+ };
+}
+
+hints! {
+    AsyncChat = "AsyncChat";
+    CacheTypes = "str | list[str]";
+    Chat = "Chat";
+    DeviceKind = "Literal['cpu', 'gpu', 'igpu', 'accelerator']";
+    Dict = "dict[str, Any]";
+    FinishReason = "Literal['stop', 'length', 'tool_calls', 'cancelled']";
+    Key = "str";
+    KeyIterator = "Iterator[str]";
+    Keys = "list[str]";
+    List = "list[Any]";
+    MessageDict = "Mapping[str, Any]";
+    MessageList = "Sequence[Message | Mapping[str, Any]]";
+    Phase = "Literal['resolving', 'waiting', 'downloading', 'verifying', 'done']";
+    PlanDevices = "str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]";
+    Pooling = "Literal['mean', 'cls', 'last', 'none', 'rank']";
+    RankedIterator = "Iterator[RankedDocument]";
+    Role = "Literal['system', 'developer', 'user', 'assistant', 'tool']";
+    TextsOrNone = "dict[str, str] | None";
+    ToolList = "Sequence[Mapping[str, Any]]";
+    Vector = "memoryview[float]";
+    VectorIterator = "Iterator[memoryview[float]]";
+}
+
+/// A Python object with a hint of what it is.
+pub struct Typed<'py, H>(Bound<'py, PyAny>, PhantomData<H>);
+
+impl<'py, H> Typed<'py, H> {
+    pub fn new(object: Bound<'py, impl Sized>) -> Self {
+        Self(object.into_any(), PhantomData)
+    }
+
+    pub fn as_any(&self) -> &Bound<'py, PyAny> {
+        &self.0
+    }
+
+    pub fn into_any(self) -> Bound<'py, PyAny> {
+        self.0
+    }
+}
+
+impl<'py, H: Hint> FromPyObject<'_, 'py> for Typed<'py, H> {
+    type Error = Infallible;
+
+    const INPUT_TYPE: PyStaticExpr = hint(H::TEXT);
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> Result<Self, Infallible> {
+        Ok(Self::new(object.to_owned()))
+    }
+}
+
+impl<'py, H: Hint> IntoPyObject<'py> for Typed<'py, H> {
+    type Target = PyAny;
+    type Output = Bound<'py, PyAny>;
+    type Error = Infallible;
+
+    const OUTPUT_TYPE: PyStaticExpr = hint(H::TEXT);
+
+    fn into_pyobject(self, _: Python<'py>) -> Result<Self::Output, Infallible> {
+        Ok(self.0)
+    }
+}
+
+/// Python's None, as the result of what gives nothing: a coroutine would make an empty tuple of `()`.
+pub struct Nothing;
+
+impl<'py> IntoPyObject<'py> for Nothing {
+    type Target = PyNone;
+    type Output = Borrowed<'py, 'py, PyNone>;
+    type Error = Infallible;
+
+    const OUTPUT_TYPE: PyStaticExpr = hint("None");
+
+    fn into_pyobject(self, py: Python<'py>) -> Result<Self::Output, Infallible> {
+        Ok(PyNone::get(py))
+    }
+}
+
+impl Wrap<()> for Nothing {
+    fn wrap((): ()) -> Self {
+        Self
+    }
+}

@@ -1,0 +1,85 @@
+//! Telling Python functions how far something is.
+
+use std::marker::PhantomData;
+use std::time::Instant;
+
+use mullama::CancelToken;
+use pyo3::exceptions::PyTypeError;
+use pyo3::inspect::PyStaticExpr;
+use pyo3::prelude::*;
+use pyo3::{type_hint_identifier, type_hint_subscript};
+
+use crate::text::class_name;
+use crate::wait::{SIGNAL_INTERVAL, with_python};
+
+/// A function that is told of a `T`.
+pub struct Callback<T>(Py<PyAny>, PhantomData<fn(T)>);
+
+impl<'py, T: IntoPyObject<'py>> FromPyObject<'_, 'py> for Callback<T> {
+    type Error = PyErr;
+
+    const INPUT_TYPE: PyStaticExpr = type_hint_subscript!(
+        type_hint_identifier!("collections.abc", "Callable"),
+        PyStaticExpr::List { elts: &[T::OUTPUT_TYPE] },
+        type_hint_identifier!("builtins", "object")
+    );
+
+    fn extract(function: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        if function.is_callable() {
+            return Ok(Self(function.to_owned().unbind(), PhantomData));
+        }
+        let message = format!("progress is a function, not {}", class_name(&function));
+        Err(PyTypeError::new_err(message))
+    }
+}
+
+impl<T: for<'py> IntoPyObject<'py>> Callback<T> {
+    /// Tells it, and says whether to go on. Only False says no; what a function without `return` gives
+    /// does not.
+    pub fn tell(&self, py: Python<'_>, told: T) -> PyResult<bool> {
+        let answer = self.0.call1(py, (told,))?;
+        Ok(answer.extract(py).unwrap_or(true))
+    }
+}
+
+/// Tells a Python function how far loading is, and looks for signals.
+pub struct Loading {
+    callback: Option<Callback<f32>>,
+    /// What the function, or the handler of a signal, raised.
+    pub raised: Option<PyErr>,
+    heard: Instant,
+    /// Where the result of loading is no longer wanted.
+    abandoned: CancelToken,
+}
+
+impl Loading {
+    pub fn new(callback: Option<Callback<f32>>) -> Self {
+        let abandoned = CancelToken::default();
+        Self { callback, raised: None, heard: Instant::now(), abandoned }
+    }
+
+    /// Cancels loading from elsewhere.
+    pub fn cancel_token(&self) -> CancelToken {
+        self.abandoned.clone()
+    }
+
+    /// Called by the core; says whether to go on.
+    pub fn hear(&mut self, fraction: f32) -> bool {
+        if self.abandoned.is_cancelled() {
+            return false;
+        }
+        if self.callback.is_none() && self.heard.elapsed() < SIGNAL_INTERVAL {
+            return true;
+        }
+        self.heard = Instant::now();
+        let go_on = with_python(|py| {
+            py.check_signals()?;
+            self.callback.as_ref().map_or(Ok(true), |callback| callback.tell(py, fraction))
+        });
+        // Where Python is shutting down there is nobody to tell.
+        go_on.unwrap_or(Ok(true)).unwrap_or_else(|error| {
+            self.raised = Some(error);
+            false
+        })
+    }
+}
