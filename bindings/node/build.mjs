@@ -1,7 +1,8 @@
-// Builds the package of this platform in `native`: the addon, with the engine's libraries and modules and
-// the program. Arguments go to cargo: `node build.mjs --features vulkan`.
+// Builds the package of JavaScript and types in `dist`, and the package of this platform in `native`: the
+// addon, with the engine's libraries and modules and the program. Arguments go to cargo:
+// `node build.mjs --features vulkan`.
 
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import {
   copyFileSync,
   mkdirSync,
@@ -11,20 +12,26 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { createRequire } from 'node:module';
 import path from 'node:path';
 
 import { nameOf, platformManifest } from './packaging/manifests.mjs';
-import { native, writeManifest } from './packaging/pack.mjs';
-import platform from './lib/platform.js';
+import { dist, native, repository, target, writeManifest } from './packaging/pack.mjs';
 
-const repository = path.resolve(import.meta.dirname, '../..');
-const target = process.env.CARGO_TARGET_DIR ?? path.join(repository, 'target');
+const require = createRequire(import.meta.url);
 
 const library = { darwin: 'libmullama_node.dylib', win32: 'mullama_node.dll' };
-const built = path.join(target, 'release', library[process.platform] ?? 'libmullama_node.so');
+const built = path.join(target, library[process.platform] ?? 'libmullama_node.so');
 
 function run(command, ...args) {
   execFileSync(command, args, { cwd: repository, stdio: 'inherit' });
+}
+
+/** Compiles `lib`; gives the status. What has errors is compiled all the same. */
+function compile() {
+  rmSync(dist, { recursive: true, force: true });
+  const args = [require.resolve('typescript/bin/tsc'), '--project', import.meta.dirname];
+  return spawnSync(process.execPath, args, { stdio: 'inherit' }).status;
 }
 
 /** Copies the addon by way of a rename, so that a process that has the old one loaded keeps it. */
@@ -38,7 +45,9 @@ function placeAddon() {
 
 const flags = ['--release', '-p', 'mullama-node', '--features', 'full'];
 run('cargo', 'build', ...flags, ...process.argv.slice(2));
-const name = platform.thisPlatform();
+// Where the addon has changed, its declarations are written from what is built here.
+process.exitCode = compile();
+const name = require('./dist/platform.js').thisPlatform();
 // Fails for a platform that has no package, before anything is deleted.
 platformManifest(name);
 rmSync(native, { recursive: true, force: true });

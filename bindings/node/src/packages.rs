@@ -1,12 +1,12 @@
-//! Where the engine and its modules lie, for `lib/native.js`.
-#![allow(missing_docs, reason = "`index.d.ts` documents what a program sees")]
+//! Where the engine and its modules lie, for `lib/native.ts`.
+#![allow(missing_docs, reason = "`lib` documents what a program sees")]
 
 use std::fs;
 use std::path::PathBuf;
 
 use napi_derive::napi;
 
-use crate::json::Text;
+use crate::arguments::Text;
 
 /// Adds the folders of packages with GPU backends.
 #[napi(catch_unwind)]

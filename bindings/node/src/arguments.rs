@@ -5,12 +5,12 @@
 
 use std::fmt;
 
-use mullama::{Error, ErrorKind, Inputs, Lora, Naming, Prompt, Token, parse_options};
+use mullama::{ChatOptions, Error, ErrorKind, Message, Naming, OptionSet, Token, parse_options};
 use napi::bindgen_prelude::{FromNapiValue, JsObjectValue as _, Object, Uint8Array, Unknown};
 use napi::{JsString, JsValue as _, KeyCollectionMode, KeyConversion, KeyFilter, ValueType, sys};
 use serde_json::{Map, Number, Value};
 
-use crate::error;
+use crate::error::of_arguments;
 
 /// How deep a value may be nested: one that contains itself ends here. The limit is `serde_json`'s.
 const MAX_DEPTH: usize = 128;
@@ -18,38 +18,61 @@ const MAX_DEPTH: usize = 128;
 /// The largest whole number up to which every whole number is a JavaScript number.
 const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
 
-/// Text.
-pub struct Text(pub String);
+/// Declares arguments: what holds one, what messages call it, and what reads it.
+macro_rules! arguments {
+    ($( $(#[doc = $doc:literal])+ $name:ident($type:ty), $argument:literal, $read:expr; )+) => {
+        $(
+            $(#[doc = $doc])+
+            pub struct $name(pub $type);
 
-/// Tokens: an array of numbers, or a typed one.
-pub struct Tokens(pub Vec<Token>);
-
-/// What a generation starts from: text or tokens.
-pub struct PromptArgument(pub Prompt);
-
-/// Texts to embed: one or several, each as text or as tokens.
-pub struct InputsArgument(pub Inputs);
-
-/// An array of texts.
-pub struct TextsArgument(pub Vec<String>);
-
-/// The messages of a chat, as JSON.
-pub struct Messages(pub Value);
-
-/// LoRA adapters: a path, or an array of paths and of pairs of a path and a scale.
-pub struct LoraArgument(pub Lora);
-
-/// A state that was saved: its bytes, or the path of a file.
-pub enum StateArgument {
-    Bytes(Vec<u8>),
-    File(String),
+            impl FromNapiValue for $name {
+                unsafe fn from_napi_value(
+                    env: sys::napi_env,
+                    value: sys::napi_value,
+                ) -> napi::Result<Self> {
+                    // SAFETY: the caller's promise.
+                    let value = unsafe { Unknown::from_napi_value(env, value) }?;
+                    let read: fn(Unknown<'_>, &Place<'_>) -> napi::Result<$type> = $read;
+                    read(value, &Place::argument($argument)).map(Self)
+                }
+            }
+        )+
+    };
 }
 
-/// Any value, as JSON.
-pub struct Json(pub Value);
+arguments! {
+    /// Text.
+    Text(String), "the text", string;
+    /// Tokens: an array of numbers, or a typed one.
+    Tokens(Vec<Token>), "the tokens", tokens;
+    /// What a generation starts from: text or tokens.
+    Prompt(mullama::Prompt), "the prompt", prompt;
+    /// Texts to embed: one or several, each as text or as tokens.
+    Inputs(mullama::Inputs), "the texts", inputs;
+    /// An array of texts.
+    Texts(Vec<String>), "the documents", texts;
+    /// The messages of a chat.
+    Messages(Vec<Message>), "messages", |value, place| {
+        Message::list_from_json(json(value, place)?).map_err(|error| of_arguments(&error))
+    };
+    /// LoRA adapters: a path, or an array of paths and of pairs of a path and a scale.
+    Lora(mullama::Lora), "the adapters", |value, place| {
+        mullama::Lora::from_json(json(value, place)?).map_err(|error| of_arguments(&error))
+    };
+    /// A state that was saved: its bytes, or the path of a file.
+    State(BytesOrPath), "the state", state;
+    /// Which of the GPUs.
+    Index(u32), "the index of the GPU", |value, place| whole(value, place, "a whole number from 0");
+    /// Any value, as JSON.
+    Json(Value), "the value", json;
+    /// Options by name; those that are `undefined` are not there.
+    Options(Map<String, Value>), "the options", options;
+}
 
-/// Options by name; those that are `undefined` are not there.
-pub struct Options(pub Map<String, Value>);
+pub enum BytesOrPath {
+    Bytes(Vec<u8>),
+    Path(String),
+}
 
 impl Options {
     /// Takes a switch out of the options.
@@ -57,7 +80,7 @@ impl Options {
         match self.0.remove(name) {
             None | Some(Value::Null) => Ok(default),
             Some(Value::Bool(flag)) => Ok(flag),
-            Some(_) => Err(error::of_arguments(&Error::option(name, "expected true or false"))),
+            Some(_) => Err(of_arguments(&Error::option(name, "expected true or false"))),
         }
     }
 
@@ -66,147 +89,89 @@ impl Options {
         match self.0.remove(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(error::of_arguments(&Error::option(name, "expected a string"))),
+            Some(_) => Err(of_arguments(&Error::option(name, "expected a string"))),
         }
     }
 
-    /// Refuses what is left.
-    pub fn finish(self) -> napi::Result<()> {
-        parse_options(&mut [], self.0, Naming::Camel).map_err(|error| error::of_arguments(&error))
+    /// Puts what is left into these sets, and refuses what none of them has.
+    pub fn fill(self, sets: &mut [&mut dyn OptionSet]) -> napi::Result<()> {
+        parse_options(sets, self.0, Naming::Camel).map_err(|error| of_arguments(&error))
+    }
+
+    /// What is left, as a set.
+    pub fn parse<T: OptionSet + Default>(self) -> napi::Result<T> {
+        let mut set = T::default();
+        self.fill(&mut [&mut set])?;
+        Ok(set)
+    }
+
+    /// What is left, as the options of a chat.
+    pub fn parse_chat(self) -> napi::Result<ChatOptions> {
+        let mut parsed = ChatOptions::default();
+        let [generate, chat] = parsed.option_sets();
+        self.fill(&mut [generate, chat])?;
+        Ok(parsed)
     }
 }
 
-impl FromNapiValue for Text {
-    unsafe fn from_napi_value(env: sys::napi_env, value: sys::napi_value) -> napi::Result<Self> {
-        // SAFETY: the caller's promise.
-        let value = unsafe { Unknown::from_napi_value(env, value) }?;
-        let place = Place::argument("the text");
-        match value.get_type()? {
-            ValueType::String => Ok(Self(text(value, &place)?)),
-            _ => Err(place.problem("expected a string")),
-        }
+fn string(value: Unknown<'_>, place: &Place<'_>) -> napi::Result<String> {
+    match value.get_type()? {
+        ValueType::String => text(value, place),
+        _ => Err(place.problem("expected a string")),
     }
 }
 
-impl FromNapiValue for Tokens {
-    unsafe fn from_napi_value(env: sys::napi_env, value: sys::napi_value) -> napi::Result<Self> {
-        // SAFETY: the caller's promise.
-        let value = unsafe { Unknown::from_napi_value(env, value) }?;
-        tokens(value, &Place::argument("the tokens")).map(Self)
+fn prompt(value: Unknown<'_>, place: &Place<'_>) -> napi::Result<mullama::Prompt> {
+    match value.get_type()? {
+        ValueType::String => Ok(text(value, place)?.into()),
+        ValueType::Object if is_list(value)? => Ok(tokens(value, place)?.into()),
+        _ => Err(place.problem("expected a string or an array of tokens")),
     }
 }
 
-impl FromNapiValue for PromptArgument {
-    unsafe fn from_napi_value(env: sys::napi_env, value: sys::napi_value) -> napi::Result<Self> {
-        // SAFETY: the caller's promise.
-        let value = unsafe { Unknown::from_napi_value(env, value) }?;
-        let place = Place::argument("the prompt");
-        match value.get_type()? {
-            ValueType::String => Ok(Self(text(value, &place)?.into())),
-            ValueType::Object if is_list(value)? => Ok(Self(tokens(value, &place)?.into())),
-            _ => Err(place.problem("expected a string or an array of tokens")),
-        }
+fn inputs(value: Unknown<'_>, place: &Place<'_>) -> napi::Result<mullama::Inputs> {
+    if value.get_type()? == ValueType::String {
+        return Ok(text(value, place)?.into());
     }
+    if value.get_type()? != ValueType::Object || !is_list(value)? {
+        return Err(place.problem("expected a string or an array of strings"));
+    }
+    let types = list(value, |_, element| element.get_type())?;
+    if value.is_typedarray()? || types.first() == Some(&ValueType::Number) {
+        return Ok(mullama::Prompt::from(tokens(value, place)?).into());
+    }
+    let prompts = list(value, |index, element| prompt(element, &place.within(Name::Index(index))));
+    Ok(prompts?.into())
 }
 
-impl FromNapiValue for InputsArgument {
-    unsafe fn from_napi_value(env: sys::napi_env, value: sys::napi_value) -> napi::Result<Self> {
-        // SAFETY: the caller's promise.
-        let value = unsafe { Unknown::from_napi_value(env, value) }?;
-        let place = Place::argument("the texts");
-        let problem = |place: &Place<'_>| place.problem("expected a string or an array of tokens");
-        if value.get_type()? == ValueType::String {
-            return Ok(Self(text(value, &place)?.into()));
-        }
-        if value.get_type()? != ValueType::Object || !is_list(value)? {
-            return Err(place.problem("expected a string or an array of strings"));
-        }
-        let types = list(value, |_, element| element.get_type())?;
-        if value.is_typedarray()? || types.first() == Some(&ValueType::Number) {
-            return Ok(Self(Prompt::from(tokens(value, &place)?).into()));
-        }
-        let inputs = list(value, |index, element| {
-            let place = place.within(Name::Index(index));
-            match element.get_type()? {
-                ValueType::String => Ok(Prompt::from(text(element, &place)?)),
-                ValueType::Object if is_list(element)? => Ok(tokens(element, &place)?.into()),
-                _ => Err(problem(&place)),
-            }
-        })?;
-        Ok(Self(inputs.into()))
+fn texts(value: Unknown<'_>, place: &Place<'_>) -> napi::Result<Vec<String>> {
+    if value.get_type()? != ValueType::Object || !value.is_array()? {
+        return Err(place.problem("expected an array of strings"));
     }
+    list(value, |index, element| string(element, &place.within(Name::Index(index))))
 }
 
-impl FromNapiValue for TextsArgument {
-    unsafe fn from_napi_value(env: sys::napi_env, value: sys::napi_value) -> napi::Result<Self> {
-        // SAFETY: the caller's promise.
-        let value = unsafe { Unknown::from_napi_value(env, value) }?;
-        let place = Place::argument("the documents");
-        if value.get_type()? != ValueType::Object || !value.is_array()? {
-            return Err(place.problem("expected an array of strings"));
-        }
-        let texts = list(value, |index, element| {
-            let place = place.within(Name::Index(index));
-            match element.get_type()? {
-                ValueType::String => text(element, &place),
-                _ => Err(place.problem("expected a string")),
-            }
-        })?;
-        Ok(Self(texts))
+fn state(value: Unknown<'_>, place: &Place<'_>) -> napi::Result<BytesOrPath> {
+    if value.get_type()? == ValueType::String {
+        return text(value, place).map(BytesOrPath::Path);
     }
+    // SAFETY: the value is of this environment. JavaScript may change the bytes while they are used
+    // elsewhere: a copy.
+    let bytes = unsafe { Uint8Array::from_napi_value(value.value().env, value.raw()) };
+    bytes
+        .map(|bytes| BytesOrPath::Bytes(bytes.to_vec()))
+        .map_err(|_| place.problem("expected a Uint8Array, or the path of a file"))
 }
 
-impl FromNapiValue for Messages {
-    unsafe fn from_napi_value(env: sys::napi_env, value: sys::napi_value) -> napi::Result<Self> {
-        // SAFETY: the caller's promise.
-        let value = unsafe { Unknown::from_napi_value(env, value) }?;
-        Ok(Self(read(value, &Place::argument("messages"))?.unwrap_or_default()))
-    }
+fn json(value: Unknown<'_>, place: &Place<'_>) -> napi::Result<Value> {
+    Ok(read(value, place)?.unwrap_or_default())
 }
 
-impl FromNapiValue for LoraArgument {
-    unsafe fn from_napi_value(env: sys::napi_env, value: sys::napi_value) -> napi::Result<Self> {
-        // SAFETY: the caller's promise.
-        let value = unsafe { Unknown::from_napi_value(env, value) }?;
-        let value = read(value, &Place::argument("the adapters"))?.unwrap_or_default();
-        Lora::from_json(value).map(Self).map_err(|error| error::of_arguments(&error))
-    }
-}
-
-impl FromNapiValue for StateArgument {
-    unsafe fn from_napi_value(env: sys::napi_env, value: sys::napi_value) -> napi::Result<Self> {
-        // SAFETY: the caller's promise.
-        let unknown = unsafe { Unknown::from_napi_value(env, value) }?;
-        let place = Place::argument("the state");
-        if unknown.get_type()? == ValueType::String {
-            return Ok(Self::File(text(unknown, &place)?));
-        }
-        // SAFETY: as above. JavaScript may change the bytes while they are used elsewhere: a copy.
-        let bytes = unsafe { Uint8Array::from_napi_value(env, value) };
-        bytes
-            .map(|bytes| Self::Bytes(bytes.to_vec()))
-            .map_err(|_| place.problem("expected a Uint8Array, or the path of a file"))
-    }
-}
-
-impl FromNapiValue for Json {
-    unsafe fn from_napi_value(env: sys::napi_env, value: sys::napi_value) -> napi::Result<Self> {
-        // SAFETY: the caller's promise.
-        let value = unsafe { Unknown::from_napi_value(env, value) }?;
-        Ok(Self(read(value, &Place::argument("the value"))?.unwrap_or_default()))
-    }
-}
-
-impl FromNapiValue for Options {
-    unsafe fn from_napi_value(env: sys::napi_env, value: sys::napi_value) -> napi::Result<Self> {
-        // SAFETY: the caller's promise.
-        let value = unsafe { Unknown::from_napi_value(env, value) }?;
-        let place = Place::argument("the options");
-        match value.get_type()? {
-            ValueType::Undefined | ValueType::Null => Ok(Self(Map::new())),
-            ValueType::Object if !is_list(value)? => fields(value, None).map(Self),
-            _ => Err(place.problem("expected an object")),
-        }
+fn options(value: Unknown<'_>, place: &Place<'_>) -> napi::Result<Map<String, Value>> {
+    match value.get_type()? {
+        ValueType::Undefined | ValueType::Null => Ok(Map::new()),
+        ValueType::Object if !is_list(value)? => fields(value, None),
+        _ => Err(place.problem("expected an object")),
     }
 }
 
@@ -249,7 +214,7 @@ impl<'a> Place<'a> {
     fn problem(&self, problem: &str) -> napi::Error {
         let inner = self.to_string();
         let separator = if inner.is_empty() { "" } else { ": " };
-        error::of_arguments(&match self.root() {
+        of_arguments(&match self.root() {
             Name::Option(option) => Error::option(option, format!("{inner}{separator}{problem}")),
             Name::Argument(name) | Name::Key(name) => {
                 Error::new(ErrorKind::InvalidArgument, format!("{name}{inner}: {problem}"))
@@ -337,14 +302,21 @@ fn tokens(value: Unknown<'_>, place: &Place<'_>) -> napi::Result<Vec<Token>> {
         return Err(place.problem("expected an array of tokens"));
     }
     list(value, |index, element| {
-        let place = place.within(Name::Index(index));
-        let not_a_token = || place.problem("expected a token, which is a whole number from 0");
-        if element.get_type()? != ValueType::Number {
-            return Err(not_a_token());
-        }
-        let number = number(element, &place)?.as_i64().ok_or_else(not_a_token)?;
-        Token::try_from(number).map_err(|_| not_a_token())
+        whole(element, &place.within(Name::Index(index)), "a token, which is a whole number from 0")
     })
+}
+
+fn whole<T: TryFrom<i64>>(
+    value: Unknown<'_>,
+    place: &Place<'_>,
+    expected: &str,
+) -> napi::Result<T> {
+    let problem = || place.problem(&format!("expected {expected}"));
+    if value.get_type()? != ValueType::Number {
+        return Err(problem());
+    }
+    let number = number(value, place)?.as_i64().ok_or_else(problem)?;
+    T::try_from(number).map_err(|_| problem())
 }
 
 /// Whether the value is an array, typed or not.
