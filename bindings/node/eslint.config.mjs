@@ -21,7 +21,15 @@ export default defineConfig(
     files: ['lib/**'],
     extends: [ts.configs.recommendedTypeChecked],
     languageOptions: { parserOptions: { projectService: true } },
-    // What few processes need is loaded when they do.
-    rules: { '@typescript-eslint/no-require-imports': 'off' },
+    rules: {
+      // What few processes need is loaded when they do.
+      '@typescript-eslint/no-require-imports': 'off',
+      // Classes have fields that are declared in Rust.
+      '@typescript-eslint/no-empty-object-type': [
+        'error',
+        { allowInterfaces: 'with-single-extends' },
+      ],
+      '@typescript-eslint/no-unsafe-declaration-merging': 'off',
+    },
   },
 );

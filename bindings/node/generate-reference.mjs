@@ -21,7 +21,7 @@ function simplify({ project }) {
   for (const property of project.getReflectionsByKind(ReflectionKind.Property)) {
     if (property.inheritedFrom?.name.startsWith('Readonly.')) delete property.inheritedFrom;
   }
-  for (const type of project.getReflectionsByKind(ReflectionKind.Class)) {
+  for (const type of project.getReflectionsByKind(ReflectionKind.ClassOrInterface)) {
     if (type.extendedTypes?.some(({ name }) => name === 'Readonly')) delete type.extendedTypes;
   }
   for (const accessor of project.getReflectionsByKind(ReflectionKind.Accessor)) {

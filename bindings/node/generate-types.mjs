@@ -67,6 +67,7 @@ const RESULTS = {
   PlannedDevice: 'PlannedDevice',
   Prediction: 'Prediction',
   RankedDocument: 'RankedDocument',
+  RerankingFields: 'Reranking',
   Stats: 'Stats',
   Timings: 'Timings',
   TokenLogprob: 'TokenLogprob',
@@ -95,31 +96,6 @@ const OPTIONS = [
   ['What a reranking is to do.', 'RerankOptions extends Abortable', 'rerank'],
 ];
 
-/** Where the types are declared that the generated files import. */
-const PLACES = {
-  '../abort.js': ['Abortable'],
-  '../addon.js': [
-    'Deliver',
-    'Index',
-    'Inputs',
-    'Json',
-    'Messages',
-    'Options',
-    'Plain',
-    'Reranking',
-  ].concat(['State', 'Text', 'Texts']),
-  '../messages.js': ['Message'],
-  '../progress.js': ['Progress'],
-  '../results.js': ['ChatCompletion', 'Completion'],
-  '../tools.js': ['FunctionTool', 'Tool', 'ToolChoice'],
-  '../types.js': ['DeviceDescription', 'JsonSchema', 'KvCacheType', 'Lora', 'Prompt'].concat([
-    'ResponseFormat',
-    'Tokens',
-  ]),
-  './options.js': OPTIONS.map(([, heading]) => heading.split(' ')[0]),
-  './results.js': Object.keys(RESULTS),
-};
-
 const camel = (name) => name.replaceAll(/_(\w)/g, (_, letter) => letter.toUpperCase());
 const snake = (name) => name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 
@@ -142,10 +118,12 @@ function declaration(doc, heading, members) {
   return `${comment(doc)}export interface ${heading} {\n${lines.join('')}}\n\n`;
 }
 
+/** What TypeScript calls a result of the core. */
+const resultOf = (struct) => Object.keys(RESULTS).find((name) => RESULTS[name] === struct);
+
 function typeOf(name, type) {
   const inner = /^Vec<(.*)>$/.exec(type)?.[1];
-  const result = Object.keys(RESULTS).find((key) => RESULTS[key] === type);
-  const found = (type.includes('Value') && SHAPES[name]) || TYPES[type] || result;
+  const found = (type.includes('Value') && SHAPES[name]) || TYPES[type] || resultOf(type);
   if (!found && !inner) throw new Error(`${name}: which TypeScript type is ${type}?`);
   return found || `${typeOf(name, inner)}[]`;
 }
@@ -231,18 +209,35 @@ function native() {
     interface: ({ js_doc: doc, name, def }) => `${doc}export interface ${name} {\n${def}\n}`,
     struct: ({ js_doc: doc, name }) => `${doc}export declare class ${name} {\n${body(name)}\n}`,
   };
-  return items.map((item) => declare[item.kind](item)).join('\n\n');
+  const text = items.map((item) => declare[item.kind](item)).join('\n\n');
+  // `Plain` says that the core has the struct.
+  return text.replaceAll(/\bPlain<(Array<\w+>|\w+)>/g, (_, type) => {
+    return type.replaceAll(/\w+/g, (name) => resultOf(name) ?? name);
+  });
 }
 
-/** What a text imports. */
+/** The files of a folder of lib, with the types that each exports. */
+function places(folder) {
+  const lib = path.join(import.meta.dirname, 'lib', folder);
+  const files = readdirSync(lib).filter((file) => file.endsWith('.ts'));
+  return files.map((file) => {
+    const text = readFileSync(path.join(lib, file), 'utf8');
+    const types = text.matchAll(/^export (?:class|interface|type) (\w+)/gm);
+    return { file: file.replace('.ts', '.js'), types: Array.from(types, ([, name]) => name) };
+  });
+}
+
+/** What a generated file imports. */
 function imports(text, own) {
   const code = text.replaceAll(/\/\*\*.*?\*\//gs, '');
-  const used = (name) => new RegExp(`\\b${name}\\b`).test(code);
-  const lines = Object.entries(PLACES).map(([place, names]) => {
-    const needed = place === own ? [] : names.filter(used);
-    return needed.length ? `import type { ${needed.join(', ')} } from '${place}';` : '';
-  });
-  return lines.filter(Boolean).join('\n');
+  const uses = (name) => new RegExp(`(?<!class |interface )\\b${name}\\b`).test(code);
+  const lines = (start, folder) =>
+    places(folder)
+      .filter(({ file }) => file !== own)
+      .map(({ file, types }) => ({ file, used: types.filter(uses) }))
+      .filter(({ used }) => used.length)
+      .map(({ file, used }) => `import type { ${used.join(', ')} } from '${start}${file}';`);
+  return [...lines('../', '.'), ...lines('./', 'generated')].join('\n');
 }
 
 for (const [name, text] of Object.entries({
@@ -252,7 +247,7 @@ for (const [name, text] of Object.entries({
   native: native(),
 })) {
   const file = path.join(import.meta.dirname, `lib/generated/${name}.ts`);
-  const whole = [HEAD, imports(text, `./${name}.js`), text].join('\n\n');
+  const whole = [HEAD, imports(text, `${name}.js`), text].join('\n\n');
   const written = await format(whole, { ...(await resolveConfig(file)), parser: 'typescript' });
   if (!process.argv.includes('--check')) {
     writeFileSync(file, written);

@@ -1,4 +1,5 @@
 import { abortable, splitSignal, throwIfAborted } from './abort.js';
+import { jsonOf, optionsOf, textOf, textsOf } from './arguments.js';
 import { calling, invalidArgument } from './errors.js';
 import type { Turn as NativeTurn } from './generated/native.js';
 import type { ChatOptions } from './generated/options.js';
@@ -73,10 +74,16 @@ class Turn {
     this.signal = this.#stop.signal;
     if (signal) this.#heed(signal);
     const definitions = tools.map(({ definition }) => definition);
-    const names = [...this.#functions.keys()];
-    this.options = { ...withDefinitions(options), signal: this.signal };
+    this.options = { ...options, signal: this.signal };
     this.#native = calling(
-      () => new native.Turn(chat.messages, said(input), definitions, names, maxToolRounds),
+      () =>
+        new native.Turn(
+          jsonOf(chat.messages, 'messages'),
+          jsonOf(said(input), 'messages'),
+          jsonOf(definitions, 'the tools'),
+          textsOf([...this.#functions.keys()], 'the names of tools'),
+          maxToolRounds,
+        ),
     );
   }
 
@@ -91,7 +98,13 @@ class Turn {
   /** Takes an answer: gives the calls that it asks for, or notes the turn that it ends. */
   take(answer: ChatCompletion): ToolRequest[] {
     const { message, finishReason, usage } = answer;
-    const requests = this.#native.recordAnswer([message], finishReason, usage);
+    const requests = calling(() =>
+      this.#native.recordAnswer(
+        jsonOf([message], 'messages'),
+        textOf(finishReason),
+        jsonOf(usage, 'the usage'),
+      ),
+    );
     if (this.isOver) {
       answer.usage = this.#native.usage;
       this.#chat.messages.push(...this.#native.newMessages());
@@ -105,7 +118,8 @@ class Turn {
     const calls = requests.map((request) =>
       callTool(this.#functions.get(request.name)!, request, this.signal),
     );
-    this.#native.recordToolResults(await abortable(this.signal, Promise.all(calls)));
+    const outputs = jsonOf(await abortable(this.signal, Promise.all(calls)), 'the outputs');
+    calling(() => this.#native.recordToolResults(outputs));
   }
 
   /** Ends the turn: tools that still run are told that nobody waits for them. */
@@ -220,7 +234,7 @@ export class Chat {
     if (typeof system === 'string') this.messages.unshift({ role: 'system', content: system });
     // What is wrong with options is said now rather than when they are used.
     readTools(this.#options.tools);
-    calling(() => native.checkChatOptions(withDefinitions(this.#options)));
+    calling(() => native.checkChatOptions(optionsOf(withDefinitions(this.#options))));
   }
 
   /** @internal */

@@ -1,5 +1,7 @@
 import type { Embedded } from './generated/native.js';
-import type { EmbeddingUsage, RankedDocument } from './generated/results.js';
+import type { RankedDocument, RerankingFields } from './generated/results.js';
+
+export interface Embeddings extends Readonly<Omit<Embedded, 'starts'>> {}
 
 /** The vectors of some texts, in the order of the texts: iterating gives the vectors. */
 export class Embeddings implements Iterable<Float32Array> {
@@ -8,32 +10,15 @@ export class Embeddings implements Iterable<Float32Array> {
    * All are views of `values`.
    */
   readonly vectors: Float32Array[];
-  /** All numbers, vector after vector. */
-  readonly values: Float32Array;
-  /** Numbers in a vector. */
-  readonly dimensions: number;
-  /** Tokens of each text that were computed. */
-  readonly tokenCounts: number[];
-  /** How the vectors of a text's tokens became one. */
-  readonly pooling: 'mean' | 'cls' | 'last' | 'none' | 'rank';
-  /** Whether each vector has been scaled to length 1. */
-  readonly normalized: boolean;
-  /** Tokens that the texts took. */
-  readonly usage: EmbeddingUsage;
 
   /** @internal */
-  constructor({ values, starts, ...facts }: Embedded) {
-    const { dimensions } = facts;
+  constructor({ starts, ...embedded }: Embedded) {
+    const { dimensions, values } = embedded;
     const ends = [...starts.slice(1), dimensions ? values.length / dimensions : 0];
     this.vectors = starts.map((start, text) =>
       values.subarray(start * dimensions, ends[text]! * dimensions),
     );
-    this.values = values;
-    this.dimensions = dimensions;
-    this.tokenCounts = facts.tokenCounts;
-    this.pooling = facts.pooling as Embeddings['pooling'];
-    this.normalized = facts.normalized;
-    this.usage = facts.usage;
+    Object.assign(this, embedded);
   }
 
   /** How many texts there are. */
@@ -51,17 +36,13 @@ export class Embeddings implements Iterable<Float32Array> {
   }
 }
 
+export interface Reranking extends Readonly<RerankingFields> {}
+
 /** Documents by how well they answer a query, the best first: iterating gives them. */
 export class Reranking implements Iterable<RankedDocument> {
-  /** The documents; those with equal scores in the order in which they were given. */
-  readonly results: RankedDocument[];
-  /** Tokens that the query and the documents took; the query counts with each document. */
-  readonly usage: EmbeddingUsage;
-
   /** @internal */
-  constructor({ results, usage }: Pick<Reranking, 'results' | 'usage'>) {
-    this.results = results;
-    this.usage = usage;
+  constructor(fields: RerankingFields) {
+    Object.assign(this, fields);
   }
 
   /** How many there are. */

@@ -1,4 +1,4 @@
-import { calling } from './errors.js';
+import { calling, invalidArgument } from './errors.js';
 import type { Backend, Device } from './generated/results.js';
 import { native } from './native.js';
 
@@ -28,12 +28,17 @@ export interface Gpu {
   cudaMemoryInfo(index: number): [used: number, total: number];
 }
 
-type Call = (...args: unknown[]) => unknown;
-
-const calls = Object.entries(native.gpu as unknown as Record<string, Call>).map(([name, call]) => [
-  name,
-  (...args: unknown[]) => calling(() => call(...args)),
-]);
+const calls = Object.entries<() => unknown>({ ...native.gpu, cudaMemoryInfo: () => undefined });
 
 /** What the machine has. */
-export const gpu: Readonly<Gpu> = Object.freeze(Object.fromEntries(calls) as Gpu);
+export const gpu: Readonly<Gpu> = Object.freeze({
+  ...(Object.fromEntries(
+    calls.map(([name, call]) => [name, () => calling(call)]),
+  ) as unknown as Gpu),
+  cudaMemoryInfo(index: number): [used: number, total: number] {
+    if (!Number.isInteger(index) || index < 0) {
+      throw invalidArgument('the index of the GPU: expected a whole number from 0');
+    }
+    return calling(() => native.gpu.cudaMemoryInfo(index));
+  },
+});

@@ -1,7 +1,19 @@
 import { fileURLToPath } from 'node:url';
 
 import { type Abortable, abortable, splitSignal, throwIfAborted } from './abort.js';
-import type { Deliver } from './addon.js';
+import {
+  type Deliver,
+  type Options,
+  type Text,
+  jsonOf,
+  optionsOf,
+  promptOf,
+  promptsOf,
+  stateOf,
+  textOf,
+  textsOf,
+  tokensOf,
+} from './arguments.js';
 import { Chat, type StartChatOptions } from './chat.js';
 import { Embeddings, Reranking } from './embeddings.js';
 import { MullamaError, awaiting, calling, refuseOptions } from './errors.js';
@@ -43,9 +55,9 @@ export interface PullOptions {
   token?: string;
 }
 
-/** What the native side takes for a file: a path. Anything else goes by. */
-function pathOf<File>(file: File | URL): File | string {
-  return file instanceof URL ? fileURLToPath(file) : file;
+/** What the native side takes for a file: its path. */
+function sourceOf(file: string | URL): Text {
+  return textOf(file instanceof URL ? fileURLToPath(file) : file);
 }
 
 /** A loaded model. Any number of calls may run at once; they are computed together. */
@@ -70,7 +82,7 @@ export class Model implements Disposable, AsyncDisposable {
     }
     const loading = new Watched(options);
     try {
-      this.#native = native.loadNow(pathOf(source), loading.options, loading.hear);
+      this.#native = native.loadNow(sourceOf(source), loading.options, loading.hear);
     } catch (error) {
       throw loading.reason(error);
     }
@@ -89,9 +101,10 @@ export class Model implements Disposable, AsyncDisposable {
   ): Promise<InstanceType<T>> {
     const loading = new Watched(options);
     try {
-      const pending = native.load(pathOf(source), loading.options, loading.hear);
+      const pending = native.load(sourceOf(source), loading.options, loading.hear);
       // What comes after the caller gave up is freed.
-      const discard = () => void pending.then((model) => model.close({})).catch(() => {});
+      const discard = () =>
+        void pending.then((model) => model.close(optionsOf({}))).catch(() => {});
       const loaded = await abortable(loading.signal, pending, discard);
       return new this(loaded) as InstanceType<T>;
     } catch (error) {
@@ -110,7 +123,7 @@ export class Model implements Disposable, AsyncDisposable {
     const pulling = new Watched<PullProgress>(options);
     try {
       const cancel = new native.Cancel();
-      const pending = native.pull(name, pulling.options, pulling.hear, cancel);
+      const pending = native.pull(textOf(name), pulling.options, pulling.hear, cancel);
       return await abortable(pulling.signal, pending, () => cancel.cancel());
     } catch (error) {
       throw pulling.reason(error);
@@ -120,30 +133,32 @@ export class Model implements Disposable, AsyncDisposable {
   /** Generates until the model is done or an option ends it. */
   async generate(prompt: Prompt, options?: GenerateOptions): Promise<Completion> {
     return new Completion(
-      await this.#finish(options, (model, rest, cancel) => model.generate(prompt, rest, cancel)),
+      await this.#finish(options, (model, given, cancel) =>
+        model.generate(promptOf(prompt), given, cancel),
+      ),
     );
   }
 
   /** As {@link generate}, piece by piece. */
   stream(prompt: Prompt, options?: GenerateOptions): Stream<Chunk> {
-    return this.#stream(Chunk, options, (model, rest, deliver) =>
-      model.stream(prompt, rest, deliver),
+    return this.#stream(Chunk, options, (model, given, deliver) =>
+      model.stream(promptOf(prompt), given, deliver),
     );
   }
 
   /** Answers the last of the messages, through the model's chat template. */
   async chat(messages: readonly Message[], options?: ChatOptions): Promise<ChatCompletion> {
     return new ChatCompletion(
-      await this.#finish(options, (model, rest, cancel) =>
-        model.chat(messages, withDefinitions(rest), cancel),
+      await this.#finish(options, (model, given, cancel) =>
+        model.chat(jsonOf(messages, 'messages'), given, cancel),
       ),
     );
   }
 
   /** As {@link chat}, piece by piece. */
   streamChat(messages: readonly Message[], options?: ChatOptions): Stream<ChatChunk> {
-    return this.#stream(ChatChunk, options, (model, rest, deliver) =>
-      model.streamChat(messages, withDefinitions(rest), deliver),
+    return this.#stream(ChatChunk, options, (model, given, deliver) =>
+      model.streamChat(jsonOf(messages, 'messages'), given, deliver),
     );
   }
 
@@ -154,7 +169,9 @@ export class Model implements Disposable, AsyncDisposable {
    */
   async embed(texts: Prompt | readonly Prompt[], options?: EmbedOptions): Promise<Embeddings> {
     return new Embeddings(
-      await this.#finish(options, (model, rest, cancel) => model.embed(texts, rest, cancel)),
+      await this.#finish(options, (model, given, cancel) =>
+        model.embed(promptsOf(texts), given, cancel),
+      ),
     );
   }
 
@@ -168,8 +185,8 @@ export class Model implements Disposable, AsyncDisposable {
     options?: RerankOptions,
   ): Promise<Reranking> {
     return new Reranking(
-      await this.#finish(options, (model, rest, cancel) =>
-        model.rerank(query, documents, rest, cancel),
+      await this.#finish(options, (model, given, cancel) =>
+        model.rerank(textOf(query), textsOf(documents, 'the documents'), given, cancel),
       ),
     );
   }
@@ -188,7 +205,8 @@ export class Model implements Disposable, AsyncDisposable {
       addGenerationPrompt?: boolean;
     },
   ): string {
-    return calling(() => this.#open().applyChatTemplate(messages, withDefinitions(options)));
+    const given = () => optionsOf(withDefinitions(options));
+    return calling(() => this.#open().applyChatTemplate(jsonOf(messages, 'messages'), given()));
   }
 
   /** Text to tokens. */
@@ -201,7 +219,7 @@ export class Model implements Disposable, AsyncDisposable {
       parseSpecial?: boolean;
     },
   ): number[] {
-    return calling(() => this.#open().tokenize(text, options));
+    return calling(() => this.#open().tokenize(textOf(text), optionsOf(options)));
   }
 
   /** Tokens to text. */
@@ -212,12 +230,12 @@ export class Model implements Disposable, AsyncDisposable {
       skipSpecial?: boolean;
     },
   ): string {
-    return calling(() => this.#open().detokenize(tokens, options));
+    return calling(() => this.#open().detokenize(tokensOf(tokens), optionsOf(options)));
   }
 
   /** How many tokens a text takes as a prompt. */
   countTokens(text: string): number {
-    return calling(() => this.#open().countTokens(text));
+    return calling(() => this.#open().countTokens(textOf(text)));
   }
 
   /**
@@ -225,7 +243,7 @@ export class Model implements Disposable, AsyncDisposable {
    * an array of paths and of pairs of a path and a scale. An empty array is the model without any.
    */
   async setLora(lora: Lora): Promise<void> {
-    await awaiting(() => this.#open().setLora(lora));
+    await awaiting(() => this.#open().setLora(jsonOf(lora, 'the adapters')));
   }
 
   /**
@@ -241,7 +259,8 @@ export class Model implements Disposable, AsyncDisposable {
   ): Promise<Buffer> {
     const { path, ...others } = options ?? {};
     refuseOptions(others);
-    return await awaiting(() => this.#open().saveState(prompt, pathOf(path)));
+    const file = path === undefined || path === null ? null : sourceOf(path);
+    return await awaiting(() => this.#open().saveState(promptOf(prompt), file));
   }
 
   /**
@@ -250,7 +269,9 @@ export class Model implements Disposable, AsyncDisposable {
    * settings, fails with the code `INVALID_ARGUMENT`.
    */
   async loadState(state: Uint8Array | string | URL): Promise<number> {
-    return await awaiting(() => this.#open().loadState(pathOf(state)));
+    return await awaiting(() =>
+      this.#open().loadState(stateOf(state instanceof URL ? fileURLToPath(state) : state)),
+    );
   }
 
   /**
@@ -261,7 +282,7 @@ export class Model implements Disposable, AsyncDisposable {
     /** Lets what runs be finished first, rather than cancelling it. Default: false. */
     finish?: boolean;
   }): Promise<void> {
-    this.#closing ??= awaiting(() => this.#native.close(options));
+    this.#closing ??= awaiting(() => this.#native.close(optionsOf(options)));
     return this.#closing;
   }
 
@@ -350,26 +371,28 @@ export class Model implements Disposable, AsyncDisposable {
   }
 
   /** Waits for an answer, or for the signal, which cancels it. */
-  async #finish<Options extends Abortable, Answer>(
-    options: Options | undefined,
-    ask: (model: NativeModel, rest: Omit<Options, 'signal'>, cancel: Cancel) => Promise<Answer>,
+  async #finish<Answer>(
+    options: Abortable | undefined,
+    ask: (model: NativeModel, given: Options, cancel: Cancel) => Promise<Answer>,
   ): Promise<Answer> {
     const { signal, rest } = splitSignal(options);
     throwIfAborted(signal);
     const cancel = new native.Cancel();
     return await awaiting(() =>
-      abortable(signal, ask(this.#open(), rest, cancel), () => cancel.cancel()),
+      abortable(signal, ask(this.#open(), optionsOf(withDefinitions(rest)), cancel), () =>
+        cancel.cancel(),
+      ),
     );
   }
 
-  #stream<Options extends Abortable, Piece extends Chunk | ChatChunk>(
+  #stream<Piece extends Chunk | ChatChunk>(
     Piece: new (fields: string | Piece) => Piece,
-    options: Options | undefined,
-    ask: (model: NativeModel, rest: Omit<Options, 'signal'>, deliver: Deliver) => Generation,
+    options: Abortable | undefined,
+    ask: (model: NativeModel, given: Options, deliver: Deliver) => Generation,
   ): Stream<Piece> {
     const { signal, rest } = splitSignal(options);
     return new CompletionStream(Piece, signal, (deliver) =>
-      calling(() => ask(this.#open(), rest, deliver)),
+      calling(() => ask(this.#open(), optionsOf(withDefinitions(rest)), deliver)),
     );
   }
 }

@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url';
 
 import { abortable, splitSignal, throwIfAborted } from './abort.js';
+import { jsonOf, optionsOf } from './arguments.js';
 import { awaiting } from './errors.js';
 import type { Planned } from './generated/native.js';
 import type { PlanOptions } from './generated/options.js';
@@ -8,12 +9,9 @@ import type { PlanFields } from './generated/results.js';
 import { native } from './native.js';
 import type { Shape } from './types.js';
 
-// What the native side tells of a plan is a part of it.
-// eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging, @typescript-eslint/no-empty-object-type
 export interface Plan extends Readonly<PlanFields> {}
 
 /** What would be put where. As text it is a table with bars. */
-// eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging
 export class Plan {
   /** The name of the device that each layer would be on, the output layer's last. */
   readonly layerDevices: string[];
@@ -50,10 +48,8 @@ export class Plan {
 export async function plan(source: string | URL | Shape, options?: PlanOptions): Promise<Plan> {
   const { signal, rest } = splitSignal(options);
   throwIfAborted(signal);
-  const place = source instanceof URL ? textOf(source) : source;
-  const [text, shape] =
-    typeof place === 'object' && place !== null ? [undefined, place] : [place, undefined];
-  return Plan.of(await awaiting(() => abortable(signal, native.plan(text, shape, rest))));
+  const subject = jsonOf(source instanceof URL ? textOf(source) : source, 'the source');
+  return Plan.of(await awaiting(() => abortable(signal, native.plan(subject, optionsOf(rest)))));
 }
 
 /** What the native side takes for an address: the path of a file, or the address as text. */

@@ -1,4 +1,5 @@
 import { type Abortable, abortError, splitSignal, throwIfAborted } from './abort.js';
+import { type Options, optionsOf } from './arguments.js';
 import { invalidOption, translated } from './errors.js';
 
 /** What tells how far it is. */
@@ -14,7 +15,7 @@ export interface Progress {
 export class Watched<News> {
   readonly signal: AbortSignal | undefined;
   /** The options of the work itself. */
-  readonly options: object;
+  readonly options: Options;
   /** Answers the native side: false stops it. */
   readonly hear = (news: News): boolean => this.#hear(news);
   #onProgress: ((news: News) => unknown) | undefined;
@@ -29,7 +30,7 @@ export class Watched<News> {
     throwIfAborted(signal);
     this.#onProgress = onProgress;
     this.signal = signal;
-    this.options = others;
+    this.options = optionsOf(others);
   }
 
   /** What the caller is to see of an error. */

@@ -1,7 +1,7 @@
 import { setInterval } from 'node:timers';
 
 import { abortError } from './abort.js';
-import type { Deliver } from './addon.js';
+import type { Deliver } from './arguments.js';
 import { translated } from './errors.js';
 import type { Generation } from './generated/native.js';
 import type { ChatChunk, Chunk } from './results.js';

@@ -68,7 +68,7 @@ export function readTools(tools: unknown): ReadTool[] {
 /** The options with tools as the native side takes them. */
 export function withDefinitions<Options extends { tools?: unknown }>(
   options: Options | undefined,
-): object | undefined {
+): Options | undefined {
   if (!Array.isArray(options?.tools)) return options;
   return { ...options, tools: readTools(options.tools).map(({ definition }) => definition) };
 }

@@ -1,5 +1,4 @@
 //! Vectors of texts.
-#![allow(missing_docs, reason = "`lib/embeddings.ts` documents what a program sees")]
 
 use mullama::{EmbeddingUsage, Embeddings};
 use napi::bindgen_prelude::Float32Array;
@@ -7,16 +6,23 @@ use napi_derive::napi;
 
 use crate::results::Plain;
 
+/// The vectors of some texts.
 #[napi(object, object_from_js = false)]
 pub struct Embedded {
     /// All numbers, vector after vector.
     pub values: Float32Array,
     /// The vector that each text begins with.
     pub starts: Vec<u32>,
+    /// Numbers in a vector.
     pub dimensions: u32,
+    /// Tokens of each text that were computed.
     pub token_counts: Vec<u32>,
+    /// How the vectors of a text's tokens became one.
+    #[napi(ts_type = "'mean' | 'cls' | 'last' | 'none' | 'rank'")]
     pub pooling: &'static str,
+    /// Whether each vector has been scaled to length 1.
     pub normalized: bool,
+    /// Tokens that the texts took.
     pub usage: Plain<EmbeddingUsage>,
 }
 

@@ -4,7 +4,6 @@
 use mullama::gpu::{self, Backend, Device};
 use napi_derive::napi;
 
-use crate::arguments::Index;
 use crate::results::Plain;
 
 macro_rules! functions {
@@ -32,7 +31,7 @@ functions! {
 }
 
 #[napi(namespace = "gpu", catch_unwind)]
-pub fn cuda_memory_info(index: Index) -> (i64, i64) {
-    let (used, total) = gpu::cuda_memory_info(index.0 as usize);
+pub fn cuda_memory_info(index: u32) -> (i64, i64) {
+    let (used, total) = gpu::cuda_memory_info(index as usize);
     (used as i64, total as i64)
 }

@@ -5,20 +5,18 @@ use std::collections::BTreeMap;
 
 use mullama::{
     Capabilities, ChatCompletion, ChatStream, Completion, ContextParams, EmbedOptions,
-    GenerateOptions, Model, ModelParams, Pending, Placement, RerankOptions, Reranking, Stats,
+    GenerateOptions, Lora, Model, ModelParams, Pending, Placement, RerankOptions, Reranking, Stats,
     Stream,
 };
 use napi::Env;
-use napi::bindgen_prelude::{Buffer, Function, PromiseRaw};
+use napi::bindgen_prelude::{Buffer, Either, Function, Int32Array, PromiseRaw, Uint8Array};
 use napi::threadsafe_function::ThreadsafeFunction;
 use napi_derive::napi;
 
-use crate::arguments::{
-    BytesOrPath, Inputs, Lora, Messages, Options, Prompt, State, Text, Texts, Tokens,
-};
+use crate::arguments::{self, Json, Options, Text, TextOrTokens};
 use crate::calls::{Cancel, answer, is_exiting, on_thread};
 use crate::embeddings::Embedded;
-use crate::error::of_core;
+use crate::error::{of_arguments, of_core};
 use crate::results::Plain;
 use crate::stream::{Deliver, Generation};
 
@@ -39,7 +37,7 @@ pub fn load_now(
 ) -> napi::Result<NativeModel> {
     let (params, context) = load_options(options)?;
     let progress = |done| progress.call(f64::from(done)).unwrap_or(false);
-    let model = Model::load_with_progress(source.0, params, context, progress);
+    let model = Model::load_with_progress(source, params, context, progress);
     Ok(NativeModel { model: model.map_err(of_core)? })
 }
 
@@ -56,7 +54,7 @@ pub fn load<'env>(
         progress.build_threadsafe_function().callee_handled::<false>().build()?;
     let progress = in_steps(move |done| answer(&progress, f64::from(done)));
     on_thread(env, move || {
-        let model = Model::load_with_progress(source.0, params, context, progress)?;
+        let model = Model::load_with_progress(source, params, context, progress)?;
         Ok(NativeModel { model })
     })
 }
@@ -93,12 +91,13 @@ impl NativeModel {
     pub fn generate<'env>(
         &self,
         env: &'env Env,
-        prompt: Prompt,
+        prompt: TextOrTokens,
         options: Options,
         cancel: &Cancel,
     ) -> napi::Result<PromiseRaw<'env, Plain<Completion>>> {
-        let (model, options) = (self.model.clone(), options.parse::<GenerateOptions>()?);
-        let start = move || model.stream(prompt.0, &options);
+        let (model, prompt) = (self.model.clone(), arguments::prompt(prompt));
+        let options = options.parse::<GenerateOptions>()?;
+        let start = move || model.stream(prompt, &options);
         let finish = |stream: Stream| async { Ok(Plain::new(&stream.finish_async().await?)) };
         cancel.request(env, start, Stream::cancel_token, finish)
     }
@@ -106,12 +105,13 @@ impl NativeModel {
     #[napi(catch_unwind)]
     pub fn stream(
         &self,
-        prompt: Prompt,
+        prompt: TextOrTokens,
         options: Options,
         deliver: Deliver<'_>,
     ) -> napi::Result<Generation> {
-        let (model, options) = (self.model.clone(), options.parse::<GenerateOptions>()?);
-        let start = move || model.stream(prompt.0, &options);
+        let (model, prompt) = (self.model.clone(), arguments::prompt(prompt));
+        let options = options.parse::<GenerateOptions>()?;
+        let start = move || model.stream(prompt, &options);
         Generation::start(&deliver, start, Stream::cancel_token)
     }
 
@@ -119,12 +119,13 @@ impl NativeModel {
     pub fn chat<'env>(
         &self,
         env: &'env Env,
-        messages: Messages,
+        messages: Json,
         options: Options,
         cancel: &Cancel,
     ) -> napi::Result<PromiseRaw<'env, Plain<ChatCompletion>>> {
-        let (model, options) = (self.model.clone(), options.parse_chat()?);
-        let start = move || model.stream_chat(&messages.0, &options);
+        let (model, messages) = (self.model.clone(), arguments::messages(messages)?);
+        let options = options.parse_chat()?;
+        let start = move || model.stream_chat(&messages, &options);
         let finish = |stream: ChatStream| async { Ok(Plain::new(&stream.finish_async().await?)) };
         cancel.request(env, start, ChatStream::cancel_token, finish)
     }
@@ -132,12 +133,13 @@ impl NativeModel {
     #[napi(catch_unwind)]
     pub fn stream_chat(
         &self,
-        messages: Messages,
+        messages: Json,
         options: Options,
         deliver: Deliver<'_>,
     ) -> napi::Result<Generation> {
-        let (model, options) = (self.model.clone(), options.parse_chat()?);
-        let start = move || model.stream_chat(&messages.0, &options);
+        let (model, messages) = (self.model.clone(), arguments::messages(messages)?);
+        let options = options.parse_chat()?;
+        let start = move || model.stream_chat(&messages, &options);
         Generation::start(&deliver, start, ChatStream::cancel_token)
     }
 
@@ -145,12 +147,13 @@ impl NativeModel {
     pub fn embed<'env>(
         &self,
         env: &'env Env,
-        texts: Inputs,
+        texts: Vec<TextOrTokens>,
         options: Options,
         cancel: &Cancel,
     ) -> napi::Result<PromiseRaw<'env, Embedded>> {
         let (model, options) = (self.model.clone(), options.parse::<EmbedOptions>()?);
-        let start = move || model.start_embed(texts.0, &options);
+        let texts: Vec<_> = texts.into_iter().map(arguments::prompt).collect();
+        let start = move || model.start_embed(texts, &options);
         let finish =
             |pending: Pending<_>| async { Ok(Embedded::from(pending.wait_async().await?)) };
         cancel.request(env, start, Pending::cancel_token, finish)
@@ -161,12 +164,12 @@ impl NativeModel {
         &self,
         env: &'env Env,
         query: Text,
-        documents: Texts,
+        documents: Vec<Text>,
         options: Options,
         cancel: &Cancel,
     ) -> napi::Result<PromiseRaw<'env, Plain<Reranking>>> {
         let (model, options) = (self.model.clone(), options.parse::<RerankOptions>()?);
-        let start = move || model.start_rerank(&query.0, &documents.0, &options);
+        let start = move || model.start_rerank(&query, &documents, &options);
         let finish = |pending: Pending<_>| async { Ok(Plain::new(&pending.wait_async().await?)) };
         cancel.request(env, start, Pending::cancel_token, finish)
     }
@@ -174,14 +177,12 @@ impl NativeModel {
     #[napi(catch_unwind)]
     pub fn apply_chat_template(
         &self,
-        messages: Messages,
+        messages: Json,
         mut options: Options,
     ) -> napi::Result<String> {
         let add_generation_prompt = options.take_flag("addGenerationPrompt", true)?;
-        let options = options.parse_chat()?;
-        self.model
-            .apply_chat_template(&messages.0, &options, add_generation_prompt)
-            .map_err(of_core)
+        let (messages, options) = (arguments::messages(messages)?, options.parse_chat()?);
+        self.model.apply_chat_template(&messages, &options, add_generation_prompt).map_err(of_core)
     }
 
     #[napi(catch_unwind)]
@@ -189,39 +190,40 @@ impl NativeModel {
         let add_special = options.take_flag("addSpecial", true)?;
         let parse_special = options.take_flag("parseSpecial", false)?;
         options.fill(&mut [])?;
-        self.model.tokenize(&text.0, add_special, parse_special).map_err(of_core)
+        self.model.tokenize(&text, add_special, parse_special).map_err(of_core)
     }
 
     #[napi(catch_unwind)]
-    pub fn detokenize(&self, tokens: Tokens, mut options: Options) -> napi::Result<String> {
+    pub fn detokenize(&self, tokens: Int32Array, mut options: Options) -> napi::Result<String> {
         let skip_special = options.take_flag("skipSpecial", false)?;
         options.fill(&mut [])?;
-        self.model.detokenize(&tokens.0, skip_special).map_err(of_core)
+        self.model.detokenize(&tokens, skip_special).map_err(of_core)
     }
 
     #[napi(catch_unwind)]
     pub fn count_tokens(&self, text: Text) -> napi::Result<u32> {
-        self.model.count_tokens(&text.0).map(|count| count as u32).map_err(of_core)
+        self.model.count_tokens(&text).map(|count| count as u32).map_err(of_core)
     }
 
     #[napi(catch_unwind)]
-    pub fn set_lora<'env>(&self, env: &'env Env, lora: Lora) -> napi::Result<PromiseRaw<'env, ()>> {
+    pub fn set_lora<'env>(&self, env: &'env Env, lora: Json) -> napi::Result<PromiseRaw<'env, ()>> {
         let model = self.model.clone();
-        on_thread(env, move || model.set_lora(lora.0))
+        let lora = Lora::from_json(lora.0).map_err(|error| of_arguments(&error))?;
+        on_thread(env, move || model.set_lora(lora))
     }
 
     #[napi(catch_unwind)]
     pub fn save_state<'env>(
         &self,
         env: &'env Env,
-        prompt: Prompt,
+        prompt: TextOrTokens,
         path: Option<Text>,
     ) -> napi::Result<PromiseRaw<'env, Buffer>> {
-        let model = self.model.clone();
+        let (model, prompt) = (self.model.clone(), arguments::prompt(prompt));
         on_thread(env, move || {
-            let state = model.save_state(prompt.0)?;
+            let state = model.save_state(prompt)?;
             if let Some(path) = path {
-                mullama::write_state(path.0, &state)?;
+                mullama::write_state(path, &state)?;
             }
             Ok(state.into())
         })
@@ -231,13 +233,18 @@ impl NativeModel {
     pub fn load_state<'env>(
         &self,
         env: &'env Env,
-        state: State,
+        state: Either<Text, Uint8Array>,
     ) -> napi::Result<PromiseRaw<'env, u32>> {
         let model = self.model.clone();
+        // JavaScript may change the bytes while they are used elsewhere: a copy.
+        let state = match state {
+            Either::A(path) => Either::A(path),
+            Either::B(bytes) => Either::B(bytes.to_vec()),
+        };
         on_thread(env, move || {
-            let count = match state.0 {
-                BytesOrPath::Bytes(bytes) => model.load_state(&bytes),
-                BytesOrPath::Path(path) => model.load_state_file(path),
+            let count = match state {
+                Either::A(path) => model.load_state_file(path),
+                Either::B(bytes) => model.load_state(&bytes),
             };
             count.map(|count| count as u32)
         })

@@ -12,7 +12,7 @@ use crate::arguments::Text;
 #[napi(catch_unwind)]
 pub fn add_backend_dirs(dirs: Vec<Text>) {
     for dir in dirs {
-        mullama::add_backend_dir(dir.0);
+        mullama::add_backend_dir(dir);
     }
 }
 
@@ -20,6 +20,6 @@ pub fn add_backend_dirs(dirs: Vec<Text>) {
 #[napi(catch_unwind)]
 pub fn engine_elsewhere(own: Text) -> Option<String> {
     let engine = mullama::engine_dir()?;
-    let own = fs::canonicalize(PathBuf::from(own.0)).ok()?;
+    let own = fs::canonicalize(PathBuf::from(own)).ok()?;
     (engine != own).then(|| engine.to_string_lossy().into_owned())
 }

@@ -7,7 +7,7 @@ use napi::bindgen_prelude::PromiseRaw;
 use napi_derive::napi;
 use serde_json::{Value, json};
 
-use crate::arguments::{Options, Text};
+use crate::arguments::{Json, Options};
 use crate::calls::on_thread;
 use crate::error::of_arguments;
 use crate::results::{Plain, styled, to_json};
@@ -15,25 +15,16 @@ use crate::results::{Plain, styled, to_json};
 /// A plan, with what its methods give.
 #[napi(object, object_from_js = false)]
 pub struct Planned {
-    pub plan: Plain<PlanFields>,
+    pub plan: Plain<mullama::Plan>,
     pub layer_devices: Vec<String>,
     pub table: String,
     pub reasons: String,
 }
 
-/// The fields of a plan.
-pub struct PlanFields;
-
-/// Plans on another thread. `source` is text, or `shape` the fields of a shape.
+/// Plans on another thread. The source is text, or the fields of a shape.
 #[napi(catch_unwind)]
-pub fn plan(
-    env: &Env,
-    source: Option<Text>,
-    shape: Options,
-    options: Options,
-) -> napi::Result<PromiseRaw<'_, Planned>> {
-    let source = source.map_or(Value::Object(shape.0), |text| Value::String(text.0));
-    let source = PlanSource::parse(source).map_err(|error| of_arguments(&error))?;
+pub fn plan(env: &Env, source: Json, options: Options) -> napi::Result<PromiseRaw<'_, Planned>> {
+    let source = PlanSource::parse(source.0).map_err(|error| of_arguments(&error))?;
     let options =
         PlanOptions::parse(options.0, Naming::Camel).map_err(|error| of_arguments(&error))?;
     on_thread(env, move || {
@@ -48,7 +39,7 @@ pub fn plan(
 }
 
 /// A plan as a plain object, in which patterns and devices keep their names.
-fn fields(plan: &mullama::Plan) -> Plain<PlanFields> {
+fn fields(plan: &mullama::Plan) -> Plain<mullama::Plan> {
     let mut fields = styled(to_json(plan));
     let keep = |target: &mut Value| {
         if let (Some(overrides), Some(target)) = (&plan.tensor_overrides, target.as_object_mut())

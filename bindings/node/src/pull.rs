@@ -80,7 +80,7 @@ pub fn pull<'env>(
             }
         });
         (options.insecure, options.token) = (insecure, token);
-        mullama::Model::pull_with(name.0, options)
+        mullama::Model::pull_with(name, options)
     };
     env.spawn_future(async move {
         let model = spawn_blocking(pull).await.map_err(of_task)?.map_err(of_core)?;

@@ -5,7 +5,7 @@ use mullama::{FinishReason, Message, ToolOutput, ToolRequest, Usage};
 use napi_derive::napi;
 use serde_json::Value;
 
-use crate::arguments::{Json, Messages, Text};
+use crate::arguments::{Json, Text, messages};
 use crate::error::of_core;
 use crate::results::{Plain, to_json};
 
@@ -17,14 +17,14 @@ pub struct Turn(mullama::Turn);
 impl Turn {
     #[napi(constructor, catch_unwind)]
     pub fn new(
-        history: Messages,
-        said: Messages,
+        history: Json,
+        said: Json,
         tools: Json,
         callable: Vec<Text>,
         max_rounds: Option<u32>,
-    ) -> Self {
-        let callable = callable.into_iter().map(|name| name.0).collect();
-        Self(mullama::Turn::new(history.0, said.0, elements(tools), callable, max_rounds))
+    ) -> napi::Result<Self> {
+        let (history, said) = (messages(history)?, messages(said)?);
+        Ok(Self(mullama::Turn::new(history, said, elements(tools), callable, max_rounds)))
     }
 
     /// What to ask the model about.
@@ -50,16 +50,16 @@ impl Turn {
         Plain::new(&self.0.usage())
     }
 
-    /// Takes an answer; gives the calls that it asks for.
+    /// Takes an answer, as a list of its message; gives the calls that it asks for.
     #[napi(catch_unwind)]
     pub fn record_answer(
         &mut self,
-        message: Messages,
+        answer: Json,
         finish_reason: Text,
         usage: Json,
-    ) -> Plain<Vec<ToolRequest>> {
+    ) -> napi::Result<Plain<Vec<ToolRequest>>> {
         let reasons = [FinishReason::ToolCalls, FinishReason::Length, FinishReason::Cancelled];
-        let reason = reasons.into_iter().find(|reason| reason.name() == finish_reason.0);
+        let reason = reasons.into_iter().find(|reason| reason.name() == finish_reason);
         let reason = reason.unwrap_or(FinishReason::Stop);
         let count = |name: &str| usage.0[name].as_u64().unwrap_or_default() as u32;
         let usage = Usage {
@@ -67,9 +67,9 @@ impl Turn {
             cached_tokens: count("cachedTokens"),
             completion_tokens: count("completionTokens"),
         };
-        let answers = message.0.iter();
-        let requests = answers.flat_map(|answer| self.0.take_answer(answer, reason, usage));
-        Plain::as_it_is(to_json(&requests.collect::<Vec<_>>()))
+        let answers = messages(answer)?;
+        let requests = answers.iter().flat_map(|answer| self.0.take_answer(answer, reason, usage));
+        Ok(Plain::as_it_is(to_json(&requests.collect::<Vec<_>>())))
     }
 
     /// Takes what the calls gave, as `{ text, failed }`.

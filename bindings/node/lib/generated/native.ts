@@ -1,21 +1,8 @@
 // Written by generate-types.mjs from what is declared in Rust: change that, not this.
 
-import type {
-  Deliver,
-  Index,
-  Inputs,
-  Json,
-  Messages,
-  Options,
-  Plain,
-  Reranking,
-  State,
-  Text,
-  Texts,
-} from '../addon.js';
+import type { Text, Json, Options, TextOrTokens, Deliver } from '../arguments.js';
 import type { Message } from '../messages.js';
-import type { ChatCompletion, Completion } from '../results.js';
-import type { Lora, Prompt, Tokens } from '../types.js';
+import type { Completion, ChatCompletion } from '../results.js';
 import type { GenerateOptions } from './options.js';
 import type {
   Backend,
@@ -24,6 +11,7 @@ import type {
   EmbeddingUsage,
   Placement,
   PlanFields,
+  RerankingFields,
   Stats,
   ToolRequest,
   Usage,
@@ -38,24 +26,30 @@ export declare class Cancel {
   cancel(): void;
 }
 
+/** The vectors of some texts. */
 export interface Embedded {
   /** All numbers, vector after vector. */
   values: Float32Array;
   /** The vector that each text begins with. */
   starts: Array<number>;
+  /** Numbers in a vector. */
   dimensions: number;
+  /** Tokens of each text that were computed. */
   tokenCounts: Array<number>;
-  pooling: string;
+  /** How the vectors of a text's tokens became one. */
+  pooling: 'mean' | 'cls' | 'last' | 'none' | 'rank';
+  /** Whether each vector has been scaled to length 1. */
   normalized: boolean;
-  usage: Plain<EmbeddingUsage>;
+  /** Tokens that the texts took. */
+  usage: EmbeddingUsage;
 }
 
 export declare namespace gpu {
-  export function devices(): Plain<Array<Device>>;
+  export function devices(): Array<Device>;
 }
 
 export declare namespace gpu {
-  export function backends(): Plain<Array<Backend>>;
+  export function backends(): Array<Backend>;
 }
 
 export declare namespace gpu {
@@ -91,36 +85,36 @@ export declare namespace gpu {
 }
 
 export declare namespace gpu {
-  export function cudaMemoryInfo(index: Index): [number, number];
+  export function cudaMemoryInfo(index: number): [number, number];
 }
 
 export declare class NativeModel {
-  generate(prompt: Prompt, options: Options, cancel: Cancel): Promise<Plain<Completion>>;
-  stream(prompt: Prompt, options: Options, deliver: Deliver): Generation;
-  chat(messages: Messages, options: Options, cancel: Cancel): Promise<Plain<ChatCompletion>>;
-  streamChat(messages: Messages, options: Options, deliver: Deliver): Generation;
-  embed(texts: Inputs, options: Options, cancel: Cancel): Promise<Embedded>;
+  generate(prompt: TextOrTokens, options: Options, cancel: Cancel): Promise<Completion>;
+  stream(prompt: TextOrTokens, options: Options, deliver: Deliver): Generation;
+  chat(messages: Json, options: Options, cancel: Cancel): Promise<ChatCompletion>;
+  streamChat(messages: Json, options: Options, deliver: Deliver): Generation;
+  embed(texts: Array<TextOrTokens>, options: Options, cancel: Cancel): Promise<Embedded>;
   rerank(
     query: Text,
-    documents: Texts,
+    documents: Array<Text>,
     options: Options,
     cancel: Cancel,
-  ): Promise<Plain<Reranking>>;
-  applyChatTemplate(messages: Messages, options: Options): string;
+  ): Promise<RerankingFields>;
+  applyChatTemplate(messages: Json, options: Options): string;
   tokenize(text: Text, options: Options): Array<number>;
-  detokenize(tokens: Tokens, options: Options): string;
+  detokenize(tokens: Int32Array, options: Options): string;
   countTokens(text: Text): number;
-  setLora(lora: Lora): Promise<undefined>;
-  saveState(prompt: Prompt, path?: Text | undefined | null): Promise<Buffer>;
-  loadState(state: State): Promise<number>;
+  setLora(lora: Json): Promise<undefined>;
+  saveState(prompt: TextOrTokens, path?: Text | undefined | null): Promise<Buffer>;
+  loadState(state: Text | Uint8Array): Promise<number>;
   /** Frees the model while the caller waits for the step that is being computed. */
   closeNow(): void;
   /** Frees the model on another thread. */
   close(options: Options): Promise<undefined>;
-  stats(): Plain<Stats>;
-  get defaultOptions(): Plain<GenerateOptions>;
+  stats(): Stats;
+  get defaultOptions(): GenerateOptions;
   get architecture(): string;
-  get capabilities(): Plain<Capabilities>;
+  get capabilities(): Capabilities;
   get chatTemplate(): string | null;
   get contextSize(): number;
   get description(): string;
@@ -133,7 +127,7 @@ export declare class NativeModel {
   get nVocab(): number;
   get name(): string | null;
   get path(): string;
-  get placement(): Plain<Placement>;
+  get placement(): Placement;
   get size(): number;
 }
 
@@ -162,18 +156,14 @@ export declare function engineElsewhere(own: Text): string | null;
 
 /** A plan, with what its methods give. */
 export interface Planned {
-  plan: Plain<PlanFields>;
+  plan: PlanFields;
   layerDevices: Array<string>;
   table: string;
   reasons: string;
 }
 
-/** Plans on another thread. `source` is text, or `shape` the fields of a shape. */
-export declare function plan(
-  source: Text | undefined | null,
-  shape: Options,
-  options: Options,
-): Promise<Planned>;
+/** Plans on another thread. The source is text, or the fields of a shape. */
+export declare function plan(source: Json, options: Options): Promise<Planned>;
 
 /** How far a pull has come. */
 export interface PullProgress {
@@ -225,21 +215,21 @@ export declare class Generation {
 /** One turn of a conversation. */
 export declare class Turn {
   constructor(
-    history: Messages,
-    said: Messages,
+    history: Json,
+    said: Json,
     tools: Json,
     callable: Array<Text>,
     maxRounds?: number | undefined | null,
   );
   /** What to ask the model about. */
-  messages(): Plain<Array<Message>>;
+  messages(): Array<Message>;
   /** What the turn adds to the conversation. */
-  newMessages(): Plain<Array<Message>>;
+  newMessages(): Array<Message>;
   get isOver(): boolean;
   /** Tokens of all requests so far. */
-  get usage(): Plain<Usage>;
-  /** Takes an answer; gives the calls that it asks for. */
-  recordAnswer(message: Messages, finishReason: Text, usage: Json): Plain<Array<ToolRequest>>;
+  get usage(): Usage;
+  /** Takes an answer, as a list of its message; gives the calls that it asks for. */
+  recordAnswer(answer: Json, finishReason: Text, usage: Json): Array<ToolRequest>;
   /** Takes what the calls gave, as `{ text, failed }`. */
   recordToolResults(outputs: Json): void;
 }

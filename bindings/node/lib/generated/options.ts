@@ -2,8 +2,8 @@
 
 import type { Abortable } from '../abort.js';
 import type { Progress } from '../progress.js';
-import type { FunctionTool, Tool, ToolChoice } from '../tools.js';
-import type { DeviceDescription, JsonSchema, KvCacheType, Lora, ResponseFormat } from '../types.js';
+import type { Tool, FunctionTool, ToolChoice } from '../tools.js';
+import type { Lora, KvCacheType, JsonSchema, ResponseFormat, DeviceDescription } from '../types.js';
 
 /** What a model is loaded with. */
 export interface LoadOptions extends Abortable, Progress {

@@ -200,6 +200,14 @@ export interface RankedDocument {
   score: number;
 }
 
+/** Documents by how well they answer a query, the best first. */
+export interface RerankingFields {
+  /** The documents; those with equal scores in the order in which they were given. */
+  results: RankedDocument[];
+  /** Tokens that the query and the documents took; the query counts with each document. */
+  usage: EmbeddingUsage;
+}
+
 /** What a model has done since it was loaded, and what it is doing. */
 export interface Stats {
   /** Requests that are running. */
