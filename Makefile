@@ -284,4 +284,4 @@ publish-image: ## Push the images in target/image as one
 .PHONY: clean
 clean: ## Delete what was built; the engine too
 	cargo clean
-	rm -rf .venv site bindings/node/node_modules bindings/node/native bindings/python/python/mullama/lib
+	rm -rf .venv site bindings/node/node_modules bindings/node/dist bindings/node/native bindings/python/python/mullama/lib

@@ -1,16 +1,26 @@
-// Makes the package of this platform in `native`, of what `make build` built: the addon, with the engine's
-// libraries and modules and the program.
+// Makes the package of JavaScript and types in `dist`, and the package of this platform in `native`, of what
+// `make build` built: the addon, with the engine's libraries and modules and the program.
 
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import path from 'node:path';
 
 import { nameOf, platformManifest } from './packaging/manifests.mjs';
-import { native, writeManifest } from './packaging/pack.mjs';
-import platform from './lib/platform.js';
+import { dist, native, repository, writeManifest } from './packaging/pack.mjs';
 
-const repository = path.resolve(import.meta.dirname, '../..');
-const name = platform.thisPlatform();
+const require = createRequire(import.meta.url);
+
+/** Compiles `lib`; gives the status. What has errors is compiled all the same. */
+function compile() {
+  rmSync(dist, { recursive: true, force: true });
+  const args = [require.resolve('typescript/bin/tsc'), '--project', import.meta.dirname];
+  return spawnSync(process.execPath, args, { stdio: 'inherit' }).status;
+}
+
+// Where the addon has changed, its declarations are written from what is built here.
+process.exitCode = compile();
+const name = require('./dist/platform.js').thisPlatform();
 // Fails for a platform that has no package, before anything is deleted.
 platformManifest(name);
 rmSync(native, { recursive: true, force: true });

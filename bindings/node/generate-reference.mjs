@@ -5,22 +5,39 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 
-import { Application } from 'typedoc';
+import { Application, Converter, ReflectionFlag, ReflectionKind } from 'typedoc';
 
 const HEAD = `# Node.js
 
-<!-- Written by \`make reference\` from index.d.ts and options.d.ts: change those, not this. -->
+<!-- Written by \`make reference\` from the declarations of bindings/node/lib: change those, not this. -->
 
 What the package \`mullama\` has. The types are those of its declarations: TypeScript sees the same.
 `;
 
 const target = path.join(import.meta.dirname, '../../docs/reference/node.md');
 
+/** Describes classes as who uses them sees them: getters are properties, what is generated is their own. */
+function simplify({ project }) {
+  for (const property of project.getReflectionsByKind(ReflectionKind.Property)) {
+    if (property.inheritedFrom?.name.startsWith('Readonly.')) delete property.inheritedFrom;
+  }
+  for (const type of project.getReflectionsByKind(ReflectionKind.ClassOrInterface)) {
+    if (type.extendedTypes?.some(({ name }) => name === 'Readonly')) delete type.extendedTypes;
+  }
+  for (const accessor of project.getReflectionsByKind(ReflectionKind.Accessor)) {
+    const { type, comment } = accessor.getSignature;
+    Object.assign(accessor, { kind: ReflectionKind.Property, type, comment });
+    accessor.setFlag(ReflectionFlag.Readonly);
+    delete accessor.getSignature;
+  }
+}
+
 /** What TypeDoc makes of the declarations, as one page. */
 async function generated() {
   const out = mkdtempSync(path.join(tmpdir(), 'mullama-reference-'));
   try {
     const app = await Application.bootstrapWithPlugins({ logLevel: 'Warn', out });
+    app.converter.on(Converter.EVENT_RESOLVE_BEGIN, simplify);
     const project = await app.convert();
     if (!project) throw new Error('the declarations cannot be read');
     await app.generateOutputs(project);

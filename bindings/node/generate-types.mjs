@@ -1,74 +1,252 @@
-// Writes options.d.ts from the options that the core declares; with --check, tells whether it is
-// what would be written.
+// Writes lib/generated from what is declared in Rust: the options and results of the core, the codes of errors,
+// and the addon's functions and classes. With --check, tells whether it is what would be written.
 
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 
-const specs = createRequire(import.meta.url)('./lib/native.js')._optionSpecs();
-const file = path.join(import.meta.dirname, 'options.d.ts');
+import { format, resolveConfig } from 'prettier';
 
-const names = new Map();
-for (const { name } of Object.values(specs).flat()) {
-  names.set(
-    `\`${name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)}\``,
-    `\`${name}\``,
-  );
-}
+import { repository, target } from './packaging/pack.mjs';
+
+const HEAD =
+  '// Written by generate-types.mjs from what is declared in Rust: change that, not this.';
+
+/** TypeScript's types for Rust's. */
+const TYPES = {
+  Bandwidth: 'string',
+  ByteSize: 'string | number',
+  DeviceKind: "'cpu' | 'gpu' | 'igpu' | 'accelerator'",
+  DeviceList: 'string | DeviceDescription | (string | DeviceDescription)[]',
+  bool: 'boolean',
+  f32: 'number',
+  f64: 'number',
+  i32: 'number',
+  u32: 'number',
+  u64: 'number',
+  usize: 'number',
+  String: 'string',
+  'std::path::PathBuf': 'string',
+  TensorOverrides: 'Record<string, string>',
+  Token: 'number',
+  'BTreeMap<String, String>': 'Record<string, string>',
+  'BTreeMap<String, Value>': 'Record<string, string | number | boolean>',
+  'Map<String, Value>': 'Record<string, unknown>',
+  FlashAttention: "'auto' | 'on' | 'off'",
+  GpuLayers: "number | 'auto'",
+  KvCacheTypes: 'KvCacheType | [keys: KvCacheType, values: KvCacheType]',
+  Lora: 'Lora',
+  LogitBias: 'Record<number, number | false>',
+  PlannedModel: '{ name?: string; architecture: string; size: number }',
+  SplitMode: "'none' | 'layer' | 'row' | 'tensor'",
+  Pooling: "'mean' | 'cls' | 'last' | 'none' | 'rank'",
+  Stop: 'string | string[]',
+  Truncate: "'none' | 'end' | 'start'",
+};
+
+/** The types of what is any JSON to the core. */
+const SHAPES = {
+  jsonSchema: 'JsonSchema',
+  options: 'LoadOptions',
+  responseFormat: 'ResponseFormat',
+  toolChoice: 'ToolChoice',
+  tools: '(Tool | FunctionTool)[]',
+};
+
+/** The core's structs that come as plain objects, by what TypeScript calls them. */
+const RESULTS = {
+  Alternative: 'Alternative',
+  Backend: 'Backend',
+  Capabilities: 'Capabilities',
+  Device: 'Device',
+  DeviceShare: 'DeviceShare',
+  EmbeddingUsage: 'EmbeddingUsage',
+  Logprob: 'TopLogprob',
+  Placement: 'Placement',
+  PlanFields: 'Plan',
+  PlannedDevice: 'PlannedDevice',
+  Prediction: 'Prediction',
+  RankedDocument: 'RankedDocument',
+  RerankingFields: 'Reranking',
+  Stats: 'Stats',
+  Timings: 'Timings',
+  TokenLogprob: 'TokenLogprob',
+  ToolCallDelta: 'ToolCallDelta',
+  ToolRequest: 'ToolRequest',
+  Usage: 'Usage',
+};
+
+const specs = createRequire(import.meta.url)('./native/mullama.node')._optionSpecs();
+
+/** The interfaces of options: what they are for, their name and heading, and the sets that they have. */
+const OPTIONS = [
+  ['What a model is loaded with.', 'LoadOptions extends Abortable, Progress', 'model', 'context'],
+  [
+    'What a plan takes: as loading does, and what describes hardware.',
+    "PlanOptions extends Omit<LoadOptions, 'devices' | 'onProgress'>",
+    'plan',
+  ],
+  ['What a generation is to do.', 'GenerateOptions extends Abortable', 'generate'],
+  [
+    'What a chat is to do: as any generation, and what only a chat has.',
+    'ChatOptions extends GenerateOptions',
+    'chat',
+  ],
+  ['What an embedding is to do.', 'EmbedOptions extends Abortable', 'embed'],
+  ['What a reranking is to do.', 'RerankOptions extends Abortable', 'rerank'],
+];
+
+const camel = (name) => name.replaceAll(/_(\w)/g, (_, letter) => letter.toUpperCase());
+const snake = (name) => name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+
+/** The names of options, in backticks, by those in Rust. */
+const names = new Map(
+  Object.values(specs)
+    .flat()
+    .map(({ name }) => [`\`${snake(name)}\``, `\`${name}\``]),
+);
 
 /** The documentation, with the names of options as JavaScript has them. */
 function comment(doc) {
-  const lines = doc
+  const text = doc.trim().replaceAll(/`\w+`/g, (quoted) => names.get(quoted) ?? quoted);
+  const lines = text.split('\n').map((line) => ` * ${line.trim()}`);
+  return lines.length === 1 ? `/** ${text} */\n` : `/**\n${lines.join('\n')}\n */\n`;
+}
+
+function declaration(doc, heading, members) {
+  const lines = members.map(({ doc, name, type }) => `${comment(doc)}${name}: ${type};\n`);
+  return `${comment(doc)}export interface ${heading} {\n${lines.join('')}}\n\n`;
+}
+
+/** What TypeScript calls a result of the core. */
+const resultOf = (struct) => Object.keys(RESULTS).find((name) => RESULTS[name] === struct);
+
+function typeOf(name, type) {
+  const inner = /^Vec<(.*)>$/.exec(type)?.[1];
+  const found = (type.includes('Value') && SHAPES[name]) || TYPES[type] || resultOf(type);
+  if (!found && !inner) throw new Error(`${name}: which TypeScript type is ${type}?`);
+  return found || `${typeOf(name, inner)}[]`;
+}
+
+function options() {
+  const declare = ([doc, heading, ...sets]) => {
+    const members = sets
+      .flatMap((set) => specs[set])
+      .map(({ doc, name, type }) => ({ doc, name: `${name}?`, type }));
+    return declaration(doc, heading, members);
+  };
+  return OPTIONS.map(declare).join('');
+}
+
+/** The Rust of all crates, as rustfmt leaves it. */
+function rust() {
+  const crates = path.join(repository, 'crates');
+  const files = readdirSync(crates, { recursive: true }).filter((file) => file.endsWith('.rs'));
+  return files.map((file) => readFileSync(path.join(crates, file), 'utf8')).join('\n');
+}
+
+const source = rust();
+
+/** What an expression finds in Rust; fails where it finds nothing, or more. */
+function only(expression, what) {
+  const [found, another] = source.matchAll(expression);
+  if (!found || another) throw new Error(`${what}: ${another ? 'several' : 'none'} in Rust`);
+  return found;
+}
+
+const uncommented = (doc) => doc.replaceAll(/^ *\/\/\/ ?/gm, '');
+
+function results() {
+  const declare = ([name, struct]) => {
+    const head = `((?:^/// .*\\n)+)(?:^#\\[.*\\n)*^pub struct ${struct} \\{\\n([^}]*)^\\}`;
+    const [, doc, body] = only(new RegExp(head, 'gm'), struct);
+    const field = /((?: {4}\/\/\/.*\n)+) {4}pub (\w+): (?:Option<(.*)>|(.*)),\n/y;
+    const members = [];
+    while (field.lastIndex < body.length) {
+      const [, doc, name, optional, type] = field.exec(body) ?? [];
+      if (!name) throw new Error(`${struct}: what is the field after ${members.at(-1)?.name}?`);
+      members.push({
+        doc: uncommented(doc),
+        name: camel(name) + (optional ? '?' : ''),
+        type: typeOf(camel(name), optional ?? type),
+      });
+    }
+    return declaration(uncommented(doc), name, members);
+  };
+  return Object.entries(RESULTS).map(declare).join('');
+}
+
+function errors() {
+  const [, table] = only(/^error_kinds! \{\n([^}]*)^\}/gm, 'error_kinds!');
+  const kinds = [...table.matchAll(/((?: {4}\/\/\/.*\n)+) {4}\w+ = "(\w+)", .*;\n/g)];
+  const codes = kinds.map(([, doc, code]) => `${comment(uncommented(doc))}| '${code}'\n`);
+  return `${comment('What went wrong, as far as a program can act on it.')}
+    export type ErrorCode = ${codes.join('')} | (string & {});`;
+}
+
+/** What `#[napi]` has written while the addon was compiled: JSON, a line for each item. */
+function native() {
+  const lines = readFileSync(path.join(target, 'addon-types/mullama-node'), 'utf8')
     .trim()
-    .split('\n')
-    .map((line) => line.trim());
-  const text = lines.join('\n').replaceAll(/`\w+`/g, (quoted) => names.get(quoted) ?? quoted);
-  if (!text.includes('\n')) return `  /** ${text} */`;
-  return ['  /**', ...text.split('\n').map((line) => `   * ${line}`), '   */'].join('\n');
+    .split('\n');
+  const items = lines.map((line) => JSON.parse(line));
+  const body = (type) => {
+    const impls = items.filter(({ kind, name }) => kind === 'impl' && name === type);
+    return impls.map(({ def }) => def).join('\n');
+  };
+  const declare = {
+    fn: ({ js_doc: doc, js_mod: module, def }) => {
+      const declared = `${doc}export declare ${def};`;
+      return module ? `export declare namespace ${module} { ${doc}export ${def}; }` : declared;
+    },
+    impl: () => '',
+    interface: ({ js_doc: doc, name, def }) => `${doc}export interface ${name} {\n${def}\n}`,
+    struct: ({ js_doc: doc, name }) => `${doc}export declare class ${name} {\n${body(name)}\n}`,
+  };
+  const text = items.map((item) => declare[item.kind](item)).join('\n\n');
+  // `Plain` says that the core has the struct.
+  return text.replaceAll(/\bPlain<(Array<\w+>|\w+)>/g, (_, type) => {
+    return type.replaceAll(/\w+/g, (name) => resultOf(name) ?? name);
+  });
 }
 
-function declaration(doc, heading, options) {
-  const members = options.map((spec) => `${comment(spec.doc)}\n  ${spec.name}?: ${spec.type};`);
-  return `/** ${doc} */\nexport interface ${heading} {\n${members.join('\n')}\n}\n`;
+/** The files of a folder of lib, with the types that each exports. */
+function places(folder) {
+  const lib = path.join(import.meta.dirname, 'lib', folder);
+  const files = readdirSync(lib).filter((file) => file.endsWith('.ts'));
+  return files.map((file) => {
+    const text = readFileSync(path.join(lib, file), 'utf8');
+    const types = text.matchAll(/^export (?:class|interface|type) (\w+)/gm);
+    return { file: file.replace('.ts', '.js'), types: Array.from(types, ([, name]) => name) };
+  });
 }
 
-const text = [
-  '// Written by generate-types.mjs from the options of the core: change those, not this.\n',
-  `import type {
-  Abortable,
-  DeviceDescription,
-  FunctionTool,
-  JsonSchema,
-  KvCacheType,
-  Lora,
-  Progress,
-  ResponseFormat,
-  Tool,
-  ToolChoice,
-} from './index.js';
-`,
-  declaration('What a model is loaded with.', 'LoadOptions extends Abortable, Progress', [
-    ...specs.model,
-    ...specs.context,
-  ]),
-  declaration(
-    'What a plan takes: as loading does, and what describes hardware.',
-    "PlanOptions extends Omit<LoadOptions, 'devices' | 'onProgress'>",
-    specs.plan,
-  ),
-  declaration('What a generation is to do.', 'GenerateOptions extends Abortable', specs.generate),
-  declaration(
-    'What a chat is to do: as any generation, and what only a chat has.',
-    'ChatOptions extends GenerateOptions',
-    specs.chat,
-  ),
-  declaration('What an embedding is to do.', 'EmbedOptions extends Abortable', specs.embed),
-  declaration('What a reranking is to do.', 'RerankOptions extends Abortable', specs.rerank),
-].join('\n');
+/** What a generated file imports. */
+function imports(text, own) {
+  const code = text.replaceAll(/\/\*\*.*?\*\//gs, '');
+  const uses = (name) => new RegExp(`(?<!class |interface )\\b${name}\\b`).test(code);
+  const lines = (start, folder) =>
+    places(folder)
+      .filter(({ file }) => file !== own)
+      .map(({ file, types }) => ({ file, used: types.filter(uses) }))
+      .filter(({ used }) => used.length)
+      .map(({ file, used }) => `import type { ${used.join(', ')} } from '${start}${file}';`);
+  return [...lines('../', '.'), ...lines('./', 'generated')].join('\n');
+}
 
-if (!process.argv.includes('--check')) {
-  writeFileSync(file, text);
-} else if (readFileSync(file, 'utf8') !== text) {
-  console.error('options.d.ts is not what the core declares: run `npm run types`');
-  process.exitCode = 1;
+for (const [name, text] of Object.entries({
+  options: options(),
+  results: results(),
+  errors: errors(),
+  native: native(),
+})) {
+  const file = path.join(import.meta.dirname, `lib/generated/${name}.ts`);
+  const whole = [HEAD, imports(text, `${name}.js`), text].join('\n\n');
+  const written = await format(whole, { ...(await resolveConfig(file)), parser: 'typescript' });
+  if (!process.argv.includes('--check')) {
+    writeFileSync(file, written);
+  } else if (readFileSync(file, 'utf8') !== written) {
+    console.error(`lib/generated/${name}.ts is not what Rust declares: run \`npm run types\``);
+    process.exitCode = 1;
+  }
 }

@@ -13,20 +13,26 @@ import path from 'node:path';
 import { mainManifest } from './manifests.mjs';
 
 const here = path.resolve(import.meta.dirname, '..');
-const repository = path.resolve(here, '../..');
+export const repository = path.resolve(here, '../..');
+
+/** Where cargo puts what it has built. */
+export const target = path.join(
+  process.env.CARGO_TARGET_DIR ?? path.join(repository, 'target'),
+  'release',
+);
+
+/** JavaScript and declarations, as `lib` is compiled. */
+export const dist = path.join(here, 'dist');
 
 /** What a package of the platform's holds. */
 export const native = path.join(here, 'native');
 
 /** Lays out the package of JavaScript and types in a folder. */
 export function stageMain(folder) {
-  const manifest = mainManifest();
-  const files = ['README.md', 'index.js', 'index.mjs', 'index.d.ts', 'index.d.mts', 'options.d.ts'];
-  for (const file of [...files, 'bin', 'lib']) {
-    cpSync(path.join(here, file), path.join(folder, file), { recursive: true });
-  }
+  cpSync(dist, path.join(folder, 'dist'), { recursive: true });
+  cpSync(path.join(here, 'README.md'), path.join(folder, 'README.md'));
   cpSync(path.join(repository, 'LICENSE'), path.join(folder, 'LICENSE'));
-  writeManifest(folder, manifest);
+  writeManifest(folder, mainManifest());
 }
 
 export function writeManifest(folder, manifest) {

@@ -19,7 +19,7 @@ import {
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
-import platform from '../lib/platform.js';
+import platform from '../dist/platform.js';
 import { World } from './installation.mjs';
 import { mainManifest, nameOf, platformManifest, platforms } from './manifests.mjs';
 import { native, stageMain, writeManifest } from './pack.mjs';
@@ -272,7 +272,7 @@ function npx(project, ...args) {
 }
 
 describe('the command', () => {
-  const command = () => good.path('node_modules/mullama/bin/mullama.js');
+  const command = () => good.path('node_modules/mullama/dist/command.js');
   const mullama = (...args) => good.run(process.execPath, [command(), ...args]);
 
   test('npx mullama run demo', () => {
@@ -309,14 +309,14 @@ describe('the command', () => {
     const project = copyOfGood('killed');
     const file = path.join(project.package(own.name), program);
     writeFileSync(file, '#!/bin/sh\nkill -KILL $$\n'.padEnd(statSync(file).size, '\n'));
-    const args = [project.path('node_modules/mullama/bin/mullama.js')];
+    const args = [project.path('node_modules/mullama/dist/command.js')];
     assert.equal(project.run(process.execPath, args).status, 'SIGKILL');
   });
 
   test('says what is wrong with the installation', async () => {
     const project = world.project('command without program');
     await project.npm('install', 'mullama', '--omit=optional');
-    const args = [project.path('node_modules/mullama/bin/mullama.js'), 'devices'];
+    const args = [project.path('node_modules/mullama/dist/command.js'), 'devices'];
     const { status, stdout, stderr } = project.run(process.execPath, args);
     assert.equal(status, 12);
     assert.equal(stdout, '');
@@ -384,7 +384,7 @@ describe('an installation that cannot work', () => {
     await project.npm('install', 'mullama', '--os=linux', '--cpu=x64', `--libc=${libc}`);
     assert.deepEqual(readdirSync(project.package('@mullama')), [other]);
     await fails(project, 'BACKEND', new RegExp(`but @mullama/${other}`), /delete node_modules/);
-    const args = [project.path('node_modules/mullama/bin/mullama.js'), 'devices'];
+    const args = [project.path('node_modules/mullama/dist/command.js'), 'devices'];
     assert.match(project.run(process.execPath, args).stderr, /from another machine/);
     // Some installers take both.
     cpSync(good.package(own.name), project.package(own.name), { recursive: true });
@@ -438,7 +438,7 @@ describe('an installation that cannot work', () => {
     const project = copyOfGood('no permission');
     const file = path.join(project.package(own.name), program);
     chmodSync(file, 0o644);
-    const args = [project.path('node_modules/mullama/bin/mullama.js'), 'devices'];
+    const args = [project.path('node_modules/mullama/dist/command.js'), 'devices'];
     const { status, stderr } = project.run(process.execPath, args);
     assert.equal(status, 12);
     assert.match(stderr, /does not load: .*EACCES/);
@@ -543,7 +543,7 @@ describe('packages of GPU backends', () => {
     assert.equal(found.loaded, false);
     assert.ok(found.reason.includes(`\`npm install ${backend}@${main.version}\``), found.reason);
     assertAnswers(project);
-    const args = [project.path('node_modules/mullama/bin/mullama.js'), 'devices'];
+    const args = [project.path('node_modules/mullama/dist/command.js'), 'devices'];
     const { stdout, stderr } = project.run(process.execPath, args);
     assert.match(stdout + stderr, /vulkan.*99\.0\.0/s);
   });

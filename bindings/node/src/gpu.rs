@@ -1,60 +1,33 @@
 //! What the machine has: the functions of `gpu`.
-#![allow(missing_docs, reason = "`index.d.ts` documents what a program sees")]
+#![allow(missing_docs, reason = "`lib/gpu.ts` documents what a program sees")]
 
-use mullama::gpu;
+use mullama::gpu::{self, Backend, Device};
 use napi_derive::napi;
-use serde_json::Value;
 
-use crate::results::plain;
+use crate::results::Plain;
 
-#[napi(namespace = "gpu", catch_unwind)]
-pub fn devices() -> Value {
-    plain(&gpu::devices())
+macro_rules! functions {
+    ($( $name:ident() -> $type:ty = $call:expr; )+) => {
+        $(
+            #[napi(namespace = "gpu", catch_unwind)]
+            pub fn $name() -> $type {
+                $call
+            }
+        )+
+    };
 }
 
-#[napi(namespace = "gpu", catch_unwind)]
-pub fn backends() -> Value {
-    plain(&gpu::backends())
-}
-
-#[napi(namespace = "gpu", catch_unwind)]
-pub fn cuda_available() -> bool {
-    gpu::cuda_available()
-}
-
-#[napi(namespace = "gpu", catch_unwind)]
-pub fn metal_available() -> bool {
-    gpu::metal_available()
-}
-
-#[napi(namespace = "gpu", catch_unwind)]
-pub fn rocm_available() -> bool {
-    gpu::rocm_available()
-}
-
-#[napi(namespace = "gpu", catch_unwind)]
-pub fn vulkan_available() -> bool {
-    gpu::vulkan_available()
-}
-
-#[napi(namespace = "gpu", catch_unwind)]
-pub fn opencl_available() -> bool {
-    gpu::opencl_available()
-}
-
-#[napi(namespace = "gpu", catch_unwind)]
-pub fn sycl_available() -> bool {
-    gpu::sycl_available()
-}
-
-#[napi(namespace = "gpu", catch_unwind)]
-pub fn cuda_device_count() -> u32 {
-    gpu::cuda_device_count() as u32
-}
-
-#[napi(namespace = "gpu", catch_unwind)]
-pub fn rocm_device_count() -> u32 {
-    gpu::rocm_device_count() as u32
+functions! {
+    devices() -> Plain<Vec<Device>> = Plain::new(&gpu::devices());
+    backends() -> Plain<Vec<Backend>> = Plain::new(&gpu::backends());
+    cuda_available() -> bool = gpu::cuda_available();
+    metal_available() -> bool = gpu::metal_available();
+    rocm_available() -> bool = gpu::rocm_available();
+    vulkan_available() -> bool = gpu::vulkan_available();
+    opencl_available() -> bool = gpu::opencl_available();
+    sycl_available() -> bool = gpu::sycl_available();
+    cuda_device_count() -> u32 = gpu::cuda_device_count() as u32;
+    rocm_device_count() -> u32 = gpu::rocm_device_count() as u32;
 }
 
 #[napi(namespace = "gpu", catch_unwind)]

@@ -1,23 +1,24 @@
 //! The Node.js binding of mullama: converts arguments, calls the core, converts results and errors.
 //!
-//! What a program sees is the JavaScript in `lib/`; the functions and classes here are its way to
-//! the core and may change with it.
+//! What a program sees is the TypeScript in `lib/`; the functions and classes here are its way to
+//! the core and may change with it. `lib/generated/native.ts` declares them.
 
 #![allow(
     clippy::needless_pass_by_value,
     reason = "what comes from JavaScript is converted, and so owned"
 )]
 
+mod arguments;
+mod calls;
 mod embeddings;
 mod error;
-mod exit;
 mod gpu;
-mod json;
 mod model;
 mod packages;
 mod plan;
 mod pull;
 mod results;
+mod specs;
 mod stream;
 mod turn;
 

@@ -1,37 +1,31 @@
 //! A loaded model.
-#![allow(missing_docs, reason = "`index.d.ts` documents what a program sees")]
+#![allow(missing_docs, reason = "`lib/model.ts` documents what a program sees")]
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::Duration;
 
 use mullama::{
-    ChatOptions, ContextParams, EmbedOptions, Message, ModelParams, Naming, OptionSet as _,
-    OptionSpec, PlanFields, RerankOptions, parse_options,
+    Capabilities, ChatCompletion, ChatStream, Completion, ContextParams, EmbedOptions,
+    GenerateOptions, Lora, Model, ModelParams, Pending, Placement, RerankOptions, Reranking, Stats,
+    Stream,
 };
 use napi::Env;
-use napi::bindgen_prelude::{Buffer, Function, JsValuesTupleIntoVec, PromiseRaw, ToNapiValue};
-use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
-use napi::tokio::task::spawn_blocking;
+use napi::bindgen_prelude::{Buffer, Either, Function, Int32Array, PromiseRaw, Uint8Array};
+use napi::threadsafe_function::ThreadsafeFunction;
 use napi_derive::napi;
-use serde_json::{Map, Value, json};
 
-use crate::embeddings::{Computation, Request as EmbeddingRequest};
-use crate::error::{of_arguments, of_core, of_task};
-use crate::exit::{self, Call};
-use crate::json::{
-    InputsArgument, LoraArgument, Messages, Options, PromptArgument, StateArgument, Text,
-    TextsArgument, Tokens,
-};
-use crate::results::plain;
-use crate::stream::{Generation, Request};
+use crate::arguments::{self, Json, Options, Text, TextOrTokens};
+use crate::calls::{Cancel, answer, is_exiting, on_thread};
+use crate::embeddings::Embedded;
+use crate::error::{of_arguments, of_core};
+use crate::results::Plain;
+use crate::stream::{Deliver, Generation};
 
 /// Hears how far loading is, on JavaScript's thread; returning false cancels.
 type Progress = ThreadsafeFunction<f64, bool, f64, napi::Status, false>;
 
 #[napi]
 pub struct NativeModel {
-    model: mullama::Model,
+    model: Model,
 }
 
 /// Loads a model while the caller waits.
@@ -43,7 +37,7 @@ pub fn load_now(
 ) -> napi::Result<NativeModel> {
     let (params, context) = load_options(options)?;
     let progress = |done| progress.call(f64::from(done)).unwrap_or(false);
-    let model = mullama::Model::load_with_progress(source.0, params, context, progress);
+    let model = Model::load_with_progress(source, params, context, progress);
     Ok(NativeModel { model: model.map_err(of_core)? })
 }
 
@@ -56,37 +50,13 @@ pub fn load<'env>(
     progress: Function<'_, f64, bool>,
 ) -> napi::Result<PromiseRaw<'env, NativeModel>> {
     let (params, context) = load_options(options)?;
-    let call = Call::begin();
     let progress: Progress =
         progress.build_threadsafe_function().callee_handled::<false>().build()?;
-    env.spawn_future(async move {
-        let progress = in_steps(move |done| answer(&progress, f64::from(done)));
-        let load = move || {
-            let _call = call;
-            mullama::Model::load_with_progress(source.0, params, context, progress)
-        };
-        let model = spawn_blocking(load).await.map_err(of_task)?;
-        Ok(NativeModel { model: model.map_err(of_core)? })
+    let progress = in_steps(move |done| answer(&progress, f64::from(done)));
+    on_thread(env, move || {
+        let model = Model::load_with_progress(source, params, context, progress)?;
+        Ok(NativeModel { model })
     })
-}
-
-/// What JavaScript's thread answers; false when it is gone, or about to.
-pub(crate) fn answer<T: JsValuesTupleIntoVec + 'static>(
-    hear: &ThreadsafeFunction<T, bool, T, napi::Status, false>,
-    news: T,
-) -> bool {
-    let (answer, answered) = mpsc::sync_channel(1);
-    let mode = ThreadsafeFunctionCallMode::NonBlocking;
-    hear.call_with_return_value(news, mode, move |go_on, _env| {
-        let _ = answer.send(go_on.unwrap_or(false));
-        Ok(())
-    });
-    loop {
-        match answered.recv_timeout(Duration::from_millis(20)) {
-            Err(RecvTimeoutError::Timeout) if !exit::is_under_way() => {}
-            go_on => return go_on.unwrap_or(false),
-        }
-    }
 }
 
 /// Asks once for each percent: an answer takes a turn of the event loop, and the engine reports
@@ -96,99 +66,122 @@ fn in_steps(mut ask: impl FnMut(f32) -> bool) -> impl FnMut(f32) -> bool {
     move |done| {
         let step = Some((done * 100.0) as u32);
         if step == asked {
-            return !exit::is_under_way();
+            return !is_exiting();
         }
         asked = step;
         ask(done)
     }
 }
 
-/// Does what takes long on another thread; the process does not end meanwhile.
-fn apart<T: ToNapiValue + Send + 'static>(
-    env: &Env,
-    work: impl FnOnce() -> mullama::Result<T> + Send + 'static,
-) -> napi::Result<PromiseRaw<'_, T>> {
-    let call = Call::begin();
-    let work = move || {
-        let _call = call;
-        work()
-    };
-    env.spawn_future(async move { spawn_blocking(work).await.map_err(of_task)?.map_err(of_core) })
-}
-
 fn load_options(options: Options) -> napi::Result<(ModelParams, ContextParams)> {
-    let (mut params, mut context) = (ModelParams::default(), ContextParams::default());
-    parse_options(&mut [&mut params, &mut context], options.0, Naming::Camel)
-        .map_err(|error| of_arguments(&error))?;
+    let (mut params, mut context) = <(ModelParams, ContextParams)>::default();
+    options.fill(&mut [&mut params, &mut context])?;
     Ok((params, context))
-}
-
-fn chat_options(options: Options) -> napi::Result<ChatOptions> {
-    let mut parsed = ChatOptions::default();
-    let [generate, chat] = parsed.option_sets();
-    parse_options(&mut [generate, chat], options.0, Naming::Camel)
-        .map_err(|error| of_arguments(&error))?;
-    Ok(parsed)
-}
-
-fn messages(messages: Messages) -> napi::Result<Vec<Message>> {
-    Message::list_from_json(messages.0).map_err(|error| of_arguments(&error))
 }
 
 /// Says what is wrong with the options of a chat before anything is asked.
 #[napi(catch_unwind)]
 pub fn check_chat_options(options: Options) -> napi::Result<()> {
-    chat_options(options).map(drop)
+    options.parse_chat().map(drop)
 }
 
 #[napi]
 impl NativeModel {
     #[napi(catch_unwind)]
-    pub fn generation(&self, prompt: PromptArgument, options: Options) -> napi::Result<Generation> {
-        let mut parsed = mullama::GenerateOptions::default();
-        parse_options(&mut [&mut parsed], options.0, Naming::Camel)
-            .map_err(|error| of_arguments(&error))?;
-        Ok(Generation::new(self.model.clone(), Request::Text(prompt.0, Box::new(parsed))))
-    }
-
-    #[napi(catch_unwind)]
-    pub fn chat(&self, messages: Messages, options: Options) -> napi::Result<Generation> {
-        let request = Request::Chat(self::messages(messages)?, Box::new(chat_options(options)?));
-        Ok(Generation::new(self.model.clone(), request))
-    }
-
-    #[napi(catch_unwind)]
-    pub fn embed(&self, texts: InputsArgument, options: Options) -> napi::Result<Computation> {
-        let mut parsed = EmbedOptions::default();
-        parse_options(&mut [&mut parsed], options.0, Naming::Camel)
-            .map_err(|error| of_arguments(&error))?;
-        let request = EmbeddingRequest::Embed(texts.0, Box::new(parsed));
-        Ok(Computation::new(self.model.clone(), request))
-    }
-
-    #[napi(catch_unwind)]
-    pub fn rerank(
+    pub fn generate<'env>(
         &self,
-        query: Text,
-        documents: TextsArgument,
+        env: &'env Env,
+        prompt: TextOrTokens,
         options: Options,
-    ) -> napi::Result<Computation> {
-        let mut parsed = RerankOptions::default();
-        parse_options(&mut [&mut parsed], options.0, Naming::Camel)
-            .map_err(|error| of_arguments(&error))?;
-        let (query, documents, options) = (query.0, documents.0, Box::new(parsed));
-        let request = EmbeddingRequest::Rerank { query, documents, options };
-        Ok(Computation::new(self.model.clone(), request))
+        cancel: &Cancel,
+    ) -> napi::Result<PromiseRaw<'env, Plain<Completion>>> {
+        let (model, prompt) = (self.model.clone(), arguments::prompt(prompt));
+        let options = options.parse::<GenerateOptions>()?;
+        let start = move || model.stream(prompt, &options);
+        let finish = |stream: Stream| async { Ok(Plain::new(&stream.finish_async().await?)) };
+        cancel.request(env, start, Stream::cancel_token, finish)
+    }
+
+    #[napi(catch_unwind)]
+    pub fn stream(
+        &self,
+        prompt: TextOrTokens,
+        options: Options,
+        deliver: Deliver<'_>,
+    ) -> napi::Result<Generation> {
+        let (model, prompt) = (self.model.clone(), arguments::prompt(prompt));
+        let options = options.parse::<GenerateOptions>()?;
+        let start = move || model.stream(prompt, &options);
+        Generation::start(&deliver, start, Stream::cancel_token)
+    }
+
+    #[napi(catch_unwind)]
+    pub fn chat<'env>(
+        &self,
+        env: &'env Env,
+        messages: Json,
+        options: Options,
+        cancel: &Cancel,
+    ) -> napi::Result<PromiseRaw<'env, Plain<ChatCompletion>>> {
+        let (model, messages) = (self.model.clone(), arguments::messages(messages)?);
+        let options = options.parse_chat()?;
+        let start = move || model.stream_chat(&messages, &options);
+        let finish = |stream: ChatStream| async { Ok(Plain::new(&stream.finish_async().await?)) };
+        cancel.request(env, start, ChatStream::cancel_token, finish)
+    }
+
+    #[napi(catch_unwind)]
+    pub fn stream_chat(
+        &self,
+        messages: Json,
+        options: Options,
+        deliver: Deliver<'_>,
+    ) -> napi::Result<Generation> {
+        let (model, messages) = (self.model.clone(), arguments::messages(messages)?);
+        let options = options.parse_chat()?;
+        let start = move || model.stream_chat(&messages, &options);
+        Generation::start(&deliver, start, ChatStream::cancel_token)
+    }
+
+    #[napi(catch_unwind)]
+    pub fn embed<'env>(
+        &self,
+        env: &'env Env,
+        texts: Vec<TextOrTokens>,
+        options: Options,
+        cancel: &Cancel,
+    ) -> napi::Result<PromiseRaw<'env, Embedded>> {
+        let (model, options) = (self.model.clone(), options.parse::<EmbedOptions>()?);
+        let texts: Vec<_> = texts.into_iter().map(arguments::prompt).collect();
+        let start = move || model.start_embed(texts, &options);
+        let finish =
+            |pending: Pending<_>| async { Ok(Embedded::from(pending.wait_async().await?)) };
+        cancel.request(env, start, Pending::cancel_token, finish)
+    }
+
+    #[napi(catch_unwind)]
+    pub fn rerank<'env>(
+        &self,
+        env: &'env Env,
+        query: Text,
+        documents: Vec<Text>,
+        options: Options,
+        cancel: &Cancel,
+    ) -> napi::Result<PromiseRaw<'env, Plain<Reranking>>> {
+        let (model, options) = (self.model.clone(), options.parse::<RerankOptions>()?);
+        let start = move || model.start_rerank(&query, &documents, &options);
+        let finish = |pending: Pending<_>| async { Ok(Plain::new(&pending.wait_async().await?)) };
+        cancel.request(env, start, Pending::cancel_token, finish)
     }
 
     #[napi(catch_unwind)]
     pub fn apply_chat_template(
         &self,
-        messages: Messages,
+        messages: Json,
         mut options: Options,
     ) -> napi::Result<String> {
         let add_generation_prompt = options.take_flag("addGenerationPrompt", true)?;
-        let (messages, options) = (self::messages(messages)?, chat_options(options)?);
+        let (messages, options) = (arguments::messages(messages)?, options.parse_chat()?);
         self.model.apply_chat_template(&messages, &options, add_generation_prompt).map_err(of_core)
     }
 
@@ -196,44 +189,41 @@ impl NativeModel {
     pub fn tokenize(&self, text: Text, mut options: Options) -> napi::Result<Vec<i32>> {
         let add_special = options.take_flag("addSpecial", true)?;
         let parse_special = options.take_flag("parseSpecial", false)?;
-        options.finish()?;
-        self.model.tokenize(&text.0, add_special, parse_special).map_err(of_core)
+        options.fill(&mut [])?;
+        self.model.tokenize(&text, add_special, parse_special).map_err(of_core)
     }
 
     #[napi(catch_unwind)]
-    pub fn detokenize(&self, tokens: Tokens, mut options: Options) -> napi::Result<String> {
+    pub fn detokenize(&self, tokens: Int32Array, mut options: Options) -> napi::Result<String> {
         let skip_special = options.take_flag("skipSpecial", false)?;
-        options.finish()?;
-        self.model.detokenize(&tokens.0, skip_special).map_err(of_core)
+        options.fill(&mut [])?;
+        self.model.detokenize(&tokens, skip_special).map_err(of_core)
     }
 
     #[napi(catch_unwind)]
     pub fn count_tokens(&self, text: Text) -> napi::Result<u32> {
-        self.model.count_tokens(&text.0).map(|count| count as u32).map_err(of_core)
+        self.model.count_tokens(&text).map(|count| count as u32).map_err(of_core)
     }
 
     #[napi(catch_unwind)]
-    pub fn set_lora<'env>(
-        &self,
-        env: &'env Env,
-        lora: LoraArgument,
-    ) -> napi::Result<PromiseRaw<'env, ()>> {
+    pub fn set_lora<'env>(&self, env: &'env Env, lora: Json) -> napi::Result<PromiseRaw<'env, ()>> {
         let model = self.model.clone();
-        apart(env, move || model.set_lora(lora.0))
+        let lora = Lora::from_json(lora.0).map_err(|error| of_arguments(&error))?;
+        on_thread(env, move || model.set_lora(lora))
     }
 
     #[napi(catch_unwind)]
     pub fn save_state<'env>(
         &self,
         env: &'env Env,
-        prompt: PromptArgument,
+        prompt: TextOrTokens,
         path: Option<Text>,
     ) -> napi::Result<PromiseRaw<'env, Buffer>> {
-        let model = self.model.clone();
-        apart(env, move || {
-            let state = model.save_state(prompt.0)?;
+        let (model, prompt) = (self.model.clone(), arguments::prompt(prompt));
+        on_thread(env, move || {
+            let state = model.save_state(prompt)?;
             if let Some(path) = path {
-                mullama::write_state(path.0, &state)?;
+                mullama::write_state(path, &state)?;
             }
             Ok(state.into())
         })
@@ -243,13 +233,18 @@ impl NativeModel {
     pub fn load_state<'env>(
         &self,
         env: &'env Env,
-        state: StateArgument,
+        state: Either<Text, Uint8Array>,
     ) -> napi::Result<PromiseRaw<'env, u32>> {
         let model = self.model.clone();
-        apart(env, move || {
+        // JavaScript may change the bytes while they are used elsewhere: a copy.
+        let state = match state {
+            Either::A(path) => Either::A(path),
+            Either::B(bytes) => Either::B(bytes.to_vec()),
+        };
+        on_thread(env, move || {
             let count = match state {
-                StateArgument::Bytes(bytes) => model.load_state(&bytes),
-                StateArgument::File(path) => model.load_state_file(path),
+                Either::A(path) => model.load_state_file(path),
+                Either::B(bytes) => model.load_state(&bytes),
             };
             count.map(|count| count as u32)
         })
@@ -269,9 +264,9 @@ impl NativeModel {
         mut options: Options,
     ) -> napi::Result<PromiseRaw<'env, ()>> {
         let finish = options.take_flag("finish", false)?;
-        options.finish()?;
+        options.fill(&mut [])?;
         let model = self.model.clone();
-        apart(env, move || {
+        on_thread(env, move || {
             if finish {
                 model.finish();
             } else {
@@ -281,117 +276,48 @@ impl NativeModel {
         })
     }
 
-    #[napi(getter)]
-    pub fn is_closed(&self) -> bool {
-        self.model.is_closed()
+    #[napi(catch_unwind)]
+    pub fn stats(&self) -> napi::Result<Plain<Stats>> {
+        self.model.stats().map(|stats| Plain::new(&stats)).map_err(of_core)
     }
 
     #[napi(getter, catch_unwind)]
-    pub fn default_options(&self) -> napi::Result<Value> {
-        self.model.default_options().map(|options| plain(&options)).map_err(of_core)
-    }
-
-    #[napi(getter)]
-    pub fn path(&self) -> String {
-        self.model.path().to_string_lossy().into_owned()
-    }
-
-    #[napi(getter)]
-    pub fn context_size(&self) -> u32 {
-        self.model.context_size()
-    }
-
-    #[napi(catch_unwind)]
-    pub fn stats(&self) -> napi::Result<Value> {
-        self.model.stats().map(|stats| plain(&stats)).map_err(of_core)
-    }
-
-    #[napi(getter)]
-    pub fn placement(&self) -> Value {
-        plain(&self.model.placement())
-    }
-
-    #[napi(getter)]
-    pub fn gpu_layers(&self) -> u32 {
-        self.model.gpu_layers()
-    }
-
-    #[napi(getter)]
-    pub fn n_layers(&self) -> u32 {
-        self.model.n_layers()
-    }
-
-    #[napi(getter)]
-    pub fn n_vocab(&self) -> u32 {
-        self.model.n_vocab()
-    }
-
-    #[napi(getter)]
-    pub fn n_embd(&self) -> u32 {
-        self.model.n_embd()
-    }
-
-    #[napi(getter)]
-    pub fn n_params(&self) -> i64 {
-        self.model.n_params() as i64
-    }
-
-    #[napi(getter)]
-    pub fn size(&self) -> i64 {
-        self.model.size() as i64
-    }
-
-    #[napi(getter)]
-    pub fn architecture(&self) -> &str {
-        self.model.architecture()
-    }
-
-    #[napi(getter)]
-    pub fn name(&self) -> Option<&str> {
-        self.model.name()
-    }
-
-    #[napi(getter)]
-    pub fn description(&self) -> &str {
-        self.model.description()
-    }
-
-    #[napi(getter)]
-    pub fn metadata(&self) -> BTreeMap<String, String> {
-        self.model.metadata().clone()
-    }
-
-    #[napi(getter)]
-    pub fn chat_template(&self) -> Option<&str> {
-        self.model.chat_template()
-    }
-
-    #[napi(getter)]
-    pub fn capabilities(&self) -> Value {
-        plain(&self.model.capabilities())
+    pub fn default_options(&self) -> napi::Result<Plain<GenerateOptions>> {
+        self.model.default_options().map(|options| Plain::new(&options)).map_err(of_core)
     }
 }
 
-/// The options that there are, for `generate-types.mjs`.
-#[napi(js_name = "_optionSpecs", catch_unwind)]
-pub fn option_specs() -> Value {
-    let list = |specs: &[OptionSpec]| -> Value {
-        let spec = |spec: &OptionSpec| json!({"name": Naming::Camel.style(spec.name), "type": spec.kind.typescript, "doc": spec.doc});
-        specs.iter().map(spec).collect()
+/// What a model tells of itself: getters of the same names.
+macro_rules! getters {
+    ($( $name:ident: $type:ty = $read:expr; )+) => {
+        #[napi]
+        impl NativeModel {
+            $(
+                #[napi(getter, catch_unwind)]
+                pub fn $name(&self) -> $type {
+                    let read: fn(&Model) -> $type = $read;
+                    read(&self.model)
+                }
+            )+
+        }
     };
-    let mut chat = ChatOptions::default();
-    let [generate, chat] = chat.option_sets();
-    let sets = [
-        ("model", ModelParams::default().specs()),
-        ("context", ContextParams::default().specs()),
-        ("generate", generate.specs()),
-        ("chat", chat.specs()),
-        ("embed", EmbedOptions::default().specs()),
-        ("rerank", RerankOptions::default().specs()),
-        ("plan", PlanFields::default().specs()),
-    ];
-    sets.into_iter()
-        .map(|(name, specs)| (name.to_owned(), list(specs)))
-        .collect::<Map<_, _>>()
-        .into()
+}
+
+getters! {
+    architecture: String = |model| model.architecture().to_owned();
+    capabilities: Plain<Capabilities> = |model| Plain::new(&model.capabilities());
+    chat_template: Option<String> = |model| model.chat_template().map(str::to_owned);
+    context_size: u32 = Model::context_size;
+    description: String = |model| model.description().to_owned();
+    gpu_layers: u32 = Model::gpu_layers;
+    is_closed: bool = Model::is_closed;
+    metadata: BTreeMap<String, String> = |model| model.metadata().clone();
+    n_embd: u32 = Model::n_embd;
+    n_layers: u32 = Model::n_layers;
+    n_params: i64 = |model| model.n_params() as i64;
+    n_vocab: u32 = Model::n_vocab;
+    name: Option<String> = |model| model.name().map(str::to_owned);
+    path: String = |model| model.path().to_string_lossy().into_owned();
+    placement: Plain<Placement> = |model| Plain::new(&model.placement());
+    size: i64 = |model| model.size() as i64;
 }

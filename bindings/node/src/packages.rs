@@ -1,18 +1,18 @@
-//! Where the engine and its modules lie, for `lib/native.js`.
-#![allow(missing_docs, reason = "`index.d.ts` documents what a program sees")]
+//! Where the engine and its modules lie, for `lib/native.ts`.
+#![allow(missing_docs, reason = "`lib` documents what a program sees")]
 
 use std::fs;
 use std::path::PathBuf;
 
 use napi_derive::napi;
 
-use crate::json::Text;
+use crate::arguments::Text;
 
 /// Adds the folders of packages with GPU backends.
 #[napi(catch_unwind)]
 pub fn add_backend_dirs(dirs: Vec<Text>) {
     for dir in dirs {
-        mullama::add_backend_dir(dir.0);
+        mullama::add_backend_dir(dir);
     }
 }
 
@@ -20,6 +20,6 @@ pub fn add_backend_dirs(dirs: Vec<Text>) {
 #[napi(catch_unwind)]
 pub fn engine_elsewhere(own: Text) -> Option<String> {
     let engine = mullama::engine_dir()?;
-    let own = fs::canonicalize(PathBuf::from(own.0)).ok()?;
+    let own = fs::canonicalize(PathBuf::from(own)).ok()?;
     (engine != own).then(|| engine.to_string_lossy().into_owned())
 }

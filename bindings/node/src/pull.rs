@@ -1,102 +1,92 @@
 //! Downloading models into the store.
-#![allow(missing_docs, reason = "`index.d.ts` documents what a program sees")]
 
-use std::sync::{Mutex, PoisonError};
-
-use mullama::CancelToken;
-use mullama::hub::{Progress, PullOptions, StoredModel};
+use mullama::hub::{self, PullOptions};
 use napi::Env;
 use napi::bindgen_prelude::{Function, PromiseRaw};
 use napi::threadsafe_function::ThreadsafeFunction;
 use napi::tokio::task::spawn_blocking;
 use napi_derive::napi;
-use serde_json::{Value, json};
 
+use crate::arguments::{Options, Text};
+use crate::calls::{Cancel, answer};
 use crate::error::{of_core, of_task};
-use crate::json::{Options, Text};
-use crate::model::answer;
+
+/// How far a pull has come.
+#[napi(object, object_from_js = false)]
+pub struct PullProgress {
+    /// What is being done; `waiting` is for another pull of the same file.
+    #[napi(ts_type = "'resolving' | 'waiting' | 'downloading' | 'verifying' | 'done'")]
+    pub phase: &'static str,
+    /// Bytes that are in the store or on their way there, earlier runs included.
+    pub completed: i64,
+    /// Bytes of all the files; 0 while it is not known.
+    pub total: i64,
+    /// How much of it is there, from 0 to 1.
+    pub fraction: f64,
+    /// Bytes per second of late; 0 while it is not known.
+    pub speed: i64,
+    /// Seconds that are left at this speed.
+    pub eta: Option<f64>,
+}
+
+impl From<&hub::Progress> for PullProgress {
+    fn from(progress: &hub::Progress) -> Self {
+        Self {
+            phase: progress.phase.name(),
+            completed: progress.completed as i64,
+            total: progress.total as i64,
+            fraction: progress.fraction(),
+            speed: progress.speed as i64,
+            eta: progress.eta.map(|eta| eta.as_secs_f64()),
+        }
+    }
+}
+
+/// A model of the local store.
+#[napi(object, object_from_js = false)]
+pub struct StoredModel {
+    /// The name, by which the model is loaded.
+    pub name: String,
+    /// The id that a list shows: 12 digits.
+    pub id: String,
+    /// Bytes of all its files.
+    pub size: i64,
+    /// The file of the weights; the first of a split model.
+    pub path: String,
+}
 
 /// Hears how far it has come, on JavaScript's thread; returning false cancels.
-type Hear = ThreadsafeFunction<Value, bool, Value, napi::Status, false>;
+type Hear = ThreadsafeFunction<PullProgress, bool, PullProgress, napi::Status, false>;
 
-/// One pull.
-#[napi]
-pub struct Pull {
-    cancel: CancelToken,
-    /// Taken when it begins.
-    request: Mutex<Option<Request>>,
-}
-
-struct Request {
-    name: String,
-    insecure: bool,
-    token: Option<String>,
-}
-
-#[napi]
-impl Pull {
-    #[napi(constructor, catch_unwind)]
-    pub fn new(name: Text, mut options: Options) -> napi::Result<Self> {
-        let insecure = options.take_flag("insecure", false)?;
-        let token = options.take_text("token")?;
-        options.finish()?;
-        let request = Mutex::new(Some(Request { name: name.0, insecure, token }));
-        Ok(Self { cancel: CancelToken::new(), request })
-    }
-
-    /// Pulls on another thread, once.
-    #[napi(catch_unwind)]
-    pub fn run<'env>(
-        &self,
-        env: &'env Env,
-        progress: Function<'_, Value, bool>,
-    ) -> napi::Result<PromiseRaw<'env, Value>> {
-        let hear: Hear = progress.build_threadsafe_function().callee_handled::<false>().build()?;
-        let request = self.request.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let request = request.ok_or_else(|| napi::Error::from_reason("it has been begun"))?;
-        let cancel = self.cancel.clone();
-        env.spawn_future(async move {
-            let pulled = spawn_blocking(move || pull(request, &cancel, &hear)).await;
-            pulled.map_err(of_task)?.map(|model| described(&model)).map_err(of_core)
+/// Pulls on another thread. What has come when it is cancelled stays for the next.
+#[napi(catch_unwind)]
+pub fn pull<'env>(
+    env: &'env Env,
+    name: Text,
+    mut options: Options,
+    progress: Function<'_, PullProgress, bool>,
+    cancel: &Cancel,
+) -> napi::Result<PromiseRaw<'env, StoredModel>> {
+    let (insecure, token) = (options.take_flag("insecure", false)?, options.take_text("token")?);
+    options.fill(&mut [])?;
+    let hear: Hear = progress.build_threadsafe_function().callee_handled::<false>().build()?;
+    let pulling = cancel.0.clone();
+    let pull = move || {
+        let mut options = PullOptions::default().with_cancel(&pulling).with_progress(|progress| {
+            if !answer(&hear, progress.into()) {
+                pulling.cancel();
+            }
+        });
+        (options.insecure, options.token) = (insecure, token);
+        mullama::Model::pull_with(name, options)
+    };
+    env.spawn_future(async move {
+        let model = spawn_blocking(pull).await.map_err(of_task)?.map_err(of_core)?;
+        Ok(StoredModel {
+            name: model.name.to_string(),
+            id: model.id,
+            size: model.size as i64,
+            path: model.path.to_string_lossy().into_owned(),
         })
-    }
-
-    /// Ends it; what has come stays for the next.
-    #[napi]
-    pub fn cancel(&self) {
-        self.cancel.cancel();
-    }
-}
-
-fn pull(request: Request, cancel: &CancelToken, hear: &Hear) -> mullama::Result<StoredModel> {
-    let mut options = PullOptions::default().with_cancel(cancel).with_progress(|progress| {
-        if !answer(hear, told(progress)) {
-            cancel.cancel();
-        }
-    });
-    (options.insecure, options.token) = (request.insecure, request.token);
-    mullama::Model::pull_with(request.name, options)
-}
-
-fn told(progress: &Progress) -> Value {
-    let mut told = json!({
-        "phase": progress.phase.name(),
-        "completed": progress.completed,
-        "total": progress.total,
-        "fraction": progress.fraction(),
-        "speed": progress.speed,
-    });
-    if let Some(eta) = progress.eta {
-        told["eta"] = eta.as_secs_f64().into();
-    }
-    told
-}
-
-fn described(model: &StoredModel) -> Value {
-    json!({
-        "name": model.name.to_string(),
-        "id": model.id,
-        "size": model.size,
-        "path": model.path.to_string_lossy(),
     })
 }

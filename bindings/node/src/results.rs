@@ -1,22 +1,47 @@
 //! Results on their way to JavaScript.
 
+use std::marker::PhantomData;
+
 use mullama::Naming;
+use napi::bindgen_prelude::ToNapiValue;
+use napi::sys;
 use serde::Serialize;
 use serde_json::Value;
 
-/// A result of the core as a plain object: names in camel case, absent what is not there.
-pub(crate) fn plain(result: &impl Serialize) -> Value {
-    // Writing a struct of plain data to a `Value` cannot fail.
-    styled(serde_json::to_value(result).unwrap_or_default())
+/// A plain object, which TypeScript knows under the name of `T`.
+pub struct Plain<T>(Value, PhantomData<fn() -> T>);
+
+impl<T> Plain<T> {
+    /// A result of the core: names in camel case, absent what is not there.
+    pub(crate) fn new(result: &impl Serialize) -> Self {
+        Self::as_it_is(styled(to_json(result)))
+    }
+
+    /// What has the names that it is to have.
+    pub(crate) fn as_it_is(value: impl Into<Value>) -> Self {
+        Self(value.into(), PhantomData)
+    }
 }
 
-fn styled(value: Value) -> Value {
+impl<T> ToNapiValue for Plain<T> {
+    unsafe fn to_napi_value(env: sys::napi_env, plain: Self) -> napi::Result<sys::napi_value> {
+        // SAFETY: the caller's promise.
+        unsafe { Value::to_napi_value(env, plain.0) }
+    }
+}
+
+/// Writing a struct of plain data to a `Value` cannot fail.
+pub(crate) fn to_json(result: &impl Serialize) -> Value {
+    serde_json::to_value(result).unwrap_or_default()
+}
+
+/// With names in camel case, but in messages: those have OpenAI's, so that they can be sent back.
+pub(crate) fn styled(value: Value) -> Value {
     match value {
         Value::Object(fields) => fields
             .into_iter()
             .filter(|(_, value)| !value.is_null())
             .map(|(name, value)| {
-                // A message has OpenAI's names, so that it can be sent back.
                 let value = if name == "message" { value } else { styled(value) };
                 (Naming::Camel.style(&name), value)
             })

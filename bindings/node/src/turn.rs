@@ -1,13 +1,13 @@
-//! Turns of a conversation: what `lib/chat.js` asks what comes next.
-#![allow(missing_docs, reason = "`index.d.ts` documents what a program sees")]
+//! Turns of a conversation: what `lib/chat.ts` asks what comes next.
+#![allow(missing_docs, reason = "`lib/chat.ts` documents what a program sees")]
 
-use mullama::{FinishReason, Message, ToolOutput, Usage};
+use mullama::{FinishReason, Message, ToolOutput, ToolRequest, Usage};
 use napi_derive::napi;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::error::{of_arguments, of_core};
-use crate::json::{Json, Messages, Text};
-use crate::results::plain;
+use crate::arguments::{Json, Text, messages};
+use crate::error::of_core;
+use crate::results::{Plain, to_json};
 
 /// One turn of a conversation.
 #[napi]
@@ -17,28 +17,26 @@ pub struct Turn(mullama::Turn);
 impl Turn {
     #[napi(constructor, catch_unwind)]
     pub fn new(
-        history: Messages,
-        said: Messages,
+        history: Json,
+        said: Json,
         tools: Json,
         callable: Vec<Text>,
         max_rounds: Option<u32>,
     ) -> napi::Result<Self> {
-        let tools = tools.0.as_array().cloned().unwrap_or_default();
-        let callable = callable.into_iter().map(|name| name.0).collect();
-        let (history, said) = (read(history)?, read(said)?);
-        Ok(Self(mullama::Turn::new(history, said, tools, callable, max_rounds)))
+        let (history, said) = (messages(history)?, messages(said)?);
+        Ok(Self(mullama::Turn::new(history, said, elements(tools), callable, max_rounds)))
     }
 
     /// What to ask the model about.
     #[napi(catch_unwind)]
-    pub fn messages(&self) -> Value {
-        json!(self.0.messages())
+    pub fn messages(&self) -> Plain<Vec<Message>> {
+        Plain::as_it_is(to_json(&self.0.messages()))
     }
 
     /// What the turn adds to the conversation.
     #[napi(catch_unwind)]
-    pub fn news(&self) -> Value {
-        json!(self.0.news())
+    pub fn new_messages(&self) -> Plain<Vec<Message>> {
+        Plain::as_it_is(to_json(&self.0.news()))
     }
 
     #[napi(getter)]
@@ -48,35 +46,35 @@ impl Turn {
 
     /// Tokens of all requests so far.
     #[napi(getter, catch_unwind)]
-    pub fn usage(&self) -> Value {
-        plain(&self.0.usage())
+    pub fn usage(&self) -> Plain<Usage> {
+        Plain::new(&self.0.usage())
     }
 
-    /// The calls that an answer asks for, as `{ id, name, arguments }`.
+    /// Takes an answer, as a list of its message; gives the calls that it asks for.
     #[napi(catch_unwind)]
-    pub fn answered(
+    pub fn record_answer(
         &mut self,
-        message: Json,
+        answer: Json,
         finish_reason: Text,
         usage: Json,
-    ) -> napi::Result<Value> {
-        let message = read(Messages(json!([message.0])))?.remove(0);
+    ) -> napi::Result<Plain<Vec<ToolRequest>>> {
         let reasons = [FinishReason::ToolCalls, FinishReason::Length, FinishReason::Cancelled];
-        let reason = reasons.into_iter().find(|reason| reason.name() == finish_reason.0);
+        let reason = reasons.into_iter().find(|reason| reason.name() == finish_reason);
+        let reason = reason.unwrap_or(FinishReason::Stop);
         let count = |name: &str| usage.0[name].as_u64().unwrap_or_default() as u32;
         let usage = Usage {
             prompt_tokens: count("promptTokens"),
             cached_tokens: count("cachedTokens"),
             completion_tokens: count("completionTokens"),
         };
-        let reason = reason.unwrap_or(FinishReason::Stop);
-        Ok(json!(self.0.take_answer(&message, reason, usage)))
+        let answers = messages(answer)?;
+        let requests = answers.iter().flat_map(|answer| self.0.take_answer(answer, reason, usage));
+        Ok(Plain::as_it_is(to_json(&requests.collect::<Vec<_>>())))
     }
 
-    /// What the calls gave, as `{ text, failed }`.
+    /// Takes what the calls gave, as `{ text, failed }`.
     #[napi(catch_unwind)]
-    pub fn returned(&mut self, outputs: Json) -> napi::Result<()> {
-        let outputs = outputs.0.as_array().cloned().unwrap_or_default();
+    pub fn record_tool_results(&mut self, outputs: Json) -> napi::Result<()> {
         let output = |output: Value| {
             if output["failed"] == true {
                 ToolOutput::error(output["text"].as_str().unwrap_or_default())
@@ -84,10 +82,14 @@ impl Turn {
                 ToolOutput::value(&output["text"])
             }
         };
-        self.0.returned(outputs.into_iter().map(output).collect()).map_err(of_core)
+        self.0.returned(elements(outputs).into_iter().map(output).collect()).map_err(of_core)
     }
 }
 
-fn read(messages: Messages) -> napi::Result<Vec<Message>> {
-    Message::list_from_json(messages.0).map_err(|error| of_arguments(&error))
+/// The elements of an array.
+fn elements(array: Json) -> Vec<Value> {
+    match array.0 {
+        Value::Array(elements) => elements,
+        _ => Vec::new(),
+    }
 }

@@ -1,4 +1,4 @@
-// The declarations: as the core has the options, and as a strict program uses them.
+// The declarations: as Rust has what they are generated from, and as a strict program uses them.
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -10,7 +10,7 @@ import { repository } from './helpers.mjs';
 
 const folder = path.join(repository, 'bindings/node');
 
-test('options.d.ts is what the core declares', () => {
+test('what is generated is what Rust declares', () => {
   const { status, stderr } = spawnSync(process.execPath, ['generate-types.mjs', '--check'], {
     cwd: folder,
     encoding: 'utf8',

@@ -1,17 +1,9 @@
-// Written by generate-types.mjs from the options of the core: change those, not this.
+// Written by generate-types.mjs from what is declared in Rust: change that, not this.
 
-import type {
-  Abortable,
-  DeviceDescription,
-  FunctionTool,
-  JsonSchema,
-  KvCacheType,
-  Lora,
-  Progress,
-  ResponseFormat,
-  Tool,
-  ToolChoice,
-} from './index.js';
+import type { Abortable } from '../abort.js';
+import type { Progress } from '../progress.js';
+import type { Tool, FunctionTool, ToolChoice } from '../tools.js';
+import type { Lora, KvCacheType, JsonSchema, ResponseFormat, DeviceDescription } from '../types.js';
 
 /** What a model is loaded with. */
 export interface LoadOptions extends Abortable, Progress {

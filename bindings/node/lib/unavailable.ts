@@ -1,38 +1,39 @@
-'use strict';
-
 // Why what is not JavaScript cannot be used, and what to do about it. Read only when something is wrong.
 
-const path = require('node:path');
+import { basename, dirname } from 'node:path';
 
-const { optionalDependencies, version } = require('../package.json');
-const { MullamaError } = require('./errors.js');
-const { SCOPE, read } = require('./packages.js');
-const { report, thisPlatform } = require('./platform.js');
+import { MullamaError } from './errors.js';
+import { BUILT, type Package, SCOPE, own, read } from './packages.js';
+import { report, thisPlatform } from './platform.js';
 
-function backendError(message, hint, context, cause) {
-  return new MullamaError({ kind: 'Backend', code: 'BACKEND', message, hint, context, cause });
+function backendError(
+  message: string,
+  hint: string,
+  context: Record<string, string>,
+  cause?: unknown,
+): MullamaError {
+  return MullamaError.of({ kind: 'Backend', code: 'BACKEND', message, hint, context, cause });
 }
 
-const name = () => `${SCOPE}/${thisPlatform()}`;
+const name = (): string => `${SCOPE}/${thisPlatform()}`;
 
 /** Names of packages without those that other packages of the list begin with: platforms, no backends. */
-function withoutBackends(names) {
+function withoutBackends(names: string[]): string[] {
   return names.filter((one) => !names.some((other) => one.startsWith(`${other}-`)));
 }
 
 /** There is no package for this machine among those of the scope that are installed. */
-function missing(installed) {
+export function missing(installed: string[]): MullamaError {
   const platform = thisPlatform();
   const context = { platform, package: name() };
   // The tree itself depends on none.
-  if (!optionalDependencies) {
-    const built = path.join(__dirname, '../native');
-    const message = `${name()} is not installed, and ${built} has not been built`;
+  if (!own.optionalDependencies) {
+    const message = `${name()} is not installed, and ${BUILT} has not been built`;
     return backendError(message, 'run `make node-package`', context);
   }
-  if (!(name() in optionalDependencies)) {
-    const platforms = Object.keys(optionalDependencies).map((known) => known.split('/')[1]);
-    return new MullamaError({
+  if (!(name() in own.optionalDependencies)) {
+    const platforms = Object.keys(own.optionalDependencies).map((known) => known.split('/')[1]);
+    return MullamaError.of({
       kind: 'Unsupported',
       code: 'UNSUPPORTED',
       message: `there is no package of mullama for ${platform}`,
@@ -44,7 +45,7 @@ function missing(installed) {
   return others.length ? foreign(others) : notInstalled(context);
 }
 
-function notInstalled(context) {
+function notInstalled(context: Record<string, string>): MullamaError {
   return backendError(
     `${name()}, the part of mullama for this platform, is not installed`,
     'run `npm install --include=optional`; if that does not bring it, package-lock.json was written without' +
@@ -54,7 +55,7 @@ function notInstalled(context) {
 }
 
 /** What is installed is for other machines. */
-function foreign(others) {
+function foreign(others: string[]): MullamaError {
   return backendError(
     `${name()}, the part of mullama for this platform, is not installed, but ${others.join(', ')}: ` +
       'node_modules comes from another machine',
@@ -64,19 +65,19 @@ function foreign(others) {
 }
 
 /** The package for this machine is not of this package's version. */
-function mismatched(found) {
+export function mismatched(found: Package): MullamaError {
   return backendError(
-    `${found.name} in ${found.folder} is of version ${found.version}, and mullama of ${version}`,
-    optionalDependencies
-      ? `run \`npm install mullama@${version} ${found.name}@${version}\`, or delete node_modules and` +
+    `${found.name} in ${found.folder} is of version ${found.version}, and mullama of ${own.version}`,
+    own.optionalDependencies
+      ? `run \`npm install mullama@${own.version} ${found.name}@${own.version}\`, or delete node_modules and` +
           ' package-lock.json and run `npm install`'
       : 'run `make node-package`',
-    { package: found.name, path: found.folder, version: found.version, expected: version },
+    { package: found.name, path: found.folder, version: found.version, expected: own.version },
   );
 }
 
 /** This process has loaded another engine: of another version of mullama, or of another program. */
-function mixed(found, other) {
+export function mixed(found: Package, other: string): MullamaError {
   return backendError(
     `${found.name} ${found.version} in ${found.folder} cannot be used: this process has loaded the engine` +
       ` in ${other}, and has room for one`,
@@ -89,7 +90,7 @@ function mixed(found, other) {
 }
 
 /** The package for this machine is there, and cannot be loaded or started. */
-function broken(found, cause) {
+export function broken(found: Package, cause: Error): MullamaError {
   if (found.name !== name()) return foreign([found.name]);
   const other = loadedEngine(found.folder);
   if (other) return mixed(found, other);
@@ -106,10 +107,8 @@ function broken(found, cause) {
 }
 
 /** The folder of another engine that this process has loaded. */
-function loadedEngine(folder) {
-  const isEngine = (file) => /^(?:lib)?llama\b/.test(path.basename(file));
+function loadedEngine(folder: string): string | undefined {
+  const isEngine = (file: string): boolean => /^(?:lib)?llama\b/.test(basename(file));
   const engines = report().sharedObjects.filter(isEngine);
-  return engines.map((file) => path.dirname(file)).find((other) => other !== folder);
+  return engines.map((file) => dirname(file)).find((other) => other !== folder);
 }
-
-module.exports = { broken, missing, mismatched, mixed };

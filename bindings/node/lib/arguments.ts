@@ -1,0 +1,157 @@
+// Arguments on their way to the addon. Nothing is bent to fit: text that is no valid Unicode, numbers that are not
+// finite, functions, symbols and big integers are errors that name their place.
+
+import { isTypedArray, isUint8Array } from 'node:util/types';
+
+import { type MullamaError, invalidArgument, invalidOption } from './errors.js';
+
+/** How deep a value may be nested: one that contains itself ends here. The native side reads 127 levels. */
+const MAX_DEPTH = 126;
+
+declare const checked: unique symbol;
+
+/** Text that is valid Unicode. */
+export type Text = string & { [checked]: 'text' };
+
+/** A value as JSON text. */
+export type Json = string & { [checked]: 'json' };
+
+export type Options = Json;
+
+export type TextOrTokens = Text | Int32Array;
+
+/** Is called with new chunks, and with the error that ended the stream. */
+export type Deliver = (chunks: unknown[], error: Error | null) => void;
+
+/** What is wrong at a place within an argument. */
+type Fail = (place: string, problem: string) => MullamaError;
+
+function argument(name: string): Fail {
+  return (place, problem) => invalidArgument(`${name}${place}: ${problem}`);
+}
+
+export function textOf(value: unknown, name = 'the text'): Text {
+  return checkText(value, argument(name), '');
+}
+
+/** Tokens: an array of numbers, or a typed one. */
+export function tokensOf(value: unknown): Int32Array {
+  return checkTokens(value, argument('the tokens'), '');
+}
+
+/** What a generation starts from: text or tokens. */
+export function promptOf(value: unknown): TextOrTokens {
+  return checkPrompt(value, argument('the prompt'), '');
+}
+
+/** Texts to embed: one or several, each as text or as tokens. */
+export function promptsOf(value: unknown): TextOrTokens[] {
+  const fail = argument('the texts');
+  if (typeof value !== 'string' && !isList(value)) {
+    throw fail('', 'expected a string or an array of strings');
+  }
+  if (typeof value === 'string' || isTypedArray(value) || typeof value[0] === 'number') {
+    return [checkPrompt(value, fail, '')];
+  }
+  return Array.from(value, (element, index) => checkPrompt(element, fail, `[${index}]`));
+}
+
+export function textsOf(value: unknown, name: string): Text[] {
+  const fail = argument(name);
+  if (!Array.isArray(value)) throw fail('', 'expected an array of strings');
+  return value.map((element, index) => checkText(element, fail, `[${index}]`));
+}
+
+/** A state that was saved: its bytes, or the path of a file. */
+export function stateOf(value: unknown): Text | Uint8Array {
+  if (typeof value === 'string') return textOf(value, 'the state');
+  if (isUint8Array(value)) return value;
+  throw argument('the state')('', 'expected a Uint8Array, or the path of a file');
+}
+
+export function jsonOf(value: unknown, name: string): Json {
+  return JSON.stringify(read(value, argument(name), '', 1) ?? null) as Json;
+}
+
+/** Options by name; those that are `undefined` are not there. */
+export function optionsOf(given: unknown): Json {
+  if (typeof (given ?? {}) !== 'object' || isList(given)) {
+    throw invalidArgument('the options: expected an object');
+  }
+  const fields = Object.entries(given ?? {}).map(([name, value]) => {
+    const fail: Fail = (place, problem) =>
+      invalidOption(name, place ? `${place}: ${problem}` : problem);
+    return [textOf(name, 'the name of a field'), read(value, fail, '', 1)];
+  });
+  return JSON.stringify(Object.fromEntries(fields)) as Json;
+}
+
+function isList(value: unknown): value is ArrayLike<unknown> {
+  return Array.isArray(value) || isTypedArray(value);
+}
+
+function checkText(value: unknown, fail: Fail, place: string): Text {
+  if (typeof value !== 'string') throw fail(place, 'expected a string');
+  // Converted the usual way, halves of characters would silently become U+FFFD.
+  const half = value.search(/\p{Surrogate}/u);
+  if (half >= 0) {
+    throw fail(place, `is no valid Unicode: half of a character stands alone at index ${half}`);
+  }
+  return value as Text;
+}
+
+function checkTokens(value: unknown, fail: Fail, place: string): Int32Array {
+  if (!isList(value)) throw fail(place, 'expected an array of tokens');
+  return Int32Array.from(value, (token, index) => {
+    if (typeof token === 'number' && token === (token | 0)) return token;
+    throw fail(`${place}[${index}]`, 'expected a token, which is a whole number from 0');
+  });
+}
+
+function checkPrompt(value: unknown, fail: Fail, place: string): TextOrTokens {
+  if (typeof value === 'string') return checkText(value, fail, place);
+  if (isList(value)) return checkTokens(value, fail, place);
+  throw fail(place, 'expected a string or an array of tokens');
+}
+
+/** A copy of what JSON can say; `undefined` for that alone. */
+function read(value: unknown, fail: Fail, place: string, depth: number): unknown {
+  switch (typeof value) {
+    case 'undefined':
+    case 'boolean':
+      return value;
+    case 'number':
+      if (Number.isFinite(value)) return value;
+      throw fail(place, `${value} is no finite number`);
+    case 'string':
+      return checkText(value, fail, place);
+    case 'bigint':
+      throw fail(place, 'expected a number, not a BigInt');
+    case 'object':
+      return value && readObject(value, fail, place, depth);
+    default:
+      throw fail(place, `a ${typeof value} has no meaning here`);
+  }
+}
+
+function readObject(value: object, fail: Fail, place: string, depth: number): unknown {
+  if (depth > MAX_DEPTH) throw fail('', 'nested too deep, or contains itself');
+  if (isList(value)) {
+    return Array.from(value, (element, index) => {
+      return read(element, fail, `${place}[${index}]`, depth + 1) ?? null;
+    });
+  }
+  const fields = Object.entries(value).map(([key, field]: [string, unknown]) => {
+    return [textOf(key, 'the name of a field'), read(field, fail, `${place}.${key}`, depth + 1)];
+  });
+  if (fields.every(([, field]) => field === undefined) && !isPlain(value)) {
+    throw fail(place, 'expected a plain object (no Map, Set, Date, Promise, ...)');
+  }
+  return Object.fromEntries(fields);
+}
+
+/** Whether the object is one of `{}`: its prototype, in whichever realm, has none itself. */
+function isPlain(value: object): boolean {
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
+}

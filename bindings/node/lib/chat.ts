@@ -1,0 +1,296 @@
+import { abortable, splitSignal, throwIfAborted } from './abort.js';
+import { jsonOf, optionsOf, textOf, textsOf } from './arguments.js';
+import { calling, invalidArgument } from './errors.js';
+import type { Turn as NativeTurn } from './generated/native.js';
+import type { ChatOptions } from './generated/options.js';
+import type { ToolRequest } from './generated/results.js';
+import type { Message } from './messages.js';
+import { native } from './native.js';
+import type { ChatChunk, ChatCompletion } from './results.js';
+import type { Stream } from './stream.js';
+import { type ToolFunction, callTool, readTools, withDefinitions } from './tools.js';
+
+/** What a turn of a conversation takes. */
+export interface SendOptions extends ChatOptions {
+  /**
+   * How often the model may have tools called before its answer. When it asks for more, what it asks is
+   * the answer, with the finish reason `tool_calls`, and it is told of the limit. Default: 8.
+   */
+  maxToolRounds?: number;
+}
+
+/** What a conversation starts with; the options hold for every answer. */
+export interface StartChatOptions extends Omit<SendOptions, 'signal'> {
+  /** What the model is told for all of it. */
+  system?: string;
+  /** What has been said before. */
+  messages?: readonly Message[];
+}
+
+/** What is said to a conversation: a text of the user's, a message, or several. */
+export type ChatInput = string | Message | readonly Message[];
+
+/** What a conversation asks of a model. */
+interface Answering {
+  chat(messages: readonly Message[], options: ChatOptions): Promise<ChatCompletion>;
+  streamChat(messages: readonly Message[], options: ChatOptions): Stream<ChatChunk>;
+}
+
+interface TurnOptions {
+  signal: AbortSignal | undefined;
+  maxToolRounds: number | undefined;
+  options: Omit<ChatOptions, 'signal'>;
+}
+
+/** What a conversation has of its own among the options. */
+function splitOptions(options: SendOptions | undefined): TurnOptions {
+  const { signal, rest } = splitSignal(options);
+  const { maxToolRounds, ...others } = rest;
+  return { signal, maxToolRounds, options: others };
+}
+
+/** A message, or several, from what was said. */
+function said(input: ChatInput): readonly Message[] {
+  if (typeof input === 'string') return [{ role: 'user', content: input }];
+  return (Array.isArray(input) ? input : [input]) as readonly Message[];
+}
+
+/** One turn of a conversation: the native side says what comes next, this calls the functions. */
+class Turn {
+  readonly signal: AbortSignal;
+  readonly options: ChatOptions;
+  #chat: Chat;
+  #native: NativeTurn;
+  #functions: Map<string, ToolFunction>;
+  #stop = new AbortController();
+  #ignoreSignal = (): void => {};
+
+  constructor(chat: Chat, input: ChatInput, { signal, maxToolRounds, options }: TurnOptions) {
+    const tools = readTools(options.tools);
+    this.#chat = chat;
+    this.#functions = new Map(
+      tools.flatMap(({ name, execute }) => (execute ? [[name as string, execute]] : [])),
+    );
+    this.signal = this.#stop.signal;
+    if (signal) this.#heed(signal);
+    const definitions = tools.map(({ definition }) => definition);
+    this.options = { ...options, signal: this.signal };
+    this.#native = calling(
+      () =>
+        new native.Turn(
+          jsonOf(chat.messages, 'messages'),
+          jsonOf(said(input), 'messages'),
+          jsonOf(definitions, 'the tools'),
+          textsOf([...this.#functions.keys()], 'the names of tools'),
+          maxToolRounds,
+        ),
+    );
+  }
+
+  get messages(): Message[] {
+    return this.#native.messages();
+  }
+
+  get isOver(): boolean {
+    return this.#native.isOver;
+  }
+
+  /** Takes an answer: gives the calls that it asks for, or notes the turn that it ends. */
+  take(answer: ChatCompletion): ToolRequest[] {
+    const { message, finishReason, usage } = answer;
+    const requests = calling(() =>
+      this.#native.recordAnswer(
+        jsonOf([message], 'messages'),
+        textOf(finishReason),
+        jsonOf(usage, 'the usage'),
+      ),
+    );
+    if (this.isOver) {
+      answer.usage = this.#native.usage;
+      this.#chat.messages.push(...this.#native.newMessages());
+    }
+    return requests;
+  }
+
+  /** Makes the calls, all at a time. */
+  async call(requests: ToolRequest[]): Promise<void> {
+    throwIfAborted(this.signal);
+    const calls = requests.map((request) =>
+      callTool(this.#functions.get(request.name)!, request, this.signal),
+    );
+    const outputs = jsonOf(await abortable(this.signal, Promise.all(calls)), 'the outputs');
+    calling(() => this.#native.recordToolResults(outputs));
+  }
+
+  /** Ends the turn: tools that still run are told that nobody waits for them. */
+  stop(): void {
+    this.#ignoreSignal();
+    this.#stop.abort();
+  }
+
+  #heed(signal: AbortSignal): void {
+    const onAbort = () => this.#stop.abort(signal.reason);
+    if (signal.aborted) onAbort();
+    signal.addEventListener('abort', onAbort, { once: true });
+    this.#ignoreSignal = () => signal.removeEventListener('abort', onAbort);
+  }
+}
+
+/** An answer of a chat while it is being generated, over all rounds of tools. */
+class ChatTurn implements Stream<ChatChunk> {
+  #turn: Turn;
+  #stream: Stream<ChatChunk>;
+  #chunks: AsyncGenerator<ChatChunk, undefined>;
+  #cancelled = false;
+  #completion: ChatCompletion | undefined;
+  #release: () => void;
+
+  constructor(model: Answering, turn: Turn, release: () => void) {
+    this.#turn = turn;
+    this.#release = release;
+    // Starts now, as every stream does.
+    this.#stream = this.#ask(model);
+    this.#chunks = this.#run(model);
+  }
+
+  get completion(): ChatCompletion | undefined {
+    return this.#completion;
+  }
+
+  cancel(): void {
+    this.#cancelled = true;
+    this.#stream.cancel();
+  }
+
+  next(): Promise<IteratorResult<ChatChunk, undefined>> {
+    return this.#chunks.next();
+  }
+
+  async return(value?: unknown): Promise<IteratorResult<ChatChunk, undefined>> {
+    this.#turn.stop();
+    await this.#stream.return();
+    this.#release();
+    await this.#chunks.return(undefined);
+    return { value: value as undefined, done: true };
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.return();
+  }
+
+  #ask(model: Answering): Stream<ChatChunk> {
+    const stream = model.streamChat(this.#turn.messages, this.#turn.options);
+    if (this.#cancelled) stream.cancel();
+    return stream;
+  }
+
+  async *#run(model: Answering): AsyncGenerator<ChatChunk, undefined> {
+    try {
+      for (;;) {
+        let requests: ToolRequest[] | undefined;
+        for await (const chunk of this.#stream) {
+          if (chunk.completion) {
+            requests = this.#turn.take(chunk.completion);
+            if (this.#turn.isOver) this.#completion = chunk.completion;
+            else delete chunk.completion;
+          }
+          yield chunk;
+        }
+        if (!requests || this.#turn.isOver) return undefined;
+        await this.#turn.call(requests);
+        this.#stream = this.#ask(model);
+      }
+    } finally {
+      this.#release();
+    }
+  }
+}
+
+/**
+ * A conversation with a model, which {@link Model.startChat} starts: keeps what is said, and calls the
+ * tools that the model asks for, those of one answer all at a time.
+ */
+export class Chat {
+  /** What has been said; it can be changed between turns. */
+  messages: Message[];
+  #model: Answering;
+  #options: Omit<ChatOptions, 'signal'>;
+  #maxToolRounds: number | undefined;
+  #active: WeakRef<Turn> | undefined;
+
+  private constructor(model: Answering, options: StartChatOptions | undefined) {
+    const { system, messages, ...rest } = options ?? {};
+    const split = splitOptions(rest);
+    if (split.signal) throw invalidArgument('a signal is for one turn: give it to `send`');
+    if (typeof (system ?? '') !== 'string') throw invalidArgument('the system: expected a string');
+    this.#model = model;
+    this.#options = split.options;
+    this.#maxToolRounds = split.maxToolRounds;
+    this.messages = [...(messages ?? [])];
+    if (typeof system === 'string') this.messages.unshift({ role: 'system', content: system });
+    // What is wrong with options is said now rather than when they are used.
+    readTools(this.#options.tools);
+    calling(() => native.checkChatOptions(optionsOf(withDefinitions(this.#options))));
+  }
+
+  /** @internal */
+  static start(model: Answering, options: StartChatOptions | undefined): Chat {
+    return new Chat(model, options);
+  }
+
+  /**
+   * Says something and waits for the answer, calling tools on the way. Its usage counts every request.
+   * Where it fails or is aborted, `messages` is as it was.
+   */
+  async send(input: ChatInput, options?: SendOptions): Promise<ChatCompletion> {
+    const { turn, release } = this.#start(input, options);
+    try {
+      throwIfAborted(turn.signal);
+      for (;;) {
+        const answer = await this.#model.chat(turn.messages, turn.options);
+        const requests = turn.take(answer);
+        if (turn.isOver) return answer;
+        await turn.call(requests);
+      }
+    } finally {
+      turn.stop();
+      release();
+    }
+  }
+
+  /**
+   * As {@link send}, piece by piece, over all rounds of tools. `messages` has the turn when the last
+   * chunk has been read.
+   */
+  stream(input: ChatInput, options?: SendOptions): Stream<ChatChunk> {
+    const { turn, release } = this.#start(input, options);
+    try {
+      return new ChatTurn(this.#model, turn, release);
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  /** Begins a turn: until it is released, no other can be. */
+  #start(input: ChatInput, given: SendOptions | undefined): { turn: Turn; release: () => void } {
+    if (this.#active?.deref()) throw invalidArgument('the chat has not finished its last answer');
+    const own = splitOptions(given);
+    const turn = new Turn(this, input, {
+      signal: own.signal,
+      maxToolRounds: own.maxToolRounds ?? this.#maxToolRounds,
+      options: { ...this.#options, ...own.options },
+    });
+    // One that nobody reads any more does not stand in the way when it is collected.
+    const active = new WeakRef(turn);
+    this.#active = active;
+    const release = () => {
+      if (this.#active === active) this.#active = undefined;
+    };
+    return { turn, release };
+  }
+}

@@ -1,0 +1,97 @@
+import type { ErrorCode } from './generated/errors.js';
+
+/** What the message of a native error begins with where the rest is the error as JSON. */
+const MARK = 'mullama:';
+
+/** What an error is made of. */
+export interface ErrorParts {
+  kind: string;
+  code: ErrorCode;
+  message: string;
+  hint?: string;
+  context?: Record<string, string>;
+  cause?: unknown;
+}
+
+/** Every failure of mullama. */
+export class MullamaError extends Error {
+  /** What went wrong, as far as a program can act on it. */
+  readonly code: ErrorCode;
+  /** The same as the other languages name it: `NotFound`. */
+  readonly kind: string;
+  /** What to do next; the message has it too. */
+  readonly hint?: string;
+  /** What the error is about: an option, a path, a number of bytes. */
+  readonly context: Readonly<Record<string, string>>;
+
+  private constructor({ kind, code, message, hint, context, cause }: ErrorParts) {
+    super(
+      hint ? `${message}\nhint: ${hint}` : message,
+      cause === undefined ? undefined : { cause },
+    );
+    this.code = code;
+    this.kind = kind;
+    if (hint) this.hint = hint;
+    this.context = context ?? {};
+  }
+
+  /** @internal */
+  static of(parts: ErrorParts): MullamaError {
+    return new MullamaError(parts);
+  }
+}
+
+// On the prototype, as with the built-in errors, so that it does not show as a field.
+Object.defineProperty(MullamaError.prototype, 'name', {
+  value: 'MullamaError',
+  configurable: true,
+  writable: true,
+});
+
+/** An error about an argument that only this side of the binding knows. */
+export function invalidArgument(
+  message: string,
+  context: Record<string, string> = {},
+): MullamaError {
+  return MullamaError.of({ kind: 'InvalidArgument', code: 'INVALID_ARGUMENT', message, context });
+}
+
+export function invalidOption(option: string, problem: string): MullamaError {
+  return invalidArgument(`option \`${option}\`: ${problem}`, { option });
+}
+
+/**
+ * What the native side threw, as the caller is to see it. Made here rather than there, so that the
+ * stack leads to the caller. What the caller's own code threw on the way (a getter) stays as it is.
+ */
+export function translated(error: unknown): unknown {
+  if ((error as { code?: unknown } | null | undefined)?.code !== 'GenericFailure') return error;
+  const { message } = error as Error;
+  if (message.startsWith(MARK)) {
+    return MullamaError.of(JSON.parse(message.slice(MARK.length)) as ErrorParts);
+  }
+  return MullamaError.of({ kind: 'Internal', code: 'INTERNAL', message, cause: error });
+}
+
+/** Calls the native side. */
+export function calling<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    throw translated(error);
+  }
+}
+
+/** Calls the native side, and waits for what it promises. */
+export async function awaiting<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (error) {
+    throw translated(error);
+  }
+}
+
+/** Options that nothing knows. */
+export function refuseOptions(options: object): void {
+  for (const name of Object.keys(options)) throw invalidOption(name, 'there is no such option');
+}

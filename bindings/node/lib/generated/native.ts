@@ -1,0 +1,235 @@
+// Written by generate-types.mjs from what is declared in Rust: change that, not this.
+
+import type { Text, Json, Options, TextOrTokens, Deliver } from '../arguments.js';
+import type { Message } from '../messages.js';
+import type { Completion, ChatCompletion } from '../results.js';
+import type { GenerateOptions } from './options.js';
+import type {
+  Backend,
+  Capabilities,
+  Device,
+  EmbeddingUsage,
+  Placement,
+  PlanFields,
+  RerankingFields,
+  Stats,
+  ToolRequest,
+  Usage,
+} from './results.js';
+
+/** Stops all engines, and waits for the calls that are under way. */
+export declare function shutDown(): void;
+
+/** Cancels a request, also one that has not started. */
+export declare class Cancel {
+  constructor();
+  cancel(): void;
+}
+
+/** The vectors of some texts. */
+export interface Embedded {
+  /** All numbers, vector after vector. */
+  values: Float32Array;
+  /** The vector that each text begins with. */
+  starts: Array<number>;
+  /** Numbers in a vector. */
+  dimensions: number;
+  /** Tokens of each text that were computed. */
+  tokenCounts: Array<number>;
+  /** How the vectors of a text's tokens became one. */
+  pooling: 'mean' | 'cls' | 'last' | 'none' | 'rank';
+  /** Whether each vector has been scaled to length 1. */
+  normalized: boolean;
+  /** Tokens that the texts took. */
+  usage: EmbeddingUsage;
+}
+
+export declare namespace gpu {
+  export function devices(): Array<Device>;
+}
+
+export declare namespace gpu {
+  export function backends(): Array<Backend>;
+}
+
+export declare namespace gpu {
+  export function cudaAvailable(): boolean;
+}
+
+export declare namespace gpu {
+  export function metalAvailable(): boolean;
+}
+
+export declare namespace gpu {
+  export function rocmAvailable(): boolean;
+}
+
+export declare namespace gpu {
+  export function vulkanAvailable(): boolean;
+}
+
+export declare namespace gpu {
+  export function openclAvailable(): boolean;
+}
+
+export declare namespace gpu {
+  export function syclAvailable(): boolean;
+}
+
+export declare namespace gpu {
+  export function cudaDeviceCount(): number;
+}
+
+export declare namespace gpu {
+  export function rocmDeviceCount(): number;
+}
+
+export declare namespace gpu {
+  export function cudaMemoryInfo(index: number): [number, number];
+}
+
+export declare class NativeModel {
+  generate(prompt: TextOrTokens, options: Options, cancel: Cancel): Promise<Completion>;
+  stream(prompt: TextOrTokens, options: Options, deliver: Deliver): Generation;
+  chat(messages: Json, options: Options, cancel: Cancel): Promise<ChatCompletion>;
+  streamChat(messages: Json, options: Options, deliver: Deliver): Generation;
+  embed(texts: Array<TextOrTokens>, options: Options, cancel: Cancel): Promise<Embedded>;
+  rerank(
+    query: Text,
+    documents: Array<Text>,
+    options: Options,
+    cancel: Cancel,
+  ): Promise<RerankingFields>;
+  applyChatTemplate(messages: Json, options: Options): string;
+  tokenize(text: Text, options: Options): Array<number>;
+  detokenize(tokens: Int32Array, options: Options): string;
+  countTokens(text: Text): number;
+  setLora(lora: Json): Promise<undefined>;
+  saveState(prompt: TextOrTokens, path?: Text | undefined | null): Promise<Buffer>;
+  loadState(state: Text | Uint8Array): Promise<number>;
+  /** Frees the model while the caller waits for the step that is being computed. */
+  closeNow(): void;
+  /** Frees the model on another thread. */
+  close(options: Options): Promise<undefined>;
+  stats(): Stats;
+  get defaultOptions(): GenerateOptions;
+  get architecture(): string;
+  get capabilities(): Capabilities;
+  get chatTemplate(): string | null;
+  get contextSize(): number;
+  get description(): string;
+  get gpuLayers(): number;
+  get isClosed(): boolean;
+  get metadata(): Record<string, string>;
+  get nEmbd(): number;
+  get nLayers(): number;
+  get nParams(): number;
+  get nVocab(): number;
+  get name(): string | null;
+  get path(): string;
+  get placement(): Placement;
+  get size(): number;
+}
+
+/** Loads a model while the caller waits. */
+export declare function loadNow(
+  source: Text,
+  options: Options,
+  progress: (arg: number) => boolean,
+): NativeModel;
+
+/** Loads a model on another thread. */
+export declare function load(
+  source: Text,
+  options: Options,
+  progress: (arg: number) => boolean,
+): Promise<NativeModel>;
+
+/** Says what is wrong with the options of a chat before anything is asked. */
+export declare function checkChatOptions(options: Options): void;
+
+/** Adds the folders of packages with GPU backends. */
+export declare function addBackendDirs(dirs: Array<Text>): void;
+
+/** The folder of the engine that this process uses, where that is not the one of this addon. */
+export declare function engineElsewhere(own: Text): string | null;
+
+/** A plan, with what its methods give. */
+export interface Planned {
+  plan: PlanFields;
+  layerDevices: Array<string>;
+  table: string;
+  reasons: string;
+}
+
+/** Plans on another thread. The source is text, or the fields of a shape. */
+export declare function plan(source: Json, options: Options): Promise<Planned>;
+
+/** How far a pull has come. */
+export interface PullProgress {
+  /** What is being done; `waiting` is for another pull of the same file. */
+  phase: 'resolving' | 'waiting' | 'downloading' | 'verifying' | 'done';
+  /** Bytes that are in the store or on their way there, earlier runs included. */
+  completed: number;
+  /** Bytes of all the files; 0 while it is not known. */
+  total: number;
+  /** How much of it is there, from 0 to 1. */
+  fraction: number;
+  /** Bytes per second of late; 0 while it is not known. */
+  speed: number;
+  /** Seconds that are left at this speed. */
+  eta?: number;
+}
+
+/** A model of the local store. */
+export interface StoredModel {
+  /** The name, by which the model is loaded. */
+  name: string;
+  /** The id that a list shows: 12 digits. */
+  id: string;
+  /** Bytes of all its files. */
+  size: number;
+  /** The file of the weights; the first of a split model. */
+  path: string;
+}
+
+/** Pulls on another thread. What has come when it is cancelled stays for the next. */
+export declare function pull(
+  name: Text,
+  options: Options,
+  progress: (arg: PullProgress) => boolean,
+  cancel: Cancel,
+): Promise<StoredModel>;
+
+/** The options of each set, with their names, types in Rust and documentation. */
+export declare function _optionSpecs(): any;
+
+/** A generation under way. It is cancelled when it is collected as garbage. */
+export declare class Generation {
+  /** Stops it; what there is of the answer still comes. */
+  cancel(): void;
+  /** Stops it, and nothing comes any more. */
+  close(): void;
+}
+
+/** One turn of a conversation. */
+export declare class Turn {
+  constructor(
+    history: Json,
+    said: Json,
+    tools: Json,
+    callable: Array<Text>,
+    maxRounds?: number | undefined | null,
+  );
+  /** What to ask the model about. */
+  messages(): Array<Message>;
+  /** What the turn adds to the conversation. */
+  newMessages(): Array<Message>;
+  get isOver(): boolean;
+  /** Tokens of all requests so far. */
+  get usage(): Usage;
+  /** Takes an answer, as a list of its message; gives the calls that it asks for. */
+  recordAnswer(answer: Json, finishReason: Text, usage: Json): Array<ToolRequest>;
+  /** Takes what the calls gave, as `{ text, failed }`. */
+  recordToolResults(outputs: Json): void;
+}

@@ -1,0 +1,44 @@
+import { calling, invalidArgument } from './errors.js';
+import type { Backend, Device } from './generated/results.js';
+import { native } from './native.js';
+
+/** What the machine has. Available is what can be used now, not what was compiled. */
+export interface Gpu {
+  /** The devices, with their memory as it is now; the processor comes last. */
+  devices(): Device[];
+  /** The backend modules, in the order in which they were tried. */
+  backends(): Backend[];
+  /** Whether an NVIDIA GPU can be used now. */
+  cudaAvailable(): boolean;
+  /** Whether Apple's Metal can be used now. */
+  metalAvailable(): boolean;
+  /** Whether an AMD GPU can be used now through ROCm. */
+  rocmAvailable(): boolean;
+  /** Whether a GPU can be used now through Vulkan. */
+  vulkanAvailable(): boolean;
+  /** Whether a GPU can be used now through OpenCL. */
+  openclAvailable(): boolean;
+  /** Whether a GPU can be used now through SYCL. */
+  syclAvailable(): boolean;
+  /** How many NVIDIA GPUs can be used now. */
+  cudaDeviceCount(): number;
+  /** How many AMD GPUs can be used now through ROCm. */
+  rocmDeviceCount(): number;
+  /** Bytes in use and in all on one NVIDIA GPU; zeros where there is no such GPU. */
+  cudaMemoryInfo(index: number): [used: number, total: number];
+}
+
+const calls = Object.entries<() => unknown>({ ...native.gpu, cudaMemoryInfo: () => undefined });
+
+/** What the machine has. */
+export const gpu: Readonly<Gpu> = Object.freeze({
+  ...(Object.fromEntries(
+    calls.map(([name, call]) => [name, () => calling(call)]),
+  ) as unknown as Gpu),
+  cudaMemoryInfo(index: number): [used: number, total: number] {
+    if (!Number.isInteger(index) || index < 0) {
+      throw invalidArgument('the index of the GPU: expected a whole number from 0');
+    }
+    return calling(() => native.gpu.cudaMemoryInfo(index));
+  },
+});

@@ -1,0 +1,53 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+
+export { Chat, type ChatInput, type SendOptions, type StartChatOptions } from './chat.js';
+export { MullamaError } from './errors.js';
+export { type Gpu, gpu } from './gpu.js';
+export { Model, type PullOptions } from './model.js';
+export { Plan, plan } from './plan.js';
+
+export type { Abortable } from './abort.js';
+export type { Embeddings, Reranking } from './embeddings.js';
+export type { ErrorCode } from './generated/errors.js';
+export type { PullProgress, StoredModel } from './generated/native.js';
+export type {
+  ChatOptions,
+  EmbedOptions,
+  GenerateOptions,
+  LoadOptions,
+  PlanOptions,
+  RerankOptions,
+} from './generated/options.js';
+export type {
+  Alternative,
+  Backend,
+  Capabilities,
+  Device,
+  DeviceShare,
+  EmbeddingUsage,
+  Logprob,
+  Placement,
+  PlannedDevice,
+  Prediction,
+  RankedDocument,
+  Stats,
+  Timings,
+  TokenLogprob,
+  ToolCallDelta,
+  Usage,
+} from './generated/results.js';
+export type { AssistantMessage, ContentPart, Message, Role, ToolCall } from './messages.js';
+export type { Progress } from './progress.js';
+export type { ChatChunk, ChatCompletion, Chunk, Completion, FinishReason } from './results.js';
+export type { Stream } from './stream.js';
+export type { FunctionTool, Tool, ToolChoice, ToolContext, ToolFunction } from './tools.js';
+export type {
+  DeviceDescription,
+  JsonSchema,
+  KvCacheType,
+  Lora,
+  Prompt,
+  ResponseFormat,
+  Shape,
+  Tokens,
+} from './types.js';

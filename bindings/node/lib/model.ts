@@ -1,0 +1,398 @@
+import { fileURLToPath } from 'node:url';
+
+import { type Abortable, abortable, splitSignal, throwIfAborted } from './abort.js';
+import {
+  type Deliver,
+  type Options,
+  type Text,
+  jsonOf,
+  optionsOf,
+  promptOf,
+  promptsOf,
+  stateOf,
+  textOf,
+  textsOf,
+  tokensOf,
+} from './arguments.js';
+import { Chat, type StartChatOptions } from './chat.js';
+import { Embeddings, Reranking } from './embeddings.js';
+import { MullamaError, awaiting, calling, refuseOptions } from './errors.js';
+import type {
+  Cancel,
+  Generation,
+  NativeModel,
+  PullProgress,
+  StoredModel,
+} from './generated/native.js';
+import type {
+  ChatOptions,
+  EmbedOptions,
+  GenerateOptions,
+  LoadOptions,
+  RerankOptions,
+} from './generated/options.js';
+import type { Capabilities, Placement, Stats } from './generated/results.js';
+import type { Message } from './messages.js';
+import { native } from './native.js';
+import { Watched } from './progress.js';
+import { ChatChunk, ChatCompletion, Chunk, Completion } from './results.js';
+import { CompletionStream, type Stream } from './stream.js';
+import { withDefinitions } from './tools.js';
+import type { Lora, Prompt, Tokens } from './types.js';
+
+/** What a pull takes. */
+export interface PullOptions {
+  /** Ends the pull; what has come stays for the next. */
+  signal?: AbortSignal;
+  /**
+   * Called with how far it has come, some times a second. Returning false cancels: the call throws a
+   * {@link MullamaError} with the code `CANCELLED`. What it throws is what the call throws.
+   */
+  onProgress?: (progress: PullProgress) => unknown;
+  /** Allows plain HTTP to other machines. Default: false. */
+  insecure?: boolean;
+  /** For a registry that wants one; Hugging Face's is `HF_TOKEN` in the environment. */
+  token?: string;
+}
+
+/** What the native side takes for a file: its path. */
+function sourceOf(file: string | URL): Text {
+  return textOf(file instanceof URL ? fileURLToPath(file) : file);
+}
+
+/** A loaded model. Any number of calls may run at once; they are computed together. */
+export class Model implements Disposable, AsyncDisposable {
+  #native: NativeModel;
+  #closing: Promise<void> | undefined;
+
+  /**
+   * Loads a model while the program waits: `Model.load` does not block it.
+   *
+   * @param source The path of a GGUF file (the first of a split one), the name of a model in the
+   *   local store, or `demo`, the built-in model; {@link pull} downloads.
+   * @throws {MullamaError}
+   */
+  constructor(source: string | URL, options?: LoadOptions);
+  /** @internal */
+  constructor(loaded: NativeModel);
+  constructor(source: string | URL | NativeModel, options?: LoadOptions) {
+    if (source instanceof native.NativeModel) {
+      this.#native = source;
+      return;
+    }
+    const loading = new Watched(options);
+    try {
+      this.#native = native.loadNow(sourceOf(source), loading.options, loading.hear);
+    } catch (error) {
+      throw loading.reason(error);
+    }
+  }
+
+  /**
+   * Loads a model.
+   *
+   * @param source The path of a GGUF file (the first of a split one), the name of a model in the
+   *   local store, or `demo`, the built-in model; {@link pull} downloads.
+   */
+  static async load<T extends typeof Model>(
+    this: T,
+    source: string | URL,
+    options?: LoadOptions,
+  ): Promise<InstanceType<T>> {
+    const loading = new Watched(options);
+    try {
+      const pending = native.load(sourceOf(source), loading.options, loading.hear);
+      // What comes after the caller gave up is freed.
+      const discard = () =>
+        void pending.then((model) => model.close(optionsOf({}))).catch(() => {});
+      const loaded = await abortable(loading.signal, pending, discard);
+      return new this(loaded) as InstanceType<T>;
+    } catch (error) {
+      throw loading.reason(error);
+    }
+  }
+
+  /**
+   * Downloads a model into the local store. One that is there and current is not downloaded again; a
+   * download that was broken off goes on.
+   *
+   * @param name A name (`llama3.2:1b`, `host/user/model:tag`), a repository of Hugging Face
+   *   (`hf.co/user/repo:Q4_K_M`), or the address of a GGUF file.
+   */
+  static async pull(name: string, options?: PullOptions): Promise<StoredModel> {
+    const pulling = new Watched<PullProgress>(options);
+    try {
+      const cancel = new native.Cancel();
+      const pending = native.pull(textOf(name), pulling.options, pulling.hear, cancel);
+      return await abortable(pulling.signal, pending, () => cancel.cancel());
+    } catch (error) {
+      throw pulling.reason(error);
+    }
+  }
+
+  /** Generates until the model is done or an option ends it. */
+  async generate(prompt: Prompt, options?: GenerateOptions): Promise<Completion> {
+    return new Completion(
+      await this.#finish(options, (model, given, cancel) =>
+        model.generate(promptOf(prompt), given, cancel),
+      ),
+    );
+  }
+
+  /** As {@link generate}, piece by piece. */
+  stream(prompt: Prompt, options?: GenerateOptions): Stream<Chunk> {
+    return this.#stream(Chunk, options, (model, given, deliver) =>
+      model.stream(promptOf(prompt), given, deliver),
+    );
+  }
+
+  /** Answers the last of the messages, through the model's chat template. */
+  async chat(messages: readonly Message[], options?: ChatOptions): Promise<ChatCompletion> {
+    return new ChatCompletion(
+      await this.#finish(options, (model, given, cancel) =>
+        model.chat(jsonOf(messages, 'messages'), given, cancel),
+      ),
+    );
+  }
+
+  /** As {@link chat}, piece by piece. */
+  streamChat(messages: readonly Message[], options?: ChatOptions): Stream<ChatChunk> {
+    return this.#stream(ChatChunk, options, (model, given, deliver) =>
+      model.streamChat(jsonOf(messages, 'messages'), given, deliver),
+    );
+  }
+
+  /**
+   * Vectors of texts, in the order of the texts.
+   *
+   * @param texts A text or an array of them; an array of tokens can stand for a text.
+   */
+  async embed(texts: Prompt | readonly Prompt[], options?: EmbedOptions): Promise<Embeddings> {
+    return new Embeddings(
+      await this.#finish(options, (model, given, cancel) =>
+        model.embed(promptsOf(texts), given, cancel),
+      ),
+    );
+  }
+
+  /**
+   * Puts documents in the order of how well they answer a query, the best first. The model must be a
+   * reranker: one with a classification head.
+   */
+  async rerank(
+    query: string,
+    documents: readonly string[],
+    options?: RerankOptions,
+  ): Promise<Reranking> {
+    return new Reranking(
+      await this.#finish(options, (model, given, cancel) =>
+        model.rerank(textOf(query), textsOf(documents, 'the documents'), given, cancel),
+      ),
+    );
+  }
+
+  /** Starts a conversation, which keeps what is said and calls tools. */
+  startChat(options?: StartChatOptions): Chat {
+    this.#open();
+    return Chat.start(this, options);
+  }
+
+  /** The prompt that a chat with these messages would start from. */
+  applyChatTemplate(
+    messages: readonly Message[],
+    options?: Omit<ChatOptions, 'signal'> & {
+      /** Whether the beginning of the answer is part of it. Default: true. */
+      addGenerationPrompt?: boolean;
+    },
+  ): string {
+    const given = () => optionsOf(withDefinitions(options));
+    return calling(() => this.#open().applyChatTemplate(jsonOf(messages, 'messages'), given()));
+  }
+
+  /** Text to tokens. */
+  tokenize(
+    text: string,
+    options?: {
+      /** Adds the tokens that the model expects around a text. Default: true. */
+      addSpecial?: boolean;
+      /** Takes special tokens that are written out in the text for what they are. Default: false. */
+      parseSpecial?: boolean;
+    },
+  ): number[] {
+    return calling(() => this.#open().tokenize(textOf(text), optionsOf(options)));
+  }
+
+  /** Tokens to text. */
+  detokenize(
+    tokens: Tokens,
+    options?: {
+      /** Leaves special tokens out. Default: false. */
+      skipSpecial?: boolean;
+    },
+  ): string {
+    return calling(() => this.#open().detokenize(tokensOf(tokens), optionsOf(options)));
+  }
+
+  /** How many tokens a text takes as a prompt. */
+  countTokens(text: string): number {
+    return calling(() => this.#open().countTokens(textOf(text)));
+  }
+
+  /**
+   * Makes these the LoRA adapters of all requests from now on that name none of their own: a path, or
+   * an array of paths and of pairs of a path and a scale. An empty array is the model without any.
+   */
+  async setLora(lora: Lora): Promise<void> {
+    await awaiting(() => this.#open().setLora(jsonOf(lora, 'the adapters')));
+  }
+
+  /**
+   * What was computed from a prompt, as bytes for {@link loadState} of this process or another; what
+   * has not been computed yet is.
+   */
+  async saveState(
+    prompt: string | Tokens,
+    options?: {
+      /** A file that the bytes are written to as well. */
+      path?: string | URL;
+    },
+  ): Promise<Buffer> {
+    const { path, ...others } = options ?? {};
+    refuseOptions(others);
+    const file = path === undefined || path === null ? null : sourceOf(path);
+    return await awaiting(() => this.#open().saveState(promptOf(prompt), file));
+  }
+
+  /**
+   * Takes a state that was saved, as bytes or from the file of this path: requests that begin with its
+   * prompt go on from there. Gives how many tokens it has. The state of another model, or of other
+   * settings, fails with the code `INVALID_ARGUMENT`.
+   */
+  async loadState(state: Uint8Array | string | URL): Promise<number> {
+    return await awaiting(() =>
+      this.#open().loadState(stateOf(state instanceof URL ? fileURLToPath(state) : state)),
+    );
+  }
+
+  /**
+   * Frees the model. From the call on everything asked of it fails with the code `CLOSED`; what it is
+   * (its name, its size) can still be asked.
+   */
+  close(options?: {
+    /** Lets what runs be finished first, rather than cancelling it. Default: false. */
+    finish?: boolean;
+  }): Promise<void> {
+    this.#closing ??= awaiting(() => this.#native.close(optionsOf(options)));
+    return this.#closing;
+  }
+
+  /** What the model has done since it was loaded, and what it is doing. */
+  stats(): Stats {
+    return calling(() => this.#open().stats());
+  }
+
+  /** Whether the model has been closed. */
+  get isClosed(): boolean {
+    return this.#closing !== undefined || this.#native.isClosed;
+  }
+
+  /** The sampling options that hold where a call sets none. */
+  get defaultOptions(): GenerateOptions {
+    return calling(() => this.#open().defaultOptions);
+  }
+
+  /** The file that the model was loaded from. */
+  declare readonly path: string;
+  /**
+   * Tokens of context, shared by all requests that run at once; of a model that does not generate, those
+   * of the longest text.
+   */
+  declare readonly contextSize: number;
+  /** Where the model is: layers and bytes on each device, those of embeddings once there are any. */
+  declare readonly placement: Placement;
+  /** Layers on GPUs; the output layer counts. */
+  declare readonly gpuLayers: number;
+  /** Layers (blocks), without the output layer. */
+  declare readonly nLayers: number;
+  /** Tokens in the vocabulary. */
+  declare readonly nVocab: number;
+  /** Numbers in an embedding. */
+  declare readonly nEmbd: number;
+  /** Parameters. */
+  declare readonly nParams: number;
+  /** Bytes of all tensors. */
+  declare readonly size: number;
+  /** The architecture, as the file names it: `llama`, `qwen3`, ... */
+  declare readonly architecture: string;
+  /** The name that the file gives itself. */
+  declare readonly name: string | null;
+  /** Architecture, size class and quantisation in a few words. */
+  declare readonly description: string;
+  /** The file's metadata as text, without arrays. */
+  declare readonly metadata: Record<string, string>;
+  /** The chat template in use (Jinja). */
+  declare readonly chatTemplate: string | null;
+  /** What can be done with the model. */
+  declare readonly capabilities: Capabilities;
+
+  static {
+    // What the native model has getters for, where this class has none.
+    const told = Object.getOwnPropertyDescriptors(native.NativeModel.prototype);
+    for (const [name, descriptor] of Object.entries(told)) {
+      if ('value' in descriptor || name in this.prototype) continue;
+      Object.defineProperty(this.prototype, name, {
+        get(this: Model) {
+          return (this.#native as unknown as Record<string, unknown>)[name];
+        },
+        configurable: true,
+      });
+    }
+  }
+
+  /** For `using`: as {@link close}, but the program waits. */
+  [Symbol.dispose](): void {
+    // Blocks until the step that is being computed is over.
+    this.#native.closeNow();
+  }
+
+  /** For `await using`: {@link close}. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  /** The native model, unless `close` has been called: that takes effect on another thread. */
+  #open(): NativeModel {
+    if (!this.#closing) return this.#native;
+    throw MullamaError.of({
+      kind: 'Closed',
+      code: 'CLOSED',
+      message: 'the model has been closed',
+    });
+  }
+
+  /** Waits for an answer, or for the signal, which cancels it. */
+  async #finish<Answer>(
+    options: Abortable | undefined,
+    ask: (model: NativeModel, given: Options, cancel: Cancel) => Promise<Answer>,
+  ): Promise<Answer> {
+    const { signal, rest } = splitSignal(options);
+    throwIfAborted(signal);
+    const cancel = new native.Cancel();
+    return await awaiting(() =>
+      abortable(signal, ask(this.#open(), optionsOf(withDefinitions(rest)), cancel), () =>
+        cancel.cancel(),
+      ),
+    );
+  }
+
+  #stream<Piece extends Chunk | ChatChunk>(
+    Piece: new (fields: string | Piece) => Piece,
+    options: Abortable | undefined,
+    ask: (model: NativeModel, given: Options, deliver: Deliver) => Generation,
+  ): Stream<Piece> {
+    const { signal, rest } = splitSignal(options);
+    return new CompletionStream(Piece, signal, (deliver) =>
+      calling(() => ask(this.#open(), optionsOf(withDefinitions(rest)), deliver)),
+    );
+  }
+}

@@ -1,0 +1,61 @@
+import { existsSync, readFileSync, readdirSync, realpathSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** What a manifest says, of what is used here. */
+interface Manifest {
+  name: string;
+  version: string;
+  /** Of a platform's package: the bytes of each file that is loaded or run. */
+  sizes: Record<string, number>;
+  /** Of the package of JavaScript and types. */
+  optionalDependencies?: Record<string, string>;
+}
+
+/** A package that is installed. */
+export interface Package extends Manifest {
+  /** Where it really lies. */
+  folder: string;
+}
+
+/** The scope of the packages that hold what is not JavaScript. */
+export const SCOPE = '@mullama';
+
+/** What this package says of itself. */
+export const own: Manifest = require('../package.json') as Manifest;
+
+/** Where a platform's package is built in the tree. */
+export const BUILT: string = join(__dirname, '../native');
+
+/** The packages of the scope that are installed where this package sees them, by name; nearest first. */
+export function installed(): Map<string, string> {
+  const found = new Map<string, string>();
+  for (const folder of require.resolve.paths(SCOPE) ?? []) {
+    const scope = join(folder, SCOPE);
+    if (!existsSync(scope)) continue;
+    for (const name of readdirSync(scope)) {
+      if (!found.has(name)) found.set(name, join(scope, name));
+    }
+  }
+  return found;
+}
+
+/** What a package says of itself; nothing where there is none. */
+export function read(folder: string): Package | undefined {
+  const manifest = join(folder, 'package.json');
+  if (!existsSync(manifest)) return undefined;
+  const said = JSON.parse(readFileSync(manifest, 'utf8')) as Manifest;
+  return { ...said, folder: realpathSync(folder) };
+}
+
+/**
+ * What is wrong with the files of a package, if something is. To load a library that is cut short ends the
+ * process; one that somebody has changed (so that it finds others, say) is longer.
+ */
+export function damage({ folder, sizes }: Package): string | undefined {
+  for (const [file, size] of Object.entries(sizes)) {
+    const found = statSync(join(folder, file), { throwIfNoEntry: false });
+    if (!found) return `${file} is missing`;
+    if (found.size < size) return `${file} is shorter than it should be`;
+  }
+  return undefined;
+}

@@ -1,0 +1,58 @@
+import { fileURLToPath } from 'node:url';
+
+import { abortable, splitSignal, throwIfAborted } from './abort.js';
+import { jsonOf, optionsOf } from './arguments.js';
+import { awaiting } from './errors.js';
+import type { Planned } from './generated/native.js';
+import type { PlanOptions } from './generated/options.js';
+import type { PlanFields } from './generated/results.js';
+import { native } from './native.js';
+import type { Shape } from './types.js';
+
+export interface Plan extends Readonly<PlanFields> {}
+
+/** What would be put where. As text it is a table with bars. */
+export class Plan {
+  /** The name of the device that each layer would be on, the output layer's last. */
+  readonly layerDevices: string[];
+  #table: string;
+  #reasons: string;
+
+  private constructor({ plan, layerDevices, table, reasons }: Planned) {
+    Object.assign(this, plan);
+    this.layerDevices = layerDevices;
+    this.#table = table;
+    this.#reasons = reasons;
+  }
+
+  /** @internal */
+  static of(planned: Planned): Plan {
+    return new Plan(planned);
+  }
+
+  /** Why each layer is where it is. */
+  explain(): string {
+    return this.#reasons;
+  }
+
+  toString(): string {
+    return this.#table;
+  }
+}
+
+/**
+ * Plans where a model would go, and how fast it would be, without reading its weights. `source` is what
+ * {@link Model} takes; the address of a GGUF file or a name of Hugging Face, of which the header alone
+ * is fetched; or the shape of a model that need not exist.
+ */
+export async function plan(source: string | URL | Shape, options?: PlanOptions): Promise<Plan> {
+  const { signal, rest } = splitSignal(options);
+  throwIfAborted(signal);
+  const subject = jsonOf(source instanceof URL ? textOf(source) : source, 'the source');
+  return Plan.of(await awaiting(() => abortable(signal, native.plan(subject, optionsOf(rest)))));
+}
+
+/** What the native side takes for an address: the path of a file, or the address as text. */
+function textOf(url: URL): string {
+  return url.protocol === 'file:' ? fileURLToPath(url) : url.href;
+}

@@ -1,0 +1,100 @@
+import type { Timings, TokenLogprob, ToolCallDelta, Usage } from './generated/results.js';
+import type { AssistantMessage } from './messages.js';
+
+/** Why a generation ended. */
+export type FinishReason = 'stop' | 'length' | 'tool_calls' | 'cancelled';
+
+/** A finished answer. */
+export class Completion {
+  /** The text, without the stop text that ended it. */
+  text: string;
+  /** Every token that was generated. */
+  tokens: number[];
+  finishReason: FinishReason;
+  usage: Usage;
+  timings: Timings;
+  /** Where they were asked for. */
+  logprobs?: TokenLogprob[];
+
+  /** @internal */
+  constructor({ text, tokens, finishReason, usage, timings, logprobs }: Completion) {
+    this.text = text;
+    this.tokens = tokens;
+    this.finishReason = finishReason;
+    this.usage = usage;
+    this.timings = timings;
+    if (logprobs) this.logprobs = logprobs;
+  }
+
+  /** The text. */
+  toString(): string {
+    return this.text;
+  }
+}
+
+/** A finished answer of a chat. Its `text` is the content, without reasoning and tool calls. */
+export class ChatCompletion extends Completion {
+  /** The answer, to be added to the messages of the next turn. */
+  message: AssistantMessage;
+
+  /** @internal */
+  constructor(fields: ChatCompletion) {
+    super(fields);
+    this.message = fields.message;
+  }
+}
+
+/** A piece of an answer that is being generated. */
+export class Chunk {
+  /** New text: whole characters, never any part of a stop text. */
+  text: string;
+  /** Of the new tokens, where they were asked for. */
+  logprobs?: TokenLogprob[];
+  /** The whole answer, in the last chunk. */
+  completion?: Completion;
+
+  /**
+   * One that has nothing but text comes as that.
+   *
+   * @internal
+   */
+  constructor(fields: string | Chunk) {
+    const { text, logprobs, completion }: Chunk =
+      typeof fields === 'string' ? { text: fields } : fields;
+    this.text = text;
+    if (logprobs) this.logprobs = logprobs;
+    if (completion) this.completion = new Completion(completion);
+  }
+
+  /** The text. */
+  toString(): string {
+    return this.text;
+  }
+}
+
+/** What is new in an answer of a chat that is being generated. */
+export class ChatChunk {
+  /** New text of the answer. */
+  text: string;
+  /** New text of the reasoning before the answer. */
+  reasoning: string;
+  /** What is new in tool calls. */
+  toolCalls: ToolCallDelta[];
+  /** The whole answer, in the last chunk. */
+  completion?: ChatCompletion;
+
+  /** @internal */
+  constructor(fields: string | ChatChunk) {
+    const { text, reasoning, toolCalls, completion }: Partial<ChatChunk> =
+      typeof fields === 'string' ? { text: fields } : fields;
+    this.text = text ?? '';
+    this.reasoning = reasoning ?? '';
+    this.toolCalls = toolCalls ?? [];
+    if (completion) this.completion = new ChatCompletion(completion);
+  }
+
+  /** The text. */
+  toString(): string {
+    return this.text;
+  }
+}

@@ -1,0 +1,162 @@
+import { setInterval } from 'node:timers';
+
+import { abortError } from './abort.js';
+import type { Deliver } from './arguments.js';
+import { translated } from './errors.js';
+import type { Generation } from './generated/native.js';
+import type { ChatChunk, Chunk } from './results.js';
+
+/**
+ * An answer while it is being generated, read with `for await`. The generation starts with the call
+ * that gives the stream, and ends when the loop is left; a stream that nobody reads any more is
+ * collected as garbage, and its generation ends.
+ */
+export interface Stream<Piece extends Chunk | ChatChunk>
+  extends AsyncIterableIterator<Piece>, AsyncDisposable {
+  /** The whole answer, once the last chunk has been read. */
+  readonly completion: NonNullable<Piece['completion']> | undefined;
+  /** Stops the generation; what there is of it still comes, with the finish reason `cancelled`. */
+  cancel(): void;
+  next(): Promise<IteratorResult<Piece, undefined>>;
+  return(value?: unknown): Promise<IteratorResult<Piece, undefined>>;
+}
+
+/** Keeps the process running while streams are awaited, which the native side does not. */
+const keepAlive = setInterval(() => {}, 2 ** 31 - 1).unref();
+let awaited = 0;
+
+/** What has come and was not asked for yet, and the way to what waits for it. */
+interface Inbox {
+  chunks: unknown[];
+  read: number;
+  error: unknown;
+  wake: (() => void) | undefined;
+}
+
+/** A stream of one generation. */
+export class CompletionStream<Piece extends Chunk | ChatChunk> implements Stream<Piece> {
+  #generation: Generation;
+  #Piece: new (fields: string | Piece) => Piece;
+  #signal: AbortSignal | undefined;
+  #onAbort: (() => void) | undefined;
+  /**
+   * The native side holds this, so that it refers to the stream only while something does wait: a
+   * stream that nobody reads any more is collected, and its generation with it.
+   */
+  #inbox: Inbox = { chunks: [], read: 0, error: undefined, wake: undefined };
+  /** The call of `next` that waits, where there is one. */
+  #waiting: Promise<unknown> | undefined;
+  #ended = false;
+  #completion: NonNullable<Piece['completion']> | undefined;
+
+  constructor(
+    Piece: new (fields: string | Piece) => Piece,
+    signal: AbortSignal | undefined,
+    start: (deliver: Deliver) => Generation,
+  ) {
+    this.#Piece = Piece;
+    const inbox = this.#inbox;
+    this.#generation = start((chunks, error) => {
+      for (const chunk of chunks) inbox.chunks.push(chunk);
+      inbox.error ??= error;
+      inbox.wake?.();
+    });
+    if (signal) {
+      // A signal may live long: neither must it keep a stream that nobody reads.
+      const weak = new WeakRef(this);
+      this.#signal = signal;
+      this.#onAbort = () => {
+        const stream = weak.deref();
+        if (stream) stream.#close(abortError(signal));
+      };
+      signal.addEventListener('abort', this.#onAbort, { once: true });
+      if (signal.aborted) this.#onAbort();
+    }
+  }
+
+  get completion(): NonNullable<Piece['completion']> | undefined {
+    return this.#completion;
+  }
+
+  cancel(): void {
+    this.#generation.cancel();
+  }
+
+  next(): Promise<IteratorResult<Piece, undefined>> {
+    // Calls that overlap take their turns.
+    if (this.#waiting) return this.#waiting.then(() => this.next());
+    const { chunks, read } = this.#inbox;
+    if (read < chunks.length) return Promise.resolve({ value: this.#take(), done: false });
+    const received = this.#receive();
+    const over = () => {
+      this.#waiting = undefined;
+    };
+    this.#waiting = received.then(over, over);
+    return received;
+  }
+
+  /** Ends the stream and the generation: what leaving a `for await` does. */
+  return(value?: unknown): Promise<IteratorResult<Piece, undefined>> {
+    this.#close();
+    return Promise.resolve({ value: value as undefined, done: true });
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.return();
+  }
+
+  /** Waits for the next chunk. */
+  async #receive(): Promise<IteratorResult<Piece, undefined>> {
+    const inbox = this.#inbox;
+    while (inbox.read === inbox.chunks.length) {
+      if (inbox.error) {
+        const error = translated(inbox.error);
+        this.#close();
+        throw error;
+      }
+      if (this.#ended) return { value: undefined, done: true };
+      await this.#woken();
+    }
+    return { value: this.#take(), done: false };
+  }
+
+  async #woken(): Promise<void> {
+    if (awaited++ === 0) keepAlive.ref();
+    await new Promise<void>((resolve) => {
+      this.#inbox.wake = resolve;
+    });
+    this.#inbox.wake = undefined;
+    if (--awaited === 0) keepAlive.unref();
+  }
+
+  #take(): Piece {
+    const inbox = this.#inbox;
+    const chunk = new this.#Piece(inbox.chunks[inbox.read++] as string | Piece);
+    if (inbox.read === inbox.chunks.length) {
+      inbox.chunks = [];
+      inbox.read = 0;
+    }
+    if (chunk.completion) {
+      this.#completion = chunk.completion;
+      this.#close();
+    }
+    return chunk;
+  }
+
+  /** Ends the stream: what comes still is dropped, and the error told once. */
+  #close(error?: unknown): void {
+    this.#inbox.error = undefined;
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#inbox.chunks = [];
+    this.#inbox.read = 0;
+    this.#inbox.error = error;
+    this.#generation.close();
+    if (this.#onAbort) this.#signal?.removeEventListener('abort', this.#onAbort);
+    this.#inbox.wake?.();
+  }
+}

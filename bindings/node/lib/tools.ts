@@ -1,0 +1,113 @@
+import { type MullamaError, invalidOption } from './errors.js';
+import type { ToolRequest } from './generated/results.js';
+
+/** A tool that the model may call, in OpenAI's shape. */
+export interface Tool {
+  type: 'function';
+  function: {
+    name: string;
+    description?: string;
+    /** A JSON schema of the arguments. */
+    parameters?: object;
+    strict?: boolean | null;
+  };
+  /** The function: see {@link FunctionTool.execute}. */
+  execute?: ToolFunction;
+}
+
+/** What a tool's function is called with beside the arguments. */
+export interface ToolContext {
+  /** Names the call. */
+  id: string;
+  /** Aborted when nobody waits for the result any more. */
+  signal: AbortSignal;
+}
+
+/** A tool's function. What it gives is the model's to read: text as it is, anything else as JSON. */
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- what the tool's schema says
+export type ToolFunction = (arguments_: any, context: ToolContext) => unknown;
+
+/** A tool that the model may call, with its function. */
+export interface FunctionTool {
+  name: string;
+  /** What the model is told of it. */
+  description?: string;
+  /** A JSON schema of the arguments. */
+  parameters?: object;
+  /**
+   * The function, which a {@link Chat} calls where the model asks for it. It may give a promise; what it
+   * throws is told to the model. Without it, the calls are the caller's to make.
+   */
+  execute?: ToolFunction;
+}
+
+/** Whether tools are called, or which. */
+export type ToolChoice =
+  'auto' | 'none' | 'required' | { type: 'function'; function: { name: string } };
+
+/** A tool with its definition in OpenAI's shape. */
+export interface ReadTool {
+  name: string | undefined;
+  definition: unknown;
+  execute: ToolFunction | undefined;
+}
+
+/** What a call gave, for the model. */
+export interface ToolOutput {
+  text: string;
+  failed?: boolean;
+}
+
+/** The tools among the options of a chat. */
+export function readTools(tools: unknown): ReadTool[] {
+  if (tools === undefined || tools === null) return [];
+  if (!Array.isArray(tools)) throw invalidOption('tools', 'expected an array');
+  return tools.map(readTool);
+}
+
+/** The options with tools as the native side takes them. */
+export function withDefinitions<Options extends { tools?: unknown }>(
+  options: Options | undefined,
+): Options | undefined {
+  if (!Array.isArray(options?.tools)) return options;
+  return { ...options, tools: readTools(options.tools).map(({ definition }) => definition) };
+}
+
+function readTool(tool: unknown, index: number): ReadTool {
+  const invalid = (problem: string): MullamaError =>
+    invalidOption('tools', `[${index}]: ${problem}`);
+  if (typeof tool === 'function') {
+    // What a function takes is not to be seen from outside.
+    throw invalid('a function comes as { name, description, parameters, execute }');
+  }
+  if (typeof tool !== 'object' || tool === null) {
+    return { name: undefined, definition: tool, execute: undefined };
+  }
+  const { execute, ...rest } = tool as Partial<Tool & FunctionTool>;
+  if (typeof (execute ?? readTool) !== 'function') throw invalid('execute: expected a function');
+  if ('type' in rest || 'function' in rest) {
+    return { name: rest.function?.name, definition: rest, execute };
+  }
+  const { name, description, parameters, ...others } = rest;
+  const [unknown] = Object.keys(others);
+  if (unknown !== undefined) throw invalid(`there is no field \`${unknown}\``);
+  return {
+    name,
+    definition: { type: 'function', function: { name, description, parameters } },
+    execute,
+  };
+}
+
+/** Calls a tool. */
+export async function callTool(
+  execute: ToolFunction,
+  request: ToolRequest,
+  signal: AbortSignal,
+): Promise<ToolOutput> {
+  try {
+    const result = await execute(request.arguments, { id: request.id, signal });
+    return { text: typeof result === 'string' ? result : JSON.stringify(result ?? null) };
+  } catch (error) {
+    return { text: String(error), failed: true };
+  }
+}

@@ -1,0 +1,56 @@
+/** LoRA adapters: a path, or an array of paths and of pairs of a path and a scale. */
+export type Lora = string | (string | [path: string, scale: number])[];
+
+/** The number format of a KV cache. */
+export type KvCacheType =
+  'f32' | 'f16' | 'bf16' | 'q8_0' | 'q5_1' | 'q5_0' | 'q4_1' | 'q4_0' | 'iq4_nl';
+
+/** A JSON schema. */
+export type JsonSchema = object | boolean;
+
+/** What an answer of a chat has to be. */
+export type ResponseFormat =
+  | { type: 'text' }
+  | { type: 'json_object' }
+  | {
+      type: 'json_schema';
+      json_schema: { schema: object; name?: string; strict?: boolean | null };
+    };
+
+/** A prompt: text, in which special tokens count as such, or tokens. */
+export type Prompt = string | Tokens;
+
+/** Tokens of a model's vocabulary. */
+export type Tokens = readonly number[] | Int32Array | Uint32Array;
+
+/** A device that need not be there. */
+export interface DeviceDescription {
+  /** A card: `RTX 4090`. */
+  name?: string;
+  /** Its memory, as a size with its unit or in bytes. */
+  memory?: string | number;
+  /** The backend that it is used by: `cuda`, `metal`, `rocm`, `vulkan`, `opencl`, `sycl`, `rpc`. */
+  backend?: string;
+  /** The bandwidth of its memory: `936GB/s`. */
+  bandwidth?: string;
+  /** What it computes in a second: `165TFLOPS`. */
+  compute?: string;
+  /** How it is connected: `PCIe 4.0 x16`, or a bandwidth. */
+  link?: string;
+  /** How many there are. */
+  count?: number;
+}
+
+/** A model that need not exist: its architecture, and metadata such as `block_count`. */
+export interface Shape {
+  /** The architecture, as GGUF files name it: `llama`, `qwen3`, ... */
+  architecture: string;
+  /** The quantisation. Default: `Q4_K_M`. */
+  quantization?: string;
+  /** Whether the embedding is the output matrix too. Default: false. */
+  tied?: boolean;
+  /** Whether there are biases. Default: false. */
+  biases?: boolean;
+  /** Metadata of the architecture. */
+  [key: string]: string | number | boolean | number[] | undefined;
+}

@@ -1,0 +1,81 @@
+//! Arguments, which `lib/arguments.ts` has checked.
+
+use mullama::{ChatOptions, Error, ErrorKind, Message, Naming, OptionSet, Prompt, parse_options};
+use napi::bindgen_prelude::{Either, FromNapiValue, Int32Array};
+use napi::sys;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::error::of_arguments;
+
+/// Text that is valid Unicode.
+pub type Text = String;
+
+/// What a generation starts from, and what is embedded.
+pub type TextOrTokens = Either<String, Int32Array>;
+
+pub fn prompt(prompt: TextOrTokens) -> Prompt {
+    match prompt {
+        Either::A(text) => text.into(),
+        Either::B(tokens) => tokens.to_vec().into(),
+    }
+}
+
+/// What has come as JSON text: that is one call, and objects would be one for each of their parts.
+pub struct Json<T = Value>(pub T);
+
+impl<T: DeserializeOwned> FromNapiValue for Json<T> {
+    unsafe fn from_napi_value(env: sys::napi_env, value: sys::napi_value) -> napi::Result<Self> {
+        // SAFETY: the caller's promise.
+        let text = unsafe { String::from_napi_value(env, value) }?;
+        let problem = |error| Error::new(ErrorKind::Internal, format!("no JSON: {error}"));
+        serde_json::from_str(&text).map(Self).map_err(|error| of_arguments(&problem(error)))
+    }
+}
+
+pub fn messages(messages: Json) -> napi::Result<Vec<Message>> {
+    Message::list_from_json(messages.0).map_err(|error| of_arguments(&error))
+}
+
+/// Options by name.
+pub type Options = Json<Map<String, Value>>;
+
+impl Options {
+    /// Takes a switch out of the options.
+    pub fn take_flag(&mut self, name: &str, default: bool) -> napi::Result<bool> {
+        match self.0.remove(name) {
+            None | Some(Value::Null) => Ok(default),
+            Some(Value::Bool(flag)) => Ok(flag),
+            Some(_) => Err(of_arguments(&Error::option(name, "expected true or false"))),
+        }
+    }
+
+    /// Takes a text out of the options.
+    pub fn take_text(&mut self, name: &str) -> napi::Result<Option<String>> {
+        match self.0.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(of_arguments(&Error::option(name, "expected a string"))),
+        }
+    }
+
+    /// Puts what is left into these sets, and refuses what none of them has.
+    pub fn fill(self, sets: &mut [&mut dyn OptionSet]) -> napi::Result<()> {
+        parse_options(sets, self.0, Naming::Camel).map_err(|error| of_arguments(&error))
+    }
+
+    /// What is left, as a set.
+    pub fn parse<T: OptionSet + Default>(self) -> napi::Result<T> {
+        let mut set = T::default();
+        self.fill(&mut [&mut set])?;
+        Ok(set)
+    }
+
+    /// What is left, as the options of a chat.
+    pub fn parse_chat(self) -> napi::Result<ChatOptions> {
+        let mut parsed = ChatOptions::default();
+        let [generate, chat] = parsed.option_sets();
+        self.fill(&mut [generate, chat])?;
+        Ok(parsed)
+    }
+}

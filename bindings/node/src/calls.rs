@@ -1,0 +1,133 @@
+//! Calls of the core that are made off JavaScript's thread, and the end of the process: they end before
+//! the engine's libraries are torn down under them.
+#![allow(missing_docs, reason = "`lib` documents what a program sees")]
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use mullama::{CancelToken, Result};
+use napi::Env;
+use napi::bindgen_prelude::{JsValuesTupleIntoVec, PromiseRaw, ToNapiValue};
+use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
+use napi::tokio::task::{block_in_place, spawn_blocking};
+use napi_derive::napi;
+
+use crate::error::{of_core, of_task};
+
+/// A model's context is made in one piece; the process does not wait for it for ever.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(10);
+
+static CALLS: Mutex<usize> = Mutex::new(0);
+static ENDED: Condvar = Condvar::new();
+static EXITING: AtomicBool = AtomicBool::new(false);
+
+/// A call that is under way.
+pub(crate) struct Call(());
+
+impl Call {
+    pub fn begin() -> Self {
+        *CALLS.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        Self(())
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        *CALLS.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        ENDED.notify_all();
+    }
+}
+
+/// Whether the process ends, so that what can be given up is to be given up.
+pub(crate) fn is_exiting() -> bool {
+    EXITING.load(Ordering::Relaxed)
+}
+
+/// Stops all engines, and waits for the calls that are under way.
+#[napi(catch_unwind)]
+pub fn shut_down() {
+    EXITING.store(true, Ordering::Relaxed);
+    mullama::shut_down();
+    let calls = CALLS.lock().unwrap_or_else(PoisonError::into_inner);
+    drop(ENDED.wait_timeout_while(calls, EXIT_TIMEOUT, |calls| *calls > 0));
+    // One of the calls may have started another.
+    mullama::shut_down();
+    EXITING.store(false, Ordering::Relaxed);
+}
+
+/// Does what takes long on another thread; the process does not end meanwhile.
+pub(crate) fn on_thread<T: ToNapiValue + Send + 'static>(
+    env: &Env,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> napi::Result<PromiseRaw<'_, T>> {
+    let call = Call::begin();
+    let work = move || {
+        let _call = call;
+        work()
+    };
+    env.spawn_future(async move { spawn_blocking(work).await.map_err(of_task)?.map_err(of_core) })
+}
+
+/// What JavaScript's thread answers; false when it is gone, or about to.
+pub(crate) fn answer<T: JsValuesTupleIntoVec + 'static>(
+    hear: &ThreadsafeFunction<T, bool, T, napi::Status, false>,
+    news: T,
+) -> bool {
+    let (answer, answered) = mpsc::sync_channel(1);
+    let mode = ThreadsafeFunctionCallMode::NonBlocking;
+    hear.call_with_return_value(news, mode, move |go_on, _env| {
+        let _ = answer.send(go_on.unwrap_or(false));
+        Ok(())
+    });
+    loop {
+        match answered.recv_timeout(Duration::from_millis(20)) {
+            Err(RecvTimeoutError::Timeout) if !is_exiting() => {}
+            go_on => return go_on.unwrap_or(false),
+        }
+    }
+}
+
+/// Cancels a request, also one that has not started.
+#[napi]
+#[derive(Clone, Default)]
+pub struct Cancel(pub(crate) CancelToken);
+
+#[napi]
+impl Cancel {
+    #[napi(constructor)]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    #[napi(catch_unwind)]
+    pub fn cancel(&self) {
+        self.0.cancel();
+    }
+}
+
+impl Cancel {
+    /// Starts a request that this can cancel, and waits for its result; the process does not end meanwhile.
+    pub(crate) fn request<'env, R, T, F>(
+        &self,
+        env: &'env Env,
+        start: impl FnOnce() -> Result<R> + Send + 'static,
+        token: impl FnOnce(&R) -> CancelToken + Send + 'static,
+        finish: impl FnOnce(R) -> F + Send + 'static,
+    ) -> napi::Result<PromiseRaw<'env, T>>
+    where
+        R: Send + 'static,
+        T: ToNapiValue + Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let (cancel, call) = (self.clone(), Call::begin());
+        env.spawn_future(async move {
+            let _call = call;
+            // A long prompt takes a while to tokenise: not on a thread that serves others.
+            let request = block_in_place(start).map_err(of_core)?;
+            cancel.0.link(&token(&request));
+            finish(request).await.map_err(of_core)
+        })
+    }
+}
