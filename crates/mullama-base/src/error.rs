@@ -321,7 +321,6 @@ mod tests {
         assert_eq!(rendered.message, "option `topP`: needs `topK`");
         assert_eq!(rendered.hint.as_deref(), Some("leave `topK` out"));
         assert_eq!(rendered.context, [("option", "topP".to_owned())]);
-        assert_eq!(error.render(Naming::Flag).message, "option `--top-p`: needs `--top-k`");
         // What the caller wrote is shown as it is.
         let error = Error::argument("top_q", "there is no such option");
         assert_eq!(error.render(Naming::Camel).message, error.to_string());

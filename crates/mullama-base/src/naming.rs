@@ -11,8 +11,6 @@ pub enum Naming {
     Snake,
     /// `maxTokens`
     Camel,
-    /// `--max-tokens`
-    Flag,
 }
 
 impl Naming {
@@ -20,7 +18,6 @@ impl Naming {
     pub fn style(self, name: &str) -> String {
         match self {
             Naming::Snake => name.to_owned(),
-            Naming::Flag => format!("--{}", name.replace('_', "-")),
             Naming::Camel => {
                 let mut parts = name.split('_');
                 let mut styled = parts.next().unwrap_or_default().to_owned();
@@ -136,11 +133,10 @@ mod tests {
 
     #[test]
     fn names_are_written_in_each_style() {
-        let styles = [Naming::Snake, Naming::Camel, Naming::Flag];
-        let written = |name| styles.map(|naming| naming.style(name));
-        assert_eq!(written("max_tokens"), ["max_tokens", "maxTokens", "--max-tokens"]);
-        assert_eq!(written("stop"), ["stop", "stop", "--stop"]);
-        assert_eq!(written("n_gpu_layers"), ["n_gpu_layers", "nGpuLayers", "--n-gpu-layers"]);
+        let written = |name| [Naming::Snake, Naming::Camel].map(|naming| naming.style(name));
+        assert_eq!(written("max_tokens"), ["max_tokens", "maxTokens"]);
+        assert_eq!(written("stop"), ["stop", "stop"]);
+        assert_eq!(written("n_gpu_layers"), ["n_gpu_layers", "nGpuLayers"]);
     }
 
     #[test]
@@ -150,7 +146,6 @@ mod tests {
         assert_eq!(text.to_string(), "`top_k` {top_k}: `top_k` or `top_p`");
         assert_eq!(text.render(Naming::Snake), text.as_str());
         assert_eq!(text.render(Naming::Camel), "`top_k` {top_k}: `topK` or `topP`");
-        assert_eq!(text.render(Naming::Flag), "`top_k` {top_k}: `--top-k` or `--top-p`");
         assert_eq!(Text::name("top_k").render(Naming::Camel), "topK");
         assert_eq!(Text::with_names("").as_str(), "");
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use mullama::{Error, ErrorKind, Naming, Rendered};
+use mullama::{Error, ErrorKind};
 
 /// Why a command ends early.
 pub enum Failure {
@@ -32,9 +32,8 @@ impl Failure {
     pub fn report(self) -> ExitCode {
         match self {
             Self::Error(error) => {
-                let Rendered { message, hint, .. } = error.render(Naming::Flag);
-                eprintln!("error: {message}");
-                if let Some(hint) = hint {
+                eprintln!("error: {error}");
+                if let Some(hint) = error.hint() {
                     eprintln!(" hint: {hint}");
                 }
                 ExitCode::from(error.kind().exit_status())
