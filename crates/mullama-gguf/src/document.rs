@@ -6,12 +6,9 @@ use std::path::Path;
 
 use mullama_base::{Error, ErrorKind, Result};
 
-pub use crate::parser::RawTensor;
+pub use crate::parser::{DEFAULT_ALIGNMENT, RawTensor};
 use crate::parser::{Parsed, Parser, value_type};
 use crate::{GgufHeader, MAGIC, TensorType};
-
-/// Data begin at multiples of this many bytes, unless `general.alignment` says otherwise.
-pub const DEFAULT_ALIGNMENT: u64 = 32;
 
 /// The version that is written.
 const VERSION: u32 = 3;

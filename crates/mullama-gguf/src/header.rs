@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use mullama_base::Result;
 use serde::Serialize;
 
-use crate::document::DEFAULT_ALIGNMENT;
-use crate::parser::{Counts, Parsed, Parser, Problem, RawTensor, shown, value_type};
+use crate::metadata::MetadataValue;
+use crate::parser::{
+    Counts, DEFAULT_ALIGNMENT, Parsed, Parser, Problem, RawTensor, shown, value_type,
+};
 use crate::{TensorType, quantisation};
 
 /// The header of a GGUF file: everything before the weights.
@@ -29,28 +31,6 @@ pub struct GgufHeader {
     /// Where the data begin, in bytes from the beginning of the file.
     #[serde(skip)]
     pub data_offset: u64,
-}
-
-/// A value of a file's metadata.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(untagged)]
-#[non_exhaustive]
-pub enum MetadataValue {
-    /// True or false.
-    Bool(bool),
-    /// A whole number.
-    Int(i64),
-    /// A whole number above the range of `Int`.
-    Uint(u64),
-    /// A number.
-    Float(f64),
-    /// Text; what is no UTF-8 in it is replaced.
-    Text(String),
-    /// A list, such as a vocabulary: only its length is kept.
-    Array {
-        /// How many values it has.
-        length: usize,
-    },
 }
 
 /// One tensor of a model file.

@@ -37,12 +37,14 @@
 mod document;
 mod file_type;
 mod header;
+mod metadata;
 mod parser;
 mod tensor_type;
 
 pub use document::{DEFAULT_ALIGNMENT, Document, RawTensor, Value};
 pub use file_type::{FILE_TYPES, file_type, quantisation};
-pub use header::{GgufHeader, MetadataValue, TensorInfo};
+pub use header::{GgufHeader, TensorInfo};
+pub use metadata::MetadataValue;
 pub use mullama_base::{Error, ErrorKind, Result};
 pub use parser::{MAGIC, MAX_HEADER_SIZE};
 pub use tensor_type::TensorType;

@@ -5,7 +5,10 @@ use std::io::{self, BufRead};
 
 use mullama_base::{Error, ErrorKind};
 
-use crate::header::MetadataValue;
+use crate::metadata::MetadataValue;
+
+/// Data begin at multiples of this many bytes, unless `general.alignment` says otherwise.
+pub const DEFAULT_ALIGNMENT: u64 = 32;
 
 /// Bytes of the longest header that is read. Those of models with large vocabularies have about 20 MiB.
 pub const MAX_HEADER_SIZE: u64 = 128 << 20;
