@@ -1,5 +1,5 @@
 import { abortable, splitSignal, throwIfAborted } from './abort.js';
-import { jsonOf, optionsOf, textOf, textsOf } from './arguments.js';
+import { jsonOf, optionsOf, textsOf } from './arguments.js';
 import { calling, invalidArgument } from './errors.js';
 import type { Turn as NativeTurn } from './generated/native.js';
 import type { ChatOptions } from './generated/options.js';
@@ -99,11 +99,7 @@ class Turn {
   take(answer: ChatCompletion): ToolRequest[] {
     const { message, finishReason, usage } = answer;
     const requests = calling(() =>
-      this.#native.recordAnswer(
-        jsonOf([message], 'messages'),
-        textOf(finishReason),
-        jsonOf(usage, 'the usage'),
-      ),
+      this.#native.recordAnswer(jsonOf({ message, finishReason, usage }, 'the answer')),
     );
     if (this.isOver) {
       answer.usage = this.#native.usage;

@@ -50,26 +50,21 @@ impl Turn {
         Plain::new(&self.0.usage())
     }
 
-    /// Takes an answer, as a list of its message; gives the calls that it asks for.
+    /// Takes an answer, as `{ message, finishReason, usage }`; gives the calls that it asks for.
     #[napi(catch_unwind)]
-    pub fn record_answer(
-        &mut self,
-        answer: Json,
-        finish_reason: Text,
-        usage: Json,
-    ) -> napi::Result<Plain<Vec<ToolRequest>>> {
+    pub fn record_answer(&mut self, answer: Json) -> napi::Result<Plain<Vec<ToolRequest>>> {
+        let mut answer = answer.0;
+        let message = messages(Json(Value::Array(vec![answer["message"].take()])))?.remove(0);
         let reasons = [FinishReason::ToolCalls, FinishReason::Length, FinishReason::Cancelled];
-        let reason = reasons.into_iter().find(|reason| reason.name() == finish_reason);
-        let reason = reason.unwrap_or(FinishReason::Stop);
-        let count = |name: &str| usage.0[name].as_u64().unwrap_or_default() as u32;
+        let reason = reasons.into_iter().find(|reason| answer["finishReason"] == reason.name());
+        let count = |name: &str| answer["usage"][name].as_u64().unwrap_or_default() as u32;
         let usage = Usage {
             prompt_tokens: count("promptTokens"),
             cached_tokens: count("cachedTokens"),
             completion_tokens: count("completionTokens"),
         };
-        let answers = messages(answer)?;
-        let requests = answers.iter().flat_map(|answer| self.0.take_answer(answer, reason, usage));
-        Ok(Plain::as_it_is(to_json(&requests.collect::<Vec<_>>())))
+        let reason = reason.unwrap_or(FinishReason::Stop);
+        Ok(Plain::as_it_is(to_json(&self.0.take_answer(&message, reason, usage))))
     }
 
     /// Takes what the calls gave, as `{ text, failed }`.

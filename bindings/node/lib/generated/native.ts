@@ -228,8 +228,8 @@ export declare class Turn {
   get isOver(): boolean;
   /** Tokens of all requests so far. */
   get usage(): Usage;
-  /** Takes an answer, as a list of its message; gives the calls that it asks for. */
-  recordAnswer(answer: Json, finishReason: Text, usage: Json): Array<ToolRequest>;
+  /** Takes an answer, as `{ message, finishReason, usage }`; gives the calls that it asks for. */
+  recordAnswer(answer: Json): Array<ToolRequest>;
   /** Takes what the calls gave, as `{ text, failed }`. */
   recordToolResults(outputs: Json): void;
 }
