@@ -230,7 +230,7 @@ export interface Stats {
   acceptedTokens: number;
   /** Cells of the KV cache in use. */
   kvUsed: number;
-  /** Cells of those that are kept for later requests only. */
+  /** Cells of those that are kept for later requests only; told when none is running. */
   kvKept: number;
   /** Tokens that were kept and have been given up to make room. */
   evictedTokens: number;

@@ -28,7 +28,7 @@ pub struct Stats {
     pub accepted_tokens: u64,
     /// Cells of the KV cache in use.
     pub kv_used: u32,
-    /// Cells of those that are kept for later requests only.
+    /// Cells of those that are kept for later requests only; told when none is running.
     pub kv_kept: u32,
     /// Tokens that were kept and have been given up to make room.
     pub evicted_tokens: u64,
