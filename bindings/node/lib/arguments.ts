@@ -1,8 +1,6 @@
 // Arguments on their way to the addon. Nothing is bent to fit: text that is no valid Unicode, numbers that are not
 // finite, functions, symbols and big integers are errors that name their place.
 
-import { isTypedArray, isUint8Array } from 'node:util/types';
-
 import { type MullamaError, invalidArgument, invalidOption } from './errors.js';
 
 /** How deep a value may be nested: one that contains itself ends here. The native side reads 127 levels. */
@@ -50,7 +48,7 @@ export function promptsOf(value: unknown): TextOrTokens[] {
   if (typeof value !== 'string' && !isList(value)) {
     throw fail('', 'expected a string or an array of strings');
   }
-  if (typeof value === 'string' || isTypedArray(value) || typeof value[0] === 'number') {
+  if (typeof value === 'string' || isTyped(value) || typeof value[0] === 'number') {
     return [checkPrompt(value, fail, '')];
   }
   return Array.from(value, (element, index) => checkPrompt(element, fail, `[${index}]`));
@@ -65,7 +63,7 @@ export function textsOf(value: unknown, name: string): Text[] {
 /** A state that was saved: its bytes, or the path of a file. */
 export function stateOf(value: unknown): Text | Uint8Array {
   if (typeof value === 'string') return textOf(value, 'the state');
-  if (isUint8Array(value)) return value;
+  if (isTyped(value) && value[Symbol.toStringTag] === 'Uint8Array') return value as Uint8Array;
   throw argument('the state')('', 'expected a Uint8Array, or the path of a file');
 }
 
@@ -86,8 +84,13 @@ export function optionsOf(given: unknown): Json {
   return JSON.stringify(Object.fromEntries(fields)) as Json;
 }
 
+/** Whether it is a typed array, in whichever realm: what else looks at a buffer has no length. */
+function isTyped(value: unknown): value is Int32Array | Uint8Array {
+  return ArrayBuffer.isView(value) && 'length' in value;
+}
+
 function isList(value: unknown): value is ArrayLike<unknown> {
-  return Array.isArray(value) || isTypedArray(value);
+  return Array.isArray(value) || isTyped(value);
 }
 
 function checkText(value: unknown, fail: Fail, place: string): Text {

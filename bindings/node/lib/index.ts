@@ -6,7 +6,7 @@ export { type Gpu, gpu } from './gpu.js';
 export { Model, type PullOptions } from './model.js';
 export { Plan, plan } from './plan.js';
 
-export type { Abortable } from './abort.js';
+export type { Abortable, Progress } from './abort.js';
 export type { Embeddings, Reranking } from './embeddings.js';
 export type { ErrorCode } from './generated/errors.js';
 export type { PullProgress, StoredModel } from './generated/native.js';
@@ -37,7 +37,6 @@ export type {
   Usage,
 } from './generated/results.js';
 export type { AssistantMessage, ContentPart, Message, Role, ToolCall } from './messages.js';
-export type { Progress } from './progress.js';
 export type { ChatChunk, ChatCompletion, Chunk, Completion, FinishReason } from './results.js';
 export type { Stream } from './stream.js';
 export type { FunctionTool, Tool, ToolChoice, ToolContext, ToolFunction } from './tools.js';

@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
 
-import { type Abortable, abortable, splitSignal, throwIfAborted } from './abort.js';
+import { type Abortable, Watched, abortable, splitSignal, throwIfAborted } from './abort.js';
 import {
   type Deliver,
   type Options,
@@ -34,7 +34,6 @@ import type {
 import type { Capabilities, Placement, Stats } from './generated/results.js';
 import type { Message } from './messages.js';
 import { native } from './native.js';
-import { Watched } from './progress.js';
 import { ChatChunk, ChatCompletion, Chunk, Completion } from './results.js';
 import { CompletionStream, type Stream } from './stream.js';
 import { withDefinitions } from './tools.js';

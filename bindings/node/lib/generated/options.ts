@@ -1,7 +1,6 @@
 // Written by generate-types.mjs from what is declared in Rust: change that, not this.
 
-import type { Abortable } from '../abort.js';
-import type { Progress } from '../progress.js';
+import type { Abortable, Progress } from '../abort.js';
 import type { Tool, FunctionTool, ToolChoice } from '../tools.js';
 import type { Lora, KvCacheType, JsonSchema, ResponseFormat, DeviceDescription } from '../types.js';
 
