@@ -1,5 +1,4 @@
 import { type MullamaError, invalidOption } from './errors.js';
-import type { ToolRequest } from './generated/results.js';
 
 /** A tool that the model may call, in OpenAI's shape. */
 export interface Tool {
@@ -101,7 +100,7 @@ function readTool(tool: unknown, index: number): ReadTool {
 /** Calls a tool. */
 export async function callTool(
   execute: ToolFunction,
-  request: ToolRequest,
+  request: { id: string; arguments: Record<string, unknown> },
   signal: AbortSignal,
 ): Promise<ToolOutput> {
   try {

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { readFileSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { test } from 'node:test';
@@ -16,6 +17,25 @@ test('what is generated is what Rust declares', () => {
     encoding: 'utf8',
   });
   assert.equal(status, 0, stderr);
+});
+
+test('no file of lib needs itself, be it for types', () => {
+  const lib = path.join(folder, 'lib');
+  const files = readdirSync(lib, { recursive: true }).filter((file) => /\.m?ts$/.test(file));
+  const needed = new Map();
+  for (const file of files) {
+    const imports = readFileSync(path.join(lib, file), 'utf8').matchAll(/'(\.[^']+)\.(m?)js'/g);
+    const names = Array.from(imports, ([, name, m]) => `${name}.${m}ts`);
+    needed.set(
+      file,
+      names.map((name) => path.join(path.dirname(file), name)),
+    );
+  }
+  const visit = (file, above) => {
+    assert.ok(!above.includes(file), [...above, file].join(' needs '));
+    for (const other of needed.get(file) ?? []) visit(other, [...above, file]);
+  };
+  for (const file of files) visit(file, []);
 });
 
 test('a strict program compiles', () => {
