@@ -10,6 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::engine::Engine;
+use crate::modules::{configure, file_of};
 
 /// ggml's target of the module.
 const TARGET: &str = "ggml-cpu-sapphirerapids";
@@ -23,26 +24,13 @@ pub fn rebuild_if_broken(engine: &Engine) -> Option<PathBuf> {
         return None;
     }
     let header = Path::new(&env::var_os("CARGO_MANIFEST_DIR")?).join("shim/amx_tile.h");
-    let out = PathBuf::from(env::var_os("OUT_DIR")?).join("module-amx");
-    fs::create_dir_all(&out).expect("OUT_DIR is writable");
-    let mut config = cmake::Config::new(&engine.sources);
+    let mut config = configure(engine, "amx", TARGET);
     config
-        .out_dir(&out)
-        .profile("Release")
-        .define("BUILD_SHARED_LIBS", "ON")
-        .define("GGML_BACKEND_DL", "ON")
         .define("GGML_CPU_ALL_VARIANTS", "ON")
-        .define("GGML_NATIVE", "OFF")
         .define("GGML_OPENMP", if engine.is_on("GGML_OPENMP") { "ON" } else { "OFF" })
         .cxxflag("-include")
-        .cxxflag(header.to_str().expect("the package's folder is UTF-8"))
-        .build_target(TARGET);
-    for part in ["COMMON", "TESTS", "TOOLS", "EXAMPLES", "SERVER", "APP"] {
-        config.define(format!("LLAMA_BUILD_{part}"), "OFF");
-    }
-    let built = config.build().join("build/bin").join(format!("lib{TARGET}.so"));
-    assert!(built.is_file(), "the build of {TARGET} left no {}", built.display());
-    Some(built)
+        .cxxflag(header.to_str().expect("the package's folder is UTF-8"));
+    Some(file_of(&config.build(), TARGET))
 }
 
 /// Whether the compiler's own header has the fault.

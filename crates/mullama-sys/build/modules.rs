@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -55,16 +55,8 @@ impl Backend {
     /// that asking for one more backend never rebuilds the engine.
     fn build(&self, engine: &Engine) -> PathBuf {
         self.toolkit.require(&self.name, &self.variable);
-        let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"))
-            .join(format!("module-{}", self.name));
-        std::fs::create_dir_all(&out).expect("OUT_DIR is writable");
-        let mut config = cmake::Config::new(&engine.sources);
+        let mut config = configure(engine, &self.name, &self.module);
         config
-            .out_dir(&out)
-            .profile("Release")
-            .define("BUILD_SHARED_LIBS", "ON")
-            .define("GGML_BACKEND_DL", "ON")
-            .define("GGML_NATIVE", "OFF")
             .define("GGML_CPU", "OFF")
             .define("GGML_OPENMP", "OFF")
             // What a package brings along beside a module is found there, wherever that is.
@@ -72,11 +64,7 @@ impl Backend {
             .define(
                 "CMAKE_INSTALL_RPATH",
                 if target_os() == "macos" { "@loader_path" } else { "$ORIGIN" },
-            )
-            .build_target(&self.module);
-        for part in ["COMMON", "TESTS", "TOOLS", "EXAMPLES", "SERVER", "APP"] {
-            config.define(format!("LLAMA_BUILD_{part}"), "OFF");
-        }
+            );
         for (definition, value) in &self.cmake {
             config.define(definition, value);
         }
@@ -87,12 +75,36 @@ impl Backend {
             }
         }
         let built = self.toolkit.explain_failure(&self.name, || config.build());
-        // CMake names a loadable module `.so` on macOS too.
-        let (prefix, suffix) = if target_os() == "windows" { ("", ".dll") } else { ("lib", ".so") };
-        let built = built.join("build/bin").join(format!("{prefix}{}{suffix}", self.module));
-        assert!(built.is_file(), "the build of {} left no {}", self.module, built.display());
-        built
+        file_of(&built, &self.module)
     }
+}
+
+/// The build of one module of the engine, in a folder of its own.
+pub fn configure(engine: &Engine, name: &str, target: &str) -> cmake::Config {
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let out = out.join(format!("module-{name}"));
+    std::fs::create_dir_all(&out).expect("OUT_DIR is writable");
+    let mut config = cmake::Config::new(&engine.sources);
+    config
+        .out_dir(&out)
+        .profile("Release")
+        .define("BUILD_SHARED_LIBS", "ON")
+        .define("GGML_BACKEND_DL", "ON")
+        .define("GGML_NATIVE", "OFF")
+        .build_target(target);
+    for part in ["COMMON", "TESTS", "TOOLS", "EXAMPLES", "SERVER", "APP"] {
+        config.define(format!("LLAMA_BUILD_{part}"), "OFF");
+    }
+    config
+}
+
+/// The module that a build has left.
+pub fn file_of(built: &Path, target: &str) -> PathBuf {
+    // CMake names a loadable module `.so` on macOS too.
+    let (prefix, suffix) = if target_os() == "windows" { ("", ".dll") } else { ("lib", ".so") };
+    let file = built.join("build/bin").join(format!("{prefix}{target}{suffix}"));
+    assert!(file.is_file(), "the build of {target} left no {}", file.display());
+    file
 }
 
 /// A module that has been built.
