@@ -138,11 +138,17 @@ function options() {
   return OPTIONS.map(declare).join('');
 }
 
-/** The Rust of all crates, as rustfmt leaves it. */
+/** The Rust of the crates that results and errors come from, as rustfmt leaves it. */
 function rust() {
-  const crates = path.join(repository, 'crates');
-  const files = readdirSync(crates, { recursive: true }).filter((file) => file.endsWith('.rs'));
-  return files.map((file) => readFileSync(path.join(crates, file), 'utf8')).join('\n');
+  const folders = ['mullama-base', 'mullama-core'].map((name) =>
+    path.join(repository, 'crates', name, 'src'),
+  );
+  const files = folders.flatMap((folder) =>
+    readdirSync(folder, { recursive: true })
+      .filter((file) => file.endsWith('.rs'))
+      .map((file) => path.join(folder, file)),
+  );
+  return files.map((file) => readFileSync(file, 'utf8')).join('\n');
 }
 
 const source = rust();

@@ -3,7 +3,7 @@
 use mullama::{Error, ErrorKind, Naming, Rendered};
 use serde_json::{Map, Value, json};
 
-/// What the message of an error begins with where the rest is the error as JSON, for `lib/errors.js`
+/// What the message of an error begins with where the rest is the error as JSON, for `lib/errors.ts`
 /// to make a `MullamaError` of. There, because an error that is made in the function that failed has
 /// the stack of its callers.
 const MARK: &str = "mullama:";

@@ -201,7 +201,7 @@ export declare function pull(
   cancel: Cancel,
 ): Promise<StoredModel>;
 
-/** The options of each set, with their names, types in Rust and documentation. */
+/** The options of each set, with their names, types in TypeScript and documentation. */
 export declare function _optionSpecs(): any;
 
 /** A generation under way. It is cancelled when it is collected as garbage. */

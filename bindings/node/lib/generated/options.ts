@@ -18,7 +18,10 @@ export interface LoadOptions extends Abortable, Progress {
   splitMode?: 'none' | 'layer' | 'row' | 'tensor';
   /** Share of the model for each GPU, in any unit. Default: by free memory. */
   tensorSplit?: number[];
-  /** The GPU that holds everything in split mode `none`, by its index. Default: 0. */
+  /**
+   * The GPU that holds everything in split mode `none`, by its index.
+   * Default: 0.
+   */
   mainGpu?: number;
   /**
    * Devices that may be used, by their names; `auto` fills them in this order.
@@ -35,18 +38,30 @@ export interface LoadOptions extends Abortable, Progress {
    * matches; `CPU` is the machine's own memory. Default: none.
    */
   tensorOverrides?: Record<string, string>;
-  /** Whether the experts of a mixture stay in the machine's own memory. Default: false. */
+  /**
+   * Whether the experts of a mixture stay in the machine's own memory.
+   * Default: false.
+   */
   cpuMoe?: boolean;
   /**
    * Of how many layers, from the first on, the experts stay in the machine's own memory.
    * Default: 0.
    */
   nCpuMoe?: number;
-  /** Whether the file is mapped into memory rather than read. Default: true. */
+  /**
+   * Whether the file is mapped into memory rather than read.
+   * Default: true.
+   */
   useMmap?: boolean;
-  /** Whether the model is kept from being swapped out. Default: false. */
+  /**
+   * Whether the model is kept from being swapped out.
+   * Default: false.
+   */
   useMlock?: boolean;
-  /** Whether the weights are checked for invalid values while loading. Default: false. */
+  /**
+   * Whether the weights are checked for invalid values while loading.
+   * Default: false.
+   */
   checkTensors?: boolean;
   /**
    * Whether only the vocabulary is loaded: such a model tokenises and does nothing else.
@@ -69,7 +84,8 @@ export interface LoadOptions extends Abortable, Progress {
   contextSize?: number;
   /**
    * Most tokens in one step of the engine (the logical batch); each request that runs has one in
-   * any case. Default: 2048.
+   * any case.
+   * Default: 2048.
    */
   batchSize?: number;
   /** Most tokens in one computation (the physical batch). Default: 512. */
@@ -78,7 +94,10 @@ export interface LoadOptions extends Abortable, Progress {
   nThreads?: number;
   /** Threads that process prompts. Default: as many as generate. */
   nThreadsBatch?: number;
-  /** Most requests that run at once; the others wait. Default: 4. */
+  /**
+   * Most requests that run at once; the others wait.
+   * Default: 4.
+   */
   nParallel?: number;
   /**
    * Most tokens of finished requests that are kept in the KV cache, for requests that begin
@@ -88,12 +107,14 @@ export interface LoadOptions extends Abortable, Progress {
   prefixCache?: number;
   /**
    * Megabytes (MiB) of the machine's own memory for what leaves the KV cache to make room: it is copied
-   * back, not computed again. Default: 0, which is off.
+   * back, not computed again.
+   * Default: 0, which is off.
    */
   cacheRam?: number;
   /**
    * How many times longer a prompt that is being processed may make the time between tokens of
-   * other answers. Default: 4.
+   * other answers.
+   * Default: 4.0.
    */
   maxStall?: number;
   /**
@@ -104,7 +125,8 @@ export interface LoadOptions extends Abortable, Progress {
   kvCacheType?: KvCacheType | [keys: KvCacheType, values: KvCacheType];
   /**
    * Whether the KV cache of a layer lies on the layer's device, else in the machine's own
-   * memory. Default: true.
+   * memory.
+   * Default: true.
    */
   offloadKqv?: boolean;
   /** Flash attention: `auto`, `on` or `off`. Default: `auto`. */
@@ -140,7 +162,8 @@ export interface PlanOptions extends Omit<LoadOptions, 'devices' | 'onProgress'>
   hostBandwidth?: string;
   /**
    * Whether other settings and quantisations are planned too where the model does not fit GPUs as
-   * a whole. Default: true.
+   * a whole.
+   * Default: true.
    */
   alternatives?: boolean;
 }
@@ -156,58 +179,114 @@ export interface GenerateOptions extends Abortable {
   timeout?: number;
   /**
    * Divides the logits before the draw: below 1 sharpens, above 1 flattens, 0 always takes the
-   * likeliest token. Default: 0.8.
+   * likeliest token.
+   * Default: 0.8.
    */
   temperature?: number;
-  /** Keep the K likeliest tokens; 0 keeps all. Default: 40. */
+  /**
+   * Keep the K likeliest tokens; 0 keeps all.
+   * Default: 40.
+   */
   topK?: number;
-  /** Keep the likeliest tokens that together have probability P; 1 keeps all. Default: 0.95. */
+  /**
+   * Keep the likeliest tokens that together have probability P; 1 keeps all.
+   * Default: 0.95.
+   */
   topP?: number;
-  /** Keep tokens at least P times as likely as the likeliest; 0 keeps all. Default: 0.05. */
+  /**
+   * Keep tokens at least P times as likely as the likeliest; 0 keeps all.
+   * Default: 0.05.
+   */
   minP?: number;
-  /** Locally typical sampling with mass P (arXiv:2202.00666); 1 is off. Default: 1. */
+  /**
+   * Locally typical sampling with mass P (arXiv:2202.00666); 1 is off.
+   * Default: 1.0.
+   */
   typicalP?: number;
   /**
    * Keep logits within N standard deviations of the highest (arXiv:2411.07641); -1 is off.
-   * Default: -1.
+   * Default: -1.0.
    */
   topNSigma?: number;
-  /** Chance to exclude the top choices; 0 is off. Default: 0. */
+  /**
+   * Chance to exclude the top choices; 0 is off.
+   * Default: 0.0.
+   */
   xtcProbability?: number;
-  /** Probability above which a token counts as a top choice for XTC. Default: 0.1. */
+  /**
+   * Probability above which a token counts as a top choice for XTC.
+   * Default: 0.1.
+   */
   xtcThreshold?: number;
-  /** Half the width of the range of the dynamic temperature; 0 is off. Default: 0. */
+  /**
+   * Half the width of the range of the dynamic temperature; 0 is off.
+   * Default: 0.0.
+   */
   dynatempRange?: number;
-  /** How entropy maps to the dynamic temperature. Default: 1. */
+  /**
+   * How entropy maps to the dynamic temperature.
+   * Default: 1.0.
+   */
   dynatempExponent?: number;
-  /** Strength of the DRY penalty against repeated sequences; 0 is off. Default: 0. */
+  /**
+   * Strength of the DRY penalty against repeated sequences; 0 is off.
+   * Default: 0.0.
+   */
   dryMultiplier?: number;
-  /** Base of the DRY penalty, which grows with the length of a repetition. Default: 1.75. */
+  /**
+   * Base of the DRY penalty, which grows with the length of a repetition.
+   * Default: 1.75.
+   */
   dryBase?: number;
-  /** Longest repetition, in tokens, that DRY lets pass. Default: 2. */
+  /**
+   * Longest repetition, in tokens, that DRY lets pass.
+   * Default: 2.
+   */
   dryAllowedLength?: number;
-  /** Tokens that DRY looks back; 0 is off, -1 the whole context. Default: -1. */
+  /**
+   * Tokens that DRY looks back; 0 is off, -1 the whole context.
+   * Default: -1.
+   */
   dryPenaltyLastN?: number;
-  /** Texts that end a repetition for DRY. Default: newline, `:`, `"` and `*`. */
+  /**
+   * Texts that end a repetition for DRY.
+   * Default: newline, `:`, `"` and `*`.
+   */
   drySequenceBreakers?: string[];
   /**
    * Mirostat (arXiv:2007.14966), version 1 or 2, in place of the truncating samplers; 0 is off.
    * Default: 0.
    */
   mirostat?: number;
-  /** Mirostat's target surprise, in bits. Default: 5. */
+  /**
+   * Mirostat's target surprise, in bits.
+   * Default: 5.0.
+   */
   mirostatTau?: number;
-  /** Mirostat's learning rate. Default: 0.1. */
+  /**
+   * Mirostat's learning rate.
+   * Default: 0.1.
+   */
   mirostatEta?: number;
-  /** Divides the logits of recent tokens; 1 is off. Default: 1. */
+  /**
+   * Divides the logits of recent tokens; 1 is off.
+   * Default: 1.0.
+   */
   repeatPenalty?: number;
-  /** Taken from a recent token's logit for each time it occurred; 0 is off. Default: 0. */
+  /**
+   * Taken from a recent token's logit for each time it occurred; 0 is off.
+   * Default: 0.0.
+   */
   frequencyPenalty?: number;
-  /** Taken from a recent token's logit if it occurred at all; 0 is off. Default: 0. */
+  /**
+   * Taken from a recent token's logit if it occurred at all; 0 is off.
+   * Default: 0.0.
+   */
   presencePenalty?: number;
   /**
    * Tokens that the three penalties look back, the prompt's included; 0 is off, -1 the whole
-   * context. Default: 64.
+   * context.
+   * Default: 64.
    */
   repeatLastN?: number;
   /**
@@ -223,7 +302,10 @@ export interface GenerateOptions extends Abortable {
   seed?: number;
   /** Texts that end the generation; they are not part of the result. Default: none. */
   stop?: string | string[];
-  /** Whether to go on when the model says that it is done. Default: false. */
+  /**
+   * Whether to go on when the model says that it is done.
+   * Default: false.
+   */
   ignoreEos?: boolean;
   /** A grammar (GBNF) that the text must follow. Default: none. */
   grammar?: string;
@@ -239,7 +321,8 @@ export interface GenerateOptions extends Abortable {
    * Most tokens to guess ahead in a step, from what followed in the text where it went the same way
    * before (prompt lookup decoding). Each is held against the model's own choice, so that the text
    * stays what it would be, but for ties: what is computed together differs in the last bits.
-   * Pays where answers repeat what the prompt says. Default: 0, which is off.
+   * Pays where answers repeat what the prompt says.
+   * Default: 0, which is off.
    */
   promptLookup?: number;
   /**
@@ -261,14 +344,20 @@ export interface ChatOptions extends GenerateOptions {
    * `{"type": "function", "function": {"name": ...}}`. Default: `auto`.
    */
   toolChoice?: ToolChoice;
-  /** Whether several tools may be called in one answer. Default: false. */
+  /**
+   * Whether several tools may be called in one answer.
+   * Default: false.
+   */
   parallelToolCalls?: boolean;
   /**
    * `{"type": "text"}`, `{"type": "json_object"}`, or `{"type": "json_schema", "json_schema":
    * {"schema": ...}}`. Default: text.
    */
   responseFormat?: ResponseFormat;
-  /** Whether a model that can reason does so before it answers. Default: true. */
+  /**
+   * Whether a model that can reason does so before it answers.
+   * Default: true.
+   */
   reasoning?: boolean;
   /**
    * Most tokens of reasoning: when they are spent, it is ended with the tag of the model's own
@@ -299,9 +388,15 @@ export interface EmbedOptions extends Abortable {
    * or `start` (that part of it is cut off, and `usage` says how much). Default: `none`.
    */
   truncate?: 'none' | 'end' | 'start';
-  /** Whether the tokens are added that the model expects around a text. Default: true. */
+  /**
+   * Whether the tokens are added that the model expects around a text.
+   * Default: true.
+   */
   addSpecial?: boolean;
-  /** Whether special tokens that are written out in a text count as such. Default: false. */
+  /**
+   * Whether special tokens that are written out in a text count as such.
+   * Default: false.
+   */
   parseSpecial?: boolean;
   /** Seconds after which the call gives up. Default: none. */
   timeout?: number;

@@ -23,7 +23,7 @@ export interface Alternative {
 
 /** A backend module that was found, and what became of it. */
 export interface Backend {
-  /** The backend: `cpu`, `cuda`, `metal`, `rocm`, `vulkan`, `opencl`, `sycl`, `rpc`. */
+  /** The backend, as `MULLAMA_BACKEND` names it: `cpu`, `cuda`, `vulkan`. */
   name: string;
   /** The module's file. */
   path: string;
@@ -55,7 +55,7 @@ export interface Device {
   name: string;
   /** The maker's name of the device. */
   description: string;
-  /** The backend: `cpu`, `cuda`, `metal`, `rocm`, `vulkan`, `opencl`, `sycl`, `rpc`. */
+  /** The backend, as `MULLAMA_BACKEND` names it: `cpu`, `cuda`, `vulkan`. */
   backend: string;
   /** What the device is. */
   kind: 'cpu' | 'gpu' | 'igpu' | 'accelerator';

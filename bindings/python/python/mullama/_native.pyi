@@ -506,8 +506,9 @@ class Reranking:
     def __getitem__(self, index: slice, /) -> list[RankedDocument]: ...
     def __len__(self) -> int: ...
 
-def _error_kinds() -> list[tuple[str, str]]:
-    """The kinds of error, and what each is, for the script that writes `mullama/errors.py`."""
+def _error_kinds() -> list[tuple[str, str, str]]:
+    """The kinds of error, what each is, and the built-in exception that fits, for the script
+    that writes `mullama/errors.py`."""
 
 @final
 class Backend:

@@ -122,7 +122,7 @@ class LoadOptions(TypedDict, total=False):
 
     max_stall: float | None
     """How many times longer a prompt that is being processed may make the time between tokens of
-    other answers. Default: 4."""
+    other answers. Default: 4.0."""
 
     kv_cache_type: KvCacheType | tuple[KvCacheType, KvCacheType] | None
     """Type of the KV cache, one or a pair for keys and values: `f32`, `f16`, `bf16`, `q8_0`,
@@ -171,26 +171,26 @@ class GenerateOptions(TypedDict, total=False):
     """Keep tokens at least P times as likely as the likeliest; 0 keeps all. Default: 0.05."""
 
     typical_p: float | None
-    """Locally typical sampling with mass P (arXiv:2202.00666); 1 is off. Default: 1."""
+    """Locally typical sampling with mass P (arXiv:2202.00666); 1 is off. Default: 1.0."""
 
     top_n_sigma: float | None
     """Keep logits within N standard deviations of the highest (arXiv:2411.07641); -1 is off.
-    Default: -1."""
+    Default: -1.0."""
 
     xtc_probability: float | None
-    """Chance to exclude the top choices; 0 is off. Default: 0."""
+    """Chance to exclude the top choices; 0 is off. Default: 0.0."""
 
     xtc_threshold: float | None
     """Probability above which a token counts as a top choice for XTC. Default: 0.1."""
 
     dynatemp_range: float | None
-    """Half the width of the range of the dynamic temperature; 0 is off. Default: 0."""
+    """Half the width of the range of the dynamic temperature; 0 is off. Default: 0.0."""
 
     dynatemp_exponent: float | None
-    """How entropy maps to the dynamic temperature. Default: 1."""
+    """How entropy maps to the dynamic temperature. Default: 1.0."""
 
     dry_multiplier: float | None
-    """Strength of the DRY penalty against repeated sequences; 0 is off. Default: 0."""
+    """Strength of the DRY penalty against repeated sequences; 0 is off. Default: 0.0."""
 
     dry_base: float | None
     """Base of the DRY penalty, which grows with the length of a repetition. Default: 1.75."""
@@ -209,19 +209,19 @@ class GenerateOptions(TypedDict, total=False):
     Default: 0."""
 
     mirostat_tau: float | None
-    """Mirostat's target surprise, in bits. Default: 5."""
+    """Mirostat's target surprise, in bits. Default: 5.0."""
 
     mirostat_eta: float | None
     """Mirostat's learning rate. Default: 0.1."""
 
     repeat_penalty: float | None
-    """Divides the logits of recent tokens; 1 is off. Default: 1."""
+    """Divides the logits of recent tokens; 1 is off. Default: 1.0."""
 
     frequency_penalty: float | None
-    """Taken from a recent token's logit for each time it occurred; 0 is off. Default: 0."""
+    """Taken from a recent token's logit for each time it occurred; 0 is off. Default: 0.0."""
 
     presence_penalty: float | None
-    """Taken from a recent token's logit if it occurred at all; 0 is off. Default: 0."""
+    """Taken from a recent token's logit if it occurred at all; 0 is off. Default: 0.0."""
 
     repeat_last_n: int | None
     """Tokens that the three penalties look back, the prompt's included; 0 is off, -1 the whole
@@ -435,7 +435,7 @@ class PlanOptions(TypedDict, total=False):
 
     max_stall: float | None
     """How many times longer a prompt that is being processed may make the time between tokens of
-    other answers. Default: 4."""
+    other answers. Default: 4.0."""
 
     kv_cache_type: KvCacheType | tuple[KvCacheType, KvCacheType] | None
     """Type of the KV cache, one or a pair for keys and values: `f32`, `f16`, `bf16`, `q8_0`,
