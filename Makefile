@@ -231,7 +231,7 @@ lint-node: bindings/node/node_modules/.ready
 
 .PHONY: lint-shell
 lint-shell: .venv/.ready
-	$(VENV)/shellcheck scripts/*.sh tests/*.sh tests/packages/*.sh benches/*.sh .ci/run
+	$(VENV)/shellcheck scripts/*.sh tests/*.sh tests/device/*.sh tests/packages/*.sh benches/*.sh .ci/run
 
 .PHONY: lint-docs
 lint-docs:

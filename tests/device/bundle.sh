@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Packs what a machine with a GPU needs to run `run.sh`, so that nothing is built or fetched there:
+# tests/device/bundle.sh MODULE OUT.tgz
+#
+# MODULE is a backend's module, such as libggml-cuda.so. To be run from the repository's root after `make wheel`.
+# The archive has the wheel's files (engine, command, Python module), the GPU tests of Rust, the benchmark,
+# and what makes test models. There: unpack it anywhere, and run `./run.sh`.
+set -euo pipefail
+
+if (($# != 2)); then
+    echo "usage: $0 MODULE OUT.tgz" >&2
+    exit 2
+fi
+module=$1 out=$2 release=target/release
+tests=(devices budget workers)
+here=$(dirname "${BASH_SOURCE[0]}")
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+kind=$(basename "$module" .so)
+kind=${kind#libggml-}
+mkdir -p "$scratch"/{python,tests,"backends/${kind%%-*}"}
+python3 -m zipfile -e target/wheels/mullama-*.whl "$scratch/python"
+# Of the processor's modules those that servers with GPUs use.
+find "$scratch/python" -name 'libggml-cpu-*' -not -name '*-x64.so' -not -name '*-haswell.so' \
+    -not -name '*-icelake.so' -not -name '*-sapphirerapids.so' -not -name '*-zen4.so' -delete
+cp "$module" "$scratch/backends/${kind%%-*}/"
+
+arguments=()
+for test in "${tests[@]}"; do arguments+=(--test "$test"); done
+cargo test --release --features full --package mullama "${arguments[@]}" --no-run --message-format json |
+    python3 -c '
+import json, sys
+for line in sys.stdin:
+    message = json.loads(line)
+    if message.get("executable"):
+        print(message["target"]["name"], message["executable"])
+' | while read -r name program; do
+    cp "$program" "$scratch/tests/$name"
+done
+cp "$release/mullama-bench" "$release/mullama-testkit" "$scratch/tests/"
+strip "$scratch"/tests/* "$scratch"/backends/*/*.so
+cp "$here/run.sh" "$here/run.py" "$scratch/"
+# Tests look for their models where they were built.
+printf '%s\n' "$PWD" >"$scratch/checkout"
+git rev-parse --short HEAD >"$scratch/commit"
+tar -C "$scratch" -czf "$out" .
+stat --printf '%n: %s bytes\n' "$out"
