@@ -90,16 +90,13 @@ def _build() -> None:
 
 def _pack(folder: str, files: "Files") -> str:
     """Packs files as a wheel of this project."""
+    import tomllib
+
     import gpu
     import wheels
     from packaging.requirements import Requirement
     from packaging.version import Version
     from pyproject_metadata import StandardMetadata
-
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
 
     described = tomllib.loads((PACKAGE / "pyproject.toml").read_text(encoding="utf-8"))
     metadata = StandardMetadata.from_pyproject(described, PACKAGE)

@@ -55,12 +55,6 @@ impl Engine {
         self.cache.contains(&format!("{switch}:BOOL=ON"))
     }
 
-    /// Whether the engine has a module of this target.
-    pub fn has_module(&self, target: &str) -> bool {
-        let dir = PathBuf::from(metadata("DEP_LLAMA_BACKENDS_DIR"));
-        dir.join(format!("{}{target}.so", env::consts::DLL_PREFIX)).is_file()
-    }
-
     /// Tells the crate which instructions an engine inside the program needs, so that it does not run on a
     /// processor without them.
     pub fn is_in_program(&self) {
@@ -103,7 +97,7 @@ impl Engine {
             }
         }
         place(probe, &staged.join(probe.file_name().expect("the probe is a file")));
-        let own = files_in(Path::new(&metadata("DEP_LLAMA_BACKENDS_DIR")));
+        let own = own_modules();
         let own =
             own.iter().filter(|module| amx.is_none_or(|amx| amx.file_name() != module.file_name()));
         for module in own.map(PathBuf::as_path).chain(amx) {
@@ -141,6 +135,11 @@ impl Engine {
             })
             .collect()
     }
+}
+
+/// The modules that the engine's crate built.
+pub fn own_modules() -> Vec<PathBuf> {
+    files_in(Path::new(&metadata("DEP_LLAMA_BACKENDS_DIR")))
 }
 
 fn is_shared_library(path: &Path) -> bool {
