@@ -36,7 +36,7 @@ impl Turn {
     /// What the turn adds to the conversation.
     #[napi(catch_unwind)]
     pub fn new_messages(&self) -> Plain<Vec<Message>> {
-        Plain::as_it_is(to_json(&self.0.news()))
+        Plain::as_it_is(to_json(&self.0.new_messages()))
     }
 
     #[napi(getter)]
@@ -64,7 +64,7 @@ impl Turn {
             completion_tokens: count("completionTokens"),
         };
         let reason = reason.unwrap_or(FinishReason::Stop);
-        Ok(Plain::as_it_is(to_json(&self.0.take_answer(&message, reason, usage))))
+        Ok(Plain::as_it_is(to_json(&self.0.record_answer_parts(&message, reason, usage))))
     }
 
     /// Takes what the calls gave, as `{ text, failed }`.
@@ -77,7 +77,9 @@ impl Turn {
                 ToolOutput::value(&output["text"])
             }
         };
-        self.0.returned(elements(outputs).into_iter().map(output).collect()).map_err(of_core)
+        self.0
+            .record_tool_results(elements(outputs).into_iter().map(output).collect())
+            .map_err(of_core)
     }
 }
 

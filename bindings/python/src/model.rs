@@ -25,7 +25,7 @@ use crate::results::{Answer, Completion};
 use crate::stream::{AsyncChatStream, AsyncStream, ChatStream, Opened, Stream};
 use crate::text::{PromptArgument, Source, StateArgument, Text, Tokens};
 use crate::turn::start_chat;
-use crate::wait::{Coroutine, Outcome, apart, block};
+use crate::wait::{Coroutine, Outcome, block, on_thread};
 
 /// What makes the methods of a class of models wait, or be awaited.
 trait CallStyle: PyClass<BaseType = BaseModel> {
@@ -411,7 +411,7 @@ methods! {
             Self::run(py, "load", async move {
                 // Loading that nobody awaits any more goes no further.
                 let _abandon = token.drop_guard();
-                apart(move || load(source.0, with_defaults(options), progress)).await.map(Loaded)
+                on_thread(move || load(source.0, with_defaults(options), progress)).await.map(Loaded)
             })
         }
 

@@ -12,7 +12,7 @@ use crate::hints::Phase;
 use crate::json::Json;
 use crate::progress::Callback;
 use crate::text::Text;
-use crate::wait::{apart, with_python};
+use crate::wait::{on_thread, with_python};
 
 class! {
     /// How far a pull has come.
@@ -64,7 +64,7 @@ pub async fn pull(
 ) -> Result<StoredModel> {
     let cancel = CancelToken::new();
     let _abandon = cancel.drop_guard();
-    apart(move || {
+    on_thread(move || {
         let mut raised = None;
         let mut options = PullOptions::default().with_cancel(&cancel);
         options.insecure = insecure;

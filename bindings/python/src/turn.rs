@@ -42,20 +42,20 @@ impl Turn {
     }
 
     /// What the turn adds to the conversation.
-    fn news(&self) -> Vec<Message> {
-        self.turn().news().iter().cloned().map(Message).collect()
+    fn new_messages(&self) -> Vec<Message> {
+        self.turn().new_messages().iter().cloned().map(Message).collect()
     }
 
     /// The calls that an answer asks for: ids, names and arguments.
-    fn answered(&self, answer: &ChatCompletion) -> Vec<(String, String, Json<Dict>)> {
-        let requests = self.turn().answered(&answer.0);
+    fn record_answer(&self, answer: &ChatCompletion) -> Vec<(String, String, Json<Dict>)> {
+        let requests = self.turn().record_answer(&answer.0);
         let request = |ToolRequest { id, name, arguments }| (id, name, Json::wrap(arguments));
         requests.into_iter().map(request).collect()
     }
 
     /// What the calls gave: whether they succeeded, and the result or the reason.
     #[pyo3(signature = (outputs: "Sequence[tuple[bool, Any]]"))]
-    fn returned(&self, outputs: Vec<(bool, Bound<'_, PyAny>)>) -> Result<()> {
+    fn record_tool_results(&self, outputs: Vec<(bool, Bound<'_, PyAny>)>) -> Result<()> {
         let output = |(succeeded, value): (bool, Bound<'_, PyAny>)| {
             if !succeeded {
                 return ToolOutput::error(value);
@@ -67,7 +67,7 @@ impl Turn {
             }
         };
         let outputs = outputs.into_iter().map(output).collect();
-        Ok(self.turn().returned(outputs)?)
+        Ok(self.turn().record_tool_results(outputs)?)
     }
 
     /// A chunk as the reader of the turn is to see it.

@@ -66,7 +66,7 @@ where
 }
 
 /// Work on a thread of its own. It goes on where nobody waits for it any more.
-pub async fn apart<T: Send + 'static>(
+pub async fn on_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     let done = runtime().spawn_blocking(work).await;

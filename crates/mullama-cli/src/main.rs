@@ -2,9 +2,9 @@
 
 mod arguments;
 mod commands;
+mod conversation_store;
 mod failure;
 mod format;
-mod kept;
 mod options;
 mod plot;
 mod progress;

@@ -10,8 +10,8 @@ use mullama::{
 use mullama_base::units;
 use serde_json::{Map, Value};
 
+use crate::conversation_store::{Conversation, ConversationStore};
 use crate::failure::Failure;
-use crate::kept::{Conversation, Kept};
 use crate::options::Options;
 use crate::source;
 use crate::terminal::{Progress, forget_interrupt, interrupt};
@@ -43,7 +43,7 @@ pub struct Session {
     pub messages: Vec<Message>,
     options: ChatOptions,
     raw: bool,
-    kept: Option<Kept>,
+    store: Option<ConversationStore>,
     /// What loading took, until it has been told.
     loading: Option<Duration>,
 }
@@ -52,8 +52,8 @@ impl Session {
     /// Loads the model.
     pub fn start(source: &str, settings: Settings) -> Result<Self, Failure> {
         let found = ResolvedModel::find(source)?;
-        let kept = settings.keep.then(|| Kept::of(&found)).transpose()?;
-        let before = kept.as_ref().map(Kept::read).transpose()?.flatten();
+        let store = settings.keep.then(|| ConversationStore::of(&found)).transpose()?;
+        let before = store.as_ref().map(ConversationStore::read).transpose()?.flatten();
         let Conversation { system, messages } = match before {
             Some(before) => before,
             None => Conversation {
@@ -74,7 +74,7 @@ impl Session {
             messages,
             options,
             raw,
-            kept,
+            store,
             loading,
         })
     }
@@ -127,8 +127,8 @@ impl Session {
 
     /// Keeps the conversation, where that was asked for.
     fn keep(&self) -> Result<(), Failure> {
-        match &self.kept {
-            Some(kept) => Ok(kept.write(self.system.as_deref(), &self.messages)?),
+        match &self.store {
+            Some(store) => Ok(store.write(self.system.as_deref(), &self.messages)?),
             None => Ok(()),
         }
     }

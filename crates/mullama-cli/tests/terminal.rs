@@ -10,14 +10,14 @@ use mullama_test_registry::{Fault, Registry, gguf};
 use rexpect::session::{PtySession, spawn_command};
 
 /// The longest that anything may take, in milliseconds; the machine may be busy.
-const PATIENCE: u64 = 60_000;
+const TIMEOUT: u64 = 60_000;
 
 fn converse(home: &Home, arguments: &[&str]) -> PtySession {
     let mut command = home.mullama(arguments);
     command.env("TERM", "xterm");
     // The session gives the command a terminal.
     command.stdin(std::process::Stdio::inherit());
-    let mut session = spawn_command(command, Some(PATIENCE)).unwrap();
+    let mut session = spawn_command(command, Some(TIMEOUT)).unwrap();
     session.exp_string(">>> ").unwrap();
     session
 }
@@ -135,7 +135,7 @@ fn a_pull_shows_a_bar_and_can_be_interrupted() {
         let mut command = home.mullama(&["pull", "big"]);
         command.env("MULLAMA_REGISTRY", registry.url()).env("TERM", "xterm").env("NO_COLOR", "1");
         command.stdin(std::process::Stdio::inherit());
-        spawn_command(command, Some(PATIENCE)).unwrap()
+        spawn_command(command, Some(TIMEOUT)).unwrap()
     };
     let mut session = pull();
     let (_, seen) =
@@ -156,7 +156,7 @@ fn colours_of_the_help_can_be_switched_off() {
     for (variable, coloured) in [("NOT_NO_COLOR", true), ("NO_COLOR", false)] {
         let mut command = home.mullama(&["help"]);
         command.env_remove("NO_COLOR").env("TERM", "xterm-256color").env(variable, "1");
-        let mut session = spawn_command(command, Some(PATIENCE)).unwrap();
+        let mut session = spawn_command(command, Some(TIMEOUT)).unwrap();
         let help = session.exp_eof().unwrap();
         assert_eq!(help.contains("\x1b["), coloured, "{help:?}");
     }

@@ -15,7 +15,7 @@ use crate::name::{DEFAULT_TAG, part_from};
 use crate::{Digest, Entry, HUGGING_FACE_HOST, Name, Origin, Result, Store, StoredModel};
 
 /// Folders deeper than this are not looked into.
-const DEEPEST: u32 = 8;
+const MAX_DEPTH: u32 = 8;
 /// The host of names that are made of a file's name in llama.cpp's cache.
 const LLAMA_CPP_HOST: &str = "llama.cpp";
 
@@ -271,7 +271,7 @@ fn shards(path: &Path) -> Option<Vec<PathBuf>> {
 fn walk(folder: &Path, depth: u32, files: &mut Vec<PathBuf>) {
     for (_, path) in children(folder) {
         if path.is_dir() {
-            if depth < DEEPEST {
+            if depth < MAX_DEPTH {
                 walk(&path, depth + 1, files);
             }
         } else if path.is_file() && has_extension(&path) {

@@ -13,19 +13,19 @@ use ureq::{Agent, Body, Proxy, http};
 use crate::address::{is_loopback, join, parse, same_origin, shown};
 use crate::{CancelToken, Error, ErrorKind, PullOptions, Result};
 
-const MOST_REDIRECTS: u32 = 10;
-const CONNECT: Duration = Duration::from_secs(15);
+const MAX_REDIRECTS: u32 = 10;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// The longest wait that a server may ask for.
-const LONGEST_WAIT: Duration = Duration::from_secs(120);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(120);
 const FIRST_DELAY: Duration = Duration::from_millis(500);
-const LONGEST_DELAY: Duration = Duration::from_secs(15);
+const MAX_DELAY: Duration = Duration::from_secs(15);
 
 /// What one attempt failed of.
 pub(crate) enum Failure {
     /// It may go better next time, perhaps after the time that the server asks for.
-    Passing(Error, Option<Duration>),
+    Transient(Error, Option<Duration>),
     /// It will not.
-    Lasting(Error),
+    Permanent(Error),
 }
 
 /// What is asked for.
@@ -76,10 +76,10 @@ impl Response {
         let url = self.url.clone();
         let mut bytes = Vec::new();
         self.reader().take(longest + 1).read_to_end(&mut bytes).map_err(|error| {
-            Failure::Passing(failed(&url, &error.to_string()).with_source(error), None)
+            Failure::Transient(failed(&url, &error.to_string()).with_source(error), None)
         })?;
         if bytes.len() as u64 > longest {
-            return Err(Failure::Lasting(failed(
+            return Err(Failure::Permanent(failed(
                 &url,
                 &format!("the answer is longer than {longest} bytes"),
             )));
@@ -120,8 +120,8 @@ impl Guarded {
             .user_agent(concat!("mullama/", env!("CARGO_PKG_VERSION")))
             // The bytes are hashed as they lie on the server.
             .accept_encoding("identity")
-            .timeout_resolve(Some(CONNECT))
-            .timeout_connect(Some(CONNECT))
+            .timeout_resolve(Some(CONNECT_TIMEOUT))
+            .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_per_read(Some(timeout))
             .timeout_per_write(Some(timeout))
             .timeout_recv_response(Some(2 * timeout))
@@ -169,7 +169,7 @@ impl Client {
     pub fn send(&self, request: &Request<'_>, expected: bool) -> Result<Response, Failure> {
         let mut url = request.url.to_owned();
         let mut trusted = true;
-        for _ in 0..=MOST_REDIRECTS {
+        for _ in 0..=MAX_REDIRECTS {
             let response = self.send_once(request, &url, trusted)?;
             let status = response.status().as_u16();
             let (parts, body) = response.into_parts();
@@ -188,9 +188,9 @@ impl Client {
                 _ => Err(judge(request, response)),
             };
         }
-        Err(Failure::Lasting(failed(
+        Err(Failure::Permanent(failed(
             request.url,
-            &format!("it redirects more than {MOST_REDIRECTS} times"),
+            &format!("it redirects more than {MAX_REDIRECTS} times"),
         )))
     }
 
@@ -200,11 +200,11 @@ impl Client {
         url: &str,
         trusted: bool,
     ) -> Result<http::Response<Body>, Failure> {
-        self.cancel.check().map_err(Failure::Lasting)?;
-        let uri: Uri = parse(url)
-            .and_then(|url| url.as_str().parse().ok())
-            .ok_or_else(|| Failure::Lasting(failed(url, "this is no address that can be used")))?;
-        self.check_scheme(&uri).map_err(Failure::Lasting)?;
+        self.cancel.check().map_err(Failure::Permanent)?;
+        let uri: Uri = parse(url).and_then(|url| url.as_str().parse().ok()).ok_or_else(|| {
+            Failure::Permanent(failed(url, "this is no address that can be used"))
+        })?;
+        self.check_scheme(&uri).map_err(Failure::Permanent)?;
         log::debug!("GET {url} {:?}", request.range);
         let proxy = self.proxy(&uri);
         let agent = self.agent(&uri, proxy.as_ref());
@@ -225,7 +225,7 @@ impl Client {
             .call()
             .map_err(|error| {
                 if self.cancel.is_cancelled() {
-                    return Failure::Lasting(Error::cancelled());
+                    return Failure::Permanent(Error::cancelled());
                 }
                 let lasting = matches!(
                     error,
@@ -241,11 +241,11 @@ impl Client {
                 };
                 let error = failed(url, &error.to_string()).with_source(error);
                 match (lasting, encryption) {
-                (_, true) => Failure::Lasting(error.with_hint(
+                (_, true) => Failure::Permanent(error.with_hint(
                     "if a proxy of your company reads along, set SSL_CERT_FILE to its certificate",
                 )),
-                (true, _) => Failure::Lasting(error),
-                _ => Failure::Passing(error, None),
+                (true, _) => Failure::Permanent(error),
+                _ => Failure::Transient(error, None),
             }
             })
             .inspect(|_| self.reached.store(true, Ordering::Relaxed))
@@ -285,8 +285,8 @@ impl Client {
             let (progress, result) = attempt();
             let (error, wait) = match result {
                 Ok(value) => return Ok(value),
-                Err(Failure::Lasting(error)) => return Err(error),
-                Err(Failure::Passing(error, wait)) => (error, wait),
+                Err(Failure::Permanent(error)) => return Err(error),
+                Err(Failure::Transient(error, wait)) => (error, wait),
             };
             self.cancel.check()?;
             if progress {
@@ -301,7 +301,7 @@ impl Client {
                 return Err(if reached { error } else { error.with_hint(hint) });
             }
             let wait = match wait {
-                Some(wait) if wait > LONGEST_WAIT => {
+                Some(wait) if wait > MAX_RETRY_AFTER => {
                     let hint = format!("the server asks to come back in {} s", wait.as_secs());
                     return Err(error.with_hint(hint));
                 }
@@ -317,7 +317,7 @@ impl Client {
 /// Doubles with each failure; a random part keeps clients from coming back all at once.
 fn delay(failures: u32) -> Duration {
     use std::hash::{BuildHasher as _, RandomState};
-    let delay = LONGEST_DELAY.min(FIRST_DELAY * 2u32.saturating_pow(failures.min(16) - 1));
+    let delay = MAX_DELAY.min(FIRST_DELAY * 2u32.saturating_pow(failures.min(16) - 1));
     let random = RandomState::new().hash_one(failures) % 1000;
     delay / 2 + delay / 2 * random as u32 / 1000
 }
@@ -343,21 +343,21 @@ fn judge(request: &Request<'_>, response: Response) -> Failure {
             .with_context("status", status)
     };
     match status {
-        401 | 403 if request.bearer.is_some() => Failure::Lasting(error(
+        401 | 403 if request.bearer.is_some() => Failure::Permanent(error(
             ErrorKind::Download,
             &format!("{status}, the token does not give access"),
         )),
         401 | 403 => {
-            Failure::Lasting(error(ErrorKind::Download, &format!("{status}, access denied")))
+            Failure::Permanent(error(ErrorKind::Download, &format!("{status}, access denied")))
         }
-        404 | 410 => Failure::Lasting(error(ErrorKind::NotFound, "there is no such thing")),
+        404 | 410 => Failure::Permanent(error(ErrorKind::NotFound, "there is no such thing")),
         408 | 425 | 429 | 500 | 502 | 503 | 504 | 520..=529 => {
-            Failure::Passing(error(ErrorKind::Download, &format!("status {status}")), wait)
+            Failure::Transient(error(ErrorKind::Download, &format!("status {status}")), wait)
         }
         416 => {
-            Failure::Lasting(error(ErrorKind::Download, "the file is shorter than it should be"))
+            Failure::Permanent(error(ErrorKind::Download, "the file is shorter than it should be"))
         }
-        _ => Failure::Lasting(error(ErrorKind::Download, &format!("status {status}"))),
+        _ => Failure::Permanent(error(ErrorKind::Download, &format!("status {status}"))),
     }
 }
 
@@ -372,7 +372,7 @@ fn reason(body: &[u8]) -> Option<String> {
 
 /// Where an answer from `url` sends to. What was encrypted stays so.
 fn redirected(url: &str, location: &HeaderValue) -> Result<String, Failure> {
-    let refuse = |problem: &str| Err(Failure::Lasting(failed(url, problem)));
+    let refuse = |problem: &str| Err(Failure::Permanent(failed(url, problem)));
     let Some(next) = location.to_str().ok().and_then(|location| join(url, location)) else {
         return refuse("it redirects to no address");
     };
@@ -428,7 +428,7 @@ mod tests {
     fn what_was_encrypted_stays_so_where_it_redirects() {
         let next = |url: &str, location: &'static str| {
             redirected(url, &HeaderValue::from_static(location)).map_err(|failure| match failure {
-                Failure::Lasting(error) | Failure::Passing(error, _) => error.to_string(),
+                Failure::Permanent(error) | Failure::Transient(error, _) => error.to_string(),
             })
         };
         for (url, location, expected) in [

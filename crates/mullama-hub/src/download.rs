@@ -282,11 +282,11 @@ impl Transfer<'_> {
         let mut response = match self.client.send(&request, false) {
             Ok(response) => response,
             // The address that we were sent to may hold for a while only.
-            Err(Failure::Lasting(error))
+            Err(Failure::Permanent(error))
                 if known.is_some() && !self.client.cancel.is_cancelled() =>
             {
                 *self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                return Err(Failure::Passing(error, None));
+                return Err(Failure::Transient(error, None));
             }
             Err(failure) => return Err(failure),
         };
@@ -304,7 +304,7 @@ impl Transfer<'_> {
 
     /// Whether the answer has the bytes that were asked for.
     fn check(&self, response: &Response, (first, end): (u64, u64)) -> Result<(), Failure> {
-        let refuse = |problem: String| Err(Failure::Lasting(failed(&response.url, &problem)));
+        let refuse = |problem: String| Err(Failure::Permanent(failed(&response.url, &problem)));
         let size = self.remote.size;
         if self.remote.version.is_some() && self.remote.version != version(response) {
             return refuse("the file has changed meanwhile".to_owned());
@@ -338,7 +338,7 @@ impl Transfer<'_> {
         end: usize,
     ) -> Result<(), Failure> {
         let path = self.partial.path();
-        let io = |error| Failure::Lasting(io_error("write", path, error));
+        let io = |error| Failure::Permanent(io_error("write", path, error));
         let mut file = OpenOptions::new().write(true).open(path).map_err(io)?;
         let mut buffer = self.fresh().buffer();
         while *next < end {
@@ -369,14 +369,14 @@ impl Transfer<'_> {
                         if keep {
                             self.partial.count(-(filled as i64));
                         }
-                        self.client.cancel.check().map_err(Failure::Lasting)?;
+                        self.client.cancel.check().map_err(Failure::Permanent)?;
                         return if stopped { Ok(()) } else { Err(broken(url, result.err())) };
                     }
                 }
             }
             if keep {
                 buffer = self.fresh().offer(*next, buffer);
-                self.partial.mark(*next).map_err(Failure::Lasting)?;
+                self.partial.mark(*next).map_err(Failure::Permanent)?;
             }
             *next += 1;
         }
@@ -458,5 +458,5 @@ fn broken(url: &str, error: Option<std::io::Error>) -> Failure {
         Some(error) => failed(url, &error.to_string()).with_source(error),
         None => failed(url, "the connection was closed in the middle of the file"),
     };
-    Failure::Passing(error, None)
+    Failure::Transient(error, None)
 }

@@ -16,13 +16,13 @@ use crate::registry::Registry;
 use crate::{Digest, Error, ErrorKind, LayerKind, PullOptions, Result, Source, hugging_face};
 
 /// Bytes that are fetched first; twice as many each time that they do not suffice.
-const FIRST: u64 = 1 << 20;
+const FIRST_RANGE: u64 = 1 << 20;
 /// What a server that sends no parts may send as a whole.
-const WHOLE: u64 = 16 << 20;
+const MAX_WHOLE_SIZE: u64 = 16 << 20;
 /// No model is as long as this.
-const ABSURD: u64 = 1 << 47;
+const MAX_FILE_SIZE: u64 = 1 << 47;
 /// How many models' headers are kept.
-const KEPT: usize = 50;
+const MAX_ENTRIES: usize = 50;
 
 /// Fetches the headers of a model's files by ranges, into files in `folder` that are as long as the model's
 /// and take the room of the headers; gives the first one. Headers that are there already are not fetched
@@ -114,11 +114,11 @@ fn remotes(source: &Source, client: &Client, options: &PullOptions<'_>) -> Resul
 /// The bytes before a file's data, and the length of the whole.
 fn fetch(client: &Client, remote: &Remote) -> Result<(Vec<u8>, u64)> {
     let length = remote.size;
-    if length > ABSURD {
+    if length > MAX_FILE_SIZE {
         return Err(failed(&remote.url, &format!("it would have {length} bytes")));
     }
     let mut header = Vec::new();
-    let mut wanted = FIRST;
+    let mut wanted = FIRST_RANGE;
     loop {
         let end = wanted.min(length);
         let from = header.len() as u64;
@@ -151,10 +151,10 @@ fn part(client: &Client, remote: &Remote, from: u64, end: u64) -> Result<Vec<u8>
             let count = end - from;
             if response.status == 200 {
                 let whole = response.length().unwrap_or(remote.size);
-                if whole > WHOLE {
-                    return Err(Failure::Lasting(no_ranges(remote, whole)));
+                if whole > MAX_WHOLE_SIZE {
+                    return Err(Failure::Permanent(no_ranges(remote, whole)));
                 }
-                let bytes = response.bytes(WHOLE)?;
+                let bytes = response.bytes(MAX_WHOLE_SIZE)?;
                 let bytes = bytes.get(from as usize..end as usize);
                 return bytes.map(<[u8]>::to_vec).ok_or_else(|| cut(remote));
             }
@@ -165,7 +165,7 @@ fn part(client: &Client, remote: &Remote, from: u64, end: u64) -> Result<Vec<u8>
                         "the server sends another part than was asked for: {said:?} of {} bytes",
                         remote.size
                     );
-                    return Err(Failure::Lasting(failed(&remote.url, &problem)));
+                    return Err(Failure::Permanent(failed(&remote.url, &problem)));
                 }
             }
             let mut bytes = Vec::new();
@@ -195,7 +195,7 @@ fn no_ranges(remote: &Remote, whole: u64) -> Error {
 
 fn cut(remote: &Remote) -> Failure {
     let problem = "fewer bytes came than the server announced";
-    Failure::Passing(failed(&remote.url, problem), None)
+    Failure::Transient(failed(&remote.url, problem), None)
 }
 
 /// An address without what may be secret.
@@ -216,7 +216,7 @@ fn forget_oldest(folder: &Path) {
         .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
         .collect();
     kept.sort();
-    for (_, path) in kept.iter().take((kept.len() + 1).saturating_sub(KEPT)) {
+    for (_, path) in kept.iter().take((kept.len() + 1).saturating_sub(MAX_ENTRIES)) {
         let _ = fs::remove_dir_all(path);
     }
 }

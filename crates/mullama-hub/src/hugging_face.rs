@@ -10,9 +10,9 @@ use crate::download::Remote;
 use crate::{Digest, Error, ErrorKind, HuggingFace, LayerKind, Result};
 
 /// Bytes of the longest answer about a repository.
-const LONGEST_ANSWER: u64 = 64 << 20;
+const MAX_ANSWER_SIZE: u64 = 64 << 20;
 /// Pages of the longest list of files.
-const MOST_PAGES: u32 = 100;
+const MAX_PAGES: u32 = 100;
 /// What is taken where no quantisation is asked for.
 const PREFERRED: [&str; 2] = ["Q4_K_M", "Q8_0"];
 /// How the names of files begin that are no models themselves.
@@ -140,7 +140,7 @@ impl Page<'_> {
         let mut url =
             format!("{}/api/models/{}/tree/{commit}?recursive=true", self.base, self.repo);
         let mut files = Vec::new();
-        for _ in 0..MOST_PAGES {
+        for _ in 0..MAX_PAGES {
             let (more, next): (Vec<File>, _) = self.get(&url)?;
             files.extend(more.into_iter().filter(|file| file.ty == "file"));
             match next {
@@ -161,7 +161,7 @@ impl Page<'_> {
                 let result = self.client.send(&request, false).and_then(|response| {
                     let next = response.header("link").and_then(next_page);
                     let next = next.and_then(|next| join(&response.url, next));
-                    Ok((next, response.bytes(LONGEST_ANSWER)?))
+                    Ok((next, response.bytes(MAX_ANSWER_SIZE)?))
                 });
                 (false, result)
             })

@@ -9,7 +9,7 @@ use fs4::{FileExt, TryLockError};
 use crate::io_error::io_error;
 use crate::{CancelToken, ErrorKind, Result};
 
-const POLL: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A lock that is held. The system releases it when the process ends, however it ends.
 pub(crate) struct Lock {
@@ -61,7 +61,7 @@ impl Lock {
                     Ok(()) => break,
                     Err(TryLockError::WouldBlock) => {
                         waiting();
-                        cancel.sleep(POLL)?;
+                        cancel.sleep(POLL_INTERVAL)?;
                     }
                     Err(TryLockError::Error(error)) => return Err(fail(error)),
                 }

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::{Digest, Error, ErrorKind, Result};
 
 /// Bytes of the longest manifest that is read.
-pub(crate) const LONGEST_MANIFEST: u64 = 4 << 20;
+pub(crate) const MAX_MANIFEST_SIZE: u64 = 4 << 20;
 /// Bytes of the longest template, licence or other text.
-const LONGEST_TEXT: u64 = 16 << 20;
+const MAX_TEXT_SIZE: u64 = 16 << 20;
 
 const MEDIA_TYPE: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const OCI_MEDIA_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -159,8 +159,8 @@ impl Manifest {
         let refuse = |problem: String| {
             Error::new(ErrorKind::InvalidModel, format!("the manifest cannot be used: {problem}"))
         };
-        if bytes.len() as u64 > LONGEST_MANIFEST {
-            return Err(refuse(format!("it is longer than {LONGEST_MANIFEST} bytes")));
+        if bytes.len() as u64 > MAX_MANIFEST_SIZE {
+            return Err(refuse(format!("it is longer than {MAX_MANIFEST_SIZE} bytes")));
         }
         let manifest: Self =
             serde_json::from_slice(bytes).map_err(|error| refuse(error.to_string()))?;
@@ -181,7 +181,7 @@ impl Manifest {
         for layer in &manifest.layers {
             match layer.kind() {
                 Some(LayerKind::Model) => models += 1,
-                Some(kind) if !kind.is_gguf() && layer.size > LONGEST_TEXT => {
+                Some(kind) if !kind.is_gguf() && layer.size > MAX_TEXT_SIZE => {
                     return Err(refuse(format!("a {kind:?} of {} bytes", layer.size)));
                 }
                 Some(_) => {}
@@ -197,7 +197,7 @@ impl Manifest {
                 }
             }
         }
-        if manifest.config.size > LONGEST_TEXT {
+        if manifest.config.size > MAX_TEXT_SIZE {
             return Err(refuse(format!("a configuration of {} bytes", manifest.config.size)));
         }
         if models == 0 {

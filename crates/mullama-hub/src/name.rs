@@ -17,8 +17,8 @@ pub const DEFAULT_TAG: &str = "latest";
 /// The host under which models of Hugging Face are kept.
 pub const HUGGING_FACE_HOST: &str = "hf.co";
 
-const LONGEST_PART: usize = 80;
-const LONGEST_HOST: usize = 350;
+const MAX_PART_LENGTH: usize = 80;
+const MAX_HOST_LENGTH: usize = 350;
 
 /// The name of a model in a store or a registry.
 ///
@@ -54,10 +54,10 @@ impl Part {
     /// What is wrong with this text as such a part.
     fn problem(self, text: &str) -> Option<String> {
         let (what, longest) = match self {
-            Self::Host => ("host", LONGEST_HOST),
-            Self::Namespace => ("namespace", LONGEST_PART),
-            Self::Model => ("model", LONGEST_PART),
-            Self::Tag => ("tag", LONGEST_PART),
+            Self::Host => ("host", MAX_HOST_LENGTH),
+            Self::Namespace => ("namespace", MAX_PART_LENGTH),
+            Self::Model => ("model", MAX_PART_LENGTH),
+            Self::Tag => ("tag", MAX_PART_LENGTH),
         };
         if text.is_empty() {
             return Some(format!("the {what} is empty"));
@@ -188,7 +188,7 @@ pub(crate) fn part_from(text: &str) -> String {
         .chars()
         .map(clean)
         .skip_while(|c| !c.is_ascii_alphanumeric() && *c != '_')
-        .take(LONGEST_PART)
+        .take(MAX_PART_LENGTH)
         .collect();
     if part.is_empty() { "_".to_owned() } else { part }
 }

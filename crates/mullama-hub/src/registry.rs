@@ -3,7 +3,7 @@
 use crate::address::{self, escape, same_origin};
 use crate::client::{Client, Failure, Request, failed};
 use crate::download::Remote;
-use crate::manifest::LONGEST_MANIFEST;
+use crate::manifest::MAX_MANIFEST_SIZE;
 use crate::{Error, ErrorKind, Layer, Name, Result};
 
 const ACCEPT: &str = "application/vnd.docker.distribution.manifest.v2+json";
@@ -36,7 +36,7 @@ impl<'a> Registry<'a> {
                         let challenge = response.header("www-authenticate").unwrap_or_default();
                         return Ok(Err(challenge.to_owned()));
                     }
-                    response.bytes(LONGEST_MANIFEST).map(Ok)
+                    response.bytes(MAX_MANIFEST_SIZE).map(Ok)
                 });
                 (false, result)
             })
@@ -141,7 +141,7 @@ pub(crate) fn small(client: &Client, remote: &Remote) -> Result<Vec<u8>> {
             let bytes = response.bytes(remote.size)?;
             if (bytes.len() as u64) < remote.size {
                 let problem = format!("{} bytes came, not {}", bytes.len(), remote.size);
-                return Err(Failure::Passing(failed(&url, &problem), None));
+                return Err(Failure::Transient(failed(&url, &problem), None));
             }
             Ok(bytes)
         });

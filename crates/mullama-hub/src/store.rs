@@ -25,7 +25,7 @@ use crate::caches::Caches;
 use crate::digest::Hasher;
 use crate::io_error::io_error;
 use crate::lock::Lock;
-use crate::manifest::{Config, LONGEST_MANIFEST};
+use crate::manifest::{Config, MAX_MANIFEST_SIZE};
 use crate::modelfile::{Message, Parameters};
 use crate::progress::{Meter, Phase};
 use crate::{
@@ -699,7 +699,7 @@ fn read(path: &Path) -> Result<(Vec<u8>, Manifest, SystemTime)> {
     let file = File::open(path).map_err(fail)?;
     let modified = file.metadata().and_then(|data| data.modified()).map_err(fail)?;
     let mut bytes = Vec::new();
-    file.take(LONGEST_MANIFEST + 1).read_to_end(&mut bytes).map_err(fail)?;
+    file.take(MAX_MANIFEST_SIZE + 1).read_to_end(&mut bytes).map_err(fail)?;
     let manifest =
         Manifest::parse(&bytes).map_err(|error| error.with_context("path", path.display()))?;
     Ok((bytes, manifest, modified))

@@ -178,16 +178,16 @@ fn rounds_of_calls_are_limited() {
     let asks = answer_with(&[("get_weather", "{\"city\": \"Oslo\"}")]);
     let mut turn = turn("Hello", Some(2));
     for round in 0..2 {
-        let requests = turn.answered(&asks);
+        let requests = turn.record_answer(&asks);
         assert_eq!(requests.len(), 1, "{round}");
         assert!(turn.completion().is_none());
-        turn.returned(vec![ToolOutput::value(&json!("fog"))]).unwrap();
+        turn.record_tool_results(vec![ToolOutput::value(&json!("fog"))]).unwrap();
     }
-    assert!(turn.answered(&asks).is_empty());
+    assert!(turn.record_answer(&asks).is_empty());
     let completion = turn.completion().unwrap();
     assert_eq!(completion.message.tool_calls.len(), 1);
     assert_eq!(completion.usage.prompt_tokens, 3 * asks.usage.prompt_tokens);
-    assert_eq!(turn.news().len(), 1 + 3 * 2);
+    assert_eq!(turn.new_messages().len(), 1 + 3 * 2);
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn turn(input: impl Into<ChatInput>, max_rounds: Option<u32>) -> Turn {
 #[test]
 fn calls_that_cannot_be_made_go_back_to_the_model() {
     let mut turn = turn("Hello", None);
-    let requests = turn.answered(&answer_with(&[
+    let requests = turn.record_answer(&answer_with(&[
         ("get_weather", "{\"city\": \"Oslo\"}"),
         ("get_wether", "{}"),
         ("get_weather", "{\"city\": 3}"),
@@ -241,10 +241,13 @@ fn calls_that_cannot_be_made_go_back_to_the_model() {
     let asked: Vec<_> = requests.iter().map(|ToolRequest { name, .. }| name.as_str()).collect();
     assert_eq!(asked, ["get_weather", "get_time"]);
     assert_eq!(Value::Object(requests[1].arguments.clone()), json!({"city": "Rome"}));
-    assert!(turn.clone().returned(vec![ToolOutput::error("x")]).is_err(), "one is missing");
+    assert!(
+        turn.clone().record_tool_results(vec![ToolOutput::error("x")]).is_err(),
+        "one is missing"
+    );
 
     let outputs = vec![ToolOutput::value(&json!(1)), ToolOutput::value(&json!("noon"))];
-    turn.returned(outputs).unwrap();
+    turn.record_tool_results(outputs).unwrap();
     let results: Vec<_> = turn.messages()[2..].iter().map(Message::text).collect();
     assert_eq!(results[0], "1");
     assert!(results[1].contains("there is no tool `get_wether`"), "{}", results[1]);
@@ -263,15 +266,15 @@ fn calls_that_were_cut_short_are_not_made() {
     let mut cut = answer_with(&[("get_weather", "{\"city\": \"Os")]);
     cut.completion.finish_reason = FinishReason::Length;
     let mut turn = turn("Hello", None);
-    assert!(turn.answered(&cut).is_empty());
+    assert!(turn.record_answer(&cut).is_empty());
     assert_eq!(turn.completion().unwrap().finish_reason, FinishReason::Length);
-    assert!(turn.news()[1].tool_calls.is_empty());
+    assert!(turn.new_messages()[1].tool_calls.is_empty());
 
     let mut cancelled = answer_with(&[]);
     cancelled.completion.finish_reason = FinishReason::Cancelled;
     let mut turn = self::turn("Hello", None);
-    turn.answered(&cancelled);
-    assert!(turn.completion().is_some() && turn.news().is_empty());
+    turn.record_answer(&cancelled);
+    assert!(turn.completion().is_some() && turn.new_messages().is_empty());
 }
 
 /// Sampled, since the likeliest tokens of random weights go round in circles.

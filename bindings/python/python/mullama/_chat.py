@@ -110,7 +110,7 @@ class _State:
                     yield self.turn.chunk(chunk)
                 if requests is None:
                     return
-                self.turn.returned([self.call(request) for request in requests])
+                self.turn.record_tool_results([self.call(request) for request in requests])
                 self.ask()
 
     async def chunks_async(self) -> AsyncGenerator[ChatChunk, None]:
@@ -123,7 +123,7 @@ class _State:
                     yield self.turn.chunk(chunk)
                 if requests is None:
                     return
-                self.turn.returned(await asyncio.gather(*map(self.call_async, requests)))
+                self.turn.record_tool_results(await asyncio.gather(*map(self.call_async, requests)))
                 self.ask()
 
     def __enter__(self) -> Self:
@@ -137,10 +137,10 @@ class _State:
 
     def take(self, answer: ChatCompletion) -> list[_Request] | None:
         """The calls that an answer asks for; None where the turn is over, which is noted."""
-        requests = self.turn.answered(answer)
+        requests = self.turn.record_answer(answer)
         if self.turn.completion is None:
             return requests
-        self.chat.messages.extend(self.turn.news())
+        self.chat.messages.extend(self.turn.new_messages())
         return None
 
     def call(self, request: _Request) -> _Output:
@@ -206,7 +206,7 @@ class Chat(_Conversation):
                 requests = state.take(answer)
                 if requests is None:
                     return state.turn.completion or answer
-                state.turn.returned([state.call(request) for request in requests])
+                state.turn.record_tool_results([state.call(request) for request in requests])
 
     def stream(
         self,
@@ -266,7 +266,7 @@ class AsyncChat(_Conversation):
                 requests = state.take(answer)
                 if requests is None:
                     return state.turn.completion or answer
-                state.turn.returned(await asyncio.gather(*map(state.call_async, requests)))
+                state.turn.record_tool_results(await asyncio.gather(*map(state.call_async, requests)))
 
     def stream(
         self,

@@ -1502,13 +1502,13 @@ class _Turn:
     def messages(self) -> list[Message]:
         """What to ask the model about."""
 
-    def news(self) -> list[Message]:
+    def new_messages(self) -> list[Message]:
         """What the turn adds to the conversation."""
 
-    def answered(self, answer: ChatCompletion) -> list[tuple[str, str, dict[str, Any]]]:
+    def record_answer(self, answer: ChatCompletion) -> list[tuple[str, str, dict[str, Any]]]:
         """The calls that an answer asks for: ids, names and arguments."""
 
-    def returned(self, outputs: Sequence[tuple[bool, Any]]) -> None:
+    def record_tool_results(self, outputs: Sequence[tuple[bool, Any]]) -> None:
         """What the calls gave: whether they succeeded, and the result or the reason."""
 
     def chunk(self, chunk: ChatChunk) -> ChatChunk:

@@ -44,8 +44,8 @@ impl From<Vec<Message>> for ChatInput {
 /// A state machine that computes nothing: it says what to ask the model and which functions to call. It
 /// is what [`Chat`] runs on, and for front ends that have functions of their own kind.
 ///
-/// Ask the model about [`Self::messages`], hand its answer to [`Self::answered`], make the calls that it
-/// gives, hand what they gave to [`Self::returned`]; again until there is a [`Self::completion`].
+/// Ask the model about [`Self::messages`], hand its answer to [`Self::record_answer`], make the calls that it
+/// gives, hand what they gave to [`Self::record_tool_results`]; again until there is a [`Self::completion`].
 #[derive(Debug, Clone)]
 pub struct Turn {
     messages: Vec<Message>,
@@ -96,7 +96,7 @@ impl Turn {
 
     /// What the turn adds to the conversation: the input, calls of tools and what they gave, the answer.
     /// Nothing before it is over, and nothing where it was cancelled.
-    pub fn news(&self) -> &[Message] {
+    pub fn new_messages(&self) -> &[Message] {
         match self.outcome {
             None | Some(FinishReason::Cancelled) => &[],
             Some(_) => &self.messages[self.n_before..],
@@ -123,7 +123,7 @@ impl Turn {
 
     /// A chunk as the turn's reader is to see it: the completion is the turn's own, at its end.
     ///
-    /// To be called when `answered` has been told of the chunk's completion.
+    /// To be called when `record_answer` has been told of the chunk's completion.
     pub fn chunk(&self, chunk: ChatChunk) -> ChatChunk {
         let completion = chunk.completion.as_ref().and(self.completion.clone());
         ChatChunk { completion, ..chunk }
@@ -131,8 +131,9 @@ impl Turn {
 
     /// Takes the model's answer, and gives the calls that are to be made now. Those that cannot be made
     /// (no such tool, wrong arguments) are told to the model as they are.
-    pub fn answered(&mut self, answer: &ChatCompletion) -> Vec<ToolRequest> {
-        let requests = self.take_answer(&answer.message, answer.finish_reason, answer.usage);
+    pub fn record_answer(&mut self, answer: &ChatCompletion) -> Vec<ToolRequest> {
+        let requests =
+            self.record_answer_parts(&answer.message, answer.finish_reason, answer.usage);
         if self.is_over() {
             let mut completion = answer.clone();
             completion.completion.usage = self.usage;
@@ -141,8 +142,8 @@ impl Turn {
         requests
     }
 
-    /// As [`Self::answered`], of an answer's parts; [`Self::completion`] stays empty.
-    pub fn take_answer(
+    /// As [`Self::record_answer`], of an answer's parts; [`Self::completion`] stays empty.
+    pub fn record_answer_parts(
         &mut self,
         message: &Message,
         finish_reason: FinishReason,
@@ -195,8 +196,8 @@ impl Turn {
         requests
     }
 
-    /// Takes what the calls gave, in the order in which `answered` gave them.
-    pub fn returned(&mut self, outputs: Vec<ToolOutput>) -> Result<()> {
+    /// Takes what the calls gave, in the order in which `record_answer` gave them.
+    pub fn record_tool_results(&mut self, outputs: Vec<ToolOutput>) -> Result<()> {
         let open = self.calls.iter_mut().filter(|(_, _, output)| output.is_none());
         let mut outputs = outputs.into_iter();
         for (_, name, output) in open {

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::batch_loop::{BatchLoop, Command, Job, Progress, SharedProgress};
 use super::blueprint::{Blueprint, Kind};
 use super::info::EmbeddingInfo;
-use super::worker::{Command, Job, Progress, SharedProgress, Worker};
 use crate::engine::{Order, OwnThread, Placement, Weights, closed};
 use crate::options::Pooling;
 use crate::{Error, ErrorKind, Result};
@@ -126,7 +126,7 @@ impl Embedder {
         let (width, limit) = (blueprint.width, blueprint.limit);
         let progress = SharedProgress::default();
         let counted = progress.clone();
-        let work = move |inbox| Worker::new(blueprint, inbox, counted).run();
+        let work = move |inbox| BatchLoop::new(blueprint, inbox, counted).run();
         Ok(Self { thread: OwnThread::start("mullama-embed", work)?, progress, width, limit })
     }
 

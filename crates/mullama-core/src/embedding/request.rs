@@ -4,12 +4,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::batch_loop::Job;
 use super::blueprint::Kind;
 use super::embedder::{Embedder, Embedders};
 use super::pair::PairTemplate;
 use super::pending::Pending;
 use super::results::{Embeddings, Layout, Reranking};
-use super::worker::Job;
 use crate::engine::{AdapterSet, Vocab};
 use crate::options::{EmbedOptions, Inputs, Pooling, Prompt, RerankOptions, Truncate, deadline};
 use crate::scheduler::KeepAlive;

@@ -63,14 +63,14 @@ impl AdapterSet {
 /// The adapters that have been read for one model.
 ///
 /// A context looks at all of its model's adapters when it plans its buffers, so none may be added
-/// meanwhile: whoever computes holds [`Self::still`].
+/// meanwhile: whoever computes holds [`Self::lock_for_reading`].
 #[derive(Default)]
 pub(crate) struct Adapters(RwLock<BTreeMap<PathBuf, RawAdapter>>);
 
 impl Adapters {
     /// No adapter is added while this is held.
-    pub fn still(&self) -> Still<'_> {
-        Still { _lock: self.0.read().unwrap_or_else(PoisonError::into_inner) }
+    pub fn lock_for_reading(&self) -> AdaptersGuard<'_> {
+        AdaptersGuard { _lock: self.0.read().unwrap_or_else(PoisonError::into_inner) }
     }
 
     /// The set of these adapters, which are read where they have not been.
@@ -147,8 +147,8 @@ impl Adapters {
     }
 }
 
-/// See [`Adapters::still`].
-pub(crate) struct Still<'a> {
+/// See [`Adapters::lock_for_reading`].
+pub(crate) struct AdaptersGuard<'a> {
     _lock: RwLockReadGuard<'a, BTreeMap<PathBuf, RawAdapter>>,
 }
 

@@ -180,14 +180,14 @@ impl Context {
         watched.clear();
         watched.extend(owners);
         let batch = self.batch.raw();
-        let still = self.weights.adapters.still();
+        let adapters = self.weights.adapters.lock_for_reading();
         // The engine calls it an error that a computation was given up, or found no room. What is
         // one becomes an `Error` below.
         let (status, said) = logging::as_trace(|| {
             // SAFETY: the batch's arrays live in `self.batch` and all have `n_tokens` entries.
             logging::capture(|| unsafe { sys::shim::decode(self.raw.0.as_ptr(), &batch) })
         });
-        drop(still);
+        drop(adapters);
         // What a worker gave that has gone away since is no result.
         self.weights.devices.check()?;
         match status {

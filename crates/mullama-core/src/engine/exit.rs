@@ -11,7 +11,7 @@ use std::time::Duration;
 use flume::{Receiver, Sender};
 
 /// A computation on a device cannot be given up; the process does not wait for it for ever.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 static ENGINES: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
 static UNDER_WAY: AtomicBool = AtomicBool::new(false);
@@ -59,7 +59,7 @@ pub fn shut_down() {
         (entry.stop)();
     }
     for entry in engines {
-        let _ = entry.ended.recv_timeout(PATIENCE);
+        let _ = entry.ended.recv_timeout(TIMEOUT);
     }
     // A hook that runs later than this one may load a model.
     UNDER_WAY.store(false, Ordering::Relaxed);

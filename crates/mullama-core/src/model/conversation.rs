@@ -176,12 +176,12 @@ impl Chat {
         turn: &mut Turn,
         answer: &ChatCompletion,
     ) -> Result<Option<ChatCompletion>> {
-        let requests = turn.answered(answer);
+        let requests = turn.record_answer(answer);
         if let Some(completion) = turn.completion() {
-            self.messages.extend_from_slice(turn.news());
+            self.messages.extend_from_slice(turn.new_messages());
             return Ok(Some(completion.clone()));
         }
-        turn.returned(self.call(requests))?;
+        turn.record_tool_results(self.call(requests))?;
         Ok(None)
     }
 
@@ -225,16 +225,16 @@ impl ChatTurn<'_> {
     fn advance(&mut self) -> Result<Option<ChatChunk>> {
         if let Some(requests) = self.requests.take() {
             let outputs = self.chat.call(requests);
-            self.turn.returned(outputs)?;
+            self.turn.record_tool_results(outputs)?;
             self.stream = Some(self.chat.model.stream_chat(self.turn.messages(), &self.options)?);
         }
         let Some(stream) = &mut self.stream else { return Ok(None) };
         let Some(chunk) = stream.next_chunk().transpose()? else { return Ok(None) };
         if let Some(answer) = &chunk.completion {
-            let requests = self.turn.answered(answer);
+            let requests = self.turn.record_answer(answer);
             self.stream = None;
             if self.turn.completion().is_some() {
-                self.chat.messages.extend_from_slice(self.turn.news());
+                self.chat.messages.extend_from_slice(self.turn.new_messages());
             } else {
                 // Called when the next chunk is asked for: the reader sees first what is called.
                 self.requests = Some(requests);

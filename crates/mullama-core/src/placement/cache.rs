@@ -90,7 +90,7 @@ fn write(file: &Path, answers: &Answers) -> std::io::Result<()> {
 }
 
 /// A file in a folder of the cache, made where it is not there yet. `about` tells it from all others.
-pub(crate) fn kept(
+pub(crate) fn cached_file(
     folder: &str,
     about: &str,
     make: impl FnOnce(&Path) -> crate::Result<()>,

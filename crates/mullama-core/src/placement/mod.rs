@@ -12,7 +12,7 @@ mod largest;
 mod search;
 
 pub(crate) use budget::{Budget, Budgets};
-pub(crate) use cache::{kept, stamp};
+pub(crate) use cache::{cached_file, stamp};
 pub(crate) use decision::{check_room, decide};
 pub(crate) use header::number;
 pub(crate) use search::{PlacementSearch, search_for};

@@ -146,7 +146,7 @@ pub(super) fn sweep(
     what: Sweep,
 ) -> Result<Vec<(String, Plan)>> {
     /// More numbers of layers than this are not tried.
-    const MOST: u32 = 40;
+    const MAX_STEPS: u32 = 40;
     let mut plans = Vec::new();
     let mut add = |setting: String, options: PlanOptions| -> Result<()> {
         plans.push((setting, model.plan(&options, false)?));
@@ -155,7 +155,7 @@ pub(super) fn sweep(
     match what {
         Sweep::Layers => {
             let all = model.plan(options, false)?.n_layers;
-            for layers in (0..all).step_by(all.div_ceil(MOST) as usize).chain([all]) {
+            for layers in (0..all).step_by(all.div_ceil(MAX_STEPS) as usize).chain([all]) {
                 let model = options.model.clone().with_n_gpu_layers(layers as i32);
                 add(layers.to_string(), options.clone().with_model(model))?;
             }

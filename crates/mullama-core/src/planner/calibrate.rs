@@ -255,10 +255,10 @@ pub fn calibrate(mut progress: impl FnMut(&str, f32)) -> Result<Calibration> {
     for (index, gpu) in all.iter().enumerate() {
         let Some(device) = gpu.or_else(processor) else { continue };
         let share = 1.0 / all.len() as f32;
-        let mut hear = |what: &str, done: f32| {
+        let mut on_progress = |what: &str, done: f32| {
             progress(&format!("{}: {what}", device.name()), share * (index as f32 + done));
         };
-        let rates = logging::as_trace(|| rates_of(*gpu, &mut hear))?;
+        let rates = logging::as_trace(|| rates_of(*gpu, &mut on_progress))?;
         known.rates.insert(identity(device), rates);
     }
     progress("", 1.0);
@@ -294,7 +294,7 @@ pub fn measure_speed(
     })
 }
 
-fn rates_of(gpu: Option<Handle>, hear: &mut dyn FnMut(&str, f32)) -> Result<Rates> {
+fn rates_of(gpu: Option<Handle>, on_progress: &mut dyn FnMut(&str, f32)) -> Result<Rates> {
     let mut rates =
         Rates { source: "measured here".to_owned(), link: gpu.map(|_| 12e9), ..Rates::default() };
     // Next to no weights: what is left is what a layer and a step take by themselves.
@@ -308,7 +308,7 @@ fn rates_of(gpu: Option<Handle>, hear: &mut dyn FnMut(&str, f32)) -> Result<Rate
     for pass in 0..PASSES {
         for (index, quantization) in TYPES.iter().rev().enumerate() {
             let done = pass * TYPES.len() + index;
-            hear(quantization, done as f32 / (PASSES * TYPES.len()) as f32);
+            on_progress(quantization, done as f32 / (PASSES * TYPES.len()) as f32);
             let depth = if index == 0 { 2048 } else { 0 };
             let probe = Probe { quantization, width: 1024, inner: 4096, layers: 8 };
             match measure(&probe, gpu, depth) {

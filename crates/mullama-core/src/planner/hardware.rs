@@ -223,8 +223,8 @@ impl Words {
         let mut words: Vec<String> = Vec::new();
         let mut pieces = bare.split_whitespace().peekable();
         while let Some(piece) = pieces.next() {
-            let apart = pieces.peek().filter(|next| matches!(**next, "gb" | "gib"));
-            if let Some(unit) = apart
+            let unit = pieces.peek().filter(|next| matches!(**next, "gb" | "gib"));
+            if let Some(unit) = unit
                 && let Some(number) = gigabytes(&format!("{piece}{unit}"))
             {
                 size = Some(number);
@@ -232,7 +232,7 @@ impl Words {
             } else if let Some(number) = gigabytes(piece) {
                 size = Some(number);
             } else if !UNSAID.contains(&piece) {
-                words.extend(letters_apart(piece));
+                words.extend(split_series(piece));
             }
         }
         Self { words, size }
@@ -240,14 +240,14 @@ impl Words {
 }
 
 /// `rtx4090` is `rtx 4090`, and `4060ti` `4060 ti`; `a770` and `m4` are one word.
-fn letters_apart(word: &str) -> Vec<String> {
+fn split_series(word: &str) -> Vec<String> {
     let word = word.replace('-', "");
     for head in ["rtx", "gtx", "rx"] {
         if let Some(rest) = word.strip_prefix(head)
             && rest.starts_with(|c: char| c.is_ascii_digit())
         {
             let mut words = vec![head.to_owned()];
-            words.extend(letters_apart(rest));
+            words.extend(split_series(rest));
             return words;
         }
     }

@@ -10,12 +10,12 @@ use serde_json::{Map, Value};
 use crate::device::DeviceSet;
 use crate::engine::{Failure, Weights};
 use crate::options::ModelParams;
-use crate::placement::{kept, stamp};
+use crate::placement::{cached_file, stamp};
 use crate::runtime::{self, log as logging};
 use crate::{Error, ErrorKind, Result};
 
 /// The largest number that a shape may have, but for the context it was trained with.
-const LARGEST: u64 = 1 << 24;
+const MAX_VALUE: u64 = 1 << 24;
 
 /// What a shape has beside the metadata of its architecture.
 const OWN: [&str; 4] = ["architecture", "quantization", "tied", "biases"];
@@ -95,7 +95,7 @@ impl Shape {
 
     /// As [`Self::header`], where the engine has been started.
     pub(super) fn file(&self) -> Result<PathBuf> {
-        kept("headers", &format!("{self:?}"), |path| self.document()?.write_sparse(path))
+        cached_file("headers", &format!("{self:?}"), |path| self.document()?.write_sparse(path))
     }
 
     fn document(&self) -> Result<Document> {
@@ -196,7 +196,7 @@ fn check(key: &str, value: &Value) -> Result<()> {
     match value {
         Value::Number(number) => {
             let is_sound = match (number.as_u64(), number.as_f64()) {
-                (Some(whole), _) => whole <= LARGEST || key.ends_with("context_length"),
+                (Some(whole), _) => whole <= MAX_VALUE || key.ends_with("context_length"),
                 (None, Some(float)) => float.is_finite() && float >= 0.0,
                 _ => false,
             };
@@ -256,7 +256,7 @@ fn set_tensors(document: &mut Document, listed: &str, file_type: u32) -> Result<
 /// A file with the header that a model would have in another quantisation.
 pub(super) fn requantized(path: &Path, header: &GgufHeader, file_type: u32) -> Result<PathBuf> {
     let about = format!("{} {} {file_type}", path.display(), stamp(path));
-    kept("headers", &about, |result| {
+    cached_file("headers", &about, |result| {
         let nowhere = ModelParams::default().with_n_gpu_layers(0);
         let devices = DeviceSet::processors();
         let weights = logging::as_trace(|| Weights::load_metadata_only(path, &nowhere, &devices))?;

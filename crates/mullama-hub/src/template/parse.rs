@@ -74,7 +74,7 @@ enum Token {
 }
 
 /// Blocks deeper than this are refused.
-const DEEPEST: usize = 64;
+const MAX_DEPTH: usize = 64;
 
 enum Piece {
     Text(String),
@@ -287,7 +287,7 @@ impl Parser {
 
     fn block(&mut self, word: &str, head: &[Token]) -> Result<Node, Problem> {
         self.depth += 1;
-        if self.depth > DEEPEST {
+        if self.depth > MAX_DEPTH {
             return Err("it is nested too deeply".to_owned());
         }
         let unclosed = || format!("`{word}` without an `end`");
@@ -347,7 +347,7 @@ fn expr(tokens: &[Token]) -> Result<Expr, Problem> {
 }
 
 fn pipe(rest: &mut &[Token], depth: usize) -> Result<Expr, Problem> {
-    if depth > DEEPEST {
+    if depth > MAX_DEPTH {
         return Err("it is nested too deeply".to_owned());
     }
     let mut value = command(rest, depth)?;

@@ -13,10 +13,10 @@ use crate::backends;
 
 /// A driver that takes longer than this many seconds to show its devices has hung. (Eight GPUs take some
 /// seconds.)
-const PATIENCE: u64 = 30;
+const DEFAULT_TIMEOUT: u64 = 30;
 
 /// How often the process is looked at.
-const GLANCE: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The program that tries modules.
 pub(super) struct Probe {
@@ -26,15 +26,15 @@ pub(super) struct Probe {
     /// Where it is remembered what went well.
     memory: PathBuf,
     /// How many seconds a driver may take.
-    patience: u64,
+    timeout: u64,
 }
 
 impl Probe {
     /// The program in the first of these folders that has it; none where it is not wanted.
     pub fn find(dirs: &[PathBuf], cache_dir: &Path) -> Option<Self> {
-        let patience = env::var("MULLAMA_PROBE").ok().and_then(|value| value.parse().ok());
-        let patience = patience.unwrap_or(PATIENCE);
-        if patience == 0 {
+        let timeout = env::var("MULLAMA_PROBE").ok().and_then(|value| value.parse().ok());
+        let timeout = timeout.unwrap_or(DEFAULT_TIMEOUT);
+        if timeout == 0 {
             return None;
         }
         let name = format!("mullama-probe{}", env::consts::EXE_SUFFIX);
@@ -44,7 +44,7 @@ impl Probe {
                 program,
                 engine,
                 memory: cache_dir.join("probed"),
-                patience,
+                timeout,
             })
         })
     }
@@ -70,10 +70,10 @@ impl Probe {
                 String::from_utf8_lossy(&text).into_owned()
             })
         });
-        let Some(status) = wait(&mut child, Duration::from_secs(self.patience)) else {
+        let Some(status) = wait(&mut child, Duration::from_secs(self.timeout)) else {
             return Err(format!(
                 "its driver did not answer within {} s when it was tried in a process of its own",
-                self.patience
+                self.timeout
             ));
         };
         let said = said.and_then(|reader| reader.join().ok()).unwrap_or_default();
@@ -102,12 +102,12 @@ const ENGINE: &str = if cfg!(windows) {
 };
 
 /// Waits for the process; `None` where it takes too long and has been ended.
-fn wait(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
-    let until = Instant::now() + patience;
+fn wait(child: &mut Child, timeout: Duration) -> Option<ExitStatus> {
+    let until = Instant::now() + timeout;
     loop {
         match child.try_wait() {
             Ok(Some(status)) => return Some(status),
-            Ok(None) if Instant::now() < until => thread::sleep(GLANCE),
+            Ok(None) if Instant::now() < until => thread::sleep(POLL_INTERVAL),
             _ => {
                 let _ = child.kill();
                 let _ = child.wait();

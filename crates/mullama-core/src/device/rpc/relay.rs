@@ -18,13 +18,13 @@ use socket2::{SockRef, TcpKeepalive};
 use crate::{Error, ErrorKind, Result};
 
 /// How long a worker may take to accept a connection, and to answer the first message.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a connection may be silent before it is looked after, and between looks.
-const KEEPALIVE: Duration = Duration::from_secs(2);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What is read and written at once.
-const PIECE: usize = 256 * 1024;
+const BUFFER_SIZE: usize = 256 * 1024;
 
 /// The commands that the relay has to tell apart (`rpc_cmd` in ggml-rpc.cpp).
 mod command {
@@ -134,23 +134,24 @@ fn reach(worker: &str) -> Result<TcpStream> {
 fn connect(worker: &str) -> std::result::Result<TcpStream, String> {
     let text = |error: io::Error| match error.kind() {
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
-            format!("no answer within {} s; it may be serving another program", PATIENCE.as_secs())
+            format!("no answer within {} s; it may be serving another program", TIMEOUT.as_secs())
         }
         _ => error.to_string(),
     };
     let addresses = worker.to_socket_addrs().map_err(text)?;
     let mut stream = Err("the name has no address".to_owned());
     for address in addresses {
-        stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(text);
+        stream = TcpStream::connect_timeout(&address, TIMEOUT).map_err(text);
         if stream.is_ok() {
             break;
         }
     }
     let mut stream = stream?;
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
+    let keepalive =
+        TcpKeepalive::new().with_time(KEEPALIVE_INTERVAL).with_interval(KEEPALIVE_INTERVAL);
     let prepared = stream
         .set_nodelay(true)
-        .and_then(|()| stream.set_read_timeout(Some(PATIENCE)))
+        .and_then(|()| stream.set_read_timeout(Some(TIMEOUT)))
         .and_then(|()| SockRef::from(&stream).set_tcp_keepalive(&keepalive));
     prepared.map_err(text)?;
 
@@ -186,7 +187,7 @@ fn serve(engine: TcpStream, address: &str, state: &State) {
     // gone by now is one that fails.
     let worker = if state.failure().is_some() { None } else { worker_or_failure(address, state) };
     let _ = engine.set_nodelay(true);
-    let mut passage = Passage { engine, worker, state, piece: vec![0; PIECE] };
+    let mut passage = Passage { engine, worker, state, piece: vec![0; BUFFER_SIZE] };
     while passage.pass_message().is_ok() {}
     if let Some(worker) = passage.worker {
         let _ = worker.shutdown(Shutdown::Both);
@@ -220,7 +221,7 @@ impl Passage<'_> {
         let mut filled = head.len();
         self.piece[..filled].copy_from_slice(&head);
         loop {
-            let count = left.min((PIECE - filled) as u64) as usize;
+            let count = left.min((BUFFER_SIZE - filled) as u64) as usize;
             self.engine.read_exact(&mut self.piece[filled..filled + count])?;
             left -= count as u64;
             filled += count;
@@ -270,7 +271,7 @@ impl Passage<'_> {
         let (mut left, mut filled) = (length, 8);
         let truthful = self.worker.is_some();
         loop {
-            let count = left.min((PIECE - filled) as u64) as usize;
+            let count = left.min((BUFFER_SIZE - filled) as u64) as usize;
             let place = filled..filled + count;
             if let Some(worker) = &mut self.worker
                 && let Err(error) = worker.read_exact(&mut self.piece[place.clone()])
@@ -404,8 +405,11 @@ mod tests {
         assert_eq!(ask(command::HELLO, &[0; CAPABILITIES], HELLO_ANSWER)[..3], [7, 0, 0]);
         assert_eq!(ask(command::GET_ALIGNMENT, &[0; 4], 8), 64_u64.to_le_bytes());
         assert_eq!(ask(command::ALLOC_BUFFER, &[0; 12], 16), [0; 16]);
-        let large = (PIECE as u64 * 2 + 3).to_le_bytes();
-        assert_eq!(ask(command::GET_TENSOR, &large, PIECE * 2 + 3), vec![0; PIECE * 2 + 3]);
+        let large = (BUFFER_SIZE as u64 * 2 + 3).to_le_bytes();
+        assert_eq!(
+            ask(command::GET_TENSOR, &large, BUFFER_SIZE * 2 + 3),
+            vec![0; BUFFER_SIZE * 2 + 3]
+        );
         let error = relay.check().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Backend);
         assert!(error.hint().is_some_and(|hint| hint.contains("load the model again")));

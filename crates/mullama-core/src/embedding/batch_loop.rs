@@ -96,7 +96,7 @@ struct Running {
     first: usize,
 }
 
-pub(super) struct Worker {
+pub(super) struct BatchLoop {
     blueprint: Blueprint,
     context: Option<Context>,
     /// The longest input that the context takes.
@@ -114,7 +114,7 @@ pub(super) struct Worker {
     finishing: bool,
 }
 
-impl Worker {
+impl BatchLoop {
     pub fn new(
         blueprint: Blueprint,
         inbox: flume::Receiver<Command>,

@@ -16,9 +16,9 @@ pub struct Conversation {
 }
 
 /// Where the conversation with a model is kept.
-pub struct Kept(PathBuf);
+pub struct ConversationStore(PathBuf);
 
-impl Kept {
+impl ConversationStore {
     /// The conversation with this model. Each model has its own.
     pub fn of(found: &ResolvedModel) -> Result<Self, Error> {
         let data = folders::data_dir().ok_or_else(|| {
