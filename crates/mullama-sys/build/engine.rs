@@ -4,6 +4,7 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::cpu_modules;
 use crate::modules::BuiltModule;
 use crate::target_os;
 
@@ -97,7 +98,10 @@ impl Engine {
             }
         }
         place(probe, &staged.join(probe.file_name().expect("the probe is a file")));
-        let own = own_modules();
+        for left_out in files_in(&staged).iter().filter(|file| cpu_modules::is_left_out(file)) {
+            fs::remove_file(left_out).expect("the target folder is writable");
+        }
+        let own = cpu_modules::useful(self);
         let own =
             own.iter().filter(|module| amx.is_none_or(|amx| amx.file_name() != module.file_name()));
         for module in own.map(PathBuf::as_path).chain(amx) {

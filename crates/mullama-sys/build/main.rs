@@ -2,6 +2,7 @@
 //! that holds everything a program needs at run time.
 
 mod amx;
+mod cpu_modules;
 mod engine;
 mod modules;
 mod phrases;
