@@ -151,10 +151,10 @@ impl Error {
 
     /// An operation on a file that failed: "cannot read model.gguf: permission denied".
     ///
-    /// The kind is `NotFound` where the file is not there, otherwise `Io`.
+    /// The kind is `NotFound` where the file to read is not there, otherwise `Io`.
     pub fn io(action: &str, path: &Path, source: io::Error) -> Self {
         let kind = match source.kind() {
-            io::ErrorKind::NotFound => ErrorKind::NotFound,
+            io::ErrorKind::NotFound if action == "read" => ErrorKind::NotFound,
             _ => ErrorKind::Io,
         };
         Self::new(kind, format!("cannot {action} {}: {source}", path.display()))
@@ -276,6 +276,14 @@ mod tests {
             format!("{error:?}"),
             "NotFound: no file at x.gguf\n  path: x.gguf\n  hint: check the path"
         );
+    }
+
+    #[test]
+    fn only_what_is_read_can_be_missing() {
+        let missing = || io::Error::from(io::ErrorKind::NotFound);
+        let path = Path::new("none/x.gguf");
+        assert_eq!(Error::io("read", path, missing()).kind(), ErrorKind::NotFound);
+        assert_eq!(Error::io("write", path, missing()).kind(), ErrorKind::Io);
     }
 
     #[test]

@@ -21,7 +21,12 @@ impl Draft {
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         // An empty path is what a bare file name has for its folder.
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        Ok(Self(builder.tempfile_in(folder)?))
+        builder.tempfile_in(folder).map(Self).map_err(|error| {
+            // `tempfile` adds the name that it made up, which is not the caller's.
+            let text = error.to_string();
+            let reason = text.split(" at path ").next().unwrap_or_default().to_owned();
+            io::Error::new(error.kind(), reason)
+        })
     }
 
     /// The file, to write to.
@@ -86,7 +91,8 @@ mod tests {
         let occupied = folder.path().join("folder");
         fs::create_dir_all(occupied.join("below")).unwrap();
         assert!(write_whole(&occupied, b"x").is_err());
-        assert!(write_whole(&folder.path().join("none/file"), b"x").is_err());
+        let missing = write_whole(&folder.path().join("none/file"), b"x").unwrap_err();
+        assert!(!missing.to_string().contains(TEMPORARY), "{missing}");
         drop(Draft::new_in(folder.path()).unwrap());
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
     }

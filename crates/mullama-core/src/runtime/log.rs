@@ -52,10 +52,13 @@ impl Captured {
 }
 
 /// Runs `body` and keeps what the engine says meanwhile on this thread; it is logged all the same.
+///
+/// A `body` that captures in its turn, such as a model loaded from another's progress callback, keeps its
+/// lines to itself.
 pub(crate) fn capture<T>(body: impl FnOnce() -> T) -> (T, Captured) {
-    CAPTURED.with_borrow_mut(|captured| *captured = Some(Vec::new()));
+    let outer = CAPTURED.replace(Some(Vec::new()));
     let result = body();
-    let lines = CAPTURED.with_borrow_mut(Option::take).unwrap_or_default();
+    let lines = CAPTURED.replace(outer).unwrap_or_default();
     (result, Captured(lines))
 }
 
@@ -120,6 +123,17 @@ fn emit(level: Level, line: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn captures_nest() {
+        let ((), outer) = capture(|| {
+            emit(Level::Warn, "before");
+            let ((), inner) = capture(|| emit(Level::Warn, "within"));
+            assert_eq!(inner.lines().collect::<Vec<_>>(), ["within"]);
+            emit(Level::Warn, "after");
+        });
+        assert_eq!(outer.lines().collect::<Vec<_>>(), ["before", "after"]);
+    }
 
     #[test]
     fn function_names_are_stripped() {
