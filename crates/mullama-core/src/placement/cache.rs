@@ -1,6 +1,7 @@
 //! Remembers what dry runs said, in this process and on disk, so that a model that was loaded before is
 //! placed at once.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -18,11 +19,14 @@ const MAX_ENTRIES: usize = 500;
 
 type Answers = HashMap<String, Placement>;
 
-/// What is known about one model.
+/// What is known about one model. Dropping it writes what is new to disk, so that a search writes once,
+/// however many dry runs it took.
 pub(super) struct Cache {
     file: PathBuf,
     /// What every question starts with: the model's file as it is now, and the engine.
     about: String,
+    /// Whether there are answers that the file does not have.
+    is_changed: Cell<bool>,
 }
 
 /// Raised when a dry run comes to say something else, so that no older answer is taken for one.
@@ -44,7 +48,7 @@ impl Cache {
             stamp(&path),
             modules()
         );
-        Self { file, about }
+        Self { file, about, is_changed: Cell::new(false) }
     }
 
     /// What has been remembered of a question.
@@ -57,7 +61,7 @@ impl Cache {
         known[&self.file].get(&self.key(question)).cloned()
     }
 
-    /// Remembers an answer. A cache that cannot be written is no reason to fail.
+    /// Remembers an answer.
     pub fn put(&self, question: &str, answer: &Placement) {
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
         let answers = known.get_or_insert_default().entry(self.file.clone()).or_default();
@@ -65,13 +69,25 @@ impl Cache {
             answers.clear();
         }
         answers.insert(self.key(question), answer.clone());
-        if let Err(error) = write(&self.file, answers) {
-            log::debug!("cannot keep placements in {}: {error}", self.file.display());
-        }
+        self.is_changed.set(true);
     }
 
     fn key(&self, question: &str) -> String {
         format!("{} {question}", self.about)
+    }
+}
+
+impl Drop for Cache {
+    /// A cache that cannot be written is no reason to fail.
+    fn drop(&mut self) {
+        if !self.is_changed.get() {
+            return;
+        }
+        let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(answers) = known.as_ref().and_then(|known| known.get(&self.file)) else { return };
+        if let Err(error) = write(&self.file, answers) {
+            log::debug!("cannot keep placements in {}: {error}", self.file.display());
+        }
     }
 }
 
@@ -141,4 +157,32 @@ fn modules() -> String {
         .map(|module| format!("{} {}", module.path.display(), stamp(&module.path)))
         .collect();
     described.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_written_once_when_the_search_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("placements/model.json");
+        let cache = || Cache {
+            file: file.clone(),
+            about: String::from("a model"),
+            is_changed: Cell::new(false),
+        };
+        let first = cache();
+        first.put("one", &Placement::default());
+        first.put("two", &Placement::default());
+        assert!(!file.exists());
+        drop(first);
+        assert_eq!(read(&file).len(), 2);
+
+        fs::remove_file(&file).unwrap();
+        let second = cache();
+        assert!(second.get("one").is_some() && second.get("three").is_none());
+        drop(second);
+        assert!(!file.exists(), "nothing was new");
+    }
 }
