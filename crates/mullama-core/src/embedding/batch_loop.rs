@@ -5,10 +5,9 @@
 //! looks both ways, or the engine itself makes one vector of a text, a text is computed in one piece.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use super::blueprint::Blueprint;
-use crate::engine::{AdapterSet, Context, Decoded, Placement, closed};
+use crate::engine::{AdapterSet, Context, Decoded, Heard, Inbox, Order, Placement, Shared, closed};
 use crate::options::Pooling;
 use crate::{CancelToken, Error, ErrorKind, Result, Token};
 use mullama_base::Text;
@@ -24,12 +23,10 @@ pub(super) struct Job {
     pub reply: flume::Sender<Result<Vec<f32>>>,
 }
 
-pub(super) enum Command {
-    Run(Box<Job>),
-    /// Ends the thread when all calls are done.
-    Finish,
-    /// Ends the thread: what runs is cancelled.
-    Stop,
+impl Order for Box<Job> {
+    fn refuse(self) {
+        let _ = self.reply.send(Err(closed()));
+    }
 }
 
 /// What the thread has done, and what its context takes: to be read from anywhere.
@@ -39,19 +36,6 @@ pub(super) struct Progress {
     pub tokens: u64,
     pub steps: u64,
     pub placement: Placement,
-}
-
-#[derive(Clone, Default)]
-pub(super) struct SharedProgress(Arc<Mutex<Progress>>);
-
-impl SharedProgress {
-    pub fn read(&self) -> Progress {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn update(&self, change: impl FnOnce(&mut Progress)) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
-    }
 }
 
 /// A call under way.
@@ -101,7 +85,7 @@ pub(super) struct BatchLoop {
     context: Option<Context>,
     /// The longest input that the context takes.
     capacity: usize,
-    inbox: flume::Receiver<Command>,
+    inbox: Inbox<Box<Job>>,
     /// By the order of their arrival.
     calls: BTreeMap<u64, Call>,
     arrivals: u64,
@@ -109,17 +93,11 @@ pub(super) struct BatchLoop {
     turn: u64,
     running: Vec<Running>,
     free_sequences: Vec<i32>,
-    progress: SharedProgress,
-    /// Whether the thread ends when all calls are done.
-    finishing: bool,
+    progress: Shared<Progress>,
 }
 
 impl BatchLoop {
-    pub fn new(
-        blueprint: Blueprint,
-        inbox: flume::Receiver<Command>,
-        progress: SharedProgress,
-    ) -> Self {
+    pub fn new(blueprint: Blueprint, inbox: Inbox<Box<Job>>, progress: Shared<Progress>) -> Self {
         Self {
             blueprint,
             context: None,
@@ -131,7 +109,6 @@ impl BatchLoop {
             running: Vec::new(),
             free_sequences: Vec::new(),
             progress,
-            finishing: false,
         }
     }
 
@@ -149,20 +126,10 @@ impl BatchLoop {
     /// Takes what has arrived; waits where there is nothing else to do. False when it is time to go.
     fn receive(&mut self) -> bool {
         loop {
-            let command = if !self.calls.is_empty() {
-                match self.inbox.try_recv() {
-                    Err(flume::TryRecvError::Empty) => return true,
-                    command => command.ok(),
-                }
-            } else if self.finishing {
-                return false;
-            } else {
-                self.inbox.recv().ok()
-            };
-            match command {
-                Some(Command::Run(job)) => self.add(*job),
-                Some(Command::Finish) => self.finishing = true,
-                Some(Command::Stop) | None => return false,
+            match self.inbox.next(self.calls.is_empty(), None) {
+                Heard::Order(job) => self.add(*job),
+                Heard::Nothing => return true,
+                Heard::End => return false,
             }
         }
     }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use crate::engine::{Context, ContextSettings, Outputs, Placement, Weights};
 use crate::options::ModelParams;
 use crate::{Result, placement};
-use mullama_base::Text;
 
 /// Most texts in one batch.
 const SEQUENCES: u32 = 128;
@@ -110,28 +109,11 @@ impl Blueprint {
         )?;
         let mut context = Context::new(Arc::clone(&self.weights), &settings)?;
         if settings.warmup.unwrap_or(self.weights.gpu_layers() > 0) {
-            self.warm_up(&mut context)?;
+            // No text is longer than the model takes.
+            context.warm_up(self.limit, self.n_sequences, true)?;
         }
         let placement = context.placement()?.context_alone(outputs);
         Ok((context, placement))
-    }
-
-    /// Computes a full batch, so that a lack of memory shows now. No text in it is longer than the model
-    /// takes.
-    fn warm_up(&self, context: &mut Context) -> Result<()> {
-        let count = context.n_ubatch().min(self.limit * self.n_sequences);
-        let batch = context.batch();
-        batch.clear();
-        for index in 0..count {
-            batch.add(0, index % self.limit, (index / self.limit) as i32, true);
-        }
-        let computed = context.decode(std::iter::empty());
-        context.clear();
-        computed.map(drop).map_err(|error| {
-            error.with_hint(Text::with_names(
-                "a smaller {ubatch_size}, or fewer layers on GPUs, needs less memory",
-            ))
-        })
     }
 
     /// Bytes that the engine takes for outputs: it keeps room for logits too, which not every model has.

@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::batch_loop::{BatchLoop, Command, Job, Progress, SharedProgress};
+use super::batch_loop::{BatchLoop, Job, Progress};
 use super::blueprint::{Blueprint, Kind};
 use super::info::EmbeddingInfo;
-use crate::engine::{Order, OwnThread, Placement, Weights, closed};
+use crate::engine::{OwnThread, Placement, Shared, Weights};
 use crate::options::Pooling;
 use crate::{Error, ErrorKind, Result};
 use mullama_base::Text;
@@ -104,19 +104,19 @@ impl Embedders {
 
     /// Waits until all calls are done, and frees the contexts.
     pub fn finish(&self) {
-        self.started().for_each(|embedder| embedder.thread.end(Command::Finish));
+        self.started().for_each(|embedder| embedder.thread.finish());
     }
 
     /// Cancels what runs and frees the contexts.
     pub fn stop(&self) {
-        self.started().for_each(|embedder| embedder.thread.end(Command::Stop));
+        self.started().for_each(|embedder| embedder.thread.stop());
     }
 }
 
 /// The way to the thread that computes embeddings.
 pub(super) struct Embedder {
-    thread: OwnThread<Command>,
-    progress: SharedProgress,
+    thread: OwnThread<Box<Job>>,
+    progress: Shared<Progress>,
     width: usize,
     limit: usize,
 }
@@ -124,7 +124,7 @@ pub(super) struct Embedder {
 impl Embedder {
     fn start(blueprint: Blueprint) -> Result<Self> {
         let (width, limit) = (blueprint.width, blueprint.limit);
-        let progress = SharedProgress::default();
+        let progress = Shared::<Progress>::default();
         let counted = progress.clone();
         let work = move |inbox| BatchLoop::new(blueprint, inbox, counted).run();
         Ok(Self { thread: OwnThread::start("mullama-embed", work)?, progress, width, limit })
@@ -142,18 +142,6 @@ impl Embedder {
 
     /// Hands a call over; its owner hears of it through the call's channel.
     pub fn submit(&self, job: Job) -> Result<()> {
-        self.thread.send(Command::Run(Box::new(job)))
-    }
-}
-
-impl Order for Command {
-    fn stop() -> Self {
-        Self::Stop
-    }
-
-    fn refuse(self) {
-        if let Self::Run(job) = self {
-            let _ = job.reply.send(Err(closed()));
-        }
+        self.thread.send(Box::new(job))
     }
 }

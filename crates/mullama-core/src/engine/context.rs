@@ -205,12 +205,14 @@ impl Context {
     }
 
     /// Computes as much at once as ever will be, so that what backends allocate on first use is there,
-    /// or shows now that it cannot be.
-    pub fn warm_up(&mut self) -> Result<()> {
-        let count = self.n_ubatch().min(self.n_ctx() as usize);
+    /// or shows now that it cannot be: up to so many sequences of up to `longest` tokens, with outputs of all
+    /// tokens or of the last.
+    pub fn warm_up(&mut self, longest: usize, n_sequences: usize, all_outputs: bool) -> Result<()> {
+        let count = self.n_ubatch().min(longest * n_sequences);
         self.batch.clear();
-        for position in 0..count {
-            self.batch.add(0, position, 0, position + 1 == count);
+        for index in 0..count {
+            let (sequence, position) = ((index / longest) as SeqId, index % longest);
+            self.batch.add(0, position, sequence, all_outputs || index + 1 == count);
         }
         let computed = self.decode(std::iter::empty());
         self.clear();

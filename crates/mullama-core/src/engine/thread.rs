@@ -3,25 +3,31 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use super::closed::closed;
 use super::exit;
 use crate::{Error, ErrorKind, Result};
 
-/// What such a thread is told.
+/// What such a thread is asked for.
 pub(crate) trait Order: Send + 'static {
-    /// Tells it to end now.
-    fn stop() -> Self;
-
     /// Tells whoever gave the order that it came too late.
     fn refuse(self);
 }
 
+enum Message<O> {
+    Order(O),
+    /// The thread is to end when all that it has been given is done.
+    Finish,
+    /// The thread is to end now.
+    Stop,
+}
+
 /// The way to a thread; it ends when this is dropped.
 pub(crate) struct OwnThread<O: Order> {
-    orders: flume::Sender<O>,
+    messages: flume::Sender<Message<O>>,
     /// The thread's own inbox, to empty when the thread is gone.
-    inbox: flume::Receiver<O>,
+    inbox: flume::Receiver<Message<O>>,
     /// Set by the thread before it refuses what is left in its inbox.
     ended: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -29,14 +35,11 @@ pub(crate) struct OwnThread<O: Order> {
 
 impl<O: Order> OwnThread<O> {
     /// Starts a thread that does `work` with the orders that arrive.
-    pub fn start(
-        name: &str,
-        work: impl FnOnce(flume::Receiver<O>) + Send + 'static,
-    ) -> Result<Self> {
-        let (orders, inbox) = flume::unbounded();
-        let weak = orders.downgrade();
+    pub fn start(name: &str, work: impl FnOnce(Inbox<O>) + Send + 'static) -> Result<Self> {
+        let (messages, inbox) = flume::unbounded();
+        let weak = messages.downgrade();
         let running = exit::register(move || {
-            weak.upgrade().map(|orders| orders.send(O::stop()));
+            weak.upgrade().map(|messages| messages.send(Message::Stop));
         });
         let ended = Arc::<AtomicBool>::default();
         let (arriving, end) = (inbox.clone(), Arc::clone(&ended));
@@ -45,7 +48,7 @@ impl<O: Order> OwnThread<O> {
             .spawn(move || {
                 // Dropped last.
                 let _running = running;
-                work(arriving.clone());
+                work(Inbox { messages: arriving.clone(), is_finishing: false });
                 end.store(true, Ordering::SeqCst);
                 refuse_all(&arriving);
             })
@@ -53,12 +56,12 @@ impl<O: Order> OwnThread<O> {
                 Error::new(ErrorKind::Internal, format!("cannot start a thread: {error}"))
                     .with_source(error)
             })?;
-        Ok(Self { orders, inbox, ended, thread: Mutex::new(Some(thread)) })
+        Ok(Self { messages, inbox, ended, thread: Mutex::new(Some(thread)) })
     }
 
     /// Gives an order.
     pub fn send(&self, order: O) -> Result<()> {
-        self.orders.send(order).map_err(|_| closed())?;
+        self.messages.send(Message::Order(order)).map_err(|_| closed())?;
         // Either the thread saw the order when it emptied its inbox, or this sees that it has ended:
         // nobody is left waiting for a thread that is gone.
         if self.ended.load(Ordering::SeqCst) {
@@ -67,9 +70,18 @@ impl<O: Order> OwnThread<O> {
         Ok(())
     }
 
-    /// Gives an order to end, and waits until it is carried out.
-    pub fn end(&self, how: O) {
-        let _ = self.orders.send(how);
+    /// Waits until all orders are carried out and the thread has ended.
+    pub fn finish(&self) {
+        self.end(Message::Finish);
+    }
+
+    /// Has the thread give up what it does, and waits until it has ended.
+    pub fn stop(&self) {
+        self.end(Message::Stop);
+    }
+
+    fn end(&self, how: Message<O>) {
+        let _ = self.messages.send(how);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread
             && thread.thread().id() != thread::current().id()
@@ -81,11 +93,72 @@ impl<O: Order> OwnThread<O> {
 
 impl<O: Order> Drop for OwnThread<O> {
     fn drop(&mut self) {
-        self.end(O::stop());
+        self.stop();
     }
 }
 
 /// Answers what came too late.
-fn refuse_all<O: Order>(inbox: &flume::Receiver<O>) {
-    inbox.drain().for_each(O::refuse);
+fn refuse_all<O: Order>(inbox: &flume::Receiver<Message<O>>) {
+    for message in inbox.drain() {
+        if let Message::Order(order) = message {
+            order.refuse();
+        }
+    }
+}
+
+/// Where a thread hears of its orders.
+pub(crate) struct Inbox<O> {
+    messages: flume::Receiver<Message<O>>,
+    /// Whether the thread ends when all is done.
+    is_finishing: bool,
+}
+
+/// What a thread hears next.
+pub(crate) enum Heard<O> {
+    Order(O),
+    /// Nothing has arrived.
+    Nothing,
+    /// It is time to end: the thread was told to, or nobody is left who could ask for anything.
+    End,
+}
+
+impl<O> Inbox<O> {
+    /// The next order. A thread that has nothing to do waits for it; one that has, not at all or until
+    /// `deadline`.
+    pub fn next(&mut self, is_idle: bool, deadline: Option<Instant>) -> Heard<O> {
+        loop {
+            let received = match deadline {
+                _ if is_idle && !self.is_finishing => self.messages.recv().ok(),
+                Some(deadline) => self.messages.recv_deadline(deadline).ok(),
+                None => self.messages.try_recv().ok(),
+            };
+            match received {
+                Some(Message::Order(order)) => return Heard::Order(order),
+                Some(Message::Finish) => self.is_finishing = true,
+                Some(Message::Stop) => return Heard::End,
+                None if is_idle || self.messages.is_disconnected() => return Heard::End,
+                None => return Heard::Nothing,
+            }
+        }
+    }
+}
+
+/// What one thread writes, to be read from anywhere.
+#[derive(Default)]
+pub(crate) struct Shared<T>(Arc<Mutex<T>>);
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T: Clone> Shared<T> {
+    pub fn read(&self) -> T {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn update(&self, change: impl FnOnce(&mut T)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
 }

@@ -19,7 +19,7 @@ impl Bench {
     /// Makes a context, and computes once.
     pub fn new(weights: Arc<Weights>, settings: &ContextSettings) -> Result<Self> {
         let mut context = Context::new(weights, settings)?;
-        context.warm_up()?;
+        context.warm_up(context.n_ctx() as usize, 1, false)?;
         Ok(Self(context))
     }
 

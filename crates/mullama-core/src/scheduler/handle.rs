@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::request::{Command, Job, SavedCells};
 use super::scheduler::Scheduler;
-use super::stats::{SharedStats, Stats};
+use super::stats::Stats;
 use crate::engine::{
-    AdapterSet, Context, ContextSettings, OwnThread, Placement, Vocab, Weights, closed,
+    AdapterSet, Context, ContextSettings, OwnThread, Placement, Shared, Vocab, Weights, closed,
 };
 use crate::{Error, ErrorKind, Result, Token};
 
@@ -22,7 +22,7 @@ pub(crate) struct Started {
 /// The way to the engine's thread.
 pub(crate) struct Engine {
     thread: OwnThread<Command>,
-    stats: SharedStats,
+    stats: Shared<Stats>,
 }
 
 impl Engine {
@@ -33,7 +33,7 @@ impl Engine {
         settings: ContextSettings,
     ) -> Result<(Self, Started)> {
         let (ready, started) = flume::bounded(1);
-        let stats = SharedStats::default();
+        let stats = Shared::<Stats>::default();
         let counted = stats.clone();
         let thread =
             OwnThread::start("mullama-engine", move |inbox| match prepare(weights, &settings) {
@@ -79,12 +79,12 @@ impl Engine {
 
     /// Waits until all requests are done and the thread has ended, and frees the context.
     pub fn finish(&self) {
-        self.thread.end(Command::Finish);
+        self.thread.finish();
     }
 
     /// Cancels what runs, waits for the thread to end and frees the context.
     pub fn stop(&self) {
-        self.thread.end(Command::Stop);
+        self.thread.stop();
     }
 }
 
@@ -93,7 +93,7 @@ fn prepare(weights: Arc<Weights>, settings: &ContextSettings) -> Result<(Context
     let mut context = Context::new(weights, settings)?;
     let can_generate = context.can_generate();
     if can_generate && settings.warmup.unwrap_or(uses_gpu) {
-        context.warm_up()?;
+        context.warm_up(context.n_ctx() as usize, 1, false)?;
     }
     let (n_ctx, placement) = (context.n_ctx(), context.placement()?);
     let started = Started { n_ctx, can_generate, placement };

@@ -57,17 +57,9 @@ pub(crate) enum Command {
     Save(AdapterSet, Vec<Token>, flume::Sender<Result<SavedCells>>),
     /// Puts cells in place for requests that begin with their tokens.
     Restore(SavedCells, flume::Sender<Result<()>>),
-    /// Ends the thread when all that it has been given is done.
-    Finish,
-    /// Ends the thread: running requests are cancelled.
-    Stop,
 }
 
 impl Order for Command {
-    fn stop() -> Self {
-        Self::Stop
-    }
-
     fn refuse(self) {
         // Who asked for something else hears of it as the order is dropped.
         if let Self::Run(job) = self {

@@ -19,8 +19,11 @@ use super::prefill_budget::PrefillBudget;
 use super::prefix::{KvCells as _, PrefixCache};
 use super::request::{Command, Event, Job, SavedCells};
 use super::slot::Slot;
-use super::stats::{SharedStats, Stats};
-use crate::engine::{AdapterSet, Context, ContextSettings, Decoded, SeqId, Sharing, Vocab, closed};
+use super::stats::Stats;
+use crate::engine::{
+    AdapterSet, Context, ContextSettings, Decoded, Heard, Inbox, SeqId, Shared, Sharing, Vocab,
+    closed,
+};
 use crate::{CancelToken, Error, ErrorKind, Result, Token};
 use mullama_base::Text;
 
@@ -63,7 +66,7 @@ enum Retention {
 pub(crate) struct Scheduler {
     context: TieredContext,
     vocab: Vocab,
-    inbox: flume::Receiver<Command>,
+    inbox: Inbox<Command>,
     /// Oldest first.
     running: Vec<Slot>,
     /// Oldest first; those that were pre-empted come before those that never ran.
@@ -76,10 +79,8 @@ pub(crate) struct Scheduler {
     n_ctx: usize,
     /// Whether what a wrong guess computed can be taken back.
     can_guess: bool,
-    /// Whether to end when all is done.
-    finishing: bool,
     stats: Stats,
-    shared_stats: SharedStats,
+    shared_stats: Shared<Stats>,
 }
 
 impl Scheduler {
@@ -87,8 +88,8 @@ impl Scheduler {
         context: Context,
         settings: &ContextSettings,
         vocab: Vocab,
-        inbox: flume::Receiver<Command>,
-        shared_stats: SharedStats,
+        inbox: Inbox<Command>,
+        shared_stats: Shared<Stats>,
     ) -> Self {
         let n_ctx = context.n_ctx() as usize;
         let limit = n_ctx.min(settings.prefix_cache as usize);
@@ -106,7 +107,6 @@ impl Scheduler {
             n_parallel: settings.n_parallel as usize,
             n_ctx,
             can_guess: sharing == Sharing::Any,
-            finishing: false,
             stats: Stats::default(),
             shared_stats,
         }
@@ -133,39 +133,25 @@ impl Scheduler {
 
     /// Takes what has arrived; waits where there is nothing else to do. False when it is time to go.
     fn receive(&mut self) -> bool {
-        let mut until = None;
+        let mut deadline = None;
         loop {
             let is_idle = self.running.is_empty() && self.waiting.is_empty();
-            let command = if is_idle && !self.finishing {
-                self.inbox.recv().ok()
-            } else {
-                let received = match until {
-                    Some(until) => self.inbox.recv_deadline(until).map_err(|_| ()),
-                    None => self.inbox.try_recv().map_err(|_| ()),
-                };
-                match received {
-                    Ok(command) => Some(command),
-                    Err(()) if self.inbox.is_disconnected() => None,
-                    Err(()) => return !is_idle,
-                }
-            };
-            match command {
-                Some(Command::Run(job)) => {
+            match self.inbox.next(is_idle, deadline) {
+                Heard::Order(Command::Run(job)) => {
                     if is_idle {
-                        until = Some(
-                            Instant::now() + self.prefill_budget.batching_delay(job.prompt.len()),
-                        );
+                        let delay = self.prefill_budget.batching_delay(job.prompt.len());
+                        deadline = Some(Instant::now() + delay);
                     }
                     self.waiting.push_back(Waiting::New(job));
                 }
-                Some(Command::Save(adapters, tokens, answer)) => {
+                Heard::Order(Command::Save(adapters, tokens, answer)) => {
                     let _ = answer.send(self.save(adapters, tokens));
                 }
-                Some(Command::Restore(cells, answer)) => {
+                Heard::Order(Command::Restore(cells, answer)) => {
                     let _ = answer.send(self.restore(&cells));
                 }
-                Some(Command::Finish) => self.finishing = true,
-                Some(Command::Stop) | None => return false,
+                Heard::Nothing => return true,
+                Heard::End => return false,
             }
         }
     }
@@ -620,7 +606,7 @@ impl Scheduler {
         // While anyone runs, counting what is kept would be paid for with every token.
         self.stats.kv_kept = if self.running.is_empty() { self.stats.kv_used } else { 0 };
         self.stats.evicted_tokens = self.prefixes.counters.evicted;
-        self.shared_stats.write(self.stats);
+        self.shared_stats.update(|shared| *shared = self.stats);
     }
 }
 

@@ -1,7 +1,5 @@
 //! What the engine has done, to be read from anywhere.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use serde::Serialize;
 
 /// What a model has done since it was loaded, and what it is doing.
@@ -42,18 +40,4 @@ pub struct Stats {
     pub embedded_tokens: u64,
     /// Batches that they were computed in.
     pub embedding_steps: u64,
-}
-
-/// Written by the engine's thread after each step.
-#[derive(Clone, Default)]
-pub(super) struct SharedStats(Arc<Mutex<Stats>>);
-
-impl SharedStats {
-    pub fn read(&self) -> Stats {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub fn write(&self, stats: Stats) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = stats;
-    }
 }
