@@ -98,7 +98,7 @@ docs: .venv/.ready system ## Build the documentation site into site/
 	NO_MKDOCS_2_WARNING=1 $(VENV)/mkdocs build --strict
 
 .PHONY: demo
-demo: system ## Build for this machine alone, and ask the demo model a question in every language
+demo: bindings/node/node_modules/.ready ## Build for this machine alone, and ask the demo model a question in every language
 	@scripts/demo.sh
 
 # --- testing --------------------------------------------------------------------------------------

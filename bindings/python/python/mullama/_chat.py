@@ -266,7 +266,8 @@ class AsyncChat(_Conversation):
                 requests = state.take(answer)
                 if requests is None:
                     return state.turn.completion or answer
-                state.turn.record_tool_results(await asyncio.gather(*map(state.call_async, requests)))
+                results = await asyncio.gather(*map(state.call_async, requests))
+                state.turn.record_tool_results(results)
 
     def stream(
         self,
