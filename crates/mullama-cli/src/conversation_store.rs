@@ -34,7 +34,7 @@ impl ConversationStore {
         let text = match std::fs::read_to_string(&self.0) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(unusable(&self.0, "read", &error)),
+            Err(error) => return Err(Error::io("read", &self.0, error)),
         };
         let damaged = |problem: &dyn std::fmt::Display| {
             Error::new(
@@ -56,11 +56,6 @@ impl ConversationStore {
         let folder = self.0.parent().unwrap_or(Path::new(""));
         std::fs::create_dir_all(folder)
             .and_then(|()| write_durably(&self.0, text.as_bytes()))
-            .map_err(|error| unusable(&self.0, "keep the conversation in", &error))
+            .map_err(|error| Error::io("keep the conversation in", &self.0, error))
     }
-}
-
-fn unusable(path: &Path, action: &str, error: &std::io::Error) -> Error {
-    Error::new(ErrorKind::Io, format!("cannot {action} {}: {error}", path.display()))
-        .with_context("path", path.display())
 }

@@ -9,17 +9,16 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::engine::{Engine, own_modules};
+use crate::engine::{Engine, own_modules, target_of};
 use crate::modules::{configure, file_of};
 
-/// ggml's target of the module, and what its file is called.
+/// ggml's target of the module.
 const TARGET: &str = "ggml-cpu-sapphirerapids";
-const FILE: &str = "libggml-cpu-sapphirerapids.so";
 
 /// The module, where the engine's own must not be used.
 pub fn rebuild_if_broken(engine: &Engine) -> Option<PathBuf> {
     if env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("linux")
-        || !own_modules().iter().any(|module| module.ends_with(FILE))
+        || !own_modules().iter().any(|module| target_of(module) == TARGET)
         || !header_is_broken()
     {
         return None;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::engine::{Engine, own_modules};
+use crate::engine::{Engine, own_modules, target_of};
 
 /// Modules that have AVX-512 VBMI and else what another one has: cannonlake and skylakex, icelake and cascadelake, zen4
 /// and cooperlake. No kernel of ggml's uses its instructions, so the other one does as well.
@@ -31,8 +31,7 @@ pub fn useful(engine: &Engine) -> Vec<PathBuf> {
 
 /// Whether this is the file of a module that is not taken along.
 pub fn is_left_out(module: &Path) -> bool {
-    let stem = module.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-    LEFT_OUT.contains(&stem.strip_prefix("lib").unwrap_or(stem))
+    LEFT_OUT.contains(&target_of(module))
 }
 
 /// A source below this folder that has code for VBMI.

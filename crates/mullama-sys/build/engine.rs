@@ -141,6 +141,12 @@ impl Engine {
     }
 }
 
+/// ggml's target that a module's file is named after.
+pub fn target_of(module: &Path) -> &str {
+    let stem = module.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    stem.strip_prefix("lib").unwrap_or(stem)
+}
+
 /// The modules that the engine's crate built.
 pub fn own_modules() -> Vec<PathBuf> {
     files_in(Path::new(&metadata("DEP_LLAMA_BACKENDS_DIR")))

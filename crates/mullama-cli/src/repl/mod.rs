@@ -324,13 +324,7 @@ fn load(session: &mut Session, from: &str) -> Result<(), Failure> {
 }
 
 fn read_modelfile(path: &Path) -> Result<Modelfile, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        let kind = match error.kind() {
-            std::io::ErrorKind::NotFound => ErrorKind::NotFound,
-            _ => ErrorKind::Io,
-        };
-        Error::new(kind, format!("cannot read {}: {error}", path.display()))
-    })?;
+    let text = std::fs::read_to_string(path).map_err(|error| Error::io("read", path, error))?;
     let file = Modelfile::parse(&text)?;
     if file.template.is_some() || !file.adapters.is_empty() || file.from.len() > 1 {
         return Err(Error::new(

@@ -118,10 +118,7 @@ pub(crate) fn cached_file(
     if file.exists() {
         return Ok(file);
     }
-    let failed = |error: std::io::Error| {
-        let message = format!("cannot write {}: {error}", file.display());
-        crate::Error::new(crate::ErrorKind::Io, message).with_source(error)
-    };
+    let failed = |error| crate::Error::io("write", &file, error);
     fs::create_dir_all(&dir).map_err(failed)?;
     forget_oldest(&dir);
     let draft = Draft::new_in(&dir).map_err(failed)?;
