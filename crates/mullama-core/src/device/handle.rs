@@ -1,6 +1,7 @@
 //! The engine's devices.
 
 use std::ffi::CStr;
+use std::hash::{Hash, Hasher};
 use std::ptr::NonNull;
 
 use mullama_sys as sys;
@@ -18,6 +19,13 @@ pub(crate) struct Handle(NonNull<sys::ggml_backend_device>);
 unsafe impl Send for Handle {}
 // SAFETY: as above.
 unsafe impl Sync for Handle {}
+
+/// By the name, which is the same in another process.
+impl Hash for Handle {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name().hash(state);
+    }
+}
 
 impl Handle {
     pub fn new(device: sys::ggml_backend_dev_t) -> Option<Self> {

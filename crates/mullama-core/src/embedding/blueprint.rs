@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::engine::{Context, ContextSettings, Outputs, Placement, Weights};
-use crate::options::ModelParams;
 use crate::{Result, placement};
 
 /// Most texts in one batch.
@@ -15,7 +14,6 @@ const SEQUENCES: u32 = 128;
 pub(super) struct Blueprint {
     weights: Arc<Weights>,
     path: PathBuf,
-    params: ModelParams,
     settings: ContextSettings,
     /// Tokens of the longest input that the model takes.
     pub limit: usize,
@@ -45,7 +43,6 @@ impl Blueprint {
         kind: Kind,
         weights: Arc<Weights>,
         path: PathBuf,
-        params: ModelParams,
         settings: &ContextSettings,
         generates: bool,
         limit: usize,
@@ -65,7 +62,6 @@ impl Blueprint {
         Self {
             weights,
             path,
-            params,
             limit,
             width,
             batch: settings.n_ubatch as usize,
@@ -101,8 +97,7 @@ impl Blueprint {
         let outputs = self.output_bytes(&settings);
         placement::check_room(
             &self.path,
-            &self.params,
-            &self.weights.devices,
+            &self.weights.settings,
             &settings,
             outputs,
             "the context for embeddings",

@@ -67,7 +67,6 @@ impl Embedders {
             kind,
             Arc::clone(&self.weights),
             self.info.path.clone(),
-            self.info.params.clone(),
             settings,
             self.info.can_generate,
             self.info.limit,

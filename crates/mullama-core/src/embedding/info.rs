@@ -3,14 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use crate::engine::{ContextSettings, Weights};
-use crate::options::{ModelParams, Pooling};
+use crate::options::Pooling;
 use crate::{Error, ErrorKind, placement};
 use mullama_gguf::{GgufHeader, TensorInfo};
 
 /// What decides whether and how a model embeds.
 pub(crate) struct EmbeddingInfo {
     pub path: PathBuf,
-    pub params: ModelParams,
     /// None where only the vocabulary was loaded.
     pub settings: Option<ContextSettings>,
     pub architecture: String,
@@ -33,12 +32,11 @@ impl EmbeddingInfo {
     pub fn new(
         path: &Path,
         header: &GgufHeader,
-        params: &ModelParams,
         settings: Option<ContextSettings>,
         context_size: Option<u32>,
         weights: &Weights,
     ) -> Self {
-        let number = |key| placement::number(header, params, key);
+        let number = |key| placement::number(header, &weights.settings.metadata, key);
         let pooling = Pooling::of_file(number("pooling_type"));
         let wanted = settings.as_ref().map_or(0, |settings| settings.n_ctx);
         // An encoder has seen no positions above this one, and may have no vectors for them.
@@ -49,7 +47,6 @@ impl EmbeddingInfo {
         let is_split = header.get("split.count").is_some();
         Self {
             path: path.to_owned(),
-            params: params.clone(),
             architecture: header.text("general.architecture").unwrap_or_default().to_owned(),
             is_plain: weights.is_decoder(),
             can_generate: context_size.is_some(),

@@ -73,7 +73,7 @@ impl Context {
                 Text::with_names("a smaller {context_size} or {batch_size} needs less memory"),
             )
         };
-        weights.devices.check()?;
+        weights.settings.devices.check()?;
         let raw = raw.map_err(|reason| failed(said.problem().or(Some(reason))))?;
         let raw = NonNull::new(raw).map(RawContext).ok_or_else(|| failed(said.problem()))?;
         // Where nothing is computed, threads would only be started and ended again.
@@ -133,11 +133,11 @@ impl Context {
             let tokens = self.n_ubatch().min(self.n_ctx() as usize);
             let tokens = tokens.next_multiple_of(self.n_seq_max()) as u64;
             let surplus = n_embd * size_of::<f32>() as u64 * tokens * COPIES;
-            let order = self.weights.devices_in_order.iter();
-            let used = order.filter(|name| self.weights.layers.contains_key(*name));
+            let order = self.weights.settings.gpus.iter().map(|gpu| gpu.name());
+            let used = order.filter(|name| self.weights.layers.contains_key(name));
             for name in used.skip(1) {
                 let shares = placement.devices.iter_mut();
-                for share in shares.filter(|share| share.name == *name) {
+                for share in shares.filter(|share| share.name == name) {
                     share.compute = share.compute.saturating_sub(surplus);
                 }
             }
@@ -189,7 +189,7 @@ impl Context {
         });
         drop(adapters);
         // What a worker gave that has gone away since is no result.
-        self.weights.devices.check()?;
+        self.weights.settings.devices.check()?;
         match status {
             Ok(0) => Ok(Decoded::Done),
             Ok(1) => Ok(Decoded::NoRoom),
@@ -246,7 +246,7 @@ impl Context {
             // SAFETY: as above.
             unsafe { sys::shim::state_seq_get_data(self.raw.0.as_ptr(), &mut data, sequence) }
         });
-        self.weights.devices.check()?;
+        self.weights.settings.devices.check()?;
         match written {
             Ok(written) if written > 0 => {
                 data.truncate(written);
@@ -262,7 +262,7 @@ impl Context {
             // SAFETY: a valid context, which only this thread uses; the engine checks what it reads.
             unsafe { sys::shim::state_seq_set_data(self.raw.0.as_ptr(), data, sequence) }
         });
-        self.weights.devices.check()?;
+        self.weights.settings.devices.check()?;
         match read {
             Ok(read) if read == data.len() => Ok(()),
             failed => {

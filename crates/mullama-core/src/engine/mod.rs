@@ -9,11 +9,11 @@ mod exit;
 mod failure;
 mod fingerprint;
 mod memory;
-mod raw_placement;
 mod settings;
 mod thread;
 mod thread_pool;
 mod vocab;
+mod weight_settings;
 mod weights;
 
 pub(crate) use adapter::AdapterSet;
@@ -27,4 +27,5 @@ pub use memory::{DeviceShare, Placement};
 pub(crate) use settings::{ContextSettings, Outputs};
 pub(crate) use thread::{Heard, Inbox, Order, OwnThread, Shared};
 pub(crate) use vocab::Vocab;
+pub(crate) use weight_settings::{HostExperts, WeightSettings};
 pub(crate) use weights::Weights;

@@ -1,5 +1,7 @@
 //! What a context is made with, every default settled.
 
+use std::hash::{Hash, Hasher};
+
 use mullama_sys as sys;
 
 use crate::device::physical_cores;
@@ -13,7 +15,7 @@ const LARGEST_AUTOMATIC_CONTEXT: u32 = 8192;
 const KEPT_SEQUENCES: u32 = 28;
 
 /// What a context gives for the tokens that it computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Outputs {
     /// Logits, for tokens that ask for them.
     Logits,
@@ -141,6 +143,33 @@ impl ContextSettings {
         // All sequences share one pool of cells: none is cut off before the pool is full.
         raw.kv_unified = true;
         raw
+    }
+}
+
+/// What decides how much memory a context takes.
+impl Hash for ContextSettings {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self {
+            n_ctx,
+            n_batch,
+            n_ubatch,
+            n_threads: _,
+            n_threads_batch: _,
+            n_parallel,
+            outputs,
+            prefix_cache: _,
+            cache_ram: _,
+            max_stall: _,
+            type_k,
+            type_v,
+            offload_kqv,
+            flash_attention,
+            rope_freq_base: _,
+            rope_freq_scale: _,
+            warmup: _,
+        } = self;
+        (n_ctx, n_batch, n_ubatch, n_parallel, outputs).hash(state);
+        (type_k, type_v, offload_kqv, flash_attention).hash(state);
     }
 }
 

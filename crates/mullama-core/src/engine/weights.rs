@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_char, c_void};
 use std::path::Path;
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 
 use mullama_sys::{self as sys, phrases};
-use serde_json::Value;
 
 use super::adapter::{AdapterSet, Adapters};
 use super::failure::Failure;
-use super::raw_placement::RawPlacement;
-use crate::device::{DeviceSet, HOST, Handle};
-use crate::options::{GpuLayers, Lora, ModelParams};
+use super::weight_settings::WeightSettings;
+use crate::device::HOST;
+use crate::options::Lora;
 use crate::runtime::log as logging;
 use crate::{Error, ErrorKind, Result};
 
@@ -21,12 +20,10 @@ pub(crate) struct Weights {
     model: NonNull<sys::llama_model>,
     /// Layers by the name of their device, as the engine reports them.
     pub layers: BTreeMap<String, u32>,
-    /// The names of the GPUs that the engine was given, in their order.
-    pub devices_in_order: Vec<String>,
     /// Whether nothing was read but the header: such weights are for dry runs.
     pub is_metadata_only: bool,
-    /// What the model may lie on.
-    pub devices: DeviceSet,
+    /// What they were loaded with. It holds what they may lie on.
+    pub settings: WeightSettings,
     /// The adapters that have been read for it.
     pub adapters: Adapters,
 }
@@ -49,70 +46,43 @@ pub(crate) type Progress<'a> = &'a mut dyn FnMut(f32) -> bool;
 
 impl Weights {
     /// Reads a model's file, whose header has been checked before.
-    pub fn load(
-        path: &Path,
-        params: &ModelParams,
-        devices: &DeviceSet,
-        progress: Progress<'_>,
-    ) -> Result<Self> {
-        Self::make(path, params, devices, progress, false)
+    pub fn load(path: &Path, settings: &WeightSettings, progress: Progress<'_>) -> Result<Self> {
+        Self::make(path, settings, progress, false)
     }
 
     /// Reads nothing but the header, and allocates nothing: what a context made of it
     /// would take can be asked.
-    pub fn load_metadata_only(
-        path: &Path,
-        params: &ModelParams,
-        devices: &DeviceSet,
-    ) -> Result<Self> {
-        Self::make(path, params, devices, &mut |_| true, true)
+    pub fn load_metadata_only(path: &Path, settings: &WeightSettings) -> Result<Self> {
+        Self::make(path, settings, &mut |_| true, true)
     }
 
     fn make(
         path: &Path,
-        params: &ModelParams,
-        devices: &DeviceSet,
+        settings: &WeightSettings,
         progress: Progress<'_>,
-        metadata_only: bool,
+        is_metadata_only: bool,
     ) -> Result<Self> {
         let file = path.to_str().and_then(|text| CString::new(text).ok()).ok_or_else(|| {
             let message = format!("the path {} is not valid UTF-8", path.display());
             Error::new(ErrorKind::InvalidArgument, message)
         })?;
-        let placement = RawPlacement::resolve(params, devices)?;
-        let overrides = metadata_overrides(params)?;
         let mut hook = ProgressHook { callback: progress, cancelled: false };
-
-        // SAFETY: a plain struct of defaults.
-        let mut raw = unsafe { sys::llama_model_default_params() };
-        raw.n_gpu_layers = match params.n_gpu_layers.unwrap_or_default() {
-            GpuLayers::Auto | GpuLayers::All => -1,
-            GpuLayers::Count(layers) => i32::try_from(layers).unwrap_or(i32::MAX),
-        };
-        placement.apply(params, &mut raw);
-        raw.load_mode = match (params.settled_use_mmap(), params.settled_use_mlock()) {
-            (true, true) => sys::LLAMA_LOAD_MODE_MMAP_MLOCK,
-            (true, false) => sys::LLAMA_LOAD_MODE_MMAP,
-            (false, true) => sys::LLAMA_LOAD_MODE_MLOCK,
-            (false, false) => sys::LLAMA_LOAD_MODE_NONE,
-        };
-        if metadata_only {
+        let mut settled = settings.raw()?;
+        let raw = &mut settled.params;
+        if is_metadata_only {
             raw.no_alloc = true;
             raw.load_mode = sys::LLAMA_LOAD_MODE_NONE;
         }
-        raw.check_tensors = params.settled_check_tensors();
-        raw.vocab_only = params.settled_vocab_only();
-        raw.kv_overrides = overrides.as_ref().map_or(ptr::null(), Vec::as_ptr);
         raw.progress_callback = Some(on_progress);
         raw.progress_callback_user_data = (&raw mut hook).cast();
 
         let (model, said) = logging::capture(|| {
             // SAFETY: everything that `raw` points to lives until the call returns.
-            unsafe { sys::shim::model_load_from_file(&file, &raw) }
+            unsafe { sys::shim::model_load_from_file(&file, raw) }
         });
         let model = model.map(NonNull::new);
         let Ok(Some(model)) = model else {
-            devices.check()?;
+            settings.devices.check()?;
             return Err(if hook.cancelled {
                 let message = format!("loading {} was cancelled", path.display());
                 Error::new(ErrorKind::Cancelled, message)
@@ -125,7 +95,7 @@ impl Weights {
         for device in said.lines().filter_map(read_assignment) {
             *layers.entry(device.to_owned()).or_default() += 1;
         }
-        if layers.is_empty() && !raw.vocab_only {
+        if layers.is_empty() && !settings.vocab_only {
             // SAFETY: the model was just made, and nobody else knows of it.
             unsafe { sys::llama_model_free(model.as_ptr()) };
             let message = "the engine did not say where it put the layers";
@@ -133,16 +103,14 @@ impl Weights {
                 Error::new(ErrorKind::Internal, message).with_context("path", path.display())
             );
         }
-        let devices_in_order = devices.chosen(params)?.into_iter().map(Handle::name).collect();
         let weights = Self {
             model,
             layers,
-            devices_in_order,
-            is_metadata_only: metadata_only,
-            devices: devices.clone(),
+            is_metadata_only,
+            settings: settings.clone(),
             adapters: Adapters::default(),
         };
-        devices.check()?;
+        settings.devices.check()?;
         Ok(weights)
     }
 
@@ -210,7 +178,7 @@ impl Weights {
     pub fn adapters(&self, lora: &Lora) -> Result<AdapterSet> {
         // SAFETY: a valid model, which frees its adapters with itself.
         let set = unsafe { self.adapters.resolve(self.as_ptr(), lora) };
-        self.devices.check()?;
+        self.settings.devices.check()?;
         set
     }
 
@@ -275,56 +243,6 @@ unsafe extern "C" fn on_progress(progress: f32, hook: *mut c_void) -> bool {
     let go_on = (hook.callback)(progress);
     hook.cancelled |= !go_on;
     go_on
-}
-
-/// The engine's form of the overrides, closed by one with an empty key.
-fn metadata_overrides(params: &ModelParams) -> Result<Option<Vec<sys::llama_model_kv_override>>> {
-    let Some(values) = &params.metadata_overrides else { return Ok(None) };
-    let problem =
-        |key: &str, what: &str| Error::option("metadata_overrides", format!("`{key}`: {what}"));
-    let fill = |target: &mut [c_char], text: &str| {
-        // One byte is kept for the closing NUL.
-        let fits = text.len() < target.len() && !text.contains('\0');
-        for (to, from) in target.iter_mut().zip(text.bytes()) {
-            *to = from as c_char;
-        }
-        fits
-    };
-    // SAFETY: a struct of plain numbers and arrays, for which zero is valid.
-    let empty: sys::llama_model_kv_override = unsafe { std::mem::zeroed() };
-    let mut overrides = Vec::with_capacity(values.len() + 1);
-    for (key, value) in values {
-        let mut entry = empty;
-        if key.is_empty() || !fill(&mut entry.key, key) {
-            return Err(problem(key, "a key has 1 to 127 bytes"));
-        }
-        match value {
-            Value::Bool(flag) => {
-                entry.tag = sys::LLAMA_KV_OVERRIDE_TYPE_BOOL;
-                entry.__bindgen_anon_1.val_bool = *flag;
-            }
-            Value::Number(number) => {
-                if let Some(integer) = number.as_i64() {
-                    entry.tag = sys::LLAMA_KV_OVERRIDE_TYPE_INT;
-                    entry.__bindgen_anon_1.val_i64 = integer;
-                } else {
-                    entry.tag = sys::LLAMA_KV_OVERRIDE_TYPE_FLOAT;
-                    entry.__bindgen_anon_1.val_f64 = number.as_f64().unwrap_or_default();
-                }
-            }
-            Value::String(text) => {
-                entry.tag = sys::LLAMA_KV_OVERRIDE_TYPE_STR;
-                // SAFETY: all variants of the union are plain data, zeroed above.
-                if !fill(unsafe { &mut entry.__bindgen_anon_1.val_str }, text) {
-                    return Err(problem(key, "a text has at most 127 bytes"));
-                }
-            }
-            _ => return Err(problem(key, "expected a number, a text, true or false")),
-        }
-        overrides.push(entry);
-    }
-    overrides.push(empty);
-    Ok(Some(overrides))
 }
 
 /// Reads `layer  7 assigned to device Vulkan0, is_swa = 0`.

@@ -11,7 +11,7 @@ use super::info::ModelInfo;
 use super::loaded::Loaded;
 use crate::device::DeviceSet;
 use crate::embedding::{Embedders, EmbeddingInfo};
-use crate::engine::{ContextSettings, Vocab, Weights};
+use crate::engine::{ContextSettings, Vocab, WeightSettings, Weights};
 use crate::options::{ContextParams, GenerateOptions, ModelParams};
 use crate::scheduler::{Engine, Started};
 use crate::source::{ResolvedModel, preflight, pull};
@@ -57,25 +57,24 @@ impl Model {
         let vocab_only = params.settled_vocab_only();
         preflight::check(&path, &header, vocab_only)?;
         runtime::require_cpu()?;
-        let (params, settings, devices) = if vocab_only {
-            (params, None, DeviceSet::default())
+        let (weights, settings) = if vocab_only {
+            (WeightSettings::resolve(&params, &DeviceSet::default())?, None)
         } else {
             let decision = placement::decide(&path, &header, &params, &context)?;
-            (decision.params, Some(decision.settings), decision.devices)
+            (decision.weights, Some(decision.context))
         };
-        let weights = Arc::new(Weights::load(&path, &params, &devices, &mut progress)?);
+        let weights = Arc::new(Weights::load(&path, &weights, &mut progress)?);
         let vocab = Vocab::new(Arc::clone(&weights));
         let adapters = params.lora.as_ref().map(|lora| weights.adapters(lora)).transpose()?;
         let (engine, started) = start_engine(&weights, &vocab, settings.as_ref())?;
         let computed_with = settings.as_ref().map_or_else(String::new, |settings| {
             let ContextSettings { type_k, type_v, rope_freq_base, rope_freq_scale, .. } = settings;
-            let overrides = &params.metadata_overrides;
+            let overrides = &weights.settings.metadata;
             format!("{type_k:?} {type_v:?} {rope_freq_base} {rope_freq_scale} {overrides:?}")
         });
         let recommended = GenerateOptions::recommended(|key| weights.metadata_value(key));
         let context_size = started.can_generate.then_some(started.n_ctx);
-        let embedding =
-            EmbeddingInfo::new(&path, &header, &params, settings, context_size, &weights);
+        let embedding = EmbeddingInfo::new(&path, &header, settings, context_size, &weights);
         let loaded = Loaded {
             engine,
             embedders: Embedders::new(embedding, Arc::clone(&weights)),

@@ -65,7 +65,7 @@ option_type! {
 }
 
 /// When flash attention is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FlashAttention {
     /// Where the backend supports it.
@@ -78,7 +78,7 @@ pub enum FlashAttention {
 }
 
 /// The number format of the KV cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "these are the names of ggml's types")]

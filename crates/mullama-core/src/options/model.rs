@@ -136,7 +136,7 @@ impl<'de> Deserialize<'de> for TensorOverrides {
 }
 
 /// How a model is divided among several GPUs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum SplitMode {

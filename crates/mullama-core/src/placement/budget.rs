@@ -2,9 +2,8 @@
 
 use mullama_base::units;
 
-use crate::device::{DeviceSet, HOST, gpu};
-use crate::engine::{DeviceShare, Placement};
-use crate::options::{ModelParams, SplitMode};
+use crate::device::{HOST, Handle, gpu};
+use crate::engine::{DeviceShare, Placement, WeightSettings};
 use crate::{Error, ErrorKind, Result};
 
 /// What `auto` keeps free on a GPU, for other programs and for what is allocated later (llama.cpp's
@@ -15,6 +14,8 @@ const MARGIN: u64 = 1 << 30;
 #[derive(Debug, Clone)]
 pub(crate) struct Budget {
     pub name: String,
+    /// None where it is the machine's own memory.
+    pub device: Option<Handle>,
     /// Bytes that are free.
     pub free: u64,
     /// Bytes that `auto` does not touch.
@@ -47,26 +48,27 @@ pub(crate) struct Budgets {
 }
 
 impl Budgets {
-    /// The GPUs that the options choose, the one with the most free memory first where the order is
+    /// Those of the GPUs that may be used, the one with the most free memory first where the order is
     /// ours to choose.
-    pub fn of(params: &ModelParams, devices: &DeviceSet) -> Result<Self> {
+    pub fn of(weights: &WeightSettings, is_order_open: bool) -> Result<Self> {
         let limit = limit_from("MULLAMA_GPU_MEMORY")?;
-        let chosen = devices.chosen(params)?;
-        let mut gpus: Vec<_> = chosen
-            .into_iter()
-            .map(|device| {
+        let mut gpus: Vec<_> = weights
+            .gpus
+            .iter()
+            .map(|&device| {
                 let (free, total) = device.memory();
                 let total = limit.map_or(total, |limit| limit.min(total));
                 Budget {
                     name: device.name(),
+                    device: Some(device),
                     free: free.min(total),
                     margin: MARGIN.min(total / 10),
                     identity: device.identity(),
-                    is_remote: devices.is_remote(device),
+                    is_remote: weights.devices.is_remote(device),
                 }
             })
             .collect();
-        if params.devices.is_none() && are_shares_open(params) {
+        if is_order_open {
             // Nearest first, then largest.
             gpus.sort_by_key(|gpu| (gpu.is_remote, std::cmp::Reverse(gpu.free)));
         }
@@ -74,13 +76,14 @@ impl Budgets {
         let free = limit_from("MULLAMA_HOST_MEMORY")?.map_or(free, |limit| limit.min(free));
         let host = Budget {
             name: HOST.to_owned(),
+            device: None,
             free,
             margin: 0,
             identity: String::new(),
             is_remote: false,
         };
-        let mapped = params.settled_use_mmap() && !params.settled_use_mlock();
-        Ok(Self { gpus, host, host_weights_count: !mapped })
+        let is_mapped = weights.use_mmap && !weights.use_mlock;
+        Ok(Self { gpus, host, host_weights_count: !is_mapped })
     }
 
     /// Pairs of a device that holds a part, and that part.
@@ -145,13 +148,6 @@ impl Budgets {
     }
 }
 
-/// Whether the caller left it to us how many of the GPUs are used, and with which shares.
-pub(crate) fn are_shares_open(params: &ModelParams) -> bool {
-    params.tensor_split.is_none()
-        && params.main_gpu.is_none()
-        && matches!(params.split_mode, None | Some(SplitMode::Layer))
-}
-
 /// `MULLAMA_GPU_MEMORY` is the most that may be used of each GPU, `MULLAMA_HOST_MEMORY` of the machine's
 /// own memory, as `8GiB` or `500MB`.
 fn limit_from(variable: &str) -> Result<Option<u64>> {
@@ -170,6 +166,7 @@ mod tests {
     fn mapped_weights_need_not_fit_the_machines_memory() {
         let budget = |name: &str, free, margin| Budget {
             name: name.to_owned(),
+            device: None,
             free,
             margin,
             identity: String::new(),

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
@@ -17,20 +17,21 @@ use mullama_base::{Draft, write_whole};
 /// More answers than this about one model are not kept, and more models than this.
 const MAX_ENTRIES: usize = 500;
 
-type Answers = HashMap<String, Placement>;
+/// By what was asked, as a number that is the same in another process.
+type Answers = HashMap<u64, Placement>;
 
 /// What is known about one model. Dropping it writes what is new to disk, so that a search writes once,
 /// however many dry runs it took.
 pub(super) struct Cache {
     file: PathBuf,
-    /// What every question starts with: the model's file as it is now, and the engine.
-    about: String,
+    /// What every question is about: the model's file as it is now, and the engine.
+    about: u64,
     /// Whether there are answers that the file does not have.
     is_changed: Cell<bool>,
 }
 
 /// Raised when a dry run comes to say something else, so that no older answer is taken for one.
-const GENERATION: u32 = 2;
+const GENERATION: u32 = 3;
 
 /// Answers by the file that they are kept in.
 static KNOWN: Mutex<Option<HashMap<PathBuf, Answers>>> = Mutex::new(None);
@@ -38,42 +39,32 @@ static KNOWN: Mutex<Option<HashMap<PathBuf, Answers>>> = Mutex::new(None);
 impl Cache {
     pub fn of(model: &Path) -> Self {
         let path = fs::canonicalize(model).unwrap_or_else(|_| model.to_path_buf());
-        let mut hasher = DefaultHasher::new();
-        path.hash(&mut hasher);
-        let file = cache_dir().join("placements").join(format!("{:016x}.json", hasher.finish()));
-        let about = format!(
-            "{GENERATION} {} {} {} {}",
-            env!("CARGO_PKG_VERSION"),
-            path.display(),
-            stamp(&path),
-            modules()
-        );
+        let name = format!("{:016x}.json", hash_of(&path));
+        let file = cache_dir().join("placements").join(name);
+        let version = env!("CARGO_PKG_VERSION");
+        let about = hash_of(&(GENERATION, version, &path, stamp(&path), modules()));
         Self { file, about, is_changed: Cell::new(false) }
     }
 
     /// What has been remembered of a question.
-    pub fn get(&self, question: &str) -> Option<Placement> {
+    pub fn get(&self, question: u64) -> Option<Placement> {
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
         let known = known.get_or_insert_default();
         if !known.contains_key(&self.file) {
             known.insert(self.file.clone(), read(&self.file));
         }
-        known[&self.file].get(&self.key(question)).cloned()
+        known[&self.file].get(&hash_of(&(self.about, question))).cloned()
     }
 
     /// Remembers an answer.
-    pub fn put(&self, question: &str, answer: &Placement) {
+    pub fn put(&self, question: u64, answer: &Placement) {
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
         let answers = known.get_or_insert_default().entry(self.file.clone()).or_default();
         if answers.len() >= MAX_ENTRIES {
             answers.clear();
         }
-        answers.insert(self.key(question), answer.clone());
+        answers.insert(hash_of(&(self.about, question)), answer.clone());
         self.is_changed.set(true);
-    }
-
-    fn key(&self, question: &str) -> String {
-        format!("{} {question}", self.about)
     }
 }
 
@@ -89,6 +80,13 @@ impl Drop for Cache {
             log::debug!("cannot keep placements in {}: {error}", self.file.display());
         }
     }
+}
+
+/// A number that is the same in another process.
+pub(super) fn hash_of(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn read(file: &Path) -> Answers {
@@ -111,10 +109,8 @@ pub(crate) fn cached_file(
     about: &str,
     make: impl FnOnce(&Path) -> crate::Result<()>,
 ) -> crate::Result<PathBuf> {
-    let mut hasher = DefaultHasher::new();
-    (env!("CARGO_PKG_VERSION"), about).hash(&mut hasher);
     let dir = cache_dir().join(folder);
-    let file = dir.join(format!("{:016x}.gguf", hasher.finish()));
+    let file = dir.join(format!("{:016x}.gguf", hash_of(&(env!("CARGO_PKG_VERSION"), about))));
     if file.exists() {
         return Ok(file);
     }
@@ -164,21 +160,17 @@ mod tests {
     fn answers_are_written_once_when_the_search_ends() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("placements/model.json");
-        let cache = || Cache {
-            file: file.clone(),
-            about: String::from("a model"),
-            is_changed: Cell::new(false),
-        };
+        let cache = || Cache { file: file.clone(), about: 0, is_changed: Cell::new(false) };
         let first = cache();
-        first.put("one", &Placement::default());
-        first.put("two", &Placement::default());
+        first.put(1, &Placement::default());
+        first.put(2, &Placement::default());
         assert!(!file.exists());
         drop(first);
         assert_eq!(read(&file).len(), 2);
 
         fs::remove_file(&file).unwrap();
         let second = cache();
-        assert!(second.get("one").is_some() && second.get("three").is_none());
+        assert!(second.get(1).is_some() && second.get(3).is_none());
         drop(second);
         assert!(!file.exists(), "nothing was new");
     }

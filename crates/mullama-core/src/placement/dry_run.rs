@@ -25,7 +25,7 @@ pub(crate) fn dry_run(
     let each = full.n_seq_max() as u32;
     drop(full);
     let has_only_tables = placement.host_weights() <= looked_up + ALIGNED;
-    if has_only_tables || weights.devices_in_order.is_empty() || each >= settings.n_ubatch {
+    if has_only_tables || weights.settings.gpus.is_empty() || each >= settings.n_ubatch {
         return Ok(placement);
     }
     let settings = ContextSettings { n_ubatch: each, ..settings.clone() };

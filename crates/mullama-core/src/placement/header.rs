@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::options::ModelParams;
 use mullama_gguf::{GgufHeader, MetadataValue};
 
 /// A number of the model's architecture, as the file has it or the caller overrides it.
-pub(crate) fn number(header: &GgufHeader, params: &ModelParams, key: &str) -> Option<i64> {
-    let overrides = params.metadata_overrides.as_ref();
-    let overridden = overrides.and_then(|overrides| {
-        overrides.get(&format!("{}.{key}", header.text("general.architecture")?))?.as_i64()
-    });
+pub(crate) fn number(
+    header: &GgufHeader,
+    overrides: &BTreeMap<String, Value>,
+    key: &str,
+) -> Option<i64> {
+    let architecture = header.text("general.architecture");
+    let overridden =
+        architecture.and_then(|name| overrides.get(&format!("{name}.{key}"))?.as_i64());
     overridden.or_else(|| header.architecture_number(key))
 }
 

@@ -9,10 +9,14 @@ mod decision;
 mod dry_run;
 mod header;
 mod largest;
+mod request;
+mod room;
 mod search;
 
 pub(crate) use budget::{Budget, Budgets};
 pub(crate) use cache::{cached_file, stamp};
-pub(crate) use decision::{check_room, decide};
+pub(crate) use decision::PlacementDecision;
 pub(crate) use header::number;
-pub(crate) use search::{PlacementSearch, search_for};
+pub(crate) use request::{PlacementRequest, is_order_open};
+pub(crate) use room::check_room;
+pub(crate) use search::{PlacementSearch, decide};

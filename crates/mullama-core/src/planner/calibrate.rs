@@ -17,7 +17,7 @@ use super::spec::DeviceSpec;
 use super::speed::{Attention, PROMPT, Rates};
 use crate::Result;
 use crate::device::{self, DeviceSet, HOST, Handle, physical_cores};
-use crate::engine::{ContextSettings, Weights};
+use crate::engine::{ContextSettings, WeightSettings, Weights};
 use crate::options::{ContextParams, ModelParams};
 use crate::runtime::{self, log as logging};
 use mullama_base::folders::cache_dir;
@@ -212,10 +212,7 @@ fn measure(probe: &Probe, gpu: Option<Handle>, depth: u32) -> Result<(Steps, Ggu
         .with_n_ctx(depth + tokens + 64)
         .with_n_ubatch(tokens)
         .with_n_parallel(1);
-    let settings = ContextSettings::resolve(&context, 8192)?;
-    let devices = DeviceSet::of(&params)?;
-    let weights = Arc::new(Weights::load(&path, &params, &devices, &mut |_| true)?);
-    let mut bench = Bench::new(weights, &settings)?;
+    let mut bench = bench_of(&path, &params, &context)?;
     let each = f64::from(tokens);
     let prompt = bench.prompt(tokens, 0)? / each;
     let token = bench.token(0)?;
@@ -226,6 +223,13 @@ fn measure(probe: &Probe, gpu: Option<Handle>, depth: u32) -> Result<(Steps, Ggu
         None
     };
     Ok((Steps { token, prompt, deep }, GgufHeader::read(&path)?))
+}
+
+/// Loads a model to measure.
+fn bench_of(path: &Path, params: &ModelParams, context: &ContextParams) -> Result<Bench> {
+    let weights = WeightSettings::resolve(params, &DeviceSet::of(params)?)?;
+    let weights = Weights::load(path, &weights, &mut |_| true)?;
+    Bench::new(Arc::new(weights), &ContextSettings::resolve(context, PROMPT * 2)?)
 }
 
 /// Bytes and operations of a model's weights for a token, by type; its embedding is not read.
@@ -284,10 +288,7 @@ pub fn measure_speed(
     context: &ContextParams,
 ) -> Result<Measured> {
     runtime::require_cpu()?;
-    let devices = DeviceSet::of(params)?;
-    let settings = ContextSettings::resolve(context, PROMPT * 2)?;
-    let weights = Weights::load(path.as_ref(), params, &devices, &mut |_| true)?;
-    let mut bench = Bench::new(Arc::new(weights), &settings)?;
+    let mut bench = bench_of(path.as_ref(), params, context)?;
     Ok(Measured {
         decode_tps: 1.0 / bench.token(0)?,
         prefill_tps: f64::from(PROMPT) / bench.prompt(PROMPT, 0)?,

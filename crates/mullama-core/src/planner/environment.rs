@@ -8,14 +8,15 @@ use super::spec::{DeviceSpec, Devices};
 use super::speed::Rates;
 use crate::Result;
 use crate::device::{DeviceSet, HOST, simulate};
+use crate::engine::WeightSettings;
 use crate::options::ModelParams;
-use crate::placement::Budgets;
+use crate::placement::{Budgets, is_order_open};
 
 /// The hardware that is planned for.
 pub(super) struct PlanEnvironment {
     /// The options, which name the devices.
     pub params: ModelParams,
-    pub devices: DeviceSet,
+    pub weights: WeightSettings,
     pub budgets: Budgets,
     /// Whether the devices are this machine's.
     pub are_here: bool,
@@ -47,7 +48,8 @@ impl PlanEnvironment {
                 (devices, Some(specs))
             }
         };
-        let mut budgets = Budgets::of(&params, &devices)?;
+        let weights = WeightSettings::resolve(&params, &devices)?;
+        let mut budgets = Budgets::of(&weights, is_order_open(&params))?;
         let shared = specs.iter().flatten().find_map(left_of_shared_memory);
         if let Some(bytes) = hardware.host_memory.map(|size| size.0).or(shared) {
             budgets.host.free = bytes;
@@ -67,7 +69,7 @@ impl PlanEnvironment {
             };
             rates.extend(known.map(|known| (gpu.name(), known)));
         }
-        Ok(Self { params, devices, budgets, are_here: specs.is_none(), rates })
+        Ok(Self { params, weights, budgets, are_here: specs.is_none(), rates })
     }
 }
 

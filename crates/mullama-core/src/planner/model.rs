@@ -9,9 +9,9 @@ use super::options::PlanOptions;
 use super::plan::{Plan, PlannedDevice, PlannedModel};
 use super::speed;
 use crate::device::Handle;
-use crate::engine::ContextSettings;
-use crate::options::{GpuLayers, KvCacheTypes, ModelParams, OptionSet as _};
-use crate::placement::{Budget, PlacementSearch, number, search_for};
+use crate::engine::HostExperts;
+use crate::options::{KvCacheTypes, OptionSet as _};
+use crate::placement::{Budget, PlacementDecision, PlacementRequest, PlacementSearch, number};
 use crate::source::preflight;
 use crate::{ErrorKind, Result};
 use mullama_gguf::GgufHeader;
@@ -40,44 +40,25 @@ impl<'a> PlanModel<'a> {
     /// A plan without alternatives. `largest_context` asks for the largest context on GPUs, too.
     pub fn plan(&self, options: &PlanOptions, largest_context: bool) -> Result<Plan> {
         let environment = PlanEnvironment::new(options)?;
-        let (search, settings) = self.search(&environment, options)?;
-        let mut plan = self.plan_with(&search, &settings, &environment, options)?;
-        if largest_context {
-            let trained = number(&self.header, &environment.params, "context_length").unwrap_or(0);
-            plan.max_gpu_context_size =
-                search.largest_context_on_gpus(&environment.params, &settings, trained as u32)?;
-        }
-        Ok(plan)
-    }
-
-    fn search<'s>(
-        &'s self,
-        environment: &'s PlanEnvironment,
-        options: &PlanOptions,
-    ) -> Result<(PlacementSearch<'s>, ContextSettings)> {
-        let PlanEnvironment { params, devices, budgets, .. } = environment;
-        let context = &options.context;
-        search_for(self.path, &self.header, params, context, devices, budgets.clone())
-    }
-
-    fn plan_with(
-        &self,
-        search: &PlacementSearch<'_>,
-        settings: &ContextSettings,
-        environment: &PlanEnvironment,
-        options: &PlanOptions,
-    ) -> Result<Plan> {
-        let (params, settings, refusal) = match search.decide(&environment.params, settings.clone())
-        {
-            Ok((params, settings)) => (params, settings, None),
+        let PlanEnvironment { params, weights, budgets, .. } = &environment;
+        let request =
+            PlacementRequest::new(&self.header, params, weights.clone(), &options.context)?;
+        let search = PlacementSearch::new(self.path, &self.header, request, budgets.clone());
+        let (decision, refusal) = match search.decide() {
+            Ok(decision) => (decision, None),
             Err(error) if error.kind() == ErrorKind::DoesNotFit => {
-                (environment.params.clone(), settings.clone(), Some(error.report()))
+                (search.request.asked.clone(), Some(error.report()))
             }
             Err(error) => return Err(error),
         };
-        let mut plan = describe(search, &self.header, params, &settings, refusal)?;
+        let mut plan = describe(&search, &self.header, &decision, refusal)?;
+        plan.tensor_overrides.clone_from(&params.tensor_overrides);
         plan.options = loading_options(options, &plan, environment.are_here);
         plan.predicted = speed::predict(&plan, &self.header, &environment.rates);
+        if largest_context {
+            let trained = number(&self.header, &weights.metadata, "context_length").unwrap_or(0);
+            plan.max_gpu_context_size = search.largest_context_on_gpus(trained as u32)?;
+        }
         Ok(plan)
     }
 }
@@ -85,19 +66,17 @@ impl<'a> PlanModel<'a> {
 fn describe(
     search: &PlacementSearch<'_>,
     header: &GgufHeader,
-    params: ModelParams,
-    settings: &ContextSettings,
+    decision: &PlacementDecision,
     refusal: Option<String>,
 ) -> Result<Plan> {
-    let placement = search.dry_run(&params, settings)?;
+    let placement = search.dry_run(decision)?;
+    let PlacementDecision { weights, context } = decision;
     let share = |budget: &Budget| {
         let share = placement.devices.iter().find(|share| share.name == budget.name);
         let share = share.cloned().unwrap_or_default();
-        let mut known = search.devices.known.iter();
-        let device = known.find(|device| device.name() == budget.name);
         PlannedDevice {
             name: budget.name.clone(),
-            description: device.copied().map(Handle::description).unwrap_or_default(),
+            description: budget.device.map(Handle::description).unwrap_or_default(),
             layers: share.layers,
             weights: share.weights,
             kv: share.kv,
@@ -123,20 +102,17 @@ fn describe(
         },
         fits: refusal.is_none(),
         refusal,
-        n_gpu_layers: match params.n_gpu_layers {
-            Some(GpuLayers::Count(layers)) => layers.min(search.all_layers),
-            _ => on_gpus,
-        },
+        n_gpu_layers: weights.n_gpu_layers.map_or(on_gpus, |layers| layers.min(search.all_layers)),
         n_layers: search.all_layers,
-        context_size: settings.n_ctx,
+        context_size: context.n_ctx,
         max_gpu_context_size: None,
-        kv_cache_type: KvCacheTypes { keys: settings.type_k, values: settings.type_v },
-        n_cpu_moe: match params.cpu_moe {
-            Some(true) => search.all_layers - 1,
-            _ => params.settled_n_cpu_moe(),
+        kv_cache_type: KvCacheTypes { keys: context.type_k, values: context.type_v },
+        n_cpu_moe: match weights.host_experts {
+            HostExperts::All => search.all_layers - 1,
+            HostExperts::First(layers) => layers,
         },
-        tensor_split: params.tensor_split,
-        tensor_overrides: params.tensor_overrides,
+        tensor_split: weights.tensor_split.clone(),
+        tensor_overrides: None,
         pages: host.total() > host.free,
         devices,
         host,

@@ -8,7 +8,7 @@ use mullama_sys as sys;
 use serde_json::{Map, Value};
 
 use crate::device::DeviceSet;
-use crate::engine::{Failure, Weights};
+use crate::engine::{Failure, WeightSettings, Weights};
 use crate::options::ModelParams;
 use crate::placement::{cached_file, stamp};
 use crate::runtime::{self, log as logging};
@@ -257,9 +257,9 @@ fn set_tensors(document: &mut Document, listed: &str, file_type: u32) -> Result<
 pub(super) fn requantized(path: &Path, header: &GgufHeader, file_type: u32) -> Result<PathBuf> {
     let about = format!("{} {} {file_type}", path.display(), stamp(path));
     cached_file("headers", &about, |result| {
-        let nowhere = ModelParams::default().with_n_gpu_layers(0);
-        let devices = DeviceSet::processors();
-        let weights = logging::as_trace(|| Weights::load_metadata_only(path, &nowhere, &devices))?;
+        let on_cpu = ModelParams::default().with_n_gpu_layers(0);
+        let settings = WeightSettings::resolve(&on_cpu, &DeviceSet::processors())?;
+        let weights = logging::as_trace(|| Weights::load_metadata_only(path, &settings))?;
         let mut document = Document::read(path)?;
         for shard in header.other_shards(path) {
             document.tensors.extend(Document::read(shard)?.tensors);

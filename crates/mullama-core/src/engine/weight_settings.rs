@@ -1,0 +1,411 @@
+//! What weights are loaded with.
+
+use std::collections::BTreeMap;
+use std::ffi::{CString, c_char};
+use std::hash::{Hash, Hasher};
+use std::marker::PhantomData;
+use std::ptr;
+
+use mullama_sys as sys;
+use serde_json::Value;
+
+use crate::device::{DeviceSet, HOST, Handle, find};
+use crate::options::{GpuLayers, ModelParams, SplitMode};
+use crate::{Error, Result};
+
+/// The tensors of a mixture's experts (llama.cpp's `LLM_FFN_EXPS_REGEX`).
+const EXPERTS: &str = "\\.ffn_(up|down|gate|gate_up)_(ch|)exps";
+
+/// The layers whose experts stay in the machine's own memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum HostExperts {
+    /// Those of all layers.
+    All,
+    /// Those of so many, from the first on.
+    First(u32),
+}
+
+/// Model parameters with every name resolved and every default settled. What was left open has its widest
+/// meaning: all layers, all GPUs.
+#[derive(Clone)]
+pub(crate) struct WeightSettings {
+    /// What there is, which is held for as long as the weights are.
+    pub devices: DeviceSet,
+    /// The GPUs that may be used, in the order in which they are filled.
+    pub gpus: Vec<Handle>,
+    /// Layers on GPUs, counted from the last; none means all.
+    pub n_gpu_layers: Option<u32>,
+    pub split_mode: SplitMode,
+    /// An index into `gpus`.
+    pub main_gpu: u32,
+    /// A share for each GPU; none means by free memory.
+    pub tensor_split: Option<Vec<f32>>,
+    pub host_experts: HostExperts,
+    pub use_mmap: bool,
+    pub use_mlock: bool,
+    pub check_tensors: bool,
+    pub vocab_only: bool,
+    /// Values in place of the file's.
+    pub metadata: BTreeMap<String, Value>,
+    /// Patterns over the names of tensors, and where those that match go: none is the machine's own memory.
+    tensor_overrides: Vec<(CString, Option<Handle>)>,
+}
+
+impl WeightSettings {
+    /// Checks the options against the devices that there are.
+    pub fn resolve(params: &ModelParams, devices: &DeviceSet) -> Result<Self> {
+        let gpus = devices.chosen(params)?;
+        let main_gpu = params.settled_main_gpu();
+        if params.main_gpu.is_some() && main_gpu as usize >= gpus.len().max(1) {
+            let problem =
+                format!("there is no GPU {main_gpu}; there are {}, from 0 on", gpus.len());
+            return Err(Error::option("main_gpu", problem));
+        }
+        if let Some(shares) = &params.tensor_split {
+            check_split(shares, gpus.len())?;
+        }
+        let metadata = params.metadata_overrides.clone().unwrap_or_default();
+        raw_metadata(&metadata)?;
+        let settings = Self {
+            n_gpu_layers: match params.n_gpu_layers.unwrap_or_default() {
+                GpuLayers::Auto | GpuLayers::All => None,
+                GpuLayers::Count(layers) => Some(layers),
+            },
+            split_mode: params.split_mode.unwrap_or_default(),
+            main_gpu,
+            tensor_split: params.tensor_split.clone(),
+            host_experts: if params.settled_cpu_moe() {
+                HostExperts::All
+            } else {
+                HostExperts::First(params.settled_n_cpu_moe())
+            },
+            use_mmap: params.settled_use_mmap(),
+            use_mlock: params.settled_use_mlock(),
+            check_tensors: params.settled_check_tensors(),
+            vocab_only: params.settled_vocab_only(),
+            metadata,
+            tensor_overrides: resolve_overrides(params, devices, &gpus)?,
+            devices: devices.clone(),
+            gpus,
+        };
+        settings.check_patterns()?;
+        Ok(settings)
+    }
+
+    fn check_patterns(&self) -> Result<()> {
+        // SAFETY: a constant of the engine.
+        let most = unsafe { sys::llama_max_tensor_buft_overrides() } - 1;
+        let experts = match self.host_experts {
+            HostExperts::All => 1,
+            HostExperts::First(layers) => layers as usize,
+        };
+        let count = self.tensor_overrides.len() + experts;
+        if count > most {
+            let problem = format!("{count} patterns; the engine takes {most}");
+            return Err(Error::option("tensor_overrides", problem));
+        }
+        Ok(())
+    }
+
+    /// The patterns over tensors, with their devices, in the order in which they are tried: a user's own come
+    /// before the experts'.
+    fn patterns(&self) -> Vec<(CString, Option<Handle>)> {
+        let experts = |prefix: String| {
+            (CString::new(prefix + EXPERTS).expect("the pattern has no NUL"), None)
+        };
+        let mut patterns = self.tensor_overrides.clone();
+        match self.host_experts {
+            HostExperts::All => patterns.push(experts(String::new())),
+            HostExperts::First(layers) => {
+                patterns.extend((0..layers).map(|layer| experts(format!("blk\\.{layer}"))));
+            }
+        }
+        patterns
+    }
+
+    /// Whether single tensors are put elsewhere than their layer.
+    pub fn has_overrides(&self) -> bool {
+        !self.tensor_overrides.is_empty()
+    }
+
+    /// The engine's form, which is to be used before these settings change.
+    pub(super) fn raw(&self) -> Result<RawWeightSettings<'_>> {
+        self.check_patterns()?;
+        let metadata = raw_metadata(&self.metadata)?;
+        let mut gpus = self.gpus.clone();
+        if self.n_gpu_layers == Some(0) {
+            // A GPU without layers would still be lent to long prompts.
+            let is_named = |gpu| self.tensor_overrides.iter().any(|(_, to)| *to == Some(gpu));
+            gpus.retain(|&gpu| is_named(gpu));
+        }
+        // SAFETY: buffer types live as long as the process.
+        let buft = |device: Option<Handle>| unsafe {
+            match device {
+                Some(device) => sys::ggml_backend_dev_buffer_type(device.as_ptr()),
+                None => sys::ggml_backend_cpu_buffer_type(),
+            }
+        };
+        let patterns = self.patterns();
+        let mut overrides: Vec<_> = patterns
+            .iter()
+            .map(|(pattern, device)| sys::llama_model_tensor_buft_override {
+                pattern: pattern.as_ptr(),
+                buft: buft(*device),
+            })
+            .collect();
+        overrides.push(sys::llama_model_tensor_buft_override {
+            pattern: ptr::null(),
+            buft: ptr::null_mut(),
+        });
+        // SAFETY: a constant of the engine.
+        let most_devices = unsafe { sys::llama_max_devices() };
+        let split = self.tensor_split.as_ref().map(|shares| {
+            let mut padded = shares.clone();
+            padded.resize(most_devices, 0.0);
+            padded
+        });
+        let handles: Vec<_> =
+            gpus.iter().map(|gpu| gpu.as_ptr()).chain([ptr::null_mut()]).collect();
+
+        // SAFETY: a plain struct of defaults.
+        let mut params = unsafe { sys::llama_model_default_params() };
+        params.n_gpu_layers =
+            self.n_gpu_layers.map_or(-1, |layers| i32::try_from(layers).unwrap_or(i32::MAX));
+        params.split_mode = match self.split_mode {
+            // With one GPU, or none, there is nothing to divide.
+            SplitMode::Row | SplitMode::Tensor if gpus.len() < 2 => sys::LLAMA_SPLIT_MODE_LAYER,
+            SplitMode::None => sys::LLAMA_SPLIT_MODE_NONE,
+            SplitMode::Layer => sys::LLAMA_SPLIT_MODE_LAYER,
+            SplitMode::Row => sys::LLAMA_SPLIT_MODE_ROW,
+            SplitMode::Tensor => sys::LLAMA_SPLIT_MODE_TENSOR,
+        };
+        params.main_gpu = if gpus.is_empty() { -1 } else { self.main_gpu as i32 };
+        params.tensor_split = split.as_ref().map_or(ptr::null(), Vec::as_ptr);
+        params.devices = handles.as_ptr().cast_mut();
+        params.tensor_buft_overrides =
+            if patterns.is_empty() { ptr::null() } else { overrides.as_ptr() };
+        params.kv_overrides =
+            if self.metadata.is_empty() { ptr::null() } else { metadata.as_ptr() };
+        params.load_mode = match (self.use_mmap, self.use_mlock) {
+            (true, true) => sys::LLAMA_LOAD_MODE_MMAP_MLOCK,
+            (true, false) => sys::LLAMA_LOAD_MODE_MMAP,
+            (false, true) => sys::LLAMA_LOAD_MODE_MLOCK,
+            (false, false) => sys::LLAMA_LOAD_MODE_NONE,
+        };
+        params.check_tensors = self.check_tensors;
+        params.vocab_only = self.vocab_only;
+        Ok(RawWeightSettings {
+            params,
+            _pointed_to: (handles, patterns, overrides, split, metadata),
+            _settings: PhantomData,
+        })
+    }
+}
+
+/// What decides where the weights go and what they take, by the names of devices, so that it is the same in
+/// another process.
+impl Hash for WeightSettings {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self {
+            devices: _,
+            gpus,
+            n_gpu_layers,
+            split_mode,
+            main_gpu,
+            tensor_split,
+            host_experts,
+            use_mmap,
+            use_mlock,
+            check_tensors: _,
+            vocab_only,
+            metadata,
+            tensor_overrides,
+        } = self;
+        gpus.hash(state);
+        (n_gpu_layers, split_mode, main_gpu, host_experts).hash(state);
+        let split = tensor_split.as_ref();
+        split.map(|shares| shares.iter().map(|s| s.to_bits()).collect::<Vec<_>>()).hash(state);
+        (use_mmap, use_mlock, vocab_only, metadata, tensor_overrides).hash(state);
+    }
+}
+
+type PointedTo = (
+    Vec<sys::ggml_backend_dev_t>,
+    Vec<(CString, Option<Handle>)>,
+    Vec<sys::llama_model_tensor_buft_override>,
+    Option<Vec<f32>>,
+    Vec<sys::llama_model_kv_override>,
+);
+
+/// The engine's form of the settings.
+pub(super) struct RawWeightSettings<'a> {
+    /// Points into what is beside it.
+    pub params: sys::llama_model_params,
+    _pointed_to: PointedTo,
+    _settings: PhantomData<&'a WeightSettings>,
+}
+
+/// The user's own overrides, with the devices that they name.
+fn resolve_overrides(
+    params: &ModelParams,
+    devices: &DeviceSet,
+    gpus: &[Handle],
+) -> Result<Vec<(CString, Option<Handle>)>> {
+    let resolve = |(pattern, device): &(String, String)| {
+        let problem =
+            |what: String| Error::option("tensor_overrides", format!("`{pattern}`: {what}"));
+        let device = if device == HOST {
+            None
+        } else {
+            let device = find(&devices.known, device).map_err(|e| problem(e.to_string()))?;
+            if !gpus.contains(&device) {
+                return Err(problem(format!("{} is not among `devices`", device.name())));
+            }
+            Some(device)
+        };
+        let text = CString::new(pattern.as_str())
+            .map_err(|_| problem("it contains a NUL byte".to_owned()))?;
+        sys::shim::check_pattern(&text).map_err(problem)?;
+        Ok((text, device))
+    };
+    params.tensor_overrides.iter().flat_map(|overrides| &overrides.0).map(resolve).collect()
+}
+
+/// Shares for so many GPUs.
+fn check_split(shares: &[f32], gpus: usize) -> Result<()> {
+    let problem = |what: String| Err(Error::option("tensor_split", what));
+    if shares.iter().any(|share| !share.is_finite() || *share < 0.0) {
+        return problem("shares must be numbers of 0 or more".to_owned());
+    }
+    if shares.iter().sum::<f32>() <= 0.0 {
+        return problem("at least one share must be more than 0".to_owned());
+    }
+    // A machine without a GPU runs everything on its CPU, whatever the shares.
+    if gpus > 0 && shares.len() > gpus {
+        return problem(format!("{} shares for {gpus} GPUs", shares.len()));
+    }
+    // SAFETY: a constant of the engine.
+    let most = unsafe { sys::llama_max_devices() };
+    if shares.len() > most {
+        return problem(format!("{} shares for at most {most} devices", shares.len()));
+    }
+    Ok(())
+}
+
+/// The engine's form of the overrides, closed by one with an empty key.
+fn raw_metadata(values: &BTreeMap<String, Value>) -> Result<Vec<sys::llama_model_kv_override>> {
+    let problem =
+        |key: &str, what: &str| Error::option("metadata_overrides", format!("`{key}`: {what}"));
+    let fill = |target: &mut [c_char], text: &str| {
+        // One byte is kept for the closing NUL.
+        let fits = text.len() < target.len() && !text.contains('\0');
+        for (to, from) in target.iter_mut().zip(text.bytes()) {
+            *to = from as c_char;
+        }
+        fits
+    };
+    // SAFETY: a struct of plain numbers and arrays, for which zero is valid.
+    let empty: sys::llama_model_kv_override = unsafe { std::mem::zeroed() };
+    let mut overrides = Vec::with_capacity(values.len() + 1);
+    for (key, value) in values {
+        let mut entry = empty;
+        if key.is_empty() || !fill(&mut entry.key, key) {
+            return Err(problem(key, "a key has 1 to 127 bytes"));
+        }
+        match value {
+            Value::Bool(flag) => {
+                entry.tag = sys::LLAMA_KV_OVERRIDE_TYPE_BOOL;
+                entry.__bindgen_anon_1.val_bool = *flag;
+            }
+            Value::Number(number) => {
+                if let Some(integer) = number.as_i64() {
+                    entry.tag = sys::LLAMA_KV_OVERRIDE_TYPE_INT;
+                    entry.__bindgen_anon_1.val_i64 = integer;
+                } else {
+                    entry.tag = sys::LLAMA_KV_OVERRIDE_TYPE_FLOAT;
+                    entry.__bindgen_anon_1.val_f64 = number.as_f64().unwrap_or_default();
+                }
+            }
+            Value::String(text) => {
+                entry.tag = sys::LLAMA_KV_OVERRIDE_TYPE_STR;
+                // SAFETY: all variants of the union are plain data, zeroed above.
+                if !fill(unsafe { &mut entry.__bindgen_anon_1.val_str }, text) {
+                    return Err(problem(key, "a text has at most 127 bytes"));
+                }
+            }
+            _ => return Err(problem(key, "expected a number, a text, true or false")),
+        }
+        overrides.push(entry);
+    }
+    overrides.push(empty);
+    Ok(overrides)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    #[test]
+    fn bad_shares_are_refused() {
+        assert!(check_split(&[3.0, 1.0], 2).is_ok());
+        for bad in [&[-1.0, 2.0][..], &[f32::NAN], &[0.0, 0.0], &[], &[1.0; 3], &[1.0; 400]] {
+            let error = check_split(bad, 2).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn shares_are_padded_for_the_engine() {
+        let mut settings =
+            WeightSettings::resolve(&ModelParams::default(), &DeviceSet::processors()).unwrap();
+        settings.tensor_split = Some(vec![3.0, 1.0]);
+        let raw = settings.raw().unwrap();
+        // SAFETY: the settings have as many shares as the engine reads.
+        let shares = unsafe { std::slice::from_raw_parts(raw.params.tensor_split, 3) };
+        assert_eq!(shares, [3.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn what_places_alike_hashes_alike() {
+        let hash = |params: &ModelParams| {
+            let devices = DeviceSet::processors();
+            let mut hasher = std::hash::DefaultHasher::new();
+            WeightSettings::resolve(params, &devices).unwrap().hash(&mut hasher);
+            hasher.finish()
+        };
+        let one = hash(&ModelParams::default());
+        assert_eq!(one, hash(&ModelParams::default().with_n_gpu_layers(-1)));
+        assert_eq!(one, hash(&ModelParams::default().with_chat_template("x")));
+        let others = [
+            ModelParams::default().with_n_gpu_layers(1),
+            ModelParams::default().with_cpu_moe(true),
+            ModelParams::default().with_n_cpu_moe(1),
+            ModelParams::default().with_use_mmap(false),
+            ModelParams::default().with_tensor_split([1.0]),
+            ModelParams::default().with_tensor_overrides([("a", HOST)]),
+            ModelParams::default().with_metadata_overrides([("a".to_owned(), 1.into())]),
+        ];
+        for other in &others {
+            assert_ne!(one, hash(other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn unknown_devices_and_bad_patterns_are_refused() {
+        let refused = |params: ModelParams| {
+            let devices = DeviceSet::of(&params).unwrap();
+            WeightSettings::resolve(&params, &devices).map(drop).unwrap_err().to_string()
+        };
+        let unknown = refused(ModelParams::default().with_devices(["CUDA9".to_owned()]));
+        assert!(unknown.contains("CUDA9") && unknown.contains("CPU"), "{unknown}");
+        let pattern = [("(".to_owned(), HOST.to_owned())];
+        let bad = refused(ModelParams::default().with_tensor_overrides(pattern));
+        assert!(bad.contains("`(`"), "{bad}");
+        let nowhere = [("x".to_owned(), "CUDA9".to_owned())];
+        assert!(refused(ModelParams::default().with_tensor_overrides(nowhere)).contains("CUDA9"));
+        assert!(refused(ModelParams::default().with_main_gpu(99)).contains("main_gpu"));
+        let many = refused(ModelParams::default().with_n_cpu_moe(u32::MAX));
+        assert!(many.contains("tensor_overrides"), "{many}");
+    }
+}
