@@ -65,8 +65,8 @@ fn bare(path: &Path, pooling: sys::llama_pooling_type, inputs: &[Vec<Token>]) ->
 }
 
 /// How far the same text may lie apart in two batches: weights and KV cache have 16 bits, and the engine
-/// rounds otherwise for another number of tokens.
-const TOLERANCE: f32 = 1e-3;
+/// rounds otherwise for another number of tokens. The most that was seen is 0.0011, with the kernels for AVX2.
+const TOLERANCE: f32 = 2e-3;
 
 /// The largest difference, in units of the larger vector's length.
 fn difference(a: &[f32], b: &[f32]) -> f32 {
