@@ -5,9 +5,10 @@
 //! looks both ways, or the engine itself makes one vector of a text, a text is computed in one piece.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use super::blueprint::Blueprint;
-use crate::engine::{AdapterSet, Context, Decoded, Heard, Inbox, Order, Placement, Shared, closed};
+use crate::engine::{AdapterSet, Context, Decoded, Order, Placement, Serve, Shared, closed};
 use crate::options::Pooling;
 use crate::{CancelToken, Error, ErrorKind, Result, Token};
 use mullama_base::Text;
@@ -85,7 +86,6 @@ pub(super) struct BatchLoop {
     context: Option<Context>,
     /// The longest input that the context takes.
     capacity: usize,
-    inbox: Inbox<Box<Job>>,
     /// By the order of their arrival.
     calls: BTreeMap<u64, Call>,
     arrivals: u64,
@@ -97,52 +97,17 @@ pub(super) struct BatchLoop {
 }
 
 impl BatchLoop {
-    pub fn new(blueprint: Blueprint, inbox: Inbox<Box<Job>>, progress: Shared<Progress>) -> Self {
+    pub fn new(blueprint: Blueprint, progress: Shared<Progress>) -> Self {
         Self {
             blueprint,
             context: None,
             capacity: 0,
-            inbox,
             calls: BTreeMap::new(),
             arrivals: 0,
             turn: 0,
             running: Vec::new(),
             free_sequences: Vec::new(),
             progress,
-        }
-    }
-
-    /// Runs until told to stop, or until nobody is left who could ask for anything.
-    pub fn run(mut self) {
-        while self.receive() {
-            self.drop_cancelled();
-            if let Err(error) = self.step() {
-                self.fail_all(&error);
-            }
-        }
-        self.fail_all(&closed());
-    }
-
-    /// Takes what has arrived; waits where there is nothing else to do. False when it is time to go.
-    fn receive(&mut self) -> bool {
-        loop {
-            match self.inbox.next(self.calls.is_empty(), None) {
-                Heard::Order(job) => self.add(*job),
-                Heard::Nothing => return true,
-                Heard::End => return false,
-            }
-        }
-    }
-
-    fn add(&mut self, job: Job) {
-        self.calls.insert(self.arrivals, Call::new(job, self.blueprint.width));
-        self.arrivals += 1;
-    }
-
-    fn drop_cancelled(&mut self) {
-        let given_up = |(id, call): (&u64, &Call)| call.is_given_up().then_some(*id);
-        for id in self.calls.iter().filter_map(given_up).collect::<Vec<_>>() {
-            self.end(id, Some(Err(cancelled(&self.calls[&id].job))));
         }
     }
 
@@ -166,49 +131,6 @@ impl BatchLoop {
             context.forget(seq);
         }
         self.free_sequences.push(seq);
-    }
-
-    fn fail_all(&mut self, error: &Error) {
-        for id in self.calls.keys().copied().collect::<Vec<_>>() {
-            self.end(id, Some(Err(error.clone())));
-        }
-        if let Some(context) = &mut self.context {
-            context.clear();
-        }
-    }
-
-    fn step(&mut self) -> Result<()> {
-        self.make_room();
-        if self.calls.is_empty() {
-            return Ok(());
-        }
-        self.fill_batch()?;
-        let owners: BTreeMap<u64, CancelToken> = self
-            .running
-            .iter()
-            .filter(|running| running.in_batch > 0)
-            .map(|running| (running.call, self.calls[&running.call].job.cancel.clone()))
-            .collect();
-        let context = self.context.as_mut().ok_or_else(no_context)?;
-        match context.decode(owners.into_values())? {
-            Decoded::Done => self.take_outputs(),
-            Decoded::Aborted => {
-                // All in the batch were cancelled: they are dropped before the next step.
-                self.restart_all();
-                Ok(())
-            }
-            Decoded::NoRoom if self.running.len() > 1 => {
-                // Some memories hold less than they have cells for: the longest goes on alone.
-                self.restart_all();
-                self.free_sequences.truncate(1);
-                Ok(())
-            }
-            Decoded::NoRoom => Err(Error::new(
-                ErrorKind::ContextOverflow,
-                format!("the engine has no room for an input of {} tokens", self.capacity),
-            )
-            .with_hint(Text::with_names("shorten the input, or set {truncate}"))),
-        }
     }
 
     /// Puts everything that runs back to where it started.
@@ -378,6 +300,74 @@ impl BatchLoop {
             }
         }
         Ok(())
+    }
+}
+
+impl Serve for BatchLoop {
+    type Order = Box<Job>;
+
+    fn is_idle(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    fn accept(&mut self, job: Box<Job>) -> Option<Instant> {
+        self.calls.insert(self.arrivals, Call::new(*job, self.blueprint.width));
+        self.arrivals += 1;
+        None
+    }
+
+    fn drop_cancelled(&mut self) {
+        let given_up = |(id, call): (&u64, &Call)| call.is_given_up().then_some(*id);
+        for id in self.calls.iter().filter_map(given_up).collect::<Vec<_>>() {
+            self.end(id, Some(Err(cancelled(&self.calls[&id].job))));
+        }
+    }
+
+    fn step(&mut self) -> Result<()> {
+        self.make_room();
+        if self.calls.is_empty() {
+            return Ok(());
+        }
+        self.fill_batch()?;
+        let owners: BTreeMap<u64, CancelToken> = self
+            .running
+            .iter()
+            .filter(|running| running.in_batch > 0)
+            .map(|running| (running.call, self.calls[&running.call].job.cancel.clone()))
+            .collect();
+        let context = self.context.as_mut().ok_or_else(no_context)?;
+        match context.decode(owners.into_values())? {
+            Decoded::Done => self.take_outputs(),
+            Decoded::Aborted => {
+                // All in the batch were cancelled: they are dropped before the next step.
+                self.restart_all();
+                Ok(())
+            }
+            Decoded::NoRoom if self.running.len() > 1 => {
+                // Some memories hold less than they have cells for: the longest goes on alone.
+                self.restart_all();
+                self.free_sequences.truncate(1);
+                Ok(())
+            }
+            Decoded::NoRoom => Err(Error::new(
+                ErrorKind::ContextOverflow,
+                format!("the engine has no room for an input of {} tokens", self.capacity),
+            )
+            .with_hint(Text::with_names("shorten the input, or set {truncate}"))),
+        }
+    }
+
+    fn fail_all(&mut self, error: &Error) {
+        for id in self.calls.keys().copied().collect::<Vec<_>>() {
+            self.end(id, Some(Err(error.clone())));
+        }
+        if let Some(context) = &mut self.context {
+            context.clear();
+        }
+    }
+
+    fn close(&mut self) {
+        self.fail_all(&closed());
     }
 }
 

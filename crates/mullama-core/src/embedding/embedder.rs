@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::batch_loop::{BatchLoop, Job, Progress};
 use super::blueprint::{Blueprint, Kind};
 use super::info::EmbeddingInfo;
-use crate::engine::{OwnThread, Placement, Shared, Weights};
+use crate::engine::{Inbox, OwnThread, Placement, Shared, Weights};
 use crate::options::Pooling;
 use crate::{Error, ErrorKind, Result};
 use mullama_base::Text;
@@ -125,7 +125,7 @@ impl Embedder {
         let (width, limit) = (blueprint.width, blueprint.limit);
         let progress = Shared::<Progress>::default();
         let counted = progress.clone();
-        let work = move |inbox| BatchLoop::new(blueprint, inbox, counted).run();
+        let work = move |inbox: Inbox<_>| inbox.serve(BatchLoop::new(blueprint, counted));
         Ok(Self { thread: OwnThread::start("mullama-embed", work)?, progress, width, limit })
     }
 

@@ -25,7 +25,7 @@ pub(crate) use failure::Failure;
 pub(crate) use fingerprint::{Fingerprint, combine, fingerprint_of_file};
 pub use memory::{DeviceShare, Placement};
 pub(crate) use settings::{ContextSettings, Outputs};
-pub(crate) use thread::{Heard, Inbox, Order, OwnThread, Shared};
+pub(crate) use thread::{Inbox, Order, OwnThread, Serve, Shared};
 pub(crate) use vocab::Vocab;
 pub(crate) use weight_settings::{HostExperts, WeightSettings};
 pub(crate) use weights::Weights;

@@ -106,6 +106,29 @@ fn refuse_all<O: Order>(inbox: &flume::Receiver<Message<O>>) {
     }
 }
 
+/// What such a thread does: steps, between which it takes orders.
+pub(crate) trait Serve {
+    type Order: Order;
+
+    /// Whether there is nothing to do.
+    fn is_idle(&self) -> bool;
+
+    /// Takes an order. Gives until when the next step is to wait for more of them.
+    fn accept(&mut self, order: Self::Order) -> Option<Instant>;
+
+    /// Ends what was cancelled, and what nobody waits for any more.
+    fn drop_cancelled(&mut self);
+
+    /// Advances everything that is under way. It may be called when nothing is.
+    fn step(&mut self) -> Result<()>;
+
+    /// A step failed: everything that was in it ends with the error.
+    fn fail_all(&mut self, error: &Error);
+
+    /// The thread ends: so does everything that is left.
+    fn close(&mut self);
+}
+
 /// Where a thread hears of its orders.
 pub(crate) struct Inbox<O> {
     messages: flume::Receiver<Message<O>>,
@@ -114,7 +137,7 @@ pub(crate) struct Inbox<O> {
 }
 
 /// What a thread hears next.
-pub(crate) enum Heard<O> {
+enum Heard<O> {
     Order(O),
     /// Nothing has arrived.
     Nothing,
@@ -122,10 +145,33 @@ pub(crate) enum Heard<O> {
     End,
 }
 
-impl<O> Inbox<O> {
+impl<O: Order> Inbox<O> {
+    /// Works until told to stop, or until nobody is left who could ask for anything.
+    pub fn serve(mut self, mut work: impl Serve<Order = O>) {
+        while self.receive(&mut work) {
+            work.drop_cancelled();
+            if let Err(error) = work.step() {
+                work.fail_all(&error);
+            }
+        }
+        work.close();
+    }
+
+    /// Hands on what has arrived; waits where there is nothing else to do. False when it is time to end.
+    fn receive(&mut self, work: &mut impl Serve<Order = O>) -> bool {
+        let mut deadline = None;
+        loop {
+            match self.next(work.is_idle(), deadline) {
+                Heard::Order(order) => deadline = work.accept(order).or(deadline),
+                Heard::Nothing => return true,
+                Heard::End => return false,
+            }
+        }
+    }
+
     /// The next order. A thread that has nothing to do waits for it; one that has, not at all or until
     /// `deadline`.
-    pub fn next(&mut self, is_idle: bool, deadline: Option<Instant>) -> Heard<O> {
+    fn next(&mut self, is_idle: bool, deadline: Option<Instant>) -> Heard<O> {
         loop {
             let received = match deadline {
                 _ if is_idle && !self.is_finishing => self.messages.recv().ok(),

@@ -39,7 +39,7 @@ impl Engine {
             OwnThread::start("mullama-engine", move |inbox| match prepare(weights, &settings) {
                 Ok((context, started)) => {
                     let _ = ready.send(Ok(started));
-                    Scheduler::new(context, &settings, vocab, inbox, counted).run();
+                    inbox.serve(Scheduler::new(context, &settings, vocab, counted));
                 }
                 Err(error) => {
                     let _ = ready.send(Err(error));

@@ -21,8 +21,7 @@ use super::request::{Command, Event, Job, SavedCells};
 use super::slot::Slot;
 use super::stats::Stats;
 use crate::engine::{
-    AdapterSet, Context, ContextSettings, Decoded, Heard, Inbox, SeqId, Shared, Sharing, Vocab,
-    closed,
+    AdapterSet, Context, ContextSettings, Decoded, SeqId, Serve, Shared, Sharing, Vocab, closed,
 };
 use crate::{CancelToken, Error, ErrorKind, Result, Token};
 use mullama_base::Text;
@@ -66,7 +65,6 @@ enum Retention {
 pub(crate) struct Scheduler {
     context: TieredContext,
     vocab: Vocab,
-    inbox: Inbox<Command>,
     /// Oldest first.
     running: Vec<Slot>,
     /// Oldest first; those that were pre-empted come before those that never ran.
@@ -88,7 +86,6 @@ impl Scheduler {
         context: Context,
         settings: &ContextSettings,
         vocab: Vocab,
-        inbox: Inbox<Command>,
         shared_stats: Shared<Stats>,
     ) -> Self {
         let n_ctx = context.n_ctx() as usize;
@@ -98,7 +95,6 @@ impl Scheduler {
         Self {
             context: TieredContext::new(context, settings.cache_ram),
             vocab,
-            inbox,
             running: Vec::new(),
             waiting: VecDeque::new(),
             prefixes,
@@ -109,50 +105,6 @@ impl Scheduler {
             can_guess: sharing == Sharing::Any,
             stats: Stats::default(),
             shared_stats,
-        }
-    }
-
-    /// Runs until told to stop, or until nobody is left who could ask for anything.
-    pub fn run(mut self) {
-        while self.receive() {
-            self.drop_cancelled();
-            self.admit();
-            if let Err(error) = self.step() {
-                self.fail_all(&error);
-            }
-            self.tell_stats();
-        }
-        for slot in &mut self.running {
-            slot.finish(FinishReason::Cancelled);
-            slot.tell_outcome();
-        }
-        for waiting in self.waiting.drain(..) {
-            let _ = waiting.job().events.send(Event::Done(Err(closed())));
-        }
-    }
-
-    /// Takes what has arrived; waits where there is nothing else to do. False when it is time to go.
-    fn receive(&mut self) -> bool {
-        let mut deadline = None;
-        loop {
-            let is_idle = self.running.is_empty() && self.waiting.is_empty();
-            match self.inbox.next(is_idle, deadline) {
-                Heard::Order(Command::Run(job)) => {
-                    if is_idle {
-                        let delay = self.prefill_budget.batching_delay(job.prompt.len());
-                        deadline = Some(Instant::now() + delay);
-                    }
-                    self.waiting.push_back(Waiting::New(job));
-                }
-                Heard::Order(Command::Save(adapters, tokens, answer)) => {
-                    let _ = answer.send(self.save(adapters, tokens));
-                }
-                Heard::Order(Command::Restore(cells, answer)) => {
-                    let _ = answer.send(self.restore(&cells));
-                }
-                Heard::Nothing => return true,
-                Heard::End => return false,
-            }
         }
     }
 
@@ -214,37 +166,6 @@ impl Scheduler {
         sequence.ok_or_else(|| {
             Error::new(ErrorKind::OutOfMemory, "all sequences of the engine are in use")
         })
-    }
-
-    fn drop_cancelled(&mut self) {
-        let given_up = |job: &Job| job.cancel.is_cancelled() || job.events.is_disconnected();
-        let mut index = 0;
-        while index < self.running.len() {
-            if given_up(self.running[index].job()) {
-                self.running[index].finish(FinishReason::Cancelled);
-                self.release(index, Retention::Keep);
-            } else {
-                index += 1;
-            }
-        }
-        if !self.waiting.iter().any(|waiting| given_up(waiting.job())) {
-            return;
-        }
-        for waiting in std::mem::take(&mut self.waiting) {
-            if !given_up(waiting.job()) {
-                self.waiting.push_back(waiting);
-                continue;
-            }
-            self.stats.finished += 1;
-            let slot = match waiting {
-                Waiting::Preempted(slot) => Some(*slot),
-                Waiting::New(job) => Slot::start(*job, -1, &self.vocab, self.n_ctx as u32),
-            };
-            if let Some(mut slot) = slot {
-                slot.finish(FinishReason::Cancelled);
-                slot.tell_outcome();
-            }
-        }
     }
 
     /// Lets waiting requests run while there are sequences, and cells for all that they need now.
@@ -332,7 +253,8 @@ impl Scheduler {
         }
     }
 
-    fn step(&mut self) -> Result<()> {
+    /// Computes a step of those that run.
+    fn advance(&mut self) -> Result<()> {
         while !self.running.is_empty() {
             self.fill_batch();
             if self.context.batch().len() > 0 {
@@ -588,6 +510,80 @@ impl Scheduler {
         slot
     }
 
+    fn tell_stats(&mut self) {
+        self.stats.running = self.running.len() as u32;
+        self.stats.waiting = self.waiting.len() as u32;
+        self.stats.kv_used = self.prefixes.used() as u32;
+        // While anyone runs, counting what is kept would be paid for with every token.
+        self.stats.kv_kept = if self.running.is_empty() { self.stats.kv_used } else { 0 };
+        self.stats.evicted_tokens = self.prefixes.counters.evicted;
+        self.shared_stats.update(|shared| *shared = self.stats);
+    }
+}
+
+impl Serve for Scheduler {
+    type Order = Command;
+
+    fn is_idle(&self) -> bool {
+        self.running.is_empty() && self.waiting.is_empty()
+    }
+
+    fn accept(&mut self, command: Command) -> Option<Instant> {
+        match command {
+            Command::Run(job) => {
+                let delay = self.prefill_budget.batching_delay(job.prompt.len());
+                let until = self.is_idle().then(|| Instant::now() + delay);
+                self.waiting.push_back(Waiting::New(job));
+                return until;
+            }
+            Command::Save(adapters, tokens, answer) => {
+                let _ = answer.send(self.save(adapters, tokens));
+            }
+            Command::Restore(cells, answer) => {
+                let _ = answer.send(self.restore(&cells));
+            }
+        }
+        None
+    }
+
+    fn drop_cancelled(&mut self) {
+        let given_up = |job: &Job| job.cancel.is_cancelled() || job.events.is_disconnected();
+        let mut index = 0;
+        while index < self.running.len() {
+            if given_up(self.running[index].job()) {
+                self.running[index].finish(FinishReason::Cancelled);
+                self.release(index, Retention::Keep);
+            } else {
+                index += 1;
+            }
+        }
+        if !self.waiting.iter().any(|waiting| given_up(waiting.job())) {
+            return;
+        }
+        for waiting in std::mem::take(&mut self.waiting) {
+            if !given_up(waiting.job()) {
+                self.waiting.push_back(waiting);
+                continue;
+            }
+            self.stats.finished += 1;
+            let slot = match waiting {
+                Waiting::Preempted(slot) => Some(*slot),
+                Waiting::New(job) => Slot::start(*job, -1, &self.vocab, self.n_ctx as u32),
+            };
+            if let Some(mut slot) = slot {
+                slot.finish(FinishReason::Cancelled);
+                slot.tell_outcome();
+            }
+        }
+    }
+
+    fn step(&mut self) -> Result<()> {
+        self.admit();
+        let outcome = self.advance();
+        self.tell_stats();
+        outcome
+    }
+
     /// A step failed: nobody who was in it can go on, and nothing that was computed is relied on.
     fn fail_all(&mut self, error: &Error) {
         while let Some(last) = self.running.len().checked_sub(1) {
@@ -597,16 +593,17 @@ impl Scheduler {
         let kept = self.prefixes.kept();
         self.prefixes.evict(&mut self.context, kept);
         self.context.clear();
+        self.tell_stats();
     }
 
-    fn tell_stats(&mut self) {
-        self.stats.running = self.running.len() as u32;
-        self.stats.waiting = self.waiting.len() as u32;
-        self.stats.kv_used = self.prefixes.used() as u32;
-        // While anyone runs, counting what is kept would be paid for with every token.
-        self.stats.kv_kept = if self.running.is_empty() { self.stats.kv_used } else { 0 };
-        self.stats.evicted_tokens = self.prefixes.counters.evicted;
-        self.shared_stats.update(|shared| *shared = self.stats);
+    fn close(&mut self) {
+        for slot in &mut self.running {
+            slot.finish(FinishReason::Cancelled);
+            slot.tell_outcome();
+        }
+        for waiting in self.waiting.drain(..) {
+            let _ = waiting.job().events.send(Event::Done(Err(closed())));
+        }
     }
 }
 
