@@ -82,8 +82,15 @@ impl Engine {
     /// outside `cargo run`, and its next build panics because a dangling link "does not exist" and
     /// yet cannot be created. With the versioned files in place both hold.
     ///
-    /// `amx` is a module that takes the place of the engine's own of that name.
-    pub fn stage(&self, built_modules: &[BuiltModule], amx: Option<&Path>, probe: &Path) {
+    /// `amx` is a module that takes the place of the engine's own of that name; `common` is left out where
+    /// nobody is linked to it.
+    pub fn stage(
+        &self,
+        built_modules: &[BuiltModule],
+        amx: Option<&Path>,
+        probe: &Path,
+        without_common: bool,
+    ) {
         let profile_dir = profile_dir();
         let staged = profile_dir.join("mullama-engine");
         fs::create_dir_all(&staged).expect("the target folder is writable");
@@ -95,6 +102,11 @@ impl Engine {
                 if dir.is_dir() {
                     place(&file, &dir.join(&name));
                 }
+            }
+        }
+        if without_common {
+            for file in files_in(&staged).iter().filter(|file| is_common(file)) {
+                fs::remove_file(file).expect("the target folder is writable");
             }
         }
         place(probe, &staged.join(probe.file_name().expect("the probe is a file")));
@@ -121,6 +133,25 @@ impl Engine {
         println!("cargo:rustc-env=MULLAMA_ENGINE_DIR={}", staged.display());
         // Each CPU module knows by itself whether it can run.
         println!("cargo:rustc-env=MULLAMA_ENGINE_INSTRUCTIONS=");
+    }
+
+    /// What CMake compiled of llama.cpp's `common`; nothing where it keeps that elsewhere.
+    pub fn objects_of_common(&self) -> Vec<PathBuf> {
+        let built = self.libraries.with_file_name("build").join("common/CMakeFiles");
+        let mut folders = vec![built];
+        let mut objects = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|extension| extension == "o") {
+                    objects.push(path);
+                }
+            }
+        }
+        objects.sort();
+        objects
     }
 
     /// Pairs of the name that the dynamic loader looks for and the file that has the content.
@@ -150,6 +181,11 @@ pub fn target_of(module: &Path) -> &str {
 /// The modules that the engine's crate built.
 pub fn own_modules() -> Vec<PathBuf> {
     files_in(Path::new(&metadata("DEP_LLAMA_BACKENDS_DIR")))
+}
+
+/// Whether a file is llama.cpp's `common` as a shared library.
+fn is_common(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libllama-common."))
 }
 
 fn is_shared_library(path: &Path) -> bool {

@@ -21,10 +21,11 @@ fn main() {
         engine.is_in_program();
         return;
     }
+    let is_common_inside = link_common(&engine);
     let probe = build_probe(&engine);
     let modules = modules::build_requested(&engine);
     let amx = amx::rebuild_if_broken(&engine);
-    engine.stage(&modules, amx.as_deref(), &probe);
+    engine.stage(&modules, amx.as_deref(), &probe, is_common_inside);
 }
 
 /// The system that is built for, which need not be the one that is built on.
@@ -76,6 +77,18 @@ fn build_shim(engine: &Engine) {
         // The headers are llama.cpp's: their warnings are not ours to mend.
         .warnings(false)
         .compile("mullama_shim");
+}
+
+/// Links what the shim uses of llama.cpp's `common` into whoever uses this crate, in place of the shared library,
+/// most of which is of llama.cpp's own programs: command lines, downloads, drafts. Where its objects are not found,
+/// or elsewhere than on Linux, the shared library is used.
+fn link_common(engine: &Engine) -> bool {
+    let objects = engine.objects_of_common();
+    if target_os() != "linux" || objects.is_empty() {
+        return false;
+    }
+    cc::Build::new().cpp(true).objects(objects).compile("mullama_common");
+    true
 }
 
 /// The shim repeats one definition that llama.cpp keeps to itself, to reach the parsed templates: it has
