@@ -49,10 +49,10 @@ def lay_out(folder: Path) -> None:
     engine = binaries if WINDOWS else folder / "lib" / "mullama"
     for made in (binaries, engine):
         made.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["sh", "scripts/stage-engine.sh", engine.as_posix()], cwd=ROOT, check=True)
     program = binaries / f"mullama{'.exe' if WINDOWS else ''}"
-    if not WINDOWS:
-        (engine / program.name).rename(program)
+    stage = ["sh", "scripts/stage-engine.sh", engine.as_posix(), "mullama", program.name]
+    subprocess.run(stage, cwd=ROOT, check=True)
+    (engine / program.name).rename(program)
     for shell, place in COMPLETIONS.items():
         done = subprocess.run([program, "completions", shell], check=True, capture_output=True)
         (folder / place).parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,5 @@
 // Makes the package of JavaScript and types in `dist`, and the package of this platform in `native`, of what
-// `make build` built: the addon, with the engine's libraries and modules and the program.
+// `make build` built: the addon, with the engine's libraries and modules.
 
 import { execFileSync, spawnSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';

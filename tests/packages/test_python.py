@@ -3,6 +3,8 @@
 import email
 import os
 import shutil
+import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -54,8 +56,7 @@ def test_size(wheel, figure):
     kinds = {
         "CPU modules": "libggml-cpu",
         "engine": "lib/lib",
-        "program": "lib/mullama",
-        "addon": "_native.",
+        "addon": "_native.abi3",
         "demo model": "lib/demo",
         "": "",
     }
@@ -65,15 +66,14 @@ def test_size(wheel, figure):
         left = [info for info in left if info not in of_kind]
         packed, size = sum(i.compress_size for i in of_kind), sum(i.file_size for i in of_kind)
         figure(f"  {kind or 'the rest'}: {packed / MB:.2f} MB, {size / MB:.2f} MB unpacked, {len(of_kind)} files")
-    assert wheel.stat().st_size < 20 * MB
+    assert wheel.stat().st_size < 16 * MB
 
 
 def test_everything_is_in_it(wheel):
     names = list(wheels.read(wheel))
     assert len(names) == len(set(names))
     inside = {name.removeprefix("mullama/lib/") for name in names if name.startswith("mullama/lib/")}
-    program = "mullama.exe" if sys.platform == "win32" else "mullama"
-    assert inside == {file.name for file in ENGINE.iterdir()} | {program}
+    assert inside == {file.name for file in ENGINE.iterdir()}
     assert {"mullama/py.typed", "mullama/_native.pyi"} <= set(names)
     assert any("libggml-rpc" in name or "ggml-rpc" in name for name in inside)
 
@@ -134,24 +134,42 @@ def test_the_command(installed):
 
 
 def test_the_command_ends_as_the_program_does(installed):
+    program = ROOT / f"target/release/mullama{'.exe' if sys.platform == 'win32' else ''}"
     for arguments in (["--version"], ["no-such-command"], ["run", "no-such-model", "Hello"]):
         module = installed.run(installed.python, "-m", "mullama", *arguments, check=False)
-        direct = installed.run(installed.package / "lib/mullama", *arguments, check=False)
+        direct = installed.run(program, *arguments, check=False)
         assert module.returncode == direct.returncode
         assert module.stdout == direct.stdout
 
 
 def test_the_command_is_the_same_process(installed):
-    """A signal reaches the program, and its output is not held back by anyone."""
+    """A signal reaches it, and its output is not held back by anyone."""
     command = [installed.python, "-m", "mullama", "run", "demo", "--max-tokens", "100000", "--ignore-eos", "One,"]
     environment = {"HOME": str(installed.home)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout.read(8)
-        program = os.readlink(f"/proc/{process.pid}/exe") if LINUX else "mullama"
         process.terminate()
         process.communicate(timeout=20)
-    assert os.path.basename(program) == "mullama"
-    assert process.returncode != 0
+    assert process.returncode == 130
+
+
+def answers(port):
+    """Whether somebody listens on a port of this machine."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_commands_without_a_handler_of_their_own_are_interrupted(installed):
+    """Python's own handler would wait until the command is done."""
+    command = [installed.python, "-m", "mullama", "rpc-server", "--device", "CPU", "--port", "27199"]
+    environment = {"HOME": str(installed.home)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while process.poll() is None and not answers(27199):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    assert process.returncode == -signal.SIGINT
 
 
 def test_import_time(installed, figure):
@@ -171,7 +189,7 @@ def test_import_time(installed, figure):
     )
 
 
-@pytest.mark.parametrize("minor", [10, 11, 12, 13, 14])
+@pytest.mark.parametrize("minor", [11, 12, 13, 14])
 def test_other_versions_of_python(minor, wheel, tmp_path):
     base = python_of(minor)
     if base is None:
@@ -289,15 +307,6 @@ def test_the_cpu_modules_are_missing(unpacked):
     assert "reinstall mullama" in done.stderr
 
 
-def test_the_command_is_missing(unpacked):
-    (unpacked.package / "lib/mullama").unlink()
-    done = unpacked.run(unpacked.python, "-m", "mullama", "--version", check=False)
-    assert done.returncode == 1
-    assert "the command cannot be started" in done.stderr
-    assert "--force-reinstall" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
 def test_the_source_folder_is_no_installation(tmp_path, installed):
     shutil.copytree(ROOT / "bindings/python", tmp_path / "source", ignore=shutil.ignore_patterns("lib", "*.so"))
     done = installed.script("import mullama", check=False, PYTHONPATH=tmp_path / "source/python")
@@ -340,10 +349,7 @@ def test_of_two_copies_the_first_is_used(tmp_path, wheel):
     for one, other in ((first, second), (second, first)):
         path = os.pathsep.join([str(one.place), str(other.place)])
         assert one.script(USE, PYTHONPATH=path).stdout.splitlines() == [ANSWER, str(one.package)]
-        # The command is the one of the same copy.
-        (other.package / "lib/mullama").rename(other.package / "lib/away")
         assert one.run(one.python, "-m", "mullama", "--version", PYTHONPATH=path).stdout.startswith("mullama ")
-        (other.package / "lib/away").rename(other.package / "lib/mullama")
 
 
 def test_two_copies_in_one_process(tmp_path, wheel):

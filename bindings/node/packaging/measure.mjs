@@ -16,7 +16,6 @@ const PARTS = [
   ['engine libraries', /^(?:lib)?(?:llama|ggml(?:-base)?\.)/],
   ['CPU modules', /^(?:lib)?ggml-cpu/],
   ['other modules', /^(?:lib)?ggml-/],
-  ['program', /^mullama(?:\.exe)?$/],
   ['demo model', /\.gguf$/],
   ['the rest', /./],
 ];

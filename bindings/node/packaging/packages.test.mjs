@@ -28,7 +28,6 @@ const here = platform.thisPlatform();
 const main = mainManifest();
 const own = platformManifest(here);
 const OTHER_VERSION = '99.0.0';
-const program = process.platform === 'win32' ? 'mullama.exe' : 'mullama';
 
 const ASK = `
   const { Model } = require('mullama');
@@ -144,7 +143,7 @@ describe('what is published', () => {
 
   test('this platform’s package has all that is loaded and run', () => {
     const files = readdirSync(good.package(own.name));
-    for (const file of ['LICENSE', 'README.md', 'mullama.node', 'package.json', program]) {
+    for (const file of ['LICENSE', 'README.md', 'mullama.node', 'package.json']) {
       assert.ok(files.includes(file), file);
     }
     assert.ok(
@@ -291,7 +290,7 @@ describe('the command', () => {
   });
 
   const skip = process.platform === 'win32' ? 'this system has no signals' : false;
-  test('passes signals on, and ends as the program does', { skip }, async () => {
+  test('is interrupted by signals', { skip }, async () => {
     for (const [signal, code] of [
       ['SIGINT', 130],
       ['SIGTERM', 130],
@@ -305,16 +304,8 @@ describe('the command', () => {
     }
   });
 
-  test('ends by the signal that ended the program', { skip }, async () => {
-    const project = copyOfGood('killed');
-    const file = path.join(project.package(own.name), program);
-    writeFileSync(file, '#!/bin/sh\nkill -KILL $$\n'.padEnd(statSync(file).size, '\n'));
-    const args = [project.path('node_modules/mullama/dist/command.js')];
-    assert.equal(project.run(process.execPath, args).status, 'SIGKILL');
-  });
-
   test('says what is wrong with the installation', async () => {
-    const project = world.project('command without program');
+    const project = world.project('command without its platform');
     await project.npm('install', 'mullama', '--omit=optional');
     const args = [project.path('node_modules/mullama/dist/command.js'), 'devices'];
     const { status, stdout, stderr } = project.run(process.execPath, args);
@@ -420,7 +411,6 @@ describe('an installation that cannot work', () => {
       ['mullama.node', (file) => truncateSync(file, 100_000), /is shorter than/],
       [engine, (file) => truncateSync(file, 100_000), /is shorter than/],
       [processor, (file) => truncateSync(file, 100_000), /is shorter than/],
-      [program, (file) => truncateSync(file, 100_000), /is shorter than/],
       [engine, rmSync, /is missing/],
       ['mullama.node', overwrite, /does not load: ./],
       [engine, overwrite, /does not load: ./],
@@ -432,16 +422,6 @@ describe('an installation that cannot work', () => {
       assert.ok(error.message.includes(project.package(own.name)), error.message);
       rmSync(project.folder, { recursive: true });
     }
-  });
-
-  test('a program that has no permission to run', async () => {
-    const project = copyOfGood('no permission');
-    const file = path.join(project.package(own.name), program);
-    chmodSync(file, 0o644);
-    const args = [project.path('node_modules/mullama/dist/command.js'), 'devices'];
-    const { status, stderr } = project.run(process.execPath, args);
-    assert.equal(status, 12);
-    assert.match(stderr, /does not load: .*EACCES/);
   });
 
   test('two versions in one process', async () => {

@@ -10,6 +10,7 @@
 
 mod arguments;
 mod calls;
+mod command;
 mod embeddings;
 mod error;
 mod gpu;

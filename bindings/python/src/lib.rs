@@ -20,6 +20,7 @@
 mod base_model;
 mod chat;
 mod class;
+mod command;
 mod embeddings;
 mod errors;
 mod gpu;
@@ -46,6 +47,8 @@ mod _native {
     use crate::base_model::{BaseModel, Capabilities, DeviceShare, Placement, Stats};
     #[pymodule_export]
     use crate::chat::{FunctionCall, Message, ToolCall, ToolCallDelta};
+    #[pymodule_export]
+    use crate::command::run_command;
     #[pymodule_export]
     use crate::embeddings::{EmbeddingUsage, Embeddings, RankedDocument, Reranking};
     #[pymodule_export]

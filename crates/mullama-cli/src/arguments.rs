@@ -33,18 +33,15 @@ Examples:
 
 `mullama help COMMAND` tells more about a command, `mullama help` the exit codes.";
 
-/// Parses the command line; ends the process where it cannot be, or where help was asked for.
-pub fn parse(arguments: impl Iterator<Item = OsString>) -> ArgMatches {
+/// Parses the command line. Help that was asked for is an error, too.
+pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<ArgMatches, clap::Error> {
     let spelled_out = |argument: OsString| {
         let alias = ALIASES.iter().find(|(alias, _)| argument == OsStr::new(alias));
         alias.map_or(argument, |(_, name)| OsString::from(name))
     };
     let arguments: Vec<OsString> = arguments.map(spelled_out).collect();
     let mut command = command();
-    match command.try_get_matches_from_mut(arguments) {
-        Ok(matches) => matches,
-        Err(error) => with_nearest(&command, error).exit(),
-    }
+    command.try_get_matches_from_mut(arguments).map_err(|error| with_nearest(&command, error))
 }
 
 /// Adds what may have been meant, where clap sees no likeness.
@@ -449,7 +446,7 @@ mod tests {
     #[test]
     fn flags_of_llama_cpp_are_understood() {
         let line = ["mullama", "run", "demo", "-ngl", "-1", "hi"].map(OsString::from);
-        let matches = parse(line.into_iter());
+        let matches = parse(line.into_iter()).unwrap();
         let (_, run) = matches.subcommand().unwrap();
         assert_eq!(run.get_one::<String>("n_gpu_layers").unwrap(), "-1");
         assert_eq!(run.get_one::<String>("prompt").unwrap(), "hi");

@@ -1,7 +1,6 @@
 //! How a command fails: a message on standard error and an exit code.
 
 use std::io;
-use std::process::ExitCode;
 
 use mullama::{Error, ErrorKind};
 
@@ -28,23 +27,23 @@ impl From<io::Error> for Failure {
 }
 
 impl Failure {
-    /// Tells the user, and gives the exit code.
-    pub fn report(self) -> ExitCode {
+    /// Tells the user, and gives the exit status.
+    pub fn report(self) -> u8 {
         match self {
             Self::Error(error) => {
                 eprintln!("error: {error}");
                 if let Some(hint) = error.hint() {
                     eprintln!(" hint: {hint}");
                 }
-                ExitCode::from(error.kind().exit_status())
+                error.kind().exit_status()
             }
             // As a shell reports a program that SIGINT ended.
-            Self::Interrupted => ExitCode::from(ErrorKind::Cancelled.exit_status()),
+            Self::Interrupted => ErrorKind::Cancelled.exit_status(),
             // Whoever read our output has seen enough: `mullama ... | head`.
-            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Output(error) => {
                 eprintln!("error: cannot write to standard output: {error}");
-                ExitCode::from(ErrorKind::Io.exit_status())
+                ErrorKind::Io.exit_status()
             }
         }
     }

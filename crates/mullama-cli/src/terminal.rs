@@ -20,10 +20,22 @@ pub fn catch_interrupts() {
     let _ = ctrlc::set_handler(|| {
         let interrupt = interrupt();
         if interrupt.is_cancelled() {
-            std::process::exit(130);
+            end(130);
         }
         interrupt.cancel();
     });
+}
+
+/// Ends the process at once, from any thread. Where the command runs in an interpreter, hooks of the process's
+/// end must not run on another thread than its own.
+fn end(status: i32) -> ! {
+    #[cfg(unix)]
+    // SAFETY: it ends the process, whatever state that is in.
+    unsafe {
+        libc::_exit(status)
+    }
+    #[cfg(not(unix))]
+    std::process::exit(status)
 }
 
 /// What an interrupt cancels.

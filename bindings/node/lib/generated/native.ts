@@ -26,6 +26,12 @@ export declare class Cancel {
   cancel(): void;
 }
 
+/**
+ * Runs the command to its end and gives the exit status: `arguments` begin with its name, `itself` starts it
+ * anew.
+ */
+export declare function runCommand(arguments: Array<string>, itself: Array<string>): number;
+
 /** The vectors of some texts. */
 export interface Embedded {
   /** All numbers, vector after vector. */

@@ -4,6 +4,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Se
 from os import PathLike
 from typing import Any, Final, Literal, Self, SupportsIndex, Unpack, final, overload
 
+from _typeshed import SupportsGetItem
 from typing_extensions import Buffer, disjoint_base
 
 from mullama._chat import AsyncChat, Chat
@@ -61,6 +62,7 @@ __all__ = [
     "_engine_dir",
     "_error_kinds",
     "_option_specs",
+    "_run_command",
     "_shut_down",
     "backends",
     "cuda_available",
@@ -407,6 +409,10 @@ class ToolCallDelta:
 
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
+
+def _run_command(arguments: SupportsGetItem[int, str], itself: SupportsGetItem[int, str]) -> int:
+    """Runs the command to its end and gives the exit status: `arguments` begin with its name,
+    `itself` starts it anew."""
 
 @final
 class EmbeddingUsage:

@@ -1,6 +1,6 @@
 //! `mullama pull`
 
-use std::env::current_exe;
+use std::ffi::OsString;
 use std::io::{Write as _, stdout};
 use std::process::Command;
 
@@ -14,9 +14,10 @@ use crate::failure::Failure;
 use crate::progress::Display;
 use crate::terminal::{catch_interrupts, interrupt};
 
-pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
+/// `itself` starts the command anew.
+pub fn run(arguments: &ArgMatches, itself: &[OsString]) -> Result<(), Failure> {
     let given = text(arguments, "name");
-    tell_of_fit(given)?;
+    tell_of_fit(given, itself)?;
     catch_interrupts();
     let mut display = Display::new();
     let mut options = PullOptions::default()
@@ -47,15 +48,14 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
 
 /// Says whether a model that is not here yet will fit this machine, and how. A process of its own plans, so that
 /// the engine does not stay in memory while the model is downloaded.
-fn tell_of_fit(given: &str) -> Result<(), Error> {
+fn tell_of_fit(given: &str, itself: &[OsString]) -> Result<(), Error> {
     let (source, store) = (Source::parse(given)?, Store::open()?);
     if source.name().is_none_or(|name| store.find(&name).is_ok()) {
         return Ok(());
     }
-    let planned = current_exe().and_then(|program| {
-        Command::new(program).args(["plan", "--summary", "--", given]).output()
-    });
-    match planned {
+    let Some((program, first)) = itself.split_first() else { return Ok(()) };
+    let plan = ["plan", "--summary", "--", given];
+    match Command::new(program).args(first).args(plan).output() {
         Ok(output) if output.status.success() => {
             eprint!("{}", String::from_utf8_lossy(&output.stdout));
         }

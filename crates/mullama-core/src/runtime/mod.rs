@@ -77,8 +77,7 @@ fn start() -> &'static [Module] {
 }
 
 fn load(which: Which) -> Vec<Module> {
-    let mut dirs = packages::handed_on();
-    dirs.extend(PACKAGE_DIRS.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
+    let dirs = PACKAGE_DIRS.lock().unwrap_or_else(PoisonError::into_inner).clone();
     // SAFETY: the first modules are loaded before anybody uses the engine, the others while nobody does, as `REGISTRY`
     // sees to; the folders are the installation's, or were named by the user.
     let modules = unsafe { sys::modules::load(&dirs, which, packages::refusal, &cache_dir()) };

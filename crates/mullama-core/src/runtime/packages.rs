@@ -1,17 +1,13 @@
 //! Backend packages: folders with one module each, which `pip` or `npm` installs on its own and which must
 //! be of the engine's version.
 
-use std::env;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 
 /// Beside the module; written by `packages/gpu.py`.
 const LABEL: &str = "mullama-backend.json";
-
-/// The variable in which a package's own command hands on the folders that it found.
-const HANDED_ON: &str = "MULLAMA_BACKEND_PACKAGES";
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -23,12 +19,6 @@ struct Label {
     version: String,
     /// What installs it, up to the version: `pip install mullama-vulkan==`.
     install: String,
-}
-
-/// The folders that the program which started this one found.
-pub(crate) fn handed_on() -> Vec<PathBuf> {
-    let dirs = env::var_os(HANDED_ON).unwrap_or_default();
-    env::split_paths(&dirs).filter(|dir| !dir.as_os_str().is_empty()).collect()
 }
 
 /// Why the modules of a folder are not loaded: it is a package of another version. A folder without a label
