@@ -5,6 +5,7 @@ mod adapter;
 mod batch;
 mod closed;
 mod context;
+mod deep;
 mod exit;
 mod failure;
 mod fingerprint;

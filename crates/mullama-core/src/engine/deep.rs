@@ -1,0 +1,48 @@
+//! Calls of the engine that recurse as deep as their input is long.
+
+use std::thread;
+
+use crate::{Error, ErrorKind, Result};
+
+/// What a thread keeps for the frames above such a call and for those of its own.
+const RESERVE: usize = 128 << 10;
+
+/// Calls `call`, which needs so many bytes of stack: on this thread where it has them, else on one that is
+/// made for it. Memory of a stack that is not used is not taken.
+pub(super) fn with_stack<T: Send>(bytes: usize, call: impl FnOnce() -> T + Send) -> Result<T> {
+    if stacker::remaining_stack().is_some_and(|left| left >= bytes + RESERVE) {
+        return Ok(call());
+    }
+    let builder = thread::Builder::new().name("mullama-deep".to_owned());
+    thread::scope(|scope| {
+        let thread = builder.stack_size(bytes + RESERVE).spawn_scoped(scope, call);
+        let thread = thread.map_err(|error| {
+            let message = format!("there is no thread with a stack of {bytes} bytes: {error}");
+            Error::new(ErrorKind::OutOfMemory, message).with_source(error)
+        })?;
+        thread.join().map_err(|_| Error::new(ErrorKind::Internal, "a call of the engine panicked"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_has_the_stack_that_it_needs() {
+        #[allow(clippy::large_stack_arrays, reason = "what is tested")]
+        fn deep(left: usize) -> usize {
+            let frame = std::hint::black_box([left as u8; 1024]);
+            if left == 0 {
+                0
+            } else {
+                deep(left - 1) + usize::from(frame[left % 1024] == left as u8)
+            }
+        }
+        for depth in [10, 100_000] {
+            assert_eq!(with_stack(depth * 2048, || deep(depth)).unwrap(), depth);
+        }
+        let error = with_stack(usize::MAX / 2, || ()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutOfMemory);
+    }
+}
