@@ -28,6 +28,20 @@ const char * skip_space_and_comments(const char * at) {
     return at;
 }
 
+// `{5,2}` would be written out some 2^32 times.
+void check_repetition(const char * at) {
+    char * end = nullptr;
+    const auto least = strtoull(at, &end, 10);
+    end = const_cast<char *>(skip_space_and_comments(end));
+    if (*end == ',') {
+        at = skip_space_and_comments(end + 1);
+        const auto most = strtoull(at, &end, 10);
+        if (end != at && most < least) {
+            throw std::runtime_error("a repetition's least number is above its most");
+        }
+    }
+}
+
 void check_nesting(const char * at) {
     int depth = 0;
     char quote = 0;
@@ -51,6 +65,8 @@ void check_nesting(const char * at) {
             throw std::runtime_error("groups are nested too deeply");
         } else if (*at == ')') {
             depth--;
+        } else if (*at == '{') {
+            check_repetition(at + 1);
         }
     }
 }
