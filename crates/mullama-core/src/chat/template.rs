@@ -9,7 +9,7 @@ use super::message::{Message, Role};
 use super::tool;
 use crate::engine::Vocab;
 use crate::options::ChatOptions;
-use crate::sampling::{GrammarSpec, GrammarTriggers, ReasoningSpec, schema_to_gbnf};
+use crate::sampling::{GrammarSpec, GrammarTriggers, ReasoningSpec, ReasoningTags, escape};
 use crate::{Error, ErrorKind, Result};
 
 /// A rendered prompt, with what is needed to run it and to understand the answer.
@@ -83,7 +83,8 @@ pub(crate) fn render(
         request["template_kwargs"] = kwargs.clone().into();
     }
     let schema = output_schema(options)?;
-    if let Some(schema) = &schema {
+    // Where there are tools, the template says how an answer is told from a call.
+    if let (Some(schema), true) = (&schema, with_tools) {
         request["json_schema"] = schema.clone();
     }
     if schema.is_some() && options.generate.grammar.is_some() {
@@ -102,23 +103,31 @@ pub(crate) fn render(
         return Err(template_error("it made nothing of the messages".to_owned()));
     }
 
+    let tags = (!applied.thinking_end.is_empty()).then(|| ReasoningTags {
+        start: applied.thinking_start.clone(),
+        ends: applied.thinking_end.clone(),
+        prefill: applied.generation_prompt.clone(),
+    });
     // The template's own grammar covers tools and schema alike; a caller's stands by itself.
     let grammar = match (&options.generate.grammar, applied.grammar.is_empty()) {
-        (Some(gbnf), true) => Some(GrammarSpec { gbnf: gbnf.clone(), ..GrammarSpec::default() }),
+        (Some(gbnf), true) => Some(GrammarSpec::gbnf(gbnf)),
         (Some(_), false) => {
             return Err(Error::option("grammar", "cannot be combined with tools"));
         }
-        (None, false) => Some(GrammarSpec {
-            gbnf: applied.grammar.clone(),
+        (None, false) => Some(GrammarSpec::Gbnf {
+            text: applied.grammar.clone(),
             lazy: applied.grammar_lazy.then(|| triggers(&applied.grammar_triggers, vocab)),
             prefill: applied.generation_prompt.clone(),
         }),
-        (None, true) => schema
-            .map(|schema| schema_to_gbnf(&schema))
-            .transpose()?
-            .map(|gbnf| GrammarSpec { gbnf, prefill, ..GrammarSpec::default() }),
+        (None, true) => schema.map(|schema| GrammarSpec::Schema {
+            schema,
+            reasoning: tags
+                .clone()
+                .filter(|tags| options.chat.reasoning != Some(false) && !tags.are_closed()),
+            begun: prefill,
+        }),
     };
-    let reasoning = reasoning_spec(options, &applied)?;
+    let reasoning = reasoning_spec(options, &applied, tags)?;
     Ok(Rendered {
         prompt: applied.prompt,
         grammar,
@@ -141,14 +150,18 @@ fn is_beginning(message: &Message) -> bool {
 
 /// The bound on reasoning. Reasoning that is switched off has none left to begin with: a template need
 /// not know of the switch.
-fn reasoning_spec(options: &ChatOptions, applied: &Applied) -> Result<Option<ReasoningSpec>> {
+fn reasoning_spec(
+    options: &ChatOptions,
+    applied: &Applied,
+    tags: Option<ReasoningTags>,
+) -> Result<Option<ReasoningSpec>> {
     let off = options.chat.reasoning == Some(false);
     let budget = match options.chat.reasoning_budget {
         Some(budget) if !off => budget,
         None if !off => return Ok(None),
         _ => 0,
     };
-    if applied.thinking_end.is_empty() {
+    let Some(tags) = tags else {
         // A model that does not reason spends nothing.
         if applied.thinking_start.is_empty() || off {
             return Ok(None);
@@ -157,13 +170,8 @@ fn reasoning_spec(options: &ChatOptions, applied: &Applied) -> Result<Option<Rea
         return Err(
             Error::new(ErrorKind::Unsupported, message).with_context("option", "reasoning_budget")
         );
-    }
-    Ok(Some(ReasoningSpec {
-        budget,
-        start: applied.thinking_start.clone(),
-        ends: applied.thinking_end.clone(),
-        prefill: applied.generation_prompt.clone(),
-    }))
+    };
+    Ok(Some(ReasoningSpec { budget, tags }))
 }
 
 struct ChosenTools {
@@ -250,27 +258,9 @@ fn triggers(triggers: &[Trigger], vocab: &Vocab) -> GrammarTriggers {
     result
 }
 
-/// A regular expression that matches exactly this text.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
-        if ".^$|()*+?[]{}\\".contains(letter) {
-            escaped.push('\\');
-        }
-        escaped.push(letter);
-    }
-    escaped
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn texts_are_escaped_for_patterns() {
-        assert_eq!(escape("<tool_call>"), "<tool_call>");
-        assert_eq!(escape("[a](b)."), "\\[a\\]\\(b\\)\\.");
-    }
 
     #[test]
     fn a_named_tool_is_the_only_one_and_required() {

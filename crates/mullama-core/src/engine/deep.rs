@@ -9,7 +9,7 @@ const RESERVE: usize = 128 << 10;
 
 /// Calls `call`, which needs so many bytes of stack: on this thread where it has them, else on one that is
 /// made for it. Memory of a stack that is not used is not taken.
-pub(super) fn with_stack<T: Send>(bytes: usize, call: impl FnOnce() -> T + Send) -> Result<T> {
+pub(crate) fn with_stack<T: Send>(bytes: usize, call: impl FnOnce() -> T + Send) -> Result<T> {
     if stacker::remaining_stack().is_some_and(|left| left >= bytes + RESERVE) {
         return Ok(call());
     }

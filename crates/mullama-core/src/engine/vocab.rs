@@ -45,6 +45,12 @@ impl Vocab {
         self.ends_of_generation.contains(&token)
     }
 
+    /// Whether a token is no text: it marks turns, tools and the like.
+    pub fn is_control(&self, token: Token) -> bool {
+        // SAFETY: the engine asks whether the token is in range.
+        unsafe { sys::llama_vocab_is_control(self.as_ptr(), token) }
+    }
+
     /// Tokens that the model's file asks never to generate.
     pub fn suppressed(&self) -> &[Token] {
         let mut count = 0;

@@ -13,6 +13,7 @@ use crate::device::DeviceSet;
 use crate::embedding::{Embedders, EmbeddingInfo};
 use crate::engine::{ContextSettings, Vocab, WeightSettings, Weights};
 use crate::options::{ContextParams, GenerateOptions, ModelParams};
+use crate::sampling::Guides;
 use crate::scheduler::{Engine, Started};
 use crate::source::{ResolvedModel, preflight, pull};
 use crate::{Result, placement, runtime};
@@ -79,6 +80,7 @@ impl Model {
             engine,
             embedders: Embedders::new(embedding, Arc::clone(&weights)),
             vocab,
+            guides: Guides::default(),
             // Text can be continued without the template; a chat hears what is wrong with it.
             templates: unusable.map_or_else(OnceLock::new, |error| OnceLock::from(Err(error))),
             template_override: params.chat_template,

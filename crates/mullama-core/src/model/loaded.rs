@@ -12,6 +12,7 @@ use super::defaults::ModelDefaults;
 use crate::embedding::Embedders;
 use crate::engine::{AdapterSet, Fingerprint, Vocab, Weights, combine, fingerprint_of_file};
 use crate::options::{Lora, Prompt};
+use crate::sampling::Guides;
 use crate::scheduler::Engine;
 use crate::{Error, ErrorKind, Result, Token};
 
@@ -23,6 +24,8 @@ pub(super) struct Loaded {
     pub embedders: Embedders,
     pub vocab: Vocab,
     pub weights: Arc<Weights>,
+    /// What schemas are followed with.
+    pub guides: Guides,
     /// Compiled on first use.
     pub templates: OnceLock<Result<ChatTemplates>>,
     pub template_override: Option<String>,

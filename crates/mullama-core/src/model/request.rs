@@ -7,7 +7,7 @@ use super::handle::Model;
 use super::loaded::Loaded;
 use crate::chat::{ChatCompletion, ChatStream, Message, Rendered, render};
 use crate::options::{ChatOptions, GenerateOptions, Lora, Prompt, deadline};
-use crate::sampling::{Grammar, GrammarSpec, ReasoningSpec, Sampling, schema_to_gbnf};
+use crate::sampling::{Grammar, GrammarSpec, ReasoningSpec, Sampling};
 use crate::scheduler::{Completion, Delivery, Job, Stream};
 use crate::{CancelToken, Error, ErrorKind, Result, Token};
 use mullama_base::Text;
@@ -65,11 +65,14 @@ impl Model {
                     Text::with_names("cannot be combined with {json_schema}"),
                 ));
             }
-            (Some(gbnf), None) => Some(gbnf.clone()),
-            (None, Some(schema)) => Some(schema_to_gbnf(schema)?),
+            (Some(gbnf), None) => Some(GrammarSpec::gbnf(gbnf)),
+            (None, Some(schema)) => Some(GrammarSpec::Schema {
+                schema: schema.clone(),
+                reasoning: None,
+                begun: String::new(),
+            }),
             (None, None) => None,
         };
-        let grammar = grammar.map(|gbnf| GrammarSpec { gbnf, ..GrammarSpec::default() });
         self.submit(loaded, tokens, options, Extras { grammar, delivery, ..Extras::default() })
     }
 
@@ -207,7 +210,9 @@ impl Model {
         engine.submit(Job {
             prompt,
             sampling: Sampling { reasoning, ..Sampling::resolve(options, defaults)? },
-            grammar: grammar.map(|spec| Grammar::new(&loaded.vocab, &spec)).transpose()?,
+            grammar: grammar
+                .map(|spec| Grammar::new(&loaded.vocab, &loaded.guides, &spec))
+                .transpose()?,
             max_tokens,
             stops,
             preserved,

@@ -5,20 +5,40 @@ use std::ffi::CString;
 use mullama_sys as sys;
 use serde_json::Value;
 
+use super::guide::{Guide, Guides};
 use super::raw::RawSampler;
+use super::reasoning::ReasoningTags;
+use super::schema::{check_counts, check_depth};
 use crate::engine::Vocab;
 use crate::runtime::log;
 use crate::{Error, ErrorKind, Result, Token};
 
-/// A grammar to follow, and when.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct GrammarSpec {
-    /// GBNF with a rule `root`.
-    pub gbnf: String,
-    /// Where given, the grammar rules only from the point at which one of these matches.
-    pub lazy: Option<GrammarTriggers>,
-    /// Text of the prompt's end that the grammar takes for the beginning of the answer.
-    pub prefill: String,
+/// What an answer must follow.
+#[derive(Debug, Clone)]
+pub(crate) enum GrammarSpec {
+    Gbnf {
+        /// GBNF with a rule `root`.
+        text: String,
+        /// Where given, the grammar rules only from the point at which one of these matches.
+        lazy: Option<GrammarTriggers>,
+        /// Text of the prompt's end that the grammar takes for the beginning of the answer.
+        prefill: String,
+    },
+    Schema {
+        /// A JSON schema.
+        schema: Value,
+        /// What may come before, where the model's template knows of it.
+        reasoning: Option<ReasoningTags>,
+        /// The answer as far as it has been begun.
+        begun: String,
+    },
+}
+
+impl GrammarSpec {
+    /// A grammar that a caller gave.
+    pub fn gbnf(text: &str) -> Self {
+        Self::Gbnf { text: text.to_owned(), lazy: None, prefill: String::new() }
+    }
 }
 
 /// What makes a lazy grammar rule.
@@ -30,10 +50,13 @@ pub(crate) struct GrammarTriggers {
     pub tokens: Vec<Token>,
 }
 
-/// Turns a JSON schema into a grammar.
+/// Turns a JSON schema into a grammar, as the engine does with the parameters of tools.
 pub(crate) fn schema_to_gbnf(schema: &Value) -> Result<String> {
     let problem =
         |what: &str| Error::new(ErrorKind::InvalidGrammar, format!("JSON schema: {what}"));
+    check_depth(schema)
+        .and_then(|()| check_counts(schema, "#"))
+        .map_err(|reason| problem(&reason))?;
     let text = match schema {
         Value::String(text) => text.clone(),
         Value::Object(_) | Value::Bool(_) => schema.to_string(),
@@ -56,68 +79,143 @@ pub(crate) fn schema_to_gbnf(schema: &Value) -> Result<String> {
     }
 }
 
-/// A grammar at some place in a text that follows it.
-pub(crate) struct Grammar(pub(super) RawSampler);
+/// A place in a text that follows something.
+pub(crate) enum Grammar {
+    Gbnf(RawSampler),
+    Schema(Box<Guide>),
+}
 
 impl Grammar {
-    /// Compiles a grammar.
-    pub fn new(vocab: &Vocab, spec: &GrammarSpec) -> Result<Self> {
-        let problem = |what: String| {
-            Error::new(ErrorKind::InvalidGrammar, what)
-                .with_hint("a grammar is GBNF and has a rule named `root`")
-        };
-        if spec.gbnf.trim().is_empty() {
-            return Err(problem("the grammar is empty".to_owned()));
+    /// Compiles what is to be followed.
+    pub fn new(vocab: &Vocab, guides: &Guides, spec: &GrammarSpec) -> Result<Self> {
+        match spec {
+            GrammarSpec::Gbnf { text, lazy, prefill } => {
+                gbnf(vocab, text, lazy.as_ref(), prefill).map(Self::Gbnf)
+            }
+            GrammarSpec::Schema { schema, reasoning, begun } => {
+                let mut guide = guides.start(vocab, schema, reasoning.as_ref())?;
+                guide.accept_text(begun)?;
+                Ok(Self::Schema(Box::new(guide)))
+            }
         }
-        let gbnf = CString::new(spec.gbnf.as_str())
-            .map_err(|_| problem("the grammar contains a NUL byte".to_owned()))?;
-        // SAFETY: the vocabulary is alive.
-        unsafe { sys::shim::check_grammar(vocab.as_ptr(), &gbnf) }
-            .map_err(|reason| problem(format!("the grammar cannot be used: {reason}")))?;
-        let triggers = spec.lazy.clone().unwrap_or_default();
-        let patterns: Vec<CString> = triggers
-            .patterns
-            .iter()
-            .map(|pattern| CString::new(pattern.as_str()))
-            .collect::<Result<_, _>>()
-            .map_err(|_| problem("a grammar trigger contains a NUL byte".to_owned()))?;
-        let mut pointers: Vec<_> = patterns.iter().map(|pattern| pattern.as_ptr()).collect();
+    }
 
-        let (sampler, said) = log::capture(|| {
-            // SAFETY: NUL-terminated strings and arrays that outlive the calls; the wrappers catch what
-            // the parser throws and give null.
-            unsafe {
-                if spec.lazy.is_some() {
-                    sys::llama_rs_sampler_init_grammar_lazy_patterns(
-                        vocab.as_ptr(),
-                        gbnf.as_ptr(),
-                        c"root".as_ptr(),
-                        pointers.as_mut_ptr(),
-                        pointers.len(),
-                        triggers.tokens.as_ptr(),
-                        triggers.tokens.len(),
-                    )
-                } else {
-                    sys::llama_rs_sampler_init_grammar(
-                        vocab.as_ptr(),
-                        gbnf.as_ptr(),
-                        c"root".as_ptr(),
-                    )
+    /// Whether a token may be next.
+    pub fn allows(&mut self, token: Token) -> Result<bool> {
+        match self {
+            Self::Gbnf(_) => {
+                let mut single = [sys::llama_token_data { id: token, logit: 1.0, p: 0.0 }];
+                self.forbid(&mut single)?;
+                Ok(single[0].logit > f32::NEG_INFINITY)
+            }
+            Self::Schema(guide) => guide.allows(token),
+        }
+    }
+
+    /// Gives all candidates that may not be next a logit of minus infinity.
+    pub fn forbid(&mut self, candidates: &mut [sys::llama_token_data]) -> Result<()> {
+        match self {
+            Self::Gbnf(sampler) => {
+                let mut array = sys::llama_token_data_array {
+                    data: candidates.as_mut_ptr(),
+                    size: candidates.len(),
+                    selected: -1,
+                    sorted: false,
+                };
+                // SAFETY: `array` describes `candidates`, which are borrowed; a grammar changes their logits
+                // alone.
+                unsafe { sys::llama_sampler_apply(sampler.as_ptr(), &raw mut array) };
+            }
+            Self::Schema(guide) => {
+                guide.look_ahead()?;
+                for candidate in candidates {
+                    if !guide.allows(candidate.id)? {
+                        candidate.logit = f32::NEG_INFINITY;
+                    }
                 }
             }
-        });
-        let sampler = RawSampler::own(sampler).ok_or_else(|| {
-            let reason = said.problem().unwrap_or_else(|| "it does not parse".to_owned());
-            problem(format!("the grammar cannot be used: {reason}"))
-        })?;
-        if spec.lazy.is_none() && !spec.prefill.is_empty() {
-            for token in vocab.tokenize(&spec.prefill, false, true)? {
-                // SAFETY: the sampler is owned, the token is from the vocabulary.
-                unsafe { sys::llama_rs_sampler_accept(sampler.as_ptr(), token) };
+        }
+        Ok(())
+    }
+
+    /// Goes on by a token.
+    pub fn accept(&mut self, token: Token) -> Result<()> {
+        match self {
+            Self::Gbnf(sampler) => accept_by_gbnf(sampler, token).map_err(|()| {
+                let message = "the grammar allows no continuation of what was generated";
+                Error::new(ErrorKind::InvalidGrammar, message)
+            }),
+            Self::Schema(guide) => guide.accept(token),
+        }
+    }
+}
+
+fn accept_by_gbnf(sampler: &RawSampler, token: Token) -> std::result::Result<(), ()> {
+    // SAFETY: the sampler is owned, the token is from the vocabulary; the wrapper catches what the grammar throws.
+    let status = unsafe { sys::llama_rs_sampler_accept(sampler.as_ptr(), token) };
+    if status == sys::LLAMA_RS_STATUS_OK { Ok(()) } else { Err(()) }
+}
+
+/// Compiles GBNF.
+fn gbnf(
+    vocab: &Vocab,
+    text: &str,
+    lazy: Option<&GrammarTriggers>,
+    prefill: &str,
+) -> Result<RawSampler> {
+    let problem = |what: String| {
+        Error::new(ErrorKind::InvalidGrammar, what)
+            .with_hint("a grammar is GBNF and has a rule named `root`")
+    };
+    if text.trim().is_empty() {
+        return Err(problem("the grammar is empty".to_owned()));
+    }
+    let text =
+        CString::new(text).map_err(|_| problem("the grammar contains a NUL byte".to_owned()))?;
+    // SAFETY: the vocabulary is alive.
+    unsafe { sys::shim::check_grammar(vocab.as_ptr(), &text) }
+        .map_err(|reason| problem(format!("the grammar cannot be used: {reason}")))?;
+    let triggers = lazy.cloned().unwrap_or_default();
+    let patterns: Vec<CString> = triggers
+        .patterns
+        .iter()
+        .map(|pattern| CString::new(pattern.as_str()))
+        .collect::<Result<_, _>>()
+        .map_err(|_| problem("a grammar trigger contains a NUL byte".to_owned()))?;
+    let mut pointers: Vec<_> = patterns.iter().map(|pattern| pattern.as_ptr()).collect();
+
+    let (sampler, said) = log::capture(|| {
+        // SAFETY: NUL-terminated strings and arrays that outlive the calls; the wrappers catch what
+        // the parser throws and give null.
+        unsafe {
+            if lazy.is_some() {
+                sys::llama_rs_sampler_init_grammar_lazy_patterns(
+                    vocab.as_ptr(),
+                    text.as_ptr(),
+                    c"root".as_ptr(),
+                    pointers.as_mut_ptr(),
+                    pointers.len(),
+                    triggers.tokens.as_ptr(),
+                    triggers.tokens.len(),
+                )
+            } else {
+                sys::llama_rs_sampler_init_grammar(vocab.as_ptr(), text.as_ptr(), c"root".as_ptr())
             }
         }
-        Ok(Self(sampler))
+    });
+    let sampler = RawSampler::own(sampler).ok_or_else(|| {
+        let reason = said.problem().unwrap_or_else(|| "it does not parse".to_owned());
+        problem(format!("the grammar cannot be used: {reason}"))
+    })?;
+    if lazy.is_none() && !prefill.is_empty() {
+        for token in vocab.tokenize(prefill, false, true)? {
+            accept_by_gbnf(&sampler, token).map_err(|()| {
+                let message = "the answer that was begun does not follow the grammar";
+                Error::new(ErrorKind::InvalidArgument, message)
+            })?;
+        }
     }
+    Ok(sampler)
 }
 
 #[cfg(test)]

@@ -5,12 +5,15 @@
 //! temperature, then the draw.
 
 mod grammar;
+mod guide;
 mod raw;
 mod reasoning;
 mod sampler;
+mod schema;
 mod settings;
 
 pub(crate) use grammar::{Grammar, GrammarSpec, GrammarTriggers, schema_to_gbnf};
-pub(crate) use reasoning::ReasoningSpec;
+pub(crate) use guide::{Guides, escape};
+pub(crate) use reasoning::{ReasoningSpec, ReasoningTags};
 pub(crate) use sampler::Sampler;
 pub(crate) use settings::Sampling;

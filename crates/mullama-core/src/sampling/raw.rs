@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 use mullama_sys as sys;
 
 /// One sampler of the engine, owned.
-pub(super) struct RawSampler(NonNull<sys::llama_sampler>);
+pub(crate) struct RawSampler(NonNull<sys::llama_sampler>);
 
 impl RawSampler {
     pub fn as_ptr(&self) -> *mut sys::llama_sampler {

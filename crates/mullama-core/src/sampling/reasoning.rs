@@ -6,17 +6,40 @@ use std::collections::VecDeque;
 use crate::engine::Vocab;
 use crate::{Result, Token};
 
-/// How much reasoning there may be, and how the model's template marks it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ReasoningSpec {
-    /// Most tokens.
-    pub budget: u32,
+/// How a model's template marks reasoning.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ReasoningTags {
     /// The tag before reasoning; empty where the answer starts inside it.
     pub start: String,
     /// Tags after it. The first is the one that is put in the model's mouth.
     pub ends: Vec<String>,
     /// Text of the prompt's end that belongs to the answer: it may open the reasoning.
     pub prefill: String,
+}
+
+impl ReasoningTags {
+    /// Whether the prompt ends within reasoning.
+    pub fn begin_inside(&self) -> bool {
+        let last = |tag: &String| self.prefill.rfind(tag.as_str());
+        let ended = self.ends.iter().filter_map(last).max();
+        if self.start.is_empty() {
+            return ended.is_none();
+        }
+        last(&self.start) > ended
+    }
+
+    /// Whether the prompt ends after reasoning, which then is over.
+    pub fn are_closed(&self) -> bool {
+        self.ends.iter().any(|end| self.prefill.contains(end)) && !self.begin_inside()
+    }
+}
+
+/// How much reasoning there may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ReasoningSpec {
+    /// Most tokens.
+    pub budget: u32,
+    pub tags: ReasoningTags,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +67,7 @@ impl ReasoningBudget {
         let (tail, forced, piece) = (Vec::new(), VecDeque::new(), Vec::new());
         let vocab = vocab.clone();
         let mut budget = Self { vocab, spec, state, tail, forced, piece };
-        if budget.begins_inside() {
+        if budget.spec.tags.begin_inside() {
             budget.enter()?;
         }
         Ok(budget)
@@ -66,10 +89,10 @@ impl ReasoningBudget {
         self.tail.extend_from_slice(&piece);
         self.piece = piece;
         match self.state {
-            State::Outside if self.said_any(std::slice::from_ref(&self.spec.start)) => {
+            State::Outside if self.said_any(std::slice::from_ref(&self.spec.tags.start)) => {
                 self.enter()?;
             }
-            State::Inside(_) if self.said_any(&self.spec.ends) => {
+            State::Inside(_) if self.said_any(&self.spec.tags.ends) => {
                 self.state = State::Outside;
                 self.tail.clear();
             }
@@ -78,16 +101,6 @@ impl ReasoningBudget {
         }
         self.forget();
         Ok(())
-    }
-
-    /// Whether the prompt ends within reasoning.
-    fn begins_inside(&self) -> bool {
-        let last = |tag: &String| self.spec.prefill.rfind(tag.as_str());
-        let ended = self.spec.ends.iter().filter_map(last).max();
-        if self.spec.start.is_empty() {
-            return ended.is_none();
-        }
-        last(&self.spec.start) > ended
     }
 
     fn enter(&mut self) -> Result<()> {
@@ -103,7 +116,7 @@ impl ReasoningBudget {
     }
 
     fn close(&mut self) -> Result<()> {
-        if let Some(end) = self.spec.ends.first() {
+        if let Some(end) = self.spec.tags.ends.first() {
             self.forced = self.vocab.tokenize(end, false, true)?.into();
         }
         Ok(())
@@ -117,7 +130,7 @@ impl ReasoningBudget {
 
     /// Drops what no tag can begin in.
     fn forget(&mut self) {
-        let tags = self.spec.ends.iter().chain([&self.spec.start]);
+        let tags = self.spec.tags.ends.iter().chain([&self.spec.tags.start]);
         // A character of four bytes is worth keeping, too.
         let longest = tags.map(String::len).max().unwrap_or(0).max(4);
         self.tail.drain(..self.tail.len().saturating_sub(longest));

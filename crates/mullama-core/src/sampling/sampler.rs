@@ -62,21 +62,12 @@ impl Sampler {
             return Ok(token);
         }
         let mut token = self.choose(logits, false)?;
-        if let Some(grammar) = &self.grammar {
-            // The grammar is checked on the one token that was chosen; it is asked about the whole
-            // vocabulary, which is slow, only when it rejects that one.
-            let mut single = sys::llama_token_data { id: token, logit: 1.0, p: 0.0 };
-            let mut array = sys::llama_token_data_array {
-                data: &raw mut single,
-                size: 1,
-                selected: -1,
-                sorted: false,
-            };
-            // SAFETY: `array` describes `single`, both live here.
-            unsafe { sys::llama_sampler_apply(grammar.0.as_ptr(), &raw mut array) };
-            if single.logit == f32::NEG_INFINITY {
-                token = self.choose(logits, true)?;
-            }
+        // The grammar is checked on the one token that was chosen; it is asked about the whole vocabulary, which is
+        // slow, only when it rejects that one.
+        if let Some(grammar) = &mut self.grammar
+            && !grammar.allows(token)?
+        {
+            token = self.choose(logits, true)?;
         }
         self.accept(token)?;
         Ok(token)
@@ -90,15 +81,8 @@ impl Sampler {
             // SAFETY: the chain is owned, the token is from the vocabulary.
             unsafe { sys::llama_sampler_accept(self.chain.as_ptr(), token) };
         }
-        if let Some(grammar) = &self.grammar {
-            // SAFETY: as above; the wrapper catches what the grammar throws.
-            let status = unsafe { sys::llama_rs_sampler_accept(grammar.0.as_ptr(), token) };
-            if status != sys::LLAMA_RS_STATUS_OK {
-                return Err(Error::new(
-                    ErrorKind::InvalidGrammar,
-                    "the grammar allows no continuation of what was generated",
-                ));
-            }
+        if let Some(grammar) = &mut self.grammar {
+            grammar.accept(token)?;
         }
         Ok(())
     }
@@ -132,6 +116,13 @@ impl Sampler {
                 p: 0.0,
             }),
         );
+        if let (true, Some(grammar)) = (constrained, &mut self.grammar) {
+            grammar.forbid(&mut self.candidates)?;
+            if self.candidates.iter().all(|candidate| candidate.logit == f32::NEG_INFINITY) {
+                let message = "the grammar allows no token here";
+                return Err(Error::new(ErrorKind::InvalidGrammar, message));
+            }
+        }
         let mut array = sys::llama_token_data_array {
             data: self.candidates.as_mut_ptr(),
             size: self.candidates.len(),
@@ -141,18 +132,6 @@ impl Sampler {
         // SAFETY: `array` describes `candidates`, which is not touched meanwhile; samplers may
         // shrink the array and reorder it, and leave the index of their choice in `selected`.
         unsafe {
-            if let (true, Some(grammar)) = (constrained, &self.grammar) {
-                sys::llama_sampler_apply(grammar.0.as_ptr(), &raw mut array);
-                let allowed = std::slice::from_raw_parts(array.data, array.size)
-                    .iter()
-                    .any(|candidate| candidate.logit > f32::NEG_INFINITY);
-                if !allowed {
-                    return Err(Error::new(
-                        ErrorKind::InvalidGrammar,
-                        "the grammar allows no token here",
-                    ));
-                }
-            }
             sys::llama_sampler_apply(self.chain.as_ptr(), &raw mut array);
             let index = usize::try_from(array.selected).ok().filter(|&index| index < array.size);
             let index = index.ok_or_else(|| {

@@ -1,0 +1,377 @@
+//! What is done to a JSON schema before it is compiled. The values that are left follow the schema as it was given.
+//!
+//! - A format that nobody knows is an annotation, as JSON Schema has it.
+//! - `oneOf` is `anyOf` where no value can follow two of its schemas: that can be followed token by token.
+//! - Objects that list their properties have those alone, unless they say otherwise: a model would add more without
+//!   end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value};
+
+/// References that refer to each other are followed so far.
+const MAX_REFERENCES: usize = 16;
+
+/// Formats that are followed.
+const FORMATS: [&str; 11] = [
+    "date-time",
+    "time",
+    "date",
+    "duration",
+    "email",
+    "hostname",
+    "ipv4",
+    "ipv6",
+    "uuid",
+    "uri",
+    "unknown",
+];
+
+/// Keywords that combine a schema with others about the same value.
+const COMBINING: [&str; 5] = ["allOf", "anyOf", "oneOf", "$ref", "if"];
+
+/// Keywords that say what objects may have beside what they list.
+const OTHERS: [&str; 3] = ["additionalProperties", "patternProperties", "unevaluatedProperties"];
+
+/// Keywords with values, which are no schemas.
+const VALUES: [&str; 4] = ["const", "default", "enum", "examples"];
+
+pub(super) fn simplified(mut schema: Value) -> Value {
+    let root = schema.clone();
+    let mut combined = BTreeSet::new();
+    find_combined(&root, false, &mut combined);
+    rewrite(&mut schema, &root);
+    close(&mut schema, "#", &combined);
+    schema
+}
+
+/// Levels of a schema, references followed: whatever compiles it calls itself for each.
+const MAX_DEPTH: usize = 100;
+
+/// Items and characters that a schema may count: the engine writes out as many.
+const MAX_COUNT: u64 = 10_000;
+
+/// The largest whole number whose bounds the engine writes out.
+const MAX_INTEGER: f64 = 1e15;
+
+/// Fails for a schema that is nested too deeply.
+pub(super) fn check_depth(schema: &Value) -> Result<(), String> {
+    Depths { root: schema, deepest: BTreeMap::new(), open: BTreeSet::new() }.check(schema, 0)
+}
+
+struct Depths<'a> {
+    root: &'a Value,
+    /// How deep each reference has been followed.
+    deepest: BTreeMap<&'a str, usize>,
+    /// References that are being followed: what refers to itself is no deeper for it.
+    open: BTreeSet<&'a str>,
+}
+
+impl<'a> Depths<'a> {
+    fn check(&mut self, schema: &'a Value, depth: usize) -> Result<(), String> {
+        if depth > MAX_DEPTH {
+            return Err(format!("it has more than {MAX_DEPTH} levels"));
+        }
+        match schema {
+            Value::Array(items) => items.iter().try_for_each(|item| self.check(item, depth + 1)),
+            Value::Object(object) => {
+                if let Some(Value::String(reference)) = object.get("$ref") {
+                    self.follow(reference, depth + 1)?;
+                }
+                object.values().try_for_each(|value| self.check(value, depth + 1))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn follow(&mut self, reference: &'a str, depth: usize) -> Result<(), String> {
+        let target = reference.strip_prefix('#').and_then(|at| self.root.pointer(at));
+        let known = self.deepest.get(reference).is_some_and(|&before| before >= depth);
+        let Some(target) = target.filter(|_| !known && !self.open.contains(reference)) else {
+            return Ok(());
+        };
+        self.deepest.insert(reference, depth);
+        self.open.insert(reference);
+        let outcome = self.check(target, depth);
+        self.open.remove(reference);
+        outcome
+    }
+}
+
+/// What is too much for the engine's own translation of a schema, with the place of it.
+pub(super) fn check_counts(schema: &Value, place: &str) -> Result<(), String> {
+    match schema {
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, item)| check_counts(item, &format!("{place}/{index}"))),
+        Value::Object(object) => {
+            for (least, most) in [("minItems", "maxItems"), ("minLength", "maxLength")] {
+                let [least_count, most_count] = [least, most].map(|key| object.get(key)?.as_u64());
+                if let (Some(one), Some(other)) = (least_count, most_count)
+                    && one > other
+                {
+                    return Err(format!("{place}: {least} {one} is above {most} {other}"));
+                }
+                if least_count.is_some_and(|count| count > MAX_COUNT) {
+                    return Err(format!("{place}: {least} is above {MAX_COUNT}"));
+                }
+            }
+            for key in ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"] {
+                if object.get(key).and_then(Value::as_f64).is_some_and(|n| n.abs() > MAX_INTEGER) {
+                    return Err(format!("{place}: {key} is beyond {MAX_INTEGER:e}"));
+                }
+            }
+            object
+                .iter()
+                .filter(|(key, _)| !VALUES.contains(&key.as_str()))
+                .try_for_each(|(key, value)| check_counts(value, &format!("{place}/{key}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn rewrite(schema: &mut Value, root: &Value) {
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(|item| rewrite(item, root)),
+        Value::Object(object) => {
+            let format = object.get("format").and_then(Value::as_str);
+            if format.is_some_and(|format| !FORMATS.contains(&format)) {
+                object.remove("format");
+            }
+            if let Some(Value::Array(choices)) = object.get("oneOf")
+                && !object.contains_key("anyOf")
+                && exclude_each_other(choices, root)
+                && let Some(choices) = object.remove("oneOf")
+            {
+                object.insert("anyOf".to_owned(), choices);
+            }
+            for (key, value) in object {
+                if !VALUES.contains(&key.as_str()) {
+                    rewrite(value, root);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The references that stand beside other schemas about the same value.
+fn find_combined(schema: &Value, is_combined: bool, found: &mut BTreeSet<String>) {
+    match schema {
+        Value::Array(items) => {
+            for item in items {
+                find_combined(item, is_combined, found);
+            }
+        }
+        Value::Object(object) => {
+            let is_alone = object.len() == 1;
+            if let Some(Value::String(reference)) = object.get("$ref")
+                && (is_combined || !is_alone)
+            {
+                found.insert(reference.clone());
+            }
+            for (key, value) in object {
+                let combines = key == "allOf" || (COMBINING.contains(&key.as_str()) && !is_alone);
+                find_combined(value, combines, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Closes the objects in a schema that stands alone.
+fn close(schema: &mut Value, place: &str, combined: &BTreeSet<String>) {
+    let Value::Object(object) = schema else { return };
+    let combines = COMBINING.iter().any(|keyword| object.contains_key(*keyword));
+    if !combines && !combined.contains(place) {
+        close_this(object);
+    }
+    let is_alone = object.len() == 1;
+    for (key, value) in object {
+        match (key.as_str(), value) {
+            (
+                "properties" | "patternProperties" | "$defs" | "definitions",
+                Value::Object(inner),
+            ) => {
+                for (name, value) in inner {
+                    close(value, &format!("{place}/{key}/{name}"), combined);
+                }
+            }
+            ("items" | "additionalProperties", value) => {
+                close(value, &format!("{place}/{key}"), combined);
+            }
+            ("prefixItems", Value::Array(items)) => {
+                for (index, value) in items.iter_mut().enumerate() {
+                    close(value, &format!("{place}/{key}/{index}"), combined);
+                }
+            }
+            ("anyOf" | "oneOf", Value::Array(items)) if is_alone => {
+                for (index, value) in items.iter_mut().enumerate() {
+                    close(value, &format!("{place}/{key}/{index}"), combined);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn close_this(object: &mut Map<String, Value>) {
+    let Some(Value::Object(properties)) = object.get("properties") else { return };
+    let required = object.get("required").and_then(Value::as_array).into_iter().flatten();
+    let mut names = required.filter_map(Value::as_str);
+    if names.any(|name| !properties.contains_key(name))
+        || OTHERS.iter().any(|keyword| object.contains_key(*keyword))
+        || object.contains_key("minProperties")
+    {
+        return;
+    }
+    object.insert("additionalProperties".to_owned(), false.into());
+    object.entry("type").or_insert_with(|| "object".into());
+}
+
+fn exclude_each_other(choices: &[Value], root: &Value) -> bool {
+    let choices: Vec<_> = choices.iter().map(|choice| resolve(choice, root)).collect();
+    choices.iter().enumerate().all(|(index, one)| {
+        choices[index + 1..].iter().all(|other| match (one, other) {
+            (Some(one), Some(other)) => are_disjoint(one, other, root),
+            _ => false,
+        })
+    })
+}
+
+/// What a schema refers to, where it does.
+fn resolve<'a>(schema: &'a Value, root: &'a Value) -> Option<&'a Map<String, Value>> {
+    let mut schema = schema.as_object()?;
+    for _ in 0..MAX_REFERENCES {
+        let Some(reference) = schema.get("$ref") else { return Some(schema) };
+        schema = root.pointer(reference.as_str()?.strip_prefix('#')?)?.as_object()?;
+    }
+    None
+}
+
+fn are_disjoint(one: &Map<String, Value>, other: &Map<String, Value>, root: &Value) -> bool {
+    if let (Some(one), Some(other)) = (listed(one), listed(other)) {
+        return one.iter().all(|value| !other.contains(value));
+    }
+    if let (Some(one), Some(other)) = (types(one), types(other))
+        && one.iter().all(|name| !other.contains(name))
+        // Every whole number is a number.
+        && !(one.contains(&"number") && other.contains(&"integer"))
+        && !(one.contains(&"integer") && other.contains(&"number"))
+    {
+        return true;
+    }
+    // Objects that both must have a property whose values differ: a discriminator.
+    let required = |schema: &Map<String, Value>| {
+        let names = schema.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
+        names.iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let property = |schema: &Map<String, Value>, name: &str| {
+        resolve(schema.get("properties")?.get(name)?, root).cloned()
+    };
+    let is_object = |schema| types(schema).is_some_and(|types| types == ["object"]);
+    is_object(one)
+        && is_object(other)
+        && required(one).iter().filter(|name| required(other).contains(name)).any(|name| {
+            match (property(one, name), property(other, name)) {
+                (Some(one), Some(other)) => are_disjoint(&one, &other, root),
+                _ => false,
+            }
+        })
+}
+
+/// The values that a schema lists.
+fn listed(schema: &Map<String, Value>) -> Option<Vec<&Value>> {
+    match (schema.get("const"), schema.get("enum")) {
+        (Some(value), _) => Some(vec![value]),
+        (None, Some(Value::Array(values))) => Some(values.iter().collect()),
+        _ => None,
+    }
+}
+
+fn types(schema: &Map<String, Value>) -> Option<Vec<&str>> {
+    match schema.get("type")? {
+        Value::String(name) => Some(vec![name]),
+        Value::Array(names) => names.iter().map(Value::as_str).collect(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_excludes_each_other_is_any_of() {
+        let is_any_of = |choices: Value| {
+            let schema = json!({"oneOf": choices, "$defs": {"text": {"type": "string"}}});
+            simplified(schema).get("anyOf").is_some()
+        };
+        assert!(is_any_of(json!([{"type": "string"}, {"type": "integer"}])));
+        assert!(is_any_of(json!([{"$ref": "#/$defs/text"}, {"type": ["null", "array"]}])));
+        assert!(is_any_of(json!([{"const": "a"}, {"enum": ["b", "c"]}])));
+        let tagged = |tag: &str| json!({"type": "object", "required": ["kind"], "properties": {"kind": {"const": tag}}});
+        assert!(is_any_of(json!([tagged("cat"), tagged("dog")])));
+        assert!(!is_any_of(json!([tagged("cat"), tagged("cat")])));
+        assert!(!is_any_of(json!([{"type": "number"}, {"type": "integer"}])));
+        assert!(!is_any_of(json!([{"type": "string"}, {"minLength": 3}])));
+        assert!(!is_any_of(json!([{"type": "string"}, {"$ref": "#/nowhere"}])));
+    }
+
+    #[test]
+    fn objects_that_stand_alone_are_closed() {
+        let closed = |schema: &Value, place: &str| {
+            simplified(schema.clone()).pointer(place).unwrap()["additionalProperties"] == false
+        };
+        let open = json!({"properties": {"a": {"type": "integer"}}});
+        assert!(closed(&open, ""));
+        assert!(closed(&json!({"type": "array", "items": open}), "/items"));
+        assert!(closed(&json!({"anyOf": [open, {"type": "null"}]}), "/anyOf/0"));
+        let alone = json!({"type": "array", "items": {"$ref": "#/$defs/a"}, "$defs": {"a": open}});
+        assert!(closed(&alone, "/$defs/a"));
+        assert!(!closed(&json!({"allOf": [open, open]}), "/allOf/0"));
+        let with = json!({"allOf": [{"$ref": "#/$defs/a"}, open], "$defs": {"a": open}});
+        assert!(!closed(&with, "/$defs/a"));
+        assert!(!closed(&json!({"properties": {"a": true}, "anyOf": [open]}), ""));
+        assert!(!closed(&json!({"properties": {"a": true}, "anyOf": [open]}), "/anyOf/0"));
+        assert!(!closed(&json!({"properties": {}, "required": ["b"]}), ""));
+        let text = json!({"properties": {"a": {"format": "int32"}, "b": {"format": "date"}}});
+        let text = simplified(text);
+        assert!(text["properties"]["a"].get("format").is_none());
+        assert_eq!(text["properties"]["b"]["format"], "date");
+    }
+
+    #[test]
+    fn what_is_too_much_for_the_engine_is_told() {
+        for (schema, said) in [
+            (
+                json!({"type": "array", "minItems": 5, "maxItems": 2}),
+                "minItems 5 is above maxItems 2",
+            ),
+            (json!({"properties": {"a": {"minLength": 3, "maxLength": 1}}}), "#/properties/a"),
+            (json!({"type": "array", "minItems": 1_000_000}), "minItems is above 10000"),
+            (json!({"type": "integer", "minimum": 1_000_000_000_000_000_000_u64}), "minimum"),
+        ] {
+            let problem = check_counts(&schema, "#").unwrap_err();
+            assert!(problem.contains(said), "{problem}");
+        }
+        let chain = |count: usize| {
+            let link = |index| json!({"properties": {"a": {"$ref": format!("#/$defs/d{index}")}}});
+            let links: Map<_, _> = (1..count).map(|i| (format!("d{i}"), link(i - 1))).collect();
+            let mut schema = json!({"$ref": format!("#/$defs/d{}", count - 1), "$defs": links});
+            schema["$defs"]["d0"] = json!({"type": "object"});
+            schema
+        };
+        assert!(check_depth(&chain(10)).is_ok());
+        assert!(check_depth(&chain(4000)).unwrap_err().contains("levels"));
+        let circle = json!({"$ref": "#/$defs/a", "$defs": {"a": {"items": {"$ref": "#/$defs/a"}}}});
+        assert!(check_depth(&circle).is_ok());
+        // As many ways through it as two to the number of its parts.
+        let twice = |index| json!({"items": {"$ref": format!("#/$defs/d{index}")}, "not": {"$ref": format!("#/$defs/d{index}")}});
+        let links: Map<_, _> = (1..40).map(|i| (format!("d{i}"), twice(i - 1))).collect();
+        assert!(check_depth(&json!({"$ref": "#/$defs/d39", "$defs": links})).is_ok());
+    }
+}
