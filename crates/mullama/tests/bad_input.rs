@@ -215,3 +215,29 @@ fn a_broken_template_is_an_error_when_it_is_used() {
         assert!(model.generate("Hi", &GenerateOptions::default().with_max_tokens(1)).is_ok());
     }
 }
+
+#[test]
+fn a_tokenizer_that_does_not_fit_its_vocabulary_is_an_error() {
+    let params = ModelParams::default()
+        .with_vocab_only(true)
+        .with_metadata_overrides([("tokenizer.ggml.model".to_owned(), "rwkv".into())]);
+    let model = Model::load("demo", params, ContextParams::default()).unwrap();
+    // The engine would begin again for ever.
+    let kinds: Vec<_> = ["hello", "\u{e9}", "~~"]
+        .map(|text| model.tokenize(text, false, false).map_err(|error| error.kind()).err())
+        .into();
+    assert!(
+        kinds.iter().all(|kind| matches!(kind, None | Some(ErrorKind::InvalidModel))),
+        "{kinds:?}"
+    );
+    assert!(kinds.iter().any(Option::is_some), "{kinds:?}");
+}
+
+#[test]
+fn a_context_that_is_far_too_large_is_refused_at_once() {
+    for n_ctx in [100_000_000, i32::MAX as u32] {
+        let context = ContextParams::default().with_n_ctx(n_ctx);
+        let error = Model::load("demo", ModelParams::default(), context).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DoesNotFit, "{error}");
+    }
+}

@@ -132,6 +132,19 @@ impl Placement {
         self
     }
 
+    /// What it grows to, by so many times what it has more than a smaller one.
+    pub(crate) fn drawn_out(mut self, smaller: &Self, times: f64) -> Self {
+        let grown = |bytes: u64, before: u64| {
+            bytes.saturating_add((bytes.saturating_sub(before) as f64 * times) as u64)
+        };
+        for share in &mut self.devices {
+            let before = smaller.devices.iter().find(|before| before.name == share.name);
+            share.kv = grown(share.kv, before.map_or(0, |before| before.kv));
+            share.compute = grown(share.compute, before.map_or(0, |before| before.compute));
+        }
+        self
+    }
+
     /// Both together.
     pub(crate) fn plus(mut self, other: Self) -> Self {
         for added in other.devices {

@@ -13,16 +13,40 @@ use crate::{Error, ErrorKind, Result, Token};
 pub(crate) struct Vocab {
     weights: Arc<Weights>,
     ends_of_generation: Arc<[Token]>,
+    /// Whether the engine's tokenizer comes to an end.
+    ends: bool,
 }
 
 impl Vocab {
     pub fn new(weights: Arc<Weights>) -> Self {
-        let mut vocab = Self { weights, ends_of_generation: Arc::new([]) };
+        let mut vocab = Self { weights, ends_of_generation: Arc::new([]), ends: true };
         vocab.ends_of_generation = (0..vocab.len() as Token)
             // SAFETY: the token is in range.
             .filter(|&token| unsafe { sys::llama_vocab_is_eog(vocab.as_ptr(), token) })
             .collect();
+        vocab.ends =
+            vocab.kind() != sys::LLAMA_VOCAB_TYPE_RWKV || vocab.has_what_tokens_begin_with();
         vocab
+    }
+
+    fn kind(&self) -> sys::llama_vocab_type {
+        // SAFETY: a valid vocabulary.
+        unsafe { sys::llama_vocab_type(self.as_ptr()) }
+    }
+
+    /// Whether each byte that a token begins with is a token: where a text goes on otherwise than all tokens of such
+    /// a byte, the engine's tokenizer of RWKV begins again, without end.
+    fn has_what_tokens_begin_with(&self) -> bool {
+        let (mut first, mut alone) = ([false; 256], [false; 256]);
+        let mut piece = Vec::new();
+        for token in 0..self.len() as Token {
+            self.piece(token, true, &mut piece);
+            if let Some(&byte) = piece.first() {
+                first[usize::from(byte)] = true;
+                alone[usize::from(byte)] |= piece.len() == 1;
+            }
+        }
+        first == alone
     }
 
     pub fn as_ptr(&self) -> *const sys::llama_vocab {
@@ -99,6 +123,10 @@ impl Vocab {
             return Err(Error::new(ErrorKind::Unsupported, "the model has no tokenizer")
                 .with_hint("give the prompt as tokens"));
         }
+        if !self.ends {
+            let message = "bytes that its tokens begin with are no tokens";
+            return Err(unusable(message.to_owned()));
+        }
         with_stack(self.stack_for(text)?, || self.tokenize_here(text, add_special, parse_special))?
     }
 
@@ -112,8 +140,7 @@ impl Vocab {
         const ANY: usize = 64 << 10;
         /// Characters: more would take more than 1.3 GB.
         const MAX_LINE: usize = 4_000_000;
-        // SAFETY: a valid vocabulary.
-        if unsafe { sys::llama_vocab_type(self.as_ptr()) } != sys::LLAMA_VOCAB_TYPE_BPE {
+        if self.kind() != sys::LLAMA_VOCAB_TYPE_BPE {
             return Ok(ANY);
         }
         let longest = longest_line(text);
@@ -144,7 +171,12 @@ impl Vocab {
             match usize::try_from(count) {
                 Ok(count) => {
                     tokens.truncate(count);
-                    return Ok(tokens);
+                    let is_known = tokens.iter().all(|&token| self.check(token).is_ok());
+                    return if is_known {
+                        Ok(tokens)
+                    } else {
+                        Err(unusable("it gives tokens that are not in the vocabulary".to_owned()))
+                    };
                 }
                 Err(_) if count == i32::MIN => {
                     return Err(Error::new(ErrorKind::InvalidArgument, "the text is too long"));
@@ -170,8 +202,7 @@ impl Vocab {
     /// Whether text can be made of tokens, and tokens of text: of models that lack a tokenizer, tokens
     /// are all that there is.
     fn has_tokenizer(&self) -> bool {
-        // SAFETY: a valid vocabulary.
-        unsafe { sys::llama_vocab_type(self.as_ptr()) != sys::LLAMA_VOCAB_TYPE_NONE }
+        self.kind() != sys::LLAMA_VOCAB_TYPE_NONE
     }
 
     /// The bytes of one token; those of a special token only where `special` is set.

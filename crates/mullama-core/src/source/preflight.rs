@@ -13,22 +13,11 @@ use mullama_base::Text;
 use mullama_gguf::{GgufHeader, MetadataValue, TensorInfo, TensorType};
 
 /// Number formats that are stored but not computed with.
-const NOT_FOR_MATRICES: [TensorType; 5] =
+const NOT_FOR_WEIGHTS: [TensorType; 5] =
     [TensorType::I8, TensorType::I16, TensorType::I32, TensorType::I64, TensorType::F64];
 
-/// Parts of the names of tensors that are matrices to multiply with.
-const MATRICES: [&str; 10] = [
-    "attn_q",
-    "attn_k",
-    "attn_v",
-    "attn_qkv",
-    "attn_output",
-    "ffn_gate",
-    "ffn_up",
-    "ffn_down",
-    "token_embd",
-    "output",
-];
+/// Number formats of what is computed on the way, which no file has.
+const NOT_STORED: [TensorType; 2] = [TensorType::Q8_1, TensorType::Q8_K];
 
 /// Checks a header by the rules above.
 pub(crate) fn check(path: &Path, header: &GgufHeader, vocab_only: bool) -> Result<()> {
@@ -80,11 +69,11 @@ fn tensor_problem(tensor: &TensorInfo) -> Option<String> {
     {
         return Some(format!("has type {}; norms are f32", tensor.ty));
     }
-    if is("weight")
-        && MATRICES.iter().any(|matrix| is(matrix))
-        && NOT_FOR_MATRICES.contains(&tensor.ty)
-    {
-        return Some(format!("has type {}, which matrices cannot have", tensor.ty));
+    if NOT_STORED.contains(&tensor.ty) || (is("weight") && NOT_FOR_WEIGHTS.contains(&tensor.ty)) {
+        return Some(format!("has type {}, which weights cannot have", tensor.ty));
+    }
+    if is("bias") && tensor.ty != TensorType::F32 {
+        return Some(format!("has type {}; biases are f32", tensor.ty));
     }
     None
 }
@@ -120,4 +109,38 @@ fn head_problem(header: &GgufHeader) -> Option<String> {
         ));
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn number_formats_that_no_kernel_computes_with_are_refused() {
+        let problem = |name: &str, ty: TensorType| {
+            let mut document = mullama_gguf::Document::default();
+            document.add_tensor(name, ty, &[256, 2]);
+            let bytes = document.encode();
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("model.gguf");
+            std::fs::write(&path, [bytes, vec![0; 1 << 13]].concat()).unwrap();
+            check(&path, &GgufHeader::read(&path).unwrap(), false)
+                .err()
+                .map(|error| error.to_string())
+        };
+        for ty in [TensorType::Q8_1, TensorType::Q8_K] {
+            for name in ["token_embd.weight", "blk.0.ssm_in.weight", "anything"] {
+                assert!(problem(name, ty).is_some_and(|said| said.contains(ty.name())), "{name}");
+            }
+        }
+        assert!(problem("blk.0.ffn_gate_exps.weight", TensorType::I32).is_some());
+        assert!(problem("blk.0.attn_q.bias", TensorType::F16).is_some());
+        for (name, ty) in [
+            ("blk.0.attn_q.weight", TensorType::Q4_K),
+            ("blk.0.attn_q.bias", TensorType::F32),
+            ("d2t", TensorType::I64),
+        ] {
+            assert_eq!(problem(name, ty), None, "{name}");
+        }
+    }
 }
