@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use mullama::{
-    ContextParams, ErrorKind, FlashAttention, GenerateOptions, Message, Model, ModelParams, Result,
+    ContextParams, ErrorKind, FlashAttention, GenerateOptions, LogitBias, Message, Model,
+    ModelParams, Result,
 };
 use mullama_testkit::broken;
 use mullama_testkit::probe::Verdict;
@@ -160,7 +161,7 @@ fn tokens_and_texts_that_are_none() {
     for bad in [-1, i32::MIN, DEMO.n_vocab() as i32, i32::MAX] {
         assert_eq!(kind(DEMO.generate(vec![bad], &default())), ErrorKind::InvalidArgument);
         assert_eq!(DEMO.detokenize(&[bad], false).unwrap_err().kind(), ErrorKind::InvalidArgument);
-        let biased = default().with_logit_bias(mullama::LogitBias::from([(bad, 1.0)]));
+        let biased = default().with_logit_bias(LogitBias::from([(bad, 1.0)]));
         assert_eq!(kind(DEMO.generate("x", &biased)), ErrorKind::InvalidArgument);
     }
     let error = DEMO.generate("nul\0here", &default()).unwrap_err();
@@ -239,5 +240,17 @@ fn a_context_that_is_far_too_large_is_refused_at_once() {
         let context = ContextParams::default().with_n_ctx(n_ctx);
         let error = Model::load("demo", ModelParams::default(), context).map(drop).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::DoesNotFit, "{error}");
+    }
+}
+
+#[test]
+fn forbidding_every_token_is_an_error() {
+    let all = (0..DEMO.n_vocab() as i32).map(|token| (token, f32::NEG_INFINITY));
+    let all = LogitBias(all.collect());
+    for options in [GenerateOptions::default(), GenerateOptions::default().with_temperature(0.0)] {
+        let options = options.with_logit_bias(all.clone()).with_max_tokens(2);
+        let error = DEMO.generate("x", &options).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert!(error.to_string().contains("forbids every token"), "{error}");
     }
 }

@@ -1,6 +1,6 @@
 //! Every sampling option with its value.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 
 use mullama_sys as sys;
@@ -67,6 +67,11 @@ impl Sampling {
         biases.extend(suppressed.filter(|&token| vocab.check(token).is_ok()).map(forbid));
         if self.ignore_eos {
             biases.extend(vocab.ends_of_generation().iter().copied().map(forbid));
+        }
+        let is_forbidden = |bias: &&sys::llama_logit_bias| bias.bias == f32::NEG_INFINITY;
+        let forbidden: BTreeSet<_> = biases.iter().filter(is_forbidden).map(|b| b.token).collect();
+        if forbidden.len() == vocab.len() {
+            return Err(Error::option("logit_bias", "forbids every token"));
         }
         Ok(biases)
     }
