@@ -18,7 +18,7 @@ use crate::{Error, ErrorKind, Result, Token};
 const WHITE_SPACE: &str = r"(?: |\n{1,2}[ \t]{0,20})";
 
 /// Stack for compiling a schema.
-const STACK: usize = 32 << 20;
+const STACK: usize = 6 << 20;
 
 /// What guides of one model share: its tokens as a tree of bytes, made when it is first needed.
 #[derive(Default)]
@@ -109,23 +109,12 @@ impl Guide {
 
     /// Goes on by a text that is there already.
     pub fn accept_text(&mut self, text: &str) -> Result<()> {
-        let tokens = self.vocab.tokenize(text, false, false)?;
-        let text_of = |token: &Token| {
-            let mut piece = Vec::new();
-            self.vocab.piece(*token, false, &mut piece);
-            piece
-        };
-        // Vocabularies put a space before a text, which is none of it.
-        let skipped = tokens.first().map(text_of).is_some_and(|first| {
-            first.first() == Some(&b' ') && !text.starts_with(' ') && first.len() == 1
-        });
-        for &token in tokens.iter().skip(usize::from(skipped)) {
-            self.matcher.consume_token(token as u32).map_err(|_| {
-                let message = "the answer that was begun does not follow the JSON schema";
-                Error::new(ErrorKind::InvalidArgument, message)
-            })?;
-        }
-        Ok(())
+        // By bytes: a model's own tokenizer may put a space before a text, which is none of it.
+        let tokens = self.matcher.tok_env().map_err(internal)?.tokenize(text);
+        self.matcher.consume_tokens(&tokens).map_err(|_| {
+            let message = "the answer that was begun does not follow the JSON schema";
+            Error::new(ErrorKind::InvalidArgument, message)
+        })
     }
 }
 
