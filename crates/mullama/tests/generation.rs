@@ -475,6 +475,16 @@ fn tokens_round_trip() {
     assert!(DEMO.tokenize("<|im_end|>", false, false).unwrap().len() > 1);
     assert_eq!(DEMO.detokenize(&special, false).unwrap(), "<|im_end|>");
     assert_eq!(DEMO.detokenize(&special, true).unwrap(), "");
+    let encoder = Model::load(
+        mullama_testkit::fixture("encoder"),
+        ModelParams::default(),
+        ContextParams::default(),
+    )
+    .unwrap();
+    for model in [&*DEMO, &encoder] {
+        let tokens = model.tokenize("one river", true, false).unwrap();
+        assert_eq!(model.detokenize(&tokens, true).unwrap(), "one river");
+    }
 }
 
 #[test]

@@ -238,6 +238,10 @@ impl Vocab {
         for &token in tokens {
             self.check(token)?;
         }
+        // SAFETY: a valid vocabulary.
+        let begin = unsafe { sys::llama_vocab_bos(self.as_ptr()) };
+        // The engine leaves the space that a vocabulary puts before a text only where no such token is.
+        let tokens = tokens.strip_prefix(&[begin]).filter(|_| skip_special).unwrap_or(tokens);
         let mut bytes = vec![0_u8; tokens.len() * 8 + 16];
         loop {
             // SAFETY: a valid vocabulary, and tokens in its range.
@@ -253,7 +257,13 @@ impl Vocab {
             .map_err(unusable)?;
             if let Ok(length) = usize::try_from(length) {
                 bytes.truncate(length);
-                return Ok(String::from_utf8_lossy(&bytes).into_owned());
+                let text = String::from_utf8_lossy(&bytes).into_owned();
+                // Words of these begin with a space, the first one, too.
+                let is_of_words = self.kind() == sys::LLAMA_VOCAB_TYPE_WPM;
+                return Ok(match text.strip_prefix(' ') {
+                    Some(rest) if skip_special && is_of_words => rest.to_owned(),
+                    _ => text,
+                });
             }
             bytes.resize(length.unsigned_abs() as usize, 0);
         }
