@@ -36,6 +36,9 @@ fn not_unicode(value: Borrowed<'_, '_, PyAny>, error: PyErr) -> PyErr {
     raise(Error::new(ErrorKind::InvalidArgument, message))
 }
 
+/// More than any context holds: what goes on is a mistake, `range(10**9)` or an iterator without an end.
+const MAX_TOKENS: usize = 1 << 24;
+
 /// A list of token ids, or any other iterable of integers.
 pub struct Tokens(pub Vec<Token>);
 
@@ -58,12 +61,15 @@ impl FromPyObject<'_, '_> for Tokens {
         if misleading {
             return Err(refused());
         }
-        value
-            .try_iter()
-            .map_err(|_| refused())?
-            .map(|token| token_id(&token?))
-            .collect::<PyResult<_>>()
-            .map(Self)
+        let mut tokens = Vec::new();
+        for token in value.try_iter().map_err(|_| refused())? {
+            if tokens.len() == MAX_TOKENS {
+                let message = format!("there are more than {MAX_TOKENS} token ids");
+                return Err(raise(Error::new(ErrorKind::InvalidArgument, message)));
+            }
+            tokens.push(token_id(&token?)?);
+        }
+        Ok(Self(tokens))
     }
 }
 

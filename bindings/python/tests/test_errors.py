@@ -1,6 +1,7 @@
 """What a user passes by mistake is a typed error that names the thing; everything else goes on."""
 
 import builtins
+import itertools
 import json
 import math
 import pickle
@@ -170,6 +171,11 @@ def test_invalid_tokens(demo, token):
     for call in (demo.generate, demo.stream, demo.detokenize):
         with pytest.raises(InvalidArgumentError, match=f"token {token} is not in the vocabulary"):
             call([token])
+
+
+def test_prompts_without_an_end(demo):
+    with pytest.raises(InvalidArgumentError, match="more than 16777216 token ids"):
+        demo.generate(itertools.repeat(1))
 
 
 @pytest.mark.parametrize(
