@@ -95,14 +95,12 @@ fn flags(
             FlagForm::Names => {
                 arg.action(ArgAction::Append).value_delimiter(',').value_name("A,B,...")
             }
-            FlagForm::Patterns => {
-                arg.action(ArgAction::Append).value_delimiter(',').value_name("REGEX=DEVICE,...")
-            }
+            FlagForm::Patterns => arg.action(ArgAction::Append).value_name("REGEX=DEVICE,..."),
             FlagForm::Adapters => arg.action(ArgAction::Append).value_name("FILE[=SCALE]"),
             FlagForm::Texts => arg.action(ArgAction::Append).value_name("TEXT"),
             FlagForm::Numbers => arg.value_name("A,B,..."),
             FlagForm::Number => arg.value_name("N"),
-            FlagForm::NumberOr(word) => arg.value_name(format!("N|{word}")),
+            FlagForm::NumberOr(word) => arg.value_name(format!("N|all|{word}")),
             FlagForm::Text(name) | FlagForm::Pair(name) => arg.value_name(name),
             _ => arg.value_name("JSON"),
         };
@@ -147,7 +145,8 @@ fn value(spec: &OptionSpec, values: &[&str]) -> Result<Value> {
                 })?;
                 Ok((pattern.to_owned(), Value::from(device)))
             };
-            Value::Object(values.iter().map(pair).collect::<Result<_>>()?)
+            let pairs: Vec<_> = values.iter().flat_map(|text| pairs_in(text)).collect();
+            Value::Object(pairs.iter().map(|text| pair(&text.as_str())).collect::<Result<_>>()?)
         }
         FlagForm::Adapters => {
             let adapter = |text: &&str| {
@@ -160,6 +159,8 @@ fn value(spec: &OptionSpec, values: &[&str]) -> Result<Value> {
         }
         FlagForm::Text(_) => text.into(),
         FlagForm::NumberOr(word) if text == word => text.into(),
+        // As llama.cpp has it of layers.
+        FlagForm::NumberOr(_) if text == "all" => (-1).into(),
         FlagForm::NumberOr(_) | FlagForm::Number => number(text)?,
         FlagForm::Numbers => Value::Array(text.split(',').map(number).collect::<Result<_>>()?),
         FlagForm::Pair(_) => match text.split_once(',') {
@@ -180,6 +181,25 @@ fn value(spec: &OptionSpec, values: &[&str]) -> Result<Value> {
             }
         },
     })
+}
+
+/// The parts of `PATTERN=DEVICE,PATTERN=DEVICE`. A pattern may have commas: a part without a device goes on.
+fn pairs_in(text: &str) -> Vec<String> {
+    let names_device = |part: &str| {
+        let device = part.rsplit_once('=').map(|(_, device)| device);
+        device.is_some_and(|device| !device.is_empty() && !device.contains(['{', '(', '[', '\\']))
+    };
+    let mut pairs: Vec<String> = Vec::new();
+    for part in text.split(',') {
+        match pairs.last_mut() {
+            Some(last) if !names_device(last) => {
+                last.push(',');
+                last.push_str(part);
+            }
+            _ => pairs.push(part.to_owned()),
+        }
+    }
+    pairs
 }
 
 #[cfg(test)]
@@ -223,6 +243,23 @@ mod tests {
         assert_eq!(options.generate.stop, Some(["a", "b"].into()));
         assert_eq!(options.chat.tool_choice, Some("none".into()));
         assert!(options.generate.logit_bias.is_some());
+    }
+
+    #[test]
+    fn patterns_may_have_commas() {
+        for (text, parts) in [
+            ("a=CPU", &["a=CPU"][..]),
+            ("a=CPU,b=CUDA0", &["a=CPU", "b=CUDA0"]),
+            ("a{1,2}=CPU,b=CUDA0", &["a{1,2}=CPU", "b=CUDA0"]),
+            ("x(?=[1,2]{1,2})=CPU", &["x(?=[1,2]{1,2})=CPU"]),
+        ] {
+            assert_eq!(pairs_in(text), parts);
+        }
+        let matches = parse(&["--override-tensor", "a{1,2}=cpu,b=CPU", "--n-gpu-layers", "all"]);
+        let model = Options::parse(read(&matches).unwrap()).unwrap().model;
+        let pairs = model.tensor_overrides.unwrap().0;
+        assert_eq!(pairs[0], ("a{1,2}".to_owned(), "cpu".to_owned()));
+        assert_eq!((pairs.len(), model.n_gpu_layers), (2, Some((-1).into())));
     }
 
     #[test]

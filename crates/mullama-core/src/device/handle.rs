@@ -139,9 +139,10 @@ pub(crate) fn processors_of(devices: &[Handle]) -> Vec<Handle> {
     devices.iter().filter(is_cpu).copied().collect()
 }
 
-/// The device of this name; the error lists the names that there are.
+/// The device of this name, in whatever case; the error lists the names that there are.
 pub(crate) fn find(devices: &[Handle], wanted: &str) -> Result<Handle> {
-    devices.iter().copied().find(|device| device.name() == wanted).ok_or_else(|| {
+    let mut named = devices.iter().copied();
+    named.find(|device| device.name().eq_ignore_ascii_case(wanted)).ok_or_else(|| {
         let known: Vec<_> = devices.iter().map(|device| device.name()).collect();
         Error::new(
             ErrorKind::InvalidArgument,

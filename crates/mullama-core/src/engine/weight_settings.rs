@@ -254,7 +254,7 @@ fn resolve_overrides(
     let resolve = |(pattern, device): &(String, String)| {
         let problem =
             |what: String| Error::option("tensor_overrides", format!("`{pattern}`: {what}"));
-        let device = if device == HOST {
+        let device = if device.eq_ignore_ascii_case(HOST) {
             None
         } else {
             let device = find(&devices.known, device).map_err(|e| problem(e.to_string()))?;
