@@ -9,7 +9,9 @@ use super::message::{Message, Role};
 use super::tool;
 use crate::engine::Vocab;
 use crate::options::ChatOptions;
-use crate::sampling::{GrammarSpec, GrammarTriggers, ReasoningSpec, ReasoningTags, escape};
+use crate::sampling::{
+    GrammarSpec, GrammarTriggers, ReasoningSpec, ReasoningTags, escape, schema_to_gbnf,
+};
 use crate::{Error, ErrorKind, Result};
 
 /// A rendered prompt, with what is needed to run it and to understand the answer.
@@ -83,24 +85,21 @@ pub(crate) fn render(
         request["template_kwargs"] = kwargs.clone().into();
     }
     let schema = output_schema(options)?;
-    // Where there are tools, the template says how an answer is told from a call.
-    if let (Some(schema), true) = (&schema, with_tools) {
-        request["json_schema"] = schema.clone();
-    }
     if schema.is_some() && options.generate.grammar.is_some() {
         return Err(Error::option("grammar", "cannot be combined with a JSON schema"));
     }
+    // Where there are tools, or an answer stands in a form of the model's own, the template says how a value is
+    // told from the rest; the engine's grammar then holds the answer to both.
+    if let Some(schema) = &schema
+        && (with_tools || !answers_plainly(templates, &request)?)
+    {
+        schema_to_gbnf(schema)?;
+        request["json_schema"] = schema.clone();
+    }
 
-    let template_error = |reason: String| {
-        Error::new(ErrorKind::Template, format!("the chat template failed: {reason}")).with_hint(
-            Text::with_names("check the messages, or give another template as {chat_template}"),
-        )
-    };
-    let (applied, parser) = templates.apply(&request.to_string()).map_err(template_error)?;
-    let applied: Applied =
-        serde_json::from_str(&applied).map_err(|error| template_error(error.to_string()))?;
+    let (applied, parser) = apply(templates, &request)?;
     if applied.prompt.is_empty() {
-        return Err(template_error("it made nothing of the messages".to_owned()));
+        return Err(template_error("it made nothing of the messages"));
     }
 
     let tags = (!applied.thinking_end.is_empty()).then(|| ReasoningTags {
@@ -136,6 +135,55 @@ pub(crate) fn render(
         stops: applied.additional_stops,
         preserved: applied.preserved_tokens,
         parser,
+    })
+}
+
+fn template_error(reason: &str) -> Error {
+    Error::new(ErrorKind::Template, format!("the chat template failed: {reason}")).with_hint(
+        Text::with_names("check the messages, or give another template as {chat_template}"),
+    )
+}
+
+fn apply(templates: &ChatTemplates, request: &Value) -> Result<(Applied, ChatParser)> {
+    let (applied, parser) =
+        templates.apply(&request.to_string()).map_err(|reason| template_error(&reason))?;
+    let applied =
+        serde_json::from_str(&applied).map_err(|error| template_error(&error.to_string()))?;
+    Ok((applied, parser))
+}
+
+/// Whether an answer in JSON is that and nothing else, but for reasoning before it: the engine's grammar for one
+/// says so.
+fn answers_plainly(templates: &ChatTemplates, request: &Value) -> Result<bool> {
+    let mut request = request.clone();
+    request["json_schema"] = json!({"const": "a"});
+    let (applied, _) = apply(templates, &request)?;
+    Ok(is_plain(&applied))
+}
+
+fn is_plain(applied: &Applied) -> bool {
+    let root = applied.grammar.lines().find_map(|line| line.strip_prefix("root ::="));
+    let Some(root) = root else { return applied.grammar.is_empty() };
+    let is_known_text = |text: &str| {
+        let text = text.replace("\\n", "\n");
+        let reasoning = || applied.thinking_end.iter().chain([&applied.thinking_start]);
+        text.trim().is_empty()
+            || text.trim().trim_start_matches('`').trim_start_matches("json").is_empty()
+            || applied.generation_prompt.contains(&text)
+            || reasoning().any(|tag| tag.trim() == text.trim())
+    };
+    // Every other part is a text in quotes.
+    root.split('"').enumerate().all(|(index, part)| {
+        if index % 2 == 1 {
+            return is_known_text(part);
+        }
+        let mut names = part.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+        names.all(|name| {
+            name.is_empty()
+                || name == "space"
+                || name.starts_with("until-")
+                || name.starts_with("response-format")
+        })
     })
 }
 
@@ -261,6 +309,34 @@ fn triggers(triggers: &[Trigger], vocab: &Vocab) -> GrammarTriggers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answers_in_a_form_of_their_own_are_told() {
+        let applied = |root: &str| Applied {
+            prompt: String::new(),
+            generation_prompt: "<|im_start|>assistant\n".to_owned(),
+            grammar: format!("space ::= \" \"?\nroot ::= {root}\nother ::= \"x\""),
+            grammar_lazy: false,
+            grammar_triggers: Vec::new(),
+            preserved_tokens: Vec::new(),
+            additional_stops: Vec::new(),
+            thinking_start: "<think>".to_owned(),
+            thinking_end: vec!["</think>".to_owned()],
+        };
+        for plain in [
+            r#""<|im_start|>assistant\n" response-format-schema"#,
+            r#""<|im_start|>assistant\n" space ("<think>" until-4 "</think>" "\n"?)? space ("```json" space response-format space "```" | space response-format)"#,
+        ] {
+            assert!(is_plain(&applied(plain)), "{plain}");
+        }
+        for wrapped in [
+            r#""<|im_start|>assistant\n" "<|channel|>final<|message|>" response-format"#,
+            r#""<|im_start|>assistant\n" analysis? final"#,
+        ] {
+            assert!(!is_plain(&applied(wrapped)), "{wrapped}");
+        }
+        assert!(is_plain(&Applied { grammar: String::new(), ..applied("") }));
+    }
 
     #[test]
     fn a_named_tool_is_the_only_one_and_required() {
