@@ -206,7 +206,7 @@ reference: wheel node-package ## Write what the documentation has from the code:
 	$(PY) docs/reference_tables.py
 	$(PY) docs/plan_tables.py
 	cd bindings/node && npm run --silent reference
-	MULLAMA_WRITE_REFERENCE=1 cargo test $(CARGO_FLAGS) --lib the_reference_page
+	MULLAMA_WRITE_REFERENCE=1 cargo test $(CARGO_FLAGS) the_reference_page
 
 # --- keeping it tidy ------------------------------------------------------------------------------
 

@@ -66,7 +66,7 @@ SCHEMAS = {
             }
         },
     },
-    "mixed values": {"enum": ["a\n\"b\"", 3, None, {"format": "x"}, [1, "two"]]},
+    "mixed values": {"enum": ['a\n"b"', 3, None, {"format": "x"}, [1, "two"]]},
     "a constant": an_object(c={"const": 'é"\\'}),
     "a date": an_object(d={"type": "string", "format": "date"}),
     "a uuid": an_object(d={"type": "string", "format": "uuid"}),
@@ -100,7 +100,9 @@ def test_answers_follow_the_schema(demo, name):
     validator = Draft202012Validator(schema, format_checker=FormatChecker())
     whole = 0
     for seed in range(12):
-        answer = demo.generate(QUESTION, json_schema=schema, seed=seed, temperature=1.5, max_tokens=150)
+        answer = demo.generate(
+            QUESTION, json_schema=schema, seed=seed, temperature=1.5, max_tokens=150
+        )
         if answer.finish_reason == "stop":
             whole += 1
             validator.validate(json.loads(answer.text))
