@@ -200,6 +200,37 @@ fn templates_that_run_away_are_stopped() {
 }
 
 #[test]
+fn arguments_that_would_end_the_process_are_refused() {
+    let outcome = |source: &str| {
+        let hello = json!({"messages": [{"role": "user", "content": "hello"}]});
+        compile(source).and_then(|templates| templates.apply(&hello.to_string()).map(|it| it.0))
+    };
+    for (source, said) in [
+        ("{{ 5 is divisibleby(0) }}", "divisible by 0"),
+        ("{{ (-9223372036854775807 - 1) is divisibleby(-1) }}", "divisible by -1"),
+        ("{{ [4]|select('divisibleby', 0)|list }}", "divisible by 0"),
+        ("{% set t = 'divisibleby' %}{{ [4]|reject(t, 0)|list }}", "divisible by 0"),
+        ("{{ 'a'|indent(5000000000) }}", "indents"),
+        ("{{ 'a'|indent(width=5000000000) }}", "indents"),
+        ("{{ {'a': 1}|tojson(indent=2000000000) }}", "indents"),
+        ("{% macro a(x=a()) %}{% endmacro %}{{ a() }}", "too deeply"),
+    ] {
+        let failure = outcome(source).map(drop).expect_err(source);
+        assert!(failure.contains(said), "{source}: {failure}");
+    }
+    for (source, prompt) in [
+        ("{{ 6 is divisibleby(3) }}", "True"),
+        ("{{ [4, 3]|select('divisibleby', 2)|first }}", "4"),
+        ("{{ [4, 0]|select('equalto', 0)|first }}", "0"),
+        ("{{ {'a': 1}|tojson(indent=2) }}", "{\n  \"a\": 1\n}"),
+        ("{% macro a(x=3) %}{{ x }}{% endmacro %}{{ a() }}{{ a(4) }}", "34"),
+    ] {
+        let applied: Value = serde_json::from_str(&outcome(source).unwrap()).unwrap();
+        assert_eq!(applied["prompt"], prompt, "{source}");
+    }
+}
+
+#[test]
 fn templates_that_are_nested_without_end_are_refused() {
     for (source, said) in [
         (format!("{{{{ {}1{} }}}}", "(".repeat(100_000), ")".repeat(100_000)), "nested"),

@@ -158,6 +158,77 @@ struct bounded_range : jinja::identifier {
     }
 };
 
+// The default of a macro's parameter, which may call the macro.
+struct counted_default : jinja::expression {
+    explicit counted_default(jinja::statement_ptr && value) : value(std::move(value)) {}
+    std::string type() const override { return "CountedDefault"; }
+    jinja::value execute_impl(jinja::context & ctx) const override {
+        charge(1);
+        return value->execute(ctx);
+    }
+
+    jinja::statement_ptr value;
+};
+
+// Spaces before a line: more make no sense, and gigabytes.
+constexpr int64_t MAX_INDENT = 1000;
+
+// An argument of a filter or a test that the engine computes with as it is.
+struct checked_argument : jinja::expression {
+    checked_argument(const jinja::call_expression & call, jinja::statement_ptr && value)
+        : call(call), value(std::move(value)) {}
+    std::string type() const override { return "CheckedArgument"; }
+    jinja::value execute_impl(jinja::context & ctx) const override {
+        auto result = value->execute(ctx);
+        if (jinja::is_val<jinja::value_int>(result)) {
+            check(ctx, result->as_int());
+        }
+        return result;
+    }
+
+    // Whether a call of this name has arguments to check.
+    static bool is_needed(const std::string & name) {
+        return name == "divisibleby" || name == "indent" || name == "tojson" || selects(name);
+    }
+
+    const jinja::call_expression & call;
+    jinja::statement_ptr value;
+
+  private:
+    static bool selects(const std::string & name) {
+        return name == "select" || name == "reject" || name == "selectattr" || name == "rejectattr";
+    }
+
+    void check(jinja::context & ctx, int64_t number) const {
+        const auto & name = static_cast<const jinja::identifier &>(*call.callee).val;
+        // The lowest number divided by -1 is none.
+        const bool divides_badly = number == 0 || number == -1;
+        if (name == "divisibleby" || selects(name)) {
+            if (divides_badly && (name == "divisibleby" || names_divisibleby(ctx))) {
+                reach("it asks whether a number is divisible by " + std::to_string(number));
+            }
+        } else if (number > MAX_INDENT) {
+            reach("it indents by more than " + std::to_string(MAX_INDENT) + " spaces");
+        }
+    }
+
+    // `select("divisibleby", 0)`
+    bool names_divisibleby(jinja::context & ctx) const {
+        for (const auto & argument : call.args) {
+            const auto * checked = dynamic_cast<const checked_argument *>(argument.get());
+            if (!checked || checked == this) {
+                continue;
+            }
+            const auto other = checked->value->execute(ctx);
+            if (jinja::is_val<jinja::value_string>(other) &&
+                other->as_string().str() == "divisibleby") {
+                return true;
+            }
+        }
+        return false;
+    }
+};
+
 void bound(jinja::statement_ptr & node);
 
 void bound(jinja::statements & nodes) {
@@ -190,6 +261,11 @@ bool bound_block(jinja::statement_ptr & node) {
         bound(set->body);
     } else if (auto * macro = as<jinja::macro_statement>(node)) {
         bound(macro->args);
+        for (auto & parameter : macro->args) {
+            if (auto * keyword = as<jinja::keyword_argument_expression>(parameter)) {
+                keyword->val = std::make_unique<counted_default>(std::move(keyword->val));
+            }
+        }
         bound_body(macro->body);
     } else if (auto * filter = as<jinja::filter_statement>(node)) {
         bound(filter->filter);
@@ -213,6 +289,16 @@ void bound_expression(jinja::statement_ptr & node) {
     } else if (auto * call = as<jinja::call_expression>(node)) {
         bound(call->callee);
         bound(call->args);
+        const auto * name = as<jinja::identifier>(call->callee);
+        if (name && checked_argument::is_needed(name->val)) {
+            for (auto & argument : call->args) {
+                auto * keyword = as<jinja::keyword_argument_expression>(argument);
+                auto & value = keyword ? keyword->val : argument;
+                if (!as<jinja::spread_expression>(value)) {
+                    value = std::make_unique<checked_argument>(*call, std::move(value));
+                }
+            }
+        }
     } else if (auto * array = as<jinja::array_literal>(node)) {
         bound(array->val);
     } else if (auto * tuple = as<jinja::tuple_literal>(node)) {
