@@ -214,12 +214,22 @@ fn arguments_that_would_end_the_process_are_refused() {
         ("{{ 'a'|indent(width=5000000000) }}", "indents"),
         ("{{ {'a': 1}|tojson(indent=2000000000) }}", "indents"),
         ("{% macro a(x=a()) %}{% endmacro %}{{ a() }}", "too deeply"),
+        ("{% set a = [] %}{% set _ = a.append(a) %}{{ a }}", "holds itself"),
+        ("{% set a = [] %}{% set b = [a] %}{% set _ = a.append(b) %}{{ a }}", "holds itself"),
+        ("{% set ns = namespace() %}{% set ns.me = ns %}{{ ns }}", "holds itself"),
+        (
+            "{% set ns = namespace(x=[]) %}{% for i in range(100000) %}{% set ns.x = [ns.x] %}\
+             {% endfor %}{{ ns.x }}",
+            "nested too deeply",
+        ),
     ] {
         let failure = outcome(source).map(drop).expect_err(source);
         assert!(failure.contains(said), "{source}: {failure}");
     }
     for (source, prompt) in [
         ("{{ 6 is divisibleby(3) }}", "True"),
+        ("{% set a = [] %}{% set _ = a.append([1, {'b': 2}]) %}{{ a[0][1].b }}", "2"),
+        ("{% set ns = namespace(x=1) %}{% set ns.x = [ns.x] %}{{ ns.x[0] }}", "1"),
         ("{{ [4, 3]|select('divisibleby', 2)|first }}", "4"),
         ("{{ [4, 0]|select('equalto', 0)|first }}", "0"),
         ("{{ {'a': 1}|tojson(indent=2) }}", "{\n  \"a\": 1\n}"),

@@ -229,6 +229,62 @@ struct checked_argument : jinja::expression {
     }
 };
 
+// Lists in lists: the engine prints and frees them by calling itself.
+constexpr size_t MAX_LEVELS = 200;
+// Values that are looked at for that.
+constexpr size_t MAX_LOOKS = 2000;
+
+// Fails for a value that is nested too deeply, or holds another: which one that is to hold it.
+void check_nesting_of(const jinja::value & value, const jinja::value_t * holder) {
+    std::vector<std::pair<const jinja::value_t *, size_t>> open = { { value.get(), 1 } };
+    for (size_t looks = 0; !open.empty() && looks < MAX_LOOKS; looks++) {
+        const auto [current_value, level] = open.back();
+        open.pop_back();
+        if (current_value == holder || level > MAX_LEVELS) {
+            reach("it makes a list that is nested too deeply, or holds itself");
+        }
+        for (const auto & item : current_value->val_arr) {
+            open.emplace_back(item.get(), level + 1);
+        }
+        for (const auto & [key, item] : current_value->val_obj) {
+            open.emplace_back(item.get(), level + 1);
+        }
+    }
+}
+
+struct bounded_array : jinja::array_literal {
+    using array_literal::array_literal;
+    jinja::value execute_impl(jinja::context & ctx) const override {
+        auto value = array_literal::execute_impl(ctx);
+        check_nesting_of(value, nullptr);
+        return value;
+    }
+};
+
+struct bounded_object : jinja::object_literal {
+    using object_literal::object_literal;
+    jinja::value execute_impl(jinja::context & ctx) const override {
+        auto value = object_literal::execute_impl(ctx);
+        check_nesting_of(value, nullptr);
+        return value;
+    }
+};
+
+// What a list or a namespace is given to hold.
+struct held_value : jinja::expression {
+    held_value(const jinja::statement & holder, jinja::statement_ptr && value)
+        : holder(holder), value(std::move(value)) {}
+    std::string type() const override { return "HeldValue"; }
+    jinja::value execute_impl(jinja::context & ctx) const override {
+        auto result = value->execute(ctx);
+        check_nesting_of(result, holder.execute(ctx).get());
+        return result;
+    }
+
+    const jinja::statement & holder;
+    jinja::statement_ptr value;
+};
+
 void bound(jinja::statement_ptr & node);
 
 void bound(jinja::statements & nodes) {
@@ -259,6 +315,10 @@ bool bound_block(jinja::statement_ptr & node) {
     } else if (auto * set = as<jinja::set_statement>(node)) {
         bound(set->val);
         bound(set->body);
+        const auto * member = as<jinja::member_expression>(set->assignee);
+        if (member && set->val) {
+            set->val = std::make_unique<held_value>(*member->object, std::move(set->val));
+        }
     } else if (auto * macro = as<jinja::macro_statement>(node)) {
         bound(macro->args);
         for (auto & parameter : macro->args) {
@@ -289,6 +349,13 @@ void bound_expression(jinja::statement_ptr & node) {
     } else if (auto * call = as<jinja::call_expression>(node)) {
         bound(call->callee);
         bound(call->args);
+        const auto * member = as<jinja::member_expression>(call->callee);
+        const auto * method = member ? as<jinja::identifier>(member->property) : nullptr;
+        if (method && method->val == "append") {
+            for (auto & argument : call->args) {
+                argument = std::make_unique<held_value>(*member->object, std::move(argument));
+            }
+        }
         const auto * name = as<jinja::identifier>(call->callee);
         if (name && checked_argument::is_needed(name->val)) {
             for (auto & argument : call->args) {
@@ -301,6 +368,7 @@ void bound_expression(jinja::statement_ptr & node) {
         }
     } else if (auto * array = as<jinja::array_literal>(node)) {
         bound(array->val);
+        node = std::make_unique<bounded_array>(std::move(array->val));
     } else if (auto * tuple = as<jinja::tuple_literal>(node)) {
         bound(tuple->val);
     } else if (auto * object = as<jinja::object_literal>(node)) {
@@ -308,6 +376,7 @@ void bound_expression(jinja::statement_ptr & node) {
             bound(key);
             bound(value);
         }
+        node = std::make_unique<bounded_object>(std::move(object->val));
     } else if (auto * filter = as<jinja::filter_expression>(node)) {
         bound(filter->operand);
         bound(filter->filter);
