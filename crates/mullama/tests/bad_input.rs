@@ -218,6 +218,16 @@ fn a_broken_template_is_an_error_when_it_is_used() {
 }
 
 #[test]
+fn a_name_or_a_path_is_no_template() {
+    for template in ["llama3", "templates/chat.jinja", ""] {
+        let params = ModelParams::default().with_chat_template(template);
+        let error = Model::load("demo", params, ContextParams::default()).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert!(error.to_string().contains("`chat_template`"), "{error}");
+    }
+}
+
+#[test]
 fn a_tokenizer_that_does_not_fit_its_vocabulary_is_an_error() {
     let params = ModelParams::default()
         .with_vocab_only(true)

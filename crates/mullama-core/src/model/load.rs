@@ -16,7 +16,7 @@ use crate::options::{ContextParams, GenerateOptions, ModelParams};
 use crate::sampling::Guides;
 use crate::scheduler::{Engine, Started};
 use crate::source::{ResolvedModel, preflight, pull};
-use crate::{Result, placement, runtime};
+use crate::{Error, Result, placement, runtime};
 use mullama_gguf::GgufHeader;
 
 impl Model {
@@ -50,6 +50,12 @@ impl Model {
         mut context: ContextParams,
         mut progress: impl FnMut(f32) -> bool,
     ) -> Result<Self> {
+        if let Some(template) = &params.chat_template
+            && !["{{", "{%"].iter().any(|mark| template.contains(mark))
+        {
+            let problem = "it has no {{ }} and no {% %}: give the text of a template (Jinja), not a name or a path";
+            return Err(Error::option("chat_template", problem));
+        }
         let source = ResolvedModel::find(source)?;
         let header = GgufHeader::read(&source.path)?;
         let (defaults, unusable) =
