@@ -159,7 +159,7 @@ def answers(port):
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals to send")
 def test_commands_without_a_handler_of_their_own_are_interrupted(installed):
     """Python's own handler would wait until the command is done."""
     command = [installed.python, "-m", "mullama", "rpc-server", "--device", "CPU", "--port", "27199"]

@@ -3,7 +3,7 @@ import { realpathSync } from 'node:fs';
 import { BUILT, type Package, SCOPE, damage, installed, own, read } from './packages.js';
 import { platforms, thisPlatform } from './platform.js';
 
-/** The package that has the addon, the engine and the program for this machine. */
+/** The package that has the addon and the engine for this machine. */
 export interface Located extends Package {
   /** The folders of the packages that have GPU backends for it. */
   backends: string[];

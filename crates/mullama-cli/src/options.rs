@@ -139,14 +139,14 @@ fn value(spec: &OptionSpec, values: &[&str]) -> Result<Value> {
         FlagForm::Texts | FlagForm::Names => values.into(),
         // As llama.cpp writes it: PATTERN=DEVICE.
         FlagForm::Patterns => {
-            let pair = |text: &&str| {
+            let pair = |text: String| {
                 let (pattern, device) = text.rsplit_once('=').ok_or_else(|| {
                     Error::argument(&flag, format!("`{text}` is not PATTERN=DEVICE"))
                 })?;
                 Ok((pattern.to_owned(), Value::from(device)))
             };
-            let pairs: Vec<_> = values.iter().flat_map(|text| pairs_in(text)).collect();
-            Value::Object(pairs.iter().map(|text| pair(&text.as_str())).collect::<Result<_>>()?)
+            let pairs = values.iter().flat_map(|text| pairs_in(text)).map(pair);
+            Value::Object(pairs.collect::<Result<_>>()?)
         }
         FlagForm::Adapters => {
             let adapter = |text: &&str| {

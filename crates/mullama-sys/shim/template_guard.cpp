@@ -252,19 +252,12 @@ void check_nesting_of(const jinja::value & value, const jinja::value_t * holder)
     }
 }
 
-struct bounded_array : jinja::array_literal {
-    using array_literal::array_literal;
+// A list or an object that is written out.
+template <typename Literal>
+struct bounded_literal : Literal {
+    using Literal::Literal;
     jinja::value execute_impl(jinja::context & ctx) const override {
-        auto value = array_literal::execute_impl(ctx);
-        check_nesting_of(value, nullptr);
-        return value;
-    }
-};
-
-struct bounded_object : jinja::object_literal {
-    using object_literal::object_literal;
-    jinja::value execute_impl(jinja::context & ctx) const override {
-        auto value = object_literal::execute_impl(ctx);
+        auto value = Literal::execute_impl(ctx);
         check_nesting_of(value, nullptr);
         return value;
     }
@@ -368,7 +361,7 @@ void bound_expression(jinja::statement_ptr & node) {
         }
     } else if (auto * array = as<jinja::array_literal>(node)) {
         bound(array->val);
-        node = std::make_unique<bounded_array>(std::move(array->val));
+        node = std::make_unique<bounded_literal<jinja::array_literal>>(std::move(array->val));
     } else if (auto * tuple = as<jinja::tuple_literal>(node)) {
         bound(tuple->val);
     } else if (auto * object = as<jinja::object_literal>(node)) {
@@ -376,7 +369,7 @@ void bound_expression(jinja::statement_ptr & node) {
             bound(key);
             bound(value);
         }
-        node = std::make_unique<bounded_object>(std::move(object->val));
+        node = std::make_unique<bounded_literal<jinja::object_literal>>(std::move(object->val));
     } else if (auto * filter = as<jinja::filter_expression>(node)) {
         bound(filter->operand);
         bound(filter->filter);

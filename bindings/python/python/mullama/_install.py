@@ -6,7 +6,7 @@ import sys
 from mullama._version import __version__
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
-# The engine, and the command.
+# The engine.
 LIBRARIES = os.path.join(FOLDER, "lib")
 REINSTALL = f"run `python -m pip install --force-reinstall --no-deps mullama=={__version__}`"
 

@@ -171,8 +171,8 @@ impl Vocab {
             match usize::try_from(count) {
                 Ok(count) => {
                     tokens.truncate(count);
-                    let is_known = tokens.iter().all(|&token| self.check(token).is_ok());
-                    return if is_known {
+                    let known = 0..self.len() as Token;
+                    return if tokens.iter().all(|token| known.contains(token)) {
                         Ok(tokens)
                     } else {
                         Err(unusable("it gives tokens that are not in the vocabulary".to_owned()))

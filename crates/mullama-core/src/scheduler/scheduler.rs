@@ -531,8 +531,8 @@ impl Serve for Scheduler {
     fn accept(&mut self, command: Command) -> Option<Instant> {
         match command {
             Command::Run(job) => {
-                let delay = self.prefill_budget.batching_delay(job.prompt.len());
-                let until = self.is_idle().then(|| Instant::now() + delay);
+                let delay = || self.prefill_budget.batching_delay(job.prompt.len());
+                let until = self.is_idle().then(|| Instant::now() + delay());
                 self.waiting.push_back(Waiting::New(job));
                 return until;
             }
