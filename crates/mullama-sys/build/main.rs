@@ -68,7 +68,7 @@ fn build_shim(engine: &Engine) {
             "shim/grammar.cpp",
             "shim/simulated.cpp",
             "shim/header.cpp",
-            "shim/template_guard.cpp",
+            "shim/template.cpp",
         ])
         .includes(
             ["common", "include", "ggml/include", "ggml/src", "src", "vendor"]
@@ -91,8 +91,8 @@ fn link_common(engine: &Engine) -> bool {
     true
 }
 
-/// The shim repeats one definition that llama.cpp keeps to itself, to reach the parsed templates: it has
-/// to be the same.
+/// The shim repeats one definition that llama.cpp keeps to itself, to make templates of its own: it has to be
+/// the same.
 fn check_template_layout(engine: &Engine) {
     let squeezed = |path: PathBuf| -> String {
         let text = std::fs::read_to_string(&path)

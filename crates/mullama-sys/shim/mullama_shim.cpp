@@ -6,7 +6,7 @@
 #include "json.h"
 #include "llama-ext.h"
 #include "log.h"
-#include "template_guard.h"
+#include "template.h"
 
 #include <cstdio>
 #include <cstdlib>
@@ -190,25 +190,23 @@ extern "C" int mullama_detokenize(
 }
 
 extern "C" int mullama_chat_templates_init(
-    const llama_model * model, const char * source, mullama_chat_templates ** templates,
-    char ** out) {
+    const char * description, mullama_render * render, const void * renderer,
+    const void * tool_use_renderer, mullama_chat_templates ** templates, char ** out) {
     *templates = nullptr;
     return guarded(out, [&] {
-        if (source) {
-            mullama::check_template(source);
-        } else {
-            for (const char * name : { static_cast<const char *>(nullptr), "tool_use" }) {
-                const char * own = llama_model_chat_template(model, name);
-                if (own) {
-                    mullama::check_template(own);
-                }
-            }
-        }
-        auto inner = common_chat_templates_init(model, source ? source : "");
-        for (auto * one : { inner->template_default.get(), inner->template_tool_use.get() }) {
-            if (one) {
-                mullama::bound_template(one->prog);
-            }
+        const auto described = common_json::parse(description);
+        const auto make = [&](const char * name, const void * renderer) {
+            return mullama::make_template(
+                described.at(name), described.at("bos_token"), described.at("eos_token"), render,
+                renderer);
+        };
+        common_chat_templates_ptr inner(new common_chat_templates());
+        inner->add_bos = described.value("add_bos", false);
+        inner->add_eos = described.value("add_eos", false);
+        inner->has_explicit_template = true;
+        inner->template_default = make("default", renderer);
+        if (tool_use_renderer) {
+            inner->template_tool_use = make("tool_use", tool_use_renderer);
         }
         *templates = new mullama_chat_templates{ std::move(inner) };
         return std::string();
@@ -219,19 +217,12 @@ extern "C" void mullama_chat_templates_free(mullama_chat_templates * templates) 
     delete templates;
 }
 
-extern "C" int mullama_chat_templates_describe(
-    const mullama_chat_templates * templates, char ** out) {
+extern "C" int mullama_chat_templates_can_think(
+    const mullama_chat_templates * templates, bool * thinks, char ** out) {
+    *thinks = false;
     return guarded(out, [&] {
-        const mullama::template_scope bounds;
-        common_json caps = common_json::object();
-        for (const auto & [name, value] : common_chat_templates_get_caps(templates->inner.get())) {
-            caps[name] = value;
-        }
-        common_json result = common_json::object();
-        result["source"] = common_chat_templates_source(templates->inner.get());
-        result["caps"] = caps;
-        result["thinking"] = common_chat_templates_support_enable_thinking(templates->inner.get());
-        return result.dump_safe();
+        *thinks = common_chat_templates_support_enable_thinking(templates->inner.get());
+        return std::string();
     });
 }
 
@@ -241,16 +232,7 @@ extern "C" int mullama_chat_templates_apply(
     *parser = nullptr;
     return guarded(out, [&] {
         const auto inputs = read_request(common_json::parse(request));
-        const mullama::template_scope bounds;
-        common_chat_params params;
-        try {
-            params = common_chat_templates_apply(templates->inner.get(), inputs);
-        } catch (...) {
-            // What the engine makes of a bound that was reached says less than the bound does.
-            bounds.check();
-            throw;
-        }
-        bounds.check();
+        const auto params = common_chat_templates_apply(templates->inner.get(), inputs);
 
         auto understood = std::make_unique<mullama_chat_parser>();
         understood->params = common_chat_parser_params(params);

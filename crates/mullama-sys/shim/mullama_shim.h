@@ -59,16 +59,23 @@ int mullama_detokenize(
     const struct llama_vocab * vocab, const int * tokens, int n_tokens, char * text,
     int text_len_max, bool remove_special, bool unparse_special, int * length, char ** out);
 
-// Compiles the model's chat template, or `source` (a Jinja template, no JSON) where it is not null. A
-// template that loops for ever, or that calls itself without end, is a failure here and in
-// mullama_chat_templates_apply.
+// Renders a template with these variables, a JSON object. Gives the text, or where it fails what is wrong, to
+// mullama_text_set; whether it failed.
+typedef int mullama_render(const void * renderer, const char * variables, void * text);
+void mullama_text_set(void * text, const char * bytes, size_t length);
+
+// description: {"default": template, "tool_use": template or null, "bos_token": text, "eos_token": text,
+//   "add_bos": bool, "add_eos": bool}, a template being
+//   {"source": text, "names": [name of each variable that it may use], "caps": {name: bool}}
+// The renderers outlive the templates; `tool_use_renderer` is null where there is no such template.
 int mullama_chat_templates_init(
-    const struct llama_model * model, const char * source,
-    struct mullama_chat_templates ** templates, char ** out);
+    const char * description, mullama_render * render, const void * renderer,
+    const void * tool_use_renderer, struct mullama_chat_templates ** templates, char ** out);
 void mullama_chat_templates_free(struct mullama_chat_templates * templates);
 
-// {"source": text, "caps": {name: bool}, "thinking": bool}
-int mullama_chat_templates_describe(const struct mullama_chat_templates * templates, char ** out);
+// Whether answers may begin with reasoning that can be switched off.
+int mullama_chat_templates_can_think(
+    const struct mullama_chat_templates * templates, bool * thinks, char ** out);
 
 // request: {"messages": [...], "tools": [...], "tool_choice": "auto"|"required"|"none",
 //   "parallel_tool_calls": bool, "json_schema": {...}, "grammar": text, "add_generation_prompt":

@@ -4,7 +4,6 @@ use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::{env, fs, process, thread};
 
-use mullama_sys::shim::ChatTemplates;
 use mullama_sys::{
     LLAMA_FTYPE_MOSTLY_Q4_K_M, llama_model, llama_model_default_params, llama_model_free,
     llama_model_get_vocab, llama_model_load_from_file, llama_vocab_bos, llama_vocab_eos,
@@ -130,23 +129,6 @@ fn control_tokens_are_known_to_the_engine() {
         assert!(llama_vocab_is_eog(vocab, ours.end_of_turn() as i32));
         assert!(!llama_vocab_is_eog(vocab, ours.start_of_turn() as i32));
     }
-}
-
-#[test]
-fn the_chat_template_renders_chatml() {
-    let model = Tokenizer::open(&fixture("vocab"));
-    // SAFETY: the model is valid.
-    let templates = unsafe { ChatTemplates::new(model.0, None) }.unwrap();
-    let request = r#"{"messages": [
-        {"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}
-    ]}"#;
-    let (rendered, _) = templates.apply(request).unwrap();
-    let rendered: serde_json::Value = serde_json::from_str(&rendered).unwrap();
-    assert_eq!(
-        rendered["prompt"],
-        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n\
-         <|im_start|>assistant\n",
-    );
 }
 
 #[test]

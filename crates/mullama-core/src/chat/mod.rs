@@ -11,6 +11,8 @@ mod turn;
 pub use message::{Content, ContentPart, FunctionCall, Message, Role, ToolCall};
 pub use results::{ChatChunk, ChatCompletion, ToolCallDelta};
 pub use stream::ChatStream;
-pub(crate) use template::{Rendered, render};
+pub(crate) use template::{
+    Rendered, TEMPLATE_STACK, TEMPLATE_TIME, Templates, render, template_error,
+};
 pub use tool::{IntoToolOutput, Tool, ToolOutput, ToolRequest};
 pub use turn::{ChatInput, Turn};

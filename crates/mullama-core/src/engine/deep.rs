@@ -1,4 +1,4 @@
-//! Calls of the engine that recurse as deep as their input is long.
+//! Calls that recurse as deep as their input is long.
 
 use std::thread;
 
@@ -13,15 +13,32 @@ pub(crate) fn with_stack<T: Send>(bytes: usize, call: impl FnOnce() -> T + Send)
     if stacker::remaining_stack().is_some_and(|left| left >= bytes + RESERVE) {
         return Ok(call());
     }
-    let builder = thread::Builder::new().name("mullama-deep".to_owned());
     thread::scope(|scope| {
-        let thread = builder.stack_size(bytes + RESERVE).spawn_scoped(scope, call);
-        let thread = thread.map_err(|error| {
-            let message = format!("there is no thread with a stack of {bytes} bytes: {error}");
-            Error::new(ErrorKind::OutOfMemory, message).with_source(error)
-        })?;
+        let thread = builder(bytes).spawn_scoped(scope, call);
+        let thread = thread.map_err(|error| no_thread(bytes, error))?;
         thread.join().map_err(|_| Error::new(ErrorKind::Internal, "a call of the engine panicked"))
     })
+}
+
+/// Does `work` on a thread with so many bytes of stack. Whoever has no more use for what comes can go on at once.
+pub(crate) fn apart<T: Send + 'static>(
+    bytes: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<flume::Receiver<T>> {
+    let (sender, receiver) = flume::bounded(1);
+    let send = move || _ = sender.send(work());
+    builder(bytes).spawn(send).map_err(|error| no_thread(bytes, error))?;
+    Ok(receiver)
+}
+
+fn builder(bytes: usize) -> thread::Builder {
+    let builder = thread::Builder::new().name("mullama-deep".to_owned());
+    builder.stack_size(bytes.saturating_add(RESERVE))
+}
+
+fn no_thread(bytes: usize, error: std::io::Error) -> Error {
+    let message = format!("there is no thread with a stack of {bytes} bytes: {error}");
+    Error::new(ErrorKind::OutOfMemory, message).with_source(error)
 }
 
 #[cfg(test)]

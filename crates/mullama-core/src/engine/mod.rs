@@ -21,7 +21,7 @@ pub(crate) use adapter::AdapterSet;
 pub(crate) use batch::SeqId;
 pub(crate) use closed::closed;
 pub(crate) use context::{Context, Decoded, Sharing};
-pub(crate) use deep::with_stack;
+pub(crate) use deep::{apart, with_stack};
 pub use exit::shut_down;
 pub(crate) use failure::Failure;
 pub(crate) use fingerprint::{Fingerprint, combine, fingerprint_of_file};

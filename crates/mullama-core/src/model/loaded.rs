@@ -1,14 +1,12 @@
 //! What a model that is loaded consists of.
 
-use std::ffi::CString;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use mullama_base::Text;
-use mullama_sys::shim::ChatTemplates;
-use serde_json::Value;
 
 use super::defaults::ModelDefaults;
+use crate::chat::Templates;
 use crate::embedding::Embedders;
 use crate::engine::{AdapterSet, Fingerprint, Vocab, Weights, combine, fingerprint_of_file};
 use crate::options::{Lora, Prompt};
@@ -27,7 +25,7 @@ pub(super) struct Loaded {
     /// What schemas are followed with.
     pub guides: Guides,
     /// Compiled on first use.
-    pub templates: OnceLock<Result<ChatTemplates>>,
+    pub templates: OnceLock<Result<Templates>>,
     pub template_override: Option<String>,
     /// What holds where a request says nothing: what the store keeps with the model, else what its
     /// metadata recommend.
@@ -71,36 +69,26 @@ impl Loaded {
         }
     }
 
-    pub fn templates(&self) -> Result<&ChatTemplates> {
+    pub fn templates(&self) -> Result<&Templates> {
+        const KEY: &str = "tokenizer.chat_template";
         let templates = self.templates.get_or_init(|| {
-            if self.template_override.is_none()
-                && self.weights.metadata_value("tokenizer.chat_template").is_none()
-            {
-                return Err(Error::new(ErrorKind::Template, "the model has no chat template")
-                    .with_hint(Text::with_names(
-                        "give one as {chat_template}, or use `generate`",
-                    )));
-            }
-            let invalid = |reason: String| {
-                Error::new(ErrorKind::Template, format!("the chat template is invalid: {reason}"))
+            let own = |key| self.weights.metadata_value(key);
+            let (template, tool_use) = match &self.template_override {
+                Some(template) => (Some(template.clone()), None),
+                None => (own(KEY), own(&format!("{KEY}.tool_use"))),
             };
-            let source = self
-                .template_override
-                .as_deref()
-                .map(CString::new)
-                .transpose()
-                .map_err(|_| invalid("it contains a NUL byte".to_owned()))?;
-            // SAFETY: the model is alive.
-            unsafe { ChatTemplates::new(self.weights.as_ptr(), source.as_deref()) }.map_err(invalid)
+            let template = template.ok_or_else(|| {
+                Error::new(ErrorKind::Template, "the model has no chat template")
+                    .with_hint(Text::with_names("give one as {chat_template}, or use `generate`"))
+            })?;
+            Templates::new(&self.vocab, &template, tool_use.as_deref())
         });
         templates.as_ref().map_err(Clone::clone)
     }
 
     /// Whether the template takes tools, and whether it can switch reasoning.
     pub fn template_capabilities(&self) -> Option<(bool, bool)> {
-        let description = self.templates().ok()?.describe().ok()?;
-        let description: Value = serde_json::from_str(&description).ok()?;
-        let tools = description["caps"]["supports_tools"].as_bool().unwrap_or(false);
-        Some((tools, description["thinking"].as_bool().unwrap_or(false)))
+        let templates = self.templates().ok()?;
+        Some((templates.take_tools(), templates.can_think()))
     }
 }

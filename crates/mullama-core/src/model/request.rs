@@ -1,11 +1,15 @@
 //! What is asked of a model: text, chat, tokens.
 
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::handle::Model;
 use super::loaded::Loaded;
-use crate::chat::{ChatCompletion, ChatStream, Message, Rendered, render};
+use crate::chat::{
+    ChatCompletion, ChatStream, Message, Rendered, TEMPLATE_STACK, TEMPLATE_TIME, render,
+    template_error,
+};
+use crate::engine::apart;
 use crate::options::{ChatOptions, GenerateOptions, Lora, Prompt, deadline};
 use crate::sampling::{Grammar, GrammarSpec, ReasoningSpec, Sampling};
 use crate::scheduler::{Completion, Delivery, Job, Stream};
@@ -22,6 +26,39 @@ pub(super) struct Extras {
     preserved: Vec<Token>,
     reasoning: Option<ReasoningSpec>,
     delivery: Delivery,
+    /// When the call began, where that was before the request is submitted.
+    began: Option<Instant>,
+}
+
+/// A prompt on its way.
+struct Rendering {
+    rendered: flume::Receiver<Result<Rendered>>,
+    began: Instant,
+    deadline: Option<Instant>,
+    cancel: CancelToken,
+}
+
+impl Rendering {
+    /// Waits for the prompt. One step of a template may take longer than templates may: nobody waits for that.
+    fn wait(self) -> Result<Rendered> {
+        let _cancel = self.cancel.drop_guard();
+        let latest = self.began + TEMPLATE_TIME + Duration::from_secs(1);
+        let until = self.deadline.map_or(latest, |deadline| deadline.min(latest));
+        self.rendered.recv_deadline(until).unwrap_or_else(|error| match error {
+            flume::RecvTimeoutError::Timeout => Err(template_error("it takes longer than it may")),
+            flume::RecvTimeoutError::Disconnected => Err(panicked()),
+        })
+    }
+
+    async fn wait_async(self) -> Result<Rendered> {
+        let _cancel = self.cancel.drop_guard();
+        let rendered = apart(0, move || self.wait())?;
+        rendered.recv_async().await.unwrap_or_else(|_| Err(panicked()))
+    }
+}
+
+fn panicked() -> Error {
+    Error::new(ErrorKind::Internal, "rendering the chat template panicked")
 }
 
 impl Model {
@@ -80,7 +117,7 @@ impl Model {
     /// answer. Where the last message is the assistant's, the answer goes on from it: what comes is the
     /// rest.
     pub fn chat(&self, messages: &[Message], options: &ChatOptions) -> Result<ChatCompletion> {
-        self.start_answer(messages, options, Delivery::Whole)?.finish()
+        self.stream_answer(messages, options, Delivery::Whole)?.finish()
     }
 
     /// As [`Model::chat`], without blocking the thread.
@@ -89,30 +126,57 @@ impl Model {
         messages: &[Message],
         options: &ChatOptions,
     ) -> Result<ChatCompletion> {
-        self.start_answer(messages, options, Delivery::Whole)?.finish_async().await
+        let started = self.stream_answer_async(messages, options, Delivery::Whole);
+        started.await?.finish_async().await
     }
 
     /// Starts an answer to the last of the messages and gives its pieces as they come.
     ///
     /// Pieces that come within two milliseconds of each other come together.
     pub fn stream_chat(&self, messages: &[Message], options: &ChatOptions) -> Result<ChatStream> {
-        self.start_answer(messages, options, Delivery::Pieces)
+        self.stream_answer(messages, options, Delivery::Pieces)
     }
 
-    fn start_answer(
+    /// As [`Model::stream_chat`], without blocking the thread until the prompt is there.
+    pub async fn stream_chat_async(
+        &self,
+        messages: &[Message],
+        options: &ChatOptions,
+    ) -> Result<ChatStream> {
+        self.stream_answer_async(messages, options, Delivery::Pieces).await
+    }
+
+    fn stream_answer(
         &self,
         messages: &[Message],
         options: &ChatOptions,
         delivery: Delivery,
     ) -> Result<ChatStream> {
+        let rendering = self.render(messages, options, true)?;
+        let began = rendering.began;
+        self.start_answer(rendering.wait()?, options, delivery, began)
+    }
+
+    async fn stream_answer_async(
+        &self,
+        messages: &[Message],
+        options: &ChatOptions,
+        delivery: Delivery,
+    ) -> Result<ChatStream> {
+        let rendering = self.render(messages, options, true)?;
+        let began = rendering.began;
+        self.start_answer(rendering.wait_async().await?, options, delivery, began)
+    }
+
+    fn start_answer(
+        &self,
+        rendered: Rendered,
+        options: &ChatOptions,
+        delivery: Delivery,
+        began: Instant,
+    ) -> Result<ChatStream> {
         let loaded = self.loaded()?;
-        let Rendered { prompt, grammar, stops, preserved, reasoning, parser, continues } = render(
-            loaded.templates()?,
-            &loaded.vocab,
-            &loaded.defaults.before(messages),
-            options,
-            true,
-        )?;
+        let Rendered { prompt, grammar, stops, preserved, reasoning, parser, continues } = rendered;
         let tokens = loaded.vocab.tokenize(&prompt, true, true)?;
         // Texts that are no single token have their characters in the answer anyhow.
         let preserved = preserved
@@ -122,7 +186,7 @@ impl Model {
                 _ => None,
             })
             .collect();
-        let extras = Extras { grammar, stops, preserved, reasoning, delivery };
+        let extras = Extras { grammar, stops, preserved, reasoning, delivery, began: Some(began) };
         let stream = self.submit(loaded, tokens, &options.generate, extras)?;
         ChatStream::new(stream, parser, continues)
     }
@@ -134,11 +198,27 @@ impl Model {
         options: &ChatOptions,
         add_generation_prompt: bool,
     ) -> Result<String> {
+        Ok(self.render(messages, options, add_generation_prompt)?.wait()?.prompt)
+    }
+
+    /// Renders on a thread of its own: a template is a program by a stranger.
+    fn render(
+        &self,
+        messages: &[Message],
+        options: &ChatOptions,
+        add_generation_prompt: bool,
+    ) -> Result<Rendering> {
         let loaded = self.loaded()?;
-        let messages = loaded.defaults.before(messages);
-        let rendered =
-            render(loaded.templates()?, &loaded.vocab, &messages, options, add_generation_prompt)?;
-        Ok(rendered.prompt)
+        let began = Instant::now();
+        let deadline = deadline(began, options.generate.timeout)?;
+        let cancel = CancelToken::with_deadline(deadline);
+        let messages = loaded.defaults.before(messages).into_owned();
+        let (options, token) = (options.clone(), cancel.clone());
+        let rendered = apart(TEMPLATE_STACK, move || {
+            let templates = loaded.templates()?;
+            render(templates, &loaded.vocab, &messages, &options, add_generation_prompt, &token)
+        })?;
+        Ok(Rendering { rendered, began, deadline, cancel })
     }
 
     /// Text to tokens. `add_special` adds the tokens that the model expects around a text,
@@ -179,8 +259,8 @@ impl Model {
         options: &GenerateOptions,
         extras: Extras,
     ) -> Result<Stream> {
-        let Extras { grammar, mut stops, preserved, reasoning, delivery } = extras;
-        let submitted = Instant::now();
+        let Extras { grammar, mut stops, preserved, reasoning, delivery, began } = extras;
+        let submitted = began.unwrap_or_else(Instant::now);
         let engine = loaded.engine()?;
         let n_ctx = self.context_size() as usize;
         if prompt.is_empty() {

@@ -1,9 +1,8 @@
 //! Chat templates: what they say of themselves, prompts, and what a model said in them.
 
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::panic::{self, AssertUnwindSafe};
 use std::ptr::{self, NonNull};
-
-use llama_cpp_sys_2::llama_model;
 
 use super::{ShimResult, call};
 
@@ -17,16 +16,22 @@ struct RawParser {
     _private: [u8; 0],
 }
 
+type Render = unsafe extern "C" fn(*const c_void, *const c_char, *mut c_void) -> c_int;
+
 unsafe extern "C" {
+    fn mullama_text_set(text: *mut c_void, bytes: *const c_char, length: usize);
     fn mullama_chat_templates_init(
-        model: *const llama_model,
-        source: *const c_char,
+        description: *const c_char,
+        render: Render,
+        renderer: *const c_void,
+        tool_use_renderer: *const c_void,
         templates: *mut *mut RawTemplates,
         out: *mut *mut c_char,
     ) -> c_int;
     fn mullama_chat_templates_free(templates: *mut RawTemplates);
-    fn mullama_chat_templates_describe(
+    fn mullama_chat_templates_can_think(
         templates: *const RawTemplates,
+        thinks: *mut bool,
         out: *mut *mut c_char,
     ) -> c_int;
     fn mullama_chat_templates_apply(
@@ -45,33 +50,63 @@ unsafe extern "C" {
     fn mullama_chat_parser_free(parser: *mut RawParser);
 }
 
-/// The compiled chat templates of one model.
-#[derive(Debug)]
-pub struct ChatTemplates(NonNull<RawTemplates>);
+/// Renders a template with variables, a JSON object. An error says what is wrong.
+pub trait Renderer: Send + Sync {
+    /// The text.
+    fn render(&self, variables: &str) -> Result<String, String>;
+}
+
+/// The engine's parsers of chats, for the templates of one model. What they render, for a request as for finding out
+/// what answers look like, the renderers render.
+pub struct ChatTemplates<R> {
+    templates: NonNull<RawTemplates>,
+    /// Of the template, and of the one for chats with tools. They stay where they are.
+    renderers: Box<(R, Option<R>)>,
+}
 
 // SAFETY: after construction the C++ object is only read (`const` throughout the shim), and
 // rendering keeps its state on the stack.
-unsafe impl Send for ChatTemplates {}
+unsafe impl<R: Renderer> Send for ChatTemplates<R> {}
 // SAFETY: as above.
-unsafe impl Sync for ChatTemplates {}
+unsafe impl<R: Renderer> Sync for ChatTemplates<R> {}
 
-impl ChatTemplates {
-    /// Compiles the model's own template, or `source` in its place.
-    ///
-    /// # Safety
-    /// `model` must be valid for the duration of the call.
-    pub unsafe fn new(model: *const llama_model, source: Option<&CStr>) -> ShimResult<Self> {
+impl<R: Renderer> ChatTemplates<R> {
+    /// `description`: as the shim's header has it.
+    pub fn new(description: &str, template: R, tool_use: Option<R>) -> ShimResult<Self> {
+        let description = CString::new(description).map_err(|error| error.to_string())?;
+        let renderers = Box::new((template, tool_use));
+        let tool_use = renderers.1.as_ref().map_or(ptr::null(), ptr::from_ref);
         let mut templates = ptr::null_mut();
-        let source = source.map_or(ptr::null(), CStr::as_ptr);
-        // SAFETY: the caller vouches for `model`; the out pointers live on this stack.
-        call(|out| unsafe { mullama_chat_templates_init(model, source, &raw mut templates, out) })?;
-        NonNull::new(templates).map(Self).ok_or_else(|| String::from("no template"))
+        // SAFETY: the renderers are of the type that `render` takes, and outlive the templates, which own the box; the
+        // out pointers live on this stack.
+        call(|out| unsafe {
+            mullama_chat_templates_init(
+                description.as_ptr(),
+                render::<R>,
+                ptr::from_ref(&renderers.0).cast(),
+                tool_use.cast(),
+                &raw mut templates,
+                out,
+            )
+        })?;
+        let templates = NonNull::new(templates).ok_or_else(|| String::from("no template"))?;
+        Ok(Self { templates, renderers })
     }
 
-    /// What the templates can do, as JSON.
-    pub fn describe(&self) -> ShimResult<String> {
+    /// The renderer of the template that a chat uses.
+    pub fn renderer(&self, with_tools: bool) -> &R {
+        let (template, tool_use) = &*self.renderers;
+        tool_use.as_ref().filter(|_| with_tools).unwrap_or(template)
+    }
+
+    /// Whether answers may begin with reasoning that can be switched off.
+    pub fn can_think(&self) -> ShimResult<bool> {
+        let mut thinks = false;
         // SAFETY: `self` owns a valid object.
-        call(|out| unsafe { mullama_chat_templates_describe(self.0.as_ptr(), out) })
+        call(|out| unsafe {
+            mullama_chat_templates_can_think(self.templates.as_ptr(), &raw mut thinks, out)
+        })?;
+        Ok(thinks)
     }
 
     /// Renders a request (JSON); gives the result (JSON) and the parser for the model's answer.
@@ -80,18 +115,43 @@ impl ChatTemplates {
         let mut parser = ptr::null_mut();
         // SAFETY: `self` owns a valid object, `request` outlives the call.
         let result = call(|out| unsafe {
-            mullama_chat_templates_apply(self.0.as_ptr(), request.as_ptr(), &raw mut parser, out)
+            mullama_chat_templates_apply(
+                self.templates.as_ptr(),
+                request.as_ptr(),
+                &raw mut parser,
+                out,
+            )
         })?;
         let parser = NonNull::new(parser).ok_or_else(|| String::from("no parser"))?;
         Ok((result, ChatParser(parser)))
     }
 }
 
-impl Drop for ChatTemplates {
+impl<R> Drop for ChatTemplates<R> {
     fn drop(&mut self) {
-        // SAFETY: `self` owns the object and gives it up here.
-        unsafe { mullama_chat_templates_free(self.0.as_ptr()) }
+        // SAFETY: `self` owns the object and gives it up here, before the renderers.
+        unsafe { mullama_chat_templates_free(self.templates.as_ptr()) }
     }
+}
+
+/// Has a renderer render for the shim. A panic must not reach C++.
+unsafe extern "C" fn render<R: Renderer>(
+    renderer: *const c_void,
+    variables: *const c_char,
+    text: *mut c_void,
+) -> c_int {
+    // SAFETY: what `ChatTemplates::new` handed over, and a text that ends with NUL.
+    let (renderer, variables) =
+        unsafe { (&*renderer.cast::<R>(), CStr::from_ptr(variables).to_string_lossy()) };
+    let rendered = panic::catch_unwind(AssertUnwindSafe(|| renderer.render(&variables)));
+    let rendered = rendered.unwrap_or_else(|_| Err(String::from("its rendering panicked")));
+    let (given, status) = match &rendered {
+        Ok(rendered) => (rendered, 0),
+        Err(reason) => (reason, -1),
+    };
+    // SAFETY: the shim's text, and bytes that are copied.
+    unsafe { mullama_text_set(text, given.as_ptr().cast(), given.len()) };
+    status
 }
 
 /// Turns what a model says into a message: text, reasoning, tool calls.

@@ -1,26 +1,34 @@
 //! What the engine makes of chat templates in the shapes that models carry: what they can do, how they
 //! render, and how answers are parsed. The answers are written here; no model says them.
 
-use std::ffi::CString;
-
-use mullama_sys::shim::{ChatParser, ChatTemplates};
+use mullama_sys::shim::ChatParser;
 use mullama_testkit::templates::{BRACKETS, HEADERS, NO_SYSTEM, RUNAWAY, STRICT, THINKING};
 use serde_json::{Value, json};
 
-fn compile(source: &str) -> Result<ChatTemplates, String> {
-    let source = CString::new(source).unwrap();
-    // SAFETY: the model is not looked at where the source is given.
-    unsafe { ChatTemplates::new(std::ptr::null(), Some(&source)) }
+use super::{SpecialTokens, Templates};
+use crate::CancelToken;
+use crate::engine::with_stack;
+
+fn compile(source: &str) -> Result<Templates, String> {
+    Templates::with_tokens(&SpecialTokens::default(), source, None).map_err(|it| it.to_string())
 }
 
-fn describe(source: &str) -> Value {
-    serde_json::from_str(&compile(source).unwrap().describe().unwrap()).unwrap()
+fn render(source: &str, request: &Value) -> Result<(Value, ChatParser), String> {
+    let templates = compile(source)?;
+    let cancel = CancelToken::new();
+    let applied = with_stack(super::STACK, || templates.apply(request, &cancel)).unwrap();
+    applied.map(|(applied, parser)| (serde_json::from_str(&applied).unwrap(), parser))
 }
 
 /// The rendered request, and the parser of its answer.
 fn apply(source: &str, request: &Value) -> (Value, ChatParser) {
-    let (applied, parser) = compile(source).unwrap().apply(&request.to_string()).unwrap();
-    (serde_json::from_str(&applied).unwrap(), parser)
+    render(source, request).unwrap()
+}
+
+/// What a template makes of a message.
+fn prompt_of(source: &str, text: &str) -> Result<String, String> {
+    let request = json!({"messages": [{"role": "user", "content": text}]});
+    Ok(render(source, &request)?.0["prompt"].as_str().unwrap().to_owned())
 }
 
 fn parse(parser: &ChatParser, answer: &str) -> Value {
@@ -60,13 +68,10 @@ fn what_templates_can_do_is_found_out() {
         ("no system", NO_SYSTEM, false, false, false),
         ("strict", STRICT, false, false, false),
     ] {
-        let described = describe(source);
-        let found = (
-            &described["caps"]["supports_tools"],
-            &described["caps"]["supports_system_role"],
-            &described["thinking"],
-        );
-        assert_eq!(found, (&json!(tools), &json!(system), &json!(thinking)), "{name}");
+        let templates = compile(source).unwrap();
+        let can = templates.capabilities;
+        let found = (can.tools, can.system_role, templates.can_think());
+        assert_eq!(found, (tools, system, thinking), "{name}");
     }
 }
 
@@ -165,7 +170,7 @@ fn a_system_message_goes_where_there_is_a_place_for_it() {
 fn what_a_template_raises_is_said() {
     let twice =
         json!({"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]});
-    let refused = compile(STRICT).unwrap().apply(&twice.to_string()).unwrap_err();
+    let refused = render(STRICT, &twice).map(drop).unwrap_err();
     assert!(refused.contains("roles must alternate"), "{refused}");
 }
 
@@ -189,87 +194,145 @@ fn an_answer_goes_on_from_its_beginning() {
 #[test]
 fn templates_that_run_away_are_stopped() {
     for (name, source) in RUNAWAY {
-        let hello = json!({"messages": [{"role": "user", "content": "loop"}]});
-        let failure = match compile(source) {
-            Err(failure) => failure,
-            Ok(templates) => templates.apply(&hello.to_string()).map(drop).expect_err(name),
-        };
-        let said = ["rounds of its loops", "items", "pieces", "too deeply", "seconds"];
+        let failure = prompt_of(source, "loop").expect_err(name);
+        let said =
+            ["too many steps", "too deeply", "recursion limit", "too long", "too many elements"];
         assert!(said.iter().any(|bound| failure.contains(bound)), "{name}: {failure}");
     }
 }
 
 #[test]
-fn arguments_that_would_end_the_process_are_refused() {
-    let outcome = |source: &str| {
-        let hello = json!({"messages": [{"role": "user", "content": "hello"}]});
-        compile(source).and_then(|templates| templates.apply(&hello.to_string()).map(|it| it.0))
+fn what_would_end_the_process_is_refused_with_its_line() {
+    let doubled = |what: &str| {
+        format!(
+            "{{% set ns = namespace(x='x', l=[1]) %}}\n{{% for i in range(100) %}}{what}{{% endfor %}}"
+        )
     };
-    for (source, said) in [
-        ("{{ 5 is divisibleby(0) }}", "divisible by 0"),
-        ("{{ (-9223372036854775807 - 1) is divisibleby(-1) }}", "divisible by -1"),
-        ("{{ [4]|select('divisibleby', 0)|list }}", "divisible by 0"),
-        ("{% set t = 'divisibleby' %}{{ [4]|reject(t, 0)|list }}", "divisible by 0"),
-        ("{{ 'a'|indent(5000000000) }}", "indents"),
-        ("{{ 'a'|indent(width=5000000000) }}", "indents"),
-        ("{{ {'a': 1}|tojson(indent=2000000000) }}", "indents"),
-        ("{% macro a(x=a()) %}{% endmacro %}{{ a() }}", "too deeply"),
-        ("{% set a = [] %}{% set _ = a.append(a) %}{{ a }}", "holds itself"),
-        ("{% set a = [] %}{% set b = [a] %}{% set _ = a.append(b) %}{{ a }}", "holds itself"),
-        ("{% set ns = namespace() %}{% set ns.me = ns %}{{ ns }}", "holds itself"),
+    let cases = [
+        ("{{ 5 is divisibleby(0) }}".to_owned(), "line 1: unable to calculate 5 % 0"),
+        ("\n{{ 1 % 0 }}".to_owned(), "line 2: unable to calculate"),
+        ("{{ [4]|select('divisibleby', 0)|list }}".to_owned(), "unable to calculate 4 % 0"),
+        ("{{ 'a\nb'|indent(5000000000) }}".to_owned(), "too much memory"),
+        ("{{ {'a': 1}|tojson(indent=2000000000) }}".to_owned(), "indented by more than"),
+        ("{{ '{:>1000000000}'.format('x') }}".to_owned(), "filled up"),
+        ("{{ '%1000000000d'|format(5) }}".to_owned(), "too much memory"),
+        ("{{ 'x' * 10000000000 }}".to_owned(), "too much memory"),
+        ("{{ [1] * 10000000000 }}".to_owned(), "too large"),
+        ("{{ range(1000000000)|list }}".to_owned(), "too many elements"),
+        ("{% macro a(x=a()) %}{% endmacro %}{{ a() }}".to_owned(), "recursion limit"),
+        ("{% set a = [] %}{% set _ = a.append(a) %}{{ a }}".to_owned(), "no method named append"),
+        ("{% set ns = namespace() %}{% set ns.me = ns %}{{ ns }}".to_owned(), "hold a namespace"),
         (
-            "{% set ns = namespace(x=[]) %}{% for i in range(100000) %}{% set ns.x = [ns.x] %}\
-             {% endfor %}{{ ns.x }}",
+            "{% set ns = namespace() %}{% set ns.me, b = {'a': [ns]}, 1 %}{{ ns }}".to_owned(),
+            "hold a namespace",
+        ),
+        (
+            "{% set ns = namespace(x=[]) %}{% for i in range(90000) %}{% set ns.x = [ns.x] %}\
+             {% endfor %}{{ ns.x }}"
+                .to_owned(),
             "nested too deeply",
         ),
-    ] {
-        let failure = outcome(source).map(drop).expect_err(source);
+        (doubled("{% set ns.x = ns.x ~ ns.x %}"), "line 2: it takes too many steps"),
+        (doubled("{% set ns.x = ns.x|replace('x', 'xx') %}"), "too many steps"),
+        (doubled("{% set ns.l = [ns.l, ns.l] %}"), "too many steps"),
+    ];
+    for (source, said) in cases {
+        // It behaves until it is asked.
+        let source =
+            format!("{{% if messages[-1].content == 'go' %}}{source}{{% else %}}x{{% endif %}}");
+        assert_eq!(prompt_of(&source, "hello").unwrap(), "x", "{source}");
+        let failure = prompt_of(&source, "go").expect_err(&source);
         assert!(failure.contains(said), "{source}: {failure}");
-    }
-    for (source, prompt) in [
-        ("{{ 6 is divisibleby(3) }}", "True"),
-        ("{% set a = [] %}{% set _ = a.append([1, {'b': 2}]) %}{{ a[0][1].b }}", "2"),
-        ("{% set ns = namespace(x=1) %}{% set ns.x = [ns.x] %}{{ ns.x[0] }}", "1"),
-        ("{{ [4, 3]|select('divisibleby', 2)|first }}", "4"),
-        ("{{ [4, 0]|select('equalto', 0)|first }}", "0"),
-        ("{{ {'a': 1}|tojson(indent=2) }}", "{\n  \"a\": 1\n}"),
-        ("{% macro a(x=3) %}{{ x }}{% endmacro %}{{ a() }}{{ a(4) }}", "34"),
-    ] {
-        let applied: Value = serde_json::from_str(&outcome(source).unwrap()).unwrap();
-        assert_eq!(applied["prompt"], prompt, "{source}");
     }
 }
 
 #[test]
 fn templates_that_are_nested_without_end_are_refused() {
-    for (source, said) in [
-        (format!("{{{{ {}1{} }}}}", "(".repeat(100_000), ")".repeat(100_000)), "nested"),
-        (format!("{{{{ 1{} }}}}", " + 1".repeat(100_000)), "operators"),
-        (format!("{{{{ {}1 }}}}", "not ".repeat(100_000)), "operators"),
-        (format!("{{{{ {}1 }}}}", "-".repeat(100_000)), "operators"),
-        ("{% if x %}".repeat(100_000), "nested"),
-        (format!("{{% if x %}}{}", "{% elif x %}".repeat(100_000)), "nested"),
-        ("{% set x %}".repeat(100_000), "nested"),
-        ("{% macro x() %}".repeat(100_000), "nested"),
-        (format!("{{{{ x{} }}}}", "|trim".repeat(100_000)), "operators"),
-        (format!("{{{{ {}1{} }}}}", "[".repeat(100_000), "]".repeat(100_000)), "nested"),
+    for source in [
+        format!("{{{{ {}1{} }}}}", "(".repeat(10_000), ")".repeat(10_000)),
+        format!("{{{{ {}1{} }}}}", "[".repeat(10_000), "]".repeat(10_000)),
+        "{% if x %}".repeat(10_000),
+        "{% set x %}".repeat(10_000),
+        "{% macro x() %}".repeat(10_000),
     ] {
         let start: String = source.chars().take(30).collect();
         let failure = compile(&source).map(drop).expect_err(&start);
-        assert!(failure.contains(said), "{start}: {failure}");
+        assert!(failure.contains("recursion limits"), "{start}: {failure}");
+    }
+    let failure = compile(&"x".repeat(2 << 20)).map(drop).unwrap_err();
+    assert!(failure.contains("bytes"), "{failure}");
+    // Long chains are not deep.
+    for (source, prompt) in [
+        (format!("{{{{ 1{} }}}}", " + 1".repeat(10_000)), "10001"),
+        (format!("{{{{ {}1 }}}}", "not not ".repeat(10_000)), "True"),
+        (format!("{{{{ 'x'{} }}}}", "|trim".repeat(10_000)), "x"),
+        (
+            format!(
+                "{{% if false %}}{}{{% else %}}x{{% endif %}}",
+                "{% elif false %}".repeat(10_000)
+            ),
+            "x",
+        ),
+        ("{% set a = [a] %}".repeat(50_000) + "x", "x"),
+    ] {
+        assert_eq!(prompt_of(&source, "").unwrap(), prompt);
     }
 }
 
 #[test]
-fn the_deepest_template_fits_the_stack() {
-    // As deep as may be, and it calls itself at the bottom; threads of tests have 2 MiB.
-    let (brackets, sums) = ("(".repeat(98), " + 1".repeat(190));
-    let call = format!("{{{{ {brackets}again(){}{sums} }}}}", ")".repeat(98));
-    let blocks = "{% if true %}".repeat(95);
-    let body = format!("{blocks}{call}{}", "{% endif %}".repeat(95));
-    let source = format!("{{% macro again() %}}{body}{{% endmacro %}}{{{{ again() }}}}");
-    let failure = compile(&source).map(drop).expect_err("it has no end");
-    assert!(failure.contains("too deeply"), "{failure}");
+fn a_request_that_is_cancelled_ends_its_template() {
+    let templates =
+        compile("{% for message in messages %}{{ message.content }}{% endfor %}").unwrap();
+    let cancel = CancelToken::new();
+    cancel.cancel();
+    let request = json!({"messages": [{"role": "user", "content": "x"}]});
+    let applied = with_stack(super::STACK, || templates.apply(&request, &cancel)).unwrap();
+    let failure = applied.map(drop).unwrap_err();
+    assert!(failure.contains("cancelled"), "{failure}");
+}
+
+#[test]
+fn templates_are_understood_as_transformers_understands_them() {
+    for (source, prompt) in [
+        (
+            "{% for m in [1, 2] %}{% if m == 1 %}a{% continue %}{% endif %}b{% break %}{% endfor %}",
+            "ab",
+        ),
+        ("{% raw %}{{ x }}{% endraw %}", "{{ x }}"),
+        ("{% with x = 3 %}{{ x }}{% endwith %}", "3"),
+        ("{{ ['a', 'b']|map('upper')|join }}", "AB"),
+        (
+            "{{ {'b': 1, 'a': 'é'}|tojson(sort_keys=true, ensure_ascii=true) }}",
+            r#"{"a": "\u00e9", "b": 1}"#,
+        ),
+        (
+            "{{ {'b': [], 'a': [1, {}]}|tojson(indent=2) }}",
+            "{\n  \"b\": [],\n  \"a\": [\n    1,\n    {}\n  ]\n}",
+        ),
+        (
+            "{{ {'a': [1, true, none, 'é']}|tojson(separators=(',', ':')) }}",
+            r#"{"a":[1,true,null,"é"]}"#,
+        ),
+        ("{{ 7 // 2 }} {{ -7 // 2 }} {{ 7 / 2 }}", "3 -4 3.5"),
+        ("{{ [1, true, none, 'a', {'b': 2.0}] }}", "[1, True, None, 'a', {'b': 2.0}]"),
+        ("{{ messages[0]['content'].strip().split('b')[0].upper() }}", "A"),
+        ("{{ messages[::-1][0].content[:2] }}", " a"),
+        ("{% generation %}\nx{% endgeneration %}", "x"),
+        ("{%- for k, v in {'a': 1}.items() %}{{ k }}{{ v }}{% endfor %}", "a1"),
+        ("{% macro a(x=3) %}{{ x }}{% endmacro %}{{ a() }}{{ a(4) }}", "34"),
+        (
+            "{% set ns = namespace(x=1) %}{% for i in [1, 2] %}{% set ns.x = ns.x + i %}{% endfor %}{{ ns.x }}",
+            "4",
+        ),
+        ("{{ strftime_now('%Y')|length }}", "4"),
+        ("  {% if true %}\nx\n  {% endif %}\n", "x\n"),
+        ("{{ undefined_variable }}x{{ messages[0].nothing }}", "x"),
+        ("{{ 6 is divisibleby(3) }}", "True"),
+    ] {
+        assert_eq!(prompt_of(source, " ab ").unwrap(), prompt, "{source}");
+    }
+    let failure = prompt_of("\n{{ messages[0].nothing.at.all }}", "").unwrap_err();
+    assert!(failure.contains("line 2: undefined value"), "{failure}");
 }
 
 #[test]

@@ -1,9 +1,17 @@
 //! Messages to a prompt, through the model's template.
 
+mod capabilities;
+mod jinja;
+mod source;
+mod templates;
+
 use mullama_base::Text;
-use mullama_sys::shim::{ChatParser, ChatTemplates};
+use mullama_sys::shim::ChatParser;
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+pub(crate) use jinja::{MAX_TIME as TEMPLATE_TIME, STACK as TEMPLATE_STACK};
+pub(crate) use templates::Templates;
 
 use super::message::{Message, Role};
 use super::tool;
@@ -12,7 +20,7 @@ use crate::options::ChatOptions;
 use crate::sampling::{
     GrammarSpec, GrammarTriggers, ReasoningSpec, ReasoningTags, escape, schema_to_gbnf,
 };
-use crate::{Error, ErrorKind, Result};
+use crate::{CancelToken, Error, ErrorKind, Result};
 
 /// A rendered prompt, with what is needed to run it and to understand the answer.
 pub(crate) struct Rendered {
@@ -51,11 +59,12 @@ struct Trigger {
 /// Renders messages with the model's template. A last message of the assistant that says something is
 /// the beginning of the answer, where there is to be one.
 pub(crate) fn render(
-    templates: &ChatTemplates,
+    templates: &Templates,
     vocab: &Vocab,
     messages: &[Message],
     options: &ChatOptions,
     add_generation_prompt: bool,
+    cancel: &CancelToken,
 ) -> Result<Rendered> {
     if messages.is_empty() {
         return Err(Error::new(ErrorKind::InvalidArgument, "there are no messages"));
@@ -77,6 +86,15 @@ pub(crate) fn render(
     });
     let chosen = tools(options)?;
     let with_tools = !chosen.tools.is_empty();
+    if with_tools && !templates.take_tools() {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "the model's chat template has no place for tools: the model would not hear of them",
+        )
+        .with_hint(Text::with_names(
+            "give a template that has one as {chat_template}, or describe the tools in a message",
+        )));
+    }
     if with_tools {
         request["tools"] = chosen.tools.into();
         request["tool_choice"] = chosen.choice.into();
@@ -91,13 +109,13 @@ pub(crate) fn render(
     // Where there are tools, or an answer stands in a form of the model's own, the template says how a value is
     // told from the rest; the engine's grammar then holds the answer to both.
     if let Some(schema) = &schema
-        && (with_tools || !answers_plainly(templates, &request)?)
+        && (with_tools || !answers_plainly(templates, &request, cancel)?)
     {
         schema_to_gbnf(schema)?;
         request["json_schema"] = schema.clone();
     }
 
-    let (applied, parser) = apply(templates, &request)?;
+    let (applied, parser) = apply(templates, &request, cancel)?;
     if applied.prompt.is_empty() {
         return Err(template_error("it made nothing of the messages"));
     }
@@ -138,15 +156,19 @@ pub(crate) fn render(
     })
 }
 
-fn template_error(reason: &str) -> Error {
+pub(crate) fn template_error(reason: &str) -> Error {
     Error::new(ErrorKind::Template, format!("the chat template failed: {reason}")).with_hint(
         Text::with_names("check the messages, or give another template as {chat_template}"),
     )
 }
 
-fn apply(templates: &ChatTemplates, request: &Value) -> Result<(Applied, ChatParser)> {
+fn apply(
+    templates: &Templates,
+    request: &Value,
+    cancel: &CancelToken,
+) -> Result<(Applied, ChatParser)> {
     let (applied, parser) =
-        templates.apply(&request.to_string()).map_err(|reason| template_error(&reason))?;
+        templates.apply(request, cancel).map_err(|reason| template_error(&reason))?;
     let applied =
         serde_json::from_str(&applied).map_err(|error| template_error(&error.to_string()))?;
     Ok((applied, parser))
@@ -154,10 +176,10 @@ fn apply(templates: &ChatTemplates, request: &Value) -> Result<(Applied, ChatPar
 
 /// Whether an answer in JSON is that and nothing else, but for reasoning before it: the engine's grammar for one
 /// says so.
-fn answers_plainly(templates: &ChatTemplates, request: &Value) -> Result<bool> {
+fn answers_plainly(templates: &Templates, request: &Value, cancel: &CancelToken) -> Result<bool> {
     let mut request = request.clone();
     request["json_schema"] = json!({"const": "a"});
-    let (applied, _) = apply(templates, &request)?;
+    let (applied, _) = apply(templates, &request, cancel)?;
     Ok(is_plain(&applied))
 }
 
@@ -236,7 +258,8 @@ fn tools(options: &ChatOptions) -> Result<ChosenTools> {
         None => "auto",
         Some(Value::String(choice)) => match choice.as_str() {
             "auto" => "auto",
-            "none" => "none",
+            // The model need not hear of tools that it may not call.
+            "none" => return Ok(ChosenTools { tools: Vec::new(), choice: "none" }),
             "required" => "required",
             _ => {
                 let problem = format!("`{choice}` is none of auto, none, required");

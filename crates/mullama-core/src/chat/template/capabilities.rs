@@ -1,0 +1,206 @@
+//! What a template can do, found out by trying it: the engine's parsers ask for it by these names.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use minijinja::value::{Enumerator, Object, ObjectRepr, Serde, Value};
+use serde::Serialize;
+use serde_json::json;
+
+use super::jinja::Jinja;
+
+/// What a template can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) struct Capabilities {
+    /// Tools are in the prompt.
+    #[serde(rename = "supports_tools")]
+    pub tools: bool,
+    /// Calls of tools are in the prompt.
+    #[serde(rename = "supports_tool_calls")]
+    pub tool_calls: bool,
+    #[serde(rename = "supports_parallel_tool_calls")]
+    pub parallel_tool_calls: bool,
+    /// The arguments of a call are an object; else they are JSON as text.
+    #[serde(rename = "supports_object_arguments")]
+    pub object_arguments: bool,
+    #[serde(rename = "supports_system_role")]
+    pub system_role: bool,
+    /// What is said may be text.
+    #[serde(rename = "supports_string_content")]
+    pub string_content: bool,
+    /// What is said may be a list of parts.
+    #[serde(rename = "supports_typed_content")]
+    pub typed_content: bool,
+    /// Reasoning of earlier answers is in the prompt where that is asked for.
+    #[serde(rename = "supports_preserve_reasoning")]
+    pub preserve_reasoning: bool,
+    #[serde(rename = "supports_reasoning_effort")]
+    pub reasoning_effort: bool,
+}
+
+/// Words that no template has.
+const SAID: &str = "mullama-said";
+const INSTRUCTIONS: &str = "mullama-instructions";
+const THOUGHT: &str = "mullama-thought";
+const TOOL: &str = "mullama_tool";
+const CALLED: [&str; 2] = ["mullama_called", "mullama_called_too"];
+const ARGUMENT: &str = "mullama_argument";
+
+impl Capabilities {
+    pub fn of(template: &Jinja) -> Self {
+        let render = |messages: serde_json::Value, more: serde_json::Value| {
+            let mut variables = json!({
+                "messages": messages, "bos_token": "", "eos_token": "", "add_generation_prompt": true,
+            });
+            if let (Some(variables), serde_json::Value::Object(more)) =
+                (variables.as_object_mut(), more)
+            {
+                variables.extend(more);
+            }
+            template.render_with(variables).unwrap_or_default()
+        };
+        let user = |content: serde_json::Value| json!({"role": "user", "content": content});
+        let assistant = |thought: &str| json!({"role": "assistant", "content": "a", "reasoning_content": thought});
+
+        let parts = json!([{"type": "text", "text": SAID}]);
+        let typed_content = says_alone(&render(json!([user(parts)]), json!({})), SAID);
+        let said = render(json!([user(json!(SAID))]), json!({})).contains(SAID);
+        let system = json!({"role": "system", "content": INSTRUCTIONS});
+        let system_role =
+            render(json!([system, user(json!("a"))]), json!({})).contains(INSTRUCTIONS);
+        let kept = json!({
+            "enable_thinking": true, "preserve_thinking": true, "clear_thinking": false,
+            "truncate_history_thinking": false, "drop_thinking": false,
+        });
+        let thoughts = json!([
+            user(json!("a")),
+            assistant(THOUGHT),
+            user(json!("a")),
+            assistant("b"),
+            user(json!("a")),
+        ]);
+        let names = template.names();
+
+        // A list of parts, where that is all that it takes.
+        let takes_text = said || !typed_content;
+        let as_objects = Calls::render(template, takes_text, true, 1);
+        let object_arguments = as_objects.arguments_are_read && !as_objects.prompt.is_empty();
+        let one = if object_arguments {
+            as_objects
+        } else {
+            Calls::render(template, takes_text, false, 1)
+        };
+        let two = Calls::render(template, takes_text, object_arguments, 2);
+        Self {
+            tools: one.prompt.contains(TOOL),
+            tool_calls: one.prompt.contains(CALLED[0]) || one.prompt.contains(ARGUMENT),
+            parallel_tool_calls: two.prompt.contains(CALLED[1]),
+            object_arguments,
+            system_role,
+            string_content: takes_text,
+            typed_content,
+            preserve_reasoning: render(thoughts, kept).contains(THOUGHT),
+            reasoning_effort: names.contains("reasoning_effort")
+                || names.contains("reasoning_strength"),
+        }
+    }
+}
+
+/// Whether a part's text is in a prompt, and not the whole part, as a program writes it.
+fn says_alone(prompt: &str, text: &str) -> bool {
+    prompt.match_indices(text).any(|(at, _)| !prompt[..at].ends_with(['\'', '"']))
+}
+
+/// A conversation with calls of tools, rendered.
+struct Calls {
+    prompt: String,
+    arguments_are_read: bool,
+}
+
+impl Calls {
+    fn render(template: &Jinja, takes_text: bool, as_objects: bool, count: usize) -> Self {
+        let content = |text: &str| {
+            if takes_text { json!(text) } else { json!([{"type": "text", "text": text}]) }
+        };
+        let message = |role: &str, text: &str| {
+            Value::from(Serde(json!({"role": role, "content": content(text)})))
+        };
+        let arguments = Arc::new(Arguments::default());
+        let call = |index: usize| {
+            let arguments = if as_objects {
+                Value::from_dyn_object(Arc::clone(&arguments))
+            } else {
+                Value::from(json!({ARGUMENT: "a"}).to_string())
+            };
+            let function = [("name", Value::from(CALLED[index])), ("arguments", arguments)];
+            Value::from_pairs([
+                ("id", Value::from(format!("call0000{index}"))),
+                ("type", Value::from("function")),
+                ("function", Value::from_pairs(function)),
+            ])
+        };
+        let calls = Value::from_pairs([
+            ("role", Value::from("assistant")),
+            // Some templates take no text beside calls.
+            ("content", Value::from("")),
+            ("tool_calls", (0..count).map(call).collect()),
+        ]);
+        let result = |index: usize| {
+            Value::from(Serde(json!({
+                "role": "tool", "name": CALLED[index], "tool_call_id": format!("call0000{index}"),
+                "content": content("a"),
+            })))
+        };
+        let first = [message("user", "a"), calls].into_iter();
+        let last = [message("assistant", "a"), message("user", "a")];
+        let parameters = json!({
+            "type": "object",
+            "properties": {"a": {"type": "string", "description": "a"}},
+            "required": ["a"],
+        });
+        let function = json!({"name": TOOL, "description": "a", "parameters": parameters});
+        let variables = Value::from_pairs([
+            ("messages", first.chain((0..count).map(result)).chain(last).collect()),
+            ("tools", Value::from(Serde(json!([{"type": "function", "function": function}])))),
+            ("bos_token", Value::from("")),
+            ("eos_token", Value::from("")),
+            ("add_generation_prompt", Value::from(true)),
+        ]);
+        let prompt = template.render_value(variables).unwrap_or_default();
+        Self { prompt, arguments_are_read: arguments.are_read.load(Ordering::Relaxed) }
+    }
+}
+
+/// The arguments of a call, which notice whether a template reads them as an object: writing them out as they are is
+/// what it would do with text.
+#[derive(Debug, Default)]
+struct Arguments {
+    are_read: AtomicBool,
+}
+
+impl Object for Arguments {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Map
+    }
+
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let is_there = key.as_str() == Some(ARGUMENT);
+        is_there.then(|| {
+            self.are_read.store(true, Ordering::Relaxed);
+            Value::from("a")
+        })
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        self.are_read.store(true, Ordering::Relaxed);
+        Enumerator::Str(&[ARGUMENT])
+    }
+
+    fn enumerator_len(self: &Arc<Self>) -> Option<usize> {
+        Some(1)
+    }
+
+    fn render(self: &Arc<Self>, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{{'{ARGUMENT}': 'a'}}")
+    }
+}

@@ -1,0 +1,414 @@
+//! Jinja as chat templates are written in: that of Hugging Face's `transformers`, rendered by `minijinja`.
+//!
+//! A template is a program by a stranger. What it may take is bounded: steps and bytes by the fuel of `minijinja`, the
+//! depth of its calls, the depth of the values that it makes, and the time of all renderings of a request together.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use jiff::Zoned;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Serde, Value, ValueKind};
+use minijinja::{Environment, ErrorKind, State};
+use mullama_sys::shim::Renderer;
+use serde::Serialize;
+
+use super::source;
+use crate::CancelToken;
+
+/// Steps of one rendering, each of which pays for 64 bytes too. A conversation of 10,000 messages takes some two
+/// million.
+const FUEL: u64 = 5_000_000;
+/// Calls in calls.
+const MAX_CALLS: usize = 200;
+/// What all renderings of a request may take together.
+pub(crate) const MAX_TIME: Duration = Duration::from_secs(5);
+/// Bytes of a template; those of models have up to 60,000.
+const MAX_SOURCE: usize = 1 << 20;
+/// How deep values may be that a namespace holds, or that are written as JSON.
+const MAX_DEPTH: usize = 200;
+/// What `str.format` may fill a field up to.
+const MAX_WIDTH: usize = 10_000;
+/// Spaces before a line of JSON.
+const MAX_INDENT: usize = 100;
+/// Bytes of stack for rendering: values may be nested as deeply as a template has assignments.
+pub(crate) const STACK: usize = 64 << 20;
+
+const NAME: &str = "chat template";
+
+/// A template that has been read.
+pub(super) struct Jinja {
+    environment: Environment<'static>,
+    source: String,
+}
+
+impl Jinja {
+    pub fn new(source: &str) -> Result<Self, String> {
+        if source.len() > MAX_SOURCE {
+            return Err(format!("it has more than {MAX_SOURCE} bytes"));
+        }
+        let source = source.replace("\r\n", "\n");
+        let mut environment = environment();
+        environment
+            .add_template_owned(NAME, source::prepare(&source))
+            .map_err(|error| describe(&error))?;
+        Ok(Self { environment, source })
+    }
+
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The names in it, those of the variables that it may use among them.
+    pub fn names(&self) -> BTreeSet<&str> {
+        let is_part = |character: char| character.is_alphanumeric() || character == '_';
+        self.source.split(|character| !is_part(character)).filter(|name| !name.is_empty()).collect()
+    }
+
+    /// Renders it with an object of variables.
+    pub fn render_with(&self, variables: impl Serialize) -> Result<String, String> {
+        self.render_value(Value::from(Serde(variables)))
+    }
+
+    pub fn render_value(&self, variables: Value) -> Result<String, String> {
+        let result = Bounds::check().and_then(|()| {
+            let template = self.environment.get_template(NAME);
+            template.and_then(|template| template.render(variables))
+        });
+        result.map_err(|error| {
+            let reason = describe(&error);
+            let is_final = error.kind() == ErrorKind::OutOfFuel || Bounds::check().is_err();
+            Bounds::note(&reason, is_final);
+            reason
+        })
+    }
+}
+
+impl Renderer for Jinja {
+    fn render(&self, variables: &str) -> Result<String, String> {
+        let variables: serde_json::Value =
+            serde_json::from_str(variables).map_err(|error| error.to_string())?;
+        self.render_with(variables)
+    }
+}
+
+/// What holds for all renderings of a request: the engine tries a template out, and swallows what that says.
+pub(super) struct Bounds {
+    cancel: CancelToken,
+    until: Instant,
+    /// The last error.
+    reason: RefCell<Option<String>>,
+    /// Nothing is rendered any more.
+    is_final: Cell<bool>,
+}
+
+thread_local! {
+    static BOUNDS: RefCell<Option<Bounds>> = const { RefCell::new(None) };
+}
+
+impl Bounds {
+    /// Does `work` within bounds. An error of it is told by that of the rendering that it is due to.
+    pub fn hold<T>(
+        cancel: CancelToken,
+        work: impl FnOnce() -> Result<T, String>,
+    ) -> Result<T, String> {
+        let bounds = Self {
+            cancel,
+            until: Instant::now() + MAX_TIME,
+            reason: RefCell::default(),
+            is_final: Cell::new(false),
+        };
+        BOUNDS.set(Some(bounds));
+        let result = work();
+        let bounds = BOUNDS.take();
+        let (is_final, reason) = bounds
+            .map(|bounds| (bounds.is_final.get(), bounds.reason.into_inner()))
+            .unwrap_or_default();
+        match (result, reason) {
+            (Ok(_), Some(reason)) if is_final => Err(reason),
+            (Err(_), Some(reason)) => Err(reason),
+            (result, _) => result,
+        }
+    }
+
+    fn note(reason: &str, is_final: bool) {
+        BOUNDS.with_borrow(|bounds| match bounds {
+            Some(bounds) if !bounds.is_final.get() => {
+                bounds.is_final.set(is_final);
+                bounds.reason.replace(Some(reason.to_owned()));
+            }
+            _ => {}
+        });
+    }
+
+    /// Fails where nothing is to be rendered any more.
+    pub fn check() -> Result<(), minijinja::Error> {
+        BOUNDS.with_borrow(|bounds| {
+            let Some(bounds) = bounds else { return Ok(()) };
+            let reason = if bounds.is_final.get() {
+                "it reached a bound before"
+            } else if bounds.cancel.is_late() {
+                "it takes longer than the request may"
+            } else if bounds.cancel.is_cancelled() {
+                "the request was cancelled"
+            } else if Instant::now() > bounds.until {
+                "it takes too long"
+            } else {
+                return Ok(());
+            };
+            Err(invalid(reason))
+        })
+    }
+}
+
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_fuel(Some(FUEL));
+    environment.set_recursion_limit(MAX_CALLS);
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+    environment.set_syntax(syntax.expect("trimming changes no delimiter"));
+    environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+    environment.set_unknown_method_callback(call_method);
+    environment.add_filter("tojson", to_json);
+    environment.add_filter(source::HELD, held);
+    environment.add_filter(source::GOES_ON, goes_on);
+    environment.add_function("raise_exception", raise_exception);
+    environment.add_function("strftime_now", strftime_now);
+    environment
+}
+
+fn invalid(reason: impl Into<std::borrow::Cow<'static, str>>) -> minijinja::Error {
+    minijinja::Error::new(ErrorKind::InvalidOperation, reason)
+}
+
+/// What is wrong, and on which line.
+fn describe(error: &minijinja::Error) -> String {
+    let mut text = error.line().map(|line| format!("line {line}: ")).unwrap_or_default();
+    match (error.kind(), error.detail()) {
+        (ErrorKind::OutOfFuel, _) => text.push_str("it takes too many steps, or too much memory"),
+        (ErrorKind::InvalidOperation, Some(detail)) => text.push_str(detail),
+        (kind, Some(detail)) => _ = write!(text, "{kind}: {detail}"),
+        (kind, None) => _ = write!(text, "{kind}"),
+    }
+    text
+}
+
+fn raise_exception(message: &str) -> Result<Value, minijinja::Error> {
+    Err(invalid(message.to_owned()))
+}
+
+/// The time here, written as a format of C's `strftime` says.
+fn strftime_now(format: &str) -> Result<String, minijinja::Error> {
+    jiff::fmt::strtime::format(format, &Zoned::now()).map_err(|error| invalid(error.to_string()))
+}
+
+/// A method of Python's texts, lists and dictionaries. What those of `minijinja_contrib` may take is bounded here.
+fn call_method(
+    state: &mut State,
+    value: &Value,
+    method: &str,
+    arguments: &[Value],
+) -> Result<Value, minijinja::Error> {
+    if let Some(text) = value.as_str() {
+        match method {
+            // Each byte may become a part.
+            "split" | "splitlines" | "rsplit" => state.consume_fuel(text.len() as u64 / 8)?,
+            "format" if has_wide_fields(text) => {
+                let problem = format!("a text is to be filled up to over {MAX_WIDTH} characters");
+                return Err(invalid(problem));
+            }
+            _ => {}
+        }
+    }
+    minijinja_contrib::pycompat::unknown_method_callback(state, value, method, arguments)
+}
+
+/// Whether a text with fields has a number above [`MAX_WIDTH`], which may be the width of one.
+fn has_wide_fields(text: &str) -> bool {
+    let mut numbers = text.split(|character: char| !character.is_ascii_digit());
+    let is_wide = |digits: &str| {
+        !digits.is_empty() && digits.parse::<usize>().map_or(true, |number| number > MAX_WIDTH)
+    };
+    text.contains('{') && numbers.any(is_wide)
+}
+
+/// What every round of a loop and every call of a macro asks.
+fn goes_on(value: Value) -> Result<Value, minijinja::Error> {
+    Bounds::check()?;
+    Ok(value)
+}
+
+/// Lets a namespace hold a value that is not nested too deeply, and holds no namespace: what is printed, compared and
+/// freed by calls in calls.
+fn held(state: &State, value: Value) -> Result<Value, minijinja::Error> {
+    let is_container = |value: &Value| {
+        matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::Iterable)
+    };
+    let mut open = vec![(value.clone(), 1)];
+    while let Some((value, depth)) = open.pop() {
+        if !is_container(&value) {
+            continue;
+        }
+        let is_namespace =
+            value.as_object().is_some_and(|object| object.type_name().ends_with("::Namespace"));
+        if depth > MAX_DEPTH || is_namespace {
+            return Err(invalid(
+                "a namespace is to hold a namespace, or what is nested too deeply",
+            ));
+        }
+        let is_map = value.kind() == ValueKind::Map;
+        for (index, item) in value.try_iter()?.enumerate() {
+            if index % 4 == 0 {
+                state.consume_fuel(1)?;
+            }
+            let item = if is_map { value.get_item(&item)? } else { item };
+            if is_container(&item) {
+                open.push((item, depth + 1));
+            }
+        }
+    }
+    Ok(value)
+}
+
+/// `json.dumps`: a value as Python writes JSON.
+#[allow(clippy::needless_pass_by_value, reason = "the shape of a filter")]
+fn to_json(
+    state: &State,
+    value: &Value,
+    escapes: Option<bool>,
+    options: Kwargs,
+) -> Result<String, minijinja::Error> {
+    let escapes = escapes.or(options.get("ensure_ascii")?);
+    let indent: Option<usize> = options.get("indent")?;
+    let separators: Option<Vec<String>> = options.get("separators")?;
+    let sorted: Option<bool> = options.get("sort_keys")?;
+    options.assert_all_used()?;
+    if indent.is_some_and(|indent| indent > MAX_INDENT) {
+        return Err(invalid(format!("JSON is to be indented by more than {MAX_INDENT} spaces")));
+    }
+    let after_item = if indent.is_some() { "," } else { ", " };
+    let [after_item, after_key] = match separators {
+        None => [after_item.to_owned(), ": ".to_owned()],
+        Some(separators) => separators
+            .try_into()
+            .map_err(|_| invalid("JSON has two separators: after an item, and after a key"))?,
+    };
+    let mut writer = PythonJson {
+        state,
+        escapes: escapes.unwrap_or_default(),
+        indent,
+        after_item,
+        after_key,
+        sorted: sorted.unwrap_or_default(),
+        json: String::new(),
+        paid: 0,
+    };
+    writer.value(value, 0)?;
+    Ok(writer.json)
+}
+
+/// Writes JSON as Python's `json.dumps` does.
+struct PythonJson<'a> {
+    state: &'a State<'a, 'a>,
+    /// Characters that are not of ASCII are written as numbers.
+    escapes: bool,
+    indent: Option<usize>,
+    after_item: String,
+    after_key: String,
+    sorted: bool,
+    json: String,
+    /// Bytes that fuel was consumed for.
+    paid: usize,
+}
+
+impl PythonJson<'_> {
+    fn value(&mut self, value: &Value, depth: usize) -> Result<(), minijinja::Error> {
+        if depth > MAX_DEPTH {
+            return Err(invalid("a value is nested too deeply to be written as JSON"));
+        }
+        // A step pays for 64 bytes.
+        if let Some(steps) = (self.json.len() - self.paid).checked_div(64) {
+            self.state.consume_fuel(steps as u64)?;
+            self.paid += steps * 64;
+        }
+        match value.kind() {
+            ValueKind::Map => {
+                let mut keys: Vec<Value> = value.try_iter()?.collect();
+                if self.sorted {
+                    keys.sort();
+                }
+                self.list(['{', '}'], depth, keys, |writer, key| {
+                    writer.text(&key.to_string());
+                    writer.json.push_str(&writer.after_key);
+                    writer.value(&value.get_item(&key)?, depth + 1)
+                })
+            }
+            ValueKind::Seq | ValueKind::Iterable => {
+                self.list(['[', ']'], depth, value.try_iter()?, |writer, item| {
+                    writer.value(&item, depth + 1)
+                })
+            }
+            ValueKind::String => {
+                self.text(value.as_str().unwrap_or_default());
+                Ok(())
+            }
+            ValueKind::None | ValueKind::Bool | ValueKind::Number => {
+                let written = serde_json::to_string(value);
+                self.json.push_str(&written.map_err(|error| invalid(error.to_string()))?);
+                Ok(())
+            }
+            kind => Err(invalid(format!("JSON has no form for a value that is {kind}"))),
+        }
+    }
+
+    fn list(
+        &mut self,
+        [open, close]: [char; 2],
+        depth: usize,
+        items: impl IntoIterator<Item = Value>,
+        mut write: impl FnMut(&mut Self, Value) -> Result<(), minijinja::Error>,
+    ) -> Result<(), minijinja::Error> {
+        self.json.push(open);
+        let mut is_empty = true;
+        for item in items {
+            if !is_empty {
+                self.json.push_str(&self.after_item);
+            }
+            is_empty = false;
+            self.line(depth + 1);
+            write(self, item)?;
+        }
+        if !is_empty {
+            self.line(depth);
+        }
+        self.json.push(close);
+        Ok(())
+    }
+
+    /// Begins a line, where each value has its own.
+    fn line(&mut self, depth: usize) {
+        if let Some(indent) = self.indent {
+            self.json.push('\n');
+            self.json.extend(std::iter::repeat_n(' ', indent * depth));
+        }
+    }
+
+    fn text(&mut self, text: &str) {
+        let written = serde_json::Value::from(text).to_string();
+        if !self.escapes {
+            self.json.push_str(&written);
+            return;
+        }
+        for character in written.chars() {
+            if character.is_ascii() {
+                self.json.push(character);
+            } else {
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    let _ = write!(self.json, "\\u{unit:04x}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What is changed in a template's source before it is compiled. No line moves.
+
+use std::fmt::Write as _;
+
+/// The filter that checks what a namespace is given to hold.
+pub(super) const HELD: &str = "mullama_held";
+
+/// The filter that each round of a loop goes through, and each call of a macro.
+pub(super) const GOES_ON: &str = "mullama_goes_on";
+
+/// Has values checked that are assigned to a namespace, has loops and macros look whether they may go on, and leaves out the marks that `transformers` has for training
+/// (`{% generation %}`).
+pub(super) fn prepare(source: &str) -> String {
+    let mut prepared = String::with_capacity(source.len());
+    let mut rest = source;
+    let mut is_raw = false;
+    while let Some(start) = next_tag(rest) {
+        prepared.push_str(&rest[..start]);
+        rest = &rest[start..];
+        let tag = &rest[..tag_length(rest)];
+        rest = &rest[tag.len()..];
+        let Some(body) = body_of_statement(tag) else {
+            prepared.push_str(tag);
+            continue;
+        };
+        let name =
+            body.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+        is_raw = if is_raw { name != "endraw" } else { name == "raw" };
+        let changed = match name {
+            _ if is_raw => None,
+            "generation" => Some("if true".to_owned()),
+            "endgeneration" => Some("endif".to_owned()),
+            "set" => checked_assignment(body),
+            _ => None,
+        };
+        match changed {
+            Some(changed) => {
+                let at = body.as_ptr() as usize - tag.as_ptr() as usize;
+                prepared.push_str(&tag[..at]);
+                prepared.push_str(&changed);
+                prepared.push_str(&tag[at + body.len()..]);
+            }
+            None => prepared.push_str(tag),
+        }
+        if !is_raw && matches!(name, "for" | "macro" | "call") {
+            // White space after the tag goes where it went.
+            let end = tag[..tag.len() - 2].chars().last().filter(|end| matches!(end, '-' | '+'));
+            let end = end.map(String::from).unwrap_or_default();
+            let _ = write!(prepared, "{{%- set {GOES_ON} = 0 | {GOES_ON} {end}%}}");
+        }
+    }
+    prepared.push_str(rest);
+    prepared
+}
+
+fn next_tag(text: &str) -> Option<usize> {
+    let mut from = 0;
+    loop {
+        let at = from + text[from..].find('{')?;
+        if matches!(text.as_bytes().get(at + 1), Some(b'{' | b'%' | b'#')) {
+            return Some(at);
+        }
+        from = at + 1;
+    }
+}
+
+/// Bytes of the tag that a text begins with, to its end.
+fn tag_length(text: &str) -> usize {
+    let end = match text.as_bytes()[1] {
+        b'#' => return text.find("#}").map_or(text.len(), |at| at + 2),
+        b'%' => "%}",
+        _ => "}}",
+    };
+    let mut from = 2;
+    while let Some(at) = text[from..].find(['\'', '"', '%', '}']) {
+        let at = from + at;
+        if text[at..].starts_with(end) {
+            return at + 2;
+        }
+        from =
+            at + if matches!(text.as_bytes()[at], b'\'' | b'"') { quoted(&text[at..]) } else { 1 };
+    }
+    text.len()
+}
+
+/// Bytes of the text in quotes that a text begins with.
+fn quoted(text: &str) -> usize {
+    let quote = text.as_bytes()[0];
+    let mut bytes = text.bytes().enumerate().skip(1);
+    while let Some((at, byte)) = bytes.next() {
+        if byte == quote {
+            return at + 1;
+        }
+        if byte == b'\\' {
+            bytes.next();
+        }
+    }
+    text.len()
+}
+
+/// What a tag of a statement has between its marks.
+fn body_of_statement(tag: &str) -> Option<&str> {
+    let body = tag.strip_prefix("{%")?.strip_suffix("%}")?;
+    Some(body.trim_matches(|c: char| matches!(c, '-' | '+') || c.is_whitespace()))
+}
+
+/// An assignment to a field: its value goes through [`HELD`]. One to a variable is left as it is.
+fn checked_assignment(statement: &str) -> Option<String> {
+    let (target, value) = statement.split_once('=')?;
+    target.contains('.').then(|| format!("{target}= ({value}) | {HELD}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_assignments_to_fields_and_marks_for_training_are_changed() {
+        for (source, prepared) in [
+            ("{% set a = 1 %}", "{% set a = 1 %}"),
+            ("{%- set n.a = b -%}\n", "{%- set n.a = ( b) | mullama_held -%}\n"),
+            ("{% set n.a, b = '%}', \"=\" %}", "{% set n.a, b = ( '%}', \"=\") | mullama_held %}"),
+            ("{% set n.a %}x{% endset %}", "{% set n.a %}x{% endset %}"),
+            ("{# {% set n.a = b %} #}", "{# {% set n.a = b %} #}"),
+            ("{% raw %}{% set n.a = b %}{% endraw %}", "{% raw %}{% set n.a = b %}{% endraw %}"),
+            ("{{ '{% set n.a = b %}' }}", "{{ '{% set n.a = b %}' }}"),
+            ("{{ 'it\\'s }}' }}{% set n.a = b", "{{ 'it\\'s }}' }}{% set n.a = b"),
+            ("{%- generation -%}x{% endgeneration %}", "{%- if true -%}x{% endif %}"),
+            ("a { b", "a { b"),
+            (
+                "{%- for a in b -%} x",
+                "{%- for a in b -%}{%- set mullama_goes_on = 0 | mullama_goes_on -%} x",
+            ),
+            (
+                "{% macro a() %}\n",
+                "{% macro a() %}{%- set mullama_goes_on = 0 | mullama_goes_on %}\n",
+            ),
+        ] {
+            assert_eq!(prepare(source), prepared);
+        }
+    }
+}
