@@ -289,6 +289,11 @@ class ChatOptions(GenerateOptions, total=False):
     """Most tokens of reasoning: when they are spent, it is ended with the tag of the model's own
     template, and the answer follows. Default: none."""
 
+    parse_special: bool | None
+    """Whether special tokens that are written out in messages, tools and arguments count as such.
+    Else they are text, so that nobody who writes a message can end it and begin another. Default:
+    false."""
+
     template_kwargs: Mapping[str, Any] | None
     """Arguments for the chat template. Default: none."""
 

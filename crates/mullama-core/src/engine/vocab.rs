@@ -88,6 +88,12 @@ impl Vocab {
         }
     }
 
+    /// Whether a token is put after a text, where the tokens around one are asked for.
+    pub fn adds_end(&self) -> bool {
+        // SAFETY: a valid vocabulary.
+        unsafe { sys::llama_vocab_get_add_eos(self.as_ptr()) }
+    }
+
     /// Refuses an id that is not in the vocabulary.
     pub fn check(&self, token: Token) -> Result<()> {
         if usize::try_from(token).is_ok_and(|index| index < self.len()) {

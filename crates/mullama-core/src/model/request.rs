@@ -177,7 +177,7 @@ impl Model {
     ) -> Result<ChatStream> {
         let loaded = self.loaded()?;
         let Rendered { prompt, grammar, stops, preserved, reasoning, parser, continues } = rendered;
-        let tokens = loaded.vocab.tokenize(&prompt, true, true)?;
+        let tokens = loaded.templates()?.specials().tokenize(&loaded.vocab, &prompt)?;
         // Texts that are no single token have their characters in the answer anyhow.
         let preserved = preserved
             .iter()
@@ -198,7 +198,7 @@ impl Model {
         options: &ChatOptions,
         add_generation_prompt: bool,
     ) -> Result<String> {
-        Ok(self.render(messages, options, add_generation_prompt)?.wait()?.prompt)
+        Ok(self.render(messages, options, add_generation_prompt)?.wait()?.prompt.text)
     }
 
     /// Renders on a thread of its own: a template is a program by a stranger.

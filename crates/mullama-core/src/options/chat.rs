@@ -27,6 +27,9 @@ options! {
         /// Most tokens of reasoning: when they are spent, it is ended with the tag of the model's own
         /// template, and the answer follows. Default: none.
         reasoning_budget: u32,
+        /// Whether special tokens that are written out in messages, tools and arguments count as such. Else
+        /// they are text, so that nobody who writes a message can end it and begin another.
+        parse_special: bool = false,
         /// Arguments for the chat template. Default: none.
         template_kwargs <- Map<String, Value>,
     }

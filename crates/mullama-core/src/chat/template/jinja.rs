@@ -15,6 +15,7 @@ use minijinja::{Environment, ErrorKind, State};
 use mullama_sys::shim::Renderer;
 use serde::Serialize;
 
+use super::marks::Marks;
 use super::source;
 use crate::CancelToken;
 
@@ -88,8 +89,9 @@ impl Jinja {
 
 impl Renderer for Jinja {
     fn render(&self, variables: &str) -> Result<String, String> {
-        let variables: serde_json::Value =
+        let mut variables: serde_json::Value =
             serde_json::from_str(variables).map_err(|error| error.to_string())?;
+        Bounds::mark(&mut variables);
         self.render_with(variables)
     }
 }
@@ -97,6 +99,8 @@ impl Renderer for Jinja {
 /// What holds for all renderings of a request: the engine tries a template out, and swallows what that says.
 pub(super) struct Bounds {
     cancel: CancelToken,
+    /// In place of special tokens in what the template is given.
+    marks: Option<Marks>,
     until: Instant,
     /// The last error.
     reason: RefCell<Option<String>>,
@@ -112,10 +116,12 @@ impl Bounds {
     /// Does `work` within bounds. An error of it is told by that of the rendering that it is due to.
     pub fn hold<T>(
         cancel: CancelToken,
+        marks: Option<Marks>,
         work: impl FnOnce() -> Result<T, String>,
     ) -> Result<T, String> {
         let bounds = Self {
             cancel,
+            marks,
             until: Instant::now() + MAX_TIME,
             reason: RefCell::default(),
             is_final: Cell::new(false),
@@ -140,6 +146,19 @@ impl Bounds {
                 bounds.reason.replace(Some(reason.to_owned()));
             }
             _ => {}
+        });
+    }
+
+    /// Puts marks into the variables of a template, but for those that are special tokens.
+    fn mark(variables: &mut serde_json::Value) {
+        BOUNDS.with_borrow(|bounds| {
+            let marks = bounds.as_ref().and_then(|bounds| bounds.marks.as_ref());
+            let (Some(marks), Some(variables)) = (marks, variables.as_object_mut()) else { return };
+            for (name, value) in variables {
+                if !matches!(name.as_str(), "bos_token" | "eos_token") {
+                    marks.put_into(value);
+                }
+            }
         });
     }
 
@@ -402,7 +421,8 @@ impl PythonJson<'_> {
             return;
         }
         for character in written.chars() {
-            if character.is_ascii() {
+            // Marks stay marks.
+            if character.is_ascii() || character >= '\u{F0000}' {
                 self.json.push(character);
             } else {
                 for unit in character.encode_utf16(&mut [0; 2]) {

@@ -2,6 +2,7 @@
 
 mod capabilities;
 mod jinja;
+mod marks;
 mod source;
 mod templates;
 
@@ -11,11 +12,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 pub(crate) use jinja::{MAX_TIME as TEMPLATE_TIME, STACK as TEMPLATE_STACK};
+use marks::Marks;
 pub(crate) use templates::Templates;
 
 use super::message::{Message, Role};
 use super::tool;
-use crate::engine::Vocab;
+use crate::engine::{Prompt, Vocab};
 use crate::options::ChatOptions;
 use crate::sampling::{
     GrammarSpec, GrammarTriggers, ReasoningSpec, ReasoningTags, escape, schema_to_gbnf,
@@ -24,7 +26,7 @@ use crate::{CancelToken, Error, ErrorKind, Result};
 
 /// A rendered prompt, with what is needed to run it and to understand the answer.
 pub(crate) struct Rendered {
-    pub prompt: String,
+    pub prompt: Prompt,
     pub grammar: Option<GrammarSpec>,
     pub stops: Vec<String>,
     pub preserved: Vec<String>,
@@ -115,8 +117,26 @@ pub(crate) fn render(
         request["json_schema"] = schema.clone();
     }
 
-    let (applied, parser) = apply(templates, &request, cancel)?;
-    if applied.prompt.is_empty() {
+    let marks = if options.chat.settled_parse_special() {
+        None
+    } else {
+        Marks::needed(&request, templates.specials())?
+    };
+    if let Some(marks) = &marks
+        && continues
+        && let Some(beginning) = request["messages"].as_array_mut().and_then(|it| it.last_mut())
+    {
+        // The engine itself puts it into the prompt.
+        marks.put_into(beginning);
+    }
+    let (mut applied, parser) = apply(templates, &request, marks.as_ref(), cancel)?;
+    let resolve = |marked: &str| match &marks {
+        Some(marks) => marks.resolve(marked),
+        None => Prompt { text: marked.to_owned(), written: Vec::new() },
+    };
+    let prompt = resolve(&applied.prompt);
+    applied.generation_prompt = resolve(&applied.generation_prompt).text;
+    if prompt.text.is_empty() {
         return Err(template_error("it made nothing of the messages"));
     }
 
@@ -146,7 +166,7 @@ pub(crate) fn render(
     };
     let reasoning = reasoning_spec(options, &applied, tags)?;
     Ok(Rendered {
-        prompt: applied.prompt,
+        prompt,
         grammar,
         reasoning,
         continues,
@@ -165,10 +185,11 @@ pub(crate) fn template_error(reason: &str) -> Error {
 fn apply(
     templates: &Templates,
     request: &Value,
+    marks: Option<&Marks>,
     cancel: &CancelToken,
 ) -> Result<(Applied, ChatParser)> {
     let (applied, parser) =
-        templates.apply(request, cancel).map_err(|reason| template_error(&reason))?;
+        templates.apply(request, marks, cancel).map_err(|reason| template_error(&reason))?;
     let applied =
         serde_json::from_str(&applied).map_err(|error| template_error(&error.to_string()))?;
     Ok((applied, parser))
@@ -179,7 +200,7 @@ fn apply(
 fn answers_plainly(templates: &Templates, request: &Value, cancel: &CancelToken) -> Result<bool> {
     let mut request = request.clone();
     request["json_schema"] = json!({"const": "a"});
-    let (applied, _) = apply(templates, &request, cancel)?;
+    let (applied, _) = apply(templates, &request, None, cancel)?;
     Ok(is_plain(&applied))
 }
 

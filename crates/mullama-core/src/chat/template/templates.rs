@@ -1,12 +1,15 @@
 //! The templates of one model: rendering is ours, what answers look like the engine finds out.
 
+use std::sync::Arc;
+
 use mullama_sys as sys;
 use mullama_sys::shim::{ChatParser, ChatTemplates};
 use serde_json::{Value, json};
 
 use super::capabilities::Capabilities;
 use super::jinja::{Bounds, Jinja, STACK};
-use crate::engine::{Vocab, with_stack};
+use super::marks::Marks;
+use crate::engine::{Specials, Vocab, with_stack};
 use crate::{CancelToken, Error, ErrorKind, Result};
 
 /// What a file may say in place of a template.
@@ -22,15 +25,21 @@ pub(crate) struct Templates {
     /// Of the template for chats with tools, where that is one of its own.
     with_tools: Option<Capabilities>,
     can_think: bool,
+    specials: Arc<Specials>,
 }
 
 impl Templates {
     /// Compiles a template, and the one for chats with tools, for a model with this vocabulary.
     pub fn new(vocab: &Vocab, source: &str, tool_use: Option<&str>) -> Result<Self> {
-        Self::with_tokens(&SpecialTokens::of(vocab), source, tool_use)
+        Self::with_tokens(&SpecialTokens::of(vocab), Specials::of(vocab), source, tool_use)
     }
 
-    fn with_tokens(tokens: &SpecialTokens, source: &str, tool_use: Option<&str>) -> Result<Self> {
+    fn with_tokens(
+        tokens: &SpecialTokens,
+        specials: Specials,
+        source: &str,
+        tool_use: Option<&str>,
+    ) -> Result<Self> {
         let source = if source == CHATML { CHATML_TEMPLATE } else { source };
         let compile = || {
             let template = Jinja::new(source)?;
@@ -55,9 +64,10 @@ impl Templates {
             let engine = ChatTemplates::new(&description.to_string(), template, tool_use)?;
             // A template that refuses the question that this asks is no less of a template.
             let can_think = engine.can_think().unwrap_or(false);
-            Ok(Self { engine, capabilities, with_tools, can_think })
+            let specials = Arc::new(specials);
+            Ok(Self { engine, capabilities, with_tools, can_think, specials })
         };
-        with_stack(STACK, || Bounds::hold(CancelToken::new(), compile))?.map_err(|reason| {
+        with_stack(STACK, || Bounds::hold(CancelToken::new(), None, compile))?.map_err(|reason| {
             Error::new(ErrorKind::Template, format!("the chat template is invalid: {reason}"))
         })
     }
@@ -72,14 +82,19 @@ impl Templates {
         self.can_think
     }
 
+    pub fn specials(&self) -> &Arc<Specials> {
+        &self.specials
+    }
+
     /// Renders a request, on a thread with [`STACK`]; gives the result and the parser for the model's answer, as the
     /// shim has them.
     pub fn apply(
         &self,
         request: &Value,
+        marks: Option<&Marks>,
         cancel: &CancelToken,
     ) -> Result<(String, ChatParser), String> {
-        Bounds::hold(cancel.clone(), || self.engine.apply(&request.to_string()))
+        Bounds::hold(cancel.clone(), marks.cloned(), || self.engine.apply(&request.to_string()))
     }
 }
 

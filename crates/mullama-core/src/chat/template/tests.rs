@@ -7,16 +7,17 @@ use serde_json::{Value, json};
 
 use super::{SpecialTokens, Templates};
 use crate::CancelToken;
-use crate::engine::with_stack;
+use crate::engine::{Specials, with_stack};
 
 fn compile(source: &str) -> Result<Templates, String> {
-    Templates::with_tokens(&SpecialTokens::default(), source, None).map_err(|it| it.to_string())
+    Templates::with_tokens(&SpecialTokens::default(), Specials::none(), source, None)
+        .map_err(|it| it.to_string())
 }
 
 fn render(source: &str, request: &Value) -> Result<(Value, ChatParser), String> {
     let templates = compile(source)?;
     let cancel = CancelToken::new();
-    let applied = with_stack(super::STACK, || templates.apply(request, &cancel)).unwrap();
+    let applied = with_stack(super::STACK, || templates.apply(request, None, &cancel)).unwrap();
     applied.map(|(applied, parser)| (serde_json::from_str(&applied).unwrap(), parser))
 }
 
@@ -286,7 +287,7 @@ fn a_request_that_is_cancelled_ends_its_template() {
     let cancel = CancelToken::new();
     cancel.cancel();
     let request = json!({"messages": [{"role": "user", "content": "x"}]});
-    let applied = with_stack(super::STACK, || templates.apply(&request, &cancel)).unwrap();
+    let applied = with_stack(super::STACK, || templates.apply(&request, None, &cancel)).unwrap();
     let failure = applied.map(drop).unwrap_err();
     assert!(failure.contains("cancelled"), "{failure}");
 }

@@ -1,0 +1,112 @@
+//! Marks in place of special tokens that people wrote, while a template puts their texts together with its own.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::engine::{Prompt, Specials};
+use crate::{Error, ErrorKind, Result};
+
+/// The planes of Unicode for private use. What people write hardly ever has characters of them, and never all.
+const PRIVATE: std::ops::RangeInclusive<char> = '\u{F0000}'..='\u{10FFFD}';
+
+/// Characters that stand for special tokens in the texts of one request.
+#[derive(Clone)]
+pub(crate) struct Marks {
+    specials: Arc<Specials>,
+    /// Which character stands for which special token.
+    of_specials: Vec<(char, usize)>,
+    /// Stands after a text that ends with the beginning of a special token.
+    boundary: char,
+}
+
+impl Marks {
+    /// Those that a request needs, if it does.
+    pub fn needed(request: &Value, specials: &Arc<Specials>) -> Result<Option<Self>> {
+        let (mut found, mut is_begun, mut taken) = (BTreeSet::new(), false, BTreeSet::new());
+        each_text(request, &mut |text| {
+            found.extend(specials.find(text).map(|(_, index)| index));
+            is_begun |= specials.is_begun_by(text);
+            taken.extend(text.chars().filter(|character| PRIVATE.contains(character)));
+        });
+        if found.is_empty() && !is_begun {
+            return Ok(None);
+        }
+        let mut free = PRIVATE.filter(|character| !taken.contains(character));
+        let mut next = || {
+            free.next().ok_or_else(|| {
+                let problem = "the messages have every character for private use that Unicode has";
+                Error::new(ErrorKind::InvalidArgument, problem)
+            })
+        };
+        let boundary = next()?;
+        let of_specials = found.into_iter().map(|index| Ok((next()?, index)));
+        let of_specials = of_specials.collect::<Result<_>>()?;
+        Ok(Some(Self { specials: Arc::clone(specials), of_specials, boundary }))
+    }
+
+    /// Puts marks into all texts of a value.
+    pub fn put_into(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => *text = self.marked(text),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.put_into(item)),
+            Value::Object(fields) => {
+                let marked = |(key, mut item): (String, Value)| {
+                    self.put_into(&mut item);
+                    (self.marked(&key), item)
+                };
+                *fields = std::mem::take(fields).into_iter().map(marked).collect();
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    fn marked(&self, text: &str) -> String {
+        let mut marked = String::with_capacity(text.len());
+        let mut from = 0;
+        for (range, index) in self.specials.find(text) {
+            marked.push_str(&text[from..range.start]);
+            let mark = self.of_specials.iter().find(|(_, known)| *known == index);
+            match mark {
+                Some((mark, _)) => marked.push(*mark),
+                None => marked.push_str(&text[range.clone()]),
+            }
+            from = range.end;
+        }
+        marked.push_str(&text[from..]);
+        if self.specials.is_begun_by(&marked) {
+            marked.push(self.boundary);
+        }
+        marked
+    }
+
+    /// The text that marks stand in, with what they stand for.
+    pub fn resolve(&self, marked: &str) -> Prompt {
+        let mut prompt = Prompt::default();
+        for character in marked.chars() {
+            let start = prompt.text.len();
+            if let Some((_, index)) = self.of_specials.iter().find(|(mark, _)| *mark == character) {
+                prompt.text.push_str(self.specials.text(*index));
+            } else if character != self.boundary {
+                prompt.text.push(character);
+                continue;
+            }
+            prompt.written.push(start..prompt.text.len());
+        }
+        prompt
+    }
+}
+
+/// Looks at each text of a value, the names of its fields included.
+fn each_text(value: &Value, look: &mut impl FnMut(&str)) {
+    match value {
+        Value::String(text) => look(text),
+        Value::Array(items) => items.iter().for_each(|item| each_text(item, look)),
+        Value::Object(fields) => fields.iter().for_each(|(key, item)| {
+            look(key);
+            each_text(item, look);
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}

@@ -1,0 +1,213 @@
+//! Special tokens in texts: what a template writes are tokens, and what people write is text.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use mullama_sys as sys;
+
+use super::vocab::Vocab;
+use crate::{Result, Token};
+
+/// The tokens of a vocabulary that are no text: they mark turns, tools and the like.
+pub(crate) struct Specials {
+    finder: AhoCorasick,
+    texts: Vec<Special>,
+    /// What they begin with, but for their whole texts.
+    beginnings: HashSet<String>,
+}
+
+struct Special {
+    text: String,
+    /// The tokenizer takes white space before it away, and after it.
+    strips: (bool, bool),
+}
+
+/// A text of which parts are what people wrote, where special tokens mean nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Prompt {
+    pub text: String,
+    /// Special tokens that people wrote, in order; what is empty is a place that no special token reaches across.
+    pub written: Vec<Range<usize>>,
+}
+
+impl Specials {
+    pub fn of(vocab: &Vocab) -> Self {
+        let mut piece = Vec::new();
+        let texts: Vec<Special> = (0..vocab.len() as Token)
+            .filter_map(|token| {
+                // SAFETY: the token is in range.
+                let kind = unsafe { sys::llama_vocab_get_attr(vocab.as_ptr(), token) };
+                if kind & (sys::LLAMA_TOKEN_ATTR_CONTROL | sys::LLAMA_TOKEN_ATTR_UNKNOWN) == 0 {
+                    return None;
+                }
+                vocab.piece(token, true, &mut piece);
+                let text = std::str::from_utf8(&piece).ok().filter(|text| !text.is_empty())?;
+                let strips = |attribute| kind & attribute != 0;
+                Some(Special {
+                    text: text.to_owned(),
+                    strips: (
+                        strips(sys::LLAMA_TOKEN_ATTR_LSTRIP),
+                        strips(sys::LLAMA_TOKEN_ATTR_RSTRIP),
+                    ),
+                })
+            })
+            .collect();
+        Self::new(texts)
+    }
+
+    fn new(texts: Vec<Special>) -> Self {
+        let finder = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostLongest)
+            .build(texts.iter().map(|special| &special.text))
+            .expect("texts of a vocabulary are few enough");
+        let beginnings = texts.iter().flat_map(|special| {
+            special.text.char_indices().skip(1).map(|(at, _)| special.text[..at].to_owned())
+        });
+        let beginnings = beginnings.collect();
+        Self { finder, texts, beginnings }
+    }
+
+    /// Those of no vocabulary.
+    #[cfg(test)]
+    pub fn none() -> Self {
+        Self::new(Vec::new())
+    }
+
+    pub fn text(&self, index: usize) -> &str {
+        &self.texts[index].text
+    }
+
+    /// Where special tokens are in a text, and which.
+    pub fn find(&self, text: &str) -> impl Iterator<Item = (Range<usize>, usize)> {
+        self.finder.find_iter(text).map(|found| (found.range(), found.pattern().as_usize()))
+    }
+
+    /// Whether a text ends with the beginning of a special token.
+    pub fn is_begun_by(&self, text: &str) -> bool {
+        let longest = self.texts.iter().map(|special| special.text.len()).max().unwrap_or_default();
+        let ends = text.char_indices().rev().take_while(|(at, _)| text.len() - at < longest);
+        ends.into_iter().any(|(at, _)| self.beginnings.contains(&text[at..]))
+    }
+
+    /// The tokens of a prompt: special tokens where its template has them, text where people wrote.
+    pub fn tokenize(&self, vocab: &Vocab, prompt: &Prompt) -> Result<Vec<Token>> {
+        if prompt.written.is_empty() {
+            return vocab.tokenize(&prompt.text, true, true);
+        }
+        let mut tokens = Vec::new();
+        let mut last = None;
+        for (index, part) in self.parts(prompt).into_iter().enumerate() {
+            tokens.extend(vocab.tokenize(part.text, index == 0, part.has_specials)?);
+            // What the vocabulary puts after a text comes after all of it.
+            if index == 0 && vocab.adds_end() {
+                last = tokens.pop();
+            }
+        }
+        tokens.extend(last);
+        Ok(tokens)
+    }
+
+    /// A prompt in parts that may be tokenised each by itself: they meet where special tokens are.
+    fn parts<'a>(&self, prompt: &'a Prompt) -> Vec<Part<'a>> {
+        let Prompt { text, written } = prompt;
+        // Special tokens of the template: those between what people wrote.
+        let mut specials = Vec::new();
+        let mut from = 0;
+        for range in written.iter().chain([&(text.len()..text.len())]) {
+            let found = self.find(&text[from..range.start]);
+            specials
+                .extend(found.map(|(found, index)| (from + found.start, from + found.end, index)));
+            from = range.end;
+        }
+        let mut parts = Vec::new();
+        let mut written = written.iter().peekable();
+        // Where what is not yet in a part begins, and where the text after the last special token does.
+        let (mut begin, mut start, mut strips) = (0, 0, false);
+        let end = (text.len(), text.len(), usize::MAX);
+        for (special_start, special_end, index) in specials.into_iter().chain([end]) {
+            let own = self.texts.get(index).map(|special| special.strips).unwrap_or_default();
+            let mut is_written = false;
+            while written.next_if(|range| range.end <= special_start).is_some() {
+                is_written = true;
+            }
+            if is_written {
+                if begin < start {
+                    parts.push(Part { text: &text[begin..start], has_specials: true });
+                }
+                let mut between = &text[start..special_start];
+                if strips {
+                    between = between.trim_start_matches(|c: char| c.is_ascii_whitespace());
+                }
+                if own.0 {
+                    between = between.trim_end_matches(|c: char| c.is_ascii_whitespace());
+                }
+                if !between.is_empty() {
+                    parts.push(Part { text: between, has_specials: false });
+                }
+                begin = special_start;
+            }
+            (start, strips) = (special_end, own.1);
+        }
+        if begin < text.len() {
+            parts.push(Part { text: &text[begin..], has_specials: true });
+        }
+        parts
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Part<'a> {
+    text: &'a str,
+    has_specials: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn specials() -> Specials {
+        let special = |text: &str, strips| Special { text: text.to_owned(), strips };
+        Specials::new(vec![
+            special("<a>", (false, false)),
+            special("<a>b", (false, false)),
+            special("<s>", (true, true)),
+        ])
+    }
+
+    #[test]
+    #[allow(clippy::single_range_in_vec_init, reason = "lists of ranges")]
+    fn what_people_write_is_apart_from_what_templates_write() {
+        let text = |text| Part { text, has_specials: false };
+        let markup = |text| Part { text, has_specials: true };
+        for (prompt, written, parts) in [
+            // A person's in the middle.
+            ("<a>x<a>y<a>z", vec![4..7], vec![markup("<a>"), text("x<a>y"), markup("<a>z")]),
+            ("x<a>y", vec![1..4], vec![text("x<a>y")]),
+            ("<a><a>", vec![3..6], vec![markup("<a>"), text("<a>")]),
+            ("<a><a>", vec![0..3], vec![text("<a>"), markup("<a>")]),
+            // Half of one in each of two texts.
+            ("<a>x<a>", vec![5..5], vec![markup("<a>"), text("x<a>")]),
+            ("<a>b", vec![3..3], vec![markup("<a>"), text("b")]),
+            // White space around a token that takes it away.
+            ("<s> <a> <s> x", vec![4..7], vec![markup("<s>"), text("<a>"), markup("<s> x")]),
+            (
+                "<a>1<a>2<a>3<a>4",
+                vec![4..7, 12..15],
+                vec![markup("<a>"), text("1<a>2"), markup("<a>"), text("3<a>4")],
+            ),
+        ] {
+            let prompt = Prompt { text: prompt.to_owned(), written };
+            assert_eq!(specials().parts(&prompt), parts, "{prompt:?}");
+        }
+    }
+
+    #[test]
+    fn beginnings_are_told() {
+        for (text, is_begun) in
+            [("x<", true), ("x<a", true), ("<a>", true), ("x", false), ("", false)]
+        {
+            assert_eq!(specials().is_begun_by(text), is_begun, "{text}");
+        }
+    }
+}
