@@ -1,146 +1,245 @@
 //! Jinja of what was read.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
-use super::parse::{Base, Expr, Node, Problem};
+use super::kind::{Kind, MESSAGES, TOOLS};
+use super::parse::{Action, Expr, Head, Node, Parsed, Problem, at};
+use super::print::{Macros, present, quoted};
 
-/// The parts of a message, a tool or a call, and what they are called in Jinja.
-const FIELDS: [(&str, &str); 13] = [
-    ("Role", "role"),
-    ("Content", "content"),
-    ("Thinking", "reasoning_content"),
-    ("ToolCalls", "tool_calls"),
-    ("ToolName", "name"),
-    ("ToolCallID", "tool_call_id"),
-    ("Function", "function"),
-    ("Name", "name"),
-    ("Arguments", "arguments"),
-    ("Description", "description"),
-    ("Parameters", "parameters"),
-    ("Properties", "properties"),
-    ("Type", "type"),
+/// All names that there can be at the top; which of them have a value depends on the template.
+const DATA: [&str; 9] = [
+    "Messages",
+    "System",
+    "Prompt",
+    "Response",
+    "Tools",
+    "Suffix",
+    "Think",
+    "ThinkLevel",
+    "IsThinkSet",
 ];
 
-/// What there is at the top, and how it is had.
-const ROOT: [(&str, &str); 9] = [
-    ("Messages", "messages"),
-    ("System", "go.system"),
-    ("Prompt", "go.prompt"),
-    ("Response", "go.response"),
-    ("Tools", "(tools | default([]))"),
-    ("Suffix", "''"),
-    ("Think", "(enable_thinking | default(false))"),
-    ("IsThinkSet", "(enable_thinking is defined)"),
-    ("ThinkLevel", "(reasoning_effort | default(''))"),
-];
-
-/// Values that print as JSON.
-const OBJECTS: [&str; 5] = ["Arguments", "Parameters", "Properties", "ToolCalls", "Tools"];
+/// How often a template is gone through at most to find out what its variables are.
+const MAX_PASSES: usize = 16;
 
 /// The template in Jinja.
-pub(super) fn jinja(nodes: &[Node]) -> Result<String, Problem> {
-    let mut nodes = nodes.to_vec();
-    let by_messages = uses(&nodes, "Messages");
-    if !by_messages && !uses(&nodes, "Response") {
-        nodes.push(Node::Output(Expr::Field { of: Base::Dot, path: vec!["Response".to_owned()] }));
+pub(super) fn jinja(parsed: &Parsed) -> Result<String, Problem> {
+    let mut kinds = HashMap::new();
+    for _ in 0..MAX_PASSES {
+        let mut emit = Emit::new(parsed, kinds);
+        emit.whole().map_err(|problem| at(emit.line, &problem))?;
+        if !emit.learned {
+            return Ok(emit.macros.out + &emit.out);
+        }
+        kinds = emit.kinds;
     }
-    let mut emit = Emit { out: String::new(), scopes: vec![Vec::new()], count: 0, dot: None };
-    if by_messages {
-        emit.tag("set go = namespace(system='', prompt='', response='')");
-        emit.tag("for message in messages");
-        emit.tag("if message.role == 'system'");
-        emit.tag("set go.system = go.system ~ ('\\n\\n' if go.system else '') ~ message.content");
-        emit.tag("endif");
-        emit.tag("endfor");
-        emit.nodes(&nodes)?;
-        return Ok(emit.out);
-    }
-    emit.tag("set go = namespace(system='', prompt='', response='')");
-    emit.tag("for message in messages");
-    // A turn is complete when what comes next belongs to another one.
-    emit.tag(
-        "if go.response and message.role != 'assistant' or go.prompt and message.role == 'system'",
-    );
-    emit.nodes(&nodes)?;
-    emit.tag("set go.system = ''");
-    emit.tag("set go.prompt = ''");
-    emit.tag("set go.response = ''");
-    emit.tag("endif");
-    for (role, name) in [("system", "system"), ("user", "prompt"), ("assistant", "response")] {
-        emit.tag(&format!("if message.role == '{role}'"));
-        emit.tag(&format!("set go.{name} = message.content"));
-        emit.tag("endif");
-    }
-    emit.tag("endfor");
-    cut(&mut nodes);
-    emit.nodes(&nodes)?;
-    // An answer that is begun is gone on with.
-    emit.output("go.response");
-    Ok(emit.out)
+    Err("its variables depend on each other too much".to_owned())
 }
 
-/// Takes away `.Response` and all that follows it. True if it was there.
-fn cut(nodes: &mut Vec<Node>) -> bool {
-    for i in 0..nodes.len() {
-        let here = match &mut nodes[i] {
-            Node::Output(value) => {
-                if mentions(value, "Response") {
-                    nodes.truncate(i);
-                    return true;
-                }
-                false
-            }
-            Node::If { then, other, .. } | Node::With { then, other, .. } => {
-                cut(then) || cut(other)
-            }
-            Node::Range { body, other, .. } => cut(body) || cut(other),
-            _ => false,
-        };
-        if here {
-            nodes.truncate(i + 1);
-            return true;
-        }
-    }
-    false
+/// Whether a field of this name is used anywhere.
+fn uses(parsed: &Parsed, field: &str) -> bool {
+    let is_field = |value: &Expr| matches!(value, Expr::Field(_, name) if name == field);
+    parsed.defined.values().chain([&parsed.main]).any(|nodes| has(nodes, &is_field))
 }
 
-/// Whether a field at the top is used anywhere.
-fn uses(nodes: &[Node], field: &str) -> bool {
-    nodes.iter().any(|node| match node {
-        Node::Output(value) | Node::Set { value, .. } => mentions(value, field),
-        Node::If { condition: value, then, other } | Node::With { value, then, other } => {
-            mentions(value, field) || uses(then, field) || uses(other, field)
-        }
-        Node::Range { list, body, other, .. } => {
-            mentions(list, field) || uses(body, field) || uses(other, field)
+fn has(nodes: &[Node], is: &impl Fn(&Expr) -> bool) -> bool {
+    nodes.iter().any(|node| match &node.action {
+        Action::Output(value) | Action::Template { value: Some(value), .. } => holds(value, is),
+        Action::Set(head) => holds(&head.value, is),
+        Action::If { condition: head, then, other }
+        | Action::With { value: head, then, other }
+        | Action::Range { list: head, body: then, other } => {
+            holds(&head.value, is) || has(then, is) || has(other, is)
         }
         _ => false,
     })
 }
 
-fn mentions(value: &Expr, field: &str) -> bool {
-    match value {
-        Expr::Field { of, path } => {
-            !matches!(of, Base::Name(_)) && path.first().is_some_and(|first| first == field)
+fn holds(value: &Expr, is: &impl Fn(&Expr) -> bool) -> bool {
+    is(value)
+        || match value {
+            Expr::Call(_, args) => args.iter().any(|arg| holds(arg, is)),
+            Expr::Field(of, _) => holds(of, is),
+            _ => false,
         }
-        Expr::Call { args, .. } => args.iter().any(|arg| mentions(arg, field)),
-        Expr::Of(value, _) => mentions(value, field),
+}
+
+/// Takes away all that follows `.Response`. True if it was there.
+fn cut(nodes: &mut Vec<Node>) -> bool {
+    let is_response = |value: &Expr| matches!(value, Expr::Field(of, name) if **of == Expr::Dot && name == "Response");
+    let end = nodes.iter_mut().position(|node| match &mut node.action {
+        Action::Output(value) | Action::Set(Head { value, .. }) => holds(value, &is_response),
+        Action::If { then, other, .. } | Action::With { then, other, .. } => {
+            cut(then) || cut(other)
+        }
+        Action::Range { body, other, .. } => cut(body) || cut(other),
         _ => false,
+    });
+    if let Some(end) = end {
+        nodes.truncate(end + 1);
+    }
+    end.is_some()
+}
+
+/// A value: in Jinja, and what it is in Go.
+#[derive(Debug, Clone)]
+pub(super) struct Value {
+    pub code: String,
+    pub kind: Kind,
+}
+
+impl Value {
+    pub fn new(code: impl Into<String>, kind: Kind) -> Self {
+        Self { code: code.into(), kind }
+    }
+
+    /// The value as a condition.
+    pub fn test(&self) -> String {
+        if self.kind.is_always_true() { "true".to_owned() } else { self.code.clone() }
     }
 }
 
-struct Emit {
-    out: String,
-    /// The variables of each block, and what they are called in Jinja.
-    scopes: Vec<Vec<(String, String)>>,
+pub(super) struct Emit<'a> {
+    parsed: &'a Parsed,
+    pub macros: Macros,
+    pub out: String,
+    /// Where it is.
+    line: usize,
+    /// The template goes through `.Messages`; else it has the text of one turn.
+    by_messages: bool,
+    /// What `.` and `$` mean.
+    dot: Value,
+    root: Value,
+    /// The macro that is being written; empty for the template itself.
+    part: String,
+    /// What variables of the parts are, as far as it is known, and whether that has grown.
+    kinds: HashMap<(String, String), Kind>,
+    learned: bool,
+    /// The templates that are called, with what their `.` is, as macros.
+    called: Vec<(String, Kind)>,
     /// How many names have been given.
     count: u32,
-    /// What `.` means; at the top, all there is.
-    dot: Option<String>,
 }
 
-impl Emit {
-    fn tag(&mut self, text: &str) {
+impl<'a> Emit<'a> {
+    fn new(parsed: &'a Parsed, kinds: HashMap<(String, String), Kind>) -> Self {
+        let data = Value::new("none", Kind::Data);
+        Self {
+            parsed,
+            macros: Macros::default(),
+            out: String::new(),
+            line: 1,
+            by_messages: uses(parsed, "Messages"),
+            dot: data.clone(),
+            root: data,
+            part: String::new(),
+            kinds,
+            learned: false,
+            called: Vec::new(),
+            count: 0,
+        }
+    }
+
+    fn whole(&mut self) -> Result<(), Problem> {
+        self.collate();
+        let mut nodes = self.parsed.main.clone();
+        if self.by_messages {
+            self.nodes(&nodes)?;
+        } else {
+            if !uses(self.parsed, "Response") {
+                let response = Expr::Field(Box::new(Expr::Dot), "Response".to_owned());
+                nodes.push(Node { line: self.line, action: Action::Output(response) });
+            }
+            self.turns(nodes)?;
+        }
+        self.defined()
+    }
+
+    /// Messages as Ollama gives them to templates: those that follow each other from one role are one, but for
+    /// results of tools.
+    fn collate(&mut self) {
+        self.tag("set go = namespace(messages=[], systems=[], last=none, name='', system='', prompt='', response='')");
+        self.tag("set v = namespace()");
+        self.tag("for message in messages");
+        // Instructions all the same.
+        self.tag("set role = 'system' if message['role'] == 'developer' else message['role']");
+        let content = self.macros.call("go_content", "message['content']");
+        self.tag(&format!("set content = {content}"));
+        self.tag("if role == 'system'");
+        self.tag("set go.systems = go.systems + [content]");
+        self.tag("endif");
+        self.tag("if go.last and go.last['role'] == role and role != 'tool'");
+        self.tag("set go.last = dict(go.last, content=go.last['content'] ~ '\\n\\n' ~ content)");
+        self.tag("set go.messages = go.messages[:-1] + [go.last]");
+        self.tag("else");
+        self.tag("set go.name = message['tool_name'] or (message['name'] if role == 'tool') or ''");
+        if uses(self.parsed, "ToolName") {
+            // The name is with the call, whose id the result has.
+            self.tag("if role == 'tool' and not go.name and message['tool_call_id']");
+            self.tag("for earlier in messages");
+            self.tag("for call in earlier['tool_calls'] or []");
+            self.tag("if call['id'] == message['tool_call_id']");
+            self.tag("set go.name = call['function']['name']");
+            self.tag("endif");
+            self.tag("endfor");
+            self.tag("endfor");
+            self.tag("endif");
+        }
+        self.tag(
+            "set go.last = {'role': role, 'content': content, 'thinking': message['reasoning_content'] or '', \
+             'tool_calls': message['tool_calls'] or [], 'tool_name': go.name, \
+             'tool_call_id': message['tool_call_id'] or ''}",
+        );
+        self.tag("set go.messages = go.messages + [go.last]");
+        self.tag("endif");
+        self.tag("endfor");
+        self.tag("set go.messages = go.messages | list");
+        if self.by_messages {
+            self.tag("set go.system = go.systems | join('\\n\\n')");
+        }
+    }
+
+    /// The template for each turn. The last one ends at `.Response`, since the model goes on there.
+    fn turns(&mut self, mut nodes: Vec<Node>) -> Result<(), Problem> {
+        self.tag("for message in go.messages");
+        self.tag(
+            "if message['role'] == 'system' and (go.prompt or go.response) or message['role'] == 'user' and go.response",
+        );
+        self.nodes(&nodes)?;
+        self.tag("set go.system = ''");
+        self.tag("set go.prompt = ''");
+        self.tag("set go.response = ''");
+        self.tag("endif");
+        for (role, name) in [("system", "system"), ("user", "prompt"), ("assistant", "response")] {
+            self.tag(&format!("if message['role'] == '{role}'"));
+            self.tag(&format!("set go.{name} = message['content']"));
+            self.tag("endif");
+        }
+        self.tag("endfor");
+        cut(&mut nodes);
+        self.nodes(&nodes)
+    }
+
+    /// The templates that were called, which may call others.
+    fn defined(&mut self) -> Result<(), Problem> {
+        let mut done = 0;
+        while let Some((name, kind)) = self.called.get(done).cloned() {
+            let nodes = self.parsed.defined.get(&name).cloned().unwrap_or_default();
+            let out = std::mem::take(&mut self.out);
+            self.part = format!("go_template_{done}");
+            self.dot = Value::new("dot", kind);
+            self.root = self.dot.clone();
+            self.tag("set v = namespace()");
+            self.nodes(&nodes)?;
+            let body = std::mem::replace(&mut self.out, out);
+            self.macros.define(&format!("{}(dot)", self.part), &body);
+            done += 1;
+        }
+        Ok(())
+    }
+
+    pub fn tag(&mut self, text: &str) {
         let _ = write!(self.out, "{{% {text} %}}");
     }
 
@@ -148,214 +247,273 @@ impl Emit {
         let _ = write!(self.out, "{{{{ {value} }}}}");
     }
 
+    /// Ends the rendering with this problem where `condition` holds.
+    pub fn raise_if(&mut self, condition: &str, problem: &str) {
+        self.tag(&format!("if {condition}"));
+        self.output(&format!("raise_exception({})", quoted(problem)));
+        self.tag("endif");
+    }
+
     fn nodes(&mut self, nodes: &[Node]) -> Result<(), Problem> {
         nodes.iter().try_for_each(|node| self.node(node))
     }
 
-    fn block(&mut self, nodes: &[Node]) -> Result<(), Problem> {
-        self.scopes.push(Vec::new());
-        let result = self.nodes(nodes);
-        self.scopes.pop();
-        result
-    }
-
     fn node(&mut self, node: &Node) -> Result<(), Problem> {
-        match node {
-            Node::Text(text) => self.output(&quoted(text)),
-            Node::Output(value) => {
-                let shown = self.shown(value)?;
+        self.line = node.line;
+        match &node.action {
+            Action::Text(text) => self.output(&quoted(text)),
+            Action::Output(value) => {
+                let value = self.known(value)?;
+                let shown = self.macros.text(value.kind, &value.code, "<no value>")?;
                 self.output(&shown);
             }
-            Node::Set { name, declare, value } => {
-                let value = self.value(value)?;
-                let name = if *declare { self.declare(name) } else { self.variable(name)? };
-                self.tag(&format!("set {name} = {value}"));
+            Action::Set(head) => {
+                let value = self.value(&head.value)?;
+                head.variables.iter().for_each(|name| self.set(name, &value));
             }
-            Node::If { condition, then, other } => {
-                let condition = self.value(condition)?;
-                self.tag(&format!("if {condition}"));
-                self.block(then)?;
-                self.other(other)?;
-                self.tag("endif");
+            Action::If { condition, then, other } => {
+                let value = self.head(condition)?;
+                self.branches(&value.test(), then, None, other)?;
             }
-            Node::With { value, then, other } => {
-                let value = self.value(value)?;
-                let name = self.declare("with");
-                self.tag(&format!("set {name} = {value}"));
-                self.tag(&format!("if {name}"));
-                let outer = self.dot.replace(name);
-                self.block(then)?;
-                self.dot = outer;
-                self.other(other)?;
-                self.tag("endif");
+            Action::With { value, then, other } => {
+                let value = self.head(value)?;
+                let name = self.fresh();
+                self.tag(&format!("set {name} = {}", value.code));
+                let dot = Value::new(name, value.kind);
+                self.branches(&dot.test(), then, Some(dot), other)?;
             }
-            Node::Range { names, list, body, other } => {
-                let (element, pairs) = (self.fresh("item"), is_map(list));
-                let list = self.value(list)?;
-                let target =
-                    if pairs { format!("{element}_key, {element}") } else { element.clone() };
-                let items = if pairs { ".items()" } else { "" };
-                self.tag(&format!("for {target} in {list}{items}"));
-                self.scopes.push(Vec::new());
-                let key = if pairs { format!("{element}_key") } else { "loop.index0".to_owned() };
-                let values = match names.len() {
-                    0 => vec![],
-                    1 => vec![(&names[0], &element)],
-                    2 => vec![(&names[0], &key), (&names[1], &element)],
-                    _ => return Err("`range` with more than two variables".to_owned()),
+            Action::Range { list, body, other } => self.range(list, body, other)?,
+            Action::Template { name, value } => {
+                let value = match value {
+                    Some(value) => self.value(value)?,
+                    None => Value::new("none", Kind::Nil),
                 };
-                for (name, value) in values {
-                    let variable = self.declare(name);
-                    self.tag(&format!("set {variable} = {value}"));
+                if !self.parsed.defined.contains_key(name) {
+                    return Err(format!("the template `{name}` is not known"));
                 }
-                let outer = self.dot.replace(element);
-                self.nodes(body)?;
-                self.dot = outer;
-                self.scopes.pop();
-                self.other(other)?;
-                self.tag("endfor");
+                let call = (name.clone(), value.kind);
+                let known = self.called.iter().position(|known| *known == call);
+                let index = known.unwrap_or_else(|| {
+                    self.called.push(call);
+                    self.called.len() - 1
+                });
+                self.output(&format!("go_template_{index}({})", value.code));
             }
-            Node::Break => self.tag("break"),
-            Node::Continue => self.tag("continue"),
-            Node::Unknown(word) => return Err(format!("`{word}` is not known")),
+            Action::Break => self.tag("break"),
+            Action::Continue => self.tag("continue"),
         }
         Ok(())
     }
 
-    fn other(&mut self, nodes: &[Node]) -> Result<(), Problem> {
-        if nodes.is_empty() {
-            return Ok(());
+    /// `if`, and what is done either way; the first branch may have a `.` of its own.
+    fn branches(
+        &mut self,
+        test: &str,
+        then: &[Node],
+        dot: Option<Value>,
+        other: &[Node],
+    ) -> Result<(), Problem> {
+        self.tag(&format!("if {test}"));
+        self.below(dot, then)?;
+        if !other.is_empty() {
+            self.tag("else");
+            self.nodes(other)?;
         }
-        self.tag("else");
-        self.block(nodes)
+        self.tag("endif");
+        Ok(())
     }
 
-    fn fresh(&mut self, name: &str) -> String {
+    /// Nodes with a `.` of their own, if there is one.
+    fn below(&mut self, dot: Option<Value>, nodes: &[Node]) -> Result<(), Problem> {
+        let outer = self.dot.clone();
+        self.dot = dot.unwrap_or_else(|| outer.clone());
+        self.nodes(nodes)?;
+        self.dot = outer;
+        Ok(())
+    }
+
+    fn range(&mut self, list: &Head, body: &[Node], other: &[Node]) -> Result<(), Problem> {
+        let value = self.value(&list.value)?;
+        let value = self.once(value);
+        let Value { code, kind } = &value;
         self.count += 1;
-        format!("{name}{}", self.count)
-    }
-
-    /// A variable of this block. It is kept in a namespace, since what blocks set would be lost.
-    fn declare(&mut self, name: &str) -> String {
-        let plain: String =
-            name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-        let variable = format!("go.{}", self.fresh(&format!("v_{plain}_")));
-        if let Some(scope) = self.scopes.last_mut() {
-            scope.push((name.to_owned(), variable.clone()));
-        }
-        variable
-    }
-
-    fn variable(&self, name: &str) -> Result<String, Problem> {
-        let known = self.scopes.iter().rev().flat_map(|scope| scope.iter().rev());
-        let mut found =
-            known.filter(|(known, _)| known == name).map(|(_, variable)| variable.clone());
-        found.next().ok_or_else(|| format!("`${name}` has no value"))
-    }
-
-    /// What a tag prints.
-    fn shown(&self, value: &Expr) -> Result<String, Problem> {
-        let text = self.value(value)?;
-        let object = match value {
-            Expr::Field { of: Base::Dot, path } if path.is_empty() => true,
-            Expr::Field { path, .. } | Expr::Of(_, path) => {
-                path.last().is_some_and(|last| OBJECTS.contains(&last.as_str()))
+        let item = format!("item{}", self.count);
+        let index = ("loop.index0".to_owned(), Kind::Int);
+        let (items, key, of) = match *kind {
+            Kind::List(of) => (code.clone(), index, (item.clone(), *of)),
+            Kind::Types => (types(code), index, (item.clone(), Kind::Text)),
+            Kind::Nil => ("[]".to_owned(), index, (item.clone(), Kind::Nil)),
+            Kind::Map(of) => (
+                format!("{code} | dictsort(case_sensitive=true)"),
+                (format!("{item}[0]"), Kind::Text),
+                (format!("{item}[1]"), *of),
+            ),
+            Kind::Int if list.variables.len() < 2 => {
+                (format!("range({code})"), index, (item.clone(), Kind::Int))
             }
-            _ => false,
+            Kind::Json => {
+                let wrong = format!("{code} is string or {code} is number or {code} is boolean");
+                self.raise_if(&wrong, "`range` over what is no list");
+                let sorted = format!("{code} | dictsort(case_sensitive=true)");
+                (
+                    format!("({sorted} if {code} is mapping else {code} or [])"),
+                    (format!("({item}[0] if {code} is mapping else loop.index0)"), Kind::Json),
+                    (format!("({item}[1] if {code} is mapping else {item})"), Kind::Json),
+                )
+            }
+            _ => return Err(format!("`range` over {}", kind.name())),
         };
-        Ok(if object { format!("({text} if {text} is string else {text} | tojson)") } else { text })
+        // That of a loop in Jinja comes, too, where the first round is broken off.
+        if !other.is_empty() {
+            let least = if *kind == Kind::Int { " > 0" } else { "" };
+            self.tag(&format!("if {code}{least}"));
+        }
+        self.tag(&format!("for {item} in {items}"));
+        let [key, of] = [key, of].map(|(code, kind)| Value::new(code, kind));
+        match list.variables.as_slice() {
+            [] => {}
+            [name] => self.set(name, &of),
+            [first, second, ..] => {
+                self.set(first, &key);
+                self.set(second, &of);
+            }
+        }
+        self.below(Some(of), body)?;
+        self.tag("endfor");
+        if !other.is_empty() {
+            self.tag("else");
+            self.nodes(other)?;
+            self.tag("endif");
+        }
+        Ok(())
     }
 
-    fn value(&self, value: &Expr) -> Result<String, Problem> {
-        Ok(match value {
-            Expr::Text(text) => quoted(text),
-            Expr::Number(number) => number.clone(),
-            Expr::Word(word) => (*word).to_owned(),
-            Expr::Of(value, path) => format!("{}{}", self.value(value)?, fields(path)?),
-            Expr::Field { of: Base::Name(name), path } => {
-                format!("{}{}", self.variable(name)?, fields(path)?)
-            }
-            Expr::Field { of, path } => {
-                let dot = if *of == Base::Dot { self.dot.as_ref() } else { None };
-                match (dot, path.split_first()) {
-                    (Some(dot), _) => format!("{dot}{}", fields(path)?),
-                    (None, Some((first, rest))) => {
-                        let (_, value) = ROOT
-                            .iter()
-                            .find(|(known, _)| known == first)
-                            .ok_or_else(|| format!("`.{first}` is not known"))?;
-                        format!("{value}{}", fields(rest)?)
-                    }
-                    (None, None) => return Err("`.` outside `range`".to_owned()),
+    /// The value of a block's head, which a variable may take.
+    fn head(&mut self, head: &Head) -> Result<Value, Problem> {
+        let value = self.value(&head.value)?;
+        let Some(name) = head.variables.first() else { return Ok(value) };
+        self.set(name, &value);
+        Ok(Value::new(format!("v.{name}"), value.kind))
+    }
+
+    /// Gives a variable a value. It is kept in a namespace, since what blocks set would be lost.
+    fn set(&mut self, name: &str, value: &Value) {
+        self.tag(&format!("set v.{name} = {}", value.code));
+        let known = self.kinds.entry((self.part.clone(), name.to_owned())).or_insert(value.kind);
+        let kind = known.or(value.kind);
+        self.learned |= kind != *known;
+        *known = kind;
+    }
+
+    pub fn fresh(&mut self) -> String {
+        self.count += 1;
+        format!("v.t{}", self.count)
+    }
+
+    /// The value under a name, so that it is computed once.
+    pub fn once(&mut self, value: Value) -> Value {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
+        if value.code.chars().all(is_name) {
+            return value;
+        }
+        let name = self.fresh();
+        self.tag(&format!("set {name} = {}", value.code));
+        Value::new(name, value.kind)
+    }
+
+    /// A value that is shown or computed with: a name at the top that nobody knows is no such.
+    pub fn known(&mut self, value: &Expr) -> Result<Value, Problem> {
+        let found = self.value(value)?;
+        match value {
+            Expr::Field(of, name) if found.kind == Kind::Nil && !DATA.contains(&name.as_str()) => {
+                let of = self.value(of)?;
+                if of.kind == Kind::Data {
+                    Err(format!("`.{name}` is not known"))
+                } else {
+                    Ok(found)
                 }
             }
-            Expr::Call { name, args } => self.call(name, args)?,
+            _ => Ok(found),
+        }
+    }
+
+    pub fn value(&mut self, value: &Expr) -> Result<Value, Problem> {
+        Ok(match value {
+            Expr::Dot => self.dot.clone(),
+            Expr::Root => self.root.clone(),
+            Expr::Variable(name) => {
+                let kind = self.kinds.get(&(self.part.clone(), name.clone()));
+                Value::new(format!("v.{name}"), kind.copied().unwrap_or(Kind::Nil))
+            }
+            Expr::Nil => Value::new("none", Kind::Nil),
+            Expr::Bool(value) => Value::new(value.to_string(), Kind::Bool),
+            Expr::Int(number @ ..0) => Value::new(format!("({number})"), Kind::Int),
+            Expr::Int(number) => Value::new(number.to_string(), Kind::Int),
+            Expr::Float(number) => Value::new(format!("({number:?})"), Kind::Float),
+            Expr::Text(text) => Value::new(quoted(text), Kind::Text),
+            Expr::Field(of, name) => {
+                let of = self.value(of)?;
+                self.field(&of, name)?
+            }
+            Expr::Call(name, args) => self.call(name, args)?,
         })
     }
 
-    fn call(&self, name: &str, args: &[Expr]) -> Result<String, Problem> {
-        let args = args.iter().map(|arg| self.value(arg)).collect::<Result<Vec<_>, _>>()?;
-        let wrong = || format!("`{name}` with {} arguments", args.len());
-        let infix = |sign: &str| match args.as_slice() {
-            [a, b] => Ok(format!("({a} {sign} {b})")),
-            _ => Err(wrong()),
-        };
-        match (name, args.as_slice()) {
-            ("eq", [a, one, more @ ..]) if !more.is_empty() => {
-                Ok(format!("({a} in [{one}, {}])", more.join(", ")))
+    fn field(&mut self, of: &Value, name: &str) -> Result<Value, Problem> {
+        let Value { code, kind } = of;
+        Ok(match *kind {
+            Kind::Data => self.data(name),
+            Kind::Nil => of.clone(),
+            Kind::Json => Value::new(format!("{code}[{}]", quoted(name)), Kind::Json),
+            Kind::Map(_) => entry(of, &quoted(name)),
+            Kind::Types | Kind::List(_) | Kind::Struct(_) if name == "String" => {
+                Value::new(self.macros.text(*kind, code, "")?, Kind::Text)
             }
-            ("eq", _) => infix("=="),
-            ("ne", _) => infix("!="),
-            ("lt", _) => infix("<"),
-            ("le", _) => infix("<="),
-            ("gt", _) => infix(">"),
-            ("ge", _) => infix(">="),
-            ("and" | "or", [_, ..]) => Ok(format!("({})", args.join(&format!(" {name} ")))),
-            ("not", [a]) => Ok(format!("(not {a})")),
-            ("len", [a]) => Ok(format!("({a} | length)")),
-            ("slice", [a]) => Ok(a.clone()),
-            ("slice", [a, from]) => Ok(format!("{a}[{from}:]")),
-            ("slice", [a, from, to]) => Ok(format!("{a}[{from}:{to}]")),
-            ("index", [a, at]) => Ok(format!("{a}[{at}]")),
-            ("json", [a]) => Ok(format!("({a} | tojson)")),
-            ("currentDate", []) => Ok("strftime_now('%Y-%m-%d')".to_owned()),
-            ("and" | "or" | "not" | "len" | "slice" | "index" | "json" | "currentDate", _) => {
-                Err(wrong())
+            Kind::Struct(_) if name == "ToTypeScriptType" => {
+                Value::new(self.macros.typescript(*kind, code), Kind::Text)
             }
-            _ => Err(format!("the function `{name}` is not known")),
+            Kind::Struct(fields) => {
+                let field = fields.fields.iter().find(|field| field.name == name);
+                let field =
+                    field.ok_or_else(|| format!("`.{name}` of {} is not known", kind.name()))?;
+                Value::new(present(code, field), field.kind)
+            }
+            _ => return Err(format!("`.{name}` of {}", kind.name())),
+        })
+    }
+
+    /// What there is at the top.
+    fn data(&self, name: &str) -> Value {
+        let think = "(enable_thinking | default(false))";
+        match (name, self.by_messages) {
+            ("System", _) => Value::new("go.system", Kind::Text),
+            ("Messages", true) => Value::new("go.messages", MESSAGES),
+            ("Tools", true) => Value::new("(tools | default([], true))", TOOLS),
+            ("Response", true) => Value::new("''", Kind::Text),
+            ("Prompt", false) => Value::new("go.prompt", Kind::Text),
+            ("Response", false) => Value::new("go.response", Kind::Text),
+            ("Think", _) => Value::new(think, Kind::Bool),
+            ("IsThinkSet", _) => Value::new("(enable_thinking is defined)", Kind::Bool),
+            ("ThinkLevel", _) => {
+                let level =
+                    format!("(reasoning_effort | default('medium' if {think} else '', true))");
+                Value::new(level, Kind::Text)
+            }
+            _ => Value::new("none", Kind::Nil),
         }
     }
 }
 
-/// Whether it is a map, of which keys and values are gone through.
-fn is_map(list: &Expr) -> bool {
-    let (Expr::Field { path, .. } | Expr::Of(_, path)) = list else { return false };
-    path.last().is_some_and(|last| last == "Properties" || last == "Arguments")
+/// The types of a parameter as a list.
+pub(super) fn types(code: &str) -> String {
+    format!("([{code}] if {code} is string else {code})")
 }
 
-fn fields(path: &[String]) -> Result<String, Problem> {
-    path.iter().try_fold(String::new(), |text, field| {
-        let (_, name) = FIELDS
-            .iter()
-            .find(|(known, _)| known == field)
-            .ok_or_else(|| format!("`.{field}` is not known"))?;
-        Ok(format!("{text}.{name}"))
-    })
-}
-
-/// A text as Jinja writes it.
-fn quoted(text: &str) -> String {
-    let mut out = String::from("'");
-    for c in text.chars() {
-        match c {
-            '\'' => out.push_str("\\'"),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c => out.push(c),
-        }
+/// What a map has under a name.
+pub(super) fn entry(of: &Value, name: &str) -> Value {
+    let code = format!("{}[{name}]", of.code);
+    match of.kind {
+        Kind::Map(kind @ Kind::Struct(_)) => Value::new(format!("({code} | default({{}}))"), *kind),
+        _ => Value::new(code, Kind::Json),
     }
-    out.push('\'');
-    out
 }
