@@ -1,13 +1,33 @@
-//! Files that are there whole or not at all.
+//! Files that are there whole or not at all, and files that are none.
 
-use std::fs::File;
-use std::io::{self, Write as _};
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
 use tempfile::{Builder, NamedTempFile};
 
 /// How the names of files begin that are still being written. A process that is killed leaves such.
 pub const TEMPORARY: &str = ".tmp";
+
+/// Opens a file to read it. A pipe, a device, a socket and a folder are refused: opening some of them
+/// waits for ever, and others never end.
+pub fn open_file(path: &Path) -> io::Result<File> {
+    if fs::metadata(path)?.is_file() {
+        return File::open(path);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
+}
+
+/// Reads a file that should have at most `longest` bytes.
+pub fn read_file(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_file(path)?.take(longest.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > longest {
+        let problem = format!("it is longer than {longest} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
+    }
+    Ok(bytes)
+}
 
 /// A file that is being written, under a name that nobody looks for. Dropping it removes it.
 pub struct Draft(NamedTempFile);
@@ -95,6 +115,28 @@ mod tests {
         assert!(!missing.to_string().contains(TEMPORARY), "{missing}");
         drop(Draft::new_in(folder.path()).unwrap());
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_no_file_or_too_long_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "12345").unwrap();
+        assert_eq!(read_file(&path, 5).unwrap(), b"12345");
+        assert_eq!(read_file(&path, 4).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert!(read_file(folder.path(), 9).is_err());
+        assert_eq!(
+            open_file(&folder.path().join("none")).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
+        #[cfg(unix)]
+        {
+            let pipe = folder.path().join("pipe");
+            let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+            assert!(made.success());
+            assert!(open_file(&pipe).unwrap_err().to_string().contains("not a regular file"));
+            assert!(open_file(Path::new("/dev/zero")).is_err());
+        }
     }
 
     #[cfg(unix)]

@@ -12,6 +12,6 @@ pub mod units;
 
 pub use cancel::{CancelCallback, CancelOnDrop, CancelToken};
 pub use error::{Error, ErrorKind, Rendered, Result};
-pub use file::{Draft, TEMPORARY, write_durably, write_whole};
+pub use file::{Draft, TEMPORARY, open_file, read_file, write_durably, write_whole};
 pub use naming::{Naming, Text};
 pub use similar::{alike, alike_by, likeness, nearest};

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use mullama_base::Result;
+use mullama_base::{Result, open_file};
 use serde::Serialize;
 
 use crate::metadata::MetadataValue;
@@ -274,7 +274,7 @@ fn read(
         if metadata.is_dir() {
             return Err(io::ErrorKind::IsADirectory.into());
         }
-        Ok((File::open(path)?, metadata.len()))
+        Ok((open_file(path)?, metadata.len()))
     };
     let parsed = match open() {
         Ok((_, 0)) => Err(Problem::Invalid("is empty".to_owned(), "download it again")),
@@ -283,6 +283,10 @@ fn read(
             io::ErrorKind::IsADirectory => Problem::Invalid(
                 "is a folder, not a model file".to_owned(),
                 "name the .gguf file in it",
+            ),
+            io::ErrorKind::InvalidInput => Problem::Invalid(
+                "is a pipe or a device, not a model file".to_owned(),
+                "save the model as a file",
             ),
             _ => Problem::Io(error),
         }),

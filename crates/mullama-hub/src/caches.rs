@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use mullama_base::folders;
+use mullama_base::{folders, read_file};
 use mullama_gguf::GgufHeader;
 
 use crate::hugging_face::{quant_in, shard};
@@ -16,6 +16,8 @@ use crate::{Digest, Entry, HUGGING_FACE_HOST, Name, Origin, Result, Store, Store
 
 /// Folders deeper than this are not looked into.
 const MAX_DEPTH: u32 = 8;
+/// Bytes of the longest file in which a program notes something of a model.
+const MAX_NOTE_SIZE: u64 = 1 << 20;
 /// The host of names that are made of a file's name in llama.cpp's cache.
 const LLAMA_CPP_HOST: &str = "llama.cpp";
 
@@ -194,7 +196,8 @@ fn hub(root: &Path, origin: Origin, found: &mut Vec<Found>) {
         else {
             continue;
         };
-        let main = fs::read_to_string(path.join("refs/main")).unwrap_or_default();
+        let main = read_file(&path.join("refs/main"), MAX_NOTE_SIZE).unwrap_or_default();
+        let main = String::from_utf8_lossy(&main);
         let mut snapshots = children(&path.join("snapshots"));
         snapshots.sort_by_key(|(commit, path)| {
             let time = path.metadata().and_then(|data| data.modified()).ok();
@@ -243,7 +246,7 @@ fn flat(root: &Path, found: &mut Vec<Found>) {
 
 /// User and repository of a file, from the JSON beside it or from its name.
 fn address(path: &Path) -> Option<(String, String)> {
-    let json = fs::read(path.with_extension("gguf.json")).ok();
+    let json = read_file(&path.with_extension("gguf.json"), MAX_NOTE_SIZE).ok();
     let json: Option<serde_json::Value> = json.and_then(|json| serde_json::from_slice(&json).ok());
     if let Some(url) = json.as_ref().and_then(|json| json["url"].as_str()) {
         let mut pieces = url.split_once("://")?.1.split('/').skip(1).map(str::to_owned);

@@ -1,6 +1,7 @@
 //! Locks between threads and processes, on files.
 
 use std::fs::{File, OpenOptions};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -49,6 +50,12 @@ impl Lock {
         let fail = |error| io_error("lock", path, error);
         loop {
             cancel.check()?;
+            // Through a link the file would be made elsewhere.
+            if std::fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
+                let problem =
+                    io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
+                return Err(fail(problem).with_hint("delete it"));
+            }
             let file = OpenOptions::new()
                 .read(true)
                 .write(true)

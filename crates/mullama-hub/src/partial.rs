@@ -79,9 +79,14 @@ impl Partial {
 
     /// The marks of an earlier run, if they are of the same file.
     fn marks(data: &Path, map: &Path, head: &Head, count: usize) -> Option<(u64, Vec<Chunk>)> {
-        if fs::metadata(data).ok()?.len() != head.size {
+        // A link that somebody laid there would be written through, and a pipe waited for.
+        let size = |path: &Path| {
+            fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file).map(|data| data.len())
+        };
+        if size(data)? != head.size {
             return None;
         }
+        size(map)?;
         let mut file = BufReader::new(File::open(map).ok()?.take(1 << 30));
         let (mut line, mut marks) = (Vec::new(), Vec::new());
         let length = file.read_until(b'\n', &mut line).ok()?;
@@ -94,16 +99,20 @@ impl Partial {
     }
 
     fn begin(data: &Path, map: &Path, head: &Head, count: usize) -> Result<(u64, Vec<Chunk>)> {
-        // The old map goes first: it must never be taken for one of the new bytes.
+        // The old map goes first: it must never be taken for one of the new bytes. Then new files are made,
+        // rather than what lies there written over.
         let _ = fs::remove_file(map);
-        File::create(data)
+        let _ = fs::remove_file(data);
+        File::create_new(data)
             .and_then(|file| file.set_len(head.size))
             .map_err(|error| io_error("write", data, error))?;
         let mut text = serde_json::to_vec(head).unwrap_or_default();
         text.push(b'\n');
         let marks = text.len() as u64;
         text.resize(text.len() + count, b'0');
-        fs::write(map, text).map_err(|error| io_error("write", map, error))?;
+        File::create_new(map)
+            .and_then(|mut file| file.write_all(&text))
+            .map_err(|error| io_error("write", map, error))?;
         Ok((marks, vec![Chunk::Missing; count]))
     }
 

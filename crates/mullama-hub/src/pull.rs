@@ -1,10 +1,10 @@
 //! Pulling: from a name to a model in the store.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mullama_base::folders;
+use mullama_base::{folders, open_file, read_file};
 use mullama_gguf::GgufHeader;
 
 use crate::address::is_loopback;
@@ -22,6 +22,8 @@ use crate::{
 
 /// Files up to this size are fetched in one piece, and not resumed.
 const SMALL: u64 = 1 << 20;
+/// Bytes of the longest file with a token.
+const MAX_TOKEN_SIZE: u64 = 64 << 10;
 /// How often a removal may come in between.
 const ATTEMPTS: u32 = 3;
 
@@ -46,14 +48,15 @@ impl Endpoints {
         };
         let or = |name, default: &str| get(name).unwrap_or_else(|| default.to_owned());
         let token = get("HF_TOKEN").or_else(|| get("HUGGING_FACE_HUB_TOKEN")).or_else(|| {
-            let path = get("HF_TOKEN_PATH").map(Into::into).or_else(|| {
-                let home = get("HF_HOME").map(Into::into);
+            let path = get("HF_TOKEN_PATH").map(PathBuf::from).or_else(|| {
+                let home = get("HF_HOME").map(PathBuf::from);
                 Some(
                     home.or_else(|| Some(folders::home_dir()?.join(".cache/huggingface")))?
                         .join("token"),
                 )
             })?;
-            std::fs::read_to_string(path).ok()
+            let bytes = read_file(&path, MAX_TOKEN_SIZE).ok()?;
+            String::from_utf8(bytes).ok()
         });
         Self {
             registry: or("MULLAMA_REGISTRY", "https://registry.ollama.ai"),
@@ -390,7 +393,7 @@ pub(crate) fn root_of(name: &Name, endpoints: &Endpoints, insecure: bool) -> Str
 fn check_magic(path: &Path) -> Result<()> {
     use std::io::Read as _;
     let mut magic = Vec::new();
-    std::fs::File::open(path)
+    open_file(path)
         .and_then(|file| file.take(4).read_to_end(&mut magic))
         .map_err(|error| io_error("read", path, error))?;
     if magic == mullama_gguf::MAGIC {

@@ -12,12 +12,12 @@
 //! Manifests and blobs appear by renaming, so readers need no lock, and see all of one or none.
 
 use std::collections::{BTreeSet, HashSet};
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use mullama_base::{Draft, TEMPORARY, alike_by, folders, likeness};
+use mullama_base::{Draft, TEMPORARY, alike_by, folders, likeness, open_file, read_file};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -440,7 +440,7 @@ impl Store {
         meter: &mut Meter<'_>,
     ) -> Result<Layer> {
         let read = |error| io_error("read", path, error);
-        let mut file = File::open(path).map_err(read)?;
+        let mut file = open_file(path).map_err(read)?;
         let length = file.metadata().map_err(read)?.len();
         self.check_space(length)?;
         let (mut copy, mut hasher, mut size) = (self.temporary()?, Hasher::new(), 0);
@@ -623,7 +623,7 @@ impl Store {
 
     fn text(&self, layer: &Layer) -> Result<String> {
         let path = self.blob(&layer.digest);
-        let bytes = fs::read(&path).map_err(|error| io_error("read", &path, error))?;
+        let bytes = read_file(&path, layer.size).map_err(|error| io_error("read", &path, error))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
@@ -673,7 +673,12 @@ impl Store {
     fn used(&self) -> Result<Used> {
         let mut used = Used::default();
         for (_, path) in self.names()? {
-            let bytes = fs::read(&path).map_err(|error| io_error("read", &path, error))?;
+            // What is no file says nothing.
+            if !path.is_file() {
+                continue;
+            }
+            let bytes = read_file(&path, MAX_MANIFEST_SIZE)
+                .map_err(|error| io_error("read", &path, error))?;
             if let Ok(manifest) = Manifest::parse(&bytes) {
                 used.blobs.extend(manifest.blobs().map(|layer| layer.digest.hex()));
                 used.shards.extend(self.shard_folder(&manifest));
@@ -696,7 +701,7 @@ struct Used {
 /// A manifest: its bytes, what they say, and when they were written.
 fn read(path: &Path) -> Result<(Vec<u8>, Manifest, SystemTime)> {
     let fail = |error| io_error("read", path, error);
-    let file = File::open(path).map_err(fail)?;
+    let file = open_file(path).map_err(fail)?;
     let modified = file.metadata().and_then(|data| data.modified()).map_err(fail)?;
     let mut bytes = Vec::new();
     file.take(MAX_MANIFEST_SIZE + 1).read_to_end(&mut bytes).map_err(fail)?;

@@ -390,6 +390,97 @@ fn tree(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     found
 }
 
+/// Makes a pipe that nobody writes to, in place of what is there.
+#[cfg(unix)]
+fn pipe(path: &std::path::Path) {
+    let _ = fs::remove_file(path);
+    let made = std::process::Command::new("mkfifo").arg(path).status().unwrap();
+    assert!(made.success());
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_not_waited_for() {
+    let world = with_m();
+    let (at, root) = (world.folder.path(), world.store.root());
+    world.store.copy(&name("m"), &name("other")).unwrap();
+    let library = root.join("manifests/registry.ollama.ai/library");
+    // Manifests: a pipe, a device, a folder.
+    pipe(&library.join("other/latest"));
+    std::os::unix::fs::symlink("/dev/zero", library.join("m/zero")).unwrap();
+    fs::create_dir(library.join("m/folder")).unwrap();
+    world.check(&[name("m")]);
+    for odd in ["other", "m:zero", "m:folder"] {
+        let error = world.store.find(&name(odd)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io, "{error:?}");
+        assert!(error.to_string().contains("not a regular file"), "{error}");
+        world.store.copy(&name(odd), &name("copy")).unwrap_err();
+    }
+    world.store.prune().unwrap();
+    world.store.remove(&name("other")).unwrap();
+    world.check(&[name("m")]);
+    // Files of a model.
+    let blob = world.store.find(&name("m")).unwrap().path;
+    pipe(&blob);
+    assert_eq!(world.store.find(&name("m")).unwrap_err().kind(), ErrorKind::InvalidModel);
+    assert_eq!(world.store.list().unwrap(), []);
+    // What a model is made from.
+    pipe(&at.join("pipe.gguf"));
+    for text in ["FROM pipe.gguf", "FROM m.gguf\nADAPTER pipe.gguf"] {
+        let file = Modelfile::parse(text).unwrap();
+        let options = CreateOptions::default().with_folder(at);
+        let error = world.store.create(&name("x"), &file, options).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidModel, "{error:?}");
+    }
+    // What other programs note of theirs.
+    let hub = at.join("hub/models--u--r-GGUF");
+    fs::create_dir_all(hub.join("snapshots/0123")).unwrap();
+    fs::create_dir_all(hub.join("refs")).unwrap();
+    pipe(&hub.join("refs/main"));
+    fs::copy(at.join("m.gguf"), hub.join("snapshots/0123/r-Q8_0.gguf")).unwrap();
+    pipe(&hub.join("snapshots/0123/r-Q4_0.gguf"));
+    let llama = at.join("llama.cpp");
+    fs::create_dir_all(&llama).unwrap();
+    fs::copy(at.join("m.gguf"), llama.join("plain.gguf")).unwrap();
+    pipe(&llama.join("plain.gguf.json"));
+    let mut caches = Caches::none();
+    caches.hugging_face.push(at.join("hub"));
+    caches.llama_cpp.push(llama);
+    let listed = Store::at(at.join("none")).with_caches(caches).list().unwrap();
+    assert_eq!(listed.len(), 2, "{listed:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn links_in_the_folder_of_downloads_are_not_written_through() {
+    let size = 12 * CHUNK;
+    let weights = gguf(&[("general.architecture", "llama")], size);
+    let world = World::new();
+    let file = mullama_test_registry::digest(&weights).replace(':', "-");
+    let length = weights.len() as u64;
+    world.registry.add_model("library/m:latest", &[("model", weights)]);
+    let (downloads, precious) =
+        (world.store.root().join("downloads"), world.folder.path().join("x"));
+    fs::create_dir_all(&downloads).unwrap();
+    // As long as the file will be, so that it could be taken for the rest of an earlier run.
+    fs::write(&precious, vec![7; length as usize]).unwrap();
+    for end in ["data", "map"] {
+        std::os::unix::fs::symlink(&precious, downloads.join(format!("{file}.{end}"))).unwrap();
+    }
+    world.pull("library/m").unwrap();
+    world.check(&[world.name("library/m")]);
+    assert_eq!(fs::read(&precious).unwrap(), vec![7; length as usize]);
+    world.store.remove(&world.name("library/m")).unwrap();
+    // Nor is a file made where the link of a lock leads.
+    let (lock, made) = (downloads.join(format!("{file}.lock")), world.folder.path().join("made"));
+    std::os::unix::fs::symlink(&made, &lock).unwrap();
+    let error = world.pull("library/m").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io, "{error:?}");
+    assert!(!made.exists());
+    fs::remove_file(&lock).unwrap();
+    world.pull("library/m").unwrap();
+}
+
 #[test]
 fn what_nothing_uses_is_pruned() {
     let world = World::with_model(12 * CHUNK);
