@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use mullama_base::{folders, read_file};
 use mullama_gguf::GgufHeader;
 
-use crate::hugging_face::{quant_in, shard};
+use crate::hugging_face::{Role, is_gguf, is_projector, models, quant_in, shard_paths};
 use crate::manifest::Config;
 use crate::modelfile::Parameters;
 use crate::name::{DEFAULT_TAG, part_from};
@@ -203,23 +203,19 @@ fn hub(root: &Path, origin: Origin, found: &mut Vec<Found>) {
             let time = path.metadata().and_then(|data| data.modified()).ok();
             (*commit == main.trim(), time)
         });
-        let mut files = Vec::new();
-        // The newest last: it takes the place of what was before.
-        for (_, snapshot) in snapshots {
-            let mut these = Vec::new();
-            walk(&snapshot, 0, &mut these);
-            files.push(these);
-        }
         let mut names: HashMap<Name, Found> = HashMap::new();
-        for files in files {
-            let projector = files.iter().find(|path| starts(path, "mmproj")).cloned();
-            for path in files.iter().filter(|path| is_model(path)) {
-                let text = path.to_string_lossy();
-                let Some(shards) = shards(path) else { continue };
-                let tag = quant_in(&text).unwrap_or_else(|| part_from(&stem(path)));
+        // The newest first: what it has, the others are not asked for.
+        for (_, snapshot) in snapshots.into_iter().rev() {
+            let mut files = Vec::new();
+            walk(&snapshot, "", 0, &mut files);
+            let projector = files.iter().find(|file| is_projector(file)).map(|f| snapshot.join(f));
+            for file in models(files.iter().map(String::as_str), repo) {
+                let path = snapshot.join(file);
+                let Some(shards) = shards(&path) else { continue };
+                let tag = quant_in(file).unwrap_or_else(|| part_from(&stem(&path)));
                 if let Ok(name) = Name::new(HUGGING_FACE_HOST, user, repo, &part_from(&tag)) {
                     let projector = projector.clone();
-                    names.insert(name.clone(), Found { name, origin, shards, projector });
+                    names.entry(name.clone()).or_insert(Found { name, origin, shards, projector });
                 }
             }
         }
@@ -229,7 +225,14 @@ fn hub(root: &Path, origin: Origin, found: &mut Vec<Found>) {
 
 /// The models in a folder of files `<user>_<repo>_<file>.gguf`, beside which JSON files tell addresses.
 fn flat(root: &Path, found: &mut Vec<Found>) {
-    for (_, path) in children(root).iter().filter(|(_, path)| is_model(path) && path.is_file()) {
+    let mut files: Vec<_> = children(root)
+        .into_iter()
+        .map(|(name, path)| (Role::of(&name), name, path))
+        .filter(|(role, name, path)| is_gguf(name) && *role != Role::Part && path.is_file())
+        .collect();
+    // Of two of one name, the model is found before what goes with it.
+    files.sort_by_key(|(role, _, _)| *role != Role::Model);
+    for (_, _, path) in &files {
         let Some(shards) = shards(path) else { continue };
         let name = address(path).and_then(|(user, repo)| {
             let tag = quant_in(&path.to_string_lossy()).unwrap_or_else(|| DEFAULT_TAG.to_owned());
@@ -240,6 +243,9 @@ fn flat(root: &Path, found: &mut Vec<Found>) {
                 .unwrap_or_else(|_| unreachable!("made of parts that are valid"))
         };
         let name = name.unwrap_or_else(other);
+        if found.iter().any(|known| known.origin == Origin::LlamaCpp && known.name == name) {
+            continue;
+        }
         found.push(Found { name, origin: Origin::LlamaCpp, shards, projector: None });
     }
 }
@@ -263,38 +269,23 @@ fn address(path: &Path) -> Option<(String, String)> {
 /// after the first, and where one is missing.
 fn shards(path: &Path) -> Option<Vec<PathBuf>> {
     let name = path.file_name()?.to_str()?;
-    let Some((stem, index, count)) = shard(name) else { return Some(vec![path.to_owned()]) };
-    let shards: Vec<PathBuf> = (1..=count)
-        .map(|i| path.with_file_name(format!("{stem}-{i:05}-of-{count:05}.gguf")))
-        .collect();
-    (index == 1 && shards.iter().all(|path| path.is_file())).then_some(shards)
+    let Some(names) = shard_paths(name).ok()? else { return Some(vec![path.to_owned()]) };
+    let is_first = names.first().is_some_and(|first| first == name);
+    let shards: Vec<PathBuf> = names.iter().map(|name| path.with_file_name(name)).collect();
+    (is_first && shards.iter().all(|path| path.is_file())).then_some(shards)
 }
 
-/// The GGUF files below a folder; links are followed, so broken ones are left out.
-fn walk(folder: &Path, depth: u32, files: &mut Vec<PathBuf>) {
-    for (_, path) in children(folder) {
+/// The GGUF files below a folder, by their paths from `below`; links are followed, so broken ones are left out.
+fn walk(folder: &Path, below: &str, depth: u32, files: &mut Vec<String>) {
+    for (name, path) in children(folder) {
         if path.is_dir() {
             if depth < MAX_DEPTH {
-                walk(&path, depth + 1, files);
+                walk(&path, &format!("{below}{name}/"), depth + 1, files);
             }
-        } else if path.is_file() && has_extension(&path) {
-            files.push(path);
+        } else if is_gguf(&name) && path.is_file() {
+            files.push(format!("{below}{name}"));
         }
     }
-}
-
-fn is_model(path: &Path) -> bool {
-    has_extension(path)
-        && !["mmproj", "imatrix", "mtp-"].iter().any(|head| starts(path, head))
-        && !stem(path).to_ascii_lowercase().contains("mmproj")
-}
-
-fn has_extension(path: &Path) -> bool {
-    path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"))
-}
-
-fn starts(path: &Path, head: &str) -> bool {
-    stem(path).to_ascii_lowercase().starts_with(head)
 }
 
 fn stem(path: &Path) -> String {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use mullama_base::folders;
 use mullama_gguf::GgufHeader;
 
-use crate::hugging_face::{quant_in, shard};
+use crate::hugging_face::{Role, is_gguf, quant_in, shard_paths};
 use crate::io_error::io_error;
 use crate::manifest::Config;
 use crate::modelfile::Parameters;
@@ -189,32 +189,36 @@ impl Making<'_, '_> {
     }
 
     fn take_path(&mut self, path: &Path) -> Result<()> {
-        let file = if path.is_dir() { only_model(path)? } else { path.to_owned() };
+        if path.is_dir() {
+            let (model, projector) = only_model(path)?;
+            self.take_path(&model)?;
+            return projector.map_or(Ok(()), |projector| self.take_path(&projector));
+        }
+        let file = path.to_owned();
         let header = self.check(&file)?;
-        let kind = match (header.text("general.type"), header.text("general.architecture")) {
-            (Some("adapter"), _) => LayerKind::Adapter,
-            (Some("mmproj"), _) | (_, Some("clip")) => LayerKind::Projector,
-            _ => LayerKind::Model,
-        };
+        let kind = kind_of(&header);
         if kind != LayerKind::Model {
             return self.add(kind, &file);
         }
         let quant = quant_in(&file.to_string_lossy());
         self.config = Config::of(&header, quant);
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let Some((stem, index, count)) = shard(&name) else {
+        let Some(names) = shard_paths(&name)? else {
             return self.add(kind, &file);
         };
-        if index != 1 {
+        if let Some(first) = names.first().filter(|first| **first != name) {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
                 format!("{} is not the first shard of the model", file.display()),
             )
-            .with_hint(format!("use {stem}-00001-of-{count:05}.gguf")));
+            .with_hint(format!("use {first}")));
         }
-        (1..=count).try_for_each(|i| {
-            self.add(kind, &file.with_file_name(format!("{stem}-{i:05}-of-{count:05}.gguf")))
-        })
+        let shards: Vec<PathBuf> = names.iter().map(|name| file.with_file_name(name)).collect();
+        // What is missing is known before anything is copied.
+        if let Some(absent) = shards.iter().find(|path| !path.is_file()) {
+            return Err(missing("FROM", &absent.to_string_lossy()));
+        }
+        shards.iter().try_for_each(|path| self.add(kind, path))
     }
 
     fn take_model(&mut self, model: &StoredModel) -> Result<()> {
@@ -315,24 +319,64 @@ fn same_file(real: &Path, other: &Path) -> bool {
     fs::canonicalize(other).is_ok_and(|other| other == real)
 }
 
-/// The one model in a folder.
-fn only_model(folder: &Path) -> Result<PathBuf> {
+/// What a file is in a model, by its metadata.
+fn kind_of(header: &GgufHeader) -> LayerKind {
+    match (header.text("general.type"), header.text("general.architecture")) {
+        (Some("adapter"), _) => LayerKind::Adapter,
+        (Some("mmproj"), _) | (_, Some("clip")) => LayerKind::Projector,
+        _ => LayerKind::Model,
+    }
+}
+
+/// The one model in a folder, and its projector.
+fn only_model(folder: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
     let entries = fs::read_dir(folder).map_err(|error| io_error("read", folder, error))?;
-    let paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    let ends = |path: &Path, end: &str| path.extension().is_some_and(|known| known == end);
-    let first = |path: &Path| {
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    let (mut models, mut projectors) = (Vec::new(), Vec::new());
+    for path in &paths {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        ends(path, "gguf") && shard(&name).is_none_or(|(_, index, _)| index == 1)
-    };
-    match paths.iter().filter(|path| first(path)).collect::<Vec<_>>().as_slice() {
-        [path] => Ok((*path).clone()),
-        [] if paths.iter().any(|path| ends(path, "safetensors")) => Err(unconverted(folder)),
-        found => Err(Error::new(
+        // A split model is one, by its first file.
+        let is_first = shard_paths(&name)?.is_none_or(|names| names.first() == Some(&name));
+        if !is_gguf(&name) || !is_first || path.is_dir() {
+            continue;
+        }
+        // What cannot be read may have been meant, and is refused where it is used.
+        match GgufHeader::read_metadata(path).as_ref().map(kind_of) {
+            Ok(LayerKind::Projector) => projectors.push((name, path)),
+            Ok(LayerKind::Adapter) => {}
+            _ if Role::of(&name) == Role::Part => {}
+            _ => models.push((name, path)),
+        }
+    }
+    let safetensors = |path: &PathBuf| path.extension().is_some_and(|end| end == "safetensors");
+    let several = |what: &str, found: &[(String, &PathBuf)]| {
+        let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+        Error::new(
             ErrorKind::InvalidArgument,
-            format!("{} has {} GGUF models in it, not one", folder.display(), found.len()),
+            format!(
+                "{} has {} {what}, not one: {}",
+                folder.display(),
+                found.len(),
+                names.join(", ")
+            ),
+        )
+        .with_context("path", folder.display())
+        .with_hint("write the path of the model file after FROM")
+    };
+    match (models.as_slice(), projectors.as_slice()) {
+        ([(_, model)], [] | [_]) => {
+            Ok(((*model).clone(), projectors.first().map(|(_, path)| (*path).clone())))
+        }
+        ([_], _) => Err(several("projectors", &projectors)),
+        ([], _) if paths.iter().any(safetensors) => Err(unconverted(folder)),
+        ([], _) => Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!("{} has no GGUF model in it", folder.display()),
         )
         .with_context("path", folder.display())
         .with_hint("write the path of the model file after FROM")),
+        _ => Err(several("GGUF models", &models)),
     }
 }
 

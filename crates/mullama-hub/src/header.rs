@@ -97,7 +97,7 @@ fn remotes(source: &Source, client: &Client, options: &PullOptions<'_>) -> Resul
                 manifest.layers.iter().filter(|layer| layer.kind() == Some(LayerKind::Model));
             Ok(models.map(|layer| registry.blob(layer)).collect())
         }
-        Source::Url(url) => addresses(url).iter().map(|url| probe(client, url)).collect(),
+        Source::Url(url) => addresses(url)?.iter().map(|url| probe(client, url)).collect(),
         Source::Path(path) => Err(Error::new(
             ErrorKind::InvalidArgument,
             format!("{} is a path, not an address", path.display()),

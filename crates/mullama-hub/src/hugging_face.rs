@@ -15,8 +15,34 @@ const MAX_ANSWER_SIZE: u64 = 64 << 20;
 const MAX_PAGES: u32 = 100;
 /// What is taken where no quantisation is asked for.
 const PREFERRED: [&str; 2] = ["Q4_K_M", "Q8_0"];
-/// How the names of files begin that are no models themselves.
-const COMPANIONS: [&str; 3] = ["mmproj", "imatrix", "mtp-"];
+/// Words in the paths of files that go with a model.
+const COMPANIONS: [&str; 23] = [
+    "adapter",
+    "adapters",
+    "control",
+    "cvec",
+    "dora",
+    "draft",
+    "drafter",
+    "drafts",
+    "eagle",
+    "eagle2",
+    "eagle3",
+    "lora",
+    "loras",
+    "medusa",
+    "mtp",
+    "nextn",
+    "qlora",
+    "speculative",
+    "speculator",
+    "tokenizer",
+    "vae",
+    "vocab",
+    "vocoder",
+];
+/// No model has more files than this.
+pub(crate) const MAX_SHARDS: u32 = 1000;
 
 /// A file of a repository.
 #[derive(Debug, Clone, Deserialize)]
@@ -214,19 +240,12 @@ fn next_page(link: &str) -> Option<&str> {
 
 /// The shards of the model, and its projector.
 fn choose<'a>(files: &'a [File], source: &HuggingFace) -> Result<Vec<(LayerKind, &'a File)>> {
-    let mut ggufs: Vec<&File> =
-        files.iter().filter(|file| file.path.to_ascii_lowercase().ends_with(".gguf")).collect();
-    // Shallow ones first; else as a reader would sort them.
-    ggufs.sort_by_key(|file| (file.path.matches('/').count(), file.path.as_str()));
-    let is_companion = |file: &File| {
-        let name = base_name(&file.path).to_ascii_lowercase();
-        COMPANIONS.iter().any(|companion| name.starts_with(companion))
-    };
-    let models: Vec<&File> = ggufs.iter().copied().filter(|file| !is_companion(file)).collect();
+    let ggufs: Vec<&File> = files.iter().filter(|file| is_gguf(&file.path)).collect();
+    let paths = models(ggufs.iter().map(|file| file.path.as_str()), source.name().model());
     let missing = |what: String| {
         let error = Error::new(ErrorKind::NotFound, format!("{} has no {what}", source.repo()))
             .with_context("repository", source.repo());
-        let quants = quants(&models);
+        let quants = quants(&paths);
         if quants.is_empty() {
             error.with_hint("choose a repository that has GGUF files")
         } else {
@@ -234,64 +253,140 @@ fn choose<'a>(files: &'a [File], source: &HuggingFace) -> Result<Vec<(LayerKind,
         }
     };
     let first = match (source.file(), source.quant()) {
-        (Some(path), _) => ggufs
-            .iter()
-            .copied()
-            .find(|file| file.path == path)
-            .ok_or_else(|| missing(path.to_owned()))?,
-        (None, Some(quant)) => matching(&models, quant)
+        (Some(path), _) => named(&ggufs, path).ok_or_else(|| missing(path.to_owned()))?,
+        (None, Some(quant)) => matching(&paths, quant)
             .ok_or_else(|| missing(format!("model file with the quantisation {quant}")))?,
-        (None, None) => PREFERRED
-            .iter()
-            .find_map(|quant| matching(&models, quant))
-            .or(models.first().copied())
-            .ok_or_else(|| missing("GGUF model".to_owned()))?,
+        (None, None) => preferred(&paths).ok_or_else(|| missing("GGUF model".to_owned()))?,
     };
-    let mut chosen: Vec<(LayerKind, &File)> = match shard(&first.path) {
-        None => vec![(LayerKind::Model, first)],
-        Some((stem, _, count)) => (1..=count)
-            .map(|i| {
-                let path = format!("{stem}-{i:05}-of-{count:05}.gguf");
-                let found = ggufs.iter().copied().find(|file| file.path == path);
-                found.map(|file| (LayerKind::Model, file)).ok_or_else(|| {
-                    Error::new(
-                        ErrorKind::InvalidModel,
-                        format!("{} lacks a shard of the model: {path}", source.repo()),
-                    )
-                })
-            })
-            .collect::<Result<_>>()?,
-    };
-    let is_projector =
-        |file: &&&File| base_name(&file.path).to_ascii_lowercase().starts_with("mmproj");
-    let projector = ggufs.iter().filter(is_projector).min_by_key(|file| {
-        let (here, there) = (folder(&first.path), folder(&file.path));
+    let find = |path: &str| ggufs.iter().copied().find(|file| file.path == path);
+    let mut chosen = Vec::new();
+    for path in shard_paths(first)?.unwrap_or_else(|| vec![first.to_owned()]) {
+        let file = find(&path).ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidModel,
+                format!("{} lacks a shard of the model: {path}", source.repo()),
+            )
+        })?;
+        chosen.push((LayerKind::Model, file));
+    }
+    let projector = ggufs.iter().filter(|file| is_projector(&file.path)).min_by_key(|file| {
+        let (here, there) = (folder(first), folder(&file.path));
         let common = here.iter().zip(&there).take_while(|(a, b)| a == b).count();
-        (Reverse(common), there.len(), bits(&file.path).abs_diff(bits(&first.path)))
+        (Reverse(common), there.len(), bits(&file.path).abs_diff(bits(first)))
     });
     chosen.extend(projector.map(|file| (LayerKind::Projector, *file)));
     Ok(chosen)
 }
 
+/// The models among the GGUF files of a repository of this name, the likeliest first. What goes with a model
+/// (see [`Role`]) is none, unless there is nothing else.
+pub(crate) fn models<'a>(paths: impl Iterator<Item = &'a str>, repo: &str) -> Vec<&'a str> {
+    let repo = repo.to_ascii_lowercase();
+    let repo = repo.trim_end_matches("gguf").trim_end_matches(['-', '_', '.']);
+    let mut models: Vec<(Role, &str)> = paths.map(|path| (Role::of(path), path)).collect();
+    let role = if models.iter().any(|(role, _)| *role == Role::Model) {
+        Role::Model
+    } else {
+        Role::Companion
+    };
+    models.retain(|(found, _)| *found == role);
+    // Shallow ones first, and those that are called like the repository; else as a reader would sort them.
+    models.sort_by_key(|(_, path)| {
+        let called = base_name(path).to_ascii_lowercase().starts_with(repo);
+        (folder(path).len(), !called, *path)
+    });
+    models.into_iter().map(|(_, path)| path).collect()
+}
+
+/// What a GGUF file is in a repository, as far as its name tells.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// A model.
+    Model,
+    /// Something that is of use beside a model: what drafts for it, an adapter. It may be a model itself.
+    Companion,
+    /// What is never a model itself: a projector, an importance matrix.
+    Part,
+}
+
+impl Role {
+    pub fn of(path: &str) -> Self {
+        let path = path.to_ascii_lowercase();
+        let words = |text: &'_ str| -> Vec<String> {
+            text.split(|c: char| !c.is_ascii_alphanumeric()).map(str::to_owned).collect()
+        };
+        let own = words(base_name(&path).trim_end_matches(".gguf"));
+        let is_matrix = own.first().is_some_and(|word| word == "imatrix")
+            || own.last().is_some_and(|word| word == "imatrix") && quant_in(&path).is_none();
+        if is_matrix || is_projector(&path) {
+            Self::Part
+        } else if words(&path).iter().any(|word| COMPANIONS.contains(&word.as_str())) {
+            Self::Companion
+        } else {
+            Self::Model
+        }
+    }
+}
+
+pub(crate) fn is_projector(path: &str) -> bool {
+    path.to_ascii_lowercase().contains("mmproj")
+}
+
+pub(crate) fn is_gguf(path: &str) -> bool {
+    without_end(path).is_some()
+}
+
+/// The path without `.gguf`, in upper or lower case.
+pub(crate) fn without_end(path: &str) -> Option<&str> {
+    let (stem, end) = path.split_at_checked(path.len().checked_sub(5)?)?;
+    end.eq_ignore_ascii_case(".gguf").then_some(stem)
+}
+
+/// The file of this path; case makes no difference where there is but one. A bare name is looked for in
+/// folders too.
+fn named<'a>(ggufs: &[&'a File], path: &str) -> Option<&'a str> {
+    let paths = || ggufs.iter().map(|file| file.path.as_str());
+    paths()
+        .find(|known| *known == path)
+        .or_else(|| only(paths().filter(|known| known.eq_ignore_ascii_case(path))))
+        .or_else(|| only(paths().filter(|known| base_name(known).eq_ignore_ascii_case(path))))
+}
+
+/// The one that there is.
+fn only<T>(mut found: impl Iterator<Item = T>) -> Option<T> {
+    found.next().filter(|_| found.next().is_none())
+}
+
+/// What is taken where nothing is asked for: of what lies on top, or in folders that a quantisation gives
+/// its name, if there is such.
+fn preferred<'a>(models: &[&'a str]) -> Option<&'a str> {
+    let near = |path: &str| folder(path).iter().all(|folder| quant_in(folder).is_some());
+    let near: Vec<&str> = models.iter().copied().filter(|path| near(path)).collect();
+    let models = if near.is_empty() { models } else { &near };
+    let found = PREFERRED.iter().find_map(|quant| matching(models, quant));
+    found.or(models.first().copied())
+}
+
 /// The first file with this quantisation in its name: `Q4_K` is in `m-Q4_K.gguf` and `Q4_K-1-of-2`,
-/// not in `m-Q4_K_M.gguf`.
-fn matching<'a>(models: &[&'a File], quant: &str) -> Option<&'a File> {
+/// not in `m-Q4_K_M.gguf`. A folder of that name will do.
+fn matching<'a>(models: &[&'a str], quant: &str) -> Option<&'a str> {
     let quant = quant.to_ascii_lowercase();
     let ends = |path: &str, before: fn(char) -> bool| {
         let path = path.to_ascii_lowercase();
         path.match_indices(&quant).any(|(at, _)| {
-            path[at + quant.len()..].starts_with(['.', '-'])
-                && path[..at].chars().next_back().is_none_or(before)
+            let (head, tail) = (path.get(..at), path.get(at + quant.len()..));
+            tail.is_some_and(|tail| tail.starts_with(['.', '-', '/']))
+                && head.is_some_and(|head| head.chars().next_back().is_none_or(before))
         })
     };
     // `IQ4_K.` is no `Q4_K`, unless there is no other.
-    let find = |before: fn(char) -> bool| models.iter().copied().find(|f| ends(&f.path, before));
+    let find = |before: fn(char) -> bool| models.iter().copied().find(|path| ends(path, before));
     find(|c| !c.is_ascii_alphanumeric()).or_else(|| find(|_| true))
 }
 
 /// The quantisations in the names of files.
-fn quants(models: &[&File]) -> Vec<String> {
-    let mut quants: Vec<String> = models.iter().filter_map(|file| quant_in(&file.path)).collect();
+fn quants(models: &[&str]) -> Vec<String> {
+    let mut quants: Vec<String> = models.iter().filter_map(|path| quant_in(path)).collect();
     quants.sort();
     quants.dedup();
     quants
@@ -301,7 +396,7 @@ fn quants(models: &[&File]) -> Vec<String> {
 pub(crate) fn quant_in(path: &str) -> Option<String> {
     let stem = match shard(path) {
         Some((stem, _, _)) => base_name(stem),
-        None => base_name(path),
+        None => base_name(without_end(path).unwrap_or(path)),
     };
     let is_quant = |word: &&str| {
         let word = word.to_ascii_uppercase();
@@ -326,7 +421,7 @@ fn bits(path: &str) -> u32 {
 
 /// `a/b-00001-of-00003.gguf` is the first of three of `a/b`.
 pub(crate) fn shard(path: &str) -> Option<(&str, u32, u32)> {
-    let stem = path.strip_suffix(".gguf")?;
+    let stem = without_end(path)?;
     let number = |text: &str| {
         (text.len() == 5 && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok())?
     };
@@ -334,6 +429,22 @@ pub(crate) fn shard(path: &str) -> Option<(&str, u32, u32)> {
     let (stem, index) = rest.rsplit_once('-')?;
     let (index, count) = (number(index)?, number(count)?);
     (1..=count).contains(&index).then_some((stem, index, count))
+}
+
+/// The paths of all shards of a split model, by that of one of them. None where it is not split.
+pub(crate) fn shard_paths(path: &str) -> Result<Option<Vec<String>>> {
+    let Some((stem, _, count)) = shard(path) else { return Ok(None) };
+    if count > MAX_SHARDS {
+        return Err(Error::new(
+            ErrorKind::InvalidModel,
+            format!("{:?} would be one of {count} files", base_name(path)),
+        )
+        .with_context("count", count)
+        .with_hint(format!("a model has {MAX_SHARDS} files at most")));
+    }
+    // Written as this one is.
+    let end = path.get(path.len() - 5..).unwrap_or(".gguf");
+    Ok(Some((1..=count).map(|i| format!("{stem}-{i:05}-of-{count:05}{end}")).collect()))
 }
 
 pub(crate) fn base_name(path: &str) -> &str {
@@ -392,6 +503,95 @@ mod tests {
         assert_eq!(chosen(&["b.gguf", "a.gguf"], "hf:u/r").unwrap(), ["a.gguf"]);
         let error = chosen(&["model.safetensors"], "hf:u/r").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_goes_with_a_model_is_not_taken_for_it() {
+        for companion in [
+            "draft-m-Q4_K_M.gguf",
+            "DRAFT-m-Q4_K_M.gguf",
+            "m-draft-Q4_K_M.gguf",
+            "m.Q4_K_M.draft.gguf",
+            "a_drafter_Q4_K_M.gguf",
+            "MTP/m-Q4_K_M.gguf",
+            "mtp-m-Q4_K_M.gguf",
+            "m-MTP-Q4_K_M.gguf",
+            "eagle3-Q4_K_M.gguf",
+            "lora-Q4_K_M.gguf",
+            "a-lora.Q4_K_M.gguf",
+            "adapters/a-Q4_K_M.gguf",
+            "imatrix-m-Q4_K_M.gguf",
+            "a.imatrix.gguf",
+            "mmproj-Q4_K_M.gguf",
+            "a-mmproj-Q4_K_M.gguf",
+            "old/m-Q4_K_M.gguf",
+            "a-Q4_K_M.gguf",
+        ] {
+            // Beside the same quantisation, and beside another.
+            for model in ["m-Q4_K_M.gguf", "m-Q8_0.gguf", "m-Q5_K_M-00001-of-00001.gguf"] {
+                if companion.starts_with("a-Q4") && model != "m-Q4_K_M.gguf" {
+                    continue;
+                }
+                let chosen = chosen(&[companion, model], "hf.co/u/m-GGUF").unwrap();
+                assert_eq!(chosen[0], model, "beside {companion}");
+            }
+        }
+        // Asked for, by the quantisation or by the name.
+        let files = ["m-Q8_0.gguf", "draft-m-Q4_K_M.gguf", "mmproj-F16.gguf"];
+        assert_eq!(chosen(&files, "hf:u/m:Q4_K_M").unwrap_err().hint(), Some("it has Q8_0"));
+        assert_eq!(chosen(&files, "hf:u/m:draft-m-Q4_K_M.gguf").unwrap()[0], files[1]);
+        // A repository of nothing else; what is never a model.
+        assert_eq!(chosen(&["m-draft-Q4_K_M.gguf"], "hf:u/m").unwrap(), ["m-draft-Q4_K_M.gguf"]);
+        for part in ["mmproj-F16.gguf", "imatrix.gguf", "m.imatrix.gguf", "m-mmproj.gguf"] {
+            assert_eq!(chosen(&[part], "hf:u/m").unwrap_err().kind(), ErrorKind::NotFound);
+        }
+        // Quantised with a matrix, it is a model.
+        let files = ["m-imatrix-Q4_K_M.gguf", "m-imatrix-Q8_0.gguf"];
+        assert_eq!(chosen(&files, "hf:u/m:q8_0").unwrap(), [files[1]]);
+    }
+
+    #[test]
+    fn a_file_is_asked_for_by_its_name() {
+        let files = [
+            "m-Q4_K_M.gguf",
+            "sub/m-Q8_0.gguf",
+            "Sub/Other-F16.GGUF",
+            "big/m-BF16-00001-of-00002.gguf",
+            "big/m-BF16-00002-of-00002.gguf",
+            "Q2_K/m-00001-of-00001.gguf",
+        ];
+        for (tag, first) in [
+            ("m-Q4_K_M.gguf", files[0]),
+            ("M-q4_k_m.GGUF", files[0]),
+            ("m-Q4_K_M", files[0]),
+            ("sub/m-Q8_0.gguf", files[1]),
+            ("m-Q8_0.gguf", files[1]),
+            ("sub/other-f16.gguf", files[2]),
+            ("big/m-BF16-00001-of-00002.gguf", files[3]),
+            ("m-BF16-00001-of-00002.gguf", files[3]),
+            ("m-BF16-00002-of-00002.gguf", files[3]),
+            ("q2_k", files[5]),
+        ] {
+            let found = chosen(&files, &format!("hf.co/u/r:{tag}")).expect(tag);
+            assert_eq!(found[0], first, "{tag}");
+            assert_eq!(found.len(), if first.contains("BF16") { 2 } else { 1 }, "{tag}");
+        }
+        let error = chosen(&files, "hf.co/u/r:sub/m-Q4_K_M.gguf").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert!(error.to_string().contains("sub/m-Q4_K_M.gguf"), "{error}");
+    }
+
+    #[test]
+    fn a_model_has_not_any_number_of_shards() {
+        let error = chosen(&["shard-00001-of-99999.gguf"], "hf:u/r").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidModel);
+        assert!(error.to_string().contains("99999 files"), "{error}");
+        assert_eq!(shard_paths("a-00001-of-01000.gguf").unwrap().unwrap().len(), 1000);
+        assert_eq!(
+            shard_paths("a-00002-of-00002.GGUF").unwrap().unwrap(),
+            ["a-00001-of-00002.GGUF", "a-00002-of-00002.GGUF"]
+        );
+        assert_eq!(shard_paths("a.gguf").unwrap(), None);
     }
 
     #[test]

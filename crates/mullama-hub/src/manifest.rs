@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use mullama_gguf::GgufHeader;
 use serde::{Deserialize, Serialize};
 
+use crate::hugging_face::MAX_SHARDS;
 use crate::{Digest, Error, ErrorKind, Result};
 
 /// Bytes of the longest manifest that is read.
@@ -200,6 +201,11 @@ impl Manifest {
         if manifest.config.size > MAX_TEXT_SIZE {
             return Err(refuse(format!("a configuration of {} bytes", manifest.config.size)));
         }
+        if models > MAX_SHARDS {
+            return Err(refuse(format!(
+                "{models} files of weights, where {MAX_SHARDS} are the most"
+            )));
+        }
         if models == 0 {
             return Err(refuse("it has no model".to_owned()));
         }
@@ -307,7 +313,8 @@ mod tests {
     #[test]
     fn hostile_manifests_are_refused() {
         type Edit = Box<dyn FnOnce(&mut serde_json::Value)>;
-        let cases: [(&str, Edit); 9] = [
+        let cases: [(&str, Edit); 10] = [
+            ("shards", Box::new(|v| v["layers"] = vec![v["layers"][0].clone(); 1001].into())),
             ("digest", Box::new(|v| v["layers"][0]["digest"] = "sha256:../../x".into())),
             ("no digest", Box::new(|v| v["layers"][0]["digest"] = "".into())),
             ("negative", Box::new(|v| v["layers"][0]["size"] = (-1).into())),

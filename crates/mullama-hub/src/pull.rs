@@ -10,7 +10,7 @@ use mullama_gguf::GgufHeader;
 use crate::address::is_loopback;
 use crate::client::{Client, Request, failed};
 use crate::download::{self, Remote};
-use crate::hugging_face::{self, Chosen, base_name, shard, stamp};
+use crate::hugging_face::{self, Chosen, base_name, shard_paths, stamp};
 use crate::io_error::io_error;
 use crate::manifest::{Config, Layer};
 use crate::progress::{Meter, Phase, Sink};
@@ -233,7 +233,7 @@ impl Pull<'_, '_> {
 
     fn url(&mut self, name: &Name, url: &str) -> Result<()> {
         for _ in 0..ATTEMPTS {
-            let urls = addresses(url);
+            let urls = addresses(url)?;
             let chosen = urls
                 .iter()
                 .map(|url| {
@@ -368,14 +368,11 @@ pub(crate) fn probe(client: &Client, url: &str) -> Result<Remote> {
 }
 
 /// The addresses of all files of a model, by that of the first.
-pub(crate) fn addresses(url: &str) -> Vec<String> {
+pub(crate) fn addresses(url: &str) -> Result<Vec<String>> {
     let (path, query) = url.split_at(url.find(['?', '#']).unwrap_or(url.len()));
-    match shard(path) {
-        Some((stem, _, count)) => {
-            (1..=count).map(|i| format!("{stem}-{i:05}-of-{count:05}.gguf{query}")).collect()
-        }
-        None => vec![url.to_owned()],
-    }
+    let shards =
+        shard_paths(path)?.map(|paths| paths.into_iter().map(|path| path + query).collect());
+    Ok(shards.unwrap_or_else(|| vec![url.to_owned()]))
 }
 
 /// The address of the registry that has a name.

@@ -4,8 +4,12 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::address;
-use crate::name::{HUGGING_FACE_HOST, part_from};
+use crate::hugging_face::{base_name, is_gguf, without_end};
+use crate::name::{DEFAULT_TAG, HUGGING_FACE_HOST, part_from};
 use crate::{Digest, Error, ErrorKind, Name, Result};
+
+/// How the names of files end that an address may be of.
+const FILE_ENDINGS: [&str; 3] = [".gguf", ".bin", ".safetensors"];
 
 /// Where a model comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -35,8 +39,12 @@ impl Source {
     ///
     /// - a path, if it begins with `/`, `./`, `../`, `~/` or a drive, or ends in `.gguf`;
     /// - a repository of Hugging Face, if it begins with `hf.co/`, `huggingface.co/` or `hf:`, or is
-    ///   an address of a repository or of a file in one;
-    /// - an address, if it begins with `http://` or `https://`;
+    ///   an address of a repository or of a file in one; after `:` it has a quantisation, or the path of
+    ///   a file;
+    /// - a name in a registry, if it begins with `http://` or `https://` and goes on as a name with host,
+    ///   namespace and model does: `http://127.0.0.1:5000/library/m:1b`. A file is told from it by its
+    ///   ending, by more folders or fewer, or by a query;
+    /// - else an address, if it begins with `http://` or `https://`;
     /// - else a name.
     ///
     /// ```
@@ -54,7 +62,7 @@ impl Source {
                 "hf" => HuggingFace::parse(rest).map(Self::HuggingFace),
                 _ => Err(Error::new(
                     ErrorKind::Unsupported,
-                    format!("{text:?}: cannot download by {scheme}"),
+                    format!("{:?}: cannot download by {scheme}", address::shown(text)),
                 )
                 .with_hint("use an address that begins with https://")),
             };
@@ -75,13 +83,22 @@ impl Source {
         // The page of a model, as copied from a browser.
         for site in ["ollama.com/", "registry.ollama.ai/"] {
             if let Some(name) = strip_prefix_ignoring_case(rest, site) {
+                let name = name.split(['?', '#']).next().unwrap_or_default();
                 return Name::parse(name).map(Self::Name);
             }
+        }
+        let is_file = FILE_ENDINGS.iter().any(|end| rest.to_ascii_lowercase().ends_with(end));
+        if !is_file
+            && rest.matches('/').count() == 2
+            && let Ok(name) = Name::parse(rest)
+        {
+            return Ok(Self::Name(name));
         }
         // Slashes and white space would be overlooked.
         let careless = rest.starts_with('/') || text.contains(char::is_whitespace);
         if careless || address::parse(text).is_none() {
-            return Err(Error::new(ErrorKind::InvalidArgument, format!("{text:?} is no address")));
+            let shown = address::shown(text);
+            return Err(Error::new(ErrorKind::InvalidArgument, format!("{shown:?} is no address")));
         }
         Ok(Self::Url(text.to_owned()))
     }
@@ -98,12 +115,13 @@ impl Source {
 }
 
 impl fmt::Display for Source {
+    /// An address without what may be secret in it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Path(path) => path.display().fmt(f),
             Self::Name(name) => name.fmt(f),
             Self::HuggingFace(source) => source.name.fmt(f),
-            Self::Url(url) => url.fmt(f),
+            Self::Url(url) => address::shown(url).fmt(f),
         }
     }
 }
@@ -111,36 +129,33 @@ impl fmt::Display for Source {
 impl From<Name> for Source {
     fn from(name: Name) -> Self {
         if name.host().eq_ignore_ascii_case(HUGGING_FACE_HOST) {
-            let quant = (name.tag() != crate::name::DEFAULT_TAG).then(|| name.tag().to_owned());
-            return Self::HuggingFace(HuggingFace { name, quant, revision: None, file: None });
+            let tag = Some(name.tag()).filter(|tag| *tag != DEFAULT_TAG).map(str::to_owned);
+            let (file, quant) = if is_gguf(name.tag()) { (tag, None) } else { (None, tag) };
+            return Self::HuggingFace(HuggingFace { name, quant, revision: None, file });
         }
         Self::Name(name)
     }
 }
 
 impl HuggingFace {
-    /// Reads `user/repo[:quant]`, with `@revision` before the quantisation if it is not `main`, or
-    /// the rest of a file's address: `user/repo/resolve/main/model.gguf`.
+    /// Reads `user/repo[:quant]` or `user/repo:path/of/model.gguf`, with `@revision` before the colon if it
+    /// is not `main`, or the rest of a file's address: `user/repo/resolve/main/model.gguf`.
     fn parse(text: &str) -> Result<Self> {
         let text = text.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
+        if let Some((repo, file)) = text.split_once(':')
+            && let Some((user, repo)) = repo.split_once('/')
+            && !repo.contains('/')
+            && is_gguf(file)
+        {
+            let (repo, revision) = match repo.split_once('@') {
+                Some((repo, revision)) => (repo, Some(revision)),
+                None => (repo, None),
+            };
+            return Self::of_file(user, repo, revision, file);
+        }
         let pieces: Vec<&str> = text.split('/').collect();
         if let [user, repo, "blob" | "resolve" | "raw", revision, file @ ..] = pieces.as_slice() {
-            let file = file.join("/");
-            let stem = file.rsplit('/').next().and_then(|name| name.strip_suffix(".gguf"));
-            let Some(stem) = stem.filter(|_| !file.split('/').any(|piece| piece == "..")) else {
-                return Err(Error::new(
-                    ErrorKind::UnknownModel,
-                    format!("{file:?} in {user}/{repo} is no model file"),
-                )
-                .with_hint("the address of a file must end in .gguf"));
-            };
-            check_revision(revision)?;
-            return Ok(Self {
-                name: Name::new(HUGGING_FACE_HOST, user, repo, &part_from(stem))?,
-                quant: None,
-                revision: Some((*revision).to_owned()),
-                file: Some(file),
-            });
+            return Self::of_file(user, repo, Some(revision), &file.join("/"));
         }
         // The address of a repository's page goes on with the branch that is shown.
         let (text, shown) = match pieces.as_slice() {
@@ -164,13 +179,33 @@ impl HuggingFace {
         };
         let tag = quant.map_or(String::new(), |quant| format!(":{quant}"));
         let name = Name::parse(&format!("{HUGGING_FACE_HOST}/{repo}{tag}"))?;
-        let quant = quant.filter(|quant| *quant != crate::name::DEFAULT_TAG);
+        let quant = quant.filter(|quant| *quant != DEFAULT_TAG);
         revision.map_or(Ok(()), check_revision)?;
         Ok(Self {
             name,
             quant: quant.map(str::to_owned),
             revision: revision.map(str::to_owned),
             file: None,
+        })
+    }
+
+    /// One file of a repository, by its path there.
+    fn of_file(user: &str, repo: &str, revision: Option<&str>, file: &str) -> Result<Self> {
+        let is_path = !file.split('/').any(|piece| matches!(piece, "" | "." | ".."));
+        let Some(stem) = without_end(base_name(file)).filter(|stem| is_path && !stem.is_empty())
+        else {
+            return Err(Error::new(
+                ErrorKind::UnknownModel,
+                format!("{file:?} in {user}/{repo} is no model file"),
+            )
+            .with_hint("the path of a file in a repository must end in .gguf"));
+        };
+        revision.map_or(Ok(()), check_revision)?;
+        Ok(Self {
+            name: Name::new(HUGGING_FACE_HOST, user, repo, &part_from(stem))?,
+            quant: None,
+            revision: revision.map(str::to_owned),
+            file: Some(file.to_owned()),
         })
     }
 
@@ -227,9 +262,9 @@ fn is_path(text: &str) -> bool {
         && bytes[1] == b':'
         && matches!(bytes[2], b'\\' | b'/');
     drive
+        || is_gguf(text)
         || matches!(text, "." | ".." | "~")
         || ["/", "./", "../", "~/", "\\", ".\\", "..\\"].iter().any(|head| text.starts_with(head))
-        || bytes.len() > 5 && bytes[bytes.len() - 5..].eq_ignore_ascii_case(b".gguf")
 }
 
 /// `host/url/file:` and 12 digits that tell addresses apart.
@@ -244,7 +279,7 @@ fn name_of_url(url: &str) -> Name {
         Err(_) => part_from(host),
     };
     let file = path.rsplit('/').next().unwrap_or_default();
-    let stem = file.strip_suffix(".gguf").unwrap_or(file);
+    let stem = without_end(file).unwrap_or(file);
     let tag = Digest::of(url.as_bytes()).short();
     Name::new(&host, "url", &part_from(stem), &tag)
         .unwrap_or_else(|_| unreachable!("made of parts that are valid"))
@@ -273,6 +308,25 @@ mod tests {
         let source = Source::parse(url).unwrap();
         assert_eq!(source, Source::Url(url.to_owned()));
         assert!(source.name().unwrap().full().starts_with("host.io:81/url/model-q4:"));
+        for (text, name) in [
+            ("http://127.0.0.1:81/library/m", "127.0.0.1:81/library/m:latest"),
+            ("https://h.io/u/m3.2:1b", "h.io/u/m3.2:1b"),
+            ("HTTP://localhost/u/m", "localhost/u/m:latest"),
+            ("https://ollama.com/library/m?x=secret", "m:latest"),
+        ] {
+            assert_eq!(Source::parse(text).unwrap(), Source::Name(name.parse().unwrap()));
+        }
+        for file in [
+            "http://h:81/files/m.gguf",
+            "http://h:81/files/M.GGUF",
+            "http://h:81/files/m.bin",
+            "http://h:81/m",
+            "http://h:81/a/b/m",
+            "http://h:81/library/m?x",
+            "http://u:p@h/library/m",
+        ] {
+            assert_eq!(Source::parse(file).unwrap(), Source::Url(file.to_owned()));
+        }
         for bad in ["ftp://h/m.gguf", "https://", "https:///m", "http://a b", "", "a b"] {
             assert!(Source::parse(bad).is_err(), "{bad}");
         }
@@ -295,6 +349,15 @@ mod tests {
                 Some("sub/m-Q2_K.gguf"),
             ),
             ("hf.co/u/r/blob/abc/m.gguf", "hf.co/u/r:m", None, "abc", Some("m.gguf")),
+            ("hf.co/u/r:m-Q2_K.gguf", "hf.co/u/r:m-Q2_K", None, "main", Some("m-Q2_K.gguf")),
+            ("hf:u/r@v1:s/t/M.GGUF", "hf.co/u/r:M", None, "v1", Some("s/t/M.GGUF")),
+            (
+                "https://huggingface.co/u/r:s/m-00001-of-00002.gguf",
+                "hf.co/u/r:m-00001-of-00002",
+                None,
+                "main",
+                Some("s/m-00001-of-00002.gguf"),
+            ),
         ] {
             let Source::HuggingFace(source) = Source::parse(text).unwrap() else {
                 panic!("{text}")
@@ -310,6 +373,11 @@ mod tests {
             "hf:u/r/x",
             "hf.co/u/r/blob/m/../../x.gguf",
             "hf:u/r@..",
+            "hf:u/r:../m.gguf",
+            "hf:u/r:s/../m.gguf",
+            "hf:u/r:/m.gguf",
+            "hf:u/r:.gguf/",
+            "hf:u/r/s:m.gguf",
             "hf:",
         ] {
             let error = Source::parse(bad).expect_err(bad);

@@ -71,6 +71,41 @@ fn one_file_can_be_asked_for() {
 }
 
 #[test]
+fn a_file_can_be_asked_for_by_its_path() {
+    let world = world();
+    for (tag, name, files) in [
+        ("repo-Q8_0.gguf", "repo-Q8_0", 1),
+        ("REPO-q8_0.gguf", "REPO-q8_0", 1),
+        ("BF16/repo-BF16-00001-of-00002.gguf", "repo-BF16-00001-of-00002", 2),
+        ("repo-BF16-00001-of-00002.gguf", "repo-BF16-00001-of-00002", 2),
+    ] {
+        let found = world.pull_source(&format!("hf.co/user/repo-GGUF:{tag}")).expect(tag);
+        assert_eq!(found.name.full(), format!("hf.co/user/repo-GGUF:{name}"));
+        assert_eq!(found.shards.len(), files, "{tag}");
+        // Pulled again by the name that a list shows, nothing is fetched.
+        world.registry.take_seen();
+        let again = pull(&world.store, &Source::Name(found.name.clone()), world.options()).unwrap();
+        assert_eq!((again.path, world.registry.sent("/resolve/")), (found.path, 0), "{tag}");
+    }
+}
+
+#[test]
+fn the_model_is_pulled_and_not_what_goes_with_it() {
+    let world = World::new();
+    world.registry.add_repo(
+        "user/m-GGUF",
+        &[
+            ("draft-m-Q4_K_M.gguf", model(1)),
+            ("m-Q4_K_M.gguf", model(2)),
+            ("lora/m-Q4_K_M.gguf", model(3)),
+            ("m.imatrix.gguf", model(4)),
+        ],
+    );
+    let found = world.pull_source("hf.co/user/m-GGUF").unwrap();
+    assert_eq!(std::fs::read(&found.path).unwrap(), model(2));
+}
+
+#[test]
 fn what_is_not_there_is_told_with_what_is() {
     let world = world();
     let error = world.pull_source("hf.co/user/repo-GGUF:Q2_K").unwrap_err();
@@ -195,6 +230,11 @@ fn shards_behind_addresses_are_found() {
     }
     let url = format!("{}/files/m-00001-of-00002.gguf", world.registry.url());
     assert_eq!(world.pull_source(&url).unwrap().shards.len(), 2);
+    // More than there can be are not asked for.
+    world.registry.take_seen();
+    let many = format!("{}/files/shard-00001-of-99999.gguf", world.registry.url());
+    assert_eq!(world.pull_source(&many).unwrap_err().kind(), ErrorKind::InvalidModel);
+    assert!(world.registry.take_seen().is_empty());
     let page = format!("{}/files/page.gguf", world.registry.url());
     world.registry.add_file("/files/page.gguf", "<html>");
     assert_eq!(world.pull_source(&page).unwrap_err().kind(), ErrorKind::InvalidModel);

@@ -41,6 +41,16 @@ fn a_name_without_a_host_is_of_the_registry_in_the_environment() {
 }
 
 #[test]
+fn a_name_may_be_written_as_an_address() {
+    let world = World::with_model(10);
+    for end in ["", ":latest"] {
+        let model = world.pull_source(&format!("{}/library/m{end}", world.registry.url())).unwrap();
+        assert_eq!(model.name, world.name("library/m"));
+    }
+    world.check(&[world.name("library/m")]);
+}
+
+#[test]
 fn parts_are_fetched_in_parallel_and_each_byte_once() {
     let size = 40 * CHUNK;
     let world = World::with_model(size);

@@ -268,6 +268,43 @@ fn shards_are_kept_together() {
 }
 
 #[test]
+fn a_folder_stands_for_the_one_model_in_it() {
+    let world = World::new();
+    let at = world.folder.path();
+    let write = |file: &str, ty: &str| {
+        let metadata = [("general.architecture", "llama"), ("general.type", ty)];
+        fs::write(at.join(file), gguf(&metadata, 100 + file.len())).unwrap();
+    };
+    let make = || {
+        let options = CreateOptions::default().with_folder(at);
+        world.store.create(&name("made"), &Modelfile::from_model("."), options)
+    };
+    assert_eq!(make().unwrap_err().kind(), ErrorKind::InvalidArgument);
+    // A projector goes with the model; adapters and matrices are none.
+    write("m-Q4_0.gguf", "model");
+    write("mmproj.gguf", "mmproj");
+    write("a.gguf", "adapter");
+    write("m.imatrix.gguf", "model");
+    let made = make().unwrap();
+    assert_eq!(fs::read(&made.path).unwrap(), fs::read(at.join("m-Q4_0.gguf")).unwrap());
+    assert!(made.projector.is_some());
+    // The files of a split model are one, and several models are none.
+    for file in ["M2.GGUF", "s-00001-of-00002.gguf", "s-00002-of-00002.gguf"] {
+        write(file, "model");
+    }
+    let error = make().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    let text = error.to_string();
+    assert!(text.ends_with(": M2.GGUF, m-Q4_0.gguf, s-00001-of-00002.gguf"), "{text}");
+    fs::remove_file(at.join("m-Q4_0.gguf")).unwrap();
+    fs::remove_file(at.join("M2.GGUF")).unwrap();
+    assert_eq!(make().unwrap().shards.len(), 2);
+    write("mmproj-F32.gguf", "mmproj");
+    let text = make().unwrap_err().to_string();
+    assert!(text.contains("2 projectors") && text.contains("mmproj-F32.gguf"), "{text}");
+}
+
+#[test]
 fn a_model_that_cannot_be_made_leaves_nothing() {
     let world = World::new();
     let at = world.folder.path();
@@ -317,6 +354,8 @@ fn other_programs_models_are_listed_and_used_but_not_changed() {
     for file in [
         "r-Q4_K_M.gguf",
         "r-Q8_0.gguf",
+        "draft-r-Q8_0.gguf",
+        "z-lora-Q4_K_M.gguf",
         "mmproj-F16.gguf",
         "sub/r-F16-00001-of-00002.gguf",
         "sub/r-F16-00002-of-00002.gguf",
@@ -329,9 +368,13 @@ fn other_programs_models_are_listed_and_used_but_not_changed() {
     // llama.cpp: files in one folder.
     let llama = at.join("llama.cpp");
     fs::create_dir_all(&llama).unwrap();
-    for file in
-        ["org_repo-GGUF_x-Q4_0.gguf", "a_b_c.gguf", "plain.gguf", "org_r-GGUF_mmproj-x.gguf"]
-    {
+    for file in [
+        "org_repo-GGUF_x-Q4_0.gguf",
+        "org_repo-GGUF_draft-x-Q4_0.gguf",
+        "a_b_c.gguf",
+        "plain.gguf",
+        "org_r-GGUF_mmproj-x.gguf",
+    ] {
         fs::write(llama.join(file), &model).unwrap();
     }
     let url = r#"{"url":"https://huggingface.co/a_b/c/resolve/main/c.gguf"}"#;
