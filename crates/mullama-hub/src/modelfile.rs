@@ -2,13 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io;
+use std::path::Path;
 use std::str::FromStr;
 
-use mullama_base::{Text, nearest};
+use mullama_base::{Text, nearest, read_file};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{Error, ErrorKind, Result, StoredModel};
+
+/// Bytes of the longest Modelfile.
+const MAX_SIZE: u64 = 16 << 20;
+const TOO_LONG: &str = "a Modelfile has 16 MiB at most";
 
 /// A message that comes before a chat's first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -229,6 +235,40 @@ impl Modelfile {
         Ok(file)
     }
 
+    /// Reads a Modelfile from its path.
+    ///
+    /// Gives `NotFound` where there is none, `Io` for what cannot be read, and what [`Self::from_bytes`] does.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let bytes = read_file(path, MAX_SIZE).map_err(|error| {
+            let (kind, hint) = match error.kind() {
+                io::ErrorKind::NotFound => (ErrorKind::NotFound, "check its path"),
+                io::ErrorKind::FileTooLarge => (ErrorKind::InvalidArgument, TOO_LONG),
+                io::ErrorKind::InvalidInput => (
+                    ErrorKind::InvalidArgument,
+                    "name a file; what comes through a pipe is read from -",
+                ),
+                _ => (ErrorKind::Io, "check its path and permissions"),
+            };
+            Error::new(kind, format!("cannot read the Modelfile {}: {error}", path.display()))
+                .with_context("path", path.display())
+                .with_hint(hint)
+                .with_source(error)
+        })?;
+        Self::from_bytes(&bytes).map_err(|error| error.with_context("path", path.display()))
+    }
+
+    /// Reads the bytes of a Modelfile: UTF-8 or, as a PowerShell writes it, UTF-16, with or without a byte
+    /// order mark. Lines may end in CR LF.
+    ///
+    /// Gives `InvalidArgument` for one that is no text or cannot be used.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        if bytes.len() as u64 > MAX_SIZE {
+            return Err(invalid("the Modelfile is too long").with_hint(TOO_LONG));
+        }
+        Self::parse(&decoded(bytes)?.replace("\r\n", "\n"))
+    }
+
     fn instruction(&mut self, line: &str, lines: &mut Lines<'_>) -> Result<()> {
         let (word, rest) = first_word(line);
         let instruction = word.to_ascii_uppercase();
@@ -351,6 +391,30 @@ impl FromStr for Modelfile {
 
 fn invalid(message: impl Into<Text>) -> Error {
     Error::new(ErrorKind::InvalidArgument, message)
+}
+
+/// The text of a file. The first character of a Modelfile is of ASCII: what has a zero beside it is UTF-16.
+fn decoded(bytes: &[u8]) -> Result<String> {
+    let utf16 = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
+        let (pairs, rest) = bytes.as_chunks::<2>();
+        let units: Vec<u16> = pairs.iter().map(|pair| unit(*pair)).collect();
+        String::from_utf16(&units).ok().filter(|_| rest.is_empty())
+    };
+    let text = match bytes {
+        [0xef, 0xbb, 0xbf, rest @ ..] => String::from_utf8(rest.to_vec()).ok(),
+        [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes),
+        [1..=127, 0, ..] => utf16(bytes, u16::from_le_bytes),
+        [0, 1..=127, ..] => utf16(bytes, u16::from_be_bytes),
+        _ => String::from_utf8(bytes.to_vec()).ok(),
+    };
+    text.filter(|text| !text.contains('\0')).ok_or_else(|| {
+        let error = invalid("the Modelfile is not text in UTF-8 or UTF-16");
+        if bytes.starts_with(&mullama_gguf::MAGIC) {
+            return error.with_hint("it is a model: write FROM and its path into a Modelfile");
+        }
+        error.with_hint("save it in UTF-8")
+    })
 }
 
 fn some(what: &str, value: String) -> Result<String> {
@@ -503,6 +567,56 @@ PARSER qwen3
         }
         let error = Modelfile::parse("FROM x\nPARAMETER temprature 1").unwrap_err();
         assert_eq!(error.hint(), Some("did you mean temperature?"));
+    }
+
+    #[test]
+    fn any_encoding_of_text_is_read() {
+        let text = "FROM x\r\nSYSTEM \"\"\"Grüße \u{1f600}\r\nzwei\"\"\"\r\nMESSAGE user hi\r\n";
+        let expected = Modelfile::parse(&text.replace('\r', "")).unwrap();
+        let utf16 = |bytes: fn(u16) -> [u8; 2], marked: bool| -> Vec<u8> {
+            let mark = marked.then_some(0xfeff);
+            mark.into_iter().chain(text.encode_utf16()).flat_map(bytes).collect()
+        };
+        for bytes in [
+            text.as_bytes().to_vec(),
+            format!("\u{feff}{text}").into_bytes(),
+            utf16(u16::to_le_bytes, true),
+            utf16(u16::to_be_bytes, true),
+            utf16(u16::to_le_bytes, false),
+            utf16(u16::to_be_bytes, false),
+        ] {
+            assert_eq!(Modelfile::from_bytes(&bytes).unwrap(), expected, "{bytes:?}");
+        }
+        let cut = utf16(u16::to_le_bytes, true);
+        for bytes in [
+            &b"FROM x\nSYSTEM Gr\xfc\xdfe"[..],
+            &cut[..cut.len() - 1],
+            b"\xff\xfe\x00\xd8",
+            b"\xff\xfe\0\0F\0\0\0",
+            b"FROM x\nSYSTEM a\0b",
+            b"GGUF\x03\0\0\0\xff",
+        ] {
+            let error = Modelfile::from_bytes(bytes).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{bytes:?}");
+            assert!(error.to_string().contains("not text"), "{error}");
+            let is_model = bytes.starts_with(b"GGUF");
+            assert_eq!(error.hint().unwrap().contains("UTF-8"), !is_model, "{error:?}");
+        }
+        assert!(Modelfile::from_bytes(b"").unwrap_err().to_string().contains("no FROM"));
+    }
+
+    #[test]
+    fn a_modelfile_that_cannot_be_read_says_why() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("Modelfile");
+        assert_eq!(Modelfile::read(&path).unwrap_err().kind(), ErrorKind::NotFound);
+        let error = Modelfile::read(folder.path()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error:?}");
+        std::fs::write(&path, "FROM x").unwrap();
+        assert_eq!(Modelfile::read(&path).unwrap(), Modelfile::from_model("x"));
+        let file = std::fs::File::create(&path).unwrap();
+        file.set_len(MAX_SIZE + 1).unwrap();
+        assert_eq!(Modelfile::read(&path).unwrap_err().kind(), ErrorKind::InvalidArgument);
     }
 
     #[test]

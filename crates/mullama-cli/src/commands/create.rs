@@ -15,7 +15,7 @@ use crate::terminal::{catch_interrupts, interrupt};
 pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     let name = store_name(text(arguments, "name"))?;
     let file = text(arguments, "file");
-    let modelfile = Modelfile::parse(&read(file)?)?;
+    let modelfile = read(file)?;
     catch_interrupts();
     let mut display = Display::new();
     let mut options = CreateOptions::default()
@@ -30,19 +30,16 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     Ok(())
 }
 
-fn read(file: &str) -> Result<String, Error> {
-    let mut text = String::new();
-    let read = match file {
-        "-" => stdin().read_to_string(&mut text).map(|_| text),
-        path => std::fs::read_to_string(path),
-    };
-    read.map_err(|error| {
-        let kind = match error.kind() {
-            std::io::ErrorKind::NotFound => ErrorKind::NotFound,
-            std::io::ErrorKind::InvalidData => ErrorKind::InvalidArgument,
-            _ => ErrorKind::Io,
-        };
-        Error::new(kind, format!("cannot read the Modelfile {file}: {error}"))
-            .with_hint("give its path with -f")
-    })
+fn read(file: &str) -> Result<Modelfile, Error> {
+    if file != "-" {
+        return Modelfile::read(file).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => error.with_hint("give its path with -f"),
+            _ => error,
+        });
+    }
+    let mut bytes = Vec::new();
+    stdin().read_to_end(&mut bytes).map_err(|error| {
+        Error::new(ErrorKind::Io, format!("cannot read the Modelfile that is piped in: {error}"))
+    })?;
+    Modelfile::from_bytes(&bytes)
 }

@@ -111,7 +111,7 @@ impl Input {
         let mut editor = Editor::with_config(config).map_err(unreadable)?;
         editor.set_helper(Some(Commands));
         let history = folders::data_dir().map(|data| data.join("history"));
-        if let Some(history) = &history {
+        if let Some(history) = history.as_ref().filter(|history| history.is_file()) {
             // There is none the first time.
             let _ = editor.load_history(history);
         }
@@ -324,8 +324,7 @@ fn load(session: &mut Session, from: &str) -> Result<(), Failure> {
 }
 
 fn read_modelfile(path: &Path) -> Result<Modelfile, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|error| Error::io("read", path, error))?;
-    let file = Modelfile::parse(&text)?;
+    let file = Modelfile::read(path)?;
     if file.template.is_some() || !file.adapters.is_empty() || file.from.len() > 1 {
         return Err(Error::new(
             ErrorKind::Unsupported,
