@@ -1,9 +1,11 @@
 //! HTTP: one request, with its redirects, and the judgement of what came back.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::io::{self, Read as _};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use mullama_base::CancelCallback;
 use ureq::http::{HeaderMap, HeaderValue, Uri, header};
@@ -48,6 +50,7 @@ pub(crate) struct Response {
     /// The address that answered, after redirects.
     pub url: String,
     body: Body,
+    traffic: Arc<Traffic>,
 }
 
 impl Response {
@@ -68,16 +71,18 @@ impl Response {
     }
 
     pub fn reader(&mut self) -> impl io::Read + '_ {
-        self.body.as_reader()
+        let (since, before) = (Instant::now(), self.traffic.received());
+        Paced { body: self.body.as_reader(), traffic: &self.traffic, since, before }
     }
 
     /// The whole body, if it is not longer than this.
     pub fn bytes(mut self, longest: u64) -> Result<Vec<u8>, Failure> {
         let url = self.url.clone();
         let mut bytes = Vec::new();
-        self.reader().take(longest + 1).read_to_end(&mut bytes).map_err(|error| {
-            Failure::Transient(failed(&url, &error.to_string()).with_source(error), None)
-        })?;
+        self.reader()
+            .take(longest + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| interrupted(&url, error))?;
         if bytes.len() as u64 > longest {
             return Err(Failure::Permanent(failed(
                 &url,
@@ -88,13 +93,92 @@ impl Response {
     }
 }
 
+/// What has come by all connections together, and how little of it is too little.
+struct Traffic {
+    received: AtomicU64,
+    /// When somebody last said something.
+    last: Mutex<Instant>,
+    /// Bytes a second, on average over the period.
+    least_rate: u64,
+    period: Duration,
+}
+
+impl Traffic {
+    fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    fn count(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn last(&self) -> Instant {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A body that must come at the least rate. One connection may be slow while others are not.
+struct Paced<'a, R> {
+    body: R,
+    traffic: &'a Traffic,
+    /// When the present period began, and what had come by then.
+    since: Instant,
+    before: u64,
+}
+
+impl<R: io::Read> io::Read for Paced<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.body.read(buffer)?;
+        if count == 0 {
+            return Ok(0);
+        }
+        self.traffic.count(count);
+        let (elapsed, received) = (self.since.elapsed(), self.traffic.received());
+        if elapsed >= self.traffic.period {
+            let rate = (received - self.before) as f64 / elapsed.as_secs_f64();
+            if rate < self.traffic.least_rate as f64 {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, TooSlow(rate)));
+            }
+            (self.since, self.before) = (Instant::now(), received);
+        }
+        Ok(count)
+    }
+}
+
+/// Bytes came at this rate for too long.
+#[derive(Debug)]
+struct TooSlow(f64);
+
+impl fmt::Display for TooSlow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it sends {:.0} bytes a second", self.0)
+    }
+}
+
+impl std::error::Error for TooSlow {}
+
+/// What it means that a body ended before its end.
+pub(crate) fn interrupted(url: &str, error: io::Error) -> Failure {
+    let slow = error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<TooSlow>);
+    let failure = failed(url, &error.to_string()).with_source(error);
+    if slow {
+        return Failure::Permanent(failure.with_hint(
+            "try again later, which goes on from here; MULLAMA_PULL_LEAST_RATE sets what is too slow",
+        ));
+    }
+    Failure::Transient(failure, None)
+}
+
 /// What sends requests.
 pub(crate) struct Client {
     /// For plain connections, and for encrypted ones: the certificates of those take a while to read.
     plain: Guarded,
     encrypted: OnceLock<Guarded>,
+    /// How long all may be silent, however often they are asked.
     timeout: Duration,
     connections: usize,
+    traffic: Arc<Traffic>,
     pub cancel: CancelToken,
     pub retries: u32,
     /// Whether plain HTTP is allowed to hosts other than this machine.
@@ -112,7 +196,10 @@ struct Guarded {
 }
 
 impl Guarded {
+    /// Half of the time that a server may be silent is for one request, so that there can be another.
     fn new(cancel: &CancelToken, timeout: Duration, connections: usize, tls: TlsConfig) -> Self {
+        let timeout = (timeout / 2).max(Duration::from_millis(1));
+        let connect = Some(CONNECT_TIMEOUT.min(timeout));
         let agent: Agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -120,11 +207,11 @@ impl Guarded {
             .user_agent(concat!("mullama/", env!("CARGO_PKG_VERSION")))
             // The bytes are hashed as they lie on the server.
             .accept_encoding("identity")
-            .timeout_resolve(Some(CONNECT_TIMEOUT))
-            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_resolve(connect)
+            .timeout_connect(connect)
             .timeout_per_read(Some(timeout))
             .timeout_per_write(Some(timeout))
-            .timeout_recv_response(Some(2 * timeout))
+            .timeout_recv_response(Some(timeout))
             .max_idle_connections_per_host(connections + 1)
             .tls_config(tls)
             .proxy(None)
@@ -138,11 +225,18 @@ impl Guarded {
 impl Client {
     pub fn new(options: &PullOptions<'_>) -> Self {
         let PullOptions { cancel, connections, retries, insecure, timeout, .. } = options;
+        let traffic = Traffic {
+            received: AtomicU64::new(0),
+            last: Mutex::new(Instant::now()),
+            least_rate: options.least_rate,
+            period: options.rate_period,
+        };
         Self {
             plain: Guarded::new(cancel, *timeout, *connections, TlsConfig::default()),
             encrypted: OnceLock::new(),
             timeout: *timeout,
             connections: *connections,
+            traffic: Arc::new(traffic),
             cancel: cancel.clone(),
             retries: *retries,
             insecure: *insecure,
@@ -181,7 +275,8 @@ impl Client {
                 url = next;
                 continue;
             }
-            let response = Response { status, headers: parts.headers, url, body };
+            let traffic = Arc::clone(&self.traffic);
+            let response = Response { status, headers: parts.headers, url, body, traffic };
             return match status {
                 200 | 206 => Ok(response),
                 401 if expected => Ok(response),
@@ -205,7 +300,7 @@ impl Client {
             Failure::Permanent(failed(url, "this is no address that can be used"))
         })?;
         self.check_scheme(&uri).map_err(Failure::Permanent)?;
-        log::debug!("GET {url} {:?}", request.range);
+        log::debug!("GET {} {:?}", shown(url), request.range);
         let proxy = self.proxy(&uri);
         let agent = self.agent(&uri, proxy.as_ref());
         let mut builder = agent.get(&uri).config().proxy(proxy).build();
@@ -239,7 +334,13 @@ impl Client {
                     ureq::Error::Io(error) => error.kind() == io::ErrorKind::InvalidData,
                     _ => false,
                 };
-                let error = failed(url, &error.to_string()).with_source(error);
+                let silent = matches!(error, ureq::Error::Timeout(_));
+                let error = match error {
+                    // It has the address in it.
+                    ureq::Error::BadUri(_) => failed(url, "this is no address that can be used"),
+                    error => failed(url, &error.to_string()).with_source(error),
+                };
+                let error = if silent { error.with_hint("try again later") } else { error };
                 match (lasting, encryption) {
                 (_, true) => Failure::Permanent(error.with_hint(
                     "if a proxy of your company reads along, set SSL_CERT_FILE to its certificate",
@@ -248,7 +349,10 @@ impl Client {
                 _ => Failure::Transient(error, None),
             }
             })
-            .inspect(|_| self.reached.store(true, Ordering::Relaxed))
+            .inspect(|_| {
+                self.reached.store(true, Ordering::Relaxed);
+                self.traffic.count(0);
+            })
     }
 
     /// Plain HTTP is for this machine.
@@ -277,10 +381,11 @@ impl Client {
         Proxy::new(&value).ok()
     }
 
-    /// Tries until it goes well, fails for good, or has failed too often in a row. An attempt tells by
-    /// its first value whether it got anywhere.
+    /// Tries until it goes well, fails for good, has failed too often in a row, or nobody has said anything
+    /// for too long. An attempt tells by its first value whether it got anywhere.
     pub fn persist<T>(&self, mut attempt: impl FnMut() -> (bool, Result<T, Failure>)) -> Result<T> {
         let mut failures = 0;
+        let mut begun = Instant::now();
         loop {
             let (progress, result) = attempt();
             let (error, wait) = match result {
@@ -295,11 +400,14 @@ impl Client {
             failures += 1;
             // A host that nobody has reached is more likely misspelt than about to come back.
             let reached = self.reached.load(Ordering::Relaxed);
-            if failures > if reached { self.retries } else { self.retries.min(1) } {
+            let silent = begun.max(self.traffic.last()).elapsed() >= self.timeout;
+            if silent || failures > if reached { self.retries } else { self.retries.min(1) } {
                 let error = error.with_context("attempts", failures);
                 let hint = "check the name and the network";
                 return Err(if reached { error } else { error.with_hint(hint) });
             }
+            // A wait that the server asked for is not its silence.
+            let asked = wait.is_some();
             let wait = match wait {
                 Some(wait) if wait > MAX_RETRY_AFTER => {
                     let hint = format!("the server asks to come back in {} s", wait.as_secs());
@@ -310,6 +418,9 @@ impl Client {
             };
             log::info!("{error}; again in {} ms", wait.as_millis());
             self.cancel.sleep(wait)?;
+            if asked {
+                begun = Instant::now();
+            }
         }
     }
 }
@@ -365,9 +476,20 @@ fn judge(request: &Request<'_>, response: Response) -> Failure {
 fn reason(body: &[u8]) -> Option<String> {
     let json: serde_json::Value = serde_json::from_slice(body).ok()?;
     let text = json["errors"][0]["message"].as_str().or_else(|| json["error"].as_str())?;
-    let line: String =
-        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect();
+    // Some repeat what they were asked for, with the signature in it.
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control());
+    let words: Vec<_> = words.map(plain_word).collect();
+    let line: String = words.join(" ").chars().take(200).collect();
     (!line.trim().is_empty()).then_some(line)
+}
+
+/// A word without the query of an address.
+fn plain_word(word: &str) -> Cow<'_, str> {
+    match word.split_once('?') {
+        Some((_, query)) if query.contains('=') => shown(word).into(),
+        _ if word.contains("://") => shown(word).into(),
+        _ => word.into(),
+    }
 }
 
 /// Where an answer from `url` sends to. What was encrypted stays so.
@@ -458,5 +580,15 @@ mod tests {
     fn errors_show_no_secrets() {
         let error = failed("https://user:secret@host/x?token=secret#secret", "no");
         assert_eq!(error.to_string(), "https://host/x: no");
+        let said = |text: &str| reason(serde_json::json!({ "error": text }).to_string().as_bytes());
+        for text in [
+            "expired: https://u:secret@host/x?X-Amz-Signature=secret (sorry)",
+            "expired: /x?X-Amz-Signature=secret (sorry)",
+            "expired:\thttps://secret@host/x (sorry)",
+        ] {
+            let said = said(text).unwrap();
+            assert!(!said.contains("secret") && said.ends_with("(sorry)"), "{said}");
+        }
+        assert_eq!(said("what now? nothing").as_deref(), Some("what now? nothing"));
     }
 }

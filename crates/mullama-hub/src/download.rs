@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::address::same_origin;
-use crate::client::{Client, Failure, Request, Response, failed};
+use crate::address::{same_origin, shown};
+use crate::client::{Client, Failure, Request, Response, failed, interrupted};
 use crate::digest::Hasher;
 use crate::io_error::io_error;
 use crate::lock::Lock;
@@ -106,7 +106,8 @@ pub(crate) fn fetch(
                 partial.discard();
                 // An earlier run, or the disk, may have spoilt it. What came whole will not change.
                 if resumed && std::mem::take(&mut again) {
-                    log::warn!("{}: what was left of it was damaged; once more", remote.url);
+                    let url = shown(&remote.url);
+                    log::warn!("{url}: what was left of it was damaged; once more");
                     meter.restart();
                     continue;
                 }
@@ -454,9 +455,11 @@ pub(crate) fn version(response: &Response) -> Option<String> {
 }
 
 fn broken(url: &str, error: Option<std::io::Error>) -> Failure {
-    let error = match error {
-        Some(error) => failed(url, &error.to_string()).with_source(error),
-        None => failed(url, "the connection was closed in the middle of the file"),
-    };
-    Failure::Transient(error, None)
+    error.map_or_else(
+        || {
+            let problem = "the connection was closed in the middle of the file";
+            Failure::Transient(failed(url, problem), None)
+        },
+        |error| interrupted(url, error),
+    )
 }

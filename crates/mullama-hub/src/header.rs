@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use mullama_gguf::GgufHeader;
 
 use crate::address;
-use crate::client::{Client, Failure, Request, failed};
+use crate::client::{Client, Failure, Request, failed, interrupted};
 use crate::download::Remote;
 use crate::io_error::io_error;
 use crate::manifest::Manifest;
@@ -172,7 +172,8 @@ fn part(client: &Client, remote: &Remote, from: u64, end: u64) -> Result<Vec<u8>
             let read = response.reader().take(count).read_to_end(&mut bytes);
             match read {
                 Ok(read) if read as u64 == count => Ok(bytes),
-                _ => Err(cut(remote)),
+                Ok(_) => Err(cut(remote)),
+                Err(error) => Err(interrupted(&remote.url, error)),
             }
         });
         (false, result)

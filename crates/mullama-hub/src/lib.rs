@@ -37,6 +37,7 @@
 //! | `MULLAMA_REGISTRY` | the registry of names without a host |
 //! | `HF_ENDPOINT`, `HF_TOKEN` | Hugging Face, or a mirror; the token for it |
 //! | `OLLAMA_MODELS`, `HF_HUB_CACHE`, `HF_HOME`, `LLAMA_CACHE` | caches of other programs |
+//! | `MULLAMA_PULL_TIMEOUT`, `MULLAMA_PULL_LEAST_RATE` | limits of a pull, see [`PullOptions`] |
 //! | `HTTPS_PROXY`, `http_proxy`, `ALL_PROXY`, `NO_PROXY` | proxies, which loopback needs not |
 //! | `SSL_CERT_FILE`, `SSL_CERT_DIR` | certificates, in place of the system's |
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use mullama_base::{folders, open_file, read_file};
 use mullama_gguf::GgufHeader;
 
-use crate::address::is_loopback;
+use crate::address::{is_loopback, shown};
 use crate::client::{Client, Request, failed};
 use crate::download::{self, Remote};
 use crate::hugging_face::{self, Chosen, base_name, shard_paths, stamp};
@@ -75,11 +75,11 @@ impl Default for Endpoints {
 }
 
 impl fmt::Debug for Endpoints {
-    /// Without the token.
+    /// Without what may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoints")
-            .field("registry", &self.registry)
-            .field("hugging_face", &self.hugging_face)
+            .field("registry", &shown(&self.registry))
+            .field("hugging_face", &shown(&self.hugging_face))
             .finish_non_exhaustive()
     }
 }
@@ -95,8 +95,14 @@ pub struct PullOptions<'a> {
     pub connections: usize,
     /// Failures in a row after which a part is given up; in between the waits grow. Default 6.
     pub retries: u32,
-    /// A server that is silent for so long is taken for dead. Default 30 s.
+    /// Servers that say nothing for so long are taken for dead, however often they were asked in that time.
+    /// `MULLAMA_PULL_TIMEOUT`, in seconds; else 30 s.
     pub timeout: Duration,
+    /// Bytes a second that must come, on average over `rate_period`; 0 for none. A pull that gets less is given
+    /// up; the next one goes on from there. `MULLAMA_PULL_LEAST_RATE`; else 1000.
+    pub least_rate: u64,
+    /// The time over which the least rate is an average. Default a minute.
+    pub rate_period: Duration,
     /// Allows plain HTTP to hosts other than this machine, and uses it for the hosts of names.
     /// Default false.
     pub insecure: bool,
@@ -106,6 +112,17 @@ pub struct PullOptions<'a> {
     pub endpoints: Endpoints,
 }
 
+/// A number of 0 or more. What is none is told to the log, and the default taken.
+fn number_from_env(name: &str) -> Option<f64> {
+    let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
+    let number =
+        text.trim().parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0);
+    if number.is_none() {
+        log::warn!("{name} is {text:?}, which is no number of 0 or more");
+    }
+    number
+}
+
 impl Default for PullOptions<'_> {
     fn default() -> Self {
         Self {
@@ -113,7 +130,12 @@ impl Default for PullOptions<'_> {
             cancel: CancelToken::new(),
             connections: 8,
             retries: 6,
-            timeout: Duration::from_secs(30),
+            timeout: number_from_env("MULLAMA_PULL_TIMEOUT")
+                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+                .filter(|timeout| !timeout.is_zero())
+                .unwrap_or(Duration::from_secs(30)),
+            least_rate: number_from_env("MULLAMA_PULL_LEAST_RATE").map_or(1000, |rate| rate as u64),
+            rate_period: Duration::from_secs(60),
             insecure: false,
             token: None,
             endpoints: Endpoints::from_env(),

@@ -5,7 +5,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{CHUNK, World};
-use mullama_hub::{CancelToken, ErrorKind, Phase, Progress, Source, pull};
+use mullama_hub::{CancelToken, ErrorKind, Phase, Progress, Source, fetch_header, pull};
 use mullama_test_registry::{Fault, Registry, gguf};
 use serde_json::json;
 
@@ -159,6 +159,52 @@ fn a_server_that_falls_silent_is_asked_again() {
     let start = Instant::now();
     pull(&world.store, &Source::Name(world.name("library/m")), options).unwrap();
     assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn silence_has_one_limit_however_often_a_server_is_asked() {
+    for path in ["/manifests/", "/blobs/"] {
+        let world = World::with_model(3 * CHUNK);
+        let mut options = world.options();
+        (options.retries, options.connections) = (100, 1);
+        options.timeout = Duration::from_millis(400);
+        world.registry.fault(path, 999, Fault::Stall(Duration::from_secs(60)));
+        let error =
+            pull(&world.store, &Source::Name(world.name("library/m")), options).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Download, "{error:?}");
+        let seen = world.registry.take_seen();
+        let asked = seen.iter().filter(|seen| seen.path.contains(path)).count();
+        assert!((1..=3).contains(&asked), "{seen:?}");
+    }
+}
+
+#[test]
+fn a_server_that_sends_next_to_nothing_is_given_up() {
+    for path in ["/manifests/", "/blobs/"] {
+        let world = World::with_model(3 * CHUNK);
+        let options = |least_rate| {
+            let mut options = world.options();
+            (options.least_rate, options.rate_period) = (least_rate, Duration::from_millis(200));
+            options
+        };
+        let source = Source::Name(world.name("library/m"));
+        world.registry.fault(path, 999, Fault::Trickle(Duration::from_millis(5)));
+        let error = pull(&world.store, &source, options(10_000)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Download, "{error:?}");
+        assert!(error.to_string().contains("bytes a second"), "{error}");
+        assert!(error.hint().unwrap().contains("MULLAMA_PULL_LEAST_RATE"), "{error:?}");
+        world.registry.mend();
+        pull(&world.store, &source, options(1)).unwrap();
+        world.check(&[world.name("library/m")]);
+    }
+    // The header of a model that is planned comes by the same rules.
+    let world = World::with_model(3 * CHUNK);
+    let mut options = world.options();
+    (options.least_rate, options.rate_period) = (10_000, Duration::from_millis(200));
+    world.registry.fault("/blobs/", 999, Fault::Trickle(Duration::from_millis(5)));
+    let source = Source::Name(world.name("library/m"));
+    let error = fetch_header(&source, &world.folder.path().join("headers"), &options).unwrap_err();
+    assert!(error.to_string().contains("bytes a second"), "{error}");
 }
 
 #[test]

@@ -45,6 +45,8 @@ pub enum Fault {
     Stall(Duration),
     /// So many bytes come in a second.
     Slow(u64),
+    /// The bytes come one by one, with so long a wait after each.
+    Trickle(Duration),
 }
 
 /// A request that came.

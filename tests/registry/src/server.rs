@@ -134,7 +134,7 @@ fn answer(request: &Request, out: &mut impl Write, state: &State) -> io::Result<
         })
     };
     let mut answer = find(request, &path, state, fault.as_ref());
-    let mut pace = None;
+    let (mut pace, mut step, mut wait) = (None, STEP, Duration::ZERO);
     let mut cut = u64::MAX;
     match &fault {
         Some(Fault::Status(status, headers)) => {
@@ -152,6 +152,7 @@ fn answer(request: &Request, out: &mut impl Write, state: &State) -> io::Result<
         }
         Some(Fault::Stall(time)) => std::thread::sleep(*time),
         Some(Fault::Slow(speed)) => pace = Some(*speed),
+        Some(Fault::Trickle(time)) => (step, wait) = (1, *time),
         Some(Fault::Drop(after)) => cut = *after,
         _ => {}
     }
@@ -170,7 +171,7 @@ fn answer(request: &Request, out: &mut impl Write, state: &State) -> io::Result<
                 whole = false;
                 break;
             }
-            let next = end.min(first + STEP.min(cut));
+            let next = end.min(first + step.min(cut));
             if let Some(seen) = state.lock().seen.iter_mut().rev().find(|seen| seen.id == id) {
                 seen.sent += next - first;
             }
@@ -188,6 +189,7 @@ fn answer(request: &Request, out: &mut impl Write, state: &State) -> io::Result<
                 break;
             }
             first = next;
+            std::thread::sleep(wait);
             if let Some(speed) = pace {
                 let due = Duration::from_secs_f64((first - start) as f64 / speed as f64);
                 std::thread::sleep(due.saturating_sub(time.elapsed()));
