@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use serde::Deserialize;
 
-use crate::address::{escape, join, same_origin};
+use crate::address::{escape, join, same_origin, shown};
 use crate::client::{Client, Request, failed};
 use crate::download::Remote;
 use crate::{Digest, Error, ErrorKind, HuggingFace, LayerKind, Result};
@@ -171,7 +171,10 @@ impl Page<'_> {
             files.extend(more.into_iter().filter(|file| file.ty == "file"));
             match next {
                 Some(next) if same_origin(&next, self.base) => url = next,
-                Some(next) => return Err(failed(&url, &format!("its next page is at {next}"))),
+                Some(next) => {
+                    let next = shown(&next);
+                    return Err(failed(&url, &format!("its next page is at {next}")));
+                }
                 None => return Ok(files),
             }
         }
@@ -219,7 +222,10 @@ impl Page<'_> {
             (Some("403"), _) => (
                 ErrorKind::Download,
                 format!("the repository {repo} has terms to be accepted (403)"),
-                format!("accept them at {}/{repo}, and set HF_TOKEN", self.base),
+                format!(
+                    "accept them at {}/{repo}, and set HF_TOKEN",
+                    shown(self.base).trim_end_matches('/')
+                ),
             ),
             _ => return error.with_context("repository", repo),
         };

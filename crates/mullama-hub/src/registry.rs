@@ -46,7 +46,7 @@ impl<'a> Registry<'a> {
                 let site = address::site(&self.base).unwrap_or_default();
                 Error::new(ErrorKind::NotFound, format!("{site} has no model {}", self.name))
                     .with_context("name", self.name)
-                    .with_context("url", &url)
+                    .with_context("url", address::shown(&url))
                     .with_hint("check the name and the tag")
                     .with_source(error)
             }
@@ -77,6 +77,7 @@ impl<'a> Registry<'a> {
         let part = |name: &str| parts.iter().find(|(known, _)| known == name).map(|(_, v)| v);
         let Some(realm) = part("realm") else { return Ok(None) };
         let Some(mut url) = address::parse(realm).filter(|_| same_origin(realm, &self.base)) else {
+            let realm = address::shown(realm);
             return Err(failed(&self.base, &format!("it wants a token from elsewhere: {realm}"))
                 .with_context("realm", realm));
         };
