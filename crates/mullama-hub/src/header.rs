@@ -26,7 +26,7 @@ const MAX_ENTRIES: usize = 50;
 
 /// Fetches the headers of a model's files by ranges, into files in `folder` that are as long as the model's
 /// and take the room of the headers; gives the first one. Headers that are there already are not fetched
-/// again.
+/// again, unless they are damaged.
 ///
 /// Gives `NotFound` for a model that there is not, `Unsupported` where the server sends no parts of files
 /// (the message says what the whole would be), `InvalidModel` for what is no GGUF file, or has a header that
@@ -37,9 +37,17 @@ pub fn fetch_header(source: &Source, folder: &Path, options: &PullOptions<'_>) -
     let about: Vec<String> = remotes.iter().map(identity).collect();
     let model = folder.join(Digest::of(about.join("\n").as_bytes()).hex());
     let first = model.join(name(0, remotes.len()));
-    if first.exists() {
+    let is_whole = || {
+        remotes.iter().enumerate().all(|(index, remote)| {
+            let header = GgufHeader::read(model.join(name(index, remotes.len())));
+            header.is_ok_and(|header| header.file_size == remote.size)
+        })
+    };
+    if is_whole() {
         return Ok(first);
     }
+    // Whatever else lies there is damaged.
+    let _ = fs::remove_dir_all(&model).or_else(|_| fs::remove_file(&model));
     let io = |error| io_error("write", &model, error);
     fs::create_dir_all(folder).map_err(io)?;
     forget_oldest(folder);
@@ -51,7 +59,7 @@ pub fn fetch_header(source: &Source, folder: &Path, options: &PullOptions<'_>) -
     }
     match fs::rename(partial.keep(), &model) {
         // Somebody else was faster.
-        Err(_) if first.exists() => Ok(first),
+        Err(_) if is_whole() => Ok(first),
         Err(error) => Err(io(error)),
         Ok(()) => Ok(first),
     }
