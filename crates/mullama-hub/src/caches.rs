@@ -37,6 +37,8 @@ pub struct Caches {
 struct Found {
     name: Name,
     origin: Origin,
+    /// The file to load: the first of the shards.
+    first: PathBuf,
     shards: Vec<PathBuf>,
     projector: Option<PathBuf>,
 }
@@ -154,25 +156,25 @@ impl Found {
     }
 
     fn id(&self) -> String {
-        Digest::of(self.shards[0].to_string_lossy().as_bytes()).short()
+        Digest::of(self.first.to_string_lossy().as_bytes()).short()
     }
 
     fn modified(&self) -> SystemTime {
-        let time = self.shards[0].metadata().and_then(|data| data.modified());
+        let time = self.first.metadata().and_then(|data| data.modified());
         time.unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
     fn load(self, name: &Name) -> Result<StoredModel> {
-        let header = GgufHeader::read_metadata(&self.shards[0])?;
+        let header = GgufHeader::read_metadata(&self.first)?;
         let entry = self.entry();
-        let quant = quant_in(&self.shards[0].to_string_lossy());
+        let quant = quant_in(&self.first.to_string_lossy());
         Ok(StoredModel {
             name: name.clone(),
             id: entry.id,
             origin: entry.origin,
             size: entry.size,
             modified: entry.modified,
-            path: self.shards[0].clone(),
+            path: self.first,
             shards: self.shards,
             projector: self.projector,
             adapters: Vec::new(),
@@ -215,7 +217,9 @@ fn hub(root: &Path, origin: Origin, found: &mut Vec<Found>) {
                 let tag = quant_in(file).unwrap_or_else(|| part_from(&stem(&path)));
                 if let Ok(name) = Name::new(HUGGING_FACE_HOST, user, repo, &part_from(&tag)) {
                     let projector = projector.clone();
-                    names.entry(name.clone()).or_insert(Found { name, origin, shards, projector });
+                    let found =
+                        Found { name: name.clone(), origin, first: path, shards, projector };
+                    names.entry(name).or_insert(found);
                 }
             }
         }
@@ -238,15 +242,13 @@ fn flat(root: &Path, found: &mut Vec<Found>) {
             let tag = quant_in(&path.to_string_lossy()).unwrap_or_else(|| DEFAULT_TAG.to_owned());
             Name::new(HUGGING_FACE_HOST, &user, &repo, &part_from(&tag)).ok()
         });
-        let other = || {
-            Name::new(LLAMA_CPP_HOST, "cache", &part_from(&stem(path)), DEFAULT_TAG)
-                .unwrap_or_else(|_| unreachable!("made of parts that are valid"))
-        };
+        let other = || Name::of_file(LLAMA_CPP_HOST, "cache", &stem(path), DEFAULT_TAG);
         let name = name.unwrap_or_else(other);
         if found.iter().any(|known| known.origin == Origin::LlamaCpp && known.name == name) {
             continue;
         }
-        found.push(Found { name, origin: Origin::LlamaCpp, shards, projector: None });
+        let (origin, first) = (Origin::LlamaCpp, path.clone());
+        found.push(Found { name, origin, first, shards, projector: None });
     }
 }
 
@@ -254,7 +256,7 @@ fn flat(root: &Path, found: &mut Vec<Found>) {
 fn address(path: &Path) -> Option<(String, String)> {
     let json = read_file(&path.with_extension("gguf.json"), MAX_NOTE_SIZE).ok();
     let json: Option<serde_json::Value> = json.and_then(|json| serde_json::from_slice(&json).ok());
-    if let Some(url) = json.as_ref().and_then(|json| json["url"].as_str()) {
+    if let Some(url) = json.as_ref().and_then(|json| json.get("url")?.as_str()) {
         let mut pieces = url.split_once("://")?.1.split('/').skip(1).map(str::to_owned);
         return Some((pieces.next()?, pieces.next()?));
     }

@@ -475,7 +475,7 @@ fn judge(request: &Request<'_>, response: Response) -> Failure {
 /// The message in a body like `{"errors": [{"message": ...}]}` or `{"error": ...}`.
 fn reason(body: &[u8]) -> Option<String> {
     let json: serde_json::Value = serde_json::from_slice(body).ok()?;
-    let text = json["errors"][0]["message"].as_str().or_else(|| json["error"].as_str())?;
+    let text = json.pointer("/errors/0/message").or_else(|| json.get("error"))?.as_str()?;
     // Some repeat what they were asked for, with the signature in it.
     let words = text.split(|c: char| c.is_whitespace() || c.is_control());
     let words: Vec<_> = words.map(plain_word).collect();

@@ -1,6 +1,8 @@
 //! Downloading a file into the store: parts in parallel, each where an earlier run left off, hashed
 //! while they come, visible once the digest is right.
 
+#![allow(clippy::indexing_slicing, reason = "of buffers and of marks, by its own counts")]
+
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek as _, SeekFrom, Write as _};

@@ -41,6 +41,18 @@
 //! | `HTTPS_PROXY`, `http_proxy`, `ALL_PROXY`, `NO_PROXY` | proxies, which loopback needs not |
 //! | `SSL_CERT_FILE`, `SSL_CERT_DIR` | certificates, in place of the system's |
 
+// What others wrote is never trusted to be there.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
+
 mod address;
 mod caches;
 mod client;

@@ -127,6 +127,16 @@ impl Name {
         })
     }
 
+    /// The name of a file, however that is called. The other parts are valid ones.
+    pub(crate) fn of_file(host: &str, namespace: &str, stem: &str, tag: &str) -> Self {
+        Self {
+            host: host.to_owned(),
+            namespace: namespace.to_owned(),
+            model: part_from(stem),
+            tag: tag.to_owned(),
+        }
+    }
+
     /// The registry: `registry.ollama.ai`, `127.0.0.1:5000`.
     pub fn host(&self) -> &str {
         &self.host

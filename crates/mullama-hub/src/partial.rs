@@ -4,6 +4,8 @@
 //! for each chunk of 1 MiB, `1` if it has been written, else `0`. A chunk is marked after it has been
 //! written, so a process that is killed loses no more than the chunks it was receiving.
 
+#![allow(clippy::indexing_slicing, reason = "of buffers and of marks, by its own counts")]
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::ops::Range;

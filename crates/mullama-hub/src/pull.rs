@@ -1,5 +1,6 @@
 //! Pulling: from a name to a model in the store.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -182,16 +183,15 @@ pub fn pull(store: &Store, source: &Source, options: PullOptions<'_>) -> Result<
         Pull { store, client, connections: connections.clamp(1, 64), meter: Meter::new(progress) };
     pull.meter.report(Phase::Resolving, 0);
     match source {
-        // A name of that host, however it was made.
-        Source::Name(name) if matches!(Source::from(name.clone()), Source::HuggingFace(_)) => {
-            let source = Source::from(name.clone());
-            let Source::HuggingFace(source) = &source else { unreachable!("just matched") };
-            pull.hugging_face(name, source, &endpoints)?;
-        }
-        Source::Name(name) => pull.registry(name, &endpoints, token.as_deref(), insecure)?,
+        Source::Name(name) => match Source::from(name.clone()) {
+            // A name of that host, however it was made.
+            Source::HuggingFace(source) => pull.hugging_face(name, &source, &endpoints)?,
+            _ => pull.registry(name, &endpoints, token.as_deref(), insecure)?,
+        },
         Source::HuggingFace(source) => pull.hugging_face(&name, source, &endpoints)?,
         Source::Url(url) => pull.url(&name, url)?,
-        Source::Path(_) => unreachable!("has no name"),
+        // It has no name.
+        Source::Path(_) => {}
     }
     pull.meter.base = pull.meter.total;
     pull.meter.report(Phase::Done, 0);
@@ -296,10 +296,13 @@ impl Pull<'_, '_> {
                     .with_version(file.stamp.clone())
             })
             .collect();
-        let fallback = Layer::config(layers[0].digest, layers[0].size);
+        let Some(first) = layers.first().cloned() else {
+            return Err(Error::new(ErrorKind::InvalidModel, format!("{name} has no files")));
+        };
+        let fallback = Layer::config(first.digest, first.size);
         let checked = self
             .check(&Manifest::new(fallback.clone(), layers.clone()))
-            .and_then(|()| self.config(&layers, &chosen[0].title));
+            .and_then(|()| self.config(&first));
         let config = match checked {
             Ok(config) => config,
             Err(error) => {
@@ -312,28 +315,28 @@ impl Pull<'_, '_> {
     }
 
     /// The configuration that the first file's metadata give.
-    fn config(&self, layers: &[Layer], title: &str) -> Result<Layer> {
-        let header = GgufHeader::read_metadata(self.store.blob(&layers[0].digest))?;
-        let config = Config::of(&header, hugging_face::quant_in(title));
+    fn config(&self, first: &Layer) -> Result<Layer> {
+        let header = GgufHeader::read_metadata(self.store.blob(&first.digest))?;
+        let config = Config::of(&header, first.title().and_then(hugging_face::quant_in));
         let bytes = serde_json::to_vec(&config).unwrap_or_default();
         Ok(Layer::config(self.store.add_blob(&bytes)?, bytes.len() as u64))
     }
 
     /// Downloads these files, the small ones first: what is wrong with them is known early.
     fn fetch(&mut self, remotes: &[Remote]) -> Result<Vec<crate::Digest>> {
-        self.meter.total = remotes.iter().map(|remote| remote.size).sum();
+        self.meter.total = remotes.iter().fold(0, |sum, file| sum.saturating_add(file.size));
         self.meter.base = 0;
         self.meter.restart();
         let missing =
             remotes.iter().fold(0, |sum: u64, file| sum.saturating_add(file.missing(self.store)));
         self.store.check_space(missing)?;
-        let mut order: Vec<usize> = (0..remotes.len()).collect();
-        order.sort_by_key(|i| (remotes[*i].size > SMALL, *i));
-        let mut digests = vec![None; remotes.len()];
-        for i in order {
-            digests[i] = Some(self.fetch_one(&remotes[i])?);
+        let mut order: Vec<(usize, &Remote)> = remotes.iter().enumerate().collect();
+        order.sort_by_key(|(i, remote)| (remote.size > SMALL, *i));
+        let mut digests = BTreeMap::new();
+        for (i, remote) in order {
+            digests.insert(i, self.fetch_one(remote)?);
         }
-        Ok(digests.into_iter().flatten().collect())
+        Ok(digests.into_values().collect())
     }
 
     fn fetch_one(&mut self, remote: &Remote) -> Result<crate::Digest> {

@@ -93,7 +93,8 @@ impl<'a> Registry<'a> {
             (false, self.client.send(&request, false).and_then(|answer| answer.bytes(64 << 10)))
         })?;
         let json: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-        let token = json["token"].as_str().or_else(|| json["access_token"].as_str());
+        let token = json.get("token").or_else(|| json.get("access_token"));
+        let token = token.and_then(serde_json::Value::as_str);
         let plain = |token: &&str| !token.is_empty() && token.chars().all(|c| c.is_ascii_graphic());
         token
             .filter(plain)

@@ -257,10 +257,7 @@ fn strip_prefix_ignoring_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str
 
 fn is_path(text: &str) -> bool {
     let bytes = text.as_bytes();
-    let drive = bytes.len() > 2
-        && bytes[0].is_ascii_alphabetic()
-        && bytes[1] == b':'
-        && matches!(bytes[2], b'\\' | b'/');
+    let drive = matches!(bytes, [b'a'..=b'z' | b'A'..=b'Z', b':', b'\\' | b'/', ..]);
     drive
         || is_gguf(text)
         || matches!(text, "." | ".." | "~")
@@ -281,8 +278,7 @@ fn name_of_url(url: &str) -> Name {
     let file = path.rsplit('/').next().unwrap_or_default();
     let stem = without_end(file).unwrap_or(file);
     let tag = Digest::of(url.as_bytes()).short();
-    Name::new(&host, "url", &part_from(stem), &tag)
-        .unwrap_or_else(|_| unreachable!("made of parts that are valid"))
+    Name::of_file(&host, "url", stem, &tag)
 }
 
 #[cfg(test)]

@@ -451,10 +451,9 @@ impl Store {
             if count == 0 {
                 break;
             }
-            hasher.update(&buffer[..count]);
-            copy.file()
-                .write_all(&buffer[..count])
-                .map_err(|error| io_error("write", copy.path(), error))?;
+            let piece = buffer.get(..count).unwrap_or_default();
+            hasher.update(piece);
+            copy.file().write_all(piece).map_err(|error| io_error("write", copy.path(), error))?;
             size += count as u64;
             meter.report(Phase::Copying, size);
         }
@@ -584,13 +583,16 @@ impl Store {
             Origin::Mullama => self.link_shards(&manifest)?,
             _ => files(LayerKind::Model),
         };
+        let Some(path) = shards.first().cloned() else {
+            return Err(about(Error::new(ErrorKind::InvalidModel, "the model has no weights")));
+        };
         Ok(Some(StoredModel {
             name: name.clone(),
             id: Digest::of(&bytes).short(),
             origin,
             size: manifest.size(),
             modified,
-            path: shards[0].clone(),
+            path,
             shards,
             projector: files(LayerKind::Projector).into_iter().next(),
             adapters: files(LayerKind::Adapter),
