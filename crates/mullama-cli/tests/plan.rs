@@ -2,9 +2,11 @@
 
 mod home;
 
-use home::{Home, checked};
+use std::path::{Path, PathBuf};
+
+use home::{Home, checked, large, shards};
 use mullama_test_registry::{Fault, Registry};
-use mullama_testkit::gguf::{ALIGNMENT, File, Header, Value};
+use mullama_testkit::gguf::{File, Value};
 use serde_json::Value as Json;
 
 const SHAPE: &str = "architecture=llama,block_count=80,embedding_length=8192,\
@@ -39,39 +41,10 @@ impl World {
     }
 }
 
-fn model() -> Vec<u8> {
-    std::fs::read(mullama_testkit::fixture("large")).unwrap()
-}
-
-/// The model as two files, as `llama-gguf-split` makes them.
-fn shards() -> [Vec<u8>; 2] {
-    let whole = File::decode(&model()).unwrap();
-    let File { header: Header { metadata, tensors, .. }, data } = whole;
-    let middle = tensors.len() / 2;
-    let cut = tensors[middle].offset;
-    let shard = |index: u16| {
-        let mut pairs = if index == 0 { metadata.clone() } else { Vec::new() };
-        pairs.push(("split.no".to_owned(), Value::u16(index)));
-        pairs.push(("split.count".to_owned(), Value::u16(2)));
-        pairs.push(("split.tensors.count".to_owned(), Value::i32(tensors.len() as i32)));
-        let part = if index == 0 { &tensors[..middle] } else { &tensors[middle..] };
-        let start = if index == 0 { 0 } else { cut };
-        let moved = part.iter().cloned().map(|mut tensor| {
-            tensor.offset -= start;
-            tensor
-        });
-        let header = Header { metadata: pairs, tensors: moved.collect(), ..Header::default() };
-        let data = if index == 0 { &data[..cut as usize] } else { &data[cut as usize..] };
-        assert_eq!(cut % ALIGNMENT, 0);
-        File { header, data: data.to_vec() }.encode()
-    };
-    [shard(0), shard(1)]
-}
-
 #[test]
 fn a_model_on_hugging_face_is_planned_by_its_header() {
     let world = World::new();
-    let bytes = model();
+    let bytes = large();
     world.registry.add_repo("user/repo", &[("repo-Q4_K_M.gguf", bytes.clone())]);
     let arguments = ["hf.co/user/repo:Q4_K_M", "--device", "RTX 4090", "-c", "4096"];
     let plan = world.json(&arguments);
@@ -90,6 +63,45 @@ fn a_model_on_hugging_face_is_planned_by_its_header() {
     assert_eq!(whole["devices"], plan["devices"]);
 }
 
+/// The files below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().flatten();
+    entries
+        .flat_map(
+            |entry| {
+                if entry.path().is_dir() { files(&entry.path()) } else { vec![entry.path()] }
+            },
+        )
+        .collect()
+}
+
+#[test]
+fn caches_that_are_damaged_are_made_anew() {
+    let world = World::new();
+    world.registry.add_repo("user/repo", &[("repo-Q4_K_M.gguf", large())]);
+    let plans = || {
+        [
+            world.json(&["hf.co/user/repo", "--device", "24GiB"]),
+            world.json(&["--shape", SHAPE, "--device", "24GiB"]),
+        ]
+    };
+    let whole = plans();
+    let cache = world.home.path().join("cache");
+    let kept = files(&cache);
+    for part in ["remote-headers", "headers", "placements"] {
+        assert!(kept.iter().any(|path| path.to_str().unwrap().contains(part)), "{part}: {kept:?}");
+    }
+    for damage in ["", "GGUF", "[]", r#"{"1": []}"#] {
+        for path in files(&cache) {
+            std::fs::write(path, damage).unwrap();
+        }
+        let again = plans();
+        for (before, after) in whole.iter().zip(&again) {
+            assert_eq!(before["devices"], after["devices"], "{damage:?}");
+        }
+    }
+}
+
 #[test]
 fn split_models_addresses_and_names_are_planned() {
     let world = World::new();
@@ -100,20 +112,20 @@ fn split_models_addresses_and_names_are_planned() {
     for (name, bytes) in &files {
         world.registry.add_file(&format!("/files/{name}"), bytes.clone());
     }
-    world.registry.add_model("library/large:latest", &[("model", model())]);
+    world.registry.add_model("library/large:latest", &[("model", large())]);
     let address = format!("{}/files/a-00001-of-00002.gguf", world.registry.url());
     let device = ["--device", "24GiB"];
     let of = |source: &str| world.json(&[&[source], &device[..]].concat())["devices"].clone();
     let whole = of("large");
     assert_eq!(of("hf.co/user/split"), whole);
     assert_eq!(of(&address), whole);
-    assert!(world.registry.sent("/blobs/") < model().len() as u64 / 4);
+    assert!(world.registry.sent("/blobs/") < large().len() as u64 / 4);
 }
 
 #[test]
 fn headers_that_cannot_be_had_are_refused() {
     let world = World::new();
-    let bytes = model();
+    let bytes = large();
     world.registry.add_file("/m.gguf", bytes.clone());
     let address = format!("{}/m.gguf", world.registry.url());
     let refused = |code, fault: Option<Fault>| {

@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use mullama_testkit::gguf::{ALIGNMENT, File, Header, Value};
+
 /// Folders that go with the test.
 pub struct Home(tempfile::TempDir);
 
@@ -60,4 +62,34 @@ pub fn checked(output: &Output, code: i32) -> (String, String) {
 /// The file of the model `demo`.
 pub fn demo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/demo/demo.gguf")
+}
+
+/// A larger model, of which there is the header and not much more.
+pub fn large() -> Vec<u8> {
+    std::fs::read(mullama_testkit::fixture("large")).unwrap()
+}
+
+/// The larger model as two files, as `llama-gguf-split` makes them.
+pub fn shards() -> [Vec<u8>; 2] {
+    let whole = File::decode(&large()).unwrap();
+    let File { header: Header { metadata, tensors, .. }, data } = whole;
+    let middle = tensors.len() / 2;
+    let cut = tensors[middle].offset;
+    let shard = |index: u16| {
+        let mut pairs = if index == 0 { metadata.clone() } else { Vec::new() };
+        pairs.push(("split.no".to_owned(), Value::u16(index)));
+        pairs.push(("split.count".to_owned(), Value::u16(2)));
+        pairs.push(("split.tensors.count".to_owned(), Value::i32(tensors.len() as i32)));
+        let part = if index == 0 { &tensors[..middle] } else { &tensors[middle..] };
+        let start = if index == 0 { 0 } else { cut };
+        let moved = part.iter().cloned().map(|mut tensor| {
+            tensor.offset -= start;
+            tensor
+        });
+        let header = Header { metadata: pairs, tensors: moved.collect(), ..Header::default() };
+        let data = if index == 0 { &data[..cut as usize] } else { &data[cut as usize..] };
+        assert_eq!(cut % ALIGNMENT, 0);
+        File { header, data: data.to_vec() }.encode()
+    };
+    [shard(0), shard(1)]
 }

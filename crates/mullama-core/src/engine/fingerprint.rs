@@ -1,9 +1,9 @@
 //! What tells models and adapters apart, in other processes too.
 
-use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
+use mullama_base::open_file;
 use mullama_hub::Digest;
 
 use crate::{Error, Result};
@@ -19,7 +19,7 @@ const PIECE: u64 = 4096;
 /// pieces of its tensors.
 pub(crate) fn fingerprint_of_file(path: &Path) -> Result<Fingerprint> {
     let read = || -> io::Result<Vec<u8>> {
-        let mut file = File::open(path)?;
+        let mut file = open_file(path)?;
         let size = file.metadata()?.len();
         let mut pieces = size.to_le_bytes().to_vec();
         (&file).take(PIECES * PIECE).read_to_end(&mut pieces)?;

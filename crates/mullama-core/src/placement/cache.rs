@@ -12,10 +12,13 @@ use std::time::SystemTime;
 use crate::engine::Placement;
 use crate::runtime;
 use mullama_base::folders::cache_dir;
-use mullama_base::{Draft, write_whole};
+use mullama_base::{Draft, read_file, write_whole};
+use mullama_gguf::GgufHeader;
 
 /// More answers than this about one model are not kept, and more models than this.
 const MAX_ENTRIES: usize = 500;
+/// Bytes of the longest file of answers.
+const MAX_FILE_SIZE: u64 = 64 << 20;
 
 /// By what was asked, as a number that is the same in another process.
 type Answers = HashMap<u64, Placement>;
@@ -90,7 +93,8 @@ pub(super) fn hash_of(value: &impl Hash) -> u64 {
 }
 
 fn read(file: &Path) -> Answers {
-    fs::read(file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    let bytes = read_file(file, MAX_FILE_SIZE).ok();
+    bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
 }
 
 fn write(file: &Path, answers: &Answers) -> std::io::Result<()> {
@@ -111,7 +115,8 @@ pub(crate) fn cached_file(
 ) -> crate::Result<PathBuf> {
     let dir = cache_dir().join(folder);
     let file = dir.join(format!("{:016x}.gguf", hash_of(&(env!("CARGO_PKG_VERSION"), about))));
-    if file.exists() {
+    // One that is damaged is made anew.
+    if GgufHeader::read(&file).is_ok() {
         return Ok(file);
     }
     let failed = |error| crate::Error::io("write", &file, error);

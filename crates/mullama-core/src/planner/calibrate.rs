@@ -21,7 +21,7 @@ use crate::engine::{ContextSettings, WeightSettings, Weights};
 use crate::options::{ContextParams, ModelParams};
 use crate::runtime::{self, log as logging};
 use mullama_base::folders::cache_dir;
-use mullama_base::{units, write_whole};
+use mullama_base::{read_file, units, write_whole};
 use mullama_gguf::GgufHeader;
 
 /// Quantisations of one type of weight each, from small to large.
@@ -36,6 +36,9 @@ const PASSES: usize = 2;
 
 /// Bytes that are read to measure main memory.
 const SAMPLE: usize = 256 << 20;
+
+/// Bytes of the longest file of a calibration.
+const MAX_FILE_SIZE: u64 = 1 << 20;
 
 /// What is known of this machine.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -59,7 +62,7 @@ impl Calibration {
 
     /// What has been measured of this machine, if anything.
     pub(super) fn load() -> Option<Self> {
-        serde_json::from_slice(&fs::read(Self::file()).ok()?).ok()
+        serde_json::from_slice(&read_file(&Self::file(), MAX_FILE_SIZE).ok()?).ok()
     }
 
     fn keep(&self) {

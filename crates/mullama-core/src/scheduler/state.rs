@@ -5,10 +5,9 @@
 //! fingerprint of the model, its settings and its adapters (32), the count of tokens (4), the tokens (4
 //! each), and the cells as llama.cpp writes a sequence (`llama_state_seq_get_data`).
 
-use std::fs;
 use std::path::Path;
 
-use mullama_base::write_whole;
+use mullama_base::{read_file, write_whole};
 use mullama_hub::Digest;
 
 use super::request::SavedCells;
@@ -44,7 +43,7 @@ pub fn write_state(path: impl AsRef<Path>, state: &[u8]) -> Result<()> {
 
 /// Reads a file that [`write_state`] wrote.
 pub(crate) fn read_state(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|error| Error::io("read", path, error))
+    read_file(path, u64::MAX).map_err(|error| Error::io("read", path, error))
 }
 
 /// The tokens and the cells of a state, which must have this fingerprint.
