@@ -4,10 +4,13 @@ use std::path::{Path, PathBuf};
 
 use mullama::hub::Digest;
 use mullama::{Error, ErrorKind, Message, ResolvedModel};
-use mullama_base::{folders, write_durably};
-use serde_json::{Value, json};
+use mullama_base::{folders, read_file, write_durably};
+use serde_json::{Map, Value, json};
 
 use crate::source;
+
+/// Bytes of the longest conversation.
+const MAX_SIZE: u64 = 256 << 20;
 
 /// What has been said.
 pub struct Conversation {
@@ -31,8 +34,8 @@ impl ConversationStore {
 
     /// What was kept, if there is anything.
     pub fn read(&self) -> Result<Option<Conversation>, Error> {
-        let text = match std::fs::read_to_string(&self.0) {
-            Ok(text) => text,
+        let bytes = match read_file(&self.0, MAX_SIZE) {
+            Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io("read", &self.0, error)),
         };
@@ -43,10 +46,15 @@ impl ConversationStore {
             )
             .with_hint("delete the file to begin anew")
         };
-        let mut kept: Value = serde_json::from_str(&text).map_err(|error| damaged(&error))?;
-        let messages =
-            Message::list_from_json(kept["messages"].take()).map_err(|error| damaged(&error))?;
-        let system = kept["system"].as_str().map(str::to_owned);
+        let mut kept: Map<String, Value> =
+            serde_json::from_slice(&bytes).map_err(|error| damaged(&error))?;
+        let messages = kept.remove("messages").ok_or_else(|| damaged(&"it has no messages"))?;
+        let messages = Message::list_from_json(messages).map_err(|error| damaged(&error))?;
+        let system = match kept.remove("system") {
+            Some(Value::String(system)) => Some(system),
+            None | Some(Value::Null) => None,
+            Some(_) => return Err(damaged(&"its system message is no text")),
+        };
         Ok(Some(Conversation { system, messages }))
     }
 

@@ -1,5 +1,17 @@
 //! The `mullama` command: a program of its own, and what the command of the Python and Node.js packages runs.
 
+// What others wrote, users included, is never trusted to be there.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
+
 mod arguments;
 mod commands;
 mod conversation_store;
@@ -16,6 +28,8 @@ mod source;
 mod terminal;
 
 use std::ffi::OsString;
+
+use mullama::{Error, ErrorKind};
 
 /// Runs the command to its end, and gives the exit status for the process. `arguments` begin with the
 /// command's name; `itself` is what starts the command anew, a program and its first arguments.
@@ -40,7 +54,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, itself: &[OsString]) -
         Some(("plan", arguments)) => commands::plan::run(arguments),
         Some(("rpc-server", arguments)) => commands::rpc_server::run(arguments),
         Some(("completions", arguments)) => commands::completions::run(arguments),
-        _ => unreachable!("the parser insists on a command"),
+        _ => Err(Error::new(ErrorKind::InvalidArgument, "a command is missing").into()),
     };
     outcome.map_or_else(failure::Failure::report, |()| 0)
 }

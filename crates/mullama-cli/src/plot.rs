@@ -69,11 +69,8 @@ fn svg(what: &str, plans: &[(String, Plan)]) -> String {
         for (place, device) in plan.all_devices().enumerate() {
             let height = device.total() as f64 / most * inner_height;
             y -= height;
-            let colour = if place == plan.devices.len() {
-                OWN_MEMORY
-            } else {
-                COLOURS[place % COLOURS.len()]
-            };
+            let colour = COLOURS.iter().cycle().nth(place);
+            let colour = colour.filter(|_| place < plan.devices.len()).unwrap_or(&OWN_MEMORY);
             let opacity = if plan.fits { 1.0 } else { 0.35 };
             let _ = writeln!(
                 out,

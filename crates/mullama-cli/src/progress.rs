@@ -28,7 +28,7 @@ impl Display {
         }
         let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
         let style = ProgressStyle::with_template("{prefix} {percent:>3}% [{wide_bar}] {msg}")
-            .expect("the template is right")
+            .unwrap_or_else(|_| ProgressStyle::default_bar())
             .progress_chars("=> ");
         Self::Bar(bar.with_style(style))
     }

@@ -74,11 +74,24 @@ fn a_conversation_goes_on_in_the_next_run() {
     assert_eq!(ask("And of Japan?"), "The capital of Japan is Tokyo.\n");
     let folder = home.path().join("data/mullama/conversations");
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
-    for file in fs::read_dir(&folder).unwrap() {
-        fs::write(file.unwrap().path(), "{").unwrap();
+    for damaged in [
+        "",
+        "{",
+        "[]",
+        "null",
+        "1",
+        "{}",
+        r#"{"messages": 1}"#,
+        r#"{"messages": [1]}"#,
+        r#"{"messages": [{}]}"#,
+        r#"{"messages": [], "system": 1}"#,
+    ] {
+        for file in fs::read_dir(&folder).unwrap() {
+            fs::write(file.unwrap().path(), damaged).unwrap();
+        }
+        let err = home.complains(15, &["run", "mine", "--keep-context", "hi"]);
+        assert!(err.contains("damaged") && err.contains("hint: delete the file"), "{err}");
     }
-    let err = home.complains(15, &["run", "mine", "--keep-context", "hi"]);
-    assert!(err.contains("damaged") && err.contains("hint: delete the file"), "{err}");
     home.complains(2, &["run", "mine", "--keep-context", "--raw", "hi"]);
 }
 

@@ -17,8 +17,14 @@ use mullama::hub::{Name, Source};
 use mullama::{Error, ErrorKind};
 
 /// The value of an argument that the parser requires or has a default for.
+#[expect(clippy::expect_used, reason = "the parser has seen to it")]
+fn required<'a, T: Clone + Send + Sync + 'static>(arguments: &'a ArgMatches, name: &str) -> &'a T {
+    arguments.get_one(name).expect("the parser requires it")
+}
+
+/// The same of a text.
 fn text<'a>(arguments: &'a ArgMatches, name: &str) -> &'a str {
-    arguments.get_one::<String>(name).expect("the parser requires it")
+    required::<String>(arguments, name)
 }
 
 /// The name in the store that a user means; a path has none.

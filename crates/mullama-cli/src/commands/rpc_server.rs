@@ -3,11 +3,12 @@
 use clap::ArgMatches;
 use mullama::rpc;
 
+use super::{required, text};
 use crate::failure::Failure;
 
 pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
-    let host = arguments.get_one::<String>("host").expect("it has a default");
-    let port = arguments.get_one::<u16>("port").expect("it has a default");
+    let host = text(arguments, "host");
+    let port = required::<u16>(arguments, "port");
     let address = format!("{host}:{port}");
     let devices: Option<Vec<String>> =
         arguments.get_many("device").map(|names| names.cloned().collect());

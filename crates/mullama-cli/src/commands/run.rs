@@ -1,9 +1,11 @@
 //! `mullama run`
 
 use std::io::{IsTerminal as _, Read as _, stdin};
+use std::path::Path;
 
 use clap::ArgMatches;
 use mullama::{Error, ErrorKind, FinishReason};
+use mullama_base::read_file;
 use serde_json::{Value, json};
 
 use super::text;
@@ -11,6 +13,9 @@ use crate::failure::Failure;
 use crate::session::{Session, Settings};
 use crate::terminal::catch_interrupts;
 use crate::{options, repl};
+
+/// Bytes of the longest JSON schema.
+const MAX_SCHEMA_SIZE: u64 = 16 << 20;
 
 pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     if arguments.contains_id("image") {
@@ -52,9 +57,9 @@ fn schema(format: &str) -> Result<Value, Error> {
     let problem = |what: String| {
         Error::option("format", what).with_hint("give json, or the path of a JSON schema")
     };
-    let text = std::fs::read_to_string(format)
+    let bytes = read_file(Path::new(format), MAX_SCHEMA_SIZE)
         .map_err(|error| problem(format!("cannot read {format}: {error}")))?;
-    serde_json::from_str(&text)
+    serde_json::from_slice(&bytes)
         .map_err(|error| problem(format!("{format} is not valid JSON: {error}")))
 }
 

@@ -22,7 +22,7 @@ const LONGEST_VALUE: usize = 60;
 pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     let source = text(arguments, "model");
     let found = ResolvedModel::find(source)?;
-    let header = GgufHeader::read(&found.path)?;
+    let header = GgufHeader::read_split(&found.path)?;
     let asked = |name: &str| arguments.get_flag(name);
     let text = if asked("json") {
         json(source, &found, &header)?
@@ -67,9 +67,10 @@ fn none(source: &str, what: &str) -> Error {
 /// The header, and what the store knows.
 fn json(source: &str, found: &ResolvedModel, header: &GgufHeader) -> Result<String, Error> {
     let internal = |error: serde_json::Error| Error::new(ErrorKind::Internal, error.to_string());
-    let mut value = serde_json::to_value(header).map_err(internal)?;
+    let mut value: Map<String, Value> =
+        serde_json::to_value(header).and_then(serde_json::from_value).map_err(internal)?;
     if let Some(model) = &found.stored {
-        value["store"] = serde_json::json!({
+        let stored = serde_json::json!({
             "name": model.name.to_string(),
             "id": model.id,
             "source": model.origin.name(),
@@ -80,11 +81,12 @@ fn json(source: &str, found: &ResolvedModel, header: &GgufHeader) -> Result<Stri
             "licenses": model.licenses,
             "messages": model.messages,
         });
+        value.insert("store".to_owned(), stored);
     }
     if let Ok(plan) = planned(source) {
-        value["here"] = serde_json::to_value(plan).map_err(internal)?;
+        value.insert("here".to_owned(), serde_json::to_value(plan).map_err(internal)?);
     }
-    Ok(format!("{value:#}\n"))
+    Ok(format!("{:#}\n", Value::Object(value)))
 }
 
 /// The parameters that come with a model, as a Modelfile has them.
@@ -122,22 +124,23 @@ pub fn license(found: &ResolvedModel) -> Result<Option<String>, Error> {
     if let Some(stored) = stored.filter(|text| !text.is_empty()) {
         return Ok(Some(stored));
     }
-    Ok(GgufHeader::read(&found.path)?.text("general.license").map(str::to_owned))
+    Ok(GgufHeader::read_metadata(&found.path)?.text("general.license").map(str::to_owned))
 }
 
 /// What a model is.
 pub fn facts(found: &ResolvedModel) -> Result<String, Error> {
-    let header = GgufHeader::read(&found.path)?;
+    let header = GgufHeader::read_split(&found.path)?;
+    let stored = found.stored.as_ref();
     let weights: u64 =
         header.tensors.iter().map(|tensor| tensor.shape.iter().product::<u64>()).sum();
+    let named = || stored.map(|model| model.config.file_type.clone()).filter(|ty| !ty.is_empty());
     let number = |key: &str| header.architecture_number(key).map(|number| number.to_string());
-    let stored = found.stored.as_ref();
     let license = license(found)?;
     let facts = [
         ("name", header.text("general.name").map(str::to_owned)),
         ("architecture", header.text("general.architecture").map(str::to_owned)),
         ("parameters", Some(count(weights))),
-        ("quantization", header.quantisation().map(str::to_owned)),
+        ("quantization", header.quantisation().map(str::to_owned).or_else(named)),
         ("size", Some(units::binary(header.file_size))),
         ("layers", number("block_count")),
         ("context length", number("context_length")),
