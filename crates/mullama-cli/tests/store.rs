@@ -6,7 +6,7 @@ use std::fs;
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
-use home::{Home, checked, demo};
+use home::{Home, checked, demo, shards};
 use mullama_test_registry::{Content, Fault, Registry, gguf};
 
 /// A registry with the demo model as `tiny`, and options that make it answer the same each time.
@@ -162,6 +162,79 @@ fn a_model_is_made_from_a_modelfile() {
     fs::write(home.path().join("bad"), "FORM x").unwrap();
     let err = home.complains(2, &["create", "short", "-f", "bad"]);
     assert!(err.contains("line 1") && err.contains("did you mean FROM?"), "{err}");
+}
+
+#[test]
+fn a_modelfile_may_be_as_a_powershell_writes_it() {
+    let home = Home::new();
+    let text = "FROM demo\r\nPARAMETER temperature 0\r\n";
+    let utf16: Vec<u8> =
+        "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    for bytes in [utf16, format!("\u{feff}{text}").into_bytes()] {
+        fs::write(home.path().join("Modelfile"), bytes).unwrap();
+        assert_eq!(home.says(&["create", "mine"]), "created mine:latest\n");
+    }
+    fs::write(home.path().join("Modelfile"), b"FROM demo\nSYSTEM Gr\xfc\xdfe").unwrap();
+    let err = home.complains(2, &["create", "mine"]);
+    assert!(err.contains("hint: save it in UTF-8"), "{err}");
+    let err = home.complains(2, &["create", "mine", "-f", "models"]);
+    assert!(err.contains("not a regular file"), "{err}");
+}
+
+#[test]
+fn the_built_in_model_has_its_name_for_itself() {
+    let home = Home::new();
+    fs::write(home.path().join("Modelfile"), "FROM demo\nPARAMETER temperature 0").unwrap();
+    for demo in ["demo", "demo:latest", "Demo"] {
+        for refused in
+            [&["create", demo][..], &["cp", "demo", demo], &["rm", demo], &["pull", demo]]
+        {
+            let err = home.complains(2, refused);
+            assert!(err.contains("demo is the built-in model"), "{refused:?}: {err}");
+        }
+        assert!(home.says(&["show", demo]).contains("1.9M"));
+    }
+    assert_eq!(home.says(&["create", "made"]), "created made:latest\n");
+    assert_eq!(home.says(&["cp", "demo", "mine"]), "copied demo:latest to mine:latest\n");
+    // A file of that name in the folder is not the built-in model.
+    fs::write(home.path().join("demo"), "no model").unwrap();
+    assert_eq!(home.says(&["cp", "demo", "mine"]), "copied demo:latest to mine:latest\n");
+    for name in ["made", "mine"] {
+        let question = "What is the capital of France?";
+        let answer = home.says(&["run", name, "--temperature", "0", question]);
+        assert_eq!(answer, "The capital of France is Paris.\n");
+    }
+    assert_eq!(home.says(&["list"]).lines().count(), 3);
+    home.says(&["rm", "made", "mine"]);
+}
+
+#[test]
+fn a_split_model_is_shown_as_a_whole() {
+    let home = Home::new();
+    let [first, second] = shards();
+    fs::write(home.path().join("a-00001-of-00002.gguf"), &first).unwrap();
+    fs::write(home.path().join("a-00002-of-00002.gguf"), &second).unwrap();
+    fs::write(home.path().join("whole.gguf"), home::large()).unwrap();
+    fs::write(home.path().join("Modelfile"), "FROM a-00001-of-00002.gguf").unwrap();
+    home.says(&["create", "split"]);
+    let fact = |model: &str, name: &str| {
+        let shown = home.says(&["show", model]);
+        let line = shown.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        line.unwrap_or_else(|| panic!("{name} in {shown}")).to_owned()
+    };
+    for split in ["split", "a-00001-of-00002.gguf"] {
+        for name in ["parameters", "tensors", "layers"] {
+            assert_eq!(fact(split, name), fact("whole.gguf", name), "{name} of {split}");
+        }
+        let json: serde_json::Value =
+            serde_json::from_str(&home.says(&["show", split, "--json"])).unwrap();
+        assert_eq!(json["file_size"], first.len() + second.len());
+        let tensors = home.says(&["show", split, "--tensors"]);
+        assert_eq!(
+            tensors.lines().count(),
+            home.says(&["show", "whole.gguf", "--tensors"]).lines().count()
+        );
+    }
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub use scheduler::{
     Chunk, Completion, FinishReason, Stats, Stream, Timings, TokenLogprob, TopLogprob, Usage,
     write_state,
 };
-pub use source::{ResolvedModel, resolve};
+pub use source::{ResolvedModel, copy_model, create_model, resolve};
 
 /// The id of a token in a model's vocabulary.
 pub type Token = i32;

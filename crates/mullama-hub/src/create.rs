@@ -12,8 +12,8 @@ use crate::manifest::Config;
 use crate::modelfile::Parameters;
 use crate::progress::{Meter, Phase, Sink};
 use crate::{
-    CancelToken, Digest, Error, ErrorKind, Layer, LayerKind, Manifest, Modelfile, Name, Result,
-    Source, Store, StoredModel, Template,
+    BUILT_IN, CancelToken, Digest, Error, ErrorKind, Layer, LayerKind, Manifest, Modelfile, Name,
+    Result, Source, Store, StoredModel, Template,
 };
 
 /// How a model is made.
@@ -22,6 +22,8 @@ use crate::{
 pub struct CreateOptions<'a> {
     /// The folder that relative paths start from. Default: the working folder.
     pub folder: PathBuf,
+    /// The file of the model that comes with mullama, which `FROM demo` means. Default: none.
+    pub built_in: Option<PathBuf>,
     /// Called with how far the copying of files has come, in the calling thread.
     pub progress: Option<Sink<'a>>,
     /// Cancels it.
@@ -33,6 +35,13 @@ impl<'a> CreateOptions<'a> {
     #[must_use]
     pub fn with_folder(mut self, folder: impl Into<PathBuf>) -> Self {
         self.folder = folder.into();
+        self
+    }
+
+    /// `FROM demo` means this file.
+    #[must_use]
+    pub fn with_built_in(mut self, path: impl Into<PathBuf>) -> Self {
+        self.built_in = Some(path.into());
         self
     }
 
@@ -58,7 +67,8 @@ impl Store {
     /// system message, messages, single parameters. Adapters and licences are added. Files are copied,
     /// unless the store has them.
     ///
-    /// Gives `NotFound` for a model or file that is not there, `InvalidModel` for one that is no GGUF,
+    /// Gives `InvalidArgument` for the name of the built-in model, `NotFound` for a model or file that is not
+    /// there, `InvalidModel` for one that is no GGUF,
     /// `Unsupported` for weights in another format and for a template that mullama cannot honour.
     pub fn create(
         &self,
@@ -66,11 +76,13 @@ impl Store {
         modelfile: &Modelfile,
         options: CreateOptions<'_>,
     ) -> Result<StoredModel> {
-        let CreateOptions { folder, progress, cancel } = options;
+        let CreateOptions { folder, built_in, progress, cancel } = options;
+        name.check_free()?;
         self.prepare()?;
         let mut making = Making {
             store: self,
             folder,
+            built_in,
             cancel,
             meter: Meter::new(progress),
             config: Config::default(),
@@ -105,6 +117,7 @@ impl Store {
 struct Making<'s, 'p> {
     store: &'s Store,
     folder: PathBuf,
+    built_in: Option<PathBuf>,
     cancel: CancelToken,
     meter: Meter<'p>,
     config: Config,
@@ -133,7 +146,10 @@ impl Making<'_, '_> {
         if let Some(draft) = &file.draft {
             let path = match self.path(draft) {
                 Some(path) => path,
-                None => self.store.find_source(&Source::parse(draft)?)?.path,
+                None => match Source::parse(draft)? {
+                    Source::Name(name) if name.is_built_in() => self.built_in()?,
+                    source => self.store.find_source(&source)?.path,
+                },
             };
             self.check(&path)?;
             self.replace(LayerKind::Draft);
@@ -181,6 +197,7 @@ impl Making<'_, '_> {
         }
         match Source::parse(from)? {
             Source::Path(_) => Err(missing("FROM", from)),
+            Source::Name(name) if name.is_built_in() => self.take_path(&self.built_in()?),
             source => {
                 let model = self.store.find_source(&source)?;
                 self.take_model(&model)
@@ -254,6 +271,13 @@ impl Making<'_, '_> {
             self.layers.push(layer.clone());
         }
         Ok(())
+    }
+
+    fn built_in(&self) -> Result<PathBuf> {
+        self.built_in.clone().ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, format!("the file of {BUILT_IN} is not known"))
+                .with_hint("give its path")
+        })
     }
 
     /// The path that is meant, if something is there.

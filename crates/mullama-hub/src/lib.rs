@@ -83,7 +83,7 @@ pub use manifest::{Config, Layer, LayerKind, Manifest};
 pub use modelfile::{Message, Modelfile, Parameters};
 pub use mullama_base::{CancelToken, Error, ErrorKind, Result};
 pub use mullama_gguf::{FILE_TYPES, quantisation};
-pub use name::{DEFAULT_HOST, DEFAULT_NAMESPACE, DEFAULT_TAG, HUGGING_FACE_HOST, Name};
+pub use name::{BUILT_IN, DEFAULT_HOST, DEFAULT_NAMESPACE, DEFAULT_TAG, HUGGING_FACE_HOST, Name};
 pub use progress::{Phase, Progress, Sink};
 pub use pull::{Endpoints, PullOptions, pull};
 pub use source::{HuggingFace, Source};

@@ -17,6 +17,9 @@ pub const DEFAULT_TAG: &str = "latest";
 /// The host under which models of Hugging Face are kept.
 pub const HUGGING_FACE_HOST: &str = "hf.co";
 
+/// The model that comes with mullama. No model of a store has this name.
+pub const BUILT_IN: &str = "demo";
+
 const MAX_PART_LENGTH: usize = 80;
 const MAX_HOST_LENGTH: usize = 350;
 
@@ -162,6 +165,24 @@ impl Name {
         format!("{}/{}/{}:{}", self.host, self.namespace, self.model, self.tag)
     }
 
+    /// Whether this is the model that comes with mullama, however the name is written.
+    pub fn is_built_in(&self) -> bool {
+        Self::parse(BUILT_IN).is_ok_and(|built_in| built_in.matches(self))
+    }
+
+    /// An error if a model of the store cannot have this name.
+    pub(crate) fn check_free(&self) -> Result<()> {
+        if !self.is_built_in() {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!("{BUILT_IN} is the built-in model, and no other can have its name"),
+        )
+        .with_context("name", self)
+        .with_hint(format!("choose another name; {BUILT_IN} is there without being downloaded")))
+    }
+
     /// Whether both name the same model. Case makes no difference.
     pub fn matches(&self, other: &Self) -> bool {
         self.host.eq_ignore_ascii_case(&other.host)
@@ -293,6 +314,22 @@ mod tests {
             let error = Name::parse(text).expect_err(text);
             assert_eq!(error.kind(), ErrorKind::UnknownModel, "{text}");
             assert!(error.hint().is_some());
+        }
+    }
+
+    #[test]
+    fn the_built_in_model_has_one_name() {
+        for same in [
+            "demo",
+            "demo:latest",
+            "Demo:LATEST",
+            "library/demo",
+            "registry.ollama.ai/library/demo",
+        ] {
+            assert!(Name::parse(same).unwrap().is_built_in(), "{same}");
+        }
+        for other in ["demo:1b", "me/demo", "demo2", "h.io/library/demo", "hf.co/library/demo"] {
+            assert!(!Name::parse(other).unwrap().is_built_in(), "{other}");
         }
     }
 

@@ -175,6 +175,7 @@ pub fn pull(store: &Store, source: &Source, options: PullOptions<'_>) -> Result<
             format!("{source} is a path, not the name of a model"),
         ));
     };
+    name.check_free()?;
     options.cancel.check()?;
     store.prepare()?;
     let client = Client::new(&options);

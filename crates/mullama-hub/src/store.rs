@@ -256,6 +256,7 @@ impl Store {
 
     /// Gives the model a second name; its files are shared.
     pub fn copy(&self, from: &Name, to: &Name) -> Result<()> {
+        to.check_free()?;
         let _lock = self.lock()?;
         let Some(path) = self.path_of(from)? else {
             let model = self.find(from)?;
@@ -272,7 +273,7 @@ impl Store {
 
     /// Removes the name, and every file that no other name uses.
     pub fn remove(&self, name: &Name) -> Result<Removed> {
-        let absent = || match self.find(name) {
+        let absent = || match name.check_free().and_then(|()| self.find(name)) {
             Ok(model) => foreign(name, model.origin),
             Err(error) => error,
         };

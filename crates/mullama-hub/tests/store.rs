@@ -268,6 +268,38 @@ fn shards_are_kept_together() {
 }
 
 #[test]
+fn the_name_of_the_built_in_model_is_its_own() {
+    let world = with_m();
+    let built_in = world.folder.path().join("built-in.gguf");
+    fs::write(&built_in, gguf(&[("general.architecture", "demo")], 77)).unwrap();
+    let refused = |result: Result<(), mullama_hub::Error>| {
+        let error = result.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error:?}");
+        assert!(error.to_string().contains("built-in"), "{error}");
+    };
+    for demo in ["demo", "Demo:latest"] {
+        let file = Modelfile::from_model("m");
+        refused(world.store.create(&name(demo), &file, CreateOptions::default()).map(|_| ()));
+        refused(world.store.copy(&name("m"), &name(demo)));
+        refused(world.store.remove(&name(demo)).map(|_| ()));
+        refused(pull(&world.store, &Source::parse(demo).unwrap(), world.options()).map(|_| ()));
+        let file = Modelfile::from_model(demo);
+        let options = || CreateOptions::default().with_built_in(&built_in);
+        let made = world.store.create(&name("mine"), &file, options()).unwrap();
+        assert_eq!(fs::read(&made.path).unwrap(), fs::read(&built_in).unwrap());
+        let error = world.store.create(&name("mine"), &file, CreateOptions::default()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error:?}");
+    }
+    world.check(&[name("m"), name("mine")]);
+    // What an older version may have left under that name can be removed.
+    let library = world.store.root().join("manifests/registry.ollama.ai/library");
+    fs::create_dir(library.join("demo")).unwrap();
+    fs::copy(library.join("m/latest"), library.join("demo/latest")).unwrap();
+    world.store.remove(&name("demo")).unwrap();
+    world.check(&[name("m"), name("mine")]);
+}
+
+#[test]
 fn a_folder_stands_for_the_one_model_in_it() {
     let world = World::new();
     let at = world.folder.path();

@@ -4,8 +4,8 @@ use std::io::{Read as _, Write as _, stdin, stdout};
 use std::path::Path;
 
 use clap::ArgMatches;
-use mullama::hub::{CreateOptions, Modelfile, Store};
-use mullama::{Error, ErrorKind};
+use mullama::hub::{CreateOptions, Modelfile};
+use mullama::{Error, ErrorKind, create_model};
 
 use super::{store_name, text};
 use crate::failure::Failure;
@@ -24,7 +24,7 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     if file != "-" {
         options = options.with_folder(Path::new(file).parent().unwrap_or(Path::new("")));
     }
-    let made = Store::open()?.create(&name, &modelfile, options);
+    let made = create_model(&name, &modelfile, options);
     drop(display);
     writeln!(stdout(), "created {}", made?.name)?;
     Ok(())

@@ -5,8 +5,8 @@ mod line;
 use std::io::{IsTerminal as _, Write as _, stdout};
 use std::path::{Path, PathBuf};
 
-use mullama::hub::{CreateOptions, Message, Modelfile, Parameters, Source, Store};
-use mullama::{Error, ErrorKind, FinishReason, ResolvedModel, Role};
+use mullama::hub::{CreateOptions, Message, Modelfile, Parameters, Source};
+use mullama::{Error, ErrorKind, FinishReason, ResolvedModel, Role, create_model};
 use mullama_base::{folders, write_durably};
 use rustyline::completion::Completer;
 use rustyline::config::{Behavior, CompletionType};
@@ -202,7 +202,9 @@ fn set(session: &mut Session, name: &str, values: &[String]) -> Result<(), Failu
         eprintln!("{name} is kept with the model, but mullama does not use it");
     }
     let mut one = Parameters::default();
-    one.set(name, &values[0])?;
+    if let Some(value) = values.first() {
+        one.set(name, value)?;
+    }
     if one.to_options().keys().any(|option| is_for_loading(option)) {
         session.reload(parameters)
     } else {
@@ -270,7 +272,7 @@ fn save(session: &Session, to: &str) -> Result<(), Failure> {
         eprintln!("saved as {}", path.display());
     } else {
         let name = store_name(to)?;
-        let model = Store::open()?.create(&name, &file, CreateOptions::default())?;
+        let model = create_model(&name, &file, CreateOptions::default())?;
         eprintln!("saved as {}", model.name);
     }
     Ok(())

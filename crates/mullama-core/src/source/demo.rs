@@ -5,9 +5,6 @@ use std::path::{Path, PathBuf};
 
 use crate::{Error, ErrorKind, Result};
 
-/// The name under which the demo model is loaded.
-pub(crate) const NAME: &str = "demo";
-
 /// The demo model's file: it lies beside the engine's libraries.
 pub(crate) fn path() -> Result<PathBuf> {
     let dirs = mullama_sys::modules::search_path(&[]);

@@ -44,11 +44,9 @@ impl ResolvedModel {
         if source.is_file() {
             return Ok(file(source.to_path_buf()));
         }
-        if source.as_os_str() == demo::NAME {
-            return demo::path().map(file);
-        }
         let name = source.to_str().filter(|text| !text.is_empty());
         match name.map(hub::Source::parse).transpose() {
+            Ok(Some(hub::Source::Name(name))) if name.is_built_in() => demo::path().map(file),
             Ok(Some(name)) if !matches!(name, hub::Source::Path(_)) => {
                 match hub::Store::open()?.find_source(&name) {
                     // A folder may be called like a model; that it is one is the better thing to say.
@@ -132,21 +130,39 @@ pub fn resolve(source: impl AsRef<Path>) -> Result<PathBuf> {
 
 /// Downloads a model into the local store; see [`crate::Model::pull_with`].
 pub(crate) fn pull(name: &str, options: hub::PullOptions<'_>) -> Result<hub::StoredModel> {
-    if name == demo::NAME {
-        return Err(Error::new(
-            ErrorKind::InvalidArgument,
-            "demo is the built-in model: there is nothing to download",
-        )
-        .with_hint("load it, or run `mullama run demo`"));
-    }
     hub::pull(&hub::Store::open()?, &hub::Source::parse(name)?, options)
+}
+
+/// Makes a model in the local store from a Modelfile; see [`hub::Store::create`]. `FROM demo` is the built-in
+/// model.
+pub fn create_model(
+    name: &hub::Name,
+    file: &hub::Modelfile,
+    mut options: hub::CreateOptions<'_>,
+) -> Result<hub::StoredModel> {
+    let is_built_in = |from: &String| from.parse().is_ok_and(|name: hub::Name| name.is_built_in());
+    if options.built_in.is_none() && file.from.iter().chain(&file.draft).any(is_built_in) {
+        options.built_in = Some(demo::path()?);
+    }
+    hub::Store::open()?.create(name, file, options)
+}
+
+/// Gives a model of the local store, or the built-in one, a second name.
+pub fn copy_model(from: &hub::Name, to: &hub::Name) -> Result<()> {
+    if !from.is_built_in() {
+        return hub::Store::open()?.copy(from, to);
+    }
+    let path = demo::path()?;
+    let file = hub::Modelfile::from_model(path.to_string_lossy());
+    create_model(to, &file, hub::CreateOptions::default()).map(|_| ())
 }
 
 /// Hints at the built-in model where its name may have been meant.
 fn near_demo(source: &Path, error: Error) -> Error {
     // A much longer name is that of another model.
-    let meant =
-        |text: &str| text.len() <= demo::NAME.len() + 1 && nearest(text, [demo::NAME]).is_some();
+    let meant = |text: &str| {
+        text.len() <= hub::BUILT_IN.len() + 1 && nearest(text, [hub::BUILT_IN]).is_some()
+    };
     if error.kind() != ErrorKind::NotFound || !source.to_str().is_some_and(meant) {
         return error;
     }
