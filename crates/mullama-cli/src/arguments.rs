@@ -373,13 +373,15 @@ fn exit_codes() -> String {
         let _ = writeln!(text, "  {code:>3}  {:<16} {meaning}", kind.name());
     }
     text + "\nEnvironment:\n  \
-            MULLAMA_MODELS    the folder of the store\n  \
-            MULLAMA_REGISTRY  the registry of names without a host\n  \
-            HF_TOKEN          the token for Hugging Face\n  \
-            HF_ENDPOINT       a mirror of Hugging Face\n  \
-            HTTPS_PROXY       the proxy for downloads\n  \
-            MULLAMA_LOG       error, warn, info, debug or trace: the log on standard error\n  \
-            NO_COLOR          if it is set, nothing is coloured"
+            MULLAMA_MODELS           the folder of the store\n  \
+            MULLAMA_REGISTRY         the registry of names without a host\n  \
+            MULLAMA_PULL_TIMEOUT     seconds for which servers may be silent: 30\n  \
+            MULLAMA_PULL_LEAST_RATE  bytes a second that must come, over a minute: 1000\n  \
+            HF_TOKEN                 the token for Hugging Face\n  \
+            HF_ENDPOINT              a mirror of Hugging Face\n  \
+            HTTPS_PROXY              the proxy for downloads\n  \
+            MULLAMA_LOG              error, warn, info, debug or trace: the log on standard error\n  \
+            NO_COLOR                 if it is set, nothing is coloured"
 }
 
 fn rpc_server() -> Command {

@@ -237,6 +237,18 @@ fn a_split_model_is_shown_as_a_whole() {
     }
 }
 
+/// The plan before the pull asks the same server.
+#[test]
+fn a_silent_server_is_not_asked_over_and_over() {
+    let (home, registry) = (Home::new(), registry());
+    registry.fault("/manifests/", u32::MAX, Fault::Stall(Duration::from_secs(60)));
+    let mut command = home.mullama(&["pull", "tiny"]);
+    command.env("MULLAMA_REGISTRY", registry.url()).env("MULLAMA_PULL_TIMEOUT", "1");
+    checked(&command.output().unwrap(), 14);
+    let asked = registry.take_seen().len();
+    assert!((2..=6).contains(&asked), "{asked}");
+}
+
 #[test]
 fn plain_http_elsewhere_has_to_be_allowed() {
     let (home, registry) = (Home::new(), Registry::start());

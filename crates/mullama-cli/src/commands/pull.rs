@@ -2,7 +2,8 @@
 
 use std::ffi::OsString;
 use std::io::{Write as _, stdout};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use clap::ArgMatches;
 use mullama::hub::{PullOptions, Source, Store};
@@ -14,16 +15,22 @@ use crate::failure::Failure;
 use crate::progress::Display;
 use crate::terminal::{catch_interrupts, interrupt};
 
+/// How often the process that plans is looked at.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+
 /// `itself` starts the command anew.
 pub fn run(arguments: &ArgMatches, itself: &[OsString]) -> Result<(), Failure> {
     let given = text(arguments, "name");
-    tell_of_fit(given, itself)?;
+    let limit = PullOptions::default().timeout;
+    let waited = tell_of_fit(given, itself, limit)?;
     catch_interrupts();
     let mut display = Display::new();
     let mut options = PullOptions::default()
         .with_cancel(&interrupt())
         .with_progress(|progress| display.update(progress));
     options.insecure = arguments.get_flag("insecure");
+    // One limit for the plan and the pull.
+    options.timeout = limit.saturating_sub(waited).max(limit / 2);
     let pulled = Model::pull_with(given, options);
     drop(display);
     match pulled {
@@ -33,7 +40,12 @@ pub fn run(arguments: &ArgMatches, itself: &[OsString]) -> Result<(), Failure> {
         }
         Err(error) => {
             if error.kind() == ErrorKind::Cancelled {
-                eprintln!("interrupted; `mullama pull {given}` goes on from here");
+                // An address may have a secret in it.
+                let shown = match Source::parse(given) {
+                    Ok(address @ Source::Url(_)) => address.to_string(),
+                    _ => given.to_owned(),
+                };
+                eprintln!("interrupted; `mullama pull {shown}` goes on from here");
             }
             let plain = error.hint().is_some_and(|hint| hint.contains("insecure"));
             let error = if plain {
@@ -46,25 +58,45 @@ pub fn run(arguments: &ArgMatches, itself: &[OsString]) -> Result<(), Failure> {
     }
 }
 
-/// Says whether a model that is not here yet will fit this machine, and how. A process of its own plans, so that
-/// the engine does not stay in memory while the model is downloaded.
-fn tell_of_fit(given: &str, itself: &[OsString]) -> Result<(), Error> {
+/// Says whether a model that is not here yet will fit this machine, and how; gives the time for which nobody
+/// answered. A process of its own plans, so that the engine does not stay in memory while the model is
+/// downloaded. It is a help, and not to be waited for: it asks once, and ends after the limit.
+fn tell_of_fit(given: &str, itself: &[OsString], limit: Duration) -> Result<Duration, Error> {
     let (source, store) = (Source::parse(given)?, Store::open()?);
-    if source.name().is_none_or(|name| store.find(&name).is_ok()) {
-        return Ok(());
+    if source.name().is_none_or(|name| name.is_built_in() || store.find(&name).is_ok()) {
+        return Ok(Duration::ZERO);
     }
-    let Some((program, first)) = itself.split_first() else { return Ok(()) };
-    let plan = ["plan", "--summary", "--", given];
-    match Command::new(program).args(first).args(plan).output() {
+    let Some((program, first)) = itself.split_first() else { return Ok(Duration::ZERO) };
+    let begun = Instant::now();
+    let plan = Command::new(program)
+        .args(first)
+        .args(["plan", "--summary", "--", given])
+        .env("MULLAMA_PULL_TIMEOUT", (limit / 4).as_secs_f64().to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let ended = plan.and_then(|mut plan| {
+        while plan.try_wait()?.is_none() {
+            if begun.elapsed() > limit {
+                let _ = plan.kill();
+                break;
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        }
+        plan.wait_with_output()
+    });
+    match ended {
         Ok(output) if output.status.success() => {
             eprint!("{}", String::from_utf8_lossy(&output.stdout));
+            return Ok(Duration::ZERO);
         }
         Ok(output) => {
-            log::debug!("{given} cannot be planned: {}", String::from_utf8_lossy(&output.stderr));
+            log::debug!("{source} cannot be planned: {}", String::from_utf8_lossy(&output.stderr));
         }
-        Err(error) => log::debug!("{given} cannot be planned: {error}"),
+        Err(error) => log::debug!("{source} cannot be planned: {error}"),
     }
-    Ok(())
+    Ok(begun.elapsed())
 }
 
 /// Names a model of the store that may have been meant, where there is none of this name.
