@@ -277,11 +277,12 @@ fn a_challenge_is_answered_with_a_token() {
 #[test]
 fn a_token_is_asked_for_at_the_registry_alone() {
     let (world, elsewhere) = (World::with_model(10), Registry::start());
-    let realm = format!("Bearer realm=\"{}/token\",service=\"x\"", elsewhere.url());
+    let realm = format!("Bearer realm=\"{}/token?key=secret\",service=\"x\"", elsewhere.url());
     let challenge = vec![("www-authenticate", realm)];
     world.registry.fault("/manifests/", 9, Fault::Status(401, challenge));
     let error = world.pull("library/m").unwrap_err();
     assert!(error.to_string().contains("elsewhere"), "{error}");
+    assert!(!format!("{error:?}").contains("secret"), "{error:?}");
     assert!(elsewhere.take_seen().is_empty());
 }
 
