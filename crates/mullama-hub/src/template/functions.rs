@@ -34,7 +34,7 @@ impl Emit<'_> {
                 Ok(Value::new(text, Kind::Text))
             }
             ("printf", [_, rest @ ..]) => {
-                let Expr::Text(format) = &args[0] else {
+                let Some(Expr::Text(format)) = args.first() else {
                     return Err("`printf` with a format that is not in the template".to_owned());
                 };
                 let rest = rest.to_vec();
@@ -138,14 +138,13 @@ impl Emit<'_> {
             }
             _ => return Err(format!("`slice` of {}", kind.name())),
         }
-        if at.is_empty() {
-            return Ok(Value::new(code, kind));
-        }
         let at: Vec<_> = at.iter().map(|at| self.once(at.clone())).collect();
         if let Some(wrong) = at.iter().find(|at| at.kind != Kind::Int) {
             return Err(format!("`slice` from {}", wrong.kind.name()));
         }
-        let from = &at[0].code;
+        let Some(Value { code: from, .. }) = at.first() else {
+            return Ok(Value::new(code, kind));
+        };
         let to = at.get(1).map_or(String::new(), |to| to.code.clone());
         let end = if to.is_empty() { format!("({code} | length)") } else { to.clone() };
         if from != "0" || !to.is_empty() {
@@ -180,9 +179,10 @@ impl Emit<'_> {
     fn print(&mut self, values: &[Value], is_line: bool) -> Result<String, Problem> {
         let mut parts: Vec<String> = Vec::new();
         let values: Vec<_> = values.iter().map(|value| self.once(value.clone())).collect();
-        for (index, value) in values.iter().enumerate() {
-            if index > 0 {
-                let pair = [&values[index - 1], value];
+        let before = std::iter::once(None).chain(values.iter().map(Some));
+        for (value, before) in values.iter().zip(before) {
+            if let Some(before) = before {
+                let pair = [before, value];
                 let texts: Vec<_> = pair
                     .iter()
                     .filter(|x| x.kind == Kind::Json)

@@ -361,21 +361,21 @@ impl Parser {
                 }
                 Content::Tag(tokens) => tokens,
             };
-            let word = match tokens.first() {
-                Some(Token::Word(word)) => word.as_str(),
-                _ => "",
+            let (word, rest) = match tokens.split_first() {
+                Some((Token::Word(word), rest)) => (word.as_str(), rest),
+                _ => ("", tokens.as_slice()),
             };
             let action = match word {
                 "end" => return Ok((nodes, Stop::End)),
-                "else" => return Ok((nodes, Stop::Else(tokens[1..].to_vec()))),
-                "if" | "with" | "range" => self.block(word, &tokens[1..])?,
+                "else" => return Ok((nodes, Stop::Else(rest.to_vec()))),
+                "if" | "with" | "range" => self.block(word, rest)?,
                 "break" | "continue" if self.ranges == 0 => {
                     return Err(format!("`{word}` outside `range`"));
                 }
                 "break" => Action::Break,
                 "continue" => Action::Continue,
                 "template" | "block" => {
-                    let (name, value) = name(word, &tokens[1..])?;
+                    let (name, value) = name(word, rest)?;
                     let value = if value.is_empty() { None } else { Some(self.expr(value)?) };
                     if word == "block" {
                         self.define(&name)?;
@@ -386,7 +386,7 @@ impl Parser {
                     if self.depth > 0 {
                         return Err("`define` inside another block".to_owned());
                     }
-                    self.define(&name(word, &tokens[1..])?.0)?;
+                    self.define(&name(word, rest)?.0)?;
                     continue;
                 }
                 _ => {
@@ -478,10 +478,11 @@ impl Parser {
         let Some(at) = tokens.iter().position(sign) else {
             return Ok(Head { variables: Vec::new(), value: self.expr(tokens)? });
         };
-        let value = self.expr(&tokens[at + 1..])?;
-        let declares = tokens[at] == Token::Sign(":=");
+        let (before, after) = tokens.split_at(at);
+        let declares = after.first() == Some(&Token::Sign(":="));
+        let value = self.expr(after.get(1..).unwrap_or_default())?;
         let mut variables = Vec::new();
-        for (index, token) in tokens[..at].iter().enumerate() {
+        for (index, token) in before.iter().enumerate() {
             match token {
                 Token::Variable(name, path) if index % 2 == 0 && path.is_empty() => {
                     let declared = if declares { self.declare(name) } else { self.variable(name)? };
@@ -589,7 +590,9 @@ impl Parser {
         }
         match (function, args.len()) {
             (Some(name), _) => Ok(Expr::Call(name, args)),
-            (None, 1) if args[0] == Expr::Nil => Err("`nil` alone is no value".to_owned()),
+            (None, 1) if args.first() == Some(&Expr::Nil) => {
+                Err("`nil` alone is no value".to_owned())
+            }
             (None, 1) => Ok(args.remove(0)),
             (None, 0) => Err("a value is missing".to_owned()),
             (None, _) => Err("values follow each other without a function".to_owned()),
