@@ -36,8 +36,7 @@ impl Specials {
         let mut piece = Vec::new();
         let texts: Vec<Special> = (0..vocab.len() as Token)
             .filter_map(|token| {
-                // SAFETY: the token is in range.
-                let kind = unsafe { sys::llama_vocab_get_attr(vocab.as_ptr(), token) };
+                let kind = vocab.attributes(token);
                 if kind & (sys::LLAMA_TOKEN_ATTR_CONTROL | sys::LLAMA_TOKEN_ATTR_UNKNOWN) == 0 {
                     return None;
                 }

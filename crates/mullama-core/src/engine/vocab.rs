@@ -75,6 +75,16 @@ impl Vocab {
         unsafe { sys::llama_vocab_is_control(self.as_ptr(), token) }
     }
 
+    /// What kind of token one is: `LLAMA_TOKEN_ATTR_*`.
+    pub fn attributes(&self, token: Token) -> sys::llama_token_attr {
+        if !self.has_tokenizer() {
+            // The engine would end the process.
+            return 0;
+        }
+        // SAFETY: a valid vocabulary; the token is in range.
+        unsafe { sys::llama_vocab_get_attr(self.as_ptr(), token) }
+    }
+
     /// Tokens that the model's file asks never to generate.
     pub fn suppressed(&self) -> &[Token] {
         let mut count = 0;
