@@ -1,8 +1,10 @@
-/** Who says a message. */
-export type Role = 'system' | 'developer' | 'user' | 'assistant' | 'tool';
+/** Who says a message; `function` is an older name of `tool`. */
+export type Role = 'system' | 'developer' | 'user' | 'assistant' | 'tool' | 'function';
 
 /** A part of a message that has several. */
-export type ContentPart = { type: 'text'; text: string };
+export type ContentPart =
+  | { type: 'text' | 'input_text' | 'output_text'; text: string }
+  | { type: 'refusal'; refusal: string };
 
 /** A call of a tool by the model. */
 export interface ToolCall {
@@ -26,9 +28,13 @@ export interface Message {
   /** Tools that the assistant calls. */
   tool_calls?: ToolCall[] | null;
   /** Of a tool's result: the id of the call. */
-  tool_call_id?: string;
+  tool_call_id?: string | null;
   /** Of a tool's result: the tool's name. Of others: the speaker's. */
-  name?: string;
+  name?: string | null;
+  /** The older form of one call. */
+  function_call?: ToolCall['function'] | null;
+  /** What the assistant declined to do; it stands for a content that is not there. */
+  refusal?: string | null;
 }
 
 /** The message of an answer: ready to be added to the messages of the next turn. */

@@ -195,8 +195,62 @@ describe('conversations', () => {
   });
 });
 
+test('messages as clients send them back', async () => {
+  const asked = { role: 'user', content: 'What is the weather in Paris?' };
+  const prompt = (...messages) => model.applyChatTemplate([asked, ...messages]);
+  const sentBack = {
+    role: 'assistant',
+    content: '18',
+    refusal: null,
+    annotations: [],
+    audio: null,
+    function_call: null,
+    tool_calls: [],
+    provider_specific_fields: { a: 1 },
+  };
+  const plain = await prompt({ role: 'assistant', content: '18' }, asked);
+  for (const message of [
+    sentBack,
+    { role: 'assistant', content: [{ type: 'output_text', text: '18' }] },
+    { role: 'assistant', content: null, refusal: '18' },
+  ]) {
+    assert.equal(await prompt(message, asked), plain);
+  }
+  const call = { name: 'get_weather', arguments: '{}' };
+  const content = ['1', '2'].map((text) => ({ type: 'text', text }));
+  const prompts = await Promise.all([
+    prompt(
+      {
+        role: 'assistant',
+        content: null,
+        tool_calls: [{ id: 'c', type: 'function', function: call }],
+      },
+      { role: 'tool', tool_call_id: 'c', content: '1\n2' },
+    ),
+    prompt(
+      { role: 'assistant', content: null, function_call: call },
+      { role: 'function', name: 'get_weather', content },
+    ),
+  ]);
+  assert.equal(prompts[0], prompts[1]);
+  const chat = model.startChat({ messages: [asked, sentBack], temperature: 0, maxTokens: 4 });
+  assert.ok((await chat.send('Hello!')).text);
+});
+
 describe('bad input', () => {
   const user = { role: 'user', content: 'x' };
+
+  test('a misspelt field gets the nearest, and NUL is refused by place', async () => {
+    await assert.rejects(model.chat([{ role: 'user', contnet: 'x' }]), (error) => {
+      assert.equal(error.hint, 'did you mean `content`?');
+      return failure('INVALID_ARGUMENT', /contnet/)(error);
+    });
+    const nul = [user, { role: 'user', content: 'a\0b' }];
+    await assert.rejects(
+      model.chat(nul),
+      failure('INVALID_ARGUMENT', /messages\[1\]\.content.*NUL/),
+    );
+  });
 
   test('messages of a wrong shape', async () => {
     for (const [messages, said] of [

@@ -7,7 +7,7 @@ use mullama::Error;
 use pyo3::IntoPyObjectExt as _;
 use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple};
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple, PyType};
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
 
@@ -99,6 +99,15 @@ fn number(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Value> {
     }
     if let Ok(number) = value.extract::<u64>() {
         return Ok(number.into());
+    }
+    // Objects of Pydantic, which clients of servers have for messages; dataclasses.
+    if !value.is_instance_of::<PyType>() {
+        if value.hasattr("model_dump")? {
+            return item(value.call_method0("model_dump"));
+        }
+        if value.hasattr("__dataclass_fields__")? {
+            return item(value.py().import("dataclasses")?.call_method1("asdict", (value,)));
+        }
     }
     if value.is_instance_of::<PyInt>() {
         return Err(problem(format!("{value} is too large")));

@@ -516,6 +516,100 @@ def test_results_are_what_a_model_can_read(demo):
     assert contents[5].startswith("<object object")
 
 
+# --- messages of other clients --------------------------------------------------------------------
+
+
+ASKED = {"role": "user", "content": QUESTION}
+
+
+class Dumped:
+    """An object of Pydantic, as OpenAI's client gives a message."""
+
+    def __init__(self, **fields):
+        self.fields = fields
+
+    def __iter__(self):
+        return iter(self.fields.items())
+
+    def model_dump(self):
+        return self.fields
+
+
+@dataclasses.dataclass
+class Said:
+    role: str
+    content: str
+    name: str | None = None
+
+
+SENT_BACK = {
+    "refusal": None,
+    "annotations": [],
+    "audio": None,
+    "function_call": None,
+    "tool_calls": None,
+    "provider_specific_fields": {"reasoning": None},
+}
+
+
+def test_messages_as_clients_send_them_back(demo):
+    def prompt(*messages, **options):
+        return demo.apply_chat_template([ASKED, *messages], **options)
+
+    plain = prompt({"role": "assistant", "content": "18"}, USER)
+    sent_back = {"role": "assistant", "content": "18", **SENT_BACK}
+    parts = {"role": "assistant", "content": [{"type": "output_text", "text": "18"}]}
+    declined = {"role": "assistant", "content": None, "refusal": "18"}
+    for message in (
+        sent_back,
+        parts,
+        declined,
+        Dumped(**sent_back),
+        Said("assistant", "18"),
+        mullama.Message.from_dict(sent_back),
+    ):
+        assert prompt(message, USER) == plain
+
+    function = {"name": "get_weather", "arguments": "{}"}
+    call = {"id": "c", "type": "function", "function": function}
+    results = [
+        {"role": "tool", "tool_call_id": "c", "name": "get_weather", "content": "1\n2"},
+        {"role": "function", "name": "get_weather", "content": [text_part("1"), text_part("2")]},
+    ]
+    called = [
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "assistant", "content": "", "function_call": function},
+        Dumped(role="assistant", content=None, tool_calls=[Dumped(**call)]),
+    ]
+    prompts = {prompt(calling, result) for calling in called for result in results}
+    assert len(prompts) == 1
+    undescribed = {**DEFINITION, "function": {**DEFINITION["function"], "description": None}}
+    assert prompt(tools=[undescribed])
+
+
+def text_part(text):
+    return {"type": "text", "text": text}
+
+
+def test_objects_are_messages_of_a_conversation(demo):
+    chat = demo.start_chat(messages=[Dumped(**ASKED)], temperature=0, max_tokens=4)
+    assert chat.send(Said("user", "Hello!")).text
+    assert chat.send(Dumped(role="user", content="Hello!")).text
+    assert chat.send(message for message in [USER]).text
+
+
+def test_nul_is_refused_by_place(demo):
+    nul = {"role": "user", "content": "a\0b"}
+    with pytest.raises(mullama.InvalidArgumentError, match=r"messages\[1\]\.content: .*NUL"):
+        demo.chat([ASKED, nul])
+
+
+def test_a_misspelt_field_gets_the_nearest(demo):
+    with pytest.raises(mullama.InvalidArgumentError, match="contnet") as raised:
+        demo.chat([{"role": "user", "contnet": "x"}])
+    assert raised.value.hint == "did you mean `content`?"
+
+
 # --- bad input ------------------------------------------------------------------------------------
 
 USER = {"role": "user", "content": "x"}

@@ -68,6 +68,16 @@ const messages: Message[] = [{ role: 'user', content: 'Hi' }];
 const tools: Tool[] = [{ type: 'function', function: { name: 'f', parameters: {} } }];
 const answer: ChatCompletion = await model.chat(messages, { tools, toolChoice: 'auto' });
 const message: AssistantMessage = answer.message;
+messages.push(
+  {
+    role: 'assistant',
+    content: null,
+    refusal: null,
+    function_call: { name: 'f', arguments: '{}' },
+  },
+  { role: 'function', name: 'f', content: [{ type: 'output_text', text: '1' }] },
+  { role: 'assistant', content: [{ type: 'refusal', refusal: 'No.' }], tool_calls: null },
+);
 messages.push(message, {
   role: 'tool',
   tool_call_id: message.tool_calls?.[0]?.id ?? '',

@@ -7,7 +7,15 @@ the functions, which only Python can.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Coroutine,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from typing import TYPE_CHECKING, Any
 
 from mullama import _tools
@@ -170,9 +178,8 @@ def _failed(error: Exception) -> _Output:
 def _said(message: _Input) -> list[Any]:
     if isinstance(message, str):
         return [{"role": "user", "content": message}]
-    if isinstance(message, Message | Mapping):
-        return [message]
-    return list(message)
+    # Objects of Pydantic can be iterated, over their fields.
+    return list(message) if isinstance(message, Sequence | Iterator) else [message]
 
 
 class Chat(_Conversation):

@@ -1,7 +1,8 @@
 //! Messages of a chat, in OpenAI's shape.
 
+use mullama_base::nearest;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use crate::source::ResolvedModel;
 use crate::{Error, ErrorKind, Result};
@@ -19,7 +20,8 @@ pub enum Role {
     User,
     /// The model.
     Assistant,
-    /// The result of a tool.
+    /// The result of a tool. Its older name is `function`.
+    #[serde(alias = "function")]
     Tool,
 }
 
@@ -62,9 +64,11 @@ pub enum Content {
 #[serde(tag = "type", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ContentPart {
-    /// Text.
+    /// Text; what a model declined to do is text too.
+    #[serde(alias = "input_text", alias = "output_text", alias = "refusal")]
     Text {
         /// The text.
+        #[serde(alias = "refusal")]
         text: String,
     },
     /// An image; models that see are not supported yet.
@@ -156,7 +160,7 @@ impl Message {
         Self { tool_call_id: Some(tool_call_id.into()), ..Self::new(Role::Tool, text) }
     }
 
-    /// The text, the parts of a message in several put together.
+    /// The text; of a message in several parts, each on a line of its own.
     pub fn text(&self) -> String {
         match &self.content {
             None => String::new(),
@@ -166,24 +170,18 @@ impl Message {
                     ContentPart::Text { text } => Some(text.as_str()),
                     _ => None,
                 });
-                texts.collect()
+                texts.collect::<Vec<_>>().join("\n")
             }
         }
     }
 
     /// Reads messages from JSON; the error names the message.
     pub fn list_from_json(messages: Value) -> Result<Vec<Self>> {
-        let invalid = |message: String| {
-            Error::new(ErrorKind::InvalidArgument, message).with_hint(
-                "messages have OpenAI's shape: [{\"role\": \"user\", \"content\": \"...\"}]",
-            )
-        };
         let Value::Array(messages) = messages else {
-            return Err(invalid("messages must be a list of objects".to_owned()));
+            return Err(Problem::new("", "must be a list of objects").below("messages"));
         };
         let read = |(index, message): (usize, Value)| {
-            read_message(message)
-                .map_err(|problem| invalid(problem.below(&format!("messages[{index}]"))))
+            read_message(message).map_err(|problem| problem.below(&format!("messages[{index}]")))
         };
         messages.into_iter().enumerate().map(read).collect()
     }
@@ -213,10 +211,34 @@ impl Message {
         let mut json = serde_json::to_value(self).map_err(|error| {
             Error::new(ErrorKind::Internal, format!("a message cannot be written as JSON: {error}"))
         })?;
+        if let Some(place) = place_of_nul(&json) {
+            let what = format!("messages[{index}]{place}: contains a NUL byte");
+            return Err(Error::new(ErrorKind::InvalidArgument, what)
+                .with_hint("remove it: no model has a token for it"));
+        }
+        // Templates that take parts at all take them of some roles only; a text all do.
+        if self.role == Role::Tool || self.content.is_some() {
+            json["content"] = self.text().into();
+        }
         if let Some(reasoning) = json.as_object_mut().and_then(|json| json.remove("reasoning")) {
             json["reasoning_content"] = reasoning;
         }
         Ok(json)
+    }
+}
+
+/// Where in a value a text has a NUL byte, if one has.
+fn place_of_nul(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => text.contains('\0').then(String::new),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .find_map(|(index, item)| place_of_nul(item).map(|place| format!("[{index}]{place}"))),
+        Value::Object(fields) => fields
+            .iter()
+            .find_map(|(name, field)| place_of_nul(field).map(|place| format!(".{name}{place}"))),
+        _ => None,
     }
 }
 
@@ -225,43 +247,177 @@ struct Problem {
     /// Where, from the message on: `.tool_calls[0].id`.
     path: String,
     what: String,
+    /// The field that may have been meant.
+    meant: Option<&'static str>,
 }
 
 impl Problem {
     fn new(path: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { path: path.into(), what: what.into() }
+        Self { path: path.into(), what: what.into(), meant: None }
     }
 
-    fn below(self, parent: &str) -> String {
-        format!("{parent}{}: {}", self.path, self.what)
+    fn unknown_field(name: &str) -> Self {
+        let meant = nearest(name, FIELDS.iter().copied());
+        Self { meant, ..Self::new(format!(".{name}"), "there is no such field") }
+    }
+
+    fn below(self, parent: &str) -> Error {
+        let message = format!("{parent}{}: {}", self.path, self.what);
+        let error = Error::new(ErrorKind::InvalidArgument, message);
+        match self.meant {
+            Some(name) => error.with_hint(format!("did you mean `{name}`?")),
+            None => error.with_hint(
+                "messages have OpenAI's shape: [{\"role\": \"user\", \"content\": \"...\"}]",
+            ),
+        }
     }
 }
 
+/// The fields of a message.
+const FIELDS: &[&str] = &["role", "content", "reasoning", "tool_calls", "tool_call_id", "name"];
+
+/// Fields of other names, and those whose place they take where nothing is there.
+const OTHER_NAMES: &[(&str, &str)] = &[
+    ("reasoning_content", "reasoning"),
+    ("thinking", "reasoning"),
+    ("refusal", "content"),
+    ("tool_name", "name"),
+];
+
+/// What servers and clients add to messages, which says nothing to a model.
+const IGNORED: &[&str] = &[
+    "additional_kwargs",
+    "annotations",
+    "cache_control",
+    "citations",
+    "created",
+    "created_at",
+    "example",
+    "id",
+    "index",
+    "invalid_tool_calls",
+    "logprobs",
+    "metadata",
+    "model",
+    "object",
+    "parsed",
+    "phase",
+    "prefix",
+    "provider_specific_fields",
+    "reasoning_details",
+    "reasoning_signature",
+    "response_metadata",
+    "status",
+    "stop_reason",
+    "thinking_blocks",
+    "timestamp",
+    "token_ids",
+    "type",
+    "usage",
+    "usage_metadata",
+    "weight",
+];
+
+/// What they add to calls of tools.
+const IGNORED_OF_CALLS: &[&str] = &[
+    "cache_control",
+    "extra_content",
+    "index",
+    "parsed_arguments",
+    "provider_specific_fields",
+    "status",
+    "thought_signature",
+];
+
 /// Reads a message field by field, so that the error names the one that is wrong.
 fn read_message(message: Value) -> Result<Message, Problem> {
-    let Value::Object(fields) = message else {
+    let Value::Object(mut fields) = message else {
         return Err(Problem::new("", format!("expected an object, not {}", kind_of(&message))));
     };
     let role = fields.get("role").ok_or_else(|| Problem::new(".role", "is missing"))?;
     let role: Role = read_field(".role", role)?;
+    settle(&mut fields)?;
     for (name, value) in &fields {
-        let path = format!(".{name}");
         match name.as_str() {
             "role" => {}
             "content" => check_content(value)?,
             "tool_calls" => check_tool_calls(value)?,
-            "reasoning" | "reasoning_content" | "tool_call_id" | "name" => {
-                read_field::<Option<String>>(&path, value)?;
+            "reasoning" | "tool_call_id" | "name" => {
+                read_field::<Option<String>>(&format!(".{name}"), value)?;
             }
-            _ => return Err(Problem::new(path, "there is no such field")),
+            _ => return Err(Problem::unknown_field(name)),
         }
     }
-    let says_nothing = fields.get("content").is_none_or(Value::is_null);
-    if says_nothing && role != Role::Assistant {
+    if fields["content"].is_null() && !matches!(role, Role::Assistant | Role::Tool) {
         return Err(Problem::new(".content", "is missing"));
     }
     serde_json::from_value(Value::Object(fields))
         .map_err(|error| Problem::new("", error.to_string()))
+}
+
+/// Brings a message that was written or sent back in another form into the form of [`Message`]: content is
+/// there, be it null, and nothing that says nothing.
+fn settle(fields: &mut Map<String, Value>) -> Result<(), Problem> {
+    for (other, name) in OTHER_NAMES {
+        let Some(value) = fields.remove(*other) else { continue };
+        read_field::<Option<String>>(&format!(".{other}"), &value)?;
+        fill(fields, name, value);
+    }
+    // An answer that was spoken has its text there.
+    if let Some(Value::Object(mut audio)) = fields.remove("audio") {
+        fill(fields, "content", audio.remove("transcript").unwrap_or_default());
+    }
+    fill(fields, "content", Value::Null);
+    // The older form of one call.
+    if let Some(call) = fields.remove("function_call")
+        && !call.is_null()
+    {
+        read_field::<FunctionCall>(".function_call", &call)?;
+        if fields.get("tool_calls").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+            fields.insert("tool_calls".to_owned(), json!([{ "function": call }]));
+        }
+    }
+    // Ollama's way of giving images.
+    let images = fields.remove("images").unwrap_or_default();
+    if !images.is_null() && images.as_array().is_none_or(|images| !images.is_empty()) {
+        return Err(Problem::new(".images", "models that see are not supported yet"));
+    }
+    fields.retain(|name, _| !IGNORED.contains(&name.as_str()));
+    if let Some(Value::Array(calls)) = fields.get_mut("tool_calls") {
+        for call in calls.iter_mut().filter_map(Value::as_object_mut) {
+            call.retain(|name, value| !is_ignored_of_call(name, value));
+            if let Some(Value::Object(function)) = call.get_mut("function") {
+                function.retain(|name, value| !is_ignored_of_call(name, value));
+                settle_arguments(function);
+            }
+        }
+    }
+    if let Some(Value::Array(parts)) = fields.get_mut("content") {
+        for part in parts.iter_mut().filter(|part| part.is_string()) {
+            *part = json!({"type": "text", "text": part.take()});
+        }
+    }
+    Ok(())
+}
+
+/// Of a tool without parameters, some clients give no arguments.
+fn settle_arguments(function: &mut Map<String, Value>) {
+    if let Some(arguments) = function.get_mut("arguments")
+        && (arguments.is_null() || arguments.as_str().is_some_and(|text| text.trim().is_empty()))
+    {
+        *arguments = "{}".into();
+    }
+}
+
+/// Sets a field that is not there, or null.
+fn fill(fields: &mut Map<String, Value>, name: &str, value: Value) {
+    if fields.get(name).is_none_or(Value::is_null) {
+        fields.insert(name.to_owned(), value);
+    }
+}
+
+fn is_ignored_of_call(name: &str, value: &Value) -> bool {
+    IGNORED_OF_CALLS.contains(&name) || value.is_null() && matches!(name, "id" | "type")
 }
 
 fn check_content(content: &Value) -> Result<(), Problem> {
@@ -345,6 +501,138 @@ mod tests {
         assert_eq!(messages[1].text(), "Hi");
         assert_eq!(messages[2].tool_calls[0].function.name, "f");
         assert_eq!(messages[3], Message::tool("a", "1"));
+    }
+
+    #[allow(clippy::needless_pass_by_value, reason = "what `json!` gives")]
+    fn read(message: Value) -> Message {
+        Message::list_from_json(json!([message])).unwrap().remove(0)
+    }
+
+    #[test]
+    fn messages_are_read_as_clients_send_them_back() {
+        let mut said = Message::assistant("Hi");
+        for (name, value) in [
+            ("refusal", Value::Null),
+            ("annotations", json!([])),
+            ("audio", Value::Null),
+            ("audio", json!({"id": "a", "transcript": "other"})),
+            ("function_call", Value::Null),
+            ("tool_calls", json!([])),
+            ("name", Value::Null),
+            ("images", json!([])),
+            ("reasoning", Value::Null),
+            ("id", json!("msg_1")),
+            ("index", json!(0)),
+            ("type", json!("message")),
+            ("status", json!("completed")),
+            ("cache_control", json!({"type": "ephemeral"})),
+            ("provider_specific_fields", json!({"a": [1]})),
+            ("additional_kwargs", json!({})),
+            ("response_metadata", json!({})),
+            ("reasoning_details", json!([{}])),
+            ("parsed", Value::Null),
+        ] {
+            let mut message = json!({"role": "assistant", "content": "Hi"});
+            message[name] = value;
+            assert_eq!(read(message), said, "{name}");
+        }
+        said.reasoning = Some("Hm".to_owned());
+        for names in [&["reasoning"][..], &["thinking"], &["reasoning_content", "reasoning"]] {
+            let mut message = json!({"role": "assistant", "content": "Hi"});
+            for name in names {
+                message[*name] = "Hm".into();
+            }
+            assert_eq!(read(message), said, "{names:?}");
+        }
+        let spoken = json!({"id": "a", "data": "", "expires_at": 1, "transcript": "Hi"});
+        let spoken = read(json!({"role": "assistant", "content": null, "audio": spoken}));
+        assert_eq!(spoken, Message::assistant("Hi"));
+        let declined = read(json!({"role": "assistant", "content": null, "refusal": "No."}));
+        assert_eq!(declined, Message::assistant("No."));
+    }
+
+    #[test]
+    fn calls_are_read_in_either_form() {
+        let function = json!({"name": "f", "arguments": "{\"a\":1}"});
+        let call = json!({"id": "c", "type": "function", "function": function});
+        let called = |calls: Value| {
+            let message = read(json!({"role": "assistant", "content": null, "tool_calls": calls}));
+            assert!(message.to_template_json(0).is_ok());
+            message.tool_calls[0].clone()
+        };
+        let read_call = called(json!([call]));
+        let mut streamed = call.clone();
+        streamed["index"] = 0.into();
+        streamed["provider_specific_fields"] = Value::Null;
+        streamed["function"]["parsed_arguments"] = json!({"a": 1});
+        assert_eq!(called(json!([streamed])), read_call);
+        for nothing in [json!(""), Value::Null, json!({})] {
+            let call =
+                json!({"id": null, "type": null, "function": {"name": "f", "arguments": nothing}});
+            assert_eq!(called(json!([call])).function.arguments, "{}");
+        }
+
+        let older = json!({"role": "assistant", "content": null, "function_call": function});
+        assert_eq!(read(older).tool_calls[0].function, read_call.function);
+        let result = read(json!({"role": "function", "name": "f", "content": "1"}));
+        assert_eq!((result.role, result.name.as_deref()), (Role::Tool, Some("f")));
+        let nothing = read(json!({"role": "tool", "tool_call_id": "c", "content": null}));
+        assert_eq!(nothing.to_template_json(0).unwrap()["content"], "");
+    }
+
+    #[test]
+    fn templates_get_parts_as_one_text() {
+        let parts = json!([
+            {"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}},
+            {"type": "input_text", "text": "b"},
+            {"type": "output_text", "text": "c", "annotations": []},
+            {"type": "refusal", "refusal": "d"},
+            "e",
+        ]);
+        for role in ["system", "developer", "user", "assistant", "tool"] {
+            let message = read(json!({"role": role, "content": parts}));
+            let json = message.to_template_json(0).unwrap();
+            assert_eq!(json["content"], "a\nb\nc\nd\ne", "{role}");
+        }
+    }
+
+    #[test]
+    fn misspelt_fields_get_the_nearest() {
+        for (wrong, meant) in [
+            ("contnet", Some("content")),
+            ("tool_call", Some("tool_calls")),
+            ("toolCalls", Some("tool_calls")),
+            ("reasonning", Some("reasoning")),
+            ("abacus", None),
+        ] {
+            let mut message = json!({"role": "user", "content": "x"});
+            message[wrong] = "x".into();
+            let error = Message::list_from_json(json!([message])).unwrap_err();
+            let said = format!("messages[0].{wrong}: there is no such field");
+            assert_eq!(error.to_string(), said);
+            let hint = error.hint().unwrap();
+            match meant {
+                Some(meant) => assert_eq!(hint, format!("did you mean `{meant}`?")),
+                None => assert!(hint.contains("OpenAI"), "{hint}"),
+            }
+        }
+    }
+
+    #[test]
+    fn nul_is_refused_by_place() {
+        for (message, place) in [
+            (json!({"role": "user", "content": "a\0b"}), ".content"),
+            (json!({"role": "user", "content": ["a", "\0"]}), ".content[1].text"),
+            (json!({"role": "user", "content": "a", "name": "\0"}), ".name"),
+            (
+                json!({"role": "assistant", "function_call": {"name": "\0", "arguments": "{}"}}),
+                ".tool_calls[0].function.name",
+            ),
+        ] {
+            let error = read(message).to_template_json(2).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+            assert_eq!(error.to_string(), format!("messages[2]{place}: contains a NUL byte"));
+        }
     }
 
     #[test]

@@ -161,8 +161,14 @@ pub(crate) fn name_of(definition: &Value) -> &str {
     definition["function"]["name"].as_str().unwrap_or_default()
 }
 
-/// Checks definitions of tools: their shape, their names, and that their schemas can be followed.
-pub(crate) fn check_all(tools: &[Value]) -> Result<()> {
+/// Definitions of tools as templates take them, without fields that are null. Checks their shape, their
+/// names, and that their schemas can be followed.
+pub(crate) fn read_all(mut tools: Vec<Value>) -> Result<Vec<Value>> {
+    for tool in &mut tools {
+        if let Some(Value::Object(function)) = tool.get_mut("function") {
+            function.retain(|_, value| !value.is_null());
+        }
+    }
     for (index, tool) in tools.iter().enumerate() {
         let problem = |what: &str| Error::option("tools", format!("[{index}]: {what}"));
         if tool["type"] != "function" {
@@ -197,7 +203,7 @@ pub(crate) fn check_all(tools: &[Value]) -> Result<()> {
                 .with_hint(error.hint().unwrap_or("give a JSON schema of type object"))
         })?;
     }
-    Ok(())
+    Ok(tools)
 }
 
 /// The arguments of a call that the model made, if the tool can be called with them; else what the model
@@ -238,14 +244,22 @@ mod tests {
             (vec![tool(&json!({"type": "string"}))], "`f` must be of type object"),
             (vec![tool(&json!({})), tool(&json!({}))], "[1]: there is another tool `f`"),
         ] {
-            let error = check_all(&bad).unwrap_err();
+            let error = read_all(bad).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidArgument);
             assert!(error.to_string().contains(said), "{error}");
         }
         let nowhere = json!({"type": "object", "properties": {"a": {"$ref": "#/nowhere"}}});
-        let error = check_all(&[tool(&nowhere)]).unwrap_err();
+        let error = read_all(vec![tool(&nowhere)]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidGrammar);
         assert!(error.to_string().contains("`f`"), "{error}");
+    }
+
+    #[test]
+    fn fields_that_are_null_are_left_out() {
+        let function =
+            json!({"name": "f", "description": null, "parameters": null, "strict": null});
+        let tools = read_all(vec![json!({"type": "function", "function": function})]).unwrap();
+        assert_eq!(tools, [json!({"type": "function", "function": {"name": "f"}})]);
     }
 
     #[test]

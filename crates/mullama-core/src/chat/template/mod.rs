@@ -273,8 +273,7 @@ struct ChosenTools {
 /// The tools that may be called, and whether one must be. A tool that is chosen by name is the only
 /// one that is offered, and must be called.
 fn tools(options: &ChatOptions) -> Result<ChosenTools> {
-    let tools = options.chat.tools.clone().unwrap_or_default();
-    tool::check_all(&tools)?;
+    let tools = tool::read_all(options.chat.tools.clone().unwrap_or_default())?;
     let choice = match &options.chat.tool_choice {
         None => "auto",
         Some(Value::String(choice)) => match choice.as_str() {
