@@ -144,7 +144,7 @@ class ChatTurn implements Stream<ChatChunk> {
   constructor(model: Answering, turn: Turn, release: () => void) {
     this.#turn = turn;
     this.#release = release;
-    // Starts now, as every stream does.
+    // What is wrong with what is asked is said now.
     this.#stream = this.#ask(model);
     this.#chunks = this.#run(model);
   }

@@ -7,9 +7,9 @@ import type { Generation } from './generated/native.js';
 import type { ChatChunk, Chunk } from './results.js';
 
 /**
- * An answer while it is being generated, read with `for await`. The generation starts with the call
- * that gives the stream, and ends when the loop is left; a stream that nobody reads any more is
- * collected as garbage, and its generation ends.
+ * An answer while it is being generated, read with `for await`. The generation starts when the stream is
+ * first read, and ends when the loop is left; a stream that nobody reads any more is collected as garbage,
+ * and its generation ends.
  */
 export interface Stream<Piece extends Chunk | ChatChunk>
   extends AsyncIterableIterator<Piece>, AsyncDisposable {
@@ -52,11 +52,11 @@ export class CompletionStream<Piece extends Chunk | ChatChunk> implements Stream
   constructor(
     Piece: new (fields: string | Piece) => Piece,
     signal: AbortSignal | undefined,
-    start: (deliver: Deliver) => Generation,
+    prepare: (deliver: Deliver) => Generation,
   ) {
     this.#Piece = Piece;
     const inbox = this.#inbox;
-    this.#generation = start((chunks, error) => {
+    this.#generation = prepare((chunks, error) => {
       for (const chunk of chunks) inbox.chunks.push(chunk);
       inbox.error ??= error;
       inbox.wake?.();
@@ -125,6 +125,7 @@ export class CompletionStream<Piece extends Chunk | ChatChunk> implements Stream
   }
 
   async #woken(): Promise<void> {
+    this.#generation.begin();
     if (awaited++ === 0) keepAlive.ref();
     await new Promise<void>((resolve) => {
       this.#inbox.wake = resolve;

@@ -112,7 +112,7 @@ impl NativeModel {
         let (model, prompt) = (self.model.clone(), arguments::prompt(prompt));
         let options = options.parse::<GenerateOptions>()?;
         let start = move || model.stream(prompt, &options);
-        Generation::start(&deliver, start, Stream::cancel_token)
+        Generation::new(&deliver, start, Stream::cancel_token)
     }
 
     #[napi(catch_unwind)]
@@ -140,7 +140,7 @@ impl NativeModel {
         let (model, messages) = (self.model.clone(), arguments::messages(messages)?);
         let options = options.parse_chat()?;
         let start = move || model.stream_chat(&messages, &options);
-        Generation::start(&deliver, start, ChatStream::cancel_token)
+        Generation::new(&deliver, start, ChatStream::cancel_token)
     }
 
     #[napi(catch_unwind)]

@@ -48,9 +48,11 @@ impl From<ChatChunk> for Piece {
 /// A stream of the core, of either kind of chunks.
 type Pieces = Box<dyn FnMut(&mut Context<'_>) -> Poll<Option<Result<Piece>>> + Send>;
 
-/// A generation under way. It is cancelled when it is collected as garbage.
+/// A generation. It is cancelled when it is collected as garbage.
 #[napi]
 pub struct Generation {
+    /// Until it is asked for.
+    start: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     state: Arc<Mutex<State>>,
     cancel: Cancel,
     /// What it wakes does not hold it.
@@ -58,7 +60,7 @@ pub struct Generation {
 }
 
 enum State {
-    /// It is being started on another thread.
+    /// It is to be started, or is being started on another thread.
     Starting,
     Running(Pieces),
     /// It could not be started; the error until it is told.
@@ -68,6 +70,18 @@ enum State {
 
 #[napi]
 impl Generation {
+    /// Starts it, at the first call. What nobody reads is not computed, and takes no sequence.
+    #[napi(catch_unwind)]
+    pub fn begin(&self) {
+        if let Some(start) = lock(&self.start).take() {
+            let call = Call::begin();
+            spawn_blocking(move || {
+                start();
+                drop(call);
+            });
+        }
+    }
+
     /// Stops it; what there is of the answer still comes.
     #[napi(catch_unwind)]
     pub fn cancel(&self) {
@@ -78,13 +92,14 @@ impl Generation {
     #[napi(catch_unwind)]
     pub fn close(&self) {
         self.cancel.cancel();
+        *lock(&self.start) = None;
         *lock(&self.state) = State::Ended;
     }
 }
 
 impl Generation {
-    /// Starts a stream. What `deliver` refers to is held for as long as there is the generation.
-    pub(crate) fn start<S, C>(
+    /// A stream that is started by [`Self::begin`]. What `deliver` refers to is held for as long as there is the generation.
+    pub(crate) fn new<S, C>(
         deliver: &Deliver<'_>,
         start: impl FnOnce() -> Result<S> + Send + 'static,
         token: fn(&S) -> CancelToken,
@@ -96,12 +111,8 @@ impl Generation {
         let state = Arc::new(Mutex::new(State::Starting));
         let signal = Signal::new(deliver, Arc::clone(&state))?;
         let cancel = Cancel::default();
-        let this = Self {
-            state: Arc::clone(&state),
-            cancel: cancel.clone(),
-            _signal: Arc::clone(&signal),
-        };
-        let call = Call::begin();
+        let (own_state, own_cancel) = (Arc::clone(&state), cancel.clone());
+        let own_signal = Arc::clone(&signal);
         let start = move || {
             let mut stream = start()?;
             cancel.0.link(&token(&stream));
@@ -112,7 +123,7 @@ impl Generation {
             };
             Ok(State::Running(Box::new(pieces)))
         };
-        spawn_blocking(move || {
+        let start = move || {
             let started = catch_unwind(AssertUnwindSafe(start)).unwrap_or_else(|_| {
                 Err(Error::new(ErrorKind::Internal, "starting the generation panicked"))
             });
@@ -121,10 +132,14 @@ impl Generation {
                 *state = started.unwrap_or_else(|error| State::Failed(Some(error)));
             }
             drop(state);
-            drop(call);
             signal.wake();
-        });
-        Ok(this)
+        };
+        Ok(Self {
+            start: Mutex::new(Some(Box::new(start))),
+            state: own_state,
+            cancel: own_cancel,
+            _signal: own_signal,
+        })
     }
 }
 

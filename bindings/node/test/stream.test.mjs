@@ -112,6 +112,26 @@ describe('a stream', () => {
     assert.deepEqual(together, alone);
   });
 
+  test('that nobody reads takes nothing', async () => {
+    const other = await loadDemo({ nParallel: 1 });
+    const streams = [1, 2, 3].map(() => other.stream('Once upon a time', endless));
+    const chat = other.startChat(endless).stream('Hello!');
+    await other.generate('x', { maxTokens: 1 });
+    assert.equal(other.stats().running + other.stats().waiting, 0);
+    // What is asked is what was said at the call.
+    const messages = [...france];
+    const asked = other.streamChat(messages, { temperature: 0 });
+    messages.pop();
+    assert.match((await collect(asked)).join(''), /Paris/);
+    streams[0].cancel();
+    assert.equal((await collect(streams[0])).at(-1).completion.finishReason, 'cancelled');
+    await streams[1].return();
+    assert.deepEqual(await streams[1].next(), { value: undefined, done: true });
+    await chat.return();
+    await other.close();
+    await assert.rejects(streams[2].next(), failure('CLOSED'));
+  });
+
   test('tells its error once, to whoever reads it', async () => {
     const stream = model.stream('x', { topP: 2 });
     await assert.rejects(stream.next(), failure('INVALID_ARGUMENT', /topP/));

@@ -210,8 +210,10 @@ export declare function pull(
 /** The options of each set, with their names, types in TypeScript and documentation. */
 export declare function _optionSpecs(): any;
 
-/** A generation under way. It is cancelled when it is collected as garbage. */
+/** A generation. It is cancelled when it is collected as garbage. */
 export declare class Generation {
+  /** Starts it, at the first call. What nobody reads is not computed, and takes no sequence. */
+  begin(): void;
   /** Stops it; what there is of the answer still comes. */
   cancel(): void;
   /** Stops it, and nothing comes any more. */
