@@ -39,6 +39,18 @@ export class MullamaError extends Error {
   static of(parts: ErrorParts): MullamaError {
     return new MullamaError(parts);
   }
+
+  /** @internal A bundler has made mullama's JavaScript a part of another file. */
+  static bundled(): MullamaError {
+    return MullamaError.of({
+      kind: 'Unsupported',
+      code: 'UNSUPPORTED',
+      message: 'mullama has been made a part of a bundle, without its addon and engine',
+      hint:
+        'let it be required from node_modules: `external: ["mullama"]` for esbuild, Rollup and Vite,' +
+        ' `externals: { mullama: "commonjs mullama" }` for webpack, `serverExternalPackages: ["mullama"]` for Next.js',
+    });
+  }
 }
 
 // On the prototype, as with the built-in errors, so that it does not show as a field.

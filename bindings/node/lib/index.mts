@@ -1,3 +1,4 @@
+import './unbundled.mjs';
 // Required, not imported: where `index.js` throws, Node.js 20 ends the process though the caller catches it.
 import mullama = require('./index.js');
 

@@ -23,6 +23,11 @@ export const SCOPE = '@mullama';
 /** What this package says of itself. */
 export const own: Manifest = require('../package.json') as Manifest;
 
+/** Whether this is the package's own file, and not a part of a bundle. */
+export function isUnbundled(): boolean {
+  return read(join(__dirname, '..'))?.name === own.name;
+}
+
 /** Where a platform's package is built in the tree. */
 export const BUILT: string = join(__dirname, '../native');
 

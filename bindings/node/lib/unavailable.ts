@@ -3,7 +3,7 @@
 import { basename, dirname } from 'node:path';
 
 import { MullamaError } from './errors.js';
-import { BUILT, type Package, SCOPE, own, read } from './packages.js';
+import { BUILT, type Package, SCOPE, isUnbundled, own, read } from './packages.js';
 import { report, thisPlatform } from './platform.js';
 
 function backendError(
@@ -24,6 +24,7 @@ function withoutBackends(names: string[]): string[] {
 
 /** There is no package for this machine among those of the scope that are installed. */
 export function missing(installed: string[]): MullamaError {
+  if (!isUnbundled()) return MullamaError.bundled();
   const platform = thisPlatform();
   const context = { platform, package: name() };
   // The tree itself depends on none.

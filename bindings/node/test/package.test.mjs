@@ -1,12 +1,15 @@
 // The package: what it loads is its own, or its platform's package's.
 
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, realpathSync } from 'node:fs';
+import { copyFileSync, existsSync, readFileSync, realpathSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { test } from 'node:test';
+import { pathToFileURL } from 'node:url';
 
 import { gpu } from 'mullama';
+
+import { temporaryFolder } from './helpers.mjs';
 
 // Modules that the build tree has beside these are found too, where it is at hand.
 process.env.MULLAMA_BACKEND = 'cpu,rpc';
@@ -29,4 +32,18 @@ test('the engine comes from the package of the platform', { skip }, () => {
   const engine = [...mapped].filter((file) => /\.(?:node|so)\b/.test(file));
   assert.ok(engine.length >= 5, engine.join());
   for (const file of engine) assert.ok(file.startsWith(folder), file);
+});
+
+test('a bundle without the addon says what to do', async () => {
+  const bundle = temporaryFolder();
+  for (const file of ['index.mjs', 'unbundled.mjs', 'errors.js']) {
+    copyFileSync(path.join(path.dirname(manifest), 'dist', file), path.join(bundle, file));
+  }
+  await assert.rejects(import(pathToFileURL(path.join(bundle, 'index.mjs'))), (error) => {
+    assert.equal(error.code, 'UNSUPPORTED');
+    for (const said of ['bundle', 'external', 'serverExternalPackages']) {
+      assert.ok(error.message.includes(said), error.message);
+    }
+    return true;
+  });
 });
