@@ -26,7 +26,7 @@ PACKAGE = Path(__file__).parent / "python/mullama"
 MODULES = ["collections.abc", "os", "typing", "mullama.options", "mullama._chat"]
 
 # What every object has.
-LEFT_OUT = {"__reduce__", "__repr__", "__str__"}
+LEFT_OUT = {"__reduce__", "_restore", "__repr__", "__str__"}
 
 # What neither the module nor a table says of a class.
 EXTRA = {

@@ -68,6 +68,7 @@ class! {
 class! {
     /// What can be done with a model.
     #[eq]
+    #[pickle(Self)]
     Capabilities(mullama::Capabilities) {
         /// Text can be generated.
         generate: bool,
@@ -87,6 +88,7 @@ class! {
 class! {
     /// Where a loaded model is.
     #[eq]
+    #[pickle(Self)]
     Placement(mullama::Placement) {
         /// The devices that hold a part of the model, the machine's own memory last.
         devices: Vec<DeviceShare>,
@@ -96,6 +98,7 @@ class! {
 class! {
     /// What one device holds of a model, in bytes as they were allocated.
     #[eq]
+    #[pickle(Self)]
     DeviceShare(mullama::DeviceShare) {
         /// The device's name; `CPU` is the machine's own memory.
         name: String,
@@ -113,6 +116,7 @@ class! {
 class! {
     /// What a model has done since it was loaded, and what it is doing.
     #[eq]
+    #[pickle(Self)]
     Stats(mullama::Stats) {
         /// Requests that are running.
         running: u32,

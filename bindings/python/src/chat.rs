@@ -3,7 +3,7 @@
 use pyo3::exceptions::PyKeyError;
 use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::PyDict;
 use serde_json::Value;
 
 use crate::class::{Wrap as _, class};
@@ -19,6 +19,7 @@ class! {
     /// It can be added to the messages of the next turn as it is. It reads like the dict that it stands
     /// for, too (`message["content"]`, `dict(message)`); `to_dict()` gives that dict.
     #[eq, mapping]
+    #[pickle(Self)]
     Message(mullama::Message), repr() {
         /// Who says it: `system`, `developer`, `user`, `assistant` or `tool`.
         role: Json<Role>,
@@ -87,13 +88,6 @@ class! {
         fn __str__(&self) -> String {
             self.0.text()
         }
-
-        /// For `copy` and `pickle`.
-        fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {
-            let py = slf.py();
-            let from_dict = py.get_type::<Self>().getattr("from_dict")?;
-            (from_dict, (slf.get().dict(py)?,)).into_pyobject(py)
-        }
     }
 }
 
@@ -120,6 +114,7 @@ impl FromPyObject<'_, '_> for Messages {
 class! {
     /// A call of a tool by the model.
     #[eq]
+    #[pickle(Self)]
     ToolCall(mullama::ToolCall), repr(id, function) {
         /// Names the call, for the result to refer to as `tool_call_id`.
         id: String,
@@ -133,6 +128,7 @@ class! {
 class! {
     /// What a tool call calls.
     #[eq]
+    #[pickle(Self)]
     FunctionCall(mullama::FunctionCall) {
         /// The tool's name.
         name: String,
@@ -144,6 +140,7 @@ class! {
 class! {
     /// What is new in one tool call. The first delta of a call has its id and name.
     #[eq]
+    #[pickle(Self)]
     ToolCallDelta(mullama::ToolCallDelta) {
         /// Which of the answer's calls.
         index: usize,

@@ -11,12 +11,14 @@ use pyo3::prelude::*;
 /// further options; and its fields, with their types in Python and their documentation. A field has the
 /// core's value of this name, or what the closure after it gives; [`Wrap`] converts it. `__repr__` shows all
 /// fields, or those that are named after `repr`, or the object's dict where none is. `methods` has what the
-/// class can do besides.
+/// class can do besides. With `#[pickle(R)]` its objects can be copied and pickled, where the core's value
+/// can be written and read with serde; `R` is what wraps it again.
 macro_rules! class {
     (
         $(#[doc = $about:literal])+
         $(#[eq $(, $eq_option:meta)*])?
         $(#[pyclass($($option:meta),+)])?
+        $(#[pickle($restored:ty)])?
         $name:ident($core:ty) $(, repr($($shown:ident),*))? {
             $( $(#[$doc:meta])* $field:ident: $type:ty $(= $get:expr)?, )*
         }
@@ -47,6 +49,21 @@ macro_rules! class {
             )*
 
             $( $($methods)* )?
+
+            $(
+                /// For `copy` and `pickle`.
+                fn __reduce__<'py>(
+                    slf: &Bound<'py, Self>,
+                ) -> PyResult<Bound<'py, pyo3::types::PyTuple>> {
+                    $crate::json::reduce(slf, &slf.get().0)
+                }
+
+                /// What `__reduce__` took apart.
+                #[staticmethod]
+                fn _restore(fields: &Bound<'_, PyAny>) -> PyResult<$restored> {
+                    $crate::json::restore::<$core>(fields).map($crate::class::Wrap::wrap)
+                }
+            )?
 
             fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
                 $crate::class::repr(slf, class!(@names $([$($shown),*])? [$($field),*]))

@@ -3,15 +3,15 @@
 use std::ffi::c_int;
 
 use mullama::{Inputs, Prompt};
-use pyo3::exceptions::{PyBufferError, PyIndexError, PyTypeError};
+use pyo3::exceptions::{PyBufferError, PyIndexError, PyTypeError, PyValueError};
 use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PySet, PySlice, PyString};
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PySet, PySlice, PyString, PyTuple};
 use pyo3::{IntoPyObjectExt as _, ffi, type_hint_union};
 
 use crate::class::{Wrap, class, repr};
 use crate::hints::{Dict, List, Pooling, RankedIterator, Typed, Vector, VectorIterator, hint};
-use crate::json::Json;
+use crate::json::{self, Json};
 use crate::text::{PromptArgument, Text, class_name};
 
 /// Texts to embed: a `str`, a list of them, or tokens in their place.
@@ -244,6 +244,23 @@ impl Embeddings {
         Ok(())
     }
 
+    /// For `copy` and `pickle`.
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {
+        let (py, inner) = (slf.py(), &slf.get().inner);
+        let numbers: Vec<_> = inner.as_slice().iter().flat_map(|n| n.to_le_bytes()).collect();
+        let parts = (json::to_python(py, inner)?, PyBytes::new(py, &numbers));
+        (py.get_type::<Self>().getattr("_restore")?, parts).into_pyobject(py)
+    }
+
+    /// What `__reduce__` took apart.
+    #[staticmethod]
+    fn _restore(fields: &Bound<'_, PyAny>, numbers: &[u8]) -> PyResult<Self> {
+        let numbers = numbers.as_chunks::<4>().0.iter().copied().map(f32::from_le_bytes);
+        let whole = json::restore::<mullama::Embeddings>(fields)?.with_values(numbers.collect());
+        let damaged = || PyValueError::new_err("the embeddings are damaged");
+        whole.map(Self::wrap).ok_or_else(damaged)
+    }
+
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         repr(slf, &["shape", "pooling", "normalized", "usage"])
     }
@@ -269,6 +286,7 @@ impl Embeddings {
 class! {
     /// Tokens that an embedding or a reranking took.
     #[eq]
+    #[pickle(Self)]
     EmbeddingUsage(mullama::EmbeddingUsage) {
         /// Tokens that were computed, of all inputs.
         prompt_tokens: u64,
@@ -280,6 +298,7 @@ class! {
 class! {
     /// A document with its score.
     #[eq]
+    #[pickle(Self)]
     RankedDocument(mullama::RankedDocument) {
         /// Which of the documents it is, counted from 0.
         index: usize,
@@ -292,6 +311,7 @@ class! {
 class! {
     /// Documents by how well they answer a query, the best first: a sequence of them.
     #[eq, sequence]
+    #[pickle(Self)]
     Reranking(mullama::Reranking) {
         /// The documents; those with equal scores in the order in which they were given.
         results: Vec<RankedDocument>,

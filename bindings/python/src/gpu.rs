@@ -13,6 +13,7 @@ use crate::json::Json;
 class! {
     /// A device that the engine can compute on.
     #[pyclass(module = "mullama.gpu")]
+    #[pickle(Self)]
     Device(gpu::Device) {
         /// The engine's name: `CPU`, `CUDA0`, `Vulkan1`. Placement options name devices by it.
         name: String,
@@ -33,6 +34,7 @@ class! {
 class! {
     /// A backend module that was found, and what became of it.
     #[pyclass(module = "mullama.gpu")]
+    #[pickle(Self)]
     Backend(gpu::Backend) {
         /// The backend: `cpu`, `cuda`, `metal`, `rocm`, `vulkan`, `opencl`, `sycl`, `rpc`.
         name: String,

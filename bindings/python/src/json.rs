@@ -5,10 +5,12 @@ use std::marker::PhantomData;
 
 use mullama::Error;
 use pyo3::IntoPyObjectExt as _;
+use pyo3::exceptions::PyValueError;
 use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple, PyType};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Number, Value};
 
 use crate::class::Wrap;
@@ -37,6 +39,26 @@ impl<'py, H: Hint> IntoPyObject<'py> for Json<H> {
         let value = self.0.and_then(|text| serde_json::from_str(&text)).map_err(internal)?;
         plain(py, &value)
     }
+}
+
+/// A value of the core as plain Python, each of its numbers to the last bit.
+pub fn to_python<'py>(py: Python<'py>, core: &impl Serialize) -> PyResult<Bound<'py, PyAny>> {
+    plain(py, &serde_json::to_value(core).map_err(internal)?)
+}
+
+/// What `_restore` of an object's class makes the same of.
+pub fn reduce<'py, T>(
+    object: &Bound<'py, T>,
+    core: &impl Serialize,
+) -> PyResult<Bound<'py, PyTuple>> {
+    let restore = object.as_any().get_type().getattr("_restore")?;
+    (restore, (to_python(object.py(), core)?,)).into_pyobject(object.py())
+}
+
+/// The value of the core that [`reduce`] took apart.
+pub fn restore<C: DeserializeOwned>(fields: &Bound<'_, PyAny>) -> PyResult<C> {
+    let fields = from_python(fields, "fields")?;
+    serde_json::from_value(fields).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
 /// Lists and dicts can contain themselves; nothing that means anything is nested as deep as this.
@@ -78,6 +100,15 @@ fn convert(value: &Bound<'_, PyAny>, name: &str, depth: usize) -> PyResult<Value
     if value.hasattr("__fspath__")? {
         return convert(&value.call_method0("__fspath__")?, name, depth + 1);
     }
+    // Objects of Pydantic, which clients of servers have for messages; dataclasses.
+    if !value.is_instance_of::<PyType>() {
+        if value.hasattr("model_dump")? {
+            return item(value.call_method0("model_dump"));
+        }
+        if value.hasattr("__dataclass_fields__")? {
+            return item(value.py().import("dataclasses")?.call_method1("asdict", (value,)));
+        }
+    }
     // Scalars and arrays of NumPy and its like.
     if let Ok(plain) = value.call_method0("tolist") {
         return item(Ok(plain));
@@ -99,15 +130,6 @@ fn number(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Value> {
     }
     if let Ok(number) = value.extract::<u64>() {
         return Ok(number.into());
-    }
-    // Objects of Pydantic, which clients of servers have for messages; dataclasses.
-    if !value.is_instance_of::<PyType>() {
-        if value.hasattr("model_dump")? {
-            return item(value.call_method0("model_dump"));
-        }
-        if value.hasattr("__dataclass_fields__")? {
-            return item(value.py().import("dataclasses")?.call_method1("asdict", (value,)));
-        }
     }
     if value.is_instance_of::<PyInt>() {
         return Err(problem(format!("{value} is too large")));

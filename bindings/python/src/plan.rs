@@ -59,6 +59,7 @@ class! {
     /// model so.
     #[pyclass(module = "mullama")]
     Plan(mullama::Plan), repr(fits, n_gpu_layers, n_layers, context_size, devices, host) {
+    #[pickle(Self)]
         /// What is planned.
         model: PlannedModel,
         /// Whether it fits.
@@ -115,6 +116,7 @@ class! {
     /// The model of a plan.
     #[eq]
     PlannedModel(mullama::PlannedModel) {
+    #[pickle(Self)]
         /// The name that the file gives itself.
         name: Option<String>,
         /// The architecture: `llama`, `qwen3`, ...
@@ -128,6 +130,7 @@ class! {
     /// What a device would hold, in bytes.
     #[eq]
     PlannedDevice(mullama::PlannedDevice), repr(name, layers, weights, kv, compute, free) {
+    #[pickle(Self)]
         /// The device's name.
         name: String,
         /// What it is.
@@ -151,6 +154,7 @@ class! {
     /// How fast a plan would be.
     #[eq]
     Prediction(mullama::Prediction), repr(decode_tps, decode_tps_full, prefill_tps, load_seconds, bound_by) {
+    #[pickle(Self)]
         /// Tokens a second, one answer at a time, with an empty context.
         decode_tps: f64,
         /// The same with a full context.
@@ -170,6 +174,7 @@ class! {
     /// Another way to run a model, and what it would come to.
     #[pyclass(module = "mullama")]
     Alternative(mullama::Alternative), repr(change, fits, n_gpu_layers, context_size, size, decode_tps) {
+    #[pickle(Self)]
         /// What is done otherwise, in words: `kv_cache_type q8_0`, `Q3_K_M`.
         change: String,
         /// Whether it fits.

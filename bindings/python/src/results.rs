@@ -12,6 +12,7 @@ use crate::json::Json;
 class! {
     /// Tokens that a request took.
     #[eq]
+    #[pickle(Self)]
     Usage(mullama::Usage) {
         /// Tokens of the prompt.
         prompt_tokens: u32,
@@ -25,6 +26,7 @@ class! {
 class! {
     /// Times of a request, in milliseconds, and rates, in tokens per second.
     #[eq]
+    #[pickle(Self)]
     Timings(mullama::Timings) {
         /// From the call to the start of the prompt's computation.
         queue_ms: f64,
@@ -44,6 +46,7 @@ class! {
 class! {
     /// A token that was generated, with its log probability.
     #[eq]
+    #[pickle(Self)]
     TokenLogprob(mullama::TokenLogprob) {
         /// The token.
         token: mullama::Token,
@@ -59,6 +62,7 @@ class! {
 class! {
     /// One of the likeliest tokens at a place.
     #[eq]
+    #[pickle(Self)]
     TopLogprob(mullama::TopLogprob) {
         /// The token.
         token: mullama::Token,
@@ -72,6 +76,7 @@ class! {
 class! {
     /// A finished answer. `str(completion)` is its text.
     #[pyclass(subclass, module = "mullama")]
+    #[pickle(Self)]
     Completion(mullama::Completion), repr(text, finish_reason, usage) {
         /// The text, without the stop text that ended it.
         text: String,
@@ -102,6 +107,7 @@ class! {
     /// A finished answer of a chat: a completion with its message. Its `text` is the answer's content,
     /// without reasoning and tool calls.
     #[pyclass(extends = Completion, module = "mullama")]
+    #[pickle(Answer)]
     ChatCompletion(mullama::ChatCompletion), repr(message, finish_reason, usage) {
         /// The answer, to be added to the messages of the next turn.
         message: Message,
@@ -139,6 +145,7 @@ impl<'py> IntoPyObject<'py> for Answer {
 class! {
     /// A piece of an answer that is being generated. `str(chunk)` is its text.
     #[pyclass(module = "mullama")]
+    #[pickle(Self)]
     Chunk(mullama::Chunk), repr(text, completion) {
         /// New text: whole characters, never any part of a stop text. Empty in a last chunk that has
         /// nothing to add.
@@ -158,6 +165,7 @@ class! {
 class! {
     /// What is new in an answer of a chat that is being generated. `str(chunk)` is its text.
     #[pyclass(module = "mullama")]
+    #[pickle(Self)]
     ChatChunk(mullama::ChatChunk) {
         /// New text of the answer.
         text: String,

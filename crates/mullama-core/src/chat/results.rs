@@ -2,13 +2,13 @@
 
 use std::ops::Deref;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::message::Message;
 use crate::scheduler::Completion;
 
 /// A finished answer of a chat: a [`Completion`] with its message.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ChatCompletion {
     /// The answer, to be added to the messages of the next turn.
     pub message: Message,
@@ -32,7 +32,7 @@ impl std::fmt::Display for ChatCompletion {
 }
 
 /// What is new in an answer that is being generated. Its `Display` is its text.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ChatChunk {
     /// New text of the answer.
     pub text: String,
@@ -51,7 +51,7 @@ impl std::fmt::Display for ChatChunk {
 }
 
 /// What is new in one tool call. The first delta of a call has its id and name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolCallDelta {
     /// Which of the answer's calls.
     pub index: usize,

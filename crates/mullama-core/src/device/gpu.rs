@@ -3,14 +3,14 @@
 //! *Available* means that there is a device which can be used now, not that a backend was compiled.
 
 use mullama_sys as sys;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::handle::{Handle, local};
 use super::rpc;
 use crate::runtime;
 
 /// What a device is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum DeviceKind {
@@ -25,7 +25,7 @@ pub enum DeviceKind {
 }
 
 /// A device that the engine can compute on.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Device {
     /// The engine's name: `CPU`, `CUDA0`, `Vulkan1`. Placement options name devices by it.
     pub name: String,
@@ -42,7 +42,7 @@ pub struct Device {
 }
 
 /// A backend module that was found, and what became of it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Backend {
     /// The backend, as `MULLAMA_BACKEND` names it: `cpu`, `cuda`, `vulkan`.
     pub name: String,

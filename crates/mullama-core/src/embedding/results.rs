@@ -2,12 +2,12 @@
 
 use std::ops::{Index, Range};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::options::Pooling;
 
 /// Tokens that an embedding or a reranking took.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EmbeddingUsage {
     /// Tokens that were computed, of all inputs.
     pub prompt_tokens: u64,
@@ -18,9 +18,10 @@ pub struct EmbeddingUsage {
 /// The vectors of some texts, in the order of the texts.
 ///
 /// With `pooling` `none` a text has a vector for each of its tokens, one after another; otherwise it
-/// has one.
-#[derive(Debug, Clone, PartialEq)]
+/// has one. What serde writes of it has no numbers: see [`Self::with_values`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Embeddings {
+    #[serde(skip)]
     values: Vec<f32>,
     dimensions: usize,
     /// Tokens of each text.
@@ -53,6 +54,14 @@ impl Embeddings {
             values.chunks_exact_mut(dimensions.max(1)).for_each(normalize);
         }
         Self { values, dimensions, token_counts, starts, pooling, normalized, usage }
+    }
+
+    /// The same with these numbers, for what comes from serde; `None` where there are not as many as it has.
+    pub fn with_values(self, values: Vec<f32>) -> Option<Self> {
+        let is_whole = self.starts.len() == self.len() + 1
+            && self.starts.is_sorted()
+            && self.rows().checked_mul(self.dimensions) == Some(values.len());
+        is_whole.then_some(Self { values, ..self })
     }
 
     /// How many texts there are.
@@ -163,7 +172,7 @@ fn normalize(vector: &mut [f32]) {
 }
 
 /// A document with its score.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct RankedDocument {
     /// Which of the documents it is, counted from 0.
     pub index: usize,
@@ -173,7 +182,7 @@ pub struct RankedDocument {
 }
 
 /// Documents by how well they answer a query, the best first.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reranking {
     /// The documents; those with equal scores in the order in which they were given.
     pub results: Vec<RankedDocument>,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::loaded::Loaded;
 use crate::engine::Placement;
@@ -11,7 +11,7 @@ use crate::scheduler::Started;
 use mullama_gguf::GgufHeader;
 
 /// What can be done with a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Capabilities {
     /// Text can be generated.

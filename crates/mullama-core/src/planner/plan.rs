@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::device::HOST;
 use crate::options::{KvCacheTypes, TensorOverrides};
 
 /// What would be put where. `Display` gives it as a table with bars.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Plan {
     /// What is planned.
@@ -53,7 +53,7 @@ pub struct Plan {
 }
 
 /// The model of a plan.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PlannedModel {
     /// The name that the file gives itself.
@@ -65,7 +65,7 @@ pub struct PlannedModel {
 }
 
 /// What a device would hold, in bytes.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PlannedDevice {
     /// The device's name.
@@ -94,7 +94,7 @@ impl PlannedDevice {
 }
 
 /// How fast a plan would be.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Prediction {
     /// Tokens a second, one answer at a time, with an empty context.
@@ -112,7 +112,7 @@ pub struct Prediction {
 }
 
 /// Another way to run a model, and what it would come to.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Alternative {
     /// What is done otherwise, in words: `kv_cache_type q8_0`, `Q3_K_M`.

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Token;
 
 /// Why a generation ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FinishReason {
@@ -34,7 +34,7 @@ impl FinishReason {
 }
 
 /// Tokens that a request took.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Tokens of the prompt.
     pub prompt_tokens: u32,
@@ -45,7 +45,7 @@ pub struct Usage {
 }
 
 /// Times of a request, in milliseconds, and rates, in tokens per second.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Timings {
     /// From the call to the start of the prompt's computation.
     pub queue_ms: f64,
@@ -62,7 +62,7 @@ pub struct Timings {
 }
 
 /// A token that was generated, with its log probability.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TokenLogprob {
     /// The token.
     pub token: Token,
@@ -75,7 +75,7 @@ pub struct TokenLogprob {
 }
 
 /// One of the likeliest tokens at a place.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TopLogprob {
     /// The token.
     pub token: Token,
@@ -86,7 +86,7 @@ pub struct TopLogprob {
 }
 
 /// A finished answer. Its `Display` is its text.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Completion {
     /// The text, without the stop text that ended it.
     pub text: String,
@@ -109,7 +109,7 @@ impl fmt::Display for Completion {
 }
 
 /// A piece of an answer that is being generated. Its `Display` is its text.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Chunk {
     /// New text: whole characters, never any part of a stop text. Empty in a last chunk that has
     /// nothing to add.

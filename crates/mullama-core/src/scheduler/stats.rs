@@ -1,9 +1,9 @@
 //! What the engine has done, to be read from anywhere.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What a model has done since it was loaded, and what it is doing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Stats {
     /// Requests that are running.
