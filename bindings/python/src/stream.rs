@@ -251,6 +251,11 @@ macro_rules! streams {
                 })
             }
 
+            /// The same as `close`, for `contextlib.aclosing`.
+            fn aclose<'py>(&self, py: Python<'py>) -> errors::Result<Coroutine<'py, Nothing>> {
+                self.close(py)
+            }
+
             fn __aiter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
                 slf
             }

@@ -171,6 +171,64 @@ def test_cancelling_a_task_cancels_its_request():
     run(main)
 
 
+def test_a_cancelled_reader_ends_its_stream_though_its_exception_is_kept():
+    async def main():
+        model = AsyncModel("demo", context_size=60000, n_threads=1)
+        chat = model.start_chat(ignore_eos=True)
+        begun = asyncio.Semaphore(0)
+
+        async def read(stream):
+            async for _ in stream:
+                begun.release()
+
+        async def read_in_place():
+            async for _ in model.stream("One,", ignore_eos=True):
+                begun.release()
+
+        async def read_a_variable():
+            stream = model.stream_chat([USER], ignore_eos=True)
+            async for _ in stream:
+                begun.release()
+
+        readers = [read_in_place(), read_a_variable(), read(chat.stream("Hello!"))]
+        tasks = [asyncio.create_task(reader) for reader in readers]
+        while model.stats().running < len(tasks):
+            await asyncio.sleep(0.01)
+        for _ in tasks:
+            await begun.acquire()
+        for task in tasks:
+            task.cancel()
+        failures = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(failure, asyncio.CancelledError) for failure in failures)
+        for _ in range(500):
+            if model.stats().running == 0:
+                break
+            await asyncio.sleep(0.01)
+        assert model.stats().running == 0
+        del failures
+        await model.close()
+
+    run(main)
+
+
+def test_streams_close_as_generators_do():
+    async def main():
+        model = AsyncModel("demo", n_parallel=1, context_size=60000, n_threads=1)
+        chat = model.start_chat(ignore_eos=True)
+        for start in (
+            lambda: model.stream("One,", ignore_eos=True),
+            lambda: model.stream_chat([USER], ignore_eos=True),
+            lambda: chat.stream("Hello!"),
+        ):
+            async with contextlib.aclosing(start()) as stream:
+                await anext(stream)
+            assert [chunk async for chunk in stream] == []
+            await idle(model)
+        await model.close()
+
+    run(main)
+
+
 def test_cancelling_closing_and_dropping_a_stream():
     async def main():
         model = AsyncModel("demo", n_parallel=1, context_size=60000, n_threads=1)

@@ -36,6 +36,28 @@ def _finish(done: asyncio.Future[None]) -> None:
 
 async def next_chunk(stream: Any) -> Any:
     """The next chunk of a stream, without a wait where it is there already."""
-    while (chunk := stream._poll()) is None:
-        await run(stream._wait())
-    return chunk
+    try:
+        while (chunk := stream._poll()) is None:
+            await run(stream._wait())
+        return chunk
+    except BaseException as error:
+        _end_with_task(stream, error)
+        raise
+    finally:
+        # Who keeps the exception keeps this frame, and must not keep the stream.
+        del stream
+
+
+def _end_with_task(stream: Any, error: BaseException) -> None:
+    """Ends the generation of a stream when the task that reads it is cancelled.
+
+    Who keeps the exception keeps the task's variables, so that the stream need not be freed. Where
+    only this wait is given up (`wait_for`), the stream goes on.
+    """
+    import asyncio
+
+    if not isinstance(error, asyncio.CancelledError):
+        return
+    task = asyncio.current_task()
+    if task is not None and getattr(task.get_coro(), "cr_code", None) is not next_chunk.__code__:
+        task.add_done_callback(lambda task: stream.cancel() if task.cancelled() else None)

@@ -361,6 +361,10 @@ class AsyncChatTurn(_UnderWay):
         await self._chunks.aclose()
         self._state.__exit__()
 
+    async def aclose(self) -> None:
+        """The same as `close`, for `contextlib.aclosing`."""
+        await self.close()
+
     def __aiter__(self) -> Self:
         return self
 

@@ -1413,6 +1413,9 @@ class AsyncChatStream:
     def __anext__(self) -> Coroutine[Any, Any, ChatChunk]: ...
     def __aenter__(self) -> Coroutine[Any, Any, Self]: ...
     def __aexit__(self, *_exception: object) -> Coroutine[Any, Any, None]: ...
+    def aclose(self) -> Coroutine[Any, Any, None]:
+        """The same as `close`, for `contextlib.aclosing`."""
+
 
 @final
 class AsyncStream:
@@ -1442,6 +1445,9 @@ class AsyncStream:
     def __anext__(self) -> Coroutine[Any, Any, Chunk]: ...
     def __aenter__(self) -> Coroutine[Any, Any, Self]: ...
     def __aexit__(self, *_exception: object) -> Coroutine[Any, Any, None]: ...
+    def aclose(self) -> Coroutine[Any, Any, None]:
+        """The same as `close`, for `contextlib.aclosing`."""
+
 
 @final
 class ChatStream:
