@@ -4,6 +4,8 @@ use mullama::{Error, ErrorKind};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::ending::keep_if_ending;
+
 /// Why something failed. It becomes an exception when it reaches Python, not before: threads of our
 /// own do not make objects of Python's.
 pub enum Failure {
@@ -43,6 +45,9 @@ pub fn raise(error: Error) -> PyErr {
 }
 
 fn exception(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
+    if error.kind() == ErrorKind::Closed {
+        keep_if_ending(py);
+    }
     let classes = py.import("mullama.errors")?;
     let kind = error.kind().name();
     let class =

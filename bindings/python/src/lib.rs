@@ -8,7 +8,7 @@
 //!
 //! | Files | Hold |
 //! |---|---|
-//! | `errors`, `owned`, `class`, `hints` | exceptions, what objects own, the macro for classes of results, types as stubs write them |
+//! | `ending`, `errors`, `owned`, `class`, `hints` | the end of the process, exceptions, what objects own, the macro for classes of results, types as stubs write them |
 //! | `text`, `json`, `options` | arguments: texts, tokens and paths; values of any shape; keyword arguments |
 //! | `wait`, `progress` | waiting and coroutines; telling Python how far something is |
 //! | `chat`, `results`, `embeddings`, `plan`, `gpu`, `base_model` | what calls give |
@@ -22,6 +22,7 @@ mod chat;
 mod class;
 mod command;
 mod embeddings;
+mod ending;
 mod errors;
 mod gpu;
 mod hints;
@@ -52,6 +53,8 @@ mod _native {
     #[pymodule_export]
     use crate::embeddings::{EmbeddingUsage, Embeddings, RankedDocument, Reranking};
     #[pymodule_export]
+    use crate::ending::shut_down;
+    #[pymodule_export]
     use crate::errors::error_kinds;
     #[pymodule_export]
     use crate::gpu::{
@@ -76,7 +79,7 @@ mod _native {
     #[pymodule_export]
     use crate::turn::Turn;
     #[pymodule_export]
-    use crate::wait::{Task, shut_down};
+    use crate::wait::Task;
 
     #[pymodule_export]
     #[allow(non_upper_case_globals, reason = "its name in Python")]

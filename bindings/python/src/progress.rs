@@ -9,8 +9,9 @@ use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
 use pyo3::{type_hint_identifier, type_hint_subscript};
 
+use crate::ending::with_python;
 use crate::text::class_name;
-use crate::wait::{SIGNAL_INTERVAL, with_python};
+use crate::wait::SIGNAL_INTERVAL;
 
 /// A function that is told of a `T`.
 pub struct Callback<T>(Py<PyAny>, PhantomData<fn(T)>);

@@ -7,12 +7,13 @@ use mullama::hub::{self, PullOptions};
 use pyo3::prelude::*;
 
 use crate::class::class;
+use crate::ending::with_python;
 use crate::errors::{Failure, Result};
 use crate::hints::Phase;
 use crate::json::Json;
 use crate::progress::Callback;
 use crate::text::Text;
-use crate::wait::{on_thread, with_python};
+use crate::wait::on_thread;
 
 class! {
     /// How far a pull has come.

@@ -8,7 +8,7 @@
 
 use std::marker::PhantomData;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -22,6 +22,7 @@ use pyo3::{IntoPyObjectExt as _, type_hint_identifier, type_hint_subscript};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::AbortHandle;
 
+use crate::ending::with_python;
 use crate::errors::Result;
 
 /// How often a thread that waits looks for signals, so that Ctrl-C is felt.
@@ -184,25 +185,6 @@ pub fn runtime() -> &'static Runtime {
             .build()
             .expect("threads can be started")
     })
-}
-
-/// Whether our own threads may still enter Python. Those that are in it hold it for reading.
-static OPEN: RwLock<bool> = RwLock::new(true);
-
-/// Enters Python from a thread of our own, unless Python is shutting down.
-pub fn with_python<T>(work: impl FnOnce(Python<'_>) -> T) -> Option<T> {
-    let open = OPEN.read().unwrap_or_else(PoisonError::into_inner);
-    open.then(|| Python::attach(work))
-}
-
-/// Called when Python is about to shut down: keeps our own threads out from here on, and stops the
-/// engines.
-#[pyfunction(name = "_shut_down")]
-pub fn shut_down(py: Python<'_>) {
-    py.detach(|| {
-        *OPEN.write().unwrap_or_else(PoisonError::into_inner) = false;
-        mullama::shut_down();
-    });
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

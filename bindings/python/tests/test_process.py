@@ -42,6 +42,40 @@ print("done")
     assert ends_well(python, script) == ["done"]
 
 
+def test_daemon_threads_end_in_silence(python):
+    script = """
+model = Model("demo", context_size=60000, n_threads=1)
+def generate():
+    while True:
+        model.generate("One,", ignore_eos=True)
+def stream():
+    while True:
+        list(model.stream("One,", ignore_eos=True))
+def tokenize():
+    while True:
+        model.tokenize("One,")
+async def awaiting():
+    mine = await AsyncModel.load("demo", context_size=60000, n_threads=1)
+    while True:
+        await mine.generate("One,", ignore_eos=True)
+for work in (generate, stream, tokenize, lambda: asyncio.run(awaiting())):
+    threading.Thread(target=work, daemon=True).start()
+time.sleep(0.5)
+import atexit
+@atexit.register
+def last():
+    # The thread that ends may still ask.
+    try:
+        model.generate("One,", max_tokens=1)
+    except Exception as error:
+        print(type(error).__name__)
+print("done")
+"""
+    done = python(BEGIN + script)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split()[0] == "done"
+
+
 @pytest.mark.parametrize("attempt", range(3))
 def test_an_event_loop_that_is_left(python, attempt):
     script = """

@@ -512,6 +512,10 @@ class Reranking:
     def __getitem__(self, index: slice, /) -> list[RankedDocument]: ...
     def __len__(self) -> int: ...
 
+def _shut_down() -> None:
+    """Called when Python is about to shut down: keeps our own threads out from here on, and
+    stops the engines."""
+
 def _error_kinds() -> list[tuple[str, str, str]]:
     """The kinds of error, what each is, and the built-in exception that fits, for the script
     that writes `mullama/errors.py`."""
@@ -1538,9 +1542,5 @@ class _Task:
 
     def abort(self) -> None:
         """Ends the work if it is not done."""
-
-def _shut_down() -> None:
-    """Called when Python is about to shut down: keeps our own threads out from here on, and
-    stops the engines."""
 
 __version__: Final[str]

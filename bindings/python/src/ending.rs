@@ -1,0 +1,41 @@
+//! The end of the process: what our own threads, and Python's daemon threads, do from then on.
+
+use std::sync::{OnceLock, PoisonError, RwLock};
+use std::thread::{self, ThreadId};
+
+use pyo3::prelude::*;
+
+/// Whether our own threads may still enter Python. Those that are in it hold it for reading.
+static OPEN: RwLock<bool> = RwLock::new(true);
+
+/// The thread that shuts Python down.
+static ENDING: OnceLock<ThreadId> = OnceLock::new();
+
+/// Enters Python from a thread of our own, unless Python is shutting down.
+pub fn with_python<T>(work: impl FnOnce(Python<'_>) -> T) -> Option<T> {
+    let open = OPEN.read().unwrap_or_else(PoisonError::into_inner);
+    open.then(|| Python::attach(work))
+}
+
+/// Called when Python is about to shut down: keeps our own threads out from here on, and stops the
+/// engines.
+#[pyfunction(name = "_shut_down")]
+pub fn shut_down(py: Python<'_>) {
+    py.detach(|| {
+        *OPEN.write().unwrap_or_else(PoisonError::into_inner) = false;
+        let _ = ENDING.set(thread::current().id());
+        mullama::shut_down();
+    });
+}
+
+/// Keeps a thread, once Python shuts down. Only daemon threads are left beside the one that does so; Python
+/// lets them hang where they want to go on, and so an error is no news for anybody.
+pub fn keep_if_ending(py: Python<'_>) {
+    if ENDING.get().is_some_and(|ending| *ending != thread::current().id()) {
+        py.detach(|| {
+            loop {
+                thread::park();
+            }
+        });
+    }
+}
