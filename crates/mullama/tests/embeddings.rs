@@ -192,6 +192,8 @@ fn empty_texts_have_what_the_model_puts_around_texts_or_nothing() {
     let error = encoder.embed(["a", ""], &bare).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     assert_eq!(error.to_string(), "input 1 has no tokens");
+    assert_eq!(error.get("input"), Some("1"));
+    assert!(error.hint().unwrap().starts_with("leave empty texts out"), "{error:?}");
     let written = options().with_parse_special(true);
     assert_eq!(encoder.embed("[MASK]", &written).unwrap().token_counts(), [3]);
 }

@@ -195,7 +195,8 @@ impl Reader<'_> {
             return Err(Error::new(ErrorKind::InvalidArgument, message)
                 .with_context("input", index)
                 .with_hint(Text::with_names(
-                    "with {add_special} an empty text has those that the model expects",
+                    "leave empty texts out: only with {add_special}, and of a model that puts tokens around \
+                     texts, they have any",
                 )));
         }
         let excess = tokens.len().saturating_sub(self.limit);
