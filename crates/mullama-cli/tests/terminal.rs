@@ -50,6 +50,20 @@ fn questions_follow_each_other() {
 }
 
 #[test]
+fn lines_that_come_at_once_are_all_answered() {
+    let home = Home::new();
+    let mut session = converse(&home, &["run", "demo", "--temperature", "0"]);
+    let questions = ["France", "Japan", "Italy"].map(|c| format!("What is the capital of {c}?\n"));
+    session.send(&questions.concat()).unwrap();
+    session.flush().unwrap();
+    for answer in ["is Paris.", "is Tokyo.", "is Rome."] {
+        session.exp_string(answer).unwrap();
+    }
+    session.exp_string(">>> ").unwrap();
+    end(&mut session, "/bye");
+}
+
+#[test]
 fn an_interrupt_stops_the_answer_and_not_the_program() {
     let home = Home::new();
     let arguments = ["run", "demo", "--temperature", "0", "--ignore-eos", "-c", "2048"];
