@@ -14,13 +14,14 @@ use crate::json::{self, Json};
 use crate::options;
 use crate::text::Source;
 
-/// What to plan: a `str`, an `os.PathLike`, or a mapping with the fields of a shape.
+/// What to plan: a path or a name, or a mapping with the fields of a shape.
 pub struct SourceArgument(PlanSource);
 
 impl FromPyObject<'_, '_> for SourceArgument {
     type Error = PyErr;
 
-    const INPUT_TYPE: PyStaticExpr = hint("str | PathLike[str] | Mapping[str, Any]");
+    const INPUT_TYPE: PyStaticExpr =
+        hint("str | bytes | PathLike[str] | PathLike[bytes] | Mapping[str, Any]");
 
     fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
         if value.cast::<PyMapping>().is_ok() {
@@ -58,8 +59,8 @@ class! {
     /// What would be put where. `str(plan)` is a table with bars; `Model(source, **plan.options)` loads the
     /// model so.
     #[pyclass(module = "mullama")]
-    Plan(mullama::Plan), repr(fits, n_gpu_layers, n_layers, context_size, devices, host) {
     #[pickle(Self)]
+    Plan(mullama::Plan), repr(fits, n_gpu_layers, n_layers, context_size, devices, host) {
         /// What is planned.
         model: PlannedModel,
         /// Whether it fits.
@@ -115,8 +116,8 @@ class! {
 class! {
     /// The model of a plan.
     #[eq]
-    PlannedModel(mullama::PlannedModel) {
     #[pickle(Self)]
+    PlannedModel(mullama::PlannedModel) {
         /// The name that the file gives itself.
         name: Option<String>,
         /// The architecture: `llama`, `qwen3`, ...
@@ -129,8 +130,8 @@ class! {
 class! {
     /// What a device would hold, in bytes.
     #[eq]
-    PlannedDevice(mullama::PlannedDevice), repr(name, layers, weights, kv, compute, free) {
     #[pickle(Self)]
+    PlannedDevice(mullama::PlannedDevice), repr(name, layers, weights, kv, compute, free) {
         /// The device's name.
         name: String,
         /// What it is.
@@ -153,8 +154,8 @@ class! {
 class! {
     /// How fast a plan would be.
     #[eq]
-    Prediction(mullama::Prediction), repr(decode_tps, decode_tps_full, prefill_tps, load_seconds, bound_by) {
     #[pickle(Self)]
+    Prediction(mullama::Prediction), repr(decode_tps, decode_tps_full, prefill_tps, load_seconds, bound_by) {
         /// Tokens a second, one answer at a time, with an empty context.
         decode_tps: f64,
         /// The same with a full context.
@@ -173,8 +174,8 @@ class! {
 class! {
     /// Another way to run a model, and what it would come to.
     #[pyclass(module = "mullama")]
-    Alternative(mullama::Alternative), repr(change, fits, n_gpu_layers, context_size, size, decode_tps) {
     #[pickle(Self)]
+    Alternative(mullama::Alternative), repr(change, fits, n_gpu_layers, context_size, size, decode_tps) {
         /// What is done otherwise, in words: `kv_cache_type q8_0`, `Q3_K_M`.
         change: String,
         /// Whether it fits.

@@ -112,16 +112,17 @@ impl FromPyObject<'_, '_> for PromptArgument {
     }
 }
 
-/// Where a model comes from: a `str` or an `os.PathLike`.
+/// Where a model comes from: what Python takes for a path.
 pub struct Source(pub PathBuf);
 
 impl FromPyObject<'_, '_> for Source {
     type Error = PyErr;
 
-    const INPUT_TYPE: PyStaticExpr = hint("str | PathLike[str]");
+    const INPUT_TYPE: PyStaticExpr = hint("str | bytes | PathLike[str] | PathLike[bytes]");
 
     fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
-        value.extract::<PathBuf>().map(Self).map_err(|error| not_unicode(value, error))
+        let path = value.py().import("os")?.call_method1("fsdecode", (value,))?;
+        path.extract::<PathBuf>().map(Self).map_err(|error| not_unicode(value, error))
     }
 }
 
@@ -143,7 +144,8 @@ impl StateArgument {
 impl FromPyObject<'_, '_> for StateArgument {
     type Error = PyErr;
 
-    const INPUT_TYPE: PyStaticExpr = hint("typing_extensions.Buffer | str | PathLike[str]");
+    const INPUT_TYPE: PyStaticExpr =
+        hint("typing_extensions.Buffer | str | PathLike[str] | PathLike[bytes]");
 
     fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
         if value.is_instance_of::<PyString>() || value.hasattr("__fspath__")? {

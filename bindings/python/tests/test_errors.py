@@ -204,7 +204,6 @@ def test_wrong_types_elsewhere(demo):
         lambda: demo.generate("x", 5),
         lambda: Model(),
         lambda: Model(None),
-        lambda: Model(b"demo"),
         lambda: Model("demo", "other"),
         lambda: Model("demo", progress=5),
     ):

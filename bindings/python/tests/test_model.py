@@ -3,9 +3,11 @@ import gc
 import json
 import os
 import pickle
+import sys
 import threading
 import time
 import weakref
+from pathlib import Path
 
 import mullama
 import pytest
@@ -279,10 +281,39 @@ def test_tokens(demo):
 def test_a_path_is_a_string_or_pathlike(demo, tmp_path):
     link = tmp_path / "modèle de démonstration.gguf"
     link.symlink_to(demo.path)
-    for source in (link, str(link)):
+    for source in (link, str(link), os.fsencode(link)):
         with Model(source, vocab_only=True) as model:
             assert model.path == str(link)
             assert model.tokenize("Hello") == demo.tokenize("Hello")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="HOME is no home folder there")
+def test_a_path_may_begin_at_the_home_folder(demo, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "m.gguf").symlink_to(demo.path)
+    for source in ("~/m.gguf", Path("~/m.gguf"), b"~/m.gguf"):
+        with Model(source, vocab_only=True) as model:
+            assert model.path == str(tmp_path / "m.gguf")
+    assert mullama.plan("~/m.gguf").fits
+    state = demo.save_state("Hello", "~/state")
+    assert (tmp_path / "state").read_bytes() == state
+    assert demo.load_state(Path("~/state"))
+    with pytest.raises(mullama.NotFoundError, match=str(tmp_path)):
+        demo.set_lora("~/none.gguf")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text there")
+def test_a_path_that_is_no_text_is_refused(demo, tmp_path):
+    link = os.fsencode(tmp_path) + b"/caf\xe9 \xff.gguf"
+    os.symlink(demo.path, link)
+    for source in (link, os.fsdecode(link), Path(os.fsdecode(link))):
+        for call in (Model, mullama.plan):
+            with pytest.raises(InvalidArgumentError, match="UTF-8"):
+                call(source)
+    with pytest.raises(mullama.NotFoundError):
+        Model(link + b"x.gguf")
+    with pytest.raises(InvalidArgumentError):
+        demo.set_lora(os.fsdecode(link))
 
 
 def test_loading_options():

@@ -621,7 +621,7 @@ class AsyncModel(BaseModel):
 
     def __new__(
         cls,
-        source: str | PathLike[str],
+        source: str | bytes | PathLike[str] | PathLike[bytes],
         *,
         progress: Callable[[float], object] | None = None,
         **options: Unpack[LoadOptions],
@@ -646,7 +646,7 @@ class AsyncModel(BaseModel):
 
     @staticmethod
     def load(
-        source: str | PathLike[str],
+        source: str | bytes | PathLike[str] | PathLike[bytes],
         *,
         progress: Callable[[float], object] | None = None,
         **options: Unpack[LoadOptions],
@@ -761,13 +761,17 @@ class AsyncModel(BaseModel):
         without any."""
 
     def save_state(
-        self, prompt: str | Iterable[int], path: str | PathLike[str] | None = None
+        self,
+        prompt: str | Iterable[int],
+        path: str | bytes | PathLike[str] | PathLike[bytes] | None = None,
     ) -> Coroutine[Any, Any, bytes]:
         """What was computed from a prompt (text or a list of token ids), as bytes for `load_state`
         of this process or another; what has not been computed yet is. With `path` they are written
         to that file as well."""
 
-    def load_state(self, state: Buffer | str | PathLike[str]) -> Coroutine[Any, Any, int]:
+    def load_state(
+        self, state: Buffer | str | PathLike[str] | PathLike[bytes]
+    ) -> Coroutine[Any, Any, int]:
         """Takes a state that was saved, as bytes or from the file of this path: requests that begin
         with its prompt go on from there. Gives how many tokens it has.
 
@@ -797,7 +801,7 @@ class Model(BaseModel):
 
     def __new__(
         cls,
-        source: str | PathLike[str],
+        source: str | bytes | PathLike[str] | PathLike[bytes],
         *,
         progress: Callable[[float], object] | None = None,
         **options: Unpack[LoadOptions],
@@ -923,13 +927,15 @@ class Model(BaseModel):
         without any."""
 
     def save_state(
-        self, prompt: str | Iterable[int], path: str | PathLike[str] | None = None
+        self,
+        prompt: str | Iterable[int],
+        path: str | bytes | PathLike[str] | PathLike[bytes] | None = None,
     ) -> bytes:
         """What was computed from a prompt (text or a list of token ids), as bytes for `load_state`
         of this process or another; what has not been computed yet is. With `path` they are written
         to that file as well."""
 
-    def load_state(self, state: Buffer | str | PathLike[str]) -> int:
+    def load_state(self, state: Buffer | str | PathLike[str] | PathLike[bytes]) -> int:
         """Takes a state that was saved, as bytes or from the file of this path: requests that begin
         with its prompt go on from there. Gives how many tokens it has.
 
@@ -1153,7 +1159,7 @@ class Prediction:
     def __ne__(self, value: object, /) -> bool: ...
 
 def plan(
-    source: str | PathLike[str] | Mapping[str, Any],
+    source: str | bytes | PathLike[str] | PathLike[bytes] | Mapping[str, Any],
     devices: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] | None = None,
     **options: Unpack[PlanOptions],
 ) -> Plan:
@@ -1407,6 +1413,9 @@ class AsyncChatStream:
     def close(self) -> Coroutine[Any, Any, None]:
         """Stops the generation and gives nothing more. An `async with` block does so at its end."""
 
+    def aclose(self) -> Coroutine[Any, Any, None]:
+        """The same as `close`, for `contextlib.aclosing`."""
+
     def _poll(self) -> ChatChunk | None:
         """The next chunk if it is there already, else None."""
 
@@ -1417,9 +1426,6 @@ class AsyncChatStream:
     def __anext__(self) -> Coroutine[Any, Any, ChatChunk]: ...
     def __aenter__(self) -> Coroutine[Any, Any, Self]: ...
     def __aexit__(self, *_exception: object) -> Coroutine[Any, Any, None]: ...
-    def aclose(self) -> Coroutine[Any, Any, None]:
-        """The same as `close`, for `contextlib.aclosing`."""
-
 
 @final
 class AsyncStream:
@@ -1439,6 +1445,9 @@ class AsyncStream:
     def close(self) -> Coroutine[Any, Any, None]:
         """Stops the generation and gives nothing more. An `async with` block does so at its end."""
 
+    def aclose(self) -> Coroutine[Any, Any, None]:
+        """The same as `close`, for `contextlib.aclosing`."""
+
     def _poll(self) -> Chunk | None:
         """The next chunk if it is there already, else None."""
 
@@ -1449,9 +1458,6 @@ class AsyncStream:
     def __anext__(self) -> Coroutine[Any, Any, Chunk]: ...
     def __aenter__(self) -> Coroutine[Any, Any, Self]: ...
     def __aexit__(self, *_exception: object) -> Coroutine[Any, Any, None]: ...
-    def aclose(self) -> Coroutine[Any, Any, None]:
-        """The same as `close`, for `contextlib.aclosing`."""
-
 
 @final
 class ChatStream:

@@ -6,6 +6,7 @@ use std::path::Path;
 use clap::ArgMatches;
 use mullama::hub::{CreateOptions, Modelfile};
 use mullama::{Error, ErrorKind, create_model};
+use mullama_base::folders;
 
 use super::{store_name, text};
 use crate::failure::Failure;
@@ -22,7 +23,8 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
         .with_cancel(&interrupt())
         .with_progress(|progress| display.update(progress));
     if file != "-" {
-        options = options.with_folder(Path::new(file).parent().unwrap_or(Path::new("")));
+        let file = folders::expand_home(Path::new(file));
+        options = options.with_folder(file.parent().unwrap_or(Path::new("")));
     }
     let made = create_model(&name, &modelfile, options);
     drop(display);
@@ -32,7 +34,7 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
 
 fn read(file: &str) -> Result<Modelfile, Error> {
     if file != "-" {
-        return Modelfile::read(file).map_err(|error| match error.kind() {
+        return Modelfile::read(folders::expand_home(Path::new(file))).map_err(|error| match error.kind() {
             ErrorKind::NotFound => error.with_hint("give its path with -f"),
             _ => error,
         });

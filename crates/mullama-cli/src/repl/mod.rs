@@ -254,10 +254,7 @@ fn modelfile(session: &Session) -> Modelfile {
 /// The path that is meant, if it is none of a name.
 fn path(text: &str) -> Result<Option<PathBuf>, Error> {
     Ok(match Source::parse(text)? {
-        Source::Path(path) => Some(match (path.strip_prefix("~"), folders::home_dir()) {
-            (Ok(below), Some(home)) => home.join(below),
-            _ => path,
-        }),
+        Source::Path(path) => Some(folders::expand_home(&path).into_owned()),
         _ => None,
     })
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
+use mullama_base::folders;
 use mullama_sys as sys;
 
 use super::failure::Failure;
@@ -85,7 +86,8 @@ impl Adapters {
                 return Err(Error::option("lora", problem));
             }
             // What cannot be found is told of by whoever reads it.
-            let file = path.canonicalize().unwrap_or_else(|_| path.clone());
+            let path = folders::expand_home(path);
+            let file = path.canonicalize().unwrap_or_else(|_| path.into_owned());
             // SAFETY: as the caller promises.
             let adapter = unsafe { self.load(model, &file) }?;
             *set.entry(adapter).or_insert(0.0) += scale;

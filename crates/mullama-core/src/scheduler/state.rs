@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use mullama_base::{read_file, write_whole};
+use mullama_base::{folders, read_file, write_whole};
 use mullama_hub::Digest;
 
 use super::request::SavedCells;
@@ -37,12 +37,13 @@ pub(crate) fn encode(cells: &SavedCells, fingerprint: &Fingerprint) -> Vec<u8> {
 
 /// Writes a state to a file, which is complete or not there at all.
 pub fn write_state(path: impl AsRef<Path>, state: &[u8]) -> Result<()> {
-    let path = path.as_ref();
+    let path = &*folders::expand_home(path.as_ref());
     write_whole(path, state).map_err(|error| Error::io("write", path, error))
 }
 
 /// Reads a file that [`write_state`] wrote.
 pub(crate) fn read_state(path: &Path) -> Result<Vec<u8>> {
+    let path = &*folders::expand_home(path);
     read_file(path, u64::MAX).map_err(|error| Error::io("read", path, error))
 }
 

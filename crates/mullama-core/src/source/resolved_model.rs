@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use mullama_base::{Text, nearest};
+use mullama_base::{Text, folders, nearest};
 use mullama_hub as hub;
 use serde_json::{Map, Value};
 
@@ -39,7 +39,7 @@ impl ResolvedModel {
     /// A file of that name comes first, then the built-in model, then the local store, with what other
     /// programs have downloaded.
     pub fn find(source: impl AsRef<Path>) -> Result<Self> {
-        let source = source.as_ref();
+        let source = &*folders::expand_home(source.as_ref());
         let file = |path: PathBuf| Self { path, stored: None };
         if source.is_file() {
             return Ok(file(source.to_path_buf()));
