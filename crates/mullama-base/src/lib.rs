@@ -1,12 +1,13 @@
 //! What every part of mullama needs, and what needs none of them: errors, cancellation, files that are
-//! written whole, the user's folders, sizes with their units, and what may have been meant by a misspelt
-//! word.
+//! written whole, the user's folders, sizes with their units, what may have been meant by a misspelt word,
+//! and what a terminal may be shown.
 
 mod cancel;
 mod error;
 mod file;
 pub mod folders;
 mod naming;
+mod printable;
 mod similar;
 pub mod units;
 
@@ -14,4 +15,5 @@ pub use cancel::{CancelCallback, CancelOnDrop, CancelToken};
 pub use error::{Error, ErrorKind, Rendered, Result};
 pub use file::{Draft, TEMPORARY, open_file, read_file, write_durably, write_whole};
 pub use naming::{Naming, Text};
+pub use printable::{printable, printable_prose};
 pub use similar::{alike, alike_by, likeness, nearest};

@@ -4,6 +4,8 @@ use std::io;
 
 use mullama::{Error, ErrorKind};
 
+use crate::terminal::tell;
+
 /// Why a command ends early.
 pub enum Failure {
     /// mullama refused or failed.
@@ -31,9 +33,9 @@ impl Failure {
     pub fn report(self) -> u8 {
         match self {
             Self::Error(error) => {
-                eprintln!("error: {error}");
+                tell(format_args!("error: {error}"));
                 if let Some(hint) = error.hint() {
-                    eprintln!(" hint: {hint}");
+                    tell(format_args!(" hint: {hint}"));
                 }
                 error.kind().exit_status()
             }
@@ -42,7 +44,7 @@ impl Failure {
             // Whoever read our output has seen enough: `mullama ... | head`.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Output(error) => {
-                eprintln!("error: cannot write to standard output: {error}");
+                tell(format_args!("error: cannot write to standard output: {error}"));
                 ErrorKind::Io.exit_status()
             }
         }

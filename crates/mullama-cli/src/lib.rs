@@ -11,6 +11,8 @@
         clippy::unwrap_used
     )
 )]
+// `terminal` prints.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod arguments;
 mod commands;

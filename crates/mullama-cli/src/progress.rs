@@ -8,6 +8,7 @@ use mullama::hub::{Phase, Progress};
 use mullama_base::units;
 
 use crate::format::left;
+use crate::terminal::tell;
 
 /// Plain lines come when so many more hundredths are done.
 const STEP: u64 = 10;
@@ -43,7 +44,7 @@ impl Display {
                 let news = last.is_none_or(|last| last.0 != step.0 || last.1 < step.1);
                 if news {
                     *last = Some(step);
-                    eprintln!("{}", line(progress));
+                    tell(line(progress));
                 }
             }
         }

@@ -1,6 +1,5 @@
 //! A conversation with a model.
 
-use std::io::{self, Write as _, stdout};
 use std::time::{Duration, Instant};
 
 use mullama::hub::Parameters;
@@ -14,7 +13,7 @@ use crate::conversation_store::{Conversation, ConversationStore};
 use crate::failure::Failure;
 use crate::options::Options;
 use crate::source;
-use crate::terminal::{Progress, forget_interrupt, interrupt};
+use crate::terminal::{Progress, forget_interrupt, interrupt, print_answer, tell};
 
 /// What the command line says of conversations. It holds over what comes with a model.
 pub struct Settings {
@@ -148,7 +147,7 @@ impl Session {
         write_out(|| Ok(stream.next_chunk().transpose()?.map(|chunk| chunk.text)))?;
         let completion = stream.completion().ok_or_else(no_answer)?;
         for call in &completion.message.tool_calls {
-            writeln!(stdout(), "{}({})", call.function.name, call.function.arguments)?;
+            print_answer(&format!("{}({})\n", call.function.name, call.function.arguments))?;
         }
         self.messages.extend([Message::user(prompt), completion.message.clone()]);
         let reason = completion.finish_reason;
@@ -177,7 +176,7 @@ impl Session {
         let (usage, timings) = (&completion.usage, &completion.timings);
         let load_ms = loading.map(|took| took.as_secs_f64() * 1e3);
         let decoding = (timings.total_ms - timings.first_token_ms).max(0.0);
-        eprintln!();
+        tell("");
         let rows = [
             ("total duration", Some(milliseconds(timings.total_ms + load_ms.unwrap_or(0.0)))),
             ("load duration", load_ms.map(milliseconds)),
@@ -192,7 +191,7 @@ impl Session {
         ];
         for (name, value) in rows {
             if let Some(value) = value {
-                eprintln!("{:<22}{value}", format!("{name}:"));
+                tell(format_args!("{:<22}{value}", format!("{name}:")));
             }
         }
     }
@@ -253,18 +252,18 @@ fn load(
 /// Where the model is, and what of it is not used.
 fn report_loading(model: &Model, found: &ResolvedModel) {
     for share in &model.placement().devices {
-        eprintln!(
+        tell(format_args!(
             "{:<22}{} layers, {} weights, {} KV cache, {} compute",
             format!("{}:", share.name),
             share.layers,
             units::binary(share.weights),
             units::binary(share.kv),
             units::binary(share.compute)
-        );
+        ));
     }
     let unused = found.stored.iter().flat_map(|stored| stored.parameters.unused());
     for name in unused {
-        eprintln!("{:<22}{name}", "unused parameter:");
+        tell(format_args!("{:<22}{name}", "unused parameter:"));
     }
 }
 
@@ -282,21 +281,15 @@ fn no_answer() -> Error {
 
 /// Writes pieces of text as they come, and a closing newline.
 fn write_out(mut next: impl FnMut() -> mullama::Result<Option<String>>) -> Result<(), Failure> {
-    let mut out = stdout().lock();
     let mut at_line_start = true;
     while let Some(text) = next()? {
         if !text.is_empty() {
-            write_now(&mut out, &text)?;
+            print_answer(&text)?;
             at_line_start = text.ends_with('\n');
         }
     }
     if !at_line_start {
-        write_now(&mut out, "\n")?;
+        print_answer("\n")?;
     }
     Ok(())
-}
-
-fn write_now(out: &mut impl io::Write, text: &str) -> io::Result<()> {
-    out.write_all(text.as_bytes())?;
-    out.flush()
 }

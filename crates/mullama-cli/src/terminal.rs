@@ -1,10 +1,43 @@
 //! What the commands share in talking to a terminal.
 
-use std::io::{IsTerminal as _, Write as _, stderr};
+use std::fmt::Display;
+use std::io::{self, IsTerminal as _, Write as _, stderr, stdout};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use mullama::CancelToken;
+use mullama_base::{printable, printable_prose};
+
+/// Prints on standard output. Like [`tell`], it lets nothing that others wrote (a file's metadata, a name, what a
+/// server said) steer the terminal, into which its output may come by way of a pipe too.
+pub fn print(text: impl Display) -> io::Result<()> {
+    write_now(&printable(&text.to_string()))
+}
+
+/// Prints a piece of an answer. Where it goes elsewhere than to a terminal, it is what the model wrote.
+pub fn print_answer(text: &str) -> io::Result<()> {
+    if stdout().is_terminal() { write_now(&printable_prose(text)) } else { write_now(text) }
+}
+
+fn write_now(text: &str) -> io::Result<()> {
+    let mut out = stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// Tells something on standard error, on a line of its own.
+#[allow(clippy::print_stderr, reason = "what everything else comes through")]
+pub fn tell(text: impl Display) {
+    eprintln!("{}", printable(&text.to_string()));
+}
+
+/// Shows on the terminal's last line how far something is, in place of what was there; nothing removes it.
+#[allow(clippy::print_stderr, reason = "it steers the terminal on purpose")]
+pub fn tell_in_place(text: impl Display) {
+    // Back to the beginning of the line, and erase it (ECMA-48 EL).
+    eprint!("\r\x1b[K{}", printable(&text.to_string()));
+    let _ = stderr().flush();
+}
 
 /// What Ctrl-C and SIGTERM cancel.
 static INTERRUPT: LazyLock<Mutex<CancelToken>> = LazyLock::new(Mutex::default);
@@ -67,7 +100,7 @@ impl Progress {
     pub fn update(&mut self, fraction: f32) {
         if self.started.elapsed() > Duration::from_millis(500) && stderr().is_terminal() {
             self.shown = true;
-            eprint!("\rloading {:3.0} %", fraction * 100.0);
+            tell_in_place(format_args!("loading {:3.0} %", fraction * 100.0));
         }
     }
 }
@@ -75,9 +108,7 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.shown {
-            // Back to the beginning of the line, and erase it (ECMA-48 EL).
-            eprint!("\r\x1b[K");
-            let _ = stderr().flush();
+            tell_in_place("");
         }
     }
 }

@@ -18,7 +18,8 @@ pub fn log_to_stderr() {
         .parse_filters(&filter)
         .format(|out, record| {
             use std::io::Write as _;
-            writeln!(out, "mullama: {}: {}", record.level().as_str().to_lowercase(), record.args())
+            let (level, text) = (record.level().as_str().to_lowercase(), record.args().to_string());
+            writeln!(out, "mullama: {level}: {}", mullama_base::printable(&text))
         })
         .try_init();
 }

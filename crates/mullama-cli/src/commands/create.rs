@@ -1,6 +1,6 @@
 //! `mullama create`
 
-use std::io::{Read as _, Write as _, stdin, stdout};
+use std::io::{Read as _, stdin};
 use std::path::Path;
 
 use clap::ArgMatches;
@@ -11,7 +11,7 @@ use mullama_base::folders;
 use super::{store_name, text};
 use crate::failure::Failure;
 use crate::progress::Display;
-use crate::terminal::{catch_interrupts, interrupt};
+use crate::terminal::{catch_interrupts, interrupt, print};
 
 pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     let name = store_name(text(arguments, "name"))?;
@@ -28,8 +28,7 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     }
     let made = create_model(&name, &modelfile, options);
     drop(display);
-    writeln!(stdout(), "created {}", made?.name)?;
-    Ok(())
+    Ok(print(format_args!("created {}\n", made?.name))?)
 }
 
 fn read(file: &str) -> Result<Modelfile, Error> {

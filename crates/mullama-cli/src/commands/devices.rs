@@ -1,25 +1,21 @@
 //! `mullama devices`
 
-use std::io::{Write as _, stdout};
-
 use clap::ArgMatches;
 use mullama::{gpu, rpc};
 use mullama_base::units;
 use serde_json::json;
 
 use crate::failure::Failure;
-use crate::terminal::table;
+use crate::terminal::{print, table};
 
 pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     for worker in arguments.get_many::<String>("rpc").into_iter().flatten() {
         rpc::connect(worker)?;
     }
     let (devices, backends) = (gpu::devices(), gpu::backends());
-    let mut out = stdout().lock();
     if arguments.get_flag("json") {
         let json = json!({ "devices": devices, "backends": backends });
-        writeln!(out, "{json:#}")?;
-        return Ok(());
+        return Ok(print(format_args!("{json:#}\n"))?);
     }
     let rows: Vec<_> = devices
         .iter()
@@ -33,13 +29,13 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
             ]
         })
         .collect();
-    out.write_all(table(&["NAME", "BACKEND", "FREE", "TOTAL", "DESCRIPTION"], &rows).as_bytes())?;
+    print(table(&["NAME", "BACKEND", "FREE", "TOTAL", "DESCRIPTION"], &rows))?;
     let failed: Vec<_> = backends.iter().filter(|backend| !backend.loaded).collect();
     if !failed.is_empty() {
-        writeln!(out, "\nNot loaded:")?;
+        print("\nNot loaded:\n")?;
         for backend in failed {
             let reason = backend.reason.as_deref().unwrap_or_default();
-            writeln!(out, "  {} ({}): {reason}", backend.name, backend.path.display())?;
+            print(format_args!("  {} ({}): {reason}\n", backend.name, backend.path.display()))?;
         }
     }
     Ok(())

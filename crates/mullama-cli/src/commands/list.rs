@@ -1,6 +1,6 @@
 //! `mullama list`
 
-use std::io::{IsTerminal as _, Write as _, stderr, stdout};
+use std::io::{IsTerminal as _, stderr};
 
 use clap::ArgMatches;
 use mullama::hub::{Entry, Origin, Store};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::failure::Failure;
 use crate::format::ago;
-use crate::terminal::table;
+use crate::terminal::{print, table, tell};
 
 pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     let mut entries = Store::open()?.list()?;
@@ -17,14 +17,13 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
         let prefix = prefix.to_lowercase();
         entries.retain(|entry| entry.name.to_string().to_lowercase().starts_with(&prefix));
     }
-    let mut out = stdout().lock();
     if arguments.get_flag("json") {
         let models: Vec<_> = entries.iter().map(as_json).collect();
-        writeln!(out, "{:#}", json!({ "models": models }))?;
+        print(format_args!("{:#}\n", json!({ "models": models })))?;
     } else {
-        out.write_all(as_table(&entries).as_bytes())?;
+        print(as_table(&entries))?;
         if entries.is_empty() && stderr().is_terminal() {
-            eprintln!("none yet: `mullama pull NAME` downloads one, `mullama run demo` needs none");
+            tell("none yet: `mullama pull NAME` downloads one, `mullama run demo` needs none");
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! `mullama plan`
 
-use std::io::{IsTerminal as _, Write as _, stderr, stdout};
+use std::io::{IsTerminal as _, stderr};
 
 use clap::ArgMatches;
 use mullama::{
@@ -13,20 +13,20 @@ use super::text;
 use crate::failure::Failure;
 use crate::options::read_plan;
 use crate::plot;
-use crate::terminal::table;
+use crate::terminal::{print, table, tell_in_place};
 
 pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     if arguments.get_flag("calibrate") {
         let shown = stderr().is_terminal();
         let measured = calibrate(|what, done| {
             if shown {
-                eprint!("\r\x1b[Kmeasuring {what} {:.0} %", done * 100.0);
+                tell_in_place(format_args!("measuring {what} {:.0} %", done * 100.0));
             }
         })?;
         if shown {
-            eprint!("\r\x1b[K");
+            tell_in_place("");
         }
-        write!(stdout().lock(), "{measured}")?;
+        print(measured)?;
         if !arguments.contains_id("model") && !arguments.contains_id("shape") {
             return Ok(());
         }
@@ -44,7 +44,6 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
         }
         PlanOptions::parse(given, Naming::Snake)
     };
-    let mut out = stdout().lock();
     if let Some(machines) = arguments.get_many::<String>("compare") {
         let mut plans = Vec::new();
         for machine in machines {
@@ -54,10 +53,10 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
         return if arguments.get_flag("json") {
             let plans: Map<String, Value> =
                 plans.iter().map(|(machine, plan)| ((*machine).to_owned(), json!(plan))).collect();
-            Ok(writeln!(out, "{:#}", Value::from(plans))?)
+            Ok(print(format_args!("{:#}\n", Value::from(plans)))?)
         } else {
             let plans: Vec<_> = plans.iter().map(|(machine, plan)| (*machine, plan)).collect();
-            Ok(out.write_all(rows("MACHINE", &plans).as_bytes())?)
+            Ok(print(rows("MACHINE", &plans))?)
         };
     }
     let devices: Vec<_> = devices.iter().map(|device| device.as_str()).collect();
@@ -69,25 +68,25 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
         return if arguments.get_flag("json") {
             let plans: Map<String, Value> =
                 plans.iter().map(|(setting, plan)| (setting.clone(), json!(plan))).collect();
-            Ok(writeln!(out, "{:#}", Value::from(plans))?)
+            Ok(print(format_args!("{:#}\n", Value::from(plans)))?)
         } else {
             let plans: Vec<_> =
                 plans.iter().map(|(setting, plan)| (setting.as_str(), plan)).collect();
-            Ok(out.write_all(rows(plot::name(*what), &plans).as_bytes())?)
+            Ok(print(rows(plot::name(*what), &plans))?)
         };
     }
     let options = listed(&devices)?;
     if arguments.get_flag("summary") {
         let plan = plan(source, &options.with_alternatives(false))?;
-        return Ok(writeln!(out, "{}", plan.summary())?);
+        return Ok(print(format_args!("{}\n", plan.summary()))?);
     }
     let plan = plan(source, &options)?;
     if arguments.get_flag("json") {
-        writeln!(out, "{:#}", json!(plan))?;
+        print(format_args!("{:#}\n", json!(plan)))?;
     } else if arguments.get_flag("explain") {
-        write!(out, "{plan}\n{}", plan.explain())?;
+        print(format_args!("{plan}\n{}", plan.explain()))?;
     } else {
-        write!(out, "{plan}")?;
+        print(plan)?;
     }
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! `mullama pull`
 
 use std::ffi::OsString;
-use std::io::{Write as _, stdout};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,7 @@ use mullama_base::units;
 use super::text;
 use crate::failure::Failure;
 use crate::progress::Display;
-use crate::terminal::{catch_interrupts, interrupt};
+use crate::terminal::{catch_interrupts, interrupt, print, tell};
 
 /// How often the process that plans is looked at.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
@@ -35,8 +34,8 @@ pub fn run(arguments: &ArgMatches, itself: &[OsString]) -> Result<(), Failure> {
     drop(display);
     match pulled {
         Ok(model) => {
-            writeln!(stdout(), "pulled {}, {}", model.name, units::decimal(model.size))?;
-            Ok(())
+            let size = units::decimal(model.size);
+            Ok(print(format_args!("pulled {}, {size}\n", model.name))?)
         }
         Err(error) => {
             if error.kind() == ErrorKind::Cancelled {
@@ -45,7 +44,7 @@ pub fn run(arguments: &ArgMatches, itself: &[OsString]) -> Result<(), Failure> {
                     Ok(address @ Source::Url(_)) => address.to_string(),
                     _ => given.to_owned(),
                 };
-                eprintln!("interrupted; `mullama pull {shown}` goes on from here");
+                tell(format_args!("interrupted; `mullama pull {shown}` goes on from here"));
             }
             let plain = error.hint().is_some_and(|hint| hint.contains("insecure"));
             let error = if plain {
@@ -88,7 +87,7 @@ fn tell_of_fit(given: &str, itself: &[OsString], limit: Duration) -> Result<Dura
     });
     match ended {
         Ok(output) if output.status.success() => {
-            eprint!("{}", String::from_utf8_lossy(&output.stdout));
+            tell(String::from_utf8_lossy(&output.stdout).trim_end());
             return Ok(Duration::ZERO);
         }
         Ok(output) => {

@@ -1,13 +1,12 @@
 //! `mullama rm`
 
-use std::io::{Write as _, stdout};
-
 use clap::ArgMatches;
 use mullama::hub::Store;
 use mullama_base::units;
 
 use super::store_name;
 use crate::failure::Failure;
+use crate::terminal::print;
 
 /// Removes what can be removed; the last failure, if there is one, is the command's.
 pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
@@ -30,6 +29,6 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
 fn remove(store: &Store, name: &str) -> Result<(), Failure> {
     let name = store_name(name)?;
     let removed = store.remove(&name)?;
-    writeln!(stdout(), "removed {name}, {} freed", units::decimal(removed.freed))?;
+    print(format_args!("removed {name}, {} freed\n", units::decimal(removed.freed)))?;
     Ok(())
 }

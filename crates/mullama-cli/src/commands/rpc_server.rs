@@ -5,6 +5,7 @@ use mullama::rpc;
 
 use super::{required, text};
 use crate::failure::Failure;
+use crate::terminal::tell;
 
 pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     let host = text(arguments, "host");
@@ -13,11 +14,11 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     let devices: Option<Vec<String>> =
         arguments.get_many("device").map(|names| names.cloned().collect());
     if !rpc::is_loopback(&address) {
-        eprintln!(
+        tell(format_args!(
             "warning: {address} can be reached from other machines, and the protocol has no \
              authentication: whoever reaches it can use this worker, crash it, and read what it \
              computes. Keep it to a network that you trust."
-        );
+        ));
     }
     output_to_stderr();
     rpc::serve(&address, devices.as_deref(), arguments.get_one::<u32>("threads").copied())?;

@@ -1,7 +1,6 @@
 //! `mullama show`
 
 use std::fmt::Write as _;
-use std::io::{Write as _, stdout};
 
 use clap::ArgMatches;
 use mullama::hub::{Modelfile, Origin};
@@ -14,7 +13,7 @@ use serde_json::{Map, Value};
 use super::text;
 use crate::failure::Failure;
 use crate::source;
-use crate::terminal::table;
+use crate::terminal::{print, table};
 
 /// Longer metadata values are cut in the listing; `--json` has them whole.
 const LONGEST_VALUE: usize = 60;
@@ -53,7 +52,7 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     } else {
         format!("{}\n{}\n{}", facts(&found)?, here(source), metadata(&header))
     };
-    Ok(stdout().lock().write_all(text.as_bytes())?)
+    Ok(print(text)?)
 }
 
 fn line(text: &str) -> String {

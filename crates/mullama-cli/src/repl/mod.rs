@@ -2,7 +2,7 @@
 
 mod line;
 
-use std::io::{IsTerminal as _, Write as _, stdout};
+use std::io::{IsTerminal as _, stdout};
 use std::path::{Path, PathBuf};
 
 use mullama::hub::{CreateOptions, Message, Modelfile, Parameters, Source};
@@ -24,7 +24,7 @@ use crate::failure::Failure;
 use crate::options::is_for_loading;
 use crate::session::{Session, Settings};
 use crate::source;
-use crate::terminal::forget_interrupt;
+use crate::terminal::{forget_interrupt, print, tell};
 
 /// Lines of history that are kept.
 const REMEMBERED: usize = 1000;
@@ -32,7 +32,7 @@ const REMEMBERED: usize = 1000;
 /// Reads lines and answers them until the input ends or says so.
 pub fn converse(mut session: Session) -> Result<(), Failure> {
     let name = session.model.name().unwrap_or("model").to_owned();
-    eprintln!("{name}: ask anything; /? lists the commands, /bye or Ctrl-D ends");
+    tell(format_args!("{name}: ask anything; /? lists the commands, /bye or Ctrl-D ends"));
     let mut input = Input::new()?;
     while let Some(text) = input.next()? {
         let done = match line::parse(&text) {
@@ -40,7 +40,7 @@ pub fn converse(mut session: Session) -> Result<(), Failure> {
             Ok(Line::Ask(prompt)) => answer(&mut session, prompt),
             Ok(Line::Command(command)) => obey(&mut session, command),
             Err(problem) => {
-                eprintln!("{problem}");
+                tell(problem);
                 Ok(false)
             }
         };
@@ -50,7 +50,7 @@ pub fn converse(mut session: Session) -> Result<(), Failure> {
             Ok(false) => {}
             // What cannot be done is no reason to leave.
             Err(Failure::Error(error)) if !session.model.is_closed() => {
-                eprintln!("error: {}", error.report());
+                tell(format_args!("error: {}", error.report()));
             }
             Err(Failure::Interrupted) if !session.model.is_closed() => {}
             Err(failure) => return Err(failure),
@@ -61,7 +61,7 @@ pub fn converse(mut session: Session) -> Result<(), Failure> {
 
 fn answer(session: &mut Session, prompt: String) -> Result<bool, Failure> {
     if session.answer(prompt)? == FinishReason::Cancelled {
-        eprintln!("(stopped)");
+        tell("(stopped)");
     }
     Ok(false)
 }
@@ -131,7 +131,7 @@ impl Input {
                 }
                 Err(ReadlineError::Interrupted) => {
                     if !self.lines.is_open() {
-                        eprintln!("/bye or Ctrl-D ends");
+                        tell("/bye or Ctrl-D ends");
                     }
                     self.lines.clear();
                 }
@@ -174,7 +174,7 @@ fn obey(session: &mut Session, command: Command) -> Result<bool, Failure> {
         Command::System(text) => session.system = Some(text).filter(|text| !text.is_empty()),
         Command::Parameter { name, values } => set(session, &name, &values)?,
         Command::Verbose(verbose) => session.settings.verbose = verbose,
-        Command::Show(topic) => print(&shown(session, topic)?)?,
+        Command::Show(topic) => print(shown(session, topic)?)?,
         Command::Clear => session.clear()?,
         Command::Save(to) => save(session, &to)?,
         Command::Load(from) => load(session, &from)?,
@@ -199,7 +199,7 @@ fn set(session: &mut Session, name: &str, values: &[String]) -> Result<(), Failu
         parameters.set(name, value)?;
     }
     if parameters.unused().any(|unused| unused == name) {
-        eprintln!("{name} is kept with the model, but mullama does not use it");
+        tell(format_args!("{name} is kept with the model, but mullama does not use it"));
     }
     let mut one = Parameters::default();
     if let Some(value) = values.first() {
@@ -266,11 +266,11 @@ fn save(session: &Session, to: &str) -> Result<(), Failure> {
         write_durably(&path, text.as_bytes()).map_err(|error| {
             Error::new(ErrorKind::Io, format!("cannot write {}: {error}", path.display()))
         })?;
-        eprintln!("saved as {}", path.display());
+        tell(format_args!("saved as {}", path.display()));
     } else {
         let name = store_name(to)?;
         let model = create_model(&name, &file, CreateOptions::default())?;
-        eprintln!("saved as {}", model.name);
+        tell(format_args!("saved as {}", model.name));
     }
     Ok(())
 }
@@ -318,7 +318,7 @@ fn load(session: &mut Session, from: &str) -> Result<(), Failure> {
         }
     }
     *session = next;
-    eprintln!("talking with {}", session.model.name().unwrap_or(from));
+    tell(format_args!("talking with {}", session.model.name().unwrap_or(from)));
     Ok(())
 }
 
@@ -337,10 +337,4 @@ fn read_modelfile(path: &Path) -> Result<Modelfile, Failure> {
 
 fn is_gguf(path: &Path) -> bool {
     path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"))
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    let mut out = stdout().lock();
-    out.write_all(text.as_bytes())?;
-    Ok(out.flush()?)
 }

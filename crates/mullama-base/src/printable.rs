@@ -1,0 +1,59 @@
+//! Text that others wrote, for a terminal.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+/// The text without what steers a terminal: control characters (so that no escape sequence is left), and those
+/// that change the direction of writing. They are written out as JSON writes them, `\u001b`, so that JSON stays
+/// what it was. Ends of lines and tabulators stay.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    written_out(text, |c| is_control(c) || changes_direction(c))
+}
+
+/// As [`printable`], with the marks that some scripts need in running text.
+pub fn printable_prose(text: &str) -> Cow<'_, str> {
+    written_out(text, is_control)
+}
+
+fn is_control(c: char) -> bool {
+    c.is_control() && !matches!(c, '\n' | '\t')
+}
+
+/// Unicode's property `Bidi_Control`.
+fn changes_direction(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn written_out(text: &str, steers: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&steers) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    // The ends of lines of other systems are no more than that.
+    for c in text.replace("\r\n", "\n").chars() {
+        if steers(c) {
+            let _ = write!(shown, "\\u{:04x}", u32::from(c));
+        } else {
+            shown.push(c);
+        }
+    }
+    Cow::Owned(shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_steers_the_terminal() {
+        for plain in ["", "a\tb\nc", "naïve 日本語 שלום"] {
+            assert!(matches!(printable(plain), Cow::Borrowed(same) if same == plain));
+        }
+        assert_eq!(printable("a\x1b[2Jb\x07"), "a\\u001b[2Jb\\u0007");
+        assert_eq!(printable("\x1b]52;c;YQ==\x1b\\"), "\\u001b]52;c;YQ==\\u001b\\");
+        assert_eq!(printable("\u{9b}2J\x7f\0"), "\\u009b2J\\u007f\\u0000");
+        assert_eq!(printable("a\u{202e}b\u{2066}c"), "a\\u202eb\\u2066c");
+        assert_eq!(printable("safe\revil\r\nline"), "safe\\u000devil\nline");
+        assert_eq!(printable_prose("a\u{200f}b\x1b"), "a\u{200f}b\\u001b");
+    }
+}

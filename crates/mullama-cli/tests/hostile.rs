@@ -1,0 +1,116 @@
+//! What others wrote into files, names and answers of servers does not steer the terminal.
+
+mod home;
+
+use std::fs;
+use std::process::{Output, Stdio};
+
+use home::{Home, demo};
+use mullama_test_registry::{Content, Registry};
+use mullama_testkit::gguf::{File, Value};
+
+/// Escape sequences (a colour, the clipboard, the title), a bell, a line that is written over, and controls of
+/// the direction of writing.
+const HOSTILE: &str = "x\x1b[31m\x1b]52;c;ZXZpbA==\x07\u{9b}2J\rgood\u{202e}lave\u{2066}";
+
+fn is_harmless(arguments: &[&str], output: &Output) {
+    for bytes in [&output.stdout, &output.stderr] {
+        let text = String::from_utf8_lossy(bytes);
+        let steers = |c: char| {
+            (c.is_control() && c != '\n')
+                || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        };
+        assert!(!text.contains(steers), "{arguments:?}: {text:?}");
+    }
+}
+
+/// The demo model, with such texts in its metadata.
+fn hostile_model() -> Vec<u8> {
+    let mut file = File::decode(&fs::read(demo()).unwrap()).unwrap();
+    let template = format!("{{{{ raise_exception('{HOSTILE}') }}}}");
+    for (key, text) in [
+        ("general.name", HOSTILE),
+        ("general.license", HOSTILE),
+        ("tokenizer.chat_template", &template),
+        (HOSTILE, HOSTILE),
+    ] {
+        file.header.set(key, Value::string(text));
+    }
+    file.encode()
+}
+
+#[test]
+fn nothing_of_a_model_steers_the_terminal() {
+    let home = Home::new();
+    let model = hostile_model();
+    fs::write(home.path().join("h.gguf"), &model).unwrap();
+    let modelfile = format!(
+        "FROM ./h.gguf\nSYSTEM \"\"\"{HOSTILE}\"\"\"\nLICENSE \"\"\"{HOSTILE}\"\"\"\nMESSAGE user {HOSTILE}\n\
+         PARAMETER stop \"{HOSTILE}\""
+    );
+    fs::write(home.path().join("Modelfile"), modelfile.replace('\r', "")).unwrap();
+    // A file of such a name is what a misspelt one is told to be near.
+    let named =
+        if cfg!(unix) { format!("model-{HOSTILE}.gguf") } else { "model-x.gguf".to_owned() };
+    fs::write(home.path().join(&named), &model).unwrap();
+    fs::write(home.path().join("other").with_extension("gguf"), HOSTILE).unwrap();
+    let missing = named.replace("model", "modle");
+    home.says(&["create", "mine"]);
+    let commands: &[&[&str]] = &[
+        &["list"],
+        &["list", "--json"],
+        &["show", "h.gguf"],
+        &["show", "h.gguf", "--template"],
+        &["show", "h.gguf", "--license"],
+        &["show", "h.gguf", "--tensors"],
+        &["show", "h.gguf", "--json"],
+        &["show", "h.gguf", "--modelfile"],
+        &["show", &named, "--modelfile"],
+        &["show", "mine"],
+        &["show", "mine", "--system"],
+        &["show", "mine", "--license"],
+        &["show", "mine", "--parameters"],
+        &["show", "mine", "--modelfile"],
+        &["show", "mine", "--json"],
+        &["plan", "h.gguf"],
+        &["plan", "h.gguf", "--explain"],
+        &["plan", "h.gguf", "--summary"],
+        &["plan", "h.gguf", "--json"],
+        &["plan", &named, "--explain"],
+        &["run", "h.gguf", "Hi"],
+        &["run", "mine", "Hi", "--verbose"],
+        &["run", &named, "Hi"],
+        &["run", "other.gguf", "Hi"],
+        &["run", &missing, "Hi"],
+        &["show", &missing],
+        &["cp", "mine", "other"],
+        &["rm", "other", "mine"],
+    ];
+    for arguments in commands {
+        let output = home.mullama(arguments).env("MULLAMA_LOG", "trace").output().unwrap();
+        is_harmless(arguments, &output);
+    }
+}
+
+#[test]
+fn json_has_what_was_written() {
+    let home = Home::new();
+    fs::write(home.path().join("h.gguf"), hostile_model()).unwrap();
+    let shown: serde_json::Value =
+        serde_json::from_str(&home.says(&["show", "h.gguf", "--json"])).unwrap();
+    let pairs = shown["metadata"].as_array().unwrap();
+    assert!(pairs.contains(&serde_json::json!(["general.name", HOSTILE])), "{shown}");
+}
+
+#[test]
+fn nothing_of_a_server_steers_the_terminal() {
+    let (home, registry) = (Home::new(), Registry::start());
+    let license: Content = HOSTILE.into();
+    let model = Content::file(&demo()).unwrap();
+    registry.add_model("library/tiny:latest", &[("model", model), ("license", license)]);
+    for arguments in [&["pull", "tiny"][..], &["pull", "none"], &["show", "tiny", "--license"]] {
+        let mut command = home.mullama(arguments);
+        command.env("MULLAMA_REGISTRY", registry.url()).stdin(Stdio::null());
+        is_harmless(arguments, &command.output().unwrap());
+    }
+}
