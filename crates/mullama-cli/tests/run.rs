@@ -3,6 +3,8 @@
 mod home;
 
 use std::fs;
+use std::io::Write as _;
+use std::process::Stdio;
 
 use home::{Home, checked, demo};
 
@@ -155,4 +157,56 @@ fn answers_have_the_format_that_is_asked_for() {
     assert!(home.complains(2, &["run", "demo", "--format", "xml", "hi"]).contains("`format`"));
     home.complains(2, &["run", "demo", "--format", "json", "--grammar", "root ::= \"a\"", "hi"]);
     assert!(home.complains(11, &["run", "demo", "--image", "a.png", "hi"]).contains("images"));
+}
+
+#[test]
+fn an_idle_standard_input_is_not_waited_for() {
+    let home = Home::new();
+    let start = |arguments: &[&str]| {
+        let mut command = home.mullama(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let arguments = ["run", "demo", "--temperature", "0", QUESTION];
+    let mut child = start(&arguments);
+    // It stays open until there is an answer.
+    let input = child.stdin.take();
+    let output = child.wait_with_output().unwrap();
+    drop(input);
+    let (out, err) = checked(&output, 0);
+    assert_eq!(out, PARIS);
+    assert!(err.contains("standard input is open"), "{err}");
+
+    // What has come is waited for to its end, and is a part of the prompt.
+    let mut child =
+        start(&["run", "demo", "--temperature", "0", "--max-tokens", "1", "-c", "256", "a"]);
+    let mut input = child.stdin.take().unwrap();
+    let words = "France ".repeat(150);
+    for _ in 0..2 {
+        input.write_all(words.as_bytes()).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(700));
+    }
+    drop(input);
+    checked(&child.wait_with_output().unwrap(), 8);
+    // Without a prompt it is all there is, however long it takes.
+    let mut child = start(&arguments[..4]);
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    child.stdin.take().unwrap().write_all(QUESTION.as_bytes()).unwrap();
+    assert_eq!(checked(&child.wait_with_output().unwrap(), 0).0, PARIS);
+}
+
+#[test]
+fn the_home_folder_has_a_sign() {
+    let home = Home::new();
+    fs::create_dir(home.path().join("models")).unwrap();
+    fs::copy(demo(), home.path().join("models/m.gguf")).unwrap();
+    fs::write(home.path().join("Modelfile"), "FROM ~/models/m.gguf\n").unwrap();
+    fs::write(home.path().join("schema.json"), "{\"const\": 1}").unwrap();
+    let ask = ["run", "~/models/m.gguf", "--temperature", "0", QUESTION];
+    assert_eq!(home.says(&ask), PARIS);
+    assert_eq!(home.says(&[&ask[..], &["--format", "~/schema.json"]].concat()), "1\n");
+    assert!(home.says(&["plan", "~/models/m.gguf", "--summary"]).starts_with("Fits"));
+    assert_eq!(home.says(&["create", "mine", "-f", "~/Modelfile"]), "created mine:latest\n");
+    let missing = home.complains(3, &[&ask[..], &["--lora=~/none.gguf"]].concat());
+    assert!(missing.contains(home.path().to_str().unwrap()), "{missing}");
 }

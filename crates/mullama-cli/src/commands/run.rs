@@ -1,17 +1,22 @@
 //! `mullama run`
 
-use std::io::{IsTerminal as _, Read as _, stdin};
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _, stdin};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::ArgMatches;
 use mullama::{Error, ErrorKind, FinishReason};
-use mullama_base::read_file;
+use mullama_base::{folders, read_file};
 use serde_json::{Value, json};
 
 use super::text;
 use crate::failure::Failure;
 use crate::session::{Session, Settings};
-use crate::terminal::catch_interrupts;
+use crate::terminal::{catch_interrupts, interrupt, tell};
 use crate::{options, repl};
 
 /// Bytes of the longest JSON schema.
@@ -34,11 +39,13 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
         verbose: arguments.get_flag("verbose"),
         keep: arguments.get_flag("keep_context"),
     };
-    let prompt = read_prompt(arguments.get_one::<String>("prompt").cloned())?;
+    let prompt = arguments.get_one::<String>("prompt").cloned();
+    let piped = (!stdin().is_terminal()).then(Piped::read);
 
     catch_interrupts();
     let mut session = Session::start(text(arguments, "model"), settings)?;
-    match prompt {
+    let piped = piped.map(|piped| piped.wait(prompt.is_none())).transpose()?;
+    match joined(prompt, piped) {
         // As with Ollama: it has been shown that the model loads, and nothing was asked.
         Some(prompt) if prompt.is_empty() => Ok(()),
         Some(prompt) => match session.answer(prompt)? {
@@ -57,25 +64,71 @@ fn schema(format: &str) -> Result<Value, Error> {
     let problem = |what: String| {
         Error::option("format", what).with_hint("give json, or the path of a JSON schema")
     };
-    let bytes = read_file(Path::new(format), MAX_SCHEMA_SIZE)
+    let bytes = read_file(&folders::expand_home(Path::new(format)), MAX_SCHEMA_SIZE)
         .map_err(|error| problem(format!("cannot read {format}: {error}")))?;
     serde_json::from_slice(&bytes)
         .map_err(|error| problem(format!("{format} is not valid JSON: {error}")))
 }
 
 /// The prompt from the command line, with what is piped in; `None` where there is neither.
-fn read_prompt(prompt: Option<String>) -> Result<Option<String>, Failure> {
-    if stdin().is_terminal() {
-        return Ok(prompt);
+fn joined(prompt: Option<String>, piped: Option<String>) -> Option<String> {
+    match (prompt, piped) {
+        (Some(prompt), Some(piped)) if !piped.is_empty() => Some(format!("{prompt}\n\n{piped}")),
+        (prompt, piped) => prompt.or(piped),
     }
-    let mut piped = String::new();
-    stdin().read_to_string(&mut piped).map_err(|error| {
-        Error::new(ErrorKind::Io, format!("cannot read the text that is piped in: {error}"))
-    })?;
-    let piped = piped.trim_end();
-    match prompt {
-        Some(prompt) if piped.is_empty() => Ok(Some(prompt)),
-        Some(prompt) => Ok(Some(format!("{prompt}\n\n{piped}"))),
-        None => Ok(Some(piped.to_owned())),
+}
+
+/// How long text that is piped in may take to begin, where there is a prompt without it.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Text that is piped in: read while the model is loaded.
+struct Piped {
+    since: Instant,
+    /// Whether some of it has come.
+    begun: Arc<AtomicBool>,
+    text: Receiver<io::Result<String>>,
+}
+
+impl Piped {
+    /// Begins to read.
+    fn read() -> Self {
+        let (sender, text) = mpsc::channel();
+        let begun = Arc::new(AtomicBool::new(false));
+        let has_begun = Arc::clone(&begun);
+        thread::spawn(move || {
+            let mut input = stdin().lock();
+            let mut text = String::new();
+            let read = input.fill_buf().map(|first| !first.is_empty()).and_then(|some| {
+                has_begun.store(some, Ordering::Relaxed);
+                input.read_to_string(&mut text)
+            });
+            let _ = sender.send(read.map(|_| text));
+        });
+        Self { since: Instant::now(), begun, text }
+    }
+
+    /// The text, without white space at its end. A program that started the command may have left it a
+    /// standard input that is open, and into which nothing is ever written: only where the text is needed,
+    /// or has begun, is it waited for.
+    fn wait(self, needed: bool) -> Result<String, Failure> {
+        loop {
+            match self.text.recv_timeout(Duration::from_millis(20)) {
+                Ok(Ok(text)) => return Ok(text.trim_end().to_owned()),
+                Ok(Err(error)) => {
+                    let message = format!("cannot read the text that is piped in: {error}");
+                    return Err(Error::new(ErrorKind::Io, message).into());
+                }
+                Err(RecvTimeoutError::Disconnected) => return Ok(String::new()),
+                Err(RecvTimeoutError::Timeout) if interrupt().is_cancelled() => {
+                    return Err(Failure::Interrupted);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let begun = self.begun.load(Ordering::Relaxed);
+            if !needed && !begun && self.since.elapsed() > PATIENCE {
+                tell("standard input is open, and nothing comes from it: answering without it");
+                return Ok(String::new());
+            }
+        }
     }
 }
