@@ -32,6 +32,7 @@ mod terminal;
 use std::ffi::OsString;
 
 use mullama::{Error, ErrorKind};
+use mullama_base::printable;
 
 /// Runs the command to its end, and gives the exit status for the process. `arguments` begin with the
 /// command's name; `itself` is what starts the command anew, a program and its first arguments.
@@ -39,8 +40,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, itself: &[OsString]) -
     let matches = match arguments::parse(arguments.into_iter()) {
         Ok(matches) => matches,
         Err(error) => {
-            // Whoever reads our output may have seen enough.
-            let _ = error.print();
+            let text = error.render().to_string();
+            if error.use_stderr() && printable(&text) != text {
+                terminal::tell(text.trim_end());
+            } else {
+                // Whoever reads our output may have seen enough.
+                let _ = error.print();
+            }
             return error.exit_code() as u8;
         }
     };

@@ -85,6 +85,11 @@ fn nothing_of_a_model_steers_the_terminal() {
         &["show", &missing],
         &["cp", "mine", "other"],
         &["rm", "other", "mine"],
+        &["run", HOSTILE, "Hi"],
+        &["plan", "demo", "--device", HOSTILE],
+        &["run", "demo", "--temperature", HOSTILE, "Hi"],
+        &["run", "demo", HOSTILE, HOSTILE],
+        &[HOSTILE],
     ];
     for arguments in commands {
         let output = home.mullama(arguments).env("MULLAMA_LOG", "trace").output().unwrap();
