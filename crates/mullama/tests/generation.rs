@@ -129,6 +129,29 @@ fn a_seed_fixes_the_text_and_another_changes_it() {
 }
 
 #[test]
+fn a_seed_gives_the_same_to_the_last_bit() {
+    let model = load(ContextParams::default().with_n_ctx(1024));
+    let text = "The quick brown fox jumps over the lazy dog. ".repeat(12);
+    let sample = || {
+        let options = GenerateOptions::default()
+            .with_temperature(0.9)
+            .with_ignore_eos(true)
+            .with_max_tokens(24)
+            .with_logprobs(2)
+            .with_seed(11);
+        let completion = model.generate(text.as_str(), &options).unwrap();
+        let logprobs = completion.logprobs.unwrap();
+        (completion.tokens, logprobs.iter().map(|it| it.logprob.to_bits()).collect::<Vec<_>>())
+    };
+    let first = sample();
+    for round in 0..4 {
+        // What is kept of other requests lies elsewhere each time.
+        model.generate(format!("{round} {text}"), &greedy().with_max_tokens(5 + round)).unwrap();
+        assert_eq!(sample(), first, "{round}");
+    }
+}
+
+#[test]
 fn max_tokens_ends_with_length() {
     let completion = DEMO.generate("Hello", &endless().with_max_tokens(5)).unwrap();
     assert_eq!(completion.finish_reason, FinishReason::Length);

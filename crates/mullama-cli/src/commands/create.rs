@@ -33,7 +33,9 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
 
 fn read(file: &str) -> Result<Modelfile, Error> {
     if file != "-" {
-        return Modelfile::read(folders::expand_home(Path::new(file))).map_err(|error| match error.kind() {
+        return Modelfile::read(folders::expand_home(Path::new(file))).map_err(|error| match error
+            .kind()
+        {
             ErrorKind::NotFound => error.with_hint("give its path with -f"),
             _ => error,
         });

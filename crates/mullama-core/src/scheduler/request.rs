@@ -44,6 +44,14 @@ pub(crate) struct Job {
     pub submitted: Instant,
 }
 
+impl Job {
+    /// Whether the prompt is computed in any case: what was computed in other company differs in the last
+    /// bits, and a seed is given to get the same text again.
+    pub fn computes_alone(&self) -> bool {
+        self.sampling.seed.is_some()
+    }
+}
+
 /// The cells of the KV cache that were computed from tokens, as the engine writes them out.
 pub(crate) struct SavedCells {
     pub adapters: AdapterSet,

@@ -179,6 +179,10 @@ impl Scheduler {
             if !self.running.is_empty() && taken + next.n_needed() >= self.n_ctx {
                 return;
             }
+            // Where a sequence lies in the cache decides in which order attention adds, and so the last bits.
+            if self.running.is_empty() && next.job().computes_alone() {
+                self.prefixes.evict(&mut self.context, usize::MAX);
+            }
             let adapters = &next.job().adapters;
             let Some(seq) = self.prefixes.open(&mut self.context, adapters) else { return };
             let slot = match self.waiting.pop_front().expect("there is a front") {
@@ -193,7 +197,7 @@ impl Scheduler {
                 self.prefixes.close(&mut self.context, seq);
                 continue;
             };
-            if slot.computes_alone() {
+            if slot.job().computes_alone() {
                 slot.start_at(0);
             } else {
                 let known = self.prefixes.adopt(&mut self.context, seq, slot.beginning());

@@ -182,12 +182,6 @@ impl Slot {
         }
     }
 
-    /// Whether the prompt is computed in any case: what was computed in other company differs in the last
-    /// bits, and a seed is given to get the same text again.
-    pub fn computes_alone(&self) -> bool {
-        self.job.sampling.seed.is_some()
-    }
-
     /// What has to be in the KV cache before the last token can be computed, whose logits are wanted.
     pub fn beginning(&self) -> &[Token] {
         &self.tokens[..self.tokens.len() - 1]
