@@ -497,11 +497,10 @@ fn what_people_write_is_text() {
     let (tokens, _) = prompt_tokens(&plain, said, json!({"parse_special": true}));
     assert!(tokens < expected(&[forged, "<|im_start|>"], 1), "{tokens}");
 
-    // A special token in halves, each in a part of its own.
-    let joined =
-        model("{% for part in messages[0].content %}{{ part.text }}{% endfor %}<|im_end|>");
-    let part = |text: &str| json!({"type": "text", "text": text});
-    let halves = json!([{"role": "user", "content": [part("<|im_"), part("end|>")]}]);
+    // A special token in halves, each in a message of its own.
+    let joined = model("{% for m in messages %}{{ m.content }}{% endfor %}<|im_end|>");
+    let half = |text: &str| json!({"role": "user", "content": text});
+    let halves = json!([half("<|im_"), half("end|>")]);
     let (tokens, prompt) = prompt_tokens(&joined, halves, json!({}));
     assert_eq!((tokens, prompt.as_str()), (expected(&["<|im_end|>"], 1), "<|im_end|><|im_end|>"));
 
@@ -534,4 +533,62 @@ fn what_people_write_is_text() {
     let apart = DEMO.tokenize(&format!("assistant\n{forged}"), false, false).unwrap().len()
         - DEMO.tokenize("assistant\n", false, false).unwrap().len();
     assert_eq!(tokens as usize, before + apart);
+}
+
+#[test]
+fn a_call_that_is_required_is_made() {
+    let tools = json!([definition("get_weather"), definition("get_time")]);
+    let named = json!({"type": "function", "function": {"name": "get_time"}});
+    for (choice, names) in
+        [(json!("required"), &["get_weather", "get_time"][..]), (named, &["get_time"])]
+    {
+        for temperature in [0.0, 1.5] {
+            let options = options(json!({"tools": tools, "tool_choice": choice}))
+                .with_temperature(temperature)
+                .with_max_tokens(200);
+            let answer = DEMO.chat(&ask("What is the capital of France?"), &options).unwrap();
+            let text = text_of(&DEMO, &answer);
+            assert!(text.trim_start().starts_with("<tool_call>"), "{text}");
+            for call in &answer.message.tool_calls {
+                assert!(names.contains(&call.function.name.as_str()), "{text}");
+            }
+        }
+    }
+    // The model does not hear of tools that it may not call.
+    let none = options(json!({"tools": tools, "tool_choice": "none"}));
+    let without = DEMO.apply_chat_template(&ask("Hi"), &greedy(), true).unwrap();
+    assert_eq!(DEMO.apply_chat_template(&ask("Hi"), &none, true).unwrap(), without);
+}
+
+#[test]
+fn arguments_between_tags_follow_their_schemas() {
+    let params = ModelParams::default().with_chat_template(templates::TAGGED);
+    let model = load("demo", params).unwrap();
+    let properties = json!({"unit": {"enum": ["Celsius", "Kelvin"]}, "kind": {"const": "now"}});
+    let parameters =
+        json!({"type": "object", "properties": properties, "required": ["unit", "kind"]});
+    let function = json!({"name": "get_weather", "parameters": parameters});
+    let tools = json!([{"type": "function", "function": function}]);
+    for seed in 0..4 {
+        let options = options(json!({"tools": tools, "tool_choice": "required"}))
+            .with_temperature(1.5)
+            .with_seed(seed)
+            .with_max_tokens(200);
+        let answer = model.chat(&ask("What is the weather?"), &options).unwrap();
+        let [call, ..] = &answer.message.tool_calls[..] else { panic!("{answer:?}") };
+        let arguments: Value = serde_json::from_str(&call.function.arguments).unwrap();
+        let unit = arguments["unit"].as_str().unwrap();
+        assert!(["Celsius", "Kelvin"].contains(&unit), "{arguments}");
+        assert_eq!(arguments["kind"], "now", "{arguments}");
+    }
+}
+
+#[test]
+fn tools_that_a_template_has_no_place_for_are_refused() {
+    let params = ModelParams::default().with_chat_template(templates::NO_SYSTEM);
+    let model = load("demo", params).unwrap();
+    let tools = options(json!({"tools": [definition("get_weather")]}));
+    let error = model.chat(&ask("Hi"), &tools).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("no place for tools"), "{error}");
 }

@@ -44,6 +44,26 @@ pub const THINKING: &str = r#"
     {%- endif %}
 {%- endif %}"#;
 
+/// `ChatML` with tools that are called between tags, each argument in one of its own, as coding models have them.
+pub const TAGGED: &str = r"
+{%- if tools %}
+    {{- '<|im_start|>system\nFunctions:\n' }}
+    {%- for tool in tools %}{{- (tool | tojson) + '\n' }}{%- endfor %}
+    {{- 'Call one so:\n<tool_call>\n<function=name>\n<parameter=key>\nvalue\n</parameter>\n</function>\n</tool_call><|im_end|>\n' }}
+{%- endif %}
+{%- for message in messages %}
+    {{- '<|im_start|>' + message.role + '\n' + (message.content or '') }}
+    {%- for call in message.tool_calls or [] %}
+        {{- '<tool_call>\n<function=' + call.function.name + '>\n' }}
+        {%- for key, value in call.function.arguments.items() %}
+            {{- '<parameter=' + key + '>\n' + (value | string) + '\n</parameter>\n' }}
+        {%- endfor %}
+        {{- '</function>\n</tool_call>' }}
+    {%- endfor %}
+    {{- '<|im_end|>\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}";
+
 /// Headers around roles, as Llama 3 has them; a tool is called with an object that has `parameters`.
 pub const HEADERS: &str = r#"
 {{- bos_token }}

@@ -1,5 +1,6 @@
 //! Messages to a prompt, through the model's template.
 
+mod calls;
 mod capabilities;
 mod jinja;
 mod marks;
@@ -86,21 +87,7 @@ pub(crate) fn render(
         "enable_thinking": options.chat.settled_reasoning(),
         "parallel_tool_calls": options.chat.settled_parallel_tool_calls(),
     });
-    let chosen = tools(options)?;
-    let with_tools = !chosen.tools.is_empty();
-    if with_tools && !templates.take_tools() {
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            "the model's chat template has no place for tools: the model would not hear of them",
-        )
-        .with_hint(Text::with_names(
-            "give a template that has one as {chat_template}, or describe the tools in a message",
-        )));
-    }
-    if with_tools {
-        request["tools"] = chosen.tools.into();
-        request["tool_choice"] = chosen.choice.into();
-    }
+    let chosen = offer_tools(templates, options, &mut request)?;
     if let Some(kwargs) = &options.chat.template_kwargs {
         request["template_kwargs"] = kwargs.clone().into();
     }
@@ -111,7 +98,7 @@ pub(crate) fn render(
     // Where there are tools, or an answer stands in a form of the model's own, the template says how a value is
     // told from the rest; the engine's grammar then holds the answer to both.
     if let Some(schema) = &schema
-        && (with_tools || !answers_plainly(templates, &request, cancel)?)
+        && (!chosen.tools.is_empty() || !answers_plainly(templates, &request, cancel)?)
     {
         schema_to_gbnf(schema)?;
         request["json_schema"] = schema.clone();
@@ -134,6 +121,10 @@ pub(crate) fn render(
         Some(marks) => marks.resolve(marked),
         None => Prompt { text: marked.to_owned(), written: Vec::new() },
     };
+    applied.grammar = calls::hold_texts(&applied.grammar, &chosen.tools);
+    if chosen.is_required && !continues {
+        applied.grammar = calls::begin_at_once(&applied.grammar);
+    }
     let prompt = resolve(&applied.prompt);
     applied.generation_prompt = resolve(&applied.generation_prompt).text;
     if prompt.text.is_empty() {
@@ -265,25 +256,53 @@ fn reasoning_spec(
     Ok(Some(ReasoningSpec { budget, tags }))
 }
 
+#[derive(Default)]
 struct ChosenTools {
     tools: Vec<Value>,
-    choice: &'static str,
+    is_required: bool,
+}
+
+/// Puts the tools that may be called into a request.
+fn offer_tools(
+    templates: &Templates,
+    options: &ChatOptions,
+    request: &mut Value,
+) -> Result<ChosenTools> {
+    let chosen = tools(options)?;
+    if chosen.tools.is_empty() {
+        return Ok(chosen);
+    }
+    if !templates.take_tools() {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "the model's chat template has no place for tools: the model would not hear of them",
+        )
+        .with_hint(Text::with_names(
+            "give a template that has one as {chat_template}, or describe the tools in a message",
+        )));
+    }
+    request["tools"] = chosen.tools.clone().into();
+    request["tool_choice"] = if chosen.is_required { "required" } else { "auto" }.into();
+    Ok(chosen)
 }
 
 /// The tools that may be called, and whether one must be. A tool that is chosen by name is the only
 /// one that is offered, and must be called.
 fn tools(options: &ChatOptions) -> Result<ChosenTools> {
     let tools = tool::read_all(options.chat.tools.clone().unwrap_or_default())?;
-    let choice = match &options.chat.tool_choice {
-        None => "auto",
+    match &options.chat.tool_choice {
+        None => Ok(ChosenTools { tools, is_required: false }),
         Some(Value::String(choice)) => match choice.as_str() {
-            "auto" => "auto",
+            "auto" => Ok(ChosenTools { tools, is_required: false }),
             // The model need not hear of tools that it may not call.
-            "none" => return Ok(ChosenTools { tools: Vec::new(), choice: "none" }),
-            "required" => "required",
+            "none" => Ok(ChosenTools::default()),
+            "required" if tools.is_empty() => {
+                Err(Error::option("tool_choice", "is `required`, and there are no tools"))
+            }
+            "required" => Ok(ChosenTools { tools, is_required: true }),
             _ => {
                 let problem = format!("`{choice}` is none of auto, none, required");
-                return Err(Error::option("tool_choice", problem));
+                Err(Error::option("tool_choice", problem))
             }
         },
         Some(choice) => {
@@ -297,13 +316,9 @@ fn tools(options: &ChatOptions) -> Result<ChosenTools> {
             if named.is_empty() {
                 return Err(Error::option("tool_choice", format!("there is no tool `{name}`")));
             }
-            return Ok(ChosenTools { tools: named, choice: "required" });
+            Ok(ChosenTools { tools: named, is_required: true })
         }
-    };
-    if choice == "required" && tools.is_empty() {
-        return Err(Error::option("tool_choice", "is `required`, and there are no tools"));
     }
-    Ok(ChosenTools { tools, choice })
 }
 
 /// The schema that the answer must follow, from `json_schema` or `response_format`.
@@ -387,7 +402,7 @@ mod tests {
         let mut options = ChatOptions::default().with_tools([tool("a"), tool("b")]);
         options.chat.tool_choice = Some(tool("b"));
         let chosen = tools(&options).unwrap();
-        assert_eq!((chosen.tools, chosen.choice), (vec![tool("b")], "required"));
+        assert_eq!((chosen.tools, chosen.is_required), (vec![tool("b")], true));
         options.chat.tool_choice = Some(tool("c"));
         assert!(tools(&options).is_err_and(|error| error.to_string().contains("`c`")));
     }

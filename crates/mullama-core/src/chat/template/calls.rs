@@ -1,0 +1,230 @@
+//! What the engine's grammars of tool calls leave open.
+//!
+//! They are texts in GBNF, a rule a line. What is changed is recognised by its form, which the tests here hold
+//! against the engine's.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+/// A grammar whose calls begin at once, or after reasoning: where a call is required, a model that may write text
+/// before it need never come to it.
+pub(super) fn begin_at_once(grammar: &str) -> String {
+    let lines = grammar.lines().map(|line| match line.strip_prefix("root ::= ") {
+        Some(root) => format!("root ::= {}", without_text(root)),
+        None => line.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// A sequence without the text that it may have anywhere, but for that in brackets, which is reasoning.
+fn without_text(sequence: &str) -> String {
+    let kept = items(sequence).into_iter().filter(|item| !is_open_text(item.trim_end_matches('?')));
+    kept.collect::<Vec<_>>().join(" ")
+}
+
+/// Whether a rule stands for any text up to a mark.
+fn is_open_text(name: &str) -> bool {
+    let number = name.strip_prefix("until-").or_else(|| name.strip_prefix("ac-"));
+    number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// A grammar whose arguments that are texts are held to `enum` and `const`, in forms that write arguments as text
+/// between tags: the engine lets any text be one.
+pub(super) fn hold_texts(grammar: &str, tools: &[Value]) -> String {
+    let rules: HashMap<&str, &str> =
+        grammar.lines().filter_map(|line| line.split_once(" ::= ")).collect();
+    let lines = grammar.lines().map(|line| {
+        let Some((name, body)) = line.split_once(" ::= ") else { return line.to_owned() };
+        let tool = tools.iter().find(|tool| {
+            let rule =
+                format!("tool-{}", rule_name(tool["function"]["name"].as_str().unwrap_or("?")));
+            name == rule || name.starts_with(&format!("{rule}-arg-"))
+        });
+        let Some(tool) = tool else { return line.to_owned() };
+        let mut body = body.to_owned();
+        let parameters = &tool["function"]["parameters"];
+        for (parameter, schema) in parameters["properties"].as_object().into_iter().flatten() {
+            if let Some(texts) = texts_of(schema, parameters) {
+                body = hold(&body, parameter, &texts, &rules);
+            }
+        }
+        format!("{name} ::= {body}")
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The texts that a schema admits, where it names them.
+fn texts_of(schema: &Value, root: &Value) -> Option<Vec<String>> {
+    if let Some(place) = schema["$ref"].as_str().and_then(|it| it.strip_prefix('#')) {
+        let schema = root.pointer(place)?;
+        return schema["$ref"].is_null().then(|| texts_of(schema, root))?;
+    }
+    let values = match (&schema["const"], &schema["enum"]) {
+        (Value::Null, Value::Array(values)) => values.clone(),
+        (Value::Null, _) => return None,
+        (value, _) => vec![value.clone()],
+    };
+    values.into_iter().map(|value| value.as_str().map(str::to_owned)).collect()
+}
+
+/// Holds the value of one parameter, which follows a group that names it.
+fn hold(body: &str, parameter: &str, texts: &[String], rules: &HashMap<&str, &str>) -> String {
+    let named = format!(" {} ", literal(parameter));
+    let Some(end) = body
+        .find(&named)
+        .and_then(|at| Some(at + named.len() + body[at + named.len()..].find(')')? + 1))
+    else {
+        return body.to_owned();
+    };
+    let (before, after) = body.split_at(end);
+    let value_items = items(after);
+    // A group, or all that comes.
+    let is_group = value_items.first().is_some_and(|item| item.starts_with('('));
+    let (value, rest) = value_items.split_at(if is_group { 1 } else { value_items.len() });
+    let held: Vec<String> = value.iter().map(|item| hold_item(item, texts, rules)).collect();
+    let all = held.iter().map(String::as_str).chain(rest.iter().copied());
+    format!("{before} {}", all.collect::<Vec<_>>().join(" "))
+}
+
+fn hold_item(item: &str, texts: &[String], rules: &HashMap<&str, &str>) -> String {
+    let choice = || {
+        let texts: Vec<_> = texts.iter().map(|text| literal(text)).collect();
+        format!("({})", texts.join(" | "))
+    };
+    if let Some(group) = item.strip_prefix('(').and_then(|item| item.strip_suffix(')')) {
+        let held: Vec<_> = items(group).iter().map(|item| hold_item(item, texts, rules)).collect();
+        return format!("({})", held.join(" "));
+    }
+    match (item, rules.get(item)) {
+        ("xml-arg-string", Some(rule)) => hold_item(rule, texts, rules),
+        _ if item.starts_with("ac-") && is_open_text(item) => match delimiter(item, rules) {
+            Some(delimiter) => format!("{} {delimiter}", choice()),
+            None => item.to_owned(),
+        },
+        _ if is_open_text(item) => choice(),
+        _ => item.to_owned(),
+    }
+}
+
+/// What ends a text, of a rule that reads it letter by letter together with its end (`ac-8`, `ac-8-01`, ...): the
+/// first alternative of each state goes on to the next.
+fn delimiter(name: &str, rules: &HashMap<&str, &str>) -> Option<String> {
+    let mut letters = String::new();
+    let mut state = name.to_owned();
+    for next in 1..100 {
+        let next = format!("{name}-{next:02}");
+        let rule = rules.get(state.as_str())?;
+        let mut steps = rule.split(" | ");
+        let onward = format!("] {next}");
+        if let Some(step) = rule.split(" | ").find(|step| step.ends_with(&onward)) {
+            letters.push_str(step.strip_prefix('[')?.strip_suffix(&onward)?);
+            state = next;
+        } else {
+            let last = steps.find(|step| step.ends_with(']') && !step.starts_with("[^"))?;
+            letters.push_str(last.strip_prefix('[')?.strip_suffix(']')?);
+            // In brackets, brackets are escaped, and quotes are not.
+            let letters = letters.replace("\\]", "]").replace("\\[", "[").replace('"', "\\\"");
+            return Some(format!("\"{letters}\""));
+        }
+    }
+    None
+}
+
+/// The name of a tool as it stands in names of rules.
+fn rule_name(name: &str) -> String {
+    name.split(|c: char| !c.is_ascii_alphanumeric() && c != '-')
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join("-")
+}
+
+/// A text as GBNF has it.
+fn literal(text: &str) -> String {
+    let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{}\"", escaped.replace('\n', "\\n").replace('\r', "\\r").replace('\t', "\\t"))
+}
+
+/// The items of a sequence: names, texts in quotes, sets, groups with what repeats them.
+fn items(sequence: &str) -> Vec<&str> {
+    let (mut items, mut start, mut depth) = (Vec::new(), 0, 0);
+    let mut quote = None;
+    let mut characters = sequence.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match (quote, character) {
+            (_, '\\') => _ = characters.next(),
+            (Some(end), _) if character == end => quote = None,
+            (None, '"') => quote = Some('"'),
+            (None, '[') => quote = Some(']'),
+            (None, '(') => depth += 1,
+            (None, ')') => depth -= 1,
+            (None, ' ') if depth == 0 => {
+                items.push(&sequence[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    items.push(&sequence[start..]);
+    items.retain(|item| !item.is_empty());
+    items
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn text_before_calls_goes_and_reasoning_stays() {
+        let grammar = "root ::= \"a b\" space (\"<think>\" until-13 \"</think>\")? until-183? call\n\
+                       until-183 ::= [a] until-183";
+        assert_eq!(
+            begin_at_once(grammar),
+            "root ::= \"a b\" space (\"<think>\" until-13 \"</think>\")? call\n\
+             until-183 ::= [a] until-183"
+        );
+    }
+
+    #[test]
+    fn texts_between_tags_are_held() {
+        let properties = json!({
+            "unit": {"enum": ["C", "say \"F\""]},
+            "city": {"type": "string"},
+            "kind": {"$ref": "#/$defs/kind"},
+        });
+        let parameters = json!({"properties": properties, "$defs": {"kind": {"const": "a\nb"}}});
+        let tools = [json!({"function": {"name": "get_weather", "parameters": parameters}})];
+        for (given, held) in [
+            (
+                "tool-get-weather-arg-unit ::= (\"<p=\" \"unit\" \">\\n\") xml-arg-string",
+                "tool-get-weather-arg-unit ::= (\"<p=\" \"unit\" \">\\n\") (\"C\" | \"say \\\"F\\\"\") \"\\n</]\"",
+            ),
+            (
+                "tool-get-weather-arg-kind ::= (\"<p=\" \"kind\" \"\") \">\" ac-8",
+                "tool-get-weather-arg-kind ::= (\"<p=\" \"kind\" \"\") \">\" (\"a\\nb\") \"\\n</]\"",
+            ),
+            (
+                "tool-get-weather-arg-unit ::= (\"<p \" \"unit\" \">\") until-5 \"</p>\"",
+                "tool-get-weather-arg-unit ::= (\"<p \" \"unit\" \">\") (\"C\" | \"say \\\"F\\\"\") \"</p>\"",
+            ),
+            (
+                "tool-get-weather ::= ((\"<p \" \"unit\" \">\") (\"<!\" ac-8 | ac-8) | (\"<p \" \"city\" \">\") (ac-8)) space",
+                "tool-get-weather ::= ((\"<p \" \"unit\" \">\") (\"<!\" (\"C\" | \"say \\\"F\\\"\") \"\\n</]\" | (\"C\" | \"say \\\"F\\\"\") \"\\n</]\") | (\"<p \" \"city\" \">\") (ac-8)) space",
+            ),
+            (
+                "tool-get-weather-arg-city ::= (\"<p=\" \"city\" \">\\n\") xml-arg-string",
+                "tool-get-weather-arg-city ::= (\"<p=\" \"city\" \">\\n\") xml-arg-string",
+            ),
+        ] {
+            let rules = "xml-arg-string ::= ac-8\n\
+                 ac-8 ::= [\\n] ac-8-01 | [^\\n] ac-8\n\
+                 ac-8-01 ::= [\\n] ac-8-01 | [<] ac-8-02 | [^\\n<] ac-8\n\
+                 ac-8-02 ::= [\\n] ac-8-01 | [/] ac-8-03 | [^\\n/] ac-8\n\
+                 ac-8-03 ::= [\\]] | [^\\]] ac-8";
+            let grammar = hold_texts(&format!("{given}\n{rules}"), &tools);
+            assert_eq!(grammar, format!("{held}\n{rules}"));
+        }
+    }
+}
