@@ -4,6 +4,7 @@
 mod amx;
 mod cpu_modules;
 mod engine;
+mod metadata_keys;
 mod modules;
 mod phrases;
 
@@ -15,6 +16,7 @@ use engine::Engine;
 fn main() {
     let engine = Engine::locate();
     phrases::check(&engine);
+    metadata_keys::write(&engine);
     build_shim(&engine);
     if !cfg!(feature = "dynamic-backends") {
         modules::refuse_requested();

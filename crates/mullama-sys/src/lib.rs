@@ -12,6 +12,9 @@ compile_error!("mullama needs an operating system with loadable libraries");
 
 pub use llama_cpp_sys_2::*;
 
+/// The keys of a model's metadata that the engine reads; `%s` stands for the model's architecture.
+pub const METADATA_KEYS: &[&str] = include!(concat!(env!("OUT_DIR"), "/metadata_keys.rs"));
+
 pub mod backends;
 pub mod modules;
 pub mod phrases;

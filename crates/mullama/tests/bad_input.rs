@@ -193,6 +193,9 @@ fn options_out_of_range() {
         .with_kv_cache_type(mullama::KvCacheType::Q8_0);
     assert!(refused(model(), quantised).contains("`kv_cache_type`"));
     assert!(refused(model().with_tensor_split([0.0]), context()).contains("`tensor_split`"));
+    let typo = [("llama.context_lenght".to_owned(), 512.into())];
+    let unknown = refused(model().with_metadata_overrides(typo), context());
+    assert!(unknown.contains("llama.context_lenght"), "{unknown}");
     let key = [("x".repeat(200), 1.into())];
     assert!(refused(model().with_metadata_overrides(key), context()).contains("metadata"));
     let options = GenerateOptions::default;

@@ -63,6 +63,7 @@ impl Model {
         let path = source.path;
         let vocab_only = params.settled_vocab_only();
         preflight::check(&path, &header, vocab_only)?;
+        preflight::check_overrides(&header, params.metadata_overrides.as_ref())?;
         runtime::require_cpu()?;
         let (weights, settings) = if vocab_only {
             (WeightSettings::resolve(&params, &DeviceSet::default())?, None)

@@ -6,11 +6,14 @@
 //! `binary-ops.cpp` of ggml-cpu for norms, epsilon and rotary dimensions, the `vec_dot` table of
 //! `ggml-cpu.c` for the types of matrices.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::{Error, ErrorKind, Result};
-use mullama_base::Text;
+use mullama_base::{Text, nearest};
 use mullama_gguf::{GgufHeader, MetadataValue, TensorInfo, TensorType};
+use mullama_sys::METADATA_KEYS;
+use serde_json::Value;
 
 /// Number formats that are stored but not computed with.
 const NOT_FOR_WEIGHTS: [TensorType; 5] =
@@ -53,6 +56,29 @@ pub(crate) fn check(path: &Path, header: &GgufHeader, vocab_only: bool) -> Resul
         && embedding.shape.get(1).is_some_and(|rows| size > *rows as i64)
     {
         return refuse(format!("vocab_size is {size}, more than token_embd.weight has rows"));
+    }
+    Ok(())
+}
+
+/// Refuses values for keys that neither the file nor the engine has: they would change nothing.
+pub(crate) fn check_overrides(
+    header: &GgufHeader,
+    overrides: Option<&BTreeMap<String, Value>>,
+) -> Result<()> {
+    let overrides = overrides.into_iter().flatten();
+    let architecture = header.text("general.architecture").unwrap_or_default();
+    let of_engine = METADATA_KEYS.iter().map(|key| key.replace("%s", architecture));
+    let of_file = header.metadata.iter().map(|(key, _)| key.clone());
+    let known: BTreeSet<String> = of_engine.chain(of_file).collect();
+    for (key, _) in overrides {
+        if !known.contains(key) {
+            let problem = format!("neither the model nor the engine has a key `{key}`");
+            let error = Error::option("metadata_overrides", problem);
+            return Err(match nearest(key, &known) {
+                Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+                None => error,
+            });
+        }
     }
     Ok(())
 }
