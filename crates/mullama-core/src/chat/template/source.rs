@@ -104,10 +104,28 @@ fn body_of_statement(tag: &str) -> Option<&str> {
     Some(body.trim_matches(|c: char| matches!(c, '-' | '+') || c.is_whitespace()))
 }
 
-/// An assignment to a field: its value goes through [`HELD`]. One to a variable is left as it is.
+/// An assignment to a field: its value goes through [`HELD`]. One to a variable is left as it is, unless its value is
+/// a change of a list that a namespace holds: values do not change, so that the namespace gets another list.
 fn checked_assignment(statement: &str) -> Option<String> {
     let (target, value) = statement.split_once('=')?;
-    target.contains('.').then(|| format!("{target}= ({value}) | {HELD}"))
+    if target.contains('.') {
+        return Some(format!("{target}= ({value}) | {HELD}"));
+    }
+    let (list, arguments) = value.trim().strip_suffix(')')?.split_once('(')?;
+    let (list, method) = list.rsplit_once('.')?;
+    let is_field = list.contains('.')
+        && list
+            .split('.')
+            .all(|name| !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_'));
+    match (method, arguments.trim()) {
+        _ if !is_field => None,
+        ("append", item) => Some(format!("set {list} = ({list} + [{item}]) | {HELD}")),
+        ("pop", "0") => Some(format!("{target}= {list}[0] %}}{{%- set {list} = {list}[1:]")),
+        ("pop", "" | "-1") => {
+            Some(format!("{target}= {list}[-1] %}}{{%- set {list} = {list}[:-1]"))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -120,6 +138,10 @@ mod tests {
             ("{% set a = 1 %}", "{% set a = 1 %}"),
             ("{%- set n.a = b -%}\n", "{%- set n.a = ( b) | mullama_held -%}\n"),
             ("{% set n.a, b = '%}', \"=\" %}", "{% set n.a, b = ( '%}', \"=\") | mullama_held %}"),
+            ("{% set _ = n.a.append(f(x)) -%}", "{% set n.a = (n.a + [f(x)]) | mullama_held -%}"),
+            ("{%- set x = n.a.pop(0) -%}", "{%- set x = n.a[0] %}{%- set n.a = n.a[1:] -%}"),
+            ("{% set x = n.a.pop() %}", "{% set x = n.a[-1] %}{%- set n.a = n.a[:-1] %}"),
+            ("{% set _ = a.append(1) %}", "{% set _ = a.append(1) %}"),
             ("{% set n.a %}x{% endset %}", "{% set n.a %}x{% endset %}"),
             ("{# {% set n.a = b %} #}", "{# {% set n.a = b %} #}"),
             ("{% raw %}{% set n.a = b %}{% endraw %}", "{% raw %}{% set n.a = b %}{% endraw %}"),

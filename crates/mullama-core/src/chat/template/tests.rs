@@ -325,6 +325,11 @@ fn templates_are_understood_as_transformers_understands_them() {
             "{% set ns = namespace(x=1) %}{% for i in [1, 2] %}{% set ns.x = ns.x + i %}{% endfor %}{{ ns.x }}",
             "4",
         ),
+        (
+            "{% set ns = namespace(q=[]) %}{% for i in [1, 2, 3] %}{% set _ = ns.q.append(i) %}{% endfor %}\
+             {% set x = ns.q.pop(0) %}{{ x }}{{ ns.q }}",
+            "1[2, 3]",
+        ),
         ("{{ strftime_now('%Y')|length }}", "4"),
         ("  {% if true %}\nx\n  {% endif %}\n", "x\n"),
         ("{{ undefined_variable }}x{{ messages[0].nothing }}", "x"),
