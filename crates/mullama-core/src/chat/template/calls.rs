@@ -42,8 +42,14 @@ pub(super) fn hold_texts(grammar: &str, tools: &[Value]) -> String {
             name == rule || name.starts_with(&format!("{rule}-arg-"))
         });
         let Some(tool) = tool else { return line.to_owned() };
-        let mut body = body.to_owned();
         let parameters = &tool["function"]["parameters"];
+        if let Some(before) = body.strip_suffix(" gemma4-dict") {
+            return format!(
+                "{name} ::= {before} {}",
+                Gemma { root: parameters }.value(parameters, 0)
+            );
+        }
+        let mut body = body.to_owned();
         for (parameter, schema) in parameters["properties"].as_object().into_iter().flatten() {
             if let Some(texts) = texts_of(schema, parameters) {
                 body = hold(&body, parameter, &texts, &rules);
@@ -52,6 +58,110 @@ pub(super) fn hold_texts(grammar: &str, tools: &[Value]) -> String {
         format!("{name} ::= {body}")
     });
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Arguments as Gemma 4 writes them: JSON whose names have no quotes, and whose texts stand in quotes of their own.
+struct Gemma<'a> {
+    root: &'a Value,
+}
+
+impl Gemma<'_> {
+    /// Fields of the largest object that is held to its schema.
+    const MAX_FIELDS: usize = 30;
+    const MAX_DEPTH: usize = 8;
+
+    fn value(&self, schema: &Value, depth: usize) -> String {
+        let any = "gemma4-value".to_owned();
+        if depth > Self::MAX_DEPTH {
+            return any;
+        }
+        if let Some(place) = schema["$ref"].as_str().and_then(|it| it.strip_prefix('#')) {
+            return self.root.pointer(place).map_or(any, |schema| self.value(schema, depth + 1));
+        }
+        let one_of = |parts: Vec<String>| format!("({})", parts.join(" | "));
+        let named = match (&schema["const"], &schema["enum"]) {
+            (Value::Null, Value::Array(values)) => Some(values.iter().collect()),
+            (Value::Null, _) => None,
+            (value, _) => Some(vec![value]),
+        };
+        if let Some(values) = named {
+            let is_plain = |value: &&Value| !value.is_array() && !value.is_object();
+            if values.is_empty() || !values.iter().all(is_plain) {
+                return any;
+            }
+            return one_of(values.into_iter().map(Self::literal).collect());
+        }
+        for choice in ["anyOf", "oneOf"] {
+            if let Some(schemas) = schema[choice].as_array().filter(|schemas| !schemas.is_empty()) {
+                return one_of(schemas.iter().map(|it| self.value(it, depth + 1)).collect());
+            }
+        }
+        if let Some(types) = schema["type"].as_array().filter(|types| !types.is_empty()) {
+            let of_type = |kind: &Value| {
+                let mut schema = schema.clone();
+                schema["type"] = kind.clone();
+                self.value(&schema, depth + 1)
+            };
+            return one_of(types.iter().map(of_type).collect());
+        }
+        match schema["type"].as_str() {
+            Some("string") => "gemma4-string".to_owned(),
+            Some("integer") => "(\"-\"? (\"0\" | [1-9] [0-9]*))".to_owned(),
+            Some("number") => "gemma4-number".to_owned(),
+            Some("boolean") => "gemma4-bool".to_owned(),
+            Some("null") => "gemma4-null".to_owned(),
+            Some("array") => {
+                let item = self.value(&schema["items"], depth + 1);
+                format!("(\"[\" space ({item} (\",\" space {item})*)? \"]\")")
+            }
+            _ => self.object(schema, depth).unwrap_or(any),
+        }
+    }
+
+    /// An object with fields, in the order of their names, as the template has them.
+    fn object(&self, schema: &Value, depth: usize) -> Option<String> {
+        let mut properties: Vec<_> = schema["properties"].as_object()?.iter().collect();
+        if properties.len() > Self::MAX_FIELDS {
+            return None;
+        }
+        properties.sort_by_key(|(name, _)| *name);
+        let required = schema["required"].as_array();
+        let fields: Vec<_> = properties
+            .into_iter()
+            .map(|(name, schema)| {
+                let is_required = required.is_some_and(|names| names.iter().any(|it| it == name));
+                let value = self.value(schema, depth + 1);
+                (format!("{} space {value}", literal(&format!("{name}:"))), is_required)
+            })
+            .collect();
+        // Each that may come first, and what may come after it.
+        let mut beginnings = Vec::new();
+        let mut has_required = false;
+        for (index, (field, is_required)) in fields.iter().enumerate() {
+            let after = fields.iter().skip(index + 1).map(|(field, is_required)| {
+                let repeated = if *is_required { "" } else { "?" };
+                format!("(\",\" space {field}){repeated}")
+            });
+            beginnings
+                .push(std::iter::once(field.clone()).chain(after).collect::<Vec<_>>().join(" "));
+            if *is_required {
+                has_required = true;
+                break;
+            }
+        }
+        let repeated = if has_required { "" } else { "?" };
+        Some(match beginnings.is_empty() {
+            true => "(\"{\" space \"}\")".to_owned(),
+            false => format!("(\"{{\" space ({}){repeated} \"}}\")", beginnings.join(" | ")),
+        })
+    }
+
+    fn literal(value: &Value) -> String {
+        match value {
+            Value::String(text) => literal(&format!("<|\"|>{text}<|\"|>")),
+            other => literal(&other.to_string()),
+        }
+    }
 }
 
 /// The texts that a schema admits, where it names them.
@@ -184,6 +294,27 @@ mod tests {
             begin_at_once(grammar),
             "root ::= \"a b\" space (\"<think>\" until-13 \"</think>\")? call\n\
              until-183 ::= [a] until-183"
+        );
+    }
+
+    #[test]
+    fn arguments_of_gemma_are_held() {
+        let properties = json!({
+            "unit": {"enum": ["C", "F"]},
+            "days": {"type": "integer"},
+            "at": {"type": "object", "properties": {"city": {"type": "string"}}},
+        });
+        let parameters = json!({"type": "object", "properties": properties, "required": ["unit"]});
+        let tools = [json!({"function": {"name": "f", "parameters": parameters}})];
+        let integer = r#"("-"? ("0" | [1-9] [0-9]*))"#;
+        let at = r#""at:" space ("{" space ("city:" space gemma4-string)? "}")"#;
+        let unit = r#""unit:" space ("<|\"|>C<|\"|>" | "<|\"|>F<|\"|>")"#;
+        let days = format!(r#""days:" space {integer}"#);
+        assert_eq!(
+            hold_texts("tool-f ::= (\"f\") gemma4-dict", &tools),
+            format!(
+                r#"tool-f ::= ("f") ("{{" space ({at} ("," space {days})? ("," space {unit}) | {days} ("," space {unit}) | {unit}) "}}")"#
+            ),
         );
     }
 
