@@ -170,8 +170,8 @@ macro_rules! methods {
                 options: Option<Options<GenerateOptions>>,
             ) -> Result<<Self as CallStyle>::Stream> {
                 let model = core(slf)?;
-                let open = move || model.stream(prompt.0, &with_defaults(options));
-                Ok(Opened::open(slf.py(), open)?)
+                let open = async move { model.stream(prompt.0, &with_defaults(options)) };
+                Opened::open(slf.py(), open)
             }
 
             /// Answers the last of the messages through the model's chat template.
@@ -201,8 +201,10 @@ macro_rules! methods {
                 options: Option<Options<ChatOptions>>,
             ) -> Result<<Self as CallStyle>::ChatStream> {
                 let model = core(slf)?;
-                let open = move || model.stream_chat(&messages.0, &with_defaults(options));
-                Ok(Opened::open(slf.py(), open)?)
+                let open = async move {
+                    model.stream_chat_async(&messages.0, &with_defaults(options)).await
+                };
+                Opened::open(slf.py(), open)
             }
 
             /// Vectors of texts, in the order of the texts.

@@ -52,11 +52,11 @@ impl<S: Source> Reader<S> {
     }
 
     /// A stream that starts now, without the caller waiting for it.
-    fn starting(open: impl FnOnce() -> Result<S> + Send + 'static) -> Self {
+    fn starting(open: impl Future<Output = Result<S>> + Send + 'static) -> Self {
         let cancel = CancelToken::new();
         let early = cancel.clone();
         let started = runtime().spawn(async move {
-            let stream = open()?;
+            let stream = open.await?;
             early.link(&stream.cancel_token());
             Ok(stream)
         });
@@ -131,7 +131,10 @@ impl<S: Source> State<S> {
 
 /// A stream of Python's, over one of the core's.
 pub trait Opened<S>: Sized {
-    fn open(py: Python<'_>, open: impl FnOnce() -> Result<S> + Send + 'static) -> Result<Self>;
+    fn open(
+        py: Python<'_>,
+        open: impl Future<Output = Result<S>> + Send + 'static,
+    ) -> errors::Result<Self>;
 }
 
 /// Implements [`Source`] for a stream, and defines its two classes.
@@ -169,9 +172,9 @@ macro_rules! streams {
         impl Opened<$source> for $name {
             fn open(
                 py: Python<'_>,
-                open: impl FnOnce() -> Result<$source> + Send + 'static,
-            ) -> Result<Self> {
-                Ok(Self(Owned::new(Reader::new(py.detach(open)?))))
+                open: impl Future<Output = Result<$source>> + Send + 'static,
+            ) -> errors::Result<Self> {
+                Ok(Self(Owned::new(Reader::new(block(py, open)??))))
             }
         }
 
@@ -221,8 +224,8 @@ macro_rules! streams {
         impl Opened<$source> for $async_name {
             fn open(
                 _: Python<'_>,
-                open: impl FnOnce() -> Result<$source> + Send + 'static,
-            ) -> Result<Self> {
+                open: impl Future<Output = Result<$source>> + Send + 'static,
+            ) -> errors::Result<Self> {
                 Ok(Self(Owned::new(Arc::new(Reader::starting(open)))))
             }
         }

@@ -5,6 +5,8 @@ import dataclasses
 import enum
 import functools
 import json
+import os
+import signal
 import threading
 import time
 from collections.abc import Sequence
@@ -738,3 +740,24 @@ def test_an_answer_goes_on_from_its_beginning(demo):
     answer = demo.chat(messages, temperature=0)
     assert beginning + answer.text == whole
     assert answer.message.content == answer.text
+
+
+# Compares eight million characters ninety thousand times.
+SLOW = (
+    "{% set ns = namespace(s='x') %}"
+    "{% for i in range(23) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}"
+    "{% for i in range(90000) %}{% set x = ns.s == ns.s %}{% endfor %}"
+)
+
+
+def test_a_template_is_ended_by_the_timeout_and_by_an_interrupt():
+    template = f"{{% if messages[-1].content == 'go' %}}{SLOW}{{% endif %}}x"
+    question = [{"role": "user", "content": "go"}]
+    with Model("demo", chat_template=template, n_gpu_layers=0) as model:
+        with pytest.raises(mullama.TemplateError, match="longer than it may"):
+            model.chat(question, timeout=0.2)
+        for call in (model.chat, model.stream_chat):
+            interrupt = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+            interrupt.start()
+            with pytest.raises(KeyboardInterrupt):
+                call(question, timeout=4)
