@@ -387,9 +387,9 @@ fn tools_are_called_as_the_choice_says() {
     assert_eq!(calls("required".into(), weather), (1, FinishReason::ToolCalls));
     assert_eq!(calls(weather_tool(), weather), (1, FinishReason::ToolCalls));
     assert_eq!(calls("none".into(), weather).0, 0);
-    // A model that would rather greet may not end before it has called.
+    // A model that would rather greet may not before it has called.
     assert_eq!(calls("auto".into(), "Hello!"), (0, FinishReason::Stop));
-    assert_eq!(calls("required".into(), "Hello!"), (0, FinishReason::Length));
+    assert_eq!(calls("required".into(), "Hello!"), (1, FinishReason::ToolCalls));
 }
 
 #[test]
