@@ -150,10 +150,10 @@ impl Gemma<'_> {
             }
         }
         let repeated = if has_required { "" } else { "?" };
-        Some(match beginnings.is_empty() {
-            true => "(\"{\" space \"}\")".to_owned(),
-            false => format!("(\"{{\" space ({}){repeated} \"}}\")", beginnings.join(" | ")),
-        })
+        if beginnings.is_empty() {
+            return Some("(\"{\" space \"}\")".to_owned());
+        }
+        Some(format!("(\"{{\" space ({}){repeated} \"}}\")", beginnings.join(" | ")))
     }
 
     fn literal(value: &Value) -> String {
