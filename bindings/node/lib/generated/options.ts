@@ -364,6 +364,12 @@ export interface ChatOptions extends GenerateOptions {
    * template, and the answer follows. Default: none.
    */
   reasoningBudget?: number;
+  /**
+   * Whether special tokens that are written out in messages, tools and arguments count as such. Else
+   * they are text, so that nobody who writes a message can end it and begin another.
+   * Default: false.
+   */
+  parseSpecial?: boolean;
   /** Arguments for the chat template. Default: none. */
   templateKwargs?: Record<string, unknown>;
 }
