@@ -188,13 +188,13 @@ fn hold(body: &str, parameter: &str, texts: &[String], rules: &HashMap<&str, &st
         return body.to_owned();
     };
     let (before, after) = body.split_at(end);
-    let value_items = items(after);
     // A group, or all that comes.
-    let is_group = value_items.first().is_some_and(|item| item.starts_with('('));
-    let (value, rest) = value_items.split_at(if is_group { 1 } else { value_items.len() });
-    let held: Vec<String> = value.iter().map(|item| hold_item(item, texts, rules)).collect();
-    let all = held.iter().map(String::as_str).chain(rest.iter().copied());
-    format!("{before} {}", all.collect::<Vec<_>>().join(" "))
+    let (value, rest) = match items(after).first() {
+        Some(group) if group.starts_with('(') => after.split_at(after.len().min(1 + group.len())),
+        _ => (after, ""),
+    };
+    let held: Vec<_> = items(value).iter().map(|item| hold_item(item, texts, rules)).collect();
+    format!("{before} {}{rest}", held.join(" "))
 }
 
 fn hold_item(item: &str, texts: &[String], rules: &HashMap<&str, &str>) -> String {
@@ -255,7 +255,8 @@ fn literal(text: &str) -> String {
     format!("\"{}\"", escaped.replace('\n', "\\n").replace('\r', "\\r").replace('\t', "\\t"))
 }
 
-/// The items of a sequence: names, texts in quotes, sets, groups with what repeats them.
+/// The items of a sequence, to the end of the group that it is in: names, texts in quotes, sets, groups with what
+/// repeats them.
 fn items(sequence: &str) -> Vec<&str> {
     let (mut items, mut start, mut depth) = (Vec::new(), 0, 0);
     let mut quote = None;
@@ -267,6 +268,11 @@ fn items(sequence: &str) -> Vec<&str> {
             (None, '"') => quote = Some('"'),
             (None, '[') => quote = Some(']'),
             (None, '(') => depth += 1,
+            (None, ')') if depth == 0 => {
+                items.push(&sequence[start..at]);
+                start = sequence.len();
+                break;
+            }
             (None, ')') => depth -= 1,
             (None, ' ') if depth == 0 => {
                 items.push(&sequence[start..at]);
@@ -343,6 +349,10 @@ mod tests {
             (
                 "tool-get-weather ::= ((\"<p \" \"unit\" \">\") (\"<!\" ac-8 | ac-8) | (\"<p \" \"city\" \">\") (ac-8)) space",
                 "tool-get-weather ::= ((\"<p \" \"unit\" \">\") (\"<!\" (\"C\" | \"say \\\"F\\\"\") \"\\n</]\" | (\"C\" | \"say \\\"F\\\"\") \"\\n</]\") | (\"<p \" \"city\" \">\") (ac-8)) space",
+            ),
+            (
+                "tool-get-weather ::= ((\"<p \" \"unit\" \">\") (\"<!\" ac-8 | until-1)) space)* space",
+                "tool-get-weather ::= ((\"<p \" \"unit\" \">\") (\"<!\" (\"C\" | \"say \\\"F\\\"\") \"\\n</]\" | (\"C\" | \"say \\\"F\\\"\"))) space)* space",
             ),
             (
                 "tool-get-weather-arg-city ::= (\"<p=\" \"city\" \">\\n\") xml-arg-string",
