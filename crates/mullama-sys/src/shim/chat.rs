@@ -60,8 +60,8 @@ pub trait Renderer: Send + Sync {
 /// what answers look like, the renderers render.
 pub struct ChatTemplates<R> {
     templates: NonNull<RawTemplates>,
-    /// Of the template, and of the one for chats with tools. They stay where they are.
-    renderers: Box<(R, Option<R>)>,
+    /// Of the template, and of the one for chats with tools: what C++ points at.
+    _renderers: Box<(R, Option<R>)>,
 }
 
 // SAFETY: after construction the C++ object is only read (`const` throughout the shim), and
@@ -90,13 +90,7 @@ impl<R: Renderer> ChatTemplates<R> {
             )
         })?;
         let templates = NonNull::new(templates).ok_or_else(|| String::from("no template"))?;
-        Ok(Self { templates, renderers })
-    }
-
-    /// The renderer of the template that a chat uses.
-    pub fn renderer(&self, with_tools: bool) -> &R {
-        let (template, tool_use) = &*self.renderers;
-        tool_use.as_ref().filter(|_| with_tools).unwrap_or(template)
+        Ok(Self { templates, _renderers: renderers })
     }
 
     /// Whether answers may begin with reasoning that can be switched off.
