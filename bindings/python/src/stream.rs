@@ -52,15 +52,15 @@ impl<S: Source> Reader<S> {
     }
 
     /// A stream that starts now, without the caller waiting for it.
-    fn starting(open: impl Future<Output = Result<S>> + Send + 'static) -> Self {
+    fn starting(open: impl Future<Output = Result<S>> + Send + 'static) -> Result<Self> {
         let cancel = CancelToken::new();
         let early = cancel.clone();
-        let started = runtime().spawn(async move {
+        let started = runtime()?.spawn(async move {
             let stream = open.await?;
             early.link(&stream.cancel_token());
             Ok(stream)
         });
-        Self::with(State::Starting(started), cancel)
+        Ok(Self::with(State::Starting(started), cancel))
     }
 
     fn with(state: State<S>, cancel: CancelToken) -> Self {
@@ -226,7 +226,7 @@ macro_rules! streams {
                 _: Python<'_>,
                 open: impl Future<Output = Result<$source>> + Send + 'static,
             ) -> errors::Result<Self> {
-                Ok(Self(Owned::new(Arc::new(Reader::starting(open)))))
+                Ok(Self(Owned::new(Arc::new(Reader::starting(open)?))))
             }
         }
 

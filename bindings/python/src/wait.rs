@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use mullama::{Error, ErrorKind};
+use mullama::{Error, ErrorKind, check_threads, no_thread};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
@@ -23,7 +23,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::AbortHandle;
 
 use crate::ending::with_python;
-use crate::errors::Result;
+use crate::errors::{Result, raise};
 
 /// How often a thread that waits looks for signals, so that Ctrl-C is felt.
 pub const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
@@ -70,7 +70,10 @@ where
 pub async fn on_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let done = runtime().spawn_blocking(work).await;
+    let runtime = runtime()?;
+    // Without a thread for it, tokio would leave the work undone.
+    check_threads(1)?;
+    let done = runtime.spawn_blocking(work).await;
     done.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?
 }
 
@@ -148,10 +151,11 @@ impl Task {
     /// Starts the work. `wake` is called, on another thread, when it is done.
     #[pyo3(signature = (wake: "Callable[[], object]"))]
     fn start(&self, wake: Py<PyAny>) -> PyResult<()> {
+        let runtime = runtime().map_err(raise)?;
         let work = lock(&self.work).take();
         let work = work.ok_or_else(|| PyRuntimeError::new_err("the task has been started"))?;
         let finish = Arc::clone(&self.finish);
-        let running = runtime().spawn(async move {
+        let running = runtime.spawn(async move {
             let finished = work.await;
             *lock(&finish) = Some(finished);
             // An event loop that has been closed has nobody who waits.
@@ -176,15 +180,20 @@ impl Task {
 }
 
 /// The threads on which coroutines' work runs.
-pub fn runtime() -> &'static Runtime {
+pub fn runtime() -> Result<&'static Runtime, Error> {
+    const THREADS: usize = 2;
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| {
-        Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("mullama-async")
-            .build()
-            .expect("threads can be started")
-    })
+    if let Some(runtime) = RUNTIME.get() {
+        return Ok(runtime);
+    }
+    // tokio panics where it gets none.
+    check_threads(THREADS)?;
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .thread_name("mullama-async")
+        .build()
+        .map_err(|error| no_thread("threads for coroutines", &error).with_source(error))?;
+    Ok(RUNTIME.get_or_init(|| runtime))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

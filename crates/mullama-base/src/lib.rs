@@ -6,14 +6,18 @@ mod cancel;
 mod error;
 mod file;
 pub mod folders;
+mod memory;
 mod naming;
 mod printable;
 mod similar;
+mod thread;
 pub mod units;
 
 pub use cancel::{CancelCallback, CancelOnDrop, CancelToken};
 pub use error::{Error, ErrorKind, Rendered, Result};
 pub use file::{Draft, TEMPORARY, open_file, read_file, write_durably, write_whole};
+pub use memory::check_memory;
 pub use naming::{Naming, Text};
 pub use printable::{printable, printable_prose};
 pub use similar::{alike, alike_by, likeness, nearest};
+pub use thread::{check_threads, no_thread};

@@ -14,6 +14,7 @@
 // `terminal` prints.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod allocator;
 mod arguments;
 mod commands;
 mod conversation_store;
@@ -33,6 +34,8 @@ use std::ffi::OsString;
 
 use mullama::{Error, ErrorKind};
 use mullama_base::printable;
+
+pub use allocator::OrEnd;
 
 /// Runs the command to its end, and gives the exit status for the process. `arguments` begin with the
 /// command's name; `itself` is what starts the command anew, a program and its first arguments.

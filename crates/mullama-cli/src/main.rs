@@ -3,6 +3,11 @@
 use std::env;
 use std::process::ExitCode;
 
+use mullama_cli::OrEnd;
+
+#[global_allocator]
+static ALLOCATOR: OrEnd = OrEnd;
+
 fn main() -> ExitCode {
     mullama::log_to_stderr();
     let itself: Vec<_> = env::current_exe().into_iter().map(Into::into).collect();

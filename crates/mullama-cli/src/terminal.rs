@@ -61,7 +61,7 @@ pub fn catch_interrupts() {
 
 /// Ends the process at once, from any thread. Where the command runs in an interpreter, hooks of the process's
 /// end must not run on another thread than its own.
-fn end(status: i32) -> ! {
+pub fn end(status: i32) -> ! {
     #[cfg(unix)]
     // SAFETY: it ends the process, whatever state that is in.
     unsafe {

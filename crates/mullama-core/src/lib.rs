@@ -28,6 +28,8 @@ pub use embedding::{EmbeddingUsage, Embeddings, Pending, RankedDocument, Reranki
 pub use engine::{DeviceShare, Placement, shut_down};
 pub use model::{Capabilities, Chat, ChatTurn, Model};
 pub use mullama_base::{CancelToken, Error, ErrorKind, Naming, Rendered, Result};
+#[doc(hidden)]
+pub use mullama_base::{check_threads, no_thread};
 pub use mullama_gguf::{GgufHeader, MetadataValue, TensorInfo, TensorType};
 pub use options::{
     Allowed, ChatFields, ChatOptions, ContextParams, EmbedOptions, FlagForm, FlashAttention,

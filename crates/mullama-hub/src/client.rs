@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Read as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use mullama_base::CancelCallback;
+use mullama_base::{CancelCallback, check_threads, no_thread};
 use ureq::http::{HeaderMap, HeaderValue, Uri, header};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body, Proxy, http};
@@ -316,8 +317,10 @@ impl Client {
                 builder = builder.header(header::IF_RANGE, version);
             }
         }
-        builder
-            .call()
+        // Names are resolved on a thread, and it is a panic where there is none, or none any more.
+        check_threads(1).map_err(Failure::Permanent)?;
+        catch_unwind(AssertUnwindSafe(|| builder.call()))
+            .map_err(|_| Failure::Permanent(no_thread("a thread", "there are no more")))?
             .map_err(|error| {
                 if self.cancel.is_cancelled() {
                     return Failure::Permanent(Error::cancelled());

@@ -5,11 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Builder, ScopedJoinHandle};
 use std::time::{Duration, Instant};
+
+use mullama_base::{check_memory, no_thread};
 
 use crate::address::{same_origin, shown};
 use crate::client::{Client, Failure, Request, Response, failed, interrupted};
@@ -145,29 +148,37 @@ fn transfer(
         error: Mutex::default(),
         fresh: Mutex::default(),
     };
-    std::thread::scope(|scope| {
+    check_memory(0)?;
+    thread::scope(|scope| {
         let most = partial.count_chunks().div_ceil(transfer.part).clamp(1, connections);
-        let mut workers = vec![scope.spawn(|| transfer.work())];
+        let spawn = || Builder::new().spawn_scoped(scope, || transfer.work());
+        let refused = |error: io::Error| no_thread("a thread", &error).with_source(error);
+        let hasher = Builder::new().spawn_scoped(scope, || transfer.hash()).map_err(refused)?;
         let (mut since, mut before) = (Instant::now(), partial.completed());
-        let hasher = scope.spawn(|| transfer.hash());
+        let mut workers = Vec::from_iter(spawn().map_err(|error| transfer.fail(refused(error))));
         let mut poll = |phase: Phase| {
             meter.report(phase, partial.completed());
-            std::thread::sleep(INTERVAL / 50);
+            thread::sleep(INTERVAL / 50);
         };
-        while !workers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+        while !workers.iter().all(ScopedJoinHandle::is_finished) {
             poll(Phase::Downloading);
             if workers.len() < most && since.elapsed() > RAMP {
                 let now = partial.completed();
                 if now.saturating_sub(before) < PLENTY {
-                    workers.push(scope.spawn(|| transfer.work()));
+                    // Where no more threads are to be had, those that are go on.
+                    workers.extend(spawn());
                 }
                 (since, before) = (Instant::now(), now);
             }
         }
         if transfer.whole.load(Ordering::Relaxed) && transfer.error().is_none() {
-            let single = scope.spawn(|| transfer.stream());
-            while !single.is_finished() {
-                poll(Phase::Downloading);
+            match Builder::new().spawn_scoped(scope, || transfer.stream()) {
+                Ok(single) => {
+                    while !single.is_finished() {
+                        poll(Phase::Downloading);
+                    }
+                }
+                Err(error) => transfer.fail(refused(error)),
             }
         }
         partial.stop();
@@ -456,7 +467,7 @@ pub(crate) fn version(response: &Response) -> Option<String> {
     tag.or_else(|| response.header("last-modified")).map(str::to_owned)
 }
 
-fn broken(url: &str, error: Option<std::io::Error>) -> Failure {
+fn broken(url: &str, error: Option<io::Error>) -> Failure {
     error.map_or_else(
         || {
             let problem = "the connection was closed in the middle of the file";

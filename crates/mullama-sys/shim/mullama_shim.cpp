@@ -12,9 +12,12 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <future>
 #include <memory>
+#include <mutex>
 #include <regex>
 #include <string>
+#include <vector>
 
 // As in llama.cpp's `common/chat.cpp`, which keeps it to itself; the build compares the two.
 struct common_chat_templates {
@@ -47,6 +50,18 @@ void on_abort(const char * message) {
         throw std::runtime_error(directory == std::string::npos ? whole : whole.substr(directory + 1));
     }
     std::fprintf(stderr, "%s\n", message);
+}
+
+// Starts threads that wait for each other, and ends them. Throws where there are not so many to be had.
+void try_threads(int count) {
+    std::mutex gate;
+    std::vector<std::future<void>> threads;
+    const std::lock_guard<std::mutex> closed(gate);
+    for (int i = 0; i < count; i++) {
+        threads.push_back(std::async(std::launch::async, [&gate] {
+            const std::lock_guard<std::mutex> wait(gate);
+        }));
+    }
 }
 
 common_json texts(const std::vector<std::string> & values) {
@@ -102,7 +117,8 @@ extern "C" void mullama_string_free(char * text) {
 }
 
 extern "C" void mullama_install(void) {
-    common_log_pause(common_log_main());
+    // Below all levels: then its logger, which would start a thread, is not even made.
+    common_log_set_verbosity_thold(-1);
     ggml_set_abort_callback(on_abort);
 }
 
@@ -185,6 +201,42 @@ extern "C" int mullama_detokenize(
     return guarded(out, [&] {
         *length = llama_detokenize(
             vocab, tokens, n_tokens, text, text_len_max, remove_special, unparse_special);
+        return std::string();
+    });
+}
+
+extern "C" int mullama_threadpool_new(
+    mullama_create_pool * create, int n_threads, ggml_threadpool ** pool, char ** out) {
+    *pool = nullptr;
+    return guarded(out, [&] {
+        try_threads(n_threads - 1);
+        auto params = ggml_threadpool_params_default(n_threads);
+        *pool = create(&params);
+        return std::string();
+    });
+}
+
+extern "C" int mullama_try_threads(int count, char ** out) {
+    return guarded(out, [&] {
+        try_threads(count);
+        return std::string();
+    });
+}
+
+extern "C" int mullama_rpc_add_server(
+    mullama_add_server * add, const char * endpoint, ggml_backend_reg ** result, char ** out) {
+    *result = nullptr;
+    return guarded(out, [&] {
+        *result = add(endpoint);
+        return std::string();
+    });
+}
+
+extern "C" int mullama_rpc_start_server(
+    mullama_start_server * start, const char * endpoint, size_t n_threads, size_t n_devices,
+    ggml_backend_device ** devices, char ** out) {
+    return guarded(out, [&] {
+        start(endpoint, nullptr, n_threads, n_devices, devices);
         return std::string();
     });
 }

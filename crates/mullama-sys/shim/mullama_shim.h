@@ -13,6 +13,10 @@
 extern "C" {
 #endif
 
+struct ggml_backend_device;
+struct ggml_backend_reg;
+struct ggml_threadpool;
+struct ggml_threadpool_params;
 struct llama_adapter_lora;
 struct llama_batch;
 struct llama_context;
@@ -58,6 +62,26 @@ int mullama_tokenize(
 int mullama_detokenize(
     const struct llama_vocab * vocab, const int * tokens, int n_tokens, char * text,
     int text_len_max, bool remove_special, bool unparse_special, int * length, char ** out);
+
+// Makes a pool of threads with `create`, ggml-cpu.h's `ggml_threadpool_new`. Threads that the system refuses are
+// a failure: they are tried first, since the engine ends the process over one, and leaves the others.
+typedef struct ggml_threadpool * mullama_create_pool(struct ggml_threadpool_params * params);
+int mullama_threadpool_new(
+    mullama_create_pool * create, int n_threads, struct ggml_threadpool ** pool, char ** out);
+
+// Starts and ends this many threads, which are there at the same time.
+int mullama_try_threads(int count, char ** out);
+
+// As the functions of ggml-rpc.h of the same name, which are given first.
+typedef struct ggml_backend_reg * mullama_add_server(const char * endpoint);
+typedef void mullama_start_server(
+    const char * endpoint, const char * cache_dir, size_t n_threads, size_t n_devices,
+    struct ggml_backend_device ** devices);
+int mullama_rpc_add_server(
+    mullama_add_server * add, const char * endpoint, struct ggml_backend_reg ** result, char ** out);
+int mullama_rpc_start_server(
+    mullama_start_server * start, const char * endpoint, size_t n_threads, size_t n_devices,
+    struct ggml_backend_device ** devices, char ** out);
 
 // Renders a template with these variables, a JSON object. Gives the text, or where it fails what is wrong, to
 // mullama_text_set; whether it failed.

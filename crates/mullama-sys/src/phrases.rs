@@ -40,11 +40,13 @@ pub const OUT_OF_MEMORY: &[Phrase] = &[
     Phrase::new("failed to allocate", "src/llama-adapter.cpp"),
     Phrase::new("failed to allocate", "ggml/src/ggml-backend.cpp"),
     Phrase::new("unable to allocate", "src/llama-model.cpp"),
-    // What C++ itself throws.
-    BAD_ALLOC,
+    Phrase::new("insufficient memory", "ggml/src/ggml.c"),
+    // What C++ itself throws, and what systems say where there are no more addresses or threads: these are not among
+    // the engine's sources.
+    Phrase::new("bad_alloc", ""),
+    Phrase::new("Cannot allocate memory", ""),
+    Phrase::new("Resource temporarily unavailable", ""),
 ];
-/// The C++ library's, which is not among the engine's sources.
-const BAD_ALLOC: Phrase = Phrase::new("bad_alloc", "");
 /// The model or the backend cannot be split so.
 pub const SPLIT_UNSUPPORTED: &[Phrase] = &[
     Phrase::new("does not support split buffers", "src/llama-model.cpp"),

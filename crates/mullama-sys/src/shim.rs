@@ -5,6 +5,8 @@ mod grammar;
 mod guarded;
 mod header;
 mod simulated;
+mod threads;
+mod workers;
 
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
@@ -17,11 +19,12 @@ pub use guarded::{
 };
 pub use header::{quantised_tensors, shape_tensors};
 pub use simulated::{SimulatedDevice, SimulatedProfile};
+pub use threads::{CreatePool, threadpool_new, try_threads};
+pub use workers::{AddServer, StartServer, rpc_add_server, rpc_protocol, rpc_start_server};
 
 unsafe extern "C" {
     fn mullama_string_free(text: *mut c_char);
     fn mullama_install();
-    fn mullama_rpc_protocol(version: *mut u8);
 }
 
 /// A message of the C++ side: the text of the exception that was caught there.
@@ -49,12 +52,4 @@ fn call(function: impl FnOnce(*mut *mut c_char) -> c_int) -> ShimResult<String> 
 pub fn install() {
     // SAFETY: no arguments; the caller runs it once.
     unsafe { mullama_install() }
-}
-
-/// The version of the protocol that the engine speaks with RPC workers: major, minor, patch.
-pub fn rpc_protocol() -> [u8; 3] {
-    let mut version = [0; 3];
-    // SAFETY: three bytes are written.
-    unsafe { mullama_rpc_protocol(version.as_mut_ptr()) };
-    version
 }

@@ -15,6 +15,7 @@ mod adapter;
 pub mod broken;
 mod encoder;
 pub mod gguf;
+pub mod limit;
 mod model;
 mod preset;
 pub mod probe;

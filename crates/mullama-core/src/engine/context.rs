@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use mullama_base::Text;
+use mullama_base::{Text, check_memory};
 use mullama_sys::{self as sys, phrases};
 
 use super::adapter::AdapterSet;
@@ -61,6 +61,7 @@ pub(crate) struct Context {
 
 impl Context {
     pub fn new(weights: Arc<Weights>, settings: &ContextSettings) -> Result<Self> {
+        check_memory(0)?;
         let params = settings.raw(weights.has_state());
         let (raw, said) = logging::capture(|| {
             // SAFETY: the model is alive and stays so for longer than the context.
@@ -78,7 +79,9 @@ impl Context {
         let raw = NonNull::new(raw).map(RawContext).ok_or_else(|| failed(said.problem()))?;
         // Where nothing is computed, threads would only be started and ended again.
         let threads =
-            if weights.is_metadata_only { Vec::new() } else { raw.attach_threads(settings) };
+            if weights.is_metadata_only { Vec::new() } else { raw.attach_threads(settings)? };
+        // What is left when all that is large is there.
+        check_memory(0)?;
         let watched: Box<UnsafeCell<Vec<CancelToken>>> = Box::default();
         // SAFETY: `watched` is boxed, so the pointer holds until the context, which is dropped
         // first, is gone.
@@ -241,6 +244,7 @@ impl Context {
     pub fn save(&mut self, sequence: SeqId) -> Result<Vec<u8>> {
         // SAFETY: a valid context, which only this thread uses.
         let size = unsafe { sys::llama_state_seq_get_size(self.raw.0.as_ptr(), sequence) };
+        check_memory(size)?;
         let mut data = vec![0; size];
         let (written, said) = logging::capture(|| {
             // SAFETY: as above.
@@ -382,13 +386,13 @@ impl Drop for RawContext {
 
 impl RawContext {
     /// Gives the context threads that stay: without, the engine starts new ones for every step.
-    fn attach_threads(&self, settings: &ContextSettings) -> Vec<ThreadPool> {
-        let Some(api) = ThreadPoolApi::find() else { return Vec::new() };
+    fn attach_threads(&self, settings: &ContextSettings) -> Result<Vec<ThreadPool>> {
+        let Some(api) = ThreadPoolApi::find() else { return Ok(Vec::new()) };
         let mut pools = Vec::new();
         let mut by_size = BTreeMap::new();
         for n_threads in [settings.n_threads, settings.n_threads_batch] {
             if let std::collections::btree_map::Entry::Vacant(entry) = by_size.entry(n_threads) {
-                let Some(pool) = ThreadPool::new(&api, n_threads) else { return Vec::new() };
+                let pool = ThreadPool::new(&api, n_threads)?;
                 entry.insert(pool.pool);
                 pools.push(pool);
             }
@@ -401,6 +405,6 @@ impl RawContext {
                 by_size[&settings.n_threads_batch],
             );
         }
-        pools
+        Ok(pools)
     }
 }

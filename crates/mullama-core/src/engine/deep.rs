@@ -2,6 +2,8 @@
 
 use std::thread;
 
+use mullama_base::{check_memory, no_thread};
+
 use crate::{Error, ErrorKind, Result};
 
 /// What a thread keeps for the frames above such a call and for those of its own.
@@ -13,9 +15,10 @@ pub(crate) fn with_stack<T: Send>(bytes: usize, call: impl FnOnce() -> T + Send)
     if stacker::remaining_stack().is_some_and(|left| left >= bytes + RESERVE) {
         return Ok(call());
     }
+    check_memory(bytes)?;
     thread::scope(|scope| {
         let thread = builder(bytes).spawn_scoped(scope, call);
-        let thread = thread.map_err(|error| no_thread(bytes, error))?;
+        let thread = thread.map_err(|error| refused(bytes, error))?;
         thread.join().map_err(|_| Error::new(ErrorKind::Internal, "a call of the engine panicked"))
     })
 }
@@ -25,9 +28,10 @@ pub(crate) fn apart<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<flume::Receiver<T>> {
+    check_memory(bytes)?;
     let (sender, receiver) = flume::bounded(1);
     let send = move || _ = sender.send(work());
-    builder(bytes).spawn(send).map_err(|error| no_thread(bytes, error))?;
+    builder(bytes).spawn(send).map_err(|error| refused(bytes, error))?;
     Ok(receiver)
 }
 
@@ -36,9 +40,9 @@ fn builder(bytes: usize) -> thread::Builder {
     builder.stack_size(bytes.saturating_add(RESERVE))
 }
 
-fn no_thread(bytes: usize, error: std::io::Error) -> Error {
-    let message = format!("there is no thread with a stack of {bytes} bytes: {error}");
-    Error::new(ErrorKind::OutOfMemory, message).with_source(error)
+fn refused(bytes: usize, error: std::io::Error) -> Error {
+    let what = format!("a thread with a stack of {bytes} bytes");
+    no_thread(&what, &error).with_source(error)
 }
 
 #[cfg(test)]

@@ -67,6 +67,7 @@ mod tests {
         for (said, meant) in [
             ("failed to allocate CUDA0 buffer of size 1", Failure::OutOfMemory),
             ("std::bad_alloc", Failure::OutOfMemory),
+            ("mmap failed: Cannot allocate memory", Failure::OutOfMemory),
             ("device CUDA0 does not support split buffers", Failure::SplitUnsupported),
             ("unknown model architecture: 'x'", Failure::UnknownArchitecture),
             ("tensor 'x' data is not within the file bounds", Failure::IncompleteFile),

@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+use mullama_base::{check_memory, no_thread};
+
 use super::closed::closed;
 use super::exit;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, Result};
 
 /// What such a thread is asked for.
 pub(crate) trait Order: Send + 'static {
@@ -36,6 +38,7 @@ pub(crate) struct OwnThread<O: Order> {
 impl<O: Order> OwnThread<O> {
     /// Starts a thread that does `work` with the orders that arrive.
     pub fn start(name: &str, work: impl FnOnce(Inbox<O>) + Send + 'static) -> Result<Self> {
+        check_memory(0)?;
         let (messages, inbox) = flume::unbounded();
         let weak = messages.downgrade();
         let running = exit::register(move || {
@@ -52,10 +55,7 @@ impl<O: Order> OwnThread<O> {
                 end.store(true, Ordering::SeqCst);
                 refuse_all(&arriving);
             })
-            .map_err(|error| {
-                Error::new(ErrorKind::Internal, format!("cannot start a thread: {error}"))
-                    .with_source(error)
-            })?;
+            .map_err(|error| no_thread("a thread", &error).with_source(error))?;
         Ok(Self { messages, inbox, ended, thread: Mutex::new(Some(thread)) })
     }
 

@@ -2,16 +2,18 @@
 
 use std::ffi::c_void;
 
+use mullama_base::no_thread;
 use mullama_sys as sys;
+use sys::shim::CreatePool;
+
+use crate::Result;
 
 /// The functions of the CPU module that make and free thread pools.
 pub(super) struct ThreadPoolApi {
-    new: NewThreadPool,
+    new: CreatePool,
     free: FreeThreadPool,
 }
 
-type NewThreadPool =
-    unsafe extern "C" fn(*mut sys::ggml_threadpool_params) -> sys::ggml_threadpool_t;
 type FreeThreadPool = unsafe extern "C" fn(sys::ggml_threadpool_t);
 
 impl ThreadPoolApi {
@@ -28,9 +30,7 @@ impl ThreadPoolApi {
                 (!address.is_null()).then_some(address)
             };
             Some(Self {
-                new: std::mem::transmute::<*mut c_void, NewThreadPool>(find(
-                    c"ggml_threadpool_new",
-                )?),
+                new: std::mem::transmute::<*mut c_void, CreatePool>(find(c"ggml_threadpool_new")?),
                 free: std::mem::transmute::<*mut c_void, FreeThreadPool>(find(
                     c"ggml_threadpool_free",
                 )?),
@@ -45,13 +45,15 @@ pub(super) struct ThreadPool {
 }
 
 impl ThreadPool {
-    pub fn new(api: &ThreadPoolApi, n_threads: u32) -> Option<Self> {
-        // SAFETY: a struct of defaults, and the constructor that belongs to it.
-        let pool = unsafe {
-            let mut params = sys::ggml_threadpool_params_default(n_threads as i32);
-            (api.new)(&raw mut params)
-        };
-        (!pool.is_null()).then_some(Self { pool, free: api.free })
+    pub fn new(api: &ThreadPoolApi, n_threads: u32) -> Result<Self> {
+        let what = || format!("{n_threads} threads to compute with");
+        // SAFETY: the CPU module's own function.
+        let pool = unsafe { sys::shim::threadpool_new(api.new, n_threads) }
+            .map_err(|reason| no_thread(&what(), reason))?;
+        if pool.is_null() {
+            return Err(no_thread(&what(), "the engine gave no reason"));
+        }
+        Ok(Self { pool, free: api.free })
     }
 }
 

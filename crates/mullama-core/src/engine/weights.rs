@@ -5,6 +5,7 @@ use std::ffi::{CString, c_char, c_void};
 use std::path::Path;
 use std::ptr::NonNull;
 
+use mullama_base::check_memory;
 use mullama_sys::{self as sys, phrases};
 
 use super::adapter::{AdapterSet, Adapters};
@@ -66,6 +67,7 @@ impl Weights {
             let message = format!("the path {} is not valid UTF-8", path.display());
             Error::new(ErrorKind::InvalidArgument, message)
         })?;
+        check_memory(0)?;
         let mut hook = ProgressHook { callback: progress, cancelled: false };
         let mut settled = settings.raw()?;
         let raw = &mut settled.params;

@@ -71,7 +71,7 @@ impl Loaded {
 
     pub fn templates(&self) -> Result<&Templates> {
         const KEY: &str = "tokenizer.chat_template";
-        let templates = self.templates.get_or_init(|| {
+        let compile = || {
             let own = |key| self.weights.metadata_value(key);
             let (template, tool_use) = match &self.template_override {
                 Some(template) => (Some(template.clone()), None),
@@ -82,8 +82,15 @@ impl Loaded {
                     .with_hint(Text::with_names("give one as {chat_template}, or use `generate`"))
             })?;
             Templates::new(&self.vocab, &template, tool_use.as_deref())
-        });
-        templates.as_ref().map_err(Clone::clone)
+        };
+        if self.templates.get().is_none() {
+            match compile() {
+                // Next time there may be enough.
+                Err(error) if error.kind() == ErrorKind::OutOfMemory => return Err(error),
+                compiled => _ = self.templates.set(compiled),
+            }
+        }
+        self.templates.get_or_init(compile).as_ref().map_err(Clone::clone)
     }
 
     /// Whether the template takes tools, and whether it can switch reasoning.

@@ -137,8 +137,11 @@ fn read_bandwidth() -> f64 {
             }
             (2 * words * size_of::<u64>()) as f64 / start.elapsed().as_secs_f64()
         };
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(read)).collect();
-        threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
+        // Where no more threads are to be had, those that are read.
+        let spawn = |_| thread::Builder::new().spawn_scoped(scope, read).ok();
+        let others: Vec<_> = (1..threads).filter_map(spawn).collect();
+        let own = read();
+        others.into_iter().filter_map(|thread| thread.join().ok()).chain([own]).collect()
     });
     rates.iter().sum()
 }

@@ -63,20 +63,23 @@ impl Probe {
             .spawn();
         // Where no process can be started (a sandbox), the module is loaded untried.
         let Ok(mut child) = child else { return Ok(()) };
-        let said = child.stderr.take().map(|mut stderr| {
-            thread::spawn(move || {
-                let mut text = Vec::new();
-                let _ = stderr.read_to_end(&mut text);
-                String::from_utf8_lossy(&text).into_owned()
-            })
+        let stderr = child.stderr.take();
+        let reader = thread::Builder::new().spawn(move || {
+            let mut text = Vec::new();
+            let _ = stderr.map(|mut stderr| stderr.read_to_end(&mut text));
+            String::from_utf8_lossy(&text).into_owned()
         });
+        let reader = reader.map_err(|error| {
+            end(&mut child);
+            format!("it cannot be tried, for there is no thread to be had: {error}")
+        })?;
         let Some(status) = wait(&mut child, Duration::from_secs(self.timeout)) else {
             return Err(format!(
                 "its driver did not answer within {} s when it was tried in a process of its own",
                 self.timeout
             ));
         };
-        let said = said.and_then(|reader| reader.join().ok()).unwrap_or_default();
+        let said = reader.join().unwrap_or_default();
         let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
         if status.success() {
             let _ = fs::create_dir_all(&self.memory).and_then(|()| fs::write(known, ""));
@@ -109,12 +112,16 @@ fn wait(child: &mut Child, timeout: Duration) -> Option<ExitStatus> {
             Ok(Some(status)) => return Some(status),
             Ok(None) if Instant::now() < until => thread::sleep(POLL_INTERVAL),
             _ => {
-                let _ = child.kill();
-                let _ = child.wait();
+                end(child);
                 return None;
             }
         }
     }
+}
+
+fn end(child: &mut Child) {
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 /// Changes when the outcome may.

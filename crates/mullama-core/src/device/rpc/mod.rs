@@ -6,12 +6,14 @@
 mod relay;
 
 use std::collections::HashMap;
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, CString};
 use std::net::{IpAddr, TcpListener, ToSocketAddrs as _};
 use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use mullama_base::no_thread;
 use mullama_sys as sys;
+use sys::shim::{self, AddServer, StartServer};
 
 use super::handle::{self, Handle};
 use crate::runtime::{self, log as logging};
@@ -62,10 +64,14 @@ pub(crate) fn worker(address: &str) -> Result<Arc<Worker>> {
     let relay = Relay::open(&address)?;
     let endpoint = CString::new(relay.endpoint.as_str()).unwrap_or_default();
     let (registration, _) = logging::capture(|| {
-        // SAFETY: the function's type is that of ggml-rpc.h; a NUL-terminated string, copied.
-        unsafe { add(endpoint.as_ptr()) }
+        // SAFETY: the RPC module's own function.
+        unsafe { shim::rpc_add_server(add, &endpoint) }
     });
     relay.check()?;
+    let registration = registration.map_err(|reason| {
+        let message = format!("cannot connect to the worker at {address}: {reason}");
+        Error::new(ErrorKind::Backend, message).with_context("worker", &address)
+    })?;
     if registration.is_null() {
         let message = format!("the worker at {address} offers no device");
         return Err(Error::new(ErrorKind::Backend, message).with_context("worker", address));
@@ -122,13 +128,17 @@ pub fn serve(address: &str, devices: Option<&[String]>, n_threads: Option<u32>) 
     let endpoint = CString::new(address.as_str()).unwrap_or_default();
     // The engine would only print that it cannot.
     drop(TcpListener::bind(&address).map_err(|error| cannot(&error).with_source(error))?);
-    // SAFETY: the function's type is that of ggml-rpc.h; pointers and count describe `devices`, and
-    // all outlive the call.
-    unsafe {
-        let (count, devices) = (devices.len(), devices.as_mut_ptr());
-        start(endpoint.as_ptr(), ptr::null(), threads as usize, count, devices);
+    // It starts its threads anew for every computation, and would end the process where it gets none.
+    shim::try_threads(threads - 1)
+        .map_err(|reason| no_thread(&format!("{threads} threads to compute with"), reason))?;
+    // SAFETY: the RPC module's own function, and devices of the engine.
+    match unsafe { shim::rpc_start_server(start, &endpoint, threads, &mut devices) } {
+        Ok(()) => Err(cannot(&"the engine ended its server")),
+        Err(reason) => {
+            Err(Error::new(ErrorKind::Backend, format!("the worker at {address} failed: {reason}"))
+                .with_context("address", &address))
+        }
     }
-    Err(cannot(&"the engine ended its server"))
 }
 
 /// Whether an address can be reached from this machine alone.
@@ -136,10 +146,6 @@ pub fn is_loopback(address: &str) -> bool {
     let addresses = with_port(address).ok().and_then(|address| address.to_socket_addrs().ok());
     addresses.is_some_and(|mut all| all.all(|address| IpAddr::is_loopback(&address.ip())))
 }
-
-type AddServer = unsafe extern "C" fn(*const c_char) -> sys::ggml_backend_reg_t;
-type StartServer =
-    unsafe extern "C" fn(*const c_char, *const c_char, usize, usize, *mut sys::ggml_backend_dev_t);
 
 /// A function of the RPC module, which must be loaded.
 fn entry_point<F: Copy>(name: &CStr) -> Result<F> {

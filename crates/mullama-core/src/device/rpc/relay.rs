@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use mullama_base::no_thread;
 use mullama_sys as sys;
 use socket2::{SockRef, TcpKeepalive};
 
@@ -97,7 +98,7 @@ impl Relay {
                         .spawn(move || serve(engine, &address, &shared));
                 }
             })
-            .map_err(failed)?;
+            .map_err(|error| no_thread("a thread", &error).with_source(error))?;
         Ok(Self { worker: worker.to_owned(), endpoint, state })
     }
 
