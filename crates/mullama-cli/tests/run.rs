@@ -210,3 +210,33 @@ fn the_home_folder_has_a_sign() {
     let missing = home.complains(3, &[&ask[..], &["--lora=~/none.gguf"]].concat());
     assert!(missing.contains(home.path().to_str().unwrap()), "{missing}");
 }
+
+#[test]
+fn no_more_threads_compute_than_there_are_processors() {
+    let home = home_with("PARAMETER temperature 0\nPARAMETER num_thread 100000");
+    let warned = |arguments: &[&str]| {
+        let (out, err) = checked(&home.mullama(arguments).output().unwrap(), 0);
+        assert_eq!(out, PARIS);
+        err
+    };
+    let err = warned(&["run", "mine", QUESTION]);
+    assert!(err.contains("num_thread is 100000"), "{err}");
+    // The caller's own hold over the model's.
+    let err = warned(&["run", "mine", "-t", "512", QUESTION]);
+    assert!(err.contains("instead of 512"), "{err}");
+    assert!(
+        !warned(&["run", "demo", "-t", "1", "--temperature", "0", QUESTION]).contains("thread")
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_piped_in_without_end_is_refused() {
+    let home = Home::new();
+    for arguments in [["run", "demo", "-v"].as_slice(), &["create", "mine", "-f", "-"]] {
+        let mut command = home.mullama(arguments);
+        command.stdin(fs::File::open("/dev/zero").unwrap());
+        let (_, err) = checked(&command.output().unwrap(), 2);
+        assert!(err.contains("longer than"), "{err}");
+    }
+}

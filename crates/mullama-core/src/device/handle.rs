@@ -158,8 +158,13 @@ pub(crate) fn find_all(devices: &[Handle], names: &[String]) -> Result<Vec<Handl
     names.iter().map(find).collect()
 }
 
+/// Logical cores that this process may use: threads that can run at the same time.
+pub(crate) fn logical_cores() -> u32 {
+    num_cpus::get().max(1) as u32
+}
+
 /// Physical cores that this process may use.
 pub(crate) fn physical_cores() -> u32 {
     // The first number ignores that a container may have fewer, the second counts threads.
-    num_cpus::get_physical().min(num_cpus::get()).max(1) as u32
+    (num_cpus::get_physical() as u32).clamp(1, logical_cores())
 }

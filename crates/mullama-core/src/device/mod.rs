@@ -6,6 +6,8 @@ pub mod rpc;
 mod set;
 mod simulated;
 
-pub(crate) use handle::{HOST, Handle, find, gpus_of, local, physical_cores, processors};
+pub(crate) use handle::{
+    HOST, Handle, find, gpus_of, local, logical_cores, physical_cores, processors,
+};
 pub(crate) use set::DeviceSet;
 pub(crate) use simulated::{SimulatedGpu, check_backend, simulate};

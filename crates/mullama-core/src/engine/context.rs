@@ -390,7 +390,8 @@ impl RawContext {
         let Some(api) = ThreadPoolApi::find() else { return Ok(Vec::new()) };
         let mut pools = Vec::new();
         let mut by_size = BTreeMap::new();
-        for n_threads in [settings.n_threads, settings.n_threads_batch] {
+        let [generate, batch] = settings.threads();
+        for n_threads in [generate, batch] {
             if let std::collections::btree_map::Entry::Vacant(entry) = by_size.entry(n_threads) {
                 let pool = ThreadPool::new(&api, n_threads)?;
                 entry.insert(pool.pool);
@@ -399,11 +400,7 @@ impl RawContext {
         }
         // SAFETY: the pools outlive the context, by the order of `Context`'s fields.
         unsafe {
-            sys::llama_attach_threadpool(
-                self.0.as_ptr(),
-                by_size[&settings.n_threads],
-                by_size[&settings.n_threads_batch],
-            );
+            sys::llama_attach_threadpool(self.0.as_ptr(), by_size[&generate], by_size[&batch]);
         }
         Ok(pools)
     }

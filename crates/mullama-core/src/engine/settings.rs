@@ -4,7 +4,7 @@ use std::hash::{Hash, Hasher};
 
 use mullama_sys as sys;
 
-use crate::device::physical_cores;
+use crate::device::{logical_cores, physical_cores};
 use crate::options::{ContextParams, FlashAttention, KvCacheType, check_range};
 use crate::{Error, Result};
 
@@ -95,6 +95,21 @@ impl ContextSettings {
         })
     }
 
+    /// Threads that generate, and threads that process prompts: as many as were asked for, and no more than can run
+    /// at the same time. They wait for each other in loops, so that one which does not run holds up all others:
+    /// twice as many threads as there are cores take a hundred times as long.
+    pub(super) fn threads(&self) -> [u32; 2] {
+        [self.n_threads, self.n_threads_batch].map(|asked| asked.min(logical_cores()))
+    }
+
+    /// Tells of threads that were asked for and are not used.
+    pub fn warn_of_threads(&self) {
+        let (asked, used) = (self.n_threads.max(self.n_threads_batch), logical_cores());
+        if asked > used {
+            log::warn!("{used} threads compute instead of {asked}: no more run at the same time");
+        }
+    }
+
     /// Sequences of requests that run, and of those that are kept.
     fn n_sequences(&self, has_state: bool) -> u32 {
         // SAFETY: a constant of the engine.
@@ -118,8 +133,7 @@ impl ContextSettings {
         raw.n_seq_max = self.n_sequences(has_state);
         // The engine plans for one output of each sequence.
         raw.n_outputs_max = raw.n_seq_max;
-        raw.n_threads = self.n_threads as i32;
-        raw.n_threads_batch = self.n_threads_batch as i32;
+        [raw.n_threads, raw.n_threads_batch] = self.threads().map(|count| count as i32);
         raw.flash_attn_type = match self.flash_attention {
             FlashAttention::Auto => sys::LLAMA_FLASH_ATTN_TYPE_AUTO,
             FlashAttention::On => sys::LLAMA_FLASH_ATTN_TYPE_ENABLED,

@@ -70,6 +70,7 @@ impl Model {
         } else {
             let decision = placement::decide(&path, &header, &params, &context)?;
             (decision.weights, Some(decision.context))
+            decision.context.warn_of_threads();
         };
         let weights = Arc::new(Weights::load(&path, &weights, &mut progress)?);
         let vocab = Vocab::new(Arc::clone(&weights));

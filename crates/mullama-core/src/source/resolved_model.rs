@@ -62,8 +62,15 @@ impl ResolvedModel {
     }
 
     /// The options that the model brings (`PARAMETER` and `ADAPTER` of a Modelfile), by mullama's names. Null
-    /// stands for the default. Parameters that mullama does not know are left out.
+    /// stands for the default. Parameters that mullama does not know are left out, and threads that there are no
+    /// processors for.
     pub fn options(&self) -> Map<String, Value> {
+        let mut options = self.parameters();
+        bound_threads(&mut options);
+        options
+    }
+
+    fn parameters(&self) -> Map<String, Value> {
         let brought = self.stored.as_ref().map(|model| model.parameters.to_options());
         let mut options = brought.unwrap_or_default();
         let mut sets = OptionSets::default();
@@ -104,7 +111,13 @@ impl ResolvedModel {
         context: &mut ContextParams,
     ) -> Result<GenerateOptions> {
         let mut sets = OptionSets::default();
-        for (name, value) in self.options().into_iter().filter(|(_, value)| !value.is_null()) {
+        let mut brought = self.parameters();
+        match context.n_threads {
+            None => bound_threads(&mut brought),
+            // The caller's own holds, whatever the model's is.
+            Some(_) => _ = brought.remove("n_threads"),
+        }
+        for (name, value) in brought.into_iter().filter(|(_, value)| !value.is_null()) {
             if let Some(set) = sets.with(&name) {
                 set.set(&name, value).map_err(|error| self.unusable(&name, &error))?;
             }
@@ -120,6 +133,17 @@ impl ResolvedModel {
         Error::new(ErrorKind::InvalidModel, format!("the model's parameter {name}: {error}"))
             .with_context("path", self.path.display())
             .with_hint("make the model again with another value, or load its file by its path")
+    }
+}
+
+/// Lets a model have no more threads than this machine has processors: its maker may have had more.
+fn bound_threads(options: &mut Map<String, Value>) {
+    let most = num_cpus::get() as u64;
+    if let Some(threads) = options.get_mut("n_threads")
+        && let Some(asked) = threads.as_u64().filter(|&asked| asked > most)
+    {
+        log::warn!("the model's parameter num_thread is {asked}: there are {most} processors");
+        *threads = most.into();
     }
 }
 

@@ -124,7 +124,8 @@ pub fn serve(address: &str, devices: Option<&[String]>, n_threads: Option<u32>) 
         offered = handle::processors_of(&local);
     }
     let mut devices: Vec<_> = offered.iter().map(|device| device.as_ptr()).collect();
-    let threads = n_threads.map_or_else(handle::physical_cores, |threads| threads.max(1));
+    let threads = n_threads.unwrap_or_else(handle::physical_cores);
+    let threads = threads.clamp(1, handle::logical_cores());
     let endpoint = CString::new(address.as_str()).unwrap_or_default();
     // The engine would only print that it cannot.
     drop(TcpListener::bind(&address).map_err(|error| cannot(&error).with_source(error))?);
