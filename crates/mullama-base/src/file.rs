@@ -1,8 +1,8 @@
 //! Files that are there whole or not at all, and files that are none.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, NamedTempFile};
 
@@ -15,7 +15,11 @@ pub fn open_file(path: &Path) -> io::Result<File> {
     if fs::metadata(path)?.is_file() {
         return File::open(path);
     }
-    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
+    Err(not_regular())
+}
+
+fn not_regular() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")
 }
 
 /// Reads a file that should have at most `longest` bytes.
@@ -72,21 +76,48 @@ impl Draft {
 
 /// Writes a file that can be made again: other processes see all of it or what was there before, but
 /// a power failure may leave an empty one.
+///
+/// What is there is replaced, and keeps its permissions; of a symbolic link what it points to, be that there or
+/// not. Folders, devices and pipes are refused.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    written(path, bytes)?.publish(path)
+    let (draft, path) = written(path, bytes)?;
+    draft.publish(&path)
 }
 
 /// As [`write_whole`], and a power failure leaves the old file or the new one. It waits for the disk.
 pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let draft = written(path, bytes)?;
+    let (draft, path) = written(path, bytes)?;
     draft.sync()?;
-    draft.publish(path)
+    draft.publish(&path)
 }
 
-fn written(path: &Path, bytes: &[u8]) -> io::Result<Draft> {
+/// The bytes, and the path that they are for.
+fn written(path: &Path, bytes: &[u8]) -> io::Result<(Draft, PathBuf)> {
+    let (path, permissions) = destination(path)?;
     let mut draft = Draft::new_in(path.parent().unwrap_or(Path::new("")))?;
     draft.file().write_all(bytes)?;
-    Ok(draft)
+    // On Windows they only say that a file must not be replaced.
+    if let Some(permissions) = permissions.filter(|_| cfg!(unix)) {
+        draft.file().set_permissions(permissions)?;
+    }
+    Ok((draft, path))
+}
+
+/// Where links lead that a path goes through, and the permissions of the file that is there.
+fn destination(path: &Path) -> io::Result<(PathBuf, Option<Permissions>)> {
+    match fs::metadata(path) {
+        Ok(there) if there.is_file() => Ok((fs::canonicalize(path)?, Some(there.permissions()))),
+        Ok(_) => Err(not_regular()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let mut path = path.to_owned();
+            // A link to what is not there. It leads to itself nowhere, or that were another error.
+            while let Ok(target) = fs::read_link(&path) {
+                path = path.parent().unwrap_or(Path::new("")).join(target);
+            }
+            Ok((path, None))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]
@@ -141,7 +172,34 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn permissions_are_those_of_any_new_file() {
+    fn links_are_followed_and_what_is_no_file_stays() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("below")).unwrap();
+        symlink("below/target", at("relative")).unwrap();
+        symlink(at("relative"), at("link")).unwrap();
+        // The target is not there, then it is.
+        for bytes in [b"one", b"two"] {
+            write_whole(&at("link"), bytes).unwrap();
+            assert_eq!(fs::read(at("below/target")).unwrap(), bytes);
+            assert!(at("link").is_symlink() && at("relative").is_symlink());
+        }
+        symlink("loop", at("loop")).unwrap();
+        symlink("/dev/full", at("full")).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(at("pipe")).status().unwrap();
+        assert!(made.success());
+        for name in ["loop", "full", "pipe", "below"] {
+            let before = fs::symlink_metadata(at(name)).unwrap().file_type();
+            assert!(write_whole(&at(name), b"x").is_err(), "{name}");
+            assert_eq!(fs::symlink_metadata(at(name)).unwrap().file_type(), before, "{name}");
+        }
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 6);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn permissions_are_those_of_any_new_file_or_of_the_old_one() {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().unwrap();
         let (ours, other) = (folder.path().join("ours"), folder.path().join("other"));
@@ -149,5 +207,8 @@ mod tests {
         fs::write(&other, b"x").unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
         assert_eq!(mode(&ours), mode(&other));
+        fs::set_permissions(&ours, Permissions::from_mode(0o640)).unwrap();
+        write_durably(&ours, b"y").unwrap();
+        assert_eq!(mode(&ours) & 0o777, 0o640);
     }
 }
