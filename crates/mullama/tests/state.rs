@@ -1,10 +1,12 @@
 //! What was computed from a prompt, saved and restored.
 
+use std::fs::{self, File};
+use std::path::Path;
 use std::sync::LazyLock;
 
 use mullama::{
-    ChatOptions, ContextParams, ErrorKind, GenerateOptions, KvCacheType, Message, Model,
-    ModelParams, Prompt, TokenLogprob,
+    ChatOptions, ContextParams, EmbedOptions, ErrorKind, GenerateOptions, KvCacheType, Message,
+    Model, ModelParams, Prompt, TokenLogprob, write_state,
 };
 use mullama_testkit::fixture;
 
@@ -105,4 +107,58 @@ fn a_state_can_be_saved_and_restored_while_others_run() {
     model.close();
     assert_eq!(model.save_state("Hello").unwrap_err().kind(), ErrorKind::Closed);
     assert_eq!(model.load_state(b"").unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[test]
+fn what_is_no_state_of_the_model_is_not_read() {
+    let model = load("demo", ContextParams::default().with_n_ctx(256));
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let refused = |path: &Path| model.load_state_file(path).unwrap_err();
+    // Of 6 GB and more, in files that have holes.
+    let large = |name: &str, beginning: &[u8]| {
+        fs::write(at(name), beginning).unwrap();
+        File::options().write(true).open(at(name)).unwrap().set_len(6 << 30).unwrap();
+        refused(&at(name))
+    };
+    assert!(large("zeros", b"").to_string().contains("none that was saved"));
+    assert!(large("other", b"MLSTATE1").to_string().contains("another model"));
+    let state = model.save_state("The capital of France").unwrap();
+    let error = large("longer", &state);
+    assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{error:?}");
+    assert!(error.to_string().contains("6.00 GiB"), "{error:?}");
+
+    assert_eq!(refused(folder.path()).kind(), ErrorKind::Io);
+    assert_eq!(refused(&at("none")).kind(), ErrorKind::NotFound);
+    #[cfg(unix)]
+    {
+        let made = std::process::Command::new("mkfifo").arg(at("pipe")).status().unwrap();
+        assert!(made.success());
+        for path in [&at("pipe"), Path::new("/dev/zero")] {
+            assert!(refused(path).to_string().contains("not a regular file"), "{path:?}");
+            let error = write_state(path, &state).unwrap_err();
+            assert!(error.to_string().contains("not a regular file"), "{path:?}");
+        }
+    }
+    write_state(at("state"), &state).unwrap();
+    assert!(model.load_state_file(at("state")).unwrap() > 0);
+}
+
+#[test]
+fn a_model_goes_on_without_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::copy(fixture("small"), at("model.gguf")).unwrap();
+    let model = load(at("model.gguf").to_str().unwrap(), ContextParams::default().with_n_ctx(512));
+    let other = load(at("model.gguf").to_str().unwrap(), ContextParams::default().with_n_ctx(512));
+    let expected = other.embed("a text", &EmbedOptions::default()).unwrap();
+    // Windows keeps a file that is mapped.
+    if fs::remove_file(at("model.gguf")).is_ok() {
+        fs::write(at("model.gguf"), "another").unwrap();
+    }
+    model.generate("a text", &greedy().with_max_tokens(2)).unwrap();
+    let vectors = model.embed("a text", &EmbedOptions::default()).unwrap();
+    assert_eq!(vectors.as_slice(), expected.as_slice());
+    let state = model.save_state("a text").unwrap();
+    assert!(other.load_state(&state).unwrap() > 0);
 }

@@ -1,6 +1,5 @@
 //! `mullama create`
 
-use std::io::{Read as _, stdin};
 use std::path::Path;
 
 use clap::ArgMatches;
@@ -8,7 +7,7 @@ use mullama::hub::{CreateOptions, Modelfile};
 use mullama::{Error, ErrorKind, create_model};
 use mullama_base::folders;
 
-use super::{store_name, text};
+use super::{piped, store_name, text};
 use crate::failure::Failure;
 use crate::progress::Display;
 use crate::terminal::{catch_interrupts, interrupt, print};
@@ -40,9 +39,5 @@ fn read(file: &str) -> Result<Modelfile, Error> {
             _ => error,
         });
     }
-    let mut bytes = Vec::new();
-    stdin().read_to_end(&mut bytes).map_err(|error| {
-        Error::new(ErrorKind::Io, format!("cannot read the Modelfile that is piped in: {error}"))
-    })?;
-    Modelfile::from_bytes(&bytes)
+    Modelfile::from_bytes(&piped("Modelfile")?)
 }

@@ -12,9 +12,28 @@ pub mod rpc_server;
 pub mod run;
 pub mod show;
 
+use std::io::{Read as _, stdin};
+
 use clap::ArgMatches;
 use mullama::hub::{Name, Source};
 use mullama::{Error, ErrorKind};
+
+/// Bytes of the longest text that is piped in: more than a model reads, and no end is one.
+const MAX_PIPED: u64 = 64 << 20;
+
+/// What is piped in.
+fn piped(what: &str) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    stdin().take(MAX_PIPED + 1).read_to_end(&mut bytes).map_err(|error| {
+        Error::new(ErrorKind::Io, format!("cannot read the {what} that is piped in: {error}"))
+    })?;
+    if bytes.len() as u64 > MAX_PIPED {
+        let message = format!("the {what} that is piped in is longer than {MAX_PIPED} bytes");
+        return Err(Error::new(ErrorKind::InvalidArgument, message)
+            .with_hint("pipe text in; files are named"));
+    }
+    Ok(bytes)
+}
 
 /// The value of an argument that the parser requires or has a default for.
 #[expect(clippy::expect_used, reason = "the parser has seen to it")]

@@ -1,6 +1,6 @@
 //! `mullama run`
 
-use std::io::{self, BufRead as _, IsTerminal as _, Read as _, stdin};
+use std::io::{BufRead as _, IsTerminal as _, stdin};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use mullama::{Error, ErrorKind, FinishReason};
 use mullama_base::{folders, read_file};
 use serde_json::{Value, json};
 
-use super::text;
+use super::{piped, text};
 use crate::failure::Failure;
 use crate::session::{Session, Settings};
 use crate::terminal::{catch_interrupts, interrupt, tell};
@@ -86,7 +86,7 @@ struct Piped {
     since: Instant,
     /// Whether some of it has come.
     begun: Arc<AtomicBool>,
-    text: Receiver<io::Result<String>>,
+    text: Receiver<Result<String, Error>>,
 }
 
 impl Piped {
@@ -96,13 +96,14 @@ impl Piped {
         let begun = Arc::new(AtomicBool::new(false));
         let has_begun = Arc::clone(&begun);
         thread::spawn(move || {
-            let mut input = stdin().lock();
-            let mut text = String::new();
-            let read = input.fill_buf().map(|first| !first.is_empty()).and_then(|some| {
-                has_begun.store(some, Ordering::Relaxed);
-                input.read_to_string(&mut text)
-            });
-            let _ = sender.send(read.map(|_| text));
+            let first = stdin().lock().fill_buf().map(|first| !first.is_empty());
+            has_begun.store(first.unwrap_or(false), Ordering::Relaxed);
+            let _ = sender.send(piped("text").and_then(|bytes| {
+                String::from_utf8(bytes).map_err(|error| {
+                    let message = format!("cannot read the text that is piped in: {error}");
+                    Error::new(ErrorKind::Io, message)
+                })
+            }));
         });
         Self { since: Instant::now(), begun, text }
     }
@@ -114,10 +115,7 @@ impl Piped {
         loop {
             match self.text.recv_timeout(Duration::from_millis(20)) {
                 Ok(Ok(text)) => return Ok(text.trim_end().to_owned()),
-                Ok(Err(error)) => {
-                    let message = format!("cannot read the text that is piped in: {error}");
-                    return Err(Error::new(ErrorKind::Io, message).into());
-                }
+                Ok(Err(error)) => return Err(error.into()),
                 Err(RecvTimeoutError::Disconnected) => return Ok(String::new()),
                 Err(RecvTimeoutError::Timeout) if interrupt().is_cancelled() => {
                     return Err(Failure::Interrupted);

@@ -73,6 +73,11 @@ impl Model {
 
     /// As [`Model::load_state`], of a file that [`write_state`](crate::write_state) wrote.
     pub fn load_state_file(&self, path: impl AsRef<Path>) -> Result<usize> {
-        self.load_state(&scheduler::read_state(path.as_ref())?)
+        let loaded = self.loaded()?;
+        let fingerprint = loaded.fingerprint(&loaded.adapters_of(None)?)?;
+        let info = &self.shared.info;
+        let kv = info.placement.devices.iter().map(|share| share.kv).sum();
+        let longest = scheduler::longest_state(info.context_size, kv);
+        self.load_state(&scheduler::read_state(path.as_ref(), &fingerprint, longest)?)
     }
 }

@@ -22,7 +22,7 @@ pub use completion::{Chunk, Completion, FinishReason, Timings, TokenLogprob, Top
 pub(crate) use handle::{Engine, Started};
 pub(crate) use request::{Delivery, Job, SavedCells};
 pub use state::write_state;
-pub(crate) use state::{decode, encode, read_state};
+pub(crate) use state::{decode, encode, longest_state, read_state};
 pub use stats::Stats;
 pub(crate) use stream::KeepAlive;
 pub use stream::Stream;

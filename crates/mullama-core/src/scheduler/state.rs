@@ -5,9 +5,10 @@
 //! fingerprint of the model, its settings and its adapters (32), the count of tokens (4), the tokens (4
 //! each), and the cells as llama.cpp writes a sequence (`llama_state_seq_get_data`).
 
+use std::io::Read as _;
 use std::path::Path;
 
-use mullama_base::{folders, read_file, write_whole};
+use mullama_base::{Text, check_memory, folders, open_file, units, write_whole};
 use mullama_hub::Digest;
 
 use super::request::SavedCells;
@@ -17,6 +18,14 @@ use crate::{Error, ErrorKind, Result, Token};
 /// Begins a state; its last character is the version.
 const MAGIC: &[u8; 8] = b"MLSTATE1";
 const DIGEST: usize = size_of::<Fingerprint>();
+/// Up to the fingerprint's end.
+const HEAD: usize = MAGIC.len() + 2 * DIGEST;
+
+/// Bytes of the longest state of a context of so many tokens, whose cells take `kv` bytes.
+pub(crate) fn longest_state(n_ctx: u32, kv: u64) -> u64 {
+    // What the engine writes of a cell beside its data, of a layer, and at first: more than it takes.
+    HEAD as u64 + 2 * kv + 256 * u64::from(n_ctx) + (1 << 20)
+}
 
 /// The bytes of a state.
 pub(crate) fn encode(cells: &SavedCells, fingerprint: &Fingerprint) -> Vec<u8> {
@@ -41,10 +50,50 @@ pub fn write_state(path: impl AsRef<Path>, state: &[u8]) -> Result<()> {
     write_whole(path, state).map_err(|error| Error::io("write", path, error))
 }
 
-/// Reads a file that [`write_state`] wrote.
-pub(crate) fn read_state(path: &Path) -> Result<Vec<u8>> {
+/// Reads a file that [`write_state`] wrote, of a model with this fingerprint, whose states have at most `longest`
+/// bytes. What cannot be used is not read to its end.
+pub(crate) fn read_state(path: &Path, fingerprint: &Fingerprint, longest: u64) -> Result<Vec<u8>> {
     let path = &*folders::expand_home(path);
-    read_file(path, u64::MAX).map_err(|error| Error::io("read", path, error))
+    let failed = |error| Error::io("read", path, error);
+    let mut file = open_file(path).map_err(failed)?;
+    let length = file.metadata().map_err(failed)?.len();
+    let mut state = Vec::new();
+    (&mut file).take(HEAD as u64).read_to_end(&mut state).map_err(failed)?;
+    check_magic(&state)?;
+    if length > longest {
+        if !state.ends_with(fingerprint) {
+            return Err(other_model());
+        }
+        let message = format!("there is no room for a state of {}", units::memory(length));
+        return Err(Error::new(ErrorKind::OutOfMemory, message)
+            .with_context("path", path.display())
+            .with_hint(Text::with_names("load the model with a larger {context_size}")));
+    }
+    check_memory(length as usize)?;
+    file.take(longest).read_to_end(&mut state).map_err(failed)?;
+    Ok(state)
+}
+
+fn refuse(problem: &str, hint: &str) -> Error {
+    Error::new(ErrorKind::InvalidArgument, format!("the state {problem}")).with_hint(hint)
+}
+
+fn other_model() -> Error {
+    refuse(
+        "belongs to another model, or to other settings of this one",
+        "a state is for the same file, KV cache type, RoPE settings and adapters",
+    )
+}
+
+/// Whether it is a state at all, and one that this version reads.
+fn check_magic(state: &[u8]) -> Result<()> {
+    if !state.starts_with(&MAGIC[..7]) {
+        return Err(refuse("is none that was saved", "give what `save_state` gave"));
+    }
+    if !state.starts_with(MAGIC) {
+        return Err(refuse("is of another version of the library", "save it again"));
+    }
+    Ok(())
 }
 
 /// The tokens and the cells of a state, which must have this fingerprint.
@@ -52,26 +101,15 @@ pub(crate) fn decode<'a>(
     state: &'a [u8],
     fingerprint: &Fingerprint,
 ) -> Result<(Vec<Token>, &'a [u8])> {
-    let refuse = |problem: &str, hint: &str| {
-        Error::new(ErrorKind::InvalidArgument, format!("the state {problem}")).with_hint(hint)
-    };
     let damaged = || refuse("is damaged or incomplete", "save it again");
-    if !state.starts_with(&MAGIC[..7]) {
-        return Err(refuse("is none that was saved", "give what `save_state` gave"));
-    }
-    if !state.starts_with(MAGIC) {
-        return Err(refuse("is of another version of the library", "save it again"));
-    }
+    check_magic(state)?;
     let (digest, body) = state[MAGIC.len()..].split_at_checked(DIGEST).ok_or_else(damaged)?;
     if Digest::of(body).as_bytes() != digest {
         return Err(damaged());
     }
     let (model, body) = body.split_at_checked(DIGEST).ok_or_else(damaged)?;
     if model != fingerprint {
-        return Err(refuse(
-            "belongs to another model, or to other settings of this one",
-            "a state is for the same file, KV cache type, RoPE settings and adapters",
-        ));
+        return Err(other_model());
     }
     let (count, body) = body.split_at_checked(4).ok_or_else(damaged)?;
     let count = u32::from_le_bytes(count.try_into().expect("it has four bytes")) as usize;
