@@ -13,7 +13,8 @@ const SEQUENCES: u32 = 128;
 #[derive(Clone)]
 pub(super) struct Blueprint {
     weights: Arc<Weights>,
-    path: PathBuf,
+    /// The model's file, and its stamp when it was loaded.
+    file: (PathBuf, String),
     settings: ContextSettings,
     /// Tokens of the longest input that the model takes.
     pub limit: usize,
@@ -42,7 +43,7 @@ impl Blueprint {
     pub fn new(
         kind: Kind,
         weights: Arc<Weights>,
-        path: PathBuf,
+        file: (PathBuf, String),
         settings: &ContextSettings,
         generates: bool,
         limit: usize,
@@ -61,7 +62,7 @@ impl Blueprint {
         };
         Self {
             weights,
-            path,
+            file,
             limit,
             width,
             batch: settings.n_ubatch as usize,
@@ -95,13 +96,17 @@ impl Blueprint {
     pub fn open(&self, capacity: usize) -> Result<(Context, Placement)> {
         let settings = self.settings(capacity);
         let outputs = self.output_bytes(&settings);
-        placement::check_room(
-            &self.path,
-            &self.weights.settings,
-            &settings,
-            outputs,
-            "the context for embeddings",
-        )?;
+        let (path, stamp) = &self.file;
+        // Where the file is gone, or is another one, the engine alone says what there is no memory for.
+        if placement::stamp(path) == *stamp {
+            placement::check_room(
+                path,
+                &self.weights.settings,
+                &settings,
+                outputs,
+                "the context for embeddings",
+            )?;
+        }
         let mut context = Context::new(Arc::clone(&self.weights), &settings)?;
         if settings.warmup.unwrap_or(self.weights.gpu_layers() > 0) {
             // No text is longer than the model takes.

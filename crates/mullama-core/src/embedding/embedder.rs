@@ -66,7 +66,7 @@ impl Embedders {
         let embedder = Arc::new(Embedder::start(Blueprint::new(
             kind,
             Arc::clone(&self.weights),
-            self.info.path.clone(),
+            (self.info.path.clone(), self.info.stamp.clone()),
             settings,
             self.info.can_generate,
             self.info.limit,

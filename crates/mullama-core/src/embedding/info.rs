@@ -10,6 +10,8 @@ use mullama_gguf::{GgufHeader, TensorInfo};
 /// What decides whether and how a model embeds.
 pub(crate) struct EmbeddingInfo {
     pub path: PathBuf,
+    /// What tells that file from one that took its place since.
+    pub stamp: String,
     /// None where only the vocabulary was loaded.
     pub settings: Option<ContextSettings>,
     pub architecture: String,
@@ -47,6 +49,7 @@ impl EmbeddingInfo {
         let is_split = header.get("split.count").is_some();
         Self {
             path: path.to_owned(),
+            stamp: placement::stamp(path),
             architecture: header.text("general.architecture").unwrap_or_default().to_owned(),
             is_plain: weights.is_decoder(),
             can_generate: context_size.is_some(),

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use mullama_base::folders;
+use mullama_base::{folders, open_file};
 use mullama_sys as sys;
 
 use super::failure::Failure;
@@ -61,12 +62,12 @@ impl AdapterSet {
     }
 }
 
-/// The adapters that have been read for one model.
+/// The adapters that have been read for one model, and their files, which may have lost their names since.
 ///
 /// A context looks at all of its model's adapters when it plans its buffers, so none may be added
 /// meanwhile: whoever computes holds [`Self::lock_for_reading`].
 #[derive(Default)]
-pub(crate) struct Adapters(RwLock<BTreeMap<PathBuf, RawAdapter>>);
+pub(crate) struct Adapters(RwLock<BTreeMap<PathBuf, (RawAdapter, File)>>);
 
 impl Adapters {
     /// No adapter is added while this is held.
@@ -101,8 +102,9 @@ impl Adapters {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let mut parts = Vec::new();
         for (adapter, scale) in set.0.iter() {
-            let file = known.iter().find(|(_, known)| *known == adapter).map(|(path, _)| path);
-            let file = file.map_or(Ok([0; 32]), |path| fingerprint_of_file(path))?;
+            let read = known.iter().find(|(_, (known, _))| known == adapter);
+            let file =
+                read.map_or(Ok([0; 32]), |(path, (_, file))| fingerprint_of_file(file, path))?;
             parts.push([file.as_slice(), &scale.to_le_bytes()].concat());
         }
         // In a set they are ordered by where they happen to lie.
@@ -111,17 +113,19 @@ impl Adapters {
     }
 
     unsafe fn load(&self, model: *mut sys::llama_model, path: &Path) -> Result<RawAdapter> {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(path).copied();
-        if let Some(adapter) = known {
-            return Ok(adapter);
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some((adapter, _)) = known.get(path) {
+            return Ok(*adapter);
         }
+        drop(known);
         check(path, &GgufHeader::read(path)?)?;
+        let opened = open_file(path).map_err(|error| Error::io("read", path, error))?;
         let file = path.to_str().and_then(|text| CString::new(text).ok()).ok_or_else(|| {
             let message = format!("the path {} is not valid UTF-8", path.display());
             Error::new(ErrorKind::InvalidArgument, message)
         })?;
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(adapter) = known.get(path) {
+        if let Some((adapter, _)) = known.get(path) {
             return Ok(*adapter);
         }
         // SAFETY: the model is valid, and nobody computes with it meanwhile.
@@ -144,14 +148,14 @@ impl Adapters {
                 .with_context("path", path.display())
                 .with_hint("use an adapter that holds for the whole prompt"));
         }
-        known.insert(path.to_owned(), adapter);
+        known.insert(path.to_owned(), (adapter, opened));
         Ok(adapter)
     }
 }
 
 /// See [`Adapters::lock_for_reading`].
 pub(crate) struct AdaptersGuard<'a> {
-    _lock: RwLockReadGuard<'a, BTreeMap<PathBuf, RawAdapter>>,
+    _lock: RwLockReadGuard<'a, BTreeMap<PathBuf, (RawAdapter, File)>>,
 }
 
 /// Refuses what the engine would end the process over, or multiply into nonsense.

@@ -1,9 +1,9 @@
 //! What tells models and adapters apart, in other processes too.
 
+use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
-use mullama_base::open_file;
 use mullama_hub::Digest;
 
 use crate::{Error, Result};
@@ -17,15 +17,15 @@ const PIECE: u64 = 4096;
 
 /// Tells this file from others without reading it all: its size, its beginning with the metadata, and
 /// pieces of its tensors.
-pub(crate) fn fingerprint_of_file(path: &Path) -> Result<Fingerprint> {
-    let read = || -> io::Result<Vec<u8>> {
-        let mut file = open_file(path)?;
+pub(crate) fn fingerprint_of_file(mut file: &File, path: &Path) -> Result<Fingerprint> {
+    let mut read = || -> io::Result<Vec<u8>> {
+        file.rewind()?;
         let size = file.metadata()?.len();
         let mut pieces = size.to_le_bytes().to_vec();
-        (&file).take(PIECES * PIECE).read_to_end(&mut pieces)?;
+        file.take(PIECES * PIECE).read_to_end(&mut pieces)?;
         for index in 0..PIECES {
             file.seek(SeekFrom::Start(size / PIECES * index))?;
-            (&file).take(PIECE).read_to_end(&mut pieces)?;
+            file.take(PIECE).read_to_end(&mut pieces)?;
         }
         Ok(pieces)
     };

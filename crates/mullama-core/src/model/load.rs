@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
+use mullama_base::open_file;
 use mullama_hub::{PullOptions, StoredModel};
 
 use super::defaults::ModelDefaults;
@@ -69,9 +70,10 @@ impl Model {
             (WeightSettings::resolve(&params, &DeviceSet::default())?, None)
         } else {
             let decision = placement::decide(&path, &header, &params, &context)?;
-            (decision.weights, Some(decision.context))
             decision.context.warn_of_threads();
+            (decision.weights, Some(decision.context))
         };
+        let file = open_file(&path).map_err(|error| Error::io("read", &path, error))?;
         let weights = Arc::new(Weights::load(&path, &weights, &mut progress)?);
         let vocab = Vocab::new(Arc::clone(&weights));
         let adapters = params.lora.as_ref().map(|lora| weights.adapters(lora)).transpose()?;
@@ -95,6 +97,7 @@ impl Model {
             defaults: defaults.or(&recommended),
             adapters: Mutex::new(adapters.unwrap_or_default()),
             path,
+            file,
             settings: computed_with,
             fingerprint: OnceLock::new(),
             weights,

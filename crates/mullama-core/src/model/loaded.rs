@@ -1,5 +1,6 @@
 //! What a model that is loaded consists of.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -33,6 +34,8 @@ pub(super) struct Loaded {
     /// The adapters of requests that name none.
     pub adapters: Mutex<AdapterSet>,
     pub path: PathBuf,
+    /// The file, which may have lost its name since.
+    pub file: File,
     /// Settings that what is computed depends on.
     pub settings: String,
     pub fingerprint: OnceLock<Result<Fingerprint>>,
@@ -55,7 +58,7 @@ impl Loaded {
 
     /// What a state must have been saved with to be of use.
     pub fn fingerprint(&self, adapters: &AdapterSet) -> Result<Fingerprint> {
-        let model = self.fingerprint.get_or_init(|| fingerprint_of_file(&self.path));
+        let model = self.fingerprint.get_or_init(|| fingerprint_of_file(&self.file, &self.path));
         let model = model.as_ref().map_err(Clone::clone)?;
         let adapters = self.weights.fingerprint_of(adapters)?;
         Ok(combine(&[model, self.settings.as_bytes(), &adapters]))
