@@ -3,6 +3,7 @@
 use std::sync::{OnceLock, PoisonError, RwLock};
 use std::thread::{self, ThreadId};
 
+use pyo3::ffi;
 use pyo3::prelude::*;
 
 /// Whether our own threads may still enter Python. Those that are in it hold it for reading.
@@ -17,10 +18,21 @@ pub fn with_python<T>(work: impl FnOnce(Python<'_>) -> T) -> Option<T> {
     open.then(|| Python::attach(work))
 }
 
+/// Whether this is the main interpreter. Others may end when Python has begun to: then who lets go of the
+/// GIL there waits for it for ever.
+pub fn is_main(_: Python<'_>) -> bool {
+    // SAFETY: there is an interpreter, as the token says.
+    unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) == 0 }
+}
+
 /// Called when Python is about to shut down: keeps our own threads out from here on, and stops the
 /// engines.
 #[pyfunction(name = "_shut_down")]
 pub fn shut_down(py: Python<'_>) {
+    // The end of another interpreter is not that of Python.
+    if !is_main(py) {
+        return;
+    }
     py.detach(|| {
         *OPEN.write().unwrap_or_else(PoisonError::into_inner) = false;
         let _ = ENDING.set(thread::current().id());

@@ -5,6 +5,8 @@ use std::process;
 use mullama::{Error, ErrorKind, Result};
 use pyo3::prelude::*;
 
+use crate::ending::is_main;
+
 /// A model or a stream. To drop it may mean to wait for the engine.
 pub struct Owned<T: Send> {
     /// Empty only while it is dropped.
@@ -43,6 +45,10 @@ impl<T: Send> Drop for Owned<T> {
             return;
         }
         // Where there is no interpreter any more, the closure is dropped, and the value with it.
-        Python::try_attach(move |py| py.detach(move || drop(value)));
+        Python::try_attach(move |py| {
+            if is_main(py) {
+                py.detach(move || drop(value));
+            }
+        });
     }
 }

@@ -76,6 +76,35 @@ print("done")
     assert done.stdout.split()[0] == "done"
 
 
+SUB_INTERPRETER = """
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+
+sub = interpreters.create()
+interpreters.run_string(sub, CODE)
+"""
+
+
+@pytest.mark.parametrize("code", ["import mullama", "from mullama import *; m = Model('demo')"])
+def test_a_sub_interpreter_that_is_left(python, code):
+    script = SUB_INTERPRETER.replace("CODE", repr(code)) + "print('done')"
+    assert ends_well(python, script) == ["done"]
+
+
+def test_the_end_of_a_sub_interpreter_is_not_that_of_python(python):
+    script = """
+model = Model("demo", n_threads=1)
+stream = model.stream("One,", ignore_eos=True)
+CREATE
+interpreters.destroy(sub)
+next(stream)
+print(asyncio.run(AsyncModel("demo").generate("One,", max_tokens=1)).finish_reason)
+""".replace("CREATE", SUB_INTERPRETER.replace("CODE", "'import mullama'"))
+    assert ends_well(python, script) == ["length"]
+
+
 @pytest.mark.parametrize("attempt", range(3))
 def test_an_event_loop_that_is_left(python, attempt):
     script = """
