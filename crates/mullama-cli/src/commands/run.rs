@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use clap::ArgMatches;
 use mullama::{Error, ErrorKind, FinishReason};
-use mullama_base::{folders, read_file};
+use mullama_base::{folders, no_thread, read_file};
 use serde_json::{Value, json};
 
 use super::{piped, text};
@@ -40,7 +40,7 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
         keep: arguments.get_flag("keep_context"),
     };
     let prompt = arguments.get_one::<String>("prompt").cloned();
-    let piped = (!stdin().is_terminal()).then(Piped::read);
+    let piped = (!stdin().is_terminal()).then(Piped::read).transpose()?;
 
     catch_interrupts();
     let mut session = Session::start(text(arguments, "model"), settings)?;
@@ -91,11 +91,11 @@ struct Piped {
 
 impl Piped {
     /// Begins to read.
-    fn read() -> Self {
+    fn read() -> Result<Self, Error> {
         let (sender, text) = mpsc::channel();
         let begun = Arc::new(AtomicBool::new(false));
         let has_begun = Arc::clone(&begun);
-        thread::spawn(move || {
+        let read = move || {
             let first = stdin().lock().fill_buf().map(|first| !first.is_empty());
             has_begun.store(first.unwrap_or(false), Ordering::Relaxed);
             let _ = sender.send(piped("text").and_then(|bytes| {
@@ -104,8 +104,10 @@ impl Piped {
                     Error::new(ErrorKind::Io, message)
                 })
             }));
-        });
-        Self { since: Instant::now(), begun, text }
+        };
+        let thread = thread::Builder::new().name("mullama-stdin".to_owned()).spawn(read);
+        thread.map_err(|error| no_thread("a thread for standard input", &error))?;
+        Ok(Self { since: Instant::now(), begun, text })
     }
 
     /// The text, without white space at its end. A program that started the command may have left it a
