@@ -67,12 +67,6 @@ impl Specials {
         Self { finder, texts, beginnings }
     }
 
-    /// Those of no vocabulary.
-    #[cfg(test)]
-    pub fn none() -> Self {
-        Self::new(Vec::new())
-    }
-
     pub fn text(&self, index: usize) -> &str {
         &self.texts[index].text
     }

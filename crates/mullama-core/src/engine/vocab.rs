@@ -208,7 +208,7 @@ impl Vocab {
         // SAFETY: a valid vocabulary; plain questions.
         let (eos, sep) = unsafe {
             (
-                sys::llama_vocab_get_add_eos(vocab).then(|| sys::llama_vocab_eos(vocab)),
+                self.adds_end().then(|| sys::llama_vocab_eos(vocab)),
                 sys::llama_vocab_get_add_sep(vocab).then(|| sys::llama_vocab_sep(vocab)),
             )
         };

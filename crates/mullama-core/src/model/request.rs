@@ -177,7 +177,8 @@ impl Model {
     ) -> Result<ChatStream> {
         let loaded = self.loaded()?;
         let Rendered { prompt, grammar, stops, preserved, reasoning, parser, continues } = rendered;
-        let tokens = loaded.templates()?.specials().tokenize(&loaded.vocab, &prompt)?;
+        let tokens =
+            loaded.templates()?.specials(&loaded.vocab).tokenize(&loaded.vocab, &prompt)?;
         // Texts that are no single token have their characters in the answer anyhow.
         let preserved = preserved
             .iter()

@@ -107,7 +107,7 @@ pub(crate) fn render(
     let marks = if options.chat.settled_parse_special() {
         None
     } else {
-        Marks::needed(&request, templates.specials())?
+        Marks::needed(&request, templates.specials(vocab))?
     };
     if let Some(marks) = &marks
         && continues

@@ -1,6 +1,6 @@
 //! The templates of one model: rendering is ours, what answers look like the engine finds out.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use mullama_sys as sys;
 use mullama_sys::shim::{ChatParser, ChatTemplates};
@@ -25,21 +25,17 @@ pub(crate) struct Templates {
     /// Of the template for chats with tools, where that is one of its own.
     with_tools: Option<Capabilities>,
     can_think: bool,
-    specials: Arc<Specials>,
+    /// Looked for in the vocabulary when a chat needs them.
+    specials: OnceLock<Arc<Specials>>,
 }
 
 impl Templates {
     /// Compiles a template, and the one for chats with tools, for a model with this vocabulary.
     pub fn new(vocab: &Vocab, source: &str, tool_use: Option<&str>) -> Result<Self> {
-        Self::with_tokens(&SpecialTokens::of(vocab), Specials::of(vocab), source, tool_use)
+        Self::with_tokens(&SpecialTokens::of(vocab), source, tool_use)
     }
 
-    fn with_tokens(
-        tokens: &SpecialTokens,
-        specials: Specials,
-        source: &str,
-        tool_use: Option<&str>,
-    ) -> Result<Self> {
+    fn with_tokens(tokens: &SpecialTokens, source: &str, tool_use: Option<&str>) -> Result<Self> {
         let source = if source == CHATML { CHATML_TEMPLATE } else { source };
         let compile = || {
             let template = Jinja::new(source)?;
@@ -64,7 +60,7 @@ impl Templates {
             let engine = ChatTemplates::new(&description.to_string(), template, tool_use)?;
             // A template that refuses the question that this asks is no less of a template.
             let can_think = engine.can_think().unwrap_or(false);
-            let specials = Arc::new(specials);
+            let specials = OnceLock::new();
             Ok(Self { engine, capabilities, with_tools, can_think, specials })
         };
         with_stack(STACK, || Bounds::hold(CancelToken::new(), None, compile))?.map_err(|reason| {
@@ -82,8 +78,9 @@ impl Templates {
         self.can_think
     }
 
-    pub fn specials(&self) -> &Arc<Specials> {
-        &self.specials
+    /// The special tokens of the vocabulary that the templates are for.
+    pub fn specials(&self, vocab: &Vocab) -> &Arc<Specials> {
+        self.specials.get_or_init(|| Arc::new(Specials::of(vocab)))
     }
 
     /// Renders a request, on a thread with [`STACK`]; gives the result and the parser for the model's answer, as the
@@ -110,13 +107,12 @@ struct SpecialTokens {
 impl SpecialTokens {
     fn of(vocab: &Vocab) -> Self {
         // SAFETY: a valid vocabulary; plain questions.
-        let (bos, eos, adds_bos, adds_eos) = unsafe {
+        let (bos, eos, adds_bos) = unsafe {
             let vocab = vocab.as_ptr();
             (
                 sys::llama_vocab_bos(vocab),
                 sys::llama_vocab_eos(vocab),
                 sys::llama_vocab_get_add_bos(vocab),
-                sys::llama_vocab_get_add_eos(vocab),
             )
         };
         let text = |token| {
@@ -126,7 +122,7 @@ impl SpecialTokens {
             }
             String::from_utf8_lossy(&piece).into_owned()
         };
-        Self { bos: text(bos), eos: text(eos), adds_bos, adds_eos }
+        Self { bos: text(bos), eos: text(eos), adds_bos, adds_eos: vocab.adds_end() }
     }
 }
 

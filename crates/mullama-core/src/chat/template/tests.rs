@@ -7,11 +7,10 @@ use serde_json::{Value, json};
 
 use super::{SpecialTokens, Templates};
 use crate::CancelToken;
-use crate::engine::{Specials, with_stack};
+use crate::engine::with_stack;
 
 fn compile(source: &str) -> Result<Templates, String> {
-    Templates::with_tokens(&SpecialTokens::default(), Specials::none(), source, None)
-        .map_err(|it| it.to_string())
+    Templates::with_tokens(&SpecialTokens::default(), source, None).map_err(|it| it.to_string())
 }
 
 fn render(source: &str, request: &Value) -> Result<(Value, ChatParser), String> {
