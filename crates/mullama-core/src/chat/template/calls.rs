@@ -79,12 +79,7 @@ impl Gemma<'_> {
             return self.root.pointer(place).map_or(any, |schema| self.value(schema, depth + 1));
         }
         let one_of = |parts: Vec<String>| format!("({})", parts.join(" | "));
-        let named = match (&schema["const"], &schema["enum"]) {
-            (Value::Null, Value::Array(values)) => Some(values.iter().collect()),
-            (Value::Null, _) => None,
-            (value, _) => Some(vec![value]),
-        };
-        if let Some(values) = named {
+        if let Some(values) = named_values(schema) {
             let is_plain = |value: &&Value| !value.is_array() && !value.is_object();
             if values.is_empty() || !values.iter().all(is_plain) {
                 return any;
@@ -170,12 +165,16 @@ fn texts_of(schema: &Value, root: &Value) -> Option<Vec<String>> {
         let schema = root.pointer(place)?;
         return schema["$ref"].is_null().then(|| texts_of(schema, root))?;
     }
-    let values = match (&schema["const"], &schema["enum"]) {
-        (Value::Null, Value::Array(values)) => values.clone(),
-        (Value::Null, _) => return None,
-        (value, _) => vec![value.clone()],
-    };
-    values.into_iter().map(|value| value.as_str().map(str::to_owned)).collect()
+    named_values(schema)?.into_iter().map(|value| value.as_str().map(str::to_owned)).collect()
+}
+
+/// The values that a schema admits, where it names them.
+fn named_values(schema: &Value) -> Option<Vec<&Value>> {
+    match (&schema["const"], &schema["enum"]) {
+        (Value::Null, Value::Array(values)) => Some(values.iter().collect()),
+        (Value::Null, _) => None,
+        (value, _) => Some(vec![value]),
+    }
 }
 
 /// Holds the value of one parameter, which follows a group that names it.

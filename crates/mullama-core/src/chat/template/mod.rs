@@ -121,7 +121,9 @@ pub(crate) fn render(
         Some(marks) => marks.resolve(marked),
         None => Prompt { text: marked.to_owned(), written: Vec::new() },
     };
-    applied.grammar = calls::hold_texts(&applied.grammar, &chosen.tools);
+    if !chosen.tools.is_empty() {
+        applied.grammar = calls::hold_texts(&applied.grammar, &chosen.tools);
+    }
     if chosen.is_required && !continues {
         applied.grammar = calls::begin_at_once(&applied.grammar);
     }
