@@ -80,6 +80,8 @@ pub(crate) struct Tensor {
     name: String,
     dims: Vec<u64>,
     fill: Fill,
+    /// Whether it is of 32-bit floats whatever the others are.
+    in_full: bool,
 }
 
 enum Fill {
@@ -93,30 +95,40 @@ enum Fill {
 
 impl Tensor {
     pub fn norm(name: impl Into<String>, size: u32) -> Self {
-        Self { name: name.into(), dims: vec![size.into()], fill: Fill::Constant(1.0) }
+        Self {
+            name: name.into(),
+            dims: vec![size.into()],
+            fill: Fill::Constant(1.0),
+            in_full: true,
+        }
     }
 
     /// Small numbers to add.
     pub fn bias(name: impl Into<String>, size: u32) -> Self {
         let fill = Fill::Normal { deviation: 0.1, zeros: 0 };
-        Self { name: name.into(), dims: vec![size.into()], fill }
+        Self { name: name.into(), dims: vec![size.into()], fill, in_full: true }
     }
 
     /// 32-bit floats, all the same.
     pub fn constant(name: impl Into<String>, dims: &[u32], number: f32) -> Self {
         let dims = dims.iter().map(|size| u64::from(*size)).collect();
-        Self { name: name.into(), dims, fill: Fill::Constant(number) }
+        Self { name: name.into(), dims, fill: Fill::Constant(number), in_full: true }
     }
 
     /// `dims` as in GGUF, inputs first.
     pub fn matrix(name: impl Into<String>, dims: &[u32], gain: f32) -> Self {
         let deviation = gain / (dims[0] as f32).sqrt();
         let dims = dims.iter().map(|size| u64::from(*size)).collect();
-        Self { name: name.into(), dims, fill: Fill::Normal { deviation, zeros: 0 } }
+        Self { name: name.into(), dims, fill: Fill::Normal { deviation, zeros: 0 }, in_full: false }
+    }
+
+    /// The same, of 32-bit floats whatever the others are.
+    pub fn in_full(self) -> Self {
+        Self { in_full: true, ..self }
     }
 
     fn stored_as(&self, weights: WeightType) -> WeightType {
-        if self.dims.len() == 1 { WeightType::F32 } else { weights }
+        if self.in_full { WeightType::F32 } else { weights }
     }
 
     fn elements(&self) -> u64 {

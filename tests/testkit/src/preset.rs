@@ -12,7 +12,7 @@ use crate::model::{
     Experts, Shape, WeightType, quantize, vocab_only, write_chat_model, write_model,
 };
 use crate::random::fnv1a;
-use crate::recurrent::write_recurrent;
+use crate::recurrent::{write_hybrid, write_recurrent, write_windowed};
 use crate::templates;
 
 /// Raised whenever the bytes that a preset gives change, so that no older file is taken for one.
@@ -42,7 +42,11 @@ pub enum Contents {
     /// Random weights of an encoder.
     Encoder(Head),
     /// Random weights of a recurrent model.
-    Recurrent,
+    Recurrent(WeightType),
+    /// Random weights of a hybrid of attention and recurrent blocks.
+    Hybrid(WeightType),
+    /// Random weights of a model with sliding windows of so many tokens.
+    Windowed(u32, WeightType),
     /// Random weights, and a chat template.
     Chat(&'static str),
     /// Random weights, reduced by the engine's quantiser.
@@ -81,6 +85,18 @@ const TINY: Shape = Shape {
     n_ff: 128,
     n_vocab: 512,
     n_ctx_train: 512,
+    tied: true,
+    experts: None,
+};
+
+const MEDIUM: Shape = Shape {
+    n_embd: 768,
+    n_layer: 12,
+    n_head: 12,
+    n_head_kv: 4,
+    n_ff: 2048,
+    n_vocab: 32_000,
+    n_ctx_train: 8192,
     tied: true,
     experts: None,
 };
@@ -174,7 +190,37 @@ pub const PRESETS: &[Preset] = &[
             tied: true,
             experts: None,
         },
-        contents: Contents::Recurrent,
+        contents: Contents::Recurrent(WeightType::F32),
+    },
+    Preset {
+        name: "hybrid",
+        about: "four blocks of Jamba: three recurrent ones, one with attention",
+        shape: Shape { n_layer: 4, n_ctx_train: 4096, ..TINY },
+        contents: Contents::Hybrid(WeightType::F32),
+    },
+    Preset {
+        name: "windowed",
+        about: "six blocks of Gemma 3, five with a window of 64 tokens",
+        shape: Shape { n_layer: 6, n_ctx_train: 4096, ..TINY },
+        contents: Contents::Windowed(64, WeightType::F32),
+    },
+    Preset {
+        name: "recurrent-100m",
+        about: "24 blocks of Mamba, for benchmarks",
+        shape: Shape { n_embd: 768, n_layer: 24, n_vocab: 32_000, n_ctx_train: 8192, ..TINY },
+        contents: Contents::Recurrent(WeightType::F16),
+    },
+    Preset {
+        name: "hybrid-100m",
+        about: "12 blocks of Jamba, 3 of them with attention, for benchmarks",
+        shape: MEDIUM,
+        contents: Contents::Hybrid(WeightType::F16),
+    },
+    Preset {
+        name: "windowed-100m",
+        about: "12 blocks of Gemma 3, 10 of them with a window of 512 tokens, for benchmarks",
+        shape: MEDIUM,
+        contents: Contents::Windowed(512, WeightType::F16),
     },
     Preset {
         name: "small",
@@ -251,7 +297,11 @@ impl Preset {
             Contents::Encoder(head) => {
                 write_encoder(path, &self.shape, head, WeightType::F32, SEED)
             }
-            Contents::Recurrent => write_recurrent(path, &self.shape, SEED),
+            Contents::Recurrent(weights) => write_recurrent(path, &self.shape, weights, SEED),
+            Contents::Hybrid(weights) => write_hybrid(path, &self.shape, weights, SEED),
+            Contents::Windowed(window, weights) => {
+                write_windowed(path, &self.shape, window, weights, SEED)
+            }
             Contents::Chat(template) => {
                 write_chat_model(path, &self.shape, WeightType::F16, SEED, template)
             }
