@@ -166,19 +166,19 @@ extern "C" int mullama_decode(
 }
 
 extern "C" int mullama_state_seq_get_data(
-    llama_context * context, unsigned char * data, size_t size, int sequence, size_t * written,
-    char ** out) {
+    llama_context * context, unsigned char * data, size_t size, int sequence, unsigned flags,
+    size_t * written, char ** out) {
     return guarded(out, [&] {
-        *written = llama_state_seq_get_data(context, data, size, sequence);
+        *written = llama_state_seq_get_data_ext(context, data, size, sequence, flags);
         return std::string();
     });
 }
 
 extern "C" int mullama_state_seq_set_data(
-    llama_context * context, const unsigned char * data, size_t size, int sequence, size_t * read,
-    char ** out) {
+    llama_context * context, const unsigned char * data, size_t size, int sequence, unsigned flags,
+    size_t * read, char ** out) {
     return guarded(out, [&] {
-        *read = llama_state_seq_set_data(context, data, size, sequence);
+        *read = llama_state_seq_set_data_ext(context, data, size, sequence, flags);
         return std::string();
     });
 }

@@ -51,11 +51,11 @@ int mullama_adapter_lora_init(
 int mullama_decode(
     struct llama_context * context, const struct llama_batch * batch, int * status, char ** out);
 int mullama_state_seq_get_data(
-    struct llama_context * context, unsigned char * data, size_t size, int sequence, size_t * written,
-    char ** out);
+    struct llama_context * context, unsigned char * data, size_t size, int sequence, unsigned flags,
+    size_t * written, char ** out);
 int mullama_state_seq_set_data(
     struct llama_context * context, const unsigned char * data, size_t size, int sequence,
-    size_t * read, char ** out);
+    unsigned flags, size_t * read, char ** out);
 int mullama_tokenize(
     const struct llama_vocab * vocab, const char * text, int text_len, int * tokens,
     int n_tokens_max, bool add_special, bool parse_special, int * count, char ** out);

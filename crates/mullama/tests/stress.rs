@@ -171,7 +171,7 @@ fn run(model: &Model, request: &Request, alone: Option<&Completion>) -> bool {
 #[test]
 fn two_hundred_requests_over_a_small_cache() {
     let requests = requests(&adapters());
-    let context = ContextParams::default().with_n_threads(1);
+    let context = ContextParams::default().with_n_threads(1).with_cache_ram(0);
     let alone = Model::load("demo", ModelParams::default(), context.clone()).unwrap();
     let expected: Vec<_> = requests
         .iter()

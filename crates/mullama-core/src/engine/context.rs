@@ -18,6 +18,7 @@ use super::memory::{BufferShare, Placement};
 use super::settings::ContextSettings;
 use super::thread_pool::{ThreadPool, ThreadPoolApi};
 use super::weights::Weights;
+use super::window::Window;
 use crate::runtime::log as logging;
 use crate::{CancelToken, Error, ErrorKind, Result};
 
@@ -26,10 +27,31 @@ use crate::{CancelToken, Error, ErrorKind, Result};
 pub(crate) enum Sharing {
     /// Nothing.
     None,
-    /// A state, from where it is: it can be copied, and not be cut.
-    Whole,
+    /// Cells up to a checkpoint: beside them there is a recurrent state or a sliding window, which can be
+    /// copied and saved as it is, and not be cut.
+    Checkpoints,
     /// Cells, up to any place.
     Any,
+}
+
+/// How much of a sequence's memory is saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Saved {
+    /// All of it.
+    Whole,
+    /// What cannot be cut: the recurrent state, the cells of sliding windows. To restore it, the sequence must
+    /// have the other cells.
+    Checkpoint,
+}
+
+impl Saved {
+    fn flags(self) -> sys::llama_state_seq_flags {
+        match self {
+            Self::Whole => 0,
+            // LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
+            Self::Checkpoint => 1,
+        }
+    }
 }
 
 /// What became of a step.
@@ -53,6 +75,10 @@ pub(crate) struct Context {
     /// Requests of the batch that is being computed, watched by [`should_abort`].
     watched: Box<UnsafeCell<Vec<CancelToken>>>,
     n_vocab: usize,
+    /// The most outputs of a step.
+    n_outputs_max: usize,
+    /// The sliding window, where its cells are fewer than the context.
+    window: Option<Window>,
     /// What it computes with.
     adapters: AdapterSet,
     /// Whether several devices work on pieces of one batch at a time, as the engine says.
@@ -62,7 +88,7 @@ pub(crate) struct Context {
 impl Context {
     pub fn new(weights: Arc<Weights>, settings: &ContextSettings) -> Result<Self> {
         check_memory(0)?;
-        let params = settings.raw(weights.has_state());
+        let params = settings.raw(&weights);
         let (raw, said) = logging::capture(|| {
             // SAFETY: the model is alive and stays so for longer than the context.
             unsafe { sys::shim::init_from_model(weights.as_ptr(), &params) }
@@ -89,6 +115,7 @@ impl Context {
             sys::llama_set_abort_callback(raw.0.as_ptr(), Some(should_abort), watched.get().cast());
         }
         let n_vocab = weights.n_vocab();
+        let window = settings.short_window(&weights);
         Ok(Self {
             raw,
             _threads: threads,
@@ -96,6 +123,8 @@ impl Context {
             batch: Batch::default(),
             watched,
             n_vocab,
+            n_outputs_max: params.n_outputs_max as usize,
+            window,
             adapters: AdapterSet::default(),
             is_pipelined: said.lines().any(|line| phrases::PIPELINED.is_in(line)),
         })
@@ -161,6 +190,11 @@ impl Context {
     pub fn n_seq_max(&self) -> usize {
         // SAFETY: as above.
         unsafe { sys::llama_n_seq_max(self.raw.0.as_ptr()) as usize }
+    }
+
+    /// The most tokens of a step that may have an output.
+    pub fn n_outputs_max(&self) -> usize {
+        self.n_outputs_max
     }
 
     /// The batch to fill for the next step.
@@ -241,14 +275,15 @@ impl Context {
     }
 
     /// What the engine needs to have the cells of a sequence again.
-    pub fn save(&mut self, sequence: SeqId) -> Result<Vec<u8>> {
+    pub fn save(&mut self, sequence: SeqId, saved: Saved) -> Result<Vec<u8>> {
+        let (context, flags) = (self.raw.0.as_ptr(), saved.flags());
         // SAFETY: a valid context, which only this thread uses.
-        let size = unsafe { sys::llama_state_seq_get_size(self.raw.0.as_ptr(), sequence) };
+        let size = unsafe { sys::llama_state_seq_get_size_ext(context, sequence, flags) };
         check_memory(size)?;
         let mut data = vec![0; size];
         let (written, said) = logging::capture(|| {
             // SAFETY: as above.
-            unsafe { sys::shim::state_seq_get_data(self.raw.0.as_ptr(), &mut data, sequence) }
+            unsafe { sys::shim::state_seq_get_data(context, &mut data, sequence, flags) }
         });
         self.weights.settings.devices.check()?;
         match written {
@@ -260,11 +295,14 @@ impl Context {
         }
     }
 
-    /// Fills an empty sequence with cells that were saved.
-    pub fn restore(&mut self, sequence: SeqId, data: &[u8]) -> Result<()> {
+    /// Gives a sequence what was saved: an empty one the whole, one that has the cells of the same tokens a
+    /// checkpoint. Where that fails, the sequence is empty.
+    pub fn restore(&mut self, sequence: SeqId, saved: Saved, data: &[u8]) -> Result<()> {
         let (read, said) = logging::capture(|| {
             // SAFETY: a valid context, which only this thread uses; the engine checks what it reads.
-            unsafe { sys::shim::state_seq_set_data(self.raw.0.as_ptr(), data, sequence) }
+            unsafe {
+                sys::shim::state_seq_set_data(self.raw.0.as_ptr(), data, sequence, saved.flags())
+            }
         });
         self.weights.settings.devices.check()?;
         match read {
@@ -317,22 +355,54 @@ impl Context {
     }
 
     /// What sequences can have in common: recurrent models, and those that are so in part, keep a state for
-    /// each sequence.
+    /// each sequence, and sliding windows forget.
     pub fn sharing(&self) -> Sharing {
         match self.memory() {
             None => Sharing::None,
-            Some(_) if self.weights.has_state() => Sharing::Whole,
+            Some(_) if self.weights.has_state() || self.window.is_some() => Sharing::Checkpoints,
             Some(_) => Sharing::Any,
         }
     }
 
-    /// Lets `to` have the cells of `from` at these positions too.
-    pub fn share(&mut self, from: SeqId, to: SeqId, positions: Range<usize>) {
+    /// Whether nothing but the state is kept of what was computed: there are no cells to share.
+    pub fn is_recurrent(&self) -> bool {
+        self.weights.is_recurrent()
+    }
+
+    /// Whether the last tokens of a sequence can be taken back after the step that computed them: the cells
+    /// that a sliding window needs then are still there.
+    pub fn can_take_back(&self) -> bool {
+        self.memory().is_some() && !self.weights.has_state()
+    }
+
+    /// Lets `to` have the cells of `from` at these positions too, and what there is beside them where `from`
+    /// ends there.
+    pub fn share(&mut self, from: SeqId, to: SeqId, positions: Range<usize>) -> Result<()> {
+        let Some(memory) = self.memory() else { return Ok(()) };
         let (start, end) = (positions.start as sys::llama_pos, positions.end as sys::llama_pos);
-        if let Some(memory) = self.memory() {
-            // SAFETY: a valid context's memory, and two of its sequences.
-            unsafe { sys::llama_memory_seq_cp(memory, from, to, start, end) }
+        // SAFETY: a valid context's memory, and two of its sequences.
+        unsafe { sys::llama_memory_seq_cp(memory, from, to, start, end) }
+        // The engine does not use cells of a window again that two sequences have, so each has its own.
+        if self.window.is_some() && self.is_intact(from, positions.end) {
+            let data = self.save(from, Saved::Checkpoint)?;
+            self.restore(to, Saved::Checkpoint, &data)?;
         }
+        Ok(())
+    }
+
+    /// Whether a sequence has all that follows from its first `n_past` tokens, and nothing more. It may not after
+    /// a computation that was given up, where its memory cannot be cut.
+    pub fn is_intact(&self, sequence: SeqId, n_past: usize) -> bool {
+        let Some(memory) = self.memory() else { return true };
+        // SAFETY: a valid context's memory, and one of its sequences.
+        let (first, last) = unsafe {
+            (
+                sys::llama_memory_seq_pos_min(memory, sequence),
+                sys::llama_memory_seq_pos_max(memory, sequence),
+            )
+        };
+        let needed = self.window.map(|window| window.start(n_past) as sys::llama_pos);
+        last + 1 == n_past as sys::llama_pos && needed.is_none_or(|needed| first <= needed)
     }
 
     /// Frees the cells of a sequence from the position `keep` on.

@@ -17,11 +17,12 @@ mod thread_pool;
 mod vocab;
 mod weight_settings;
 mod weights;
+mod window;
 
 pub(crate) use adapter::AdapterSet;
 pub(crate) use batch::SeqId;
 pub(crate) use closed::closed;
-pub(crate) use context::{Context, Decoded, Sharing};
+pub(crate) use context::{Context, Decoded, Saved, Sharing};
 pub(crate) use deep::{apart, with_stack};
 pub use exit::shut_down;
 pub(crate) use failure::Failure;

@@ -4,6 +4,8 @@ use std::hash::{Hash, Hasher};
 
 use mullama_sys as sys;
 
+use super::weights::Weights;
+use super::window::Window;
 use crate::device::{logical_cores, physical_cores};
 use crate::options::{ContextParams, FlashAttention, KvCacheType, check_range};
 use crate::{Error, Result};
@@ -13,6 +15,13 @@ const LARGEST_AUTOMATIC_CONTEXT: u32 = 8192;
 
 /// Most finished requests whose cells are kept.
 const KEPT_SEQUENCES: u32 = 28;
+
+/// The same where each sequence takes memory of its own, used or not: a recurrent state, a sliding window. The
+/// scheduler needs these to copy states; what else is kept is in system RAM.
+const KEPT_STATES: u32 = 2;
+
+/// The engine rounds the cells of a sliding window up to a multiple of this (`llama_kv_cache_iswa`).
+const WINDOW_PADDING: u32 = 256;
 
 /// What a context gives for the tokens that it computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,8 +46,12 @@ pub(crate) struct ContextSettings {
     pub outputs: Outputs,
     /// Most tokens that are kept for later requests.
     pub prefix_cache: u32,
-    /// Bytes for what leaves the KV cache.
-    pub cache_ram: usize,
+    /// Bytes for what leaves the KV cache and for checkpoints; none where the free memory decides.
+    pub cache_ram: Option<usize>,
+    /// Tokens between checkpoints; 0 where none are made.
+    pub checkpoint_interval: u32,
+    /// Whether sliding windows have cells for the whole context.
+    pub swa_full: bool,
     /// How many times longer a step with a piece of a prompt may be than one without.
     pub max_stall: f32,
     pub type_k: KvCacheType,
@@ -80,7 +93,9 @@ impl ContextSettings {
             n_parallel,
             outputs: Outputs::Logits,
             prefix_cache: params.prefix_cache.unwrap_or(u32::MAX),
-            cache_ram: (params.settled_cache_ram() as usize).saturating_mul(1 << 20),
+            cache_ram: params.cache_ram.map(|mib| (mib as usize).saturating_mul(1 << 20)),
+            checkpoint_interval: params.settled_checkpoint_interval(),
+            swa_full: params.settled_swa_full(),
             max_stall: params.settled_max_stall(),
             type_k: kv.keys,
             type_v: kv.values,
@@ -110,29 +125,43 @@ impl ContextSettings {
         }
     }
 
-    /// Sequences of requests that run, and of those that are kept.
-    fn n_sequences(&self, has_state: bool) -> u32 {
+    /// Sequences of requests that run, and of so many that are kept.
+    fn n_sequences(&self, kept: u32) -> u32 {
         // SAFETY: a constant of the engine.
         let most = unsafe { sys::llama_max_parallel_sequences() } as u32;
-        let kept = match self.outputs {
-            // Where each has memory of its own, used or not, fewer are kept.
-            Outputs::Logits if has_state => self.n_parallel.min(KEPT_SEQUENCES),
-            Outputs::Logits => KEPT_SEQUENCES,
-            _ => 0,
-        };
         (self.n_parallel + kept).min(most)
     }
 
-    pub(super) fn raw(&self, has_state: bool) -> sys::llama_context_params {
+    /// The model's sliding window, where it has fewer cells than the context.
+    pub(super) fn short_window(&self, weights: &Weights) -> Option<Window> {
+        // Embeddings are computed in one piece, which a window need not hold.
+        let wanted = !self.swa_full && self.outputs == Outputs::Logits;
+        let window = weights.window().filter(|_| wanted)?;
+        let cells = window.size.saturating_mul(self.n_sequences(KEPT_STATES));
+        let cells = cells.saturating_add(self.n_ubatch);
+        (cells.next_multiple_of(WINDOW_PADDING) < self.n_ctx).then_some(window)
+    }
+
+    pub(super) fn raw(&self, weights: &Weights) -> sys::llama_context_params {
+        let has_short_windows = self.short_window(weights).is_some();
+        let kept = match self.outputs {
+            Outputs::Logits if has_short_windows || weights.has_state() => KEPT_STATES,
+            Outputs::Logits => KEPT_SEQUENCES,
+            _ => 0,
+        };
         // SAFETY: a plain struct of defaults.
         let mut raw = unsafe { sys::llama_context_default_params() };
         raw.n_ctx = self.n_ctx;
         // All that run have a token in a step.
         raw.n_batch = self.n_batch.max(self.n_parallel);
         raw.n_ubatch = self.n_ubatch;
-        raw.n_seq_max = self.n_sequences(has_state);
-        // The engine plans for one output of each sequence.
-        raw.n_outputs_max = raw.n_seq_max;
+        raw.n_seq_max = self.n_sequences(kept);
+        raw.swa_full = !has_short_windows;
+        // The engine plans for so many outputs: one of each sequence, or of each guess.
+        raw.n_outputs_max = match self.outputs {
+            Outputs::Logits if !weights.has_state() => self.n_sequences(KEPT_SEQUENCES),
+            _ => raw.n_seq_max,
+        };
         [raw.n_threads, raw.n_threads_batch] = self.threads().map(|count| count as i32);
         raw.flash_attn_type = match self.flash_attention {
             FlashAttention::Auto => sys::LLAMA_FLASH_ATTN_TYPE_AUTO,
@@ -173,6 +202,8 @@ impl Hash for ContextSettings {
             outputs,
             prefix_cache: _,
             cache_ram: _,
+            checkpoint_interval: _,
+            swa_full,
             max_stall: _,
             type_k,
             type_v,
@@ -183,7 +214,7 @@ impl Hash for ContextSettings {
             warmup: _,
         } = self;
         (n_ctx, n_batch, n_ubatch, n_parallel, outputs).hash(state);
-        (type_k, type_v, offload_kqv, flash_attention).hash(state);
+        (type_k, type_v, offload_kqv, flash_attention, swa_full).hash(state);
     }
 }
 

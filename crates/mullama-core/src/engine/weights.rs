@@ -11,6 +11,7 @@ use mullama_sys::{self as sys, phrases};
 use super::adapter::{AdapterSet, Adapters};
 use super::failure::Failure;
 use super::weight_settings::WeightSettings;
+use super::window::Window;
 use crate::device::HOST;
 use crate::options::Lora;
 use crate::runtime::log as logging;
@@ -170,10 +171,23 @@ impl Weights {
     /// Whether the model keeps a state for each sequence, as recurrent models and hybrids do.
     pub fn has_state(&self) -> bool {
         // SAFETY: a valid model.
-        unsafe {
-            sys::llama_model_is_recurrent(self.as_ptr())
-                || sys::llama_model_is_hybrid(self.as_ptr())
-        }
+        self.is_recurrent() || unsafe { sys::llama_model_is_hybrid(self.as_ptr()) }
+    }
+
+    /// Whether the model keeps such a state alone, and no cells.
+    pub fn is_recurrent(&self) -> bool {
+        // SAFETY: a valid model.
+        unsafe { sys::llama_model_is_recurrent(self.as_ptr()) }
+    }
+
+    /// The sliding window, where some layers have one.
+    pub fn window(&self) -> Option<Window> {
+        // SAFETY: a valid model.
+        let size = unsafe { sys::llama_model_n_swa(self.as_ptr()) }.max(0) as u32;
+        // The engine tells the kind of window to nobody; `models/` of llama.cpp sets it.
+        let is_chunked =
+            || self.metadata_value("general.architecture").as_deref() == Some("llama4");
+        (size > 0).then(|| Window { size, is_chunked: is_chunked() })
     }
 
     /// The set of these adapters, which are read where they have not been.

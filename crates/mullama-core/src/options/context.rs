@@ -32,9 +32,17 @@ options! {
         /// alike. Default: as many as there is room for; 0 keeps none, and requests that run at once share
         /// nothing either.
         prefix_cache: u32,
-        /// Megabytes (MiB) of the machine's own memory for what leaves the KV cache to make room: it is copied
-        /// back, not computed again.
-        cache_ram: u32 = 0 => "0, which is off",
+        /// Megabytes (MiB) of system RAM for what leaves the KV cache, and for checkpoints: both are copied
+        /// back instead of computed again. Default: a quarter of what is free when the model is loaded, at
+        /// most 8192; 0 turns it off.
+        cache_ram: u32,
+        /// Tokens between checkpoints of memory that cannot be cut: recurrent states and sliding
+        /// windows. A checkpoint is also made at the end of each prompt and before its last message.
+        /// 0 makes none.
+        checkpoint_interval: u32 = 2048,
+        /// Whether layers with a sliding window keep cells of the whole context. Without, they take much
+        /// less memory, and prompts share what they begin with up to a checkpoint only.
+        swa_full: bool = false,
         /// How many times longer a prompt that is being processed may make the time between tokens of
         /// other answers.
         max_stall: f32 = 4.0; in 1.0..,

@@ -1,56 +1,98 @@
-//! What had to leave the KV cache and is kept in the machine's own memory: copying it back is quicker than
-//! computing it again.
+//! What is kept in system RAM, because copying it back is quicker than computing it again: sequences that had to
+//! leave the KV cache, and checkpoints of memory that cannot be cut.
 
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut, Range};
 
 use super::prefix::KvCells;
 use super::request::SavedCells;
+use crate::Result;
 use crate::Token;
-use crate::engine::{AdapterSet, Context, SeqId};
+use crate::device::gpu::host_memory;
+use crate::engine::{AdapterSet, Context, Saved, SeqId};
 
 /// Fewer tokens than this are computed as quickly as copied.
-const FEWEST: usize = 32;
+pub(super) const FEWEST: usize = 32;
 
-/// Cells of sequences, those that were used least recently first.
+/// The part of the free memory that is used where nobody says how much, and the most.
+const DEFAULT_SHARE: u64 = 4;
+const DEFAULT_MAX: u64 = 8 << 30;
+
+/// Saved memory of sequences, what was used least recently first.
 pub(super) struct HostCache {
-    entries: VecDeque<SavedCells>,
+    entries: VecDeque<Entry>,
     /// Bytes that may be used, and that are.
     limit: usize,
     used: usize,
 }
 
+struct Entry {
+    saved: Saved,
+    cells: SavedCells,
+}
+
+impl Entry {
+    /// How many tokens the saved cells have in common with these, computed with the same adapters.
+    fn in_common(&self, adapters: &AdapterSet, tokens: &[Token]) -> usize {
+        if self.cells.adapters != *adapters {
+            return 0;
+        }
+        self.cells.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count()
+    }
+
+    /// Whether the tokens begin with all that was saved.
+    fn begins(&self, adapters: &AdapterSet, tokens: &[Token]) -> bool {
+        self.cells.adapters == *adapters && tokens.starts_with(&self.cells.tokens)
+    }
+}
+
 impl HostCache {
-    /// One that takes at most so many bytes.
-    pub fn new(limit: usize) -> Self {
-        Self { entries: VecDeque::new(), limit, used: 0 }
+    /// One that takes at most so many bytes; where none is given, a part of what is free now.
+    pub fn new(limit: Option<usize>) -> Self {
+        let default = || (host_memory().0 / DEFAULT_SHARE).min(DEFAULT_MAX) as usize;
+        Self { entries: VecDeque::new(), limit: limit.unwrap_or_else(default), used: 0 }
     }
 
-    /// Whether cells of these tokens are worth keeping.
-    pub fn wants(&self, adapters: &AdapterSet, tokens: &[Token]) -> bool {
+    /// Whether anything can be kept.
+    pub fn is_on(&self) -> bool {
         self.limit > 0
-            && tokens.len() >= FEWEST
-            && !self
-                .entries
-                .iter()
-                .any(|entry| entry.adapters == *adapters && entry.tokens.starts_with(tokens))
     }
 
-    /// Keeps cells, in place of any that they begin with.
+    /// Whether a sequence of these tokens is worth keeping.
+    pub fn wants(&self, adapters: &AdapterSet, tokens: &[Token]) -> bool {
+        let has = |entry: &Entry| entry.in_common(adapters, tokens) == tokens.len();
+        self.is_on() && tokens.len() >= FEWEST && !self.whole().any(|(_, entry)| has(entry))
+    }
+
+    /// Whether there is no checkpoint after these tokens yet.
+    pub fn wants_checkpoint(&self, adapters: &AdapterSet, tokens: &[Token]) -> bool {
+        self.is_on() && self.checkpoint(adapters, tokens) < tokens.len()
+    }
+
+    /// Keeps a sequence, in place of any that it begins with.
     pub fn keep(&mut self, cells: SavedCells) {
-        let is_better = |entry: &SavedCells| {
-            entry.adapters == cells.adapters && cells.tokens.starts_with(&entry.tokens)
+        let is_better = |entry: &Entry| {
+            entry.saved == Saved::Whole && entry.begins(&cells.adapters, &cells.tokens)
         };
         self.entries.retain(|entry| !is_better(entry));
-        self.entries.push_back(cells);
-        self.used = self.entries.iter().map(size).sum();
+        self.push(Entry { saved: Saved::Whole, cells });
+    }
+
+    /// Keeps a checkpoint.
+    pub fn keep_checkpoint(&mut self, cells: SavedCells) {
+        self.push(Entry { saved: Saved::Checkpoint, cells });
+    }
+
+    fn push(&mut self, entry: Entry) {
+        self.entries.push_back(entry);
+        self.used = self.entries.iter().map(|entry| size(&entry.cells)).sum();
         while self.used > self.limit {
             let Some(oldest) = self.entries.pop_front() else { return };
-            self.used -= size(&oldest);
+            self.used -= size(&oldest.cells);
         }
     }
 
-    /// Takes out the cells that begin like these tokens for longest, where that is worth copying beside the
+    /// Takes out the sequence that begins like these tokens for longest, where that is worth copying beside the
     /// `known` first ones; and tells how many tokens they have in common.
     pub fn take(
         &mut self,
@@ -58,22 +100,69 @@ impl HostCache {
         tokens: &[Token],
         known: usize,
     ) -> Option<(SavedCells, usize)> {
-        let common = |entry: &SavedCells| {
-            entry.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count()
+        let common = |(index, entry): (usize, &Entry)| (index, entry.in_common(adapters, tokens));
+        self.take_best(known, |cache| cache.whole().map(common).max_by_key(|(_, length)| *length))
+    }
+
+    /// As [`Self::take`], where memory cannot be cut: gives how far the sequence leads, which is all of it, or a
+    /// checkpoint after tokens that it has.
+    pub fn take_uncut(
+        &mut self,
+        adapters: &AdapterSet,
+        tokens: &[Token],
+        known: usize,
+    ) -> Option<(SavedCells, usize)> {
+        let leads = |(index, entry): (usize, &Entry)| {
+            let common = entry.in_common(adapters, tokens);
+            let all = common == entry.cells.tokens.len();
+            (index, if all { common } else { self.checkpoint(adapters, &tokens[..common]) })
         };
-        let entries = self.entries.iter().enumerate();
-        let (index, length) = entries
-            .filter(|(_, entry)| entry.adapters == *adapters)
-            .map(|(index, entry)| (index, common(entry)))
-            .max_by_key(|(_, length)| *length)
-            .filter(|(_, length)| *length >= known + FEWEST)?;
+        let best = self.whole().map(leads).max_by_key(|(_, length)| *length);
+        self.take_best(known, |_| best)
+    }
+
+    fn take_best(
+        &mut self,
+        known: usize,
+        best: impl FnOnce(&Self) -> Option<(usize, usize)>,
+    ) -> Option<(SavedCells, usize)> {
+        let (index, length) = best(self).filter(|(_, length)| *length >= known + FEWEST)?;
         let entry = self.entries.remove(index)?;
-        self.used -= size(&entry);
-        Some((entry, length))
+        self.used -= size(&entry.cells);
+        Some((entry.cells, length))
+    }
+
+    /// After how many of these tokens the last checkpoint is.
+    pub fn checkpoint(&self, adapters: &AdapterSet, tokens: &[Token]) -> usize {
+        self.last_checkpoint(adapters, tokens).map_or(0, |(_, length)| length)
+    }
+
+    /// The last checkpoint that is after some of these tokens, or all.
+    pub fn use_checkpoint(
+        &mut self,
+        adapters: &AdapterSet,
+        tokens: &[Token],
+    ) -> Option<&SavedCells> {
+        let (index, _) = self.last_checkpoint(adapters, tokens)?;
+        let entry = self.entries.remove(index)?;
+        self.entries.push_back(entry);
+        self.entries.back().map(|entry| &entry.cells)
+    }
+
+    fn last_checkpoint(&self, adapters: &AdapterSet, tokens: &[Token]) -> Option<(usize, usize)> {
+        let entries = self.entries.iter().enumerate();
+        entries
+            .filter(|(_, entry)| entry.saved == Saved::Checkpoint && entry.begins(adapters, tokens))
+            .map(|(index, entry)| (index, entry.cells.tokens.len()))
+            .max_by_key(|(_, length)| *length)
+    }
+
+    fn whole(&self) -> impl Iterator<Item = (usize, &Entry)> {
+        self.entries.iter().enumerate().filter(|(_, entry)| entry.saved == Saved::Whole)
     }
 }
 
-/// A context whose cells are copied to the machine's own memory before they are evicted.
+/// A context whose sequences are copied to system RAM before they are evicted.
 pub(super) struct TieredContext {
     context: Context,
     pub host_cache: HostCache,
@@ -81,8 +170,30 @@ pub(super) struct TieredContext {
 
 impl TieredContext {
     /// `host_bytes` is the most that the copies may take.
-    pub fn new(context: Context, host_bytes: usize) -> Self {
+    pub fn new(context: Context, host_bytes: Option<usize>) -> Self {
         Self { context, host_cache: HostCache::new(host_bytes) }
+    }
+
+    /// Keeps a checkpoint of a sequence that has computed these tokens.
+    pub fn save_checkpoint(&mut self, sequence: SeqId, adapters: &AdapterSet, tokens: &[Token]) {
+        if self.host_cache.wants_checkpoint(adapters, tokens)
+            && self.context.is_intact(sequence, tokens.len())
+            && let Ok(data) = self.context.save(sequence, Saved::Checkpoint)
+        {
+            let cells = SavedCells { adapters: adapters.clone(), tokens: tokens.to_vec(), data };
+            self.host_cache.keep_checkpoint(cells);
+        }
+    }
+
+    /// Gives a sequence, which has the cells of these tokens, what the checkpoint after them has.
+    pub fn restore_checkpoint(
+        &mut self,
+        sequence: SeqId,
+        adapters: &AdapterSet,
+        tokens: &[Token],
+    ) -> Result<()> {
+        let Some(cells) = self.host_cache.use_checkpoint(adapters, tokens) else { return Ok(()) };
+        self.context.restore(sequence, Saved::Checkpoint, &cells.data)
     }
 }
 
@@ -101,13 +212,13 @@ impl DerefMut for TieredContext {
 }
 
 impl KvCells for TieredContext {
-    fn share(&mut self, from: SeqId, to: SeqId, positions: Range<usize>) {
-        self.context.share(from, to, positions);
+    fn share(&mut self, from: SeqId, to: SeqId, positions: Range<usize>) -> Result<()> {
+        self.context.share(from, to, positions)
     }
 
     fn on_evict(&mut self, sequence: SeqId, adapters: &AdapterSet, tokens: Vec<Token>) {
         if self.host_cache.wants(adapters, &tokens)
-            && let Ok(data) = self.context.save(sequence)
+            && let Ok(data) = self.context.save(sequence, Saved::Whole)
         {
             let adapters = adapters.clone();
             self.host_cache.keep(SavedCells { adapters, tokens, data });
@@ -135,7 +246,7 @@ mod tests {
     #[test]
     fn the_longest_common_beginning_is_found() {
         let plain = AdapterSet::default();
-        let mut cache = HostCache::new(10_000);
+        let mut cache = HostCache::new(Some(10_000));
         cache.keep(cells((0..40).chain(800..810), 100));
         cache.keep(cells((0..50).chain(900..910), 100));
         let wanted: Vec<_> = (0..80).collect();
@@ -150,7 +261,7 @@ mod tests {
     #[test]
     fn nothing_is_kept_twice() {
         let plain = AdapterSet::default();
-        let mut cache = HostCache::new(10_000);
+        let mut cache = HostCache::new(Some(10_000));
         let (short, long): (Vec<_>, Vec<_>) = ((0..40).collect(), (0..90).collect());
         assert!(cache.wants(&plain, &short));
         cache.keep(cells(short.clone(), 100));
@@ -159,13 +270,13 @@ mod tests {
         cache.keep(cells(long.clone(), 200));
         assert!(!cache.wants(&plain, &short) && !cache.wants(&plain, &long));
         assert_eq!((cache.entries.len(), cache.used), (1, 200 + 90 * 4));
-        assert!(!HostCache::new(0).wants(&plain, &long));
+        assert!(!HostCache::new(Some(0)).wants(&plain, &long));
     }
 
     #[test]
     fn the_least_recently_used_goes_first() {
         let plain = AdapterSet::default();
-        let mut cache = HostCache::new(1000);
+        let mut cache = HostCache::new(Some(1000));
         let prompt = |first: Token| (first..first + 50).collect::<Vec<_>>();
         cache.keep(cells(prompt(0), 200));
         cache.keep(cells(prompt(100), 200));

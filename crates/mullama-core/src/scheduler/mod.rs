@@ -3,6 +3,7 @@
 //! [`slot`] is one request under way, [`scheduler`] the loop that advances all of them a step at a time.
 //! Everyone else talks to the loop through [`Engine`].
 
+mod checkpoints;
 mod completion;
 mod handle;
 mod host_cache;
@@ -10,6 +11,7 @@ mod lookup;
 mod prefill_budget;
 mod prefix;
 mod request;
+mod reuse;
 #[allow(clippy::module_inception, reason = "the file holds the scheduler itself")]
 mod scheduler;
 mod slot;

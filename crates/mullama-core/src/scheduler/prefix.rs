@@ -10,15 +10,16 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::Token;
 use crate::engine::{AdapterSet, SeqId, Sharing};
+use crate::{Result, Token};
 
 /// The cells of the engine's KV cache, as far as sequences go.
 pub(super) trait KvCells {
-    /// Makes cells of one sequence belong to another as well, which has none at these positions.
-    fn share(&mut self, from: SeqId, to: SeqId, positions: Range<usize>);
+    /// Makes cells of one sequence belong to another as well, which has none at these positions. Where it cannot
+    /// be done, the other is empty.
+    fn share(&mut self, from: SeqId, to: SeqId, positions: Range<usize>) -> Result<()>;
 
-    /// Hears that a sequence with the cells of these tokens is about to lose some.
+    /// Hears that a kept sequence with the cells of these tokens is about to lose some.
     fn on_evict(&mut self, sequence: SeqId, adapters: &AdapterSet, tokens: Vec<Token>);
 
     /// Takes all cells but the first `keep` away from a sequence.
@@ -44,6 +45,15 @@ struct Path {
     length: usize,
     /// When it was used last, for one that nobody runs.
     kept_since: Option<u64>,
+}
+
+/// What a sequence can share: the cells of another up to a place, in a node after `within` of its tokens and
+/// after `length` in all.
+struct Source {
+    from: SeqId,
+    node: NodeId,
+    within: usize,
+    length: usize,
 }
 
 /// Counters of what the cache did.
@@ -86,9 +96,9 @@ impl PrefixCache {
         }
     }
 
-    /// Whether a request can have what another has computed so far.
-    pub fn shares_any(&self) -> bool {
-        self.sharing == Sharing::Any
+    /// What requests can have in common.
+    pub fn sharing(&self) -> Sharing {
+        self.sharing
     }
 
     /// Cells in use, by running requests and by what is kept.
@@ -115,9 +125,7 @@ impl PrefixCache {
     pub fn open(&mut self, cells: &mut impl KvCells, adapters: &AdapterSet) -> Option<SeqId> {
         if self.free.is_empty() {
             let oldest = self.oldest(|_| true)?;
-            if self.shares_any()
-                && let Some((adapters, tokens)) = self.contents(oldest)
-            {
+            if let Some((adapters, tokens)) = self.contents(oldest) {
                 cells.on_evict(oldest, adapters, tokens);
             }
             self.close(cells, oldest);
@@ -129,24 +137,64 @@ impl PrefixCache {
     }
 
     /// Gives a sequence the cells of the longest beginning of `tokens` that has been computed, where that
-    /// is longer than what it has; tells how many it has then.
+    /// is longer than what it has; tells how many it has then. Where memory cannot be cut, that is the longest
+    /// sequence that the tokens begin with.
     pub fn adopt(&mut self, cells: &mut impl KvCells, sequence: SeqId, tokens: &[Token]) -> usize {
         let Path { root, length: own, .. } = self.paths[&sequence];
         let found = match self.sharing {
             Sharing::None => None,
-            Sharing::Whole => self.longest_whole(sequence, tokens),
-            Sharing::Any => {
-                let (node, within, length) = self.find(root, tokens);
-                self.through(node, sequence).map(|from| (from, node, within, length))
+            Sharing::Checkpoints => self.longest_end(sequence, tokens),
+            Sharing::Any => self.source(sequence, self.find(root, tokens, 0)),
+        };
+        match found {
+            Some(source) if source.length > own => self.take_over(cells, sequence, source),
+            _ => own,
+        }
+    }
+
+    /// How many of the tokens have cells that the sequence could share.
+    pub fn in_common(&self, sequence: SeqId, tokens: &[Token]) -> usize {
+        self.find(self.paths[&sequence].root, tokens, 0).2
+    }
+
+    /// How long the longest other sequence is that these tokens begin with.
+    pub fn end_in_common(&self, sequence: SeqId, tokens: &[Token]) -> usize {
+        self.longest_end(sequence, tokens).map_or(0, |source| source.length)
+    }
+
+    /// Gives an empty sequence the cells of these tokens, where they are there, and not what memory that
+    /// cannot be cut has beside them. Tells whether it has them.
+    pub fn adopt_cells(
+        &mut self,
+        cells: &mut impl KvCells,
+        sequence: SeqId,
+        tokens: &[Token],
+    ) -> bool {
+        let place = self.find(self.paths[&sequence].root, tokens, 0);
+        match self.source(sequence, place) {
+            Some(source) if source.length == tokens.len() => {
+                self.take_over(cells, sequence, source) == tokens.len()
             }
-        };
-        let Some((from, node, within, length)) = found.filter(|(.., length)| *length > own) else {
-            return own;
-        };
-        let end = self.split(node, within);
+            _ => false,
+        }
+    }
+
+    /// Takes all cells from a sequence that is open.
+    pub fn empty(&mut self, cells: &mut impl KvCells, sequence: SeqId) {
         cells.trim(sequence, 0);
         self.leave(sequence);
-        cells.share(from, sequence, 0..length);
+    }
+
+    /// Gives a sequence the cells of another up to a place; tells how many it has then.
+    fn take_over(&mut self, cells: &mut impl KvCells, sequence: SeqId, source: Source) -> usize {
+        let Source { from, node, within, length } = source;
+        let root = self.paths[&sequence].root;
+        let end = self.split(node, within);
+        self.empty(cells, sequence);
+        if let Err(error) = cells.share(from, sequence, 0..length) {
+            log::debug!("what has been computed cannot be shared: {error}");
+            return 0;
+        }
         let path = Path { root, end, length, kept_since: None };
         self.paths.insert(sequence, path);
         self.clock += 1;
@@ -203,8 +251,11 @@ impl PrefixCache {
 
     /// Frees at least so many cells of what is kept, as far as there are.
     pub fn evict(&mut self, cells: &mut impl KvCells, mut count: usize) {
-        while count > 0 && self.sharing == Sharing::Whole {
+        while count > 0 && self.sharing == Sharing::Checkpoints {
             let Some(sequence) = self.oldest(|_| true) else { return };
+            if let Some((adapters, tokens)) = self.contents(sequence) {
+                cells.on_evict(sequence, adapters, tokens);
+            }
             let before = self.used;
             self.close(cells, sequence);
             self.counters.evicted += (before - self.used) as u64;
@@ -268,41 +319,48 @@ impl PrefixCache {
         kept.min().map(|(_, sequence)| sequence)
     }
 
-    /// The longest beginning of `tokens` below a root: the node where it ends, how many of the node's
-    /// tokens belong to it, and its length.
-    fn find(&self, root: NodeId, tokens: &[Token]) -> (NodeId, usize, usize) {
-        let (mut node, mut length) = (root, 0);
-        loop {
-            let rest = &tokens[length..];
-            let next = rest.first().and_then(|first| {
-                let children = self.nodes[node].children.iter();
-                children.copied().find(|&child| self.nodes[child].tokens.first() == Some(first))
-            });
-            let Some(child) = next else { return (node, self.nodes[node].tokens.len(), length) };
+    /// The longest beginning of `tokens` below a node that stands after the first `length`: the node where it
+    /// ends, how many of the node's tokens belong to it, and its length.
+    ///
+    /// Where memory cannot be cut, the same tokens may have been computed twice, and several children may lead
+    /// on.
+    fn find(&self, node: NodeId, tokens: &[Token], length: usize) -> (NodeId, usize, usize) {
+        let rest = &tokens[length..];
+        let follow = |child: NodeId| {
             let edge = &self.nodes[child].tokens;
             let same = edge.iter().zip(rest).take_while(|(a, b)| a == b).count();
-            length += same;
-            if same < edge.len() {
-                return (child, same, length);
+            match same {
+                0 => None,
+                same if same < edge.len() => Some((child, same, length + same)),
+                same => Some(self.find(child, tokens, length + same)),
             }
-            node = child;
-        }
+        };
+        let ways = self.nodes[node].children.iter().filter_map(|&child| follow(child));
+        let here = (node, self.nodes[node].tokens.len(), length);
+        ways.max_by_key(|(.., length)| *length).unwrap_or(here)
     }
 
-    /// The longest other sequence that is a beginning of these tokens, its end, and its length.
-    fn longest_whole(
+    /// The longest other sequence that is a beginning of these tokens.
+    fn longest_end(&self, other: SeqId, tokens: &[Token]) -> Option<Source> {
+        let root = self.paths[&other].root;
+        let begins = |(&from, path): (&SeqId, &Path)| {
+            let candidate = from != other && path.root == root && path.length > 0;
+            let (_, contents) = candidate.then(|| self.contents(from)).flatten()?;
+            let within = self.nodes[path.end].tokens.len();
+            let source = Source { from, node: path.end, within, length: path.length };
+            tokens.starts_with(&contents).then_some(source)
+        };
+        self.paths.iter().filter_map(begins).max_by_key(|source| source.length)
+    }
+
+    /// Whom another sequence can have cells up to a place of.
+    fn source(
         &self,
         other: SeqId,
-        tokens: &[Token],
-    ) -> Option<(SeqId, NodeId, usize, usize)> {
-        let root = self.paths[&other].root;
-        let begins = |(&sequence, path): (&SeqId, &Path)| {
-            let candidate = sequence != other && path.root == root && path.length > 0;
-            let (_, contents) = candidate.then(|| self.contents(sequence)).flatten()?;
-            let within = self.nodes[path.end].tokens.len();
-            tokens.starts_with(&contents).then_some((sequence, path.end, within, path.length))
-        };
-        self.paths.iter().filter_map(begins).max_by_key(|(.., length)| *length)
+        (node, within, length): (NodeId, usize, usize),
+    ) -> Option<Source> {
+        let from = self.through(node, other)?;
+        Some(Source { from, node, within, length })
     }
 
     /// A sequence other than this one that passes through a node.
@@ -411,11 +469,12 @@ mod tests {
     }
 
     impl KvCells for Model {
-        fn share(&mut self, from: SeqId, to: SeqId, positions: Range<usize>) {
+        fn share(&mut self, from: SeqId, to: SeqId, positions: Range<usize>) -> Result<()> {
             let shared = self.sequences[&from][positions.clone()].to_vec();
             let target = self.sequences.entry(to).or_default();
             assert_eq!(target.len(), positions.start, "the target ends where the shared begin");
             target.extend(shared);
+            Ok(())
         }
 
         fn on_evict(&mut self, sequence: SeqId, _: &AdapterSet, tokens: Vec<Token>) {
@@ -523,8 +582,40 @@ mod tests {
     }
 
     #[test]
+    fn what_was_computed_twice_is_found_either_way() {
+        let (mut cache, mut model) =
+            (PrefixCache::new(8, Sharing::Checkpoints, 1000), Model::default());
+        let (a, _) = run(&mut cache, &mut model, &[1, 2, 3, 4, 5]);
+        cache.keep(&mut model, a);
+        // From a checkpoint after two tokens.
+        let b = cache.open(&mut model, &AdapterSet::default()).unwrap();
+        assert!(!cache.adopt_cells(&mut model, b, &[1, 9]));
+        assert!(cache.adopt_cells(&mut model, b, &[1, 2]));
+        model.compute(b, &[3, 4, 9]);
+        cache.extend(b, &[3, 4, 9]);
+        assert_eq!((cache.used(), model.used()), (8, 8));
+        cache.keep(&mut model, b);
+        let c = cache.open(&mut model, &AdapterSet::default()).unwrap();
+        for tokens in [[1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 9, 6]] {
+            assert_eq!(cache.in_common(c, &tokens), 5);
+            assert_eq!(cache.adopt(&mut model, c, &tokens), 5);
+            assert_eq!(model.tokens(c), tokens[..5]);
+            cache.empty(&mut model, c);
+        }
+        assert_eq!(cache.adopt(&mut model, c, &[1, 2, 3, 4]), 0, "neither ends there");
+        cache.close(&mut model, c);
+        cache.evict(&mut model, 3);
+        assert_eq!(
+            (cache.used(), model.used()),
+            (5, 5),
+            "the older one is gone, but for what it shares"
+        );
+    }
+
+    #[test]
     fn nothing_is_kept_where_nothing_may_be() {
-        for (sharing, limit) in [(Sharing::None, 100), (Sharing::Any, 0), (Sharing::Whole, 0)] {
+        for (sharing, limit) in [(Sharing::None, 100), (Sharing::Any, 0), (Sharing::Checkpoints, 0)]
+        {
             let (mut cache, mut model) = (PrefixCache::new(2, sharing, limit), Model::default());
             let (a, _) = run(&mut cache, &mut model, &[1, 2, 3]);
             cache.keep(&mut model, a);

@@ -10,20 +10,19 @@
 //! turns.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::time::Instant;
 
 use super::completion::FinishReason;
-use super::host_cache::TieredContext;
+use super::host_cache::{FEWEST, TieredContext};
 use super::prefill_budget::PrefillBudget;
 use super::prefix::{KvCells as _, PrefixCache};
-use super::request::{Command, Event, Job, SavedCells};
+use super::request::{Command, Event, Job};
 use super::slot::Slot;
 use super::stats::Stats;
 use crate::engine::{
     AdapterSet, Context, ContextSettings, Decoded, SeqId, Serve, Shared, Sharing, Vocab, closed,
 };
-use crate::{CancelToken, Error, ErrorKind, Result, Token};
+use crate::{CancelToken, Error, ErrorKind, Result};
 use mullama_base::Text;
 
 /// Steps that a set of adapters has before the next has its turn: the engine plans its buffers anew for
@@ -63,21 +62,23 @@ enum Retention {
 }
 
 pub(crate) struct Scheduler {
-    context: TieredContext,
-    vocab: Vocab,
+    pub(super) context: TieredContext,
+    pub(super) vocab: Vocab,
     /// Oldest first.
     running: Vec<Slot>,
     /// Oldest first; those that were pre-empted come before those that never ran.
     waiting: VecDeque<Waiting>,
-    prefixes: PrefixCache,
+    pub(super) prefixes: PrefixCache,
     prefill_budget: PrefillBudget,
     /// Whose turn it is, and for how many more steps.
     turn: (AdapterSet, u32),
     n_parallel: usize,
-    n_ctx: usize,
+    pub(super) n_ctx: usize,
+    /// Tokens between checkpoints of memory that cannot be cut; 0 where none are made.
+    pub(super) checkpoint_interval: usize,
     /// Whether what a wrong guess computed can be taken back.
     can_guess: bool,
-    stats: Stats,
+    pub(super) stats: Stats,
     shared_stats: Shared<Stats>,
 }
 
@@ -91,6 +92,7 @@ impl Scheduler {
         let n_ctx = context.n_ctx() as usize;
         let limit = n_ctx.min(settings.prefix_cache as usize);
         let sharing = context.sharing();
+        let can_guess = context.can_take_back();
         let prefixes = PrefixCache::new(context.n_seq_max(), sharing, limit);
         Self {
             context: TieredContext::new(context, settings.cache_ram),
@@ -102,70 +104,11 @@ impl Scheduler {
             turn: (AdapterSet::default(), TURN),
             n_parallel: settings.n_parallel as usize,
             n_ctx,
-            can_guess: sharing == Sharing::Any,
+            checkpoint_interval: settings.checkpoint_interval as usize,
+            can_guess,
             stats: Stats::default(),
             shared_stats,
         }
-    }
-
-    /// Writes out the cells of as many of the tokens as are there.
-    fn save(&mut self, adapters: AdapterSet, mut tokens: Vec<Token>) -> Result<SavedCells> {
-        let sequence = self.spare_sequence(&adapters)?;
-        let count = self.prefixes.adopt(&mut self.context, sequence, &tokens);
-        tokens.truncate(count);
-        let data = if count > 0 { self.context.save(sequence) } else { Err(nothing_to_save()) };
-        self.prefixes.close(&mut self.context, sequence);
-        Ok(SavedCells { adapters, tokens, data: data? })
-    }
-
-    /// Puts cells into the cache, of those tokens that it does not have.
-    fn restore(&mut self, cells: &SavedCells) -> Result<()> {
-        let count = cells.tokens.len();
-        let sequence = self.spare_sequence(&cells.adapters)?;
-        // A state is copied as it is, not continued.
-        let known = if self.prefixes.shares_any() {
-            self.prefixes.adopt(&mut self.context, sequence, &cells.tokens)
-        } else {
-            0
-        };
-        let restored =
-            if known < count { self.fill(sequence, known..count, cells) } else { Ok(()) };
-        match restored {
-            Ok(()) => self.prefixes.keep(&mut self.context, sequence),
-            Err(_) => self.prefixes.close(&mut self.context, sequence),
-        }
-        self.tell_stats();
-        restored
-    }
-
-    /// Gives a sequence that has the tokens before a range the cells of the range.
-    fn fill(&mut self, sequence: SeqId, range: Range<usize>, cells: &SavedCells) -> Result<()> {
-        let count = cells.tokens.len();
-        let missing = (self.prefixes.used() + count).saturating_sub(self.n_ctx);
-        self.prefixes.evict(&mut self.context, missing);
-        if self.prefixes.used() + count > self.n_ctx {
-            let message =
-                format!("there is no room for {count} tokens beside the requests that run now");
-            return Err(Error::new(ErrorKind::OutOfMemory, message).with_hint(Text::with_names(
-                "load the model with a larger {context_size}, or try again later",
-            )));
-        }
-        // What is there already is shared, so the saved cells go through a sequence of their own.
-        let whole = self.spare_sequence(&cells.adapters)?;
-        let filled = self.context.restore(whole, &cells.data);
-        if filled.is_ok() {
-            self.context.share(whole, sequence, range.clone());
-            self.prefixes.extend(sequence, &cells.tokens[range]);
-        }
-        self.prefixes.close(&mut self.context, whole);
-        filled
-    }
-
-    fn spare_sequence(&mut self, adapters: &AdapterSet) -> Result<SeqId> {
-        let sequence = self.prefixes.open(&mut self.context, adapters);
-        sequence.ok_or_else(|| {
-            Error::new(ErrorKind::OutOfMemory, "all sequences of the engine are in use")
-        })
     }
 
     /// Lets waiting requests run while there are sequences, and cells for all that they need now.
@@ -197,42 +140,31 @@ impl Scheduler {
                 self.prefixes.close(&mut self.context, seq);
                 continue;
             };
+            self.plan_checkpoints(&mut slot);
             if slot.job().computes_alone() {
                 slot.start_at(0);
             } else {
-                let known = self.prefixes.adopt(&mut self.context, seq, slot.beginning());
-                slot.start_at(self.copy_back(&slot, known));
+                slot.start_at(self.reuse(&slot));
                 slot.awaits_prefix_of = self.prefix_owner(&slot);
+            }
+            if let Some((owner, length)) = slot.awaits_prefix_of
+                && self.prefixes.sharing() == Sharing::Checkpoints
+                && let Some(owner) = self.running.iter_mut().find(|other| other.seq == owner)
+            {
+                owner.stop_at(length);
             }
             self.running.push(slot);
         }
     }
 
-    /// Adds to the `known` first tokens of a new request what left the cache before; gives how many there
-    /// are then.
-    fn copy_back(&mut self, slot: &Slot, known: usize) -> usize {
-        if !self.prefixes.shares_any() {
-            return known;
-        }
-        let adapters = &slot.job().adapters;
-        let taken = self.context.host_cache.take(adapters, slot.beginning(), known);
-        let Some((cells, common)) = taken else { return known };
-        let filled = self.fill(slot.seq, known..common, &cells);
-        self.context.host_cache.keep(cells);
-        if let Err(error) = filled {
-            log::debug!("what left the KV cache is computed again: {error}");
-            return known;
-        }
-        self.stats.restored_tokens += (common - known) as u64;
-        common
-    }
-
     /// The running request that is about to compute more of what a new one begins with than there is, and
     /// how many tokens the two share.
     fn prefix_owner(&self, slot: &Slot) -> Option<(SeqId, usize)> {
-        if !self.prefixes.shares_any() {
-            return None;
-        }
+        let worthwhile = match self.prefixes.sharing() {
+            Sharing::None => return None,
+            Sharing::Checkpoints => FEWEST,
+            Sharing::Any => 1,
+        };
         let shared = |other: &Slot| {
             let pairs = other.known().iter().zip(slot.beginning());
             (other.seq, pairs.take_while(|(a, b)| a == b).count())
@@ -240,7 +172,8 @@ impl Scheduler {
         let leads =
             |other: &&Slot| other.is_in_prompt() && other.job().adapters == slot.job().adapters;
         let leaders = self.running.iter().filter(leads).map(shared);
-        leaders.max_by_key(|(_, length)| *length).filter(|(_, length)| *length > slot.n_past())
+        let least = slot.n_past() + worthwhile;
+        leaders.max_by_key(|(_, length)| *length).filter(|(_, length)| *length >= least)
     }
 
     /// Where a request waits for another that has computed what they share, or is gone, it goes on.
@@ -251,9 +184,10 @@ impl Scheduler {
             if self.running.iter().any(leads) {
                 continue;
             }
-            let slot = &mut self.running[index];
+            let mut slot = self.running.remove(index);
             slot.awaits_prefix_of = None;
-            slot.start_at(self.prefixes.adopt(&mut self.context, slot.seq, slot.beginning()));
+            slot.start_at(self.reuse(&slot));
+            self.running.insert(index, slot);
         }
     }
 
@@ -368,7 +302,7 @@ impl Scheduler {
             if !has_turn || slot.is_generating() != generating {
                 continue;
             }
-            let count = slot.pending().len().min(budget).min(*room);
+            let count = slot.pending().len().min(budget).min(*room).min(slot.before_stop());
             slot.pending_in_batch = count;
             for offset in 0..count {
                 let last = offset + 1 == slot.pending().len();
@@ -388,9 +322,10 @@ impl Scheduler {
         if !self.can_guess {
             return;
         }
-        // The engine has room for one output of each sequence.
-        let left = self.context.n_batch().saturating_sub(self.context.batch().len());
-        let mut outputs = self.context.n_seq_max().saturating_sub(self.running.len()).min(left);
+        // The engine has room for so many outputs.
+        // All guesses are in one computation, so that what is wrong can be taken back from a sliding window.
+        let left = self.context.n_ubatch().saturating_sub(self.context.batch().len());
+        let mut outputs = self.context.n_outputs_max().saturating_sub(self.running.len()).min(left);
         for slot in self.running.iter_mut().filter(|slot| slot.output.is_some()) {
             slot.make_draft(outputs.min(*room / 2), self.n_ctx);
             slot.draft_output = self.context.batch().len();
@@ -434,6 +369,12 @@ impl Scheduler {
         for slot in &mut self.running {
             let seq = slot.seq;
             self.prefixes.extend(seq, slot.advance());
+            if self.prefixes.sharing() == Sharing::Checkpoints
+                && slot.is_at_stop(self.checkpoint_interval)
+            {
+                let tokens = &slot.known()[..slot.n_past()];
+                self.context.save_checkpoint(seq, &slot.job().adapters, tokens);
+            }
         }
         let mut index = 0;
         while index < self.running.len() {
@@ -507,14 +448,18 @@ impl Scheduler {
 
     fn take_out(&mut self, index: usize, retention: Retention) -> Slot {
         let slot = self.running.remove(index);
+        // A computation that was given up may have left more than can be taken back.
+        let intact = self.prefixes.sharing() != Sharing::Checkpoints
+            || self.context.is_intact(slot.seq, slot.n_past());
         match retention {
+            Retention::Keep if !intact => self.prefixes.close(&mut self.context, slot.seq),
             Retention::Keep => self.prefixes.keep(&mut self.context, slot.seq),
             Retention::Free => self.prefixes.close(&mut self.context, slot.seq),
         }
         slot
     }
 
-    fn tell_stats(&mut self) {
+    pub(super) fn tell_stats(&mut self) {
         self.stats.running = self.running.len() as u32;
         self.stats.waiting = self.waiting.len() as u32;
         self.stats.kv_used = self.prefixes.used() as u32;
@@ -609,11 +554,4 @@ impl Serve for Scheduler {
             let _ = waiting.job().events.send(Event::Done(Err(closed())));
         }
     }
-}
-
-fn nothing_to_save() -> Error {
-    let message = "nothing of the prompt is in the KV cache";
-    Error::new(ErrorKind::Unsupported, message).with_hint(Text::with_names(
-        "load the model with a larger {context_size} or {prefix_cache}",
-    ))
 }

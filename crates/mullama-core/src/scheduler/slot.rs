@@ -31,6 +31,10 @@ pub(crate) struct Slot {
     pub awaits_prefix_of: Option<(SeqId, usize)>,
     /// The sequence that the cells belong to.
     pub seq: SeqId,
+    /// Places after so many tokens at which the computation of the prompt stops for a checkpoint, in order.
+    stops_at: Vec<usize>,
+    /// The last such place that was passed.
+    last_stop: usize,
     /// How many of the pending tokens are in the current batch.
     pub pending_in_batch: usize,
     /// Where in the current batch the logits of the last token are.
@@ -72,6 +76,8 @@ impl Slot {
             n_cached: None,
             awaits_prefix_of: None,
             seq,
+            stops_at: Vec::new(),
+            last_stop: 0,
             pending_in_batch: 0,
             output: None,
             lookup: (job.prompt_lookup > 0).then(|| Lookup::new(job.prompt_lookup as usize)),
@@ -98,6 +104,30 @@ impl Slot {
     /// Tokens that have to be computed before the next one can be chosen.
     pub fn pending(&self) -> &[Token] {
         &self.tokens[self.n_past..]
+    }
+
+    /// Has the computation stop after so many tokens, for a checkpoint.
+    pub fn stop_at(&mut self, place: usize) {
+        if let Err(index) = self.stops_at.binary_search(&place) {
+            self.stops_at.insert(index, place);
+        }
+    }
+
+    /// How many of the pending tokens may be computed before the next stop.
+    pub fn before_stop(&self) -> usize {
+        let next = self.stops_at.iter().find(|&&place| place > self.n_past);
+        next.map_or(usize::MAX, |place| place - self.n_past)
+    }
+
+    /// Whether a checkpoint is due, after all that has been computed; asked once after each step.
+    pub fn is_at_stop(&mut self, interval: usize) -> bool {
+        let is_long = interval > 0 && self.n_past >= self.last_stop + interval;
+        let at_stop = self.stops_at.binary_search(&self.n_past).is_ok()
+            || (is_long && self.tokens.len() > self.n_prompt);
+        if at_stop {
+            self.last_stop = self.n_past;
+        }
+        at_stop
     }
 
     /// Whether the next step yields a token by computing one.
@@ -176,6 +206,7 @@ impl Slot {
     /// Notes that so many tokens from the first on are in the KV cache.
     pub fn start_at(&mut self, n_past: usize) {
         self.n_past = n_past;
+        self.last_stop = n_past;
         self.n_cached.get_or_insert(0);
         if self.tokens.len() == self.n_prompt && self.first_token.is_none() {
             self.n_cached = self.n_cached.max(Some(n_past));

@@ -1,11 +1,11 @@
 //! The engine's own functions, guarded: an exception or a failed assertion is an error.
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_char, c_int, c_uint};
 use std::ptr;
 
 use llama_cpp_sys_2::{
     llama_adapter_lora, llama_batch, llama_context, llama_context_params, llama_model,
-    llama_model_params, llama_seq_id, llama_token, llama_vocab,
+    llama_model_params, llama_seq_id, llama_state_seq_flags, llama_token, llama_vocab,
 };
 
 use super::{ShimResult, call};
@@ -34,6 +34,7 @@ unsafe extern "C" {
         data: *mut u8,
         size: usize,
         sequence: c_int,
+        flags: c_uint,
         written: *mut usize,
         out: *mut *mut c_char,
     ) -> c_int;
@@ -42,6 +43,7 @@ unsafe extern "C" {
         data: *const u8,
         size: usize,
         sequence: c_int,
+        flags: c_uint,
         read: *mut usize,
         out: *mut *mut c_char,
     ) -> c_int;
@@ -131,7 +133,7 @@ pub unsafe fn decode(context: *mut llama_context, batch: &llama_batch) -> ShimRe
     Ok(status)
 }
 
-/// `llama_state_seq_get_data`, guarded: gives how many bytes were written, 0 where it failed.
+/// `llama_state_seq_get_data_ext`, guarded: gives how many bytes were written, 0 where it failed.
 ///
 /// # Safety
 /// `context` must be valid and not in use.
@@ -139,17 +141,18 @@ pub unsafe fn state_seq_get_data(
     context: *mut llama_context,
     data: &mut [u8],
     sequence: llama_seq_id,
+    flags: llama_state_seq_flags,
 ) -> ShimResult<usize> {
     let mut written = 0;
     let (start, size) = (data.as_mut_ptr(), data.len());
     // SAFETY: the caller vouches for `context`; the slice is described as it is.
     call(|out| unsafe {
-        mullama_state_seq_get_data(context, start, size, sequence, &raw mut written, out)
+        mullama_state_seq_get_data(context, start, size, sequence, flags, &raw mut written, out)
     })?;
     Ok(written)
 }
 
-/// `llama_state_seq_set_data`, guarded: gives how many bytes were read, 0 where it failed.
+/// `llama_state_seq_set_data_ext`, guarded: gives how many bytes were read, 0 where it failed.
 ///
 /// # Safety
 /// `context` must be valid and not in use.
@@ -157,12 +160,13 @@ pub unsafe fn state_seq_set_data(
     context: *mut llama_context,
     data: &[u8],
     sequence: llama_seq_id,
+    flags: llama_state_seq_flags,
 ) -> ShimResult<usize> {
     let mut read = 0;
     let (start, size) = (data.as_ptr(), data.len());
     // SAFETY: as above.
     call(|out| unsafe {
-        mullama_state_seq_set_data(context, start, size, sequence, &raw mut read, out)
+        mullama_state_seq_set_data(context, start, size, sequence, flags, &raw mut read, out)
     })?;
     Ok(read)
 }

@@ -1,0 +1,32 @@
+//! Sliding windows: layers whose attention goes back a fixed number of tokens.
+
+/// The window of a model's attention, in those layers that have one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Window {
+    /// Tokens that it spans.
+    pub size: u32,
+    /// Whether it stands still and begins anew every `size` tokens, as that of Llama 4 does; else it moves
+    /// with each token.
+    pub is_chunked: bool,
+}
+
+impl Window {
+    /// The first position that the token after so many is to see.
+    pub fn start(self, n_past: usize) -> usize {
+        let size = self.size as usize;
+        if self.is_chunked { n_past / size * size } else { (n_past + 1).saturating_sub(size) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_move_or_stand_still() {
+        let moving = Window { size: 4, is_chunked: false };
+        assert_eq!([0, 3, 4, 9].map(|n_past| moving.start(n_past)), [0, 0, 1, 6]);
+        let chunked = Window { is_chunked: true, ..moving };
+        assert_eq!([0, 3, 4, 9].map(|n_past| chunked.start(n_past)), [0, 0, 4, 8]);
+    }
+}

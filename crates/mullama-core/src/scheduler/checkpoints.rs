@@ -1,0 +1,77 @@
+//! Where in a prompt checkpoints are made, so that later prompts that begin alike find one near the place where
+//! they part.
+
+use super::host_cache::FEWEST;
+use crate::Token;
+
+/// What follows the last boundary of a prompt is computed again, where it is at most so long: the header of the
+/// answer that is to come.
+const LONGEST_HEADER: usize = 64;
+
+/// Places after so many tokens of a prompt, in order: near its end, before its last message, and about every
+/// `interval` tokens before. `is_control` tells tokens that messages are divided by.
+pub(super) fn places(
+    prompt: &[Token],
+    interval: usize,
+    is_control: impl Fn(Token) -> bool,
+) -> Vec<usize> {
+    if interval == 0 || prompt.len() <= FEWEST {
+        return Vec::new();
+    }
+    // The last token is always computed.
+    let end = prompt.len() - 1;
+    let is_boundary =
+        |&place: &usize| is_control(prompt[place]) && place > 0 && !is_control(prompt[place - 1]);
+    // The last boundary in a range.
+    let boundary = |range: std::ops::Range<usize>| range.rev().find(is_boundary);
+    let last = boundary(end.saturating_sub(LONGEST_HEADER)..end + 1).unwrap_or(end);
+    let mut places = vec![last];
+    let mut next = last;
+    if let Some(message) = boundary(FEWEST..last.saturating_sub(FEWEST - 1)) {
+        places.push(message);
+        next = message;
+    }
+    while let Some(target) = next.checked_sub(interval).filter(|&target| target >= FEWEST) {
+        next =
+            boundary(target.saturating_sub(interval / 2).max(FEWEST)..target + 1).unwrap_or(target);
+        places.push(next);
+    }
+    places.reverse();
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A prompt of text (1) and control tokens (9), which are at these places.
+    fn prompt(length: usize, control: &[usize]) -> Vec<Token> {
+        (0..length).map(|place| if control.contains(&place) { 9 } else { 1 }).collect()
+    }
+
+    fn places_of(length: usize, control: &[usize], interval: usize) -> Vec<usize> {
+        places(&prompt(length, control), interval, |token| token == 9)
+    }
+
+    #[test]
+    fn checkpoints_are_where_messages_end() {
+        // Three messages and the header of the answer.
+        assert_eq!(places_of(500, &[0, 100, 300, 495], 2048), [300, 495]);
+        // Two control tokens in a row are one boundary.
+        assert_eq!(places_of(500, &[0, 300, 301, 494, 495], 2048), [300, 494]);
+        // A text without any.
+        assert_eq!(places_of(500, &[], 2048), [499]);
+        // The last boundary is far from the end.
+        assert_eq!(places_of(500, &[0, 300], 2048), [300, 499]);
+        // Too close to each other, or to the beginning.
+        assert_eq!(places_of(500, &[10, 480, 495], 2048), [495]);
+    }
+
+    #[test]
+    fn long_prompts_have_one_every_so_often() {
+        assert_eq!(places_of(1000, &[], 300), [99, 399, 699, 999]);
+        assert_eq!(places_of(1000, &[620, 390, 995], 300), [90, 390, 620, 995]);
+        assert_eq!(places_of(1000, &[], 0), [0; 0]);
+        assert_eq!(places_of(20, &[5], 300), [0; 0]);
+    }
+}
