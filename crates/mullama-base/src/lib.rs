@@ -3,6 +3,7 @@
 //! and what a terminal may be shown.
 
 mod cancel;
+mod environment;
 mod error;
 mod file;
 pub mod folders;
@@ -14,6 +15,7 @@ mod thread;
 pub mod units;
 
 pub use cancel::{CancelCallback, CancelOnDrop, CancelToken};
+pub use environment::{number_from_env, seconds_from_env};
 pub use error::{Error, ErrorKind, Rendered, Result};
 pub use file::{Draft, TEMPORARY, open_file, read_file, write_durably, write_whole};
 pub use memory::check_memory;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mullama_base::{folders, open_file, read_file};
+use mullama_base::{folders, number_from_env, open_file, read_file, seconds_from_env};
 use mullama_gguf::GgufHeader;
 
 use crate::address::{is_loopback, shown};
@@ -113,17 +113,6 @@ pub struct PullOptions<'a> {
     pub endpoints: Endpoints,
 }
 
-/// A number of 0 or more. What is none is told to the log, and the default taken.
-fn number_from_env(name: &str) -> Option<f64> {
-    let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
-    let number =
-        text.trim().parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0);
-    if number.is_none() {
-        log::warn!("{name} is {text:?}, which is no number of 0 or more");
-    }
-    number
-}
-
 impl Default for PullOptions<'_> {
     fn default() -> Self {
         Self {
@@ -131,10 +120,7 @@ impl Default for PullOptions<'_> {
             cancel: CancelToken::new(),
             connections: 8,
             retries: 6,
-            timeout: number_from_env("MULLAMA_PULL_TIMEOUT")
-                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-                .filter(|timeout| !timeout.is_zero())
-                .unwrap_or(Duration::from_secs(30)),
+            timeout: seconds_from_env("MULLAMA_PULL_TIMEOUT").unwrap_or(Duration::from_secs(30)),
             least_rate: number_from_env("MULLAMA_PULL_LEAST_RATE").map_or(1000, |rate| rate as u64),
             rate_period: Duration::from_secs(60),
             insecure: false,

@@ -1,0 +1,39 @@
+//! Numbers that users set in the environment.
+
+use std::env;
+use std::time::Duration;
+
+/// A number of 0 or more. What is none is told to the log, and the default taken.
+pub fn number_from_env(name: &str) -> Option<f64> {
+    let text = env::var(name).ok().filter(|text| !text.is_empty())?;
+    let number = read(&text);
+    if number.is_none() {
+        log::warn!("{name} is {text:?}, which is no number of 0 or more");
+    }
+    number
+}
+
+/// A time of more than 0 seconds; as [`number_from_env`].
+pub fn seconds_from_env(name: &str) -> Option<Duration> {
+    let seconds = number_from_env(name)?;
+    Duration::try_from_secs_f64(seconds).ok().filter(|time| !time.is_zero())
+}
+
+fn read(text: &str) -> Option<f64> {
+    text.trim().parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_told_from_what_is_none() {
+        assert_eq!(read(" 2.5 "), Some(2.5));
+        assert_eq!(read("0"), Some(0.0));
+        for bad in ["-1", "nan", "inf", "1s", "x"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+        assert_eq!(seconds_from_env("MULLAMA_NO_SUCH_VARIABLE"), None);
+    }
+}
