@@ -62,6 +62,11 @@ impl CancelToken {
         self.0.cancelled.load(Ordering::Relaxed) || self.is_late()
     }
 
+    /// When it cancels itself, if ever.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.0.deadline
+    }
+
     /// Whether its time has passed.
     pub fn is_late(&self) -> bool {
         self.0.deadline.is_some_and(|deadline| Instant::now() >= deadline)

@@ -319,7 +319,7 @@ impl Serve for BatchLoop {
     fn drop_cancelled(&mut self) {
         let given_up = |(id, call): (&u64, &Call)| call.is_given_up().then_some(*id);
         for id in self.calls.iter().filter_map(given_up).collect::<Vec<_>>() {
-            self.end(id, Some(Err(cancelled(&self.calls[&id].job))));
+            self.end(id, Some(Err(cancelled(&self.calls[&id].job.cancel))));
         }
     }
 
@@ -420,8 +420,9 @@ fn no_context() -> Error {
     Error::new(ErrorKind::Internal, "there is no context for embeddings")
 }
 
-fn cancelled(job: &Job) -> Error {
-    let message = if job.cancel.is_late() {
+/// The error of a call that nobody waits for any more.
+pub(super) fn cancelled(cancel: &CancelToken) -> Error {
+    let message = if cancel.is_late() {
         "the request took longer than its {timeout}"
     } else {
         "the request was cancelled"

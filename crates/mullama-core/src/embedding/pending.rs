@@ -1,5 +1,6 @@
 //! A result that is being computed.
 
+use crate::engine::Watch;
 use crate::scheduler::KeepAlive;
 use crate::{CancelToken, Error, ErrorKind, Result};
 
@@ -12,6 +13,8 @@ pub struct Pending<T> {
     reply: flume::Receiver<Result<Vec<f32>>>,
     cancel: CancelToken,
     finish: Option<Finish<T>>,
+    /// Ends the wait where the engine's thread does not.
+    _watch: Watch,
     /// The model stays loaded while its answer is awaited.
     _model: KeepAlive,
 }
@@ -20,10 +23,11 @@ impl<T> Pending<T> {
     pub(super) fn new(
         reply: flume::Receiver<Result<Vec<f32>>>,
         cancel: CancelToken,
+        watch: Watch,
         finish: impl FnOnce(Vec<f32>) -> T + Send + 'static,
         model: KeepAlive,
     ) -> Self {
-        Self { reply, cancel, finish: Some(Box::new(finish)), _model: model }
+        Self { reply, cancel, finish: Some(Box::new(finish)), _watch: watch, _model: model }
     }
 
     /// Waits for the result; [`ErrorKind::Cancelled`] where it was cancelled or took longer than its

@@ -4,13 +4,13 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::batch_loop::Job;
+use super::batch_loop::{Job, cancelled};
 use super::blueprint::Kind;
 use super::embedder::{Embedder, Embedders};
 use super::pair::PairTemplate;
 use super::pending::Pending;
 use super::results::{Embeddings, Layout, Reranking};
-use crate::engine::{AdapterSet, Vocab};
+use crate::engine::{AdapterSet, Vocab, Watch};
 use crate::options::{EmbedOptions, Inputs, Pooling, Prompt, RerankOptions, Truncate, deadline};
 use crate::scheduler::KeepAlive;
 use crate::{CancelToken, Error, ErrorKind, Result, Token};
@@ -119,7 +119,10 @@ fn start<T>(
     finish: impl FnOnce(Vec<f32>) -> T + Send + 'static,
 ) -> Result<Pending<T>> {
     let cancel = CancelToken::with_deadline(deadline(Instant::now(), timeout)?);
-    let (reply, result) = flume::bounded(1);
+    // Without a bound: the engine's thread does not wait for whoever does not look.
+    let (reply, result) = flume::unbounded();
+    let (late, token) = (reply.clone(), cancel.clone());
+    let watch = Watch::new(&cancel, move || _ = late.send(Err(cancelled(&token))));
     if texts.inputs.is_empty() {
         let _ = reply.send(Ok(Vec::new()));
     } else {
@@ -132,7 +135,7 @@ fn start<T>(
             reply,
         })?;
     }
-    Ok(Pending::new(result, cancel, finish, Arc::clone(&model.keep_alive)))
+    Ok(Pending::new(result, cancel, watch, finish, Arc::clone(&model.keep_alive)))
 }
 
 /// The inputs of a call, as tokens that fit.

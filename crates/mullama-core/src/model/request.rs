@@ -9,10 +9,10 @@ use crate::chat::{
     ChatCompletion, ChatStream, Message, Rendered, TEMPLATE_STACK, TEMPLATE_TIME, render,
     template_error,
 };
-use crate::engine::apart;
+use crate::engine::{Watch, apart};
 use crate::options::{ChatOptions, GenerateOptions, Lora, Prompt, deadline};
 use crate::sampling::{Grammar, GrammarSpec, ReasoningSpec, Sampling};
-use crate::scheduler::{Completion, Delivery, Job, Stream};
+use crate::scheduler::{Answer, Completion, Delivery, Job, SharedAnswer, Stream};
 use crate::{CancelToken, Error, ErrorKind, Result, Token};
 use mullama_base::Text;
 
@@ -288,6 +288,11 @@ impl Model {
         let (events, stream_events) = flume::unbounded();
         let deadline = deadline(submitted, options.timeout)?;
         let cancel = CancelToken::with_deadline(deadline);
+        let with_logprobs = options.logprobs.is_some();
+        let answer = Answer::new(events, delivery, prompt.len(), stops, with_logprobs, submitted);
+        let answer = SharedAnswer::new(answer);
+        let given_up = answer.clone();
+        let watch = Watch::new(&cancel, move || given_up.give_up());
         engine.submit(Job {
             prompt,
             sampling: Sampling { reasoning, ..Sampling::resolve(options, defaults)? },
@@ -295,16 +300,13 @@ impl Model {
                 .map(|spec| Grammar::new(&loaded.vocab, &loaded.guides, &spec))
                 .transpose()?,
             max_tokens,
-            stops,
             preserved,
             logprobs: options.logprobs,
             prompt_lookup: options.settled_prompt_lookup(),
             adapters: loaded.adapters_of(options.lora.as_ref())?,
-            delivery,
-            events,
+            answer,
             cancel: cancel.clone(),
-            submitted,
         })?;
-        Ok(Stream::new(stream_events, cancel, loaded))
+        Ok(Stream::new(stream_events, cancel, watch, loaded))
     }
 }

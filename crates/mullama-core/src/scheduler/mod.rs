@@ -3,6 +3,7 @@
 //! [`slot`] is one request under way, [`scheduler`] the loop that advances all of them a step at a time.
 //! Everyone else talks to the loop through [`Engine`].
 
+mod answer;
 mod checkpoints;
 mod completion;
 mod handle;
@@ -20,6 +21,7 @@ mod stats;
 mod stream;
 mod text;
 
+pub(crate) use answer::{Answer, SharedAnswer};
 pub use completion::{Chunk, Completion, FinishReason, Timings, TokenLogprob, TopLogprob, Usage};
 pub(crate) use handle::{Engine, Started};
 pub(crate) use request::{Delivery, Job, SavedCells};

@@ -1,7 +1,6 @@
 //! What the scheduler is told, and what it tells.
 
-use std::time::Instant;
-
+use super::answer::SharedAnswer;
 use super::completion::Chunk;
 use crate::engine::{AdapterSet, Order, closed};
 use crate::sampling::{Grammar, Sampling};
@@ -31,17 +30,14 @@ pub(crate) struct Job {
     pub sampling: Sampling,
     pub grammar: Option<Grammar>,
     pub max_tokens: Option<u32>,
-    pub stops: Vec<String>,
     /// Special tokens whose text is part of the answer, for the chat parser to see.
     pub preserved: Vec<Token>,
     pub logprobs: Option<u32>,
     /// Most tokens to guess ahead.
     pub prompt_lookup: u32,
     pub adapters: AdapterSet,
-    pub delivery: Delivery,
-    pub events: flume::Sender<Event>,
+    pub answer: SharedAnswer,
     pub cancel: CancelToken,
-    pub submitted: Instant,
 }
 
 impl Job {
@@ -49,6 +45,11 @@ impl Job {
     /// bits, and a seed is given to get the same text again.
     pub fn computes_alone(&self) -> bool {
         self.sampling.seed.is_some()
+    }
+
+    /// Whether nobody wants it any more.
+    pub fn is_given_up(&self) -> bool {
+        self.cancel.is_cancelled() || self.answer.lock().is_unheard()
     }
 }
 
@@ -71,7 +72,7 @@ impl Order for Command {
     fn refuse(self) {
         // Who asked for something else hears of it as the order is dropped.
         if let Self::Run(job) = self {
-            let _ = job.events.send(Event::Done(Err(closed())));
+            job.answer.refuse(closed());
         }
     }
 }

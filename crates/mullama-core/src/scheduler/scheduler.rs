@@ -16,7 +16,7 @@ use super::completion::FinishReason;
 use super::host_cache::{FEWEST, TieredContext};
 use super::prefill_budget::PrefillBudget;
 use super::prefix::{KvCells as _, PrefixCache};
-use super::request::{Command, Event, Job};
+use super::request::{Command, Job};
 use super::slot::Slot;
 use super::stats::Stats;
 use crate::engine::{
@@ -496,33 +496,25 @@ impl Serve for Scheduler {
     }
 
     fn drop_cancelled(&mut self) {
-        let given_up = |job: &Job| job.cancel.is_cancelled() || job.events.is_disconnected();
         let mut index = 0;
         while index < self.running.len() {
-            if given_up(self.running[index].job()) {
+            if self.running[index].job().is_given_up() {
                 self.running[index].finish(FinishReason::Cancelled);
                 self.release(index, Retention::Keep);
             } else {
                 index += 1;
             }
         }
-        if !self.waiting.iter().any(|waiting| given_up(waiting.job())) {
+        if !self.waiting.iter().any(|waiting| waiting.job().is_given_up()) {
             return;
         }
         for waiting in std::mem::take(&mut self.waiting) {
-            if !given_up(waiting.job()) {
+            if !waiting.job().is_given_up() {
                 self.waiting.push_back(waiting);
                 continue;
             }
             self.stats.finished += 1;
-            let slot = match waiting {
-                Waiting::Preempted(slot) => Some(*slot),
-                Waiting::New(job) => Slot::start(*job, -1, &self.vocab, self.n_ctx as u32),
-            };
-            if let Some(mut slot) = slot {
-                slot.finish(FinishReason::Cancelled);
-                slot.tell_outcome();
-            }
+            waiting.job().answer.give_up();
         }
     }
 
@@ -551,7 +543,7 @@ impl Serve for Scheduler {
             slot.tell_outcome();
         }
         for waiting in self.waiting.drain(..) {
-            let _ = waiting.job().events.send(Event::Done(Err(closed())));
+            waiting.job().answer.refuse(closed());
         }
     }
 }

@@ -1,20 +1,14 @@
 //! One request under way: its tokens, its sampler, its text.
 
-use std::time::{Duration, Instant};
-
-use super::completion::{
-    Chunk, Completion, FinishReason, Timings, TokenLogprob, TopLogprob, Usage,
-};
+use super::answer::Answer;
+use super::completion::{FinishReason, TokenLogprob, TopLogprob};
 use super::lookup::Lookup;
-use super::request::{Delivery, Event, Job};
-use super::text::TextAssembler;
+use super::request::Job;
 use crate::engine::{SeqId, Vocab};
 use crate::sampling::Sampler;
 use crate::{Error, Result, Token};
-
-/// Tokens that come faster than this are delivered together: waking the reader costs as much as
-/// computing a token of a small model.
-const DELIVERY_INTERVAL: Duration = Duration::from_millis(2);
+use std::sync::MutexGuard;
+use std::time::Instant;
 
 /// One request under way.
 pub(crate) struct Slot {
@@ -45,16 +39,8 @@ pub(crate) struct Slot {
     /// Where in the current batch the logits of the first of them are.
     pub draft_output: usize,
     sampler: Sampler,
-    text: TextAssembler,
     /// A token's bytes, kept to save an allocation per token.
     piece: Vec<u8>,
-    logprobs: Option<Vec<TokenLogprob>>,
-    delivered_logprobs: usize,
-    delivered: Option<Instant>,
-    started: Instant,
-    first_token: Option<Instant>,
-    /// How the request ended, until its owner has been told.
-    outcome: Option<Result<Box<Chunk>>>,
 }
 
 impl Slot {
@@ -64,11 +50,12 @@ impl Slot {
         let sampler = match sampler {
             Ok(sampler) => sampler,
             Err(error) => {
-                let _ = job.events.send(Event::Done(Err(error)));
+                job.answer.refuse(error);
                 return None;
             }
         };
         let tokens = std::mem::take(&mut job.prompt);
+        job.answer.lock().started = Some(Instant::now());
         Some(Self {
             n_prompt: tokens.len(),
             tokens,
@@ -84,14 +71,7 @@ impl Slot {
             draft: Vec::new(),
             draft_output: 0,
             sampler,
-            text: TextAssembler::new(std::mem::take(&mut job.stops)),
             piece: Vec::new(),
-            logprobs: job.logprobs.map(|_| Vec::new()),
-            delivered_logprobs: 0,
-            delivered: None,
-            started: Instant::now(),
-            first_token: None,
-            outcome: None,
             job,
         })
     }
@@ -208,9 +188,10 @@ impl Slot {
         self.n_past = n_past;
         self.last_stop = n_past;
         self.n_cached.get_or_insert(0);
-        if self.tokens.len() == self.n_prompt && self.first_token.is_none() {
+        if self.tokens.len() == self.n_prompt && !self.answer().has_begun() {
             self.n_cached = self.n_cached.max(Some(n_past));
         }
+        self.answer().n_cached = self.n_cached.unwrap_or(0);
     }
 
     /// What has to be in the KV cache before the last token can be computed, whose logits are wanted.
@@ -245,32 +226,27 @@ impl Slot {
     /// Chooses the next token from the logits; true when the request is complete and answered.
     pub fn take_logits(&mut self, logits: &[f32], vocab: &Vocab, n_ctx: usize) -> Result<bool> {
         let token = self.sampler.sample(logits)?;
-        let now = Instant::now();
-        self.first_token.get_or_insert(now);
         self.tokens.push(token);
-        if let (Some(count), Some(logprobs)) = (self.job.logprobs, &mut self.logprobs) {
-            logprobs.push(logprob_of(token, logits, count as usize, vocab));
-        }
-
+        let logprob =
+            self.job.logprobs.map(|count| logprob_of(token, logits, count as usize, vocab));
         let ended = vocab.is_end_of_generation(token) && !self.job.sampling.ignore_eos;
-        let mut stopped = ended;
+        self.piece.clear();
         if !ended {
             let special = self.job.preserved.contains(&token);
             vocab.piece(token, special, &mut self.piece);
-            stopped = self.text.push(&self.piece);
         }
         let n_generated = self.tokens.len() - self.n_prompt;
+        let mut answer = self.job.answer.lock();
+        let stopped = answer.add(token, &self.piece, logprob) || ended;
         if stopped {
-            self.finish(FinishReason::Stop);
+            answer.finish(FinishReason::Stop);
         } else if self.job.max_tokens.is_some_and(|most| n_generated >= most as usize)
             // One more token would have no place in the context.
             || self.tokens.len() > n_ctx
         {
-            self.finish(FinishReason::Length);
+            answer.finish(FinishReason::Length);
         } else {
-            if self.delivered.is_none_or(|last| now.duration_since(last) >= DELIVERY_INTERVAL) {
-                self.deliver(now);
-            }
+            answer.deliver_in_turn();
             return Ok(false);
         }
         Ok(true)
@@ -278,76 +254,26 @@ impl Slot {
 
     /// Sends on what has been held back to be delivered together.
     pub fn flush(&mut self) {
-        self.deliver(Instant::now());
-    }
-
-    /// Sends on what is new.
-    fn deliver(&mut self, now: Instant) {
-        if self.job.delivery == Delivery::Whole {
-            return;
-        }
-        let text = self.text.take_new();
-        let logprobs = self.logprobs.as_ref().map(|all| &all[self.delivered_logprobs..]);
-        if text.is_empty() && logprobs.is_none_or(<[_]>::is_empty) {
-            return;
-        }
-        let chunk = Chunk {
-            text: text.to_owned(),
-            logprobs: logprobs.map(<[_]>::to_vec),
-            completion: None,
-        };
-        self.delivered = Some(now);
-        self.delivered_logprobs = self.logprobs.as_ref().map_or(0, Vec::len);
-        let _ = self.job.events.send(Event::Chunk(Box::new(chunk)));
+        self.answer().deliver();
     }
 
     /// Makes the last chunk.
     pub fn finish(&mut self, finish_reason: FinishReason) {
-        self.text.finish();
-        let text = self.text.take_new().to_owned();
-        let logprobs = self.logprobs.as_ref().map(|all| all[self.delivered_logprobs..].to_vec());
-        let completion = Completion {
-            text: std::mem::take(&mut self.text).into_text(),
-            tokens: self.tokens[self.n_prompt..].to_vec(),
-            finish_reason,
-            usage: Usage {
-                prompt_tokens: self.n_prompt as u32,
-                cached_tokens: self.n_cached.unwrap_or(0) as u32,
-                completion_tokens: (self.tokens.len() - self.n_prompt) as u32,
-            },
-            timings: self.timings(),
-            logprobs: self.logprobs.take(),
-        };
-        let chunk = Chunk { text, logprobs, completion: Some(completion) };
-        self.outcome = Some(Ok(Box::new(chunk)));
+        self.answer().finish(finish_reason);
     }
 
     /// Notes that the request failed.
     pub fn fail(&mut self, error: Error) {
-        self.outcome = Some(Err(error));
+        self.answer().fail(error);
     }
 
     /// Tells the owner how the request ended.
     pub fn tell_outcome(&mut self) {
-        if let Some(outcome) = self.outcome.take() {
-            let _ = self.job.events.send(Event::Done(outcome));
-        }
+        self.answer().tell_outcome();
     }
 
-    fn timings(&self) -> Timings {
-        let now = Instant::now();
-        let ms = |from: Instant, to: Instant| to.duration_since(from).as_secs_f64() * 1e3;
-        let first = self.first_token.unwrap_or(now);
-        let (prompt_ms, decode_ms) = (ms(self.started, first), ms(first, now));
-        let rate = |tokens: usize, ms: f64| if ms > 0.0 { tokens as f64 / ms * 1e3 } else { 0.0 };
-        Timings {
-            queue_ms: ms(self.job.submitted, self.started),
-            prompt_ms,
-            first_token_ms: ms(self.job.submitted, first),
-            total_ms: ms(self.job.submitted, now),
-            prompt_tps: rate(self.n_prompt - self.n_cached.unwrap_or(0), prompt_ms),
-            decode_tps: rate((self.tokens.len() - self.n_prompt).saturating_sub(1), decode_ms),
-        }
+    fn answer(&self) -> MutexGuard<'_, Answer> {
+        self.job.answer.lock()
     }
 }
 

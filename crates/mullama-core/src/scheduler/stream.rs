@@ -10,6 +10,7 @@ use futures_core::Stream as AsyncStream;
 
 use super::completion::{Chunk, Completion};
 use super::request::Event;
+use crate::engine::Watch;
 use crate::{CancelToken, Error, ErrorKind, Result};
 
 /// What has to live for as long as an answer is awaited.
@@ -25,6 +26,8 @@ pub struct Stream {
     cancel: CancelToken,
     completion: Option<Completion>,
     ended: bool,
+    /// Ends the wait where the engine's thread does not.
+    _watch: Watch,
     /// The model stays loaded while its answer is awaited.
     _model: KeepAlive,
 }
@@ -33,9 +36,18 @@ impl Stream {
     pub(crate) fn new(
         events: flume::Receiver<Event>,
         cancel: CancelToken,
+        watch: Watch,
         model: KeepAlive,
     ) -> Self {
-        Self { events, polled: None, cancel, completion: None, ended: false, _model: model }
+        Self {
+            events,
+            polled: None,
+            cancel,
+            completion: None,
+            ended: false,
+            _watch: watch,
+            _model: model,
+        }
     }
 
     /// Waits for the next chunk; `None` after the last.

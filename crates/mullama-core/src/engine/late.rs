@@ -1,0 +1,161 @@
+//! Requests that nobody waits for any longer than was agreed: where the engine's thread does not come to end one
+//! that was cancelled, or whose time has passed, it is ended here. A computation on a device, of this machine or
+//! of another, cannot be given up, and may take long.
+
+use std::collections::BTreeMap;
+use std::process;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mullama_base::{CancelCallback, CancelToken};
+
+/// How long the engine's thread has for it. What it says itself is complete: counts, the state of the cache.
+const GRACE: Duration = Duration::from_millis(400);
+
+type Call = Box<dyn FnOnce() + Send>;
+
+/// Watches over one request. Dropping it ends that.
+pub(crate) struct Watch {
+    watched: Arc<Watched>,
+    _on_cancel: CancelCallback,
+}
+
+struct Watched {
+    end: Mutex<Option<Call>>,
+    alarms: Mutex<Vec<Key>>,
+}
+
+impl Watch {
+    /// Calls `end`, once, on another thread, some time after `cancel` was cancelled or its time has passed.
+    pub fn new(cancel: &CancelToken, end: impl FnOnce() + Send + 'static) -> Self {
+        let watched =
+            Arc::new(Watched { end: Mutex::new(Some(Box::new(end))), alarms: Mutex::default() });
+        if let Some(time) = cancel.deadline().and_then(|deadline| deadline.checked_add(GRACE)) {
+            watched.end_at(time);
+        }
+        let weak = Arc::downgrade(&watched);
+        let on_cancel = cancel.on_cancel(move || {
+            if let Some(watched) = weak.upgrade() {
+                watched.end_at(Instant::now() + GRACE);
+            }
+        });
+        Self { watched, _on_cancel: on_cancel }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        lock(&self.watched.alarms).drain(..).for_each(cancel_alarm);
+    }
+}
+
+impl Watched {
+    fn end_at(self: &Arc<Self>, time: Instant) {
+        let weak = Arc::downgrade(self);
+        let alarm = set_alarm(time, move || {
+            let end = Weak::upgrade(&weak).and_then(|watched| lock(&watched.end).take());
+            if let Some(end) = end {
+                end();
+            }
+        });
+        lock(&self.alarms).push(alarm);
+    }
+}
+
+/// What tells one alarm from others.
+type Key = (Instant, u64);
+
+#[derive(Default)]
+struct Alarms {
+    calls: BTreeMap<Key, Call>,
+    next: u64,
+    /// The process whose thread sees to them: one that was forked off does not have it.
+    seen_to_in: Option<u32>,
+}
+
+static ALARMS: Mutex<Option<Alarms>> = Mutex::new(None);
+static CHANGED: Condvar = Condvar::new();
+
+fn set_alarm(time: Instant, call: impl FnOnce() + Send + 'static) -> Key {
+    let mut alarms = lock(&ALARMS);
+    let known = alarms.get_or_insert_default();
+    let key = (time, known.next);
+    known.next += 1;
+    known.calls.insert(key, Box::new(call));
+    if known.seen_to_in != Some(process::id()) {
+        let thread = thread::Builder::new().name("mullama-late".to_owned()).spawn(see_to_alarms);
+        // Where there is no thread to be had, it is left to the engine's.
+        known.seen_to_in = thread.is_ok().then(process::id);
+    }
+    drop(alarms);
+    CHANGED.notify_all();
+    key
+}
+
+fn cancel_alarm(key: Key) {
+    let call = lock(&ALARMS).as_mut().and_then(|alarms| alarms.calls.remove(&key));
+    // What the call owns may set alarms in turn when it is dropped.
+    drop(call);
+}
+
+/// Calls what is due, for as long as there is anything.
+fn see_to_alarms() {
+    let mut alarms = lock(&ALARMS);
+    loop {
+        let known = alarms.get_or_insert_default();
+        let now = Instant::now();
+        match known.calls.first_entry() {
+            None => {
+                known.seen_to_in = None;
+                return;
+            }
+            Some(entry) if entry.key().0 <= now => {
+                let call = entry.remove();
+                drop(alarms);
+                call();
+                alarms = lock(&ALARMS);
+            }
+            Some(entry) => {
+                let left = entry.key().0 - now;
+                let waited = CHANGED.wait_timeout(alarms, left);
+                alarms = waited.unwrap_or_else(PoisonError::into_inner).0;
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn what_is_late_is_ended_once() {
+        let (sender, receiver) = flume::unbounded();
+        let end = |name: &'static str| {
+            let sender = sender.clone();
+            move || sender.send(name).unwrap()
+        };
+        let soon = Instant::now().checked_add(Duration::from_millis(5));
+        let late = CancelToken::with_deadline(soon);
+        let cancelled = CancelToken::new();
+        let in_time = CancelToken::with_deadline(Instant::now().checked_add(LONG));
+        let _late = Watch::new(&late, end("late"));
+        let _cancelled = Watch::new(&cancelled, end("cancelled"));
+        let _in_time = Watch::new(&in_time, end("in time"));
+        drop(Watch::new(&late, end("dropped")));
+        cancelled.cancel();
+        late.cancel();
+        let mut ended =
+            [receiver.recv_timeout(LONG).unwrap(), receiver.recv_timeout(LONG).unwrap()];
+        ended.sort_unstable();
+        assert_eq!(ended, ["cancelled", "late"]);
+        assert!(receiver.recv_timeout(GRACE * 2).is_err());
+    }
+}

@@ -1,0 +1,196 @@
+//! What there is of an answer.
+//!
+//! It is shared by the slot, which adds to it, and whoever ends a request that the engine's thread does not come
+//! to end. Whoever is first makes the last chunk.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::completion::{Chunk, Completion, FinishReason, Timings, TokenLogprob, Usage};
+use super::request::{Delivery, Event};
+use super::text::TextAssembler;
+use crate::{Error, Result, Token};
+
+/// Tokens that come faster than this are delivered together: waking the reader costs as much as
+/// computing a token of a small model.
+const DELIVERY_INTERVAL: Duration = Duration::from_millis(2);
+
+/// An answer that several can add to, or end.
+#[derive(Clone)]
+pub(crate) struct SharedAnswer(Arc<Mutex<Answer>>);
+
+impl SharedAnswer {
+    pub fn new(answer: Answer) -> Self {
+        Self(Arc::new(Mutex::new(answer)))
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, Answer> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the request with an error.
+    pub fn refuse(&self, error: Error) {
+        let mut answer = self.lock();
+        answer.fail(error);
+        answer.tell_outcome();
+    }
+
+    /// Ends the request with what there is of it, if nobody else has.
+    pub fn give_up(&self) {
+        let mut answer = self.lock();
+        answer.finish(FinishReason::Cancelled);
+        answer.tell_outcome();
+    }
+}
+
+/// What there is of an answer.
+pub(crate) struct Answer {
+    events: flume::Sender<Event>,
+    delivery: Delivery,
+    n_prompt: usize,
+    /// Tokens of the prompt that had been computed before.
+    pub n_cached: usize,
+    /// What was generated.
+    tokens: Vec<Token>,
+    text: TextAssembler,
+    logprobs: Option<Vec<TokenLogprob>>,
+    delivered_logprobs: usize,
+    delivered: Option<Instant>,
+    submitted: Instant,
+    /// When the request was taken up.
+    pub started: Option<Instant>,
+    first_token: Option<Instant>,
+    /// How the request ended, until its owner has been told.
+    outcome: Option<Result<Box<Chunk>>>,
+    has_ended: bool,
+}
+
+impl Answer {
+    pub fn new(
+        events: flume::Sender<Event>,
+        delivery: Delivery,
+        n_prompt: usize,
+        stops: Vec<String>,
+        with_logprobs: bool,
+        submitted: Instant,
+    ) -> Self {
+        Self {
+            events,
+            delivery,
+            n_prompt,
+            n_cached: 0,
+            tokens: Vec::new(),
+            text: TextAssembler::new(stops),
+            logprobs: with_logprobs.then(Vec::new),
+            delivered_logprobs: 0,
+            delivered: None,
+            submitted,
+            started: None,
+            first_token: None,
+            outcome: None,
+            has_ended: false,
+        }
+    }
+
+    /// Whether nobody hears of it any more.
+    pub fn is_unheard(&self) -> bool {
+        self.events.is_disconnected()
+    }
+
+    /// Whether a token has been generated.
+    pub fn has_begun(&self) -> bool {
+        self.first_token.is_some()
+    }
+
+    /// Adds a token, its text, and what is to be known of it; true when a stop text is complete.
+    pub fn add(&mut self, token: Token, piece: &[u8], logprob: Option<TokenLogprob>) -> bool {
+        self.first_token.get_or_insert_with(Instant::now);
+        self.tokens.push(token);
+        if let (Some(logprobs), Some(logprob)) = (&mut self.logprobs, logprob) {
+            logprobs.push(logprob);
+        }
+        !piece.is_empty() && self.text.push(piece)
+    }
+
+    /// Sends on what is new, if it is time for that.
+    pub fn deliver_in_turn(&mut self) {
+        if self.delivered.is_none_or(|last| last.elapsed() >= DELIVERY_INTERVAL) {
+            self.deliver();
+        }
+    }
+
+    /// Sends on what is new.
+    pub fn deliver(&mut self) {
+        if self.delivery == Delivery::Whole || self.has_ended {
+            return;
+        }
+        let text = self.text.take_new();
+        let logprobs = self.logprobs.as_ref().map(|all| &all[self.delivered_logprobs..]);
+        if text.is_empty() && logprobs.is_none_or(<[_]>::is_empty) {
+            return;
+        }
+        let chunk = Chunk {
+            text: text.to_owned(),
+            logprobs: logprobs.map(<[_]>::to_vec),
+            completion: None,
+        };
+        self.delivered = Some(Instant::now());
+        self.delivered_logprobs = self.logprobs.as_ref().map_or(0, Vec::len);
+        let _ = self.events.send(Event::Chunk(Box::new(chunk)));
+    }
+
+    /// Makes the last chunk.
+    pub fn finish(&mut self, finish_reason: FinishReason) {
+        if std::mem::replace(&mut self.has_ended, true) {
+            return;
+        }
+        self.text.finish();
+        let text = self.text.take_new().to_owned();
+        let logprobs = self.logprobs.as_ref().map(|all| all[self.delivered_logprobs..].to_vec());
+        let tokens = std::mem::take(&mut self.tokens);
+        let completion = Completion {
+            text: std::mem::take(&mut self.text).into_text(),
+            finish_reason,
+            usage: Usage {
+                prompt_tokens: self.n_prompt as u32,
+                cached_tokens: self.n_cached as u32,
+                completion_tokens: tokens.len() as u32,
+            },
+            timings: self.timings(tokens.len()),
+            tokens,
+            logprobs: self.logprobs.take(),
+        };
+        self.outcome = Some(Ok(Box::new(Chunk { text, logprobs, completion: Some(completion) })));
+    }
+
+    /// Notes that the request failed.
+    pub fn fail(&mut self, error: Error) {
+        if !std::mem::replace(&mut self.has_ended, true) {
+            self.outcome = Some(Err(error));
+        }
+    }
+
+    /// Tells the owner how the request ended.
+    pub fn tell_outcome(&mut self) {
+        if let Some(outcome) = self.outcome.take() {
+            let _ = self.events.send(Event::Done(outcome));
+        }
+    }
+
+    fn timings(&self, n_generated: usize) -> Timings {
+        let now = Instant::now();
+        let ms = |from: Instant, to: Instant| to.duration_since(from).as_secs_f64() * 1e3;
+        let started = self.started.unwrap_or(now);
+        let first = self.first_token.unwrap_or(now);
+        let (prompt_ms, decode_ms) = (ms(started, first), ms(first, now));
+        let rate = |tokens: usize, ms: f64| if ms > 0.0 { tokens as f64 / ms * 1e3 } else { 0.0 };
+        Timings {
+            queue_ms: ms(self.submitted, started),
+            prompt_ms,
+            first_token_ms: ms(self.submitted, first),
+            total_ms: ms(self.submitted, now),
+            prompt_tps: rate(self.n_prompt - self.n_cached, prompt_ms),
+            decode_tps: rate(n_generated.saturating_sub(1), decode_ms),
+        }
+    }
+}
