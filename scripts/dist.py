@@ -67,7 +67,10 @@ def pack(folder: Path, archive: Path) -> None:
     def anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
         member.uid = member.gid = member.mtime = 0
         member.uname = member.gname = ""
-        program = member.isdir() or member.name.split("/")[1:2] == ["bin"] or "mullama-probe" in member.name
+        programs = ("mullama-probe", "mullama-worker")
+        program = (
+            member.isdir() or member.name.split("/")[1:2] == ["bin"] or any(name in member.name for name in programs)
+        )
         member.mode = 0o755 if program else 0o644
         return member
 

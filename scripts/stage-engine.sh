@@ -32,14 +32,14 @@ mkdir -p "$1"
 # What an older build left must not be found by the one that takes its place; and a process that has a file
 # loaded keeps it.
 rm -f "$1"/libggml* "$1"/libllama* "$1"/ggml*.dll "$1"/llama*.dll "$1"/demo-*.gguf \
-    "$1"/mullama "$1"/mullama.exe "$1"/mullama-probe* "$1/$3"
+    "$1"/mullama "$1"/mullama.exe "$1"/mullama-probe* "$1"/mullama-worker* "$1/$3"
 for file in "$built"/mullama-engine/*; do
     cp "$file" "$1"/
 done
 cp "$user" "$1/$3"
 # On macOS a library that is changed has to be signed anew; on Windows symbols are files of their own.
 if [ "$(uname)" = Linux ]; then
-    strip "$1"/libggml* "$1"/libllama* "$1"/mullama-probe "$1/$3"
+    strip "$1"/libggml* "$1"/libllama* "$1"/mullama-probe "$1"/mullama-worker "$1/$3"
     # Libraries find one another wherever the package lies: their own build has not told them.
     patchelf --set-rpath "\$ORIGIN" "$1"/libggml* "$1"/libllama*
 fi

@@ -218,7 +218,7 @@ def main() -> int:
     device = Device(out, arguments.minutes)
     # Tests make their models in the folder that they were built in.
     Path((HERE / "checkout").read_text().strip(), "target").mkdir(parents=True, exist_ok=True)
-    for program in [COMMAND, LIBRARIES / "mullama-probe", *(HERE / "tests").iterdir()]:
+    for program in [COMMAND, LIBRARIES / "mullama-probe", LIBRARIES / "mullama-worker", *(HERE / "tests").iterdir()]:
         program.chmod(0o755)
     run_all(device)
     device.write()

@@ -1,71 +1,10 @@
 // Where models go, and what is said where they cannot.
 
 import assert from 'node:assert/strict';
-import { spawn, spawnSync } from 'node:child_process';
-import { connect, createServer } from 'node:net';
+import { spawnSync } from 'node:child_process';
 import { describe, test } from 'node:test';
-import { setTimeout } from 'node:timers/promises';
 
-import { gpu } from 'mullama';
-
-import { built, failure, loadDemo } from './helpers.mjs';
-
-/** A port that nobody listens on. */
-async function freePort() {
-  const server = createServer();
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
-/** Whether somebody listens on a port. */
-function answers(port) {
-  return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1');
-    socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
-    socket.once('connect', () => socket.destroy());
-  });
-}
-
-const command = built('mullama');
-
-describe('a worker', () => {
-  test('holds a model', { skip: !command && 'the command is not built' }, async () => {
-    const port = await freePort();
-    const flags = ['rpc-server', '--port', `${port}`, '--threads', '1', '--device', 'CPU'];
-    const process = spawn(command, flags, { stdio: 'ignore' });
-    try {
-      for (let attempt = 0; attempt < 500 && !(await answers(port)); attempt += 1) {
-        await setTimeout(10);
-      }
-      const rpcServers = [`127.0.0.1:${port}`];
-      const model = await loadDemo({ rpcServers, nGpuLayers: -1, contextSize: 512 });
-      assert.equal(model.gpuLayers, model.nLayers + 1);
-      const remote = model.placement.devices.filter((share) => share.name.startsWith('RPC'));
-      assert.deepEqual(
-        remote.map((share) => share.layers),
-        [9],
-      );
-      const question = [{ role: 'user', content: 'What is the capital of France?' }];
-      const answer = await model.chat(question, { temperature: 0 });
-      assert.equal(`${answer}`, 'The capital of France is Paris.');
-      assert.ok(gpu.devices().some((device) => device.description.includes(rpcServers[0])));
-      await model.close();
-    } finally {
-      process.kill();
-    }
-  });
-
-  test('that is not there is an error', async () => {
-    await assert.rejects(loadDemo({ rpcServers: ['127.0.0.1:9'] }), (error) => {
-      failure('BACKEND', /127\.0\.0\.1:9 cannot be used/)(error);
-      return /rpc-server/.test(error.hint);
-    });
-    const nowhere = loadDemo({ rpcServers: ['nowhere:port'] });
-    await assert.rejects(nowhere, failure('INVALID_ARGUMENT', /no address/));
-  });
-});
+import { failure, loadDemo } from './helpers.mjs';
 
 describe('placement', () => {
   test('names devices that are not there', async () => {

@@ -380,6 +380,7 @@ fn exit_codes() -> String {
             HF_TOKEN                 the token for Hugging Face\n  \
             HF_ENDPOINT              a mirror of Hugging Face\n  \
             HTTPS_PROXY              the proxy for downloads\n  \
+            MULLAMA_RPC_TIMEOUT      seconds for which workers may be silent: 30\n  \
             MULLAMA_LOG              error, warn, info, debug or trace: the log on standard error\n  \
             NO_COLOR                 if it is set, nothing is coloured"
 }
@@ -389,7 +390,7 @@ fn rpc_server() -> Command {
         .about("Offers this machine's processors to models on other machines")
         .after_help(
             "The protocol has no authentication and no encryption: whoever can reach the \
-                     address can use the worker, crash it, and read what it computes.\n\n\
+                     address can use the worker, and whoever sees the network reads what it computes.\n\n\
                      Examples:\n  mullama rpc-server\n  \
                      mullama rpc-server --host 10.0.0.7 --device CUDA0\n  \
                      mullama run model.gguf --rpc 10.0.0.7:50052 \"Hello!\"",

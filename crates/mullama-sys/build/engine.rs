@@ -88,7 +88,7 @@ impl Engine {
         &self,
         built_modules: &[BuiltModule],
         amx: Option<&Path>,
-        probe: &Path,
+        programs: &[PathBuf],
         without_common: bool,
     ) {
         let profile_dir = profile_dir();
@@ -109,7 +109,9 @@ impl Engine {
                 fs::remove_file(file).expect("the target folder is writable");
             }
         }
-        place(probe, &staged.join(probe.file_name().expect("the probe is a file")));
+        for program in programs {
+            place(program, &staged.join(program.file_name().expect("a program is a file")));
+        }
         for left_out in files_in(&staged).iter().filter(|file| cpu_modules::is_left_out(file)) {
             fs::remove_file(left_out).expect("the target folder is writable");
         }

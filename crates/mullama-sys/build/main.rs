@@ -24,10 +24,10 @@ fn main() {
         return;
     }
     let is_common_inside = link_common(&engine);
-    let probe = build_probe(&engine);
+    let programs = ["probe", "worker"].map(|name| build_program(&engine, name));
     let modules = modules::build_requested(&engine);
     let amx = amx::rebuild_if_broken(&engine);
-    engine.stage(&modules, amx.as_deref(), &probe, is_common_inside);
+    engine.stage(&modules, amx.as_deref(), &programs, is_common_inside);
 }
 
 /// The system that is built for, which need not be the one that is built on.
@@ -35,26 +35,28 @@ fn target_os() -> String {
     env::var("CARGO_CFG_TARGET_OS").expect("cargo sets it for build scripts")
 }
 
-/// A program of its own, which tries a module before it is loaded.
-fn build_probe(engine: &Engine) -> PathBuf {
+/// A program of its own, for what may crash: one tries a module before it is loaded, another serves devices to other
+/// machines.
+fn build_program(engine: &Engine, name: &str) -> PathBuf {
+    let suffix = if target_os() == "windows" { ".exe" } else { "" };
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"))
-        .join(format!("mullama-probe{}", if target_os() == "windows" { ".exe" } else { "" }));
+        .join(format!("mullama-{name}{suffix}"));
     let compiler = cc::Build::new().cpp(true).std("c++17").warnings(false).get_compiler();
     let mut command = compiler.to_command();
     for dir in ["ggml/include", "ggml/src"] {
         command.arg("-I").arg(engine.sources.join(dir));
     }
-    command.arg("shim/probe.cpp");
+    command.arg(format!("shim/{name}.cpp"));
     if compiler.is_like_msvc() {
         command.arg(format!("/Fe:{}", out.display())).current_dir(env::current_dir().unwrap());
     } else {
         command.arg("-o").arg(&out);
         if target_os() == "linux" {
-            command.arg("-ldl");
+            command.args(["-ldl", "-pthread"]);
         }
     }
     let status = command.status().expect("the compiler that built the engine runs");
-    assert!(status.success(), "the probe of backend modules does not compile");
+    assert!(status.success(), "the program mullama-{name} does not compile");
     out
 }
 

@@ -232,15 +232,6 @@ extern "C" int mullama_rpc_add_server(
     });
 }
 
-extern "C" int mullama_rpc_start_server(
-    mullama_start_server * start, const char * endpoint, size_t n_threads, size_t n_devices,
-    ggml_backend_device ** devices, char ** out) {
-    return guarded(out, [&] {
-        start(endpoint, nullptr, n_threads, n_devices, devices);
-        return std::string();
-    });
-}
-
 extern "C" int mullama_chat_templates_init(
     const char * description, mullama_render * render, const void * renderer,
     const void * tool_use_renderer, mullama_chat_templates ** templates, char ** out) {

@@ -72,16 +72,10 @@ int mullama_threadpool_new(
 // Starts and ends this many threads, which are there at the same time.
 int mullama_try_threads(int count, char ** out);
 
-// As the functions of ggml-rpc.h of the same name, which are given first.
+// As the function of ggml-rpc.h of the same name, which is given first.
 typedef struct ggml_backend_reg * mullama_add_server(const char * endpoint);
-typedef void mullama_start_server(
-    const char * endpoint, const char * cache_dir, size_t n_threads, size_t n_devices,
-    struct ggml_backend_device ** devices);
 int mullama_rpc_add_server(
     mullama_add_server * add, const char * endpoint, struct ggml_backend_reg ** result, char ** out);
-int mullama_rpc_start_server(
-    mullama_start_server * start, const char * endpoint, size_t n_threads, size_t n_devices,
-    struct ggml_backend_device ** devices, char ** out);
 
 // Renders a template with these variables, a JSON object. Gives the text, or where it fails what is wrong, to
 // mullama_text_set; whether it failed.

@@ -217,6 +217,27 @@ pub fn engine_dir() -> Option<PathBuf> {
     path.parent().map(Path::to_path_buf)
 }
 
+/// The file name of the library that modules are linked to.
+const ENGINE: &str = if cfg!(windows) {
+    "ggml-base.dll"
+} else if cfg!(target_os = "macos") {
+    "libggml-base.0.dylib"
+} else {
+    "libggml-base.so.0"
+};
+
+/// A program that lies with the engine, and the library of the engine that modules are linked to.
+pub fn program(name: &str) -> Option<(PathBuf, PathBuf)> {
+    program_in(&search_path(&[]), name)
+}
+
+/// The same, from the first of these folders that has both.
+fn program_in(dirs: &[PathBuf], name: &str) -> Option<(PathBuf, PathBuf)> {
+    let name = format!("{name}{}", env::consts::EXE_SUFFIX);
+    let both = |dir: &PathBuf| (dir.join(&name), dir.join(ENGINE));
+    dirs.iter().map(both).find(|(program, engine)| program.is_file() && engine.is_file())
+}
+
 /// The modules of one folder, by kind, sorted by name.
 fn modules_in(dir: &Path) -> Vec<(String, Vec<PathBuf>)> {
     let mut by_kind = std::collections::BTreeMap::<String, Vec<PathBuf>>::new();

@@ -20,7 +20,7 @@ pub use guarded::{
 pub use header::{quantised_tensors, shape_tensors};
 pub use simulated::{SimulatedDevice, SimulatedProfile};
 pub use threads::{CreatePool, threadpool_new, try_threads};
-pub use workers::{AddServer, StartServer, rpc_add_server, rpc_protocol, rpc_start_server};
+pub use workers::{AddServer, rpc_add_server, rpc_protocol};
 
 unsafe extern "C" {
     fn mullama_string_free(text: *mut c_char);

@@ -1,94 +1,14 @@
 //! Placement on workers of other machines, which processes of this one stand in for.
 
+mod worker;
+
 use std::net::{Ipv4Addr, TcpListener};
-use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
 
 use mullama::gpu::{self, DeviceKind};
 use mullama::{
-    ContextParams, ErrorKind, GenerateOptions, GpuLayers, Message, Model, ModelParams, Result,
-    SplitMode, rpc,
+    ContextParams, ErrorKind, GenerateOptions, GpuLayers, Model, ModelParams, SplitMode, rpc,
 };
-
-/// Tells this program that it is to be a worker, and where.
-const ADDRESS: &str = "MULLAMA_TEST_WORKER";
-
-/// Not a test: what the processes run that stand in for other machines.
-#[test]
-fn worker_process() {
-    if let Ok(address) = std::env::var(ADDRESS) {
-        let error = rpc::serve(&address, None, Some(1)).unwrap_err();
-        panic!("{error:?}");
-    }
-}
-
-/// A worker, which ends with this.
-struct Worker {
-    process: Child,
-    address: String,
-}
-
-impl Worker {
-    fn start() -> Self {
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-        Self::start_at(&free.to_string())
-    }
-
-    fn start_at(address: &str) -> Self {
-        let process = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "worker_process", "--nocapture"])
-            .env(ADDRESS, address)
-            // The processor, whatever else this machine has.
-            .env("MULLAMA_BACKEND", "rpc")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let worker = Self { process, address: address.to_owned() };
-        for _ in 0..500 {
-            if rpc::connect(&worker.address).is_ok() {
-                return worker;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-        panic!("the worker does not answer");
-    }
-
-    fn kill(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-/// Two cores do not do several of these at once.
-static TURN: Mutex<()> = Mutex::new(());
-
-macro_rules! in_turn {
-    () => {
-        let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    };
-}
-
-fn load(workers: &[&Worker], params: ModelParams) -> Result<Model> {
-    let addresses: Vec<_> = workers.iter().map(|worker| worker.address.clone()).collect();
-    let context = ContextParams::default().with_n_ctx(512).with_n_threads(1);
-    Model::load("demo", params.with_rpc_servers(addresses), context)
-}
-
-fn assert_answers(model: &Model, what: &str) {
-    let options = GenerateOptions::default().with_temperature(0.0);
-    for (country, capital) in [("France", "Paris"), ("Japan", "Tokyo")] {
-        let question = Message::user(format!("What is the capital of {country}?"));
-        let answer = model.chat(&[question], &options.clone().into()).unwrap();
-        assert_eq!(answer.text, format!("The capital of {country} is {capital}."), "{what}");
-    }
-}
+use worker::{Worker, all, assert_answers, in_turn, load};
 
 /// Layers on the devices of workers, in the order of their names.
 fn remote_layers(model: &Model) -> Vec<u32> {
@@ -99,7 +19,7 @@ fn remote_layers(model: &Model) -> Vec<u32> {
 
 #[test]
 fn two_workers() {
-    in_turn!();
+    let _turn = in_turn();
     let (one, two) = (Worker::start(), Worker::start());
     let names = [rpc::connect(&one.address).unwrap(), rpc::connect(&two.address).unwrap()].concat();
     assert_eq!(names.len(), 2);
@@ -136,7 +56,7 @@ fn two_workers() {
 
 #[test]
 fn a_worker_beside_this_machines_gpu() {
-    in_turn!();
+    let _turn = in_turn();
     let local = gpu::devices()
         .into_iter()
         .find(|device| device.kind == DeviceKind::Gpu && device.backend != "rpc");
@@ -156,7 +76,7 @@ fn a_worker_beside_this_machines_gpu() {
 
 #[test]
 fn models_that_name_no_worker_are_put_on_none() {
-    in_turn!();
+    let _turn = in_turn();
     let worker = Worker::start();
     let with = load(&[&worker], ModelParams::default().with_n_gpu_layers(-1)).unwrap();
     assert_answers(&with, "a worker");
@@ -167,10 +87,9 @@ fn models_that_name_no_worker_are_put_on_none() {
 
 #[test]
 fn a_worker_that_dies_is_an_error_and_a_new_one_works() {
-    in_turn!();
+    let _turn = in_turn();
     let mut worker = Worker::start();
     let other = load(&[], ModelParams::default()).unwrap();
-    let all = || ModelParams::default().with_n_gpu_layers(-1);
     let model = load(&[&worker], all()).unwrap();
     let endless = GenerateOptions::default().with_ignore_eos(true);
     let mut stream = model.stream("Once upon a time", &endless).unwrap();
@@ -201,7 +120,7 @@ fn a_worker_that_dies_is_an_error_and_a_new_one_works() {
 
 #[test]
 fn addresses_where_no_worker_is() {
-    in_turn!();
+    let _turn = in_turn();
     let refused = |address: String| {
         let params = ModelParams::default().with_rpc_servers([address]);
         Model::load("demo", params, ContextParams::default()).map(drop).unwrap_err()

@@ -56,9 +56,11 @@ pub struct Backend {
 
 /// The devices of this machine, with their memory as it is now; the processor comes last.
 pub fn devices() -> Vec<Device> {
-    let mut devices: Vec<_> = local().into_iter().map(describe).collect();
-    for (worker, address) in rpc::devices() {
-        devices.push(Device { description: format!("worker at {address}"), ..describe(worker) });
+    let of_machine = |device: Handle| describe(device, device.memory());
+    let mut devices: Vec<_> = local().into_iter().map(of_machine).collect();
+    for (device, memory, worker) in rpc::devices() {
+        let description = format!("worker at {worker}");
+        devices.push(Device { description, ..describe(device, memory) });
     }
     devices.sort_by_key(|device| device.kind == DeviceKind::Cpu);
     devices
@@ -76,7 +78,7 @@ pub fn backends() -> Vec<Backend> {
     modules.iter().map(backend).collect()
 }
 
-fn describe(device: Handle) -> Device {
+fn describe(device: Handle, memory: (u64, u64)) -> Device {
     let kind = match device.kind() {
         sys::GGML_BACKEND_DEVICE_TYPE_CPU => DeviceKind::Cpu,
         sys::GGML_BACKEND_DEVICE_TYPE_GPU => DeviceKind::Gpu,
@@ -84,8 +86,7 @@ fn describe(device: Handle) -> Device {
         _ => DeviceKind::Accelerator,
     };
     // The engine says of the processor that all memory is free.
-    let (memory_free, memory_total) =
-        if kind == DeviceKind::Cpu { host_memory() } else { device.memory() };
+    let (memory_free, memory_total) = if kind == DeviceKind::Cpu { host_memory() } else { memory };
     let (description, backend) = (device.description(), device.backend());
     Device { name: device.name(), description, backend, kind, memory_free, memory_total }
 }

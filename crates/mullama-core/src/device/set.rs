@@ -1,6 +1,7 @@
 //! The devices that a model may be put on.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mullama_sys as sys;
 use sys::shim::SimulatedDevice;
@@ -9,6 +10,10 @@ use super::handle::{Handle, find_all, gpus_of, local, processors};
 use super::rpc::{self, Worker};
 use crate::Result;
 use crate::options::ModelParams;
+
+/// How long to wait for what workers keep: a model has three things to wait for at most, and takes no more than a
+/// second to close.
+const PATIENCE: Duration = Duration::from_millis(300);
 
 /// What there is to put a model on.
 #[derive(Clone, Default)]
@@ -56,6 +61,12 @@ impl DeviceSet {
     /// Whether a device is another machine's.
     pub fn is_remote(&self, device: Handle) -> bool {
         self.workers.iter().any(|worker| worker.devices.contains(&device))
+    }
+
+    /// How long to wait for something to end that uses these devices; `None` for as long as it takes. A worker may
+    /// be silent, and what waits for it ends by itself.
+    pub fn patience(&self) -> Option<Duration> {
+        (!self.workers.is_empty()).then_some(PATIENCE)
     }
 
     /// Fails where a worker has gone away.

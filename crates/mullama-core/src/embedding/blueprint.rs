@@ -12,7 +12,7 @@ const SEQUENCES: u32 = 128;
 /// What a context for embeddings is made of.
 #[derive(Clone)]
 pub(super) struct Blueprint {
-    weights: Arc<Weights>,
+    pub weights: Arc<Weights>,
     /// The model's file, and its stamp when it was loaded.
     file: (PathBuf, String),
     settings: ContextSettings,

@@ -125,8 +125,14 @@ impl Embedder {
         let (width, limit) = (blueprint.width, blueprint.limit);
         let progress = Shared::<Progress>::default();
         let counted = progress.clone();
+        let patience = blueprint.weights.settings.devices.patience();
         let work = move |inbox: Inbox<_>| inbox.serve(BatchLoop::new(blueprint, counted));
-        Ok(Self { thread: OwnThread::start("mullama-embed", work)?, progress, width, limit })
+        Ok(Self {
+            thread: OwnThread::start("mullama-embed", patience, work)?,
+            progress,
+            width,
+            limit,
+        })
     }
 
     /// Numbers in what is given for each text or token.

@@ -6,12 +6,18 @@ use std::ffi::c_int;
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use flume::{Receiver, Sender};
 
+use crate::device::rpc;
+
 /// A computation on a device cannot be given up; the process does not wait for it for ever.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What waits for a worker of another machine is not waited for.
+const BEFORE_WORKERS_ARE_GIVEN_UP: Duration = Duration::from_millis(500);
 
 static ENGINES: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
 static UNDER_WAY: AtomicBool = AtomicBool::new(false);
@@ -26,8 +32,10 @@ struct Entry {
 }
 
 /// Adds a thread with a context that is about to start: `stop` tells it to end. It holds on to what this
-/// gives until it has.
-pub(super) fn register(stop: impl Fn() + Send + 'static) -> Sender<Infallible> {
+/// gives first until it has: what it gives second is disconnected then.
+pub(super) fn register(
+    stop: impl Fn() + Send + 'static,
+) -> (Sender<Infallible>, Receiver<Infallible>) {
     unsafe extern "C" {
         fn atexit(callback: extern "C" fn()) -> c_int;
     }
@@ -39,8 +47,24 @@ pub(super) fn register(stop: impl Fn() + Send + 'static) -> Sender<Infallible> {
     let (running, ended) = flume::bounded(0);
     let mut engines = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
     engines.retain(|entry| !entry.ended.is_disconnected());
-    engines.push(Entry { stop: Box::new(stop), ended, process: process::id() });
-    running
+    let entry = Entry { stop: Box::new(stop), ended: ended.clone(), process: process::id() };
+    engines.push(entry);
+    (running, ended)
+}
+
+/// Does something on another thread, and waits for it, if it does not take too long. The end of the process waits
+/// for it too.
+pub(super) fn apart(patience: Duration, work: impl FnOnce() + Send + 'static) {
+    let (running, ended) = register(|| {});
+    let work = move || {
+        // Dropped last.
+        let _running = running;
+        work();
+    };
+    // Where there is no thread to be had, dropping the work has to do.
+    if thread::Builder::new().name("mullama-engine".to_owned()).spawn(work).is_ok() {
+        let _ = ended.recv_timeout(patience);
+    }
 }
 
 /// Whether computations are to be given up because the process ends.
@@ -58,9 +82,15 @@ pub fn shut_down() {
     for entry in &engines {
         (entry.stop)();
     }
-    for entry in engines {
-        let _ = entry.ended.recv_timeout(TIMEOUT);
-    }
+    let wait = |time: Duration| {
+        let until = Instant::now() + time;
+        for entry in &engines {
+            let _ = entry.ended.recv_deadline(until);
+        }
+    };
+    wait(BEFORE_WORKERS_ARE_GIVEN_UP);
+    rpc::abandon();
+    wait(TIMEOUT);
     // A hook that runs later than this one may load a model.
     UNDER_WAY.store(false, Ordering::Relaxed);
 }

@@ -1,9 +1,10 @@
 //! A thread that owns a context and does what it is told through a channel.
 
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mullama_base::{check_memory, no_thread};
 
@@ -33,15 +34,26 @@ pub(crate) struct OwnThread<O: Order> {
     /// Set by the thread before it refuses what is left in its inbox.
     ended: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Disconnected when the thread has ended.
+    gone: flume::Receiver<Infallible>,
+    /// How long to wait for it when it is told to stop; `None` for as long as it takes.
+    patience: Option<Duration>,
 }
 
 impl<O: Order> OwnThread<O> {
     /// Starts a thread that does `work` with the orders that arrive.
-    pub fn start(name: &str, work: impl FnOnce(Inbox<O>) + Send + 'static) -> Result<Self> {
+    ///
+    /// Where it is told to stop and does not in `patience`, it ends by itself some time later, with all that it
+    /// has.
+    pub fn start(
+        name: &str,
+        patience: Option<Duration>,
+        work: impl FnOnce(Inbox<O>) + Send + 'static,
+    ) -> Result<Self> {
         check_memory(0)?;
         let (messages, inbox) = flume::unbounded();
         let weak = messages.downgrade();
-        let running = exit::register(move || {
+        let (running, gone) = exit::register(move || {
             weak.upgrade().map(|messages| messages.send(Message::Stop));
         });
         let ended = Arc::<AtomicBool>::default();
@@ -56,7 +68,7 @@ impl<O: Order> OwnThread<O> {
                 refuse_all(&arriving);
             })
             .map_err(|error| no_thread("a thread", &error).with_source(error))?;
-        Ok(Self { messages, inbox, ended, thread: Mutex::new(Some(thread)) })
+        Ok(Self { messages, inbox, ended, thread: Mutex::new(Some(thread)), gone, patience })
     }
 
     /// Gives an order.
@@ -72,23 +84,29 @@ impl<O: Order> OwnThread<O> {
 
     /// Waits until all orders are carried out and the thread has ended.
     pub fn finish(&self) {
-        self.end(Message::Finish);
+        self.end(Message::Finish, None);
     }
 
-    /// Has the thread give up what it does, and waits until it has ended.
+    /// Has the thread give up what it does, and waits until it has ended, if that does not take too long.
     pub fn stop(&self) {
-        self.end(Message::Stop);
+        self.end(Message::Stop, self.patience);
     }
 
-    fn end(&self, how: Message<O>) {
+    fn end(&self, how: Message<O>, patience: Option<Duration>) {
         let _ = self.messages.send(how);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread
             && thread.thread().id() != thread::current().id()
+            && patience.is_none_or(|patience| has_ended_within(&self.gone, patience))
         {
             let _ = thread.join();
         }
     }
+}
+
+/// Waits for a thread that holds on to the other end.
+fn has_ended_within(gone: &flume::Receiver<Infallible>, patience: Duration) -> bool {
+    gone.recv_timeout(patience) == Err(flume::RecvTimeoutError::Disconnected)
 }
 
 impl<O: Order> Drop for OwnThread<O> {

@@ -9,17 +9,18 @@ use mullama_base::check_memory;
 use mullama_sys::{self as sys, phrases};
 
 use super::adapter::{AdapterSet, Adapters};
+use super::exit;
 use super::failure::Failure;
 use super::weight_settings::WeightSettings;
 use super::window::Window;
-use crate::device::HOST;
+use crate::device::{DeviceSet, HOST};
 use crate::options::Lora;
 use crate::runtime::log as logging;
 use crate::{Error, ErrorKind, Result};
 
 /// The engine's model. Read-only once loaded, and so shared freely between threads.
 pub(crate) struct Weights {
-    model: NonNull<sys::llama_model>,
+    model: Owned,
     /// Layers by the name of their device, as the engine reports them.
     pub layers: BTreeMap<String, u32>,
     /// Whether nothing was read but the header: such weights are for dry runs.
@@ -36,10 +37,33 @@ unsafe impl Send for Weights {}
 // SAFETY: as above.
 unsafe impl Sync for Weights {}
 
-impl Drop for Weights {
+/// The engine's model, with what it may lie on.
+struct Owned {
+    model: NonNull<sys::llama_model>,
+    devices: DeviceSet,
+}
+
+impl Drop for Owned {
     fn drop(&mut self) {
-        // SAFETY: owned; contexts hold an `Arc` of this, so none is left.
-        unsafe { sys::llama_model_free(self.model.as_ptr()) }
+        let freed = Freed(self.model, self.devices.clone());
+        match self.devices.patience() {
+            None => drop(freed),
+            // A worker that another model waits for hears of it later.
+            Some(patience) => exit::apart(patience, move || drop(freed)),
+        }
+    }
+}
+
+/// A model that nobody uses any more. Dropping it frees it.
+struct Freed(NonNull<sys::llama_model>, #[allow(dead_code, reason = "what is held")] DeviceSet);
+
+// SAFETY: nobody else has it.
+unsafe impl Send for Freed {}
+
+impl Drop for Freed {
+    fn drop(&mut self) {
+        // SAFETY: owned; contexts hold an `Arc` of the weights, so none is left.
+        unsafe { sys::llama_model_free(self.0.as_ptr()) }
     }
 }
 
@@ -107,7 +131,7 @@ impl Weights {
             );
         }
         let weights = Self {
-            model,
+            model: Owned { model, devices: settings.devices.clone() },
             layers,
             is_metadata_only,
             settings: settings.clone(),
@@ -204,7 +228,7 @@ impl Weights {
     }
 
     pub fn as_ptr(&self) -> *mut sys::llama_model {
-        self.model.as_ptr()
+        self.model.model.as_ptr()
     }
 
     /// The tensors that a header lists, of the types that a quantisation of this model would give them, in JSON.

@@ -6,7 +6,8 @@ use super::request::{Command, Job, SavedCells};
 use super::scheduler::Scheduler;
 use super::stats::Stats;
 use crate::engine::{
-    AdapterSet, Context, ContextSettings, OwnThread, Placement, Shared, Vocab, Weights, closed,
+    AdapterSet, Context, ContextSettings, Inbox, OwnThread, Placement, Shared, Vocab, Weights,
+    closed,
 };
 use crate::{Error, ErrorKind, Result, Token};
 
@@ -35,16 +36,17 @@ impl Engine {
         let (ready, started) = flume::bounded(1);
         let stats = Shared::<Stats>::default();
         let counted = stats.clone();
-        let thread =
-            OwnThread::start("mullama-engine", move |inbox| match prepare(weights, &settings) {
-                Ok((context, started)) => {
-                    let _ = ready.send(Ok(started));
-                    inbox.serve(Scheduler::new(context, &settings, vocab, counted));
-                }
-                Err(error) => {
-                    let _ = ready.send(Err(error));
-                }
-            })?;
+        let patience = weights.settings.devices.patience();
+        let work = move |inbox: Inbox<_>| match prepare(weights, &settings) {
+            Ok((context, started)) => {
+                let _ = ready.send(Ok(started));
+                inbox.serve(Scheduler::new(context, &settings, vocab, counted));
+            }
+            Err(error) => {
+                let _ = ready.send(Err(error));
+            }
+        };
+        let thread = OwnThread::start("mullama-engine", patience, work)?;
         let started = started.recv().unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Internal, "the engine's thread ended while starting"))
         })?;

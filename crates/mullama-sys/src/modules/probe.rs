@@ -37,16 +37,8 @@ impl Probe {
         if timeout == 0 {
             return None;
         }
-        let name = format!("mullama-probe{}", env::consts::EXE_SUFFIX);
-        dirs.iter().find_map(|dir| {
-            let (program, engine) = (dir.join(&name), dir.join(ENGINE));
-            (program.is_file() && engine.is_file()).then(|| Self {
-                program,
-                engine,
-                memory: cache_dir.join("probed"),
-                timeout,
-            })
-        })
+        let (program, engine) = super::program_in(dirs, "mullama-probe")?;
+        Some(Self { program, engine, memory: cache_dir.join("probed"), timeout })
     }
 
     /// Fails with the reason where the module's driver crashes, hangs or refuses.
@@ -94,15 +86,6 @@ impl Probe {
         }
     }
 }
-
-/// The file name of the library that modules are linked to.
-const ENGINE: &str = if cfg!(windows) {
-    "ggml-base.dll"
-} else if cfg!(target_os = "macos") {
-    "libggml-base.0.dylib"
-} else {
-    "libggml-base.so.0"
-};
 
 /// Waits for the process; `None` where it takes too long and has been ended.
 fn wait(child: &mut Child, timeout: Duration) -> Option<ExitStatus> {

@@ -3,15 +3,12 @@
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
 
-use llama_cpp_sys_2::{ggml_backend_dev_t, ggml_backend_reg_t};
+use llama_cpp_sys_2::ggml_backend_reg_t;
 
 use super::{ShimResult, call};
 
 /// The type of `ggml_backend_rpc_add_server`.
 pub type AddServer = unsafe extern "C" fn(*const c_char) -> ggml_backend_reg_t;
-/// The type of `ggml_backend_rpc_start_server`.
-pub type StartServer =
-    unsafe extern "C" fn(*const c_char, *const c_char, usize, usize, *mut ggml_backend_dev_t);
 
 unsafe extern "C" {
     fn mullama_rpc_protocol(version: *mut u8);
@@ -19,14 +16,6 @@ unsafe extern "C" {
         add: AddServer,
         endpoint: *const c_char,
         result: *mut ggml_backend_reg_t,
-        out: *mut *mut c_char,
-    ) -> c_int;
-    fn mullama_rpc_start_server(
-        start: StartServer,
-        endpoint: *const c_char,
-        n_threads: usize,
-        n_devices: usize,
-        devices: *mut ggml_backend_dev_t,
         out: *mut *mut c_char,
     ) -> c_int;
 }
@@ -48,22 +37,4 @@ pub unsafe fn rpc_add_server(add: AddServer, endpoint: &CStr) -> ShimResult<ggml
     // SAFETY: the caller vouches for `add`.
     call(|out| unsafe { mullama_rpc_add_server(add, endpoint.as_ptr(), &raw mut result, out) })?;
     Ok(result)
-}
-
-/// Serves these devices until that fails.
-///
-/// # Safety
-/// `start` must be the `ggml_backend_rpc_start_server` of the RPC module, and the devices valid.
-pub unsafe fn rpc_start_server(
-    start: StartServer,
-    endpoint: &CStr,
-    n_threads: u32,
-    devices: &mut [ggml_backend_dev_t],
-) -> ShimResult<()> {
-    let (count, devices) = (devices.len(), devices.as_mut_ptr());
-    // SAFETY: the caller vouches for both; pointer and count describe the slice.
-    call(|out| unsafe {
-        mullama_rpc_start_server(start, endpoint.as_ptr(), n_threads as usize, count, devices, out)
-    })
-    .map(drop)
 }

@@ -3,22 +3,27 @@
 //! A worker belongs to the models that name it; nothing else is ever put on it. The protocol has no
 //! authentication and no encryption: it is for networks that are trusted.
 
+mod inspect;
+mod process;
+mod protocol;
 mod relay;
+mod server;
+mod session;
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
-use std::net::{IpAddr, TcpListener, ToSocketAddrs as _};
+use std::net::{IpAddr, ToSocketAddrs as _};
 use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mullama_base::no_thread;
 use mullama_sys as sys;
-use sys::shim::{self, AddServer, StartServer};
+use sys::shim::{self, AddServer};
 
-use super::handle::{self, Handle};
+use super::handle::Handle;
 use crate::runtime::{self, log as logging};
 use crate::{Error, ErrorKind, Result};
-use relay::Relay;
+use relay::{Memory, Relay};
+pub use server::serve;
 
 /// The port that a worker listens on where none is named; it is llama.cpp's.
 pub const DEFAULT_PORT: u16 = 50052;
@@ -36,13 +41,33 @@ impl Worker {
     }
 }
 
+/// The place of a worker at an address.
+#[derive(Default)]
+struct Place {
+    /// Held while the worker is connected to: nobody waits for it but those who want the same.
+    connecting: Mutex<()>,
+    worker: Mutex<Option<Arc<Worker>>>,
+}
+
+impl Place {
+    fn worker(&self) -> Option<Arc<Worker>> {
+        self.worker.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// Workers by their addresses. They stay: the engine never forgets a worker that it has seen.
-static WORKERS: Mutex<Option<HashMap<String, Arc<Worker>>>> = Mutex::new(None);
+static PLACES: Mutex<Option<HashMap<String, Arc<Place>>>> = Mutex::new(None);
+
+/// The workers that have been connected to.
+fn workers() -> Vec<Arc<Worker>> {
+    let places = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
+    places.iter().flat_map(HashMap::values).filter_map(|place| place.worker()).collect()
+}
 
 /// Makes the devices of a worker known, so that [`crate::gpu::devices`] lists them; gives their names. A
 /// model is put on them only where its options name the worker.
 ///
-/// Fails within 5 seconds where nobody answers at `address`, which is `host:port`.
+/// Fails within some seconds where nobody answers at `address`, which is `host:port`.
 pub fn connect(address: &str) -> Result<Vec<String>> {
     Ok(worker(address)?.devices.iter().map(|device| device.name()).collect())
 }
@@ -51,17 +76,26 @@ pub fn connect(address: &str) -> Result<Vec<String>> {
 pub(crate) fn worker(address: &str) -> Result<Arc<Worker>> {
     runtime::get();
     let address = with_port(address)?;
-    let mut workers = WORKERS.lock().unwrap_or_else(PoisonError::into_inner);
-    let workers = workers.get_or_insert_default();
-    if let Some(worker) = workers.get(&address)
+    let place = {
+        let mut places = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(places.get_or_insert_default().entry(address.clone()).or_default())
+    };
+    let _alone = place.connecting.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(worker) = place.worker()
         && worker.check().is_ok()
+        && worker.relay.reach()?
     {
-        worker.relay.reach()?;
-        return Ok(Arc::clone(worker));
+        return Ok(worker);
     }
     // One that has failed leaves its place to a new one, with devices of its own.
+    let worker = Arc::new(open(&address)?);
+    *place.worker.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&worker));
+    Ok(worker)
+}
+
+fn open(address: &str) -> Result<Worker> {
     let add = entry_point::<AddServer>(c"ggml_backend_rpc_add_server")?;
-    let relay = Relay::open(&address)?;
+    let relay = Relay::open(address)?;
     let endpoint = CString::new(relay.endpoint.as_str()).unwrap_or_default();
     let (registration, _) = logging::capture(|| {
         // SAFETY: the RPC module's own function.
@@ -70,7 +104,7 @@ pub(crate) fn worker(address: &str) -> Result<Arc<Worker>> {
     relay.check()?;
     let registration = registration.map_err(|reason| {
         let message = format!("cannot connect to the worker at {address}: {reason}");
-        Error::new(ErrorKind::Backend, message).with_context("worker", &address)
+        Error::new(ErrorKind::Backend, message).with_context("worker", address)
     })?;
     if registration.is_null() {
         let message = format!("the worker at {address} offers no device");
@@ -81,64 +115,26 @@ pub(crate) fn worker(address: &str) -> Result<Arc<Worker>> {
         let count = sys::ggml_backend_reg_dev_count(registration);
         (0..count).filter_map(|i| Handle::new(sys::ggml_backend_reg_dev_get(registration, i)))
     };
-    let worker = Arc::new(Worker { devices: devices.collect(), relay });
-    workers.insert(address, Arc::clone(&worker));
-    Ok(worker)
+    Ok(Worker { devices: devices.collect(), relay })
 }
 
-/// The devices of workers that are in use and well.
-pub(crate) fn devices() -> Vec<(Handle, String)> {
-    let workers = WORKERS.lock().unwrap_or_else(PoisonError::into_inner);
-    let workers = workers.iter().flat_map(HashMap::values).filter(|worker| worker.check().is_ok());
-    let named = |worker: &Arc<Worker>| {
-        let address = worker.relay.worker.clone();
-        worker.devices.iter().map(move |&device| (device, address.clone())).collect::<Vec<_>>()
+/// The devices of workers that are in use and well: their memory, and the worker's address.
+pub(crate) fn devices() -> Vec<(Handle, Memory, String)> {
+    let of_worker = |worker: Arc<Worker>| {
+        let memory = worker.check().ok().and_then(|()| worker.relay.memory()).unwrap_or_default();
+        let address = worker.relay.worker().to_owned();
+        let devices = worker.devices.iter().zip(memory);
+        devices.map(|(device, memory)| (*device, memory, address.clone())).collect::<Vec<_>>()
     };
-    let mut devices: Vec<_> = workers.flat_map(named).collect();
-    devices.sort_by_key(|(device, _)| device.name());
+    let mut devices: Vec<_> = workers().into_iter().flat_map(of_worker).collect();
+    devices.sort_by_key(|(device, ..)| device.name());
     devices
 }
 
-/// Offers devices of this machine to other machines, for as long as the process runs; returns only
-/// where that cannot be.
-///
-/// `devices` are names as [`crate::gpu::devices`] has them; by default the GPUs, and where there is none
-/// the processor. One program is served at a time, others wait.
-///
-/// **Whoever can reach the address can use and crash the worker, and read what is computed on it.** Keep
-/// to loopback or a network that is trusted.
-pub fn serve(address: &str, devices: Option<&[String]>, n_threads: Option<u32>) -> Result<()> {
-    runtime::require_cpu()?;
-    let start = entry_point::<StartServer>(c"ggml_backend_rpc_start_server")?;
-    let address = with_port(address)?;
-    let cannot = |reason: &dyn std::fmt::Display| {
-        Error::new(ErrorKind::Io, format!("cannot listen on {address}: {reason}"))
-            .with_context("address", &address)
-    };
-    let local = handle::local();
-    let mut offered = match devices {
-        Some(names) => handle::find_all(&local, names)?,
-        None => handle::gpus_of(&local),
-    };
-    if offered.is_empty() {
-        offered = handle::processors_of(&local);
-    }
-    let mut devices: Vec<_> = offered.iter().map(|device| device.as_ptr()).collect();
-    let threads = n_threads.unwrap_or_else(handle::physical_cores);
-    let threads = threads.clamp(1, handle::logical_cores());
-    let endpoint = CString::new(address.as_str()).unwrap_or_default();
-    // The engine would only print that it cannot.
-    drop(TcpListener::bind(&address).map_err(|error| cannot(&error).with_source(error))?);
-    // It starts its threads anew for every computation, and would end the process where it gets none.
-    shim::try_threads(threads - 1)
-        .map_err(|reason| no_thread(&format!("{threads} threads to compute with"), reason))?;
-    // SAFETY: the RPC module's own function, and devices of the engine.
-    match unsafe { shim::rpc_start_server(start, &endpoint, threads, &mut devices) } {
-        Ok(()) => Err(cannot(&"the engine ended its server")),
-        Err(reason) => {
-            Err(Error::new(ErrorKind::Backend, format!("the worker at {address} failed: {reason}"))
-                .with_context("address", &address))
-        }
+/// Gives all workers up, for the process ends: computations that wait for them come to their end.
+pub(crate) fn abandon() {
+    for worker in workers() {
+        worker.relay.abandon();
     }
 }
 

@@ -1,123 +1,197 @@
 //! Stands between the engine and one worker, because the engine ends the process when a worker goes
-//! away.
+//! away, waits for ever for one that is silent, and believes every number that it is told.
 //!
 //! The engine connects to a relay on loopback, which passes messages on. Where the worker fails, the
 //! relay remembers why and answers in its place, with zeros of the right length: the computation under
 //! way comes to its end, and whoever started it asks [`Relay::check`] before using what it gave.
+//!
+//! What never changes of a worker is asked when it is connected to, and answered here from then on: the
+//! engine asks for it while it holds locks that all workers share.
 
-use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream, ToSocketAddrs as _};
+use std::collections::HashMap;
+use std::io::{self, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, ToSocketAddrs as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use mullama_base::no_thread;
-use mullama_sys as sys;
-use socket2::{SockRef, TcpKeepalive};
+use mullama_base::{no_thread, units};
 
+use super::protocol::{
+    self, Broken, Command, HEAD, Length, Link, PIECE, hello_answer, silent, u32_at, u64_at,
+    wrong_length,
+};
 use crate::{Error, ErrorKind, Result};
 
-/// How long a worker may take to accept a connection, and to answer the first message.
+/// How long a worker may take to accept a connection and to tell of its devices.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a connection may be silent before it is looked after, and between looks.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+/// The same for one that is in use, of which there are numbers of before.
+const TIMEOUT_IN_USE: Duration = Duration::from_secs(1);
 
-/// What is read and written at once.
-const BUFFER_SIZE: usize = 256 * 1024;
+/// Devices that a worker may have.
+const MOST_DEVICES: u32 = 64;
 
-/// The commands that the relay has to tell apart (`rpc_cmd` in ggml-rpc.cpp).
-mod command {
-    pub const ALLOC_BUFFER: u8 = 0;
-    pub const GET_ALIGNMENT: u8 = 1;
-    pub const GET_MAX_SIZE: u8 = 2;
-    pub const BUFFER_GET_BASE: u8 = 3;
-    pub const SET_TENSOR_HASH: u8 = 7;
-    pub const GET_TENSOR: u8 = 8;
-    pub const COPY_TENSOR: u8 = 9;
-    pub const GET_DEVICE_MEMORY: u8 = 11;
-    pub const GET_ALLOC_SIZE: u8 = 13;
-    pub const HELLO: u8 = 14;
-    pub const DEVICE_COUNT: u8 = 15;
-}
+/// Bytes that a device may have, and the engine count with: more than there are anywhere.
+const MOST_MEMORY: u64 = 1 << 46;
 
-/// Bytes of a peer's capabilities in the first message. All zero: no transport but TCP.
-const CAPABILITIES: usize = 24;
+/// Bytes that buffers of a device may have to begin at a multiple of.
+const COARSEST_ALIGNMENT: u64 = 1 << 20;
 
-/// Bytes of the answer to the first message: a version of three numbers, padding, capabilities.
-const HELLO_ANSWER: usize = 4 + CAPABILITIES;
+/// The least that a device's largest buffer has to hold.
+const SMALLEST_BUFFER: u64 = 1 << 20;
 
 /// The way to one worker.
 pub(crate) struct Relay {
-    /// The worker's address, as the user wrote it.
-    pub worker: String,
     /// Where the engine connects.
     pub endpoint: String,
     state: Arc<State>,
 }
 
-#[derive(Default)]
 struct State {
+    /// The worker's address, as the user wrote it.
+    worker: String,
+    /// How long it may be silent.
+    silence: Duration,
+    devices: Vec<Facts>,
+    /// As it was last told.
+    memory: Mutex<Vec<Memory>>,
     /// Why the worker can no longer be used.
-    failure: Mutex<Option<String>>,
+    failure: Mutex<Option<Broken>>,
     connections: AtomicUsize,
 }
 
+/// What never changes of a worker's device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Facts {
+    alignment: u64,
+    max_size: u64,
+}
+
+/// Bytes of a device that are free, and bytes in all.
+pub(crate) type Memory = (u64, u64);
+
 impl State {
-    fn fail(&self, reason: impl std::fmt::Display) {
-        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        failure.get_or_insert_with(|| reason.to_string());
+    fn fail(&self, reason: Broken) {
+        if self.failure().is_none() {
+            log::error!("the worker at {} failed: {reason}", self.worker);
+        }
+        self.give_up(reason);
     }
 
-    fn failure(&self) -> Option<String> {
+    fn give_up(&self, reason: Broken) {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.get_or_insert(reason);
+    }
+
+    fn failure(&self) -> Option<Broken> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn alignment(&self, device: u32) -> u64 {
+        self.devices.get(device as usize).map_or(1, |facts| facts.alignment)
+    }
+
+    fn note_memory(&self, memory: Vec<Memory>) {
+        *self.memory.lock().unwrap_or_else(PoisonError::into_inner) = memory;
     }
 }
 
 impl Relay {
     /// Makes sure of the worker, and starts to listen for the engine.
     pub fn open(worker: &str) -> Result<Self> {
-        drop(reach(worker)?);
+        let (devices, memory) = survey(worker, TIMEOUT).map_err(|reason| absent(worker, reason))?;
         let failed = |error: io::Error| {
             Error::new(ErrorKind::Io, format!("cannot listen on loopback: {error}"))
                 .with_source(error)
         };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
         let endpoint = listener.local_addr().map_err(failed)?.to_string();
-        let state = Arc::<State>::default();
-        let (address, shared) = (worker.to_owned(), Arc::clone(&state));
+        let state = Arc::new(State {
+            worker: worker.to_owned(),
+            silence: protocol::silence(),
+            devices,
+            memory: Mutex::new(memory),
+            failure: Mutex::default(),
+            connections: AtomicUsize::default(),
+        });
+        let shared = Arc::clone(&state);
         thread::Builder::new()
             .name("mullama-relay".to_owned())
             .spawn(move || {
                 for engine in listener.incoming().flatten() {
-                    let (address, shared) = (address.clone(), Arc::clone(&shared));
+                    let shared = Arc::clone(&shared);
                     // Where there is no thread to be had, the engine's connection closes.
                     let _ = thread::Builder::new()
                         .name("mullama-relay".to_owned())
-                        .spawn(move || serve(engine, &address, &shared));
+                        .spawn(move || serve(engine, &shared));
                 }
             })
             .map_err(|error| no_thread("a thread", &error).with_source(error))?;
-        Ok(Self { worker: worker.to_owned(), endpoint, state })
+        Ok(Self { endpoint, state })
+    }
+
+    /// The worker's address, as the user wrote it.
+    pub fn worker(&self) -> &str {
+        &self.state.worker
     }
 
     /// Whether everything that came from the worker so far is true.
     pub fn check(&self) -> Result<()> {
         match self.state.failure() {
             None => Ok(()),
-            Some(reason) => Err(unusable(&self.worker, reason)
+            Some(reason) => Err(unusable(self.worker(), reason)
                 .with_hint("start the worker again, and load the model again")),
         }
     }
 
-    /// As [`Self::check`], and asks the worker, unless a connection to it is open.
-    pub fn reach(&self) -> Result<()> {
+    /// As [`Self::check`], and asks the worker, unless a connection to it is open. False where it is no
+    /// longer the one that it was.
+    pub fn reach(&self) -> Result<bool> {
         self.check()?;
-        if self.state.connections.load(Ordering::SeqCst) == 0 {
-            drop(reach(&self.worker)?);
+        if self.is_in_use() {
+            return Ok(true);
         }
-        Ok(())
+        match self.survey(TIMEOUT) {
+            Ok(_) => Ok(true),
+            Err(_) if self.state.failure().is_some() => Ok(false),
+            Err(reason) => Err(absent(self.worker(), reason)),
+        }
+    }
+
+    /// The memory of the worker's devices: where it is busy, as it was last told; `None` where it does not
+    /// answer.
+    pub fn memory(&self) -> Option<Vec<Memory>> {
+        let in_use = self.is_in_use();
+        let asked = self.survey(if in_use { TIMEOUT_IN_USE } else { TIMEOUT });
+        if self.state.failure().is_some() {
+            return None;
+        }
+        asked.ok().or_else(|| {
+            in_use.then(|| self.state.memory.lock().unwrap_or_else(PoisonError::into_inner).clone())
+        })
+    }
+
+    /// Gives the worker up: whatever waits for it goes on at once.
+    pub fn abandon(&self) {
+        self.state.give_up("it was given up, for the process ends".to_owned());
+    }
+
+    fn is_in_use(&self) -> bool {
+        self.state.connections.load(Ordering::SeqCst) > 0
+    }
+
+    /// Asks the worker about its devices, by a connection of its own.
+    fn survey(&self, timeout: Duration) -> std::result::Result<Vec<Memory>, Broken> {
+        let (devices, memory) = survey(self.worker(), timeout)?;
+        if devices != self.state.devices {
+            let reason = "it was started again, with other devices".to_owned();
+            self.state.fail(reason.clone());
+            return Err(reason);
+        }
+        self.state.note_memory(memory.clone());
+        Ok(memory)
     }
 }
 
@@ -126,213 +200,286 @@ fn unusable(worker: &str, reason: impl std::fmt::Display) -> Error {
         .with_context("worker", worker)
 }
 
-/// Connects to a worker and exchanges the first message.
-fn reach(worker: &str) -> Result<TcpStream> {
-    connect(worker)
-        .map_err(|reason| unusable(worker, reason).with_hint("start one with `mullama rpc-server`"))
+fn absent(worker: &str, reason: Broken) -> Error {
+    unusable(worker, reason).with_hint("start one with `mullama rpc-server`")
 }
 
-fn connect(worker: &str) -> std::result::Result<TcpStream, String> {
+/// Connects to a worker and exchanges the first message.
+fn connect(
+    worker: &str,
+    timeout: Duration,
+    silence: Duration,
+) -> std::result::Result<Link, Broken> {
+    let late = || {
+        let reason = silent(timeout);
+        format!("{reason}; it may be serving another program")
+    };
     let text = |error: io::Error| match error.kind() {
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
-            format!("no answer within {} s; it may be serving another program", TIMEOUT.as_secs())
-        }
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => late(),
         _ => error.to_string(),
     };
+    let until = Instant::now() + timeout;
     let addresses = worker.to_socket_addrs().map_err(text)?;
     let mut stream = Err("the name has no address".to_owned());
     for address in addresses {
-        stream = TcpStream::connect_timeout(&address, TIMEOUT).map_err(text);
+        let left = until.saturating_duration_since(Instant::now());
+        stream =
+            TcpStream::connect_timeout(&address, left.max(Duration::from_millis(1))).map_err(text);
         if stream.is_ok() {
             break;
         }
     }
-    let mut stream = stream?;
-    let keepalive =
-        TcpKeepalive::new().with_time(KEEPALIVE_INTERVAL).with_interval(KEEPALIVE_INTERVAL);
-    let prepared = stream
-        .set_nodelay(true)
-        .and_then(|()| stream.set_read_timeout(Some(TIMEOUT)))
-        .and_then(|()| SockRef::from(&stream).set_tcp_keepalive(&keepalive));
-    prepared.map_err(text)?;
+    let mut link = Link::new(stream?, Some(silence)).map_err(text)?;
+    link.greet(|| (Instant::now() >= until).then(late))?;
+    Ok(link)
+}
 
-    let mut hello = vec![command::HELLO];
-    hello.extend((CAPABILITIES as u64).to_le_bytes());
-    hello.extend([0; CAPABILITIES]);
-    stream.write_all(&hello).map_err(text)?;
-    let mut answer = [0; 8 + HELLO_ANSWER];
-    stream.read_exact(&mut answer).map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => "it is no worker: it closed the connection".to_owned(),
-        _ => text(error),
-    })?;
-    let (length, answer) = answer.split_at(8);
-    if length != (HELLO_ANSWER as u64).to_le_bytes() {
-        return Err("it is no worker, or one of another version".to_owned());
+/// What there is to know of a worker's devices.
+fn survey(
+    worker: &str,
+    timeout: Duration,
+) -> std::result::Result<(Vec<Facts>, Vec<Memory>), Broken> {
+    let timeout = timeout.min(protocol::silence());
+    let mut link = connect(worker, timeout, timeout)?;
+    let until = Instant::now() + timeout;
+    let late = || (Instant::now() >= until).then(|| silent(timeout));
+    let count = u32::from_le_bytes(link.ask(Command::DeviceCount, &[], late)?);
+    match count {
+        0 => return Err("it offers no device".to_owned()),
+        1..=MOST_DEVICES => {}
+        _ => return Err(format!("it says that it has {count} devices")),
     }
-    let [major, minor, patch] = sys::shim::rpc_protocol();
-    if answer[0] != major || answer[1] > minor {
-        return Err(format!(
-            "it speaks version {}.{}.{} of the protocol, and this engine {major}.{minor}.{patch}",
-            answer[0], answer[1], answer[2]
-        ));
+    let (mut devices, mut memory) = (Vec::new(), Vec::new());
+    for device in 0..count {
+        let device = device.to_le_bytes();
+        let alignment = u64::from_le_bytes(link.ask(Command::GetAlignment, &device, late)?);
+        let max_size = u64::from_le_bytes(link.ask(Command::GetMaxSize, &device, late)?);
+        if !alignment.is_power_of_two() || alignment > COARSEST_ALIGNMENT {
+            return Err(format!("it gives {alignment} for the alignment of buffers"));
+        }
+        if max_size < SMALLEST_BUFFER {
+            return Err(format!("it gives {max_size} bytes for the largest buffer"));
+        }
+        devices.push(Facts { alignment, max_size });
+        memory.push(memory_of(&link.ask::<16>(Command::GetDeviceMemory, &device, late)?)?);
     }
-    // A computation takes as long as it takes.
-    stream.set_read_timeout(None).map_err(text)?;
-    Ok(stream)
+    Ok((devices, memory))
+}
+
+fn memory_of(answer: &[u8]) -> std::result::Result<Memory, Broken> {
+    let (free, total) = (u64_at(answer, 0), u64_at(answer, 8));
+    if free > total || total > MOST_MEMORY {
+        return Err(format!("it says that {free} of {total} bytes of memory are free"));
+    }
+    Ok((free, total))
 }
 
 /// Passes on one connection of the engine, until it closes.
-fn serve(engine: TcpStream, address: &str, state: &State) {
+fn serve(engine: TcpStream, state: &State) {
     state.connections.fetch_add(1, Ordering::SeqCst);
-    // The engine expects nothing of a connection before the first message, so that a worker that is
-    // gone by now is one that fails.
-    let worker = if state.failure().is_some() { None } else { worker_or_failure(address, state) };
     let _ = engine.set_nodelay(true);
-    let mut passage = Passage { engine, worker, state, piece: vec![0; BUFFER_SIZE] };
+    let mut passage =
+        Passage { engine, worker: None, state, buffers: HashMap::new(), piece: vec![0; PIECE] };
     while passage.pass_message().is_ok() {}
-    if let Some(worker) = passage.worker {
-        let _ = worker.shutdown(Shutdown::Both);
-    }
     state.connections.fetch_sub(1, Ordering::SeqCst);
-}
-
-fn worker_or_failure(address: &str, state: &State) -> Option<TcpStream> {
-    connect(address).map_err(|reason| state.fail(reason)).ok()
 }
 
 struct Passage<'a> {
     engine: TcpStream,
-    /// None once it has failed.
-    worker: Option<TcpStream>,
+    /// Connected to when there is something to say; none once it has failed.
+    worker: Option<Link>,
     state: &'a State,
+    /// The worker's buffers: how many bytes each has, and what it begins at a multiple of.
+    buffers: HashMap<u64, (u64, u64)>,
     piece: Vec<u8>,
 }
+
+/// The beginning of what a request carries: more than what any answer is to be held against.
+type Beginning = [u8; 12];
 
 impl Passage<'_> {
     /// One request and its answer. Fails only where the engine has closed the connection.
     fn pass_message(&mut self) -> io::Result<()> {
-        // A request: the command, the length of its data, the data.
-        let mut head = [0; 9];
+        let mut head = [0; HEAD];
         self.engine.read_exact(&mut head)?;
-        let (command, length) = (head[0], u64_of(&head[1..]));
-        let is_hello = command == command::HELLO;
-        let mut ending = [0; 8];
+        let length = u64_at(&head, 1);
+        let command = Command::from_number(head[0]).ok_or(io::ErrorKind::InvalidData)?;
+        if let Some(answer) = self.own_answer(command, length)? {
+            return self.engine.write_all(&protocol::answer(&answer));
+        }
+        self.connect();
+        let (mut beginning, mut ending) = (Beginning::default(), [0; 8]);
         let mut left = length;
         // Head and data go together where they are short: one packet less on the way.
-        let mut filled = head.len();
+        let mut filled = HEAD;
         self.piece[..filled].copy_from_slice(&head);
         loop {
-            let count = left.min((BUFFER_SIZE - filled) as u64) as usize;
-            self.engine.read_exact(&mut self.piece[filled..filled + count])?;
+            let count = left.min((PIECE - filled) as u64) as usize;
+            let place = filled..filled + count;
+            self.engine.read_exact(&mut self.piece[place.clone()])?;
+            if left == length {
+                let known = count.min(beginning.len());
+                beginning[..known].copy_from_slice(&self.piece[place.clone()][..known]);
+            }
             left -= count as u64;
-            filled += count;
-            if left == 0 && length >= 8 {
-                ending.copy_from_slice(&self.piece[filled - 8..filled]);
+            if left == 0 && count >= ending.len() {
+                ending.copy_from_slice(&self.piece[place.end - 8..place.end]);
             }
-            // The first message was exchanged when the connection was made.
-            if !is_hello {
-                self.send_on(filled);
-            }
+            self.send_on(place.end);
             if left == 0 {
                 break;
             }
             filled = 0;
         }
-        if is_hello {
-            let mut answer = (HELLO_ANSWER as u64).to_le_bytes().to_vec();
-            answer.extend(sys::shim::rpc_protocol());
-            answer.resize(8 + HELLO_ANSWER, 0);
-            return self.engine.write_all(&answer);
-        }
-        match answer_length(command, u64_of(&ending)) {
-            Some(length) => self.pass_answer(command, length),
+        match command.answer_length(&ending) {
+            Some(length) => self.pass_answer(command, length, &beginning),
             None => Ok(()),
+        }
+    }
+
+    /// The answer where it needs nobody to be asked. What the request carries is taken in then.
+    fn own_answer(&mut self, command: Command, length: u64) -> io::Result<Option<Vec<u8>>> {
+        let is_own = matches!(
+            command,
+            Command::Hello | Command::DeviceCount | Command::GetAlignment | Command::GetMaxSize
+        );
+        let Length::Exactly(expected) = command.carries() else { return Ok(None) };
+        if !is_own || length != expected as u64 {
+            return Ok(None);
+        }
+        let mut carried = vec![0; expected];
+        self.engine.read_exact(&mut carried)?;
+        let devices = &self.state.devices;
+        let facts = || devices.get(u32_at(&carried, 0) as usize).unwrap_or(&devices[0]);
+        Ok(Some(match command {
+            Command::DeviceCount => (devices.len() as u32).to_le_bytes().to_vec(),
+            Command::GetAlignment => facts().alignment.to_le_bytes().to_vec(),
+            Command::GetMaxSize => facts().max_size.to_le_bytes().to_vec(),
+            _ => hello_answer()[8..].to_vec(),
+        }))
+    }
+
+    /// Makes sure that there is a connection, unless the worker has failed.
+    fn connect(&mut self) {
+        let state = self.state;
+        if state.failure().is_some() {
+            self.worker = None;
+        } else if self.worker.is_none() {
+            let timeout = TIMEOUT.min(state.silence);
+            match connect(&state.worker, timeout, state.silence) {
+                Ok(link) => self.worker = Some(link),
+                Err(reason) => state.fail(reason),
+            }
         }
     }
 
     fn send_on(&mut self, filled: usize) {
         if let Some(worker) = &mut self.worker
-            && let Err(error) = worker.write_all(&self.piece[..filled])
+            && let Err(reason) = worker.write(&self.piece[..filled], || self.state.failure())
         {
-            self.fail(&error);
+            self.fail(reason);
         }
     }
 
     /// An answer: its length, and so many bytes.
-    fn pass_answer(&mut self, command: u8, length: u64) -> io::Result<()> {
+    fn pass_answer(&mut self, command: Command, length: u64, asked: &Beginning) -> io::Result<()> {
         let mut announced = [0; 8];
-        if let Some(worker) = &mut self.worker {
-            match worker.read_exact(&mut announced) {
-                Ok(()) if u64_of(&announced) == length => {}
-                Ok(()) => self.fail(&"it gave an answer of a wrong length"),
-                Err(error) => self.fail(&error),
-            }
+        self.receive(&mut announced);
+        if self.worker.is_some() && u64_at(&announced, 0) != length {
+            self.fail(wrong_length());
         }
-        self.piece[..8].copy_from_slice(&length.to_le_bytes());
+        let mut piece = std::mem::take(&mut self.piece);
+        piece[..8].copy_from_slice(&length.to_le_bytes());
         let (mut left, mut filled) = (length, 8);
-        let truthful = self.worker.is_some();
-        loop {
-            let count = left.min((BUFFER_SIZE - filled) as u64) as usize;
-            let place = filled..filled + count;
-            if let Some(worker) = &mut self.worker
-                && let Err(error) = worker.read_exact(&mut self.piece[place.clone()])
+        let passed = loop {
+            let count = left.min((PIECE - filled) as u64) as usize;
+            let place = &mut piece[filled..filled + count];
+            self.receive(place);
+            if self.worker.is_some()
+                && let Err(reason) = self.check_answer(command, asked, place)
             {
-                self.fail(&error);
+                self.fail(reason);
             }
             if self.worker.is_none() {
-                self.piece[place.clone()].fill(0);
-                if !truthful {
-                    stand_in(command, &mut self.piece[place]);
-                }
+                place.fill(0);
+                stand_in(command, place);
             }
-            self.engine.write_all(&self.piece[..filled + count])?;
+            let passed = self.engine.write_all(&piece[..filled + count]);
             left -= count as u64;
             filled = 0;
-            if left == 0 {
-                break;
+            if passed.is_err() || left == 0 {
+                break passed;
             }
+        };
+        self.piece = piece;
+        passed
+    }
+
+    fn receive(&mut self, piece: &mut [u8]) {
+        if let Some(worker) = &mut self.worker
+            && let Err(reason) = worker.read(piece, || self.state.failure())
+        {
+            self.fail(reason);
+        }
+    }
+
+    /// Whether the numbers of an answer are such as the engine can count with.
+    fn check_answer(
+        &mut self,
+        command: Command,
+        asked: &Beginning,
+        answer: &[u8],
+    ) -> std::result::Result<(), Broken> {
+        match command {
+            Command::AllocBuffer => {
+                let (device, wanted) = (u32_at(asked, 0), u64_at(asked, 4));
+                let (buffer, size) = (u64_at(answer, 0), u64_at(answer, 8));
+                if buffer != 0 {
+                    if !(wanted..=MOST_MEMORY).contains(&size) {
+                        return Err(format!(
+                            "it gave a buffer of {size} bytes for one of {wanted}"
+                        ));
+                    }
+                    self.buffers.insert(buffer, (size, self.state.alignment(device)));
+                }
+            }
+            Command::BufferGetBase => {
+                let base = u64_at(answer, 0);
+                let (size, alignment) =
+                    self.buffers.get(&u64_at(asked, 0)).copied().unwrap_or((0, 1));
+                let end = base.checked_add(size).filter(|end| i64::try_from(*end).is_ok());
+                if base == 0 || !base.is_multiple_of(alignment) || end.is_none() {
+                    return Err(format!("it says that a buffer of {size} bytes is at {base:#x}"));
+                }
+            }
+            Command::GetAllocSize => {
+                let size = u64_at(answer, 0);
+                if size > MOST_MEMORY {
+                    return Err(format!("it says that a tensor takes {}", units::memory(size)));
+                }
+            }
+            Command::GetDeviceMemory => _ = memory_of(answer)?,
+            Command::SetTensorHash | Command::CopyTensor if answer[0] > 1 => {
+                return Err(format!("it answered {} for yes or no", answer[0]));
+            }
+            _ => {}
         }
         Ok(())
     }
 
-    fn fail(&mut self, reason: &dyn std::fmt::Display) {
-        let gone = matches!(reason.to_string().as_str(), "failed to fill whole buffer");
-        let reason = if gone { "it closed the connection".to_owned() } else { reason.to_string() };
-        log::error!("a worker failed: {reason}");
+    fn fail(&mut self, reason: Broken) {
         self.state.fail(reason);
         self.worker = None;
     }
 }
 
-fn u64_of(bytes: &[u8]) -> u64 {
-    bytes.try_into().map_or(0, u64::from_le_bytes)
-}
-
-/// How long the answer to a command is; `None` where there is none. What a tensor's data is asked for
-/// with ends in their length.
-fn answer_length(command: u8, ending: u64) -> Option<u64> {
-    match command {
-        command::ALLOC_BUFFER | command::GET_DEVICE_MEMORY => Some(16),
-        command::GET_ALIGNMENT
-        | command::GET_MAX_SIZE
-        | command::BUFFER_GET_BASE
-        | command::GET_ALLOC_SIZE => Some(8),
-        command::SET_TENSOR_HASH | command::COPY_TENSOR => Some(1),
-        command::DEVICE_COUNT => Some(4),
-        command::GET_TENSOR => Some(ending),
-        _ => None,
-    }
-}
-
 /// What the engine takes for an answer, where zeros will not do. (Zero bytes of memory, or a buffer at
 /// address zero, are failures that it copes with.)
-fn stand_in(command: u8, answer: &mut [u8]) {
+fn stand_in(command: Command, answer: &mut [u8]) {
     let number: u64 = match command {
-        command::GET_ALIGNMENT => 64,
-        command::GET_MAX_SIZE => u64::MAX,
-        command::BUFFER_GET_BASE => 4096,
+        Command::BufferGetBase => COARSEST_ALIGNMENT,
         // The worker is said to have these weights: they need not be sent.
-        command::SET_TENSOR_HASH => 1,
+        Command::SetTensorHash => 1,
         _ => return,
     };
     let length = answer.len().min(8);
@@ -342,77 +489,268 @@ fn stand_in(command: u8, answer: &mut [u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::rpc::protocol::{CAPABILITIES, HELLO_ANSWER, request};
 
-    #[test]
-    fn the_protocol_is_the_one_that_is_written_down_here() {
-        // An engine with another version may have other commands and answers: look at all above.
-        assert_eq!(sys::shim::rpc_protocol(), [7, 0, 0]);
-    }
+    /// What a pretended worker answers to a request, less the length. Where it has none, it goes.
+    type Answers = fn(Command, &[u8]) -> Option<Vec<u8>>;
 
-    /// A worker that says what it is told to, once, and goes.
-    fn pretend(answer: Vec<u8>) -> String {
+    /// A worker that answers what it is told to.
+    fn pretend(answers: Answers) -> String {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap().to_string();
         thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut hello = [0; 9 + CAPABILITIES];
-            let _ = stream.read_exact(&mut hello);
-            let _ = stream.write_all(&answer);
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                thread::spawn(move || {
+                    let mut head = [0; HEAD];
+                    while stream.read_exact(&mut head).is_ok() {
+                        let mut carried = vec![0; u64_at(&head, 1) as usize];
+                        stream.read_exact(&mut carried).unwrap();
+                        let command = Command::from_number(head[0]).unwrap();
+                        let Some(answer) = answers(command, &carried) else { return };
+                        let _ = stream.write_all(&protocol::answer(&answer));
+                    }
+                });
+            }
         });
         address
     }
 
     fn hello(version: [u8; 3]) -> Vec<u8> {
-        let mut answer = (HELLO_ANSWER as u64).to_le_bytes().to_vec();
-        answer.extend(version);
-        answer.resize(8 + HELLO_ANSWER, 0);
+        let mut answer = version.to_vec();
+        answer.resize(HELLO_ANSWER, 0);
         answer
+    }
+
+    /// What a good worker with one device answers before there is a buffer, and nothing more.
+    fn good(command: Command, _: &[u8]) -> Option<Vec<u8>> {
+        Some(match command {
+            Command::Hello => hello([7, 0, 0]),
+            Command::DeviceCount => 1_u32.to_le_bytes().to_vec(),
+            Command::GetAlignment => 64_u64.to_le_bytes().to_vec(),
+            Command::GetMaxSize => u64::MAX.to_le_bytes().to_vec(),
+            Command::GetDeviceMemory => [1_u64 << 30, 1 << 31].map(u64::to_le_bytes).concat(),
+            _ => return None,
+        })
     }
 
     #[test]
     fn workers_that_cannot_be_used_are_told_apart() {
-        let refused = |address: &str| {
+        #[allow(clippy::unnecessary_wraps, reason = "what is answered")]
+        fn numbers(numbers: &[u64]) -> Option<Vec<u8>> {
+            Some(numbers.iter().flat_map(|number| number.to_le_bytes()).collect())
+        }
+        let refused = |address: &str, why: &str| {
             let error = Relay::open(address).map(drop).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Backend, "{error:?}");
-            error.to_string()
+            assert!(error.to_string().contains(address), "{error}");
+            assert!(error.to_string().contains(why), "{why}: {error}");
         };
-        assert!(refused(&pretend(hello([6, 0, 0]))).contains("version 6.0.0"));
-        assert!(refused(&pretend(hello([7, 1, 0]))).contains("version 7.1.0"));
-        assert!(
-            refused(&pretend(b"HTTP/1.1 400 Bad Request\r\n\r\n0123456789".to_vec()))
-                .contains("no worker")
-        );
-        assert!(refused(&pretend(Vec::new())).contains("closed the connection"));
+        let cases: [(&str, Answers); 17] = [
+            ("version 6.0.0", |_, _| Some(hello([6, 0, 0]))),
+            ("version 7.1.0", |_, _| Some(hello([7, 1, 0]))),
+            ("no worker", |_, _| Some(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec())),
+            ("closed the connection", |_, _| None),
+            ("no device", |command, carried| match command {
+                Command::DeviceCount => Some(vec![0; 4]),
+                _ => good(command, carried),
+            }),
+            ("2147483648 devices", |command, carried| match command {
+                Command::DeviceCount => Some((1_u32 << 31).to_le_bytes().to_vec()),
+                _ => good(command, carried),
+            }),
+            ("wrong length", |command, carried| match command {
+                Command::DeviceCount => numbers(&[1]),
+                _ => good(command, carried),
+            }),
+            ("gives 0 for the alignment", |command, carried| match command {
+                Command::GetAlignment => numbers(&[0]),
+                _ => good(command, carried),
+            }),
+            ("gives 48 for the alignment", |command, carried| match command {
+                Command::GetAlignment => numbers(&[48]),
+                _ => good(command, carried),
+            }),
+            ("for the alignment", |command, carried| match command {
+                Command::GetAlignment => numbers(&[1 << 63]),
+                _ => good(command, carried),
+            }),
+            ("wrong length", |command, carried| match command {
+                Command::GetAlignment => numbers(&[64, 64]),
+                _ => good(command, carried),
+            }),
+            ("gives 0 bytes", |command, carried| match command {
+                Command::GetMaxSize => numbers(&[0]),
+                _ => good(command, carried),
+            }),
+            ("wrong length", |command, carried| match command {
+                Command::GetMaxSize => Some(Vec::new()),
+                _ => good(command, carried),
+            }),
+            ("are free", |command, carried| match command {
+                Command::GetDeviceMemory => numbers(&[2, 1]),
+                _ => good(command, carried),
+            }),
+            ("are free", |command, carried| match command {
+                Command::GetDeviceMemory => numbers(&[1, u64::MAX]),
+                _ => good(command, carried),
+            }),
+            ("wrong length", |command, carried| match command {
+                Command::GetDeviceMemory => numbers(&[1]),
+                _ => good(command, carried),
+            }),
+            ("closed the connection", |command, carried| match command {
+                Command::GetDeviceMemory => None,
+                _ => good(command, carried),
+            }),
+        ];
+        for (why, answers) in cases {
+            refused(&pretend(answers), why);
+        }
         let unused = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-        assert!(refused(&unused.to_string()).contains("refused"));
-        assert!(Relay::open(&pretend(hello([7, 0, 0]))).is_ok());
+        refused(&unused.to_string(), "refused");
+        let relay = Relay::open(&pretend(good)).unwrap();
+        assert_eq!(relay.memory(), Some(vec![(1 << 30, 1 << 31)]));
+        assert!(relay.reach().unwrap());
+    }
+
+    /// Asks as the engine does.
+    fn ask(engine: &mut TcpStream, command: Command, carried: &[u8], length: usize) -> Vec<u8> {
+        engine.write_all(&request(command, carried)).unwrap();
+        let mut answer = vec![0; 8 + length];
+        engine.read_exact(&mut answer).unwrap();
+        assert_eq!(u64_at(&answer, 0), length as u64);
+        answer.split_off(8)
     }
 
     #[test]
     fn a_worker_that_goes_is_stood_in_for() {
-        let relay = Relay::open(&pretend(hello([7, 0, 0]))).unwrap();
-        // The pretended worker answers no second connection.
+        // The pretended worker has no buffers.
+        let relay = Relay::open(&pretend(good)).unwrap();
         let mut engine = TcpStream::connect(&relay.endpoint).unwrap();
-        let mut ask = |command: u8, data: &[u8], length: usize| {
-            let mut request = vec![command];
-            request.extend((data.len() as u64).to_le_bytes());
-            request.extend(data);
-            engine.write_all(&request).unwrap();
-            let mut answer = vec![0; 8 + length];
-            engine.read_exact(&mut answer).unwrap();
-            assert_eq!(u64_of(&answer[..8]), length as u64);
-            answer.split_off(8)
-        };
-        assert_eq!(ask(command::HELLO, &[0; CAPABILITIES], HELLO_ANSWER)[..3], [7, 0, 0]);
-        assert_eq!(ask(command::GET_ALIGNMENT, &[0; 4], 8), 64_u64.to_le_bytes());
-        assert_eq!(ask(command::ALLOC_BUFFER, &[0; 12], 16), [0; 16]);
-        let large = (BUFFER_SIZE as u64 * 2 + 3).to_le_bytes();
-        assert_eq!(
-            ask(command::GET_TENSOR, &large, BUFFER_SIZE * 2 + 3),
-            vec![0; BUFFER_SIZE * 2 + 3]
-        );
+        let greeted = ask(&mut engine, Command::Hello, &[0; CAPABILITIES], HELLO_ANSWER);
+        assert_eq!(greeted[..3], [7, 0, 0]);
+        let alignment = ask(&mut engine, Command::GetAlignment, &[0; 4], 8);
+        assert_eq!(alignment, 64_u64.to_le_bytes());
+        assert!(relay.check().is_ok());
+        assert_eq!(ask(&mut engine, Command::AllocBuffer, &[0; 12], 16), [0; 16]);
         let error = relay.check().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Backend);
         assert!(error.hint().is_some_and(|hint| hint.contains("load the model again")));
+        let length = PIECE * 2 + 3;
+        let mut wanted = [0; protocol::TENSOR + 16];
+        wanted[protocol::TENSOR + 8..].copy_from_slice(&(length as u64).to_le_bytes());
+        let data = ask(&mut engine, Command::GetTensor, &wanted, length);
+        assert_eq!(data, vec![0; length]);
+        assert_eq!(relay.memory(), None);
+    }
+
+    /// The engine is told nothing that it cannot count with.
+    #[test]
+    fn numbers_that_make_no_sense_are_failures() {
+        #[allow(clippy::unnecessary_wraps, reason = "what is answered")]
+        fn buffer(size: u64) -> Option<Vec<u8>> {
+            Some([1_u64, size].map(u64::to_le_bytes).concat())
+        }
+        #[allow(clippy::unnecessary_wraps, reason = "what is answered")]
+        fn base(base: u64) -> Option<Vec<u8>> {
+            Some(base.to_le_bytes().to_vec())
+        }
+        let cases: [(&str, Answers); 8] = [
+            ("buffer of 99 bytes", |command, carried| match command {
+                Command::AllocBuffer => buffer(99),
+                _ => good(command, carried),
+            }),
+            ("a buffer of", |command, carried| match command {
+                Command::AllocBuffer => buffer(u64::MAX),
+                _ => good(command, carried),
+            }),
+            ("wrong length", |command, carried| match command {
+                Command::AllocBuffer => Some(vec![0; 1 << 20]),
+                _ => good(command, carried),
+            }),
+            ("is at 0x0", |command, carried| match command {
+                Command::AllocBuffer => buffer(100),
+                Command::BufferGetBase => base(0),
+                _ => good(command, carried),
+            }),
+            ("is at 0x21", |command, carried| match command {
+                Command::AllocBuffer => buffer(100),
+                Command::BufferGetBase => base(0x21),
+                _ => good(command, carried),
+            }),
+            ("is at 0xffffffffffffffc0", |command, carried| match command {
+                Command::AllocBuffer => buffer(100),
+                Command::BufferGetBase => base(0_u64.wrapping_sub(64)),
+                _ => good(command, carried),
+            }),
+            ("that a tensor takes", |command, carried| match command {
+                Command::AllocBuffer => buffer(100),
+                Command::BufferGetBase => base(64),
+                Command::GetAllocSize => Some(u64::MAX.to_le_bytes().to_vec()),
+                _ => good(command, carried),
+            }),
+            ("yes or no", |command, carried| match command {
+                Command::AllocBuffer => buffer(100),
+                Command::BufferGetBase => base(64),
+                Command::GetAllocSize => Some(100_u64.to_le_bytes().to_vec()),
+                Command::CopyTensor => Some(vec![7]),
+                _ => good(command, carried),
+            }),
+        ];
+        for (why, answers) in cases {
+            let relay = Relay::open(&pretend(answers)).unwrap();
+            let mut engine = TcpStream::connect(&relay.endpoint).unwrap();
+            let wanted = [&0_u32.to_le_bytes()[..], &100_u64.to_le_bytes()].concat();
+            ask(&mut engine, Command::AllocBuffer, &wanted, 16);
+            let base = ask(&mut engine, Command::BufferGetBase, &1_u64.to_le_bytes(), 8);
+            assert_eq!(u64_at(&base, 0) % 64, 0, "{why}");
+            assert_ne!(u64_at(&base, 0), 0, "{why}");
+            let Length::Exactly(length) = Command::GetAllocSize.carries() else { unreachable!() };
+            let size = ask(&mut engine, Command::GetAllocSize, &vec![0; length], 8);
+            assert!(u64_at(&size, 0) <= 100, "{why}");
+            let copied = ask(&mut engine, Command::CopyTensor, &[0; 2 * protocol::TENSOR], 1);
+            assert!(copied[0] <= 1, "{why}");
+            let error = relay.check().expect_err(why).to_string();
+            assert!(error.contains(why), "{why}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_worker_that_is_given_up_keeps_nobody() {
+        /// One that has buffers, and says nothing more.
+        fn silent(command: Command, carried: &[u8]) -> Option<Vec<u8>> {
+            if command == Command::AllocBuffer {
+                thread::sleep(Duration::from_secs(3600));
+            }
+            good(command, carried)
+        }
+        let relay = Relay::open(&pretend(silent)).unwrap();
+        let mut engine = TcpStream::connect(&relay.endpoint).unwrap();
+        thread::scope(|scope| {
+            let asked = scope.spawn(|| ask(&mut engine, Command::AllocBuffer, &[0; 12], 16));
+            while !relay.is_in_use() {
+                thread::yield_now();
+            }
+            relay.abandon();
+            assert_eq!(asked.join().unwrap(), [0; 16]);
+        });
+        assert!(relay.check().is_err());
+    }
+
+    #[test]
+    fn a_worker_that_has_changed_is_another() {
+        static DEVICES: AtomicUsize = AtomicUsize::new(1);
+        let relay = Relay::open(&pretend(|command, carried| match command {
+            Command::DeviceCount => {
+                Some((DEVICES.load(Ordering::SeqCst) as u32).to_le_bytes().to_vec())
+            }
+            _ => good(command, carried),
+        }))
+        .unwrap();
+        assert!(relay.reach().unwrap());
+        DEVICES.store(2, Ordering::SeqCst);
+        assert!(!relay.reach().unwrap());
+        assert!(relay.check().is_err());
     }
 }

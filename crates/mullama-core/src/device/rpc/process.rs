@@ -1,0 +1,293 @@
+//! The engine's server for one connection: a process of its own, so that a crash ends one connection.
+//!
+//! It is the program `mullama-worker` (`shim/worker.cpp` of mullama-sys), which lies with the engine. It serves on
+//! loopback, where it is connected to at once; as it serves one connection at a time, nobody else gets in. It ends
+//! when its standard input does, which is held open here: so it outlives nobody.
+
+use std::collections::VecDeque;
+use std::io::{BufRead as _, BufReader, Read};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command as Program, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::protocol::{Broken, Command, Link};
+
+/// How long the process may take to start its devices.
+const START: Duration = Duration::from_secs(60);
+
+/// Between looks at whether it listens.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+
+/// How long a process whose connection is broken may take to end.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
+/// How often it is started where another program was quicker to take its port.
+const TRIES: usize = 3;
+
+/// Lines of what the process says that are kept.
+const LINES: usize = 8;
+
+/// Bytes of one of them.
+const LINE: u64 = 1 << 10;
+
+/// How the process is started.
+pub struct Recipe {
+    pub program: PathBuf,
+    /// The library that modules are linked to.
+    pub engine: PathBuf,
+    pub modules: Vec<PathBuf>,
+    /// Names of the devices that are offered.
+    pub devices: Vec<String>,
+    pub n_threads: u32,
+}
+
+/// The engine's server for one connection. Dropping it ends it.
+pub struct Process {
+    child: Child,
+    pub link: Link,
+    reader: Option<JoinHandle<()>>,
+    said: Arc<Mutex<VecDeque<String>>>,
+}
+
+impl Process {
+    /// Starts the server, and waits until it answers.
+    pub fn start(recipe: &Recipe) -> Result<Self, Broken> {
+        let mut failure = Broken::new();
+        for _ in 0..TRIES {
+            match Self::try_to_start(recipe) {
+                Ok(process) => return Ok(process),
+                Err(reason) => failure = reason,
+            }
+        }
+        Err(failure)
+    }
+
+    fn try_to_start(recipe: &Recipe) -> Result<Self, Broken> {
+        let text = |error: std::io::Error| error.to_string();
+        // A port that is free now.
+        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .and_then(|listener| listener.local_addr())
+            .map_err(text)?;
+        let mut child = Program::new(&recipe.program)
+            .arg(address.to_string())
+            .arg(recipe.n_threads.to_string())
+            .arg(recipe.devices.join(","))
+            .arg(&recipe.engine)
+            .args(&recipe.modules)
+            // The engine would start a debugger to say where it was.
+            .env("GGML_NO_BACKTRACE", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("its process does not start: {error}"))?;
+        let said = Arc::<Mutex<VecDeque<String>>>::default();
+        let (stderr, heard) = (child.stderr.take(), Arc::clone(&said));
+        let reader = thread::Builder::new()
+            .name("mullama-worker".to_owned())
+            .spawn(move || stderr.into_iter().for_each(|stderr| listen(stderr, &heard)));
+        let reader = match reader {
+            Ok(reader) => reader,
+            Err(error) => {
+                end(&mut child);
+                return Err(format!("there is no thread to be had: {error}"));
+            }
+        };
+        match connect(address, &mut child) {
+            Ok(link) => Ok(Self { child, link, reader: Some(reader), said }),
+            Err(reason) => {
+                end(&mut child);
+                let _ = reader.join();
+                Err(with_last_words(reason, &said))
+            }
+        }
+    }
+
+    /// Why the server can be used no longer, if that is so.
+    pub fn ended(&mut self) -> Option<Broken> {
+        let is_running = matches!(self.child.try_wait(), Ok(None));
+        (!is_running || self.link.is_closed()).then(|| self.last_words())
+    }
+
+    /// What became of the server whose connection is broken.
+    pub fn last_words(&mut self) -> Broken {
+        // A process that crashes ends a moment after its connection.
+        let until = Instant::now() + LAST_WORDS;
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => {
+                    let _ = self.reader.take().map(JoinHandle::join);
+                    let ended = format!("the engine's process ended ({status})");
+                    return with_last_words(ended, &self.said);
+                }
+                Ok(None) if Instant::now() < until => thread::sleep(POLL_INTERVAL),
+                _ => return with_last_words("the engine refused a request".to_owned(), &self.said),
+            }
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        end(&mut self.child);
+        let _ = self.reader.take().map(JoinHandle::join);
+    }
+}
+
+fn end(child: &mut Child) {
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// Keeps the last lines that are said.
+fn listen(stderr: impl Read, heard: &Mutex<VecDeque<String>>) {
+    let mut stderr = BufReader::new(stderr);
+    loop {
+        let mut line = Vec::new();
+        match stderr.by_ref().take(LINE).read_until(b'\n', &mut line) {
+            Ok(count) if count > 0 => {}
+            _ => return,
+        }
+        let line = String::from_utf8_lossy(&line).trim().to_owned();
+        if line.is_empty() {
+            continue;
+        }
+        log::debug!("the engine's process: {line}");
+        let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.push_back(line);
+        if heard.len() > LINES {
+            heard.pop_front();
+        }
+    }
+}
+
+fn with_last_words(reason: Broken, said: &Mutex<VecDeque<String>>) -> Broken {
+    let said = said.lock().unwrap_or_else(PoisonError::into_inner);
+    match said.back() {
+        Some(line) => format!("{reason}: {line}"),
+        None => reason,
+    }
+}
+
+/// Connects to the server as soon as it listens.
+fn connect(address: SocketAddr, child: &mut Child) -> Result<Link, Broken> {
+    let until = Instant::now() + START;
+    let stream = loop {
+        if let Ok(stream) = TcpStream::connect(address) {
+            break stream;
+        }
+        if let Ok(Some(status)) = child.try_wait() {
+            return Err(format!("its process ended ({status})"));
+        }
+        if Instant::now() >= until {
+            return Err(format!("its process did not listen within {} s", START.as_secs()));
+        }
+        thread::sleep(POLL_INTERVAL);
+    };
+    // A computation takes as long as it takes; whoever waits for one looks after it.
+    let mut link = Link::new(stream, None).map_err(|error| error.to_string())?;
+    link.greet(|| (Instant::now() >= until).then(|| "its process does not answer".to_owned()))?;
+    // One that got no port has ended by now, and this is somebody else's.
+    match child.try_wait() {
+        Ok(None) => Ok(link),
+        _ => Err("its process ended".to_owned()),
+    }
+}
+
+/// Keeps one process ahead of those that are in use, so that a connection does not wait for the start of one. What
+/// any of them can answer, it answers.
+pub struct Spare {
+    recipe: Recipe,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    ready: Option<Process>,
+    is_starting: bool,
+}
+
+impl Spare {
+    /// Starts the first.
+    pub fn new(recipe: Recipe) -> Result<Self, Broken> {
+        let ready = Some(Process::start(&recipe)?);
+        let state = Mutex::new(State { ready, is_starting: false });
+        Ok(Self { recipe, state, changed: Condvar::new() })
+    }
+
+    /// A process for a connection; the next is started meanwhile.
+    pub fn take(self: &Arc<Self>) -> Result<Process, Broken> {
+        let mut ready = self.wait_for_ready().ready.take();
+        // One that has ended meanwhile is of no use.
+        if ready.as_mut().is_some_and(|process| process.ended().is_some()) {
+            ready = None;
+        }
+        let process = match ready {
+            Some(process) => process,
+            None => Process::start(&self.recipe)?,
+        };
+        self.refill();
+        Ok(process)
+    }
+
+    /// Asks a process that serves no connection.
+    pub fn ask<const N: usize>(
+        self: &Arc<Self>,
+        command: Command,
+        carried: &[u8],
+    ) -> Result<[u8; N], Broken> {
+        let until = Instant::now() + START;
+        let late = || (Instant::now() >= until).then(|| "its process does not answer".to_owned());
+        for _ in 0..2 {
+            let mut state = self.wait_for_ready();
+            let process = match state.ready.take() {
+                Some(process) => process,
+                None => Process::start(&self.recipe)?,
+            };
+            let process = state.ready.insert(process);
+            match process.link.ask(command, carried, late) {
+                Ok(answer) => return Ok(answer),
+                Err(_) => state.ready = None,
+            }
+        }
+        Err("the engine's process ended".to_owned())
+    }
+
+    /// Starts a process where there is none ahead.
+    fn refill(self: &Arc<Self>) {
+        let mut state = self.lock();
+        if state.ready.is_some() || state.is_starting {
+            return;
+        }
+        state.is_starting = true;
+        let spare = Arc::clone(self);
+        let started = thread::Builder::new().name("mullama-worker".to_owned()).spawn(move || {
+            let process = Process::start(&spare.recipe);
+            if let Err(reason) = &process {
+                log::error!("no process can be started for the next connection: {reason}");
+            }
+            let mut state = spare.lock();
+            state.is_starting = false;
+            state.ready = process.ok();
+            drop(state);
+            spare.changed.notify_all();
+        });
+        // Where there is no thread to be had, the next connection starts its process itself.
+        state.is_starting = started.is_ok();
+    }
+
+    /// The state, once no process is being started.
+    fn wait_for_ready(&self) -> MutexGuard<'_, State> {
+        let state = self.lock();
+        let starting = |state: &mut State| state.ready.is_none() && state.is_starting;
+        self.changed.wait_while(state, starting).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

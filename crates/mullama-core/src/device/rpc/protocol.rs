@@ -1,0 +1,348 @@
+//! The protocol of workers, as ggml-rpc.cpp has it: requests, what they carry, what they are answered. All numbers
+//! are little-endian.
+//!
+//! A request is its command (1 byte), the length of what it carries (8), and that. An answer is its length (8), and
+//! so many bytes; some requests have none.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use mullama_base::seconds_from_env;
+use mullama_sys as sys;
+use socket2::{SockRef, TcpKeepalive};
+
+/// Bytes before what a request carries.
+pub const HEAD: usize = 9;
+
+/// Bytes of a peer's capabilities in the first message. All zero: no transport but TCP.
+pub const CAPABILITIES: usize = 24;
+
+/// Bytes of the answer to the first message: a version of three numbers, padding, capabilities.
+pub const HELLO_ANSWER: usize = 4 + CAPABILITIES;
+
+/// Bytes of a tensor's description (`rpc_tensor`).
+pub const TENSOR: usize = 296;
+
+/// Bytes of a `SET_TENSOR` before the data: the tensor, a flag, the offset.
+pub const SET_TENSOR_HEAD: usize = TENSOR + 1 + 8;
+
+/// Sources that a tensor can have.
+pub const SOURCES: usize = 10;
+
+/// What is read and written at once.
+pub const PIECE: usize = 256 * 1024;
+
+/// How often a connection that waits looks around.
+const LOOK_AROUND: Duration = Duration::from_millis(50);
+
+/// How long a connection may be silent before the system looks after it, and between looks.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long a peer may be silent while something is due of it: `MULLAMA_RPC_TIMEOUT`, in seconds; else 30 s.
+pub fn silence() -> Duration {
+    seconds_from_env("MULLAMA_RPC_TIMEOUT").unwrap_or(Duration::from_secs(30))
+}
+
+/// How many bytes there are of something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    Exactly(usize),
+    AtLeast(usize),
+}
+
+macro_rules! commands {
+    ($( $name:ident = $number:literal, $request:expr, $answer:expr; )+) => {
+        /// What a request asks for (`rpc_cmd`).
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Command {
+            $( $name = $number, )+
+        }
+
+        impl Command {
+            pub fn from_number(number: u8) -> Option<Self> {
+                match number {
+                    $( $number => Some(Self::$name), )+
+                    _ => None,
+                }
+            }
+
+            /// What such a request carries.
+            pub fn carries(self) -> Length {
+                match self {
+                    $( Self::$name => $request, )+
+                }
+            }
+
+            /// What it is answered; `None` where there is no answer. That to `GetTensor` is as long as the last 8
+            /// bytes of the request say.
+            pub fn answer(self) -> Option<Length> {
+                match self {
+                    $( Self::$name => $answer, )+
+                }
+            }
+        }
+    };
+}
+
+use Length::{AtLeast, Exactly};
+
+commands! {
+    AllocBuffer = 0, Exactly(12), Some(Exactly(16));
+    GetAlignment = 1, Exactly(4), Some(Exactly(8));
+    GetMaxSize = 2, Exactly(4), Some(Exactly(8));
+    BufferGetBase = 3, Exactly(8), Some(Exactly(8));
+    FreeBuffer = 4, Exactly(8), None;
+    BufferClear = 5, Exactly(9), None;
+    SetTensor = 6, AtLeast(SET_TENSOR_HEAD), None;
+    SetTensorHash = 7, Exactly(TENSOR + 16), Some(Exactly(1));
+    GetTensor = 8, Exactly(TENSOR + 16), Some(AtLeast(0));
+    CopyTensor = 9, Exactly(2 * TENSOR), Some(Exactly(1));
+    GraphCompute = 10, AtLeast(12), None;
+    GetDeviceMemory = 11, Exactly(4), Some(Exactly(16));
+    InitTensor = 12, Exactly(TENSOR), None;
+    GetAllocSize = 13, Exactly(4 + (1 + SOURCES) * TENSOR), Some(Exactly(8));
+    Hello = 14, Exactly(CAPABILITIES), Some(Exactly(HELLO_ANSWER));
+    DeviceCount = 15, Exactly(0), Some(Exactly(4));
+    GraphRecompute = 16, Exactly(4), None;
+    MemsetTensor = 17, Exactly(TENSOR + 17), None;
+}
+
+impl Command {
+    /// How long the answer is to a request that ends with these bytes.
+    pub fn answer_length(self, ending: &[u8]) -> Option<u64> {
+        self.answer().map(|length| match length {
+            Exactly(length) => length as u64,
+            AtLeast(_) => ending.last_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes)),
+        })
+    }
+}
+
+/// A request.
+pub fn request(command: Command, carried: &[u8]) -> Vec<u8> {
+    let mut request = vec![command as u8];
+    request.extend((carried.len() as u64).to_le_bytes());
+    request.extend(carried);
+    request
+}
+
+/// An answer.
+pub fn answer(carried: &[u8]) -> Vec<u8> {
+    let mut answer = (carried.len() as u64).to_le_bytes().to_vec();
+    answer.extend(carried);
+    answer
+}
+
+/// The answer to the first message.
+pub fn hello_answer() -> Vec<u8> {
+    let mut carried = sys::shim::rpc_protocol().to_vec();
+    carried.resize(HELLO_ANSWER, 0);
+    answer(&carried)
+}
+
+/// The number of 8 bytes at a place, which must be there.
+pub fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}
+
+/// The number of 4 bytes at a place, which must be there.
+pub fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+/// A connection on which nothing waits for ever.
+pub struct Link {
+    stream: TcpStream,
+    /// How long the peer may be silent; `None` where a computation is waited for.
+    pub silence: Option<Duration>,
+}
+
+/// Why a connection can be used no longer.
+pub type Broken = String;
+
+impl Link {
+    pub fn new(stream: TcpStream, silence: Option<Duration>) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(LOOK_AROUND))?;
+        stream.set_write_timeout(Some(LOOK_AROUND))?;
+        let keepalive =
+            TcpKeepalive::new().with_time(KEEPALIVE_INTERVAL).with_interval(KEEPALIVE_INTERVAL);
+        SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+        Ok(Self { stream, silence })
+    }
+
+    /// Fills a piece with what the peer sends. `stop` is asked now and then, and ends the wait with a reason.
+    pub fn read(
+        &mut self,
+        piece: &mut [u8],
+        stop: impl FnMut() -> Option<Broken>,
+    ) -> Result<(), Broken> {
+        let mut stream = &self.stream;
+        each_part(piece.len(), self.silence, stop, |done| stream.read(&mut piece[done..]))
+    }
+
+    /// Sends a piece. `stop` as with [`Self::read`].
+    pub fn write(
+        &mut self,
+        piece: &[u8],
+        stop: impl FnMut() -> Option<Broken>,
+    ) -> Result<(), Broken> {
+        let mut stream = &self.stream;
+        each_part(piece.len(), self.silence, stop, |done| stream.write(&piece[done..]))
+    }
+
+    /// Asks, and gives what is answered, which is as long as the command's answers are.
+    pub fn ask<const N: usize>(
+        &mut self,
+        command: Command,
+        carried: &[u8],
+        mut stop: impl FnMut() -> Option<Broken>,
+    ) -> Result<[u8; N], Broken> {
+        debug_assert_eq!(command.answer(), Some(Exactly(N)));
+        self.write(&request(command, carried), &mut stop)?;
+        let mut length = [0; 8];
+        self.read(&mut length, &mut stop)?;
+        if u64::from_le_bytes(length) != N as u64 {
+            return Err(wrong_length());
+        }
+        let mut answer = [0; N];
+        self.read(&mut answer, &mut stop)?;
+        Ok(answer)
+    }
+
+    /// Exchanges the first message.
+    pub fn greet(&mut self, stop: impl FnMut() -> Option<Broken>) -> Result<(), Broken> {
+        let answer: [u8; HELLO_ANSWER] =
+            self.ask(Command::Hello, &[0; CAPABILITIES], stop).map_err(|reason| {
+                if reason == wrong_length() {
+                    "it is no worker, or one of another version".to_owned()
+                } else if reason == closed() {
+                    "it is no worker: it closed the connection".to_owned()
+                } else {
+                    reason
+                }
+            })?;
+        let [major, minor, patch] = sys::shim::rpc_protocol();
+        if answer[0] != major || answer[1] > minor {
+            return Err(format!(
+                "it speaks version {}.{}.{} of the protocol, and this engine {major}.{minor}.{patch}",
+                answer[0], answer[1], answer[2]
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether the peer has closed the connection, and everything that it sent has been read.
+    pub fn is_closed(&self) -> bool {
+        let ended = self.stream.set_nonblocking(true).and_then(|()| self.stream.peek(&mut [0]));
+        let _ = self.stream.set_nonblocking(false);
+        match ended {
+            Ok(count) => count == 0,
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        }
+    }
+}
+
+/// Nothing ends the wait but the peer, or its silence.
+pub fn go_on() -> Option<Broken> {
+    None
+}
+
+fn each_part(
+    length: usize,
+    silence: Option<Duration>,
+    mut stop: impl FnMut() -> Option<Broken>,
+    mut transfer: impl FnMut(usize) -> io::Result<usize>,
+) -> Result<(), Broken> {
+    let mut since = Instant::now();
+    let mut done = 0;
+    while done < length {
+        match transfer(done) {
+            Ok(0) => return Err(closed()),
+            Ok(count) => {
+                done += count;
+                since = Instant::now();
+            }
+            Err(error) if is_to_be_repeated(&error) => {
+                if let Some(reason) = stop() {
+                    return Err(reason);
+                }
+                if let Some(silence) = silence.filter(|silence| since.elapsed() >= *silence) {
+                    return Err(silent(silence));
+                }
+            }
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    Ok(())
+}
+
+fn is_to_be_repeated(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
+}
+
+fn closed() -> Broken {
+    "it closed the connection".to_owned()
+}
+
+/// The peer gave an answer of another length than that of all such answers.
+pub fn wrong_length() -> Broken {
+    "it gave an answer of a wrong length".to_owned()
+}
+
+/// The peer said nothing for too long.
+pub fn silent(silence: Duration) -> Broken {
+    format!("no answer within {} s", silence.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn the_protocol_is_the_one_that_is_written_down_here() {
+        // An engine with another version may have other commands and answers: look at all above, and at what
+        // uses it.
+        assert_eq!(sys::shim::rpc_protocol(), [7, 0, 0]);
+    }
+
+    fn pair(silence: Duration) -> (Link, TcpStream) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (Link::new(stream, Some(silence)).unwrap(), listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn nobody_waits_for_a_silent_peer() {
+        let (mut link, mut peer) = pair(Duration::from_millis(300));
+        assert!(!link.is_closed());
+        assert!(link.read(&mut [0; 3], go_on).unwrap_err().contains("within 0.3 s"));
+        // Nor for one that does not read.
+        assert!(link.write(&vec![0; 64 << 20], go_on).unwrap_err().contains("within 0.3 s"));
+        let mut asked = 0;
+        link.silence = None;
+        let stop = || {
+            asked += 1;
+            (asked == 3).then(|| "stopped".to_owned())
+        };
+        assert_eq!(link.read(&mut [0; 3], stop).unwrap_err(), "stopped");
+        // A byte now and then is no silence.
+        link.silence = Some(Duration::from_millis(300));
+        let slow = thread::spawn(move || {
+            for byte in 0..5 {
+                thread::sleep(Duration::from_millis(150));
+                peer.write_all(&[byte]).unwrap();
+            }
+        });
+        let mut all = [0; 5];
+        link.read(&mut all, go_on).unwrap();
+        assert_eq!(all, [0, 1, 2, 3, 4]);
+        slow.join().unwrap();
+        assert!(link.is_closed());
+        assert_eq!(link.read(&mut [0], go_on).unwrap_err(), closed());
+    }
+}

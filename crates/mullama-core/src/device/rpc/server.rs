@@ -1,0 +1,160 @@
+//! A worker: it offers devices of this machine to other machines.
+//!
+//! Strangers speak with this file's process, which is safe Rust and looks at every request ([`super::inspect`]);
+//! the engine serves each connection in a process of its own ([`super::process`]).
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use mullama_base::no_thread;
+use mullama_sys::{modules, shim};
+
+use super::process::{Recipe, Spare};
+use super::session::{self, Standing};
+use super::with_port;
+use crate::device::handle;
+use crate::{Error, ErrorKind, Result, runtime};
+
+/// Connections at a time. Each has a process, if it uses the engine.
+const MOST_CONNECTIONS: usize = 16;
+
+/// How long to wait where the system has no connection to give, for want of files.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Offers devices of this machine to other machines, for as long as the process runs; returns only
+/// where that cannot be.
+///
+/// `devices` are names as [`crate::gpu::devices`] has them; by default the GPUs, and where there is none
+/// the processor. Programs are served at the same time, each by a process of its own, which is the program
+/// `mullama-worker` that lies with the engine: what crashes ends one connection.
+///
+/// **Whoever can reach the address can use the worker, and fill its memory.** Keep to loopback or a network
+/// that is trusted.
+pub fn serve(address: &str, devices: Option<&[String]>, n_threads: Option<u32>) -> Result<()> {
+    runtime::require_cpu()?;
+    let address = with_port(address)?;
+    let cannot = |error: io::Error| {
+        Error::new(ErrorKind::Io, format!("cannot listen on {address}: {error}"))
+            .with_context("address", &address)
+            .with_source(error)
+    };
+    let local = handle::local();
+    let mut offered = match devices {
+        Some(names) => handle::find_all(&local, names)?,
+        None => handle::gpus_of(&local),
+    };
+    if offered.is_empty() {
+        offered = handle::processors_of(&local);
+    }
+    let threads = n_threads.unwrap_or_else(handle::physical_cores);
+    let threads = threads.clamp(1, handle::logical_cores());
+    let listener = TcpListener::bind(&address).map_err(cannot)?;
+    // The engine starts its threads anew for every computation, and would end its process where it gets none.
+    shim::try_threads(threads - 1)
+        .map_err(|reason| no_thread(&format!("{threads} threads to compute with"), reason))?;
+    let names = offered.iter().map(|device| device.name()).collect();
+    let spare = Spare::new(recipe(names, threads)?).map_err(|reason| {
+        let message = format!("the engine's process for the worker at {address} failed: {reason}");
+        Error::new(ErrorKind::Backend, message).with_context("address", &address)
+    })?;
+    let totals = offered.iter().map(|device| device.memory().1).collect();
+    let server = Server { spare: Arc::new(spare), totals, connections: Mutex::default() };
+    server.accept(&listener).map_err(cannot)
+}
+
+/// How the engine's processes are started.
+fn recipe(devices: Vec<String>, n_threads: u32) -> Result<Recipe> {
+    let missing = |what: &str| {
+        Error::new(ErrorKind::Backend, format!("a worker cannot be started: {what}"))
+            .with_hint("`mullama devices` lists what is; MULLAMA_BACKEND must not leave out rpc")
+    };
+    let loaded = || runtime::modules().iter().filter(|module| module.outcome.is_ok());
+    if !loaded().any(|module| module.kind == "rpc") {
+        return Err(missing("the RPC backend is not loaded"));
+    }
+    let (program, engine) = modules::program("mullama-worker")
+        .ok_or_else(|| missing("the program `mullama-worker` does not lie with the engine"))?;
+    let modules = loaded().map(|module| module.path.clone()).collect();
+    Ok(Recipe { program, engine, modules, devices, n_threads })
+}
+
+struct Server {
+    spare: Arc<Spare>,
+    totals: Vec<u64>,
+    /// Those that are open, in the order in which they came.
+    connections: Mutex<Vec<Arc<Standing>>>,
+}
+
+impl Server {
+    fn accept(self, listener: &TcpListener) -> io::Result<()> {
+        let server = Arc::new(self);
+        loop {
+            match listener.accept() {
+                Ok((stream, peer)) => server.admit(stream, peer),
+                Err(error) if is_passing(&error) => thread::sleep(PAUSE),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Serves a connection on a thread of its own, if there is a place for it.
+    fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+        let standing = Arc::<Standing>::default();
+        if !self.make_room(&standing) {
+            log::error!(
+                "a connection from {peer} is refused: {MOST_CONNECTIONS} others use the worker"
+            );
+            return;
+        }
+        let (server, own) = (Arc::clone(self), Arc::clone(&standing));
+        let work = move || {
+            log::info!("{peer} has connected");
+            match session::serve(stream, &server.spare, server.totals.clone(), &own) {
+                Ok(()) => log::info!("{peer} has closed its connection"),
+                Err(reason) => log::error!("the connection of {peer} was closed: {reason}"),
+            }
+            server.forget(&own);
+        };
+        if let Err(error) = thread::Builder::new().name("mullama-worker".to_owned()).spawn(work) {
+            log::error!(
+                "a connection from {peer} is refused: there is no thread to be had: {error}"
+            );
+            self.forget(&standing);
+        }
+    }
+
+    /// Takes a place for a connection. Where all are taken, the one that came first of those that hold nothing
+    /// gives up its own.
+    fn make_room(&self, standing: &Arc<Standing>) -> bool {
+        let mut connections = self.lock();
+        if connections.len() >= MOST_CONNECTIONS {
+            let idle = |standing: &&Arc<Standing>| {
+                !standing.uses_engine.load(Ordering::SeqCst)
+                    && !standing.is_to_leave.load(Ordering::SeqCst)
+            };
+            let Some(idle) = connections.iter().find(idle) else { return false };
+            idle.is_to_leave.store(true, Ordering::SeqCst);
+        }
+        connections.push(Arc::clone(standing));
+        true
+    }
+
+    fn forget(&self, standing: &Arc<Standing>) {
+        self.lock().retain(|other| !Arc::ptr_eq(other, standing));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Standing>>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether an error is about one connection, or passes when others have ended.
+fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied};
+    // Those that the listener itself is to blame for.
+    !matches!(error.kind(), InvalidInput | PermissionDenied)
+}

@@ -1,0 +1,307 @@
+//! Workers that say nothing, or nonsense: nobody waits for them, and no process ends by them.
+
+mod worker;
+
+use std::io::Read as _;
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mullama::{ErrorKind, GenerateOptions, Model};
+use worker::{PATIENCE, Proxy, Worker, all, assert_answers, in_turn, itself, load, load_at};
+
+/// Tells this program what to do with a worker, and which.
+const SCENE: &str = "MULLAMA_TEST_SCENE";
+const AT: &str = "MULLAMA_TEST_AT";
+const PROCESS: &str = "MULLAMA_TEST_PROCESS";
+
+/// Not a test: what the processes run that may hang.
+#[test]
+fn scene() {
+    let Ok(scene) = std::env::var(SCENE) else { return };
+    let address = std::env::var(AT).unwrap();
+    #[cfg(unix)]
+    match scene.as_str() {
+        "calls" => unix::calls(&address),
+        "close" => unix::close(&address),
+        "exit" => unix::exit(&address),
+        "limit" => unix::limit(&address),
+        "load" => unix::load(&address),
+        other => panic!("{other}"),
+    }
+    println!("played {scene}");
+}
+
+/// Plays a scene with a worker of its own, whose silence it takes for so many seconds. What hangs fails.
+#[cfg(unix)]
+fn play(scene: &str, silence: &str) {
+    let _turn = in_turn();
+    let worker = Worker::start();
+    let mut process = itself("scene")
+        .env(SCENE, scene)
+        .env(AT, &worker.address)
+        .env(PROCESS, worker.process.id().to_string())
+        .env("MULLAMA_RPC_TIMEOUT", silence)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let until = Instant::now() + PATIENCE;
+    let status = loop {
+        if let Some(status) = process.try_wait().unwrap() {
+            break status;
+        }
+        if Instant::now() > until {
+            process.kill().unwrap();
+            process.wait().unwrap();
+            panic!("{scene}: it hangs");
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    let mut said = String::new();
+    process.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(status.success() && said.contains(&format!("played {scene}")), "{scene}: {said}");
+}
+
+/// More than anybody has patience for: what ends did not wait for the worker.
+#[cfg(unix)]
+const FOR_EVER: &str = "3600";
+
+#[cfg(unix)]
+#[test]
+fn calls_end_in_time_though_the_worker_is_silent() {
+    play("calls", FOR_EVER);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_model_closes_though_its_worker_is_silent() {
+    play("close", FOR_EVER);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_process_ends_though_a_worker_is_silent() {
+    play("exit", FOR_EVER);
+}
+
+#[cfg(unix)]
+#[test]
+fn silence_has_a_limit() {
+    play("limit", "5");
+    play("load", "5");
+}
+
+#[cfg(unix)]
+mod unix {
+    use mullama::{EmbedOptions, FinishReason, Message, Stream, gpu, rpc};
+
+    use super::*;
+
+    fn silence() {
+        let process = std::env::var(PROCESS).unwrap().parse().unwrap();
+        worker::send_signal(process, "STOP");
+    }
+
+    fn endless() -> GenerateOptions {
+        GenerateOptions::default().with_ignore_eos(true)
+    }
+
+    /// An answer that has begun, of a worker that says nothing any more.
+    fn begun(model: &Model) -> (Stream, String) {
+        let mut stream = model.stream("Once upon a time", &endless()).unwrap();
+        let first = stream.next_chunk().unwrap().unwrap().text;
+        silence();
+        (stream, first)
+    }
+
+    pub fn calls(address: &str) {
+        let model = load_at(&[address], all()).unwrap();
+        let (mut stream, mut text) = begun(&model);
+        let short = endless().with_timeout(1.0);
+        // One that waits behind it.
+        let late = model.generate("Once", &short).unwrap();
+        assert_eq!(late.finish_reason, FinishReason::Cancelled);
+        assert_eq!((late.text.as_str(), late.usage.completion_tokens), ("", 0));
+        assert!(late.usage.prompt_tokens > 0);
+        let late = model.chat(&[Message::user("Hello")], &short.clone().into()).unwrap();
+        assert_eq!(late.completion.finish_reason, FinishReason::Cancelled);
+        let late = futures_executor::block_on(model.generate_async("Once", &short)).unwrap();
+        assert_eq!(late.finish_reason, FinishReason::Cancelled);
+        let embed = EmbedOptions::default().with_timeout(1.0);
+        let late = model.embed("Once", &embed).unwrap_err();
+        assert_eq!(late.kind(), ErrorKind::Cancelled);
+        // The one under way has what there is of it.
+        stream.cancel();
+        let completion = loop {
+            let chunk = stream.next_chunk().unwrap().unwrap();
+            text.push_str(&chunk.text);
+            if let Some(completion) = chunk.completion {
+                break completion;
+            }
+        };
+        assert_eq!(completion.finish_reason, FinishReason::Cancelled);
+        assert_eq!(completion.text, text);
+        assert!(!text.is_empty());
+        assert!(completion.usage.completion_tokens > 0);
+        assert!(stream.next_chunk().is_none());
+        let device = gpu::devices().into_iter().find(|device| device.backend == "rpc").unwrap();
+        assert!(device.memory_total > 0 && device.memory_free <= device.memory_total);
+        // Nobody hangs behind it.
+        let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let silent = silent.local_addr().unwrap().to_string();
+        let waiting = thread::spawn(move || rpc::connect(&silent).unwrap_err());
+        assert_answers(&load_at(&[], all()).unwrap(), "a model without a worker");
+        gpu::devices();
+        assert_eq!(waiting.join().unwrap().kind(), ErrorKind::Backend);
+    }
+
+    pub fn close(address: &str) {
+        let model = load_at(&[address], all()).unwrap();
+        let other = load_at(&[address], all()).unwrap();
+        let waiting = model.clone();
+        let (stream, _) = begun(&model);
+        model.close();
+        assert_eq!(waiting.generate("Once", &endless()).unwrap_err().kind(), ErrorKind::Closed);
+        // One whose worker another model waits for.
+        drop(other);
+        drop(stream);
+    }
+
+    pub fn exit(address: &str) {
+        let model = load_at(&[address], all()).unwrap();
+        let (stream, _) = begun(&model);
+        thread::spawn(move || stream.for_each(drop));
+        // Nothing is freed before the end of the process.
+        std::mem::forget(model);
+    }
+
+    pub fn limit(address: &str) {
+        let model = load_at(&[address], all()).unwrap();
+        let (mut stream, _) = begun(&model);
+        let error = loop {
+            match stream.next_chunk().expect("an error before the end") {
+                Ok(chunk) => assert!(chunk.completion.is_none(), "it went on to its end"),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::Backend, "{error:?}");
+        assert!(error.to_string().contains(address), "{error}");
+        assert!(error.to_string().contains("within 5 s"), "{error}");
+        assert!(gpu::devices().iter().all(|device| device.backend != "rpc"));
+        model.close();
+        let error = load_at(&[address], all()).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Backend);
+    }
+
+    pub fn load(address: &str) {
+        let context = mullama::ContextParams::default().with_n_ctx(512).with_n_threads(1);
+        let params = all().with_rpc_servers([address.to_owned()]);
+        let mut is_silent = false;
+        let loaded = Model::load_with_progress("demo", params, context, |progress| {
+            if progress > 0.3 && !std::mem::replace(&mut is_silent, true) {
+                silence();
+            }
+            true
+        });
+        let error = loaded.map(drop).unwrap_err();
+        assert!(is_silent);
+        assert_eq!(error.kind(), ErrorKind::Backend, "{error:?}");
+        assert!(error.to_string().contains(address), "{error}");
+    }
+}
+
+/// A model loads and answers, or there is an error that names the worker; the process is well.
+fn assert_survives(address: &str, what: &str) -> bool {
+    let used = load_at(&[address], all()).and_then(|model| {
+        let options = GenerateOptions::default().with_max_tokens(4).with_timeout(60.0);
+        model.generate("Once upon a time", &options)
+    });
+    match used {
+        Ok(_) => true,
+        Err(error) => {
+            // What is no worker at all, what gives buffers that are too small.
+            let kinds = [ErrorKind::Backend, ErrorKind::DoesNotFit, ErrorKind::OutOfMemory];
+            assert!(kinds.contains(&error.kind()), "{what}: {error:?}");
+            false
+        }
+    }
+}
+
+#[test]
+fn answers_that_make_no_sense_are_errors() {
+    let _turn = in_turn();
+    let worker = Worker::start();
+    let beside = load(&[&worker], all()).unwrap();
+    let cases: [(&str, u8, &[u64]); 19] = [
+        ("no device", 15, &[4]),
+        ("2^31 devices", 15, &[4, 1 << 31]),
+        ("a length of 2^62", 15, &[1 << 62]),
+        ("an alignment of 0", 1, &[8, 0]),
+        ("an alignment of 3", 1, &[8, 3]),
+        ("an alignment of 2^63", 1, &[8, 1 << 63]),
+        ("a largest buffer of 0", 2, &[8, 0]),
+        ("more free than there is", 11, &[16, 2, 1]),
+        ("2^64 bytes", 11, &[16, u64::MAX, u64::MAX]),
+        ("a buffer of 0 bytes", 0, &[16, 1, 0]),
+        ("a buffer of 2^64 bytes", 0, &[16, 1, u64::MAX]),
+        ("no buffer", 0, &[16, 0, 0]),
+        ("a buffer at 0", 3, &[8, 0]),
+        ("a buffer at an odd place", 3, &[8, 0x10_0001]),
+        ("a buffer at the end of memory", 3, &[8, u64::MAX - 4095]),
+        ("a tensor of 2^64 bytes", 13, &[8, u64::MAX]),
+        ("a tensor of 2^45 bytes", 13, &[8, 1 << 45]),
+        ("a length of 2^62", 8, &[1 << 62]),
+        ("a length of 0", 8, &[0]),
+    ];
+    for (what, changed, numbers) in cases {
+        let numbers: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        let meddler = Proxy::start(&worker.address, move |_, request, answer| {
+            if request[0] == changed
+                && let Some(answer) = answer
+            {
+                // Of four bytes, the number's lower half.
+                let length = if changed == 15 { numbers.len().min(12) } else { numbers.len() };
+                answer.resize(length.max(12), 0);
+                answer.truncate(length);
+                answer.copy_from_slice(&numbers[..length]);
+            }
+        });
+        let survived = assert_survives(&meddler.address, what);
+        // Not all of these are asked for here.
+        assert!(!survived || changed == 13, "{what}: nobody noticed");
+        assert_answers(&beside, what);
+    }
+}
+
+/// Answers of all kinds, with bytes changed at random, the same in every run.
+#[test]
+fn answers_of_random_bytes_are_survived() {
+    let _turn = in_turn();
+    let worker = Worker::start();
+    let beside = load(&[&worker], all()).unwrap();
+    let mut refused = 0;
+    for seed in 1..=60_u64 {
+        let state = std::sync::Arc::new(AtomicU64::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        let meddler = Proxy::start(&worker.address, move |_, _, answer| {
+            let Some(answer) = answer else { return };
+            let next = || {
+                let mut number = state.load(Ordering::SeqCst);
+                number ^= number << 13;
+                number ^= number >> 7;
+                number ^= number << 17;
+                state.store(number, Ordering::SeqCst);
+                number
+            };
+            if next() % 16 == 0 {
+                let at = next() as usize % answer.len();
+                answer[at] = [0, 1, 0x7f, 0x80, 0xff, next() as u8][next() as usize % 6];
+            }
+        });
+        refused += usize::from(!assert_survives(&meddler.address, &format!("seed {seed}")));
+    }
+    println!("{refused} of 60 were refused");
+    assert!(refused > 0);
+    assert_answers(&beside, "after all of them");
+}
