@@ -1,0 +1,58 @@
+// Activations as the tiles read them: bytes with a scale, or floats as they are.
+#pragma once
+
+#include "simd/common.h"
+
+namespace mullama {
+namespace {
+
+// BLOCK activations of a column. x[i] is nearly q[i] d, with d = max |x| / 127, so q is within -127..127. That is what the
+// engine does: by 256 for K-quants (Q8_K), by 32 for the others (Q8_0, where it rounds d to 16 bits).
+template <int BLOCK> struct quantized {
+    int8_t  q[BLOCK];
+    // Where weights are stored with an offset, sums of products begin with -offset times the sum of the activations, for
+    // every group of weights: as one 32-bit number (VNNI), or as the 16-bit numbers of the first and second pair of
+    // every four activations (pairs). See common.h.
+    int32_t begin[BLOCK / 16];
+    int16_t sums[BLOCK / 32 + BLOCK / 32 % 2];  // of 32 activations, for minima: at most 32 x 127
+    float   d;
+};
+
+// What a format makes of activations: GROUP is how many share a sum, OFFSET what is taken off their weights.
+template <class V, int BLOCK, int GROUP, int OFFSET> inline void quantize(const float * x, quantized<BLOCK> & to) {
+    typename V::floats m = V::all(0);
+    for (int i = 0; i < BLOCK; i += V::LANES) { m = V::max(V::magnitude(V::loadf(x + i)), m); }
+    const float largest = V::largest(m), inverse = 127.0f / largest;
+    // Nothing, or so little that 127 times its inverse is no number: the products are below 1e-36.
+    const bool nothing = !(largest > 0) || inverse > 3.4e38f;
+    to.d = nothing ? 0.0f : largest / 127.0f;
+    if (nothing && largest == largest) {
+        memset(to.q, 0, sizeof(to.q));
+    } else {
+        for (int i = 0; i < BLOCK; i += 32) { V::round32(x + i, inverse, to.q + i); }
+    }
+    if (largest != largest) { to.d = largest; }     // NaN stays NaN
+
+    for (int g = 0; g < BLOCK / 32; g++) {
+        int s = 0;
+        for (int i = 0; i < 32; i++) { s += to.q[32 * g + i]; }
+        to.sums[g] = (int16_t) s;
+    }
+    if constexpr (OFFSET != 0) {
+        for (int g = 0; g < BLOCK / GROUP; g++) {
+            int first = 0, second = 0;
+            for (int i = 0; i < GROUP; i += 4) {
+                first  += to.q[GROUP * g + i] + to.q[GROUP * g + i + 1];
+                second += to.q[GROUP * g + i + 2] + to.q[GROUP * g + i + 3];
+            }
+            if constexpr (V::PAIRS) {
+                to.begin[g] = (int32_t) ((uint32_t) (uint16_t) (-OFFSET * first) | (uint32_t) (uint16_t) (-OFFSET * second) << 16);
+            } else {
+                to.begin[g] = -OFFSET * (first + second);
+            }
+        }
+    }
+}
+
+}  // namespace
+}  // namespace mullama
