@@ -105,7 +105,7 @@ demo: bindings/node/node_modules/.ready ## Build for this machine alone, and ask
 
 QUICK := rust python node docs
 PACKAGES := package-python package-gpu package-node package-rust package-dist
-SLOW := cpu-modules memory gpu toolkits $(PACKAGES)
+SLOW := cpu-modules kernels memory gpu toolkits $(PACKAGES)
 SUITES = $(QUICK)
 
 .PHONY: test
@@ -116,7 +116,7 @@ test: setup build ## Run every test but the slow ones; the last line has the tot
 
 .PHONY: test-all
 test-all: SUITES = $(QUICK) $(SLOW)
-test-all: test ## The slow tests too: each CPU module, memory, two GPUs in software, packages
+test-all: test ## The slow tests too: each CPU module, kernels, memory, two GPUs in software, packages
 
 .PHONY: packages-test
 packages-test: SUITES = $(PACKAGES)
@@ -146,6 +146,10 @@ fuzz: ## Read damaged headers of models: a million, in half a minute (FUZZ_INPUT
 .PHONY: test-cpu-modules
 test-cpu-modules: build ## Run the vectors on every CPU module that this machine can use
 	@scripts/logged.sh cpu-modules tests/cpu_modules.sh
+
+.PHONY: test-kernels
+test-kernels: build ## Test the kernels with every instruction set, emulated where there is none, and under sanitizers
+	@scripts/logged.sh kernels tests/kernels.sh
 
 .PHONY: test-memory
 test-memory: build ## Load and drop a model a thousand times, and once under valgrind
@@ -198,6 +202,11 @@ bench-hub: build ## Print how fast models are pulled and listed, and answers beg
 .PHONY: bench-plan
 bench-plan: build ## Print how true plans are: memory of every kind of layer, and speed after a calibration
 	benches/plan.sh
+
+BENCH_THREADS := $(shell nproc 2>/dev/null || echo 1)
+.PHONY: bench-kernels
+bench-kernels: build ## Print how fast our kernels are against the engine's: every type, instruction set and number of tokens
+	benches/kernels.sh $(BENCH_THREADS)
 
 .PHONY: reference
 reference: wheel node-package ## Write what the documentation has from the code: references and tables

@@ -82,15 +82,8 @@ impl Engine {
     /// outside `cargo run`, and its next build panics because a dangling link "does not exist" and
     /// yet cannot be created. With the versioned files in place both hold.
     ///
-    /// `amx` is a module that takes the place of the engine's own of that name; `common` is left out where
-    /// nobody is linked to it.
-    pub fn stage(
-        &self,
-        built_modules: &[BuiltModule],
-        amx: Option<&Path>,
-        programs: &[PathBuf],
-        without_common: bool,
-    ) {
+    /// `common` is left out where nobody is linked to it.
+    pub fn stage(&self, built_modules: &[BuiltModule], programs: &[PathBuf], without_common: bool) {
         let profile_dir = profile_dir();
         let staged = profile_dir.join("mullama-engine");
         fs::create_dir_all(&staged).expect("the target folder is writable");
@@ -115,11 +108,8 @@ impl Engine {
         for left_out in files_in(&staged).iter().filter(|file| cpu_modules::is_left_out(file)) {
             fs::remove_file(left_out).expect("the target folder is writable");
         }
-        let own = cpu_modules::useful(self);
-        let own =
-            own.iter().filter(|module| amx.is_none_or(|amx| amx.file_name() != module.file_name()));
-        for module in own.map(PathBuf::as_path).chain(amx) {
-            place(module, &staged.join(module.file_name().expect("a module is a file")));
+        for module in cpu_modules::useful(self) {
+            place(&module, &staged.join(module.file_name().expect("a module is a file")));
         }
         for module in built_modules {
             // What every package carries lies with the engine; other backends are packages of their
@@ -133,13 +123,20 @@ impl Engine {
             place(&module.file, &dir.join(module.file.file_name().expect("a module is a file")));
         }
         println!("cargo:rustc-env=MULLAMA_ENGINE_DIR={}", staged.display());
+        // For tests.
+        println!("cargo:rustc-env=MULLAMA_ENGINE_SOURCES={}", self.sources.display());
         // Each CPU module knows by itself whether it can run.
         println!("cargo:rustc-env=MULLAMA_ENGINE_INSTRUCTIONS=");
     }
 
+    /// Where CMake built the engine.
+    pub fn build_folder(&self) -> PathBuf {
+        self.libraries.with_file_name("build")
+    }
+
     /// What CMake compiled of llama.cpp's `common`; nothing where it keeps that elsewhere.
     pub fn objects_of_common(&self) -> Vec<PathBuf> {
-        let built = self.libraries.with_file_name("build").join("common/CMakeFiles");
+        let built = self.build_folder().join("common/CMakeFiles");
         let mut folders = vec![built];
         let mut objects = Vec::new();
         while let Some(folder) = folders.pop() {

@@ -1,7 +1,6 @@
 //! Adds to the engine what its own crate leaves out: the C++ shim, backend modules, and one folder
 //! that holds everything a program needs at run time.
 
-mod amx;
 mod cpu_modules;
 mod engine;
 mod metadata_keys;
@@ -26,8 +25,7 @@ fn main() {
     let is_common_inside = link_common(&engine);
     let programs = ["probe", "worker"].map(|name| build_program(&engine, name));
     let modules = modules::build_requested(&engine);
-    let amx = amx::rebuild_if_broken(&engine);
-    engine.stage(&modules, amx.as_deref(), &programs, is_common_inside);
+    engine.stage(&modules, &programs, is_common_inside);
 }
 
 /// The system that is built for, which need not be the one that is built on.
@@ -72,6 +70,7 @@ fn build_shim(engine: &Engine) {
             "shim/grammar.cpp",
             "shim/simulated.cpp",
             "shim/header.cpp",
+            "shim/kernels.cpp",
             "shim/template.cpp",
         ])
         .includes(

@@ -58,13 +58,7 @@ impl Backend {
         let mut config = configure(engine, &self.name, &self.module);
         config
             .define("GGML_CPU", "OFF")
-            .define("GGML_OPENMP", "OFF")
-            // What a package brings along beside a module is found there, wherever that is.
-            .define("CMAKE_BUILD_WITH_INSTALL_RPATH", "ON")
-            .define(
-                "CMAKE_INSTALL_RPATH",
-                if target_os() == "macos" { "@loader_path" } else { "$ORIGIN" },
-            );
+            .define("GGML_OPENMP", "OFF");
         for (definition, value) in &self.cmake {
             config.define(definition, value);
         }
@@ -91,6 +85,12 @@ pub fn configure(engine: &Engine, name: &str, target: &str) -> cmake::Config {
         .define("BUILD_SHARED_LIBS", "ON")
         .define("GGML_BACKEND_DL", "ON")
         .define("GGML_NATIVE", "OFF")
+        // What lies beside a module is found there, wherever that is.
+        .define("CMAKE_BUILD_WITH_INSTALL_RPATH", "ON")
+        .define(
+            "CMAKE_INSTALL_RPATH",
+            if target_os() == "macos" { "@loader_path" } else { "$ORIGIN" },
+        )
         .build_target(target);
     for part in ["COMMON", "TESTS", "TOOLS", "EXAMPLES", "SERVER", "APP"] {
         config.define(format!("LLAMA_BUILD_{part}"), "OFF");

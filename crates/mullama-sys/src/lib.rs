@@ -2,7 +2,8 @@
 //!
 //! Three things stand here, and nothing that has an opinion on how they are used:
 //! [`llama_cpp_sys_2`]'s bindings to llama.cpp and ggml (re-exported), [`shim`], C linkage for what
-//! llama.cpp offers to C++ only, and [`modules`], which finds and loads backend modules at run time.
+//! llama.cpp offers to C++ only, and [`modules`], which finds and loads backend modules at run time ([`kernels`] are
+//! what of the processor's module is our own).
 //!
 //! Without the feature `dynamic-backends` the engine is linked into the program, and there is no module to
 //! load.
@@ -16,6 +17,7 @@ pub use llama_cpp_sys_2::*;
 pub const METADATA_KEYS: &[&str] = include!(concat!(env!("OUT_DIR"), "/metadata_keys.rs"));
 
 pub mod backends;
+pub mod kernels;
 pub mod modules;
 pub mod phrases;
 pub mod shim;

@@ -63,6 +63,11 @@ export interface Device {
   memoryFree: number;
   /** Bytes of memory in all. */
   memoryTotal: number;
+  /**
+   * Whose kernels compute on the processor, and with which instructions, or why the engine's own do; nothing for
+   * other devices.
+   */
+  kernels?: string;
 }
 
 /** What one device holds of a model, in bytes as they were allocated. */

@@ -553,6 +553,11 @@ class Device:
         """The maker's name of the device."""
 
     @property
+    def kernels(self) -> str | None:
+        """Whose kernels compute on the processor, and with which instructions, or why the engine's own
+        do; `None` for other devices."""
+
+    @property
     def kind(self) -> Literal["cpu", "gpu", "igpu", "accelerator"]:
         """What the device is: `cpu`, `gpu` (with memory of its own), `igpu` (which shares the
         machine's) or `accelerator`."""

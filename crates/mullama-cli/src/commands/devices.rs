@@ -30,6 +30,11 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
         })
         .collect();
     print(table(&["NAME", "BACKEND", "FREE", "TOTAL", "DESCRIPTION"], &rows))?;
+    for device in &devices {
+        if let Some(kernels) = &device.kernels {
+            print(format_args!("\nKernels of {}: {kernels}\n", device.name))?;
+        }
+    }
     let failed: Vec<_> = backends.iter().filter(|backend| !backend.loaded).collect();
     if !failed.is_empty() {
         print("\nNot loaded:\n")?;

@@ -62,7 +62,7 @@ struct figures {
 // Products of one shape in every buffer type of the module.
 static void product(const engine & e, ggml_type type, int columns, int rows, int n, int experts, int used, int kind, figures & f) {
     const int matrices = experts ? experts : 1;
-    random_weights w(rng, type, columns, (int64_t) rows * matrices, kind == 2 ? 1e-30f : 0.05f);
+    random_weights w(rng, type, columns, (int64_t) rows * matrices);
     std::normal_distribution<float> normal;
     std::vector<float> x((size_t) columns * n);
     for (size_t i = 0; i < x.size(); i++) { x[i] = normal(rng) * (i / columns % 3 == 2 ? 1e-3f : 1.0f) * (i % 97 ? 1 : 20); }
@@ -70,8 +70,19 @@ static void product(const engine & e, ggml_type type, int columns, int rows, int
         extremes(type, w.data, x);
         w.read(type);
     }
-    if (kind == 2) {        // denormal scales and activations
-        for (auto & v : x) { v *= 1e-20f; }
+    if (kind == 2) {        // scales that are denormal, activations that are nearly so
+        if (!is_float(type)) {
+            for (size_t b = 0; b < w.data.size(); b += ggml_type_size(type)) {
+                if (type == GGML_TYPE_MXFP4) {
+                    w.data[b] = 40;     // the product with activations is the smallest that is no denormal
+                } else {
+                    const ggml_fp16_t small = (ggml_fp16_t) pick(0, 7);
+                    memcpy(&w.data[b + (type == GGML_TYPE_Q6_K ? 208 : 0)], &small, 2);
+                }
+            }
+            w.read(type);
+        }
+        for (auto & v : x) { v *= type == GGML_TYPE_MXFP4 ? 1e-10f : 1e-30f; }
     }
     if (kind == 3) { std::fill_n(x.begin() + (n > 1 ? columns : 0), std::min(columns, 256), 0.0f); }
     std::vector<int32_t> ids;

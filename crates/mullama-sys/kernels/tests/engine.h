@@ -106,10 +106,10 @@ struct random_weights {
     std::vector<uint8_t> data;
     std::vector<float>   values;
 
-    random_weights(std::mt19937 & rng, ggml_type type, int64_t columns, int64_t rows, float size = 0.05f) {
+    random_weights(std::mt19937 & rng, ggml_type type, int64_t columns, int64_t rows) {
         std::normal_distribution<float> normal;
         values.resize(columns * rows);
-        for (auto & v : values) { v = normal(rng) * size; }
+        for (auto & v : values) { v = normal(rng) * 0.05f; }
         data.resize(ggml_row_size(type, columns) * rows);
         ggml_quantize_chunk(type, values.data(), data.data(), 0, rows, columns, nullptr);
         read(type);
