@@ -51,8 +51,8 @@ layer() {
 sanitized() {
     local options=(-fsanitize=address,undefined -fno-sanitize-recover=undefined)
     program compare-sanitized "${options[@]}"
-    module sanitized "$(IFS=';' && echo "${options[*]}")" -O1 -g "${options[@]}"
-    "$built/compare-sanitized" "$built/sanitized/bin/$module" 20
+    module sanitized "$(IFS=';' && echo "${options[*]}")" -O0 "${options[@]}"
+    "$built/compare-sanitized" "$built/sanitized/bin/$module" 5
 }
 
 vectors() {
