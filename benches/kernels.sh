@@ -10,7 +10,7 @@ engine=$PWD/target/release/mullama-engine
 cache=$(ls -t target/release/build/mullama-sys-*/out/module-cpu/build/CMakeCache.txt | head -1)
 sources=$(sed -n 's/^CMAKE_HOME_DIRECTORY:INTERNAL=//p' "$cache")
 mkdir -p target/bench
-c++ -std=c++17 -O2 -pthread -I "$sources/ggml/include" crates/mullama-sys/kernels/tests/bench.cpp -o target/bench/kernels \
+c++ -std=c++17 -O2 -pthread -I "$sources/ggml/include" crates/mullama-sys/tests/kernels/bench.cpp -o target/bench/kernels \
     "$engine/libggml.so.0" "$engine/libggml-base.so.0" "-Wl,-rpath,$engine"
 for module in "$engine"/libggml-cpu-*.so; do
     # A module that cannot run here, or has no kernels of our own, says so and fails.

@@ -21,7 +21,7 @@ program() {
     local name=$1
     shift
     mkdir -p "$built"
-    c++ -std=c++17 -O2 -pthread "$@" -I "$sources/ggml/include" "$kernels/tests/compare.cpp" -o "$built/$name" \
+    c++ -std=c++17 -O2 -pthread "$@" -I "$sources/ggml/include" crates/mullama-sys/tests/kernels/compare.cpp -o "$built/$name" \
         "$engine/libggml.so.0" "$engine/libggml-base.so.0" "-Wl,-rpath,$engine"
 }
 
@@ -49,7 +49,7 @@ layer() {
 }
 
 sanitized() {
-    local options=(-fsanitize=address,undefined -fno-sanitize-recover=undefined)
+    local options=("-fsanitize=address,undefined" -fno-sanitize-recover=undefined)
     program compare-sanitized "${options[@]}"
     module sanitized "$(IFS=';' && echo "${options[*]}")" -O0 "${options[@]}"
     "$built/compare-sanitized" "$built/sanitized/bin/$module" 5

@@ -323,7 +323,9 @@ describe('gpu', () => {
       assert.equal(typeof device.name, 'string');
       assert.ok(Number.isSafeInteger(device.memoryFree));
       assert.ok(device.memoryTotal >= device.memoryFree);
+      if (device.kind !== 'cpu') assert.equal(device.kernels, undefined);
     }
+    assert.match(devices.at(-1).kernels, /^(mullama's, with|the engine's:) /);
     const cpu = gpu.backends().find((backend) => backend.name === 'cpu');
     assert.ok(cpu.loaded);
     assert.match(cpu.path, /ggml-cpu/);

@@ -429,6 +429,8 @@ def test_gpu_functions():
     devices = gpu.devices()
     assert devices[-1].kind == "cpu"
     assert devices[-1].memory_total >= devices[-1].memory_free > 0
+    assert devices[-1].kernels.startswith(("mullama's, with ", "the engine's: "))
+    assert all(device.kernels is None for device in devices if device.kind != "cpu")
     assert any(backend.name == "cpu" and backend.loaded for backend in gpu.backends())
     assert all(backend.loaded or backend.reason for backend in gpu.backends())
     kinds = {device.backend for device in devices}

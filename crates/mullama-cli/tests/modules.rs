@@ -118,6 +118,35 @@ fn modules_that_cannot_be_used_are_listed_with_the_reason() {
 }
 
 #[test]
+fn kernels_are_named_and_can_be_switched_off() {
+    let mullama = |kernels: Option<&str>, arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mullama"));
+        command.args(arguments).env_remove("MULLAMA_KERNELS");
+        if let Some(kernels) = kernels {
+            command.env("MULLAMA_KERNELS", kernels);
+        }
+        text(&command.output().unwrap().stdout)
+    };
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        let usual = mullama(None, &["devices"]);
+        assert!(usual.contains("\nKernels of CPU: mullama's, with AVX"), "{usual}");
+        let switched = mullama(Some("engine"), &["devices"]);
+        assert!(
+            switched.contains("Kernels of CPU: the engine's: by MULLAMA_KERNELS"),
+            "{switched}"
+        );
+    }
+    for kernels in ["own", "engine"] {
+        let answer = mullama(
+            Some(kernels),
+            &["run", "demo", "--temperature", "0", "What is the capital of France?"],
+        );
+        assert_eq!(answer, "The capital of France is Paris.\n", "{kernels}");
+    }
+}
+
+#[test]
 fn modules_can_be_left_out() {
     let modules = Modules::new("filtered");
     fs::write(modules.0.join("libggml-text.so"), "this is no library").unwrap();

@@ -56,9 +56,7 @@ impl Backend {
     fn build(&self, engine: &Engine) -> PathBuf {
         self.toolkit.require(&self.name, &self.variable);
         let mut config = configure(engine, &self.name, &self.module);
-        config
-            .define("GGML_CPU", "OFF")
-            .define("GGML_OPENMP", "OFF");
+        config.define("GGML_CPU", "OFF").define("GGML_OPENMP", "OFF");
         for (definition, value) in &self.cmake {
             config.define(definition, value);
         }

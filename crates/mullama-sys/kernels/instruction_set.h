@@ -1,13 +1,13 @@
 // Which vector layer a CPU module has: that of the instructions it is compiled for. Whether a processor has these is for
 // the engine to say, which loads the best of its modules that can run.
 //
-// The tests name another: MULLAMA_LAYER is the struct, MULLAMA_LAYER_HEADER its header. MULLAMA_EMULATED puts
-// tests/emulated.h before it.
+// The tests name another: MULLAMA_LAYER is the struct, MULLAMA_LAYER_HEADER its header. MULLAMA_EMULATED puts an emulation
+// of what the processor may lack before it.
 #pragma once
 
 #if defined(MULLAMA_LAYER)
 #if defined(MULLAMA_EMULATED)
-#include "tests/emulated.h"
+#include "../tests/kernels/emulated.h"
 #endif
 #include MULLAMA_LAYER_HEADER
 namespace mullama {

@@ -1,5 +1,5 @@
 //! The kernels of our own against the engine's and against double precision, on the module that is best for this
-//! machine (`kernels/tests/compare.cpp`). `tests/kernels.sh` runs them for every instruction set.
+//! machine (`tests/kernels/compare.cpp`). `tests/kernels.sh` runs them for every instruction set.
 #![cfg(all(target_os = "linux", target_arch = "x86_64", feature = "dynamic-backends"))]
 
 use std::env;
@@ -8,14 +8,14 @@ use std::process::Command;
 
 const ENGINE: &str = env!("MULLAMA_ENGINE_DIR");
 
-/// Compiles a program of `kernels/tests`.
+/// Compiles a program of `tests/kernels`.
 fn compile(name: &str) -> PathBuf {
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let compiler = env::var_os("CXX").unwrap_or_else(|| "c++".into());
     let status = Command::new(compiler)
         .args(["-std=c++17", "-O2", "-pthread", "-o"])
         .arg(&program)
-        .arg(format!("{}/kernels/tests/{name}.cpp", env!("CARGO_MANIFEST_DIR")))
+        .arg(format!("{}/tests/kernels/{name}.cpp", env!("CARGO_MANIFEST_DIR")))
         .args(["-I", concat!(env!("MULLAMA_ENGINE_SOURCES"), "/ggml/include")])
         .args(["libggml.so.0", "libggml-base.so.0"].map(|library| format!("{ENGINE}/{library}")))
         .arg(format!("-Wl,-rpath,{ENGINE}"))

@@ -1,7 +1,7 @@
 // A CPU module of the engine, and single operations on it.
 #pragma once
 
-#include "../kernels.h"
+#include "../../kernels/kernels.h"
 
 #include "ggml-alloc.h"
 #include "ggml-backend.h"
