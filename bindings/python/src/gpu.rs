@@ -28,8 +28,8 @@ class! {
         memory_free: u64,
         /// Bytes of memory in all.
         memory_total: u64,
-        /// Whose kernels compute on the processor, and with which instructions, or why the engine's own
-        /// do; `None` for other devices.
+        /// Whose kernels compute on the processor, and with which instructions, or why the engine's
+        /// own do; `None` for other devices.
         kernels: Option<String>,
     }
 }

@@ -554,8 +554,8 @@ class Device:
 
     @property
     def kernels(self) -> str | None:
-        """Whose kernels compute on the processor, and with which instructions, or why the engine's own
-        do; `None` for other devices."""
+        """Whose kernels compute on the processor, and with which instructions, or why the engine's
+        own do; `None` for other devices."""
 
     @property
     def kind(self) -> Literal["cpu", "gpu", "igpu", "accelerator"]:
