@@ -4,6 +4,7 @@ use mullama_base::nearest;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::nul::refuse_nul;
 use crate::source::ResolvedModel;
 use crate::{Error, ErrorKind, Result};
 
@@ -198,24 +199,28 @@ impl Message {
                 ),
             ));
         }
+        let nul_in = |field: String| {
+            move |place: &str, what: &str| {
+                Error::new(ErrorKind::InvalidArgument, format!("{field}{place}: {what}"))
+            }
+        };
         for (call_index, call) in self.tool_calls.iter().enumerate() {
-            if !matches!(serde_json::from_str(&call.function.arguments), Ok(Value::Object(_))) {
-                let field =
-                    format!("messages[{index}].tool_calls[{call_index}].function.arguments");
-                return Err(Error::new(
-                    ErrorKind::InvalidArgument,
-                    format!("{field}: expected a JSON object, or one as text"),
-                ));
+            let field = format!("messages[{index}].tool_calls[{call_index}].function.arguments");
+            match serde_json::from_str(&call.function.arguments) {
+                // Templates write out what the text stands for.
+                Ok(arguments @ Value::Object(_)) => refuse_nul(&arguments, nul_in(field))?,
+                _ => {
+                    return Err(Error::new(
+                        ErrorKind::InvalidArgument,
+                        format!("{field}: expected a JSON object, or one as text"),
+                    ));
+                }
             }
         }
         let mut json = serde_json::to_value(self).map_err(|error| {
             Error::new(ErrorKind::Internal, format!("a message cannot be written as JSON: {error}"))
         })?;
-        if let Some(place) = place_of_nul(&json) {
-            let what = format!("messages[{index}]{place}: contains a NUL byte");
-            return Err(Error::new(ErrorKind::InvalidArgument, what)
-                .with_hint("remove it: no model has a token for it"));
-        }
+        refuse_nul(&json, nul_in(format!("messages[{index}]")))?;
         // Templates that take parts at all take them of some roles only; a text all do.
         if self.role == Role::Tool || self.content.is_some() {
             json["content"] = self.text().into();
@@ -224,21 +229,6 @@ impl Message {
             json["reasoning_content"] = reasoning;
         }
         Ok(json)
-    }
-}
-
-/// Where in a value a text has a NUL byte, if one has.
-fn place_of_nul(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => text.contains('\0').then(String::new),
-        Value::Array(items) => items
-            .iter()
-            .enumerate()
-            .find_map(|(index, item)| place_of_nul(item).map(|place| format!("[{index}]{place}"))),
-        Value::Object(fields) => fields
-            .iter()
-            .find_map(|(name, field)| place_of_nul(field).map(|place| format!(".{name}{place}"))),
-        _ => None,
     }
 }
 
@@ -627,6 +617,10 @@ mod tests {
             (
                 json!({"role": "assistant", "function_call": {"name": "\0", "arguments": "{}"}}),
                 ".tool_calls[0].function.name",
+            ),
+            (
+                json!({"role": "assistant", "function_call": {"name": "f", "arguments": {"a": ["\0"]}}}),
+                ".tool_calls[0].function.arguments.a[0]",
             ),
         ] {
             let error = read(message).to_template_json(2).unwrap_err();

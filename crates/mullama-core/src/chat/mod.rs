@@ -1,6 +1,7 @@
 //! Chat: messages to a prompt through the model's template, and the answer back to a message.
 
 mod message;
+mod nul;
 mod results;
 mod schema;
 mod stream;

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::message::ToolCall;
+use super::nul::refuse_nul;
 use super::schema;
 use crate::sampling::schema_to_gbnf;
 use crate::{Error, ErrorKind, Result};
@@ -171,6 +172,9 @@ pub(crate) fn read_all(mut tools: Vec<Value>) -> Result<Vec<Value>> {
     }
     for (index, tool) in tools.iter().enumerate() {
         let problem = |what: &str| Error::option("tools", format!("[{index}]: {what}"));
+        refuse_nul(tool, |place, what| {
+            Error::option("tools", format!("[{index}]{place}: {what}"))
+        })?;
         if tool["type"] != "function" {
             return Err(problem("expected {\"type\": \"function\", \"function\": {...}}"));
         }
@@ -243,6 +247,14 @@ mod tests {
             (vec![tool(&json!(3))], "`f` are no JSON schema"),
             (vec![tool(&json!({"type": "string"}))], "`f` must be of type object"),
             (vec![tool(&json!({})), tool(&json!({}))], "[1]: there is another tool `f`"),
+            (
+                vec![tool(&json!({"properties": {"a": {"enum": ["b", "\0"]}}}))],
+                "[0].function.parameters.properties.a.enum[1]: contains a NUL byte",
+            ),
+            (
+                vec![tool(&json!({"properties": {"a\0": {}}}))],
+                "[0].function.parameters.properties.a\\u{0}: its name contains a NUL byte",
+            ),
         ] {
             let error = read_all(bad).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidArgument);

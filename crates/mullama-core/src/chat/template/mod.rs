@@ -17,6 +17,7 @@ use marks::Marks;
 pub(crate) use templates::Templates;
 
 use super::message::{Message, Role};
+use super::nul::refuse_nul;
 use super::tool;
 use crate::engine::{Prompt, Vocab};
 use crate::options::ChatOptions;
@@ -89,7 +90,11 @@ pub(crate) fn render(
     });
     let chosen = offer_tools(templates, options, &mut request)?;
     if let Some(kwargs) = &options.chat.template_kwargs {
-        request["template_kwargs"] = kwargs.clone().into();
+        let kwargs = Value::from(kwargs.clone());
+        refuse_nul(&kwargs, |place, what| {
+            Error::option("template_kwargs", format!("{place}: {what}"))
+        })?;
+        request["template_kwargs"] = kwargs;
     }
     let schema = output_schema(options)?;
     if schema.is_some() && options.generate.grammar.is_some() {
