@@ -51,20 +51,14 @@ impl Model {
         mut context: ContextParams,
         mut progress: impl FnMut(f32) -> bool,
     ) -> Result<Self> {
-        if let Some(template) = &params.chat_template
-            && !["{{", "{%"].iter().any(|mark| template.contains(mark))
-        {
-            let problem = "it has no {{ }} and no {% %}: give the text of a template (Jinja), not a name or a path";
-            return Err(Error::option("chat_template", problem));
-        }
         let source = ResolvedModel::find(source)?;
         let header = GgufHeader::read(&source.path)?;
+        preflight::check_options(&header, &params)?;
         let (defaults, unusable) =
             ModelDefaults::fill(&source, &header, &mut params, &mut context)?;
         let path = source.path;
         let vocab_only = params.settled_vocab_only();
         preflight::check(&path, &header, vocab_only)?;
-        preflight::check_overrides(&header, params.metadata_overrides.as_ref())?;
         runtime::require_cpu()?;
         let (weights, settings) = if vocab_only {
             (WeightSettings::resolve(&params, &DeviceSet::default())?, None)

@@ -109,7 +109,7 @@ pub(super) fn requantised_plan(
         Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(None),
         Err(error) => return Err(error),
     };
-    PlanModel::read(&path)?.plan(options, false).map(Some)
+    PlanModel::read(&path, options)?.plan(options, false).map(Some)
 }
 
 /// The quantisations nearest to the model's own.
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_has_alternatives_that_do() {
         let path = mullama_testkit::fixture("large");
-        let model = PlanModel::read(&path).unwrap();
+        let model = PlanModel::read(&path, &PlanOptions::default()).unwrap();
         let options = PlanOptions::default()
             .with_devices([DeviceSpec::new(40 << 20)])
             .with_model(crate::ModelParams::default().with_n_gpu_layers(-1));
@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn sweeps_go_from_end_to_end() {
         let path = mullama_testkit::fixture("small");
-        let model = PlanModel::read(&path).unwrap();
+        let model = PlanModel::read(&path, &PlanOptions::default()).unwrap();
         let options = PlanOptions::default().with_devices([DeviceSpec::new(12 << 20)]);
         let layers = sweep(&model, &options, Sweep::Layers).unwrap();
         assert_eq!(layers.len(), 10);

@@ -23,8 +23,9 @@ pub(super) struct PlanModel<'a> {
 }
 
 impl<'a> PlanModel<'a> {
-    pub fn read(path: &'a Path) -> Result<Self> {
+    pub fn read(path: &'a Path, options: &PlanOptions) -> Result<Self> {
         let header = GgufHeader::read_split(path)?;
+        preflight::check_options(&header, &options.model)?;
         preflight::check(path, &header, false)?;
         Ok(Self { path, header })
     }

@@ -27,7 +27,7 @@ fn start(options: &PlanOptions) -> Result<Option<RwLockReadGuard<'static, ()>>> 
 pub fn plan(source: impl Into<PlanSource>, options: &PlanOptions) -> Result<Plan> {
     let _engine = start(options)?;
     let (header, options) = source.into().find(options)?;
-    let model = PlanModel::read(&header)?;
+    let model = PlanModel::read(&header, &options)?;
     let with_alternatives = options.hardware.settled_alternatives();
     let mut plan = model.plan(&options, with_alternatives)?;
     let is_whole = plan.fits && plan.n_gpu_layers >= plan.n_layers && plan.n_cpu_moe == 0;
@@ -45,7 +45,7 @@ pub fn sweep(
 ) -> Result<Vec<(String, Plan)>> {
     let _engine = start(options)?;
     let (header, options) = source.into().find(options)?;
-    alternatives::sweep(&PlanModel::read(&header)?, &options, what)
+    alternatives::sweep(&PlanModel::read(&header, &options)?, &options, what)
 }
 
 #[cfg(test)]

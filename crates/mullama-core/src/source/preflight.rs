@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use crate::options::ModelParams;
 use crate::{Error, ErrorKind, Result};
 use mullama_base::{Text, nearest};
 use mullama_gguf::{GgufHeader, MetadataValue, TensorInfo, TensorType};
@@ -60,11 +61,19 @@ pub(crate) fn check(path: &Path, header: &GgufHeader, vocab_only: bool) -> Resul
     Ok(())
 }
 
-/// Refuses values for keys that neither the file nor the engine has: they would change nothing.
-pub(crate) fn check_overrides(
-    header: &GgufHeader,
-    overrides: Option<&BTreeMap<String, Value>>,
-) -> Result<()> {
+/// Refuses options of a model that would change nothing, or not what was meant.
+pub(crate) fn check_options(header: &GgufHeader, params: &ModelParams) -> Result<()> {
+    if let Some(template) = &params.chat_template
+        && !["{{", "{%"].iter().any(|mark| template.contains(mark))
+    {
+        let problem = "it has no {{ }} and no {% %}: give the text of a template (Jinja), not a name or a path";
+        return Err(Error::option("chat_template", problem));
+    }
+    check_overrides(header, params.metadata_overrides.as_ref())
+}
+
+/// Refuses values for keys that neither the file nor the engine has.
+fn check_overrides(header: &GgufHeader, overrides: Option<&BTreeMap<String, Value>>) -> Result<()> {
     let overrides = overrides.into_iter().flatten();
     let architecture = header.text("general.architecture").unwrap_or_default();
     let of_engine = METADATA_KEYS.iter().map(|key| key.replace("%s", architecture));
