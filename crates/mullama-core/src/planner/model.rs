@@ -10,7 +10,7 @@ use super::plan::{Plan, PlannedDevice, PlannedModel};
 use super::speed;
 use crate::device::Handle;
 use crate::engine::HostExperts;
-use crate::options::{KvCacheTypes, OptionSet as _};
+use crate::options::{KvCacheTypes, ModelParams, OptionSet as _};
 use crate::placement::{Budget, PlacementDecision, PlacementRequest, PlacementSearch, number};
 use crate::source::preflight;
 use crate::{ErrorKind, Result};
@@ -52,8 +52,7 @@ impl<'a> PlanModel<'a> {
             }
             Err(error) => return Err(error),
         };
-        let mut plan = describe(&search, &self.header, &decision, refusal)?;
-        plan.tensor_overrides.clone_from(&params.tensor_overrides);
+        let mut plan = describe(&search, &self.header, params, &decision, refusal)?;
         plan.options = loading_options(options, &plan, environment.are_here);
         plan.predicted = speed::predict(&plan, &self.header, &environment.rates);
         if largest_context {
@@ -67,6 +66,7 @@ impl<'a> PlanModel<'a> {
 fn describe(
     search: &PlacementSearch<'_>,
     header: &GgufHeader,
+    params: &ModelParams,
     decision: &PlacementDecision,
     refusal: Option<String>,
 ) -> Result<Plan> {
@@ -113,7 +113,7 @@ fn describe(
             HostExperts::First(layers) => layers,
         },
         tensor_split: weights.tensor_split.clone(),
-        tensor_overrides: None,
+        tensor_overrides: params.tensor_overrides.clone(),
         pages: host.total() > host.free,
         devices,
         host,
