@@ -430,20 +430,25 @@ impl Scheduler {
         self.waiting.push_front(Waiting::Preempted(slot));
     }
 
-    /// Takes a request that is done out of the running ones.
+    /// Takes a request that is done out of the running ones, and tells it.
     fn release(&mut self, index: usize, retention: Retention) {
+        let mut slot = self.end(index, retention);
+        // Whoever hears of it may ask for the numbers at once.
+        self.tell_stats();
+        slot.tell_outcome();
+    }
+
+    /// Takes a request that is done out of the running ones, and counts it.
+    fn end(&mut self, index: usize, retention: Retention) -> Slot {
         let (prompt, cached, generated) = self.running[index].counts();
         self.stats.prompt_tokens += prompt as u64;
         self.stats.cached_tokens += cached as u64;
         self.stats.completion_tokens += generated as u64;
         self.stats.finished += 1;
-        let mut slot = self.take_out(index, retention);
         log::debug!(
             "a request ended: {prompt} tokens of prompt computed, {cached} cached, {generated} generated"
         );
-        // Whoever hears of it may ask for the numbers at once.
-        self.tell_stats();
-        slot.tell_outcome();
+        self.take_out(index, retention)
     }
 
     fn take_out(&mut self, index: usize, retention: Retention) -> Slot {
@@ -527,14 +532,16 @@ impl Serve for Scheduler {
 
     /// A step failed: nobody who was in it can go on, and nothing that was computed is relied on.
     fn fail_all(&mut self, error: &Error) {
+        let mut failed = Vec::new();
         while let Some(last) = self.running.len().checked_sub(1) {
             self.running[last].fail(error.clone());
-            self.release(last, Retention::Free);
+            failed.push(self.end(last, Retention::Free));
         }
         let kept = self.prefixes.kept();
         self.prefixes.evict(&mut self.context, kept);
         self.context.clear();
         self.tell_stats();
+        failed.iter_mut().for_each(Slot::tell_outcome);
     }
 
     fn close(&mut self) {
