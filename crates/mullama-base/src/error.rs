@@ -149,14 +149,21 @@ impl Error {
         error
     }
 
-    /// An operation on a file that failed: "cannot read model.gguf: permission denied".
-    ///
-    /// The kind is `NotFound` where the file to read is not there, otherwise `Io`.
+    /// An operation on a file that failed: "cannot write model.gguf: permission denied".
     pub fn io(action: &str, path: &Path, source: io::Error) -> Self {
+        Self::of_file(ErrorKind::Io, action, path, source)
+    }
+
+    /// A file that cannot be read. The kind is `NotFound` where it is not there, otherwise `Io`.
+    pub fn unreadable(path: &Path, source: io::Error) -> Self {
         let kind = match source.kind() {
-            io::ErrorKind::NotFound if action == "read" => ErrorKind::NotFound,
+            io::ErrorKind::NotFound => ErrorKind::NotFound,
             _ => ErrorKind::Io,
         };
+        Self::of_file(kind, "read", path, source)
+    }
+
+    fn of_file(kind: ErrorKind, action: &str, path: &Path, source: io::Error) -> Self {
         Self::new(kind, format!("cannot {action} {}: {source}", path.display()))
             .with_context("path", path.display())
             .with_source(source)
@@ -282,7 +289,7 @@ mod tests {
     fn only_what_is_read_can_be_missing() {
         let missing = || io::Error::from(io::ErrorKind::NotFound);
         let path = Path::new("none/x.gguf");
-        assert_eq!(Error::io("read", path, missing()).kind(), ErrorKind::NotFound);
+        assert_eq!(Error::unreadable(path, missing()).kind(), ErrorKind::NotFound);
         assert_eq!(Error::io("write", path, missing()).kind(), ErrorKind::Io);
     }
 

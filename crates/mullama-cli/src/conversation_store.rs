@@ -37,7 +37,7 @@ impl ConversationStore {
         let bytes = match read_file(&self.0, MAX_SIZE) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::io("read", &self.0, error)),
+            Err(error) => return Err(Error::unreadable(&self.0, error)),
         };
         let damaged = |problem: &dyn std::fmt::Display| {
             Error::new(

@@ -119,7 +119,7 @@ impl Document {
         let mut bytes = vec![0; header.data_offset.min(header.file_size) as usize];
         File::open(path)
             .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes))
-            .map_err(|error| Error::io("read", path, error))?;
+            .map_err(|error| Error::unreadable(path, error))?;
         let mut document = Self::decode(&bytes)?;
         document.alignment = header.alignment;
         Ok(document)

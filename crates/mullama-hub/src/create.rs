@@ -7,7 +7,7 @@ use mullama_base::folders;
 use mullama_gguf::GgufHeader;
 
 use crate::hugging_face::{Role, is_gguf, quant_in, shard_paths};
-use crate::io_error::io_error;
+use crate::io_error::unreadable;
 use crate::manifest::Config;
 use crate::modelfile::Parameters;
 use crate::progress::{Meter, Phase, Sink};
@@ -299,10 +299,10 @@ impl Making<'_, '_> {
 
     fn add(&mut self, kind: LayerKind, path: &Path) -> Result<()> {
         // A file of the store, perhaps by way of a link, is not copied.
-        let real = fs::canonicalize(path).map_err(|error| io_error("read", path, error))?;
+        let real = fs::canonicalize(path).map_err(|error| unreadable(path, error))?;
         let layer = match digest_of(&real) {
             Some(digest) if same_file(&real, &self.store.blob(&digest)) => {
-                let size = fs::metadata(&real).map_err(|error| io_error("read", &real, error))?;
+                let size = fs::metadata(&real).map_err(|error| unreadable(&real, error))?;
                 Layer::new(kind, digest, size.len())
             }
             _ => {
@@ -354,7 +354,7 @@ fn kind_of(header: &GgufHeader) -> LayerKind {
 
 /// The one model in a folder, and its projector.
 fn only_model(folder: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
-    let entries = fs::read_dir(folder).map_err(|error| io_error("read", folder, error))?;
+    let entries = fs::read_dir(folder).map_err(|error| unreadable(folder, error))?;
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     paths.sort();
     let (mut models, mut projectors) = (Vec::new(), Vec::new());

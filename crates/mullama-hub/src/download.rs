@@ -17,7 +17,7 @@ use mullama_base::{check_memory, no_thread};
 use crate::address::{same_origin, shown};
 use crate::client::{Client, Failure, Request, Response, failed, interrupted};
 use crate::digest::Hasher;
-use crate::io_error::io_error;
+use crate::io_error::{io_error, unreadable};
 use crate::lock::Lock;
 use crate::partial::{CHUNK, Partial};
 use crate::progress::{INTERVAL, Meter, Phase};
@@ -428,7 +428,7 @@ impl Transfer<'_> {
     fn hash(&self) -> Result<Digest> {
         let path = self.partial.path();
         let fail = |error| {
-            let error = io_error("read", path, error);
+            let error = unreadable(path, error);
             self.fail(error.clone());
             error
         };

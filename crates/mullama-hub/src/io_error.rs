@@ -7,7 +7,18 @@ use crate::Error;
 
 /// An operation on a file that failed: "cannot write /models/blobs: no space left on device".
 pub(crate) fn io_error(action: &str, path: &Path, source: io::Error) -> Error {
-    let hint = match source.kind() {
+    let hint = hint(source.kind());
+    with_hint(Error::io(action, path, source), hint)
+}
+
+/// A file that cannot be read.
+pub(crate) fn unreadable(path: &Path, source: io::Error) -> Error {
+    let hint = hint(source.kind());
+    with_hint(Error::unreadable(path, source), hint)
+}
+
+fn hint(failure: io::ErrorKind) -> Option<&'static str> {
+    match failure {
         io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
             Some("set MULLAMA_MODELS to a folder that can be written")
         }
@@ -15,8 +26,10 @@ pub(crate) fn io_error(action: &str, path: &Path, source: io::Error) -> Error {
             Some("free space, or set MULLAMA_MODELS to a folder on another disk")
         }
         _ => None,
-    };
-    let error = Error::io(action, path, source);
+    }
+}
+
+fn with_hint(error: Error, hint: Option<&'static str>) -> Error {
     match hint {
         Some(hint) => error.with_hint(hint),
         None => error,

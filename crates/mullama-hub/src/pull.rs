@@ -12,7 +12,7 @@ use crate::address::{is_loopback, shown};
 use crate::client::{Client, Request, failed};
 use crate::download::{self, Remote};
 use crate::hugging_face::{self, Chosen, base_name, shard_paths, stamp};
-use crate::io_error::io_error;
+use crate::io_error::unreadable;
 use crate::manifest::{Config, Layer};
 use crate::progress::{Meter, Phase, Sink};
 use crate::registry::{self, Registry};
@@ -404,7 +404,7 @@ fn check_magic(path: &Path) -> Result<()> {
     let mut magic = Vec::new();
     open_file(path)
         .and_then(|file| file.take(4).read_to_end(&mut magic))
-        .map_err(|error| io_error("read", path, error))?;
+        .map_err(|error| unreadable(path, error))?;
     if magic == mullama_gguf::MAGIC {
         return Ok(());
     }

@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 
 use crate::caches::Caches;
 use crate::digest::Hasher;
-use crate::io_error::io_error;
+use crate::io_error::{io_error, unreadable};
 use crate::lock::Lock;
 use crate::manifest::{Config, MAX_MANIFEST_SIZE};
 use crate::modelfile::{Message, Parameters};
@@ -440,7 +440,7 @@ impl Store {
         cancel: &CancelToken,
         meter: &mut Meter<'_>,
     ) -> Result<Layer> {
-        let read = |error| io_error("read", path, error);
+        let read = |error| unreadable(path, error);
         let mut file = open_file(path).map_err(read)?;
         let length = file.metadata().map_err(read)?.len();
         self.check_space(length)?;
@@ -626,7 +626,7 @@ impl Store {
 
     fn text(&self, layer: &Layer) -> Result<String> {
         let path = self.blob(&layer.digest);
-        let bytes = read_file(&path, layer.size).map_err(|error| io_error("read", &path, error))?;
+        let bytes = read_file(&path, layer.size).map_err(|error| unreadable(&path, error))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
@@ -680,8 +680,8 @@ impl Store {
             if !path.is_file() {
                 continue;
             }
-            let bytes = read_file(&path, MAX_MANIFEST_SIZE)
-                .map_err(|error| io_error("read", &path, error))?;
+            let bytes =
+                read_file(&path, MAX_MANIFEST_SIZE).map_err(|error| unreadable(&path, error))?;
             if let Ok(manifest) = Manifest::parse(&bytes) {
                 used.blobs.extend(manifest.blobs().map(|layer| layer.digest.hex()));
                 used.shards.extend(self.shard_folder(&manifest));
@@ -703,7 +703,7 @@ struct Used {
 
 /// A manifest: its bytes, what they say, and when they were written.
 fn read(path: &Path) -> Result<(Vec<u8>, Manifest, SystemTime)> {
-    let fail = |error| io_error("read", path, error);
+    let fail = |error| unreadable(path, error);
     let file = open_file(path).map_err(fail)?;
     let modified = file.metadata().and_then(|data| data.modified()).map_err(fail)?;
     let mut bytes = Vec::new();
@@ -731,7 +731,7 @@ fn children(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
         {
             return Ok(Vec::new());
         }
-        Err(error) => return Err(io_error("read", folder, error)),
+        Err(error) => return Err(unreadable(folder, error)),
     };
     Ok(entries
         .flatten()

@@ -119,7 +119,7 @@ impl Adapters {
         }
         drop(known);
         check(path, &GgufHeader::read(path)?)?;
-        let opened = open_file(path).map_err(|error| Error::io("read", path, error))?;
+        let opened = open_file(path).map_err(|error| Error::unreadable(path, error))?;
         let file = path.to_str().and_then(|text| CString::new(text).ok()).ok_or_else(|| {
             let message = format!("the path {} is not valid UTF-8", path.display());
             Error::new(ErrorKind::InvalidArgument, message)

@@ -31,7 +31,7 @@ pub(crate) fn fingerprint_of_file(mut file: &File, path: &Path) -> Result<Finger
     };
     read()
         .map(|pieces| *Digest::of(&pieces).as_bytes())
-        .map_err(|error| Error::io("read", path, error))
+        .map_err(|error| Error::unreadable(path, error))
 }
 
 /// One fingerprint of several things.

@@ -67,7 +67,7 @@ impl Model {
             decision.context.warn_of_threads();
             (decision.weights, Some(decision.context))
         };
-        let file = open_file(&path).map_err(|error| Error::io("read", &path, error))?;
+        let file = open_file(&path).map_err(|error| Error::unreadable(&path, error))?;
         let weights = Arc::new(Weights::load(&path, &weights, &mut progress)?);
         let vocab = Vocab::new(Arc::clone(&weights));
         let adapters = params.lora.as_ref().map(|lora| weights.adapters(lora)).transpose()?;

@@ -54,7 +54,7 @@ pub fn write_state(path: impl AsRef<Path>, state: &[u8]) -> Result<()> {
 /// bytes. What cannot be used is not read to its end.
 pub(crate) fn read_state(path: &Path, fingerprint: &Fingerprint, longest: u64) -> Result<Vec<u8>> {
     let path = &*folders::expand_home(path);
-    let failed = |error| Error::io("read", path, error);
+    let failed = |error| Error::unreadable(path, error);
     let mut file = open_file(path).map_err(failed)?;
     let length = file.metadata().map_err(failed)?.len();
     let mut state = Vec::new();
