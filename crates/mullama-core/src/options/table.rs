@@ -27,32 +27,46 @@
 /// every value settled.
 macro_rules! options {
     ($(#[$meta:meta])* pub struct $name:ident $rows:tt) => {
-        $crate::options::table::options! { @table $(#[$meta])* $name $rows }
+        $crate::options::table::table! { $(#[$meta])* $name $rows }
     };
     ($(#[$meta:meta])* pub struct $name:ident with $setters:ident $rows:tt) => {
-        $crate::options::table::options! { @table $(#[$meta])* $name $rows }
-        $crate::options::table::options! { @setters ($) $setters $rows }
+        $crate::options::table::table! { $(#[$meta])* $name $rows }
+        $crate::options::table::setters! { ($) $setters $rows }
     };
     (
         $(#[$meta:meta])*
         pub struct $name:ident with $setters:ident sampled as $sampled:ident $rows:tt
     ) => {
-        $crate::options::table::options! { @table $(#[$meta])* $name $rows }
-        $crate::options::table::options! { @setters ($) $setters $rows }
-        $crate::options::table::options! { @sampled $name $sampled $rows }
+        $crate::options::table::table! { $(#[$meta])* $name $rows }
+        $crate::options::table::setters! { ($) $setters $rows }
+        $crate::options::table::sampled! { $name $sampled $rows }
     };
-    (
-        @setters ($d:tt) $setters:ident {
-            $(
-                $(#[doc = $doc:literal])+
-                $(($external:literal))? $field:ident $sign:tt $ty:ty $(as $kind:ty)?
-                $([$sampler:ident = $default:expr $(=> $text:literal)?])?
-                $(= $plain:expr $(=> $plain_text:literal)?)?
-                $(; in $range:expr)? $(; key $key:literal)?
-                $(; flag $flag:literal)? $(; short $short:literal)? $(; shown $shown:literal)?
-            ),+ $(,)?
-        }
-    ) => {
+}
+
+/// Defines macros over the rows of a table, which are matched alike: what is before the rows, then what is made.
+macro_rules! of_rows {
+    ($rows:tt $($macro:ident ($($before:tt)*) $made:tt)+) => {
+        $(
+            macro_rules! $macro {
+                ($($before)* $rows) => $made;
+            }
+        )+
+    };
+}
+
+of_rows! {
+    {
+        $(
+            $(#[doc = $doc:literal])+
+            $(($external:literal))? $field:ident $sign:tt $ty:ty $(as $kind:ty)?
+            $([$sampler:ident = $default:expr $(=> $text:literal)?])?
+            $(= $plain:expr $(=> $plain_text:literal)?)?
+            $(; in $range:expr)? $(; key $key:literal)?
+            $(; flag $flag:literal)? $(; short $short:literal)? $(; shown $shown:literal)?
+        ),+ $(,)?
+    }
+
+    setters (($d:tt) $setters:ident) {
         /// Gives a struct of which this table is a part its setters.
         macro_rules! $setters {
             ($d whole:ident . $d part:ident) => {
@@ -70,19 +84,9 @@ macro_rules! options {
         }
         #[allow(unused_imports, reason = "a table may be used in the file that it is in alone")]
         pub(super) use $setters;
-    };
-    (
-        @sampled $name:ident $sampled:ident {
-            $(
-                $(#[doc = $doc:literal])+
-                $(($external:literal))? $field:ident $sign:tt $ty:ty $(as $kind:ty)?
-                $([$sampler:ident = $default:expr $(=> $text:literal)?])?
-                $(= $plain:expr $(=> $plain_text:literal)?)?
-                $(; in $range:expr)? $(; key $key:literal)?
-                $(; flag $flag:literal)? $(; short $short:literal)? $(; shown $shown:literal)?
-            ),+ $(,)?
-        }
-    ) => {
+    }
+
+    sampled ($name:ident $sampled:ident) {
         /// The options of the samplers, every value settled.
         #[derive(Debug, Clone, serde::Serialize)]
         pub(crate) struct $sampled {
@@ -106,19 +110,9 @@ macro_rules! options {
                 }
             }
         }
-    };
-    (
-        @table $(#[$meta:meta])* $name:ident {
-            $(
-                $(#[doc = $doc:literal])+
-                $(($external:literal))? $field:ident $sign:tt $ty:ty $(as $kind:ty)?
-                $([$sampler:ident = $default:expr $(=> $text:literal)?])?
-                $(= $plain:expr $(=> $plain_text:literal)?)?
-                $(; in $range:expr)? $(; key $key:literal)?
-                $(; flag $flag:literal)? $(; short $short:literal)? $(; shown $shown:literal)?
-            ),+ $(,)?
-        }
-    ) => {
+    }
+
+    table ($(#[$meta:meta])* $name:ident) {
         $(#[$meta])*
         #[derive(Debug, Clone, Default)]
         #[non_exhaustive]
@@ -221,7 +215,7 @@ macro_rules! options {
                 given
             }
         }
-    };
+    }
 }
 
 macro_rules! setter {
@@ -283,4 +277,7 @@ macro_rules! kind {
     };
 }
 
-pub(crate) use {default_text, external_name, kind, options, setter, settled};
+#[allow(clippy::single_component_path_imports, reason = "some are defined by a macro")]
+pub(crate) use {
+    default_text, external_name, kind, options, sampled, setter, setters, settled, table,
+};
