@@ -51,6 +51,9 @@ struct engine {
         }
     }
 
+    engine(const engine &) = delete;
+    ~engine() { ggml_backend_free(dev_backend); }
+
     [[noreturn]] static void fail(const char * why) {
         printf("%s\n", why);
         exit(1);
