@@ -14,6 +14,7 @@ use crate::runtime;
 use mullama_base::folders::cache_dir;
 use mullama_base::{Draft, read_file, write_whole};
 use mullama_gguf::GgufHeader;
+use mullama_sys::kernels::Kernels;
 
 /// More answers than this about one model are not kept, and more models than this.
 const MAX_ENTRIES: usize = 500;
@@ -148,13 +149,14 @@ pub(crate) fn stamp(path: &Path) -> String {
     format!("{} {:?}", file.len(), written.unwrap_or_default())
 }
 
-/// The modules in use: another build of one may take another amount of memory.
+/// The modules in use, and whose kernels of the processor's: others may take another amount of memory.
 fn modules() -> String {
     let modules = runtime::modules().iter().filter(|module| module.outcome.is_ok());
     let described: Vec<_> = modules
         .map(|module| format!("{} {}", module.path.display(), stamp(&module.path)))
         .collect();
-    described.join(" ")
+    let own = Kernels::find().is_some_and(Kernels::chosen);
+    format!("{} {own}", described.join(" "))
 }
 
 #[cfg(test)]
