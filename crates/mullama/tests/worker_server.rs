@@ -319,6 +319,16 @@ fn silent_connections_shut_nobody_out() {
     let mut begun = TcpStream::connect(&worker.address).unwrap();
     begun.write_all(&[&greeting[..], &[6], &(1_u64 << 62).to_le_bytes()].concat()).unwrap();
     assert_answers(&load(&[&worker], all()).unwrap(), "beside two that go no further");
+    // As many as there are places for, which have begun a request that holds nothing.
+    let _begun: Vec<_> = (0..40)
+        .map(|_| {
+            let mut begun = TcpStream::connect(&worker.address).unwrap();
+            let request = [&greeting[..], &[1], &4_u64.to_le_bytes(), &[0; 3]].concat();
+            begun.write_all(&request).unwrap();
+            begun
+        })
+        .collect();
+    assert_answers(&load(&[&worker], all()).unwrap(), "beside many that go no further");
     assert_answers(&model, "the first");
 }
 

@@ -255,23 +255,30 @@ fn each_part(
     mut transfer: impl FnMut(usize) -> io::Result<usize>,
 ) -> Result<(), Broken> {
     let mut since = Instant::now();
+    let mut looked_around = since;
     let mut done = 0;
     while done < length {
-        match transfer(done) {
+        let transferred = transfer(done);
+        let now = Instant::now();
+        match transferred {
             Ok(0) => return Err(closed()),
             Ok(count) => {
                 done += count;
-                since = Instant::now();
+                since = now;
             }
             Err(error) if is_to_be_repeated(&error) => {
-                if let Some(reason) = stop() {
-                    return Err(reason);
-                }
-                if let Some(silence) = silence.filter(|silence| since.elapsed() >= *silence) {
+                if let Some(silence) = silence.filter(|silence| now - since >= *silence) {
                     return Err(silent(silence));
                 }
             }
             Err(error) => return Err(error.to_string()),
+        }
+        // Also where there is a byte now and then.
+        if now - looked_around >= LOOK_AROUND {
+            looked_around = now;
+            if let Some(reason) = stop() {
+                return Err(reason);
+            }
         }
     }
     Ok(())

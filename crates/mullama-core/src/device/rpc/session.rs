@@ -108,7 +108,9 @@ impl Session<'_> {
     fn pass_message(&mut self) -> Result<(), End> {
         let mut head = [0; HEAD];
         self.wait_for(&mut head[..1])?;
-        self.client.read(&mut head[1..], go_on).map_err(End::Failed)?;
+        let standing = self.standing;
+        let stop = || standing.leave();
+        self.client.read(&mut head[1..], stop).map_err(End::Failed)?;
         let refuse = |reason| End::Failed(format!("a request was refused: {reason}"));
         let command = Command::from_number(head[0])
             .ok_or_else(|| refuse(format!("there is no command {}", head[0])))?;
@@ -123,7 +125,7 @@ impl Session<'_> {
         while carried.len() < looked_at {
             let start = carried.len();
             carried.resize(looked_at.min(start + PIECE), 0);
-            self.client.read(&mut carried[start..], go_on).map_err(End::Failed)?;
+            self.client.read(&mut carried[start..], stop).map_err(End::Failed)?;
         }
         self.inspector.check(command, &mut carried, length).map_err(refuse)?;
         if let Some(answer) = self.common_answer(command, &carried)? {
@@ -137,7 +139,7 @@ impl Session<'_> {
         while left > 0 {
             let count = left.min(PIECE as u64) as usize;
             let mut piece = std::mem::take(&mut self.piece);
-            let passed = self.client.read(&mut piece[..count], go_on).map_err(End::Failed);
+            let passed = self.client.read(&mut piece[..count], stop).map_err(End::Failed);
             let passed = passed.and_then(|()| self.send_on(&piece[..count]));
             self.piece = piece;
             passed?;
