@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::completion::{Chunk, Completion, FinishReason, Timings, TokenLogprob, Usage};
-use super::request::{Delivery, Event};
+use super::delivery::{Delivery, Event};
 use super::text::TextAssembler;
 use crate::{Error, Result, Token};
 

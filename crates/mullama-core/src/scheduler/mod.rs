@@ -6,6 +6,7 @@
 mod answer;
 mod checkpoints;
 mod completion;
+mod delivery;
 mod handle;
 mod host_cache;
 mod lookup;
@@ -23,8 +24,9 @@ mod text;
 
 pub(crate) use answer::{Answer, SharedAnswer};
 pub use completion::{Chunk, Completion, FinishReason, Timings, TokenLogprob, TopLogprob, Usage};
+pub(crate) use delivery::Delivery;
 pub(crate) use handle::{Engine, Started};
-pub(crate) use request::{Delivery, Job, SavedCells};
+pub(crate) use request::{Job, SavedCells};
 pub use state::write_state;
 pub(crate) use state::{decode, encode, longest_state, read_state};
 pub use stats::Stats;

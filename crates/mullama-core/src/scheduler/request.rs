@@ -1,28 +1,9 @@
-//! What the scheduler is told, and what it tells.
+//! What the scheduler is told.
 
 use super::answer::SharedAnswer;
-use super::completion::Chunk;
 use crate::engine::{AdapterSet, Order, closed};
 use crate::sampling::{Grammar, Sampling};
 use crate::{CancelToken, Result, Token};
-
-/// What the engine tells a request's owner.
-pub(crate) enum Event {
-    /// A piece of the answer.
-    Chunk(Box<Chunk>),
-    /// The last piece, or why there is none.
-    Done(Result<Box<Chunk>>),
-}
-
-/// How much of an answer its owner hears of while it is being generated.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Delivery {
-    /// Pieces as they come.
-    Pieces,
-    /// The whole, at the end.
-    #[default]
-    Whole,
-}
 
 /// A request, with everything settled that the engine needs to run it.
 pub(crate) struct Job {

@@ -9,7 +9,7 @@ use flume::r#async::RecvStream;
 use futures_core::Stream as AsyncStream;
 
 use super::completion::{Chunk, Completion};
-use super::request::Event;
+use super::delivery::Event;
 use crate::engine::Watch;
 use crate::{CancelToken, Error, ErrorKind, Result};
 
