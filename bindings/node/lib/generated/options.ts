@@ -106,11 +106,24 @@ export interface LoadOptions extends Abortable, Progress {
    */
   prefixCache?: number;
   /**
-   * Megabytes (MiB) of the machine's own memory for what leaves the KV cache to make room: it is copied
-   * back, not computed again.
-   * Default: 0, which is off.
+   * Megabytes (MiB) of system RAM for what leaves the KV cache, and for checkpoints: both are copied
+   * back instead of computed again. Default: a quarter of what is free when the model is loaded, at
+   * most 8192; 0 turns it off.
    */
   cacheRam?: number;
+  /**
+   * Tokens between checkpoints of memory that cannot be cut: recurrent states and sliding
+   * windows. A checkpoint is also made at the end of each prompt and before its last message.
+   * 0 makes none.
+   * Default: 2048.
+   */
+  checkpointInterval?: number;
+  /**
+   * Whether layers with a sliding window keep cells of the whole context. Without, they take much
+   * less memory, and prompts share what they begin with up to a checkpoint only.
+   * Default: false.
+   */
+  swaFull?: boolean;
   /**
    * How many times longer a prompt that is being processed may make the time between tokens of
    * other answers.
