@@ -88,8 +88,8 @@ impl Vocab {
 
     /// Whether a token is no text: it marks turns, tools and the like.
     pub fn is_control(&self, token: Token) -> bool {
-        // SAFETY: the engine asks whether the token is in range.
-        unsafe { sys::llama_vocab_is_control(self.as_ptr(), token) }
+        // SAFETY: there is a tokenizer, without which the engine would end the process.
+        self.has_tokenizer() && unsafe { sys::llama_vocab_is_control(self.as_ptr(), token) }
     }
 
     /// The tokens that are no text.
