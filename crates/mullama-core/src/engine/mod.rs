@@ -10,7 +10,6 @@ mod exit;
 mod failure;
 mod fingerprint;
 mod late;
-mod long_text;
 mod memory;
 mod settings;
 mod specials;
