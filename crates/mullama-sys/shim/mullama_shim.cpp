@@ -297,6 +297,7 @@ extern "C" int mullama_chat_templates_apply(
         result["generation_prompt"] = params.generation_prompt;
         result["grammar"] = params.grammar;
         result["grammar_lazy"] = params.grammar_lazy;
+        result["parser"] = params.parser;
         result["grammar_triggers"] = triggers;
         result["preserved_tokens"] = texts(params.preserved_tokens);
         result["additional_stops"] = texts(params.additional_stops);

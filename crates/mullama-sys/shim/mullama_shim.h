@@ -99,7 +99,7 @@ int mullama_chat_templates_can_think(
 //   "parallel_tool_calls": bool, "json_schema": {...}, "grammar": text, "add_generation_prompt":
 //   bool, "continue_final_message": bool, "enable_thinking": bool, "template_kwargs": {...}};
 //   only "messages" must be there.
-// result: {"prompt": text, "generation_prompt": text, "grammar": text, "grammar_lazy": bool,
+// result: {"prompt": text, "generation_prompt": text, "grammar": text, "grammar_lazy": bool, "parser": text,
 //   "grammar_triggers": [{"type": "token"|"word"|"pattern"|"pattern_full", "value": text,
 //   "token": id}], "preserved_tokens": [text], "additional_stops": [text],
 //   "thinking_start": text, "thinking_end": [text]}; the generation prompt is the end of the prompt

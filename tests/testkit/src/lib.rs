@@ -15,6 +15,7 @@ mod adapter;
 pub mod broken;
 mod encoder;
 pub mod gguf;
+mod kinds;
 pub mod limit;
 mod model;
 mod preset;
@@ -47,6 +48,7 @@ pub fn allocated_bytes() -> u64 {
 
 pub use adapter::{adapter, merge};
 pub use encoder::{Head, write_encoder};
+pub use kinds::Kind;
 pub use model::{Experts, Shape, WeightType, quantize, vocab_only, write_chat_model, write_model};
 pub use preset::{Contents, PRESETS, Preset, fixture, preset};
 pub use vocab::{CHAT_TEMPLATE, Vocabulary};

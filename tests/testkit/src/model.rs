@@ -221,7 +221,12 @@ impl Shape {
         tensors
     }
 
-    fn metadata(&self, file_type: llama_ftype, chat_template: &str) -> Vec<(String, Value)> {
+    fn metadata(
+        &self,
+        file_type: llama_ftype,
+        tokenizer: Vec<(String, Value)>,
+        chat_template: &str,
+    ) -> Vec<(String, Value)> {
         let numbers = [
             ("vocab_size", self.n_vocab),
             ("context_length", self.n_ctx_train),
@@ -244,7 +249,7 @@ impl Shape {
         ];
         let numbers = numbers.into_iter().chain(experts.into_iter().flatten());
         metadata.extend(numbers.map(|(key, value)| (format!("llama.{key}"), Value::u32(value))));
-        metadata.extend(Vocabulary::new(self.n_vocab).metadata());
+        metadata.extend(tokenizer);
         metadata.push(("tokenizer.chat_template".to_owned(), Value::string(chat_template)));
         metadata
     }
@@ -265,7 +270,8 @@ pub fn write_chat_model(
     seed: u64,
     chat_template: &str,
 ) -> io::Result<()> {
-    let metadata = shape.metadata(weights.file_type(), chat_template);
+    let tokenizer = Vocabulary::new(shape.n_vocab).metadata();
+    let metadata = shape.metadata(weights.file_type(), tokenizer, chat_template);
     write_tensors(path, metadata, &shape.tensors(), weights, seed)
 }
 
@@ -295,7 +301,16 @@ pub(crate) fn write_tensors(
 ///
 /// The engine opens such a file with `vocab_only`, and refuses it otherwise.
 pub fn vocab_only(path: &Path, shape: &Shape) -> io::Result<()> {
-    let metadata = shape.metadata(LLAMA_FTYPE_ALL_F32, CHAT_TEMPLATE);
+    write_vocabulary(path, shape, Vocabulary::new(shape.n_vocab).metadata())
+}
+
+/// As [`vocab_only`], with a tokenizer of the caller's.
+pub(crate) fn write_vocabulary(
+    path: &Path,
+    shape: &Shape,
+    tokenizer: Vec<(String, Value)>,
+) -> io::Result<()> {
+    let metadata = shape.metadata(LLAMA_FTYPE_ALL_F32, tokenizer, CHAT_TEMPLATE);
     std::fs::write(path, Header { metadata, ..Header::default() }.encode())
 }
 

@@ -8,6 +8,7 @@ use std::{env, fs, io, process};
 use mullama_sys::{LLAMA_FTYPE_MOSTLY_Q4_K_M, llama_ftype};
 
 use crate::encoder::{Head, write_encoder};
+use crate::kinds::{Kind, write_kind};
 use crate::model::{
     Experts, Shape, WeightType, quantize, vocab_only, write_chat_model, write_model,
 };
@@ -37,6 +38,8 @@ pub struct Preset {
 pub enum Contents {
     /// No tensors.
     VocabOnly,
+    /// No tensors, and a vocabulary of another kind.
+    Kind(Kind),
     /// Random weights.
     Random(WeightType),
     /// Random weights of an encoder.
@@ -111,6 +114,30 @@ pub const PRESETS: &[Preset] = &[
         about: "a tokenizer of 32,000 tokens, no tensors",
         shape: Shape { n_vocab: 32_000, ..SMALL },
         contents: Contents::VocabOnly,
+    },
+    Preset {
+        name: "vocab-pieces",
+        about: "a tokenizer that merges pairs by their scores, as SentencePiece does; no tensors",
+        shape: SMALL,
+        contents: Contents::Kind(Kind::SentencePiece),
+    },
+    Preset {
+        name: "vocab-unigram",
+        about: "a tokenizer that takes the likeliest way through a text; no tensors",
+        shape: SMALL,
+        contents: Contents::Kind(Kind::Unigram),
+    },
+    Preset {
+        name: "vocab-rwkv",
+        about: "a tokenizer that takes the longest token; no tensors",
+        shape: SMALL,
+        contents: Contents::Kind(Kind::Rwkv),
+    },
+    Preset {
+        name: "vocab-plamo2",
+        about: "a tokenizer that takes the likeliest way, and bytes; no tensors",
+        shape: SMALL,
+        contents: Contents::Kind(Kind::Plamo2),
     },
     Preset {
         name: "tiny",
@@ -293,6 +320,7 @@ impl Preset {
     pub fn write(&self, path: &Path) -> io::Result<()> {
         match self.contents {
             Contents::VocabOnly => vocab_only(path, &self.shape),
+            Contents::Kind(kind) => write_kind(path, &self.shape, kind),
             Contents::Random(weights) => write_model(path, &self.shape, weights, SEED),
             Contents::Encoder(head) => {
                 write_encoder(path, &self.shape, head, WeightType::F32, SEED)

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::message::ToolCall;
 use super::nul::refuse_nul;
 use super::schema;
-use crate::sampling::schema_to_gbnf;
+use crate::sampling::Schema;
 use crate::{Error, ErrorKind, Result};
 
 type Function = dyn Fn(Value) -> ToolOutput + Send + Sync;
@@ -200,7 +200,7 @@ pub(crate) fn read_all(mut tools: Vec<Value>) -> Result<Vec<Value>> {
             let what = format!("the parameters of `{name}` must be of type object");
             return Err(problem(&what));
         }
-        schema_to_gbnf(parameters).map_err(|error| {
+        Schema::new(parameters).map_err(|error| {
             let message = format!("option `tools`: the parameters of `{name}`: {error}");
             Error::new(ErrorKind::InvalidGrammar, message)
                 .with_context("tool", name)

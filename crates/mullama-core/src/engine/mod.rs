@@ -10,6 +10,7 @@ mod exit;
 mod failure;
 mod fingerprint;
 mod late;
+mod long_text;
 mod memory;
 mod settings;
 mod specials;

@@ -1,10 +1,12 @@
 //! Text to tokens and back.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
 use mullama_sys as sys;
 
 use super::deep::with_stack;
+use super::long_text::{Cuts, Part};
 use super::weights::Weights;
 use crate::{Error, ErrorKind, Result, Token};
 
@@ -13,17 +15,32 @@ use crate::{Error, ErrorKind, Result, Token};
 pub(crate) struct Vocab {
     weights: Arc<Weights>,
     ends_of_generation: Arc<[Token]>,
+    control: Arc<[Token]>,
     /// Whether the engine's tokenizer comes to an end.
     ends: bool,
+    /// Where long texts may be cut, found out for the first of them.
+    cuts: Arc<OnceLock<Cuts>>,
 }
+
+/// Bytes of a text that is tokenised in parts, and of a part.
+const LONG: usize = 8 << 10;
+const PART: usize = 4 << 10;
 
 impl Vocab {
     pub fn new(weights: Arc<Weights>) -> Self {
-        let mut vocab = Self { weights, ends_of_generation: Arc::new([]), ends: true };
+        let mut vocab = Self {
+            weights,
+            ends_of_generation: Arc::new([]),
+            control: Arc::new([]),
+            ends: true,
+            cuts: Arc::default(),
+        };
         vocab.ends_of_generation = (0..vocab.len() as Token)
             // SAFETY: the token is in range.
             .filter(|&token| unsafe { sys::llama_vocab_is_eog(vocab.as_ptr(), token) })
             .collect();
+        vocab.control =
+            (0..vocab.len() as Token).filter(|&token| vocab.is_control(token)).collect();
         vocab.ends =
             vocab.kind() != sys::LLAMA_VOCAB_TYPE_RWKV || vocab.has_what_tokens_begin_with();
         vocab
@@ -73,6 +90,11 @@ impl Vocab {
     pub fn is_control(&self, token: Token) -> bool {
         // SAFETY: there is a tokenizer, without which the engine would end the process.
         self.has_tokenizer() && unsafe { sys::llama_vocab_is_control(self.as_ptr(), token) }
+    }
+
+    /// The tokens that are no text.
+    pub fn control_tokens(&self) -> &[Token] {
+        &self.control
     }
 
     /// What kind of token one is: `LLAMA_TOKEN_ATTR_*`.
@@ -143,7 +165,68 @@ impl Vocab {
             let message = "bytes that its tokens begin with are no tokens";
             return Err(unusable(message.to_owned()));
         }
-        with_stack(self.stack_for(text)?, || self.tokenize_here(text, add_special, parse_special))?
+        with_stack(self.stack_for(text)?, || {
+            if text.len() < LONG {
+                self.tokenize_here(text, add_special, parse_special)
+            } else {
+                self.tokenize_in_parts(text, add_special, parse_special, PART)
+            }
+        })?
+    }
+
+    /// Whether pairs of tokens are merged in the order of their scores.
+    pub(super) fn merges_by_score(&self) -> bool {
+        self.kind() == sys::LLAMA_VOCAB_TYPE_SPM
+    }
+
+    /// The same tokens in a time that grows with the text, and not with its square.
+    fn tokenize_in_parts(
+        &self,
+        text: &str,
+        add_special: bool,
+        parse_special: bool,
+        bytes: usize,
+    ) -> Result<Vec<Token>> {
+        let cuts = self.cuts.get_or_init(|| Cuts::of(self));
+        let Some(parts) = cuts.parts(text, parse_special) else {
+            return self.tokenize_here(text, add_special, parse_special);
+        };
+        let around = self.tokenize_here("", add_special, false)?;
+        // SAFETY: a valid vocabulary.
+        let has_begin = unsafe { sys::llama_vocab_get_add_bos(self.as_ptr()) };
+        let before = if around.len() == 1 { usize::from(has_begin) } else { around.len() / 2 };
+        let mut tokens = around[..before].to_vec();
+        // How many tokens a character is that begins a text.
+        let mut counts = HashMap::new();
+        for part in parts {
+            let range = match part {
+                Part::Token(token) => {
+                    tokens.push(token);
+                    continue;
+                }
+                Part::Text(range) => range,
+            };
+            let text = &text[range];
+            for piece in cuts.pieces(text, bytes) {
+                // The engine may put a space before each text. It goes with the last character before the piece,
+                // which no token joins with what follows.
+                let Some((at, last)) = text[..piece.start].char_indices().next_back() else {
+                    tokens.extend(self.tokenize_here(&text[piece], false, false)?);
+                    continue;
+                };
+                let count = if let Some(count) = counts.get(&last) {
+                    *count
+                } else {
+                    let count = self.tokenize_here(&text[at..piece.start], false, false)?.len();
+                    *counts.entry(last).or_insert(count)
+                };
+                tokens.extend_from_slice(
+                    &self.tokenize_here(&text[at..piece.end], false, false)?[count..],
+                );
+            }
+        }
+        tokens.extend_from_slice(&around[before..]);
+        Ok(tokens)
     }
 
     /// Bytes of stack that tokenising a text takes at most. Texts of BPE vocabularies are cut by regular
@@ -308,7 +391,73 @@ fn unusable(reason: String) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use mullama_testkit::fixture;
+
     use super::*;
+    use crate::device::DeviceSet;
+    use crate::engine::WeightSettings;
+    use crate::options::ModelParams;
+
+    fn vocabulary(name: &str, overrides: &[(&str, serde_json::Value)]) -> Vocab {
+        let overrides = overrides.iter().map(|(key, value)| ((*key).to_owned(), value.clone()));
+        let overrides: std::collections::BTreeMap<_, _> = overrides.collect();
+        let params =
+            ModelParams::default().with_vocab_only(true).with_metadata_overrides(overrides);
+        crate::runtime::require_cpu().unwrap();
+        let settings = WeightSettings::resolve(&params, &DeviceSet::default()).unwrap();
+        let weights = Weights::load(&fixture(name), &settings, &mut |_| true).unwrap();
+        Vocab::new(Arc::new(weights))
+    }
+
+    /// What is put together at random: what tokens begin with, what no token has, special tokens and their parts.
+    const PARTS: [&str; 30] = [
+        "a", "th", "the", "in", " ", "  ", "    ", "\n", "\n\n", "\n\n\n", "\t", "\r\n", "中",
+        "中国", "你好", "😀", "é", "e\u{301}", "\u{2581}", "<|mark|>", "<|mark", "[x]", "</s>",
+        "<s>", "<unk>", "<0x41>", "0", "00", ".", "\u{feff}",
+    ];
+
+    #[test]
+    fn parts_of_a_text_give_the_tokens_of_the_whole() {
+        let no_space = ("tokenizer.ggml.add_space_prefix", false.into());
+        let phi = ("general.name", "phi3".into());
+        let ends = ("tokenizer.ggml.add_eos_token", true.into());
+        let no_begin = ("tokenizer.ggml.add_bos_token", false.into());
+        for (name, overrides) in [
+            ("vocab-pieces", vec![]),
+            ("vocab-pieces", vec![no_space, ends.clone()]),
+            ("vocab-pieces", vec![phi, ends.clone(), no_begin]),
+            ("vocab-unigram", vec![]),
+            ("vocab-rwkv", vec![]),
+            ("vocab-plamo2", vec![ends]),
+            ("encoder", vec![]),
+            ("tiny", vec![]),
+        ] {
+            let vocab = vocabulary(name, &overrides);
+            let mut state = 7_u64;
+            let mut random = |below: usize| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (state >> 33) as usize % below
+            };
+            for round in 0..2000 {
+                let text: String = (0..random(30)).map(|_| PARTS[random(PARTS.len())]).collect();
+                let (add, parse) = (round % 2 == 0, round % 3 == 0);
+                let whole = vocab.tokenize_here(&text, add, parse).unwrap();
+                let parts = vocab.tokenize_in_parts(&text, add, parse, 1 + random(6)).unwrap();
+                assert_eq!(parts, whole, "{name} {overrides:?} {text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_megabyte_of_anything_is_tokenised() {
+        for name in ["vocab-pieces", "vocab-unigram", "vocab-rwkv", "vocab-plamo2", "encoder"] {
+            let vocab = vocabulary(name, &[]);
+            for part in PARTS {
+                let text = part.repeat((1 << 20) / part.len());
+                assert!(!vocab.tokenize(&text, true, true).unwrap().is_empty(), "{name} {part:?}");
+            }
+        }
+    }
 
     #[test]
     fn lines_end_where_no_match_goes_on() {

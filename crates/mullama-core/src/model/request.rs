@@ -102,7 +102,7 @@ impl Model {
                     Text::with_names("cannot be combined with {json_schema}"),
                 ));
             }
-            (Some(gbnf), None) => Some(GrammarSpec::gbnf(gbnf)),
+            (Some(gbnf), None) => Some(GrammarSpec::Gbnf(gbnf.clone())),
             (None, Some(schema)) => Some(GrammarSpec::Schema {
                 schema: schema.clone(),
                 reasoning: None,

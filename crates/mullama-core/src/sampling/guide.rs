@@ -1,4 +1,4 @@
-//! Answers that follow a JSON schema, by llguidance: each token is held to the schema before it is chosen.
+//! Answers that follow a grammar of llguidance: each token is held to it before it is chosen.
 
 use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
@@ -6,19 +6,17 @@ use std::sync::{Arc, OnceLock};
 use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::toktrie::{ApproximateTokEnv, SimpleVob, TokEnv, TokRxInfo, TokTrie};
 use llguidance::{Matcher, ParserFactory};
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::json_schema::{Schema, WHITE_SPACE, in_a_line, unusable};
 use super::reasoning::ReasoningTags;
-use super::schema::{check_depth, simplified};
+use super::text_schema::quoted;
+use super::trigger::{GrammarTriggers, Trigger};
 use crate::engine::{Vocab, with_stack};
 use crate::{Error, ErrorKind, Result, Token};
 
-/// White space between the parts of a value: what people write, and no more, or a model goes on with it for
-/// ever.
-const WHITE_SPACE: &str = r"(?: |\n{1,2}[ \t]{0,20})";
-
 /// Stack for compiling a schema.
-const STACK: usize = 6 << 20;
+pub(super) const STACK: usize = 6 << 20;
 
 /// What guides of one model share: its tokens as a tree of bytes, made when it is first needed.
 #[derive(Default)]
@@ -37,18 +35,38 @@ impl Guides {
     }
 
     /// A guide at the beginning of a value, or of the reasoning before it.
-    pub fn start(
+    pub fn for_schema(
         &self,
         vocab: &Vocab,
         schema: &Value,
         reasoning: Option<&ReasoningTags>,
     ) -> Result<Guide> {
-        let factory = self.factory(vocab)?;
-        let schema = prepared(schema)?;
-        let grammar = match reasoning {
-            None => TopLevelGrammar::from_json_schema(schema),
-            Some(tags) => TopLevelGrammar::from_lark(after_reasoning(vocab, tags, &schema)?),
+        let schema = Schema::new(schema)?.at("");
+        let Some(tags) = reasoning else {
+            return self.start(vocab, TopLevelGrammar::from_json_schema(schema), &[]);
         };
+        let grammar = TopLevelGrammar::from_lark(after_reasoning(tags, &schema));
+        let spoken: Vec<_> = tags.ends.iter().chain([&tags.start]).cloned().collect();
+        self.start(vocab, grammar, &spoken)
+    }
+
+    /// A guide at the beginning of a text that follows a grammar, in which these control tokens are texts. Where there
+    /// are triggers, it waits for one of them.
+    pub fn for_grammar(
+        &self,
+        vocab: &Vocab,
+        grammar: &str,
+        spoken: &[String],
+        triggers: Option<&GrammarTriggers>,
+    ) -> Result<Guide> {
+        let mut guide =
+            self.start(vocab, TopLevelGrammar::from_lark(grammar.to_owned()), spoken)?;
+        guide.awaited = triggers.map(Trigger::new).transpose()?;
+        Ok(guide)
+    }
+
+    fn start(&self, vocab: &Vocab, grammar: TopLevelGrammar, spoken: &[String]) -> Result<Guide> {
+        let factory = self.factory(vocab)?;
         let mut matcher = with_stack(STACK, || Matcher::new(factory.create_parser(grammar)))?;
         if let Some(reason) = matcher.get_error() {
             return Err(unusable(&in_a_line(&reason)));
@@ -56,14 +74,24 @@ impl Guides {
         if matcher.compute_mask().is_ok_and(|mask| mask.is_zero()) || matcher.is_stopped() {
             return Err(unusable("there is no value that follows it"));
         }
-        Ok(Guide { matcher, vocab: vocab.clone(), mask: None })
+        let mut control = Vec::new();
+        for text in spoken.iter().filter(|text| !text.is_empty()) {
+            if let [token] = vocab.tokenize(text, false, true)?.as_slice() {
+                control.push(*token);
+            }
+        }
+        Ok(Guide { matcher, vocab: vocab.clone(), spoken: control, awaited: None, mask: None })
     }
 }
 
-/// A place in a text that follows a schema.
+/// A place in a text that follows a grammar.
 pub(crate) struct Guide {
     matcher: Matcher,
     vocab: Vocab,
+    /// Control tokens that are texts of the grammar.
+    spoken: Vec<Token>,
+    /// What makes the grammar rule, where it does not yet.
+    awaited: Option<Trigger>,
     /// The tokens that are allowed now, where they have been asked for.
     mask: Option<SimpleVob>,
 }
@@ -74,22 +102,40 @@ impl Guide {
         if let Some(mask) = &self.mask {
             return Ok(mask.get(token as usize));
         }
+        if let Some(awaited) = &self.awaited {
+            // A token may have more than what the grammar waits for.
+            let Some(begun) = awaited.begun_by(&self.vocab, token) else { return Ok(true) };
+            return Ok(feed(&mut self.matcher.deep_clone(), &begun).is_ok());
+        }
         if self.vocab.is_end_of_generation(token) {
             return self.matcher.is_accepting().map_err(stuck);
         }
-        if self.matcher.is_stopped() {
+        if self.matcher.is_stopped() || self.is_silent(token) {
             return Ok(false);
         }
         Ok(self.matcher.validate_tokens(&[token as u32]).map_err(stuck)? == 1)
     }
 
+    /// Whether a token is no text of the grammar.
+    fn is_silent(&self, token: Token) -> bool {
+        self.vocab.is_control(token) && !self.spoken.contains(&token)
+    }
+
     /// Looks at all tokens at once; [`Self::allows`] answers from it until the next one is taken.
     pub fn look_ahead(&mut self) -> Result<()> {
+        if self.awaited.is_some() {
+            return Ok(());
+        }
         let mut mask = if self.matcher.is_stopped() {
             SimpleVob::alloc(self.vocab.len())
         } else {
             self.matcher.compute_mask().map_err(stuck)?
         };
+        for &token in self.vocab.control_tokens() {
+            if mask.get(token as usize) && self.is_silent(token) {
+                mask.set(token as usize, false);
+            }
+        }
         let is_accepting = self.matcher.is_accepting().map_err(stuck)?;
         for &token in self.vocab.ends_of_generation() {
             mask.set(token as usize, is_accepting);
@@ -101,6 +147,13 @@ impl Guide {
     /// Goes on by a token.
     pub fn accept(&mut self, token: Token) -> Result<()> {
         self.mask = None;
+        if let Some(awaited) = &mut self.awaited {
+            if let Some(begun) = awaited.accept(&self.vocab, token) {
+                self.awaited = None;
+                feed(&mut self.matcher, &begun).map_err(stuck)?;
+            }
+            return Ok(());
+        }
         if self.vocab.is_end_of_generation(token) {
             return Ok(());
         }
@@ -109,22 +162,26 @@ impl Guide {
 
     /// Goes on by a text that is there already.
     pub fn accept_text(&mut self, text: &str) -> Result<()> {
-        // By bytes: a model's own tokenizer may put a space before a text, which is none of it.
-        let tokens = self.matcher.tok_env().map_err(internal)?.tokenize(text);
-        self.matcher.consume_tokens(&tokens).map_err(|_| {
+        feed(&mut self.matcher, text.as_bytes()).map_err(|_| {
             let message = "the answer that was begun does not follow the JSON schema";
             Error::new(ErrorKind::InvalidArgument, message)
         })
     }
 }
 
-/// The tokens of a vocabulary, each with its bytes. Control tokens are no text.
+/// Has a matcher go on by bytes: a model's own tokenizer may put a space before a text, which is none of it.
+fn feed(matcher: &mut Matcher, bytes: &[u8]) -> std::result::Result<(), String> {
+    let tokens = matcher.tok_env().map_err(|error| error.to_string())?.tokenize_bytes(bytes);
+    matcher.consume_tokens(&tokens).map_err(|error| error.to_string())
+}
+
+/// The tokens of a vocabulary, each with its bytes; but for those that end an answer, which are none.
 fn tokens_of(vocab: &Vocab) -> TokEnv {
     let mut piece = Vec::new();
     let words: Vec<Vec<u8>> = (0..vocab.len() as Token)
         .map(|token| {
             vocab.piece(token, true, &mut piece);
-            if vocab.is_control(token) || vocab.is_end_of_generation(token) {
+            if vocab.is_end_of_generation(token) {
                 [&[TokTrie::SPECIAL_TOKEN_MARKER], piece.as_slice()].concat()
             } else {
                 piece.clone()
@@ -137,75 +194,25 @@ fn tokens_of(vocab: &Vocab) -> TokEnv {
     Arc::new(ApproximateTokEnv::new(TokTrie::from(&info, &words)))
 }
 
-/// The schema as it is compiled.
-fn prepared(schema: &Value) -> Result<Value> {
-    let schema = match schema {
-        Value::String(text) => serde_json::from_str(text)
-            .map_err(|error| unusable(&format!("it is no JSON: {error}")))?,
-        other => other.clone(),
-    };
-    check_depth(&schema).map_err(|reason| unusable(&reason))?;
-    let settings = json!({"whitespace_flexible": true, "whitespace_pattern": WHITE_SPACE});
-    match simplified(schema) {
-        Value::Bool(true) => Ok(json!({"x-guidance": settings})),
-        Value::Object(mut object) => {
-            object.insert("x-guidance".to_owned(), settings);
-            Ok(object.into())
-        }
-        Value::Bool(false) => Err(unusable("`false` allows nothing")),
-        _ => Err(unusable("an object, true or false is expected")),
-    }
-}
-
 /// A grammar of a value after reasoning, which may be open already, begin, or be left out.
-fn after_reasoning(vocab: &Vocab, tags: &ReasoningTags, schema: &Value) -> Result<String> {
-    // A tag that is one control token has no bytes: it is named by its number.
-    let control = |tag: &str| match vocab.tokenize(tag, false, true)?.as_slice() {
-        [token] if vocab.is_control(*token) => Ok(Some(*token)),
-        _ => Ok::<_, Error>(None),
-    };
-    let mut ends = Vec::new();
+fn after_reasoning(tags: &ReasoningTags, schema: &Value) -> String {
     let mut lexemes = String::new();
     for (index, end) in tags.ends.iter().enumerate() {
-        if let Some(token) = control(end)? {
-            ends.push(format!("ANYTHING <[{token}]>"));
-        } else {
-            let pattern = escape(end).replace('/', r"\/");
-            let _ = writeln!(lexemes, "until_{index}[lazy]: /(?s:.*){pattern}/");
-            ends.push(format!("until_{index}"));
-        }
+        let pattern = escape(end).replace('/', r"\/");
+        let _ = writeln!(lexemes, "until_{index}[lazy]: /(?s:.*){pattern}/");
     }
-    let start = match control(&tags.start)? {
-        Some(token) => format!("<[{token}]>"),
-        None => Value::from(tags.start.as_str()).to_string(),
-    };
+    let ends: Vec<_> = (0..tags.ends.len()).map(|index| format!("until_{index}")).collect();
     let before = if tags.begin_inside() {
         "body SPACE?".to_owned()
     } else if tags.start.is_empty() {
         "(body SPACE?)?".to_owned()
     } else {
-        format!("({start} body SPACE?)?")
+        format!("({} body SPACE?)?", quoted(&tags.start))
     };
-    Ok(format!(
-        "start: {before} value\nbody: {}\n{lexemes}ANYTHING: /(?s:.*)/\nSPACE: /{WHITE_SPACE}/\n\
-         value: %json {schema}\n",
+    format!(
+        "start: {before} value\nbody: {}\n{lexemes}SPACE: /{WHITE_SPACE}/\nvalue: %json {schema}\n",
         ends.join(" | ")
-    ))
-}
-
-/// The schema is at fault.
-fn unusable(reason: &str) -> Error {
-    Error::new(ErrorKind::InvalidGrammar, format!("the JSON schema cannot be followed: {reason}"))
-}
-
-/// A reason of several lines, which may quote a long schema.
-fn in_a_line(reason: &str) -> String {
-    const MOST: usize = 300;
-    let line = reason.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(MOST) {
-        Some((end, _)) => format!("{} ...", &line[..end]),
-        None => line,
-    }
+    )
 }
 
 /// The limits of a step were met, or nothing can follow.

@@ -6,14 +6,20 @@
 
 mod grammar;
 mod guide;
+mod json_schema;
 mod raw;
 mod reasoning;
 mod sampler;
 mod schema;
 mod settings;
+mod text_schema;
+mod trigger;
 
-pub(crate) use grammar::{Grammar, GrammarSpec, GrammarTriggers, schema_to_gbnf};
-pub(crate) use guide::{Guides, escape};
+pub(crate) use grammar::{Grammar, GrammarSpec};
+pub(crate) use guide::Guides;
+pub(crate) use json_schema::{Schema, shape_of, unusable};
 pub(crate) use reasoning::{ReasoningSpec, ReasoningTags};
 pub(crate) use sampler::Sampler;
 pub(crate) use settings::Sampling;
+pub(crate) use text_schema::{ANY_TEXT, Texts, quoted};
+pub(crate) use trigger::GrammarTriggers;

@@ -1,370 +1,815 @@
-//! What the engine's grammars of tool calls leave open.
+//! Grammars of tool calls, and of answers in a form of the model's own.
 //!
-//! They are texts in GBNF, a rule a line. What is changed is recognised by its form, which the tests here hold
-//! against the engine's.
+//! The engine finds out how a template has calls written, and keeps it as a parser: a graph of literals, sequences and
+//! choices, with tags on what is a name and what an argument. Here it becomes a grammar of llguidance, in which each
+//! argument follows its whole schema. What is regular becomes one terminal as far as it goes: terminals are read
+//! greedily, so that a text and what ends it must be in the same one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
-/// A grammar whose calls begin at once, or after reasoning: where a call is required, a model that may write text
-/// before it need never come to it.
-pub(super) fn begin_at_once(grammar: &str) -> String {
-    let lines = grammar.lines().map(|line| match line.strip_prefix("root ::= ") {
-        Some(root) => format!("root ::= {}", without_text(root)),
-        None => line.to_owned(),
-    });
-    lines.collect::<Vec<_>>().join("\n")
+use super::gemma;
+use super::lark::Lark;
+use crate::sampling::{ANY_TEXT, Schema, Texts, quoted, unusable};
+use crate::{Error, ErrorKind, Result};
+
+/// White space where the form of calls has any.
+pub(super) const SPACE: &str = r"/(?: |\n{1,2}[ \t]{0,20})?/";
+
+/// Keywords of a schema whose properties are written between tags, which say nothing about what there is to hold.
+const SILENT: [&str; 17] = [
+    "type",
+    "properties",
+    "required",
+    "additionalProperties",
+    "unevaluatedProperties",
+    "$defs",
+    "definitions",
+    "$schema",
+    "$id",
+    "id",
+    "$comment",
+    "title",
+    "description",
+    "default",
+    "examples",
+    "deprecated",
+    "strict",
+];
+
+/// What a grammar is made of.
+pub(super) struct Calls<'a> {
+    /// The engine's parser.
+    parsers: &'a [Value],
+    rules: &'a Map<String, Value>,
+    root: usize,
+    tools: Vec<Tool>,
+    /// What an answer follows that is no call.
+    schema: Option<Schema>,
+    lark: Lark,
+    /// Rules of the parser that have been written, at their places.
+    written: HashMap<(usize, Place), Vec<Item>>,
+    /// Those that are being written, with the names that refer to them.
+    open: HashMap<(usize, Place), Option<String>>,
+    /// Whether an argument may be a text or JSON: what can be read as JSON is none.
+    is_mixed: bool,
 }
 
-/// A sequence without the text that it may have anywhere, but for that in brackets, which is reasoning.
-fn without_text(sequence: &str) -> String {
-    let kept = items(sequence).into_iter().filter(|item| !is_open_text(item.trim_end_matches('?')));
-    kept.collect::<Vec<_>>().join(" ")
+struct Tool {
+    name: String,
+    schema: Schema,
 }
 
-/// Whether a rule stands for any text up to a mark.
-fn is_open_text(name: &str) -> bool {
-    let number = name.strip_prefix("until-").or_else(|| name.strip_prefix("ac-"));
-    number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+/// Where in a call a part of the parser is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Place {
+    Outside,
+    /// In a call, or in a value of its arguments: the number of the tool, and the place of the value's schema.
+    In(usize, String),
 }
 
-/// A grammar whose arguments that are texts are held to `enum` and `const`, in forms that write arguments as text
-/// between tags: the engine lets any text be one.
-pub(super) fn hold_texts(grammar: &str, tools: &[Value]) -> String {
-    let rules: HashMap<&str, &str> =
-        grammar.lines().filter_map(|line| line.split_once(" ::= ")).collect();
-    let lines = grammar.lines().map(|line| {
-        let Some((name, body)) = line.split_once(" ::= ") else { return line.to_owned() };
-        let tool = tools.iter().find(|tool| {
-            let rule =
-                format!("tool-{}", rule_name(tool["function"]["name"].as_str().unwrap_or("?")));
-            name == rule || name.starts_with(&format!("{rule}-arg-"))
+/// A part of a sequence.
+#[derive(Debug, Clone)]
+enum Item {
+    Literal(String),
+    /// A text or nothing.
+    Maybe(String),
+    /// An expression for a terminal, and whether it may be empty.
+    Terminal(String, bool),
+    /// An expression for a rule.
+    Rule(String),
+    /// A text up to one of the stops, which comes next.
+    Open {
+        texts: Option<String>,
+        stops: Vec<String>,
+    },
+    /// The text that follows does not begin so.
+    Not(String),
+    /// Looks at what comes: this, if it is a text.
+    Peek(Option<String>),
+    /// There is no such text.
+    Never,
+    /// One of these arguments, each with its rule.
+    Arguments(Vec<(String, String)>),
+    /// Any number of them, each between these.
+    Repeated {
+        before: Vec<Item>,
+        arguments: Vec<(String, String)>,
+        after: Vec<Item>,
+    },
+}
+
+impl Item {
+    fn may_be_nothing(&self) -> bool {
+        matches!(self, Self::Maybe(_) | Self::Terminal(_, true) | Self::Peek(_))
+    }
+
+    fn begins_with(&self, text: &str) -> bool {
+        matches!(self, Self::Literal(literal) if literal.starts_with(text))
+    }
+}
+
+/// A sequence without anything open.
+enum Closed {
+    Never,
+    Terminal(String, bool),
+    Rule(String),
+}
+
+impl<'a> Calls<'a> {
+    /// `tools`: their definitions. `schema`: that of the answer.
+    pub fn new(parser: &'a Value, tools: &[Value], schema: Option<&Value>) -> Result<Self> {
+        let unknown = || internal("the engine's parser has a form that is unknown");
+        let tools = tools.iter().map(|tool| {
+            let function = &tool["function"];
+            let nothing = json!({"type": "object", "properties": {}});
+            let parameters = function["parameters"].as_object().filter(|it| !it.is_empty());
+            let schema = parameters.map_or(nothing, |it| it.clone().into());
+            let name = function["name"].as_str().unwrap_or_default().to_owned();
+            Ok(Tool { name, schema: Schema::new(&schema)? })
         });
-        let Some(tool) = tool else { return line.to_owned() };
-        let parameters = &tool["function"]["parameters"];
-        if let Some(before) = body.strip_suffix(" gemma4-dict") {
-            return format!(
-                "{name} ::= {before} {}",
-                Gemma { root: parameters }.value(parameters, 0)
-            );
-        }
-        let mut body = body.to_owned();
-        for (parameter, schema) in parameters["properties"].as_object().into_iter().flatten() {
-            if let Some(texts) = texts_of(schema, parameters) {
-                body = hold(&body, parameter, &texts, &rules);
-            }
-        }
-        format!("{name} ::= {body}")
-    });
-    lines.collect::<Vec<_>>().join("\n")
-}
+        Ok(Self {
+            parsers: parser["parsers"].as_array().ok_or_else(unknown)?,
+            rules: parser["rules"].as_object().ok_or_else(unknown)?,
+            root: parser["root"].as_u64().ok_or_else(unknown)? as usize,
+            tools: tools.collect::<Result<_>>()?,
+            schema: schema.map(Schema::new).transpose()?,
+            lark: Lark::default(),
+            written: HashMap::new(),
+            open: HashMap::new(),
+            is_mixed: false,
+        })
+    }
 
-/// Arguments as Gemma 4 writes them: JSON whose names have no quotes, and whose texts stand in quotes of their own.
-struct Gemma<'a> {
-    root: &'a Value,
-}
+    /// The grammar of an answer that begins with a call or with reasoning before one: where a call is required, a
+    /// model that may write text before it need never come to it.
+    pub fn at_once(mut self) -> Result<String> {
+        let items = self.visit(self.root, &Place::Outside)?;
+        let start = self.rule_of(&items, &Place::Outside)?;
+        self.finish(start)
+    }
 
-impl Gemma<'_> {
-    /// Fields of the largest object that is held to its schema.
-    const MAX_FIELDS: usize = 30;
-    const MAX_DEPTH: usize = 8;
+    /// The grammar of calls alone.
+    pub fn alone(mut self) -> Result<String> {
+        let mut starts = Vec::new();
+        for id in self.triggers() {
+            let items = self.visit(id, &Place::Outside)?;
+            starts.extend(self.rule_of(&items, &Place::Outside)?);
+        }
+        let start = (!starts.is_empty()).then(|| starts.join(" | "));
+        self.finish(start)
+    }
 
-    fn value(&self, schema: &Value, depth: usize) -> String {
-        let any = "gemma4-value".to_owned();
-        if depth > Self::MAX_DEPTH {
-            return any;
+    fn finish(self, start: Option<String>) -> Result<String> {
+        let start = start.ok_or_else(|| internal("the engine's parser takes no call"))?;
+        Ok(self.lark.finish(&start))
+    }
+
+    /// A regular expression of what calls begin with that have no mark: an object with one of these names.
+    pub fn beginning(&self) -> Option<String> {
+        let mut names = BTreeSet::new();
+        for id in self.triggers() {
+            self.each_below(id, &mut |_, parser| {
+                let text = parser["literal"].as_str().unwrap_or_default();
+                let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+                if inner
+                    .is_some_and(|name| name.chars().all(|it| it.is_alphanumeric() || it == '_'))
+                {
+                    names.extend(inner.filter(|name| !name.is_empty()).map(str::to_owned));
+                }
+            });
         }
-        if let Some(place) = schema["$ref"].as_str().and_then(|it| it.strip_prefix('#')) {
-            return self.root.pointer(place).map_or(any, |schema| self.value(schema, depth + 1));
-        }
-        let one_of = |parts: Vec<String>| format!("({})", parts.join(" | "));
-        if let Some(values) = named_values(schema) {
-            let is_plain = |value: &&Value| !value.is_array() && !value.is_object();
-            if values.is_empty() || !values.iter().all(is_plain) {
-                return any;
+        let names: Vec<_> = names.into_iter().collect();
+        (!names.is_empty()).then(|| format!("(\\{{\\s*\"(?:{})\"\\s*:)", names.join("|")))
+    }
+
+    /// The rules of the parser that are calls.
+    fn triggers(&self) -> Vec<usize> {
+        let rules = self.rules.values().filter_map(Value::as_u64).map(|id| id as usize);
+        let is_trigger = |id: &usize| self.parsers.get(*id).is_some_and(|it| it["trigger"] == true);
+        let mut triggers: Vec<_> = rules.filter(is_trigger).collect();
+        triggers.sort_unstable();
+        triggers
+    }
+
+    fn visit(&mut self, id: usize, place: &Place) -> Result<Vec<Item>> {
+        let parsers = self.parsers;
+        let parser =
+            parsers.get(id).ok_or_else(|| internal("the engine's parser refers nowhere"))?;
+        let text = |name: &str| parser[name].as_str().unwrap_or_default();
+        let child = || parser["child"].as_u64().unwrap_or(u64::MAX) as usize;
+        Ok(match text("type") {
+            "epsilon" | "start" | "end" => Vec::new(),
+            "literal" if text("literal").is_empty() => Vec::new(),
+            "literal" => vec![Item::Literal(text("literal").to_owned())],
+            "sequence" => {
+                let mut items = Vec::new();
+                for child in children(parser) {
+                    items.extend(self.visit(child, place)?);
+                }
+                items
             }
-            return one_of(values.into_iter().map(Self::literal).collect());
-        }
-        for choice in ["anyOf", "oneOf"] {
-            if let Some(schemas) = schema[choice].as_array().filter(|schemas| !schemas.is_empty()) {
-                return one_of(schemas.iter().map(|it| self.value(it, depth + 1)).collect());
+            "choice" => self.choice(&children(parser), place)?,
+            "repetition" => {
+                let bounds = |name: &str| parser[name].as_i64().unwrap_or(-1);
+                let most = u64::try_from(bounds("max_count")).ok();
+                let least = bounds("min_count").max(0) as u64;
+                let items = self.visit(child(), place)?;
+                self.repetition(&items, least, most, place)?
             }
-        }
-        if let Some(types) = schema["type"].as_array().filter(|types| !types.is_empty()) {
-            let of_type = |kind: &Value| {
-                let mut schema = schema.clone();
-                schema["type"] = kind.clone();
-                self.value(&schema, depth + 1)
-            };
-            return one_of(types.iter().map(of_type).collect());
-        }
-        match schema["type"].as_str() {
-            Some("string") => "gemma4-string".to_owned(),
-            Some("integer") => "(\"-\"? (\"0\" | [1-9] [0-9]*))".to_owned(),
-            Some("number") => "gemma4-number".to_owned(),
-            Some("boolean") => "gemma4-bool".to_owned(),
-            Some("null") => "gemma4-null".to_owned(),
-            Some("array") => {
-                let item = self.value(&schema["items"], depth + 1);
-                format!("(\"[\" space ({item} (\",\" space {item})*)? \"]\")")
+            "and" => match self.visit(child(), place)?.as_slice() {
+                [Item::Literal(text)] => vec![Item::Peek(Some(text.clone()))],
+                _ => vec![Item::Peek(None)],
+            },
+            "not" => match self.visit(child(), place)?.as_slice() {
+                [Item::Literal(text)] => vec![Item::Not(text.clone())],
+                _ => Vec::new(),
+            },
+            "any" => vec![Item::Terminal("/(?s:.)/".to_owned(), false)],
+            "space" => vec![Item::Terminal(SPACE.to_owned(), true)],
+            "chars" => vec![chars(parser)],
+            "string" => {
+                let quote = text("delimiter");
+                let inner = format!(
+                    "/(?:[^{quote}\\\\\\x00-\\x1f]|\\\\[{quote}\\\\\\/bfnrt]|\\\\u[0-9a-fA-F]{{4}})*/"
+                );
+                vec![Item::Terminal(inner, true)]
             }
-            _ => self.object(schema, depth).unwrap_or(any),
+            "until" => vec![Item::Open { texts: None, stops: stops(parser) }],
+            "schema" => vec![Item::Rule(self.json(place, false)?)],
+            "rule" => self.named(id, child(), place)?,
+            "ref" => {
+                let rule = self.rules.get(text("name")).and_then(Value::as_u64);
+                let rule = rule.ok_or_else(|| internal("the engine's parser has no such rule"))?;
+                self.visit(rule as usize, place)?
+            }
+            // What stands for it in the engine's grammar: nothing, or the same as a text.
+            "gbnf" if text("grammar").is_empty() => Vec::new(),
+            "gbnf" => {
+                let before = std::mem::replace(&mut self.is_mixed, true);
+                let items = self.visit(child(), place);
+                self.is_mixed = before;
+                items?
+            }
+            "atomic" | "ac" => self.visit(child(), place)?,
+            "tag" => self.tagged(text("tag"), id, child(), place)?,
+            kind => return Err(internal(&format!("the engine's parser has a part `{kind}`"))),
+        })
+    }
+
+    fn tagged(&mut self, tag: &str, id: usize, child: usize, place: &Place) -> Result<Vec<Item>> {
+        match (tag, place) {
+            // Text beside calls: an answer that must call one has none.
+            ("content", _) if !self.has_below(child, &|parser| parser["type"] == "schema") => {
+                Ok(Vec::new())
+            }
+            ("tool", Place::Outside) => {
+                let place = self.call_at(id)?.unwrap_or(Place::Outside);
+                self.visit(child, &place)
+            }
+            ("tool-arg", Place::In(tool, object)) => {
+                let Some(name) = self.first_name(child, "tool-arg-name") else {
+                    return self.visit(child, place);
+                };
+                self.tools[*tool].check_members(object)?;
+                let schema = &self.tools[*tool].schema;
+                let Some(value) = schema.property(object, &name) else {
+                    return Err(unusable(&format!("{object}/properties/{name} is nowhere")));
+                };
+                let items = self.visit(child, &Place::In(*tool, value))?;
+                Ok(match self.closed(&items, place)? {
+                    Closed::Never if self.required(place).contains(&name) => {
+                        let what = format!(
+                            "the required property `{name}` can only be a text in the form that the model's template \
+                             has calls in, and its schema admits none"
+                        );
+                        return Err(unusable(&what));
+                    }
+                    Closed::Never => vec![Item::Never],
+                    Closed::Terminal(expression, _) => {
+                        vec![Item::Arguments(vec![(name, self.lark.terminal(&expression))])]
+                    }
+                    Closed::Rule(expression) => {
+                        vec![Item::Arguments(vec![(name, self.lark.rule(&expression))])]
+                    }
+                })
+            }
+            ("tool-arg-string-value", Place::In(tool, value)) => {
+                let items = self.visit(child, place)?;
+                let [Item::Open { stops, .. }] = items.as_slice() else { return Ok(items) };
+                let texts = match self.tools[*tool].schema.texts(value)? {
+                    Texts::None => return Ok(vec![Item::Never]),
+                    Texts::Any => None,
+                    Texts::Some(expression) => Some(expression),
+                };
+                let texts = if self.is_mixed {
+                    Some(format!("({}) & {}", texts.as_deref().unwrap_or(ANY_TEXT), NO_JSON))
+                } else {
+                    texts
+                };
+                Ok(vec![Item::Open { texts, stops: stops.clone() }])
+            }
+            ("tool-arg-value", Place::In(..)) => {
+                let has_schema = self.has_below(child, &|parser| parser["type"] == "schema");
+                let is_python = !has_schema && !self.is_mixed;
+                Ok(vec![Item::Rule(self.json(place, is_python)?)])
+            }
+            ("tool-arg-item", Place::In(tool, value)) => {
+                let schema = &self.tools[*tool].schema;
+                let items = schema.items(value).unwrap_or_default();
+                self.visit(child, &Place::In(*tool, items))
+            }
+            ("tool-arg-array", Place::In(tool, value)) => {
+                let (least, most) = self.tools[*tool].schema.counts(value)?;
+                let repetition = &self.parsers[child];
+                let item = repetition["child"].as_u64().unwrap_or(u64::MAX) as usize;
+                let items = self.visit(item, place)?;
+                self.repetition(&items, least, most, place)
+            }
+            _ => self.visit(child, place),
         }
     }
 
-    /// An object with fields, in the order of their names, as the template has them.
-    fn object(&self, schema: &Value, depth: usize) -> Option<String> {
-        let mut properties: Vec<_> = schema["properties"].as_object()?.iter().collect();
-        if properties.len() > Self::MAX_FIELDS {
-            return None;
+    /// A rule of the parser, written once.
+    fn named(&mut self, id: usize, child: usize, place: &Place) -> Result<Vec<Item>> {
+        let place = match place {
+            Place::Outside => &self.call_at(id)?.unwrap_or(Place::Outside),
+            Place::In(..) => place,
+        };
+        if let Place::In(tool, object) = place
+            && self.parsers[id]["name"] == "gemma4-dict"
+        {
+            let (tool, object) = (*tool, object.clone());
+            let rule = gemma::value(&mut self.lark, &self.tools[tool].schema, &object)?;
+            return Ok(vec![Item::Rule(rule)]);
         }
-        properties.sort_by_key(|(name, _)| *name);
-        let required = schema["required"].as_array();
-        let fields: Vec<_> = properties
-            .into_iter()
-            .map(|(name, schema)| {
-                let is_required = required.is_some_and(|names| names.iter().any(|it| it == name));
-                let value = self.value(schema, depth + 1);
-                (format!("{} space {value}", literal(&format!("{name}:"))), is_required)
+        let key = (id, place.clone());
+        if let Some(items) = self.written.get(&key) {
+            return Ok(items.clone());
+        }
+        if let Some(name) = self.open.get_mut(&key) {
+            // It refers to itself.
+            let name = name.get_or_insert_with(|| self.lark.reserve());
+            return Ok(vec![Item::Rule(name.clone())]);
+        }
+        self.open.insert(key.clone(), None);
+        let items = self.visit(child, place)?;
+        let name = self.open.remove(&key).flatten();
+        let items = if let Some(name) = name {
+            let expression = self.rule_of(&items, place)?.unwrap_or_else(|| format!("~{ANY_TEXT}"));
+            self.lark.define(&name, &expression);
+            vec![Item::Rule(name)]
+        } else if items.len() <= 1 {
+            items
+        } else {
+            let last = items.last().filter(|item| matches!(item, Item::Peek(Some(_)))).cloned();
+            let item = match self.closed(&items, place)? {
+                Closed::Never => Item::Never,
+                Closed::Terminal(expression, is_nullable) => {
+                    Item::Terminal(self.lark.terminal(&expression), is_nullable)
+                }
+                Closed::Rule(expression) => Item::Rule(self.lark.rule(&expression)),
+            };
+            std::iter::once(item).chain(last).collect()
+        };
+        self.written.insert(key, items.clone());
+        Ok(items)
+    }
+
+    fn choice(&mut self, children: &[usize], place: &Place) -> Result<Vec<Item>> {
+        let mut alternatives = Vec::new();
+        for child in children {
+            alternatives.push(self.visit(*child, place)?);
+        }
+        if alternatives.len() > 1 {
+            alternatives.retain(|items| !matches!(items.as_slice(), [Item::Peek(_) | Item::Never]));
+        }
+        let arguments: Option<Vec<_>> = alternatives
+            .iter()
+            .map(|items| match items.as_slice() {
+                [Item::Arguments(arguments)] => Some(arguments.clone()),
+                _ => None,
             })
             .collect();
-        // Each that may come first, and what may come after it.
-        let mut beginnings = Vec::new();
-        let mut has_required = false;
-        for (index, (field, is_required)) in fields.iter().enumerate() {
-            let after = fields.iter().skip(index + 1).map(|(field, is_required)| {
-                let repeated = if *is_required { "" } else { "?" };
-                format!("(\",\" space {field}){repeated}")
-            });
-            beginnings
-                .push(std::iter::once(field.clone()).chain(after).collect::<Vec<_>>().join(" "));
-            if *is_required {
-                has_required = true;
-                break;
-            }
+        if let Some(arguments) = arguments.filter(|arguments| !arguments.is_empty()) {
+            return Ok(vec![Item::Arguments(arguments.concat())]);
         }
-        let repeated = if has_required { "" } else { "?" };
-        if beginnings.is_empty() {
-            return Some("(\"{\" space \"}\")".to_owned());
+        if let [items] = alternatives.as_slice() {
+            return Ok(items.clone());
         }
-        Some(format!("(\"{{\" space ({}){repeated} \"}}\")", beginnings.join(" | ")))
-    }
-
-    fn literal(value: &Value) -> String {
-        match value {
-            Value::String(text) => literal(&format!("<|\"|>{text}<|\"|>")),
-            other => literal(&other.to_string()),
-        }
-    }
-}
-
-/// The texts that a schema admits, where it names them.
-fn texts_of(schema: &Value, root: &Value) -> Option<Vec<String>> {
-    if let Some(place) = schema["$ref"].as_str().and_then(|it| it.strip_prefix('#')) {
-        let schema = root.pointer(place)?;
-        return schema["$ref"].is_null().then(|| texts_of(schema, root))?;
-    }
-    named_values(schema)?.into_iter().map(|value| value.as_str().map(str::to_owned)).collect()
-}
-
-/// The values that a schema admits, where it names them.
-fn named_values(schema: &Value) -> Option<Vec<&Value>> {
-    match (&schema["const"], &schema["enum"]) {
-        (Value::Null, Value::Array(values)) => Some(values.iter().collect()),
-        (Value::Null, _) => None,
-        (value, _) => Some(vec![value]),
-    }
-}
-
-/// Holds the value of one parameter, which follows a group that names it.
-fn hold(body: &str, parameter: &str, texts: &[String], rules: &HashMap<&str, &str>) -> String {
-    let named = format!(" {} ", literal(parameter));
-    let Some(end) = body
-        .find(&named)
-        .and_then(|at| Some(at + named.len() + body[at + named.len()..].find(')')? + 1))
-    else {
-        return body.to_owned();
-    };
-    let (before, after) = body.split_at(end);
-    // A group, or all that comes.
-    let (value, rest) = match items(after).first() {
-        Some(group) if group.starts_with('(') => after.split_at(after.len().min(1 + group.len())),
-        _ => (after, ""),
-    };
-    let held: Vec<_> = items(value).iter().map(|item| hold_item(item, texts, rules)).collect();
-    format!("{before} {}{rest}", held.join(" "))
-}
-
-fn hold_item(item: &str, texts: &[String], rules: &HashMap<&str, &str>) -> String {
-    let choice = || {
-        let texts: Vec<_> = texts.iter().map(|text| literal(text)).collect();
-        format!("({})", texts.join(" | "))
-    };
-    if let Some(group) = item.strip_prefix('(').and_then(|item| item.strip_suffix(')')) {
-        let held: Vec<_> = items(group).iter().map(|item| hold_item(item, texts, rules)).collect();
-        return format!("({})", held.join(" "));
-    }
-    match (item, rules.get(item)) {
-        ("xml-arg-string", Some(rule)) => hold_item(rule, texts, rules),
-        _ if item.starts_with("ac-") && is_open_text(item) => match delimiter(item, rules) {
-            Some(delimiter) => format!("{} {delimiter}", choice()),
-            None => item.to_owned(),
-        },
-        _ if is_open_text(item) => choice(),
-        _ => item.to_owned(),
-    }
-}
-
-/// What ends a text, of a rule that reads it letter by letter together with its end (`ac-8`, `ac-8-01`, ...): the
-/// first alternative of each state goes on to the next.
-fn delimiter(name: &str, rules: &HashMap<&str, &str>) -> Option<String> {
-    let mut letters = String::new();
-    let mut state = name.to_owned();
-    for next in 1..100 {
-        let next = format!("{name}-{next:02}");
-        let rule = rules.get(state.as_str())?;
-        let mut steps = rule.split(" | ");
-        let onward = format!("] {next}");
-        if let Some(step) = rule.split(" | ").find(|step| step.ends_with(&onward)) {
-            letters.push_str(step.strip_prefix('[')?.strip_suffix(&onward)?);
-            state = next;
-        } else {
-            let last = steps.find(|step| step.ends_with(']') && !step.starts_with("[^"))?;
-            letters.push_str(last.strip_prefix('[')?.strip_suffix(']')?);
-            // In brackets, brackets are escaped, and quotes are not.
-            let letters = letters.replace("\\]", "]").replace("\\[", "[").replace('"', "\\\"");
-            return Some(format!("\"{letters}\""));
-        }
-    }
-    None
-}
-
-/// The name of a tool as it stands in names of rules.
-fn rule_name(name: &str) -> String {
-    name.split(|c: char| !c.is_ascii_alphanumeric() && c != '-')
-        .filter(|part| !part.is_empty())
-        .collect::<Vec<_>>()
-        .join("-")
-}
-
-/// A text as GBNF has it.
-fn literal(text: &str) -> String {
-    let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
-    format!("\"{}\"", escaped.replace('\n', "\\n").replace('\r', "\\r").replace('\t', "\\t"))
-}
-
-/// The items of a sequence, to the end of the group that it is in: names, texts in quotes, sets, groups with what
-/// repeats them.
-fn items(sequence: &str) -> Vec<&str> {
-    let (mut items, mut start, mut depth) = (Vec::new(), 0, 0);
-    let mut quote = None;
-    let mut characters = sequence.char_indices();
-    while let Some((at, character)) = characters.next() {
-        match (quote, character) {
-            (_, '\\') => _ = characters.next(),
-            (Some(end), _) if character == end => quote = None,
-            (None, '"') => quote = Some('"'),
-            (None, '[') => quote = Some(']'),
-            (None, '(') => depth += 1,
-            (None, ')') if depth == 0 => {
-                items.push(&sequence[start..at]);
-                start = sequence.len();
-                break;
-            }
-            (None, ')') => depth -= 1,
-            (None, ' ') if depth == 0 => {
-                items.push(&sequence[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    items.push(&sequence[start..]);
-    items.retain(|item| !item.is_empty());
-    items
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn text_before_calls_goes_and_reasoning_stays() {
-        let grammar = "root ::= \"a b\" space (\"<think>\" until-13 \"</think>\")? until-183? call\n\
-                       until-183 ::= [a] until-183";
-        assert_eq!(
-            begin_at_once(grammar),
-            "root ::= \"a b\" space (\"<think>\" until-13 \"</think>\")? call\n\
-             until-183 ::= [a] until-183"
-        );
-    }
-
-    #[test]
-    fn arguments_of_gemma_are_held() {
-        let properties = json!({
-            "unit": {"enum": ["C", "F"]},
-            "days": {"type": "integer"},
-            "at": {"type": "object", "properties": {"city": {"type": "string"}}},
+        // What comes after all of them.
+        let mut ends = alternatives.iter().map(|items| match items.last() {
+            Some(Item::Peek(Some(text))) => Some(text.clone()),
+            _ => None,
         });
-        let parameters = json!({"type": "object", "properties": properties, "required": ["unit"]});
-        let tools = [json!({"function": {"name": "f", "parameters": parameters}})];
-        let integer = r#"("-"? ("0" | [1-9] [0-9]*))"#;
-        let at = r#""at:" space ("{" space ("city:" space gemma4-string)? "}")"#;
-        let unit = r#""unit:" space ("<|\"|>C<|\"|>" | "<|\"|>F<|\"|>")"#;
-        let days = format!(r#""days:" space {integer}"#);
-        assert_eq!(
-            hold_texts("tool-f ::= (\"f\") gemma4-dict", &tools),
-            format!(
-                r#"tool-f ::= ("f") ("{{" space ({at} ("," space {days})? ("," space {unit}) | {days} ("," space {unit}) | {unit}) "}}")"#
-            ),
-        );
+        let last =
+            ends.next().flatten().filter(|end| ends.all(|other| other.as_ref() == Some(end)));
+        let mut chosen = self.one_of(&alternatives, place)?;
+        chosen.extend(last.map(|text| Item::Peek(Some(text))));
+        Ok(chosen)
     }
 
-    #[test]
-    fn texts_between_tags_are_held() {
-        let properties = json!({
-            "unit": {"enum": ["C", "say \"F\""]},
-            "city": {"type": "string"},
-            "kind": {"$ref": "#/$defs/kind"},
+    /// One of several sequences.
+    fn one_of(&mut self, alternatives: &[Vec<Item>], place: &Place) -> Result<Vec<Item>> {
+        let mut closed = Vec::new();
+        for items in alternatives {
+            match self.closed(items, place)? {
+                Closed::Never => {}
+                other => closed.push(other),
+            }
+        }
+        if closed.is_empty() {
+            return Ok(vec![Item::Never]);
+        }
+        let join = |parts: Vec<String>| format!("({})", parts.join(" | "));
+        let (mut terminals, mut is_nullable) = (Vec::new(), false);
+        let mut rules = Vec::new();
+        for alternative in closed {
+            match alternative {
+                Closed::Terminal(expression, may_be_empty) => {
+                    terminals.push(format!("({})", or_nothing(&expression)));
+                    is_nullable |= may_be_empty;
+                }
+                Closed::Rule(expression) => rules.push(self.lark.rule(&expression)),
+                Closed::Never => {}
+            }
+        }
+        if rules.is_empty() {
+            return Ok(vec![Item::Terminal(self.lark.terminal(&join(terminals)), is_nullable)]);
+        }
+        if !terminals.is_empty() {
+            rules.push(self.lark.terminal(&join(terminals)));
+        }
+        Ok(vec![Item::Rule(join(rules))])
+    }
+
+    fn repetition(
+        &mut self,
+        items: &[Item],
+        least: u64,
+        most: Option<u64>,
+        place: &Place,
+    ) -> Result<Vec<Item>> {
+        if items.is_empty() || most == Some(0) {
+            return Ok(Vec::new());
+        }
+        if let ([Item::Literal(text)], 0, Some(1)) = (items, least, most) {
+            return Ok(vec![Item::Maybe(text.clone())]);
+        }
+        let at = items.iter().position(|item| matches!(item, Item::Arguments(_)));
+        if let (Some(at), 0, None) = (at, least, most)
+            && let Item::Arguments(arguments) = &items[at]
+        {
+            let (before, after) = (items[..at].to_vec(), items[at + 1..].to_vec());
+            return Ok(vec![Item::Repeated { before, arguments: arguments.clone(), after }]);
+        }
+        let count = match (least, most) {
+            (0, Some(1)) => "?".to_owned(),
+            (0, None) => "*".to_owned(),
+            (1, None) => "+".to_owned(),
+            (least, None) => format!("{{{least},}}"),
+            (least, Some(most)) => format!("{{{least},{most}}}"),
+        };
+        Ok(match self.closed(items, place)? {
+            Closed::Never if least == 0 => Vec::new(),
+            Closed::Never => vec![Item::Never],
+            Closed::Terminal(expression, is_nullable) => {
+                vec![Item::Terminal(format!("({expression}){count}"), is_nullable || least == 0)]
+            }
+            Closed::Rule(expression) => vec![Item::Rule(format!("({expression}){count}"))],
+        })
+    }
+
+    fn rule_of(&mut self, items: &[Item], place: &Place) -> Result<Option<String>> {
+        Ok(match self.closed(items, place)? {
+            Closed::Never => None,
+            Closed::Terminal(expression, _) => Some(self.lark.terminal(&or_nothing(&expression))),
+            Closed::Rule(expression) => Some(self.lark.rule(&expression)),
+        })
+    }
+
+    /// Puts a sequence together: texts with what ends them, and arguments with those that are required.
+    fn closed(&mut self, items: &[Item], place: &Place) -> Result<Closed> {
+        let mut parts = Vec::new();
+        let mut items = items.iter().peekable();
+        let mut unlike = None;
+        while let Some(item) = items.next() {
+            let refused = unlike.take();
+            match item {
+                Item::Never => return Ok(Closed::Never),
+                // White space before what is to come at once is none of it.
+                Item::Peek(Some(text)) => {
+                    let mut rest = items.clone().skip_while(|item| item.may_be_nothing());
+                    if rest.next().is_some_and(|item| item.begins_with(text)) {
+                        while items.next_if(|item| item.may_be_nothing()).is_some() {}
+                    }
+                }
+                Item::Peek(None) => {}
+                Item::Not(text) => unlike = Some(text),
+                Item::Literal(text) => parts.push(Item::Terminal(quoted(text), false)),
+                Item::Maybe(text) => parts.push(Item::Terminal(format!("{}?", quoted(text)), true)),
+                Item::Terminal(..) | Item::Rule(_) => parts.push(item.clone()),
+                Item::Open { texts, stops } => {
+                    let end = loop {
+                        match items.next() {
+                            Some(Item::Literal(text) | Item::Maybe(text))
+                                if stops.iter().any(|stop| {
+                                    text.starts_with(stop) || stop.starts_with(text)
+                                }) =>
+                            {
+                                break text;
+                            }
+                            Some(Item::Peek(_)) => {}
+                            // White space before the end is a part of the text.
+                            Some(Item::Maybe(_) | Item::Terminal(_, true)) if texts.is_none() => {}
+                            _ => return Ok(Closed::Never),
+                        }
+                    };
+                    let text = until(texts.as_deref(), refused, stops, end);
+                    parts.push(Item::Terminal(self.lark.terminal(&text), false));
+                }
+                Item::Arguments(arguments) => {
+                    if let Some(Item::Repeated { before, after, .. }) = items.peek() {
+                        // The first stands without what is before the others.
+                        let rule = self.arguments(arguments, Some((before, after)), true, place)?;
+                        items.next();
+                        parts.push(Item::Rule(rule));
+                    } else {
+                        parts.push(Item::Rule(self.arguments(arguments, None, true, place)?));
+                    }
+                }
+                Item::Repeated { before, arguments, after } => {
+                    let rule = self.arguments(arguments, Some((before, after)), false, place)?;
+                    parts.push(Item::Rule(rule));
+                }
+            }
+        }
+        let mut rule = Vec::new();
+        let mut run: Vec<(String, bool)> = Vec::new();
+        for part in parts {
+            match part {
+                Item::Terminal(expression, is_nullable) => {
+                    let holds_others = expression.contains([' ', '|', '&']);
+                    let expression = if holds_others && !is_one_terminal(&expression) {
+                        format!("({expression})")
+                    } else {
+                        expression
+                    };
+                    run.push((expression, is_nullable));
+                }
+                Item::Rule(expression) => {
+                    rule.extend(self.terminals(&mut run));
+                    rule.push(expression);
+                }
+                _ => {}
+            }
+        }
+        if rule.is_empty() {
+            let is_nullable = run.iter().all(|(_, is_nullable)| *is_nullable);
+            return Ok(Closed::Terminal(joined(&run), is_nullable));
+        }
+        rule.extend(self.terminals(&mut run));
+        Ok(Closed::Rule(rule.join(" ")))
+    }
+
+    /// Makes one terminal of what is regular. What may be nothing at its end stands apart: a terminal goes on as long
+    /// as it can, and what comes next may begin alike.
+    fn terminals(&mut self, run: &mut Vec<(String, bool)>) -> Vec<String> {
+        let whole = run.iter().rposition(|(_, is_nullable)| !is_nullable).map_or(0, |at| at + 1);
+        let apart = run.split_off(whole);
+        let run = std::mem::take(run);
+        let mut terminals = Vec::new();
+        if !run.is_empty() {
+            terminals.push(self.lark.terminal(&joined(&run)));
+        }
+        terminals.extend(apart.iter().map(|(expression, _)| self.lark.terminal(expression)));
+        terminals
+    }
+
+    /// Arguments in a row: those that are required, as their object has them, then any of the others.
+    fn arguments(
+        &mut self,
+        arguments: &[(String, String)],
+        around: Option<(&Vec<Item>, &Vec<Item>)>,
+        is_begun: bool,
+        place: &Place,
+    ) -> Result<String> {
+        let one_of = |arguments: &[&(String, String)]| {
+            let rules: Vec<_> = arguments.iter().map(|(_, rule)| rule.as_str()).collect();
+            format!("({})", rules.join(" | "))
+        };
+        let Some((before, after)) = around else {
+            return Ok(one_of(&arguments.iter().collect::<Vec<_>>()));
+        };
+        let [before, after] = [before, after].map(|items| match items.as_slice() {
+            [] => Ok(None),
+            items => self.rule_of(items, place),
         });
-        let parameters = json!({"properties": properties, "$defs": {"kind": {"const": "a\nb"}}});
-        let tools = [json!({"function": {"name": "get_weather", "parameters": parameters}})];
-        for (given, held) in [
-            (
-                "tool-get-weather-arg-unit ::= (\"<p=\" \"unit\" \">\\n\") xml-arg-string",
-                "tool-get-weather-arg-unit ::= (\"<p=\" \"unit\" \">\\n\") (\"C\" | \"say \\\"F\\\"\") \"\\n</]\"",
-            ),
-            (
-                "tool-get-weather-arg-kind ::= (\"<p=\" \"kind\" \"\") \">\" ac-8",
-                "tool-get-weather-arg-kind ::= (\"<p=\" \"kind\" \"\") \">\" (\"a\\nb\") \"\\n</]\"",
-            ),
-            (
-                "tool-get-weather-arg-unit ::= (\"<p \" \"unit\" \">\") until-5 \"</p>\"",
-                "tool-get-weather-arg-unit ::= (\"<p \" \"unit\" \">\") (\"C\" | \"say \\\"F\\\"\") \"</p>\"",
-            ),
-            (
-                "tool-get-weather ::= ((\"<p \" \"unit\" \">\") (\"<!\" ac-8 | ac-8) | (\"<p \" \"city\" \">\") (ac-8)) space",
-                "tool-get-weather ::= ((\"<p \" \"unit\" \">\") (\"<!\" (\"C\" | \"say \\\"F\\\"\") \"\\n</]\" | (\"C\" | \"say \\\"F\\\"\") \"\\n</]\") | (\"<p \" \"city\" \">\") (ac-8)) space",
-            ),
-            (
-                "tool-get-weather ::= ((\"<p \" \"unit\" \">\") (\"<!\" ac-8 | until-1)) space)* space",
-                "tool-get-weather ::= ((\"<p \" \"unit\" \">\") (\"<!\" (\"C\" | \"say \\\"F\\\"\") \"\\n</]\" | (\"C\" | \"say \\\"F\\\"\"))) space)* space",
-            ),
-            (
-                "tool-get-weather-arg-city ::= (\"<p=\" \"city\" \">\\n\") xml-arg-string",
-                "tool-get-weather-arg-city ::= (\"<p=\" \"city\" \">\\n\") xml-arg-string",
-            ),
-        ] {
-            let rules = "xml-arg-string ::= ac-8\n\
-                 ac-8 ::= [\\n] ac-8-01 | [^\\n] ac-8\n\
-                 ac-8-01 ::= [\\n] ac-8-01 | [<] ac-8-02 | [^\\n<] ac-8\n\
-                 ac-8-02 ::= [\\n] ac-8-01 | [/] ac-8-03 | [^\\n/] ac-8\n\
-                 ac-8-03 ::= [\\]] | [^\\]] ac-8";
-            let grammar = hold_texts(&format!("{given}\n{rules}"), &tools);
-            assert_eq!(grammar, format!("{held}\n{rules}"));
+        let (before, after) = (before?.unwrap_or_default(), after?.unwrap_or_default());
+        let required = self.required(place);
+        let (required, optional): (Vec<_>, Vec<_>) =
+            arguments.iter().partition(|(name, _)| required.contains(name));
+        let mut rule = Vec::new();
+        for (index, (_, argument)) in required.iter().enumerate() {
+            let before = if index == 0 && is_begun { "" } else { before.as_str() };
+            rule.push(format!("{before} {argument} {after}"));
+        }
+        if !optional.is_empty() {
+            let others = one_of(&optional);
+            if required.is_empty() && is_begun {
+                rule.push(format!("{others} {after}"));
+            }
+            rule.push(format!("({before} {others} {after})*"));
+        }
+        Ok(rule.join(" "))
+    }
+
+    fn required(&self, place: &Place) -> Vec<String> {
+        match place {
+            Place::Outside => Vec::new(),
+            Place::In(tool, object) => self.tools[*tool].schema.required(object),
         }
     }
+
+    /// A value in JSON: an argument, all of them, or the answer. Python's values have less white space.
+    fn json(&mut self, place: &Place, is_python: bool) -> Result<String> {
+        let mut schema = match place {
+            Place::In(tool, value) => {
+                let schema = &self.tools[*tool].schema;
+                if self.is_mixed { schema.but_texts(value) } else { schema.at(value) }
+            }
+            Place::Outside => match &self.schema {
+                Some(schema) => schema.at(""),
+                None => return Err(internal("the engine's parser has a schema of no tool")),
+            },
+        };
+        if is_python {
+            schema["x-guidance"] = json!({"whitespace_flexible": false, "item_separator": ", ?", "key_separator": ": ?"});
+        }
+        Ok(self.lark.json(&schema))
+    }
+
+    /// The call that a part of the parser is of: it has the name of one tool.
+    fn call_at(&mut self, id: usize) -> Result<Option<Place>> {
+        let mut names = Vec::new();
+        self.each_below(id, &mut |id, parser| {
+            if parser["tag"] == "tool-name" {
+                names.extend(self.literal_below(id));
+            }
+        });
+        names.sort_unstable();
+        names.dedup();
+        let [name] = names.as_slice() else { return Ok(None) };
+        let Some(tool) = self.tools.iter().position(|tool| tool.name == *name) else {
+            return Ok(None);
+        };
+        let is_whole =
+            |parser: &Value| parser["type"] == "schema" || parser["name"] == "gemma4-dict";
+        if self.has_below(id, &|parser| parser["tag"] == "tool-arg")
+            || !self.has_below(id, &is_whole)
+        {
+            self.tools[tool].check_members("")?;
+        }
+        Ok(Some(Place::In(tool, String::new())))
+    }
+
+    /// The text of the first part with a tag.
+    fn first_name(&self, id: usize, tag: &str) -> Option<String> {
+        let mut found = None;
+        self.each_below(id, &mut |id, parser| {
+            if found.is_none() && parser["tag"] == tag {
+                found = self.literal_below(id);
+            }
+        });
+        found
+    }
+
+    fn literal_below(&self, id: usize) -> Option<String> {
+        let mut found = None;
+        self.each_below(id, &mut |_, parser| {
+            if found.is_none() {
+                found = parser["literal"].as_str().map(str::to_owned);
+            }
+        });
+        found
+    }
+
+    fn has_below(&self, id: usize, is_sought: &dyn Fn(&Value) -> bool) -> bool {
+        let mut found = false;
+        self.each_below(id, &mut |_, parser| found |= is_sought(parser));
+        found
+    }
+
+    /// Looks at a part and at all that are in it, in the order of a text.
+    fn each_below(&self, id: usize, look: &mut dyn FnMut(usize, &Value)) {
+        let mut seen = vec![false; self.parsers.len()];
+        let mut left = vec![id];
+        while let Some(id) = left.pop() {
+            let Some(parser) = self.parsers.get(id) else { continue };
+            if std::mem::replace(&mut seen[id], true) {
+                continue;
+            }
+            look(id, parser);
+            let rule = self.rules.get(parser["name"].as_str().unwrap_or_default());
+            let rule = rule.filter(|_| parser["type"] == "ref").and_then(Value::as_u64);
+            let child = parser["child"].as_u64().or(rule);
+            left.extend(children(parser).into_iter().rev());
+            left.extend(child.map(|child| child as usize));
+        }
+    }
+}
+
+impl Tool {
+    /// Fails where an object says what cannot be held while its properties are written each by itself.
+    fn check_members(&self, object: &str) -> Result<()> {
+        let Value::Object(schema) = self.schema.resolved(object).1 else { return Ok(()) };
+        let properties = schema.get("properties").and_then(Value::as_object);
+        let required = self.schema.required(object);
+        let is_held = |keyword: &str, value: &Value| match keyword {
+            "minProperties" => value.as_u64().is_some_and(|count| count <= required.len() as u64),
+            "maxProperties" => {
+                let count = properties.map_or(0, Map::len) as u64;
+                value.as_u64().is_some_and(|most| most >= count)
+            }
+            "required" => {
+                required.iter().all(|name| properties.is_some_and(|it| it.contains_key(name)))
+            }
+            _ => SILENT.contains(&keyword) || !Schema::is_keyword(keyword),
+        };
+        match schema.iter().find(|(keyword, value)| !is_held(keyword, value)) {
+            None => Ok(()),
+            Some((keyword, _)) => Err(unusable(&format!(
+                "`{keyword}` at #{object} of `{}` cannot be held in the form that the model's template has calls in",
+                self.name
+            ))),
+        }
+    }
+}
+
+/// Texts that cannot be read as JSON.
+const NO_JSON: &str =
+    r#"~(/\s*["\[{](?s:.*)|\s*(?:true|false|null|-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)\s*/)"#;
+
+fn internal(what: &str) -> Error {
+    Error::new(ErrorKind::Internal, what)
+}
+
+fn children(parser: &Value) -> Vec<usize> {
+    let children = parser["children"].as_array().into_iter().flatten();
+    children.filter_map(Value::as_u64).map(|child| child as usize).collect()
+}
+
+fn stops(parser: &Value) -> Vec<String> {
+    let stops = parser["delimiters"].as_array().into_iter().flatten();
+    stops.filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn joined(run: &[(String, bool)]) -> String {
+    run.iter().map(|(expression, _)| expression.as_str()).collect::<Vec<_>>().join(" ")
+}
+
+/// An expression for a terminal: an empty one is nothing.
+fn or_nothing(expression: &str) -> String {
+    if expression.is_empty() { "\"\"".to_owned() } else { expression.to_owned() }
+}
+
+/// Whether an expression is a text in quotes or a regular expression, whatever is in it.
+fn is_one_terminal(expression: &str) -> bool {
+    let mut characters = expression.chars();
+    let Some(quote @ ('"' | '/')) = characters.next() else { return false };
+    let mut is_escaped = false;
+    let end = characters.position(|character| {
+        let ends = character == quote && !is_escaped;
+        is_escaped = character == '\\' && !is_escaped;
+        ends
+    });
+    end.is_some() && characters.next().is_none()
+}
+
+/// The characters of a set, so many of them.
+fn chars(parser: &Value) -> Item {
+    use std::fmt::Write as _;
+    let mut set = String::new();
+    if parser["negated"] == true {
+        set.push('^');
+    }
+    for range in parser["ranges"].as_array().into_iter().flatten() {
+        let bound = |name: &str| range[name].as_u64().unwrap_or_default();
+        let _ = write!(set, "\\u{{{:X}}}-\\u{{{:X}}}", bound("start"), bound("end"));
+    }
+    let least = parser["min_count"].as_u64().unwrap_or_default();
+    let most = parser["max_count"].as_u64().map(|most| most.to_string()).unwrap_or_default();
+    Item::Terminal(format!("/[{set}]{{{least},{most}}}/"), least == 0)
+}
+
+/// A text that holds none of the stops, with its end.
+fn until(texts: Option<&str>, unlike: Option<&String>, stops: &[String], end: &str) -> String {
+    let text = texts.unwrap_or(ANY_TEXT);
+    let text = match unlike {
+        Some(beginning) => format!("({text}) & ~({} {ANY_TEXT})", quoted(beginning)),
+        None => text.to_owned(),
+    };
+    let stops: Vec<_> = stops.iter().map(|stop| quoted(stop)).collect();
+    format!("({text}) {} & ~({ANY_TEXT} ({}) /(?s:.+)/)", quoted(end), stops.join(" | "))
 }

@@ -4,8 +4,9 @@
 //! depth of its calls, the depth of the values that it makes, and the time of all renderings of a request together.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Zoned;
@@ -43,6 +44,36 @@ const NAME: &str = "chat template";
 pub(super) struct Jinja {
     environment: Environment<'static>,
     source: String,
+    /// What it made of variables lately. The engine asks the same questions for each request.
+    known: Mutex<Known>,
+}
+
+/// Renderings by their variables, as JSON.
+#[derive(Default)]
+struct Known {
+    texts: HashMap<String, String>,
+    bytes: usize,
+}
+
+impl Known {
+    /// Bytes of all of them, and of one.
+    const MOST: usize = 1 << 20;
+    const MOST_OF_ONE: usize = 32 << 10;
+
+    fn keep(&mut self, variables: String, text: &str) {
+        let bytes = variables.len() + text.len();
+        if bytes > Self::MOST_OF_ONE {
+            return;
+        }
+        if self.texts.contains_key(&variables) {
+            return;
+        }
+        if self.bytes + bytes > Self::MOST {
+            *self = Self::default();
+        }
+        self.bytes += bytes;
+        self.texts.insert(variables, text.to_owned());
+    }
 }
 
 impl Jinja {
@@ -55,7 +86,7 @@ impl Jinja {
         environment
             .add_template_owned(NAME, source::prepare(&source))
             .map_err(|error| describe(&error))?;
-        Ok(Self { environment, source })
+        Ok(Self { environment, source, known: Mutex::default() })
     }
 
     pub fn source(&self) -> &str {
@@ -91,21 +122,53 @@ impl Renderer for Jinja {
     fn render(&self, variables: &str) -> Result<String, String> {
         let mut variables: serde_json::Value =
             serde_json::from_str(variables).map_err(|error| error.to_string())?;
-        Bounds::mark(&mut variables);
-        self.render_with(variables)
+        Bounds::settle(&mut variables);
+        // The time goes on.
+        if self.source.contains("strftime_now") {
+            return self.render_with(variables);
+        }
+        let settled = variables.to_string();
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(text) = known().texts.get(&settled) {
+            return Ok(text.clone());
+        }
+        let text = self.render_with(variables)?;
+        known().keep(settled, &text);
+        Ok(text)
     }
 }
 
 /// What holds for all renderings of a request: the engine tries a template out, and swallows what that says.
 pub(super) struct Bounds {
     cancel: CancelToken,
-    /// In place of special tokens in what the template is given.
-    marks: Option<Marks>,
+    given: Given,
     until: Instant,
     /// The last error.
     reason: RefCell<Option<String>>,
     /// Nothing is rendered any more.
     is_final: Cell<bool>,
+}
+
+/// What templates are given for a request, and the engine is not.
+#[derive(Default)]
+pub(super) struct Given {
+    /// The tools as they are defined.
+    pub tools: Vec<serde_json::Value>,
+    /// In place of special tokens.
+    pub marks: Option<Marks>,
+}
+
+impl Given {
+    /// Gives tools the parameters that they are defined with.
+    fn put_into(&self, tools: &mut [serde_json::Value]) {
+        let name = |tool: &serde_json::Value| tool["function"]["name"].clone();
+        for tool in tools {
+            let defined = self.tools.iter().find(|defined| name(defined) == name(tool));
+            if let Some(parameters) = defined.and_then(|it| it["function"].get("parameters")) {
+                tool["function"]["parameters"] = parameters.clone();
+            }
+        }
+    }
 }
 
 thread_local! {
@@ -116,12 +179,12 @@ impl Bounds {
     /// Does `work` within bounds. An error of it is told by that of the rendering that it is due to.
     pub fn hold<T>(
         cancel: CancelToken,
-        marks: Option<Marks>,
+        given: Given,
         work: impl FnOnce() -> Result<T, String>,
     ) -> Result<T, String> {
         let bounds = Self {
             cancel,
-            marks,
+            given,
             until: Instant::now() + MAX_TIME,
             reason: RefCell::default(),
             is_final: Cell::new(false),
@@ -149,11 +212,16 @@ impl Bounds {
         });
     }
 
-    /// Puts marks into the variables of a template, but for those that are special tokens.
-    fn mark(variables: &mut serde_json::Value) {
+    /// Makes the variables of a template what they are for the request.
+    fn settle(variables: &mut serde_json::Value) {
         BOUNDS.with_borrow(|bounds| {
-            let marks = bounds.as_ref().and_then(|bounds| bounds.marks.as_ref());
-            let (Some(marks), Some(variables)) = (marks, variables.as_object_mut()) else { return };
+            let (Some(bounds), Some(variables)) = (bounds, variables.as_object_mut()) else {
+                return;
+            };
+            if let Some(serde_json::Value::Array(tools)) = variables.get_mut("tools") {
+                bounds.given.put_into(tools);
+            }
+            let Some(marks) = &bounds.given.marks else { return };
             for (name, value) in variables {
                 if !matches!(name.as_str(), "bos_token" | "eos_token") {
                     marks.put_into(value);

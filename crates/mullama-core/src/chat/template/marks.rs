@@ -22,14 +22,19 @@ pub(crate) struct Marks {
 }
 
 impl Marks {
-    /// Those that a request needs, if it does.
-    pub fn needed(request: &Value, specials: &Arc<Specials>) -> Result<Option<Self>> {
+    /// Those that what a template is given needs, if it does.
+    pub fn needed<'a>(
+        given: impl IntoIterator<Item = &'a Value>,
+        specials: &Arc<Specials>,
+    ) -> Result<Option<Self>> {
         let (mut found, mut is_begun, mut taken) = (BTreeSet::new(), false, BTreeSet::new());
-        each_text(request, &mut |text| {
-            found.extend(specials.find(text).map(|(_, index)| index));
-            is_begun |= specials.is_begun_by(text);
-            taken.extend(text.chars().filter(|character| PRIVATE.contains(character)));
-        });
+        for value in given {
+            each_text(value, &mut |text| {
+                found.extend(specials.find(text).map(|(_, index)| index));
+                is_begun |= specials.is_begun_by(text);
+                taken.extend(text.chars().filter(|character| PRIVATE.contains(character)));
+            });
+        }
         if found.is_empty() && !is_begun {
             return Ok(None);
         }

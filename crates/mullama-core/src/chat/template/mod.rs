@@ -2,7 +2,9 @@
 
 mod calls;
 mod capabilities;
+mod gemma;
 mod jinja;
+mod lark;
 mod marks;
 mod source;
 mod templates;
@@ -12,6 +14,7 @@ use mullama_sys::shim::ChatParser;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use calls::Calls;
 pub(crate) use jinja::{MAX_TIME as TEMPLATE_TIME, STACK as TEMPLATE_STACK};
 use marks::Marks;
 pub(crate) use templates::Templates;
@@ -22,7 +25,7 @@ use super::tool;
 use crate::engine::{Prompt, Vocab};
 use crate::options::ChatOptions;
 use crate::sampling::{
-    GrammarSpec, GrammarTriggers, ReasoningSpec, ReasoningTags, escape, schema_to_gbnf,
+    GrammarSpec, GrammarTriggers, ReasoningSpec, ReasoningTags, Schema, shape_of,
 };
 use crate::{CancelToken, Error, ErrorKind, Result};
 
@@ -45,6 +48,8 @@ struct Applied {
     generation_prompt: String,
     grammar: String,
     grammar_lazy: bool,
+    /// The engine's parser of answers, as JSON.
+    parser: String,
     grammar_triggers: Vec<Trigger>,
     preserved_tokens: Vec<String>,
     additional_stops: Vec<String>,
@@ -105,14 +110,15 @@ pub(crate) fn render(
     if let Some(schema) = &schema
         && (!chosen.tools.is_empty() || !answers_plainly(templates, &request, cancel)?)
     {
-        schema_to_gbnf(schema)?;
-        request["json_schema"] = schema.clone();
+        Schema::new(schema)?;
+        request["json_schema"] = json!({"type": "object"});
     }
 
     let marks = if options.chat.settled_parse_special() {
         None
     } else {
-        Marks::needed(&request, templates.specials(vocab))?
+        let tools = Value::from(chosen.tools.clone());
+        Marks::needed([&request, &tools], templates.specials(vocab))?
     };
     if let Some(marks) = &marks
         && continues
@@ -121,17 +127,11 @@ pub(crate) fn render(
         // The engine itself puts it into the prompt.
         marks.put_into(beginning);
     }
-    let (mut applied, parser) = apply(templates, &request, marks.as_ref(), cancel)?;
+    let (mut applied, parser) = apply(templates, &request, &chosen.tools, marks.as_ref(), cancel)?;
     let resolve = |marked: &str| match &marks {
         Some(marks) => marks.resolve(marked),
         None => Prompt { text: marked.to_owned(), written: Vec::new() },
     };
-    if !chosen.tools.is_empty() {
-        applied.grammar = calls::hold_texts(&applied.grammar, &chosen.tools);
-    }
-    if chosen.is_required && !continues {
-        applied.grammar = calls::begin_at_once(&applied.grammar);
-    }
     let prompt = resolve(&applied.prompt);
     applied.generation_prompt = resolve(&applied.generation_prompt).text;
     if prompt.text.is_empty() {
@@ -143,18 +143,17 @@ pub(crate) fn render(
         ends: applied.thinking_end.clone(),
         prefill: applied.generation_prompt.clone(),
     });
-    // The template's own grammar covers tools and schema alike; a caller's stands by itself.
-    let grammar = match (&options.generate.grammar, applied.grammar.is_empty()) {
-        (Some(gbnf), true) => Some(GrammarSpec::gbnf(gbnf)),
-        (Some(_), false) => {
+    // The template's own form covers tools and schema alike; a caller's grammar stands by itself.
+    let is_formed = !chosen.tools.is_empty() || !applied.grammar.is_empty();
+    let form =
+        if is_formed { form(&applied, &chosen, schema.as_ref(), &prefill, vocab)? } else { None };
+    let grammar = match (&options.generate.grammar, form) {
+        (Some(gbnf), None) => Some(GrammarSpec::Gbnf(gbnf.clone())),
+        (Some(_), Some(_)) => {
             return Err(Error::option("grammar", "cannot be combined with tools"));
         }
-        (None, false) => Some(GrammarSpec::Gbnf {
-            text: applied.grammar.clone(),
-            lazy: applied.grammar_lazy.then(|| triggers(&applied.grammar_triggers, vocab)),
-            prefill: applied.generation_prompt.clone(),
-        }),
-        (None, true) => schema.map(|schema| GrammarSpec::Schema {
+        (None, Some(form)) => Some(form),
+        (None, None) => schema.map(|schema| GrammarSpec::Schema {
             schema,
             reasoning: tags
                 .clone()
@@ -180,14 +179,65 @@ pub(crate) fn template_error(reason: &str) -> Error {
     )
 }
 
+/// The grammar of calls, or of an answer in a form of the model's own. Nothing where the engine does not know it.
+fn form(
+    applied: &Applied,
+    chosen: &ChosenTools,
+    schema: Option<&Value>,
+    begun: &str,
+    vocab: &Vocab,
+) -> Result<Option<GrammarSpec>> {
+    let is_unknown = applied.parser.is_empty();
+    let parser: Value = if is_unknown {
+        Value::Null
+    } else {
+        serde_json::from_str(&applied.parser)
+            .map_err(|error| template_error(&format!("its parser cannot be read: {error}")))?
+    };
+    let of_form = |text, lazy, prefill: &str| GrammarSpec::Form {
+        text,
+        spoken: applied.preserved_tokens.clone(),
+        lazy,
+        prefill: prefill.to_owned(),
+    };
+    if !applied.grammar.is_empty() {
+        let calls = Calls::new(&parser, &chosen.tools, schema)?;
+        return Ok(Some(if applied.grammar_lazy {
+            of_form(calls.alone()?, Some(triggers(&applied.grammar_triggers, vocab)), "")
+        } else if chosen.is_required && !begun.is_empty() {
+            // A call follows what was said, or goes on.
+            let marks = applied.grammar_triggers.iter().map(|trigger| trigger.value.as_str());
+            let at = marks.filter_map(|mark| begun.find(mark)).min().unwrap_or(begun.len());
+            of_form(calls.alone()?, None, &begun[at..])
+        } else {
+            of_form(calls.at_once()?, None, &applied.generation_prompt)
+        }));
+    }
+    if chosen.is_required {
+        let message = "the form that the model's chat template has calls in is not known: a call cannot be required";
+        return Err(Error::new(ErrorKind::Unsupported, message)
+            .with_context("option", "tool_choice")
+            .with_hint(Text::with_names("give a template of another form as {chat_template}")));
+    }
+    if is_unknown {
+        return Ok(None);
+    }
+    // Calls that have no mark are told by what they begin with.
+    let calls = Calls::new(&parser, &chosen.tools, schema)?;
+    let Some(pattern) = calls.beginning() else { return Ok(None) };
+    let lazy = GrammarTriggers { patterns: vec![pattern], ..GrammarTriggers::default() };
+    Ok(Some(of_form(calls.alone()?, Some(lazy), "")))
+}
+
 fn apply(
     templates: &Templates,
     request: &Value,
+    tools: &[Value],
     marks: Option<&Marks>,
     cancel: &CancelToken,
 ) -> Result<(Applied, ChatParser)> {
     let (applied, parser) =
-        templates.apply(request, marks, cancel).map_err(|reason| template_error(&reason))?;
+        templates.apply(request, tools, marks, cancel).map_err(|reason| template_error(&reason))?;
     let applied =
         serde_json::from_str(&applied).map_err(|error| template_error(&error.to_string()))?;
     Ok((applied, parser))
@@ -198,7 +248,7 @@ fn apply(
 fn answers_plainly(templates: &Templates, request: &Value, cancel: &CancelToken) -> Result<bool> {
     let mut request = request.clone();
     request["json_schema"] = json!({"const": "a"});
-    let (applied, _) = apply(templates, &request, None, cancel)?;
+    let (applied, _) = apply(templates, &request, &[], None, cancel)?;
     Ok(is_plain(&applied))
 }
 
@@ -288,9 +338,18 @@ fn offer_tools(
             "give a template that has one as {chat_template}, or describe the tools in a message",
         )));
     }
-    request["tools"] = chosen.tools.clone().into();
+    request["tools"] = chosen.tools.iter().map(in_shape).collect();
     request["tool_choice"] = if chosen.is_required { "required" } else { "auto" }.into();
     Ok(chosen)
+}
+
+/// A tool as the engine needs it: it bounds no values, and chokes on some bounds.
+fn in_shape(tool: &Value) -> Value {
+    let mut tool = tool.clone();
+    if let Some(parameters) = tool["function"].get_mut("parameters") {
+        *parameters = shape_of(parameters);
+    }
+    tool
 }
 
 /// The tools that may be called, and whether one must be. A tool that is chosen by name is the only
@@ -358,7 +417,7 @@ fn triggers(triggers: &[Trigger], vocab: &Vocab) -> GrammarTriggers {
             // A word that is one token is told apart by that token, not by its text.
             "word" => match vocab.tokenize(&trigger.value, false, true).as_deref() {
                 Ok([token]) => result.tokens.push(*token),
-                _ => result.patterns.push(escape(&trigger.value)),
+                _ => result.words.push(trigger.value.clone()),
             },
             "pattern_full" => {
                 let start = if trigger.value.starts_with('^') { "" } else { "^" };
@@ -382,6 +441,7 @@ mod tests {
             generation_prompt: "<|im_start|>assistant\n".to_owned(),
             grammar: format!("space ::= \" \"?\nroot ::= {root}\nother ::= \"x\""),
             grammar_lazy: false,
+            parser: String::new(),
             grammar_triggers: Vec::new(),
             preserved_tokens: Vec::new(),
             additional_stops: Vec::new(),

@@ -7,7 +7,7 @@ use mullama_sys::shim::{ChatParser, ChatTemplates};
 use serde_json::{Value, json};
 
 use super::capabilities::Capabilities;
-use super::jinja::{Bounds, Jinja, STACK};
+use super::jinja::{Bounds, Given, Jinja, STACK};
 use super::marks::Marks;
 use crate::engine::{Specials, Vocab, with_stack};
 use crate::{CancelToken, Error, ErrorKind, Result};
@@ -63,9 +63,11 @@ impl Templates {
             let specials = OnceLock::new();
             Ok(Self { engine, capabilities, with_tools, can_think, specials })
         };
-        with_stack(STACK, || Bounds::hold(CancelToken::new(), None, compile))?.map_err(|reason| {
-            Error::new(ErrorKind::Template, format!("the chat template is invalid: {reason}"))
-        })
+        with_stack(STACK, || Bounds::hold(CancelToken::new(), Given::default(), compile))?.map_err(
+            |reason| {
+                Error::new(ErrorKind::Template, format!("the chat template is invalid: {reason}"))
+            },
+        )
     }
 
     /// Whether tools reach the prompt.
@@ -84,14 +86,16 @@ impl Templates {
     }
 
     /// Renders a request, on a thread with [`STACK`]; gives the result and the parser for the model's answer, as the
-    /// shim has them.
+    /// shim has them. `tools` are those of the request, as the template is given them.
     pub fn apply(
         &self,
         request: &Value,
+        tools: &[Value],
         marks: Option<&Marks>,
         cancel: &CancelToken,
     ) -> Result<(String, ChatParser), String> {
-        Bounds::hold(cancel.clone(), marks.cloned(), || self.engine.apply(&request.to_string()))
+        let given = Given { tools: tools.to_vec(), marks: marks.cloned() };
+        Bounds::hold(cancel.clone(), given, || self.engine.apply(&request.to_string()))
     }
 }
 

@@ -2,9 +2,15 @@
 //! render, and how answers are parsed. The answers are written here; no model says them.
 
 use mullama_sys::shim::ChatParser;
-use mullama_testkit::templates::{BRACKETS, HEADERS, NO_SYSTEM, RUNAWAY, STRICT, THINKING};
+use std::sync::Arc;
+
+use llguidance::api::TopLevelGrammar;
+use llguidance::toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
+use llguidance::{Matcher, ParserFactory};
+use mullama_testkit::templates::{BRACKETS, HEADERS, NO_SYSTEM, RUNAWAY, STRICT, TAGGED, THINKING};
 use serde_json::{Value, json};
 
+use super::super::calls::Calls;
 use super::{SpecialTokens, Templates};
 use crate::CancelToken;
 use crate::engine::with_stack;
@@ -16,7 +22,8 @@ fn compile(source: &str) -> Result<Templates, String> {
 fn render(source: &str, request: &Value) -> Result<(Value, ChatParser), String> {
     let templates = compile(source)?;
     let cancel = CancelToken::new();
-    let applied = with_stack(super::STACK, || templates.apply(request, None, &cancel)).unwrap();
+    let applied =
+        with_stack(super::STACK, || templates.apply(request, &[], None, &cancel)).unwrap();
     applied.map(|(applied, parser)| (serde_json::from_str(&applied).unwrap(), parser))
 }
 
@@ -286,7 +293,8 @@ fn a_request_that_is_cancelled_ends_its_template() {
     let cancel = CancelToken::new();
     cancel.cancel();
     let request = json!({"messages": [{"role": "user", "content": "x"}]});
-    let applied = with_stack(super::STACK, || templates.apply(&request, None, &cancel)).unwrap();
+    let applied =
+        with_stack(super::STACK, || templates.apply(&request, &[], None, &cancel)).unwrap();
     let failure = applied.map(drop).unwrap_err();
     assert!(failure.contains("cancelled"), "{failure}");
 }
@@ -350,4 +358,122 @@ fn a_long_conversation_is_no_runaway() {
         .collect();
     let prompt = apply(THINKING, &json!({"messages": messages})).0["prompt"].to_string();
     assert!(prompt.contains("message 9999"));
+}
+
+/// Whether a whole text follows a grammar.
+fn follows(grammar: &str, text: &str) -> bool {
+    let mut bytes: Vec<Vec<u8>> = (0..=u8::MAX).map(|byte| vec![byte]).collect();
+    bytes.push(vec![TokTrie::SPECIAL_TOKEN_MARKER, b'e']);
+    let trie = TokTrie::from(&TokRxInfo::new(257, 256), &bytes);
+    let tokens: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
+    let mut factory = ParserFactory::new_simple(&tokens).unwrap();
+    factory.quiet();
+    let mut matcher =
+        Matcher::new(factory.create_parser(TopLevelGrammar::from_lark(grammar.to_owned())));
+    assert_eq!(matcher.get_error(), None, "{grammar}");
+    matcher.consume_tokens(&tokens.tokenize(text)).is_ok() && matcher.is_accepting().unwrap()
+}
+
+#[test]
+fn arguments_are_held_in_the_form_of_the_template() {
+    let properties = json!({
+        "city": {"type": "string", "pattern": "^[A-Z][a-z]+$"},
+        "days": {"type": "integer", "minimum": 1, "maximum": 3},
+        "note": {"type": ["string", "null"], "maxLength": 2},
+    });
+    let parameters =
+        json!({"type": "object", "properties": properties, "required": ["city", "days"]});
+    let tools = [json!({"type": "function", "function": {"name": "f", "parameters": parameters}})];
+    let mut request = question(false);
+    request["tools"] = json!(tools);
+    let json = |city: &str, days: u32| format!("{{\"city\": \"{city}\", \"days\": {days}}}");
+    let tags = |city: &str, days: u32, note: &str| {
+        format!(
+            "<tool_call>\n<function=f>\n<parameter=days>\n{days}\n</parameter>\n<parameter=city>\n{city}\n\
+             </parameter>\n{note}</function>\n</tool_call>"
+        )
+    };
+    let note = |text: &str| format!("<parameter=note>\n{text}\n</parameter>\n");
+    let called = |start: &str, key: &str, arguments: &str, end: &str| {
+        format!("{start}{{\"name\": \"f\", \"{key}\": {arguments}}}{end}")
+    };
+    for (name, source, good, bad) in [
+        (
+            "thinking",
+            THINKING,
+            vec![called("<tool_call>\n", "arguments", &json("Paris", 2), "\n</tool_call>")],
+            vec![
+                called("<tool_call>\n", "arguments", &json("paris", 2), "\n</tool_call>"),
+                called("<tool_call>\n", "arguments", "{\"city\": \"Paris\"}", "\n</tool_call>"),
+            ],
+        ),
+        (
+            "headers",
+            HEADERS,
+            vec![called("", "parameters", &json("Paris", 3), "")],
+            vec![called("", "parameters", &json("Paris", 4), "")],
+        ),
+        (
+            "tagged",
+            TAGGED,
+            vec![
+                tags("Paris", 2, ""),
+                tags("Paris", 2, &note("a\n")),
+                tags("Paris", 2, &note("null")),
+            ],
+            vec![
+                tags("paris", 2, ""),
+                tags("Paris", 0, ""),
+                tags("Paris", 2, &note("abc")),
+                tags("Paris</parameter>", 2, ""),
+                "<tool_call>\n<function=f>\n</function>\n</tool_call>".to_owned(),
+            ],
+        ),
+    ] {
+        let (applied, _) = apply(source, &request);
+        let parser: Value = serde_json::from_str(applied["parser"].as_str().unwrap()).unwrap();
+        let grammar = Calls::new(&parser, &tools, None).unwrap().alone().unwrap();
+        for text in good {
+            assert!(follows(&grammar, &text), "{name}: {text}\n{grammar}");
+        }
+        for text in bad {
+            assert!(!follows(&grammar, &text), "{name}: {text}\n{grammar}");
+        }
+    }
+    let (applied, _) = apply(HEADERS, &request);
+    let parser: Value = serde_json::from_str(applied["parser"].as_str().unwrap()).unwrap();
+    let calls = Calls::new(&parser, &tools, None).unwrap();
+    assert_eq!(calls.beginning().unwrap(), "(\\{\\s*\"(?:name|parameters)\"\\s*:)");
+}
+
+#[test]
+fn what_a_form_cannot_hold_is_told() {
+    let parameters = json!({"type": "object", "properties": {"a": {"type": "string"}}});
+    for (keyword, value) in [
+        ("minProperties", json!(1)),
+        ("anyOf", json!([{"required": ["a"]}])),
+        ("required", json!(["b"])),
+    ] {
+        let mut parameters = parameters.clone();
+        parameters[keyword] = value;
+        let tools =
+            [json!({"type": "function", "function": {"name": "f", "parameters": parameters}})];
+        let mut request = question(false);
+        request["tools"] = json!(tools);
+        let (applied, _) = apply(TAGGED, &request);
+        let parser: Value = serde_json::from_str(applied["parser"].as_str().unwrap()).unwrap();
+        let calls = Calls::new(&parser, &tools, None).unwrap();
+        let error = calls.alone().unwrap_err().to_string();
+        assert!(error.contains(&format!("`{keyword}` at # of `f`")), "{error}");
+    }
+}
+
+#[test]
+fn the_same_questions_are_answered_once() {
+    let jinja = super::Jinja::new("{{ a }}").unwrap();
+    use mullama_sys::shim::Renderer as _;
+    for _ in 0..2 {
+        assert_eq!(jinja.render("{\"a\": 1}").unwrap(), "1");
+        assert_eq!(jinja.render("{\"a\": 2}").unwrap(), "2");
+    }
 }

@@ -1,0 +1,182 @@
+"""What a tool is called with follows its schema, in each form that templates have calls in."""
+
+import json
+
+import pytest
+from jsonschema import Draft202012Validator, FormatChecker
+from mullama import InvalidGrammarError, Model
+from test_schemas import SCHEMAS, an_object
+
+QUESTION = [{"role": "user", "content": "What is the weather in Paris?"}]
+
+TOOLS = "{%- for tool in tools or [] %}{{- (tool | tojson) ~ '\\n' }}{%- endfor %}"
+
+
+def template(call, start="<|im_start|>", end="<|im_end|>\n", begin="assistant\n", more=""):
+    """A template with tools, and calls as they are written in Jinja."""
+    return (
+        f"{TOOLS}{more}{{%- for message in messages %}}"
+        f"{{{{- '{start}' ~ message.role ~ '\n' ~ (message.content or '') }}}}"
+        f"{{%- for call in message.tool_calls or [] %}}{call}{{%- endfor %}}"
+        f"{{{{- '{end}' }}}}{{%- endfor %}}"
+        f"{{%- if add_generation_prompt %}}{{{{- '{start}{begin}' }}}}{{%- endif %}}"
+    )
+
+
+EACH = "{%- for key, value in call.function.arguments.items() %}"
+VALUE = "{{- value if value is string else value | tojson }}"
+
+FORMS = {
+    "json": template(
+        '{{- \'<tool_call>\\n{"name": "\' ~ call.function.name ~ \'", "arguments": \' ~ '
+        "(call.function.arguments | tojson) ~ '}\\n</tool_call>' }}"
+    ),
+    "parameters": template(
+        "{{- '<tool_call>\\n<function=' ~ call.function.name ~ '>\\n' }}" + EACH + "{{- "
+        "'<parameter=' ~ key ~ '>\\n' }}" + VALUE + "{{- '\\n</parameter>\\n' }}{%- endfor %}"
+        "{{- '</function>\\n</tool_call>' }}"
+    ),
+    "keys": template(
+        "{{- '<tool_call>' ~ call.function.name ~ '\\n' }}" + EACH + "{{- '<arg_key>' ~ key ~ "
+        "'</arg_key>\\n<arg_value>' }}" + VALUE + "{{- '</arg_value>\\n' }}{%- endfor %}"
+        "{{- '</tool_call>' }}"
+    ),
+    "params": template(
+        "{{- '<function name=\"' ~ call.function.name ~ '\">' }}" + EACH + "{{- '<param name=\"' "
+        "~ key ~ '\">' }}" + VALUE + "{{- '</param>' }}{%- endfor %}{{- '</function>' }}",
+        begin="assistant\n<think>\n\n</think>\n\n",
+        more="{{- 'Tool usage guidelines:' }}",
+    ),
+    "invokes": template(
+        "{%- set dsml_token = '\uff5cDSML\uff5c' %}{{- '<' ~ dsml_token ~ 'function_calls>\\n<' ~ "
+        "dsml_token ~ 'invoke name=\"' ~ call.function.name ~ '\">\\n</' ~ dsml_token ~ "
+        "'invoke>\\n</' ~ dsml_token ~ 'function_calls>' }}",
+        start="<\uff5cAssistant\uff5c>",
+        begin="",
+    ),
+    "dictionaries": template(
+        "{{- '<|tool_call>call:' ~ call.function.name ~ (call.function.arguments | tojson) ~ "
+        "'<tool_call|>' }}",
+        start="<|turn>",
+        end="<turn|>\n",
+        begin="model\n",
+    ),
+}
+
+TEXTS = {
+    "a pattern": {"type": "string", "pattern": "^[A-Z][a-z]{2,4}$"},
+    "a pattern somewhere": {"type": "string", "pattern": "x|^y", "maxLength": 5},
+    "lengths": {"type": "string", "minLength": 2, "maxLength": 5},
+    "a date and a time": {"type": "string", "format": "date-time"},
+    "an address": {"type": "string", "format": "ipv6"},
+    "a mailbox": {"type": "string", "format": "email", "maxLength": 20},
+    "one of some": {"enum": ["a b", "</c>", 'd"']},
+    "all of some": {"allOf": [{"type": "string", "minLength": 2}, {"maxLength": 3}]},
+    "any of some": {"anyOf": [{"const": "x"}, {"type": "string", "pattern": "^z{2}$"}]},
+    "a reference": {"$ref": "#/$defs/short"},
+    "a text or nothing": {"type": ["string", "null"], "maxLength": 3},
+    "a text or a number": {"type": ["string", "integer"], "maxLength": 3, "minimum": 5},
+}
+
+# What these forms have no way to hold, and say so.
+REFUSED = {
+    "dictionaries": {
+        "all of beside properties",
+        "one of two required",
+        "pattern properties",
+        "prefix and items",
+        "definitions that are combined",
+    }
+}
+
+
+@pytest.fixture(scope="module", params=FORMS)
+def form(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def model(form):
+    with Model("demo", chat_template=FORMS[form], context_size=1024) as model:
+        yield model
+
+
+def a_tool(schema, **more):
+    definitions = {"short": {"type": "string", "maxLength": 3}}
+    for name in ("$defs", "definitions"):
+        if name in schema:
+            schema = dict(schema)
+            definitions |= schema.pop(name)
+    parameters = json.loads(
+        json.dumps(
+            an_object(value=schema, count={"type": "integer", "minimum": 1, "maximum": 3})
+        ).replace("#/definitions/", "#/$defs/")
+    )
+    parameters["$defs"] = definitions
+    parameters |= more
+    return {"type": "function", "function": {"name": "tell", "parameters": parameters}}
+
+
+@pytest.mark.parametrize("name", SCHEMAS | TEXTS)
+def test_arguments_follow_their_schemas(model, form, name):
+    tool = a_tool((SCHEMAS | TEXTS)[name])
+    options = {"tools": [tool], "tool_choice": "required", "max_tokens": 120}
+    if name in REFUSED.get(form, ()):
+        with pytest.raises(InvalidGrammarError, match="cannot be held"):
+            model.chat(QUESTION, **options)
+        return
+    parameters = tool["function"]["parameters"]
+    validator = Draft202012Validator(parameters, format_checker=FormatChecker())
+    whole = 0
+    for temperature, seed in [(0, 0), *((1.5, seed) for seed in range(3))]:
+        answer = model.chat(QUESTION, temperature=temperature, seed=seed, **options)
+        if answer.finish_reason == "tool_calls":
+            whole += 1
+            for call in answer.message.tool_calls:
+                validator.validate(json.loads(call.function.arguments))
+        if whole == 2:
+            return
+    assert whole > 0, "no call was whole"
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ({"not": {"type": "string"}}, "not"),
+        ({"type": "array", "uniqueItems": True}, "uniqueItems"),
+        ({"type": "string", "pattern": "(?=a)b"}, "(?=a)b"),
+        ({"type": "string", "minLength": 3, "maxLength": 2}, "minLength"),
+        ({"type": "integer", "minimum": 3, "maximum": 2}, "minimum"),
+    ],
+)
+def test_what_cannot_be_followed_is_refused_by_name(model, schema, said):
+    with pytest.raises(InvalidGrammarError) as refused:
+        model.chat(QUESTION, tools=[a_tool(schema)])
+    assert said in str(refused.value)
+    assert "tell" in str(refused.value)
+
+
+@pytest.mark.parametrize("more", [{"minProperties": 2}, {"anyOf": [{"required": ["note"]}]}])
+def test_what_a_form_cannot_hold_is_refused_by_name(model, form, more):
+    """What the parameters say of all together, where each is written by itself."""
+    (keyword,) = more
+    properties = {"count": {"type": "integer", "maximum": 3}, "note": {"enum": ["a", "b"]}}
+    parameters = {"type": "object", "properties": properties, "required": ["count"], **more}
+    tool = {"type": "function", "function": {"name": "tell", "parameters": parameters}}
+    options = {"tools": [tool], "tool_choice": "required", "max_tokens": 150, "seed": 1}
+    if form == "json":
+        (call, *_) = model.chat(QUESTION, **options).message.tool_calls
+        Draft202012Validator(parameters).validate(json.loads(call.function.arguments))
+        return
+    with pytest.raises(InvalidGrammarError, match=f"`{keyword}` at #.*cannot be held"):
+        model.chat(QUESTION, **options)
+
+
+def test_a_call_that_the_model_chooses_follows_its_schema(demo):
+    """The grammar waits for the mark of a call."""
+    city = {"type": "string", "pattern": "^[a-z]{2}$"}
+    function = {"name": "get_weather", "parameters": an_object(city=city)}
+    tools = [{"type": "function", "function": function}]
+    answer = demo.chat(QUESTION, tools=tools, temperature=0, max_tokens=100)
+    (call,) = answer.message.tool_calls
+    Draft202012Validator(function["parameters"]).validate(json.loads(call.function.arguments))

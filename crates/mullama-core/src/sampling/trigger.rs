@@ -1,0 +1,142 @@
+//! What makes a grammar rule that does not from the beginning: a mark in the answer with which calls of tools begin.
+
+use fancy_regex::Regex;
+
+use crate::engine::Vocab;
+use crate::{Error, ErrorKind, Result, Token};
+
+/// What makes a grammar rule.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct GrammarTriggers {
+    /// Texts.
+    pub words: Vec<String>,
+    /// Regular expressions over the answer so far. The grammar rules from their first group on, where they have one.
+    pub patterns: Vec<String>,
+    /// Tokens.
+    pub tokens: Vec<Token>,
+}
+
+/// Looks for a trigger in an answer as it comes.
+pub(super) struct Trigger {
+    words: Vec<String>,
+    patterns: Vec<Regex>,
+    tokens: Vec<Token>,
+    /// The answer so far.
+    text: String,
+    /// Bytes after it that are no whole character.
+    rest: Vec<u8>,
+}
+
+impl Trigger {
+    pub fn new(triggers: &GrammarTriggers) -> Result<Self> {
+        let patterns = triggers.patterns.iter().map(|pattern| {
+            Regex::new(pattern).map_err(|error| {
+                let what = format!("a trigger of the engine cannot be read: {error}");
+                Error::new(ErrorKind::Internal, what)
+            })
+        });
+        Ok(Self {
+            words: triggers.words.clone(),
+            patterns: patterns.collect::<Result<_>>()?,
+            tokens: triggers.tokens.clone(),
+            text: String::new(),
+            rest: Vec::new(),
+        })
+    }
+
+    /// What the grammar is to go on by, if a token makes it rule.
+    pub fn begun_by(&self, vocab: &Vocab, token: Token) -> Option<Vec<u8>> {
+        let mut piece = Vec::new();
+        vocab.piece(token, true, &mut piece);
+        if self.tokens.contains(&token) {
+            return Some(piece);
+        }
+        let bytes = [self.rest.as_slice(), &piece].concat();
+        let (new, rest) = characters(&bytes);
+        if new.is_empty() {
+            return None;
+        }
+        let longest = self.words.iter().map(String::len).max().unwrap_or(0);
+        // A word that was there before would have made it rule then.
+        let from = self.text.len().saturating_sub(longest);
+        let from = (0..=from).rev().find(|at| self.text.is_char_boundary(*at)).unwrap_or(0);
+        let tail = format!("{}{new}", &self.text[from..]);
+        let word = self.words.iter().filter_map(|word| tail.find(word.as_str())).min();
+        let begun = match word {
+            Some(at) => tail[at..].to_owned(),
+            None if self.patterns.is_empty() => return None,
+            None => {
+                let whole = format!("{}{new}", self.text);
+                let at = self.patterns.iter().find_map(|pattern| begin(pattern, &whole))?;
+                whole[at..].to_owned()
+            }
+        };
+        Some([begun.as_bytes(), rest].concat())
+    }
+
+    /// As [`Self::begun_by`]; takes note of the token.
+    pub fn accept(&mut self, vocab: &Vocab, token: Token) -> Option<Vec<u8>> {
+        let begun = self.begun_by(vocab, token);
+        if begun.is_none() {
+            let mut piece = Vec::new();
+            vocab.piece(token, true, &mut piece);
+            self.rest.extend(piece);
+            let (new, rest) = characters(&self.rest);
+            self.text.push_str(&new);
+            self.rest = rest.to_vec();
+        }
+        begun
+    }
+}
+
+/// Where the grammar begins to rule: at the first group of a match that has something, else at the match.
+fn begin(pattern: &Regex, text: &str) -> Option<usize> {
+    let found = pattern.captures(text).ok()??;
+    let group = found.iter().skip(1).flatten().find(|group| !group.as_str().is_empty());
+    group.or_else(|| found.get(0)).map(|group| group.start())
+}
+
+/// The characters that bytes begin with, and what is left of one that is not whole.
+fn characters(bytes: &[u8]) -> (String, &[u8]) {
+    let mut text = String::new();
+    let mut left = bytes;
+    loop {
+        match std::str::from_utf8(left) {
+            Ok(rest) => {
+                text.push_str(rest);
+                return (text, &[]);
+            }
+            Err(error) => {
+                let (valid, after) = left.split_at(error.valid_up_to());
+                text.push_str(&String::from_utf8_lossy(valid));
+                let Some(count) = error.error_len() else { return (text, after) };
+                text.push(char::REPLACEMENT_CHARACTER);
+                left = &after[count..];
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_group_is_where_it_begins() {
+        for (pattern, text, at) in [
+            ("a(b)?c", "xac", Some(1)),
+            ("a(b)?c", "xabc", Some(2)),
+            ("^a$", "ba", None),
+            (">>>(?!all)", ">>>f", Some(0)),
+        ] {
+            assert_eq!(begin(&Regex::new(pattern).unwrap(), text), at, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn characters_are_not_cut() {
+        assert_eq!(characters("a\u{e9}".as_bytes()), ("a\u{e9}".to_owned(), &[][..]));
+        assert_eq!(characters(b"a\xc3"), ("a".to_owned(), &b"\xc3"[..]));
+        assert_eq!(characters(b"a\xffb"), ("a\u{fffd}b".to_owned(), &[][..]));
+    }
+}

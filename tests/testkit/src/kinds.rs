@@ -1,0 +1,108 @@
+//! Vocabularies of the kinds that the engine has beside byte-level pairs: one for each, all of the same words.
+
+use std::io;
+use std::path::Path;
+
+use crate::gguf::Value;
+use crate::model::{Shape, write_vocabulary};
+
+/// How a vocabulary cuts a text into tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Pairs are merged, those of the highest score first; what is left is bytes. Spaces are letters.
+    SentencePiece,
+    /// Of all ways to cut a text, the likeliest.
+    Unigram,
+    /// The longest token, from the left.
+    Rwkv,
+    /// The likeliest way, with bytes for what no token covers.
+    Plamo2,
+}
+
+// llama_token_type
+const NORMAL: i32 = 1;
+const UNKNOWN: i32 = 2;
+const CONTROL: i32 = 3;
+const USER_DEFINED: i32 = 4;
+const BYTE: i32 = 6;
+
+const SPACE: &str = "\u{2581}";
+const LETTERS: &str = "etaoinshrdlcumwfgypbvkjxqz";
+const OTHERS: &str = "EA0123456789.,!?<>|/中国你好的一é";
+const TOGETHER: [&str; 8] = ["中国", "你好", "..", "00", "th", "the", "ing", "ein"];
+/// Tokens that texts have as they are, whatever is around them.
+const WHOLE: [&str; 4] = ["\n\n", "\n\n\n", "<|mark|>", "[x]"];
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::SentencePiece => "llama",
+            Self::Unigram => "t5",
+            Self::Rwkv => "rwkv",
+            Self::Plamo2 => "plamo2",
+        }
+    }
+
+    /// The tokens and their types. The first are no text; no token is an emoji, a tab or an end of a line.
+    fn tokens(self) -> Vec<(String, i32)> {
+        let mut tokens: Vec<(String, i32)> =
+            [("<unk>", UNKNOWN), ("<s>", CONTROL), ("</s>", CONTROL)]
+                .map(|(text, kind)| (text.to_owned(), kind))
+                .into();
+        tokens.extend(WHOLE.map(|text| (text.to_owned(), USER_DEFINED)));
+        let space = if self == Self::Rwkv { " " } else { SPACE };
+        let mut add = |text: String| tokens.push((text, NORMAL));
+        match self {
+            Self::Rwkv => (0..=255).for_each(|byte| add(format!("\\x{byte:02x}"))),
+            Self::SentencePiece | Self::Plamo2 => {
+                tokens.extend((0..=255).map(|byte| (format!("<0x{byte:02X}>"), BYTE)));
+            }
+            Self::Unigram => {}
+        }
+        let mut add = |text: String| tokens.push((text, NORMAL));
+        for count in [1, 2, 4] {
+            add(space.repeat(count));
+        }
+        for character in LETTERS.chars().chain(OTHERS.chars()) {
+            add(character.to_string());
+            add(format!("{space}{character}"));
+        }
+        for first in LETTERS.chars().take(8) {
+            for second in LETTERS.chars().take(8) {
+                add(format!("{first}{second}"));
+            }
+        }
+        for text in TOGETHER {
+            add(text.to_owned());
+        }
+        let mut seen = std::collections::HashSet::new();
+        tokens.retain(|(text, _)| seen.insert(text.clone()));
+        tokens
+    }
+}
+
+/// Writes a tokenizer of this kind, without tensors.
+pub(crate) fn write_kind(path: &Path, shape: &Shape, kind: Kind) -> io::Result<()> {
+    let tokens = kind.tokens();
+    // The longer the likelier, so that words are joined.
+    let score = |(index, (text, kind)): (usize, &(String, i32))| {
+        if *kind == NORMAL {
+            text.chars().count() as f32 * 2.0 - 12.0 - index as f32 * 1e-3
+        } else {
+            0.0
+        }
+    };
+    let number = |number| Value::u32(number);
+    let pairs = [
+        ("tokenizer.ggml.model", Value::string(kind.name())),
+        ("tokenizer.ggml.tokens", Value::strings(tokens.iter().map(|(text, _)| text))),
+        ("tokenizer.ggml.token_type", Value::i32s(tokens.iter().map(|(_, kind)| *kind))),
+        ("tokenizer.ggml.scores", Value::f32s(tokens.iter().enumerate().map(score))),
+        ("tokenizer.ggml.unknown_token_id", number(0)),
+        ("tokenizer.ggml.bos_token_id", number(1)),
+        ("tokenizer.ggml.eos_token_id", number(2)),
+        ("tokenizer.ggml.padding_token_id", number(0)),
+    ];
+    let pairs = pairs.map(|(key, value)| (key.to_owned(), value)).to_vec();
+    write_vocabulary(path, &Shape { n_vocab: tokens.len() as u32, ..*shape }, pairs)
+}
