@@ -5,14 +5,10 @@
 //! it copies all tokens so far.
 
 use std::collections::{BTreeMap, HashSet};
-use std::ffi::CStr;
 use std::ops::Range;
 
-use aho_corasick::{AhoCorasick, MatchKind};
-use mullama_sys as sys;
-
-use super::vocab::Vocab;
 use crate::Token;
+use aho_corasick::{AhoCorasick, MatchKind};
 
 /// How a vocabulary's texts may be cut.
 pub(super) struct Cuts {
@@ -23,13 +19,13 @@ pub(super) struct Cuts {
 }
 
 /// A token that the engine looks for before it makes tokens of the rest.
-struct Special {
-    token: Token,
-    text: String,
+pub(super) struct Special {
+    pub token: Token,
+    pub text: String,
     /// What people write is not looked through for it.
-    is_markup: bool,
+    pub is_markup: bool,
     /// White space before it goes, and after it.
-    strips: (bool, bool),
+    pub strips: (bool, bool),
 }
 
 /// A part of a text.
@@ -40,40 +36,17 @@ pub(super) enum Part {
 }
 
 impl Cuts {
-    pub fn of(vocab: &Vocab) -> Self {
-        let text_of = |token: Token| {
-            // SAFETY: a valid vocabulary, a token in its range; the text lives as long as the vocabulary.
-            let text = unsafe { CStr::from_ptr(sys::llama_vocab_get_text(vocab.as_ptr(), token)) };
-            text.to_str().ok().filter(|text| !text.is_empty())
-        };
-        let markup = sys::LLAMA_TOKEN_ATTR_CONTROL | sys::LLAMA_TOKEN_ATTR_UNKNOWN;
-        let tokens = || 0..vocab.len() as Token;
-        let specials = tokens().filter_map(|token| {
-            let kind = vocab.attributes(token);
-            if kind & (markup | sys::LLAMA_TOKEN_ATTR_USER_DEFINED) == 0 {
-                return None;
-            }
-            Some(Special {
-                token,
-                text: text_of(token)?.to_owned(),
-                is_markup: kind & markup != 0,
-                strips: (
-                    kind & sys::LLAMA_TOKEN_ATTR_LSTRIP != 0,
-                    kind & sys::LLAMA_TOKEN_ATTR_RSTRIP != 0,
-                ),
-            })
-        });
-        let pairs = vocab.merges_by_score().then(|| {
-            tokens()
-                .filter_map(text_of)
+    /// `merged`: the texts of all tokens, where pairs of tokens are merged in the order of their scores.
+    pub fn new<'a>(
+        mut specials: Vec<Special>,
+        merged: Option<impl Iterator<Item = &'a str>>,
+    ) -> Self {
+        let pairs = merged.map(|texts| {
+            texts
                 .flat_map(|text| text.chars().zip(text.chars().skip(1)))
                 .map(|(one, other)| (as_merged(one), as_merged(other)))
                 .collect()
         });
-        Self::new(specials.collect(), pairs)
-    }
-
-    fn new(mut specials: Vec<Special>, pairs: Option<HashSet<(char, char)>>) -> Self {
         // The longest first: the engine looks for them in this order.
         specials.sort_by_key(|special| std::cmp::Reverse(special.text.len()));
         let finder = AhoCorasick::builder()

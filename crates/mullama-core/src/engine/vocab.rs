@@ -1,12 +1,13 @@
 //! Text to tokens and back.
 
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::sync::{Arc, OnceLock};
 
 use mullama_sys as sys;
 
 use super::deep::with_stack;
-use super::long_text::{Cuts, Part};
+use super::long_text::{Cuts, Part, Special};
 use super::weights::Weights;
 use crate::{Error, ErrorKind, Result, Token};
 
@@ -174,9 +175,35 @@ impl Vocab {
         })?
     }
 
-    /// Whether pairs of tokens are merged in the order of their scores.
-    pub(super) fn merges_by_score(&self) -> bool {
-        self.kind() == sys::LLAMA_VOCAB_TYPE_SPM
+    /// The text of a token as the vocabulary has it, where it is one.
+    fn text(&self, token: Token) -> Option<&str> {
+        // SAFETY: a valid vocabulary, a token in its range; the text lives as long as the vocabulary.
+        let text = unsafe { CStr::from_ptr(sys::llama_vocab_get_text(self.as_ptr(), token)) };
+        text.to_str().ok().filter(|text| !text.is_empty())
+    }
+
+    /// Where long texts may be cut.
+    fn find_cuts(&self) -> Cuts {
+        let tokens = || 0..self.len() as Token;
+        let markup = sys::LLAMA_TOKEN_ATTR_CONTROL | sys::LLAMA_TOKEN_ATTR_UNKNOWN;
+        let specials = tokens().filter_map(|token| {
+            let kind = self.attributes(token);
+            if kind & (markup | sys::LLAMA_TOKEN_ATTR_USER_DEFINED) == 0 {
+                return None;
+            }
+            Some(Special {
+                token,
+                text: self.text(token)?.to_owned(),
+                is_markup: kind & markup != 0,
+                strips: (
+                    kind & sys::LLAMA_TOKEN_ATTR_LSTRIP != 0,
+                    kind & sys::LLAMA_TOKEN_ATTR_RSTRIP != 0,
+                ),
+            })
+        });
+        let merges_by_score = self.kind() == sys::LLAMA_VOCAB_TYPE_SPM;
+        let merged = merges_by_score.then(|| tokens().filter_map(|token| self.text(token)));
+        Cuts::new(specials.collect(), merged)
     }
 
     /// The same tokens in a time that grows with the text, and not with its square.
@@ -187,7 +214,7 @@ impl Vocab {
         parse_special: bool,
         bytes: usize,
     ) -> Result<Vec<Token>> {
-        let cuts = self.cuts.get_or_init(|| Cuts::of(self));
+        let cuts = self.cuts.get_or_init(|| self.find_cuts());
         let Some(parts) = cuts.parts(text, parse_special) else {
             return self.tokenize_here(text, add_special, parse_special);
         };
