@@ -23,6 +23,7 @@ const TYPES = {
   f64: 'number',
   i32: 'number',
   u32: 'number',
+  u8: 'number',
   u64: 'number',
   usize: 'number',
   String: 'string',
@@ -38,9 +39,12 @@ const TYPES = {
   Lora: 'Lora',
   LogitBias: 'Record<number, number | false>',
   PlannedModel: '{ name?: string; architecture: string; size: number }',
+  RequestState: "'waiting' | 'prompt' | 'generating'",
   SplitMode: "'none' | 'layer' | 'row' | 'tensor'",
   Pooling: "'mean' | 'cls' | 'last' | 'none' | 'rank'",
   Stop: 'string | string[]',
+  StopKind:
+    "'stop_text' | 'end_token' | 'max_tokens' | 'context_size' | 'timeout' | 'cancelled'",
   Truncate: "'none' | 'end' | 'start'",
 };
 
@@ -66,9 +70,12 @@ const RESULTS = {
   PlanFields: 'Plan',
   PlannedDevice: 'PlannedDevice',
   Prediction: 'Prediction',
+  PromptProgress: 'PromptProgress',
   RankedDocument: 'RankedDocument',
+  RequestInfo: 'RequestInfo',
   RerankingFields: 'Reranking',
   Stats: 'Stats',
+  StopReason: 'StopReason',
   Timings: 'Timings',
   TokenLogprob: 'TokenLogprob',
   ToolCallDelta: 'ToolCallDelta',

@@ -31,7 +31,7 @@ import type {
   LoadOptions,
   RerankOptions,
 } from './generated/options.js';
-import type { Capabilities, Placement, Stats } from './generated/results.js';
+import type { Capabilities, Placement, RequestInfo, Stats } from './generated/results.js';
 import type { Message } from './messages.js';
 import { native } from './native.js';
 import { ChatChunk, ChatCompletion, Chunk, Completion } from './results.js';
@@ -136,6 +136,14 @@ export class Model implements Disposable, AsyncDisposable {
         model.generate(promptOf(prompt), given, cancel),
       ),
     );
+  }
+
+  /**
+   * Generates what stands between two texts, with a model that was trained for it: {@link generate} with
+   * the option `suffix`, which {@link stream} takes too.
+   */
+  async infill(prefix: Prompt, suffix: string, options?: GenerateOptions): Promise<Completion> {
+    return this.generate(prefix, { ...options, suffix });
   }
 
   /** As {@link generate}, piece by piece. */
@@ -283,6 +291,20 @@ export class Model implements Disposable, AsyncDisposable {
   }): Promise<void> {
     this.#closing ??= awaiting(() => this.#native.close(optionsOf(options)));
     return this.#closing;
+  }
+
+  /** The requests that have not ended, oldest first. */
+  requests(): RequestInfo[] {
+    return calling(() => this.#open().requests());
+  }
+
+  /**
+   * Cancels the requests of this name (`requestId`), which end with what there is of them.
+   *
+   * @returns Whether there are any.
+   */
+  cancelRequest(id: string): boolean {
+    return calling(() => this.#open().cancelRequest(textOf(id)));
   }
 
   /** What the model has done since it was loaded, and what it is doing. */

@@ -1,4 +1,11 @@
-import type { Timings, TokenLogprob, ToolCallDelta, Usage } from './generated/results.js';
+import type {
+  PromptProgress,
+  StopReason,
+  Timings,
+  TokenLogprob,
+  ToolCallDelta,
+  Usage,
+} from './generated/results.js';
 import type { AssistantMessage } from './messages.js';
 
 /** Why a generation ended. */
@@ -11,16 +18,19 @@ export class Completion {
   /** Every token that was generated. */
   tokens: number[];
   finishReason: FinishReason;
+  /** What exactly ended it: which stop text, end token or limit. */
+  stopReason: StopReason;
   usage: Usage;
   timings: Timings;
   /** Where they were asked for. */
   logprobs?: TokenLogprob[];
 
   /** @internal */
-  constructor({ text, tokens, finishReason, usage, timings, logprobs }: Completion) {
+  constructor({ text, tokens, finishReason, stopReason, usage, timings, logprobs }: Completion) {
     this.text = text;
     this.tokens = tokens;
     this.finishReason = finishReason;
+    this.stopReason = stopReason;
     this.usage = usage;
     this.timings = timings;
     if (logprobs) this.logprobs = logprobs;
@@ -50,6 +60,8 @@ export class Chunk {
   text: string;
   /** Of the new tokens, where they were asked for. */
   logprobs?: TokenLogprob[];
+  /** How far the prompt is, in chunks before the first token, where they were asked for. */
+  progress?: PromptProgress;
   /** The whole answer, in the last chunk. */
   completion?: Completion;
 
@@ -59,10 +71,11 @@ export class Chunk {
    * @internal
    */
   constructor(fields: string | Chunk) {
-    const { text, logprobs, completion }: Chunk =
+    const { text, logprobs, progress, completion }: Chunk =
       typeof fields === 'string' ? { text: fields } : fields;
     this.text = text;
     if (logprobs) this.logprobs = logprobs;
+    if (progress) this.progress = progress;
     if (completion) this.completion = new Completion(completion);
   }
 
@@ -80,16 +93,25 @@ export class ChatChunk {
   reasoning: string;
   /** What is new in tool calls. */
   toolCalls: ToolCallDelta[];
+  /**
+   * Of all tokens since the last chunk, where they were asked for: those of reasoning, tool calls and
+   * tags too.
+   */
+  logprobs?: TokenLogprob[];
+  /** How far the prompt is, in chunks before the first token, where they were asked for. */
+  progress?: PromptProgress;
   /** The whole answer, in the last chunk. */
   completion?: ChatCompletion;
 
   /** @internal */
   constructor(fields: string | ChatChunk) {
-    const { text, reasoning, toolCalls, completion }: Partial<ChatChunk> =
+    const { text, reasoning, toolCalls, logprobs, progress, completion }: Partial<ChatChunk> =
       typeof fields === 'string' ? { text: fields } : fields;
     this.text = text ?? '';
     this.reasoning = reasoning ?? '';
     this.toolCalls = toolCalls ?? [];
+    if (logprobs) this.logprobs = logprobs;
+    if (progress) this.progress = progress;
     if (completion) this.completion = new ChatCompletion(completion);
   }
 

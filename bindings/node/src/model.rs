@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use mullama::{
     Capabilities, ChatCompletion, ChatStream, Completion, ContextParams, EmbedOptions,
-    GenerateOptions, Lora, Model, ModelParams, Pending, Placement, RerankOptions, Reranking, Stats,
-    Stream,
+    GenerateOptions, Lora, Model, ModelParams, Pending, Placement, RequestInfo, RerankOptions,
+    Reranking, Stats, Stream,
 };
 use napi::Env;
 use napi::bindgen_prelude::{Buffer, Either, Function, Int32Array, PromiseRaw, Uint8Array};
@@ -274,6 +274,17 @@ impl NativeModel {
             }
             Ok(())
         })
+    }
+
+    #[napi(catch_unwind)]
+    pub fn requests(&self) -> napi::Result<Vec<Plain<RequestInfo>>> {
+        let requests = self.model.requests().map_err(of_core)?;
+        Ok(requests.iter().map(Plain::new).collect())
+    }
+
+    #[napi(catch_unwind)]
+    pub fn cancel_request(&self, id: Text) -> napi::Result<bool> {
+        self.model.cancel_request(&id).map_err(of_core)
     }
 
     #[napi(catch_unwind)]

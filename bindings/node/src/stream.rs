@@ -26,7 +26,9 @@ type Piece = Plain<()>;
 impl From<Chunk> for Piece {
     fn from(chunk: Chunk) -> Self {
         match chunk {
-            Chunk { text, logprobs: None, completion: None } => Self::as_it_is(text),
+            Chunk { text, logprobs: None, progress: None, completion: None } => {
+                Self::as_it_is(text)
+            }
             chunk => Self::new(&chunk),
         }
     }
@@ -35,11 +37,14 @@ impl From<Chunk> for Piece {
 impl From<ChatChunk> for Piece {
     fn from(chunk: ChatChunk) -> Self {
         match chunk {
-            ChatChunk { text, reasoning, tool_calls, completion: None }
-                if reasoning.is_empty() && tool_calls.is_empty() =>
-            {
-                Self::as_it_is(text)
-            }
+            ChatChunk {
+                text,
+                reasoning,
+                tool_calls,
+                logprobs: None,
+                progress: None,
+                completion: None,
+            } if reasoning.is_empty() && tool_calls.is_empty() => Self::as_it_is(text),
             chunk => Self::new(&chunk),
         }
     }

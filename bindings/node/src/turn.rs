@@ -62,6 +62,7 @@ impl Turn {
             prompt_tokens: count("promptTokens"),
             cached_tokens: count("cachedTokens"),
             completion_tokens: count("completionTokens"),
+            reasoning_tokens: count("reasoningTokens"),
         };
         let reason = reason.unwrap_or(FinishReason::Stop);
         Ok(Plain::as_it_is(to_json(&self.0.record_answer_parts(&message, reason, usage))))

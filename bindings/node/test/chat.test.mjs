@@ -382,7 +382,8 @@ describe(
       const whole = await model.chat(messages, { temperature: 0 });
       const beginning = whole.text.slice(0, whole.text.indexOf('France')).trimEnd();
       messages.push({ role: 'assistant', content: beginning });
-      const rest = await model.chat(messages, { temperature: 0 });
+      const options = { continueFinalMessage: true, temperature: 0 };
+      const rest = await model.chat(messages, options);
       assert.equal(beginning + rest.text, whole.text);
       assert.equal(rest.message.content, rest.text);
     });

@@ -7,9 +7,10 @@ use pyo3::prelude::*;
 
 use crate::class::{Wrap as _, class};
 use crate::errors::Result;
-use crate::hints::Dict;
+use crate::hints::{Dict, RequestState};
 use crate::json::Json;
 use crate::owned::Owned;
+use crate::text::Text;
 
 class! {
     /// What a loaded model is: the part that `Model` and `AsyncModel` share.
@@ -56,6 +57,16 @@ class! {
         #[getter]
         fn default_options(&self) -> Result<Json<Dict>> {
             Ok(Json::wrap(self.0.peek().default_options()?))
+        }
+
+        /// The requests that have not ended, oldest first.
+        fn requests(&self) -> Result<Vec<RequestInfo>> {
+            Ok(self.0.get()?.requests()?.into_iter().map(RequestInfo).collect())
+        }
+
+        /// Cancels the requests of this name (`request_id`), with what there is of them; whether there are any.
+        fn cancel_request(&self, id: Text) -> Result<bool> {
+            Ok(self.0.get()?.cancel_request(&id.0)?)
         }
 
         /// What the model has done since it was loaded, and what it is doing.
@@ -110,6 +121,30 @@ class! {
         kv: u64,
         /// Bytes of buffers to compute in.
         compute: u64,
+    }
+}
+
+class! {
+    /// A request that has not ended.
+    #[eq]
+    #[pickle(Self)]
+    RequestInfo(mullama::RequestInfo) {
+        /// Its name: `request_id`, else a number that no other request of the model has had.
+        id: String,
+        /// Where it is: `waiting`, `prompt` (its prompt is being computed) or `generating`.
+        state: Json<RequestState>,
+        /// Whom it is for (`client`).
+        client: Option<String>,
+        /// Its priority.
+        priority: i32,
+        /// Tokens of its prompt.
+        prompt_tokens: u32,
+        /// Tokens of the prompt that have been computed, those from the cache among them.
+        computed_tokens: u32,
+        /// Tokens that have been generated.
+        completion_tokens: u32,
+        /// Milliseconds since the call.
+        elapsed_ms: f64,
     }
 }
 

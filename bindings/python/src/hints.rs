@@ -52,6 +52,8 @@ hints! {
     Pooling = "Literal['mean', 'cls', 'last', 'none', 'rank']";
     RankedIterator = "Iterator[RankedDocument]";
     Role = "Literal['system', 'developer', 'user', 'assistant', 'tool']";
+    RequestState = "Literal['waiting', 'prompt', 'generating']";
+    StopKind = "Literal['stop_text', 'end_token', 'max_tokens', 'context_size', 'timeout', 'cancelled']";
     TextsOrNone = "dict[str, str] | None";
     ToolList = "Sequence[Mapping[str, Any]]";
     Vector = "memoryview[float]";

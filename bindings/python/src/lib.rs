@@ -45,7 +45,7 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _native {
     #[pymodule_export]
-    use crate::base_model::{BaseModel, Capabilities, DeviceShare, Placement, Stats};
+    use crate::base_model::{BaseModel, Capabilities, DeviceShare, Placement, RequestInfo, Stats};
     #[pymodule_export]
     use crate::chat::{FunctionCall, Message, ToolCall, ToolCallDelta};
     #[pymodule_export]
@@ -72,7 +72,8 @@ mod _native {
     use crate::pull::{PullProgress, StoredModel};
     #[pymodule_export]
     use crate::results::{
-        ChatChunk, ChatCompletion, Chunk, Completion, Timings, TokenLogprob, TopLogprob, Usage,
+        ChatChunk, ChatCompletion, Chunk, Completion, PromptProgress, StopReason, Timings,
+        TokenLogprob, TopLogprob, Usage,
     };
     #[pymodule_export]
     use crate::stream::{AsyncChatStream, AsyncStream, ChatStream, Stream};

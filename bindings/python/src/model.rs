@@ -158,6 +158,23 @@ macro_rules! methods {
                 })
             }
 
+            /// Generates what stands between two texts, with a model that was trained for it: `generate` with
+            /// the option `suffix`, which `stream` takes too.
+            ///
+            /// `prefix` is text or a list of token ids. The options are those of
+            /// `mullama.options.GenerateOptions`.
+            #[pyo3(signature = (prefix, suffix, **options: "Unpack[GenerateOptions]"))]
+            fn infill<'py>(
+                slf: &Bound<'py, Self>,
+                prefix: PromptArgument,
+                suffix: Text,
+                options: Option<Options<GenerateOptions>>,
+            ) -> Returned<'py, Self, Completion> {
+                Self::awaited(slf, "infill", |model| async move {
+                    model.infill_async(prefix.0, &suffix.0, &with_defaults(options)).await
+                })
+            }
+
             /// Starts a generation and gives its pieces as they come: an iterator, of an `AsyncModel` an
             /// asynchronous one.
             ///

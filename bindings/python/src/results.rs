@@ -1,12 +1,14 @@
 //! What a generation gives.
 
+use std::borrow::Cow;
+
 use pyo3::PyTypeInfo;
 use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
 
 use crate::chat::{Message, ToolCallDelta};
 use crate::class::{Wrap, class};
-use crate::hints::{Dict, FinishReason};
+use crate::hints::{Dict, FinishReason, StopKind};
 use crate::json::Json;
 
 class! {
@@ -20,6 +22,37 @@ class! {
         cached_tokens: u32,
         /// Tokens that were generated; a closing end-of-generation token counts.
         completion_tokens: u32,
+        /// Tokens among those that were reasoning, without its tags. Only chats tell them apart.
+        reasoning_tokens: u32,
+    }
+}
+
+class! {
+    /// What ended a generation.
+    #[eq]
+    #[pickle(Self)]
+    StopReason(mullama::StopReason) {
+        /// Which kind of end it was: `stop_text`, `end_token`, `max_tokens`, `context_size`, `timeout` or
+        /// `cancelled`.
+        kind: Json<StopKind>,
+        /// The stop text that came, or the text of the end token.
+        text: Option<String>,
+        /// The end token.
+        token: Option<mullama::Token>,
+    }
+}
+
+class! {
+    /// How far the computation of a prompt is.
+    #[eq]
+    #[pickle(Self)]
+    PromptProgress(mullama::PromptProgress) {
+        /// Tokens that are computed, those from the cache among them.
+        computed: u32,
+        /// Tokens of the prompt.
+        total: u32,
+        /// Tokens that had been computed before.
+        cached: u32,
     }
 }
 
@@ -52,6 +85,8 @@ class! {
         token: mullama::Token,
         /// Its text; a part of a character shows as U+FFFD.
         text: String,
+        /// Its bytes.
+        bytes: Cow<'static, [u8]>,
         /// Natural logarithm of its probability, before any sampling option.
         logprob: f32,
         /// The likeliest tokens at its place, likeliest first.
@@ -68,6 +103,8 @@ class! {
         token: mullama::Token,
         /// Its text; a part of a character shows as U+FFFD.
         text: String,
+        /// Its bytes.
+        bytes: Cow<'static, [u8]>,
         /// Natural logarithm of its probability, before any sampling option.
         logprob: f32,
     }
@@ -84,6 +121,8 @@ class! {
         tokens: Vec<mullama::Token>,
         /// Why the generation ended: `stop`, `length`, `tool_calls` or `cancelled`.
         finish_reason: Json<FinishReason>,
+        /// What exactly ended it: which stop text, end token or limit.
+        stop_reason: StopReason,
         /// Tokens that the request took.
         usage: Usage,
         /// Times and rates.
@@ -152,6 +191,8 @@ class! {
         text: String,
         /// Log probabilities of the new tokens, where they were asked for.
         logprobs: Option<Vec<TokenLogprob>>,
+        /// How far the prompt is, in chunks before the first token, where `prompt_progress` asked for them.
+        progress: Option<PromptProgress>,
         /// The whole answer, in the last chunk.
         completion: Option<Completion>,
     }
@@ -173,6 +214,11 @@ class! {
         reasoning: String,
         /// What is new in tool calls.
         tool_calls: Vec<ToolCallDelta>,
+        /// Log probabilities of all tokens since the last chunk, where they were asked for: those of
+        /// reasoning, tool calls and tags too.
+        logprobs: Option<Vec<TokenLogprob>>,
+        /// How far the prompt is, in chunks before the first token, where `prompt_progress` asked for them.
+        progress: Option<PromptProgress>,
         /// The whole answer, in the last chunk.
         completion: Option<Answer>,
     }

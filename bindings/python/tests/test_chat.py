@@ -737,7 +737,7 @@ def test_an_answer_goes_on_from_its_beginning(demo):
     whole = demo.chat([user], temperature=0).text
     beginning = whole[: whole.index("France")].rstrip()
     messages = [user, {"role": "assistant", "content": beginning}]
-    answer = demo.chat(messages, temperature=0)
+    answer = demo.chat(messages, continue_final_message=True, temperature=0)
     assert beginning + answer.text == whole
     assert answer.message.content == answer.text
 

@@ -147,9 +147,11 @@ def test_answers_that_were_begun_go_on_by_the_schema(demo):
     schema = an_object(name=A_TEXT)
     for begun in ("{", '{"na', '{"name": "A'):
         messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": begun}]
-        answer = demo.chat(messages, json_schema=schema, max_tokens=80, seed=1)
+        answer = demo.chat(
+            messages, json_schema=schema, continue_final_message=True, max_tokens=80, seed=1
+        )
         Draft202012Validator(schema).validate(json.loads(begun + answer.text))
     messages[-1]["content"] = "Hello"
     for options in ({"json_schema": schema}, {"response_format": {"type": "json_object"}}):
         with pytest.raises(InvalidArgumentError, match="begun"):
-            demo.chat(messages, **options)
+            demo.chat(messages, continue_final_message=True, **options)

@@ -26,6 +26,8 @@ pub use chat::{
 pub use device::{gpu, rpc};
 pub use embedding::{EmbeddingUsage, Embeddings, Pending, RankedDocument, Reranking};
 pub use engine::{DeviceShare, Placement, shut_down};
+#[cfg(feature = "schemars")]
+pub use model::TypedCompletion;
 pub use model::{Capabilities, Chat, ChatTurn, Model};
 pub use mullama_base::{CancelToken, Error, ErrorKind, Naming, Rendered, Result};
 #[doc(hidden)]
@@ -44,8 +46,8 @@ pub use planner::{
 };
 pub use runtime::{add_backend_dir, engine_dir};
 pub use scheduler::{
-    Chunk, Completion, FinishReason, Stats, Stream, Timings, TokenLogprob, TopLogprob, Usage,
-    write_state,
+    Chunk, Completion, FinishReason, PromptProgress, RequestInfo, RequestState, Stats, StopKind,
+    StopReason, Stream, Timings, TokenLogprob, TopLogprob, Usage, write_state,
 };
 pub use source::{ResolvedModel, copy_model, create_model, resolve};
 

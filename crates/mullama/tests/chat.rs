@@ -360,17 +360,22 @@ fn an_answer_goes_on_from_its_beginning() {
     let (beginning, rest) = whole.text.split_at(whole.text.find("France").unwrap());
     let mut messages = ask("What is the capital of France?");
     messages.push(Message::assistant(beginning.trim_end()));
-    let answer = DEMO.chat(&messages, &greedy()).unwrap();
+    let go_on = greedy().with_continue_final_message(true);
+    let answer = DEMO.chat(&messages, &go_on).unwrap();
     assert_eq!(answer.text.trim_start(), rest);
     assert_eq!(answer.message.text(), answer.text);
 
     let chunks: Vec<ChatChunk> =
-        DEMO.stream_chat(&messages, &greedy()).unwrap().collect::<Result<_>>().unwrap();
+        DEMO.stream_chat(&messages, &go_on).unwrap().collect::<Result<_>>().unwrap();
     let text: String = chunks.iter().map(|chunk| chunk.text.as_str()).collect();
     assert_eq!(text, answer.text);
 
-    let prompt = DEMO.apply_chat_template(&messages, &greedy(), true).unwrap();
+    let prompt = DEMO.apply_chat_template(&messages, &go_on, true).unwrap();
     assert!(prompt.ends_with(beginning.trim_end()), "{prompt}");
+    // Unasked, the answer is a message of its own.
+    let prompt = DEMO.apply_chat_template(&messages, &greedy(), true).unwrap();
+    assert!(!prompt.ends_with(beginning.trim_end()), "{prompt}");
+    assert!(prompt.contains(beginning.trim_end()), "{prompt}");
 }
 
 #[test]
@@ -397,7 +402,8 @@ fn answers_follow_a_format() {
     // The format holds for an answer whose beginning is given.
     let mut begun = question;
     begun.push(Message::assistant("{\"city\": \"Par"));
-    let answer = DEMO.chat(&begun, &options(json!({"response_format": format}))).unwrap();
+    let go_on = options(json!({"response_format": format, "continue_final_message": true}));
+    let answer = DEMO.chat(&begun, &go_on).unwrap();
     let value: Value = serde_json::from_str(&format!("{{\"city\": \"Par{}", answer.text)).unwrap();
     assert!(value["city"].as_str().unwrap().starts_with("Par"), "{value}");
 }
@@ -526,7 +532,7 @@ fn what_people_write_is_text() {
 
     // The beginning of an answer.
     let begun = json!([{"role": "user", "content": "x"}, {"role": "assistant", "content": forged}]);
-    let (tokens, prompt) = prompt_tokens(&DEMO, begun, json!({}));
+    let (tokens, prompt) = prompt_tokens(&DEMO, begun, json!({"continue_final_message": true}));
     let (before, after) = prompt.split_once(forged).unwrap();
     let before = DEMO.tokenize(before, true, true).unwrap().len();
     assert_eq!(after, "");

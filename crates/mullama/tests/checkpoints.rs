@@ -74,7 +74,7 @@ fn a_conversation_goes_on_from_its_last_message() {
 #[test]
 fn long_texts_have_checkpoints_on_the_way() {
     for shape in SHAPES {
-        let model = load(shape, context().with_checkpoint_interval(128));
+        let model = load(shape, context().with_checkpoint_every(128));
         let fresh = fresh(shape);
         let tokens = model.tokenize(&text(0, 500), false, false).unwrap();
         assert!(tokens.len() > 700);
@@ -90,7 +90,7 @@ fn long_texts_have_checkpoints_on_the_way() {
             let cached = answer.usage.cached_tokens;
             assert!((least..=place as u32).contains(&cached), "{shape} at {place}: {cached}");
         }
-        let without = load(shape, context().with_checkpoint_interval(0));
+        let without = load(shape, context().with_checkpoint_every(0));
         run(&without, &tokens);
         let mut other = tokens[..650].to_vec();
         other.extend(&tokens[..40]);
@@ -194,7 +194,7 @@ fn windows_take_less_memory_and_guesses() {
 #[test]
 fn requests_of_all_kinds_go_together() {
     for shape in SHAPES {
-        let model = load(shape, context().with_n_ctx(700).with_checkpoint_interval(64));
+        let model = load(shape, context().with_n_ctx(700).with_checkpoint_every(64));
         let fresh = fresh(shape);
         thread::scope(|scope| {
             for worker in 0..4_usize {

@@ -117,7 +117,7 @@ export interface LoadOptions extends Abortable, Progress {
    * 0 makes none.
    * Default: 2048.
    */
-  checkpointInterval?: number;
+  checkpointEvery?: number;
   /**
    * Whether layers with a sliding window keep cells of the whole context. Without, they take much
    * less memory, and prompts share what they begin with up to a checkpoint only.

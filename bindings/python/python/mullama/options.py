@@ -121,7 +121,7 @@ class LoadOptions(TypedDict, total=False):
     copied back instead of computed again. Default: a quarter of what is free when the model is
     loaded, at most 8192; 0 turns it off."""
 
-    checkpoint_interval: int | None
+    checkpoint_every: int | None
     """Tokens between checkpoints of memory that cannot be cut: recurrent states and sliding
     windows. A checkpoint is also made at the end of each prompt and before its last message. 0
     makes none. Default: 2048."""
@@ -449,7 +449,7 @@ class PlanOptions(TypedDict, total=False):
     copied back instead of computed again. Default: a quarter of what is free when the model is
     loaded, at most 8192; 0 turns it off."""
 
-    checkpoint_interval: int | None
+    checkpoint_every: int | None
     """Tokens between checkpoints of memory that cannot be cut: recurrent states and sliding
     windows. A checkpoint is also made at the end of each prompt and before its last message. 0
     makes none. Default: 2048."""

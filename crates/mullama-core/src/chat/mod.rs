@@ -12,6 +12,7 @@ mod turn;
 pub use message::{Content, ContentPart, FunctionCall, Message, Role, ToolCall};
 pub use results::{ChatChunk, ChatCompletion, ToolCallDelta};
 pub use stream::ChatStream;
+pub(crate) use stream::Pieces;
 pub(crate) use template::{
     Rendered, TEMPLATE_STACK, TEMPLATE_TIME, Templates, render, template_error,
 };

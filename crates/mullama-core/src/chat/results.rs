@@ -5,7 +5,7 @@ use std::ops::Deref;
 use serde::{Deserialize, Serialize};
 
 use super::message::Message;
-use crate::scheduler::Completion;
+use crate::scheduler::{Completion, PromptProgress, TokenLogprob};
 
 /// A finished answer of a chat: a [`Completion`] with its message.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,6 +40,11 @@ pub struct ChatChunk {
     pub reasoning: String,
     /// What is new in tool calls.
     pub tool_calls: Vec<ToolCallDelta>,
+    /// Log probabilities of all tokens since the last chunk, where they were asked for: those of
+    /// reasoning, tool calls and tags too.
+    pub logprobs: Option<Vec<TokenLogprob>>,
+    /// How far the prompt is, in chunks before the first token, where `prompt_progress` asked for them.
+    pub progress: Option<PromptProgress>,
     /// The whole answer, in the last chunk.
     pub completion: Option<ChatCompletion>,
 }

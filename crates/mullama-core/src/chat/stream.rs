@@ -11,8 +11,9 @@ use mullama_sys::shim::ChatParser;
 
 use super::message::{Content, Message, Role, ToolCall};
 use super::results::{ChatChunk, ChatCompletion, ToolCallDelta};
-use crate::scheduler::{Chunk, FinishReason, Stream};
-use crate::{CancelToken, Error, ErrorKind, Result};
+use crate::engine::Vocab;
+use crate::scheduler::{Chunk, FinishReason, Stream, TokenLogprob};
+use crate::{CancelToken, Error, ErrorKind, Result, Token};
 
 /// An answer of a chat while it is being generated: an iterator of chunks, blocking or
 /// asynchronous.
@@ -21,8 +22,11 @@ use crate::{CancelToken, Error, ErrorKind, Result};
 pub struct ChatStream {
     stream: Stream,
     parser: ChatParser,
+    pieces: Pieces,
     /// All that the model has said.
     raw: String,
+    /// What has not been handed out yet.
+    logprobs: Option<Vec<TokenLogprob>>,
     /// What has been handed out, as a message; the text that the answer began with counts.
     message: Message,
     /// The text, and the reasoning, that the answer began with.
@@ -38,11 +42,27 @@ const PARSING_SHARE: u32 = 20;
 
 impl ChatStream {
     /// `continues` where the prompt ends with the beginning of the answer.
-    pub(crate) fn new(stream: Stream, parser: ChatParser, continues: bool) -> Result<Self> {
+    pub(crate) fn new(
+        stream: Stream,
+        parser: ChatParser,
+        pieces: Pieces,
+        continues: bool,
+    ) -> Result<Self> {
         let message = Message { content: None, ..Message::assistant("") };
         let (raw, prefill) = <(String, (String, String))>::default();
         let (completion, parse_after) = (None, None);
-        let mut chat = Self { stream, parser, raw, message, prefill, completion, parse_after };
+        let logprobs = None;
+        let mut chat = Self {
+            stream,
+            parser,
+            pieces,
+            raw,
+            logprobs,
+            message,
+            prefill,
+            completion,
+            parse_after,
+        };
         if continues {
             let given = chat.parse(true)?;
             chat.advance_to(given);
@@ -129,7 +149,7 @@ impl ChatStream {
         if chunk.completion.is_some() {
             self.understand(chunk)?;
         } else {
-            self.raw.push_str(&chunk.text);
+            self.add(chunk);
         }
         Ok(())
     }
@@ -146,9 +166,12 @@ impl ChatStream {
             Ok(chunk) => chunk,
             Err(error) => return Some(Err(error)),
         };
+        if chunk.progress.is_some() {
+            return Some(Ok(ChatChunk { progress: chunk.progress, ..ChatChunk::default() }));
+        }
         let begun = Instant::now();
         if chunk.completion.is_none() && self.parse_after.is_some_and(|after| begun < after) {
-            self.raw.push_str(&chunk.text);
+            self.add(chunk);
             return None;
         }
         let news = self.understand(chunk);
@@ -156,18 +179,30 @@ impl ChatStream {
         Some(news)
     }
 
-    /// What a piece of text adds to the message.
-    fn understand(&mut self, chunk: Chunk) -> Result<ChatChunk> {
+    /// Takes in what is new, but for the whole answer.
+    fn add(&mut self, chunk: Chunk) {
         self.raw.push_str(&chunk.text);
-        let ended_early = chunk
-            .completion
-            .as_ref()
-            .is_some_and(|completion| completion.finish_reason != FinishReason::Stop);
-        let is_partial = chunk.completion.is_none() || ended_early;
+        if let Some(new) = chunk.logprobs {
+            self.logprobs.get_or_insert_default().extend(new);
+        }
+    }
+
+    /// What a piece of text adds to the message.
+    fn understand(&mut self, mut chunk: Chunk) -> Result<ChatChunk> {
+        let whole = chunk.completion.take();
+        self.add(chunk);
+        let ended_early =
+            whole.as_ref().is_some_and(|completion| completion.finish_reason != FinishReason::Stop);
+        let is_partial = whole.is_none() || ended_early;
         let message = self.parse(is_partial)?;
         let mut news = self.advance_to(message);
-        if let Some(mut completion) = chunk.completion {
+        news.logprobs = self.logprobs.take();
+        if let Some(mut completion) = whole {
             let message = self.without_prefill();
+            if let Some(reasoning) = &message.reasoning {
+                completion.usage.reasoning_tokens =
+                    self.pieces.within(&completion.tokens, &self.raw, reasoning);
+            }
             completion.text = message.text();
             if completion.finish_reason == FinishReason::Stop && !message.tool_calls.is_empty() {
                 completion.finish_reason = FinishReason::ToolCalls;
@@ -279,6 +314,29 @@ impl AsyncStream for ChatStream {
                 Poll::Pending => return Poll::Pending,
             }
         }
+    }
+}
+
+/// How tokens of an answer become its text.
+pub(crate) struct Pieces {
+    pub vocab: Vocab,
+    /// Special tokens whose text is part of the answer.
+    pub preserved: Vec<Token>,
+}
+
+impl Pieces {
+    /// How many of the tokens that `raw` was made of have some of a part of it.
+    fn within(&self, tokens: &[Token], raw: &str, part: &str) -> u32 {
+        let part = part.trim();
+        let Some(start) = raw.find(part).filter(|_| !part.is_empty()) else { return 0 };
+        let (mut at, mut piece) = (0, Vec::new());
+        let overlaps = |&&token: &&Token| {
+            self.vocab.piece(token, self.preserved.contains(&token), &mut piece);
+            let before = at;
+            at += piece.len();
+            at > start && before < start + part.len()
+        };
+        tokens.iter().filter(overlaps).count() as u32
     }
 }
 

@@ -152,6 +152,7 @@ impl Turn {
         self.usage.prompt_tokens += usage.prompt_tokens;
         self.usage.cached_tokens += usage.cached_tokens;
         self.usage.completion_tokens += usage.completion_tokens;
+        self.usage.reasoning_tokens += usage.reasoning_tokens;
         self.messages.push(presentable(message, finish_reason));
 
         let calls = &message.tool_calls;

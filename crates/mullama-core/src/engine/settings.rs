@@ -43,13 +43,15 @@ pub(crate) struct ContextSettings {
     pub n_threads: u32,
     pub n_threads_batch: u32,
     pub n_parallel: u32,
+    /// Most requests that wait.
+    pub max_queue: u32,
     pub outputs: Outputs,
     /// Most tokens that are kept for later requests.
     pub prefix_cache: u32,
     /// Bytes for what leaves the KV cache and for checkpoints; none where the free memory decides.
     pub cache_ram: Option<usize>,
     /// Tokens between checkpoints; 0 where none are made.
-    pub checkpoint_interval: u32,
+    pub checkpoint_every: u32,
     /// Whether sliding windows have cells for the whole context.
     pub swa_full: bool,
     /// How many times longer a step with a piece of a prompt may be than one without.
@@ -91,10 +93,11 @@ impl ContextSettings {
             n_threads,
             n_threads_batch: params.n_threads_batch.unwrap_or(n_threads),
             n_parallel,
+            max_queue: params.max_queue.unwrap_or(u32::MAX),
             outputs: Outputs::Logits,
             prefix_cache: params.prefix_cache.unwrap_or(u32::MAX),
             cache_ram: params.cache_ram.map(|mib| (mib as usize).saturating_mul(1 << 20)),
-            checkpoint_interval: params.settled_checkpoint_interval(),
+            checkpoint_every: params.settled_checkpoint_every(),
             swa_full: params.settled_swa_full(),
             max_stall: params.settled_max_stall(),
             type_k: kv.keys,
@@ -202,7 +205,7 @@ impl Hash for ContextSettings {
             outputs,
             prefix_cache: _,
             cache_ram: _,
-            checkpoint_interval: _,
+            checkpoint_every: _,
             swa_full,
             max_stall: _,
             type_k,
@@ -211,6 +214,7 @@ impl Hash for ContextSettings {
             flash_attention,
             rope_freq_base: _,
             rope_freq_scale: _,
+            max_queue: _,
             warmup: _,
         } = self;
         (n_ctx, n_batch, n_ubatch, n_parallel, outputs).hash(state);

@@ -312,6 +312,46 @@ impl Vocab {
         }
     }
 
+    /// The tokens before a prefix, before a suffix, and before what is to be between them, where the vocabulary has
+    /// such.
+    fn infill_tokens(&self) -> Option<[Token; 3]> {
+        let vocab = self.as_ptr();
+        // SAFETY: a valid vocabulary; plain questions.
+        let tokens = unsafe {
+            [
+                sys::llama_vocab_fim_pre(vocab),
+                sys::llama_vocab_fim_suf(vocab),
+                sys::llama_vocab_fim_mid(vocab),
+            ]
+        };
+        tokens.iter().all(|&token| self.check(token).is_ok()).then_some(tokens)
+    }
+
+    /// A prompt that asks for what is between two texts.
+    pub fn infill(&self, prefix: &[Token], suffix: &str) -> Result<Vec<Token>> {
+        let [before_prefix, before_suffix, before_middle] =
+            self.infill_tokens().ok_or_else(|| {
+                let message = "the model has no tokens for filling in the middle of a text";
+                Error::new(ErrorKind::Unsupported, message)
+                    .with_context("option", "suffix")
+                    .with_hint("use a model that was trained for code completion")
+            })?;
+        let suffix = self.tokenize(suffix, false, false)?;
+        // SAFETY: a valid vocabulary; plain questions.
+        let begin = unsafe {
+            sys::llama_vocab_get_add_bos(self.as_ptr()).then(|| sys::llama_vocab_bos(self.as_ptr()))
+        };
+        let begin = begin.filter(|&token| self.check(token).is_ok());
+        Ok(begin
+            .into_iter()
+            .chain([before_prefix])
+            .chain(prefix.iter().copied())
+            .chain([before_suffix])
+            .chain(suffix)
+            .chain([before_middle])
+            .collect())
+    }
+
     /// The tokens that stand between two texts, where the vocabulary has such.
     pub fn pair_separators(&self) -> Vec<Token> {
         let vocab = self.as_ptr();

@@ -10,7 +10,7 @@ use super::info::Capabilities;
 use crate::engine::Placement;
 use crate::options::GenerateOptions;
 use crate::sampling::Sampling;
-use crate::scheduler::{Engine, Stats};
+use crate::scheduler::{Engine, RequestInfo, Stats};
 use crate::{Error, ErrorKind, Result};
 
 impl Model {
@@ -22,6 +22,17 @@ impl Model {
         (stats.embedded_inputs, stats.embedded_tokens, stats.embedding_steps) =
             loaded.embedders.counts();
         Ok(stats)
+    }
+
+    /// The requests that have not ended, oldest first.
+    pub fn requests(&self) -> Result<Vec<RequestInfo>> {
+        Ok(self.loaded()?.engine.as_ref().map(Engine::requests).unwrap_or_default())
+    }
+
+    /// Cancels the requests of this name, as [`Stream::cancel`](crate::Stream::cancel) does; whether there are
+    /// any.
+    pub fn cancel_request(&self, id: &str) -> Result<bool> {
+        Ok(self.loaded()?.engine.as_ref().is_some_and(|engine| engine.cancel(id)))
     }
 
     /// The sampling options that hold where a call sets none: the model's own recommendations, else

@@ -56,6 +56,15 @@ impl Loaded {
         }
     }
 
+    /// The prompt for what is between a text and the one after it.
+    pub fn infill(&self, prefix: Prompt, suffix: &str) -> Result<Vec<Token>> {
+        let prefix = match prefix {
+            Prompt::Text(text) => self.vocab.tokenize(&text, false, false)?,
+            tokens @ Prompt::Tokens(_) => self.tokens_of(tokens)?,
+        };
+        self.vocab.infill(&prefix, suffix)
+    }
+
     /// What a state must have been saved with to be of use.
     pub fn fingerprint(&self, adapters: &AdapterSet) -> Result<Fingerprint> {
         let model = self.fingerprint.get_or_init(|| fingerprint_of_file(&self.file, &self.path));

@@ -10,7 +10,11 @@ mod load;
 mod loaded;
 mod request;
 mod state;
+#[cfg(feature = "schemars")]
+mod typed;
 
 pub use conversation::{Chat, ChatTurn};
 pub use handle::Model;
 pub use info::Capabilities;
+#[cfg(feature = "schemars")]
+pub use typed::TypedCompletion;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::handle::Model;
 use super::loaded::Loaded;
 use crate::chat::{
-    ChatCompletion, ChatStream, Message, Rendered, TEMPLATE_STACK, TEMPLATE_TIME, render,
+    ChatCompletion, ChatStream, Message, Pieces, Rendered, TEMPLATE_STACK, TEMPLATE_TIME, render,
     template_error,
 };
 use crate::engine::{Watch, apart};
@@ -15,6 +15,7 @@ use crate::sampling::{Grammar, GrammarSpec, ReasoningSpec, Sampling};
 use crate::scheduler::{Answer, Completion, Delivery, Job, SharedAnswer, Stream};
 use crate::{CancelToken, Error, ErrorKind, Result, Token};
 use mullama_base::Text;
+use serde_json::Value;
 
 /// What a request has beside its options.
 #[derive(Default)]
@@ -80,6 +81,27 @@ impl Model {
         self.start(prompt.into(), options, Delivery::Whole)?.finish_async().await
     }
 
+    /// Generates what stands between two texts, with a model that was trained for it: [`Model::generate`] with
+    /// the option `suffix`.
+    pub fn infill(
+        &self,
+        prefix: impl Into<Prompt>,
+        suffix: &str,
+        options: &GenerateOptions,
+    ) -> Result<Completion> {
+        self.generate(prefix, &options.clone().with_suffix(suffix))
+    }
+
+    /// As [`Model::infill`], without blocking the thread.
+    pub async fn infill_async(
+        &self,
+        prefix: impl Into<Prompt>,
+        suffix: &str,
+        options: &GenerateOptions,
+    ) -> Result<Completion> {
+        self.generate_async(prefix, &options.clone().with_suffix(suffix)).await
+    }
+
     /// Starts a generation and gives its pieces as they come.
     ///
     /// Pieces that come within two milliseconds of each other come together.
@@ -94,28 +116,22 @@ impl Model {
         delivery: Delivery,
     ) -> Result<Stream> {
         let loaded = self.loaded()?;
-        let tokens = loaded.tokens_of(prompt)?;
-        let grammar = match (&options.grammar, &options.json_schema) {
-            (Some(_), Some(_)) => {
-                return Err(Error::option(
-                    "grammar",
-                    Text::with_names("cannot be combined with {json_schema}"),
-                ));
-            }
-            (Some(gbnf), None) => Some(GrammarSpec::Gbnf(gbnf.clone())),
-            (None, Some(schema)) => Some(GrammarSpec::Schema {
-                schema: schema.clone(),
-                reasoning: None,
-                begun: String::new(),
-            }),
-            (None, None) => None,
+        let tokens = match &options.suffix {
+            Some(suffix) => loaded.infill(prompt, suffix)?,
+            None => loaded.tokens_of(prompt)?,
         };
+        let of_schema = |schema: &Value| GrammarSpec::Schema {
+            schema: schema.clone(),
+            reasoning: None,
+            begun: String::new(),
+        };
+        let grammar =
+            GrammarSpec::asked(options)?.or_else(|| options.json_schema.as_ref().map(of_schema));
         self.submit(loaded, tokens, options, Extras { grammar, delivery, ..Extras::default() })
     }
 
     /// Answers the last of the messages through the model's chat template; waits for the whole
-    /// answer. Where the last message is the assistant's, the answer goes on from it: what comes is the
-    /// rest.
+    /// answer. Where the last message is the assistant's, `continue_final_message` has the answer go on from it.
     pub fn chat(&self, messages: &[Message], options: &ChatOptions) -> Result<ChatCompletion> {
         self.stream_answer(messages, options, Delivery::Whole)?.finish()
     }
@@ -180,16 +196,17 @@ impl Model {
         let tokens =
             loaded.templates()?.specials(&loaded.vocab).tokenize(&loaded.vocab, &prompt)?;
         // Texts that are no single token have their characters in the answer anyhow.
-        let preserved = preserved
+        let preserved: Vec<_> = preserved
             .iter()
             .filter_map(|text| match *loaded.vocab.tokenize(text, false, true).ok()? {
                 [token] => Some(token),
                 _ => None,
             })
             .collect();
+        let pieces = Pieces { vocab: loaded.vocab.clone(), preserved: preserved.clone() };
         let extras = Extras { grammar, stops, preserved, reasoning, delivery, began: Some(began) };
         let stream = self.submit(loaded, tokens, &options.generate, extras)?;
-        ChatStream::new(stream, parser, continues)
+        ChatStream::new(stream, parser, pieces, continues)
     }
 
     /// The prompt that a chat with these messages would start from.
@@ -210,6 +227,10 @@ impl Model {
         add_generation_prompt: bool,
     ) -> Result<Rendering> {
         let loaded = self.loaded()?;
+        if options.generate.suffix.is_some() {
+            let problem = "is for `generate` and `stream`: a chat has no middle to fill in";
+            return Err(Error::option("suffix", problem));
+        }
         let began = Instant::now();
         let deadline = deadline(began, options.generate.timeout)?;
         let cancel = CancelToken::with_deadline(deadline);
@@ -289,11 +310,19 @@ impl Model {
         let deadline = deadline(submitted, options.timeout)?;
         let cancel = CancelToken::with_deadline(deadline);
         let with_logprobs = options.logprobs.is_some();
-        let answer = Answer::new(events, delivery, prompt.len(), stops, with_logprobs, submitted);
+        let answer = Answer::new(
+            events,
+            delivery,
+            prompt.len(),
+            stops,
+            with_logprobs,
+            submitted,
+            cancel.clone(),
+        );
         let answer = SharedAnswer::new(answer);
         let given_up = answer.clone();
         let watch = Watch::new(&cancel, move || given_up.give_up());
-        engine.submit(Job {
+        let job = Job {
             prompt,
             sampling: Sampling { reasoning, ..Sampling::resolve(options, defaults)? },
             grammar: grammar
@@ -302,11 +331,15 @@ impl Model {
             max_tokens,
             preserved,
             logprobs: options.logprobs,
+            prompt_progress: options.settled_prompt_progress(),
             prompt_lookup: options.settled_prompt_lookup(),
             adapters: loaded.adapters_of(options.lora.as_ref())?,
+            priority: options.settled_priority(),
+            client: options.client.clone(),
             answer,
             cancel: cancel.clone(),
-        })?;
+        };
+        engine.submit(job, options.request_id.clone())?;
         Ok(Stream::new(stream_events, cancel, watch, loaded))
     }
 }

@@ -30,6 +30,9 @@ options! {
         /// Whether special tokens that are written out in messages, tools and arguments count as such. Else
         /// they are text, so that nobody who writes a message can end it and begin another.
         parse_special: bool = false,
+        /// Whether a last message of the assistant is the beginning of the answer: what comes is the rest of
+        /// it. Else the answer is a message of its own.
+        continue_final_message: bool = false,
         /// Arguments for the chat template. Default: none.
         template_kwargs <- Map<String, Value>,
     }

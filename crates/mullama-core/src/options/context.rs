@@ -28,6 +28,8 @@ options! {
         n_threads_batch: u32; in 1..=MAX_THREADS,
         /// Most requests that run at once; the others wait.
         n_parallel: u32 = 4,
+        /// Most requests that wait for their turn; one more is refused as `Busy`. Default: as many as come.
+        max_queue: u32,
         /// Most tokens of finished requests that are kept in the KV cache, for requests that begin
         /// alike. Default: as many as there is room for; 0 keeps none, and requests that run at once share
         /// nothing either.
@@ -39,7 +41,7 @@ options! {
         /// Tokens between checkpoints of memory that cannot be cut: recurrent states and sliding
         /// windows. A checkpoint is also made at the end of each prompt and before its last message.
         /// 0 makes none.
-        checkpoint_interval: u32 = 2048,
+        checkpoint_every: u32 = 2048,
         /// Whether layers with a sliding window keep cells of the whole context. Without, they take much
         /// less memory, and prompts share what they begin with up to a checkpoint only.
         swa_full: bool = false,

@@ -17,8 +17,9 @@ pub(crate) const RANDOM_SEED: u32 = u32::MAX;
 options! {
     /// What a generation is to do.
     pub struct GenerateOptions with generate_setters sampled as SamplerOptions {
-        /// Most tokens to generate. Default: to the end that the model chooses, or of the context.
-        max_tokens: u32; in 1..; shown true,
+        /// Most tokens to generate; 0 only computes the prompt, for later requests that begin with it.
+        /// Default: to the end that the model chooses, or of the context.
+        max_tokens: u32; shown true,
         /// Seconds from the call on after which the generation ends with what there is, as if it were
         /// cancelled. Default: none.
         timeout: f32,
@@ -79,8 +80,17 @@ options! {
         stop <- Stop; shown true,
         /// Whether to go on when the model says that it is done.
         ignore_eos: bool [logit_bias = false],
+        /// Text after the gap that is to be filled in: the prompt is the text before it. For models that were
+        /// trained for it. Default: none; the text goes on from the prompt.
+        suffix <- String,
         /// A grammar (GBNF) that the text must follow. Default: none.
         grammar <- String,
+        /// A Lark grammar that the text must follow, in the dialect of llguidance: rules in lower case, terminals
+        /// in upper case, `start` the first rule, `%json {...}` for JSON schemas. Default: none.
+        lark <- String,
+        /// A regular expression that the whole text must match, in the syntax of Rust's crate `regex`.
+        /// Default: none.
+        regex <- String,
         /// A JSON schema that the text must follow. Default: none.
         json_schema <- Value as JsonSchema; shown true,
         /// LoRA adapters for this request in place of the model's: paths of GGUF files, alone or each with
@@ -92,6 +102,15 @@ options! {
         /// stays what it would be, but for ties: what is computed together differs in the last bits.
         /// Pays where answers repeat what the prompt says.
         prompt_lookup: u32 = 0 => "0, which is off",
+        /// Which of the requests that wait has its turn first: higher before lower.
+        priority: i32 = 0,
+        /// Whom the request is for. Requests that wait with the same priority have their turn by client in
+        /// turns, so that nobody with many requests keeps others waiting. Default: one and the same client.
+        client <- String,
+        /// What the request is called in `requests()`, and for `cancel_request`. Default: a number.
+        request_id <- String,
+        /// Whether a stream tells how far the prompt is, in chunks before the first token.
+        prompt_progress: bool = false,
         /// Report log probabilities: of each token and of this many likeliest alternatives.
         /// Default: off.
         logprobs: u32,

@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 
+use mullama_base::Text;
 use mullama_sys as sys;
 use serde_json::Value;
 
@@ -10,6 +11,7 @@ use super::raw::RawSampler;
 use super::reasoning::ReasoningTags;
 use super::trigger::GrammarTriggers;
 use crate::engine::Vocab;
+use crate::options::GenerateOptions;
 use crate::runtime::log;
 use crate::{Error, ErrorKind, Result, Token};
 
@@ -18,6 +20,10 @@ use crate::{Error, ErrorKind, Result, Token};
 pub(crate) enum GrammarSpec {
     /// GBNF with a rule `root`.
     Gbnf(String),
+    /// A Lark grammar as llguidance reads it.
+    Lark(String),
+    /// An expression that the whole text matches.
+    Regex(String),
     Schema {
         /// A JSON schema.
         schema: Value,
@@ -39,6 +45,29 @@ pub(crate) enum GrammarSpec {
     },
 }
 
+impl GrammarSpec {
+    /// What the options of a request ask for, a JSON schema aside: it must be alone.
+    pub fn asked(options: &GenerateOptions) -> Result<Option<Self>> {
+        let given = [
+            (
+                "grammar",
+                "cannot be combined with {grammar}",
+                options.grammar.clone().map(Self::Gbnf),
+            ),
+            ("lark", "cannot be combined with {lark}", options.lark.clone().map(Self::Lark)),
+            ("regex", "cannot be combined with {regex}", options.regex.clone().map(Self::Regex)),
+        ];
+        let mut given = given.into_iter().filter_map(|(name, why, spec)| Some((name, why, spec?)));
+        let Some((name, _, spec)) = given.next() else { return Ok(None) };
+        let other = given.next().map(|(_, why, _)| why);
+        let has_schema = options.json_schema.is_some();
+        match other.or(has_schema.then_some("cannot be combined with {json_schema}")) {
+            Some(why) => Err(Error::option(name, Text::with_names(why))),
+            None => Ok(Some(spec)),
+        }
+    }
+}
+
 /// A place in a text that follows something.
 pub(crate) enum Grammar {
     Gbnf(RawSampler),
@@ -50,6 +79,8 @@ impl Grammar {
     pub fn new(vocab: &Vocab, guides: &Guides, spec: &GrammarSpec) -> Result<Self> {
         match spec {
             GrammarSpec::Gbnf(text) => gbnf(vocab, text).map(Self::Gbnf),
+            GrammarSpec::Lark(text) => Ok(Self::Guide(Box::new(guides.for_lark(vocab, text)?))),
+            GrammarSpec::Regex(text) => Ok(Self::Guide(Box::new(guides.for_regex(vocab, text)?))),
             GrammarSpec::Schema { schema, reasoning, begun } => {
                 let mut guide = guides.for_schema(vocab, schema, reasoning.as_ref())?;
                 guide.accept_text(begun)?;

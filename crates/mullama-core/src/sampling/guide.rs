@@ -5,10 +5,10 @@ use std::sync::{Arc, OnceLock};
 
 use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::toktrie::{ApproximateTokEnv, SimpleVob, TokEnv, TokRxInfo, TokTrie};
-use llguidance::{Matcher, ParserFactory};
+use llguidance::{Matcher, ParserFactory, regex_to_lark};
 use serde_json::Value;
 
-use super::json_schema::{Schema, WHITE_SPACE, in_a_line, unusable};
+use super::json_schema::{SCHEMA, Schema, WHITE_SPACE, in_a_line, not_followed};
 use super::reasoning::ReasoningTags;
 use super::text_schema::quoted;
 use super::trigger::{GrammarTriggers, Trigger};
@@ -43,11 +43,11 @@ impl Guides {
     ) -> Result<Guide> {
         let schema = Schema::new(schema)?.at("");
         let Some(tags) = reasoning else {
-            return self.start(vocab, TopLevelGrammar::from_json_schema(schema), &[]);
+            return self.start(vocab, TopLevelGrammar::from_json_schema(schema), SCHEMA, &[]);
         };
         let grammar = TopLevelGrammar::from_lark(after_reasoning(tags, &schema));
         let spoken: Vec<_> = tags.ends.iter().chain([&tags.start]).cloned().collect();
-        self.start(vocab, grammar, &spoken)
+        self.start(vocab, grammar, SCHEMA, &spoken)
     }
 
     /// A guide at the beginning of a text that follows a grammar, in which these control tokens are texts. Where there
@@ -59,20 +59,40 @@ impl Guides {
         spoken: &[String],
         triggers: Option<&GrammarTriggers>,
     ) -> Result<Guide> {
-        let mut guide =
-            self.start(vocab, TopLevelGrammar::from_lark(grammar.to_owned()), spoken)?;
+        let grammar = TopLevelGrammar::from_lark(grammar.to_owned());
+        let mut guide = self.start(vocab, grammar, SCHEMA, spoken)?;
         guide.awaited = triggers.map(Trigger::new).transpose()?;
         Ok(guide)
     }
 
-    fn start(&self, vocab: &Vocab, grammar: TopLevelGrammar, spoken: &[String]) -> Result<Guide> {
+    /// A guide at the beginning of a text that follows a caller's grammar in Lark.
+    pub fn for_lark(&self, vocab: &Vocab, grammar: &str) -> Result<Guide> {
+        let grammar = TopLevelGrammar::from_lark(grammar.to_owned());
+        self.start(vocab, grammar, "the Lark grammar", &[])
+    }
+
+    /// A guide at the beginning of a text that matches a regular expression as a whole.
+    pub fn for_regex(&self, vocab: &Vocab, expression: &str) -> Result<Guide> {
+        let expression = regex_to_lark(without_anchors(expression), "dw");
+        let grammar = TopLevelGrammar::from_lark(format!("start: /{expression}/"));
+        self.start(vocab, grammar, "the regular expression", &[])
+    }
+
+    /// `followed` names the grammar in messages.
+    fn start(
+        &self,
+        vocab: &Vocab,
+        grammar: TopLevelGrammar,
+        followed: &'static str,
+        spoken: &[String],
+    ) -> Result<Guide> {
         let factory = self.factory(vocab)?;
         let mut matcher = with_stack(STACK, || Matcher::new(factory.create_parser(grammar)))?;
         if let Some(reason) = matcher.get_error() {
-            return Err(unusable(&in_a_line(&reason)));
+            return Err(not_followed(followed, &in_a_line(&reason)));
         }
         if matcher.compute_mask().is_ok_and(|mask| mask.is_zero()) || matcher.is_stopped() {
-            return Err(unusable("there is no value that follows it"));
+            return Err(not_followed(followed, "there is no text that follows it"));
         }
         let mut control = Vec::new();
         for text in spoken.iter().filter(|text| !text.is_empty()) {
@@ -80,7 +100,8 @@ impl Guides {
                 control.push(*token);
             }
         }
-        Ok(Guide { matcher, vocab: vocab.clone(), spoken: control, awaited: None, mask: None })
+        let vocab = vocab.clone();
+        Ok(Guide { matcher, vocab, followed, spoken: control, awaited: None, mask: None })
     }
 }
 
@@ -88,6 +109,8 @@ impl Guides {
 pub(crate) struct Guide {
     matcher: Matcher,
     vocab: Vocab,
+    /// What the grammar is called in messages.
+    followed: &'static str,
     /// Control tokens that are texts of the grammar.
     spoken: Vec<Token>,
     /// What makes the grammar rule, where it does not yet.
@@ -162,8 +185,9 @@ impl Guide {
 
     /// Goes on by a text that is there already.
     pub fn accept_text(&mut self, text: &str) -> Result<()> {
+        let followed = self.followed;
         feed(&mut self.matcher, text.as_bytes()).map_err(|_| {
-            let message = "the answer that was begun does not follow the JSON schema";
+            let message = format!("the answer that was begun does not follow {followed}");
             Error::new(ErrorKind::InvalidArgument, message)
         })
     }
@@ -215,14 +239,25 @@ fn after_reasoning(tags: &ReasoningTags, schema: &Value) -> String {
     )
 }
 
+/// The expression between anchors, which add nothing where the whole text has to match.
+fn without_anchors(expression: &str) -> &str {
+    let from =
+        expression.strip_prefix('^').or(expression.strip_prefix(r"\A")).unwrap_or(expression);
+    let escapes =
+        |text: &str| text.bytes().rev().take_while(|&byte| byte == b'\\').count() % 2 == 1;
+    match from.strip_suffix('$') {
+        Some(inner) if !escapes(inner) => inner,
+        _ => match from.strip_suffix('z') {
+            Some(rest) if escapes(rest) => &rest[..rest.len() - 1],
+            _ => from,
+        },
+    }
+}
+
 /// The limits of a step were met, or nothing can follow.
 #[allow(clippy::needless_pass_by_value, reason = "the shape that `map_err` wants")]
 fn stuck(error: impl ToString) -> Error {
-    let reason = in_a_line(&error.to_string());
-    Error::new(
-        ErrorKind::InvalidGrammar,
-        format!("the JSON schema cannot be followed on: {reason}"),
-    )
+    not_followed("what the answer has to follow", &in_a_line(&error.to_string()))
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "the shape that `map_err` wants")]
@@ -248,6 +283,21 @@ pub(crate) fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn anchors_around_an_expression_are_left_out() {
+        for (given, inner) in [
+            ("^a$", "a"),
+            (r"\Aa\z", "a"),
+            ("a", "a"),
+            (r"a\$", r"a\$"),
+            (r"a\\$", r"a\\"),
+            (r"a\\z", r"a\\z"),
+            ("z", "z"),
+        ] {
+            assert_eq!(without_anchors(given), inner);
+        }
+    }
 
     #[test]
     fn texts_are_escaped_for_patterns() {

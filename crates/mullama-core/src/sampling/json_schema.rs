@@ -302,7 +302,15 @@ fn each_reference(fields: &mut Map<String, Value>) {
 
 /// The schema is at fault.
 pub(crate) fn unusable(reason: &str) -> Error {
-    Error::new(ErrorKind::InvalidGrammar, format!("the JSON schema cannot be followed: {reason}"))
+    not_followed(SCHEMA, reason)
+}
+
+/// What messages call a schema.
+pub(super) const SCHEMA: &str = "the JSON schema";
+
+/// Says that something that an answer is to follow cannot be followed.
+pub(super) fn not_followed(what: &str, reason: &str) -> Error {
+    Error::new(ErrorKind::InvalidGrammar, format!("{what} cannot be followed: {reason}"))
 }
 
 /// A reason of several lines, which may quote a long schema.

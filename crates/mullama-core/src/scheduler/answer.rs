@@ -3,17 +3,22 @@
 //! It is shared by the slot, which adds to it, and whoever ends a request that the engine's thread does not come
 //! to end. Whoever is first makes the last chunk.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use super::completion::{Chunk, Completion, FinishReason, Timings, TokenLogprob, Usage};
+use super::completion::{
+    Chunk, Completion, PromptProgress, StopKind, StopReason, Timings, TokenLogprob, Usage,
+};
 use super::delivery::{Delivery, Event};
 use super::text::TextAssembler;
-use crate::{Error, Result, Token};
+use crate::{CancelToken, Error, Result, Token};
 
 /// Tokens that come faster than this are delivered together: waking the reader costs as much as
 /// computing a token of a small model.
 const DELIVERY_INTERVAL: Duration = Duration::from_millis(2);
+
+/// Pieces that wait for their reader before the request pauses. Pieces come at most every two milliseconds.
+const MAX_UNREAD: usize = 512;
 
 /// An answer that several can add to, or end.
 #[derive(Clone)]
@@ -28,6 +33,11 @@ impl SharedAnswer {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The same for as long as the request has not ended.
+    pub(super) fn downgrade(&self) -> WeakAnswer {
+        WeakAnswer(Arc::downgrade(&self.0))
+    }
+
     /// Ends the request with an error.
     pub fn refuse(&self, error: Error) {
         let mut answer = self.lock();
@@ -38,9 +48,30 @@ impl SharedAnswer {
     /// Ends the request with what there is of it, if nobody else has.
     pub fn give_up(&self) {
         let mut answer = self.lock();
-        answer.finish(FinishReason::Cancelled);
+        answer.cancel();
         answer.tell_outcome();
     }
+}
+
+/// An answer for as long as it has not ended.
+pub(super) struct WeakAnswer(Weak<Mutex<Answer>>);
+
+impl WeakAnswer {
+    /// The answer, if it has not ended.
+    pub fn upgrade(&self) -> Option<SharedAnswer> {
+        let answer = SharedAnswer(self.0.upgrade()?);
+        let has_ended = answer.lock().has_ended;
+        (!has_ended).then_some(answer)
+    }
+}
+
+/// How far a request is.
+#[derive(Clone, Copy)]
+pub(super) struct Progress {
+    pub submitted: Instant,
+    pub has_started: bool,
+    pub prompt: PromptProgress,
+    pub completion_tokens: u32,
 }
 
 /// What there is of an answer.
@@ -50,6 +81,8 @@ pub(crate) struct Answer {
     n_prompt: usize,
     /// Tokens of the prompt that had been computed before.
     pub n_cached: usize,
+    /// Tokens of the prompt that are computed.
+    n_computed: usize,
     /// What was generated.
     tokens: Vec<Token>,
     text: TextAssembler,
@@ -57,6 +90,7 @@ pub(crate) struct Answer {
     delivered_logprobs: usize,
     delivered: Option<Instant>,
     submitted: Instant,
+    cancel: CancelToken,
     /// When the request was taken up.
     pub started: Option<Instant>,
     first_token: Option<Instant>,
@@ -73,18 +107,21 @@ impl Answer {
         stops: Vec<String>,
         with_logprobs: bool,
         submitted: Instant,
+        cancel: CancelToken,
     ) -> Self {
         Self {
             events,
             delivery,
             n_prompt,
             n_cached: 0,
+            n_computed: 0,
             tokens: Vec::new(),
             text: TextAssembler::new(stops),
             logprobs: with_logprobs.then(Vec::new),
             delivered_logprobs: 0,
             delivered: None,
             submitted,
+            cancel,
             started: None,
             first_token: None,
             outcome: None,
@@ -97,19 +134,58 @@ impl Answer {
         self.events.is_disconnected()
     }
 
+    /// Whether its reader is so far behind that there is to be no more of it for now.
+    pub fn is_unread(&self) -> bool {
+        self.events.len() >= MAX_UNREAD
+    }
+
+    /// How far it is.
+    pub(super) fn progress(&self) -> Progress {
+        Progress {
+            submitted: self.submitted,
+            has_started: self.started.is_some(),
+            prompt: self.prompt_progress(),
+            completion_tokens: self.tokens.len() as u32,
+        }
+    }
+
+    fn prompt_progress(&self) -> PromptProgress {
+        let (total, cached) = (self.n_prompt as u32, self.n_cached as u32);
+        PromptProgress { computed: self.n_computed as u32, total, cached }
+    }
+
+    /// Notes how many tokens of the prompt are computed; says so to the owner, where it is to hear of it.
+    pub fn note_prompt(&mut self, computed: usize, tell: bool) {
+        let is_more = computed > std::mem::replace(&mut self.n_computed, computed);
+        if tell && is_more && self.delivery == Delivery::Pieces && !self.has_ended {
+            let progress = Some(self.prompt_progress());
+            let _ =
+                self.events.send(Event::Chunk(Box::new(Chunk { progress, ..Chunk::default() })));
+        }
+    }
+
     /// Whether a token has been generated.
     pub fn has_begun(&self) -> bool {
         self.first_token.is_some()
     }
 
-    /// Adds a token, its text, and what is to be known of it; true when a stop text is complete.
-    pub fn add(&mut self, token: Token, piece: &[u8], logprob: Option<TokenLogprob>) -> bool {
+    /// Adds a token, its text, and what is to be known of it; gives what a stop text that is complete ends.
+    pub fn add(
+        &mut self,
+        token: Token,
+        piece: &[u8],
+        logprob: Option<TokenLogprob>,
+    ) -> Option<StopReason> {
         self.first_token.get_or_insert_with(Instant::now);
         self.tokens.push(token);
         if let (Some(logprobs), Some(logprob)) = (&mut self.logprobs, logprob) {
             logprobs.push(logprob);
         }
-        !piece.is_empty() && self.text.push(piece)
+        let stopped = !piece.is_empty() && self.text.push(piece);
+        stopped.then(|| StopReason {
+            text: self.text.stopped_by().map(str::to_owned),
+            ..StopReason::new(StopKind::StopText)
+        })
     }
 
     /// Sends on what is new, if it is time for that.
@@ -132,7 +208,7 @@ impl Answer {
         let chunk = Chunk {
             text: text.to_owned(),
             logprobs: logprobs.map(<[_]>::to_vec),
-            completion: None,
+            ..Chunk::default()
         };
         self.delivered = Some(Instant::now());
         self.delivered_logprobs = self.logprobs.as_ref().map_or(0, Vec::len);
@@ -140,7 +216,7 @@ impl Answer {
     }
 
     /// Makes the last chunk.
-    pub fn finish(&mut self, finish_reason: FinishReason) {
+    pub fn finish(&mut self, stop_reason: StopReason) {
         if std::mem::replace(&mut self.has_ended, true) {
             return;
         }
@@ -150,17 +226,26 @@ impl Answer {
         let tokens = std::mem::take(&mut self.tokens);
         let completion = Completion {
             text: std::mem::take(&mut self.text).into_text(),
-            finish_reason,
+            finish_reason: stop_reason.finish_reason(),
+            stop_reason,
             usage: Usage {
                 prompt_tokens: self.n_prompt as u32,
                 cached_tokens: self.n_cached as u32,
                 completion_tokens: tokens.len() as u32,
+                reasoning_tokens: 0,
             },
             timings: self.timings(tokens.len()),
             tokens,
             logprobs: self.logprobs.take(),
         };
-        self.outcome = Some(Ok(Box::new(Chunk { text, logprobs, completion: Some(completion) })));
+        let completion = Some(completion);
+        self.outcome = Some(Ok(Box::new(Chunk { text, logprobs, completion, progress: None })));
+    }
+
+    /// Makes the last chunk of a request that was given up.
+    pub fn cancel(&mut self) {
+        let is_late = self.cancel.is_late();
+        self.finish(StopReason::new(if is_late { StopKind::Timeout } else { StopKind::Cancelled }));
     }
 
     /// Notes that the request failed.

@@ -33,6 +33,53 @@ impl FinishReason {
     }
 }
 
+/// What ended a generation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct StopReason {
+    /// Which kind of end it was.
+    pub kind: StopKind,
+    /// The stop text that came, or the text of the end token.
+    pub text: Option<String>,
+    /// The end token.
+    pub token: Option<Token>,
+}
+
+/// The kinds of ends that a generation has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum StopKind {
+    /// A stop text came: one of the request's, of the model's defaults, or of the chat template.
+    StopText,
+    /// The model generated a token that ends an answer.
+    EndToken,
+    /// `max_tokens` tokens were generated.
+    MaxTokens,
+    /// The context is full.
+    ContextSize,
+    /// The request's `timeout` passed.
+    Timeout,
+    /// The caller cancelled, or the model was closed.
+    Cancelled,
+}
+
+impl StopReason {
+    /// An end that there is nothing more to say of.
+    pub(crate) fn new(kind: StopKind) -> Self {
+        Self { kind, text: None, token: None }
+    }
+
+    /// The coarser name that OpenAI's clients know.
+    pub(crate) fn finish_reason(&self) -> FinishReason {
+        match self.kind {
+            StopKind::StopText | StopKind::EndToken => FinishReason::Stop,
+            StopKind::MaxTokens | StopKind::ContextSize => FinishReason::Length,
+            StopKind::Timeout | StopKind::Cancelled => FinishReason::Cancelled,
+        }
+    }
+}
+
 /// Tokens that a request took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
@@ -42,6 +89,8 @@ pub struct Usage {
     pub cached_tokens: u32,
     /// Tokens that were generated; a closing end-of-generation token counts.
     pub completion_tokens: u32,
+    /// Tokens among those that were reasoning, without its tags. Only chats tell them apart.
+    pub reasoning_tokens: u32,
 }
 
 /// Times of a request, in milliseconds, and rates, in tokens per second.
@@ -68,6 +117,8 @@ pub struct TokenLogprob {
     pub token: Token,
     /// Its text; a part of a character shows as U+FFFD.
     pub text: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
     /// Natural logarithm of its probability, before any sampling option.
     pub logprob: f32,
     /// The likeliest tokens at its place, likeliest first.
@@ -81,6 +132,8 @@ pub struct TopLogprob {
     pub token: Token,
     /// Its text; a part of a character shows as U+FFFD.
     pub text: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
     /// Natural logarithm of its probability, before any sampling option.
     pub logprob: f32,
 }
@@ -94,6 +147,8 @@ pub struct Completion {
     pub tokens: Vec<Token>,
     /// Why the generation ended.
     pub finish_reason: FinishReason,
+    /// What exactly ended it.
+    pub stop_reason: StopReason,
     /// Tokens that the request took.
     pub usage: Usage,
     /// Times and rates.
@@ -116,8 +171,21 @@ pub struct Chunk {
     pub text: String,
     /// Log probabilities of the new tokens, where they were asked for.
     pub logprobs: Option<Vec<TokenLogprob>>,
+    /// How far the prompt is, in chunks before the first token, where `prompt_progress` asked for them.
+    pub progress: Option<PromptProgress>,
     /// The whole answer, in the last chunk.
     pub completion: Option<Completion>,
+}
+
+/// How far the computation of a prompt is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PromptProgress {
+    /// Tokens that are computed, those from the cache among them.
+    pub computed: u32,
+    /// Tokens of the prompt.
+    pub total: u32,
+    /// Tokens that had been computed before.
+    pub cached: u32,
 }
 
 impl fmt::Display for Chunk {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::registry::{Registry, RequestInfo};
 use super::request::{Command, Job, SavedCells};
 use super::scheduler::Scheduler;
 use super::stats::Stats;
@@ -23,6 +24,7 @@ pub(crate) struct Started {
 /// The way to the engine's thread.
 pub(crate) struct Engine {
     thread: OwnThread<Command>,
+    requests: Registry,
     stats: Shared<Stats>,
 }
 
@@ -50,7 +52,7 @@ impl Engine {
         let started = started.recv().unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Internal, "the engine's thread ended while starting"))
         })?;
-        Ok((Self { thread, stats }, started))
+        Ok((Self { thread, requests: Registry::default(), stats }, started))
     }
 
     /// What the engine has done so far, and what it is at.
@@ -59,8 +61,21 @@ impl Engine {
     }
 
     /// Hands a request over; its owner hears of it through the request's channel.
-    pub fn submit(&self, job: Job) -> Result<()> {
+    ///
+    /// `id` is what it is called in the meantime.
+    pub fn submit(&self, job: Job, id: Option<String>) -> Result<()> {
+        self.requests.add(id, &job);
         self.thread.send(Command::Run(Box::new(job)))
+    }
+
+    /// The requests that have not ended.
+    pub fn requests(&self) -> Vec<RequestInfo> {
+        self.requests.list()
+    }
+
+    /// Cancels the requests of a name; whether there are any.
+    pub fn cancel(&self, id: &str) -> bool {
+        self.requests.cancel(id)
     }
 
     /// The cells of the longest beginning of these tokens that is in the KV cache.

@@ -12,6 +12,8 @@ mod host_cache;
 mod lookup;
 mod prefill_budget;
 mod prefix;
+mod queue;
+mod registry;
 mod request;
 mod reuse;
 #[allow(clippy::module_inception, reason = "the file holds the scheduler itself")]
@@ -23,9 +25,13 @@ mod stream;
 mod text;
 
 pub(crate) use answer::{Answer, SharedAnswer};
-pub use completion::{Chunk, Completion, FinishReason, Timings, TokenLogprob, TopLogprob, Usage};
+pub use completion::{
+    Chunk, Completion, FinishReason, PromptProgress, StopKind, StopReason, Timings, TokenLogprob,
+    TopLogprob, Usage,
+};
 pub(crate) use delivery::Delivery;
 pub(crate) use handle::{Engine, Started};
+pub use registry::{RequestInfo, RequestState};
 pub(crate) use request::{Job, SavedCells};
 pub use state::write_state;
 pub(crate) use state::{decode, encode, longest_state, read_state};

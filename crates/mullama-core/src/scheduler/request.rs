@@ -14,9 +14,15 @@ pub(crate) struct Job {
     /// Special tokens whose text is part of the answer, for the chat parser to see.
     pub preserved: Vec<Token>,
     pub logprobs: Option<u32>,
+    /// Whether the owner hears of how far the prompt is.
+    pub prompt_progress: bool,
     /// Most tokens to guess ahead.
     pub prompt_lookup: u32,
     pub adapters: AdapterSet,
+    /// Higher ones have their turn before lower ones.
+    pub priority: i32,
+    /// Whom the request is for: clients take turns.
+    pub client: Option<String>,
     pub answer: SharedAnswer,
     pub cancel: CancelToken,
 }

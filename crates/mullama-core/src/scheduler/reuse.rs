@@ -17,7 +17,7 @@ impl Scheduler {
     pub(super) fn plan_checkpoints(&self, slot: &mut Slot) {
         if self.prefixes.sharing() == Sharing::Checkpoints && self.context.host_cache.is_on() {
             let is_control = |token| self.vocab.is_control(token);
-            let places = checkpoints::places(slot.known(), self.checkpoint_interval, is_control);
+            let places = checkpoints::places(slot.known(), self.checkpoint_every, is_control);
             places.into_iter().for_each(|place| slot.stop_at(place));
         }
     }

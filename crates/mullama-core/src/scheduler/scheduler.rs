@@ -9,14 +9,13 @@
 //! The engine computes a step with one set of adapters: where requests have different ones, the sets take
 //! turns.
 
-use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::completion::FinishReason;
 use super::host_cache::{FEWEST, TieredContext};
 use super::prefill_budget::PrefillBudget;
 use super::prefix::{KvCells as _, PrefixCache};
-use super::request::{Command, Job};
+use super::queue::{Queue, Waiting};
+use super::request::Command;
 use super::slot::Slot;
 use super::stats::Stats;
 use crate::engine::{
@@ -29,28 +28,8 @@ use mullama_base::Text;
 /// each change.
 const TURN: u32 = 4;
 
-/// A request that is not running.
-enum Waiting {
-    New(Box<Job>),
-    /// It ran, and gave its cells up.
-    Preempted(Box<Slot>),
-}
-
-impl Waiting {
-    fn job(&self) -> &Job {
-        match self {
-            Waiting::New(job) => job,
-            Waiting::Preempted(slot) => slot.job(),
-        }
-    }
-
-    fn n_needed(&self) -> usize {
-        match self {
-            Waiting::New(job) => job.prompt.len(),
-            Waiting::Preempted(slot) => slot.n_needed(),
-        }
-    }
-}
+/// How often to look whether a reader has caught up, where there is nothing else to do.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// What becomes of the cells of a request that stops running.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -66,8 +45,11 @@ pub(crate) struct Scheduler {
     pub(super) vocab: Vocab,
     /// Oldest first.
     running: Vec<Slot>,
-    /// Oldest first; those that were pre-empted come before those that never ran.
-    waiting: VecDeque<Waiting>,
+    waiting: Queue,
+    /// Those that wait for their readers and have given up their places.
+    paused: Vec<Box<Slot>>,
+    /// Most requests that wait.
+    max_queue: usize,
     pub(super) prefixes: PrefixCache,
     prefill_budget: PrefillBudget,
     /// Whose turn it is, and for how many more steps.
@@ -75,7 +57,7 @@ pub(crate) struct Scheduler {
     n_parallel: usize,
     pub(super) n_ctx: usize,
     /// Tokens between checkpoints of memory that cannot be cut; 0 where none are made.
-    pub(super) checkpoint_interval: usize,
+    pub(super) checkpoint_every: usize,
     /// Whether what a wrong guess computed can be taken back.
     can_guess: bool,
     pub(super) stats: Stats,
@@ -98,13 +80,15 @@ impl Scheduler {
             context: TieredContext::new(context, settings.cache_ram),
             vocab,
             running: Vec::new(),
-            waiting: VecDeque::new(),
+            waiting: Queue::default(),
+            paused: Vec::new(),
+            max_queue: settings.max_queue as usize,
             prefixes,
             prefill_budget: PrefillBudget::new(f64::from(settings.max_stall)),
             turn: (AdapterSet::default(), TURN),
             n_parallel: settings.n_parallel as usize,
             n_ctx,
-            checkpoint_interval: settings.checkpoint_interval as usize,
+            checkpoint_every: settings.checkpoint_every as usize,
             can_guess,
             stats: Stats::default(),
             shared_stats,
@@ -113,7 +97,9 @@ impl Scheduler {
 
     /// Lets waiting requests run while there are sequences, and cells for all that they need now.
     fn admit(&mut self) {
-        while let Some(next) = self.waiting.front() {
+        self.pause_unread();
+        while let Some(place) = self.waiting.next(self.running.iter().map(Slot::job)) {
+            let next = self.waiting.at(place);
             if self.running.len() >= self.n_parallel {
                 return;
             }
@@ -128,7 +114,7 @@ impl Scheduler {
             }
             let adapters = &next.job().adapters;
             let Some(seq) = self.prefixes.open(&mut self.context, adapters) else { return };
-            let slot = match self.waiting.pop_front().expect("there is a front") {
+            let slot = match self.waiting.take(place) {
                 Waiting::New(job) => Slot::start(*job, seq, &self.vocab, self.n_ctx as u32),
                 Waiting::Preempted(mut slot) => {
                     slot.seq = seq;
@@ -155,6 +141,47 @@ impl Scheduler {
             }
             self.running.push(slot);
         }
+    }
+
+    /// Pauses requests whose readers are far behind, and has those go on whose readers have caught up. What is
+    /// paused gives its place up where others wait for one.
+    fn pause_unread(&mut self) {
+        for slot in &mut self.running {
+            let is_unread = slot.job().answer.lock().is_unread();
+            slot.is_paused = is_unread;
+        }
+        let (back, paused) = std::mem::take(&mut self.paused)
+            .into_iter()
+            .partition::<Vec<_>, _>(|slot| !slot.job().answer.lock().is_unread());
+        self.paused = paused;
+        back.into_iter().for_each(|slot| self.waiting.put_back(slot));
+        while !self.waiting.is_empty()
+            && let Some(index) = self.running.iter().position(|slot| slot.is_paused)
+        {
+            let mut slot = Box::new(self.take_out(index, Retention::Keep));
+            slot.reset();
+            self.paused.push(slot);
+        }
+    }
+
+    /// Why one more request is not taken.
+    fn refusal(&self) -> Option<Error> {
+        let (running, waiting) = (self.running.len(), self.waiting.len());
+        // Some may have come that run from the next step on.
+        let free = self.n_parallel.saturating_sub(running);
+        if waiting < self.max_queue.saturating_add(free) {
+            return None;
+        }
+        let message = format!("{running} requests run and {waiting} wait: no more may wait");
+        Some(
+            Error::new(ErrorKind::Busy, message)
+                .with_context("running", running)
+                .with_context("waiting", waiting)
+                .with_context("max_queue", self.max_queue)
+                .with_hint(Text::with_names(
+                    "try again later, or load the model with a larger {max_queue} or {n_parallel}",
+                )),
+        )
     }
 
     /// The running request that is about to compute more of what a new one begins with than there is, and
@@ -370,7 +397,7 @@ impl Scheduler {
             let seq = slot.seq;
             self.prefixes.extend(seq, slot.advance());
             if self.prefixes.sharing() == Sharing::Checkpoints
-                && slot.is_at_stop(self.checkpoint_interval)
+                && slot.is_at_stop(self.checkpoint_every)
             {
                 let tokens = &slot.known()[..slot.n_past()];
                 self.context.save_checkpoint(seq, &slot.job().adapters, tokens);
@@ -427,7 +454,7 @@ impl Scheduler {
         self.stats.preemptions += 1;
         slot.flush();
         slot.reset();
-        self.waiting.push_front(Waiting::Preempted(slot));
+        self.waiting.put_back(slot);
     }
 
     /// Takes a request that is done out of the running ones, and tells it.
@@ -466,7 +493,7 @@ impl Scheduler {
 
     pub(super) fn tell_stats(&mut self) {
         self.stats.running = self.running.len() as u32;
-        self.stats.waiting = self.waiting.len() as u32;
+        self.stats.waiting = (self.waiting.len() + self.paused.len()) as u32;
         self.stats.kv_used = self.prefixes.used() as u32;
         // While anyone runs, counting what is kept would be paid for with every token.
         self.stats.kv_kept = if self.running.is_empty() { self.stats.kv_used } else { 0 };
@@ -479,15 +506,19 @@ impl Serve for Scheduler {
     type Order = Command;
 
     fn is_idle(&self) -> bool {
-        self.running.is_empty() && self.waiting.is_empty()
+        self.running.is_empty() && self.waiting.is_empty() && self.paused.is_empty()
     }
 
     fn accept(&mut self, command: Command) -> Option<Instant> {
         match command {
             Command::Run(job) => {
+                if let Some(error) = self.refusal() {
+                    job.answer.refuse(error);
+                    return None;
+                }
                 let delay = || self.prefill_budget.batching_delay(job.prompt.len());
                 let until = self.is_idle().then(|| Instant::now() + delay());
-                self.waiting.push_back(Waiting::New(job));
+                self.waiting.push(job);
                 return until;
             }
             Command::Save(adapters, tokens, answer) => {
@@ -504,20 +535,18 @@ impl Serve for Scheduler {
         let mut index = 0;
         while index < self.running.len() {
             if self.running[index].job().is_given_up() {
-                self.running[index].finish(FinishReason::Cancelled);
+                self.running[index].cancel();
                 self.release(index, Retention::Keep);
             } else {
                 index += 1;
             }
         }
-        if !self.waiting.iter().any(|waiting| waiting.job().is_given_up()) {
-            return;
-        }
-        for waiting in std::mem::take(&mut self.waiting) {
-            if !waiting.job().is_given_up() {
-                self.waiting.push_back(waiting);
-                continue;
-            }
+        let (gone, paused) = std::mem::take(&mut self.paused)
+            .into_iter()
+            .partition::<Vec<_>, _>(|slot| slot.job().is_given_up());
+        self.paused = paused;
+        let paused = gone.into_iter().map(Waiting::Preempted);
+        for waiting in paused.chain(self.waiting.take_given_up()) {
             self.stats.finished += 1;
             waiting.job().answer.give_up();
         }
@@ -525,6 +554,11 @@ impl Serve for Scheduler {
 
     fn step(&mut self) -> Result<()> {
         self.admit();
+        if self.running.iter().all(|slot| slot.is_paused) && !self.is_idle() {
+            self.tell_stats();
+            std::thread::sleep(POLL_INTERVAL);
+            return Ok(());
+        }
         let outcome = self.advance();
         self.tell_stats();
         outcome
@@ -545,11 +579,11 @@ impl Serve for Scheduler {
     }
 
     fn close(&mut self) {
-        for slot in &mut self.running {
-            slot.finish(FinishReason::Cancelled);
+        for slot in self.running.iter_mut().chain(self.paused.iter_mut().map(Box::as_mut)) {
+            slot.cancel();
             slot.tell_outcome();
         }
-        for waiting in self.waiting.drain(..) {
+        for waiting in self.waiting.drain() {
             waiting.job().answer.refuse(closed());
         }
     }

@@ -1,7 +1,7 @@
 //! One request under way: its tokens, its sampler, its text.
 
 use super::answer::Answer;
-use super::completion::{FinishReason, TokenLogprob, TopLogprob};
+use super::completion::{StopKind, StopReason, TokenLogprob, TopLogprob};
 use super::lookup::Lookup;
 use super::request::Job;
 use crate::engine::{SeqId, Vocab};
@@ -23,6 +23,8 @@ pub(crate) struct Slot {
     /// Waits for another request, which is computing what this one begins with too: its sequence, and how
     /// many tokens they share.
     pub awaits_prefix_of: Option<(SeqId, usize)>,
+    /// Waits for its reader.
+    pub is_paused: bool,
     /// The sequence that the cells belong to.
     pub seq: SeqId,
     /// Places after so many tokens at which the computation of the prompt stops for a checkpoint, in order.
@@ -62,6 +64,7 @@ impl Slot {
             n_past: 0,
             n_cached: None,
             awaits_prefix_of: None,
+            is_paused: false,
             seq,
             stops_at: Vec::new(),
             last_stop: 0,
@@ -117,7 +120,7 @@ impl Slot {
 
     /// Whether its next step is for itself to make.
     pub fn can_go_on(&self) -> bool {
-        self.awaits_prefix_of.is_none()
+        self.awaits_prefix_of.is_none() && !self.is_paused
     }
 
     /// Nothing of it is in the batch any more.
@@ -180,6 +183,10 @@ impl Slot {
     pub fn advance(&mut self) -> &[Token] {
         let computed = self.n_past..self.n_past + std::mem::take(&mut self.pending_in_batch);
         self.n_past = computed.end;
+        if computed.start < self.n_prompt {
+            let n_computed = self.n_past.min(self.n_prompt);
+            self.answer().note_prompt(n_computed, self.job.prompt_progress);
+        }
         &self.tokens[computed]
     }
 
@@ -225,6 +232,10 @@ impl Slot {
 
     /// Chooses the next token from the logits; true when the request is complete and answered.
     pub fn take_logits(&mut self, logits: &[f32], vocab: &Vocab, n_ctx: usize) -> Result<bool> {
+        if self.job.max_tokens == Some(0) {
+            self.answer().finish(StopReason::new(StopKind::MaxTokens));
+            return Ok(true);
+        }
         let token = self.sampler.sample(logits)?;
         self.tokens.push(token);
         let logprob =
@@ -237,18 +248,25 @@ impl Slot {
         }
         let n_generated = self.tokens.len() - self.n_prompt;
         let mut answer = self.job.answer.lock();
-        let stopped = answer.add(token, &self.piece, logprob) || ended;
-        if stopped {
-            answer.finish(FinishReason::Stop);
-        } else if self.job.max_tokens.is_some_and(|most| n_generated >= most as usize)
-            // One more token would have no place in the context.
-            || self.tokens.len() > n_ctx
-        {
-            answer.finish(FinishReason::Length);
+        let stopped = answer.add(token, &self.piece, logprob);
+        let stop = if ended {
+            let (text, token) = (Some(text_of(token, vocab)), Some(token));
+            Some(StopReason { text, token, ..StopReason::new(StopKind::EndToken) })
+        } else if stopped.is_some() {
+            stopped
+        } else if self.job.max_tokens.is_some_and(|most| n_generated >= most as usize) {
+            Some(StopReason::new(StopKind::MaxTokens))
+        } else if self.tokens.len() > n_ctx {
+            // One more token would have no place.
+            Some(StopReason::new(StopKind::ContextSize))
         } else {
+            None
+        };
+        let Some(stop) = stop else {
             answer.deliver_in_turn();
             return Ok(false);
-        }
+        };
+        answer.finish(stop);
         Ok(true)
     }
 
@@ -257,9 +275,9 @@ impl Slot {
         self.answer().deliver();
     }
 
-    /// Makes the last chunk.
-    pub fn finish(&mut self, finish_reason: FinishReason) {
-        self.answer().finish(finish_reason);
+    /// Makes the last chunk of a request that was given up.
+    pub fn cancel(&mut self) {
+        self.answer().cancel();
     }
 
     /// Notes that the request failed.
@@ -282,11 +300,6 @@ fn logprob_of(token: Token, logits: &[f32], count: usize, vocab: &Vocab) -> Toke
     let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|&logit| f64::from(logit - highest).exp()).sum();
     let logprob = |token: usize| (f64::from(logits[token] - highest) - sum.ln()) as f32;
-    let text = |token: Token| {
-        let mut piece = Vec::new();
-        vocab.piece(token, true, &mut piece);
-        String::from_utf8_lossy(&piece).into_owned()
-    };
     let mut order: Vec<usize> = Vec::new();
     if count > 0 {
         let count = count.min(logits.len());
@@ -298,8 +311,25 @@ fn logprob_of(token: Token, logits: &[f32], count: usize, vocab: &Vocab) -> Toke
     }
     let top = order.into_iter().map(|id| TopLogprob {
         token: id as Token,
-        text: text(id as Token),
+        text: text_of(id as Token, vocab),
+        bytes: bytes_of(id as Token, vocab),
         logprob: logprob(id),
     });
-    TokenLogprob { token, text: text(token), logprob: logprob(token as usize), top: top.collect() }
+    TokenLogprob {
+        token,
+        text: text_of(token, vocab),
+        bytes: bytes_of(token, vocab),
+        logprob: logprob(token as usize),
+        top: top.collect(),
+    }
+}
+
+fn bytes_of(token: Token, vocab: &Vocab) -> Vec<u8> {
+    let mut piece = Vec::new();
+    vocab.piece(token, true, &mut piece);
+    piece
+}
+
+fn text_of(token: Token, vocab: &Vocab) -> String {
+    String::from_utf8_lossy(&bytes_of(token, vocab)).into_owned()
 }

@@ -14,7 +14,8 @@ pub(crate) struct TextAssembler {
     stops: Vec<String>,
     /// How much of `text` has been handed out.
     delivered: usize,
-    stopped: bool,
+    /// The stop text that was found.
+    stopped_by: Option<String>,
 }
 
 impl TextAssembler {
@@ -28,12 +29,17 @@ impl TextAssembler {
         self.partial.extend_from_slice(bytes);
         self.take_complete_characters();
         self.release();
-        self.stopped
+        self.stopped_by.is_some()
+    }
+
+    /// The stop text that ended the answer.
+    pub fn stopped_by(&self) -> Option<&str> {
+        self.stopped_by.as_deref()
     }
 
     /// Nothing more comes: half a character becomes U+FFFD, what was held back is text.
     pub fn finish(&mut self) {
-        if self.stopped {
+        if self.stopped_by.is_some() {
             return;
         }
         if !self.partial.is_empty() {
@@ -84,11 +90,13 @@ impl TextAssembler {
 
     /// Moves from `held` to `text` what no stop text can begin in.
     fn release(&mut self) {
-        if let Some(at) = self.stops.iter().filter_map(|stop| self.held.find(stop.as_str())).min() {
+        let found =
+            self.stops.iter().filter_map(|stop| Some((self.held.find(stop.as_str())?, stop)));
+        if let Some((at, stop)) = found.min_by_key(|(at, _)| *at) {
+            self.stopped_by = Some(stop.clone());
             self.held.truncate(at);
             self.text.push_str(&std::mem::take(&mut self.held));
             self.partial.clear();
-            self.stopped = true;
             return;
         }
         let keep = self.stops.iter().map(|stop| begun(&self.held, stop)).max().unwrap_or(0);

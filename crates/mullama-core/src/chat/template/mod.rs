@@ -66,7 +66,7 @@ struct Trigger {
 }
 
 /// Renders messages with the model's template. A last message of the assistant that says something is
-/// the beginning of the answer, where there is to be one.
+/// the beginning of the answer, where there is to be one and that is asked for.
 pub(crate) fn render(
     templates: &Templates,
     vocab: &Vocab,
@@ -78,7 +78,9 @@ pub(crate) fn render(
     if messages.is_empty() {
         return Err(Error::new(ErrorKind::InvalidArgument, "there are no messages"));
     }
-    let continues = add_generation_prompt && messages.last().is_some_and(is_beginning);
+    let continues = add_generation_prompt
+        && options.chat.settled_continue_final_message()
+        && messages.last().is_some_and(is_beginning);
     let beginning = messages.last().filter(|_| continues);
     let prefill = beginning.map(Message::text).unwrap_or_default();
     let messages: Vec<Value> = messages
@@ -102,8 +104,9 @@ pub(crate) fn render(
         request["template_kwargs"] = kwargs;
     }
     let schema = output_schema(options)?;
-    if schema.is_some() && options.generate.grammar.is_some() {
-        return Err(Error::option("grammar", "cannot be combined with a JSON schema"));
+    let asked = GrammarSpec::asked(&options.generate)?;
+    if schema.is_some() && asked.is_some() {
+        return Err(Error::option("response_format", "cannot be combined with a grammar"));
     }
     // Where there are tools, or an answer stands in a form of the model's own, the template says how a value is
     // told from the rest; the engine's grammar then holds the answer to both.
@@ -147,10 +150,10 @@ pub(crate) fn render(
     let is_formed = !chosen.tools.is_empty() || !applied.grammar.is_empty();
     let form =
         if is_formed { form(&applied, &chosen, schema.as_ref(), &prefill, vocab)? } else { None };
-    let grammar = match (&options.generate.grammar, form) {
-        (Some(gbnf), None) => Some(GrammarSpec::Gbnf(gbnf.clone())),
+    let grammar = match (asked, form) {
+        (Some(asked), None) => Some(asked),
         (Some(_), Some(_)) => {
-            return Err(Error::option("grammar", "cannot be combined with tools"));
+            return Err(Error::option("tools", "cannot be combined with a grammar"));
         }
         (None, Some(form)) => Some(form),
         (None, None) => schema.map(|schema| GrammarSpec::Schema {

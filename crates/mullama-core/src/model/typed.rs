@@ -1,0 +1,84 @@
+//! Answers as values of a type.
+
+use std::ops::Deref;
+
+use schemars::{JsonSchema, SchemaGenerator};
+use serde::de::DeserializeOwned;
+
+use super::handle::Model;
+use crate::chat::{ChatCompletion, Message};
+use crate::options::ChatOptions;
+use crate::scheduler::StopKind;
+use crate::{Error, ErrorKind, Result};
+use mullama_base::Text;
+
+/// A finished answer of a chat, and the value that it is. It derefs to the answer.
+#[derive(Debug, Clone)]
+pub struct TypedCompletion<T> {
+    /// The answer as a value.
+    pub parsed: T,
+    /// The answer itself.
+    pub completion: ChatCompletion,
+}
+
+impl<T> Deref for TypedCompletion<T> {
+    type Target = ChatCompletion;
+
+    fn deref(&self) -> &ChatCompletion {
+        &self.completion
+    }
+}
+
+impl Model {
+    /// Answers with a value: the answer follows the type's JSON schema, and is read as one. The option
+    /// `json_schema` takes the place of the type's own schema.
+    ///
+    /// Fails as [`ErrorKind::InvalidGrammar`] where the type's schema cannot be followed, or the type does not
+    /// take what its schema allows, and as [`ErrorKind::InvalidArgument`] where the answer was ended before it
+    /// was whole.
+    pub fn chat_as<T: JsonSchema + DeserializeOwned>(
+        &self,
+        messages: &[Message],
+        options: &ChatOptions,
+    ) -> Result<TypedCompletion<T>> {
+        read(self.chat(messages, &with_schema_of::<T>(options))?)
+    }
+
+    /// As [`Model::chat_as`], without blocking the thread.
+    pub async fn chat_as_async<T: JsonSchema + DeserializeOwned>(
+        &self,
+        messages: &[Message],
+        options: &ChatOptions,
+    ) -> Result<TypedCompletion<T>> {
+        read(self.chat_async(messages, &with_schema_of::<T>(options)).await?)
+    }
+}
+
+fn with_schema_of<T: JsonSchema>(options: &ChatOptions) -> ChatOptions {
+    let mut options = options.clone();
+    let schema = SchemaGenerator::default().into_root_schema_for::<T>();
+    options.generate.json_schema.get_or_insert_with(|| schema.into());
+    options
+}
+
+fn read<T: DeserializeOwned>(completion: ChatCompletion) -> Result<TypedCompletion<T>> {
+    match serde_json::from_str(&completion.text) {
+        Ok(parsed) => Ok(TypedCompletion { parsed, completion }),
+        Err(error) => Err(refuse(&completion, &error)),
+    }
+}
+
+fn refuse(completion: &ChatCompletion, error: &serde_json::Error) -> Error {
+    let kind = completion.stop_reason.kind;
+    let is_whole = matches!(kind, StopKind::EndToken | StopKind::StopText);
+    let error = if is_whole {
+        let message = format!("the answer cannot be read as the type: {error}");
+        Error::new(ErrorKind::InvalidGrammar, message)
+            .with_hint("the type has to take all that its JSON schema allows")
+    } else {
+        let message = "the answer was ended before it was whole";
+        Error::new(ErrorKind::InvalidArgument, message)
+            .with_hint(Text::with_names("allow more as {max_tokens}, or bound texts and lists"))
+    };
+    error.with_context("answer", &completion.text)
+}

@@ -1,0 +1,132 @@
+//! Requests that wait for their turn, and whose turn is next.
+
+use std::cmp::Reverse;
+use std::collections::{HashMap, VecDeque};
+
+use super::request::Job;
+use super::slot::Slot;
+
+/// Clients whose last turn is remembered, before those that ask for nothing are forgotten.
+const MAX_CLIENTS: usize = 1024;
+
+/// A request that is not running.
+pub(super) enum Waiting {
+    New(Box<Job>),
+    /// It ran, and gave its cells up.
+    Preempted(Box<Slot>),
+}
+
+impl Waiting {
+    pub fn job(&self) -> &Job {
+        match self {
+            Waiting::New(job) => job,
+            Waiting::Preempted(slot) => slot.job(),
+        }
+    }
+
+    pub fn n_needed(&self) -> usize {
+        match self {
+            Waiting::New(job) => job.prompt.len(),
+            Waiting::Preempted(slot) => slot.n_needed(),
+        }
+    }
+}
+
+/// Requests that are not running.
+///
+/// Those that ran before go on first. Of the others the highest priority is next; where several have it, a request
+/// of the client that has the fewest running, then of the one whose last turn is longest ago, then the oldest.
+#[derive(Default)]
+pub(super) struct Queue {
+    preempted: VecDeque<Waiting>,
+    /// Oldest first.
+    new: VecDeque<Waiting>,
+    /// When each client last had a turn.
+    last_turns: HashMap<Option<String>, u64>,
+    turn: u64,
+}
+
+/// The place of a request in the queue.
+#[derive(Clone, Copy)]
+pub(super) enum Place {
+    Preempted,
+    New(usize),
+}
+
+impl Queue {
+    pub fn len(&self) -> usize {
+        self.preempted.len() + self.new.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn push(&mut self, job: Box<Job>) {
+        self.new.push_back(Waiting::New(job));
+    }
+
+    /// Takes back a request that ran: it is next.
+    pub fn put_back(&mut self, slot: Box<Slot>) {
+        self.preempted.push_front(Waiting::Preempted(slot));
+    }
+
+    /// Whose turn is next, where these jobs run.
+    pub fn next<'a>(&self, running: impl Iterator<Item = &'a Job>) -> Option<Place> {
+        if !self.preempted.is_empty() {
+            return Some(Place::Preempted);
+        }
+        let mut counts: HashMap<&Option<String>, usize> = HashMap::new();
+        for job in running {
+            *counts.entry(&job.client).or_default() += 1;
+        }
+        let rank = |(index, waiting): &(usize, &Waiting)| {
+            let Job { priority, client, .. } = waiting.job();
+            let running = counts.get(client).copied().unwrap_or(0);
+            (Reverse(*priority), running, self.last_turns.get(client).copied(), *index)
+        };
+        self.new.iter().enumerate().min_by_key(rank).map(|(index, _)| Place::New(index))
+    }
+
+    /// The request at a place.
+    pub fn at(&self, place: Place) -> &Waiting {
+        match place {
+            Place::Preempted => &self.preempted[0],
+            Place::New(index) => &self.new[index],
+        }
+    }
+
+    /// Takes the request at a place out: it has its turn.
+    pub fn take(&mut self, place: Place) -> Waiting {
+        let waiting = match place {
+            Place::Preempted => self.preempted.pop_front(),
+            Place::New(index) => self.new.remove(index),
+        };
+        let waiting = waiting.expect("the place is that of a request");
+        self.turn += 1;
+        self.last_turns.insert(waiting.job().client.clone(), self.turn);
+        if self.last_turns.len() > MAX_CLIENTS {
+            let asking: Vec<_> = self.new.iter().map(|waiting| &waiting.job().client).collect();
+            self.last_turns.retain(|client, _| asking.contains(&client));
+        }
+        waiting
+    }
+
+    /// Takes out every request that nobody wants any more.
+    pub fn take_given_up(&mut self) -> Vec<Waiting> {
+        let mut given_up = Vec::new();
+        for queue in [&mut self.preempted, &mut self.new] {
+            if queue.iter().any(|waiting| waiting.job().is_given_up()) {
+                let (gone, left) = queue.drain(..).partition(|waiting| waiting.job().is_given_up());
+                given_up.append(&mut Vec::from(gone));
+                *queue = left;
+            }
+        }
+        given_up
+    }
+
+    /// Takes out every request.
+    pub fn drain(&mut self) -> impl Iterator<Item = Waiting> {
+        self.preempted.drain(..).chain(self.new.drain(..))
+    }
+}

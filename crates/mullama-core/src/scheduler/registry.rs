@@ -1,0 +1,132 @@
+//! The requests that have not ended, for whoever asks.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use super::answer::WeakAnswer;
+use super::request::Job;
+use crate::CancelToken;
+
+/// A request that has not ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RequestInfo {
+    /// Its name: `request_id`, else a number that no other request of the model has had.
+    pub id: String,
+    /// Where it is.
+    pub state: RequestState,
+    /// Whom it is for (`client`).
+    pub client: Option<String>,
+    /// Its priority.
+    pub priority: i32,
+    /// Tokens of its prompt.
+    pub prompt_tokens: u32,
+    /// Tokens of the prompt that have been computed, those from the cache among them.
+    pub computed_tokens: u32,
+    /// Tokens that have been generated.
+    pub completion_tokens: u32,
+    /// Milliseconds since the call.
+    pub elapsed_ms: f64,
+}
+
+/// Where a request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RequestState {
+    /// It waits for its turn.
+    Waiting,
+    /// Its prompt is being computed.
+    Prompt,
+    /// It generates.
+    Generating,
+}
+
+impl RequestState {
+    /// The name that every language uses: `waiting`, `prompt`, `generating`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Prompt => "prompt",
+            Self::Generating => "generating",
+        }
+    }
+}
+
+/// The requests of a model that have not ended.
+#[derive(Default)]
+pub(super) struct Registry {
+    entries: Mutex<Vec<Entry>>,
+    named: AtomicU64,
+}
+
+struct Entry {
+    id: String,
+    client: Option<String>,
+    priority: i32,
+    cancel: CancelToken,
+    answer: WeakAnswer,
+}
+
+impl Registry {
+    /// Takes a request in, under its name or a new one.
+    pub fn add(&self, id: Option<String>, job: &Job) {
+        let id = id.unwrap_or_else(|| (self.named.fetch_add(1, Ordering::Relaxed) + 1).to_string());
+        let mut entries = self.current();
+        entries.push(Entry {
+            id,
+            client: job.client.clone(),
+            priority: job.priority,
+            cancel: job.cancel.clone(),
+            answer: job.answer.downgrade(),
+        });
+    }
+
+    /// All of them, oldest first.
+    pub fn list(&self) -> Vec<RequestInfo> {
+        let now = Instant::now();
+        self.current().iter().filter_map(|entry| entry.info(now)).collect()
+    }
+
+    /// Cancels those of a name; whether there are any.
+    pub fn cancel(&self, id: &str) -> bool {
+        let named: Vec<_> = {
+            let entries = self.current();
+            let named = entries.iter().filter(|entry| entry.id == id);
+            named.map(|entry| entry.cancel.clone()).collect()
+        };
+        named.iter().for_each(CancelToken::cancel);
+        !named.is_empty()
+    }
+
+    fn current(&self) -> MutexGuard<'_, Vec<Entry>> {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.retain(|entry| entry.answer.upgrade().is_some());
+        entries
+    }
+}
+
+impl Entry {
+    fn info(&self, now: Instant) -> Option<RequestInfo> {
+        let answer = self.answer.upgrade()?;
+        let progress = answer.lock().progress();
+        let state = match progress {
+            progress if progress.completion_tokens > 0 => RequestState::Generating,
+            progress if progress.has_started => RequestState::Prompt,
+            _ => RequestState::Waiting,
+        };
+        Some(RequestInfo {
+            id: self.id.clone(),
+            state,
+            client: self.client.clone(),
+            priority: self.priority,
+            prompt_tokens: progress.prompt.total,
+            computed_tokens: progress.prompt.computed,
+            completion_tokens: progress.completion_tokens,
+            elapsed_ms: now.saturating_duration_since(progress.submitted).as_secs_f64() * 1e3,
+        })
+    }
+}
