@@ -199,9 +199,7 @@ fn options_out_of_range() {
     let key = [("x".repeat(200), 1.into())];
     assert!(refused(model().with_metadata_overrides(key), context()).contains("metadata"));
     let options = GenerateOptions::default;
-    for bad in
-        [options().with_max_tokens(0), options().with_stop(""), options().with_seed(u32::MAX)]
-    {
+    for bad in [options().with_top_p(2.0), options().with_stop(""), options().with_seed(u32::MAX)] {
         let error = DEMO.generate("x", &bad).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error:?}");
     }

@@ -31,7 +31,8 @@ const LETTERS: &str = "etaoinshrdlcumwfgypbvkjxqz";
 const OTHERS: &str = "EA0123456789.,!?<>|/中国你好的一é";
 const TOGETHER: [&str; 8] = ["中国", "你好", "..", "00", "th", "the", "ing", "ein"];
 /// Tokens that texts have as they are, whatever is around them.
-const WHOLE: [&str; 4] = ["\n\n", "\n\n\n", "<|mark|>", "[x]"];
+/// The last is one that the engine looks for where a model's name has "phi3" in it.
+const WHOLE: [&str; 5] = ["\n\n", "\n\n\n", "<|mark|>", "[x]", "<|endoftext|>"];
 
 impl Kind {
     fn name(self) -> &'static str {

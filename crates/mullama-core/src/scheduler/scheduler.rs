@@ -512,6 +512,10 @@ impl Serve for Scheduler {
     fn accept(&mut self, command: Command) -> Option<Instant> {
         match command {
             Command::Run(job) => {
+                if self.refusal().is_some() {
+                    // Some of those in the way may be wanted no more.
+                    self.drop_cancelled();
+                }
                 if let Some(error) = self.refusal() {
                     job.answer.refuse(error);
                     return None;

@@ -10,12 +10,10 @@ use std::collections::{BTreeSet, HashMap};
 use serde_json::{Map, Value, json};
 
 use super::gemma;
-use super::lark::Lark;
+use super::lark::{Lark, SPACE};
 use crate::sampling::{ANY_TEXT, Schema, Texts, quoted, unusable};
 use crate::{Error, ErrorKind, Result};
 
-/// White space where the form of calls has any.
-pub(super) const SPACE: &str = r"/(?: |\n{1,2}[ \t]{0,20})?/";
 
 /// Keywords of a schema whose properties are written between tags, which say nothing about what there is to hold.
 const SILENT: [&str; 17] = [

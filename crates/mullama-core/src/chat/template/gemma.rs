@@ -2,8 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::calls::SPACE;
-use super::lark::Lark;
+use super::lark::{Lark, SPACE};
 use crate::Result;
 use crate::sampling::{ANY_TEXT, Schema, Texts, quoted, unusable};
 

@@ -5,6 +5,9 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+/// White space where a form has any.
+pub(super) const SPACE: &str = r"/(?: |\n{1,2}[ \t]{0,20})?/";
+
 /// Rules and terminals, each of which is written once.
 #[derive(Default)]
 pub(super) struct Lark {

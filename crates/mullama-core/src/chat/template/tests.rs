@@ -448,9 +448,10 @@ fn arguments_are_held_in_the_form_of_the_template() {
 
 #[test]
 fn what_a_form_cannot_hold_is_told() {
-    let parameters = json!({"type": "object", "properties": {"a": {"type": "string"}}});
+    let text = json!({"type": "string"});
+    let parameters = json!({"type": "object", "properties": {"a": text}, "required": ["a"]});
     for (keyword, value) in [
-        ("minProperties", json!(1)),
+        ("minProperties", json!(2)),
         ("anyOf", json!([{"required": ["a"]}])),
         ("required", json!(["b"])),
     ] {
