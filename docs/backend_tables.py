@@ -26,7 +26,7 @@ def building():
         [row["title"], row["hardware"], row["platforms"], f"`{row['variable']}=1`", feature(row), row["build_needs"]]
         for row in BACKENDS
     ]
-    return table(["Backend", "Hardware", "Platform", "Variable", "Cargo feature", "What the build needs"], rows)
+    return table(["Backend", "Hardware", "Platform", "Variable", "Cargo feature", "Build requirements"], rows)
 
 
 def packages():
@@ -39,7 +39,7 @@ def packages():
             title = package.get("title", row["title"])
             npm = f"`@mullama/linux-x64-gnu-{name}`"
             rows.append([title, f"`mullama[{name}]`", npm, feature(row), package["needs"]])
-    return table(["Backend", "Python", "Node.js", "Rust", "It needs"], rows)
+    return table(["Backend", "Python", "Node.js", "Rust", "Requirements"], rows)
 
 
 def in_rust():
@@ -49,7 +49,7 @@ def in_rust():
         for row in BACKENDS
         if not row.get("with_the_engine")
     ]
-    return table(["Feature", "Variable", "For", "The build needs"], rows)
+    return table(["Feature", "Variable", "Hardware", "Build requirements"], rows)
 
 
 if __name__ == "__main__":

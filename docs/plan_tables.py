@@ -109,7 +109,9 @@ def offload(planner):
         layers = f"{plan['n_gpu_layers']} of {plan['n_layers']}"
         speed = f"{plan['predicted']['decode_tps']:.1f}"
         rows.append([card, layers, f"{sum(sizes) / GIB:.1f}", f"{host / GIB:.1f}", speed])
-    return table(["Card", "Layers on it", "GiB on it", "GiB in the machine", "Tokens a second"], rows, "---:")
+    return table(
+        ["Card", "Layers on the card", "GiB on the card", "GiB of system RAM", "Tokens per second"], rows, "---:"
+    )
 
 
 def speeds(planner):
