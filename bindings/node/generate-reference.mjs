@@ -11,7 +11,7 @@ const HEAD = `# Node.js
 
 <!-- Written by \`make reference\` from the declarations of bindings/node/lib: change those, not this. -->
 
-What the package \`mullama\` has. The types are those of its declarations: TypeScript sees the same.
+The API of the package \`mullama\`. The types are those of its declarations, which TypeScript uses.
 `;
 
 const target = path.join(import.meta.dirname, '../../docs/reference/node.md');

@@ -87,20 +87,20 @@ const specs = createRequire(import.meta.url)('./native/mullama.node')._optionSpe
 
 /** The interfaces of options: what they are for, their name and heading, and the sets that they have. */
 const OPTIONS = [
-  ['What a model is loaded with.', 'LoadOptions extends Abortable, Progress', 'model', 'context'],
+  ['Options of loading a model.', 'LoadOptions extends Abortable, Progress', 'model', 'context'],
   [
-    'What a plan takes: as loading does, and what describes hardware.',
+    'Options of a plan: those of loading, and a description of the hardware.',
     "PlanOptions extends Omit<LoadOptions, 'devices' | 'onProgress'>",
     'plan',
   ],
-  ['What a generation is to do.', 'GenerateOptions extends Abortable', 'generate'],
+  ['Options of a generation.', 'GenerateOptions extends Abortable', 'generate'],
   [
-    'What a chat is to do: as any generation, and what only a chat has.',
+    'Options of a chat: those of a generation, and those specific to chats.',
     'ChatOptions extends GenerateOptions',
     'chat',
   ],
-  ['What an embedding is to do.', 'EmbedOptions extends Abortable', 'embed'],
-  ['What a reranking is to do.', 'RerankOptions extends Abortable', 'rerank'],
+  ['Options of an embedding.', 'EmbedOptions extends Abortable', 'embed'],
+  ['Options of a reranking.', 'RerankOptions extends Abortable', 'rerank'],
 ];
 
 const camel = (name) => name.replaceAll(/_(\w)/g, (_, letter) => letter.toUpperCase());
@@ -193,7 +193,7 @@ function errors() {
   const [, table] = only(/^error_kinds! \{\n([^}]*)^\}/gm, 'error_kinds!');
   const kinds = [...table.matchAll(/((?: {4}\/\/\/.*\n)+) {4}\w+ = "(\w+)", .*;\n/g)];
   const codes = kinds.map(([, doc, code]) => `${comment(uncommented(doc))}| '${code}'\n`);
-  return `${comment('What went wrong, as far as a program can act on it.')}
+  return `${comment('The kind of an error, for programs to act on.')}
     export type ErrorCode = ${codes.join('')} | (string & {});`;
 }
 

@@ -36,7 +36,7 @@ errno = errno.ENOENT
 
 @property
 def filename(self) -> str | None:
-    """The path that was looked at."""
+    """The path that does not exist."""
     return self.context.get("path")
 ''',
 }
@@ -44,9 +44,9 @@ def filename(self) -> str | None:
 # Of `errors.py` and `__init__.py`, what follows this line is written.
 ERRORS_BEGIN = "# Written by `generate_stubs.py` from the core's kinds of errors; do not edit.\n"
 
-OPTIONS_HEAD = '''"""What calls take as keyword arguments, for type checkers and for reading.
+OPTIONS_HEAD = '''"""Keyword arguments of calls, for type checkers and as documentation.
 
-Every option can be left out or be None, which both mean its default.
+Every option can be omitted or be None; both mean its default.
 
 Written by `generate_stubs.py` from the options of the core; do not edit.
 """
@@ -71,7 +71,7 @@ __all__ = [
 KvCacheType: TypeAlias = Literal[
     "f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"
 ]
-"""The number format of the KV cache."""
+"""The data type of the KV cache."""
 
 Lora: TypeAlias = (
     str | PathLike[str] | Sequence[str | PathLike[str] | tuple[str | PathLike[str], float]]
@@ -80,12 +80,12 @@ Lora: TypeAlias = (
 '''
 
 OPTION_CLASSES = [
-    ("load", "LoadOptions", "TypedDict", "What loading a model takes."),
-    ("generate", "GenerateOptions", "TypedDict", "What a generation takes."),
-    ("chat", "ChatOptions", "GenerateOptions", "What a chat takes."),
-    ("embed", "EmbedOptions", "TypedDict", "What an embedding takes."),
-    ("rerank", "RerankOptions", "TypedDict", "What a reranking takes."),
-    ("plan", "PlanOptions", "TypedDict", "What a plan takes beside its devices."),
+    ("load", "LoadOptions", "TypedDict", "Options of loading a model."),
+    ("generate", "GenerateOptions", "TypedDict", "Options of a generation."),
+    ("chat", "ChatOptions", "GenerateOptions", "Options of a chat."),
+    ("embed", "EmbedOptions", "TypedDict", "Options of an embedding."),
+    ("rerank", "RerankOptions", "TypedDict", "Options of a reranking."),
+    ("plan", "PlanOptions", "TypedDict", "Options of a plan, in addition to its devices."),
 ]
 
 

@@ -1,20 +1,21 @@
 import { type Options, optionsOf } from './arguments.js';
 import { MullamaError, invalidArgument, invalidOption, translated } from './errors.js';
 
-/** What can be stopped from outside. */
+/** Options of cancellable calls. */
 export interface Abortable {
   /**
    * Aborts the call: it throws the signal's reason if that is an error (an `AbortError`, unless
-   * `abort` was called with another), else a {@link MullamaError} with the code `CANCELLED`.
+   * `abort` was called with another), otherwise a {@link MullamaError} with the code `CANCELLED`.
    */
   signal?: AbortSignal;
 }
 
-/** What tells how far it is. */
+/** Options of calls that report progress. */
 export interface Progress {
   /**
-   * Called with numbers from 0 to 1. Returning false cancels: the call throws a {@link MullamaError}
-   * with the code `CANCELLED`. What it throws is what the call throws.
+   * Called with the completed fraction, from 0 to 1. Returning false cancels: the call throws a
+   * {@link MullamaError} with the code `CANCELLED`. Exceptions of the callback are rethrown by the
+   * call.
    */
   onProgress?: (progress: number) => unknown;
 }

@@ -10,24 +10,24 @@ import type { ChatChunk, ChatCompletion } from './results.js';
 import type { Stream } from './stream.js';
 import { type ToolFunction, callTool, readTools, withDefinitions } from './tools.js';
 
-/** What a turn of a conversation takes. */
+/** Options of a turn of a conversation. */
 export interface SendOptions extends ChatOptions {
   /**
-   * How often the model may have tools called before its answer. When it asks for more, what it asks is
-   * the answer, with the finish reason `tool_calls`, and it is told of the limit. Default: 8.
+   * Maximum rounds of tool calls before an answer. Further calls are returned as the answer, with
+   * the finish reason `tool_calls`, and the model is informed of the limit. Default: 8.
    */
   maxToolRounds?: number;
 }
 
-/** What a conversation starts with; the options hold for every answer. */
+/** Options of a conversation; they apply to every answer. */
 export interface StartChatOptions extends Omit<SendOptions, 'signal'> {
-  /** What the model is told for all of it. */
+  /** The system message. */
   system?: string;
-  /** What has been said before. */
+  /** The conversation so far. */
   messages?: readonly Message[];
 }
 
-/** What is said to a conversation: a text of the user's, a message, or several. */
+/** The input of a turn: a text from the user, a message, or several messages. */
 export type ChatInput = string | Message | readonly Message[];
 
 /** What a conversation asks of a model. */
@@ -132,7 +132,7 @@ class Turn {
   }
 }
 
-/** An answer of a chat while it is being generated, over all rounds of tools. */
+/** A chat answer that is being generated, over all rounds of tool calls. */
 class ChatTurn implements Stream<ChatChunk> {
   #turn: Turn;
   #stream: Stream<ChatChunk>;
@@ -207,11 +207,11 @@ class ChatTurn implements Stream<ChatChunk> {
 }
 
 /**
- * A conversation with a model, which {@link Model.startChat} starts: keeps what is said, and calls the
- * tools that the model asks for, those of one answer all at a time.
+ * A conversation with a model, started by {@link Model.startChat}. It stores the messages and runs
+ * the tools that the model calls, all calls of one answer concurrently.
  */
 export class Chat {
-  /** What has been said; it can be changed between turns. */
+  /** The messages so far; they can be changed between turns. */
   messages: Message[];
   #model: Answering;
   #options: Omit<ChatOptions, 'signal'>;
@@ -239,8 +239,8 @@ export class Chat {
   }
 
   /**
-   * Says something and waits for the answer, calling tools on the way. Its usage counts every request.
-   * Where it fails or is aborted, `messages` is as it was.
+   * Sends a message and waits for the answer, running tools as needed. Its usage includes all
+   * requests. If it fails or is aborted, `messages` is unchanged.
    */
   async send(input: ChatInput, options?: SendOptions): Promise<ChatCompletion> {
     const { turn, release } = this.#start(input, options);
@@ -259,8 +259,8 @@ export class Chat {
   }
 
   /**
-   * As {@link send}, piece by piece, over all rounds of tools. `messages` has the turn when the last
-   * chunk has been read.
+   * Like {@link send}, but streams the answer over all rounds of tools. `messages` includes the
+   * turn after the last chunk has been read.
    */
   stream(input: ChatInput, options?: SendOptions): Stream<ChatChunk> {
     const { turn, release } = this.#start(input, options);

@@ -6,8 +6,8 @@ export interface Embeddings extends Readonly<Omit<Embedded, 'starts'>> {}
 /** The vectors of some texts, in the order of the texts: iterating gives the vectors. */
 export class Embeddings implements Iterable<Float32Array> {
   /**
-   * A vector for each text. With `pooling: 'none'` the numbers of all its tokens, vector after vector.
-   * All are views of `values`.
+   * One vector per text; with `pooling: 'none'`, the vectors of all its tokens, one after the
+   * other. All are views of `values`.
    */
   readonly vectors: Float32Array[];
 
@@ -21,12 +21,12 @@ export class Embeddings implements Iterable<Float32Array> {
     Object.assign(this, embedded);
   }
 
-  /** How many texts there are. */
+  /** The number of texts. */
   get length(): number {
     return this.vectors.length;
   }
 
-  /** The vectors as arrays of numbers, to be written as JSON. */
+  /** The vectors as arrays of numbers, which can be serialised as JSON. */
   toJSON(): number[][] {
     return this.vectors.map((vector) => Array.from(vector));
   }
@@ -38,14 +38,14 @@ export class Embeddings implements Iterable<Float32Array> {
 
 export interface Reranking extends Readonly<RerankingFields> {}
 
-/** Documents by how well they answer a query, the best first: iterating gives them. */
+/** Documents sorted by how well they answer a query, best first; it can be iterated. */
 export class Reranking implements Iterable<RankedDocument> {
   /** @internal */
   constructor(fields: RerankingFields) {
     Object.assign(this, fields);
   }
 
-  /** How many there are. */
+  /** The number of documents. */
   get length(): number {
     return this.results.length;
   }

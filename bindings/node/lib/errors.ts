@@ -13,15 +13,15 @@ export interface ErrorParts {
   cause?: unknown;
 }
 
-/** Every failure of mullama. */
+/** The class of all errors of mullama. */
 export class MullamaError extends Error {
-  /** What went wrong, as far as a program can act on it. */
+  /** The kind of an error, for programs to act on. */
   readonly code: ErrorCode;
-  /** The same as the other languages name it: `NotFound`. */
+  /** The kind, named as in the other languages: `NotFound`. */
   readonly kind: string;
-  /** What to do next; the message has it too. */
+  /** A suggestion of what to do next; it is also part of the message. */
   readonly hint?: string;
-  /** What the error is about: an option, a path, a number of bytes. */
+  /** Details of the error: an option, a path, a number of bytes. */
   readonly context: Readonly<Record<string, string>>;
 
   private constructor({ kind, code, message, hint, context, cause }: ErrorParts) {

@@ -2,9 +2,12 @@ import { calling, invalidArgument } from './errors.js';
 import type { Backend, Device } from './generated/results.js';
 import { native } from './native.js';
 
-/** What the machine has. Available is what can be used now, not what was compiled. */
+/**
+ * The devices of this machine. *Available* means that a device can be used now, not just that a
+ * backend was built.
+ */
 export interface Gpu {
-  /** The devices, with their memory as it is now; the processor comes last. */
+  /** The devices with their current memory; the CPU is last. */
   devices(): Device[];
   /** The backend modules, in the order in which they were tried. */
   backends(): Backend[];
@@ -20,9 +23,9 @@ export interface Gpu {
   openclAvailable(): boolean;
   /** Whether a GPU can be used now through SYCL. */
   syclAvailable(): boolean;
-  /** How many NVIDIA GPUs can be used now. */
+  /** The number of NVIDIA GPUs that can be used now. */
   cudaDeviceCount(): number;
-  /** How many AMD GPUs can be used now through ROCm. */
+  /** The number of AMD GPUs that can be used now through ROCm. */
   rocmDeviceCount(): number;
   /** Bytes in use and in all on one NVIDIA GPU; zeros where there is no such GPU. */
   cudaMemoryInfo(index: number): [used: number, total: number];

@@ -39,18 +39,19 @@ import { CompletionStream, type Stream } from './stream.js';
 import { withDefinitions } from './tools.js';
 import type { Lora, Prompt, Tokens } from './types.js';
 
-/** What a pull takes. */
+/** Options of a pull. */
 export interface PullOptions {
-  /** Ends the pull; what has come stays for the next. */
+  /** Cancels the pull; the next one resumes it. */
   signal?: AbortSignal;
   /**
-   * Called with how far it has come, some times a second. Returning false cancels: the call throws a
-   * {@link MullamaError} with the code `CANCELLED`. What it throws is what the call throws.
+   * Called with the progress several times per second. Returning false cancels: the call throws a
+   * {@link MullamaError} with the code `CANCELLED`. Exceptions of the callback are rethrown by the
+   * call.
    */
   onProgress?: (progress: PullProgress) => unknown;
   /** Allows plain HTTP to other machines. Default: false. */
   insecure?: boolean;
-  /** For a registry that wants one; Hugging Face's is `HF_TOKEN` in the environment. */
+  /** For registries that require a token; Hugging Face's is `HF_TOKEN` in the environment. */
   token?: string;
 }
 
@@ -59,16 +60,16 @@ function sourceOf(file: string | URL): Text {
   return textOf(file instanceof URL ? fileURLToPath(file) : file);
 }
 
-/** A loaded model. Any number of calls may run at once; they are computed together. */
+/** A loaded model. Any number of calls can run concurrently; they are batched. */
 export class Model implements Disposable, AsyncDisposable {
   #native: NativeModel;
   #closing: Promise<void> | undefined;
 
   /**
-   * Loads a model while the program waits: `Model.load` does not block it.
+   * Loads a model and blocks meanwhile; `Model.load` does not block.
    *
    * @param source The path of a GGUF file (the first of a split one), the name of a model in the
-   *   local store, or `demo`, the built-in model; {@link pull} downloads.
+   *   local store, or `demo`, the built-in model; {@link pull} downloads models.
    * @throws {MullamaError}
    */
   constructor(source: string | URL, options?: LoadOptions);
@@ -91,7 +92,7 @@ export class Model implements Disposable, AsyncDisposable {
    * Loads a model.
    *
    * @param source The path of a GGUF file (the first of a split one), the name of a model in the
-   *   local store, or `demo`, the built-in model; {@link pull} downloads.
+   *   local store, or `demo`, the built-in model; {@link pull} downloads models.
    */
   static async load<T extends typeof Model>(
     this: T,
@@ -112,11 +113,11 @@ export class Model implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Downloads a model into the local store. One that is there and current is not downloaded again; a
-   * download that was broken off goes on.
+   * Downloads a model into the local store. A model that is already present and up to date is not
+   * downloaded again; an interrupted download resumes.
    *
-   * @param name A name (`llama3.2:1b`, `host/user/model:tag`), a repository of Hugging Face
-   *   (`hf.co/user/repo:Q4_K_M`), or the address of a GGUF file.
+   * @param name A name (`llama3.2:1b`, `host/user/model:tag`), a Hugging Face repository
+   *   (`hf.co/user/repo:Q4_K_M`), or the URL of a GGUF file.
    */
   static async pull(name: string, options?: PullOptions): Promise<StoredModel> {
     const pulling = new Watched<PullProgress>(options);
@@ -129,7 +130,7 @@ export class Model implements Disposable, AsyncDisposable {
     }
   }
 
-  /** Generates until the model is done or an option ends it. */
+  /** Generates until the model stops or an option ends the generation. */
   async generate(prompt: Prompt, options?: GenerateOptions): Promise<Completion> {
     return new Completion(
       await this.#finish(options, (model, given, cancel) =>
@@ -146,14 +147,14 @@ export class Model implements Disposable, AsyncDisposable {
     return this.generate(prefix, { ...options, suffix });
   }
 
-  /** As {@link generate}, piece by piece. */
+  /** Like {@link generate}, but streams the answer. */
   stream(prompt: Prompt, options?: GenerateOptions): Stream<Chunk> {
     return this.#stream(Chunk, options, (model, given, deliver) =>
       model.stream(promptOf(prompt), given, deliver),
     );
   }
 
-  /** Answers the last of the messages, through the model's chat template. */
+  /** Answers the last message, using the model's chat template. */
   async chat(messages: readonly Message[], options?: ChatOptions): Promise<ChatCompletion> {
     return new ChatCompletion(
       await this.#finish(options, (model, given, cancel) =>
@@ -162,7 +163,7 @@ export class Model implements Disposable, AsyncDisposable {
     );
   }
 
-  /** As {@link chat}, piece by piece. */
+  /** Like {@link chat}, but streams the answer. */
   streamChat(messages: readonly Message[], options?: ChatOptions): Stream<ChatChunk> {
     return this.#stream(ChatChunk, options, (model, given, deliver) =>
       model.streamChat(jsonOf(messages, 'messages'), given, deliver),
@@ -170,9 +171,9 @@ export class Model implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Vectors of texts, in the order of the texts.
+   * Embeds texts; the vectors are in the order of the texts.
    *
-   * @param texts A text or an array of them; an array of tokens can stand for a text.
+   * @param texts A text or an array of them; an array of tokens can be passed in place of a text.
    */
   async embed(texts: Prompt | readonly Prompt[], options?: EmbedOptions): Promise<Embeddings> {
     return new Embeddings(
@@ -183,8 +184,8 @@ export class Model implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Puts documents in the order of how well they answer a query, the best first. The model must be a
-   * reranker: one with a classification head.
+   * Sorts documents by how well they answer a query, best first. The model must be a reranker: one
+   * with a classification head.
    */
   async rerank(
     query: string,
@@ -198,17 +199,17 @@ export class Model implements Disposable, AsyncDisposable {
     );
   }
 
-  /** Starts a conversation, which keeps what is said and calls tools. */
+  /** Starts a conversation, which stores the messages and runs tools. */
   startChat(options?: StartChatOptions): Chat {
     this.#open();
     return Chat.start(this, options);
   }
 
-  /** The prompt that a chat with these messages would start from. */
+  /** The prompt for a chat with these messages. */
   applyChatTemplate(
     messages: readonly Message[],
     options?: Omit<ChatOptions, 'signal'> & {
-      /** Whether the beginning of the answer is part of it. Default: true. */
+      /** Whether it includes the header of the answer. Default: true. */
       addGenerationPrompt?: boolean;
     },
   ): string {
@@ -216,20 +217,20 @@ export class Model implements Disposable, AsyncDisposable {
     return calling(() => this.#open().applyChatTemplate(jsonOf(messages, 'messages'), given()));
   }
 
-  /** Text to tokens. */
+  /** Converts text to tokens. */
   tokenize(
     text: string,
     options?: {
-      /** Adds the tokens that the model expects around a text. Default: true. */
+      /** Adds the special tokens that the model expects around a text. Default: true. */
       addSpecial?: boolean;
-      /** Takes special tokens that are written out in the text for what they are. Default: false. */
+      /** Parses special tokens written in the text. Default: false. */
       parseSpecial?: boolean;
     },
   ): number[] {
     return calling(() => this.#open().tokenize(textOf(text), optionsOf(options)));
   }
 
-  /** Tokens to text. */
+  /** Converts tokens to text. */
   detokenize(
     tokens: Tokens,
     options?: {
@@ -240,27 +241,27 @@ export class Model implements Disposable, AsyncDisposable {
     return calling(() => this.#open().detokenize(tokensOf(tokens), optionsOf(options)));
   }
 
-  /** How many tokens a text takes as a prompt. */
+  /** The number of tokens of a text as a prompt. */
   countTokens(text: string): number {
     return calling(() => this.#open().countTokens(textOf(text)));
   }
 
   /**
-   * Makes these the LoRA adapters of all requests from now on that name none of their own: a path, or
-   * an array of paths and of pairs of a path and a scale. An empty array is the model without any.
+   * Sets the LoRA adapters for all future requests that do not specify their own: a path, or an
+   * array of paths and of pairs of a path and a scale. An empty array turns adapters off.
    */
   async setLora(lora: Lora): Promise<void> {
     await awaiting(() => this.#open().setLora(jsonOf(lora, 'the adapters')));
   }
 
   /**
-   * What was computed from a prompt, as bytes for {@link loadState} of this process or another; what
-   * has not been computed yet is.
+   * The computed state of a prompt, as bytes for {@link loadState} in this process or another.
+   * Tokens that have not been computed yet are computed.
    */
   async saveState(
     prompt: string | Tokens,
     options?: {
-      /** A file that the bytes are written to as well. */
+      /** A file to write the state to as well. */
       path?: string | URL;
     },
   ): Promise<Buffer> {
@@ -271,9 +272,9 @@ export class Model implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Takes a state that was saved, as bytes or from the file of this path: requests that begin with its
-   * prompt go on from there. Gives how many tokens it has. The state of another model, or of other
-   * settings, fails with the code `INVALID_ARGUMENT`.
+   * Loads a saved state, from bytes or from the file at a path: requests that start with its prompt
+   * reuse it. Returns its number of tokens. The state of another model, or of other settings, is
+   * rejected with the code `INVALID_ARGUMENT`.
    */
   async loadState(state: Uint8Array | string | URL): Promise<number> {
     return await awaiting(() =>
@@ -282,11 +283,11 @@ export class Model implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Frees the model. From the call on everything asked of it fails with the code `CLOSED`; what it is
-   * (its name, its size) can still be asked.
+   * Frees the model. Later calls fail with the code `CLOSED`; properties such as the name and the
+   * size remain available.
    */
   close(options?: {
-    /** Lets what runs be finished first, rather than cancelling it. Default: false. */
+    /** Completes running requests first instead of cancelling them. Default: false. */
     finish?: boolean;
   }): Promise<void> {
     this.#closing ??= awaiting(() => this.#native.close(optionsOf(options)));
@@ -307,7 +308,7 @@ export class Model implements Disposable, AsyncDisposable {
     return calling(() => this.#open().cancelRequest(textOf(id)));
   }
 
-  /** What the model has done since it was loaded, and what it is doing. */
+  /** Statistics since the model was loaded, and its current load. */
   stats(): Stats {
     return calling(() => this.#open().stats());
   }
@@ -317,7 +318,7 @@ export class Model implements Disposable, AsyncDisposable {
     return this.#closing !== undefined || this.#native.isClosed;
   }
 
-  /** The sampling options that hold where a call sets none. */
+  /** The sampling options of a call that sets none. */
   get defaultOptions(): GenerateOptions {
     return calling(() => this.#open().defaultOptions);
   }
@@ -325,27 +326,30 @@ export class Model implements Disposable, AsyncDisposable {
   /** The file that the model was loaded from. */
   declare readonly path: string;
   /**
-   * Tokens of context, shared by all requests that run at once; of a model that does not generate, those
-   * of the longest text.
+   * Context size in tokens, shared by all concurrent requests; for a model that does not generate,
+   * the maximum length of a text.
    */
   declare readonly contextSize: number;
-  /** Where the model is: layers and bytes on each device, those of embeddings once there are any. */
+  /**
+   * The placement of the model: layers and bytes on each device; memory for embeddings is included
+   * after the first one.
+   */
   declare readonly placement: Placement;
-  /** Layers on GPUs; the output layer counts. */
+  /** Number of layers on GPUs; the output layer counts as one. */
   declare readonly gpuLayers: number;
-  /** Layers (blocks), without the output layer. */
+  /** Number of layers (blocks), without the output layer. */
   declare readonly nLayers: number;
-  /** Tokens in the vocabulary. */
+  /** Size of the vocabulary. */
   declare readonly nVocab: number;
-  /** Numbers in an embedding. */
+  /** Number of dimensions of an embedding. */
   declare readonly nEmbd: number;
-  /** Parameters. */
+  /** Number of parameters. */
   declare readonly nParams: number;
-  /** Bytes of all tensors. */
+  /** Size of all tensors in bytes. */
   declare readonly size: number;
   /** The architecture, as the file names it: `llama`, `qwen3`, ... */
   declare readonly architecture: string;
-  /** The name that the file gives itself. */
+  /** The name in the file's metadata. */
   declare readonly name: string | null;
   /** Architecture, size class and quantisation in a few words. */
   declare readonly description: string;
@@ -353,7 +357,7 @@ export class Model implements Disposable, AsyncDisposable {
   declare readonly metadata: Record<string, string>;
   /** The chat template in use (Jinja). */
   declare readonly chatTemplate: string | null;
-  /** What can be done with the model. */
+  /** The tasks that the model supports. */
   declare readonly capabilities: Capabilities;
 
   static {
@@ -370,7 +374,7 @@ export class Model implements Disposable, AsyncDisposable {
     }
   }
 
-  /** For `using`: as {@link close}, but the program waits. */
+  /** For `using`: like {@link close}, but blocking. */
   [Symbol.dispose](): void {
     // Blocks until the step that is being computed is over.
     this.#native.closeNow();

@@ -11,9 +11,9 @@ import type { Shape } from './types.js';
 
 export interface Plan extends Readonly<PlanFields> {}
 
-/** What would be put where. As text it is a table with bars. */
+/** A planned placement. As text it is a table with bars. */
 export class Plan {
-  /** The name of the device that each layer would be on, the output layer's last. */
+  /** The name of each layer's device, the output layer's last. */
   readonly layerDevices: string[];
   #table: string;
   #reasons: string;
@@ -30,7 +30,7 @@ export class Plan {
     return new Plan(planned);
   }
 
-  /** Why each layer is where it is. */
+  /** Explains the placement of each layer. */
   explain(): string {
     return this.#reasons;
   }
@@ -41,9 +41,9 @@ export class Plan {
 }
 
 /**
- * Plans where a model would go, and how fast it would be, without reading its weights. `source` is what
- * {@link Model} takes; the address of a GGUF file or a name of Hugging Face, of which the header alone
- * is fetched; or the shape of a model that need not exist.
+ * Plans where a model would be placed and how fast it would run, without reading its weights.
+ * `source` is anything that {@link Model} accepts; the URL of a GGUF file or a Hugging Face name,
+ * of which only the header is downloaded; or the shape of a model that need not exist.
  */
 export async function plan(source: string | URL | Shape, options?: PlanOptions): Promise<Plan> {
   const { signal, rest } = splitSignal(options);

@@ -13,16 +13,16 @@ export type FinishReason = 'stop' | 'length' | 'tool_calls' | 'cancelled';
 
 /** A finished answer. */
 export class Completion {
-  /** The text, without the stop text that ended it. */
+  /** The text, without the stop sequence that ended it. */
   text: string;
-  /** Every token that was generated. */
+  /** All generated tokens. */
   tokens: number[];
   finishReason: FinishReason;
   /** What exactly ended it: which stop text, end token or limit. */
   stopReason: StopReason;
   usage: Usage;
   timings: Timings;
-  /** Where they were asked for. */
+  /** Log probabilities, if requested. */
   logprobs?: TokenLogprob[];
 
   /** @internal */
@@ -42,9 +42,9 @@ export class Completion {
   }
 }
 
-/** A finished answer of a chat. Its `text` is the content, without reasoning and tool calls. */
+/** A finished chat answer. Its `text` is the content, without reasoning and tool calls. */
 export class ChatCompletion extends Completion {
-  /** The answer, to be added to the messages of the next turn. */
+  /** The answer, ready to be appended to the messages of the next turn. */
   message: AssistantMessage;
 
   /** @internal */
@@ -54,15 +54,15 @@ export class ChatCompletion extends Completion {
   }
 }
 
-/** A piece of an answer that is being generated. */
+/** A chunk of an answer that is being generated. */
 export class Chunk {
-  /** New text: whole characters, never any part of a stop text. */
+  /** New text: whole characters, never part of a stop sequence. */
   text: string;
-  /** Of the new tokens, where they were asked for. */
+  /** Log probabilities of the new tokens, if requested. */
   logprobs?: TokenLogprob[];
   /** How far the prompt is, in chunks before the first token, where they were asked for. */
   progress?: PromptProgress;
-  /** The whole answer, in the last chunk. */
+  /** The complete answer; only in the last chunk. */
   completion?: Completion;
 
   /**
@@ -85,13 +85,13 @@ export class Chunk {
   }
 }
 
-/** What is new in an answer of a chat that is being generated. */
+/** A chunk of a chat answer that is being generated. */
 export class ChatChunk {
   /** New text of the answer. */
   text: string;
   /** New text of the reasoning before the answer. */
   reasoning: string;
-  /** What is new in tool calls. */
+  /** New parts of tool calls. */
   toolCalls: ToolCallDelta[];
   /**
    * Of all tokens since the last chunk, where they were asked for: those of reasoning, tool calls and
@@ -100,7 +100,7 @@ export class ChatChunk {
   logprobs?: TokenLogprob[];
   /** How far the prompt is, in chunks before the first token, where they were asked for. */
   progress?: PromptProgress;
-  /** The whole answer, in the last chunk. */
+  /** The complete answer; only in the last chunk. */
   completion?: ChatCompletion;
 
   /** @internal */

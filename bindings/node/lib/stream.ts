@@ -7,15 +7,18 @@ import type { Generation } from './generated/native.js';
 import type { ChatChunk, Chunk } from './results.js';
 
 /**
- * An answer while it is being generated, read with `for await`. The generation starts when the stream is
- * first read, and ends when the loop is left; a stream that nobody reads any more is collected as garbage,
- * and its generation ends.
+ * An answer that is being generated, read with `for await`. The generation starts when the stream
+ * is first read and ends when the loop is left. A stream that is no longer referenced is
+ * garbage-collected, which ends its generation.
  */
 export interface Stream<Piece extends Chunk | ChatChunk>
   extends AsyncIterableIterator<Piece>, AsyncDisposable {
-  /** The whole answer, once the last chunk has been read. */
+  /** The complete answer, after the last chunk has been read. */
   readonly completion: NonNullable<Piece['completion']> | undefined;
-  /** Stops the generation; what there is of it still comes, with the finish reason `cancelled`. */
+  /**
+   * Cancels the generation; the partial answer is still delivered, with the finish reason
+   * `cancelled`.
+   */
   cancel(): void;
   next(): Promise<IteratorResult<Piece, undefined>>;
   return(value?: unknown): Promise<IteratorResult<Piece, undefined>>;

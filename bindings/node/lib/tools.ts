@@ -1,6 +1,6 @@
 import { type MullamaError, invalidOption } from './errors.js';
 
-/** A tool that the model may call, in OpenAI's shape. */
+/** A tool that the model may call, in OpenAI's format. */
 export interface Tool {
   type: 'function';
   function: {
@@ -14,33 +14,36 @@ export interface Tool {
   execute?: ToolFunction;
 }
 
-/** What a tool's function is called with beside the arguments. */
+/** The second argument of a tool's function. */
 export interface ToolContext {
-  /** Names the call. */
+  /** The id of the call. */
   id: string;
-  /** Aborted when nobody waits for the result any more. */
+  /** Aborted when the result is no longer needed. */
   signal: AbortSignal;
 }
 
-/** A tool's function. What it gives is the model's to read: text as it is, anything else as JSON. */
+/**
+ * A tool's function. Its result is passed to the model: text unchanged, any other value as JSON.
+ */
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- what the tool's schema says
 export type ToolFunction = (arguments_: any, context: ToolContext) => unknown;
 
 /** A tool that the model may call, with its function. */
 export interface FunctionTool {
   name: string;
-  /** What the model is told of it. */
+  /** The description for the model. */
   description?: string;
   /** A JSON schema of the arguments. */
   parameters?: object;
   /**
-   * The function, which a {@link Chat} calls where the model asks for it. It may give a promise; what it
-   * throws is told to the model. Without it, the calls are the caller's to make.
+   * The function, which a {@link Chat} runs when the model calls the tool. It may return a promise;
+   * error messages of exceptions are passed to the model. Without a function, the caller runs the
+   * calls.
    */
   execute?: ToolFunction;
 }
 
-/** Whether tools are called, or which. */
+/** Which tools are called. */
 export type ToolChoice =
   'auto' | 'none' | 'required' | { type: 'function'; function: { name: string } };
 

@@ -1,14 +1,14 @@
 /** LoRA adapters: a path, or an array of paths and of pairs of a path and a scale. */
 export type Lora = string | (string | [path: string, scale: number])[];
 
-/** The number format of a KV cache. */
+/** The data type of a KV cache. */
 export type KvCacheType =
   'f32' | 'f16' | 'bf16' | 'q8_0' | 'q5_1' | 'q5_0' | 'q4_1' | 'q4_0' | 'iq4_nl';
 
 /** A JSON schema. */
 export type JsonSchema = object | boolean;
 
-/** What an answer of a chat has to be. */
+/** The format of a chat answer. */
 export type ResponseFormat =
   | { type: 'text' }
   | { type: 'json_object' }
@@ -17,27 +17,27 @@ export type ResponseFormat =
       json_schema: { schema: object; name?: string; strict?: boolean | null };
     };
 
-/** A prompt: text, in which special tokens count as such, or tokens. */
+/** A prompt: text, in which special tokens are parsed, or tokens. */
 export type Prompt = string | Tokens;
 
 /** Tokens of a model's vocabulary. */
 export type Tokens = readonly number[] | Int32Array | Uint32Array;
 
-/** A device that need not be there. */
+/** A description of a device, which need not exist. */
 export interface DeviceDescription {
-  /** A card: `RTX 4090`. */
+  /** The name of a card: `RTX 4090`. */
   name?: string;
-  /** Its memory, as a size with its unit or in bytes. */
+  /** Its memory, as a size with a unit or in bytes. */
   memory?: string | number;
-  /** The backend that it is used by: `cuda`, `metal`, `rocm`, `vulkan`, `opencl`, `sycl`, `rpc`. */
+  /** The backend that uses it: `cuda`, `metal`, `rocm`, `vulkan`, `opencl`, `sycl`, `rpc`. */
   backend?: string;
-  /** The bandwidth of its memory: `936GB/s`. */
+  /** Its memory bandwidth: `936GB/s`. */
   bandwidth?: string;
-  /** What it computes in a second: `165TFLOPS`. */
+  /** Its compute: `165TFLOPS`. */
   compute?: string;
   /** How it is connected: `PCIe 4.0 x16`, or a bandwidth. */
   link?: string;
-  /** How many there are. */
+  /** The number of such devices. */
   count?: number;
 }
 
@@ -47,7 +47,7 @@ export interface Shape {
   architecture: string;
   /** The quantisation. Default: `Q4_K_M`. */
   quantization?: string;
-  /** Whether the embedding is the output matrix too. Default: false. */
+  /** Whether the embedding is also the output matrix. Default: false. */
   tied?: boolean;
   /** Whether there are biases. Default: false. */
   biases?: boolean;

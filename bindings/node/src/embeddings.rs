@@ -17,12 +17,12 @@ pub struct Embedded {
     pub dimensions: u32,
     /// Tokens of each text that were computed.
     pub token_counts: Vec<u32>,
-    /// How the vectors of a text's tokens became one.
+    /// How the token vectors of a text were combined.
     #[napi(ts_type = "'mean' | 'cls' | 'last' | 'none' | 'rank'")]
     pub pooling: &'static str,
     /// Whether each vector has been scaled to length 1.
     pub normalized: bool,
-    /// Tokens that the texts took.
+    /// Tokens of the texts.
     pub usage: Plain<EmbeddingUsage>,
 }
 

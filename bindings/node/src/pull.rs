@@ -11,21 +11,21 @@ use crate::arguments::{Options, Text};
 use crate::calls::{Cancel, answer};
 use crate::error::{of_core, of_task};
 
-/// How far a pull has come.
+/// The progress of a pull.
 #[napi(object, object_from_js = false)]
 pub struct PullProgress {
-    /// What is being done; `waiting` is for another pull of the same file.
+    /// The current phase; `waiting` is for another pull of the same file.
     #[napi(ts_type = "'resolving' | 'waiting' | 'downloading' | 'verifying' | 'done'")]
     pub phase: &'static str,
-    /// Bytes that are in the store or on their way there, earlier runs included.
+    /// Bytes downloaded so far, including earlier runs.
     pub completed: i64,
-    /// Bytes of all the files; 0 while it is not known.
+    /// Total bytes of all files; 0 while unknown.
     pub total: i64,
-    /// How much of it is there, from 0 to 1.
+    /// The completed fraction, from 0 to 1.
     pub fraction: f64,
-    /// Bytes per second of late; 0 while it is not known.
+    /// Current bytes per second; 0 while unknown.
     pub speed: i64,
-    /// Seconds that are left at this speed.
+    /// Remaining seconds at this speed.
     pub eta: Option<f64>,
 }
 
@@ -47,7 +47,7 @@ impl From<&hub::Progress> for PullProgress {
 pub struct StoredModel {
     /// The name, by which the model is loaded.
     pub name: String,
-    /// The id that a list shows: 12 digits.
+    /// The id shown in lists: 12 digits.
     pub id: String,
     /// Bytes of all its files.
     pub size: i64,

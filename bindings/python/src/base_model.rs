@@ -13,34 +13,34 @@ use crate::owned::Owned;
 use crate::text::Text;
 
 class! {
-    /// What a loaded model is: the part that `Model` and `AsyncModel` share.
+    /// Properties of a loaded model, common to `Model` and `AsyncModel`.
     #[pyclass(subclass, weakref, module = "mullama")]
     BaseModel(Owned<mullama::Model>), repr(name, description, context_size, gpu_layers, is_closed) {
         /// Whether the model has been closed.
         is_closed: bool = |model| model.peek().is_closed(),
         /// The file that the model was loaded from.
         path: OsString = |model| model.peek().path(),
-        /// Tokens of context, shared by all requests that run at once; of a model that does not generate,
-        /// those of the longest text; 0 where only the vocabulary was loaded.
+        /// Context size in tokens, shared by all concurrent requests; for a model that does not
+        /// generate, the maximum length of a text; 0 if only the vocabulary was loaded.
         context_size: u32 = |model| model.peek().context_size(),
-        /// Where the weights, the KV cache and the compute buffers are, in bytes as allocated; those of
-        /// embeddings count from when they are first computed.
+        /// The allocated bytes of weights, KV cache and compute buffers per device; those for
+        /// embeddings are included after the first embedding.
         placement: Placement = |model| model.peek().placement(),
-        /// Layers on GPUs, as the engine reports them; the output layer counts.
+        /// Number of layers on GPUs, as reported by the engine; the output layer counts as one.
         gpu_layers: u32 = |model| model.peek().gpu_layers(),
-        /// Layers (blocks), without the output layer.
+        /// Number of layers (blocks), without the output layer.
         n_layers: u32 = |model| model.peek().n_layers(),
-        /// Tokens in the vocabulary.
+        /// Size of the vocabulary.
         n_vocab: u32 = |model| model.peek().n_vocab(),
-        /// Numbers in an embedding.
+        /// Number of dimensions of an embedding.
         n_embd: u32 = |model| model.peek().n_embd(),
-        /// Parameters.
+        /// Number of parameters.
         n_params: u64 = |model| model.peek().n_params(),
-        /// Bytes of all tensors.
+        /// Size of all tensors in bytes.
         size: u64 = |model| model.peek().size(),
         /// The architecture, as the file names it: `llama`, `qwen3`, ...
         architecture: String = |model| model.peek().architecture(),
-        /// The name that the file gives itself.
+        /// The name in the file's metadata.
         name: Option<String> = |model| model.peek().name(),
         /// Architecture, size class and quantisation in a few words.
         description: String = |model| model.peek().description(),
@@ -48,12 +48,12 @@ class! {
         metadata: BTreeMap<String, String> = |model| model.peek().metadata().clone(),
         /// The chat template in use (Jinja).
         chat_template: Option<String> = |model| model.peek().chat_template(),
-        /// What can be done with the model.
+        /// The tasks that the model supports.
         capabilities: Capabilities = |model| model.peek().capabilities(),
     }
     methods {
-        /// The sampling options that hold where a call sets none: the model's own recommendations, else
-        /// the defaults.
+        /// The sampling options of a call that sets none: the model's own recommendations, else the
+        /// defaults.
         #[getter]
         fn default_options(&self) -> Result<Json<Dict>> {
             Ok(Json::wrap(self.0.peek().default_options()?))
@@ -69,7 +69,7 @@ class! {
             Ok(self.0.get()?.cancel_request(&id.0)?)
         }
 
-        /// What the model has done since it was loaded, and what it is doing.
+        /// Statistics since the model was loaded, and its current load.
         fn stats(&self) -> Result<Stats> {
             Ok(Stats(self.0.get()?.stats()?))
         }
@@ -77,7 +77,7 @@ class! {
 }
 
 class! {
-    /// What can be done with a model.
+    /// The tasks that a model supports.
     #[eq]
     #[pickle(Self)]
     Capabilities(mullama::Capabilities) {
@@ -85,11 +85,11 @@ class! {
         generate: bool,
         /// There is a chat template.
         chat: bool,
-        /// The chat template takes tools.
+        /// The chat template supports tools.
         tools: bool,
         /// The chat template can switch reasoning on and off.
         reasoning: bool,
-        /// Texts can be embedded, without more ado.
+        /// Texts can be embedded.
         embed: bool,
         /// Documents can be ranked: there is a classification head.
         rerank: bool,
@@ -97,29 +97,29 @@ class! {
 }
 
 class! {
-    /// Where a loaded model is.
+    /// The placement of a loaded model.
     #[eq]
     #[pickle(Self)]
     Placement(mullama::Placement) {
-        /// The devices that hold a part of the model, the machine's own memory last.
+        /// The devices with a part of the model; system RAM is last.
         devices: Vec<DeviceShare>,
     }
 }
 
 class! {
-    /// What one device holds of a model, in bytes as they were allocated.
+    /// The part of a model on one device, in allocated bytes.
     #[eq]
     #[pickle(Self)]
     DeviceShare(mullama::DeviceShare) {
-        /// The device's name; `CPU` is the machine's own memory.
+        /// The device's name; `CPU` is system RAM.
         name: String,
-        /// Layers; the output layer counts as one.
+        /// Number of layers; the output layer counts as one.
         layers: u32,
         /// Bytes of weights.
         weights: u64,
         /// Bytes of KV cache.
         kv: u64,
-        /// Bytes of buffers to compute in.
+        /// Bytes of compute buffers.
         compute: u64,
     }
 }
@@ -149,43 +149,44 @@ class! {
 }
 
 class! {
-    /// What a model has done since it was loaded, and what it is doing.
+    /// Statistics since a model was loaded, and its current load.
     #[eq]
     #[pickle(Self)]
     Stats(mullama::Stats) {
         /// Requests that are running.
         running: u32,
-        /// Requests that wait for their turn.
+        /// Requests that are waiting.
         waiting: u32,
-        /// Requests that have ended, however they did.
+        /// Requests that have ended for any reason.
         finished: u64,
         /// Steps of the engine.
         steps: u64,
-        /// Tokens of prompts that were computed.
+        /// Prompt tokens that were computed.
         prompt_tokens: u64,
-        /// Tokens of prompts that had been computed before.
+        /// Prompt tokens that were reused from the cache.
         cached_tokens: u64,
         /// Tokens that were generated.
         completion_tokens: u64,
-        /// Tokens that were guessed ahead (`prompt_lookup`).
+        /// Drafted tokens (`prompt_lookup`).
         drafted_tokens: u64,
-        /// Tokens that were guessed ahead, and rightly.
+        /// Drafted tokens that were accepted.
         accepted_tokens: u64,
         /// Cells of the KV cache in use.
         kv_used: u32,
-        /// Cells of the KV cache that are kept for later requests only; told when none is running.
+        /// Cells of the KV cache that only cache finished requests; updated when no request is
+        /// running.
         kv_kept: u32,
-        /// Tokens that were kept and have been given up to make room.
+        /// Cached tokens that were evicted to make room.
         evicted_tokens: u64,
-        /// Tokens that had left the KV cache and were copied back (`cache_ram`).
+        /// Evicted tokens that were copied back to the KV cache (`cache_ram`).
         restored_tokens: u64,
-        /// Times that a request gave its cells up and was computed again later.
+        /// How often a request released its cells and was recomputed later.
         preemptions: u64,
-        /// Texts that were embedded, and documents that were scored.
+        /// Embedded texts and scored documents.
         embedded_inputs: u64,
-        /// Tokens of the texts that were embedded, and of the documents that were scored.
+        /// Tokens of embedded texts and scored documents.
         embedded_tokens: u64,
-        /// Batches that texts and documents were computed in.
+        /// Batches of texts and documents.
         embedding_steps: u64,
     }
 }

@@ -14,28 +14,28 @@ use crate::hints::{
 use crate::json::{self, Json};
 
 class! {
-    /// A message of a chat in OpenAI's shape, as a completion has it.
+    /// A chat message in OpenAI's format, as in a completion.
     ///
-    /// It can be added to the messages of the next turn as it is. It reads like the dict that it stands
-    /// for, too (`message["content"]`, `dict(message)`); `to_dict()` gives that dict.
+    /// It can be appended to the messages of the next turn as it is. It also supports the mapping
+    /// protocol (`message["content"]`, `dict(message)`); `to_dict()` returns a plain dict.
     #[eq, mapping]
     #[pickle(Self)]
     Message(mullama::Message), repr() {
-        /// Who says it: `system`, `developer`, `user`, `assistant` or `tool`.
+        /// The author: `system`, `developer`, `user`, `assistant` or `tool`.
         role: Json<Role>,
-        /// What is said; None where an assistant only calls tools.
+        /// The text; None if an assistant only calls tools.
         content: Option<String> = |message| message.content.as_ref().map(|_| message.text()),
-        /// What the assistant thought before it answered.
+        /// The assistant's reasoning before the answer.
         reasoning: Option<String>,
         /// Tools that the assistant calls.
         tool_calls: Vec<ToolCall>,
-        /// Of a tool's result: the id of the call.
+        /// For a tool's result: the id of the call.
         tool_call_id: Option<String>,
-        /// Of a tool's result: the tool's name. Of others: the speaker's.
+        /// For a tool's result: the tool's name. For other messages: the author's name.
         name: Option<String>,
     }
     methods {
-        /// A message from a dict in OpenAI's shape.
+        /// Creates a message from a dict in OpenAI's format.
         #[staticmethod]
         fn from_dict(message: Typed<'_, MessageDict>) -> PyResult<Self> {
             let list = Value::Array(vec![json::from_python(message.as_any(), "message")?]);
@@ -43,17 +43,17 @@ class! {
             Ok(Self(messages.swap_remove(0)))
         }
 
-        /// The message as a dict in OpenAI's shape.
+        /// The message as a dict in OpenAI's format.
         fn to_dict(&self) -> Json<Dict> {
             Json::wrap(&self.0)
         }
 
-        /// The keys of the dict that the message stands for.
+        /// The keys of the message's dict.
         fn keys<'py>(&self, py: Python<'py>) -> PyResult<Typed<'py, Keys>> {
             Ok(Typed::new(self.dict(py)?.keys()))
         }
 
-        /// The value under a key of the dict that the message stands for, or `default`.
+        /// The value for a key of the message's dict, or `default`.
         #[pyo3(signature = (key, default = None))]
         fn get<'py>(
             &self,
@@ -116,7 +116,7 @@ class! {
     #[eq]
     #[pickle(Self)]
     ToolCall(mullama::ToolCall), repr(id, function) {
-        /// Names the call, for the result to refer to as `tool_call_id`.
+        /// The id of the call, which its result refers to as `tool_call_id`.
         id: String,
         /// Always `function`.
         r#type: String = |call| call.kind.as_str(),
@@ -132,19 +132,19 @@ class! {
     FunctionCall(mullama::FunctionCall) {
         /// The tool's name.
         name: String,
-        /// The arguments: a JSON object as text.
+        /// The arguments: a JSON object, serialised.
         arguments: String,
     }
 }
 
 class! {
-    /// What is new in one tool call. The first delta of a call has its id and name.
+    /// A new part of one tool call. The first part of a call has its id and name.
     #[eq]
     #[pickle(Self)]
     ToolCallDelta(mullama::ToolCallDelta) {
-        /// Which of the answer's calls.
+        /// Index of the call within the answer.
         index: usize,
-        /// Names the call, for the result to refer to as `tool_call_id`.
+        /// The id of the call, which its result refers to as `tool_call_id`.
         id: Option<String>,
         /// The tool's name.
         name: Option<String>,

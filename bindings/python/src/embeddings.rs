@@ -124,13 +124,13 @@ impl Index<'_> {
     }
 }
 
-/// The vectors of some texts, in the order of the texts: a sequence that has one for each, as a
-/// `memoryview` of 32-bit floats.
+/// The vectors of texts, in the order of the texts: a sequence with one `memoryview` of 32-bit
+/// floats per text.
 ///
-/// The whole is a buffer of shape `(rows, dimensions)`, which `numpy.asarray(embeddings)` looks at
-/// without a copy; it is read-only, and lives for as long as any view of it. There is a row for each text.
-/// With `pooling="none"` there is one for each token: the texts' follow one another, and `embeddings[i]`
-/// has the shape `(tokens, dimensions)`.
+/// It is also a buffer of shape `(rows, dimensions)`, which `numpy.asarray(embeddings)` uses
+/// without a copy. The buffer is read-only and stays valid as long as any view of it exists. There
+/// is one row per text; with `pooling="none"` there is one row per token, text after text, and
+/// `embeddings[i]` has the shape `(tokens, dimensions)`.
 #[pyclass(frozen, module = "mullama")]
 pub struct Embeddings {
     inner: mullama::Embeddings,
@@ -156,7 +156,7 @@ impl Embeddings {
         (self.inner.rows(), self.inner.dimensions())
     }
 
-    /// How the vectors of a text's tokens became one: `mean`, `cls`, `last`, `none` or `rank`.
+    /// How the token vectors of a text were combined: `mean`, `cls`, `last`, `none` or `rank`.
     #[getter]
     fn pooling(&self) -> Json<Pooling> {
         Json::wrap(self.inner.pooling())
@@ -174,13 +174,13 @@ impl Embeddings {
         self.inner.token_counts().to_vec()
     }
 
-    /// Tokens that the texts took.
+    /// Tokens of the texts.
     #[getter]
     fn usage(&self) -> EmbeddingUsage {
         EmbeddingUsage(self.inner.usage)
     }
 
-    /// The vectors as lists of floats; with `pooling="none"` a list of such for each text.
+    /// The vectors as lists of floats; with `pooling="none"`, one list of vectors per text.
     fn tolist<'py>(slf: &Bound<'py, Self>) -> PyResult<Vec<Typed<'py, List>>> {
         let list = |text| Ok(Typed::new(Self::text(slf, text)?.as_any().call_method0("tolist")?));
         (0..slf.get().inner.len()).map(list).collect()
@@ -284,13 +284,13 @@ impl Embeddings {
 }
 
 class! {
-    /// Tokens that an embedding or a reranking took.
+    /// Token counts of an embedding or a reranking.
     #[eq]
     #[pickle(Self)]
     EmbeddingUsage(mullama::EmbeddingUsage) {
-        /// Tokens that were computed, of all inputs.
+        /// Computed tokens of all inputs.
         prompt_tokens: u64,
-        /// Tokens that were cut off because an input was too long.
+        /// Tokens removed because an input was too long.
         truncated_tokens: u64,
     }
 }
@@ -300,26 +300,26 @@ class! {
     #[eq]
     #[pickle(Self)]
     RankedDocument(mullama::RankedDocument) {
-        /// Which of the documents it is, counted from 0.
+        /// Index of the document, counted from 0.
         index: usize,
-        /// How well it answers the query, as the model gives it: higher is better; what range scores
-        /// have depends on the model.
+        /// How well the document answers the query: higher is better. The range of scores depends
+        /// on the model.
         score: f32,
     }
 }
 
 class! {
-    /// Documents by how well they answer a query, the best first: a sequence of them.
+    /// Documents sorted by how well they answer a query, best first: a sequence.
     #[eq, sequence]
     #[pickle(Self)]
     Reranking(mullama::Reranking) {
-        /// The documents; those with equal scores in the order in which they were given.
+        /// The documents; those with equal scores are in their original order.
         results: Vec<RankedDocument>,
-        /// Tokens that the query and the documents took; the query counts with each document.
+        /// Tokens of the query and the documents; the query is counted once per document.
         usage: EmbeddingUsage,
     }
     methods {
-        /// Everything as plain Python, to be written as JSON.
+        /// All fields as plain Python values that can be serialised as JSON.
         fn to_dict(&self) -> Json<Dict> {
             Json::wrap(&self.0)
         }

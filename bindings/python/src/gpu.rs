@@ -15,27 +15,27 @@ class! {
     #[pyclass(module = "mullama.gpu")]
     #[pickle(Self)]
     Device(gpu::Device) {
-        /// The engine's name: `CPU`, `CUDA0`, `Vulkan1`. Placement options name devices by it.
+        /// The name in the engine and in placement options: `CPU`, `CUDA0`, `Vulkan1`.
         name: String,
-        /// The maker's name of the device.
+        /// The vendor's name of the device.
         description: String,
         /// The backend: `cpu`, `cuda`, `metal`, `rocm`, `vulkan`, `opencl`, `sycl`, `rpc`.
         backend: String,
-        /// What the device is: `cpu`, `gpu` (with memory of its own), `igpu` (which shares the
-        /// machine's) or `accelerator`.
+        /// The kind of device: `cpu`, `gpu` (with dedicated memory), `igpu` (which shares system
+        /// RAM) or `accelerator`.
         kind: Json<DeviceKind>,
-        /// Bytes of memory that were free when the device was listed.
+        /// Free memory in bytes when the device was listed.
         memory_free: u64,
-        /// Bytes of memory in all.
+        /// Total memory in bytes.
         memory_total: u64,
-        /// Whose kernels compute on the processor, and with which instructions, or why the engine's
-        /// own do; `None` for other devices.
+        /// The active CPU kernels and their instruction set, or the reason why the engine's kernels
+        /// are used; `None` for other devices.
         kernels: Option<String>,
     }
 }
 
 class! {
-    /// A backend module that was found, and what became of it.
+    /// A backend module that was found, and its status.
     #[pyclass(module = "mullama.gpu")]
     #[pickle(Self)]
     Backend(gpu::Backend) {
@@ -45,7 +45,7 @@ class! {
         path: OsString,
         /// Whether it is in use.
         loaded: bool,
-        /// Why it is not in use.
+        /// The reason why it is not in use.
         reason: Option<String>,
     }
 }
@@ -62,7 +62,7 @@ macro_rules! functions {
 }
 
 functions! {
-    /// The devices of this machine, with their memory as it is now; the processor comes last.
+    /// The devices of this machine with their current memory; the CPU is last.
     devices() -> Vec<Device>;
     /// The backend modules that were found, in the order in which they were tried.
     backends() -> Vec<Backend>;
@@ -78,11 +78,11 @@ functions! {
     opencl_available() -> bool;
     /// Whether a GPU can be used now through SYCL.
     sycl_available() -> bool;
-    /// How many NVIDIA GPUs can be used now.
+    /// The number of NVIDIA GPUs that can be used now.
     cuda_device_count() -> usize;
-    /// How many AMD GPUs can be used now through ROCm.
+    /// The number of AMD GPUs that can be used now through ROCm.
     rocm_device_count() -> usize;
-    /// Bytes in use and in all on NVIDIA GPU `index`; `(0, 0)` where there is no such GPU.
+    /// Used and total memory of NVIDIA GPU `index`, in bytes; `(0, 0)` if there is no such GPU.
     cuda_memory_info(index: usize) -> (u64, u64);
 }
 

@@ -121,14 +121,15 @@ macro_rules! methods {
                 Ok(initializer(model, Self))
             }
 
-            /// Downloads a model into the local store: a name (`llama3.2:1b`, `host/user/model:tag`), a
-            /// repository of Hugging Face (`hf.co/user/repo:Q4_K_M`), or the address of a GGUF file. One
-            /// that is there and current is not downloaded again; a download that was broken off goes on.
-            /// Ctrl-C, or cancelling the task that awaits it, cancels it.
+            /// Downloads a model into the local store: a name (`llama3.2:1b`,
+            /// `host/user/model:tag`), a Hugging Face repository (`hf.co/user/repo:Q4_K_M`), or the
+            /// URL of a GGUF file. A model that is already present and up to date is not downloaded
+            /// again; an interrupted download resumes. Ctrl-C, or cancelling the task that awaits
+            /// it, cancels it.
             ///
-            /// `progress` is called with a `PullProgress`, on another thread, and cancels by returning
-            /// False. `insecure` allows plain HTTP to other machines, `token` is for a registry that wants
-            /// one; Hugging Face's is `HF_TOKEN`.
+            /// `progress` is called with a `PullProgress` on another thread; returning False
+            /// cancels. `insecure` allows plain HTTP to other machines. `token` is for registries
+            /// that require one; Hugging Face's is `HF_TOKEN`.
             #[staticmethod]
             #[pyo3(signature = (name, *, progress = None, insecure = false, token = None))]
             fn pull(
@@ -143,7 +144,8 @@ macro_rules! methods {
 
             $($own)*
 
-            /// Generates until the model is done or an option ends it, and gives the whole answer.
+            /// Generates until the model stops or an option ends the generation, and returns the
+            /// complete answer.
             ///
             /// `prompt` is text or a list of token ids. The options are those of
             /// `mullama.options.GenerateOptions`.
@@ -175,8 +177,8 @@ macro_rules! methods {
                 })
             }
 
-            /// Starts a generation and gives its pieces as they come: an iterator, of an `AsyncModel` an
-            /// asynchronous one.
+            /// Starts a generation and returns an iterator of its chunks; with `AsyncModel`, an
+            /// asynchronous iterator.
             ///
             /// `prompt` is text or a list of token ids. The options are those of
             /// `mullama.options.GenerateOptions`.
@@ -191,10 +193,10 @@ macro_rules! methods {
                 Opened::open(slf.py(), open)
             }
 
-            /// Answers the last of the messages through the model's chat template.
+            /// Answers the last message, using the model's chat template.
             ///
-            /// `messages` is a list of dicts in OpenAI's shape; the `message` of an earlier answer can be
-            /// one of them. The options are those of `mullama.options.ChatOptions`.
+            /// `messages` is a list of dicts in OpenAI's format; it can include the `message` of an
+            /// earlier answer. The options are those of `mullama.options.ChatOptions`.
             #[pyo3(signature = (messages, **options: "Unpack[ChatOptions]"))]
             fn chat<'py>(
                 slf: &Bound<'py, Self>,
@@ -206,11 +208,11 @@ macro_rules! methods {
                 })
             }
 
-            /// Starts an answer to the last of the messages and gives its pieces as they come: an
-            /// iterator, of an `AsyncModel` an asynchronous one.
+            /// Starts an answer to the last message and returns an iterator of its chunks; with
+            /// `AsyncModel`, an asynchronous iterator.
             ///
-            /// `messages` is a list of dicts in OpenAI's shape; the `message` of an earlier answer can be
-            /// one of them. The options are those of `mullama.options.ChatOptions`.
+            /// `messages` is a list of dicts in OpenAI's format; it can include the `message` of an
+            /// earlier answer. The options are those of `mullama.options.ChatOptions`.
             #[pyo3(signature = (messages, **options: "Unpack[ChatOptions]"))]
             fn stream_chat(
                 slf: &Bound<'_, Self>,
@@ -224,10 +226,10 @@ macro_rules! methods {
                 Opened::open(slf.py(), open)
             }
 
-            /// Vectors of texts, in the order of the texts.
+            /// Embeds texts; the vectors are in the order of the texts.
             ///
-            /// `texts` is a text or a list of them; a list of token ids can stand for a text. The options
-            /// are those of `mullama.options.EmbedOptions`.
+            /// `texts` is a text or a list of them; a list of token ids can be passed in place of a
+            /// text. The options are those of `mullama.options.EmbedOptions`.
             #[pyo3(signature = (texts, **options: "Unpack[EmbedOptions]"))]
             fn embed<'py>(
                 slf: &Bound<'py, Self>,
@@ -239,7 +241,7 @@ macro_rules! methods {
                 })
             }
 
-            /// Puts documents in the order of how well they answer a query, the best first.
+            /// Sorts documents by how well they answer a query, best first.
             ///
             /// The model must be a reranker: one with a classification head. The options are those of
             /// `mullama.options.RerankOptions`.
@@ -255,13 +257,14 @@ macro_rules! methods {
                 })
             }
 
-            /// Starts a conversation, which keeps what is said and calls tools that the model asks for.
+            /// Starts a conversation, which stores the messages and runs the tools that the model
+            /// calls.
             ///
-            /// `system` is what the model is told for all of it, `messages` what has been said before.
-            /// `max_tool_rounds` is how often the model may have tools called before its answer (8): when
-            /// it asks for more, what it asks is the answer, and it is told of the limit. The other options
-            /// are those of `mullama.options.ChatOptions`, and hold for every answer. Of tools that are no
-            /// functions, the calls are the caller's to make.
+            /// `system` is the system message and `messages` the conversation so far.
+            /// `max_tool_rounds` (default: 8) limits the rounds of tool calls before an answer;
+            /// further calls are returned as the answer, and the model is informed of the limit.
+            /// The other options are those of `mullama.options.ChatOptions`, and apply to every
+            /// answer. Tools that are not functions are run by the caller.
             #[pyo3(signature = (
                 *, system = None, messages = None, max_tool_rounds: "int | None" = None,
                 **options: "Unpack[ChatOptions]"
@@ -277,7 +280,7 @@ macro_rules! methods {
                 Ok(start_chat(slf, system, messages, max_tool_rounds, options)?)
             }
 
-            /// The prompt that a chat with these messages would start from.
+            /// The prompt for a chat with these messages.
             ///
             /// The options are those of `mullama.options.ChatOptions`.
             #[pyo3(signature = (
@@ -295,8 +298,8 @@ macro_rules! methods {
                 })
             }
 
-            /// Text to tokens. `add_special` adds the tokens that the model expects around a text,
-            /// `parse_special` takes special tokens that are written out in the text for what they are.
+            /// Converts text to tokens. `add_special` adds the special tokens that the model
+            /// expects around a text; `parse_special` parses special tokens written in the text.
             #[pyo3(signature = (text, add_special = true, parse_special = false))]
             fn tokenize<'py>(
                 slf: &Bound<'py, Self>,
@@ -309,7 +312,7 @@ macro_rules! methods {
                 })
             }
 
-            /// Tokens to text, special tokens written out unless `skip_special` is set.
+            /// Converts tokens to text; `skip_special` leaves special tokens out.
             #[pyo3(signature = (tokens, skip_special = false))]
             fn detokenize<'py>(
                 slf: &Bound<'py, Self>,
@@ -321,14 +324,14 @@ macro_rules! methods {
                 })
             }
 
-            /// How many tokens a text takes as a prompt.
+            /// The number of tokens of a text as a prompt.
             fn count_tokens<'py>(slf: &Bound<'py, Self>, text: Text) -> Returned<'py, Self, usize> {
                 Self::blocking(slf, "count_tokens", move |model| model.count_tokens(&text.0))
             }
 
-            /// Makes these the LoRA adapters of all requests from now on that name none of their own: a
-            /// path, or a list of paths and of pairs of a path and a scale. An empty list is the model
-            /// without any.
+            /// Sets the LoRA adapters for all future requests that do not specify their own: a
+            /// path, or a list of paths and of pairs of a path and a scale. An empty list turns
+            /// adapters off.
             fn set_lora<'py>(
                 slf: &Bound<'py, Self>,
                 lora: LoraArgument,
@@ -336,9 +339,9 @@ macro_rules! methods {
                 Self::blocking(slf, "set_lora", move |model| model.set_lora(lora.0))
             }
 
-            /// What was computed from a prompt (text or a list of token ids), as bytes for `load_state` of
-            /// this process or another; what has not been computed yet is. With `path` they are written to
-            /// that file as well.
+            /// The computed state of a prompt (text or a list of token ids), as bytes for
+            /// `load_state` in this process or another. Tokens that have not been computed yet are
+            /// computed. With `path`, the state is written to that file as well.
             #[pyo3(signature = (prompt, path = None))]
             fn save_state<'py>(
                 slf: &Bound<'py, Self>,
@@ -354,8 +357,8 @@ macro_rules! methods {
                 })
             }
 
-            /// Takes a state that was saved, as bytes or from the file of this path: requests that begin
-            /// with its prompt go on from there. Gives how many tokens it has.
+            /// Loads a saved state, from bytes or from the file at a path: requests that start with
+            /// its prompt reuse it. Returns its number of tokens.
             ///
             /// Raises `InvalidArgumentError` for the state of another model or of other settings.
             fn load_state<'py>(
@@ -365,8 +368,9 @@ macro_rules! methods {
                 Self::blocking(slf, "load_state", move |model| state.load(&model))
             }
 
-            /// Frees the model. What runs is cancelled, or finished first with `finish`. Everything asked
-            /// of it from then on raises `ClosedError`; what it is (its name, its size) can still be asked.
+            /// Frees the model. Running requests are cancelled, or completed first with `finish`.
+            /// Later calls raise `ClosedError`; properties such as the name and the size remain
+            /// available.
             #[pyo3(signature = (*, finish = false))]
             fn close<'py>(slf: &Bound<'py, Self>, finish: bool) -> Returned<'py, Self, Nothing> {
                 Self::blocking(slf, "close", move |model| {
@@ -377,16 +381,16 @@ macro_rules! methods {
     };
 }
 
-/// A loaded model. Its methods wait for their results with the GIL released, so many threads can
-/// use one model at a time; Ctrl-C cancels what the main thread waits for.
+/// A loaded model. Its methods release the GIL while they wait, so many threads can use one model
+/// concurrently; Ctrl-C cancels the call that the main thread waits for.
 ///
 /// `source` is the path of a GGUF file (the first shard of a split one), the name of a model in the
-/// local store, or `demo`, the built-in model; `Model.pull` downloads. `progress` is called with how far
-/// loading is, from 0 to 1, and cancels it by returning False. The other options are those of
+/// local store, or `demo`, the built-in model; `Model.pull` downloads models. `progress` is called
+/// with the loaded fraction, from 0 to 1; returning False cancels. The other options are those of
 /// `mullama.options.LoadOptions`.
 ///
-/// The model is freed when the last reference to it is gone, or by `close()`, which a `with` block
-/// calls at its end.
+/// The model is freed with its last reference, or by `close()`, which a `with` block calls at its
+/// end.
 #[pyclass(frozen, subclass, extends = BaseModel, module = "mullama")]
 pub struct Model;
 
@@ -403,20 +407,20 @@ methods! {
     }
 }
 
-/// A loaded model for programs that use `asyncio`: what computes is awaited, and runs on threads of
-/// its own. Many requests can run at a time; cancelling a task cancels its request.
+/// A loaded model for programs that use `asyncio`: its methods are coroutines that run on separate
+/// threads. Many requests can run concurrently; cancelling a task cancels its request.
 ///
-/// `AsyncModel(...)` loads while the event loop waits, `await AsyncModel.load(...)` does not hold
-/// it up. Both take what `Model` takes.
+/// `AsyncModel(...)` blocks the event loop while it loads, `await AsyncModel.load(...)` does not.
+/// Both accept the same arguments as `Model`.
 ///
-/// The model is freed when the last reference to it is gone, or by `close()`, which an `async with`
-/// block calls at its end.
+/// The model is freed with its last reference, or by `close()`, which an `async with` block calls
+/// at its end.
 #[pyclass(frozen, subclass, extends = BaseModel, module = "mullama")]
 pub struct AsyncModel;
 
 methods! {
     AsyncModel {
-        /// Loads a model without holding up the event loop. `progress` is called on another thread.
+        /// Loads a model without blocking the event loop. `progress` is called on another thread.
         #[staticmethod]
         #[pyo3(signature = (source, *, progress = None, **options: "Unpack[LoadOptions]"))]
         fn load(

@@ -33,12 +33,12 @@ impl FromPyObject<'_, '_> for SourceArgument {
     }
 }
 
-/// Plans where a model would go, and how fast it would be, without reading its weights.
+/// Plans where a model would be placed and how fast it would run, without reading its weights.
 ///
-/// `source` is what `Model` takes; the address of a GGUF file or a name of Hugging Face, of which the
-/// header alone is fetched; or a mapping with the shape of a model that need not exist. `devices` are
-/// names of this machine's, or descriptions such as `"RTX 4090"`, `"24GiB"` or `{"memory": "24GiB"}`.
-/// The options are those of `mullama.options.PlanOptions`.
+/// `source` is anything that `Model` accepts; the URL of a GGUF file or a Hugging Face name, of
+/// which only the header is downloaded; or a mapping with the shape of a model that need not exist.
+/// `devices` are names of this machine's devices, or descriptions such as `"RTX 4090"`, `"24GiB"`
+/// or `{"memory": "24GiB"}`. The options are those of `mullama.options.PlanOptions`.
 #[pyfunction]
 #[pyo3(signature = (source, devices = None, **options: "Unpack[PlanOptions]"))]
 pub fn plan(
@@ -56,53 +56,53 @@ pub fn plan(
 }
 
 class! {
-    /// What would be put where. `str(plan)` is a table with bars; `Model(source, **plan.options)` loads the
-    /// model so.
+    /// A planned placement. `str(plan)` is a table with bars; `Model(source, **plan.options)` loads
+    /// the model as planned.
     #[pyclass(module = "mullama")]
     #[pickle(Self)]
     Plan(mullama::Plan), repr(fits, n_gpu_layers, n_layers, context_size, devices, host) {
-        /// What is planned.
+        /// The planned model.
         model: PlannedModel,
         /// Whether it fits.
         fits: bool,
-        /// Why it does not fit, and what would.
+        /// The reason why it does not fit, and settings that would.
         refusal: Option<String>,
-        /// Layers on GPUs; the output layer counts.
+        /// Number of layers on GPUs; the output layer counts as one.
         n_gpu_layers: u32,
-        /// Layers in all, the output layer included.
+        /// Total number of layers, including the output layer.
         n_layers: u32,
-        /// Tokens of context.
+        /// Context size in tokens.
         context_size: u32,
-        /// The most tokens of context with which every layer is on GPUs, if there is one.
+        /// The largest context size, in tokens, with which all layers are on GPUs, if there is one.
         max_gpu_context_size: Option<u32>,
-        /// The number format of keys and values, or of both as a list.
+        /// The data type of keys and values, or a list of both.
         kv_cache_type: Json<CacheTypes>,
-        /// Share of each GPU, where there are several.
+        /// Share of each GPU, if there are several.
         tensor_split: Option<Vec<f32>>,
-        /// Devices of tensors by pattern, as they were asked for.
+        /// Devices of tensors by pattern, as requested.
         tensor_overrides: Json<TextsOrNone>,
-        /// Of how many layers, from the first on, the experts stay in the machine's own memory.
+        /// Number of layers, from the first on, whose experts are in system RAM.
         n_cpu_moe: u32,
-        /// The GPUs that hold a part, in the order of their layers.
+        /// The GPUs with a part of the model, in the order of their layers.
         devices: Vec<PlannedDevice>,
-        /// The machine's own memory.
+        /// System RAM.
         host: PlannedDevice,
-        /// Whether more weights stay in the machine's own memory than there is room for, so that they are
-        /// read from the file again and again.
+        /// Whether the weights in system RAM exceed the available memory, so that they are read
+        /// from the file again and again.
         pages: bool,
-        /// How fast it would be, where what the devices can do is known.
+        /// The predicted speed, if the performance of the devices is known.
         predicted: Option<Prediction>,
-        /// Other settings and other quantisations of the model, the best first, where it does not go onto
-        /// GPUs as a whole.
+        /// Other settings and quantisations of the model, best first, if it does not fit on GPUs
+        /// completely.
         alternatives: Vec<Alternative>,
-        /// Options that load the model so. Described devices are not among them: the model is loaded on
-        /// those that are there, in their order.
+        /// Options that load the model as planned. Described devices are not included: the model is
+        /// loaded on the devices of the machine, in their order.
         options: Json<Dict>,
-        /// The name of the device that each layer would be on, the output layer's last.
+        /// The name of each layer's device, the output layer's last.
         layer_devices: Vec<String> = |plan| plan.layer_devices(),
     }
     methods {
-        /// Why each layer is where it is.
+        /// Explains the placement of each layer.
         fn explain(&self) -> String {
             self.0.explain()
         }
@@ -118,17 +118,17 @@ class! {
     #[eq]
     #[pickle(Self)]
     PlannedModel(mullama::PlannedModel) {
-        /// The name that the file gives itself.
+        /// The name in the file's metadata.
         name: Option<String>,
         /// The architecture: `llama`, `qwen3`, ...
         architecture: String,
-        /// Bytes of all tensors.
+        /// Size of all tensors in bytes.
         size: u64,
     }
 }
 
 class! {
-    /// What a device would hold, in bytes.
+    /// The planned part of a model on one device, in bytes.
     #[eq]
     #[pickle(Self)]
     PlannedDevice(mullama::PlannedDevice), repr(name, layers, weights, kv, compute, free) {
@@ -136,59 +136,59 @@ class! {
         name: String,
         /// What it is.
         description: String,
-        /// Layers; the output layer counts as one.
+        /// Number of layers; the output layer counts as one.
         layers: u32,
         /// Bytes of weights.
         weights: u64,
         /// Bytes of KV cache.
         kv: u64,
-        /// Bytes of buffers to compute in.
+        /// Bytes of compute buffers.
         compute: u64,
-        /// Bytes that are free before.
+        /// Bytes that are free before loading.
         free: u64,
-        /// Bytes that are left free where the placement is chosen.
+        /// Bytes that automatic placement leaves free.
         margin: u64,
     }
 }
 
 class! {
-    /// How fast a plan would be.
+    /// The predicted speed of a plan.
     #[eq]
     #[pickle(Self)]
     Prediction(mullama::Prediction), repr(decode_tps, decode_tps_full, prefill_tps, load_seconds, bound_by) {
-        /// Tokens a second, one answer at a time, with an empty context.
+        /// Tokens per second for a single request, with an empty context.
         decode_tps: f64,
         /// The same with a full context.
         decode_tps_full: f64,
-        /// Tokens of a prompt a second.
+        /// Prompt tokens per second.
         prefill_tps: f64,
         /// Seconds to load the model from a disk.
         load_seconds: f64,
-        /// What takes most of the time of a token: the memory or the computation of a device.
+        /// The bottleneck of generation: the memory bandwidth or the compute of a device.
         bound_by: String,
-        /// Where the rates come from, for each device.
+        /// The source of the rates, for each device.
         sources: BTreeMap<String, String>,
     }
 }
 
 class! {
-    /// Another way to run a model, and what it would come to.
+    /// An alternative way to run a model, and its effect.
     #[pyclass(module = "mullama")]
     #[pickle(Self)]
     Alternative(mullama::Alternative), repr(change, fits, n_gpu_layers, context_size, size, decode_tps) {
-        /// What is done otherwise, in words: `kv_cache_type q8_0`, `Q3_K_M`.
+        /// The changed setting: `kv_cache_type q8_0`, `Q3_K_M`.
         change: String,
         /// Whether it fits.
         fits: bool,
-        /// Layers on GPUs; the output layer counts.
+        /// Number of layers on GPUs; the output layer counts as one.
         n_gpu_layers: u32,
-        /// Tokens of context.
+        /// Context size in tokens.
         context_size: u32,
-        /// Bytes of all tensors.
+        /// Size of all tensors in bytes.
         size: u64,
-        /// Tokens a second, where they can be predicted.
+        /// Tokens per second, if they can be predicted.
         decode_tps: Option<f64>,
-        /// Options that load the model so; for another quantisation, its own file.
+        /// Options that load the model as planned; another quantisation needs its own file.
         options: Json<Dict>,
     }
 }

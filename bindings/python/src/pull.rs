@@ -16,21 +16,21 @@ use crate::text::Text;
 use crate::wait::on_thread;
 
 class! {
-    /// How far a pull has come.
+    /// The progress of a pull.
     #[eq]
     PullProgress(hub::Progress) {
-        /// What is being done: `resolving`, `waiting` (for another pull of the same file), `downloading`,
-        /// `verifying` or `done`.
+        /// The current phase: `resolving`, `waiting` (for another pull of the same file),
+        /// `downloading`, `verifying` or `done`.
         phase: Json<Phase>,
-        /// Bytes that are in the store or on their way there, earlier runs included.
+        /// Bytes downloaded so far, including earlier runs.
         completed: u64,
-        /// Bytes of all the files; 0 while it is not known.
+        /// Total bytes of all files; 0 while unknown.
         total: u64,
-        /// How much of it is there, from 0 to 1.
+        /// The completed fraction, from 0 to 1.
         fraction: f64 = hub::Progress::fraction,
-        /// Bytes per second of late; 0 while it is not known.
+        /// Current bytes per second; 0 while unknown.
         speed: u64,
-        /// Seconds that are left at this speed.
+        /// Remaining seconds at this speed.
         eta: Option<f64> = |progress| progress.eta.map(|eta| eta.as_secs_f64()),
     }
 }
@@ -41,7 +41,7 @@ class! {
     StoredModel(hub::StoredModel) {
         /// The name, by which the model is loaded.
         name: String = |model| model.name.to_string(),
-        /// The id that a list shows: 12 digits.
+        /// The id shown in lists: 12 digits.
         id: String,
         /// Bytes of all its files.
         size: u64,

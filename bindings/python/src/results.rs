@@ -12,15 +12,15 @@ use crate::hints::{Dict, FinishReason, StopKind};
 use crate::json::Json;
 
 class! {
-    /// Tokens that a request took.
+    /// Token counts of a request.
     #[eq]
     #[pickle(Self)]
     Usage(mullama::Usage) {
         /// Tokens of the prompt.
         prompt_tokens: u32,
-        /// Tokens of the prompt that had been computed before.
+        /// Prompt tokens that were reused from the cache.
         cached_tokens: u32,
-        /// Tokens that were generated; a closing end-of-generation token counts.
+        /// Generated tokens, including a final end-of-generation token.
         completion_tokens: u32,
         /// Tokens among those that were reasoning, without its tags. Only chats tell them apart.
         reasoning_tokens: u32,
@@ -61,17 +61,17 @@ class! {
     #[eq]
     #[pickle(Self)]
     Timings(mullama::Timings) {
-        /// From the call to the start of the prompt's computation.
+        /// From the call to the start of prompt processing.
         queue_ms: f64,
-        /// The prompt's computation.
+        /// Prompt processing.
         prompt_ms: f64,
         /// From the call to the first token.
         first_token_ms: f64,
         /// From the call to the end.
         total_ms: f64,
-        /// Tokens of the prompt per second of its computation.
+        /// Prompt tokens per second of prompt processing.
         prompt_tps: f64,
-        /// Tokens after the first per second.
+        /// Generated tokens per second, after the first one.
         decode_tps: f64,
     }
 }
@@ -87,15 +87,15 @@ class! {
         text: String,
         /// Its bytes.
         bytes: Cow<'static, [u8]>,
-        /// Natural logarithm of its probability, before any sampling option.
+        /// Natural logarithm of its probability, before sampling options are applied.
         logprob: f32,
-        /// The likeliest tokens at its place, likeliest first.
+        /// The most likely tokens at this position, most likely first.
         top: Vec<TopLogprob>,
     }
 }
 
 class! {
-    /// One of the likeliest tokens at a place.
+    /// One of the most likely tokens at a position.
     #[eq]
     #[pickle(Self)]
     TopLogprob(mullama::TopLogprob) {
@@ -105,7 +105,7 @@ class! {
         text: String,
         /// Its bytes.
         bytes: Cow<'static, [u8]>,
-        /// Natural logarithm of its probability, before any sampling option.
+        /// Natural logarithm of its probability, before sampling options are applied.
         logprob: f32,
     }
 }
@@ -115,9 +115,9 @@ class! {
     #[pyclass(subclass, module = "mullama")]
     #[pickle(Self)]
     Completion(mullama::Completion), repr(text, finish_reason, usage) {
-        /// The text, without the stop text that ended it.
+        /// The text, without the stop sequence that ended it.
         text: String,
-        /// Every token that was generated.
+        /// All generated tokens.
         tokens: Vec<mullama::Token>,
         /// Why the generation ended: `stop`, `length`, `tool_calls` or `cancelled`.
         finish_reason: Json<FinishReason>,
@@ -127,11 +127,11 @@ class! {
         usage: Usage,
         /// Times and rates.
         timings: Timings,
-        /// Log probabilities, where they were asked for.
+        /// Log probabilities, if requested.
         logprobs: Option<Vec<TokenLogprob>>,
     }
     methods {
-        /// Everything as plain Python, to be written as JSON.
+        /// All fields as plain Python values that can be serialised as JSON.
         fn to_dict(&self) -> Json<Dict> {
             Json::wrap(&self.0)
         }
@@ -143,16 +143,16 @@ class! {
 }
 
 class! {
-    /// A finished answer of a chat: a completion with its message. Its `text` is the answer's content,
-    /// without reasoning and tool calls.
+    /// A finished chat answer: a completion with its message. Its `text` is the content, without
+    /// reasoning and tool calls.
     #[pyclass(extends = Completion, module = "mullama")]
     #[pickle(Answer)]
     ChatCompletion(mullama::ChatCompletion), repr(message, finish_reason, usage) {
-        /// The answer, to be added to the messages of the next turn.
+        /// The answer, ready to be appended to the messages of the next turn.
         message: Message,
     }
     methods {
-        /// Everything as plain Python, to be written as JSON.
+        /// All fields as plain Python values that can be serialised as JSON.
         fn to_dict(&self) -> Json<Dict> {
             Json::wrap(&self.0)
         }
@@ -182,18 +182,18 @@ impl<'py> IntoPyObject<'py> for Answer {
 }
 
 class! {
-    /// A piece of an answer that is being generated. `str(chunk)` is its text.
+    /// A chunk of an answer that is being generated. `str(chunk)` is its text.
     #[pyclass(module = "mullama")]
     #[pickle(Self)]
     Chunk(mullama::Chunk), repr(text, completion) {
-        /// New text: whole characters, never any part of a stop text. Empty in a last chunk that has
-        /// nothing to add.
+        /// New text: whole characters, never part of a stop sequence. May be empty in the last
+        /// chunk.
         text: String,
-        /// Log probabilities of the new tokens, where they were asked for.
+        /// Log probabilities of the new tokens, if requested.
         logprobs: Option<Vec<TokenLogprob>>,
         /// How far the prompt is, in chunks before the first token, where `prompt_progress` asked for them.
         progress: Option<PromptProgress>,
-        /// The whole answer, in the last chunk.
+        /// The complete answer; only in the last chunk.
         completion: Option<Completion>,
     }
     methods {
@@ -204,7 +204,7 @@ class! {
 }
 
 class! {
-    /// What is new in an answer of a chat that is being generated. `str(chunk)` is its text.
+    /// A chunk of a chat answer that is being generated. `str(chunk)` is its text.
     #[pyclass(module = "mullama")]
     #[pickle(Self)]
     ChatChunk(mullama::ChatChunk) {
@@ -212,14 +212,14 @@ class! {
         text: String,
         /// New text of the reasoning before the answer.
         reasoning: String,
-        /// What is new in tool calls.
+        /// New parts of tool calls.
         tool_calls: Vec<ToolCallDelta>,
         /// Log probabilities of all tokens since the last chunk, where they were asked for: those of
         /// reasoning, tool calls and tags too.
         logprobs: Option<Vec<TokenLogprob>>,
         /// How far the prompt is, in chunks before the first token, where `prompt_progress` asked for them.
         progress: Option<PromptProgress>,
-        /// The whole answer, in the last chunk.
+        /// The complete answer; only in the last chunk.
         completion: Option<Answer>,
     }
     methods {

@@ -180,19 +180,19 @@ macro_rules! streams {
 
         #[pymethods]
         impl $name {
-            /// The whole answer, once the last chunk has come.
+            /// The complete answer, after the last chunk.
             #[getter]
             fn completion(&self) -> Option<$completion> {
                 self.0.peek().completion.get().cloned().map(Wrap::wrap)
             }
 
-            /// Stops the generation; what there is of it still comes, with the finish reason
-            /// `cancelled`.
+            /// Cancels the generation; the partial answer is still delivered, with the finish
+            /// reason `cancelled`.
             fn cancel(&self) {
                 self.0.peek().cancel.cancel();
             }
 
-            /// Stops the generation and gives nothing more. A `with` block does so at its end.
+            /// Cancels the generation and ends the stream; called at the end of a `with` block.
             fn close(&self, py: Python<'_>) -> errors::Result<()> {
                 let reader = self.0.get()?;
                 Ok(block(py, reader.close())?)
@@ -232,19 +232,19 @@ macro_rules! streams {
 
         #[pymethods]
         impl $async_name {
-            /// The whole answer, once the last chunk has come.
+            /// The complete answer, after the last chunk.
             #[getter]
             fn completion(&self) -> Option<$completion> {
                 self.0.peek().completion.get().cloned().map(Wrap::wrap)
             }
 
-            /// Stops the generation; what there is of it still comes, with the finish reason
-            /// `cancelled`.
+            /// Cancels the generation; the partial answer is still delivered, with the finish
+            /// reason `cancelled`.
             fn cancel(&self) {
                 self.0.peek().cancel.cancel();
             }
 
-            /// Stops the generation and gives nothing more. An `async with` block does so at its
+            /// Cancels the generation and ends the stream. An `async with` block calls this at its
             /// end.
             fn close<'py>(&self, py: Python<'py>) -> errors::Result<Coroutine<'py, Nothing>> {
                 let reader = Arc::clone(self.0.get()?);
@@ -302,28 +302,28 @@ macro_rules! streams {
 
 streams! {
     mullama::Stream, Chunk, Completion(mullama::Completion),
-    /// An answer while it is being generated: an iterator of chunks.
+    /// An answer that is being generated: an iterator of chunks.
     ///
-    /// The last chunk has the whole completion. Closing or dropping the stream cancels the
+    /// The last chunk has the complete answer. Closing or dropping the stream cancels the
     /// generation.
     Stream,
-    /// An answer while it is being generated: an asynchronous iterator of chunks.
+    /// An answer that is being generated: an asynchronous iterator of chunks.
     ///
-    /// The last chunk has the whole completion. Closing or dropping the stream cancels the
+    /// The last chunk has the complete answer. Closing or dropping the stream cancels the
     /// generation.
     AsyncStream
 }
 
 streams! {
     mullama::ChatStream, ChatChunk, Answer(mullama::ChatCompletion),
-    /// An answer of a chat while it is being generated: an iterator of chunks.
+    /// A chat answer that is being generated: an iterator of chunks.
     ///
-    /// The last chunk has the whole completion. Closing or dropping the stream cancels the
+    /// The last chunk has the complete answer. Closing or dropping the stream cancels the
     /// generation.
     ChatStream,
-    /// An answer of a chat while it is being generated: an asynchronous iterator of chunks.
+    /// A chat answer that is being generated: an asynchronous iterator of chunks.
     ///
-    /// The last chunk has the whole completion. Closing or dropping the stream cancels the
+    /// The last chunk has the complete answer. Closing or dropping the stream cancels the
     /// generation.
     AsyncChatStream
 }

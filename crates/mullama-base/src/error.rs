@@ -17,7 +17,7 @@ macro_rules! error_kinds {
         $(#[doc = $doc:literal])+
         $name:ident = $code:literal, $exit:literal $meaning:literal, $python:literal;
     )+) => {
-        /// What went wrong, as far as a program can act on it.
+        /// The kind of an error, for programs to act on.
         ///
         /// The kind crosses every language boundary: an exception class in Python, `err.code` in
         /// Node.js, an exit code of the command.
@@ -28,7 +28,7 @@ macro_rules! error_kinds {
         }
 
         impl ErrorKind {
-            /// Every kind there is.
+            /// All kinds.
             pub const ALL: &'static [Self] = &[$( Self::$name, )+];
 
             /// The name: `NotFound`.
@@ -65,24 +65,24 @@ macro_rules! error_kinds {
 }
 
 error_kinds! {
-    /// A file, or a model of this name, is not there.
+    /// A file, or a model with this name, does not exist.
     NotFound = "NOT_FOUND", 3 "a file or a model is not there", "FileNotFoundError";
-    /// The file is no GGUF model, is cut short or damaged, or holds an architecture that the engine
-    /// does not know.
+    /// The file is not a GGUF model, is truncated or damaged, or has an architecture that the
+    /// engine does not support.
     InvalidModel = "INVALID_MODEL", 4 "the file is no model, or is damaged", "ValueError";
     /// An argument has the wrong type or a value outside its range.
     InvalidArgument = "INVALID_ARGUMENT", 2 "wrong usage, or a value that cannot be used", "ValueError";
     /// The name cannot be the name of a model.
     UnknownModel = "UNKNOWN_MODEL", 5 "no model can have this name", "ValueError";
-    /// The machine or a device ran out of memory; the message says of how much of what.
+    /// The machine or a device ran out of memory; the message names the device and the amount.
     OutOfMemory = "OUT_OF_MEMORY", 6 "the machine or a device ran out of memory", "MemoryError";
-    /// The placement that was asked for does not fit the devices.
+    /// The requested placement does not fit on the devices.
     DoesNotFit = "DOES_NOT_FIT", 7 "the placement that was asked for does not fit", "MemoryError";
     /// The prompt is longer than the context.
     ContextOverflow = "CONTEXT_OVERFLOW", 8 "the prompt is longer than the context", "ValueError";
     /// A grammar or JSON schema cannot be used.
     InvalidGrammar = "INVALID_GRAMMAR", 9 "a grammar or JSON schema cannot be used", "ValueError";
-    /// A chat template is missing, damaged, or does not accept the messages.
+    /// A chat template is missing, invalid, or rejects the messages.
     Template = "TEMPLATE", 10 "a chat template is missing, or refuses the messages", "ValueError";
     /// The model or the backend cannot do this.
     Unsupported = "UNSUPPORTED", 11 "the model or mullama cannot do this", "NotImplementedError";
@@ -108,7 +108,7 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// An error: its kind, a message of one line, context, and a hint at what to do next.
+/// An error: its kind, a one-line message, context, and a hint about what to do next.
 ///
 /// `Display` gives the message alone, `Debug` everything.
 #[derive(Clone, thiserror::Error)]
@@ -197,7 +197,7 @@ impl Error {
         self
     }
 
-    /// What went wrong, as far as a program can act on it.
+    /// The kind of an error, for programs to act on.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }

@@ -1,4 +1,4 @@
-//! How far a pull has come.
+//! The progress of a pull.
 
 use std::time::{Duration, Instant};
 
@@ -43,11 +43,11 @@ impl Phase {
 pub struct Progress {
     /// What is being done.
     pub phase: Phase,
-    /// Bytes that are in the store or on their way there, earlier runs included.
+    /// Bytes downloaded so far, including earlier runs.
     pub completed: u64,
-    /// Bytes of all the files; 0 while it is not known.
+    /// Total bytes of all files; 0 while unknown.
     pub total: u64,
-    /// Bytes per second of late; 0 while it is not known.
+    /// Current bytes per second; 0 while unknown.
     pub speed: u64,
     /// The time that is left at this speed.
     pub eta: Option<Duration>,

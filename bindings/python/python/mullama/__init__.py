@@ -1,12 +1,12 @@
-"""Run any GGUF model inside your own program, on whatever processors the machine has.
+"""Run any GGUF model inside your own program, on the CPU or on GPUs.
 
 >>> from mullama import Model
 >>> model = Model("demo")
 >>> answer = model.chat([{"role": "user", "content": "What is the capital of France?"}])
 >>> print(answer)
 
-`Model` waits with the GIL released; `AsyncModel` has the same methods for `asyncio`. Options and
-their defaults are in `mullama.options`, devices in `mullama.gpu`, errors in `mullama.errors`.
+`Model` releases the GIL while it waits; `AsyncModel` has the same methods for `asyncio`. Options
+and their defaults are in `mullama.options`, devices in `mullama.gpu`, errors in `mullama.errors`.
 """
 
 import atexit as _atexit

@@ -1,7 +1,7 @@
-"""Conversations that keep what is said, and call the tools that the model asks for.
+"""Conversations, which store the messages and run the tools that the model calls.
 
-What comes next in a conversation is decided by the `_Turn` of the native module; what is here calls
-the functions, which only Python can.
+The `_Turn` of the native module decides what comes next in a conversation; this module calls the
+functions, which only Python can do.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ __all__ = ["AsyncChat", "AsyncChatTurn", "Chat", "ChatTurn"]
 
 
 class _Conversation:
-    """What conversations have, awaited or not."""
+    """The common part of synchronous and asynchronous conversations."""
 
     _model: Any
     messages: list[_AnyMessage]
-    """What has been said; it can be changed between turns."""
+    """The messages so far; they can be changed between turns."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class _Conversation:
         self._max_tool_rounds = max_tool_rounds
         self._options = options
         self._active: _State | None = None
-        # What is wrong with tools is said now rather than when they are used.
+        # Invalid tools are reported now rather than when they are used.
         self._tools(self._options)
 
     def _tools(self, options: Mapping[str, Any]) -> list[_tools.Tool]:
@@ -82,7 +82,7 @@ class _Conversation:
 
 
 class _State:
-    """One turn of a conversation: until it is left, no other can be taken."""
+    """One turn of a conversation, which has at most one active turn."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class _State:
         self.cancelled = False
 
     def ask(self) -> None:
-        """Starts the next round of a turn that is streamed."""
+        """Starts the next round of a streamed turn."""
         self.stream = self.chat._model.stream_chat(self.turn.messages(), **self.options)
         if self.cancelled:
             self.stream.cancel()
@@ -139,12 +139,12 @@ class _State:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        # A turn that is collected late must not end its successor.
+        # A turn that is garbage-collected late must not end its successor.
         if self.chat._active is self:
             self.chat._active = None
 
     def take(self, answer: ChatCompletion) -> list[_Request] | None:
-        """The calls that an answer asks for; None where the turn is over, which is noted."""
+        """The tool calls of an answer; None if the turn is over, whose messages are then stored."""
         requests = self.turn.record_answer(answer)
         if self.turn.completion is None:
             return requests
@@ -178,16 +178,15 @@ def _failed(error: Exception) -> _Output:
 def _said(message: _Input) -> list[Any]:
     if isinstance(message, str):
         return [{"role": "user", "content": message}]
-    # Objects of Pydantic can be iterated, over their fields.
+    # Pydantic objects are iterable as well, over their fields.
     return list(message) if isinstance(message, Sequence | Iterator) else [message]
 
 
 class Chat(_Conversation):
     """A conversation with a model: `Model.start_chat` starts one.
 
-    It keeps what is said in `messages`. Tools that are functions are called where the model asks
-    for it, and the model goes on with what they give; an exception is told to the model as the
-    result.
+    It stores the messages in `messages`. When the model calls a tool that is a function, the
+    function is run and the model continues with its result, or with the message of its exception.
     """
 
     def __init__(self, model: Model, **options: Any) -> None:
@@ -201,11 +200,11 @@ class Chat(_Conversation):
         max_tool_rounds: int | None = None,
         **options: Unpack[ChatOptions],
     ) -> ChatCompletion:
-        """Says something and waits for the answer, calling tools on the way.
+        """Sends a message and waits for the answer, running tools as needed.
 
-        `message` is a text of the user's, a message, or several (results of tools that the caller
-        has called, for one). The options hold for this turn; they are those of
-        `mullama.options.ChatOptions`. Where it fails, `messages` is as it was.
+        `message` is a text from the user, a message, or several messages (for example, results of
+        tools that the caller has run). The options apply to this turn; they are those of
+        `mullama.options.ChatOptions`. If the turn fails, `messages` is unchanged.
         """
         with self._start(message, max_tool_rounds, options) as state:
             while True:
@@ -222,9 +221,9 @@ class Chat(_Conversation):
         max_tool_rounds: int | None = None,
         **options: Unpack[ChatOptions],
     ) -> ChatTurn:
-        """As `send`, piece by piece: an iterator of chunks over all rounds of tools.
+        """Like `send`, but returns an iterator of chunks over all rounds of tools.
 
-        `messages` has the turn when its last chunk has come.
+        `messages` includes the turn after its last chunk.
         """
         return ChatTurn(self._start(message, max_tool_rounds, options))
 
@@ -242,12 +241,12 @@ class Chat(_Conversation):
 
 
 class AsyncChat(_Conversation):
-    """A conversation with a model, awaited: `AsyncModel.start_chat` starts one.
+    """An asynchronous conversation with a model: `AsyncModel.start_chat` starts one.
 
-    It keeps what is said in `messages`. Tools that are functions are called where the model asks
-    for it, and the model goes on with what they give; an exception is told to the model as the
-    result. Coroutine functions are awaited, others run on threads; those of one answer run at a
-    time.
+    It stores the messages in `messages`. When the model calls a tool that is a function, the
+    function is run and the model continues with its result, or with the message of its exception.
+    Coroutine functions are awaited, others run in threads; all calls of one answer run
+    concurrently.
     """
 
     def __init__(self, model: AsyncModel, **options: Any) -> None:
@@ -261,11 +260,11 @@ class AsyncChat(_Conversation):
         max_tool_rounds: int | None = None,
         **options: Unpack[ChatOptions],
     ) -> ChatCompletion:
-        """Says something and awaits the answer, calling tools on the way.
+        """Sends a message and awaits the answer, running tools as needed.
 
-        `message` is a text of the user's, a message, or several (results of tools that the caller
-        has called, for one). The options hold for this turn; they are those of
-        `mullama.options.ChatOptions`. Where it fails or is cancelled, `messages` is as it was.
+        `message` is a text from the user, a message, or several messages (for example, results of
+        tools that the caller has run). The options apply to this turn; they are those of
+        `mullama.options.ChatOptions`. If the turn fails or is cancelled, `messages` is unchanged.
         """
         with self._start(message, max_tool_rounds, options) as state:
             while True:
@@ -283,29 +282,29 @@ class AsyncChat(_Conversation):
         max_tool_rounds: int | None = None,
         **options: Unpack[ChatOptions],
     ) -> AsyncChatTurn:
-        """As `send`, piece by piece: an asynchronous iterator of chunks over all rounds of tools.
+        """Like `send`, but returns an asynchronous iterator of chunks over all rounds of tools.
 
-        `messages` has the turn when its last chunk has come.
+        `messages` includes the turn after its last chunk.
         """
         return AsyncChatTurn(self._start(message, max_tool_rounds, options))
 
 
 class _UnderWay:
-    """What the two kinds of an answer under way have in common."""
+    """The common part of synchronous and asynchronous answers that are being generated."""
 
     def __init__(self, state: _State) -> None:
         self._state = state
-        # Starts now, as every stream does.
+        # Starts immediately, like every stream.
         state.ask()
         state.__enter__()
 
     @property
     def completion(self) -> ChatCompletion | None:
-        """The whole answer, once the last chunk has come."""
+        """The complete answer, after the last chunk."""
         return self._state.turn.completion
 
     def cancel(self) -> None:
-        """Stops the generation; what there is of it still comes, with the finish reason
+        """Cancels the generation; the partial answer is still delivered, with the finish reason
         `cancelled`."""
         self._state.cancel()
 
@@ -315,18 +314,18 @@ class _UnderWay:
 
 
 class ChatTurn(_UnderWay):
-    """An answer of a `Chat` while it is being generated: an iterator of chunks.
+    """An answer of a `Chat` that is being generated: an iterator of chunks.
 
-    The last chunk has the whole completion. Closing or dropping it cancels the generation.
+    The last chunk has the complete answer. Closing or dropping it cancels the generation.
     """
 
     def __init__(self, state: _State) -> None:
         super().__init__(state)
-        # It does not refer to this, so that what nobody reads any more is freed at once.
+        # It does not refer to this object, so that an abandoned answer is freed immediately.
         self._chunks = state.chunks()
 
     def close(self) -> None:
-        """Stops the generation and gives nothing more. A `with` block does so at its end."""
+        """Cancels the generation and ends the stream; called at the end of a `with` block."""
         self._state.stream.close()
         self._chunks.close()
         self._state.__exit__()
@@ -345,18 +344,19 @@ class ChatTurn(_UnderWay):
 
 
 class AsyncChatTurn(_UnderWay):
-    """An answer of an `AsyncChat` while it is being generated: an asynchronous iterator of chunks.
+    """An answer of an `AsyncChat` that is being generated: an asynchronous iterator of chunks.
 
-    The last chunk has the whole completion. Closing or dropping it cancels the generation.
+    The last chunk has the complete answer. Closing or dropping it cancels the generation.
     """
 
     def __init__(self, state: _State) -> None:
         super().__init__(state)
-        # It does not refer to this, so that what nobody reads any more is freed at once.
+        # It does not refer to this object, so that an abandoned answer is freed immediately.
         self._chunks = state.chunks_async()
 
     async def close(self) -> None:
-        """Stops the generation and gives nothing more. An `async with` block does so at its end."""
+        """Cancels the generation and ends the stream; called at the end of an `async with`
+        block."""
         await self._state.stream.close()
         await self._chunks.aclose()
         self._state.__exit__()

@@ -1,4 +1,4 @@
-"""Python functions as tools: their JSON schemas, and calling them with what a model wrote."""
+"""Python functions as tools: their JSON schemas, and calling them with a model's arguments."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ __all__ = ["Tool"]
 
 
 class Tool:
-    """A tool that a model may call: a function, with what the model is told of it.
+    """A tool that a model may call: a function with its description.
 
-    The schema of the arguments is made from the function's type hints, its description and those of
-    the parameters from the docstring (or from `Annotated[str, "the city"]`). What is given here
-    takes their place; `parameters` is a JSON schema, and with it the function gets the arguments as
-    they are in JSON.
+    The schema of the arguments is generated from the function's type hints; the descriptions of the
+    tool and its parameters come from the docstring (or from `Annotated[str, "the city"]`).
+    Arguments of this class override them. With `parameters`, a JSON schema, the function receives
+    the arguments as plain JSON values.
     """
 
     name: str
     """The name that the model calls it by."""
 
     description: str | None
-    """What the model is told of it."""
+    """The description for the model."""
 
     parameters: Mapping[str, Any]
     """The JSON schema of its arguments."""
 
     function: Callable[..., Any] | None
-    """What is called; None where the calls are the caller's to make."""
+    """The function to run; None if the caller runs the calls."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Tool:
 
     @property
     def definition(self) -> dict[str, Any]:
-        """The tool in OpenAI's shape."""
+        """The tool in OpenAI's format."""
         function: dict[str, Any] = {"name": self.name}
         if self.description:
             function["description"] = self.description
@@ -78,7 +78,7 @@ class Tool:
         return inspect.iscoroutinefunction(self.function) or inspect.iscoroutinefunction(call)
 
     def __call__(self, **arguments: Any) -> Any:
-        """Calls the function with arguments as JSON has them."""
+        """Calls the function with arguments as plain JSON values."""
         if self.function is None:
             raise TypeError(f"`{self.name}` has no function to call")
         values = {
@@ -92,7 +92,7 @@ class Tool:
         return f"Tool({self.name!r}, parameters={self.parameters!r})"
 
     def _positional(self) -> Iterable[str]:
-        """Parameters that have to be given by their place."""
+        """Positional-only parameters."""
         try:
             parameters = inspect.signature(self.function).parameters if self.function else {}
         except (TypeError, ValueError):

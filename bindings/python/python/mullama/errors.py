@@ -1,6 +1,6 @@
 """The errors of mullama: a class for each kind, all of them a `MullamaError`.
 
-Each is also the built-in error that fits: a `NotFoundError` is a `FileNotFoundError`.
+Each is also a subclass of the matching built-in class: a `NotFoundError` is a `FileNotFoundError`.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ import errno
 
 
 class MullamaError(Exception):
-    """An error of mullama. Its text names the thing that it is about, and what to do next."""
+    """An error of mullama. Its text describes the problem and suggests what to do next."""
 
     kind: str
-    """What went wrong, as far as a program can act on it: `NotFound`, `DoesNotFit`, ..."""
+    """The kind of the error, for programs to act on: `NotFound`, `DoesNotFit`, ..."""
 
     hint: str | None
-    """What to do next. The text of the error has it too."""
+    """A suggestion of what to do next. It is also part of the error's text."""
 
     context: dict[str, str]
-    """What the error is about: a path, a number of tokens, an option."""
+    """Details of the error: a path, a number of tokens, an option."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
-"""What the machine has: devices, their memory, and the backends that reach them.
+"""The devices of this machine, their memory, and the backends that use them.
 
-*Available* means that there is a device which can be used now, not that a backend was compiled.
+*Available* means that a device can be used now, not just that a backend was built.
 """
 
 from mullama._native import (

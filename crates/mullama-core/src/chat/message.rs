@@ -33,19 +33,19 @@ pub enum Role {
 pub struct Message {
     /// Who says it.
     pub role: Role,
-    /// What is said; absent where an assistant only calls tools.
+    /// The text; absent if an assistant only calls tools.
     #[serde(default)]
     pub content: Option<Content>,
-    /// What the assistant thought before it answered.
+    /// The assistant's reasoning before the answer.
     #[serde(default, alias = "reasoning_content", skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<String>,
     /// Tools that the assistant calls.
     #[serde(default, deserialize_with = "null_as_empty", skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<ToolCall>,
-    /// Of a tool's result: the id of the call.
+    /// For a tool's result: the id of the call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_call_id: Option<String>,
-    /// Of a tool's result: the tool's name. Of others: the speaker's.
+    /// For a tool's result: the tool's name. For other messages: the author's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
@@ -88,7 +88,7 @@ pub enum ContentPart {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ToolCall {
-    /// Names the call, for the result to refer to.
+    /// The id of the call, which its result refers to.
     #[serde(default)]
     pub id: String,
     /// Always `function`.

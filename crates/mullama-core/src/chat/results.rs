@@ -10,7 +10,7 @@ use crate::scheduler::{Completion, PromptProgress, TokenLogprob};
 /// A finished answer of a chat: a [`Completion`] with its message.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ChatCompletion {
-    /// The answer, to be added to the messages of the next turn.
+    /// The answer, ready to be appended to the messages of the next turn.
     pub message: Message,
     /// The rest. Its `text` is the answer's content, without reasoning and tool calls.
     #[serde(flatten)]
@@ -38,14 +38,14 @@ pub struct ChatChunk {
     pub text: String,
     /// New text of the reasoning before the answer.
     pub reasoning: String,
-    /// What is new in tool calls.
+    /// New parts of tool calls.
     pub tool_calls: Vec<ToolCallDelta>,
     /// Log probabilities of all tokens since the last chunk, where they were asked for: those of
     /// reasoning, tool calls and tags too.
     pub logprobs: Option<Vec<TokenLogprob>>,
     /// How far the prompt is, in chunks before the first token, where `prompt_progress` asked for them.
     pub progress: Option<PromptProgress>,
-    /// The whole answer, in the last chunk.
+    /// The complete answer; only in the last chunk.
     pub completion: Option<ChatCompletion>,
 }
 
@@ -55,12 +55,12 @@ impl std::fmt::Display for ChatChunk {
     }
 }
 
-/// What is new in one tool call. The first delta of a call has its id and name.
+/// A new part of one tool call. The first part of a call has its id and name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolCallDelta {
-    /// Which of the answer's calls.
+    /// Index of the call within the answer.
     pub index: usize,
-    /// Names the call, for the result to refer to.
+    /// The id of the call, which its result refers to.
     pub id: Option<String>,
     /// The tool's name.
     pub name: Option<String>,

@@ -113,7 +113,8 @@ impl ChatStream {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 
-    /// Stops the generation; what there is of it still comes, with the finish reason `cancelled`.
+    /// Cancels the generation; the partial answer is still delivered, with the finish reason
+    /// `cancelled`.
     pub fn cancel(&self) {
         self.stream.cancel();
     }
@@ -123,7 +124,7 @@ impl ChatStream {
         self.stream.cancel_token()
     }
 
-    /// The whole answer, once the last chunk has come.
+    /// The complete answer, after the last chunk.
     pub fn completion(&self) -> Option<&ChatCompletion> {
         self.completion.as_ref()
     }

@@ -92,7 +92,7 @@ impl fmt::Debug for Tool {
 /// A call that the caller of a [`Turn`](crate::Turn) is to make.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ToolRequest {
-    /// Names the call.
+    /// The id of the call.
     pub id: String,
     /// The tool's name; it is among those that can be called.
     pub name: String,

@@ -27,9 +27,9 @@ pub enum DeviceKind {
 /// A device that the engine can compute on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Device {
-    /// The engine's name: `CPU`, `CUDA0`, `Vulkan1`. Placement options name devices by it.
+    /// The name in the engine and in placement options: `CPU`, `CUDA0`, `Vulkan1`.
     pub name: String,
-    /// The maker's name of the device.
+    /// The vendor's name of the device.
     pub description: String,
     /// The backend, as `MULLAMA_BACKEND` names it: `cpu`, `cuda`, `vulkan`.
     pub backend: String,
@@ -37,14 +37,14 @@ pub struct Device {
     pub kind: DeviceKind,
     /// Bytes of memory that are free now.
     pub memory_free: u64,
-    /// Bytes of memory in all.
+    /// Total memory in bytes.
     pub memory_total: u64,
-    /// Whose kernels compute on the processor, and with which instructions, or why the engine's own do; nothing for
-    /// other devices.
+    /// The active CPU kernels and their instruction set, or the reason why the engine's kernels are
+    /// used; absent for other devices.
     pub kernels: Option<String>,
 }
 
-/// A backend module that was found, and what became of it.
+/// A backend module that was found, and its status.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Backend {
     /// The backend, as `MULLAMA_BACKEND` names it: `cpu`, `cuda`, `vulkan`.
@@ -53,11 +53,11 @@ pub struct Backend {
     pub path: std::path::PathBuf,
     /// Whether it is in use.
     pub loaded: bool,
-    /// Why it is not.
+    /// The reason why it is not.
     pub reason: Option<String>,
 }
 
-/// The devices of this machine, with their memory as it is now; the processor comes last.
+/// The devices of this machine with their current memory; the CPU is last.
 pub fn devices() -> Vec<Device> {
     let of_machine = |device: Handle| describe(device, device.memory());
     let mut devices: Vec<_> = local().into_iter().map(of_machine).collect();
@@ -166,17 +166,17 @@ pub fn sycl_available() -> bool {
     count("sycl") > 0
 }
 
-/// How many NVIDIA GPUs can be used now.
+/// The number of NVIDIA GPUs that can be used now.
 pub fn cuda_device_count() -> usize {
     count("cuda")
 }
 
-/// How many AMD GPUs can be used now through ROCm.
+/// The number of AMD GPUs that can be used now through ROCm.
 pub fn rocm_device_count() -> usize {
     count("rocm")
 }
 
-/// Bytes in use and in all on NVIDIA GPU `index`; `(0, 0)` where there is no such GPU.
+/// Used and total memory of NVIDIA GPU `index`, in bytes; `(0, 0)` if there is no such GPU.
 pub fn cuda_memory_info(index: usize) -> (u64, u64) {
     memory_info("cuda", index)
 }

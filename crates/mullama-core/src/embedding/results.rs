@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::options::Pooling;
 
-/// Tokens that an embedding or a reranking took.
+/// Token counts of an embedding or a reranking.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EmbeddingUsage {
-    /// Tokens that were computed, of all inputs.
+    /// Computed tokens of all inputs.
     pub prompt_tokens: u64,
-    /// Tokens that were cut off because an input was too long.
+    /// Tokens removed because an input was too long.
     pub truncated_tokens: u64,
 }
 
@@ -30,7 +30,7 @@ pub struct Embeddings {
     starts: Vec<usize>,
     pooling: Pooling,
     normalized: bool,
-    /// Tokens that the texts took.
+    /// Tokens of the texts.
     pub usage: EmbeddingUsage,
 }
 
@@ -64,7 +64,7 @@ impl Embeddings {
         is_whole.then_some(Self { values, ..self })
     }
 
-    /// How many texts there are.
+    /// The number of texts.
     pub fn len(&self) -> usize {
         self.token_counts.len()
     }
@@ -174,19 +174,19 @@ fn normalize(vector: &mut [f32]) {
 /// A document with its score.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct RankedDocument {
-    /// Which of the documents it is, counted from 0.
+    /// Index of the document, counted from 0.
     pub index: usize,
-    /// How well it answers the query, as the model gives it: higher is better; what range scores have
-    /// depends on the model.
+    /// How well the document answers the query: higher is better. The range of scores depends on
+    /// the model.
     pub score: f32,
 }
 
-/// Documents by how well they answer a query, the best first.
+/// Documents sorted by how well they answer a query, best first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reranking {
-    /// The documents; those with equal scores in the order in which they were given.
+    /// The documents; those with equal scores are in their original order.
     pub results: Vec<RankedDocument>,
-    /// Tokens that the query and the documents took; the query counts with each document.
+    /// Tokens of the query and the documents; the query is counted once per document.
     pub usage: EmbeddingUsage,
 }
 

@@ -7,25 +7,25 @@ use serde::{Deserialize, Serialize};
 use crate::device::HOST;
 use crate::{Error, ErrorKind, Result};
 
-/// Where a loaded model is: the devices that hold a part of it, the machine's own memory last.
+/// The placement of a loaded model: the devices with a part of it; system RAM is last.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placement {
-    /// What each device holds.
+    /// The part on each device.
     pub devices: Vec<DeviceShare>,
 }
 
-/// What one device holds of a model, in bytes as they were allocated.
+/// The part of a model on one device, in allocated bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceShare {
-    /// The device's name; `CPU` is the machine's own memory.
+    /// The device's name; `CPU` is system RAM.
     pub name: String,
-    /// Layers; the output layer counts as one.
+    /// Number of layers; the output layer counts as one.
     pub layers: u32,
     /// Bytes of weights.
     pub weights: u64,
     /// Bytes of KV cache.
     pub kv: u64,
-    /// Bytes of buffers to compute in.
+    /// Bytes of compute buffers.
     pub compute: u64,
 }
 

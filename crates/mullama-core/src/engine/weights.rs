@@ -146,7 +146,7 @@ impl Weights {
         self.layers.iter().filter(|(name, _)| *name != HOST).map(|(_, count)| count).sum()
     }
 
-    /// Layers (blocks), without the output layer.
+    /// Number of layers (blocks), without the output layer.
     pub fn n_layers(&self) -> u32 {
         // SAFETY: a valid model (here and below).
         unsafe { sys::llama_model_n_layer(self.as_ptr()) }.max(0) as u32
@@ -164,20 +164,20 @@ impl Weights {
         unsafe { sys::llama_model_n_cls_out(self.as_ptr()) as usize }
     }
 
-    /// Tokens in the vocabulary.
+    /// Size of the vocabulary.
     pub fn n_vocab(&self) -> usize {
         // SAFETY: as above; a model's vocabulary lives as long as it does.
         unsafe { sys::llama_vocab_n_tokens(sys::llama_model_get_vocab(self.as_ptr())) }.max(0)
             as usize
     }
 
-    /// Parameters.
+    /// Number of parameters.
     pub fn n_params(&self) -> u64 {
         // SAFETY: as above.
         unsafe { sys::llama_model_n_params(self.as_ptr()) }
     }
 
-    /// Bytes of all tensors.
+    /// Size of all tensors in bytes.
     pub fn size(&self) -> u64 {
         // SAFETY: as above.
         unsafe { sys::llama_model_size(self.as_ptr()) }

@@ -248,7 +248,7 @@ impl ChatTurn<'_> {
         self.stream.as_ref().map(ChatStream::cancel_token)
     }
 
-    /// The whole answer, once the last chunk has come.
+    /// The complete answer, after the last chunk.
     pub fn completion(&self) -> Option<&ChatCompletion> {
         self.turn.completion()
     }

@@ -49,7 +49,7 @@ impl Model {
         embedding::start_embed(&embedding_model(&loaded)?, inputs.into(), options)
     }
 
-    /// Puts documents in the order of how well they answer a query, the best first.
+    /// Sorts documents by how well they answer a query, best first.
     ///
     /// The model must be a reranker: one with a classification head. Query and document are put together
     /// by the model's template where it has one (`tokenizer.chat_template.rerank`), else as encoders are

@@ -10,7 +10,7 @@ use crate::engine::Placement;
 use crate::scheduler::Started;
 use mullama_gguf::GgufHeader;
 
-/// What can be done with a model.
+/// The tasks that a model supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Capabilities {
@@ -18,11 +18,11 @@ pub struct Capabilities {
     pub generate: bool,
     /// There is a chat template.
     pub chat: bool,
-    /// The chat template takes tools.
+    /// The chat template supports tools.
     pub tools: bool,
     /// The chat template can switch reasoning on and off.
     pub reasoning: bool,
-    /// Texts can be embedded, without more ado.
+    /// Texts can be embedded.
     pub embed: bool,
     /// Documents can be ranked: there is a classification head.
     pub rerank: bool,

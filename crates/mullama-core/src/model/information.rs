@@ -35,8 +35,8 @@ impl Model {
         Ok(self.loaded()?.engine.as_ref().is_some_and(|engine| engine.cancel(id)))
     }
 
-    /// The sampling options that hold where a call sets none: the model's own recommendations, else
-    /// the defaults.
+    /// The sampling options of a call that sets none: the model's own recommendations, else the
+    /// defaults.
     pub fn default_options(&self) -> Result<Value> {
         let loaded = self.loaded()?;
         let sampling = Sampling::resolve(&GenerateOptions::default(), &loaded.defaults.options)?;
@@ -51,46 +51,46 @@ impl Model {
         &self.shared.info.path
     }
 
-    /// Tokens of context, shared by all requests that run at once; of a model that does not generate, those
-    /// of the longest text; 0 where only the vocabulary was loaded.
+    /// Context size in tokens, shared by all concurrent requests; for a model that does not
+    /// generate, the maximum length of a text; 0 if only the vocabulary was loaded.
     pub fn context_size(&self) -> u32 {
         self.shared.info.context_size
     }
 
-    /// Where the weights, the KV cache and the compute buffers are, in bytes as allocated; those of
-    /// embeddings count from when they are first computed.
+    /// The allocated bytes of weights, KV cache and compute buffers per device; those for
+    /// embeddings are included after the first embedding.
     pub fn placement(&self) -> Placement {
         let own = self.shared.info.placement.clone();
         let Ok(loaded) = self.loaded() else { return own };
         loaded.embedders.placements().fold(own, Placement::plus)
     }
 
-    /// Layers on GPUs, as the engine reports them; the output layer counts.
+    /// Number of layers on GPUs, as reported by the engine; the output layer counts as one.
     pub fn gpu_layers(&self) -> u32 {
         self.shared.info.gpu_layers
     }
 
-    /// Layers (blocks), without the output layer.
+    /// Number of layers (blocks), without the output layer.
     pub fn n_layers(&self) -> u32 {
         self.shared.info.n_layers
     }
 
-    /// Tokens in the vocabulary.
+    /// Size of the vocabulary.
     pub fn n_vocab(&self) -> u32 {
         self.shared.info.n_vocab
     }
 
-    /// Numbers in an embedding.
+    /// Number of dimensions of an embedding.
     pub fn n_embd(&self) -> u32 {
         self.shared.info.n_embd
     }
 
-    /// Parameters.
+    /// Number of parameters.
     pub fn n_params(&self) -> u64 {
         self.shared.info.n_params
     }
 
-    /// Bytes of all tensors.
+    /// Size of all tensors in bytes.
     pub fn size(&self) -> u64 {
         self.shared.info.size
     }
@@ -100,7 +100,7 @@ impl Model {
         &self.shared.info.architecture
     }
 
-    /// The name that the file gives itself.
+    /// The name in the file's metadata.
     pub fn name(&self) -> Option<&str> {
         self.shared.info.name.as_deref()
     }
@@ -120,7 +120,7 @@ impl Model {
         self.shared.info.chat_template.as_deref()
     }
 
-    /// What can be done with the model.
+    /// The tasks that the model supports.
     pub fn capabilities(&self) -> Capabilities {
         self.shared.info.capabilities
     }

@@ -209,7 +209,7 @@ impl Model {
         ChatStream::new(stream, parser, pieces, continues)
     }
 
-    /// The prompt that a chat with these messages would start from.
+    /// The prompt for a chat with these messages.
     pub fn apply_chat_template(
         &self,
         messages: &[Message],
@@ -243,8 +243,8 @@ impl Model {
         Ok(Rendering { rendered, began, deadline, cancel })
     }
 
-    /// Text to tokens. `add_special` adds the tokens that the model expects around a text,
-    /// `parse_special` takes special tokens that are written out in the text for what they are.
+    /// Converts text to tokens. `add_special` adds the special tokens that the model expects around
+    /// a text; `parse_special` parses special tokens written in the text.
     pub fn tokenize(
         &self,
         text: &str,
@@ -254,12 +254,12 @@ impl Model {
         self.loaded()?.vocab.tokenize(text, add_special, parse_special)
     }
 
-    /// Tokens to text, special tokens written out unless `skip_special` is set.
+    /// Converts tokens to text; `skip_special` leaves special tokens out.
     pub fn detokenize(&self, tokens: &[Token], skip_special: bool) -> Result<String> {
         self.loaded()?.vocab.detokenize(tokens, skip_special)
     }
 
-    /// How many tokens a text takes as a prompt.
+    /// The number of tokens of a text as a prompt.
     pub fn count_tokens(&self, text: &str) -> Result<usize> {
         Ok(self.loaded()?.vocab.tokenize(text, true, true)?.len())
     }

@@ -11,24 +11,25 @@ use super::table::options;
 options! {
     /// What a chat takes beyond a generation's options.
     pub struct ChatFields with chat_setters {
-        /// Tools that the model may call, in OpenAI's shape; functions too, in Python and Node.js.
+        /// Tools that the model may call, in OpenAI's format; in Python and Node.js also functions.
         /// Default: none.
         tools <- Vec<Value>,
-        /// Whether tools are called: `auto`, `none`, `required`, or one by name as
-        /// `{"type": "function", "function": {"name": ...}}`. Default: `auto`.
+        /// Which tools the model calls: `auto`, `none`, `required`, or a specific one as `{"type":
+        /// "function", "function": {"name": ...}}`. Default: `auto`.
         tool_choice <- Value as ToolChoice,
-        /// Whether several tools may be called in one answer.
+        /// Whether one answer may contain several tool calls.
         parallel_tool_calls: bool = false,
         /// `{"type": "text"}`, `{"type": "json_object"}`, or `{"type": "json_schema", "json_schema":
         /// {"schema": ...}}`. Default: text.
         response_format <- Value as ResponseFormat,
         /// Whether a model that can reason does so before it answers.
         reasoning: bool = true,
-        /// Most tokens of reasoning: when they are spent, it is ended with the tag of the model's own
-        /// template, and the answer follows. Default: none.
+        /// Maximum number of reasoning tokens. When they are exhausted, the template's
+        /// end-of-reasoning tag is inserted and the answer follows. Default: none.
         reasoning_budget: u32,
-        /// Whether special tokens that are written out in messages, tools and arguments count as such. Else
-        /// they are text, so that nobody who writes a message can end it and begin another.
+        /// Whether special tokens written in messages, tools and arguments are parsed as special
+        /// tokens. Otherwise they are plain text, so the author of a message cannot end it and
+        /// start another.
         parse_special: bool = false,
         /// Whether a last message of the assistant is the beginning of the answer: what comes is the rest of
         /// it. Else the answer is a message of its own.
@@ -38,7 +39,8 @@ options! {
     }
 }
 
-/// What a chat is to do: a generation's options, and a chat's own. It has the setters of both.
+/// Options of a chat: those of a generation, and those specific to chats. It has the setters of
+/// both.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct ChatOptions {

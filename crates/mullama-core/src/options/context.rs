@@ -14,46 +14,45 @@ const MAX_THREADS: u32 = 512;
 options! {
     /// How much is computed at once, and with what memory.
     pub struct ContextParams {
-        /// Tokens of context, shared by all requests that run at once. Default: what the model was
-        /// trained with, at most 8192.
+        /// Context size in tokens, shared by all concurrent requests. Default: the model's training
+        /// context, at most 8192.
         ("context_size") n_ctx: u32; in 1..=i32::MAX as u32; short 'c',
-        /// Most tokens in one step of the engine (the logical batch); each request that runs has one in
-        /// any case.
+        /// Maximum number of tokens in one step of the engine (the logical batch); every running
+        /// request always has at least one.
         ("batch_size") n_batch: u32 = 2048; in 1..=1 << 20,
-        /// Most tokens in one computation (the physical batch). Default: 512.
+        /// Maximum number of tokens in one computation (the physical batch). Default: 512.
         ("ubatch_size") n_ubatch: u32,
-        /// Threads that generate. Default: one for each physical core.
+        /// Threads for generation. Default: one per physical core.
         n_threads: u32; in 1..=MAX_THREADS; short 't',
-        /// Threads that process prompts. Default: as many as generate.
+        /// Threads for prompt processing. Default: the same as for generation.
         n_threads_batch: u32; in 1..=MAX_THREADS,
-        /// Most requests that run at once; the others wait.
+        /// Maximum number of concurrent requests; further ones wait.
         n_parallel: u32 = 4,
         /// Most requests that wait for their turn; one more is refused as `Busy`. Default: as many as come.
         max_queue: u32,
-        /// Most tokens of finished requests that are kept in the KV cache, for requests that begin
-        /// alike. Default: as many as there is room for; 0 keeps none, and requests that run at once share
-        /// nothing either.
+        /// Maximum number of tokens of finished requests that stay in the KV cache, for reuse by
+        /// requests with the same prefix. Default: as many as fit; 0 turns prefix sharing off, also
+        /// between concurrent requests.
         prefix_cache: u32,
-        /// Megabytes (MiB) of system RAM for what leaves the KV cache, and for checkpoints: both are copied
-        /// back instead of computed again. Default: a quarter of what is free when the model is loaded, at
-        /// most 8192; 0 turns it off.
+        /// System RAM, in megabytes (MiB), for tokens evicted from the KV cache and for
+        /// checkpoints: both are copied back instead of recomputed. Default: a quarter of the free
+        /// memory at load time, at most 8192; 0 turns it off.
         cache_ram: u32,
-        /// Tokens between checkpoints of memory that cannot be cut: recurrent states and sliding
-        /// windows. A checkpoint is also made at the end of each prompt and before its last message.
-        /// 0 makes none.
+        /// Tokens between checkpoints of state that cannot be truncated: recurrent states and
+        /// sliding windows. A checkpoint is also made at the end of each prompt and before its last
+        /// message. 0 turns checkpoints off.
         checkpoint_every: u32 = 2048,
-        /// Whether layers with a sliding window keep cells of the whole context. Without, they take much
-        /// less memory, and prompts share what they begin with up to a checkpoint only.
+        /// Whether layers with a sliding window have cells for the whole context. If not, they need
+        /// much less memory, but prompts share prefixes only up to a checkpoint.
         swa_full: bool = false,
-        /// How many times longer a prompt that is being processed may make the time between tokens of
-        /// other answers.
+        /// How many times longer the time between tokens of other answers may become while a prompt
+        /// is processed.
         max_stall: f32 = 4.0; in 1.0..,
-        /// Type of the KV cache, one or a pair for keys and values: `f32`, `f16`, `bf16`, `q8_0`,
-        /// `q5_1`, `q5_0`, `q4_1`, `q4_0` or `iq4_nl`. Quantised values need flash attention.
-        /// Default: `f16`.
+        /// Data type of the KV cache, one value or a pair for keys and values: `f32`, `f16`,
+        /// `bf16`, `q8_0`, `q5_1`, `q5_0`, `q4_1`, `q4_0` or `iq4_nl`. Quantised values require
+        /// flash attention. Default: `f16`.
         kv_cache_type <- KvCacheTypes,
-        /// Whether the KV cache of a layer lies on the layer's device, else in the machine's own
-        /// memory.
+        /// Whether the KV cache of a layer is on the layer's device; otherwise it is in system RAM.
         offload_kqv: bool = true,
         /// Flash attention: `auto`, `on` or `off`. Default: `auto`.
         flash_attention: FlashAttention,
@@ -61,8 +60,8 @@ options! {
         rope_freq_base: f32; in MoreThan(0.0),
         /// Scale of the rotary position embedding's frequency. Default: the model's.
         rope_freq_scale: f32; in MoreThan(0.0),
-        /// Whether a computation of full size is made before the model is ready, so that a lack of
-        /// memory shows then. Default: where a GPU is used, unless `MULLAMA_WARMUP` is 0.
+        /// Whether a full-size computation runs before the model is ready, so that a lack of memory
+        /// is detected while loading. Default: true if a GPU is used, unless `MULLAMA_WARMUP` is 0.
         warmup: bool,
     }
 }
@@ -74,11 +73,11 @@ option_type! {
         "KvCacheType | [keys: KvCacheType, values: KvCacheType]", FlagForm::Pair("TYPE[,TYPE]");
 }
 
-/// When flash attention is used.
+/// Whether flash attention is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FlashAttention {
-    /// Where the backend supports it.
+    /// If the backend supports it.
     #[default]
     Auto,
     /// Always.
@@ -87,7 +86,7 @@ pub enum FlashAttention {
     Off,
 }
 
-/// The number format of the KV cache.
+/// The data type of the KV cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -127,7 +126,7 @@ impl fmt::Display for KvCacheType {
     }
 }
 
-/// The number formats of the KV cache's keys and values.
+/// The data types of the KV cache's keys and values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct KvCacheTypes {
     /// Of the keys.

@@ -7,39 +7,39 @@ use super::prompt::Prompt;
 use super::table::options;
 
 options! {
-    /// What becomes of the texts of [`crate::Model::embed`].
+    /// Options of [`crate::Model::embed`].
     pub struct EmbedOptions {
-        /// How the vectors of a text's tokens become one: `mean` (their average), `cls` (the first),
-        /// `last` (the last), `none` (all are given, as a matrix), or `rank` (the scores of a
-        /// classification head). Default: the model's, else `mean`.
+        /// How the token vectors of a text are combined: `mean` (their average), `cls` (the first),
+        /// `last` (the last), `none` (no pooling: all of them, as a matrix), or `rank` (the scores
+        /// of a classification head). Default: the model's, else `mean`.
         pooling: Pooling,
         /// Whether each vector is scaled to length 1. Default: true, except for `pooling` `rank`.
         normalize: bool,
-        /// How many numbers of each vector are kept, from the first on, for models that were trained
-        /// for it (Matryoshka); it is scaled afterwards. Default: all.
+        /// Number of dimensions to retain, from the first on, for models that were trained for it
+        /// (Matryoshka); vectors are normalised afterwards. Default: all.
         dimensions: u32,
-        /// What becomes of a text with more tokens than the model takes: `none` (it is refused), `end`
-        /// or `start` (that part of it is cut off, and `usage` says how much). Default: `none`.
+        /// How to handle a text with more tokens than the model accepts: `none` (reject it), `end`
+        /// or `start` (cut off that part; `usage` reports how much). Default: `none`.
         truncate: Truncate,
-        /// Whether the tokens are added that the model expects around a text.
+        /// Whether to add the special tokens that the model expects around a text.
         add_special: bool = true,
-        /// Whether special tokens that are written out in a text count as such.
+        /// Whether special tokens written in a text are parsed as special tokens.
         parse_special: bool = false,
-        /// Seconds after which the call gives up. Default: none.
+        /// Time limit of the call, in seconds. Default: none.
         timeout: f32,
     }
 }
 
 options! {
-    /// What becomes of the documents of [`crate::Model::rerank`].
+    /// Options of [`crate::Model::rerank`].
     pub struct RerankOptions {
-        /// How many of the best documents are given. Default: all.
+        /// Number of best documents to return. Default: all.
         top_n: u32,
-        /// What becomes of a document that has, with the query, more tokens than the model takes: `none`
-        /// (it is refused), `end` or `start` (that part of the document is cut off, and `usage` says how
-        /// much). Default: `none`.
+        /// How to handle a document that has, together with the query, more tokens than the model
+        /// accepts: `none` (reject it), `end` or `start` (cut off that part of the document;
+        /// `usage` reports how much). Default: `none`.
         truncate: Truncate,
-        /// Seconds after which the call gives up. Default: none.
+        /// Time limit of the call, in seconds. Default: none.
         timeout: f32,
     }
 }
@@ -51,12 +51,12 @@ option_type! {
         FlagForm::Text("none|end|start");
 }
 
-/// How the vectors of a text's tokens become one.
+/// How the token vectors of a text are combined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Pooling {
-    /// They do not: a vector for each token.
+    /// Not at all: one vector per token.
     None,
     /// Their average.
     Mean,
@@ -64,7 +64,7 @@ pub enum Pooling {
     Cls,
     /// The last token's.
     Last,
-    /// The scores that the model's classification head gives the text.
+    /// The scores of the model's classification head.
     Rank,
 }
 
@@ -93,20 +93,20 @@ impl Pooling {
     }
 }
 
-/// What becomes of an input that is too long.
+/// How to handle an input that is too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Truncate {
-    /// It is refused.
+    /// Reject it.
     #[default]
     None,
-    /// Its beginning is kept.
+    /// Cut off its end.
     End,
-    /// Its end is kept.
+    /// Cut off its beginning.
     Start,
 }
 
-/// What is embedded: one text, or several; tokens stand for a text that has been tokenised.
+/// The input of an embedding: one or several texts, each as text or as tokens.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inputs(pub(crate) Vec<Prompt>);
 

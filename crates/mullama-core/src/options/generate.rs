@@ -15,75 +15,80 @@ use crate::Token;
 pub(crate) const RANDOM_SEED: u32 = u32::MAX;
 
 options! {
-    /// What a generation is to do.
+    /// Options of a generation.
     pub struct GenerateOptions with generate_setters sampled as SamplerOptions {
         /// Most tokens to generate; 0 only computes the prompt, for later requests that begin with it.
         /// Default: to the end that the model chooses, or of the context.
         max_tokens: u32; shown true,
-        /// Seconds from the call on after which the generation ends with what there is, as if it were
-        /// cancelled. Default: none.
+        /// Time limit in seconds, from the call on. The generation then ends with the partial
+        /// answer, as if it were cancelled. Default: none.
         timeout: f32,
-        /// Divides the logits before the draw: below 1 sharpens, above 1 flattens, 0 always takes the
-        /// likeliest token.
+        /// Sampling temperature, which divides the logits: values below 1 sharpen the distribution,
+        /// values above 1 flatten it, 0 always picks the most likely token.
         temperature: f32 [temperature = 0.8]; in 0.0..; key "general.sampling.temp"; shown true,
-        /// Keep the K likeliest tokens; 0 keeps all.
+        /// Limit sampling to the K most likely tokens; 0 turns it off.
         top_k: u32 [top_k = 40]; key "general.sampling.top_k"; shown true,
-        /// Keep the likeliest tokens that together have probability P; 1 keeps all.
+        /// Limit sampling to the most likely tokens whose probabilities add up to P; 1 turns it
+        /// off.
         top_p: f32 [top_p = 0.95]; in 0.0..=1.0; key "general.sampling.top_p"; shown true,
-        /// Keep tokens at least P times as likely as the likeliest; 0 keeps all.
+        /// Limit sampling to tokens at least P times as likely as the most likely one; 0 turns it
+        /// off.
         min_p: f32 [min_p = 0.05]; in 0.0..=1.0; key "general.sampling.min_p"; shown true,
-        /// Locally typical sampling with mass P (arXiv:2202.00666); 1 is off.
+        /// Locally typical sampling with mass P (arXiv:2202.00666); 1 turns it off.
         typical_p: f32 [typical_p = 1.0]; in 0.0..=1.0,
-        /// Keep logits within N standard deviations of the highest (arXiv:2411.07641); -1 is off.
+        /// Limit sampling to logits within N standard deviations of the highest (arXiv:2411.07641);
+        /// -1 turns it off.
         top_n_sigma: f32 [top_n_sigma = -1.0]; in Finite,
-        /// Chance to exclude the top choices; 0 is off.
+        /// Probability of excluding the top choices; 0 turns it off.
         xtc_probability: f32 [xtc = 0.0]; in 0.0..=1.0; key "general.sampling.xtc_probability",
         /// Probability above which a token counts as a top choice for XTC.
         xtc_threshold: f32 [xtc = 0.1]; in 0.0..=1.0; key "general.sampling.xtc_threshold",
-        /// Half the width of the range of the dynamic temperature; 0 is off.
+        /// Half the width of the dynamic temperature's range; 0 turns it off.
         dynatemp_range: f32 [temperature = 0.0]; in 0.0..,
         /// How entropy maps to the dynamic temperature.
         dynatemp_exponent: f32 [temperature = 1.0]; in 0.0..,
-        /// Strength of the DRY penalty against repeated sequences; 0 is off.
+        /// Strength of the DRY penalty against repeated sequences; 0 turns it off.
         dry_multiplier: f32 [dry = 0.0]; in 0.0..,
         /// Base of the DRY penalty, which grows with the length of a repetition.
         dry_base: f32 [dry = 1.75]; in 0.0..,
-        /// Longest repetition, in tokens, that DRY lets pass.
+        /// Longest repetition, in tokens, that DRY does not penalise.
         dry_allowed_length: u32 [dry = 2],
-        /// Tokens that DRY looks back; 0 is off, -1 the whole context.
+        /// Number of previous tokens that DRY considers; 0 turns it off, -1 means the whole
+        /// context.
         dry_penalty_last_n: i32 [dry = -1]; in -1..,
         /// Texts that end a repetition for DRY.
         dry_sequence_breakers <- Vec<String> [dry = dry_breakers() => "newline, `:`, `\"` and `*`"],
-        /// Mirostat (arXiv:2007.14966), version 1 or 2, in place of the truncating samplers; 0 is off.
+        /// Mirostat (arXiv:2007.14966), version 1 or 2, which replaces the truncating samplers; 0
+        /// turns it off.
         mirostat: u32 [mirostat = 0]; in 0..=2; key "general.sampling.mirostat",
         /// Mirostat's target surprise, in bits.
         mirostat_tau: f32 [mirostat = 5.0]; in 0.0..; key "general.sampling.mirostat_tau",
         /// Mirostat's learning rate.
         mirostat_eta: f32 [mirostat = 0.1]; in 0.0..; key "general.sampling.mirostat_eta",
-        /// Divides the logits of recent tokens; 1 is off.
+        /// Divides the logits of recent tokens; 1 turns it off.
         repeat_penalty: f32 [penalties = 1.0]; in MoreThan(0.0); key "general.sampling.penalty_repeat",
-        /// Taken from a recent token's logit for each time it occurred; 0 is off.
+        /// Subtracted from a recent token's logit for each occurrence; 0 turns it off.
         frequency_penalty: f32 [penalties = 0.0]; in Finite,
-        /// Taken from a recent token's logit if it occurred at all; 0 is off.
+        /// Subtracted from a recent token's logit if it occurred at all; 0 turns it off.
         presence_penalty: f32 [penalties = 0.0]; in Finite,
-        /// Tokens that the three penalties look back, the prompt's included; 0 is off, -1 the whole
-        /// context.
+        /// Number of previous tokens that the three penalties consider, including the prompt's; 0
+        /// turns them off, -1 means the whole context.
         repeat_last_n: i32 [penalties = 64]; in -1..; key "general.sampling.penalty_last_n",
-        /// Added to the logits of tokens, by id; `false` in place of a number forbids the token.
-        /// Default: none.
+        /// Values added to the logits of tokens, by id; `false` instead of a number forbids the
+        /// token. Default: none.
         logit_bias <- LogitBias,
-        /// Seed of the draw: the same seed gives the same text, as long as no other request runs beside it
-        /// (what is computed together differs in the last bits). Such a prompt is always computed anew.
-        /// Default: a random one.
+        /// Random seed. The same seed produces the same text as long as no other request runs
+        /// concurrently (results of larger batches differ in the last bits). With a seed, the
+        /// prompt is always recomputed. Default: random.
         seed: u32; in ..RANDOM_SEED; short 's'; shown true,
-        /// Texts that end the generation; they are not part of the result. Default: none.
+        /// Stop sequences; they are not part of the result. Default: none.
         stop <- Stop; shown true,
-        /// Whether to go on when the model says that it is done.
+        /// Whether to continue when the model generates its end-of-generation token.
         ignore_eos: bool [logit_bias = false],
         /// Text after the gap that is to be filled in: the prompt is the text before it. For models that were
         /// trained for it. Default: none; the text goes on from the prompt.
         suffix <- String,
-        /// A grammar (GBNF) that the text must follow. Default: none.
+        /// A grammar (GBNF) that the text must match. Default: none.
         grammar <- String,
         /// A Lark grammar that the text must follow, in the dialect of llguidance: rules in lower case, terminals
         /// in upper case, `start` the first rule, `%json {...}` for JSON schemas. Default: none.
@@ -91,16 +96,16 @@ options! {
         /// A regular expression that the whole text must match, in the syntax of Rust's crate `regex`.
         /// Default: none.
         regex <- String,
-        /// A JSON schema that the text must follow. Default: none.
+        /// A JSON schema that the text must match. Default: none.
         json_schema <- Value as JsonSchema; shown true,
-        /// LoRA adapters for this request in place of the model's: paths of GGUF files, alone or each with
-        /// a scale; an empty list is the model without any. Default: what the model was loaded with, or
-        /// `set_lora` set since.
+        /// LoRA adapters for this request, instead of the model's: paths of GGUF files, each with
+        /// an optional scale; an empty list turns adapters off. Default: the adapters that the
+        /// model was loaded with or that `set_lora` has set since.
         lora <- Lora,
-        /// Most tokens to guess ahead in a step, from what followed in the text where it went the same way
-        /// before (prompt lookup decoding). Each is held against the model's own choice, so that the text
-        /// stays what it would be, but for ties: what is computed together differs in the last bits.
-        /// Pays where answers repeat what the prompt says.
+        /// Maximum number of tokens to draft per step, copied from the last place where the same
+        /// tokens occurred (prompt lookup decoding). Each is verified against the model's own
+        /// choice, so the text is the same except for ties: results of larger batches differ in the
+        /// last bits. Useful when answers repeat the prompt.
         prompt_lookup: u32 = 0 => "0, which is off",
         /// Which of the requests that wait has its turn first: higher before lower.
         priority: i32 = 0,
@@ -111,7 +116,7 @@ options! {
         request_id <- String,
         /// Whether a stream tells how far the prompt is, in chunks before the first token.
         prompt_progress: bool = false,
-        /// Report log probabilities: of each token and of this many likeliest alternatives.
+        /// Return log probabilities of each token and of this many of the most likely alternatives.
         /// Default: off.
         logprobs: u32,
     }
@@ -164,7 +169,7 @@ impl<'de> Deserialize<'de> for Stop {
     }
 }
 
-/// What is added to the logits of tokens, by id.
+/// Values added to the logits of tokens, by id.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct LogitBias(pub BTreeMap<Token, f32>);
 

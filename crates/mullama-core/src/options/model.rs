@@ -10,45 +10,44 @@ use super::lora::Lora;
 use super::table::options;
 
 options! {
-    /// Which processors hold the model, and how its file is read.
+    /// Where a model is placed, and how its file is read.
     pub struct ModelParams {
-        /// Layers on GPUs: -1 (`All`) all of them, 0 none, N that many, `Auto` what fits. The output
-        /// layer counts as one. Default: `Auto`.
+        /// Number of layers on GPUs: -1 (`All`) for all, 0 for none, N for that many, `Auto` for as
+        /// many as fit. The output layer counts as one. Default: `Auto`.
         n_gpu_layers <- GpuLayers,
-        /// How a model is divided among several GPUs: `none`, `layer`, `row`, `tensor`.
-        /// Default: `layer`.
+        /// How a model is split across several GPUs: `none`, `layer`, `row`, `tensor`. Default:
+        /// `layer`.
         split_mode: SplitMode,
-        /// Share of the model for each GPU, in any unit. Default: by free memory.
+        /// Share of the model for each GPU, in any unit. Default: proportional to free memory.
         tensor_split <- Vec<f32>,
-        /// The GPU that holds everything in split mode `none`, by its index.
+        /// Index of the GPU to use in split mode `none`.
         main_gpu: u32 = 0,
-        /// Devices that may be used, by their names; `auto` fills them in this order.
-        /// Default: all.
+        /// Names of the devices that may be used; `auto` fills them in this order. Default: all.
         devices <- Vec<String> as Names; flag "device",
-        /// Workers on other machines that may be used, as `host:port`; their devices come before this
-        /// machine's. Default: none.
+        /// Remote workers that may be used, as `host:port`; their devices come before those of this
+        /// machine. Default: none.
         rpc_servers <- Vec<String> as Names; flag "rpc",
-        /// Devices for tensors, by a pattern (regular expression) over their names, the first that
-        /// matches; `CPU` is the machine's own memory. Default: none.
+        /// Devices for individual tensors, by regular expression over tensor names; the first match
+        /// applies. `CPU` is system RAM. Default: none.
         tensor_overrides <- TensorOverrides; flag "override-tensor",
-        /// Whether the experts of a mixture stay in the machine's own memory.
+        /// Whether all experts of a mixture-of-experts model are in system RAM.
         cpu_moe: bool = false,
-        /// Of how many layers, from the first on, the experts stay in the machine's own memory.
+        /// Number of layers, from the first on, whose experts are in system RAM.
         n_cpu_moe: u32 = 0,
-        /// Whether the file is mapped into memory rather than read.
+        /// Whether the file is memory-mapped instead of read.
         use_mmap: bool = true,
-        /// Whether the model is kept from being swapped out.
+        /// Whether the model is locked in memory, so that it cannot be swapped out.
         use_mlock: bool = false,
         /// Whether the weights are checked for invalid values while loading.
         check_tensors: bool = false,
-        /// Whether only the vocabulary is loaded: such a model tokenises and does nothing else.
+        /// Whether only the vocabulary is loaded: such a model can only tokenise.
         vocab_only: bool = false,
-        /// Values that replace those of the file's metadata, by key. Default: none.
+        /// Values that override the file's metadata, by key. Default: none.
         metadata_overrides <- BTreeMap<String, Value>,
-        /// LoRA adapters that requests use where they name none: paths of GGUF files, alone or each with
-        /// a scale. Default: none.
+        /// LoRA adapters for requests that do not specify any: paths of GGUF files, each with an
+        /// optional scale. Default: none.
         lora <- Lora,
-        /// A chat template (Jinja) in place of the model's. Default: the model's.
+        /// A chat template (Jinja) that replaces the model's. Default: the model's.
         chat_template <- String,
     }
 }
@@ -60,13 +59,13 @@ option_type! {
         "'none' | 'layer' | 'row' | 'tensor'", FlagForm::Text("none|layer|row|tensor");
 }
 
-/// How many layers go to GPUs.
+/// How many layers are placed on GPUs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum GpuLayers {
     /// As many as fit.
     #[default]
     Auto,
-    /// All of them, the output layer included.
+    /// All of them, including the output layer.
     All,
     /// This many, counted from the last.
     Count(u32),
@@ -106,7 +105,7 @@ impl<'de> Deserialize<'de> for GpuLayers {
     }
 }
 
-/// Patterns over the names of tensors, with the names of the devices that they go to, in the order in which
+/// Regular expressions over tensor names, each with the name of a device, in the order in which
 /// they are tried.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TensorOverrides(pub Vec<(String, String)>);
@@ -135,20 +134,20 @@ impl<'de> Deserialize<'de> for TensorOverrides {
     }
 }
 
-/// How a model is divided among several GPUs.
+/// How a model is split across several GPUs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum SplitMode {
-    /// One GPU holds everything.
+    /// One GPU has the complete model.
     None,
     /// Whole layers, with their KV cache.
     #[default]
     Layer,
-    /// The rows of each large matrix, where the backend can.
+    /// The rows of each large matrix, if the backend supports it.
     Row,
-    /// The values of each matrix, with their KV cache, so that all GPUs work on every layer at once:
-    /// an experiment of the engine that not every architecture has.
+    /// The values of each matrix, with their KV cache, so that all GPUs work on every layer at
+    /// once: an experimental feature of the engine that some architectures do not support.
     Tensor,
 }
 

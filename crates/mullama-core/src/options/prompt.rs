@@ -1,11 +1,11 @@
-//! What a generation starts from.
+//! The input of a generation.
 
 use crate::Token;
 
 /// A prompt: text, or tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Prompt {
-    /// Text. Special tokens written in it count as such, and the model's own (a beginning of
+    /// Text. Special tokens written in it are parsed, and the model's own (such as a beginning of
     /// sequence) are added.
     Text(String),
     /// Tokens, taken as they are.

@@ -133,7 +133,7 @@ pub enum Sweep {
     Layers,
     /// The size of the context.
     Context,
-    /// The number format of the KV cache.
+    /// The data type of the KV cache.
     Kv,
     /// The quantisation.
     Quant,

@@ -14,20 +14,21 @@ option_type! {
 }
 
 options! {
-    /// What a plan takes beside the options of loading.
+    /// Options of a plan, in addition to those of loading.
     pub struct PlanFields {
-        /// The GPUs to plan for: names of this machine's devices; or descriptions, such as `RTX 4090`,
-        /// `2x RTX 3060 12GB`, `M4 Max 64GB`, `24GiB`, or an object with `memory` or `name`, and
-        /// `backend`, `bandwidth`, `compute`, `link`, `count`. Default: those of this machine.
+        /// The GPUs to plan for: names of this machine's devices, or descriptions such as `RTX
+        /// 4090`, `2x RTX 3060 12GB`, `M4 Max 64GB`, `24GiB`, or an object with `memory` or `name`,
+        /// and `backend`, `bandwidth`, `compute`, `link`, `count`. Default: those of this machine.
         devices <- DeviceList,
-        /// The machine's own memory, as a size with its unit (`64GiB`) or in bytes. Default: what is free
-        /// here; of a described device that shares it, what the device leaves.
+        /// System RAM, as a size with a unit (`64GiB`) or in bytes. Default: the free memory of
+        /// this machine; for a described device with shared memory, the part that the device does
+        /// not use.
         host_memory <- ByteSize,
-        /// The bandwidth of the machine's own memory, such as `80GB/s` or `2x DDR5-5600`.
-        /// Default: measured here.
+        /// The bandwidth of system RAM, such as `80GB/s` or `2x DDR5-5600`. Default: measured on
+        /// this machine.
         host_bandwidth <- Bandwidth,
-        /// Whether other settings and quantisations are planned too where the model does not fit GPUs as
-        /// a whole.
+        /// Whether other settings and quantisations are planned too if the model does not fit on
+        /// GPUs completely.
         alternatives: bool = true,
     }
 }
@@ -36,7 +37,7 @@ options! {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct PlanOptions {
-    /// Placement options; what is left open is chosen as it is when a model is loaded.
+    /// Placement options; those that are not set are chosen as when a model is loaded.
     pub model: ModelParams,
     /// Context options, likewise.
     pub context: ContextParams,
@@ -90,7 +91,7 @@ impl PlanOptions {
         self
     }
 
-    /// Sets the bytes of the machine's own memory.
+    /// Sets the bytes of system RAM.
     #[must_use]
     pub fn with_host_memory(mut self, bytes: u64) -> Self {
         self.hardware.host_memory = Some(ByteSize(bytes));

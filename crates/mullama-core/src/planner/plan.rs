@@ -8,47 +8,47 @@ use serde_json::{Map, Value};
 use crate::device::HOST;
 use crate::options::{KvCacheTypes, TensorOverrides};
 
-/// What would be put where. `Display` gives it as a table with bars.
+/// A planned placement. `Display` formats it as a table with bars.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Plan {
-    /// What is planned.
+    /// The planned model.
     pub model: PlannedModel,
     /// Whether it fits.
     pub fits: bool,
-    /// Why it does not, and what would.
+    /// The reason why it does not, and settings that would.
     pub refusal: Option<String>,
-    /// Layers on GPUs; the output layer counts.
+    /// Number of layers on GPUs; the output layer counts as one.
     pub n_gpu_layers: u32,
-    /// Layers in all, the output layer included.
+    /// Total number of layers, including the output layer.
     pub n_layers: u32,
-    /// Tokens of context.
+    /// Context size in tokens.
     pub context_size: u32,
-    /// The most tokens of context, of those that the model was trained with, with which every layer is on
-    /// GPUs. None where there is no such context, and where no alternatives are asked for.
+    /// The largest context size, in tokens, up to the training context, with which all layers are
+    /// on GPUs. None if there is no such size, or if no alternatives were requested.
     pub max_gpu_context_size: Option<u32>,
-    /// The number formats of keys and values.
+    /// The data types of keys and values.
     pub kv_cache_type: KvCacheTypes,
-    /// Share of each GPU, where there are several.
+    /// Share of each GPU, if there are several.
     pub tensor_split: Option<Vec<f32>>,
-    /// Devices of tensors by pattern, as they were asked for.
+    /// Devices of tensors by pattern, as requested.
     pub tensor_overrides: Option<TensorOverrides>,
-    /// Of how many layers, from the first on, the experts stay in the machine's own memory.
+    /// Number of layers, from the first on, whose experts are in system RAM.
     pub n_cpu_moe: u32,
-    /// The GPUs that hold a part, in the order of their layers.
+    /// The GPUs with a part of the model, in the order of their layers.
     pub devices: Vec<PlannedDevice>,
-    /// The machine's own memory.
+    /// System RAM.
     pub host: PlannedDevice,
-    /// Whether more weights stay in the machine's own memory than there is room for, so that they are
-    /// read from the file again and again.
+    /// Whether the weights in system RAM exceed the available memory, so that they are read from
+    /// the file again and again.
     pub pages: bool,
-    /// How fast it would be, where what the devices can do is known.
+    /// The predicted speed, if the performance of the devices is known.
     pub predicted: Option<Prediction>,
-    /// Other settings and other quantisations of the model, the best first, where it does not go onto
-    /// GPUs as a whole.
+    /// Other settings and quantisations of the model, best first, if it does not fit on GPUs
+    /// completely.
     pub alternatives: Vec<Alternative>,
-    /// Options that load the model so. Described devices are not among them: the model is loaded on
-    /// those that are there, in their order.
+    /// Options that load the model as planned. Described devices are not included: the model is
+    /// loaded on the devices of the machine, in their order.
     pub options: Map<String, Value>,
 }
 
@@ -56,15 +56,15 @@ pub struct Plan {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PlannedModel {
-    /// The name that the file gives itself.
+    /// The name in the file's metadata.
     pub name: Option<String>,
     /// The architecture: `llama`, `qwen3`, ...
     pub architecture: String,
-    /// Bytes of all tensors.
+    /// Size of all tensors in bytes.
     pub size: u64,
 }
 
-/// What a device would hold, in bytes.
+/// The planned part of a model on one device, in bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PlannedDevice {
@@ -72,17 +72,17 @@ pub struct PlannedDevice {
     pub name: String,
     /// What it is.
     pub description: String,
-    /// Layers; the output layer counts as one.
+    /// Number of layers; the output layer counts as one.
     pub layers: u32,
     /// Bytes of weights.
     pub weights: u64,
     /// Bytes of KV cache.
     pub kv: u64,
-    /// Bytes of buffers to compute in.
+    /// Bytes of compute buffers.
     pub compute: u64,
-    /// Bytes that are free before.
+    /// Bytes that are free before loading.
     pub free: u64,
-    /// Bytes that are left free where the placement is chosen.
+    /// Bytes that automatic placement leaves free.
     pub margin: u64,
 }
 
@@ -93,41 +93,41 @@ impl PlannedDevice {
     }
 }
 
-/// How fast a plan would be.
+/// The predicted speed of a plan.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Prediction {
-    /// Tokens a second, one answer at a time, with an empty context.
+    /// Tokens per second for a single request, with an empty context.
     pub decode_tps: f64,
     /// The same with a full context.
     pub decode_tps_full: f64,
-    /// Tokens of a prompt a second.
+    /// Prompt tokens per second.
     pub prefill_tps: f64,
     /// Seconds to load the model from a disk.
     pub load_seconds: f64,
-    /// What takes most of the time of a token: the memory or the computation of a device.
+    /// The bottleneck of generation: the memory bandwidth or the compute of a device.
     pub bound_by: String,
-    /// Where the rates come from, for each device.
+    /// The source of the rates, for each device.
     pub sources: BTreeMap<String, String>,
 }
 
-/// Another way to run a model, and what it would come to.
+/// An alternative way to run a model, and its effect.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Alternative {
-    /// What is done otherwise, in words: `kv_cache_type q8_0`, `Q3_K_M`.
+    /// The changed setting: `kv_cache_type q8_0`, `Q3_K_M`.
     pub change: String,
     /// Whether it fits.
     pub fits: bool,
-    /// Layers on GPUs; the output layer counts.
+    /// Number of layers on GPUs; the output layer counts as one.
     pub n_gpu_layers: u32,
-    /// Tokens of context.
+    /// Context size in tokens.
     pub context_size: u32,
-    /// Bytes of all tensors.
+    /// Size of all tensors in bytes.
     pub size: u64,
-    /// Tokens a second, where they can be predicted.
+    /// Tokens per second, if they can be predicted.
     pub decode_tps: Option<f64>,
-    /// Options that load the model so; for another quantisation, its own file.
+    /// Options that load the model as planned; another quantisation needs its own file.
     pub options: Map<String, Value>,
 }
 

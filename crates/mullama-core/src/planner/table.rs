@@ -153,7 +153,7 @@ impl Plan {
         text + "█ weights  ▓ KV cache  ▒ compute  ░ free\n"
     }
 
-    /// Why each layer is where it is.
+    /// Explains the placement of each layer.
     pub fn explain(&self) -> String {
         let mut text = String::new();
         let mut first = 0;

@@ -79,7 +79,7 @@ pub(crate) struct Answer {
     events: flume::Sender<Event>,
     delivery: Delivery,
     n_prompt: usize,
-    /// Tokens of the prompt that had been computed before.
+    /// Prompt tokens that were reused from the cache.
     pub n_cached: usize,
     /// Tokens of the prompt that are computed.
     n_computed: usize,

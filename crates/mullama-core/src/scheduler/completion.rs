@@ -80,14 +80,14 @@ impl StopReason {
     }
 }
 
-/// Tokens that a request took.
+/// Token counts of a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Tokens of the prompt.
     pub prompt_tokens: u32,
-    /// Tokens of the prompt that had been computed before.
+    /// Prompt tokens that were reused from the cache.
     pub cached_tokens: u32,
-    /// Tokens that were generated; a closing end-of-generation token counts.
+    /// Generated tokens, including a final end-of-generation token.
     pub completion_tokens: u32,
     /// Tokens among those that were reasoning, without its tags. Only chats tell them apart.
     pub reasoning_tokens: u32,
@@ -96,17 +96,17 @@ pub struct Usage {
 /// Times of a request, in milliseconds, and rates, in tokens per second.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Timings {
-    /// From the call to the start of the prompt's computation.
+    /// From the call to the start of prompt processing.
     pub queue_ms: f64,
-    /// The prompt's computation.
+    /// Prompt processing.
     pub prompt_ms: f64,
     /// From the call to the first token.
     pub first_token_ms: f64,
     /// From the call to the end.
     pub total_ms: f64,
-    /// Tokens of the prompt per second of its computation.
+    /// Prompt tokens per second of prompt processing.
     pub prompt_tps: f64,
-    /// Tokens after the first per second.
+    /// Generated tokens per second, after the first one.
     pub decode_tps: f64,
 }
 
@@ -119,13 +119,13 @@ pub struct TokenLogprob {
     pub text: String,
     /// Its bytes.
     pub bytes: Vec<u8>,
-    /// Natural logarithm of its probability, before any sampling option.
+    /// Natural logarithm of its probability, before sampling options are applied.
     pub logprob: f32,
-    /// The likeliest tokens at its place, likeliest first.
+    /// The most likely tokens at this position, most likely first.
     pub top: Vec<TopLogprob>,
 }
 
-/// One of the likeliest tokens at a place.
+/// One of the most likely tokens at a position.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TopLogprob {
     /// The token.
@@ -134,16 +134,16 @@ pub struct TopLogprob {
     pub text: String,
     /// Its bytes.
     pub bytes: Vec<u8>,
-    /// Natural logarithm of its probability, before any sampling option.
+    /// Natural logarithm of its probability, before sampling options are applied.
     pub logprob: f32,
 }
 
 /// A finished answer. Its `Display` is its text.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Completion {
-    /// The text, without the stop text that ended it.
+    /// The text, without the stop sequence that ended it.
     pub text: String,
-    /// Every token that was generated.
+    /// All generated tokens.
     pub tokens: Vec<Token>,
     /// Why the generation ended.
     pub finish_reason: FinishReason,
@@ -153,7 +153,7 @@ pub struct Completion {
     pub usage: Usage,
     /// Times and rates.
     pub timings: Timings,
-    /// Log probabilities, where they were asked for.
+    /// Log probabilities, if requested.
     pub logprobs: Option<Vec<TokenLogprob>>,
 }
 
@@ -166,14 +166,13 @@ impl fmt::Display for Completion {
 /// A piece of an answer that is being generated. Its `Display` is its text.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Chunk {
-    /// New text: whole characters, never any part of a stop text. Empty in a last chunk that has
-    /// nothing to add.
+    /// New text: whole characters, never part of a stop sequence. May be empty in the last chunk.
     pub text: String,
-    /// Log probabilities of the new tokens, where they were asked for.
+    /// Log probabilities of the new tokens, if requested.
     pub logprobs: Option<Vec<TokenLogprob>>,
     /// How far the prompt is, in chunks before the first token, where `prompt_progress` asked for them.
     pub progress: Option<PromptProgress>,
-    /// The whole answer, in the last chunk.
+    /// The complete answer; only in the last chunk.
     pub completion: Option<Completion>,
 }
 

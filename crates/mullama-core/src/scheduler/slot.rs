@@ -18,7 +18,7 @@ pub(crate) struct Slot {
     n_prompt: usize,
     /// Tokens whose cells are in the KV cache.
     n_past: usize,
-    /// Tokens of the prompt that had been computed before.
+    /// Prompt tokens that were reused from the cache.
     n_cached: Option<usize>,
     /// Waits for another request, which is computing what this one begins with too: its sequence, and how
     /// many tokens they share.

@@ -2,42 +2,42 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What a model has done since it was loaded, and what it is doing.
+/// Statistics since a model was loaded, and its current load.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Stats {
     /// Requests that are running.
     pub running: u32,
-    /// Requests that wait for their turn.
+    /// Requests that are waiting.
     pub waiting: u32,
-    /// Requests that have ended, however they did.
+    /// Requests that have ended for any reason.
     pub finished: u64,
     /// Steps of the engine.
     pub steps: u64,
-    /// Tokens of prompts that were computed.
+    /// Prompt tokens that were computed.
     pub prompt_tokens: u64,
-    /// Tokens of prompts that had been computed before.
+    /// Prompt tokens that were reused from the cache.
     pub cached_tokens: u64,
     /// Tokens that were generated.
     pub completion_tokens: u64,
-    /// Tokens that were guessed ahead (`prompt_lookup`).
+    /// Drafted tokens (`prompt_lookup`).
     pub drafted_tokens: u64,
-    /// Guesses among those that were right.
+    /// Drafted tokens that were accepted.
     pub accepted_tokens: u64,
     /// Cells of the KV cache in use.
     pub kv_used: u32,
-    /// Cells of those that are kept for later requests only; told when none is running.
+    /// Cells of the KV cache that only cache finished requests; updated when no request is running.
     pub kv_kept: u32,
-    /// Tokens that were kept and have been given up to make room.
+    /// Cached tokens that were evicted to make room.
     pub evicted_tokens: u64,
-    /// Tokens that had left the KV cache and were copied back (`cache_ram`).
+    /// Evicted tokens that were copied back to the KV cache (`cache_ram`).
     pub restored_tokens: u64,
-    /// Times that a request gave its cells up and was computed again later.
+    /// How often a request released its cells and was recomputed later.
     pub preemptions: u64,
-    /// Texts that were embedded, and documents that were scored.
+    /// Embedded texts and scored documents.
     pub embedded_inputs: u64,
-    /// Tokens of those.
+    /// Tokens of these texts and documents.
     pub embedded_tokens: u64,
-    /// Batches that they were computed in.
+    /// Batches of texts and documents.
     pub embedding_steps: u64,
 }

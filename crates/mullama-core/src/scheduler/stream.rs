@@ -82,7 +82,8 @@ impl Stream {
         self.receive(Some(event))
     }
 
-    /// Stops the generation; what there is of it still comes, with the finish reason `cancelled`.
+    /// Cancels the generation; the partial answer is still delivered, with the finish reason
+    /// `cancelled`.
     pub fn cancel(&self) {
         self.cancel.cancel();
     }
@@ -92,7 +93,7 @@ impl Stream {
         self.cancel.clone()
     }
 
-    /// The whole answer, once the last chunk has come.
+    /// The complete answer, after the last chunk.
     pub fn completion(&self) -> Option<&Completion> {
         self.completion.as_ref()
     }
