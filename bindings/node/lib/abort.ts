@@ -74,7 +74,7 @@ export async function abortable<T>(
   }
 }
 
-/** Long work that tells how far it is: what stops it, and what is thrown then. */
+/** A long operation that reports progress: what cancels it, and what is thrown then. */
 export class Watched<News> {
   readonly signal: AbortSignal | undefined;
   /** The options of the work itself. */

@@ -118,7 +118,7 @@ class Turn {
     calling(() => this.#native.recordToolResults(outputs));
   }
 
-  /** Ends the turn: tools that still run are told that nobody waits for them. */
+  /** Ends the turn and aborts the signals of tools that are still running. */
   stop(): void {
     this.#ignoreSignal();
     this.#stop.abort();

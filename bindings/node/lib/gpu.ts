@@ -27,7 +27,7 @@ export interface Gpu {
   cudaDeviceCount(): number;
   /** The number of AMD GPUs that can be used now through ROCm. */
   rocmDeviceCount(): number;
-  /** Bytes in use and in all on one NVIDIA GPU; zeros where there is no such GPU. */
+  /** Used and total memory of an NVIDIA GPU, in bytes; zeros if there is no such GPU. */
   cudaMemoryInfo(index: number): [used: number, total: number];
 }
 

@@ -22,7 +22,7 @@ function ofPlatform(packages: Map<string, string>): Package | undefined {
   return read((name && packages.get(name)) ?? BUILT);
 }
 
-/** Finds the packages for this machine. Throws where there is none, or none that can be used. */
+/** Finds the packages for this machine. Throws if there are none, or none that can be used. */
 export function locate(): Located {
   const packages = installed();
   const found = ofPlatform(packages);

@@ -17,10 +17,10 @@ export interface Package extends Manifest {
   folder: string;
 }
 
-/** The scope of the packages that hold what is not JavaScript. */
+/** The scope of the packages with native code. */
 export const SCOPE = '@mullama';
 
-/** What this package says of itself. */
+/** The manifest of this package. */
 export const own: Manifest = require('../package.json') as Manifest;
 
 /** Whether this is the package's own file, and not a part of a bundle. */
@@ -44,7 +44,7 @@ export function installed(): Map<string, string> {
   return found;
 }
 
-/** What a package says of itself; nothing where there is none. */
+/** The manifest of a package; undefined if it does not exist. */
 export function read(folder: string): Package | undefined {
   const manifest = join(folder, 'package.json');
   if (!existsSync(manifest)) return undefined;
@@ -53,8 +53,8 @@ export function read(folder: string): Package | undefined {
 }
 
 /**
- * What is wrong with the files of a package, if something is. To load a library that is cut short ends the
- * process; one that somebody has changed (so that it finds others, say) is longer.
+ * Describes damaged files of a package, if there are any. Loading a truncated library would end the
+ * process; a modified one (with another search path, for example) is longer.
  */
 export function damage({ folder, sizes }: Package): string | undefined {
   for (const [file, size] of Object.entries(sizes)) {

@@ -1,4 +1,4 @@
-/** What `process.report` tells, of what is used here. */
+/** The parts of `process.report` that are used here. */
 interface Report {
   header: { glibcVersionRuntime?: string };
   sharedObjects: string[];

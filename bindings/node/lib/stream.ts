@@ -24,7 +24,9 @@ export interface Stream<Piece extends Chunk | ChatChunk>
   return(value?: unknown): Promise<IteratorResult<Piece, undefined>>;
 }
 
-/** Keeps the process running while streams are awaited, which the native side does not. */
+/**
+ * Prevents the process from exiting while streams are awaited, which the native side does not do.
+ */
 const keepAlive = setInterval(() => {}, 2 ** 31 - 1).unref();
 let awaited = 0;
 
@@ -43,8 +45,8 @@ export class CompletionStream<Piece extends Chunk | ChatChunk> implements Stream
   #signal: AbortSignal | undefined;
   #onAbort: (() => void) | undefined;
   /**
-   * The native side holds this, so that it refers to the stream only while something does wait: a
-   * stream that nobody reads any more is collected, and its generation with it.
+   * The native side refers to this object and not to the stream, which it refers to only while a
+   * call waits: an abandoned stream is garbage-collected together with its generation.
    */
   #inbox: Inbox = { chunks: [], read: 0, error: undefined, wake: undefined };
   /** The call of `next` that waits, where there is one. */
@@ -151,7 +153,7 @@ export class CompletionStream<Piece extends Chunk | ChatChunk> implements Stream
     return chunk;
   }
 
-  /** Ends the stream: what comes still is dropped, and the error told once. */
+  /** Ends the stream: later chunks are dropped, and the error is reported once. */
   #close(error?: unknown): void {
     this.#inbox.error = undefined;
     if (this.#ended) return;

@@ -1,4 +1,4 @@
-//! Classes of results: each holds a value of the core, and shows its parts.
+//! Classes of results: each wraps a value of the core and exposes its fields.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

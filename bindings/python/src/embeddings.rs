@@ -14,7 +14,7 @@ use crate::hints::{Dict, List, Pooling, RankedIterator, Typed, Vector, VectorIte
 use crate::json::{self, Json};
 use crate::text::{PromptArgument, Text, class_name};
 
-/// Texts to embed: a `str`, a list of them, or tokens in their place.
+/// Texts to embed: a `str`, a list of them, or tokens instead.
 pub struct InputsArgument(pub Inputs);
 
 impl FromPyObject<'_, '_> for InputsArgument {

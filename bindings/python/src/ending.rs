@@ -6,7 +6,8 @@ use std::thread::{self, ThreadId};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-/// Whether our own threads may still enter Python. Those that are in it hold it for reading.
+/// Whether our own threads may still enter Python. Threads inside Python own a read guard of this
+/// lock.
 static OPEN: RwLock<bool> = RwLock::new(true);
 
 /// The thread that shuts Python down.
@@ -25,8 +26,8 @@ pub fn is_main(_: Python<'_>) -> bool {
     unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) == 0 }
 }
 
-/// Called when Python is about to shut down: keeps our own threads out from here on, and stops the
-/// engines.
+/// Called when Python is about to shut down: stops the engines, and prevents our own threads from
+/// entering Python.
 #[pyfunction(name = "_shut_down")]
 pub fn shut_down(py: Python<'_>) {
     // The end of another interpreter is not that of Python.
@@ -40,8 +41,8 @@ pub fn shut_down(py: Python<'_>) {
     });
 }
 
-/// Keeps a thread, once Python shuts down. Only daemon threads are left beside the one that does so; Python
-/// lets them hang where they want to go on, and so an error is no news for anybody.
+/// Blocks a thread once Python shuts down. Apart from the thread that shuts down, only daemon
+/// threads remain; Python blocks them when they try to continue, so their errors are of no use.
 pub fn keep_if_ending(py: Python<'_>) {
     if ENDING.get().is_some_and(|ending| *ending != thread::current().id()) {
         py.detach(|| {

@@ -6,10 +6,10 @@ use pyo3::types::PyDict;
 
 use crate::ending::keep_if_ending;
 
-/// Why something failed. It becomes an exception when it reaches Python, not before: threads of our
-/// own do not make objects of Python's.
+/// An error that becomes a Python exception only when it reaches Python: our own threads do not
+/// create Python objects.
 pub enum Failure {
-    /// The core says so.
+    /// An error of the core.
     Core(Error),
     /// Python code raised this.
     Raised(PyErr),

@@ -1,5 +1,5 @@
-//! Python values to JSON values and back: the form in which the core takes and gives what has no
-//! class of its own.
+//! Converts Python values to JSON values and back: the form in which the core accepts and returns
+//! values without a class.
 
 use std::marker::PhantomData;
 
@@ -61,7 +61,7 @@ pub fn restore<C: DeserializeOwned>(fields: &Bound<'_, PyAny>) -> PyResult<C> {
     serde_json::from_value(fields).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
-/// Lists and dicts can contain themselves; nothing that means anything is nested as deep as this.
+/// Lists and dicts can contain themselves; no meaningful value is nested this deeply.
 const MAX_DEPTH: usize = 100;
 
 /// The value of an option or argument as JSON; `name` is named where it cannot be.

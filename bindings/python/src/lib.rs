@@ -1,18 +1,18 @@
 //! The native module of the Python package `mullama`.
 //!
 //! Every method converts its arguments, calls one function of the `mullama` crate, converts the
-//! result and maps the error: what mullama does is decided there. The documentation comments and types of
-//! classes and methods are those that Python programs see: `python/mullama/_native.pyi` is made from them.
+//! result and maps the error; all logic is there. The documentation comments and types of classes
+//! and methods are visible to Python programs: `python/mullama/_native.pyi` is generated from them.
 //!
-//! Files use those above them in this table only:
+//! Each file uses only files above it in this table:
 //!
-//! | Files | Hold |
+//! | Files | Contents |
 //! |---|---|
 //! | `ending`, `errors`, `owned`, `class`, `hints` | the end of the process, exceptions, what objects own, the macro for classes of results, types as stubs write them |
 //! | `text`, `json`, `options` | arguments: texts, tokens and paths; values of any shape; keyword arguments |
-//! | `wait`, `progress` | waiting and coroutines; telling Python how far something is |
-//! | `chat`, `results`, `embeddings`, `plan`, `gpu`, `base_model` | what calls give |
-//! | `pull`, `stream`, `turn` | what takes a while: downloads, streams, turns of conversations |
+//! | `wait`, `progress` | waiting and coroutines; progress callbacks |
+//! | `chat`, `results`, `embeddings`, `plan`, `gpu`, `base_model` | results of calls |
+//! | `pull`, `stream`, `turn` | long operations: downloads, streams, turns of conversations |
 //! | `model` | `Model` and `AsyncModel` |
 
 #![allow(clippy::needless_pass_by_value, reason = "arguments that come from Python are owned")]

@@ -1,4 +1,4 @@
-//! Models: the methods of `Model` wait, those of `AsyncModel` are awaited.
+//! Models: the methods of `Model` block, those of `AsyncModel` are coroutines.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -27,9 +27,9 @@ use crate::text::{PromptArgument, Source, StateArgument, Text, Tokens};
 use crate::turn::start_chat;
 use crate::wait::{Coroutine, Outcome, block, on_thread};
 
-/// What makes the methods of a class of models wait, or be awaited.
+/// Whether the methods of a class of models block or are coroutines.
 trait CallStyle: PyClass<BaseType = BaseModel> {
-    /// What a method gives: its result, or a coroutine of it.
+    /// The return type of a method: its result, or a coroutine of it.
     type Returned<'py, T: 'py>;
     type Stream: Opened<mullama::Stream>;
     type ChatStream: Opened<mullama::ChatStream>;
@@ -42,7 +42,7 @@ trait CallStyle: PyClass<BaseType = BaseModel> {
         future: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<Self::Returned<'py, T>>;
 
-    /// Gives what a future of the model comes to.
+    /// Returns the result of a future of the model.
     fn awaited<'py, C, T, F>(
         slf: &Bound<'py, Self>,
         method: &str,
@@ -56,7 +56,7 @@ trait CallStyle: PyClass<BaseType = BaseModel> {
         Self::run(slf.py(), method, async move { Ok(T::wrap(work.await?)) })
     }
 
-    /// Gives what something comes to that holds up its thread for a while.
+    /// Returns the result of a function that blocks its thread.
     fn blocking<'py, C, T>(
         slf: &Bound<'py, Self>,
         method: &str,

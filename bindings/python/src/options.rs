@@ -100,7 +100,7 @@ pub fn arguments(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Map<String, V
     unusable.map_or(Ok(arguments), Err)
 }
 
-/// What can be used of keyword arguments, and the error of what cannot.
+/// The valid keyword arguments, and the error of the first invalid one.
 fn convert(keywords: &Bound<'_, PyDict>) -> PyResult<(Map<String, Value>, Option<PyErr>)> {
     let mut arguments = Map::new();
     let mut unusable = None;

@@ -1,4 +1,5 @@
-//! What belongs to an object of Python's: freed without the GIL, and by the process that made it.
+//! A value owned by a Python object: freed without the GIL, and only by the process that created
+//! it.
 
 use std::process;
 
@@ -7,11 +8,11 @@ use pyo3::prelude::*;
 
 use crate::ending::is_main;
 
-/// A model or a stream. To drop it may mean to wait for the engine.
+/// A model or a stream. Dropping it may wait for the engine.
 pub struct Owned<T: Send> {
     /// Empty only while it is dropped.
     value: Option<T>,
-    /// A process that was forked off has a copy of the memory, but not the engine's threads.
+    /// A forked process has a copy of the memory, but not the engine's threads.
     process: u32,
 }
 

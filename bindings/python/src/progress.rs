@@ -1,4 +1,4 @@
-//! Telling Python functions how far something is.
+//! Progress callbacks in Python.
 
 use std::marker::PhantomData;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use crate::ending::with_python;
 use crate::text::class_name;
 use crate::wait::SIGNAL_INTERVAL;
 
-/// A function that is told of a `T`.
+/// A Python function that is called with a `T`.
 pub struct Callback<T>(Py<PyAny>, PhantomData<fn(T)>);
 
 impl<'py, T: IntoPyObject<'py>> FromPyObject<'_, 'py> for Callback<T> {
@@ -35,18 +35,18 @@ impl<'py, T: IntoPyObject<'py>> FromPyObject<'_, 'py> for Callback<T> {
 }
 
 impl<T: for<'py> IntoPyObject<'py>> Callback<T> {
-    /// Tells it, and says whether to go on. Only False says no; what a function without `return` gives
-    /// does not.
+    /// Calls it, and returns whether to continue. Only False stops; None, the result of a function
+    /// without `return`, does not.
     pub fn tell(&self, py: Python<'_>, told: T) -> PyResult<bool> {
         let answer = self.0.call1(py, (told,))?;
         Ok(answer.extract(py).unwrap_or(true))
     }
 }
 
-/// Tells a Python function how far loading is, and looks for signals.
+/// Reports loading progress to a Python function, and checks for signals.
 pub struct Loading {
     callback: Option<Callback<f32>>,
-    /// What the function, or the handler of a signal, raised.
+    /// The exception of the function or of a signal handler.
     pub raised: Option<PyErr>,
     heard: Instant,
     /// Where the result of loading is no longer wanted.
@@ -64,7 +64,7 @@ impl Loading {
         self.abandoned.clone()
     }
 
-    /// Called by the core; says whether to go on.
+    /// Called by the core; returns whether to continue.
     pub fn hear(&mut self, fraction: f32) -> bool {
         if self.abandoned.is_cancelled() {
             return false;

@@ -28,11 +28,11 @@ trait Source: Send + Sized + 'static {
 }
 
 enum State<S: Source> {
-    /// On its way to the engine, on another thread.
+    /// Being started, on another thread.
     Starting(JoinHandle<Result<S>>),
     Running {
         stream: S,
-        /// A chunk that has come and that nobody has taken.
+        /// A chunk that has arrived and has not been taken yet.
         here: Option<Result<S::Chunk>>,
     },
     Over,

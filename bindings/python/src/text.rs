@@ -25,7 +25,7 @@ impl FromPyObject<'_, '_> for Text {
     }
 }
 
-/// Python's strings can hold halves of surrogate pairs, which no text has.
+/// Python's strings can contain lone surrogates, which are not valid Unicode text.
 fn not_unicode(value: Borrowed<'_, '_, PyAny>, error: PyErr) -> PyErr {
     let py = value.py();
     if !error.is_instance_of::<PyUnicodeEncodeError>(py) {
@@ -36,7 +36,8 @@ fn not_unicode(value: Borrowed<'_, '_, PyAny>, error: PyErr) -> PyErr {
     raise(Error::new(ErrorKind::InvalidArgument, message))
 }
 
-/// More than any context holds: what goes on is a mistake, `range(10**9)` or an iterator without an end.
+/// More than any context has room for: a longer iterable is a mistake, such as `range(10**9)` or an
+/// infinite iterator.
 const MAX_TOKENS: usize = 1 << 24;
 
 /// A list of token ids, or any other iterable of integers.

@@ -1,10 +1,10 @@
-//! Waiting for the core, in Python's two ways: on a thread that has let go of the GIL, and in a
+//! Waiting for the core, in Python's two ways: on a thread that has released the GIL, and in a
 //! coroutine.
 //!
-//! A coroutine's work runs on threads of a runtime of our own. They touch Python for one thing only,
-//! to tell the event loop that there is a result; results and errors become Python's on the event
-//! loop's thread. From the moment Python starts to shut down they leave it alone: a thread that is
-//! in Python then would take the process down.
+//! A coroutine's work runs on threads of our own runtime. They enter Python only to notify the
+//! event loop that there is a result; results and errors become Python objects on the event loop's
+//! thread. Once Python starts to shut down they no longer enter it: a thread inside Python would
+//! then crash the process.
 
 use std::marker::PhantomData;
 use std::pin::{Pin, pin};
@@ -25,7 +25,7 @@ use tokio::task::AbortHandle;
 use crate::ending::with_python;
 use crate::errors::{Result, raise};
 
-/// How often a thread that waits looks for signals, so that Ctrl-C is felt.
+/// How often a waiting thread checks for signals, so that Ctrl-C takes effect.
 pub const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 
 struct Unpark(Thread);
@@ -36,8 +36,8 @@ impl Wake for Unpark {
     }
 }
 
-/// Runs a future to its end without the GIL. A signal whose handler raises (Ctrl-C) drops it, which
-/// cancels what it was about.
+/// Runs a future to completion without the GIL. A signal whose handler raises (Ctrl-C) drops it,
+/// which cancels its operation.
 pub fn block<F>(py: Python<'_>, future: F) -> PyResult<F::Output>
 where
     F: Future<Output: Send> + Send,
@@ -66,7 +66,7 @@ where
     }
 }
 
-/// Work on a thread of its own. It goes on where nobody waits for it any more.
+/// Work on a separate thread. It continues even if its future is dropped.
 pub async fn on_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
@@ -82,13 +82,13 @@ pub trait Outcome: for<'any> IntoPyObject<'any> + Send + 'static {}
 
 impl<T: for<'any> IntoPyObject<'any> + Send + 'static> Outcome for T {}
 
-/// A coroutine that gives a `T`.
+/// A coroutine that returns a `T`.
 pub struct Coroutine<'py, T>(Bound<'py, PyAny>, PhantomData<T>);
 
 impl<'py, T: Outcome> Coroutine<'py, T> {
-    /// A coroutine that runs a future off the event loop's thread, from when it is awaited. Cancelling it
-    /// drops the future, which cancels what it was about. A warning about a coroutine that was never
-    /// awaited has the name.
+    /// A coroutine that runs a future on another thread than the event loop's, once it is awaited.
+    /// Cancelling it drops the future, which cancels its operation. The name appears in warnings
+    /// about coroutines that were never awaited.
     pub fn new(
         py: Python<'py>,
         name: &str,

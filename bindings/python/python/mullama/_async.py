@@ -51,8 +51,8 @@ async def next_chunk(stream: Any) -> Any:
 def _end_with_task(stream: Any, error: BaseException) -> None:
     """Ends the generation of a stream when the task that reads it is cancelled.
 
-    Who keeps the exception keeps the task's variables, so that the stream need not be freed. Where
-    only this wait is given up (`wait_for`), the stream goes on.
+    The traceback of a stored exception refers to the task's variables, so the stream might not be
+    freed. If only this wait is cancelled (`wait_for`), the stream continues.
     """
     import asyncio
 

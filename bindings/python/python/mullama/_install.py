@@ -12,8 +12,8 @@ REINSTALL = f"run `python -m pip install --force-reinstall --no-deps mullama=={_
 
 
 def backend_dirs() -> list[str]:
-    """The folders of the GPU packages that are installed: they lie in `mullama_backends`, wherever
-    Python looks for packages."""
+    """The folders of installed GPU packages: they are in `mullama_backends`, wherever Python
+    searches for packages."""
     found: list[str] = []
     for entry in sys.path:
         folder = os.path.join(os.path.abspath(entry), "mullama_backends")
@@ -26,7 +26,7 @@ def backend_dirs() -> list[str]:
 
 
 def load() -> None:
-    """Loads the native module and tells it of GPU packages; an `ImportError` says what to do."""
+    """Loads the native module and registers GPU packages; an `ImportError` says what to do."""
     if sys.platform == "win32" and os.path.isdir(LIBRARIES):
         os.add_dll_directory(LIBRARIES)
     try:

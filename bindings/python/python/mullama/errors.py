@@ -57,19 +57,19 @@ __all__ = [
 
 
 class NotFoundError(MullamaError, FileNotFoundError):
-    """A file, or a model of this name, is not there."""
+    """A file, or a model with this name, does not exist."""
 
     errno = errno.ENOENT
 
     @property
     def filename(self) -> str | None:
-        """The path that was looked at."""
+        """The path that does not exist."""
         return self.context.get("path")
 
 
 class InvalidModelError(MullamaError, ValueError):
-    """The file is no GGUF model, is cut short or damaged, or holds an architecture that the engine
-    does not know."""
+    """The file is not a GGUF model, is truncated or damaged, or has an architecture that the engine
+    does not support."""
 
 
 class InvalidArgumentError(MullamaError, ValueError):
@@ -81,11 +81,11 @@ class UnknownModelError(MullamaError, ValueError):
 
 
 class OutOfMemoryError(MullamaError, MemoryError):
-    """The machine or a device ran out of memory; the message says of how much of what."""
+    """The machine or a device ran out of memory; the message names the device and the amount."""
 
 
 class DoesNotFitError(MullamaError, MemoryError):
-    """The placement that was asked for does not fit the devices."""
+    """The requested placement does not fit on the devices."""
 
 
 class ContextOverflowError(MullamaError, ValueError):
@@ -97,7 +97,7 @@ class InvalidGrammarError(MullamaError, ValueError):
 
 
 class TemplateError(MullamaError, ValueError):
-    """A chat template is missing, damaged, or does not accept the messages."""
+    """A chat template is missing, invalid, or rejects the messages."""
 
 
 class UnsupportedError(MullamaError, NotImplementedError):

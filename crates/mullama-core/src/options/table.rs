@@ -97,7 +97,7 @@ of_rows! {
         }
 
         impl $sampled {
-            /// What was asked for, else what the model recommends, else the default.
+            /// The requested value, else the model's recommendation, else the default.
             pub fn resolve(asked: &$name, model: &$name) -> Self {
                 Self {
                     $($(
@@ -237,7 +237,7 @@ macro_rules! setter {
     };
 }
 
-/// What is asked for, else the default.
+/// The requested value, else the default.
 macro_rules! settled {
     ($field:ident: $ty:ty = $default:expr) => {
         pastey::paste! {
@@ -258,7 +258,7 @@ macro_rules! external_name {
     };
 }
 
-/// The sentence of the documentation that tells a default.
+/// The sentence of the documentation that states the default.
 macro_rules! default_text {
     ($default:expr => $text:literal) => {
         concat!(" Default: ", $text, ".")

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::{Error, Result};
 
-/// When a call that began at `start` gives up, by its option `timeout`.
+/// The time limit of a call that began at `start`, from its option `timeout`.
 pub(crate) fn deadline(start: Instant, timeout: Option<f32>) -> Result<Option<Instant>> {
     match timeout {
         None => Ok(None),

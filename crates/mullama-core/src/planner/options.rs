@@ -58,7 +58,7 @@ impl PlanOptions {
         Ok(options)
     }
 
-    /// Whether the devices are described, so that none of this machine's GPUs is asked for.
+    /// Whether the devices are described, so that this machine's GPUs are not needed.
     pub(super) fn are_devices_described(&self) -> bool {
         self.hardware.devices.as_ref().is_some_and(DeviceList::are_described)
     }
