@@ -220,7 +220,7 @@ reference: wheel node-package ## Write what the documentation has from the code:
 # --- keeping it tidy ------------------------------------------------------------------------------
 
 .PHONY: lint
-lint: lint-rust lint-python lint-node lint-shell lint-docs lint-workflows lint-dependencies ## Check formats, lints, types, links, workflows and dependencies
+lint: lint-rust lint-python lint-node lint-shell lint-docs lint-workflows lint-dependencies ## Check formats, lints, types, links, words, workflows and dependencies
 
 .PHONY: lint-rust
 lint-rust: system
@@ -243,9 +243,10 @@ lint-shell: .venv/.ready
 	$(VENV)/shellcheck scripts/*.sh tests/*.sh tests/device/*.sh tests/packages/*.sh benches/*.sh .ci/run
 
 .PHONY: lint-docs
-lint-docs:
-	python3 tests/docs/links.py
-	python3 docs/backend_tables.py --check
+lint-docs: .venv/.ready
+	$(PY) tests/docs/links.py
+	$(PY) tests/docs/style.py
+	$(PY) docs/backend_tables.py --check
 
 .PHONY: lint-workflows
 lint-workflows: .venv/.ready

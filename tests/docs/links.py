@@ -16,13 +16,16 @@ FOREIGN = {".git", ".venv", "node_modules", "site", "target"}
 
 _INLINE = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)")
 _REFERENCE = re.compile(r"^\s*\[[^\]]+\]:\s+<?([^\s>]+)>?", re.M)
+# Within a paragraph; a line may end in it.
+_QUOTED = re.compile(r"(`+)(?!`)(?:(?!\n[ \t]*\n).)+?(?<!`)\1(?!`)", re.S)
 _FENCED = re.compile(r"^([ \t]*)(`{3,}|~{3,}).*?^[ \t]*\2[`~]*[ \t]*$", re.M | re.S)
 
 
-def _without_code(text: str) -> str:
+def without_code(text: str) -> str:
     """The text with its code blank, the lines where they were."""
-    text = _FENCED.sub(lambda block: "\n" * block[0].count("\n"), text)
-    return re.sub(r"(`+)(?!`).+?(?<!`)\1(?!`)", "", text)
+    for code in _FENCED, _QUOTED:
+        text = code.sub(lambda found: "\n" * found[0].count("\n"), text)
+    return text
 
 
 def _anchors(text: str) -> set[str]:
@@ -45,7 +48,7 @@ def _anchors(text: str) -> set[str]:
 
 def broken_links(page: Path) -> list[tuple[int, str, str]]:
     """Line, target and problem of each link of a page that leads nowhere."""
-    text = _without_code(page.read_text(encoding="utf-8"))
+    text = without_code(page.read_text(encoding="utf-8"))
     broken = []
     found = [*_INLINE.finditer(text), *_REFERENCE.finditer(text)]
     for link in sorted(found, key=lambda link: link.start(1)):

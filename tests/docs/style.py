@@ -1,0 +1,115 @@
+"""Checks the words and the spelling of the documentation.
+
+    .venv/bin/python tests/docs/style.py [FILE]...
+
+`style.json` beside this file lists words to avoid, as regular expressions, with what to write instead. They apply
+to the prose of Markdown pages (code is left out) and to the documentation comments that users of the packages read.
+Spelling is checked by codespell, which knows common misspellings of English and is silent about names.
+"""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from links import without_code
+
+ROOT = Path(__file__).resolve().parents[2]
+RULES = [
+    (re.compile(rule["avoid"], re.I), rule["write"])
+    for rule in json.loads(Path(__file__).with_name("style.json").read_text(encoding="utf-8"))
+]
+# What users read: pages, and the sources of references, stubs and declarations; not what is generated from these.
+READ = [
+    "*.md",
+    "bindings/node/lib/*.ts",
+    "bindings/python/python/mullama/*.py",
+    "bindings/python/src/*.rs",
+    "crates/mullama-base/src/error.rs",
+    "crates/mullama-core/src/options/*.rs",
+    "crates/mullama-core/src/planner/options.rs",
+]
+EXEMPT = {
+    "CHANGELOG.md",
+    "docs/gpu-results.md",
+    "docs/reference/command-line.md",
+    "docs/reference/node.md",
+    "bindings/node/lib/generated/errors.ts",
+    "bindings/node/lib/generated/native.ts",
+    "bindings/node/lib/generated/options.ts",
+    "bindings/node/lib/generated/results.ts",
+    "bindings/python/python/mullama/options.py",
+}
+_TABLE = re.compile(r"^<!-- table: .*?^<!-- end -->$", re.M | re.S)
+# Spelt wrong on purpose, in tests of messages about misspelt names; a word of German; names that look like mistakes.
+NO_MISTAKES = "atleast,caf,contnet,modle,ordner,temprature,tempurature"
+
+
+def prose(path: Path) -> str:
+    """What of a file is checked, each line where it was."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".md":
+        return without_code(_TABLE.sub(lambda table: "\n" * table[0].count("\n"), text))
+    if path.suffix == ".py":
+        comments = _docstrings(text)
+    elif path.suffix == ".rs":
+        comments = re.finditer(r"^ *//[/!] ?.*$", text, re.M)
+    else:
+        comments = re.finditer(r"/\*\*.*?\*/", text, re.S)
+    kept = [" " if character != "\n" else "\n" for character in text]
+    for comment in comments:
+        kept[comment.start() : comment.end()] = comment[0]
+    return without_code("".join(kept))
+
+
+def _docstrings(text: str) -> Iterator[re.Match[str]]:
+    """The docstrings of a Python file, those of attributes too."""
+    starts = [0]
+    for line in text.splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            found = re.compile(r'"""(?:.*?)"""', re.S).match(text, starts[node.lineno - 1] + node.col_offset)
+            if found:
+                yield found
+
+
+def findings(path: Path) -> list[tuple[int, str, str]]:
+    """Line, words and what to write instead, for each place that breaks a rule."""
+    text = prose(path)
+    found = []
+    for avoid, write in RULES:
+        found += [(text.count("\n", 0, place.start()) + 1, place[0], write) for place in avoid.finditer(text)]
+    return sorted(found)
+
+
+def tracked(*patterns: str) -> list[str]:
+    """Files of the repository that match these patterns of git's."""
+    listed = subprocess.run(["git", "ls-files", "-z", *patterns], cwd=ROOT, check=True, capture_output=True, text=True)
+    return [name for name in listed.stdout.split("\0") if name]
+
+
+def misspellings() -> int:
+    """Prints misspelt words of all text files, and gives the status of codespell."""
+    names = tracked("*.md", "*.py", "*.pyi", "*.rs", "*.ts", "*.mts", "*.mjs", "*.cpp", "*.h", "*.sh", "Makefile")
+    names = [name for name in names if not name.startswith("models/demo/")]
+    command = [sys.executable, "-m", "codespell_lib", "--ignore-words-list", NO_MISTAKES, *names]
+    return subprocess.run(command, cwd=ROOT).returncode
+
+
+def main(names: list[str]) -> int:
+    pages = names or [name for name in tracked(*READ) if name not in EXEMPT]
+    count = 0
+    for name in pages:
+        for line, words, write in findings(ROOT / name):
+            print(f"{name}:{line}: {words!r}: write {write}")
+            count += 1
+    print(f"style: {len(pages)} files, {count} places to reword")
+    return 1 if count or misspellings() else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
