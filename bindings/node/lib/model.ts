@@ -140,8 +140,8 @@ export class Model implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Generates what stands between two texts, with a model that was trained for it: {@link generate} with
-   * the option `suffix`, which {@link stream} takes too.
+   * Generates the text between two texts (fill in the middle), with a model that was trained for
+   * it: {@link generate} with the option `suffix`, which {@link stream} accepts too.
    */
   async infill(prefix: Prompt, suffix: string, options?: GenerateOptions): Promise<Completion> {
     return this.generate(prefix, { ...options, suffix });
@@ -294,15 +294,15 @@ export class Model implements Disposable, AsyncDisposable {
     return this.#closing;
   }
 
-  /** The requests that have not ended, oldest first. */
+  /** The active requests, oldest first. */
   requests(): RequestInfo[] {
     return calling(() => this.#open().requests());
   }
 
   /**
-   * Cancels the requests of this name (`requestId`), which end with what there is of them.
+   * Cancels the requests with this id (`requestId`), which return their partial answers.
    *
-   * @returns Whether there are any.
+   * @returns Whether there are any such requests.
    */
   cancelRequest(id: string): boolean {
     return calling(() => this.#open().cancelRequest(textOf(id)));

@@ -18,7 +18,7 @@ export class Completion {
   /** All generated tokens. */
   tokens: number[];
   finishReason: FinishReason;
-  /** What exactly ended it: which stop text, end token or limit. */
+  /** The exact reason: the stop sequence, end token or limit. */
   stopReason: StopReason;
   usage: Usage;
   timings: Timings;
@@ -60,7 +60,7 @@ export class Chunk {
   text: string;
   /** Log probabilities of the new tokens, if requested. */
   logprobs?: TokenLogprob[];
-  /** How far the prompt is, in chunks before the first token, where they were asked for. */
+  /** The progress of prompt processing, in chunks before the first token, if requested. */
   progress?: PromptProgress;
   /** The complete answer; only in the last chunk. */
   completion?: Completion;
@@ -94,11 +94,11 @@ export class ChatChunk {
   /** New parts of tool calls. */
   toolCalls: ToolCallDelta[];
   /**
-   * Of all tokens since the last chunk, where they were asked for: those of reasoning, tool calls and
-   * tags too.
+   * Log probabilities of all tokens since the last chunk, if requested, including those of
+   * reasoning, tool calls and tags.
    */
   logprobs?: TokenLogprob[];
-  /** How far the prompt is, in chunks before the first token, where they were asked for. */
+  /** The progress of prompt processing, in chunks before the first token, if requested. */
   progress?: PromptProgress;
   /** The complete answer; only in the last chunk. */
   completion?: ChatCompletion;

@@ -59,12 +59,13 @@ class! {
             Ok(Json::wrap(self.0.peek().default_options()?))
         }
 
-        /// The requests that have not ended, oldest first.
+        /// The active requests, oldest first.
         fn requests(&self) -> Result<Vec<RequestInfo>> {
             Ok(self.0.get()?.requests()?.into_iter().map(RequestInfo).collect())
         }
 
-        /// Cancels the requests of this name (`request_id`), with what there is of them; whether there are any.
+        /// Cancels the requests with this id (`request_id`), which return their partial answers.
+        /// Returns whether there are any.
         fn cancel_request(&self, id: Text) -> Result<bool> {
             Ok(self.0.get()?.cancel_request(&id.0)?)
         }
@@ -125,23 +126,23 @@ class! {
 }
 
 class! {
-    /// A request that has not ended.
+    /// An active request.
     #[eq]
     #[pickle(Self)]
     RequestInfo(mullama::RequestInfo) {
-        /// Its name: `request_id`, else a number that no other request of the model has had.
+        /// Its id: `request_id`, else a number that is unique within the model.
         id: String,
-        /// Where it is: `waiting`, `prompt` (its prompt is being computed) or `generating`.
+        /// Its state: `waiting`, `prompt` (its prompt is being processed) or `generating`.
         state: Json<RequestState>,
-        /// Whom it is for (`client`).
+        /// Its client (`client`).
         client: Option<String>,
         /// Its priority.
         priority: i32,
-        /// Tokens of its prompt.
+        /// Number of prompt tokens.
         prompt_tokens: u32,
-        /// Tokens of the prompt that have been computed, those from the cache among them.
+        /// Prompt tokens processed so far, including those from the cache.
         computed_tokens: u32,
-        /// Tokens that have been generated.
+        /// Tokens generated so far.
         completion_tokens: u32,
         /// Milliseconds since the call.
         elapsed_ms: f64,

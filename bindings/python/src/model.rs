@@ -160,8 +160,8 @@ macro_rules! methods {
                 })
             }
 
-            /// Generates what stands between two texts, with a model that was trained for it: `generate` with
-            /// the option `suffix`, which `stream` takes too.
+            /// Generates the text between two texts (fill in the middle), with a model that was
+            /// trained for it: `generate` with the option `suffix`, which `stream` accepts too.
             ///
             /// `prefix` is text or a list of token ids. The options are those of
             /// `mullama.options.GenerateOptions`.

@@ -22,20 +22,20 @@ class! {
         cached_tokens: u32,
         /// Generated tokens, including a final end-of-generation token.
         completion_tokens: u32,
-        /// Tokens among those that were reasoning, without its tags. Only chats tell them apart.
+        /// Generated tokens that were reasoning, without its tags; only for chats.
         reasoning_tokens: u32,
     }
 }
 
 class! {
-    /// What ended a generation.
+    /// The exact reason why a generation ended.
     #[eq]
     #[pickle(Self)]
     StopReason(mullama::StopReason) {
-        /// Which kind of end it was: `stop_text`, `end_token`, `max_tokens`, `context_size`, `timeout` or
+        /// The kind of reason: `stop_text`, `end_token`, `max_tokens`, `context_size`, `timeout` or
         /// `cancelled`.
         kind: Json<StopKind>,
-        /// The stop text that came, or the text of the end token.
+        /// The stop sequence that was found, or the text of the end token.
         text: Option<String>,
         /// The end token.
         token: Option<mullama::Token>,
@@ -43,15 +43,15 @@ class! {
 }
 
 class! {
-    /// How far the computation of a prompt is.
+    /// The progress of prompt processing.
     #[eq]
     #[pickle(Self)]
     PromptProgress(mullama::PromptProgress) {
-        /// Tokens that are computed, those from the cache among them.
+        /// Tokens processed so far, including those from the cache.
         computed: u32,
         /// Tokens of the prompt.
         total: u32,
-        /// Tokens that had been computed before.
+        /// Tokens that were reused from the cache.
         cached: u32,
     }
 }
@@ -121,7 +121,7 @@ class! {
         tokens: Vec<mullama::Token>,
         /// Why the generation ended: `stop`, `length`, `tool_calls` or `cancelled`.
         finish_reason: Json<FinishReason>,
-        /// What exactly ended it: which stop text, end token or limit.
+        /// The exact reason: the stop sequence, end token or limit.
         stop_reason: StopReason,
         /// Tokens that the request took.
         usage: Usage,
@@ -191,7 +191,8 @@ class! {
         text: String,
         /// Log probabilities of the new tokens, if requested.
         logprobs: Option<Vec<TokenLogprob>>,
-        /// How far the prompt is, in chunks before the first token, where `prompt_progress` asked for them.
+        /// The progress of prompt processing, in chunks before the first token, if
+        /// `prompt_progress` is set.
         progress: Option<PromptProgress>,
         /// The complete answer; only in the last chunk.
         completion: Option<Completion>,
@@ -214,10 +215,11 @@ class! {
         reasoning: String,
         /// New parts of tool calls.
         tool_calls: Vec<ToolCallDelta>,
-        /// Log probabilities of all tokens since the last chunk, where they were asked for: those of
-        /// reasoning, tool calls and tags too.
+        /// Log probabilities of all tokens since the last chunk, if requested, including those of
+        /// reasoning, tool calls and tags.
         logprobs: Option<Vec<TokenLogprob>>,
-        /// How far the prompt is, in chunks before the first token, where `prompt_progress` asked for them.
+        /// The progress of prompt processing, in chunks before the first token, if
+        /// `prompt_progress` is set.
         progress: Option<PromptProgress>,
         /// The complete answer; only in the last chunk.
         completion: Option<Answer>,

@@ -92,7 +92,7 @@ error_kinds! {
     Cancelled = "CANCELLED", 130 "interrupted", "Exception";
     /// The model has been closed.
     Closed = "CLOSED", 13 "the model has been closed", "RuntimeError";
-    /// More requests wait than may; try again later.
+    /// Too many requests are waiting; try again later.
     Busy = "BUSY", 16 "too many requests wait", "RuntimeError";
     /// A download failed.
     Download = "DOWNLOAD", 14 "a download failed", "ConnectionError";

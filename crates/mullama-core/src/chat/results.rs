@@ -40,10 +40,11 @@ pub struct ChatChunk {
     pub reasoning: String,
     /// New parts of tool calls.
     pub tool_calls: Vec<ToolCallDelta>,
-    /// Log probabilities of all tokens since the last chunk, where they were asked for: those of
-    /// reasoning, tool calls and tags too.
+    /// Log probabilities of all tokens since the last chunk, if requested, including those of
+    /// reasoning, tool calls and tags.
     pub logprobs: Option<Vec<TokenLogprob>>,
-    /// How far the prompt is, in chunks before the first token, where `prompt_progress` asked for them.
+    /// The progress of prompt processing, in chunks before the first token, if `prompt_progress` is
+    /// set.
     pub progress: Option<PromptProgress>,
     /// The complete answer; only in the last chunk.
     pub completion: Option<ChatCompletion>,

@@ -24,13 +24,13 @@ impl Model {
         Ok(stats)
     }
 
-    /// The requests that have not ended, oldest first.
+    /// The active requests, oldest first.
     pub fn requests(&self) -> Result<Vec<RequestInfo>> {
         Ok(self.loaded()?.engine.as_ref().map(Engine::requests).unwrap_or_default())
     }
 
-    /// Cancels the requests of this name, as [`Stream::cancel`](crate::Stream::cancel) does; whether there are
-    /// any.
+    /// Cancels the requests with this id, like [`Stream::cancel`](crate::Stream::cancel). Returns
+    /// whether there are any.
     pub fn cancel_request(&self, id: &str) -> Result<bool> {
         Ok(self.loaded()?.engine.as_ref().is_some_and(|engine| engine.cancel(id)))
     }

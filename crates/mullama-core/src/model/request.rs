@@ -81,8 +81,8 @@ impl Model {
         self.start(prompt.into(), options, Delivery::Whole)?.finish_async().await
     }
 
-    /// Generates what stands between two texts, with a model that was trained for it: [`Model::generate`] with
-    /// the option `suffix`.
+    /// Generates the text between two texts (fill in the middle), with a model that was trained for
+    /// it: [`Model::generate`] with the option `suffix`.
     pub fn infill(
         &self,
         prefix: impl Into<Prompt>,
@@ -92,7 +92,7 @@ impl Model {
         self.generate(prefix, &options.clone().with_suffix(suffix))
     }
 
-    /// As [`Model::infill`], without blocking the thread.
+    /// Like [`Model::infill`], without blocking the thread.
     pub async fn infill_async(
         &self,
         prefix: impl Into<Prompt>,

@@ -12,10 +12,10 @@ use crate::scheduler::StopKind;
 use crate::{Error, ErrorKind, Result};
 use mullama_base::Text;
 
-/// A finished answer of a chat, and the value that it is. It derefs to the answer.
+/// A finished chat answer with its parsed value. It derefs to the answer.
 #[derive(Debug, Clone)]
 pub struct TypedCompletion<T> {
-    /// The answer as a value.
+    /// The parsed value.
     pub parsed: T,
     /// The answer itself.
     pub completion: ChatCompletion,
@@ -30,12 +30,12 @@ impl<T> Deref for TypedCompletion<T> {
 }
 
 impl Model {
-    /// Answers with a value: the answer follows the type's JSON schema, and is read as one. The option
-    /// `json_schema` takes the place of the type's own schema.
+    /// Answers with a value: the answer matches the type's JSON schema and is deserialised. The
+    /// option `json_schema` overrides the type's own schema.
     ///
-    /// Fails as [`ErrorKind::InvalidGrammar`] where the type's schema cannot be followed, or the type does not
-    /// take what its schema allows, and as [`ErrorKind::InvalidArgument`] where the answer was ended before it
-    /// was whole.
+    /// Fails as [`ErrorKind::InvalidGrammar`] if the type's schema cannot be enforced, or the type
+    /// rejects a value that its schema allows, and as [`ErrorKind::InvalidArgument`] if the answer
+    /// was cut short.
     pub fn chat_as<T: JsonSchema + DeserializeOwned>(
         &self,
         messages: &[Message],
@@ -44,7 +44,7 @@ impl Model {
         read(self.chat(messages, &with_schema_of::<T>(options))?)
     }
 
-    /// As [`Model::chat_as`], without blocking the thread.
+    /// Like [`Model::chat_as`], without blocking the thread.
     pub async fn chat_as_async<T: JsonSchema + DeserializeOwned>(
         &self,
         messages: &[Message],

@@ -31,8 +31,8 @@ options! {
         /// tokens. Otherwise they are plain text, so the author of a message cannot end it and
         /// start another.
         parse_special: bool = false,
-        /// Whether a last message of the assistant is the beginning of the answer: what comes is the rest of
-        /// it. Else the answer is a message of its own.
+        /// Whether the answer continues a last message of the assistant; the result then contains
+        /// only the continuation. Otherwise the answer is a separate message.
         continue_final_message: bool = false,
         /// Arguments for the chat template. Default: none.
         template_kwargs <- Map<String, Value>,

@@ -28,7 +28,8 @@ options! {
         n_threads_batch: u32; in 1..=MAX_THREADS,
         /// Maximum number of concurrent requests; further ones wait.
         n_parallel: u32 = 4,
-        /// Most requests that wait for their turn; one more is refused as `Busy`. Default: as many as come.
+        /// Maximum number of waiting requests; further ones are rejected as `Busy`. Default:
+        /// unlimited.
         max_queue: u32,
         /// Maximum number of tokens of finished requests that stay in the KV cache, for reuse by
         /// requests with the same prefix. Default: as many as fit; 0 turns prefix sharing off, also

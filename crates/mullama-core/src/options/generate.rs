@@ -17,8 +17,8 @@ pub(crate) const RANDOM_SEED: u32 = u32::MAX;
 options! {
     /// Options of a generation.
     pub struct GenerateOptions with generate_setters sampled as SamplerOptions {
-        /// Most tokens to generate; 0 only computes the prompt, for later requests that begin with it.
-        /// Default: to the end that the model chooses, or of the context.
+        /// Maximum number of tokens to generate; 0 only processes the prompt, for later requests
+        /// that start with it. Default: until the model stops or the context is full.
         max_tokens: u32; shown true,
         /// Time limit in seconds, from the call on. The generation then ends with the partial
         /// answer, as if it were cancelled. Default: none.
@@ -85,16 +85,18 @@ options! {
         stop <- Stop; shown true,
         /// Whether to continue when the model generates its end-of-generation token.
         ignore_eos: bool [logit_bias = false],
-        /// Text after the gap that is to be filled in: the prompt is the text before it. For models that were
-        /// trained for it. Default: none; the text goes on from the prompt.
+        /// The text after the gap to fill in (fill in the middle); the prompt is the text before
+        /// it. For models that were trained for it. Default: none; the generated text continues the
+        /// prompt.
         suffix <- String,
         /// A grammar (GBNF) that the text must match. Default: none.
         grammar <- String,
-        /// A Lark grammar that the text must follow, in the dialect of llguidance: rules in lower case, terminals
-        /// in upper case, `start` the first rule, `%json {...}` for JSON schemas. Default: none.
+        /// A Lark grammar that the text must match, in the dialect of llguidance: rules in lower
+        /// case, terminals in upper case, `start` as the first rule, `%json {...}` for JSON
+        /// schemas. Default: none.
         lark <- String,
-        /// A regular expression that the whole text must match, in the syntax of Rust's crate `regex`.
-        /// Default: none.
+        /// A regular expression that the whole text must match, in the syntax of the Rust crate
+        /// `regex`. Default: none.
         regex <- String,
         /// A JSON schema that the text must match. Default: none.
         json_schema <- Value as JsonSchema; shown true,
@@ -107,14 +109,16 @@ options! {
         /// choice, so the text is the same except for ties: results of larger batches differ in the
         /// last bits. Useful when answers repeat the prompt.
         prompt_lookup: u32 = 0 => "0, which is off",
-        /// Which of the requests that wait has its turn first: higher before lower.
+        /// Priority among waiting requests: higher values run first.
         priority: i32 = 0,
-        /// Whom the request is for. Requests that wait with the same priority have their turn by client in
-        /// turns, so that nobody with many requests keeps others waiting. Default: one and the same client.
+        /// The client that the request belongs to. Waiting requests with the same priority are
+        /// scheduled round-robin by client, so a client with many requests cannot starve others.
+        /// Default: the same client for all.
         client <- String,
-        /// What the request is called in `requests()`, and for `cancel_request`. Default: a number.
+        /// The id of the request in `requests()` and for `cancel_request`. Default: a number.
         request_id <- String,
-        /// Whether a stream tells how far the prompt is, in chunks before the first token.
+        /// Whether a stream reports the progress of prompt processing, in chunks before the first
+        /// token.
         prompt_progress: bool = false,
         /// Return log probabilities of each token and of this many of the most likely alternatives.
         /// Default: off.

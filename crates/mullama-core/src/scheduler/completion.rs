@@ -33,13 +33,13 @@ impl FinishReason {
     }
 }
 
-/// What ended a generation.
+/// The exact reason why a generation ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct StopReason {
-    /// Which kind of end it was.
+    /// The kind of reason.
     pub kind: StopKind,
-    /// The stop text that came, or the text of the end token.
+    /// The stop sequence that was found, or the text of the end token.
     pub text: Option<String>,
     /// The end token.
     pub token: Option<Token>,
@@ -50,7 +50,8 @@ pub struct StopReason {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum StopKind {
-    /// A stop text came: one of the request's, of the model's defaults, or of the chat template.
+    /// A stop sequence was found: one of the request, of the model's defaults, or of the chat
+    /// template.
     StopText,
     /// The model generated a token that ends an answer.
     EndToken,
@@ -65,12 +66,12 @@ pub enum StopKind {
 }
 
 impl StopReason {
-    /// An end that there is nothing more to say of.
+    /// An end without further details.
     pub(crate) fn new(kind: StopKind) -> Self {
         Self { kind, text: None, token: None }
     }
 
-    /// The coarser name that OpenAI's clients know.
+    /// The coarser reason of OpenAI's API.
     pub(crate) fn finish_reason(&self) -> FinishReason {
         match self.kind {
             StopKind::StopText | StopKind::EndToken => FinishReason::Stop,
@@ -89,7 +90,7 @@ pub struct Usage {
     pub cached_tokens: u32,
     /// Generated tokens, including a final end-of-generation token.
     pub completion_tokens: u32,
-    /// Tokens among those that were reasoning, without its tags. Only chats tell them apart.
+    /// Generated tokens that were reasoning, without its tags; only for chats.
     pub reasoning_tokens: u32,
 }
 
@@ -170,20 +171,21 @@ pub struct Chunk {
     pub text: String,
     /// Log probabilities of the new tokens, if requested.
     pub logprobs: Option<Vec<TokenLogprob>>,
-    /// How far the prompt is, in chunks before the first token, where `prompt_progress` asked for them.
+    /// The progress of prompt processing, in chunks before the first token, if `prompt_progress` is
+    /// set.
     pub progress: Option<PromptProgress>,
     /// The complete answer; only in the last chunk.
     pub completion: Option<Completion>,
 }
 
-/// How far the computation of a prompt is.
+/// The progress of prompt processing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PromptProgress {
-    /// Tokens that are computed, those from the cache among them.
+    /// Tokens processed so far, including those from the cache.
     pub computed: u32,
     /// Tokens of the prompt.
     pub total: u32,
-    /// Tokens that had been computed before.
+    /// Tokens that were reused from the cache.
     pub cached: u32,
 }
 

@@ -10,38 +10,38 @@ use super::answer::WeakAnswer;
 use super::request::Job;
 use crate::CancelToken;
 
-/// A request that has not ended.
+/// An active request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RequestInfo {
-    /// Its name: `request_id`, else a number that no other request of the model has had.
+    /// Its id: `request_id`, else a number that is unique within the model.
     pub id: String,
     /// Where it is.
     pub state: RequestState,
-    /// Whom it is for (`client`).
+    /// Its client (`client`).
     pub client: Option<String>,
     /// Its priority.
     pub priority: i32,
-    /// Tokens of its prompt.
+    /// Number of prompt tokens.
     pub prompt_tokens: u32,
-    /// Tokens of the prompt that have been computed, those from the cache among them.
+    /// Prompt tokens processed so far, including those from the cache.
     pub computed_tokens: u32,
-    /// Tokens that have been generated.
+    /// Tokens generated so far.
     pub completion_tokens: u32,
     /// Milliseconds since the call.
     pub elapsed_ms: f64,
 }
 
-/// Where a request is.
+/// The state of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RequestState {
-    /// It waits for its turn.
+    /// Waiting.
     Waiting,
-    /// Its prompt is being computed.
+    /// Its prompt is being processed.
     Prompt,
-    /// It generates.
+    /// Generating.
     Generating,
 }
 
