@@ -65,6 +65,20 @@ pub enum StopKind {
     Cancelled,
 }
 
+impl StopKind {
+    /// The name that every language uses: `stop_text`, `end_token` and so on.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::StopText => "stop_text",
+            Self::EndToken => "end_token",
+            Self::MaxTokens => "max_tokens",
+            Self::ContextSize => "context_size",
+            Self::Timeout => "timeout",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
 impl StopReason {
     /// An end without further details.
     pub(crate) fn new(kind: StopKind) -> Self {
