@@ -42,6 +42,7 @@ export type {
 export type { AssistantMessage, ContentPart, Message, Role, ToolCall } from './messages.js';
 export type { ChatChunk, ChatCompletion, Chunk, Completion, FinishReason } from './results.js';
 export type { Stream } from './stream.js';
+export type { StandardSchema } from './typed.js';
 export type { FunctionTool, Tool, ToolChoice, ToolContext, ToolFunction } from './tools.js';
 export type {
   DeviceDescription,

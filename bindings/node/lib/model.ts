@@ -37,6 +37,7 @@ import { native } from './native.js';
 import { ChatChunk, ChatCompletion, Chunk, Completion } from './results.js';
 import { CompletionStream, type Stream } from './stream.js';
 import { withDefinitions } from './tools.js';
+import { type StandardSchema, withSchema } from './typed.js';
 import type { Lora, Prompt, Tokens } from './types.js';
 
 /** Options of a pull. */
@@ -54,6 +55,11 @@ export interface PullOptions {
   /** For registries that require a token; Hugging Face's is `HF_TOKEN` in the environment. */
   token?: string;
 }
+
+/** Options of a chat whose answer is a value of a schema. */
+type Typed<Value> = Omit<ChatOptions, 'responseFormat'> & {
+  responseFormat: StandardSchema<Value>;
+};
 
 /** What the native side takes for a file: its path. */
 function sourceOf(file: string | URL): Text {
@@ -141,31 +147,41 @@ export class Model implements Disposable, AsyncDisposable {
 
   /**
    * Generates the text between two texts (fill in the middle), with a model that was trained for
-   * it: {@link generate} with the option `suffix`, which {@link stream} accepts too.
+   * it: {@link generate} with the option `infillSuffix`, which {@link stream} accepts too.
    */
   async infill(prefix: Prompt, suffix: string, options?: GenerateOptions): Promise<Completion> {
-    return this.generate(prefix, { ...options, suffix });
+    return this.generate(prefix, { ...options, infillSuffix: suffix });
   }
 
   /** Like {@link generate}, but streams the answer. */
   stream(prompt: Prompt, options?: GenerateOptions): Stream<Chunk> {
-    return this.#stream(Chunk, options, (model, given, deliver) =>
+    const make = (fields: string | Chunk) => new Chunk(fields);
+    return this.#stream(make, options, (model, given, deliver) =>
       model.stream(promptOf(prompt), given, deliver),
     );
   }
 
   /** Answers the last message, using the model's chat template. */
-  async chat(messages: readonly Message[], options?: ChatOptions): Promise<ChatCompletion> {
-    return new ChatCompletion(
-      await this.#finish(options, (model, given, cancel) =>
-        model.chat(jsonOf(messages, 'messages'), given, cancel),
-      ),
+  async chat<Value>(
+    messages: readonly Message[],
+    options: Typed<Value>,
+  ): Promise<ChatCompletion<Value>>;
+  async chat(messages: readonly Message[], options?: ChatOptions): Promise<ChatCompletion>;
+  async chat(messages: readonly Message[], given?: ChatOptions): Promise<ChatCompletion> {
+    const { options, read } = withSchema(given);
+    const answer = await this.#finish(options, (model, given, cancel) =>
+      model.chat(jsonOf(messages, 'messages'), given, cancel),
     );
+    return new ChatCompletion(answer, read);
   }
 
-  /** Like {@link chat}, but streams the answer. */
-  streamChat(messages: readonly Message[], options?: ChatOptions): Stream<ChatChunk> {
-    return this.#stream(ChatChunk, options, (model, given, deliver) =>
+  /** Like {@link chat}, but streamed. */
+  streamChat<Value>(messages: readonly Message[], options: Typed<Value>): Stream<ChatChunk<Value>>;
+  streamChat(messages: readonly Message[], options?: ChatOptions): Stream<ChatChunk>;
+  streamChat(messages: readonly Message[], given?: ChatOptions): Stream<ChatChunk> {
+    const { options, read } = withSchema(given);
+    const make = (fields: string | ChatChunk) => new ChatChunk(fields, read);
+    return this.#stream(make, options, (model, given, deliver) =>
       model.streamChat(jsonOf(messages, 'messages'), given, deliver),
     );
   }
@@ -411,12 +427,12 @@ export class Model implements Disposable, AsyncDisposable {
   }
 
   #stream<Piece extends Chunk | ChatChunk>(
-    Piece: new (fields: string | Piece) => Piece,
+    make: (fields: string | Piece) => Piece,
     options: Abortable | undefined,
     ask: (model: NativeModel, given: Options, deliver: Deliver) => Generation,
   ): Stream<Piece> {
     const { signal, rest } = splitSignal(options);
-    return new CompletionStream(Piece, signal, (deliver) =>
+    return new CompletionStream(make, signal, (deliver) =>
       calling(() => ask(this.#open(), optionsOf(withDefinitions(rest)), deliver)),
     );
   }

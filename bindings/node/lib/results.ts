@@ -7,6 +7,7 @@ import type {
   Usage,
 } from './generated/results.js';
 import type { AssistantMessage } from './messages.js';
+import type { Read } from './typed.js';
 
 /** Why a generation ended. */
 export type FinishReason = 'stop' | 'length' | 'tool_calls' | 'cancelled';
@@ -43,14 +44,27 @@ export class Completion {
 }
 
 /** A finished chat answer. Its `text` is the content, without reasoning and tool calls. */
-export class ChatCompletion extends Completion {
+export class ChatCompletion<Value = unknown> extends Completion {
   /** The answer, ready to be appended to the messages of the next turn. */
   message: AssistantMessage;
 
+  #read: Read | undefined;
+
   /** @internal */
-  constructor(fields: ChatCompletion) {
+  constructor(fields: ChatCompletion, read?: Read) {
     super(fields);
     this.message = fields.message;
+    this.#read = read;
+  }
+
+  /**
+   * The answer as a value of the schema that was given as `responseFormat` (Zod, Valibot, ArkType or
+   * another one that follows Standard Schema); `undefined` where none was.
+   *
+   * @throws {MullamaError} Where the answer was ended before it was complete.
+   */
+  get parsed(): Value | undefined {
+    return this.#read?.(this.text, this.stopReason) as Value | undefined;
   }
 }
 
@@ -86,7 +100,7 @@ export class Chunk {
 }
 
 /** A chunk of a chat answer that is being generated. */
-export class ChatChunk {
+export class ChatChunk<Value = unknown> {
   /** New text of the answer. */
   text: string;
   /** New text of the reasoning before the answer. */
@@ -101,10 +115,10 @@ export class ChatChunk {
   /** The progress of prompt processing, in chunks before the first token, if requested. */
   progress?: PromptProgress;
   /** The complete answer; only in the last chunk. */
-  completion?: ChatCompletion;
+  completion?: ChatCompletion<Value>;
 
   /** @internal */
-  constructor(fields: string | ChatChunk) {
+  constructor(fields: string | ChatChunk, read?: Read) {
     const { text, reasoning, toolCalls, logprobs, progress, completion }: Partial<ChatChunk> =
       typeof fields === 'string' ? { text: fields } : fields;
     this.text = text ?? '';
@@ -112,7 +126,7 @@ export class ChatChunk {
     this.toolCalls = toolCalls ?? [];
     if (logprobs) this.logprobs = logprobs;
     if (progress) this.progress = progress;
-    if (completion) this.completion = new ChatCompletion(completion);
+    if (completion) this.completion = new ChatCompletion<Value>(completion, read);
   }
 
   /** The text. */

@@ -41,7 +41,7 @@ interface Inbox {
 /** A stream of one generation. */
 export class CompletionStream<Piece extends Chunk | ChatChunk> implements Stream<Piece> {
   #generation: Generation;
-  #Piece: new (fields: string | Piece) => Piece;
+  #make: (fields: string | Piece) => Piece;
   #signal: AbortSignal | undefined;
   #onAbort: (() => void) | undefined;
   /**
@@ -55,11 +55,11 @@ export class CompletionStream<Piece extends Chunk | ChatChunk> implements Stream
   #completion: NonNullable<Piece['completion']> | undefined;
 
   constructor(
-    Piece: new (fields: string | Piece) => Piece,
+    make: (fields: string | Piece) => Piece,
     signal: AbortSignal | undefined,
     prepare: (deliver: Deliver) => Generation,
   ) {
-    this.#Piece = Piece;
+    this.#make = make;
     const inbox = this.#inbox;
     this.#generation = prepare((chunks, error) => {
       for (const chunk of chunks) inbox.chunks.push(chunk);
@@ -141,7 +141,7 @@ export class CompletionStream<Piece extends Chunk | ChatChunk> implements Stream
 
   #take(): Piece {
     const inbox = this.#inbox;
-    const chunk = new this.#Piece(inbox.chunks[inbox.read++] as string | Piece);
+    const chunk = this.#make(inbox.chunks[inbox.read++] as string | Piece);
     if (inbox.read === inbox.chunks.length) {
       inbox.chunks = [];
       inbox.read = 0;

@@ -1,3 +1,5 @@
+import type { StandardSchema } from './typed.js';
+
 /** LoRA adapters: a path, or an array of paths and of pairs of a path and a scale. */
 export type Lora = string | (string | [path: string, scale: number])[];
 
@@ -10,6 +12,7 @@ export type JsonSchema = object | boolean;
 
 /** The format of a chat answer. */
 export type ResponseFormat =
+  | StandardSchema
   | { type: 'text' }
   | { type: 'json_object' }
   | {

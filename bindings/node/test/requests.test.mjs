@@ -45,7 +45,7 @@ describe('requests', () => {
     const answer = await model.chat(question, { lark, ...drawn });
     assert.match(answer.text, /^x\d\d$/);
     await assert.rejects(model.generate('x', { regex: '(' }), failure('INVALID_GRAMMAR'));
-    await assert.rejects(model.generate('x', { lark: 'start:' }), failure('INVALID_GRAMMAR'));
+    await assert.rejects(model.generate('x', { lark: 'start: (' }), failure('INVALID_GRAMMAR'));
   });
 
   test('the middle is filled in', async (t) => {

@@ -35,6 +35,7 @@ macro_rules! hints {
 }
 
 hints! {
+    Anything = "Any";
     AsyncChat = "AsyncChat";
     CacheTypes = "str | list[str]";
     Chat = "Chat";

@@ -161,7 +161,7 @@ macro_rules! methods {
             }
 
             /// Generates the text between two texts (fill in the middle), with a model that was
-            /// trained for it: `generate` with the option `suffix`, which `stream` accepts too.
+            /// trained for it: `generate` with the option `infill_suffix`, which `stream` accepts too.
             ///
             /// `prefix` is text or a list of token ids. The options are those of
             /// `mullama.options.GenerateOptions`.

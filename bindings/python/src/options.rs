@@ -1,12 +1,12 @@
 //! Keyword arguments as the core's options.
 
 use mullama::{
-    ChatOptions, ContextParams, EmbedOptions, GenerateOptions, Lora, ModelParams, Naming,
-    OptionSet, PlanFields, RerankOptions, parse_options,
+    ChatOptions, Companion, ContextParams, EmbedOptions, GenerateOptions, Lora, ModelParams,
+    Naming, OptionSet, PlanFields, RerankOptions, parse_options,
 };
 use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyMapping, PyString};
 use serde_json::{Map, Value};
 
 use crate::errors::raise;
@@ -16,10 +16,13 @@ use crate::text::Text;
 
 /// Options that keyword arguments set.
 pub trait Keywords: Default {
-    /// Whether there are tools among them, which may be functions.
-    const TOOLS: bool = false;
+    /// Whether there are tools among them, which may be functions, and a type that the answer is to be of.
+    const OF_CHATS: bool = false;
 
     fn sets(&mut self) -> Vec<&mut dyn OptionSet>;
+
+    /// Takes what reads an answer as a value of a type.
+    fn take_response_type(&mut self, _: Py<PyAny>) {}
 }
 
 macro_rules! keywords {
@@ -35,10 +38,14 @@ macro_rules! keywords {
 keywords!(GenerateOptions, EmbedOptions, RerankOptions);
 
 impl Keywords for ChatOptions {
-    const TOOLS: bool = true;
+    const OF_CHATS: bool = true;
 
     fn sets(&mut self) -> Vec<&mut dyn OptionSet> {
         self.option_sets().into()
+    }
+
+    fn take_response_type(&mut self, response_type: Py<PyAny>) {
+        self.companion = Companion::new(response_type);
     }
 }
 
@@ -58,7 +65,13 @@ impl<T: Keywords> FromPyObject<'_, '_> for Options<T> {
     fn extract(keywords: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
         let mut options = T::default();
         let keywords = keywords.to_owned().cast_into()?;
-        let keywords = if T::TOOLS { describe_tools(keywords)? } else { keywords };
+        let keywords = if T::OF_CHATS {
+            let (keywords, response_type) = describe_type(describe_tools(keywords)?)?;
+            response_type.into_iter().for_each(|it| options.take_response_type(it));
+            keywords
+        } else {
+            keywords
+        };
         let (arguments, unusable) = convert(&keywords)?;
         parse_options(&mut options.sets(), arguments, Naming::Snake).map_err(raise)?;
         unusable.map_or(Ok(Self(options)), Err)
@@ -92,6 +105,22 @@ fn describe_tools(keywords: Bound<'_, PyDict>) -> PyResult<Bound<'_, PyDict>> {
     let describe = keywords.py().import("mullama._tools")?.getattr("definitions")?;
     keywords.set_item("tools", describe.call1((tools,))?)?;
     Ok(keywords)
+}
+
+/// Replaces a type that the answer is to be of by its schema; gives what reads an answer as a value of it.
+fn describe_type(keywords: Bound<'_, PyDict>) -> PyResult<(Bound<'_, PyDict>, Option<Py<PyAny>>)> {
+    const NAME: &str = "response_format";
+    let is_type = |given: &Bound<'_, PyAny>| {
+        !(given.is_none()
+            || given.is_instance_of::<PyString>()
+            || given.cast::<PyMapping>().is_ok())
+    };
+    let Some(given) = keywords.get_item(NAME)?.filter(is_type) else { return Ok((keywords, None)) };
+    let keywords = keywords.copy()?;
+    let make = keywords.py().import("mullama._types")?.getattr("ResponseType")?;
+    let response_type = make.call1((given,))?;
+    keywords.set_item(NAME, response_type.getattr(NAME)?)?;
+    Ok((keywords, Some(response_type.unbind())))
 }
 
 /// Keyword arguments as JSON.

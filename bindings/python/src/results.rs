@@ -5,10 +5,11 @@ use std::borrow::Cow;
 use pyo3::PyTypeInfo;
 use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
+use pyo3::types::PyNone;
 
 use crate::chat::{Message, ToolCallDelta};
 use crate::class::{Wrap, class};
-use crate::hints::{Dict, FinishReason, StopKind};
+use crate::hints::{Anything, Dict, FinishReason, StopKind, Typed};
 use crate::json::Json;
 
 class! {
@@ -152,6 +153,20 @@ class! {
         message: Message,
     }
     methods {
+        /// The answer as a value of the type that was given as `response_format`: a model of Pydantic, a
+        /// dataclass, a `TypedDict` or another type. None where no type was given, and in a copy from `pickle`.
+        ///
+        /// Raises `InvalidArgumentError` where the answer was ended before it was complete.
+        #[getter]
+        fn parsed<'py>(&self, py: Python<'py>) -> PyResult<Typed<'py, Anything>> {
+            let Some(response_type) = self.0.companion.get::<Py<PyAny>>() else {
+                return Ok(Typed::new(PyNone::get(py).to_owned()));
+            };
+            let stop_kind = self.0.stop_reason.kind.name();
+            let value = response_type.bind(py).call_method1("read", (&self.0.text, stop_kind))?;
+            Ok(Typed::new(value))
+        }
+
         /// All fields as plain Python values that can be serialised as JSON.
         fn to_dict(&self) -> Json<Dict> {
             Json::wrap(&self.0)

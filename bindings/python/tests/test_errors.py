@@ -38,6 +38,7 @@ BUILT_IN = {
     "BackendError": RuntimeError,
     "CancelledError": MullamaError,
     "ClosedError": RuntimeError,
+    "BusyError": RuntimeError,
     "DownloadError": ConnectionError,
     "IoError": OSError,
     "InternalError": RuntimeError,

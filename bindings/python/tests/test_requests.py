@@ -58,7 +58,7 @@ def test_texts_follow_regular_expressions_and_lark_grammars(demo):
     with pytest.raises(mullama.InvalidGrammarError, match="regular expression"):
         demo.generate("x", regex="(")
     with pytest.raises(mullama.InvalidGrammarError, match="Lark grammar"):
-        demo.generate("x", lark="start:")
+        demo.generate("x", lark="start: (")
     with pytest.raises(mullama.InvalidArgumentError, match="regex"):
         demo.generate("x", regex="a", grammar='root ::= "a"')
 
@@ -72,7 +72,7 @@ def test_the_middle_is_filled_in():
         options = {"max_tokens": 4, **ENDLESS}
         expected = model.generate(prompt, **options).tokens
         assert model.infill("a = ", "\nprint(a)", **options).tokens == expected
-        stream = model.stream("a = ", suffix="\nprint(a)", **options)
+        stream = model.stream("a = ", infill_suffix="\nprint(a)", **options)
         assert list(stream)[-1].completion.tokens == expected
 
 

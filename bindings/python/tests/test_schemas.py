@@ -119,7 +119,7 @@ def test_answers_follow_the_schema(demo, name):
         ({"type": "array", "minItems": 5, "maxItems": 2}, "minItems"),
         ({"type": "string", "pattern": "(?=a)b"}, "(?=a)b"),
         ({"$ref": "#/nowhere"}, "nowhere"),
-        ({"$ref": "#"}, "no value"),
+        ({"$ref": "#"}, "no text"),
         (False, "allows nothing"),
     ],
 )

@@ -66,7 +66,7 @@ def test_every_option_is_declared():
     }
     for options_of, name, _, doc in _native._option_specs():
         assert name in declared[options_of].__annotations__
-        assert "Default: " in doc
+        assert "Default:" in doc
 
 
 def public(namespace):

@@ -167,7 +167,7 @@ def test_what_a_form_cannot_hold_is_refused_by_name(model, form):
         (call, *_) = model.chat(QUESTION, **options).message.tool_calls
         Draft202012Validator(parameters).validate(json.loads(call.function.arguments))
         return
-    with pytest.raises(InvalidGrammarError, match="`anyOf` at #.*cannot be held"):
+    with pytest.raises(InvalidGrammarError, match=r"`anyOf` at #.*cannot be held"):
         model.chat(QUESTION, **options)
 
 

@@ -222,11 +222,11 @@ fn the_middle_is_asked_for_with_the_tokens_of_the_model() {
     assert_eq!(answer.tokens, model.generate(prompt, &options).unwrap().tokens);
     let from_tokens = model.infill(text(prefix), suffix, &options).unwrap();
     assert_eq!(from_tokens.tokens, answer.tokens);
-    let streamed = model.stream(prefix, &options.clone().with_suffix(suffix)).unwrap();
+    let streamed = model.stream(prefix, &options.clone().with_infill_suffix(suffix)).unwrap();
     assert_eq!(streamed.finish().unwrap().tokens, answer.tokens);
 
     assert_eq!(DEMO.infill("a", "b", &options).unwrap_err().kind(), ErrorKind::Unsupported);
-    let chat = ChatOptions::from(options.with_suffix("b"));
+    let chat = ChatOptions::from(options.with_infill_suffix("b"));
     let error = model.chat(&[Message::user("x")], &chat).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
 }

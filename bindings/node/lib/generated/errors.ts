@@ -1,28 +1,28 @@
 // Written by generate-types.mjs from what is declared in Rust: change that, not this.
 
-/** What went wrong, as far as a program can act on it. */
+/** The kind of an error, for programs to act on. */
 
 export type ErrorCode =
-  /** A file, or a model of this name, is not there. */
+  /** A file, or a model with this name, does not exist. */
   | 'NOT_FOUND'
   /**
-   * The file is no GGUF model, is cut short or damaged, or holds an architecture that the engine
-   * does not know.
+   * The file is not a GGUF model, is truncated or damaged, or has an architecture that the
+   * engine does not support.
    */
   | 'INVALID_MODEL'
   /** An argument has the wrong type or a value outside its range. */
   | 'INVALID_ARGUMENT'
   /** The name cannot be the name of a model. */
   | 'UNKNOWN_MODEL'
-  /** The machine or a device ran out of memory; the message says of how much of what. */
+  /** The machine or a device ran out of memory; the message names the device and the amount. */
   | 'OUT_OF_MEMORY'
-  /** The placement that was asked for does not fit the devices. */
+  /** The requested placement does not fit on the devices. */
   | 'DOES_NOT_FIT'
   /** The prompt is longer than the context. */
   | 'CONTEXT_OVERFLOW'
   /** A grammar or JSON schema cannot be used. */
   | 'INVALID_GRAMMAR'
-  /** A chat template is missing, damaged, or does not accept the messages. */
+  /** A chat template is missing, invalid, or rejects the messages. */
   | 'TEMPLATE'
   /** The model or the backend cannot do this. */
   | 'UNSUPPORTED'
@@ -32,6 +32,8 @@ export type ErrorCode =
   | 'CANCELLED'
   /** The model has been closed. */
   | 'CLOSED'
+  /** Too many requests are waiting; try again later. */
+  | 'BUSY'
   /** A download failed. */
   | 'DOWNLOAD'
   /** Reading or writing a file failed. */

@@ -11,6 +11,7 @@ import type {
   EmbeddingUsage,
   Placement,
   PlanFields,
+  RequestInfo,
   RerankingFields,
   Stats,
   ToolRequest,
@@ -42,11 +43,11 @@ export interface Embedded {
   dimensions: number;
   /** Tokens of each text that were computed. */
   tokenCounts: Array<number>;
-  /** How the vectors of a text's tokens became one. */
+  /** How the token vectors of a text were combined. */
   pooling: 'mean' | 'cls' | 'last' | 'none' | 'rank';
   /** Whether each vector has been scaled to length 1. */
   normalized: boolean;
-  /** Tokens that the texts took. */
+  /** Tokens of the texts. */
   usage: EmbeddingUsage;
 }
 
@@ -117,6 +118,8 @@ export declare class NativeModel {
   closeNow(): void;
   /** Frees the model on another thread. */
   close(options: Options): Promise<undefined>;
+  requests(): Array<RequestInfo>;
+  cancelRequest(id: Text): boolean;
   stats(): Stats;
   get defaultOptions(): GenerateOptions;
   get architecture(): string;
@@ -171,19 +174,19 @@ export interface Planned {
 /** Plans on another thread. The source is text, or the fields of a shape. */
 export declare function plan(source: Json, options: Options): Promise<Planned>;
 
-/** How far a pull has come. */
+/** The progress of a pull. */
 export interface PullProgress {
-  /** What is being done; `waiting` is for another pull of the same file. */
+  /** The current phase; `waiting` is for another pull of the same file. */
   phase: 'resolving' | 'waiting' | 'downloading' | 'verifying' | 'done';
-  /** Bytes that are in the store or on their way there, earlier runs included. */
+  /** Bytes downloaded so far, including earlier runs. */
   completed: number;
-  /** Bytes of all the files; 0 while it is not known. */
+  /** Total bytes of all files; 0 while unknown. */
   total: number;
-  /** How much of it is there, from 0 to 1. */
+  /** The completed fraction, from 0 to 1. */
   fraction: number;
-  /** Bytes per second of late; 0 while it is not known. */
+  /** Current bytes per second; 0 while unknown. */
   speed: number;
-  /** Seconds that are left at this speed. */
+  /** Remaining seconds at this speed. */
   eta?: number;
 }
 
@@ -191,7 +194,7 @@ export interface PullProgress {
 export interface StoredModel {
   /** The name, by which the model is loaded. */
   name: string;
-  /** The id that a list shows: 12 digits. */
+  /** The id shown in lists: 12 digits. */
   id: string;
   /** Bytes of all its files. */
   size: number;

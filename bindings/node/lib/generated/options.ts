@@ -4,57 +4,54 @@ import type { Abortable, Progress } from '../abort.js';
 import type { Tool, FunctionTool, ToolChoice } from '../tools.js';
 import type { Lora, KvCacheType, JsonSchema, ResponseFormat, DeviceDescription } from '../types.js';
 
-/** What a model is loaded with. */
+/** Options of loading a model. */
 export interface LoadOptions extends Abortable, Progress {
   /**
-   * Layers on GPUs: -1 (`All`) all of them, 0 none, N that many, `Auto` what fits. The output
-   * layer counts as one. Default: `Auto`.
+   * Number of layers on GPUs: -1 (`All`) for all, 0 for none, N for that many, `Auto` for as
+   * many as fit. The output layer counts as one. Default: `Auto`.
    */
   nGpuLayers?: number | 'auto';
   /**
-   * How a model is divided among several GPUs: `none`, `layer`, `row`, `tensor`.
-   * Default: `layer`.
+   * How a model is split across several GPUs: `none`, `layer`, `row`, `tensor`. Default:
+   * `layer`.
    */
   splitMode?: 'none' | 'layer' | 'row' | 'tensor';
-  /** Share of the model for each GPU, in any unit. Default: by free memory. */
+  /** Share of the model for each GPU, in any unit. Default: proportional to free memory. */
   tensorSplit?: number[];
   /**
-   * The GPU that holds everything in split mode `none`, by its index.
+   * Index of the GPU to use in split mode `none`.
    * Default: 0.
    */
   mainGpu?: number;
-  /**
-   * Devices that may be used, by their names; `auto` fills them in this order.
-   * Default: all.
-   */
+  /** Names of the devices that may be used; `auto` fills them in this order. Default: all. */
   devices?: string[];
   /**
-   * Workers on other machines that may be used, as `host:port`; their devices come before this
-   * machine's. Default: none.
+   * Remote workers that may be used, as `host:port`; their devices come before those of this
+   * machine. Default: none.
    */
   rpcServers?: string[];
   /**
-   * Devices for tensors, by a pattern (regular expression) over their names, the first that
-   * matches; `CPU` is the machine's own memory. Default: none.
+   * Devices for individual tensors, by regular expression over tensor names; the first match
+   * applies. `CPU` is system RAM. Default: none.
    */
   tensorOverrides?: Record<string, string>;
   /**
-   * Whether the experts of a mixture stay in the machine's own memory.
+   * Whether all experts of a mixture-of-experts model are in system RAM.
    * Default: false.
    */
   cpuMoe?: boolean;
   /**
-   * Of how many layers, from the first on, the experts stay in the machine's own memory.
+   * Number of layers, from the first on, whose experts are in system RAM.
    * Default: 0.
    */
   nCpuMoe?: number;
   /**
-   * Whether the file is mapped into memory rather than read.
+   * Whether the file is memory-mapped instead of read.
    * Default: true.
    */
   useMmap?: boolean;
   /**
-   * Whether the model is kept from being swapped out.
+   * Whether the model is locked in memory, so that it cannot be swapped out.
    * Default: false.
    */
   useMlock?: boolean;
@@ -64,81 +61,85 @@ export interface LoadOptions extends Abortable, Progress {
    */
   checkTensors?: boolean;
   /**
-   * Whether only the vocabulary is loaded: such a model tokenises and does nothing else.
+   * Whether only the vocabulary is loaded: such a model can only tokenise.
    * Default: false.
    */
   vocabOnly?: boolean;
-  /** Values that replace those of the file's metadata, by key. Default: none. */
+  /** Values that override the file's metadata, by key. Default: none. */
   metadataOverrides?: Record<string, string | number | boolean>;
   /**
-   * LoRA adapters that requests use where they name none: paths of GGUF files, alone or each with
-   * a scale. Default: none.
+   * LoRA adapters for requests that do not specify any: paths of GGUF files, each with an
+   * optional scale. Default: none.
    */
   lora?: Lora;
-  /** A chat template (Jinja) in place of the model's. Default: the model's. */
+  /** A chat template (Jinja) that replaces the model's. Default: the model's. */
   chatTemplate?: string;
   /**
-   * Tokens of context, shared by all requests that run at once. Default: what the model was
-   * trained with, at most 8192.
+   * Context size in tokens, shared by all concurrent requests. Default: the model's training
+   * context, at most 8192.
    */
   contextSize?: number;
   /**
-   * Most tokens in one step of the engine (the logical batch); each request that runs has one in
-   * any case.
+   * Maximum number of tokens in one step of the engine (the logical batch); every running
+   * request always has at least one.
    * Default: 2048.
    */
   batchSize?: number;
-  /** Most tokens in one computation (the physical batch). Default: 512. */
+  /** Maximum number of tokens in one computation (the physical batch). Default: 512. */
   ubatchSize?: number;
-  /** Threads that generate. Default: one for each physical core. */
+  /** Threads for generation. Default: one per physical core. */
   nThreads?: number;
-  /** Threads that process prompts. Default: as many as generate. */
+  /** Threads for prompt processing. Default: the same as for generation. */
   nThreadsBatch?: number;
   /**
-   * Most requests that run at once; the others wait.
+   * Maximum number of concurrent requests; further ones wait.
    * Default: 4.
    */
   nParallel?: number;
   /**
-   * Most tokens of finished requests that are kept in the KV cache, for requests that begin
-   * alike. Default: as many as there is room for; 0 keeps none, and requests that run at once share
-   * nothing either.
+   * Maximum number of waiting requests; further ones are rejected as `Busy`. Default:
+   * unlimited.
+   */
+  maxQueue?: number;
+  /**
+   * Maximum number of tokens of finished requests that stay in the KV cache, for reuse by
+   * requests with the same prefix. Default: as many as fit; 0 turns prefix sharing off, also
+   * between concurrent requests.
    */
   prefixCache?: number;
   /**
-   * Megabytes (MiB) of system RAM for what leaves the KV cache, and for checkpoints: both are copied
-   * back instead of computed again. Default: a quarter of what is free when the model is loaded, at
-   * most 8192; 0 turns it off.
+   * System RAM, in megabytes (MiB), for tokens evicted from the KV cache and for
+   * checkpoints: both are copied back instead of recomputed. Default: a quarter of the free
+   * memory at load time, at most 8192; 0 turns it off.
    */
   cacheRam?: number;
   /**
-   * Tokens between checkpoints of memory that cannot be cut: recurrent states and sliding
-   * windows. A checkpoint is also made at the end of each prompt and before its last message.
-   * 0 makes none.
+   * Tokens between checkpoints of state that cannot be truncated: recurrent states and
+   * sliding windows. A checkpoint is also made at the end of each prompt and before its last
+   * message. 0 turns checkpoints off.
    * Default: 2048.
    */
   checkpointEvery?: number;
   /**
-   * Whether layers with a sliding window keep cells of the whole context. Without, they take much
-   * less memory, and prompts share what they begin with up to a checkpoint only.
+   * Whether layers with a sliding window have cells for the whole context. If not, they need
+   * much less memory, but prompts share prefixes only up to a checkpoint.
    * Default: false.
    */
   swaFull?: boolean;
   /**
-   * How many times longer a prompt that is being processed may make the time between tokens of
-   * other answers.
+   * How many times longer the time between tokens of other answers may become while a prompt
+   * is processed.
    * Default: 4.0.
    */
   maxStall?: number;
   /**
-   * Type of the KV cache, one or a pair for keys and values: `f32`, `f16`, `bf16`, `q8_0`,
-   * `q5_1`, `q5_0`, `q4_1`, `q4_0` or `iq4_nl`. Quantised values need flash attention.
-   * Default: `f16`.
+   * Data type of the KV cache, one value or a pair for keys and values: `f32`, `f16`,
+   * `bf16`, `q8_0`, `q5_1`, `q5_0`, `q4_1`, `q4_0` or `iq4_nl`. Quantised values require
+   * flash attention. Default: `f16`.
    */
   kvCacheType?: KvCacheType | [keys: KvCacheType, values: KvCacheType];
   /**
-   * Whether the KV cache of a layer lies on the layer's device, else in the machine's own
-   * memory.
+   * Whether the KV cache of a layer is on the layer's device; otherwise it is in system RAM.
    * Default: true.
    */
   offloadKqv?: boolean;
@@ -149,80 +150,87 @@ export interface LoadOptions extends Abortable, Progress {
   /** Scale of the rotary position embedding's frequency. Default: the model's. */
   ropeFreqScale?: number;
   /**
-   * Whether a computation of full size is made before the model is ready, so that a lack of
-   * memory shows then. Default: where a GPU is used, unless `MULLAMA_WARMUP` is 0.
+   * Whether a full-size computation runs before the model is ready, so that a lack of memory
+   * is detected while loading. Default: true if a GPU is used, unless `MULLAMA_WARMUP` is 0.
    */
   warmup?: boolean;
 }
 
-/** What a plan takes: as loading does, and what describes hardware. */
+/** Options of a plan: those of loading, and a description of the hardware. */
 export interface PlanOptions extends Omit<LoadOptions, 'devices' | 'onProgress'> {
   /**
-   * The GPUs to plan for: names of this machine's devices; or descriptions, such as `RTX 4090`,
-   * `2x RTX 3060 12GB`, `M4 Max 64GB`, `24GiB`, or an object with `memory` or `name`, and
-   * `backend`, `bandwidth`, `compute`, `link`, `count`. Default: those of this machine.
+   * The GPUs to plan for: names of this machine's devices, or descriptions such as `RTX
+   * 4090`, `2x RTX 3060 12GB`, `M4 Max 64GB`, `24GiB`, or an object with `memory` or `name`,
+   * and `backend`, `bandwidth`, `compute`, `link`, `count`. Default: those of this machine.
    */
   devices?: string | DeviceDescription | (string | DeviceDescription)[];
   /**
-   * The machine's own memory, as a size with its unit (`64GiB`) or in bytes. Default: what is free
-   * here; of a described device that shares it, what the device leaves.
+   * System RAM, as a size with a unit (`64GiB`) or in bytes. Default: the free memory of
+   * this machine; for a described device with shared memory, the part that the device does
+   * not use.
    */
   hostMemory?: string | number;
   /**
-   * The bandwidth of the machine's own memory, such as `80GB/s` or `2x DDR5-5600`.
-   * Default: measured here.
+   * The bandwidth of system RAM, such as `80GB/s` or `2x DDR5-5600`. Default: measured on
+   * this machine.
    */
   hostBandwidth?: string;
   /**
-   * Whether other settings and quantisations are planned too where the model does not fit GPUs as
-   * a whole.
+   * Whether other settings and quantisations are planned too if the model does not fit on
+   * GPUs completely.
    * Default: true.
    */
   alternatives?: boolean;
 }
 
-/** What a generation is to do. */
+/** Options of a generation. */
 export interface GenerateOptions extends Abortable {
-  /** Most tokens to generate. Default: to the end that the model chooses, or of the context. */
+  /**
+   * Maximum number of tokens to generate; 0 only processes the prompt, for later requests
+   * that start with it. Default: until the model stops or the context is full.
+   */
   maxTokens?: number;
   /**
-   * Seconds from the call on after which the generation ends with what there is, as if it were
-   * cancelled. Default: none.
+   * Time limit in seconds, from the call on. The generation then ends with the partial
+   * answer, as if it were cancelled. Default: none.
    */
   timeout?: number;
   /**
-   * Divides the logits before the draw: below 1 sharpens, above 1 flattens, 0 always takes the
-   * likeliest token.
+   * Sampling temperature, which divides the logits: values below 1 sharpen the distribution,
+   * values above 1 flatten it, 0 always picks the most likely token.
    * Default: 0.8.
    */
   temperature?: number;
   /**
-   * Keep the K likeliest tokens; 0 keeps all.
+   * Limit sampling to the K most likely tokens; 0 turns it off.
    * Default: 40.
    */
   topK?: number;
   /**
-   * Keep the likeliest tokens that together have probability P; 1 keeps all.
+   * Limit sampling to the most likely tokens whose probabilities add up to P; 1 turns it
+   * off.
    * Default: 0.95.
    */
   topP?: number;
   /**
-   * Keep tokens at least P times as likely as the likeliest; 0 keeps all.
+   * Limit sampling to tokens at least P times as likely as the most likely one; 0 turns it
+   * off.
    * Default: 0.05.
    */
   minP?: number;
   /**
-   * Locally typical sampling with mass P (arXiv:2202.00666); 1 is off.
+   * Locally typical sampling with mass P (arXiv:2202.00666); 1 turns it off.
    * Default: 1.0.
    */
   typicalP?: number;
   /**
-   * Keep logits within N standard deviations of the highest (arXiv:2411.07641); -1 is off.
+   * Limit sampling to logits within N standard deviations of the highest (arXiv:2411.07641);
+   * -1 turns it off.
    * Default: -1.0.
    */
   topNSigma?: number;
   /**
-   * Chance to exclude the top choices; 0 is off.
+   * Probability of excluding the top choices; 0 turns it off.
    * Default: 0.0.
    */
   xtcProbability?: number;
@@ -232,7 +240,7 @@ export interface GenerateOptions extends Abortable {
    */
   xtcThreshold?: number;
   /**
-   * Half the width of the range of the dynamic temperature; 0 is off.
+   * Half the width of the dynamic temperature's range; 0 turns it off.
    * Default: 0.0.
    */
   dynatempRange?: number;
@@ -242,7 +250,7 @@ export interface GenerateOptions extends Abortable {
    */
   dynatempExponent?: number;
   /**
-   * Strength of the DRY penalty against repeated sequences; 0 is off.
+   * Strength of the DRY penalty against repeated sequences; 0 turns it off.
    * Default: 0.0.
    */
   dryMultiplier?: number;
@@ -252,12 +260,13 @@ export interface GenerateOptions extends Abortable {
    */
   dryBase?: number;
   /**
-   * Longest repetition, in tokens, that DRY lets pass.
+   * Longest repetition, in tokens, that DRY does not penalise.
    * Default: 2.
    */
   dryAllowedLength?: number;
   /**
-   * Tokens that DRY looks back; 0 is off, -1 the whole context.
+   * Number of previous tokens that DRY considers; 0 turns it off, -1 means the whole
+   * context.
    * Default: -1.
    */
   dryPenaltyLastN?: number;
@@ -267,7 +276,8 @@ export interface GenerateOptions extends Abortable {
    */
   drySequenceBreakers?: string[];
   /**
-   * Mirostat (arXiv:2007.14966), version 1 or 2, in place of the truncating samplers; 0 is off.
+   * Mirostat (arXiv:2007.14966), version 1 or 2, which replaces the truncating samplers; 0
+   * turns it off.
    * Default: 0.
    */
   mirostat?: number;
@@ -282,83 +292,119 @@ export interface GenerateOptions extends Abortable {
    */
   mirostatEta?: number;
   /**
-   * Divides the logits of recent tokens; 1 is off.
+   * Divides the logits of recent tokens; 1 turns it off.
    * Default: 1.0.
    */
   repeatPenalty?: number;
   /**
-   * Taken from a recent token's logit for each time it occurred; 0 is off.
+   * Subtracted from a recent token's logit for each occurrence; 0 turns it off.
    * Default: 0.0.
    */
   frequencyPenalty?: number;
   /**
-   * Taken from a recent token's logit if it occurred at all; 0 is off.
+   * Subtracted from a recent token's logit if it occurred at all; 0 turns it off.
    * Default: 0.0.
    */
   presencePenalty?: number;
   /**
-   * Tokens that the three penalties look back, the prompt's included; 0 is off, -1 the whole
-   * context.
+   * Number of previous tokens that the three penalties consider, including the prompt's; 0
+   * turns them off, -1 means the whole context.
    * Default: 64.
    */
   repeatLastN?: number;
   /**
-   * Added to the logits of tokens, by id; `false` in place of a number forbids the token.
-   * Default: none.
+   * Values added to the logits of tokens, by id; `false` instead of a number forbids the
+   * token. Default: none.
    */
   logitBias?: Record<number, number | false>;
   /**
-   * Seed of the draw: the same seed gives the same text, as long as no other request runs beside it
-   * (what is computed together differs in the last bits). Such a prompt is always computed anew.
-   * Default: a random one.
+   * Random seed. The same seed produces the same text as long as no other request runs
+   * concurrently (results of larger batches differ in the last bits). With a seed, the
+   * prompt is always recomputed. Default: random.
    */
   seed?: number;
-  /** Texts that end the generation; they are not part of the result. Default: none. */
+  /** Stop sequences; they are not part of the result. Default: none. */
   stop?: string | string[];
   /**
-   * Whether to go on when the model says that it is done.
+   * Whether to continue when the model generates its end-of-generation token.
    * Default: false.
    */
   ignoreEos?: boolean;
-  /** A grammar (GBNF) that the text must follow. Default: none. */
+  /**
+   * The text after the gap to fill in (fill in the middle); the prompt is the text before
+   * it. For models that were trained for it. Default: none; the generated text continues the
+   * prompt.
+   */
+  suffix?: string;
+  /** A grammar (GBNF) that the text must match. Default: none. */
   grammar?: string;
-  /** A JSON schema that the text must follow. Default: none. */
+  /**
+   * A Lark grammar that the text must match, in the dialect of llguidance: rules in lower
+   * case, terminals in upper case, `start` as the first rule, `%json {...}` for JSON
+   * schemas. Default: none.
+   */
+  lark?: string;
+  /**
+   * A regular expression that the whole text must match, in the syntax of the Rust crate
+   * `regex`. Default: none.
+   */
+  regex?: string;
+  /** A JSON schema that the text must match. Default: none. */
   jsonSchema?: JsonSchema;
   /**
-   * LoRA adapters for this request in place of the model's: paths of GGUF files, alone or each with
-   * a scale; an empty list is the model without any. Default: what the model was loaded with, or
-   * `set_lora` set since.
+   * LoRA adapters for this request, instead of the model's: paths of GGUF files, each with
+   * an optional scale; an empty list turns adapters off. Default: the adapters that the
+   * model was loaded with or that `set_lora` has set since.
    */
   lora?: Lora;
   /**
-   * Most tokens to guess ahead in a step, from what followed in the text where it went the same way
-   * before (prompt lookup decoding). Each is held against the model's own choice, so that the text
-   * stays what it would be, but for ties: what is computed together differs in the last bits.
-   * Pays where answers repeat what the prompt says.
+   * Maximum number of tokens to draft per step, copied from the last place where the same
+   * tokens occurred (prompt lookup decoding). Each is verified against the model's own
+   * choice, so the text is the same except for ties: results of larger batches differ in the
+   * last bits. Useful when answers repeat the prompt.
    * Default: 0, which is off.
    */
   promptLookup?: number;
   /**
-   * Report log probabilities: of each token and of this many likeliest alternatives.
+   * Priority among waiting requests: higher values run first.
+   * Default: 0.
+   */
+  priority?: number;
+  /**
+   * The client that the request belongs to. Waiting requests with the same priority are
+   * scheduled round-robin by client, so a client with many requests cannot starve others.
+   * Default: the same client for all.
+   */
+  client?: string;
+  /** The id of the request in `requests()` and for `cancel_request`. Default: a number. */
+  requestId?: string;
+  /**
+   * Whether a stream reports the progress of prompt processing, in chunks before the first
+   * token.
+   * Default: false.
+   */
+  promptProgress?: boolean;
+  /**
+   * Return log probabilities of each token and of this many of the most likely alternatives.
    * Default: off.
    */
   logprobs?: number;
 }
 
-/** What a chat is to do: as any generation, and what only a chat has. */
+/** Options of a chat: those of a generation, and those specific to chats. */
 export interface ChatOptions extends GenerateOptions {
   /**
-   * Tools that the model may call, in OpenAI's shape; functions too, in Python and Node.js.
+   * Tools that the model may call, in OpenAI's format; in Python and Node.js also functions.
    * Default: none.
    */
   tools?: (Tool | FunctionTool)[];
   /**
-   * Whether tools are called: `auto`, `none`, `required`, or one by name as
-   * `{"type": "function", "function": {"name": ...}}`. Default: `auto`.
+   * Which tools the model calls: `auto`, `none`, `required`, or a specific one as `{"type":
+   * "function", "function": {"name": ...}}`. Default: `auto`.
    */
   toolChoice?: ToolChoice;
   /**
-   * Whether several tools may be called in one answer.
+   * Whether one answer may contain several tool calls.
    * Default: false.
    */
   parallelToolCalls?: boolean;
@@ -373,64 +419,71 @@ export interface ChatOptions extends GenerateOptions {
    */
   reasoning?: boolean;
   /**
-   * Most tokens of reasoning: when they are spent, it is ended with the tag of the model's own
-   * template, and the answer follows. Default: none.
+   * Maximum number of reasoning tokens. When they are exhausted, the template's
+   * end-of-reasoning tag is inserted and the answer follows. Default: none.
    */
   reasoningBudget?: number;
   /**
-   * Whether special tokens that are written out in messages, tools and arguments count as such. Else
-   * they are text, so that nobody who writes a message can end it and begin another.
+   * Whether special tokens written in messages, tools and arguments are parsed as special
+   * tokens. Otherwise they are plain text, so the author of a message cannot end it and
+   * start another.
    * Default: false.
    */
   parseSpecial?: boolean;
+  /**
+   * Whether the answer continues a last message of the assistant; the result then contains
+   * only the continuation. Otherwise the answer is a separate message.
+   * Default: false.
+   */
+  continueFinalMessage?: boolean;
   /** Arguments for the chat template. Default: none. */
   templateKwargs?: Record<string, unknown>;
 }
 
-/** What an embedding is to do. */
+/** Options of an embedding. */
 export interface EmbedOptions extends Abortable {
   /**
-   * How the vectors of a text's tokens become one: `mean` (their average), `cls` (the first),
-   * `last` (the last), `none` (all are given, as a matrix), or `rank` (the scores of a
-   * classification head). Default: the model's, else `mean`.
+   * How the token vectors of a text are combined: `mean` (their average), `cls` (the first),
+   * `last` (the last), `none` (no pooling: all of them, as a matrix), or `rank` (the scores
+   * of a classification head). Default: the model's, else `mean`.
    */
   pooling?: 'mean' | 'cls' | 'last' | 'none' | 'rank';
   /** Whether each vector is scaled to length 1. Default: true, except for `pooling` `rank`. */
   normalize?: boolean;
   /**
-   * How many numbers of each vector are kept, from the first on, for models that were trained
-   * for it (Matryoshka); it is scaled afterwards. Default: all.
+   * Number of dimensions to retain, from the first on, for models that were trained for it
+   * (Matryoshka); vectors are normalised afterwards. Default: all.
    */
   dimensions?: number;
   /**
-   * What becomes of a text with more tokens than the model takes: `none` (it is refused), `end`
-   * or `start` (that part of it is cut off, and `usage` says how much). Default: `none`.
+   * How to handle a text with more tokens than the model accepts: `none` (reject it), `end`
+   * or `start` (cut off that part; `usage` reports how much). Default: `none`.
    */
   truncate?: 'none' | 'end' | 'start';
   /**
-   * Whether the tokens are added that the model expects around a text.
+   * Whether to add the special tokens that the model expects around a text.
    * Default: true.
    */
   addSpecial?: boolean;
   /**
-   * Whether special tokens that are written out in a text count as such.
+   * Whether special tokens written in a text are parsed as special tokens.
    * Default: false.
    */
   parseSpecial?: boolean;
-  /** Seconds after which the call gives up. Default: none. */
+  /** Time limit of the call, in seconds. Default: none. */
   timeout?: number;
 }
 
-/** What a reranking is to do. */
+/** Options of a reranking. */
 export interface RerankOptions extends Abortable {
-  /** How many of the best documents are given. Default: all. */
+  /** Number of best documents to return. Default: all. */
   topN?: number;
   /**
-   * What becomes of a document that has, with the query, more tokens than the model takes: `none`
-   * (it is refused), `end` or `start` (that part of the document is cut off, and `usage` says how
-   * much). Default: `none`.
+   * How to handle a document that has, together with the query, more tokens than the model
+   * accepts: `none` (reject it), `end` or `start` (cut off that part of the document;
+   * `usage` reports how much). Default: `none`.
    */
   truncate?: 'none' | 'end' | 'start';
-  /** Seconds after which the call gives up. Default: none. */
+  /** Time limit of the call, in seconds. Default: none. */
   timeout?: number;
 }

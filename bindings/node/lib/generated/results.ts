@@ -3,25 +3,25 @@
 import type { KvCacheType } from '../types.js';
 import type { LoadOptions } from './options.js';
 
-/** Another way to run a model, and what it would come to. */
+/** An alternative way to run a model, and its effect. */
 export interface Alternative {
-  /** What is done otherwise, in words: `kv_cache_type q8_0`, `Q3_K_M`. */
+  /** The changed setting: `kv_cache_type q8_0`, `Q3_K_M`. */
   change: string;
   /** Whether it fits. */
   fits: boolean;
-  /** Layers on GPUs; the output layer counts. */
+  /** Number of layers on GPUs; the output layer counts as one. */
   nGpuLayers: number;
-  /** Tokens of context. */
+  /** Context size in tokens. */
   contextSize: number;
-  /** Bytes of all tensors. */
+  /** Size of all tensors in bytes. */
   size: number;
-  /** Tokens a second, where they can be predicted. */
+  /** Tokens per second, if they can be predicted. */
   decodeTps?: number;
-  /** Options that load the model so; for another quantisation, its own file. */
+  /** Options that load the model as planned; another quantisation needs its own file. */
   options: LoadOptions;
 }
 
-/** A backend module that was found, and what became of it. */
+/** A backend module that was found, and its status. */
 export interface Backend {
   /** The backend, as `MULLAMA_BACKEND` names it: `cpu`, `cuda`, `vulkan`. */
   name: string;
@@ -29,21 +29,21 @@ export interface Backend {
   path: string;
   /** Whether it is in use. */
   loaded: boolean;
-  /** Why it is not. */
+  /** The reason why it is not. */
   reason?: string;
 }
 
-/** What can be done with a model. */
+/** The tasks that a model supports. */
 export interface Capabilities {
   /** Text can be generated. */
   generate: boolean;
   /** There is a chat template. */
   chat: boolean;
-  /** The chat template takes tools. */
+  /** The chat template supports tools. */
   tools: boolean;
   /** The chat template can switch reasoning on and off. */
   reasoning: boolean;
-  /** Texts can be embedded, without more ado. */
+  /** Texts can be embedded. */
   embed: boolean;
   /** Documents can be ranked: there is a classification head. */
   rerank: boolean;
@@ -51,9 +51,9 @@ export interface Capabilities {
 
 /** A device that the engine can compute on. */
 export interface Device {
-  /** The engine's name: `CPU`, `CUDA0`, `Vulkan1`. Placement options name devices by it. */
+  /** The name in the engine and in placement options: `CPU`, `CUDA0`, `Vulkan1`. */
   name: string;
-  /** The maker's name of the device. */
+  /** The vendor's name of the device. */
   description: string;
   /** The backend, as `MULLAMA_BACKEND` names it: `cpu`, `cuda`, `vulkan`. */
   backend: string;
@@ -61,209 +61,251 @@ export interface Device {
   kind: 'cpu' | 'gpu' | 'igpu' | 'accelerator';
   /** Bytes of memory that are free now. */
   memoryFree: number;
-  /** Bytes of memory in all. */
+  /** Total memory in bytes. */
   memoryTotal: number;
   /**
-   * Whose kernels compute on the processor, and with which instructions, or why the engine's own do; nothing for
-   * other devices.
+   * The active CPU kernels and their instruction set, or the reason why the engine's kernels are
+   * used; absent for other devices.
    */
   kernels?: string;
 }
 
-/** What one device holds of a model, in bytes as they were allocated. */
+/** The part of a model on one device, in allocated bytes. */
 export interface DeviceShare {
-  /** The device's name; `CPU` is the machine's own memory. */
+  /** The device's name; `CPU` is system RAM. */
   name: string;
-  /** Layers; the output layer counts as one. */
+  /** Number of layers; the output layer counts as one. */
   layers: number;
   /** Bytes of weights. */
   weights: number;
   /** Bytes of KV cache. */
   kv: number;
-  /** Bytes of buffers to compute in. */
+  /** Bytes of compute buffers. */
   compute: number;
 }
 
-/** Tokens that an embedding or a reranking took. */
+/** Token counts of an embedding or a reranking. */
 export interface EmbeddingUsage {
-  /** Tokens that were computed, of all inputs. */
+  /** Computed tokens of all inputs. */
   promptTokens: number;
-  /** Tokens that were cut off because an input was too long. */
+  /** Tokens removed because an input was too long. */
   truncatedTokens: number;
 }
 
-/** One of the likeliest tokens at a place. */
+/** One of the most likely tokens at a position. */
 export interface Logprob {
   /** The token. */
   token: number;
   /** Its text; a part of a character shows as U+FFFD. */
   text: string;
-  /** Natural logarithm of its probability, before any sampling option. */
+  /** Its bytes. */
+  bytes: number[];
+  /** Natural logarithm of its probability, before sampling options are applied. */
   logprob: number;
 }
 
-/** Where a loaded model is: the devices that hold a part of it, the machine's own memory last. */
+/** The placement of a loaded model: the devices with a part of it; system RAM is last. */
 export interface Placement {
-  /** What each device holds. */
+  /** The part on each device. */
   devices: DeviceShare[];
 }
 
-/** What would be put where. `Display` gives it as a table with bars. */
+/** A planned placement. `Display` formats it as a table with bars. */
 export interface PlanFields {
-  /** What is planned. */
+  /** The planned model. */
   model: { name?: string; architecture: string; size: number };
   /** Whether it fits. */
   fits: boolean;
-  /** Why it does not, and what would. */
+  /** The reason why it does not, and settings that would. */
   refusal?: string;
-  /** Layers on GPUs; the output layer counts. */
+  /** Number of layers on GPUs; the output layer counts as one. */
   nGpuLayers: number;
-  /** Layers in all, the output layer included. */
+  /** Total number of layers, including the output layer. */
   nLayers: number;
-  /** Tokens of context. */
+  /** Context size in tokens. */
   contextSize: number;
   /**
-   * The most tokens of context, of those that the model was trained with, with which every layer is on
-   * GPUs. None where there is no such context, and where no alternatives are asked for.
+   * The largest context size, in tokens, up to the training context, with which all layers are
+   * on GPUs. None if there is no such size, or if no alternatives were requested.
    */
   maxGpuContextSize?: number;
-  /** The number formats of keys and values. */
+  /** The data types of keys and values. */
   kvCacheType: KvCacheType | [keys: KvCacheType, values: KvCacheType];
-  /** Share of each GPU, where there are several. */
+  /** Share of each GPU, if there are several. */
   tensorSplit?: number[];
-  /** Devices of tensors by pattern, as they were asked for. */
+  /** Devices of tensors by pattern, as requested. */
   tensorOverrides?: Record<string, string>;
-  /** Of how many layers, from the first on, the experts stay in the machine's own memory. */
+  /** Number of layers, from the first on, whose experts are in system RAM. */
   nCpuMoe: number;
-  /** The GPUs that hold a part, in the order of their layers. */
+  /** The GPUs with a part of the model, in the order of their layers. */
   devices: PlannedDevice[];
-  /** The machine's own memory. */
+  /** System RAM. */
   host: PlannedDevice;
   /**
-   * Whether more weights stay in the machine's own memory than there is room for, so that they are
-   * read from the file again and again.
+   * Whether the weights in system RAM exceed the available memory, so that they are read from
+   * the file again and again.
    */
   pages: boolean;
-  /** How fast it would be, where what the devices can do is known. */
+  /** The predicted speed, if the performance of the devices is known. */
   predicted?: Prediction;
   /**
-   * Other settings and other quantisations of the model, the best first, where it does not go onto
-   * GPUs as a whole.
+   * Other settings and quantisations of the model, best first, if it does not fit on GPUs
+   * completely.
    */
   alternatives: Alternative[];
   /**
-   * Options that load the model so. Described devices are not among them: the model is loaded on
-   * those that are there, in their order.
+   * Options that load the model as planned. Described devices are not included: the model is
+   * loaded on the devices of the machine, in their order.
    */
   options: LoadOptions;
 }
 
-/** What a device would hold, in bytes. */
+/** The planned part of a model on one device, in bytes. */
 export interface PlannedDevice {
   /** The device's name. */
   name: string;
   /** What it is. */
   description: string;
-  /** Layers; the output layer counts as one. */
+  /** Number of layers; the output layer counts as one. */
   layers: number;
   /** Bytes of weights. */
   weights: number;
   /** Bytes of KV cache. */
   kv: number;
-  /** Bytes of buffers to compute in. */
+  /** Bytes of compute buffers. */
   compute: number;
-  /** Bytes that are free before. */
+  /** Bytes that are free before loading. */
   free: number;
-  /** Bytes that are left free where the placement is chosen. */
+  /** Bytes that automatic placement leaves free. */
   margin: number;
 }
 
-/** How fast a plan would be. */
+/** The predicted speed of a plan. */
 export interface Prediction {
-  /** Tokens a second, one answer at a time, with an empty context. */
+  /** Tokens per second for a single request, with an empty context. */
   decodeTps: number;
   /** The same with a full context. */
   decodeTpsFull: number;
-  /** Tokens of a prompt a second. */
+  /** Prompt tokens per second. */
   prefillTps: number;
   /** Seconds to load the model from a disk. */
   loadSeconds: number;
-  /** What takes most of the time of a token: the memory or the computation of a device. */
+  /** The bottleneck of generation: the memory bandwidth or the compute of a device. */
   boundBy: string;
-  /** Where the rates come from, for each device. */
+  /** The source of the rates, for each device. */
   sources: Record<string, string>;
+}
+
+/** The progress of prompt processing. */
+export interface PromptProgress {
+  /** Tokens processed so far, including those from the cache. */
+  computed: number;
+  /** Tokens of the prompt. */
+  total: number;
+  /** Tokens that were reused from the cache. */
+  cached: number;
 }
 
 /** A document with its score. */
 export interface RankedDocument {
-  /** Which of the documents it is, counted from 0. */
+  /** Index of the document, counted from 0. */
   index: number;
   /**
-   * How well it answers the query, as the model gives it: higher is better; what range scores have
-   * depends on the model.
+   * How well the document answers the query: higher is better. The range of scores depends on
+   * the model.
    */
   score: number;
 }
 
-/** Documents by how well they answer a query, the best first. */
+/** An active request. */
+export interface RequestInfo {
+  /** Its id: `requestId`, else a number that is unique within the model. */
+  id: string;
+  /** Where it is. */
+  state: 'waiting' | 'prompt' | 'generating';
+  /** Its client (`client`). */
+  client?: string;
+  /** Its priority. */
+  priority: number;
+  /** Number of prompt tokens. */
+  promptTokens: number;
+  /** Prompt tokens processed so far, including those from the cache. */
+  computedTokens: number;
+  /** Tokens generated so far. */
+  completionTokens: number;
+  /** Milliseconds since the call. */
+  elapsedMs: number;
+}
+
+/** Documents sorted by how well they answer a query, best first. */
 export interface RerankingFields {
-  /** The documents; those with equal scores in the order in which they were given. */
+  /** The documents; those with equal scores are in their original order. */
   results: RankedDocument[];
-  /** Tokens that the query and the documents took; the query counts with each document. */
+  /** Tokens of the query and the documents; the query is counted once per document. */
   usage: EmbeddingUsage;
 }
 
-/** What a model has done since it was loaded, and what it is doing. */
+/** Statistics since a model was loaded, and its current load. */
 export interface Stats {
   /** Requests that are running. */
   running: number;
-  /** Requests that wait for their turn. */
+  /** Requests that are waiting. */
   waiting: number;
-  /** Requests that have ended, however they did. */
+  /** Requests that have ended for any reason. */
   finished: number;
   /** Steps of the engine. */
   steps: number;
-  /** Tokens of prompts that were computed. */
+  /** Prompt tokens that were computed. */
   promptTokens: number;
-  /** Tokens of prompts that had been computed before. */
+  /** Prompt tokens that were reused from the cache. */
   cachedTokens: number;
   /** Tokens that were generated. */
   completionTokens: number;
-  /** Tokens that were guessed ahead (`promptLookup`). */
+  /** Drafted tokens (`promptLookup`). */
   draftedTokens: number;
-  /** Guesses among those that were right. */
+  /** Drafted tokens that were accepted. */
   acceptedTokens: number;
   /** Cells of the KV cache in use. */
   kvUsed: number;
-  /** Cells of those that are kept for later requests only; told when none is running. */
+  /** Cells of the KV cache that only cache finished requests; updated when no request is running. */
   kvKept: number;
-  /** Tokens that were kept and have been given up to make room. */
+  /** Cached tokens that were evicted to make room. */
   evictedTokens: number;
-  /** Tokens that had left the KV cache and were copied back (`cacheRam`). */
+  /** Evicted tokens that were copied back to the KV cache (`cacheRam`). */
   restoredTokens: number;
-  /** Times that a request gave its cells up and was computed again later. */
+  /** How often a request released its cells and was recomputed later. */
   preemptions: number;
-  /** Texts that were embedded, and documents that were scored. */
+  /** Embedded texts and scored documents. */
   embeddedInputs: number;
-  /** Tokens of those. */
+  /** Tokens of these texts and documents. */
   embeddedTokens: number;
-  /** Batches that they were computed in. */
+  /** Batches of texts and documents. */
   embeddingSteps: number;
+}
+
+/** The exact reason why a generation ended. */
+export interface StopReason {
+  /** The kind of reason. */
+  kind: 'stop_text' | 'end_token' | 'max_tokens' | 'context_size' | 'timeout' | 'cancelled';
+  /** The stop sequence that was found, or the text of the end token. */
+  text?: string;
+  /** The end token. */
+  token?: number;
 }
 
 /** Times of a request, in milliseconds, and rates, in tokens per second. */
 export interface Timings {
-  /** From the call to the start of the prompt's computation. */
+  /** From the call to the start of prompt processing. */
   queueMs: number;
-  /** The prompt's computation. */
+  /** Prompt processing. */
   promptMs: number;
   /** From the call to the first token. */
   firstTokenMs: number;
   /** From the call to the end. */
   totalMs: number;
-  /** Tokens of the prompt per second of its computation. */
+  /** Prompt tokens per second of prompt processing. */
   promptTps: number;
-  /** Tokens after the first per second. */
+  /** Generated tokens per second, after the first one. */
   decodeTps: number;
 }
 
@@ -273,17 +315,19 @@ export interface TokenLogprob {
   token: number;
   /** Its text; a part of a character shows as U+FFFD. */
   text: string;
-  /** Natural logarithm of its probability, before any sampling option. */
+  /** Its bytes. */
+  bytes: number[];
+  /** Natural logarithm of its probability, before sampling options are applied. */
   logprob: number;
-  /** The likeliest tokens at its place, likeliest first. */
+  /** The most likely tokens at this position, most likely first. */
   top: Logprob[];
 }
 
-/** What is new in one tool call. The first delta of a call has its id and name. */
+/** A new part of one tool call. The first part of a call has its id and name. */
 export interface ToolCallDelta {
-  /** Which of the answer's calls. */
+  /** Index of the call within the answer. */
   index: number;
-  /** Names the call, for the result to refer to. */
+  /** The id of the call, which its result refers to. */
   id?: string;
   /** The tool's name. */
   name?: string;
@@ -293,7 +337,7 @@ export interface ToolCallDelta {
 
 /** A call that the caller of a [`Turn`](crate::Turn) is to make. */
 export interface ToolRequest {
-  /** Names the call. */
+  /** The id of the call. */
   id: string;
   /** The tool's name; it is among those that can be called. */
   name: string;
@@ -301,12 +345,14 @@ export interface ToolRequest {
   arguments: Record<string, unknown>;
 }
 
-/** Tokens that a request took. */
+/** Token counts of a request. */
 export interface Usage {
   /** Tokens of the prompt. */
   promptTokens: number;
-  /** Tokens of the prompt that had been computed before. */
+  /** Prompt tokens that were reused from the cache. */
   cachedTokens: number;
-  /** Tokens that were generated; a closing end-of-generation token counts. */
+  /** Generated tokens, including a final end-of-generation token. */
   completionTokens: number;
+  /** Generated tokens that were reasoning, without its tags; only for chats. */
+  reasoningTokens: number;
 }

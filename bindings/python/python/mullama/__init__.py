@@ -130,6 +130,7 @@ __all__ = [
 # Written by `generate_stubs.py` from the core's kinds of errors; do not edit.
 __all__ += [
     "BackendError",
+    "BusyError",
     "CancelledError",
     "ClosedError",
     "ContextOverflowError",

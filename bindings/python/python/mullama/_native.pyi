@@ -43,10 +43,13 @@ __all__ = [
     "PlannedDevice",
     "PlannedModel",
     "Prediction",
+    "PromptProgress",
     "PullProgress",
     "RankedDocument",
+    "RequestInfo",
     "Reranking",
     "Stats",
+    "StopReason",
     "StoredModel",
     "Stream",
     "Timings",
@@ -80,7 +83,7 @@ __all__ = [
 
 @disjoint_base
 class BaseModel:
-    """What a loaded model is: the part that `Model` and `AsyncModel` share."""
+    """Properties of a loaded model, common to `Model` and `AsyncModel`."""
 
     @property
     def architecture(self) -> str:
@@ -88,7 +91,7 @@ class BaseModel:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What can be done with the model."""
+        """The tasks that the model supports."""
 
     @property
     def chat_template(self) -> str | None:
@@ -96,13 +99,13 @@ class BaseModel:
 
     @property
     def context_size(self) -> int:
-        """Tokens of context, shared by all requests that run at once; of a model that does not
-        generate, those of the longest text; 0 where only the vocabulary was loaded."""
+        """Context size in tokens, shared by all concurrent requests; for a model that does not
+        generate, the maximum length of a text; 0 if only the vocabulary was loaded."""
 
     @property
     def default_options(self) -> dict[str, Any]:
-        """The sampling options that hold where a call sets none: the model's own recommendations,
-        else the defaults."""
+        """The sampling options of a call that sets none: the model's own recommendations, else the
+        defaults."""
 
     @property
     def description(self) -> str:
@@ -110,7 +113,7 @@ class BaseModel:
 
     @property
     def gpu_layers(self) -> int:
-        """Layers on GPUs, as the engine reports them; the output layer counts."""
+        """Number of layers on GPUs, as reported by the engine; the output layer counts as one."""
 
     @property
     def is_closed(self) -> bool:
@@ -122,23 +125,23 @@ class BaseModel:
 
     @property
     def n_embd(self) -> int:
-        """Numbers in an embedding."""
+        """Number of dimensions of an embedding."""
 
     @property
     def n_layers(self) -> int:
-        """Layers (blocks), without the output layer."""
+        """Number of layers (blocks), without the output layer."""
 
     @property
     def n_params(self) -> int:
-        """Parameters."""
+        """Number of parameters."""
 
     @property
     def n_vocab(self) -> int:
-        """Tokens in the vocabulary."""
+        """Size of the vocabulary."""
 
     @property
     def name(self) -> str | None:
-        """The name that the file gives itself."""
+        """The name in the file's metadata."""
 
     @property
     def path(self) -> str:
@@ -146,19 +149,26 @@ class BaseModel:
 
     @property
     def placement(self) -> Placement:
-        """Where the weights, the KV cache and the compute buffers are, in bytes as allocated; those
-        of embeddings count from when they are first computed."""
+        """The allocated bytes of weights, KV cache and compute buffers per device; those for
+        embeddings are included after the first embedding."""
 
     @property
     def size(self) -> int:
-        """Bytes of all tensors."""
+        """Size of all tensors in bytes."""
+
+    def requests(self) -> list[RequestInfo]:
+        """The active requests, oldest first."""
+
+    def cancel_request(self, id: str) -> bool:
+        """Cancels the requests with this id (`request_id`), which return their partial answers.
+        Returns whether there are any."""
 
     def stats(self) -> Stats:
-        """What the model has done since it was loaded, and what it is doing."""
+        """Statistics since the model was loaded, and its current load."""
 
 @final
 class Capabilities:
-    """What can be done with a model."""
+    """The tasks that a model supports."""
 
     @property
     def chat(self) -> bool:
@@ -166,7 +176,7 @@ class Capabilities:
 
     @property
     def embed(self) -> bool:
-        """Texts can be embedded, without more ado."""
+        """Texts can be embedded."""
 
     @property
     def generate(self) -> bool:
@@ -182,18 +192,18 @@ class Capabilities:
 
     @property
     def tools(self) -> bool:
-        """The chat template takes tools."""
+        """The chat template supports tools."""
 
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
 
 @final
 class DeviceShare:
-    """What one device holds of a model, in bytes as they were allocated."""
+    """The part of a model on one device, in allocated bytes."""
 
     @property
     def compute(self) -> int:
-        """Bytes of buffers to compute in."""
+        """Bytes of compute buffers."""
 
     @property
     def kv(self) -> int:
@@ -201,11 +211,11 @@ class DeviceShare:
 
     @property
     def layers(self) -> int:
-        """Layers; the output layer counts as one."""
+        """Number of layers; the output layer counts as one."""
 
     @property
     def name(self) -> str:
-        """The device's name; `CPU` is the machine's own memory."""
+        """The device's name; `CPU` is system RAM."""
 
     @property
     def weights(self) -> int:
@@ -216,26 +226,65 @@ class DeviceShare:
 
 @final
 class Placement:
-    """Where a loaded model is."""
+    """The placement of a loaded model."""
 
     @property
     def devices(self) -> list[DeviceShare]:
-        """The devices that hold a part of the model, the machine's own memory last."""
+        """The devices with a part of the model; system RAM is last."""
+
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+
+@final
+class RequestInfo:
+    """An active request."""
+
+    @property
+    def client(self) -> str | None:
+        """Its client (`client`)."""
+
+    @property
+    def completion_tokens(self) -> int:
+        """Tokens generated so far."""
+
+    @property
+    def computed_tokens(self) -> int:
+        """Prompt tokens processed so far, including those from the cache."""
+
+    @property
+    def elapsed_ms(self) -> float:
+        """Milliseconds since the call."""
+
+    @property
+    def id(self) -> str:
+        """Its id: `request_id`, else a number that is unique within the model."""
+
+    @property
+    def priority(self) -> int:
+        """Its priority."""
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Number of prompt tokens."""
+
+    @property
+    def state(self) -> Literal["waiting", "prompt", "generating"]:
+        """Its state: `waiting`, `prompt` (its prompt is being processed) or `generating`."""
 
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
 
 @final
 class Stats:
-    """What a model has done since it was loaded, and what it is doing."""
+    """Statistics since a model was loaded, and its current load."""
 
     @property
     def accepted_tokens(self) -> int:
-        """Tokens that were guessed ahead, and rightly."""
+        """Drafted tokens that were accepted."""
 
     @property
     def cached_tokens(self) -> int:
-        """Tokens of prompts that had been computed before."""
+        """Prompt tokens that were reused from the cache."""
 
     @property
     def completion_tokens(self) -> int:
@@ -243,31 +292,31 @@ class Stats:
 
     @property
     def drafted_tokens(self) -> int:
-        """Tokens that were guessed ahead (`prompt_lookup`)."""
+        """Drafted tokens (`prompt_lookup`)."""
 
     @property
     def embedded_inputs(self) -> int:
-        """Texts that were embedded, and documents that were scored."""
+        """Embedded texts and scored documents."""
 
     @property
     def embedded_tokens(self) -> int:
-        """Tokens of the texts that were embedded, and of the documents that were scored."""
+        """Tokens of embedded texts and scored documents."""
 
     @property
     def embedding_steps(self) -> int:
-        """Batches that texts and documents were computed in."""
+        """Batches of texts and documents."""
 
     @property
     def evicted_tokens(self) -> int:
-        """Tokens that were kept and have been given up to make room."""
+        """Cached tokens that were evicted to make room."""
 
     @property
     def finished(self) -> int:
-        """Requests that have ended, however they did."""
+        """Requests that have ended for any reason."""
 
     @property
     def kv_kept(self) -> int:
-        """Cells of the KV cache that are kept for later requests only; told when none is
+        """Cells of the KV cache that only cache finished requests; updated when no request is
         running."""
 
     @property
@@ -276,15 +325,15 @@ class Stats:
 
     @property
     def preemptions(self) -> int:
-        """Times that a request gave its cells up and was computed again later."""
+        """How often a request released its cells and was recomputed later."""
 
     @property
     def prompt_tokens(self) -> int:
-        """Tokens of prompts that were computed."""
+        """Prompt tokens that were computed."""
 
     @property
     def restored_tokens(self) -> int:
-        """Tokens that had left the KV cache and were copied back (`cache_ram`)."""
+        """Evicted tokens that were copied back to the KV cache (`cache_ram`)."""
 
     @property
     def running(self) -> int:
@@ -296,7 +345,7 @@ class Stats:
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for their turn."""
+        """Requests that are waiting."""
 
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
@@ -307,7 +356,7 @@ class FunctionCall:
 
     @property
     def arguments(self) -> str:
-        """The arguments: a JSON object as text."""
+        """The arguments: a JSON object, serialised."""
 
     @property
     def name(self) -> str:
@@ -318,31 +367,31 @@ class FunctionCall:
 
 @final
 class Message:
-    """A message of a chat in OpenAI's shape, as a completion has it.
+    """A chat message in OpenAI's format, as in a completion.
 
-    It can be added to the messages of the next turn as it is. It reads like the dict that it stands
-    for, too (`message["content"]`, `dict(message)`); `to_dict()` gives that dict.
+    It can be appended to the messages of the next turn as it is. It also supports the mapping
+    protocol (`message["content"]`, `dict(message)`); `to_dict()` returns a plain dict.
     """
 
     @property
     def content(self) -> str | None:
-        """What is said; None where an assistant only calls tools."""
+        """The text; None if an assistant only calls tools."""
 
     @property
     def name(self) -> str | None:
-        """Of a tool's result: the tool's name. Of others: the speaker's."""
+        """For a tool's result: the tool's name. For other messages: the author's name."""
 
     @property
     def reasoning(self) -> str | None:
-        """What the assistant thought before it answered."""
+        """The assistant's reasoning before the answer."""
 
     @property
     def role(self) -> Literal["system", "developer", "user", "assistant", "tool"]:
-        """Who says it: `system`, `developer`, `user`, `assistant` or `tool`."""
+        """The author: `system`, `developer`, `user`, `assistant` or `tool`."""
 
     @property
     def tool_call_id(self) -> str | None:
-        """Of a tool's result: the id of the call."""
+        """For a tool's result: the id of the call."""
 
     @property
     def tool_calls(self) -> list[ToolCall]:
@@ -350,16 +399,16 @@ class Message:
 
     @staticmethod
     def from_dict(message: Mapping[str, Any]) -> Message:
-        """A message from a dict in OpenAI's shape."""
+        """Creates a message from a dict in OpenAI's format."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The message as a dict in OpenAI's shape."""
+        """The message as a dict in OpenAI's format."""
 
     def keys(self) -> list[str]:
-        """The keys of the dict that the message stands for."""
+        """The keys of the message's dict."""
 
     def get(self, key: str, default: Any | None = None) -> Any | None:
-        """The value under a key of the dict that the message stands for, or `default`."""
+        """The value for a key of the message's dict, or `default`."""
 
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
@@ -378,7 +427,7 @@ class ToolCall:
 
     @property
     def id(self) -> str:
-        """Names the call, for the result to refer to as `tool_call_id`."""
+        """The id of the call, which its result refers to as `tool_call_id`."""
 
     @property
     def type(self) -> str:
@@ -389,7 +438,7 @@ class ToolCall:
 
 @final
 class ToolCallDelta:
-    """What is new in one tool call. The first delta of a call has its id and name."""
+    """A new part of one tool call. The first part of a call has its id and name."""
 
     @property
     def arguments(self) -> str:
@@ -397,11 +446,11 @@ class ToolCallDelta:
 
     @property
     def id(self) -> str | None:
-        """Names the call, for the result to refer to as `tool_call_id`."""
+        """The id of the call, which its result refers to as `tool_call_id`."""
 
     @property
     def index(self) -> int:
-        """Which of the answer's calls."""
+        """Index of the call within the answer."""
 
     @property
     def name(self) -> str | None:
@@ -411,32 +460,32 @@ class ToolCallDelta:
     def __ne__(self, value: object, /) -> bool: ...
 
 def _run_command(arguments: SupportsGetItem[int, str], itself: SupportsGetItem[int, str]) -> int:
-    """Runs the command to its end and gives the exit status: `arguments` begin with its name,
-    `itself` starts it anew."""
+    """Runs the command and returns its exit status: `arguments` begin with its name, `itself`
+    is the command line that starts it again."""
 
 @final
 class EmbeddingUsage:
-    """Tokens that an embedding or a reranking took."""
+    """Token counts of an embedding or a reranking."""
 
     @property
     def prompt_tokens(self) -> int:
-        """Tokens that were computed, of all inputs."""
+        """Computed tokens of all inputs."""
 
     @property
     def truncated_tokens(self) -> int:
-        """Tokens that were cut off because an input was too long."""
+        """Tokens removed because an input was too long."""
 
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
 
 @final
 class Embeddings:
-    """The vectors of some texts, in the order of the texts: a sequence that has one for each, as a
-    `memoryview` of 32-bit floats.
+    """The vectors of texts, in the order of the texts: a sequence with one `memoryview` of 32-bit
+    floats per text.
 
-    The whole is a buffer of shape `(rows, dimensions)`, which `numpy.asarray(embeddings)` looks at
-    without a copy; it is read-only, and lives for as long as any view of it. There is a row for
-    each text. With `pooling="none"` there is one for each token: the texts' follow one another, and
+    It is also a buffer of shape `(rows, dimensions)`, which `numpy.asarray(embeddings)` uses
+    without a copy. The buffer is read-only and stays valid as long as any view of it exists. There
+    is one row per text; with `pooling="none"` there is one row per token, text after text, and
     `embeddings[i]` has the shape `(tokens, dimensions)`.
     """
 
@@ -446,7 +495,7 @@ class Embeddings:
 
     @property
     def pooling(self) -> Literal["mean", "cls", "last", "none", "rank"]:
-        """How the vectors of a text's tokens became one: `mean`, `cls`, `last`, `none` or
+        """How the token vectors of a text were combined: `mean`, `cls`, `last`, `none` or
         `rank`."""
 
     @property
@@ -459,10 +508,10 @@ class Embeddings:
 
     @property
     def usage(self) -> EmbeddingUsage:
-        """Tokens that the texts took."""
+        """Tokens of the texts."""
 
     def tolist(self) -> list[list[Any]]:
-        """The vectors as lists of floats; with `pooling="none"` a list of such for each text."""
+        """The vectors as lists of floats; with `pooling="none"`, one list of vectors per text."""
 
     def __iter__(self) -> Iterator[memoryview[float]]: ...
     def __len__(self) -> int: ...
@@ -478,30 +527,30 @@ class RankedDocument:
 
     @property
     def index(self) -> int:
-        """Which of the documents it is, counted from 0."""
+        """Index of the document, counted from 0."""
 
     @property
     def score(self) -> float:
-        """How well it answers the query, as the model gives it: higher is better; what range scores
-        have depends on the model."""
+        """How well the document answers the query: higher is better. The range of scores depends on
+        the model."""
 
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
 
 @final
 class Reranking:
-    """Documents by how well they answer a query, the best first: a sequence of them."""
+    """Documents sorted by how well they answer a query, best first: a sequence."""
 
     @property
     def results(self) -> list[RankedDocument]:
-        """The documents; those with equal scores in the order in which they were given."""
+        """The documents; those with equal scores are in their original order."""
 
     @property
     def usage(self) -> EmbeddingUsage:
-        """Tokens that the query and the documents took; the query counts with each document."""
+        """Tokens of the query and the documents; the query is counted once per document."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain Python, to be written as JSON."""
+        """All fields as plain Python values that can be serialised as JSON."""
 
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
@@ -513,8 +562,8 @@ class Reranking:
     def __len__(self) -> int: ...
 
 def _shut_down() -> None:
-    """Called when Python is about to shut down: keeps our own threads out from here on, and
-    stops the engines."""
+    """Called when Python is about to shut down: stops the engines, and prevents our own threads
+    from entering Python."""
 
 def _error_kinds() -> list[tuple[str, str, str]]:
     """The kinds of error, what each is, and the built-in exception that fits, for the script
@@ -522,7 +571,7 @@ def _error_kinds() -> list[tuple[str, str, str]]:
 
 @final
 class Backend:
-    """A backend module that was found, and what became of it."""
+    """A backend module that was found, and its status."""
 
     @property
     def loaded(self) -> bool:
@@ -538,7 +587,7 @@ class Backend:
 
     @property
     def reason(self) -> str | None:
-        """Why it is not in use."""
+        """The reason why it is not in use."""
 
 @final
 class Device:
@@ -550,29 +599,29 @@ class Device:
 
     @property
     def description(self) -> str:
-        """The maker's name of the device."""
+        """The vendor's name of the device."""
 
     @property
     def kernels(self) -> str | None:
-        """Whose kernels compute on the processor, and with which instructions, or why the engine's
-        own do; `None` for other devices."""
+        """The active CPU kernels and their instruction set, or the reason why the engine's kernels
+        are used; `None` for other devices."""
 
     @property
     def kind(self) -> Literal["cpu", "gpu", "igpu", "accelerator"]:
-        """What the device is: `cpu`, `gpu` (with memory of its own), `igpu` (which shares the
-        machine's) or `accelerator`."""
+        """The kind of device: `cpu`, `gpu` (with dedicated memory), `igpu` (which shares system
+        RAM) or `accelerator`."""
 
     @property
     def memory_free(self) -> int:
-        """Bytes of memory that were free when the device was listed."""
+        """Free memory in bytes when the device was listed."""
 
     @property
     def memory_total(self) -> int:
-        """Bytes of memory in all."""
+        """Total memory in bytes."""
 
     @property
     def name(self) -> str:
-        """The engine's name: `CPU`, `CUDA0`, `Vulkan1`. Placement options name devices by it."""
+        """The name in the engine and in placement options: `CPU`, `CUDA0`, `Vulkan1`."""
 
 def _add_backend_dirs(dirs: Sequence[str]) -> None:
     """Adds folders to look for backend modules in, before anything computes."""
@@ -584,13 +633,14 @@ def cuda_available() -> bool:
     """Whether an NVIDIA GPU can be used now."""
 
 def cuda_device_count() -> int:
-    """How many NVIDIA GPUs can be used now."""
+    """The number of NVIDIA GPUs that can be used now."""
 
 def cuda_memory_info(index: SupportsIndex) -> tuple[int, int]:
-    """Bytes in use and in all on NVIDIA GPU `index`; `(0, 0)` where there is no such GPU."""
+    """Used and total memory of NVIDIA GPU `index`, in bytes; `(0, 0)` if there is no such
+    GPU."""
 
 def devices() -> list[Device]:
-    """The devices of this machine, with their memory as it is now; the processor comes last."""
+    """The devices of this machine with their current memory; the CPU is last."""
 
 def _engine_dir() -> str | None:
     """The folder of the engine's libraries in this process."""
@@ -605,7 +655,7 @@ def rocm_available() -> bool:
     """Whether an AMD GPU can be used now through ROCm."""
 
 def rocm_device_count() -> int:
-    """How many AMD GPUs can be used now through ROCm."""
+    """The number of AMD GPUs that can be used now through ROCm."""
 
 def sycl_available() -> bool:
     """Whether a GPU can be used now through SYCL."""
@@ -614,14 +664,14 @@ def vulkan_available() -> bool:
     """Whether a GPU can be used now through Vulkan."""
 
 class AsyncModel(BaseModel):
-    """A loaded model for programs that use `asyncio`: what computes is awaited, and runs on threads
-    of its own. Many requests can run at a time; cancelling a task cancels its request.
+    """A loaded model for programs that use `asyncio`: its methods are coroutines that run on
+    separate threads. Many requests can run concurrently; cancelling a task cancels its request.
 
-    `AsyncModel(...)` loads while the event loop waits, `await AsyncModel.load(...)` does not hold
-    it up. Both take what `Model` takes.
+    `AsyncModel(...)` blocks the event loop while it loads, `await AsyncModel.load(...)` does not.
+    Both accept the same arguments as `Model`.
 
-    The model is freed when the last reference to it is gone, or by `close()`, which an `async with`
-    block calls at its end.
+    The model is freed with its last reference, or by `close()`, which an `async with` block calls
+    at its end.
     """
 
     def __new__(
@@ -640,13 +690,13 @@ class AsyncModel(BaseModel):
         token: str | None = None,
     ) -> Coroutine[Any, Any, StoredModel]:
         """Downloads a model into the local store: a name (`llama3.2:1b`, `host/user/model:tag`), a
-        repository of Hugging Face (`hf.co/user/repo:Q4_K_M`), or the address of a GGUF file. One
-        that is there and current is not downloaded again; a download that was broken off goes on.
+        Hugging Face repository (`hf.co/user/repo:Q4_K_M`), or the URL of a GGUF file. A model that
+        is already present and up to date is not downloaded again; an interrupted download resumes.
         Ctrl-C, or cancelling the task that awaits it, cancels it.
 
-        `progress` is called with a `PullProgress`, on another thread, and cancels by returning
-        False. `insecure` allows plain HTTP to other machines, `token` is for a registry that wants
-        one; Hugging Face's is `HF_TOKEN`.
+        `progress` is called with a `PullProgress` on another thread; returning False cancels.
+        `insecure` allows plain HTTP to other machines. `token` is for registries that require one;
+        Hugging Face's is `HF_TOKEN`.
         """
 
     @staticmethod
@@ -656,23 +706,33 @@ class AsyncModel(BaseModel):
         progress: Callable[[float], object] | None = None,
         **options: Unpack[LoadOptions],
     ) -> Coroutine[Any, Any, AsyncModel]:
-        """Loads a model without holding up the event loop. `progress` is called on another
-        thread."""
+        """Loads a model without blocking the event loop. `progress` is called on another thread."""
 
     def generate(
         self, prompt: str | Iterable[int], **options: Unpack[GenerateOptions]
     ) -> Coroutine[Any, Any, Completion]:
-        """Generates until the model is done or an option ends it, and gives the whole answer.
+        """Generates until the model stops or an option ends the generation, and returns the
+        complete answer.
 
         `prompt` is text or a list of token ids. The options are those of
+        `mullama.options.GenerateOptions`.
+        """
+
+    def infill(
+        self, prefix: str | Iterable[int], suffix: str, **options: Unpack[GenerateOptions]
+    ) -> Coroutine[Any, Any, Completion]:
+        """Generates the text between two texts (fill in the middle), with a model that was trained
+        for it: `generate` with the option `suffix`, which `stream` accepts too.
+
+        `prefix` is text or a list of token ids. The options are those of
         `mullama.options.GenerateOptions`.
         """
 
     def stream(
         self, prompt: str | Iterable[int], **options: Unpack[GenerateOptions]
     ) -> AsyncStream:
-        """Starts a generation and gives its pieces as they come: an iterator, of an `AsyncModel` an
-        asynchronous one.
+        """Starts a generation and returns an iterator of its chunks; with `AsyncModel`, an
+        asynchronous iterator.
 
         `prompt` is text or a list of token ids. The options are those of
         `mullama.options.GenerateOptions`.
@@ -681,20 +741,20 @@ class AsyncModel(BaseModel):
     def chat(
         self, messages: Sequence[Message | Mapping[str, Any]], **options: Unpack[ChatOptions]
     ) -> Coroutine[Any, Any, ChatCompletion]:
-        """Answers the last of the messages through the model's chat template.
+        """Answers the last message, using the model's chat template.
 
-        `messages` is a list of dicts in OpenAI's shape; the `message` of an earlier answer can be
-        one of them. The options are those of `mullama.options.ChatOptions`.
+        `messages` is a list of dicts in OpenAI's format; it can include the `message` of an earlier
+        answer. The options are those of `mullama.options.ChatOptions`.
         """
 
     def stream_chat(
         self, messages: Sequence[Message | Mapping[str, Any]], **options: Unpack[ChatOptions]
     ) -> AsyncChatStream:
-        """Starts an answer to the last of the messages and gives its pieces as they come: an
-        iterator, of an `AsyncModel` an asynchronous one.
+        """Starts an answer to the last message and returns an iterator of its chunks; with
+        `AsyncModel`, an asynchronous iterator.
 
-        `messages` is a list of dicts in OpenAI's shape; the `message` of an earlier answer can be
-        one of them. The options are those of `mullama.options.ChatOptions`.
+        `messages` is a list of dicts in OpenAI's format; it can include the `message` of an earlier
+        answer. The options are those of `mullama.options.ChatOptions`.
         """
 
     def embed(
@@ -702,16 +762,16 @@ class AsyncModel(BaseModel):
         texts: str | Iterable[int] | Iterable[str | Iterable[int]],
         **options: Unpack[EmbedOptions],
     ) -> Coroutine[Any, Any, Embeddings]:
-        """Vectors of texts, in the order of the texts.
+        """Embeds texts; the vectors are in the order of the texts.
 
-        `texts` is a text or a list of them; a list of token ids can stand for a text. The options
-        are those of `mullama.options.EmbedOptions`.
+        `texts` is a text or a list of them; a list of token ids can be passed in place of a text.
+        The options are those of `mullama.options.EmbedOptions`.
         """
 
     def rerank(
         self, query: str, documents: Iterable[str], **options: Unpack[RerankOptions]
     ) -> Coroutine[Any, Any, Reranking]:
-        """Puts documents in the order of how well they answer a query, the best first.
+        """Sorts documents by how well they answer a query, best first.
 
         The model must be a reranker: one with a classification head. The options are those of
         `mullama.options.RerankOptions`.
@@ -725,13 +785,13 @@ class AsyncModel(BaseModel):
         max_tool_rounds: int | None = None,
         **options: Unpack[ChatOptions],
     ) -> AsyncChat:
-        """Starts a conversation, which keeps what is said and calls tools that the model asks for.
+        """Starts a conversation, which stores the messages and runs the tools that the model calls.
 
-        `system` is what the model is told for all of it, `messages` what has been said before.
-        `max_tool_rounds` is how often the model may have tools called before its answer (8): when
-        it asks for more, what it asks is the answer, and it is told of the limit. The other options
-        are those of `mullama.options.ChatOptions`, and hold for every answer. Of tools that are no
-        functions, the calls are the caller's to make.
+        `system` is the system message and `messages` the conversation so far. `max_tool_rounds`
+        (default: 8) limits the rounds of tool calls before an answer; further calls are returned as
+        the answer, and the model is informed of the limit. The other options are those of
+        `mullama.options.ChatOptions`, and apply to every answer. Tools that are not functions are
+        run by the caller.
         """
 
     def apply_chat_template(
@@ -741,7 +801,7 @@ class AsyncModel(BaseModel):
         add_generation_prompt: bool = True,
         **options: Unpack[ChatOptions],
     ) -> Coroutine[Any, Any, str]:
-        """The prompt that a chat with these messages would start from.
+        """The prompt for a chat with these messages.
 
         The options are those of `mullama.options.ChatOptions`.
         """
@@ -749,59 +809,57 @@ class AsyncModel(BaseModel):
     def tokenize(
         self, text: str, add_special: bool = True, parse_special: bool = False
     ) -> Coroutine[Any, Any, list[int]]:
-        """Text to tokens. `add_special` adds the tokens that the model expects around a text,
-        `parse_special` takes special tokens that are written out in the text for what they are."""
+        """Converts text to tokens. `add_special` adds the special tokens that the model expects
+        around a text; `parse_special` parses special tokens written in the text."""
 
     def detokenize(
         self, tokens: Iterable[int], skip_special: bool = False
     ) -> Coroutine[Any, Any, str]:
-        """Tokens to text, special tokens written out unless `skip_special` is set."""
+        """Converts tokens to text; `skip_special` leaves special tokens out."""
 
     def count_tokens(self, text: str) -> Coroutine[Any, Any, int]:
-        """How many tokens a text takes as a prompt."""
+        """The number of tokens of a text as a prompt."""
 
     def set_lora(self, lora: Lora) -> Coroutine[Any, Any, None]:
-        """Makes these the LoRA adapters of all requests from now on that name none of their own: a
-        path, or a list of paths and of pairs of a path and a scale. An empty list is the model
-        without any."""
+        """Sets the LoRA adapters for all future requests that do not specify their own: a path, or
+        a list of paths and of pairs of a path and a scale. An empty list turns adapters off."""
 
     def save_state(
         self,
         prompt: str | Iterable[int],
         path: str | bytes | PathLike[str] | PathLike[bytes] | None = None,
     ) -> Coroutine[Any, Any, bytes]:
-        """What was computed from a prompt (text or a list of token ids), as bytes for `load_state`
-        of this process or another; what has not been computed yet is. With `path` they are written
-        to that file as well."""
+        """The computed state of a prompt (text or a list of token ids), as bytes for `load_state`
+        in this process or another. Tokens that have not been computed yet are computed. With
+        `path`, the state is written to that file as well."""
 
     def load_state(
         self, state: Buffer | str | PathLike[str] | PathLike[bytes]
     ) -> Coroutine[Any, Any, int]:
-        """Takes a state that was saved, as bytes or from the file of this path: requests that begin
-        with its prompt go on from there. Gives how many tokens it has.
+        """Loads a saved state, from bytes or from the file at a path: requests that start with its
+        prompt reuse it. Returns its number of tokens.
 
         Raises `InvalidArgumentError` for the state of another model or of other settings.
         """
 
     def close(self, *, finish: bool = False) -> Coroutine[Any, Any, None]:
-        """Frees the model. What runs is cancelled, or finished first with `finish`. Everything
-        asked of it from then on raises `ClosedError`; what it is (its name, its size) can still be
-        asked."""
+        """Frees the model. Running requests are cancelled, or completed first with `finish`. Later
+        calls raise `ClosedError`; properties such as the name and the size remain available."""
 
     def __aenter__(self) -> Coroutine[Any, Any, Self]: ...
     def __aexit__(self, *_exception: object) -> Coroutine[Any, Any, None]: ...
 
 class Model(BaseModel):
-    """A loaded model. Its methods wait for their results with the GIL released, so many threads can
-    use one model at a time; Ctrl-C cancels what the main thread waits for.
+    """A loaded model. Its methods release the GIL while they wait, so many threads can use one
+    model concurrently; Ctrl-C cancels the call that the main thread waits for.
 
     `source` is the path of a GGUF file (the first shard of a split one), the name of a model in the
-    local store, or `demo`, the built-in model; `Model.pull` downloads. `progress` is called with
-    how far loading is, from 0 to 1, and cancels it by returning False. The other options are those
-    of `mullama.options.LoadOptions`.
+    local store, or `demo`, the built-in model; `Model.pull` downloads models. `progress` is called
+    with the loaded fraction, from 0 to 1; returning False cancels. The other options are those of
+    `mullama.options.LoadOptions`.
 
-    The model is freed when the last reference to it is gone, or by `close()`, which a `with` block
-    calls at its end.
+    The model is freed with its last reference, or by `close()`, which a `with` block calls at its
+    end.
     """
 
     def __new__(
@@ -820,27 +878,38 @@ class Model(BaseModel):
         token: str | None = None,
     ) -> StoredModel:
         """Downloads a model into the local store: a name (`llama3.2:1b`, `host/user/model:tag`), a
-        repository of Hugging Face (`hf.co/user/repo:Q4_K_M`), or the address of a GGUF file. One
-        that is there and current is not downloaded again; a download that was broken off goes on.
+        Hugging Face repository (`hf.co/user/repo:Q4_K_M`), or the URL of a GGUF file. A model that
+        is already present and up to date is not downloaded again; an interrupted download resumes.
         Ctrl-C, or cancelling the task that awaits it, cancels it.
 
-        `progress` is called with a `PullProgress`, on another thread, and cancels by returning
-        False. `insecure` allows plain HTTP to other machines, `token` is for a registry that wants
-        one; Hugging Face's is `HF_TOKEN`.
+        `progress` is called with a `PullProgress` on another thread; returning False cancels.
+        `insecure` allows plain HTTP to other machines. `token` is for registries that require one;
+        Hugging Face's is `HF_TOKEN`.
         """
 
     def generate(
         self, prompt: str | Iterable[int], **options: Unpack[GenerateOptions]
     ) -> Completion:
-        """Generates until the model is done or an option ends it, and gives the whole answer.
+        """Generates until the model stops or an option ends the generation, and returns the
+        complete answer.
 
         `prompt` is text or a list of token ids. The options are those of
         `mullama.options.GenerateOptions`.
         """
 
+    def infill(
+        self, prefix: str | Iterable[int], suffix: str, **options: Unpack[GenerateOptions]
+    ) -> Completion:
+        """Generates the text between two texts (fill in the middle), with a model that was trained
+        for it: `generate` with the option `suffix`, which `stream` accepts too.
+
+        `prefix` is text or a list of token ids. The options are those of
+        `mullama.options.GenerateOptions`.
+        """
+
     def stream(self, prompt: str | Iterable[int], **options: Unpack[GenerateOptions]) -> Stream:
-        """Starts a generation and gives its pieces as they come: an iterator, of an `AsyncModel` an
-        asynchronous one.
+        """Starts a generation and returns an iterator of its chunks; with `AsyncModel`, an
+        asynchronous iterator.
 
         `prompt` is text or a list of token ids. The options are those of
         `mullama.options.GenerateOptions`.
@@ -849,20 +918,20 @@ class Model(BaseModel):
     def chat(
         self, messages: Sequence[Message | Mapping[str, Any]], **options: Unpack[ChatOptions]
     ) -> ChatCompletion:
-        """Answers the last of the messages through the model's chat template.
+        """Answers the last message, using the model's chat template.
 
-        `messages` is a list of dicts in OpenAI's shape; the `message` of an earlier answer can be
-        one of them. The options are those of `mullama.options.ChatOptions`.
+        `messages` is a list of dicts in OpenAI's format; it can include the `message` of an earlier
+        answer. The options are those of `mullama.options.ChatOptions`.
         """
 
     def stream_chat(
         self, messages: Sequence[Message | Mapping[str, Any]], **options: Unpack[ChatOptions]
     ) -> ChatStream:
-        """Starts an answer to the last of the messages and gives its pieces as they come: an
-        iterator, of an `AsyncModel` an asynchronous one.
+        """Starts an answer to the last message and returns an iterator of its chunks; with
+        `AsyncModel`, an asynchronous iterator.
 
-        `messages` is a list of dicts in OpenAI's shape; the `message` of an earlier answer can be
-        one of them. The options are those of `mullama.options.ChatOptions`.
+        `messages` is a list of dicts in OpenAI's format; it can include the `message` of an earlier
+        answer. The options are those of `mullama.options.ChatOptions`.
         """
 
     def embed(
@@ -870,16 +939,16 @@ class Model(BaseModel):
         texts: str | Iterable[int] | Iterable[str | Iterable[int]],
         **options: Unpack[EmbedOptions],
     ) -> Embeddings:
-        """Vectors of texts, in the order of the texts.
+        """Embeds texts; the vectors are in the order of the texts.
 
-        `texts` is a text or a list of them; a list of token ids can stand for a text. The options
-        are those of `mullama.options.EmbedOptions`.
+        `texts` is a text or a list of them; a list of token ids can be passed in place of a text.
+        The options are those of `mullama.options.EmbedOptions`.
         """
 
     def rerank(
         self, query: str, documents: Iterable[str], **options: Unpack[RerankOptions]
     ) -> Reranking:
-        """Puts documents in the order of how well they answer a query, the best first.
+        """Sorts documents by how well they answer a query, best first.
 
         The model must be a reranker: one with a classification head. The options are those of
         `mullama.options.RerankOptions`.
@@ -893,13 +962,13 @@ class Model(BaseModel):
         max_tool_rounds: int | None = None,
         **options: Unpack[ChatOptions],
     ) -> Chat:
-        """Starts a conversation, which keeps what is said and calls tools that the model asks for.
+        """Starts a conversation, which stores the messages and runs the tools that the model calls.
 
-        `system` is what the model is told for all of it, `messages` what has been said before.
-        `max_tool_rounds` is how often the model may have tools called before its answer (8): when
-        it asks for more, what it asks is the answer, and it is told of the limit. The other options
-        are those of `mullama.options.ChatOptions`, and hold for every answer. Of tools that are no
-        functions, the calls are the caller's to make.
+        `system` is the system message and `messages` the conversation so far. `max_tool_rounds`
+        (default: 8) limits the rounds of tool calls before an answer; further calls are returned as
+        the answer, and the model is informed of the limit. The other options are those of
+        `mullama.options.ChatOptions`, and apply to every answer. Tools that are not functions are
+        run by the caller.
         """
 
     def apply_chat_template(
@@ -909,7 +978,7 @@ class Model(BaseModel):
         add_generation_prompt: bool = True,
         **options: Unpack[ChatOptions],
     ) -> str:
-        """The prompt that a chat with these messages would start from.
+        """The prompt for a chat with these messages.
 
         The options are those of `mullama.options.ChatOptions`.
         """
@@ -917,40 +986,38 @@ class Model(BaseModel):
     def tokenize(
         self, text: str, add_special: bool = True, parse_special: bool = False
     ) -> list[int]:
-        """Text to tokens. `add_special` adds the tokens that the model expects around a text,
-        `parse_special` takes special tokens that are written out in the text for what they are."""
+        """Converts text to tokens. `add_special` adds the special tokens that the model expects
+        around a text; `parse_special` parses special tokens written in the text."""
 
     def detokenize(self, tokens: Iterable[int], skip_special: bool = False) -> str:
-        """Tokens to text, special tokens written out unless `skip_special` is set."""
+        """Converts tokens to text; `skip_special` leaves special tokens out."""
 
     def count_tokens(self, text: str) -> int:
-        """How many tokens a text takes as a prompt."""
+        """The number of tokens of a text as a prompt."""
 
     def set_lora(self, lora: Lora) -> None:
-        """Makes these the LoRA adapters of all requests from now on that name none of their own: a
-        path, or a list of paths and of pairs of a path and a scale. An empty list is the model
-        without any."""
+        """Sets the LoRA adapters for all future requests that do not specify their own: a path, or
+        a list of paths and of pairs of a path and a scale. An empty list turns adapters off."""
 
     def save_state(
         self,
         prompt: str | Iterable[int],
         path: str | bytes | PathLike[str] | PathLike[bytes] | None = None,
     ) -> bytes:
-        """What was computed from a prompt (text or a list of token ids), as bytes for `load_state`
-        of this process or another; what has not been computed yet is. With `path` they are written
-        to that file as well."""
+        """The computed state of a prompt (text or a list of token ids), as bytes for `load_state`
+        in this process or another. Tokens that have not been computed yet are computed. With
+        `path`, the state is written to that file as well."""
 
     def load_state(self, state: Buffer | str | PathLike[str] | PathLike[bytes]) -> int:
-        """Takes a state that was saved, as bytes or from the file of this path: requests that begin
-        with its prompt go on from there. Gives how many tokens it has.
+        """Loads a saved state, from bytes or from the file at a path: requests that start with its
+        prompt reuse it. Returns its number of tokens.
 
         Raises `InvalidArgumentError` for the state of another model or of other settings.
         """
 
     def close(self, *, finish: bool = False) -> None:
-        """Frees the model. What runs is cancelled, or finished first with `finish`. Everything
-        asked of it from then on raises `ClosedError`; what it is (its name, its size) can still be
-        asked."""
+        """Frees the model. Running requests are cancelled, or completed first with `finish`. Later
+        calls raise `ClosedError`; properties such as the name and the size remain available."""
 
     def __enter__(self) -> Self: ...
     def __exit__(self, *_exception: object) -> None: ...
@@ -961,19 +1028,19 @@ def _option_specs() -> list[tuple[str, str, str, str]]:
 
 @final
 class Alternative:
-    """Another way to run a model, and what it would come to."""
+    """An alternative way to run a model, and its effect."""
 
     @property
     def change(self) -> str:
-        """What is done otherwise, in words: `kv_cache_type q8_0`, `Q3_K_M`."""
+        """The changed setting: `kv_cache_type q8_0`, `Q3_K_M`."""
 
     @property
     def context_size(self) -> int:
-        """Tokens of context."""
+        """Context size in tokens."""
 
     @property
     def decode_tps(self) -> float | None:
-        """Tokens a second, where they can be predicted."""
+        """Tokens per second, if they can be predicted."""
 
     @property
     def fits(self) -> bool:
@@ -981,33 +1048,33 @@ class Alternative:
 
     @property
     def n_gpu_layers(self) -> int:
-        """Layers on GPUs; the output layer counts."""
+        """Number of layers on GPUs; the output layer counts as one."""
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options that load the model so; for another quantisation, its own file."""
+        """Options that load the model as planned; another quantisation needs its own file."""
 
     @property
     def size(self) -> int:
-        """Bytes of all tensors."""
+        """Size of all tensors in bytes."""
 
 @final
 class Plan:
-    """What would be put where. `str(plan)` is a table with bars; `Model(source, **plan.options)`
-    loads the model so."""
+    """A planned placement. `str(plan)` is a table with bars; `Model(source, **plan.options)` loads
+    the model as planned."""
 
     @property
     def alternatives(self) -> list[Alternative]:
-        """Other settings and other quantisations of the model, the best first, where it does not go
-        onto GPUs as a whole."""
+        """Other settings and quantisations of the model, best first, if it does not fit on GPUs
+        completely."""
 
     @property
     def context_size(self) -> int:
-        """Tokens of context."""
+        """Context size in tokens."""
 
     @property
     def devices(self) -> list[PlannedDevice]:
-        """The GPUs that hold a part, in the order of their layers."""
+        """The GPUs with a part of the model, in the order of their layers."""
 
     @property
     def fits(self) -> bool:
@@ -1015,72 +1082,73 @@ class Plan:
 
     @property
     def host(self) -> PlannedDevice:
-        """The machine's own memory."""
+        """System RAM."""
 
     @property
     def kv_cache_type(self) -> str | list[str]:
-        """The number format of keys and values, or of both as a list."""
+        """The data type of keys and values, or a list of both."""
 
     @property
     def layer_devices(self) -> list[str]:
-        """The name of the device that each layer would be on, the output layer's last."""
+        """The name of each layer's device, the output layer's last."""
 
     @property
     def max_gpu_context_size(self) -> int | None:
-        """The most tokens of context with which every layer is on GPUs, if there is one."""
+        """The largest context size, in tokens, with which all layers are on GPUs, if there is
+        one."""
 
     @property
     def model(self) -> PlannedModel:
-        """What is planned."""
+        """The planned model."""
 
     @property
     def n_cpu_moe(self) -> int:
-        """Of how many layers, from the first on, the experts stay in the machine's own memory."""
+        """Number of layers, from the first on, whose experts are in system RAM."""
 
     @property
     def n_gpu_layers(self) -> int:
-        """Layers on GPUs; the output layer counts."""
+        """Number of layers on GPUs; the output layer counts as one."""
 
     @property
     def n_layers(self) -> int:
-        """Layers in all, the output layer included."""
+        """Total number of layers, including the output layer."""
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options that load the model so. Described devices are not among them: the model is loaded
-        on those that are there, in their order."""
+        """Options that load the model as planned. Described devices are not included: the model is
+        loaded on the devices of the machine, in their order."""
 
     @property
     def pages(self) -> bool:
-        """Whether more weights stay in the machine's own memory than there is room for, so that
-        they are read from the file again and again."""
+        """Whether the weights in system RAM exceed the available memory, so that they are read from
+        the file again and again."""
 
     @property
     def predicted(self) -> Prediction | None:
-        """How fast it would be, where what the devices can do is known."""
+        """The predicted speed, if the performance of the devices is known."""
 
     @property
     def refusal(self) -> str | None:
-        """Why it does not fit, and what would."""
+        """The reason why it does not fit, and settings that would."""
 
     @property
     def tensor_overrides(self) -> dict[str, str] | None:
-        """Devices of tensors by pattern, as they were asked for."""
+        """Devices of tensors by pattern, as requested."""
 
     @property
     def tensor_split(self) -> list[float] | None:
-        """Share of each GPU, where there are several."""
+        """Share of each GPU, if there are several."""
 
     def explain(self) -> str:
-        """Why each layer is where it is."""
+        """Explains the placement of each layer."""
 
 @final
 class PlannedDevice:
-    """What a device would hold, in bytes."""
+    """The planned part of a model on one device, in bytes."""
 
     @property
     def compute(self) -> int:
-        """Bytes of buffers to compute in."""
+        """Bytes of compute buffers."""
 
     @property
     def description(self) -> str:
@@ -1088,7 +1156,7 @@ class PlannedDevice:
 
     @property
     def free(self) -> int:
-        """Bytes that are free before."""
+        """Bytes that are free before loading."""
 
     @property
     def kv(self) -> int:
@@ -1096,11 +1164,11 @@ class PlannedDevice:
 
     @property
     def layers(self) -> int:
-        """Layers; the output layer counts as one."""
+        """Number of layers; the output layer counts as one."""
 
     @property
     def margin(self) -> int:
-        """Bytes that are left free where the placement is chosen."""
+        """Bytes that automatic placement leaves free."""
 
     @property
     def name(self) -> str:
@@ -1123,26 +1191,26 @@ class PlannedModel:
 
     @property
     def name(self) -> str | None:
-        """The name that the file gives itself."""
+        """The name in the file's metadata."""
 
     @property
     def size(self) -> int:
-        """Bytes of all tensors."""
+        """Size of all tensors in bytes."""
 
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
 
 @final
 class Prediction:
-    """How fast a plan would be."""
+    """The predicted speed of a plan."""
 
     @property
     def bound_by(self) -> str:
-        """What takes most of the time of a token: the memory or the computation of a device."""
+        """The bottleneck of generation: the memory bandwidth or the compute of a device."""
 
     @property
     def decode_tps(self) -> float:
-        """Tokens a second, one answer at a time, with an empty context."""
+        """Tokens per second for a single request, with an empty context."""
 
     @property
     def decode_tps_full(self) -> float:
@@ -1154,11 +1222,11 @@ class Prediction:
 
     @property
     def prefill_tps(self) -> float:
-        """Tokens of a prompt a second."""
+        """Prompt tokens per second."""
 
     @property
     def sources(self) -> dict[str, str]:
-        """Where the rates come from, for each device."""
+        """The source of the rates, for each device."""
 
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
@@ -1168,42 +1236,43 @@ def plan(
     devices: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] | None = None,
     **options: Unpack[PlanOptions],
 ) -> Plan:
-    """Plans where a model would go, and how fast it would be, without reading its weights.
+    """Plans where a model would be placed and how fast it would run, without reading its
+    weights.
 
-    `source` is what `Model` takes; the address of a GGUF file or a name of Hugging Face, of
-    which the header alone is fetched; or a mapping with the shape of a model that need not
-    exist. `devices` are names of this machine's, or descriptions such as `"RTX 4090"`,
+    `source` is anything that `Model` accepts; the URL of a GGUF file or a Hugging Face name, of
+    which only the header is downloaded; or a mapping with the shape of a model that need not
+    exist. `devices` are names of this machine's devices, or descriptions such as `"RTX 4090"`,
     `"24GiB"` or `{"memory": "24GiB"}`. The options are those of `mullama.options.PlanOptions`.
     """
 
 @final
 class PullProgress:
-    """How far a pull has come."""
+    """The progress of a pull."""
 
     @property
     def completed(self) -> int:
-        """Bytes that are in the store or on their way there, earlier runs included."""
+        """Bytes downloaded so far, including earlier runs."""
 
     @property
     def eta(self) -> float | None:
-        """Seconds that are left at this speed."""
+        """Remaining seconds at this speed."""
 
     @property
     def fraction(self) -> float:
-        """How much of it is there, from 0 to 1."""
+        """The completed fraction, from 0 to 1."""
 
     @property
     def phase(self) -> Literal["resolving", "waiting", "downloading", "verifying", "done"]:
-        """What is being done: `resolving`, `waiting` (for another pull of the same file),
+        """The current phase: `resolving`, `waiting` (for another pull of the same file),
         `downloading`, `verifying` or `done`."""
 
     @property
     def speed(self) -> int:
-        """Bytes per second of late; 0 while it is not known."""
+        """Current bytes per second; 0 while unknown."""
 
     @property
     def total(self) -> int:
-        """Bytes of all the files; 0 while it is not known."""
+        """Total bytes of all files; 0 while unknown."""
 
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
@@ -1214,7 +1283,7 @@ class StoredModel:
 
     @property
     def id(self) -> str:
-        """The id that a list shows: 12 digits."""
+        """The id shown in lists: 12 digits."""
 
     @property
     def name(self) -> str:
@@ -1230,11 +1299,21 @@ class StoredModel:
 
 @final
 class ChatChunk:
-    """What is new in an answer of a chat that is being generated. `str(chunk)` is its text."""
+    """A chunk of a chat answer that is being generated. `str(chunk)` is its text."""
 
     @property
     def completion(self) -> ChatCompletion | None:
-        """The whole answer, in the last chunk."""
+        """The complete answer; only in the last chunk."""
+
+    @property
+    def logprobs(self) -> list[TokenLogprob] | None:
+        """Log probabilities of all tokens since the last chunk, if requested, including those of
+        reasoning, tool calls and tags."""
+
+    @property
+    def progress(self) -> PromptProgress | None:
+        """The progress of prompt processing, in chunks before the first token, if `prompt_progress`
+        is set."""
 
     @property
     def reasoning(self) -> str:
@@ -1246,36 +1325,50 @@ class ChatChunk:
 
     @property
     def tool_calls(self) -> list[ToolCallDelta]:
-        """What is new in tool calls."""
+        """New parts of tool calls."""
 
 @final
 class ChatCompletion(Completion):
-    """A finished answer of a chat: a completion with its message. Its `text` is the answer's
-    content, without reasoning and tool calls."""
+    """A finished chat answer: a completion with its message. Its `text` is the content, without
+    reasoning and tool calls."""
 
     @property
     def message(self) -> Message:
-        """The answer, to be added to the messages of the next turn."""
+        """The answer, ready to be appended to the messages of the next turn."""
+
+    @property
+    def parsed(self) -> Any:
+        """The answer as a value of the type that was given as `response_format`: a model of
+        Pydantic, a dataclass, a `TypedDict` or another type. None where no type was given, and in a
+        copy from `pickle`.
+
+        Raises `InvalidArgumentError` where the answer was ended before it was complete.
+        """
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain Python, to be written as JSON."""
+        """All fields as plain Python values that can be serialised as JSON."""
 
 @final
 class Chunk:
-    """A piece of an answer that is being generated. `str(chunk)` is its text."""
+    """A chunk of an answer that is being generated. `str(chunk)` is its text."""
 
     @property
     def completion(self) -> Completion | None:
-        """The whole answer, in the last chunk."""
+        """The complete answer; only in the last chunk."""
 
     @property
     def logprobs(self) -> list[TokenLogprob] | None:
-        """Log probabilities of the new tokens, where they were asked for."""
+        """Log probabilities of the new tokens, if requested."""
+
+    @property
+    def progress(self) -> PromptProgress | None:
+        """The progress of prompt processing, in chunks before the first token, if `prompt_progress`
+        is set."""
 
     @property
     def text(self) -> str:
-        """New text: whole characters, never any part of a stop text. Empty in a last chunk that has
-        nothing to add."""
+        """New text: whole characters, never part of a stop sequence. May be empty in the last
+        chunk."""
 
 @disjoint_base
 class Completion:
@@ -1287,11 +1380,15 @@ class Completion:
 
     @property
     def logprobs(self) -> list[TokenLogprob] | None:
-        """Log probabilities, where they were asked for."""
+        """Log probabilities, if requested."""
+
+    @property
+    def stop_reason(self) -> StopReason:
+        """The exact reason: the stop sequence, end token or limit."""
 
     @property
     def text(self) -> str:
-        """The text, without the stop text that ended it."""
+        """The text, without the stop sequence that ended it."""
 
     @property
     def timings(self) -> Timings:
@@ -1299,14 +1396,55 @@ class Completion:
 
     @property
     def tokens(self) -> list[int]:
-        """Every token that was generated."""
+        """All generated tokens."""
 
     @property
     def usage(self) -> Usage:
         """Tokens that the request took."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain Python, to be written as JSON."""
+        """All fields as plain Python values that can be serialised as JSON."""
+
+@final
+class PromptProgress:
+    """The progress of prompt processing."""
+
+    @property
+    def cached(self) -> int:
+        """Tokens that were reused from the cache."""
+
+    @property
+    def computed(self) -> int:
+        """Tokens processed so far, including those from the cache."""
+
+    @property
+    def total(self) -> int:
+        """Tokens of the prompt."""
+
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+
+@final
+class StopReason:
+    """The exact reason why a generation ended."""
+
+    @property
+    def kind(
+        self,
+    ) -> Literal["stop_text", "end_token", "max_tokens", "context_size", "timeout", "cancelled"]:
+        """The kind of reason: `stop_text`, `end_token`, `max_tokens`, `context_size`, `timeout` or
+        `cancelled`."""
+
+    @property
+    def text(self) -> str | None:
+        """The stop sequence that was found, or the text of the end token."""
+
+    @property
+    def token(self) -> int | None:
+        """The end token."""
+
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
 
 @final
 class Timings:
@@ -1314,7 +1452,7 @@ class Timings:
 
     @property
     def decode_tps(self) -> float:
-        """Tokens after the first per second."""
+        """Generated tokens per second, after the first one."""
 
     @property
     def first_token_ms(self) -> float:
@@ -1322,15 +1460,15 @@ class Timings:
 
     @property
     def prompt_ms(self) -> float:
-        """The prompt's computation."""
+        """Prompt processing."""
 
     @property
     def prompt_tps(self) -> float:
-        """Tokens of the prompt per second of its computation."""
+        """Prompt tokens per second of prompt processing."""
 
     @property
     def queue_ms(self) -> float:
-        """From the call to the start of the prompt's computation."""
+        """From the call to the start of prompt processing."""
 
     @property
     def total_ms(self) -> float:
@@ -1344,8 +1482,12 @@ class TokenLogprob:
     """A token that was generated, with its log probability."""
 
     @property
+    def bytes(self) -> bytes:
+        """Its bytes."""
+
+    @property
     def logprob(self) -> float:
-        """Natural logarithm of its probability, before any sampling option."""
+        """Natural logarithm of its probability, before sampling options are applied."""
 
     @property
     def text(self) -> str:
@@ -1357,18 +1499,22 @@ class TokenLogprob:
 
     @property
     def top(self) -> list[TopLogprob]:
-        """The likeliest tokens at its place, likeliest first."""
+        """The most likely tokens at this position, most likely first."""
 
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
 
 @final
 class TopLogprob:
-    """One of the likeliest tokens at a place."""
+    """One of the most likely tokens at a position."""
+
+    @property
+    def bytes(self) -> bytes:
+        """Its bytes."""
 
     @property
     def logprob(self) -> float:
-        """Natural logarithm of its probability, before any sampling option."""
+        """Natural logarithm of its probability, before sampling options are applied."""
 
     @property
     def text(self) -> str:
@@ -1383,40 +1529,45 @@ class TopLogprob:
 
 @final
 class Usage:
-    """Tokens that a request took."""
+    """Token counts of a request."""
 
     @property
     def cached_tokens(self) -> int:
-        """Tokens of the prompt that had been computed before."""
+        """Prompt tokens that were reused from the cache."""
 
     @property
     def completion_tokens(self) -> int:
-        """Tokens that were generated; a closing end-of-generation token counts."""
+        """Generated tokens, including a final end-of-generation token."""
 
     @property
     def prompt_tokens(self) -> int:
         """Tokens of the prompt."""
+
+    @property
+    def reasoning_tokens(self) -> int:
+        """Generated tokens that were reasoning, without its tags; only for chats."""
 
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
 
 @final
 class AsyncChatStream:
-    """An answer of a chat while it is being generated: an asynchronous iterator of chunks.
+    """A chat answer that is being generated: an asynchronous iterator of chunks.
 
-    The last chunk has the whole completion. Closing or dropping the stream cancels the generation.
+    The last chunk has the complete answer. Closing or dropping the stream cancels the generation.
     """
 
     @property
     def completion(self) -> ChatCompletion | None:
-        """The whole answer, once the last chunk has come."""
+        """The complete answer, after the last chunk."""
 
     def cancel(self) -> None:
-        """Stops the generation; what there is of it still comes, with the finish reason
+        """Cancels the generation; the partial answer is still delivered, with the finish reason
         `cancelled`."""
 
     def close(self) -> Coroutine[Any, Any, None]:
-        """Stops the generation and gives nothing more. An `async with` block does so at its end."""
+        """Cancels the generation and ends the stream. An `async with` block calls this at its
+        end."""
 
     def aclose(self) -> Coroutine[Any, Any, None]:
         """The same as `close`, for `contextlib.aclosing`."""
@@ -1434,21 +1585,22 @@ class AsyncChatStream:
 
 @final
 class AsyncStream:
-    """An answer while it is being generated: an asynchronous iterator of chunks.
+    """An answer that is being generated: an asynchronous iterator of chunks.
 
-    The last chunk has the whole completion. Closing or dropping the stream cancels the generation.
+    The last chunk has the complete answer. Closing or dropping the stream cancels the generation.
     """
 
     @property
     def completion(self) -> Completion | None:
-        """The whole answer, once the last chunk has come."""
+        """The complete answer, after the last chunk."""
 
     def cancel(self) -> None:
-        """Stops the generation; what there is of it still comes, with the finish reason
+        """Cancels the generation; the partial answer is still delivered, with the finish reason
         `cancelled`."""
 
     def close(self) -> Coroutine[Any, Any, None]:
-        """Stops the generation and gives nothing more. An `async with` block does so at its end."""
+        """Cancels the generation and ends the stream. An `async with` block calls this at its
+        end."""
 
     def aclose(self) -> Coroutine[Any, Any, None]:
         """The same as `close`, for `contextlib.aclosing`."""
@@ -1466,21 +1618,21 @@ class AsyncStream:
 
 @final
 class ChatStream:
-    """An answer of a chat while it is being generated: an iterator of chunks.
+    """A chat answer that is being generated: an iterator of chunks.
 
-    The last chunk has the whole completion. Closing or dropping the stream cancels the generation.
+    The last chunk has the complete answer. Closing or dropping the stream cancels the generation.
     """
 
     @property
     def completion(self) -> ChatCompletion | None:
-        """The whole answer, once the last chunk has come."""
+        """The complete answer, after the last chunk."""
 
     def cancel(self) -> None:
-        """Stops the generation; what there is of it still comes, with the finish reason
+        """Cancels the generation; the partial answer is still delivered, with the finish reason
         `cancelled`."""
 
     def close(self) -> None:
-        """Stops the generation and gives nothing more. A `with` block does so at its end."""
+        """Cancels the generation and ends the stream; called at the end of a `with` block."""
 
     def __iter__(self) -> Self: ...
     def __next__(self) -> ChatChunk: ...
@@ -1489,21 +1641,21 @@ class ChatStream:
 
 @final
 class Stream:
-    """An answer while it is being generated: an iterator of chunks.
+    """An answer that is being generated: an iterator of chunks.
 
-    The last chunk has the whole completion. Closing or dropping the stream cancels the generation.
+    The last chunk has the complete answer. Closing or dropping the stream cancels the generation.
     """
 
     @property
     def completion(self) -> Completion | None:
-        """The whole answer, once the last chunk has come."""
+        """The complete answer, after the last chunk."""
 
     def cancel(self) -> None:
-        """Stops the generation; what there is of it still comes, with the finish reason
+        """Cancels the generation; the partial answer is still delivered, with the finish reason
         `cancelled`."""
 
     def close(self) -> None:
-        """Stops the generation and gives nothing more. A `with` block does so at its end."""
+        """Cancels the generation and ends the stream; called at the end of a `with` block."""
 
     def __iter__(self) -> Self: ...
     def __next__(self) -> Chunk: ...

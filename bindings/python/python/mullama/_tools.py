@@ -8,9 +8,10 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
+from mullama._types import NoSchemaError, kind_of
 from mullama.errors import InvalidArgumentError
 
 __all__ = ["Tool"]
@@ -115,7 +116,10 @@ class Tool:
                 raise _problem(f"{place} takes any number of arguments", parameters=True)
             if name not in hints:
                 raise _problem(f"{place} has no type hint", parameters=True)
-            kind = _kind(hints[name], place)
+            try:
+                kind = kind_of(hints[name])
+            except NoSchemaError as error:
+                raise _problem(f"{place} {error}", parameters=True) from None
             schema = dict(kind.schema)
             if name in documentation.parameters:
                 schema.setdefault("description", documentation.parameters[name])
@@ -222,169 +226,6 @@ def _hints(function: Callable[..., Any], name: str) -> Mapping[str, Any]:
         return typing.get_type_hints(target, include_extras=True)
     except Exception as error:
         raise _problem(f"the type hints of `{name}`: {error}", parameters=True) from error
-
-
-class _Kind(NamedTuple):
-    """A type: its JSON schema, and how what JSON has becomes a value of it."""
-
-    schema: Mapping[str, Any]
-    convert: Callable[[Any], Any] | None = None
-
-
-_SIMPLE = {
-    str: "string",
-    int: "integer",
-    float: "number",
-    bool: "boolean",
-    type(None): "null",
-    dict: "object",
-    list: "array",
-}
-
-_LISTS = (list, tuple, set, frozenset)
-_MAX_DEPTH = 16
-
-
-def _kind(hint: Any, place: str, depth: int = 0) -> _Kind:
-    if depth > _MAX_DEPTH:
-        raise _problem(f"{place} has a type that contains itself", parameters=True)
-
-    def inner(hint: Any) -> _Kind:
-        return _kind(hint, place, depth + 1)
-
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any:
-        return _Kind({})
-    if hint in _SIMPLE:
-        return _Kind({"type": _SIMPLE[hint]})
-    if origin is typing.Annotated:
-        return _annotated(inner(arguments[0]), arguments[1:])
-    if origin is typing.Literal:
-        return _listed(arguments)
-    if origin in (typing.Union, types.UnionType):
-        return _union([inner(argument) for argument in arguments])
-    if isinstance(hint, type) and issubclass(hint, enum.Enum):
-        return _Kind(_listed([member.value for member in hint]).schema, hint)
-    if dataclasses.is_dataclass(hint):
-        return _dataclass(hint, inner)
-    if _is_typed_dict(hint):
-        return _typed_dict(hint, inner)
-    if (origin or hint) in _LISTS or origin in (Sequence, Iterable):
-        return _list(origin or hint, arguments, inner)
-    if origin in (dict, Mapping):
-        return _mapping(inner(arguments[1]))
-    raise _problem(f"{place} has the type {hint!r}, for which there is no schema", parameters=True)
-
-
-def _annotated(kind: _Kind, notes: Sequence[Any]) -> _Kind:
-    for note in notes:
-        # A text, or what has one: Pydantic's `Field`, typing_extensions' `Doc`.
-        text = note if isinstance(note, str) else None
-        text = text or getattr(note, "description", None) or getattr(note, "documentation", None)
-        if isinstance(text, str):
-            return kind._replace(schema={**kind.schema, "description": text})
-    return kind
-
-
-def _listed(values: Iterable[Any]) -> _Kind:
-    values = list(values)
-    kinds = {_SIMPLE.get(type(value)) for value in values}
-    schema: dict[str, Any] = {"enum": values}
-    if len(kinds) == 1 and None not in kinds:
-        schema = {"type": kinds.pop(), **schema}
-    return _Kind(schema)
-
-
-def _union(kinds: list[_Kind]) -> _Kind:
-    converters = [kind.convert for kind in kinds]
-
-    def convert(value: Any) -> Any:
-        failure: Exception | None = None
-        for converter in converters:
-            if converter:
-                try:
-                    return converter(value)
-                except (TypeError, ValueError, KeyError, AttributeError) as error:
-                    failure = error
-        if failure is not None and all(converters):
-            raise failure
-        return value
-
-    schemas = [kind.schema for index, kind in enumerate(kinds) if kind not in kinds[:index]]
-    schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
-    return _Kind(schema, convert if any(converters) else None)
-
-
-def _list(origin: Any, arguments: Sequence[Any], inner: Callable[[Any], _Kind]) -> _Kind:
-    if origin is tuple and arguments and arguments[-1] is not Ellipsis:
-        kinds = [inner(argument) for argument in arguments]
-        item = _union(kinds)
-        schema = {
-            "type": "array",
-            "items": item.schema,
-            "minItems": len(kinds),
-            "maxItems": len(kinds),
-        }
-    else:
-        item = inner(arguments[0]) if arguments else _Kind({})
-        schema = {"type": "array", "items": item.schema} if item.schema else {"type": "array"}
-    make = origin if origin in (tuple, set, frozenset) else list
-    each = item.convert
-
-    def convert(value: Any) -> Any:
-        return make(map(each, value) if each else value)
-
-    return _Kind(schema, convert if each or make is not list else None)
-
-
-def _mapping(kind: _Kind) -> _Kind:
-    schema = {"type": "object", "additionalProperties": kind.schema or True}
-    each = kind.convert
-    if each is None:
-        return _Kind(schema)
-    return _Kind(schema, lambda value: {key: each(item) for key, item in value.items()})
-
-
-def _object(kinds: Mapping[str, _Kind], required: Iterable[str]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": {name: kind.schema for name, kind in kinds.items()},
-        "required": [name for name in kinds if name in set(required)],
-    }
-
-
-def _converted(kinds: Mapping[str, _Kind], value: Mapping[str, Any]) -> dict[str, Any]:
-    def one(name: str, item: Any) -> Any:
-        convert = kinds[name].convert if name in kinds else None
-        return convert(item) if convert else item
-
-    return {name: one(name, item) for name, item in value.items()}
-
-
-def _dataclass(hint: Any, inner: Callable[[Any], _Kind]) -> _Kind:
-    hints = typing.get_type_hints(hint, include_extras=True)
-    fields = [field for field in dataclasses.fields(hint) if field.init]
-    kinds = {field.name: inner(hints[field.name]) for field in fields}
-    missing = dataclasses.MISSING
-    required = [
-        field.name
-        for field in fields
-        if field.default is missing and field.default_factory is missing
-    ]
-    return _Kind(_object(kinds, required), lambda value: hint(**_converted(kinds, value)))
-
-
-def _is_typed_dict(hint: Any) -> bool:
-    return isinstance(hint, type) and issubclass(hint, dict) and hasattr(hint, "__total__")
-
-
-def _typed_dict(hint: Any, inner: Callable[[Any], _Kind]) -> _Kind:
-    hints = typing.get_type_hints(hint)
-    kinds = {name: inner(kind) for name, kind in hints.items()}
-    schema = _object(kinds, hint.__required_keys__)
-    if not any(kind.convert for kind in kinds.values()):
-        return _Kind(schema)
-    return _Kind(schema, lambda value: _converted(kinds, value))
 
 
 class _Documentation:

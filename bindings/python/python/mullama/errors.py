@@ -37,6 +37,7 @@ class MullamaError(Exception):
 # Written by `generate_stubs.py` from the core's kinds of errors; do not edit.
 __all__ = [
     "BackendError",
+    "BusyError",
     "CancelledError",
     "ClosedError",
     "ContextOverflowError",
@@ -114,6 +115,10 @@ class CancelledError(MullamaError):
 
 class ClosedError(MullamaError, RuntimeError):
     """The model has been closed."""
+
+
+class BusyError(MullamaError, RuntimeError):
+    """Too many requests are waiting; try again later."""
 
 
 class DownloadError(MullamaError, ConnectionError):

@@ -1,6 +1,6 @@
-"""What calls take as keyword arguments, for type checkers and for reading.
+"""Keyword arguments of calls, for type checkers and as documentation.
 
-Every option can be left out or be None, which both mean its default.
+Every option can be omitted or be None; both mean its default.
 
 Written by `generate_stubs.py` from the options of the core; do not edit.
 """
@@ -25,7 +25,7 @@ __all__ = [
 KvCacheType: TypeAlias = Literal[
     "f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"
 ]
-"""The number format of the KV cache."""
+"""The data type of the KV cache."""
 
 Lora: TypeAlias = (
     str | PathLike[str] | Sequence[str | PathLike[str] | tuple[str | PathLike[str], float]]
@@ -34,113 +34,115 @@ Lora: TypeAlias = (
 
 
 class LoadOptions(TypedDict, total=False):
-    """What loading a model takes."""
+    """Options of loading a model."""
 
     n_gpu_layers: int | Literal["auto"] | None
-    """Layers on GPUs: -1 (`All`) all of them, 0 none, N that many, `Auto` what fits. The output
-    layer counts as one. Default: `Auto`."""
+    """Number of layers on GPUs: -1 (`All`) for all, 0 for none, N for that many, `Auto` for as many
+    as fit. The output layer counts as one. Default: `Auto`."""
 
     split_mode: Literal["none", "layer", "row", "tensor"] | None
-    """How a model is divided among several GPUs: `none`, `layer`, `row`, `tensor`. Default:
+    """How a model is split across several GPUs: `none`, `layer`, `row`, `tensor`. Default:
     `layer`."""
 
     tensor_split: Sequence[float] | None
-    """Share of the model for each GPU, in any unit. Default: by free memory."""
+    """Share of the model for each GPU, in any unit. Default: proportional to free memory."""
 
     main_gpu: int | None
-    """The GPU that holds everything in split mode `none`, by its index. Default: 0."""
+    """Index of the GPU to use in split mode `none`. Default: 0."""
 
     devices: Sequence[str] | None
-    """Devices that may be used, by their names; `auto` fills them in this order. Default: all."""
+    """Names of the devices that may be used; `auto` fills them in this order. Default: all."""
 
     rpc_servers: Sequence[str] | None
-    """Workers on other machines that may be used, as `host:port`; their devices come before this
-    machine's. Default: none."""
+    """Remote workers that may be used, as `host:port`; their devices come before those of this
+    machine. Default: none."""
 
     tensor_overrides: Mapping[str, str] | None
-    """Devices for tensors, by a pattern (regular expression) over their names, the first that
-    matches; `CPU` is the machine's own memory. Default: none."""
+    """Devices for individual tensors, by regular expression over tensor names; the first match
+    applies. `CPU` is system RAM. Default: none."""
 
     cpu_moe: bool | None
-    """Whether the experts of a mixture stay in the machine's own memory. Default: false."""
+    """Whether all experts of a mixture-of-experts model are in system RAM. Default: false."""
 
     n_cpu_moe: int | None
-    """Of how many layers, from the first on, the experts stay in the machine's own memory. Default:
-    0."""
+    """Number of layers, from the first on, whose experts are in system RAM. Default: 0."""
 
     use_mmap: bool | None
-    """Whether the file is mapped into memory rather than read. Default: true."""
+    """Whether the file is memory-mapped instead of read. Default: true."""
 
     use_mlock: bool | None
-    """Whether the model is kept from being swapped out. Default: false."""
+    """Whether the model is locked in memory, so that it cannot be swapped out. Default: false."""
 
     check_tensors: bool | None
     """Whether the weights are checked for invalid values while loading. Default: false."""
 
     vocab_only: bool | None
-    """Whether only the vocabulary is loaded: such a model tokenises and does nothing else. Default:
-    false."""
+    """Whether only the vocabulary is loaded: such a model can only tokenise. Default: false."""
 
     metadata_overrides: Mapping[str, str | int | float | bool] | None
-    """Values that replace those of the file's metadata, by key. Default: none."""
+    """Values that override the file's metadata, by key. Default: none."""
 
     lora: Lora | None
-    """LoRA adapters that requests use where they name none: paths of GGUF files, alone or each with
-    a scale. Default: none."""
+    """LoRA adapters for requests that do not specify any: paths of GGUF files, each with an
+    optional scale. Default: none."""
 
     chat_template: str | None
-    """A chat template (Jinja) in place of the model's. Default: the model's."""
+    """A chat template (Jinja) that replaces the model's. Default: the model's."""
 
     context_size: int | None
-    """Tokens of context, shared by all requests that run at once. Default: what the model was
-    trained with, at most 8192."""
+    """Context size in tokens, shared by all concurrent requests. Default: the model's training
+    context, at most 8192."""
 
     batch_size: int | None
-    """Most tokens in one step of the engine (the logical batch); each request that runs has one in
-    any case. Default: 2048."""
+    """Maximum number of tokens in one step of the engine (the logical batch); every running request
+    always has at least one. Default: 2048."""
 
     ubatch_size: int | None
-    """Most tokens in one computation (the physical batch). Default: 512."""
+    """Maximum number of tokens in one computation (the physical batch). Default: 512."""
 
     n_threads: int | None
-    """Threads that generate. Default: one for each physical core."""
+    """Threads for generation. Default: one per physical core."""
 
     n_threads_batch: int | None
-    """Threads that process prompts. Default: as many as generate."""
+    """Threads for prompt processing. Default: the same as for generation."""
 
     n_parallel: int | None
-    """Most requests that run at once; the others wait. Default: 4."""
+    """Maximum number of concurrent requests; further ones wait. Default: 4."""
+
+    max_queue: int | None
+    """Maximum number of waiting requests; further ones are rejected as `Busy`. Default:
+    unlimited."""
 
     prefix_cache: int | None
-    """Most tokens of finished requests that are kept in the KV cache, for requests that begin
-    alike. Default: as many as there is room for; 0 keeps none, and requests that run at once share
-    nothing either."""
+    """Maximum number of tokens of finished requests that stay in the KV cache, for reuse by
+    requests with the same prefix. Default: as many as fit; 0 turns prefix sharing off, also between
+    concurrent requests."""
 
     cache_ram: int | None
-    """Megabytes (MiB) of system RAM for what leaves the KV cache, and for checkpoints: both are
-    copied back instead of computed again. Default: a quarter of what is free when the model is
-    loaded, at most 8192; 0 turns it off."""
+    """System RAM, in megabytes (MiB), for tokens evicted from the KV cache and for checkpoints:
+    both are copied back instead of recomputed. Default: a quarter of the free memory at load time,
+    at most 8192; 0 turns it off."""
 
     checkpoint_every: int | None
-    """Tokens between checkpoints of memory that cannot be cut: recurrent states and sliding
+    """Tokens between checkpoints of state that cannot be truncated: recurrent states and sliding
     windows. A checkpoint is also made at the end of each prompt and before its last message. 0
-    makes none. Default: 2048."""
+    turns checkpoints off. Default: 2048."""
 
     swa_full: bool | None
-    """Whether layers with a sliding window keep cells of the whole context. Without, they take much
-    less memory, and prompts share what they begin with up to a checkpoint only. Default: false."""
+    """Whether layers with a sliding window have cells for the whole context. If not, they need much
+    less memory, but prompts share prefixes only up to a checkpoint. Default: false."""
 
     max_stall: float | None
-    """How many times longer a prompt that is being processed may make the time between tokens of
-    other answers. Default: 4.0."""
+    """How many times longer the time between tokens of other answers may become while a prompt is
+    processed. Default: 4.0."""
 
     kv_cache_type: KvCacheType | tuple[KvCacheType, KvCacheType] | None
-    """Type of the KV cache, one or a pair for keys and values: `f32`, `f16`, `bf16`, `q8_0`,
-    `q5_1`, `q5_0`, `q4_1`, `q4_0` or `iq4_nl`. Quantised values need flash attention. Default:
-    `f16`."""
+    """Data type of the KV cache, one value or a pair for keys and values: `f32`, `f16`, `bf16`,
+    `q8_0`, `q5_1`, `q5_0`, `q4_1`, `q4_0` or `iq4_nl`. Quantised values require flash attention.
+    Default: `f16`."""
 
     offload_kqv: bool | None
-    """Whether the KV cache of a layer lies on the layer's device, else in the machine's own memory.
+    """Whether the KV cache of a layer is on the layer's device; otherwise it is in system RAM.
     Default: true."""
 
     flash_attention: Literal["auto", "on", "off"] | None
@@ -153,70 +155,74 @@ class LoadOptions(TypedDict, total=False):
     """Scale of the rotary position embedding's frequency. Default: the model's."""
 
     warmup: bool | None
-    """Whether a computation of full size is made before the model is ready, so that a lack of
-    memory shows then. Default: where a GPU is used, unless `MULLAMA_WARMUP` is 0."""
+    """Whether a full-size computation runs before the model is ready, so that a lack of memory is
+    detected while loading. Default: true if a GPU is used, unless `MULLAMA_WARMUP` is 0."""
 
 
 class GenerateOptions(TypedDict, total=False):
-    """What a generation takes."""
+    """Options of a generation."""
 
     max_tokens: int | None
-    """Most tokens to generate. Default: to the end that the model chooses, or of the context."""
+    """Maximum number of tokens to generate; 0 only processes the prompt, for later requests that
+    start with it. Default: until the model stops or the context is full."""
 
     timeout: float | None
-    """Seconds from the call on after which the generation ends with what there is, as if it were
-    cancelled. Default: none."""
+    """Time limit in seconds, from the call on. The generation then ends with the partial answer, as
+    if it were cancelled. Default: none."""
 
     temperature: float | None
-    """Divides the logits before the draw: below 1 sharpens, above 1 flattens, 0 always takes the
-    likeliest token. Default: 0.8."""
+    """Sampling temperature, which divides the logits: values below 1 sharpen the distribution,
+    values above 1 flatten it, 0 always picks the most likely token. Default: 0.8."""
 
     top_k: int | None
-    """Keep the K likeliest tokens; 0 keeps all. Default: 40."""
+    """Limit sampling to the K most likely tokens; 0 turns it off. Default: 40."""
 
     top_p: float | None
-    """Keep the likeliest tokens that together have probability P; 1 keeps all. Default: 0.95."""
+    """Limit sampling to the most likely tokens whose probabilities add up to P; 1 turns it off.
+    Default: 0.95."""
 
     min_p: float | None
-    """Keep tokens at least P times as likely as the likeliest; 0 keeps all. Default: 0.05."""
+    """Limit sampling to tokens at least P times as likely as the most likely one; 0 turns it off.
+    Default: 0.05."""
 
     typical_p: float | None
-    """Locally typical sampling with mass P (arXiv:2202.00666); 1 is off. Default: 1.0."""
+    """Locally typical sampling with mass P (arXiv:2202.00666); 1 turns it off. Default: 1.0."""
 
     top_n_sigma: float | None
-    """Keep logits within N standard deviations of the highest (arXiv:2411.07641); -1 is off.
-    Default: -1.0."""
+    """Limit sampling to logits within N standard deviations of the highest (arXiv:2411.07641); -1
+    turns it off. Default: -1.0."""
 
     xtc_probability: float | None
-    """Chance to exclude the top choices; 0 is off. Default: 0.0."""
+    """Probability of excluding the top choices; 0 turns it off. Default: 0.0."""
 
     xtc_threshold: float | None
     """Probability above which a token counts as a top choice for XTC. Default: 0.1."""
 
     dynatemp_range: float | None
-    """Half the width of the range of the dynamic temperature; 0 is off. Default: 0.0."""
+    """Half the width of the dynamic temperature's range; 0 turns it off. Default: 0.0."""
 
     dynatemp_exponent: float | None
     """How entropy maps to the dynamic temperature. Default: 1.0."""
 
     dry_multiplier: float | None
-    """Strength of the DRY penalty against repeated sequences; 0 is off. Default: 0.0."""
+    """Strength of the DRY penalty against repeated sequences; 0 turns it off. Default: 0.0."""
 
     dry_base: float | None
     """Base of the DRY penalty, which grows with the length of a repetition. Default: 1.75."""
 
     dry_allowed_length: int | None
-    """Longest repetition, in tokens, that DRY lets pass. Default: 2."""
+    """Longest repetition, in tokens, that DRY does not penalise. Default: 2."""
 
     dry_penalty_last_n: int | None
-    """Tokens that DRY looks back; 0 is off, -1 the whole context. Default: -1."""
+    """Number of previous tokens that DRY considers; 0 turns it off, -1 means the whole context.
+    Default: -1."""
 
     dry_sequence_breakers: Sequence[str] | None
     """Texts that end a repetition for DRY. Default: newline, `:`, `"` and `*`."""
 
     mirostat: int | None
-    """Mirostat (arXiv:2007.14966), version 1 or 2, in place of the truncating samplers; 0 is off.
-    Default: 0."""
+    """Mirostat (arXiv:2007.14966), version 1 or 2, which replaces the truncating samplers; 0 turns
+    it off. Default: 0."""
 
     mirostat_tau: float | None
     """Mirostat's target surprise, in bits. Default: 5.0."""
@@ -225,70 +231,99 @@ class GenerateOptions(TypedDict, total=False):
     """Mirostat's learning rate. Default: 0.1."""
 
     repeat_penalty: float | None
-    """Divides the logits of recent tokens; 1 is off. Default: 1.0."""
+    """Divides the logits of recent tokens; 1 turns it off. Default: 1.0."""
 
     frequency_penalty: float | None
-    """Taken from a recent token's logit for each time it occurred; 0 is off. Default: 0.0."""
+    """Subtracted from a recent token's logit for each occurrence; 0 turns it off. Default: 0.0."""
 
     presence_penalty: float | None
-    """Taken from a recent token's logit if it occurred at all; 0 is off. Default: 0.0."""
+    """Subtracted from a recent token's logit if it occurred at all; 0 turns it off. Default:
+    0.0."""
 
     repeat_last_n: int | None
-    """Tokens that the three penalties look back, the prompt's included; 0 is off, -1 the whole
-    context. Default: 64."""
+    """Number of previous tokens that the three penalties consider, including the prompt's; 0 turns
+    them off, -1 means the whole context. Default: 64."""
 
     logit_bias: Mapping[int, float | Literal[False]] | None
-    """Added to the logits of tokens, by id; `false` in place of a number forbids the token.
+    """Values added to the logits of tokens, by id; `false` instead of a number forbids the token.
     Default: none."""
 
     seed: int | None
-    """Seed of the draw: the same seed gives the same text, as long as no other request runs beside
-    it (what is computed together differs in the last bits). Such a prompt is always computed anew.
-    Default: a random one."""
+    """Random seed. The same seed produces the same text as long as no other request runs
+    concurrently (results of larger batches differ in the last bits). With a seed, the prompt is
+    always recomputed. Default: random."""
 
     stop: str | Sequence[str] | None
-    """Texts that end the generation; they are not part of the result. Default: none."""
+    """Stop sequences; they are not part of the result. Default: none."""
 
     ignore_eos: bool | None
-    """Whether to go on when the model says that it is done. Default: false."""
+    """Whether to continue when the model generates its end-of-generation token. Default: false."""
+
+    suffix: str | None
+    """The text after the gap to fill in (fill in the middle); the prompt is the text before it. For
+    models that were trained for it. Default: none; the generated text continues the prompt."""
 
     grammar: str | None
-    """A grammar (GBNF) that the text must follow. Default: none."""
+    """A grammar (GBNF) that the text must match. Default: none."""
+
+    lark: str | None
+    """A Lark grammar that the text must match, in the dialect of llguidance: rules in lower case,
+    terminals in upper case, `start` as the first rule, `%json {...}` for JSON schemas. Default:
+    none."""
+
+    regex: str | None
+    """A regular expression that the whole text must match, in the syntax of the Rust crate `regex`.
+    Default: none."""
 
     json_schema: Mapping[str, Any] | str | bool | None
-    """A JSON schema that the text must follow. Default: none."""
+    """A JSON schema that the text must match. Default: none."""
 
     lora: Lora | None
-    """LoRA adapters for this request in place of the model's: paths of GGUF files, alone or each
-    with a scale; an empty list is the model without any. Default: what the model was loaded with,
-    or `set_lora` set since."""
+    """LoRA adapters for this request, instead of the model's: paths of GGUF files, each with an
+    optional scale; an empty list turns adapters off. Default: the adapters that the model was
+    loaded with or that `set_lora` has set since."""
 
     prompt_lookup: int | None
-    """Most tokens to guess ahead in a step, from what followed in the text where it went the same
-    way before (prompt lookup decoding). Each is held against the model's own choice, so that the
-    text stays what it would be, but for ties: what is computed together differs in the last bits.
-    Pays where answers repeat what the prompt says. Default: 0, which is off."""
+    """Maximum number of tokens to draft per step, copied from the last place where the same tokens
+    occurred (prompt lookup decoding). Each is verified against the model's own choice, so the text
+    is the same except for ties: results of larger batches differ in the last bits. Useful when
+    answers repeat the prompt. Default: 0, which is off."""
+
+    priority: int | None
+    """Priority among waiting requests: higher values run first. Default: 0."""
+
+    client: str | None
+    """The client that the request belongs to. Waiting requests with the same priority are scheduled
+    round-robin by client, so a client with many requests cannot starve others. Default: the same
+    client for all."""
+
+    request_id: str | None
+    """The id of the request in `requests()` and for `cancel_request`. Default: a number."""
+
+    prompt_progress: bool | None
+    """Whether a stream reports the progress of prompt processing, in chunks before the first token.
+    Default: false."""
 
     logprobs: int | None
-    """Report log probabilities: of each token and of this many likeliest alternatives. Default:
-    off."""
+    """Return log probabilities of each token and of this many of the most likely alternatives.
+    Default: off."""
 
 
 class ChatOptions(GenerateOptions, total=False):
-    """What a chat takes."""
+    """Options of a chat."""
 
     tools: Sequence[Mapping[str, Any] | Callable[..., Any] | Tool] | None
-    """Tools that the model may call, in OpenAI's shape; functions too, in Python and Node.js.
+    """Tools that the model may call, in OpenAI's format; in Python and Node.js also functions.
     Default: none."""
 
     tool_choice: Literal["auto", "none", "required"] | Mapping[str, Any] | None
-    """Whether tools are called: `auto`, `none`, `required`, or one by name as `{"type": "function",
-    "function": {"name": ...}}`. Default: `auto`."""
+    """Which tools the model calls: `auto`, `none`, `required`, or a specific one as `{"type":
+    "function", "function": {"name": ...}}`. Default: `auto`."""
 
     parallel_tool_calls: bool | None
-    """Whether several tools may be called in one answer. Default: false."""
+    """Whether one answer may contain several tool calls. Default: false."""
 
-    response_format: Mapping[str, Any] | None
+    response_format: Mapping[str, Any] | type[Any] | None
     """`{"type": "text"}`, `{"type": "json_object"}`, or `{"type": "json_schema", "json_schema":
     {"schema": ...}}`. Default: text."""
 
@@ -296,179 +331,185 @@ class ChatOptions(GenerateOptions, total=False):
     """Whether a model that can reason does so before it answers. Default: true."""
 
     reasoning_budget: int | None
-    """Most tokens of reasoning: when they are spent, it is ended with the tag of the model's own
-    template, and the answer follows. Default: none."""
+    """Maximum number of reasoning tokens. When they are exhausted, the template's end-of-reasoning
+    tag is inserted and the answer follows. Default: none."""
 
     parse_special: bool | None
-    """Whether special tokens that are written out in messages, tools and arguments count as such.
-    Else they are text, so that nobody who writes a message can end it and begin another. Default:
-    false."""
+    """Whether special tokens written in messages, tools and arguments are parsed as special tokens.
+    Otherwise they are plain text, so the author of a message cannot end it and start another.
+    Default: false."""
+
+    continue_final_message: bool | None
+    """Whether the answer continues a last message of the assistant; the result then contains only
+    the continuation. Otherwise the answer is a separate message. Default: false."""
 
     template_kwargs: Mapping[str, Any] | None
     """Arguments for the chat template. Default: none."""
 
 
 class EmbedOptions(TypedDict, total=False):
-    """What an embedding takes."""
+    """Options of an embedding."""
 
     pooling: Literal["mean", "cls", "last", "none", "rank"] | None
-    """How the vectors of a text's tokens become one: `mean` (their average), `cls` (the first),
-    `last` (the last), `none` (all are given, as a matrix), or `rank` (the scores of a
+    """How the token vectors of a text are combined: `mean` (their average), `cls` (the first),
+    `last` (the last), `none` (no pooling: all of them, as a matrix), or `rank` (the scores of a
     classification head). Default: the model's, else `mean`."""
 
     normalize: bool | None
     """Whether each vector is scaled to length 1. Default: true, except for `pooling` `rank`."""
 
     dimensions: int | None
-    """How many numbers of each vector are kept, from the first on, for models that were trained for
-    it (Matryoshka); it is scaled afterwards. Default: all."""
+    """Number of dimensions to retain, from the first on, for models that were trained for it
+    (Matryoshka); vectors are normalised afterwards. Default: all."""
 
     truncate: Literal["none", "end", "start"] | None
-    """What becomes of a text with more tokens than the model takes: `none` (it is refused), `end`
-    or `start` (that part of it is cut off, and `usage` says how much). Default: `none`."""
+    """How to handle a text with more tokens than the model accepts: `none` (reject it), `end` or
+    `start` (cut off that part; `usage` reports how much). Default: `none`."""
 
     add_special: bool | None
-    """Whether the tokens are added that the model expects around a text. Default: true."""
+    """Whether to add the special tokens that the model expects around a text. Default: true."""
 
     parse_special: bool | None
-    """Whether special tokens that are written out in a text count as such. Default: false."""
+    """Whether special tokens written in a text are parsed as special tokens. Default: false."""
 
     timeout: float | None
-    """Seconds after which the call gives up. Default: none."""
+    """Time limit of the call, in seconds. Default: none."""
 
 
 class RerankOptions(TypedDict, total=False):
-    """What a reranking takes."""
+    """Options of a reranking."""
 
     top_n: int | None
-    """How many of the best documents are given. Default: all."""
+    """Number of best documents to return. Default: all."""
 
     truncate: Literal["none", "end", "start"] | None
-    """What becomes of a document that has, with the query, more tokens than the model takes: `none`
-    (it is refused), `end` or `start` (that part of the document is cut off, and `usage` says how
-    much). Default: `none`."""
+    """How to handle a document that has, together with the query, more tokens than the model
+    accepts: `none` (reject it), `end` or `start` (cut off that part of the document; `usage`
+    reports how much). Default: `none`."""
 
     timeout: float | None
-    """Seconds after which the call gives up. Default: none."""
+    """Time limit of the call, in seconds. Default: none."""
 
 
 class PlanOptions(TypedDict, total=False):
-    """What a plan takes beside its devices."""
+    """Options of a plan, in addition to its devices."""
 
     host_memory: str | int | None
-    """The machine's own memory, as a size with its unit (`64GiB`) or in bytes. Default: what is
-    free here; of a described device that shares it, what the device leaves."""
+    """System RAM, as a size with a unit (`64GiB`) or in bytes. Default: the free memory of this
+    machine; for a described device with shared memory, the part that the device does not use."""
 
     host_bandwidth: str | None
-    """The bandwidth of the machine's own memory, such as `80GB/s` or `2x DDR5-5600`. Default:
-    measured here."""
+    """The bandwidth of system RAM, such as `80GB/s` or `2x DDR5-5600`. Default: measured on this
+    machine."""
 
     alternatives: bool | None
-    """Whether other settings and quantisations are planned too where the model does not fit GPUs as
-    a whole. Default: true."""
+    """Whether other settings and quantisations are planned too if the model does not fit on GPUs
+    completely. Default: true."""
 
     n_gpu_layers: int | Literal["auto"] | None
-    """Layers on GPUs: -1 (`All`) all of them, 0 none, N that many, `Auto` what fits. The output
-    layer counts as one. Default: `Auto`."""
+    """Number of layers on GPUs: -1 (`All`) for all, 0 for none, N for that many, `Auto` for as many
+    as fit. The output layer counts as one. Default: `Auto`."""
 
     split_mode: Literal["none", "layer", "row", "tensor"] | None
-    """How a model is divided among several GPUs: `none`, `layer`, `row`, `tensor`. Default:
+    """How a model is split across several GPUs: `none`, `layer`, `row`, `tensor`. Default:
     `layer`."""
 
     tensor_split: Sequence[float] | None
-    """Share of the model for each GPU, in any unit. Default: by free memory."""
+    """Share of the model for each GPU, in any unit. Default: proportional to free memory."""
 
     main_gpu: int | None
-    """The GPU that holds everything in split mode `none`, by its index. Default: 0."""
+    """Index of the GPU to use in split mode `none`. Default: 0."""
 
     rpc_servers: Sequence[str] | None
-    """Workers on other machines that may be used, as `host:port`; their devices come before this
-    machine's. Default: none."""
+    """Remote workers that may be used, as `host:port`; their devices come before those of this
+    machine. Default: none."""
 
     tensor_overrides: Mapping[str, str] | None
-    """Devices for tensors, by a pattern (regular expression) over their names, the first that
-    matches; `CPU` is the machine's own memory. Default: none."""
+    """Devices for individual tensors, by regular expression over tensor names; the first match
+    applies. `CPU` is system RAM. Default: none."""
 
     cpu_moe: bool | None
-    """Whether the experts of a mixture stay in the machine's own memory. Default: false."""
+    """Whether all experts of a mixture-of-experts model are in system RAM. Default: false."""
 
     n_cpu_moe: int | None
-    """Of how many layers, from the first on, the experts stay in the machine's own memory. Default:
-    0."""
+    """Number of layers, from the first on, whose experts are in system RAM. Default: 0."""
 
     use_mmap: bool | None
-    """Whether the file is mapped into memory rather than read. Default: true."""
+    """Whether the file is memory-mapped instead of read. Default: true."""
 
     use_mlock: bool | None
-    """Whether the model is kept from being swapped out. Default: false."""
+    """Whether the model is locked in memory, so that it cannot be swapped out. Default: false."""
 
     check_tensors: bool | None
     """Whether the weights are checked for invalid values while loading. Default: false."""
 
     vocab_only: bool | None
-    """Whether only the vocabulary is loaded: such a model tokenises and does nothing else. Default:
-    false."""
+    """Whether only the vocabulary is loaded: such a model can only tokenise. Default: false."""
 
     metadata_overrides: Mapping[str, str | int | float | bool] | None
-    """Values that replace those of the file's metadata, by key. Default: none."""
+    """Values that override the file's metadata, by key. Default: none."""
 
     lora: Lora | None
-    """LoRA adapters that requests use where they name none: paths of GGUF files, alone or each with
-    a scale. Default: none."""
+    """LoRA adapters for requests that do not specify any: paths of GGUF files, each with an
+    optional scale. Default: none."""
 
     chat_template: str | None
-    """A chat template (Jinja) in place of the model's. Default: the model's."""
+    """A chat template (Jinja) that replaces the model's. Default: the model's."""
 
     context_size: int | None
-    """Tokens of context, shared by all requests that run at once. Default: what the model was
-    trained with, at most 8192."""
+    """Context size in tokens, shared by all concurrent requests. Default: the model's training
+    context, at most 8192."""
 
     batch_size: int | None
-    """Most tokens in one step of the engine (the logical batch); each request that runs has one in
-    any case. Default: 2048."""
+    """Maximum number of tokens in one step of the engine (the logical batch); every running request
+    always has at least one. Default: 2048."""
 
     ubatch_size: int | None
-    """Most tokens in one computation (the physical batch). Default: 512."""
+    """Maximum number of tokens in one computation (the physical batch). Default: 512."""
 
     n_threads: int | None
-    """Threads that generate. Default: one for each physical core."""
+    """Threads for generation. Default: one per physical core."""
 
     n_threads_batch: int | None
-    """Threads that process prompts. Default: as many as generate."""
+    """Threads for prompt processing. Default: the same as for generation."""
 
     n_parallel: int | None
-    """Most requests that run at once; the others wait. Default: 4."""
+    """Maximum number of concurrent requests; further ones wait. Default: 4."""
+
+    max_queue: int | None
+    """Maximum number of waiting requests; further ones are rejected as `Busy`. Default:
+    unlimited."""
 
     prefix_cache: int | None
-    """Most tokens of finished requests that are kept in the KV cache, for requests that begin
-    alike. Default: as many as there is room for; 0 keeps none, and requests that run at once share
-    nothing either."""
+    """Maximum number of tokens of finished requests that stay in the KV cache, for reuse by
+    requests with the same prefix. Default: as many as fit; 0 turns prefix sharing off, also between
+    concurrent requests."""
 
     cache_ram: int | None
-    """Megabytes (MiB) of system RAM for what leaves the KV cache, and for checkpoints: both are
-    copied back instead of computed again. Default: a quarter of what is free when the model is
-    loaded, at most 8192; 0 turns it off."""
+    """System RAM, in megabytes (MiB), for tokens evicted from the KV cache and for checkpoints:
+    both are copied back instead of recomputed. Default: a quarter of the free memory at load time,
+    at most 8192; 0 turns it off."""
 
     checkpoint_every: int | None
-    """Tokens between checkpoints of memory that cannot be cut: recurrent states and sliding
+    """Tokens between checkpoints of state that cannot be truncated: recurrent states and sliding
     windows. A checkpoint is also made at the end of each prompt and before its last message. 0
-    makes none. Default: 2048."""
+    turns checkpoints off. Default: 2048."""
 
     swa_full: bool | None
-    """Whether layers with a sliding window keep cells of the whole context. Without, they take much
-    less memory, and prompts share what they begin with up to a checkpoint only. Default: false."""
+    """Whether layers with a sliding window have cells for the whole context. If not, they need much
+    less memory, but prompts share prefixes only up to a checkpoint. Default: false."""
 
     max_stall: float | None
-    """How many times longer a prompt that is being processed may make the time between tokens of
-    other answers. Default: 4.0."""
+    """How many times longer the time between tokens of other answers may become while a prompt is
+    processed. Default: 4.0."""
 
     kv_cache_type: KvCacheType | tuple[KvCacheType, KvCacheType] | None
-    """Type of the KV cache, one or a pair for keys and values: `f32`, `f16`, `bf16`, `q8_0`,
-    `q5_1`, `q5_0`, `q4_1`, `q4_0` or `iq4_nl`. Quantised values need flash attention. Default:
-    `f16`."""
+    """Data type of the KV cache, one value or a pair for keys and values: `f32`, `f16`, `bf16`,
+    `q8_0`, `q5_1`, `q5_0`, `q4_1`, `q4_0` or `iq4_nl`. Quantised values require flash attention.
+    Default: `f16`."""
 
     offload_kqv: bool | None
-    """Whether the KV cache of a layer lies on the layer's device, else in the machine's own memory.
+    """Whether the KV cache of a layer is on the layer's device; otherwise it is in system RAM.
     Default: true."""
 
     flash_attention: Literal["auto", "on", "off"] | None
@@ -481,5 +522,5 @@ class PlanOptions(TypedDict, total=False):
     """Scale of the rotary position embedding's frequency. Default: the model's."""
 
     warmup: bool | None
-    """Whether a computation of full size is made before the model is ready, so that a lack of
-    memory shows then. Default: where a GPU is used, unless `MULLAMA_WARMUP` is 0."""
+    """Whether a full-size computation runs before the model is ready, so that a lack of memory is
+    detected while loading. Default: true if a GPU is used, unless `MULLAMA_WARMUP` is 0."""

@@ -5,6 +5,7 @@ use std::ops::Deref;
 use serde::{Deserialize, Serialize};
 
 use super::message::Message;
+use crate::options::Companion;
 use crate::scheduler::{Completion, PromptProgress, TokenLogprob};
 
 /// A finished answer of a chat: a [`Completion`] with its message.
@@ -15,6 +16,10 @@ pub struct ChatCompletion {
     /// The rest. Its `text` is the answer's content, without reasoning and tool calls.
     #[serde(flatten)]
     pub completion: Completion,
+    /// What came with the request.
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub companion: Companion,
 }
 
 impl Deref for ChatCompletion {

@@ -12,6 +12,7 @@ use mullama_sys::shim::ChatParser;
 use super::message::{Content, Message, Role, ToolCall};
 use super::results::{ChatChunk, ChatCompletion, ToolCallDelta};
 use crate::engine::Vocab;
+use crate::options::Companion;
 use crate::scheduler::{Chunk, FinishReason, Stream, TokenLogprob};
 use crate::{CancelToken, Error, ErrorKind, Result, Token};
 
@@ -23,6 +24,7 @@ pub struct ChatStream {
     stream: Stream,
     parser: ChatParser,
     pieces: Pieces,
+    companion: Companion,
     /// All that the model has said.
     raw: String,
     /// What has not been handed out yet.
@@ -46,6 +48,7 @@ impl ChatStream {
         stream: Stream,
         parser: ChatParser,
         pieces: Pieces,
+        companion: Companion,
         continues: bool,
     ) -> Result<Self> {
         let message = Message { content: None, ..Message::assistant("") };
@@ -56,6 +59,7 @@ impl ChatStream {
             stream,
             parser,
             pieces,
+            companion,
             raw,
             logprobs,
             message,
@@ -208,7 +212,8 @@ impl ChatStream {
             if completion.finish_reason == FinishReason::Stop && !message.tool_calls.is_empty() {
                 completion.finish_reason = FinishReason::ToolCalls;
             }
-            let completion = ChatCompletion { message, completion };
+            let companion = self.companion.clone();
+            let completion = ChatCompletion { message, completion, companion };
             self.completion = Some(completion.clone());
             news.completion = Some(completion);
         }

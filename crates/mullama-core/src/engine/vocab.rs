@@ -333,7 +333,7 @@ impl Vocab {
             self.infill_tokens().ok_or_else(|| {
                 let message = "the model has no tokens for filling in the middle of a text";
                 Error::new(ErrorKind::Unsupported, message)
-                    .with_context("option", "suffix")
+                    .with_context("option", "infill_suffix")
                     .with_hint("use a model that was trained for code completion")
             })?;
         let suffix = self.tokenize(suffix, false, false)?;

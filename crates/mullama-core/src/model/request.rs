@@ -82,14 +82,14 @@ impl Model {
     }
 
     /// Generates the text between two texts (fill in the middle), with a model that was trained for
-    /// it: [`Model::generate`] with the option `suffix`.
+    /// it: [`Model::generate`] with the option `infill_suffix`.
     pub fn infill(
         &self,
         prefix: impl Into<Prompt>,
         suffix: &str,
         options: &GenerateOptions,
     ) -> Result<Completion> {
-        self.generate(prefix, &options.clone().with_suffix(suffix))
+        self.generate(prefix, &options.clone().with_infill_suffix(suffix))
     }
 
     /// Like [`Model::infill`], without blocking the thread.
@@ -99,7 +99,7 @@ impl Model {
         suffix: &str,
         options: &GenerateOptions,
     ) -> Result<Completion> {
-        self.generate_async(prefix, &options.clone().with_suffix(suffix)).await
+        self.generate_async(prefix, &options.clone().with_infill_suffix(suffix)).await
     }
 
     /// Starts a generation and gives its pieces as they come.
@@ -116,7 +116,7 @@ impl Model {
         delivery: Delivery,
     ) -> Result<Stream> {
         let loaded = self.loaded()?;
-        let tokens = match &options.suffix {
+        let tokens = match &options.infill_suffix {
             Some(suffix) => loaded.infill(prompt, suffix)?,
             None => loaded.tokens_of(prompt)?,
         };
@@ -206,7 +206,7 @@ impl Model {
         let pieces = Pieces { vocab: loaded.vocab.clone(), preserved: preserved.clone() };
         let extras = Extras { grammar, stops, preserved, reasoning, delivery, began: Some(began) };
         let stream = self.submit(loaded, tokens, &options.generate, extras)?;
-        ChatStream::new(stream, parser, pieces, continues)
+        ChatStream::new(stream, parser, pieces, options.companion.clone(), continues)
     }
 
     /// The prompt for a chat with these messages.
@@ -227,9 +227,9 @@ impl Model {
         add_generation_prompt: bool,
     ) -> Result<Rendering> {
         let loaded = self.loaded()?;
-        if options.generate.suffix.is_some() {
+        if options.generate.infill_suffix.is_some() {
             let problem = "is for `generate` and `stream`: a chat has no middle to fill in";
-            return Err(Error::option("suffix", problem));
+            return Err(Error::option("infill_suffix", problem));
         }
         let began = Instant::now();
         let deadline = deadline(began, options.generate.timeout)?;

@@ -1,5 +1,9 @@
 //! What a chat takes.
 
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use super::OptionSet;
@@ -48,6 +52,32 @@ pub struct ChatOptions {
     pub generate: GenerateOptions,
     /// Options that only a chat has.
     pub chat: ChatFields,
+    /// What a binding needs to make something of the answer.
+    #[doc(hidden)]
+    pub companion: Companion,
+}
+
+/// A value of the caller's that goes from a request to its answer.
+#[doc(hidden)]
+#[derive(Clone, Default)]
+pub struct Companion(Option<Arc<dyn Any + Send + Sync>>);
+
+impl Companion {
+    /// One with a value.
+    pub fn new(value: impl Any + Send + Sync) -> Self {
+        Self(Some(Arc::new(value)))
+    }
+
+    /// The value, where it is there and of this type.
+    pub fn get<T: Any>(&self) -> Option<&T> {
+        self.0.as_ref()?.downcast_ref()
+    }
+}
+
+impl fmt::Debug for Companion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Companion(..)" } else { "Companion" })
+    }
 }
 
 impl ChatOptions {

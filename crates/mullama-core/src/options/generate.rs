@@ -88,7 +88,7 @@ options! {
         /// The text after the gap to fill in (fill in the middle); the prompt is the text before
         /// it. For models that were trained for it. Default: none; the generated text continues the
         /// prompt.
-        suffix <- String,
+        infill_suffix <- String,
         /// A grammar (GBNF) that the text must match. Default: none.
         grammar <- String,
         /// A Lark grammar that the text must match, in the dialect of llguidance: rules in lower

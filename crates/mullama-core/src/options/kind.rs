@@ -91,7 +91,7 @@ option_type! {
     Names: "Sequence[str]", "string[]", FlagForm::Names;
     JsonSchema: "Mapping[str, Any] | str | bool", "JsonSchema", FlagForm::Json;
     ToolChoice: r#"Literal["auto", "none", "required"] | Mapping[str, Any]"#, "ToolChoice", FlagForm::Json;
-    ResponseFormat: "Mapping[str, Any]", "ResponseFormat", FlagForm::Json;
+    ResponseFormat: "Mapping[str, Any] | type[Any]", "ResponseFormat", FlagForm::Json;
     Vec<Value>: "Sequence[Mapping[str, Any] | Callable[..., Any] | Tool]", "(Tool | FunctionTool)[]",
         FlagForm::Json;
     Map<String, Value>: "Mapping[str, Any]", "Record<string, unknown>", FlagForm::Json;

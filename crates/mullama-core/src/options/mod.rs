@@ -21,7 +21,7 @@ mod timeout;
 use mullama_base::nearest;
 use serde_json::{Map, Value};
 
-pub use chat::{ChatFields, ChatOptions};
+pub use chat::{ChatFields, ChatOptions, Companion};
 pub use context::{ContextParams, FlashAttention, KvCacheType, KvCacheTypes};
 pub use embed::{EmbedOptions, Inputs, Pooling, RerankOptions, Truncate};
 pub use generate::{GenerateOptions, LogitBias, Stop};

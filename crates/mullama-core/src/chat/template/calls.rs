@@ -14,7 +14,6 @@ use super::lark::{Lark, SPACE};
 use crate::sampling::{ANY_TEXT, Schema, Texts, quoted, unusable};
 use crate::{Error, ErrorKind, Result};
 
-
 /// Keywords of a schema whose properties are written between tags, which say nothing about what there is to hold.
 const SILENT: [&str; 17] = [
     "type",

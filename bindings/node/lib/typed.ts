@@ -1,0 +1,91 @@
+// Answers as values of types: schemas of Zod, Valibot, ArkType and others that follow Standard Schema.
+
+import { MullamaError, invalidOption } from './errors.js';
+import type { StopReason } from './generated/results.js';
+
+/** A schema of a library for types, as https://standardschema.dev describes it. */
+export interface StandardSchema<Value = unknown> {
+  readonly '~standard': {
+    readonly version: 1;
+    readonly vendor: string;
+    readonly validate: (value: unknown) => Validated<Value> | Promise<Validated<Value>>;
+    readonly jsonSchema?: {
+      readonly input: (options: { target: 'draft-2020-12' }) => Record<string, unknown>;
+    };
+    readonly types?: { readonly input: unknown; readonly output: Value } | undefined;
+  };
+}
+
+type Validated<Value> =
+  | { readonly value: Value; readonly issues?: undefined }
+  | { readonly issues: readonly { readonly message: string }[] };
+
+/** Reads the text of an answer as a value. */
+export type Read = (text: string, stopReason: StopReason) => unknown;
+
+/** The options of a chat, with a Standard Schema as what the core knows; and how to read the answer. */
+export function withSchema<Given extends object | undefined>(
+  options: Given,
+): { options: Given; read?: Read } {
+  const format = (options as { responseFormat?: unknown } | undefined)?.responseFormat;
+  if (!isStandardSchema(format)) return { options };
+  const schema = jsonSchemaOf(format);
+  const responseFormat = { type: 'json_schema', json_schema: { name: 'answer', schema } };
+  return { options: { ...options, responseFormat }, read: reader(format) };
+}
+
+function isStandardSchema(value: unknown): value is StandardSchema {
+  // Some are functions.
+  return (
+    (typeof value === 'object' || typeof value === 'function') &&
+    value !== null &&
+    typeof (value as Partial<StandardSchema>)['~standard']?.validate === 'function'
+  );
+}
+
+/** The JSON schema of what is read: as the standard has it, else as the library has it. */
+function jsonSchemaOf(schema: StandardSchema): Record<string, unknown> {
+  const own = schema as { toJSONSchema?: (options: { io: 'input' }) => Record<string, unknown> };
+  const standard = schema['~standard'].jsonSchema;
+  if (standard) return standard.input({ target: 'draft-2020-12' });
+  if (typeof own.toJSONSchema === 'function') return own.toJSONSchema({ io: 'input' });
+  throw invalidOption(
+    'responseFormat',
+    `${schema['~standard'].vendor} gives no JSON schema for it; give one as jsonSchema`,
+  );
+}
+
+function reader(schema: StandardSchema): Read {
+  return (text, stopReason) => {
+    let value: unknown;
+    try {
+      value = JSON.parse(text);
+    } catch (cause) {
+      throw problem(
+        'INVALID_ARGUMENT',
+        `the answer was ended (${stopReason.kind}) before it was complete`,
+        cause,
+      );
+    }
+    const result = schema['~standard'].validate(value);
+    if (result instanceof Promise) {
+      throw problem(
+        'UNSUPPORTED',
+        'the schema validates asynchronously: validate the text yourself',
+      );
+    }
+    if (!result.issues) return result.value;
+    const issues = result.issues.map(({ message }) => message).join('; ');
+    throw problem('INVALID_GRAMMAR', `the answer is no value of the schema: ${issues}`);
+  };
+}
+
+const KINDS = {
+  INVALID_ARGUMENT: 'InvalidArgument',
+  INVALID_GRAMMAR: 'InvalidGrammar',
+  UNSUPPORTED: 'Unsupported',
+} as const;
+
+function problem(code: keyof typeof KINDS, message: string, cause?: unknown): MullamaError {
+  return MullamaError.of({ kind: KINDS[code], code, message, cause });
+}
