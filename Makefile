@@ -211,6 +211,7 @@ bench-kernels: build ## Print how fast our kernels are against the engine's: eve
 .PHONY: reference
 reference: wheel node-package ## Write what the documentation has from the code: references and tables
 	$(PY) docs/backend_tables.py
+	$(PY) docs/name_tables.py
 	$(PY) bindings/python/generate_stubs.py
 	$(PY) docs/reference_tables.py
 	$(PY) docs/plan_tables.py
@@ -247,6 +248,7 @@ lint-docs: .venv/.ready
 	$(PY) tests/docs/links.py
 	$(PY) tests/docs/style.py
 	$(PY) docs/backend_tables.py --check
+	$(PY) docs/name_tables.py --check
 
 .PHONY: lint-workflows
 lint-workflows: .venv/.ready

@@ -12,13 +12,11 @@ from pathlib import Path
 
 import mullama
 from mullama import _native, errors
-from tables import table, write_or_check
+from tables import camel, flag, table, write_or_check
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = Path(__file__).parent / "reference"
 COMMAND = os.environ.get("MULLAMA", str(ROOT / "target/release/mullama"))
-# Where the command's flag is called otherwise than the option.
-FLAGS = {"devices": "device", "tensor_overrides": "override-tensor", "rpc_servers": "rpc"}
 # Options that flags set, by their table.
 ON_THE_COMMAND_LINE = {"load", "generate", "chat"}
 
@@ -47,11 +45,6 @@ def error_table():
     return table(["Kind", "When", "Python", "Node.js", "Exit status"], rows)
 
 
-def camel(name):
-    first, *rest = name.split("_")
-    return first + "".join(part.capitalize() for part in rest)
-
-
 def option_table(wanted):
     """Names above each other, since beside each other they leave no room for what they mean."""
     rows = []
@@ -60,7 +53,7 @@ def option_table(wanted):
             continue
         names = [name, camel(name)]
         if wanted in ON_THE_COMMAND_LINE:
-            names.append(f"--{FLAGS.get(name, name).replace('_', '-')}")
+            names.append(flag(name))
         rows.append(["<br>".join(f"`{one}`" for one in dict.fromkeys(names)), " ".join(doc.split())])
     shell = ", shell" if wanted in ON_THE_COMMAND_LINE else ""
     return table([f"Python, Node.js{shell}", "Meaning"], rows)

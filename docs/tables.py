@@ -2,6 +2,20 @@
 
 import sys
 
+# Flags of the command that are called otherwise than their options.
+FLAGS = {"devices": "device", "tensor_overrides": "override-tensor", "rpc_servers": "rpc"}
+
+
+def camel(name):
+    """An option's name in Node.js."""
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+def flag(name):
+    """An option's flag on the command line."""
+    return f"--{FLAGS.get(name, name).replace('_', '-')}"
+
 
 def table(header, rows, align="---"):
     """A table of Markdown; `align` is that of all columns but the first."""
