@@ -335,7 +335,7 @@ export interface GenerateOptions extends Abortable {
    * it. For models that were trained for it. Default: none; the generated text continues the
    * prompt.
    */
-  suffix?: string;
+  infillSuffix?: string;
   /** A grammar (GBNF) that the text must match. Default: none. */
   grammar?: string;
   /**

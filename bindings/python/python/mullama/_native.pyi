@@ -722,7 +722,7 @@ class AsyncModel(BaseModel):
         self, prefix: str | Iterable[int], suffix: str, **options: Unpack[GenerateOptions]
     ) -> Coroutine[Any, Any, Completion]:
         """Generates the text between two texts (fill in the middle), with a model that was trained
-        for it: `generate` with the option `suffix`, which `stream` accepts too.
+        for it: `generate` with the option `infill_suffix`, which `stream` accepts too.
 
         `prefix` is text or a list of token ids. The options are those of
         `mullama.options.GenerateOptions`.
@@ -901,7 +901,7 @@ class Model(BaseModel):
         self, prefix: str | Iterable[int], suffix: str, **options: Unpack[GenerateOptions]
     ) -> Completion:
         """Generates the text between two texts (fill in the middle), with a model that was trained
-        for it: `generate` with the option `suffix`, which `stream` accepts too.
+        for it: `generate` with the option `infill_suffix`, which `stream` accepts too.
 
         `prefix` is text or a list of token ids. The options are those of
         `mullama.options.GenerateOptions`.

@@ -259,7 +259,7 @@ class GenerateOptions(TypedDict, total=False):
     ignore_eos: bool | None
     """Whether to continue when the model generates its end-of-generation token. Default: false."""
 
-    suffix: str | None
+    infill_suffix: str | None
     """The text after the gap to fill in (fill in the middle); the prompt is the text before it. For
     models that were trained for it. Default: none; the generated text continues the prompt."""
 
