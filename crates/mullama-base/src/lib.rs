@@ -1,6 +1,6 @@
 //! What every part of mullama needs, and what needs none of them: errors, cancellation, files that are
 //! written whole, the user's folders, sizes with their units, what may have been meant by a misspelt word,
-//! and what a terminal may be shown.
+//! tables, and what a terminal may be shown.
 
 mod cancel;
 mod environment;
@@ -11,6 +11,7 @@ mod memory;
 mod naming;
 mod printable;
 mod similar;
+mod table;
 mod thread;
 pub mod units;
 
@@ -22,4 +23,5 @@ pub use memory::check_memory;
 pub use naming::{Naming, Text};
 pub use printable::{printable, printable_prose};
 pub use similar::{alike, alike_by, likeness, nearest};
+pub use table::{table, wrapped};
 pub use thread::{check_threads, no_thread};

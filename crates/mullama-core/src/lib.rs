@@ -42,13 +42,15 @@ pub use options::{
 pub use planner::{
     Alternative, Bandwidth, ByteSize, Calibration, DeviceList, DeviceSpec, Measured, Plan,
     PlanFields, PlanOptions, PlanSource, PlannedDevice, PlannedModel, Prediction, Shape, Sweep,
-    calibrate, measure_speed, plan, sweep,
+    Verdict, calibrate, measure_speed, plan, sweep,
 };
 pub use runtime::{add_backend_dir, engine_dir};
 pub use scheduler::{
     Chunk, Completion, FinishReason, PromptProgress, RequestInfo, RequestState, Stats, StopKind,
     StopReason, Stream, Timings, TokenLogprob, TopLogprob, Usage, write_state,
 };
+#[doc(hidden)]
+pub use source::resembles_demo;
 pub use source::{ResolvedModel, copy_model, create_model, resolve};
 
 /// The id of a token in a model's vocabulary.

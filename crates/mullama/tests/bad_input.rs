@@ -182,7 +182,7 @@ fn options_out_of_range() {
     };
     let model = ModelParams::default;
     let context = ContextParams::default;
-    assert!(refused(model(), context().with_n_ctx(0)).contains("`context_size`"));
+    assert!(refused(model(), context().with_n_ctx(u32::MAX)).contains("`context_size`"));
     assert!(refused(model(), context().with_n_batch(0)).contains("`batch_size`"));
     let batches = context().with_n_batch(64).with_n_ubatch(128);
     assert!(refused(model(), batches).contains("`ubatch_size`"));

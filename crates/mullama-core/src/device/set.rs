@@ -48,14 +48,26 @@ impl DeviceSet {
 
     /// The GPUs that the options choose, in the order in which they are filled.
     pub fn chosen(&self, params: &ModelParams) -> Result<Vec<Handle>> {
-        match &params.devices {
-            None => Ok(self.gpus.clone()),
+        let mut gpus = match &params.devices {
+            None => self.gpus.clone(),
             Some(names) => {
                 let mut devices = find_all(&self.known, names)?;
                 devices.retain(|device| device.kind() != sys::GGML_BACKEND_DEVICE_TYPE_CPU);
-                Ok(devices)
+                devices
             }
+        };
+        if let Some(most) = params.max_gpus.map(|most| most as usize)
+            && gpus.len() > most
+        {
+            if params.devices.is_none() {
+                let mut largest = gpus.clone();
+                largest.sort_by_key(|gpu| std::cmp::Reverse(gpu.memory().0));
+                largest.truncate(most);
+                gpus.retain(|gpu| largest.contains(gpu));
+            }
+            gpus.truncate(most);
         }
+        Ok(gpus)
     }
 
     /// Whether a device is another machine's.
@@ -72,5 +84,32 @@ impl DeviceSet {
     /// Fails where a worker has gone away.
     pub fn check(&self) -> Result<()> {
         self.workers.iter().try_for_each(|worker| worker.check())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::{SimulatedGpu, simulate};
+
+    #[test]
+    fn the_largest_gpus_are_used_or_the_first_that_are_named() {
+        let gpu = |gib: u64| SimulatedGpu {
+            backend: "cuda".to_owned(),
+            description: format!("{gib} GiB"),
+            memory: gib << 30,
+        };
+        let devices = simulate(&[gpu(8), gpu(24), gpu(16)]).unwrap();
+        let chosen = |params: &ModelParams| {
+            let gpus = devices.chosen(params).unwrap();
+            gpus.iter().map(|gpu| gpu.description()).collect::<Vec<_>>()
+        };
+        let most = |most| ModelParams::default().with_max_gpus(most);
+        assert_eq!(chosen(&ModelParams::default()), ["8 GiB", "24 GiB", "16 GiB"]);
+        assert_eq!(chosen(&most(9)), ["8 GiB", "24 GiB", "16 GiB"]);
+        assert_eq!(chosen(&most(2)), ["24 GiB", "16 GiB"]);
+        assert_eq!(chosen(&most(1)), ["24 GiB"]);
+        let named = devices.gpus.iter().map(|gpu| gpu.name()).collect::<Vec<_>>();
+        assert_eq!(chosen(&most(1).with_devices(named)), ["8 GiB"]);
     }
 }

@@ -72,7 +72,11 @@ impl ContextSettings {
         // SAFETY: a constant of the engine.
         let most_sequences = unsafe { sys::llama_max_parallel_sequences() } as u32;
         params.check()?;
-        let n_ctx = params.n_ctx.unwrap_or(n_ctx_train.clamp(1, LARGEST_AUTOMATIC_CONTEXT));
+        let n_ctx = match params.n_ctx {
+            None => n_ctx_train.clamp(1, LARGEST_AUTOMATIC_CONTEXT),
+            Some(0) => n_ctx_train.clamp(1, i32::MAX as u32),
+            Some(n_ctx) => n_ctx,
+        };
         let n_batch = params.settled_n_batch();
         let n_ubatch = params.n_ubatch.unwrap_or(512.min(n_batch));
         check_range("ubatch_size", &n_ubatch, &(1..=n_batch))?;

@@ -54,6 +54,7 @@ pub(crate) struct WeightSettings {
 impl WeightSettings {
     /// Checks the options against the devices that there are.
     pub fn resolve(params: &ModelParams, devices: &DeviceSet) -> Result<Self> {
+        params.check()?;
         let gpus = devices.chosen(params)?;
         let main_gpu = params.settled_main_gpu();
         if params.main_gpu.is_some() && main_gpu as usize >= gpus.len().max(1) {

@@ -52,7 +52,11 @@ impl Model {
         mut progress: impl FnMut(f32) -> bool,
     ) -> Result<Self> {
         let source = ResolvedModel::find(source)?;
-        let header = GgufHeader::read(&source.path)?;
+        // Patterns are over the tensors of all files.
+        let header = match &params.tensor_overrides {
+            Some(_) => GgufHeader::read_split(&source.path)?,
+            None => GgufHeader::read(&source.path)?,
+        };
         preflight::check_options(&header, &params)?;
         let (defaults, unusable) =
             ModelDefaults::fill(&source, &header, &mut params, &mut context)?;

@@ -14,9 +14,9 @@ const MAX_THREADS: u32 = 512;
 options! {
     /// How much is computed at once, and with what memory.
     pub struct ContextParams {
-        /// Context size in tokens, shared by all concurrent requests. Default: the model's training
-        /// context, at most 8192.
-        ("context_size") n_ctx: u32; in 1..=i32::MAX as u32; short 'c',
+        /// Context size in tokens, shared by all concurrent requests; 0 is the model's training
+        /// context. Default: the model's training context, at most 8192.
+        ("context_size") n_ctx: u32; in 0..=i32::MAX as u32; short 'c',
         /// Maximum number of tokens in one step of the engine (the logical batch); every running
         /// request always has at least one.
         ("batch_size") n_batch: u32 = 2048; in 1..=1 << 20,

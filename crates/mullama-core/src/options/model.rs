@@ -13,7 +13,8 @@ options! {
     /// Where a model is placed, and how its file is read.
     pub struct ModelParams {
         /// Number of layers on GPUs: -1 (`All`) for all, 0 for none, N for that many, `Auto` for as
-        /// many as fit. The output layer counts as one. Default: `Auto`.
+        /// many as fit. The output layer counts as one. A number above the model's layers, such as 99
+        /// or 999, means all, or as many as fit. Default: `Auto`.
         n_gpu_layers <- GpuLayers,
         /// How a model is split across several GPUs: `none`, `layer`, `row`, `tensor`. Default:
         /// `layer`.
@@ -24,6 +25,9 @@ options! {
         main_gpu: u32 = 0,
         /// Names of the devices that may be used; `auto` fills them in this order. Default: all.
         devices <- Vec<String> as Names; flag "device",
+        /// Maximum number of GPUs to use: those with the most free memory, or the first of `devices`.
+        /// Default: all.
+        max_gpus: u32; in 1..; flag "max-gpu",
         /// Remote workers that may be used, as `host:port`; their devices come before those of this
         /// machine. Default: none.
         rpc_servers <- Vec<String> as Names; flag "rpc",

@@ -34,14 +34,14 @@ const CONTEXT_STEP: u32 = 256;
 /// The tensors that are tables of rows to look up, which stay in the machine's own memory.
 const LOOKED_UP: [&str; 2] = ["token_embd.weight", "position_embd.weight"];
 
-/// Says that there is no GPU where one was asked for, and why.
-fn warn_of_no_gpu(path: &Path) {
+/// That there is no GPU where one was asked for, and why.
+fn no_gpu(path: &Path) -> String {
     let failed = runtime::modules().iter().filter_map(|module| {
         let reason = module.outcome.as_ref().err()?;
         Some(format!("; {}: {reason}", module.path.display()))
     });
     let reasons: String = failed.collect();
-    ::log::warn!("there is no GPU that can be used: {} runs on the CPU{reasons}", path.display());
+    format!("there is no GPU that can be used: {} runs on the CPU{reasons}", path.display())
 }
 
 /// Fills in what was left open, and refuses what cannot fit.
@@ -54,7 +54,12 @@ pub(crate) fn decide(
     let weights = WeightSettings::resolve(params, &DeviceSet::of(params)?)?;
     let budgets = Budgets::of(&weights, is_order_open(params))?;
     let request = PlacementRequest::new(header, params, weights, context)?;
-    PlacementSearch::new(path, header, request, budgets).decide()
+    let search = PlacementSearch::new(path, header, request, budgets);
+    let decision = search.decide()?;
+    for note in search.notes() {
+        ::log::warn!("{note}");
+    }
+    Ok(decision)
 }
 
 /// Decides where one model goes.
@@ -76,6 +81,8 @@ pub(crate) struct PlacementSearch<'a> {
     /// The weights of the last dry run, and what they were made of: many questions in a row differ
     /// only in their contexts.
     last_weights: RefCell<Option<(u64, Arc<Weights>)>>,
+    /// What the user should know of a decision that is not to the letter of what was asked for.
+    notes: RefCell<Vec<String>>,
 }
 
 impl<'a> PlacementSearch<'a> {
@@ -103,6 +110,7 @@ impl<'a> PlacementSearch<'a> {
             vocabulary: vocabulary(header),
             cache: Cache::of(path),
             last_weights: RefCell::default(),
+            notes: RefCell::default(),
         }
     }
 
@@ -111,11 +119,34 @@ impl<'a> PlacementSearch<'a> {
         let PlacementRequest { asked, are_layers_open, .. } = &self.request;
         if self.budgets.gpus.is_empty() || asked.weights.n_gpu_layers == Some(0) {
             if !are_layers_open && asked.weights.n_gpu_layers != Some(0) {
-                warn_of_no_gpu(self.path);
+                self.notes.borrow_mut().push(no_gpu(self.path));
             }
             return self.check(asked.clone().with_layers(Some(0)), false);
         }
-        if *are_layers_open { self.automatic() } else { self.check(asked.clone(), true) }
+        if *are_layers_open {
+            return self.automatic();
+        }
+        match self.check(asked.clone(), true) {
+            Err(error)
+                if error.kind() == ErrorKind::DoesNotFit && self.asks_for_more_than_all() =>
+            {
+                let fitting = self.automatic()?;
+                self.notes.borrow_mut().push(format!("{error}: as many layers are on GPUs as fit"));
+                Ok(fitting)
+            }
+            checked => checked,
+        }
+    }
+
+    /// What the user should know of a decision that is not to the letter of what was asked for.
+    pub fn notes(&self) -> Vec<String> {
+        self.notes.borrow().clone()
+    }
+
+    /// Whether more layers are asked for than the model has: as in llama.cpp that means as many as can be, so
+    /// that what does not fit is no error, while all of them, as -1, is meant to the letter.
+    fn asks_for_more_than_all(&self) -> bool {
+        self.request.asked.weights.n_gpu_layers.is_some_and(|layers| layers > self.all_layers)
     }
 
     /// What is needed must be free: by the layers that were asked for on GPUs, or by all on the processor. An open
@@ -372,7 +403,7 @@ mod tests {
     fn on_devices<T>(
         model: &str,
         sizes: &[u64],
-        body: impl FnOnce(&PlacementSearch<'_>) -> T,
+        body: impl FnOnce(&mut PlacementSearch<'_>) -> T,
     ) -> T {
         let path = mullama_testkit::fixture(model);
         let header = GgufHeader::read(&path).unwrap();
@@ -387,7 +418,7 @@ mod tests {
         let budgets = Budgets::of(&weights, is_order_open(&params)).unwrap();
         let context = ContextParams::default().with_n_ctx(1024).with_n_ubatch(128);
         let request = PlacementRequest::new(&header, &params, weights, &context).unwrap();
-        body(&PlacementSearch::new(&path, &header, request, budgets))
+        body(&mut PlacementSearch::new(&path, &header, request, budgets))
     }
 
     /// The most layers that fit, found by trying every number of layers with every way to share them.
@@ -434,6 +465,35 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn more_layers_than_there_are_means_what_fits() {
+        let asked = |search: &mut PlacementSearch<'_>, layers: Option<u32>| {
+            search.request.are_layers_open = false;
+            search.request.asked.weights.n_gpu_layers = layers;
+            search.decide()
+        };
+        let whole = on_devices("small", &[1 << 30], |search| {
+            let decision = asked(search, Some(999)).unwrap();
+            assert_eq!(decision.weights.n_gpu_layers, Some(999));
+            search.dry_run(&decision).unwrap().devices[0].total()
+        });
+        on_devices("small", &[whole / 2], |search| {
+            search.request.is_context_open = false;
+            let all = search.all_layers;
+            for exact in [None, Some(all)] {
+                let error = asked(search, exact).map(drop).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::DoesNotFit, "{exact:?}");
+            }
+            assert!(search.notes().is_empty());
+            let fitting = asked(search, Some(all + 1)).unwrap();
+            let [note] = &search.notes()[..] else { panic!("{:?}", search.notes()) };
+            assert!(note.contains("as many layers are on GPUs as fit"), "{note}");
+            let layers = fitting.weights.n_gpu_layers.unwrap();
+            assert!((1..all).contains(&layers), "{layers} of {all}");
+            assert!(search.budgets.fit(&search.dry_run(&fitting).unwrap(), true));
+        });
     }
 
     #[test]

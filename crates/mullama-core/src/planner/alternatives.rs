@@ -5,7 +5,7 @@ use super::model::PlanModel;
 use super::options::PlanOptions;
 use super::plan::{Alternative, Plan};
 use super::shape::{file_type, requantized};
-use crate::options::{KvCacheType, KvCacheTypes};
+use crate::options::{GpuLayers, KvCacheType, KvCacheTypes};
 use crate::{ErrorKind, Result};
 use mullama_gguf::GgufHeader;
 
@@ -49,6 +49,13 @@ fn settings(plan: &Plan, options: &PlanOptions) -> Vec<(String, PlanOptions)> {
         if options.context.n_ctx.is_some() {
             change("context_size auto".to_owned(), &|other| other.context.n_ctx = None);
         }
+    }
+    if plan.fits && plan.n_gpu_layers > 0 {
+        // Whether GPUs are worth it that hold a part.
+        change("n_gpu_layers 0".to_owned(), &|other| {
+            other.model.n_gpu_layers = Some(GpuLayers::Count(0));
+            other.model.tensor_split = None;
+        });
     }
     if plan.kv_cache_type == KvCacheTypes::default() {
         change("kv_cache_type q8_0".to_owned(), &|other| {

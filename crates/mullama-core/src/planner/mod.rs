@@ -14,6 +14,7 @@ mod source;
 mod spec;
 mod speed;
 mod table;
+mod verdict;
 
 pub use alternatives::Sweep;
 pub use calibrate::{Calibration, Measured, calibrate, measure_speed};
@@ -23,3 +24,4 @@ pub use planning::{plan, sweep};
 pub use shape::Shape;
 pub use source::PlanSource;
 pub use spec::{Bandwidth, ByteSize, DeviceList, DeviceSpec};
+pub use verdict::Verdict;

@@ -40,6 +40,15 @@ impl<'a> PlanModel<'a> {
 
     /// A plan without alternatives. `largest_context` asks for the largest context on GPUs, too.
     pub fn plan(&self, options: &PlanOptions, largest_context: bool) -> Result<Plan> {
+        self.plan_with_notes(options, largest_context).map(|(plan, _)| plan)
+    }
+
+    /// The same, with what the user should know of it.
+    pub fn plan_with_notes(
+        &self,
+        options: &PlanOptions,
+        largest_context: bool,
+    ) -> Result<(Plan, Vec<String>)> {
         let environment = PlanEnvironment::new(options)?;
         let PlanEnvironment { params, weights, budgets, .. } = &environment;
         let request =
@@ -59,7 +68,7 @@ impl<'a> PlanModel<'a> {
             let trained = number(&self.header, &weights.metadata, "context_length").unwrap_or(0);
             plan.max_gpu_context_size = search.largest_context_on_gpus(trained as u32)?;
         }
-        Ok(plan)
+        Ok((plan, search.notes()))
     }
 }
 

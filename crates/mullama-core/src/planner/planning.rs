@@ -29,7 +29,10 @@ pub fn plan(source: impl Into<PlanSource>, options: &PlanOptions) -> Result<Plan
     let (header, options) = source.into().find(options)?;
     let model = PlanModel::read(&header, &options)?;
     let with_alternatives = options.hardware.settled_alternatives();
-    let mut plan = model.plan(&options, with_alternatives)?;
+    let (mut plan, notes) = model.plan_with_notes(&options, with_alternatives)?;
+    for note in notes {
+        log::warn!("{note}");
+    }
     let is_whole = plan.fits && plan.n_gpu_layers >= plan.n_layers && plan.n_cpu_moe == 0;
     if with_alternatives && !is_whole {
         plan.alternatives = alternatives::find(&model, &plan, &options)?;

@@ -4,49 +4,14 @@ use std::fmt::{self, Write as _};
 
 use super::plan::{Plan, PlannedDevice, Prediction};
 use crate::device::HOST;
-use mullama_base::units;
+use mullama_base::{table, units, wrapped};
 
-/// Characters of a bar.
+/// Most characters of a bar.
 const WIDTH: u64 = 48;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.model.name.as_deref().unwrap_or("model");
-        writeln!(f, "{name}: {}, {}", self.model.architecture, units::memory(self.model.size))?;
-        if let Some(refusal) = &self.refusal {
-            writeln!(f, "Does not fit: {refusal}")?;
-        } else {
-            writeln!(f, "{}", self.headline())?;
-        }
-        if let Some(most) = self.max_gpu_context_size {
-            writeln!(f, "Largest context with all layers on GPUs: {most} tokens")?;
-        }
-        writeln!(f)?;
-        f.write_str(&self.device_table())?;
-        writeln!(f)?;
-        f.write_str(&self.bars())?;
-        if let Some(predicted) = &self.predicted {
-            writeln!(f)?;
-            write!(f, "{predicted}")?;
-        }
-        if !self.alternatives.is_empty() {
-            writeln!(f, "\nOther ways, the best first:")?;
-        }
-        for one in &self.alternatives {
-            let speed = one.decode_tps.map(|speed| format!(", {} tokens/s", rate(speed)));
-            writeln!(
-                f,
-                "  {:<20} {}{} of {} layers on GPUs, a context of {}, {} of weights{}",
-                one.change,
-                if one.fits { "" } else { "does not fit: " },
-                one.n_gpu_layers,
-                self.n_layers,
-                one.context_size,
-                units::memory(one.size),
-                speed.unwrap_or_default(),
-            )?;
-        }
-        Ok(())
+        f.write_str(&self.text(None, false))
     }
 }
 
@@ -69,11 +34,75 @@ impl fmt::Display for Prediction {
 }
 
 /// A rate, with as many digits as mean something.
-fn rate(rate: f64) -> String {
+pub(super) fn rate(rate: f64) -> String {
     if rate < 10.0 { format!("{rate:.1}") } else { format!("{rate:.0}") }
 }
 
 impl Plan {
+    /// The plan as text, in lines of at most `width` characters where that is given. Alternatives that do not fit
+    /// either are counted, and listed only if `all` are wanted.
+    pub fn text(&self, width: Option<usize>, all: bool) -> String {
+        let name = self.model.name.as_deref().unwrap_or("model");
+        let mut text =
+            format!("{name}: {}, {}\n", self.model.architecture, units::memory(self.model.size));
+        let mut line = |line: &str| {
+            text += line;
+            text.push('\n');
+        };
+        match &self.refusal {
+            Some(refusal) => line(&format!("Does not fit: {refusal}")),
+            None => line(&self.headline()),
+        }
+        if let Some(most) = self.max_gpu_context_size {
+            line(&format!("Largest context with all layers on GPUs: {most} tokens"));
+        }
+        line("");
+        text += &self.device_table(width);
+        text.push('\n');
+        text += &self.bars(width);
+        if let Some(predicted) = &self.predicted {
+            let _ = write!(text, "\n{predicted}");
+        }
+        if let Some(verdict) = self.verdict() {
+            let _ = writeln!(text, "\nVerdict: {verdict}");
+        }
+        for advice in self.advice() {
+            let _ = writeln!(text, "{advice}");
+        }
+        text += &self.other_ways(all);
+        match width {
+            Some(width) => wrapped(&text, width),
+            None => text,
+        }
+    }
+
+    fn other_ways(&self, all: bool) -> String {
+        let (shown, hidden): (Vec<_>, Vec<_>) =
+            self.alternatives.iter().partition(|one| all || one.fits);
+        let mut text = String::new();
+        if !self.alternatives.is_empty() {
+            text += "\nOther ways, the best first:\n";
+        }
+        for one in shown {
+            let speed = one.decode_tps.map(|speed| format!(", {} tokens/s", rate(speed)));
+            let _ = writeln!(
+                text,
+                "  {:<20} {}{} of {} layers on GPUs, a context of {}, {} of weights{}",
+                one.change,
+                if one.fits { "" } else { "does not fit: " },
+                one.n_gpu_layers,
+                self.n_layers,
+                one.context_size,
+                units::memory(one.size),
+                speed.unwrap_or_default(),
+            );
+        }
+        if !hidden.is_empty() {
+            let _ = writeln!(text, "  ({} more do not fit)", hidden.len());
+        }
+        text
+    }
+
     /// The plan in a line: whether it fits, how, and how fast it would be.
     pub fn summary(&self) -> String {
         let speed = self
@@ -81,9 +110,10 @@ impl Plan {
             .as_ref()
             .filter(|_| self.fits)
             .map(|predicted| format!("; about {} tokens/s", rate(predicted.decode_tps)));
+        let verdict = self.verdict().map(|verdict| format!(", {verdict}"));
         match &self.refusal {
             Some(refusal) => format!("Does not fit: {}", refusal.replace('\n', "; ")),
-            None => self.headline() + &speed.unwrap_or_default(),
+            None => self.headline() + &speed.unwrap_or_default() + &verdict.unwrap_or_default(),
         }
     }
 
@@ -105,16 +135,16 @@ impl Plan {
         text
     }
 
-    fn device_table(&self) -> String {
+    fn device_table(&self, width: Option<usize>) -> String {
         let header = ["DEVICE", "LAYERS", "WEIGHTS", "KV", "COMPUTE", "LEFT FREE", "DESCRIPTION"];
-        let rows: Vec<[String; 7]> = self
+        let rows: Vec<Vec<String>> = self
             .all_devices()
             .map(|device| {
                 let left = match device.free.checked_sub(device.total()) {
                     Some(left) => units::memory(left),
                     None => format!("-{}", units::memory(device.total() - device.free)),
                 };
-                [
+                vec![
                     device.name.clone(),
                     device.layers.to_string(),
                     units::memory(device.weights),
@@ -125,30 +155,19 @@ impl Plan {
                 ]
             })
             .collect();
-        let widths: Vec<_> = (0..header.len())
-            .map(|column| {
-                let cells = rows.iter().map(|row| row[column].chars().count());
-                cells.chain([header[column].len()]).max().unwrap_or_default()
-            })
-            .collect();
-        let line = |cells: &[&str]| {
-            let padded = cells.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
-                // Numbers end in the same column.
-                let is_number = (1..6).contains(&column);
-                if is_number { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
-            });
-            padded.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
-        };
-        let body = rows.iter().map(|row| line(&row.each_ref().map(String::as_str)));
-        line(&header) + &body.collect::<String>()
+        // Numbers end in the same column.
+        table(&header, &rows, &(1..6), width)
     }
 
-    fn bars(&self) -> String {
+    fn bars(&self, width: Option<usize>) -> String {
         let widest = self.all_devices().map(|device| device.name.chars().count()).max();
         let widest = widest.unwrap_or_default();
+        // Two spaces, and the line behind which there is too much.
+        let room = width.map_or(WIDTH, |width| width.saturating_sub(widest + 3) as u64);
         let mut text = String::new();
         for device in self.all_devices() {
-            let _ = writeln!(text, "{:<widest$}  {}", device.name, bar(device));
+            let _ =
+                writeln!(text, "{:<widest$}  {}", device.name, bar(device, room.clamp(1, WIDTH)));
         }
         text + "█ weights  ▓ KV cache  ▒ compute  ░ free\n"
     }
@@ -205,8 +224,8 @@ impl Plan {
     }
 }
 
-/// What a device would hold, to scale; what is too much goes on behind a line.
-fn bar(device: &PlannedDevice) -> String {
+/// What a device would hold, to scale in so many characters; what is too much goes on behind a line.
+fn bar(device: &PlannedDevice, width: u64) -> String {
     let whole = device.free.max(device.total()).max(1);
     let mut text = String::new();
     let (mut before, mut drawn) = (0, 0);
@@ -215,9 +234,9 @@ fn bar(device: &PlannedDevice) -> String {
     {
         before = bytes.saturating_add(before).min(whole);
         let end =
-            (u128::from(before) * u128::from(WIDTH) + u128::from(whole) / 2) / u128::from(whole);
+            (u128::from(before) * u128::from(width) + u128::from(whole) / 2) / u128::from(whole);
         while drawn < end {
-            if u128::from(device.free) * u128::from(WIDTH) / u128::from(whole) == drawn {
+            if u128::from(device.free) * u128::from(width) / u128::from(whole) == drawn {
                 text.push('|');
             }
             text.push(mark);
@@ -241,10 +260,45 @@ mod tests {
             ..PlannedDevice::default()
         };
         let count = |text: &str, mark| text.chars().filter(|c| *c == mark).count();
-        let half = bar(&device(50, 25, 100));
+        let half = bar(&device(50, 25, 100), WIDTH);
         assert_eq!((count(&half, '█'), count(&half, '▓'), count(&half, '░')), (24, 12, 12));
-        let over = bar(&device(200, 0, 100));
+        let over = bar(&device(200, 0, 100), WIDTH);
         assert_eq!((count(&over, '█'), count(&over, '|')), (48, 1));
-        assert_eq!(count(&bar(&device(0, 0, 0)), '░'), 48);
+        assert_eq!(count(&bar(&device(0, 0, 0), WIDTH), '░'), 48);
+    }
+
+    #[test]
+    fn a_plan_fits_a_narrow_terminal() {
+        let path = mullama_testkit::fixture("large");
+        let options = crate::PlanOptions::default()
+            .with_devices([crate::DeviceSpec::new(100 << 20), crate::DeviceSpec::new(8 << 20)]);
+        let plan = crate::plan(path, &options).unwrap();
+        for width in [40, 60] {
+            let text = plan.text(Some(width), true);
+            let longest = text.lines().max_by_key(|line| line.chars().count()).unwrap();
+            assert!(longest.chars().count() <= width, "{longest}\n{text}");
+        }
+        assert_eq!(plan.text(Some(400), false), plan.to_string());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted_and_listed_when_asked_for() {
+        let other = |change: &str, fits| super::super::Alternative {
+            change: change.to_owned(),
+            fits,
+            n_gpu_layers: 1,
+            context_size: 512,
+            size: 1,
+            decode_tps: None,
+            options: serde_json::Map::new(),
+        };
+        let path = mullama_testkit::fixture("small");
+        let mut plan = crate::plan(path, &crate::PlanOptions::default().with_devices([])).unwrap();
+        plan.alternatives = vec![other("one way", true), other("another", false)];
+        let text = plan.to_string();
+        assert!(text.contains("one way") && !text.contains("another"), "{text}");
+        assert!(text.contains("(1 more do not fit)"), "{text}");
+        let text = plan.text(None, true);
+        assert!(text.contains("another") && text.contains("does not fit: 1 of"), "{text}");
     }
 }

@@ -5,4 +5,4 @@ pub(crate) mod preflight;
 mod resolved_model;
 
 pub(crate) use resolved_model::pull;
-pub use resolved_model::{ResolvedModel, copy_model, create_model, resolve};
+pub use resolved_model::{ResolvedModel, copy_model, create_model, resembles_demo, resolve};

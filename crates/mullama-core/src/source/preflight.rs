@@ -7,13 +7,14 @@
 //! `ggml-cpu.c` for the types of matrices.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::CString;
 use std::path::Path;
 
 use crate::options::ModelParams;
 use crate::{Error, ErrorKind, Result};
-use mullama_base::{Text, nearest};
+use mullama_base::{Text, likeness, nearest};
 use mullama_gguf::{GgufHeader, MetadataValue, TensorInfo, TensorType};
-use mullama_sys::METADATA_KEYS;
+use mullama_sys::{METADATA_KEYS, shim};
 use serde_json::Value;
 
 /// Number formats that are stored but not computed with.
@@ -69,7 +70,63 @@ pub(crate) fn check_options(header: &GgufHeader, params: &ModelParams) -> Result
         let problem = "it has no {{ }} and no {% %}: give the text of a template (Jinja), not a name or a path";
         return Err(Error::option("chat_template", problem));
     }
+    check_patterns(header, params)?;
     check_overrides(header, params.metadata_overrides.as_ref())
+}
+
+/// Refuses patterns over the names of tensors that match none.
+fn check_patterns(header: &GgufHeader, params: &ModelParams) -> Result<()> {
+    let patterns = params.tensor_overrides.iter().flat_map(|overrides| &overrides.0);
+    for (pattern, _) in patterns {
+        // What is no pattern is refused where devices are resolved.
+        let Ok(text) = CString::new(pattern.as_str()) else { continue };
+        if shim::check_pattern(&text).is_err() {
+            continue;
+        }
+        let matches = |tensor: &TensorInfo| {
+            let name = CString::new(tensor.name.as_str());
+            name.is_ok_and(|name| shim::pattern_matches(&text, &name).unwrap_or(false))
+        };
+        if !header.tensors.iter().any(matches) {
+            let problem = format!("`{pattern}` matches no tensor of the model");
+            let is_expert = |tensor: &TensorInfo| tensor.name.contains("_exps");
+            let hint = if pattern.contains("exp") && !header.tensors.iter().any(is_expert) {
+                "the model is no mixture of experts: it has no such tensors".to_owned()
+            } else {
+                let near = nearest_tensors(header, pattern).join(", ");
+                format!("the nearest are {near}; `mullama show --tensors` lists them")
+            };
+            return Err(Error::option("tensor_overrides", problem).with_hint(hint));
+        }
+    }
+    Ok(())
+}
+
+/// The names that are most like a pattern, one of each kind of tensor: those of all layers are one kind.
+fn nearest_tensors<'a>(header: &'a GgufHeader, pattern: &str) -> Vec<&'a str> {
+    /// Kinds that are named.
+    const SHOWN: usize = 3;
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words: Vec<_> = pattern.split(|c| !is_word(c)).filter(|word| word.len() > 2).collect();
+    let mut kinds = BTreeMap::new();
+    for tensor in &header.tensors {
+        let parts: Vec<_> =
+            tensor.name.split('.').filter(|part| !part.parse::<u32>().is_ok()).collect();
+        kinds.entry(parts.join(".")).or_insert(tensor.name.as_str());
+    }
+    let alike = |name: &str| {
+        let of_word =
+            |word: &&str| name.split('.').map(|part| likeness(word, part)).fold(0.0, f64::max);
+        words
+            .iter()
+            .filter(|word| **word != "blk" && **word != "weight")
+            .map(of_word)
+            .fold(0.0, f64::max)
+    };
+    let mut names: Vec<_> = kinds.into_values().collect();
+    names.sort_by(|a, b| alike(b).total_cmp(&alike(a)));
+    names.truncate(SHOWN);
+    names
 }
 
 /// Refuses values for keys that neither the file nor the engine has.
@@ -149,6 +206,37 @@ fn head_problem(header: &GgufHeader) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patterns_that_match_nothing_are_refused_with_what_is_near() {
+        let header = GgufHeader::read(&mullama_testkit::fixture("moe")).unwrap();
+        let check = |pattern: &str| {
+            check_patterns(
+                &header,
+                &ModelParams::default().with_tensor_overrides([(pattern, "CPU")]),
+            )
+        };
+        for matching in ["exps", r"blk\.0\.", r"\.ffn_.*_exps\.", "(?:[0-1]).ffn_(up|down)_exps"] {
+            check(matching).unwrap();
+        }
+        for (wrong, near) in [
+            ("ffn_upp_exps", "blk.0.ffn_up_exps.weight"),
+            (r"blk\.[0-9]+\.atn_q", "blk.0.attn_q.weight"),
+            ("^exps", "blk.0."),
+            ("zzz", "blk.0."),
+        ] {
+            let error = check(wrong).unwrap_err();
+            assert!(error.to_string().contains(&format!("`{wrong}` matches no tensor")), "{error}");
+            let hint = error.hint().unwrap();
+            assert!(hint.contains(near), "{wrong}: {hint}");
+        }
+        let dense = GgufHeader::read(&mullama_testkit::fixture("small")).unwrap();
+        let params = ModelParams::default().with_tensor_overrides([("exps", "CPU")]);
+        let error = check_patterns(&dense, &params).unwrap_err();
+        assert!(error.hint().unwrap().contains("no mixture of experts"), "{error:?}");
+        // What is no pattern is left to where it is read.
+        check("(").unwrap();
+    }
 
     #[test]
     fn number_formats_that_no_kernel_computes_with_are_refused() {

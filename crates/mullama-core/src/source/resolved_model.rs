@@ -181,13 +181,14 @@ pub fn copy_model(from: &hub::Name, to: &hub::Name) -> Result<()> {
     create_model(to, &file, hub::CreateOptions::default()).map(|_| ())
 }
 
+/// Whether a name may be meant to be the built-in model's: a much longer one is that of another model.
+pub fn resembles_demo(name: &str) -> bool {
+    name.len() <= hub::BUILT_IN.len() + 1 && nearest(name, [hub::BUILT_IN]).is_some()
+}
+
 /// Hints at the built-in model where its name may have been meant.
 fn near_demo(source: &Path, error: Error) -> Error {
-    // A much longer name is that of another model.
-    let meant = |text: &str| {
-        text.len() <= hub::BUILT_IN.len() + 1 && nearest(text, [hub::BUILT_IN]).is_some()
-    };
-    if error.kind() != ErrorKind::NotFound || !source.to_str().is_some_and(meant) {
+    if error.kind() != ErrorKind::NotFound || !source.to_str().is_some_and(resembles_demo) {
         return error;
     }
     error.with_hint("did you mean demo, the built-in model?")
