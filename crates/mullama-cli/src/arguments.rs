@@ -1,28 +1,17 @@
 //! The command line: commands, flags, help.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fmt::Write as _;
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use mullama::ErrorKind;
+use mullama::{Error, ErrorKind};
 use mullama_base::alike;
 
 use crate::options::{chat_flags, load_flags, plan_flags};
-use crate::plot;
-
-/// Flags of llama.cpp with one dash and several letters, which people know.
-pub const ALIASES: &[(&str, &str)] = &[
-    ("-ngl", "--n-gpu-layers"),
-    ("-ts", "--tensor-split"),
-    ("-sm", "--split-mode"),
-    ("-mg", "--main-gpu"),
-    ("-dev", "--device"),
-    ("-ot", "--override-tensor"),
-    ("-cmoe", "--cpu-moe"),
-    ("-ncmoe", "--n-cpu-moe"),
-    ("-fa", "--flash-attention"),
-];
+use crate::spelling::{Spelled, spelled};
+use crate::terminal::tell;
+use crate::{llama_cpp, other_commands, plot};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,35 +22,71 @@ Examples:
 
 `mullama help COMMAND` tells more about a command, `mullama help` the exit codes.";
 
-/// Parses the command line. Help that was asked for is an error, too.
-pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<ArgMatches, clap::Error> {
-    let spelled_out = |argument: OsString| {
-        let alias = ALIASES.iter().find(|(alias, _)| argument == OsStr::new(alias));
-        alias.map_or(argument, |(_, name)| OsString::from(name))
-    };
-    let arguments: Vec<OsString> = arguments.map(spelled_out).collect();
-    let mut command = command();
-    command.try_get_matches_from_mut(arguments).map_err(|error| with_nearest(&command, error))
+/// Why a command line is not carried out.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The parser's word: wrong usage, or help that was asked for.
+    Usage(Box<clap::Error>),
+    /// Ours.
+    Error(Error),
 }
 
-/// Adds what may have been meant, where clap sees no likeness.
-fn with_nearest(command: &Command, mut error: clap::Error) -> clap::Error {
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// Parses the command line. Help that was asked for is a refusal, too.
+pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<ArgMatches, Refusal> {
+    let mut command = with_spellings(command());
+    command.build();
+    let Spelled { arguments, notes } = spelled(&command, arguments.collect())?;
+    let matches = command
+        .try_get_matches_from_mut(arguments)
+        .map_err(|error| with_nearest(&command, error))?;
+    for note in notes {
+        tell(format_args!("note: {note}"));
+    }
+    Ok(matches)
+}
+
+/// Has the help name the spellings that llama.cpp has for flags.
+fn with_spellings(command: Command) -> Command {
+    let named = |arg: Arg| {
+        let others = llama_cpp::spellings_of(&arg);
+        match arg.get_help() {
+            Some(help) if !others.is_empty() => {
+                let help = format!("{help} [also: {}]", others.join(", "));
+                arg.help(help)
+            }
+            _ => arg,
+        }
+    };
+    command.mut_subcommands(|command| command.mut_args(named))
+}
+
+/// Says what may have been meant by a command that there is none of.
+fn with_nearest(command: &Command, mut error: clap::Error) -> Refusal {
     let Some(ContextValue::String(wrong)) = error.get(ContextKind::InvalidSubcommand) else {
-        return error;
+        return Refusal::Usage(Box::new(error));
     };
     let wrong = wrong.clone();
-    if error.get(ContextKind::SuggestedSubcommand).is_some() {
-        return error;
+    if let Some(answer) = other_commands::answer(&wrong) {
+        let message = format!("there is no command {wrong}");
+        return Error::new(ErrorKind::InvalidArgument, message).with_hint(answer).into();
     }
-    let names = command.get_subcommands().map(|known| known.get_name().to_owned());
-    let near = alike(&wrong, names);
-    if !near.is_empty() {
-        error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(near));
-    } else if wrong == "demo" || wrong.contains([':', '/', '.', '\\']) {
-        let tip = format!("to run a model, write `mullama run {wrong}`").into();
-        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+    if error.get(ContextKind::SuggestedSubcommand).is_none() {
+        let names = command.get_subcommands().map(|known| known.get_name().to_owned());
+        let near = alike(&wrong, names);
+        if !near.is_empty() {
+            error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(near));
+        } else if wrong == "demo" || wrong.contains([':', '/', '.', '\\']) {
+            let tip = format!("to run a model, write `mullama run {wrong}`").into();
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+        }
     }
-    error
+    Refusal::Usage(Box::new(error))
 }
 
 /// The whole command, for parsing and for its reference page.
@@ -83,6 +108,7 @@ pub fn command() -> Command {
             plan(),
             rpc_server(),
             completions(),
+            version(),
         ])
         .after_help(EXAMPLES)
         .after_long_help(format!("{EXAMPLES}\n\n{}", exit_codes()))
@@ -92,7 +118,12 @@ fn model() -> Arg {
     Arg::new("model")
         .value_name("MODEL")
         .required(true)
-        .help("The name of a model, a GGUF file, or demo, the built-in model")
+        .help("The name of a model, a GGUF file, or demo, the built-in model; -m MODEL is the same")
+}
+
+/// A flag without a value.
+fn switch(id: &'static str, help: &'static str) -> Arg {
+    Arg::new(id).long(id.replace('_', "-")).action(ArgAction::SetTrue).help(help)
 }
 
 fn name(id: &'static str, value_name: &'static str) -> Arg {
@@ -105,19 +136,52 @@ fn json() -> Arg {
 
 fn run() -> Command {
     Command::new("run")
-        .about("Answers a prompt, or talks where none is given")
+        .about("Answers a prompt, or begins a conversation where there is none")
         .after_help(
-            "Examples:\n  mullama run demo \"What is the capital of France?\"\n  \
-                     mullama run model.gguf -ngl 20 --temperature 0 \"Hello!\"\n  \
+            "A model that is named and not here is downloaded first. Flags of llama.cpp and ik_llama.cpp are \
+             understood.\n\n\
+             Examples:\n  mullama run demo \"What is the capital of France?\"\n  \
+                     mullama run llama3.2:1b Why is the sky blue?\n  \
+                     mullama run -m model.gguf -ngl 20 --temp 0 -p \"Hello!\"\n  \
                      echo \"What is 2 + 3?\" | mullama run demo\n  \
                      mullama run demo --keep-context \"And of Japan?\"",
         )
         .arg(model())
+        .arg(Arg::new("words").value_name("PROMPT").num_args(0..).help(
+            "What to answer; text piped in is added. Without either, a conversation begins",
+        ))
         .arg(
-            Arg::new("prompt").value_name("PROMPT").help(
-                "What to answer; text piped in is added. Without either, a conversation begins",
-            ),
+            Arg::new("prompt")
+                .long("prompt")
+                .short('p')
+                .value_name("TEXT")
+                .conflicts_with("words")
+                .help(
+                    "The prompt, in which \\n, \\t, \\\", \\', \\\\ and \\xHH stand for characters, as in llama.cpp",
+                ),
         )
+        .arg(
+            Arg::new("prompt_file")
+                .long("prompt-file")
+                .short('f')
+                .value_name("FILE")
+                .conflicts_with_all(["words", "prompt"])
+                .help("A file with the prompt, likewise"),
+        )
+        .arg(switch("no_escape", "Take backslashes in -p and -f as they are"))
+        .arg(
+            Arg::new("prompt_cache")
+                .long("prompt-cache")
+                .value_name("FILE")
+                .help(
+                    "Keep what was computed of prompt and answer in this file, and begin with it the next time",
+                ),
+        )
+        .arg(
+            switch("prompt_cache_ro", "Begin with the file of --prompt-cache, and leave it as it is")
+                .requires("prompt_cache"),
+        )
+        .arg(switch("no_pull", "Download nothing: a model that is not here is an error"))
         .arg(
             Arg::new("system")
                 .long("system")
@@ -125,21 +189,14 @@ fn run() -> Command {
                 .help("Instructions for the whole conversation"),
         )
         .arg(
-            Arg::new("keep_context")
-                .long("keep-context")
-                .action(ArgAction::SetTrue)
-                .conflicts_with("raw")
-                .help(
-                    "Go on with the conversation of the last run with this flag, and keep it for the \
-                     next. Each model has its own",
-                ),
+            switch(
+                "keep_context",
+                "Go on with the conversation of the last run with this flag, and keep it for the next. Each model \
+                 has its own",
+            )
+            .conflicts_with("raw"),
         )
-        .arg(
-            Arg::new("raw")
-                .long("raw")
-                .action(ArgAction::SetTrue)
-                .help("Continue the prompt as it is, without the chat template"),
-        )
+        .arg(switch("raw", "Continue the prompt as it is, without the chat template"))
         .arg(
             Arg::new("format")
                 .long("format")
@@ -147,7 +204,6 @@ fn run() -> Command {
                 .conflicts_with_all(["json_schema", "grammar", "response_format"])
                 .help("Answer in JSON: any object, or what the JSON schema in a file asks for"),
         )
-        .arg(Arg::new("image").long("image").value_name("FILE").hide(true))
         .arg(
             Arg::new("verbose")
                 .long("verbose")
@@ -281,7 +337,9 @@ fn plan() -> Command {
     Command::new("plan")
         .about("Tells where a model would go, and whether it fits, without loading it")
         .after_help(
-            "Examples:\n  mullama plan model.gguf\n  \
+            "Where nothing fits, the exit code is 7. Flags of `mullama run`, of llama.cpp and of ik_llama.cpp are \
+             understood, and those that do not change where a model goes are passed over.\n\n\
+             Examples:\n  mullama plan model.gguf\n  \
              mullama plan model.gguf --device \"RTX 4090\" --device \"RTX 3060 12GB\"\n  \
              mullama plan model.gguf --compare \"RTX 3090\" \"2x RTX 4060 Ti 16GB\" \"M4 Max 64GB\"",
         )
@@ -337,10 +395,17 @@ fn plan() -> Command {
                 .requires("sweep")
                 .help("Draw what a sweep finds into a file"),
         )
+        .arg(switch("all", "Show settings that do not fit, too"))
         .arg(what("explain", "Tell why each layer is where it is"))
         .arg(what("summary", "Tell in a line whether it fits, and how"))
         .arg(json().group("what"))
         .args(plan_flags())
+}
+
+fn version() -> Command {
+    Command::new("version")
+        .about("Prints the version, as --version does")
+        .after_help("Example:\n  mullama version")
 }
 
 fn completions() -> Command {
@@ -444,14 +509,5 @@ mod tests {
     #[test]
     fn the_command_is_consistent() {
         command().debug_assert();
-    }
-
-    #[test]
-    fn flags_of_llama_cpp_are_understood() {
-        let line = ["mullama", "run", "demo", "-ngl", "-1", "hi"].map(OsString::from);
-        let matches = parse(line.into_iter()).unwrap();
-        let (_, run) = matches.subcommand().unwrap();
-        assert_eq!(run.get_one::<String>("n_gpu_layers").unwrap(), "-1");
-        assert_eq!(run.get_one::<String>("prompt").unwrap(), "hi");
     }
 }

@@ -14,6 +14,8 @@ pub enum Failure {
     Interrupted,
     /// Writing to standard output failed.
     Output(io::Error),
+    /// What the command printed says it already.
+    Told(ErrorKind),
 }
 
 impl From<Error> for Failure {
@@ -39,6 +41,7 @@ impl Failure {
                 }
                 error.kind().exit_status()
             }
+            Self::Told(kind) => kind.exit_status(),
             // As a shell reports a program that SIGINT ended.
             Self::Interrupted => ErrorKind::Cancelled.exit_status(),
             // Whoever read our output has seen enough: `mullama ... | head`.

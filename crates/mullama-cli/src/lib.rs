@@ -20,7 +20,11 @@ mod commands;
 mod conversation_store;
 mod failure;
 mod format;
+mod llama_cpp;
+#[cfg(test)]
+mod llama_cpp_page;
 mod options;
+mod other_commands;
 mod plot;
 mod progress;
 #[cfg(test)]
@@ -28,6 +32,7 @@ mod reference;
 mod repl;
 mod session;
 mod source;
+mod spelling;
 mod terminal;
 
 use std::ffi::OsString;
@@ -37,12 +42,16 @@ use mullama_base::printable;
 
 pub use allocator::OrEnd;
 
+use arguments::Refusal;
+use failure::Failure;
+
 /// Runs the command to its end, and gives the exit status for the process. `arguments` begin with the
 /// command's name; `itself` is what starts the command anew, a program and its first arguments.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, itself: &[OsString]) -> u8 {
     let matches = match arguments::parse(arguments.into_iter()) {
         Ok(matches) => matches,
-        Err(error) => {
+        Err(Refusal::Error(error)) => return Failure::from(error).report(),
+        Err(Refusal::Usage(error)) => {
             let text = error.render().to_string();
             if error.use_stderr() && printable(&text) != text {
                 terminal::tell(text.trim_end());
@@ -54,7 +63,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, itself: &[OsString]) -
         }
     };
     let outcome = match matches.subcommand() {
-        Some(("run", arguments)) => commands::run::run(arguments),
+        Some(("run", arguments)) => commands::run::run(arguments, itself),
         Some(("show", arguments)) => commands::show::run(arguments),
         Some(("pull", arguments)) => commands::pull::run(arguments, itself),
         Some(("list", arguments)) => commands::list::run(arguments),
@@ -64,8 +73,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, itself: &[OsString]) -
         Some(("devices", arguments)) => commands::devices::run(arguments),
         Some(("plan", arguments)) => commands::plan::run(arguments),
         Some(("rpc-server", arguments)) => commands::rpc_server::run(arguments),
+        Some(("version", _)) => commands::version::run(),
         Some(("completions", arguments)) => commands::completions::run(arguments),
         _ => Err(Error::new(ErrorKind::InvalidArgument, "a command is missing").into()),
     };
-    outcome.map_or_else(failure::Failure::report, |()| 0)
+    outcome.map_or_else(Failure::report, |()| 0)
 }

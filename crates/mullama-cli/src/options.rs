@@ -8,6 +8,8 @@ use mullama::{
 };
 use serde_json::{Map, Value};
 
+use crate::llama_cpp;
+
 /// Flags for everything that a model is loaded with.
 pub fn load_flags() -> Vec<Arg> {
     let (model, context) = (ModelParams::default(), ContextParams::default());
@@ -65,6 +67,18 @@ pub fn is_for_loading(option: &str) -> bool {
     model.specs().iter().chain(context.specs()).any(|spec| spec.name == option)
 }
 
+/// The flag of the option that was meant by a name, as the library understands it; without its dashes.
+pub fn flag_for(name: &str) -> Option<String> {
+    let option = name.replace('-', "_");
+    let error = Options::parse(Map::from_iter([(option, Value::Null)])).err()?;
+    let meant = error.hint()?.split('`').nth(1)?;
+    let mut options = Options::default();
+    let [generate, chat] = options.chat.option_sets();
+    let sets = [options.model.specs(), options.context.specs(), generate.specs(), chat.specs()];
+    let spec = sets.iter().flat_map(|specs| *specs).find(|spec| spec.name == meant)?;
+    Some(spec.flag_name())
+}
+
 /// What the flags say, by the names of the options.
 pub fn read(matches: &ArgMatches) -> Result<Map<String, Value>> {
     let mut options = Options::default();
@@ -104,10 +118,18 @@ fn flags(
             FlagForm::Text(name) | FlagForm::Pair(name) => arg.value_name(name),
             _ => arg.value_name("JSON"),
         };
-        match spec.short {
+        match spec.short.or_else(|| letter(&spec.flag_name())) {
             Some(short) => arg.short(short),
             None => arg,
         }
+    })
+}
+
+/// The letter that llama.cpp has for a flag.
+fn letter(flag: &str) -> Option<char> {
+    llama_cpp::spellings(flag).into_iter().find_map(|name| {
+        let mut letters = name.strip_prefix('-')?.chars();
+        letters.next().filter(|_| letters.next().is_none())
     })
 }
 
@@ -157,15 +179,17 @@ fn value(spec: &OptionSpec, values: &[&str]) -> Result<Value> {
             };
             values.iter().map(adapter).collect()
         }
+        // One of a few words, whatever its case.
+        FlagForm::Text(words) if is_one_of(text, words) => text.to_ascii_lowercase().into(),
         FlagForm::Text(_) => text.into(),
-        FlagForm::NumberOr(word) if text == word => text.into(),
+        FlagForm::NumberOr(word) if text.eq_ignore_ascii_case(word) => word.into(),
         // As llama.cpp has it of layers.
-        FlagForm::NumberOr(_) if text == "all" => (-1).into(),
+        FlagForm::NumberOr(_) if text.eq_ignore_ascii_case("all") => (-1).into(),
         FlagForm::NumberOr(_) | FlagForm::Number => number(text)?,
         FlagForm::Numbers => Value::Array(text.split(',').map(number).collect::<Result<_>>()?),
-        FlagForm::Pair(_) => match text.split_once(',') {
+        FlagForm::Pair(_) => match text.to_ascii_lowercase().split_once(',') {
             Some((keys, values)) => vec![keys, values].into(),
-            None => text.into(),
+            None => text.to_ascii_lowercase().into(),
         },
         FlagForm::Switch => match text {
             "true" => true.into(),
@@ -183,20 +207,30 @@ fn value(spec: &OptionSpec, values: &[&str]) -> Result<Value> {
     })
 }
 
-/// The parts of `PATTERN=DEVICE,PATTERN=DEVICE`. A pattern may have commas: a part without a device goes on.
+/// Whether a text is one of `a|b|c`, whatever its case.
+fn is_one_of(text: &str, words: &str) -> bool {
+    words.contains('|') && words.split('|').any(|word| word.eq_ignore_ascii_case(text))
+}
+
+/// The parts of `PATTERN=DEVICE,PATTERN=DEVICE`. A pattern may have commas: in brackets of any kind, and where what
+/// comes before one names no device.
 fn pairs_in(text: &str) -> Vec<String> {
-    let names_device = |part: &str| {
-        let device = part.rsplit_once('=').map(|(_, device)| device);
-        device.is_some_and(|device| !device.is_empty() && !device.contains(['{', '(', '[', '\\']))
-    };
-    let mut pairs: Vec<String> = Vec::new();
-    for part in text.split(',') {
-        match pairs.last_mut() {
-            Some(last) if !names_device(last) => {
-                last.push(',');
-                last.push_str(part);
-            }
-            _ => pairs.push(part.to_owned()),
+    let mut pairs = vec![String::new()];
+    let (mut open, mut escaped, mut names_device) = (0_u32, false, false);
+    for letter in text.chars() {
+        match letter {
+            _ if escaped => {}
+            '(' | '[' | '{' => open += 1,
+            ')' | ']' | '}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        escaped = letter == '\\' && !escaped;
+        if letter == ',' && open == 0 && names_device {
+            pairs.push(String::new());
+            names_device = false;
+        } else if let Some(last) = pairs.last_mut() {
+            last.push(letter);
+            names_device |= letter == '=' && open == 0;
         }
     }
     pairs
@@ -252,14 +286,38 @@ mod tests {
             ("a=CPU,b=CUDA0", &["a=CPU", "b=CUDA0"]),
             ("a{1,2}=CPU,b=CUDA0", &["a{1,2}=CPU", "b=CUDA0"]),
             ("x(?=[1,2]{1,2})=CPU", &["x(?=[1,2]{1,2})=CPU"]),
+            ("x(?=y),z=CPU,b=CPU", &["x(?=y),z=CPU", "b=CPU"]),
+            ("a\\(,b=CPU,c=CUDA0", &["a\\(,b=CPU", "c=CUDA0"]),
         ] {
             assert_eq!(pairs_in(text), parts);
         }
-        let matches = parse(&["--override-tensor", "a{1,2}=cpu,b=CPU", "--n-gpu-layers", "all"]);
+        let matches = parse(&["--override-tensor", "a{1,2}=cpu,b=CPU", "--n-gpu-layers", "ALL"]);
         let model = Options::parse(read(&matches).unwrap()).unwrap().model;
         let pairs = model.tensor_overrides.unwrap().0;
         assert_eq!(pairs[0], ("a{1,2}".to_owned(), "cpu".to_owned()));
         assert_eq!((pairs.len(), model.n_gpu_layers), (2, Some((-1).into())));
+    }
+
+    #[test]
+    fn words_are_understood_whatever_their_case() {
+        let matches = parse(&[
+            "--n-gpu-layers",
+            "Auto",
+            "--split-mode",
+            "Row",
+            "--flash-attention",
+            "ON",
+            "--kv-cache-type",
+            "Q8_0,F16",
+            "--chat-template",
+            "TEXT",
+        ]);
+        let Options { model, context, .. } = Options::parse(read(&matches).unwrap()).unwrap();
+        assert_eq!(model.n_gpu_layers, Some(mullama::GpuLayers::Auto));
+        assert_eq!(model.split_mode, Some(mullama::SplitMode::Row));
+        assert_eq!(context.flash_attention, Some(mullama::FlashAttention::On));
+        assert_eq!(context.kv_cache_type.unwrap().keys, mullama::KvCacheType::Q8_0);
+        assert_eq!(model.chat_template.as_deref(), Some("TEXT"));
     }
 
     #[test]

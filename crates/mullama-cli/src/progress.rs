@@ -1,7 +1,8 @@
-//! Shows how far a pull or the making of a model has come: a bar on a terminal, else plain lines.
+//! Shows how far a pull, the making of a model or its loading has come: a bar on a terminal, else plain lines.
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, stderr};
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mullama::hub::{Phase, Progress};
@@ -27,11 +28,7 @@ impl Display {
         if !stderr().is_terminal() {
             return Self::Lines(None);
         }
-        let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template("{prefix} {percent:>3}% [{wide_bar}] {msg}")
-            .unwrap_or_else(|_| ProgressStyle::default_bar())
-            .progress_chars("=> ");
-        Self::Bar(bar.with_style(style))
+        Self::Bar(bar(1))
     }
 
     /// Shows this.
@@ -54,6 +51,52 @@ impl Display {
 impl Drop for Display {
     fn drop(&mut self) {
         if let Self::Bar(bar) = self {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// A bar on the terminal.
+fn bar(length: u64) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template("{prefix} {percent:>3}% [{wide_bar}] {msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ");
+    bar.with_style(style)
+}
+
+/// A bar for loading, on a terminal, once it has taken long enough to wonder.
+pub struct Loading {
+    started: Instant,
+    bar: Option<ProgressBar>,
+}
+
+impl Loading {
+    /// Loading that takes less shows nothing.
+    const PATIENCE: Duration = Duration::from_millis(500);
+    /// Steps of the bar.
+    const STEPS: u16 = 1000;
+
+    /// Nothing is shown yet.
+    pub fn new() -> Self {
+        Self { started: Instant::now(), bar: None }
+    }
+
+    /// `fraction` from 0 to 1.
+    pub fn update(&mut self, fraction: f32) {
+        if self.started.elapsed() < Self::PATIENCE || !stderr().is_terminal() {
+            return;
+        }
+        let steps = (fraction.clamp(0.0, 1.0) * f32::from(Self::STEPS)) as u64;
+        let bar =
+            self.bar.get_or_insert_with(|| bar(u64::from(Self::STEPS)).with_prefix("loading"));
+        bar.set_position(steps);
+    }
+}
+
+impl Drop for Loading {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
     }

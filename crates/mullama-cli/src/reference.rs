@@ -6,7 +6,8 @@ use std::path::Path;
 
 use clap::{Arg, Command};
 
-use crate::arguments::{ALIASES, EXIT_CODES_HEADING, command};
+use crate::arguments::{EXIT_CODES_HEADING, command};
+use crate::llama_cpp;
 
 /// Set, it makes the test write the page.
 const WRITE: &str = "MULLAMA_WRITE_REFERENCE";
@@ -145,8 +146,7 @@ fn names(arg: &Arg) -> String {
     let Some(long) = arg.get_long() else { return code(&values) };
     let flag = format!("--{long}");
     let short = arg.get_short().map(|short| format!("-{short}"));
-    let alias =
-        ALIASES.iter().filter(|(_, name)| *name == flag).map(|(alias, _)| (*alias).to_owned());
+    let alias = llama_cpp::spellings_of(arg).into_iter().map(str::to_owned);
     let separator = if arg.is_require_equals_set() { "=" } else { " " };
     let first = format!("{flag}{separator}{values}");
     let first =
@@ -164,18 +164,22 @@ fn names(arg: &Arg) -> String {
 }
 
 /// Code in a table, in which a bar would end the cell.
-fn code(text: &str) -> String {
+pub fn code(text: &str) -> String {
     format!("<code>{}</code>", escaped(text))
 }
 
-fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('|', "&#124;")
 }
 
 #[test]
 fn the_reference_page_is_what_the_command_says() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/command-line.md");
-    let page = page();
+    write_or_check("command-line.md", &page());
+}
+
+/// Writes a page of the reference, or fails where it is another one.
+pub fn write_or_check(name: &str, page: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference").join(name);
     if std::env::var_os(WRITE).is_some() {
         std::fs::write(&path, page).unwrap();
     } else {

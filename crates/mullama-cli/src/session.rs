@@ -1,19 +1,22 @@
 //! A conversation with a model.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use mullama::hub::Parameters;
 use mullama::{
-    ChatOptions, Completion, Error, ErrorKind, FinishReason, Message, Model, ResolvedModel,
+    ChatOptions, Completion, Error, ErrorKind, FinishReason, Message, Model, Prompt, ResolvedModel,
+    TokenLogprob, write_state,
 };
-use mullama_base::units;
+use mullama_base::{Text, folders, units};
 use serde_json::{Map, Value};
 
 use crate::conversation_store::{Conversation, ConversationStore};
 use crate::failure::Failure;
 use crate::options::Options;
+use crate::progress::Loading;
 use crate::source;
-use crate::terminal::{Progress, forget_interrupt, interrupt, print_answer, tell};
+use crate::terminal::{forget_interrupt, interrupt, print_answer, table, tell};
 
 /// What the command line says of conversations. It holds over what comes with a model.
 pub struct Settings {
@@ -27,6 +30,16 @@ pub struct Settings {
     pub verbose: bool,
     /// Whether the conversation goes on where the last run left it, and is kept for the next.
     pub keep: bool,
+    /// The file with what was computed before.
+    pub prompt_cache: Option<PromptCache>,
+}
+
+/// A file with what was computed of a prompt and its answer.
+#[derive(Clone)]
+pub struct PromptCache {
+    pub file: PathBuf,
+    /// Whether what is computed now is kept in it.
+    pub is_kept: bool,
 }
 
 /// A loaded model, what it is asked with, and what has been said.
@@ -45,6 +58,8 @@ pub struct Session {
     store: Option<ConversationStore>,
     /// What loading took, until it has been told.
     loading: Option<Duration>,
+    /// The last text that was continued, with what came.
+    text: String,
 }
 
 impl Session {
@@ -64,6 +79,14 @@ impl Session {
         let parameters = Parameters::default();
         let Loaded { model, options, raw, took } = load(&found, &settings, &parameters)?;
         let loading = Some(took);
+        if let Some(cache) = &settings.prompt_cache
+            && folders::expand_home(&cache.file).exists()
+        {
+            let tokens = model.load_state_file(&cache.file)?;
+            if settings.verbose {
+                tell(format_args!("{:<22}{tokens} token(s)", "prompt cache:"));
+            }
+        }
         Ok(Self {
             settings,
             found,
@@ -75,7 +98,30 @@ impl Session {
             raw,
             store,
             loading,
+            text: String::new(),
         })
+    }
+
+    /// Ends it: keeps what was computed, where that was asked for.
+    pub fn close(self) -> Result<(), Failure> {
+        let Some(cache) = self.settings.prompt_cache.as_ref().filter(|cache| cache.is_kept) else {
+            return Ok(());
+        };
+        let prompt: Prompt = if self.raw {
+            self.text.as_str().into()
+        } else {
+            let text =
+                self.model.apply_chat_template(&self.all_messages(), &self.options, false)?;
+            // The template has what comes before a text.
+            self.model.tokenize(&text, false, true)?.into()
+        };
+        Ok(write_state(&cache.file, &self.model.save_state(prompt)?)?)
+    }
+
+    /// What has been said, after the system message.
+    fn all_messages(&self) -> Vec<Message> {
+        let system = self.system.iter().map(Message::system);
+        system.chain(self.messages.iter().cloned()).collect()
     }
 
     /// The options that hold, by their names.
@@ -138,8 +184,7 @@ impl Session {
         if self.raw {
             return self.continue_text(prompt);
         }
-        let mut messages: Vec<_> = self.system.iter().map(Message::system).collect();
-        messages.extend(self.messages.iter().cloned());
+        let mut messages = self.all_messages();
         messages.push(Message::user(prompt.clone()));
         let mut stream = self.model.stream_chat(&messages, &self.options)?;
         let cancel = stream.cancel_token();
@@ -150,26 +195,61 @@ impl Session {
             print_answer(&format!("{}({})\n", call.function.name, call.function.arguments))?;
         }
         self.messages.extend([Message::user(prompt), completion.message.clone()]);
-        let reason = completion.finish_reason;
         let loading = self.loading.take();
         self.report(completion, loading);
         self.keep()?;
-        Ok(reason)
+        self.end_of(completion)
     }
 
     fn continue_text(&mut self, prompt: String) -> Result<FinishReason, Failure> {
-        let mut stream = self.model.stream(prompt, &self.options.generate)?;
+        let mut stream = self.model.stream(prompt.as_str(), &self.options.generate)?;
         let cancel = stream.cancel_token();
         let _interrupted = interrupt().on_cancel(move || cancel.cancel());
         write_out(|| Ok(stream.next_chunk().transpose()?.map(|chunk| chunk.text)))?;
         let completion = stream.completion().ok_or_else(no_answer)?;
-        let reason = completion.finish_reason;
+        self.text = prompt + &completion.text;
         let loading = self.loading.take();
         self.report(completion, loading);
-        Ok(reason)
+        self.end_of(completion)
+    }
+
+    /// Why an answer ended. One that had a form to follow and was cut short does not have it: a failure.
+    fn end_of(&self, completion: &Completion) -> Result<FinishReason, Failure> {
+        let ChatOptions { generate, chat, .. } = &self.options;
+        let is_free = |format: &Value| format.get("type").is_some_and(|ty| ty == "text");
+        let has_form = generate.json_schema.is_some()
+            || generate.grammar.is_some()
+            || chat.response_format.as_ref().is_some_and(|format| !is_free(format));
+        if completion.finish_reason != FinishReason::Length {
+            return Ok(completion.finish_reason);
+        }
+        let generated = completion.usage.completion_tokens;
+        let by_limit = generate.max_tokens.is_some_and(|most| generated >= most);
+        match (has_form, by_limit) {
+            (false, true) => {}
+            (false, false) => tell("the context is full: the answer ends here; -c makes it larger"),
+            (true, true) => {
+                let problem = format!(
+                    "the answer was cut short after {generated} tokens, before its form was complete"
+                );
+                return Err(Error::option("max_tokens", problem)
+                    .with_hint(Text::with_names("raise {max_tokens}, or leave it out"))
+                    .into());
+            }
+            (true, false) => {
+                let message = "the context was full before the form of the answer was complete";
+                return Err(Error::new(ErrorKind::ContextOverflow, message)
+                    .with_hint(Text::with_names("a larger {context_size} has room for more"))
+                    .into());
+            }
+        }
+        Ok(completion.finish_reason)
     }
 
     fn report(&self, completion: &Completion, loading: Option<Duration>) {
+        if let Some(tokens) = &completion.logprobs {
+            tell(logprobs(tokens).trim_end());
+        }
         if !self.settings.verbose {
             return;
         }
@@ -182,6 +262,12 @@ impl Session {
             ("load duration", load_ms.map(milliseconds)),
             ("first token after", Some(milliseconds(timings.first_token_ms))),
             ("prompt eval count", Some(format!("{} token(s)", usage.prompt_tokens))),
+            (
+                "prompt cached count",
+                Some(usage.cached_tokens)
+                    .filter(|count| *count > 0)
+                    .map(|count| format!("{count} token(s)")),
+            ),
             ("prompt eval duration", Some(milliseconds(timings.prompt_ms))),
             ("prompt eval rate", Some(format!("{:.2} tokens/s", timings.prompt_tps))),
             ("eval count", Some(format!("{} token(s)", usage.completion_tokens))),
@@ -195,6 +281,20 @@ impl Session {
             }
         }
     }
+}
+
+/// The tokens of an answer, with their log probabilities and those of the likeliest in their places.
+fn logprobs(tokens: &[TokenLogprob]) -> String {
+    let shown = |text: &str, logprob: f32| format!("{text:?} {logprob:.3}");
+    let rows: Vec<_> = tokens
+        .iter()
+        .map(|token| {
+            let top = token.top.iter().map(|top| shown(&top.text, top.logprob));
+            let top = top.collect::<Vec<_>>().join("  ");
+            vec![format!("{:?}", token.text), format!("{:.3}", token.logprob), top]
+        })
+        .collect();
+    table(&["TOKEN", "LOGPROB", "LIKELIEST"], &rows)
 }
 
 /// A model, and how it is asked.
@@ -227,7 +327,7 @@ fn load(
         options.model.chat_template = source::chat_template(found)?;
     }
     let begun = Instant::now();
-    let mut progress = Progress::new();
+    let mut progress = Loading::new();
     let Options { model, context, chat } = options;
     let model = Model::load_with_progress(&found.path, model, context, |fraction| {
         progress.update(fraction);

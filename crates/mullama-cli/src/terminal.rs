@@ -3,7 +3,6 @@
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _, stderr, stdout};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use mullama::CancelToken;
 use mullama_base::{printable, printable_prose};
@@ -84,59 +83,16 @@ pub fn forget_interrupt() {
     }
 }
 
-/// Shows how far loading is, on a terminal, once it has taken long enough to wonder.
-pub struct Progress {
-    started: Instant,
-    shown: bool,
+/// Columns of a terminal that standard output goes to; none where it goes elsewhere. `COLUMNS` says otherwise.
+pub fn width() -> Option<usize> {
+    let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    asked.filter(|columns| *columns > 0).or_else(|| {
+        let (terminal_size::Width(columns), _) = terminal_size::terminal_size_of(stdout())?;
+        Some(usize::from(columns))
+    })
 }
 
-impl Progress {
-    /// Nothing is shown yet.
-    pub fn new() -> Self {
-        Self { started: Instant::now(), shown: false }
-    }
-
-    /// `fraction` from 0 to 1.
-    pub fn update(&mut self, fraction: f32) {
-        if self.started.elapsed() > Duration::from_millis(500) && stderr().is_terminal() {
-            self.shown = true;
-            tell_in_place(format_args!("loading {:3.0} %", fraction * 100.0));
-        }
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if self.shown {
-            tell_in_place("");
-        }
-    }
-}
-
-/// Columns as wide as their widest cell, the last as wide as it needs to be.
+/// A table as wide as standard output's terminal has room for.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
-    let mut widths: Vec<usize> = header.iter().map(|cell| cell.chars().count()).collect();
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let line = |cells: Vec<&str>| {
-        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
-    };
-    let header = line(header.to_vec());
-    let rows = rows.iter().map(|row| line(row.iter().map(String::as_str).collect()));
-    header + &rows.collect::<String>()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tables_line_up() {
-        let rows = [vec!["CPU".to_owned(), "x".to_owned()]];
-        assert_eq!(table(&["NAME", "KIND"], &rows), "NAME  KIND\nCPU   x\n");
-    }
+    mullama_base::table(header, rows, &(0..0), width())
 }

@@ -3,6 +3,7 @@
 mod home;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use home::{Home, checked, large, shards};
 use mullama_test_registry::{Fault, Registry};
@@ -11,6 +12,9 @@ use serde_json::Value as Json;
 
 const SHAPE: &str = "architecture=llama,block_count=80,embedding_length=8192,\
     feed_forward_length=28672,attention.head_count=64,attention.head_count_kv=8,vocab_size=128256";
+
+/// The exit code where nothing fits.
+const DOES_NOT_FIT: i32 = 7;
 
 struct World {
     home: Home,
@@ -22,17 +26,24 @@ impl World {
         Self { home: Home::new(), registry: Registry::start() }
     }
 
-    fn run(&self, code: i32, arguments: &[&str]) -> (String, String) {
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.home.mullama(&[&["plan"], arguments].concat());
         command
             .env("HF_ENDPOINT", self.registry.url())
             .env("MULLAMA_REGISTRY", self.registry.url());
-        checked(&command.output().unwrap(), code)
+        command
     }
 
+    fn run(&self, code: i32, arguments: &[&str]) -> (String, String) {
+        checked(&self.command(arguments).output().unwrap(), code)
+    }
+
+    /// A plan; what does not fit ends with a code of its own.
     fn json(&self, arguments: &[&str]) -> Json {
-        let (out, _) = self.run(0, &[arguments, &["--json"]].concat());
-        serde_json::from_str(&out).unwrap()
+        let output = self.command(&[arguments, &["--json"]].concat()).output().unwrap();
+        let plan: Json = serde_json::from_slice(&output.stdout).unwrap();
+        checked(&output, if plan["fits"] == false { DOES_NOT_FIT } else { 0 });
+        plan
     }
 
     /// What the command complains of.
@@ -239,4 +250,110 @@ fn plans_are_shown_as_one_likes() {
     let quants = [path.to_str().unwrap(), "--device", "1GiB", "--sweep", "quant"];
     let (quants, _) = world.run(0, &quants);
     assert!(quants.contains("Q4_K_M") && quants.contains("IQ2_XXS"), "{quants}");
+}
+
+#[test]
+fn what_does_not_fit_ends_otherwise_and_is_hidden() {
+    let world = World::new();
+    let shape = ["--shape", SHAPE, "--host-memory", "64GiB"];
+    let plan = |code, more: &[&str]| world.run(code, &[&shape[..], more].concat());
+    for form in [&["--summary"][..], &["--explain"], &[]] {
+        let (out, _) = plan(DOES_NOT_FIT, &[&["--device", "8GiB", "-ngl", "-1"], form].concat());
+        assert!(out.contains("Does not fit: "), "{out}");
+    }
+    // Of machines that were named none is hidden; one that fits is enough.
+    let (rows, _) = plan(0, &["-ngl", "-1", "--compare", "8GiB", "400GiB"]);
+    assert!(rows.contains("8GiB") && rows.lines().count() == 3, "{rows}");
+    plan(DOES_NOT_FIT, &["-ngl", "-1", "--compare", "8GiB", "16GiB"]);
+    // Of settings those that do not fit are.
+    let sweep = ["--device", "16GiB", "--sweep", "layers"];
+    let (rows, err) = plan(0, &sweep);
+    assert!(!rows.lines().any(|row| row.contains("  no ")), "{rows}");
+    assert!(err.contains("do not fit; --all shows them"), "{err}");
+    let (all, err) = plan(0, &[&sweep[..], &["--all"]].concat());
+    assert!(all.lines().any(|row| row.contains("  no ")) && !err.contains("--all"), "{all}{err}");
+    let unfit = ["--shape", SHAPE, "--host-memory", "1GiB", "--device", "8GiB", "-ngl", "81"];
+    let (few, _) = world.run(DOES_NOT_FIT, &unfit);
+    assert!(few.contains("more do not fit)"), "{few}");
+    let (many, _) = world.run(DOES_NOT_FIT, &[&unfit[..], &["--all"]].concat());
+    assert!(many.contains("does not fit: ") && !many.contains("more do not fit"), "{many}");
+}
+
+#[test]
+fn more_layers_than_there_are_means_what_fits() {
+    let world = World::new();
+    let plan = |layers: &str| {
+        let line =
+            ["--shape", SHAPE, "--host-memory", "400GiB", "--device", "24GiB", "-ngl", layers];
+        let output = world.command(&[&line[..], &["--json"]].concat()).output().unwrap();
+        let plan: Json = serde_json::from_slice(&output.stdout).unwrap();
+        (plan, String::from_utf8(output.stderr).unwrap())
+    };
+    let (auto, _) = plan("auto");
+    let (many, told) = plan("999");
+    assert_eq!(many["n_gpu_layers"], auto["n_gpu_layers"]);
+    assert_eq!(
+        (&many["fits"], told.matches("as many layers are on GPUs as fit").count()),
+        (&true.into(), 1)
+    );
+    for exact in ["-1", "all", "81"] {
+        let (plan, told) = plan(exact);
+        assert!(plan["fits"] == false && !told.contains("as fit"), "{exact}: {told}");
+    }
+}
+
+#[test]
+fn at_most_so_many_gpus_are_used() {
+    let world = World::new();
+    let line = [
+        "--shape",
+        SHAPE,
+        "--host-memory",
+        "400GiB",
+        "--device",
+        "24GiB,16GiB",
+        "--device",
+        "8GiB",
+    ];
+    let used = |more: &[&str]| {
+        let plan = world.json(&[&line[..], more].concat());
+        plan["devices"].as_array().unwrap().len()
+    };
+    assert_eq!(used(&[]), 3);
+    assert_eq!(used(&["--max-gpu", "2"]), 2);
+    assert_eq!(used(&["--max-gpu", "1", "-ngl", "999"]), 1);
+    assert!(world.refusal(2, &[&line[..], &["--max-gpu", "0"]].concat()).contains("max_gpus"));
+}
+
+#[test]
+fn a_speed_gets_a_verdict() {
+    let world = World::new();
+    let line = ["--shape", SHAPE, "--host-memory", "400GiB", "--host-bandwidth", "40GB/s"];
+    let plan = |more: &[&str]| world.run(0, &[&line[..], more].concat()).0;
+    let slow = plan(&["--device", "RTX 3060 12GB", "--explain"]);
+    assert!(slow.contains("Verdict: too slow"), "{slow}");
+    assert!(
+        slow.contains("System RAM beside the GPUs") && slow.contains("rule of thumb"),
+        "{slow}"
+    );
+    assert!(slow.contains("processor alone"), "{slow}");
+    let fast = plan(&["--device", "2x H200", "--summary"]);
+    assert!(fast.contains(", comfortable for chat"), "{fast}");
+    let rows = plan(&["--compare", "RTX 3060 12GB", "2x H200"]);
+    let verdicts: Vec<_> =
+        rows.lines().map(|row| row.rsplit("  ").next().unwrap().trim()).collect();
+    assert_eq!(verdicts, ["GOOD FOR", "too slow", "chat"], "{rows}");
+}
+
+#[test]
+fn plans_fit_narrow_terminals() {
+    let world = World::new();
+    let line = ["--shape", SHAPE, "--host-memory", "400GiB", "--device", "RTX 4090"];
+    for more in [&["--explain"][..], &["--sweep", "kv"], &[]] {
+        let mut command = world.command(&[&line[..], more].concat());
+        let (out, _) = checked(&command.env("COLUMNS", "40").output().unwrap(), 0);
+        for line in out.lines().filter(|line| line.trim().contains(' ')) {
+            assert!(line.chars().count() <= 40, "{line}\n{out}");
+        }
+    }
 }

@@ -152,11 +152,86 @@ fn answers_have_the_format_that_is_asked_for() {
     let answer = home.says(&["run", "demo", "--format", "schema.json", QUESTION]);
     let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
     assert!(answer["n"].is_u64(), "{answer}");
-    let answer = home.says(&["run", "demo", "--format", "json", "--max-tokens", "5", QUESTION]);
-    assert!(answer.starts_with('{'), "{answer}");
+    // A form that is cut short is a failure, and what has come of it is there.
+    for format in [["--format", "json"], ["--grammar", "root ::= \"{\" [a-z]{40} \"}\""]] {
+        let line = [&["run", "demo", "--max-tokens", "5"], &format[..], &[QUESTION]].concat();
+        let (out, err) = checked(&home.mullama(&line).output().unwrap(), 2);
+        assert!(out.starts_with('{'), "{out}");
+        assert!(err.contains("cut short after 5 tokens") && err.contains("raise"), "{err}");
+    }
+    let endless = ["--grammar", "root ::= \"{\" [a-z]*"];
+    let line = [&["run", "demo", "-c", "128", "--ignore-eos"], &endless[..], &[QUESTION]].concat();
+    let (_, err) = checked(&home.mullama(&line).output().unwrap(), 8);
+    assert!(err.contains("the context was full"), "{err}");
+    let line = ["run", "demo", "-c", "128", "--ignore-eos", "--temperature", "0", QUESTION];
+    let (_, err) = checked(&home.mullama(&line).output().unwrap(), 0);
+    assert!(err.contains("the context is full"), "{err}");
     assert!(home.complains(2, &["run", "demo", "--format", "xml", "hi"]).contains("`format`"));
     home.complains(2, &["run", "demo", "--format", "json", "--grammar", "root ::= \"a\"", "hi"]);
-    assert!(home.complains(11, &["run", "demo", "--image", "a.png", "hi"]).contains("images"));
+    assert!(home.complains(11, &["run", "demo", "--image", "a.png", "hi"]).contains("pictures"));
+}
+
+#[test]
+fn words_need_no_quotes() {
+    let home = Home::new();
+    let line = "run demo --temperature 0 What is the capital of France?";
+    assert_eq!(home.says(&line.split(' ').collect::<Vec<_>>()), PARIS);
+}
+
+#[test]
+fn log_probabilities_are_printed_beside_the_answer() {
+    let home = Home::new();
+    let line = ["run", "demo", "--temperature", "0", "--logprobs", "2", QUESTION];
+    let (out, err) = checked(&home.mullama(&line).output().unwrap(), 0);
+    assert_eq!(out, PARIS);
+    let mut rows = err.lines();
+    assert_eq!(
+        rows.next().unwrap().split_whitespace().collect::<Vec<_>>(),
+        ["TOKEN", "LOGPROB", "LIKELIEST"]
+    );
+    let (mut text, mut count) = (String::new(), 0);
+    for row in rows {
+        let token: String =
+            serde_json::Deserializer::from_str(row).into_iter().next().unwrap().unwrap();
+        text += &token;
+        count += 1;
+    }
+    // The token that ends the answer is one of them.
+    assert!(text.starts_with(PARIS.trim_end()) && count > 3, "{text}");
+}
+
+#[test]
+fn the_version_is_printed() {
+    let home = Home::new();
+    assert_eq!(home.says(&["version"]), home.says(&["--version"]));
+    assert!(home.says(&["version"]).starts_with("mullama "));
+}
+
+#[test]
+fn what_was_computed_is_kept_in_a_file() {
+    let home = Home::new();
+    for (mode, text) in [(&[][..], QUESTION), (&["--raw"], "The capital of")] {
+        let cached = |file: &str, more: &[&str]| {
+            let line =
+                ["run", "demo", "--temperature", "0", "-n", "8", "-v", "--prompt-cache", file];
+            let line = [&line[..], mode, more, &[text]].concat();
+            let (out, err) = checked(&home.mullama(&line).output().unwrap(), 0);
+            (out, err.contains("prompt cached count:"))
+        };
+        let file = format!("cache{}.bin", mode.len());
+        // Nothing is written where it is only read.
+        let (first, was_cached) = cached(&file, &["--prompt-cache-ro"]);
+        assert!(!was_cached && !home.path().join(&file).exists());
+        assert_eq!(cached(&file, &[]), (first.clone(), false));
+        assert_eq!(cached(&file, &[]), (first.clone(), true));
+        let written = fs::metadata(home.path().join(&file)).unwrap().modified().unwrap();
+        assert_eq!(cached(&file, &["--prompt-cache-ro"]), (first, true));
+        assert_eq!(fs::metadata(home.path().join(&file)).unwrap().modified().unwrap(), written);
+        fs::write(home.path().join(&file), "no state").unwrap();
+        let line = ["run", "demo", "--prompt-cache", &file, text];
+        home.complains(2, &line);
+        assert_eq!(fs::read(home.path().join(&file)).unwrap(), b"no state");
+    }
 }
 
 #[test]

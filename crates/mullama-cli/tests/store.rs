@@ -42,7 +42,8 @@ fn a_model_is_pulled_listed_run_copied_and_removed() {
     let lines: Vec<_> = list.lines().collect();
     assert_eq!(lines[0].split_whitespace().collect::<Vec<_>>(), ["NAME", "ID", "SIZE", "MODIFIED"]);
     assert!(lines[1].starts_with("tiny:latest  ") && lines[1].ends_with(" ago"), "{list}");
-    assert_eq!((lines.len(), home.says(&["ls"]).lines().count()), (2, 2));
+    assert!(lines[2].starts_with("demo  ") && lines[2].ends_with("  built in"), "{list}");
+    assert_eq!((lines.len(), home.says(&["ls"]).lines().count()), (3, 3));
 
     let question = "What is the capital of France?";
     assert_eq!(home.says(&["run", "tiny", question]), "The capital of France is Paris.\n");
@@ -50,7 +51,8 @@ fn a_model_is_pulled_listed_run_copied_and_removed() {
     assert_eq!(home.says(&["cp", "tiny", "mine:v1"]), "copied tiny:latest to mine:v1\n");
     assert_eq!(home.says(&["rm", "tiny"]), "removed tiny:latest, 0 B freed\n");
     let json: serde_json::Value = serde_json::from_str(&home.says(&["ls", "--json"])).unwrap();
-    assert_eq!(json["models"].as_array().unwrap().len(), 1);
+    assert_eq!(json["models"].as_array().unwrap().len(), 2);
+    assert_eq!(json["models"][1]["source"], "built-in");
     assert_eq!(
         (&json["models"][0]["name"], &json["models"][0]["source"]),
         (&"mine:v1".into(), &"mullama".into())
@@ -59,7 +61,40 @@ fn a_model_is_pulled_listed_run_copied_and_removed() {
 
     let out = checked(&home.mullama(&["rm", "none", "mine:v1"]).output().unwrap(), 3);
     assert!(out.0.starts_with("removed mine:v1, ") && out.1.contains("no model none"), "{out:?}");
-    assert_eq!(home.says(&["list"]).lines().count(), 1);
+    assert_eq!(home.says(&["list"]).lines().count(), 2);
+}
+
+#[test]
+fn a_model_that_is_not_here_is_pulled_where_it_is_run() {
+    let (home, registry) = (Home::new(), registry());
+    let question = "What is the capital of France?";
+    let (_, err) = checked(&home.with(&registry, &["run", "--no-pull", "tiny", question]), 3);
+    assert!(err.contains("`mullama pull tiny:latest`"), "{err}");
+    assert_eq!(registry.sent("/blobs/"), 0);
+    let (out, err) = checked(&home.with(&registry, &["run", "tiny", question]), 0);
+    assert_eq!(out, "The capital of France is Paris.\n", "the answer alone");
+    for told in
+        ["tiny is not here: pulling it", "Fits: all ", "downloading", "pulled tiny:latest, "]
+    {
+        assert!(err.contains(told), "{told}: {err}");
+    }
+    registry.take_seen();
+    let (_, err) = checked(&home.with(&registry, &["run", "tiny", question]), 0);
+    assert!(err.is_empty() && registry.take_seen().is_empty(), "{err}");
+
+    let bytes = fs::read(demo()).unwrap();
+    registry.add_repo("user/repo", &[("a-Q8_0.gguf", bytes.clone()), ("b-F16.gguf", bytes)]);
+    let line = ["run", "-hf", "user/repo", "-hff", "b-F16.gguf", "--temp", "0", "-p", question];
+    let (out, _) = checked(&home.with(&registry, &line), 0);
+    assert_eq!(out, "The capital of France is Paris.\n");
+    let (_, err) = checked(&home.with(&registry, &["run", "tiny:7b", "hi"]), 3);
+    assert!(err.contains("tiny:latest"), "{err}");
+    // What cannot be the name of a model asks nobody.
+    registry.take_seen();
+    for arguments in [["run", "./none.gguf", "hi"], ["run", "dmeo", "hi"]] {
+        checked(&home.with(&registry, &arguments), 3);
+    }
+    assert!(registry.take_seen().is_empty());
 }
 
 #[test]
@@ -70,7 +105,7 @@ fn what_is_not_there_is_told_with_the_nearest_name() {
     checked(&home.with(&registry, &["pull", "tiny"]), 0);
     let (_, err) = checked(&home.with(&registry, &["pull", "tinny"]), 3);
     assert!(err.contains("tiny:latest"), "{err}");
-    let err = home.complains(3, &["run", "tinny", "hi"]);
+    let err = home.complains(3, &["run", "tinny", "hi", "--no-pull"]);
     assert!(err.contains("did you mean tiny:latest?") && err.contains("mullama pull"), "{err}");
     let err = home.complains(2, &["pul", "tiny"]);
     assert!(err.contains("'pull'"), "{err}");
@@ -128,7 +163,7 @@ fn an_interrupted_pull_goes_on() {
     );
     let (_, err) = checked(&child.wait_with_output().unwrap(), 130);
     assert!(err.contains("interrupted; `mullama pull big` goes on from here"), "{err}");
-    assert_eq!(home.says(&["list"]).lines().count(), 1);
+    assert_eq!(home.says(&["list"]).lines().count(), 2);
 
     registry.mend();
     std::thread::sleep(Duration::from_millis(200));
@@ -204,7 +239,7 @@ fn the_built_in_model_has_its_name_for_itself() {
         let answer = home.says(&["run", name, "--temperature", "0", question]);
         assert_eq!(answer, "The capital of France is Paris.\n");
     }
-    assert_eq!(home.says(&["list"]).lines().count(), 3);
+    assert_eq!(home.says(&["list"]).lines().count(), 4);
     home.says(&["rm", "made", "mine"]);
 }
 

@@ -1,9 +1,10 @@
 //! `mullama list`
 
 use std::io::{IsTerminal as _, stderr};
+use std::time::UNIX_EPOCH;
 
 use clap::ArgMatches;
-use mullama::hub::{Entry, Origin, Store};
+use mullama::hub::{BUILT_IN, Entry, Origin, Store};
 use mullama_base::units;
 use serde_json::{Value, json};
 
@@ -12,52 +13,85 @@ use crate::format::ago;
 use crate::terminal::{print, table, tell};
 
 pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
-    let mut entries = Store::open()?.list()?;
+    let entries = Store::open()?.list()?;
+    let is_empty = entries.is_empty();
+    let mut rows: Vec<_> = entries.iter().map(Row::of).chain(Row::built_in()).collect();
     if let Some(prefix) = arguments.get_one::<String>("name") {
         let prefix = prefix.to_lowercase();
-        entries.retain(|entry| entry.name.to_string().to_lowercase().starts_with(&prefix));
+        rows.retain(|row| row.name.to_lowercase().starts_with(&prefix));
     }
     if arguments.get_flag("json") {
-        let models: Vec<_> = entries.iter().map(as_json).collect();
+        let models: Vec<_> = rows.iter().map(Row::as_json).collect();
         print(format_args!("{:#}\n", json!({ "models": models })))?;
     } else {
-        print(as_table(&entries))?;
-        if entries.is_empty() && stderr().is_terminal() {
-            tell("none yet: `mullama pull NAME` downloads one, `mullama run demo` needs none");
+        print(as_table(&rows))?;
+        if is_empty && stderr().is_terminal() {
+            tell("`mullama pull NAME` downloads a model");
         }
     }
     Ok(())
 }
 
-/// The modification time is in seconds since 1970.
-fn as_json(entry: &Entry) -> Value {
-    let modified = entry.modified.duration_since(std::time::UNIX_EPOCH);
-    json!({
-        "name": entry.name.to_string(),
-        "id": entry.id,
-        "size": entry.size,
-        "modified": modified.map_or(0, |time| time.as_secs()),
-        "source": entry.origin.name(),
-    })
+/// A model that can be run.
+struct Row {
+    name: String,
+    id: String,
+    size: u64,
+    /// When it was stored, in seconds since 1970 and in words.
+    modified: (u64, String),
+    source: &'static str,
 }
 
-/// The source stands there only where there are several.
-fn as_table(entries: &[Entry]) -> String {
-    let foreign = entries.iter().any(|entry| entry.origin != Origin::Mullama);
-    let rows: Vec<_> = entries
-        .iter()
-        .map(|entry| {
-            let mut row = vec![
-                entry.name.to_string(),
-                entry.id.clone(),
-                units::decimal(entry.size),
-                ago(entry.modified),
-            ];
-            row.extend(foreign.then(|| entry.origin.name().to_owned()));
-            row
+impl Row {
+    fn of(entry: &Entry) -> Self {
+        let seconds = entry.modified.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        Self {
+            name: entry.name.to_string(),
+            id: entry.id.clone(),
+            size: entry.size,
+            modified: (seconds, ago(entry.modified)),
+            source: entry.origin.name(),
+        }
+    }
+
+    /// The model that comes with mullama, where its file can be had.
+    fn built_in() -> Option<Self> {
+        let file = std::fs::metadata(mullama::resolve(BUILT_IN).ok()?).ok()?;
+        Some(Self {
+            name: BUILT_IN.to_owned(),
+            id: "-".to_owned(),
+            size: file.len(),
+            modified: (0, "built in".to_owned()),
+            source: "built-in",
         })
-        .collect();
+    }
+
+    fn as_json(&self) -> Value {
+        json!({
+            "name": self.name,
+            "id": self.id,
+            "size": self.size,
+            "modified": self.modified.0,
+            "source": self.source,
+        })
+    }
+}
+
+/// The source stands there only where models of other programs are.
+fn as_table(rows: &[Row]) -> String {
+    let foreign = |row: &Row| ![Origin::Mullama.name(), "built-in"].contains(&row.source);
+    let has_foreign = rows.iter().any(foreign);
+    let cells = |row: &Row| {
+        let mut cells = vec![
+            row.name.clone(),
+            row.id.clone(),
+            units::decimal(row.size),
+            row.modified.1.clone(),
+        ];
+        cells.extend(has_foreign.then(|| row.source.to_owned()));
+        cells
+    };
     let mut header = vec!["NAME", "ID", "SIZE", "MODIFIED"];
-    header.extend(foreign.then_some("SOURCE"));
-    table(&header, &rows)
+    header.extend(has_foreign.then_some("SOURCE"));
+    table(&header, &rows.iter().map(cells).collect::<Vec<_>>())
 }

@@ -11,6 +11,7 @@ pub mod rm;
 pub mod rpc_server;
 pub mod run;
 pub mod show;
+pub mod version;
 
 use std::io::{Read as _, stdin};
 

@@ -4,16 +4,17 @@ use std::io::{IsTerminal as _, stderr};
 
 use clap::ArgMatches;
 use mullama::{
-    Error, Naming, Plan, PlanOptions, PlanSource, Prediction, Shape, Sweep, calibrate, plan, sweep,
+    Error, ErrorKind, Naming, Plan, PlanOptions, PlanSource, Prediction, Shape, Sweep, Verdict,
+    calibrate, plan, sweep,
 };
-use mullama_base::units;
+use mullama_base::{units, wrapped};
 use serde_json::{Map, Value, json};
 
 use super::text;
 use crate::failure::Failure;
 use crate::options::read_plan;
 use crate::plot;
-use crate::terminal::{print, table, tell_in_place};
+use crate::terminal::{print, table, tell, tell_in_place, width};
 
 pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     if arguments.get_flag("calibrate") {
@@ -36,7 +37,9 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
         None => PlanSource::from(text(arguments, "model")),
     };
     let given = read_plan(arguments)?;
-    let devices: Vec<_> = arguments.get_many::<String>("device").into_iter().flatten().collect();
+    let devices = arguments.get_many::<String>("device").into_iter().flatten();
+    let devices: Vec<_> = devices.flat_map(|devices| devices_in(devices)).collect();
+    let all = arguments.get_flag("all");
     let listed = |devices: &[&str]| -> Result<PlanOptions, Error> {
         let mut given = given.clone();
         if !devices.is_empty() {
@@ -50,45 +53,83 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
             let devices: Vec<_> = machine.split('+').map(str::trim).collect();
             plans.push((machine.as_str(), plan(source.clone(), &listed(&devices)?)?));
         }
-        return if arguments.get_flag("json") {
-            let plans: Map<String, Value> =
-                plans.iter().map(|(machine, plan)| ((*machine).to_owned(), json!(plan))).collect();
-            Ok(print(format_args!("{:#}\n", Value::from(plans)))?)
-        } else {
-            let plans: Vec<_> = plans.iter().map(|(machine, plan)| (*machine, plan)).collect();
-            Ok(print(rows("MACHINE", &plans))?)
-        };
+        let plans: Vec<_> = plans.iter().map(|(machine, plan)| (*machine, plan)).collect();
+        // Those machines were asked for.
+        return side_by_side("MACHINE", &plans, true, arguments.get_flag("json"));
     }
-    let devices: Vec<_> = devices.iter().map(|device| device.as_str()).collect();
+    let devices: Vec<_> = devices.iter().map(String::as_str).collect();
     if let Some(what) = arguments.get_one::<Sweep>("sweep") {
         let plans = sweep(source, &listed(&devices)?, *what)?;
         if let Some(file) = arguments.get_one::<String>("svg") {
             plot::write(file, *what, &plans)?;
         }
-        return if arguments.get_flag("json") {
-            let plans: Map<String, Value> =
-                plans.iter().map(|(setting, plan)| (setting.clone(), json!(plan))).collect();
-            Ok(print(format_args!("{:#}\n", Value::from(plans)))?)
-        } else {
-            let plans: Vec<_> =
-                plans.iter().map(|(setting, plan)| (setting.as_str(), plan)).collect();
-            Ok(print(rows(plot::name(*what), &plans))?)
-        };
+        let plans: Vec<_> = plans.iter().map(|(setting, plan)| (setting.as_str(), plan)).collect();
+        return side_by_side(plot::name(*what), &plans, all, arguments.get_flag("json"));
     }
     let options = listed(&devices)?;
     if arguments.get_flag("summary") {
         let plan = plan(source, &options.with_alternatives(false))?;
-        return Ok(print(format_args!("{}\n", plan.summary()))?);
+        print(format_args!("{}\n", plan.summary()))?;
+        return if_any_fits([&plan]);
     }
     let plan = plan(source, &options)?;
     if arguments.get_flag("json") {
         print(format_args!("{:#}\n", json!(plan)))?;
-    } else if arguments.get_flag("explain") {
-        print(format_args!("{plan}\n{}", plan.explain()))?;
     } else {
-        print(plan)?;
+        let width = width();
+        print(plan.text(width, all))?;
+        if arguments.get_flag("explain") {
+            let reasons = format!("\n{}", plan.explain());
+            print(width.map_or_else(|| reasons.clone(), |width| wrapped(&reasons, width)))?;
+        }
     }
-    Ok(())
+    if_any_fits([&plan])
+}
+
+/// The devices of a flag: a comma separates them, and what belongs to one has a `=`.
+fn devices_in(text: &str) -> Vec<String> {
+    let mut devices: Vec<String> = Vec::new();
+    for part in text.split(',') {
+        match devices.last_mut() {
+            Some(last) if part.contains('=') => {
+                last.push(',');
+                last.push_str(part);
+            }
+            _ => devices.push(part.trim().to_owned()),
+        }
+    }
+    devices
+}
+
+/// Success if one of the plans fits.
+fn if_any_fits<'a>(plans: impl IntoIterator<Item = &'a Plan>) -> Result<(), Failure> {
+    if plans.into_iter().any(|plan| plan.fits) {
+        Ok(())
+    } else {
+        Err(Failure::Told(ErrorKind::DoesNotFit))
+    }
+}
+
+/// Prints plans that differ in one thing. Those that do not fit are left out, unless all are wanted.
+fn side_by_side(
+    what: &str,
+    plans: &[(&str, &Plan)],
+    all: bool,
+    as_json: bool,
+) -> Result<(), Failure> {
+    if as_json {
+        let plans: Map<String, Value> =
+            plans.iter().map(|(setting, plan)| ((*setting).to_owned(), json!(plan))).collect();
+        print(format_args!("{:#}\n", Value::from(plans)))?;
+    } else {
+        let shown: Vec<_> = plans.iter().filter(|(_, plan)| all || plan.fits).copied().collect();
+        print(rows(what, &shown))?;
+        let hidden = plans.len() - shown.len();
+        if hidden > 0 {
+            tell(format_args!("{hidden} do not fit; --all shows them"));
+        }
+    }
+    if_any_fits(plans.iter().map(|(_, plan)| *plan))
 }
 
 /// Plans one a row, after what differs.
@@ -112,10 +153,20 @@ fn rows(what: &str, plans: &[(&str, &Plan)]) -> String {
                 units::binary(plan.host.total()),
                 speed(|predicted| predicted.decode_tps),
                 speed(|predicted| predicted.prefill_tps),
+                plan.verdict().map_or("-", Verdict::name).to_owned(),
             ]
         })
         .collect();
-    let header =
-        [what, "FITS", "GPU LAYERS", "CONTEXT", "ON GPUS", "IN MEMORY", "TOKENS/S", "PROMPT/S"];
+    let header = [
+        what,
+        "FITS",
+        "GPU LAYERS",
+        "CONTEXT",
+        "ON GPUS",
+        "IN MEMORY",
+        "TOKENS/S",
+        "PROMPT/S",
+        "GOOD FOR",
+    ];
     table(&header, &rows)
 }

@@ -5,8 +5,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::ArgMatches;
-use mullama::hub::{PullOptions, Source, Store};
-use mullama::{Error, ErrorKind, Model};
+use mullama::hub::{PullOptions, Source, Store, StoredModel};
+use mullama::{Error, ErrorKind, Model, ResolvedModel, resembles_demo};
 use mullama_base::units;
 
 use super::text;
@@ -19,7 +19,29 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// `itself` starts the command anew.
 pub fn run(arguments: &ArgMatches, itself: &[OsString]) -> Result<(), Failure> {
-    let given = text(arguments, "name");
+    let pulled = pull(text(arguments, "name"), arguments.get_flag("insecure"), itself)?;
+    Ok(print(format_args!("{}\n", told(&pulled)))?)
+}
+
+/// Pulls the model of this name where it is not here; what is no name is left to whoever loads it.
+pub fn if_missing(given: &str, itself: &[OsString]) -> Result<(), Failure> {
+    let Err(error) = ResolvedModel::find(given) else { return Ok(()) };
+    let is_name = Source::parse(given).is_ok_and(|source| source.name().is_some());
+    // A slip in the name of the model that is always here.
+    if error.kind() != ErrorKind::NotFound || !is_name || resembles_demo(given) {
+        return Err(error.into());
+    }
+    tell(format_args!("{given} is not here: pulling it"));
+    tell(told(&pull(given, false, itself)?));
+    Ok(())
+}
+
+fn told(pulled: &StoredModel) -> String {
+    format!("pulled {}, {}", pulled.name, units::decimal(pulled.size))
+}
+
+/// Pulls a model, and shows how far that is on standard error.
+fn pull(given: &str, insecure: bool, itself: &[OsString]) -> Result<StoredModel, Failure> {
     let limit = PullOptions::default().timeout;
     let waited = tell_of_fit(given, itself, limit)?;
     catch_interrupts();
@@ -27,34 +49,28 @@ pub fn run(arguments: &ArgMatches, itself: &[OsString]) -> Result<(), Failure> {
     let mut options = PullOptions::default()
         .with_cancel(&interrupt())
         .with_progress(|progress| display.update(progress));
-    options.insecure = arguments.get_flag("insecure");
+    options.insecure = insecure;
     // One limit for the plan and the pull.
     options.timeout = limit.saturating_sub(waited).max(limit / 2);
     let pulled = Model::pull_with(given, options);
     drop(display);
-    match pulled {
-        Ok(model) => {
-            let size = units::decimal(model.size);
-            Ok(print(format_args!("pulled {}, {size}\n", model.name))?)
-        }
-        Err(error) => {
-            if error.kind() == ErrorKind::Cancelled {
-                // An address may have a secret in it.
-                let shown = match Source::parse(given) {
-                    Ok(address @ Source::Url(_)) => address.to_string(),
-                    _ => given.to_owned(),
-                };
-                tell(format_args!("interrupted; `mullama pull {shown}` goes on from here"));
-            }
-            let plain = error.hint().is_some_and(|hint| hint.contains("insecure"));
-            let error = if plain {
-                error.with_hint("use https, or allow it with --insecure")
-            } else {
-                with_nearest(error, given)
+    pulled.map_err(|error| {
+        if error.kind() == ErrorKind::Cancelled {
+            // An address may have a secret in it.
+            let shown = match Source::parse(given) {
+                Ok(address @ Source::Url(_)) => address.to_string(),
+                _ => given.to_owned(),
             };
-            Err(error.into())
+            tell(format_args!("interrupted; `mullama pull {shown}` goes on from here"));
         }
-    }
+        let plain = error.hint().is_some_and(|hint| hint.contains("insecure"));
+        let error = if plain {
+            error.with_hint("use https, or allow it with `mullama pull --insecure`")
+        } else {
+            with_nearest(error, given)
+        };
+        error.into()
+    })
 }
 
 /// Says whether a model that is not here yet will fit this machine, and how; gives the time for which nobody
@@ -86,7 +102,7 @@ fn tell_of_fit(given: &str, itself: &[OsString], limit: Duration) -> Result<Dura
         plan.wait_with_output()
     });
     match ended {
-        Ok(output) if output.status.success() => {
+        Ok(output) if output.status.code().is_some_and(is_told) => {
             tell(String::from_utf8_lossy(&output.stdout).trim_end());
             return Ok(Duration::ZERO);
         }
@@ -96,6 +112,11 @@ fn tell_of_fit(given: &str, itself: &[OsString], limit: Duration) -> Result<Dura
         Err(error) => log::debug!("{source} cannot be planned: {error}"),
     }
     Ok(begun.elapsed())
+}
+
+/// Whether a plan that ended so has said whether the model fits.
+fn is_told(status: i32) -> bool {
+    status == 0 || status == i32::from(ErrorKind::DoesNotFit.exit_status())
 }
 
 /// Names a model of the store that may have been meant, where there is none of this name.

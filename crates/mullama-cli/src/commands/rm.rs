@@ -1,7 +1,8 @@
 //! `mullama rm`
 
 use clap::ArgMatches;
-use mullama::hub::Store;
+use mullama::hub::{BUILT_IN, Store};
+use mullama::{Error, ErrorKind};
 use mullama_base::units;
 
 use super::store_name;
@@ -28,6 +29,10 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
 
 fn remove(store: &Store, name: &str) -> Result<(), Failure> {
     let name = store_name(name)?;
+    if name.is_built_in() {
+        let message = format!("{BUILT_IN} is the built-in model, and cannot be removed");
+        return Err(Error::new(ErrorKind::InvalidArgument, message).into());
+    }
     let removed = store.remove(&name)?;
     print(format_args!("removed {name}, {} freed\n", units::decimal(removed.freed)))?;
     Ok(())

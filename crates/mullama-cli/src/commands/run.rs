@@ -1,5 +1,6 @@
 //! `mullama run`
 
+use std::ffi::OsString;
 use std::io::{BufRead as _, IsTerminal as _, stdin};
 use std::path::Path;
 use std::sync::Arc;
@@ -13,47 +14,93 @@ use mullama::{Error, ErrorKind, FinishReason};
 use mullama_base::{folders, no_thread, read_file};
 use serde_json::{Value, json};
 
-use super::{piped, text};
+use super::{piped, pull, text};
 use crate::failure::Failure;
-use crate::session::{Session, Settings};
+use crate::session::{PromptCache, Session, Settings};
 use crate::terminal::{catch_interrupts, interrupt, tell};
-use crate::{options, repl};
+use crate::{llama_cpp, options, repl};
 
 /// Bytes of the longest JSON schema.
 const MAX_SCHEMA_SIZE: u64 = 16 << 20;
 
-pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
-    if arguments.contains_id("image") {
-        return Err(Error::new(ErrorKind::Unsupported, "images cannot be given to a model yet")
-            .with_hint("leave --image out; mullama takes text")
-            .into());
-    }
+/// `itself` starts the command anew.
+pub fn run(arguments: &ArgMatches, itself: &[OsString]) -> Result<(), Failure> {
     let mut options = options::read(arguments)?;
     if let Some(format) = arguments.get_one::<String>("format") {
         options.insert("json_schema".to_owned(), schema(format)?);
     }
+    let model = text(arguments, "model");
     let settings = Settings {
         options,
         system: arguments.get_one("system").cloned(),
         raw: arguments.get_flag("raw"),
         verbose: arguments.get_flag("verbose"),
         keep: arguments.get_flag("keep_context"),
+        prompt_cache: arguments.get_one::<String>("prompt_cache").map(|file| PromptCache {
+            file: file.into(),
+            is_kept: !arguments.get_flag("prompt_cache_ro"),
+        }),
     };
-    let prompt = arguments.get_one::<String>("prompt").cloned();
+    let prompt = prompt(arguments)?;
     let piped = (!stdin().is_terminal()).then(Piped::read).transpose()?;
 
     catch_interrupts();
-    let mut session = Session::start(text(arguments, "model"), settings)?;
+    if !arguments.get_flag("no_pull") {
+        pull::if_missing(model, itself)?;
+    }
+    let mut session = Session::start(model, settings)?;
     let piped = piped.map(|piped| piped.wait(prompt.is_none())).transpose()?;
     match joined(prompt, piped) {
         // As with Ollama: it has been shown that the model loads, and nothing was asked.
         Some(prompt) if prompt.is_empty() => Ok(()),
         Some(prompt) => match session.answer(prompt)? {
             FinishReason::Cancelled => Err(Failure::Interrupted),
-            _ => Ok(()),
+            _ => session.close(),
         },
         None => repl::converse(session),
     }
+}
+
+/// The prompt of the command line: its words, a text, or a file.
+fn prompt(arguments: &ArgMatches) -> Result<Option<String>, Error> {
+    if let Some(words) = arguments.get_many::<String>("words") {
+        return Ok(Some(words.map(String::as_str).collect::<Vec<_>>().join(" ")));
+    }
+    let given = match arguments.get_one::<String>("prompt_file") {
+        Some(file) => {
+            let text = llama_cpp::text_of(Path::new(file));
+            Some(text.map_err(|problem| Error::argument("--prompt-file", problem))?)
+        }
+        None => arguments.get_one::<String>("prompt").cloned(),
+    };
+    Ok(given.map(|text| if arguments.get_flag("no_escape") { text } else { unescaped(&text) }))
+}
+
+/// The text with the characters that backslashes stand for: those that llama.cpp knows.
+fn unescaped(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\\') {
+        plain.push_str(before);
+        let letter = after.chars().next();
+        let known = match letter {
+            Some('n') => Some('\n'),
+            Some('r') => Some('\r'),
+            Some('t') => Some('\t'),
+            Some(letter @ ('\'' | '"' | '\\')) => Some(letter),
+            _ => None,
+        };
+        let code = after.get(1..3).filter(|_| letter == Some('x'));
+        let code = code.and_then(|code| u8::from_str_radix(code, 16).ok()).filter(u8::is_ascii);
+        let (letter, length) = match (known, code) {
+            (Some(letter), _) => (letter, 1),
+            (None, Some(code)) => (char::from(code), 3),
+            (None, None) => ('\\', 0),
+        };
+        plain.push(letter);
+        rest = after.get(length..).unwrap_or_default();
+    }
+    plain + rest
 }
 
 /// The schema that answers follow: any JSON object, or what a file says.
@@ -129,6 +176,24 @@ impl Piped {
                 tell("standard input is open, and nothing comes from it: answering without it");
                 return Ok(String::new());
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backslashes_stand_for_what_llama_cpp_takes_them_for() {
+        for (text, plain) in [
+            ("a\\nb\\tc", "a\nb\tc"),
+            (r#"\"a\" \'b\' \\n"#, r#""a" 'b' \n"#),
+            (r"\x41\x7a", "Az"),
+            (r"C:\dir \xzz \xc3 \", r"C:\dir \xzz \xc3 \"),
+            ("ü\\né", "ü\né"),
+        ] {
+            assert_eq!(unescaped(text), plain, "{text}");
         }
     }
 }

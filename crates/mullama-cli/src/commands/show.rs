@@ -176,12 +176,19 @@ fn here(source: &str) -> String {
             return table(&["HERE", ""], &[vec!["cannot run".into(), error.to_string()]]);
         }
     };
-    let fits = plan.refusal.map_or_else(|| "yes".into(), |reason| format!("no: {reason}"));
+    let fits = match &plan.refusal {
+        Some(reason) => format!("no: {}", reason.replace('\n', "; ")),
+        None => "yes".into(),
+    };
     let mut rows =
         vec![vec!["fits".into(), fits], vec!["context".into(), plan.context_size.to_string()]];
     if !plan.devices.is_empty() {
         let layers = format!("{} of {}", plan.n_gpu_layers, plan.n_layers);
         rows.push(vec!["layers on GPUs".into(), layers]);
+    }
+    if let (Some(verdict), Some(predicted)) = (plan.verdict(), &plan.predicted) {
+        let speed = format!("{:.1} tokens/s: {verdict}", predicted.decode_tps);
+        rows.push(vec!["predicted".into(), speed]);
     }
     for device in plan.devices.iter().chain([&plan.host]) {
         let needed = device.weights + device.kv + device.compute;
@@ -189,6 +196,7 @@ fn here(source: &str) -> String {
             format!("{} of {} that are free", units::binary(needed), units::binary(device.free));
         rows.push(vec![format!("memory of {}", device.name), of]);
     }
+    rows.extend(plan.advice().into_iter().map(|advice| vec!["advice".into(), advice]));
     table(&["HERE", ""], &rows)
 }
 

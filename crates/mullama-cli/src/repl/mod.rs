@@ -56,7 +56,7 @@ pub fn converse(mut session: Session) -> Result<(), Failure> {
             Err(failure) => return Err(failure),
         }
     }
-    Ok(())
+    session.close()
 }
 
 fn answer(session: &mut Session, prompt: String) -> Result<bool, Failure> {
@@ -288,6 +288,8 @@ fn load(session: &mut Session, from: &str) -> Result<(), Failure> {
     let settings = Settings {
         options: session.settings.options.clone(),
         system: session.settings.system.clone(),
+        // What was computed by one model is of no use to another.
+        prompt_cache: None,
         ..session.settings
     };
     // There may not be memory for two models; what is not there is told before the first goes.

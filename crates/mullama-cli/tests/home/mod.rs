@@ -6,6 +6,9 @@ use std::process::{Command, Output};
 
 use mullama_testkit::gguf::{ALIGNMENT, File, Header, Value};
 
+/// An address at which nobody answers.
+const NOWHERE: &str = "http://127.0.0.1:9";
+
 /// Folders that go with the test.
 pub struct Home(tempfile::TempDir);
 
@@ -33,7 +36,10 @@ impl Home {
         ] {
             command.env(name, self.path().join(folder));
         }
-        for name in ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "MULLAMA_LOG"] {
+        // Nobody is asked whom a test does not name.
+        command.env("MULLAMA_REGISTRY", NOWHERE).env("HF_ENDPOINT", NOWHERE);
+        for name in ["COLUMNS", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "MULLAMA_LOG"]
+        {
             command.env_remove(name);
         }
         command.stdin(std::process::Stdio::null());

@@ -1,0 +1,1236 @@
+//! The flags of llama.cpp and `ik_llama.cpp`, and what they are here: one table, from which parsing, help and a page
+//! of the documentation follow.
+
+use std::path::Path;
+
+use clap::Arg;
+use mullama_base::{folders, read_file};
+use serde_json::{Map, Value};
+
+/// Bytes of the longest file that a flag reads.
+const MAX_FILE_SIZE: u64 = 16 << 20;
+
+/// A flag of llama.cpp or `ik_llama.cpp`.
+pub struct Flag {
+    /// How it is written.
+    pub names: &'static [&'static str],
+    /// What comes after it.
+    pub takes: Takes,
+    /// What it is here.
+    pub meaning: Meaning,
+}
+
+/// What comes after a flag.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    /// Nothing.
+    Nothing,
+    /// A value.
+    Value,
+    /// Two values.
+    Two,
+    /// One of these words, or nothing.
+    Word(&'static [&'static str]),
+}
+
+/// What a flag is here.
+pub enum Meaning {
+    /// The model, after this prefix.
+    Model(&'static str),
+    /// The file in the repository that the model is.
+    File,
+    /// A flag of ours, with the same value.
+    Ours(&'static str),
+    /// A flag of ours, with this value.
+    Fixed(&'static str, &'static str),
+    /// A flag of ours, whose value has more forms here; none leaves it out.
+    Converted(&'static str, fn(&str) -> Result<Option<String>, String>),
+    /// A flag of ours, whose value is written in another way.
+    Rewritten(&'static str, fn(&str) -> Result<Option<String>, String>),
+    /// Flags of ours, the first of them named, with their values.
+    Several(&'static str, fn(&str) -> Result<Pairs, String>),
+    /// A flag of ours, with the text of a file.
+    Read(&'static str),
+    /// Keys (0) or values (1) of a flag of ours that has both.
+    Half(&'static str, usize),
+    /// Entries of a JSON object, which the same flag may add to.
+    Entries(&'static str, fn(&str) -> Result<Map<String, Value>, String>),
+    /// What happens anyhow.
+    Already(&'static str),
+    /// It changes nothing here, for this reason, which the user is told.
+    Unused(&'static str),
+    /// It cannot be done; what can be done instead.
+    Refused(&'static str),
+    /// It is for a server.
+    Server,
+    /// It is for a program that has no counterpart here.
+    Tool,
+}
+
+/// Flags of ours and their values.
+pub type Pairs = &'static [(&'static str, &'static str)];
+
+use Meaning::{
+    Already, Converted, Entries, File, Fixed, Half, Model, Ours, Read, Refused, Rewritten, Server,
+    Several, Tool, Unused,
+};
+
+/// What is said of a flag for a server.
+pub const SERVER: &str =
+    "it is for a server; `mullama run` answers here, and a program of yours can serve";
+/// What is said of a flag of another program.
+pub const TOOL: &str = "it belongs to a program of llama.cpp that has no counterpart here";
+
+const fn flag(names: &'static [&'static str], takes: Takes, meaning: Meaning) -> Flag {
+    Flag { names, takes, meaning }
+}
+
+/// A flag with a value.
+const fn valued(names: &'static [&'static str], meaning: Meaning) -> Flag {
+    flag(names, Takes::Value, meaning)
+}
+
+/// A flag without one.
+const fn bare(names: &'static [&'static str], meaning: Meaning) -> Flag {
+    flag(names, Takes::Nothing, meaning)
+}
+
+/// A flag that may be followed by a word that switches it.
+const fn switched(names: &'static [&'static str], meaning: Meaning) -> Flag {
+    flag(names, Takes::Word(SWITCH), meaning)
+}
+
+/// Words that switch something.
+const SWITCH: &[&str] = &[
+    "on", "off", "auto", "1", "0", "true", "false", "enabled", "disabled", "enable", "disable",
+    "yes", "no",
+];
+
+const DRAFT: &str = "there is no draft model yet; --prompt-lookup N guesses ahead without one";
+const MEDIA: &str = "pictures and sound cannot be given to a model yet";
+const YARN: &str = "set the model's own metadata: --metadata-overrides '{\"llama.rope.scaling.type\": \"yarn\", ...}'";
+const AFFINITY: &str = "start the command under taskset, numactl or nice";
+const FUSED: &str = "the engine fuses what it can by itself";
+const EXCHANGE: &str = "the engine chooses what GPUs exchange";
+const HADAMARD: &str = "the engine chooses the rotation of quantised caches by itself";
+const LOG: &str =
+    "the log goes to standard error: set MULLAMA_LOG to error, warn, info, debug or trace";
+
+/// All of them, grouped as the page of the documentation has them.
+pub const GROUPS: &[(&str, &[Flag])] = &[
+    ("The model", MODEL),
+    ("The prompt and the conversation", PROMPT),
+    ("Devices and placement", PLACEMENT),
+    ("Context and computation", CONTEXT),
+    ("Sampling", SAMPLING),
+    ("Chat", CHAT),
+    ("Output", OUTPUT),
+    ("Speculation, media, embeddings", OTHER_MODELS),
+    ("Servers", SERVERS),
+    ("Other programs", TOOLS),
+];
+
+const MODEL: &[Flag] = &[
+    valued(&["-m", "--model"], Model("")),
+    valued(&["-hf", "-hfr", "--hf-repo"], Model("hf.co/")),
+    valued(&["-hff", "--hf-file"], File),
+    valued(&["-mu", "--model-url"], Model("")),
+    valued(
+        &["-hft", "--hf-token"],
+        Refused("set HF_TOKEN in the environment: a command line can be read by others"),
+    ),
+    valued(&["-dr", "--docker-repo"], Refused("name a model of a registry or of Hugging Face")),
+    bare(&["--offline"], Fixed("no-pull", "")),
+    valued(&["--lora"], Ours("lora")),
+    valued(&["--lora-scaled"], Rewritten("lora", scaled)),
+    bare(&["--lora-init-without-apply"], Server),
+    valued(&["--control-vector"], Refused("control vectors cannot be used yet")),
+    flag(&["--control-vector-scaled"], Takes::Value, Refused("control vectors cannot be used yet")),
+    flag(
+        &["--control-vector-layer-range"],
+        Takes::Two,
+        Refused("control vectors cannot be used yet"),
+    ),
+    valued(&["-okv", "--override-kv"], Entries("metadata-overrides", overrides)),
+    bare(&["--check-tensors", "-vq", "--validate-quants"], Fixed("check-tensors", "true")),
+];
+
+const PROMPT: &[Flag] = &[
+    valued(&["-p", "--prompt"], Ours("prompt")),
+    valued(&["-f", "--file", "--in-file"], Ours("prompt-file")),
+    valued(&["-bf", "--binary-file"], Refused("a prompt is text: -f FILE")),
+    bare(&["-e", "--escape"], Already("escapes in -p and -f are read as characters")),
+    bare(&["--no-escape"], Ours("no-escape")),
+    valued(&["-sys", "--system-prompt"], Ours("system")),
+    valued(&["-sysf", "-spf", "--system-prompt-file"], Read("system")),
+    valued(&["--prompt-cache"], Ours("prompt-cache")),
+    bare(&["--prompt-cache-ro"], Ours("prompt-cache-ro")),
+    bare(&["--prompt-cache-all"], Already("the answer is kept with the prompt")),
+    bare(
+        &["-cnv", "--conversation", "-i", "--interactive", "-if", "--interactive-first"],
+        Unused("a conversation begins where there is no prompt"),
+    ),
+    bare(&["-no-cnv", "--no-conversation"], Fixed("raw", "")),
+    bare(&["-st", "--single-turn"], Already("a prompt gets one answer")),
+    bare(&["-mli", "--multiline-input"], Unused("\"\"\" begins and ends a text of several lines")),
+    valued(&["-r", "--reverse-prompt"], Ours("stop")),
+    bare(
+        &["--in-prefix-bos"],
+        Refused("the chat template says where messages begin: --chat-template"),
+    ),
+    valued(
+        &["--in-prefix", "--in-suffix"],
+        Refused("the chat template says where messages begin: --chat-template"),
+    ),
+    bare(&["--infill", "--spm-infill"], Refused("there is no filling in the middle yet")),
+    valued(&["--keep"], Unused("a context is not shifted; the prompt stays in it")),
+    switched(&["--context-shift"], Refused("a context is not shifted: give a larger one with -c")),
+    bare(&["--no-context-shift"], Already("a context is not shifted")),
+];
+
+const PLACEMENT: &[Flag] = &[
+    valued(&["-ngl", "--gpu-layers", "--n-gpu-layers"], Ours("n-gpu-layers")),
+    valued(&["-sm", "--split-mode"], Converted("split-mode", split_mode)),
+    valued(&["-ts", "--tensor-split"], Converted("tensor-split", shares)),
+    valued(&["-mg", "--main-gpu"], Ours("main-gpu")),
+    valued(&["--max-gpu"], Ours("max-gpu")),
+    valued(&["-dev", "--device"], Ours("device")),
+    valued(&["--rpc"], Ours("rpc")),
+    valued(&["-ot", "--override-tensor"], Ours("override-tensor")),
+    bare(&["-cmoe", "--cpu-moe"], Ours("cpu-moe")),
+    valued(&["-ncmoe", "--n-cpu-moe"], Ours("n-cpu-moe")),
+    valued(
+        &["-ncffn", "--n-cpu-ffn"],
+        Refused("-ot 'blk\\.(0|1|2)\\.ffn_.*=CPU' does it for the layers that it names"),
+    ),
+    bare(&["--mmap"], Fixed("use-mmap", "true")),
+    bare(&["--no-mmap"], Fixed("use-mmap", "false")),
+    bare(&["--mlock"], Fixed("use-mlock", "true")),
+    valued(&["-lm", "--load-mode"], Several("use-mmap", load_mode)),
+    bare(&["-dio", "--direct-io"], Unused("files are mapped or read through the system's cache")),
+    bare(
+        &["-ndio", "--no-direct-io"],
+        Already("files are mapped or read through the system's cache"),
+    ),
+    valued(&["-lzm", "--lazy-mode"], Unused("mapped weights are read when they are needed")),
+    switched(
+        &["-fit", "--fit"],
+        Unused("what is left open is fitted, and what was asked for is not changed"),
+    ),
+    valued(
+        &["-fitt", "--fit-target", "--fit-margin", "-gfm", "--gpu-fit-margin"],
+        Unused("MULLAMA_GPU_MEMORY sets the most that is used of each GPU"),
+    ),
+    valued(
+        &["-fitc", "--fit-ctx"],
+        Unused("an open context is made smaller only where it has to be; -c sets it"),
+    ),
+    switched(&["-fitp", "--fit-print"], Refused("`mullama plan` shows what fits")),
+    bare(&["--dry-run"], Refused("`mullama plan` shows where a model would go")),
+    bare(&["--list-devices"], Refused("`mullama devices` lists them")),
+    valued(&["--numa"], Unused(AFFINITY)),
+    bare(&["--op-offload"], Already("long prompts use the GPU for weights that are not on it")),
+    bare(
+        &["--no-op-offload"],
+        Unused("set GGML_OP_OFFLOAD_MIN_BATCH to a large number in the environment"),
+    ),
+    bare(&["--no-host"], Unused("the engine chooses its buffers")),
+    bare(&["--repack"], Already("weights are packed for the processor where that is faster")),
+    bare(&["-nr", "--no-repack"], Unused("MULLAMA_KERNELS=engine switches our packing off")),
+    bare(
+        &["-rtr", "--run-time-repack"],
+        Already("weights are packed for the processor where that is faster"),
+    ),
+    valued(
+        &["-cuda", "--cuda-params"],
+        Refused(
+            "the engine takes these from the environment: graphs=0 is GGML_CUDA_DISABLE_GRAPHS=1, fusion=0 GGML_CUDA_DISABLE_FUSION=1, offload-batch-size=N GGML_OP_OFFLOAD_MIN_BATCH=N",
+        ),
+    ),
+    valued(&["-grt", "--graph-reduce-type", "-gap", "--graph-attn-precision"], Unused(EXCHANGE)),
+    bare(&["-smf16", "--split-mode-f16", "-smf32", "--split-mode-f32"], Unused(EXCHANGE)),
+    bare(
+        &["-smgs", "--split-mode-graph-scheduling", "-sas", "--scheduler-async"],
+        Unused("the engine schedules what GPUs compute by itself"),
+    ),
+    valued(
+        &["-op", "--offload-policy"],
+        Unused("the engine decides what a GPU computes with weights that are not on it"),
+    ),
+    bare(
+        &["-no-ooae", "--no-offload-only-active-experts", "-ooae", "--offload-only-active-experts"],
+        Unused("the engine decides what a GPU computes with weights that are not on it"),
+    ),
+    valued(
+        &["-wgt", "--worst-graph-tokens"],
+        Unused("buffers are sized for a full step: -ub makes it smaller"),
+    ),
+    bare(&["-thp", "--transparent-huge-pages"], Unused("the system decides about huge pages")),
+    bare(
+        &["--defer-experts", "--prefetch-experts"],
+        Unused("mapped weights are read when they are needed"),
+    ),
+    valued(&["--prefetch-experts-threads"], Unused("mapped weights are read when they are needed")),
+    bare(
+        &["-mqkv", "--merge-qkv", "-muge", "--merge-up-gate-experts"],
+        Unused("tensors are computed with as the file has them"),
+    ),
+    valued(
+        &["-mea", "--max-extra-alloc"],
+        Unused("buffers are sized for a full step: -ub makes it smaller"),
+    ),
+];
+
+const CONTEXT: &[Flag] = &[
+    valued(&["-c", "--ctx-size", "--context-size"], Ours("context-size")),
+    valued(&["-b", "--batch-size"], Ours("batch-size")),
+    valued(&["-ub", "--ubatch-size"], Ours("ubatch-size")),
+    valued(&["-t", "--threads", "--n-threads"], Converted("n-threads", or_default)),
+    valued(
+        &["-tb", "--threads-batch", "--n-threads-batch"],
+        Converted("n-threads-batch", or_default),
+    ),
+    valued(&["-np", "--parallel", "--n-parallel"], Converted("n-parallel", or_default)),
+    valued(&["-ctk", "--cache-type-k"], Half("kv-cache-type", 0)),
+    valued(&["-ctv", "--cache-type-v"], Half("kv-cache-type", 1)),
+    flag(
+        &["-fa", "--flash-attn", "--flash-attention"],
+        Takes::Word(SWITCH),
+        Converted("flash-attention", switch_or_auto),
+    ),
+    bare(&["-no-fa", "--no-flash-attn"], Fixed("flash-attention", "off")),
+    bare(&["-kvo", "--kv-offload"], Fixed("offload-kqv", "true")),
+    bare(&["-nkvo", "--no-kv-offload"], Fixed("offload-kqv", "false")),
+    bare(&["--swa-full"], Ours("swa-full")),
+    bare(&["--swa-compress"], Already("layers with a sliding window have cells for their window")),
+    valued(&["-cram", "--cache-ram"], Ours("cache-ram")),
+    valued(
+        &["-cms", "--checkpoint-min-step", "-ctx-ckpt-i", "--ctx-checkpoints-interval"],
+        Converted("checkpoint-interval", or_none),
+    ),
+    valued(
+        &["-ctxcp", "--ctx-checkpoints", "--swa-checkpoints", "-ctx-ckpt"],
+        Unused("--cache-ram bounds what checkpoints take"),
+    ),
+    valued(
+        &[
+            "-ctx-ckpt-t",
+            "--ctx-checkpoints-tolerance",
+            "-ctx-ckpt-e",
+            "--ctx-checkpoints-eviction",
+        ],
+        Unused(
+            "--checkpoint-interval says how often checkpoints are made, --cache-ram what they take",
+        ),
+    ),
+    valued(
+        &["-crs", "--cache-ram-similarity", "-cram-n-min", "--cache-ram-n-min"],
+        Unused("what a request begins with is found by its tokens"),
+    ),
+    bare(&["-kvu", "--kv-unified"], Already("all requests share one KV cache")),
+    bare(&["-no-kvu", "--no-kv-unified"], Unused("all requests share one KV cache")),
+    valued(&["--kv-unified-per-slot"], Unused("all requests share one KV cache")),
+    bare(&["-cb", "--cont-batching"], Already("requests join and leave between steps")),
+    bare(&["-nocb", "--no-cont-batching"], Unused("requests join and leave between steps")),
+    bare(
+        &["--cache-prompt", "--cache-idle-slots"],
+        Already("what requests begin with alike is computed once"),
+    ),
+    bare(&["--no-cache-prompt", "--no-cache-idle-slots"], Fixed("prefix-cache", "0")),
+    valued(
+        &["--cache-reuse"],
+        Unused("what requests begin with alike is computed once; what follows is computed anew"),
+    ),
+    valued(&["-dt", "--defrag-thold"], Unused("the KV cache needs no defragmentation")),
+    bare(&["--warmup"], Fixed("warmup", "true")),
+    bare(&["--no-warmup"], Fixed("warmup", "false")),
+    valued(&["--rope-freq-base"], Ours("rope-freq-base")),
+    valued(&["--rope-freq-scale"], Ours("rope-freq-scale")),
+    valued(&["--rope-scale"], Rewritten("rope-freq-scale", inverse)),
+    valued(
+        &[
+            "--rope-scaling",
+            "--yarn-orig-ctx",
+            "--yarn-ext-factor",
+            "--yarn-attn-factor",
+            "--yarn-beta-slow",
+            "--yarn-beta-fast",
+        ],
+        Refused(YARN),
+    ),
+    valued(
+        &["-gan", "--grp-attn-n", "-gaw", "--grp-attn-w"],
+        Refused("there is no self-extend; give a model that was trained for a longer context"),
+    ),
+    valued(
+        &["-C", "--cpu-mask", "-Cr", "--cpu-range", "--cpu-strict", "--prio", "--poll"],
+        Unused(AFFINITY),
+    ),
+    valued(
+        &[
+            "-Cb",
+            "--cpu-mask-batch",
+            "-Crb",
+            "--cpu-range-batch",
+            "--cpu-strict-batch",
+            "--prio-batch",
+            "--poll-batch",
+        ],
+        Unused(AFFINITY),
+    ),
+    valued(&["-amb", "--attention-max-batch"], Unused("-ub bounds what attention takes")),
+    valued(
+        &["-mla", "--mla-use"],
+        Unused("the engine uses the compressed cache of MLA where the model has it"),
+    ),
+    bare(
+        &[
+            "-fmoe",
+            "--fused-moe",
+            "-no-fmoe",
+            "--no-fused-moe",
+            "-no-fug",
+            "--no-fused-up-gate",
+            "-no-mmad",
+            "--no-fused-mul-multiadd",
+            "-fdn",
+            "--fused-delta-net",
+        ],
+        Unused(FUSED),
+    ),
+    bare(
+        &["-ger", "--grouped-expert-routing"],
+        Unused("the engine routes as the model's architecture does"),
+    ),
+    bare(&["-gr", "--graph-reuse"], Already("graphs are used again")),
+    bare(&["-no-gr", "--no-graph-reuse"], Unused("graphs are used again")),
+    bare(&["-rcache", "--rope-cache"], Unused(FUSED)),
+    valued(
+        &["-ser", "--smart-expert-reduction"],
+        Refused(
+            "all experts that the model chooses are computed; --metadata-overrides '{\"qwen3moe.expert_used_count\": 4}' lets it choose fewer",
+        ),
+    ),
+    bare(&["-khad", "--k-cache-hadamard", "-vhad", "--v-cache-hadamard"], Unused(HADAMARD)),
+    valued(&["-ictk", "--indexer-cache-type-k"], Unused("-ctk sets the type of all keys")),
+    valued(
+        &[
+            "-ctk-first",
+            "--cache-type-k-first",
+            "-ctk-last",
+            "--cache-type-k-last",
+            "-ctv-first",
+            "--cache-type-v-first",
+            "-ctv-last",
+            "--cache-type-v-last",
+        ],
+        Refused("all layers have one type: -ctk and -ctv"),
+    ),
+    bare(
+        &["-dsa", "--dsa", "-fidx", "--fused-indexer-topk"],
+        Unused("the engine computes attention as the model's architecture does"),
+    ),
+    valued(
+        &["-dsatk", "--dsa-top-k"],
+        Refused("the model's metadata say it: --metadata-overrides"),
+    ),
+    bare(
+        &["-dkvc", "--dump-kv-cache"],
+        Refused("`stats()` in Python, Node.js and Rust says what the cache has"),
+    ),
+];
+
+const SAMPLING: &[Flag] = &[
+    valued(&["-n", "--predict", "--n-predict", "--max-tokens"], Converted("max-tokens", or_none)),
+    valued(&["-s", "--seed"], Converted("seed", or_none)),
+    valued(&["--temp", "--temperature"], Converted("temperature", at_least_0)),
+    valued(&["--top-k"], Ours("top-k")),
+    valued(&["--top-p"], Ours("top-p")),
+    valued(&["--min-p"], Ours("min-p")),
+    valued(&["--top-nsigma", "--top-n-sigma"], Ours("top-n-sigma")),
+    valued(&["--typical", "--typical-p"], Ours("typical-p")),
+    valued(&["--xtc-probability"], Ours("xtc-probability")),
+    valued(&["--xtc-threshold"], Ours("xtc-threshold")),
+    valued(&["--repeat-last-n"], Ours("repeat-last-n")),
+    valued(&["--repeat-penalty"], Ours("repeat-penalty")),
+    valued(&["--presence-penalty"], Ours("presence-penalty")),
+    valued(&["--frequency-penalty"], Ours("frequency-penalty")),
+    valued(&["--dry-multiplier"], Ours("dry-multiplier")),
+    valued(&["--dry-base"], Ours("dry-base")),
+    valued(&["--dry-allowed-length"], Ours("dry-allowed-length")),
+    valued(&["--dry-penalty-last-n"], Ours("dry-penalty-last-n")),
+    valued(&["--dry-sequence-breaker"], Ours("dry-sequence-breakers")),
+    valued(&["--dynatemp-range"], Ours("dynatemp-range")),
+    valued(&["--dynatemp-exp"], Ours("dynatemp-exponent")),
+    valued(&["--mirostat"], Ours("mirostat")),
+    valued(&["--mirostat-lr"], Ours("mirostat-eta")),
+    valued(&["--mirostat-ent"], Ours("mirostat-tau")),
+    valued(&["-l", "--logit-bias"], Entries("logit-bias", bias)),
+    bare(&["--ignore-eos"], Ours("ignore-eos")),
+    valued(&["--grammar"], Ours("grammar")),
+    valued(&["--grammar-file"], Read("grammar")),
+    valued(&["-j", "--json-schema"], Ours("json-schema")),
+    valued(&["-jf", "--json-schema-file"], Ours("format")),
+    valued(
+        &["--samplers", "--sampler-seq", "--sampling-seq"],
+        Refused(
+            "samplers have the engine's order; one that is off is left out: --top-k 0, --min-p 0",
+        ),
+    ),
+    valued(
+        &["--adaptive-target", "--adaptive-decay", "--adaptive-updt-w-cur"],
+        Refused("there is no adaptive sampler; --mirostat and --dynatemp-range adapt"),
+    ),
+    valued(
+        &["--tfs"],
+        Refused("tail-free sampling was removed from the engine; --min-p does much the same"),
+    ),
+    bare(&["--penalize-nl"], Refused("--logit-bias lowers single tokens")),
+    bare(&["-bs", "--backend-sampling"], Unused("the engine samples on the processor")),
+    valued(
+        &["--cfg-negative-prompt", "--cfg-negative-prompt-file", "--cfg-scale"],
+        Refused("there is no guidance by a negative prompt"),
+    ),
+    valued(
+        &[
+            "--banned-string-file",
+            "--banned-n",
+            "--expiring-logit-bias-file",
+            "--allowlist-unicode-rule",
+            "--allowlist-pieces",
+            "--allowlist-keyword",
+            "--allowlist-keyword-delay",
+        ],
+        Refused("--logit-bias forbids single tokens, --grammar and --json-schema whole forms"),
+    ),
+];
+
+const CHAT: &[Flag] = &[
+    bare(&["--jinja", "--peg"], Already("chat templates are Jinja")),
+    bare(&["--no-jinja"], Unused("chat templates are Jinja")),
+    valued(&["--chat-template"], Ours("chat-template")),
+    valued(&["--chat-template-file"], Read("chat-template")),
+    valued(&["--chat-template-kwargs"], Ours("template-kwargs")),
+    flag(&["-rea", "--reasoning"], Takes::Word(SWITCH), Converted("reasoning", switch)),
+    valued(&["--reasoning-budget"], Converted("reasoning-budget", or_none)),
+    valued(
+        &["--reasoning-format", "--reasoning-tokens"],
+        Unused("reasoning is told apart from the answer"),
+    ),
+    valued(
+        &["--reasoning-effort"],
+        Refused("--template-kwargs '{\"reasoning_effort\": \"high\"}' hands it to the template"),
+    ),
+    valued(
+        &["--reasoning-budget-message"],
+        Refused("reasoning is ended with the tag of the model's template"),
+    ),
+    bare(
+        &["--reasoning-preserve", "--no-reasoning-preserve"],
+        Unused("the template decides what it makes of earlier reasoning"),
+    ),
+    bare(&["--skip-chat-parsing"], Fixed("raw", "")),
+    bare(
+        &["--no-skip-chat-parsing", "--prefill-assistant"],
+        Already("answers are parsed, and go on from the assistant's last message"),
+    ),
+    bare(&["--no-prefill-assistant"], Unused("answers go on from the assistant's last message")),
+    bare(&["-ptcall"], Fixed("parallel-tool-calls", "true")),
+    bare(&["-sp", "--special"], Unused("special tokens are no part of the text")),
+];
+
+const OUTPUT: &[Flag] = &[
+    bare(&["--perf", "--show-timings"], Fixed("verbose", "")),
+    bare(&["--no-perf", "--no-show-timings"], Already("times are printed with -v alone")),
+    bare(&["--display-prompt", "--verbose-prompt"], Unused("the prompt is not printed")),
+    bare(&["--no-display-prompt"], Already("the prompt is not printed")),
+    switched(&["-co", "--color"], Unused("answers are not coloured")),
+    bare(&["--simple-io"], Already("answers are plain text")),
+    bare(
+        &["--log-disable"],
+        Already("the log has warnings alone, unless MULLAMA_LOG says otherwise"),
+    ),
+    bare(
+        &[
+            "--log-enable",
+            "--log-test",
+            "--log-new",
+            "--log-append",
+            "--minilog",
+            "--log-jsonl",
+            "--no-log-jsonl",
+        ],
+        Unused(LOG),
+    ),
+    bare(
+        &["--log-prefix", "--no-log-prefix", "--log-timestamps", "--no-log-timestamps"],
+        Unused(LOG),
+    ),
+    switched(&["--log-colors"], Unused("NO_COLOR switches colours off")),
+    valued(
+        &["--log-file", "-ld", "--logdir", "--log-prompts-dir", "--log-format"],
+        Refused("the log goes to standard error: 2> FILE"),
+    ),
+    valued(&["-lv", "--verbosity", "--log-verbosity"], Unused(LOG)),
+    bare(&["--log-verbose"], Unused(LOG)),
+    valued(&["-ptc", "--print-token-count"], Unused("-v prints how many tokens there were")),
+    bare(&["-cl", "--cache-list"], Refused("`mullama list` lists models")),
+    bare(&["--completion-bash"], Refused("`mullama completions bash` prints them")),
+    bare(&["--usage"], Refused("`mullama help run` prints the flags")),
+];
+
+const OTHER_MODELS: &[Flag] = &[
+    valued(
+        &[
+            "-md",
+            "--model-draft",
+            "--spec-draft-model",
+            "--draft",
+            "--draft-n",
+            "--draft-max",
+            "--spec-draft-n-max",
+            "--draft-min",
+            "--draft-n-min",
+            "--spec-draft-n-min",
+            "--draft-p-min",
+            "--spec-draft-p-min",
+            "--draft-p-split",
+            "--spec-draft-p-split",
+            "-ps",
+            "--p-split",
+            "-ngld",
+            "--gpu-layers-draft",
+            "--n-gpu-layers-draft",
+            "--spec-draft-ngl",
+            "-devd",
+            "--device-draft",
+            "--spec-draft-device",
+            "-td",
+            "--threads-draft",
+            "--spec-draft-threads",
+            "-tbd",
+            "--threads-batch-draft",
+            "--spec-draft-threads-batch",
+            "-cd",
+            "--ctx-size-draft",
+            "-ctkd",
+            "--cache-type-k-draft",
+            "--spec-draft-type-k",
+            "-ctvd",
+            "--cache-type-v-draft",
+            "--spec-draft-type-v",
+            "-otd",
+            "--override-tensor-draft",
+            "--spec-draft-override-tensor",
+            "-ncmoed",
+            "--n-cpu-moe-draft",
+            "--spec-draft-n-cpu-moe",
+            "--spec-draft-ncmoe",
+            "-hfd",
+            "-hfrd",
+            "--hf-repo-draft",
+            "--spec-draft-hf",
+            "-draft",
+            "--draft-params",
+            "--spec-type",
+            "--spec-stage",
+            "--spec-ckpt-mode",
+            "--recurrent-ckpt-mode",
+            "--spec-draft-sampling",
+            "-mtprot",
+            "--mtp-requantize-output-tensor",
+        ],
+        Refused(DRAFT),
+    ),
+    bare(
+        &[
+            "-cmoed",
+            "--cpu-moe-draft",
+            "--spec-draft-cpu-moe",
+            "--mtp",
+            "-mtp",
+            "--multi-token-prediction",
+            "--eagle3",
+            "--dflash",
+            "--spec-default",
+            "--spec-autotune",
+            "--spec-draft-backend-sampling",
+        ],
+        Refused(DRAFT),
+    ),
+    bare(
+        &["-no-mtp", "--no-multi-token-prediction", "--no-spec-draft-backend-sampling"],
+        Already("a model guesses nothing ahead unless --prompt-lookup says so"),
+    ),
+    flag(&["--spec-replace"], Takes::Two, Refused(DRAFT)),
+    valued(
+        &[
+            "-Cd",
+            "--cpu-mask-draft",
+            "--spec-draft-cpu-mask",
+            "-Crd",
+            "--cpu-range-draft",
+            "--spec-draft-cpu-range",
+            "--cpu-strict-draft",
+            "--spec-draft-cpu-strict",
+            "--prio-draft",
+            "--spec-draft-prio",
+            "--poll-draft",
+            "--spec-draft-poll",
+            "-Cbd",
+            "--cpu-mask-batch-draft",
+            "--spec-draft-cpu-mask-batch",
+            "-Crbd",
+            "--cpu-range-batch-draft",
+            "--spec-draft-cpu-range-batch",
+            "--cpu-strict-batch-draft",
+            "--spec-draft-cpu-strict-batch",
+            "--prio-batch-draft",
+            "--spec-draft-prio-batch",
+            "--poll-batch-draft",
+            "--spec-draft-poll-batch",
+            "--spec-synth-len",
+            "--spec-synth-rates",
+            "--suffix-pattern-len",
+            "--suffix-max-depth",
+            "--suffix-corpus",
+        ],
+        Refused(DRAFT),
+    ),
+    valued(
+        &[
+            "-lcs",
+            "--lookup-cache-static",
+            "-lcd",
+            "--lookup-cache-dynamic",
+            "--spec-ngram-mod-n-min",
+            "--spec-ngram-mod-n-max",
+            "--spec-ngram-mod-n-match",
+            "--spec-ngram-simple-size-n",
+            "--spec-ngram-simple-size-m",
+            "--spec-ngram-simple-min-hits",
+            "--spec-ngram-map-k-size-n",
+            "--spec-ngram-map-k-size-m",
+            "--spec-ngram-map-k-min-hits",
+            "--spec-ngram-map-k4v-size-n",
+            "--spec-ngram-map-k4v-size-m",
+            "--spec-ngram-map-k4v-min-hits",
+            "--spec-ngram-size-n",
+            "--spec-ngram-size-m",
+            "--spec-ngram-min-hits",
+        ],
+        Refused(
+            "--prompt-lookup N guesses ahead from the text so far, and finds out by itself how",
+        ),
+    ),
+    valued(
+        &[
+            "--image",
+            "--audio",
+            "--video",
+            "-mm",
+            "--mmproj",
+            "-mmu",
+            "--mmproj-url",
+            "-mmdev",
+            "--mmproj-device",
+        ],
+        Refused(MEDIA),
+    ),
+    valued(
+        &[
+            "--image-min-tokens",
+            "--image-max-tokens",
+            "--mtmd-batch-max-tokens",
+            "--mtmd-kq-type",
+            "-tm",
+            "--threads-mtmd",
+            "--video-fps",
+            "--video-timestamp-interval",
+            "--video-ffmpeg-dir",
+        ],
+        Refused(MEDIA),
+    ),
+    bare(&["--mmproj-auto", "--mmproj-offload"], Refused(MEDIA)),
+    bare(
+        &["--no-mmproj", "--no-mmproj-auto", "--no-mmproj-offload"],
+        Already("no projector is loaded"),
+    ),
+    bare(
+        &["--embedding", "--embeddings", "--rerank", "--reranking"],
+        Refused("`embed` and `rerank` in Python, Node.js and Rust do this"),
+    ),
+    valued(
+        &[
+            "--pooling",
+            "--attention",
+            "--embd-normalize",
+            "--embd-output-format",
+            "--embd-separator",
+            "--cls-separator",
+        ],
+        Refused("`embed` in Python, Node.js and Rust has these options"),
+    ),
+];
+
+const SERVERS: &[Flag] = &[
+    valued(
+        &[
+            "--host",
+            "--port",
+            "--path",
+            "--api-prefix",
+            "--api-key",
+            "--api-key-file",
+            "--ssl-key-file",
+            "--ssl-cert-file",
+            "-a",
+            "--alias",
+            "--tags",
+            "-to",
+            "--threads-http",
+            "--sse-ping-interval",
+            "--slot-save-path",
+            "--media-path",
+            "-sps",
+            "--slot-prompt-similarity",
+            "--models-dir",
+            "--models-preset",
+            "--models-max",
+            "--sleep-idle-seconds",
+            "--tools-runtime",
+            "--mcp-servers-config",
+            "--mcp-servers-json",
+            "--ui-config",
+            "--webui-config",
+            "--ui-config-file",
+            "--webui-config-file",
+            "--cors-origins",
+            "--cors-methods",
+            "--cors-headers",
+            "--server-base",
+            "--sql-save-file",
+            "--sqlite-zstd-ext-file",
+        ],
+        Server,
+    ),
+    bare(
+        &[
+            "--reuse-port",
+            "--cors-credentials",
+            "--no-cors-credentials",
+            "--ui-mcp-proxy",
+            "--webui-mcp-proxy",
+            "--no-ui-mcp-proxy",
+            "--no-webui-mcp-proxy",
+            "-ag",
+            "--agent",
+            "-no-ag",
+            "--no-agent",
+            "--ui",
+            "--no-ui",
+            "--webui",
+            "--no-webui",
+            "--metrics",
+            "--props",
+            "--slots",
+            "--no-slots",
+            "--models-autoload",
+            "--no-models-autoload",
+            "--send-done",
+        ],
+        Server,
+    ),
+];
+
+const TOOLS: &[Flag] = &[
+    valued(
+        &[
+            "--hellaswag-tasks",
+            "--winogrande-tasks",
+            "--multiple-choice-tasks",
+            "--save-all-logits",
+            "--kl-divergence-base",
+            "--ppl-stride",
+            "--ppl-output-type",
+            "--chunks",
+            "--chunk",
+            "--from-chunk",
+            "-ns",
+            "--sequences",
+            "--context-file",
+            "--chunk-size",
+            "--chunk-separator",
+            "--junk",
+            "--pos",
+            "-o",
+            "--output",
+            "--output-file",
+            "--output-draft",
+            "--draft-output",
+            "--draft-output-file",
+            "-ofreq",
+            "--output-frequency",
+            "--output-format",
+            "--output-tensor-name",
+            "--save-frequency",
+            "-npp",
+            "-ntg",
+            "-npl",
+            "-nrep",
+            "--n-repetitions",
+            "--sweep-stride",
+            "--positive-file",
+            "--negative-file",
+            "--pca-batch",
+            "--pca-iter",
+            "--method",
+            "--tts-lang",
+            "--tts-speaker-file",
+            "--diffusion-steps",
+            "--diffusion-eps",
+            "--diffusion-algorithm",
+            "--diffusion-alg-temp",
+            "--diffusion-block-length",
+            "--diffusion-cfg-scale",
+            "--diffusion-add-gumbel-noise",
+            "-lr",
+            "--learning-rate",
+            "-lr-min",
+            "--learning-rate-min",
+            "-decay-epochs",
+            "--learning-rate-decay-epochs",
+            "-wd",
+            "--weight-decay",
+            "-val-split",
+            "--val-split",
+            "-epochs",
+            "--epochs",
+            "-opt",
+            "--optimizer",
+            "--logits-output-dir",
+            "--tensor-filter",
+        ],
+        Tool,
+    ),
+    bare(
+        &[
+            "--hellaswag",
+            "--winogrande",
+            "--multiple-choice",
+            "--kl-divergence",
+            "--perplexity",
+            "--all-logits",
+            "--ppl",
+            "--no-ppl",
+            "--process-output",
+            "--nextn",
+            "--show-statistics",
+            "--ids",
+            "--stdin",
+            "--no-bos",
+            "--show-count",
+            "-pps",
+            "-tgs",
+            "-wb",
+            "--warmup-batch",
+            "--sweep-memory",
+            "--diffusion-visual",
+            "--check",
+            "--save-logits",
+        ],
+        Tool,
+    ),
+    bare(
+        &[
+            "--embd-gemma-default",
+            "--fim-qwen-1.5b-default",
+            "--fim-qwen-3b-default",
+            "--fim-qwen-7b-default",
+            "--fim-qwen-7b-spec",
+            "--fim-qwen-14b-spec",
+            "--fim-qwen-30b-default",
+            "--gpt-oss-20b-default",
+            "--gpt-oss-120b-default",
+            "--vision-gemma-4b-default",
+            "--vision-gemma-12b-default",
+        ],
+        Refused("name the model: `mullama run hf.co/USER/REPO`"),
+    ),
+];
+
+/// Every flag.
+pub fn flags() -> impl Iterator<Item = &'static Flag> {
+    GROUPS.iter().flat_map(|(_, flags)| *flags)
+}
+
+/// The flag of this name.
+pub fn find(name: &str) -> Option<&'static Flag> {
+    flags().find(|flag| flag.names.contains(&name))
+}
+
+/// The other spellings of one of our flags, which is given without its dashes.
+pub fn spellings(long: &str) -> Vec<&'static str> {
+    let same = |flag: &&Flag| match flag.meaning {
+        Ours(ours) | Converted(ours, _) => ours == long,
+        _ => false,
+    };
+    let own = format!("--{long}");
+    flags().filter(same).flat_map(|flag| flag.names).copied().filter(|name| **name != own).collect()
+}
+
+/// Those of an argument, but for the letter that it has.
+pub fn spellings_of(arg: &Arg) -> Vec<&'static str> {
+    // What takes no value is called the same by chance.
+    let long = arg.get_long().filter(|_| arg.get_action().takes_values());
+    let letter = arg.get_short().map(|letter| format!("-{letter}"));
+    let names = long.map(spellings).unwrap_or_default();
+    names.into_iter().filter(|name| letter.as_deref() != Some(*name)).collect()
+}
+
+impl Flag {
+    /// The flag of ours that it is, without its dashes.
+    pub fn target(&self) -> Option<&'static str> {
+        match self.meaning {
+            Ours(ours)
+            | Fixed(ours, _)
+            | Converted(ours, _)
+            | Rewritten(ours, _)
+            | Several(ours, _)
+            | Read(ours)
+            | Half(ours, _)
+            | Entries(ours, _) => Some(ours),
+            Model(_) | File | Already(_) | Unused(_) | Refused(_) | Server | Tool => None,
+        }
+    }
+}
+
+/// The text of a file, without the newline at its end.
+pub fn text_of(path: &Path) -> Result<String, String> {
+    let failed = |error: &dyn std::fmt::Display| format!("cannot read {}: {error}", path.display());
+    let bytes =
+        read_file(&folders::expand_home(path), MAX_FILE_SIZE).map_err(|error| failed(&error))?;
+    let text = String::from_utf8(bytes).map_err(|_| failed(&"it is not text in UTF-8"))?;
+    Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned())
+}
+
+fn is_negative(value: &str) -> bool {
+    value.trim().parse::<f64>().is_ok_and(|number| number < 0.0)
+}
+
+/// A number; negative ones stand for no limit, or one that is drawn.
+fn or_none(value: &str) -> Result<Option<String>, String> {
+    Ok((!is_negative(value)).then(|| value.to_owned()))
+}
+
+/// A number; 0 and negative ones stand for the default.
+fn or_default(value: &str) -> Result<Option<String>, String> {
+    Ok((!is_negative(value) && value.trim() != "0").then(|| value.to_owned()))
+}
+
+/// A temperature: less than 0 is greedy.
+fn at_least_0(value: &str) -> Result<Option<String>, String> {
+    Ok(Some(if is_negative(value) { "0".to_owned() } else { value.to_owned() }))
+}
+
+fn is_on(value: &str) -> Option<bool> {
+    match value.to_ascii_lowercase().as_str() {
+        "" | "on" | "1" | "true" | "enabled" | "enable" | "yes" => Some(true),
+        "off" | "0" | "false" | "disabled" | "disable" | "no" => Some(false),
+        _ => None,
+    }
+}
+
+fn switch_or_auto(value: &str) -> Result<Option<String>, String> {
+    let word = match is_on(value) {
+        Some(true) => "on",
+        Some(false) => "off",
+        None => value,
+    };
+    Ok(Some(word.to_owned()))
+}
+
+fn switch(value: &str) -> Result<Option<String>, String> {
+    match is_on(value) {
+        Some(on) => Ok(Some(on.to_string())),
+        None if value.eq_ignore_ascii_case("auto") => Ok(None),
+        None => Err(format!("`{value}` is none of on, off, auto")),
+    }
+}
+
+/// The mode `graph` of `ik_llama.cpp` is the engine's `tensor`: all GPUs work on every layer at once.
+fn split_mode(value: &str) -> Result<Option<String>, String> {
+    let mode = value.to_ascii_lowercase();
+    Ok(Some(if matches!(mode.as_str(), "graph" | "attn") { "tensor".to_owned() } else { mode }))
+}
+
+/// Shares, which `/` may separate.
+fn shares(value: &str) -> Result<Option<String>, String> {
+    Ok(Some(value.replace('/', ",")))
+}
+
+/// How files are read: `auto` is the default.
+fn load_mode(value: &str) -> Result<Pairs, String> {
+    Ok(match value {
+        "auto" => &[],
+        "none" | "dio" => &[("use-mmap", "false")],
+        "mmap" => &[("use-mmap", "true")],
+        "mlock" => &[("use-mmap", "false"), ("use-mlock", "true")],
+        "mmap+mlock" => &[("use-mmap", "true"), ("use-mlock", "true")],
+        _ => return Err(format!("`{value}` is none of auto, none, mmap, mlock, mmap+mlock, dio")),
+    })
+}
+
+/// `FILE:SCALE`
+fn scaled(value: &str) -> Result<Option<String>, String> {
+    let (file, scale) =
+        value.rsplit_once([':', ' ']).ok_or_else(|| format!("`{value}` is not FILE:SCALE"))?;
+    Ok(Some(format!("{file}={scale}")))
+}
+
+fn inverse(value: &str) -> Result<Option<String>, String> {
+    let factor: f32 = value.parse().map_err(|_| format!("`{value}` is not a number"))?;
+    Ok(Some((1.0 / factor).to_string()))
+}
+
+/// `15043+1`, `15043-inf`, or a JSON object.
+fn bias(value: &str) -> Result<Map<String, Value>, String> {
+    if let Ok(Value::Object(entries)) = serde_json::from_str(value) {
+        return Ok(entries);
+    }
+    let problem = || format!("`{value}` is not TOKEN+BIAS, TOKEN-BIAS or JSON");
+    let at = value.find(['+', '-']).ok_or_else(problem)?;
+    let (token, bias) = value.split_at(at);
+    let bias: f64 = bias.parse().map_err(|_| problem())?;
+    let bias = if bias == f64::NEG_INFINITY { Value::Bool(false) } else { Value::from(bias) };
+    Ok(Map::from_iter([(token.trim().to_owned(), bias)]))
+}
+
+/// `KEY=TYPE:VALUE,...`
+fn overrides(value: &str) -> Result<Map<String, Value>, String> {
+    let entry = |entry: &str| {
+        let problem =
+            || format!("`{entry}` is not KEY=TYPE:VALUE, with a type of int, float, bool or str");
+        let (key, value) = entry.split_once('=').ok_or_else(problem)?;
+        let (ty, value) = value.split_once(':').ok_or_else(problem)?;
+        let value = match ty {
+            "int" => value.parse::<i64>().ok().map(Value::from),
+            "float" => value.parse::<f64>().ok().map(Value::from),
+            "bool" => value.parse::<bool>().ok().map(Value::from),
+            "str" => Some(Value::from(value)),
+            _ => None,
+        };
+        Ok((key.to_owned(), value.ok_or_else(problem)?))
+    };
+    value.split(',').map(entry).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::process::Command;
+
+    use super::*;
+
+    /// What is called the same and is ours.
+    const OURS_ALONE: [&str; 10] = [
+        "-h",
+        "--help",
+        "--version",
+        "-v",
+        "--verbose",
+        "--tools",
+        "--timeout",
+        "--parse-special",
+        "--no-parse-special",
+        "--format",
+    ];
+
+    #[test]
+    fn a_name_stands_for_one_flag() {
+        let mut known = BTreeSet::new();
+        for name in flags().flat_map(|flag| flag.names) {
+            assert!(known.insert(name), "{name} is there twice");
+            assert!(name.starts_with('-') && !name.contains([' ', '_', '=']), "{name}");
+        }
+    }
+
+    /// The flags of the engine that is built, from its own source.
+    #[test]
+    fn every_flag_of_the_engine_is_here() {
+        let output = Command::new(env!("CARGO"))
+            .args([
+                "metadata",
+                "--format-version=1",
+                "--offline",
+                "--filter-platform=x86_64-unknown-linux-gnu",
+            ])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .unwrap();
+        let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let packages = metadata["packages"].as_array().unwrap();
+        let engine = packages.iter().find(|package| package["name"] == "llama-cpp-sys-2").unwrap();
+        let manifest = Path::new(engine["manifest_path"].as_str().unwrap());
+        let source = manifest.with_file_name("llama.cpp/common/arg.cpp");
+        let source = std::fs::read_to_string(source).unwrap();
+        let mut seen = 0;
+        for declared in source.split("add_opt(common_arg(").skip(1) {
+            // Names come first: `{"-t", "--threads"}`, and those that negate in braces of their own.
+            let head = declared.split(['(', '[']).next().unwrap_or_default();
+            for name in head.split('"').filter(|part| part.starts_with('-') && !part.contains(' '))
+            {
+                if OURS_ALONE.contains(&name) {
+                    continue;
+                }
+                seen += 1;
+                assert!(find(name).is_some(), "{name} is not in the table");
+            }
+        }
+        assert!(seen > 350, "{seen}");
+    }
+
+    #[test]
+    fn values_are_those_of_ours() {
+        let converted = |name: &str, value: &str| match find(name).unwrap().meaning {
+            Converted(_, convert) | Rewritten(_, convert) => convert(value),
+            _ => panic!("{name}"),
+        };
+        for (name, value, ours) in [
+            ("-fa", "", "on"),
+            ("-fa", "0", "off"),
+            ("-fa", "auto", "auto"),
+            ("-sm", "graph", "tensor"),
+            ("-sm", "ROW", "row"),
+            ("-ts", "3/1", "3,1"),
+            ("--lora-scaled", "a.gguf:0.5", "a.gguf=0.5"),
+            ("--rope-scale", "4", "0.25"),
+            ("-rea", "off", "false"),
+            ("-t", "8", "8"),
+            ("--temp", "-1", "0"),
+        ] {
+            assert_eq!(converted(name, value).unwrap().as_deref(), Some(ours), "{name} {value}");
+        }
+        for (name, value) in
+            [("-n", "-1"), ("-n", "-2"), ("-s", "-1"), ("-t", "0"), ("-rea", "auto")]
+        {
+            assert_eq!(converted(name, value), Ok(None), "{name} {value}");
+        }
+        assert_eq!(load_mode("mmap+mlock").unwrap(), [("use-mmap", "true"), ("use-mlock", "true")]);
+        assert!(load_mode("auto").unwrap().is_empty() && load_mode("x").is_err());
+        for (name, value) in [("-rea", "x"), ("--rope-scale", "x"), ("--lora-scaled", "x")] {
+            assert!(converted(name, value).is_err(), "{name} {value}");
+        }
+        assert_eq!(Value::from(bias("5-inf").unwrap()), serde_json::json!({"5": false}));
+        assert_eq!(Value::from(bias("5+1.5").unwrap()), serde_json::json!({"5": 1.5}));
+        assert_eq!(Value::from(bias("{\"5\": -1}").unwrap()), serde_json::json!({"5": -1}));
+        assert_eq!(
+            Value::from(overrides("a.b=int:3,c=bool:false,d=str:x,e=float:0.5").unwrap()),
+            serde_json::json!({"a.b": 3, "c": false, "d": "x", "e": 0.5})
+        );
+        for wrong in ["a", "a=3", "a=int:x", "a=list:3"] {
+            assert!(overrides(wrong).is_err(), "{wrong}");
+        }
+        assert!(bias("five").is_err());
+    }
+}
