@@ -2,8 +2,8 @@
 
 - `_native.pyi`, from the types and the documentation comments of its Rust code,
 - `options.py`, from the core's tables of options,
-- the classes of `errors.py`, and their names in `__init__.py`, from the core's table of kinds of
-  errors.
+- the classes of `errors.py`, their names in `__init__.py`, and the type in `_kinds.py`, from the
+  core's table of kinds of errors.
 
 Run it where the package is installed, after one of these has changed. `--check` compares instead.
 """
@@ -304,6 +304,23 @@ def errors():
     return "".join(parts)
 
 
+def kinds():
+    """The text of `_kinds.py`."""
+    names = ", ".join(repr(kind) for kind, *_ in _native._error_kinds())
+    return f'''"""The kinds of errors, for type checkers.
+
+Written by `generate_stubs.py` from the core's kinds of errors; do not edit.
+"""
+
+from typing import Literal, TypeAlias
+
+__all__ = ["ErrorKind"]
+
+ErrorKind: TypeAlias = Literal[{names}]
+"""A kind of error."""
+'''
+
+
 def formatted(text, path):
     """The text of a file as `make fmt` would leave it."""
     for command in (["check", "--quiet", "--fix", "--select", "I"], ["format", "--quiet"]):
@@ -317,6 +334,7 @@ if __name__ == "__main__":
     files = {
         "_native.pyi": Stub().text,
         "options.py": options,
+        "_kinds.py": kinds,
         "errors.py": errors,
         "__init__.py": package,
     }

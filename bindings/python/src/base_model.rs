@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 
 use crate::class::{Wrap as _, class};
 use crate::errors::Result;
-use crate::hints::{Dict, RequestState};
+use crate::hints::{GenerateOptionsDict, RequestState};
 use crate::json::Json;
 use crate::owned::Owned;
 use crate::text::Text;
@@ -55,7 +55,7 @@ class! {
         /// The sampling options of a call that sets none: the model's own recommendations, else the
         /// defaults.
         #[getter]
-        fn default_options(&self) -> Result<Json<Dict>> {
+        fn default_options(&self) -> Result<Json<GenerateOptionsDict>> {
             Ok(Json::wrap(self.0.peek().default_options()?))
         }
 

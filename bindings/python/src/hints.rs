@@ -42,10 +42,12 @@ hints! {
     DeviceKind = "Literal['cpu', 'gpu', 'igpu', 'accelerator']";
     Dict = "dict[str, Any]";
     FinishReason = "Literal['stop', 'length', 'tool_calls', 'cancelled']";
+    GenerateOptionsDict = "GenerateOptions";
     Key = "str";
     KeyIterator = "Iterator[str]";
     Keys = "list[str]";
     List = "list[Any]";
+    LoadOptionsDict = "LoadOptions";
     MessageDict = "Mapping[str, Any]";
     MessageList = "Sequence[Message | Mapping[str, Any]]";
     Phase = "Literal['resolving', 'waiting', 'downloading', 'verifying', 'done']";

@@ -9,7 +9,7 @@ use pyo3::types::{PyDict, PyMapping};
 
 use crate::class::class;
 use crate::errors::{Result, raise};
-use crate::hints::{CacheTypes, Dict, PlanDevices, TextsOrNone, Typed, hint};
+use crate::hints::{CacheTypes, LoadOptionsDict, PlanDevices, TextsOrNone, Typed, hint};
 use crate::json::{self, Json};
 use crate::options;
 use crate::text::Source;
@@ -97,7 +97,7 @@ class! {
         alternatives: Vec<Alternative>,
         /// Options that load the model as planned. Described devices are not included: the model is
         /// loaded on the devices of the machine, in their order.
-        options: Json<Dict>,
+        options: Json<LoadOptionsDict>,
         /// The name of each layer's device, the output layer's last.
         layer_devices: Vec<String> = |plan| plan.layer_devices(),
     }
@@ -189,6 +189,6 @@ class! {
         /// Tokens per second, if they can be predicted.
         decode_tps: Option<f64>,
         /// Options that load the model as planned; another quantisation needs its own file.
-        options: Json<Dict>,
+        options: Json<LoadOptionsDict>,
     }
 }

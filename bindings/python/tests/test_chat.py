@@ -58,9 +58,18 @@ def test_functions_are_called(demo):
     assert (answer.text, answer.finish_reason) == (ANSWER, "stop")
     assert roles(chat) == CALL
     assert json.loads(chat.messages[2]["content"]) == PARIS
-    assert chat.messages[2]["tool_call_id"] == chat.messages[1].tool_calls[0].id
+    assert chat.messages[2]["tool_call_id"] == chat.messages[1]["tool_calls"][0]["id"]
     assert "Paris" in chat.send("What is the capital of France?").text
     assert len(chat.messages) == 6
+
+
+def test_a_history_is_saved_as_json(demo):
+    chat = start(demo, get_weather, system="You are a helpful assistant.")
+    chat.send(QUESTION)
+    saved = json.loads(json.dumps(chat.messages))
+    assert saved == chat.messages
+    again = demo.start_chat(messages=saved, temperature=0)
+    assert again.send("What is the capital of France?").text == "The capital of France is Paris."
 
 
 def test_functions_are_called_while_streaming(demo):

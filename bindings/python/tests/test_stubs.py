@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import mullama
@@ -78,7 +79,8 @@ def test_everything_public_is_documented(module):
     assert module.__doc__
     for name in module.__all__:
         thing = getattr(module, name)
-        if name.startswith("__"):
+        # The documentation of a type alias stands after it, for tools that read the source.
+        if name.startswith("__") or typing.get_origin(thing):
             continue
         assert thing.__doc__, name
         if inspect.isclass(thing) and not issubclass(thing, BaseException):

@@ -60,16 +60,21 @@ from mullama.errors import *
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mullama._chat import AsyncChat, AsyncChatTurn, Chat, ChatTurn
+    from mullama._kinds import ErrorKind
+    from mullama._messages import AnyMessage, Messages
     from mullama._tools import Tool
 else:
 
     def __getattr__(name):
-        """Conversations are imported when they are used: they need `asyncio` and `inspect`."""
+        """What needs `asyncio`, `inspect` or `typing` is imported when it is used."""
         from importlib import import_module
 
-        places = {"Tool": "mullama._tools"} | dict.fromkeys(
-            ("AsyncChat", "AsyncChatTurn", "Chat", "ChatTurn"), "mullama._chat"
-        )
+        places = {
+            "ErrorKind": "mullama._kinds",
+            "Tool": "mullama._tools",
+            **dict.fromkeys(("AnyMessage", "Messages"), "mullama._messages"),
+            **dict.fromkeys(("AsyncChat", "AsyncChatTurn", "Chat", "ChatTurn"), "mullama._chat"),
+        }
         if name not in places:
             raise AttributeError(f"module 'mullama' has no attribute {name!r}")
         value = getattr(import_module(places[name]), name)
@@ -82,6 +87,7 @@ _atexit.register(_native._shut_down)
 
 __all__ = [
     "Alternative",
+    "AnyMessage",
     "AsyncChat",
     "AsyncChatStream",
     "AsyncChatTurn",
@@ -98,8 +104,10 @@ __all__ = [
     "DeviceShare",
     "EmbeddingUsage",
     "Embeddings",
+    "ErrorKind",
     "FunctionCall",
     "Message",
+    "Messages",
     "Model",
     "Placement",
     "Plan",

@@ -19,17 +19,17 @@ from collections.abc import (
 from typing import TYPE_CHECKING, Any
 
 from mullama import _tools
-from mullama._native import Message, _Turn
+from mullama._native import _Turn
 from mullama.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from typing import Self, TypeAlias, Unpack
 
+    from mullama._messages import AnyMessage, Messages
     from mullama._native import AsyncModel, ChatChunk, ChatCompletion, Model
     from mullama.options import ChatOptions
 
-    _AnyMessage: TypeAlias = Message | Mapping[str, Any]
-    _Input: TypeAlias = str | _AnyMessage | Sequence[_AnyMessage]
+    _Input: TypeAlias = str | AnyMessage | Sequence[AnyMessage]
     _Request: TypeAlias = tuple[str, str, dict[str, Any]]
     _Output: TypeAlias = tuple[bool, Any]
 
@@ -40,14 +40,15 @@ class _Conversation:
     """The common part of synchronous and asynchronous conversations."""
 
     _model: Any
-    messages: list[_AnyMessage]
-    """The messages so far; they can be changed between turns."""
+    messages: Messages
+    """The messages so far, which can be changed between turns. The conversation itself adds plain
+    dicts, which `json.dumps` accepts."""
 
     def __init__(
         self,
         *,
         system: str | None = None,
-        messages: Iterable[_AnyMessage] | None = None,
+        messages: Iterable[AnyMessage] | None = None,
         max_tool_rounds: int | None = None,
         **options: Any,
     ) -> None:
@@ -148,7 +149,7 @@ class _State:
         requests = self.turn.record_answer(answer)
         if self.turn.completion is None:
             return requests
-        self.chat.messages.extend(self.turn.new_messages())
+        self.chat.messages += [message.to_dict() for message in self.turn.new_messages()]
         return None
 
     def call(self, request: _Request) -> _Output:

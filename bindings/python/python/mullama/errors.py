@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import errno
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from mullama._kinds import ErrorKind
+
 
 class MullamaError(Exception):
     """An error of mullama. Its text describes the problem and suggests what to do next."""
 
-    kind: str
+    kind: ErrorKind
     """The kind of the error, for programs to act on: `NotFound`, `DoesNotFit`, ..."""
 
     hint: str | None
@@ -24,12 +30,13 @@ class MullamaError(Exception):
         self,
         message: str = "",
         *,
-        kind: str | None = None,
+        kind: ErrorKind | None = None,
         hint: str | None = None,
         context: dict[str, str] | None = None,
     ) -> None:
         super().__init__(message)
-        self.kind = kind or type(self).__name__.removesuffix("Error")
+        name: Any = type(self).__name__.removesuffix("Error")
+        self.kind = kind or name
         self.hint = hint
         self.context = context or {}
 
