@@ -43,8 +43,7 @@ const TYPES = {
   SplitMode: "'none' | 'layer' | 'row' | 'tensor'",
   Pooling: "'mean' | 'cls' | 'last' | 'none' | 'rank'",
   Stop: 'string | string[]',
-  StopKind:
-    "'stop_text' | 'end_token' | 'max_tokens' | 'context_size' | 'timeout' | 'cancelled'",
+  StopKind: "'stop_text' | 'end_token' | 'max_tokens' | 'context_size' | 'timeout' | 'cancelled'",
   Truncate: "'none' | 'end' | 'start'",
 };
 
@@ -191,10 +190,13 @@ function results() {
 
 function errors() {
   const [, table] = only(/^error_kinds! \{\n([^}]*)^\}/gm, 'error_kinds!');
-  const kinds = [...table.matchAll(/((?: {4}\/\/\/.*\n)+) {4}\w+ = "(\w+)", .*;\n/g)];
-  const codes = kinds.map(([, doc, code]) => `${comment(uncommented(doc))}| '${code}'\n`);
+  const kinds = [...table.matchAll(/((?: {4}\/\/\/.*\n)+) {4}(\w+) = "(\w+)", .*;\n/g)];
+  const codes = kinds.map(([, doc, , code]) => `${comment(uncommented(doc))}| '${code}'\n`);
+  const names = kinds.map(([, , name]) => `| '${name}'\n`);
   return `${comment('The kind of an error, for programs to act on.')}
-    export type ErrorCode = ${codes.join('')} | (string & {});`;
+    export type ErrorCode = ${codes.join('')};
+
+    ${comment('The kind of an error, named as in the other languages.')}export type ErrorKind = ${names.join('')};`;
 }
 
 /** What `#[napi]` has written while the addon was compiled: JSON, a line for each item. */
@@ -236,7 +238,7 @@ function places(folder) {
 
 /** What a generated file imports. */
 function imports(text, own) {
-  const code = text.replaceAll(/\/\*\*.*?\*\//gs, '');
+  const code = text.replaceAll(/\/\*\*.*?\*\/|'[^']*'/gs, '');
   const uses = (name) => new RegExp(`(?<!class |interface )\\b${name}\\b`).test(code);
   const lines = (start, folder) =>
     places(folder)

@@ -1,11 +1,11 @@
-import type { ErrorCode } from './generated/errors.js';
+import type { ErrorCode, ErrorKind } from './generated/errors.js';
 
 /** What the message of a native error begins with where the rest is the error as JSON. */
 const MARK = 'mullama:';
 
 /** What an error is made of. */
 export interface ErrorParts {
-  kind: string;
+  kind: ErrorKind;
   code: ErrorCode;
   message: string;
   hint?: string;
@@ -18,7 +18,7 @@ export class MullamaError extends Error {
   /** The kind of an error, for programs to act on. */
   readonly code: ErrorCode;
   /** The kind, named as in the other languages: `NotFound`. */
-  readonly kind: string;
+  readonly kind: ErrorKind;
   /** A suggestion of what to do next; it is also part of the message. */
   readonly hint?: string;
   /** Details of the error: an option, a path, a number of bytes. */

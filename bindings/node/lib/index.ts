@@ -8,7 +8,7 @@ export { Plan, plan } from './plan.js';
 
 export type { Abortable, Progress } from './abort.js';
 export type { Embeddings, Reranking } from './embeddings.js';
-export type { ErrorCode } from './generated/errors.js';
+export type { ErrorCode, ErrorKind } from './generated/errors.js';
 export type { PullProgress, StoredModel } from './generated/native.js';
 export type {
   ChatOptions,

@@ -20,7 +20,8 @@ export interface ToolCall {
 
 /** A chat message, in OpenAI's format. */
 export interface Message {
-  role: Role;
+  /** A `Role`; `string`, which TypeScript infers for a role in an object without a type, is accepted. */
+  role: Role | (string & {});
   /** The text; absent if an assistant only calls tools. */
   content?: string | ContentPart[] | null;
   /** The assistant's reasoning before the answer. */

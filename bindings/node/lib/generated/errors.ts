@@ -39,5 +39,24 @@ export type ErrorCode =
   /** Reading or writing a file failed. */
   | 'IO'
   /** A defect of mullama or of the engine. */
-  | 'INTERNAL'
-  | (string & {});
+  | 'INTERNAL';
+
+/** The kind of an error, named as in the other languages. */
+export type ErrorKind =
+  | 'NotFound'
+  | 'InvalidModel'
+  | 'InvalidArgument'
+  | 'UnknownModel'
+  | 'OutOfMemory'
+  | 'DoesNotFit'
+  | 'ContextOverflow'
+  | 'InvalidGrammar'
+  | 'Template'
+  | 'Unsupported'
+  | 'Backend'
+  | 'Cancelled'
+  | 'Closed'
+  | 'Busy'
+  | 'Download'
+  | 'Io'
+  | 'Internal';

@@ -109,6 +109,10 @@ try {
 } catch (error) {
   if (error instanceof MullamaError && error.code === 'CLOSED')
     console.log(error.hint, error.context);
+  // @ts-expect-error: there is no such code
+  if (error instanceof MullamaError && error.code === 'CLOSD') console.log(error.hint);
+  // @ts-expect-error: there is no such kind
+  if (error instanceof MullamaError && error.kind === 'Closd') console.log(error.hint);
 }
 {
   using scoped = other;
@@ -120,14 +124,18 @@ try {
   );
 }
 
+// An object without a type: TypeScript infers `string` for its role.
+const question = { role: 'user', content: 'x' };
+await model.chat([question]);
+
 // @ts-expect-error: there is no such option
 await model.generate('x', { maxToken: 3 });
 // @ts-expect-error: a number
 await model.generate('x', { maxTokens: '3' });
 // @ts-expect-error: neither text nor tokens
 await model.generate({});
-// @ts-expect-error: there is no such role
-await model.chat([{ role: 'king', content: 'x' }]);
+// @ts-expect-error: there is no such field
+await model.chat([{ role: 'user', contnet: 'x' }]);
 // @ts-expect-error: read only
 model.nLayers = 3;
 
@@ -143,6 +151,8 @@ const chat: Chat = model.startChat({
 });
 const said: ChatCompletion = await chat.send('Hello', { reasoningBudget: 9 });
 chat.messages.push(said.message);
+// @ts-expect-error: the author of an answer is the assistant
+console.log(said.message.role === 'user');
 for await (const chunk of chat.stream([{ role: 'user', content: 'x' }])) chunk.text.at(0);
 // @ts-expect-error: there is no such option
 await chat.send('Hello', { maxToolRound: 1 });
