@@ -16,7 +16,7 @@ __all__ = ["Kind", "NoSchemaError", "ResponseType", "kind_of"]
 
 
 class NoSchemaError(TypeError):
-    """There is no schema for a type. The message goes on from what has the type."""
+    """There is no schema for a type. The message continues a text that names what has the type."""
 
 
 class ResponseType:
@@ -80,7 +80,7 @@ _MAX_DEPTH = 16
 
 
 def kind_of(hint: Any, depth: int = 0) -> Kind:
-    """What a type hint stands for; a `NoSchemaError` where there is no schema for it."""
+    """The kind of a type hint; a `NoSchemaError` if there is no schema for it."""
     if depth > _MAX_DEPTH:
         raise NoSchemaError("has a type that contains itself")
 
