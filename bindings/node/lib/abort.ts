@@ -1,5 +1,6 @@
 import { type Options, optionsOf } from './arguments.js';
 import { MullamaError, invalidArgument, invalidOption, translated } from './errors.js';
+import type { AbortSignal } from './globals.js';
 
 /** Options of cancellable calls. */
 export interface Abortable {

@@ -4,6 +4,7 @@ import { calling, invalidArgument } from './errors.js';
 import type { Turn as NativeTurn } from './generated/native.js';
 import type { ChatOptions } from './generated/options.js';
 import type { ToolRequest } from './generated/results.js';
+import type { AbortSignal } from './globals.js';
 import type { Message } from './messages.js';
 import { native } from './native.js';
 import type { ChatChunk, ChatCompletion } from './results.js';

@@ -42,7 +42,6 @@ export type {
 export type { AssistantMessage, ContentPart, Message, Role, ToolCall } from './messages.js';
 export type { ChatChunk, ChatCompletion, Chunk, Completion, FinishReason } from './results.js';
 export type { Stream } from './stream.js';
-export type { StandardSchema } from './typed.js';
 export type { FunctionTool, Tool, ToolChoice, ToolContext, ToolFunction } from './tools.js';
 export type {
   DeviceDescription,
@@ -52,5 +51,6 @@ export type {
   Prompt,
   ResponseFormat,
   Shape,
+  StandardSchema,
   Tokens,
 } from './types.js';

@@ -32,13 +32,14 @@ import type {
   RerankOptions,
 } from './generated/options.js';
 import type { Capabilities, Placement, RequestInfo, Stats } from './generated/results.js';
+import type { AbortSignal, Buffer, URL } from './globals.js';
 import type { Message } from './messages.js';
 import { native } from './native.js';
 import { ChatChunk, ChatCompletion, Chunk, Completion } from './results.js';
 import { CompletionStream, type Stream } from './stream.js';
 import { withDefinitions } from './tools.js';
-import { type StandardSchema, withSchema } from './typed.js';
-import type { Lora, Prompt, Tokens } from './types.js';
+import { withSchema } from './typed.js';
+import type { Lora, Prompt, StandardSchema, Tokens } from './types.js';
 
 /** Options of a pull. */
 export interface PullOptions {
@@ -63,7 +64,7 @@ type Typed<Value> = Omit<ChatOptions, 'responseFormat'> & {
 
 /** What the native side takes for a file: its path. */
 function sourceOf(file: string | URL): Text {
-  return textOf(file instanceof URL ? fileURLToPath(file) : file);
+  return textOf(file instanceof globalThis.URL ? fileURLToPath(file) : file);
 }
 
 /** A loaded model. Any number of calls can run concurrently; they are batched. */
@@ -294,7 +295,9 @@ export class Model implements Disposable, AsyncDisposable {
    */
   async loadState(state: Uint8Array | string | URL): Promise<number> {
     return await awaiting(() =>
-      this.#open().loadState(stateOf(state instanceof URL ? fileURLToPath(state) : state)),
+      this.#open().loadState(
+        stateOf(state instanceof globalThis.URL ? fileURLToPath(state) : state),
+      ),
     );
   }
 

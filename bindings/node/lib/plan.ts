@@ -6,6 +6,7 @@ import { awaiting } from './errors.js';
 import type { Planned } from './generated/native.js';
 import type { PlanOptions } from './generated/options.js';
 import type { PlanFields } from './generated/results.js';
+import type { URL } from './globals.js';
 import { native } from './native.js';
 import type { Shape } from './types.js';
 
@@ -48,7 +49,7 @@ export class Plan {
 export async function plan(source: string | URL | Shape, options?: PlanOptions): Promise<Plan> {
   const { signal, rest } = splitSignal(options);
   throwIfAborted(signal);
-  const subject = jsonOf(source instanceof URL ? textOf(source) : source, 'the source');
+  const subject = jsonOf(source instanceof globalThis.URL ? textOf(source) : source, 'the source');
   return Plan.of(await awaiting(() => abortable(signal, native.plan(subject, optionsOf(rest)))));
 }
 

@@ -4,6 +4,7 @@ import { abortError } from './abort.js';
 import type { Deliver } from './arguments.js';
 import { translated } from './errors.js';
 import type { Generation } from './generated/native.js';
+import type { AbortSignal } from './globals.js';
 import type { ChatChunk, Chunk } from './results.js';
 
 /**

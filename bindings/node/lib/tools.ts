@@ -1,4 +1,5 @@
 import { type MullamaError, invalidOption } from './errors.js';
+import type { AbortSignal } from './globals.js';
 
 /** A tool that the model may call, in OpenAI's format. */
 export interface Tool {

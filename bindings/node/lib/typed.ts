@@ -2,23 +2,7 @@
 
 import { MullamaError, invalidOption } from './errors.js';
 import type { StopReason } from './generated/results.js';
-
-/** A schema of a library for types, as https://standardschema.dev describes it. */
-export interface StandardSchema<Value = unknown> {
-  readonly '~standard': {
-    readonly version: 1;
-    readonly vendor: string;
-    readonly validate: (value: unknown) => Validated<Value> | Promise<Validated<Value>>;
-    readonly jsonSchema?: {
-      readonly input: (options: { target: 'draft-2020-12' }) => Record<string, unknown>;
-    };
-    readonly types?: { readonly input: unknown; readonly output: Value } | undefined;
-  };
-}
-
-type Validated<Value> =
-  | { readonly value: Value; readonly issues?: undefined }
-  | { readonly issues: readonly { readonly message: string }[] };
+import type { StandardSchema } from './types.js';
 
 /** Reads the text of an answer as a value. */
 export type Read = (text: string, stopReason: StopReason) => unknown;

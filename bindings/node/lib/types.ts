@@ -1,5 +1,3 @@
-import type { StandardSchema } from './typed.js';
-
 /** LoRA adapters: a path, or an array of paths and of pairs of a path and a scale. */
 export type Lora = string | (string | [path: string, scale: number])[];
 
@@ -9,6 +7,23 @@ export type KvCacheType =
 
 /** A JSON schema. */
 export type JsonSchema = object | boolean;
+
+/** A schema of a library for types, as https://standardschema.dev describes it. */
+export interface StandardSchema<Value = unknown> {
+  readonly '~standard': {
+    readonly version: 1;
+    readonly vendor: string;
+    readonly validate: (value: unknown) => Validated<Value> | Promise<Validated<Value>>;
+    readonly jsonSchema?: {
+      readonly input: (options: { target: 'draft-2020-12' }) => Record<string, unknown>;
+    };
+    readonly types?: { readonly input: unknown; readonly output: Value } | undefined;
+  };
+}
+
+type Validated<Value> =
+  | { readonly value: Value; readonly issues?: undefined }
+  | { readonly issues: readonly { readonly message: string }[] };
 
 /** The format of a chat answer. */
 export type ResponseFormat =

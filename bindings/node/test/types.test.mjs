@@ -38,10 +38,17 @@ test('no file of lib needs itself, be it for types', () => {
   for (const file of files) visit(file, []);
 });
 
-test('a strict program compiles', () => {
+function compiles(...args) {
   const tsc = createRequire(path.join(folder, 'package.json')).resolve('typescript/bin/tsc');
-  const types = path.join(folder, 'node_modules/@types');
-  const args = ['--project', path.join(import.meta.dirname, 'types'), '--typeRoots', types];
   const { status, stdout } = spawnSync(process.execPath, [tsc, ...args], { encoding: 'utf8' });
   assert.equal(status, 0, stdout);
+}
+
+test('a strict program compiles', () => {
+  const types = path.join(folder, 'node_modules/@types');
+  compiles('--project', path.join(import.meta.dirname, 'types'), '--typeRoots', types);
+});
+
+test('the declarations need neither the types of Node.js nor the DOM', () => {
+  compiles('--project', path.join(import.meta.dirname, 'types/bare'));
 });

@@ -1,6 +1,7 @@
 // Written by generate-types.mjs from what is declared in Rust: change that, not this.
 
 import type { Text, Json, Options, TextOrTokens, Deliver } from '../arguments.js';
+import type { Buffer } from '../globals.js';
 import type { Message } from '../messages.js';
 import type { Completion, ChatCompletion } from '../results.js';
 import type { GenerateOptions } from './options.js';

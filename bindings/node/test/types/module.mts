@@ -98,6 +98,10 @@ const tokens: number[] | undefined = stream.completion?.tokens;
   console.log(said);
 }
 
+const state: Buffer = await model.saveState('x', { path: new URL('file:///tmp/x.state') });
+await model.generate('x', { signal: AbortSignal.timeout(1) });
+console.log(state.toString('hex'));
+
 const prompt: string = model.applyChatTemplate(messages, { addGenerationPrompt: false });
 const ids: number[] = model.tokenize(prompt, { addSpecial: false, parseSpecial: true });
 const back: string = model.detokenize(ids, { skipSpecial: true });
