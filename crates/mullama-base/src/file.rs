@@ -77,8 +77,8 @@ impl Draft {
 /// Writes a file that can be made again: other processes see all of it or what was there before, but
 /// a power failure may leave an empty one.
 ///
-/// What is there is replaced, and keeps its permissions; of a symbolic link what it points to, be that there or
-/// not. Folders, devices and pipes are refused.
+/// An existing file is replaced and its permissions are preserved; for a symbolic link, its target
+/// is written, whether or not it exists. Folders, devices and pipes are rejected.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let (draft, path) = written(path, bytes)?;
     draft.publish(&path)

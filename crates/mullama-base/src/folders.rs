@@ -18,19 +18,19 @@ pub fn expand_home(path: &Path) -> Cow<'_, Path> {
     }
 }
 
-/// Where programs keep what can be made again: `$XDG_CACHE_HOME` or `~/.cache`, `~/Library/Caches`,
+/// The cache folder of the user: `$XDG_CACHE_HOME` or `~/.cache`, `~/Library/Caches`,
 /// `%LOCALAPPDATA%`.
 pub fn user_cache_dir() -> Option<PathBuf> {
     dirs::cache_dir()
 }
 
-/// Where mullama keeps what can be made again; a folder for temporary files where the user has none.
+/// The cache folder of mullama; a temporary folder if the user has none.
 pub fn cache_dir() -> PathBuf {
     user_cache_dir().unwrap_or_else(env::temp_dir).join("mullama")
 }
 
-/// Where mullama keeps what is the user's: in `$XDG_DATA_HOME` or `~/.local/share`,
-/// `~/Library/Application Support`, `%LOCALAPPDATA%`.
+/// The data folder of mullama: in `$XDG_DATA_HOME` or `~/.local/share`, `~/Library/Application
+/// Support`, `%LOCALAPPDATA%`.
 pub fn data_dir() -> Option<PathBuf> {
     dirs::data_local_dir().map(|data| data.join("mullama"))
 }

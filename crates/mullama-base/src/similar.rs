@@ -12,7 +12,7 @@ pub fn likeness(a: &str, b: &str) -> f64 {
     if strsim::damerau_levenshtein(&a, &b) <= 1 { likeness.max(ALIKE) } else { likeness }
 }
 
-/// Those of the known things that may have been meant, the likeliest first.
+/// The known things that may have been meant, most likely first.
 pub fn alike_by<T>(known: impl IntoIterator<Item = T>, likeness: impl Fn(&T) -> f64) -> Vec<T> {
     let scored = known.into_iter().map(|thing| (likeness(&thing), thing));
     let mut near: Vec<_> = scored.filter(|(likeness, _)| *likeness >= ALIKE).collect();
@@ -20,7 +20,7 @@ pub fn alike_by<T>(known: impl IntoIterator<Item = T>, likeness: impl Fn(&T) -> 
     near.into_iter().map(|(_, thing)| thing).collect()
 }
 
-/// Those of the known words that may have been meant, the likeliest first.
+/// The known words that may have been meant, most likely first.
 pub fn alike<T: AsRef<str>>(wanted: &str, known: impl IntoIterator<Item = T>) -> Vec<T> {
     alike_by(known, |word| likeness(wanted, word.as_ref()))
 }

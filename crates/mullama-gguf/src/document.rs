@@ -145,7 +145,7 @@ impl Document {
         Ok(document)
     }
 
-    /// Gives a key a value: after all others, and in the place of the one that it has.
+    /// Sets the value of a key, replacing an existing one; new keys are appended.
     pub fn set(&mut self, key: impl Into<String>, value: Value) {
         let key = key.into();
         self.remove(&key);

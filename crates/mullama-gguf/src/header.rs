@@ -52,8 +52,9 @@ pub struct TensorInfo {
 impl GgufHeader {
     /// Reads and checks a file's header.
     ///
-    /// Gives `NotFound` where there is no file, `InvalidModel` for a folder, an empty file, one that is no GGUF, has
-    /// another version, ends too soon, is damaged or points outside itself.
+    /// Returns `NotFound` if the file does not exist, and `InvalidModel` for a folder, an empty
+    /// file, or a file that is not GGUF, has another version, is truncated or damaged, or refers to
+    /// data outside itself.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         read(path.as_ref(), Self::parse)
     }

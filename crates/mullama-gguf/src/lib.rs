@@ -7,10 +7,10 @@
 //!
 //! # Limits
 //!
-//! A header is read without trust. Its counts and lengths are held against the bytes that are there before
-//! anything is allocated, so that a header never takes more memory than its file is long (a [`Document`] twice
-//! that), or 64 KiB where that is more. It has at most [`MAX_HEADER_SIZE`] bytes. Damage is an error of the kind
-//! `InvalidModel`, and never a panic; `make fuzz` tries.
+//! Headers are untrusted. Counts and lengths are checked against the available bytes before
+//! anything is allocated, so a header never uses more memory than the size of its file (a
+//! [`Document`] twice that), or 64 KiB if that is larger. It has at most [`MAX_HEADER_SIZE`] bytes.
+//! Damage is an error of the kind `InvalidModel`, never a panic; `make fuzz` tests this.
 //!
 //! The layout is described at the top of ggml's `gguf.h`. Versions 2 and 3 are read, which differ only for
 //! machines of the other byte order; version 3 is written. As in the engine, lists of lists are refused.

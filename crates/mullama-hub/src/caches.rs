@@ -21,7 +21,7 @@ const MAX_NOTE_SIZE: u64 = 1 << 20;
 /// The host of names that are made of a file's name in llama.cpp's cache.
 const LLAMA_CPP_HOST: &str = "llama.cpp";
 
-/// Where other programs keep their models.
+/// The folders where other programs store models.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Caches {

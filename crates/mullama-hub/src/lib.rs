@@ -22,12 +22,12 @@
 //!
 //! # What can be relied on
 //!
-//! A file is in the store once its digest has been verified, a model is listed once all of its files
-//! are there: both appear by renaming, so a process that is killed, a connection that breaks and a disk
-//! that fills up leave nothing that is half written. What has come is kept in `downloads`; the next
-//! pull fetches at most 1 MiB for each connection again. However many pulls ask for a file, in one
-//! process or in several, one downloads it while the others wait. Credentials are sent to the host
-//! that they are for, and to none that it redirects to.
+//! A file is in the store once its digest has been verified, and a model is listed once all of its
+//! files are present. Both appear by renaming, so a killed process, a broken connection or a full
+//! disk never leaves a partial file. Partial downloads stay in `downloads`; the next pull fetches
+//! at most 1 MiB per connection again. If several pulls need the same file, in one process or in
+//! several, one downloads it while the others wait. Credentials are sent only to their own host,
+//! never to a host that it redirects to.
 //!
 //! # The environment
 //!

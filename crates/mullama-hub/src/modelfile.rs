@@ -178,11 +178,11 @@ pub struct Modelfile {
     pub messages: Vec<Message>,
     /// `LICENSE`: licences.
     pub licenses: Vec<String>,
-    /// `RENDERER`: what renders prompts in Ollama; kept, not used.
+    /// `RENDERER`: the renderer of prompts in Ollama; stored, but without effect.
     pub renderer: Option<String>,
-    /// `PARSER`: what parses answers in Ollama; kept, not used.
+    /// `PARSER`: the parser of answers in Ollama; stored, but without effect.
     pub parser: Option<String>,
-    /// `REQUIRES`: the version of Ollama that the model needs; kept, not used.
+    /// `REQUIRES`: the version of Ollama that the model needs; stored, but without effect.
     pub requires: Option<String>,
 }
 
@@ -237,7 +237,8 @@ impl Modelfile {
 
     /// Reads a Modelfile from its path.
     ///
-    /// Gives `NotFound` where there is none, `Io` for what cannot be read, and what [`Self::from_bytes`] does.
+    /// Returns `NotFound` if there is none, `Io` if it cannot be read, and the errors of
+    /// [`Self::from_bytes`].
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let bytes = read_file(path, MAX_SIZE).map_err(|error| {
@@ -328,8 +329,8 @@ impl Modelfile {
 
     /// The file as text, which is read again as the same file.
     ///
-    /// Gives `Unsupported` for a text that a Modelfile cannot hold: there are no escapes, so one with
-    /// `"""` in it mostly cannot.
+    /// Returns `Unsupported` for a text that a Modelfile cannot represent: there are no escapes,
+    /// which rules out most texts that contain `"""`.
     pub fn to_text(&self) -> Result<String> {
         let mut text = String::new();
         let mut line = |head: &str, value: &str| -> Result<()> {

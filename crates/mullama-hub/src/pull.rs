@@ -88,19 +88,20 @@ impl fmt::Debug for Endpoints {
 /// How a model is pulled.
 #[non_exhaustive]
 pub struct PullOptions<'a> {
-    /// Called with how far it has come, in the calling thread, ten times a second at most.
+    /// Called with the progress in the calling thread, at most ten times per second.
     pub progress: Option<Sink<'a>>,
-    /// Cancels the pull. What has come stays, and the next pull goes on from there.
+    /// Cancels the pull; the next one resumes it.
     pub cancel: CancelToken,
     /// Parts of a file that are fetched at once. Default 8.
     pub connections: usize,
-    /// Failures in a row after which a part is given up; in between the waits grow. Default 6.
+    /// Number of consecutive failures after which a part fails; the waits in between grow. Default
+    /// 6.
     pub retries: u32,
-    /// Servers that say nothing for so long are taken for dead, however often they were asked in that time.
+    /// How long a server may send nothing, including repeated attempts, before the pull fails.
     /// `MULLAMA_PULL_TIMEOUT`, in seconds; else 30 s.
     pub timeout: Duration,
-    /// Bytes a second that must come, on average over `rate_period`; 0 for none. A pull that gets less is given
-    /// up; the next one goes on from there. `MULLAMA_PULL_LEAST_RATE`; else 1000.
+    /// Minimum rate in bytes per second, averaged over `rate_period`; 0 for none. A slower pull
+    /// fails; the next one resumes it. `MULLAMA_PULL_LEAST_RATE`; else 1000.
     pub least_rate: u64,
     /// The time over which the least rate is an average. Default a minute.
     pub rate_period: Duration,

@@ -1,4 +1,4 @@
-//! What a user may write where a model is asked for.
+//! The forms in which users name a model.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -103,7 +103,7 @@ impl Source {
         Ok(Self::Url(text.to_owned()))
     }
 
-    /// The name under which the store keeps it; a path has none.
+    /// Its name in the store; a path has none.
     pub fn name(&self) -> Option<Name> {
         match self {
             Self::Path(_) => None,
@@ -209,7 +209,7 @@ impl HuggingFace {
         })
     }
 
-    /// The name under which the store keeps it: `hf.co/user/repo:quant`.
+    /// Its name in the store: `hf.co/user/repo:quant`.
     pub fn name(&self) -> &Name {
         &self.name
     }
@@ -219,17 +219,17 @@ impl HuggingFace {
         format!("{}/{}", self.name.namespace(), self.name.model())
     }
 
-    /// The quantisation that was asked for: `Q4_K_M`.
+    /// The requested quantisation: `Q4_K_M`.
     pub fn quant(&self) -> Option<&str> {
         self.quant.as_deref()
     }
 
-    /// The branch, tag or commit that was asked for; else `main`.
+    /// The requested branch, tag or commit; else `main`.
     pub fn revision(&self) -> &str {
         self.revision.as_deref().unwrap_or("main")
     }
 
-    /// The one file that was asked for.
+    /// The requested file.
     pub fn file(&self) -> Option<&str> {
         self.file.as_deref()
     }

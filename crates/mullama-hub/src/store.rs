@@ -38,7 +38,7 @@ const SPARE: u64 = 64 << 20;
 /// The age at which a temporary file belongs to nobody any more.
 const STALE: Duration = Duration::from_secs(24 * 3600);
 
-/// Whose folder a model lies in.
+/// The program that owns a model's folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -77,7 +77,7 @@ pub struct Entry {
     pub size: u64,
     /// When it was stored.
     pub modified: SystemTime,
-    /// Whose folder it lies in.
+    /// The program that owns its folder.
     pub origin: Origin,
 }
 
@@ -89,7 +89,7 @@ pub struct StoredModel {
     pub name: Name,
     /// 12 digits of the manifest's digest; of the path's where there is no manifest.
     pub id: String,
-    /// Whose folder it lies in.
+    /// The program that owns its folder.
     pub origin: Origin,
     /// Bytes of all its files.
     pub size: u64,
@@ -294,7 +294,7 @@ impl Store {
         Ok(Removed { freed })
     }
 
-    /// Removes what downloads that were given up have left, and files that no name uses.
+    /// Removes remains of abandoned downloads, and files that no name uses.
     ///
     /// Downloads that are under way are left alone; one that has just ended may have to fetch a file
     /// again.

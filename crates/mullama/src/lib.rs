@@ -6,11 +6,11 @@ pub use mullama_core::*;
 /// Model names, the local store and registries.
 pub use mullama_hub as hub;
 
-/// Writes the log to standard error, as much of it as `MULLAMA_LOG` asks for: `error`, `warn`,
-/// `info`, `debug` (what the engine tells about models and devices) or `trace`.
+/// Writes the log to standard error, at the level in `MULLAMA_LOG`: `error`, `warn`, `info`,
+/// `debug` (what the engine reports about models and devices) or `trace`.
 ///
-/// For programs that have no logger of their own; where one is installed, nothing happens. Without
-/// the variable errors are written, and mullama's own warnings.
+/// For programs without a logger; if one is installed, this has no effect. Without the variable,
+/// errors and mullama's own warnings are written.
 pub fn log_to_stderr() {
     let filter =
         std::env::var("MULLAMA_LOG").unwrap_or_else(|_| "warn,mullama::engine=error".to_owned());

@@ -38,8 +38,8 @@ pub struct Tool {
 }
 
 impl Tool {
-    /// A tool. `parameters` is the JSON schema of the object that `function` is called with; an error
-    /// that it returns is told to the model.
+    /// A tool. `parameters` is the JSON schema of the object that `function` is called with; the
+    /// message of an error that it returns is passed to the model.
     #[allow(clippy::needless_pass_by_value, reason = "what `json!` gives")]
     pub fn new<T: IntoToolOutput>(
         name: &str,

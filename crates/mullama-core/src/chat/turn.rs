@@ -63,9 +63,9 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// A turn that goes on from `history` with `input`. `tools` are the definitions that the model is
-    /// offered, `callable` the names of those that the caller can call; `max_rounds` is how often it may
-    /// have some called.
+    /// A turn that continues `history` with `input`. `tools` are the definitions shown to the
+    /// model, `callable` the names of those that the caller can run; `max_rounds` limits the rounds
+    /// of calls.
     pub fn new(
         history: Vec<Message>,
         input: impl Into<ChatInput>,
@@ -115,8 +115,9 @@ impl Turn {
 
     /// The answer of the turn, once it is over; its usage counts every request of the turn.
     ///
-    /// It has calls of tools (finish reason `tool_calls`) where the caller is to make them: one of them
-    /// has no function; or the limit of rounds was reached, which the model is told as their result.
+    /// It has tool calls (finish reason `tool_calls`) if the caller has to run them because one of
+    /// them has no function, or if the limit of rounds was reached, which the model sees as their
+    /// result.
     pub fn completion(&self) -> Option<&ChatCompletion> {
         self.completion.as_ref()
     }
@@ -129,8 +130,8 @@ impl Turn {
         ChatChunk { completion, ..chunk }
     }
 
-    /// Takes the model's answer, and gives the calls that are to be made now. Those that cannot be made
-    /// (no such tool, wrong arguments) are told to the model as they are.
+    /// Records the model's answer and returns the calls to run now. For calls that cannot be run
+    /// (unknown tool, wrong arguments), the model receives an error message.
     pub fn record_answer(&mut self, answer: &ChatCompletion) -> Vec<ToolRequest> {
         let requests =
             self.record_answer_parts(&answer.message, answer.finish_reason, answer.usage);

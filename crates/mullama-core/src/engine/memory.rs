@@ -1,4 +1,4 @@
-//! Where a model is: what each device holds of it.
+//! The placement of a model: the part on each device.
 
 use std::collections::BTreeMap;
 

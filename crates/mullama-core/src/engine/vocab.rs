@@ -139,8 +139,8 @@ impl Vocab {
         .with_context("token", token))
     }
 
-    /// `add_special`: the tokens that the model expects around a text. `parse_special`: special
-    /// tokens that are written out in the text count as such.
+    /// `add_special` adds the special tokens that the model expects around a text; `parse_special`
+    /// parses special tokens written in the text.
     pub fn tokenize(
         &self,
         text: &str,

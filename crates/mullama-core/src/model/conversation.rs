@@ -1,4 +1,4 @@
-//! A conversation that keeps what is said, and calls the tools that the model asks for.
+//! A conversation, which stores the messages and runs the tools that the model calls.
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use crate::options::ChatOptions;
 use crate::{CancelToken, Result};
 
 impl Model {
-    /// Starts a conversation, which keeps what is said and calls tools: see [`Chat`].
+    /// Starts a conversation, which stores the messages and runs tools: see [`Chat`].
     ///
     /// ```
     /// # use mullama_core::{ChatOptions, ContextParams, Model, ModelParams};
@@ -26,7 +26,7 @@ impl Model {
     }
 }
 
-/// A conversation: keeps what is said, and calls the tools that the model asks for.
+/// A conversation, which stores the messages and runs the tools that the model calls.
 ///
 /// ```
 /// use mullama_core::{ChatOptions, ContextParams, Model, ModelParams, Tool};
@@ -81,15 +81,15 @@ impl Chat {
         self
     }
 
-    /// Sets what holds for every answer.
+    /// Sets the options of every answer.
     #[must_use]
     pub fn with_options(mut self, options: impl Into<ChatOptions>) -> Self {
         self.options = options.into();
         self
     }
 
-    /// Sets how often the model may have tools called before its answer. Default: 8. When it asks for
-    /// more, the answer is what it asked (finish reason `tool_calls`), and it is told of the limit.
+    /// Sets the maximum rounds of tool calls before an answer. Default: 8. Further calls are
+    /// returned as the answer (finish reason `tool_calls`), and the model is informed of the limit.
     #[must_use]
     pub fn with_max_tool_rounds(mut self, rounds: u32) -> Self {
         self.max_tool_rounds = Some(rounds);

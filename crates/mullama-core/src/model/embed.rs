@@ -11,12 +11,12 @@ use crate::options::{EmbedOptions, Inputs, RerankOptions};
 impl Model {
     /// Vectors of texts: one text or several, each as text or as tokens; results have their order.
     ///
-    /// The texts of all calls that are made at once are computed together. A text's vector does not
-    /// depend on the others, but for rounding: what else is in a batch may change the last digits.
+    /// The texts of concurrent calls are batched. A text's vector does not depend on the others,
+    /// except for rounding: the contents of a batch may change the last digits.
     ///
-    /// Gives [`ErrorKind::ContextOverflow`] for a text that is too long unless `truncate` is set,
-    /// [`ErrorKind::OutOfMemory`] where there is no memory for the context, and
-    /// [`ErrorKind::Unsupported`] where the model cannot embed.
+    /// Returns [`ErrorKind::ContextOverflow`] for a text that is too long unless `truncate` is set,
+    /// [`ErrorKind::OutOfMemory`] if there is not enough memory for the context, and
+    /// [`ErrorKind::Unsupported`] if the model cannot embed.
     ///
     /// ```
     /// use mullama_core::{ContextParams, EmbedOptions, Model, ModelParams};
@@ -55,9 +55,9 @@ impl Model {
     /// by the model's template where it has one (`tokenizer.chat_template.rerank`), else as encoders are
     /// trained: the query, a separator, the document.
     ///
-    /// Gives [`ErrorKind::Unsupported`] for other models, [`ErrorKind::ContextOverflow`] for a document
-    /// that is too long with the query unless `truncate` is set, and [`ErrorKind::OutOfMemory`] where
-    /// there is no memory for the context.
+    /// Returns [`ErrorKind::Unsupported`] for other models, [`ErrorKind::ContextOverflow`] for a
+    /// document that is too long together with the query unless `truncate` is set, and
+    /// [`ErrorKind::OutOfMemory`] if there is not enough memory for the context.
     pub fn rerank(
         &self,
         query: &str,

@@ -25,8 +25,8 @@ impl Model {
     /// local store (`llama3.2:1b`, `hf.co/user/repo:Q4_K_M`), or `demo`, the built-in model. Nothing is
     /// downloaded; [`Model::pull`] does that.
     ///
-    /// What the store keeps with a model (a Modelfile's parameters, system message, messages, template)
-    /// holds where neither these options nor those of a request say otherwise.
+    /// Defaults stored with a model (a Modelfile's parameters, system message, messages, template)
+    /// apply unless these options or those of a request override them.
     ///
     /// ```
     /// use mullama_core::{ContextParams, Model, ModelParams};
@@ -109,7 +109,8 @@ impl Model {
     /// registry or of another (`llama3.2:1b`, `host/user/model:tag`), a repository of Hugging Face
     /// (`hf.co/user/repo:Q4_K_M`), or the address of a GGUF file.
     ///
-    /// A model that is there and current is not downloaded again; a download that was broken off goes on.
+    /// A model that is already present and up to date is not downloaded again; an interrupted
+    /// download resumes.
     ///
     /// ```no_run
     /// use mullama_core::{ContextParams, Model, ModelParams};

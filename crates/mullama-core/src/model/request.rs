@@ -130,8 +130,8 @@ impl Model {
         self.submit(loaded, tokens, options, Extras { grammar, delivery, ..Extras::default() })
     }
 
-    /// Answers the last of the messages through the model's chat template; waits for the whole
-    /// answer. Where the last message is the assistant's, `continue_final_message` has the answer go on from it.
+    /// Answers the last message, using the model's chat template, and waits for the complete
+    /// answer. With `continue_final_message`, the answer continues a last message of the assistant.
     pub fn chat(&self, messages: &[Message], options: &ChatOptions) -> Result<ChatCompletion> {
         self.stream_answer(messages, options, Delivery::Whole)?.finish()
     }
@@ -264,8 +264,8 @@ impl Model {
         Ok(self.loaded()?.vocab.tokenize(text, true, true)?.len())
     }
 
-    /// Makes these the adapters of all requests from now on that name none of their own; what runs goes on
-    /// with what it has. An adapter stays in memory once it was read, until the model is freed.
+    /// Sets the adapters for all future requests that do not specify their own; running requests
+    /// are not affected. Once read, an adapter stays in memory until the model is freed.
     pub fn set_lora(&self, lora: impl Into<Lora>) -> Result<()> {
         let loaded = self.loaded()?;
         let adapters = loaded.weights.adapters(&lora.into())?;

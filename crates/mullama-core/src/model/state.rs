@@ -30,8 +30,9 @@ impl Model {
     /// What was computed from a prompt, as bytes for [`Model::load_state`], of this process or another.
     /// What has not been computed yet is.
     ///
-    /// Takes the memory that the tokens have in the KV cache. The default adapters count as part of the
-    /// model. Gives `Unsupported` where the model keeps nothing between requests (`prefix_cache` 0).
+    /// The state is as large as the tokens' part of the KV cache. The default adapters count as
+    /// part of the model. Returns `Unsupported` if the model caches nothing between requests
+    /// (`prefix_cache` 0).
     pub fn save_state(&self, prompt: impl Into<Prompt>) -> Result<Vec<u8>> {
         let wanted = self.prepare_state(prompt.into())?;
         self.compute_for_state(&wanted)?.finish()?;
@@ -57,8 +58,8 @@ impl Model {
         self.submit(loaded, wanted.tokens.clone(), &options, Extras::default())
     }
 
-    /// Takes a state that was saved: requests that begin with its prompt go on from there. Gives how many
-    /// tokens it has.
+    /// Loads a saved state: requests that start with its prompt reuse it. Returns its number of
+    /// tokens.
     ///
     /// Gives `InvalidArgument` for a state of another model or other settings, or one that is damaged, and
     /// `OutOfMemory` where requests that run leave no room.

@@ -1,4 +1,4 @@
-//! What is asked for of a placement, and what is left open.
+//! A requested placement, which may leave settings open.
 
 use super::decision::PlacementDecision;
 use super::header::number;
@@ -7,7 +7,7 @@ use crate::engine::{ContextSettings, WeightSettings};
 use crate::options::{ContextParams, GpuLayers, ModelParams, SplitMode};
 use mullama_gguf::GgufHeader;
 
-/// What is asked for of a placement, and what is left open.
+/// A requested placement, which may leave settings open.
 pub(crate) struct PlacementRequest {
     /// What was given, resolved; what is open has its widest meaning there.
     pub asked: PlacementDecision,

@@ -332,8 +332,8 @@ impl<'a> PlacementSearch<'a> {
         Ok(None)
     }
 
-    /// The most tokens of context, up to so many, with which every layer is on GPUs, shared by their free
-    /// memory; none where there is no such context.
+    /// The largest context size up to a limit with which all layers are on GPUs, split by their
+    /// free memory; none if there is no such size.
     pub fn largest_context_on_gpus(&self, most: u32) -> Result<Option<u32>> {
         let asked = &self.request.asked;
         let least = asked.context.n_ctx;

@@ -1,5 +1,5 @@
-//! Measures this machine once: what its processor and its GPUs read and compute in a second, with models
-//! that are made for it, by the engine itself. What was measured is kept in the cache folder.
+//! Measures this machine once: the bandwidth and compute of its CPU and GPUs, with synthetic
+//! models, by the engine itself. The results are stored in the cache folder.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -43,7 +43,7 @@ const MAX_FILE_SIZE: u64 = 1 << 20;
 /// What is known of this machine.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Calibration {
-    /// Bytes a second that all threads read together from the machine's own memory.
+    /// Bytes per second that all threads together read from system RAM.
     pub host_bandwidth: f64,
     /// Rates by what tells a device from others.
     #[serde(default)]
@@ -250,8 +250,8 @@ fn flows(header: &GgufHeader) -> BTreeMap<&'static str, (f64, f64)> {
     flows
 }
 
-/// Measures the processor and every GPU, and keeps what comes out for plans from now on. It takes about a
-/// minute; other programs should be at rest meanwhile.
+/// Measures the CPU and every GPU, and stores the results for future plans. It takes about a
+/// minute; the machine should be idle.
 ///
 /// `progress` hears what is measured, and how far it is, from 0 to 1.
 pub fn calibrate(mut progress: impl FnMut(&str, f32)) -> Result<Calibration> {
@@ -276,7 +276,7 @@ pub fn calibrate(mut progress: impl FnMut(&str, f32)) -> Result<Calibration> {
     Ok(known)
 }
 
-/// Tokens a second, as they were measured.
+/// Measured tokens per second.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Measured {

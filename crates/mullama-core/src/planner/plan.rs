@@ -132,13 +132,13 @@ pub struct Alternative {
 }
 
 impl Plan {
-    /// The devices that hold a part, this machine's memory last.
+    /// The devices with a part of the model; system RAM is last.
     pub fn all_devices(&self) -> impl Iterator<Item = &PlannedDevice> {
         self.devices.iter().chain([&self.host])
     }
 
-    /// The name of the device that each layer would be on, the output layer's last: first those in the
-    /// machine's own memory, then those of the GPUs in their order.
+    /// The name of each layer's device, the output layer's last: first the layers in system RAM,
+    /// then those of the GPUs in their order.
     pub fn layer_devices(&self) -> Vec<&str> {
         let host = self.n_layers.saturating_sub(self.devices.iter().map(|gpu| gpu.layers).sum());
         let on = |name, count: u32| std::iter::repeat_n(name, count as usize);

@@ -25,11 +25,11 @@ pub struct DeviceSpec {
     /// The backend that it is used by, as `MULLAMA_BACKEND` names it: `cuda`, `vulkan`.
     /// Backends align and pad differently, and not all can compute while data is on its way.
     pub backend: String,
-    /// Peak bandwidth of its memory, in bytes a second, where it is known.
+    /// Its peak memory bandwidth in bytes per second, if known.
     pub bandwidth: Option<f64>,
     /// Dense 16-bit operations a second, where they are known.
     pub compute: Option<f64>,
-    /// Bytes a second between it and the machine's memory, where they are known.
+    /// Bytes per second between it and system RAM, if known.
     pub link: Option<f64>,
     /// Bytes of the memory that it shares with the processor, where it does.
     pub shared_memory: Option<u64>,
@@ -87,7 +87,7 @@ impl DeviceSpec {
         self
     }
 
-    /// Sets the bandwidth of its memory, in bytes a second.
+    /// Sets its memory bandwidth, in bytes per second.
     #[must_use]
     pub fn with_bandwidth(mut self, bandwidth: f64) -> Self {
         self.bandwidth = Some(bandwidth);

@@ -50,7 +50,7 @@ pub(super) struct Rates {
     pub per_layer: f64,
     /// Seconds for each step beside its layers.
     pub per_step: f64,
-    /// Bytes a second between the device and the machine's memory.
+    /// Bytes per second between the device and system RAM.
     pub link: Option<f64>,
     /// Where these come from.
     pub source: String,

@@ -1,4 +1,4 @@
-//! Answers that follow a grammar of llguidance: each token is held to it before it is chosen.
+//! Answers constrained by a grammar of llguidance: tokens that would violate it are never chosen.
 
 use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};

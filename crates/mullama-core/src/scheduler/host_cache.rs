@@ -1,5 +1,5 @@
-//! What is kept in system RAM, because copying it back is quicker than computing it again: sequences that had to
-//! leave the KV cache, and checkpoints of memory that cannot be cut.
+//! The host cache in system RAM, from which copying back is faster than recomputing: sequences
+//! evicted from the KV cache, and checkpoints of state that cannot be truncated.
 
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut, Range};

@@ -1,5 +1,5 @@
-//! Guesses what comes next from what came before (prompt lookup): a text that went on in some way goes on
-//! in the same way when it comes to the same place again.
+//! Drafts the next tokens from earlier text (prompt lookup): it finds the last place where the same
+//! tokens occurred and proposes what followed there.
 
 use crate::Token;
 

@@ -1,9 +1,9 @@
-//! What is computed is kept, and shared: a radix tree over the tokens of every sequence.
+//! The prefix cache: a radix tree over the tokens of every sequence.
 //!
-//! A node stands for tokens whose cells in the KV cache are shared by all sequences that pass through it,
-//! so that the sum over all nodes is the number of cells in use. Sequences are those of running requests
-//! and those of finished ones, which are kept for requests that begin alike. When cells or sequences run
-//! short, the ends of those that were used least recently go first.
+//! The cells of a node's tokens in the KV cache are shared by all sequences that pass through it,
+//! so the sum over all nodes is the number of cells in use. There are sequences of running
+//! requests, and of finished ones, which are cached for requests with the same prefix. When cells
+//! or sequences run out, the ends of the least recently used ones are evicted first.
 //!
 //! What was computed with one set of adapters is of no use to another: each set has a tree of its own.
 

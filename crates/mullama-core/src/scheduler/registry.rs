@@ -1,4 +1,4 @@
-//! The requests that have not ended, for whoever asks.
+//! The active requests of a model.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};

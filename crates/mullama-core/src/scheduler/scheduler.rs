@@ -1,10 +1,10 @@
 //! The loop that advances every running request a step at a time.
 //!
-//! A step computes one token of each request that is generating, and fills the rest of the batch
-//! with pieces of prompts, oldest request first. Requests join and leave between steps. All share
-//! one pool of KV cells, and what several begin with is computed once ([`PrefixCache`]). When cells run
-//! short, what is kept for the future goes first; then the youngest request gives its cells up and is
-//! computed again later. Nobody fails for want of cells.
+//! A step computes one token of each generating request, and fills the rest of the batch with parts
+//! of prompts, oldest request first. Requests join and leave between steps. All share one pool of
+//! KV cells, and common prefixes are computed once ([`PrefixCache`]). When cells run out, cached
+//! tokens are evicted first; then the youngest request is preempted and recomputed later. No
+//! request fails for lack of cells.
 //!
 //! The engine computes a step with one set of adapters: where requests have different ones, the sets take
 //! turns.

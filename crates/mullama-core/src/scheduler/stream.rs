@@ -59,8 +59,8 @@ impl Stream {
         self.receive(event)
     }
 
-    /// As [`Self::next_chunk`], but gives up after `timeout` so that the caller can look around:
-    /// `Err(())` means that nothing has come yet.
+    /// Like [`Self::next_chunk`], but waits at most `timeout`: `Err(())` means that there is no
+    /// chunk yet.
     #[allow(clippy::result_unit_err, reason = "there is nothing to say about a wait")]
     pub fn next_chunk_within(&mut self, timeout: Duration) -> Result<Option<Result<Chunk>>, ()> {
         if self.ended {

@@ -32,7 +32,7 @@ impl TextAssembler {
         self.stopped_by.is_some()
     }
 
-    /// The stop text that ended the answer.
+    /// The stop sequence that ended the answer.
     pub fn stopped_by(&self) -> Option<&str> {
         self.stopped_by.as_deref()
     }

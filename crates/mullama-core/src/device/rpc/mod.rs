@@ -67,7 +67,7 @@ fn workers() -> Vec<Arc<Worker>> {
 /// Makes the devices of a worker known, so that [`crate::gpu::devices`] lists them; gives their names. A
 /// model is put on them only where its options name the worker.
 ///
-/// Fails within some seconds where nobody answers at `address`, which is `host:port`.
+/// Fails within a few seconds if nothing answers at `address`, which is `host:port`.
 pub fn connect(address: &str) -> Result<Vec<String>> {
     Ok(worker(address)?.devices.iter().map(|device| device.name()).collect())
 }

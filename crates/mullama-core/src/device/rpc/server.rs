@@ -28,12 +28,12 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Offers devices of this machine to other machines, for as long as the process runs; returns only
 /// where that cannot be.
 ///
-/// `devices` are names as [`crate::gpu::devices`] has them; by default the GPUs, and where there is none
-/// the processor. Programs are served at the same time, each by a process of its own, which is the program
-/// `mullama-worker` that lies with the engine: what crashes ends one connection.
+/// `devices` are names from [`crate::gpu::devices`]; by default the GPUs, or the CPU if there are
+/// none. Clients are served concurrently, each by its own process (the program `mullama-worker`
+/// beside the engine), so a crash ends only one connection.
 ///
-/// **Whoever can reach the address can use the worker, and fill its memory.** Keep to loopback or a network
-/// that is trusted.
+/// **Anyone who can reach the address can use the worker and fill its memory.** Use only loopback
+/// or a trusted network.
 pub fn serve(address: &str, devices: Option<&[String]>, n_threads: Option<u32>) -> Result<()> {
     runtime::require_cpu()?;
     let address = with_port(address)?;
