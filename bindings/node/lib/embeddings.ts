@@ -1,5 +1,6 @@
 import type { Embedded } from './generated/native.js';
 import type { RankedDocument, RerankingFields } from './generated/results.js';
+import { shownBy } from './shown.js';
 
 export interface Embeddings extends Readonly<Omit<Embedded, 'starts'>> {}
 
@@ -33,6 +34,17 @@ export class Embeddings implements Iterable<Float32Array> {
 
   [Symbol.iterator](): Iterator<Float32Array> {
     return this.vectors[Symbol.iterator]();
+  }
+
+  static {
+    // Without the numbers.
+    shownBy(Embeddings, ({ length, dimensions, pooling, normalized, usage }) => ({
+      length,
+      dimensions,
+      pooling,
+      normalized,
+      usage,
+    }));
   }
 }
 

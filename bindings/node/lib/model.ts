@@ -36,6 +36,7 @@ import type { AbortSignal, Buffer, URL } from './globals.js';
 import type { Message } from './messages.js';
 import { native } from './native.js';
 import { ChatChunk, ChatCompletion, Chunk, Completion } from './results.js';
+import { shownBy } from './shown.js';
 import { CompletionStream, type Stream } from './stream.js';
 import { withDefinitions } from './tools.js';
 import { withSchema } from './typed.js';
@@ -380,6 +381,7 @@ export class Model implements Disposable, AsyncDisposable {
   declare readonly capabilities: Capabilities;
 
   static {
+    shownBy(Model, (model) => model.toJSON());
     // What the native model has getters for, where this class has none.
     const told = Object.getOwnPropertyDescriptors(native.NativeModel.prototype);
     for (const [name, descriptor] of Object.entries(told)) {
@@ -391,6 +393,18 @@ export class Model implements Disposable, AsyncDisposable {
         configurable: true,
       });
     }
+  }
+
+  /** What the model is, for logs: its name and description, its context and its place. */
+  toJSON(): {
+    name: string | null;
+    description: string;
+    contextSize: number;
+    gpuLayers: number;
+    isClosed: boolean;
+  } {
+    const { name, description, contextSize, gpuLayers, isClosed } = this;
+    return { name, description, contextSize, gpuLayers, isClosed };
   }
 
   /** For `using`: like {@link close}, but blocking. */

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { after, before, describe, test } from 'node:test';
+import { inspect } from 'node:util';
 
 import { Model } from 'mullama';
 import { built, failure, loadDemo } from './helpers.mjs';
@@ -49,6 +50,12 @@ test('texts have vectors in one buffer', async () => {
   assert.deepEqual(embeddings.usage, { promptTokens: total, truncatedTokens: 0 });
   const plain = JSON.parse(JSON.stringify(embeddings));
   assert.deepEqual(plain[1], Array.from(embeddings.vectors[1]));
+});
+
+test('vectors are shown without their numbers', async () => {
+  const text = inspect(await demo.embed(['one', 'two']));
+  assert.match(text, /^Embeddings \{\s+length: 2,\s+dimensions: 128,/);
+  assert.ok(text.length < 300);
 });
 
 test('one text, a list of one and its tokens are the same', async () => {

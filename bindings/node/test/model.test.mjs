@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { after, before, describe, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
+import { inspect } from 'node:util';
 
 import { gpu, Model, MullamaError } from 'mullama';
 import { endless, failure, loadDemo } from './helpers.mjs';
@@ -39,6 +40,16 @@ describe('loading', () => {
     assert.equal(heard.at(-1), 1);
     model[Symbol.dispose]();
     assert.ok(model.isClosed);
+  });
+
+  test('a model shows what it is', async () => {
+    const model = await loadDemo();
+    const shown = { name: 'Mullama Demo', description: model.description };
+    const rest = { contextSize: model.contextSize, gpuLayers: 0, isClosed: false };
+    assert.deepEqual(JSON.parse(JSON.stringify(model)), { ...shown, ...rest });
+    assert.match(inspect({ model }), /model: Model \{\s+name: 'Mullama Demo',/);
+    await model.close();
+    assert.match(inspect(model), /isClosed: true/);
   });
 
   test('load does not block', async () => {
