@@ -66,6 +66,7 @@ def test_functions_are_called(demo):
 def test_a_history_is_saved_as_json(demo):
     chat = start(demo, get_weather, system="You are a helpful assistant.")
     chat.send(QUESTION)
+    assert repr(chat) == f"Chat(messages={chat.messages!r})"
     saved = json.loads(json.dumps(chat.messages))
     assert saved == chat.messages
     again = demo.start_chat(messages=saved, temperature=0)

@@ -61,6 +61,9 @@ class _Conversation:
         # Invalid tools are reported now rather than when they are used.
         self._tools(self._options)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(messages={self.messages!r})"
+
     def _tools(self, options: Mapping[str, Any]) -> list[_tools.Tool]:
         given = options.get("tools")
         return [] if given is None else _tools.tools_of(given)
