@@ -10,6 +10,7 @@ import { native } from './native.js';
 import type { ChatChunk, ChatCompletion } from './results.js';
 import type { Stream } from './stream.js';
 import { type ToolFunction, callTool, readTools, withDefinitions } from './tools.js';
+import { withSchema } from './typed.js';
 
 /** Options of a turn of a conversation. */
 export interface SendOptions extends ChatOptions {
@@ -231,7 +232,8 @@ export class Chat {
     if (typeof system === 'string') this.messages.unshift({ role: 'system', content: system });
     // What is wrong with options is said now rather than when they are used.
     readTools(this.#options.tools);
-    calling(() => native.checkChatOptions(optionsOf(withDefinitions(this.#options))));
+    const { options: known } = withSchema(this.#options);
+    calling(() => native.checkChatOptions(optionsOf(withDefinitions(known))));
   }
 
   /** @internal */

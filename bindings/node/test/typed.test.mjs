@@ -34,7 +34,10 @@ describe('answers as values', () => {
     assert.deepEqual(Object.keys(answer.parsed).toSorted(), ['name', 'rivers', 'size']);
     assert.deepEqual(answer.parsed, JSON.parse(answer.text));
     assert.equal((await model.chat(question, greedy)).parsed, undefined);
-    const Length = z.string().max(6).transform((text) => text.length);
+    const Length = z
+      .string()
+      .max(6)
+      .transform((text) => text.length);
     const sized = await model.chat(question, { responseFormat: Length, ...greedy });
     assert.equal(sized.parsed, JSON.parse(sized.text).length);
   });

@@ -399,6 +399,14 @@ fn answers_follow_a_format() {
     let value: Value = serde_json::from_str(&answer.text).unwrap();
     assert!(value["city"].is_string(), "{value}");
 
+    let seven = json!({"type": "object", "properties": {"a": {"const": 7}}, "required": ["a"]});
+    let of_object = json!({"type": "json_object", "schema": seven});
+    let answer = DEMO.chat(&question, &options(json!({"response_format": of_object}))).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&answer.text).unwrap(), json!({"a": 7}));
+    let of_object = json!({"type": "json_object", "schema": 3});
+    let refused = DEMO.chat(&question, &options(json!({"response_format": of_object})));
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidArgument);
+
     // The format holds for an answer whose beginning is given.
     let mut begun = question;
     begun.push(Message::assistant("{\"city\": \"Par"));

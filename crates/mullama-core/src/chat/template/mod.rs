@@ -402,7 +402,11 @@ fn output_schema(options: &ChatOptions) -> Result<Option<Value>> {
     };
     match format["type"].as_str() {
         Some("text") => Ok(None),
-        Some("json_object") => Ok(Some(json!({"type": "object"}))),
+        Some("json_object") => match &format["schema"] {
+            Value::Null => Ok(Some(json!({"type": "object"}))),
+            schema @ Value::Object(_) => Ok(Some(schema.clone())),
+            _ => problem("its schema is no object".into()),
+        },
         Some("json_schema") => match &format["json_schema"]["schema"] {
             schema @ Value::Object(_) => Ok(Some(schema.clone())),
             _ => problem("has no schema at json_schema.schema".into()),
