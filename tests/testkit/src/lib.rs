@@ -12,6 +12,7 @@
 //! refuse, and the program `mullama-testkit` offers the same to tests in other languages.
 
 mod adapter;
+pub mod architecture;
 pub mod broken;
 mod encoder;
 pub mod gguf;
@@ -23,6 +24,7 @@ pub mod probe;
 mod random;
 mod recurrent;
 pub mod templates;
+pub mod tokenizer;
 mod vocab;
 
 /// Says that a test is skipped, and why; the test then returns.
