@@ -77,6 +77,21 @@ impl Value {
         Self::array(value_type::F32, values.into_iter().map(f32::to_le_bytes))
     }
 
+    /// The strings of a list of them; none of other values.
+    pub fn texts(&self) -> Vec<&[u8]> {
+        let mut texts = Vec::new();
+        let is_list = self.ty == value_type::ARRAY
+            && self.bytes.starts_with(&value_type::STRING.to_le_bytes());
+        let mut rest = self.bytes.get(12..).filter(|_| is_list).unwrap_or_default();
+        while let Some((length, after)) = rest.split_first_chunk::<8>() {
+            let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
+            let Some((text, after)) = after.split_at_checked(length) else { break };
+            texts.push(text);
+            rest = after;
+        }
+        texts
+    }
+
     fn array<T: AsRef<[u8]>>(ty: u32, values: impl Iterator<Item = T>) -> Self {
         let mut bytes = [ty.to_le_bytes().as_slice(), &[0; 8]].concat();
         let mut count = 0_u64;

@@ -18,8 +18,12 @@ pub enum MetadataValue {
     /// Text; what is no UTF-8 in it is replaced.
     Text(String),
     /// A list, such as a vocabulary: only its length is kept.
+    #[non_exhaustive]
     Array {
         /// How many values it has.
         length: usize,
+        /// Bytes of the longest text in it.
+        #[serde(skip)]
+        longest: u64,
     },
 }

@@ -205,7 +205,10 @@ impl<R: BufRead> Parser<R> {
                 let length = self.u64()?;
                 MetadataValue::Text(self.text(length)?)
             }
-            value_type::ARRAY => MetadataValue::Array { length: self.skip_array(key)? },
+            value_type::ARRAY => {
+                let (length, longest) = self.skip_array(key)?;
+                MetadataValue::Array { length, longest }
+            }
             value_type::U64 => {
                 let number = self.u64()?;
                 i64::try_from(number).map_or(MetadataValue::Uint(number), MetadataValue::Int)
@@ -337,8 +340,8 @@ impl<R: BufRead> Parser<R> {
         Ok(string)
     }
 
-    /// Goes over a list; gives its length.
-    fn skip_array(&mut self, key: &str) -> Parsed<usize> {
+    /// Goes over a list; gives its length, and that of the longest text in it.
+    fn skip_array(&mut self, key: &str) -> Parsed<(usize, u64)> {
         let (ty, length) = (self.u32()?, self.u64()?);
         let least = match ty {
             value_type::ARRAY => {
@@ -352,15 +355,17 @@ impl<R: BufRead> Parser<R> {
             let key = shown(key);
             return Err(too_long(format_args!("{key} is an array with a length of {length}")));
         };
+        let mut longest = 0;
         if ty == value_type::STRING {
             for _ in 0..length {
                 let length = self.u64()?;
+                longest = longest.max(length);
                 self.skip(length)?;
             }
         } else {
             self.skip(size)?;
         }
-        Ok(length as usize)
+        Ok((length as usize, longest))
     }
 
     fn skip(&mut self, count: u64) -> Parsed<()> {

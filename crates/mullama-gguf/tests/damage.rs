@@ -64,7 +64,8 @@ fn a_sound_file_is_read() {
     assert_eq!(header.quantisation(), Some("Q4_K_M"));
     assert_eq!(header.get("llama.rope.freq_base"), Some(&MetadataValue::Float(10_000.0)));
     assert_eq!(header.get("tokenizer.ggml.add_bos_token"), Some(&MetadataValue::Bool(true)));
-    assert_eq!(header.get("tokenizer.ggml.tokens"), Some(&MetadataValue::Array { length: 4 }));
+    let tokens = header.get("tokenizer.ggml.tokens");
+    assert!(matches!(tokens, Some(MetadataValue::Array { length: 4, .. })), "{tokens:?}");
     let about: Vec<_> =
         header.tensors.iter().map(|t| (t.ty.name(), t.shape.as_slice(), t.size)).collect();
     let expected: [(&str, &[u64], u64); 4] = [

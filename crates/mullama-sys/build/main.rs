@@ -3,9 +3,9 @@
 
 mod cpu_modules;
 mod engine;
-mod metadata_keys;
 mod modules;
 mod phrases;
+mod tables;
 
 use std::env;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use engine::Engine;
 fn main() {
     let engine = Engine::locate();
     phrases::check(&engine);
-    metadata_keys::write(&engine);
+    tables::write(&engine);
     build_shim(&engine);
     if !cfg!(feature = "dynamic-backends") {
         modules::refuse_requested();

@@ -16,6 +16,10 @@ pub use llama_cpp_sys_2::*;
 /// The keys of a model's metadata that the engine reads; `%s` stands for the model's architecture.
 pub const METADATA_KEYS: &[&str] = include!(concat!(env!("OUT_DIR"), "/metadata_keys.rs"));
 
+/// Names of the tensors, without `.weight` or what else ends them, that the engine adds, multiplies or scales by, or
+/// that are the parameters of an operation: it takes them as 32-bit floats alone. `%d` stands for a number.
+pub const FLOAT_TENSORS: &[&str] = include!(concat!(env!("OUT_DIR"), "/float_tensors.rs"));
+
 pub mod backends;
 pub mod kernels;
 pub mod modules;

@@ -9,7 +9,9 @@ use mullama::{
     ContextParams, ErrorKind, FlashAttention, GenerateOptions, LogitBias, Message, Model,
     ModelParams, Result,
 };
+use mullama_testkit::architecture::ARCHITECTURES;
 use mullama_testkit::broken;
+use mullama_testkit::gguf::Value;
 use mullama_testkit::probe::Verdict;
 
 static DEMO: LazyLock<Model> = LazyLock::new(|| load("demo").expect("the demo model loads"));
@@ -251,6 +253,53 @@ fn a_context_that_is_far_too_large_is_refused_at_once() {
         let context = ContextParams::default().with_n_ctx(n_ctx);
         let error = Model::load("demo", ModelParams::default(), context).map(drop).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::DoesNotFit, "{error}");
+    }
+}
+
+/// A small model of another architecture, with something of its metadata changed.
+fn architecture(name: &str, key: &str, value: Option<Value>) -> Vec<u8> {
+    let found = ARCHITECTURES.iter().find(|architecture| architecture.name == name).unwrap();
+    let mut file = found.model().unwrap();
+    file.header.remove(key);
+    if let Some(value) = value {
+        file.header.set(key, value);
+    }
+    file.encode()
+}
+
+#[test]
+fn numbers_that_the_engine_divides_by_are_looked_at_first() {
+    let scratch = Scratch::new("divisors");
+    // The engine makes models once it has begun.
+    let _ = DEMO.path();
+    let zero = || Some(Value::u32(0));
+    let long = || Some(Value::strings(["a".repeat(100_000)]));
+    for (name, key, value) in [
+        ("llama", "llama.rope.dimension_count", zero()),
+        ("plamo3", "plamo3.rope.dimension_count", zero()),
+        ("plamo3", "plamo3.rope.dimension_count", Some(Value::u32(64))),
+        ("qwen3next", "qwen3next.full_attention_interval", zero()),
+        ("mamba2", "mamba2.ssm.group_count", zero()),
+        ("mamba2", "mamba2.ssm.time_step_rank", zero()),
+        ("rwkv7", "rwkv7.wkv.head_size", zero()),
+        ("ernie4_5-moe", "ernie4_5-moe.interleave_moe_layer_step", zero()),
+        ("olmo2", "olmo2.attention.head_count", zero()),
+        ("olmo2", "olmo2.attention.head_count", None),
+        ("qwen2", "tokenizer.ggml.tokens", long()),
+        ("nemotron", "tokenizer.ggml.tokens", long()),
+    ] {
+        let path = scratch.file("model.gguf", &architecture(name, key, value));
+        let error = load(&path).map(drop).expect_err(key);
+        assert_eq!(error.kind(), ErrorKind::InvalidModel, "{key}: {error}");
+        let error = mullama::plan(&path, &mullama::PlanOptions::default()).expect_err(key);
+        assert_eq!(error.kind(), ErrorKind::InvalidModel, "{key}: {error}");
+    }
+    // As values of options too.
+    for (key, value) in [("llama.rope.dimension_count", 0), ("llama.attention.head_count", 0)] {
+        let params =
+            ModelParams::default().with_metadata_overrides([(key.to_owned(), value.into())]);
+        let error = Model::load("demo", params, ContextParams::default()).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{key}: {error}");
     }
 }
 

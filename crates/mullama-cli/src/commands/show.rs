@@ -249,7 +249,7 @@ fn shown(value: &MetadataValue) -> String {
         MetadataValue::Uint(value) => value.to_string(),
         MetadataValue::Float(value) => value.to_string(),
         MetadataValue::Text(value) => value.clone(),
-        MetadataValue::Array { length } => format!("[{length} values]"),
+        MetadataValue::Array { length, .. } => format!("[{length} values]"),
         _ => String::new(),
     }
 }

@@ -62,7 +62,7 @@ impl Model {
             ModelDefaults::fill(&source, &header, &mut params, &mut context)?;
         let path = source.path;
         let vocab_only = params.settled_vocab_only();
-        preflight::check(&path, &header, vocab_only)?;
+        preflight::check(&path, &header, vocab_only, params.metadata_overrides.as_ref())?;
         runtime::require_cpu()?;
         let (weights, settings) = if vocab_only {
             (WeightSettings::resolve(&params, &DeviceSet::default())?, None)

@@ -21,7 +21,7 @@ pub(crate) fn number(
 /// What the metadata would say of a vocabulary that is as large as the file's and has no words.
 pub(super) fn vocabulary(header: &GgufHeader) -> BTreeMap<String, Value> {
     let architecture = header.text("general.architecture");
-    let (Some(architecture), Some(&MetadataValue::Array { length })) =
+    let (Some(architecture), Some(&MetadataValue::Array { length, .. })) =
         (architecture, header.get("tokenizer.ggml.tokens"))
     else {
         return BTreeMap::new();

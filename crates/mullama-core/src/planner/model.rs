@@ -26,7 +26,7 @@ impl<'a> PlanModel<'a> {
     pub fn read(path: &'a Path, options: &PlanOptions) -> Result<Self> {
         let header = GgufHeader::read_split(path)?;
         preflight::check_options(&header, &options.model)?;
-        preflight::check(path, &header, false)?;
+        preflight::check(path, &header, false, options.model.metadata_overrides.as_ref())?;
         Ok(Self { path, header })
     }
 

@@ -13,8 +13,8 @@ use std::path::Path;
 use crate::options::ModelParams;
 use crate::{Error, ErrorKind, Result};
 use mullama_base::{Text, likeness, nearest};
-use mullama_gguf::{GgufHeader, MetadataValue, TensorInfo, TensorType};
-use mullama_sys::{METADATA_KEYS, shim};
+use mullama_gguf::{Document, GgufHeader, MetadataValue, TensorInfo, TensorType};
+use mullama_sys::{FLOAT_TENSORS, METADATA_KEYS, shim};
 use serde_json::Value;
 
 /// Number formats that are stored but not computed with.
@@ -24,8 +24,64 @@ const NOT_FOR_WEIGHTS: [TensorType; 5] =
 /// Number formats of what is computed on the way, which no file has.
 const NOT_STORED: [TensorType; 2] = [TensorType::Q8_1, TensorType::Q8_K];
 
-/// Checks a header by the rules above.
-pub(crate) fn check(path: &Path, header: &GgufHeader, vocab_only: bool) -> Result<()> {
+/// Numbers that the engine divides by, and architectures whose models may have a 0 there all the same.
+const DIVISORS: [(&str, &[&str]); 11] = [
+    ("rope.dimension_count", &[]),
+    ("full_attention_interval", &[]),
+    ("interleave_moe_layer_step", &["llama4"]),
+    ("ssm.group_count", &["plamo2"]),
+    ("ssm.time_step_rank", &[]),
+    ("wkv.head_size", &[]),
+    ("experts_per_group", &[]),
+    ("conv_group_size", &[]),
+    ("block_size", &[]),
+    ("attention.output_group_count", &[]),
+    ("decision.head_count", &[]),
+];
+
+/// Architectures without attention, whose models need no heads.
+const WITHOUT_HEADS: [&str; 7] =
+    ["mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7", "wavtokenizer-dec"];
+
+/// Bytes of the longest token. Those of models have some hundred; the engine calls itself for each byte, and takes
+/// the square of the length.
+const MAX_TOKEN: u64 = 4096;
+
+/// What the squares of the lengths of all tokens may add up to, where the engine keeps every end of every token.
+const MAX_ENDS: u64 = 1 << 28;
+
+/// Checks a header by the rules above, and what it becomes with values that are put in place of the file's.
+pub(crate) fn check(
+    path: &Path,
+    header: &GgufHeader,
+    vocab_only: bool,
+    overrides: Option<&BTreeMap<String, Value>>,
+) -> Result<()> {
+    check_header(path, header, vocab_only)?;
+    let Some(overrides) = overrides.filter(|overrides| !overrides.is_empty()) else {
+        return Ok(());
+    };
+    let mut overridden = header.clone();
+    overridden.metadata.retain(|(key, _)| !overrides.contains_key(key));
+    overridden.metadata.extend(overrides.iter().filter_map(|(key, value)| {
+        let value = match value {
+            Value::Bool(flag) => MetadataValue::Bool(*flag),
+            Value::String(text) => MetadataValue::Text(text.clone()),
+            Value::Number(number) => match number.as_i64() {
+                Some(number) => MetadataValue::Int(number),
+                None => MetadataValue::Float(number.as_f64()?),
+            },
+            // The engine takes no others.
+            _ => return None,
+        };
+        Some((key.clone(), value))
+    }));
+    check_header(path, &overridden, vocab_only).map_err(|error| {
+        Error::option("metadata_overrides", error.to_string()).with_context("path", path.display())
+    })
+}
+
+fn check_header(path: &Path, header: &GgufHeader, vocab_only: bool) -> Result<()> {
     let refuse = |problem: String| {
         Err(Error::new(
             ErrorKind::InvalidModel,
@@ -50,8 +106,16 @@ pub(crate) fn check(path: &Path, header: &GgufHeader, vocab_only: bool) -> Resul
             return refuse(format!("{key} {problem}"));
         }
     }
-    if let Some(problem) = head_problem(header) {
+    let problem = head_problem(header)
+        .filter(|_| !vocab_only)
+        .or_else(|| rope_problem(header))
+        .or_else(|| divisor_problem(header))
+        .or_else(|| token_problem(header));
+    if let Some(problem) = problem {
         return refuse(problem);
+    }
+    if header.text("tokenizer.ggml.model") == Some("plamo2") && ends_of_tokens(path)? > MAX_ENDS {
+        return refuse("its tokens are too long for a tokenizer of kind plamo2".to_owned());
     }
     if let Some(size) = header.architecture_number("vocab_size")
         && let Some(embedding) = header.tensors.iter().find(|t| t.name == "token_embd.weight")
@@ -71,7 +135,7 @@ pub(crate) fn check_options(header: &GgufHeader, params: &ModelParams) -> Result
         return Err(Error::option("chat_template", problem));
     }
     check_patterns(header, params)?;
-    check_overrides(header, params.metadata_overrides.as_ref())
+    check_keys(header, params.metadata_overrides.as_ref())
 }
 
 /// Refuses patterns over the names of tensors that match none.
@@ -130,7 +194,7 @@ fn nearest_tensors<'a>(header: &'a GgufHeader, pattern: &str) -> Vec<&'a str> {
 }
 
 /// Refuses values for keys that neither the file nor the engine has.
-fn check_overrides(header: &GgufHeader, overrides: Option<&BTreeMap<String, Value>>) -> Result<()> {
+fn check_keys(header: &GgufHeader, overrides: Option<&BTreeMap<String, Value>>) -> Result<()> {
     let overrides = overrides.into_iter().flatten();
     let architecture = header.text("general.architecture").unwrap_or_default();
     let of_engine = METADATA_KEYS.iter().map(|key| key.replace("%s", architecture));
@@ -153,21 +217,41 @@ fn tensor_problem(tensor: &TensorInfo) -> Option<String> {
     if tensor.shape.contains(&0) {
         return Some("has a shape without elements".to_owned());
     }
-    let parts: Vec<&str> = tensor.name.split('.').collect();
+    let TensorInfo { name, ty, shape, .. } = tensor;
+    let is_float = *ty == TensorType::F32;
+    let is_index = matches!(ty, TensorType::I32 | TensorType::I64);
+    if !is_float && is_float_tensor(name) {
+        return Some(format!("has type {ty}; norms and the like are f32"));
+    }
+    let parts: Vec<&str> = name.split('.').collect();
     let is = |part: &str| parts.contains(&part);
-    if is("weight")
-        && parts.iter().any(|part| part.ends_with("_norm"))
-        && tensor.ty != TensorType::F32
-    {
-        return Some(format!("has type {}; norms are f32", tensor.ty));
+    if !is_float && is("weight") && parts.iter().any(|part| part.ends_with("_norm")) {
+        return Some(format!("has type {ty}; norms are f32"));
     }
-    if NOT_STORED.contains(&tensor.ty) || (is("weight") && NOT_FOR_WEIGHTS.contains(&tensor.ty)) {
-        return Some(format!("has type {}, which weights cannot have", tensor.ty));
+    if NOT_STORED.contains(ty) || (is("weight") && NOT_FOR_WEIGHTS.contains(ty)) {
+        return Some(format!("has type {ty}, which weights cannot have"));
     }
-    if is("bias") && tensor.ty != TensorType::F32 {
-        return Some(format!("has type {}; biases are f32", tensor.ty));
+    if !is_float && is("bias") {
+        return Some(format!("has type {ty}; biases are f32"));
+    }
+    if !is_float && !is_index && shape.len() < 2 {
+        return Some(format!("has type {ty}; a list of numbers is f32"));
     }
     None
+}
+
+/// Whether the engine takes a tensor as 32-bit floats alone.
+fn is_float_tensor(name: &str) -> bool {
+    /// It adds one row of it.
+    const ADDED: &str = "token_types";
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let parts = name.split('.').map(|part| if is_number(part) { "%d" } else { part });
+    let name = parts.collect::<Vec<_>>().join(".");
+    FLOAT_TENSORS
+        .iter()
+        .chain(&[ADDED])
+        .filter_map(|known| name.strip_prefix(known))
+        .any(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 fn metadata_problem(key: &str, value: &MetadataValue) -> Option<String> {
@@ -193,14 +277,58 @@ fn metadata_problem(key: &str, value: &MetadataValue) -> Option<String> {
 
 /// Counts that differ from layer to layer are lists, and left to the engine.
 fn head_problem(header: &GgufHeader) -> Option<String> {
+    let architecture = header.text("general.architecture")?;
+    let heads = header.get(&format!("{architecture}.attention.head_count"));
+    if !WITHOUT_HEADS.contains(&architecture) && matches!(heads, None | Some(MetadataValue::Int(0)))
+    {
+        return Some("it has no attention heads: attention.head_count is missing or 0".to_owned());
+    }
     let heads = header.architecture_number("attention.head_count").filter(|heads| *heads > 0)?;
     let kv = header.architecture_number("attention.head_count_kv").unwrap_or(heads);
-    if kv > heads || (kv > 0 && heads % kv != 0) {
+    if kv < 1 || kv > heads || heads % kv != 0 {
         return Some(format!(
             "head_count_kv is {kv}, which does not divide the head_count {heads}"
         ));
     }
     None
+}
+
+/// No more of a head can be rotated than there is.
+fn rope_problem(header: &GgufHeader) -> Option<String> {
+    let number = |key| header.architecture_number(key);
+    let rotated = number("rope.dimension_count")?;
+    let by_heads = || {
+        let heads = number("attention.head_count").filter(|heads| *heads > 0)?;
+        Some(number("embedding_length")? / heads)
+    };
+    let size = number("attention.key_length").or_else(by_heads)?;
+    (rotated > size).then(|| format!("rope.dimension_count is {rotated}, and a head has {size}"))
+}
+
+fn token_problem(header: &GgufHeader) -> Option<String> {
+    match header.get("tokenizer.ggml.tokens") {
+        Some(MetadataValue::Array { longest, .. }) if *longest > MAX_TOKEN => {
+            Some(format!("a token has {longest} bytes, more than {MAX_TOKEN}"))
+        }
+        _ => None,
+    }
+}
+
+/// The squares of the lengths of all tokens, added up.
+fn ends_of_tokens(path: &Path) -> Result<u64> {
+    let document = Document::read(path)?;
+    let tokens = document.metadata.iter().find(|(key, _)| key == "tokenizer.ggml.tokens");
+    let texts = tokens.map_or_else(Vec::new, |(_, value)| value.texts());
+    Ok(texts.iter().map(|text| (text.len() as u64).pow(2)).sum())
+}
+
+fn divisor_problem(header: &GgufHeader) -> Option<String> {
+    let architecture = header.text("general.architecture")?;
+    DIVISORS
+        .iter()
+        .filter(|(_, but)| !but.contains(&architecture))
+        .find(|(key, _)| header.architecture_number(key) == Some(0))
+        .map(|(key, _)| format!("{key} is 0"))
 }
 
 #[cfg(test)]
@@ -241,13 +369,13 @@ mod tests {
     #[test]
     fn number_formats_that_no_kernel_computes_with_are_refused() {
         let problem = |name: &str, ty: TensorType| {
-            let mut document = mullama_gguf::Document::default();
+            let mut document = Document::default();
             document.add_tensor(name, ty, &[256, 2]);
             let bytes = document.encode();
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("model.gguf");
             std::fs::write(&path, [bytes, vec![0; 1 << 13]].concat()).unwrap();
-            check(&path, &GgufHeader::read(&path).unwrap(), false)
+            check_header(&path, &GgufHeader::read(&path).unwrap(), false)
                 .err()
                 .map(|error| error.to_string())
         };
@@ -258,6 +386,14 @@ mod tests {
         }
         assert!(problem("blk.0.ffn_gate_exps.weight", TensorType::I32).is_some());
         assert!(problem("blk.0.attn_q.bias", TensorType::F16).is_some());
+        for name in
+            ["blk.11.ssm_conv1d.weight", "blk.0.ssm_a", "token_types.weight", "rope_freqs.weight"]
+        {
+            for ty in [TensorType::F16, TensorType::Q8_0, TensorType::I32] {
+                assert!(problem(name, ty).is_some(), "{name}");
+            }
+            assert_eq!(problem(name, TensorType::F32), None, "{name}");
+        }
         for (name, ty) in [
             ("blk.0.attn_q.weight", TensorType::Q4_K),
             ("blk.0.attn_q.bias", TensorType::F32),
