@@ -3,11 +3,13 @@
 
 #include "mullama_shim.h"
 
+#include "guarded.h"
+
+#include "json.h"
 #include "llama-grammar.h"
 
 #include <cstdlib>
 #include <cstring>
-#include <exception>
 #include <stdexcept>
 #include <string>
 
@@ -16,6 +18,10 @@ namespace {
 // The engine reads groups, and follows rules, by calling itself: what a stack has room for.
 constexpr int deepest_nesting = 200;
 constexpr size_t most_rules = 10000;
+// A repetition of a repetition has all that it repeats in it once more.
+constexpr int most_repeated = 50;
+// Repetitions are written out.
+constexpr unsigned long long most_repetitions = 100000;
 
 const char * skip_space_and_comments(const char * at) {
     while (*at == ' ' || *at == '\t' || *at == '\r' || *at == '\n' || *at == '#') {
@@ -28,10 +34,11 @@ const char * skip_space_and_comments(const char * at) {
     return at;
 }
 
-// `{5,2}` would be written out some 2^32 times.
-void check_repetition(const char * at) {
+// `{5,2}` would be written out some 2^32 times. Gives how many times others are.
+unsigned long long check_repetition(const char * at) {
     char * end = nullptr;
     const auto least = strtoull(at, &end, 10);
+    auto times = least;
     end = const_cast<char *>(skip_space_and_comments(end));
     if (*end == ',') {
         at = skip_space_and_comments(end + 1);
@@ -39,13 +46,23 @@ void check_repetition(const char * at) {
         if (end != at && most < least) {
             throw std::runtime_error("a repetition's least number is above its most");
         }
+        times = most > least ? most : least;
     }
+    return times;
 }
 
 void check_nesting(const char * at) {
     int depth = 0;
     char quote = 0;
+    int repeated = 0;
+    unsigned long long repetitions = 0;
     for (at = skip_space_and_comments(at); *at; at++) {
+        const bool repeats = !quote && (*at == '*' || *at == '+' || *at == '?');
+        if (!repeats && !strchr(" \t\r\n", *at)) {
+            repeated = 0;
+        } else if (repeats && ++repeated > most_repeated) {
+            throw std::runtime_error("repetitions are repeated too often");
+        }
         if (*at == '\\' && at[1]) {
             at++;
         } else if (quote) {
@@ -66,12 +83,15 @@ void check_nesting(const char * at) {
         } else if (*at == ')') {
             depth--;
         } else if (*at == '{') {
-            check_repetition(at + 1);
+            const auto times = check_repetition(at + 1);
+            if (times > most_repetitions || (repetitions += times) > most_repetitions) {
+                throw std::runtime_error("there are too many repetitions");
+            }
         }
     }
 }
 
-void check(const llama_vocab * vocab, const char * gbnf) {
+std::string parse(const llama_vocab * vocab, const char * gbnf) {
     check_nesting(gbnf);
     llama_grammar_parser parser(vocab);
     for (auto at = skip_space_and_comments(gbnf); *at; at = skip_space_and_comments(at)) {
@@ -88,19 +108,25 @@ void check(const llama_vocab * vocab, const char * gbnf) {
     if (parser.symbol_ids.count("root") == 0) {
         throw std::runtime_error("there is no rule \"root\"");
     }
+    common_json rules = common_json::array();
+    for (const auto & rule : parser.rules) {
+        common_json elements = common_json::array();
+        for (const auto & element : rule) {
+            common_json pair = common_json::array();
+            pair.push_back(static_cast<int>(element.type));
+            pair.push_back(element.value);
+            elements.push_back(pair);
+        }
+        rules.push_back(elements);
+    }
+    common_json result = common_json::object();
+    result["root"] = parser.symbol_ids.at("root");
+    result["rules"] = rules;
+    return result.dump();
 }
 
 } // namespace
 
-extern "C" int mullama_check_grammar(const llama_vocab * vocab, const char * gbnf, char ** out) {
-    try {
-        check(vocab, gbnf);
-        *out = strdup("");
-        return *out ? 0 : -1;
-    } catch (const std::exception & error) {
-        *out = strdup(error.what());
-    } catch (...) {
-        *out = strdup("unknown exception");
-    }
-    return -1;
+extern "C" int mullama_parse_grammar(const llama_vocab * vocab, const char * gbnf, char ** out) {
+    return guarded(out, [&] { return parse(vocab, gbnf); });
 }

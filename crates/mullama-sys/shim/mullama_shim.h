@@ -115,9 +115,10 @@ int mullama_chat_parse(
     char ** out);
 void mullama_chat_parser_free(struct mullama_chat_parser * parser);
 
+// result: {"root": number of the rule, "rules": [[[`llama_gretype`, value], ...], ...]}.
 // Fails, with the reason, where a text is no grammar (GBNF, no JSON) with a rule "root" for tokens of
 // this vocabulary, or one that is nested so deeply that the engine would run out of stack.
-int mullama_check_grammar(const struct llama_vocab * vocab, const char * gbnf, char ** out);
+int mullama_parse_grammar(const struct llama_vocab * vocab, const char * gbnf, char ** out);
 
 // Fails, with the reason, where a pattern is no regular expression that the engine takes (the
 // grammar of ECMAScript, as std::regex has it).

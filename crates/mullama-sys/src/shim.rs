@@ -12,7 +12,7 @@ use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
 
 pub use chat::{ChatParser, ChatTemplates, Renderer};
-pub use grammar::{check_grammar, check_pattern, pattern_matches};
+pub use grammar::{check_pattern, parse_grammar, pattern_matches};
 pub use guarded::{
     adapter_lora_init, decode, detokenize, init_from_model, memory_breakdown, model_load_from_file,
     state_seq_get_data, state_seq_set_data, tokenize,

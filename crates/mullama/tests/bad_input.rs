@@ -304,6 +304,42 @@ fn numbers_that_the_engine_divides_by_are_looked_at_first() {
 }
 
 #[test]
+fn grammars_that_can_be_read_in_many_ways_come_to_an_end() {
+    let options = |grammar: &str| {
+        GenerateOptions::default().with_max_tokens(12).with_temperature(0.0).with_grammar(grammar)
+    };
+    let plain = DEMO.generate("x", &options("root ::= [a-z]+")).unwrap();
+    for ambiguous in ["root ::= ([a-z]+)+", "root ::= word+\nword ::= [a-z] [a-z]* | [a-z]+"] {
+        assert_eq!(
+            DEMO.generate("x", &options(ambiguous)).unwrap().text,
+            plain.text,
+            "{ambiguous}"
+        );
+    }
+    let alternatives = vec![r#""a" "a""#; 50_000].join(" | ");
+    let branches: String =
+        (0..40).map(|rule| format!("r{rule} ::= r{0} \"a\" | r{0} \"b\"\n", rule + 1)).collect();
+    for grammar in [
+        format!("root ::= [a-z]{}", "+".repeat(8)),
+        format!("root ::= [a-z]{}", "+".repeat(3000)),
+        format!("root ::= {}[a-z]+{}", "(".repeat(100), ")+".repeat(100)),
+        format!("root ::= {alternatives}"),
+        format!("root ::= r0\n{branches}r40 ::= \"a\""),
+        "root ::= root \"a\" | \"b\"".to_owned(),
+        "root ::= e root \"a\" | \"b\"\ne ::= f\nf ::= \"\" | \"c\"".to_owned(),
+        format!("root ::= {}", r#""a"{2000} "#.repeat(1000)),
+    ] {
+        match DEMO.generate("x", &options(&grammar)) {
+            Ok(_) => {}
+            Err(error) => {
+                let start: String = grammar.chars().take(60).collect();
+                assert_eq!(error.kind(), ErrorKind::InvalidGrammar, "{start}: {error}");
+            }
+        }
+    }
+}
+
+#[test]
 fn forbidding_every_token_is_an_error() {
     let all = (0..DEMO.n_vocab() as i32).map(|token| (token, f32::NEG_INFINITY));
     let all = LogitBias(all.collect());

@@ -1,19 +1,16 @@
 //! Grammars: what a text must follow, and where it is in it.
 
-use std::ffi::CString;
-
 use mullama_base::Text;
 use mullama_sys as sys;
 use serde_json::Value;
 
+use super::gbnf::Gbnf;
 use super::guide::{Guide, Guides};
-use super::raw::RawSampler;
 use super::reasoning::ReasoningTags;
 use super::trigger::GrammarTriggers;
 use crate::engine::Vocab;
 use crate::options::GenerateOptions;
-use crate::runtime::log;
-use crate::{Error, ErrorKind, Result, Token};
+use crate::{Error, Result, Token};
 
 /// What an answer must follow.
 #[derive(Debug, Clone)]
@@ -70,7 +67,7 @@ impl GrammarSpec {
 
 /// A place in a text that follows something.
 pub(crate) enum Grammar {
-    Gbnf(RawSampler),
+    Gbnf(Box<Gbnf>),
     Guide(Box<Guide>),
 }
 
@@ -78,7 +75,10 @@ impl Grammar {
     /// Compiles what is to be followed.
     pub fn new(vocab: &Vocab, guides: &Guides, spec: &GrammarSpec) -> Result<Self> {
         match spec {
-            GrammarSpec::Gbnf(text) => gbnf(vocab, text).map(Self::Gbnf),
+            GrammarSpec::Gbnf(text) => {
+                let grammar = Gbnf::new(vocab, guides.token_texts(vocab), text)?;
+                Ok(Self::Gbnf(Box::new(grammar)))
+            }
             GrammarSpec::Lark(text) => Ok(Self::Guide(Box::new(guides.for_lark(vocab, text)?))),
             GrammarSpec::Regex(text) => Ok(Self::Guide(Box::new(guides.for_regex(vocab, text)?))),
             GrammarSpec::Schema { schema, reasoning, begun } => {
@@ -99,11 +99,7 @@ impl Grammar {
     /// Whether a token may be next.
     pub fn allows(&mut self, token: Token) -> Result<bool> {
         match self {
-            Self::Gbnf(_) => {
-                let mut single = [sys::llama_token_data { id: token, logit: 1.0, p: 0.0 }];
-                self.forbid(&mut single)?;
-                Ok(single[0].logit > f32::NEG_INFINITY)
-            }
+            Self::Gbnf(grammar) => grammar.allows(token),
             Self::Guide(guide) => guide.allows(token),
         }
     }
@@ -111,17 +107,7 @@ impl Grammar {
     /// Gives all candidates that may not be next a logit of minus infinity.
     pub fn forbid(&mut self, candidates: &mut [sys::llama_token_data]) -> Result<()> {
         match self {
-            Self::Gbnf(sampler) => {
-                let mut array = sys::llama_token_data_array {
-                    data: candidates.as_mut_ptr(),
-                    size: candidates.len(),
-                    selected: -1,
-                    sorted: false,
-                };
-                // SAFETY: `array` describes `candidates`, which are borrowed; a grammar changes their logits
-                // alone.
-                unsafe { sys::llama_sampler_apply(sampler.as_ptr(), &raw mut array) };
-            }
+            Self::Gbnf(grammar) => grammar.forbid(candidates),
             Self::Guide(guide) => {
                 guide.look_ahead()?;
                 for candidate in candidates {
@@ -129,52 +115,16 @@ impl Grammar {
                         candidate.logit = f32::NEG_INFINITY;
                     }
                 }
+                Ok(())
             }
         }
-        Ok(())
     }
 
     /// Goes on by a token.
     pub fn accept(&mut self, token: Token) -> Result<()> {
         match self {
-            Self::Gbnf(sampler) => accept_by_gbnf(sampler, token).map_err(|()| {
-                let message = "the grammar allows no continuation of what was generated";
-                Error::new(ErrorKind::InvalidGrammar, message)
-            }),
+            Self::Gbnf(grammar) => grammar.accept(token),
             Self::Guide(guide) => guide.accept(token),
         }
     }
-}
-
-fn accept_by_gbnf(sampler: &RawSampler, token: Token) -> std::result::Result<(), ()> {
-    // SAFETY: the sampler is owned, the token is from the vocabulary; the wrapper catches what the grammar throws.
-    let status = unsafe { sys::llama_rs_sampler_accept(sampler.as_ptr(), token) };
-    if status == sys::LLAMA_RS_STATUS_OK { Ok(()) } else { Err(()) }
-}
-
-/// Compiles GBNF.
-fn gbnf(vocab: &Vocab, text: &str) -> Result<RawSampler> {
-    let problem = |what: String| {
-        Error::new(ErrorKind::InvalidGrammar, what)
-            .with_hint("a grammar is GBNF and has a rule named `root`")
-    };
-    if text.trim().is_empty() {
-        return Err(problem("the grammar is empty".to_owned()));
-    }
-    let text =
-        CString::new(text).map_err(|_| problem("the grammar contains a NUL byte".to_owned()))?;
-    // SAFETY: the vocabulary is alive.
-    unsafe { sys::shim::check_grammar(vocab.as_ptr(), &text) }
-        .map_err(|reason| problem(format!("the grammar cannot be used: {reason}")))?;
-    let (sampler, said) = log::capture(|| {
-        // SAFETY: NUL-terminated strings that outlive the call; the wrapper catches what the parser throws and gives
-        // null.
-        unsafe {
-            sys::llama_rs_sampler_init_grammar(vocab.as_ptr(), text.as_ptr(), c"root".as_ptr())
-        }
-    });
-    RawSampler::own(sampler).ok_or_else(|| {
-        let reason = said.problem().unwrap_or_else(|| "it does not parse".to_owned());
-        problem(format!("the grammar cannot be used: {reason}"))
-    })
 }

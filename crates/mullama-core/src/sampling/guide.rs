@@ -8,23 +8,25 @@ use llguidance::toktrie::{ApproximateTokEnv, SimpleVob, TokEnv, TokRxInfo, TokTr
 use llguidance::{Matcher, ParserFactory, regex_to_lark};
 use serde_json::Value;
 
-use super::json_schema::{SCHEMA, Schema, WHITE_SPACE, in_a_line, not_followed};
+use super::gbnf::TokenTexts;
+use super::json_schema::{SCHEMA, STACK, Schema, WHITE_SPACE, in_a_line, not_followed};
 use super::reasoning::ReasoningTags;
 use super::text_schema::quoted;
 use super::trigger::{GrammarTriggers, Trigger};
 use crate::engine::{Vocab, with_stack};
 use crate::{Error, ErrorKind, Result, Token};
 
-/// Stack for compiling a schema.
-pub(super) const STACK: usize = 6 << 20;
-
-/// What guides of one model share: its tokens as a tree of bytes, made when it is first needed.
+/// What guides and grammars of one model share, made when it is first needed: its tokens as a tree of bytes, and as
+/// texts.
 #[derive(Default)]
-pub(crate) struct Guides(OnceLock<Result<ParserFactory>>);
+pub(crate) struct Guides {
+    factory: OnceLock<Result<ParserFactory>>,
+    texts: OnceLock<Arc<TokenTexts>>,
+}
 
 impl Guides {
     fn factory(&self, vocab: &Vocab) -> Result<&ParserFactory> {
-        let made = self.0.get_or_init(|| {
+        let made = self.factory.get_or_init(|| {
             let mut factory = ParserFactory::new_simple(&tokens_of(vocab)).map_err(internal)?;
             factory.quiet();
             *factory.limits_mut() =
@@ -32,6 +34,11 @@ impl Guides {
             Ok(factory)
         });
         made.as_ref().map_err(Clone::clone)
+    }
+
+    /// The tokens as texts.
+    pub fn token_texts(&self, vocab: &Vocab) -> Arc<TokenTexts> {
+        Arc::clone(self.texts.get_or_init(|| Arc::new(TokenTexts::new(vocab))))
     }
 
     /// A guide at the beginning of a value, or of the reasoning before it.

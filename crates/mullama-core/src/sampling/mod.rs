@@ -4,6 +4,7 @@
 //! `common/common.h`): logit bias, penalties, DRY, top-n-sigma, top-k, typical-p, top-p, min-p, XTC,
 //! temperature, then the draw.
 
+mod gbnf;
 mod grammar;
 mod guide;
 mod json_schema;

@@ -7,7 +7,7 @@ use llama_cpp_sys_2::llama_vocab;
 use super::{ShimResult, call};
 
 unsafe extern "C" {
-    fn mullama_check_grammar(
+    fn mullama_parse_grammar(
         vocab: *const llama_vocab,
         gbnf: *const c_char,
         out: *mut *mut c_char,
@@ -21,13 +21,13 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
-/// Whether a text is a grammar for tokens of this vocabulary; else what is wrong with it.
+/// The rules of a grammar for tokens of this vocabulary, in JSON; else what is wrong with it.
 ///
 /// # Safety
 /// `vocab` must be valid.
-pub unsafe fn check_grammar(vocab: *const llama_vocab, gbnf: &CStr) -> ShimResult<()> {
+pub unsafe fn parse_grammar(vocab: *const llama_vocab, gbnf: &CStr) -> ShimResult<String> {
     // SAFETY: the caller vouches for `vocab`; the string outlives the call.
-    call(|out| unsafe { mullama_check_grammar(vocab, gbnf.as_ptr(), out) }).map(drop)
+    call(|out| unsafe { mullama_parse_grammar(vocab, gbnf.as_ptr(), out) })
 }
 
 /// Whether the engine takes a pattern over the names of tensors; else the reason.

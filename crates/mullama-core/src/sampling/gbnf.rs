@@ -1,0 +1,611 @@
+//! Grammars in the engine's notation (GBNF): which tokens may be next, and where a text is.
+//!
+//! The engine reads a grammar; it is followed here. The engine's own way tries each of the places that a text may be
+//! at for itself, over and over, and takes longer than anyone waits where there are many: under `([a-z]+)+`, whose
+//! letters can be divided in a thousand ways. Here places that are the same are one, and work has a limit.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::CString;
+use std::sync::Arc;
+
+use mullama_sys as sys;
+use serde::Deserialize;
+
+use crate::engine::Vocab;
+use crate::{Error, ErrorKind, Result, Token};
+
+/// Places that may be gone through for one token, or one look at all tokens.
+const MOST_WORK: usize = 20_000_000;
+/// Places that a text may be at.
+const MOST_PLACES: usize = 20_000;
+/// Entries of the table of stacks, after which those that are not in use are left out. A token may add as many.
+const MOST_STACKS: usize = 1 << 20;
+
+/// `llama_gretype`
+mod kind {
+    pub const END: u32 = 0;
+    pub const ALTERNATIVE: u32 = 1;
+    pub const RULE: u32 = 2;
+    pub const CHARACTER: u32 = 3;
+    pub const NOT_CHARACTER: u32 = 4;
+    /// The upper end of a range that the element before begins.
+    pub const UPPER: u32 = 5;
+    /// One more character of the set that the elements before begin.
+    pub const OR_CHARACTER: u32 = 6;
+    pub const ANY_CHARACTER: u32 = 7;
+    pub const TOKEN: u32 = 8;
+    pub const NOT_TOKEN: u32 = 9;
+}
+
+/// A part of a rule: its kind, and a character, a rule or a token.
+type Element = (u32, u32);
+
+/// A grammar as the engine has read it.
+#[derive(Deserialize)]
+struct Parsed {
+    root: usize,
+    rules: Vec<Vec<Element>>,
+}
+
+/// What is still to come: an entry of the table of stacks.
+type Stack = u32;
+
+/// Nothing is to come.
+const DONE: Stack = u32::MAX;
+
+/// A character whose last bytes have not come yet: its bits so far, and how many bytes are missing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Partial {
+    bits: u32,
+    missing: u32,
+}
+
+/// The characters of a token; none where it is no UTF-8.
+type Text = Option<(Box<[u32]>, Partial)>;
+
+/// The tokens of a vocabulary as texts, in the order of their characters. Those that begin within a character stand
+/// apart.
+pub(crate) struct TokenTexts {
+    sorted: Vec<(Box<[u32]>, Partial, Token)>,
+    /// Bytes of tokens that are no text by themselves, and may end a character that others began.
+    broken: Vec<(Vec<u8>, Token)>,
+}
+
+impl TokenTexts {
+    pub fn new(vocab: &Vocab) -> Self {
+        let (mut sorted, mut broken) = (Vec::new(), Vec::new());
+        let mut piece = Vec::new();
+        for token in 0..vocab.len() as Token {
+            vocab.piece(token, true, &mut piece);
+            if vocab.is_end_of_generation(token) || piece.is_empty() {
+                continue;
+            }
+            match characters(&piece, Partial::default()) {
+                Some((text, partial)) => sorted.push((text, partial, token)),
+                None => broken.push((piece.clone(), token)),
+            }
+        }
+        sorted.sort_unstable();
+        Self { sorted, broken }
+    }
+}
+
+impl Ord for Partial {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.bits, self.missing).cmp(&(other.bits, other.missing))
+    }
+}
+
+impl PartialOrd for Partial {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// A place in a text that follows a grammar.
+pub(crate) struct Gbnf {
+    /// All rules, one after the other.
+    elements: Vec<Element>,
+    /// Where each rule begins.
+    rules: Vec<u32>,
+    stacks: Stacks,
+    /// Where the text may be.
+    places: Vec<Stack>,
+    partial: Partial,
+    work: usize,
+    vocab: Vocab,
+    texts: Arc<TokenTexts>,
+}
+
+/// Stacks as chains: each is an element on top of another stack, and those that are the same are one.
+#[derive(Default)]
+struct Stacks {
+    entries: Vec<(Stack, u32)>,
+    known: HashMap<(Stack, u32), Stack>,
+}
+
+impl Stacks {
+    fn push(&mut self, below: Stack, element: u32) -> Stack {
+        *self.known.entry((below, element)).or_insert_with(|| {
+            self.entries.push((below, element));
+            self.entries.len() as Stack - 1
+        })
+    }
+
+    /// Leaves out what was added since there were so many.
+    fn truncate(&mut self, length: usize) {
+        for entry in self.entries.drain(length..) {
+            self.known.remove(&entry);
+        }
+    }
+
+    /// Leaves out all but what these need.
+    fn keep(&mut self, needed: &mut [Stack]) {
+        let mut kept = Self::default();
+        for stack in needed {
+            let mut chain = Vec::new();
+            while *stack != DONE {
+                let (below, element) = self.entries[*stack as usize];
+                chain.push(element);
+                *stack = below;
+            }
+            for element in chain.into_iter().rev() {
+                *stack = kept.push(*stack, element);
+            }
+        }
+        *self = kept;
+    }
+}
+
+impl Gbnf {
+    /// Reads a grammar. `texts` are those of the vocabulary.
+    pub fn new(vocab: &Vocab, texts: Arc<TokenTexts>, grammar: &str) -> Result<Self> {
+        if grammar.trim().is_empty() {
+            return Err(unusable("the grammar is empty"));
+        }
+        let text =
+            CString::new(grammar).map_err(|_| unusable("the grammar contains a NUL byte"))?;
+        // SAFETY: the vocabulary is alive.
+        let parsed = unsafe { sys::shim::parse_grammar(vocab.as_ptr(), &text) }
+            .map_err(|reason| unusable(&format!("the grammar cannot be used: {reason}")))?;
+        let parsed: Parsed = serde_json::from_str(&parsed)
+            .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
+        let mut rules = Vec::with_capacity(parsed.rules.len());
+        let mut elements = Vec::new();
+        for rule in parsed.rules {
+            rules.push(elements.len() as u32);
+            elements.extend(rule);
+        }
+        let mut grammar = Self {
+            elements,
+            rules,
+            stacks: Stacks::default(),
+            places: Vec::new(),
+            partial: Partial::default(),
+            work: 0,
+            vocab: vocab.clone(),
+            texts,
+        };
+        if grammar.recurses_leftwards() {
+            let reason = "a rule begins with itself (left recursion), which is not supported";
+            return Err(unusable(&format!("the grammar cannot be used: {reason}")));
+        }
+        let mut places = Places::default();
+        for alternative in grammar.alternatives(parsed.root) {
+            let stack = grammar.on(DONE, alternative);
+            grammar.unfold(stack, &mut places)?;
+        }
+        grammar.places = places.list;
+        Ok(grammar)
+    }
+
+    fn element(&self, at: u32) -> Element {
+        self.elements.get(at as usize).copied().unwrap_or((kind::END, 0))
+    }
+
+    /// Whether a sequence is over.
+    fn is_end(&self, at: u32) -> bool {
+        matches!(self.element(at).0, kind::END | kind::ALTERNATIVE)
+    }
+
+    /// Where the alternatives of a rule begin.
+    fn alternatives(&self, rule: usize) -> Vec<u32> {
+        let Some(&start) = self.rules.get(rule) else { return Vec::new() };
+        let mut found = vec![start];
+        for at in start.. {
+            match self.element(at).0 {
+                kind::END => break,
+                kind::ALTERNATIVE => found.push(at + 1),
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// A stack with what begins here on top of another.
+    fn on(&mut self, below: Stack, at: u32) -> Stack {
+        if self.is_end(at) { below } else { self.stacks.push(below, at) }
+    }
+
+    /// Whether a rule begins with itself, where what is before it has an empty alternative or is nothing. What begins
+    /// so in other ways is not found, and comes to the limit of work.
+    fn recurses_leftwards(&self) -> bool {
+        let count = self.rules.len();
+        let is_empty = |rule| self.alternatives(rule).into_iter().any(|start| self.is_end(start));
+        let may_be_empty: Vec<bool> = (0..count).map(is_empty).collect();
+        // The rules that each may begin with, and from there a search for a way back.
+        let begins: Vec<Vec<usize>> = (0..count)
+            .map(|rule| {
+                let mut found = Vec::new();
+                for start in self.alternatives(rule) {
+                    for at in start.. {
+                        let (kind, value) = self.element(at);
+                        if kind != kind::RULE {
+                            break;
+                        }
+                        found.push(value as usize);
+                        if !may_be_empty[value as usize] {
+                            break;
+                        }
+                    }
+                }
+                found
+            })
+            .collect();
+        let (mut open, mut closed) = (vec![false; count], vec![false; count]);
+        for first in 0..count {
+            let mut path = vec![(first, 0)];
+            while let Some((rule, next)) = path.last_mut() {
+                let rule = *rule;
+                open[rule] = true;
+                let Some(&other) = begins[rule].get(*next) else {
+                    (open[rule], closed[rule]) = (false, true);
+                    path.pop();
+                    continue;
+                };
+                *next += 1;
+                if open[other] {
+                    return true;
+                }
+                if !closed[other] {
+                    path.push((other, 0));
+                }
+            }
+        }
+        false
+    }
+
+    fn spend(&mut self, places: usize) -> Result<()> {
+        self.work += 1;
+        let is_too_much = self.work > MOST_WORK
+            || places > MOST_PLACES
+            || self.stacks.entries.len() > 2 * MOST_STACKS;
+        if is_too_much {
+            let message = "the grammar leaves too many ways to read what was generated";
+            return Err(Error::new(ErrorKind::InvalidGrammar, message)
+                .with_hint("do not repeat what is a repetition, as ([a-z]+)+ does"));
+        }
+        Ok(())
+    }
+
+    /// Adds the places that a stack stands for: rules are gone into, until a character or a token is on top.
+    fn unfold(&mut self, stack: Stack, places: &mut Places) -> Result<()> {
+        let mut left = vec![stack];
+        while let Some(stack) = left.pop() {
+            self.spend(places.list.len())?;
+            if !places.seen.insert(stack) {
+                continue;
+            }
+            if stack == DONE {
+                places.list.push(stack);
+                continue;
+            }
+            let (below, at) = self.stacks.entries[stack as usize];
+            let (kind, value) = self.element(at);
+            if kind != kind::RULE {
+                places.list.push(stack);
+                continue;
+            }
+            let after = self.on(below, at + 1);
+            for alternative in self.alternatives(value as usize) {
+                let stack = self.on(after, alternative);
+                left.push(stack);
+            }
+        }
+        Ok(())
+    }
+
+    /// The places after a character.
+    fn step(&mut self, from: &[Stack], character: u32) -> Result<Vec<Stack>> {
+        let mut places = Places::default();
+        for &stack in from {
+            if stack == DONE {
+                continue;
+            }
+            let (below, at) = self.stacks.entries[stack as usize];
+            if let Some((true, after)) =
+                self.matches(at, |low, high| (low..=high).contains(&character))
+            {
+                let stack = self.on(below, after);
+                self.unfold(stack, &mut places)?;
+            }
+        }
+        Ok(places.list)
+    }
+
+    /// Whether the set of characters that stands here has one of which this holds (or, of a set that is excluded,
+    /// one of which it does not), and what follows it. None for tokens.
+    fn matches(&self, at: u32, holds: impl Fn(u32, u32) -> bool) -> Option<(bool, u32)> {
+        let (first, _) = self.element(at);
+        if !matches!(first, kind::CHARACTER | kind::NOT_CHARACTER | kind::ANY_CHARACTER) {
+            return None;
+        }
+        let (mut at, mut found) = (at, false);
+        loop {
+            let (kind, low) = self.element(at);
+            let (next, high) = self.element(at + 1);
+            if next == kind::UPPER {
+                found |= holds(low, high);
+                at += 2;
+            } else {
+                found |= kind == kind::ANY_CHARACTER || holds(low, low);
+                at += 1;
+            }
+            if self.element(at).0 != kind::OR_CHARACTER {
+                return Some((found == (first != kind::NOT_CHARACTER), at));
+            }
+        }
+    }
+
+    /// Whether a character that has begun may go on so that it is allowed at one of these places.
+    fn may_go_on(&self, places: &[Stack], Partial { bits, missing }: Partial) -> bool {
+        // One of seven bits has no other bytes.
+        if missing == 1 && bits < 2 {
+            return false;
+        }
+        let mut low = bits << (6 * missing);
+        let high = low | ((1 << (6 * missing)) - 1);
+        if low == 0 {
+            low = match missing {
+                2 => 1 << 11,
+                3 => 1 << 16,
+                _ => 0,
+            };
+        }
+        places.iter().filter(|&&stack| stack != DONE).any(|&stack| {
+            let (_, at) = self.stacks.entries[stack as usize];
+            let overlaps = |first: u32, last: u32| first <= high && low <= last;
+            self.matches(at, overlaps).is_some_and(|(matches, _)| matches)
+        })
+    }
+
+    /// Whether a token stands at one of the places by its number.
+    fn is_named(&self, token: Token) -> bool {
+        self.places.iter().filter(|&&stack| stack != DONE).any(|&stack| {
+            match self.element(self.stacks.entries[stack as usize].1) {
+                (kind::TOKEN, value) => value == token as u32,
+                (kind::NOT_TOKEN, value) => value != token as u32,
+                _ => false,
+            }
+        })
+    }
+
+    /// Whether the text may end here.
+    fn may_end(&self) -> bool {
+        self.places.contains(&DONE)
+    }
+
+    /// Whether a token may be next.
+    pub fn allows(&mut self, token: Token) -> Result<bool> {
+        if self.vocab.is_end_of_generation(token) {
+            return Ok(self.may_end());
+        }
+        let mut piece = Vec::new();
+        self.vocab.piece(token, true, &mut piece);
+        self.looking(|grammar| grammar.allows_piece(token, &piece))
+    }
+
+    fn allows_piece(&mut self, token: Token, piece: &[u8]) -> Result<bool> {
+        if piece.first().is_none_or(|byte| *byte == 0) {
+            return Ok(false);
+        }
+        if self.is_named(token) {
+            return Ok(true);
+        }
+        let Some((text, partial)) = characters(piece, self.partial) else { return Ok(false) };
+        let mut places = self.places.clone();
+        for &character in &*text {
+            places = self.step(&places, character)?;
+            if places.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(partial.missing == 0 || self.may_go_on(&places, partial))
+    }
+
+    /// Looks ahead: what was gone through for it is forgotten.
+    fn looking<T>(&mut self, look: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let known = self.stacks.entries.len();
+        self.work = 0;
+        let seen = look(self);
+        self.stacks.truncate(known);
+        seen
+    }
+
+    /// Gives all candidates that may not be next a logit of minus infinity.
+    pub fn forbid(&mut self, candidates: &mut [sys::llama_token_data]) -> Result<()> {
+        let mut allowed = self.looking(Self::all_allowed)?;
+        let may_end = self.may_end();
+        for &token in self.vocab.ends_of_generation() {
+            if let Some(allowed) = allowed.get_mut(token as usize) {
+                *allowed = may_end;
+            }
+        }
+        for candidate in candidates {
+            if !allowed.get(candidate.id as usize).is_some_and(|allowed| *allowed) {
+                candidate.logit = f32::NEG_INFINITY;
+            }
+        }
+        Ok(())
+    }
+
+    /// Which tokens may be next, by their numbers.
+    fn all_allowed(&mut self) -> Result<Vec<bool>> {
+        let mut allowed = vec![false; self.vocab.len()];
+        let texts = Arc::clone(&self.texts);
+        if self.partial.missing > 0 {
+            // Only what is no text by itself goes on within a character.
+            for (piece, token) in &texts.broken {
+                allowed[*token as usize] = self.allows_piece(*token, piece)?;
+            }
+            return Ok(allowed);
+        }
+        // Places by the number of characters that lead there; what tokens begin with alike is gone through once.
+        let mut path: Vec<u32> = Vec::new();
+        let mut places = vec![self.places.clone()];
+        for (text, partial, token) in &texts.sorted {
+            let common = path.iter().zip(&**text).take_while(|(a, b)| a == b).count();
+            path.truncate(common);
+            places.truncate(common + 1);
+            for &character in &text[common..] {
+                let last = &places[places.len() - 1];
+                if last.is_empty() {
+                    break;
+                }
+                let next = self.step(&last.clone(), character)?;
+                path.push(character);
+                places.push(next);
+            }
+            let last = &places[places.len() - 1];
+            let is_whole = path.len() == text.len() && !last.is_empty();
+            allowed[*token as usize] = is_whole
+                && text.first() != Some(&0)
+                && (partial.missing == 0 || self.may_go_on(last, *partial))
+                || self.is_named(*token);
+        }
+        for (_, token) in &texts.broken {
+            allowed[*token as usize] = self.is_named(*token);
+        }
+        Ok(allowed)
+    }
+
+    /// Goes on by a token.
+    pub fn accept(&mut self, token: Token) -> Result<()> {
+        let mut piece = Vec::new();
+        self.vocab.piece(token, true, &mut piece);
+        if self.vocab.is_end_of_generation(token) {
+            return if self.may_end() { Ok(()) } else { Err(no_continuation()) };
+        }
+        self.accept_piece(token, &piece)
+    }
+
+    fn accept_piece(&mut self, token: Token, piece: &[u8]) -> Result<()> {
+        self.work = 0;
+        let mut places = Places::default();
+        for stack in self.places.clone().into_iter().filter(|&stack| stack != DONE) {
+            let (below, at) = self.stacks.entries[stack as usize];
+            let is_named = match self.element(at) {
+                (kind::TOKEN, value) => value == token as u32,
+                (kind::NOT_TOKEN, value) => value != token as u32,
+                _ => false,
+            };
+            if is_named {
+                let stack = self.on(below, at + 1);
+                self.unfold(stack, &mut places)?;
+            }
+        }
+        let text: Text = characters(piece, self.partial);
+        self.partial = Partial::default();
+        if let Some((text, partial)) = text {
+            let is_set = |stack: &Stack| {
+                *stack != DONE
+                    && self.matches(self.stacks.entries[*stack as usize].1, |_, _| true).is_some()
+            };
+            let mut read: Vec<_> = self.places.iter().copied().filter(is_set).collect();
+            for &character in &*text {
+                read = self.step(&read, character)?;
+            }
+            if !read.is_empty() {
+                self.partial = partial;
+            }
+            places.list.extend(read.into_iter().filter(|stack| places.seen.insert(*stack)));
+        }
+        self.places = places.list;
+        if self.stacks.entries.len() > MOST_STACKS {
+            self.stacks.keep(&mut self.places);
+        }
+        if self.places.is_empty() { Err(no_continuation()) } else { Ok(()) }
+    }
+}
+
+/// Places, each once.
+#[derive(Default)]
+struct Places {
+    list: Vec<Stack>,
+    seen: HashSet<Stack>,
+}
+
+/// Reads UTF-8 that may begin and end within a character, as leniently as the engine; none where it is no UTF-8.
+fn characters(piece: &[u8], begun: Partial) -> Text {
+    let Partial { mut bits, mut missing } = begun;
+    let mut text = Vec::with_capacity(piece.len());
+    let mut bytes = piece.iter().copied();
+    while missing > 0 {
+        let Some(byte) = bytes.next() else { break };
+        if byte >> 6 != 0b10 {
+            return None;
+        }
+        bits = (bits << 6) | u32::from(byte & 0x3f);
+        missing -= 1;
+        if missing == 0 {
+            text.push(bits);
+        }
+    }
+    while let Some(byte) = bytes.next() {
+        (bits, missing) = match byte {
+            0..=0x7f => (u32::from(byte), 0),
+            0x80..=0xbf => return None,
+            0xc0..=0xdf => (u32::from(byte & 0x1f), 1),
+            0xe0..=0xef => (u32::from(byte & 0x0f), 2),
+            0xf0..=0xff => (u32::from(byte & 0x07), 3),
+        };
+        while missing > 0 {
+            let Some(byte) = bytes.next() else { break };
+            bits = (bits << 6) | u32::from(byte & 0x3f);
+            missing -= 1;
+        }
+        if missing == 0 {
+            text.push(bits);
+        }
+    }
+    Some((text.into(), Partial { bits: if missing > 0 { bits } else { 0 }, missing }))
+}
+
+fn unusable(what: &str) -> Error {
+    Error::new(ErrorKind::InvalidGrammar, what)
+        .with_hint("a grammar is GBNF and has a rule named `root`")
+}
+
+fn no_continuation() -> Error {
+    let message = "the grammar allows no continuation of what was generated";
+    Error::new(ErrorKind::InvalidGrammar, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn characters_may_be_cut_anywhere() {
+        let text = "aé漢🦙";
+        for end in 0..=text.len() {
+            let (first, partial) = characters(&text.as_bytes()[..end], Partial::default()).unwrap();
+            let (rest, last) = characters(&text.as_bytes()[end..], partial).unwrap();
+            let all: Vec<u32> = first.iter().chain(&*rest).copied().collect();
+            assert_eq!(all, text.chars().map(u32::from).collect::<Vec<_>>(), "cut at {end}");
+            assert_eq!(last, Partial::default());
+        }
+        assert_eq!(characters(b"\x80", Partial::default()), None);
+        assert_eq!(characters(b"a", Partial { bits: 1, missing: 1 }), None);
+    }
+}
