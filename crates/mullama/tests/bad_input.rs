@@ -13,6 +13,7 @@ use mullama_testkit::architecture::ARCHITECTURES;
 use mullama_testkit::broken;
 use mullama_testkit::gguf::Value;
 use mullama_testkit::probe::Verdict;
+use serde_json::json;
 
 static DEMO: LazyLock<Model> = LazyLock::new(|| load("demo").expect("the demo model loads"));
 
@@ -335,6 +336,38 @@ fn grammars_that_can_be_read_in_many_ways_come_to_an_end() {
                 let start: String = grammar.chars().take(60).collect();
                 assert_eq!(error.kind(), ErrorKind::InvalidGrammar, "{start}: {error}");
             }
+        }
+    }
+}
+
+#[test]
+fn numbers_of_schemas_are_followed_or_refused() {
+    let generate = |schema: serde_json::Value| {
+        let options = GenerateOptions::default().with_max_tokens(30).with_temperature(0.0);
+        DEMO.generate("x", &options.with_json_schema(schema))
+    };
+    for schema in [
+        json!({"enum": [i64::MIN + 1]}),
+        json!({"enum": [288_230_376_151_711_746_i64, -2]}),
+        json!({"const": {"a": [u64::MAX]}}),
+        json!({"type": "integer", "minimum": u64::MAX}),
+        json!({"type": "integer", "maximum": i64::MIN}),
+        json!({"type": "number", "multipleOf": 8_388_607}),
+        json!({"type": "number", "multipleOf": 0.123_456_7}),
+    ] {
+        let error = generate(schema.clone()).map(drop).expect_err(&schema.to_string());
+        assert_eq!(error.kind(), ErrorKind::InvalidGrammar, "{schema}: {error}");
+        assert!(error.to_string().contains('#'), "it names the place: {error}");
+    }
+    for schema in [
+        json!({"type": "integer", "minimum": i64::MIN, "maximum": 3}),
+        json!({"type": "integer", "minimum": 0, "maximum": u64::MAX}),
+        json!({"type": "integer", "minimum": 1, "maximum": 99, "multipleOf": 3}),
+    ] {
+        let answer = generate(schema.clone()).unwrap_or_else(|error| panic!("{schema}: {error}"));
+        if answer.finish_reason == mullama::FinishReason::Stop {
+            let number: f64 = answer.text.trim().parse().unwrap();
+            assert!(schema["maximum"].as_f64().is_some_and(|most| number <= most), "{number}");
         }
     }
 }

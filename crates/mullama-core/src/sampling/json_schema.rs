@@ -3,8 +3,7 @@
 use llguidance::api::{GrammarInit, ParserLimits, TopLevelGrammar};
 use serde_json::{Map, Value, json};
 
-use super::guide::STACK;
-use super::schema::{MAX_REFERENCES, check_depth, simplified};
+use super::schema::{MAX_REFERENCES, check_depth, check_numbers, simplified};
 use super::text_schema::{Texts, texts_of};
 use crate::engine::with_stack;
 use crate::{Error, ErrorKind, Result};
@@ -12,6 +11,9 @@ use crate::{Error, ErrorKind, Result};
 /// White space between the parts of a value: what people write, and no more, or a model goes on with it for
 /// ever.
 pub(super) const WHITE_SPACE: &str = r"(?: |\n{1,2}[ \t]{0,20})";
+
+/// Stack for compiling a schema.
+pub(super) const STACK: usize = 6 << 20;
 
 /// Where a schema has the one that its parts refer to.
 const ROOT: &str = "#/$defs/root";
@@ -87,7 +89,9 @@ impl Schema {
                 .map_err(|error| unusable(&format!("it is no JSON: {error}")))?,
             other => other.clone(),
         };
-        check_depth(&schema).map_err(|reason| unusable(&reason))?;
+        check_depth(&schema)
+            .and_then(|()| check_numbers(&schema, "#"))
+            .map_err(|reason| unusable(&reason))?;
         let root = match simplified(schema) {
             Value::Bool(true) => json!({}),
             schema @ Value::Object(_) => schema,

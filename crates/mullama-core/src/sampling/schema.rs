@@ -2,6 +2,7 @@
 //!
 //! - A format that nobody knows is an annotation, as JSON Schema has it.
 //! - `oneOf` is `anyOf` where no value can follow two of its schemas: that can be followed token by token.
+//! - Bounds beyond what floating-point numbers tell apart are drawn in to there.
 //! - Objects that list their properties have those alone, unless they say otherwise: a model would add more without
 //!   end.
 
@@ -35,6 +36,63 @@ const OTHERS: [&str; 3] = ["additionalProperties", "patternProperties", "unevalu
 
 /// Keywords with values, which are no schemas.
 const VALUES: [&str; 4] = ["const", "default", "enum", "examples"];
+
+/// Whole numbers up to here are told apart by floating-point numbers, which readers of JSON take them for.
+const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// The largest number whose multiples are followed, as it is written without a point: what follows them goes
+/// through as many states.
+const MAX_MULTIPLE: u64 = 10_000;
+
+/// Fails for numbers that cannot be followed as they stand, with the place of them.
+pub(super) fn check_numbers(schema: &Value, place: &str) -> Result<(), String> {
+    let is_beyond = |value: &Value| value.as_f64().is_some_and(|number| number.abs() > MAX_EXACT);
+    match schema {
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, item)| check_numbers(item, &format!("{place}/{index}"))),
+        Value::Object(object) => object.iter().try_for_each(|(key, value)| match key.as_str() {
+            "enum" | "const" => match find_number(value, &is_beyond) {
+                Some(number) => Err(format!("{place}/{key}: {number} is beyond {MAX_EXACT}")),
+                None => Ok(()),
+            },
+            "minimum" | "exclusiveMinimum" if value.as_f64().is_some_and(|n| n > MAX_EXACT) => {
+                Err(format!("{place}: {key} is above {MAX_EXACT}"))
+            }
+            "maximum" | "exclusiveMaximum" if value.as_f64().is_some_and(|n| n < -MAX_EXACT) => {
+                Err(format!("{place}: {key} is below -{MAX_EXACT}"))
+            }
+            "multipleOf" if digits(value).is_some_and(|digits| digits > MAX_MULTIPLE) => {
+                Err(format!(
+                    "{place}: {key} {value} has more digits than can be followed: {MAX_MULTIPLE} at most"
+                ))
+            }
+            key if VALUES.contains(&key) => Ok(()),
+            key => check_numbers(value, &format!("{place}/{key}")),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// A number in a value of which this holds.
+fn find_number<'a>(value: &'a Value, holds: &impl Fn(&Value) -> bool) -> Option<&'a Value> {
+    match value {
+        Value::Number(_) => holds(value).then_some(value),
+        Value::Array(items) => items.iter().find_map(|item| find_number(item, holds)),
+        Value::Object(object) => object.values().find_map(|value| find_number(value, holds)),
+        _ => None,
+    }
+}
+
+/// A number without its point: 25 of 0.25.
+fn digits(number: &Value) -> Option<u64> {
+    let number = number.as_number()?.to_string();
+    let mantissa = number.split(['e', 'E']).next()?;
+    let mantissa = mantissa.strip_suffix(".0").unwrap_or(mantissa);
+    let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+    Some(digits.parse().unwrap_or(u64::MAX))
+}
 
 pub(super) fn simplified(mut schema: Value) -> Value {
     let root = schema.clone();
@@ -108,7 +166,14 @@ fn rewrite(schema: &mut Value, root: &Value) {
                 object.insert("anyOf".to_owned(), choices);
             }
             for (key, value) in object {
-                if !VALUES.contains(&key.as_str()) {
+                let bound = match key.as_str() {
+                    "minimum" | "exclusiveMinimum" => value.as_f64().map(|n| n.max(-MAX_EXACT)),
+                    "maximum" | "exclusiveMaximum" => value.as_f64().map(|n| n.min(MAX_EXACT)),
+                    _ => None,
+                };
+                if let Some(bound) = bound.filter(|bound| bound.abs() == MAX_EXACT) {
+                    *value = (bound as i64).into();
+                } else if !VALUES.contains(&key.as_str()) {
                     rewrite(value, root);
                 }
             }
