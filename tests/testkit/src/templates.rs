@@ -144,7 +144,8 @@ pub const STRICT: &str = r"
 {%- if add_generation_prompt %}{{- 'assistant: ' }}{%- endif %}";
 
 /// Templates that no program should wait for, or survive by luck: by name.
-pub const RUNAWAY: [(&str, &str); 7] = [
+pub const RUNAWAY: [(&str, &str); 8] = [
+    ("much of little", "{%- for m in messages %}{{- 'x' * 99999 }}{%- endfor %}"),
     (
         "loops in loops",
         "{%- for a in range(9999) %}{%- for b in range(9999) %}{%- for c in range(9999) %}\

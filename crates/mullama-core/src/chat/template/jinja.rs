@@ -29,6 +29,10 @@ const MAX_CALLS: usize = 200;
 pub(crate) const MAX_TIME: Duration = Duration::from_secs(5);
 /// Bytes of a template; those of models have up to 60,000.
 const MAX_SOURCE: usize = 1 << 20;
+/// Bytes that a rendering for the engine may have beside [`MOST_OF_EACH`] for each byte that it is made of. The engine's
+/// parsers compare renderings of short conversations, which takes the square of their length.
+const MOST_BESIDE: usize = 32 << 10;
+const MOST_OF_EACH: usize = 16;
 /// How deep values may be that a namespace holds, or that are written as JSON.
 const MAX_DEPTH: usize = 200;
 /// What `str.format` may fill a field up to.
@@ -123,17 +127,22 @@ impl Renderer for Jinja {
         let mut variables: serde_json::Value =
             serde_json::from_str(variables).map_err(|error| error.to_string())?;
         Bounds::settle(&mut variables);
-        // The time goes on.
-        if self.source.contains("strftime_now") {
-            return self.render_with(variables);
-        }
         let settled = variables.to_string();
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(text) = known().texts.get(&settled) {
+        // The time goes on.
+        let keeps = !self.source.contains("strftime_now");
+        if keeps && let Some(text) = known().texts.get(&settled) {
             return Ok(text.clone());
         }
         let text = self.render_with(variables)?;
-        known().keep(settled, &text);
+        if text.len() > MOST_BESIDE + MOST_OF_EACH * settled.len() {
+            let reason = format!("it makes {} bytes of {}", text.len(), settled.len());
+            Bounds::note(&reason, true);
+            return Err(reason);
+        }
+        if keeps {
+            known().keep(settled, &text);
+        }
         Ok(text)
     }
 }
