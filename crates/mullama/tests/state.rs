@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::sync::LazyLock;
 
+use mullama::hub::Digest;
 use mullama::{
     ChatOptions, ContextParams, EmbedOptions, ErrorKind, GenerateOptions, KvCacheType, Message,
     Model, ModelParams, Prompt, TokenLogprob, write_state,
@@ -161,4 +162,45 @@ fn a_model_goes_on_without_its_file() {
     assert_eq!(vectors.as_slice(), expected.as_slice());
     let state = model.save_state("a text").unwrap();
     assert!(other.load_state(&state).unwrap() > 0);
+}
+
+/// A state that somebody wrote: its digest is right.
+fn signed(mut state: Vec<u8>) -> Vec<u8> {
+    let digest = Digest::of(&state[40..]);
+    state[8..40].copy_from_slice(digest.as_bytes());
+    state
+}
+
+#[test]
+fn a_state_that_somebody_wrote_has_no_part_in_other_answers() {
+    let tiny = || load(fixture("tiny").to_str().unwrap(), ContextParams::default().with_n_ctx(256));
+    let model = tiny();
+    let state = tiny().save_state("hello world").unwrap();
+    let ask = || model.generate("Zebra 42", &greedy().with_max_tokens(8)).unwrap().text;
+    let expected = ask();
+    let count = u32::from_le_bytes(state[72..76].try_into().unwrap()) as usize;
+    let cells = 76 + 4 * count;
+
+    // Cells, each with a place, a number of sequences and a sequence, stand behind four numbers.
+    let place = |index: usize| cells + 16 + 12 * index;
+    assert_eq!(state[place(1)..place(1) + 4], 1_u32.to_le_bytes());
+    for number in [-5, i32::MIN, i32::MAX, 1000] {
+        for index in [0, count - 1] {
+            let mut state = state.clone();
+            state[place(index)..place(index) + 4].copy_from_slice(&i32::to_le_bytes(number));
+            let error = model.load_state(&signed(state)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{number}: {error}");
+            assert_eq!(ask(), expected, "{number}");
+        }
+    }
+    // Values that are no numbers, in cells that are given up as well.
+    let mut poisoned = state.clone();
+    let start = place(count) + 200;
+    poisoned[start..].fill(0xff);
+    let _ = model.load_state(&signed(poisoned));
+    let _ = model.generate("hello world, and more", &greedy().with_max_tokens(2));
+    for _ in 0..3 {
+        assert_eq!(ask(), expected);
+    }
+    assert!(model.load_state(&state).is_ok());
 }

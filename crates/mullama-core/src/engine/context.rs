@@ -274,11 +274,16 @@ impl Context {
         }
     }
 
+    /// Bytes that the cells of a sequence take when they are saved.
+    pub fn saved_size(&mut self, sequence: SeqId, saved: Saved) -> usize {
+        // SAFETY: a valid context, which only this thread uses.
+        unsafe { sys::llama_state_seq_get_size_ext(self.raw.0.as_ptr(), sequence, saved.flags()) }
+    }
+
     /// What the engine needs to have the cells of a sequence again.
     pub fn save(&mut self, sequence: SeqId, saved: Saved) -> Result<Vec<u8>> {
         let (context, flags) = (self.raw.0.as_ptr(), saved.flags());
-        // SAFETY: a valid context, which only this thread uses.
-        let size = unsafe { sys::llama_state_seq_get_size_ext(context, sequence, flags) };
+        let size = self.saved_size(sequence, saved);
         check_memory(size)?;
         let mut data = vec![0; size];
         let (written, said) = logging::capture(|| {
@@ -291,7 +296,12 @@ impl Context {
                 data.truncate(written);
                 Ok(data)
             }
-            failed => Err(state_error("saved", said.problem().or(failed.err()))),
+            failed => {
+                let reason = said.problem().or(failed.err());
+                let reason = reason.unwrap_or_else(|| "the engine gave no reason".to_owned());
+                let message = format!("the state could not be saved: {reason}");
+                Err(Error::new(ErrorKind::Backend, message))
+            }
         }
     }
 
@@ -309,7 +319,8 @@ impl Context {
             Ok(read) if read == data.len() => Ok(()),
             failed => {
                 self.trim(sequence, 0);
-                Err(state_error("restored", said.problem().or(failed.err())))
+                let reason = said.problem().or(failed.err());
+                Err(damaged_cells(&reason.unwrap_or_else(|| "it is not whole".to_owned())))
             }
         }
     }
@@ -348,9 +359,18 @@ impl Context {
 
     /// Frees all cells.
     pub fn clear(&mut self) {
+        self.clear_memory(false);
+    }
+
+    /// Frees all cells, and clears what is in them: what is no number would spread from cells that nobody has.
+    pub fn wipe(&mut self) {
+        self.clear_memory(true);
+    }
+
+    fn clear_memory(&mut self, with_data: bool) {
         if let Some(memory) = self.memory() {
-            // SAFETY: a valid context's memory; what is in its buffers need not be cleared.
-            unsafe { sys::llama_memory_clear(memory, false) }
+            // SAFETY: a valid context's memory.
+            unsafe { sys::llama_memory_clear(memory, with_data) }
         }
     }
 
@@ -432,9 +452,10 @@ unsafe fn outputs<'a>(values: *const f32, count: usize) -> Result<&'a [f32]> {
     Ok(unsafe { std::slice::from_raw_parts(values, count) })
 }
 
-fn state_error(what: &str, reason: Option<String>) -> Error {
-    let reason = reason.unwrap_or_else(|| "the engine gave no reason".to_owned());
-    Error::new(ErrorKind::Backend, format!("the state could not be {what}: {reason}"))
+/// A state has cells that no prompt leaves.
+pub(crate) fn damaged_cells(reason: &str) -> Error {
+    let message = format!("the state could not be restored: {reason}");
+    Error::new(ErrorKind::InvalidArgument, message).with_hint("save it again")
 }
 
 /// Tells the engine to give up a computation that nobody waits for. (The CPU backend asks.)

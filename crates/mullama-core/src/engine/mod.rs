@@ -24,7 +24,7 @@ mod window;
 pub(crate) use adapter::AdapterSet;
 pub(crate) use batch::SeqId;
 pub(crate) use closed::closed;
-pub(crate) use context::{Context, Decoded, Saved, Sharing};
+pub(crate) use context::{Context, Decoded, Saved, Sharing, damaged_cells};
 pub(crate) use deep::{apart, with_stack};
 pub use exit::shut_down;
 pub(crate) use failure::Failure;

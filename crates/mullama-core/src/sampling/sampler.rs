@@ -88,14 +88,9 @@ impl Sampler {
     }
 
     fn choose(&mut self, logits: &[f32], constrained: bool) -> Result<Token> {
-        // One value that is no number spreads over all logits: looking at the first is enough, and
-        // keeps the samplers, which sort, from having to cope.
-        if logits.first().is_none_or(|logit| logit.is_nan()) {
-            return Err(Error::new(
-                ErrorKind::Backend,
-                "the model computed values that are not numbers",
-            )
-            .with_hint(Text::with_names("check the file with the option {check_tensors}")));
+        // The samplers, which sort, need not cope.
+        if !is_sound(logits) {
+            return Err(not_numbers());
         }
         if let (Some(biases), false) = (&self.greedy, constrained) {
             if biases.is_empty() {
@@ -253,6 +248,17 @@ fn chain(
         add(sys::llama_sampler_init_dist(seed));
         Ok(chain)
     }
+}
+
+/// Whether logits are numbers. One value that is none spreads over all of them: looking at the first is enough.
+pub(crate) fn is_sound(logits: &[f32]) -> bool {
+    logits.first().is_some_and(|logit| !logit.is_nan())
+}
+
+/// The logits are not.
+pub(crate) fn not_numbers() -> Error {
+    Error::new(ErrorKind::Backend, "the model computed values that are not numbers")
+        .with_hint(Text::with_names("check the file with the option {check_tensors}"))
 }
 
 #[cfg(test)]

@@ -92,6 +92,12 @@ impl HostCache {
         }
     }
 
+    /// Gives up everything.
+    pub fn forget(&mut self) {
+        self.entries.clear();
+        self.used = 0;
+    }
+
     /// Takes out the sequence that begins like these tokens for longest, where that is worth copying beside the
     /// `known` first ones; and tells how many tokens they have in common.
     pub fn take(

@@ -249,6 +249,13 @@ impl PrefixCache {
         self.free.push(sequence);
     }
 
+    /// Gives up everything that is kept.
+    pub fn forget(&mut self, cells: &mut impl KvCells) {
+        while let Some(sequence) = self.oldest(|_| true) {
+            self.close(cells, sequence);
+        }
+    }
+
     /// Frees at least so many cells of what is kept, as far as there are.
     pub fn evict(&mut self, cells: &mut impl KvCells, mut count: usize) {
         while count > 0 && self.sharing == Sharing::Checkpoints {

@@ -9,7 +9,7 @@ use super::prefix::KvCells as _;
 use super::request::SavedCells;
 use super::scheduler::Scheduler;
 use super::slot::Slot;
-use crate::engine::{AdapterSet, Saved, SeqId, Sharing};
+use crate::engine::{AdapterSet, Saved, SeqId, Sharing, damaged_cells};
 use crate::{Error, ErrorKind, Result, Token};
 
 impl Scheduler {
@@ -135,6 +135,7 @@ impl Scheduler {
 
     /// Puts cells into the cache, of those tokens that it does not have.
     pub(super) fn restore(&mut self, cells: &SavedCells) -> Result<()> {
+        self.try_out(cells)?;
         let count = cells.tokens.len();
         let sequence = self.spare_sequence(&cells.adapters)?;
         // What cannot be cut is copied as it is, not continued.
@@ -150,6 +151,23 @@ impl Scheduler {
         }
         self.tell_stats();
         restored
+    }
+
+    /// Makes sure that cells that anybody may have written are those of their tokens, and can be freed again.
+    fn try_out(&mut self, cells: &SavedCells) -> Result<()> {
+        self.make_room(cells.tokens.len())?;
+        let sequence = self.spare_sequence(&cells.adapters)?;
+        let nothing = self.context.saved_size(sequence, Saved::Whole);
+        let restored = self.context.restore(sequence, Saved::Whole, &cells.data);
+        let intact = self.context.is_intact(sequence, cells.tokens.len());
+        self.prefixes.close(&mut self.context, sequence);
+        // The engine frees cells by their places, and not those before the first: others would see them.
+        if self.context.saved_size(sequence, Saved::Whole) != nothing {
+            self.start_over();
+            return Err(damaged_cells("it has cells at places that no token has"));
+        }
+        restored?;
+        if intact { Ok(()) } else { Err(damaged_cells("its cells are not those of its tokens")) }
     }
 
     /// Gives a sequence that has the tokens before a range the cells of the range.

@@ -21,6 +21,7 @@ use super::stats::Stats;
 use crate::engine::{
     AdapterSet, Context, ContextSettings, Decoded, SeqId, Serve, Shared, Sharing, Vocab, closed,
 };
+use crate::sampling::{is_sound, not_numbers};
 use crate::{CancelToken, Error, ErrorKind, Result};
 use mullama_base::Text;
 
@@ -260,7 +261,7 @@ impl Scheduler {
             if kept > 0 {
                 self.prefixes.evict(&mut self.context, kept);
             } else if self.running.len() > 1 {
-                self.preempt_youngest();
+                self.preempt_youngest(Retention::Keep);
             } else {
                 let message = format!(
                     "the engine has no room for {} tokens in a context of {}",
@@ -298,7 +299,7 @@ impl Scheduler {
             if self.prefixes.used() + streaming <= self.n_ctx || self.running.len() == 1 {
                 break;
             }
-            self.preempt_youngest();
+            self.preempt_youngest(Retention::Keep);
         }
         // While others stream, a prompt takes smaller bites, so as not to stall them.
         let budget =
@@ -403,6 +404,10 @@ impl Scheduler {
                 self.context.save_checkpoint(seq, &slot.job().adapters, tokens);
             }
         }
+        if self.has_unsound_output()? {
+            self.start_over();
+            return Ok(());
+        }
         let mut index = 0;
         while index < self.running.len() {
             if self.take_output(index)? {
@@ -412,6 +417,38 @@ impl Scheduler {
             }
         }
         Ok(())
+    }
+
+    /// Whether what was computed for a request is no number. That may come from cells of others, freed ones too,
+    /// since nothing times what is no number is no number: it is tried once more. What fails again has itself to
+    /// blame.
+    fn has_unsound_output(&mut self) -> Result<bool> {
+        let mut unsound = Vec::new();
+        for (index, slot) in self.running.iter().enumerate() {
+            if let Some(output) = slot.output
+                && !is_sound(self.context.logits(output)?)
+            {
+                unsound.push(index);
+            }
+        }
+        for &index in unsound.iter().rev() {
+            let slot = &mut self.running[index];
+            if std::mem::replace(&mut slot.was_unsound, true) {
+                slot.fail(not_numbers());
+                self.release(index, Retention::Free);
+            }
+        }
+        Ok(!unsound.is_empty())
+    }
+
+    /// Gives up all that was computed. Requests that run compute theirs again.
+    pub(super) fn start_over(&mut self) {
+        while !self.running.is_empty() {
+            self.preempt_youngest(Retention::Free);
+        }
+        self.prefixes.forget(&mut self.context);
+        self.context.host_cache.forget();
+        self.context.wipe();
     }
 
     /// Chooses a request's next tokens: one, and one more for each guess that was right. True when the
@@ -447,10 +484,10 @@ impl Scheduler {
         Ok(complete)
     }
 
-    fn preempt_youngest(&mut self) {
+    fn preempt_youngest(&mut self, retention: Retention) {
         let last = self.running.len() - 1;
         log::debug!("a request gives up its {} cells", self.running[last].n_past());
-        let mut slot = Box::new(self.take_out(last, Retention::Keep));
+        let mut slot = Box::new(self.take_out(last, retention));
         self.stats.preemptions += 1;
         slot.flush();
         slot.reset();

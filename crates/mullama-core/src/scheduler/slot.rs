@@ -40,6 +40,8 @@ pub(crate) struct Slot {
     draft: Vec<Token>,
     /// Where in the current batch the logits of the first of them are.
     pub draft_output: usize,
+    /// Whether what was computed for it once was no number.
+    pub was_unsound: bool,
     sampler: Sampler,
     /// A token's bytes, kept to save an allocation per token.
     piece: Vec<u8>,
@@ -73,6 +75,7 @@ impl Slot {
             lookup: (job.prompt_lookup > 0).then(|| Lookup::new(job.prompt_lookup as usize)),
             draft: Vec::new(),
             draft_output: 0,
+            was_unsound: false,
             sampler,
             piece: Vec::new(),
             job,
