@@ -138,10 +138,13 @@ test-node: node-package ## Test the Node.js package, as installed from its tarba
 test-docs: wheel node-package ## Run every example of the documentation, and test what runs them
 	@scripts/logged.sh docs "status=0; $(PY) -m pytest tests/docs tests/release || status=1; $(PY) tests/docs/run.py || status=1; $(PY) docs/plan_tables.py --check || status=1; exit \$$status"
 
-FUZZ_INPUTS := 1000000
+# Minutes for all targets together, or for the one named, from an input on; or one input alone.
+FUZZ_MINUTES := 10
+FUZZ_FIRST := 0
 .PHONY: fuzz
-fuzz: ## Read damaged headers of models: a million, in half a minute (FUZZ_INPUTS=1000000)
-	FUZZ_INPUTS=$(FUZZ_INPUTS) cargo test --release --package mullama-gguf --test fuzz -- --nocapture
+fuzz: build ## Try random and damaged inputs of every kind (FUZZ_MINUTES=10, FUZZ_TARGET=models, FUZZ_INPUT=7 for one)
+	cargo run --quiet $(CARGO_FLAGS) --bin mullama-fuzz -- \
+	  $(if $(FUZZ_INPUT),one $(FUZZ_TARGET) $(FUZZ_INPUT),run --minutes $(FUZZ_MINUTES) --first $(FUZZ_FIRST) $(FUZZ_TARGET))
 
 .PHONY: test-cpu-modules
 test-cpu-modules: build ## Run the vectors on every CPU module that this machine can use

@@ -176,7 +176,7 @@ impl Registry {
     /// If the name is not `namespace/model:tag`.
     pub fn add_manifest(&self, name: &str, bytes: Vec<u8>) {
         let (model, tag) = name.split_once(':').expect("a tag");
-        self.route(&format!("/v2/{model}/manifests/{tag}"), bytes, "application/json");
+        self.add_json(&format!("/v2/{model}/manifests/{tag}"), bytes);
     }
 
     /// Adds a repository of Hugging Face: its files, by their paths.
@@ -198,15 +198,19 @@ impl Registry {
             tree.push(file);
             self.route(&format!("/{repo}/resolve/{COMMIT}/{path}"), content, "binary/octet-stream");
         }
-        let json = "application/json";
-        self.route(&format!("/api/models/{repo}/refs"), refs.to_string().into_bytes(), json);
+        self.add_json(&format!("/api/models/{repo}/refs"), refs.to_string().into_bytes());
         let tree = serde_json::Value::from(tree).to_string().into_bytes();
-        self.route(&format!("/api/models/{repo}/tree/{COMMIT}"), tree, json);
+        self.add_json(&format!("/api/models/{repo}/tree/{COMMIT}"), tree);
     }
 
     /// Adds a file at a path that begins with `/`, with its digest as the version.
     pub fn add_file(&self, path: &str, content: impl Into<Content>) {
         self.route(path, content, "application/octet-stream");
+    }
+
+    /// Adds JSON at a path that begins with `/`, whatever it says.
+    pub fn add_json(&self, path: &str, bytes: Vec<u8>) {
+        self.route(path, bytes, "application/json");
     }
 
     /// Adds what lies in a folder:

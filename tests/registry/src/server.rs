@@ -235,7 +235,7 @@ fn find(request: &Request, path: &str, state: &State, fault: Option<&Fault>) -> 
     };
     let mut size = route.content.len();
     if let Some(Fault::Shorter(bytes)) = fault {
-        size -= bytes;
+        size = size.saturating_sub(*bytes);
     }
     let range = request
         .header("range")
@@ -244,11 +244,11 @@ fn find(request: &Request, path: &str, state: &State, fault: Option<&Fault>) -> 
         .and_then(|range| range.strip_prefix("bytes=")?.split_once('-'))
         .and_then(|(first, last)| {
             let last: Option<u64> =
-                if last.is_empty() { Some(size - 1) } else { last.parse().ok() };
+                if last.is_empty() { Some(size.saturating_sub(1)) } else { last.parse().ok() };
             Some((first.parse::<u64>().ok()?, last?.min(size.saturating_sub(1))))
         });
     let mut answer = match range {
-        Some((first, last)) if first <= last => Answer {
+        Some((first, last)) if first <= last && last < size => Answer {
             status: 206,
             headers: vec![("content-range".into(), format!("bytes {first}-{last}/{size}"))],
             content: route.content,

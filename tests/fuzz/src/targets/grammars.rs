@@ -1,0 +1,92 @@
+//! JSON schemas and grammars: made by rules, and damaged. What is generated under a schema to its end is JSON of the type
+//! that the schema names.
+
+use std::path::Path;
+
+use mullama::{FinishReason, GenerateOptions, Model, ModelParams};
+use mullama_testkit::fixture;
+use serde_json::Value;
+
+use super::load;
+use crate::grammar::Grammar;
+use crate::mutate;
+use crate::outcome::Outcome;
+use crate::worker::Fuzz;
+
+/// Tokens of an answer: enough for short ones to come to an end.
+const TOKENS: u32 = 40;
+
+pub fn start(_: &Path) -> Fuzz {
+    let gbnf = Grammar::read(include_str!("../../corpus/gbnf.txt"));
+    let schemas = Grammar::read_json(include_str!("../../corpus/schema.txt"));
+    let model = load(fixture("tiny"), ModelParams::default()).expect("it is sound");
+    Box::new(move |input| {
+        let mut outcome = Outcome::default();
+        let rng = &mut input.rng;
+        let options = GenerateOptions::default()
+            .with_max_tokens(TOKENS)
+            .with_timeout(2.0)
+            .with_temperature(1.5);
+        let options = options.with_seed(rng.u32(..100));
+        if rng.bool() {
+            let mut grammar = gbnf.make("grammar", rng);
+            for _ in 0..rng.usize(..3) {
+                mutate::text(&mut grammar, &[], rng);
+            }
+            input.save("grammar.gbnf", &grammar);
+            outcome.decide("grammar", model.generate("x", &options.with_grammar(grammar)));
+            return outcome;
+        }
+        let text = schemas.make("schema", rng);
+        let mut schema: Value = serde_json::from_str(&text).unwrap_or_default();
+        for _ in 0..rng.usize(..3) {
+            mutate::json(&mut schema, rng);
+        }
+        input.save("schema.json", schema.to_string());
+        under_schema(&model, &schema, &options, &mut outcome);
+        outcome
+    })
+}
+
+fn under_schema(model: &Model, schema: &Value, options: &GenerateOptions, outcome: &mut Outcome) {
+    let options = options.clone().with_json_schema(schema.clone());
+    let Some(answer) = outcome.decide("schema", model.generate("x", &options)) else { return };
+    if answer.finish_reason != FinishReason::Stop {
+        return;
+    }
+    match serde_json::from_str(&answer.text) {
+        Ok(value) if is_of_type(&value, schema) => {}
+        // JSON, of a size that this reader has no place for.
+        Err(error) if error.to_string().starts_with("number out of range") => {}
+        read => outcome.wrong(format!("{:?} under the schema: {read:?}", answer.text)),
+    }
+}
+
+/// Whether a value has the type that a schema names, where it names any, and is of its values and bounds.
+fn is_of_type(value: &Value, schema: &Value) -> bool {
+    let one = |name: &Value| match name.as_str() {
+        Some("boolean") => value.is_boolean(),
+        Some("null") => value.is_null(),
+        Some("integer") => value.as_f64().is_some_and(|number| number.fract() == 0.0),
+        Some("number") => value.is_number(),
+        Some("string") => value.is_string(),
+        Some("array") => value.is_array(),
+        Some("object") => value.is_object(),
+        _ => false,
+    };
+    let is_typed = match &schema["type"] {
+        Value::Null => true,
+        Value::Array(names) => names.iter().any(one),
+        name => one(name),
+    };
+    let is_listed = schema["enum"].as_array().is_none_or(|values| values.contains(value));
+    let count = value.as_array().map(Vec::len);
+    let count = |key: &str, holds: fn(f64, f64) -> bool| match (count, schema[key].as_f64()) {
+        (Some(count), Some(limit)) => holds(count as f64, limit),
+        _ => true,
+    };
+    is_typed
+        && is_listed
+        && count("minItems", |n, least| n >= least)
+        && count("maxItems", |n, most| n <= most)
+}

@@ -1,0 +1,99 @@
+//! The kinds of inputs.
+
+mod adapters;
+mod calls;
+mod grammars;
+mod headers;
+mod modelfiles;
+mod models;
+mod registry;
+mod rpc;
+mod states;
+mod templates;
+
+use std::path::Path;
+
+use mullama::{ChatOptions, ContextParams, GenerateOptions, Model, ModelParams, Result};
+
+use crate::worker::Fuzz;
+
+pub use rpc::serve;
+
+/// A kind of input.
+pub struct Target {
+    pub name: &'static str,
+    pub about: &'static str,
+    /// Its share of the time.
+    pub weight: u32,
+    /// Makes what the inputs of a worker are tried with. The worker's folder is for what they share.
+    pub start: fn(&Path) -> Fuzz,
+}
+
+/// All of them.
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "headers",
+        about: "damaged headers of models, read alone",
+        weight: 1,
+        start: headers::start,
+    },
+    Target {
+        name: "models",
+        about: "damaged models, used in every way",
+        weight: 12,
+        start: models::start,
+    },
+    Target {
+        name: "templates",
+        about: "chat templates (Jinja)",
+        weight: 6,
+        start: templates::start,
+    },
+    Target {
+        name: "modelfiles",
+        about: "Modelfiles, and their templates (Go)",
+        weight: 3,
+        start: modelfiles::start,
+    },
+    Target {
+        name: "grammars",
+        about: "JSON schemas and grammars",
+        weight: 6,
+        start: grammars::start,
+    },
+    Target { name: "states", about: "damaged states", weight: 2, start: states::start },
+    Target { name: "adapters", about: "damaged LoRA adapters", weight: 2, start: adapters::start },
+    Target {
+        name: "registry",
+        about: "answers of registries, and names",
+        weight: 3,
+        start: registry::start,
+    },
+    Target {
+        name: "calls",
+        about: "options, messages, tools, plans",
+        weight: 5,
+        start: calls::start,
+    },
+    Target {
+        name: "rpc",
+        about: "sessions of workers and their clients",
+        weight: 3,
+        start: rpc::start,
+    },
+];
+
+/// A small model in memory.
+fn load(path: impl AsRef<Path>, params: ModelParams) -> Result<Model> {
+    let context = ContextParams::default().with_n_ctx(512).with_n_threads(1).with_n_parallel(2);
+    Model::load(path, params, context)
+}
+
+/// A few tokens, within a few seconds.
+fn brief() -> GenerateOptions {
+    GenerateOptions::default().with_max_tokens(4).with_timeout(2.0).with_seed(1)
+}
+
+fn brief_chat() -> ChatOptions {
+    ChatOptions::from(brief())
+}
