@@ -270,7 +270,7 @@ impl Modelfile {
         Self::parse(&decoded(bytes)?.replace("\r\n", "\n"))
     }
 
-    fn instruction(&mut self, line: &str, lines: &mut Lines<'_>) -> Result<()> {
+    fn instruction<'a>(&mut self, line: &'a str, lines: &mut Lines<'a>) -> Result<()> {
         let (word, rest) = first_word(line);
         let instruction = word.to_ascii_uppercase();
         let once = |slot: &mut Option<String>, value| *slot = Some(value);
@@ -445,41 +445,35 @@ impl<'a> Lines<'a> {
     }
 
     /// The value that begins here: the rest of the line, `"..."` or `"""..."""`.
-    fn value(&mut self, start: &str) -> Result<String> {
+    fn value(&mut self, start: &'a str) -> Result<String> {
         let start = start.trim();
         if let Some(start) = start.strip_prefix("\"\"\"") {
-            return self.until(start, |text| {
-                let (value, rest) = text.split_once("\"\"\"")?;
-                Some((value.len(), rest))
-            });
+            return self.until(start, |line| line.split_once("\"\"\""));
         }
         if let Some(start) = start.strip_prefix('"') {
-            return self.until(start, |text| Some((text.trim_end().strip_suffix('"')?.len(), "")));
+            return self.until(start, |line| Some((line.trim_end().strip_suffix('"')?, "")));
         }
         Ok(start.to_owned())
     }
 
-    /// Takes lines until this finds an end: the length of the value, and what follows the quotes.
+    /// Takes lines until this finds an end in one: what of the line belongs to the value, and what follows the quotes.
     fn until(
         &mut self,
-        start: &str,
-        end: impl Fn(&str) -> Option<(usize, &str)>,
+        start: &'a str,
+        end: impl Fn(&'a str) -> Option<(&'a str, &'a str)>,
     ) -> Result<String> {
-        let mut text = start.to_owned();
+        let (mut text, mut line) = (String::new(), start);
         loop {
-            if let Some((length, rest)) = end(&text) {
+            if let Some((last, rest)) = end(line) {
                 if !rest.trim().is_empty() {
                     return Err(invalid(format!("{:?} after the closing quotes", rest.trim())));
                 }
-                text.truncate(length);
+                text.push_str(last);
                 return Ok(text);
             }
-            // The start has lost the end of its line.
-            let Some(line) = self.next() else {
-                return Err(invalid("the quotes are not closed"));
-            };
-            text.push('\n');
             text.push_str(line);
+            text.push('\n');
+            line = self.next().ok_or_else(|| invalid("the quotes are not closed"))?;
         }
     }
 }
@@ -500,6 +494,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn long_values_are_read_line_by_line() {
+        // Looked at once more for each line, they take hours.
+        let text = "a line\n\n".repeat(500_000);
+        for quotes in ["\"", "\"\"\""] {
+            let file = Modelfile::parse(&format!("FROM x\nSYSTEM {quotes}{text}{quotes}")).unwrap();
+            assert_eq!(file.system.as_deref(), Some(text.as_str()));
+            assert_eq!(Modelfile::parse(&file.to_text().unwrap()).unwrap(), file);
+        }
+        let open = format!("FROM x\nSYSTEM \"{text}");
+        assert!(Modelfile::parse(&open).unwrap_err().to_string().contains("not closed"));
+    }
 
     #[test]
     fn every_instruction_is_read() {
