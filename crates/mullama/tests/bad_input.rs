@@ -286,6 +286,7 @@ fn numbers_that_the_engine_divides_by_are_looked_at_first() {
         ("ernie4_5-moe", "ernie4_5-moe.interleave_moe_layer_step", zero()),
         ("olmo2", "olmo2.attention.head_count", zero()),
         ("olmo2", "olmo2.attention.head_count", None),
+        ("deepseek", "deepseek.embedding_length_out", Some(Value::u32(1 << 29))),
         ("qwen2", "tokenizer.ggml.tokens", long()),
         ("nemotron", "tokenizer.ggml.tokens", long()),
     ] {
@@ -301,6 +302,29 @@ fn numbers_that_the_engine_divides_by_are_looked_at_first() {
             ModelParams::default().with_metadata_overrides([(key.to_owned(), value.into())]);
         let error = Model::load("demo", params, ContextParams::default()).map(drop).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{key}: {error}");
+    }
+}
+
+#[test]
+fn layers_that_lack_what_the_engine_takes_for_granted_are_refused() {
+    let scratch = Scratch::new("layers");
+    let _ = DEMO.path();
+    for (name, missing) in [
+        ("phi3", "blk.1.attn_k.weight"),
+        ("falcon-h1", "blk.0.ssm_conv1d.bias"),
+        ("qwen3next", "blk.0.attn_gate.weight"),
+    ] {
+        let found = ARCHITECTURES.iter().find(|architecture| architecture.name == name).unwrap();
+        let mut file = found.model().unwrap();
+        let path = scratch.file("sound.gguf", &file.encode());
+        load(&path).map(drop).unwrap_or_else(|error| panic!("{name}: {error}"));
+        file.header.tensors.retain(|tensor| tensor.name != missing);
+        let size = file.header.lay_out().unwrap();
+        file.data.resize(size as usize, 0);
+        let path = scratch.file("model.gguf", &file.encode());
+        let error = load(&path).map(drop).expect_err(name);
+        assert_eq!(error.kind(), ErrorKind::InvalidModel, "{name}: {error}");
+        assert!(error.to_string().contains("lacks"), "{name}: {error}");
     }
 }
 

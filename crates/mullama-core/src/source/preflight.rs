@@ -43,6 +43,46 @@ const DIVISORS: [(&str, &[&str]); 11] = [
 const WITHOUT_HEADS: [&str; 7] =
     ["mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7", "wavtokenizer-dec"];
 
+/// Tensors of a layer that the engine takes for granted, and reads through a null pointer where they are missing.
+struct Needed {
+    architectures: &'static [&'static str],
+    /// What such a layer has.
+    where_it_has: &'static [&'static str],
+    /// It must have all of one of these.
+    one_of: &'static [&'static [&'static str]],
+}
+
+const NEEDED: [Needed; 5] = [
+    Needed {
+        architectures: &["phi3", "pockettts"],
+        where_it_has: &["attn_output.weight"],
+        one_of: &[&["attn_qkv.weight"], &["attn_q.weight", "attn_k.weight", "attn_v.weight"]],
+    },
+    Needed {
+        architectures: &["falcon-h1", "granitehybrid", "nemotron_h", "nemotron_h_moe"],
+        where_it_has: &["ssm_conv1d.weight"],
+        one_of: &[&["ssm_conv1d.bias"]],
+    },
+    Needed {
+        architectures: &["qwen3next"],
+        where_it_has: &["ssm_conv1d.weight"],
+        one_of: &[&["attn_qkv.weight"], &["ssm_in.weight"]],
+    },
+    Needed {
+        architectures: &["qwen3next"],
+        where_it_has: &["ssm_conv1d.weight", "attn_qkv.weight"],
+        one_of: &[&["attn_gate.weight"]],
+    },
+    Needed {
+        architectures: &["qwen35", "qwen35moe"],
+        where_it_has: &["ssm_conv1d.weight"],
+        one_of: &[&["attn_qkv.weight", "attn_gate.weight"]],
+    },
+];
+
+/// Numbers of an embedding. Those of models have some thousand.
+const MAX_EMBEDDING: i64 = 1 << 20;
+
 /// Bytes of the longest token. Those of models have some hundred; the engine calls itself for each byte, and takes
 /// the square of the length.
 const MAX_TOKEN: u64 = 4096;
@@ -110,6 +150,7 @@ fn check_header(path: &Path, header: &GgufHeader, vocab_only: bool) -> Result<()
         .filter(|_| !vocab_only)
         .or_else(|| rope_problem(header))
         .or_else(|| divisor_problem(header))
+        .or_else(|| layer_problem(header))
         .or_else(|| token_problem(header));
     if let Some(problem) = problem {
         return refuse(problem);
@@ -265,6 +306,11 @@ fn metadata_problem(key: &str, value: &MetadataValue) -> Option<String> {
         MetadataValue::Float(number) if key.contains(".rope.") && !number.is_finite() => {
             Some(format!("is {number}; it must be finite"))
         }
+        MetadataValue::Int(length)
+            if key.ends_with(".embedding_length_out") && !(0..=MAX_EMBEDDING).contains(length) =>
+        {
+            Some(format!("is {length}; an embedding has at most {MAX_EMBEDDING} numbers"))
+        }
         MetadataValue::Int(dimensions)
             if key.ends_with(".rope.dimension_count") && dimensions % 2 != 0 =>
         {
@@ -320,6 +366,30 @@ fn ends_of_tokens(path: &Path) -> Result<u64> {
     let tokens = document.metadata.iter().find(|(key, _)| key == "tokenizer.ggml.tokens");
     let texts = tokens.map_or_else(Vec::new, |(_, value)| value.texts());
     Ok(texts.iter().map(|text| (text.len() as u64).pow(2)).sum())
+}
+
+/// Other layers of a split model are in other files: those are left to the engine.
+fn layer_problem(header: &GgufHeader) -> Option<String> {
+    let architecture = header.text("general.architecture")?;
+    let rules = NEEDED.iter().filter(|rule| rule.architectures.contains(&architecture));
+    let is_split = matches!(header.get("split.count"), Some(MetadataValue::Int(2..)));
+    let mut layers = BTreeMap::<&str, BTreeSet<&str>>::new();
+    for tensor in header.tensors.iter().filter(|_| !is_split) {
+        if let Some((layer, name)) =
+            tensor.name.strip_prefix("blk.").and_then(|name| name.split_once('.'))
+        {
+            layers.entry(layer).or_default().insert(name);
+        }
+    }
+    for Needed { where_it_has, one_of, .. } in rules {
+        for (layer, names) in &layers {
+            let has = |wanted: &[&str]| wanted.iter().all(|name| names.contains(name));
+            if has(where_it_has) && !one_of.iter().any(|wanted| has(wanted)) {
+                return Some(format!("layer {layer} lacks {}", one_of[0].join(", ")));
+            }
+        }
+    }
+    None
 }
 
 fn divisor_problem(header: &GgufHeader) -> Option<String> {
