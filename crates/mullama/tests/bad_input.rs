@@ -329,6 +329,17 @@ fn layers_that_lack_what_the_engine_takes_for_granted_are_refused() {
 }
 
 #[test]
+fn a_token_that_no_guide_has_a_place_for_is_passed_over() {
+    let scratch = Scratch::new("long-token");
+    let tokens = |index: usize| if index == 400 { "a".repeat(3000) } else { format!("t{index}") };
+    let key = "tokenizer.ggml.tokens";
+    let bytes = architecture("phi3", key, Some(Value::strings((0..512).map(tokens))));
+    let model = load(&scratch.file("model.gguf", &bytes)).unwrap();
+    let options = GenerateOptions::default().with_max_tokens(4).with_regex("t[0-9]+");
+    model.generate("t1", &options).unwrap();
+}
+
+#[test]
 fn grammars_that_can_be_read_in_many_ways_come_to_an_end() {
     let options = |grammar: &str| {
         GenerateOptions::default().with_max_tokens(12).with_temperature(0.0).with_grammar(grammar)
@@ -374,6 +385,8 @@ fn numbers_of_schemas_are_followed_or_refused() {
         json!({"enum": [i64::MIN + 1]}),
         json!({"enum": [288_230_376_151_711_746_i64, -2]}),
         json!({"const": {"a": [u64::MAX]}}),
+        json!({"const": 9_007_199_254_740_993_i64}),
+        json!({"type": "integer", "minimum": 9_007_199_254_740_993_i64}),
         json!({"type": "integer", "minimum": u64::MAX}),
         json!({"type": "integer", "maximum": i64::MIN}),
         json!({"type": "number", "multipleOf": 8_388_607}),

@@ -16,6 +16,9 @@ use super::trigger::{GrammarTriggers, Trigger};
 use crate::engine::{Vocab, with_stack};
 use crate::{Error, ErrorKind, Result, Token};
 
+/// Bytes of a token beyond which llguidance has no place for it; it never is next then.
+const MAX_WORD: usize = 1000;
+
 /// What guides and grammars of one model share, made when it is first needed: its tokens as a tree of bytes, and as
 /// texts.
 #[derive(Default)]
@@ -212,6 +215,7 @@ fn tokens_of(vocab: &Vocab) -> TokEnv {
     let words: Vec<Vec<u8>> = (0..vocab.len() as Token)
         .map(|token| {
             vocab.piece(token, true, &mut piece);
+            piece.truncate(if piece.len() > MAX_WORD { 0 } else { MAX_WORD });
             if vocab.is_end_of_generation(token) {
                 [&[TokTrie::SPECIAL_TOKEN_MARKER], piece.as_slice()].concat()
             } else {

@@ -1,6 +1,9 @@
 //! A JSON schema that llguidance follows, and what it says at places in it.
 
+use std::panic::AssertUnwindSafe;
+
 use llguidance::api::{GrammarInit, ParserLimits, TopLevelGrammar};
+use llguidance::panic_utils::catch_unwind;
 use serde_json::{Map, Value, json};
 
 use super::schema::{MAX_REFERENCES, check_depth, check_numbers, simplified};
@@ -102,7 +105,9 @@ impl Schema {
         let grammar = TopLevelGrammar::from_json_schema(schema.at(""));
         let compile = || {
             let limits = ParserLimits { verbose_errors: false, ..ParserLimits::default() };
-            GrammarInit::Serialized(grammar).to_internal(None, limits).map(drop)
+            let compile = || GrammarInit::Serialized(grammar).to_internal(None, limits).map(drop);
+            // It panics where it is to quote a value that it would have to cut within a character.
+            catch_unwind(AssertUnwindSafe(compile))
         };
         with_stack(STACK, compile)?
             .map_err(|reason| unusable(&in_a_line(&format!("{reason:#}"))))?;
@@ -317,9 +322,10 @@ pub(super) fn not_followed(what: &str, reason: &str) -> Error {
     Error::new(ErrorKind::InvalidGrammar, format!("{what} cannot be followed: {reason}"))
 }
 
-/// A reason of several lines, which may quote a long schema.
+/// A reason of several lines, which may quote a long schema, and say from where a panic came.
 pub(super) fn in_a_line(reason: &str) -> String {
     const MOST: usize = 300;
+    let reason = reason.split("\n<backtrace>").next().unwrap_or_default();
     let line = reason.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(MOST) {
         Some((end, _)) => format!("{} ...", &line[..end]),
@@ -363,6 +369,7 @@ mod tests {
             (json!({"properties": {"a": {"$ref": "#/nowhere"}}}), "nowhere"),
             (json!({"properties": {"a": {"type": "string", "pattern": "(?=a)b"}}}), "(?=a)b"),
             (json!(false), "`false`"),
+            (json!({"type": "array", "minItems": {"é".repeat(99): 1}}), "char boundary"),
             (json!(3), "an object"),
         ] {
             let error = Schema::new(&schema).unwrap_err();

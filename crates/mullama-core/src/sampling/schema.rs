@@ -38,7 +38,7 @@ const OTHERS: [&str; 3] = ["additionalProperties", "patternProperties", "unevalu
 const VALUES: [&str; 4] = ["const", "default", "enum", "examples"];
 
 /// Whole numbers up to here are told apart by floating-point numbers, which readers of JSON take them for.
-const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
+const MAX_EXACT: i64 = 1 << 53;
 
 /// The largest number whose multiples are followed, as it is written without a point: what follows them goes
 /// through as many states.
@@ -46,7 +46,7 @@ const MAX_MULTIPLE: u64 = 10_000;
 
 /// Fails for numbers that cannot be followed as they stand, with the place of them.
 pub(super) fn check_numbers(schema: &Value, place: &str) -> Result<(), String> {
-    let is_beyond = |value: &Value| value.as_f64().is_some_and(|number| number.abs() > MAX_EXACT);
+    let is_beyond = |value: &Value| is_above(value, MAX_EXACT) || is_below(value, -MAX_EXACT);
     match schema {
         Value::Array(items) => items
             .iter()
@@ -57,10 +57,10 @@ pub(super) fn check_numbers(schema: &Value, place: &str) -> Result<(), String> {
                 Some(number) => Err(format!("{place}/{key}: {number} is beyond {MAX_EXACT}")),
                 None => Ok(()),
             },
-            "minimum" | "exclusiveMinimum" if value.as_f64().is_some_and(|n| n > MAX_EXACT) => {
+            "minimum" | "exclusiveMinimum" if is_above(value, MAX_EXACT) => {
                 Err(format!("{place}: {key} is above {MAX_EXACT}"))
             }
-            "maximum" | "exclusiveMaximum" if value.as_f64().is_some_and(|n| n < -MAX_EXACT) => {
+            "maximum" | "exclusiveMaximum" if is_below(value, -MAX_EXACT) => {
                 Err(format!("{place}: {key} is below -{MAX_EXACT}"))
             }
             "multipleOf" if digits(value).is_some_and(|digits| digits > MAX_MULTIPLE) => {
@@ -73,6 +73,17 @@ pub(super) fn check_numbers(schema: &Value, place: &str) -> Result<(), String> {
         }),
         _ => Ok(()),
     }
+}
+
+/// Whether a number is above a whole one. Floating-point numbers would not tell the next ones apart.
+fn is_above(number: &Value, bound: i64) -> bool {
+    let is_above = |number: f64| number > bound as f64;
+    number.as_i64().map_or_else(|| number.as_f64().is_some_and(is_above), |number| number > bound)
+}
+
+fn is_below(number: &Value, bound: i64) -> bool {
+    let is_below = |number: f64| number < bound as f64;
+    number.as_i64().map_or_else(|| number.as_f64().is_some_and(is_below), |number| number < bound)
 }
 
 /// A number in a value of which this holds.
@@ -166,15 +177,15 @@ fn rewrite(schema: &mut Value, root: &Value) {
                 object.insert("anyOf".to_owned(), choices);
             }
             for (key, value) in object {
-                let bound = match key.as_str() {
-                    "minimum" | "exclusiveMinimum" => value.as_f64().map(|n| n.max(-MAX_EXACT)),
-                    "maximum" | "exclusiveMaximum" => value.as_f64().map(|n| n.min(MAX_EXACT)),
-                    _ => None,
-                };
-                if let Some(bound) = bound.filter(|bound| bound.abs() == MAX_EXACT) {
-                    *value = (bound as i64).into();
-                } else if !VALUES.contains(&key.as_str()) {
-                    rewrite(value, root);
+                match key.as_str() {
+                    "minimum" | "exclusiveMinimum" if is_below(value, -MAX_EXACT) => {
+                        *value = (-MAX_EXACT).into();
+                    }
+                    "maximum" | "exclusiveMaximum" if is_above(value, MAX_EXACT) => {
+                        *value = MAX_EXACT.into();
+                    }
+                    key if VALUES.contains(&key) => {}
+                    _ => rewrite(value, root),
                 }
             }
         }
