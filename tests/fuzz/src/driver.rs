@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
-use std::{env, thread};
+use std::{env, process, thread};
 
 use serde_json::Value;
 
@@ -78,6 +78,7 @@ pub fn run(plan: &Plan) -> ExitCode {
         println!("{}", totals.row(target.name));
         println!("    refused: {:?}", totals.refused);
         sum.add(&totals);
+        let _ = fs::remove_dir_all(Job::new(target, 0).folder.parent().expect("it has one"));
     }
     println!("{}", sum.row("all"));
     println!(
@@ -130,7 +131,8 @@ struct Worker {
 
 impl Job {
     fn new(target: &'static Target, job: u64) -> Self {
-        Self { target, folder: folder().join("work").join(format!("{}-{job}", target.name)) }
+        let work = folder().join(format!("work-{}", process::id()));
+        Self { target, folder: work.join(format!("{}-{job}", target.name)) }
     }
 
     /// Where a worker's last words are.

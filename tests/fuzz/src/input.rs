@@ -7,12 +7,13 @@ use fastrand::Rng;
 
 pub struct Input {
     pub rng: Rng,
+    pub number: u64,
     folder: PathBuf,
 }
 
 impl Input {
     pub fn new(folder: &Path, number: u64) -> Self {
-        Self { rng: Rng::with_seed(number), folder: folder.to_path_buf() }
+        Self { rng: Rng::with_seed(number), number, folder: folder.to_path_buf() }
     }
 
     /// A file in the folder of the input, which is kept where the input fails.

@@ -1,4 +1,4 @@
-//! JSON schemas and grammars: made by rules, and damaged. What is generated under a schema to its end is JSON of the type
+//! JSON schemas, grammars (GBNF, Lark) and regular expressions: made by rules, and damaged. What is generated under a schema to its end is JSON of the type
 //! that the schema names.
 
 use std::path::Path;
@@ -18,6 +18,7 @@ const TOKENS: u32 = 40;
 
 pub fn start(_: &Path) -> Fuzz {
     let gbnf = Grammar::read(include_str!("../../corpus/gbnf.txt"));
+    let lark = Grammar::read(include_str!("../../corpus/lark.txt"));
     let schemas = Grammar::read_json(include_str!("../../corpus/schema.txt"));
     let model = load(fixture("tiny"), ModelParams::default()).expect("it is sound");
     Box::new(move |input| {
@@ -28,16 +29,26 @@ pub fn start(_: &Path) -> Fuzz {
             .with_timeout(2.0)
             .with_temperature(1.5);
         let options = options.with_seed(rng.u32(..100));
-        if rng.bool() {
-            let mut grammar = gbnf.make("grammar", rng);
+        let kind = rng.u8(..8);
+        let mut text = match kind {
+            0..=2 => gbnf.make("grammar", rng),
+            3 => lark.make("grammar", rng),
+            4 => lark.make("pattern", rng),
+            _ => schemas.make("schema", rng),
+        };
+        if kind < 5 {
             for _ in 0..rng.usize(..3) {
-                mutate::text(&mut grammar, &[], rng);
+                mutate::text(&mut text, &[], rng);
             }
-            input.save("grammar.gbnf", &grammar);
-            outcome.decide("grammar", model.generate("x", &options.with_grammar(grammar)));
+            input.save("grammar.txt", &text);
+            let options = match kind {
+                0..=2 => options.with_grammar(text),
+                3 => options.with_lark(text),
+                _ => options.with_regex(text),
+            };
+            outcome.decide("grammar", model.generate("x", &options));
             return outcome;
         }
-        let text = schemas.make("schema", rng);
         let mut schema: Value = serde_json::from_str(&text).unwrap_or_default();
         for _ in 0..rng.usize(..3) {
             mutate::json(&mut schema, rng);
@@ -79,7 +90,8 @@ fn is_of_type(value: &Value, schema: &Value) -> bool {
         Value::Array(names) => names.iter().any(one),
         name => one(name),
     };
-    let is_listed = schema["enum"].as_array().is_none_or(|values| values.contains(value));
+    let is_listed = |values: &Vec<Value>| values.iter().any(|listed| is_same(listed, value));
+    let is_listed = schema["enum"].as_array().is_none_or(is_listed);
     let count = value.as_array().map(Vec::len);
     let count = |key: &str, holds: fn(f64, f64) -> bool| match (count, schema[key].as_f64()) {
         (Some(count), Some(limit)) => holds(count as f64, limit),
@@ -89,4 +101,19 @@ fn is_of_type(value: &Value, schema: &Value) -> bool {
         && is_listed
         && count("minItems", |n, least| n >= least)
         && count("maxItems", |n, most| n <= most)
+}
+
+/// Whether two values are the same: 1 is 1.0.
+fn is_same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) => one.as_f64() == other.as_f64(),
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(a, b)| is_same(a, b))
+        }
+        (Value::Object(one), Value::Object(other)) => {
+            let same = |(key, a)| other.get(key).is_some_and(|b| is_same(a, b));
+            one.len() == other.len() && one.iter().all(same)
+        }
+        _ => one == other,
+    }
 }

@@ -10,6 +10,7 @@ mod registry;
 mod rpc;
 mod states;
 mod templates;
+mod tensors;
 
 use std::path::Path;
 
@@ -42,6 +43,12 @@ pub const TARGETS: &[Target] = &[
         about: "damaged models, used in every way",
         weight: 12,
         start: models::start,
+    },
+    Target {
+        name: "tensors",
+        about: "models that lack a tensor, each in turn",
+        weight: 2,
+        start: tensors::start,
     },
     Target {
         name: "templates",

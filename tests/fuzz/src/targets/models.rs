@@ -134,7 +134,8 @@ impl Bases {
     }
 }
 
-fn lay_out(file: &mut File) {
+/// Moves the tensors' data to where those of such tensors are.
+pub fn lay_out(file: &mut File) {
     let old: Vec<_> = file.header.tensors.iter().map(|tensor| tensor.offset as usize).collect();
     let Ok(size) = file.header.lay_out() else { return };
     if size > MOST_DATA {
@@ -392,7 +393,7 @@ const TEXTS: &[&str] = &[
 ];
 
 /// Everything that one can do with a model.
-fn use_model(path: &Path, input: &mut Input, outcome: &mut Outcome) {
+pub fn use_model(path: &Path, input: &mut Input, outcome: &mut Outcome) {
     let rng = &mut input.rng;
     outcome.see("plan", plan(path, &PlanOptions::default()));
     let model = match outcome.decide("load", load(path, ModelParams::default())) {
