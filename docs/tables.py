@@ -3,7 +3,7 @@
 import sys
 
 # Flags of the command that are called otherwise than their options.
-FLAGS = {"devices": "device", "tensor_overrides": "override-tensor", "rpc_servers": "rpc"}
+FLAGS = {"devices": "device", "tensor_overrides": "override-tensor", "rpc_servers": "rpc", "max_gpus": "max-gpu"}
 
 
 def camel(name):

@@ -135,7 +135,7 @@ def test_the_command(installed):
 
 def test_the_command_ends_as_the_program_does(installed):
     program = ROOT / f"target/release/mullama{'.exe' if sys.platform == 'win32' else ''}"
-    for arguments in (["--version"], ["no-such-command"], ["run", "no-such-model", "Hello"]):
+    for arguments in (["--version"], ["no-such-command"], ["run", "--no-pull", "no-such-model", "Hello"]):
         module = installed.run(installed.python, "-m", "mullama", *arguments, check=False)
         direct = installed.run(program, *arguments, check=False)
         assert module.returncode == direct.returncode

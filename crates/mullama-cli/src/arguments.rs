@@ -136,10 +136,10 @@ fn json() -> Arg {
 
 fn run() -> Command {
     Command::new("run")
-        .about("Answers a prompt, or begins a conversation where there is none")
+        .about("Answers a prompt, or starts a chat if there is none")
         .after_help(
-            "A model that is named and not here is downloaded first. Flags of llama.cpp and ik_llama.cpp are \
-             understood.\n\n\
+            "A model that is not in the local store is downloaded first. Flags of llama.cpp and ik_llama.cpp are \
+             accepted.\n\n\
              Examples:\n  mullama run demo \"What is the capital of France?\"\n  \
                      mullama run llama3.2:1b Why is the sky blue?\n  \
                      mullama run -m model.gguf -ngl 20 --temp 0 -p \"Hello!\"\n  \
@@ -148,7 +148,7 @@ fn run() -> Command {
         )
         .arg(model())
         .arg(Arg::new("words").value_name("PROMPT").num_args(0..).help(
-            "What to answer; text piped in is added. Without either, a conversation begins",
+            "The prompt; text from standard input is appended. Without either, a chat starts",
         ))
         .arg(
             Arg::new("prompt")
@@ -157,7 +157,7 @@ fn run() -> Command {
                 .value_name("TEXT")
                 .conflicts_with("words")
                 .help(
-                    "The prompt, in which \\n, \\t, \\\", \\', \\\\ and \\xHH stand for characters, as in llama.cpp",
+                    "The prompt, with escape sequences as in llama.cpp: \\n, \\t, \\\", \\', \\\\ and \\xHH",
                 ),
         )
         .arg(
@@ -166,22 +166,22 @@ fn run() -> Command {
                 .short('f')
                 .value_name("FILE")
                 .conflicts_with_all(["words", "prompt"])
-                .help("A file with the prompt, likewise"),
+                .help("A file that contains the prompt, with escape sequences"),
         )
-        .arg(switch("no_escape", "Take backslashes in -p and -f as they are"))
+        .arg(switch("no_escape", "Do not process escape sequences in -p and -f"))
         .arg(
             Arg::new("prompt_cache")
                 .long("prompt-cache")
                 .value_name("FILE")
                 .help(
-                    "Keep what was computed of prompt and answer in this file, and begin with it the next time",
+                    "Save the computed state of prompt and answer to this file, and load it the next time",
                 ),
         )
         .arg(
-            switch("prompt_cache_ro", "Begin with the file of --prompt-cache, and leave it as it is")
+            switch("prompt_cache_ro", "Load the file of --prompt-cache, but do not write it")
                 .requires("prompt_cache"),
         )
-        .arg(switch("no_pull", "Download nothing: a model that is not here is an error"))
+        .arg(switch("no_pull", "Do not download: a model that is not in the local store is an error"))
         .arg(
             Arg::new("system")
                 .long("system")
@@ -337,8 +337,8 @@ fn plan() -> Command {
     Command::new("plan")
         .about("Tells where a model would go, and whether it fits, without loading it")
         .after_help(
-            "Where nothing fits, the exit code is 7. Flags of `mullama run`, of llama.cpp and of ik_llama.cpp are \
-             understood, and those that do not change where a model goes are passed over.\n\n\
+            "The exit code is 7 if nothing fits. Flags of `mullama run`, llama.cpp and ik_llama.cpp are accepted; \
+             those that do not affect placement are ignored.\n\n\
              Examples:\n  mullama plan model.gguf\n  \
              mullama plan model.gguf --device \"RTX 4090\" --device \"RTX 3060 12GB\"\n  \
              mullama plan model.gguf --compare \"RTX 3090\" \"2x RTX 4060 Ti 16GB\" \"M4 Max 64GB\"",
@@ -395,7 +395,7 @@ fn plan() -> Command {
                 .requires("sweep")
                 .help("Draw what a sweep finds into a file"),
         )
-        .arg(switch("all", "Show settings that do not fit, too"))
+        .arg(switch("all", "Include settings that do not fit"))
         .arg(what("explain", "Tell why each layer is where it is"))
         .arg(what("summary", "Tell in a line whether it fits, and how"))
         .arg(json().group("what"))
@@ -403,9 +403,7 @@ fn plan() -> Command {
 }
 
 fn version() -> Command {
-    Command::new("version")
-        .about("Prints the version, as --version does")
-        .after_help("Example:\n  mullama version")
+    Command::new("version").about("Prints the version").after_help("Example:\n  mullama version")
 }
 
 fn completions() -> Command {

@@ -76,10 +76,9 @@ use Meaning::{
 };
 
 /// What is said of a flag for a server.
-pub const SERVER: &str =
-    "it is for a server; `mullama run` answers here, and a program of yours can serve";
+pub const SERVER: &str = "it configures a server, and mullama has none yet; use `mullama run`, or the library in your own program";
 /// What is said of a flag of another program.
-pub const TOOL: &str = "it belongs to a program of llama.cpp that has no counterpart here";
+pub const TOOL: &str = "it belongs to a program of llama.cpp that mullama has no counterpart of";
 
 const fn flag(names: &'static [&'static str], takes: Takes, meaning: Meaning) -> Flag {
     Flag { names, takes, meaning }
@@ -106,15 +105,14 @@ const SWITCH: &[&str] = &[
     "yes", "no",
 ];
 
-const DRAFT: &str = "there is no draft model yet; --prompt-lookup N guesses ahead without one";
-const MEDIA: &str = "pictures and sound cannot be given to a model yet";
+const DRAFT: &str = "draft models are not supported yet; --prompt-lookup N speculates without one";
+const MEDIA: &str = "images and audio are not supported yet";
 const YARN: &str = "set the model's own metadata: --metadata-overrides '{\"llama.rope.scaling.type\": \"yarn\", ...}'";
-const AFFINITY: &str = "start the command under taskset, numactl or nice";
-const FUSED: &str = "the engine fuses what it can by itself";
-const EXCHANGE: &str = "the engine chooses what GPUs exchange";
-const HADAMARD: &str = "the engine chooses the rotation of quantised caches by itself";
-const LOG: &str =
-    "the log goes to standard error: set MULLAMA_LOG to error, warn, info, debug or trace";
+const AFFINITY: &str = "run the command under taskset, numactl or nice";
+const FUSED: &str = "the engine fuses operations by itself";
+const EXCHANGE: &str = "the engine chooses the type of the data that GPUs exchange";
+const HADAMARD: &str = "the engine decides itself whether quantised caches are rotated";
+const LOG: &str = "the log is written to standard error; MULLAMA_LOG sets its level: error, warn, info, debug or trace";
 
 /// All of them, grouped as the page of the documentation has them.
 pub const GROUPS: &[(&str, &[Flag])] = &[
@@ -137,19 +135,22 @@ const MODEL: &[Flag] = &[
     valued(&["-mu", "--model-url"], Model("")),
     valued(
         &["-hft", "--hf-token"],
-        Refused("set HF_TOKEN in the environment: a command line can be read by others"),
+        Refused("set HF_TOKEN in the environment; other users can read command lines"),
     ),
-    valued(&["-dr", "--docker-repo"], Refused("name a model of a registry or of Hugging Face")),
+    valued(
+        &["-dr", "--docker-repo"],
+        Refused("use a name of Ollama's registry or hf.co/USER/REPO"),
+    ),
     bare(&["--offline"], Fixed("no-pull", "")),
     valued(&["--lora"], Ours("lora")),
     valued(&["--lora-scaled"], Rewritten("lora", scaled)),
     bare(&["--lora-init-without-apply"], Server),
-    valued(&["--control-vector"], Refused("control vectors cannot be used yet")),
-    flag(&["--control-vector-scaled"], Takes::Value, Refused("control vectors cannot be used yet")),
+    valued(&["--control-vector"], Refused("control vectors are not supported")),
+    flag(&["--control-vector-scaled"], Takes::Value, Refused("control vectors are not supported")),
     flag(
         &["--control-vector-layer-range"],
         Takes::Two,
-        Refused("control vectors cannot be used yet"),
+        Refused("control vectors are not supported"),
     ),
     valued(&["-okv", "--override-kv"], Entries("metadata-overrides", overrides)),
     bare(&["--check-tensors", "-vq", "--validate-quants"], Fixed("check-tensors", "true")),
@@ -158,34 +159,37 @@ const MODEL: &[Flag] = &[
 const PROMPT: &[Flag] = &[
     valued(&["-p", "--prompt"], Ours("prompt")),
     valued(&["-f", "--file", "--in-file"], Ours("prompt-file")),
-    valued(&["-bf", "--binary-file"], Refused("a prompt is text: -f FILE")),
-    bare(&["-e", "--escape"], Already("escapes in -p and -f are read as characters")),
+    valued(&["-bf", "--binary-file"], Refused("a prompt is text; use -f FILE")),
+    bare(&["-e", "--escape"], Already("escape sequences in -p and -f are always processed")),
     bare(&["--no-escape"], Ours("no-escape")),
     valued(&["-sys", "--system-prompt"], Ours("system")),
     valued(&["-sysf", "-spf", "--system-prompt-file"], Read("system")),
     valued(&["--prompt-cache"], Ours("prompt-cache")),
     bare(&["--prompt-cache-ro"], Ours("prompt-cache-ro")),
-    bare(&["--prompt-cache-all"], Already("the answer is kept with the prompt")),
+    bare(&["--prompt-cache-all"], Already("the answer is always saved with the prompt")),
     bare(
         &["-cnv", "--conversation", "-i", "--interactive", "-if", "--interactive-first"],
-        Unused("a conversation begins where there is no prompt"),
+        Unused("a conversation starts if there is no prompt"),
     ),
     bare(&["-no-cnv", "--no-conversation"], Fixed("raw", "")),
-    bare(&["-st", "--single-turn"], Already("a prompt gets one answer")),
-    bare(&["-mli", "--multiline-input"], Unused("\"\"\" begins and ends a text of several lines")),
+    bare(&["-st", "--single-turn"], Already("a prompt gets one answer, and the command ends")),
+    bare(&["-mli", "--multiline-input"], Unused("\"\"\" starts and ends a text of several lines")),
     valued(&["-r", "--reverse-prompt"], Ours("stop")),
     bare(
         &["--in-prefix-bos"],
-        Refused("the chat template says where messages begin: --chat-template"),
+        Refused("messages are formatted by the chat template; use --chat-template"),
     ),
     valued(
         &["--in-prefix", "--in-suffix"],
-        Refused("the chat template says where messages begin: --chat-template"),
+        Refused("messages are formatted by the chat template; use --chat-template"),
     ),
-    bare(&["--infill", "--spm-infill"], Refused("there is no filling in the middle yet")),
-    valued(&["--keep"], Unused("a context is not shifted; the prompt stays in it")),
-    switched(&["--context-shift"], Refused("a context is not shifted: give a larger one with -c")),
-    bare(&["--no-context-shift"], Already("a context is not shifted")),
+    bare(&["--infill", "--spm-infill"], Refused("infilling is not supported yet")),
+    valued(&["--keep"], Unused("there is no context shift, so the prompt always stays")),
+    switched(
+        &["--context-shift"],
+        Refused("there is no context shift; set a larger context with -c"),
+    ),
+    bare(&["--no-context-shift"], Already("there is no context shift")),
 ];
 
 const PLACEMENT: &[Flag] = &[
@@ -201,83 +205,86 @@ const PLACEMENT: &[Flag] = &[
     valued(&["-ncmoe", "--n-cpu-moe"], Ours("n-cpu-moe")),
     valued(
         &["-ncffn", "--n-cpu-ffn"],
-        Refused("-ot 'blk\\.(0|1|2)\\.ffn_.*=CPU' does it for the layers that it names"),
+        Refused("use -ot 'blk\\.(0|1|2)\\.ffn_.*=CPU' with the numbers of the layers"),
     ),
     bare(&["--mmap"], Fixed("use-mmap", "true")),
     bare(&["--no-mmap"], Fixed("use-mmap", "false")),
     bare(&["--mlock"], Fixed("use-mlock", "true")),
     valued(&["-lm", "--load-mode"], Several("use-mmap", load_mode)),
-    bare(&["-dio", "--direct-io"], Unused("files are mapped or read through the system's cache")),
+    bare(&["-dio", "--direct-io"], Unused("direct I/O is not supported; files are mapped or read")),
     bare(
         &["-ndio", "--no-direct-io"],
-        Already("files are mapped or read through the system's cache"),
+        Already("direct I/O is not supported; files are mapped or read"),
     ),
-    valued(&["-lzm", "--lazy-mode"], Unused("mapped weights are read when they are needed")),
+    valued(&["-lzm", "--lazy-mode"], Unused("mapped weights are loaded on first use")),
     switched(
         &["-fit", "--fit"],
-        Unused("what is left open is fitted, and what was asked for is not changed"),
+        Unused("options that you leave out are fitted, options that you set are not changed"),
     ),
     valued(
         &["-fitt", "--fit-target", "--fit-margin", "-gfm", "--gpu-fit-margin"],
-        Unused("MULLAMA_GPU_MEMORY sets the most that is used of each GPU"),
+        Unused("the environment variable MULLAMA_GPU_MEMORY limits the memory of each GPU"),
     ),
     valued(
         &["-fitc", "--fit-ctx"],
-        Unused("an open context is made smaller only where it has to be; -c sets it"),
+        Unused("a context that you leave out is reduced only if necessary; -c sets it"),
     ),
-    switched(&["-fitp", "--fit-print"], Refused("`mullama plan` shows what fits")),
-    bare(&["--dry-run"], Refused("`mullama plan` shows where a model would go")),
-    bare(&["--list-devices"], Refused("`mullama devices` lists them")),
+    switched(&["-fitp", "--fit-print"], Refused("use `mullama plan`")),
+    bare(&["--dry-run"], Refused("use `mullama plan`")),
+    bare(&["--list-devices"], Refused("use `mullama devices`")),
     valued(&["--numa"], Unused(AFFINITY)),
-    bare(&["--op-offload"], Already("long prompts use the GPU for weights that are not on it")),
+    bare(&["--op-offload"], Already("long prompts are always computed on the GPU")),
     bare(
         &["--no-op-offload"],
         Unused("set GGML_OP_OFFLOAD_MIN_BATCH to a large number in the environment"),
     ),
-    bare(&["--no-host"], Unused("the engine chooses its buffers")),
-    bare(&["--repack"], Already("weights are packed for the processor where that is faster")),
-    bare(&["-nr", "--no-repack"], Unused("MULLAMA_KERNELS=engine switches our packing off")),
+    bare(&["--no-host"], Unused("the engine chooses its buffer types")),
+    bare(&["--repack"], Already("weights are always repacked for the CPU if that is faster")),
+    bare(&["-nr", "--no-repack"], Unused("set MULLAMA_KERNELS=engine in the environment")),
     bare(
         &["-rtr", "--run-time-repack"],
-        Already("weights are packed for the processor where that is faster"),
+        Already("weights are always repacked for the CPU if that is faster"),
     ),
     valued(
         &["-cuda", "--cuda-params"],
         Refused(
-            "the engine takes these from the environment: graphs=0 is GGML_CUDA_DISABLE_GRAPHS=1, fusion=0 GGML_CUDA_DISABLE_FUSION=1, offload-batch-size=N GGML_OP_OFFLOAD_MIN_BATCH=N",
+            "set environment variables instead: graphs=0 is GGML_CUDA_DISABLE_GRAPHS=1, fusion=0 GGML_CUDA_DISABLE_FUSION=1, offload-batch-size=N GGML_OP_OFFLOAD_MIN_BATCH=N",
         ),
     ),
     valued(&["-grt", "--graph-reduce-type", "-gap", "--graph-attn-precision"], Unused(EXCHANGE)),
     bare(&["-smf16", "--split-mode-f16", "-smf32", "--split-mode-f32"], Unused(EXCHANGE)),
     bare(
         &["-smgs", "--split-mode-graph-scheduling", "-sas", "--scheduler-async"],
-        Unused("the engine schedules what GPUs compute by itself"),
+        Unused("the engine schedules GPU work by itself"),
     ),
     valued(
         &["-op", "--offload-policy"],
-        Unused("the engine decides what a GPU computes with weights that are not on it"),
+        Unused("the engine decides itself which operations are offloaded"),
     ),
     bare(
         &["-no-ooae", "--no-offload-only-active-experts", "-ooae", "--offload-only-active-experts"],
-        Unused("the engine decides what a GPU computes with weights that are not on it"),
+        Unused("the engine decides itself which operations are offloaded"),
     ),
     valued(
         &["-wgt", "--worst-graph-tokens"],
-        Unused("buffers are sized for a full step: -ub makes it smaller"),
+        Unused("compute buffers are sized for a full batch; -ub reduces them"),
     ),
-    bare(&["-thp", "--transparent-huge-pages"], Unused("the system decides about huge pages")),
+    bare(
+        &["-thp", "--transparent-huge-pages"],
+        Unused("huge pages are left to the operating system"),
+    ),
     bare(
         &["--defer-experts", "--prefetch-experts"],
-        Unused("mapped weights are read when they are needed"),
+        Unused("mapped weights are loaded on first use"),
     ),
-    valued(&["--prefetch-experts-threads"], Unused("mapped weights are read when they are needed")),
+    valued(&["--prefetch-experts-threads"], Unused("mapped weights are loaded on first use")),
     bare(
         &["-mqkv", "--merge-qkv", "-muge", "--merge-up-gate-experts"],
-        Unused("tensors are computed with as the file has them"),
+        Unused("tensors are used as stored in the file"),
     ),
     valued(
         &["-mea", "--max-extra-alloc"],
-        Unused("buffers are sized for a full step: -ub makes it smaller"),
+        Unused("compute buffers are sized for a full batch; -ub reduces them"),
     ),
 ];
 
@@ -302,15 +309,18 @@ const CONTEXT: &[Flag] = &[
     bare(&["-kvo", "--kv-offload"], Fixed("offload-kqv", "true")),
     bare(&["-nkvo", "--no-kv-offload"], Fixed("offload-kqv", "false")),
     bare(&["--swa-full"], Ours("swa-full")),
-    bare(&["--swa-compress"], Already("layers with a sliding window have cells for their window")),
+    bare(
+        &["--swa-compress"],
+        Already("sliding-window layers only have cells for their window by default"),
+    ),
     valued(&["-cram", "--cache-ram"], Ours("cache-ram")),
     valued(
         &["-cms", "--checkpoint-min-step", "-ctx-ckpt-i", "--ctx-checkpoints-interval"],
-        Converted("checkpoint-interval", or_none),
+        Converted("checkpoint-every", or_none),
     ),
     valued(
         &["-ctxcp", "--ctx-checkpoints", "--swa-checkpoints", "-ctx-ckpt"],
-        Unused("--cache-ram bounds what checkpoints take"),
+        Unused("--cache-ram limits the memory of checkpoints"),
     ),
     valued(
         &[
@@ -319,29 +329,21 @@ const CONTEXT: &[Flag] = &[
             "-ctx-ckpt-e",
             "--ctx-checkpoints-eviction",
         ],
-        Unused(
-            "--checkpoint-interval says how often checkpoints are made, --cache-ram what they take",
-        ),
+        Unused("use --checkpoint-every and --cache-ram"),
     ),
     valued(
         &["-crs", "--cache-ram-similarity", "-cram-n-min", "--cache-ram-n-min"],
-        Unused("what a request begins with is found by its tokens"),
+        Unused("cached prefixes are always found by their tokens"),
     ),
-    bare(&["-kvu", "--kv-unified"], Already("all requests share one KV cache")),
-    bare(&["-no-kvu", "--no-kv-unified"], Unused("all requests share one KV cache")),
-    valued(&["--kv-unified-per-slot"], Unused("all requests share one KV cache")),
-    bare(&["-cb", "--cont-batching"], Already("requests join and leave between steps")),
-    bare(&["-nocb", "--no-cont-batching"], Unused("requests join and leave between steps")),
-    bare(
-        &["--cache-prompt", "--cache-idle-slots"],
-        Already("what requests begin with alike is computed once"),
-    ),
+    bare(&["-kvu", "--kv-unified"], Already("all requests always share one KV cache")),
+    bare(&["-no-kvu", "--no-kv-unified"], Unused("all requests always share one KV cache")),
+    valued(&["--kv-unified-per-slot"], Unused("all requests always share one KV cache")),
+    bare(&["-cb", "--cont-batching"], Already("continuous batching is always on")),
+    bare(&["-nocb", "--no-cont-batching"], Unused("continuous batching is always on")),
+    bare(&["--cache-prompt", "--cache-idle-slots"], Already("common prefixes are computed once")),
     bare(&["--no-cache-prompt", "--no-cache-idle-slots"], Fixed("prefix-cache", "0")),
-    valued(
-        &["--cache-reuse"],
-        Unused("what requests begin with alike is computed once; what follows is computed anew"),
-    ),
-    valued(&["-dt", "--defrag-thold"], Unused("the KV cache needs no defragmentation")),
+    valued(&["--cache-reuse"], Unused("common prefixes are reused; later parts are recomputed")),
+    valued(&["-dt", "--defrag-thold"], Unused("the KV cache is never fragmented")),
     bare(&["--warmup"], Fixed("warmup", "true")),
     bare(&["--no-warmup"], Fixed("warmup", "false")),
     valued(&["--rope-freq-base"], Ours("rope-freq-base")),
@@ -360,7 +362,7 @@ const CONTEXT: &[Flag] = &[
     ),
     valued(
         &["-gan", "--grp-attn-n", "-gaw", "--grp-attn-w"],
-        Refused("there is no self-extend; give a model that was trained for a longer context"),
+        Refused("self-extend is not supported; use a model with a longer training context"),
     ),
     valued(
         &["-C", "--cpu-mask", "-Cr", "--cpu-range", "--cpu-strict", "--prio", "--poll"],
@@ -378,11 +380,11 @@ const CONTEXT: &[Flag] = &[
         ],
         Unused(AFFINITY),
     ),
-    valued(&["-amb", "--attention-max-batch"], Unused("-ub bounds what attention takes")),
     valued(
-        &["-mla", "--mla-use"],
-        Unused("the engine uses the compressed cache of MLA where the model has it"),
+        &["-amb", "--attention-max-batch"],
+        Unused("-ub limits the size of the attention buffers"),
     ),
+    valued(&["-mla", "--mla-use"], Unused("MLA is used if the model has it")),
     bare(
         &[
             "-fmoe",
@@ -398,21 +400,18 @@ const CONTEXT: &[Flag] = &[
         ],
         Unused(FUSED),
     ),
-    bare(
-        &["-ger", "--grouped-expert-routing"],
-        Unused("the engine routes as the model's architecture does"),
-    ),
-    bare(&["-gr", "--graph-reuse"], Already("graphs are used again")),
-    bare(&["-no-gr", "--no-graph-reuse"], Unused("graphs are used again")),
+    bare(&["-ger", "--grouped-expert-routing"], Unused("routing follows the model's architecture")),
+    bare(&["-gr", "--graph-reuse"], Already("graphs are always reused")),
+    bare(&["-no-gr", "--no-graph-reuse"], Unused("graphs are always reused")),
     bare(&["-rcache", "--rope-cache"], Unused(FUSED)),
     valued(
         &["-ser", "--smart-expert-reduction"],
         Refused(
-            "all experts that the model chooses are computed; --metadata-overrides '{\"qwen3moe.expert_used_count\": 4}' lets it choose fewer",
+            "use --metadata-overrides '{\"ARCHITECTURE.expert_used_count\": 4}' to use fewer experts",
         ),
     ),
     bare(&["-khad", "--k-cache-hadamard", "-vhad", "--v-cache-hadamard"], Unused(HADAMARD)),
-    valued(&["-ictk", "--indexer-cache-type-k"], Unused("-ctk sets the type of all keys")),
+    valued(&["-ictk", "--indexer-cache-type-k"], Unused("use -ctk for all keys")),
     valued(
         &[
             "-ctk-first",
@@ -424,20 +423,14 @@ const CONTEXT: &[Flag] = &[
             "-ctv-last",
             "--cache-type-v-last",
         ],
-        Refused("all layers have one type: -ctk and -ctv"),
+        Refused("all layers use the same types; use -ctk and -ctv"),
     ),
     bare(
         &["-dsa", "--dsa", "-fidx", "--fused-indexer-topk"],
-        Unused("the engine computes attention as the model's architecture does"),
+        Unused("attention follows the model's architecture"),
     ),
-    valued(
-        &["-dsatk", "--dsa-top-k"],
-        Refused("the model's metadata say it: --metadata-overrides"),
-    ),
-    bare(
-        &["-dkvc", "--dump-kv-cache"],
-        Refused("`stats()` in Python, Node.js and Rust says what the cache has"),
-    ),
+    valued(&["-dsatk", "--dsa-top-k"], Refused("use --metadata-overrides")),
+    bare(&["-dkvc", "--dump-kv-cache"], Refused("use `stats()` in Python, Node.js or Rust")),
 ];
 
 const SAMPLING: &[Flag] = &[
@@ -474,22 +467,19 @@ const SAMPLING: &[Flag] = &[
     valued(
         &["--samplers", "--sampler-seq", "--sampling-seq"],
         Refused(
-            "samplers have the engine's order; one that is off is left out: --top-k 0, --min-p 0",
+            "the order of samplers is fixed; turn single samplers off, for example with --top-k 0",
         ),
     ),
     valued(
         &["--adaptive-target", "--adaptive-decay", "--adaptive-updt-w-cur"],
-        Refused("there is no adaptive sampler; --mirostat and --dynatemp-range adapt"),
+        Refused("the adaptive sampler is not supported; use --mirostat or --dynatemp-range"),
     ),
-    valued(
-        &["--tfs"],
-        Refused("tail-free sampling was removed from the engine; --min-p does much the same"),
-    ),
-    bare(&["--penalize-nl"], Refused("--logit-bias lowers single tokens")),
-    bare(&["-bs", "--backend-sampling"], Unused("the engine samples on the processor")),
+    valued(&["--tfs"], Refused("llama.cpp has removed tail-free sampling; use --min-p")),
+    bare(&["--penalize-nl"], Refused("use --logit-bias for single tokens")),
+    bare(&["-bs", "--backend-sampling"], Unused("sampling runs on the CPU")),
     valued(
         &["--cfg-negative-prompt", "--cfg-negative-prompt-file", "--cfg-scale"],
-        Refused("there is no guidance by a negative prompt"),
+        Refused("classifier-free guidance is not supported"),
     ),
     valued(
         &[
@@ -501,13 +491,13 @@ const SAMPLING: &[Flag] = &[
             "--allowlist-keyword",
             "--allowlist-keyword-delay",
         ],
-        Refused("--logit-bias forbids single tokens, --grammar and --json-schema whole forms"),
+        Refused("use --logit-bias for single tokens, --grammar or --json-schema for formats"),
     ),
 ];
 
 const CHAT: &[Flag] = &[
-    bare(&["--jinja", "--peg"], Already("chat templates are Jinja")),
-    bare(&["--no-jinja"], Unused("chat templates are Jinja")),
+    bare(&["--jinja", "--peg"], Already("chat templates are always Jinja")),
+    bare(&["--no-jinja"], Unused("chat templates are always Jinja")),
     valued(&["--chat-template"], Ours("chat-template")),
     valued(&["--chat-template-file"], Read("chat-template")),
     valued(&["--chat-template-kwargs"], Ours("template-kwargs")),
@@ -515,41 +505,41 @@ const CHAT: &[Flag] = &[
     valued(&["--reasoning-budget"], Converted("reasoning-budget", or_none)),
     valued(
         &["--reasoning-format", "--reasoning-tokens"],
-        Unused("reasoning is told apart from the answer"),
+        Unused("reasoning is always separated from the answer"),
     ),
     valued(
         &["--reasoning-effort"],
-        Refused("--template-kwargs '{\"reasoning_effort\": \"high\"}' hands it to the template"),
+        Refused("use --template-kwargs '{\"reasoning_effort\": \"high\"}'"),
     ),
     valued(
         &["--reasoning-budget-message"],
-        Refused("reasoning is ended with the tag of the model's template"),
+        Refused("reasoning always ends with the tag of the model's template"),
     ),
     bare(
         &["--reasoning-preserve", "--no-reasoning-preserve"],
-        Unused("the template decides what it makes of earlier reasoning"),
+        Unused("the chat template decides whether earlier reasoning is included"),
     ),
     bare(&["--skip-chat-parsing"], Fixed("raw", "")),
     bare(
         &["--no-skip-chat-parsing", "--prefill-assistant"],
-        Already("answers are parsed, and go on from the assistant's last message"),
+        Already("answers are always parsed, and continue the assistant's last message"),
     ),
-    bare(&["--no-prefill-assistant"], Unused("answers go on from the assistant's last message")),
+    bare(
+        &["--no-prefill-assistant"],
+        Unused("answers always continue the assistant's last message"),
+    ),
     bare(&["-ptcall"], Fixed("parallel-tool-calls", "true")),
-    bare(&["-sp", "--special"], Unused("special tokens are no part of the text")),
+    bare(&["-sp", "--special"], Unused("special tokens are never part of the text")),
 ];
 
 const OUTPUT: &[Flag] = &[
     bare(&["--perf", "--show-timings"], Fixed("verbose", "")),
-    bare(&["--no-perf", "--no-show-timings"], Already("times are printed with -v alone")),
-    bare(&["--display-prompt", "--verbose-prompt"], Unused("the prompt is not printed")),
-    bare(&["--no-display-prompt"], Already("the prompt is not printed")),
-    switched(&["-co", "--color"], Unused("answers are not coloured")),
-    bare(&["--simple-io"], Already("answers are plain text")),
-    bare(
-        &["--log-disable"],
-        Already("the log has warnings alone, unless MULLAMA_LOG says otherwise"),
-    ),
+    bare(&["--no-perf", "--no-show-timings"], Already("times are only printed with -v")),
+    bare(&["--display-prompt", "--verbose-prompt"], Unused("the prompt is never printed")),
+    bare(&["--no-display-prompt"], Already("the prompt is never printed")),
+    switched(&["-co", "--color"], Unused("answers are never coloured")),
+    bare(&["--simple-io"], Already("answers are always plain text")),
+    bare(&["--log-disable"], Already("only warnings and errors are logged by default")),
     bare(
         &[
             "--log-enable",
@@ -566,17 +556,17 @@ const OUTPUT: &[Flag] = &[
         &["--log-prefix", "--no-log-prefix", "--log-timestamps", "--no-log-timestamps"],
         Unused(LOG),
     ),
-    switched(&["--log-colors"], Unused("NO_COLOR switches colours off")),
+    switched(&["--log-colors"], Unused("set NO_COLOR in the environment to disable colours")),
     valued(
         &["--log-file", "-ld", "--logdir", "--log-prompts-dir", "--log-format"],
-        Refused("the log goes to standard error: 2> FILE"),
+        Refused("the log is written to standard error; use 2> FILE"),
     ),
     valued(&["-lv", "--verbosity", "--log-verbosity"], Unused(LOG)),
     bare(&["--log-verbose"], Unused(LOG)),
-    valued(&["-ptc", "--print-token-count"], Unused("-v prints how many tokens there were")),
-    bare(&["-cl", "--cache-list"], Refused("`mullama list` lists models")),
-    bare(&["--completion-bash"], Refused("`mullama completions bash` prints them")),
-    bare(&["--usage"], Refused("`mullama help run` prints the flags")),
+    valued(&["-ptc", "--print-token-count"], Unused("-v prints the number of tokens")),
+    bare(&["-cl", "--cache-list"], Refused("use `mullama list`")),
+    bare(&["--completion-bash"], Refused("use `mullama completions bash`")),
+    bare(&["--usage"], Refused("use `mullama help run`")),
 ];
 
 const OTHER_MODELS: &[Flag] = &[
@@ -660,7 +650,7 @@ const OTHER_MODELS: &[Flag] = &[
     ),
     bare(
         &["-no-mtp", "--no-multi-token-prediction", "--no-spec-draft-backend-sampling"],
-        Already("a model guesses nothing ahead unless --prompt-lookup says so"),
+        Already("speculative decoding is off by default"),
     ),
     flag(&["--spec-replace"], Takes::Two, Refused(DRAFT)),
     valued(
@@ -719,9 +709,7 @@ const OTHER_MODELS: &[Flag] = &[
             "--spec-ngram-size-m",
             "--spec-ngram-min-hits",
         ],
-        Refused(
-            "--prompt-lookup N guesses ahead from the text so far, and finds out by itself how",
-        ),
+        Refused("use --prompt-lookup N, which needs no further settings"),
     ),
     valued(
         &[
@@ -754,11 +742,11 @@ const OTHER_MODELS: &[Flag] = &[
     bare(&["--mmproj-auto", "--mmproj-offload"], Refused(MEDIA)),
     bare(
         &["--no-mmproj", "--no-mmproj-auto", "--no-mmproj-offload"],
-        Already("no projector is loaded"),
+        Already("no projector is ever loaded"),
     ),
     bare(
         &["--embedding", "--embeddings", "--rerank", "--reranking"],
-        Refused("`embed` and `rerank` in Python, Node.js and Rust do this"),
+        Refused("use `embed` or `rerank` in Python, Node.js or Rust"),
     ),
     valued(
         &[
@@ -769,7 +757,7 @@ const OTHER_MODELS: &[Flag] = &[
             "--embd-separator",
             "--cls-separator",
         ],
-        Refused("`embed` in Python, Node.js and Rust has these options"),
+        Refused("use the options of `embed` in Python, Node.js or Rust"),
     ),
 ];
 
@@ -955,7 +943,7 @@ const TOOLS: &[Flag] = &[
             "--vision-gemma-4b-default",
             "--vision-gemma-12b-default",
         ],
-        Refused("name the model: `mullama run hf.co/USER/REPO`"),
+        Refused("name the model, as in `mullama run hf.co/USER/REPO`"),
     ),
 ];
 
@@ -1188,6 +1176,18 @@ mod tests {
             }
         }
         assert!(seen > 350, "{seen}");
+    }
+
+    #[test]
+    fn what_is_ours_is_a_flag_of_the_command() {
+        let command = crate::arguments::command();
+        let run = command.find_subcommand("run").unwrap();
+        for flag in flags() {
+            if let Some(ours) = flag.target() {
+                let is_there = run.get_arguments().any(|arg| arg.get_long() == Some(ours));
+                assert!(is_there, "{:?} is --{ours}", flag.names);
+            }
+        }
     }
 
     #[test]

@@ -1,54 +1,50 @@
-//! Commands of other programs, and what is done here in their place.
+//! Commands of other programs, and what to use instead.
 
-/// Names, and the answer.
+/// Names of commands, and the answer.
 const COMMANDS: &[(&[&str], &str)] = &[
     (
         &["serve", "server", "start", "launch"],
-        "there is no server yet: `mullama run` answers here, and the packages for Python, Node.js and Rust answer in a \
-         program",
+        "mullama has no server yet; use `mullama run`, or the packages for Python, Node.js and Rust in a program",
     ),
     (
         &["ps", "stop", "unload", "load"],
-        "no model stays loaded: each `mullama run` loads its own, and frees it when it ends",
+        "models are not kept loaded: each `mullama run` loads its model and frees it at the end",
     ),
     (
         &["push", "signin", "signout", "login", "logout", "upload"],
-        "nothing is uploaded: `mullama cp` and `mullama create` make models here",
+        "mullama does not upload models; use `mullama cp` or `mullama create` for local ones",
     ),
     (
         &["chat", "ask", "generate", "complete", "completion", "cli", "prompt"],
-        "`mullama run MODEL` begins a conversation, `mullama run MODEL PROMPT` answers",
+        "`mullama run MODEL` starts a chat, `mullama run MODEL PROMPT` answers once",
     ),
-    (&["download", "get", "install", "fetch"], "`mullama pull NAME` downloads a model"),
+    (&["download", "get", "install", "fetch"], "use `mullama pull NAME`"),
     (
         &["search"],
-        "names are found at https://ollama.com/library and https://huggingface.co/models?library=gguf",
+        "names are listed at https://ollama.com/library and https://huggingface.co/models?library=gguf",
     ),
-    (&["models", "tags"], "`mullama list` lists the models that are here"),
-    (&["delete", "remove", "uninstall"], "`mullama rm NAME` removes a model"),
-    (&["copy", "rename", "mv"], "`mullama cp FROM TO` gives a model a second name"),
-    (&["info", "inspect"], "`mullama show MODEL` says what a model is"),
-    (&["gpus", "gpu", "backends"], "`mullama devices` lists GPUs and backends"),
-    (
-        &["fit", "estimate", "memory"],
-        "`mullama plan MODEL` says what fits, and how fast it would be",
-    ),
+    (&["models", "tags"], "use `mullama list`"),
+    (&["delete", "remove", "uninstall"], "use `mullama rm NAME`"),
+    (&["copy", "rename", "mv"], "use `mullama cp FROM TO`"),
+    (&["info", "inspect"], "use `mullama show MODEL`"),
+    (&["gpus", "gpu", "backends"], "use `mullama devices`"),
+    (&["fit", "estimate", "memory"], "use `mullama plan MODEL`"),
     (
         &["bench", "benchmark", "perf"],
         "`mullama run MODEL -v PROMPT` prints rates, `mullama plan --calibrate` measures this machine",
     ),
     (
         &["embed", "embedding", "embeddings", "rerank", "tokenize", "detokenize"],
-        "the packages for Python, Node.js and Rust do this: `embed`, `rerank`, `tokenize`",
+        "use `embed`, `rerank` or `tokenize` in Python, Node.js or Rust",
     ),
     (
         &["quantize", "convert", "imatrix", "perplexity", "finetune", "train"],
-        "llama.cpp has programs for this; what they make is run here",
+        "use the programs of llama.cpp, whose results mullama runs",
     ),
-    (&["update", "upgrade"], "mullama is updated by what installed it: pip, npm, cargo"),
+    (&["update", "upgrade"], "update the package with pip, npm or cargo"),
 ];
 
-/// What is done here in place of a command of another program.
+/// What to use instead of a command of another program.
 pub fn answer(command: &str) -> Option<&'static str> {
     let command = command.to_ascii_lowercase();
     let found = COMMANDS.iter().find(|(names, _)| names.contains(&command.as_str()));

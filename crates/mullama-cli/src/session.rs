@@ -227,17 +227,19 @@ impl Session {
         let by_limit = generate.max_tokens.is_some_and(|most| generated >= most);
         match (has_form, by_limit) {
             (false, true) => {}
-            (false, false) => tell("the context is full: the answer ends here; -c makes it larger"),
+            (false, false) => tell(
+                "note: the answer was cut off because the context is full; set a larger one with -c",
+            ),
             (true, true) => {
                 let problem = format!(
-                    "the answer was cut short after {generated} tokens, before its form was complete"
+                    "the answer was cut off after {generated} tokens and does not have the requested format"
                 );
                 return Err(Error::option("max_tokens", problem)
                     .with_hint(Text::with_names("raise {max_tokens}, or leave it out"))
                     .into());
             }
             (true, false) => {
-                let message = "the context was full before the form of the answer was complete";
+                let message = "the context was full before the answer had the requested format";
                 return Err(Error::new(ErrorKind::ContextOverflow, message)
                     .with_hint(Text::with_names("a larger {context_size} has room for more"))
                     .into());

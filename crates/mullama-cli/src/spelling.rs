@@ -37,9 +37,9 @@ pub fn spelled(root: &Command, arguments: Vec<OsString>) -> Result<Spelled, Erro
         if is_theirs {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
-                format!("{first} comes before a command"),
+                format!("{first} requires a command before it"),
             )
-            .with_hint("write `mullama run` before it, or `mullama plan`"));
+            .with_hint(format!("write `mullama run {first} ...`")));
         }
         return Ok(as_it_is(arguments));
     };
@@ -229,7 +229,7 @@ impl<'a> Line<'a> {
         let value = value.unwrap_or_default();
         let problem = |problem| Error::argument(&name, problem);
         let text =
-            || value.to_str().ok_or_else(|| problem("the value is no text in UTF-8".to_owned()));
+            || value.to_str().ok_or_else(|| problem("the value is not valid UTF-8".to_owned()));
         let mut give = |ours: &str, value: &OsStr| {
             let value =
                 Some(value).filter(|value| !value.is_empty() || flag.takes != Takes::Nothing);
@@ -245,7 +245,7 @@ impl<'a> Line<'a> {
                     });
                 model.push(&value);
                 if self.model.replace(model).is_some() {
-                    return Err(problem("the model is named twice".to_owned()));
+                    return Err(problem("the model is given twice".to_owned()));
                 }
             }
             Meaning::File => self.file = Some(value),
@@ -274,8 +274,8 @@ impl<'a> Line<'a> {
             Meaning::Entries(ours, convert) => {
                 self.entries.entry(ours).or_default().extend(convert(text()?).map_err(problem)?);
             }
-            Meaning::Already(reason) => log::debug!("{name} needs nothing: {reason}"),
-            Meaning::Unused(reason) => self.notes.push(format!("{name} changes nothing: {reason}")),
+            Meaning::Already(reason) => log::debug!("{name} is the default: {reason}"),
+            Meaning::Unused(reason) => self.notes.push(format!("{name} has no effect: {reason}")),
             Meaning::Refused(_) | Meaning::Server | Meaning::Tool if self.plans() => {
                 self.passed.push(name)
             }
@@ -293,9 +293,9 @@ impl<'a> Line<'a> {
         }
         let name = &written.name;
         let problem = match rest.peek() {
-            None => "it takes a value, and nothing comes after it".to_owned(),
+            None => "a value is required".to_owned(),
             Some(next) if strict && self.is_known(next) => {
-                format!("it takes a value, and {} comes after it", next.display())
+                format!("a value is required, but {} follows", next.display())
             }
             Some(_) => return Ok(rest.next().unwrap_or_default()),
         };
@@ -326,7 +326,7 @@ impl<'a> Line<'a> {
         match alike_by(known, alike).into_iter().next() {
             Some(near) => error.with_hint(format!("did you mean {near}?")),
             None => error.with_hint(format!(
-                "`mullama help {command}` lists the flags; words that begin with - come after --"
+                "`mullama help {command}` lists the flags; put words that start with - after --"
             )),
         }
     }
@@ -344,14 +344,14 @@ impl<'a> Line<'a> {
             self.flags.push(format!("--{ours}={}", Value::from(entries)).into());
         }
         if !self.passed.is_empty() {
-            self.notes.push(format!("a plan does not depend on {}", self.passed.join(", ")));
+            self.notes.push(format!("the plan does not depend on {}", self.passed.join(", ")));
         }
         let model = match (self.model, self.file) {
             (Some(model), Some(file)) => Some(in_repository(&model, &file)),
             (None, Some(_)) => {
                 return Err(Error::argument(
                     "-hff",
-                    "it is a file of a repository, which -hf names",
+                    "the repository is missing: add -hf USER/REPO",
                 ));
             }
             (model, None) => model,
@@ -394,7 +394,7 @@ fn letter_and_number(text: &str) -> Option<(String, &str)> {
 }
 
 fn refused(name: &str, instead: &str) -> Error {
-    Error::new(ErrorKind::Unsupported, format!("{name} cannot be used")).with_hint(instead)
+    Error::new(ErrorKind::Unsupported, format!("{name} is not supported")).with_hint(instead)
 }
 
 /// `--flag` or `--flag=value`
@@ -779,7 +779,7 @@ mod tests {
         for (line, said) in [
             ("run demo -cuda graphs=0 hi", "GGML_CUDA_DISABLE_GRAPHS=1"),
             ("run demo -md draft.gguf hi", "--prompt-lookup"),
-            ("run demo --image a.png hi", "pictures"),
+            ("run demo --image a.png hi", "images and audio"),
             ("run demo --host 0.0.0.0", "server"),
             ("run demo --hellaswag", "llama.cpp"),
             ("run demo -hft secret", "HF_TOKEN"),
@@ -795,23 +795,23 @@ mod tests {
             ("create mine -force", "has no flag -force"),
             ("rm demo -rf", "has no flag -rf"),
             // Values that are missing.
-            ("run demo -ngl", "nothing comes after it"),
-            ("run demo -ngl -fa", "-fa comes after it"),
-            ("run demo -c --temp 0", "--temp comes after it"),
-            ("run -m a.gguf -m b.gguf", "named twice"),
+            ("run demo -ngl", "a value is required"),
+            ("run demo -ngl -fa", "but -fa follows"),
+            ("run demo -c --temp 0", "but --temp follows"),
+            ("run -m a.gguf -m b.gguf", "given twice"),
             ("run demo -ctk q8_0 -ctk f16", "given twice"),
-            ("run demo -hff a.gguf", "-hf names"),
+            ("run demo -hff a.gguf", "add -hf"),
             ("run demo -lm fast", "none of auto"),
             ("run demo -sysf /nonexistent hi", "cannot read /nonexistent"),
             ("run demo --override-kv a=list:3 hi", "KEY=TYPE:VALUE"),
             ("plan -m demo other", "unexpected argument 'other'"),
             ("run demo -p a b", "cannot be used with"),
-            ("-m model.gguf -p hi", "`mullama run`"),
+            ("-m model.gguf -p hi", "`mullama run -m ...`"),
             // Commands of other programs.
             ("serve", "no server"),
-            ("ps", "no model stays loaded"),
-            ("stop", "no model stays loaded"),
-            ("push", "nothing is uploaded"),
+            ("ps", "models are not kept loaded"),
+            ("stop", "models are not kept loaded"),
+            ("push", "does not upload"),
             ("chat", "`mullama run MODEL`"),
         ] {
             let words = refused(line);

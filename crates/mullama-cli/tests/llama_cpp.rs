@@ -49,7 +49,7 @@ fn lines_are_answered() {
         if line.starts_with("-hf") {
             // Two models are one too many.
             let words: Vec<_> = line.split(' ').collect();
-            assert!(home.complains(2, &[&["run"], &words[..]].concat()).contains("named twice"));
+            assert!(home.complains(2, &[&["run"], &words[..]].concat()).contains("given twice"));
             continue;
         }
         assert_eq!(answer(&home, line).0, PARIS, "{line}");
@@ -57,7 +57,7 @@ fn lines_are_answered() {
     let (_, err) =
         answer(&home, "-m M -rtr -fmoe -mla 2 -amb 512 -cnv -sysf system.txt --temp 0 -p Q");
     for flag in ["-fmoe", "-mla", "-amb", "-cnv"] {
-        assert!(err.contains(&format!("note: {flag} changes nothing: ")), "{flag}: {err}");
+        assert!(err.contains(&format!("note: {flag} has no effect: ")), "{flag}: {err}");
     }
     assert!(!err.contains("-rtr") && !err.contains("-sysf"), "{err}");
 }
@@ -94,7 +94,7 @@ fn patterns_that_match_nothing_are_refused() {
     );
     let err = home.complains(2, &["plan", "demo", "-ot", "attn=CPU,exps=CPU"]);
     assert!(
-        err.contains("`exps` matches no tensor") && err.contains("no mixture of experts"),
+        err.contains("`exps` matches no tensor") && err.contains("not a mixture of experts"),
         "{err}"
     );
 }

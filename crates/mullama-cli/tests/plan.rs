@@ -269,7 +269,7 @@ fn what_does_not_fit_ends_otherwise_and_is_hidden() {
     let sweep = ["--device", "16GiB", "--sweep", "layers"];
     let (rows, err) = plan(0, &sweep);
     assert!(!rows.lines().any(|row| row.contains("  no ")), "{rows}");
-    assert!(err.contains("do not fit; --all shows them"), "{err}");
+    assert!(err.contains("settings do not fit and are not listed; use --all"), "{err}");
     let (all, err) = plan(0, &[&sweep[..], &["--all"]].concat());
     assert!(all.lines().any(|row| row.contains("  no ")) && !err.contains("--all"), "{all}{err}");
     let unfit = ["--shape", SHAPE, "--host-memory", "1GiB", "--device", "8GiB", "-ngl", "81"];
@@ -293,7 +293,7 @@ fn more_layers_than_there_are_means_what_fits() {
     let (many, told) = plan("999");
     assert_eq!(many["n_gpu_layers"], auto["n_gpu_layers"]);
     assert_eq!(
-        (&many["fits"], told.matches("as many layers are on GPUs as fit").count()),
+        (&many["fits"], told.matches("as many layers on GPUs as fit").count()),
         (&true.into(), 1)
     );
     for exact in ["-1", "all", "81"] {
@@ -333,7 +333,7 @@ fn a_speed_gets_a_verdict() {
     let slow = plan(&["--device", "RTX 3060 12GB", "--explain"]);
     assert!(slow.contains("Verdict: too slow"), "{slow}");
     assert!(
-        slow.contains("System RAM beside the GPUs") && slow.contains("rule of thumb"),
+        slow.contains("System RAM in addition to the GPUs") && slow.contains("rule of thumb"),
         "{slow}"
     );
     assert!(slow.contains("processor alone"), "{slow}");

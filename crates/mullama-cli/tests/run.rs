@@ -112,6 +112,8 @@ fn what_fits_here_is_shown() {
         assert!(lines.contains(&line), "{line:?}\n{shown}");
     }
     assert!(shown.contains("memory of CPU"), "{shown}");
+    let predicted = lines.iter().find(|line| line.first() == Some(&"predicted")).unwrap();
+    assert_eq!(predicted[2..], ["tokens/s:", "comfortable", "for", "chat"], "{shown}");
     let json: serde_json::Value =
         serde_json::from_str(&home.says(&["show", "mine", "--json"])).unwrap();
     assert_eq!((&json["here"]["fits"], &json["here"]["context_size"]), (&true.into(), &512.into()));
@@ -157,7 +159,7 @@ fn answers_have_the_format_that_is_asked_for() {
         let line = [&["run", "demo", "--max-tokens", "5"], &format[..], &[QUESTION]].concat();
         let (out, err) = checked(&home.mullama(&line).output().unwrap(), 2);
         assert!(out.starts_with('{'), "{out}");
-        assert!(err.contains("cut short after 5 tokens") && err.contains("raise"), "{err}");
+        assert!(err.contains("cut off after 5 tokens") && err.contains("raise"), "{err}");
     }
     let endless = ["--grammar", "root ::= \"{\" [a-z]*"];
     let line = [&["run", "demo", "-c", "128", "--ignore-eos"], &endless[..], &[QUESTION]].concat();
@@ -168,7 +170,9 @@ fn answers_have_the_format_that_is_asked_for() {
     assert!(err.contains("the context is full"), "{err}");
     assert!(home.complains(2, &["run", "demo", "--format", "xml", "hi"]).contains("`format`"));
     home.complains(2, &["run", "demo", "--format", "json", "--grammar", "root ::= \"a\"", "hi"]);
-    assert!(home.complains(11, &["run", "demo", "--image", "a.png", "hi"]).contains("pictures"));
+    assert!(
+        home.complains(11, &["run", "demo", "--image", "a.png", "hi"]).contains("images and audio")
+    );
 }
 
 #[test]

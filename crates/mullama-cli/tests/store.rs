@@ -73,9 +73,12 @@ fn a_model_that_is_not_here_is_pulled_where_it_is_run() {
     assert_eq!(registry.sent("/blobs/"), 0);
     let (out, err) = checked(&home.with(&registry, &["run", "tiny", question]), 0);
     assert_eq!(out, "The capital of France is Paris.\n", "the answer alone");
-    for told in
-        ["tiny is not here: pulling it", "Fits: all ", "downloading", "pulled tiny:latest, "]
-    {
+    for told in [
+        "tiny is not in the local store: downloading it",
+        "Fits: all ",
+        "downloading",
+        "pulled tiny:latest, ",
+    ] {
         assert!(err.contains(told), "{told}: {err}");
     }
     registry.take_seen();

@@ -126,7 +126,7 @@ fn side_by_side(
         print(rows(what, &shown))?;
         let hidden = plans.len() - shown.len();
         if hidden > 0 {
-            tell(format_args!("{hidden} do not fit; --all shows them"));
+            tell(format_args!("{hidden} settings do not fit and are not listed; use --all"));
         }
     }
     if_any_fits(plans.iter().map(|(_, plan)| *plan))

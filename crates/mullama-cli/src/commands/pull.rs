@@ -31,7 +31,7 @@ pub fn if_missing(given: &str, itself: &[OsString]) -> Result<(), Failure> {
     if error.kind() != ErrorKind::NotFound || !is_name || resembles_demo(given) {
         return Err(error.into());
     }
-    tell(format_args!("{given} is not here: pulling it"));
+    tell(format_args!("{given} is not in the local store: downloading it"));
     tell(told(&pull(given, false, itself)?));
     Ok(())
 }

@@ -30,7 +30,7 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
 fn remove(store: &Store, name: &str) -> Result<(), Failure> {
     let name = store_name(name)?;
     if name.is_built_in() {
-        let message = format!("{BUILT_IN} is the built-in model, and cannot be removed");
+        let message = format!("{BUILT_IN} is the built-in model and cannot be removed");
         return Err(Error::new(ErrorKind::InvalidArgument, message).into());
     }
     let removed = store.remove(&name)?;

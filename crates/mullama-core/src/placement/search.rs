@@ -131,7 +131,9 @@ impl<'a> PlacementSearch<'a> {
                 if error.kind() == ErrorKind::DoesNotFit && self.asks_for_more_than_all() =>
             {
                 let fitting = self.automatic()?;
-                self.notes.borrow_mut().push(format!("{error}: as many layers are on GPUs as fit"));
+                self.notes
+                    .borrow_mut()
+                    .push(format!("{error}; placing as many layers on GPUs as fit"));
                 Ok(fitting)
             }
             checked => checked,
@@ -489,7 +491,7 @@ mod tests {
             assert!(search.notes().is_empty());
             let fitting = asked(search, Some(all + 1)).unwrap();
             let [note] = &search.notes()[..] else { panic!("{:?}", search.notes()) };
-            assert!(note.contains("as many layers are on GPUs as fit"), "{note}");
+            assert!(note.contains("as many layers on GPUs as fit"), "{note}");
             let layers = fitting.weights.n_gpu_layers.unwrap();
             assert!((1..all).contains(&layers), "{layers} of {all}");
             assert!(search.budgets.fit(&search.dry_run(&fitting).unwrap(), true));

@@ -1,4 +1,4 @@
-//! What a plan is good for, in words: the thresholds and rules of thumb that guides to offloading give.
+//! What a plan is good for, in words, by the thresholds and rules of thumb of offloading guides.
 
 use std::fmt;
 
@@ -54,8 +54,8 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Chat => f.write_str("comfortable for chat"),
-            Self::Batch => f.write_str("for batch work, slow for chat"),
-            Self::TooSlow => f.write_str("too slow for chat and for most batch work"),
+            Self::Batch => f.write_str("suitable for batch work, slow for chat"),
+            Self::TooSlow => f.write_str("too slow for chat and most batch work"),
         }
     }
 }
@@ -99,10 +99,10 @@ impl Plan {
             .find(|one| one.n_gpu_layers == 0 && one.size == self.model.size)?;
         let times = self.speed()? / alone.decode_tps?;
         Some(if times >= WORTH {
-            format!("The GPUs make it {times:.1} times as fast as the processor alone.")
+            format!("{times:.1} times as fast as on the processor alone.")
         } else {
             format!(
-                "The GPUs add little: the processor alone generates {} tokens/s.",
+                "The GPUs add little: {} tokens/s on the processor alone.",
                 rate(alone.decode_tps?)
             )
         })
@@ -120,8 +120,8 @@ impl Plan {
         let times = one.decode_tps? / self.speed()?;
         (times > 1.0).then(|| {
             format!(
-                "{} goes onto the GPUs as a whole and is {times:.1} times as fast: the better choice, unless the \
-                 quality of this one is needed.",
+                "{} fits the GPUs completely and is {times:.1} times as fast: preferable, unless you need the quality \
+                 of this quantisation.",
                 one.change
             )
         })
@@ -131,7 +131,7 @@ impl Plan {
         let vram: u64 = self.devices.iter().map(|gpu| gpu.free).sum();
         let rule = (self.model.size as f64 - RULE_SHARE * vram as f64).max(0.0);
         format!(
-            "System RAM beside the GPUs: {} (the rule of thumb, size less 0.9 of the VRAM, says {}).",
+            "System RAM in addition to the GPUs: {} (rule of thumb, size - 0.9 x VRAM: {}).",
             units::memory(self.host.total()),
             units::memory(rule as u64)
         )
@@ -173,8 +173,8 @@ mod tests {
         let part = with(12);
         assert!(part.fits && (1..part.n_layers).contains(&part.n_gpu_layers), "{part}");
         let advice = part.advice().join("\n");
-        assert!(advice.contains("times as fast as the processor alone"), "{advice}");
-        assert!(advice.contains("goes onto the GPUs as a whole and is"), "{advice}\n{part}");
+        assert!(advice.contains("times as fast as on the processor alone"), "{advice}");
+        assert!(advice.contains("fits the GPUs completely and is"), "{advice}\n{part}");
         let text = part.to_string();
         assert!(text.contains(&part.advice()[0]), "{text}");
         assert_eq!(part.verdict(), part.predicted.as_ref().map(|p| Verdict::of(p.decode_tps)));

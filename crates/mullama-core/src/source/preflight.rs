@@ -196,10 +196,10 @@ fn check_patterns(header: &GgufHeader, params: &ModelParams) -> Result<()> {
             let problem = format!("`{pattern}` matches no tensor of the model");
             let is_expert = |tensor: &TensorInfo| tensor.name.contains("_exps");
             let hint = if pattern.contains("exp") && !header.tensors.iter().any(is_expert) {
-                "the model is no mixture of experts: it has no such tensors".to_owned()
+                "the model is not a mixture of experts and has no such tensors".to_owned()
             } else {
                 let near = nearest_tensors(header, pattern).join(", ");
-                format!("the nearest are {near}; `mullama show --tensors` lists them")
+                format!("similar names are {near}; `mullama show --tensors` lists all")
             };
             return Err(Error::option("tensor_overrides", problem).with_hint(hint));
         }
@@ -431,7 +431,7 @@ mod tests {
         let dense = GgufHeader::read(&mullama_testkit::fixture("small")).unwrap();
         let params = ModelParams::default().with_tensor_overrides([("exps", "CPU")]);
         let error = check_patterns(&dense, &params).unwrap_err();
-        assert!(error.hint().unwrap().contains("no mixture of experts"), "{error:?}");
+        assert!(error.hint().unwrap().contains("not a mixture of experts"), "{error:?}");
         // What is no pattern is left to where it is read.
         check("(").unwrap();
     }
