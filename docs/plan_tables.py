@@ -14,6 +14,8 @@ from tables import table, write_or_check
 
 ROOT = Path(__file__).parent.parent
 PAGE = Path(__file__).parent / "guide/planning.md"
+# The exit status where nothing fits, which a table shows like any other plan.
+DOES_NOT_FIT = 7
 COMMAND = os.environ.get("MULLAMA", str(ROOT / "target/release/mullama"))
 GIB = 1 << 30
 
@@ -54,7 +56,10 @@ class Planner:
         shape = f"{SHAPES[model]},quantization={quantisation}"
         fixed = ["--host-memory", "128GiB", "--alternatives=false", "--json"]
         command = [COMMAND, "plan", "--shape", shape, *flags, *fixed]
-        return json.loads(subprocess.check_output(command, env=self.environment))
+        done = subprocess.run(command, env=self.environment, stdout=subprocess.PIPE, check=False)
+        if done.returncode not in (0, DOES_NOT_FIT):
+            raise SystemExit(f"{' '.join(command)} ended with {done.returncode}")
+        return json.loads(done.stdout)
 
 
 def held(plan):

@@ -8,7 +8,8 @@ import type { Lora, KvCacheType, JsonSchema, ResponseFormat, DeviceDescription }
 export interface LoadOptions extends Abortable, Progress {
   /**
    * Number of layers on GPUs: -1 (`All`) for all, 0 for none, N for that many, `Auto` for as
-   * many as fit. The output layer counts as one. Default: `Auto`.
+   * many as fit. The output layer counts as one. A number above the model's layers, such as 99
+   * or 999, means all, or as many as fit. Default: `Auto`.
    */
   nGpuLayers?: number | 'auto';
   /**
@@ -25,6 +26,11 @@ export interface LoadOptions extends Abortable, Progress {
   mainGpu?: number;
   /** Names of the devices that may be used; `auto` fills them in this order. Default: all. */
   devices?: string[];
+  /**
+   * Maximum number of GPUs to use: those with the most free memory, or the first of `devices`.
+   * Default: all.
+   */
+  maxGpus?: number;
   /**
    * Remote workers that may be used, as `host:port`; their devices come before those of this
    * machine. Default: none.
@@ -75,8 +81,8 @@ export interface LoadOptions extends Abortable, Progress {
   /** A chat template (Jinja) that replaces the model's. Default: the model's. */
   chatTemplate?: string;
   /**
-   * Context size in tokens, shared by all concurrent requests. Default: the model's training
-   * context, at most 8192.
+   * Context size in tokens, shared by all concurrent requests; 0 is the model's training
+   * context. Default: the model's training context, at most 8192.
    */
   contextSize?: number;
   /**

@@ -103,7 +103,7 @@ class BaseModel:
         generate, the maximum length of a text; 0 if only the vocabulary was loaded."""
 
     @property
-    def default_options(self) -> dict[str, Any]:
+    def default_options(self) -> GenerateOptions:
         """The sampling options of a call that sets none: the model's own recommendations, else the
         defaults."""
 
@@ -1051,7 +1051,7 @@ class Alternative:
         """Number of layers on GPUs; the output layer counts as one."""
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> LoadOptions:
         """Options that load the model as planned; another quantisation needs its own file."""
 
     @property
@@ -1114,7 +1114,7 @@ class Plan:
         """Total number of layers, including the output layer."""
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> LoadOptions:
         """Options that load the model as planned. Described devices are not included: the model is
         loaded on the devices of the machine, in their order."""
 

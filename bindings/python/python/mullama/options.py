@@ -38,7 +38,8 @@ class LoadOptions(TypedDict, total=False):
 
     n_gpu_layers: int | Literal["auto"] | None
     """Number of layers on GPUs: -1 (`All`) for all, 0 for none, N for that many, `Auto` for as many
-    as fit. The output layer counts as one. Default: `Auto`."""
+    as fit. The output layer counts as one. A number above the model's layers, such as 99 or 999,
+    means all, or as many as fit. Default: `Auto`."""
 
     split_mode: Literal["none", "layer", "row", "tensor"] | None
     """How a model is split across several GPUs: `none`, `layer`, `row`, `tensor`. Default:
@@ -52,6 +53,10 @@ class LoadOptions(TypedDict, total=False):
 
     devices: Sequence[str] | None
     """Names of the devices that may be used; `auto` fills them in this order. Default: all."""
+
+    max_gpus: int | None
+    """Maximum number of GPUs to use: those with the most free memory, or the first of `devices`.
+    Default: all."""
 
     rpc_servers: Sequence[str] | None
     """Remote workers that may be used, as `host:port`; their devices come before those of this
@@ -90,8 +95,8 @@ class LoadOptions(TypedDict, total=False):
     """A chat template (Jinja) that replaces the model's. Default: the model's."""
 
     context_size: int | None
-    """Context size in tokens, shared by all concurrent requests. Default: the model's training
-    context, at most 8192."""
+    """Context size in tokens, shared by all concurrent requests; 0 is the model's training context.
+    Default: the model's training context, at most 8192."""
 
     batch_size: int | None
     """Maximum number of tokens in one step of the engine (the logical batch); every running request
@@ -408,7 +413,8 @@ class PlanOptions(TypedDict, total=False):
 
     n_gpu_layers: int | Literal["auto"] | None
     """Number of layers on GPUs: -1 (`All`) for all, 0 for none, N for that many, `Auto` for as many
-    as fit. The output layer counts as one. Default: `Auto`."""
+    as fit. The output layer counts as one. A number above the model's layers, such as 99 or 999,
+    means all, or as many as fit. Default: `Auto`."""
 
     split_mode: Literal["none", "layer", "row", "tensor"] | None
     """How a model is split across several GPUs: `none`, `layer`, `row`, `tensor`. Default:
@@ -419,6 +425,10 @@ class PlanOptions(TypedDict, total=False):
 
     main_gpu: int | None
     """Index of the GPU to use in split mode `none`. Default: 0."""
+
+    max_gpus: int | None
+    """Maximum number of GPUs to use: those with the most free memory, or the first of `devices`.
+    Default: all."""
 
     rpc_servers: Sequence[str] | None
     """Remote workers that may be used, as `host:port`; their devices come before those of this
@@ -457,8 +467,8 @@ class PlanOptions(TypedDict, total=False):
     """A chat template (Jinja) that replaces the model's. Default: the model's."""
 
     context_size: int | None
-    """Context size in tokens, shared by all concurrent requests. Default: the model's training
-    context, at most 8192."""
+    """Context size in tokens, shared by all concurrent requests; 0 is the model's training context.
+    Default: the model's training context, at most 8192."""
 
     batch_size: int | None
     """Maximum number of tokens in one step of the engine (the logical batch); every running request
