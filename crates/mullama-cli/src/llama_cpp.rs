@@ -44,9 +44,9 @@ pub enum Meaning {
     /// A flag of ours, with this value.
     Fixed(&'static str, &'static str),
     /// A flag of ours, whose value has more forms here; none leaves it out.
-    Converted(&'static str, fn(&str) -> Result<Option<String>, String>),
+    Converted(&'static str, fn(&str) -> Option<String>),
     /// A flag of ours, whose value is written in another way.
-    Rewritten(&'static str, fn(&str) -> Result<Option<String>, String>),
+    Rewritten(&'static str, fn(&str) -> Result<String, String>),
     /// Flags of ours, the first of them named, with their values.
     Several(&'static str, fn(&str) -> Result<Pairs, String>),
     /// A flag of ours, with the text of a file.
@@ -1007,18 +1007,18 @@ fn is_negative(value: &str) -> bool {
 }
 
 /// A number; negative ones stand for no limit, or one that is drawn.
-fn or_none(value: &str) -> Result<Option<String>, String> {
-    Ok((!is_negative(value)).then(|| value.to_owned()))
+fn or_none(value: &str) -> Option<String> {
+    (!is_negative(value)).then(|| value.to_owned())
 }
 
 /// A number; 0 and negative ones stand for the default.
-fn or_default(value: &str) -> Result<Option<String>, String> {
-    Ok((!is_negative(value) && value.trim() != "0").then(|| value.to_owned()))
+fn or_default(value: &str) -> Option<String> {
+    (!is_negative(value) && value.trim() != "0").then(|| value.to_owned())
 }
 
 /// A temperature: less than 0 is greedy.
-fn at_least_0(value: &str) -> Result<Option<String>, String> {
-    Ok(Some(if is_negative(value) { "0".to_owned() } else { value.to_owned() }))
+fn at_least_0(value: &str) -> Option<String> {
+    Some(if is_negative(value) { "0".to_owned() } else { value.to_owned() })
 }
 
 fn is_on(value: &str) -> Option<bool> {
@@ -1029,32 +1029,32 @@ fn is_on(value: &str) -> Option<bool> {
     }
 }
 
-fn switch_or_auto(value: &str) -> Result<Option<String>, String> {
+fn switch_or_auto(value: &str) -> Option<String> {
     let word = match is_on(value) {
         Some(true) => "on",
         Some(false) => "off",
         None => value,
     };
-    Ok(Some(word.to_owned()))
+    Some(word.to_owned())
 }
 
-fn switch(value: &str) -> Result<Option<String>, String> {
+/// On or off; `auto` is the default.
+fn switch(value: &str) -> Option<String> {
     match is_on(value) {
-        Some(on) => Ok(Some(on.to_string())),
-        None if value.eq_ignore_ascii_case("auto") => Ok(None),
-        None => Err(format!("`{value}` is none of on, off, auto")),
+        Some(on) => Some(on.to_string()),
+        None => (!value.eq_ignore_ascii_case("auto")).then(|| value.to_owned()),
     }
 }
 
 /// The mode `graph` of `ik_llama.cpp` is the engine's `tensor`: all GPUs work on every layer at once.
-fn split_mode(value: &str) -> Result<Option<String>, String> {
+fn split_mode(value: &str) -> Option<String> {
     let mode = value.to_ascii_lowercase();
-    Ok(Some(if matches!(mode.as_str(), "graph" | "attn") { "tensor".to_owned() } else { mode }))
+    Some(if matches!(mode.as_str(), "graph" | "attn") { "tensor".to_owned() } else { mode })
 }
 
 /// Shares, which `/` may separate.
-fn shares(value: &str) -> Result<Option<String>, String> {
-    Ok(Some(value.replace('/', ",")))
+fn shares(value: &str) -> Option<String> {
+    Some(value.replace('/', ","))
 }
 
 /// How files are read: `auto` is the default.
@@ -1070,15 +1070,15 @@ fn load_mode(value: &str) -> Result<Pairs, String> {
 }
 
 /// `FILE:SCALE`
-fn scaled(value: &str) -> Result<Option<String>, String> {
+fn scaled(value: &str) -> Result<String, String> {
     let (file, scale) =
         value.rsplit_once([':', ' ']).ok_or_else(|| format!("`{value}` is not FILE:SCALE"))?;
-    Ok(Some(format!("{file}={scale}")))
+    Ok(format!("{file}={scale}"))
 }
 
-fn inverse(value: &str) -> Result<Option<String>, String> {
+fn inverse(value: &str) -> Result<String, String> {
     let factor: f32 = value.parse().map_err(|_| format!("`{value}` is not a number"))?;
-    Ok(Some((1.0 / factor).to_string()))
+    Ok((1.0 / factor).to_string())
 }
 
 /// `15043+1`, `15043-inf`, or a JSON object.
@@ -1193,7 +1193,8 @@ mod tests {
     #[test]
     fn values_are_those_of_ours() {
         let converted = |name: &str, value: &str| match find(name).unwrap().meaning {
-            Converted(_, convert) | Rewritten(_, convert) => convert(value),
+            Converted(_, convert) => Ok(convert(value)),
+            Rewritten(_, convert) => convert(value).map(Some),
             _ => panic!("{name}"),
         };
         for (name, value, ours) in [
@@ -1218,7 +1219,7 @@ mod tests {
         }
         assert_eq!(load_mode("mmap+mlock").unwrap(), [("use-mmap", "true"), ("use-mlock", "true")]);
         assert!(load_mode("auto").unwrap().is_empty() && load_mode("x").is_err());
-        for (name, value) in [("-rea", "x"), ("--rope-scale", "x"), ("--lora-scaled", "x")] {
+        for (name, value) in [("--rope-scale", "x"), ("--lora-scaled", "x")] {
             assert!(converted(name, value).is_err(), "{name} {value}");
         }
         assert_eq!(Value::from(bias("5-inf").unwrap()), serde_json::json!({"5": false}));

@@ -21,8 +21,7 @@ fn here(flag: &Flag) -> String {
         {
             "the same flag".to_owned()
         }
-        Meaning::Ours(name) | Meaning::Converted(name, _) => ours(name),
-        Meaning::Fixed(name, "") => ours(name),
+        Meaning::Ours(name) | Meaning::Converted(name, _) | Meaning::Fixed(name, "") => ours(name),
         Meaning::Rewritten(name, _) => format!("{}, with a converted value", ours(name)),
         Meaning::Fixed(name, value) => ours(&format!("{name}={value}")),
         Meaning::Several(_, _) => format!("{} and {}", ours("use-mmap"), ours("use-mlock")),

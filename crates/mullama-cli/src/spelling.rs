@@ -251,10 +251,14 @@ impl<'a> Line<'a> {
             Meaning::File => self.file = Some(value),
             Meaning::Ours(ours) => give(ours, &value),
             Meaning::Fixed(ours, value) => give(ours, OsStr::new(value)),
-            Meaning::Converted(ours, convert) | Meaning::Rewritten(ours, convert) => {
-                if let Some(value) = convert(text()?).map_err(problem)? {
+            Meaning::Converted(ours, convert) => {
+                if let Some(value) = convert(text()?) {
                     give(ours, OsStr::new(&value));
                 }
+            }
+            Meaning::Rewritten(ours, convert) => {
+                let value = convert(text()?).map_err(problem)?;
+                give(ours, OsStr::new(&value));
             }
             Meaning::Several(_, convert) => {
                 for (ours, value) in convert(text()?).map_err(problem)? {
@@ -276,8 +280,9 @@ impl<'a> Line<'a> {
             }
             Meaning::Already(reason) => log::debug!("{name} is the default: {reason}"),
             Meaning::Unused(reason) => self.notes.push(format!("{name} has no effect: {reason}")),
-            Meaning::Refused(_) | Meaning::Server | Meaning::Tool if self.plans() => {
-                self.passed.push(name)
+            Meaning::Server | Meaning::Tool if self.plans() => self.passed.push(name),
+            Meaning::Refused(instead) if self.plans() => {
+                self.notes.push(format!("{name} is not supported: {instead}"));
             }
             Meaning::Refused(instead) => return Err(refused(&name, instead)),
             Meaning::Server => return Err(refused(&name, llama_cpp::SERVER)),
@@ -498,6 +503,7 @@ mod tests {
 
     /// Command lines as people write them after `llama-cli`, `llama-server` and `main`.
     #[test]
+    #[allow(clippy::too_many_lines, reason = "it is a table")]
     fn lines_of_llama_cpp_are_understood() {
         let hello = "Hello!";
         for (line, model, prompt, options) in [
@@ -821,13 +827,14 @@ mod tests {
 
     #[test]
     fn a_plan_passes_over_what_it_does_not_depend_on() {
-        let line = "plan -m demo -ngl 99 -p hi --temp 0 --host 0.0.0.0 --hellaswag --top-k 5 --system x -v -n 5";
+        let line = "plan -m demo -ngl 99 -md a -p hi --temp 0 --host 0.0.0.0 --hellaswag --top-k 5 --system x -v -n 5";
         let mut root = crate::arguments::command();
         root.build();
         let words = [OsString::from("mullama")].into_iter().chain(words(line)).collect();
         let Spelled { arguments, notes } = spelled(&root, words).unwrap();
         assert_eq!(arguments, ["mullama", "plan", "--n-gpu-layers=99", "--", "demo"]);
-        let [note] = &notes[..] else { panic!("{notes:?}") };
+        let [unsupported, note] = &notes[..] else { panic!("{notes:?}") };
+        assert!(unsupported.starts_with("-md is not supported: "), "{unsupported}");
         for flag in ["-p", "--temp", "--host", "--hellaswag", "--top-k", "--system", "-v", "-n"] {
             assert!(note.split([' ', ',']).any(|word| word == flag), "{flag}: {note}");
         }

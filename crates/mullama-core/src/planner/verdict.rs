@@ -140,6 +140,7 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
+    use super::Verdict::{Batch, Chat, TooSlow};
     use super::*;
     use crate::ContextParams;
     use crate::planner::{DeviceSpec, PlanOptions, Shape, plan};
@@ -147,7 +148,6 @@ mod tests {
     #[test]
     fn speeds_are_good_for_something() {
         let of = [100.0, 8.0, 7.9, 2.0, 1.9, 0.0].map(Verdict::of);
-        use Verdict::{Batch, Chat, TooSlow};
         assert_eq!(of, [Chat, Chat, Batch, Batch, TooSlow, TooSlow]);
     }
 

@@ -216,7 +216,7 @@ fn nearest_tensors<'a>(header: &'a GgufHeader, pattern: &str) -> Vec<&'a str> {
     let mut kinds = BTreeMap::new();
     for tensor in &header.tensors {
         let parts: Vec<_> =
-            tensor.name.split('.').filter(|part| !part.parse::<u32>().is_ok()).collect();
+            tensor.name.split('.').filter(|part| part.parse::<u32>().is_err()).collect();
         kinds.entry(parts.join(".")).or_insert(tensor.name.as_str());
     }
     let alike = |name: &str| {
