@@ -67,7 +67,9 @@ impl<T: Keywords> FromPyObject<'_, '_> for Options<T> {
         let keywords = keywords.to_owned().cast_into()?;
         let keywords = if T::OF_CHATS {
             let (keywords, response_type) = describe_type(describe_tools(keywords)?)?;
-            response_type.into_iter().for_each(|it| options.take_response_type(it));
+            if let Some(response_type) = response_type {
+                options.take_response_type(response_type);
+            }
             keywords
         } else {
             keywords

@@ -325,7 +325,7 @@ mod tests {
             assert!(kind.description().ends_with('.'), "{kind}");
         }
         let long = ErrorKind::InvalidModel.description();
-        assert!(long.ends_with("architecture that the engine does not know."), "{long}");
+        assert!(long.ends_with("architecture that the engine does not support."), "{long}");
     }
 
     #[test]

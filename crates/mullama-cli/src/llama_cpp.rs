@@ -1017,6 +1017,7 @@ fn or_default(value: &str) -> Option<String> {
 }
 
 /// A temperature: less than 0 is greedy.
+#[allow(clippy::unnecessary_wraps, reason = "the type that the table has")]
 fn at_least_0(value: &str) -> Option<String> {
     Some(if is_negative(value) { "0".to_owned() } else { value.to_owned() })
 }
@@ -1029,6 +1030,7 @@ fn is_on(value: &str) -> Option<bool> {
     }
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "the type that the table has")]
 fn switch_or_auto(value: &str) -> Option<String> {
     let word = match is_on(value) {
         Some(true) => "on",
@@ -1047,12 +1049,14 @@ fn switch(value: &str) -> Option<String> {
 }
 
 /// The mode `graph` of `ik_llama.cpp` is the engine's `tensor`: all GPUs work on every layer at once.
+#[allow(clippy::unnecessary_wraps, reason = "the type that the table has")]
 fn split_mode(value: &str) -> Option<String> {
     let mode = value.to_ascii_lowercase();
     Some(if matches!(mode.as_str(), "graph" | "attn") { "tensor".to_owned() } else { mode })
 }
 
 /// Shares, which `/` may separate.
+#[allow(clippy::unnecessary_wraps, reason = "the type that the table has")]
 fn shares(value: &str) -> Option<String> {
     Some(value.replace('/', ","))
 }

@@ -317,7 +317,7 @@ fn layers_that_lack_what_the_engine_takes_for_granted_are_refused() {
         let found = ARCHITECTURES.iter().find(|architecture| architecture.name == name).unwrap();
         let mut file = found.model().unwrap();
         let path = scratch.file("sound.gguf", &file.encode());
-        load(&path).map(drop).unwrap_or_else(|error| panic!("{name}: {error}"));
+        load(&path).map_or_else(|error| panic!("{name}: {error}"), drop);
         file.header.tensors.retain(|tensor| tensor.name != missing);
         let size = file.header.lay_out().unwrap();
         file.data.resize(size as usize, 0);
@@ -339,7 +339,7 @@ fn a_token_that_no_guide_has_a_place_for_is_passed_over() {
     let mut tokens: Vec<_> = known.1.texts().into_iter().map(<[u8]>::to_vec).collect();
     tokens[400] = vec![b'a'; 3000];
     file.header.set(key, Value::strings(tokens));
-    let model = load(&scratch.file("model.gguf", &file.encode())).unwrap();
+    let model = load(scratch.file("model.gguf", &file.encode())).unwrap();
     let options = GenerateOptions::default().with_max_tokens(4).with_regex("t[0-9]+");
     model.generate("t1", &options).unwrap();
 }
@@ -358,8 +358,9 @@ fn grammars_that_can_be_read_in_many_ways_come_to_an_end() {
         );
     }
     let alternatives = vec![r#""a" "a""#; 50_000].join(" | ");
-    let branches: String =
+    let branches: Vec<_> =
         (0..40).map(|rule| format!("r{rule} ::= r{0} \"a\" | r{0} \"b\"\n", rule + 1)).collect();
+    let branches = branches.concat();
     for grammar in [
         format!("root ::= [a-z]{}", "+".repeat(8)),
         format!("root ::= [a-z]{}", "+".repeat(3000)),

@@ -8,15 +8,15 @@ use crate::vocab::Vocabulary;
 pub enum Tokenizer {
     /// Byte-level byte-pair encoding; see [`Vocabulary`].
     BytePair,
-    /// SentencePiece's byte-pair encoding.
+    /// `SentencePiece`'s byte-pair encoding.
     SentencePiece,
     /// BERT's words in pieces.
     WordPiece,
-    /// SentencePiece's unigrams, with a map of characters.
+    /// `SentencePiece`'s unigrams, with a map of characters.
     Unigram,
     /// RWKV's greedy one.
     Rwkv,
-    /// PLaMo's, by suffixes.
+    /// `PLaMo`'s, by suffixes.
     Plamo,
     /// None: such a model takes tokens.
     None,
@@ -30,7 +30,7 @@ mod kind {
     pub const BYTE: i32 = 6;
 }
 
-/// How SentencePiece writes a space.
+/// How `SentencePiece` writes a space.
 const SPACE: char = '\u{2581}';
 
 impl Tokenizer {
@@ -130,7 +130,7 @@ impl Tokenizer {
     }
 }
 
-/// A map that makes `A` an `a`: a trie of nodes of 32 bits (XOR-compressed, as SentencePiece has it), behind its
+/// A map that makes `A` an `a`: a trie of nodes of 32 bits (XOR-compressed, as `SentencePiece` has it), behind its
 /// length, and the texts to put in place.
 fn character_map() -> Value {
     let mut nodes = [0_u32; 256];

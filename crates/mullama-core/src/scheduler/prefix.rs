@@ -49,6 +49,7 @@ struct Path {
 
 /// What a sequence can share: the cells of another up to a place, in a node after `within` of its tokens and
 /// after `length` in all.
+#[derive(Clone, Copy)]
 struct Source {
     from: SeqId,
     node: NodeId,

@@ -67,8 +67,8 @@ impl Queue {
     }
 
     /// Takes back a request that ran: it is next.
-    pub fn put_back(&mut self, slot: Box<Slot>) {
-        self.preempted.push_front(Waiting::Preempted(slot));
+    pub fn put_back(&mut self, slot: Slot) {
+        self.preempted.push_front(Waiting::Preempted(Box::new(slot)));
     }
 
     /// Whose turn is next, where these jobs run.

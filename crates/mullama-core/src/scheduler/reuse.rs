@@ -18,7 +18,9 @@ impl Scheduler {
         if self.prefixes.sharing() == Sharing::Checkpoints && self.context.host_cache.is_on() {
             let is_control = |token| self.vocab.is_control(token);
             let places = checkpoints::places(slot.known(), self.checkpoint_every, is_control);
-            places.into_iter().for_each(|place| slot.stop_at(place));
+            for place in places {
+                slot.stop_at(place);
+            }
         }
     }
 
@@ -40,9 +42,10 @@ impl Scheduler {
         let (sequence, tokens) = (slot.seq, slot.beginning());
         let adapters = &slot.job().adapters;
         let reach = |scheduler: &Self| {
-            let cells = match scheduler.context.is_recurrent() {
-                true => tokens.len(),
-                false => scheduler.prefixes.in_common(sequence, tokens),
+            let cells = if scheduler.context.is_recurrent() {
+                tokens.len()
+            } else {
+                scheduler.prefixes.in_common(sequence, tokens)
             };
             let end = scheduler.prefixes.end_in_common(sequence, tokens);
             (end, scheduler.context.host_cache.checkpoint(adapters, &tokens[..cells]))

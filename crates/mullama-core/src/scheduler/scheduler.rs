@@ -48,7 +48,7 @@ pub(crate) struct Scheduler {
     running: Vec<Slot>,
     waiting: Queue,
     /// Those that wait for their readers and have given up their places.
-    paused: Vec<Box<Slot>>,
+    paused: Vec<Slot>,
     /// Most requests that wait.
     max_queue: usize,
     pub(super) prefixes: PrefixCache,
@@ -155,11 +155,13 @@ impl Scheduler {
             .into_iter()
             .partition::<Vec<_>, _>(|slot| !slot.job().answer.lock().is_unread());
         self.paused = paused;
-        back.into_iter().for_each(|slot| self.waiting.put_back(slot));
+        for slot in back {
+            self.waiting.put_back(slot);
+        }
         while !self.waiting.is_empty()
             && let Some(index) = self.running.iter().position(|slot| slot.is_paused)
         {
-            let mut slot = Box::new(self.take_out(index, Retention::Keep));
+            let mut slot = self.take_out(index, Retention::Keep);
             slot.reset();
             self.paused.push(slot);
         }
@@ -487,7 +489,7 @@ impl Scheduler {
     fn preempt_youngest(&mut self, retention: Retention) {
         let last = self.running.len() - 1;
         log::debug!("a request gives up its {} cells", self.running[last].n_past());
-        let mut slot = Box::new(self.take_out(last, retention));
+        let mut slot = self.take_out(last, retention);
         self.stats.preemptions += 1;
         slot.flush();
         slot.reset();
@@ -586,7 +588,7 @@ impl Serve for Scheduler {
             .into_iter()
             .partition::<Vec<_>, _>(|slot| slot.job().is_given_up());
         self.paused = paused;
-        let paused = gone.into_iter().map(Waiting::Preempted);
+        let paused = gone.into_iter().map(|slot| Waiting::Preempted(Box::new(slot)));
         for waiting in paused.chain(self.waiting.take_given_up()) {
             self.stats.finished += 1;
             waiting.job().answer.give_up();
@@ -620,7 +622,7 @@ impl Serve for Scheduler {
     }
 
     fn close(&mut self) {
-        for slot in self.running.iter_mut().chain(self.paused.iter_mut().map(Box::as_mut)) {
+        for slot in self.running.iter_mut().chain(&mut self.paused) {
             slot.cancel();
             slot.tell_outcome();
         }

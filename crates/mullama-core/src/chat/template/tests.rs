@@ -477,8 +477,8 @@ fn what_a_form_cannot_hold_is_told() {
 
 #[test]
 fn the_same_questions_are_answered_once() {
-    let jinja = super::Jinja::new("{{ a }}").unwrap();
     use mullama_sys::shim::Renderer as _;
+    let jinja = super::Jinja::new("{{ a }}").unwrap();
     for _ in 0..2 {
         assert_eq!(jinja.render("{\"a\": 1}").unwrap(), "1");
         assert_eq!(jinja.render("{\"a\": 2}").unwrap(), "2");
