@@ -248,7 +248,9 @@ impl Job {
                 *(if what == "a hang" { &mut totals.hangs } else { &mut totals.over_memory }) += 1;
                 what.to_owned()
             }
-            None if current.is_some() || !status.as_ref().is_ok_and(|status| status.success()) => {
+            None if current.is_some()
+                || !status.as_ref().is_ok_and(process::ExitStatus::success) =>
+            {
                 totals.deaths += 1;
                 format!(
                     "a death: {}",

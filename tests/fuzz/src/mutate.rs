@@ -205,9 +205,12 @@ pub fn any(rng: &mut Rng) -> Value {
         }
         _ => {
             let depth = pick(&[3, 30, 100, 1000], rng);
-            (0..depth).fold(Value::Null, |inner, _| match rng.bool() {
-                true => Value::Array(vec![inner]),
-                false => serde_json::json!({ "a": inner }),
+            (0..depth).fold(Value::Null, |inner, _| {
+                if rng.bool() {
+                    Value::Array(vec![inner])
+                } else {
+                    serde_json::json!({ "a": inner })
+                }
             })
         }
     }

@@ -87,7 +87,7 @@ fn damaged(sound: &File, input: &mut Input) -> Vec<u8> {
             _ if header.tensors.is_empty() => {}
             5 => {
                 header.tensors[tensor].ty =
-                    TensorType::ALL[rng.usize(..TensorType::ALL.len())].number()
+                    TensorType::ALL[rng.usize(..TensorType::ALL.len())].number();
             }
             6 => {
                 let shape = &mut header.tensors[tensor].shape;

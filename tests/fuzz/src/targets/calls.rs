@@ -91,7 +91,8 @@ fn parsed<T: OptionSet>(mut set: T, given: Value) -> mullama::Result<T> {
 /// An answer of any length is right, and takes its time.
 fn bounded(options: GenerateOptions) -> GenerateOptions {
     let max_tokens = options.max_tokens.map_or(6, |count| count.min(6));
-    let timeout = options.timeout.filter(|seconds| !(*seconds > 3.0)).unwrap_or(3.0);
+    let timeout =
+        options.timeout.filter(|seconds| seconds.is_nan() || *seconds <= 3.0).unwrap_or(3.0);
     options.with_max_tokens(max_tokens).with_timeout(timeout)
 }
 

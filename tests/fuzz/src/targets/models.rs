@@ -92,12 +92,11 @@ impl Bases {
 
     fn any(&self, rng: &mut Rng) -> &File {
         let index = rng.usize(..self.0.len());
-        self.0[index].get_or_init(|| match PRESETS.get(index) {
-            Some(name) => {
+        self.0[index].get_or_init(|| {
+            if let Some(name) = PRESETS.get(index) {
                 let bytes = fs::read(fixture(name)).expect("the test kit wrote it");
                 File::decode(&bytes).expect("it is sound")
-            }
-            None => {
+            } else {
                 let architecture = &ARCHITECTURES[index - PRESETS.len()];
                 architecture
                     .model()
@@ -185,7 +184,7 @@ fn damage_metadata(file: &mut File, rng: &mut Rng) {
             header.set(key, any_value(rng));
         }
         2 => {
-            let other = mutate::pick(&ARCHITECTURES, rng).name;
+            let other = mutate::pick(ARCHITECTURES, rng).name;
             for (key, _) in &mut header.metadata {
                 if let Some(end) = key.strip_prefix(&format!("{architecture}.")) {
                     *key = format!("{other}.{end}");
@@ -342,15 +341,14 @@ fn damage_tensors(file: &mut File, rng: &mut Rng) {
         8 => drop(tensors.remove(index)),
         9 => {
             let name = tensors[index].name.clone();
-            tensors[index].name = tensors[other].name.clone();
-            tensors[other].name = name;
+            let of_other = std::mem::replace(&mut tensors[other].name, name);
+            tensors[index].name = of_other;
         }
         10 => {
             let mut copy = tensors[index].clone();
-            copy.name =
-                ["output.weight", "rope_freqs.weight", "cls.weight", "x", "token_embd.weight"]
-                    [rng.usize(..5)]
-                .to_owned();
+            let names =
+                ["output.weight", "rope_freqs.weight", "cls.weight", "x", "token_embd.weight"];
+            names[rng.usize(..5)].clone_into(&mut copy.name);
             tensors.push(copy);
         }
         _ => tensors[index].offset = mutate::limit(rng),

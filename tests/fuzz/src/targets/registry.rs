@@ -100,7 +100,7 @@ impl Server {
         for _ in 0..rng.usize(..3) {
             mutate::json(&mut manifest, rng);
         }
-        let bytes = self.damaged(&manifest, input);
+        let bytes = Self::damaged(&manifest, input);
         input.save("manifest.json", &bytes);
         self.registry.add_manifest("library/it:latest", bytes);
         format!("http://{}/library/it:latest", self.registry.host()).replace("http://", "")
@@ -125,7 +125,7 @@ impl Server {
         for _ in 0..rng.usize(..3) {
             mutate::json(if rng.u8(..4) == 0 { &mut refs } else { &mut tree }, rng);
         }
-        let (tree, refs) = (self.damaged(&tree, input), self.damaged(&refs, input));
+        let (tree, refs) = (Self::damaged(&tree, input), Self::damaged(&refs, input));
         input.save("tree.json", &tree);
         input.save("refs.json", &refs);
         self.registry.add_json(&format!("/api/models/user/it-GGUF/tree/{COMMIT}"), tree);
@@ -144,7 +144,7 @@ impl Server {
         format!("{}/files/it.gguf", self.registry.url())
     }
 
-    fn damaged(&self, value: &Value, input: &mut Input) -> Vec<u8> {
+    fn damaged(value: &Value, input: &mut Input) -> Vec<u8> {
         let mut bytes = value.to_string().into_bytes();
         if input.rng.u8(..6) == 0 {
             mutate::bytes(&mut bytes, &[], &mut input.rng);

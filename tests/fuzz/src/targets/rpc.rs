@@ -231,7 +231,7 @@ fn attack(server: &Server, sessions: &[Vec<Exchange>], input: &mut Input, outcom
     let rng = &mut input.rng;
     let session = &sessions[rng.usize(..sessions.len())];
     let count = rng.usize(1..=session.len().min(400));
-    let first = if rng.bool() { 0 } else { rng.usize(..session.len() - count + 1) };
+    let first = if rng.bool() { 0 } else { rng.usize(..=(session.len() - count)) };
     let damaged = rng.usize(..count);
     let mut said = Vec::new();
     let Ok(mut stream) = TcpStream::connect(&server.address) else {
