@@ -13,6 +13,7 @@ mod generate;
 mod kind;
 mod lora;
 mod model;
+mod other_names;
 mod prompt;
 mod range;
 pub(crate) mod table;
@@ -120,10 +121,13 @@ fn refuse(key: &str, spec: &OptionSpec, problem: &str) -> Error {
 }
 
 fn unknown(key: &str, targets: &[&mut dyn OptionSet], naming: Naming) -> Error {
-    let names =
-        targets.iter().flat_map(|target| target.specs()).map(|spec| naming.style(spec.name));
+    let known: Vec<&str> =
+        targets.iter().flat_map(|target| target.specs()).map(|spec| spec.name).collect();
     let error = Error::argument(key, "there is no such option");
-    match nearest(key, names) {
+    if let Some(hint) = other_names::hint(key, &known, naming) {
+        return error.with_hint(hint);
+    }
+    match nearest(key, known.iter().map(|name| naming.style(name))) {
         Some(name) => error.with_hint(format!("did you mean `{name}`?")),
         None => error,
     }

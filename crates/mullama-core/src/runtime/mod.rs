@@ -115,14 +115,26 @@ pub(crate) fn require_cpu() -> Result<()> {
     check_cpu()
 }
 
+/// What the loaders of glibc and musl say where there is no room for a library.
+const OUT_OF_SPACE: [&str; 3] =
+    ["failed to map segment", "annot allocate memory", "cannot create shared object descriptor"];
+
 /// Fails where the engine that was started has no processor to compute on.
 pub(crate) fn check_cpu() -> Result<()> {
     let modules = modules();
     if modules.iter().any(|module| module.kind == "cpu" && module.outcome.is_ok()) {
         return Ok(());
     }
-    let failed = modules.iter().find(|module| module.kind == "cpu");
-    if let Some(Err(reason)) = failed.map(|module| &module.outcome) {
+    let failed = || modules.iter().filter(|module| module.kind == "cpu");
+    let reasons = || failed().filter_map(|module| module.outcome.as_ref().err());
+    if let Some(reason) = reasons().find(|it| OUT_OF_SPACE.iter().any(|phrase| it.contains(phrase)))
+    {
+        let message = format!("there is no memory for the engine's CPU module: {reason}");
+        return Err(Error::new(ErrorKind::OutOfMemory, message).with_hint(
+            "the address space of the process is limited (`ulimit -v`): raise the limit",
+        ));
+    }
+    if let Some(reason) = reasons().next() {
         return Err(Error::new(ErrorKind::Backend, format!("the engine cannot compute: {reason}"))
             .with_hint("a build with the feature `dynamic-backends` runs on every processor"));
     }

@@ -29,6 +29,8 @@ const MAX_CALLS: usize = 200;
 pub(crate) const MAX_TIME: Duration = Duration::from_secs(5);
 /// Bytes of a template; those of models have up to 60,000.
 const MAX_SOURCE: usize = 1 << 20;
+/// Bytes of an expression or a statement, text in quotes aside: a chain of operators is compiled by recursion.
+const MAX_TAG: usize = 16 << 10;
 /// Bytes that a rendering for the engine may have beside [`MOST_OF_EACH`] for each byte that it is made of. The engine's
 /// parsers compare renderings of short conversations, which takes the square of their length.
 const MOST_BESIDE: usize = 32 << 10;
@@ -86,6 +88,10 @@ impl Jinja {
             return Err(format!("it has more than {MAX_SOURCE} bytes"));
         }
         let source = source.replace("\r\n", "\n");
+        if let Some(line) = source::line_of_long_tag(&source, MAX_TAG) {
+            let what = "has an expression of more than";
+            return Err(format!("line {line} {what} {MAX_TAG} bytes"));
+        }
         let mut environment = environment();
         environment
             .add_template_owned(NAME, source::prepare(&source))

@@ -53,6 +53,30 @@ pub(super) fn prepare(source: &str) -> String {
     prepared
 }
 
+/// The line of the first tag that has more than so many bytes, text in quotes aside.
+pub(super) fn line_of_long_tag(source: &str, most: usize) -> Option<usize> {
+    let mut at = 0;
+    while let Some(start) = next_tag(&source[at..]) {
+        let tag = &source[at + start..];
+        let tag = &tag[..tag_length(tag)];
+        if tag.len() > most && !tag.starts_with("{#") && unquoted(tag) > most {
+            return Some(source[..at + start].matches('\n').count() + 1);
+        }
+        at += start + tag.len();
+    }
+    None
+}
+
+/// Bytes of a tag, text in quotes aside.
+fn unquoted(tag: &str) -> usize {
+    let (mut bytes, mut rest) = (0, tag);
+    while let Some(at) = rest.find(['\'', '"']) {
+        bytes += at;
+        rest = &rest[at + quoted(&rest[at..])..];
+    }
+    bytes + rest.len()
+}
+
 fn next_tag(text: &str) -> Option<usize> {
     let mut from = 0;
     loop {
@@ -131,6 +155,15 @@ fn checked_assignment(statement: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_tags_are_found_by_their_lines() {
+        let long = |inner: &str| format!("a\n{{# {} #}}\n{{{{ {inner} }}}}", "x".repeat(50));
+        assert_eq!(line_of_long_tag(&long(&"a+".repeat(20)), 30), Some(3));
+        assert_eq!(line_of_long_tag(&long(&"a+".repeat(20)), 60), None);
+        assert_eq!(line_of_long_tag(&long(&format!("'{}' + a", "it\\'s ".repeat(20))), 30), None);
+        assert_eq!(line_of_long_tag("{{ 'a", 2), Some(1));
+    }
 
     #[test]
     fn only_assignments_to_fields_and_marks_for_training_are_changed() {

@@ -215,6 +215,38 @@ fn templates_that_run_away_are_stopped() {
 }
 
 #[test]
+fn chains_of_any_length_end_in_an_answer() {
+    for (before, link, after) in [
+        ("{{ 'a'", " + 'a'", " }}"),
+        ("{{ a", " + a", " }}"),
+        ("{{ a", " ~ a", " }}"),
+        ("{{ a", "|string", " }}"),
+        ("{{ a", ".a", " }}"),
+        ("{{ a", "[0]", " }}"),
+        ("{{ a", "()", " }}"),
+        ("{{ a", " and a", " }}"),
+        ("{{ a", " < a", " }}"),
+        ("{{ a", " is string", " }}"),
+        ("{{ a", " if a else a", " }}"),
+        ("{{ ", "not ", "a }}"),
+        ("{{ ", "-", "1 }}"),
+        ("{{ ", "[", " }}"),
+        ("{% set a = 1", " + 1", " %}{{ a }}"),
+        ("{% if b %}a", "{% elif b %}a", "{% endif %}"),
+        ("", "{% if a %}", ""),
+        ("{% for b in a", " + a", " %}{% endfor %}"),
+    ] {
+        for count in [1000, 10_000, 200_000] {
+            let chain = format!("{before}{}{after}", link.repeat(count));
+            if let Err(reason) = prompt_of(&chain, "go") {
+                let is_told = reason.contains("line ") || reason.contains("it has more than");
+                assert!(is_told, "{link:?} {count}: {reason}");
+            }
+        }
+    }
+}
+
+#[test]
 fn what_would_end_the_process_is_refused_with_its_line() {
     let doubled = |what: &str| {
         format!(
