@@ -36,7 +36,6 @@ EXEMPT = {
     "CHANGELOG.md",
     "docs/gpu-results.md",
     "docs/reference/command-line.md",
-    "docs/reference/llama-cpp.md",
     "docs/reference/node.md",
     "bindings/node/lib/generated/errors.ts",
     "bindings/node/lib/generated/native.ts",
