@@ -29,6 +29,10 @@ struct Entry {
 pub(super) fn hint(key: &str, known: &[&str], naming: Naming) -> Option<String> {
     let projects: Vec<Project> = serde_json::from_str(TABLE).ok()?;
     let key = plain(key);
+    // It is ours, as another language writes it.
+    if known.iter().any(|name| plain(name) == key) {
+        return None;
+    }
     let found: Vec<(&str, &Entry)> = projects
         .iter()
         .flat_map(|it| it.places.iter().map(move |place| (it.project.as_str(), place)))
@@ -53,7 +57,7 @@ pub(super) fn hint(key: &str, known: &[&str], naming: Naming) -> Option<String> 
 
 /// A name without what languages and command lines add to it.
 fn plain(name: &str) -> String {
-    let letters = name.trim_start_matches('-').chars().filter(|c| c.is_ascii_alphanumeric());
+    let letters = name.trim_start_matches('-').chars().filter(char::is_ascii_alphanumeric);
     letters.map(|letter| letter.to_ascii_lowercase()).collect()
 }
 
@@ -71,6 +75,7 @@ mod tests {
         assert!(hint("n_batch").contains("`batch_size` of another call"), "{}", hint("n_batch"));
         assert!(hint("verbose").contains("MULLAMA_LOG"), "{}", hint("verbose"));
         assert_eq!(hint("nothing_of_the_kind"), "");
+        assert_eq!(hint("maxTokens"), "");
         let camel = super::hint("nCtx", &known, Naming::Camel).unwrap();
         assert!(camel.contains("`contextSize`"), "{camel}");
     }
