@@ -99,11 +99,10 @@ impl Scheduler {
     /// Lets waiting requests run while there are sequences, and cells for all that they need now.
     fn admit(&mut self) {
         self.pause_unread();
-        while let Some(place) = self.waiting.next(self.running.iter().map(Slot::job)) {
+        while self.running.len() < self.n_parallel
+            && let Some(place) = self.waiting.next(self.running.iter().map(Slot::job))
+        {
             let next = self.waiting.at(place);
-            if self.running.len() >= self.n_parallel {
-                return;
-            }
             let pending: usize = self.running.iter().map(|slot| slot.pending().len()).sum();
             let taken = self.prefixes.used() - self.prefixes.kept() + pending;
             if !self.running.is_empty() && taken + next.n_needed() >= self.n_ctx {
