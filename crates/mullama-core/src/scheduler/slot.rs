@@ -253,7 +253,7 @@ impl Slot {
         let mut answer = self.job.answer.lock();
         let stopped = answer.add(token, &self.piece, logprob);
         let stop = if ended {
-            let (text, token) = (Some(text_of(token, vocab)), Some(token));
+            let (text, token) = (Some(piece_of(token, vocab).0), Some(token));
             Some(StopReason { text, token, ..StopReason::new(StopKind::EndToken) })
         } else if stopped.is_some() {
             stopped
@@ -312,27 +312,17 @@ fn logprob_of(token: Token, logits: &[f32], count: usize, vocab: &Vocab) -> Toke
         order.truncate(count);
         order.sort_unstable_by(by_logit);
     }
-    let top = order.into_iter().map(|id| TopLogprob {
-        token: id as Token,
-        text: text_of(id as Token, vocab),
-        bytes: bytes_of(id as Token, vocab),
-        logprob: logprob(id),
+    let top = order.into_iter().map(|id| {
+        let (text, bytes) = piece_of(id as Token, vocab);
+        TopLogprob { token: id as Token, text, bytes, logprob: logprob(id) }
     });
-    TokenLogprob {
-        token,
-        text: text_of(token, vocab),
-        bytes: bytes_of(token, vocab),
-        logprob: logprob(token as usize),
-        top: top.collect(),
-    }
+    let (text, bytes) = piece_of(token, vocab);
+    TokenLogprob { token, text, bytes, logprob: logprob(token as usize), top: top.collect() }
 }
 
-fn bytes_of(token: Token, vocab: &Vocab) -> Vec<u8> {
-    let mut piece = Vec::new();
-    vocab.piece(token, true, &mut piece);
-    piece
-}
-
-fn text_of(token: Token, vocab: &Vocab) -> String {
-    String::from_utf8_lossy(&bytes_of(token, vocab)).into_owned()
+/// The text of a token, special ones too, and its bytes.
+fn piece_of(token: Token, vocab: &Vocab) -> (String, Vec<u8>) {
+    let mut bytes = Vec::new();
+    vocab.piece(token, true, &mut bytes);
+    (String::from_utf8_lossy(&bytes).into_owned(), bytes)
 }
