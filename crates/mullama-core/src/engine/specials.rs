@@ -42,14 +42,7 @@ impl Specials {
                 }
                 vocab.piece(token, true, &mut piece);
                 let text = std::str::from_utf8(&piece).ok().filter(|text| !text.is_empty())?;
-                let strips = |attribute| kind & attribute != 0;
-                Some(Special {
-                    text: text.to_owned(),
-                    strips: (
-                        strips(sys::LLAMA_TOKEN_ATTR_LSTRIP),
-                        strips(sys::LLAMA_TOKEN_ATTR_RSTRIP),
-                    ),
-                })
+                Some(Special { text: text.to_owned(), strips: vocab.strips(token) })
             })
             .collect();
         Self::new(texts)

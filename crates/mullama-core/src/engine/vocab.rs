@@ -108,6 +108,13 @@ impl Vocab {
         unsafe { sys::llama_vocab_get_attr(self.as_ptr(), token) }
     }
 
+    /// Whether the tokenizer takes white space before a special token away, and after it.
+    pub fn strips(&self, token: Token) -> (bool, bool) {
+        let kind = self.attributes(token);
+        let has = |attribute| kind & attribute != 0;
+        (has(sys::LLAMA_TOKEN_ATTR_LSTRIP), has(sys::LLAMA_TOKEN_ATTR_RSTRIP))
+    }
+
     /// Tokens that the model's file asks never to generate.
     pub fn suppressed(&self) -> &[Token] {
         let mut count = 0;
@@ -195,10 +202,7 @@ impl Vocab {
                 token,
                 text: self.text(token)?.to_owned(),
                 is_markup: kind & markup != 0,
-                strips: (
-                    kind & sys::LLAMA_TOKEN_ATTR_LSTRIP != 0,
-                    kind & sys::LLAMA_TOKEN_ATTR_RSTRIP != 0,
-                ),
+                strips: self.strips(token),
             })
         });
         let merges_by_score = self.kind() == sys::LLAMA_VOCAB_TYPE_SPM;
