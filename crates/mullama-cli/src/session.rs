@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use mullama::hub::Parameters;
 use mullama::{
     ChatOptions, Completion, Error, ErrorKind, FinishReason, Message, Model, Prompt, ResolvedModel,
-    TokenLogprob, write_state,
+    StopKind, TokenLogprob, write_state,
 };
 use mullama_base::{Text, folders, units};
 use serde_json::{Map, Value};
@@ -224,7 +224,7 @@ impl Session {
             return Ok(completion.finish_reason);
         }
         let generated = completion.usage.completion_tokens;
-        let by_limit = generate.max_tokens.is_some_and(|most| generated >= most);
+        let by_limit = completion.stop_reason.kind == StopKind::MaxTokens;
         match (has_form, by_limit) {
             (false, true) => {}
             (false, false) => tell(
