@@ -11,7 +11,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from mullama._types import NoSchemaError, kind_of
+from mullama._types import NoSchemaError, invalid_option, kind_of
 from mullama.errors import InvalidArgumentError
 
 __all__ = ["Tool"]
@@ -206,8 +206,7 @@ def plain(value: Any) -> Any:
 
 def _problem(what: str, *, parameters: bool = False) -> InvalidArgumentError:
     hint = "give its JSON schema: Tool(function, parameters={...})" if parameters else None
-    message = f"option `tools`: {what}" + (f"\nhint: {hint}" if hint else "")
-    return InvalidArgumentError(message, hint=hint, context={"option": "tools"})
+    return invalid_option("tools", what, hint)
 
 
 def _parameters(function: Callable[..., Any], name: str) -> Iterable[tuple[str, inspect.Parameter]]:

@@ -12,11 +12,17 @@ from typing import Any, NamedTuple
 
 from mullama.errors import InvalidArgumentError, InvalidGrammarError
 
-__all__ = ["Kind", "NoSchemaError", "ResponseType", "kind_of"]
+__all__ = ["Kind", "NoSchemaError", "ResponseType", "invalid_option", "kind_of"]
 
 
 class NoSchemaError(TypeError):
     """There is no schema for a type. The message continues a text that names what has the type."""
+
+
+def invalid_option(option: str, problem: str, hint: str | None = None) -> InvalidArgumentError:
+    """The error of an option that cannot be used."""
+    message = f"option `{option}`: {problem}" + (f"\nhint: {hint}" if hint else "")
+    return InvalidArgumentError(message, hint=hint, context={"option": option})
 
 
 class ResponseType:
@@ -33,10 +39,7 @@ class ResponseType:
                 schema, convert = kind_of(kind)
             except NoSchemaError as error:
                 hint = "give a JSON schema as json_schema"
-                message = f"option `response_format`: it {error}"
-                raise InvalidArgumentError(
-                    f"{message}\nhint: {hint}", hint=hint, context={"option": "response_format"}
-                ) from None
+                raise invalid_option("response_format", f"it {error}", hint) from None
             self._read = lambda text: (convert or _as_it_is)(json.loads(text))
         self.response_format: dict[str, Any] = {
             "type": "json_schema",
