@@ -1,7 +1,8 @@
 //! Generations of the demo model, whose answers are known.
 
+mod demo;
+
 use std::fs;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use mullama::{
@@ -11,22 +12,7 @@ use mullama::{
 use mullama_testkit::gguf::File;
 use serde_json::{Value, json};
 
-static DEMO: LazyLock<Model> = LazyLock::new(|| load(ContextParams::default()));
-
-/// With one thread: tests run side by side, and the engine's threads wait for each other actively.
-fn load(context: ContextParams) -> Model {
-    let context = context.with_n_threads(1);
-    Model::load("demo", ModelParams::default(), context).expect("the demo model loads")
-}
-
-fn greedy() -> GenerateOptions {
-    GenerateOptions::default().with_temperature(0.0)
-}
-
-/// Goes on for as long as it is let.
-fn endless() -> GenerateOptions {
-    greedy().with_ignore_eos(true)
-}
+use demo::{DEMO, endless, greedy, load};
 
 fn capital_of(country: &str) -> [Message; 1] {
     [Message::user(format!("What is the capital of {country}?"))]

@@ -1,6 +1,7 @@
 //! What is known of requests: what ended them, how far they are, whose turn is next.
 
-use std::sync::LazyLock;
+mod demo;
+
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,20 +12,7 @@ use mullama::{
 use mullama_testkit::{fixture, templates};
 use serde_json::json;
 
-static DEMO: LazyLock<Model> = LazyLock::new(|| load(ContextParams::default()));
-
-fn load(context: ContextParams) -> Model {
-    let context = context.with_n_threads(1);
-    Model::load("demo", ModelParams::default(), context).expect("the demo model loads")
-}
-
-fn greedy() -> GenerateOptions {
-    GenerateOptions::default().with_temperature(0.0)
-}
-
-fn endless() -> GenerateOptions {
-    greedy().with_ignore_eos(true)
-}
+use demo::{DEMO, endless, greedy, load};
 
 /// Waits until something is so.
 fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
