@@ -155,8 +155,13 @@ fn check_header(path: &Path, header: &GgufHeader, vocab_only: bool) -> Result<()
     if let Some(problem) = problem {
         return refuse(problem);
     }
-    if header.text("tokenizer.ggml.model") == Some("plamo2") && ends_of_tokens(path)? > MAX_ENDS {
-        return refuse("its tokens are too long for a tokenizer of kind plamo2".to_owned());
+    let problem = match header.text("tokenizer.ggml.model") {
+        Some("plamo2") => plamo_problem(&tokens(path)?),
+        Some("rwkv") => rwkv_problem(&tokens(path)?),
+        _ => None,
+    };
+    if let Some(problem) = problem {
+        return refuse(problem.to_owned());
     }
     if let Some(size) = header.architecture_number("vocab_size")
         && let Some(embedding) = header.tensors.iter().find(|t| t.name == "token_embd.weight")
@@ -317,6 +322,12 @@ fn metadata_problem(key: &str, value: &MetadataValue) -> Option<String> {
             Some(format!("is {dimensions}; rotary dimensions come in pairs"))
         }
         MetadataValue::Int(0) if key.ends_with(".context_length") => Some("is 0".to_owned()),
+        // Of the layer's two parts, the model keeps what one or both computed last.
+        MetadataValue::Int(count)
+            if key.ends_with(".token_shift_count") && !(1..=2).contains(count) =>
+        {
+            Some(format!("is {count}; a layer has 1 or 2"))
+        }
         _ => None,
     }
 }
@@ -362,12 +373,61 @@ fn token_problem(header: &GgufHeader) -> Option<String> {
     }
 }
 
-/// The squares of the lengths of all tokens, added up.
-fn ends_of_tokens(path: &Path) -> Result<u64> {
+/// The texts of all tokens, which a header leaves out.
+fn tokens(path: &Path) -> Result<Vec<Vec<u8>>> {
     let document = Document::read(path)?;
     let tokens = document.metadata.iter().find(|(key, _)| key == "tokenizer.ggml.tokens");
     let texts = tokens.map_or_else(Vec::new, |(_, value)| value.texts());
-    Ok(texts.iter().map(|text| (text.len() as u64).pow(2)).sum())
+    Ok(texts.into_iter().map(<[u8]>::to_vec).collect())
+}
+
+fn plamo_problem(tokens: &[Vec<u8>]) -> Option<&'static str> {
+    let squares: u64 = tokens.iter().map(|token| (token.len() as u64).pow(2)).sum();
+    (squares > MAX_ENDS).then_some("its tokens are too long for a tokenizer of kind plamo2")
+}
+
+/// The engine tokenises a line feed while it loads. Where tokens begin with one and none is one alone, its tokenizer
+/// of RWKV takes the same byte again, without end.
+fn rwkv_problem(tokens: &[Vec<u8>]) -> Option<&'static str> {
+    let with_line_feeds: Vec<_> = tokens
+        .iter()
+        .map(|token| unescape_rwkv(token))
+        .filter(|token| token.starts_with(b"\n"))
+        .collect();
+    (!with_line_feeds.is_empty() && !with_line_feeds.iter().any(|token| token.len() == 1))
+        .then_some("tokens begin with a line feed, and none is a line feed alone")
+}
+
+/// The bytes of a token of RWKV, read as `llama_unescape_rwkv_token` of `llama-vocab.cpp` reads them: hexadecimal
+/// digits are not checked, and an escape that is cut short is nothing.
+fn unescape_rwkv(token: &[u8]) -> Vec<u8> {
+    let digit = |byte: u8| byte.wrapping_sub(if byte >= b'a' { b'a' - 10 } else { b'0' });
+    let mut bytes = Vec::with_capacity(token.len());
+    let mut rest = token;
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte != b'\\' {
+            bytes.push(byte);
+            continue;
+        }
+        match rest {
+            [b'x', high, low, after @ ..] => {
+                bytes.push((digit(*high) << 4).wrapping_add(digit(*low)));
+                rest = after;
+            }
+            [] | [b'x', ..] => break,
+            [escaped, after @ ..] => {
+                bytes.push(match escaped {
+                    b't' => b'\t',
+                    b'n' => b'\n',
+                    b'r' => b'\r',
+                    other => *other,
+                });
+                rest = after;
+            }
+        }
+    }
+    bytes
 }
 
 /// Other layers of a split model are in other files: those are left to the engine.
@@ -406,6 +466,30 @@ fn divisor_problem(header: &GgufHeader) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tokens_of_rwkv_are_unescaped_as_the_engine_does() {
+        for (token, bytes) in [
+            (r"\n\t\r\\\q", b"\n\t\r\\q".as_slice()),
+            (r"\x0a\xff|", b"\n\xff|"),
+            // What the engine makes of a digit that is none.
+            (r"\x0:", b"\n"),
+            (r"a\", b"a"),
+            (r"a\x0", b"a"),
+        ] {
+            assert_eq!(unescape_rwkv(token.as_bytes()), bytes, "{token}");
+        }
+        for (tokens, is_refused) in [
+            (&["\n", "\n\n"][..], false),
+            (&[r"\n", "\na"], false),
+            (&["a", "b"], false),
+            (&[r"\x0a\x0a", "a"], true),
+            (&["\na"], true),
+        ] {
+            let tokens: Vec<_> = tokens.iter().map(|token| token.as_bytes().to_vec()).collect();
+            assert_eq!(rwkv_problem(&tokens).is_some(), is_refused, "{tokens:?}");
+        }
+    }
 
     #[test]
     fn patterns_that_match_nothing_are_refused_with_what_is_near() {
