@@ -8,7 +8,7 @@ use super::info::EmbeddingInfo;
 use crate::engine::{Inbox, OwnThread, Placement, Shared, Weights};
 use crate::options::Pooling;
 use crate::{Error, ErrorKind, Result};
-use mullama_base::Text;
+use mullama_base::{Text, check_memory};
 
 /// The contexts of a model.
 pub(crate) struct Embedders {
@@ -147,6 +147,7 @@ impl Embedder {
 
     /// Hands a call over; its owner hears of it through the call's channel.
     pub fn submit(&self, job: Job) -> Result<()> {
+        check_memory(0)?;
         self.thread.send(Box::new(job))
     }
 }

@@ -67,10 +67,10 @@ pub(crate) enum Decoded {
 
 /// The engine's context with its batch.
 pub(crate) struct Context {
-    // Dropped in this order: the threads after the context that uses them, the weights last.
+    // Dropped in this order: the weights last.
     raw: RawContext,
-    _threads: Vec<ThreadPool>,
     weights: Arc<Weights>,
+    settings: ContextSettings,
     batch: Batch,
     /// Requests of the batch that is being computed, watched by [`should_abort`].
     watched: Box<UnsafeCell<Vec<CancelToken>>>,
@@ -87,52 +87,28 @@ pub(crate) struct Context {
 
 impl Context {
     pub fn new(weights: Arc<Weights>, settings: &ContextSettings) -> Result<Self> {
-        check_memory(0)?;
-        let params = settings.raw(&weights);
-        let (raw, said) = logging::capture(|| {
-            // SAFETY: the model is alive and stays so for longer than the context.
-            unsafe { sys::shim::init_from_model(weights.as_ptr(), &params) }
-        });
-        let failed = |problem: Option<String>| {
-            let reason = problem.unwrap_or_else(|| "the engine gave no reason".to_owned());
-            let message = format!("cannot make a context of {} tokens: {reason}", settings.n_ctx);
-            Error::new(Failure::of(&reason).kind(ErrorKind::InvalidArgument), message).with_hint(
-                Text::with_names("a smaller {context_size} or {batch_size} needs less memory"),
-            )
-        };
-        weights.settings.devices.check()?;
-        let raw = raw.map_err(|reason| failed(said.problem().or(Some(reason))))?;
-        let raw = NonNull::new(raw).map(RawContext).ok_or_else(|| failed(said.problem()))?;
-        // Where nothing is computed, threads would only be started and ended again.
-        let threads =
-            if weights.is_metadata_only { Vec::new() } else { raw.attach_threads(settings)? };
-        // What is left when all that is large is there.
-        check_memory(0)?;
+        let (raw, is_pipelined) = RawContext::new(&weights, settings)?;
         let watched: Box<UnsafeCell<Vec<CancelToken>>> = Box::default();
-        // SAFETY: `watched` is boxed, so the pointer holds until the context, which is dropped
-        // first, is gone.
-        unsafe {
-            sys::llama_set_abort_callback(raw.0.as_ptr(), Some(should_abort), watched.get().cast());
-        }
+        raw.watch(&watched);
         let n_vocab = weights.n_vocab();
         let window = settings.short_window(&weights);
         Ok(Self {
             raw,
-            _threads: threads,
-            weights,
+            settings: settings.clone(),
             batch: Batch::default(),
             watched,
             n_vocab,
-            n_outputs_max: params.n_outputs_max as usize,
+            n_outputs_max: settings.raw(&weights).n_outputs_max as usize,
+            weights,
             window,
             adapters: AdapterSet::default(),
-            is_pipelined: said.lines().any(|line| phrases::PIPELINED.is_in(line)),
+            is_pipelined,
         })
     }
 
     pub fn n_ctx(&self) -> u32 {
         // SAFETY: a valid context (here and below).
-        unsafe { sys::llama_n_ctx(self.raw.0.as_ptr()) }
+        unsafe { sys::llama_n_ctx(self.raw.as_ptr()) }
     }
 
     /// Where the weights, the cells and the buffers are.
@@ -142,7 +118,7 @@ impl Context {
 
     fn breakdown(&self) -> Result<Vec<BufferShare>> {
         // SAFETY: a valid context, which only this thread uses.
-        let breakdown = unsafe { sys::shim::memory_breakdown(self.raw.0.as_ptr()) }
+        let breakdown = unsafe { sys::shim::memory_breakdown(self.raw.as_ptr()) }
             .map_err(|error| Error::new(ErrorKind::Internal, error))?;
         BufferShare::read(&breakdown)
     }
@@ -179,17 +155,17 @@ impl Context {
 
     pub fn n_batch(&self) -> usize {
         // SAFETY: as above.
-        unsafe { sys::llama_n_batch(self.raw.0.as_ptr()) as usize }
+        unsafe { sys::llama_n_batch(self.raw.as_ptr()) as usize }
     }
 
     pub fn n_ubatch(&self) -> usize {
         // SAFETY: as above.
-        unsafe { sys::llama_n_ubatch(self.raw.0.as_ptr()) as usize }
+        unsafe { sys::llama_n_ubatch(self.raw.as_ptr()) as usize }
     }
 
     pub fn n_seq_max(&self) -> usize {
         // SAFETY: as above.
-        unsafe { sys::llama_n_seq_max(self.raw.0.as_ptr()) as usize }
+        unsafe { sys::llama_n_seq_max(self.raw.as_ptr()) as usize }
     }
 
     /// The most tokens of a step that may have an output.
@@ -206,13 +182,17 @@ impl Context {
     pub fn use_adapters(&mut self, adapters: &AdapterSet) {
         if self.adapters != *adapters {
             // SAFETY: a valid context, which only this thread uses; requests bring adapters of their model.
-            unsafe { adapters.apply(self.raw.0.as_ptr()) }
+            unsafe { adapters.apply(self.raw.as_ptr()) }
             self.adapters = adapters.clone();
         }
     }
 
-    /// Computes the batch. `owners` are those whose tokens are in it.
+    /// Computes the batch. `owners` are those whose tokens are in it. Where the engine gave up half-way, this fails
+    /// until [`clear`](Self::clear) has made the context anew.
     pub fn decode(&mut self, owners: impl Iterator<Item = CancelToken>) -> Result<Decoded> {
+        if let Some(error) = &self.raw.broken {
+            return Err(error.clone());
+        }
         let watched = self.watched.get_mut();
         watched.clear();
         watched.extend(owners);
@@ -222,21 +202,25 @@ impl Context {
         // one becomes an `Error` below.
         let (status, said) = logging::as_trace(|| {
             // SAFETY: the batch's arrays live in `self.batch` and all have `n_tokens` entries.
-            logging::capture(|| unsafe { sys::shim::decode(self.raw.0.as_ptr(), &batch) })
+            logging::capture(|| unsafe { sys::shim::decode(self.raw.as_ptr(), &batch) })
         });
         drop(adapters);
+        if let Err(reason) = &status {
+            let reason = said.problem().unwrap_or_else(|| reason.clone());
+            self.raw.broken = Some(computation_failed(&reason));
+        }
         // What a worker gave that has gone away since is no result.
         self.weights.settings.devices.check()?;
         match status {
             Ok(0) => Ok(Decoded::Done),
             Ok(1) => Ok(Decoded::NoRoom),
             Ok(2) => Ok(Decoded::Aborted),
-            _ => {
-                let status =
-                    status.map_or_else(|reason| reason, |status| format!("status {status}"));
-                let reason = said.problem().unwrap_or(status);
-                let kind = Failure::of(&reason).kind(ErrorKind::Backend);
-                Err(Error::new(kind, format!("the computation failed: {reason}")))
+            Ok(status) => {
+                let reason = said.problem().unwrap_or_else(|| format!("status {status}"));
+                Err(computation_failed(&reason))
+            }
+            Err(reason) => {
+                Err(self.raw.broken.clone().unwrap_or_else(|| computation_failed(&reason)))
             }
         }
     }
@@ -266,7 +250,7 @@ impl Context {
         // there is a logit for each token of the vocabulary, valid until the next step, which needs
         // `&mut self`.
         unsafe {
-            let logits = sys::llama_get_logits_ith(self.raw.0.as_ptr(), index as i32);
+            let logits = sys::llama_get_logits_ith(self.raw.as_ptr(), index as i32);
             if logits.is_null() {
                 return Err(Error::new(ErrorKind::Internal, "the engine computed no logits"));
             }
@@ -277,12 +261,12 @@ impl Context {
     /// Bytes that the cells of a sequence take when they are saved.
     pub fn saved_size(&mut self, sequence: SeqId, saved: Saved) -> usize {
         // SAFETY: a valid context, which only this thread uses.
-        unsafe { sys::llama_state_seq_get_size_ext(self.raw.0.as_ptr(), sequence, saved.flags()) }
+        unsafe { sys::llama_state_seq_get_size_ext(self.raw.as_ptr(), sequence, saved.flags()) }
     }
 
     /// What the engine needs to have the cells of a sequence again.
     pub fn save(&mut self, sequence: SeqId, saved: Saved) -> Result<Vec<u8>> {
-        let (context, flags) = (self.raw.0.as_ptr(), saved.flags());
+        let (context, flags) = (self.raw.as_ptr(), saved.flags());
         let size = self.saved_size(sequence, saved);
         check_memory(size)?;
         let mut data = vec![0; size];
@@ -308,11 +292,14 @@ impl Context {
     /// Gives a sequence what was saved: an empty one the whole, one that has the cells of the same tokens a
     /// checkpoint. Where that fails, the sequence is empty.
     pub fn restore(&mut self, sequence: SeqId, saved: Saved, data: &[u8]) -> Result<()> {
-        let (read, said) = logging::capture(|| {
-            // SAFETY: a valid context, which only this thread uses; the engine checks what it reads.
-            unsafe {
-                sys::shim::state_seq_set_data(self.raw.0.as_ptr(), data, sequence, saved.flags())
-            }
+        // What the engine says becomes an `Error` below.
+        let (read, said) = logging::as_trace(|| {
+            logging::capture(|| {
+                // SAFETY: a valid context, which only this thread uses; the engine checks what it reads.
+                unsafe {
+                    sys::shim::state_seq_set_data(self.raw.as_ptr(), data, sequence, saved.flags())
+                }
+            })
         });
         self.weights.settings.devices.check()?;
         match read {
@@ -331,7 +318,7 @@ impl Context {
         // are as many numbers as the model's embeddings have, valid until the next step, which needs
         // `&mut self`.
         unsafe {
-            let row = sys::llama_get_embeddings_ith(self.raw.0.as_ptr(), index as i32);
+            let row = sys::llama_get_embeddings_ith(self.raw.as_ptr(), index as i32);
             outputs(row, width)
         }
     }
@@ -340,7 +327,7 @@ impl Context {
     pub fn sequence_embedding(&mut self, sequence: SeqId, width: usize) -> Result<&[f32]> {
         // SAFETY: as above, with null for a sequence without an output.
         unsafe {
-            let scores = sys::llama_get_embeddings_seq(self.raw.0.as_ptr(), sequence);
+            let scores = sys::llama_get_embeddings_seq(self.raw.as_ptr(), sequence);
             outputs(scores, width)
         }
     }
@@ -349,7 +336,7 @@ impl Context {
     /// generate.
     pub fn can_generate(&self) -> bool {
         // SAFETY: a valid context.
-        unsafe { sys::llama_get_causal_attn(self.raw.0.as_ptr()) && self.memory().is_some() }
+        unsafe { sys::llama_get_causal_attn(self.raw.as_ptr()) && self.memory().is_some() }
     }
 
     /// Frees the cells of a sequence.
@@ -368,7 +355,17 @@ impl Context {
     }
 
     fn clear_memory(&mut self, with_data: bool) {
-        if let Some(memory) = self.memory() {
+        if self.raw.broken.is_some() {
+            // Where there is too little memory for another now, the next to ask is told so.
+            let devices = &self.weights.settings.devices;
+            if devices.check().is_ok()
+                && let Ok((raw, _)) = RawContext::new(&self.weights, &self.settings)
+            {
+                raw.watch(&self.watched);
+                self.raw = raw;
+                self.adapters = AdapterSet::default();
+            }
+        } else if let Some(memory) = self.memory() {
             // SAFETY: a valid context's memory.
             unsafe { sys::llama_memory_clear(memory, with_data) }
         }
@@ -437,7 +434,7 @@ impl Context {
 
     fn memory(&self) -> Option<sys::llama_memory_t> {
         // SAFETY: a valid context.
-        let memory = unsafe { sys::llama_get_memory(self.raw.0.as_ptr()) };
+        let memory = unsafe { sys::llama_get_memory(self.raw.as_ptr()) };
         (!memory.is_null()).then_some(memory)
     }
 }
@@ -450,6 +447,11 @@ unsafe fn outputs<'a>(values: *const f32, count: usize) -> Result<&'a [f32]> {
     }
     // SAFETY: the caller vouches for it.
     Ok(unsafe { std::slice::from_raw_parts(values, count) })
+}
+
+fn computation_failed(reason: &str) -> Error {
+    let kind = Failure::of(reason).kind(ErrorKind::Backend);
+    Error::new(kind, format!("the computation failed: {reason}"))
 }
 
 /// A state has cells that no prompt leaves.
@@ -466,33 +468,84 @@ unsafe extern "C" fn should_abort(watched: *mut c_void) -> bool {
     unwanted || exit::is_under_way()
 }
 
-struct RawContext(NonNull<sys::llama_context>);
+/// The engine's context and the threads that it computes with.
+struct RawContext {
+    context: NonNull<sys::llama_context>,
+    threads: Vec<ThreadPool>,
+    /// Why it is of no use any more: an assertion of the engine failed, or an allocation, in the middle of a step.
+    broken: Option<Error>,
+}
 
 impl Drop for RawContext {
     fn drop(&mut self) {
-        // SAFETY: owned, and used by no one else.
-        unsafe { sys::llama_free(self.0.as_ptr()) }
+        if self.broken.is_some() {
+            // What is half done cannot be undone: the engine would free twice what it has freed, or wait for threads
+            // that wait for a step.
+            std::mem::take(&mut self.threads).into_iter().for_each(std::mem::forget);
+            return;
+        }
+        // SAFETY: owned, and used by no one else. The threads go after it.
+        unsafe { sys::llama_free(self.as_ptr()) }
     }
 }
 
 impl RawContext {
+    /// The context, and whether its devices work in a pipeline.
+    fn new(weights: &Weights, settings: &ContextSettings) -> Result<(Self, bool)> {
+        check_memory(0)?;
+        let params = settings.raw(weights);
+        let (context, said) = logging::capture(|| {
+            // SAFETY: the model is alive and stays so for longer than the context.
+            unsafe { sys::shim::init_from_model(weights.as_ptr(), &params) }
+        });
+        let failed = |problem: Option<String>| {
+            let reason = problem.unwrap_or_else(|| "the engine gave no reason".to_owned());
+            let message = format!("cannot make a context of {} tokens: {reason}", settings.n_ctx);
+            Error::new(Failure::of(&reason).kind(ErrorKind::InvalidArgument), message).with_hint(
+                Text::with_names("a smaller {context_size} or {batch_size} needs less memory"),
+            )
+        };
+        weights.settings.devices.check()?;
+        let context = context.map_err(|reason| failed(said.problem().or(Some(reason))))?;
+        let context = NonNull::new(context).ok_or_else(|| failed(said.problem()))?;
+        let mut raw = Self { context, threads: Vec::new(), broken: None };
+        // Where nothing is computed, threads would only be started and ended again.
+        if !weights.is_metadata_only {
+            raw.attach_threads(settings)?;
+        }
+        // What is left when all that is large is there.
+        check_memory(0)?;
+        Ok((raw, said.lines().any(|line| phrases::PIPELINED.is_in(line))))
+    }
+
+    fn as_ptr(&self) -> *mut sys::llama_context {
+        self.context.as_ptr()
+    }
+
+    /// Gives a step up when those who are watched have been cancelled.
+    fn watch(&self, watched: &UnsafeCell<Vec<CancelToken>>) {
+        // SAFETY: `watched` is boxed, so the pointer holds until the context, which is dropped first, is gone.
+        unsafe {
+            sys::llama_set_abort_callback(self.as_ptr(), Some(should_abort), watched.get().cast());
+        }
+    }
+
     /// Gives the context threads that stay: without, the engine starts new ones for every step.
-    fn attach_threads(&self, settings: &ContextSettings) -> Result<Vec<ThreadPool>> {
-        let Some(api) = ThreadPoolApi::find() else { return Ok(Vec::new()) };
-        let mut pools = Vec::new();
+    fn attach_threads(&mut self, settings: &ContextSettings) -> Result<()> {
+        let Some(api) = ThreadPoolApi::find() else { return Ok(()) };
         let mut by_size = BTreeMap::new();
         let [generate, batch] = settings.threads();
         for n_threads in [generate, batch] {
             if let std::collections::btree_map::Entry::Vacant(entry) = by_size.entry(n_threads) {
                 let pool = ThreadPool::new(&api, n_threads)?;
                 entry.insert(pool.pool);
-                pools.push(pool);
+                self.threads.push(pool);
             }
         }
-        // SAFETY: the pools outlive the context, by the order of `Context`'s fields.
+        // SAFETY: the pools outlive the context, which is freed first.
         unsafe {
-            sys::llama_attach_threadpool(self.0.as_ptr(), by_size[&generate], by_size[&batch]);
+            sys::llama_attach_threadpool(self.as_ptr(), by_size[&generate], by_size[&batch]);
         }
-        Ok(pools)
+        Ok(())
     }
 }

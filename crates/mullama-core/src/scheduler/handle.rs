@@ -11,6 +11,7 @@ use crate::engine::{
     closed,
 };
 use crate::{Error, ErrorKind, Result, Token};
+use mullama_base::check_memory;
 
 /// What is known of a context once it has been made.
 #[derive(Default)]
@@ -64,6 +65,7 @@ impl Engine {
     ///
     /// `id` is what it is called in the meantime.
     pub fn submit(&self, job: Job, id: Option<String>) -> Result<()> {
+        check_memory(0)?;
         self.requests.add(id, &job);
         self.thread.send(Command::Run(Box::new(job)))
     }
