@@ -184,13 +184,19 @@ fn a_state_that_somebody_wrote_has_no_part_in_other_answers() {
     // Cells, each with a place, a number of sequences and a sequence, stand behind four numbers.
     let place = |index: usize| cells + 16 + 12 * index;
     assert_eq!(state[place(1)..place(1) + 4], 1_u32.to_le_bytes());
-    for number in [-5, i32::MIN, i32::MAX, 1000] {
-        for index in [0, count - 1] {
+    let clean = tiny();
+    for number in [-1, -5, i32::MIN, i32::MAX, 1000] {
+        for index in 0..count {
             let mut state = state.clone();
             state[place(index)..place(index) + 4].copy_from_slice(&i32::to_le_bytes(number));
             let error = model.load_state(&signed(state)).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{number}: {error}");
             assert_eq!(ask(), expected, "{number}");
+            // A cell that it took is another's now.
+            let prompt = format!("{index} and {number}");
+            let answers = [&model, &clean]
+                .map(|model| model.generate(&*prompt, &greedy().with_max_tokens(8)).unwrap().text);
+            assert_eq!(answers[0], answers[1], "{number} {index}");
         }
     }
     // Values that are no numbers, in cells that are given up as well.

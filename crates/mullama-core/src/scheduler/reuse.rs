@@ -5,6 +5,7 @@ use std::ops::Range;
 use mullama_base::Text;
 
 use super::checkpoints;
+use super::host_cache::TieredContext;
 use super::prefix::KvCells as _;
 use super::request::SavedCells;
 use super::scheduler::Scheduler;
@@ -157,20 +158,25 @@ impl Scheduler {
     }
 
     /// Makes sure that cells that anybody may have written are those of their tokens, and can be freed again.
+    ///
+    /// Where they are not, everything is computed anew: a sequence may then have cells that the engine does not free
+    /// (it frees by position, from 0 on), or takes for empty (those at position -1), and gives to others.
     fn try_out(&mut self, cells: &SavedCells) -> Result<()> {
         self.make_room(cells.tokens.len())?;
         let sequence = self.spare_sequence(&cells.adapters)?;
-        let nothing = self.context.saved_size(sequence, Saved::Whole);
+        let size = |context: &mut TieredContext| context.saved_size(sequence, Saved::Whole);
+        let nothing = size(&mut self.context);
         let restored = self.context.restore(sequence, Saved::Whole, &cells.data);
-        let intact = self.context.is_intact(sequence, cells.tokens.len());
+        let intact = self.context.is_intact(sequence, cells.tokens.len())
+            && size(&mut self.context) == cells.data.len();
         self.prefixes.close(&mut self.context, sequence);
-        // The engine frees cells by their places, and not those before the first: others would see them.
-        if self.context.saved_size(sequence, Saved::Whole) != nothing {
-            self.start_over();
-            return Err(damaged_cells("it has cells at places that no token has"));
+        let freed = size(&mut self.context) == nothing;
+        if restored.is_ok() && intact && freed {
+            return Ok(());
         }
+        self.start_over();
         restored?;
-        if intact { Ok(()) } else { Err(damaged_cells("its cells are not those of its tokens")) }
+        Err(damaged_cells("its cells are not those of its tokens"))
     }
 
     /// Gives a sequence that has the tokens before a range the cells of the range.

@@ -84,7 +84,7 @@ pub fn start(_: &Path) -> Fuzz {
         }
         outcome.see("file", model.load_state_file(&path));
         if let Some(state) = outcome.see("save", model.save_state("hello")) {
-            outcome.see("write", write_state(&path, &state));
+            outcome.see("write", write_state(path.with_extension("saved"), &state));
         }
         let answer = answer(model);
         if answer != subject.expected {
