@@ -72,6 +72,21 @@ common_json texts(const std::vector<std::string> & values) {
     return list;
 }
 
+// Applies a template. Where the engine cannot find out what its answers look like and there are no tools, they are text;
+// a template that fails by itself fails again.
+common_chat_params apply(const common_chat_templates * templates, const common_chat_templates_inputs & inputs) {
+    try {
+        return common_chat_templates_apply(templates, inputs);
+    } catch (const std::exception &) {
+        if (!inputs.tools.empty()) {
+            throw;
+        }
+    }
+    auto as_text = inputs;
+    as_text.force_pure_content = true;
+    return common_chat_templates_apply(templates, as_text);
+}
+
 const char * trigger_type_name(common_grammar_trigger_type type) {
     switch (type) {
         case COMMON_GRAMMAR_TRIGGER_TYPE_TOKEN:        return "token";
@@ -275,7 +290,7 @@ extern "C" int mullama_chat_templates_apply(
     *parser = nullptr;
     return guarded(out, [&] {
         const auto inputs = read_request(common_json::parse(request));
-        const auto params = common_chat_templates_apply(templates->inner.get(), inputs);
+        const auto params = apply(templates->inner.get(), inputs);
 
         auto understood = std::make_unique<mullama_chat_parser>();
         understood->params = common_chat_parser_params(params);

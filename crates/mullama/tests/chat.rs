@@ -471,6 +471,20 @@ fn templates_that_loop_or_fail_are_errors() {
 }
 
 #[test]
+fn answers_of_a_template_that_cannot_be_analysed_are_text() {
+    let template = "{{ messages | tojson }}";
+    let params = ModelParams::default().with_chat_template(template);
+    let model = load("demo", params).unwrap();
+    let prompt = model.apply_chat_template(&ask("Hi"), &greedy(), true).unwrap();
+    assert_eq!(prompt, r#"[{"role": "user", "content": "Hi"}]"#);
+    let alone = model.generate(&prompt, &greedy().generate).unwrap();
+    assert_eq!(model.chat(&ask("Hi"), &greedy()).unwrap().message.text(), alone.text);
+    let object = options(json!({"response_format": {"type": "json_object"}}));
+    let answer = model.chat(&ask("Hi"), &object).unwrap();
+    assert!(serde_json::from_str::<Value>(&answer.message.text()).unwrap().is_object());
+}
+
+#[test]
 fn conversations_are_for_threads() {
     fn check<T: Send + Sync>() {}
     check::<Chat>();
@@ -497,7 +511,9 @@ fn what_people_write_is_text() {
         };
         let before = counted();
         // Whether the answer follows these templates is another matter.
-        let _ = model.chat(&messages, &options);
+        if let Err(error) = model.chat(&messages, &options) {
+            println!("{error}");
+        }
         ((counted() - before) as u32, prompt)
     };
 
