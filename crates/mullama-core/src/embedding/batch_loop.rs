@@ -51,7 +51,9 @@ struct Call {
 
 impl Call {
     fn new(job: Job, width: usize) -> Self {
-        let mut waiting: Vec<_> = (0..job.inputs.len()).collect();
+        // The vector of an input without tokens is one of zeros.
+        let mut waiting: Vec<_> =
+            (0..job.inputs.len()).filter(|&input| !job.inputs[input].is_empty()).collect();
         // Equal ones in their order.
         waiting.sort_by_key(|&input| std::cmp::Reverse((job.inputs[input].len(), input)));
         let rows = job.starts.last().copied().unwrap_or(0);

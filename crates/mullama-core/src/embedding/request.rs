@@ -53,6 +53,7 @@ pub(crate) fn start_embed(
         limit,
         limit_option: info.limit_option,
         truncate: options.truncate.unwrap_or_default(),
+        is_for_scores: kind == Kind::Scores,
     };
     let (add, parse) = (options.settled_add_special(), options.settled_parse_special());
     let mut texts = Texts::default();
@@ -92,6 +93,7 @@ pub(crate) fn start_rerank(
         limit: embedder.limit(),
         limit_option: info.limit_option,
         truncate: options.truncate.unwrap_or_default(),
+        is_for_scores: true,
     };
     let template = PairTemplate::new(model.vocab, info.rerank_template.as_deref(), query)?;
     let mut texts = Texts::default();
@@ -123,8 +125,9 @@ fn start<T>(
     let (reply, result) = flume::unbounded();
     let (late, token) = (reply.clone(), cancel.clone());
     let watch = Watch::new(&cancel, move || _ = late.send(Err(cancelled(&token))));
-    if texts.inputs.is_empty() {
-        let _ = reply.send(Ok(Vec::new()));
+    if texts.inputs.iter().all(Vec::is_empty) {
+        let rows = layout.starts.last().copied().unwrap_or(0);
+        let _ = reply.send(Ok(vec![0.0; rows * embedder.width()]));
     } else {
         embedder.submit(Job {
             inputs: texts.inputs,
@@ -164,6 +167,8 @@ struct Reader<'a> {
     /// Whether a larger `context_size` would let it take longer ones.
     limit_option: bool,
     truncate: Truncate,
+    /// A text without tokens has no score; its vector is one of zeros.
+    is_for_scores: bool,
 }
 
 impl Reader<'_> {
@@ -193,14 +198,11 @@ impl Reader<'_> {
         name: &str,
         index: usize,
     ) -> Result<(Vec<Token>, usize)> {
-        if tokens.is_empty() {
+        if tokens.is_empty() && self.is_for_scores {
             let message = format!("{name} has no tokens");
             return Err(Error::new(ErrorKind::InvalidArgument, message)
                 .with_context("input", index)
-                .with_hint(Text::with_names(
-                    "leave empty texts out: only with {add_special}, and of a model that puts tokens around \
-                     texts, they have any",
-                )));
+                .with_hint("leave empty texts out: there is nothing to give a score"));
         }
         let excess = tokens.len().saturating_sub(self.limit);
         if excess == 0 {
