@@ -219,6 +219,8 @@ impl Session {
         let is_free = |format: &Value| format.get("type").is_some_and(|ty| ty == "text");
         let has_form = generate.json_schema.is_some()
             || generate.grammar.is_some()
+            || generate.regex.is_some()
+            || generate.lark.is_some()
             || chat.response_format.as_ref().is_some_and(|format| !is_free(format));
         if completion.finish_reason != FinishReason::Length {
             return Ok(completion.finish_reason);

@@ -155,7 +155,12 @@ fn answers_have_the_format_that_is_asked_for() {
     let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
     assert!(answer["n"].is_u64(), "{answer}");
     // A form that is cut short is a failure, and what has come of it is there.
-    for format in [["--format", "json"], ["--grammar", "root ::= \"{\" [a-z]{40} \"}\""]] {
+    for format in [
+        ["--format", "json"],
+        ["--grammar", "root ::= \"{\" [a-z]{40} \"}\""],
+        ["--regex", r"\{[a-z]{40}\}"],
+        ["--lark", r"start: /\{[a-z]{40}\}/"],
+    ] {
         let line = [&["run", "demo", "--max-tokens", "5"], &format[..], &[QUESTION]].concat();
         let (out, err) = checked(&home.mullama(&line).output().unwrap(), 2);
         assert!(out.starts_with('{'), "{out}");
