@@ -3,10 +3,17 @@
 /// From this [`likeness`] on a word may have been meant.
 const ALIKE: f64 = 0.8;
 
+const MAX_LENGTH: usize = 256;
+
 /// How much two words are alike, from 0 to 1, whatever their case: the measure of Jaro and Winkler, for
 /// which beginnings count more. It makes much of a slip in a short word, so words that differ in one letter
 /// too many, too few, wrong, or in the wrong place are alike in any case.
+///
+/// Texts of more than 256 bytes are like nothing: comparing takes the product of the lengths.
 pub fn likeness(a: &str, b: &str) -> f64 {
+    if a.len().max(b.len()) > MAX_LENGTH {
+        return 0.0;
+    }
     let (a, b) = (a.to_lowercase(), b.to_lowercase());
     let likeness = strsim::jaro_winkler(&a, &b);
     if strsim::damerau_levenshtein(&a, &b) <= 1 { likeness.max(ALIKE) } else { likeness }
@@ -43,6 +50,9 @@ mod tests {
         assert_eq!(alike("top_q", known), ["top_p", "top_k"]);
         assert_eq!(nearest("abacus", known), None);
         assert_eq!(nearest("", known), None);
+        let long = "temperature".repeat(100_000);
+        assert_eq!(nearest(&long, known), None);
+        assert_eq!(nearest("temperature", [&long]), None);
     }
 
     #[test]
