@@ -105,7 +105,7 @@ demo: bindings/node/node_modules/.ready ## Build for this machine alone, and ask
 
 QUICK := rust python node docs
 PACKAGES := package-python package-gpu package-node package-rust package-dist
-SLOW := cpu-modules kernels memory gpu toolkits $(PACKAGES)
+SLOW := cpu-modules kernels memory limits gpu toolkits $(PACKAGES)
 SUITES = $(QUICK)
 
 .PHONY: test
@@ -157,6 +157,10 @@ test-kernels: build ## Test the kernels with every instruction set, emulated whe
 .PHONY: test-memory
 test-memory: build ## Load and drop a model a thousand times, and once under valgrind
 	@scripts/logged.sh memory tests/memory.sh
+
+.PHONY: test-limits
+test-limits: build ## Run each Rust test with less memory and fewer threads than it needs
+	@scripts/logged.sh limits "python3 tests/limits.py"
 
 .PHONY: test-gpu
 test-gpu: wheel node-package ## Test placement on two GPUs that a software renderer stands in for

@@ -114,7 +114,8 @@ fn modules_that_cannot_be_used_are_listed_with_the_reason() {
 
     let answer =
         modules.mullama(&["run", "demo", "--temperature", "0", "What is the capital of France?"]);
-    assert_eq!(text(&answer.stdout), "The capital of France is Paris.\n");
+    let said = text(&answer.stderr);
+    assert_eq!(text(&answer.stdout), "The capital of France is Paris.\n", "{said}");
 }
 
 #[test]
@@ -125,7 +126,9 @@ fn kernels_are_named_and_can_be_switched_off() {
         if let Some(kernels) = kernels {
             command.env("MULLAMA_KERNELS", kernels);
         }
-        text(&command.output().unwrap().stdout)
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
     };
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     if std::arch::is_x86_feature_detected!("avx2") {

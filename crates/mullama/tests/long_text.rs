@@ -63,5 +63,5 @@ fn what_would_take_too_much_memory_is_refused() {
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     assert!(error.to_string().contains("5000000 characters"), "{error}");
     // A long text of lines is none.
-    assert!(model.tokenize(&"a line\n".repeat(1_000_000), false, false).is_ok());
+    model.tokenize(&"a line\n".repeat(1_000_000), false, false).unwrap();
 }

@@ -10,7 +10,7 @@ use super::message::ToolCall;
 use super::nul::refuse_nul;
 use super::schema;
 use crate::sampling::Schema;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, Result};
 
 type Function = dyn Fn(Value) -> ToolOutput + Send + Sync;
 
@@ -202,7 +202,7 @@ pub(crate) fn read_all(mut tools: Vec<Value>) -> Result<Vec<Value>> {
         }
         Schema::new(parameters).map_err(|error| {
             let message = format!("option `tools`: the parameters of `{name}`: {error}");
-            Error::new(ErrorKind::InvalidGrammar, message)
+            Error::new(error.kind(), message)
                 .with_context("tool", name)
                 .with_hint(error.hint().unwrap_or("give a JSON schema of type object"))
         })?;
@@ -234,6 +234,7 @@ pub(crate) fn arguments_for(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ErrorKind;
 
     fn tool(parameters: &Value) -> Value {
         json!({"type": "function", "function": {"name": "f", "parameters": parameters}})

@@ -8,6 +8,8 @@ use crate::{Error, ErrorKind, Result};
 
 /// What a thread keeps for the frames above such a call and for those of its own.
 const RESERVE: usize = 128 << 10;
+/// What such a call may allocate beside its stack: templates and grammars have limits of steps, and take less.
+const ALLOCATED: usize = 64 << 20;
 
 /// Calls `call`, which needs so many bytes of stack: on this thread where it has them, else on one that is
 /// made for it. Memory of a stack that is not used is not taken.
@@ -15,7 +17,7 @@ pub(crate) fn with_stack<T: Send>(bytes: usize, call: impl FnOnce() -> T + Send)
     if stacker::remaining_stack().is_some_and(|left| left >= bytes + RESERVE) {
         return Ok(call());
     }
-    check_memory(bytes)?;
+    check_memory(bytes.saturating_add(ALLOCATED))?;
     thread::scope(|scope| {
         let thread = builder(bytes).spawn_scoped(scope, call);
         let thread = thread.map_err(|error| refused(bytes, error))?;
@@ -28,7 +30,7 @@ pub(crate) fn apart<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<flume::Receiver<T>> {
-    check_memory(bytes)?;
+    check_memory(bytes.saturating_add(ALLOCATED))?;
     let (sender, receiver) = flume::bounded(1);
     let send = move || _ = sender.send(work());
     builder(bytes).spawn(send).map_err(|error| refused(bytes, error))?;

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use mullama_sys as sys;
 
 use super::deep::with_stack;
+use super::failure::Failure;
 use super::long_text::{Cuts, Part, Special};
 use super::weights::Weights;
 use crate::{Error, ErrorKind, Result, Token};
@@ -457,7 +458,13 @@ fn longest_line(text: &str) -> usize {
 /// The engine's tokenizer failed: its vocabulary lacks what the tokenizer relies on.
 #[allow(clippy::needless_pass_by_value, reason = "the shape that `map_err` wants")]
 fn unusable(reason: String) -> Error {
-    Error::new(ErrorKind::InvalidModel, format!("the model's tokenizer is unusable: {reason}"))
+    match Failure::of(&reason).kind(ErrorKind::InvalidModel) {
+        ErrorKind::InvalidModel => Error::new(
+            ErrorKind::InvalidModel,
+            format!("the model's tokenizer is unusable: {reason}"),
+        ),
+        kind => Error::new(kind, format!("the text cannot be tokenised: {reason}")),
+    }
 }
 
 #[cfg(test)]

@@ -128,14 +128,14 @@ fn read_bandwidth() -> f64 {
     let words = SAMPLE / size_of::<u64>() / threads;
     let rates: Vec<f64> = thread::scope(|scope| {
         let read = || {
-            let memory: Vec<u64> = (0..words as u64).collect();
+            let memory = words_of_memory(words);
             let start = Instant::now();
             let mut sum = 0_u64;
             for _ in 0..2 {
                 sum = sum.wrapping_add(memory.iter().fold(0, |sum, word| sum ^ *word));
                 black_box(sum);
             }
-            (2 * words * size_of::<u64>()) as f64 / start.elapsed().as_secs_f64()
+            (2 * memory.len() * size_of::<u64>()) as f64 / start.elapsed().as_secs_f64()
         };
         // Where no more threads are to be had, those that are read.
         let spawn = |_| thread::Builder::new().spawn_scoped(scope, read).ok();
@@ -144,6 +144,16 @@ fn read_bandwidth() -> f64 {
         others.into_iter().filter_map(|thread| thread.join().ok()).chain([own]).collect()
     });
     rates.iter().sum()
+}
+
+/// So many words, or where there is too little memory a half, a quarter and so on.
+fn words_of_memory(mut count: usize) -> Vec<u64> {
+    let mut memory = Vec::new();
+    while memory.try_reserve_exact(count).is_err() {
+        count /= 2;
+    }
+    memory.extend(0..count as u64);
+    memory
 }
 
 /// A model to measure with: weights of one type make most of it.

@@ -1,0 +1,180 @@
+#!/usr/bin/env python3
+"""Runs each Rust test alone with less than it needs: 1 GiB of address space less, and fewer threads.
+
+A test may then fail, by an error that says so; it must not be ended by a signal, hang, or fail otherwise. Linux alone.
+Usage: limits.py [--all] [NAME...]: of the suites of these names only. Without `--all`, tests of more than 20 seconds
+are left out, and counted as skipped.
+"""
+
+import argparse
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+GIB = 1 << 30
+# A user without other processes: the limit of threads is that of all that a user runs, and does not apply to root.
+NOBODY = 65534
+# Suites that set limits themselves, that need no engine, or that use it bare, without what guards it.
+LEFT_OUT = {"limits", "layers", "mullama_floor", "architectures", "broken", "models"}
+# Tests in which the engine also runs bare, to compare with: nothing guards it there. And the test of a thread whose
+# work the engine's own thread does where there is none to be had.
+NOT_TRIED = re.compile("bare_engine|quantiser_makes|what_is_late_is_ended_once")
+# What a failure of a test says where too little was to be had.
+REASONS = re.compile(
+    r"OutOfMemory|out of memory|of memory to be had|not enough memory|Cannot allocate memory|memory allocation|insufficient memory"
+    r"|Resource temporarily unavailable|failed to spawn thread|failed to map segment"
+    r"|Connection reset by peer|cannot start (a|another) (thread|process)|RLIMIT"
+)
+LONGEST = 20.0
+LEAST = 64 << 20
+PATIENCE = 180.0
+
+
+@dataclass
+class Run:
+    status: int | None  # None: it took too long
+    output: str
+    seconds: float
+    address_space: int
+    threads: int
+
+
+def suites() -> list[tuple[str, str, str]]:
+    """Names, files and packages' folders of the test programs."""
+    command = ["cargo", "test", "--release", "--features", "full", "--no-run", "--message-format=json"]
+    built = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    messages = map(json.loads, built.stdout.splitlines())
+    found = [
+        (message["target"]["name"], message["executable"], str(Path(message["manifest_path"]).parent))
+        for message in messages
+        if message.get("executable") and message["profile"]["test"]
+    ]
+    return sorted(suite for suite in found if suite[0] not in LEFT_OUT)
+
+
+def tests_of(program: str) -> list[str]:
+    listed = subprocess.run([program, "--list", "--format", "terse"], stdout=subprocess.PIPE, text=True, check=True)
+    names = [line.removesuffix(": test") for line in listed.stdout.splitlines() if line.endswith(": test")]
+    return [name for name in names if not NOT_TRIED.search(name)]
+
+
+def run(program: str, test: str, package: str, folder: str, limits: dict[int, int], patience: float) -> Run:
+    """Runs one test; measures the most address space and threads that it had."""
+
+    def prepare() -> None:
+        os.setsid()
+        if resource.RLIMIT_NPROC in limits and os.geteuid() == 0:
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+        for which, most in limits.items():
+            resource.setrlimit(which, (most, most))
+
+    with tempfile.TemporaryFile() as log:
+        started = time.monotonic()
+        process = subprocess.Popen(
+            [program, test, "--exact", "--test-threads", "1"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            preexec_fn=prepare,
+            cwd=package,
+            # Where memory is out, printing a backtrace ends the process.
+            env={**os.environ, "HOME": folder, "XDG_CACHE_HOME": folder, "TMPDIR": folder, "RUST_BACKTRACE": "0"},
+        )
+        space = threads = 0
+        status = None
+        while (seconds := time.monotonic() - started) < patience:
+            try:
+                text = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii", errors="replace")
+                space = max(space, *(int(peak) << 10 for peak in re.findall(r"VmPeak:\s*(\d+)", text)), 0)
+                threads = max(threads, *(int(count) for count in re.findall(r"Threads:\s*(\d+)", text)))
+            except OSError:
+                pass
+            if (status := process.poll()) is not None:
+                break
+            time.sleep(0.002)
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        log.seek(0)
+        return Run(status, log.read().decode(errors="replace"), seconds, space, threads)
+
+
+def verdict(result: Run) -> str | None:
+    """What is wrong with how it ended."""
+    if result.status is None:
+        return f"did not end within {PATIENCE:.0f} s"
+    if result.status < 0:
+        return f"ended by {signal.Signals(-result.status).name}"
+    if "signal: " in result.output:
+        return "a program that it started was ended by a signal"
+    if result.status not in (0, 127) and not REASONS.search(result.output):
+        return "failed without a word of memory or threads"
+    return None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--all", action="store_true")
+    parser.add_argument("names", nargs="*")
+    arguments = parser.parse_args()
+    home = Path.home()
+    os.environ.setdefault("CARGO_HOME", str(home / ".cargo"))
+    os.environ.setdefault("RUSTUP_HOME", str(home / ".rustup"))
+    # As `cargo test` does.
+    os.environ["LD_LIBRARY_PATH"] = f"{Path('target/release').resolve()}:{os.environ.get('LD_LIBRARY_PATH', '')}"
+    counts = {"passed": 0, "failed": 0, "skipped": 0}
+    outcomes = {"well": 0, "refused": 0}
+    with tempfile.TemporaryDirectory() as free_folder, tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        for suite, program, package in suites():
+            if arguments.names and suite not in arguments.names:
+                continue
+            for test in tests_of(program):
+                name = f"{suite}::{test}"
+                free = run(program, test, package, free_folder, {}, PATIENCE if arguments.all else LONGEST)
+                if free.status is None:
+                    print(f"test {name} ... skipped: it takes more than {free.seconds:.0f} s")
+                    counts["skipped"] += 1
+                    continue
+                if free.status != 0:
+                    print(free.output)
+                    print(f"test {name} ... FAILED: without a limit")
+                    counts["failed"] += 1
+                    continue
+                # With less than this not even the libraries can be loaded.
+                space = max(free.address_space - GIB, free.address_space // 2, LEAST)
+                tried = {
+                    f"{space >> 20} MiB of {free.address_space >> 20}": {resource.RLIMIT_AS: space},
+                    f"{max(free.threads // 2, 1)} threads of {free.threads}": {
+                        resource.RLIMIT_NPROC: max(free.threads // 2, 1)
+                    },
+                }
+                for what, limits in tried.items():
+                    limited = run(program, test, package, folder, limits, PATIENCE)
+                    problem = verdict(limited)
+                    if problem:
+                        print(limited.output[-4000:])
+                        print(f"test {name} with {what} ... FAILED: {problem}", flush=True)
+                        counts["failed"] += 1
+                    else:
+                        outcome = "well" if limited.status == 0 else "refused"
+                        outcomes[outcome] += 1
+                        print(f"test {name} with {what} ... ok: {outcome}", flush=True)
+                        counts["passed"] += 1
+    print(f"with less than they need, {outcomes['well']} passed and {outcomes['refused']} were refused")
+    print("limits: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+    return int(counts["failed"] > 0 or not counts["passed"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
