@@ -5,7 +5,7 @@ import type { Turn as NativeTurn } from './generated/native.js';
 import type { ChatOptions } from './generated/options.js';
 import type { ToolRequest } from './generated/results.js';
 import type { AbortSignal } from './globals.js';
-import type { Message } from './messages.js';
+import type { Message, Role } from './messages.js';
 import { native } from './native.js';
 import type { ChatChunk, ChatCompletion } from './results.js';
 import type { Stream } from './stream.js';
@@ -22,15 +22,16 @@ export interface SendOptions extends ChatOptions {
 }
 
 /** Options of a conversation; they apply to every answer. */
-export interface StartChatOptions extends Omit<SendOptions, 'signal'> {
+export interface StartChatOptions<Given extends string = Role> extends Omit<SendOptions, 'signal'> {
   /** The system message. */
   system?: string;
   /** The conversation so far. */
-  messages?: readonly Message[];
+  messages?: readonly Message<Given>[];
 }
 
 /** The input of a turn: a text from the user, a message, or several messages. */
-export type ChatInput = string | Message | readonly Message[];
+export type ChatInput<Given extends string = Role> =
+  string | Message<Given> | readonly Message<Given>[];
 
 /** What a conversation asks of a model. */
 interface Answering {
@@ -245,6 +246,10 @@ export class Chat {
    * Sends a message and waits for the answer, running tools as needed. Its usage includes all
    * requests. If it fails or is aborted, `messages` is unchanged.
    */
+  async send<Given extends string = Role>(
+    input: ChatInput<Given>,
+    options?: SendOptions,
+  ): Promise<ChatCompletion>;
   async send(input: ChatInput, options?: SendOptions): Promise<ChatCompletion> {
     const { turn, release } = this.#start(input, options);
     try {
@@ -265,6 +270,10 @@ export class Chat {
    * Like {@link send}, but streams the answer over all rounds of tools. `messages` includes the
    * turn after the last chunk has been read.
    */
+  stream<Given extends string = Role>(
+    input: ChatInput<Given>,
+    options?: SendOptions,
+  ): Stream<ChatChunk>;
   stream(input: ChatInput, options?: SendOptions): Stream<ChatChunk> {
     const { turn, release } = this.#start(input, options);
     try {

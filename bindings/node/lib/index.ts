@@ -39,7 +39,14 @@ export type {
   ToolCallDelta,
   Usage,
 } from './generated/results.js';
-export type { AssistantMessage, ContentPart, Message, Role, ToolCall } from './messages.js';
+export type {
+  AcceptedRole,
+  AssistantMessage,
+  ContentPart,
+  Message,
+  Role,
+  ToolCall,
+} from './messages.js';
 export type { ChatChunk, ChatCompletion, Chunk, Completion, FinishReason } from './results.js';
 export type { Stream } from './stream.js';
 export type { FunctionTool, Tool, ToolChoice, ToolContext, ToolFunction } from './tools.js';

@@ -18,10 +18,20 @@ export interface ToolCall {
   };
 }
 
+/**
+ * What calls accept as the role of a message. TypeScript infers `string` for a role in a variable
+ * without a type (`const message = { role: 'user', ... }`): calls accept it and check it when they
+ * run. A literal that is not a role is an error.
+ */
+export type AcceptedRole<Given extends string> = string extends Given
+  ? Given
+  : Given extends Role
+    ? Given
+    : Role;
+
 /** A chat message, in OpenAI's format. */
-export interface Message {
-  /** A `Role`; `string`, which TypeScript infers for a role in an object without a type, is accepted. */
-  role: Role | (string & {});
+export interface Message<Given extends string = Role> {
+  role: AcceptedRole<Given>;
   /** The text; absent if an assistant only calls tools. */
   content?: string | ContentPart[] | null;
   /** The assistant's reasoning before the answer. */

@@ -33,7 +33,7 @@ import type {
 } from './generated/options.js';
 import type { Capabilities, Placement, RequestInfo, Stats } from './generated/results.js';
 import type { AbortSignal, Buffer, URL } from './globals.js';
-import type { Message } from './messages.js';
+import type { Message, Role } from './messages.js';
 import { native } from './native.js';
 import { ChatChunk, ChatCompletion, Chunk, Completion } from './results.js';
 import { shownBy } from './shown.js';
@@ -164,11 +164,14 @@ export class Model implements Disposable, AsyncDisposable {
   }
 
   /** Answers the last message, using the model's chat template. */
-  async chat<Value>(
-    messages: readonly Message[],
+  async chat<Value, Given extends string = Role>(
+    messages: readonly Message<Given>[],
     options: Typed<Value>,
   ): Promise<ChatCompletion<Value>>;
-  async chat(messages: readonly Message[], options?: ChatOptions): Promise<ChatCompletion>;
+  async chat<Given extends string = Role>(
+    messages: readonly Message<Given>[],
+    options?: ChatOptions,
+  ): Promise<ChatCompletion>;
   async chat(messages: readonly Message[], given?: ChatOptions): Promise<ChatCompletion> {
     const { options, read } = withSchema(given);
     const answer = await this.#finish(options, (model, given, cancel) =>
@@ -178,8 +181,14 @@ export class Model implements Disposable, AsyncDisposable {
   }
 
   /** Like {@link chat}, but streamed. */
-  streamChat<Value>(messages: readonly Message[], options: Typed<Value>): Stream<ChatChunk<Value>>;
-  streamChat(messages: readonly Message[], options?: ChatOptions): Stream<ChatChunk>;
+  streamChat<Value, Given extends string = Role>(
+    messages: readonly Message<Given>[],
+    options: Typed<Value>,
+  ): Stream<ChatChunk<Value>>;
+  streamChat<Given extends string = Role>(
+    messages: readonly Message<Given>[],
+    options?: ChatOptions,
+  ): Stream<ChatChunk>;
   streamChat(messages: readonly Message[], given?: ChatOptions): Stream<ChatChunk> {
     const { options, read } = withSchema(given);
     const make = (fields: string | ChatChunk) => new ChatChunk(fields, read);
@@ -218,14 +227,15 @@ export class Model implements Disposable, AsyncDisposable {
   }
 
   /** Starts a conversation, which stores the messages and runs tools. */
+  startChat<Given extends string = Role>(options?: StartChatOptions<Given>): Chat;
   startChat(options?: StartChatOptions): Chat {
     this.#open();
     return Chat.start(this, options);
   }
 
   /** The prompt for a chat with these messages. */
-  applyChatTemplate(
-    messages: readonly Message[],
+  applyChatTemplate<Given extends string = Role>(
+    messages: readonly Message<Given>[],
     options?: Omit<ChatOptions, 'signal'> & {
       /** Whether it includes the header of the answer. Default: true. */
       addGenerationPrompt?: boolean;

@@ -200,6 +200,51 @@ describe('leaving a stream', () => {
   });
 });
 
+describe('leaving a loop over a stream that is still referenced', () => {
+  const chat = () => model.startChat(endless);
+  const starts = {
+    stream: () => model.stream('Once upon a time', endless),
+    streamChat: () => model.streamChat(france, endless),
+    'chat.stream': () => chat().stream('Once upon a time'),
+  };
+  const ways = {
+    break: async (stream) => {
+      for await (const _ of stream) break;
+    },
+    throw: async (stream) => {
+      for await (const _ of stream) throw new Error('mine');
+    },
+    return: async (stream) => {
+      for await (const chunk of stream) return chunk;
+      return undefined;
+    },
+    'break in a generator': async (stream) => {
+      const texts = (async function* () {
+        for await (const chunk of stream) yield chunk.text;
+      })();
+      for await (const _ of texts) break;
+    },
+  };
+  for (const [name, start] of Object.entries(starts)) {
+    for (const [way, leave] of Object.entries(ways)) {
+      test(`of ${name}, by ${way}, ends the generation`, async () => {
+        const before = model.stats().completionTokens;
+        const stream = start();
+        const [left] = await Promise.allSettled([leave(stream)]);
+        assert.equal(left.status, way === 'throw' ? 'rejected' : 'fulfilled');
+        const end = Date.now() + 5000;
+        while (model.stats().running > 0 && Date.now() < end) {
+          await new Promise((resolve) => setTimeout(resolve, 5));
+        }
+        assert.equal(model.stats().running, 0);
+        // It has not just come to its end.
+        assert.ok(model.stats().completionTokens - before < endless.maxTokens);
+        assert.deepEqual(await stream.next(), { value: undefined, done: true });
+      });
+    }
+  }
+});
+
 describe('a signal', () => {
   const isAbort = (error) => error.name === 'AbortError';
 

@@ -131,6 +131,23 @@ try {
 // An object without a type: TypeScript infers `string` for its role.
 const question = { role: 'user', content: 'x' };
 await model.chat([question]);
+await model.chat([question, (await model.chat([question])).message]);
+for await (const chunk of model.streamChat([question])) chunk.text.at(0);
+model.applyChatTemplate([question]).at(0);
+await model.startChat({ messages: [question] }).send(question);
+await model.startChat().send([question]);
+// @ts-expect-error: there is no such role
+await model.chat([{ role: 'usr', content: 'x' }]);
+// @ts-expect-error: there is no such role
+await model.chat([{ role: 'user', content: 'x' }, { role: 'usr' } as const]);
+// @ts-expect-error: there is no such role
+model.streamChat([{ role: 'usr', content: 'x' }]);
+// @ts-expect-error: there is no such role
+model.startChat({ messages: [{ role: 'usr', content: 'x' }] });
+// @ts-expect-error: there is no such role
+await model.startChat().send({ role: 'usr', content: 'x' });
+// @ts-expect-error: there is no such role
+messages.push({ role: 'usr', content: 'x' });
 
 // @ts-expect-error: there is no such option
 await model.generate('x', { maxToken: 3 });
