@@ -136,7 +136,7 @@ test-node: node-package ## Test the Node.js package, as installed from its tarba
 
 .PHONY: test-docs
 test-docs: wheel node-package ## Run every example of the documentation, and test what runs them
-	@scripts/logged.sh docs "status=0; $(PY) -m pytest tests/docs tests/release || status=1; $(PY) tests/docs/run.py || status=1; $(PY) docs/plan_tables.py --check || status=1; exit \$$status"
+	@scripts/logged.sh docs "status=0; $(PY) -m pytest tests/docs tests/release || status=1; $(PY) tests/docs/run.py || status=1; $(PY) docs/plan_tables.py --check || status=1; $(PY) docs/pictures.py --check || status=1; exit \$$status"
 
 # Minutes for all targets together, or for the one named, from an input on; or one input alone.
 FUZZ_MINUTES := 10
@@ -222,6 +222,7 @@ reference: wheel node-package ## Write what the documentation has from the code:
 	$(PY) bindings/python/generate_stubs.py
 	$(PY) docs/reference_tables.py
 	$(PY) docs/plan_tables.py
+	$(PY) docs/pictures.py
 	cd bindings/node && npm run --silent reference
 	MULLAMA_WRITE_REFERENCE=1 cargo test $(CARGO_FLAGS) the_reference_page
 

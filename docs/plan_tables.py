@@ -1,4 +1,4 @@
-"""Writes the tables of `guide/planning.md`: plans of models by their published shapes.
+"""Writes the tables of `guide/planning.md` and `which-model.md`: plans of models by their published shapes.
 
 `--check` compares instead of writing. The command is `target/release/mullama`, or what MULLAMA names.
 """
@@ -14,6 +14,7 @@ from tables import table, write_or_check
 
 ROOT = Path(__file__).parent.parent
 PAGE = Path(__file__).parent / "guide/planning.md"
+WHICH_MODEL = Path(__file__).parent / "which-model.md"
 # The exit status where nothing fits, which a table shows like any other plan.
 DOES_NOT_FIT = 7
 COMMAND = os.environ.get("MULLAMA", str(ROOT / "target/release/mullama"))
@@ -41,6 +42,38 @@ SHAPES = {
     "Llama 3.1 70B": "architecture=llama,block_count=80,embedding_length=8192,"
     "feed_forward_length=28672,attention.head_count=64,attention.head_count_kv=8,vocab_size=128256",
 }
+# Models of `which-model.md`, the smallest first: their names in Ollama's registry, and those above.
+DOWNLOADS = {
+    "llama3.2:1b": "Llama 3.2 1B",
+    "llama3.2:3b": "Llama 3.2 3B",
+    "llama3.1:8b": "Llama 3.1 8B",
+    "qwen3:14b": "Qwen3 14B",
+    "qwen3:30b": "Qwen3 30B-A3B",
+    "qwen3:32b": "Qwen3 32B",
+    "llama3.1:70b": "Llama 3.1 70B",
+}
+SHAPES_OF_DOWNLOADS = SHAPES | {
+    "Qwen3 30B-A3B": "architecture=qwen3moe,block_count=48,embedding_length=2048,"
+    "feed_forward_length=6144,expert_feed_forward_length=768,attention.head_count=32,"
+    "attention.head_count_kv=4,attention.key_length=128,attention.value_length=128,"
+    "expert_count=128,expert_used_count=8,vocab_size=151936",
+}
+# A quarter of the memory of small machines is taken by other programs.
+DDR4, DDR5 = ["--host-bandwidth", "2x DDR4-3200"], ["--host-bandwidth", "2x DDR5-5600"]
+MACHINES = {
+    "8 GB, no GPU": ["--host-memory", "6GiB", *DDR4],
+    "16 GB, no GPU": ["--host-memory", "12GiB", *DDR4],
+    "32 GB, no GPU": ["--host-memory", "26GiB", *DDR5],
+    "64 GB, no GPU": ["--host-memory", "56GiB", *DDR5],
+    **{name: ["--device", name] for name in ("M4 16GB", "M4 Pro 24GB", "M4 Max 64GB")},
+    **{
+        name: ["--device", name, "--host-memory", "26GiB", *DDR5]
+        for name in ("RTX 4060", "RTX 3060 12GB", "RTX 4060 Ti 16GB", "RTX 4090", "RTX 5090", "2x RTX 3090")
+    },
+    "H100 SXM5 80GB": ["--device", "H100 SXM5 80GB", "--host-memory", "120GiB"],
+}
+# Tokens per second that are comfortable for chat, as a plan's verdict has it; and that are faster than people read.
+COMFORTABLE, FAST = 8, 20
 QUANTISATIONS = ["F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K"]
 CARDS = ["6GiB", "8GiB", "12GiB", "16GiB", "24GiB", "2x 24GiB", "80GiB"]
 CONTEXTS = [4096, 8192, 32768, 131072]
@@ -52,9 +85,9 @@ class Planner:
     def __init__(self, cache):
         self.environment = {**os.environ, "XDG_CACHE_HOME": cache, "MULLAMA_BACKEND": "cpu"}
 
-    def plan(self, model, quantisation, *flags):
-        shape = f"{SHAPES[model]},quantization={quantisation}"
-        fixed = ["--host-memory", "128GiB", "--alternatives=false", "--json"]
+    def plan(self, model, quantisation, *flags, host=("--host-memory", "128GiB")):
+        shape = f"{SHAPES_OF_DOWNLOADS[model]},quantization={quantisation}"
+        fixed = [*host, "--alternatives=false", "--json"]
         command = [COMMAND, "plan", "--shape", shape, *flags, *fixed]
         done = subprocess.run(command, env=self.environment, stdout=subprocess.PIPE, check=False)
         if done.returncode not in (0, DOES_NOT_FIT):
@@ -152,9 +185,45 @@ def rules(planner):
     return table(["Model and card", "Context", "By the rule", "As planned"], rows, "---:")
 
 
+def speed_on(planner, name, quantisation, machine):
+    """Tokens per second of a download, and the plan; no speed where it does not fit into memory."""
+    plan = planner.plan(DOWNLOADS[name], quantisation, *MACHINES[machine], "-c", "8192", host=())
+    fits = plan["fits"] and not plan["pages"] and plan["predicted"]
+    return (plan["predicted"]["decode_tps"] if fits else None), plan
+
+
+def choices(planner):
+    """For each machine the largest model that is fast enough, with more bits where it is fast anyway."""
+    rows = []
+    for machine in MACHINES:
+        speeds = ((name, speed_on(planner, name, "Q4_K_M", machine)[0] or 0) for name in reversed(DOWNLOADS))
+        name = next(name for name, speed in speeds if speed >= COMFORTABLE)
+        for quantisation in ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M"):
+            speed, plan = speed_on(planner, name, quantisation, machine)
+            if (speed or 0) >= FAST:
+                break
+        size = plan["model"]["size"] / 1e9
+        rows.append([machine, f"`{name}`", quantisation, f"{size:.1f}", f"{speed:.0f}"])
+    return table(["Machine", "Model", "Quantisation", "GB to download", "Tokens per second"], rows, "---:")
+
+
+def machines(planner):
+    rows = []
+    for machine in MACHINES:
+        speeds = [speed_on(planner, name, "Q4_K_M", machine)[0] for name in DOWNLOADS]
+        rows.append([machine, *[f"{speed:.0f}" if speed else "–" for speed in speeds]])
+    return table(["Machine", *[f"`{name}`" for name in DOWNLOADS]], rows, "---:")
+
+
 TABLES = {"memory": memory, "cache": cache, "cards": cards, "offload": offload, "speeds": speeds, "rules": rules}
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         planner = Planner(folder)
-        write_or_check({PAGE: {name: functools.partial(make, planner) for name, make in TABLES.items()}})
+        pages = {PAGE: TABLES, WHICH_MODEL: {"choices": choices, "machines": machines}}
+        write_or_check(
+            {
+                page: {name: functools.partial(make, planner) for name, make in tables.items()}
+                for page, tables in pages.items()
+            }
+        )

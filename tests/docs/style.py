@@ -45,7 +45,7 @@ EXEMPT = {
 }
 _TABLE = re.compile(r"^<!-- table: .*?^<!-- end -->$", re.M | re.S)
 # Spelt wrong on purpose, in tests of messages about misspelt names; a word of German; names that look like mistakes.
-NO_MISTAKES = "seperator,atleast,caf,contnet,modle,ordner,temprature,tempurature"
+NO_MISTAKES = "ser,seperator,atleast,caf,contnet,modle,ordner,temprature,tempurature"
 
 
 def prose(path: Path) -> str:

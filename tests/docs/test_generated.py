@@ -1,5 +1,5 @@
 """What the documentation has from the code is what the code says now; `make reference` writes it anew. The page
-on the command is compared where the command is tested, and the tables of plans by `docs/plan_tables.py --check`."""
+on the command is compared where the command is tested, and plans by `docs/plan_tables.py --check` and `docs/pictures.py --check`."""
 
 import subprocess
 import sys
