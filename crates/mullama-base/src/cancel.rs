@@ -139,6 +139,7 @@ impl fmt::Debug for CancelToken {
 }
 
 /// Keeps a callback of [`CancelToken::on_cancel`] until it is dropped.
+#[derive(Debug)]
 #[must_use = "dropping it takes the callback back"]
 pub struct CancelCallback {
     token: CancelToken,
@@ -157,6 +158,7 @@ impl Drop for CancelCallback {
 }
 
 /// Cancels when it is dropped; [`CancelToken::drop_guard`] makes it.
+#[derive(Debug)]
 #[must_use = "dropping it cancels"]
 pub struct CancelOnDrop(CancelToken);
 

@@ -34,6 +34,7 @@ pub fn read_file(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
 }
 
 /// A file that is being written, under a name that nobody looks for. Dropping it removes it.
+#[derive(Debug)]
 pub struct Draft(NamedTempFile);
 
 impl Draft {

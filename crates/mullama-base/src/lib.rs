@@ -2,6 +2,8 @@
 //! written whole, the user's folders, sizes with their units, what may have been meant by a misspelt word,
 //! tables, and what a terminal may be shown.
 
+#![warn(missing_debug_implementations)]
+
 mod cancel;
 mod environment;
 mod error;

@@ -6,6 +6,8 @@
 //! [`GenerateOptions`] and [`ChatOptions`], what it gives in [`Completion`] and [`ChatCompletion`],
 //! and every failure is an [`Error`] of one [`ErrorKind`].
 
+#![warn(missing_debug_implementations)]
+
 mod chat;
 mod device;
 mod embedding;

@@ -1,5 +1,6 @@
 //! Making a model in the store from a Modelfile.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +29,16 @@ pub struct CreateOptions<'a> {
     pub progress: Option<Sink<'a>>,
     /// Cancels it.
     pub cancel: CancelToken,
+}
+
+impl fmt::Debug for CreateOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreateOptions")
+            .field("folder", &self.folder)
+            .field("built_in", &self.built_in)
+            .field("cancel", &self.cancel)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> CreateOptions<'a> {

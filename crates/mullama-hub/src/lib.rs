@@ -41,6 +41,7 @@
 //! | `HTTPS_PROXY`, `http_proxy`, `ALL_PROXY`, `NO_PROXY` | proxies, which loopback needs not |
 //! | `SSL_CERT_FILE`, `SSL_CERT_DIR` | certificates, in place of the system's |
 
+#![warn(missing_debug_implementations)]
 // What others wrote is never trusted to be there.
 #![cfg_attr(
     not(test),

@@ -114,6 +114,22 @@ pub struct PullOptions<'a> {
     pub endpoints: Endpoints,
 }
 
+impl fmt::Debug for PullOptions<'_> {
+    /// Without the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PullOptions")
+            .field("cancel", &self.cancel)
+            .field("connections", &self.connections)
+            .field("retries", &self.retries)
+            .field("timeout", &self.timeout)
+            .field("least_rate", &self.least_rate)
+            .field("rate_period", &self.rate_period)
+            .field("insecure", &self.insecure)
+            .field("endpoints", &self.endpoints)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Default for PullOptions<'_> {
     fn default() -> Self {
         Self {

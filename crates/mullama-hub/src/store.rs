@@ -82,7 +82,7 @@ pub struct Entry {
 }
 
 /// A model that can be loaded.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct StoredModel {
     /// The name.

@@ -9,7 +9,7 @@ use crate::options::Companion;
 use crate::scheduler::{Completion, PromptProgress, TokenLogprob};
 
 /// A finished answer of a chat: a [`Completion`] with its message.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ChatCompletion {
     /// The answer, ready to be appended to the messages of the next turn.
     pub message: Message,
@@ -37,7 +37,7 @@ impl std::fmt::Display for ChatCompletion {
 }
 
 /// What is new in an answer that is being generated. Its `Display` is its text.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ChatChunk {
     /// New text of the answer.
     pub text: String,

@@ -1,6 +1,7 @@
 //! The answer of a chat, while it is being generated.
 
 use std::collections::hash_map::RandomState;
+use std::fmt;
 use std::hash::BuildHasher as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -41,6 +42,12 @@ pub struct ChatStream {
 /// The answer is parsed anew with each piece, which takes the longer the more of it there is. Pieces
 /// wait for each other so that no more than one part in so many of the time goes into it.
 const PARSING_SHARE: u32 = 20;
+
+impl fmt::Debug for ChatStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChatStream").field("completion", &self.completion).finish_non_exhaustive()
+    }
+}
 
 impl ChatStream {
     /// `continues` where the prompt ends with the beginning of the answer.

@@ -101,7 +101,7 @@ pub struct ToolRequest {
 }
 
 /// What a tool gave, as the model is to read it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ToolOutput(pub(crate) String);
 
 impl ToolOutput {

@@ -25,7 +25,7 @@ pub enum DeviceKind {
 }
 
 /// A device that the engine can compute on.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
     /// The name in the engine and in placement options: `CPU`, `CUDA0`, `Vulkan1`.
     pub name: String,
@@ -45,7 +45,7 @@ pub struct Device {
 }
 
 /// A backend module that was found, and its status.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backend {
     /// The backend, as `MULLAMA_BACKEND` names it: `cpu`, `cuda`, `vulkan`.
     pub name: String,

@@ -1,5 +1,7 @@
 //! A result that is being computed.
 
+use std::fmt;
+
 use crate::engine::Watch;
 use crate::scheduler::KeepAlive;
 use crate::{CancelToken, Error, ErrorKind, Result};
@@ -17,6 +19,12 @@ pub struct Pending<T> {
     _watch: Watch,
     /// The model stays loaded while its answer is awaited.
     _model: KeepAlive,
+}
+
+impl<T> fmt::Debug for Pending<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").field("cancel", &self.cancel).finish_non_exhaustive()
+    }
 }
 
 impl<T> Pending<T> {

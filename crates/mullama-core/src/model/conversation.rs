@@ -47,7 +47,7 @@ impl Model {
 /// assert_eq!(answer.text, "The weather in Paris is 18 degrees and sunny.");
 /// # Ok::<_, mullama_core::Error>(())
 /// ```
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Chat {
     model: Model,
     messages: Vec<Message>,
@@ -201,6 +201,7 @@ impl Chat {
 /// An answer of a [`Chat`] while it is being generated: an iterator of chunks, over all rounds of tools.
 ///
 /// The last chunk has the whole [`ChatCompletion`]. Dropping it cancels the generation.
+#[derive(Debug)]
 pub struct ChatTurn<'a> {
     chat: &'a mut Chat,
     turn: Turn,

@@ -1,5 +1,6 @@
 //! A loaded model: the handle that everything is asked through.
 
+use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::info::ModelInfo;
@@ -20,6 +21,18 @@ pub(super) struct Shared {
     pub info: ModelInfo,
     /// Empty once the model has been closed.
     pub loaded: RwLock<Option<Arc<Loaded>>>,
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Model")
+            .field("name", &self.name())
+            .field("description", &self.description())
+            .field("context_size", &self.context_size())
+            .field("gpu_layers", &self.gpu_layers())
+            .field("is_closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Model {

@@ -3,6 +3,7 @@
 use std::ops::Deref;
 
 use schemars::{JsonSchema, SchemaGenerator};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::handle::Model;
@@ -13,11 +14,12 @@ use crate::{Error, ErrorKind, Result};
 use mullama_base::Text;
 
 /// A finished chat answer with its parsed value. It derefs to the answer.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TypedCompletion<T> {
     /// The parsed value.
     pub parsed: T,
     /// The answer itself.
+    #[serde(flatten)]
     pub completion: ChatCompletion,
 }
 

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::OptionSet;
@@ -45,14 +46,17 @@ options! {
 
 /// Options of a chat: those of a generation, and those specific to chats. It has the setters of
 /// both.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ChatOptions {
     /// Options that every generation has.
+    #[serde(flatten)]
     pub generate: GenerateOptions,
     /// Options that only a chat has.
+    #[serde(flatten)]
     pub chat: ChatFields,
     /// What a binding needs to make something of the answer.
+    #[serde(skip)]
     #[doc(hidden)]
     pub companion: Companion,
 }
@@ -71,6 +75,17 @@ impl Companion {
     /// The value, where it is there and of this type.
     pub fn get<T: Any>(&self) -> Option<&T> {
         self.0.as_ref()?.downcast_ref()
+    }
+}
+
+/// The same value, not an equal one.
+impl PartialEq for Companion {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (None, None) => true,
+            _ => false,
+        }
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) use timeout::deadline;
 use crate::{Error, Naming, Result};
 
 /// One option, as documentation and declarations of other languages need it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OptionSpec {
     /// The name in snake case, as Python has it; Node.js has it in camel case.

@@ -114,7 +114,7 @@ of_rows! {
 
     table ($(#[$meta:meta])* $name:ident) {
         $(#[$meta])*
-        #[derive(Debug, Clone, Default)]
+        #[derive(Debug, Clone, Default, PartialEq)]
         #[non_exhaustive]
         pub struct $name {
             $(
@@ -213,6 +213,20 @@ of_rows! {
                     }
                 )+
                 given
+            }
+        }
+
+        /// The options that are set.
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+                let mut map = serializer.serialize_map(None)?;
+                $(
+                    if let Some(value) = &self.$field {
+                        let name = $crate::options::table::external_name!($field $($external)?);
+                        serde::ser::SerializeMap::serialize_entry(&mut map, name, value)?;
+                    }
+                )+
+                serde::ser::SerializeMap::end(map)
             }
         }
     }

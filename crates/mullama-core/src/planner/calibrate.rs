@@ -41,7 +41,7 @@ const SAMPLE: usize = 256 << 20;
 const MAX_FILE_SIZE: u64 = 1 << 20;
 
 /// What is known of this machine.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
     /// Bytes per second that all threads together read from system RAM.
     pub host_bandwidth: f64,

@@ -1,5 +1,6 @@
 //! What a plan takes.
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::spec::{Bandwidth, ByteSize, DeviceList};
@@ -34,7 +35,7 @@ options! {
 }
 
 /// What to plan with.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct PlanOptions {
     /// Placement options; those that are not set are chosen as when a model is loaded.

@@ -9,7 +9,7 @@ use crate::device::HOST;
 use crate::options::{KvCacheTypes, TensorOverrides};
 
 /// A planned placement. `Display` formats it as a table with bars.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Plan {
     /// The planned model.
@@ -112,7 +112,7 @@ pub struct Prediction {
 }
 
 /// An alternative way to run a model, and its effect.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Alternative {
     /// The changed setting: `kv_cache_type q8_0`, `Q3_K_M`.

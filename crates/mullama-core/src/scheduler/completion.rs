@@ -154,7 +154,7 @@ pub struct TopLogprob {
 }
 
 /// A finished answer. Its `Display` is its text.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Completion {
     /// The text, without the stop sequence that ended it.
     pub text: String,
@@ -179,7 +179,7 @@ impl fmt::Display for Completion {
 }
 
 /// A piece of an answer that is being generated. Its `Display` is its text.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Chunk {
     /// New text: whole characters, never part of a stop sequence. May be empty in the last chunk.
     pub text: String,

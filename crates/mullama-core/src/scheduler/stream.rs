@@ -1,5 +1,6 @@
 //! An answer while it is being generated.
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -30,6 +31,12 @@ pub struct Stream {
     _watch: Watch,
     /// The model stays loaded while its answer is awaited.
     _model: KeepAlive,
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").field("completion", &self.completion).finish_non_exhaustive()
+    }
 }
 
 impl Stream {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use mullama_base::{Text, folders, nearest};
 use mullama_hub as hub;
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::demo;
@@ -12,7 +13,7 @@ use crate::{Error, ErrorKind, Result};
 use mullama_gguf::GgufHeader;
 
 /// A model that was found, and not loaded yet.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ResolvedModel {
     /// The file to load; the first of a split model.
