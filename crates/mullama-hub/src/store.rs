@@ -409,10 +409,15 @@ impl Store {
         }
         Err(Error::new(
             ErrorKind::Io,
-            format!("{bytes} bytes are needed in {}, {free} are free", self.root.display()),
+            format!(
+                "{bytes} bytes are needed in {} besides a reserve of {} MiB; {free} are free",
+                self.root.display(),
+                SPARE >> 20
+            ),
         )
         .with_context("needed", bytes)
         .with_context("free", free)
+        .with_context("reserve", SPARE)
         .with_context("path", self.root.display())
         .with_hint("free space, or set MULLAMA_MODELS to a folder on another disk"))
     }

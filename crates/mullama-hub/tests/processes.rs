@@ -216,6 +216,7 @@ fn a_disk_without_space_is_not_begun_to_be_filled() {
     let world = World::with_model(20 * CHUNK);
     let said = on_a_disk(&world, 40, "");
     assert!(said.contains("failed Io") && said.contains("bytes are needed"), "{said}");
+    assert!(said.contains("besides a reserve of 64 MiB"), "{said}");
     assert!(said.contains("MULLAMA_MODELS"), "{said}");
     assert_eq!(world.registry.sent("/blobs/"), 0);
 }
