@@ -30,6 +30,8 @@ pub struct Settings {
     pub verbose: bool,
     /// Whether the conversation goes on where the last run left it, and is kept for the next.
     pub keep: bool,
+    /// Whether the user can type commands such as `/clear`.
+    pub is_interactive: bool,
     /// The file with what was computed before.
     pub prompt_cache: Option<PromptCache>,
 }
@@ -170,6 +172,20 @@ impl Session {
         self.keep()
     }
 
+    /// What to do about a full context.
+    pub fn room_hint(&self) -> String {
+        if !self.settings.is_interactive {
+            return "set a larger one with -c".to_owned();
+        }
+        let larger = self.model.context_size().saturating_mul(2);
+        let larger = format!("/set parameter num_ctx {larger} loads the model with a larger one");
+        if self.messages.is_empty() {
+            larger
+        } else {
+            format!("/clear starts a new conversation, {larger}")
+        }
+    }
+
     /// Keeps the conversation, where that was asked for.
     fn keep(&self) -> Result<(), Failure> {
         match &self.store {
@@ -229,9 +245,10 @@ impl Session {
         let by_limit = completion.stop_reason.kind == StopKind::MaxTokens;
         match (has_form, by_limit) {
             (false, true) => {}
-            (false, false) => tell(
-                "note: the answer was cut off because the context is full; set a larger one with -c",
-            ),
+            (false, false) => tell(format_args!(
+                "note: the answer was cut off because the context is full; {}",
+                self.room_hint()
+            )),
             (true, true) => {
                 let problem = format!(
                     "the answer was cut off after {generated} tokens and does not have the requested format"

@@ -141,6 +141,27 @@ fn settings_are_changed_shown_and_saved() {
 }
 
 #[test]
+fn a_full_context_has_two_ways_out() {
+    let home = Home::new();
+    let mut session = converse(&home, &["run", "demo", "--temperature", "0", "-c", "256"]);
+    let long = "the ".repeat(300);
+    // Nothing has been said yet that could be cleared.
+    session.send_line(&long).unwrap();
+    let (_, seen) = session.exp_regex("hint: [^\r]*num_ctx 512[^\r]*").unwrap();
+    assert!(!seen.contains("/clear"), "{seen}");
+    session.exp_string(">>> ").unwrap();
+    expect(&mut session, "What is the capital of France?", "Paris");
+    expect(
+        &mut session,
+        &long,
+        "hint: /clear starts a new conversation, /set parameter num_ctx 512 loads the model with a larger one",
+    );
+    expect(&mut session, "/set parameter num_ctx 512", "");
+    expect(&mut session, "What is the capital of Japan?", "Tokyo");
+    end(&mut session, "/bye");
+}
+
+#[test]
 fn a_pull_shows_a_bar_and_can_be_interrupted() {
     let (home, registry) = (Home::new(), Registry::start());
     registry.add_model("library/big:latest", &[("model", gguf(&[], 16 << 20))]);

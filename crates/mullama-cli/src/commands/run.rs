@@ -36,6 +36,7 @@ pub fn run(arguments: &ArgMatches, itself: &[OsString]) -> Result<(), Failure> {
         raw: arguments.get_flag("raw"),
         verbose: arguments.get_flag("verbose"),
         keep: arguments.get_flag("keep_context"),
+        is_interactive: false,
         prompt_cache: arguments.get_one::<String>("prompt_cache").map(|file| PromptCache {
             file: file.into(),
             is_kept: !arguments.get_flag("prompt_cache_ro"),

@@ -31,6 +31,7 @@ const REMEMBERED: usize = 1000;
 
 /// Reads lines and answers them until the input ends or says so.
 pub fn converse(mut session: Session) -> Result<(), Failure> {
+    session.settings.is_interactive = true;
     let name = session.model.name().unwrap_or("model").to_owned();
     tell(format_args!("{name}: ask anything; /? lists the commands, /bye or Ctrl-D ends"));
     let mut input = Input::new()?;
@@ -50,6 +51,10 @@ pub fn converse(mut session: Session) -> Result<(), Failure> {
             Ok(false) => {}
             // What cannot be done is no reason to leave.
             Err(Failure::Error(error)) if !session.model.is_closed() => {
+                let error = match error.kind() {
+                    ErrorKind::ContextOverflow => error.with_hint(session.room_hint()),
+                    _ => error,
+                };
                 tell(format_args!("error: {}", error.report()));
             }
             Err(Failure::Interrupted) if !session.model.is_closed() => {}
