@@ -12,6 +12,7 @@ RUNNABLE = {
     "js": "javascript",
     "mjs": "javascript",
     "cjs": "javascript",
+    "typescript": "typescript",
     "rust": "rust",
     "bash": "shell",
     "sh": "shell",

@@ -1,7 +1,7 @@
 """The blocks of one language on one page, put together as one program.
 
 Later blocks see the names of earlier ones and may declare them again: Python blocks share their
-globals, JavaScript and Rust blocks lie in nested scopes, shell blocks are one script. Every program
+globals, JavaScript, TypeScript and Rust blocks lie in nested scopes, shell blocks are one script. Every program
 has the code on the lines on which the page has it, so the line numbers of errors are the page's.
 
 Before each block the program writes a mark to standard output and standard error, by which `run.py`
@@ -10,6 +10,7 @@ tells what came from which block.
 
 import json
 import re
+from dataclasses import replace
 
 from blocks import Block
 
@@ -76,7 +77,8 @@ def javascript(blocks: list[Block]) -> str:
     """An ES module. `import` may stand only at its top: the statements are collected there."""
     page = _Page()
     head = ["import { writeSync as __write } from 'node:fs';"]
-    head.append(f"const __mark = (n) => {{ __write(1, `{MARK}${{n}}{MARK}`); __write(2, `{MARK}${{n}}{MARK}`); }};")
+    # TypeScript takes the type from the default.
+    head.append(f"const __mark = (n = 0) => {{ __write(1, `{MARK}${{n}}{MARK}`); __write(2, `{MARK}${{n}}{MARK}`); }};")
     if any(uses_require(block) for block in blocks):
         head.append("import { createRequire as __createRequire } from 'node:module';")
         head.append("const require = __createRequire(import.meta.url);")
@@ -90,6 +92,19 @@ def javascript(blocks: list[Block]) -> str:
         page.add_block(block, source)
     page.add(end_line(blocks[-1]), "}" * len(blocks))
     return _with_head(page, blocks[0].fence_line, " ".join(head + _merged_imports(imports)))
+
+
+def typescript(blocks: list[Block]) -> list[Block]:
+    """The blocks of a page as one who writes TypeScript reads them: a tab for TypeScript replaces the one for
+    JavaScript, where there is one."""
+    replaced = {block.tabs[-1][0] for block in blocks if block.language == "typescript" and block.tabs}
+    chosen = [
+        block
+        for block in blocks
+        if block.language == "typescript"
+        or (block.language == "javascript" and not (block.tabs and block.tabs[-1][0] in replaced))
+    ]
+    return [replace(block, language="typescript") for block in chosen]
 
 
 def _with_head(page: _Page, line: int, head: str) -> str:

@@ -107,7 +107,7 @@ class Workshop:
         self.registry = self._serve()
         if "rust" in languages:
             self.crates = artifacts
-        if "javascript" in languages:
+        if languages & {"javascript", "typescript"}:
             # Found by `import 'mullama'` from every folder below.
             modules = self.folder / "node_modules"
             modules.mkdir()
@@ -231,6 +231,25 @@ def _build_javascript(program: Program, folder: Path, _: Workshop) -> list[str] 
     return ["node", str(script)]
 
 
+# Leaves the types out of a module, with a map to its lines.
+STRIP_TYPES = """\
+const { readFileSync, writeFileSync } = require('node:fs');
+const [compiler, from, to] = process.argv.slice(1);
+const { transpileModule } = require(compiler);
+const compilerOptions = { module: 'esnext', target: 'es2022', inlineSourceMap: true };
+const { outputText } = transpileModule(readFileSync(from, 'utf8'), { compilerOptions, fileName: from });
+writeFileSync(to, outputText);
+"""
+
+
+def _build_typescript(program: Program, folder: Path, _: Workshop) -> list[str] | str:
+    source, script = folder / "page.mts", folder / "page.mjs"
+    source.write_text(programs.javascript(program.blocks))
+    compiler = ROOT / "bindings/node/node_modules/typescript"
+    stripped = subprocess.run(["node", "-e", STRIP_TYPES, compiler, source, script], capture_output=True, text=True)
+    return stripped.stderr if stripped.returncode else ["node", "--enable-source-maps", str(script)]
+
+
 def _build_rust(program: Program, folder: Path, workshop: Workshop) -> list[str] | str:
     source, binary = folder / "page.rs", folder / "page"
     source.write_text(programs.rust(program.blocks))
@@ -255,6 +274,7 @@ def _build_shell(program: Program, folder: Path, _: Workshop) -> list[str] | str
 BUILDERS: dict[str, Callable[[Program, Path, Workshop], list[str] | str]] = {
     "python": _build_python,
     "javascript": _build_javascript,
+    "typescript": _build_typescript,
     "rust": _build_rust,
     "shell": _build_shell,
 }
@@ -345,6 +365,10 @@ def collect(pages: list[Path]) -> tuple[list[Program], list[Block]]:
                 continue
             language = "shell" if block.language == "console" else block.language
             runs.setdefault((page, language), Program(language, [])).blocks.append(block)
+        if (page, "typescript") in runs:
+            # What JavaScript and TypeScript write alike comes before.
+            run = [block for block in blocks if not block.skip_reason]
+            runs[page, "typescript"] = Program("typescript", programs.typescript(run))
     if problems:
         sys.exit("\n".join(problems))
     return list(runs.values()), skipped

@@ -88,8 +88,9 @@ TSC = {
 }
 
 
-def tsc(folder):
-    (folder / "tsconfig.json").write_text(json.dumps({"compilerOptions": TSC, "include": ["*.mjs"]}))
+def tsc(folder, files="*.mjs", **options):
+    settings = {"compilerOptions": TSC | options, "include": [files]}
+    (folder / "tsconfig.json").write_text(json.dumps(settings))
     (folder / "node_modules").mkdir()
     for name, package in {"mullama": NODE, "zod": NODE / "node_modules/zod"}.items():
         (folder / "node_modules" / name).symlink_to(package, target_is_directory=True)
@@ -118,3 +119,29 @@ console.log(model.capabilities.chats);
 def test_mistakes_in_javascript_are_found(tmp_path):
     (tmp_path / "mistakes.mjs").write_text(JAVASCRIPT_MISTAKES)
     assert lines_of(tsc(tmp_path).stdout) == {3, 4, 5, 6, 7}
+
+
+# TypeScript has all strict checks.
+TYPESCRIPT = {"noImplicitAny": True, "useUnknownInCatchVariables": True}
+
+
+def test_typescript(tmp_path):
+    for page in typed.PAGES:
+        if text := typed.typescript(page):
+            (tmp_path / typed.file_name(page, ".mts")).write_text(text)
+    checked = tsc(tmp_path, "*.mts", **TYPESCRIPT)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+TYPESCRIPT_MISTAKES = """\
+import { Model, type Message } from 'mullama';
+const model = await Model.load('demo');
+await model.chat([{ role: 'usr', content: 'Hello' }]);
+const messages: Message[] = [{ role: 'usr', content: 'Hello' }];
+try { model.tokenize('x'); } catch (error) { console.log(error.code); }
+"""
+
+
+def test_mistakes_in_typescript_are_found(tmp_path):
+    (tmp_path / "mistakes.mts").write_text(TYPESCRIPT_MISTAKES)
+    assert lines_of(tsc(tmp_path, "*.mts", **TYPESCRIPT).stdout) == {3, 4, 5}

@@ -17,11 +17,11 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((RO
 FOREIGN = ("llama_cpp", "node-llama-cpp", "import ollama")
 
 
-def blocks(page: Path, language: str) -> list[Block]:
-    """The blocks of a page in one language that can be checked."""
+def blocks(page: Path, *languages: str) -> list[Block]:
+    """The blocks of a page in these languages that can be checked."""
     found = parse(page.read_text(encoding="utf-8"), page.relative_to(ROOT))
     return [
-        block for block in found if block.language == language and not any(name in block.source for name in FOREIGN)
+        block for block in found if block.language in languages and not any(name in block.source for name in FOREIGN)
     ]
 
 
@@ -40,7 +40,16 @@ def python(page: Path) -> str | None:
 
 def javascript(page: Path) -> str | None:
     """All JavaScript of a page as an ES module, on the lines on which the page has it."""
-    found = [replace(block, source=_imported(block.source)) for block in blocks(page, "javascript")]
+    return _module(blocks(page, "javascript"))
+
+
+def typescript(page: Path) -> str | None:
+    """The same as TypeScript, with the blocks that are for TypeScript."""
+    return _module(programs.typescript(blocks(page, "javascript", "typescript")))
+
+
+def _module(found: list[Block]) -> str | None:
+    found = [replace(block, source=_imported(block.source)) for block in found]
     return programs.javascript(found) if found else None
 
 
