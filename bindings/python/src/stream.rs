@@ -9,7 +9,7 @@ use pyo3::sync::PyOnceLock;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
-use crate::class::Wrap;
+use crate::class::{self, Wrap};
 use crate::errors;
 use crate::hints::Nothing;
 use crate::owned::Owned;
@@ -198,6 +198,10 @@ macro_rules! streams {
                 Ok(block(py, reader.close())?)
             }
 
+            fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+                class::repr(slf, &["completion"])
+            }
+
             fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
                 slf
             }
@@ -218,7 +222,8 @@ macro_rules! streams {
         }
 
         $(#[doc = $async_doc])+
-        #[pyclass(frozen, module = "mullama")]
+        // `mullama._async` notes the task that reads it, and refers to it weakly.
+        #[pyclass(frozen, dict, weakref, module = "mullama")]
         pub struct $async_name(Owned<Arc<Reader<$source>>>);
 
         impl Opened<$source> for $async_name {
@@ -257,6 +262,10 @@ macro_rules! streams {
             /// The same as `close`, for `contextlib.aclosing`.
             fn aclose<'py>(&self, py: Python<'py>) -> errors::Result<Coroutine<'py, Nothing>> {
                 self.close(py)
+            }
+
+            fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+                class::repr(slf, &["completion"])
             }
 
             fn __aiter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {

@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import gc
+import sys
 import time
 import warnings
 
@@ -14,6 +15,7 @@ from mullama import (
     InvalidArgumentError,
     Model,
     NotFoundError,
+    _async,
 )
 
 
@@ -171,44 +173,131 @@ def test_cancelling_a_task_cancels_its_request():
     run(main)
 
 
-def test_a_cancelled_reader_ends_its_stream_though_its_exception_is_kept():
+async def at_rest(model):
+    """Fails where the engine goes on generating."""
+    for _ in range(500):
+        if model.stats().running == 0:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(model.requests())
+
+
+def test_cancelling_a_task_ends_its_stream_though_the_exception_is_kept():
     async def main():
         model = AsyncModel("demo", context_size=60000, n_threads=1)
         chat = model.start_chat(ignore_eos=True)
         begun = asyncio.Semaphore(0)
+        starts = [
+            lambda: model.stream("One,", ignore_eos=True),
+            lambda: model.stream_chat([USER], ignore_eos=True),
+            lambda: chat.stream("Hello!"),
+        ]
 
-        async def read(stream):
+        async def read_in_place(start):
+            async for _ in start():
+                begun.release()
+
+        async def read_a_variable(start):
+            stream = start()
             async for _ in stream:
                 begun.release()
 
-        async def read_in_place():
-            async for _ in model.stream("One,", ignore_eos=True):
-                begun.release()
-
-        async def read_a_variable():
-            stream = model.stream_chat([USER], ignore_eos=True)
+        async def use_each_chunk(start):
+            stream = start()
             async for _ in stream:
                 begun.release()
+                await asyncio.sleep(60)
 
-        readers = [read_in_place(), read_a_variable(), read(chat.stream("Hello!"))]
-        tasks = [asyncio.create_task(reader) for reader in readers]
-        while model.stats().running < len(tasks):
-            await asyncio.sleep(0.01)
-        for _ in tasks:
-            await begun.acquire()
-        for task in tasks:
-            task.cancel()
-        failures = await asyncio.gather(*tasks, return_exceptions=True)
-        assert all(isinstance(failure, asyncio.CancelledError) for failure in failures)
-        for _ in range(500):
-            if model.stats().running == 0:
-                break
-            await asyncio.sleep(0.01)
-        assert model.stats().running == 0
-        del failures
+        async def with_a_time_limit(start):
+            stream = start()
+            async for _ in stream:
+                begun.release()
+                await asyncio.wait_for(asyncio.sleep(60), 60)
+
+        for reader in (read_in_place, read_a_variable, use_each_chunk, with_a_time_limit):
+            for start in starts:
+                task = asyncio.create_task(reader(start))
+                await begun.acquire()
+                task.cancel()
+                (failure,) = await asyncio.gather(task, return_exceptions=True)
+                assert isinstance(failure, asyncio.CancelledError)
+                await at_rest(model)
+                # It has the frame that has the stream.
+                del failure, task
+                begun = asyncio.Semaphore(0)
         await model.close()
 
     run(main)
+
+
+def test_a_timeout_ends_the_stream_that_is_read_though_both_are_kept():
+    async def main():
+        model = AsyncModel("demo", context_size=60000, n_threads=1)
+        chat = model.start_chat(ignore_eos=True)
+        for start in (
+            lambda: model.stream("One,", ignore_eos=True),
+            lambda: model.stream_chat([USER], ignore_eos=True),
+            lambda: chat.stream("Hello!"),
+        ):
+            stream = start()
+            with pytest.raises(TimeoutError) as kept:
+                async with asyncio.timeout(0.1):
+                    async for _ in stream:
+                        pass
+            await at_rest(model)
+            assert kept.value.__traceback__
+            with pytest.raises(TimeoutError) as kept:
+                async with asyncio.timeout(0.1):
+                    async for _ in start():
+                        pass
+            await at_rest(model)
+        # The conversation is not busy with an answer that nobody waits for.
+        assert (await chat.send("Hello!", ignore_eos=False, max_tokens=1)).text
+        await model.close()
+
+    run(main)
+
+
+def test_a_stream_belongs_to_the_task_that_reads_it_last():
+    async def main():
+        model = AsyncModel("demo", context_size=60000, n_threads=1)
+        stream = model.stream("One,", ignore_eos=True, max_tokens=2000)
+        begun = asyncio.Event()
+
+        async def first():
+            await anext(stream)
+            begun.set()
+            await asyncio.sleep(60)
+
+        task = asyncio.create_task(first())
+        await begun.wait()
+        chunks = [await anext(stream) for _ in range(20)]
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        chunks += [chunk async for chunk in stream]
+        assert chunks[-1].completion.finish_reason == "length"
+        await model.close()
+
+    run(main)
+
+
+def test_a_read_does_not_refer_to_streams_and_tasks_that_are_over():
+    async def main():
+        model = AsyncModel("demo", n_threads=1)
+        for _ in range(3):
+            async for _ in model.stream("One,", max_tokens=3):
+                pass
+        gc.collect()
+        streams = [it for it in gc.get_objects() if isinstance(it, mullama.AsyncStream)]
+        assert streams == []
+        task = asyncio.current_task()
+        assert [*_async._streams] == [task]
+        assert len(_async._streams[task]) == 0
+        await model.close()
+
+    run(main)
+    gc.collect()
+    assert len(_async._streams) == 0
 
 
 def test_streams_close_as_generators_do():
@@ -264,19 +353,74 @@ def test_cancelling_closing_and_dropping_a_stream():
     run(main)
 
 
-def test_a_wait_that_is_given_up_loses_nothing(demo):
+def test_a_read_that_is_cancelled_loses_nothing(demo):
+    """The generation ends, and what has been generated can still be read."""
+
     async def main():
-        model = AsyncModel("demo", n_threads=1)
-        options = {"max_tokens": 30, "temperature": 0, "ignore_eos": True}
+        model = AsyncModel("demo", context_size=60000, n_threads=1)
+        options = {"temperature": 0, "ignore_eos": True}
         stream = model.stream("One, two,", **options)
         text = ""
-        while stream.completion is None:
-            with contextlib.suppress(asyncio.TimeoutError):
+        with contextlib.suppress(TimeoutError):
+            while True:
                 text += (await asyncio.wait_for(anext(stream), 0.0005)).text
-        assert text == demo.generate("One, two,", **options).text
+        text += "".join([chunk.text async for chunk in stream])
+        assert stream.completion.finish_reason == "cancelled"
+        assert text == stream.completion.text
+        count = len(stream.completion.tokens)
+        if count:
+            assert demo.generate("One, two,", max_tokens=count, **options).text.startswith(text)
+
+        # One that goes on in a task of its own is only waited for.
+        stream = model.stream("One, two,", max_tokens=30, **options)
+        text = ""
+        while stream.completion is None:
+            read = asyncio.ensure_future(anext(stream))
+            while not (await asyncio.wait({read}, timeout=0.0005))[0]:
+                pass
+            text += read.result().text
+        assert text == demo.generate("One, two,", max_tokens=30, **options).text
         await model.close()
 
     run(main)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no process can be sent this signal")
+@pytest.mark.parametrize("call", ["generate", "stream"])
+def test_interrupting_a_cell_cancels_what_it_awaits(python, call):
+    """A notebook's handler cancels the task; nothing but what is awaited wakes its event loop."""
+    done = python(f"""
+import asyncio, os, signal, sys, threading
+from mullama import AsyncModel
+
+sys.modules["ipykernel"] = sys
+
+async def generate(model):
+    await model.generate("One,", ignore_eos=True)
+
+async def stream(model):
+    async for _ in model.stream([5] * 50000, max_tokens=1):
+        pass
+
+async def main():
+    model = await AsyncModel.load("demo", context_size=60000, n_threads=1)
+    cell = asyncio.ensure_future({call}(model))
+    signal.signal(signal.SIGINT, lambda *_: cell.cancel())
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    try:
+        await cell
+    except asyncio.CancelledError:
+        print("cancelled")
+    for _ in range(500):
+        if not model.stats().running:
+            break
+        await asyncio.sleep(0.01)
+    print("running", model.stats().running)
+
+asyncio.run(main())
+""")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["cancelled", "running", "0"]
 
 
 def test_errors(tmp_path):
