@@ -1,7 +1,8 @@
 """Writes what type checkers and readers see of the native module, from what it says of itself:
 
 - `_native.pyi`, from the types and the documentation comments of its Rust code,
-- `options.py`, from the core's tables of options,
+- `options.py`, from the core's tables of options; so is `src/signatures.rs`, which has their names
+  for `inspect.signature`,
 - the classes of `errors.py`, their names in `__init__.py`, and the type in `_kinds.py`, from the
   core's table of kinds of errors.
 
@@ -258,7 +259,8 @@ class Stub:
 
 def docstring(text, indent):
     """A docstring for this indentation, in lines of at most 100 characters."""
-    text = text.strip()
+    # What is before it is a signature with options, which the stub has in its own form.
+    text = text.split("\n--\n\n")[-1].strip()
     text = f'"""{text}"""' if "\n\n" not in text else f'"""{text}\n\n"""'
     options = {"width": 100 - indent, "break_long_words": False, "break_on_hyphens": False}
     paragraphs = [textwrap.fill(" ".join(part.split()), **options) for part in text.split("\n\n")]
@@ -276,6 +278,38 @@ def options():
                 meaning = textwrap.indent(docstring(text, 4), "    ")
                 parts.append(f"\n    {option}: {python} | None\n{meaning}\n")
     return "".join(parts)
+
+
+SIGNATURES_HEAD = """\
+//! Signatures of calls that take options, for `inspect.signature` and `help`.
+//!
+//! Written by `generate_stubs.py` from the options of the core; do not edit.
+
+/// The first line of the documentation of what has the given name: its parameters, with all options
+/// of a kind. It is for what PyO3 gives no text signature of its own.
+macro_rules! signature {
+    ($name:literal, $parameters:literal, $options:ident) => {
+        concat!($name, "(", $parameters, option_names!($options), ")\\n--\\n")
+    };
+}
+
+/// The options of a kind, as keyword parameters.
+#[rustfmt::skip]
+macro_rules! option_names {
+"""
+
+
+def signatures():
+    """The text of `signatures.rs`."""
+    specs = _native._option_specs()
+    parts = [SIGNATURES_HEAD]
+    for wanted, _, base, _ in OPTION_CLASSES:
+        kinds = {wanted, "generate"} if base == "GenerateOptions" else {wanted}
+        names = [f"{name}=None" for kind, name, *_ in specs if kind in kinds]
+        lines = textwrap.wrap(", ".join(names), 90)
+        body = ' ",\n        "'.join(lines)
+        parts.append(f'    ({wanted}) => {{ concat!(\n        "{body}",\n    ) }};\n')
+    return "".join(parts) + "}\n"
 
 
 def error_names():
@@ -332,6 +366,7 @@ def formatted(text, path):
 
 if __name__ == "__main__":
     files = {
+        "../../src/signatures.rs": signatures,
         "_native.pyi": Stub().text,
         "options.py": options,
         "_kinds.py": kinds,
@@ -340,7 +375,7 @@ if __name__ == "__main__":
     }
     for name, text in files.items():
         path = PACKAGE / name
-        text = formatted(text(), path)
+        text = formatted(text(), path) if path.suffix != ".rs" else text()
         if "--check" not in sys.argv[1:]:
             path.write_text(text, encoding="utf-8")
         elif path.read_text(encoding="utf-8") != text:

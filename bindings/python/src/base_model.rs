@@ -5,7 +5,7 @@ use std::ffi::OsString;
 
 use pyo3::prelude::*;
 
-use crate::class::{Wrap as _, class};
+use crate::class::{self, Wrap as _, class};
 use crate::errors::Result;
 use crate::hints::{GenerateOptionsDict, RequestState};
 use crate::json::Json;
@@ -104,6 +104,11 @@ class! {
     Placement(mullama::Placement) {
         /// The devices with a part of the model; system RAM is last.
         devices: Vec<DeviceShare>,
+    }
+    methods {
+        fn _repr_html_(slf: &Bound<'_, Self>) -> PyResult<String> {
+            class::repr_html(slf)
+        }
     }
 }
 

@@ -6,10 +6,10 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use serde_json::Value;
 
-use crate::class::{Wrap as _, class};
+use crate::class::class;
 use crate::errors::raise;
 use crate::hints::{
-    Dict, Hint as _, Key, KeyIterator, Keys, MessageDict, MessageList, Role, Typed, hint,
+    Hint as _, Key, KeyIterator, Keys, MessageDict, MessageList, Role, Typed, hint,
 };
 use crate::json::{self, Json};
 
@@ -41,11 +41,6 @@ class! {
             let list = Value::Array(vec![json::from_python(message.as_any(), "message")?]);
             let mut messages = mullama::Message::list_from_json(list).map_err(raise)?;
             Ok(Self(messages.swap_remove(0)))
-        }
-
-        /// The message as a dict in OpenAI's format.
-        fn to_dict(&self) -> Json<Dict> {
-            Json::wrap(&self.0)
         }
 
         /// The keys of the message's dict.

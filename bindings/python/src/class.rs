@@ -6,13 +6,16 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::hints::Typed;
 
 /// Declares such a class: `#[eq]` where its objects compare as the core's do, else `#[pyclass]`, both with
 /// further options; and its fields, with their types in Python and their documentation. A field has the
 /// core's value of this name, or what the closure after it gives; [`Wrap`] converts it. `__repr__` shows all
 /// fields, or those that are named after `repr`, or the object's dict where none is. `methods` has what the
-/// class can do besides. With `#[pickle(R)]` its objects can be copied and pickled, where the core's value
-/// can be written and read with serde; `R` is what wraps it again.
+/// class can do besides. With `#[pickle(R)]` its objects can be copied, pickled and written as JSON, where the
+/// core's value can be written and read with serde; `R` is what wraps it again.
 macro_rules! class {
     (
         $(#[doc = $about:literal])+
@@ -51,6 +54,11 @@ macro_rules! class {
             $( $($methods)* )?
 
             $(
+                /// All fields as plain Python values that can be serialised as JSON.
+                fn to_dict(&self) -> $crate::json::Json<$crate::hints::Dict> {
+                    $crate::class::Wrap::wrap(&self.0)
+                }
+
                 /// For `copy` and `pickle`.
                 fn __reduce__<'py>(
                     slf: &Bound<'py, Self>,
@@ -89,6 +97,24 @@ pub fn repr<T>(object: &Bound<'_, T>, attributes: &[&str]) -> PyResult<String> {
         .map(|name| Ok(format!("{name}={}", object.getattr(*name)?.repr()?)))
         .collect::<PyResult<_>>()?;
     Ok(format!("{class}({})", attributes.join(", ")))
+}
+
+/// The dict of an object whose attributes are plain: these of them.
+pub fn dict<'py, T>(
+    object: &Bound<'py, T>,
+    attributes: &[&str],
+) -> PyResult<Typed<'py, crate::hints::Dict>> {
+    let dict = PyDict::new(object.py());
+    for name in attributes {
+        dict.set_item(name, object.as_any().getattr(*name)?)?;
+    }
+    Ok(Typed::new(dict))
+}
+
+/// What a notebook shows of an object.
+pub fn repr_html<T>(object: &Bound<'_, T>) -> PyResult<String> {
+    let html = object.py().import("mullama._notebook")?.getattr("html")?;
+    html.call1((object.as_any(),))?.extract()
 }
 
 /// What a closure gives of a value. (A closure that is called where it stands does not know its argument.)

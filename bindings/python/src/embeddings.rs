@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PySet, PySlice, PyString, PyTuple};
 use pyo3::{IntoPyObjectExt as _, ffi, type_hint_union};
 
-use crate::class::{Wrap, class, repr};
+use crate::class::{self, Wrap, class, repr};
 use crate::hints::{Dict, List, Pooling, RankedIterator, Typed, Vector, VectorIterator, hint};
 use crate::json::{self, Json};
 use crate::text::{PromptArgument, Text, class_name};
@@ -186,6 +186,16 @@ impl Embeddings {
         (0..slf.get().inner.len()).map(list).collect()
     }
 
+    /// All fields as plain Python values that can be serialised as JSON; `vectors` is what `tolist`
+    /// returns.
+    fn to_dict<'py>(slf: &Bound<'py, Self>) -> PyResult<Typed<'py, Dict>> {
+        let fields = ["shape", "pooling", "normalized", "token_counts"];
+        let dict = class::dict(slf, &fields)?;
+        dict.as_any().set_item("usage", slf.get().usage().to_dict())?;
+        dict.as_any().set_item("vectors", Self::tolist(slf)?)?;
+        Ok(dict)
+    }
+
     fn __len__(&self) -> usize {
         self.inner.len()
     }
@@ -319,11 +329,6 @@ class! {
         usage: EmbeddingUsage,
     }
     methods {
-        /// All fields as plain Python values that can be serialised as JSON.
-        fn to_dict(&self) -> Json<Dict> {
-            Json::wrap(&self.0)
-        }
-
         fn __len__(&self) -> usize {
             self.0.results.len()
         }

@@ -8,7 +8,7 @@
 //!
 //! | Files | Contents |
 //! |---|---|
-//! | `ending`, `errors`, `owned`, `class`, `hints` | the end of the process, exceptions, what objects own, the macro for classes of results, types as stubs write them |
+//! | `ending`, `errors`, `owned`, `class`, `hints`, `signatures` | the end of the process, exceptions, what objects own, the macro for classes of results, types as stubs write them, signatures with options |
 //! | `text`, `json`, `options` | arguments: texts, tokens and paths; values of any shape; keyword arguments |
 //! | `wait`, `progress` | waiting and coroutines; progress callbacks |
 //! | `chat`, `results`, `embeddings`, `plan`, `gpu`, `base_model` | results of calls |
@@ -16,6 +16,9 @@
 //! | `model` | `Model` and `AsyncModel` |
 
 #![allow(clippy::needless_pass_by_value, reason = "arguments that come from Python are owned")]
+
+#[macro_use]
+mod signatures;
 
 mod base_model;
 mod chat;

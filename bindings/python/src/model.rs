@@ -19,7 +19,7 @@ use crate::errors::{Failure, Result};
 use crate::hints::{self, Hint, MessageList, Nothing, Typed};
 use crate::options::{LoraArgument, Options, with_defaults};
 use crate::owned::Owned;
-use crate::progress::{Callback, Loading};
+use crate::progress::{Loading, Progress};
 use crate::pull::{PullProgress, StoredModel, pull};
 use crate::results::{Answer, Completion};
 use crate::stream::{AsyncChatStream, AsyncStream, ChatStream, Opened, Stream};
@@ -109,14 +109,17 @@ macro_rules! methods {
         #[pymethods]
         impl $class {
             #[new]
-            #[pyo3(signature = (source, *, progress = None, **options: "Unpack[LoadOptions]"))]
+            #[pyo3(
+                signature = (source, *, progress = None, **options: "Unpack[LoadOptions]"),
+                text_signature = None
+            )]
             fn new(
                 py: Python<'_>,
                 source: Source,
-                progress: Option<Callback<f32>>,
+                progress: Option<Progress<f32>>,
                 options: Option<Options<(ModelParams, ContextParams)>>,
             ) -> Result<PyClassInitializer<Self>> {
-                let progress = Loading::new(progress);
+                let progress = Loading::new(Progress::callback(py, progress)?);
                 let model = py.detach(|| load(source.0, with_defaults(options), progress))?;
                 Ok(initializer(model, Self))
             }
@@ -128,28 +131,34 @@ macro_rules! methods {
             /// it, cancels it.
             ///
             /// `progress` is called with a `PullProgress` on another thread; returning False
-            /// cancels. `insecure` allows plain HTTP to other machines. `token` is for registries
-            /// that require one; Hugging Face's is `HF_TOKEN`.
+            /// cancels. True shows a progress bar, which is the default in notebooks. `insecure` allows
+            /// plain HTTP to other machines. `token` is for registries that require one; Hugging
+            /// Face's is `HF_TOKEN`.
             #[staticmethod]
             #[pyo3(signature = (name, *, progress = None, insecure = false, token = None))]
             fn pull(
                 py: Python<'_>,
                 name: Text,
-                progress: Option<Callback<PullProgress>>,
+                progress: Option<Progress<PullProgress>>,
                 insecure: bool,
                 token: Option<Text>,
             ) -> Returned<'_, Self, StoredModel> {
+                let progress = Progress::callback(py, progress)?;
                 Self::run(py, "pull", pull(name, progress, insecure, token))
             }
 
             $($own)*
 
+            #[doc = signature!("generate", "$self, /, prompt, *, ", generate)]
             /// Generates until the model stops or an option ends the generation, and returns the
             /// complete answer.
             ///
             /// `prompt` is text or a list of token ids. The options are those of
             /// `mullama.options.GenerateOptions`.
-            #[pyo3(signature = (prompt, **options: "Unpack[GenerateOptions]"))]
+            #[pyo3(
+                signature = (prompt, **options: "Unpack[GenerateOptions]"),
+                text_signature = None
+            )]
             fn generate<'py>(
                 slf: &Bound<'py, Self>,
                 prompt: PromptArgument,
@@ -160,12 +169,16 @@ macro_rules! methods {
                 })
             }
 
+            #[doc = signature!("infill", "$self, /, prefix, suffix, *, ", generate)]
             /// Generates the text between two texts (fill in the middle), with a model that was
             /// trained for it: `generate` with the option `infill_suffix`, which `stream` accepts too.
             ///
             /// `prefix` is text or a list of token ids. The options are those of
             /// `mullama.options.GenerateOptions`.
-            #[pyo3(signature = (prefix, suffix, **options: "Unpack[GenerateOptions]"))]
+            #[pyo3(
+                signature = (prefix, suffix, **options: "Unpack[GenerateOptions]"),
+                text_signature = None
+            )]
             fn infill<'py>(
                 slf: &Bound<'py, Self>,
                 prefix: PromptArgument,
@@ -177,12 +190,16 @@ macro_rules! methods {
                 })
             }
 
+            #[doc = signature!("stream", "$self, /, prompt, *, ", generate)]
             /// Starts a generation and returns an iterator of its chunks; with `AsyncModel`, an
             /// asynchronous iterator.
             ///
             /// `prompt` is text or a list of token ids. The options are those of
             /// `mullama.options.GenerateOptions`.
-            #[pyo3(signature = (prompt, **options: "Unpack[GenerateOptions]"))]
+            #[pyo3(
+                signature = (prompt, **options: "Unpack[GenerateOptions]"),
+                text_signature = None
+            )]
             fn stream(
                 slf: &Bound<'_, Self>,
                 prompt: PromptArgument,
@@ -193,11 +210,12 @@ macro_rules! methods {
                 Opened::open(slf.py(), open)
             }
 
+            #[doc = signature!("chat", "$self, /, messages, *, ", chat)]
             /// Answers the last message, using the model's chat template.
             ///
             /// `messages` is a list of dicts in OpenAI's format; it can include the `message` of an
             /// earlier answer. The options are those of `mullama.options.ChatOptions`.
-            #[pyo3(signature = (messages, **options: "Unpack[ChatOptions]"))]
+            #[pyo3(signature = (messages, **options: "Unpack[ChatOptions]"), text_signature = None)]
             fn chat<'py>(
                 slf: &Bound<'py, Self>,
                 messages: Messages,
@@ -208,12 +226,13 @@ macro_rules! methods {
                 })
             }
 
+            #[doc = signature!("stream_chat", "$self, /, messages, *, ", chat)]
             /// Starts an answer to the last message and returns an iterator of its chunks; with
             /// `AsyncModel`, an asynchronous iterator.
             ///
             /// `messages` is a list of dicts in OpenAI's format; it can include the `message` of an
             /// earlier answer. The options are those of `mullama.options.ChatOptions`.
-            #[pyo3(signature = (messages, **options: "Unpack[ChatOptions]"))]
+            #[pyo3(signature = (messages, **options: "Unpack[ChatOptions]"), text_signature = None)]
             fn stream_chat(
                 slf: &Bound<'_, Self>,
                 messages: Messages,
@@ -226,11 +245,12 @@ macro_rules! methods {
                 Opened::open(slf.py(), open)
             }
 
+            #[doc = signature!("embed", "$self, /, texts, *, ", embed)]
             /// Embeds texts; the vectors are in the order of the texts.
             ///
             /// `texts` is a text or a list of them; a list of token ids can be passed in place of a
             /// text. The options are those of `mullama.options.EmbedOptions`.
-            #[pyo3(signature = (texts, **options: "Unpack[EmbedOptions]"))]
+            #[pyo3(signature = (texts, **options: "Unpack[EmbedOptions]"), text_signature = None)]
             fn embed<'py>(
                 slf: &Bound<'py, Self>,
                 texts: InputsArgument,
@@ -241,11 +261,15 @@ macro_rules! methods {
                 })
             }
 
+            #[doc = signature!("rerank", "$self, /, query, documents, *, ", rerank)]
             /// Sorts documents by how well they answer a query, best first.
             ///
             /// The model must be a reranker: one with a classification head. The options are those of
             /// `mullama.options.RerankOptions`.
-            #[pyo3(signature = (query, documents, **options: "Unpack[RerankOptions]"))]
+            #[pyo3(
+                signature = (query, documents, **options: "Unpack[RerankOptions]"),
+                text_signature = None
+            )]
             fn rerank<'py>(
                 slf: &Bound<'py, Self>,
                 query: Text,
@@ -257,6 +281,9 @@ macro_rules! methods {
                 })
             }
 
+            #[doc = signature!(
+                "start_chat", "$self, /, *, system=None, messages=None, max_tool_rounds=None, ", chat
+            )]
             /// Starts a conversation, which stores the messages and runs the tools that the model
             /// calls.
             ///
@@ -265,10 +292,13 @@ macro_rules! methods {
             /// further calls are returned as the answer, and the model is informed of the limit.
             /// The other options are those of `mullama.options.ChatOptions`, and apply to every
             /// answer. Tools that are not functions are run by the caller.
-            #[pyo3(signature = (
-                *, system = None, messages = None, max_tool_rounds: "int | None" = None,
-                **options: "Unpack[ChatOptions]"
-            ))]
+            #[pyo3(
+                signature = (
+                    *, system = None, messages = None, max_tool_rounds: "int | None" = None,
+                    **options: "Unpack[ChatOptions]"
+                ),
+                text_signature = None
+            )]
             fn start_chat<'py>(
                 slf: &Bound<'py, Self>,
                 system: Option<Text>,
@@ -280,12 +310,18 @@ macro_rules! methods {
                 Ok(start_chat(slf, system, messages, max_tool_rounds, options)?)
             }
 
+            #[doc = signature!(
+                "apply_chat_template", "$self, /, messages, *, add_generation_prompt=True, ", chat
+            )]
             /// The prompt for a chat with these messages.
             ///
             /// The options are those of `mullama.options.ChatOptions`.
-            #[pyo3(signature = (
-                messages, *, add_generation_prompt = true, **options: "Unpack[ChatOptions]"
-            ))]
+            #[pyo3(
+                signature = (
+                    messages, *, add_generation_prompt = true, **options: "Unpack[ChatOptions]"
+                ),
+                text_signature = None
+            )]
             fn apply_chat_template<'py>(
                 slf: &Bound<'py, Self>,
                 messages: Messages,
@@ -381,13 +417,14 @@ macro_rules! methods {
     };
 }
 
+#[doc = signature!("Model", "source, *, progress=None, ", load)]
 /// A loaded model. Its methods release the GIL while they wait, so many threads can use one model
 /// concurrently; Ctrl-C cancels the call that the main thread waits for.
 ///
 /// `source` is the path of a GGUF file (the first shard of a split one), the name of a model in the
 /// local store, or `demo`, the built-in model; `Model.pull` downloads models. `progress` is called
-/// with the loaded fraction, from 0 to 1; returning False cancels. The other options are those of
-/// `mullama.options.LoadOptions`.
+/// with the loaded fraction, from 0 to 1; returning False cancels. True shows a progress bar, which
+/// is the default in notebooks. The other options are those of `mullama.options.LoadOptions`.
 ///
 /// The model is freed with its last reference, or by `close()`, which a `with` block calls at its
 /// end.
@@ -407,6 +444,7 @@ methods! {
     }
 }
 
+#[doc = signature!("AsyncModel", "source, *, progress=None, ", load)]
 /// A loaded model for programs that use `asyncio`: its methods are coroutines that run on separate
 /// threads. Many requests can run concurrently; cancelling a task cancels its request.
 ///
@@ -420,16 +458,20 @@ pub struct AsyncModel;
 
 methods! {
     AsyncModel {
+        #[doc = signature!("load", "source, *, progress=None, ", load)]
         /// Loads a model without blocking the event loop. `progress` is called on another thread.
         #[staticmethod]
-        #[pyo3(signature = (source, *, progress = None, **options: "Unpack[LoadOptions]"))]
+        #[pyo3(
+            signature = (source, *, progress = None, **options: "Unpack[LoadOptions]"),
+            text_signature = None
+        )]
         fn load(
             py: Python<'_>,
             source: Source,
-            progress: Option<Callback<f32>>,
+            progress: Option<Progress<f32>>,
             options: Option<Options<(ModelParams, ContextParams)>>,
         ) -> Result<Coroutine<'_, Loaded>> {
-            let progress = Loading::new(progress);
+            let progress = Loading::new(Progress::callback(py, progress)?);
             let token = progress.cancel_token();
             Self::run(py, "load", async move {
                 // Loading that nobody awaits any more goes no further.

@@ -7,7 +7,7 @@ use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMapping};
 
-use crate::class::class;
+use crate::class::{self, class};
 use crate::errors::{Result, raise};
 use crate::hints::{CacheTypes, LoadOptionsDict, PlanDevices, TextsOrNone, Typed, hint};
 use crate::json::{self, Json};
@@ -33,6 +33,7 @@ impl FromPyObject<'_, '_> for SourceArgument {
     }
 }
 
+#[doc = signature!("plan", "source, devices=None, *, ", plan)]
 /// Plans where a model would be placed and how fast it would run, without reading its weights.
 ///
 /// `source` is anything that `Model` accepts; the URL of a GGUF file or a Hugging Face name, of
@@ -40,7 +41,7 @@ impl FromPyObject<'_, '_> for SourceArgument {
 /// `devices` are names of this machine's devices, or descriptions such as `"RTX 4090"`, `"24GiB"`
 /// or `{"memory": "24GiB"}`. The options are those of `mullama.options.PlanOptions`.
 #[pyfunction]
-#[pyo3(signature = (source, devices = None, **options: "Unpack[PlanOptions]"))]
+#[pyo3(signature = (source, devices = None, **options: "Unpack[PlanOptions]"), text_signature = None)]
 pub fn plan(
     py: Python<'_>,
     source: SourceArgument,
@@ -109,6 +110,10 @@ class! {
 
         fn __str__(&self) -> String {
             self.0.to_string()
+        }
+
+        fn _repr_html_(slf: &Bound<'_, Self>) -> PyResult<String> {
+            class::repr_html(slf)
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Progress callbacks in Python.
+//! Progress callbacks in Python, and progress bars.
 
 use std::marker::PhantomData;
 use std::time::Instant;
@@ -7,30 +7,70 @@ use mullama::CancelToken;
 use pyo3::exceptions::PyTypeError;
 use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
-use pyo3::{type_hint_identifier, type_hint_subscript};
+use pyo3::types::PyBool;
+use pyo3::{type_hint_identifier, type_hint_subscript, type_hint_union};
 
 use crate::ending::with_python;
 use crate::text::class_name;
 use crate::wait::SIGNAL_INTERVAL;
 
+/// What progress is of: the class of what a function is called with.
+pub trait Step: for<'py> IntoPyObject<'py> {
+    /// What makes a progress bar: a function of `mullama._progress`.
+    const BAR: &'static str;
+}
+
+impl Step for f32 {
+    const BAR: &'static str = "loading_bar";
+}
+
+/// The argument `progress`: a function that is called with a `T`, or whether there is a bar.
+pub enum Progress<T> {
+    Function(Callback<T>),
+    Bar(bool),
+}
+
 /// A Python function that is called with a `T`.
 pub struct Callback<T>(Py<PyAny>, PhantomData<fn(T)>);
 
-impl<'py, T: IntoPyObject<'py>> FromPyObject<'_, 'py> for Callback<T> {
+impl<'py, T: IntoPyObject<'py>> FromPyObject<'_, 'py> for Progress<T> {
     type Error = PyErr;
 
-    const INPUT_TYPE: PyStaticExpr = type_hint_subscript!(
-        type_hint_identifier!("collections.abc", "Callable"),
-        PyStaticExpr::List { elts: &[T::OUTPUT_TYPE] },
-        type_hint_identifier!("builtins", "object")
+    const INPUT_TYPE: PyStaticExpr = type_hint_union!(
+        type_hint_subscript!(
+            type_hint_identifier!("collections.abc", "Callable"),
+            PyStaticExpr::List { elts: &[T::OUTPUT_TYPE] },
+            type_hint_identifier!("builtins", "object")
+        ),
+        type_hint_identifier!("builtins", "bool")
     );
 
-    fn extract(function: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        if function.is_callable() {
-            return Ok(Self(function.to_owned().unbind(), PhantomData));
+    fn extract(given: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(wanted) = given.cast::<PyBool>() {
+            return Ok(Self::Bar(wanted.is_true()));
         }
-        let message = format!("progress is a function, not {}", class_name(&function));
+        if given.is_callable() {
+            return Ok(Self::Function(Callback(given.to_owned().unbind(), PhantomData)));
+        }
+        let message = format!("progress is a function, True or False, not {}", class_name(&given));
         Err(PyTypeError::new_err(message))
+    }
+}
+
+impl<T: Step> Progress<T> {
+    /// What is to be called; in notebooks that is a bar where nothing is said.
+    pub fn callback(py: Python<'_>, given: Option<Self>) -> PyResult<Option<Callback<T>>> {
+        let bar = |delayed: bool| {
+            let make = py.import("mullama._progress")?.getattr(T::BAR)?;
+            Ok(Some(Callback(make.call1((delayed,))?.unbind(), PhantomData)))
+        };
+        match given {
+            Some(Self::Function(callback)) => Ok(Some(callback)),
+            Some(Self::Bar(true)) => bar(false),
+            Some(Self::Bar(false)) => Ok(None),
+            None if py.import("sys")?.getattr("modules")?.contains("ipykernel")? => bar(true),
+            None => Ok(None),
+        }
     }
 }
 

@@ -6,12 +6,12 @@ use mullama::CancelToken;
 use mullama::hub::{self, PullOptions};
 use pyo3::prelude::*;
 
-use crate::class::class;
+use crate::class::{self, class};
 use crate::ending::with_python;
 use crate::errors::{Failure, Result};
-use crate::hints::Phase;
+use crate::hints::{Dict, Phase, Typed};
 use crate::json::Json;
-use crate::progress::Callback;
+use crate::progress::{Callback, Step};
 use crate::text::Text;
 use crate::wait::on_thread;
 
@@ -33,6 +33,16 @@ class! {
         /// Remaining seconds at this speed.
         eta: Option<f64> = |progress| progress.eta.map(|eta| eta.as_secs_f64()),
     }
+    methods {
+        /// All fields as plain Python values that can be serialised as JSON.
+        fn to_dict<'py>(slf: &Bound<'py, Self>) -> PyResult<Typed<'py, Dict>> {
+            class::dict(slf, &["phase", "completed", "total", "fraction", "speed", "eta"])
+        }
+    }
+}
+
+impl Step for PullProgress {
+    const BAR: &'static str = "pull_bar";
 }
 
 class! {
@@ -49,6 +59,11 @@ class! {
         path: OsString,
     }
     methods {
+        /// All fields as plain Python values that can be serialised as JSON.
+        fn to_dict<'py>(slf: &Bound<'py, Self>) -> PyResult<Typed<'py, Dict>> {
+            class::dict(slf, &["name", "id", "size", "path"])
+        }
+
         fn __str__(&self) -> String {
             self.name()
         }

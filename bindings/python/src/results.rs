@@ -8,8 +8,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyNone;
 
 use crate::chat::{Message, ToolCallDelta};
-use crate::class::{Wrap, class};
-use crate::hints::{Anything, Dict, FinishReason, StopKind, Typed};
+use crate::class::{self, Wrap, class};
+use crate::hints::{Anything, FinishReason, StopKind, Typed};
 use crate::json::Json;
 
 class! {
@@ -132,13 +132,12 @@ class! {
         logprobs: Option<Vec<TokenLogprob>>,
     }
     methods {
-        /// All fields as plain Python values that can be serialised as JSON.
-        fn to_dict(&self) -> Json<Dict> {
-            Json::wrap(&self.0)
-        }
-
         fn __str__(&self) -> &str {
             &self.0.text
+        }
+
+        fn _repr_html_(slf: &Bound<'_, Self>) -> PyResult<String> {
+            class::repr_html(slf)
         }
     }
 }
@@ -165,11 +164,6 @@ class! {
             let stop_kind = self.0.stop_reason.kind.name();
             let value = response_type.bind(py).call_method1("read", (&self.0.text, stop_kind))?;
             Ok(Typed::new(value))
-        }
-
-        /// All fields as plain Python values that can be serialised as JSON.
-        fn to_dict(&self) -> Json<Dict> {
-            Json::wrap(&self.0)
         }
     }
 }

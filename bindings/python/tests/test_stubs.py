@@ -70,6 +70,40 @@ def test_every_option_is_declared():
         assert "Default:" in doc
 
 
+KEYWORDS = {
+    mullama.Model: options.LoadOptions,
+    mullama.AsyncModel: options.LoadOptions,
+    mullama.AsyncModel.load: options.LoadOptions,
+    mullama.plan: options.PlanOptions,
+    mullama.Chat.send: options.ChatOptions,
+    mullama.Chat.stream: options.ChatOptions,
+    mullama.AsyncChat.send: options.ChatOptions,
+    mullama.AsyncChat.stream: options.ChatOptions,
+}
+for _class in (mullama.Model, mullama.AsyncModel):
+    for _method in ("generate", "infill", "stream"):
+        KEYWORDS[getattr(_class, _method)] = options.GenerateOptions
+    for _method in ("chat", "stream_chat", "start_chat", "apply_chat_template"):
+        KEYWORDS[getattr(_class, _method)] = options.ChatOptions
+    KEYWORDS[_class.embed] = options.EmbedOptions
+    KEYWORDS[_class.rerank] = options.RerankOptions
+
+
+@pytest.mark.parametrize("call", KEYWORDS, ids=lambda call: call.__qualname__)
+def test_signatures_show_options(call):
+    """To people, and to notebooks and editors that ask the running program."""
+    parameters = inspect.signature(call).parameters.values()
+    keywords = {it.name for it in parameters if it.kind is it.KEYWORD_ONLY}
+    own = {"progress", "system", "messages", "max_tool_rounds", "add_generation_prompt"}
+    assert keywords - own == set(KEYWORDS[call].__annotations__) - own
+    assert not any(it.kind is it.VAR_KEYWORD for it in parameters)
+    assert call.__doc__.strip()[0].isupper()
+
+
+def test_signatures_of_bound_methods_show_options(demo):
+    assert "temperature=None" in str(inspect.signature(demo.chat))
+
+
 def public(namespace):
     return {name: getattr(namespace, name) for name in dir(namespace) if not name.startswith("_")}
 

@@ -7,6 +7,7 @@ functions, which only Python can do.
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import (
     AsyncGenerator,
     Coroutine,
@@ -19,14 +20,14 @@ from collections.abc import (
 from typing import TYPE_CHECKING, Any
 
 from mullama import _tools
-from mullama._native import _Turn
+from mullama._native import Model, _Turn
 from mullama.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from typing import Self, TypeAlias, Unpack
 
     from mullama._messages import AnyMessage, Messages
-    from mullama._native import AsyncModel, ChatChunk, ChatCompletion, Model
+    from mullama._native import AsyncModel, ChatChunk, ChatCompletion
     from mullama.options import ChatOptions
 
     _Input: TypeAlias = str | AnyMessage | Sequence[AnyMessage]
@@ -302,6 +303,9 @@ class _UnderWay:
         state.ask()
         state.__enter__()
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(completion={self.completion!r})"
+
     @property
     def completion(self) -> ChatCompletion | None:
         """The complete answer, after the last chunk."""
@@ -381,6 +385,18 @@ class AsyncChatTurn(_UnderWay):
     async def __aexit__(self, *_exception: object) -> None:
         await self.close()
 
+
+def _with_options(method: Any) -> None:
+    """Has `inspect.signature` show the options of a method, which are those of `Model.chat`."""
+    signature = inspect.signature(method)
+    *own, _options = signature.parameters.values()
+    options = inspect.signature(Model.chat).parameters.values()
+    keywords = [option for option in options if option.kind is option.KEYWORD_ONLY]
+    method.__signature__ = signature.replace(parameters=[*own, *keywords])
+
+
+for _method in (AsyncChat.send, AsyncChat.stream, Chat.send, Chat.stream):
+    _with_options(_method)
 
 for _class in (AsyncChat, AsyncChatTurn, Chat, ChatTurn):
     # Where programs find them.

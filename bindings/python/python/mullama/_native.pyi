@@ -194,6 +194,9 @@ class Capabilities:
     def tools(self) -> bool:
         """The chat template supports tools."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain Python values that can be serialised as JSON."""
+
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
 
@@ -221,6 +224,9 @@ class DeviceShare:
     def weights(self) -> int:
         """Bytes of weights."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain Python values that can be serialised as JSON."""
+
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
 
@@ -231,6 +237,10 @@ class Placement:
     @property
     def devices(self) -> list[DeviceShare]:
         """The devices with a part of the model; system RAM is last."""
+
+    def _repr_html_(self) -> str: ...
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain Python values that can be serialised as JSON."""
 
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
@@ -270,6 +280,9 @@ class RequestInfo:
     @property
     def state(self) -> Literal["waiting", "prompt", "generating"]:
         """Its state: `waiting`, `prompt` (its prompt is being processed) or `generating`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain Python values that can be serialised as JSON."""
 
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
@@ -347,6 +360,9 @@ class Stats:
     def waiting(self) -> int:
         """Requests that are waiting."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain Python values that can be serialised as JSON."""
+
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
 
@@ -361,6 +377,9 @@ class FunctionCall:
     @property
     def name(self) -> str:
         """The tool's name."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain Python values that can be serialised as JSON."""
 
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
@@ -401,14 +420,14 @@ class Message:
     def from_dict(message: Mapping[str, Any]) -> Message:
         """Creates a message from a dict in OpenAI's format."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """The message as a dict in OpenAI's format."""
-
     def keys(self) -> list[str]:
         """The keys of the message's dict."""
 
     def get(self, key: str, default: Any | None = None) -> Any | None:
         """The value for a key of the message's dict, or `default`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain Python values that can be serialised as JSON."""
 
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
@@ -433,6 +452,9 @@ class ToolCall:
     def type(self) -> str:
         """Always `function`."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain Python values that can be serialised as JSON."""
+
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
 
@@ -456,6 +478,9 @@ class ToolCallDelta:
     def name(self) -> str | None:
         """The tool's name."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain Python values that can be serialised as JSON."""
+
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
 
@@ -474,6 +499,9 @@ class EmbeddingUsage:
     @property
     def truncated_tokens(self) -> int:
         """Tokens removed because an input was too long."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain Python values that can be serialised as JSON."""
 
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
@@ -513,6 +541,10 @@ class Embeddings:
     def tolist(self) -> list[list[Any]]:
         """The vectors as lists of floats; with `pooling="none"`, one list of vectors per text."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain Python values that can be serialised as JSON; `vectors` is what
+        `tolist` returns."""
+
     def __iter__(self) -> Iterator[memoryview[float]]: ...
     def __len__(self) -> int: ...
     @overload
@@ -533,6 +565,9 @@ class RankedDocument:
     def score(self) -> float:
         """How well the document answers the query: higher is better. The range of scores depends on
         the model."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain Python values that can be serialised as JSON."""
 
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
@@ -589,6 +624,9 @@ class Backend:
     def reason(self) -> str | None:
         """The reason why it is not in use."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain Python values that can be serialised as JSON."""
+
 @final
 class Device:
     """A device that the engine can compute on."""
@@ -622,6 +660,9 @@ class Device:
     @property
     def name(self) -> str:
         """The name in the engine and in placement options: `CPU`, `CUDA0`, `Vulkan1`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain Python values that can be serialised as JSON."""
 
 def _add_backend_dirs(dirs: Sequence[str]) -> None:
     """Adds folders to look for backend modules in, before anything computes."""
@@ -678,14 +719,14 @@ class AsyncModel(BaseModel):
         cls,
         source: str | bytes | PathLike[str] | PathLike[bytes],
         *,
-        progress: Callable[[float], object] | None = None,
+        progress: Callable[[float], object] | bool | None = None,
         **options: Unpack[LoadOptions],
     ) -> Self: ...
     @staticmethod
     def pull(
         name: str,
         *,
-        progress: Callable[[PullProgress], object] | None = None,
+        progress: Callable[[PullProgress], object] | bool | None = None,
         insecure: bool = False,
         token: str | None = None,
     ) -> Coroutine[Any, Any, StoredModel]:
@@ -694,16 +735,16 @@ class AsyncModel(BaseModel):
         is already present and up to date is not downloaded again; an interrupted download resumes.
         Ctrl-C, or cancelling the task that awaits it, cancels it.
 
-        `progress` is called with a `PullProgress` on another thread; returning False cancels.
-        `insecure` allows plain HTTP to other machines. `token` is for registries that require one;
-        Hugging Face's is `HF_TOKEN`.
+        `progress` is called with a `PullProgress` on another thread; returning False cancels. True
+        shows a progress bar, which is the default in notebooks. `insecure` allows plain HTTP to
+        other machines. `token` is for registries that require one; Hugging Face's is `HF_TOKEN`.
         """
 
     @staticmethod
     def load(
         source: str | bytes | PathLike[str] | PathLike[bytes],
         *,
-        progress: Callable[[float], object] | None = None,
+        progress: Callable[[float], object] | bool | None = None,
         **options: Unpack[LoadOptions],
     ) -> Coroutine[Any, Any, AsyncModel]:
         """Loads a model without blocking the event loop. `progress` is called on another thread."""
@@ -855,8 +896,8 @@ class Model(BaseModel):
 
     `source` is the path of a GGUF file (the first shard of a split one), the name of a model in the
     local store, or `demo`, the built-in model; `Model.pull` downloads models. `progress` is called
-    with the loaded fraction, from 0 to 1; returning False cancels. The other options are those of
-    `mullama.options.LoadOptions`.
+    with the loaded fraction, from 0 to 1; returning False cancels. True shows a progress bar, which
+    is the default in notebooks. The other options are those of `mullama.options.LoadOptions`.
 
     The model is freed with its last reference, or by `close()`, which a `with` block calls at its
     end.
@@ -866,14 +907,14 @@ class Model(BaseModel):
         cls,
         source: str | bytes | PathLike[str] | PathLike[bytes],
         *,
-        progress: Callable[[float], object] | None = None,
+        progress: Callable[[float], object] | bool | None = None,
         **options: Unpack[LoadOptions],
     ) -> Self: ...
     @staticmethod
     def pull(
         name: str,
         *,
-        progress: Callable[[PullProgress], object] | None = None,
+        progress: Callable[[PullProgress], object] | bool | None = None,
         insecure: bool = False,
         token: str | None = None,
     ) -> StoredModel:
@@ -882,9 +923,9 @@ class Model(BaseModel):
         is already present and up to date is not downloaded again; an interrupted download resumes.
         Ctrl-C, or cancelling the task that awaits it, cancels it.
 
-        `progress` is called with a `PullProgress` on another thread; returning False cancels.
-        `insecure` allows plain HTTP to other machines. `token` is for registries that require one;
-        Hugging Face's is `HF_TOKEN`.
+        `progress` is called with a `PullProgress` on another thread; returning False cancels. True
+        shows a progress bar, which is the default in notebooks. `insecure` allows plain HTTP to
+        other machines. `token` is for registries that require one; Hugging Face's is `HF_TOKEN`.
         """
 
     def generate(
@@ -1058,6 +1099,9 @@ class Alternative:
     def size(self) -> int:
         """Size of all tensors in bytes."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain Python values that can be serialised as JSON."""
+
 @final
 class Plan:
     """A planned placement. `str(plan)` is a table with bars; `Model(source, **plan.options)` loads
@@ -1142,6 +1186,10 @@ class Plan:
     def explain(self) -> str:
         """Explains the placement of each layer."""
 
+    def _repr_html_(self) -> str: ...
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain Python values that can be serialised as JSON."""
+
 @final
 class PlannedDevice:
     """The planned part of a model on one device, in bytes."""
@@ -1178,6 +1226,9 @@ class PlannedDevice:
     def weights(self) -> int:
         """Bytes of weights."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain Python values that can be serialised as JSON."""
+
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
 
@@ -1196,6 +1247,9 @@ class PlannedModel:
     @property
     def size(self) -> int:
         """Size of all tensors in bytes."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain Python values that can be serialised as JSON."""
 
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
@@ -1227,6 +1281,9 @@ class Prediction:
     @property
     def sources(self) -> dict[str, str]:
         """The source of the rates, for each device."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain Python values that can be serialised as JSON."""
 
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
@@ -1274,6 +1331,9 @@ class PullProgress:
     def total(self) -> int:
         """Total bytes of all files; 0 while unknown."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain Python values that can be serialised as JSON."""
+
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
 
@@ -1296,6 +1356,9 @@ class StoredModel:
     @property
     def size(self) -> int:
         """Bytes of all its files."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain Python values that can be serialised as JSON."""
 
 @final
 class ChatChunk:
@@ -1326,6 +1389,9 @@ class ChatChunk:
     @property
     def tool_calls(self) -> list[ToolCallDelta]:
         """New parts of tool calls."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain Python values that can be serialised as JSON."""
 
 @final
 class ChatCompletion(Completion):
@@ -1370,6 +1436,9 @@ class Chunk:
         """New text: whole characters, never part of a stop sequence. May be empty in the last
         chunk."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain Python values that can be serialised as JSON."""
+
 @disjoint_base
 class Completion:
     """A finished answer. `str(completion)` is its text."""
@@ -1402,6 +1471,7 @@ class Completion:
     def usage(self) -> Usage:
         """Tokens that the request took."""
 
+    def _repr_html_(self) -> str: ...
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain Python values that can be serialised as JSON."""
 
@@ -1420,6 +1490,9 @@ class PromptProgress:
     @property
     def total(self) -> int:
         """Tokens of the prompt."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain Python values that can be serialised as JSON."""
 
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
@@ -1442,6 +1515,9 @@ class StopReason:
     @property
     def token(self) -> int | None:
         """The end token."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain Python values that can be serialised as JSON."""
 
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
@@ -1474,6 +1550,9 @@ class Timings:
     def total_ms(self) -> float:
         """From the call to the end."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain Python values that can be serialised as JSON."""
+
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
 
@@ -1501,6 +1580,9 @@ class TokenLogprob:
     def top(self) -> list[TopLogprob]:
         """The most likely tokens at this position, most likely first."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain Python values that can be serialised as JSON."""
+
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
 
@@ -1524,6 +1606,9 @@ class TopLogprob:
     def token(self) -> int:
         """The token."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain Python values that can be serialised as JSON."""
+
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
 
@@ -1546,6 +1631,9 @@ class Usage:
     @property
     def reasoning_tokens(self) -> int:
         """Generated tokens that were reasoning, without its tags; only for chats."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain Python values that can be serialised as JSON."""
 
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...

@@ -1,0 +1,85 @@
+"""Progress bars of loading and of downloads: tqdm's where it is installed, else a line of text."""
+
+from __future__ import annotations
+
+import sys
+import time
+from importlib import import_module
+
+# What `typing.TYPE_CHECKING` is, without the import.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from mullama._native import PullProgress
+
+# Seconds after which a bar that nobody requested appears.
+_DELAY = 1.0
+_WIDTH = 30
+
+
+def loading_bar(delayed: bool) -> Callable[[float], None]:
+    """A function that shows the loaded fraction as a bar."""
+    bar = _bar(delayed, "loading", 100, bar_format="{l_bar}{bar}| {elapsed}")
+
+    def show(fraction: float) -> None:
+        bar.n = 100 * fraction
+        bar.refresh()
+        if fraction >= 1:
+            bar.close()
+
+    return show
+
+
+def pull_bar(delayed: bool) -> Callable[[PullProgress], None]:
+    """A function that shows the progress of a pull as a bar."""
+    bar = _bar(delayed, "resolving", 0, unit="B", unit_scale=True)
+
+    def show(progress: PullProgress) -> None:
+        bar.desc = f"{progress.phase}: "
+        bar.total = progress.total
+        bar.n = progress.completed
+        bar.refresh()
+        if progress.phase == "done":
+            bar.close()
+
+    return show
+
+
+def _bar(delayed: bool, title: str, total: int, **options: Any) -> Any:
+    delay = _DELAY if delayed else 0
+    try:
+        tqdm = import_module("tqdm.auto").tqdm
+    except ImportError:
+        return _TextBar(title, total, delay)
+    return tqdm(desc=title, total=total, delay=delay, **options)
+
+
+class _TextBar:
+    """A bar on one line of standard error, with the part of tqdm's interface that is used here."""
+
+    def __init__(self, title: str, total: float, delay: float) -> None:
+        self.desc = title
+        self.n = 0.0
+        self.total = total
+        self._since = time.monotonic() + delay
+        self._shown = ""
+
+    def refresh(self) -> None:
+        if time.monotonic() < self._since or sys.stderr is None:
+            return
+        fraction = min(self.n / self.total, 1.0) if self.total else 0.0
+        bar = ("#" * round(_WIDTH * fraction)).ljust(_WIDTH, ".")
+        line = f"{self.desc.rstrip(': ')} [{bar}] {100 * fraction:3.0f}%"
+        if line != self._shown:
+            print("\r" + line.ljust(len(self._shown)), end="", file=sys.stderr, flush=True)
+            self._shown = line
+
+    def close(self) -> None:
+        if self._shown:
+            self._shown = ""
+            print(file=sys.stderr, flush=True)
+
+    # What failed or was cancelled leaves its bar as it is, and the next text starts a new line.
+    __del__ = close
