@@ -60,17 +60,16 @@ impl<'py, T: IntoPyObject<'py>> FromPyObject<'_, 'py> for Progress<T> {
 impl<T: Step> Progress<T> {
     /// What is to be called; in notebooks that is a bar where nothing is said.
     pub fn callback(py: Python<'_>, given: Option<Self>) -> PyResult<Option<Callback<T>>> {
-        let bar = |delayed: bool| {
-            let make = py.import("mullama._progress")?.getattr(T::BAR)?;
-            Ok(Some(Callback(make.call1((delayed,))?.unbind(), PhantomData)))
+        let (is_wanted, is_delayed) = match given {
+            Some(Self::Function(callback)) => return Ok(Some(callback)),
+            Some(Self::Bar(wanted)) => (wanted, false),
+            None => (py.import("sys")?.getattr("modules")?.contains("ipykernel")?, true),
         };
-        match given {
-            Some(Self::Function(callback)) => Ok(Some(callback)),
-            Some(Self::Bar(true)) => bar(false),
-            Some(Self::Bar(false)) => Ok(None),
-            None if py.import("sys")?.getattr("modules")?.contains("ipykernel")? => bar(true),
-            None => Ok(None),
+        if !is_wanted {
+            return Ok(None);
         }
+        let make = py.import("mullama._progress")?.getattr(T::BAR)?;
+        Ok(Some(Callback(make.call1((is_delayed,))?.unbind(), PhantomData)))
     }
 }
 

@@ -3,7 +3,7 @@
 //! Written by `generate_stubs.py` from the options of the core; do not edit.
 
 /// The first line of the documentation of what has the given name: its parameters, with all options
-/// of a kind. It is for what PyO3 gives no text signature of its own.
+/// of a kind. It is for items with `text_signature = None`.
 macro_rules! signature {
     ($name:literal, $parameters:literal, $options:ident) => {
         concat!($name, "(", $parameters, option_names!($options), ")\n--\n")

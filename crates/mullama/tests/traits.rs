@@ -2,7 +2,7 @@
 
 mod demo;
 
-use demo::{DEMO, greedy};
+use demo::{DEMO, endless, greedy};
 use mullama::hub::{CreateOptions, PullOptions};
 use mullama::{
     Chat, ChatOptions, ContextParams, ErrorKind, Message, Model, ModelParams, PlanOptions, plan,
@@ -25,7 +25,7 @@ fn everything_can_be_shown() {
     assert!(shown.contains("Mullama Demo") && shown.contains("Hi."), "{shown}");
 
     let question = [Message::user("What is the capital of France?")];
-    let mut stream = assistant.model.stream("One,", &greedy().with_max_tokens(2)).unwrap();
+    let mut stream = assistant.model.stream("One,", &endless().with_max_tokens(2)).unwrap();
     assert!(format!("{stream:?}").contains("completion: None"));
     while stream.next_chunk().is_some() {}
     assert!(format!("{stream:?}").contains("completion: Some(Completion"));
