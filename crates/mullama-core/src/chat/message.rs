@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::nul::refuse_nul;
+use crate::options::describe;
 use crate::source::ResolvedModel;
 use crate::{Error, ErrorKind, Result};
 
@@ -342,7 +343,7 @@ fn read_message(message: Value) -> Result<Message, Problem> {
         return Err(Problem::new(".content", "is missing"));
     }
     serde_json::from_value(Value::Object(fields))
-        .map_err(|error| Problem::new("", error.to_string()))
+        .map_err(|error| Problem::new("", describe(&error)))
 }
 
 /// Brings a message that was written or sent back in another form into the form of [`Message`]: content is
@@ -447,7 +448,7 @@ fn check_tool_calls(calls: &Value) -> Result<(), Problem> {
 }
 
 fn read_field<T: serde::de::DeserializeOwned>(path: &str, value: &Value) -> Result<T, Problem> {
-    T::deserialize(value.clone()).map_err(|error| Problem::new(path, error.to_string()))
+    T::deserialize(value.clone()).map_err(|error| Problem::new(path, describe(&error)))
 }
 
 fn kind_of(value: &Value) -> &'static str {
@@ -641,7 +642,7 @@ mod tests {
         for (messages, said) in [
             (json!([{"role": "user", "content": "x"}, 3]), "messages[1]: expected an object"),
             (json!([{"content": "x"}]), "messages[0].role: is missing"),
-            (json!([{"role": "king", "content": "x"}]), "messages[0].role: unknown variant `king`"),
+            (json!([{"role": "king", "content": "x"}]), "messages[0].role: expected one of"),
             (json!([{"role": "user", "content": 3}]), "messages[0].content: expected text"),
             (json!([{"role": "user"}]), "messages[0].content: is missing"),
             (json!([{"role": "user", "text": "x"}]), "messages[0].text: there is no such field"),

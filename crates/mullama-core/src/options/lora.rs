@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::kind::{FlagForm, option_type};
+use super::wrong_type::describe;
 use crate::{Error, Result};
 
 option_type! {
@@ -28,7 +29,7 @@ impl Lora {
     pub fn from_json(value: Value) -> Result<Self> {
         serde_json::from_value::<Option<Self>>(value)
             .map(Option::unwrap_or_default)
-            .map_err(|error| Error::option("lora", error.to_string()))
+            .map_err(|error| Error::option("lora", describe(&error)))
     }
 }
 

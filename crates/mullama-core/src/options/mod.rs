@@ -18,6 +18,7 @@ mod prompt;
 mod range;
 pub(crate) mod table;
 mod timeout;
+mod wrong_type;
 
 use mullama_base::nearest;
 use serde_json::{Map, Value};
@@ -36,6 +37,7 @@ pub use range::Allowed;
 pub(crate) use range::check_range;
 pub(crate) use table::options;
 pub(crate) use timeout::deadline;
+pub(crate) use wrong_type::describe;
 
 use crate::{Error, Naming, Result};
 
@@ -107,9 +109,7 @@ pub fn parse_options(
         });
         let Some((target, spec)) = found else { return Err(unknown(&key, targets, naming)) };
         if !value.is_null() {
-            target
-                .set(spec.name, value)
-                .map_err(|error| refuse(&key, spec, without_position(&error.to_string())))?;
+            target.set(spec.name, value).map_err(|error| refuse(&key, spec, &describe(&error)))?;
         }
     }
     Ok(())
@@ -131,11 +131,6 @@ fn unknown(key: &str, targets: &[&mut dyn OptionSet], naming: Naming) -> Error {
         Some(name) => error.with_hint(format!("did you mean `{name}`?")),
         None => error,
     }
-}
-
-/// The line and column that `serde_json` adds mean nothing for values that were never text.
-fn without_position(message: &str) -> &str {
-    message.split_once(" at line ").map_or(message, |(message, _)| message)
 }
 
 #[cfg(test)]
@@ -194,6 +189,7 @@ mod tests {
     #[test]
     fn ill_typed_values_name_the_option() {
         let error = parse(json!({"topK": "many"}), Naming::Camel).unwrap_err();
-        assert!(error.to_string().starts_with("option `topK`: invalid type: string"), "{error}");
+        let said = "option `topK`: expected a whole number from 0 to 4294967295, not \"many\"";
+        assert_eq!(error.to_string(), said);
     }
 }

@@ -1,0 +1,96 @@
+//! Says what is wrong with the type of a value in words of no language in particular: serde's name types of Rust.
+
+/// Characters of a wrong value that are shown.
+const SHOWN: usize = 60;
+
+/// What an error of serde says, in plain words.
+pub(crate) fn describe(error: &serde_json::Error) -> String {
+    let error = error.to_string();
+    // The line and column that `serde_json` adds mean nothing for values that were never text.
+    let error = error.split_once(" at line ").map_or(&*error, |(error, _)| error);
+    let problem =
+        ["invalid type: ", "invalid value: "].iter().find_map(|it| error.strip_prefix(it));
+    if let Some((given, expected)) = problem.and_then(|it| it.rsplit_once(", expected ")) {
+        return format!("expected {}, not {}", kind(expected), value(given));
+    }
+    if let Some((given, known)) =
+        error.strip_prefix("unknown variant ").and_then(|it| it.split_once(", expected "))
+    {
+        return format!("expected {known}, not {given}");
+    }
+    if let Some(field) = error.strip_prefix("missing field ") {
+        return format!("{field} is missing");
+    }
+    if problem == Some("expected key to be a number in quotes") {
+        return "expected whole numbers as keys".to_owned();
+    }
+    error.to_owned()
+}
+
+fn kind(expected: &str) -> &str {
+    match expected {
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" | "usize" => "a whole number of 0 or more",
+        "i32" => "a whole number from -2147483648 to 2147483647",
+        "i64" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a boolean" => "true or false",
+        "a sequence" => "a list",
+        "a map" => "an object",
+        "string or map" => "a string or an object",
+        other => other,
+    }
+}
+
+fn value(given: &str) -> String {
+    let given = match given {
+        "sequence" => "a list",
+        "map" => "an object",
+        other => ["integer ", "floating point ", "boolean ", "string "]
+            .iter()
+            .find_map(|kind| other.strip_prefix(kind))
+            .unwrap_or(other),
+    };
+    match given.char_indices().nth(SHOWN) {
+        None => given.to_owned(),
+        Some((end, _)) => format!("{}...", &given[..end]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde::de::DeserializeOwned;
+    use serde_json::{Value, from_value, json};
+
+    use super::*;
+    use crate::SplitMode;
+
+    fn said<T: DeserializeOwned>(value: Value) -> String {
+        describe(&from_value::<T>(value).map(drop).unwrap_err())
+    }
+
+    #[test]
+    fn types_have_no_names_of_rust() {
+        let whole = "expected a whole number from 0 to 4294967295, not";
+        assert_eq!(said::<u32>(json!(true)), format!("{whole} `true`"));
+        assert_eq!(said::<u32>(json!(-5)), format!("{whole} `-5`"));
+        assert_eq!(said::<u32>(json!(1.5)), format!("{whole} `1.5`"));
+        assert_eq!(said::<u32>(json!(1_u64 << 40)), format!("{whole} `1099511627776`"));
+        assert_eq!(said::<f32>(json!("hot")), "expected a number, not \"hot\"");
+        assert_eq!(said::<bool>(json!("yes")), "expected true or false, not \"yes\"");
+        assert_eq!(said::<String>(json!(3)), "expected a string, not `3`");
+        assert_eq!(said::<Vec<u8>>(json!({})), "expected a list, not an object");
+        assert_eq!(said::<BTreeMap<u32, f32>>(json!([1])), "expected an object, not a list");
+        assert_eq!(said::<BTreeMap<u32, f32>>(json!({"a": 1})), "expected whole numbers as keys");
+        assert_eq!(
+            said::<SplitMode>(json!("x")),
+            "expected one of `none`, `layer`, `row`, `tensor`, not `x`"
+        );
+        let long = said::<u32>(json!("x".repeat(1000)));
+        assert!(long.len() < 130 && long.ends_with("..."), "{long}");
+    }
+}
