@@ -1,5 +1,6 @@
 //! Measures mullama from Rust against the floor; `README.md` says how.
 
+mod draft;
 mod embedding;
 mod hub;
 mod many;
@@ -24,6 +25,7 @@ usage: mullama-bench measure [--rounds N] [--threads N] NAME=PATH...
                                                many requests at once, and what they share; a part is
                                                together, shared, turn, kept, guesses, grammar or
                                                fairness
+       mullama-bench draft MODEL DRAFT ROUNDS  a draft model against plain decoding
        mullama-bench placement NAME=PATH... rpc=HOST:PORT...
                                                what is planned, and what is allocated, also by workers
        mullama-bench hub ROUNDS PATH           downloads of a model, lists, the first character
@@ -53,6 +55,10 @@ fn main() -> ExitCode {
                 many::report(name, path, rounds, threads(), parts)
             })
         }
+        ["draft", model, draft, rounds] => rounds
+            .parse()
+            .map_err(Into::into)
+            .and_then(|rounds| draft::report(model, draft, rounds, threads())),
         ["placement", ref words @ ..] => {
             let pairs = words.iter().filter_map(|word| word.split_once('='));
             let pairs = pairs.map(|(name, path)| (name.to_owned(), path.to_owned()));

@@ -1,6 +1,7 @@
 """Trains the demo model and writes demo.gguf; checks it; writes the test vectors.
 
     python train.py                     train, write demo.gguf, check it
+    python train.py --draft             train and write draft.gguf, which drafts tokens for demo.gguf
     python train.py --check demo.gguf   check a file only; exit status 1 if it fails the gate
     python train.py --vectors DIR       write the test vectors of demo.gguf to DIR
 """
@@ -31,6 +32,9 @@ ROW_LENGTHS = (128, 384)
 TOKENS_PER_STEP = 2048
 LEARNING_RATE = 0.02  # of Muon; for the embedding and the norms AdamW runs at a fixed share of it
 WARMUP_STEPS = 30
+
+# The draft model has a quarter of the layers, so that it computes a token in about a quarter of the time.
+DRAFT_LAYERS = 2
 
 
 def encode_document(tokenizer, document: corpus.Document) -> tuple[list[int], list[bool]]:
@@ -148,8 +152,7 @@ def train(config: Config, tokenizer, documents: int, seed: int) -> Params:
     return params
 
 
-def train_and_write(path: Path, documents: int, seed: int) -> None:
-    config = Config()
+def train_and_write(path: Path, config: Config, documents: int, seed: int) -> None:
     rng = random.Random(seed)
     texts = [corpus.document(rng).render() for _ in range(8000)]
     tokens, merges = vocabulary.train(texts, config.vocab)
@@ -162,20 +165,28 @@ def train_and_write(path: Path, documents: int, seed: int) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=HERE / "demo.gguf", help="the file to write")
-    parser.add_argument("--documents", type=int, default=38000, help="how much text to train on")
+    parser.add_argument("--out", type=Path, help="the file to write; default: demo.gguf, or draft.gguf")
+    parser.add_argument("--draft", action="store_true", help="train the draft model")
+    parser.add_argument("--documents", type=int, help="how much text to train on; default: 38000, or 20000")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--check", type=Path, metavar="GGUF", help="check this file, train nothing")
     parser.add_argument("--vectors", type=Path, metavar="DIR", help="write the test vectors, train nothing")
     arguments = parser.parse_args()
+    documents = arguments.documents or (20000 if arguments.draft else 38000)
+    out = arguments.out or HERE / ("draft.gguf" if arguments.draft else "demo.gguf")
 
     if arguments.vectors:
-        config, params, tokenizer = gguf_file.read(arguments.out)
+        config, params, tokenizer = gguf_file.read(out)
         vectors.write(arguments.vectors, Greedy(config, params), tokenizer)
         return 0
     if not arguments.check:
-        train_and_write(arguments.out, arguments.documents, arguments.seed)
-    config, params, tokenizer = gguf_file.read(arguments.check or arguments.out)
+        config = Config(layers=DRAFT_LAYERS) if arguments.draft else Config()
+        train_and_write(out, config, documents, arguments.seed)
+    if arguments.draft:
+        # Too small for the gate. Its vocabulary must be the demo model's.
+        vocabularies = [gguf_file.read(path)[2].get_vocab() for path in (out, HERE / "demo.gguf")]
+        return 0 if vocabularies[0] == vocabularies[1] else 1
+    config, params, tokenizer = gguf_file.read(arguments.check or out)
     return 0 if gate.check(Greedy(config, params), tokenizer) else 1
 
 

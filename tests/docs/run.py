@@ -53,6 +53,8 @@ REPOSITORY = "user/repo-GGUF/repo-Q4_K_M.gguf"
 # The store of a program, in its folder.
 STORE = ".store"
 DEMO = ROOT / "models/demo/demo.gguf"
+# What drafts tokens for it, as a file beside the models.
+DRAFT = ROOT / "models/demo/draft.gguf"
 # Seconds for all blocks of one language on one page.
 TIME_LIMIT = 300
 # How a failure begins that another block is to blame for.
@@ -136,6 +138,7 @@ class Workshop:
         folder.mkdir(parents=True)
         for name, path in self.models.items():
             (folder / name).symlink_to(path)
+        (folder / DRAFT.name).symlink_to(DRAFT)
         if not program.pulls:
             fill_store(folder / STORE, DEMO)
         return folder

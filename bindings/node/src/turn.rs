@@ -63,6 +63,8 @@ impl Turn {
             cached_tokens: count("cachedTokens"),
             completion_tokens: count("completionTokens"),
             reasoning_tokens: count("reasoningTokens"),
+            drafted_tokens: count("draftedTokens"),
+            accepted_tokens: count("acceptedTokens"),
         };
         let reason = reason.unwrap_or(FinishReason::Stop);
         Ok(Plain::as_it_is(to_json(&self.0.record_answer_parts(&message, reason, usage))))

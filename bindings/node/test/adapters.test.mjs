@@ -138,6 +138,26 @@ test('guesses change nothing', async (t) => {
   assert.ok(draftedTokens > 0 && acceptedTokens <= draftedTokens);
 });
 
+test('a draft model changes nothing', async () => {
+  const draft = path.join(repository, 'models/demo/draft.gguf');
+  const model = await loadDemo({ draftModel: draft });
+  try {
+    assert.ok(model.placement.devices.at(-1).draft > 1_000_000);
+    const plain = await model.chat(question, { temperature: 0, draft: 'off' });
+    assert.equal(plain.usage.draftedTokens, 0);
+    const drafted = await model.chat(question, { temperature: 0, draftMax: 4 });
+    assert.deepEqual(drafted.tokens, plain.tokens);
+    for (const country of ['Peru', 'Japan', 'Kenya']) {
+      await model.generate(`The capital of ${country} is`, { temperature: 0, maxTokens: 40 });
+    }
+    const { draftedTokens, acceptedTokens } = model.stats();
+    assert.ok(acceptedTokens > 0 && acceptedTokens <= draftedTokens);
+  } finally {
+    model.close();
+  }
+  await assert.rejects(loadDemo({ draftModel: 'no/such/draft.gguf' }), failure('NOT_FOUND'));
+});
+
 test('closing can wait for what runs', async () => {
   const model = await loadDemo();
   const pieces = collect(model.stream('Hello', { ...endless, maxTokens: 100 }));

@@ -127,6 +127,8 @@ class! {
         kv: u64,
         /// Bytes of compute buffers.
         compute: u64,
+        /// Bytes of the draft model: its weights, KV cache and compute buffers.
+        draft: u64,
     }
 }
 

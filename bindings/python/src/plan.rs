@@ -149,6 +149,8 @@ class! {
         kv: u64,
         /// Bytes of compute buffers.
         compute: u64,
+        /// Bytes of the draft model: its weights, KV cache and compute buffers.
+        draft: u64,
         /// Bytes that are free before loading.
         free: u64,
         /// Bytes that automatic placement leaves free.

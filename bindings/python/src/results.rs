@@ -25,6 +25,10 @@ class! {
         completion_tokens: u32,
         /// Generated tokens that were reasoning, without its tags; only for chats.
         reasoning_tokens: u32,
+        /// Drafted tokens: by a draft model or by prompt lookup.
+        drafted_tokens: u32,
+        /// Drafted tokens that were accepted.
+        accepted_tokens: u32,
     }
 }
 

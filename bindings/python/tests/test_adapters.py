@@ -102,6 +102,37 @@ def test_guesses_change_nothing(demo):
     assert after.accepted_tokens <= after.drafted_tokens
 
 
+def test_a_draft_model_changes_nothing(demo, testkit):
+    draft = ROOT / "models/demo/draft.gguf"
+    with Model("demo", n_threads=1, draft_model=draft) as model:
+        assert model.placement.devices[-1].draft > 1_000_000
+        plain = model.chat([USER], temperature=0, draft="off")
+        assert plain.usage.drafted_tokens == 0
+        assert model.chat([USER], temperature=0, draft_max=4).tokens == plain.tokens
+        options = {"temperature": 0, "max_tokens": 40}
+        usage = model.generate("The capital of Peru is", **options).usage
+        assert usage.drafted_tokens >= usage.accepted_tokens
+        stats = model.stats()
+        assert stats.drafted_tokens >= stats.accepted_tokens > 0
+        texts = list(model.stream(USER["content"], draft="lookup", **options))
+        assert texts[-1].completion
+    assert demo.placement.devices[-1].draft == 0
+    with pytest.raises(ValueError, match="draft_model"):
+        demo.generate("Hello", draft="model")
+    small = testkit("path", "small").strip()
+    with pytest.raises(ValueError, match="another vocabulary"):
+        Model("demo", n_threads=1, draft_model=small)
+
+
+def test_a_draft_model_is_planned():
+    draft = ROOT / "models/demo/draft.gguf"
+    plan = mullama.plan("demo", devices="24GiB", draft_model=draft)
+    assert plan.fits
+    assert plan.devices[0].draft > 1_000_000
+    assert "DRAFT MODEL" in str(plan)
+    assert plan.options["draft_model"] == str(draft)
+
+
 def test_close_can_wait_for_what_runs():
     model = Model("demo", n_threads=1)
     stream = model.stream("Hello", temperature=0, ignore_eos=True, max_tokens=100)

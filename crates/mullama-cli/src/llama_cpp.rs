@@ -105,7 +105,9 @@ const SWITCH: &[&str] = &[
     "yes", "no",
 ];
 
-const DRAFT: &str = "draft models are not supported yet; --prompt-lookup N speculates without one";
+const DRAFT: &str =
+    "tokens are drafted by a draft model (--draft-model) or by prompt lookup (--prompt-lookup N)";
+const DRAFT_TENSORS: &str = "a draft model is placed by layers: use --draft-gpu-layers N";
 const MEDIA: &str = "images and audio are not supported yet";
 const YARN: &str = "set the model's own metadata: --metadata-overrides '{\"llama.rope.scaling.type\": \"yarn\", ...}'";
 const AFFINITY: &str = "run the command under taskset, numactl or nice";
@@ -570,15 +572,19 @@ const OUTPUT: &[Flag] = &[
 ];
 
 const OTHER_MODELS: &[Flag] = &[
+    valued(&["-md", "--model-draft", "--spec-draft-model"], Ours("draft-model")),
+    valued(
+        &["-hfd", "-hfrd", "--hf-repo-draft", "--spec-draft-hf"],
+        Rewritten("draft-model", |repository| Ok(format!("hf.co/{repository}"))),
+    ),
+    valued(&["--draft", "--draft-n", "--draft-max", "--spec-draft-n-max"], Ours("draft-max")),
+    valued(
+        &["-ngld", "--gpu-layers-draft", "--n-gpu-layers-draft", "--spec-draft-ngl"],
+        Ours("draft-gpu-layers"),
+    ),
+    valued(&["-devd", "--device-draft", "--spec-draft-device"], Ours("draft-device")),
     valued(
         &[
-            "-md",
-            "--model-draft",
-            "--spec-draft-model",
-            "--draft",
-            "--draft-n",
-            "--draft-max",
-            "--spec-draft-n-max",
             "--draft-min",
             "--draft-n-min",
             "--spec-draft-n-min",
@@ -588,27 +594,40 @@ const OTHER_MODELS: &[Flag] = &[
             "--spec-draft-p-split",
             "-ps",
             "--p-split",
-            "-ngld",
-            "--gpu-layers-draft",
-            "--n-gpu-layers-draft",
-            "--spec-draft-ngl",
-            "-devd",
-            "--device-draft",
-            "--spec-draft-device",
+            "--spec-draft-sampling",
+        ],
+        Unused(
+            "the number of drafted tokens follows how many are accepted, and how long steps take",
+        ),
+    ),
+    valued(
+        &[
             "-td",
             "--threads-draft",
             "--spec-draft-threads",
             "-tbd",
             "--threads-batch-draft",
             "--spec-draft-threads-batch",
-            "-cd",
-            "--ctx-size-draft",
+        ],
+        Unused("the draft model uses the threads of the model"),
+    ),
+    valued(
+        &["-cd", "--ctx-size-draft"],
+        Unused("the draft model has the context size of the model"),
+    ),
+    valued(
+        &[
             "-ctkd",
             "--cache-type-k-draft",
             "--spec-draft-type-k",
             "-ctvd",
             "--cache-type-v-draft",
             "--spec-draft-type-v",
+        ],
+        Unused("the KV cache of a draft model is f16"),
+    ),
+    valued(
+        &[
             "-otd",
             "--override-tensor-draft",
             "--spec-draft-override-tensor",
@@ -616,17 +635,18 @@ const OTHER_MODELS: &[Flag] = &[
             "--n-cpu-moe-draft",
             "--spec-draft-n-cpu-moe",
             "--spec-draft-ncmoe",
-            "-hfd",
-            "-hfrd",
-            "--hf-repo-draft",
-            "--spec-draft-hf",
+        ],
+        Refused(DRAFT_TENSORS),
+    ),
+    bare(&["-cmoed", "--cpu-moe-draft", "--spec-draft-cpu-moe"], Refused(DRAFT_TENSORS)),
+    valued(
+        &[
             "-draft",
             "--draft-params",
             "--spec-type",
             "--spec-stage",
             "--spec-ckpt-mode",
             "--recurrent-ckpt-mode",
-            "--spec-draft-sampling",
             "-mtprot",
             "--mtp-requantize-output-tensor",
         ],
@@ -634,9 +654,6 @@ const OTHER_MODELS: &[Flag] = &[
     ),
     bare(
         &[
-            "-cmoed",
-            "--cpu-moe-draft",
-            "--spec-draft-cpu-moe",
             "--mtp",
             "-mtp",
             "--multi-token-prediction",
@@ -644,13 +661,16 @@ const OTHER_MODELS: &[Flag] = &[
             "--dflash",
             "--spec-default",
             "--spec-autotune",
-            "--spec-draft-backend-sampling",
         ],
         Refused(DRAFT),
     ),
     bare(
-        &["-no-mtp", "--no-multi-token-prediction", "--no-spec-draft-backend-sampling"],
-        Already("speculative decoding is off by default"),
+        &["--spec-draft-backend-sampling", "--no-spec-draft-backend-sampling"],
+        Unused("tokens are sampled by the processor"),
+    ),
+    bare(
+        &["-no-mtp", "--no-multi-token-prediction"],
+        Already("there is no multi-token prediction"),
     ),
     flag(&["--spec-replace"], Takes::Two, Refused(DRAFT)),
     valued(
@@ -679,6 +699,11 @@ const OTHER_MODELS: &[Flag] = &[
             "--spec-draft-prio-batch",
             "--poll-batch-draft",
             "--spec-draft-poll-batch",
+        ],
+        Unused(AFFINITY),
+    ),
+    valued(
+        &[
             "--spec-synth-len",
             "--spec-synth-rates",
             "--suffix-pattern-len",

@@ -292,6 +292,12 @@ impl Session {
             ("prompt eval duration", Some(milliseconds(timings.prompt_ms))),
             ("prompt eval rate", Some(format!("{:.2} tokens/s", timings.prompt_tps))),
             ("eval count", Some(format!("{} token(s)", usage.completion_tokens))),
+            (
+                "drafted count",
+                Some((usage.drafted_tokens, usage.accepted_tokens))
+                    .filter(|(drafted, _)| *drafted > 0)
+                    .map(|(drafted, accepted)| format!("{drafted} token(s), {accepted} accepted")),
+            ),
             ("eval duration", Some(milliseconds(decoding))),
             ("eval rate", Some(format!("{:.2} tokens/s", timings.decode_tps))),
             ("finish reason", Some(completion.finish_reason.name().to_owned())),

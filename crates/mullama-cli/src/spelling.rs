@@ -784,7 +784,8 @@ mod tests {
     fn what_cannot_be_done_is_refused_with_what_can() {
         for (line, said) in [
             ("run demo -cuda graphs=0 hi", "GGML_CUDA_DISABLE_GRAPHS=1"),
-            ("run demo -md draft.gguf hi", "--prompt-lookup"),
+            ("run demo --mtp hi", "--prompt-lookup"),
+            ("run demo -ncmoed 3 hi", "--draft-gpu-layers"),
             ("run demo --image a.png hi", "images and audio"),
             ("run demo --host 0.0.0.0", "server"),
             ("run demo --hellaswag", "llama.cpp"),
@@ -827,14 +828,15 @@ mod tests {
 
     #[test]
     fn a_plan_passes_over_what_it_does_not_depend_on() {
-        let line = "plan -m demo -ngl 99 -md a -p hi --temp 0 --host 0.0.0.0 --hellaswag --top-k 5 --system x -v -n 5";
+        let line = "plan -m demo -ngl 99 -md a --mtp -p hi --temp 0 --host 0.0.0.0 --hellaswag --top-k 5 --system x -v -n 5";
         let mut root = crate::arguments::command();
         root.build();
         let words = [OsString::from("mullama")].into_iter().chain(words(line)).collect();
         let Spelled { arguments, notes } = spelled(&root, words).unwrap();
-        assert_eq!(arguments, ["mullama", "plan", "--n-gpu-layers=99", "--", "demo"]);
+        let planned = ["mullama", "plan", "--n-gpu-layers=99", "--draft-model=a", "--", "demo"];
+        assert_eq!(arguments, planned);
         let [unsupported, note] = &notes[..] else { panic!("{notes:?}") };
-        assert!(unsupported.starts_with("-md is not supported: "), "{unsupported}");
+        assert!(unsupported.starts_with("--mtp is not supported: "), "{unsupported}");
         for flag in ["-p", "--temp", "--host", "--hellaswag", "--top-k", "--system", "-v", "-n"] {
             assert!(note.split([' ', ',']).any(|word| word == flag), "{flag}: {note}");
         }

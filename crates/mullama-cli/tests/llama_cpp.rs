@@ -12,12 +12,13 @@ const PARIS: &str = "The capital of France is Paris.\n";
 
 /// What the command answers to a line, in which `Q` is a question and `M` the path of the demo model.
 fn answer(home: &Home, line: &str) -> (String, String) {
-    let model = demo();
+    let (model, draft) = (demo(), demo().with_file_name("draft.gguf"));
     let words: Vec<_> = line
         .split(' ')
         .map(|word| match word {
             "Q" => QUESTION,
             "M" => model.to_str().unwrap(),
+            "D" => draft.to_str().unwrap(),
             word => word,
         })
         .collect();
@@ -34,6 +35,8 @@ fn lines_are_answered() {
         "-m M --temp 0 -p Q",
         "-m M -ngl 99 -c 2048 -fa --temp 0 -p Q",
         "-m M -fa Q --temp 0",
+        "-m M -md D --draft-max 6 -ngld 0 --temp 0 -p Q",
+        "-m M --draft-model D --draft-mode model --draft-p-min 0.5 --temp 0 -p Q",
         "-m M -ngl 0 -c 512 -t 2 -tb 2 -b 256 -ub 128 --temp 0 -n 64 -p Q",
         "-m M -fa on -ctk q8_0 -ctv q8_0 --temp 0 -p Q",
         "-m M -ctk f32 --temp 0 -s 1 --no-mmap Q",

@@ -36,7 +36,7 @@ pub use mullama_base::{CancelToken, Error, ErrorKind, Naming, Rendered, Result};
 pub use mullama_base::{check_threads, no_thread};
 pub use mullama_gguf::{GgufHeader, MetadataValue, TensorInfo, TensorType};
 pub use options::{
-    Allowed, ChatFields, ChatOptions, Companion, ContextParams, EmbedOptions, FlagForm,
+    Allowed, ChatFields, ChatOptions, Companion, ContextParams, DraftMode, EmbedOptions, FlagForm,
     FlashAttention, GenerateOptions, GpuLayers, Inputs, KvCacheType, KvCacheTypes, LogitBias, Lora,
     ModelParams, OptionKind, OptionSet, OptionSpec, OptionType, Pooling, Prompt, RerankOptions,
     SplitMode, Stop, TensorOverrides, Truncate, parse_options,

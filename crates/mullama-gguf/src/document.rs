@@ -92,6 +92,16 @@ impl Value {
         texts
     }
 
+    /// The whole numbers of a list of such of 32 bits; none of other values.
+    pub fn integers(&self) -> Vec<i32> {
+        let is_list = self.ty == value_type::ARRAY
+            && [value_type::I32, value_type::U32]
+                .iter()
+                .any(|ty| self.bytes.starts_with(&ty.to_le_bytes()));
+        let numbers = self.bytes.get(12..).filter(|_| is_list).unwrap_or_default();
+        numbers.as_chunks().0.iter().map(|bytes| i32::from_le_bytes(*bytes)).collect()
+    }
+
     fn array<T: AsRef<[u8]>>(ty: u32, values: impl Iterator<Item = T>) -> Self {
         let mut bytes = [ty.to_le_bytes().as_slice(), &[0; 8]].concat();
         let mut count = 0_u64;

@@ -5,18 +5,18 @@ use serde_json::{Map, Value};
 use crate::Parameters;
 
 /// Those that are called otherwise.
-const RENAMED: [(&str, &str); 5] = [
+const RENAMED: [(&str, &str); 6] = [
     ("num_ctx", "context_size"),
     ("num_batch", "batch_size"),
     ("num_gpu", "n_gpu_layers"),
     ("num_thread", "n_threads"),
     ("num_predict", "max_tokens"),
+    ("draft_num_predict", "draft_max"),
 ];
 
 /// Those that mean nothing here.
-const UNUSED: [&str; 9] = [
+const UNUSED: [&str; 8] = [
     "num_keep",
-    "draft_num_predict",
     "tfs_z",
     "numa",
     "low_vram",
@@ -67,6 +67,7 @@ mod tests {
         let mut parameters = Parameters::default();
         for (name, value) in [
             ("num_ctx", "256"),
+            ("draft_num_predict", "4"),
             ("seed", "-1"),
             ("temperature", "0.5"),
             ("stop", "a"),
@@ -77,7 +78,7 @@ mod tests {
             parameters.set(name, value).unwrap();
         }
         let expected = serde_json::json!({
-            "context_size": 256, "seed": null, "n_gpu_layers": null, "temperature": 0.5, "stop": ["a"], "top_k": 0,
+            "draft_max": 4, "context_size": 256, "seed": null, "n_gpu_layers": null, "temperature": 0.5, "stop": ["a"], "top_k": 0,
         });
         assert_eq!(Value::Object(parameters.to_options()), expected);
         assert_eq!(parameters.unused().collect::<Vec<_>>(), ["num_keep"]);

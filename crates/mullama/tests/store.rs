@@ -36,6 +36,7 @@ fn cases() -> Vec<(&'static str, fn())> {
         system_and_messages_come_first,
         the_stores_template_serves_where_the_file_has_none,
         a_template_that_cannot_be_honoured_stops_chats_only,
+        a_draft_model_is_used,
         an_adapter_is_applied,
     ]
     .into()
@@ -244,6 +245,22 @@ fn a_template_that_cannot_be_honoured_stops_chats_only() {
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.to_string().contains("nosuch"), "{error:?}");
     model.generate("x", &GenerateOptions::default().with_max_tokens(1)).unwrap();
+}
+
+fn a_draft_model_is_used() {
+    let draft = demo().with_file_name("draft.gguf");
+    create(&demo(), &format!("DRAFT {}\nPARAMETER draft_num_predict 2", draft.display()));
+    let model = load("mine").unwrap();
+    assert!(model.placement().devices.last().unwrap().draft > 1_000_000);
+    let greedy = GenerateOptions::default().with_temperature(0.0);
+    let text = ask(&model, "What is the capital of Peru?", &greedy.into());
+    assert_eq!(text, "The capital of Peru is Lima.");
+    let params = ModelParams::default().with_draft_model("none");
+    let plain = Model::load("mine", params, ContextParams::default().with_n_threads(1)).unwrap();
+    assert_eq!(plain.placement().devices.last().unwrap().draft, 0);
+    let named = ModelParams::default().with_draft_model("mine");
+    let error = Model::load("nothing", named, ContextParams::default()).map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
 }
 
 fn an_adapter_is_applied() {

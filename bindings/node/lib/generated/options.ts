@@ -78,6 +78,16 @@ export interface LoadOptions extends Abortable, Progress {
    * optional scale. Default: none.
    */
   lora?: Lora;
+  /**
+   * A second, smaller model with the same vocabulary that drafts tokens for this one
+   * (speculative decoding): a path or a name, as for the model itself; `none` for none.
+   * Default: the model's `DRAFT`, if its Modelfile has one.
+   */
+  draftModel?: string;
+  /** Number of layers of the draft model on GPUs, like `nGpuLayers`. Default: `Auto`. */
+  draftGpuLayers?: number | 'auto';
+  /** Names of the devices that the draft model may use. Default: those of the model. */
+  draftDevices?: string[];
   /** A chat template (Jinja) that replaces the model's. Default: the model's. */
   chatTemplate?: string;
   /**
@@ -371,6 +381,20 @@ export interface GenerateOptions extends Abortable {
    * Default: 0, which is off.
    */
   promptLookup?: number;
+  /**
+   * How tokens are drafted: `model` by the draft model, `lookup` by prompt lookup (at most
+   * `promptLookup` tokens, or `draftMax`), `off` not at all, `auto` by the draft model if
+   * the model was loaded with one, and by prompt lookup if `promptLookup` is set. Drafting
+   * stops while it does not save time.
+   * Default: `auto`.
+   */
+  draft?: 'auto' | 'off' | 'model' | 'lookup';
+  /**
+   * Maximum number of tokens that the draft model drafts per step; 0 turns it off. Within
+   * it, the number follows how many drafted tokens are accepted, and how long steps take.
+   * Default: 8.
+   */
+  draftMax?: number;
   /**
    * Priority among waiting requests: higher values run first.
    * Default: 0.

@@ -82,6 +82,8 @@ export interface DeviceShare {
   kv: number;
   /** Bytes of compute buffers. */
   compute: number;
+  /** Bytes of the draft model: its weights, KV cache and compute buffers. */
+  draft: number;
 }
 
 /** Token counts of an embedding or a reranking. */
@@ -174,6 +176,8 @@ export interface PlannedDevice {
   kv: number;
   /** Bytes of compute buffers. */
   compute: number;
+  /** Bytes of the draft model: its weights, KV cache and compute buffers. */
+  draft: number;
   /** Bytes that are free before loading. */
   free: number;
   /** Bytes that automatic placement leaves free. */
@@ -261,7 +265,7 @@ export interface Stats {
   cachedTokens: number;
   /** Tokens that were generated. */
   completionTokens: number;
-  /** Drafted tokens (`promptLookup`). */
+  /** Drafted tokens: by a draft model or by prompt lookup. */
   draftedTokens: number;
   /** Drafted tokens that were accepted. */
   acceptedTokens: number;
@@ -355,4 +359,8 @@ export interface Usage {
   completionTokens: number;
   /** Generated tokens that were reasoning, without its tags; only for chats. */
   reasoningTokens: number;
+  /** Drafted tokens: by a draft model or by prompt lookup. */
+  draftedTokens: number;
+  /** Drafted tokens that were accepted. */
+  acceptedTokens: number;
 }

@@ -209,6 +209,10 @@ class DeviceShare:
         """Bytes of compute buffers."""
 
     @property
+    def draft(self) -> int:
+        """Bytes of the draft model: its weights, KV cache and compute buffers."""
+
+    @property
     def kv(self) -> int:
         """Bytes of KV cache."""
 
@@ -1203,6 +1207,10 @@ class PlannedDevice:
         """What it is."""
 
     @property
+    def draft(self) -> int:
+        """Bytes of the draft model: its weights, KV cache and compute buffers."""
+
+    @property
     def free(self) -> int:
         """Bytes that are free before loading."""
 
@@ -1617,12 +1625,20 @@ class Usage:
     """Token counts of a request."""
 
     @property
+    def accepted_tokens(self) -> int:
+        """Drafted tokens that were accepted."""
+
+    @property
     def cached_tokens(self) -> int:
         """Prompt tokens that were reused from the cache."""
 
     @property
     def completion_tokens(self) -> int:
         """Generated tokens, including a final end-of-generation token."""
+
+    @property
+    def drafted_tokens(self) -> int:
+        """Drafted tokens: by a draft model or by prompt lookup."""
 
     @property
     def prompt_tokens(self) -> int:

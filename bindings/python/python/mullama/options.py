@@ -91,6 +91,17 @@ class LoadOptions(TypedDict, total=False):
     """LoRA adapters for requests that do not specify any: paths of GGUF files, each with an
     optional scale. Default: none."""
 
+    draft_model: str | None
+    """A second, smaller model with the same vocabulary that drafts tokens for this one (speculative
+    decoding): a path or a name, as for the model itself; `none` for none. Default: the model's
+    `DRAFT`, if its Modelfile has one."""
+
+    draft_gpu_layers: int | Literal["auto"] | None
+    """Number of layers of the draft model on GPUs, like `n_gpu_layers`. Default: `Auto`."""
+
+    draft_devices: Sequence[str] | None
+    """Names of the devices that the draft model may use. Default: those of the model."""
+
     chat_template: str | None
     """A chat template (Jinja) that replaces the model's. Default: the model's."""
 
@@ -294,6 +305,16 @@ class GenerateOptions(TypedDict, total=False):
     is the same except for ties: results of larger batches differ in the last bits. Useful when
     answers repeat the prompt. Default: 0, which is off."""
 
+    draft: Literal["auto", "off", "model", "lookup"] | None
+    """How tokens are drafted: `model` by the draft model, `lookup` by prompt lookup (at most
+    `prompt_lookup` tokens, or `draft_max`), `off` not at all, `auto` by the draft model if the
+    model was loaded with one, and by prompt lookup if `prompt_lookup` is set. Drafting stops while
+    it does not save time. Default: `auto`."""
+
+    draft_max: int | None
+    """Maximum number of tokens that the draft model drafts per step; 0 turns it off. Within it, the
+    number follows how many drafted tokens are accepted, and how long steps take. Default: 8."""
+
     priority: int | None
     """Priority among waiting requests: higher values run first. Default: 0."""
 
@@ -462,6 +483,17 @@ class PlanOptions(TypedDict, total=False):
     lora: Lora | None
     """LoRA adapters for requests that do not specify any: paths of GGUF files, each with an
     optional scale. Default: none."""
+
+    draft_model: str | None
+    """A second, smaller model with the same vocabulary that drafts tokens for this one (speculative
+    decoding): a path or a name, as for the model itself; `none` for none. Default: the model's
+    `DRAFT`, if its Modelfile has one."""
+
+    draft_gpu_layers: int | Literal["auto"] | None
+    """Number of layers of the draft model on GPUs, like `n_gpu_layers`. Default: `Auto`."""
+
+    draft_devices: Sequence[str] | None
+    """Names of the devices that the draft model may use. Default: those of the model."""
 
     chat_template: str | None
     """A chat template (Jinja) that replaces the model's. Default: the model's."""

@@ -154,6 +154,8 @@ impl Turn {
         self.usage.cached_tokens += usage.cached_tokens;
         self.usage.completion_tokens += usage.completion_tokens;
         self.usage.reasoning_tokens += usage.reasoning_tokens;
+        self.usage.drafted_tokens += usage.drafted_tokens;
+        self.usage.accepted_tokens += usage.accepted_tokens;
         self.messages.push(presentable(message, finish_reason));
 
         let calls = &message.tool_calls;

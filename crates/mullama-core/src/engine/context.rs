@@ -168,6 +168,11 @@ impl Context {
         unsafe { sys::llama_n_seq_max(self.raw.as_ptr()) as usize }
     }
 
+    /// Size of the vocabulary.
+    pub fn n_vocab(&self) -> usize {
+        self.n_vocab
+    }
+
     /// The most tokens of a step that may have an output.
     pub fn n_outputs_max(&self) -> usize {
         self.n_outputs_max

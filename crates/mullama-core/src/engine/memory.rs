@@ -27,12 +27,14 @@ pub struct DeviceShare {
     pub kv: u64,
     /// Bytes of compute buffers.
     pub compute: u64,
+    /// Bytes of the draft model: its weights, KV cache and compute buffers.
+    pub draft: u64,
 }
 
 impl DeviceShare {
     /// Bytes in all.
     pub fn total(&self) -> u64 {
-        self.weights + self.kv + self.compute
+        self.weights + self.kv + self.compute + self.draft
     }
 }
 
@@ -96,8 +98,9 @@ impl Placement {
             devices[index].layers += count;
         }
         devices.retain(|share| share.layers > 0 || share.total() > 0);
-        devices.sort_by(|a, b| (a.name == HOST, &a.name).cmp(&(b.name == HOST, &b.name)));
-        Self { devices }
+        let mut placement = Self { devices };
+        placement.sort();
+        placement
     }
 
     /// The weights, without a context.
@@ -145,6 +148,23 @@ impl Placement {
         self
     }
 
+    /// With a draft model beside it.
+    pub(crate) fn with_draft(self, draft: &Self) -> Self {
+        let share = |share: &DeviceShare| DeviceShare {
+            name: share.name.clone(),
+            draft: share.total(),
+            ..DeviceShare::default()
+        };
+        let mut both = self.plus(Self { devices: draft.devices.iter().map(share).collect() });
+        both.sort();
+        both
+    }
+
+    /// The machine's own memory last.
+    fn sort(&mut self) {
+        self.devices.sort_by(|a, b| (a.name == HOST, &a.name).cmp(&(b.name == HOST, &b.name)));
+    }
+
     /// Both together.
     pub(crate) fn plus(mut self, other: Self) -> Self {
         for added in other.devices {
@@ -154,6 +174,7 @@ impl Placement {
                     share.weights += added.weights;
                     share.kv += added.kv;
                     share.compute += added.compute;
+                    share.draft += added.draft;
                 }
                 None => self.devices.push(added),
             }
@@ -186,6 +207,7 @@ mod tests {
             weights,
             kv,
             compute,
+            draft: 0,
         };
         assert_eq!(placement.devices, [share("G0", 5, 16, 32, 64), share("CPU", 3, 1, 2, 12)]);
     }

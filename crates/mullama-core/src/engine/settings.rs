@@ -117,6 +117,18 @@ impl ContextSettings {
         })
     }
 
+    /// The context of a draft model beside this one. What is guessed is taken back, which windows do not allow.
+    pub fn of_draft(&self) -> Self {
+        Self {
+            swa_full: true,
+            type_k: KvCacheType::F16,
+            type_v: KvCacheType::F16,
+            rope_freq_base: 0.0,
+            rope_freq_scale: 0.0,
+            ..self.clone()
+        }
+    }
+
     /// Threads that generate, and threads that process prompts: as many as were asked for, and no more than can run
     /// at the same time. They wait for each other in loops, so that one which does not run holds up all others:
     /// twice as many threads as there are cores take a hundred times as long.

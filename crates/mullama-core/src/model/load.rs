@@ -14,10 +14,11 @@ use crate::device::DeviceSet;
 use crate::embedding::{Embedders, EmbeddingInfo};
 use crate::engine::{ContextSettings, Vocab, WeightSettings, Weights};
 use crate::options::{ContextParams, GenerateOptions, ModelParams};
+use crate::placement::{self, PlacementDecision};
 use crate::sampling::Guides;
-use crate::scheduler::{Engine, Started};
-use crate::source::{ResolvedModel, preflight, pull};
-use crate::{Error, Result, placement, runtime};
+use crate::scheduler::{DraftModel, Engine, Started};
+use crate::source::{DraftFile, ResolvedModel, preflight, pull};
+use crate::{Error, Result, runtime};
 use mullama_gguf::GgufHeader;
 
 impl Model {
@@ -63,19 +64,27 @@ impl Model {
         let path = source.path;
         let vocab_only = params.settled_vocab_only();
         preflight::check(&path, &header, vocab_only, params.metadata_overrides.as_ref())?;
+        let draft = DraftFile::find(params.draft_model.as_deref().filter(|_| !vocab_only), &path)?;
         runtime::require_cpu()?;
-        let (weights, settings) = if vocab_only {
-            (WeightSettings::resolve(&params, &DeviceSet::default())?, None)
+        let (weights, settings, draft) = if vocab_only {
+            (WeightSettings::resolve(&params, &DeviceSet::default())?, None, None)
         } else {
-            let decision = placement::decide(&path, &header, &params, &context)?;
+            let (decision, placed) =
+                placement::decide(&path, &header, &params, &context, draft.as_ref())?;
             decision.context.warn_of_threads();
-            (decision.weights, Some(decision.context))
+            let draft = draft.zip(placed).map(|(draft, placed)| {
+                let PlacementDecision { weights, context } = placed;
+                // It is small: what is heard is how far the model itself is.
+                let weights = Weights::load(&draft.path, &weights, &mut |_| progress(0.0))?;
+                Ok::<_, Error>(DraftModel { weights: Arc::new(weights), settings: context })
+            });
+            (decision.weights, Some(decision.context), draft.transpose()?)
         };
         let file = open_file(&path).map_err(|error| Error::unreadable(&path, error))?;
         let weights = Arc::new(Weights::load(&path, &weights, &mut progress)?);
         let vocab = Vocab::new(Arc::clone(&weights));
         let adapters = params.lora.as_ref().map(|lora| weights.adapters(lora)).transpose()?;
-        let (engine, started) = start_engine(&weights, &vocab, settings.as_ref())?;
+        let (engine, started) = start_engine(&weights, &vocab, settings.as_ref(), draft)?;
         let computed_with = settings.as_ref().map_or_else(String::new, |settings| {
             let ContextSettings { type_k, type_v, rope_freq_base, rope_freq_scale, .. } = settings;
             let overrides = &weights.settings.metadata;
@@ -138,10 +147,11 @@ fn start_engine(
     weights: &Arc<Weights>,
     vocab: &Vocab,
     settings: Option<&ContextSettings>,
+    draft: Option<DraftModel>,
 ) -> Result<(Option<Engine>, Started)> {
     let Some(settings) = settings else { return Ok((None, Started::default())) };
     let (engine, mut started) =
-        Engine::start(Arc::clone(weights), vocab.clone(), settings.clone())?;
+        Engine::start(Arc::clone(weights), vocab.clone(), settings.clone(), draft)?;
     // Encoders are embedded with only; what joins an encoder and a decoder does neither.
     started.can_generate &= weights.is_decoder();
     if !started.can_generate {

@@ -10,9 +10,9 @@ use crate::chat::{
     template_error,
 };
 use crate::engine::{Watch, apart};
-use crate::options::{ChatOptions, GenerateOptions, Lora, Prompt, deadline};
+use crate::options::{ChatOptions, DraftMode, GenerateOptions, Lora, Prompt, deadline};
 use crate::sampling::{Grammar, GrammarSpec, ReasoningSpec, Sampling};
-use crate::scheduler::{Answer, Completion, Delivery, Job, SharedAnswer, Stream};
+use crate::scheduler::{Answer, Completion, Delivery, Engine, Guessed, Job, SharedAnswer, Stream};
 use crate::{CancelToken, Error, ErrorKind, Result, Token};
 use mullama_base::Text;
 use serde_json::Value;
@@ -332,7 +332,7 @@ impl Model {
             preserved,
             logprobs: options.logprobs,
             prompt_progress: options.settled_prompt_progress(),
-            prompt_lookup: options.settled_prompt_lookup(),
+            guessed: guessed(engine, options, defaults)?,
             adapters: loaded.adapters_of(options.lora.as_ref())?,
             priority: options.settled_priority(),
             client: options.client.clone(),
@@ -342,4 +342,35 @@ impl Model {
         engine.submit(job, options.request_id.clone())?;
         Ok(Stream::new(stream_events, cancel, watch, loaded))
     }
+}
+
+/// How many tokens of a step are guessed, and by whom.
+fn guessed(
+    engine: &Engine,
+    options: &GenerateOptions,
+    defaults: &GenerateOptions,
+) -> Result<Guessed> {
+    let mut settled = options.clone();
+    settled.fill(&GenerateOptions {
+        draft: defaults.draft,
+        draft_max: defaults.draft_max,
+        prompt_lookup: defaults.prompt_lookup,
+        ..GenerateOptions::default()
+    });
+    let (most, copied) = (settled.settled_draft_max(), settled.settled_prompt_lookup());
+    let mode = settled.settled_draft();
+    if mode == DraftMode::Model && !engine.has_draft() {
+        let problem = "the model was loaded without a draft model";
+        return Err(Error::option("draft", problem)
+            .with_hint(Text::with_names("load the model with {draft_model}")));
+    }
+    let by_model = if engine.has_draft() { most } else { 0 };
+    Ok(match mode {
+        DraftMode::Auto => Guessed { by_lookup: copied, by_model },
+        DraftMode::Off => Guessed::default(),
+        DraftMode::Model => Guessed { by_lookup: 0, by_model },
+        DraftMode::Lookup => {
+            Guessed { by_lookup: if copied > 0 { copied } else { most }, by_model: 0 }
+        }
+    })
 }

@@ -109,6 +109,14 @@ options! {
         /// choice, so the text is the same except for ties: results of larger batches differ in the
         /// last bits. Useful when answers repeat the prompt.
         prompt_lookup: u32 = 0 => "0, which is off",
+        /// How tokens are drafted: `model` by the draft model, `lookup` by prompt lookup (at most
+        /// `prompt_lookup` tokens, or `draft_max`), `off` not at all, `auto` by the draft model if
+        /// the model was loaded with one, and by prompt lookup if `prompt_lookup` is set. Drafting
+        /// stops while it does not save time.
+        draft: DraftMode = DraftMode::Auto => "`auto`"; flag "draft-mode",
+        /// Maximum number of tokens that the draft model drafts per step; 0 turns it off. Within
+        /// it, the number follows how many drafted tokens are accepted, and how long steps take.
+        draft_max: u32 = 8,
         /// Priority among waiting requests: higher values run first.
         priority: i32 = 0,
         /// The client that the request belongs to. Waiting requests with the same priority are
@@ -131,7 +139,25 @@ fn dry_breakers() -> Vec<String> {
     ["\n", ":", "\"", "*"].map(str::to_owned).into()
 }
 
+/// How tokens are drafted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum DraftMode {
+    /// By the draft model, if there is one, and by prompt lookup, if that is on.
+    #[default]
+    Auto,
+    /// Not at all.
+    Off,
+    /// By the draft model.
+    Model,
+    /// By prompt lookup.
+    Lookup,
+}
+
 option_type! {
+    DraftMode: r#"Literal["auto", "off", "model", "lookup"]"#,
+        "'auto' | 'off' | 'model' | 'lookup'", FlagForm::Text("auto|off|model|lookup");
     Stop: "str | Sequence[str]", "string | string[]", FlagForm::Texts;
     LogitBias: "Mapping[int, float | Literal[False]]", "Record<number, number | false>", FlagForm::Json;
 }

@@ -26,7 +26,7 @@ use serde_json::{Map, Value};
 pub use chat::{ChatFields, ChatOptions, Companion};
 pub use context::{ContextParams, FlashAttention, KvCacheType, KvCacheTypes};
 pub use embed::{EmbedOptions, Inputs, Pooling, RerankOptions, Truncate};
-pub use generate::{GenerateOptions, LogitBias, Stop};
+pub use generate::{DraftMode, GenerateOptions, LogitBias, Stop};
 pub(crate) use generate::{RANDOM_SEED, SamplerOptions};
 pub(crate) use kind::option_type;
 pub use kind::{FlagForm, OptionKind, OptionType};

@@ -51,8 +51,32 @@ options! {
         /// LoRA adapters for requests that do not specify any: paths of GGUF files, each with an
         /// optional scale. Default: none.
         lora <- Lora,
+        /// A second, smaller model with the same vocabulary that drafts tokens for this one
+        /// (speculative decoding): a path or a name, as for the model itself; `none` for none.
+        /// Default: the model's `DRAFT`, if its Modelfile has one.
+        draft_model <- String,
+        /// Number of layers of the draft model on GPUs, like `n_gpu_layers`. Default: `Auto`.
+        draft_gpu_layers <- GpuLayers,
+        /// Names of the devices that the draft model may use. Default: those of the model.
+        draft_devices <- Vec<String> as Names; flag "draft-device",
         /// A chat template (Jinja) that replaces the model's. Default: the model's.
         chat_template <- String,
+    }
+}
+
+impl ModelParams {
+    /// What a draft model is loaded with.
+    pub(crate) fn of_draft(&self) -> Self {
+        Self {
+            n_gpu_layers: self.draft_gpu_layers,
+            devices: self.draft_devices.clone().or_else(|| self.devices.clone()),
+            max_gpus: self.max_gpus,
+            rpc_servers: self.rpc_servers.clone(),
+            use_mmap: self.use_mmap,
+            use_mlock: self.use_mlock,
+            check_tensors: self.check_tensors,
+            ..Self::default()
+        }
     }
 }
 

@@ -86,6 +86,23 @@ impl Budgets {
         Ok(Self { gpus, host, host_weights_count: !is_mapped })
     }
 
+    /// What a draft model, which is placed first, leaves.
+    pub fn beside(mut self, draft: &Placement) -> Self {
+        for budget in self.gpus.iter_mut().chain([&mut self.host]) {
+            let share = draft.devices.iter().find(|share| share.name == budget.name);
+            let is_host = budget.device.is_none();
+            let needed = share.map_or(0, |share| {
+                if is_host && !self.host_weights_count {
+                    share.kv + share.compute
+                } else {
+                    share.total()
+                }
+            });
+            budget.free = budget.free.saturating_sub(needed);
+        }
+        self
+    }
+
     /// Pairs of a device that holds a part, and that part.
     fn shares<'a>(
         &'a self,
@@ -178,6 +195,7 @@ mod tests {
             weights,
             kv: 10,
             compute: 10,
+            draft: 0,
         };
         let mut budgets = Budgets {
             gpus: vec![budget("G0", 100, 10)],

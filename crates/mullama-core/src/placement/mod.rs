@@ -5,7 +5,9 @@
 
 mod budget;
 mod cache;
+mod decide;
 mod decision;
+mod draft;
 mod dry_run;
 mod header;
 mod largest;
@@ -15,8 +17,10 @@ mod search;
 
 pub(crate) use budget::{Budget, Budgets};
 pub(crate) use cache::{cached_file, stamp};
+pub(crate) use decide::decide;
 pub(crate) use decision::PlacementDecision;
+pub(crate) use draft::PlacedDraft;
 pub(crate) use header::number;
 pub(crate) use request::{PlacementRequest, is_order_open};
 pub(crate) use room::check_room;
-pub(crate) use search::{PlacementSearch, decide};
+pub(crate) use search::PlacementSearch;

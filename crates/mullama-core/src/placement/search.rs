@@ -13,10 +13,8 @@ use super::decision::PlacementDecision;
 use super::dry_run::dry_run;
 use super::header::{number, vocabulary};
 use super::largest::{NONE, largest};
-use super::request::{PlacementRequest, is_order_open};
-use crate::device::DeviceSet;
+use super::request::PlacementRequest;
 use crate::engine::{HostExperts, Placement, WeightSettings, Weights};
-use crate::options::{ContextParams, ModelParams};
 use crate::runtime::{self, log};
 use crate::{Error, ErrorKind, Result};
 use mullama_base::folders::cache_dir;
@@ -42,24 +40,6 @@ fn no_gpu(path: &Path) -> String {
     });
     let reasons: String = failed.collect();
     format!("there is no GPU that can be used: {} runs on the CPU{reasons}", path.display())
-}
-
-/// Fills in what was left open, and refuses what cannot fit.
-pub(crate) fn decide(
-    path: &Path,
-    header: &GgufHeader,
-    params: &ModelParams,
-    context: &ContextParams,
-) -> Result<PlacementDecision> {
-    let weights = WeightSettings::resolve(params, &DeviceSet::of(params)?)?;
-    let budgets = Budgets::of(&weights, is_order_open(params))?;
-    let request = PlacementRequest::new(header, params, weights, context)?;
-    let search = PlacementSearch::new(path, header, request, budgets);
-    let decision = search.decide()?;
-    for note in search.notes() {
-        ::log::warn!("{note}");
-    }
-    Ok(decision)
 }
 
 /// Decides where one model goes.
@@ -400,6 +380,8 @@ impl<'a> PlacementSearch<'a> {
 mod tests {
     use super::*;
     use crate::device::{SimulatedGpu, simulate};
+    use crate::options::{ContextParams, ModelParams};
+    use crate::placement::is_order_open;
 
     /// Runs a test on a search for a model on so many devices of so many bytes.
     fn on_devices<T>(

@@ -7,12 +7,15 @@ use serde_json::{Map, Value};
 use super::environment::PlanEnvironment;
 use super::options::PlanOptions;
 use super::plan::{Plan, PlannedDevice, PlannedModel};
+use super::source::PlanSource;
 use super::speed;
 use crate::device::Handle;
-use crate::engine::HostExperts;
+use crate::engine::{HostExperts, Placement};
 use crate::options::{KvCacheTypes, ModelParams, OptionSet as _};
-use crate::placement::{Budget, PlacementDecision, PlacementRequest, PlacementSearch, number};
-use crate::source::preflight;
+use crate::placement::{
+    Budget, Budgets, PlacedDraft, PlacementDecision, PlacementRequest, PlacementSearch, number,
+};
+use crate::source::{DraftFile, preflight};
 use crate::{ErrorKind, Result};
 use mullama_gguf::GgufHeader;
 
@@ -20,6 +23,7 @@ use mullama_gguf::GgufHeader;
 pub(super) struct PlanModel<'a> {
     path: &'a Path,
     header: GgufHeader,
+    draft: Option<DraftFile>,
 }
 
 impl<'a> PlanModel<'a> {
@@ -27,7 +31,14 @@ impl<'a> PlanModel<'a> {
         let header = GgufHeader::read_split(path)?;
         preflight::check_options(&header, &options.model)?;
         preflight::check(path, &header, false, options.model.metadata_overrides.as_ref())?;
-        Ok(Self { path, header })
+        let draft =
+            options.model.draft_model.as_deref().filter(|&source| source != DraftFile::NONE);
+        let find = |source: &str| {
+            let (file, _) = PlanSource::from(source).find(&PlanOptions::default())?;
+            DraftFile::at(file, path)
+        };
+        let draft = draft.map(find).transpose()?;
+        Ok(Self { path, header, draft })
     }
 
     pub fn path(&self) -> &Path {
@@ -53,15 +64,40 @@ impl<'a> PlanModel<'a> {
         let PlanEnvironment { params, weights, budgets, .. } = &environment;
         let request =
             PlacementRequest::new(&self.header, params, weights.clone(), &options.context)?;
-        let search = PlacementSearch::new(self.path, &self.header, request, budgets.clone());
-        let (decision, refusal) = match search.decide() {
+        let place = |file| {
+            let (context, host) = (&request.asked.context, budgets.host.free);
+            PlacedDraft::new(file, params, &weights.devices, context, host)
+        };
+        let (mut draft, no_draft) = match self.draft.as_ref().map(place).transpose() {
+            Ok(draft) => (draft, None),
+            Err(error) if error.kind() == ErrorKind::DoesNotFit => (None, Some(error)),
+            Err(error) => return Err(error),
+        };
+        let left = match &draft {
+            Some(draft) => budgets.clone().beside(&draft.placement),
+            None => budgets.clone(),
+        };
+        let search = PlacementSearch::new(self.path, &self.header, request, left);
+        let (decision, refusal) = match no_draft.map_or_else(|| search.decide(), Err) {
             Ok(decision) => (decision, None),
             Err(error) if error.kind() == ErrorKind::DoesNotFit => {
+                let error = match &draft {
+                    Some(draft) => draft.explain(error),
+                    None => error,
+                };
                 (search.request.asked.clone(), Some(error.report()))
             }
             Err(error) => return Err(error),
         };
-        let mut plan = describe(&search, &self.header, params, &decision, refusal)?;
+        if let Some(draft) = &mut draft {
+            draft.set_n_ctx(decision.context.n_ctx)?;
+        }
+        let mut placement = search.dry_run(&decision)?;
+        if let Some(draft) = &draft {
+            placement = placement.with_draft(&draft.placement);
+        }
+        let placed = Placed { placement: &placement, budgets, decision: &decision };
+        let mut plan = describe(&search, &self.header, params, &placed, refusal);
         plan.options = loading_options(options, &plan, environment.are_here);
         plan.predicted = speed::predict(&plan, &self.header, &environment.rates);
         if largest_context {
@@ -72,14 +108,22 @@ impl<'a> PlanModel<'a> {
     }
 }
 
+/// What was decided, and what is where.
+struct Placed<'a> {
+    decision: &'a PlacementDecision,
+    placement: &'a Placement,
+    /// What is free before anything is loaded.
+    budgets: &'a Budgets,
+}
+
 fn describe(
     search: &PlacementSearch<'_>,
     header: &GgufHeader,
     params: &ModelParams,
-    decision: &PlacementDecision,
+    placed: &Placed<'_>,
     refusal: Option<String>,
-) -> Result<Plan> {
-    let placement = search.dry_run(decision)?;
+) -> Plan {
+    let Placed { decision, placement, budgets } = placed;
     let PlacementDecision { weights, context } = decision;
     let share = |budget: &Budget| {
         let share = placement.devices.iter().find(|share| share.name == budget.name);
@@ -91,20 +135,20 @@ fn describe(
             weights: share.weights,
             kv: share.kv,
             compute: share.compute,
+            draft: share.draft,
             free: budget.free,
             margin: budget.margin,
         }
     };
-    let devices: Vec<_> = search
-        .budgets
+    let devices: Vec<_> = budgets
         .gpus
         .iter()
         .filter(|gpu| placement.devices.iter().any(|share| share.name == gpu.name))
         .map(share)
         .collect();
     let on_gpus = devices.iter().map(|device| device.layers).sum();
-    let host = share(&search.budgets.host);
-    Ok(Plan {
+    let host = share(&budgets.host);
+    Plan {
         model: PlannedModel {
             name: header.text("general.name").map(str::to_owned),
             architecture: header.text("general.architecture").unwrap_or_default().to_owned(),
@@ -129,7 +173,7 @@ fn describe(
         predicted: None,
         alternatives: Vec::new(),
         options: Map::new(),
-    })
+    }
 }
 
 /// What was asked for, with what was left open filled in.

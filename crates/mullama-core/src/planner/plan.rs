@@ -80,6 +80,8 @@ pub struct PlannedDevice {
     pub kv: u64,
     /// Bytes of compute buffers.
     pub compute: u64,
+    /// Bytes of the draft model: its weights, KV cache and compute buffers.
+    pub draft: u64,
     /// Bytes that are free before loading.
     pub free: u64,
     /// Bytes that automatic placement leaves free.
@@ -89,7 +91,7 @@ pub struct PlannedDevice {
 impl PlannedDevice {
     /// Bytes that it would hold.
     pub fn total(&self) -> u64 {
-        self.weights + self.kv + self.compute
+        self.weights + self.kv + self.compute + self.draft
     }
 }
 

@@ -136,7 +136,10 @@ impl Plan {
     }
 
     fn device_table(&self, width: Option<usize>) -> String {
-        let header = ["DEVICE", "LAYERS", "WEIGHTS", "KV", "COMPUTE", "LEFT FREE", "DESCRIPTION"];
+        let has_draft = self.all_devices().any(|device| device.draft > 0);
+        let mut header = vec!["DEVICE", "LAYERS", "WEIGHTS", "KV", "COMPUTE"];
+        header.extend(has_draft.then_some("DRAFT MODEL"));
+        header.extend(["LEFT FREE", "DESCRIPTION"]);
         let rows: Vec<Vec<String>> = self
             .all_devices()
             .map(|device| {
@@ -144,19 +147,20 @@ impl Plan {
                     Some(left) => units::memory(left),
                     None => format!("-{}", units::memory(device.total() - device.free)),
                 };
-                vec![
+                let mut row = vec![
                     device.name.clone(),
                     device.layers.to_string(),
                     units::memory(device.weights),
                     units::memory(device.kv),
                     units::memory(device.compute),
-                    left,
-                    device.description.clone(),
-                ]
+                ];
+                row.extend(has_draft.then(|| units::memory(device.draft)));
+                row.extend([left, device.description.clone()]);
+                row
             })
             .collect();
         // Numbers end in the same column.
-        table(&header, &rows, &(1..6), width)
+        table(&header, &rows, &(1..header.len() - 1), width)
     }
 
     fn bars(&self, width: Option<usize>) -> String {
@@ -169,7 +173,12 @@ impl Plan {
             let _ =
                 writeln!(text, "{:<widest$}  {}", device.name, bar(device, room.clamp(1, WIDTH)));
         }
-        text + "█ weights  ▓ KV cache  ▒ compute  ░ free\n"
+        let draft = if self.all_devices().any(|device| device.draft > 0) {
+            "▞ draft model  "
+        } else {
+            ""
+        };
+        text + "█ weights  ▓ KV cache  ▒ compute  " + draft + "░ free\n"
     }
 
     /// Explains the placement of each layer.
@@ -229,9 +238,13 @@ fn bar(device: &PlannedDevice, width: u64) -> String {
     let whole = device.free.max(device.total()).max(1);
     let mut text = String::new();
     let (mut before, mut drawn) = (0, 0);
-    for (bytes, mark) in
-        [(device.weights, '█'), (device.kv, '▓'), (device.compute, '▒'), (u64::MAX, '░')]
-    {
+    for (bytes, mark) in [
+        (device.weights, '█'),
+        (device.kv, '▓'),
+        (device.compute, '▒'),
+        (device.draft, '▞'),
+        (u64::MAX, '░'),
+    ] {
         before = bytes.saturating_add(before).min(whole);
         let end =
             (u128::from(before) * u128::from(width) + u128::from(whole) / 2) / u128::from(whole);

@@ -4,8 +4,10 @@
 //! `common/common.h`): logit bias, penalties, DRY, top-n-sigma, top-k, typical-p, top-p, min-p, XTC,
 //! temperature, then the draw.
 
+mod drafting;
 mod gbnf;
 mod grammar;
+mod guess;
 mod guide;
 mod json_schema;
 mod raw;
@@ -16,7 +18,9 @@ mod settings;
 mod text_schema;
 mod trigger;
 
+pub(crate) use drafting::DraftSampler;
 pub(crate) use grammar::{Grammar, GrammarSpec};
+pub(crate) use guess::Guess;
 pub(crate) use guide::Guides;
 pub(crate) use json_schema::{Schema, shape_of, unusable};
 pub(crate) use reasoning::{ReasoningSpec, ReasoningTags};

@@ -6,6 +6,7 @@ use mullama_base::Text;
 use mullama_sys as sys;
 
 use super::grammar::Grammar;
+use super::guess::{Distribution, Guess};
 use super::raw::RawSampler;
 use super::reasoning::ReasoningBudget;
 use super::settings::Sampling;
@@ -20,6 +21,8 @@ pub(crate) struct Sampler {
     reasoning: Option<ReasoningBudget>,
     /// Where there is no need for the chain, since the highest logit wins: what is added to them.
     greedy: Option<Vec<sys::llama_logit_bias>>,
+    /// Whether a token is a draw from a distribution, with no promise of which one it is.
+    draws_freely: bool,
     /// Reused from token to token.
     candidates: Vec<sys::llama_token_data>,
     biased: Vec<f32>,
@@ -41,6 +44,7 @@ impl Sampler {
         let sampler = Self {
             reasoning: reasoning.map(|spec| ReasoningBudget::new(vocab, spec)).transpose()?,
             chain: chain(vocab, sampling, &biases, context)?,
+            draws_freely: grammar.is_none() && sampling.draws_freely(),
             grammar,
             greedy: sampling.is_greedy().then_some(biases),
             candidates: Vec::new(),
@@ -55,9 +59,26 @@ impl Sampler {
         Ok(sampler)
     }
 
+    /// Whether guesses are best drawn: what is drawn from a distribution near the model's is right more often than
+    /// what is likeliest.
+    pub fn draws_freely(&self) -> bool {
+        self.draws_freely
+    }
+
     /// Chooses the next token from the logits over the whole vocabulary, and takes note of it.
-    pub fn sample(&mut self, logits: &[f32]) -> Result<Token> {
+    ///
+    /// A guess changes nothing of the distribution. One that was drawn is taken as often as the distributions allow;
+    /// another is right where it is the token that would have been chosen anyway.
+    pub fn sample(&mut self, logits: &[f32], guess: Option<&Guess>) -> Result<Token> {
         if let Some(token) = self.reasoning.as_ref().and_then(ReasoningBudget::forced) {
+            self.accept(token)?;
+            return Ok(token);
+        }
+        if let Some(Guess { token, drawn_from: Some(other) }) = guess
+            && self.draws_freely
+        {
+            let (chosen, own) = self.draw(logits)?;
+            let token = own.draw_given(*token, other, fastrand::f32).unwrap_or(chosen);
             self.accept(token)?;
             return Ok(token);
         }
@@ -87,7 +108,7 @@ impl Sampler {
         Ok(())
     }
 
-    fn choose(&mut self, logits: &[f32], constrained: bool) -> Result<Token> {
+    pub(super) fn choose(&mut self, logits: &[f32], constrained: bool) -> Result<Token> {
         // The samplers, which sort, need not cope.
         if !is_sound(logits) {
             return Err(not_numbers());
@@ -103,6 +124,27 @@ impl Sampler {
             }
             return Ok(likeliest(&self.biased));
         }
+        self.fill_candidates(logits);
+        if let (true, Some(grammar)) = (constrained, &mut self.grammar) {
+            grammar.forbid(&mut self.candidates)?;
+            if self.candidates.iter().all(|candidate| candidate.logit == f32::NEG_INFINITY) {
+                let message = "the grammar allows no token here";
+                return Err(Error::new(ErrorKind::InvalidGrammar, message));
+            }
+        }
+        self.run_chain(|_| ()).map(|(token, ())| token)
+    }
+
+    /// Draws a token, and gives the distribution that it is from.
+    pub(super) fn draw(&mut self, logits: &[f32]) -> Result<(Token, Distribution)> {
+        if !is_sound(logits) {
+            return Err(not_numbers());
+        }
+        self.fill_candidates(logits);
+        self.run_chain(Distribution::of)
+    }
+
+    fn fill_candidates(&mut self, logits: &[f32]) {
         self.candidates.clear();
         self.candidates.extend(
             logits.iter().enumerate().map(|(id, &logit)| sys::llama_token_data {
@@ -111,13 +153,13 @@ impl Sampler {
                 p: 0.0,
             }),
         );
-        if let (true, Some(grammar)) = (constrained, &mut self.grammar) {
-            grammar.forbid(&mut self.candidates)?;
-            if self.candidates.iter().all(|candidate| candidate.logit == f32::NEG_INFINITY) {
-                let message = "the grammar allows no token here";
-                return Err(Error::new(ErrorKind::InvalidGrammar, message));
-            }
-        }
+    }
+
+    /// Has the samplers choose one of the candidates; `look` sees those that they left.
+    fn run_chain<T>(
+        &mut self,
+        look: impl FnOnce(&[sys::llama_token_data]) -> T,
+    ) -> Result<(Token, T)> {
         let mut array = sys::llama_token_data_array {
             data: self.candidates.as_mut_ptr(),
             size: self.candidates.len(),
@@ -132,7 +174,8 @@ impl Sampler {
             let index = index.ok_or_else(|| {
                 Error::new(ErrorKind::Internal, "the engine's samplers chose no token")
             })?;
-            Ok((*array.data.add(index)).id)
+            let left = std::slice::from_raw_parts(array.data, array.size);
+            Ok((left[index].id, look(left)))
         }
     }
 }

@@ -76,6 +76,26 @@ impl Sampling {
         Ok(biases)
     }
 
+    /// Whether a token is a draw from a distribution, with no seed that promises which one it is. (Mirostat's draws
+    /// change what it draws from.)
+    pub(super) fn draws_freely(&self) -> bool {
+        let is_random = self.temperature > 0.0 || self.dynatemp_range > 0.0;
+        is_random && self.mirostat == 0 && self.seed.is_none()
+    }
+
+    /// What guesses are made with: the same, without what depends on the tokens before. Greedily, unless guesses are
+    /// to be drawn.
+    pub(super) fn for_guesses(&self, draws: bool) -> Self {
+        let mut sampling = Self { seed: None, reasoning: None, ..self.clone() };
+        let options = &mut sampling.options;
+        (options.repeat_last_n, options.dry_multiplier, options.mirostat) = (0, 0.0, 0);
+        options.xtc_probability = 0.0;
+        if !draws {
+            (options.temperature, options.dynatemp_range) = (0.0, 0.0);
+        }
+        sampling
+    }
+
     pub(super) fn penalises(&self) -> bool {
         self.repeat_last_n != 0
             && (self.repeat_penalty != 1.0

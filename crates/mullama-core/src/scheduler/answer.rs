@@ -81,6 +81,9 @@ pub(crate) struct Answer {
     n_prompt: usize,
     /// Prompt tokens that were reused from the cache.
     pub n_cached: usize,
+    /// Tokens that were guessed, and how many of them were right.
+    pub n_drafted: u32,
+    pub n_accepted: u32,
     /// Tokens of the prompt that are computed.
     n_computed: usize,
     /// What was generated.
@@ -114,6 +117,8 @@ impl Answer {
             delivery,
             n_prompt,
             n_cached: 0,
+            n_drafted: 0,
+            n_accepted: 0,
             n_computed: 0,
             tokens: Vec::new(),
             text: TextAssembler::new(stops),
@@ -233,6 +238,8 @@ impl Answer {
                 cached_tokens: self.n_cached as u32,
                 completion_tokens: tokens.len() as u32,
                 reasoning_tokens: 0,
+                drafted_tokens: self.n_drafted,
+                accepted_tokens: self.n_accepted,
             },
             timings: self.timings(tokens.len()),
             tokens,

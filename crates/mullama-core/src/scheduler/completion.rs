@@ -106,6 +106,10 @@ pub struct Usage {
     pub completion_tokens: u32,
     /// Generated tokens that were reasoning, without its tags; only for chats.
     pub reasoning_tokens: u32,
+    /// Drafted tokens: by a draft model or by prompt lookup.
+    pub drafted_tokens: u32,
+    /// Drafted tokens that were accepted.
+    pub accepted_tokens: u32,
 }
 
 /// Times of a request, in milliseconds, and rates, in tokens per second.

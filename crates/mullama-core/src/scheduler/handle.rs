@@ -11,7 +11,7 @@ use crate::engine::{
     closed,
 };
 use crate::{Error, ErrorKind, Result, Token};
-use mullama_base::check_memory;
+use mullama_base::{Text, check_memory};
 
 /// What is known of a context once it has been made.
 #[derive(Default)]
@@ -22,11 +22,18 @@ pub(crate) struct Started {
     pub placement: Placement,
 }
 
+/// A draft model, and what its context is made with.
+pub(crate) struct DraftModel {
+    pub weights: Arc<Weights>,
+    pub settings: ContextSettings,
+}
+
 /// The way to the engine's thread.
 pub(crate) struct Engine {
     thread: OwnThread<Command>,
     requests: Registry,
     stats: Shared<Stats>,
+    has_draft: bool,
 }
 
 impl Engine {
@@ -35,15 +42,17 @@ impl Engine {
         weights: Arc<Weights>,
         vocab: Vocab,
         settings: ContextSettings,
+        draft: Option<DraftModel>,
     ) -> Result<(Self, Started)> {
+        let has_draft = draft.is_some();
         let (ready, started) = flume::bounded(1);
         let stats = Shared::<Stats>::default();
         let counted = stats.clone();
         let patience = weights.settings.devices.patience();
-        let work = move |inbox: Inbox<_>| match prepare(weights, &settings) {
-            Ok((context, started)) => {
+        let work = move |inbox: Inbox<_>| match prepare(weights, &settings, draft) {
+            Ok((context, draft, started)) => {
                 let _ = ready.send(Ok(started));
-                inbox.serve(Scheduler::new(context, &settings, vocab, counted));
+                inbox.serve(Scheduler::new(context, &settings, vocab, draft, counted));
             }
             Err(error) => {
                 let _ = ready.send(Err(error));
@@ -53,7 +62,12 @@ impl Engine {
         let started = started.recv().unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Internal, "the engine's thread ended while starting"))
         })?;
-        Ok((Self { thread, requests: Registry::default(), stats }, started))
+        Ok((Self { thread, requests: Registry::default(), stats, has_draft }, started))
+    }
+
+    /// Whether there is a draft model.
+    pub fn has_draft(&self) -> bool {
+        self.has_draft
     }
 
     /// What the engine has done so far, and what it is at.
@@ -107,14 +121,49 @@ impl Engine {
     }
 }
 
-fn prepare(weights: Arc<Weights>, settings: &ContextSettings) -> Result<(Context, Started)> {
+type Prepared = (Context, Option<Context>, Started);
+
+fn prepare(
+    weights: Arc<Weights>,
+    settings: &ContextSettings,
+    draft: Option<DraftModel>,
+) -> Result<Prepared> {
+    let (context, mut placement) = ready_context(weights, settings)?;
+    let can_generate = context.can_generate();
+    let draft = draft.map(|draft| {
+        check_drafts(context.can_take_back() && can_generate, "the model")?;
+        let (draft, share) = ready_context(draft.weights, &draft.settings)?;
+        check_drafts(draft.can_take_back() && draft.can_generate(), "the draft model")?;
+        placement = std::mem::take(&mut placement).with_draft(&share);
+        Ok::<_, Error>(draft)
+    });
+    let draft = draft.transpose()?;
+    let started = Started { n_ctx: context.n_ctx(), can_generate, placement };
+    Ok((context, draft, started))
+}
+
+/// A context that has computed once, where that is to show whether it can.
+fn ready_context(
+    weights: Arc<Weights>,
+    settings: &ContextSettings,
+) -> Result<(Context, Placement)> {
     let uses_gpu = weights.gpu_layers() > 0;
     let mut context = Context::new(weights, settings)?;
-    let can_generate = context.can_generate();
-    if can_generate && settings.warmup.unwrap_or(uses_gpu) {
+    if context.can_generate() && settings.warmup.unwrap_or(uses_gpu) {
         context.warm_up(context.n_ctx() as usize, 1, false)?;
     }
-    let (n_ctx, placement) = (context.n_ctx(), context.placement()?);
-    let started = Started { n_ctx, can_generate, placement };
-    Ok((context, started))
+    let placement = context.placement()?;
+    Ok((context, placement))
+}
+
+/// Refuses models of which wrong guesses cannot be taken back.
+fn check_drafts(can_take_back: bool, which: &str) -> Result<()> {
+    if can_take_back {
+        return Ok(());
+    }
+    let message = format!(
+        "{which} cannot take back drafted tokens: it has a recurrent state, or does not generate"
+    );
+    Err(Error::new(ErrorKind::Unsupported, message)
+        .with_hint(Text::with_names("load the model without {draft_model}")))
 }

@@ -7,9 +7,12 @@ mod answer;
 mod checkpoints;
 mod completion;
 mod delivery;
+mod drafter;
+mod guesses;
 mod handle;
 mod host_cache;
 mod lookup;
+mod pace;
 mod prefill_budget;
 mod prefix;
 mod queue;
@@ -30,9 +33,9 @@ pub use completion::{
     TopLogprob, Usage,
 };
 pub(crate) use delivery::Delivery;
-pub(crate) use handle::{Engine, Started};
+pub(crate) use handle::{DraftModel, Engine, Started};
 pub use registry::{RequestInfo, RequestState};
-pub(crate) use request::{Job, SavedCells};
+pub(crate) use request::{Guessed, Job, SavedCells};
 pub use state::write_state;
 pub(crate) use state::{decode, encode, longest_state, read_state};
 pub use stats::Stats;

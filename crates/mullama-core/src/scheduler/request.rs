@@ -5,6 +5,15 @@ use crate::engine::{AdapterSet, Order, closed};
 use crate::sampling::{Grammar, Sampling};
 use crate::{CancelToken, Result, Token};
 
+/// The most tokens of a step that are guessed, each way.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Guessed {
+    /// Copied from earlier text.
+    pub by_lookup: u32,
+    /// By the draft model.
+    pub by_model: u32,
+}
+
 /// A request, with everything settled that the engine needs to run it.
 pub(crate) struct Job {
     pub prompt: Vec<Token>,
@@ -16,8 +25,7 @@ pub(crate) struct Job {
     pub logprobs: Option<u32>,
     /// Whether the owner hears of how far the prompt is.
     pub prompt_progress: bool,
-    /// Most tokens to guess ahead.
-    pub prompt_lookup: u32,
+    pub guessed: Guessed,
     pub adapters: AdapterSet,
     /// Higher ones have their turn before lower ones.
     pub priority: i32,

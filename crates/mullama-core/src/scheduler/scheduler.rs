@@ -11,6 +11,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::drafter::{Drafter, Guessing};
 use super::host_cache::{FEWEST, TieredContext};
 use super::prefill_budget::PrefillBudget;
 use super::prefix::{KvCells as _, PrefixCache};
@@ -61,6 +62,8 @@ pub(crate) struct Scheduler {
     pub(super) checkpoint_every: usize,
     /// Whether what a wrong guess computed can be taken back.
     can_guess: bool,
+    /// The draft model, where there is one.
+    drafter: Option<Drafter>,
     pub(super) stats: Stats,
     shared_stats: Shared<Stats>,
 }
@@ -70,6 +73,7 @@ impl Scheduler {
         context: Context,
         settings: &ContextSettings,
         vocab: Vocab,
+        draft: Option<Context>,
         shared_stats: Shared<Stats>,
     ) -> Self {
         let n_ctx = context.n_ctx() as usize;
@@ -91,6 +95,7 @@ impl Scheduler {
             n_ctx,
             checkpoint_every: settings.checkpoint_every as usize,
             can_guess,
+            drafter: draft.map(|context| Drafter::new(context, settings)),
             stats: Stats::default(),
             shared_stats,
         }
@@ -246,6 +251,9 @@ impl Scheduler {
                 match self.context.decode(owners.into_iter())? {
                     Decoded::Done => {
                         self.prefill_budget.note(generating, prompt_tokens, start.elapsed());
+                        if let (Some(drafter), 0) = (&mut self.drafter, prompt_tokens) {
+                            drafter.costs.step.note(self.context.batch().len(), start.elapsed());
+                        }
                         self.stats.steps += 1;
                         return self.take_outputs();
                     }
@@ -356,14 +364,47 @@ impl Scheduler {
         let left = self.context.n_ubatch().saturating_sub(self.context.batch().len());
         let mut outputs = self.context.n_outputs_max().saturating_sub(self.running.len()).min(left);
         for slot in self.running.iter_mut().filter(|slot| slot.output.is_some()) {
-            slot.make_draft(outputs.min(*room / 2), self.n_ctx);
-            slot.draft_output = self.context.batch().len();
-            for (offset, &token) in slot.draft().iter().enumerate() {
+            slot.copy_guesses(outputs.min(*room / 2), self.n_ctx);
+            outputs -= slot.guesses().len();
+            *room -= slot.guesses().len();
+        }
+        self.ask_draft_model(outputs.min(*room / 2));
+        for slot in self.running.iter_mut().filter(|slot| slot.output.is_some()) {
+            slot.place_guesses(self.context.batch().len());
+            for (offset, guess) in slot.guesses().iter().enumerate() {
                 let position = slot.n_past() + slot.pending_in_batch + offset;
-                self.context.batch().add(token, position, slot.seq, true);
+                self.context.batch().add(guess.token, position, slot.seq, true);
             }
-            outputs -= slot.draft().len();
-            *room -= slot.draft().len();
+        }
+        *room = self.n_ctx.saturating_sub(self.prefixes.used() + self.context.batch().len());
+    }
+
+    /// Has the draft model guess for those that have no guesses yet, at most so many tokens in all.
+    fn ask_draft_model(&mut self, most: usize) {
+        let Some(drafter) = &mut self.drafter else { return };
+        let generating = |slot: &&mut Slot| slot.output.is_some();
+        let streaming = self.running.iter_mut().filter(generating).count();
+        let mut requests: Vec<_> = self
+            .running
+            .iter_mut()
+            .filter(generating)
+            .filter_map(|slot| {
+                let wanted = slot.wanted_of_model(self.n_ctx);
+                (wanted > 0).then(|| Guessing::new(slot, wanted))
+            })
+            .collect();
+        requests.truncate(most);
+        let share = most / requests.len().max(1);
+        for request in &mut requests {
+            request.most = request.most.min(share);
+        }
+        // What the draft model has missed of one request, others need not wait for.
+        let budget =
+            if streaming > 1 { self.prefill_budget.prompt_tokens(streaming) } else { usize::MAX };
+        if let Err(error) = drafter.guess(requests, streaming, budget, &self.vocab) {
+            log::warn!("the draft model is not used any more: {error}");
+            self.running.iter_mut().for_each(Slot::drop_guesses);
+            self.drafter = None;
         }
     }
 
@@ -450,6 +491,7 @@ impl Scheduler {
         self.prefixes.forget(&mut self.context);
         self.context.host_cache.forget();
         self.context.wipe();
+        self.drafter.iter_mut().for_each(Drafter::forget);
     }
 
     /// Chooses a request's next tokens: one, and one more for each guess that was right. True when the
@@ -457,10 +499,11 @@ impl Scheduler {
     fn take_output(&mut self, index: usize) -> Result<bool> {
         let slot = &mut self.running[index];
         let Some(mut output) = slot.output.take() else { return Ok(false) };
+        let drafted = slot.count_guesses();
         let mut right = 0;
         let complete = loop {
             let logits = self.context.logits(output)?;
-            match slot.take_logits(logits, &self.vocab, self.n_ctx) {
+            match slot.take_logits(logits, right, &self.vocab, self.n_ctx) {
                 Ok(false) => {}
                 Ok(true) => break true,
                 Err(error) => {
@@ -471,10 +514,10 @@ impl Scheduler {
             if !slot.was_right(right) {
                 break false;
             }
-            output = slot.draft_output + right;
+            output = slot.output_of_guess(right);
             right += 1;
         };
-        let drafted = slot.settle_draft(right);
+        slot.settle_guesses(right, self.drafter.as_mut().map(|drafter| &mut drafter.costs));
         if drafted > 0 {
             let sequence = slot.seq;
             self.prefixes.extend(sequence, slot.computed(right));
@@ -518,6 +561,9 @@ impl Scheduler {
 
     fn take_out(&mut self, index: usize, retention: Retention) -> Slot {
         let slot = self.running.remove(index);
+        if let Some(drafter) = &mut self.drafter {
+            drafter.leave(&slot, retention == Retention::Keep);
+        }
         // A computation that was given up may have left more than can be taken back.
         let intact = self.prefixes.sharing() != Sharing::Checkpoints
             || self.context.is_intact(slot.seq, slot.n_past());
@@ -616,6 +662,7 @@ impl Serve for Scheduler {
         let kept = self.prefixes.kept();
         self.prefixes.evict(&mut self.context, kept);
         self.context.clear();
+        self.drafter.iter_mut().for_each(Drafter::forget);
         self.tell_stats();
         failed.iter_mut().for_each(Slot::tell_outcome);
     }

@@ -2,10 +2,11 @@
 
 use super::answer::Answer;
 use super::completion::{StopKind, StopReason, TokenLogprob, TopLogprob};
-use super::lookup::Lookup;
+use super::guesses::Guesses;
+use super::pace::{Costs, Pace};
 use super::request::Job;
 use crate::engine::{SeqId, Vocab};
-use crate::sampling::Sampler;
+use crate::sampling::{Guess, Sampler};
 use crate::{Error, Result, Token};
 use std::sync::MutexGuard;
 use std::time::Instant;
@@ -35,11 +36,8 @@ pub(crate) struct Slot {
     pub pending_in_batch: usize,
     /// Where in the current batch the logits of the last token are.
     pub output: Option<usize>,
-    lookup: Option<Lookup>,
-    /// Guesses at the tokens after the pending one, in the current batch.
-    draft: Vec<Token>,
-    /// Where in the current batch the logits of the first of them are.
-    pub draft_output: usize,
+    /// Guesses at the tokens after the pending one.
+    guesses: Guesses,
     /// Whether what was computed for it once was no number.
     pub was_unsound: bool,
     sampler: Sampler,
@@ -72,9 +70,7 @@ impl Slot {
             last_stop: 0,
             pending_in_batch: 0,
             output: None,
-            lookup: (job.prompt_lookup > 0).then(|| Lookup::new(job.prompt_lookup as usize)),
-            draft: Vec::new(),
-            draft_output: 0,
+            guesses: Guesses::new(job.guessed),
             was_unsound: false,
             sampler,
             piece: Vec::new(),
@@ -130,41 +126,83 @@ impl Slot {
     pub fn leave_batch(&mut self) {
         self.output = None;
         self.pending_in_batch = 0;
-        self.draft.clear();
+        self.guesses.clear();
     }
 
-    /// Guesses what follows the pending token, in at most so many tokens.
-    pub fn make_draft(&mut self, most: usize, n_ctx: usize) {
-        let Some(lookup) = &self.lookup else { return };
+    /// Copies what may follow the pending token from earlier text, in at most so many tokens.
+    pub fn copy_guesses(&mut self, most: usize, n_ctx: usize) {
+        let most = most.min(self.useful_guesses(n_ctx));
+        self.guesses.copy(&self.tokens, most);
+    }
+
+    /// How many guesses the draft model may make; asked once for each step.
+    pub fn wanted_of_model(&mut self, n_ctx: usize) -> usize {
+        let most = self.useful_guesses(n_ctx);
+        self.guesses.wanted_of_model().min(most)
+    }
+
+    /// How many guesses can be of use: the last token that is wanted, or has a place, is chosen and never
+    /// computed.
+    fn useful_guesses(&self, n_ctx: usize) -> usize {
         let n_generated = self.tokens.len() - self.n_prompt;
         let wanted = self.job.max_tokens.map_or(usize::MAX, |most| most as usize);
-        // The last token that is wanted, or has a place, is chosen and never computed.
-        let most = most
-            .min(wanted.saturating_sub(n_generated + 1))
-            .min(n_ctx.saturating_sub(self.tokens.len()));
-        self.draft = lookup.draft(&self.tokens, most);
+        wanted.saturating_sub(n_generated + 1).min(n_ctx.saturating_sub(self.tokens.len()))
     }
 
-    /// The guesses in the current batch.
-    pub fn draft(&self) -> &[Token] {
-        &self.draft
+    /// What is known of the draft model's guesses.
+    pub fn pace(&self) -> Option<&Pace> {
+        self.guesses.pace()
+    }
+
+    /// No guesses of the draft model for a while: they do not pay.
+    pub fn rest_from_guesses(&mut self) {
+        self.guesses.rest();
+    }
+
+    /// Makes a guess from the draft model's logits; whether it is worth a place in the step.
+    pub fn add_guess(
+        &mut self,
+        logits: &[f32],
+        vocab: &Vocab,
+        costs: &Costs,
+        streaming: usize,
+    ) -> bool {
+        let draws = self.sampler.draws_freely();
+        self.guesses.add(logits, &self.job.sampling, draws, vocab, (costs, streaming))
+    }
+
+    /// Goes without the guesses of this step.
+    pub fn drop_guesses(&mut self) {
+        self.guesses.clear();
+    }
+
+    /// The guesses of the step.
+    pub fn guesses(&self) -> &[Guess] {
+        self.guesses.current()
+    }
+
+    /// Notes where in the batch the logits of the first guess are.
+    pub fn place_guesses(&mut self, output: usize) {
+        self.guesses.output = output;
+    }
+
+    /// Where in the batch the logits of a guess are.
+    pub fn output_of_guess(&self, guess: usize) -> usize {
+        self.guesses.output + guess
     }
 
     /// Whether the token that was just chosen is the guess of this index; its cell is there then.
     pub fn was_right(&mut self, guess: usize) -> bool {
-        let right = self.draft.get(guess) == self.tokens.last() && guess < self.draft.len();
+        let guess = self.guesses().get(guess).map(|guess| guess.token);
+        let right = guess.is_some() && guess == self.tokens.last().copied();
         self.n_past += usize::from(right);
+        self.answer().n_accepted += u32::from(right);
         right
     }
 
-    /// Takes note of how many guesses were right; tells how many there were.
-    pub fn settle_draft(&mut self, right: usize) -> usize {
-        let drafted = self.draft.len();
-        self.draft.clear();
-        if let Some(lookup) = self.lookup.as_mut().filter(|_| drafted > 0) {
-            lookup.note(drafted, right);
-        }
-        drafted
+    /// Takes note of how many guesses were right.
+    pub fn settle_guesses(&mut self, right: usize, costs: Option<&mut Costs>) {
+        self.guesses.settle(right, costs);
     }
 
     /// The last so many tokens whose cells are there.
@@ -233,13 +271,27 @@ impl Slot {
         (prompt, cached, self.tokens.len() - self.n_prompt)
     }
 
-    /// Chooses the next token from the logits; true when the request is complete and answered.
-    pub fn take_logits(&mut self, logits: &[f32], vocab: &Vocab, n_ctx: usize) -> Result<bool> {
+    /// Notes that the step with its guesses was made; tells how many there are.
+    pub fn count_guesses(&mut self) -> usize {
+        let count = self.guesses().len();
+        self.answer().n_drafted += count as u32;
+        count
+    }
+
+    /// Chooses the next token, of which the guess of this index was made, from the logits; true when the request is
+    /// complete and answered.
+    pub fn take_logits(
+        &mut self,
+        logits: &[f32],
+        guess: usize,
+        vocab: &Vocab,
+        n_ctx: usize,
+    ) -> Result<bool> {
         if self.job.max_tokens == Some(0) {
             self.answer().finish(StopReason::new(StopKind::MaxTokens));
             return Ok(true);
         }
-        let token = self.sampler.sample(logits)?;
+        let token = self.sampler.sample(logits, self.guesses.current().get(guess))?;
         self.tokens.push(token);
         let logprob =
             self.job.logprobs.map(|count| logprob_of(token, logits, count as usize, vocab));

@@ -20,7 +20,7 @@ pub struct Stats {
     pub cached_tokens: u64,
     /// Tokens that were generated.
     pub completion_tokens: u64,
-    /// Drafted tokens (`prompt_lookup`).
+    /// Drafted tokens: by a draft model or by prompt lookup.
     pub drafted_tokens: u64,
     /// Drafted tokens that were accepted.
     pub accepted_tokens: u64,

@@ -1,8 +1,10 @@
 //! From what a user writes to a file that the engine may read.
 
 mod demo;
+mod draft_file;
 pub(crate) mod preflight;
 mod resolved_model;
 
+pub(crate) use draft_file::DraftFile;
 pub(crate) use resolved_model::pull;
 pub use resolved_model::{ResolvedModel, copy_model, create_model, resembles_demo, resolve};

@@ -62,7 +62,7 @@ impl ResolvedModel {
         }
     }
 
-    /// The options that the model brings (`PARAMETER` and `ADAPTER` of a Modelfile), by mullama's names. Null
+    /// The options that the model brings (`PARAMETER`, `ADAPTER` and `DRAFT` of a Modelfile), by mullama's names. Null
     /// stands for the default. Parameters that mullama does not know are left out, and threads that there are no
     /// processors for.
     pub fn options(&self) -> Map<String, Value> {
@@ -82,6 +82,9 @@ impl ResolvedModel {
                 "lora".to_owned(),
                 adapters.iter().map(|path| path.to_string_lossy()).collect(),
             );
+        }
+        if let Some(draft) = self.stored.as_ref().and_then(|model| model.draft.as_ref()) {
+            options.insert("draft_model".to_owned(), draft.to_string_lossy().into());
         }
         options
     }

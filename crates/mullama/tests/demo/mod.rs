@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use mullama::{ContextParams, GenerateOptions, Model, ModelParams};
 
+#[allow(dead_code, reason = "not all tests use it")]
 pub static DEMO: LazyLock<Model> = LazyLock::new(|| load(ContextParams::default()));
 
 /// With one thread: tests run side by side, and the engine's threads wait for each other actively.

@@ -1,0 +1,49 @@
+//! The placement of a model that is loaded, with its draft model.
+
+use std::path::Path;
+
+use super::budget::Budgets;
+use super::decision::PlacementDecision;
+use super::draft::PlacedDraft;
+use super::request::{PlacementRequest, is_order_open};
+use super::search::PlacementSearch;
+use crate::Result;
+use crate::device::DeviceSet;
+use crate::engine::WeightSettings;
+use crate::options::{ContextParams, ModelParams};
+use crate::source::DraftFile;
+use mullama_gguf::GgufHeader;
+
+/// Fills in what was left open, and refuses what cannot fit: of the model, and of its draft model.
+pub(crate) fn decide(
+    path: &Path,
+    header: &GgufHeader,
+    params: &ModelParams,
+    context: &ContextParams,
+    draft: Option<&DraftFile>,
+) -> Result<(PlacementDecision, Option<PlacementDecision>)> {
+    let devices = DeviceSet::of(params)?;
+    let weights = WeightSettings::resolve(params, &devices)?;
+    let mut budgets = Budgets::of(&weights, is_order_open(params))?;
+    let request = PlacementRequest::new(header, params, weights, context)?;
+    let place = |draft| {
+        let (context, host) = (&request.asked.context, budgets.host.free);
+        PlacedDraft::new(draft, params, &devices, context, host)
+    };
+    let mut draft = draft.map(place).transpose()?;
+    if let Some(draft) = &draft {
+        budgets = budgets.beside(&draft.placement);
+    }
+    let search = PlacementSearch::new(path, header, request, budgets);
+    let decision = search.decide().map_err(|error| match &draft {
+        Some(draft) => draft.explain(error),
+        None => error,
+    })?;
+    for note in search.notes() {
+        log::warn!("{note}");
+    }
+    if let Some(draft) = &mut draft {
+        draft.decision.context.n_ctx = decision.context.n_ctx;
+    }
+    Ok((decision, draft.map(|draft| draft.decision)))
+}

@@ -1,0 +1,38 @@
+//! The choice of guesses from a draft model's logits.
+
+use super::guess::Guess;
+use super::sampler::{Sampler, is_sound, not_numbers};
+use super::settings::Sampling;
+use crate::Result;
+use crate::engine::Vocab;
+
+/// Chooses the guesses of one request.
+pub(crate) struct DraftSampler {
+    sampler: Sampler,
+    draws: bool,
+}
+
+impl DraftSampler {
+    /// One for a request with this sampling. Guesses are drawn, or are the likeliest tokens.
+    pub fn new(vocab: &Vocab, sampling: &Sampling, draws: bool) -> Result<Self> {
+        let sampling = sampling.for_guesses(draws);
+        // Nothing looks back, so that neither the prompt nor the size of the context matters.
+        Ok(Self { sampler: Sampler::new(vocab, &sampling, None, &[], 1)?, draws })
+    }
+
+    /// A guess, and how likely it is to be right by the draft model's own account. For one that is drawn, only
+    /// experience tells.
+    pub fn guess(&mut self, logits: &[f32]) -> Result<(Guess, f64)> {
+        if self.draws {
+            let (token, distribution) = self.sampler.draw(logits)?;
+            return Ok((Guess { token, drawn_from: Some(distribution) }, 1.0));
+        }
+        if !is_sound(logits) {
+            return Err(not_numbers());
+        }
+        let token = self.sampler.choose(logits, false)?;
+        let chosen = logits[token as usize];
+        let sum: f32 = logits.iter().map(|logit| (logit - chosen).exp()).sum();
+        Ok((Guess::fixed(token), f64::from(1.0 / sum)))
+    }
+}

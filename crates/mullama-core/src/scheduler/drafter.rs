@@ -1,0 +1,316 @@
+//! The draft model: a second, smaller model that guesses what comes next.
+//!
+//! It has a context of its own, in which each request that is guessed for has a sequence. What sequences share, and
+//! what is kept of finished requests, is up to a [`PrefixCache`] of its own: it follows the tokens that the model
+//! chose, whatever became of the model's cells. Guesses are an advantage and never a need: where there is no room
+//! for one, there is none.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::host_cache::TieredContext;
+use super::pace::Costs;
+use super::prefix::{KvCells as _, PrefixCache};
+use super::slot::Slot;
+use crate::engine::{AdapterSet, Context, ContextSettings, Decoded, SeqId, Vocab};
+use crate::{CancelToken, Result, Token};
+
+/// A request to guess for.
+pub(super) struct Guessing<'a> {
+    pub slot: &'a mut Slot,
+    /// The most guesses.
+    pub most: usize,
+    /// Whether more guesses may follow.
+    is_open: bool,
+    /// Where in the current batch the logits of its last token are.
+    output: usize,
+}
+
+impl<'a> Guessing<'a> {
+    pub fn new(slot: &'a mut Slot, most: usize) -> Self {
+        Self { slot, most, is_open: true, output: 0 }
+    }
+}
+
+/// A request in the draft model's context.
+struct Guest {
+    sequence: SeqId,
+    /// Tokens of the request that are computed.
+    n_past: usize,
+    /// What is computed after them: the last token, and guesses.
+    ahead: Vec<Token>,
+}
+
+/// The draft model.
+pub(super) struct Drafter {
+    context: TieredContext,
+    prefixes: PrefixCache,
+    /// By the sequences that the requests have in the model's own context.
+    guests: BTreeMap<SeqId, Guest>,
+    n_ctx: usize,
+    /// Tokens that the draft model knows.
+    n_vocab: usize,
+    /// Logits for all tokens that the model knows, where the draft model knows fewer.
+    padded: Vec<f32>,
+    pub costs: Costs,
+}
+
+impl Drafter {
+    pub fn new(context: Context, settings: &ContextSettings) -> Self {
+        let n_ctx = context.n_ctx() as usize;
+        let limit = n_ctx.min(settings.prefix_cache as usize);
+        let prefixes = PrefixCache::new(context.n_seq_max(), context.sharing(), limit);
+        Self {
+            n_vocab: context.n_vocab(),
+            context: TieredContext::new(context, Some(0)),
+            prefixes,
+            guests: BTreeMap::new(),
+            n_ctx,
+            padded: Vec::new(),
+            costs: Costs::default(),
+        }
+    }
+
+    /// Guesses what comes next in each of these requests. `streaming` requests have a token in the model's next
+    /// step; at most `budget` tokens that the draft model has missed are computed now, and the rest later.
+    pub fn guess(
+        &mut self,
+        mut requests: Vec<Guessing<'_>>,
+        streaming: usize,
+        budget: usize,
+        vocab: &Vocab,
+    ) -> Result<()> {
+        requests.retain(|request| self.can_follow(request.slot));
+        if requests.is_empty() {
+            return Ok(());
+        }
+        if !self.costs.pay(requests.iter().filter_map(|request| request.slot.pace()), 0, streaming)
+        {
+            for request in &mut requests {
+                request.slot.rest_from_guesses();
+            }
+            return Ok(());
+        }
+        requests.retain(|request| self.settle(request.slot));
+        self.make_room(&mut requests);
+        if !self.catch_up(&mut requests, budget)? {
+            return Ok(());
+        }
+        let most = requests.iter().map(|request| request.most).max().unwrap_or(0);
+        for made in 1..=most {
+            self.take_guesses(&mut requests, streaming, vocab)?;
+            let open = requests.iter().filter(|request| request.is_open);
+            if !self.costs.pay(open.filter_map(|request| request.slot.pace()), made, streaming)
+                || !self.go_on(&mut requests)?
+            {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the draft model knows all tokens of a request.
+    fn can_follow(&self, slot: &Slot) -> bool {
+        slot.pending().iter().all(|&token| (token as usize) < self.n_vocab)
+    }
+
+    /// Keeps of a request's guesses those that were right, and gives one that is new a sequence. Tells whether it
+    /// has one.
+    fn settle(&mut self, slot: &Slot) -> bool {
+        if !self.guests.contains_key(&slot.seq) {
+            let Some(sequence) = self.prefixes.open(&mut self.context, &AdapterSet::default())
+            else {
+                return false;
+            };
+            let n_past = self.prefixes.adopt(&mut self.context, sequence, slot.beginning());
+            self.guests.insert(slot.seq, Guest { sequence, n_past, ahead: Vec::new() });
+            return true;
+        }
+        let Some(guest) = self.guests.get_mut(&slot.seq) else { return false };
+        // The last token is computed again in any case, for its logits.
+        let known = &slot.beginning()[guest.n_past..];
+        let right = known.iter().zip(&guest.ahead).take_while(|(a, b)| a == b).count();
+        let had_more = guest.ahead.len() > right;
+        self.prefixes.extend(guest.sequence, &known[..right]);
+        guest.n_past += right;
+        guest.ahead.clear();
+        if had_more {
+            self.context.trim(guest.sequence, guest.n_past);
+        }
+        true
+    }
+
+    /// Sees to room for all tokens that may be computed; the last requests go without guesses where there is none.
+    fn make_room(&mut self, requests: &mut Vec<Guessing<'_>>) {
+        loop {
+            let needed = requests.iter().map(|request| self.missing(request) + request.most);
+            let needed: usize = needed.sum();
+            let surplus = (self.prefixes.used() + needed).saturating_sub(self.n_ctx);
+            self.prefixes.evict(&mut self.context, surplus);
+            if self.prefixes.used() + needed <= self.n_ctx {
+                return;
+            }
+            let Some(last) = requests.pop() else { return };
+            self.leave(last.slot, false);
+        }
+    }
+
+    /// Computes what the draft model has missed of the requests, up to their last tokens. Those of which more is
+    /// missing than may be computed now get no guesses. Tells whether any does.
+    fn catch_up(&mut self, requests: &mut Vec<Guessing<'_>>, mut budget: usize) -> Result<bool> {
+        let n_batch = self.context.n_batch();
+        loop {
+            let missing: usize = requests.iter().map(|request| self.missing(request)).sum();
+            if missing <= n_batch.min(budget.max(2 * requests.len())) {
+                break;
+            }
+            if budget == 0 {
+                requests.retain(|request| self.missing(request) <= 2);
+                // What is left is little.
+                budget = usize::MAX;
+                continue;
+            }
+            let computed = self.compute_missing(requests, n_batch.min(budget), false)?;
+            if computed == 0 || requests.iter().all(|request| request.slot.job().is_given_up()) {
+                return Ok(false);
+            }
+            budget -= computed;
+        }
+        let start = Instant::now();
+        let computed = self.compute_missing(requests, n_batch, true)?;
+        if computed > 0 && computed <= 2 * requests.len() {
+            self.costs.draft.note(computed, start.elapsed());
+        }
+        Ok(computed > 0)
+    }
+
+    /// How many tokens of a request are not computed.
+    fn missing(&self, request: &Guessing<'_>) -> usize {
+        request.slot.known().len() - self.guests[&request.slot.seq].n_past
+    }
+
+    /// Computes at most so many tokens that are missing, the last ones of the requests too if all are wanted. Tells
+    /// how many that were.
+    fn compute_missing(
+        &mut self,
+        requests: &mut [Guessing<'_>],
+        mut most: usize,
+        all: bool,
+    ) -> Result<usize> {
+        self.context.batch().clear();
+        let mut counts = Vec::with_capacity(requests.len());
+        for request in &mut *requests {
+            let guest = &self.guests[&request.slot.seq];
+            let known = if all { request.slot.known() } else { request.slot.beginning() };
+            let missing = &known[guest.n_past..];
+            let count = missing.len().min(most);
+            for (offset, &token) in missing[..count].iter().enumerate() {
+                let output = all && offset + 1 == missing.len();
+                let position = guest.n_past + offset;
+                request.output = self.context.batch().add(token, position, guest.sequence, output);
+            }
+            most -= count;
+            counts.push(count);
+        }
+        if counts.iter().sum::<usize>() == 0 || !self.compute(requests)? {
+            return Ok(0);
+        }
+        for (request, &count) in requests.iter().zip(&counts) {
+            let guest = self.guests.get_mut(&request.slot.seq).expect("it has a sequence");
+            // The last token is none of those that are there for good: a step may come to be made again.
+            let kept = count - usize::from(all);
+            let known = request.slot.known();
+            self.prefixes.extend(guest.sequence, &known[guest.n_past..guest.n_past + kept]);
+            guest.n_past += kept;
+            guest.ahead.extend(known.last().filter(|_| all));
+        }
+        Ok(counts.iter().sum())
+    }
+
+    /// Computes the last guess of each request that goes on. Tells whether that was done.
+    fn go_on(&mut self, requests: &mut [Guessing<'_>]) -> Result<bool> {
+        let start = Instant::now();
+        self.context.batch().clear();
+        for request in requests.iter_mut().filter(|request| request.is_open) {
+            let guest = self.guests.get_mut(&request.slot.seq).expect("it has a sequence");
+            let Some(guess) = request.slot.guesses().last() else { continue };
+            let position = guest.n_past + guest.ahead.len();
+            guest.ahead.push(guess.token);
+            request.output = self.context.batch().add(guess.token, position, guest.sequence, true);
+        }
+        let count = self.context.batch().len();
+        let done = count > 0 && self.compute(requests)?;
+        if done {
+            self.costs.draft.note(count, start.elapsed());
+        }
+        Ok(done)
+    }
+
+    /// Computes the batch; where that is given up, the requests have what they had before.
+    fn compute(&mut self, requests: &[Guessing<'_>]) -> Result<bool> {
+        let owners: Vec<CancelToken> =
+            requests.iter().map(|request| request.slot.job().cancel.clone()).collect();
+        match self.context.decode(owners.into_iter())? {
+            Decoded::Done => return Ok(true),
+            Decoded::NoRoom => self.prefixes.forget(&mut self.context),
+            Decoded::Aborted => {}
+        }
+        for request in requests {
+            let guest = self.guests.get_mut(&request.slot.seq).expect("it has a sequence");
+            guest.ahead.clear();
+            self.context.trim(guest.sequence, guest.n_past);
+        }
+        Ok(false)
+    }
+
+    /// Takes a guess for each request that goes on, and settles which go on further.
+    fn take_guesses(
+        &mut self,
+        requests: &mut [Guessing<'_>],
+        streaming: usize,
+        vocab: &Vocab,
+    ) -> Result<()> {
+        for request in requests.iter_mut().filter(|request| request.is_open) {
+            let mut logits = self.context.logits(request.output)?;
+            if logits.len() < vocab.len() {
+                self.padded.clear();
+                self.padded.extend_from_slice(logits);
+                self.padded.resize(vocab.len(), f32::NEG_INFINITY);
+                logits = &self.padded;
+            }
+            let logits = &logits[..vocab.len()];
+            let goes_on = request.slot.add_guess(logits, vocab, &self.costs, streaming);
+            request.is_open = goes_on
+                && request.slot.guesses().len() < request.most
+                && request.slot.guesses().last().is_some_and(|guess| {
+                    (guess.token as usize) < self.n_vocab
+                        && !vocab.is_end_of_generation(guess.token)
+                });
+        }
+        Ok(())
+    }
+
+    /// The request of a slot does not run any more, or goes without guesses. What was computed for it may be kept
+    /// for others.
+    pub fn leave(&mut self, slot: &Slot, keep: bool) {
+        if !self.guests.contains_key(&slot.seq) {
+            return;
+        }
+        self.settle(slot);
+        let Some(guest) = self.guests.remove(&slot.seq) else { return };
+        if keep {
+            self.prefixes.keep(&mut self.context, guest.sequence);
+        } else {
+            self.prefixes.close(&mut self.context, guest.sequence);
+        }
+    }
+
+    /// Gives up all that was computed; nobody is guessed for.
+    pub fn forget(&mut self) {
+        for guest in std::mem::take(&mut self.guests).into_values() {
+            self.prefixes.close(&mut self.context, guest.sequence);
+        }
+        self.prefixes.forget(&mut self.context);
+        self.context.wipe();
+    }
+}

@@ -1,0 +1,121 @@
+//! A request's guesses at its next tokens: copied from earlier text, or made by the draft model.
+
+use super::lookup::Lookup;
+use super::pace::{Costs, Pace};
+use super::request::Guessed;
+use crate::engine::Vocab;
+use crate::sampling::{DraftSampler, Guess, Sampling};
+use crate::{Result, Token};
+
+/// Guesses of one request.
+pub(super) struct Guesses {
+    lookup: Option<Lookup>,
+    model: Option<FromModel>,
+    /// Those of the current step.
+    current: Vec<Guess>,
+    are_copied: bool,
+    /// Where in the current batch the logits of the first of them are.
+    pub output: usize,
+}
+
+/// What guesses of the draft model are made with.
+struct FromModel {
+    most: usize,
+    pace: Pace,
+    /// Made with the first guess.
+    sampler: Option<DraftSampler>,
+}
+
+impl Guesses {
+    /// Guesses as a request wants them.
+    pub fn new(wanted: Guessed) -> Self {
+        let model =
+            FromModel { most: wanted.by_model as usize, pace: Pace::default(), sampler: None };
+        Self {
+            lookup: (wanted.by_lookup > 0).then(|| Lookup::new(wanted.by_lookup as usize)),
+            model: (wanted.by_model > 0).then_some(model),
+            current: Vec::new(),
+            are_copied: false,
+            output: 0,
+        }
+    }
+
+    /// Those of the current step.
+    pub fn current(&self) -> &[Guess] {
+        &self.current
+    }
+
+    /// There is no step with them any more.
+    pub fn clear(&mut self) {
+        self.current.clear();
+    }
+
+    /// Copies what followed earlier text like this, in at most so many tokens.
+    pub fn copy(&mut self, known: &[Token], most: usize) {
+        let Some(lookup) = &self.lookup else { return };
+        self.current = lookup.draft(known, most).into_iter().map(Guess::fixed).collect();
+        self.are_copied = true;
+    }
+
+    /// How many guesses the draft model may make in this step; asked once for each.
+    pub fn wanted_of_model(&mut self) -> usize {
+        let Some(model) = self.model.as_mut().filter(|_| self.current.is_empty()) else { return 0 };
+        self.are_copied = false;
+        if model.pace.is_resting() { 0 } else { model.most }
+    }
+
+    /// What is known of the draft model's guesses.
+    pub fn pace(&self) -> Option<&Pace> {
+        self.model.as_ref().map(|model| &model.pace)
+    }
+
+    /// No guesses of the draft model for a while: they do not pay.
+    pub fn rest(&mut self) {
+        self.model.iter_mut().for_each(|model| model.pace.rest());
+    }
+
+    /// Makes a guess from the draft model's logits. Tells whether it is worth a place in the step; guesses that
+    /// cannot be made are not tried again.
+    pub fn add(
+        &mut self,
+        logits: &[f32],
+        sampling: &Sampling,
+        draws: bool,
+        vocab: &Vocab,
+        worth: (&Costs, usize),
+    ) -> bool {
+        let Some(model) = &mut self.model else { return false };
+        let mut guess = || -> Result<(Guess, f64)> {
+            let sampler = match &mut model.sampler {
+                Some(sampler) => sampler,
+                none => none.insert(DraftSampler::new(vocab, sampling, draws)?),
+            };
+            sampler.guess(logits)
+        };
+        match guess() {
+            Ok((guess, confidence)) => {
+                let is_worth_it = model.pace.add(confidence, worth.0, worth.1);
+                self.current.extend(is_worth_it.then_some(guess));
+                is_worth_it
+            }
+            Err(error) => {
+                log::warn!("the draft model is not used for a request: {error}");
+                self.model = None;
+                false
+            }
+        }
+    }
+
+    /// Takes note of how many guesses of the step were right.
+    pub fn settle(&mut self, right: usize, costs: Option<&mut Costs>) {
+        let made = std::mem::take(&mut self.current).len();
+        if made == 0 {
+            return;
+        }
+        if self.are_copied {
+            self.lookup.iter_mut().for_each(|lookup| lookup.note(made, right));
+        } else if let (Some(model), Some(costs)) = (&mut self.model, costs) {
+            model.pace.settle(right, costs);
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! How far ahead it pays to guess.
+//!
+//! A guess costs a step of the draft model and a token more in a step of the model. It saves a step of the model
+//! if it is right. What steps take is measured, and so is how often guesses are right.
+
+use std::time::Duration;
+
+/// What is left of a measurement's weight after the next one.
+const MEMORY: f64 = 0.95;
+
+/// How many times longer than usual a step may be taken to be.
+const OUTLIER: f64 = 2.0;
+
+/// Guesses that are made while nothing is known of what they cost.
+const FIRST_GUESSES: usize = 2;
+
+/// How many guesses' worth of confidence what is known of other requests has.
+const PRIOR: f64 = 4.0;
+
+/// What is left of a step's guesses' weight after the next one's.
+const RECALL: f64 = 0.9;
+
+/// Tokens without guesses after guessing has not paid: the first time, and at most.
+const FIRST_PAUSE: usize = 16;
+const LONGEST_PAUSE: usize = 512;
+
+/// What a step takes by the number of its tokens: a straight line through the last measurements.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    weight: f64,
+    tokens: f64,
+    seconds: f64,
+    tokens_squared: f64,
+    product: f64,
+}
+
+impl Line {
+    /// Notes what a step took.
+    pub fn note(&mut self, tokens: usize, took: Duration) {
+        // Now and then a step is held up by something else.
+        let usual = self.at(tokens).filter(|_| self.weight > 4.0);
+        let most = usual.map_or(f64::INFINITY, |seconds| seconds * OUTLIER);
+        let (tokens, seconds) = (tokens as f64, took.as_secs_f64().min(most));
+        let add = |sum: &mut f64, more: f64| *sum = *sum * MEMORY + more;
+        add(&mut self.weight, 1.0);
+        add(&mut self.tokens, tokens);
+        add(&mut self.seconds, seconds);
+        add(&mut self.tokens_squared, tokens * tokens);
+        add(&mut self.product, tokens * seconds);
+    }
+
+    /// Seconds that one more token takes.
+    fn slope(&self) -> f64 {
+        let spread = self.weight * self.tokens_squared - self.tokens * self.tokens;
+        // Where all steps were about as large, they do not tell.
+        if spread < 0.05 * self.weight * self.weight {
+            return 0.0;
+        }
+        ((self.weight * self.product - self.tokens * self.seconds) / spread).max(0.0)
+    }
+
+    /// Seconds that a step of so many tokens takes, where any has been measured.
+    fn at(&self, tokens: usize) -> Option<f64> {
+        let (mean_tokens, mean) = (self.tokens / self.weight, self.seconds / self.weight);
+        let seconds = mean + self.slope() * (tokens as f64 - mean_tokens);
+        (self.weight > 0.0).then(|| seconds.max(mean * 0.1))
+    }
+}
+
+/// What steps take, and how often guesses of all requests are right.
+#[derive(Debug)]
+pub(super) struct Costs {
+    /// Steps of the model, without tokens of prompts.
+    pub step: Line,
+    /// Steps of the draft model.
+    pub draft: Line,
+    record: Record,
+}
+
+impl Default for Costs {
+    fn default() -> Self {
+        // Nothing speaks against guesses yet.
+        let record = Record { made: PRIOR, expected: PRIOR, right: PRIOR };
+        Self { step: Line::default(), draft: Line::default(), record }
+    }
+}
+
+/// Guesses, how many of them were expected to be right, and how many were.
+#[derive(Debug, Clone, Copy, Default)]
+struct Record {
+    made: f64,
+    expected: f64,
+    right: f64,
+}
+
+impl Record {
+    fn note(&mut self, memory: f64, confidences: &[f64], right: usize) {
+        // What comes after a wrong guess was never tried.
+        let tried = confidences.len().min(right + 1);
+        let expected: f64 = confidences[..tried].iter().sum();
+        for (sum, more) in [
+            (&mut self.made, tried as f64),
+            (&mut self.expected, expected),
+            (&mut self.right, right as f64),
+        ] {
+            *sum = *sum * memory + more;
+        }
+    }
+
+    fn plus(self, other: Self, weight: f64) -> Self {
+        Self {
+            made: self.made + other.made * weight,
+            expected: self.expected + other.expected * weight,
+            right: self.right + other.right * weight,
+        }
+    }
+}
+
+/// What is known of one request's guesses.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    record: Record,
+    /// Tokens until guesses are tried again, and for how many there will be none the next time.
+    pause: usize,
+    next_pause: usize,
+    /// Whether this step's guesses are made to find out.
+    is_trial: bool,
+    /// How likely each guess of this step is to be right, and all of them.
+    confidences: Vec<f64>,
+    all_right: f64,
+}
+
+impl Pace {
+    /// Whether there are no guesses in this step; asked once for each.
+    pub fn is_resting(&mut self) -> bool {
+        self.confidences.clear();
+        self.all_right = 1.0;
+        let was_resting = self.pause > 0;
+        self.pause = self.pause.saturating_sub(1);
+        self.is_trial = was_resting && self.pause == 0;
+        self.pause > 0
+    }
+
+    /// No guesses for a while: they do not pay.
+    pub fn rest(&mut self) {
+        self.pause = self.next_pause.clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        self.next_pause = self.pause * 2;
+    }
+
+    /// How likely the next guess is to be right, with those before it, and before it is made.
+    fn next(&self, costs: &Costs) -> f64 {
+        let known = self.known(costs);
+        self.all_right * (known.right / known.made.max(f64::MIN_POSITIVE)).min(1.0)
+    }
+
+    fn known(&self, costs: &Costs) -> Record {
+        self.record.plus(costs.record, PRIOR / costs.record.made.max(PRIOR))
+    }
+
+    /// Notes a guess, which is right so likely by the draft model's account. Tells whether it is worth a place in
+    /// the model's step, in which `streaming` requests have a token.
+    pub fn add(&mut self, confidence: f64, costs: &Costs, streaming: usize) -> bool {
+        let known = self.known(costs);
+        let trust = known.right / known.expected.max(f64::MIN_POSITIVE);
+        let all_right = self.all_right * (confidence * trust).min(1.0);
+        let gain = costs.step.at(streaming).unwrap_or(0.0) / streaming as f64 * all_right;
+        let is_first_trial = self.is_trial && self.confidences.is_empty();
+        if gain < costs.step.slope() && !is_first_trial {
+            // It is not tried; what the draft model says of it is believed.
+            let missed =
+                Record { made: 1.0, expected: confidence, right: confidence * trust.min(1.0) };
+            self.record = self.record.plus(missed, 1.0);
+            return false;
+        }
+        self.all_right = all_right;
+        self.confidences.push(confidence);
+        true
+    }
+
+    /// Notes how many guesses of the step were right.
+    pub fn settle(&mut self, right: usize, costs: &mut Costs) {
+        self.record.note(RECALL, &self.confidences, right);
+        costs.record.note(MEMORY, &self.confidences, right);
+        if right > 0 {
+            self.next_pause = FIRST_PAUSE;
+        }
+    }
+}
+
+impl Costs {
+    /// Whether one more step of the draft model pays, with a guess for each of these requests, where `streaming`
+    /// requests have a token in the model's step.
+    pub fn pay<'a>(
+        &self,
+        paces: impl Iterator<Item = &'a Pace>,
+        guesses_made: usize,
+        streaming: usize,
+    ) -> bool {
+        let (mut count, mut right, mut is_trial) = (0, 0.0, false);
+        for pace in paces {
+            count += 1;
+            right += pace.next(self);
+            is_trial |= pace.is_trial && pace.confidences.is_empty();
+        }
+        let (Some(step), Some(draft)) = (self.step.at(streaming), self.draft.at(count)) else {
+            return guesses_made < FIRST_GUESSES;
+        };
+        let gain = step / streaming as f64 * right;
+        is_trial || gain > draft + self.step.slope() * count as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn costs(step: f64, more: f64, draft: f64) -> Costs {
+        let mut costs = Costs::default();
+        for tokens in (1..=4).cycle().take(40) {
+            costs.step.note(tokens, Duration::from_secs_f64(step + more * (tokens - 1) as f64));
+            costs.draft.note(1, Duration::from_secs_f64(draft));
+        }
+        costs
+    }
+
+    /// How many guesses are made where a share of them is right.
+    fn guesses(costs: &Costs, right: f64) -> usize {
+        let record = Record { made: 1e3, expected: 1e3, right: 1e3 * right };
+        let mut pace = Pace { record, ..Pace::default() };
+        assert!(!pace.is_resting());
+        let pays = |pace: &mut Pace, made| {
+            costs.pay(std::iter::once(&*pace), made, 1) && pace.add(1.0, costs, 1)
+        };
+        (0..32).take_while(|&made| pays(&mut pace, made)).count()
+    }
+
+    #[test]
+    fn more_guesses_are_made_where_they_are_right_and_cheap() {
+        let cheap = costs(0.010, 0.0001, 0.001);
+        assert_eq!(
+            guesses(&cheap, 0.5),
+            3,
+            "an eighth is worth more than 1.1 ms, a sixteenth is not"
+        );
+        assert!(guesses(&cheap, 0.9) > 15);
+        assert_eq!(guesses(&cheap, 0.1), 0);
+        assert_eq!(guesses(&costs(0.010, 0.006, 0.001), 0.6), 0, "each takes 7 ms and saves 6");
+        assert_eq!(guesses(&costs(0.010, 0.002, 0.006), 0.85), 1);
+    }
+
+    #[test]
+    fn what_does_not_pay_is_tried_again_less_and_less_often() {
+        let mut costs = costs(0.010, 0.001, 0.005);
+        let mut pace = Pace::default();
+        let mut trials = Vec::new();
+        for token in 0..2000 {
+            if pace.is_resting() {
+                continue;
+            }
+            if !costs.pay(std::iter::once(&pace), 0, 1) {
+                pace.rest();
+                continue;
+            }
+            pace.add(0.9, &costs, 1);
+            pace.settle(0, &mut costs);
+            trials.push(token);
+        }
+        assert!((3..20).contains(&trials.len()), "{trials:?}");
+        let mut gaps = trials.windows(2).map(|pair| pair[1] - pair[0]);
+        assert!(gaps.clone().max() > Some(400), "{trials:?}");
+        assert!(gaps.all(|gap| gap <= 2 * LONGEST_PAUSE), "{trials:?}");
+    }
+
+    #[test]
+    fn a_request_begins_with_what_others_have_shown() {
+        let mut costs = costs(0.010, 0.001, 0.005);
+        let begins = |costs: &Costs| {
+            let mut pace = Pace::default();
+            assert!(!pace.is_resting());
+            costs.pay(std::iter::once(&pace), 0, 1)
+        };
+        assert!(begins(&costs));
+        let mut other = Pace::default();
+        for _ in 0..50 {
+            other.is_resting();
+            other.confidences.push(0.9);
+            other.settle(0, &mut costs);
+        }
+        assert!(!begins(&costs));
+    }
+
+    #[test]
+    fn steps_of_one_size_tell_nothing_of_others() {
+        let mut line = Line::default();
+        assert_eq!(line.at(1), None);
+        for ms in [9, 11, 9, 11] {
+            line.note(3, Duration::from_millis(ms));
+        }
+        assert_eq!(line.slope(), 0.0);
+        assert!((line.at(8).unwrap() - 0.010).abs() < 0.001);
+        for _ in 0..60 {
+            line.note(3, Duration::from_millis(10));
+            line.note(5, Duration::from_millis(14));
+        }
+        assert!((line.slope() - 0.002).abs() < 1e-6, "{}", line.slope());
+        assert!((line.at(1).unwrap() - 0.006).abs() < 1e-6);
+    }
+}

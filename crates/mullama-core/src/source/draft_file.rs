@@ -1,0 +1,122 @@
+//! The file of a draft model, which must have the vocabulary of the model that it drafts for.
+
+use std::path::{Path, PathBuf};
+
+use super::preflight;
+use super::resolved_model::ResolvedModel;
+use crate::{Error, Result};
+use mullama_gguf::{Document, GgufHeader, Value};
+
+/// The engine's types of tokens (`llama_token_type`) that stand for text.
+const NORMAL: i32 = 1;
+const BYTE: i32 = 6;
+
+/// Vocabularies may differ by so many tokens at their end, which fill them up to a round size.
+const MOST_MORE: usize = 512;
+
+/// The file of a draft model.
+pub(crate) struct DraftFile {
+    pub path: PathBuf,
+    pub header: GgufHeader,
+}
+
+impl DraftFile {
+    /// What stands for no draft model.
+    pub const NONE: &str = "none";
+
+    /// Finds the draft model that was asked for, if any was, for the model of a file.
+    pub fn find(source: Option<&str>, model: &Path) -> Result<Option<Self>> {
+        let Some(source) = source.filter(|source| *source != Self::NONE) else { return Ok(None) };
+        let found = ResolvedModel::find(source);
+        let path = found.map_err(|error| error.with_context("option", "draft_model"))?.path;
+        Self::at(path, model).map(Some)
+    }
+
+    /// The draft model of a file, for the model of another.
+    pub fn at(path: PathBuf, model: &Path) -> Result<Self> {
+        let header = GgufHeader::read(&path)?;
+        preflight::check(&path, &header, false, None)?;
+        let difference = difference(&Vocabulary::read(model)?, &Vocabulary::read(&path)?);
+        if let Some(difference) = difference {
+            let problem =
+                format!("{} has another vocabulary than the model: {difference}", path.display());
+            return Err(Error::option("draft_model", problem)
+                .with_context("path", path.display())
+                .with_hint("use a smaller model of the same family"));
+        }
+        Ok(Self { path, header })
+    }
+}
+
+/// A file's tokens.
+struct Vocabulary {
+    kind: Vec<u8>,
+    tokens: Vec<Vec<u8>>,
+    types: Vec<i32>,
+}
+
+impl Vocabulary {
+    fn read(path: &Path) -> Result<Self> {
+        let document = Document::read(path)?;
+        let value = |key: &str| {
+            let found = document.metadata.iter().find(|(name, _)| name == key);
+            found.map(|(_, value)| value)
+        };
+        let tokens = value("tokenizer.ggml.tokens").map(Value::texts).unwrap_or_default();
+        Ok(Self {
+            kind: value("tokenizer.ggml.model").map(|kind| kind.bytes.clone()).unwrap_or_default(),
+            tokens: tokens.into_iter().map(<[u8]>::to_vec).collect(),
+            types: value("tokenizer.ggml.token_type").map(Value::integers).unwrap_or_default(),
+        })
+    }
+
+    /// Whether a token stands for text, and is not one that a template or a fine-tuning may have renamed.
+    fn is_text(&self, id: usize) -> bool {
+        self.types.get(id).is_none_or(|ty| [NORMAL, BYTE].contains(ty))
+    }
+}
+
+/// The first difference of two vocabularies that matters.
+fn difference(model: &Vocabulary, draft: &Vocabulary) -> Option<String> {
+    if model.kind != draft.kind {
+        return Some("it is of another kind".to_owned());
+    }
+    let (all, own) = (model.tokens.len(), draft.tokens.len());
+    let differs = |id: &usize| {
+        model.is_text(*id) && draft.is_text(*id) && model.tokens[*id] != draft.tokens[*id]
+    };
+    if let Some(id) = (0..all.min(own)).find(differs) {
+        let text =
+            |vocabulary: &Vocabulary| String::from_utf8_lossy(&vocabulary.tokens[id]).into_owned();
+        return Some(format!("token {id} is {:?} instead of {:?}", text(draft), text(model)));
+    }
+    (all.abs_diff(own) > MOST_MORE || own == 0)
+        .then(|| format!("it has {own} tokens instead of {all}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vocabulary(tokens: &[&str], types: &[i32]) -> Vocabulary {
+        Vocabulary {
+            kind: b"gpt2".to_vec(),
+            tokens: tokens.iter().map(|token| token.as_bytes().to_vec()).collect(),
+            types: types.to_vec(),
+        }
+    }
+
+    #[test]
+    fn texts_of_tokens_must_be_the_same() {
+        let model = vocabulary(&["<s>", "a", "b", "c"], &[3, 1, 1, 1]);
+        assert_eq!(difference(&model, &model), None);
+        let renamed = vocabulary(&["<begin>", "a", "b", "c", "<pad>"], &[3, 1, 1, 1, 5]);
+        assert_eq!(difference(&model, &renamed), None, "control tokens may have other names");
+        let other = difference(&model, &vocabulary(&["<s>", "a", "x", "c"], &[3, 1, 1, 1]));
+        assert_eq!(other.unwrap(), "token 2 is \"x\" instead of \"b\"");
+        let empty = difference(&model, &vocabulary(&[], &[]));
+        assert_eq!(empty.unwrap(), "it has 0 tokens instead of 4");
+        let kind = Vocabulary { kind: b"llama".to_vec(), ..vocabulary(&["<s>", "a"], &[]) };
+        assert_eq!(difference(&model, &kind).unwrap(), "it is of another kind");
+    }
+}
