@@ -149,6 +149,7 @@ fn check_header(path: &Path, header: &GgufHeader, vocab_only: bool) -> Result<()
     let problem = head_problem(header)
         .filter(|_| !vocab_only)
         .or_else(|| rope_problem(header))
+        .or_else(|| wkv_problem(header))
         .or_else(|| divisor_problem(header))
         .or_else(|| layer_problem(header))
         .or_else(|| token_problem(header));
@@ -371,6 +372,14 @@ fn token_problem(header: &GgufHeader) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// The heads of RWKV share the numbers of an embedding. Its state takes the product of both.
+fn wkv_problem(header: &GgufHeader) -> Option<String> {
+    let size = header.architecture_number("wkv.head_size")?;
+    let length = header.architecture_number("embedding_length")?;
+    (size > length)
+        .then(|| format!("wkv.head_size is {size}, more than the embedding_length {length}"))
 }
 
 /// The texts of all tokens, which a header leaves out.
