@@ -17,11 +17,12 @@ macro_rules! option_names {
         "n_gpu_layers=None, split_mode=None, tensor_split=None, main_gpu=None, devices=None, ",
         "max_gpus=None, rpc_servers=None, tensor_overrides=None, cpu_moe=None, n_cpu_moe=None, ",
         "use_mmap=None, use_mlock=None, check_tensors=None, vocab_only=None, ",
-        "metadata_overrides=None, lora=None, chat_template=None, context_size=None, ",
-        "batch_size=None, ubatch_size=None, n_threads=None, n_threads_batch=None, n_parallel=None, ",
-        "max_queue=None, prefix_cache=None, cache_ram=None, checkpoint_every=None, swa_full=None, ",
-        "max_stall=None, kv_cache_type=None, offload_kqv=None, flash_attention=None, ",
-        "rope_freq_base=None, rope_freq_scale=None, warmup=None",
+        "metadata_overrides=None, lora=None, draft_model=None, draft_gpu_layers=None, ",
+        "draft_devices=None, chat_template=None, context_size=None, batch_size=None, ",
+        "ubatch_size=None, n_threads=None, n_threads_batch=None, n_parallel=None, max_queue=None, ",
+        "prefix_cache=None, cache_ram=None, checkpoint_every=None, swa_full=None, max_stall=None, ",
+        "kv_cache_type=None, offload_kqv=None, flash_attention=None, rope_freq_base=None, ",
+        "rope_freq_scale=None, warmup=None",
     ) };
     (generate) => { concat!(
         "max_tokens=None, timeout=None, temperature=None, top_k=None, top_p=None, min_p=None, ",
@@ -31,8 +32,8 @@ macro_rules! option_names {
         "mirostat=None, mirostat_tau=None, mirostat_eta=None, repeat_penalty=None, ",
         "frequency_penalty=None, presence_penalty=None, repeat_last_n=None, logit_bias=None, ",
         "seed=None, stop=None, ignore_eos=None, infill_suffix=None, grammar=None, lark=None, ",
-        "regex=None, json_schema=None, lora=None, prompt_lookup=None, priority=None, client=None, ",
-        "request_id=None, prompt_progress=None, logprobs=None",
+        "regex=None, json_schema=None, lora=None, prompt_lookup=None, draft=None, draft_max=None, ",
+        "priority=None, client=None, request_id=None, prompt_progress=None, logprobs=None",
     ) };
     (chat) => { concat!(
         "max_tokens=None, timeout=None, temperature=None, top_k=None, top_p=None, min_p=None, ",
@@ -42,10 +43,11 @@ macro_rules! option_names {
         "mirostat=None, mirostat_tau=None, mirostat_eta=None, repeat_penalty=None, ",
         "frequency_penalty=None, presence_penalty=None, repeat_last_n=None, logit_bias=None, ",
         "seed=None, stop=None, ignore_eos=None, infill_suffix=None, grammar=None, lark=None, ",
-        "regex=None, json_schema=None, lora=None, prompt_lookup=None, priority=None, client=None, ",
-        "request_id=None, prompt_progress=None, logprobs=None, tools=None, tool_choice=None, ",
-        "parallel_tool_calls=None, response_format=None, reasoning=None, reasoning_budget=None, ",
-        "parse_special=None, continue_final_message=None, template_kwargs=None",
+        "regex=None, json_schema=None, lora=None, prompt_lookup=None, draft=None, draft_max=None, ",
+        "priority=None, client=None, request_id=None, prompt_progress=None, logprobs=None, ",
+        "tools=None, tool_choice=None, parallel_tool_calls=None, response_format=None, ",
+        "reasoning=None, reasoning_budget=None, parse_special=None, continue_final_message=None, ",
+        "template_kwargs=None",
     ) };
     (embed) => { concat!(
         "pooling=None, normalize=None, dimensions=None, truncate=None, add_special=None, ",
@@ -58,11 +60,11 @@ macro_rules! option_names {
         "host_memory=None, host_bandwidth=None, alternatives=None, n_gpu_layers=None, ",
         "split_mode=None, tensor_split=None, main_gpu=None, max_gpus=None, rpc_servers=None, ",
         "tensor_overrides=None, cpu_moe=None, n_cpu_moe=None, use_mmap=None, use_mlock=None, ",
-        "check_tensors=None, vocab_only=None, metadata_overrides=None, lora=None, ",
-        "chat_template=None, context_size=None, batch_size=None, ubatch_size=None, n_threads=None, ",
-        "n_threads_batch=None, n_parallel=None, max_queue=None, prefix_cache=None, cache_ram=None, ",
-        "checkpoint_every=None, swa_full=None, max_stall=None, kv_cache_type=None, ",
-        "offload_kqv=None, flash_attention=None, rope_freq_base=None, rope_freq_scale=None, ",
-        "warmup=None",
+        "check_tensors=None, vocab_only=None, metadata_overrides=None, lora=None, draft_model=None, ",
+        "draft_gpu_layers=None, draft_devices=None, chat_template=None, context_size=None, ",
+        "batch_size=None, ubatch_size=None, n_threads=None, n_threads_batch=None, n_parallel=None, ",
+        "max_queue=None, prefix_cache=None, cache_ram=None, checkpoint_every=None, swa_full=None, ",
+        "max_stall=None, kv_cache_type=None, offload_kqv=None, flash_attention=None, ",
+        "rope_freq_base=None, rope_freq_scale=None, warmup=None",
     ) };
 }
