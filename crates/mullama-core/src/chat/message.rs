@@ -652,7 +652,10 @@ mod tests {
                 json!([{"role": "assistant", "tool_calls": {}}]),
                 "messages[0].tool_calls: expected a list",
             ),
-            (call(json!({"arguments": "{}"})), "messages[0].tool_calls[0].function: missing"),
+            (
+                call(json!({"arguments": "{}"})),
+                "messages[0].tool_calls[0].function: `name` is missing",
+            ),
             (call(json!("f")), "messages[0].tool_calls[0].function"),
         ] {
             let message = refused(messages);
