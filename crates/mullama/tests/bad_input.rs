@@ -222,6 +222,18 @@ fn a_broken_template_is_an_error_when_it_is_used() {
 }
 
 #[test]
+fn penalties_look_back_no_further_than_the_context() {
+    let options = GenerateOptions::default().with_max_tokens(4).with_temperature(0.0);
+    let options = options.with_repeat_penalty(1.1).with_dry_multiplier(0.5);
+    let far = |last: i32| {
+        let options = options.clone().with_repeat_last_n(last).with_dry_penalty_last_n(last);
+        DEMO.generate("Hello", &options).unwrap().text
+    };
+    // Two lists of 2^31 numbers would be 16 GiB.
+    assert_eq!(far(i32::MAX), far(-1));
+}
+
+#[test]
 fn a_name_or_a_path_is_no_template() {
     for template in ["llama3", "templates/chat.jinja", ""] {
         let params = ModelParams::default().with_chat_template(template);

@@ -202,7 +202,8 @@ fn chain(
     context: u32,
 ) -> Result<RawSampler> {
     let n_vocab = vocab.len() as i32;
-    let look_back = |tokens: i32| if tokens < 0 { context as i32 } else { tokens };
+    // The engine keeps a place for each token: there are no more than fit into the context.
+    let look_back = |tokens: i32| u32::try_from(tokens).unwrap_or(context).min(context) as i32;
     let seed = sampling.seed.unwrap_or(RANDOM_SEED);
 
     let breakers: Vec<CString> = sampling
