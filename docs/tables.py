@@ -1,9 +1,16 @@
 """Parts of files that scripts write: each stands between the comments `table: NAME` and `end`."""
 
+import re
 import sys
+from pathlib import Path
 
+OPTIONS = Path(__file__).parents[1] / "crates/mullama-core/src/options"
 # Flags of the command that are called otherwise than their options.
-FLAGS = {"devices": "device", "tensor_overrides": "override-tensor", "rpc_servers": "rpc", "max_gpus": "max-gpu"}
+FLAGS = {
+    option: flag
+    for file in OPTIONS.glob("*.rs")
+    for option, flag in re.findall(r'^ {8}(\w+)\b.*; flag "([\w-]+)"', file.read_text(encoding="utf-8"), re.MULTILINE)
+}
 
 
 def camel(name):
