@@ -46,6 +46,8 @@ impl From<Vec<Message>> for ChatInput {
 ///
 /// Ask the model about [`Self::messages`], hand its answer to [`Self::record_answer`], make the calls that it
 /// gives, hand what they gave to [`Self::record_tool_results`]; again until there is a [`Self::completion`].
+///
+/// [`Chat`]: crate::Chat
 #[derive(Debug, Clone)]
 pub struct Turn {
     messages: Vec<Message>,

@@ -26,6 +26,10 @@ impl Model {
     /// assert_eq!((embeddings.len(), embeddings.dimensions()), (2, 128));
     /// # Ok::<_, mullama_core::Error>(())
     /// ```
+    ///
+    /// [`ErrorKind::ContextOverflow`]: crate::ErrorKind::ContextOverflow
+    /// [`ErrorKind::OutOfMemory`]: crate::ErrorKind::OutOfMemory
+    /// [`ErrorKind::Unsupported`]: crate::ErrorKind::Unsupported
     pub fn embed(&self, inputs: impl Into<Inputs>, options: &EmbedOptions) -> Result<Embeddings> {
         self.start_embed(inputs, options)?.wait()
     }
@@ -58,6 +62,10 @@ impl Model {
     /// Returns [`ErrorKind::Unsupported`] for other models, [`ErrorKind::ContextOverflow`] for a
     /// document that is too long together with the query unless `truncate` is set, and
     /// [`ErrorKind::OutOfMemory`] if there is not enough memory for the context.
+    ///
+    /// [`ErrorKind::ContextOverflow`]: crate::ErrorKind::ContextOverflow
+    /// [`ErrorKind::OutOfMemory`]: crate::ErrorKind::OutOfMemory
+    /// [`ErrorKind::Unsupported`]: crate::ErrorKind::Unsupported
     pub fn rerank(
         &self,
         query: &str,

@@ -46,6 +46,8 @@ impl Model {
 
     /// Cancels what runs and frees the model now. Everything asked of it from then on fails with
     /// [`ErrorKind::Closed`], of its clones too; what it is (its name, its size) can still be asked.
+    ///
+    /// [`ErrorKind::Closed`]: crate::ErrorKind::Closed
     pub fn close(&self) {
         if let Some(loaded) = self.take_loaded() {
             loaded.engine.iter().for_each(Engine::stop);

@@ -24,6 +24,8 @@ fn start(options: &PlanOptions) -> Result<Option<RwLockReadGuard<'static, ()>>> 
 /// there will do, if it is as long as the whole, and so will the [`Shape`] of a model that does not exist.
 ///
 /// Every number of bytes comes from a dry run of the engine's own loader.
+///
+/// [`Shape`]: crate::Shape
 pub fn plan(source: impl Into<PlanSource>, options: &PlanOptions) -> Result<Plan> {
     let _engine = start(options)?;
     let (header, options) = source.into().find(options)?;
