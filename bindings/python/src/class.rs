@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::hints::Typed;
+use crate::hints::{Dict, Nothing, Typed};
 
 /// Declares such a class: `#[eq]` where its objects compare as the core's do, else `#[pyclass]`, both with
 /// further options; and its fields, with their types in Python and their documentation. A field has the
@@ -100,10 +100,7 @@ pub fn repr<T>(object: &Bound<'_, T>, attributes: &[&str]) -> PyResult<String> {
 }
 
 /// The dict of an object whose attributes are plain: these of them.
-pub fn dict<'py, T>(
-    object: &Bound<'py, T>,
-    attributes: &[&str],
-) -> PyResult<Typed<'py, crate::hints::Dict>> {
+pub fn dict<'py, T>(object: &Bound<'py, T>, attributes: &[&str]) -> PyResult<Typed<'py, Dict>> {
     let dict = PyDict::new(object.py());
     for name in attributes {
         dict.set_item(name, object.as_any().getattr(*name)?)?;
@@ -138,6 +135,12 @@ macro_rules! as_it_is {
 }
 
 as_it_is!(bool, i32, u32, u64, usize, f32, f64, String, (u64, u64), BTreeMap<String, String>);
+
+impl Wrap<()> for Nothing {
+    fn wrap((): ()) -> Self {
+        Self
+    }
+}
 
 impl Wrap<Vec<u8>> for Cow<'static, [u8]> {
     fn wrap(core: Vec<u8>) -> Self {

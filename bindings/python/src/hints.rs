@@ -11,8 +11,6 @@ use pyo3::inspect::{PyStaticConstant, PyStaticExpr};
 use pyo3::prelude::*;
 use pyo3::types::PyNone;
 
-use crate::class::Wrap;
-
 /// A hint, for `INPUT_TYPE` and `OUTPUT_TYPE`.
 pub const fn hint(text: &'static str) -> PyStaticExpr {
     PyStaticExpr::Constant { value: PyStaticConstant::Str(text) }
@@ -114,11 +112,5 @@ impl<'py> IntoPyObject<'py> for Nothing {
 
     fn into_pyobject(self, py: Python<'py>) -> Result<Self::Output, Infallible> {
         Ok(PyNone::get(py))
-    }
-}
-
-impl Wrap<()> for Nothing {
-    fn wrap((): ()) -> Self {
-        Self
     }
 }
