@@ -75,19 +75,15 @@ pub(crate) struct Context {
     /// Requests of the batch that is being computed, watched by [`should_abort`].
     watched: Box<UnsafeCell<Vec<CancelToken>>>,
     n_vocab: usize,
-    /// The most outputs of a step.
-    n_outputs_max: usize,
     /// The sliding window, where its cells are fewer than the context.
     window: Option<Window>,
     /// What it computes with.
     adapters: AdapterSet,
-    /// Whether several devices work on pieces of one batch at a time, as the engine says.
-    is_pipelined: bool,
 }
 
 impl Context {
     pub fn new(weights: Arc<Weights>, settings: &ContextSettings) -> Result<Self> {
-        let (raw, is_pipelined) = RawContext::new(&weights, settings)?;
+        let raw = RawContext::new(&weights, settings)?;
         let watched: Box<UnsafeCell<Vec<CancelToken>>> = Box::default();
         raw.watch(&watched);
         let n_vocab = weights.n_vocab();
@@ -98,11 +94,9 @@ impl Context {
             batch: Batch::default(),
             watched,
             n_vocab,
-            n_outputs_max: settings.raw(&weights).n_outputs_max as usize,
             weights,
             window,
             adapters: AdapterSet::default(),
-            is_pipelined,
         })
     }
 
@@ -135,7 +129,7 @@ impl Context {
         const COPIES: u64 = 4;
         let buffers: Vec<_> = self.breakdown()?.into_iter().map(BufferShare::allocated).collect();
         let mut placement = Placement::new(&buffers, &self.weights.layers);
-        if self.is_pipelined {
+        if self.raw.is_pipelined {
             // SAFETY: the model is alive.
             let n_embd = unsafe { sys::llama_model_n_embd(self.weights.as_ptr()) }.max(0) as u64;
             let tokens = self.n_ubatch().min(self.n_ctx() as usize);
@@ -175,7 +169,7 @@ impl Context {
 
     /// The most tokens of a step that may have an output.
     pub fn n_outputs_max(&self) -> usize {
-        self.n_outputs_max
+        self.raw.n_outputs_max
     }
 
     /// The batch to fill for the next step.
@@ -364,7 +358,7 @@ impl Context {
             // Where there is too little memory for another now, the next to ask is told so.
             let devices = &self.weights.settings.devices;
             if devices.check().is_ok()
-                && let Ok((raw, _)) = RawContext::new(&self.weights, &self.settings)
+                && let Ok(raw) = RawContext::new(&self.weights, &self.settings)
             {
                 raw.watch(&self.watched);
                 self.raw = raw;
@@ -477,6 +471,10 @@ unsafe extern "C" fn should_abort(watched: *mut c_void) -> bool {
 struct RawContext {
     context: NonNull<sys::llama_context>,
     threads: Vec<ThreadPool>,
+    /// The most outputs of a step.
+    n_outputs_max: usize,
+    /// Whether several devices work on pieces of one batch at a time, as the engine says.
+    is_pipelined: bool,
     /// Why it is of no use any more: an assertion of the engine failed, or an allocation, in the middle of a step.
     broken: Option<Error>,
 }
@@ -495,8 +493,7 @@ impl Drop for RawContext {
 }
 
 impl RawContext {
-    /// The context, and whether its devices work in a pipeline.
-    fn new(weights: &Weights, settings: &ContextSettings) -> Result<(Self, bool)> {
+    fn new(weights: &Weights, settings: &ContextSettings) -> Result<Self> {
         check_memory(0)?;
         let params = settings.raw(weights);
         let (context, said) = logging::capture(|| {
@@ -513,14 +510,20 @@ impl RawContext {
         weights.settings.devices.check()?;
         let context = context.map_err(|reason| failed(said.problem().or(Some(reason))))?;
         let context = NonNull::new(context).ok_or_else(|| failed(said.problem()))?;
-        let mut raw = Self { context, threads: Vec::new(), broken: None };
+        let mut raw = Self {
+            context,
+            threads: Vec::new(),
+            n_outputs_max: params.n_outputs_max as usize,
+            is_pipelined: said.lines().any(|line| phrases::PIPELINED.is_in(line)),
+            broken: None,
+        };
         // Where nothing is computed, threads would only be started and ended again.
         if !weights.is_metadata_only {
             raw.attach_threads(settings)?;
         }
         // What is left when all that is large is there.
         check_memory(0)?;
-        Ok((raw, said.lines().any(|line| phrases::PIPELINED.is_in(line))))
+        Ok(raw)
     }
 
     fn as_ptr(&self) -> *mut sys::llama_context {
