@@ -17,6 +17,7 @@ fn main() {
     phrases::check(&engine);
     tables::write(&engine);
     build_shim(&engine);
+    build_media(&engine);
     if !cfg!(feature = "dynamic-backends") {
         modules::refuse_requested();
         engine.is_in_program();
@@ -72,14 +73,40 @@ fn build_shim(engine: &Engine) {
             "shim/header.cpp",
             "shim/kernels.cpp",
             "shim/template.cpp",
+            "shim/media.cpp",
         ])
         .includes(
-            ["common", "include", "ggml/include", "ggml/src", "src", "vendor"]
+            ["common", "include", "ggml/include", "ggml/src", "src", "tools/mtmd", "vendor"]
                 .map(|dir| engine.sources.join(dir)),
         )
         // The headers are llama.cpp's: their warnings are not ours to mend.
         .warnings(false)
         .compile("mullama_shim");
+}
+
+/// The library for pictures and sound, without what reads files of them: that is done in safe code. Nobody waits for
+/// its own instructions, so it is optimised for size.
+fn build_media(engine: &Engine) {
+    let folder = engine.sources.join("tools/mtmd");
+    let models = std::fs::read_dir(folder.join("models"))
+        .unwrap_or_else(|error| panic!("cannot list the models of mtmd: {error}"))
+        .map(|entry| entry.expect("a folder can be listed").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "cpp"));
+    let own = ["mtmd.cpp", "mtmd-audio.cpp", "mtmd-image.cpp", "clip.cpp"];
+    let mut files: Vec<PathBuf> =
+        own.map(|file| folder.join(file)).into_iter().chain(models).collect();
+    files.sort();
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .files(files)
+        .include(&folder)
+        .includes(["include", "ggml/include", "vendor"].map(|dir| engine.sources.join(dir)))
+        .flag_if_supported("-ffunction-sections")
+        .flag_if_supported("-fdata-sections")
+        .opt_level_str("s")
+        .warnings(false)
+        .compile("mullama_media");
 }
 
 /// Links what the shim uses of llama.cpp's `common` into whoever uses this crate, in place of the shared library,

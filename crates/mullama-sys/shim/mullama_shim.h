@@ -6,6 +6,8 @@
 // No C++ exception leaves these functions.
 #pragma once
 
+#include "ggml.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -165,6 +167,38 @@ struct mullama_simulated_device * mullama_simulated_device_new(
 struct ggml_backend_device * mullama_simulated_device_handle(
     struct mullama_simulated_device * device);
 void mullama_simulated_device_free(struct mullama_simulated_device * device);
+
+// What turns pictures into embeddings for a model.
+struct mullama_projector;
+
+// A picture, prepared for a projector: texts, and what is to be encoded.
+struct mtmd_input_chunks;
+
+// Whether a computation is to go on. It must not throw.
+typedef bool mullama_go_on(const void * asked);
+
+// Where mtmd logs, which has a logger of its own.
+void mullama_media_log(ggml_log_callback log);
+
+// On the processor, with so many threads. `model` must outlive it.
+// result: {"vision": bool, "has_grid_positions": bool}, the latter where places in a picture have coordinates.
+int mullama_projector_load(
+    const char * path, const struct llama_model * model, int n_threads,
+    struct mullama_projector ** projector, char ** out);
+void mullama_projector_free(struct mullama_projector * projector);
+
+// `pixels`: three bytes each, red, green and blue, row by row. May run on several threads at a time.
+// result: [{"tokens": [...]} or {"length": number of embeddings, "sees_ahead": bool}, ...]. `*chunks` is to be freed
+// even if it fails.
+int mullama_media_prepare(
+    const struct mullama_projector * projector, unsigned width, unsigned height,
+    const unsigned char * pixels, struct mtmd_input_chunks ** chunks, char ** out);
+void mullama_media_free(struct mtmd_input_chunks * chunks);
+
+// The `count` numbers of the embeddings of one of them, unless `go_on` said no meanwhile.
+int mullama_media_encode(
+    struct mullama_projector * projector, const struct mtmd_input_chunks * chunks, size_t index,
+    mullama_go_on * go_on, const void * asked, float * embeddings, size_t count, char ** out);
 
 #ifdef __cplusplus
 }

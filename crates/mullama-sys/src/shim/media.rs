@@ -1,0 +1,169 @@
+//! Pictures and sound, as the engine's library for them (mtmd) turns them into embeddings.
+
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::ptr::{self, NonNull};
+use std::sync::{Mutex, PoisonError};
+
+use llama_cpp_sys_2::{ggml_log_callback, llama_model};
+
+use super::{ShimResult, call};
+
+#[repr(C)]
+struct RawProjector {
+    _opaque: [u8; 0],
+}
+
+#[repr(C)]
+struct RawChunks {
+    _opaque: [u8; 0],
+}
+
+type GoOn = unsafe extern "C" fn(asked: *const c_void) -> bool;
+
+unsafe extern "C" {
+    fn mullama_media_log(log: ggml_log_callback);
+    fn mullama_projector_load(
+        path: *const c_char,
+        model: *const llama_model,
+        n_threads: c_int,
+        result: *mut *mut RawProjector,
+        out: *mut *mut c_char,
+    ) -> c_int;
+    fn mullama_projector_free(projector: *mut RawProjector);
+    fn mullama_media_prepare(
+        projector: *const RawProjector,
+        width: c_uint,
+        height: c_uint,
+        pixels: *const u8,
+        result: *mut *mut RawChunks,
+        out: *mut *mut c_char,
+    ) -> c_int;
+    fn mullama_media_free(chunks: *mut RawChunks);
+    fn mullama_media_encode(
+        projector: *mut RawProjector,
+        chunks: *const RawChunks,
+        index: usize,
+        go_on: GoOn,
+        asked: *const c_void,
+        embeddings: *mut f32,
+        count: usize,
+        out: *mut *mut c_char,
+    ) -> c_int;
+}
+
+/// Has the library log there.
+///
+/// # Safety
+/// `log` must be callable from any thread, for good.
+pub unsafe fn log_media(log: ggml_log_callback) {
+    // SAFETY: the caller vouches for `log`.
+    unsafe { mullama_media_log(log) }
+}
+
+/// What turns pictures into embeddings for a model.
+pub struct Projector {
+    raw: NonNull<RawProjector>,
+    /// Held by who encodes.
+    encoding: Mutex<()>,
+}
+
+// SAFETY: nothing of it belongs to a thread.
+unsafe impl Send for Projector {}
+// SAFETY: the library prepares pictures on any number of threads, with what never changes; one encodes at a time.
+unsafe impl Sync for Projector {}
+
+/// A picture, prepared for a projector.
+pub struct Embeddable(NonNull<RawChunks>);
+
+// SAFETY: a list that is only read.
+unsafe impl Send for Embeddable {}
+// SAFETY: as above.
+unsafe impl Sync for Embeddable {}
+
+impl Projector {
+    /// Reads a projector's file. Gives what it is, in JSON; see `mullama_projector_load`.
+    ///
+    /// # Safety
+    /// `model` must be valid, and outlive the projector.
+    pub unsafe fn load(
+        path: &CStr,
+        model: *const llama_model,
+        n_threads: i32,
+    ) -> ShimResult<(Self, String)> {
+        let mut result = ptr::null_mut();
+        // SAFETY: the caller vouches for `model`; the rest outlives the call.
+        let about = call(|out| unsafe {
+            mullama_projector_load(path.as_ptr(), model, n_threads, &raw mut result, out)
+        })?;
+        let raw = NonNull::new(result).ok_or("there is no projector")?;
+        Ok((Self { raw, encoding: Mutex::default() }, about))
+    }
+
+    /// Prepares a picture, of `width` times three bytes a row. Gives what it consists of, in JSON; see
+    /// `mullama_media_prepare`.
+    pub fn prepare(
+        &self,
+        width: u32,
+        height: u32,
+        pixels: &[u8],
+    ) -> ShimResult<(Embeddable, String)> {
+        let expected = u64::from(width) * u64::from(height) * 3;
+        if pixels.len() as u64 != expected {
+            return Err(format!("{} bytes where {expected} belong", pixels.len()));
+        }
+        let mut result = ptr::null_mut();
+        // SAFETY: there are as many bytes as the picture has, which was checked.
+        let described = call(|out| unsafe {
+            let projector = self.raw.as_ptr();
+            mullama_media_prepare(projector, width, height, pixels.as_ptr(), &raw mut result, out)
+        });
+        // Freed even where it failed.
+        let chunks = NonNull::new(result).map(Embeddable);
+        let described = described?;
+        Ok((chunks.ok_or("there is no picture")?, described))
+    }
+
+    /// Computes the embeddings of one part of a picture into `embeddings`, which has as many numbers as they have.
+    /// When `go_on` says no, it ends early, and what it leaves there means nothing.
+    pub fn encode<F: Fn() -> bool>(
+        &self,
+        media: &Embeddable,
+        part: usize,
+        go_on: &F,
+        embeddings: &mut [f32],
+    ) -> ShimResult<()> {
+        unsafe extern "C" fn ask<F: Fn() -> bool>(asked: *const c_void) -> bool {
+            // SAFETY: the pointer is that of `go_on`, which outlives the call.
+            unsafe { (*asked.cast::<F>())() }
+        }
+        let _encoding = self.encoding.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: nobody else encodes with it. The caller's numbers are as many as it says.
+        call(|out| unsafe {
+            mullama_media_encode(
+                self.raw.as_ptr(),
+                media.0.as_ptr(),
+                part,
+                ask::<F>,
+                ptr::from_ref(go_on).cast(),
+                embeddings.as_mut_ptr(),
+                embeddings.len(),
+                out,
+            )
+        })
+        .map(drop)
+    }
+}
+
+impl Drop for Projector {
+    fn drop(&mut self) {
+        // SAFETY: owned.
+        unsafe { mullama_projector_free(self.raw.as_ptr()) }
+    }
+}
+
+impl Drop for Embeddable {
+    fn drop(&mut self) {
+        // SAFETY: owned.
+        unsafe { mullama_media_free(self.0.as_ptr()) }
+    }
+}
