@@ -275,6 +275,20 @@ pub fn write_chat_model(
     write_tensors(path, metadata, &shape.tensors(), weights, seed)
 }
 
+/// As [`write_model`], with tokens in its vocabulary that stand around the tiles of a picture.
+pub(crate) fn write_tiled_model(
+    path: &Path,
+    shape: &Shape,
+    weights: WeightType,
+    seed: u64,
+) -> io::Result<()> {
+    // Two line ends, in a byte-level vocabulary.
+    let around = ["\u{10a}\u{10a}", "<fake_token_around_image>", "<global-img>"];
+    let tokenizer = Vocabulary::with_tokens(shape.n_vocab, &around).metadata();
+    let metadata = shape.metadata(weights.file_type(), tokenizer, CHAT_TEMPLATE);
+    write_tensors(path, metadata, &shape.tensors(), weights, seed)
+}
+
 /// Writes a model of these tensors.
 pub(crate) fn write_tensors(
     path: &Path,

@@ -11,7 +11,9 @@ use crate::encoder::{Head, write_encoder};
 use crate::kinds::{Kind, write_kind};
 use crate::model::{
     Experts, Shape, WeightType, quantize, vocab_only, write_chat_model, write_model,
+    write_tiled_model,
 };
+use crate::projector::{Sight, write_projector};
 use crate::random::fnv1a;
 use crate::recurrent::{write_hybrid, write_recurrent, write_windowed};
 use crate::templates;
@@ -50,6 +52,10 @@ pub enum Contents {
     Hybrid(WeightType),
     /// Random weights of a model with sliding windows of so many tokens.
     Windowed(u32, WeightType),
+    /// Random weights, and a vocabulary for pictures in tiles.
+    Tiled(WeightType),
+    /// Random weights of a projector for a model as wide as the shape.
+    Projector(Sight),
     /// Random weights, and a chat template.
     Chat(&'static str),
     /// Random weights, reduced by the engine's quantiser.
@@ -144,6 +150,30 @@ pub const PRESETS: &[Preset] = &[
         about: "two narrow blocks, well below 1 MB: a base for broken files",
         shape: TINY,
         contents: Contents::Random(WeightType::F16),
+    },
+    Preset {
+        name: "projector",
+        about: "what makes `tiny` see, as LLaVA does: 16 tokens for a picture",
+        shape: TINY,
+        contents: Contents::Projector(Sight::Llava),
+    },
+    Preset {
+        name: "projector-gemma3",
+        about: "what makes `windowed` see, as Gemma 3 does: 4 tokens that see each other",
+        shape: TINY,
+        contents: Contents::Projector(Sight::Gemma3),
+    },
+    Preset {
+        name: "tiled",
+        about: "`tiny` with a vocabulary for pictures in tiles",
+        shape: TINY,
+        contents: Contents::Tiled(WeightType::F16),
+    },
+    Preset {
+        name: "projector-idefics3",
+        about: "what makes `tiled` see: it cuts pictures into tiles, as SmolVLM's does",
+        shape: TINY,
+        contents: Contents::Projector(Sight::Idefics3),
     },
     Preset {
         name: "encoder",
@@ -330,6 +360,8 @@ impl Preset {
             Contents::Windowed(window, weights) => {
                 write_windowed(path, &self.shape, window, weights, SEED)
             }
+            Contents::Tiled(weights) => write_tiled_model(path, &self.shape, weights, SEED),
+            Contents::Projector(sight) => write_projector(path, sight, self.shape.n_embd, SEED),
             Contents::Chat(template) => {
                 write_chat_model(path, &self.shape, WeightType::F16, SEED, template)
             }

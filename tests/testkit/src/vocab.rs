@@ -51,6 +51,17 @@ impl Vocabulary {
         Self { tokens, merges }
     }
 
+    /// As [`Self::new`], with these tokens in place of the last that are merged.
+    pub fn with_tokens(size: u32, others: &[&str]) -> Self {
+        let mut vocabulary = Self::new(size);
+        let end = vocabulary.end_of_text() as usize;
+        for (token, other) in vocabulary.tokens[..end].iter_mut().rev().zip(others) {
+            (*other).clone_into(token);
+        }
+        vocabulary.merges.truncate(vocabulary.merges.len() - others.len());
+        vocabulary
+    }
+
     /// The token that ends a text; it also stands where a beginning or padding is asked for.
     pub fn end_of_text(&self) -> u32 {
         self.tokens.len() as u32 - Self::CONTROL_COUNT
