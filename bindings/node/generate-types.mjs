@@ -172,7 +172,7 @@ function results() {
   const declare = ([name, struct]) => {
     const head = `((?:^/// .*\\n)+)(?:^#\\[.*\\n)*^pub struct ${struct} \\{\\n([^}]*)^\\}`;
     const [, doc, body] = only(new RegExp(head, 'gm'), struct);
-    const field = /((?: {4}\/\/\/.*\n)+) {4}pub (\w+): (?:Option<(.*)>|(.*)),\n/y;
+    const field = /((?: {4}\/\/\/.*\n)+)(?: {4}#.*\n)* {4}pub (\w+): (?:Option<(.*)>|(.*)),\n/y;
     const members = [];
     while (field.lastIndex < body.length) {
       const [, doc, name, optional, type] = field.exec(body) ?? [];

@@ -61,6 +61,7 @@ impl Turn {
         let usage = Usage {
             prompt_tokens: count("promptTokens"),
             cached_tokens: count("cachedTokens"),
+            image_tokens: count("imageTokens"),
             completion_tokens: count("completionTokens"),
             reasoning_tokens: count("reasoningTokens"),
             drafted_tokens: count("draftedTokens"),

@@ -141,6 +141,7 @@ describe('a model', () => {
       reasoning: false,
       rerank: false,
       tools: true,
+      vision: false,
     });
     assert.match(model.path, /\.gguf$/);
     assert.equal(model.defaultOptions.topK, 40);

@@ -94,6 +94,8 @@ class! {
         embed: bool,
         /// Documents can be ranked: there is a classification head.
         rerank: bool,
+        /// Messages can have pictures: there is a projector.
+        vision: bool,
     }
 }
 

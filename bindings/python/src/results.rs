@@ -21,6 +21,8 @@ class! {
         prompt_tokens: u32,
         /// Prompt tokens that were reused from the cache.
         cached_tokens: u32,
+        /// Prompt tokens that are of pictures.
+        image_tokens: u32,
         /// Generated tokens, including a final end-of-generation token.
         completion_tokens: u32,
         /// Generated tokens that were reasoning, without its tags; only for chats.

@@ -205,6 +205,14 @@ fn run() -> Command {
                 .help("Answer in JSON: any object, or what the JSON schema in a file asks for"),
         )
         .arg(
+            Arg::new("image")
+                .long("image")
+                .value_name("FILE")
+                .action(ArgAction::Append)
+                .conflicts_with("raw")
+                .help("A picture for the first message (PNG, JPEG, GIF, BMP, WebP); may be given several times"),
+        )
+        .arg(
             Arg::new("verbose")
                 .long("verbose")
                 .short('v')

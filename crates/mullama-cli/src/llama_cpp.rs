@@ -108,7 +108,8 @@ const SWITCH: &[&str] = &[
 const DRAFT: &str =
     "tokens are drafted by a draft model (--draft-model) or by prompt lookup (--prompt-lookup N)";
 const DRAFT_TENSORS: &str = "a draft model is placed by layers: use --draft-gpu-layers N";
-const MEDIA: &str = "images and audio are not supported yet";
+const MEDIA: &str =
+    "sound, videos and limits of pictures' tokens are not supported yet; --image takes pictures";
 const YARN: &str = "set the model's own metadata: --metadata-overrides '{\"llama.rope.scaling.type\": \"yarn\", ...}'";
 const AFFINITY: &str = "run the command under taskset, numactl or nice";
 const FUSED: &str = "the engine fuses operations by itself";
@@ -736,20 +737,11 @@ const OTHER_MODELS: &[Flag] = &[
         ],
         Refused("use --prompt-lookup N, which needs no further settings"),
     ),
-    valued(
-        &[
-            "--image",
-            "--audio",
-            "--video",
-            "-mm",
-            "--mmproj",
-            "-mmu",
-            "--mmproj-url",
-            "-mmdev",
-            "--mmproj-device",
-        ],
-        Refused(MEDIA),
-    ),
+    valued(&["--image"], Ours("image")),
+    valued(&["-mm", "--mmproj"], Ours("mmproj")),
+    valued(&["-mmu", "--mmproj-url"], Refused("download it, and give its file with --mmproj")),
+    valued(&["--audio", "--video"], Refused(MEDIA)),
+    valued(&["-mmdev", "--mmproj-device"], Unused("projectors compute on the processor")),
     valued(
         &[
             "--image-min-tokens",
@@ -764,11 +756,10 @@ const OTHER_MODELS: &[Flag] = &[
         ],
         Refused(MEDIA),
     ),
-    bare(&["--mmproj-auto", "--mmproj-offload"], Refused(MEDIA)),
-    bare(
-        &["--no-mmproj", "--no-mmproj-auto", "--no-mmproj-offload"],
-        Already("no projector is ever loaded"),
-    ),
+    bare(&["--mmproj-auto"], Already("the projector beside the model is found")),
+    bare(&["--mmproj-offload"], Unused("projectors compute on the processor")),
+    bare(&["--no-mmproj", "--no-mmproj-auto"], Fixed("mmproj", "none")),
+    bare(&["--no-mmproj-offload"], Already("projectors compute on the processor")),
     bare(
         &["--embedding", "--embeddings", "--rerank", "--reranking"],
         Refused("use `embed` or `rerank` in Python, Node.js or Rust"),

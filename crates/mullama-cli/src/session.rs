@@ -1,12 +1,12 @@
 //! A conversation with a model.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use mullama::hub::Parameters;
 use mullama::{
-    ChatOptions, Completion, Error, ErrorKind, FinishReason, Message, Model, Prompt, ResolvedModel,
-    StopKind, TokenLogprob, write_state,
+    ChatOptions, Completion, Content, ContentPart, Error, ErrorKind, FinishReason, Message, Model,
+    Prompt, ResolvedModel, StopKind, TokenLogprob, write_state,
 };
 use mullama_base::{Text, folders, units};
 use serde_json::{Map, Value};
@@ -55,6 +55,8 @@ pub struct Session {
     pub system: Option<String>,
     /// What has been said, without the system message.
     pub messages: Vec<Message>,
+    /// Pictures of the next message.
+    images: Vec<ContentPart>,
     options: ChatOptions,
     raw: bool,
     store: Option<ConversationStore>,
@@ -96,6 +98,7 @@ impl Session {
             parameters,
             system,
             messages,
+            images: Vec::new(),
             options,
             raw,
             store,
@@ -194,14 +197,33 @@ impl Session {
         }
     }
 
+    /// Adds a picture to the next message.
+    pub fn add_image(&mut self, path: &Path) -> Result<(), Failure> {
+        let can_see = self.model.capabilities().vision && !self.raw;
+        if !can_see {
+            let message = "the model takes text only: it has no projector that can be used";
+            return Err(Error::new(ErrorKind::Unsupported, message)
+                .with_hint("a model that sees has a projector: give its file with --mmproj")
+                .into());
+        }
+        self.images.push(ContentPart::image_file(path)?);
+        Ok(())
+    }
+
     /// Answers a prompt on standard output, and adds both to the messages. What cannot be answered is
     /// not added.
     pub fn answer(&mut self, prompt: String) -> Result<FinishReason, Failure> {
         if self.raw {
             return self.continue_text(prompt);
         }
+        let mut question = Message::user(prompt.clone());
+        if !self.images.is_empty() {
+            let mut parts = std::mem::take(&mut self.images);
+            parts.push(ContentPart::text(prompt));
+            question.content = Some(Content::Parts(parts));
+        }
         let mut messages = self.all_messages();
-        messages.push(Message::user(prompt.clone()));
+        messages.push(question.clone());
         let mut stream = self.model.stream_chat(&messages, &self.options)?;
         let cancel = stream.cancel_token();
         let _interrupted = interrupt().on_cancel(move || cancel.cancel());
@@ -210,7 +232,7 @@ impl Session {
         for call in &completion.message.tool_calls {
             print_answer(&format!("{}({})\n", call.function.name, call.function.arguments))?;
         }
-        self.messages.extend([Message::user(prompt), completion.message.clone()]);
+        self.messages.extend([question, completion.message.clone()]);
         let loading = self.loading.take();
         self.report(completion, loading);
         self.keep()?;
@@ -289,6 +311,12 @@ impl Session {
                     .filter(|count| *count > 0)
                     .map(|count| format!("{count} token(s)")),
             ),
+            (
+                "prompt image count",
+                Some(usage.image_tokens)
+                    .filter(|count| *count > 0)
+                    .map(|count| format!("{count} token(s)")),
+            ),
             ("prompt eval duration", Some(milliseconds(timings.prompt_ms))),
             ("prompt eval rate", Some(format!("{:.2} tokens/s", timings.prompt_tps))),
             ("eval count", Some(format!("{} token(s)", usage.completion_tokens))),
@@ -352,6 +380,10 @@ fn load(
     let mut options = Options::parse(merged(found, settings, parameters))?;
     if options.model.chat_template.is_none() && !settings.raw {
         options.model.chat_template = source::chat_template(found)?;
+    }
+    if options.model.projector.is_none() {
+        options.model.projector =
+            found.projector()?.map(|path| path.to_string_lossy().into_owned());
     }
     let begun = Instant::now();
     let mut progress = Loading::new();

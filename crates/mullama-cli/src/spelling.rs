@@ -786,7 +786,7 @@ mod tests {
             ("run demo -cuda graphs=0 hi", "GGML_CUDA_DISABLE_GRAPHS=1"),
             ("run demo --mtp hi", "--prompt-lookup"),
             ("run demo -ncmoed 3 hi", "--draft-gpu-layers"),
-            ("run demo --image a.png hi", "images and audio"),
+            ("run demo --audio a.wav hi", "sound"),
             ("run demo --host 0.0.0.0", "server"),
             ("run demo --hellaswag", "llama.cpp"),
             ("run demo -hft secret", "HF_TOKEN"),

@@ -176,7 +176,7 @@ fn answers_have_the_format_that_is_asked_for() {
     assert!(home.complains(2, &["run", "demo", "--format", "xml", "hi"]).contains("`format`"));
     home.complains(2, &["run", "demo", "--format", "json", "--grammar", "root ::= \"a\"", "hi"]);
     assert!(
-        home.complains(11, &["run", "demo", "--image", "a.png", "hi"]).contains("images and audio")
+        home.complains(11, &["run", "demo", "--image", "a.png", "hi"]).contains("takes text only")
     );
 }
 
@@ -323,4 +323,47 @@ fn what_is_piped_in_without_end_is_refused() {
         let (_, err) = checked(&command.output().unwrap(), 2);
         assert!(err.contains("longer than"), "{err}");
     }
+}
+
+#[test]
+fn pictures_go_with_a_prompt() {
+    let home = Home::new();
+    let files = [("tiny.gguf", "tiny"), ("mmproj-tiny.gguf", "projector")];
+    for (name, preset) in files {
+        fs::copy(mullama_testkit::fixture(preset), home.path().join(name)).unwrap();
+    }
+    let cat = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/docs/cat.png");
+    let ask = |model: &str, flags: &[&str]| {
+        let usual = [
+            "run",
+            model,
+            "--temperature",
+            "0",
+            "--max-tokens",
+            "8",
+            "--threads",
+            "1",
+            "-p",
+            "Hm?",
+        ];
+        home.mullama(&[&usual[..], flags].concat()).output().unwrap()
+    };
+    let blind = checked(&ask("./tiny.gguf", &[]), 0).0;
+    let seen = checked(&ask("./tiny.gguf", &["--image", cat]), 0).0;
+    assert_ne!(seen, blind);
+    let twice = checked(&ask("./tiny.gguf", &["--image", cat, "--image", cat]), 0).0;
+    assert_ne!(twice, seen);
+    let named = ["--mmproj", "mmproj-tiny.gguf", "--image", cat];
+    assert_eq!(checked(&ask("./tiny.gguf", &named), 0).0, seen);
+    // A model of the store brings its own.
+    fs::write(home.path().join("Modelfile"), "FROM ./tiny.gguf\nFROM ./mmproj-tiny.gguf\n")
+        .unwrap();
+    home.says(&["create", "seeing"]);
+    assert_eq!(checked(&ask("seeing", &["--image", cat]), 0).0, seen);
+
+    let refused = |code, flags: &[&str]| checked(&ask("./tiny.gguf", flags), code).1;
+    assert!(refused(11, &["--no-mmproj", "--image", cat]).contains("takes text only"));
+    assert!(refused(3, &["--image", "none.png"]).contains("none.png"));
+    assert!(refused(2, &["--image", "tiny.gguf"]).contains("no image of a supported format"));
+    assert!(refused(3, &["--projector", "none.gguf"]).contains("none.gguf"));
 }

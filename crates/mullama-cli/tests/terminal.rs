@@ -196,3 +196,20 @@ fn colours_of_the_help_can_be_switched_off() {
         assert_eq!(help.contains("\x1b["), coloured, "{help:?}");
     }
 }
+
+#[test]
+fn a_picture_goes_with_the_next_message() {
+    let home = Home::new();
+    for (name, preset) in [("tiny.gguf", "tiny"), ("mmproj-tiny.gguf", "projector")] {
+        fs::copy(mullama_testkit::fixture(preset), home.path().join(name)).unwrap();
+    }
+    let cat = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/docs/cat.png");
+    fs::copy(cat, home.path().join("a cat.png")).unwrap();
+    let arguments = ["run", "./tiny.gguf", "--max-tokens", "2", "--threads", "1", "--verbose"];
+    let mut session = converse(&home, &arguments);
+    expect(&mut session, "/image none.png", "none.png");
+    expect(&mut session, "/image", "/image FILE");
+    expect(&mut session, "/image a cat.png", "");
+    expect(&mut session, "Hm?", "prompt image count:   16 token(s)");
+    end(&mut session, "/bye");
+}

@@ -12,6 +12,7 @@ mod chat;
 mod device;
 mod embedding;
 mod engine;
+mod media;
 mod model;
 mod options;
 mod placement;

@@ -52,6 +52,11 @@ export interface LoadOptions extends Abortable, Progress {
    */
   nCpuMoe?: number;
   /**
+   * Projector for pictures: the path of its file, `none`, or `auto` for the one that belongs to the
+   * model, in the store or beside its file (`mmproj*.gguf`). Default: `auto`.
+   */
+  projector?: string;
+  /**
    * Whether the file is memory-mapped instead of read.
    * Default: true.
    */

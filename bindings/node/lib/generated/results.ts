@@ -45,6 +45,8 @@ export interface Capabilities {
   reasoning: boolean;
   /** Texts can be embedded. */
   embed: boolean;
+  /** Messages can have pictures: there is a projector. */
+  vision: boolean;
   /** Documents can be ranked: there is a classification head. */
   rerank: boolean;
 }
@@ -355,6 +357,8 @@ export interface Usage {
   promptTokens: number;
   /** Prompt tokens that were reused from the cache. */
   cachedTokens: number;
+  /** Prompt tokens that are of pictures. */
+  imageTokens: number;
   /** Generated tokens, including a final end-of-generation token. */
   completionTokens: number;
   /** Generated tokens that were reasoning, without its tags; only for chats. */

@@ -194,6 +194,10 @@ class Capabilities:
     def tools(self) -> bool:
         """The chat template supports tools."""
 
+    @property
+    def vision(self) -> bool:
+        """Messages can have pictures: there is a projector."""
+
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain Python values that can be serialised as JSON."""
 
@@ -1639,6 +1643,10 @@ class Usage:
     @property
     def drafted_tokens(self) -> int:
         """Drafted tokens: by a draft model or by prompt lookup."""
+
+    @property
+    def image_tokens(self) -> int:
+        """Prompt tokens that are of pictures."""
 
     @property
     def prompt_tokens(self) -> int:

@@ -72,6 +72,10 @@ class LoadOptions(TypedDict, total=False):
     n_cpu_moe: int | None
     """Number of layers, from the first on, whose experts are in system RAM. Default: 0."""
 
+    projector: str | None
+    """Projector for pictures: the path of its file, `none`, or `auto` for the one that belongs to
+    the model, in the store or beside its file (`mmproj*.gguf`). Default: `auto`."""
+
     use_mmap: bool | None
     """Whether the file is memory-mapped instead of read. Default: true."""
 
@@ -464,6 +468,10 @@ class PlanOptions(TypedDict, total=False):
 
     n_cpu_moe: int | None
     """Number of layers, from the first on, whose experts are in system RAM. Default: 0."""
+
+    projector: str | None
+    """Projector for pictures: the path of its file, `none`, or `auto` for the one that belongs to
+    the model, in the store or beside its file (`mmproj*.gguf`). Default: `auto`."""
 
     use_mmap: bool | None
     """Whether the file is memory-mapped instead of read. Default: true."""

@@ -50,6 +50,9 @@ pub fn run(arguments: &ArgMatches, itself: &[OsString]) -> Result<(), Failure> {
         pull::if_missing(model, itself)?;
     }
     let mut session = Session::start(model, settings)?;
+    for file in arguments.get_many::<String>("image").into_iter().flatten() {
+        session.add_image(Path::new(file))?;
+    }
     let piped = piped.map(|piped| piped.wait(prompt.is_none())).transpose()?;
     match joined(prompt, piped) {
         // As with Ollama: it has been shown that the model loads, and nothing was asked.

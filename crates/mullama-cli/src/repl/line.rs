@@ -20,6 +20,7 @@ pub enum Command {
     Parameter { name: String, values: Vec<String> },
     Verbose(bool),
     Show(Topic),
+    Image(String),
     Clear,
     Save(String),
     Load(String),
@@ -44,6 +45,7 @@ pub const HELP: &str = "\
 /set parameter NAME VALUE   an option of a Modelfile: temperature 0, num_ctx 4096, stop END
 /set verbose | quiet        print times and rates, or do not
 /show [info | system | parameters | template | license | modelfile]
+/image FILE                 a picture for the next message
 /clear                      forget what has been said
 /save NAME | ./FILE         keep the conversation as a model, or as a Modelfile
 /load NAME | ./FILE         talk with another model, or go on with what was saved
@@ -54,7 +56,7 @@ A text of several lines stands between \"\"\" and \"\"\". Ctrl-C stops an answer
 ";
 
 /// What can be typed after `/`, for completion. Where something has to follow, a space ends it.
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 19] = [
     "/set system ",
     "/set parameter ",
     "/set verbose",
@@ -66,6 +68,7 @@ const COMMANDS: [&str; 18] = [
     "/show template",
     "/show license",
     "/show modelfile",
+    "/image ",
     "/clear",
     "/save ",
     "/load ",
@@ -123,6 +126,7 @@ pub fn parse(text: &str) -> Result<Line, String> {
     Ok(Line::Command(match command {
         "/set" => set(rest)?,
         "/show" => Command::Show(topic(rest)?),
+        "/image" => Command::Image(unquoted(&some(rest, "/image FILE")?)),
         "/clear" => Command::Clear,
         "/save" => Command::Save(some(rest, "/save NAME or /save ./FILE")?),
         "/load" => Command::Load(some(rest, "/load NAME or /load ./FILE")?),

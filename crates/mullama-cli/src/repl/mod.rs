@@ -180,6 +180,7 @@ fn obey(session: &mut Session, command: Command) -> Result<bool, Failure> {
         Command::Parameter { name, values } => set(session, &name, &values)?,
         Command::Verbose(verbose) => session.settings.verbose = verbose,
         Command::Show(topic) => print(shown(session, topic)?)?,
+        Command::Image(file) => session.add_image(Path::new(&file))?,
         Command::Clear => session.clear()?,
         Command::Save(to) => save(session, &to)?,
         Command::Load(from) => load(session, &from)?,

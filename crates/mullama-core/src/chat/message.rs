@@ -1,13 +1,21 @@
 //! Messages of a chat, in OpenAI's shape.
 
-use mullama_base::nearest;
+use std::io::Read as _;
+use std::path::Path;
+
+use base64::Engine as _;
+use mullama_base::{folders, nearest, open_file};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::nul::refuse_nul;
+use crate::media::encode_pixels;
 use crate::options::describe;
 use crate::source::ResolvedModel;
 use crate::{Error, ErrorKind, Result};
+
+/// Stands for a picture in the texts that a template is given. It is for private use, and hardly anyone does.
+pub(crate) const PICTURE: char = '\u{10FFFD}';
 
 /// Who says a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,9 +81,10 @@ pub enum ContentPart {
         #[serde(alias = "refusal")]
         text: String,
     },
-    /// An image; models that see are not supported yet.
+    /// A picture, for models that see.
+    #[serde(alias = "input_image")]
     ImageUrl {
-        /// Where it is.
+        /// Its data, as an address: `{"url": "data:image/png;base64,..."}`, or that text alone. Nothing is fetched.
         image_url: Value,
     },
     /// Sound; models that hear are not supported yet.
@@ -83,6 +92,35 @@ pub enum ContentPart {
         /// The data.
         input_audio: Value,
     },
+}
+
+impl ContentPart {
+    /// A part that says this.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::Text { text: text.into() }
+    }
+
+    /// A picture: the bytes of its file (PNG, JPEG, GIF, BMP, WebP).
+    pub fn image(file: impl AsRef<[u8]>) -> Self {
+        let data = base64::engine::general_purpose::STANDARD.encode(file);
+        Self::ImageUrl { image_url: json!({ "url": format!("data:;base64,{data}") }) }
+    }
+
+    /// A picture of these pixels, row by row: bytes of one channel (grey), three (RGB) or four (RGBA).
+    pub fn image_pixels(width: u32, height: u32, channels: u8, pixels: &[u8]) -> Result<Self> {
+        encode_pixels(width, height, channels, pixels)
+            .map(Self::image)
+            .map_err(|problem| Error::new(ErrorKind::InvalidArgument, problem))
+    }
+
+    /// The picture in a file.
+    pub fn image_file(path: impl AsRef<Path>) -> Result<Self> {
+        let path = &*folders::expand_home(path.as_ref());
+        let mut bytes = Vec::new();
+        let read = open_file(path).and_then(|mut file| file.read_to_end(&mut bytes));
+        read.map_err(|error| Error::unreadable(path, error))?;
+        Ok(Self::image(bytes))
+    }
 }
 
 /// A call of a tool by the model.
@@ -162,6 +200,37 @@ impl Message {
         Self { tool_call_id: Some(tool_call_id.into()), ..Self::new(Role::Tool, text) }
     }
 
+    /// The same with a picture before its text: the bytes of a file (PNG, JPEG, GIF, BMP, WebP).
+    ///
+    /// ```
+    /// # let file = [0; 8];
+    /// let question = mullama_core::Message::user("What is this?").with_image(file);
+    /// assert_eq!(question.text(), "What is this?");
+    /// ```
+    #[must_use]
+    pub fn with_image(self, file: impl AsRef<[u8]>) -> Self {
+        self.with_picture(ContentPart::image(file))
+    }
+
+    /// The same with the picture in a file before its text.
+    pub fn with_image_file(self, path: impl AsRef<Path>) -> Result<Self> {
+        Ok(self.with_picture(ContentPart::image_file(path)?))
+    }
+
+    /// Puts a picture after those that are there, and before the text.
+    fn with_picture(mut self, picture: ContentPart) -> Self {
+        let mut parts = match self.content.take() {
+            None => Vec::new(),
+            Some(Content::Text(text)) => vec![ContentPart::text(text)],
+            Some(Content::Parts(parts)) => parts,
+        };
+        let is_text = |part: &ContentPart| matches!(part, ContentPart::Text { .. });
+        let place = parts.iter().position(is_text).unwrap_or(parts.len());
+        parts.insert(place, picture);
+        self.content = Some(Content::Parts(parts));
+        self
+    }
+
     /// The text; of a message in several parts, each on a line of its own.
     pub fn text(&self) -> String {
         match &self.content {
@@ -175,6 +244,25 @@ impl Message {
                 texts.collect::<Vec<_>>().join("\n")
             }
         }
+    }
+
+    /// The text, with a mark where each picture is.
+    fn text_with_marks(&self) -> String {
+        let Some(Content::Parts(parts)) = &self.content else { return self.text() };
+        let mut text = String::new();
+        let mut is_after_text = false;
+        for part in parts {
+            if let ContentPart::Text { text: part } = part {
+                if std::mem::replace(&mut is_after_text, true) {
+                    text.push('\n');
+                }
+                text.push_str(part);
+            } else {
+                text.push(PICTURE);
+                is_after_text = false;
+            }
+        }
+        text
     }
 
     /// Reads messages from JSON; the error names the message.
@@ -191,14 +279,11 @@ impl Message {
     /// The message as the chat templates of llama.cpp take it; `index` is its place.
     pub(crate) fn to_template_json(&self, index: usize) -> Result<Value> {
         if let Some(Content::Parts(parts)) = &self.content
-            && parts.iter().any(|part| !matches!(part, ContentPart::Text { .. }))
+            && parts.iter().any(|part| matches!(part, ContentPart::InputAudio { .. }))
         {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!(
-                    "messages[{index}].content has an image or sound, and this model takes text only"
-                ),
-            ));
+            let message =
+                format!("messages[{index}].content has sound, which is not supported yet");
+            return Err(Error::new(ErrorKind::Unsupported, message));
         }
         let nul_in = |field: String| {
             move |place: &str, what: &str| {
@@ -222,9 +307,16 @@ impl Message {
             Error::new(ErrorKind::Internal, format!("a message cannot be written as JSON: {error}"))
         })?;
         refuse_nul(&json, nul_in(format!("messages[{index}]")))?;
+        if self.text().contains(PICTURE) {
+            let message = format!(
+                "messages[{index}].content has the character U+{:X}, which stands for pictures",
+                u32::from(PICTURE)
+            );
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
         // Templates that take parts at all take them of some roles only; a text all do.
         if self.role == Role::Tool || self.content.is_some() {
-            json["content"] = self.text().into();
+            json["content"] = self.text_with_marks().into();
         }
         if let Some(reasoning) = json.as_object_mut().and_then(|json| json.remove("reasoning")) {
             json["reasoning_content"] = reasoning;
@@ -368,11 +460,7 @@ fn settle(fields: &mut Map<String, Value>) -> Result<(), Problem> {
             fields.insert("tool_calls".to_owned(), json!([{ "function": call }]));
         }
     }
-    // Ollama's way of giving images.
-    let images = fields.remove("images").unwrap_or_default();
-    if !images.is_null() && images.as_array().is_none_or(|images| !images.is_empty()) {
-        return Err(Problem::new(".images", "models that see are not supported yet"));
-    }
+    settle_images(fields)?;
     fields.retain(|name, _| !IGNORED.contains(&name.as_str()));
     if let Some(Value::Array(calls)) = fields.get_mut("tool_calls") {
         for call in calls.iter_mut().filter_map(Value::as_object_mut) {
@@ -388,6 +476,27 @@ fn settle(fields: &mut Map<String, Value>) -> Result<(), Problem> {
             *part = json!({"type": "text", "text": part.take()});
         }
     }
+    Ok(())
+}
+
+/// Ollama's way of giving pictures: the base64 of their files, before the text.
+fn settle_images(fields: &mut Map<String, Value>) -> Result<(), Problem> {
+    let Some(images) = fields.remove("images") else { return Ok(()) };
+    let images: Vec<String> = read_field::<Option<_>>(".images", &images)?.unwrap_or_default();
+    if images.is_empty() {
+        return Ok(());
+    }
+    let address = |image: String| {
+        if image.starts_with("data:") { image } else { format!("data:;base64,{image}") }
+    };
+    let part = |image| json!({ "type": "image_url", "image_url": { "url": address(image) } });
+    let mut parts: Vec<Value> = images.into_iter().map(part).collect();
+    match fields.remove("content") {
+        Some(Value::Array(content)) => parts.extend(content),
+        Some(Value::Null) | None => {}
+        Some(content) => parts.push(content),
+    }
+    fields.insert("content".to_owned(), parts.into());
     Ok(())
 }
 
@@ -588,6 +697,24 @@ mod tests {
     }
 
     #[test]
+    fn pictures_are_marked_where_they_are() {
+        let image = json!({"type": "image_url", "image_url": {"url": "data:;base64,AA=="}});
+        let mark = PICTURE.to_string();
+        for (content, text) in [
+            (json!(["a", image, "b", "c", image]), format!("a{mark}b\nc{mark}")),
+            (json!([image, image, "b"]), format!("{mark}{mark}b")),
+        ] {
+            let message = read(json!({"role": "user", "content": content}));
+            assert_eq!(message.to_template_json(0).unwrap()["content"], text);
+        }
+        let ollama = read(json!({"role": "user", "content": "b", "images": ["AA=="]}));
+        assert_eq!(ollama, Message::user("b").with_image([0]));
+        assert_eq!(ollama.to_template_json(0).unwrap()["content"], format!("{mark}b"));
+        let error = Message::user(mark).to_template_json(0).unwrap_err();
+        assert!(error.to_string().contains("U+10FFFD"), "{error}");
+    }
+
+    #[test]
     fn misspelt_fields_get_the_nearest() {
         for (wrong, meant) in [
             ("contnet", Some("content")),
@@ -665,9 +792,9 @@ mod tests {
 
     #[test]
     fn what_no_template_takes_is_refused_by_place() {
-        let image = json!({"type": "image_url", "image_url": {"url": "data:,"}});
-        let image = json!([{"role": "user", "content": [image]}]);
-        let error = Message::list_from_json(image).unwrap()[0].to_template_json(4).unwrap_err();
+        let sound = json!({"type": "input_audio", "input_audio": {"data": "", "format": "wav"}});
+        let sound = json!([{"role": "user", "content": [sound]}]);
+        let error = Message::list_from_json(sound).unwrap()[0].to_template_json(4).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert!(error.to_string().contains("messages[4].content"), "{error}");
 

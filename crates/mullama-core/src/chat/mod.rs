@@ -2,6 +2,7 @@
 
 mod message;
 mod nul;
+mod pictures;
 mod results;
 mod schema;
 mod stream;
@@ -9,7 +10,9 @@ mod template;
 mod tool;
 mod turn;
 
+pub(crate) use message::PICTURE;
 pub use message::{Content, ContentPart, FunctionCall, Message, Role, ToolCall};
+pub(crate) use pictures::{has_pictures, picture_place, pictures};
 pub use results::{ChatChunk, ChatCompletion, ToolCallDelta};
 pub use stream::ChatStream;
 pub(crate) use stream::Pieces;

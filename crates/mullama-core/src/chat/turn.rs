@@ -155,6 +155,7 @@ impl Turn {
         self.usage.prompt_tokens += usage.prompt_tokens;
         self.usage.cached_tokens += usage.cached_tokens;
         self.usage.completion_tokens += usage.completion_tokens;
+        self.usage.image_tokens += usage.image_tokens;
         self.usage.reasoning_tokens += usage.reasoning_tokens;
         self.usage.drafted_tokens += usage.drafted_tokens;
         self.usage.accepted_tokens += usage.accepted_tokens;

@@ -42,14 +42,15 @@ impl Batch {
         self.tokens.len() - 1
     }
 
-    pub(super) fn raw(&mut self) -> sys::llama_batch {
+    /// `embeddings`, of one row for each token, take the place of the tokens; the engine only reads them.
+    pub(super) fn raw(&mut self, embeddings: Option<&[f32]>) -> sys::llama_batch {
         self.sequence_counts.resize(self.tokens.len(), 1);
         self.sequence_pointers.clear();
         self.sequence_pointers.extend(self.sequences.iter_mut().map(ptr::from_mut));
         sys::llama_batch {
             n_tokens: self.tokens.len() as i32,
-            token: self.tokens.as_mut_ptr(),
-            embd: ptr::null_mut(),
+            token: if embeddings.is_some() { ptr::null_mut() } else { self.tokens.as_mut_ptr() },
+            embd: embeddings.map_or(ptr::null_mut(), |rows| rows.as_ptr().cast_mut()),
             pos: self.positions.as_mut_ptr(),
             n_seq_id: self.sequence_counts.as_mut_ptr(),
             seq_id: self.sequence_pointers.as_mut_ptr(),

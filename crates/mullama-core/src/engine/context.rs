@@ -189,18 +189,28 @@ impl Context {
     /// Computes the batch. `owners` are those whose tokens are in it. Where the engine gave up half-way, this fails
     /// until [`clear`](Self::clear) has made the context anew.
     pub fn decode(&mut self, owners: impl Iterator<Item = CancelToken>) -> Result<Decoded> {
+        self.compute(None, owners)
+    }
+
+    /// Computes the batch, with embeddings in place of its tokens if there are any.
+    fn compute(
+        &mut self,
+        embeddings: Option<&[f32]>,
+        owners: impl Iterator<Item = CancelToken>,
+    ) -> Result<Decoded> {
         if let Some(error) = &self.raw.broken {
             return Err(error.clone());
         }
         let watched = self.watched.get_mut();
         watched.clear();
         watched.extend(owners);
-        let batch = self.batch.raw();
+        let batch = self.batch.raw(embeddings);
         let adapters = self.weights.adapters.lock_for_reading();
         // The engine calls it an error that a computation was given up, or found no room. What is
         // one becomes an `Error` below.
         let (status, said) = logging::as_trace(|| {
-            // SAFETY: the batch's arrays live in `self.batch` and all have `n_tokens` entries.
+            // SAFETY: the batch's arrays live in `self.batch` and all have `n_tokens` entries; embeddings
+            // have as many rows.
             logging::capture(|| unsafe { sys::shim::decode(self.raw.as_ptr(), &batch) })
         });
         drop(adapters);
@@ -222,6 +232,30 @@ impl Context {
                 Err(self.raw.broken.clone().unwrap_or_else(|| computation_failed(&reason)))
             }
         }
+    }
+
+    /// Computes embeddings in place of tokens: as many as there are positions, all of one sequence. `sees_ahead`: each
+    /// attends to all of them.
+    pub fn decode_embeddings(
+        &mut self,
+        embeddings: &[f32],
+        positions: Range<usize>,
+        sequence: SeqId,
+        sees_ahead: bool,
+        owner: CancelToken,
+    ) -> Result<Decoded> {
+        assert_eq!(embeddings.len(), positions.len() * self.weights.n_embd_input());
+        self.batch.clear();
+        for position in positions {
+            self.batch.add(0, position, sequence, false);
+        }
+        let context = self.raw.as_ptr();
+        // SAFETY: a valid context, which only this thread uses (here and below).
+        unsafe { sys::llama_set_causal_attn(context, !sees_ahead) };
+        let decoded = self.compute(Some(embeddings), std::iter::once(owner));
+        // SAFETY: as above.
+        unsafe { sys::llama_set_causal_attn(context, true) };
+        decoded
     }
 
     /// Computes as much at once as ever will be, so that what backends allocate on first use is there,

@@ -31,6 +31,24 @@ pub(crate) struct Prompt {
     pub written: Vec<Range<usize>>,
 }
 
+impl Prompt {
+    /// The parts between the places where a character is.
+    pub fn split(&self, at: char) -> Vec<Self> {
+        let mut start = 0;
+        let parts = self.text.split(at).map(|text| {
+            let range = start..start + text.len();
+            start = range.end + at.len_utf8();
+            let within =
+                |written: &&Range<usize>| written.start >= range.start && written.end <= range.end;
+            let moved =
+                |written: &Range<usize>| written.start - range.start..written.end - range.start;
+            let written = self.written.iter().filter(within).map(moved).collect();
+            Self { text: text.to_owned(), written }
+        });
+        parts.collect()
+    }
+}
+
 impl Specials {
     pub fn of(vocab: &Vocab) -> Self {
         let mut piece = Vec::new();
@@ -76,22 +94,32 @@ impl Specials {
         ends.into_iter().any(|(at, _)| self.beginnings.contains(&text[at..]))
     }
 
-    /// The tokens of a prompt: special tokens where its template has them, text where people wrote.
-    pub fn tokenize(&self, vocab: &Vocab, prompt: &Prompt) -> Result<Vec<Token>> {
-        if prompt.written.is_empty() {
-            return vocab.tokenize(&prompt.text, true, true);
-        }
-        let mut tokens = Vec::new();
+    /// The tokens of a prompt, for each of its parts: special tokens where its template has them, text where people
+    /// wrote.
+    pub fn tokenize(&self, vocab: &Vocab, prompt: &[Prompt]) -> Result<Vec<Vec<Token>>> {
+        let mut all = Vec::with_capacity(prompt.len());
         let mut last = None;
-        for (index, part) in self.parts(prompt).into_iter().enumerate() {
-            tokens.extend(vocab.tokenize(part.text, index == 0, part.has_specials)?);
-            // What the vocabulary puts after a text comes after all of it.
-            if index == 0 && vocab.adds_end() {
-                last = tokens.pop();
+        for (place, prompt) in prompt.iter().enumerate() {
+            let parts = if prompt.written.is_empty() {
+                vec![Part { text: &prompt.text, has_specials: true }]
+            } else {
+                self.parts(prompt)
+            };
+            let mut tokens = Vec::new();
+            for (index, part) in parts.into_iter().enumerate() {
+                let is_first = place == 0 && index == 0;
+                tokens.extend(vocab.tokenize(part.text, is_first, part.has_specials)?);
+                // What the vocabulary puts after a text comes after all of it.
+                if is_first && vocab.adds_end() {
+                    last = tokens.pop();
+                }
             }
+            all.push(tokens);
         }
-        tokens.extend(last);
-        Ok(tokens)
+        if let Some(tokens) = all.last_mut() {
+            tokens.extend(last);
+        }
+        Ok(all)
     }
 
     /// A prompt in parts that may be tokenised each by itself: they meet where special tokens are.
@@ -186,6 +214,17 @@ mod tests {
             let prompt = Prompt { text: prompt.to_owned(), written };
             assert_eq!(specials().parts(&prompt), parts, "{prompt:?}");
         }
+    }
+
+    #[test]
+    #[allow(clippy::single_range_in_vec_init, reason = "lists of ranges")]
+    fn parts_keep_what_people_wrote() {
+        let prompt = Prompt { text: "a<a>|b|<a>".to_owned(), written: vec![1..4, 7..10] };
+        let parts = prompt.split('|');
+        let texts: Vec<_> = parts.iter().map(|part| part.text.as_str()).collect();
+        assert_eq!(texts, ["a<a>", "b", "<a>"]);
+        let written: Vec<_> = parts.into_iter().map(|part| part.written).collect();
+        assert_eq!(written, [vec![1..4], vec![], vec![0..3]]);
     }
 
     #[test]

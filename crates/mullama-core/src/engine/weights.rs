@@ -158,6 +158,12 @@ impl Weights {
         unsafe { sys::llama_model_n_embd_out(self.as_ptr()) }.max(0) as usize
     }
 
+    /// Numbers in the vector of a token, as the model takes it.
+    pub fn n_embd_input(&self) -> usize {
+        // SAFETY: as above.
+        unsafe { sys::llama_model_n_embd_inp(self.as_ptr()) }.max(0) as usize
+    }
+
     /// Scores that the classification head gives a text.
     pub fn n_scores(&self) -> usize {
         // SAFETY: as above.

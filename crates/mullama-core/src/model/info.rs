@@ -24,6 +24,8 @@ pub struct Capabilities {
     pub reasoning: bool,
     /// Texts can be embedded.
     pub embed: bool,
+    /// Messages can have pictures: there is a projector.
+    pub vision: bool,
     /// Documents can be ranked: there is a classification head.
     pub rerank: bool,
 }
@@ -78,6 +80,7 @@ impl ModelInfo {
                 tools,
                 reasoning,
                 embed: embedding.can_embed(),
+                vision: started.can_generate && chat_template.is_some() && loaded.vision.is_on(),
                 rerank: embedding.can_rerank(),
             },
             chat_template,

@@ -10,6 +10,7 @@ use super::defaults::ModelDefaults;
 use super::handle::{Model, Shared};
 use super::info::ModelInfo;
 use super::loaded::Loaded;
+use super::vision::Vision;
 use crate::device::DeviceSet;
 use crate::embedding::{Embedders, EmbeddingInfo};
 use crate::engine::{ContextSettings, Vocab, WeightSettings, Weights};
@@ -17,7 +18,7 @@ use crate::options::{ContextParams, GenerateOptions, ModelParams};
 use crate::placement::{self, PlacementDecision};
 use crate::sampling::Guides;
 use crate::scheduler::{DraftModel, Engine, Started};
-use crate::source::{DraftFile, ResolvedModel, preflight, pull};
+use crate::source::{DraftFile, ResolvedModel, find_projector, preflight, pull};
 use crate::{Error, Result, runtime};
 use mullama_gguf::GgufHeader;
 
@@ -61,8 +62,14 @@ impl Model {
         preflight::check_options(&header, &params)?;
         let (defaults, unusable) =
             ModelDefaults::fill(&source, &header, &mut params, &mut context)?;
-        let path = source.path;
         let vocab_only = params.settled_vocab_only();
+        let asked = params.projector.as_deref();
+        let projector = if vocab_only {
+            None
+        } else {
+            find_projector(&source.path, source.stored.as_ref(), &header, asked)?
+        };
+        let path = source.path;
         preflight::check(&path, &header, vocab_only, params.metadata_overrides.as_ref())?;
         let draft = DraftFile::find(params.draft_model.as_deref().filter(|_| !vocab_only), &path)?;
         runtime::require_cpu()?;
@@ -92,9 +99,13 @@ impl Model {
         });
         let recommended = GenerateOptions::recommended(|key| weights.metadata_value(key));
         let context_size = started.can_generate.then_some(started.n_ctx);
+        let step = settings.as_ref().map(|settings| (settings.n_threads_batch, settings.n_ubatch));
         let embedding = EmbeddingInfo::new(&path, &header, settings, context_size, &weights);
+        let (n_threads, n_ubatch) = step.unwrap_or((1, 1));
+        let vision = Vision::new(projector, n_threads, n_ubatch);
         let loaded = Loaded {
             engine,
+            vision,
             embedders: Embedders::new(embedding, Arc::clone(&weights)),
             vocab,
             guides: Guides::default(),

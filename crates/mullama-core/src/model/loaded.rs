@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use mullama_base::Text;
 
 use super::defaults::ModelDefaults;
+use super::vision::Vision;
 use crate::chat::Templates;
 use crate::embedding::Embedders;
 use crate::engine::{AdapterSet, Fingerprint, Vocab, Weights, combine, fingerprint_of_file};
@@ -21,6 +22,7 @@ pub(super) struct Loaded {
     /// None where only the vocabulary was loaded, or the model does not generate.
     pub engine: Option<Engine>,
     pub embedders: Embedders,
+    pub vision: Vision,
     pub vocab: Vocab,
     pub weights: Arc<Weights>,
     /// What schemas are followed with.

@@ -12,6 +12,7 @@ mod request;
 mod state;
 #[cfg(feature = "schemars")]
 mod typed;
+mod vision;
 
 pub use conversation::{Chat, ChatTurn};
 pub use handle::Model;

@@ -5,17 +5,23 @@ use std::time::{Duration, Instant};
 
 use super::handle::Model;
 use super::loaded::Loaded;
+use super::vision::{SeenPrompt, tokens_of};
 use crate::chat::{
-    ChatCompletion, ChatStream, Message, Pieces, Rendered, TEMPLATE_STACK, TEMPLATE_TIME, render,
-    template_error,
+    ChatCompletion, ChatStream, Message, PICTURE, Pieces, Rendered, TEMPLATE_STACK, TEMPLATE_TIME,
+    has_pictures, render, template_error,
 };
-use crate::engine::{Watch, apart};
+use crate::engine::{PreparedPicture, Watch, apart};
 use crate::options::{ChatOptions, DraftMode, GenerateOptions, Lora, Prompt, deadline};
 use crate::sampling::{Grammar, GrammarSpec, ReasoningSpec, Sampling};
-use crate::scheduler::{Answer, Completion, Delivery, Engine, Guessed, Job, SharedAnswer, Stream};
+use crate::scheduler::{
+    Answer, Completion, Delivery, Engine, Guessed, Job, MediaRun, SharedAnswer, Stream,
+};
 use crate::{CancelToken, Error, ErrorKind, Result, Token};
 use mullama_base::Text;
 use serde_json::Value;
+
+/// Stack of a thread that reads pictures.
+const PICTURE_STACK: usize = 2 << 20;
 
 /// What a request has beside its options.
 #[derive(Default)]
@@ -27,6 +33,8 @@ pub(super) struct Extras {
     preserved: Vec<Token>,
     reasoning: Option<ReasoningSpec>,
     delivery: Delivery,
+    /// The pictures of the prompt.
+    media: Vec<MediaRun>,
     /// When the call began, where that was before the request is submitted.
     began: Option<Instant>,
 }
@@ -34,7 +42,7 @@ pub(super) struct Extras {
 /// A prompt on its way.
 struct Rendering {
     rendered: flume::Receiver<Result<Rendered>>,
-    began: Instant,
+    started: Instant,
     deadline: Option<Instant>,
     cancel: CancelToken,
 }
@@ -43,7 +51,7 @@ impl Rendering {
     /// Waits for the prompt. One step of a template may take longer than templates may: nobody waits for that.
     fn wait(self) -> Result<Rendered> {
         let _cancel = self.cancel.drop_guard();
-        let latest = self.began + TEMPLATE_TIME + Duration::from_secs(1);
+        let latest = self.started + TEMPLATE_TIME + Duration::from_secs(1);
         let until = self.deadline.map_or(latest, |deadline| deadline.min(latest));
         self.rendered.recv_deadline(until).unwrap_or_else(|error| match error {
             flume::RecvTimeoutError::Timeout => Err(template_error("it takes longer than it may")),
@@ -168,9 +176,10 @@ impl Model {
         options: &ChatOptions,
         delivery: Delivery,
     ) -> Result<ChatStream> {
-        let rendering = self.render(messages, options, true)?;
-        let began = rendering.began;
-        self.start_answer(rendering.wait()?, options, delivery, began)
+        let began = Instant::now();
+        let pictures = self.pictures(messages)?;
+        let rendered = self.render(messages, options, true, began)?.wait()?;
+        self.start_answer(rendered, &pictures, options, delivery, began)
     }
 
     async fn stream_answer_async(
@@ -179,22 +188,41 @@ impl Model {
         options: &ChatOptions,
         delivery: Delivery,
     ) -> Result<ChatStream> {
-        let rendering = self.render(messages, options, true)?;
-        let began = rendering.began;
-        self.start_answer(rendering.wait_async().await?, options, delivery, began)
+        let began = Instant::now();
+        let pictures = if has_pictures(messages) {
+            let (model, messages) = (self.clone(), messages.to_vec());
+            let pictures = apart(PICTURE_STACK, move || model.pictures(&messages))?;
+            pictures.recv_async().await.unwrap_or_else(|_| {
+                Err(Error::new(ErrorKind::Internal, "reading a picture panicked"))
+            })?
+        } else {
+            Vec::new()
+        };
+        let rendered = self.render(messages, options, true, began)?.wait_async().await?;
+        self.start_answer(rendered, &pictures, options, delivery, began)
+    }
+
+    /// Reads the pictures of messages.
+    fn pictures(&self, messages: &[Message]) -> Result<Vec<Arc<PreparedPicture>>> {
+        if !has_pictures(messages) {
+            return Ok(Vec::new());
+        }
+        let loaded = self.loaded()?;
+        loaded.vision.pictures(&loaded.weights, messages)
     }
 
     fn start_answer(
         &self,
         rendered: Rendered,
+        pictures: &[Arc<PreparedPicture>],
         options: &ChatOptions,
         delivery: Delivery,
         began: Instant,
     ) -> Result<ChatStream> {
         let loaded = self.loaded()?;
         let Rendered { prompt, grammar, stops, preserved, reasoning, parser, continues } = rendered;
-        let tokens =
-            loaded.templates()?.specials(&loaded.vocab).tokenize(&loaded.vocab, &prompt)?;
+        let SeenPrompt { tokens, media } =
+            tokens_of(loaded.templates()?, &loaded.vocab, &prompt, pictures)?;
         // Texts that are no single token have their characters in the answer anyhow.
         let preserved: Vec<_> = preserved
             .iter()
@@ -204,19 +232,26 @@ impl Model {
             })
             .collect();
         let pieces = Pieces { vocab: loaded.vocab.clone(), preserved: preserved.clone() };
-        let extras = Extras { grammar, stops, preserved, reasoning, delivery, began: Some(began) };
+        let began = Some(began);
+        let extras = Extras { grammar, stops, preserved, reasoning, delivery, media, began };
         let stream = self.submit(loaded, tokens, &options.generate, extras)?;
         ChatStream::new(stream, parser, pieces, options.companion.clone(), continues)
     }
 
-    /// The prompt for a chat with these messages.
+    /// The prompt for a chat with these messages. `<image>` stands for each picture.
     pub fn apply_chat_template(
         &self,
         messages: &[Message],
         options: &ChatOptions,
         add_generation_prompt: bool,
     ) -> Result<String> {
-        Ok(self.render(messages, options, add_generation_prompt)?.wait()?.prompt.text)
+        let began = Instant::now();
+        let loaded = self.loaded()?;
+        if has_pictures(messages) && !loaded.vision.is_on() {
+            loaded.vision.projector(&loaded.weights, messages)?;
+        }
+        let rendered = self.render(messages, options, add_generation_prompt, began)?.wait()?;
+        Ok(rendered.prompt.text.replace(PICTURE, "<image>"))
     }
 
     /// Renders on a thread of its own: a template is a program by a stranger.
@@ -225,13 +260,13 @@ impl Model {
         messages: &[Message],
         options: &ChatOptions,
         add_generation_prompt: bool,
+        began: Instant,
     ) -> Result<Rendering> {
         let loaded = self.loaded()?;
         if options.generate.infill_suffix.is_some() {
             let problem = "is for `generate` and `stream`: a chat has no middle to fill in";
             return Err(Error::option("infill_suffix", problem));
         }
-        let began = Instant::now();
         let deadline = deadline(began, options.generate.timeout)?;
         let cancel = CancelToken::with_deadline(deadline);
         let messages = loaded.defaults.before(messages).into_owned();
@@ -240,7 +275,7 @@ impl Model {
             let templates = loaded.templates()?;
             render(templates, &loaded.vocab, &messages, &options, add_generation_prompt, &token)
         })?;
-        Ok(Rendering { rendered, began, deadline, cancel })
+        Ok(Rendering { rendered, started: Instant::now(), deadline, cancel })
     }
 
     /// Converts text to tokens. `add_special` adds the special tokens that the model expects around
@@ -281,7 +316,8 @@ impl Model {
         options: &GenerateOptions,
         extras: Extras,
     ) -> Result<Stream> {
-        let Extras { grammar, mut stops, preserved, reasoning, delivery, began } = extras;
+        let Extras { grammar, mut stops, preserved, reasoning, delivery, media, began } = extras;
+        let n_image = media.iter().map(|run| run.range().len()).sum();
         let submitted = began.unwrap_or_else(Instant::now);
         let engine = loaded.engine()?;
         let n_ctx = self.context_size() as usize;
@@ -289,9 +325,13 @@ impl Model {
             return Err(Error::new(ErrorKind::InvalidArgument, "the prompt is empty"));
         }
         if prompt.len() > n_ctx {
+            let pictures = match n_image {
+                0 => String::new(),
+                _ => format!(", {n_image} of them of pictures,"),
+            };
             return Err(Error::new(
                 ErrorKind::ContextOverflow,
-                format!("the prompt has {} tokens and the context {n_ctx}", prompt.len()),
+                format!("the prompt has {} tokens{pictures} and the context {n_ctx}", prompt.len()),
             )
             .with_context("prompt_tokens", prompt.len())
             .with_context("context_size", n_ctx)
@@ -313,7 +353,7 @@ impl Model {
         let answer = Answer::new(
             events,
             delivery,
-            prompt.len(),
+            (prompt.len(), n_image),
             stops,
             with_logprobs,
             submitted,
@@ -324,6 +364,7 @@ impl Model {
         let watch = Watch::new(&cancel, move || given_up.give_up());
         let job = Job {
             prompt,
+            media,
             sampling: Sampling { reasoning, ..Sampling::resolve(options, defaults)? },
             grammar: grammar
                 .map(|spec| Grammar::new(&loaded.vocab, &loaded.guides, &spec))

@@ -38,6 +38,9 @@ options! {
         cpu_moe: bool = false,
         /// Number of layers, from the first on, whose experts are in system RAM.
         n_cpu_moe: u32 = 0,
+        /// Projector for pictures: the path of its file, `none`, or `auto` for the one that belongs to the
+        /// model, in the store or beside its file (`mmproj*.gguf`). Default: `auto`.
+        projector <- String; flag "mmproj",
         /// Whether the file is memory-mapped instead of read.
         use_mmap: bool = true,
         /// Whether the model is locked in memory, so that it cannot be swapped out.

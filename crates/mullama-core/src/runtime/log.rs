@@ -25,6 +25,7 @@ pub(crate) fn install() {
     unsafe {
         sys::llama_log_set(Some(on_log), std::ptr::null_mut());
         sys::ggml_log_set(Some(on_log), std::ptr::null_mut());
+        sys::shim::log_media(Some(on_log));
     }
 }
 

@@ -79,6 +79,8 @@ pub(crate) struct Answer {
     events: flume::Sender<Event>,
     delivery: Delivery,
     n_prompt: usize,
+    /// Those of them that are of pictures.
+    n_image: usize,
     /// Prompt tokens that were reused from the cache.
     pub n_cached: usize,
     /// Tokens that were guessed, and how many of them were right.
@@ -106,7 +108,7 @@ impl Answer {
     pub fn new(
         events: flume::Sender<Event>,
         delivery: Delivery,
-        n_prompt: usize,
+        (n_prompt, n_image): (usize, usize),
         stops: Vec<String>,
         with_logprobs: bool,
         submitted: Instant,
@@ -116,6 +118,7 @@ impl Answer {
             events,
             delivery,
             n_prompt,
+            n_image,
             n_cached: 0,
             n_drafted: 0,
             n_accepted: 0,
@@ -236,6 +239,7 @@ impl Answer {
             usage: Usage {
                 prompt_tokens: self.n_prompt as u32,
                 cached_tokens: self.n_cached as u32,
+                image_tokens: self.n_image as u32,
                 completion_tokens: tokens.len() as u32,
                 reasoning_tokens: 0,
                 drafted_tokens: self.n_drafted,

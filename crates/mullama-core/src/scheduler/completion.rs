@@ -102,6 +102,9 @@ pub struct Usage {
     pub prompt_tokens: u32,
     /// Prompt tokens that were reused from the cache.
     pub cached_tokens: u32,
+    /// Prompt tokens that are of pictures.
+    #[serde(default)]
+    pub image_tokens: u32,
     /// Generated tokens, including a final end-of-generation token.
     pub completion_tokens: u32,
     /// Generated tokens that were reasoning, without its tags; only for chats.

@@ -109,9 +109,9 @@ impl Drafter {
         Ok(())
     }
 
-    /// Whether the draft model knows all tokens of a request.
+    /// Whether the draft model knows all tokens of a request. What stands for a picture is no token.
     fn can_follow(&self, slot: &Slot) -> bool {
-        slot.pending().iter().all(|&token| (token as usize) < self.n_vocab)
+        slot.media.is_empty() && slot.pending().iter().all(|&token| (token as usize) < self.n_vocab)
     }
 
     /// Keeps of a request's guesses those that were right, and gives one that is new a sequence. Tells whether it

@@ -50,10 +50,11 @@ impl Guesses {
         self.current.clear();
     }
 
-    /// Copies what followed earlier text like this, in at most so many tokens.
+    /// Copies what followed earlier text like this, in at most so many tokens, and up to the next picture.
     pub fn copy(&mut self, known: &[Token], most: usize) {
         let Some(lookup) = &self.lookup else { return };
-        self.current = lookup.draft(known, most).into_iter().map(Guess::fixed).collect();
+        let copied = lookup.draft(known, most).into_iter().take_while(|&token| token >= 0);
+        self.current = copied.map(Guess::fixed).collect();
         self.are_copied = true;
     }
 
@@ -117,5 +118,20 @@ impl Guesses {
         } else if let (Some(model), Some(costs)) = (&mut self.model, costs) {
             model.pace.settle(right, costs);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_picture_is_guessed() {
+        let mut guesses = Guesses::new(Guessed { by_lookup: 4, by_model: 0 });
+        guesses.copy(&[1, 2, 3, -7, -8, 1, 2], 4);
+        let copied: Vec<_> = guesses.current().iter().map(|guess| guess.token).collect();
+        assert_eq!(copied, [3]);
+        guesses.copy(&[1, 2, -7, -8, 1, 2], 4);
+        assert!(guesses.current().is_empty());
     }
 }

@@ -1,6 +1,7 @@
 //! What the scheduler is told.
 
 use super::answer::SharedAnswer;
+use super::media_run::MediaRun;
 use crate::engine::{AdapterSet, Order, closed};
 use crate::sampling::{Grammar, Sampling};
 use crate::{CancelToken, Result, Token};
@@ -17,6 +18,8 @@ pub(crate) struct Guessed {
 /// A request, with everything settled that the engine needs to run it.
 pub(crate) struct Job {
     pub prompt: Vec<Token>,
+    /// The pictures in it, in order.
+    pub media: Vec<MediaRun>,
     pub sampling: Sampling,
     pub grammar: Option<Grammar>,
     pub max_tokens: Option<u32>,

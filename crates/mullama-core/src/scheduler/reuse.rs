@@ -17,7 +17,7 @@ impl Scheduler {
     /// Has a new request stop where checkpoints are to be made.
     pub(super) fn plan_checkpoints(&self, slot: &mut Slot) {
         if self.prefixes.sharing() == Sharing::Checkpoints && self.context.host_cache.is_on() {
-            let is_control = |token| self.vocab.is_control(token);
+            let is_control = |token: Token| token >= 0 && self.vocab.is_control(token);
             let places = checkpoints::places(slot.known(), self.checkpoint_every, is_control);
             for place in places {
                 slot.stop_at(place);
@@ -30,7 +30,12 @@ impl Scheduler {
         match self.prefixes.sharing() {
             Sharing::None => 0,
             Sharing::Any => {
-                let known = self.prefixes.adopt(&mut self.context, slot.seq, slot.beginning());
+                let mut beginning = slot.beginning();
+                if !slot.media.is_empty() {
+                    let common = self.prefixes.in_common(slot.seq, beginning);
+                    beginning = &beginning[..slot.media.floor(common)];
+                }
+                let known = self.prefixes.adopt(&mut self.context, slot.seq, beginning);
                 self.copy_back(slot, known)
             }
             Sharing::Checkpoints => self.go_on_from_checkpoint(slot),
@@ -109,6 +114,11 @@ impl Scheduler {
         let adapters = &slot.job().adapters;
         let taken = self.context.host_cache.take(adapters, slot.beginning(), known);
         let Some((cells, common)) = taken else { return known };
+        let common = slot.media.floor(common);
+        if common <= known {
+            self.context.host_cache.keep(cells);
+            return known;
+        }
         let filled = self.fill(slot.seq, known..common, &cells);
         self.context.host_cache.keep(cells);
         if let Err(error) = filled {

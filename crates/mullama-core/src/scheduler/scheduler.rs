@@ -12,7 +12,9 @@
 use std::time::{Duration, Instant};
 
 use super::drafter::{Drafter, Guessing};
+use super::encoder::Encoder;
 use super::host_cache::{FEWEST, TieredContext};
+use super::media::NextStep;
 use super::prefill_budget::PrefillBudget;
 use super::prefix::{KvCells as _, PrefixCache};
 use super::queue::{Queue, Waiting};
@@ -46,16 +48,18 @@ pub(crate) struct Scheduler {
     pub(super) context: TieredContext,
     pub(super) vocab: Vocab,
     /// Oldest first.
-    running: Vec<Slot>,
+    pub(super) running: Vec<Slot>,
     waiting: Queue,
     /// Those that wait for their readers and have given up their places.
     paused: Vec<Slot>,
     /// Most requests that wait.
     max_queue: usize,
     pub(super) prefixes: PrefixCache,
-    prefill_budget: PrefillBudget,
+    pub(super) prefill_budget: PrefillBudget,
     /// Whose turn it is, and for how many more steps.
-    turn: (AdapterSet, u32),
+    pub(super) turn: (AdapterSet, u32),
+    /// Whether the last step was one of a picture.
+    pub(super) picture_had_turn: bool,
     n_parallel: usize,
     pub(super) n_ctx: usize,
     /// Tokens between checkpoints of memory that cannot be cut; 0 where none are made.
@@ -66,6 +70,8 @@ pub(crate) struct Scheduler {
     drafter: Option<Drafter>,
     pub(super) stats: Stats,
     shared_stats: Shared<Stats>,
+    // Dropped after the requests, so that it has nothing left to do.
+    pub(super) encoder: Encoder,
 }
 
 impl Scheduler {
@@ -91,6 +97,7 @@ impl Scheduler {
             prefixes,
             prefill_budget: PrefillBudget::new(f64::from(settings.max_stall)),
             turn: (AdapterSet::default(), TURN),
+            picture_had_turn: false,
             n_parallel: settings.n_parallel as usize,
             n_ctx,
             checkpoint_every: settings.checkpoint_every as usize,
@@ -98,6 +105,7 @@ impl Scheduler {
             drafter: draft.map(|context| Drafter::new(context, settings)),
             stats: Stats::default(),
             shared_stats,
+            encoder: Encoder::default(),
         }
     }
 
@@ -211,7 +219,7 @@ impl Scheduler {
     }
 
     /// Where a request waits for another that has computed what they share, or is gone, it goes on.
-    fn start_followers(&mut self) {
+    pub(super) fn start_followers(&mut self) {
         for index in 0..self.running.len() {
             let Some((owner, length)) = self.running[index].awaits_prefix_of else { continue };
             let leads = |slot: &Slot| slot.seq == owner && slot.n_past() < length;
@@ -228,42 +236,24 @@ impl Scheduler {
     /// Computes a step of those that run.
     fn advance(&mut self) -> Result<()> {
         while !self.running.is_empty() {
-            self.fill_batch();
-            if self.context.batch().len() > 0 {
-                let prompt_tokens: usize = self
-                    .running
-                    .iter()
-                    .filter(|slot| !slot.is_generating())
-                    .map(|slot| slot.pending_in_batch)
-                    .sum();
-                let generating = self.running.iter().any(Slot::is_generating);
-                // A step with a piece of a prompt takes long: nobody's text waits for it.
-                if prompt_tokens > 0 {
-                    self.running.iter_mut().for_each(Slot::flush);
+            let next = self.next_step();
+            let decoded = match next {
+                _ if self.running.is_empty() => break,
+                NextStep::Wait => {
+                    self.wait_for_picture();
+                    return Ok(());
                 }
-                let owners: Vec<CancelToken> = self
-                    .running
-                    .iter()
-                    .filter(|slot| slot.pending_in_batch > 0)
-                    .map(|slot| slot.job().cancel.clone())
-                    .collect();
-                let start = Instant::now();
-                match self.context.decode(owners.into_iter())? {
-                    Decoded::Done => {
-                        self.prefill_budget.note(generating, prompt_tokens, start.elapsed());
-                        if let (Some(drafter), 0) = (&mut self.drafter, prompt_tokens) {
-                            drafter.costs.step.note(self.context.batch().len(), start.elapsed());
-                        }
-                        self.stats.steps += 1;
-                        return self.take_outputs();
-                    }
-                    Decoded::Aborted => {
-                        self.undo_batch();
-                        // All in the batch were cancelled: they are dropped before the next step.
-                        return Ok(());
-                    }
-                    Decoded::NoRoom => self.undo_batch(),
+                NextStep::Picture(index) => self.compute_picture(index)?,
+                NextStep::Tokens => self.compute_tokens()?,
+            };
+            match decoded {
+                Decoded::Done => return self.take_outputs(),
+                Decoded::Aborted => {
+                    self.undo_batch();
+                    // All in the batch were cancelled: they are dropped before the next step.
+                    return Ok(());
                 }
+                Decoded::NoRoom => self.undo_batch(),
             }
             // No cells for anyone to go on.
             let kept = self.prefixes.kept();
@@ -285,6 +275,47 @@ impl Scheduler {
             }
         }
         Ok(())
+    }
+
+    /// Computes a step of tokens; there is no room for it where none fits into the batch.
+    fn compute_tokens(&mut self) -> Result<Decoded> {
+        self.fill_batch();
+        if self.context.batch().len() == 0 {
+            return Ok(Decoded::NoRoom);
+        }
+        let prompt_tokens: usize = self
+            .running
+            .iter()
+            .filter(|slot| !slot.is_generating())
+            .map(|slot| slot.pending_in_batch)
+            .sum();
+        let generating = self.running.iter().any(Slot::is_generating);
+        // A step with a piece of a prompt takes long: nobody's text waits for it.
+        if prompt_tokens > 0 {
+            self.running.iter_mut().for_each(Slot::flush);
+        }
+        let owners: Vec<CancelToken> = self
+            .running
+            .iter()
+            .filter(|slot| slot.pending_in_batch > 0)
+            .map(|slot| slot.job().cancel.clone())
+            .collect();
+        let start = Instant::now();
+        let decoded = self.context.decode(owners.into_iter())?;
+        if decoded == Decoded::Done {
+            self.prefill_budget.note(generating, prompt_tokens, start.elapsed());
+            if let (Some(drafter), 0) = (&mut self.drafter, prompt_tokens) {
+                drafter.costs.step.note(self.context.batch().len(), start.elapsed());
+            }
+            self.stats.steps += 1;
+        }
+        Ok(decoded)
+    }
+
+    /// Ends a request with an error.
+    pub(super) fn fail(&mut self, index: usize, error: Error) {
+        self.running[index].fail(error);
+        self.release(index, Retention::Keep);
     }
 
     /// What was in the batch has not been computed, or only in part.
@@ -315,7 +346,7 @@ impl Scheduler {
             if streaming > 0 { self.prefill_budget.prompt_tokens(streaming) } else { usize::MAX };
         let budget = budget.min(self.context.n_batch());
 
-        let has_turn = |slot: &&Slot| slot.can_go_on() && slot.job().adapters == self.turn.0;
+        let has_turn = |slot: &&Slot| slot.has_tokens() && slot.job().adapters == self.turn.0;
         let wanted: usize =
             self.running.iter().filter(has_turn).map(|slot| slot.pending().len()).sum();
         let wanted = wanted.min(budget + streaming);
@@ -335,11 +366,12 @@ impl Scheduler {
     /// Adds the pending tokens of the requests that generate, or of those that do not.
     fn add_pending(&mut self, generating: bool, mut budget: usize, room: &mut usize) {
         for slot in &mut self.running {
-            let has_turn = slot.can_go_on() && slot.job().adapters == self.turn.0;
+            let has_turn = slot.has_tokens() && slot.job().adapters == self.turn.0;
             if !has_turn || slot.is_generating() != generating {
                 continue;
             }
             let count = slot.pending().len().min(budget).min(*room).min(slot.before_stop());
+            let count = count.min(slot.media.distance(slot.n_past()));
             slot.pending_in_batch = count;
             for offset in 0..count {
                 let last = offset + 1 == slot.pending().len();
@@ -414,7 +446,7 @@ impl Scheduler {
             return;
         }
         let mut sets: Vec<&AdapterSet> = Vec::new();
-        for slot in self.running.iter().filter(|slot| slot.can_go_on()) {
+        for slot in self.running.iter().filter(|slot| slot.has_tokens()) {
             if !sets.contains(&&slot.job().adapters) {
                 sets.push(&slot.job().adapters);
             }

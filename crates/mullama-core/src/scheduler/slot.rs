@@ -3,6 +3,7 @@
 use super::answer::Answer;
 use super::completion::{StopKind, StopReason, TokenLogprob, TopLogprob};
 use super::guesses::Guesses;
+use super::media::Media;
 use super::pace::{Costs, Pace};
 use super::request::Job;
 use crate::engine::{SeqId, Vocab};
@@ -38,6 +39,8 @@ pub(crate) struct Slot {
     pub output: Option<usize>,
     /// Guesses at the tokens after the pending one.
     guesses: Guesses,
+    /// The pictures of the prompt.
+    pub media: Media,
     /// Whether what was computed for it once was no number.
     pub was_unsound: bool,
     sampler: Sampler,
@@ -48,7 +51,15 @@ pub(crate) struct Slot {
 impl Slot {
     /// Takes a request up. Where it cannot be, its owner has been told why, and it is gone.
     pub fn start(mut job: Job, seq: SeqId, vocab: &Vocab, n_ctx: u32) -> Option<Self> {
-        let sampler = Sampler::new(vocab, &job.sampling, job.grammar.take(), &job.prompt, n_ctx);
+        // What stands for a picture has been said by nobody.
+        let said: Vec<Token>;
+        let prompt = if job.media.is_empty() {
+            &job.prompt
+        } else {
+            said = job.prompt.iter().copied().filter(|&token| token >= 0).collect();
+            &said
+        };
+        let sampler = Sampler::new(vocab, &job.sampling, job.grammar.take(), prompt, n_ctx);
         let sampler = match sampler {
             Ok(sampler) => sampler,
             Err(error) => {
@@ -71,6 +82,7 @@ impl Slot {
             pending_in_batch: 0,
             output: None,
             guesses: Guesses::new(job.guessed),
+            media: Media::new(std::mem::take(&mut job.media)),
             was_unsound: false,
             sampler,
             piece: Vec::new(),
@@ -120,6 +132,11 @@ impl Slot {
     /// Whether its next step is for itself to make.
     pub fn can_go_on(&self) -> bool {
         self.awaits_prefix_of.is_none() && !self.is_paused
+    }
+
+    /// Whether its next step is for itself to make, and one of tokens.
+    pub fn has_tokens(&self) -> bool {
+        self.can_go_on() && self.media.distance(self.n_past) > 0
     }
 
     /// Nothing of it is in the batch any more.

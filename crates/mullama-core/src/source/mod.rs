@@ -3,8 +3,10 @@
 mod demo;
 mod draft_file;
 pub(crate) mod preflight;
+mod projector;
 mod resolved_model;
 
 pub(crate) use draft_file::DraftFile;
+pub(crate) use projector::{ProjectorFile, find as find_projector};
 pub(crate) use resolved_model::pull;
 pub use resolved_model::{ResolvedModel, copy_model, create_model, resembles_demo, resolve};

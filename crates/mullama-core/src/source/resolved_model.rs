@@ -7,7 +7,7 @@ use mullama_hub as hub;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::demo;
+use super::{demo, projector};
 use crate::options::{ContextParams, GenerateOptions, ModelParams, OptionSet};
 use crate::{Error, ErrorKind, Result};
 use mullama_gguf::GgufHeader;
@@ -87,6 +87,13 @@ impl ResolvedModel {
             options.insert("draft_model".to_owned(), draft.to_string_lossy().into());
         }
         options
+    }
+
+    /// The projector that the model brings, if it can be used; else a warning says why.
+    pub fn projector(&self) -> Result<Option<PathBuf>> {
+        let header = GgufHeader::read(&self.path)?;
+        let found = projector::find(&self.path, self.stored.as_ref(), &header, None)?;
+        Ok(found.and_then(Result::ok).map(|file| file.path))
     }
 
     /// The system message that the model brings.

@@ -19,7 +19,7 @@ pub(crate) use jinja::{MAX_TIME as TEMPLATE_TIME, STACK as TEMPLATE_STACK};
 use marks::Marks;
 pub(crate) use templates::Templates;
 
-use super::message::{Message, Role};
+use super::message::{Message, PICTURE, Role};
 use super::nul::refuse_nul;
 use super::tool;
 use crate::engine::{Prompt, Vocab};
@@ -140,6 +140,10 @@ pub(crate) fn render(
     if prompt.text.is_empty() {
         return Err(template_error("it made nothing of the messages"));
     }
+    let (shown, given) = (prompt.text.matches(PICTURE).count(), marks_in(&request["messages"]));
+    if shown != given {
+        return Err(template_error(&format!("it shows {shown} pictures of {given}")));
+    }
 
     let tags = (!applied.thinking_end.is_empty()).then(|| ReasoningTags {
         start: applied.thinking_start.clone(),
@@ -174,6 +178,15 @@ pub(crate) fn render(
         preserved: applied.preserved_tokens,
         parser,
     })
+}
+
+/// How many pictures messages have.
+fn marks_in(messages: &Value) -> usize {
+    let contents = messages.as_array().into_iter().flatten();
+    contents
+        .filter_map(|message| message["content"].as_str())
+        .map(|it| it.matches(PICTURE).count())
+        .sum()
 }
 
 pub(crate) fn template_error(reason: &str) -> Error {

@@ -1,0 +1,62 @@
+//! The pictures of messages.
+
+use serde_json::Value;
+
+use super::message::{Content, ContentPart, Message};
+use crate::media::{Picture, bytes_of};
+use crate::{Error, ErrorKind, Result};
+
+/// Pictures in a chat.
+const MAX_PICTURES: usize = 256;
+
+/// Decodes the pictures of messages, in order.
+pub(crate) fn pictures(messages: &[Message]) -> Result<Vec<Picture>> {
+    let found: Vec<_> = addresses(messages).collect();
+    if found.len() > MAX_PICTURES {
+        let message =
+            format!("the messages have {} pictures, and may have {MAX_PICTURES}", found.len());
+        return Err(Error::new(ErrorKind::InvalidArgument, message));
+    }
+    let decode = |(place, address): (String, Result<&str, String>)| {
+        let picture = address.and_then(bytes_of).and_then(|file| Picture::decode(&file));
+        picture.map_err(|problem| {
+            Error::new(ErrorKind::InvalidArgument, format!("{place}.image_url: {problem}"))
+        })
+    };
+    found.into_iter().map(decode).collect()
+}
+
+/// Whether there are any.
+pub(crate) fn has_pictures(messages: &[Message]) -> bool {
+    picture_place(messages).is_some()
+}
+
+/// Where the first one is.
+pub(crate) fn picture_place(messages: &[Message]) -> Option<String> {
+    addresses(messages).next().map(|(place, _)| place)
+}
+
+/// The place of each picture, and its address.
+fn addresses(messages: &[Message]) -> impl Iterator<Item = (String, Result<&str, String>)> {
+    messages.iter().enumerate().flat_map(|(index, message)| {
+        let parts = match &message.content {
+            Some(Content::Parts(parts)) => parts.as_slice(),
+            _ => &[],
+        };
+        parts.iter().enumerate().filter_map(move |(part_index, part)| match part {
+            ContentPart::ImageUrl { image_url } => {
+                Some((format!("messages[{index}].content[{part_index}]"), address(image_url)))
+            }
+            _ => None,
+        })
+    })
+}
+
+/// The address in a part, which is written in either of two ways.
+fn address(image_url: &Value) -> Result<&str, String> {
+    let text = match image_url {
+        Value::Object(fields) => fields.get("url").and_then(Value::as_str),
+        other => other.as_str(),
+    };
+    text.ok_or_else(|| "expected an address, or an object with one as `url`".to_owned())
+}

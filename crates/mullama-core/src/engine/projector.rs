@@ -1,0 +1,174 @@
+//! What turns pictures into embeddings for a model: its file is loaded on first use, and computes on the processor.
+
+use std::ffi::CString;
+use std::sync::Arc;
+
+use mullama_base::check_memory;
+use mullama_sys::shim;
+use serde::Deserialize;
+
+use super::failure::Failure;
+use super::weights::Weights;
+use crate::media::{Picture, stand_ins};
+use crate::runtime::log as logging;
+use crate::source::ProjectorFile;
+use crate::{Error, ErrorKind, Result, Token};
+
+/// A projector that is loaded.
+pub(crate) struct Projector {
+    // Dropped before the weights, which it refers to.
+    inner: shim::Projector,
+    file: ProjectorFile,
+    /// Numbers in each embedding.
+    width: usize,
+    n_vocab: usize,
+    _weights: Arc<Weights>,
+}
+
+/// A picture as a projector cuts it up.
+pub(crate) struct PreparedPicture {
+    inner: shim::Embeddable,
+    projector: Arc<Projector>,
+    pub pieces: Vec<Piece>,
+}
+
+/// A piece of a picture's place in a prompt.
+pub(crate) enum Piece {
+    /// What stands around it, or between its parts.
+    Text(Vec<Token>),
+    /// A part of it.
+    Part(Part),
+}
+
+/// A part of a picture, which is encoded as a whole.
+pub(crate) struct Part {
+    /// Its place among the pieces.
+    index: usize,
+    /// What stands for its embeddings in a prompt.
+    pub stand_ins: Vec<Token>,
+    /// Whether each of its embeddings attends to all of them, so that they are computed together.
+    pub sees_ahead: bool,
+}
+
+/// What the shim says of a projector.
+#[derive(Deserialize)]
+struct About {
+    vision: bool,
+    has_grid_positions: bool,
+}
+
+/// What the shim says of a piece.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Described {
+    Text { tokens: Vec<Token> },
+    Part { length: usize, sees_ahead: bool },
+}
+
+impl Projector {
+    /// Reads a projector's file, whose header has been checked before.
+    pub fn load(file: &ProjectorFile, weights: Arc<Weights>, n_threads: u32) -> Result<Self> {
+        let path = &file.path;
+        let problem = |kind: ErrorKind, reason: &str| {
+            let message = format!("cannot load the projector {}: {reason}", path.display());
+            Error::new(kind, message).with_context("path", path.display())
+        };
+        let name = path
+            .to_str()
+            .and_then(|text| CString::new(text).ok())
+            .ok_or_else(|| problem(ErrorKind::InvalidArgument, "its path is not valid UTF-8"))?;
+        let size = path.metadata().map_err(|error| Error::unreadable(path, error))?.len();
+        check_memory(usize::try_from(size).unwrap_or(usize::MAX))?;
+        let (loaded, said) = logging::capture(|| {
+            // SAFETY: the model outlives the projector, which holds on to it.
+            unsafe { shim::Projector::load(&name, weights.as_ptr(), n_threads as i32) }
+        });
+        let (inner, about) = loaded.map_err(|reason| {
+            let reason = said.problem().unwrap_or(reason);
+            problem(Failure::of(&reason).kind(ErrorKind::InvalidModel), &reason)
+        })?;
+        let about: About = serde_json::from_str(&about)
+            .map_err(|error| problem(ErrorKind::Internal, &error.to_string()))?;
+        if !about.vision || about.has_grid_positions {
+            let reason = "it is of a kind that is not supported";
+            return Err(problem(ErrorKind::Unsupported, reason));
+        }
+        let (width, n_vocab) = (weights.n_embd_input(), weights.n_vocab());
+        let file = file.clone();
+        Ok(Self { inner, file, width, n_vocab, _weights: weights })
+    }
+
+    /// Cuts a picture up.
+    pub fn prepare(self: &Arc<Self>, picture: &Picture) -> Result<PreparedPicture> {
+        let (longer, shorter) =
+            (picture.width.max(picture.height), picture.width.min(picture.height));
+        let longest = self.file.longest;
+        if longer / shorter >= longest {
+            let Picture { width, height, .. } = picture;
+            let message = format!(
+                "the picture has {width} x {height} pixels: one side may be at most {longest} times the other"
+            );
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        check_memory(picture.pixels.len())?;
+        let (prepared, said) =
+            logging::capture(|| self.inner.prepare(picture.width, picture.height, &picture.pixels));
+        let problem = |reason: &str| {
+            let Picture { width, height, .. } = picture;
+            let message =
+                format!("the projector cannot take a picture of {width} x {height}: {reason}");
+            let kind = Failure::of(reason).kind(ErrorKind::InvalidArgument);
+            Error::new(kind, message).with_context("path", self.file.path.display())
+        };
+        let (inner, described) =
+            prepared.map_err(|reason| problem(&said.problem().unwrap_or(reason)))?;
+        let described: Vec<Described> =
+            serde_json::from_str(&described).map_err(|error| problem(&error.to_string()))?;
+        let piece = |(index, described)| match described {
+            Described::Text { tokens } => {
+                let is_known = |token: &Token| (0..self.n_vocab as Token).contains(token);
+                if tokens.iter().all(is_known) {
+                    return Ok(Piece::Text(tokens));
+                }
+                let message = "the model's vocabulary lacks tokens that stand around a picture";
+                Err(Error::new(ErrorKind::InvalidModel, message)
+                    .with_context("path", self.file.path.display())
+                    .with_hint("the projector belongs to another model"))
+            }
+            Described::Part { length, sees_ahead } => {
+                let stand_ins = stand_ins(picture.digest(), index, length);
+                Ok(Piece::Part(Part { index, stand_ins, sees_ahead }))
+            }
+        };
+        let pieces = described.into_iter().enumerate().map(piece).collect::<Result<_>>()?;
+        Ok(PreparedPicture { inner, projector: Arc::clone(self), pieces })
+    }
+}
+
+impl PreparedPicture {
+    /// The embeddings of a part of it, one after the other; `Cancelled` as soon as `go_on` says no.
+    pub fn encode(&self, part: &Part, go_on: &impl Fn() -> bool) -> Result<Vec<f32>> {
+        let size = part.stand_ins.len() * self.projector.width;
+        check_memory(size * size_of::<f32>())?;
+        let mut embeddings = vec![0.0; size];
+        let (encoded, said) = logging::capture(|| {
+            self.projector.inner.encode(&self.inner, part.index, go_on, &mut embeddings)
+        });
+        if !go_on() {
+            return Err(Error::new(ErrorKind::Cancelled, "nobody waits for the picture any more"));
+        }
+        let problem = |kind, reason: &str| {
+            let message = format!("the projector cannot encode a picture: {reason}");
+            Error::new(kind, message).with_context("path", self.projector.file.path.display())
+        };
+        encoded.map_err(|reason| {
+            let reason = said.problem().unwrap_or(reason);
+            problem(Failure::of(&reason).kind(ErrorKind::Backend), &reason)
+        })?;
+        if embeddings.iter().all(|number| number.is_finite()) {
+            Ok(embeddings)
+        } else {
+            Err(problem(ErrorKind::InvalidModel, "what it computes are no numbers"))
+        }
+    }
+}

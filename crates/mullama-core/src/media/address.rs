@@ -1,0 +1,90 @@
+//! Data in an address: `data:image/png;base64,...`.
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+/// Bytes of an image's file. Photographs have some ten million.
+const MAX_BYTES: usize = 64 << 20;
+
+/// With padding or without it.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// The bytes in an address; else what is wrong with it.
+pub(crate) fn bytes_of(address: &str) -> Result<Vec<u8>, String> {
+    let scheme = address.split_once(':').map_or("", |(scheme, _)| scheme);
+    if !scheme.eq_ignore_ascii_case("data") {
+        let shown: String = address.chars().take(40).collect();
+        return Err(format!(
+            "expected an address of the form data:image/png;base64,..., not {shown:?}: nothing is fetched, and no \
+             file is opened"
+        ));
+    }
+    let (kind, data) = address[scheme.len() + 1..]
+        .split_once(',')
+        .ok_or("the address has no data: there is no comma in it")?;
+    if !kind.to_ascii_lowercase().ends_with(";base64") {
+        return Err(
+            "the data of an address must be in base64: data:image/png;base64,...".to_owned()
+        );
+    }
+    if data.len() / 4 * 3 > MAX_BYTES {
+        return Err(too_large(data.len() / 4 * 3));
+    }
+    let decoded = if data.contains(|c: char| c.is_ascii_whitespace()) {
+        BASE64.decode(data.split_ascii_whitespace().collect::<String>())
+    } else {
+        BASE64.decode(data)
+    };
+    decoded.map_err(|error| format!("the data is not base64: {error}"))
+}
+
+/// Refuses what is larger than a file may be.
+pub(super) fn check_size(bytes: &[u8]) -> Result<(), String> {
+    if bytes.len() > MAX_BYTES { Err(too_large(bytes.len())) } else { Ok(()) }
+}
+
+fn too_large(size: usize) -> String {
+    format!("the file of an image has {size} bytes, and may have {MAX_BYTES}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_is_read_from_addresses() {
+        for (address, bytes) in [
+            ("data:image/png;base64,AAEC", &[0, 1, 2][..]),
+            ("DATA:;BASE64,AAE=", &[0, 1]),
+            ("data:image/png;base64,AAE", &[0, 1]),
+            ("data:image/png;charset=x;base64,AA\nEC ", &[0, 1, 2]),
+            ("data:;base64,", &[]),
+        ] {
+            assert_eq!(bytes_of(address).unwrap(), bytes, "{address}");
+        }
+    }
+
+    #[test]
+    fn other_addresses_are_refused() {
+        for (address, said) in [
+            ("http://127.0.0.1/cat.png", "nothing is fetched"),
+            ("https://example.com/cat.png", "nothing is fetched"),
+            ("file:///etc/passwd", "no file is opened"),
+            ("/tmp/cat.png", "no file is opened"),
+            ("", "expected an address"),
+            ("data:image/png", "comma"),
+            ("data:image/png,abc", "base64"),
+            ("data:image/png;base64,A*B=", "not base64"),
+            ("data:image/png;base64,A", "not base64"),
+        ] {
+            let problem = bytes_of(address).unwrap_err();
+            assert!(problem.contains(said), "{address}: {problem}");
+        }
+        let large = format!("data:;base64,{}", "A".repeat(MAX_BYTES / 3 * 4 + 8));
+        assert!(bytes_of(&large).unwrap_err().contains("may have 67108864"));
+    }
+}

@@ -1,0 +1,308 @@
+//! Pixels of an image's file.
+
+use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::{
+    DynamicImage, ExtendedColorType, ImageDecoder as _, ImageEncoder as _, ImageError, ImageReader,
+    Limits, Rgb, RgbImage,
+};
+use mullama_hub::Digest;
+
+use super::address::check_size;
+use crate::Token;
+
+/// Pixels of a picture. A projector makes it much smaller in any case.
+const MAX_PIXELS: u64 = 100_000_000;
+
+/// Bytes that decoding may take: those of a picture of the most pixels, of 16 bits and four channels.
+const MAX_MEMORY: u64 = MAX_PIXELS * 8 + (64 << 20);
+
+/// What is seen where a picture is transparent.
+const BACKGROUND: u32 = 255;
+
+/// A picture of eight bits for each of red, green and blue.
+pub(crate) struct Picture {
+    pub width: u32,
+    pub height: u32,
+    /// Row by row, three bytes each.
+    pub pixels: Vec<u8>,
+    digest: Digest,
+}
+
+impl Picture {
+    /// Decodes the file of an image (PNG, JPEG, GIF, BMP, WebP), whose content says which it is; else says what is
+    /// wrong with it.
+    ///
+    /// An animation gives its first image. A picture is turned as its EXIF data say. Sixteen bits become eight, CMYK
+    /// and grey become RGB, and what is transparent is put on white.
+    pub fn decode(file: &[u8]) -> Result<Self, String> {
+        if file.is_empty() {
+            return Err("the image has no data".to_owned());
+        }
+        check_size(file)?;
+        // The decoders are safe code, which may still panic over a file that nobody thought of.
+        let decoded = catch_unwind(AssertUnwindSafe(|| decode(file)));
+        let image = decoded.unwrap_or_else(|_| Err("the image is damaged".to_owned()))?;
+        let (width, height) = image.dimensions();
+        let pixels = image.into_raw();
+        let size = [width.to_le_bytes(), height.to_le_bytes()].concat();
+        let digest = Digest::of(&[&size, Digest::of(&pixels).as_bytes().as_slice()].concat());
+        Ok(Self { width, height, pixels, digest })
+    }
+
+    /// Tells it from all others.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+}
+
+/// So many numbers below zero, of which no token is, that stand for a part of what has a digest: others begin with
+/// others.
+pub(crate) fn stand_ins(digest: &Digest, part: usize, count: usize) -> Vec<Token> {
+    let block = |index: usize| {
+        let place = [part as u64, index as u64].map(u64::to_le_bytes).concat();
+        *Digest::of(&[digest.as_bytes().as_slice(), &place].concat()).as_bytes()
+    };
+    let numbers = (0..count.div_ceil(8)).flat_map(|index| {
+        let words: [[u8; 4]; 8] = std::array::from_fn(|word| {
+            let bytes = &block(index)[word * 4..word * 4 + 4];
+            [bytes[0], bytes[1], bytes[2], bytes[3]]
+        });
+        words.map(|word| Token::from_le_bytes(word) | Token::MIN)
+    });
+    numbers.take(count).collect()
+}
+
+/// The file of a picture of these pixels.
+pub(crate) fn encode_pixels(
+    width: u32,
+    height: u32,
+    channels: u8,
+    pixels: &[u8],
+) -> Result<Vec<u8>, String> {
+    let color = match channels {
+        1 => ExtendedColorType::L8,
+        3 => ExtendedColorType::Rgb8,
+        4 => ExtendedColorType::Rgba8,
+        _ => return Err(format!("a picture has 1, 3 or 4 channels, not {channels}")),
+    };
+    let expected = u64::from(width) * u64::from(height) * u64::from(channels);
+    if expected == 0 || expected != pixels.len() as u64 {
+        return Err(format!(
+            "a picture of {width} x {height} pixels and {channels} channels has not {} bytes",
+            pixels.len()
+        ));
+    }
+    let mut file = Vec::new();
+    let encoder =
+        PngEncoder::new_with_quality(&mut file, CompressionType::Fast, FilterType::Adaptive);
+    encoder.write_image(pixels, width, height, color).map_err(|error| error.to_string())?;
+    Ok(file)
+}
+
+fn decode(file: &[u8]) -> Result<RgbImage, String> {
+    let reader = ImageReader::new(Cursor::new(file)).with_guessed_format();
+    let mut reader = reader.map_err(|error| error.to_string())?;
+    if reader.format().is_none() {
+        return Err(
+            "the data is no image of a supported format (PNG, JPEG, GIF, BMP, WebP)".to_owned()
+        );
+    }
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_MEMORY);
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder().map_err(|error| problem(&error))?;
+    let (width, height) = decoder.dimensions();
+    if width == 0 || height == 0 {
+        return Err(format!("the image has {width} x {height} pixels"));
+    }
+    if u64::from(width) * u64::from(height) > MAX_PIXELS {
+        return Err(format!("the image has {width} x {height} pixels, and may have {MAX_PIXELS}"));
+    }
+    // Data that cannot be read say nothing.
+    let orientation = decoder.orientation().ok();
+    let mut image = DynamicImage::from_decoder(decoder).map_err(|error| problem(&error))?;
+    if let Some(orientation) = orientation {
+        image.apply_orientation(orientation);
+    }
+    if !image.color().has_alpha() {
+        return Ok(image.into_rgb8());
+    }
+    let image = image.into_rgba8();
+    let mut flat = RgbImage::new(image.width(), image.height());
+    for (to, from) in flat.pixels_mut().zip(image.pixels()) {
+        let [red, green, blue, alpha] = from.0.map(u32::from);
+        let mix = |value: u32| ((value * alpha + BACKGROUND * (255 - alpha) + 127) / 255) as u8;
+        *to = Rgb([mix(red), mix(green), mix(blue)]);
+    }
+    Ok(flat)
+}
+
+fn problem(error: &ImageError) -> String {
+    match error {
+        ImageError::Limits(_) => {
+            format!(
+                "the image is larger than it may be: {MAX_PIXELS} pixels, {MAX_MEMORY} bytes of memory"
+            )
+        }
+        ImageError::Unsupported(_) => format!("the image cannot be read: {error}"),
+        _ => format!("the image is damaged: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use image::codecs::jpeg::JpegEncoder;
+    use image::{ImageFormat, Rgba, RgbaImage};
+
+    use super::*;
+
+    fn encoded(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        image.into().write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    }
+
+    fn red() -> RgbImage {
+        RgbImage::from_pixel(4, 2, Rgb([255, 0, 0]))
+    }
+
+    #[test]
+    fn every_format_gives_the_same_pixels() {
+        for format in [ImageFormat::Png, ImageFormat::Bmp, ImageFormat::WebP, ImageFormat::Gif] {
+            let picture = Picture::decode(&encoded(red(), format)).unwrap();
+            assert_eq!((picture.width, picture.height), (4, 2), "{format:?}");
+            assert_eq!(picture.pixels, red().into_raw(), "{format:?}");
+        }
+        let picture = Picture::decode(&encoded(red(), ImageFormat::Jpeg)).unwrap();
+        assert!(picture.pixels[0] > 250 && picture.pixels[1] < 5, "{:?}", &picture.pixels[..3]);
+    }
+
+    #[test]
+    fn pixels_come_back_as_they_were() {
+        let file = encode_pixels(4, 2, 3, &red()).unwrap();
+        assert_eq!(Picture::decode(&file).unwrap().pixels, red().into_raw());
+        for (size, channels) in [((4, 2), 4), ((4, 3), 3), ((0, 0), 3), ((12, 1), 2)] {
+            assert!(
+                encode_pixels(size.0, size.1, channels, &red()).is_err(),
+                "{size:?} {channels}"
+            );
+        }
+    }
+
+    #[test]
+    fn other_kinds_of_pixels_become_rgb() {
+        let deep = DynamicImage::from(red()).into_rgb16();
+        assert_eq!(
+            Picture::decode(&encoded(deep, ImageFormat::Png)).unwrap().pixels[..3],
+            [255, 0, 0]
+        );
+        let grey = image::GrayImage::from_pixel(1, 1, image::Luma([7]));
+        assert_eq!(Picture::decode(&encoded(grey, ImageFormat::Png)).unwrap().pixels, [7, 7, 7]);
+        let clear = RgbaImage::from_fn(2, 1, |x, _| Rgba([0, 0, 0, if x == 0 { 0 } else { 255 }]));
+        let pixels = Picture::decode(&encoded(clear, ImageFormat::Png)).unwrap().pixels;
+        assert_eq!(pixels, [255, 255, 255, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_picture_is_turned_as_it_says() {
+        // An EXIF block with one entry: orientation 6, a quarter turn clockwise.
+        let exif = [
+            b"II*\0\x08\0\0\0\x01\0".as_slice(),
+            &[0x12, 0x01, 3, 0, 1, 0, 0, 0, 6, 0, 0, 0],
+            &[0, 0, 0, 0],
+        ]
+        .concat();
+        let mut bytes = Vec::new();
+        let mut encoder = JpegEncoder::new(&mut bytes);
+        image::ImageEncoder::set_exif_metadata(&mut encoder, exif).unwrap();
+        encoder.encode_image(&red()).unwrap();
+        let picture = Picture::decode(&bytes).unwrap();
+        assert_eq!((picture.width, picture.height), (2, 4));
+    }
+
+    #[test]
+    fn what_is_no_picture_is_refused() {
+        let png = encoded(red(), ImageFormat::Png);
+        let mut bomb = png.clone();
+        // The size in the header, and its checksum.
+        bomb[16..24]
+            .copy_from_slice(&[100_000_u32.to_be_bytes(), 100_000_u32.to_be_bytes()].concat());
+        let sum = crc32(&bomb[12..29]);
+        bomb[29..33].copy_from_slice(&sum.to_be_bytes());
+        let mut empty = png.clone();
+        empty[16..20].fill(0);
+        let sum = crc32(&empty[12..29]);
+        empty[29..33].copy_from_slice(&sum.to_be_bytes());
+        for (file, said) in [
+            (&b""[..], "no data"),
+            (b"This is a text.", "no image of a supported format"),
+            (&png[..png.len() / 2], "damaged"),
+            (&png[..20], "damaged"),
+            (&bomb, "may have 100000000"),
+            (&empty, ""),
+            (&vec![0; (64 << 20) + 1], "may have 67108864"),
+        ] {
+            let problem = Picture::decode(file).err().unwrap();
+            assert!(problem.contains(said), "{problem}");
+        }
+    }
+
+    /// The checksum of a part of a PNG file.
+    fn crc32(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(!0, |mut sum: u32, byte| {
+            sum ^= u32::from(*byte);
+            for _ in 0..8 {
+                sum = (sum >> 1) ^ (0xEDB8_8320 & (sum & 1).wrapping_neg());
+            }
+            sum
+        })
+    }
+
+    /// As `make fuzz` does for longer: whatever a file has, there is a picture or an error.
+    #[test]
+    fn damaged_files_end_in_errors() {
+        let mut state = 1_u64;
+        let mut random = move |below: usize| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        for format in [
+            ImageFormat::Png,
+            ImageFormat::Jpeg,
+            ImageFormat::Gif,
+            ImageFormat::Bmp,
+            ImageFormat::WebP,
+        ] {
+            let good = encoded(red(), format);
+            for _ in 0..2000 {
+                let mut file = good.clone();
+                for _ in 0..=random(3) {
+                    let place = random(file.len());
+                    file[place] = random(256) as u8;
+                }
+                file.truncate(file.len() - if random(4) == 0 { random(file.len()) } else { 0 });
+                if let Ok(picture) = Picture::decode(&file) {
+                    let size = picture.width as usize * picture.height as usize * 3;
+                    assert_eq!(picture.pixels.len(), size);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn stand_ins_are_no_tokens_and_tell_pictures_apart() {
+        let (one, other) = (Digest::of(b"a"), Digest::of(b"b"));
+        let first = stand_ins(&one, 0, 20);
+        assert!(first.len() == 20 && first.iter().all(|&token| token < 0));
+        assert_eq!(first[..9], stand_ins(&one, 0, 9));
+        let all = [stand_ins(&other, 0, 20), stand_ins(&one, 1, 20), first].concat();
+        assert_eq!(all.iter().collect::<HashSet<_>>().len(), 60);
+    }
+}

@@ -1,0 +1,156 @@
+//! The thread that encodes pictures, so that texts go on meanwhile.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use super::media_run::MediaRun;
+use crate::engine::{Order, OwnThread, Serve, closed};
+use crate::{Error, Result, Token};
+
+/// Bytes of embeddings that are kept for the next request with the same picture: some thousand tokens of a large
+/// model.
+const MAX_KEPT: usize = 128 << 20;
+
+/// Embeddings, as soon as they are there.
+#[derive(Default)]
+pub(super) struct Encoding(OnceLock<Result<Vec<f32>>>);
+
+impl Encoding {
+    /// The embeddings, or why there are none.
+    pub fn outcome(&self) -> Option<&Result<Vec<f32>>> {
+        self.0.get()
+    }
+}
+
+/// The way to the thread, and what it has done.
+pub(super) struct Encoder {
+    thread: Option<OwnThread<Encode>>,
+    done: (flume::Sender<()>, flume::Receiver<()>),
+    /// What is wanted, by what stands for it in prompts.
+    wanted: Vec<(Vec<Token>, Weak<Encoding>)>,
+    /// What was used, the last at the end.
+    kept: VecDeque<(Vec<Token>, Arc<Encoding>)>,
+}
+
+impl Default for Encoder {
+    fn default() -> Self {
+        Self { thread: None, done: flume::bounded(1), wanted: Vec::new(), kept: VecDeque::new() }
+    }
+}
+
+impl Encoder {
+    /// The embeddings of a part of a picture, which are computed where nobody has them. What nobody holds on to is
+    /// given up.
+    pub fn request(&mut self, run: &MediaRun) -> Result<Arc<Encoding>> {
+        let key = run.stand_ins();
+        if let Some((_, encoding)) = self.kept.iter().find(|(known, _)| known == key) {
+            return Ok(Arc::clone(encoding));
+        }
+        self.wanted.retain(|(_, encoding)| encoding.strong_count() > 0);
+        let wanted = self.wanted.iter().find(|(known, _)| known == key);
+        if let Some(encoding) = wanted.and_then(|(_, encoding)| encoding.upgrade()) {
+            return Ok(encoding);
+        }
+        let encoding = Arc::<Encoding>::default();
+        let thread = match &self.thread {
+            Some(thread) => thread,
+            None => self.thread.insert(OwnThread::start("mullama-media", None, |inbox| {
+                inbox.serve(Worker::default());
+            })?),
+        };
+        let for_whom = Arc::downgrade(&encoding);
+        self.wanted.push((key.to_vec(), Weak::clone(&for_whom)));
+        thread.send(Encode { run: run.clone(), for_whom, done: self.done.0.clone() })?;
+        Ok(encoding)
+    }
+
+    /// Keeps embeddings that have been used for the next request, in place of those that were not for the longest
+    /// time.
+    pub fn keep(&mut self, run: &MediaRun, encoding: Arc<Encoding>) {
+        let key = run.stand_ins();
+        self.kept.retain(|(known, _)| known != key);
+        self.kept.push_back((key.to_vec(), encoding));
+        let size = |(_, encoding): &(Vec<Token>, Arc<Encoding>)| {
+            let numbers = encoding.outcome().and_then(|it| it.as_ref().ok()).map_or(0, Vec::len);
+            numbers * size_of::<f32>()
+        };
+        while self.kept.len() > 1 && self.kept.iter().map(size).sum::<usize>() > MAX_KEPT {
+            self.kept.pop_front();
+        }
+    }
+
+    /// Waits until something has been encoded, if that does not take too long.
+    pub fn wait(&self, longest: Duration) {
+        let _ = self.done.1.recv_timeout(longest);
+        self.done.1.drain();
+    }
+}
+
+/// A part of a picture to encode.
+struct Encode {
+    run: MediaRun,
+    for_whom: Weak<Encoding>,
+    done: flume::Sender<()>,
+}
+
+impl Encode {
+    fn run(&self) {
+        let is_wanted = || self.for_whom.strong_count() > 0;
+        if is_wanted() {
+            self.answer(self.run.encode(&is_wanted));
+        }
+    }
+
+    fn answer(&self, outcome: Result<Vec<f32>>) {
+        if let Some(encoding) = self.for_whom.upgrade() {
+            let _ = encoding.0.set(outcome);
+        }
+        let _ = self.done.try_send(());
+    }
+}
+
+impl Order for Encode {
+    fn refuse(self) {
+        self.answer(Err(closed()));
+    }
+}
+
+#[derive(Default)]
+struct Worker {
+    queue: VecDeque<Encode>,
+}
+
+impl Serve for Worker {
+    type Order = Encode;
+
+    fn is_idle(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    fn accept(&mut self, order: Encode) -> Option<Instant> {
+        self.queue.push_back(order);
+        None
+    }
+
+    fn drop_cancelled(&mut self) {
+        self.queue.retain(|order| order.for_whom.strong_count() > 0);
+    }
+
+    fn step(&mut self) -> Result<()> {
+        if let Some(order) = self.queue.pop_front() {
+            order.run();
+        }
+        Ok(())
+    }
+
+    fn fail_all(&mut self, error: &Error) {
+        for order in self.queue.drain(..) {
+            order.answer(Err(error.clone()));
+        }
+    }
+
+    fn close(&mut self) {
+        self.fail_all(&closed());
+    }
+}

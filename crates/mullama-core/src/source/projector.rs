@@ -1,0 +1,391 @@
+//! A model's projector: where it is, and whether its file is safe for the engine to read.
+//!
+//! The engine divides by numbers of the file and follows pointers to tensors that it takes for granted, so both are
+//! checked here (`clip.cpp`, `models/siglip.cpp` and `models/llava.cpp` of mtmd). Tensors whose shapes do not fit
+//! together fail assertions while a graph is built, which are caught.
+
+use std::cmp::Reverse;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use mullama_gguf::{GgufHeader, MetadataValue, TensorInfo, TensorType};
+use mullama_hub::StoredModel;
+
+use crate::{Error, ErrorKind, Result};
+
+/// The kinds of projectors that can be used: those of LLaVA, Gemma 3, and Idefics 3 and SmolVLM.
+const KINDS: [&str; 3] = ["mlp", "gemma3", "idefics3"];
+
+/// Patches along a side of a picture. Those of models have some sixty.
+const MAX_PATCHES: i64 = 512;
+
+/// What numbers of a projector are at most: those of models have some thousand.
+const MAX_WIDTH: i64 = 1 << 16;
+
+/// Types that a matrix of a projector may have.
+const MATRIX_TYPES: [TensorType; 12] = [
+    TensorType::F32,
+    TensorType::F16,
+    TensorType::BF16,
+    TensorType::Q8_0,
+    TensorType::Q5_0,
+    TensorType::Q5_1,
+    TensorType::Q4_0,
+    TensorType::Q4_1,
+    TensorType::Q4_K,
+    TensorType::Q5_K,
+    TensorType::Q6_K,
+    TensorType::IQ4_NL,
+];
+
+/// A projector that can be used.
+#[derive(Debug, Clone)]
+pub(crate) struct ProjectorFile {
+    pub path: PathBuf,
+    /// How many times as long as wide a picture may be: a side of the pictures that it takes.
+    pub longest: u32,
+}
+
+/// The projector of a model.
+///
+/// `asked` is what the option says: a path, `none`, or else `auto`: the one that the store has with the model, or
+/// the one that lies beside its file. One that was found and cannot be used is an error in place of the path, since
+/// a model can do without.
+pub(crate) fn find(
+    path: &Path,
+    stored: Option<&StoredModel>,
+    header: &GgufHeader,
+    asked: Option<&str>,
+) -> Result<Option<Result<ProjectorFile>>> {
+    // One that the store has with a model is meant for it; one in the same folder need not be.
+    let level = if stored.is_some() { log::Level::Warn } else { log::Level::Debug };
+    let candidates = match asked {
+        Some("none") => return Ok(None),
+        Some("auto") | None => match stored {
+            Some(model) => model.projector.iter().cloned().collect(),
+            None => beside(path),
+        },
+        Some(path) => {
+            let path = mullama_base::folders::expand_home(Path::new(path)).into_owned();
+            return check(&path, header).map(|file| Some(Ok(file)));
+        }
+    };
+    let mut first_problem = None;
+    for path in candidates {
+        match check(&path, header) {
+            Ok(file) => return Ok(Some(Ok(file))),
+            Err(error) => _ = first_problem.get_or_insert(error),
+        }
+    }
+    if let Some(problem) = &first_problem {
+        log::log!(level, "the model takes text only: {problem}");
+    }
+    Ok(first_problem.map(Err))
+}
+
+/// The projectors beside a model's file, the likeliest first: whose names have most in common with the model's, then
+/// those of 16 bits, of 8, and others.
+fn beside(model: &Path) -> Vec<PathBuf> {
+    let folder = model.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let entries = fs::read_dir(folder.unwrap_or(Path::new("."))).into_iter().flatten().flatten();
+    let name_of = |path: &Path| {
+        path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_ascii_lowercase()
+    };
+    let own = name_of(model);
+    let is_projector =
+        |name: &str| name.strip_suffix(".gguf").is_some_and(|stem| stem.contains("mmproj"));
+    if is_projector(&own) {
+        return Vec::new();
+    }
+    let mut found: Vec<PathBuf> = entries
+        .map(|entry| model.with_file_name(entry.file_name()))
+        .filter(|path| is_projector(&name_of(path)) && path.is_file())
+        .collect();
+    let precision = |name: &str| {
+        let order = ["bf16", "f16", "q8_0"];
+        let found = order.iter().position(|part| name.contains(part));
+        // The engine computes with 16-bit floats of the other kind.
+        [2, 0, 1, 3][found.unwrap_or(3)]
+    };
+    found.sort_by_key(|path| {
+        let name = name_of(path);
+        let bare = name.replace("mmproj", "");
+        let bare = bare.trim_start_matches(['-', '_', '.']);
+        let common = bare.bytes().zip(own.bytes()).take_while(|(a, b)| a == b).count();
+        (Reverse(common), precision(&name), name)
+    });
+    found
+}
+
+/// Refuses a projector that the engine would not survive, that is of no known kind, or that is another model's.
+fn check(path: &Path, model: &GgufHeader) -> Result<ProjectorFile> {
+    let header = GgufHeader::read(path)?;
+    let refuse = |kind: ErrorKind, problem: String| {
+        let message = format!("cannot use the projector {}: {problem}", path.display());
+        Error::new(kind, message).with_context("path", path.display())
+    };
+    if header.text("general.architecture") != Some("clip") {
+        let architecture = header.text("general.architecture").unwrap_or("unknown").to_owned();
+        let problem = format!("it is a model of architecture {architecture}, and no projector");
+        let hint = "projectors are files of their own, mostly called mmproj-NAME.gguf";
+        return Err(refuse(ErrorKind::InvalidModel, problem).with_hint(hint));
+    }
+    let key = ["clip.projector_type", "clip.vision.projector_type"];
+    let kind = key.iter().find_map(|key| header.text(key).filter(|kind| !kind.is_empty()));
+    let has_vision = header.get("clip.has_vision_encoder") == Some(&MetadataValue::Bool(true));
+    let has_other = ["clip.has_audio_encoder", "clip.has_gen_audio_encoder"]
+        .iter()
+        .any(|key| header.get(key) == Some(&MetadataValue::Bool(true)));
+    let Some(kind) = kind.filter(|kind| KINDS.contains(kind) && has_vision && !has_other) else {
+        let kind = kind.unwrap_or("unknown");
+        let problem = format!("projectors of its kind, {kind}, are not supported yet");
+        let hint = format!("supported are {}, for pictures", KINDS.join(", "));
+        return Err(refuse(ErrorKind::Unsupported, problem).with_hint(hint));
+    };
+    let longest = Rules { header: &header }.check(kind).map_err(|problem| {
+        refuse(ErrorKind::InvalidModel, problem)
+            .with_hint("the file is damaged, or was made for another program")
+    })?;
+    let width = model.architecture_number("embedding_length");
+    let own = output_width(&header, kind);
+    if let (Some(width), Some(own)) = (width, own)
+        && u64::try_from(width) != Ok(own)
+    {
+        let problem = format!("its embeddings have {own} numbers and the model's have {width}");
+        return Err(refuse(ErrorKind::InvalidModel, problem)
+            .with_context("projector_embedding", own)
+            .with_context("model_embedding", width)
+            .with_hint("it belongs to another model"));
+    }
+    Ok(ProjectorFile { path: path.to_path_buf(), longest })
+}
+
+/// Numbers in the embeddings that it gives.
+fn output_width(header: &GgufHeader, kind: &str) -> Option<u64> {
+    let tensor = |name: &str| header.tensors.iter().find(|tensor| tensor.name == name);
+    let rows = |name| Some(tensor(name)?.shape.get(1).copied().unwrap_or(1));
+    match kind {
+        "gemma3" => tensor("mm.input_projection.weight")?.shape.first().copied(),
+        "idefics3" => rows("mm.model.fc.weight"),
+        _ => rows("mm.2.weight").or_else(|| rows("mm.0.weight")),
+    }
+}
+
+/// What a file says and has, by the rules of the engine.
+struct Rules<'a> {
+    header: &'a GgufHeader,
+}
+
+impl Rules<'_> {
+    /// Gives how many times as long as wide a picture may be.
+    fn check(&self, kind: &str) -> Result<u32, String> {
+        let width = self.number("clip.vision.embedding_length", 1, MAX_WIDTH)?;
+        let inner = self.number("clip.vision.feed_forward_length", 0, MAX_WIDTH)?;
+        let heads = self.number("clip.vision.attention.head_count", 1, width)?;
+        let layers = self.number("clip.vision.block_count", 1, 1024)?;
+        let patch = self.number("clip.vision.patch_size", 1, 1024)?;
+        let size = self.number("clip.vision.image_size", patch, patch * MAX_PATCHES)?;
+        self.number("clip.vision.projection_dim", 0, MAX_WIDTH)?;
+        if width % heads != 0 {
+            return Err(format!("{heads} heads do not divide an embedding of {width}"));
+        }
+        match self.header.get("clip.vision.attention.layer_norm_epsilon") {
+            Some(MetadataValue::Float(epsilon)) if epsilon.is_finite() && *epsilon >= 0.0 => {}
+            _ => return Err("its epsilon is missing, or no number of 0 or more".to_owned()),
+        }
+        for key in [
+            "attention.head_count_kv",
+            "attention.head_dim",
+            "feature_layer",
+            "image_grid_pinpoints",
+        ] {
+            let key = format!("clip.vision.{key}");
+            let is_usual = match (key.as_str(), self.header.get(&key)) {
+                (_, None) => true,
+                ("clip.vision.attention.head_count_kv", Some(MetadataValue::Int(count))) => {
+                    *count == heads
+                }
+                ("clip.vision.attention.head_dim", Some(MetadataValue::Int(count))) => {
+                    *count == width / heads
+                }
+                _ => false,
+            };
+            if !is_usual {
+                return Err(format!("{key} is not supported yet"));
+            }
+        }
+        self.types()?;
+        let side = size / patch;
+        if kind != "mlp" && size % patch != 0 {
+            return Err(format!("a patch of {patch} pixels does not divide a picture of {size}"));
+        }
+        self.vision(width, inner, layers, patch, side)?;
+        self.projection(kind, width, side)?;
+        if kind == "idefics3" {
+            self.number("clip.vision.preproc_image_size", size, 1 << 14)?;
+        }
+        Ok(size as u32)
+    }
+
+    /// The numbers of what sees: patches, places, layers.
+    fn vision(
+        &self,
+        width: i64,
+        inner: i64,
+        layers: i64,
+        patch: i64,
+        side: i64,
+    ) -> Result<(), String> {
+        self.shaped("v.patch_embd.weight", &[patch, patch, 3, width])?;
+        let class = self.tensor("v.class_embd").is_some();
+        let places = self.needed("v.position_embd.weight")?;
+        let wanted = (side * side + i64::from(class)) as u64;
+        if places.shape.first() != Some(&(width as u64))
+            || places.shape.get(1).copied().unwrap_or(1) < wanted
+        {
+            return Err(format!("{} has fewer than {wanted} places of {width}", places.name));
+        }
+        for name in [
+            "v.class_embd",
+            "v.patch_embd.bias",
+            "v.pre_ln.weight",
+            "v.pre_ln.bias",
+            "v.post_ln.weight",
+            "v.post_ln.bias",
+        ] {
+            if self.tensor(name).is_some() {
+                self.shaped(name, &[width])?;
+            }
+        }
+        for layer in 0..layers {
+            let name = |part: &str| format!("v.blk.{layer}.{part}");
+            for part in ["attn_q", "attn_k", "attn_v", "attn_out"] {
+                self.shaped(&name(&format!("{part}.weight")), &[width, width])?;
+            }
+            // Older files have the two of them the other way round.
+            let (up, down) = (name("ffn_up.weight"), name("ffn_down.weight"));
+            let ends = self.needed(&up)?.shape.clone();
+            let inner =
+                if inner > 0 { inner } else { ends.iter().copied().max().unwrap_or(1) as i64 };
+            let wide = [width, inner];
+            let narrow = [inner, width];
+            if self.shaped(&up, &wide).is_err() || self.shaped(&down, &narrow).is_err() {
+                self.shaped(&up, &narrow)?;
+                self.shaped(&down, &wide)?;
+            }
+            for part in ["ln1", "ln2"] {
+                self.shaped(&name(&format!("{part}.weight")), &[width])?;
+                self.shaped(&name(&format!("{part}.bias")), &[width])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn projection(&self, kind: &str, width: i64, side: i64) -> Result<(), String> {
+        let merge = |default| match self.header.get("clip.vision.projector.scale_factor") {
+            None => Ok(default),
+            Some(_) => self.number("clip.vision.projector.scale_factor", 1, side),
+        };
+        match kind {
+            "gemma3" => {
+                let merge = merge(4)?;
+                if side % merge != 0 {
+                    return Err(format!("{side} patches cannot be merged by {merge}"));
+                }
+                self.shaped("mm.soft_emb_norm.weight", &[width])?;
+                let matrix = self.needed("mm.input_projection.weight")?;
+                if matrix.shape.get(1) != Some(&(width as u64)) {
+                    return Err(format!("{} has no {width} rows", matrix.name));
+                }
+            }
+            "idefics3" => {
+                let merge = merge(1)?;
+                if side % merge != 0 {
+                    return Err(format!("{side} patches cannot be merged by {merge}"));
+                }
+                let matrix = self.needed("mm.model.fc.weight")?;
+                if matrix.shape.first() != Some(&((width * merge * merge) as u64)) {
+                    return Err(format!(
+                        "{} does not take {merge} x {merge} patches of {width}",
+                        matrix.name
+                    ));
+                }
+            }
+            _ => {
+                let matrix = self.needed("mm.0.weight")?;
+                if matrix.shape.first() != Some(&(width as u64)) {
+                    return Err(format!("{} does not take an embedding of {width}", matrix.name));
+                }
+                let inner = matrix.shape.get(1).copied().unwrap_or(1);
+                self.shaped("mm.0.bias", &[inner as i64])?;
+                let last = self.needed("mm.2.weight")?;
+                if last.shape.first() != Some(&inner) {
+                    return Err(format!("{} does not take {inner} numbers", last.name));
+                }
+                self.shaped("mm.2.bias", &[last.shape.get(1).copied().unwrap_or(1) as i64])?;
+                let others = ["mm.1.", "mm.3.", "mm.4."];
+                if let Some(other) = self
+                    .header
+                    .tensors
+                    .iter()
+                    .find(|t| others.iter().any(|o| t.name.starts_with(o)))
+                {
+                    return Err(format!("its tensor {} is not supported yet", other.name));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Kernels take what is added and multiplied as 32-bit floats, and matrices of the types they know.
+    fn types(&self) -> Result<(), String> {
+        for tensor in &self.header.tensors {
+            let is_matrix = tensor.name.ends_with("weight") && tensor.shape.len() > 1;
+            let fits = match tensor.name.as_str() {
+                // Transposed before it is used.
+                "mm.input_projection.weight" | "v.patch_embd.weight" | "v.position_embd.weight" => {
+                    matches!(tensor.ty, TensorType::F32 | TensorType::F16)
+                }
+                _ if is_matrix => MATRIX_TYPES.contains(&tensor.ty),
+                _ => tensor.ty == TensorType::F32,
+            };
+            if !fits || tensor.shape.contains(&0) {
+                return Err(format!(
+                    "its tensor {} has type {}, or no elements",
+                    tensor.name, tensor.ty
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn number(&self, key: &str, least: i64, most: i64) -> Result<i64, String> {
+        match self.header.get(key) {
+            Some(MetadataValue::Int(number)) if (least..=most).contains(number) => Ok(*number),
+            Some(MetadataValue::Int(number)) => {
+                Err(format!("{key} is {number}, not from {least} to {most}"))
+            }
+            Some(_) => Err(format!("{key} is no number")),
+            None => Err(format!("{key} is missing")),
+        }
+    }
+
+    fn tensor(&self, name: &str) -> Option<&TensorInfo> {
+        self.header.tensors.iter().find(|tensor| tensor.name == name)
+    }
+
+    fn needed(&self, name: &str) -> Result<&TensorInfo, String> {
+        self.tensor(name).ok_or_else(|| format!("its tensor {name} is missing"))
+    }
+
+    fn shaped(&self, name: &str, wanted: &[i64]) -> Result<(), String> {
+        let tensor = self.needed(name)?;
+        let at = |index: usize| tensor.shape.get(index).copied().unwrap_or(1);
+        let fits = wanted.iter().enumerate().all(|(index, size)| at(index) == *size as u64)
+            && tensor.shape.len() <= wanted.len();
+        if fits {
+            return Ok(());
+        }
+        Err(format!("its tensor {name} has the shape {:?}, not {wanted:?}", tensor.shape))
+    }
+}
