@@ -12,6 +12,7 @@ use crate::hints::{
     Hint as _, Key, KeyIterator, Keys, MessageDict, MessageList, Role, Typed, hint,
 };
 use crate::json::{self, Json};
+use crate::pictures;
 
 class! {
     /// A chat message in OpenAI's format, as in a completion.
@@ -38,7 +39,8 @@ class! {
         /// Creates a message from a dict in OpenAI's format.
         #[staticmethod]
         fn from_dict(message: Typed<'_, MessageDict>) -> PyResult<Self> {
-            let list = Value::Array(vec![json::from_python(message.as_any(), "message")?]);
+            let message = pictures::message_of(message.as_any())?;
+            let list = Value::Array(vec![json::from_python(&message, "message")?]);
             let mut messages = mullama::Message::list_from_json(list).map_err(raise)?;
             Ok(Self(messages.swap_remove(0)))
         }
@@ -101,7 +103,7 @@ impl FromPyObject<'_, '_> for Messages {
     const INPUT_TYPE: PyStaticExpr = hint(MessageList::TEXT);
 
     fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
-        let messages = json::from_python(&value, "messages")?;
+        let messages = json::from_python(&pictures::with_addresses(&value)?, "messages")?;
         mullama::Message::list_from_json(messages).map(Self).map_err(raise)
     }
 }

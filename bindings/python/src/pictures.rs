@@ -1,0 +1,121 @@
+//! Pictures in messages: bytes, paths, and images and arrays of other libraries.
+
+use std::path::PathBuf;
+
+use mullama::{ContentPart, Error, ErrorKind};
+use pyo3::prelude::*;
+use pyo3::types::{
+    PyByteArray, PyBytes, PyDict, PyList, PyMapping, PyMemoryView, PyString, PyTuple,
+};
+
+use crate::errors::raise;
+use crate::json;
+
+/// Messages, in which what Python has pictures as is a part with an address.
+pub fn with_addresses<'py>(messages: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    if !messages.is_instance_of::<PyList>() && !messages.is_instance_of::<PyTuple>() {
+        return Ok(messages.clone());
+    }
+    let list = PyList::empty(messages.py());
+    for message in messages.try_iter()? {
+        list.append(message_of(&message?)?)?;
+    }
+    Ok(list.into_any())
+}
+
+/// A message, as above.
+pub fn message_of<'py>(message: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let Ok(mapping) = message.cast::<PyMapping>() else { return Ok(message.clone()) };
+    let Ok(content) = mapping.get_item("content") else { return Ok(message.clone()) };
+    if !content.is_instance_of::<PyList>() && !content.is_instance_of::<PyTuple>() {
+        return Ok(message.clone());
+    }
+    let parts = PyList::empty(message.py());
+    for part in content.try_iter()? {
+        parts.append(part_of(&part?)?)?;
+    }
+    with(mapping, "content", parts.as_any())
+}
+
+/// A part of a message: a picture, or one that has a picture.
+fn part_of<'py>(part: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    if let Some(picture) = picture_of(part)? {
+        return json::to_python(part.py(), &picture);
+    }
+    let Ok(mapping) = part.cast::<PyMapping>() else { return Ok(part.clone()) };
+    let Ok(image) = mapping.get_item("image_url") else { return Ok(part.clone()) };
+    let url = image.cast::<PyMapping>().ok().and_then(|image| image.get_item("url").ok());
+    match picture_of(url.as_ref().unwrap_or(&image))? {
+        Some(ContentPart::ImageUrl { image_url }) => {
+            with(mapping, "image_url", &json::to_python(part.py(), &image_url)?)
+        }
+        _ => Ok(part.clone()),
+    }
+}
+
+/// A copy with another value.
+fn with<'py>(
+    mapping: &Bound<'py, PyMapping>,
+    key: &str,
+    value: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let copy = PyDict::new(mapping.py());
+    copy.update(mapping)?;
+    copy.set_item(key, value)?;
+    Ok(copy.into_any())
+}
+
+/// The part for a picture: the bytes of a file, a path, an image of Pillow, an array of pixels.
+fn picture_of(value: &Bound<'_, PyAny>) -> PyResult<Option<ContentPart>> {
+    if value.is_instance_of::<PyString>() || value.is_instance_of::<PyDict>() {
+        return Ok(None);
+    }
+    if value.is_instance_of::<PyBytes>()
+        || value.is_instance_of::<PyByteArray>()
+        || value.is_instance_of::<PyMemoryView>()
+    {
+        let bytes = value.py().get_type::<PyBytes>().call1((value,))?.cast_into::<PyBytes>()?;
+        return Ok(Some(ContentPart::image(bytes.as_bytes())));
+    }
+    if value.hasattr("__fspath__")? {
+        return ContentPart::image_file(value.extract::<PathBuf>()?).map(Some).map_err(raise);
+    }
+    if value.hasattr("__array_interface__")? && value.hasattr("tobytes")? {
+        // Pillow has an interface of arrays too, and other modes than RGB.
+        let value = if value.hasattr("convert")? {
+            &value.call_method1("convert", ("RGBA",))?
+        } else {
+            value
+        };
+        return array(value).map(Some);
+    }
+    Ok(None)
+}
+
+/// An array of pixels: height, width and three or four channels (none for shades of grey), of 8 bits each.
+fn array(value: &Bound<'_, PyAny>) -> PyResult<ContentPart> {
+    let interface = value.getattr("__array_interface__")?;
+    let shape: Vec<usize> = interface.get_item("shape")?.extract()?;
+    let kind: String = interface.get_item("typestr")?.extract()?;
+    let size = match *shape {
+        [height, width] => Some((width, height, 1)),
+        [height, width, channels] => Some((width, height, channels)),
+        _ => None,
+    };
+    let size = size.and_then(|(width, height, channels)| {
+        Some((
+            u32::try_from(width).ok()?,
+            u32::try_from(height).ok()?,
+            u8::try_from(channels).ok()?,
+        ))
+    });
+    let Some((width, height, channels)) = size.filter(|_| kind == "|u1") else {
+        let problem = format!(
+            "a picture is an array of height, width and 3 or 4 channels, of type uint8; this one has the shape \
+             {shape:?} and the type {kind}"
+        );
+        return Err(raise(Error::new(ErrorKind::InvalidArgument, problem)));
+    };
+    let pixels = value.call_method0("tobytes")?.cast_into::<PyBytes>()?;
+    ContentPart::image_pixels(width, height, channels, pixels.as_bytes()).map_err(raise)
+}

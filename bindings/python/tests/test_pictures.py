@@ -1,0 +1,130 @@
+import base64
+import struct
+import zlib
+from pathlib import Path
+
+import mullama
+import pytest
+from mullama import Model
+
+np = pytest.importorskip("numpy")
+
+ASK = {"temperature": 0, "max_tokens": 6, "ignore_eos": True}
+
+
+def png(pixels):
+    """The file of a picture of RGB pixels."""
+    height, width, _ = pixels.shape
+
+    def chunk(kind, data):
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    size = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    parts = [chunk(b"IHDR", size), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+PIXELS = (np.arange(20 * 24 * 3) * 7 % 251).astype(np.uint8).reshape(20, 24, 3)
+FILE = png(PIXELS)
+URL = "data:image/png;base64," + base64.b64encode(FILE).decode()
+
+
+@pytest.fixture(scope="module")
+def paths(testkit):
+    return [testkit("path", name).strip() for name in ("tiny", "projector")]
+
+
+@pytest.fixture(scope="module")
+def model(paths):
+    with Model(paths[0], projector=paths[1], n_threads=1) as model:
+        yield model
+
+
+@pytest.fixture(scope="module")
+def seen(model):
+    """What is said of the picture."""
+    return ask(model, {"type": "image_url", "image_url": {"url": URL}}).tokens
+
+
+def ask(model, picture):
+    message = {"role": "user", "content": [picture, {"type": "text", "text": "What is it?"}]}
+    return model.chat([message], **ASK)
+
+
+class Pillow:
+    """What images of Pillow have, as far as it is used."""
+
+    def __init__(self, array):
+        self.array = array
+
+    @property
+    def __array_interface__(self):
+        return {"shape": (1, 1), "typestr": "|b1", "version": 3}
+
+    def convert(self, mode):
+        assert mode == "RGBA"
+        opaque = np.full((*self.array.shape[:2], 1), 255, np.uint8)
+        return np.concatenate([self.array, opaque], axis=2)
+
+    def tobytes(self):
+        raise AssertionError("the mode may be another one")
+
+
+def test_whatever_a_picture_is_it_is_the_same(model, seen, tmp_path):
+    path = tmp_path / "cat.png"
+    path.write_bytes(FILE)
+    held = [URL, FILE, bytearray(FILE), memoryview(FILE), path, PIXELS, Pillow(PIXELS)]
+    for picture in held:
+        parts = [{"type": "image_url", "image_url": picture}]
+        parts.append({"type": "image_url", "image_url": {"url": picture, "detail": "low"}})
+        if not isinstance(picture, str):
+            parts.append(picture)
+        for part in parts:
+            assert ask(model, part).tokens == seen, type(picture)
+    images = [base64.b64encode(FILE).decode()]
+    message = {"role": "user", "content": "What is it?", "images": images}
+    assert model.chat([message], **ASK).tokens == seen
+    assert ask(model, PIXELS[::-1]).tokens != seen
+    assert ask(model, PIXELS[:, ::2]).usage.image_tokens == 16
+
+
+def test_usage_and_capabilities(model, seen, paths):
+    assert model.capabilities.vision
+    usage = ask(model, FILE).usage
+    assert usage.image_tokens == 16
+    assert usage.cached_tokens == usage.prompt_tokens - 1
+    with Model(paths[0], projector="none", n_threads=1) as blind:
+        assert not blind.capabilities.vision
+        with pytest.raises(mullama.UnsupportedError, match="takes text only"):
+            ask(blind, FILE)
+
+
+def test_conversations_have_pictures(model):
+    chat = model.start_chat(**ASK)
+    answer = chat.send({"role": "user", "content": [FILE, "What is it?"]})
+    assert answer.usage.image_tokens == 16
+    assert chat.send("And now?").usage.image_tokens == 16
+    assert "image_url" in str(chat.messages[0])
+    chunks = list(chat.stream({"role": "user", "content": [PIXELS, "Or this?"]}))
+    assert chunks[-1].completion.usage.image_tokens == 32
+    message = mullama.Message.from_dict({"role": "user", "content": [FILE, "What is it?"]})
+    assert model.chat([message], **ASK).usage.image_tokens == 16
+
+
+def test_what_is_no_picture(model, tmp_path):
+    for picture, said in [
+        ("https://127.0.0.1/cat.png", "nothing is fetched"),
+        ("cat.png", "no file is opened"),
+        (b"text", "no image of a supported format"),
+        (FILE[:50], "damaged"),
+        (PIXELS.astype(np.float32), "uint8"),
+        (PIXELS[..., :2], "channels"),
+    ]:
+        with pytest.raises(mullama.InvalidArgumentError, match=said):
+            ask(model, {"type": "image_url", "image_url": picture})
+    with pytest.raises(mullama.NotFoundError):
+        ask(model, Path(tmp_path / "none.png"))
+    with pytest.raises(mullama.InvalidModelError, match="not a GGUF file"):
+        Model("demo", projector=mullama.__file__, n_threads=1)
