@@ -6,6 +6,7 @@ import type { ChatOptions } from './generated/options.js';
 import type { ToolRequest } from './generated/results.js';
 import type { AbortSignal } from './globals.js';
 import type { Message, Role } from './messages.js';
+import { messagesOf } from './pictures.js';
 import { native } from './native.js';
 import type { ChatChunk, ChatCompletion } from './results.js';
 import type { Stream } from './stream.js';
@@ -81,8 +82,8 @@ class Turn {
     this.#native = calling(
       () =>
         new native.Turn(
-          jsonOf(chat.messages, 'messages'),
-          jsonOf(said(input), 'messages'),
+          messagesOf(chat.messages),
+          messagesOf(said(input)),
           jsonOf(definitions, 'the tools'),
           textsOf([...this.#functions.keys()], 'the names of tools'),
           maxToolRounds,

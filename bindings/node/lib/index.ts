@@ -43,7 +43,10 @@ export type {
   AcceptedRole,
   AssistantMessage,
   ContentPart,
+  FileAddress,
+  ImagePart,
   Message,
+  Picture,
   Role,
   ToolCall,
 } from './messages.js';

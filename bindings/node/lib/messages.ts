@@ -1,8 +1,26 @@
 /** The author of a message; `function` is an older name of `tool`. */
 export type Role = 'system' | 'developer' | 'user' | 'assistant' | 'tool' | 'function';
 
-/** A part of a message with several parts. */
+/** An address, as Node.js's `URL` has it. */
+export interface FileAddress {
+  readonly href: string;
+  readonly protocol: string;
+}
+
+/** A picture: the bytes of its file, or a `file:` URL of it. */
+export type Picture = Uint8Array | ArrayBuffer | FileAddress;
+
+/** A picture as part of a message: an address with its data (`data:image/png;base64,...`), or what has them. */
+export interface ImagePart {
+  type: 'image_url' | 'input_image';
+  image_url: string | Picture | { url: string | Picture; detail?: string };
+}
+
+/** A part of a message with several parts; a picture stands for a part with it. */
 export type ContentPart =
+  | string
+  | Picture
+  | ImagePart
   | { type: 'text' | 'input_text' | 'output_text'; text: string }
   | { type: 'refusal'; refusal: string };
 

@@ -34,6 +34,7 @@ import type {
 import type { Capabilities, Placement, RequestInfo, Stats } from './generated/results.js';
 import type { AbortSignal, Buffer, URL } from './globals.js';
 import type { Message, Role } from './messages.js';
+import { messagesOf } from './pictures.js';
 import { native } from './native.js';
 import { ChatChunk, ChatCompletion, Chunk, Completion } from './results.js';
 import { shownBy } from './shown.js';
@@ -175,7 +176,7 @@ export class Model implements Disposable, AsyncDisposable {
   async chat(messages: readonly Message[], given?: ChatOptions): Promise<ChatCompletion> {
     const { options, read } = withSchema(given);
     const answer = await this.#finish(options, (model, given, cancel) =>
-      model.chat(jsonOf(messages, 'messages'), given, cancel),
+      model.chat(messagesOf(messages), given, cancel),
     );
     return new ChatCompletion(answer, read);
   }
@@ -193,7 +194,7 @@ export class Model implements Disposable, AsyncDisposable {
     const { options, read } = withSchema(given);
     const make = (fields: string | ChatChunk) => new ChatChunk(fields, read);
     return this.#stream(make, options, (model, given, deliver) =>
-      model.streamChat(jsonOf(messages, 'messages'), given, deliver),
+      model.streamChat(messagesOf(messages), given, deliver),
     );
   }
 
@@ -242,7 +243,7 @@ export class Model implements Disposable, AsyncDisposable {
     },
   ): string {
     const given = () => optionsOf(withDefinitions(options));
-    return calling(() => this.#open().applyChatTemplate(jsonOf(messages, 'messages'), given()));
+    return calling(() => this.#open().applyChatTemplate(messagesOf(messages), given()));
   }
 
   /** Converts text to tokens. */

@@ -148,6 +148,9 @@ model.startChat({ messages: [{ role: 'usr', content: 'x' }] });
 await model.startChat().send({ role: 'usr', content: 'x' });
 // @ts-expect-error: there is no such role
 messages.push({ role: 'usr', content: 'x' });
+const bytes = new Uint8Array(8);
+await model.chat([{ role: 'user', content: [bytes, 'What is this?'] }]);
+await model.chat([{ role: 'user', content: [{ type: 'image_url', image_url: { url: bytes } }] }]);
 
 // @ts-expect-error: there is no such option
 await model.generate('x', { maxToken: 3 });
