@@ -44,7 +44,11 @@ MODELS = {
     "large-model.gguf": "large",
     "encoder.gguf": "encoder",
     "reranker.gguf": "reranker",
+    "vision.gguf": "tiny",
+    "mmproj-vision.gguf": "projector",
 }
+# A picture that programs have.
+PICTURE = ROOT / "tests/docs/cat.png"
 # Models that programs find in the store, as if they had been pulled, and that they can pull: the demo
 # model by these names.
 STORED = (("llama3.2", "1b"), ("llama3.3", "70b"))
@@ -138,7 +142,8 @@ class Workshop:
         folder.mkdir(parents=True)
         for name, path in self.models.items():
             (folder / name).symlink_to(path)
-        (folder / DRAFT.name).symlink_to(DRAFT)
+        for extra in (DRAFT, PICTURE):
+            (folder / extra.name).symlink_to(extra)
         if not program.pulls:
             fill_store(folder / STORE, DEMO)
         return folder
