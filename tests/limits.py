@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Runs each Rust test alone with less than it needs: 1 GiB of address space less, and fewer threads.
+"""Runs each Rust test, and each file of Python tests, with less than it needs: 1 GiB of address space less, and fewer
+threads.
 
-A test may then fail, by an error that says so; it must not be ended by a signal, hang, or fail otherwise. Linux alone.
-Usage: limits.py [--all] [NAME...]: of the suites of these names only. Without `--all`, tests of more than 20 seconds
-are left out, and counted as skipped.
+A test may then fail with an error that names the limit. It must not be ended by a signal, hang, or fail otherwise.
+Linux only. Usage: limits.py [--all] [NAME...]: only the suites of these names (`python` for the Python tests). Without
+`--all`, tests of more than 20 seconds are skipped and counted. Node.js is not run: V8 ends the process itself when
+address space or threads run out.
 """
 
 import argparse
@@ -16,7 +18,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 GIB = 1 << 30
@@ -24,18 +28,34 @@ GIB = 1 << 30
 NOBODY = 65534
 # Suites that set limits themselves, that need no engine, or that use it bare, without what guards it.
 LEFT_OUT = {"limits", "layers", "mullama_floor", "architectures", "broken", "models"}
-# Tests in which the engine also runs bare, to compare with: nothing guards it there. And the test of a thread whose
-# work the engine's own thread does where there is none to be had.
-NOT_TRIED = re.compile("bare_engine|quantiser_makes|what_is_late_is_ended_once")
+# Tests in which the engine also runs without the guards of the core, to compare with; the test of a thread whose work
+# the engine's own thread does if none can be started; a test of 64 threads of its own, which the C library ends if
+# one of them cannot allocate its thread-local storage; and one that runs Cargo.
+NOT_TRIED = re.compile(
+    "bare_engine|quantiser_makes|what_is_late_is_ended_once|calls_of_many_threads_are_packed_together"
+    "|every_flag_of_the_engine_is_here"
+)
 # What a failure of a test says where too little was to be had.
 REASONS = re.compile(
-    r"OutOfMemory|out of memory|of memory to be had|not enough memory|Cannot allocate memory|memory allocation|insufficient memory"
-    r"|Resource temporarily unavailable|failed to spawn thread|failed to map segment"
+    r"OutOfMemory|out of memory|no more memory|of memory to be had|not enough memory|Cannot allocate memory|memory allocation|insufficient memory"
+    r"|MemoryError|Resource temporarily unavailable|can't start new thread|failed to spawn thread|failed to map segment"
     r"|Connection reset by peer|cannot start (a|another) (thread|process)|RLIMIT"
 )
 LONGEST = 20.0
 LEAST = 64 << 20
 PATIENCE = 180.0
+
+
+@dataclass
+class Test:
+    """A program to run with less than it needs."""
+
+    name: str
+    command: list[str]
+    folder: Path
+    # Whether a user without rights can run it: limits of threads do not apply to root.
+    is_public: bool = True
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -47,26 +67,52 @@ class Run:
     threads: int
 
 
-def suites() -> list[tuple[str, str, str]]:
-    """Names, files and packages' folders of the test programs."""
+def suites() -> list[tuple[str, str, Path]]:
+    """Names, files and packages' folders of the Rust test programs."""
     command = ["cargo", "test", "--release", "--features", "full", "--no-run", "--message-format=json"]
     built = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     messages = map(json.loads, built.stdout.splitlines())
     found = [
-        (message["target"]["name"], message["executable"], str(Path(message["manifest_path"]).parent))
+        (message["target"]["name"], message["executable"], Path(message["manifest_path"]).parent)
         for message in messages
         if message.get("executable") and message["profile"]["test"]
     ]
     return sorted(suite for suite in found if suite[0] not in LEFT_OUT)
 
 
-def tests_of(program: str) -> list[str]:
-    listed = subprocess.run([program, "--list", "--format", "terse"], stdout=subprocess.PIPE, text=True, check=True)
-    names = [line.removesuffix(": test") for line in listed.stdout.splitlines() if line.endswith(": test")]
-    return [name for name in names if not NOT_TRIED.search(name)]
+def rust_tests(names: list[str]) -> Iterator[Test]:
+    """The tests of the suites of these names, or of all."""
+    # As `cargo test` does.
+    libraries = {"LD_LIBRARY_PATH": f"{Path('target/release').resolve()}:{os.environ.get('LD_LIBRARY_PATH', '')}"}
+    for suite, program, package in suites():
+        if names and suite not in names:
+            continue
+        listed = subprocess.run([program, "--list", "--format", "terse"], stdout=subprocess.PIPE, text=True, check=True)
+        tests = [line.removesuffix(": test") for line in listed.stdout.splitlines() if line.endswith(": test")]
+        for test in tests:
+            if not NOT_TRIED.search(test):
+                command = [program, test, "--exact", "--test-threads", "1"]
+                yield Test(f"{suite}::{test}", command, package, environment=libraries)
 
 
-def run(program: str, test: str, package: str, folder: str, limits: dict[int, int], patience: float) -> Run:
+def python_tests() -> Iterator[Test]:
+    """The files of the Python tests, for the package that is installed."""
+    python = Path(".venv/bin/python").absolute()
+    is_public = not python.resolve().is_relative_to("/root")
+    for file in sorted(Path("bindings/python/tests").glob("test_*.py")):
+        command = [
+            str(python),
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            str(file.relative_to("bindings/python")),
+        ]
+        yield Test(f"python::{file.stem}", command, Path("bindings/python"), is_public)
+
+
+def run(test: Test, folder: str, limits: dict[int, int], patience: float) -> Run:
     """Runs one test; measures the most address space and threads that it had."""
 
     def prepare() -> None:
@@ -81,14 +127,21 @@ def run(program: str, test: str, package: str, folder: str, limits: dict[int, in
     with tempfile.TemporaryFile() as log:
         started = time.monotonic()
         process = subprocess.Popen(
-            [program, test, "--exact", "--test-threads", "1"],
+            test.command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             preexec_fn=prepare,
-            cwd=package,
+            cwd=test.folder,
             # Where memory is out, printing a backtrace ends the process.
-            env={**os.environ, "HOME": folder, "XDG_CACHE_HOME": folder, "TMPDIR": folder, "RUST_BACKTRACE": "0"},
+            env={
+                **os.environ,
+                **test.environment,
+                "HOME": folder,
+                "XDG_CACHE_HOME": folder,
+                "TMPDIR": folder,
+                "RUST_BACKTRACE": "0",
+            },
         )
         space = threads = 0
         status = None
@@ -115,7 +168,8 @@ def verdict(result: Run) -> str | None:
         return f"did not end within {PATIENCE:.0f} s"
     if result.status < 0:
         return f"ended by {signal.Signals(-result.status).name}"
-    if "signal: " in result.output:
+    # In brackets it is the reason why a driver cannot be used.
+    if re.search(r"(?<!\()signal: ", result.output):
         return "a program that it started was ended by a signal"
     if result.status not in (0, 127) and not REASONS.search(result.output):
         return "failed without a word of memory or threads"
@@ -130,47 +184,44 @@ def main() -> int:
     home = Path.home()
     os.environ.setdefault("CARGO_HOME", str(home / ".cargo"))
     os.environ.setdefault("RUSTUP_HOME", str(home / ".rustup"))
-    # As `cargo test` does.
-    os.environ["LD_LIBRARY_PATH"] = f"{Path('target/release').resolve()}:{os.environ.get('LD_LIBRARY_PATH', '')}"
     counts = {"passed": 0, "failed": 0, "skipped": 0}
     outcomes = {"well": 0, "refused": 0}
     with tempfile.TemporaryDirectory() as free_folder, tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o777)
-        for suite, program, package in suites():
-            if arguments.names and suite not in arguments.names:
+        rust = rust_tests(arguments.names) if arguments.names != ["python"] else iter(())
+        python = python_tests() if not arguments.names or "python" in arguments.names else iter(())
+        for test in chain(rust, python):
+            free = run(test, free_folder, {}, PATIENCE if arguments.all else LONGEST)
+            if free.status is None:
+                print(f"test {test.name} ... skipped: it takes more than {free.seconds:.0f} s", flush=True)
+                counts["skipped"] += 1
                 continue
-            for test in tests_of(program):
-                name = f"{suite}::{test}"
-                free = run(program, test, package, free_folder, {}, PATIENCE if arguments.all else LONGEST)
-                if free.status is None:
-                    print(f"test {name} ... skipped: it takes more than {free.seconds:.0f} s")
-                    counts["skipped"] += 1
-                    continue
-                if free.status != 0:
-                    print(free.output)
-                    print(f"test {name} ... FAILED: without a limit")
+            if free.status != 0:
+                print(free.output)
+                print(f"test {test.name} ... FAILED: without a limit", flush=True)
+                counts["failed"] += 1
+                continue
+            # With less than this not even the libraries can be loaded.
+            space = max(free.address_space - GIB, free.address_space // 2, LEAST)
+            threads = max(free.threads // 2, 1)
+            tried = {f"{space >> 20} MiB of {free.address_space >> 20}": {resource.RLIMIT_AS: space}}
+            if test.is_public or os.geteuid() != 0:
+                tried[f"{threads} threads of {free.threads}"] = {resource.RLIMIT_NPROC: threads}
+            else:
+                print(f"test {test.name} ... skipped with fewer threads: only root can run this Python", flush=True)
+                counts["skipped"] += 1
+            for what, limits in tried.items():
+                limited = run(test, folder, limits, PATIENCE)
+                problem = verdict(limited)
+                if problem:
+                    print(limited.output[-4000:])
+                    print(f"test {test.name} with {what} ... FAILED: {problem}", flush=True)
                     counts["failed"] += 1
-                    continue
-                # With less than this not even the libraries can be loaded.
-                space = max(free.address_space - GIB, free.address_space // 2, LEAST)
-                tried = {
-                    f"{space >> 20} MiB of {free.address_space >> 20}": {resource.RLIMIT_AS: space},
-                    f"{max(free.threads // 2, 1)} threads of {free.threads}": {
-                        resource.RLIMIT_NPROC: max(free.threads // 2, 1)
-                    },
-                }
-                for what, limits in tried.items():
-                    limited = run(program, test, package, folder, limits, PATIENCE)
-                    problem = verdict(limited)
-                    if problem:
-                        print(limited.output[-4000:])
-                        print(f"test {name} with {what} ... FAILED: {problem}", flush=True)
-                        counts["failed"] += 1
-                    else:
-                        outcome = "well" if limited.status == 0 else "refused"
-                        outcomes[outcome] += 1
-                        print(f"test {name} with {what} ... ok: {outcome}", flush=True)
-                        counts["passed"] += 1
+                else:
+                    outcome = "well" if limited.status == 0 else "refused"
+                    outcomes[outcome] += 1
+                    print(f"test {test.name} with {what} ... ok: {outcome}", flush=True)
+                    counts["passed"] += 1
     print(f"with less than they need, {outcomes['well']} passed and {outcomes['refused']} were refused")
     print("limits: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
     return int(counts["failed"] > 0 or not counts["passed"])

@@ -228,10 +228,14 @@ fn a_disk_that_fills_up_is_survived() {
         return;
     }
     let world = World::with_model(40 * CHUNK);
-    world.registry.fault("/blobs/", 999, Fault::Slow(10 << 20));
-    // There is space when it begins; after a second there is not.
-    let filler = world.folder.path().join("disk/filler");
-    let fill = format!("{{ (sleep 1; head -c 200m /dev/zero > '{}') 2>&1 & }};", filler.display());
+    world.registry.fault("/blobs/", 999, Fault::Slow(2 << 20));
+    // There is space when it begins; as soon as it has begun there is not.
+    let disk = world.folder.path().join("disk");
+    let fill = format!(
+        "{{ (cd '{}'; until ls models/downloads/* > /dev/null 2>&1; do sleep 0.01; done; \
+         head -c 200m /dev/zero > filler) 2>&1 & }};",
+        disk.display()
+    );
     let said = on_a_disk(&world, 120, &fill);
     assert!(said.contains("failed Io"), "{said}");
     assert!(said.contains("free space"), "{said}");
