@@ -67,7 +67,7 @@ def left_out():
     return sorted(set(mullama.__all__) - set(listed))
 
 
-OPTIONS = ["load", "generate", "chat", "embed", "rerank", "plan"]
+OPTIONS = ["load", "cuda", "generate", "chat", "embed", "rerank", "plan"]
 
 if __name__ == "__main__":
     if names := left_out():

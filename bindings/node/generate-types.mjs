@@ -33,6 +33,8 @@ const TYPES = {
   'BTreeMap<String, String>': 'Record<string, string>',
   'BTreeMap<String, Value>': 'Record<string, string | number | boolean>',
   'Map<String, Value>': 'Record<string, unknown>',
+  CpuKernels: "'own' | 'engine'",
+  CudaSettings: 'CudaSettings',
   FlashAttention: "'auto' | 'on' | 'off'",
   GpuLayers: "number | 'auto'",
   KvCacheTypes: 'KvCacheType | [keys: KvCacheType, values: KvCacheType]',
@@ -86,6 +88,7 @@ const specs = createRequire(import.meta.url)('./native/mullama.node')._optionSpe
 
 /** The interfaces of options: what they are for, their name and heading, and the sets that they have. */
 const OPTIONS = [
+  ['Settings of the CUDA backend.', 'CudaSettings', 'cuda'],
   ['Options of loading a model.', 'LoadOptions extends Abortable, Progress', 'model', 'context'],
   [
     'Options of a plan: those of loading, and a description of the hardware.',

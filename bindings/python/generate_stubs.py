@@ -60,6 +60,7 @@ from mullama._tools import Tool
 
 __all__ = [
     "ChatOptions",
+    "CudaSettings",
     "EmbedOptions",
     "GenerateOptions",
     "KvCacheType",
@@ -81,6 +82,7 @@ Lora: TypeAlias = (
 '''
 
 OPTION_CLASSES = [
+    ("cuda", "CudaSettings", "TypedDict", "Settings of the CUDA backend."),
     ("load", "LoadOptions", "TypedDict", "Options of loading a model."),
     ("generate", "GenerateOptions", "TypedDict", "Options of a generation."),
     ("chat", "ChatOptions", "GenerateOptions", "Options of a chat."),

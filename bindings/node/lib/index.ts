@@ -12,6 +12,7 @@ export type { ErrorCode, ErrorKind } from './generated/errors.js';
 export type { PullProgress, StoredModel } from './generated/native.js';
 export type {
   ChatOptions,
+  CudaSettings,
   EmbedOptions,
   GenerateOptions,
   LoadOptions,

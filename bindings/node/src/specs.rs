@@ -1,8 +1,8 @@
 //! The options that there are, for `generate-types.mjs`.
 
 use mullama::{
-    ChatOptions, ContextParams, EmbedOptions, ModelParams, Naming, OptionSet as _, OptionSpec,
-    PlanFields, RerankOptions,
+    ChatOptions, ContextParams, CudaSettings, EmbedOptions, ModelParams, Naming, OptionSet as _,
+    OptionSpec, PlanFields, RerankOptions,
 };
 use napi_derive::napi;
 use serde_json::{Value, json};
@@ -18,6 +18,7 @@ pub fn option_specs() -> Value {
     let mut chat = ChatOptions::default();
     let [generate, chat] = chat.option_sets();
     json!({
+        "cuda": list(CudaSettings::default().specs()),
         "model": list(ModelParams::default().specs()),
         "context": list(ContextParams::default().specs()),
         "generate": list(generate.specs()),

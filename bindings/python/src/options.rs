@@ -1,8 +1,8 @@
 //! Keyword arguments as the core's options.
 
 use mullama::{
-    ChatOptions, Companion, ContextParams, EmbedOptions, GenerateOptions, Lora, ModelParams,
-    Naming, OptionSet, PlanFields, RerankOptions, parse_options,
+    ChatOptions, Companion, ContextParams, CudaSettings, EmbedOptions, GenerateOptions, Lora,
+    ModelParams, Naming, OptionSet, PlanFields, RerankOptions, parse_options,
 };
 use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
@@ -155,7 +155,9 @@ pub fn option_specs() -> Vec<(&'static str, &'static str, &'static str, &'static
     let ChatOptions { generate, chat, .. } = ChatOptions::default();
     let (embed, rerank) = <(EmbedOptions, RerankOptions)>::default();
     let hardware = PlanFields::default();
-    let sets: [(_, &dyn OptionSet); 9] = [
+    let cuda = CudaSettings::default();
+    let sets: [(_, &dyn OptionSet); 10] = [
+        ("cuda", &cuda),
         ("load", &model),
         ("load", &context),
         ("generate", &generate),

@@ -243,18 +243,20 @@ const PLACEMENT: &[Flag] = &[
     ),
     bare(&["--no-host"], Unused("the engine chooses its buffer types")),
     bare(&["--repack"], Already("weights are always repacked for the CPU if that is faster")),
-    bare(&["-nr", "--no-repack"], Unused("set MULLAMA_KERNELS=engine in the environment")),
+    bare(&["-nr", "--no-repack"], Fixed("cpu-kernels", "engine")),
     bare(
         &["-rtr", "--run-time-repack"],
         Already("weights are always repacked for the CPU if that is faster"),
     ),
     valued(
         &["-cuda", "--cuda-params"],
-        Refused(
-            "set environment variables instead: graphs=0 is GGML_CUDA_DISABLE_GRAPHS=1, fusion=0 GGML_CUDA_DISABLE_FUSION=1, offload-batch-size=N GGML_OP_OFFLOAD_MIN_BATCH=N",
-        ),
+        Rewritten("cuda", |text| Ok(text.replace("offload-batch-size", "offload-min-batch"))),
     ),
-    valued(&["-grt", "--graph-reduce-type", "-gap", "--graph-attn-precision"], Unused(EXCHANGE)),
+    valued(
+        &["-grt", "--graph-reduce-type"],
+        Unused("GPUs exchange results as bf16; --cuda allreduce-type=f32 changes that"),
+    ),
+    valued(&["-gap", "--graph-attn-precision"], Unused(EXCHANGE)),
     bare(&["-smf16", "--split-mode-f16", "-smf32", "--split-mode-f32"], Unused(EXCHANGE)),
     bare(
         &["-smgs", "--split-mode-graph-scheduling", "-sas", "--scheduler-async"],

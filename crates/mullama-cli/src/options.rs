@@ -110,6 +110,7 @@ fn flags(
                 arg.action(ArgAction::Append).value_delimiter(',').value_name("A,B,...")
             }
             FlagForm::Patterns => arg.action(ArgAction::Append).value_name("REGEX=DEVICE,..."),
+            FlagForm::Settings => arg.action(ArgAction::Append).value_name("NAME=VALUE,..."),
             FlagForm::Adapters => arg.action(ArgAction::Append).value_name("FILE[=SCALE]"),
             FlagForm::Texts => arg.action(ArgAction::Append).value_name("TEXT"),
             FlagForm::Numbers => arg.value_name("A,B,..."),
@@ -168,6 +169,17 @@ fn value(spec: &OptionSpec, values: &[&str]) -> Result<Value> {
                 Ok((pattern.to_owned(), Value::from(device)))
             };
             let pairs = values.iter().flat_map(|text| pairs_in(text)).map(pair);
+            Value::Object(pairs.collect::<Result<_>>()?)
+        }
+        FlagForm::Settings => {
+            let pair = |text: &str| {
+                let (name, value) = text
+                    .split_once('=')
+                    .ok_or_else(|| Error::argument(&flag, format!("`{text}` is not NAME=VALUE")))?;
+                let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+                Ok((name.trim().to_owned(), value))
+            };
+            let pairs = values.iter().flat_map(|text| text.split(',')).map(pair);
             Value::Object(pairs.collect::<Result<_>>()?)
         }
         FlagForm::Adapters => {

@@ -147,6 +147,13 @@ fn kernels_are_named_and_can_be_switched_off() {
         );
         assert_eq!(answer, "The capital of France is Paris.\n", "{kernels}");
     }
+    let answer = |kernels: Option<&str>, option: &[&str]| {
+        let prompt = ["--temperature", "0", "What is the capital of France?"];
+        mullama(kernels, &[&["run", "demo"], option, &prompt].concat())
+    };
+    for option in [&["--cpu-kernels", "engine"][..], &["--no-repack"]] {
+        assert_eq!(answer(None, option), "The capital of France is Paris.\n", "{option:?}");
+    }
 }
 
 #[test]

@@ -37,10 +37,11 @@ pub use mullama_base::{CancelToken, Error, ErrorKind, Naming, Rendered, Result};
 pub use mullama_base::{check_threads, no_thread};
 pub use mullama_gguf::{GgufHeader, MetadataValue, TensorInfo, TensorType};
 pub use options::{
-    Allowed, ChatFields, ChatOptions, Companion, ContextParams, DraftMode, EmbedOptions, FlagForm,
-    FlashAttention, GenerateOptions, GpuLayers, Inputs, KvCacheType, KvCacheTypes, LogitBias, Lora,
-    ModelParams, OptionKind, OptionSet, OptionSpec, OptionType, Pooling, Prompt, RerankOptions,
-    SplitMode, Stop, TensorOverrides, Truncate, parse_options,
+    AllReduce, AllReduceType, Allowed, ChatFields, ChatOptions, Companion, ContextParams,
+    CpuKernels, CudaSettings, DraftMode, EmbedOptions, FlagForm, FlashAttention, GenerateOptions,
+    GpuLayers, Inputs, KvCacheType, KvCacheTypes, LogitBias, Lora, MmqPrecision, ModelParams,
+    OptionKind, OptionSet, OptionSpec, OptionType, Pooling, Prompt, RerankOptions, SplitMode, Stop,
+    TensorOverrides, Truncate, parse_options,
 };
 pub use planner::{
     Alternative, Bandwidth, ByteSize, Calibration, DeviceList, DeviceSpec, Measured, Plan,

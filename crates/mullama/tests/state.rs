@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 
 use mullama::hub::Digest;
 use mullama::{
-    ChatOptions, ContextParams, EmbedOptions, ErrorKind, GenerateOptions, KvCacheType, Message,
-    Model, ModelParams, Prompt, TokenLogprob, write_state,
+    ChatOptions, ContextParams, CpuKernels, EmbedOptions, ErrorKind, GenerateOptions, KvCacheType,
+    Message, Model, ModelParams, Prompt, TokenLogprob, write_state,
 };
 use mullama_testkit::fixture;
 
@@ -62,6 +62,29 @@ fn a_restored_prompt_is_not_computed_again() {
     let again = third.generate(Prompt::from(other), &greedy()).unwrap();
     assert_eq!(again.tokens, expected.tokens);
     assert_eq!(third.chat(&QUESTION, &greedy().into()).unwrap().tokens, answer.tokens);
+}
+
+#[test]
+fn a_state_does_not_depend_on_the_kernels() {
+    let load = |kernels| {
+        let params = ModelParams::default().with_cpu_kernels(kernels);
+        Model::load("demo", params, ContextParams::default().with_n_threads(1))
+    };
+    if let Err(error) = load(CpuKernels::Own) {
+        // The processor has none.
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert!(error.to_string().contains("cpu_kernels: `own` is not available"), "{error}");
+        return;
+    }
+    for (from, to) in [(CpuKernels::Engine, CpuKernels::Own), (CpuKernels::Own, CpuKernels::Engine)]
+    {
+        let (from, to) = (load(from).unwrap(), load(to).unwrap());
+        let state = from.save_state(prompt(&from).as_str()).unwrap();
+        to.load_state(&state).unwrap();
+        let answer = to.chat(&QUESTION, &greedy().into()).unwrap();
+        assert_eq!(answer.usage.cached_tokens, answer.usage.prompt_tokens - 1);
+        assert_eq!(answer.text, "The capital of France is Paris.");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use mullama_sys as sys;
 use serde::{Deserialize, Serialize};
 
 use super::handle::{Handle, local};
-use super::rpc;
+use super::{kernels, rpc};
 use crate::runtime;
 
 /// What a device is.
@@ -91,22 +91,8 @@ fn describe(device: Handle, memory: (u64, u64)) -> Device {
     // The engine says of the processor that all memory is free.
     let (memory_free, memory_total) = if kind == DeviceKind::Cpu { host_memory() } else { memory };
     let (description, backend) = (device.description(), device.backend());
-    let kernels = (kind == DeviceKind::Cpu && backend == "cpu").then(describe_kernels);
+    let kernels = (kind == DeviceKind::Cpu && backend == "cpu").then(kernels::describe);
     Device { name: device.name(), description, backend, kind, memory_free, memory_total, kernels }
-}
-
-/// What computes on the processor.
-fn describe_kernels() -> String {
-    let why = match sys::kernels::Kernels::find() {
-        Some(kernels) if kernels.chosen() => {
-            return format!("mullama's, with {}", kernels.instruction_set());
-        }
-        Some(_) => "by MULLAMA_KERNELS",
-        None if !cfg!(feature = "dynamic-backends") => "the engine is a part of the program",
-        None if !cfg!(target_arch = "x86_64") => "mullama's are for x86-64",
-        None => "mullama's need AVX2, which the processor or its module lacks",
-    };
-    format!("the engine's: {why}")
 }
 
 /// Bytes of this machine's memory that a program can have now, and bytes in all: of the container's,

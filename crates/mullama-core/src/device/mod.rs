@@ -1,7 +1,9 @@
 //! The devices that the engine can compute on: this machine's, those of workers, and simulated ones.
 
+pub(crate) mod cuda;
 pub mod gpu;
 mod handle;
+pub(crate) mod kernels;
 pub mod rpc;
 mod set;
 mod simulated;

@@ -19,6 +19,7 @@ use super::settings::ContextSettings;
 use super::thread_pool::{ThreadPool, ThreadPoolApi};
 use super::weights::Weights;
 use super::window::Window;
+use crate::device::kernels;
 use crate::runtime::log as logging;
 use crate::{CancelToken, Error, ErrorKind, Result};
 
@@ -209,9 +210,13 @@ impl Context {
         // The engine calls it an error that a computation was given up, or found no room. What is
         // one becomes an `Error` below.
         let (status, said) = logging::as_trace(|| {
-            // SAFETY: the batch's arrays live in `self.batch` and all have `n_tokens` entries; embeddings
-            // have as many rows.
-            logging::capture(|| unsafe { sys::shim::decode(self.raw.as_ptr(), &batch) })
+            logging::capture(|| {
+                kernels::with(self.weights.settings.cpu_kernels, || {
+                    // SAFETY: the batch's arrays live in `self.batch` and all have `n_tokens` entries;
+                    // embeddings have as many rows.
+                    unsafe { sys::shim::decode(self.raw.as_ptr(), &batch) }
+                })
+            })
         });
         drop(adapters);
         if let Err(reason) = &status {
@@ -531,8 +536,10 @@ impl RawContext {
         check_memory(0)?;
         let params = settings.raw(weights);
         let (context, said) = logging::capture(|| {
-            // SAFETY: the model is alive and stays so for longer than the context.
-            unsafe { sys::shim::init_from_model(weights.as_ptr(), &params) }
+            kernels::with(weights.settings.cpu_kernels, || {
+                // SAFETY: the model is alive and stays so for longer than the context.
+                unsafe { sys::shim::init_from_model(weights.as_ptr(), &params) }
+            })
         });
         let failed = |problem: Option<String>| {
             let reason = problem.unwrap_or_else(|| "the engine gave no reason".to_owned());

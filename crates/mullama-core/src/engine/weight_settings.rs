@@ -9,8 +9,8 @@ use std::ptr;
 use mullama_sys as sys;
 use serde_json::Value;
 
-use crate::device::{DeviceSet, HOST, Handle, find};
-use crate::options::{GpuLayers, ModelParams, SplitMode};
+use crate::device::{DeviceSet, HOST, Handle, find, kernels};
+use crate::options::{CpuKernels, GpuLayers, ModelParams, SplitMode};
 use crate::{Error, Result};
 
 /// The tensors of a mixture's experts (llama.cpp's `LLM_FFN_EXPS_REGEX`).
@@ -41,6 +41,8 @@ pub(crate) struct WeightSettings {
     /// A share for each GPU; none means by free memory.
     pub tensor_split: Option<Vec<f32>>,
     pub host_experts: HostExperts,
+    /// Kernels for the processor; none means those of `MULLAMA_KERNELS`.
+    pub cpu_kernels: Option<CpuKernels>,
     pub use_mmap: bool,
     pub use_mlock: bool,
     pub check_tensors: bool,
@@ -55,6 +57,7 @@ impl WeightSettings {
     /// Checks the options against the devices that there are.
     pub fn resolve(params: &ModelParams, devices: &DeviceSet) -> Result<Self> {
         params.check()?;
+        kernels::check(params.cpu_kernels)?;
         let gpus = devices.chosen(params)?;
         let main_gpu = params.settled_main_gpu();
         if params.main_gpu.is_some() && main_gpu as usize >= gpus.len().max(1) {
@@ -80,6 +83,7 @@ impl WeightSettings {
             } else {
                 HostExperts::First(params.settled_n_cpu_moe())
             },
+            cpu_kernels: params.cpu_kernels,
             use_mmap: params.settled_use_mmap(),
             use_mlock: params.settled_use_mlock(),
             check_tensors: params.settled_check_tensors(),
@@ -215,6 +219,7 @@ impl Hash for WeightSettings {
             main_gpu,
             tensor_split,
             host_experts,
+            cpu_kernels,
             use_mmap,
             use_mlock,
             check_tensors: _,
@@ -223,7 +228,7 @@ impl Hash for WeightSettings {
             tensor_overrides,
         } = self;
         gpus.hash(state);
-        (n_gpu_layers, split_mode, main_gpu, host_experts).hash(state);
+        (n_gpu_layers, split_mode, main_gpu, host_experts, cpu_kernels).hash(state);
         let split = tensor_split.as_ref();
         split.map(|shares| shares.iter().map(|s| s.to_bits()).collect::<Vec<_>>()).hash(state);
         (use_mmap, use_mlock, vocab_only, metadata, tensor_overrides).hash(state);
@@ -382,6 +387,7 @@ mod tests {
             ModelParams::default().with_n_gpu_layers(1),
             ModelParams::default().with_cpu_moe(true),
             ModelParams::default().with_n_cpu_moe(1),
+            ModelParams::default().with_cpu_kernels(CpuKernels::Engine),
             ModelParams::default().with_use_mmap(false),
             ModelParams::default().with_tensor_split([1.0]),
             ModelParams::default().with_tensor_overrides([("a", HOST)]),

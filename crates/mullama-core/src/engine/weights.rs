@@ -13,7 +13,7 @@ use super::exit;
 use super::failure::Failure;
 use super::weight_settings::WeightSettings;
 use super::window::Window;
-use crate::device::{DeviceSet, HOST};
+use crate::device::{DeviceSet, HOST, kernels};
 use crate::options::Lora;
 use crate::runtime::log as logging;
 use crate::{Error, ErrorKind, Result};
@@ -104,8 +104,10 @@ impl Weights {
         raw.progress_callback_user_data = (&raw mut hook).cast();
 
         let (model, said) = logging::capture(|| {
-            // SAFETY: everything that `raw` points to lives until the call returns.
-            unsafe { sys::shim::model_load_from_file(&file, raw) }
+            kernels::with(settings.cpu_kernels, || {
+                // SAFETY: everything that `raw` points to lives until the call returns.
+                unsafe { sys::shim::model_load_from_file(&file, raw) }
+            })
         });
         let model = model.map(NonNull::new);
         let Ok(Some(model)) = model else {

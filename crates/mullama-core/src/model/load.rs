@@ -11,7 +11,7 @@ use super::handle::{Model, Shared};
 use super::info::ModelInfo;
 use super::loaded::Loaded;
 use super::vision::Vision;
-use crate::device::DeviceSet;
+use crate::device::{DeviceSet, cuda};
 use crate::embedding::{Embedders, EmbeddingInfo};
 use crate::engine::{ContextSettings, Vocab, WeightSettings, Weights};
 use crate::options::{ContextParams, GenerateOptions, ModelParams};
@@ -78,6 +78,7 @@ impl Model {
         } else {
             let (decision, placed) =
                 placement::decide(&path, &header, &params, &context, draft.as_ref())?;
+            cuda::apply(params.cuda.as_ref())?;
             decision.context.warn_of_threads();
             let draft = draft.zip(placed).map(|(draft, placed)| {
                 let PlacementDecision { weights, context } = placed;

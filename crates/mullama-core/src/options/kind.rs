@@ -45,6 +45,8 @@ pub enum FlagForm {
     Pair(&'static str),
     /// `PATTERN=DEVICE` with commas between them; the flag may come several times.
     Patterns,
+    /// `NAME=VALUE` with commas between them; the flag may come several times.
+    Settings,
     /// `FILE` or `FILE=SCALE`; the flag may come several times.
     Adapters,
     /// JSON; a word needs no quotes.

@@ -8,6 +8,7 @@
 
 mod chat;
 mod context;
+mod cuda;
 mod embed;
 mod generate;
 mod kind;
@@ -25,13 +26,14 @@ use serde_json::{Map, Value};
 
 pub use chat::{ChatFields, ChatOptions, Companion};
 pub use context::{ContextParams, FlashAttention, KvCacheType, KvCacheTypes};
+pub use cuda::{AllReduce, AllReduceType, CudaSettings, MmqPrecision};
 pub use embed::{EmbedOptions, Inputs, Pooling, RerankOptions, Truncate};
 pub use generate::{DraftMode, GenerateOptions, LogitBias, Stop};
 pub(crate) use generate::{RANDOM_SEED, SamplerOptions};
 pub(crate) use kind::option_type;
 pub use kind::{FlagForm, OptionKind, OptionType};
 pub use lora::Lora;
-pub use model::{GpuLayers, ModelParams, SplitMode, TensorOverrides};
+pub use model::{CpuKernels, GpuLayers, ModelParams, SplitMode, TensorOverrides};
 pub use prompt::Prompt;
 pub use range::Allowed;
 pub(crate) use range::check_range;

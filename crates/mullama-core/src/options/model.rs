@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 
+use super::cuda::CudaSettings;
 use super::kind::{FlagForm, Names, option_type};
 use super::lora::Lora;
 use super::table::options;
@@ -41,6 +42,12 @@ options! {
         /// Projector for pictures: the path of its file, `none`, or `auto` for the one that belongs to the
         /// model, in the store or beside its file (`mmproj*.gguf`). Default: `auto`.
         projector <- String; flag "mmproj",
+        /// Kernels that compute on the processor: `own` for mullama's, `engine` for llama.cpp's. Default:
+        /// `own` where the processor has AVX2, unless `MULLAMA_KERNELS` says otherwise.
+        cpu_kernels: CpuKernels,
+        /// Settings of the CUDA backend (`graphs`, `fusion`, `offload_min_batch`, `allreduce`, ...), which apply to
+        /// the whole process. Default: the backend's.
+        cuda <- CudaSettings,
         /// Whether the file is memory-mapped instead of read.
         use_mmap: bool = true,
         /// Whether the model is locked in memory, so that it cannot be swapped out.
@@ -75,6 +82,7 @@ impl ModelParams {
             devices: self.draft_devices.clone().or_else(|| self.devices.clone()),
             max_gpus: self.max_gpus,
             rpc_servers: self.rpc_servers.clone(),
+            cpu_kernels: self.cpu_kernels,
             use_mmap: self.use_mmap,
             use_mlock: self.use_mlock,
             check_tensors: self.check_tensors,
@@ -84,6 +92,7 @@ impl ModelParams {
 }
 
 option_type! {
+    CpuKernels: r#"Literal["own", "engine"]"#, "'own' | 'engine'", FlagForm::Text("own|engine");
     GpuLayers: r#"int | Literal["auto"]"#, "number | 'auto'", FlagForm::NumberOr("auto");
     TensorOverrides: "Mapping[str, str]", "Record<string, string>", FlagForm::Patterns;
     SplitMode: r#"Literal["none", "layer", "row", "tensor"]"#,
@@ -163,6 +172,17 @@ impl<'de> Deserialize<'de> for TensorOverrides {
         };
         pairs.into_iter().map(pair).collect::<Result<_, _>>().map(Self)
     }
+}
+
+/// Kernels that compute on the processor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CpuKernels {
+    /// Those of mullama, which compute the products of matrices and attention faster.
+    #[default]
+    Own,
+    /// Those of llama.cpp.
+    Engine,
 }
 
 /// How a model is split across several GPUs.

@@ -1,0 +1,47 @@
+//! The kernels that compute on the processor: mullama's or the engine's.
+
+use mullama_sys::kernels::Kernels;
+
+use crate::options::CpuKernels;
+use crate::{Error, Result};
+
+/// Describes the kernels that models use unless an option says otherwise.
+pub(super) fn describe() -> String {
+    match Kernels::find() {
+        Some(kernels) if kernels.chosen() => {
+            format!("mullama's, with {}", kernels.instruction_set())
+        }
+        Some(_) => "the engine's: by MULLAMA_KERNELS".to_owned(),
+        None => format!("the engine's: {}", why_none()),
+    }
+}
+
+/// Refuses mullama's kernels where there are none.
+pub(crate) fn check(chosen: Option<CpuKernels>) -> Result<()> {
+    if chosen == Some(CpuKernels::Own) && Kernels::find().is_none() {
+        return Err(Error::option(
+            "cpu_kernels",
+            format!("`own` is not available: {}", why_none()),
+        ));
+    }
+    Ok(())
+}
+
+/// Calls the engine with the chosen kernels. Without a choice, `MULLAMA_KERNELS` decides.
+pub(crate) fn with<T>(chosen: Option<CpuKernels>, call: impl FnOnce() -> T) -> T {
+    let (Some(chosen), Some(kernels)) = (chosen, Kernels::find()) else { return call() };
+    kernels.choose(Some(chosen == CpuKernels::Own));
+    let result = call();
+    kernels.choose(None);
+    result
+}
+
+fn why_none() -> &'static str {
+    if !cfg!(feature = "dynamic-backends") {
+        "the engine is a part of the program"
+    } else if !cfg!(target_arch = "x86_64") {
+        "mullama's are for x86-64"
+    } else {
+        "mullama's need AVX2, which the processor or its module lacks"
+    }
+}
