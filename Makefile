@@ -159,7 +159,7 @@ test-memory: build ## Load and drop a model a thousand times, and once under val
 	@scripts/logged.sh memory tests/memory.sh
 
 .PHONY: test-limits
-test-limits: build ## Run each Rust test with less memory and fewer threads than it needs
+test-limits: build wheel ## Run each Rust and Python test with less memory and fewer threads than it needs
 	@scripts/logged.sh limits "python3 tests/limits.py"
 
 .PHONY: test-gpu

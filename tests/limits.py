@@ -107,6 +107,7 @@ def python_tests() -> Iterator[Test]:
             "-q",
             "-p",
             "no:cacheprovider",
+            "--tb=native",
             str(file.relative_to("bindings/python")),
         ]
         yield Test(f"python::{file.stem}", command, Path("bindings/python"), is_public)

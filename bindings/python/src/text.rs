@@ -68,6 +68,11 @@ impl FromPyObject<'_, '_> for Tokens {
                 let message = format!("there are more than {MAX_TOKENS} token ids");
                 return Err(raise(Error::new(ErrorKind::InvalidArgument, message)));
             }
+            // The longest lists take tens of megabytes, which may not be there.
+            tokens.try_reserve(1).map_err(|_| {
+                let message = format!("there is no memory for more than {} token ids", tokens.len());
+                raise(Error::new(ErrorKind::OutOfMemory, message))
+            })?;
             tokens.push(token_id(&token?)?);
         }
         Ok(Self(tokens))
