@@ -200,6 +200,18 @@ describe('a model', () => {
     assert.equal((await model.generate('x', { maxTokens: 1, signal: undefined })).tokens.length, 1);
   });
 
+  test('reproducible results are the same to the last bit', async () => {
+    const options = { maxTokens: 12, temperature: 1.5, seed: 7, logprobs: 0, reproducible: true };
+    const bits = ({ logprobs }) => logprobs.map((it) => it.logprob);
+    const first = await model.generate('Once upon a time', options);
+    await model.generate('Once upon a hill', { maxTokens: 3 });
+    const again = await model.generate('Once upon a time', options);
+    assert.equal(again.usage.cachedTokens, 0);
+    assert.deepEqual(bits(again), bits(first));
+    const { usage } = await model.generate('Once upon a time', { ...options, reproducible: false });
+    assert.equal(usage.cachedTokens, usage.promptTokens - 1);
+  });
+
   test('reports log probabilities', async () => {
     const { logprobs, tokens } = await model.generate('The capital of Japan is', {
       ...greedy,

@@ -31,9 +31,10 @@ macro_rules! option_names {
         "dry_allowed_length=None, dry_penalty_last_n=None, dry_sequence_breakers=None, ",
         "mirostat=None, mirostat_tau=None, mirostat_eta=None, repeat_penalty=None, ",
         "frequency_penalty=None, presence_penalty=None, repeat_last_n=None, logit_bias=None, ",
-        "seed=None, stop=None, ignore_eos=None, infill_suffix=None, grammar=None, lark=None, ",
-        "regex=None, json_schema=None, lora=None, prompt_lookup=None, draft=None, draft_max=None, ",
-        "priority=None, client=None, request_id=None, prompt_progress=None, logprobs=None",
+        "seed=None, reproducible=None, stop=None, ignore_eos=None, infill_suffix=None, ",
+        "grammar=None, lark=None, regex=None, json_schema=None, lora=None, prompt_lookup=None, ",
+        "draft=None, draft_max=None, priority=None, client=None, request_id=None, ",
+        "prompt_progress=None, logprobs=None",
     ) };
     (chat) => { concat!(
         "max_tokens=None, timeout=None, temperature=None, top_k=None, top_p=None, min_p=None, ",
@@ -42,12 +43,12 @@ macro_rules! option_names {
         "dry_allowed_length=None, dry_penalty_last_n=None, dry_sequence_breakers=None, ",
         "mirostat=None, mirostat_tau=None, mirostat_eta=None, repeat_penalty=None, ",
         "frequency_penalty=None, presence_penalty=None, repeat_last_n=None, logit_bias=None, ",
-        "seed=None, stop=None, ignore_eos=None, infill_suffix=None, grammar=None, lark=None, ",
-        "regex=None, json_schema=None, lora=None, prompt_lookup=None, draft=None, draft_max=None, ",
-        "priority=None, client=None, request_id=None, prompt_progress=None, logprobs=None, ",
-        "tools=None, tool_choice=None, parallel_tool_calls=None, response_format=None, ",
-        "reasoning=None, reasoning_budget=None, parse_special=None, continue_final_message=None, ",
-        "template_kwargs=None",
+        "seed=None, reproducible=None, stop=None, ignore_eos=None, infill_suffix=None, ",
+        "grammar=None, lark=None, regex=None, json_schema=None, lora=None, prompt_lookup=None, ",
+        "draft=None, draft_max=None, priority=None, client=None, request_id=None, ",
+        "prompt_progress=None, logprobs=None, tools=None, tool_choice=None, ",
+        "parallel_tool_calls=None, response_format=None, reasoning=None, reasoning_budget=None, ",
+        "parse_special=None, continue_final_message=None, template_kwargs=None",
     ) };
     (embed) => { concat!(
         "pooling=None, normalize=None, dimensions=None, truncate=None, add_special=None, ",

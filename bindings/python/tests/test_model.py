@@ -117,7 +117,24 @@ def test_options_are_pythons(demo):
 def test_a_seed_gives_the_same_text(demo):
     options = {"max_tokens": 12, "temperature": 1.5, "seed": 7}
     first = demo.generate("Once upon a time", **options)
-    assert demo.generate("Once upon a time", **options).tokens == first.tokens
+    again = demo.generate("Once upon a time", **options)
+    assert again.tokens == first.tokens
+    assert again.usage.cached_tokens == again.usage.prompt_tokens - 1
+
+
+def test_reproducible_results_are_the_same_to_the_last_bit(demo):
+    options = {
+        "max_tokens": 12,
+        "temperature": 1.5,
+        "seed": 7,
+        "logprobs": 0,
+        "reproducible": True,
+    }
+    first = demo.generate("Once upon a time", **options)
+    demo.generate("Once upon a hill", max_tokens=3)
+    again = demo.generate("Once upon a time", **options)
+    assert again.usage.cached_tokens == 0
+    assert [it.logprob for it in again.logprobs] == [it.logprob for it in first.logprobs]
 
 
 def test_stream_gives_the_same_as_generate(demo):
@@ -136,8 +153,7 @@ def test_stream_gives_the_same_as_generate(demo):
 
 
 def test_logprobs(demo):
-    # With a seed the prompt is computed anew each time, and so gives the same to the last bit.
-    options = {"max_tokens": 4, "temperature": 0, "logprobs": 3, "seed": 1}
+    options = {"max_tokens": 4, "temperature": 0, "logprobs": 3, "reproducible": True}
     completion = demo.generate("The capital of France is", **options)
     assert [entry.token for entry in completion.logprobs] == completion.tokens
     first = completion.logprobs[0]

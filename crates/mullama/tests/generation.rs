@@ -115,8 +115,8 @@ fn a_seed_fixes_the_text_and_another_changes_it() {
 }
 
 #[test]
-fn a_seed_gives_the_same_to_the_last_bit() {
-    let model = load(ContextParams::default().with_n_ctx(1024));
+fn reproducible_results_are_the_same_to_the_last_bit() {
+    let model = load(ContextParams::default().with_n_ctx(2048));
     let text = "The quick brown fox jumps over the lazy dog. ".repeat(12);
     let sample = || {
         let options = GenerateOptions::default()
@@ -124,8 +124,12 @@ fn a_seed_gives_the_same_to_the_last_bit() {
             .with_ignore_eos(true)
             .with_max_tokens(24)
             .with_logprobs(2)
-            .with_seed(11);
+            .with_seed(11)
+            .with_reproducible(true)
+            .with_prompt_lookup(8);
         let completion = model.generate(text.as_str(), &options).unwrap();
+        let usage = completion.usage;
+        assert_eq!((usage.cached_tokens, usage.drafted_tokens), (0, 0));
         let logprobs = completion.logprobs.unwrap();
         (completion.tokens, logprobs.iter().map(|it| it.logprob.to_bits()).collect::<Vec<_>>())
     };
@@ -134,6 +138,16 @@ fn a_seed_gives_the_same_to_the_last_bit() {
         // What is kept of other requests lies elsewhere each time.
         model.generate(format!("{round} {text}"), &greedy().with_max_tokens(5 + round)).unwrap();
         assert_eq!(sample(), first, "{round}");
+    }
+    // Others that come meanwhile wait, and have their turn.
+    let others: Vec<_> = (0..3)
+        .map(|other| model.stream(format!("{other} {text}"), &endless().with_max_tokens(60)).unwrap())
+        .collect();
+    for round in 0..2 {
+        assert_eq!(sample(), first, "beside others, {round}");
+    }
+    for other in others {
+        assert_eq!(other.finish().unwrap().tokens.len(), 60);
     }
 }
 

@@ -184,13 +184,18 @@ fn a_request_ends_when_its_time_is_over() {
 }
 
 #[test]
-fn a_seed_fixes_the_text_whatever_was_kept() {
+fn a_seed_uses_what_was_kept() {
     let model = load(ContextParams::default());
     let options = GenerateOptions::default().with_seed(7).with_max_tokens(24).with_temperature(1.3);
     let first = model.generate("Once upon a time", &options).unwrap();
+    assert_eq!(first.usage.cached_tokens, 0);
     for _ in 0..3 {
-        assert_eq!(model.generate("Once upon a time", &options).unwrap().tokens, first.tokens);
+        let again = model.generate("Once upon a time", &options).unwrap();
+        assert_eq!(again.tokens, first.tokens);
+        assert_eq!(again.usage.cached_tokens, again.usage.prompt_tokens - 1);
     }
+    let anew = model.generate("Once upon a time", &options.with_reproducible(true)).unwrap();
+    assert_eq!((anew.tokens, anew.usage.cached_tokens), (first.tokens, 0));
 }
 
 #[test]

@@ -374,6 +374,7 @@ impl Model {
             logprobs: options.logprobs,
             prompt_progress: options.settled_prompt_progress(),
             guessed: guessed(engine, options, defaults)?,
+            is_alone: options.settled_reproducible(),
             adapters: loaded.adapters_of(options.lora.as_ref())?,
             priority: options.settled_priority(),
             client: options.client.clone(),
@@ -404,6 +405,10 @@ fn guessed(
         let problem = "the model was loaded without a draft model";
         return Err(Error::option("draft", problem)
             .with_hint(Text::with_names("load the model with {draft_model}")));
+    }
+    if options.settled_reproducible() {
+        // Steps of other sizes round differently.
+        return Ok(Guessed::default());
     }
     let by_model = if engine.has_draft() { most } else { 0 };
     Ok(match mode {

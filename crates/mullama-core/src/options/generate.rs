@@ -77,10 +77,14 @@ options! {
         /// Values added to the logits of tokens, by id; `false` instead of a number forbids the
         /// token. Default: none.
         logit_bias <- LogitBias,
-        /// Random seed. The same seed produces the same text as long as no other request runs
-        /// concurrently (results of larger batches differ in the last bits). With a seed, the
-        /// prompt is always recomputed. Default: random.
+        /// Random seed. The same seed, prompt and options produce the same text, except where
+        /// concurrent requests, cached tokens or drafting change the last bits of the results;
+        /// `reproducible` rules that out. Default: random.
         seed: u32; in ..RANDOM_SEED; short 's'; shown true,
+        /// Whether results are the same to the last bit each time, on the same machine with the
+        /// same model options. The request then runs alone, after the KV cache has been emptied,
+        /// and without drafting; other requests wait. Set `seed` too, or `temperature` to 0.
+        reproducible: bool = false,
         /// Stop sequences; they are not part of the result. Default: none.
         stop <- Stop; shown true,
         /// Whether to continue when the model generates its end-of-generation token.

@@ -29,6 +29,8 @@ pub(crate) struct Job {
     /// Whether the owner hears of how far the prompt is.
     pub prompt_progress: bool,
     pub guessed: Guessed,
+    /// Whether it computes alone, from nothing: what was computed in other company differs in the last bits.
+    pub is_alone: bool,
     pub adapters: AdapterSet,
     /// Higher ones have their turn before lower ones.
     pub priority: i32,
@@ -39,12 +41,6 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// Whether the prompt is computed in any case: what was computed in other company differs in the last
-    /// bits, and a seed is given to get the same text again.
-    pub fn computes_alone(&self) -> bool {
-        self.sampling.seed.is_some()
-    }
-
     /// Whether nobody wants it any more.
     pub fn is_given_up(&self) -> bool {
         self.cancel.is_cancelled() || self.answer.lock().is_unheard()

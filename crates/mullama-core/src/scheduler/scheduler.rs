@@ -113,6 +113,7 @@ impl Scheduler {
     fn admit(&mut self) {
         self.pause_unread();
         while self.running.len() < self.n_parallel
+            && !self.running.iter().any(|slot| slot.job().is_alone)
             && let Some(place) = self.waiting.next(self.running.iter().map(Slot::job))
         {
             let next = self.waiting.at(place);
@@ -121,8 +122,11 @@ impl Scheduler {
             if !self.running.is_empty() && taken + next.n_needed() >= self.n_ctx {
                 return;
             }
-            // Where a sequence lies in the cache decides in which order attention adds, and so the last bits.
-            if self.running.is_empty() && next.job().computes_alone() {
+            if next.job().is_alone {
+                if !self.running.is_empty() {
+                    return;
+                }
+                // Where a sequence lies in the cache decides in which order attention adds, and so the last bits.
                 self.prefixes.evict(&mut self.context, usize::MAX);
             }
             let adapters = &next.job().adapters;
@@ -139,10 +143,10 @@ impl Scheduler {
                 self.prefixes.close(&mut self.context, seq);
                 continue;
             };
-            self.plan_checkpoints(&mut slot);
-            if slot.job().computes_alone() {
+            if slot.job().is_alone {
                 slot.start_at(0);
             } else {
+                self.plan_checkpoints(&mut slot);
                 slot.start_at(self.reuse(&slot));
                 slot.awaits_prefix_of = self.prefix_owner(&slot);
             }
