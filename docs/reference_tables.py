@@ -19,6 +19,8 @@ REFERENCE = Path(__file__).parent / "reference"
 COMMAND = os.environ.get("MULLAMA", str(ROOT / "target/release/mullama"))
 # Options that flags set, by their table.
 ON_THE_COMMAND_LINE = {"load", "generate", "chat"}
+# Options whose values are functions, which no flag sets.
+FUNCTIONS = {"logits_processors"}
 
 
 def words(name):
@@ -52,7 +54,7 @@ def option_table(wanted):
         if group != wanted:
             continue
         names = [name, camel(name)]
-        if wanted in ON_THE_COMMAND_LINE:
+        if wanted in ON_THE_COMMAND_LINE and name not in FUNCTIONS:
             names.append(flag(name))
         rows.append(["<br>".join(f"`{one}`" for one in dict.fromkeys(names)), " ".join(doc.split())])
     shell = ", shell" if wanted in ON_THE_COMMAND_LINE else ""

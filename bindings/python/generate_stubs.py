@@ -65,9 +65,11 @@ __all__ = [
     "GenerateOptions",
     "KvCacheType",
     "LoadOptions",
+    "LogitsProcessor",
     "Lora",
     "PlanOptions",
     "RerankOptions",
+    "SamplerKind",
 ]
 
 KvCacheType: TypeAlias = Literal[
@@ -79,6 +81,16 @@ Lora: TypeAlias = (
     str | PathLike[str] | Sequence[str | PathLike[str] | tuple[str | PathLike[str], float]]
 )
 """LoRA adapters: a path, or a list of paths and of pairs of a path and a scale."""
+
+LogitsProcessor: TypeAlias = Callable[[list[int], "memoryview[float]"], None]
+"""Changes the logits of the next token in place. It is called with the tokens so far (negative ones
+stand for pictures), and with a buffer of `float32`, one for each token of the vocabulary, which
+NumPy takes without a copy. The buffer is invalid after the call."""
+
+SamplerKind: TypeAlias = Literal[
+    "penalties", "dry", "top_n_sigma", "top_k", "typical_p", "top_p", "min_p", "xtc", "temperature"
+]
+"""A sampler that can be put in an order."""
 '''
 
 OPTION_CLASSES = [

@@ -8,6 +8,7 @@ import type { AbortSignal } from './globals.js';
 import type { Message, Role } from './messages.js';
 import { messagesOf } from './pictures.js';
 import { native } from './native.js';
+import { Processors } from './processors.js';
 import type { ChatChunk, ChatCompletion } from './results.js';
 import type { Stream } from './stream.js';
 import { type ToolFunction, callTool, readTools, withDefinitions } from './tools.js';
@@ -235,7 +236,8 @@ export class Chat {
     // What is wrong with options is said now rather than when they are used.
     readTools(this.#options.tools);
     const { options: known } = withSchema(this.#options);
-    calling(() => native.checkChatOptions(optionsOf(withDefinitions(known))));
+    const { options: data } = new Processors(known);
+    calling(() => native.checkChatOptions(optionsOf(withDefinitions(data))));
   }
 
   /** @internal */

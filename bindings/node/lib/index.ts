@@ -51,6 +51,7 @@ export type {
   Role,
   ToolCall,
 } from './messages.js';
+export type { LogitsProcessor } from './processors.js';
 export type { ChatChunk, ChatCompletion, Chunk, Completion, FinishReason } from './results.js';
 export type { Stream } from './stream.js';
 export type { FunctionTool, Tool, ToolChoice, ToolContext, ToolFunction } from './tools.js';
@@ -61,6 +62,7 @@ export type {
   Lora,
   Prompt,
   ResponseFormat,
+  SamplerKind,
   Shape,
   StandardSchema,
   Tokens,

@@ -36,6 +36,7 @@ import type { AbortSignal, Buffer, URL } from './globals.js';
 import type { Message, Role } from './messages.js';
 import { messagesOf } from './pictures.js';
 import { native } from './native.js';
+import { type Process, Processors } from './processors.js';
 import { ChatChunk, ChatCompletion, Chunk, Completion } from './results.js';
 import { shownBy } from './shown.js';
 import { CompletionStream, type Stream } from './stream.js';
@@ -142,8 +143,8 @@ export class Model implements Disposable, AsyncDisposable {
   /** Generates until the model stops or an option ends the generation. */
   async generate(prompt: Prompt, options?: GenerateOptions): Promise<Completion> {
     return new Completion(
-      await this.#finish(options, (model, given, cancel) =>
-        model.generate(promptOf(prompt), given, cancel),
+      await this.#finish(options, (model, given, cancel, process) =>
+        model.generate(promptOf(prompt), given, process, cancel),
       ),
     );
   }
@@ -159,8 +160,8 @@ export class Model implements Disposable, AsyncDisposable {
   /** Like {@link generate}, but streams the answer. */
   stream(prompt: Prompt, options?: GenerateOptions): Stream<Chunk> {
     const make = (fields: string | Chunk) => new Chunk(fields);
-    return this.#stream(make, options, (model, given, deliver) =>
-      model.stream(promptOf(prompt), given, deliver),
+    return this.#stream(make, options, (model, given, deliver, process) =>
+      model.stream(promptOf(prompt), given, process, deliver),
     );
   }
 
@@ -175,8 +176,8 @@ export class Model implements Disposable, AsyncDisposable {
   ): Promise<ChatCompletion>;
   async chat(messages: readonly Message[], given?: ChatOptions): Promise<ChatCompletion> {
     const { options, read } = withSchema(given);
-    const answer = await this.#finish(options, (model, given, cancel) =>
-      model.chat(messagesOf(messages), given, cancel),
+    const answer = await this.#finish(options, (model, given, cancel, process) =>
+      model.chat(messagesOf(messages), given, process, cancel),
     );
     return new ChatCompletion(answer, read);
   }
@@ -193,8 +194,8 @@ export class Model implements Disposable, AsyncDisposable {
   streamChat(messages: readonly Message[], given?: ChatOptions): Stream<ChatChunk> {
     const { options, read } = withSchema(given);
     const make = (fields: string | ChatChunk) => new ChatChunk(fields, read);
-    return this.#stream(make, options, (model, given, deliver) =>
-      model.streamChat(messagesOf(messages), given, deliver),
+    return this.#stream(make, options, (model, given, deliver, process) =>
+      model.streamChat(messagesOf(messages), given, process, deliver),
     );
   }
 
@@ -242,7 +243,7 @@ export class Model implements Disposable, AsyncDisposable {
       addGenerationPrompt?: boolean;
     },
   ): string {
-    const given = () => optionsOf(withDefinitions(options));
+    const given = () => optionsOf(withDefinitions(new Processors(options ?? {}).options));
     return calling(() => this.#open().applyChatTemplate(messagesOf(messages), given()));
   }
 
@@ -442,26 +443,45 @@ export class Model implements Disposable, AsyncDisposable {
   /** Waits for an answer, or for the signal, which cancels it. */
   async #finish<Answer>(
     options: Abortable | undefined,
-    ask: (model: NativeModel, given: Options, cancel: Cancel) => Promise<Answer>,
+    ask: (
+      model: NativeModel,
+      given: Options,
+      cancel: Cancel,
+      process: Process | undefined,
+    ) => Promise<Answer>,
   ): Promise<Answer> {
     const { signal, rest } = splitSignal(options);
     throwIfAborted(signal);
     const cancel = new native.Cancel();
-    return await awaiting(() =>
-      abortable(signal, ask(this.#open(), optionsOf(withDefinitions(rest)), cancel), () =>
-        cancel.cancel(),
-      ),
-    );
+    const processors = new Processors(rest);
+    const given = optionsOf(withDefinitions(processors.options));
+    try {
+      return await awaiting(() =>
+        abortable(signal, ask(this.#open(), given, cancel, processors.process), () =>
+          cancel.cancel(),
+        ),
+      );
+    } catch (error) {
+      throw processors.explain(error);
+    }
   }
 
   #stream<Piece extends Chunk | ChatChunk>(
     make: (fields: string | Piece) => Piece,
     options: Abortable | undefined,
-    ask: (model: NativeModel, given: Options, deliver: Deliver) => Generation,
+    ask: (
+      model: NativeModel,
+      given: Options,
+      deliver: Deliver,
+      process: Process | undefined,
+    ) => Generation,
   ): Stream<Piece> {
     const { signal, rest } = splitSignal(options);
-    return new CompletionStream(make, signal, (deliver) =>
-      calling(() => ask(this.#open(), optionsOf(withDefinitions(rest)), deliver)),
+    const processors = new Processors(rest);
+    const given = optionsOf(withDefinitions(processors.options));
+    const explain = (error: unknown) => processors.explain(error);
+    return new CompletionStream(make, signal, explain, (deliver) =>
+      calling(() => ask(this.#open(), given, deliver, processors.process)),
     );
   }
 }

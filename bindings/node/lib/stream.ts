@@ -43,6 +43,8 @@ interface Inbox {
 export class CompletionStream<Piece extends Chunk | ChatChunk> implements Stream<Piece> {
   #generation: Generation;
   #make: (fields: string | Piece) => Piece;
+  /** Adds to an error what only the caller's side knows. */
+  #explain: (error: unknown) => unknown;
   #signal: AbortSignal | undefined;
   #onAbort: (() => void) | undefined;
   /**
@@ -58,9 +60,11 @@ export class CompletionStream<Piece extends Chunk | ChatChunk> implements Stream
   constructor(
     make: (fields: string | Piece) => Piece,
     signal: AbortSignal | undefined,
+    explain: (error: unknown) => unknown,
     prepare: (deliver: Deliver) => Generation,
   ) {
     this.#make = make;
+    this.#explain = explain;
     const inbox = this.#inbox;
     this.#generation = prepare((chunks, error) => {
       for (const chunk of chunks) inbox.chunks.push(chunk);
@@ -120,7 +124,7 @@ export class CompletionStream<Piece extends Chunk | ChatChunk> implements Stream
     const inbox = this.#inbox;
     while (inbox.read === inbox.chunks.length) {
       if (inbox.error) {
-        const error = translated(inbox.error);
+        const error = this.#explain(translated(inbox.error));
         this.#close();
         throw error;
       }

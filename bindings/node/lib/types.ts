@@ -5,6 +5,18 @@ export type Lora = string | (string | [path: string, scale: number])[];
 export type KvCacheType =
   'f32' | 'f16' | 'bf16' | 'q8_0' | 'q5_1' | 'q5_0' | 'q4_1' | 'q4_0' | 'iq4_nl';
 
+/** A sampler that can be put in an order. */
+export type SamplerKind =
+  | 'penalties'
+  | 'dry'
+  | 'top_n_sigma'
+  | 'top_k'
+  | 'typical_p'
+  | 'top_p'
+  | 'min_p'
+  | 'xtc'
+  | 'temperature';
+
 /** A JSON schema. */
 export type JsonSchema = object | boolean;
 

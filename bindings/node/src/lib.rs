@@ -17,6 +17,7 @@ mod gpu;
 mod model;
 mod packages;
 mod plan;
+mod processors;
 mod pull;
 mod results;
 mod specs;

@@ -2,6 +2,8 @@
 #![allow(missing_docs, reason = "`lib/model.ts` documents what a program sees")]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use mullama::{
     Capabilities, ChatCompletion, ChatStream, Completion, ContextParams, EmbedOptions,
@@ -17,6 +19,7 @@ use crate::arguments::{self, Json, Options, Text, TextOrTokens};
 use crate::calls::{Cancel, answer, is_exiting, on_thread};
 use crate::embeddings::Embedded;
 use crate::error::{of_arguments, of_core};
+use crate::processors::{Process, add_processor};
 use crate::results::Plain;
 use crate::stream::{Deliver, Generation};
 
@@ -26,6 +29,14 @@ type Progress = ThreadsafeFunction<f64, bool, f64, napi::Status, false>;
 #[napi]
 pub struct NativeModel {
     model: Model,
+    /// Whether JavaScript's thread waits for the model to be freed.
+    is_closing: Arc<AtomicBool>,
+}
+
+impl From<Model> for NativeModel {
+    fn from(model: Model) -> Self {
+        Self { model, is_closing: Arc::default() }
+    }
 }
 
 /// Loads a model while the caller waits.
@@ -38,7 +49,7 @@ pub fn load_now(
     let (params, context) = load_options(options)?;
     let progress = |done| progress.call(f64::from(done)).unwrap_or(false);
     let model = Model::load_with_progress(source, params, context, progress);
-    Ok(NativeModel { model: model.map_err(of_core)? })
+    Ok(model.map_err(of_core)?.into())
 }
 
 /// Loads a model on another thread.
@@ -54,8 +65,7 @@ pub fn load<'env>(
         progress.build_threadsafe_function().callee_handled::<false>().build()?;
     let progress = in_steps(move |done| answer(&progress, f64::from(done)));
     on_thread(env, move || {
-        let model = Model::load_with_progress(source, params, context, progress)?;
-        Ok(NativeModel { model })
+        Model::load_with_progress(source, params, context, progress).map(NativeModel::from)
     })
 }
 
@@ -93,10 +103,12 @@ impl NativeModel {
         env: &'env Env,
         prompt: TextOrTokens,
         options: Options,
+        process: Option<Process<'_>>,
         cancel: &Cancel,
     ) -> napi::Result<PromiseRaw<'env, Plain<Completion>>> {
         let (model, prompt) = (self.model.clone(), arguments::prompt(prompt));
-        let options = options.parse::<GenerateOptions>()?;
+        let mut options = options.parse::<GenerateOptions>()?;
+        add_processor(&mut options, process, &self.is_closing)?;
         let start = move || model.stream(prompt, &options);
         let finish = |stream: Stream| async { Ok(Plain::new(&stream.finish_async().await?)) };
         cancel.request(env, start, Stream::cancel_token, finish)
@@ -107,10 +119,12 @@ impl NativeModel {
         &self,
         prompt: TextOrTokens,
         options: Options,
+        process: Option<Process<'_>>,
         deliver: Deliver<'_>,
     ) -> napi::Result<Generation> {
         let (model, prompt) = (self.model.clone(), arguments::prompt(prompt));
-        let options = options.parse::<GenerateOptions>()?;
+        let mut options = options.parse::<GenerateOptions>()?;
+        add_processor(&mut options, process, &self.is_closing)?;
         let start = move || model.stream(prompt, &options);
         Generation::new(&deliver, start, Stream::cancel_token)
     }
@@ -121,10 +135,12 @@ impl NativeModel {
         env: &'env Env,
         messages: Json,
         options: Options,
+        process: Option<Process<'_>>,
         cancel: &Cancel,
     ) -> napi::Result<PromiseRaw<'env, Plain<ChatCompletion>>> {
         let (model, messages) = (self.model.clone(), arguments::messages(messages)?);
-        let options = options.parse_chat()?;
+        let mut options = options.parse_chat()?;
+        add_processor(&mut options.generate, process, &self.is_closing)?;
         let start = move || model.stream_chat(&messages, &options);
         let finish = |stream: ChatStream| async { Ok(Plain::new(&stream.finish_async().await?)) };
         cancel.request(env, start, ChatStream::cancel_token, finish)
@@ -135,10 +151,12 @@ impl NativeModel {
         &self,
         messages: Json,
         options: Options,
+        process: Option<Process<'_>>,
         deliver: Deliver<'_>,
     ) -> napi::Result<Generation> {
         let (model, messages) = (self.model.clone(), arguments::messages(messages)?);
-        let options = options.parse_chat()?;
+        let mut options = options.parse_chat()?;
+        add_processor(&mut options.generate, process, &self.is_closing)?;
         let start = move || model.stream_chat(&messages, &options);
         Generation::new(&deliver, start, ChatStream::cancel_token)
     }
@@ -253,6 +271,7 @@ impl NativeModel {
     /// Frees the model while the caller waits for the step that is being computed.
     #[napi(catch_unwind)]
     pub fn close_now(&self) {
+        self.is_closing.store(true, Ordering::Relaxed);
         self.model.close();
     }
 

@@ -60,7 +60,11 @@ fn exception(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     keywords.set_item("kind", kind)?;
     keywords.set_item("hint", error.hint())?;
     keywords.set_item("context", context)?;
-    Ok(PyErr::from_value(class.call((error.report(),), Some(&keywords))?))
+    let exception = PyErr::from_value(class.call((error.report(),), Some(&keywords))?);
+    if let Some(raised) = error.cause().and_then(|cause| cause.downcast_ref::<PyErr>()) {
+        exception.set_cause(py, Some(raised.clone_ref(py)));
+    }
+    Ok(exception)
 }
 
 /// The kinds of error, what each is, and the built-in exception that fits, for the script that writes

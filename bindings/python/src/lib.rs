@@ -11,7 +11,7 @@
 //! | `ending`, `errors`, `owned`, `class`, `hints`, `signatures` | the end of the process, exceptions, what objects own, the macro for classes of results, types as stubs write them, signatures with options |
 //! | `text`, `json`, `options` | arguments: texts, tokens and paths; values of any shape; keyword arguments |
 //! | `wait`, `progress` | waiting and coroutines; progress callbacks |
-//! | `pictures` | pictures in messages |
+//! | `pictures`, `processors` | pictures in messages; functions that change logits |
 //! | `chat`, `results`, `embeddings`, `plan`, `gpu`, `base_model` | results of calls |
 //! | `pull`, `stream`, `turn` | long operations: downloads, streams, turns of conversations |
 //! | `model` | `Model` and `AsyncModel` |
@@ -36,6 +36,7 @@ mod options;
 mod owned;
 mod pictures;
 mod plan;
+mod processors;
 mod progress;
 mod pull;
 mod results;

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use crate::errors::raise;
 use crate::hints::hint;
 use crate::json;
+use crate::processors::take_processors;
 use crate::text::Text;
 
 /// Options that keyword arguments set.
@@ -20,6 +21,11 @@ pub trait Keywords: Default {
     const OF_CHATS: bool = false;
 
     fn sets(&mut self) -> Vec<&mut dyn OptionSet>;
+
+    /// The options of the generation, if these are those of one.
+    fn generate(&mut self) -> Option<&mut GenerateOptions> {
+        None
+    }
 
     /// Takes what reads an answer as a value of a type.
     fn take_response_type(&mut self, _: Py<PyAny>) {}
@@ -35,13 +41,27 @@ macro_rules! keywords {
     )+ };
 }
 
-keywords!(GenerateOptions, EmbedOptions, RerankOptions);
+keywords!(EmbedOptions, RerankOptions);
+
+impl Keywords for GenerateOptions {
+    fn sets(&mut self) -> Vec<&mut dyn OptionSet> {
+        vec![self]
+    }
+
+    fn generate(&mut self) -> Option<&mut GenerateOptions> {
+        Some(self)
+    }
+}
 
 impl Keywords for ChatOptions {
     const OF_CHATS: bool = true;
 
     fn sets(&mut self) -> Vec<&mut dyn OptionSet> {
         self.option_sets().into()
+    }
+
+    fn generate(&mut self) -> Option<&mut GenerateOptions> {
+        Some(&mut self.generate)
     }
 
     fn take_response_type(&mut self, response_type: Py<PyAny>) {
@@ -64,7 +84,10 @@ impl<T: Keywords> FromPyObject<'_, '_> for Options<T> {
 
     fn extract(keywords: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
         let mut options = T::default();
-        let keywords = keywords.to_owned().cast_into()?;
+        let mut keywords: Bound<'_, PyDict> = keywords.to_owned().cast_into()?;
+        if let Some(generate) = options.generate() {
+            (keywords, generate.logits_processors) = take_processors(keywords)?;
+        }
         let keywords = if T::OF_CHATS {
             let (keywords, response_type) = describe_type(describe_tools(keywords)?)?;
             if let Some(response_type) = response_type {

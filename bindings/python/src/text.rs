@@ -70,7 +70,8 @@ impl FromPyObject<'_, '_> for Tokens {
             }
             // The longest lists take tens of megabytes, which may not be there.
             tokens.try_reserve(1).map_err(|_| {
-                let message = format!("there is no memory for more than {} token ids", tokens.len());
+                let message =
+                    format!("there is no memory for more than {} token ids", tokens.len());
                 raise(Error::new(ErrorKind::OutOfMemory, message))
             })?;
             tokens.push(token_id(&token?)?);

@@ -39,6 +39,7 @@ BUILT_IN = {
     "CancelledError": MullamaError,
     "ClosedError": RuntimeError,
     "BusyError": RuntimeError,
+    "CallbackError": RuntimeError,
     "DownloadError": ConnectionError,
     "IoError": OSError,
     "InternalError": RuntimeError,

@@ -94,6 +94,8 @@ error_kinds! {
     Closed = "CLOSED", 13 "the model has been closed", "RuntimeError";
     /// Too many requests are waiting; try again later.
     Busy = "BUSY", 16 "too many requests wait", "RuntimeError";
+    /// A function that the caller passed, such as a logits processor, failed.
+    Callback = "CALLBACK", 17 "a function of the caller failed", "RuntimeError";
     /// A download failed.
     Download = "DOWNLOAD", 14 "a download failed", "ConnectionError";
     /// Reading or writing a file failed.
@@ -111,9 +113,20 @@ impl fmt::Display for ErrorKind {
 /// An error: its kind, a one-line message, context, and a hint about what to do next.
 ///
 /// `Display` gives the message alone, `Debug` everything.
-#[derive(Clone, thiserror::Error)]
-#[error("{}", .0.message)]
+#[derive(Clone)]
 pub struct Error(Box<Inner>);
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0.message, f)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause().map(|cause| cause as _)
+    }
+}
 
 #[derive(Clone)]
 struct Inner {
@@ -195,6 +208,18 @@ impl Error {
     pub fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
         self.0.source = Some(Arc::new(source));
         self
+    }
+
+    /// Adds what a function of the caller failed with.
+    #[must_use]
+    pub fn with_cause(mut self, cause: Box<dyn std::error::Error + Send + Sync>) -> Self {
+        self.0.source = Some(cause.into());
+        self
+    }
+
+    /// The error below this one: that of the system, or what a function of the caller failed with.
+    pub fn cause(&self) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {
+        self.0.source.as_deref()
     }
 
     /// The kind of an error, for programs to act on.

@@ -469,16 +469,14 @@ const SAMPLING: &[Flag] = &[
     valued(&["--grammar-file"], Read("grammar")),
     valued(&["-j", "--json-schema"], Ours("json-schema")),
     valued(&["-jf", "--json-schema-file"], Ours("format")),
+    valued(&["--samplers"], Converted("samplers", samplers)),
     valued(
-        &["--samplers", "--sampler-seq", "--sampling-seq"],
-        Refused(
-            "the order of samplers is fixed; turn single samplers off, for example with --top-k 0",
-        ),
+        &["--sampler-seq", "--sampling-seq"],
+        Refused("name the samplers: --samplers top_k,temperature"),
     ),
-    valued(
-        &["--adaptive-target", "--adaptive-decay", "--adaptive-updt-w-cur"],
-        Refused("the adaptive sampler is not supported; use --mirostat or --dynatemp-range"),
-    ),
+    valued(&["--adaptive-target"], Converted("adaptive-p", adaptive)),
+    valued(&["--adaptive-decay"], Ours("adaptive-p-decay")),
+    valued(&["--adaptive-updt-w-cur"], Refused("the engine has no such setting")),
     valued(&["--tfs"], Refused("llama.cpp has removed tail-free sampling; use --min-p")),
     bare(&["--penalize-nl"], Refused("use --logit-bias for single tokens")),
     bare(&["-bs", "--backend-sampling"], Unused("sampling runs on the CPU")),
@@ -1056,6 +1054,23 @@ fn switch_or_auto(value: &str) -> Option<String> {
         None => value,
     };
     Some(word.to_owned())
+}
+
+/// Samplers with semicolons between them, some of which have other names.
+#[allow(clippy::unnecessary_wraps, reason = "the type that the table has")]
+fn samplers(value: &str) -> Option<String> {
+    let name = |name: &str| match name.trim().replace('-', "_").as_str() {
+        "typ_p" | "typical" => "typical_p".to_owned(),
+        "temp" => "temperature".to_owned(),
+        other => other.to_owned(),
+    };
+    Some(value.split([';', ',']).map(name).collect::<Vec<_>>().join(","))
+}
+
+/// A probability; negative ones turn it off.
+#[allow(clippy::unnecessary_wraps, reason = "the type that the table has")]
+fn adaptive(value: &str) -> Option<String> {
+    Some(if is_negative(value) { "-1".to_owned() } else { value.to_owned() })
 }
 
 /// On or off; `auto` is the default.

@@ -91,7 +91,7 @@ fn flags(
     specs: impl Iterator<Item = &'static OptionSpec>,
     heading: &'static str,
 ) -> impl Iterator<Item = Arg> {
-    specs.map(move |spec| {
+    specs.filter(|spec| has_flag(spec)).map(move |spec| {
         let arg = Arg::new(spec.name)
             .long(spec.flag_name())
             // The option's own name is understood too.
@@ -126,6 +126,11 @@ fn flags(
     })
 }
 
+/// Whether the values of an option can be written on a command line.
+fn has_flag(spec: &OptionSpec) -> bool {
+    spec.kind.flag != FlagForm::None
+}
+
 /// The letter that llama.cpp has for a flag.
 fn letter(flag: &str) -> Option<char> {
     llama_cpp::spellings(flag).into_iter().find_map(|name| {
@@ -140,7 +145,7 @@ fn given<'a>(
     specs: impl Iterator<Item = &'a OptionSpec>,
 ) -> Result<Map<String, Value>> {
     let mut options = Map::new();
-    for spec in specs {
+    for spec in specs.filter(|spec| has_flag(spec)) {
         let Some(values) = matches.get_many::<String>(spec.name) else { continue };
         let values: Vec<&str> = values.map(String::as_str).collect();
         options.insert(spec.name.to_owned(), value(spec, &values)?);
@@ -279,6 +284,10 @@ mod tests {
             "none",
             "--logit-bias",
             "{\"5\": false}",
+            "--samplers",
+            "top_k,temperature",
+            "--banned-phrases",
+            "a, b",
         ]);
         let Options { model, context, chat: options } =
             Options::parse(read(&matches).unwrap()).unwrap();
@@ -289,6 +298,9 @@ mod tests {
         assert_eq!(options.generate.stop, Some(["a", "b"].into()));
         assert_eq!(options.chat.tool_choice, Some("none".into()));
         assert!(options.generate.logit_bias.is_some());
+        let samplers = [mullama::SamplerKind::TopK, mullama::SamplerKind::Temperature];
+        assert_eq!(options.generate.samplers, Some(samplers.into()));
+        assert_eq!(options.generate.banned_phrases, Some(vec!["a, b".to_owned()]));
     }
 
     #[test]
@@ -341,6 +353,8 @@ mod tests {
         assert!(refused(&["--tensor-split", "a,b"]).contains("`tensor-split`"));
         assert!(refused(&["--top-k", "many"]).contains("`top-k`"));
         assert!(refused(&["--json-schema", "{"]).contains("`json-schema`"));
+        let samplers = refused(&["--samplers", "top_k,top_q"]);
+        assert!(samplers.contains("expected one of `penalties`, `dry`"), "{samplers}");
         assert!(refused(&["--top-k", "nan"]).contains("`top-k`"));
     }
 }

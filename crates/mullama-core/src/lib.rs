@@ -39,9 +39,9 @@ pub use mullama_gguf::{GgufHeader, MetadataValue, TensorInfo, TensorType};
 pub use options::{
     AllReduce, AllReduceType, Allowed, ChatFields, ChatOptions, Companion, ContextParams,
     CpuKernels, CudaSettings, DraftMode, EmbedOptions, FlagForm, FlashAttention, GenerateOptions,
-    GpuLayers, Inputs, KvCacheType, KvCacheTypes, LogitBias, Lora, MmqPrecision, ModelParams,
-    OptionKind, OptionSet, OptionSpec, OptionType, Pooling, Prompt, RerankOptions, SplitMode, Stop,
-    TensorOverrides, Truncate, parse_options,
+    GpuLayers, Inputs, KvCacheType, KvCacheTypes, LogitBias, LogitsProcessor, LogitsProcessors,
+    Lora, MmqPrecision, ModelParams, OptionKind, OptionSet, OptionSpec, OptionType, Pooling,
+    Prompt, RerankOptions, SamplerKind, SplitMode, Stop, TensorOverrides, Truncate, parse_options,
 };
 pub use planner::{
     Alternative, Bandwidth, ByteSize, Calibration, DeviceList, DeviceSpec, Measured, Plan,

@@ -141,7 +141,9 @@ fn reproducible_results_are_the_same_to_the_last_bit() {
     }
     // Others that come meanwhile wait, and have their turn.
     let others: Vec<_> = (0..3)
-        .map(|other| model.stream(format!("{other} {text}"), &endless().with_max_tokens(60)).unwrap())
+        .map(|other| {
+            model.stream(format!("{other} {text}"), &endless().with_max_tokens(60)).unwrap()
+        })
         .collect();
     for round in 0..2 {
         assert_eq!(sample(), first, "beside others, {round}");

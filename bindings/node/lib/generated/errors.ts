@@ -34,6 +34,8 @@ export type ErrorCode =
   | 'CLOSED'
   /** Too many requests are waiting; try again later. */
   | 'BUSY'
+  /** A function that the caller passed, such as a logits processor, failed. */
+  | 'CALLBACK'
   /** A download failed. */
   | 'DOWNLOAD'
   /** Reading or writing a file failed. */
@@ -57,6 +59,7 @@ export type ErrorKind =
   | 'Cancelled'
   | 'Closed'
   | 'Busy'
+  | 'Callback'
   | 'Download'
   | 'Io'
   | 'Internal';

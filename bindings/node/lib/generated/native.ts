@@ -3,6 +3,7 @@
 import type { Text, Json, Options, TextOrTokens, Deliver } from '../arguments.js';
 import type { Buffer } from '../globals.js';
 import type { Message } from '../messages.js';
+import type { Process } from '../processors.js';
 import type { Completion, ChatCompletion } from '../results.js';
 import type { GenerateOptions } from './options.js';
 import type {
@@ -97,10 +98,30 @@ export declare namespace gpu {
 }
 
 export declare class NativeModel {
-  generate(prompt: TextOrTokens, options: Options, cancel: Cancel): Promise<Completion>;
-  stream(prompt: TextOrTokens, options: Options, deliver: Deliver): Generation;
-  chat(messages: Json, options: Options, cancel: Cancel): Promise<ChatCompletion>;
-  streamChat(messages: Json, options: Options, deliver: Deliver): Generation;
+  generate(
+    prompt: TextOrTokens,
+    options: Options,
+    process: Process | undefined | null,
+    cancel: Cancel,
+  ): Promise<Completion>;
+  stream(
+    prompt: TextOrTokens,
+    options: Options,
+    process: Process | undefined | null,
+    deliver: Deliver,
+  ): Generation;
+  chat(
+    messages: Json,
+    options: Options,
+    process: Process | undefined | null,
+    cancel: Cancel,
+  ): Promise<ChatCompletion>;
+  streamChat(
+    messages: Json,
+    options: Options,
+    process: Process | undefined | null,
+    deliver: Deliver,
+  ): Generation;
   embed(texts: Array<TextOrTokens>, options: Options, cancel: Cancel): Promise<Embedded>;
   rerank(
     query: Text,

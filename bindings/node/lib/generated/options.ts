@@ -1,8 +1,16 @@
 // Written by generate-types.mjs from what is declared in Rust: change that, not this.
 
 import type { Abortable, Progress } from '../abort.js';
+import type { LogitsProcessor } from '../processors.js';
 import type { Tool, FunctionTool, ToolChoice } from '../tools.js';
-import type { Lora, KvCacheType, JsonSchema, ResponseFormat, DeviceDescription } from '../types.js';
+import type {
+  Lora,
+  KvCacheType,
+  SamplerKind,
+  JsonSchema,
+  ResponseFormat,
+  DeviceDescription,
+} from '../types.js';
 
 /** Options of loading a model. */
 export interface LoadOptions extends Abortable, Progress {
@@ -313,6 +321,18 @@ export interface GenerateOptions extends Abortable {
    */
   mirostatEta?: number;
   /**
+   * Adaptive-P: the probability near which tokens are chosen over time; -1 turns it off.
+   * Best with `minP` as the only truncating sampler.
+   * Default: -1.0.
+   */
+  adaptiveP?: number;
+  /**
+   * How fast Adaptive-P forgets earlier tokens: it looks back on about 1 / (1 - decay) of
+   * them.
+   * Default: 0.9.
+   */
+  adaptivePDecay?: number;
+  /**
    * Divides the logits of recent tokens; 1 turns it off.
    * Default: 1.0.
    */
@@ -334,6 +354,19 @@ export interface GenerateOptions extends Abortable {
    */
   repeatLastN?: number;
   /**
+   * The samplers that run, in this order. Samplers that are not named do not run; with
+   * `temperature` 0, the most likely of the remaining tokens is chosen in any case. Not for
+   * `mirostat`.
+   * Default: `penalties`, `dry`, `topNSigma`, `topK`, `typicalP`, `topP`, `minP`, `xtc`, `temperature`.
+   */
+  samplers?: SamplerKind[];
+  /**
+   * Functions that change the logits before the samplers see them. Each is called with the
+   * tokens so far, those of the prompt included, and with the logits, which it changes in
+   * place. Default: none.
+   */
+  logitsProcessors?: LogitsProcessor | LogitsProcessor[];
+  /**
    * Values added to the logits of tokens, by id; `false` instead of a number forbids the
    * token. Default: none.
    */
@@ -353,6 +386,11 @@ export interface GenerateOptions extends Abortable {
   reproducible?: boolean;
   /** Stop sequences; they are not part of the result. Default: none. */
   stop?: string | string[];
+  /**
+   * Texts that the generated text never contains, as they are written. When one has been
+   * generated, generation goes back to its first token and chooses another. Default: none.
+   */
+  bannedPhrases?: string[];
   /**
    * Whether to continue when the model generates its end-of-generation token.
    * Default: false.

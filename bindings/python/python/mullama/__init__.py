@@ -139,6 +139,7 @@ __all__ = [
 __all__ += [
     "BackendError",
     "BusyError",
+    "CallbackError",
     "CancelledError",
     "ClosedError",
     "ContextOverflowError",

@@ -22,6 +22,7 @@ ErrorKind: TypeAlias = Literal[
     "Cancelled",
     "Closed",
     "Busy",
+    "Callback",
     "Download",
     "Io",
     "Internal",

@@ -45,6 +45,7 @@ class MullamaError(Exception):
 __all__ = [
     "BackendError",
     "BusyError",
+    "CallbackError",
     "CancelledError",
     "ClosedError",
     "ContextOverflowError",
@@ -126,6 +127,10 @@ class ClosedError(MullamaError, RuntimeError):
 
 class BusyError(MullamaError, RuntimeError):
     """Too many requests are waiting; try again later."""
+
+
+class CallbackError(MullamaError, RuntimeError):
+    """A function that the caller passed, such as a logits processor, failed."""
 
 
 class DownloadError(MullamaError, ConnectionError):

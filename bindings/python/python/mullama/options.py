@@ -17,9 +17,11 @@ __all__ = [
     "GenerateOptions",
     "KvCacheType",
     "LoadOptions",
+    "LogitsProcessor",
     "Lora",
     "PlanOptions",
     "RerankOptions",
+    "SamplerKind",
 ]
 
 KvCacheType: TypeAlias = Literal[
@@ -31,6 +33,16 @@ Lora: TypeAlias = (
     str | PathLike[str] | Sequence[str | PathLike[str] | tuple[str | PathLike[str], float]]
 )
 """LoRA adapters: a path, or a list of paths and of pairs of a path and a scale."""
+
+LogitsProcessor: TypeAlias = Callable[[list[int], "memoryview[float]"], None]
+"""Changes the logits of the next token in place. It is called with the tokens so far (negative ones
+stand for pictures), and with a buffer of `float32`, one for each token of the vocabulary, which
+NumPy takes without a copy. The buffer is invalid after the call."""
+
+SamplerKind: TypeAlias = Literal[
+    "penalties", "dry", "top_n_sigma", "top_k", "typical_p", "top_p", "min_p", "xtc", "temperature"
+]
+"""A sampler that can be put in an order."""
 
 
 class LoadOptions(TypedDict, total=False):
@@ -250,6 +262,14 @@ class GenerateOptions(TypedDict, total=False):
     mirostat_eta: float | None
     """Mirostat's learning rate. Default: 0.1."""
 
+    adaptive_p: float | None
+    """Adaptive-P: the probability near which tokens are chosen over time; -1 turns it off. Best
+    with `min_p` as the only truncating sampler. Default: -1.0."""
+
+    adaptive_p_decay: float | None
+    """How fast Adaptive-P forgets earlier tokens: it looks back on about 1 / (1 - decay) of them.
+    Default: 0.9."""
+
     repeat_penalty: float | None
     """Divides the logits of recent tokens; 1 turns it off. Default: 1.0."""
 
@@ -263,6 +283,17 @@ class GenerateOptions(TypedDict, total=False):
     repeat_last_n: int | None
     """Number of previous tokens that the three penalties consider, including the prompt's; 0 turns
     them off, -1 means the whole context. Default: 64."""
+
+    samplers: Sequence[SamplerKind] | None
+    """The samplers that run, in this order. Samplers that are not named do not run; with
+    `temperature` 0, the most likely of the remaining tokens is chosen in any case. Not for
+    `mirostat`. Default: `penalties`, `dry`, `top_n_sigma`, `top_k`, `typical_p`, `top_p`, `min_p`,
+    `xtc`, `temperature`."""
+
+    logits_processors: LogitsProcessor | Sequence[LogitsProcessor] | None
+    """Functions that change the logits before the samplers see them. Each is called with the tokens
+    so far, those of the prompt included, and with the logits, which it changes in place. Default:
+    none."""
 
     logit_bias: Mapping[int, float | Literal[False]] | None
     """Values added to the logits of tokens, by id; `false` instead of a number forbids the token.
@@ -280,6 +311,10 @@ class GenerateOptions(TypedDict, total=False):
 
     stop: str | Sequence[str] | None
     """Stop sequences; they are not part of the result. Default: none."""
+
+    banned_phrases: Sequence[str] | None
+    """Texts that the generated text never contains, as they are written. When one has been
+    generated, generation goes back to its first token and chooses another. Default: none."""
 
     ignore_eos: bool | None
     """Whether to continue when the model generates its end-of-generation token. Default: false."""

@@ -10,7 +10,7 @@ use mullama_base::{check_memory, no_thread};
 
 use super::closed::closed;
 use super::exit;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// What such a thread is asked for.
 pub(crate) trait Order: Send + 'static {
@@ -71,8 +71,13 @@ impl<O: Order> OwnThread<O> {
         Ok(Self { messages, inbox, ended, thread: Mutex::new(Some(thread)), gone, patience })
     }
 
-    /// Gives an order.
+    /// Gives an order. The thread itself cannot: it would wait for itself.
     pub fn send(&self, order: O) -> Result<()> {
+        let own = |thread: &JoinHandle<()>| thread.thread().id() == thread::current().id();
+        if self.thread.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(own) {
+            let message = "a logits processor cannot make requests of the model that calls it";
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
         self.messages.send(Message::Order(order)).map_err(|_| closed())?;
         // Either the thread saw the order when it emptied its inbox, or this sees that it has ended:
         // nobody is left waiting for a thread that is gone.

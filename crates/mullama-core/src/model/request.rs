@@ -14,7 +14,7 @@ use crate::engine::{PreparedPicture, Watch, apart};
 use crate::options::{ChatOptions, DraftMode, GenerateOptions, Lora, Prompt, deadline};
 use crate::sampling::{Grammar, GrammarSpec, ReasoningSpec, Sampling};
 use crate::scheduler::{
-    Answer, Completion, Delivery, Engine, Guessed, Job, MediaRun, SharedAnswer, Stream,
+    Answer, Banned, Completion, Delivery, Engine, Guessed, Job, MediaRun, SharedAnswer, Stream,
 };
 use crate::{CancelToken, Error, ErrorKind, Result, Token};
 use mullama_base::Text;
@@ -369,6 +369,11 @@ impl Model {
             grammar: grammar
                 .map(|spec| Grammar::new(&loaded.vocab, &loaded.guides, &spec))
                 .transpose()?,
+            processors: options.logits_processors.clone().unwrap_or_default(),
+            banned: Banned::new(
+                &loaded.vocab,
+                options.banned_phrases.as_deref().unwrap_or_default(),
+            )?,
             max_tokens,
             preserved,
             logprobs: options.logprobs,

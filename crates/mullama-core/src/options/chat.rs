@@ -11,6 +11,8 @@ use super::OptionSet;
 use super::generate::{DraftMode, GenerateOptions, LogitBias, Stop, generate_setters};
 use super::kind::{ResponseFormat, ToolChoice};
 use super::lora::Lora;
+use super::processors::LogitsProcessors;
+use super::samplers::SamplerKind;
 use super::table::options;
 
 options! {

@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use super::kind::{FlagForm, JsonSchema, option_type};
 use super::lora::Lora;
+use super::processors::LogitsProcessors;
 use super::range::{Finite, MoreThan};
+use super::samplers::SamplerKind;
 use super::table::options;
 use crate::Token;
 
@@ -65,6 +67,12 @@ options! {
         mirostat_tau: f32 [mirostat = 5.0]; in 0.0..; key "general.sampling.mirostat_tau",
         /// Mirostat's learning rate.
         mirostat_eta: f32 [mirostat = 0.1]; in 0.0..; key "general.sampling.mirostat_eta",
+        /// Adaptive-P: the probability near which tokens are chosen over time; -1 turns it off.
+        /// Best with `min_p` as the only truncating sampler.
+        adaptive_p: f32 [adaptive_p = -1.0]; in -1.0..=1.0,
+        /// How fast Adaptive-P forgets earlier tokens: it looks back on about 1 / (1 - decay) of
+        /// them.
+        adaptive_p_decay: f32 [adaptive_p = 0.9]; in 0.0..=0.99,
         /// Divides the logits of recent tokens; 1 turns it off.
         repeat_penalty: f32 [penalties = 1.0]; in MoreThan(0.0); key "general.sampling.penalty_repeat",
         /// Subtracted from a recent token's logit for each occurrence; 0 turns it off.
@@ -74,6 +82,14 @@ options! {
         /// Number of previous tokens that the three penalties consider, including the prompt's; 0
         /// turns them off, -1 means the whole context.
         repeat_last_n: i32 [penalties = 64]; in -1..; key "general.sampling.penalty_last_n",
+        /// The samplers that run, in this order. Samplers that are not named do not run; with
+        /// `temperature` 0, the most likely of the remaining tokens is chosen in any case. Not for
+        /// `mirostat`.
+        samplers: Vec<SamplerKind> [samplers = SamplerKind::ALL.to_vec() => "`penalties`, `dry`, `top_n_sigma`, `top_k`, `typical_p`, `top_p`, `min_p`, `xtc`, `temperature`"],
+        /// Functions that change the logits before the samplers see them. Each is called with the
+        /// tokens so far, those of the prompt included, and with the logits, which it changes in
+        /// place. Default: none.
+        logits_processors <- LogitsProcessors,
         /// Values added to the logits of tokens, by id; `false` instead of a number forbids the
         /// token. Default: none.
         logit_bias <- LogitBias,
@@ -87,6 +103,9 @@ options! {
         reproducible: bool = false,
         /// Stop sequences; they are not part of the result. Default: none.
         stop <- Stop; shown true,
+        /// Texts that the generated text never contains, as they are written. When one has been
+        /// generated, generation goes back to its first token and chooses another. Default: none.
+        banned_phrases <- Vec<String>,
         /// Whether to continue when the model generates its end-of-generation token.
         ignore_eos: bool [logit_bias = false],
         /// The text after the gap to fill in (fill in the middle); the prompt is the text before

@@ -51,6 +51,8 @@ pub enum FlagForm {
     Adapters,
     /// JSON; a word needs no quotes.
     Json,
+    /// There is no flag: the values cannot be written on a command line.
+    None,
 }
 
 /// A type of options' values.

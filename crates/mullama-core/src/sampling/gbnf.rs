@@ -103,6 +103,7 @@ impl PartialOrd for Partial {
 }
 
 /// A place in a text that follows a grammar.
+#[derive(Clone)]
 pub(crate) struct Gbnf {
     /// All rules, one after the other.
     elements: Vec<Element>,
@@ -118,7 +119,7 @@ pub(crate) struct Gbnf {
 }
 
 /// Stacks as chains: each is an element on top of another stack, and those that are the same are one.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Stacks {
     entries: Vec<(Stack, u32)>,
     known: HashMap<(Stack, u32), Stack>,

@@ -96,6 +96,14 @@ impl Grammar {
         }
     }
 
+    /// The same place, to go on from independently.
+    pub fn fork(&self) -> Self {
+        match self {
+            Self::Gbnf(grammar) => Self::Gbnf(grammar.clone()),
+            Self::Guide(guide) => Self::Guide(Box::new(guide.fork())),
+        }
+    }
+
     /// Whether a token may be next.
     pub fn allows(&mut self, token: Token) -> Result<bool> {
         match self {

@@ -130,6 +130,18 @@ pub(crate) struct Guide {
 }
 
 impl Guide {
+    /// The same place, to go on from independently.
+    pub fn fork(&self) -> Self {
+        Self {
+            matcher: self.matcher.deep_clone(),
+            vocab: self.vocab.clone(),
+            followed: self.followed,
+            spoken: self.spoken.clone(),
+            awaited: self.awaited.clone(),
+            mask: self.mask.clone(),
+        }
+    }
+
     /// Whether a token may be next.
     pub fn allows(&mut self, token: Token) -> Result<bool> {
         if let Some(mask) = &self.mask {

@@ -1,9 +1,10 @@
 //! The choice of each next token.
 //!
-//! The order of the samplers and their defaults are llama.cpp's (`common/sampling.cpp`,
+//! The order of the samplers, where none is asked for, and their defaults are llama.cpp's (`common/sampling.cpp`,
 //! `common/common.h`): logit bias, penalties, DRY, top-n-sigma, top-k, typical-p, top-p, min-p, XTC,
 //! temperature, then the draw.
 
+mod adjusting;
 mod drafting;
 mod gbnf;
 mod grammar;
@@ -18,6 +19,7 @@ mod settings;
 mod text_schema;
 mod trigger;
 
+pub(crate) use adjusting::Adjusting;
 pub(crate) use drafting::DraftSampler;
 pub(crate) use grammar::{Grammar, GrammarSpec};
 pub(crate) use guess::Guess;

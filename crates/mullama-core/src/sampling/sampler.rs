@@ -11,7 +11,7 @@ use super::raw::RawSampler;
 use super::reasoning::ReasoningBudget;
 use super::settings::Sampling;
 use crate::engine::Vocab;
-use crate::options::RANDOM_SEED;
+use crate::options::{RANDOM_SEED, SamplerKind};
 use crate::{Error, ErrorKind, Result, Token};
 
 /// Chooses the tokens of one request. Keeps what samplers need to know of the tokens before.
@@ -94,7 +94,13 @@ impl Sampler {
         Ok(token)
     }
 
-    fn accept(&mut self, token: Token) -> Result<()> {
+    /// Whether the next token is settled, whatever the logits.
+    pub fn is_forced(&self) -> bool {
+        self.reasoning.as_ref().and_then(ReasoningBudget::forced).is_some()
+    }
+
+    /// Takes note of a token.
+    pub fn accept(&mut self, token: Token) -> Result<()> {
         if let Some(reasoning) = &mut self.reasoning {
             reasoning.accept(token)?;
         }
@@ -226,7 +232,7 @@ fn chain(
         if !biases.is_empty() {
             add(sys::llama_sampler_init_logit_bias(n_vocab, biases.len() as i32, biases.as_ptr()));
         }
-        if sampling.penalises() {
+        let add_penalties = || {
             add(sys::llama_sampler_init_penalties(
                 n_vocab,
                 look_back(sampling.repeat_last_n),
@@ -234,8 +240,11 @@ fn chain(
                 sampling.frequency_penalty,
                 sampling.presence_penalty,
             ));
-        }
+        };
         if sampling.mirostat > 0 {
+            if sampling.penalises() {
+                add_penalties();
+            }
             add(sys::llama_sampler_init_temp(sampling.temperature));
             let (tau, eta) = (sampling.mirostat_tau, sampling.mirostat_eta);
             add(if sampling.mirostat == 1 {
@@ -246,51 +255,77 @@ fn chain(
             });
             return Ok(chain);
         }
-        if sampling.dry_multiplier > 0.0 {
-            add(sys::llama_sampler_init_dry(
-                vocab.as_ptr(),
-                sampling.dry_multiplier,
-                sampling.dry_base,
-                sampling.dry_allowed_length as i32,
-                look_back(sampling.dry_penalty_last_n),
-                breaker_pointers.as_mut_ptr(),
-                breaker_pointers.len(),
-            ));
+        let is_greedy = sampling.temperature == 0.0 && sampling.dynatemp_range == 0.0;
+        for kind in &sampling.samplers[..last_that_matters(sampling, is_greedy)] {
+            match kind {
+                SamplerKind::Penalties if sampling.penalises() => add_penalties(),
+                SamplerKind::Dry if sampling.penalises_sequences() => {
+                    add(sys::llama_sampler_init_dry(
+                        vocab.as_ptr(),
+                        sampling.dry_multiplier,
+                        sampling.dry_base,
+                        sampling.dry_allowed_length as i32,
+                        look_back(sampling.dry_penalty_last_n),
+                        breaker_pointers.as_mut_ptr(),
+                        breaker_pointers.len(),
+                    ));
+                }
+                SamplerKind::TopNSigma if sampling.top_n_sigma >= 0.0 => {
+                    add(sys::llama_sampler_init_top_n_sigma(sampling.top_n_sigma));
+                }
+                SamplerKind::TopK if sampling.top_k > 0 => {
+                    add(sys::llama_sampler_init_top_k(sampling.top_k as i32));
+                }
+                SamplerKind::TypicalP if sampling.typical_p < 1.0 && !is_greedy => {
+                    add(sys::llama_sampler_init_typical(sampling.typical_p, 1));
+                }
+                SamplerKind::TopP if sampling.top_p < 1.0 => {
+                    add(sys::llama_sampler_init_top_p(sampling.top_p, 1));
+                }
+                SamplerKind::MinP if sampling.min_p > 0.0 => {
+                    add(sys::llama_sampler_init_min_p(sampling.min_p, 1));
+                }
+                SamplerKind::Xtc if sampling.xtc_probability > 0.0 && !is_greedy => {
+                    add(sys::llama_sampler_init_xtc(
+                        sampling.xtc_probability,
+                        sampling.xtc_threshold,
+                        1,
+                        seed,
+                    ));
+                }
+                SamplerKind::Temperature if !is_greedy => {
+                    add(sys::llama_sampler_init_temp_ext(
+                        sampling.temperature,
+                        sampling.dynatemp_range,
+                        sampling.dynatemp_exponent,
+                    ));
+                }
+                _ => {}
+            }
         }
-        if sampling.temperature == 0.0 && sampling.dynatemp_range == 0.0 {
-            add(sys::llama_sampler_init_greedy());
-            return Ok(chain);
-        }
-        if sampling.top_n_sigma >= 0.0 {
-            add(sys::llama_sampler_init_top_n_sigma(sampling.top_n_sigma));
-        }
-        if sampling.top_k > 0 {
-            add(sys::llama_sampler_init_top_k(sampling.top_k as i32));
-        }
-        if sampling.typical_p < 1.0 {
-            add(sys::llama_sampler_init_typical(sampling.typical_p, 1));
-        }
-        if sampling.top_p < 1.0 {
-            add(sys::llama_sampler_init_top_p(sampling.top_p, 1));
-        }
-        if sampling.min_p > 0.0 {
-            add(sys::llama_sampler_init_min_p(sampling.min_p, 1));
-        }
-        if sampling.xtc_probability > 0.0 {
-            add(sys::llama_sampler_init_xtc(
-                sampling.xtc_probability,
-                sampling.xtc_threshold,
-                1,
-                seed,
-            ));
-        }
-        add(sys::llama_sampler_init_temp_ext(
-            sampling.temperature,
-            sampling.dynatemp_range,
-            sampling.dynatemp_exponent,
-        ));
-        add(sys::llama_sampler_init_dist(seed));
+        add(if is_greedy {
+            sys::llama_sampler_init_greedy()
+        } else if sampling.adaptive_p >= 0.0 {
+            sys::llama_sampler_init_adaptive_p(sampling.adaptive_p, sampling.adaptive_p_decay, seed)
+        } else {
+            sys::llama_sampler_init_dist(seed)
+        });
         Ok(chain)
+    }
+}
+
+/// How many of the samplers have a part in what is chosen: where the likeliest token is, those after the last penalty
+/// change nothing of it.
+fn last_that_matters(sampling: &Sampling, is_greedy: bool) -> usize {
+    let penalises = |kind: &SamplerKind| match kind {
+        SamplerKind::Penalties => sampling.penalises(),
+        SamplerKind::Dry => sampling.penalises_sequences(),
+        _ => false,
+    };
+    if is_greedy {
+        sampling.samplers.iter().rposition(penalises).map_or(0, |last| last + 1)
+    } else {
+        sampling.samplers.len()
     }
 }
 

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 
+use mullama_base::Text;
 use mullama_sys as sys;
 
 use super::reasoning::ReasoningSpec;
 use crate::engine::Vocab;
-use crate::options::{GenerateOptions, SamplerOptions};
+use crate::options::{GenerateOptions, SamplerKind, SamplerOptions};
 use crate::{Error, Result, Token};
 
 /// Everything that the choice of tokens depends on, settled.
@@ -34,8 +35,26 @@ impl Sampling {
         asked.check()?;
         model.check()?;
         let bias = asked.logit_bias.as_ref().or(model.logit_bias.as_ref());
+        let options = SamplerOptions::resolve(asked, model);
+        if options.mirostat > 0 {
+            if options.adaptive_p >= 0.0 {
+                let problem = Text::with_names("cannot be combined with {mirostat}");
+                return Err(Error::option("adaptive_p", problem));
+            }
+            if options.samplers != SamplerKind::ALL {
+                let problem =
+                    Text::with_names("cannot be combined with {mirostat}, which replaces them");
+                return Err(Error::option("samplers", problem));
+            }
+        }
+        for (index, kind) in options.samplers.iter().enumerate() {
+            if options.samplers[..index].contains(kind) {
+                let name = serde_json::to_string(kind).unwrap_or_default();
+                return Err(Error::option("samplers", format!("names {name} twice")));
+            }
+        }
         Ok(Self {
-            options: SamplerOptions::resolve(asked, model),
+            options,
             logit_bias: bias.map(|bias| bias.0.clone()).unwrap_or_default(),
             seed: asked.seed.or(model.seed),
             reasoning: None,
@@ -47,7 +66,7 @@ impl Sampling {
         self.temperature == 0.0
             && self.dynatemp_range == 0.0
             && self.mirostat == 0
-            && self.dry_multiplier == 0.0
+            && !self.penalises_sequences()
             && !self.penalises()
     }
 
@@ -77,10 +96,10 @@ impl Sampling {
     }
 
     /// Whether a token is a draw from a distribution, with no seed that promises which one it is. (Mirostat's draws
-    /// change what it draws from.)
+    /// and those of Adaptive-P change what they draw from.)
     pub(super) fn draws_freely(&self) -> bool {
         let is_random = self.temperature > 0.0 || self.dynatemp_range > 0.0;
-        is_random && self.mirostat == 0 && self.seed.is_none()
+        is_random && self.mirostat == 0 && self.adaptive_p < 0.0 && self.seed.is_none()
     }
 
     /// What guesses are made with: the same, without what depends on the tokens before. Greedily, unless guesses are
@@ -89,15 +108,22 @@ impl Sampling {
         let mut sampling = Self { seed: None, reasoning: None, ..self.clone() };
         let options = &mut sampling.options;
         (options.repeat_last_n, options.dry_multiplier, options.mirostat) = (0, 0.0, 0);
-        options.xtc_probability = 0.0;
+        (options.xtc_probability, options.adaptive_p) = (0.0, -1.0);
         if !draws {
             (options.temperature, options.dynatemp_range) = (0.0, 0.0);
         }
         sampling
     }
 
+    /// Whether there is DRY.
+    pub(super) fn penalises_sequences(&self) -> bool {
+        self.dry_multiplier > 0.0 && self.samplers.contains(&SamplerKind::Dry)
+    }
+
+    /// Whether there are penalties on single tokens.
     pub(super) fn penalises(&self) -> bool {
         self.repeat_last_n != 0
+            && self.samplers.contains(&SamplerKind::Penalties)
             && (self.repeat_penalty != 1.0
                 || self.frequency_penalty != 0.0
                 || self.presence_penalty != 0.0)
@@ -128,5 +154,11 @@ mod tests {
         assert!(refused(default().with_mirostat(3)).contains("`mirostat`"));
         assert!(refused(default().with_repeat_penalty(0.0)).contains("`repeat_penalty`"));
         assert!(refused(default().with_repeat_last_n(-2)).contains("`repeat_last_n`"));
+        assert!(refused(default().with_adaptive_p(1.5)).contains("`adaptive_p`"));
+        let twice = default().with_samplers(vec![SamplerKind::TopK, SamplerKind::TopK]);
+        assert_eq!(refused(twice), "option `samplers`: names \"top_k\" twice");
+        let ordered = default().with_samplers(vec![SamplerKind::TopK]).with_mirostat(2);
+        assert!(refused(ordered).contains("cannot be combined with `mirostat`"));
+        assert!(refused(default().with_adaptive_p(0.5).with_mirostat(1)).contains("`adaptive_p`"));
     }
 }

@@ -17,6 +17,7 @@ pub(crate) struct GrammarTriggers {
 }
 
 /// Looks for a trigger in an answer as it comes.
+#[derive(Clone)]
 pub(super) struct Trigger {
     words: Vec<String>,
     patterns: Vec<Regex>,

@@ -4,6 +4,7 @@
 //! Everyone else talks to the loop through [`Engine`].
 
 mod answer;
+mod banned;
 mod checkpoints;
 mod completion;
 mod delivery;
@@ -32,6 +33,7 @@ mod stream;
 mod text;
 
 pub(crate) use answer::{Answer, SharedAnswer};
+pub(crate) use banned::Banned;
 pub use completion::{
     Chunk, Completion, FinishReason, PromptProgress, StopKind, StopReason, Timings, TokenLogprob,
     TopLogprob, Usage,

@@ -1,8 +1,10 @@
 //! What the scheduler is told.
 
 use super::answer::SharedAnswer;
+use super::banned::Banned;
 use super::media_run::MediaRun;
 use crate::engine::{AdapterSet, Order, closed};
+use crate::options::LogitsProcessors;
 use crate::sampling::{Grammar, Sampling};
 use crate::{CancelToken, Result, Token};
 
@@ -22,6 +24,9 @@ pub(crate) struct Job {
     pub media: Vec<MediaRun>,
     pub sampling: Sampling,
     pub grammar: Option<Grammar>,
+    /// The caller's changes to logits.
+    pub processors: LogitsProcessors,
+    pub banned: Banned,
     pub max_tokens: Option<u32>,
     /// Special tokens whose text is part of the answer, for the chat parser to see.
     pub preserved: Vec<Token>,

@@ -19,7 +19,7 @@ use super::prefill_budget::PrefillBudget;
 use super::prefix::{KvCells as _, PrefixCache};
 use super::queue::{Queue, Waiting};
 use super::request::Command;
-use super::slot::Slot;
+use super::slot::{Slot, Taken};
 use super::stats::Stats;
 use crate::engine::{
     AdapterSet, Context, ContextSettings, Decoded, SeqId, Serve, Shared, Sharing, Vocab, closed,
@@ -488,10 +488,10 @@ impl Scheduler {
         }
         let mut index = 0;
         while index < self.running.len() {
-            if self.take_output(index)? {
-                self.release(index, Retention::Keep);
-            } else {
-                index += 1;
+            match self.take_output(index)? {
+                Taken::More => index += 1,
+                Taken::Complete => self.release(index, Retention::Keep),
+                Taken::Banned => self.go_back(index),
             }
         }
         Ok(())
@@ -530,25 +530,24 @@ impl Scheduler {
         self.drafter.iter_mut().for_each(Drafter::forget);
     }
 
-    /// Chooses a request's next tokens: one, and one more for each guess that was right. True when the
-    /// request is complete.
-    fn take_output(&mut self, index: usize) -> Result<bool> {
+    /// Chooses a request's next tokens: one, and one more for each guess that was right.
+    fn take_output(&mut self, index: usize) -> Result<Taken> {
         let slot = &mut self.running[index];
-        let Some(mut output) = slot.output.take() else { return Ok(false) };
+        let Some(mut output) = slot.output.take() else { return Ok(Taken::More) };
         let drafted = slot.count_guesses();
         let mut right = 0;
-        let complete = loop {
+        let taken = loop {
             let logits = self.context.logits(output)?;
             match slot.take_logits(logits, right, &self.vocab, self.n_ctx) {
-                Ok(false) => {}
-                Ok(true) => break true,
+                Ok(Taken::More) => {}
+                Ok(taken) => break taken,
                 Err(error) => {
                     slot.fail(error);
-                    break true;
+                    break Taken::Complete;
                 }
             }
             if !slot.was_right(right) {
-                break false;
+                break Taken::More;
             }
             output = slot.output_of_guess(right);
             right += 1;
@@ -561,7 +560,21 @@ impl Scheduler {
             self.stats.drafted_tokens += drafted as u64;
             self.stats.accepted_tokens += right as u64;
         }
-        Ok(complete)
+        Ok(taken)
+    }
+
+    /// Has a request go back to where a banned phrase began, and on from there.
+    fn go_back(&mut self, index: usize) {
+        let mut slot = self.take_out(index, Retention::Keep);
+        match slot.go_back(&self.vocab, self.n_ctx) {
+            Ok(()) => self.waiting.put_back(slot),
+            Err(error) => {
+                slot.fail(error);
+                self.stats.finished += 1;
+                self.tell_stats();
+                slot.tell_outcome();
+            }
+        }
     }
 
     fn preempt_youngest(&mut self, retention: Retention) {

@@ -1,16 +1,30 @@
 //! One request under way: its tokens, its sampler, its text.
 
 use super::answer::Answer;
+use super::banned::{Banned, Held, Verdict};
 use super::completion::{StopKind, StopReason, TokenLogprob, TopLogprob};
 use super::guesses::Guesses;
 use super::media::Media;
 use super::pace::{Costs, Pace};
 use super::request::Job;
 use crate::engine::{SeqId, Vocab};
-use crate::sampling::{Guess, Sampler};
-use crate::{Error, Result, Token};
+use crate::options::RANDOM_SEED;
+use crate::sampling::{Adjusting, Grammar, Guess, Sampler, Sampling};
+use crate::{Error, ErrorKind, Result, Token};
+use mullama_base::Text;
 use std::sync::MutexGuard;
 use std::time::Instant;
+
+/// What a request has come to with a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// There is more to come.
+    More,
+    /// It is complete and answered.
+    Complete,
+    /// It has to go back: [`Slot::go_back`].
+    Banned,
+}
 
 /// One request under way.
 pub(crate) struct Slot {
@@ -44,6 +58,14 @@ pub(crate) struct Slot {
     /// Whether what was computed for it once was no number.
     pub was_unsound: bool,
     sampler: Sampler,
+    /// The grammar at the beginning of the answer, where the answer may go back.
+    grammar: Option<Grammar>,
+    adjusting: Adjusting,
+    banned: Banned,
+    /// Where a banned phrase begins: the index among the tokens that are held back.
+    banned_from: Option<usize>,
+    /// How often the answer went back.
+    n_back: u32,
     /// A token's bytes, kept to save an allocation per token.
     piece: Vec<u8>,
 }
@@ -51,15 +73,10 @@ pub(crate) struct Slot {
 impl Slot {
     /// Takes a request up. Where it cannot be, its owner has been told why, and it is gone.
     pub fn start(mut job: Job, seq: SeqId, vocab: &Vocab, n_ctx: u32) -> Option<Self> {
-        // What stands for a picture has been said by nobody.
-        let said: Vec<Token>;
-        let prompt = if job.media.is_empty() {
-            &job.prompt
-        } else {
-            said = job.prompt.iter().copied().filter(|&token| token >= 0).collect();
-            &said
-        };
-        let sampler = Sampler::new(vocab, &job.sampling, job.grammar.take(), prompt, n_ctx);
+        let banned = std::mem::take(&mut job.banned);
+        let grammar = job.grammar.as_ref().filter(|_| banned.is_on()).map(Grammar::fork);
+        let said = said(&job.prompt);
+        let sampler = Sampler::new(vocab, &job.sampling, job.grammar.take(), &said, n_ctx);
         let sampler = match sampler {
             Ok(sampler) => sampler,
             Err(error) => {
@@ -85,6 +102,11 @@ impl Slot {
             media: Media::new(std::mem::take(&mut job.media)),
             was_unsound: false,
             sampler,
+            grammar,
+            adjusting: Adjusting::new(std::mem::take(&mut job.processors)),
+            banned,
+            banned_from: None,
+            n_back: 0,
             piece: Vec::new(),
             job,
         })
@@ -253,7 +275,7 @@ impl Slot {
         self.n_past = n_past;
         self.last_stop = n_past;
         self.n_cached.get_or_insert(0);
-        if self.tokens.len() == self.n_prompt && !self.answer().has_begun() {
+        if self.tokens.len() == self.n_prompt && self.n_back == 0 && !self.answer().has_begun() {
             self.n_cached = self.n_cached.max(Some(n_past));
         }
         self.answer().n_cached = self.n_cached.unwrap_or(0);
@@ -295,20 +317,20 @@ impl Slot {
         count
     }
 
-    /// Chooses the next token, of which the guess of this index was made, from the logits; true when the request is
-    /// complete and answered.
+    /// Chooses the next token, of which the guess of this index was made, from the logits.
     pub fn take_logits(
         &mut self,
         logits: &[f32],
         guess: usize,
         vocab: &Vocab,
         n_ctx: usize,
-    ) -> Result<bool> {
+    ) -> Result<Taken> {
         if self.job.max_tokens == Some(0) {
             self.answer().finish(StopReason::new(StopKind::MaxTokens));
-            return Ok(true);
+            return Ok(Taken::Complete);
         }
-        let token = self.sampler.sample(logits, self.guesses.current().get(guess))?;
+        let is_forced = self.sampler.is_forced();
+        let token = self.choose(logits, guess)?;
         self.tokens.push(token);
         let logprob =
             self.job.logprobs.map(|count| logprob_of(token, logits, count as usize, vocab));
@@ -319,13 +341,9 @@ impl Slot {
             vocab.piece(token, special, &mut self.piece);
         }
         let n_generated = self.tokens.len() - self.n_prompt;
-        let mut answer = self.job.answer.lock();
-        let stopped = answer.add(token, &self.piece, logprob);
-        let stop = if ended {
+        let end = if ended {
             let (text, token) = (Some(piece_of(token, vocab).0), Some(token));
             Some(StopReason { text, token, ..StopReason::new(StopKind::EndToken) })
-        } else if stopped.is_some() {
-            stopped
         } else if self.job.max_tokens.is_some_and(|most| n_generated >= most as usize) {
             Some(StopReason::new(StopKind::MaxTokens))
         } else if self.tokens.len() > n_ctx {
@@ -334,12 +352,61 @@ impl Slot {
         } else {
             None
         };
-        let Some(stop) = stop else {
+        let mut answer = self.job.answer.lock();
+        let stopped = if self.banned.is_on() {
+            let piece = self.piece.clone();
+            let certain = match self.banned.hold(Held { token, piece, logprob, is_forced }) {
+                Verdict::Banned(index) => {
+                    self.banned_from = Some(index);
+                    return Ok(Taken::Banned);
+                }
+                Verdict::Certain(count) => end.is_none().then_some(count),
+            };
+            let mut certain = self.banned.take(certain).into_iter();
+            certain
+                .find_map(|Held { token, piece, logprob, .. }| answer.add(token, &piece, logprob))
+        } else {
+            answer.add(token, &self.piece, logprob)
+        };
+        let Some(stop) = stopped.or(end) else {
             answer.deliver_in_turn();
-            return Ok(false);
+            return Ok(Taken::More);
         };
         answer.finish(stop);
-        Ok(true)
+        Ok(Taken::Complete)
+    }
+
+    /// Chooses the next token, with the caller's changes to the logits.
+    fn choose(&mut self, logits: &[f32], guess: usize) -> Result<Token> {
+        let forbidden = self.banned.forbidden_at(self.tokens.len());
+        let logits = self.adjusting.adjust(logits, &self.tokens, forbidden)?;
+        let chosen = self.sampler.sample(logits, self.guesses.current().get(guess));
+        chosen.map_err(|error| {
+            if error.kind() == ErrorKind::InvalidGrammar && self.banned.acts_at(self.tokens.len()) {
+                return error.with_hint(Text::with_names(
+                    "all that it allows here begins one of {banned_phrases}",
+                ));
+            }
+            error
+        })
+    }
+
+    /// Goes back to where a banned phrase began. The cells are given up: what is kept of them is found again.
+    pub fn go_back(&mut self, vocab: &Vocab, n_ctx: usize) -> Result<()> {
+        let Some(index) = self.banned_from.take() else { return Ok(()) };
+        let place = self.tokens.len() - self.banned.held() + index;
+        self.banned.go_back(index, place)?;
+        self.tokens.truncate(place);
+        self.n_back += 1;
+        // Other numbers are drawn than before.
+        let seed = self.job.sampling.seed.map(|seed| seed.wrapping_add(self.n_back) % RANDOM_SEED);
+        let sampling = Sampling { seed, ..self.job.sampling.clone() };
+        let (prompt, generated) = self.tokens.split_at(self.n_prompt);
+        let grammar = self.grammar.as_ref().map(Grammar::fork);
+        self.sampler = Sampler::new(vocab, &sampling, grammar, &said(prompt), n_ctx as u32)?;
+        generated.iter().try_for_each(|&token| self.sampler.accept(token))?;
+        self.reset();
+        Ok(())
     }
 
     /// Sends on what has been held back to be delivered together.
@@ -365,6 +432,11 @@ impl Slot {
     fn answer(&self) -> MutexGuard<'_, Answer> {
         self.job.answer.lock()
     }
+}
+
+/// The tokens of a prompt without those that stand for pictures, which have been said by nobody.
+fn said(prompt: &[Token]) -> Vec<Token> {
+    prompt.iter().copied().filter(|&token| token >= 0).collect()
 }
 
 /// Log-softmax of the logits at one token and at the `count` likeliest.

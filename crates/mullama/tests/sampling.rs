@@ -1,0 +1,272 @@
+//! The caller's say in the choice of tokens: the order of samplers, own processors, phrases that are banned.
+
+use std::error::Error as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex};
+
+use mullama::{
+    ChatOptions, ContextParams, ErrorKind, FinishReason, GenerateOptions, LogitsProcessor,
+    LogitsProcessors, Message, Model, ModelParams, SamplerKind, StopKind, Token,
+};
+use serde_json::json;
+
+static DEMO: LazyLock<Model> = LazyLock::new(|| load(ContextParams::default()));
+
+fn load(context: ContextParams) -> Model {
+    Model::load("demo", ModelParams::default(), context.with_n_threads(1)).unwrap()
+}
+
+fn greedy() -> GenerateOptions {
+    GenerateOptions::default().with_temperature(0.0)
+}
+
+fn question(country: &str) -> [Message; 1] {
+    [Message::user(format!("What is the capital of {country}?"))]
+}
+
+fn processor(change: impl Fn(&[Token], &mut [f32]) + Send + Sync + 'static) -> LogitsProcessors {
+    LogitsProcessors::from_fn(move |tokens, logits| {
+        change(tokens, logits);
+        Ok(())
+    })
+}
+
+#[test]
+fn the_order_of_samplers_matters() {
+    // A penalty before the truncation changes which token is left; after it, there is only one.
+    let penalised = greedy().with_repeat_penalty(1e6).with_repeat_last_n(-1).with_top_k(1);
+    let penalised = penalised.with_max_tokens(24).with_ignore_eos(true);
+    let with = |samplers: &[SamplerKind]| {
+        let options = penalised.clone().with_samplers(samplers.to_vec());
+        DEMO.generate("One two one two one two", &options).unwrap().tokens
+    };
+    let plain = greedy().with_max_tokens(24).with_ignore_eos(true);
+    let plain = DEMO.generate("One two one two one two", &plain).unwrap().tokens;
+    let first = with(&[SamplerKind::Penalties, SamplerKind::TopK]);
+    let last = with(&[SamplerKind::TopK, SamplerKind::Penalties]);
+    assert_eq!(last, plain, "nothing is left to penalise");
+    assert_ne!(first, plain);
+    assert_eq!(first, DEMO.generate("One two one two one two", &penalised).unwrap().tokens);
+    // What is not named does not run.
+    assert_eq!(with(&[SamplerKind::TopK]), plain);
+}
+
+#[test]
+fn samplers_that_are_not_named_do_not_run() {
+    let hot = GenerateOptions::default().with_temperature(2.0).with_top_k(1).with_seed(1);
+    let hot = hot.with_max_tokens(16).with_ignore_eos(true);
+    let greedy = greedy().with_max_tokens(16).with_ignore_eos(true);
+    let said =
+        |options: &GenerateOptions| DEMO.generate("Once upon a time", options).unwrap().tokens;
+    let likeliest = said(&greedy);
+    assert_eq!(said(&hot.clone().with_samplers(vec![SamplerKind::TopK])), likeliest);
+    assert_ne!(said(&hot.with_samplers(vec![SamplerKind::Temperature])), likeliest);
+}
+
+#[test]
+fn adaptive_p_chooses_near_its_target() {
+    // The mean probability of what is chosen, by the model's own account.
+    let mean = |options: GenerateOptions| {
+        let options = options.with_logprobs(0).with_max_tokens(200).with_ignore_eos(true);
+        let samplers = vec![SamplerKind::MinP];
+        let options = options.with_samplers(samplers).with_min_p(0.01).with_seed(5);
+        let logprobs = DEMO.generate("Once upon a time", &options).unwrap().logprobs.unwrap();
+        logprobs.iter().map(|it| f64::from(it.logprob).exp()).sum::<f64>() / logprobs.len() as f64
+    };
+    let (plain, low) = (
+        mean(GenerateOptions::default()),
+        mean(GenerateOptions::default().with_adaptive_p(0.2).with_adaptive_p_decay(0.5)),
+    );
+    assert!(low < plain - 0.05, "{low} is not below {plain}");
+}
+
+#[test]
+fn processors_choose_what_is_said() {
+    let plain = DEMO.chat(&question("France"), &greedy().into()).unwrap();
+    assert!(plain.text.contains("Paris"), "{plain}");
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (notes, first) = (Arc::clone(&seen), plain.tokens[0]);
+    let processors = processor(move |tokens, logits| {
+        notes.lock().unwrap().push(tokens.to_vec());
+        logits[first as usize] = f32::NEG_INFINITY;
+    });
+    let options = greedy().with_logits_processors(processors).with_max_tokens(8);
+    let other = DEMO.chat(&question("France"), &options.into()).unwrap();
+    assert!(!other.tokens.contains(&first), "{other}");
+    // Each call saw the prompt and what had been generated.
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen.len(), other.tokens.len());
+    let prompt = seen[0].len();
+    assert_eq!(prompt as u32, other.usage.prompt_tokens);
+    assert_eq!(seen[seen.len() - 1][prompt..], other.tokens[..other.tokens.len() - 1]);
+}
+
+#[test]
+fn a_processor_that_fails_ends_its_own_request() {
+    let calls = AtomicUsize::new(0);
+    let failing = LogitsProcessors::from_fn(move |_, _| {
+        if calls.fetch_add(1, Ordering::Relaxed) < 3 { Ok(()) } else { Err("no more".into()) }
+    });
+    let beside = greedy().with_max_tokens(40).with_ignore_eos(true);
+    let other = DEMO.stream("Once upon a time", &beside).unwrap();
+    let options = greedy().with_ignore_eos(true).with_logits_processors(failing);
+    let error = DEMO.generate("Once upon a time", &options).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Callback);
+    assert_eq!(error.to_string(), "a logits processor failed: no more");
+    assert_eq!(error.source().unwrap().to_string(), "no more");
+    assert_eq!(other.finish().unwrap().tokens.len(), 40);
+    let refused = |processors: LogitsProcessors| {
+        let options = greedy().with_logits_processors(processors);
+        DEMO.generate("Once", &options).unwrap_err()
+    };
+    let nan = refused(processor(|_, logits| logits.fill(f32::NAN)));
+    assert_eq!(nan.kind(), ErrorKind::Callback);
+    let panicking = refused(processor(|_, _| panic!("on purpose")));
+    assert_eq!(panicking.kind(), ErrorKind::Callback);
+    let calling = refused(LogitsProcessors::from_fn(|_, _| {
+        DEMO.generate("Once", &GenerateOptions::default()).map(drop).map_err(Into::into)
+    }));
+    assert!(calling.to_string().contains("cannot make requests"), "{calling}");
+    assert!(DEMO.generate("Once", &greedy().with_max_tokens(1)).is_ok());
+}
+
+#[test]
+fn processors_and_guesses_agree() {
+    struct NoRepeats;
+    impl LogitsProcessor for NoRepeats {
+        fn process(
+            &self,
+            tokens: &[Token],
+            logits: &mut [f32],
+        ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+            let ban = tokens.len() % 5 == 0;
+            if let (true, Some(&last)) = (ban, tokens.last()) {
+                let highest = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
+                logits[highest.unwrap()] = f32::NEG_INFINITY;
+                logits[last as usize] = f32::NEG_INFINITY;
+            }
+            Ok(())
+        }
+    }
+    let text = "A B C D E F G. A B C D E F G. A B C D E F G. A B C";
+    let options = greedy().with_max_tokens(60).with_ignore_eos(true);
+    let options = options.with_logits_processors(Arc::new(NoRepeats));
+    let plain = DEMO.generate(text, &options).unwrap();
+    let guessed = DEMO.generate(text, &options.with_prompt_lookup(6)).unwrap();
+    assert!(guessed.usage.accepted_tokens > 0, "{:?}", guessed.usage);
+    assert_eq!(guessed.tokens, plain.tokens);
+}
+
+#[test]
+fn banned_phrases_are_never_said() {
+    let plain = DEMO.chat(&question("France"), &greedy().into()).unwrap().text.clone();
+    assert_eq!(plain, "The capital of France is Paris.");
+    // Within one token, over several, the whole answer, and several at a time.
+    for phrases in [
+        &["Paris"][..],
+        &["capital of"],
+        &["France is Par"],
+        &["l of Fr", "The ca"],
+        &["e", "a"],
+        &["The capital of France is Paris."],
+    ] {
+        let phrases: Vec<String> = phrases.iter().map(|&it| it.to_owned()).collect();
+        let options = greedy().with_banned_phrases(phrases.clone()).with_max_tokens(40);
+        let answer = DEMO.chat(&question("France"), &options.clone().into()).unwrap();
+        for phrase in &phrases {
+            assert!(!answer.text.contains(phrase.as_str()), "{phrase:?} in {answer}");
+        }
+        assert_ne!(answer.text, plain);
+        // A stream never shows what is taken back, and ends with the same.
+        let stream = DEMO.stream_chat(&question("France"), &options.clone().into()).unwrap();
+        let streamed: String = stream.map(|chunk| chunk.unwrap().text).collect();
+        assert_eq!(streamed, answer.text);
+        // What comes before the phrase is as it would be.
+        if phrases == ["Paris"] {
+            assert!(answer.text.starts_with("The capital of France is"), "{answer}");
+        }
+        let guessed =
+            DEMO.chat(&question("France"), &options.with_prompt_lookup(6).into()).unwrap();
+        assert_eq!(guessed.text, answer.text);
+        assert_eq!(guessed.usage.completion_tokens as usize, guessed.tokens.len());
+    }
+}
+
+#[test]
+fn what_only_began_like_a_phrase_is_said() {
+    let options = greedy().with_banned_phrases(vec!["capital of Francesca".into()]);
+    let answer = DEMO.chat(&question("France"), &options.into()).unwrap();
+    assert_eq!(answer.text, "The capital of France is Paris.");
+    assert_eq!(answer.stop_reason.kind, StopKind::EndToken);
+    // Held back until the end, too.
+    let options = greedy().with_banned_phrases(vec!["Paris. And".into()]);
+    let answer = DEMO.chat(&question("France"), &options.clone().into()).unwrap();
+    assert_eq!(answer.text, "The capital of France is Paris.");
+    let short = options.clone().with_max_tokens(answer.usage.completion_tokens - 2);
+    let cut = DEMO.chat(&question("France"), &short.into()).unwrap();
+    assert_eq!(cut.finish_reason, FinishReason::Length);
+    assert!(cut.text.starts_with("The capital of France is"), "{cut}");
+    let stopping = options.with_stop("ris");
+    let stopped = DEMO.chat(&question("France"), &stopping.into()).unwrap();
+    assert_eq!(stopped.text, "The capital of France is Pa");
+    assert_eq!(stopped.stop_reason.text.as_deref(), Some("ris"));
+}
+
+#[test]
+fn banned_phrases_with_draws_penalties_and_schemas() {
+    let phrases = vec!["the".to_owned(), " a".to_owned(), "was".to_owned()];
+    for seed in 0..6 {
+        let options = GenerateOptions::default()
+            .with_seed(seed)
+            .with_temperature(1.2)
+            .with_repeat_penalty(1.1)
+            .with_max_tokens(60)
+            .with_ignore_eos(true)
+            .with_logprobs(0)
+            .with_banned_phrases(phrases.clone());
+        let answer = DEMO.generate("Once upon a time", &options).unwrap();
+        assert!(phrases.iter().all(|phrase| !answer.text.contains(phrase)), "{answer}");
+        let logprobs = answer.logprobs.as_ref().unwrap();
+        assert!(logprobs.iter().map(|it| it.token).eq(answer.tokens.iter().copied()));
+        assert_eq!(DEMO.detokenize(&answer.tokens, false).unwrap(), answer.text);
+    }
+    let schema = json!({"type": "object", "properties": {"city": {"enum": ["Paris", "Rome"]}},
+        "required": ["city"], "additionalProperties": false});
+    let options = greedy().with_json_schema(schema.clone());
+    let plain = DEMO.chat(&question("France"), &options.clone().into()).unwrap().text.clone();
+    let value =
+        |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap()["city"].clone();
+    let avoided = value(&plain).as_str().unwrap().to_owned();
+    let banned = options.clone().with_banned_phrases(vec![avoided.clone()]);
+    let other = DEMO.chat(&question("France"), &banned.into()).unwrap().text.clone();
+    assert_ne!(value(&other), avoided);
+    // A schema that leaves nothing else is an error of this request.
+    let banned = options.with_banned_phrases(vec!["Paris".into(), "Rome".into()]);
+    let error = DEMO.chat(&question("France"), &banned.into()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidGrammar);
+    assert!(error.hint().unwrap().contains("banned_phrases"), "{error:?}");
+}
+
+#[test]
+fn going_back_uses_what_was_computed() {
+    let model = load(ContextParams::default().with_n_batch(16).with_n_ubatch(16));
+    let long = "You are a helpful assistant. ".repeat(60);
+    let messages = [Message::system(long.trim()), question("France")[0].clone()];
+    let options = greedy().with_banned_phrases(vec!["France is Paris".into()]).with_max_tokens(12);
+    let answer = model.chat(&messages, &ChatOptions::from(options)).unwrap();
+    assert!(!answer.text.contains("France is Paris"), "{answer}");
+    assert_eq!(answer.usage.cached_tokens, 0, "of the prompt nothing was there");
+    let stats = model.stats().unwrap();
+    let steps_of_prompt = u64::from(answer.usage.prompt_tokens) / 16;
+    assert!(stats.steps > steps_of_prompt + 12, "it did not go back: {stats:?}");
+    assert!(stats.steps < 2 * steps_of_prompt, "the prompt is computed once: {stats:?}");
+    assert_eq!((stats.running, stats.waiting, stats.finished), (0, 0, 1));
+}
+
+#[test]
+fn phrases_that_leave_nothing_are_refused() {
+    let refused = |phrases: Vec<String>| {
+        DEMO.generate("Once", &greedy().with_banned_phrases(phrases)).unwrap_err().to_string()
+    };
+    assert!(refused(vec![String::new()]).contains("must not be empty"));
+}
