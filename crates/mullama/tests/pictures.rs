@@ -20,6 +20,16 @@ fn load(model: &str, projector: &str) -> Model {
     load_with(&fixture(model), &fixture(projector), ContextParams::default()).unwrap()
 }
 
+/// Models and their projectors, of every kind.
+const PAIRS: [(&str, &str); 6] = [
+    ("tiny", "projector"),
+    ("windowed", "projector-gemma3"),
+    ("tiled", "projector-idefics3"),
+    ("tiny", "projector-pixtral"),
+    ("tiny", "projector-internvl"),
+    ("tiny", "projector-llama4"),
+];
+
 /// A picture of 24 x 20 pixels; others have other numbers.
 fn pixels(number: u8) -> Vec<u8> {
     (0..24_u32 * 20 * 3).map(|index| (index * u32::from(number) % 251) as u8).collect()
@@ -89,9 +99,7 @@ fn a_picture_is_seen_and_kept() {
 
 #[test]
 fn answers_are_those_of_a_plain_loop() {
-    for (model, projector) in
-        [("tiny", "projector"), ("windowed", "projector-gemma3"), ("tiled", "projector-idefics3")]
-    {
+    for (model, projector) in PAIRS {
         let loaded = load(model, projector);
         let mut others: Vec<Seen> = Vec::new();
         for number in [3, 7, 11] {
@@ -135,9 +143,7 @@ fn several_pictures_and_turns() {
 
 #[test]
 fn requests_at_once_share_a_picture() {
-    for (model, projector) in
-        [("tiny", "projector"), ("windowed", "projector-gemma3"), ("tiled", "projector-idefics3")]
-    {
+    for (model, projector) in PAIRS {
         let model = load_with(
             &fixture(model),
             &fixture(projector),

@@ -55,6 +55,6 @@ pub use encoder::{Head, write_encoder};
 pub use kinds::Kind;
 pub use model::{Experts, Shape, WeightType, quantize, vocab_only, write_chat_model, write_model};
 pub use preset::{Contents, PRESETS, Preset, fixture, preset};
-pub use projector::{Sight, write_projector};
+pub use projector::{PROJECTOR_WIDTH, Sight, write_projector};
 pub use raw_sight::raw_answer;
 pub use vocab::{CHAT_TEMPLATE, Vocabulary};

@@ -13,7 +13,7 @@ use crate::model::{
     Experts, Shape, WeightType, quantize, vocab_only, write_chat_model, write_model,
     write_tiled_model,
 };
-use crate::projector::{Sight, write_projector};
+use crate::projector::{PROJECTOR_WIDTH, Sight, write_projector};
 use crate::random::fnv1a;
 use crate::recurrent::{write_hybrid, write_recurrent, write_windowed};
 use crate::templates;
@@ -174,6 +174,24 @@ pub const PRESETS: &[Preset] = &[
         about: "what makes `tiled` see: it cuts pictures into tiles, as SmolVLM's does",
         shape: TINY,
         contents: Contents::Projector(Sight::Idefics3),
+    },
+    Preset {
+        name: "projector-pixtral",
+        about: "what makes `tiny` see, as Pixtral does: as many tokens as a picture is large",
+        shape: TINY,
+        contents: Contents::Projector(Sight::Pixtral),
+    },
+    Preset {
+        name: "projector-internvl",
+        about: "what makes `tiny` see, as InternVL does: tiles after the shape of a picture",
+        shape: TINY,
+        contents: Contents::Projector(Sight::InternVl),
+    },
+    Preset {
+        name: "projector-llama4",
+        about: "what makes `tiny` see, as Llama 4 does: square tiles",
+        shape: TINY,
+        contents: Contents::Projector(Sight::Llama4),
     },
     Preset {
         name: "encoder",
@@ -361,7 +379,9 @@ impl Preset {
                 write_windowed(path, &self.shape, window, weights, SEED)
             }
             Contents::Tiled(weights) => write_tiled_model(path, &self.shape, weights, SEED),
-            Contents::Projector(sight) => write_projector(path, sight, self.shape.n_embd, SEED),
+            Contents::Projector(sight) => {
+                write_projector(path, sight, PROJECTOR_WIDTH, self.shape.n_embd, SEED)
+            }
             Contents::Chat(template) => {
                 write_chat_model(path, &self.shape, WeightType::F16, SEED, template)
             }

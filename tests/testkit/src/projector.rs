@@ -15,7 +15,16 @@ pub enum Sight {
     Gemma3,
     /// That of Idefics 3 and SmolVLM: a large picture is cut into tiles.
     Idefics3,
+    /// That of Pixtral and Mistral Small 3.1: as many patches as a picture has, by their rows and columns.
+    Pixtral,
+    /// That of InternVL: tiles after the shape of a picture.
+    InternVl,
+    /// That of Llama 4: square tiles, whose patches have a place of their own and are rotated by it.
+    Llama4,
 }
+
+/// Numbers in an embedding of a patch, in the projectors that presets write.
+pub const PROJECTOR_WIDTH: u32 = 32;
 
 /// Pixels along a side of a picture, and of a patch.
 const SIDE: u32 = 32;
@@ -24,21 +33,29 @@ const PATCH: u32 = 8;
 const PATCHES: u32 = SIDE / PATCH;
 /// Patches along a side that are merged into one embedding.
 const MERGED: u32 = 2;
-const WIDTH: u32 = 32;
-const INNER: u32 = 64;
 const LAYERS: u32 = 2;
 
-/// Writes a projector with random weights for a model with so wide embeddings; the same arguments give the same
-/// bytes.
-pub fn write_projector(path: &Path, sight: Sight, n_embd: u32, seed: u64) -> io::Result<()> {
-    write_tensors(path, metadata(sight, n_embd), &tensors(sight, n_embd), WeightType::F16, seed)
+/// Writes a projector with random weights: with embeddings of patches of `width` numbers, an even number of times four,
+/// for a model with embeddings of `n_embd`. The same arguments give the same bytes.
+pub fn write_projector(
+    path: &Path,
+    sight: Sight,
+    width: u32,
+    n_embd: u32,
+    seed: u64,
+) -> io::Result<()> {
+    let (metadata, tensors) = (metadata(sight, width, n_embd), tensors(sight, width, n_embd));
+    write_tensors(path, metadata, &tensors, WeightType::F16, seed)
 }
 
-fn metadata(sight: Sight, n_embd: u32) -> Vec<(String, Value)> {
+fn metadata(sight: Sight, width: u32, n_embd: u32) -> Vec<(String, Value)> {
     let kind = match sight {
         Sight::Llava => "mlp",
         Sight::Gemma3 => "gemma3",
         Sight::Idefics3 => "idefics3",
+        Sight::Pixtral => "pixtral",
+        Sight::InternVl => "internvl",
+        Sight::Llama4 => "llama4",
     };
     let mut metadata = vec![
         ("general.architecture".to_owned(), Value::string("clip")),
@@ -50,19 +67,23 @@ fn metadata(sight: Sight, n_embd: u32) -> Vec<(String, Value)> {
     let numbers = [
         ("image_size", SIDE),
         ("patch_size", PATCH),
-        ("embedding_length", WIDTH),
-        ("feed_forward_length", INNER),
+        ("embedding_length", width),
+        ("feed_forward_length", 2 * width),
         ("projection_dim", n_embd),
         ("block_count", LAYERS),
         ("attention.head_count", 2),
     ];
-    let of_kind = [("projector.scale_factor", MERGED), ("preproc_image_size", 2 * SIDE)];
+    let merged = ("projector.scale_factor", MERGED);
     let of_kind = match sight {
-        Sight::Llava => &[][..],
-        Sight::Gemma3 => &of_kind[..1],
-        Sight::Idefics3 => &of_kind,
+        Sight::Llava => vec![],
+        Sight::Gemma3 | Sight::Llama4 => vec![merged],
+        Sight::Idefics3 => vec![merged, ("preproc_image_size", 2 * SIDE)],
+        Sight::Pixtral => vec![("spatial_merge_size", MERGED)],
+        Sight::InternVl => {
+            vec![merged, ("preproc_min_tiles", 1), ("preproc_max_tiles", 4)]
+        }
     };
-    let numbers = numbers.iter().chain(of_kind);
+    let numbers = numbers.iter().chain(&of_kind);
     metadata.extend(numbers.map(|(key, value)| (format!("clip.vision.{key}"), Value::u32(*value))));
     metadata.push(("clip.vision.attention.layer_norm_epsilon".to_owned(), Value::f32(1e-6)));
     for key in ["image_mean", "image_std"] {
@@ -71,44 +92,80 @@ fn metadata(sight: Sight, n_embd: u32) -> Vec<(String, Value)> {
     metadata
 }
 
-fn tensors(sight: Sight, n_embd: u32) -> Vec<Tensor> {
-    let mut tensors = vec![
-        Tensor::matrix("v.patch_embd.weight", &[PATCH, PATCH, 3, WIDTH], 1.0),
-        Tensor::bias("v.patch_embd.bias", WIDTH),
-        Tensor::matrix("v.position_embd.weight", &[WIDTH, PATCHES * PATCHES], 1.0).in_full(),
-    ];
+fn tensors(sight: Sight, width: u32, n_embd: u32) -> Vec<Tensor> {
+    let has_class = matches!(sight, Sight::InternVl | Sight::Llama4);
+    let patch = match sight {
+        Sight::Llama4 => vec![PATCH * PATCH * 3, width],
+        _ => vec![PATCH, PATCH, 3, width],
+    };
+    let mut tensors = vec![Tensor::matrix("v.patch_embd.weight", &patch, 1.0)];
+    if !matches!(sight, Sight::Pixtral | Sight::Llama4) {
+        tensors.push(Tensor::bias("v.patch_embd.bias", width));
+    }
+    if has_class {
+        tensors.push(Tensor::bias("v.class_embd", width));
+    }
+    if sight != Sight::Pixtral {
+        let places = PATCHES * PATCHES + u32::from(has_class);
+        tensors.push(Tensor::matrix("v.position_embd.weight", &[width, places], 1.0).in_full());
+    }
     for layer in 0..LAYERS {
         let name = |part: &str, kind: &str| format!("v.blk.{layer}.{part}.{kind}");
         for (part, inputs, outputs) in [
-            ("attn_q", WIDTH, WIDTH),
-            ("attn_k", WIDTH, WIDTH),
-            ("attn_v", WIDTH, WIDTH),
-            ("attn_out", WIDTH, WIDTH),
-            ("ffn_up", WIDTH, INNER),
-            ("ffn_down", INNER, WIDTH),
+            ("attn_q", width, width),
+            ("attn_k", width, width),
+            ("attn_v", width, width),
+            ("attn_out", width, width),
+            ("ffn_up", width, 2 * width),
+            ("ffn_down", 2 * width, width),
         ] {
             tensors.push(Tensor::matrix(name(part, "weight"), &[inputs, outputs], 1.0));
             tensors.push(Tensor::bias(name(part, "bias"), outputs));
         }
         for part in ["ln1", "ln2"] {
-            tensors.push(Tensor::norm(name(part, "weight"), WIDTH));
-            tensors.push(Tensor::bias(name(part, "bias"), WIDTH));
+            tensors.push(Tensor::norm(name(part, "weight"), width));
+            if sight != Sight::Pixtral {
+                tensors.push(Tensor::bias(name(part, "bias"), width));
+            }
         }
     }
     match sight {
         Sight::Llava => tensors.extend([
-            Tensor::matrix("mm.0.weight", &[WIDTH, n_embd], 1.0),
+            Tensor::matrix("mm.0.weight", &[width, n_embd], 1.0),
             Tensor::bias("mm.0.bias", n_embd),
             Tensor::matrix("mm.2.weight", &[n_embd, n_embd], 8.0),
             Tensor::bias("mm.2.bias", n_embd),
         ]),
         Sight::Gemma3 => tensors.extend([
-            Tensor::norm("mm.soft_emb_norm.weight", WIDTH),
+            Tensor::norm("mm.soft_emb_norm.weight", width),
             // Transposed before it is used.
-            Tensor::matrix("mm.input_projection.weight", &[n_embd, WIDTH], 8.0),
+            Tensor::matrix("mm.input_projection.weight", &[n_embd, width], 8.0),
+        ]),
+        Sight::Pixtral => tensors.extend([
+            Tensor::norm("mm.input_norm.weight", width),
+            Tensor::matrix("mm.patch_merger.weight", &[width * MERGED * MERGED, width], 1.0),
+            Tensor::matrix("mm.1.weight", &[width, n_embd], 1.0),
+            Tensor::matrix("mm.2.weight", &[n_embd, n_embd], 8.0),
+            Tensor::bias("v.token_embd.img_break", n_embd),
+        ]),
+        Sight::InternVl => {
+            let inputs = width * MERGED * MERGED;
+            tensors.extend([
+                Tensor::norm("mm.model.mlp.0.weight", inputs),
+                Tensor::bias("mm.model.mlp.0.bias", inputs),
+                Tensor::matrix("mm.model.mlp.1.weight", &[inputs, n_embd], 1.0),
+                Tensor::bias("mm.model.mlp.1.bias", n_embd),
+                Tensor::matrix("mm.model.mlp.3.weight", &[n_embd, n_embd], 8.0),
+                Tensor::bias("mm.model.mlp.3.bias", n_embd),
+            ]);
+        }
+        Sight::Llama4 => tensors.extend([
+            Tensor::matrix("mm.model.mlp.1.weight", &[width * MERGED * MERGED, width], 1.0),
+            Tensor::matrix("mm.model.mlp.2.weight", &[width, width], 1.0),
+            Tensor::matrix("mm.model.fc.weight", &[width, n_embd], 8.0),
         ]),
         Sight::Idefics3 => {
-            let inputs = WIDTH * MERGED * MERGED;
+            let inputs = width * MERGED * MERGED;
             tensors.push(Tensor::matrix("mm.model.fc.weight", &[inputs, n_embd], 8.0));
         }
     }

@@ -1,7 +1,7 @@
 //! A model's projector: where it is, and whether its file is safe for the engine to read.
 //!
 //! The engine divides by numbers of the file and follows pointers to tensors that it takes for granted, so both are
-//! checked here (`clip.cpp`, `models/siglip.cpp` and `models/llava.cpp` of mtmd). Tensors whose shapes do not fit
+//! checked here (`clip.cpp` and `models/` of mtmd: `siglip.cpp`, `llava.cpp`, `pixtral.cpp`, `internvl.cpp`, `llama4.cpp`). Tensors whose shapes do not fit
 //! together fail assertions while a graph is built, which are caught.
 
 use std::cmp::Reverse;
@@ -13,8 +13,11 @@ use mullama_hub::StoredModel;
 
 use crate::{Error, ErrorKind, Result};
 
-/// The kinds of projectors that can be used: those of LLaVA, Gemma 3, and Idefics 3 and SmolVLM.
-const KINDS: [&str; 3] = ["mlp", "gemma3", "idefics3"];
+/// The kinds of projectors that can be used: those of LLaVA, Gemma 3, Idefics 3 and SmolVLM, Pixtral, InternVL, Llama 4.
+const KINDS: [&str; 6] = ["mlp", "gemma3", "idefics3", "pixtral", "internvl", "llama4"];
+
+/// Tiles that a picture is cut into. Those of models are some dozen.
+const MAX_TILES: i64 = 256;
 
 /// Patches along a side of a picture. Those of models have some sixty.
 const MAX_PATCHES: i64 = 512;
@@ -166,7 +169,8 @@ fn output_width(header: &GgufHeader, kind: &str) -> Option<u64> {
     let rows = |name| Some(tensor(name)?.shape.get(1).copied().unwrap_or(1));
     match kind {
         "gemma3" => tensor("mm.input_projection.weight")?.shape.first().copied(),
-        "idefics3" => rows("mm.model.fc.weight"),
+        "idefics3" | "llama4" => rows("mm.model.fc.weight"),
+        "internvl" => rows("mm.model.mlp.3.weight"),
         _ => rows("mm.2.weight").or_else(|| rows("mm.0.weight")),
     }
 }
@@ -214,29 +218,51 @@ impl Rules<'_> {
                 return Err(format!("{key} is not supported yet"));
             }
         }
-        self.types()?;
+        self.types(kind)?;
         let side = size / patch;
         if kind != "mlp" && size % patch != 0 {
             return Err(format!("a patch of {patch} pixels does not divide a picture of {size}"));
         }
-        self.vision(width, inner, layers, patch, side)?;
+        match kind {
+            "llama4" => self.shaped("v.patch_embd.weight", &[patch * patch * 3, width])?,
+            _ => self.shaped("v.patch_embd.weight", &[patch, patch, 3, width])?,
+        }
+        // Places are rotated by their row and their column, each with half of a head.
+        if matches!(kind, "pixtral" | "llama4") && width / heads % 4 != 0 {
+            return Err(format!("4 does not divide a head of {}", width / heads));
+        }
+        if kind != "pixtral" {
+            self.places(kind, width, side)?;
+        }
+        self.layers(width, inner, layers, kind == "pixtral")?;
         self.projection(kind, width, side)?;
-        if kind == "idefics3" {
-            self.number("clip.vision.preproc_image_size", size, 1 << 14)?;
+        match kind {
+            "idefics3" => {
+                _ =
+                    self.number("clip.vision.preproc_image_size", size, size * MAX_TILES.isqrt())?;
+            }
+            "internvl" => self.tiles()?,
+            _ => {}
         }
         Ok(size as u32)
     }
 
-    /// The numbers of what sees: patches, places, layers.
-    fn vision(
-        &self,
-        width: i64,
-        inner: i64,
-        layers: i64,
-        patch: i64,
-        side: i64,
-    ) -> Result<(), String> {
-        self.shaped("v.patch_embd.weight", &[patch, patch, 3, width])?;
+    /// Into how many tiles a picture may be cut.
+    fn tiles(&self) -> Result<(), String> {
+        let given = |key: &str, least, default| match self.header.get(key) {
+            None => Ok(default),
+            Some(_) => self.number(key, least, MAX_TILES),
+        };
+        let least = given("clip.vision.preproc_min_tiles", 1, 1)?;
+        given("clip.vision.preproc_max_tiles", least, 12)?;
+        Ok(())
+    }
+
+    /// The embeddings of the places of patches.
+    fn places(&self, kind: &str, width: i64, side: i64) -> Result<(), String> {
+        if matches!(kind, "internvl" | "llama4") {
+            self.needed("v.class_embd")?;
+        }
         let class = self.tensor("v.class_embd").is_some();
         let places = self.needed("v.position_embd.weight")?;
         let wanted = (side * side + i64::from(class)) as u64;
@@ -245,6 +271,17 @@ impl Rules<'_> {
         {
             return Err(format!("{} has fewer than {wanted} places of {width}", places.name));
         }
+        Ok(())
+    }
+
+    /// The layers of what sees, and what is before and after them. Norms without means have no biases.
+    fn layers(
+        &self,
+        width: i64,
+        inner: i64,
+        layers: i64,
+        without_means: bool,
+    ) -> Result<(), String> {
         for name in [
             "v.class_embd",
             "v.patch_embd.bias",
@@ -275,23 +312,60 @@ impl Rules<'_> {
             }
             for part in ["ln1", "ln2"] {
                 self.shaped(&name(&format!("{part}.weight")), &[width])?;
-                self.shaped(&name(&format!("{part}.bias")), &[width])?;
+                if !without_means {
+                    self.shaped(&name(&format!("{part}.bias")), &[width])?;
+                }
             }
         }
         Ok(())
     }
 
     fn projection(&self, kind: &str, width: i64, side: i64) -> Result<(), String> {
-        let merge = |default| match self.header.get("clip.vision.projector.scale_factor") {
-            None => Ok(default),
-            Some(_) => self.number("clip.vision.projector.scale_factor", 1, side),
+        let key = match kind {
+            "pixtral" => "clip.vision.spatial_merge_size",
+            _ => "clip.vision.projector.scale_factor",
+        };
+        let merge = |default| {
+            let merge = match self.header.get(key) {
+                None => default,
+                Some(_) => self.number(key, 1, side)?,
+            };
+            if side % merge != 0 {
+                return Err(format!("{side} patches cannot be merged by {merge}"));
+            }
+            Ok(merge)
         };
         match kind {
-            "gemma3" => {
-                let merge = merge(4)?;
-                if side % merge != 0 {
-                    return Err(format!("{side} patches cannot be merged by {merge}"));
+            "pixtral" => {
+                let merge = merge(1)?;
+                let has_merger = self.tensor("mm.patch_merger.weight").is_some();
+                if has_merger {
+                    self.shaped("mm.input_norm.weight", &[width])?;
+                    self.shaped("mm.patch_merger.weight", &[width * merge * merge, width])?;
+                } else if merge > 1 {
+                    return Err("its tensor mm.patch_merger.weight is missing".to_owned());
                 }
+                let output = self.perceptron("mm.1", "mm.2", width)?;
+                self.shaped("v.token_embd.img_break", &[output])?;
+            }
+            "llama4" => {
+                let inputs = width * merge(1)?.pow(2);
+                let output = self.perceptron("mm.model.mlp.1", "mm.model.mlp.2", inputs)?;
+                let matrix = self.needed("mm.model.fc.weight")?;
+                if matrix.shape.first() != Some(&(output as u64)) {
+                    return Err(format!("{} does not take {output} numbers", matrix.name));
+                }
+            }
+            "internvl" => {
+                let inputs = width * merge(1)?.pow(2);
+                self.shaped("mm.model.mlp.0.weight", &[inputs])?;
+                self.shaped("mm.model.mlp.0.bias", &[inputs])?;
+                let output = self.perceptron("mm.model.mlp.1", "mm.model.mlp.3", inputs)?;
+                self.needed("mm.model.mlp.1.bias")?;
+                self.shaped("mm.model.mlp.3.bias", &[output])?;
+            }
+            "gemma3" => {
+                merge(4)?;
                 self.shaped("mm.soft_emb_norm.weight", &[width])?;
                 let matrix = self.needed("mm.input_projection.weight")?;
                 if matrix.shape.get(1) != Some(&(width as u64)) {
@@ -300,9 +374,6 @@ impl Rules<'_> {
             }
             "idefics3" => {
                 let merge = merge(1)?;
-                if side % merge != 0 {
-                    return Err(format!("{side} patches cannot be merged by {merge}"));
-                }
                 let matrix = self.needed("mm.model.fc.weight")?;
                 if matrix.shape.first() != Some(&((width * merge * merge) as u64)) {
                     return Err(format!(
@@ -312,17 +383,9 @@ impl Rules<'_> {
                 }
             }
             _ => {
-                let matrix = self.needed("mm.0.weight")?;
-                if matrix.shape.first() != Some(&(width as u64)) {
-                    return Err(format!("{} does not take an embedding of {width}", matrix.name));
-                }
-                let inner = matrix.shape.get(1).copied().unwrap_or(1);
-                self.shaped("mm.0.bias", &[inner as i64])?;
-                let last = self.needed("mm.2.weight")?;
-                if last.shape.first() != Some(&inner) {
-                    return Err(format!("{} does not take {inner} numbers", last.name));
-                }
-                self.shaped("mm.2.bias", &[last.shape.get(1).copied().unwrap_or(1) as i64])?;
+                let output = self.perceptron("mm.0", "mm.2", width)?;
+                self.needed("mm.0.bias")?;
+                self.shaped("mm.2.bias", &[output])?;
                 let others = ["mm.1.", "mm.3.", "mm.4."];
                 if let Some(other) = self
                     .header
@@ -337,15 +400,33 @@ impl Rules<'_> {
         Ok(())
     }
 
+    /// Two matrices, one after the other, for so many inputs. Gives the number of outputs.
+    fn perceptron(&self, first: &str, last: &str, inputs: i64) -> Result<i64, String> {
+        let mut width = inputs as u64;
+        for name in [first, last] {
+            let matrix = self.needed(&format!("{name}.weight"))?;
+            if matrix.shape.first() != Some(&width) || matrix.shape.len() > 2 {
+                return Err(format!("{} does not take {width} numbers", matrix.name));
+            }
+            width = matrix.shape.get(1).copied().unwrap_or(1);
+            let bias = format!("{name}.bias");
+            if self.tensor(&bias).is_some() {
+                self.shaped(&bias, &[width as i64])?;
+            }
+        }
+        Ok(width as i64)
+    }
+
     /// Kernels take what is added and multiplied as 32-bit floats, and matrices of the types they know.
-    fn types(&self) -> Result<(), String> {
+    fn types(&self, kind: &str) -> Result<(), String> {
+        let is_float = |tensor: &TensorInfo| matches!(tensor.ty, TensorType::F32 | TensorType::F16);
         for tensor in &self.header.tensors {
             let is_matrix = tensor.name.ends_with("weight") && tensor.shape.len() > 1;
             let fits = match tensor.name.as_str() {
-                // Transposed before it is used.
-                "mm.input_projection.weight" | "v.patch_embd.weight" | "v.position_embd.weight" => {
-                    matches!(tensor.ty, TensorType::F32 | TensorType::F16)
-                }
+                // Transposed before it is used, or looked up.
+                "mm.input_projection.weight" | "v.patch_embd.weight" => is_float(tensor),
+                "v.position_embd.weight" if kind == "mlp" => is_float(tensor),
+                "v.position_embd.weight" => tensor.ty == TensorType::F32,
                 _ if is_matrix => MATRIX_TYPES.contains(&tensor.ty),
                 _ => tensor.ty == TensorType::F32,
             };
