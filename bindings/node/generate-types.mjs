@@ -67,6 +67,7 @@ const RESULTS = {
   DeviceShare: 'DeviceShare',
   EmbeddingUsage: 'EmbeddingUsage',
   Logprob: 'TopLogprob',
+  MediaLimits: 'MediaLimits',
   Placement: 'Placement',
   PlanFields: 'Plan',
   PlannedDevice: 'PlannedDevice',

@@ -63,7 +63,7 @@ export function textsOf(value: unknown, name: string): Text[] {
 /** A state that was saved: its bytes, or the path of a file. */
 export function stateOf(value: unknown): Text | Uint8Array {
   if (typeof value === 'string') return textOf(value, 'the state');
-  if (isTyped(value) && value[Symbol.toStringTag] === 'Uint8Array') return value as Uint8Array;
+  if (isBytes(value)) return value;
   throw argument('the state')('', 'expected a Uint8Array, or the path of a file');
 }
 
@@ -89,6 +89,10 @@ function isTyped(value: unknown): value is Int32Array | Uint8Array {
   return ArrayBuffer.isView(value) && 'length' in value;
 }
 
+function isBytes(value: unknown): value is Uint8Array {
+  return isTyped(value) && value[Symbol.toStringTag] === 'Uint8Array';
+}
+
 function isList(value: unknown): value is ArrayLike<unknown> {
   return Array.isArray(value) || isTyped(value);
 }
@@ -105,6 +109,9 @@ function checkText(value: unknown, fail: Fail, place: string): Text {
 
 function checkTokens(value: unknown, fail: Fail, place: string): Int32Array {
   if (!isList(value)) throw fail(place, 'expected an array of tokens');
+  if (isBytes(value)) {
+    throw fail(place, 'expected text or tokens, not bytes: pictures are for messages');
+  }
   return Int32Array.from(value, (token, index) => {
     if (typeof token === 'number' && token === (token | 0)) return token;
     throw fail(`${place}[${index}]`, 'expected a token, which is a whole number from 0');

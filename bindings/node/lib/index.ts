@@ -27,6 +27,7 @@ export type {
   DeviceShare,
   EmbeddingUsage,
   Logprob,
+  MediaLimits,
   Placement,
   PlannedDevice,
   Prediction,

@@ -51,6 +51,9 @@ describe('pictures', { skip: testkit ? false : 'mullama-testkit is not built' },
     const seen = await ask({ type: 'image_url', image_url: { url: address } });
     assert.equal(seen.usage.imageTokens, 16);
     assert.equal(model.capabilities.vision, true);
+    const limits = { pixels: 100_000_000, bytes: 2 ** 26, pictures: 256 };
+    assert.deepEqual(model.capabilities.mediaLimits, limits);
+    assert.ok(model.placement.devices.at(-1).projector > 0);
     const saved = path.join(folder, 'cat.png');
     writeFileSync(saved, file);
     const bytes = new Uint8Array(file);
@@ -68,6 +71,29 @@ describe('pictures', { skip: testkit ? false : 'mullama-testkit is not built' },
     const images = [file.toString('base64')];
     const message = { role: 'user', content: 'What is it?', images };
     assert.deepEqual((await model.chat([message], options)).tokens, seen.tokens);
+  });
+
+  test('limits can be set, and the projector loaded at once', async () => {
+    const strict = await Model.load(fixture('tiny'), {
+      projector: fixture('projector'),
+      loadProjector: true,
+      mediaLimits: { pixels: 10 },
+      nThreads: 1,
+    });
+    assert.equal(strict.capabilities.mediaLimits.pixels, 10);
+    assert.deepEqual(strict.placement, model.placement);
+    const refused = failure('INVALID_ARGUMENT', /and may have 10/);
+    await assert.rejects(strict.chat(question(file), options), refused);
+    strict.close();
+  });
+
+  test('states and embeddings are of texts', async () => {
+    const refused = failure('INVALID_ARGUMENT', /pictures are for messages/);
+    await assert.rejects(async () => model.embed([file]), refused);
+    await assert.rejects(async () => model.embed(file), refused);
+    await assert.rejects(async () => model.generate(file), refused);
+    const unknown = failure('INVALID_ARGUMENT', /expected a token/);
+    await assert.rejects(async () => model.saveState(question(file)), unknown);
   });
 
   test('streams and conversations have pictures', async () => {

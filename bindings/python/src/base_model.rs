@@ -96,6 +96,22 @@ class! {
         rerank: bool,
         /// Messages can have pictures: there is a projector.
         vision: bool,
+        /// Limits of pictures, if messages can have any.
+        media_limits: Option<MediaLimits>,
+    }
+}
+
+class! {
+    /// Limits of pictures in messages.
+    #[eq]
+    #[pickle(Self)]
+    MediaLimits(mullama::MediaLimits) {
+        /// Pixels of a picture.
+        pixels: u64,
+        /// Bytes of the file of a picture.
+        bytes: u64,
+        /// Pictures in the messages of a chat.
+        pictures: u32,
     }
 }
 
@@ -131,6 +147,9 @@ class! {
         compute: u64,
         /// Bytes of the draft model: its weights, KV cache and compute buffers.
         draft: u64,
+        /// Bytes of the projector: its weights and compute buffers. They are allocated when it is
+        /// loaded (`load_projector`).
+        projector: u64,
     }
 }
 

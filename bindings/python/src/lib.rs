@@ -51,7 +51,9 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _native {
     #[pymodule_export]
-    use crate::base_model::{BaseModel, Capabilities, DeviceShare, Placement, RequestInfo, Stats};
+    use crate::base_model::{
+        BaseModel, Capabilities, DeviceShare, MediaLimits, Placement, RequestInfo, Stats,
+    };
     #[pymodule_export]
     use crate::chat::{FunctionCall, Message, ToolCall, ToolCallDelta};
     #[pymodule_export]

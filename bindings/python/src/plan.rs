@@ -151,6 +151,8 @@ class! {
         compute: u64,
         /// Bytes of the draft model: its weights, KV cache and compute buffers.
         draft: u64,
+        /// Bytes of the projector: its weights and compute buffers.
+        projector: u64,
         /// Bytes that are free before loading.
         free: u64,
         /// Bytes that automatic placement leaves free.

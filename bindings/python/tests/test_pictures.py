@@ -97,8 +97,39 @@ def test_usage_and_capabilities(model, seen, paths):
     assert usage.cached_tokens == usage.prompt_tokens - 1
     with Model(paths[0], projector="none", n_threads=1) as blind:
         assert not blind.capabilities.vision
+        assert blind.capabilities.media_limits is None
+        assert blind.placement.devices[-1].projector == 0
         with pytest.raises(mullama.UnsupportedError, match="takes text only"):
             ask(blind, FILE)
+
+
+def test_limits_and_placement(model, paths):
+    limits = model.capabilities.media_limits
+    assert (limits.pixels, limits.bytes, limits.pictures) == (100_000_000, 64 << 20, 256)
+    load = {"projector": paths[1], "n_threads": 1}
+    strict = {"pixels": 10, "pictures": 1}
+    with Model(paths[0], load_projector=True, media_limits=strict, **load) as eager:
+        assert eager.capabilities.media_limits.to_dict() == {**limits.to_dict(), **strict}
+        assert eager.placement == model.placement
+        with pytest.raises(mullama.InvalidArgumentError, match="and may have 10"):
+            ask(eager, FILE)
+        with pytest.raises(mullama.InvalidArgumentError, match="2 pictures, and may have 1"):
+            eager.chat([{"role": "user", "content": [FILE, FILE]}])
+    with pytest.raises(mullama.InvalidArgumentError, match="seconds"):
+        Model(paths[0], media_limits={"seconds": 3}, **load)
+    plan = mullama.plan(paths[0], devices=[], projector=paths[1])
+    assert plan.host.projector == model.placement.devices[-1].projector > 0
+
+
+def test_states_and_embeddings_are_of_texts(model):
+    with pytest.raises(TypeError):
+        model.embed([FILE])
+    with pytest.raises(TypeError):
+        model.embed([{"type": "image_url", "image_url": {"url": "data:,"}}])
+    with pytest.raises(TypeError):
+        model.save_state([{"role": "user", "content": [FILE]}])
+    with pytest.raises(mullama.InvalidArgumentError):
+        model.save_state([1, -5])
 
 
 def test_conversations_have_pictures(model):

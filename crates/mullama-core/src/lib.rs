@@ -40,8 +40,9 @@ pub use options::{
     AllReduce, AllReduceType, Allowed, ChatFields, ChatOptions, Companion, ContextParams,
     CpuKernels, CudaSettings, DraftMode, EmbedOptions, FlagForm, FlashAttention, GenerateOptions,
     GpuLayers, Inputs, KvCacheType, KvCacheTypes, LogitBias, LogitsProcessor, LogitsProcessors,
-    Lora, MmqPrecision, ModelParams, OptionKind, OptionSet, OptionSpec, OptionType, Pooling,
-    Prompt, RerankOptions, SamplerKind, SplitMode, Stop, TensorOverrides, Truncate, parse_options,
+    Lora, MediaLimits, MmqPrecision, ModelParams, OptionKind, OptionSet, OptionSpec, OptionType,
+    Pooling, Prompt, RerankOptions, SamplerKind, SplitMode, Stop, TensorOverrides, Truncate,
+    parse_options,
 };
 pub use planner::{
     Alternative, Bandwidth, ByteSize, Calibration, DeviceList, DeviceSpec, Measured, Plan,

@@ -3,12 +3,14 @@
 
 #include "guarded.h"
 
+#include "clip.h"
 #include "json.h"
 #include "mtmd.h"
 
 #include <algorithm>
 #include <memory>
 #include <stdexcept>
+#include <string>
 
 namespace {
 
@@ -17,6 +19,10 @@ constexpr unsigned NODES_BETWEEN_LOOKS = 64;
 
 struct bitmap_deleter {
     void operator()(mtmd_bitmap * bitmap) const { mtmd_bitmap_free(bitmap); }
+};
+
+struct clip_deleter {
+    void operator()(clip_ctx * context) const { clip_free(context); }
 };
 
 } // namespace
@@ -45,6 +51,36 @@ bool on_node(ggml_tensor *, bool ask, void * data) {
 
 extern "C" void mullama_media_log(ggml_log_callback log) {
     mtmd_log_set(log, nullptr);
+}
+
+extern "C" int mullama_projector_memory(const char * path, char ** out) {
+    return guarded(out, [&] {
+        // As mtmd makes them of the parameters in mullama_projector_load.
+        clip_context_params params = {};
+        params.flash_attn_type = CLIP_FLASH_ATTN_TYPE_AUTO;
+        params.image_min_tokens = -1;
+        params.image_max_tokens = -1;
+        params.warmup = true;
+        params.no_alloc = true;
+        const clip_init_result loaded = clip_init(path, params);
+        const std::unique_ptr<clip_ctx, clip_deleter> encoders[] = {
+            std::unique_ptr<clip_ctx, clip_deleter>(loaded.ctx_v),
+            std::unique_ptr<clip_ctx, clip_deleter>(loaded.ctx_a),
+            std::unique_ptr<clip_ctx, clip_deleter>(loaded.ctx_gen_a),
+        };
+        size_t bytes = 0;
+        for (const auto & encoder : encoders) {
+            if (encoder) {
+                for (const auto & [device, size] : clip_get_mem_usage(encoder.get())) {
+                    bytes += size;
+                }
+            }
+        }
+        if (bytes == 0) {
+            throw std::runtime_error("the engine cannot load it");
+        }
+        return std::to_string(bytes);
+    });
 }
 
 extern "C" int mullama_projector_load(

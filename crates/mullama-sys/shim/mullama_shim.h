@@ -180,6 +180,10 @@ typedef bool mullama_go_on(const void * asked);
 // Where mtmd logs, which has a logger of its own.
 void mullama_media_log(ggml_log_callback log);
 
+// Bytes that a projector takes on the processor, by a dry run: its weights are not read.
+// result: a number.
+int mullama_projector_memory(const char * path, char ** out);
+
 // On the processor, with so many threads. `model` must outlive it.
 // result: {"vision": bool, "has_grid_positions": bool}, the latter where places in a picture have coordinates.
 int mullama_projector_load(

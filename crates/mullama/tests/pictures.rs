@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use mullama::{
-    ChatCompletion, ChatOptions, Content, ContentPart, ContextParams, ErrorKind, Message, Model,
-    ModelParams,
+    ChatCompletion, ChatOptions, Content, ContentPart, ContextParams, ErrorKind, MediaLimits,
+    Message, Model, ModelParams, PlanOptions, plan,
 };
+use mullama_testkit::gguf::{File, TensorType, Value};
 use mullama_testkit::{fixture, raw_answer};
 use serde_json::json;
 
@@ -260,6 +261,51 @@ fn projectors_that_do_not_fit_are_refused() {
     assert!(error.to_string().contains("vocabulary"), "{error}");
 }
 
+/// A change to a projector's file.
+type Edit<'a> = &'a dyn Fn(&mut File);
+
+/// What kernels do not take, and what would never end, is refused when the model is loaded.
+#[test]
+fn what_the_engine_would_not_survive_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("projector.gguf");
+    let narrow = |file: &mut File| {
+        let tensor = file.header.tensors.iter_mut();
+        let places = tensor.filter(|tensor| tensor.name == "v.position_embd.weight");
+        places.for_each(|tensor| tensor.ty = TensorType::F16.number());
+    };
+    let number = |key: &'static str, value: u32| {
+        move |file: &mut File| file.header.set(key, Value::u32(value))
+    };
+    let cases: [(&str, &str, Edit<'_>, &str); 5] = [
+        ("windowed", "projector-gemma3", &narrow, "v.position_embd.weight has type"),
+        (
+            "tiled",
+            "projector-idefics3",
+            &number("clip.vision.preproc_image_size", 1 << 14),
+            "from 32 to 512",
+        ),
+        (
+            "tiny",
+            "projector-internvl",
+            &number("clip.vision.preproc_max_tiles", 1 << 30),
+            "from 1 to 256",
+        ),
+        ("tiny", "projector-pixtral", &number("clip.vision.spatial_merge_size", 3), "merged by 3"),
+        ("tiny", "projector-llama4", &number("clip.vision.projector.scale_factor", 0), "from 1 to"),
+    ];
+    for (model, projector, edit, said) in cases {
+        let mut file = File::decode(&fs::read(fixture(projector)).unwrap()).unwrap();
+        edit(&mut file);
+        let size = file.header.lay_out().unwrap();
+        file.data.resize(size as usize, 0);
+        fs::write(&path, file.encode()).unwrap();
+        let error = load_with(&fixture(model), &path, ContextParams::default()).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::InvalidModel, "{error}");
+        assert!(error.to_string().contains(said), "{error}");
+    }
+}
+
 /// Whatever its header says, a projector is used or refused.
 #[test]
 fn damaged_projectors_are_refused() {
@@ -322,6 +368,17 @@ fn what_is_no_picture_is_refused_by_place() {
     let many = message(vec![picture(3); 1000]);
     let error = model.chat(&[many], &options()).unwrap_err();
     assert!(error.to_string().contains("1000 pictures, and may have 256"), "{error}");
+    let limits = MediaLimits::default().with_pixels(479).with_pictures(1);
+    let params = ModelParams::default()
+        .with_projector(fixture("projector").to_string_lossy())
+        .with_media_limits(limits);
+    let context = ContextParams::default().with_n_threads(1);
+    let strict = Model::load(fixture("tiny"), params, context).unwrap();
+    assert_eq!(strict.capabilities().media_limits, Some(limits));
+    let error = strict.chat(&[question(3)], &options()).unwrap_err();
+    assert!(error.to_string().contains("24 x 20 pixels, and may have 479"), "{error}");
+    let error = strict.chat(&[message(vec![picture(3); 2])], &options()).unwrap_err();
+    assert!(error.to_string().contains("2 pictures, and may have 1"), "{error}");
     let narrow = ContentPart::image_pixels(1000, 2, 1, &[0; 2000]).unwrap();
     let error = model.chat(&[message([narrow, ContentPart::text("?")])], &options()).unwrap_err();
     assert!(error.to_string().contains("at most 32 times the other"), "{error}");
@@ -336,6 +393,20 @@ fn there_must_be_room_for_a_picture() {
     let error = model.chat(&[message(parts)], &options()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ContextOverflow);
     assert!(error.to_string().contains("320 of them of pictures"), "{error}");
+
+    // One that is cut into more tiles than there is room for.
+    let dir = tempfile::tempdir().unwrap();
+    let tiles = dir.path().join("tiles.gguf");
+    let mut file = File::decode(&fs::read(fixture("projector-idefics3")).unwrap()).unwrap();
+    file.header.set("clip.vision.preproc_image_size", Value::u32(512));
+    fs::write(&tiles, file.encode()).unwrap();
+    let model = load_with(&fixture("tiled"), &tiles, ContextParams::default()).unwrap();
+    let error = model.chat(&[question(3)], &options()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ContextOverflow);
+    let count: usize = error.get("image_tokens").unwrap().parse().unwrap();
+    assert!(count > 512, "{count}");
+    let said = format!("24 x 20 pixels takes {count} tokens and the context has 512");
+    assert!(error.to_string().contains(&said), "{error}");
 
     let context = ContextParams::default().with_n_ubatch(2);
     let model = load_with(&fixture("windowed"), &fixture("projector-gemma3"), context).unwrap();
@@ -414,4 +485,68 @@ fn files_and_bytes_are_pictures() {
     fs::write(&path, file).unwrap();
     let message = Message::user("What is this?").with_image_file(&path).unwrap();
     assert_eq!(message, Message::user("What is this?").with_image(file));
+}
+
+/// What it takes when it is loaded: `projector_memory.rs`.
+#[test]
+fn a_plan_and_a_placement_say_the_same_of_a_projector() {
+    let host = |model: &Model| model.placement().devices.last().unwrap().clone();
+    let planned = |model: &str, projector: &Path| {
+        let params = ModelParams::default().with_projector(projector.to_string_lossy());
+        let options = PlanOptions::default().with_model(params).with_devices([]);
+        plan(fixture(model), &options).unwrap()
+    };
+    for (model, projector) in PAIRS {
+        let placed = host(&load(model, projector));
+        assert!(placed.projector > 50_000, "{projector}: {placed:?}");
+        let plan = planned(model, &fixture(projector));
+        let host = &plan.host;
+        assert_eq!(
+            [host.kv, host.compute, host.projector],
+            [placed.kv, placed.compute, placed.projector],
+            "{projector}"
+        );
+        assert!(plan.to_string().contains("PROJECTOR"), "{plan}");
+    }
+    let without = planned("tiny", Path::new("none"));
+    assert_eq!(without.host.projector, 0);
+    assert!(!without.to_string().contains("rojector"), "{without}");
+}
+
+#[test]
+fn a_projector_needs_room() {
+    let params = ModelParams::default().with_projector(fixture("projector").to_string_lossy());
+    let with = |bytes: u64| {
+        let options = PlanOptions::default()
+            .with_model(params.clone())
+            .with_devices([])
+            .with_host_memory(bytes);
+        plan(fixture("tiny"), &options).unwrap()
+    };
+    let roomy = with(1 << 40);
+    let needed = roomy.host.kv + roomy.host.compute + roomy.host.projector;
+    assert!(with(needed).fits);
+    let asked = params.clone();
+    let options = PlanOptions::default()
+        .with_model(asked)
+        .with_context(ContextParams::default().with_n_ctx(roomy.context_size))
+        .with_devices([])
+        .with_host_memory(needed - 1);
+    let refusal = plan(fixture("tiny"), &options).unwrap().refusal.unwrap();
+    assert!(refusal.contains("the projector takes"), "{refusal}");
+}
+
+/// A state is of texts and tokens: of what stands for pictures, none can be asked for.
+#[test]
+fn states_are_of_texts() {
+    let model = load("tiny", "projector");
+    let expected = seen(&ask(&model, &[question(3)]));
+    let error = model.save_state(vec![1, -5, 7]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    let text = "hello world, this is a somewhat longer text";
+    let state = model.save_state(text).unwrap();
+    assert!(is_alike(&seen(&ask(&model, &[question(3)])), &expected));
+    let other = load("tiny", "projector");
+    assert!(other.load_state(&state).unwrap() > 4);
+    assert!(is_alike(&seen(&ask(&other, &[question(3)])), &expected));
 }

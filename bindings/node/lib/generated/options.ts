@@ -65,6 +65,16 @@ export interface LoadOptions extends Abortable, Progress {
    */
   projector?: string;
   /**
+   * Whether the projector is loaded with the model, instead of with the first picture.
+   * Default: false.
+   */
+  loadProjector?: boolean;
+  /**
+   * Limits of pictures: `pixels` of each, `bytes` of its file, `pictures` in a chat. Default:
+   * 100 million pixels, 64 MiB, 256 pictures.
+   */
+  mediaLimits?: { pixels?: number; bytes?: number; pictures?: number };
+  /**
    * Whether the file is memory-mapped instead of read.
    * Default: true.
    */

@@ -49,6 +49,8 @@ export interface Capabilities {
   vision: boolean;
   /** Documents can be ranked: there is a classification head. */
   rerank: boolean;
+  /** Limits of pictures, if messages can have any. */
+  mediaLimits?: MediaLimits;
 }
 
 /** A device that the engine can compute on. */
@@ -86,6 +88,11 @@ export interface DeviceShare {
   compute: number;
   /** Bytes of the draft model: its weights, KV cache and compute buffers. */
   draft: number;
+  /**
+   * Bytes of the projector: its weights and compute buffers. They are allocated when it is
+   * loaded (`loadProjector`).
+   */
+  projector: number;
 }
 
 /** Token counts of an embedding or a reranking. */
@@ -106,6 +113,16 @@ export interface Logprob {
   bytes: number[];
   /** Natural logarithm of its probability, before sampling options are applied. */
   logprob: number;
+}
+
+/** Limits of pictures in messages. Those that are not given are the default ones. */
+export interface MediaLimits {
+  /** Pixels of a picture. */
+  pixels: number;
+  /** Bytes of the file of a picture. */
+  bytes: number;
+  /** Pictures in the messages of a chat. */
+  pictures: number;
 }
 
 /** The placement of a loaded model: the devices with a part of it; system RAM is last. */
@@ -180,6 +197,8 @@ export interface PlannedDevice {
   compute: number;
   /** Bytes of the draft model: its weights, KV cache and compute buffers. */
   draft: number;
+  /** Bytes of the projector: its weights and compute buffers. */
+  projector: number;
   /** Bytes that are free before loading. */
   free: number;
   /** Bytes that automatic placement leaves free. */

@@ -36,6 +36,7 @@ __all__ = [
     "EmbeddingUsage",
     "Embeddings",
     "FunctionCall",
+    "MediaLimits",
     "Message",
     "Model",
     "Placement",
@@ -183,6 +184,10 @@ class Capabilities:
         """Text can be generated."""
 
     @property
+    def media_limits(self) -> MediaLimits | None:
+        """Limits of pictures, if messages can have any."""
+
+    @property
     def reasoning(self) -> bool:
         """The chat template can switch reasoning on and off."""
 
@@ -229,8 +234,35 @@ class DeviceShare:
         """The device's name; `CPU` is system RAM."""
 
     @property
+    def projector(self) -> int:
+        """Bytes of the projector: its weights and compute buffers. They are allocated when it is
+        loaded (`load_projector`)."""
+
+    @property
     def weights(self) -> int:
         """Bytes of weights."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain Python values that can be serialised as JSON."""
+
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+
+@final
+class MediaLimits:
+    """Limits of pictures in messages."""
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the file of a picture."""
+
+    @property
+    def pictures(self) -> int:
+        """Pictures in the messages of a chat."""
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of a picture."""
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain Python values that can be serialised as JSON."""
@@ -1233,6 +1265,10 @@ class PlannedDevice:
     @property
     def name(self) -> str:
         """The device's name."""
+
+    @property
+    def projector(self) -> int:
+        """Bytes of the projector: its weights and compute buffers."""
 
     @property
     def weights(self) -> int:

@@ -88,6 +88,14 @@ class LoadOptions(TypedDict, total=False):
     """Projector for pictures: the path of its file, `none`, or `auto` for the one that belongs to
     the model, in the store or beside its file (`mmproj*.gguf`). Default: `auto`."""
 
+    load_projector: bool | None
+    """Whether the projector is loaded with the model, instead of with the first picture. Default:
+    false."""
+
+    media_limits: Mapping[str, int] | None
+    """Limits of pictures: `pixels` of each, `bytes` of its file, `pictures` in a chat. Default: 100
+    million pixels, 64 MiB, 256 pictures."""
+
     use_mmap: bool | None
     """Whether the file is memory-mapped instead of read. Default: true."""
 
@@ -512,6 +520,14 @@ class PlanOptions(TypedDict, total=False):
     projector: str | None
     """Projector for pictures: the path of its file, `none`, or `auto` for the one that belongs to
     the model, in the store or beside its file (`mmproj*.gguf`). Default: `auto`."""
+
+    load_projector: bool | None
+    """Whether the projector is loaded with the model, instead of with the first picture. Default:
+    false."""
+
+    media_limits: Mapping[str, int] | None
+    """Limits of pictures: `pixels` of each, `bytes` of its file, `pictures` in a chat. Default: 100
+    million pixels, 64 MiB, 256 pictures."""
 
     use_mmap: bool | None
     """Whether the file is memory-mapped instead of read. Default: true."""

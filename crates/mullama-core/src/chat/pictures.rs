@@ -1,26 +1,30 @@
 //! The pictures of messages.
 
+use mullama_base::Text;
 use serde_json::Value;
 
 use super::message::{Content, ContentPart, Message};
-use crate::media::{Picture, bytes_of};
+use crate::media::{Picture, Problem, bytes_of};
+use crate::options::MediaLimits;
 use crate::{Error, ErrorKind, Result};
 
-/// Pictures in a chat.
-const MAX_PICTURES: usize = 256;
-
 /// Decodes the pictures of messages, in order.
-pub(crate) fn pictures(messages: &[Message]) -> Result<Vec<Picture>> {
+pub(crate) fn pictures(messages: &[Message], limits: &MediaLimits) -> Result<Vec<Picture>> {
     let found: Vec<_> = addresses(messages).collect();
-    if found.len() > MAX_PICTURES {
-        let message =
-            format!("the messages have {} pictures, and may have {MAX_PICTURES}", found.len());
-        return Err(Error::new(ErrorKind::InvalidArgument, message));
+    let most = limits.pictures;
+    if found.len() > most as usize {
+        let message = format!("the messages have {} pictures, and may have {most}", found.len());
+        return Err(Error::new(ErrorKind::InvalidArgument, message)
+            .with_hint(Text::with_names("{media_limits} says how many there may be")));
     }
     let decode = |(place, address): (String, Result<&str, String>)| {
-        let picture = address.and_then(bytes_of).and_then(|file| Picture::decode(&file));
-        picture.map_err(|problem| {
+        let wrong = |problem: String| {
             Error::new(ErrorKind::InvalidArgument, format!("{place}.image_url: {problem}"))
+        };
+        let file = address.and_then(|address| bytes_of(address, limits.bytes)).map_err(wrong)?;
+        Picture::decode(&file, limits).map_err(|problem| match problem {
+            Problem::Picture(problem) => wrong(problem),
+            Problem::Memory(error) => error,
         })
     };
     found.into_iter().map(decode).collect()

@@ -29,12 +29,15 @@ pub struct DeviceShare {
     pub compute: u64,
     /// Bytes of the draft model: its weights, KV cache and compute buffers.
     pub draft: u64,
+    /// Bytes of the projector: its weights and compute buffers. They are allocated when it is
+    /// loaded (`load_projector`).
+    pub projector: u64,
 }
 
 impl DeviceShare {
     /// Bytes in all.
     pub fn total(&self) -> u64 {
-        self.weights + self.kv + self.compute + self.draft
+        self.weights + self.kv + self.compute + self.draft + self.projector
     }
 }
 
@@ -155,9 +158,21 @@ impl Placement {
             draft: share.total(),
             ..DeviceShare::default()
         };
-        let mut both = self.plus(Self { devices: draft.devices.iter().map(share).collect() });
+        self.and(Self { devices: draft.devices.iter().map(share).collect() })
+    }
+
+    /// With something else beside it.
+    pub(crate) fn and(self, other: Self) -> Self {
+        let mut both = self.plus(other);
         both.sort();
         both
+    }
+
+    /// A projector, which is in the machine's own memory.
+    pub(crate) fn of_projector(bytes: u64) -> Self {
+        let share =
+            DeviceShare { name: HOST.to_owned(), projector: bytes, ..DeviceShare::default() };
+        Self { devices: vec![share] }.of_use()
     }
 
     /// The machine's own memory last.
@@ -175,6 +190,7 @@ impl Placement {
                     share.kv += added.kv;
                     share.compute += added.compute;
                     share.draft += added.draft;
+                    share.projector += added.projector;
                 }
                 None => self.devices.push(added),
             }
@@ -208,6 +224,7 @@ mod tests {
             kv,
             compute,
             draft: 0,
+            projector: 0,
         };
         assert_eq!(placement.devices, [share("G0", 5, 16, 32, 64), share("CPU", 3, 1, 2, 12)]);
     }

@@ -1,6 +1,6 @@
 //! What turns pictures into embeddings for a model: its file is loaded on first use, and computes on the processor.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
 use mullama_base::check_memory;
@@ -66,32 +66,22 @@ enum Described {
 }
 
 impl Projector {
+    /// Bytes that it takes where it is loaded: its weights, which are not read here, and what it computes in.
+    pub fn memory(file: &ProjectorFile) -> Result<u64> {
+        with_file(file, shim::projector_memory)
+    }
+
     /// Reads a projector's file, whose header has been checked before.
     pub fn load(file: &ProjectorFile, weights: Arc<Weights>, n_threads: u32) -> Result<Self> {
-        let path = &file.path;
-        let problem = |kind: ErrorKind, reason: &str| {
-            let message = format!("cannot load the projector {}: {reason}", path.display());
-            Error::new(kind, message).with_context("path", path.display())
-        };
-        let name = path
-            .to_str()
-            .and_then(|text| CString::new(text).ok())
-            .ok_or_else(|| problem(ErrorKind::InvalidArgument, "its path is not valid UTF-8"))?;
-        let size = path.metadata().map_err(|error| Error::unreadable(path, error))?.len();
-        check_memory(usize::try_from(size).unwrap_or(usize::MAX))?;
-        let (loaded, said) = logging::capture(|| {
+        let (inner, about) = with_file(file, |name| {
             // SAFETY: the model outlives the projector, which holds on to it.
-            unsafe { shim::Projector::load(&name, weights.as_ptr(), n_threads as i32) }
-        });
-        let (inner, about) = loaded.map_err(|reason| {
-            let reason = said.problem().unwrap_or(reason);
-            problem(Failure::of(&reason).kind(ErrorKind::InvalidModel), &reason)
+            unsafe { shim::Projector::load(name, weights.as_ptr(), n_threads as i32) }
         })?;
         let about: About = serde_json::from_str(&about)
-            .map_err(|error| problem(ErrorKind::Internal, &error.to_string()))?;
+            .map_err(|error| problem(file, ErrorKind::Internal, &error.to_string()))?;
         if !about.vision || about.has_grid_positions {
             let reason = "it is of a kind that is not supported";
-            return Err(problem(ErrorKind::Unsupported, reason));
+            return Err(problem(file, ErrorKind::Unsupported, reason));
         }
         let (width, n_vocab) = (weights.n_embd_input(), weights.n_vocab());
         let file = file.clone();
@@ -145,7 +135,41 @@ impl Projector {
     }
 }
 
+/// Has the engine read a projector's file.
+fn with_file<T>(
+    file: &ProjectorFile,
+    read: impl FnOnce(&CStr) -> shim::ShimResult<T>,
+) -> Result<T> {
+    let path = &file.path;
+    let name = path
+        .to_str()
+        .and_then(|text| CString::new(text).ok())
+        .ok_or_else(|| problem(file, ErrorKind::InvalidArgument, "its path is not valid UTF-8"))?;
+    let size = path.metadata().map_err(|error| Error::unreadable(path, error))?.len();
+    check_memory(usize::try_from(size).unwrap_or(usize::MAX))?;
+    let (done, said) = logging::capture(|| read(&name));
+    done.map_err(|reason| {
+        let reason = said.problem().unwrap_or(reason);
+        problem(file, Failure::of(&reason).kind(ErrorKind::InvalidModel), &reason)
+    })
+}
+
+fn problem(file: &ProjectorFile, kind: ErrorKind, reason: &str) -> Error {
+    let path = file.path.display();
+    let message = format!("cannot load the projector {path}: {reason}");
+    Error::new(kind, message).with_context("path", path)
+}
+
 impl PreparedPicture {
+    /// Tokens that it takes in a prompt.
+    pub fn n_tokens(&self) -> usize {
+        let length = |piece: &Piece| match piece {
+            Piece::Text(tokens) => tokens.len(),
+            Piece::Part(part) => part.stand_ins.len(),
+        };
+        self.pieces.iter().map(length).sum()
+    }
+
     /// The embeddings of a part of it, one after the other; `Cancelled` as soon as `go_on` says no.
     pub fn encode(&self, part: &Part, go_on: &impl Fn() -> bool) -> Result<Vec<f32>> {
         let size = part.stand_ins.len() * self.projector.width;

@@ -4,17 +4,14 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-/// Bytes of an image's file. Photographs have some ten million.
-const MAX_BYTES: usize = 64 << 20;
-
 /// With padding or without it.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The bytes in an address; else what is wrong with it.
-pub(crate) fn bytes_of(address: &str) -> Result<Vec<u8>, String> {
+/// The bytes in an address, at most so many; else what is wrong with it.
+pub(crate) fn bytes_of(address: &str, most: u64) -> Result<Vec<u8>, String> {
     let scheme = address.split_once(':').map_or("", |(scheme, _)| scheme);
     if !scheme.eq_ignore_ascii_case("data") {
         let shown: String = address.chars().take(40).collect();
@@ -31,9 +28,7 @@ pub(crate) fn bytes_of(address: &str) -> Result<Vec<u8>, String> {
             "the data of an address must be in base64: data:image/png;base64,...".to_owned()
         );
     }
-    if data.len() / 4 * 3 > MAX_BYTES {
-        return Err(too_large(data.len() / 4 * 3));
-    }
+    check_size(data.len() / 4 * 3, most)?;
     let decoded = if data.contains(|c: char| c.is_ascii_whitespace()) {
         BASE64.decode(data.split_ascii_whitespace().collect::<String>())
     } else {
@@ -43,17 +38,18 @@ pub(crate) fn bytes_of(address: &str) -> Result<Vec<u8>, String> {
 }
 
 /// Refuses what is larger than a file may be.
-pub(super) fn check_size(bytes: &[u8]) -> Result<(), String> {
-    if bytes.len() > MAX_BYTES { Err(too_large(bytes.len())) } else { Ok(()) }
-}
-
-fn too_large(size: usize) -> String {
-    format!("the file of an image has {size} bytes, and may have {MAX_BYTES}")
+pub(super) fn check_size(size: usize, most: u64) -> Result<(), String> {
+    if size as u64 <= most {
+        return Ok(());
+    }
+    Err(format!("the file of an image has {size} bytes, and may have {most}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MOST: u64 = 64 << 20;
 
     #[test]
     fn data_is_read_from_addresses() {
@@ -64,7 +60,7 @@ mod tests {
             ("data:image/png;charset=x;base64,AA\nEC ", &[0, 1, 2]),
             ("data:;base64,", &[]),
         ] {
-            assert_eq!(bytes_of(address).unwrap(), bytes, "{address}");
+            assert_eq!(bytes_of(address, MOST).unwrap(), bytes, "{address}");
         }
     }
 
@@ -81,10 +77,11 @@ mod tests {
             ("data:image/png;base64,A*B=", "not base64"),
             ("data:image/png;base64,A", "not base64"),
         ] {
-            let problem = bytes_of(address).unwrap_err();
+            let problem = bytes_of(address, MOST).unwrap_err();
             assert!(problem.contains(said), "{address}: {problem}");
         }
-        let large = format!("data:;base64,{}", "A".repeat(MAX_BYTES / 3 * 4 + 8));
-        assert!(bytes_of(&large).unwrap_err().contains("may have 67108864"));
+        let address = "data:;base64,AAECAAEC";
+        assert_eq!(bytes_of(address, 6).unwrap().len(), 6);
+        assert!(bytes_of(address, 5).unwrap_err().contains("has 6 bytes, and may have 5"));
     }
 }

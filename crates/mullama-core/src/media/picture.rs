@@ -5,19 +5,20 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{
-    DynamicImage, ExtendedColorType, ImageDecoder as _, ImageEncoder as _, ImageError, ImageReader,
-    Limits, Rgb, RgbImage,
+    DynamicImage, ExtendedColorType, ImageDecoder as _, ImageEncoder as _, ImageError, ImageFormat,
+    ImageReader, Limits, Rgb, RgbImage,
 };
+use mullama_base::check_memory;
 use mullama_hub::Digest;
 
 use super::address::check_size;
-use crate::Token;
+use crate::options::MediaLimits;
+use crate::{Error, Token};
 
-/// Pixels of a picture. A projector makes it much smaller in any case.
-const MAX_PIXELS: u64 = 100_000_000;
-
-/// Bytes that decoding may take: those of a picture of the most pixels, of 16 bits and four channels.
-const MAX_MEMORY: u64 = MAX_PIXELS * 8 + (64 << 20);
+/// Bytes that decoding a picture of so many pixels may take: those of 16 bits and four channels, and some more.
+fn memory_for(pixels: u64) -> u64 {
+    pixels.saturating_mul(8).saturating_add(64 << 20)
+}
 
 /// What is seen where a picture is transparent.
 const BACKGROUND: u32 = 255;
@@ -31,20 +32,35 @@ pub(crate) struct Picture {
     digest: Digest,
 }
 
+/// Why a picture cannot be had.
+#[derive(Debug)]
+pub(crate) enum Problem {
+    /// What is wrong with it.
+    Picture(String),
+    /// There is no memory for it.
+    Memory(Error),
+}
+
+impl From<String> for Problem {
+    fn from(problem: String) -> Self {
+        Self::Picture(problem)
+    }
+}
+
 impl Picture {
     /// Decodes the file of an image (PNG, JPEG, GIF, BMP, WebP), whose content says which it is; else says what is
     /// wrong with it.
     ///
     /// An animation gives its first image. A picture is turned as its EXIF data say. Sixteen bits become eight, CMYK
     /// and grey become RGB, and what is transparent is put on white.
-    pub fn decode(file: &[u8]) -> Result<Self, String> {
+    pub fn decode(file: &[u8], limits: &MediaLimits) -> Result<Self, Problem> {
         if file.is_empty() {
-            return Err("the image has no data".to_owned());
+            return Err("the image has no data".to_owned().into());
         }
-        check_size(file)?;
+        check_size(file.len(), limits.bytes)?;
         // The decoders are safe code, which may still panic over a file that nobody thought of.
-        let decoded = catch_unwind(AssertUnwindSafe(|| decode(file)));
-        let image = decoded.unwrap_or_else(|_| Err("the image is damaged".to_owned()))?;
+        let decoded = catch_unwind(AssertUnwindSafe(|| decode(file, limits.pixels)));
+        let image = decoded.unwrap_or_else(|_| Err("the image is damaged".to_owned().into()))?;
         let (width, height) = image.dimensions();
         let pixels = image.into_raw();
         let size = [width.to_le_bytes(), height.to_le_bytes()].concat();
@@ -102,25 +118,32 @@ pub(crate) fn encode_pixels(
     Ok(file)
 }
 
-fn decode(file: &[u8]) -> Result<RgbImage, String> {
+fn decode(file: &[u8], most: u64) -> Result<RgbImage, Problem> {
     let reader = ImageReader::new(Cursor::new(file)).with_guessed_format();
     let mut reader = reader.map_err(|error| error.to_string())?;
     if reader.format().is_none() {
-        return Err(
-            "the data is no image of a supported format (PNG, JPEG, GIF, BMP, WebP)".to_owned()
-        );
+        let problem = "the data is no image of a supported format (PNG, JPEG, GIF, BMP, WebP)";
+        return Err(problem.to_owned().into());
     }
+    if reader.format() == Some(ImageFormat::WebP) && !has_whole_chunks(file) {
+        return Err("the image is damaged: a part of it is longer than the file".to_owned().into());
+    }
+    let problem = |error: &ImageError| problem(error, most);
     let mut limits = Limits::default();
-    limits.max_alloc = Some(MAX_MEMORY);
+    limits.max_alloc = Some(memory_for(most));
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(|error| problem(&error))?;
     let (width, height) = decoder.dimensions();
     if width == 0 || height == 0 {
-        return Err(format!("the image has {width} x {height} pixels"));
+        return Err(format!("the image has {width} x {height} pixels").into());
     }
-    if u64::from(width) * u64::from(height) > MAX_PIXELS {
-        return Err(format!("the image has {width} x {height} pixels, and may have {MAX_PIXELS}"));
+    let count = u64::from(width) * u64::from(height);
+    if count > most {
+        return Err(format!("the image has {width} x {height} pixels, and may have {most}").into());
     }
+    // As it is stored, turned, and as RGBA and RGB.
+    let needed = decoder.total_bytes().saturating_mul(2).saturating_add(count * 7);
+    check_memory(usize::try_from(needed).unwrap_or(usize::MAX)).map_err(Problem::Memory)?;
     // Data that cannot be read say nothing.
     let orientation = decoder.orientation().ok();
     let mut image = DynamicImage::from_decoder(decoder).map_err(|error| problem(&error))?;
@@ -140,11 +163,31 @@ fn decode(file: &[u8]) -> Result<RgbImage, String> {
     Ok(flat)
 }
 
-fn problem(error: &ImageError) -> String {
+/// Whether all chunks of a WebP file end in it. The decoder makes room for as many bytes as a chunk says it has.
+fn has_whole_chunks(file: &[u8]) -> bool {
+    let number = |place: usize| {
+        let bytes = file.get(place..place + 4)?;
+        Some(u32::from_le_bytes(bytes.try_into().ok()?) as usize)
+    };
+    let end = number(4).map_or(0, |size| size.saturating_add(8)).min(file.len());
+    // The first comes after `RIFF`, the length of all, and `WEBP`.
+    let mut start = 12;
+    while start + 8 <= end {
+        let Some(size) = number(start + 4) else { return false };
+        if size > file.len() - start - 8 {
+            return false;
+        }
+        start += 8 + size + size % 2;
+    }
+    true
+}
+
+fn problem(error: &ImageError, most: u64) -> String {
     match error {
         ImageError::Limits(_) => {
             format!(
-                "the image is larger than it may be: {MAX_PIXELS} pixels, {MAX_MEMORY} bytes of memory"
+                "the image is larger than it may be: {most} pixels, {} bytes of memory",
+                memory_for(most)
             )
         }
         ImageError::Unsupported(_) => format!("the image cannot be read: {error}"),
@@ -157,9 +200,20 @@ mod tests {
     use std::collections::HashSet;
 
     use image::codecs::jpeg::JpegEncoder;
-    use image::{ImageFormat, Rgba, RgbaImage};
+    use image::{Rgba, RgbaImage};
 
     use super::*;
+
+    fn decode_within(file: &[u8], limits: &MediaLimits) -> Result<Picture, String> {
+        Picture::decode(file, limits).map_err(|problem| match problem {
+            Problem::Picture(problem) => problem,
+            Problem::Memory(error) => error.to_string(),
+        })
+    }
+
+    fn decode(file: &[u8]) -> Result<Picture, String> {
+        decode_within(file, &MediaLimits::default())
+    }
 
     fn encoded(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
         let mut bytes = Cursor::new(Vec::new());
@@ -174,18 +228,31 @@ mod tests {
     #[test]
     fn every_format_gives_the_same_pixels() {
         for format in [ImageFormat::Png, ImageFormat::Bmp, ImageFormat::WebP, ImageFormat::Gif] {
-            let picture = Picture::decode(&encoded(red(), format)).unwrap();
+            let picture = decode(&encoded(red(), format)).unwrap();
             assert_eq!((picture.width, picture.height), (4, 2), "{format:?}");
             assert_eq!(picture.pixels, red().into_raw(), "{format:?}");
         }
-        let picture = Picture::decode(&encoded(red(), ImageFormat::Jpeg)).unwrap();
+        let picture = decode(&encoded(red(), ImageFormat::Jpeg)).unwrap();
         assert!(picture.pixels[0] > 250 && picture.pixels[1] < 5, "{:?}", &picture.pixels[..3]);
+    }
+
+    #[test]
+    fn limits_are_those_that_are_set() {
+        let file = encoded(red(), ImageFormat::Png);
+        let with = |limits: MediaLimits| decode_within(&file, &limits).err();
+        let limits = MediaLimits::default();
+        assert_eq!(with(limits.with_pixels(8)), None);
+        let problem = with(limits.with_pixels(7)).unwrap();
+        assert_eq!(problem, "the image has 4 x 2 pixels, and may have 7");
+        assert_eq!(with(limits.with_bytes(file.len() as u64)), None);
+        let problem = with(limits.with_bytes(file.len() as u64 - 1)).unwrap();
+        assert!(problem.ends_with(&format!("may have {}", file.len() - 1)), "{problem}");
     }
 
     #[test]
     fn pixels_come_back_as_they_were() {
         let file = encode_pixels(4, 2, 3, &red()).unwrap();
-        assert_eq!(Picture::decode(&file).unwrap().pixels, red().into_raw());
+        assert_eq!(decode(&file).unwrap().pixels, red().into_raw());
         for (size, channels) in [((4, 2), 4), ((4, 3), 3), ((0, 0), 3), ((12, 1), 2)] {
             assert!(
                 encode_pixels(size.0, size.1, channels, &red()).is_err(),
@@ -197,14 +264,11 @@ mod tests {
     #[test]
     fn other_kinds_of_pixels_become_rgb() {
         let deep = DynamicImage::from(red()).into_rgb16();
-        assert_eq!(
-            Picture::decode(&encoded(deep, ImageFormat::Png)).unwrap().pixels[..3],
-            [255, 0, 0]
-        );
+        assert_eq!(decode(&encoded(deep, ImageFormat::Png)).unwrap().pixels[..3], [255, 0, 0]);
         let grey = image::GrayImage::from_pixel(1, 1, image::Luma([7]));
-        assert_eq!(Picture::decode(&encoded(grey, ImageFormat::Png)).unwrap().pixels, [7, 7, 7]);
+        assert_eq!(decode(&encoded(grey, ImageFormat::Png)).unwrap().pixels, [7, 7, 7]);
         let clear = RgbaImage::from_fn(2, 1, |x, _| Rgba([0, 0, 0, if x == 0 { 0 } else { 255 }]));
-        let pixels = Picture::decode(&encoded(clear, ImageFormat::Png)).unwrap().pixels;
+        let pixels = decode(&encoded(clear, ImageFormat::Png)).unwrap().pixels;
         assert_eq!(pixels, [255, 255, 255, 0, 0, 0]);
     }
 
@@ -221,7 +285,7 @@ mod tests {
         let mut encoder = JpegEncoder::new(&mut bytes);
         image::ImageEncoder::set_exif_metadata(&mut encoder, exif).unwrap();
         encoder.encode_image(&red()).unwrap();
-        let picture = Picture::decode(&bytes).unwrap();
+        let picture = decode(&bytes).unwrap();
         assert_eq!((picture.width, picture.height), (2, 4));
     }
 
@@ -238,6 +302,11 @@ mod tests {
         empty[16..20].fill(0);
         let sum = crc32(&empty[12..29]);
         empty[29..33].copy_from_slice(&sum.to_be_bytes());
+        // A last chunk of four gigabytes.
+        let mut endless = encoded(red(), ImageFormat::WebP);
+        endless.extend(b"EXIF\xff\xff\xff\xff");
+        let size = (endless.len() - 8) as u32;
+        endless[4..8].copy_from_slice(&size.to_le_bytes());
         for (file, said) in [
             (&b""[..], "no data"),
             (b"This is a text.", "no image of a supported format"),
@@ -246,8 +315,9 @@ mod tests {
             (&bomb, "may have 100000000"),
             (&empty, ""),
             (&vec![0; (64 << 20) + 1], "may have 67108864"),
+            (&endless, "longer than the file"),
         ] {
-            let problem = Picture::decode(file).err().unwrap();
+            let problem = decode(file).err().unwrap();
             assert!(problem.contains(said), "{problem}");
         }
     }
@@ -288,7 +358,7 @@ mod tests {
                     file[place] = random(256) as u8;
                 }
                 file.truncate(file.len() - if random(4) == 0 { random(file.len()) } else { 0 });
-                if let Ok(picture) = Picture::decode(&file) {
+                if let Ok(picture) = decode(&file) {
                     let size = picture.width as usize * picture.height as usize * 3;
                     assert_eq!(picture.pixels.len(), size);
                 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::loaded::Loaded;
 use crate::engine::Placement;
+use crate::options::MediaLimits;
 use crate::scheduler::Started;
 use mullama_gguf::GgufHeader;
 
@@ -28,6 +29,8 @@ pub struct Capabilities {
     pub vision: bool,
     /// Documents can be ranked: there is a classification head.
     pub rerank: bool,
+    /// Limits of pictures, if messages can have any.
+    pub media_limits: Option<MediaLimits>,
 }
 
 /// What is known of a model for good.
@@ -60,6 +63,7 @@ impl ModelInfo {
         let embedding = loaded.embedders.info();
         let caps = chat_template.as_ref().and_then(|_| loaded.template_capabilities());
         let (tools, reasoning) = caps.unwrap_or_default();
+        let vision = started.can_generate && chat_template.is_some() && loaded.vision.is_on();
         Self {
             path: loaded.path.clone(),
             context_size: embedding.limit as u32,
@@ -80,8 +84,9 @@ impl ModelInfo {
                 tools,
                 reasoning,
                 embed: embedding.can_embed(),
-                vision: started.can_generate && chat_template.is_some() && loaded.vision.is_on(),
+                vision,
                 rerank: embedding.can_rerank(),
+                media_limits: vision.then_some(loaded.vision.limits.media),
             },
             chat_template,
         }

@@ -10,15 +10,15 @@ use super::defaults::ModelDefaults;
 use super::handle::{Model, Shared};
 use super::info::ModelInfo;
 use super::loaded::Loaded;
-use super::vision::Vision;
+use super::vision::{Vision, VisionLimits};
 use crate::device::{DeviceSet, cuda};
 use crate::embedding::{Embedders, EmbeddingInfo};
 use crate::engine::{ContextSettings, Vocab, WeightSettings, Weights};
 use crate::options::{ContextParams, GenerateOptions, ModelParams};
-use crate::placement::{self, PlacementDecision};
+use crate::placement::{self, PlacedProjector, PlacementDecision};
 use crate::sampling::Guides;
 use crate::scheduler::{DraftModel, Engine, Started};
-use crate::source::{DraftFile, ResolvedModel, find_projector, preflight, pull};
+use crate::source::{DraftFile, ResolvedModel, preflight, pull};
 use crate::{Error, Result, runtime};
 use mullama_gguf::GgufHeader;
 
@@ -63,21 +63,28 @@ impl Model {
         let (defaults, unusable) =
             ModelDefaults::fill(&source, &header, &mut params, &mut context)?;
         let vocab_only = params.settled_vocab_only();
+        let ResolvedModel { path, stored } = source;
+        preflight::check(&path, &header, vocab_only, params.metadata_overrides.as_ref())?;
+        let draft = DraftFile::find(params.draft_model.as_deref().filter(|_| !vocab_only), &path)?;
+        runtime::require_cpu()?;
         let asked = params.projector.as_deref();
         let projector = if vocab_only {
             None
         } else {
-            find_projector(&source.path, source.stored.as_ref(), &header, asked)?
+            PlacedProjector::find(&path, stored.as_ref(), &header, asked)?
         };
-        let path = source.path;
-        preflight::check(&path, &header, vocab_only, params.metadata_overrides.as_ref())?;
-        let draft = DraftFile::find(params.draft_model.as_deref().filter(|_| !vocab_only), &path)?;
-        runtime::require_cpu()?;
+        let placed_projector = projector.as_ref().and_then(|found| found.as_ref().ok());
         let (weights, settings, draft) = if vocab_only {
             (WeightSettings::resolve(&params, &DeviceSet::default())?, None, None)
         } else {
-            let (decision, placed) =
-                placement::decide(&path, &header, &params, &context, draft.as_ref())?;
+            let (decision, placed) = placement::decide(
+                &path,
+                &header,
+                &params,
+                &context,
+                placed_projector,
+                draft.as_ref(),
+            )?;
             cuda::apply(params.cuda.as_ref())?;
             decision.context.warn_of_threads();
             let draft = draft.zip(placed).map(|(draft, placed)| {
@@ -92,7 +99,10 @@ impl Model {
         let weights = Arc::new(Weights::load(&path, &weights, &mut progress)?);
         let vocab = Vocab::new(Arc::clone(&weights));
         let adapters = params.lora.as_ref().map(|lora| weights.adapters(lora)).transpose()?;
-        let (engine, started) = start_engine(&weights, &vocab, settings.as_ref(), draft)?;
+        let (engine, mut started) = start_engine(&weights, &vocab, settings.as_ref(), draft)?;
+        if let Some(projector) = placed_projector.filter(|_| started.can_generate) {
+            started.placement = started.placement.and(projector.placement.clone());
+        }
         let computed_with = settings.as_ref().map_or_else(String::new, |settings| {
             let ContextSettings { type_k, type_v, rope_freq_base, rope_freq_scale, .. } = settings;
             let overrides = &weights.settings.metadata;
@@ -103,7 +113,16 @@ impl Model {
         let step = settings.as_ref().map(|settings| (settings.n_threads_batch, settings.n_ubatch));
         let embedding = EmbeddingInfo::new(&path, &header, settings, context_size, &weights);
         let (n_threads, n_ubatch) = step.unwrap_or((1, 1));
-        let vision = Vision::new(projector, n_threads, n_ubatch);
+        let limits = VisionLimits {
+            media: params.media_limits.unwrap_or_default(),
+            n_ctx: started.n_ctx as usize,
+            n_ubatch: n_ubatch as usize,
+        };
+        let projector = projector.map(|found| found.map(|placed| placed.file));
+        let vision = Vision::new(projector, n_threads, limits);
+        if params.settled_load_projector() && started.can_generate && vision.is_on() {
+            vision.load(&weights)?;
+        }
         let loaded = Loaded {
             engine,
             vision,

@@ -247,8 +247,8 @@ impl Model {
     ) -> Result<String> {
         let began = Instant::now();
         let loaded = self.loaded()?;
-        if has_pictures(messages) && !loaded.vision.is_on() {
-            loaded.vision.projector(&loaded.weights, messages)?;
+        if has_pictures(messages) {
+            loaded.vision.check_is_on(messages)?;
         }
         let rendered = self.render(messages, options, add_generation_prompt, began)?.wait()?;
         Ok(rendered.prompt.text.replace(PICTURE, "<image>"))

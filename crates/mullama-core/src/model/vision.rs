@@ -6,6 +6,8 @@ use mullama_base::Text;
 
 use crate::chat::{Message, PICTURE, Templates, picture_place, pictures};
 use crate::engine::{Piece, PreparedPicture, Projector, Prompt, Vocab, Weights};
+use crate::media::Picture;
+use crate::options::MediaLimits;
 use crate::scheduler::MediaRun;
 use crate::source::ProjectorFile;
 use crate::{Error, ErrorKind, Result, Token};
@@ -15,8 +17,16 @@ pub(super) struct Vision {
     file: Option<Result<ProjectorFile>>,
     projector: OnceLock<Result<Arc<Projector>>>,
     n_threads: u32,
+    pub limits: VisionLimits,
+}
+
+/// What pictures have to keep to.
+pub(super) struct VisionLimits {
+    pub media: MediaLimits,
+    /// Tokens of the context.
+    pub n_ctx: usize,
     /// Tokens that are computed at once.
-    n_ubatch: usize,
+    pub n_ubatch: usize,
 }
 
 /// A prompt that may have pictures in it.
@@ -27,8 +37,8 @@ pub(super) struct SeenPrompt {
 }
 
 impl Vision {
-    pub fn new(file: Option<Result<ProjectorFile>>, n_threads: u32, n_ubatch: u32) -> Self {
-        Self { file, projector: OnceLock::new(), n_threads, n_ubatch: n_ubatch as usize }
+    pub fn new(file: Option<Result<ProjectorFile>>, n_threads: u32, limits: VisionLimits) -> Self {
+        Self { file, projector: OnceLock::new(), n_threads, limits }
     }
 
     /// Whether the model takes pictures.
@@ -36,14 +46,12 @@ impl Vision {
         matches!(self.file, Some(Ok(_)))
     }
 
-    /// The projector, which is loaded where it has not been.
-    ///
-    /// `messages` have a picture: an error names its place.
-    pub fn projector(
-        &self,
-        weights: &Arc<Weights>,
-        messages: &[Message],
-    ) -> Result<Arc<Projector>> {
+    /// Refuses messages with a picture where there is no projector, which names the picture's place.
+    pub fn check_is_on(&self, messages: &[Message]) -> Result<()> {
+        self.file(messages).map(drop)
+    }
+
+    fn file(&self, messages: &[Message]) -> Result<&ProjectorFile> {
         let text_only = || {
             let place = picture_place(messages).unwrap_or_default();
             let message = format!("{place} has a picture, and this model takes text only");
@@ -51,7 +59,12 @@ impl Vision {
                 "a model that sees has a projector: give its file as {projector}",
             ))
         };
-        let file = self.file.as_ref().ok_or_else(text_only)?.as_ref().map_err(Clone::clone)?;
+        self.file.as_ref().ok_or_else(text_only)?.as_ref().map_err(Clone::clone)
+    }
+
+    /// The projector, which is loaded where it has not been.
+    pub fn load(&self, weights: &Arc<Weights>) -> Result<Arc<Projector>> {
+        let file = self.file(&[])?;
         if let Some(known) = self.projector.get() {
             return known.clone();
         }
@@ -68,26 +81,41 @@ impl Vision {
         weights: &Arc<Weights>,
         messages: &[Message],
     ) -> Result<Vec<Arc<PreparedPicture>>> {
-        let projector = self.projector(weights, messages)?;
-        let prepare = |picture| {
+        self.check_is_on(messages)?;
+        let found = pictures(messages, &self.limits.media)?;
+        let projector = self.load(weights)?;
+        let prepare = |picture: Picture| {
             let prepared = projector.prepare(&picture)?;
-            self.check(&prepared)?;
+            self.check(&picture, &prepared)?;
             Ok(Arc::new(prepared))
         };
-        pictures(messages)?.into_iter().map(prepare).collect()
+        found.into_iter().map(prepare).collect()
     }
 
-    /// What is computed in one step has to fit into one.
-    fn check(&self, picture: &PreparedPicture) -> Result<()> {
-        for piece in &picture.pieces {
+    /// A picture has to fit into the context, and what is computed in one step into one.
+    fn check(&self, picture: &Picture, prepared: &PreparedPicture) -> Result<()> {
+        let VisionLimits { n_ctx, n_ubatch, .. } = self.limits;
+        let count = prepared.n_tokens();
+        if count > n_ctx {
+            let Picture { width, height, .. } = picture;
+            let message = format!(
+                "a picture of {width} x {height} pixels takes {count} tokens and the context has {n_ctx}"
+            );
+            return Err(Error::new(ErrorKind::ContextOverflow, message)
+                .with_context("image_tokens", count)
+                .with_context("context_size", n_ctx)
+                .with_hint(Text::with_names(
+                    "load the model with a larger {context_size}, or make the picture smaller",
+                )));
+        }
+        for piece in &prepared.pieces {
             if let Piece::Part(part) = piece
                 && part.sees_ahead
-                && part.stand_ins.len() > self.n_ubatch
+                && part.stand_ins.len() > n_ubatch
             {
                 let message = format!(
-                    "a picture takes {} tokens that are computed at once, and a step has {}",
+                    "a picture takes {} tokens that are computed at once, and a step has {n_ubatch}",
                     part.stand_ins.len(),
-                    self.n_ubatch
                 );
                 return Err(Error::new(ErrorKind::InvalidArgument, message)
                     .with_hint(Text::with_names("load the model with a larger {ubatch_size}")));

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::cuda::CudaSettings;
 use super::kind::{FlagForm, Names, option_type};
 use super::lora::Lora;
+use super::media::MediaLimits;
 use super::table::options;
 
 options! {
@@ -42,6 +43,11 @@ options! {
         /// Projector for pictures: the path of its file, `none`, or `auto` for the one that belongs to the
         /// model, in the store or beside its file (`mmproj*.gguf`). Default: `auto`.
         projector <- String; flag "mmproj",
+        /// Whether the projector is loaded with the model, instead of with the first picture.
+        load_projector: bool = false,
+        /// Limits of pictures: `pixels` of each, `bytes` of its file, `pictures` in a chat. Default:
+        /// 100 million pixels, 64 MiB, 256 pictures.
+        media_limits <- MediaLimits,
         /// Kernels that compute on the processor: `own` for mullama's, `engine` for llama.cpp's. Default:
         /// `own` where the processor has AVX2, unless `MULLAMA_KERNELS` says otherwise.
         cpu_kernels: CpuKernels,

@@ -86,19 +86,14 @@ impl Budgets {
         Ok(Self { gpus, host, host_weights_count: !is_mapped })
     }
 
-    /// What a draft model, which is placed first, leaves.
-    pub fn beside(mut self, draft: &Placement) -> Self {
-        for budget in self.gpus.iter_mut().chain([&mut self.host]) {
-            let share = draft.devices.iter().find(|share| share.name == budget.name);
-            let is_host = budget.device.is_none();
-            let needed = share.map_or(0, |share| {
-                if is_host && !self.host_weights_count {
-                    share.kv + share.compute
-                } else {
-                    share.total()
-                }
-            });
-            budget.free = budget.free.saturating_sub(needed);
+    /// What others, which are placed first, leave: a projector, a draft model.
+    pub fn beside(mut self, others: &Placement) -> Self {
+        for share in &others.devices {
+            let needed = self.needed(share);
+            let mut budgets = self.gpus.iter_mut().chain([&mut self.host]);
+            if let Some(budget) = budgets.find(|budget| budget.name == share.name) {
+                budget.free = budget.free.saturating_sub(needed);
+            }
         }
         self
     }
@@ -116,7 +111,7 @@ impl Budgets {
     /// Bytes of a part that its device must have free.
     fn needed(&self, share: &DeviceShare) -> u64 {
         let is_paged = share.name == HOST && !self.host_weights_count;
-        if is_paged { share.kv + share.compute } else { share.total() }
+        if is_paged { share.kv + share.compute + share.projector } else { share.total() }
     }
 
     /// Whether every device has room for its part.
@@ -196,6 +191,7 @@ mod tests {
             kv: 10,
             compute: 10,
             draft: 0,
+            projector: 0,
         };
         let mut budgets = Budgets {
             gpus: vec![budget("G0", 100, 10)],

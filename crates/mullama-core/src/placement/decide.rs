@@ -1,10 +1,11 @@
-//! The placement of a model that is loaded, with its draft model.
+//! The placement of a model that is loaded, with its projector and its draft model.
 
 use std::path::Path;
 
 use super::budget::Budgets;
 use super::decision::PlacementDecision;
 use super::draft::PlacedDraft;
+use super::projector::PlacedProjector;
 use super::request::{PlacementRequest, is_order_open};
 use super::search::PlacementSearch;
 use crate::Result;
@@ -14,17 +15,22 @@ use crate::options::{ContextParams, ModelParams};
 use crate::source::DraftFile;
 use mullama_gguf::GgufHeader;
 
-/// Fills in what was left open, and refuses what cannot fit: of the model, and of its draft model.
+/// Fills in what was left open, and refuses what cannot fit: of the model, and of its draft model. The projector has
+/// its memory before both.
 pub(crate) fn decide(
     path: &Path,
     header: &GgufHeader,
     params: &ModelParams,
     context: &ContextParams,
+    projector: Option<&PlacedProjector>,
     draft: Option<&DraftFile>,
 ) -> Result<(PlacementDecision, Option<PlacementDecision>)> {
     let devices = DeviceSet::of(params)?;
     let weights = WeightSettings::resolve(params, &devices)?;
     let mut budgets = Budgets::of(&weights, is_order_open(params))?;
+    if let Some(projector) = projector {
+        budgets = budgets.beside(&projector.placement);
+    }
     let request = PlacementRequest::new(header, params, weights, context)?;
     let place = |draft| {
         let (context, host) = (&request.asked.context, budgets.host.free);
@@ -35,9 +41,9 @@ pub(crate) fn decide(
         budgets = budgets.beside(&draft.placement);
     }
     let search = PlacementSearch::new(path, header, request, budgets);
-    let decision = search.decide().map_err(|error| match &draft {
-        Some(draft) => draft.explain(error),
-        None => error,
+    let decision = search.decide().map_err(|error| {
+        let error = draft.iter().fold(error, |error, draft| draft.explain(error));
+        projector.iter().fold(error, |error, projector| projector.explain(error))
     })?;
     for note in search.notes() {
         log::warn!("{note}");

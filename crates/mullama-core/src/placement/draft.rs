@@ -1,15 +1,16 @@
 //! Where a draft model goes: before the model, which has what is left.
 
+use super::beside::explain;
 use super::budget::Budgets;
 use super::decision::PlacementDecision;
 use super::request::{PlacementRequest, is_order_open};
 use super::search::PlacementSearch;
 use crate::device::DeviceSet;
-use crate::engine::{ContextSettings, DeviceShare, Placement, WeightSettings};
+use crate::engine::{ContextSettings, Placement, WeightSettings};
 use crate::options::{ContextParams, ModelParams};
 use crate::source::DraftFile;
 use crate::{Error, ErrorKind, Result};
-use mullama_base::{Text, units};
+use mullama_base::Text;
 
 /// Where a draft model goes.
 pub(crate) struct PlacedDraft<'a> {
@@ -52,16 +53,7 @@ impl<'a> PlacedDraft<'a> {
 
     /// Adds to the refusal of the model how much of the memory the draft model takes.
     pub fn explain(&self, error: Error) -> Error {
-        if error.kind() != ErrorKind::DoesNotFit {
-            return error;
-        }
-        let bytes = self.placement.devices.iter().map(DeviceShare::total).sum();
-        let hint = format!(
-            "{}; the draft model takes {}",
-            error.hint().unwrap_or_default(),
-            units::memory(bytes)
-        );
-        error.with_context("draft_bytes", bytes).with_hint(hint)
+        explain(error, "the draft model", "draft_bytes", &self.placement)
     }
 
     /// Takes the size of the context that the model got.

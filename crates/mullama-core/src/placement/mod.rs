@@ -3,6 +3,7 @@
 //! Every number comes from a dry run: the engine's own loader, told not to allocate
 //! (`llama_model_params.no_alloc`), makes model and context, and says what it would have put where.
 
+mod beside;
 mod budget;
 mod cache;
 mod decide;
@@ -11,6 +12,7 @@ mod draft;
 mod dry_run;
 mod header;
 mod largest;
+mod projector;
 mod request;
 mod room;
 mod search;
@@ -21,6 +23,7 @@ pub(crate) use decide::decide;
 pub(crate) use decision::PlacementDecision;
 pub(crate) use draft::PlacedDraft;
 pub(crate) use header::number;
+pub(crate) use projector::PlacedProjector;
 pub(crate) use request::{PlacementRequest, is_order_open};
 pub(crate) use room::check_room;
 pub(crate) use search::PlacementSearch;

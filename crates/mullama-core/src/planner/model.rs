@@ -13,7 +13,8 @@ use crate::device::Handle;
 use crate::engine::{HostExperts, Placement};
 use crate::options::{KvCacheTypes, ModelParams, OptionSet as _};
 use crate::placement::{
-    Budget, Budgets, PlacedDraft, PlacementDecision, PlacementRequest, PlacementSearch, number,
+    Budget, Budgets, PlacedDraft, PlacedProjector, PlacementDecision, PlacementRequest,
+    PlacementSearch, number,
 };
 use crate::source::{DraftFile, preflight};
 use crate::{ErrorKind, Result};
@@ -24,6 +25,7 @@ pub(super) struct PlanModel<'a> {
     path: &'a Path,
     header: GgufHeader,
     draft: Option<DraftFile>,
+    projector: Option<PlacedProjector>,
 }
 
 impl<'a> PlanModel<'a> {
@@ -38,7 +40,9 @@ impl<'a> PlanModel<'a> {
             DraftFile::at(file, path)
         };
         let draft = draft.map(find).transpose()?;
-        Ok(Self { path, header, draft })
+        let asked = options.model.projector.as_deref();
+        let projector = PlacedProjector::find(path, None, &header, asked)?;
+        Ok(Self { path, header, draft, projector: projector.and_then(Result::ok) })
     }
 
     pub fn path(&self) -> &Path {
@@ -62,10 +66,14 @@ impl<'a> PlanModel<'a> {
     ) -> Result<(Plan, Vec<String>)> {
         let environment = PlanEnvironment::new(options)?;
         let PlanEnvironment { params, weights, budgets, .. } = &environment;
+        let free = match &self.projector {
+            Some(projector) => budgets.clone().beside(&projector.placement),
+            None => budgets.clone(),
+        };
         let request =
             PlacementRequest::new(&self.header, params, weights.clone(), &options.context)?;
         let place = |file| {
-            let (context, host) = (&request.asked.context, budgets.host.free);
+            let (context, host) = (&request.asked.context, free.host.free);
             PlacedDraft::new(file, params, &weights.devices, context, host)
         };
         let (mut draft, no_draft) = match self.draft.as_ref().map(place).transpose() {
@@ -74,17 +82,16 @@ impl<'a> PlanModel<'a> {
             Err(error) => return Err(error),
         };
         let left = match &draft {
-            Some(draft) => budgets.clone().beside(&draft.placement),
-            None => budgets.clone(),
+            Some(draft) => free.beside(&draft.placement),
+            None => free,
         };
         let search = PlacementSearch::new(self.path, &self.header, request, left);
         let (decision, refusal) = match no_draft.map_or_else(|| search.decide(), Err) {
             Ok(decision) => (decision, None),
             Err(error) if error.kind() == ErrorKind::DoesNotFit => {
-                let error = match &draft {
-                    Some(draft) => draft.explain(error),
-                    None => error,
-                };
+                let error = draft.iter().fold(error, |error, draft| draft.explain(error));
+                let explain = |error, projector: &PlacedProjector| projector.explain(error);
+                let error = self.projector.iter().fold(error, explain);
                 (search.request.asked.clone(), Some(error.report()))
             }
             Err(error) => return Err(error),
@@ -95,6 +102,9 @@ impl<'a> PlanModel<'a> {
         let mut placement = search.dry_run(&decision)?;
         if let Some(draft) = &draft {
             placement = placement.with_draft(&draft.placement);
+        }
+        if let Some(projector) = &self.projector {
+            placement = placement.and(projector.placement.clone());
         }
         let placed = Placed { placement: &placement, budgets, decision: &decision };
         let mut plan = describe(&search, &self.header, params, &placed, refusal);
@@ -136,6 +146,7 @@ fn describe(
             kv: share.kv,
             compute: share.compute,
             draft: share.draft,
+            projector: share.projector,
             free: budget.free,
             margin: budget.margin,
         }

@@ -82,6 +82,8 @@ pub struct PlannedDevice {
     pub compute: u64,
     /// Bytes of the draft model: its weights, KV cache and compute buffers.
     pub draft: u64,
+    /// Bytes of the projector: its weights and compute buffers.
+    pub projector: u64,
     /// Bytes that are free before loading.
     pub free: u64,
     /// Bytes that automatic placement leaves free.
@@ -91,7 +93,7 @@ pub struct PlannedDevice {
 impl PlannedDevice {
     /// Bytes that it would hold.
     pub fn total(&self) -> u64 {
-        self.weights + self.kv + self.compute + self.draft
+        self.weights + self.kv + self.compute + self.draft + self.projector
     }
 }
 

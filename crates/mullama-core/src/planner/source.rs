@@ -41,6 +41,11 @@ impl PlanSource {
             Self::Model(source) => match ResolvedModel::find(source) {
                 Ok(found) => {
                     found.fill_options(&mut options.model, &mut options.context)?;
+                    let is_open = matches!(options.model.projector.as_deref(), None | Some("auto"));
+                    if found.stored.is_some() && is_open {
+                        let own = found.projector()?;
+                        options.model.projector = own.map(|path| path.display().to_string());
+                    }
                     found.path
                 }
                 Err(error) if error.kind() == ErrorKind::NotFound => {

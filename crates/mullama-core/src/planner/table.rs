@@ -139,6 +139,8 @@ impl Plan {
         let has_draft = self.all_devices().any(|device| device.draft > 0);
         let mut header = vec!["DEVICE", "LAYERS", "WEIGHTS", "KV", "COMPUTE"];
         header.extend(has_draft.then_some("DRAFT MODEL"));
+        let has_projector = self.all_devices().any(|device| device.projector > 0);
+        header.extend(has_projector.then_some("PROJECTOR"));
         header.extend(["LEFT FREE", "DESCRIPTION"]);
         let rows: Vec<Vec<String>> = self
             .all_devices()
@@ -155,6 +157,7 @@ impl Plan {
                     units::memory(device.compute),
                 ];
                 row.extend(has_draft.then(|| units::memory(device.draft)));
+                row.extend(has_projector.then(|| units::memory(device.projector)));
                 row.extend([left, device.description.clone()]);
                 row
             })
@@ -178,7 +181,12 @@ impl Plan {
         } else {
             ""
         };
-        text + "█ weights  ▓ KV cache  ▒ compute  " + draft + "░ free\n"
+        let projector = if self.all_devices().any(|device| device.projector > 0) {
+            "▚ projector  "
+        } else {
+            ""
+        };
+        text + "█ weights  ▓ KV cache  ▒ compute  " + draft + projector + "░ free\n"
     }
 
     /// Explains the placement of each layer.
@@ -243,6 +251,7 @@ fn bar(device: &PlannedDevice, width: u64) -> String {
         (device.kv, '▓'),
         (device.compute, '▒'),
         (device.draft, '▞'),
+        (device.projector, '▚'),
         (u64::MAX, '░'),
     ] {
         before = bytes.saturating_add(before).min(whole);

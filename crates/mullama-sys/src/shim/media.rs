@@ -22,6 +22,7 @@ type GoOn = unsafe extern "C" fn(asked: *const c_void) -> bool;
 
 unsafe extern "C" {
     fn mullama_media_log(log: ggml_log_callback);
+    fn mullama_projector_memory(path: *const c_char, out: *mut *mut c_char) -> c_int;
     fn mullama_projector_load(
         path: *const c_char,
         model: *const llama_model,
@@ -58,6 +59,13 @@ unsafe extern "C" {
 pub unsafe fn log_media(log: ggml_log_callback) {
     // SAFETY: the caller vouches for `log`.
     unsafe { mullama_media_log(log) }
+}
+
+/// Bytes that a projector takes where it is loaded: its weights, which are not read here, and what it computes in.
+pub fn projector_memory(path: &CStr) -> ShimResult<u64> {
+    // SAFETY: the path outlives the call.
+    let bytes = call(|out| unsafe { mullama_projector_memory(path.as_ptr(), out) })?;
+    bytes.parse().map_err(|error| format!("{bytes} is no number: {error}"))
 }
 
 /// What turns pictures into embeddings for a model.

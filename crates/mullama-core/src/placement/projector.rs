@@ -1,0 +1,48 @@
+//! The projector of a model, which is placed before it.
+
+use std::path::Path;
+
+use mullama_gguf::GgufHeader;
+use mullama_hub::StoredModel;
+
+use super::beside::explain;
+use crate::engine::{Placement, Projector};
+use crate::source::{ProjectorFile, find_projector};
+use crate::{Error, ErrorKind, Result};
+
+/// A projector, and what it takes where it is loaded.
+pub(crate) struct PlacedProjector {
+    pub file: ProjectorFile,
+    pub placement: Placement,
+}
+
+impl PlacedProjector {
+    /// The projector of a model, as [`find_projector`] finds it. The engine says what it takes, and thereby whether it
+    /// can be loaded.
+    pub fn find(
+        path: &Path,
+        stored: Option<&StoredModel>,
+        header: &GgufHeader,
+        asked: Option<&str>,
+    ) -> Result<Option<Result<Self>>> {
+        let Some(found) = find_projector(path, stored, header, asked)? else { return Ok(None) };
+        let file = match found {
+            Ok(file) => file,
+            Err(error) => return Ok(Some(Err(error))),
+        };
+        let is_named = asked.is_some_and(|asked| asked != "auto");
+        match Projector::memory(&file) {
+            Ok(bytes) => Ok(Some(Ok(Self { file, placement: Placement::of_projector(bytes) }))),
+            Err(error) if is_named || error.kind() == ErrorKind::OutOfMemory => Err(error),
+            Err(error) => {
+                log::warn!("the model takes text only: {error}");
+                Ok(Some(Err(error)))
+            }
+        }
+    }
+
+    /// Adds to the refusal of the model how much of the memory the projector takes.
+    pub fn explain(&self, error: Error) -> Error {
+        explain(error, "the projector", "projector_bytes", &self.placement)
+    }
+}
