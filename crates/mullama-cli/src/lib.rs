@@ -18,6 +18,7 @@ mod allocator;
 mod arguments;
 mod commands;
 mod conversation_store;
+mod dropped;
 mod failure;
 mod format;
 mod llama_cpp;

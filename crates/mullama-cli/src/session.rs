@@ -12,6 +12,7 @@ use mullama_base::{Text, folders, units};
 use serde_json::{Map, Value};
 
 use crate::conversation_store::{Conversation, ConversationStore};
+use crate::dropped;
 use crate::failure::Failure;
 use crate::options::Options;
 use crate::progress::Loading;
@@ -199,8 +200,7 @@ impl Session {
 
     /// Adds a picture to the next message.
     pub fn add_image(&mut self, path: &Path) -> Result<(), Failure> {
-        let can_see = self.model.capabilities().vision && !self.raw;
-        if !can_see {
+        if !self.can_see() {
             let message = "the model takes text only: it has no projector that can be used";
             return Err(Error::new(ErrorKind::Unsupported, message)
                 .with_hint("a model that sees has a projector: give its file with --mmproj")
@@ -208,6 +208,29 @@ impl Session {
         }
         self.images.push(ContentPart::image_file(path)?);
         Ok(())
+    }
+
+    /// Adds the pictures whose paths are in a prompt to the next message, where the model takes pictures. Gives the rest
+    /// of the prompt.
+    pub fn take_dropped(&mut self, prompt: String) -> Result<String, Failure> {
+        if !self.can_see() {
+            return Ok(prompt);
+        }
+        let (text, paths) = dropped::split(&prompt);
+        for path in paths {
+            self.add_image(&path)?;
+            tell(format_args!("added the picture {}", path.display()));
+        }
+        Ok(text)
+    }
+
+    /// Whether the next message has pictures.
+    pub fn has_images(&self) -> bool {
+        !self.images.is_empty()
+    }
+
+    fn can_see(&self) -> bool {
+        self.model.capabilities().vision && !self.raw
     }
 
     /// Answers a prompt on standard output, and adds both to the messages. What cannot be answered is
@@ -219,7 +242,9 @@ impl Session {
         let mut question = Message::user(prompt.clone());
         if !self.images.is_empty() {
             let mut parts = std::mem::take(&mut self.images);
-            parts.push(ContentPart::text(prompt));
+            if !prompt.is_empty() {
+                parts.push(ContentPart::text(prompt));
+            }
             question.content = Some(Content::Parts(parts));
         }
         let mut messages = self.all_messages();

@@ -355,6 +355,16 @@ fn pictures_go_with_a_prompt() {
     assert_ne!(twice, seen);
     let named = ["--mmproj", "mmproj-tiny.gguf", "--image", cat];
     assert_eq!(checked(&ask("./tiny.gguf", &named), 0).0, seen);
+    // As a terminal writes the path of a file that is dropped into it.
+    fs::copy(cat, home.path().join("a cat.png")).unwrap();
+    for path in [cat, "'./a cat.png'", "./a\\ cat.png"] {
+        let prompt = format!("Hm? {path}");
+        let line = ["run", "./tiny.gguf", "--temperature", "0", "--threads", "1", &prompt];
+        let dropped = home.mullama(&line).args(["--max-tokens", "8"]).output().unwrap();
+        let (out, err) = checked(&dropped, 0);
+        assert_eq!(out, seen, "{prompt}");
+        assert!(err.contains("added the picture"), "{err}");
+    }
     // A model of the store brings its own.
     fs::write(home.path().join("Modelfile"), "FROM ./tiny.gguf\nFROM ./mmproj-tiny.gguf\n")
         .unwrap();

@@ -211,5 +211,6 @@ fn a_picture_goes_with_the_next_message() {
     expect(&mut session, "/image", "/image FILE");
     expect(&mut session, "/image a cat.png", "");
     expect(&mut session, "Hm?", "prompt image count:   16 token(s)");
+    expect(&mut session, "Hm? './a cat.png'", "added the picture ./a cat.png");
     end(&mut session, "/bye");
 }

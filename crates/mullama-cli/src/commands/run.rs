@@ -53,10 +53,17 @@ pub fn run(arguments: &ArgMatches, itself: &[OsString]) -> Result<(), Failure> {
     for file in arguments.get_many::<String>("image").into_iter().flatten() {
         session.add_image(Path::new(file))?;
     }
+    let prompt = match prompt {
+        // A file is text, whatever it has in it.
+        Some(prompt) if !arguments.contains_id("prompt_file") => {
+            Some(session.take_dropped(prompt)?)
+        }
+        other => other,
+    };
     let piped = piped.map(|piped| piped.wait(prompt.is_none())).transpose()?;
     match joined(prompt, piped) {
         // As with Ollama: it has been shown that the model loads, and nothing was asked.
-        Some(prompt) if prompt.is_empty() => Ok(()),
+        Some(prompt) if prompt.is_empty() && !session.has_images() => Ok(()),
         Some(prompt) => match session.answer(prompt)? {
             FinishReason::Cancelled => Err(Failure::Interrupted),
             _ => session.close(),

@@ -65,6 +65,7 @@ pub fn converse(mut session: Session) -> Result<(), Failure> {
 }
 
 fn answer(session: &mut Session, prompt: String) -> Result<bool, Failure> {
+    let prompt = session.take_dropped(prompt)?;
     if session.answer(prompt)? == FinishReason::Cancelled {
         tell("(stopped)");
     }
