@@ -4,8 +4,10 @@ mod adapters;
 mod calls;
 mod grammars;
 mod headers;
+mod images;
 mod modelfiles;
 mod models;
+mod projectors;
 mod registry;
 mod rpc;
 mod states;
@@ -70,6 +72,18 @@ pub const TARGETS: &[Target] = &[
     },
     Target { name: "states", about: "damaged states", weight: 2, start: states::start },
     Target { name: "adapters", about: "damaged LoRA adapters", weight: 2, start: adapters::start },
+    Target {
+        name: "images",
+        about: "damaged images, and their addresses",
+        weight: 3,
+        start: images::start,
+    },
+    Target {
+        name: "projectors",
+        about: "damaged projectors, used with a picture",
+        weight: 3,
+        start: projectors::start,
+    },
     Target {
         name: "registry",
         about: "answers of registries, and names",

@@ -167,7 +167,7 @@ fn any_value(rng: &mut Rng) -> Value {
     }
 }
 
-fn damage_metadata(file: &mut File, rng: &mut Rng) {
+pub fn damage_metadata(file: &mut File, rng: &mut Rng) {
     let header = &mut file.header;
     let architecture = header.metadata.iter().find(|(key, _)| key == "general.architecture");
     let architecture =
@@ -306,7 +306,7 @@ fn damage_tokenizer(file: &mut File, rng: &mut Rng) {
     }
 }
 
-fn damage_tensors(file: &mut File, rng: &mut Rng) {
+pub fn damage_tensors(file: &mut File, rng: &mut Rng) {
     let tensors = &mut file.header.tensors;
     if tensors.is_empty() {
         return;
@@ -355,7 +355,7 @@ fn damage_tensors(file: &mut File, rng: &mut Rng) {
     }
 }
 
-fn damage_data(file: &mut File, rng: &mut Rng) {
+pub fn damage_data(file: &mut File, rng: &mut Rng) {
     if file.data.is_empty() {
         return;
     }
