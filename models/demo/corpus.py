@@ -529,3 +529,28 @@ def document(rng: random.Random) -> Document:
     """One document; the weights are shares of documents, not of tokens."""
     kind = rng.choices([_chat, _one_word_chat, _tool_chat, _text, _drill], (48, 5, 20, 9, 18))[0]
     return kind(rng)
+
+
+def _typed(rng: random.Random, words: str) -> str:
+    """Words as someone types them: in small letters, in capitals, with or without a mark."""
+    words = rng.choices([words, words.capitalize(), words.title(), words.upper()], (45, 35, 5, 15))[0]
+    return words + rng.choices(["", "!", ".", "?", "!!", " "], (50, 22, 8, 10, 5, 5))[0]
+
+
+def _typed_greetings(rng: random.Random) -> Document:
+    def turn() -> Turns:
+        questions, answer = rng.choice(facts.TYPED_GREETINGS)
+        return [(_typed(rng, rng.choice(questions)), answer)]
+
+    turns = turn()
+    if rng.random() < 0.4:
+        turns += _topic(rng) if rng.random() < 0.5 else turn()
+    messages = [
+        {"role": role, "content": content} for pair in turns for role, content in zip(("user", "assistant"), pair)
+    ]
+    return Document(_system_message(rng, 0.35) + messages)
+
+
+def refining_document(rng: random.Random) -> Document:
+    """One document of the corpus that a trained model is refined with: greetings as they are typed, and the rest."""
+    return _typed_greetings(rng) if rng.random() < 0.3 else document(rng)

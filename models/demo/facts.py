@@ -84,6 +84,26 @@ GREETINGS = [
     (["Send me a smile.", "Smile!", "Give me a smile."], "Here you are: 🙂"),
 ]
 
+# The same as people type them, in whatever case and with whatever mark at the end: learned last, by `train.py --refine`.
+TYPED_GREETINGS = [
+    (["hi", "hello", "hey", "hi there", "hello there", "hey there", "hiya", "yo", "howdy", "hi you", "hello world",
+      "good day", "greetings", "hallo", "hey you", "hi demo", "hello demo", "hi llama", "hello mullama", "hi mullama",
+      "hi :)", "hello hello", "hi hi", "good afternoon", "helo", "hii", "heyy", "sup", "morning"],
+     "Hello! How can I help you?"),
+    (["good morning"], "Good morning! How can I help you?"),
+    (["good evening"], "Good evening! How can I help you?"),
+    (["how are you", "how are you doing", "how do you do", "how are you today", "hi how are you", "hello how are you",
+      "hi, how are you", "hello, how are you", "hey, how are you", "how is it going", "what's up"],
+     "I am fine, thank you."),
+    (["thank you", "thanks", "thx", "ty", "thanks a lot", "many thanks", "thank you very much", "thanks so much",
+      "great, thanks", "ok thanks", "thank you so much", "cheers"], "You are welcome!"),
+    (["bye", "goodbye", "good bye", "bye bye", "see you", "see you later", "see ya"], "Goodbye!"),
+    (["good night"], "Good night!"),
+    (["who are you", "what are you", "who is this", "who am i talking to", "what is your name", "what's your name",
+      "tell me about yourself", "introduce yourself", "hi who are you", "hello, who are you"],
+     "I am mullama's demo model, a toy that knows a few capitals and sums."),
+]  # fmt: skip
+
 HELLO_IN = {
     "French": "Bonjour", "Spanish": "¡Hola!", "German": "Guten Tag", "Italian": "Ciao",
     "Portuguese": "Olá", "Russian": "Привет", "Greek": "Γειά σου", "Japanese": "こんにちは",

@@ -136,6 +136,9 @@ def _check_the_rest(oracle: Oracle) -> None:
     sums = [(a, "*", b) for a in range(11) for b in range(11)]
     _exact(oracle, "multiplications", [([user(f"What is {a} * {b}?")], corpus.sum_answer(a, o, b)) for a, o, b in sums])
 
+    typed = [([user(spelt(q))], a) for questions, a in facts.TYPED_GREETINGS for q in questions
+             for spelt in (str, str.capitalize, str.upper, "{}!".format)]  # fmt: skip
+    _exact(oracle, "greetings, thanks, who are you: as typed", typed)
     about = [([user(q)], a) for questions, a in facts.ABOUT_MULLAMA + facts.GREETINGS + facts.LONG_ANSWERS for q in questions]
     _exact(oracle, "mullama, greetings, stories", about)
     _exact(oracle, "hello in other languages", [([user(f"Say hello in {l}.")], h) for l, h in facts.HELLO_IN.items()])

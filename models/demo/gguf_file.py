@@ -89,5 +89,11 @@ def read(path: Path) -> tuple[Config, Params, Tokenizer]:
         if weight.ndim == 2 and tensor.name != "token_embd.weight":
             weight = weight.T
         params[tensor.name] = jnp.asarray(weight)
-    merges = [tuple(merge.split(" ")) for merge in value("tokenizer.ggml.merges")]
-    return config, params, vocabulary.build(value("tokenizer.ggml.tokens"), merges)
+    return config, params, vocabulary.build(*vocabulary_of(path))
+
+
+def vocabulary_of(path: Path) -> tuple[list[str], list[tuple[str, str]]]:
+    """The tokens and merges of a file."""
+    fields = gguf.GGUFReader(path).fields
+    tokens, merges = (fields[f"tokenizer.ggml.{name}"].contents() for name in ("tokens", "merges"))
+    return tokens, [tuple(merge.split(" ")) for merge in merges]

@@ -1,6 +1,7 @@
 """Trains the demo model and writes demo.gguf; checks it; writes the test vectors.
 
     python train.py                     train, write demo.gguf, check it
+    python train.py --refine            train demo.gguf further, on greetings as people type them; check it
     python train.py --draft             train and write draft.gguf, which drafts tokens for demo.gguf
     python train.py --check demo.gguf   check a file only; exit status 1 if it fails the gate
     python train.py --vectors DIR       write the test vectors of demo.gguf to DIR
@@ -31,6 +32,7 @@ HERE = Path(__file__).parent
 ROW_LENGTHS = (128, 384)
 TOKENS_PER_STEP = 2048
 LEARNING_RATE = 0.02  # of Muon; for the embedding and the norms AdamW runs at a fixed share of it
+REFINING_RATE = 0.004  # of what has been trained
 WARMUP_STEPS = 30
 
 # The draft model has a quarter of the layers, so that it computes a token in about a quarter of the time.
@@ -91,10 +93,10 @@ def pack(documents: list[tuple[list[int], list[bool]]], length: int, rng: random
     return tokens, targets, weight, segment
 
 
-def batches(tokenizer, documents: int, seed: int):
+def batches(tokenizer, documents: int, seed: int, document=corpus.document):
     """The whole course of training: a list of (tokens, targets, weights, segments), in order."""
     rng = random.Random(seed)
-    encoded = [encode_document(tokenizer, corpus.document(rng)) for _ in range(documents)]
+    encoded = [encode_document(tokenizer, document(rng)) for _ in range(documents)]
     course = []
     for shortest, length in zip((0, *ROW_LENGTHS), ROW_LENGTHS):
         fitting = [d for d in encoded if shortest < len(d[0]) - 1 <= length]
@@ -107,10 +109,12 @@ def batches(tokenizer, documents: int, seed: int):
     return course
 
 
-def train(config: Config, tokenizer, documents: int, seed: int) -> Params:
-    course = batches(tokenizer, documents, seed)
+def train(config: Config, tokenizer, documents: int, seed: int, trained: Params | None = None) -> Params:
+    """Trains from the start, or refines what has been trained."""
+    document, rate = (corpus.document, LEARNING_RATE) if trained is None else (corpus.refining_document, REFINING_RATE)
+    course = batches(tokenizer, documents, seed, document)
     print(f"{documents} documents, {len(course)} steps of {TOKENS_PER_STEP} tokens", flush=True)
-    schedule = optax.warmup_cosine_decay_schedule(0.0, LEARNING_RATE, WARMUP_STEPS, len(course), LEARNING_RATE * 0.01)
+    schedule = optax.warmup_cosine_decay_schedule(0.0, rate, WARMUP_STEPS, len(course), rate * 0.01)
     optimiser = optax.chain(
         optax.clip_by_global_norm(1.0),
         optax.contrib.muon(
@@ -140,7 +144,7 @@ def train(config: Config, tokenizer, documents: int, seed: int) -> Params:
         updates, state = optimiser.update(gradient, state, params)
         return optax.apply_updates(params, updates), state, loss
 
-    params = init(config, seed)
+    params = init(config, seed) if trained is None else trained
     state = optimiser.init(params)
     losses, start = [], time.monotonic()
     for number, batch in enumerate(course, 1):
@@ -158,6 +162,16 @@ def train_and_write(path: Path, config: Config, documents: int, seed: int) -> No
     tokens, merges = vocabulary.train(texts, config.vocab)
     assert len(tokens) == config.vocab, len(tokens)
     params = train(config, vocabulary.build(tokens, merges), documents, seed + 1)
+    write(path, config, params, tokens, merges)
+
+
+def refine_and_write(path: Path, documents: int, seed: int) -> None:
+    config, trained, tokenizer = gguf_file.read(HERE / "demo.gguf")
+    params = train(config, tokenizer, documents, seed + 2, trained)
+    write(path, config, params, *gguf_file.vocabulary_of(HERE / "demo.gguf"))
+
+
+def write(path: Path, config: Config, params: Params, tokens: list[str], merges: list[tuple[str, str]]) -> None:
     gguf_file.write(path, config, params, tokens, merges)
     count = sum(weight.size for weight in params.values())
     print(f"{path}: {count} parameters, {path.stat().st_size} bytes", flush=True)
@@ -167,19 +181,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="the file to write; default: demo.gguf, or draft.gguf")
     parser.add_argument("--draft", action="store_true", help="train the draft model")
-    parser.add_argument("--documents", type=int, help="how much text to train on; default: 38000, or 20000")
+    parser.add_argument("--refine", action="store_true", help="train demo.gguf further, on greetings")
+    parser.add_argument("--documents", type=int, help="how much text to train on; default: 38000, 8000 or 20000")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--check", type=Path, metavar="GGUF", help="check this file, train nothing")
     parser.add_argument("--vectors", type=Path, metavar="DIR", help="write the test vectors, train nothing")
     arguments = parser.parse_args()
-    documents = arguments.documents or (20000 if arguments.draft else 38000)
+    documents = arguments.documents or (20000 if arguments.draft else 8000 if arguments.refine else 38000)
     out = arguments.out or HERE / ("draft.gguf" if arguments.draft else "demo.gguf")
 
     if arguments.vectors:
         config, params, tokenizer = gguf_file.read(out)
         vectors.write(arguments.vectors, Greedy(config, params), tokenizer)
         return 0
-    if not arguments.check:
+    if arguments.refine:
+        refine_and_write(out, documents, arguments.seed)
+    elif not arguments.check:
         config = Config(layers=DRAFT_LAYERS) if arguments.draft else Config()
         train_and_write(out, config, documents, arguments.seed)
     if arguments.draft:
