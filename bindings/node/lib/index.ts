@@ -55,7 +55,14 @@ export type {
 export type { LogitsProcessor } from './processors.js';
 export type { ChatChunk, ChatCompletion, Chunk, Completion, FinishReason } from './results.js';
 export type { Stream } from './stream.js';
-export type { FunctionTool, Tool, ToolChoice, ToolContext, ToolFunction } from './tools.js';
+export type {
+  FunctionTool,
+  Tool,
+  ToolArguments,
+  ToolChoice,
+  ToolContext,
+  ToolFunction,
+} from './tools.js';
 export type {
   DeviceDescription,
   JsonSchema,

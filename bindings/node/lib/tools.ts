@@ -23,11 +23,18 @@ export interface ToolContext {
   signal: AbortSignal;
 }
 
+/** The arguments of a call, as the tool's schema describes them. */
+export type ToolArguments = Record<string, unknown>;
+
 /**
  * A tool's function. Its result is passed to the model: text unchanged, any other value as JSON.
+ *
+ * A function may name the arguments that its schema describes: `({ city }: { city: string }) => ...`.
  */
-// eslint-disable-next-line @typescript-eslint/no-explicit-any -- what the tool's schema says
-export type ToolFunction = (arguments_: any, context: ToolContext) => unknown;
+// Parameters of methods may be narrower than declared: the schema guarantees what the function expects.
+export type ToolFunction = {
+  call(arguments_: ToolArguments, context: ToolContext): unknown;
+}['call'];
 
 /** A tool that the model may call, with its function. */
 export interface FunctionTool {
@@ -81,7 +88,7 @@ function readTool(tool: unknown, index: number): ReadTool {
     invalidOption('tools', `[${index}]: ${problem}`);
   if (typeof tool === 'function') {
     // What a function takes is not to be seen from outside.
-    throw invalid('a function comes as { name, description, parameters, execute }');
+    throw invalid('a function is given as { name, description, parameters, execute }');
   }
   if (typeof tool !== 'object' || tool === null) {
     return { name: undefined, definition: tool, execute: undefined };
@@ -104,7 +111,7 @@ function readTool(tool: unknown, index: number): ReadTool {
 /** Calls a tool. */
 export async function callTool(
   execute: ToolFunction,
-  request: { id: string; arguments: Record<string, unknown> },
+  request: { id: string; arguments: ToolArguments },
   signal: AbortSignal,
 ): Promise<ToolOutput> {
   try {

@@ -8,7 +8,7 @@ use napi_derive::napi;
 use serde_json::{Value, json};
 
 /// The options of each set, with their names, types in TypeScript and documentation.
-#[napi(js_name = "_optionSpecs", catch_unwind)]
+#[napi(js_name = "_optionSpecs", ts_return_type = "unknown", catch_unwind)]
 pub fn option_specs() -> Value {
     let list = |specs: &[OptionSpec]| -> Value {
         let names = specs.iter().map(|spec| Naming::Camel.style(spec.name));

@@ -38,6 +38,16 @@ test('no file of lib needs itself, be it for types', () => {
   for (const file of files) visit(file, []);
 });
 
+test('no type is `any`', () => {
+  const lib = path.join(folder, 'lib');
+  const files = readdirSync(lib, { recursive: true }).filter((file) => /\.m?ts$/.test(file));
+  for (const file of files) {
+    const text = readFileSync(path.join(lib, file), 'utf8');
+    const code = text.replace(/\/\*.*?\*\/|\/\/[^\n]*|'[^'\n]*'|`[^`]*`/gs, '');
+    assert.doesNotMatch(code, /\bany\b/, file);
+  }
+});
+
 function compiles(...args) {
   const tsc = createRequire(path.join(folder, 'package.json')).resolve('typescript/bin/tsc');
   const { status, stdout } = spawnSync(process.execPath, [tsc, ...args], { encoding: 'utf8' });

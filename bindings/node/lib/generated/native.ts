@@ -233,7 +233,7 @@ export declare function pull(
 ): Promise<StoredModel>;
 
 /** The options of each set, with their names, types in TypeScript and documentation. */
-export declare function _optionSpecs(): any;
+export declare function _optionSpecs(): unknown;
 
 /** A generation. It is cancelled when it is collected as garbage. */
 export declare class Generation {

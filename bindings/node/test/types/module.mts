@@ -24,7 +24,7 @@ const stored: string = pulled.name + pulled.path + pulled.size.toFixed();
 await Model.pull(stored, { tokne: 'x' });
 
 const model: Model = await Model.load('model.gguf', {
-  nGpuLayers: 'auto',
+  nGpuLayers: 'all',
   tensorSplit: [0.6, 0.4],
   splitMode: 'layer',
   kvCacheType: ['q8_0', 'f16'],
@@ -169,6 +169,9 @@ const chat: Chat = model.startChat({
   system: 'Be brief.',
   tools: [
     { name: 'f', parameters: {}, execute: async ({ city }, { id, signal }) => [city, id, signal] },
+    { name: 'g', parameters: {}, execute: ({ city }: { city: string }) => city.length },
+    // @ts-expect-error: arguments are an object
+    { name: 'h', parameters: {}, execute: (city: string) => city },
     ...tools,
   ],
   maxToolRounds: 2,
