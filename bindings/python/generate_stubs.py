@@ -24,7 +24,14 @@ from mullama import _native
 PACKAGE = Path(__file__).parent / "python/mullama"
 
 # Where names are from that hints in Rust do not write in full.
-MODULES = ["collections.abc", "os", "typing", "mullama.options", "mullama._chat"]
+MODULES = [
+    "collections.abc",
+    "os",
+    "typing",
+    "mullama.options",
+    "mullama._chat",
+    "mullama._message",
+]
 
 # What every object has.
 LEFT_OUT = {"__reduce__", "_restore", "__repr__", "__str__"}

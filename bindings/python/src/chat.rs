@@ -1,97 +1,61 @@
 //! Messages and the calls of tools in them.
 
-use pyo3::exceptions::PyKeyError;
 use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 use serde_json::Value;
 
-use crate::class::class;
+use crate::class::{Wrap, class};
 use crate::errors::raise;
-use crate::hints::{
-    Hint as _, Key, KeyIterator, Keys, MessageDict, MessageList, Role, Typed, hint,
-};
+use crate::hints::{Anything, Dict, Hint as _, List, MessageDict, MessageList, Typed, hint};
 use crate::json::{self, Json};
 use crate::pictures;
 
-class! {
-    /// A chat message in OpenAI's format, as in a completion.
-    ///
-    /// It can be appended to the messages of the next turn as it is. It also supports the mapping
-    /// protocol (`message["content"]`, `dict(message)`); `to_dict()` returns a plain dict.
-    #[eq, mapping]
-    #[pickle(Self)]
-    Message(mullama::Message), repr() {
-        /// The author: `system`, `developer`, `user`, `assistant` or `tool`.
-        role: Json<Role>,
-        /// The text; None if an assistant only calls tools.
-        content: Option<String> = |message| message.content.as_ref().map(|_| message.text()),
-        /// The assistant's reasoning before the answer.
-        reasoning: Option<String>,
-        /// Tools that the assistant calls.
-        tool_calls: Vec<ToolCall>,
-        /// For a tool's result: the id of the call.
-        tool_call_id: Option<String>,
-        /// For a tool's result: the tool's name. For other messages: the author's name.
-        name: Option<String>,
-    }
-    methods {
-        /// Creates a message from a dict in OpenAI's format.
-        #[staticmethod]
-        fn from_dict(message: Typed<'_, MessageDict>) -> PyResult<Self> {
-            let message = pictures::message_of(message.as_any())?;
-            let list = Value::Array(vec![json::from_python(&message, "message")?]);
-            let mut messages = mullama::Message::list_from_json(list).map_err(raise)?;
-            Ok(Self(messages.swap_remove(0)))
-        }
+/// A message that is still to become a Python object: `mullama.Message`, which is a dict.
+pub struct Message(pub mullama::Message);
 
-        /// The keys of the message's dict.
-        fn keys<'py>(&self, py: Python<'py>) -> PyResult<Typed<'py, Keys>> {
-            Ok(Typed::new(self.dict(py)?.keys()))
-        }
-
-        /// The value for a key of the message's dict, or `default`.
-        #[pyo3(signature = (key, default = None))]
-        fn get<'py>(
-            &self,
-            py: Python<'py>,
-            key: Typed<'py, Key>,
-            default: Option<Bound<'py, PyAny>>,
-        ) -> PyResult<Option<Bound<'py, PyAny>>> {
-            Ok(self.dict(py)?.get_item(key)?.or(default))
-        }
-
-        fn __getitem__<'py>(
-            &self,
-            py: Python<'py>,
-            key: Typed<'py, Key>,
-        ) -> PyResult<Bound<'py, PyAny>> {
-            let value = self.dict(py)?.get_item(key.as_any())?;
-            value.ok_or_else(|| PyKeyError::new_err(key.into_any().unbind()))
-        }
-
-        fn __contains__(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
-            self.dict(key.py())?.contains(key)
-        }
-
-        fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Typed<'py, KeyIterator>> {
-            Ok(Typed::new(self.dict(py)?.try_iter()?))
-        }
-
-        fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
-            Ok(self.dict(py)?.len())
-        }
-
-        fn __str__(&self) -> String {
-            self.0.text()
-        }
+impl Wrap<mullama::Message> for Message {
+    fn wrap(core: mullama::Message) -> Self {
+        Self(core)
     }
 }
 
-impl Message {
-    fn dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        Ok(self.to_dict().into_pyobject(py)?.cast_into()?)
+impl<'py> IntoPyObject<'py> for Message {
+    type Target = PyAny;
+    type Output = Bound<'py, PyAny>;
+    type Error = PyErr;
+
+    const OUTPUT_TYPE: PyStaticExpr = hint("Message");
+
+    fn into_pyobject(self, py: Python<'py>) -> PyResult<Self::Output> {
+        let class = py.import("mullama._message")?.getattr("Message")?;
+        class.call1((json::to_python(py, &self.0)?,))
     }
+}
+
+/// The fields of a message, from a dict in OpenAI's format.
+#[pyfunction(name = "_message_fields")]
+pub fn message_fields(message: Typed<'_, MessageDict>) -> PyResult<Json<Dict>> {
+    let message = pictures::message_of(message.as_any())?;
+    let list = Value::Array(vec![json::from_python(&message, "message")?]);
+    let mut messages = mullama::Message::list_from_json(list).map_err(raise)?;
+    Ok(Json::wrap(messages.swap_remove(0)))
+}
+
+/// The text of a message's content, which is a text or a list of parts.
+#[pyfunction(name = "_text_of_content")]
+pub fn text_of_content(content: Typed<'_, Anything>) -> PyResult<Option<String>> {
+    if content.as_any().is_none() {
+        return Ok(None);
+    }
+    let mut message = mullama::Message::user("");
+    message.content = Some(json::restore(content.as_any())?);
+    Ok(Some(message.text()))
+}
+
+/// The calls of a message, as objects.
+#[pyfunction(name = "_tool_calls")]
+pub fn tool_calls(calls: Typed<'_, List>) -> PyResult<Vec<ToolCall>> {
+    json::restore::<Vec<mullama::ToolCall>>(calls.as_any()).map(Wrap::wrap)
 }
 
 /// The messages of a chat.

@@ -49,7 +49,7 @@ impl FromPyObject<'_, '_> for TextsArgument {
 
     fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
         if value.is_instance_of::<PyString>() {
-            return Err(PyTypeError::new_err("a list of texts is needed, not one text"));
+            return Err(PyTypeError::new_err("expected a list of texts, not one text"));
         }
         let texts = items(&value, "texts")?;
         texts.iter().map(|item| Ok(item.extract::<Text>()?.0)).collect::<PyResult<_>>().map(Self)
@@ -59,7 +59,7 @@ impl FromPyObject<'_, '_> for TextsArgument {
 /// What is in a list, or any other iterable that has an order.
 fn items<'py>(value: &Bound<'py, PyAny>, what: &str) -> PyResult<Vec<Bound<'py, PyAny>>> {
     let refused =
-        || PyTypeError::new_err(format!("a list of {what} is needed, not {}", class_name(value)));
+        || PyTypeError::new_err(format!("expected a list of {what}, not {}", class_name(value)));
     let misleading = value.is_instance_of::<PyBytes>()
         || value.is_instance_of::<PyByteArray>()
         || value.is_instance_of::<PyDict>()
@@ -229,7 +229,7 @@ impl Embeddings {
         if flags & ffi::PyBUF_F_CONTIGUOUS == ffi::PyBUF_F_CONTIGUOUS
             && shape.iter().all(|&n| n > 1)
         {
-            return Err(PyBufferError::new_err("embeddings lie row after row"));
+            return Err(PyBufferError::new_err("embeddings are stored row by row (C order)"));
         }
         // SAFETY: Python gives a struct to fill. The view holds the object, which owns the numbers, the
         // shape and the strides. Where bytes are asked for, they are what is filled in first.

@@ -1,8 +1,8 @@
 //! Types as the stubs write them, where they do not follow from Rust's.
 //!
 //! A hint is a Python expression. Names that it does not write in full (`typing_extensions.Buffer`) are those
-//! of this module's classes, of `collections.abc`, `os`, `typing`, `mullama.options` and `mullama._chat`:
-//! `generate_stubs.py` imports them.
+//! of this module's classes, of `collections.abc`, `os`, `typing`, `mullama.options`, `mullama._chat` and
+//! `mullama._message`: `generate_stubs.py` imports them.
 
 use std::convert::Infallible;
 use std::marker::PhantomData;
@@ -41,22 +41,18 @@ hints! {
     Dict = "dict[str, Any]";
     FinishReason = "Literal['stop', 'length', 'tool_calls', 'cancelled']";
     GenerateOptionsDict = "GenerateOptions";
-    Key = "str";
-    KeyIterator = "Iterator[str]";
-    Keys = "list[str]";
     List = "list[Any]";
     LoadOptionsDict = "LoadOptions";
-    MessageDict = "Mapping[str, Any]";
-    MessageList = "Sequence[Message | Mapping[str, Any]]";
+    MessageDict = "Mapping[str, object]";
+    MessageList = "Sequence[Mapping[str, object]]";
     Phase = "Literal['resolving', 'waiting', 'downloading', 'verifying', 'done']";
-    PlanDevices = "str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]";
+    PlanDevices = "str | Mapping[str, object] | Sequence[str | Mapping[str, object]]";
     Pooling = "Literal['mean', 'cls', 'last', 'none', 'rank']";
     RankedIterator = "Iterator[RankedDocument]";
-    Role = "Literal['system', 'developer', 'user', 'assistant', 'tool']";
     RequestState = "Literal['waiting', 'prompt', 'generating']";
     StopKind = "Literal['stop_text', 'end_token', 'max_tokens', 'context_size', 'timeout', 'cancelled']";
     TextsOrNone = "dict[str, str] | None";
-    ToolList = "Sequence[Mapping[str, Any]]";
+    ToolList = "Sequence[Mapping[str, object]]";
     Vector = "memoryview[float]";
     VectorIterator = "Iterator[memoryview[float]]";
 }
@@ -71,10 +67,6 @@ impl<'py, H> Typed<'py, H> {
 
     pub fn as_any(&self) -> &Bound<'py, PyAny> {
         &self.0
-    }
-
-    pub fn into_any(self) -> Bound<'py, PyAny> {
-        self.0
     }
 }
 

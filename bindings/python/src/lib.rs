@@ -55,7 +55,9 @@ mod _native {
         BaseModel, Capabilities, DeviceShare, MediaLimits, Placement, RequestInfo, Stats,
     };
     #[pymodule_export]
-    use crate::chat::{FunctionCall, Message, ToolCall, ToolCallDelta};
+    use crate::chat::{
+        FunctionCall, ToolCall, ToolCallDelta, message_fields, text_of_content, tool_calls,
+    };
     #[pymodule_export]
     use crate::command::run_command;
     #[pymodule_export]

@@ -26,7 +26,8 @@ impl<T: Send> Owned<T> {
         if self.process == process::id() {
             return Ok(self.peek());
         }
-        let message = "the model was loaded before this process was forked off, and is not in it";
+        let message =
+            "the model was loaded before this process was forked, and cannot be used in it";
         Err(Error::new(ErrorKind::Closed, message)
             .with_hint("load a model in this process, or start processes by the method `spawn`"))
     }

@@ -21,7 +21,7 @@ impl FromPyObject<'_, '_> for SourceArgument {
     type Error = PyErr;
 
     const INPUT_TYPE: PyStaticExpr =
-        hint("str | bytes | PathLike[str] | PathLike[bytes] | Mapping[str, Any]");
+        hint("str | bytes | PathLike[str] | PathLike[bytes] | Mapping[str, object]");
 
     fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
         if value.cast::<PyMapping>().is_ok() {

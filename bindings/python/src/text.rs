@@ -32,7 +32,7 @@ fn not_unicode(value: Borrowed<'_, '_, PyAny>, error: PyErr) -> PyErr {
         return error;
     }
     let at = error.value(py).getattr("start").map_or_else(|_| "?".to_owned(), |at| at.to_string());
-    let message = format!("the text is no valid Unicode: it has a lone surrogate at index {at}");
+    let message = format!("the text is not valid Unicode: it has a lone surrogate at index {at}");
     raise(Error::new(ErrorKind::InvalidArgument, message))
 }
 
@@ -56,7 +56,7 @@ impl FromPyObject<'_, '_> for Tokens {
             || value.is_instance_of::<PyDict>()
             || value.is_instance_of::<PySet>();
         let refused = || {
-            let message = format!("a list of token ids is needed, not {}", class_name(&value));
+            let message = format!("expected a list of token ids, not {}", class_name(&value));
             PyTypeError::new_err(message)
         };
         if misleading {

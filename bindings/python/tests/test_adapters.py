@@ -81,7 +81,7 @@ def test_states_that_are_refused(demo, testkit, tmp_path):
         other.load_state(state)
     with pytest.raises(mullama.InvalidArgumentError, match="damaged"):
         demo.load_state(state[:-1])
-    with pytest.raises(mullama.InvalidArgumentError, match="none that was saved"):
+    with pytest.raises(mullama.InvalidArgumentError, match="not one that was saved"):
         demo.load_state(b"")
     with pytest.raises(mullama.NotFoundError):
         demo.load_state(tmp_path / "missing")

@@ -148,7 +148,7 @@ def test_what_is_no_picture(model, tmp_path):
     for picture, said in [
         ("https://127.0.0.1/cat.png", "nothing is fetched"),
         ("cat.png", "no file is opened"),
-        (b"text", "no image of a supported format"),
+        (b"text", "not an image in a supported format"),
         (FILE[:50], "damaged"),
         (PIXELS.astype(np.float32), "uint8"),
         (PIXELS[..., :2], "channels"),

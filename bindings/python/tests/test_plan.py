@@ -77,7 +77,7 @@ def test_a_model_elsewhere_is_planned_by_its_header(serve, large, tmp_path):
 @pytest.mark.parametrize(
     ("name", "spoil", "kind", "words"),
     [
-        ("whole", lambda data: data, errors.UnsupportedError, "sends no parts"),
+        ("whole", lambda data: data, errors.UnsupportedError, "does not send ranges"),
         ("shorter", lambda data: data, errors.InvalidModelError, "incomplete"),
         ("cut", lambda data: data[:20_000], errors.InvalidModelError, "ends too soon"),
         ("text", lambda data: b"<html>" * 10_000, errors.InvalidModelError, "GGUF"),

@@ -225,3 +225,31 @@ with Model("demo", n_threads=1) as model:
 """
     done = python(BEGIN + script)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="there are no affinity masks")
+def test_no_more_threads_compute_than_processors(python):
+    script = """
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+def threads(n):
+    with Model("demo", n_threads=n, n_threads_batch=n) as model:
+        model.generate("One,", max_tokens=4)
+        print(len(os.listdir("/proc/self/task")))
+for n in (1, 8, 8):
+    threads(n)
+"""
+    done = python(BEGIN + script)
+    assert done.returncode == 0, done.stderr
+    counts = done.stdout.split()
+    assert len(counts) == 3
+    assert len(set(counts)) == 1
+    (warning,) = done.stderr.splitlines()
+    assert "8 threads were requested" in warning
+    assert "may use 1 processor: using 1 thread" in warning
+
+
+def test_a_log_level_that_is_none_is_named(python):
+    done = python("import mullama", env={**os.environ, "MULLAMA_LOG": "lots"})
+    assert done.returncode == 0, done.stderr
+    (warning,) = done.stderr.splitlines()
+    assert 'MULLAMA_LOG is "lots", which is not a log level' in warning

@@ -115,8 +115,8 @@ def test_histories_are_saved_and_resumed(demo, tmp_path):
     # What was appended as it came.
     messages = [USER]
     messages.append(demo.chat(messages, temperature=0).message)
-    text = json.dumps(messages, default=lambda message: message.to_dict())
-    assert json.loads(text)[1]["content"] == "The capital of France is Paris."
+    assert json.loads(json.dumps(messages)) == messages
+    assert messages[1].content == messages[1]["content"] == "The capital of France is Paris."
 
 
 def test_streams_and_models_say_what_they_are(demo):

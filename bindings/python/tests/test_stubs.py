@@ -1,7 +1,9 @@
 """The stubs say what the module has, and are what they would be if written anew."""
 
+import ast
 import inspect
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -207,3 +209,67 @@ model.embed("x", pooling="median")
         ["wrong.py", "6"],
         ["wrong.py", "7"],
     ], done.stdout + done.stderr
+
+
+# What `Any` is for, where no type says it. All else is typed.
+ANY = {
+    "Coroutine[Any, Any, ": "what `await` makes no use of",
+    "dict[str, Any]": "values of JSON, to be read without checks",
+    "Message | Mapping[str, Any]": "the same, in messages",
+    "list[list[Any]]": "the same, in vectors of texts or of tokens",
+    "type[Any]": "the class of an answer, of any library",
+    "Callable[..., Any]": "a function with parameters of its own",
+}
+ANY_PLACES = {
+    "ChatCompletion.parsed": "an object of the class that was given",
+    "Chat.__init__": "`start_chat` has the types of these options",
+    "AsyncChat.__init__": "the same",
+    "Tool.__call__": "what the function takes and gives",
+}
+
+
+def annotations(body, owner=""):
+    """Names and annotations of what is public in a module or a class."""
+    for node in body:
+        if isinstance(node, ast.AnnAssign):
+            name, found = ast.unparse(node.target), [node.annotation]
+            found += [node.value] if "TypeAlias" in ast.unparse(node.annotation) else []
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            rest = filter(None, (node.args.vararg, node.args.kwarg))
+            every = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, *rest]
+            name, found = node.name, [*(arg.annotation for arg in every), node.returns]
+        elif isinstance(node, ast.ClassDef):
+            name, found = node.name, []
+        else:
+            continue
+        if name.startswith("_") and not name.endswith("__"):
+            continue
+        yield from ((owner + name, ast.unparse(hint)) for hint in found if hint is not None)
+        if isinstance(node, ast.ClassDef):
+            yield from annotations(node.body, f"{owner}{name}.")
+
+
+def test_types_are_said_where_there_are_any():
+    package = Path(mullama.__file__).parent
+    files = [
+        "_native.pyi",
+        "_chat.py",
+        "_message.py",
+        "_messages.py",
+        "options.py",
+        "errors.py",
+        "gpu.py",
+    ]
+    found = []
+    for file in files:
+        found += annotations(ast.parse((package / file).read_text(encoding="utf-8")).body)
+    tools = ast.parse((package / "_tools.py").read_text(encoding="utf-8")).body
+    found += annotations(
+        [node for node in tools if isinstance(node, ast.ClassDef) and node.name == "Tool"]
+    )
+    assert len(found) > 500
+    for name, hint in found:
+        for known in ANY:
+            hint = hint.replace(known, "")
+        if name not in ANY_PLACES:
+            assert not re.search(r"\bAny\b", hint), f"{name}: {hint}"

@@ -127,7 +127,7 @@ def test_arguments_follow_their_schemas(model, form, name):
     tool = a_tool((SCHEMAS | TEXTS)[name])
     options = {"tools": [tool], "tool_choice": "required", "max_tokens": 400}
     if name in REFUSED.get(form, ()):
-        with pytest.raises(InvalidGrammarError, match="cannot be held"):
+        with pytest.raises(InvalidGrammarError, match="cannot be enforced"):
             model.chat(QUESTION, **options)
         return
     parameters = tool["function"]["parameters"]
@@ -172,7 +172,7 @@ def test_what_a_form_cannot_hold_is_refused_by_name(model, form):
         (call, *_) = model.chat(QUESTION, **options).message.tool_calls
         Draft202012Validator(parameters).validate(json.loads(call.function.arguments))
         return
-    with pytest.raises(InvalidGrammarError, match=r"`anyOf` at #.*cannot be held"):
+    with pytest.raises(InvalidGrammarError, match=r"`anyOf` at #.*cannot be enforced"):
         model.chat(QUESTION, **options)
 
 

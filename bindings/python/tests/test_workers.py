@@ -205,7 +205,7 @@ def pretend(answers):
         ({ALIGNMENT: struct.pack("<Q", 0)}, "0 for the alignment"),
         ({MEMORY: struct.pack("<QQ", 2, 1)}, "2 of 1 bytes"),
         ({MAX_SIZE: b""}, "wrong length"),
-        ({HELLO: bytes(3)}, "no worker"),
+        ({HELLO: bytes(3)}, "not a worker"),
         ({}, "closed the connection"),
     ],
 )

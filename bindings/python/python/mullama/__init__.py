@@ -14,6 +14,7 @@ import atexit as _atexit
 # First of all, what loads the native module and explains it where it cannot.
 from mullama import _install as _install
 from mullama import _native, errors, gpu
+from mullama._message import Message
 from mullama._native import (
     Alternative,
     AsyncChatStream,
@@ -30,7 +31,6 @@ from mullama._native import (
     EmbeddingUsage,
     FunctionCall,
     MediaLimits,
-    Message,
     Model,
     Placement,
     Plan,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from mullama._native import Message
+from mullama._message import Message
 
 __all__ = ["AnyMessage", "Messages"]
 

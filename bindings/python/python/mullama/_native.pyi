@@ -8,6 +8,7 @@ from _typeshed import SupportsGetItem
 from typing_extensions import Buffer, disjoint_base
 
 from mullama._chat import AsyncChat, Chat
+from mullama._message import Message
 from mullama.options import (
     ChatOptions,
     EmbedOptions,
@@ -37,7 +38,6 @@ __all__ = [
     "Embeddings",
     "FunctionCall",
     "MediaLimits",
-    "Message",
     "Model",
     "Placement",
     "Plan",
@@ -65,9 +65,12 @@ __all__ = [
     "_add_backend_dirs",
     "_engine_dir",
     "_error_kinds",
+    "_message_fields",
     "_option_specs",
     "_run_command",
     "_shut_down",
+    "_text_of_content",
+    "_tool_calls",
     "backends",
     "cuda_available",
     "cuda_device_count",
@@ -425,58 +428,6 @@ class FunctionCall:
     def __ne__(self, value: object, /) -> bool: ...
 
 @final
-class Message:
-    """A chat message in OpenAI's format, as in a completion.
-
-    It can be appended to the messages of the next turn as it is. It also supports the mapping
-    protocol (`message["content"]`, `dict(message)`); `to_dict()` returns a plain dict.
-    """
-
-    @property
-    def content(self) -> str | None:
-        """The text; None if an assistant only calls tools."""
-
-    @property
-    def name(self) -> str | None:
-        """For a tool's result: the tool's name. For other messages: the author's name."""
-
-    @property
-    def reasoning(self) -> str | None:
-        """The assistant's reasoning before the answer."""
-
-    @property
-    def role(self) -> Literal["system", "developer", "user", "assistant", "tool"]:
-        """The author: `system`, `developer`, `user`, `assistant` or `tool`."""
-
-    @property
-    def tool_call_id(self) -> str | None:
-        """For a tool's result: the id of the call."""
-
-    @property
-    def tool_calls(self) -> list[ToolCall]:
-        """Tools that the assistant calls."""
-
-    @staticmethod
-    def from_dict(message: Mapping[str, Any]) -> Message:
-        """Creates a message from a dict in OpenAI's format."""
-
-    def keys(self) -> list[str]:
-        """The keys of the message's dict."""
-
-    def get(self, key: str, default: Any | None = None) -> Any | None:
-        """The value for a key of the message's dict, or `default`."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields as plain Python values that can be serialised as JSON."""
-
-    def __eq__(self, value: object, /) -> bool: ...
-    def __ne__(self, value: object, /) -> bool: ...
-    def __iter__(self) -> Iterator[str]: ...
-    def __len__(self) -> int: ...
-    def __getitem__(self, key: str, /) -> Any: ...
-    def __contains__(self, key: Any, /) -> bool: ...
-
-@final
 class ToolCall:
     """A call of a tool by the model."""
 
@@ -523,6 +474,15 @@ class ToolCallDelta:
 
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
+
+def _message_fields(message: Mapping[str, object]) -> dict[str, Any]:
+    """The fields of a message, from a dict in OpenAI's format."""
+
+def _text_of_content(content: Any) -> str | None:
+    """The text of a message's content, which is a text or a list of parts."""
+
+def _tool_calls(calls: list[Any]) -> list[ToolCall]:
+    """The calls of a message, as objects."""
 
 def _run_command(arguments: SupportsGetItem[int, str], itself: SupportsGetItem[int, str]) -> int:
     """Runs the command and returns its exit status: `arguments` begin with its name, `itself`
@@ -820,7 +780,7 @@ class AsyncModel(BaseModel):
         """
 
     def chat(
-        self, messages: Sequence[Message | Mapping[str, Any]], **options: Unpack[ChatOptions]
+        self, messages: Sequence[Mapping[str, object]], **options: Unpack[ChatOptions]
     ) -> Coroutine[Any, Any, ChatCompletion]:
         """Answers the last message, using the model's chat template.
 
@@ -829,7 +789,7 @@ class AsyncModel(BaseModel):
         """
 
     def stream_chat(
-        self, messages: Sequence[Message | Mapping[str, Any]], **options: Unpack[ChatOptions]
+        self, messages: Sequence[Mapping[str, object]], **options: Unpack[ChatOptions]
     ) -> AsyncChatStream:
         """Starts an answer to the last message and returns an iterator of its chunks; with
         `AsyncModel`, an asynchronous iterator.
@@ -862,7 +822,7 @@ class AsyncModel(BaseModel):
         self,
         *,
         system: str | None = None,
-        messages: Sequence[Message | Mapping[str, Any]] | None = None,
+        messages: Sequence[Mapping[str, object]] | None = None,
         max_tool_rounds: int | None = None,
         **options: Unpack[ChatOptions],
     ) -> AsyncChat:
@@ -877,7 +837,7 @@ class AsyncModel(BaseModel):
 
     def apply_chat_template(
         self,
-        messages: Sequence[Message | Mapping[str, Any]],
+        messages: Sequence[Mapping[str, object]],
         *,
         add_generation_prompt: bool = True,
         **options: Unpack[ChatOptions],
@@ -997,7 +957,7 @@ class Model(BaseModel):
         """
 
     def chat(
-        self, messages: Sequence[Message | Mapping[str, Any]], **options: Unpack[ChatOptions]
+        self, messages: Sequence[Mapping[str, object]], **options: Unpack[ChatOptions]
     ) -> ChatCompletion:
         """Answers the last message, using the model's chat template.
 
@@ -1006,7 +966,7 @@ class Model(BaseModel):
         """
 
     def stream_chat(
-        self, messages: Sequence[Message | Mapping[str, Any]], **options: Unpack[ChatOptions]
+        self, messages: Sequence[Mapping[str, object]], **options: Unpack[ChatOptions]
     ) -> ChatStream:
         """Starts an answer to the last message and returns an iterator of its chunks; with
         `AsyncModel`, an asynchronous iterator.
@@ -1039,7 +999,7 @@ class Model(BaseModel):
         self,
         *,
         system: str | None = None,
-        messages: Sequence[Message | Mapping[str, Any]] | None = None,
+        messages: Sequence[Mapping[str, object]] | None = None,
         max_tool_rounds: int | None = None,
         **options: Unpack[ChatOptions],
     ) -> Chat:
@@ -1054,7 +1014,7 @@ class Model(BaseModel):
 
     def apply_chat_template(
         self,
-        messages: Sequence[Message | Mapping[str, Any]],
+        messages: Sequence[Mapping[str, object]],
         *,
         add_generation_prompt: bool = True,
         **options: Unpack[ChatOptions],
@@ -1337,8 +1297,8 @@ class Prediction:
     def __ne__(self, value: object, /) -> bool: ...
 
 def plan(
-    source: str | bytes | PathLike[str] | PathLike[bytes] | Mapping[str, Any],
-    devices: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] | None = None,
+    source: str | bytes | PathLike[str] | PathLike[bytes] | Mapping[str, object],
+    devices: str | Mapping[str, object] | Sequence[str | Mapping[str, object]] | None = None,
     **options: Unpack[PlanOptions],
 ) -> Plan:
     """Plans where a model would be placed and how fast it would run, without reading its
@@ -1820,9 +1780,9 @@ class _Turn:
 
     def __new__(
         cls,
-        history: Sequence[Message | Mapping[str, Any]],
-        said: Sequence[Message | Mapping[str, Any]],
-        tools: Sequence[Mapping[str, Any]],
+        history: Sequence[Mapping[str, object]],
+        said: Sequence[Mapping[str, object]],
+        tools: Sequence[Mapping[str, object]],
         callable: Sequence[str],
         max_rounds: int | None,
     ) -> Self: ...

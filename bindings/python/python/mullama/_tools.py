@@ -32,7 +32,7 @@ class Tool:
     description: str | None
     """The description for the model."""
 
-    parameters: Mapping[str, Any]
+    parameters: Mapping[str, object]
     """The JSON schema of its arguments."""
 
     function: Callable[..., Any] | None
@@ -44,7 +44,7 @@ class Tool:
         *,
         name: str | None = None,
         description: str | None = None,
-        parameters: Mapping[str, Any] | None = None,
+        parameters: Mapping[str, object] | None = None,
     ) -> None:
         if function is not None and not callable(function):
             raise _problem(f"a tool is a function, not {type(function).__name__}")
@@ -140,7 +140,7 @@ def tools_of(tools: Any) -> list[Tool]:
 
 
 def definitions(tools: Any) -> Any:
-    """Tools in OpenAI's shape; what is no list of tools is left for the core to refuse."""
+    """Tools in OpenAI's shape. The core rejects anything but a list of tools."""
     if isinstance(tools, str | bytes | Mapping) or not isinstance(tools, Iterable):
         return tools
     return [definition(tool) for tool in tools]

@@ -48,10 +48,10 @@ SamplerKind: TypeAlias = Literal[
 class LoadOptions(TypedDict, total=False):
     """Options of loading a model."""
 
-    n_gpu_layers: int | Literal["auto"] | None
-    """Number of layers on GPUs: -1 (`All`) for all, 0 for none, N for that many, `Auto` for as many
-    as fit. The output layer counts as one. A number above the model's layers, such as 99 or 999,
-    means all, or as many as fit. Default: `Auto`."""
+    n_gpu_layers: int | Literal["auto", "all"] | None
+    """Number of layers on GPUs: -1 or `All` for all, 0 for none, N for that many, `Auto` for as
+    many as fit. The output layer counts as one. A number above the model's layers, such as 99 or
+    999, means all, or as many as fit. Default: `Auto`."""
 
     split_mode: Literal["none", "layer", "row", "tensor"] | None
     """How a model is split across several GPUs: `none`, `layer`, `row`, `tensor`. Default:
@@ -86,7 +86,7 @@ class LoadOptions(TypedDict, total=False):
 
     projector: str | None
     """Projector for pictures: the path of its file, `none`, or `auto` for the one that belongs to
-    the model, in the store or beside its file (`mmproj*.gguf`). Default: `auto`."""
+    the model, in the store or next to its file (`mmproj*.gguf`). Default: `auto`."""
 
     load_projector: bool | None
     """Whether the projector is loaded with the model, instead of with the first picture. Default:
@@ -120,7 +120,7 @@ class LoadOptions(TypedDict, total=False):
     decoding): a path or a name, as for the model itself; `none` for none. Default: the model's
     `DRAFT`, if its Modelfile has one."""
 
-    draft_gpu_layers: int | Literal["auto"] | None
+    draft_gpu_layers: int | Literal["auto", "all"] | None
     """Number of layers of the draft model on GPUs, like `n_gpu_layers`. Default: `Auto`."""
 
     draft_devices: Sequence[str] | None
@@ -343,7 +343,7 @@ class GenerateOptions(TypedDict, total=False):
     """A regular expression that the whole text must match, in the syntax of the Rust crate `regex`.
     Default: none."""
 
-    json_schema: Mapping[str, Any] | str | bool | None
+    json_schema: Mapping[str, object] | str | bool | None
     """A JSON schema that the text must match. Default: none."""
 
     lora: Lora | None
@@ -390,18 +390,18 @@ class GenerateOptions(TypedDict, total=False):
 class ChatOptions(GenerateOptions, total=False):
     """Options of a chat."""
 
-    tools: Sequence[Mapping[str, Any] | Callable[..., Any] | Tool] | None
+    tools: Sequence[Mapping[str, object] | Callable[..., object] | Tool] | None
     """Tools that the model may call, in OpenAI's format; in Python and Node.js also functions.
     Default: none."""
 
-    tool_choice: Literal["auto", "none", "required"] | Mapping[str, Any] | None
+    tool_choice: Literal["auto", "none", "required"] | Mapping[str, object] | None
     """Which tools the model calls: `auto`, `none`, `required`, or a specific one as `{"type":
     "function", "function": {"name": ...}}`. Default: `auto`."""
 
     parallel_tool_calls: bool | None
     """Whether one answer may contain several tool calls. Default: false."""
 
-    response_format: Mapping[str, Any] | type[Any] | None
+    response_format: Mapping[str, object] | type[Any] | None
     """`{"type": "text"}`, `{"type": "json_object"}`, or `{"type": "json_schema", "json_schema":
     {"schema": ...}}`. Default: text."""
 
@@ -421,7 +421,7 @@ class ChatOptions(GenerateOptions, total=False):
     """Whether the answer continues a last message of the assistant; the result then contains only
     the continuation. Otherwise the answer is a separate message. Default: false."""
 
-    template_kwargs: Mapping[str, Any] | None
+    template_kwargs: Mapping[str, object] | None
     """Arguments for the chat template. Default: none."""
 
 
@@ -484,10 +484,10 @@ class PlanOptions(TypedDict, total=False):
     """Whether other settings and quantisations are planned too if the model does not fit on GPUs
     completely. Default: true."""
 
-    n_gpu_layers: int | Literal["auto"] | None
-    """Number of layers on GPUs: -1 (`All`) for all, 0 for none, N for that many, `Auto` for as many
-    as fit. The output layer counts as one. A number above the model's layers, such as 99 or 999,
-    means all, or as many as fit. Default: `Auto`."""
+    n_gpu_layers: int | Literal["auto", "all"] | None
+    """Number of layers on GPUs: -1 or `All` for all, 0 for none, N for that many, `Auto` for as
+    many as fit. The output layer counts as one. A number above the model's layers, such as 99 or
+    999, means all, or as many as fit. Default: `Auto`."""
 
     split_mode: Literal["none", "layer", "row", "tensor"] | None
     """How a model is split across several GPUs: `none`, `layer`, `row`, `tensor`. Default:
@@ -519,7 +519,7 @@ class PlanOptions(TypedDict, total=False):
 
     projector: str | None
     """Projector for pictures: the path of its file, `none`, or `auto` for the one that belongs to
-    the model, in the store or beside its file (`mmproj*.gguf`). Default: `auto`."""
+    the model, in the store or next to its file (`mmproj*.gguf`). Default: `auto`."""
 
     load_projector: bool | None
     """Whether the projector is loaded with the model, instead of with the first picture. Default:
@@ -553,7 +553,7 @@ class PlanOptions(TypedDict, total=False):
     decoding): a path or a name, as for the model itself; `none` for none. Default: the model's
     `DRAFT`, if its Modelfile has one."""
 
-    draft_gpu_layers: int | Literal["auto"] | None
+    draft_gpu_layers: int | Literal["auto", "all"] | None
     """Number of layers of the draft model on GPUs, like `n_gpu_layers`. Default: `Auto`."""
 
     draft_devices: Sequence[str] | None

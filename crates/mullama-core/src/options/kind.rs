@@ -31,7 +31,7 @@ pub enum FlagForm {
     Switch,
     /// A number.
     Number,
-    /// A number or a word.
+    /// A number, or one of these words: `a|b`.
     NumberOr(&'static str),
     /// Numbers with commas between them.
     Numbers,
@@ -93,12 +93,12 @@ option_type! {
     Vec<f32>: "Sequence[float]", "number[]", FlagForm::Numbers;
     Vec<String>: "Sequence[str]", "string[]", FlagForm::Texts;
     Names: "Sequence[str]", "string[]", FlagForm::Names;
-    JsonSchema: "Mapping[str, Any] | str | bool", "JsonSchema", FlagForm::Json;
-    ToolChoice: r#"Literal["auto", "none", "required"] | Mapping[str, Any]"#, "ToolChoice", FlagForm::Json;
-    ResponseFormat: "Mapping[str, Any] | type[Any]", "ResponseFormat", FlagForm::Json;
-    Vec<Value>: "Sequence[Mapping[str, Any] | Callable[..., Any] | Tool]", "(Tool | FunctionTool)[]",
+    JsonSchema: "Mapping[str, object] | str | bool", "JsonSchema", FlagForm::Json;
+    ToolChoice: r#"Literal["auto", "none", "required"] | Mapping[str, object]"#, "ToolChoice", FlagForm::Json;
+    ResponseFormat: "Mapping[str, object] | type[Any]", "ResponseFormat", FlagForm::Json;
+    Vec<Value>: "Sequence[Mapping[str, object] | Callable[..., object] | Tool]", "(Tool | FunctionTool)[]",
         FlagForm::Json;
-    Map<String, Value>: "Mapping[str, Any]", "Record<string, unknown>", FlagForm::Json;
+    Map<String, Value>: "Mapping[str, object]", "Record<string, unknown>", FlagForm::Json;
     BTreeMap<String, Value>: "Mapping[str, str | int | float | bool]",
         "Record<string, string | number | boolean>", FlagForm::Json;
 }

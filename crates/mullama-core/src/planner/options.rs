@@ -8,7 +8,7 @@ use crate::options::{ContextParams, FlagForm, ModelParams, option_type, options}
 use crate::{Naming, Result, parse_options};
 
 option_type! {
-    DeviceList: "str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]",
+    DeviceList: "str | Mapping[str, object] | Sequence[str | Mapping[str, object]]",
         "string | DeviceDescription | (string | DeviceDescription)[]", FlagForm::Json;
     ByteSize: "str | int", "string | number", FlagForm::Text("SIZE");
     Bandwidth: "str", "string", FlagForm::Text("RATE");
