@@ -37,7 +37,7 @@ NOT_TRIED = re.compile(
 )
 # What a failure of a test says where too little was to be had.
 REASONS = re.compile(
-    r"OutOfMemory|out of memory|no more memory|of memory to be had|not enough memory|Cannot allocate memory|memory allocation|insufficient memory"
+    r"OutOfMemory|out of memory|no more memory|not enough memory|Cannot allocate memory|memory allocation|insufficient memory"
     r"|MemoryError|Resource temporarily unavailable|can't start new thread|failed to spawn thread|failed to map segment"
     r"|Connection reset by peer|cannot start (a|another) (thread|process)|RLIMIT"
 )

@@ -36,7 +36,7 @@ const TYPES = {
   CpuKernels: "'own' | 'engine'",
   CudaSettings: 'CudaSettings',
   FlashAttention: "'auto' | 'on' | 'off'",
-  GpuLayers: "number | 'auto'",
+  GpuLayers: "number | 'auto' | 'all'",
   KvCacheTypes: 'KvCacheType | [keys: KvCacheType, values: KvCacheType]',
   Lora: 'Lora',
   LogitBias: 'Record<number, number | false>',

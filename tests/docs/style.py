@@ -3,7 +3,8 @@
     .venv/bin/python tests/docs/style.py [FILE]...
 
 `style.json` beside this file lists words to avoid, as regular expressions, with what to write instead. They apply
-to the prose of Markdown pages (code is left out) and to the documentation comments that users of the packages read.
+to the prose of Markdown pages (code is left out), to the documentation comments that users of the packages read, and
+to messages (`messages.py`).
 Spelling is checked by codespell, which knows common misspellings of English and is silent about names.
 """
 
@@ -15,6 +16,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import messages
 from links import without_code
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,6 +88,15 @@ def findings(path: Path) -> list[tuple[int, str, str]]:
     return sorted(found)
 
 
+def message_findings(path: Path) -> list[tuple[int, str, str]]:
+    """The same of the messages in a file of Rust."""
+    found = []
+    for line, text in messages.messages(path):
+        for avoid, write in RULES:
+            found += [(line, place[0], write) for place in avoid.finditer(messages.without_values(text))]
+    return found
+
+
 def tracked(*patterns: str) -> list[str]:
     """Files of the repository that match these patterns of git's."""
     listed = subprocess.run(["git", "ls-files", "-z", *patterns], cwd=ROOT, check=True, capture_output=True, text=True)
@@ -102,12 +113,13 @@ def misspellings() -> int:
 
 def main(names: list[str]) -> int:
     pages = names or [name for name in tracked(*READ) if name not in EXEMPT]
-    count = 0
-    for name in pages:
-        for line, words, write in findings(ROOT / name):
-            print(f"{name}:{line}: {words!r}: write {write}")
-            count += 1
-    print(f"style: {len(pages)} files, {count} places to reword")
+    sources = [] if names else messages.tracked()
+    found = [(name, *place) for name in pages for place in findings(ROOT / name)]
+    found += [(name, *place) for name in sources for place in message_findings(ROOT / name)]
+    for name, line, words, write in found:
+        print(f"{name}:{line}: {words!r}: write {write}")
+    count = len(found)
+    print(f"style: {len(pages) + len(sources)} files, {count} places to reword")
     return 1 if count or misspellings() else 0
 
 

@@ -102,7 +102,7 @@ function checkText(value: unknown, fail: Fail, place: string): Text {
   // Converted the usual way, halves of characters would silently become U+FFFD.
   const half = value.search(/\p{Surrogate}/u);
   if (half >= 0) {
-    throw fail(place, `is no valid Unicode: half of a character stands alone at index ${half}`);
+    throw fail(place, `is not valid Unicode: half of a character stands alone at index ${half}`);
   }
   return value as Text;
 }
@@ -132,7 +132,7 @@ function read(value: unknown, fail: Fail, place: string, depth: number): unknown
       return value;
     case 'number':
       if (Number.isFinite(value)) return value;
-      throw fail(place, `${value} is no finite number`);
+      throw fail(place, `${value} is not a finite number`);
     case 'string':
       return checkText(value, fail, place);
     case 'bigint':

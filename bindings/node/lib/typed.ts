@@ -35,7 +35,7 @@ function jsonSchemaOf(schema: StandardSchema): Record<string, unknown> {
   if (typeof own.toJSONSchema === 'function') return own.toJSONSchema({ io: 'input' });
   throw invalidOption(
     'responseFormat',
-    `${schema['~standard'].vendor} gives no JSON schema for it; give one as jsonSchema`,
+    `${schema['~standard'].vendor} provides no JSON schema for it; give one as jsonSchema`,
   );
 }
 
@@ -60,7 +60,7 @@ function reader(schema: StandardSchema): Read {
     }
     if (!result.issues) return result.value;
     const issues = result.issues.map(({ message }) => message).join('; ');
-    throw problem('INVALID_GRAMMAR', `the answer is no value of the schema: ${issues}`);
+    throw problem('INVALID_GRAMMAR', `the answer does not match the schema: ${issues}`);
   };
 }
 

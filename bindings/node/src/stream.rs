@@ -130,7 +130,10 @@ impl Generation {
         };
         let start = move || {
             let started = catch_unwind(AssertUnwindSafe(start)).unwrap_or_else(|_| {
-                Err(Error::new(ErrorKind::Internal, "starting the generation panicked"))
+                Err(Error::new(
+                    ErrorKind::Internal,
+                    "the generation could not be started because of a defect in mullama",
+                ))
             });
             let mut state = lock(&state);
             if matches!(*state, State::Starting) {

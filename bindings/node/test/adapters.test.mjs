@@ -110,7 +110,7 @@ describe('a state', () => {
     await assert.rejects(other.loadState(state), failure('INVALID_ARGUMENT', /other settings/));
     await assert.rejects(
       model.loadState(state.subarray(9)),
-      failure('INVALID_ARGUMENT', /none that/),
+      failure('INVALID_ARGUMENT', /not one that/),
     );
     await assert.rejects(
       model.loadState(state.subarray(0, -1)),

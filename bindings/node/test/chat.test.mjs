@@ -301,7 +301,7 @@ describe('bad input', () => {
       await assert.rejects(model.startChat({ tools }).send('x'), failure(code, said));
     }
     for (const [tools, said] of [
-      [[() => 1], /a function comes as/],
+      [[() => 1], /a function is given as/],
       [[{ name: 'f', execute: 1 }], /execute/],
       [[{ name: 'f', params: {} }], /`params`/],
       [{}, /array/],

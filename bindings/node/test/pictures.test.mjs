@@ -82,7 +82,7 @@ describe('pictures', { skip: testkit ? false : 'mullama-testkit is not built' },
     });
     assert.equal(strict.capabilities.mediaLimits.pixels, 10);
     assert.deepEqual(strict.placement, model.placement);
-    const refused = failure('INVALID_ARGUMENT', /and may have 10/);
+    const refused = failure('INVALID_ARGUMENT', /at most 10 are allowed/);
     await assert.rejects(strict.chat(question(file), options), refused);
     strict.close();
   });
@@ -108,7 +108,7 @@ describe('pictures', { skip: testkit ? false : 'mullama-testkit is not built' },
     for (const [picture, message] of [
       ['https://127.0.0.1/cat.png', /nothing is fetched/],
       ['cat.png', /no file is opened/],
-      [Buffer.from('text'), /no image of a supported format/],
+      [Buffer.from('text'), /not an image in a supported format/],
       [file.subarray(0, 60), /damaged/],
       [new URL('https://127.0.0.1/cat.png'), /nothing is fetched/],
     ]) {

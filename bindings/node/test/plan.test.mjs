@@ -59,7 +59,7 @@ describe('plans', { skip: testkit ? false : 'mullama-testkit is not built' }, ()
     const absurd = Buffer.from(large);
     absurd.writeBigUInt64LE(2n ** 62n, 8);
     for (const [name, data, code, words] of [
-      ['whole', large, 'UNSUPPORTED', /sends no parts/],
+      ['whole', large, 'UNSUPPORTED', /does not send ranges/],
       ['shorter', large, 'INVALID_MODEL', /incomplete/],
       ['cut', large.subarray(0, 20_000), 'INVALID_MODEL', /ends too soon/],
       ['text', Buffer.from('<html>'.repeat(10_000)), 'INVALID_MODEL', /GGUF/],

@@ -34,6 +34,18 @@ function message(thread) {
   });
 }
 
+test('more threads than processors are not used, which is said once', async () => {
+  const body = `
+    for (const nThreads of [512, 511]) await (await load({ nThreads })).close();`;
+  const { status, output } = await run(body);
+  assert.equal(status, 0, output);
+  assert.match(
+    output,
+    /^mullama: warn: 512 threads were requested, but this process may use \d+ processors?: using/,
+  );
+  assert.equal(output.trim().split('\n').length, 1, output);
+});
+
 describe('worker threads', () => {
   test('load and generate, several at once', async () => {
     const body = `

@@ -205,7 +205,7 @@ describe('a worker that lies is an error', () => {
     [{ [alignment]: numbers(0n) }, /0 for the alignment/],
     [{ [memory]: numbers(2n, 1n) }, /2 of 1 bytes/],
     [{ [maxSize]: Buffer.alloc(0) }, /wrong length/],
-    [{ [hello]: Buffer.alloc(3) }, /no worker/],
+    [{ [hello]: Buffer.alloc(3) }, /not a worker/],
   ];
   for (const [lie, problem] of lies) {
     test(`${problem}`, async (t) => {

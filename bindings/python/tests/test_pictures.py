@@ -111,9 +111,9 @@ def test_limits_and_placement(model, paths):
     with Model(paths[0], load_projector=True, media_limits=strict, **load) as eager:
         assert eager.capabilities.media_limits.to_dict() == {**limits.to_dict(), **strict}
         assert eager.placement == model.placement
-        with pytest.raises(mullama.InvalidArgumentError, match="and may have 10"):
+        with pytest.raises(mullama.InvalidArgumentError, match="at most 10 are allowed"):
             ask(eager, FILE)
-        with pytest.raises(mullama.InvalidArgumentError, match="2 pictures, and may have 1"):
+        with pytest.raises(mullama.InvalidArgumentError, match="2 pictures; at most 1 are allowed"):
             eager.chat([{"role": "user", "content": [FILE, FILE]}])
     with pytest.raises(mullama.InvalidArgumentError, match="seconds"):
         Model(paths[0], media_limits={"seconds": 3}, **load)

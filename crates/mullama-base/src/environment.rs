@@ -8,7 +8,7 @@ pub fn number_from_env(name: &str) -> Option<f64> {
     let text = env::var(name).ok().filter(|text| !text.is_empty())?;
     let number = read(&text);
     if number.is_none() {
-        log::warn!("{name} is {text:?}, which is no number of 0 or more");
+        log::warn!("{name} is {text:?}, which is not a number of 0 or more: the default is used");
     }
     number
 }

@@ -66,10 +66,10 @@ macro_rules! error_kinds {
 
 error_kinds! {
     /// A file, or a model with this name, does not exist.
-    NotFound = "NOT_FOUND", 3 "a file or a model is not there", "FileNotFoundError";
+    NotFound = "NOT_FOUND", 3 "a file or a model does not exist", "FileNotFoundError";
     /// The file is not a GGUF model, is truncated or damaged, or has an architecture that the
     /// engine does not support.
-    InvalidModel = "INVALID_MODEL", 4 "the file is no model, or is damaged", "ValueError";
+    InvalidModel = "INVALID_MODEL", 4 "the file is not a model, or is damaged", "ValueError";
     /// An argument has the wrong type or a value outside its range.
     InvalidArgument = "INVALID_ARGUMENT", 2 "wrong usage, or a value that cannot be used", "ValueError";
     /// The name cannot be the name of a model.
@@ -77,13 +77,13 @@ error_kinds! {
     /// The machine or a device ran out of memory; the message names the device and the amount.
     OutOfMemory = "OUT_OF_MEMORY", 6 "the machine or a device ran out of memory", "MemoryError";
     /// The requested placement does not fit on the devices.
-    DoesNotFit = "DOES_NOT_FIT", 7 "the placement that was asked for does not fit", "MemoryError";
+    DoesNotFit = "DOES_NOT_FIT", 7 "the requested placement does not fit", "MemoryError";
     /// The prompt is longer than the context.
     ContextOverflow = "CONTEXT_OVERFLOW", 8 "the prompt is longer than the context", "ValueError";
     /// A grammar or JSON schema cannot be used.
     InvalidGrammar = "INVALID_GRAMMAR", 9 "a grammar or JSON schema cannot be used", "ValueError";
     /// A chat template is missing, invalid, or rejects the messages.
-    Template = "TEMPLATE", 10 "a chat template is missing, or refuses the messages", "ValueError";
+    Template = "TEMPLATE", 10 "a chat template is missing, or rejects the messages", "ValueError";
     /// The model or the backend cannot do this.
     Unsupported = "UNSUPPORTED", 11 "the model or mullama cannot do this", "NotImplementedError";
     /// A backend module failed.
@@ -93,7 +93,7 @@ error_kinds! {
     /// The model has been closed.
     Closed = "CLOSED", 13 "the model has been closed", "RuntimeError";
     /// Too many requests are waiting; try again later.
-    Busy = "BUSY", 16 "too many requests wait", "RuntimeError";
+    Busy = "BUSY", 16 "too many requests are waiting", "RuntimeError";
     /// A function that the caller passed, such as a logits processor, failed.
     Callback = "CALLBACK", 17 "a function of the caller failed", "RuntimeError";
     /// A download failed.

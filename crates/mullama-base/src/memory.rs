@@ -18,7 +18,7 @@ pub fn check_memory(bytes: usize) -> Result<()> {
     if !refused {
         return Ok(());
     }
-    let message = format!("there are no {} of memory to be had", units::memory(wanted as u64));
+    let message = format!("not enough memory: {} more are needed", units::memory(wanted as u64));
     Err(Error::new(ErrorKind::OutOfMemory, message)
         .with_hint("end other programs, or raise the limit of address space (ulimit -v)"))
 }

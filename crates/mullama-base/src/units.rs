@@ -33,7 +33,7 @@ pub fn parse_compute(text: &str) -> Option<f64> {
 pub fn no_size(option: &str, text: &str) -> Error {
     let bare = text.trim().parse::<f64>().is_ok();
     let problem =
-        if bare { format!("`{text}` has no unit") } else { format!("`{text}` is no size") };
+        if bare { format!("`{text}` has no unit") } else { format!("`{text}` is not a size") };
     let hint = if bare {
         let text = text.trim().trim_start_matches('-');
         format!("write {text}GiB (1024^3 bytes each) or {text}GB (1000^3)")

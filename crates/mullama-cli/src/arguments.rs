@@ -20,7 +20,7 @@ Examples:
   mullama run llama3.2:1b
   mullama list
 
-`mullama help COMMAND` tells more about a command, `mullama help` the exit codes.";
+`mullama help COMMAND` describes a command, `mullama help` lists the exit codes.";
 
 /// Why a command line is not carried out.
 #[derive(Debug)]
@@ -191,7 +191,7 @@ fn run() -> Command {
         .arg(
             switch(
                 "keep_context",
-                "Go on with the conversation of the last run with this flag, and keep it for the next. Each model \
+                "Continue the conversation of the last run with this flag, and save it for the next. Each model \
                  has its own",
             )
             .conflicts_with("raw"),
@@ -202,7 +202,7 @@ fn run() -> Command {
                 .long("format")
                 .value_name("json|FILE")
                 .conflicts_with_all(["json_schema", "grammar", "response_format"])
-                .help("Answer in JSON: any object, or what the JSON schema in a file asks for"),
+                .help("Answer in JSON: any object, or an answer that follows the JSON schema in a file"),
         )
         .arg(
             Arg::new("image")
@@ -227,7 +227,7 @@ fn pull() -> Command {
     Command::new("pull")
         .about("Downloads a model into the store")
         .after_help(
-            "What has come is kept: the same command goes on where another was interrupted.\n\n\
+            "An interrupted download resumes when the command is run again.\n\n\
              Examples:\n  mullama pull llama3.2:1b\n  \
                      mullama pull hf.co/user/repo-GGUF:Q4_K_M\n  \
                      mullama pull https://example.com/model.gguf",
@@ -252,7 +252,9 @@ fn list() -> Command {
             "Models that other programs have downloaded are listed too, with the column SOURCE.\n\n\
              Examples:\n  mullama list\n  mullama list llama\n  mullama list --json",
         )
-        .arg(Arg::new("name").value_name("PREFIX").help("Only names that begin so"))
+        .arg(
+            Arg::new("name").value_name("PREFIX").help("List only names that begin with this text"),
+        )
         .arg(json())
 }
 
@@ -276,10 +278,9 @@ fn rm() -> Command {
 
 fn create() -> Command {
     Command::new("create")
-        .about("Makes a model from a Modelfile")
+        .about("Creates a model from a Modelfile")
         .after_help(
-            "A Modelfile has FROM, and PARAMETER, SYSTEM, TEMPLATE, ADAPTER, MESSAGE and LICENSE where they \
-             are wanted.\n\n\
+            "A Modelfile consists of FROM and, optionally, PARAMETER, SYSTEM, TEMPLATE, ADAPTER, MESSAGE and LICENSE.\n\n\
              Examples:\n  mullama create french\n  \
              printf 'FROM llama3.2:1b\\nSYSTEM Answer in French.\\n' | mullama create french -f -",
         )
@@ -296,7 +297,7 @@ fn create() -> Command {
 
 fn show() -> Command {
     Command::new("show")
-        .about("Tells what a model is, and where it would go on this machine")
+        .about("Shows what a model is, and where it would be placed on this machine")
         .after_help(
             "Examples:\n  mullama show demo\n  mullama show llama3.2:1b --modelfile\n  \
              mullama show model.gguf --tensors",
@@ -343,7 +344,7 @@ fn plan() -> Command {
                   compute= and link= may follow with commas. May be repeated. Default: this \
                   machine's";
     Command::new("plan")
-        .about("Tells where a model would go, and whether it fits, without loading it")
+        .about("Shows where a model would be placed, and whether it fits, without loading it")
         .after_help(
             "The exit code is 7 if nothing fits. Flags of `mullama run`, llama.cpp and ik_llama.cpp are accepted; \
              those that do not affect placement are ignored.\n\n\
@@ -369,7 +370,7 @@ fn plan() -> Command {
                 .num_args(1..)
                 .action(ArgAction::Append)
                 .help(
-                    "Machines to set side by side, each as --device has it; \
+                    "Machines to compare, each written as for --device; \
                      \"RTX 3090 + RTX 3060 12GB\" has two cards",
                 ),
         )
@@ -384,8 +385,7 @@ fn plan() -> Command {
         )
         .arg(
             Arg::new("calibrate").long("calibrate").action(ArgAction::SetTrue).help(
-                "Measure what this machine's devices read and compute in a second, and keep it for \
-                 the speeds of plans",
+                "Measure the memory bandwidth and compute rate of this machine's devices, and save them for predicted speeds",
             ),
         )
         .arg(
@@ -401,11 +401,11 @@ fn plan() -> Command {
                 .long("svg")
                 .value_name("FILE")
                 .requires("sweep")
-                .help("Draw what a sweep finds into a file"),
+                .help("Draw the results of a sweep into a file"),
         )
         .arg(switch("all", "Include settings that do not fit"))
-        .arg(what("explain", "Tell why each layer is where it is"))
-        .arg(what("summary", "Tell in a line whether it fits, and how"))
+        .arg(what("explain", "Explain why each layer is placed where it is"))
+        .arg(what("summary", "State in one line whether it fits, and how"))
         .arg(json().group("what"))
         .args(plan_flags())
 }
@@ -446,22 +446,21 @@ fn exit_codes() -> String {
     text + "\nEnvironment:\n  \
             MULLAMA_MODELS           the folder of the store\n  \
             MULLAMA_REGISTRY         the registry of names without a host\n  \
-            MULLAMA_PULL_TIMEOUT     seconds for which servers may be silent: 30\n  \
-            MULLAMA_PULL_LEAST_RATE  bytes a second that must come, over a minute: 1000\n  \
+            MULLAMA_PULL_TIMEOUT     seconds without data until a download fails: 30\n  \
+            MULLAMA_PULL_LEAST_RATE  bytes per second that a download must reach, over a minute: 1000\n  \
             HF_TOKEN                 the token for Hugging Face\n  \
             HF_ENDPOINT              a mirror of Hugging Face\n  \
             HTTPS_PROXY              the proxy for downloads\n  \
-            MULLAMA_RPC_TIMEOUT      seconds for which workers may be silent: 30\n  \
+            MULLAMA_RPC_TIMEOUT      seconds without an answer until a worker fails: 30\n  \
             MULLAMA_LOG              error, warn, info, debug or trace: the log on standard error\n  \
-            NO_COLOR                 if it is set, nothing is coloured"
+            NO_COLOR                 if it is set, output has no colours"
 }
 
 fn rpc_server() -> Command {
     Command::new("rpc-server")
         .about("Offers this machine's processors to models on other machines")
         .after_help(
-            "The protocol has no authentication and no encryption: whoever can reach the \
-                     address can use the worker, and whoever sees the network reads what it computes.\n\n\
+            "The protocol has no authentication and no encryption: anyone who can reach the address can use the worker, and anyone who can read the network traffic sees the data.\n\n\
                      Examples:\n  mullama rpc-server\n  \
                      mullama rpc-server --host 10.0.0.7 --device CUDA0\n  \
                      mullama run model.gguf --rpc 10.0.0.7:50052 \"Hello!\"",
@@ -491,8 +490,7 @@ fn rpc_server() -> Command {
                 .value_delimiter(',')
                 .action(ArgAction::Append)
                 .help(
-                    "Devices to offer, as `mullama devices` names them. Default: the GPUs, \
-                               and where there is none the processor",
+                    "Devices to offer, as `mullama devices` names them. Default: the GPUs, or the processor if there are none",
                 ),
         )
         .arg(
@@ -502,7 +500,7 @@ fn rpc_server() -> Command {
                 .value_name("N")
                 .value_parser(clap::value_parser!(u32).range(1..))
                 .help(
-                    "Threads that compute, where the processor is offered. Default: one for \
+                    "Threads to compute with, if the processor is offered. Default: one for \
                                each physical core",
                 ),
         )

@@ -44,7 +44,7 @@ impl ConversationStore {
                 ErrorKind::Io,
                 format!("the conversation in {} is damaged: {problem}", self.0.display()),
             )
-            .with_hint("delete the file to begin anew")
+            .with_hint("delete the file to start a new conversation")
         };
         let mut kept: Map<String, Value> =
             serde_json::from_slice(&bytes).map_err(|error| damaged(&error))?;
@@ -53,7 +53,7 @@ impl ConversationStore {
         let system = match kept.remove("system") {
             Some(Value::String(system)) => Some(system),
             None | Some(Value::Null) => None,
-            Some(_) => return Err(damaged(&"its system message is no text")),
+            Some(_) => return Err(damaged(&"its system message is not text")),
         };
         Ok(Some(Conversation { system, messages }))
     }
@@ -64,6 +64,6 @@ impl ConversationStore {
         let folder = self.0.parent().unwrap_or(Path::new(""));
         std::fs::create_dir_all(folder)
             .and_then(|()| write_durably(&self.0, text.as_bytes()))
-            .map_err(|error| Error::io("keep the conversation in", &self.0, error))
+            .map_err(|error| Error::io("write the conversation to", &self.0, error))
     }
 }

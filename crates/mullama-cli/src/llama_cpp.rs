@@ -756,7 +756,7 @@ const OTHER_MODELS: &[Flag] = &[
         ],
         Refused(MEDIA),
     ),
-    bare(&["--mmproj-auto"], Already("the projector beside the model is found")),
+    bare(&["--mmproj-auto"], Already("the projector next to the model is found")),
     bare(&["--mmproj-offload"], Unused("projectors compute on the processor")),
     bare(&["--no-mmproj", "--no-mmproj-auto"], Fixed("mmproj", "none")),
     bare(&["--no-mmproj-offload"], Already("projectors compute on the processor")),
@@ -1102,7 +1102,11 @@ fn load_mode(value: &str) -> Result<Pairs, String> {
         "mmap" => &[("use-mmap", "true")],
         "mlock" => &[("use-mmap", "false"), ("use-mlock", "true")],
         "mmap+mlock" => &[("use-mmap", "true"), ("use-mlock", "true")],
-        _ => return Err(format!("`{value}` is none of auto, none, mmap, mlock, mmap+mlock, dio")),
+        _ => {
+            return Err(format!(
+                "`{value}` is not one of auto, none, mmap, mlock, mmap+mlock, dio"
+            ));
+        }
     })
 }
 

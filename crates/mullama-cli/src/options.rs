@@ -115,7 +115,7 @@ fn flags(
             FlagForm::Texts => arg.action(ArgAction::Append).value_name("TEXT"),
             FlagForm::Numbers => arg.value_name("A,B,..."),
             FlagForm::Number => arg.value_name("N"),
-            FlagForm::NumberOr(word) => arg.value_name(format!("N|all|{word}")),
+            FlagForm::NumberOr(words) => arg.value_name(format!("N|{words}")),
             FlagForm::Text(name) | FlagForm::Pair(name) => arg.value_name(name),
             _ => arg.value_name("JSON"),
         };
@@ -199,10 +199,12 @@ fn value(spec: &OptionSpec, values: &[&str]) -> Result<Value> {
         // One of a few words, whatever its case.
         FlagForm::Text(words) if is_one_of(text, words) => text.to_ascii_lowercase().into(),
         FlagForm::Text(_) => text.into(),
-        FlagForm::NumberOr(word) if text.eq_ignore_ascii_case(word) => word.into(),
-        // As llama.cpp has it of layers.
-        FlagForm::NumberOr(_) if text.eq_ignore_ascii_case("all") => (-1).into(),
-        FlagForm::NumberOr(_) | FlagForm::Number => number(text)?,
+        FlagForm::NumberOr(words) if is_one_of(text, words) => text.to_ascii_lowercase().into(),
+        FlagForm::NumberOr(words) => number(text).map_err(|_| {
+            let words = words.replace('|', ", ");
+            Error::argument(&flag, format!("expected a number or one of {words}, not {text}"))
+        })?,
+        FlagForm::Number => number(text)?,
         FlagForm::Numbers => Value::Array(text.split(',').map(number).collect::<Result<_>>()?),
         FlagForm::Pair(_) => match text.to_ascii_lowercase().split_once(',') {
             Some((keys, values)) => vec![keys, values].into(),
@@ -352,6 +354,9 @@ mod tests {
         };
         assert!(refused(&["--tensor-split", "a,b"]).contains("`tensor-split`"));
         assert!(refused(&["--top-k", "many"]).contains("`top-k`"));
+        assert!(
+            refused(&["-ngl", "lots"]).contains("expected a number or one of all, auto, not lots")
+        );
         assert!(refused(&["--json-schema", "{"]).contains("`json-schema`"));
         let samplers = refused(&["--samplers", "top_k,top_q"]);
         assert!(samplers.contains("expected one of `penalties`, `dry`"), "{samplers}");

@@ -8,7 +8,7 @@ const COMMANDS: &[(&[&str], &str)] = &[
     ),
     (
         &["ps", "stop", "unload", "load"],
-        "models are not kept loaded: each `mullama run` loads its model and frees it at the end",
+        "models do not stay loaded: each `mullama run` loads its model and frees it at the end",
     ),
     (
         &["push", "signin", "signout", "login", "logout", "upload"],

@@ -111,7 +111,7 @@ fn legend(out: &mut String, plans: &[(String, Plan)]) {
     let Some((_, widest)) = plans.iter().max_by_key(|(_, plan)| plan.devices.len()) else { return };
     let names = widest.devices.iter().map(|device| device.name.as_str());
     let entries = names.zip(COLOURS.iter().cycle().copied());
-    let entries = entries.chain([("machine's memory", OWN_MEMORY), ("tokens/s", "#a02020")]);
+    let entries = entries.chain([("system RAM", OWN_MEMORY), ("tokens/s", "#a02020")]);
     let mut x = LEFT;
     for (name, colour) in entries {
         let _ = writeln!(

@@ -179,10 +179,11 @@ impl Session {
     /// What to do about a full context.
     pub fn room_hint(&self) -> String {
         if !self.settings.is_interactive {
-            return "set a larger one with -c".to_owned();
+            return "set a larger context with -c".to_owned();
         }
         let larger = self.model.context_size().saturating_mul(2);
-        let larger = format!("/set parameter num_ctx {larger} loads the model with a larger one");
+        let larger =
+            format!("/set parameter num_ctx {larger} loads the model with a larger context");
         if self.messages.is_empty() {
             larger
         } else {
@@ -203,7 +204,7 @@ impl Session {
         if !self.can_see() {
             let message = "the model takes text only: it has no projector that can be used";
             return Err(Error::new(ErrorKind::Unsupported, message)
-                .with_hint("a model that sees has a projector: give its file with --mmproj")
+                .with_hint("models that accept pictures come with a projector: give its file with --mmproj")
                 .into());
         }
         self.images.push(ContentPart::image_file(path)?);
@@ -425,7 +426,7 @@ fn load(
     if raw && settings.keep {
         return Err(Error::new(
             ErrorKind::Template,
-            "the model has no chat template, so that there is no conversation to keep",
+            "the model has no chat template, so there is no conversation to continue",
         )
         .with_hint("give a template with --chat-template, or leave --keep-context out")
         .into());

@@ -223,7 +223,7 @@ impl<'a> Line<'a> {
                 self.passed.push(name);
                 Ok(())
             } else {
-                Err(refused(&name, "it is not there yet"))
+                Err(refused(&name, "it is not supported yet"))
             };
         }
         let value = value.unwrap_or_default();
@@ -532,7 +532,7 @@ mod tests {
                 "--model-url https://example.com/m.gguf -ngl all",
                 "https://example.com/m.gguf",
                 "",
-                json!({"n_gpu_layers": -1}),
+                json!({"n_gpu_layers": "all"}),
             ),
             ("-m model.gguf -cnv", "model.gguf", "", json!({})),
             (
@@ -809,7 +809,7 @@ mod tests {
             ("run -m a.gguf -m b.gguf", "given twice"),
             ("run demo -ctk q8_0 -ctk f16", "given twice"),
             ("run demo -hff a.gguf", "add -hf"),
-            ("run demo -lm fast", "none of auto"),
+            ("run demo -lm fast", "not one of auto"),
             ("run demo -sysf /nonexistent hi", "cannot read /nonexistent"),
             ("run demo --override-kv a=list:3 hi", "KEY=TYPE:VALUE"),
             ("plan -m demo other", "unexpected argument 'other'"),
@@ -817,8 +817,8 @@ mod tests {
             ("-m model.gguf -p hi", "`mullama run -m ...`"),
             // Commands of other programs.
             ("serve", "no server"),
-            ("ps", "models are not kept loaded"),
-            ("stop", "models are not kept loaded"),
+            ("ps", "models do not stay loaded"),
+            ("stop", "models do not stay loaded"),
             ("push", "does not upload"),
             ("chat", "`mullama run MODEL`"),
         ] {

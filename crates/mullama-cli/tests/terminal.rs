@@ -120,7 +120,7 @@ fn settings_are_changed_shown_and_saved() {
     expect(&mut session, "/save mine", "saved as mine:latest");
     expect(&mut session, "/save ./mine.txt", "saved as ./mine.txt");
     expect(&mut session, "/clear", "");
-    expect(&mut session, "/load ./mine.txt", "talking with");
+    expect(&mut session, "/load ./mine.txt", "now using");
     expect(&mut session, "/show system", "\r\nBe short.");
     expect(&mut session, "And of Italy?", "The capital of Italy is Rome.");
     fs::write(home.path().join("broken.gguf"), "no model").unwrap();
@@ -154,7 +154,7 @@ fn a_full_context_has_two_ways_out() {
     expect(
         &mut session,
         &long,
-        "hint: /clear starts a new conversation, /set parameter num_ctx 512 loads the model with a larger one",
+        "hint: /clear starts a new conversation, /set parameter num_ctx 512 loads the model with a larger context",
     );
     expect(&mut session, "/set parameter num_ctx 512", "");
     expect(&mut session, "What is the capital of Japan?", "Tokyo");
@@ -177,7 +177,7 @@ fn a_pull_shows_a_bar_and_can_be_interrupted() {
         session.exp_regex("downloading +[0-9]+% \\[[^\r]*/16 MB  [0-9.]+ [KM]B/s").unwrap();
     assert!(!seen.contains("\x1b[3"), "{seen:?} has colours");
     session.send_control('c').unwrap();
-    session.exp_string("interrupted; `mullama pull big` goes on from here").unwrap();
+    session.exp_string("interrupted; `mullama pull big` resumes the download").unwrap();
     session.exp_eof().unwrap();
     registry.mend();
     let mut session = pull();

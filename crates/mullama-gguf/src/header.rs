@@ -157,7 +157,7 @@ impl GgufHeader {
         let mut keys = parser.vec(counts.pairs)?;
         keys.extend(header.metadata.iter().map(|(key, _)| key.as_str()));
         if let Some(key) = repeated(&mut keys) {
-            return Err(Problem::damaged(format_args!("{} is there twice", shown(key))));
+            return Err(Problem::damaged(format_args!("{} appears twice", shown(key))));
         }
         Ok((header, counts))
     }
@@ -178,7 +178,7 @@ impl GgufHeader {
         let mut names = parser.vec(counts.tensors)?;
         names.extend(header.tensors.iter().map(|tensor| tensor.name.as_str()));
         if let Some(name) = repeated(&mut names) {
-            return Err(Problem::damaged(format_args!("tensor {name} is there twice")));
+            return Err(Problem::damaged(format_args!("tensor {name} appears twice")));
         }
         header.data_offset = match counts.tensors {
             0 => parser.position(),
@@ -218,7 +218,7 @@ impl TensorInfo {
             product.checked_mul((*length).max(1)).filter(|product| i64::try_from(*product).is_ok())
         });
         if elements.is_none() {
-            return Err(damaged(format!("has more elements than can be, by its shape {shape:?}")));
+            return Err(damaged(format!("has too many elements, by its shape {shape:?}")));
         }
         let Some(ty) = TensorType::from_number(ty) else {
             return Err(damaged(format!("has the unknown type {ty}")));
@@ -227,7 +227,7 @@ impl TensorInfo {
         if row % ty.block_length() != 0 {
             let block = ty.block_length();
             return Err(damaged(format!(
-                "has the shape {shape:?}, whose rows are no multiples of the {block} numbers in a block of type {ty}"
+                "has the shape {shape:?}, whose rows are not multiples of the {block} numbers in a block of type {ty}"
             )));
         }
         let Some(size) = ty.size_of(&shape) else {
@@ -254,7 +254,7 @@ fn alignment(ty: u32, value: &MetadataValue) -> Parsed<u64> {
         {
             Ok(number.cast_unsigned())
         }
-        _ => Err(Problem::damaged("the alignment, general.alignment, is no power of two (a u32)")),
+        _ => Err(Problem::damaged("the alignment, general.alignment, is not a power of two")),
     }
 }
 

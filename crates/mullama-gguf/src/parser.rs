@@ -173,7 +173,7 @@ impl<R: BufRead> Parser<R> {
         let most = self.size.min(MAX_HEADER_SIZE);
         if least.is_none_or(|least| least > most) {
             return Err(Problem::damaged(format_args!(
-                "it announces {pairs} pairs of metadata and {tensors} tensors, more than {most} bytes can hold; \
+                "it declares {pairs} metadata entries and {tensors} tensors, more than fit into {most} bytes; \
                  it is damaged or incomplete"
             )));
         }

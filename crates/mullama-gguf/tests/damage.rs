@@ -217,7 +217,7 @@ fn metadata_that_cannot_be_are_refused() {
         let pair = document.metadata[0].clone();
         document.metadata.push(pair);
     });
-    assert!(twice.contains("general.architecture is there twice"), "{twice}");
+    assert!(twice.contains("general.architecture appears twice"), "{twice}");
     let raw = |ty, bytes: &[u8]| Value { ty, bytes: bytes.to_vec() };
     assert!(set("other", raw(13, &[0; 8])).contains("unknown type 13"));
     assert!(set("other", raw(u32::MAX, &[0; 8])).contains("unknown type"));
@@ -273,7 +273,7 @@ fn tensors_that_cannot_be_are_refused() {
     assert!(tensor(|tensor| tensor.name = "x".repeat(64)).contains("too long"));
     assert!(tensor(|tensor| tensor.name = "blk.0.attn_q.weight".into()).contains("twice"));
     assert!(tensor(|tensor| tensor.shape = vec![1; 5]).contains("5 dimensions"));
-    assert!(tensor(|tensor| tensor.shape = vec![u64::MAX]).contains("more elements"));
+    assert!(tensor(|tensor| tensor.shape = vec![u64::MAX]).contains("too many elements"));
     assert!(tensor(|tensor| tensor.shape = vec![1 << 31; 3]).contains("shape"));
     assert!(tensor(|tensor| tensor.shape = vec![1 << 31, 1 << 31]).contains("offset"));
     let wide = refusal_of(|document| document.tensors[1].shape = vec![1 << 31, 1 << 31]);

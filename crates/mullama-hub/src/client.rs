@@ -153,7 +153,7 @@ struct TooSlow(f64);
 
 impl fmt::Display for TooSlow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "it sends {:.0} bytes a second", self.0)
+        write!(f, "it sends {:.0} bytes per second", self.0)
     }
 }
 
@@ -165,7 +165,7 @@ pub(crate) fn interrupted(url: &str, error: io::Error) -> Failure {
     let failure = failed(url, &error.to_string()).with_source(error);
     if slow {
         return Failure::Permanent(failure.with_hint(
-            "try again later, which goes on from here; MULLAMA_PULL_LEAST_RATE sets what is too slow",
+            "try again later to resume; MULLAMA_PULL_LEAST_RATE sets what is too slow",
         ));
     }
     Failure::Transient(failure, None)
@@ -297,9 +297,9 @@ impl Client {
         trusted: bool,
     ) -> Result<http::Response<Body>, Failure> {
         self.cancel.check().map_err(Failure::Permanent)?;
-        let uri: Uri = parse(url).and_then(|url| url.as_str().parse().ok()).ok_or_else(|| {
-            Failure::Permanent(failed(url, "this is no address that can be used"))
-        })?;
+        let uri: Uri = parse(url)
+            .and_then(|url| url.as_str().parse().ok())
+            .ok_or_else(|| Failure::Permanent(failed(url, "this address cannot be used")))?;
         self.check_scheme(&uri).map_err(Failure::Permanent)?;
         log::debug!("GET {} {:?}", shown(url), request.range);
         let proxy = self.proxy(&uri);
@@ -320,7 +320,7 @@ impl Client {
         // Names are resolved on a thread, and it is a panic where there is none, or none any more.
         check_threads(1).map_err(Failure::Permanent)?;
         catch_unwind(AssertUnwindSafe(|| builder.call()))
-            .map_err(|_| Failure::Permanent(no_thread("a thread", "there are no more")))?
+            .map_err(|_| Failure::Permanent(no_thread("a thread", "the system has no more")))?
             .map_err(|error| {
                 if self.cancel.is_cancelled() {
                     return Failure::Permanent(Error::cancelled());
@@ -340,13 +340,13 @@ impl Client {
                 let silent = matches!(error, ureq::Error::Timeout(_));
                 let error = match error {
                     // It has the address in it.
-                    ureq::Error::BadUri(_) => failed(url, "this is no address that can be used"),
+                    ureq::Error::BadUri(_) => failed(url, "this address cannot be used"),
                     error => failed(url, &error.to_string()).with_source(error),
                 };
                 let error = if silent { error.with_hint("try again later") } else { error };
                 match (lasting, encryption) {
                 (_, true) => Failure::Permanent(error.with_hint(
-                    "if a proxy of your company reads along, set SSL_CERT_FILE to its certificate",
+                    "if a company proxy inspects the traffic, set SSL_CERT_FILE to its certificate",
                 )),
                 (true, _) => Failure::Permanent(error),
                 _ => Failure::Transient(error, None),
@@ -464,7 +464,9 @@ fn judge(request: &Request<'_>, response: Response) -> Failure {
         401 | 403 => {
             Failure::Permanent(error(ErrorKind::Download, &format!("{status}, access denied")))
         }
-        404 | 410 => Failure::Permanent(error(ErrorKind::NotFound, "there is no such thing")),
+        404 | 410 => {
+            Failure::Permanent(error(ErrorKind::NotFound, &format!("{status}, not found")))
+        }
         408 | 425 | 429 | 500 | 502 | 503 | 504 | 520..=529 => {
             Failure::Transient(error(ErrorKind::Download, &format!("status {status}")), wait)
         }

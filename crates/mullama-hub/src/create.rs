@@ -72,7 +72,7 @@ impl<'a> CreateOptions<'a> {
 }
 
 impl Store {
-    /// Makes a model from a Modelfile, and gives it this name.
+    /// Creates a model from a Modelfile, and gives it this name.
     ///
     /// What the model it is made `FROM` brings is taken over; instructions replace it: a template, a
     /// system message, messages, single parameters. Adapters and licences are added. Files are copied,
@@ -110,10 +110,11 @@ impl Store {
                 making.meter.report(Phase::Done, 0);
                 return self.find(name);
             }
-            Ok(None) => {
-                Error::new(ErrorKind::Io, format!("files of {name} were removed while it was made"))
-                    .with_hint("make it again")
-            }
+            Ok(None) => Error::new(
+                ErrorKind::Io,
+                format!("files of {name} were removed while it was being created"),
+            )
+            .with_hint("create it again"),
             Err(error) => error,
         };
         // What was copied for it serves nobody.

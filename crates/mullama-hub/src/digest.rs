@@ -90,7 +90,7 @@ impl FromStr for Digest {
 
     fn from_str(text: &str) -> Result<Self> {
         text.strip_prefix("sha256:").and_then(Self::from_hex).ok_or_else(|| {
-            Error::new(ErrorKind::InvalidModel, format!("{text:?} is no SHA-256 digest"))
+            Error::new(ErrorKind::InvalidModel, format!("{text:?} is not a SHA-256 digest"))
                 .with_context("digest", text)
         })
     }

@@ -112,14 +112,17 @@ pub(crate) fn fetch(
                 // An earlier run, or the disk, may have spoilt it. What came whole will not change.
                 if resumed && std::mem::take(&mut again) {
                     let url = shown(&remote.url);
-                    log::warn!("{url}: what was left of it was damaged; once more");
+                    log::warn!("{url}: the partial download was damaged; starting over");
                     meter.restart();
                     continue;
                 }
-                return Err(failed(&remote.url, "the bytes that came have another digest")
-                    .with_context("expected", expected)
-                    .with_context("actual", digest)
-                    .with_hint("try again later; the server's copy may be damaged"));
+                return Err(failed(
+                    &remote.url,
+                    "the downloaded data is damaged: it has another digest",
+                )
+                .with_context("expected", expected)
+                .with_context("actual", digest)
+                .with_hint("try again later; the server's copy may be damaged"));
             }
             _ => partial.finish(&store.blob(&digest), start.elapsed() > UNSYNCED)?,
         }
@@ -339,7 +342,7 @@ impl Transfer<'_> {
                 refuse(format!("the file has {total} bytes, not {size}"))
             }
             Some((start, _)) if start == first => Ok(()),
-            _ => refuse("it sends another part than was asked for".to_owned()),
+            _ => refuse("it sends another range than requested".to_owned()),
         }
     }
 

@@ -170,7 +170,7 @@ fn part(client: &Client, remote: &Remote, from: u64, end: u64) -> Result<Vec<u8>
                 Some((first, total)) if first == from && total == remote.size => {}
                 said => {
                     let problem = format!(
-                        "the server sends another part than was asked for: {said:?} of {} bytes",
+                        "the server sends another range than requested: {said:?} of {} bytes",
                         remote.size
                     );
                     return Err(Failure::Permanent(failed(&remote.url, &problem)));
@@ -192,7 +192,7 @@ fn no_ranges(remote: &Remote, whole: u64) -> Error {
     Error::new(
         ErrorKind::Unsupported,
         format!(
-            "{}: the server sends no parts of files, so the header would cost a download of {:.1} GB",
+            "{}: the server does not send ranges of files, so reading the header would take a download of {:.1} GB",
             shown(remote),
             whole as f64 / 1e9
         ),
@@ -203,7 +203,7 @@ fn no_ranges(remote: &Remote, whole: u64) -> Error {
 }
 
 fn cut(remote: &Remote) -> Failure {
-    let problem = "fewer bytes came than the server announced";
+    let problem = "fewer bytes were received than the server announced";
     Failure::Transient(failed(&remote.url, problem), None)
 }
 

@@ -113,7 +113,7 @@ pub(crate) fn resolve(
                 Some(lfs) => Some(Digest::from_hex(&lfs.oid).ok_or_else(|| {
                     Error::new(
                         ErrorKind::InvalidModel,
-                        format!("{repo}: {:?} is no SHA-256 digest", lfs.oid),
+                        format!("{repo}: {:?} is not a SHA-256 digest", lfs.oid),
                     )
                 })?),
                 None => None,

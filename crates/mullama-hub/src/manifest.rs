@@ -189,7 +189,7 @@ impl Manifest {
                 None if layer.media_type == format!("{LAYER_MEDIA_TYPE}tensor") => {
                     return Err(Error::new(
                         ErrorKind::Unsupported,
-                        "the model is kept as single tensors, not as GGUF",
+                        "the model is stored as single tensors, not as GGUF",
                     )
                     .with_hint("choose a tag or a repository that has GGUF files"));
                 }

@@ -86,7 +86,7 @@ impl Name {
     /// Reads a name; what it leaves out has Ollama's defaults. A scheme before the host is ignored.
     pub fn parse(text: &str) -> Result<Self> {
         let refuse = |problem: String| {
-            Error::new(ErrorKind::UnknownModel, format!("{text:?} is no model name: {problem}"))
+            Error::new(ErrorKind::UnknownModel, format!("{text:?} is not a model name: {problem}"))
                 .with_context("name", text)
                 .with_hint("a name is written [host/][namespace/]model[:tag], such as llama3.2:1b")
         };
@@ -125,7 +125,7 @@ impl Name {
     pub fn new(host: &str, namespace: &str, model: &str, tag: &str) -> Result<Self> {
         Self::of(host, namespace, model, tag).map_err(|problem| {
             let text = format!("{host}/{namespace}/{model}:{tag}");
-            Error::new(ErrorKind::UnknownModel, format!("{text:?} is no model name: {problem}"))
+            Error::new(ErrorKind::UnknownModel, format!("{text:?} is not a model name: {problem}"))
                 .with_context("name", text)
         })
     }

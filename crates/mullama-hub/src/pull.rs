@@ -359,10 +359,13 @@ impl Pull<'_, '_> {
         if let Some(expected) = remote.digest
             && expected != digest
         {
-            return Err(failed(&remote.url, "the bytes that came have another digest")
-                .with_context("expected", expected)
-                .with_context("actual", digest)
-                .with_hint("try again later; the server's copy may be damaged"));
+            return Err(failed(
+                &remote.url,
+                "the downloaded data is damaged: it has another digest",
+            )
+            .with_context("expected", expected)
+            .with_context("actual", digest)
+            .with_hint("try again later; the server's copy may be damaged"));
         }
         self.meter.report(Phase::Downloading, remote.size);
         self.meter.base += remote.size;
@@ -425,13 +428,13 @@ fn check_magic(path: &Path) -> Result<()> {
     if magic == mullama_gguf::MAGIC {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::InvalidModel, "a file of the model is no GGUF file")
+    Err(Error::new(ErrorKind::InvalidModel, "a file of the model is not a GGUF file")
         .with_context("path", path.display())
         .with_hint("choose a tag or a repository that has GGUF files"))
 }
 
 fn interrupted(name: &Name) -> Error {
-    Error::new(ErrorKind::Io, format!("files of {name} were removed while it was pulled"))
+    Error::new(ErrorKind::Io, format!("files of {name} were removed while it was being pulled"))
         .with_context("name", name)
         .with_hint("pull it again")
 }

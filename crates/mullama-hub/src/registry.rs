@@ -142,7 +142,7 @@ pub(crate) fn small(client: &Client, remote: &Remote) -> Result<Vec<u8>> {
             let url = response.url.clone();
             let bytes = response.bytes(remote.size)?;
             if (bytes.len() as u64) < remote.size {
-                let problem = format!("{} bytes came, not {}", bytes.len(), remote.size);
+                let problem = format!("{} bytes were received, not {}", bytes.len(), remote.size);
                 return Err(Failure::Transient(failed(&url, &problem), None));
             }
             Ok(bytes)

@@ -98,7 +98,10 @@ impl Source {
         let careless = rest.starts_with('/') || text.contains(char::is_whitespace);
         if careless || address::parse(text).is_none() {
             let shown = address::shown(text);
-            return Err(Error::new(ErrorKind::InvalidArgument, format!("{shown:?} is no address")));
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("{shown:?} is not an address"),
+            ));
         }
         Ok(Self::Url(text.to_owned()))
     }
@@ -164,7 +167,7 @@ impl HuggingFace {
             _ => {
                 return Err(Error::new(
                     ErrorKind::UnknownModel,
-                    format!("{text:?} is no repository of Hugging Face"),
+                    format!("{text:?} is not a repository of Hugging Face"),
                 )
                 .with_hint("a repository is written hf.co/user/repo[:quantisation]"));
             }
@@ -196,7 +199,7 @@ impl HuggingFace {
         else {
             return Err(Error::new(
                 ErrorKind::UnknownModel,
-                format!("{file:?} in {user}/{repo} is no model file"),
+                format!("{file:?} in {user}/{repo} is not a model file"),
             )
             .with_hint("the path of a file in a repository must end in .gguf"));
         };
@@ -238,7 +241,7 @@ impl HuggingFace {
 /// Branches, tags and commits are spelt like a name's parts.
 fn check_revision(revision: &str) -> Result<()> {
     Name::new(HUGGING_FACE_HOST, "_", revision, "_").map(|_| ()).map_err(|error| {
-        Error::new(ErrorKind::UnknownModel, format!("{revision:?} is no revision"))
+        Error::new(ErrorKind::UnknownModel, format!("{revision:?} is not a revision"))
             .with_source(error)
     })
 }

@@ -262,7 +262,7 @@ impl Store {
             let model = self.find(from)?;
             return Err(Error::new(
                 ErrorKind::Unsupported,
-                format!("{from} lies in the cache of {}, not in the store", model.origin.name()),
+                format!("{from} is in the cache of {}, not in the store", model.origin.name()),
             )
             .with_hint(format!("make a model FROM {from} with `mullama create {to}`")));
         };
@@ -540,7 +540,7 @@ impl Store {
                     for (tag, path) in children(&path)? {
                         match Name::of_path(&host, &namespace, &model, &tag) {
                             Some(name) => names.push((name, path)),
-                            None => log::warn!("{} is no manifest", path.display()),
+                            None => log::warn!("{} is not a manifest", path.display()),
                         }
                     }
                 }
@@ -563,7 +563,7 @@ impl Store {
             None => Ok(()),
             Some(layer) => Err(Error::new(
                 ErrorKind::InvalidModel,
-                format!("blob {} is not in the store, or not whole", layer.digest),
+                format!("blob {} is missing from the store, or incomplete", layer.digest),
             )
             .with_context("path", self.blob(&layer.digest).display())
             .with_hint("pull the model again")),
@@ -721,10 +721,10 @@ fn read(path: &Path) -> Result<(Vec<u8>, Manifest, SystemTime)> {
 fn foreign(name: &Name, origin: Origin) -> Error {
     Error::new(
         ErrorKind::Unsupported,
-        format!("{name} lies in the cache of {}, which is only read", origin.name()),
+        format!("{name} is in the cache of {}, which mullama does not change", origin.name()),
     )
     .with_context("name", name)
-    .with_hint("remove it with the program that it belongs to")
+    .with_hint("remove it with that program")
 }
 
 /// What lies in a folder, by names that are text. A folder that is not there has nothing.

@@ -191,7 +191,7 @@ fn a_server_that_sends_next_to_nothing_is_given_up() {
         world.registry.fault(path, 999, Fault::Trickle(Duration::from_millis(5)));
         let error = pull(&world.store, &source, options(10_000)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Download, "{error:?}");
-        assert!(error.to_string().contains("bytes a second"), "{error}");
+        assert!(error.to_string().contains("bytes per second"), "{error}");
         assert!(error.hint().unwrap().contains("MULLAMA_PULL_LEAST_RATE"), "{error:?}");
         world.registry.mend();
         pull(&world.store, &source, options(1)).unwrap();
@@ -204,7 +204,7 @@ fn a_server_that_sends_next_to_nothing_is_given_up() {
     world.registry.fault("/blobs/", 999, Fault::Trickle(Duration::from_millis(5)));
     let source = Source::Name(world.name("library/m"));
     let error = fetch_header(&source, &world.folder.path().join("headers"), &options).unwrap_err();
-    assert!(error.to_string().contains("bytes a second"), "{error}");
+    assert!(error.to_string().contains("bytes per second"), "{error}");
 }
 
 #[test]

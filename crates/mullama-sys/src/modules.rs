@@ -281,7 +281,9 @@ unsafe fn best_scoring(paths: Vec<PathBuf>) -> (Option<PathBuf>, Vec<Module>) {
         // duration of the call.
         let score = unsafe { open(&path) }.and_then(|library| unsafe {
             let score = library.get::<extern "C" fn() -> c_int>(b"ggml_backend_score");
-            score.map(|score| score()).map_err(|_| "it does not tell what it is for".to_owned())
+            score
+                .map(|score| score())
+                .map_err(|_| "it does not state which backend it is for".to_owned())
         });
         match score {
             Ok(score) if score > 0 => scored.push((score, path)),
@@ -300,7 +302,7 @@ unsafe fn best_scoring(paths: Vec<PathBuf>) -> (Option<PathBuf>, Vec<Module>) {
 /// As for [`load`].
 unsafe fn open(path: &Path) -> Result<Library, String> {
     if cut_short(path).unwrap_or(false) {
-        return Err("the file is cut short; install it again".to_owned());
+        return Err("the file is incomplete; reinstall it".to_owned());
     }
     // SAFETY: the caller vouches for the file.
     unsafe { Library::new(path) }.map_err(|error| {
@@ -379,7 +381,7 @@ mod tests {
             assert!(cut_short(&cut).unwrap(), "{length}");
             // SAFETY: it is refused.
             let error = unsafe { load_one(&cut) }.unwrap_err();
-            assert!(error.contains("cut short"), "{error}");
+            assert!(error.contains("incomplete"), "{error}");
         }
         fs::write(&cut, b"no library").unwrap();
         assert!(cut_short(&cut).is_err(), "that is for the loader to say");

@@ -253,7 +253,7 @@ fn calls_that_cannot_be_made_go_back_to_the_model() {
     assert!(results[1].contains("there is no tool `get_wether`"), "{}", results[1]);
     assert!(results[2].contains("`city`"), "{}", results[2]);
     assert!(results[3].contains("`city` is missing"), "{}", results[3]);
-    assert!(results[4].contains("no JSON object"), "{}", results[4]);
+    assert!(results[4].contains("not a JSON object"), "{}", results[4]);
     assert_eq!(results[5], "noon");
     assert!(turn.completion().is_none());
     // What the model wrote wrongly does not spoil the template for the next round.

@@ -219,7 +219,10 @@ fn what_is_too_long_is_refused_or_cut_as_asked() {
     assert_eq!(error.kind(), ErrorKind::ContextOverflow);
     let tokens = model.tokenize(&long, true, false).unwrap();
     let count = tokens.len();
-    assert_eq!(error.to_string(), format!("input 1 has {count} tokens, and the model takes 128"));
+    assert_eq!(
+        error.to_string(),
+        format!("input 1 has {count} tokens; the model accepts at most 128")
+    );
     assert!(error.hint().unwrap().contains("`truncate`"));
     assert!(!error.hint().unwrap().contains("context_size"), "the model was not trained for more");
     assert!(error.context().any(|pair| pair == ("input", "1")));

@@ -244,7 +244,7 @@ fn projectors_that_do_not_fit_are_refused() {
             ErrorKind::InvalidModel,
             "have 64 numbers and the model's have 256",
         ),
-        ("tiny", fixture("tiny"), ErrorKind::InvalidModel, "architecture llama, and no projector"),
+        ("tiny", fixture("tiny"), ErrorKind::InvalidModel, "architecture llama, not a projector"),
         ("tiny", dir.path().join("none.gguf"), ErrorKind::NotFound, "none.gguf"),
         ("tiny", written("cut.gguf", &good[..good.len() - 4096]), ErrorKind::InvalidModel, ""),
         ("tiny", written("short.gguf", &good[..100]), ErrorKind::InvalidModel, ""),
@@ -348,7 +348,7 @@ fn what_is_no_picture_is_refused_by_place() {
         (json!("http://127.0.0.1:1/cat.png"), "nothing is fetched"),
         (json!({"url": "file:///etc/hostname"}), "no file is opened"),
         (json!("data:image/png;base64,A*B="), "not base64"),
-        (json!("data:image/png;base64,VGhpcyBpcyBhIHRleHQu"), "no image of a supported format"),
+        (json!("data:image/png;base64,VGhpcyBpcyBhIHRleHQu"), "not an image in a supported format"),
         (json!("data:image/png;base64,"), "no data"),
         (json!(&png[.."data:;base64,".len() + 200]), "damaged"),
         (json!({"detail": "low"}), "expected an address"),
@@ -367,7 +367,7 @@ fn what_is_no_picture_is_refused_by_place() {
     }
     let many = message(vec![picture(3); 1000]);
     let error = model.chat(&[many], &options()).unwrap_err();
-    assert!(error.to_string().contains("1000 pictures, and may have 256"), "{error}");
+    assert!(error.to_string().contains("1000 pictures; at most 256 are allowed"), "{error}");
     let limits = MediaLimits::default().with_pixels(479).with_pictures(1);
     let params = ModelParams::default()
         .with_projector(fixture("projector").to_string_lossy())
@@ -376,9 +376,9 @@ fn what_is_no_picture_is_refused_by_place() {
     let strict = Model::load(fixture("tiny"), params, context).unwrap();
     assert_eq!(strict.capabilities().media_limits, Some(limits));
     let error = strict.chat(&[question(3)], &options()).unwrap_err();
-    assert!(error.to_string().contains("24 x 20 pixels, and may have 479"), "{error}");
+    assert!(error.to_string().contains("24 x 20 pixels; at most 479 are allowed"), "{error}");
     let error = strict.chat(&[message(vec![picture(3); 2])], &options()).unwrap_err();
-    assert!(error.to_string().contains("2 pictures, and may have 1"), "{error}");
+    assert!(error.to_string().contains("2 pictures; at most 1 are allowed"), "{error}");
     let narrow = ContentPart::image_pixels(1000, 2, 1, &[0; 2000]).unwrap();
     let error = model.chat(&[message([narrow, ContentPart::text("?")])], &options()).unwrap_err();
     assert!(error.to_string().contains("at most 32 times the other"), "{error}");
@@ -412,7 +412,7 @@ fn there_must_be_room_for_a_picture() {
     let model = load_with(&fixture("windowed"), &fixture("projector-gemma3"), context).unwrap();
     let error = model.chat(&[question(3)], &options()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
-    assert!(error.to_string().contains("4 tokens that are computed at once"), "{error}");
+    assert!(error.to_string().contains("4 tokens that must be computed together"), "{error}");
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn a_state_of_something_else_is_refused() {
     assert!(refused(&load("demo", cells), &state).to_string().contains("other settings"));
 
     assert!(refused(&model, &state[..state.len() - 1]).to_string().contains("damaged"));
-    assert!(refused(&model, b"").to_string().contains("none that was saved"));
+    assert!(refused(&model, b"").to_string().contains("not one that was saved"));
     let small = load("demo", ContextParams::default().with_n_ctx(256));
     assert_eq!(refused(&small, &state).kind(), ErrorKind::OutOfMemory);
     // Both go on.
@@ -145,7 +145,7 @@ fn what_is_no_state_of_the_model_is_not_read() {
         File::options().write(true).open(at(name)).unwrap().set_len(6 << 30).unwrap();
         refused(&at(name))
     };
-    assert!(large("zeros", b"").to_string().contains("none that was saved"));
+    assert!(large("zeros", b"").to_string().contains("not one that was saved"));
     assert!(large("other", b"MLSTATE1").to_string().contains("another model"));
     let state = model.save_state("The capital of France").unwrap();
     let error = large("longer", &state);

@@ -15,11 +15,11 @@ import type {
 /** Options of loading a model. */
 export interface LoadOptions extends Abortable, Progress {
   /**
-   * Number of layers on GPUs: -1 (`All`) for all, 0 for none, N for that many, `Auto` for as
+   * Number of layers on GPUs: -1 or `All` for all, 0 for none, N for that many, `Auto` for as
    * many as fit. The output layer counts as one. A number above the model's layers, such as 99
    * or 999, means all, or as many as fit. Default: `Auto`.
    */
-  nGpuLayers?: number | 'auto';
+  nGpuLayers?: number | 'auto' | 'all';
   /**
    * How a model is split across several GPUs: `none`, `layer`, `row`, `tensor`. Default:
    * `layer`.
@@ -61,7 +61,7 @@ export interface LoadOptions extends Abortable, Progress {
   nCpuMoe?: number;
   /**
    * Projector for pictures: the path of its file, `none`, or `auto` for the one that belongs to the
-   * model, in the store or beside its file (`mmproj*.gguf`). Default: `auto`.
+   * model, in the store or next to its file (`mmproj*.gguf`). Default: `auto`.
    */
   projector?: string;
   /**
@@ -108,7 +108,7 @@ export interface LoadOptions extends Abortable, Progress {
    */
   draftModel?: string;
   /** Number of layers of the draft model on GPUs, like `nGpuLayers`. Default: `Auto`. */
-  draftGpuLayers?: number | 'auto';
+  draftGpuLayers?: number | 'auto' | 'all';
   /** Names of the devices that the draft model may use. Default: those of the model. */
   draftDevices?: string[];
   /** A chat template (Jinja) that replaces the model's. Default: the model's. */

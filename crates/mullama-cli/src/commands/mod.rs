@@ -31,7 +31,7 @@ fn piped(what: &str) -> Result<Vec<u8>, Error> {
     if bytes.len() as u64 > MAX_PIPED {
         let message = format!("the {what} that is piped in is longer than {MAX_PIPED} bytes");
         return Err(Error::new(ErrorKind::InvalidArgument, message)
-            .with_hint("pipe text in; files are named"));
+            .with_hint("pipe in text only; give other files by their path"));
     }
     Ok(bytes)
 }

@@ -61,7 +61,7 @@ fn pull(given: &str, insecure: bool, itself: &[OsString]) -> Result<StoredModel,
                 Ok(address @ Source::Url(_)) => address.to_string(),
                 _ => given.to_owned(),
             };
-            tell(format_args!("interrupted; `mullama pull {shown}` goes on from here"));
+            tell(format_args!("interrupted; `mullama pull {shown}` resumes the download"));
         }
         let plain = error.hint().is_some_and(|hint| hint.contains("insecure"));
         let error = if plain {

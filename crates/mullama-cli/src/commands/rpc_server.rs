@@ -16,8 +16,7 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     if !rpc::is_loopback(&address) {
         tell(format_args!(
             "warning: {address} can be reached from other machines, and the protocol has no \
-             authentication and no encryption: whoever reaches it can use this worker, and whoever sees \
-             the network reads what it computes. Keep it to a network that you trust."
+             authentication and no encryption: anyone who can reach it can use this worker, and anyone who can read the network traffic sees the data. Use it only on a network that you trust."
         ));
     }
     rpc::serve(&address, devices.as_deref(), arguments.get_one::<u32>("threads").copied())?;

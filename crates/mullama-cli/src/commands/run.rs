@@ -184,7 +184,7 @@ impl Piped {
             }
             let begun = self.begun.load(Ordering::Relaxed);
             if !needed && !begun && self.since.elapsed() > PATIENCE {
-                tell("standard input is open, and nothing comes from it: answering without it");
+                tell("nothing arrives on standard input: answering without it");
                 return Ok(String::new());
             }
         }

@@ -46,13 +46,13 @@ pub const HELP: &str = "\
 /set verbose | quiet        print times and rates, or do not
 /show [info | system | parameters | template | license | modelfile]
 /image FILE                 a picture for the next message
-/clear                      forget what has been said
-/save NAME | ./FILE         keep the conversation as a model, or as a Modelfile
-/load NAME | ./FILE         talk with another model, or go on with what was saved
+/clear                      start a new conversation
+/save NAME | ./FILE         save the conversation as a model, or as a Modelfile
+/load NAME | ./FILE         change to another model, or continue a saved conversation
 /bye                        end; so does Ctrl-D
 /?                          this list
 
-A text of several lines stands between \"\"\" and \"\"\". Ctrl-C stops an answer.
+Enclose a text of several lines in \"\"\". Ctrl-C stops an answer.
 ";
 
 /// What can be typed after `/`, for completion. Where something has to follow, a space ends it.

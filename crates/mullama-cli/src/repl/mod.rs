@@ -206,7 +206,7 @@ fn set(session: &mut Session, name: &str, values: &[String]) -> Result<(), Failu
         parameters.set(name, value)?;
     }
     if parameters.unused().any(|unused| unused == name) {
-        tell(format_args!("{name} is kept with the model, but mullama does not use it"));
+        tell(format_args!("{name} is saved with the model, but mullama does not use it"));
     }
     let mut one = Parameters::default();
     if let Some(value) = values.first() {
@@ -327,7 +327,7 @@ fn load(session: &mut Session, from: &str) -> Result<(), Failure> {
         }
     }
     *session = next;
-    tell(format_args!("talking with {}", session.model.name().unwrap_or(from)));
+    tell(format_args!("now using {}", session.model.name().unwrap_or(from)));
     Ok(())
 }
 
@@ -336,7 +336,10 @@ fn read_modelfile(path: &Path) -> Result<Modelfile, Failure> {
     if file.template.is_some() || !file.adapters.is_empty() || file.from.len() > 1 {
         return Err(Error::new(
             ErrorKind::Unsupported,
-            format!("{} makes a model of its own", path.display()),
+            format!(
+                "{} defines another model, with a template, adapters or several files",
+                path.display()
+            ),
         )
         .with_hint(format!("run `mullama create NAME -f {}`, then /load NAME", path.display()))
         .into());

@@ -309,7 +309,7 @@ impl Message {
         refuse_nul(&json, nul_in(format!("messages[{index}]")))?;
         if self.text().contains(PICTURE) {
             let message = format!(
-                "messages[{index}].content has the character U+{:X}, which stands for pictures",
+                "messages[{index}].content has the character U+{:X}, which is reserved for pictures",
                 u32::from(PICTURE)
             );
             return Err(Error::new(ErrorKind::InvalidArgument, message));

@@ -13,7 +13,8 @@ pub(crate) fn pictures(messages: &[Message], limits: &MediaLimits) -> Result<Vec
     let found: Vec<_> = addresses(messages).collect();
     let most = limits.pictures;
     if found.len() > most as usize {
-        let message = format!("the messages have {} pictures, and may have {most}", found.len());
+        let message =
+            format!("the messages have {} pictures; at most {most} are allowed", found.len());
         return Err(Error::new(ErrorKind::InvalidArgument, message)
             .with_hint(Text::with_names("{media_limits} says how many there may be")));
     }

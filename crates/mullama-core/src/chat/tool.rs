@@ -183,18 +183,18 @@ pub(crate) fn read_all(mut tools: Vec<Value>) -> Result<Vec<Value>> {
             return Err(problem("the function has no name"));
         }
         if tools[..index].iter().any(|other| name_of(other) == name) {
-            return Err(problem(&format!("there is another tool `{name}`")));
+            return Err(problem(&format!("two tools have the name `{name}`")));
         }
         let description = &tool["function"]["description"];
         if !description.is_null() && !description.is_string() {
-            return Err(problem(&format!("the description of `{name}` is no text")));
+            return Err(problem(&format!("the description of `{name}` is not text")));
         }
         let parameters = &tool["function"]["parameters"];
         if parameters.is_null() {
             continue;
         }
         if !parameters.is_object() {
-            return Err(problem(&format!("the parameters of `{name}` are no JSON schema")));
+            return Err(problem(&format!("the parameters of `{name}` are not a JSON schema")));
         }
         if parameters["type"].as_str().is_some_and(|kind| kind != "object") {
             let what = format!("the parameters of `{name}` must be of type object");
@@ -220,7 +220,7 @@ pub(crate) fn arguments_for(
     let object = match serde_json::from_str(text) {
         Ok(Value::Object(object)) => object,
         _ if text.trim().is_empty() => Map::new(),
-        _ => return Err(format!("the arguments are no JSON object: {text}")),
+        _ => return Err(format!("the arguments are not a JSON object: {text}")),
     };
     let arguments = Value::Object(object);
     schema::check(&arguments, &definition["function"]["parameters"])
@@ -245,9 +245,9 @@ mod tests {
         for (bad, said) in [
             (vec![json!({"name": "f"})], "[0]: expected"),
             (vec![json!({"type": "function"})], "[0]: the function has no name"),
-            (vec![tool(&json!(3))], "`f` are no JSON schema"),
+            (vec![tool(&json!(3))], "`f` are not a JSON schema"),
             (vec![tool(&json!({"type": "string"}))], "`f` must be of type object"),
-            (vec![tool(&json!({})), tool(&json!({}))], "[1]: there is another tool `f`"),
+            (vec![tool(&json!({})), tool(&json!({}))], "[1]: two tools have the name `f`"),
             (
                 vec![tool(&json!({"properties": {"a": {"enum": ["b", "\0"]}}}))],
                 "[0].function.parameters.properties.a.enum[1]: contains a NUL byte",

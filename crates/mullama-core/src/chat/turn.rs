@@ -182,7 +182,7 @@ impl Turn {
             };
             let known = match arguments {
                 _ if is_over => {
-                    Some(ToolOutput::error("not called, the limit of calls is reached"))
+                    Some(ToolOutput::error("not called: the limit of calls is reached"))
                 }
                 Err(problem) => Some(ToolOutput::error(problem)),
                 Ok(arguments) => {
@@ -209,7 +209,7 @@ impl Turn {
         let mut outputs = outputs.into_iter();
         for (_, name, output) in open {
             *output = Some(outputs.next().ok_or_else(|| {
-                let message = format!("there is no result of the call of `{name}`");
+                let message = format!("the result of the call of `{name}` is missing");
                 Error::new(ErrorKind::InvalidArgument, message)
             })?);
         }

@@ -146,7 +146,7 @@ pub(crate) fn find(devices: &[Handle], wanted: &str) -> Result<Handle> {
         let known: Vec<_> = devices.iter().map(|device| device.name()).collect();
         Error::new(
             ErrorKind::InvalidArgument,
-            format!("there is no device {wanted}; there are {}", known.join(", ")),
+            format!("there is no device {wanted}; the devices are {}", known.join(", ")),
         )
         .with_context("device", wanted)
     })
@@ -156,15 +156,4 @@ pub(crate) fn find(devices: &[Handle], wanted: &str) -> Result<Handle> {
 pub(crate) fn find_all(devices: &[Handle], names: &[String]) -> Result<Vec<Handle>> {
     let find = |name: &String| find(devices, name).map_err(|error| Error::option("devices", error));
     names.iter().map(find).collect()
-}
-
-/// Logical cores that this process may use: threads that can run at the same time.
-pub(crate) fn logical_cores() -> u32 {
-    num_cpus::get().max(1) as u32
-}
-
-/// Physical cores that this process may use.
-pub(crate) fn physical_cores() -> u32 {
-    // The first number ignores that a container may have fewer, the second counts threads.
-    (num_cpus::get_physical() as u32).clamp(1, logical_cores())
 }

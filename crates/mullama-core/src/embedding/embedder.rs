@@ -31,7 +31,7 @@ impl Embedders {
     pub fn pooling(&self, asked: Option<Pooling>) -> Result<Pooling> {
         match asked.or(self.info.pooling) {
             Some(Pooling::Rank) if asked.is_none() => {
-                let message = "this model scores documents: it has no vectors for texts of its own";
+                let message = "this model scores documents and has no embeddings of single texts";
                 Err(self
                     .unsupported(message.to_owned())
                     .with_hint(Text::with_names("use `rerank`, or set {pooling}")))
@@ -47,9 +47,12 @@ impl Embedders {
             return Err(self.unsupported(message.to_owned()));
         };
         if !self.info.is_plain {
-            let message = format!("models of architecture {} do not embed", self.info.architecture);
+            let message = format!(
+                "models of architecture {} do not compute embeddings",
+                self.info.architecture
+            );
             return Err(self.unsupported(message).with_hint(
-                "use a model of encoder or decoder alone, such as bge or Qwen3-Embedding",
+                "use an encoder-only or decoder-only model, such as bge or Qwen3-Embedding",
             ));
         }
         if kind == Kind::Scores && !self.info.has_head {

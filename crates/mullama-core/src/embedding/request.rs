@@ -202,7 +202,7 @@ impl Reader<'_> {
             let message = format!("{name} has no tokens");
             return Err(Error::new(ErrorKind::InvalidArgument, message)
                 .with_context("input", index)
-                .with_hint("leave empty texts out: there is nothing to give a score"));
+                .with_hint("remove empty texts: they cannot be scored"));
         }
         let excess = tokens.len().saturating_sub(self.limit);
         if excess == 0 {
@@ -224,7 +224,7 @@ impl Reader<'_> {
 
     fn overflow(&self, count: usize, name: &str, index: usize) -> Error {
         let limit = self.limit;
-        let message = format!("{name} has {count} tokens, and the model takes {limit}");
+        let message = format!("{name} has {count} tokens; the model accepts at most {limit}");
         let hint = if self.limit_option {
             "shorten it, or set {truncate}, or load the model with a larger {context_size}"
         } else {

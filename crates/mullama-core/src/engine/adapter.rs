@@ -141,12 +141,12 @@ impl Adapters {
             // SAFETY: as above, and nobody else knows of it.
             unsafe { sys::llama_adapter_lora_free(adapter.0.as_ptr()) };
             let message = format!(
-                "{} is an adapter that a phrase of the prompt turns on (aLoRA)",
+                "{} is activated by a phrase of the prompt (aLoRA), which is not supported",
                 path.display()
             );
             return Err(Error::new(ErrorKind::Unsupported, message)
                 .with_context("path", path.display())
-                .with_hint("use an adapter that holds for the whole prompt"));
+                .with_hint("use an adapter that applies to the whole prompt"));
         }
         known.insert(path.to_owned(), (adapter, opened));
         Ok(adapter)
@@ -181,7 +181,10 @@ fn check(path: &Path, header: &GgufHeader) -> Result<()> {
         );
     }
     if !matches!(header.get("adapter.lora.alpha"), None | Some(MetadataValue::Float(_))) {
-        return refuse("adapter.lora.alpha is no float".to_owned(), "the file is damaged");
+        return refuse(
+            "adapter.lora.alpha is not a floating-point number".to_owned(),
+            "the file is damaged",
+        );
     }
     for tensor in &header.tensors {
         if let Some(problem) = tensor_problem(tensor, header) {

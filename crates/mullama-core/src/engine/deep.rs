@@ -21,7 +21,12 @@ pub(crate) fn with_stack<T: Send>(bytes: usize, call: impl FnOnce() -> T + Send)
     thread::scope(|scope| {
         let thread = builder(bytes).spawn_scoped(scope, call);
         let thread = thread.map_err(|error| refused(bytes, error))?;
-        thread.join().map_err(|_| Error::new(ErrorKind::Internal, "a call of the engine panicked"))
+        thread.join().map_err(|_| {
+            Error::new(
+                ErrorKind::Internal,
+                "a call of the engine failed because of a defect in mullama",
+            )
+        })
     })
 }
 

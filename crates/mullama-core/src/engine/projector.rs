@@ -106,7 +106,7 @@ impl Projector {
         let problem = |reason: &str| {
             let Picture { width, height, .. } = picture;
             let message =
-                format!("the projector cannot take a picture of {width} x {height}: {reason}");
+                format!("the projector cannot use a picture of {width} x {height}: {reason}");
             let kind = Failure::of(reason).kind(ErrorKind::InvalidArgument);
             Error::new(kind, message).with_context("path", self.file.path.display())
         };
@@ -120,7 +120,7 @@ impl Projector {
                 if tokens.iter().all(is_known) {
                     return Ok(Piece::Text(tokens));
                 }
-                let message = "the model's vocabulary lacks tokens that stand around a picture";
+                let message = "the model's vocabulary lacks the tokens that enclose a picture";
                 Err(Error::new(ErrorKind::InvalidModel, message)
                     .with_context("path", self.file.path.display())
                     .with_hint("the projector belongs to another model"))
@@ -179,7 +179,10 @@ impl PreparedPicture {
             self.projector.inner.encode(&self.inner, part.index, go_on, &mut embeddings)
         });
         if !go_on() {
-            return Err(Error::new(ErrorKind::Cancelled, "nobody waits for the picture any more"));
+            return Err(Error::new(
+                ErrorKind::Cancelled,
+                "the request for the picture was abandoned",
+            ));
         }
         let problem = |kind, reason: &str| {
             let message = format!("the projector cannot encode a picture: {reason}");
@@ -192,7 +195,7 @@ impl PreparedPicture {
         if embeddings.iter().all(|number| number.is_finite()) {
             Ok(embeddings)
         } else {
-            Err(problem(ErrorKind::InvalidModel, "what it computes are no numbers"))
+            Err(problem(ErrorKind::InvalidModel, "it computed values that are not numbers"))
         }
     }
 }

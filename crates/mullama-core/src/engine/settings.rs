@@ -6,8 +6,8 @@ use mullama_sys as sys;
 
 use super::weights::Weights;
 use super::window::Window;
-use crate::device::{logical_cores, physical_cores};
 use crate::options::{ContextParams, FlashAttention, KvCacheType, check_range};
+use crate::runtime::{physical_cores, usable_threads};
 use crate::{Error, Result};
 
 /// The largest context that is chosen without being asked for.
@@ -129,19 +129,9 @@ impl ContextSettings {
         }
     }
 
-    /// Threads that generate, and threads that process prompts: as many as were asked for, and no more than can run
-    /// at the same time. They wait for each other in loops, so that one which does not run holds up all others:
-    /// twice as many threads as there are cores take a hundred times as long.
-    pub(super) fn threads(&self) -> [u32; 2] {
-        [self.n_threads, self.n_threads_batch].map(|asked| asked.min(logical_cores()))
-    }
-
-    /// Tells of threads that were asked for and are not used.
-    pub fn warn_of_threads(&self) {
-        let (asked, used) = (self.n_threads.max(self.n_threads_batch), logical_cores());
-        if asked > used {
-            log::warn!("{used} threads compute instead of {asked}: no more run at the same time");
-        }
+    /// Threads that generate, and threads that process prompts.
+    pub fn threads(&self) -> [u32; 2] {
+        [self.n_threads, self.n_threads_batch].map(usable_threads)
     }
 
     /// Sequences of requests that run, and of so many that are kept.

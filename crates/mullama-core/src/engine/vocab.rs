@@ -171,7 +171,7 @@ impl Vocab {
                 .with_hint("give the prompt as tokens"));
         }
         if !self.ends {
-            let message = "bytes that its tokens begin with are no tokens";
+            let message = "some bytes that tokens begin with are not tokens themselves";
             return Err(unusable(message.to_owned()));
         }
         with_stack(self.stack_for(text)?, || {

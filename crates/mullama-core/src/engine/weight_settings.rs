@@ -106,7 +106,7 @@ impl WeightSettings {
         };
         let count = self.tensor_overrides.len() + experts;
         if count > most {
-            let problem = format!("{count} patterns; the engine takes {most}");
+            let problem = format!("{count} patterns; at most {most} are allowed");
             return Err(Error::option("tensor_overrides", problem));
         }
         Ok(())

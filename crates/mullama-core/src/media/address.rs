@@ -42,7 +42,7 @@ pub(super) fn check_size(size: usize, most: u64) -> Result<(), String> {
     if size as u64 <= most {
         return Ok(());
     }
-    Err(format!("the file of an image has {size} bytes, and may have {most}"))
+    Err(format!("the file of an image has {size} bytes; at most {most} are allowed"))
 }
 
 #[cfg(test)]
@@ -82,6 +82,6 @@ mod tests {
         }
         let address = "data:;base64,AAECAAEC";
         assert_eq!(bytes_of(address, 6).unwrap().len(), 6);
-        assert!(bytes_of(address, 5).unwrap_err().contains("has 6 bytes, and may have 5"));
+        assert!(bytes_of(address, 5).unwrap_err().contains("has 6 bytes; at most 5 are allowed"));
     }
 }

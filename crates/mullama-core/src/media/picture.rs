@@ -107,7 +107,7 @@ pub(crate) fn encode_pixels(
     let expected = u64::from(width) * u64::from(height) * u64::from(channels);
     if expected == 0 || expected != pixels.len() as u64 {
         return Err(format!(
-            "a picture of {width} x {height} pixels and {channels} channels has not {} bytes",
+            "a picture of {width} x {height} pixels and {channels} channels must have {} bytes",
             pixels.len()
         ));
     }
@@ -122,7 +122,7 @@ fn decode(file: &[u8], most: u64) -> Result<RgbImage, Problem> {
     let reader = ImageReader::new(Cursor::new(file)).with_guessed_format();
     let mut reader = reader.map_err(|error| error.to_string())?;
     if reader.format().is_none() {
-        let problem = "the data is no image of a supported format (PNG, JPEG, GIF, BMP, WebP)";
+        let problem = "the data is not an image in a supported format (PNG, JPEG, GIF, BMP, WebP)";
         return Err(problem.to_owned().into());
     }
     if reader.format() == Some(ImageFormat::WebP) && !has_whole_chunks(file) {
@@ -139,7 +139,9 @@ fn decode(file: &[u8], most: u64) -> Result<RgbImage, Problem> {
     }
     let count = u64::from(width) * u64::from(height);
     if count > most {
-        return Err(format!("the image has {width} x {height} pixels, and may have {most}").into());
+        return Err(
+            format!("the image has {width} x {height} pixels; at most {most} are allowed").into()
+        );
     }
     // As it is stored, turned, and as RGBA and RGB.
     let needed = decoder.total_bytes().saturating_mul(2).saturating_add(count * 7);
@@ -243,7 +245,7 @@ mod tests {
         let limits = MediaLimits::default();
         assert_eq!(with(limits.with_pixels(8)), None);
         let problem = with(limits.with_pixels(7)).unwrap();
-        assert_eq!(problem, "the image has 4 x 2 pixels, and may have 7");
+        assert_eq!(problem, "the image has 4 x 2 pixels; at most 7 are allowed");
         assert_eq!(with(limits.with_bytes(file.len() as u64)), None);
         let problem = with(limits.with_bytes(file.len() as u64 - 1)).unwrap();
         assert!(problem.ends_with(&format!("may have {}", file.len() - 1)), "{problem}");
@@ -309,10 +311,10 @@ mod tests {
         endless[4..8].copy_from_slice(&size.to_le_bytes());
         for (file, said) in [
             (&b""[..], "no data"),
-            (b"This is a text.", "no image of a supported format"),
+            (b"This is a text.", "not an image in a supported format"),
             (&png[..png.len() / 2], "damaged"),
             (&png[..20], "damaged"),
-            (&bomb, "may have 100000000"),
+            (&bomb, "at most 100000000"),
             (&empty, ""),
             (&vec![0; (64 << 20) + 1], "may have 67108864"),
             (&endless, "longer than the file"),

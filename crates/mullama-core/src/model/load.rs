@@ -16,10 +16,11 @@ use crate::embedding::{Embedders, EmbeddingInfo};
 use crate::engine::{ContextSettings, Vocab, WeightSettings, Weights};
 use crate::options::{ContextParams, GenerateOptions, ModelParams};
 use crate::placement::{self, PlacedProjector, PlacementDecision};
+use crate::runtime::{self, warn_of_threads};
 use crate::sampling::Guides;
 use crate::scheduler::{DraftModel, Engine, Started};
 use crate::source::{DraftFile, ResolvedModel, preflight, pull};
-use crate::{Error, Result, runtime};
+use crate::{Error, Result};
 use mullama_gguf::GgufHeader;
 
 impl Model {
@@ -86,7 +87,7 @@ impl Model {
                 draft.as_ref(),
             )?;
             cuda::apply(params.cuda.as_ref())?;
-            decision.context.warn_of_threads();
+            warn_of_threads(decision.context.n_threads.max(decision.context.n_threads_batch));
             let draft = draft.zip(placed).map(|(draft, placed)| {
                 let PlacementDecision { weights, context } = placed;
                 // It is small: what is heard is how far the model itself is.
@@ -110,7 +111,7 @@ impl Model {
         });
         let recommended = GenerateOptions::recommended(|key| weights.metadata_value(key));
         let context_size = started.can_generate.then_some(started.n_ctx);
-        let step = settings.as_ref().map(|settings| (settings.n_threads_batch, settings.n_ubatch));
+        let step = settings.as_ref().map(|settings| (settings.threads()[1], settings.n_ubatch));
         let embedding = EmbeddingInfo::new(&path, &header, settings, context_size, &weights);
         let (n_threads, n_ubatch) = step.unwrap_or((1, 1));
         let limits = VisionLimits {

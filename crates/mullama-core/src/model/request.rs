@@ -54,7 +54,7 @@ impl Rendering {
         let latest = self.started + TEMPLATE_TIME + Duration::from_secs(1);
         let until = self.deadline.map_or(latest, |deadline| deadline.min(latest));
         self.rendered.recv_deadline(until).unwrap_or_else(|error| match error {
-            flume::RecvTimeoutError::Timeout => Err(template_error("it takes longer than it may")),
+            flume::RecvTimeoutError::Timeout => Err(template_error("it takes too long")),
             flume::RecvTimeoutError::Disconnected => Err(panicked()),
         })
     }
@@ -67,7 +67,10 @@ impl Rendering {
 }
 
 fn panicked() -> Error {
-    Error::new(ErrorKind::Internal, "rendering the chat template panicked")
+    Error::new(
+        ErrorKind::Internal,
+        "rendering the chat template failed because of a defect in mullama",
+    )
 }
 
 impl Model {
@@ -193,7 +196,10 @@ impl Model {
             let (model, messages) = (self.clone(), messages.to_vec());
             let pictures = apart(PICTURE_STACK, move || model.pictures(&messages))?;
             pictures.recv_async().await.unwrap_or_else(|_| {
-                Err(Error::new(ErrorKind::Internal, "reading a picture panicked"))
+                Err(Error::new(
+                    ErrorKind::Internal,
+                    "reading a picture failed because of a defect in mullama",
+                ))
             })?
         } else {
             Vec::new()
@@ -264,7 +270,7 @@ impl Model {
     ) -> Result<Rendering> {
         let loaded = self.loaded()?;
         if options.generate.infill_suffix.is_some() {
-            let problem = "is for `generate` and `stream`: a chat has no middle to fill in";
+            let problem = "is only for `generate` and `stream`, not for chats";
             return Err(Error::option("infill_suffix", problem));
         }
         let deadline = deadline(began, options.generate.timeout)?;
@@ -344,7 +350,7 @@ impl Model {
         let own_stops = options.stop.as_ref().or(defaults.stop.as_ref());
         stops.extend(own_stops.iter().flat_map(|stop| stop.0.iter().cloned()));
         if stops.iter().any(String::is_empty) {
-            return Err(Error::option("stop", "a stop text must not be empty"));
+            return Err(Error::option("stop", "a stop sequence must not be empty"));
         }
         let (events, stream_events) = flume::unbounded();
         let deadline = deadline(submitted, options.timeout)?;

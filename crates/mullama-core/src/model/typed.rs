@@ -76,11 +76,12 @@ fn refuse(completion: &ChatCompletion, error: &serde_json::Error) -> Error {
     let error = if is_whole {
         let message = format!("the answer cannot be read as the type: {error}");
         Error::new(ErrorKind::InvalidGrammar, message)
-            .with_hint("the type has to take all that its JSON schema allows")
+            .with_hint("the type must accept every value that its JSON schema allows")
     } else {
-        let message = "the answer was ended before it was whole";
-        Error::new(ErrorKind::InvalidArgument, message)
-            .with_hint(Text::with_names("allow more as {max_tokens}, or bound texts and lists"))
+        let message = "the answer ended before it was complete";
+        Error::new(ErrorKind::InvalidArgument, message).with_hint(Text::with_names(
+            "raise {max_tokens}, or limit the length of texts and lists in the schema",
+        ))
     };
     error.with_context("answer", &completion.text)
 }

@@ -56,7 +56,7 @@ impl Vision {
             let place = picture_place(messages).unwrap_or_default();
             let message = format!("{place} has a picture, and this model takes text only");
             Error::new(ErrorKind::Unsupported, message).with_hint(Text::with_names(
-                "a model that sees has a projector: give its file as {projector}",
+                "models that accept pictures come with a projector: give its file as {projector}",
             ))
         };
         self.file.as_ref().ok_or_else(text_only)?.as_ref().map_err(Clone::clone)
@@ -114,7 +114,7 @@ impl Vision {
                 && part.stand_ins.len() > n_ubatch
             {
                 let message = format!(
-                    "a picture takes {} tokens that are computed at once, and a step has {n_ubatch}",
+                    "a picture takes {} tokens that must be computed together, and a step can compute {n_ubatch}",
                     part.stand_ins.len(),
                 );
                 return Err(Error::new(ErrorKind::InvalidArgument, message)
@@ -135,7 +135,7 @@ pub(super) fn tokens_of(
     let parts = if pictures.is_empty() { vec![prompt.clone()] } else { prompt.split(PICTURE) };
     let texts = templates.specials(vocab).tokenize(vocab, &parts)?;
     if texts.len() != pictures.len() + 1 {
-        let message = "the prompt does not have the pictures that it is to have";
+        let message = "the prompt has lost the place of a picture";
         return Err(Error::new(ErrorKind::Internal, message));
     }
     if texts.len() > 1 && texts.last().is_some_and(Vec::is_empty) {

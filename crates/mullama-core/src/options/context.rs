@@ -9,7 +9,7 @@ use super::range::MoreThan;
 use super::table::options;
 
 /// `GGML_MAX_N_THREADS`
-const MAX_THREADS: u32 = 512;
+pub(crate) const MAX_THREADS: u32 = 512;
 
 options! {
     /// How much is computed at once, and with what memory.

@@ -28,6 +28,7 @@ use mullama_base::nearest;
 use serde_json::{Map, Value};
 
 pub use chat::{ChatFields, ChatOptions, Companion};
+pub(crate) use context::MAX_THREADS;
 pub use context::{ContextParams, FlashAttention, KvCacheType, KvCacheTypes};
 pub use cuda::{AllReduce, AllReduceType, CudaSettings, MmqPrecision};
 pub use embed::{EmbedOptions, Inputs, Pooling, RerankOptions, Truncate};

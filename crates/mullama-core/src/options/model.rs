@@ -1,6 +1,7 @@
 //! What a model is loaded with.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
@@ -10,11 +11,12 @@ use super::kind::{FlagForm, Names, option_type};
 use super::lora::Lora;
 use super::media::MediaLimits;
 use super::table::options;
+use crate::{Error, ErrorKind, Result};
 
 options! {
     /// Where a model is placed, and how its file is read.
     pub struct ModelParams {
-        /// Number of layers on GPUs: -1 (`All`) for all, 0 for none, N for that many, `Auto` for as
+        /// Number of layers on GPUs: -1 or `All` for all, 0 for none, N for that many, `Auto` for as
         /// many as fit. The output layer counts as one. A number above the model's layers, such as 99
         /// or 999, means all, or as many as fit. Default: `Auto`.
         n_gpu_layers <- GpuLayers,
@@ -41,7 +43,7 @@ options! {
         /// Number of layers, from the first on, whose experts are in system RAM.
         n_cpu_moe: u32 = 0,
         /// Projector for pictures: the path of its file, `none`, or `auto` for the one that belongs to the
-        /// model, in the store or beside its file (`mmproj*.gguf`). Default: `auto`.
+        /// model, in the store or next to its file (`mmproj*.gguf`). Default: `auto`.
         projector <- String; flag "mmproj",
         /// Whether the projector is loaded with the model, instead of with the first picture.
         load_projector: bool = false,
@@ -99,7 +101,8 @@ impl ModelParams {
 
 option_type! {
     CpuKernels: r#"Literal["own", "engine"]"#, "'own' | 'engine'", FlagForm::Text("own|engine");
-    GpuLayers: r#"int | Literal["auto"]"#, "number | 'auto'", FlagForm::NumberOr("auto");
+    GpuLayers: r#"int | Literal["auto", "all"]"#, "number | 'auto' | 'all'",
+        FlagForm::NumberOr("all|auto");
     TensorOverrides: "Mapping[str, str]", "Record<string, string>", FlagForm::Patterns;
     SplitMode: r#"Literal["none", "layer", "row", "tensor"]"#,
         "'none' | 'layer' | 'row' | 'tensor'", FlagForm::Text("none|layer|row|tensor");
@@ -124,6 +127,31 @@ impl From<i32> for GpuLayers {
     }
 }
 
+/// What numbers of layers are.
+const GPU_LAYERS: &str = "expected \"auto\", \"all\" or a whole number from -1";
+
+impl GpuLayers {
+    fn named(word: &str) -> Option<Self> {
+        match word.to_ascii_lowercase().as_str() {
+            "auto" => Some(Self::Auto),
+            "all" => Some(Self::All),
+            _ => None,
+        }
+    }
+}
+
+/// Reads `auto`, `all` or a number, as the command line has them.
+impl FromStr for GpuLayers {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let number = || text.parse().ok().filter(|layers| *layers >= -1).map(i32::into);
+        let problem =
+            || Error::new(ErrorKind::InvalidArgument, format!("{GPU_LAYERS}, not {text}"));
+        Self::named(text).or_else(number).ok_or_else(problem)
+    }
+}
+
 impl Serialize for GpuLayers {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -142,11 +170,11 @@ impl<'de> Deserialize<'de> for GpuLayers {
             Number(i32),
             Word(String),
         }
-        let problem = || de::Error::custom("expected a whole number from -1, or \"auto\"");
+        let problem = || de::Error::custom(GPU_LAYERS);
         match Raw::deserialize(deserializer).map_err(|_| problem())? {
             Raw::Number(layers) if layers >= -1 => Ok(layers.into()),
-            Raw::Word(word) if word == "auto" => Ok(Self::Auto),
-            _ => Err(problem()),
+            Raw::Word(word) => Self::named(&word).ok_or_else(problem),
+            Raw::Number(_) => Err(problem()),
         }
     }
 }
@@ -234,6 +262,12 @@ mod tests {
         assert_eq!(layers("auto".into()), Some(GpuLayers::Auto));
         assert_eq!(layers((-2).into()), None);
         assert_eq!(layers(1.5.into()), None);
-        assert_eq!(layers("all".into()), None);
+        assert_eq!(layers("All".into()), Some(GpuLayers::All));
+        assert_eq!(layers("some".into()), None);
+        let read = |text: &str| text.parse::<GpuLayers>().map_err(|error| error.to_string());
+        assert_eq!(read("AUTO"), Ok(GpuLayers::Auto));
+        assert_eq!(read("-1"), Ok(GpuLayers::All));
+        assert_eq!(read("12"), Ok(GpuLayers::Count(12)));
+        assert!(read("-2").unwrap_err().ends_with("from -1, not -2"));
     }
 }

@@ -45,10 +45,10 @@ pub(super) fn hint(key: &str, known: &[&str], naming: Naming) -> Option<String> 
     let note = entry.note.as_deref().unwrap_or_default();
     Some(match &entry.option {
         Some(option) if here.is_some() => {
-            format!("what {project} calls so is the option `{}`", naming.style(option))
+            format!("this is the name in {project}; here the option is `{}`", naming.style(option))
         }
         Some(option) => format!(
-            "what {project} calls so is the option `{}` of another call",
+            "this is the name in {project}; here the option is `{}` of another call",
             naming.style(option)
         ),
         None => format!("{project} has this option; here: {note}"),

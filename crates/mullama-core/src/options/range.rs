@@ -29,7 +29,7 @@ pub(crate) fn check_range<T: Display>(
 /// Numbers above this one.
 pub(crate) struct MoreThan(pub f32);
 
-/// Every number, and neither infinity nor what is no number.
+/// Every number except infinities and NaN.
 pub(crate) struct Finite;
 
 impl Allowed<f32> for MoreThan {

@@ -165,8 +165,11 @@ impl Budgets {
 fn limit_from(variable: &str) -> Result<Option<u64>> {
     let Ok(text) = std::env::var(variable) else { return Ok(None) };
     units::parse_size(&text).map(Some).ok_or_else(|| {
-        Error::new(ErrorKind::InvalidArgument, format!("{variable} is `{text}`, which is no size"))
-            .with_hint("write a number with its unit: 8GiB, 500MB")
+        Error::new(
+            ErrorKind::InvalidArgument,
+            format!("{variable} is `{text}`, which is not a size"),
+        )
+        .with_hint("write a number with its unit: 8GiB, 500MB")
     })
 }
 

@@ -81,7 +81,7 @@ impl Drop for Cache {
         let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(answers) = known.as_ref().and_then(|known| known.get(&self.file)) else { return };
         if let Err(error) = write(&self.file, answers) {
-            log::debug!("cannot keep placements in {}: {error}", self.file.display());
+            log::debug!("cannot store placements in {}: {error}", self.file.display());
         }
     }
 }

@@ -16,10 +16,10 @@ use super::shape::Shape;
 use super::spec::DeviceSpec;
 use super::speed::{Attention, PROMPT, Rates};
 use crate::Result;
-use crate::device::{self, DeviceSet, HOST, Handle, physical_cores};
+use crate::device::{self, DeviceSet, HOST, Handle};
 use crate::engine::{ContextSettings, WeightSettings, Weights};
 use crate::options::{ContextParams, ModelParams};
-use crate::runtime::{self, log as logging};
+use crate::runtime::{self, log as logging, physical_cores};
 use mullama_base::folders::cache_dir;
 use mullama_base::{read_file, units, write_whole};
 use mullama_gguf::GgufHeader;
@@ -70,7 +70,7 @@ impl Calibration {
         let written = fs::create_dir_all(cache_dir())
             .and_then(|()| write_whole(&file, &serde_json::to_vec_pretty(self)?));
         if let Err(error) = written {
-            log::warn!("cannot keep what was measured in {}: {error}", file.display());
+            log::warn!("cannot store the measurements in {}: {error}", file.display());
         }
     }
 

@@ -122,7 +122,7 @@ impl Shape {
             let (problem, hint) = match Failure::of(&reason) {
                 // The engine asserts that every tensor has numbers in it.
                 Failure::Assertion => (
-                    problem("the engine can make no tensors of it: a size is missing, or 0"),
+                    problem("the engine cannot create its tensors: a size is missing, or 0"),
                     "attention.head_count, feed_forward_length and the like belong to it",
                 ),
                 Failure::UnknownArchitecture => (
@@ -200,7 +200,11 @@ fn check(key: &str, value: &Value) -> Result<()> {
                 (None, Some(float)) => float.is_finite() && float >= 0.0,
                 _ => false,
             };
-            if is_sound { Ok(()) } else { Err(problem(format!("`{key}`: {number} is absurd"))) }
+            if is_sound {
+                Ok(())
+            } else {
+                Err(problem(format!("`{key}`: {number} is out of range")))
+            }
         }
         Value::Array(items) if items.len() <= 1024 => {
             items.iter().try_for_each(|item| check(key, item))
@@ -219,7 +223,7 @@ fn value(key: &str, value: &Value) -> Result<mullama_gguf::Value> {
         .any(|part| key.contains(part));
     let whole = |value: &Value| {
         let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
-        number.ok_or_else(|| problem(format!("`{key}`: {value} is no whole number")))
+        number.ok_or_else(|| problem(format!("`{key}`: {value} is not a whole number")))
     };
     Ok(match value {
         _ if key.contains('\0') => return Err(problem(format!("`{key}` has a NUL byte"))),

@@ -29,7 +29,7 @@ impl PlanSource {
             Value::Object(fields) => Shape::new(&fields).map(Self::Shape),
             _ => Err(Error::new(
                 ErrorKind::InvalidArgument,
-                "what to plan is a path, a name or a shape",
+                "expected a path, a name or a shape as what to plan",
             )),
         }
     }

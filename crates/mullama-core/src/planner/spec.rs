@@ -205,7 +205,7 @@ impl FromStr for DeviceSpec {
     fn from_str(text: &str) -> Result<Self> {
         match <[Self; 1]>::try_from(Self::list(text)?) {
             Ok([one]) => Ok(one),
-            Err(_) => Err(Error::option("devices", format!("`{text}` is several devices"))),
+            Err(_) => Err(Error::option("devices", format!("`{text}` stands for several devices"))),
         }
     }
 }
@@ -271,7 +271,7 @@ impl<'de> Deserialize<'de> for Bandwidth {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let rate = parse_bandwidth(&text).or_else(|| hardware::memory_bandwidth(&text));
-        let problem = || format!("`{text}` is no bandwidth: write 90GB/s, or 2x DDR5-5600");
+        let problem = || format!("`{text}` is not a bandwidth: write 90GB/s, or 2x DDR5-5600");
         rate.map(Self).ok_or_else(|| de::Error::custom(problem()))
     }
 }
@@ -334,9 +334,11 @@ impl DeviceList {
             return Ok(Devices::Here(names));
         }
         if let Some(name) = names.first() {
-            let problem = format!("{name} is here, and others of the list are described");
+            let problem = format!(
+                "{name} is a device of this machine, and others in the list are descriptions"
+            );
             return Err(Error::option("devices", problem)
-                .with_hint("plan for one or the other; describe this one by its card's name"));
+                .with_hint("list only devices of this machine or only descriptions; the name of its card describes this one"));
         }
         let mut specs = Vec::new();
         for choice in &self.0 {

@@ -299,7 +299,7 @@ pub(super) fn predict(
         work.prefill(&mut prompt, name, rates, first_gpu.filter(|_| *name == HOST), &attention);
         per_step = per_step.max(rates.per_step);
     }
-    token.add(per_step, "what is done for a step beside the layers".to_owned());
+    token.add(per_step, "the work of a step outside the layers".to_owned());
     prompt.add(per_step / f64::from(PROMPT), String::new());
     let width = header.architecture_number("embedding_length").unwrap_or(0) as f64 * 4.0;
     let hops = plan.layer_devices().windows(2).filter(|pair| pair[0] != pair[1]).count() as f64;

@@ -125,12 +125,11 @@ impl Plan {
             _ => format!("Fits: {layers} of {all} layers on GPUs"),
         };
         if self.n_cpu_moe > 0 {
-            let _ = write!(text, ", the experts of {} in the machine's memory", self.n_cpu_moe);
+            let _ = write!(text, ", the experts of {} in system RAM", self.n_cpu_moe);
         }
         let _ = write!(text, ", a context of {} tokens", self.context_size);
         if self.pages {
-            text += "; more weights stay in the machine's memory than there is room for, so they \
-                     are read from the file again and again";
+            text += "; more weights stay in system RAM than there is room for, so they are read from the file repeatedly";
         }
         text
     }
@@ -206,8 +205,7 @@ impl Plan {
         if self.n_cpu_moe > 0 {
             let _ = writeln!(
                 text,
-                "The experts of the first {} layers stay in the machine's memory: they are the \
-                 largest part of a mixture, and each token goes through a few of them only.",
+                "The experts of the first {} layers stay in system RAM: they are the largest part of a mixture of experts, and each token uses only a few of them.",
                 self.n_cpu_moe
             );
         }
@@ -217,9 +215,8 @@ impl Plan {
     fn reason(&self, device: &str, layers: u64) -> String {
         if device == HOST {
             return match self.devices.last() {
-                None if self.n_gpu_layers == 0 => "no layer is put on a GPU.".to_owned(),
-                _ => "the GPUs have no room for them; what the GPUs hold are the last layers."
-                    .to_owned(),
+                None if self.n_gpu_layers == 0 => "no layer is placed on a GPU.".to_owned(),
+                _ => "the GPUs have no room for them; the last layers are on the GPUs.".to_owned(),
             };
         }
         let Some(device) = self.devices.iter().find(|known| known.name == device) else {
@@ -232,8 +229,7 @@ impl Plan {
         let each_words = units::memory(each);
         if left < each + device.margin {
             format!(
-                "it is full; one more takes about {each_words}, {left_words} are left, and {kept} \
-                 of them are kept free."
+                "it is full; one more takes about {each_words}, {left_words} are left, of which {kept} stay free."
             )
         } else {
             format!("they fit, and {left_words} are left.")

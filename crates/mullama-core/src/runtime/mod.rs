@@ -2,6 +2,7 @@
 
 pub(crate) mod log;
 mod packages;
+mod processors;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
@@ -11,6 +12,8 @@ use mullama_sys as sys;
 use sys::modules::{Module, Which};
 
 use crate::{Error, ErrorKind, Result};
+
+pub(crate) use processors::{physical_cores, usable_threads, warn_of_threads};
 
 static PACKAGE_DIRS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 /// The engine, started, with the modules that need no driver.
@@ -99,12 +102,15 @@ fn warn_of_what_was_named_in_vain(modules: &[Module]) {
             module.path.parent().and_then(|parent| std::fs::canonicalize(parent).ok()) == real
         };
         if real.is_none() || !modules.iter().any(is_parent) {
-            ::log::warn!("MULLAMA_BACKENDS names {}, where no module is used from", dir.display());
+            ::log::warn!(
+                "MULLAMA_BACKENDS names {}, but no backend module was loaded from there",
+                dir.display()
+            );
         }
     }
     for kind in sys::modules::allowed_kinds().into_iter().flatten() {
         if !modules.iter().any(|module| module.kind == kind) {
-            ::log::warn!("MULLAMA_BACKEND names {kind}, of which there is no module");
+            ::log::warn!("MULLAMA_BACKEND names {kind}, but there is no such backend module");
         }
     }
 }

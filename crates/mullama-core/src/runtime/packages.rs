@@ -28,7 +28,7 @@ pub(crate) fn refusal(dir: &Path) -> Option<String> {
     let label: Label = match serde_json::from_str(&text) {
         Ok(label) => label,
         Err(error) => {
-            return Some(format!("{LABEL} beside it is damaged ({error}): install it anew"));
+            return Some(format!("{LABEL} next to it is damaged ({error}): reinstall it"));
         }
     };
     let Label { package, version, install } = label;

@@ -282,9 +282,10 @@ impl Gbnf {
             || places > MOST_PLACES
             || self.stacks.entries.len() > 2 * MOST_STACKS;
         if is_too_much {
-            let message = "the grammar leaves too many ways to read what was generated";
+            let message =
+                "the grammar is too ambiguous: the generated text can be parsed in too many ways";
             return Err(Error::new(ErrorKind::InvalidGrammar, message)
-                .with_hint("do not repeat what is a repetition, as ([a-z]+)+ does"));
+                .with_hint("avoid nested repetitions such as ([a-z]+)+"));
         }
         Ok(())
     }
@@ -584,7 +585,7 @@ fn characters(piece: &[u8], begun: Partial) -> Text {
 
 fn unusable(what: &str) -> Error {
     Error::new(ErrorKind::InvalidGrammar, what)
-        .with_hint("a grammar is GBNF and has a rule named `root`")
+        .with_hint("write the grammar in GBNF, with a rule named `root`")
 }
 
 fn no_continuation() -> Error {

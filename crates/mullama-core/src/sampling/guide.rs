@@ -102,7 +102,7 @@ impl Guides {
             return Err(not_followed(followed, &in_a_line(&reason)));
         }
         if matcher.compute_mask().is_ok_and(|mask| mask.is_zero()) || matcher.is_stopped() {
-            return Err(not_followed(followed, "there is no text that follows it"));
+            return Err(not_followed(followed, "no text matches it"));
         }
         let mut control = Vec::new();
         for text in spoken.iter().filter(|text| !text.is_empty()) {
@@ -209,7 +209,7 @@ impl Guide {
     pub fn accept_text(&mut self, text: &str) -> Result<()> {
         let followed = self.followed;
         feed(&mut self.matcher, text.as_bytes()).map_err(|_| {
-            let message = format!("the answer that was begun does not follow {followed}");
+            let message = format!("the beginning of the answer does not match {followed}");
             Error::new(ErrorKind::InvalidArgument, message)
         })
     }
@@ -280,14 +280,14 @@ fn without_anchors(expression: &str) -> &str {
 /// The limits of a step were met, or nothing can follow.
 #[allow(clippy::needless_pass_by_value, reason = "the shape that `map_err` wants")]
 fn stuck(error: impl ToString) -> Error {
-    not_followed("what the answer has to follow", &in_a_line(&error.to_string()))
+    not_followed("the format of the answer", &in_a_line(&error.to_string()))
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "the shape that `map_err` wants")]
 fn internal(error: impl ToString) -> Error {
     Error::new(
         ErrorKind::Internal,
-        format!("the vocabulary cannot be held to: {}", error.to_string()),
+        format!("the model's vocabulary cannot be constrained: {}", error.to_string()),
     )
 }
 

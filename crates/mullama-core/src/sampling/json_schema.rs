@@ -89,7 +89,7 @@ impl Schema {
     pub fn new(schema: &Value) -> Result<Self> {
         let schema = match schema {
             Value::String(text) => serde_json::from_str(text)
-                .map_err(|error| unusable(&format!("it is no JSON: {error}")))?,
+                .map_err(|error| unusable(&format!("it is not valid JSON: {error}")))?,
             other => other.clone(),
         };
         check_depth(&schema)
@@ -207,7 +207,7 @@ impl Schema {
     pub fn counts(&self, array: &str) -> Result<(u64, Option<u64>)> {
         let (place, schema) = self.resolved(array);
         if let Some(keyword) = ["prefixItems", "allOf"].iter().find(|it| schema.get(it).is_some()) {
-            let what = format!("`{keyword}` at #{place} cannot be held between tags");
+            let what = format!("`{keyword}` at #{place} cannot be enforced between tags");
             return Err(unusable(&what));
         }
         let count = |keyword: &str| schema.get(keyword).and_then(Value::as_u64);
@@ -319,7 +319,7 @@ pub(super) const SCHEMA: &str = "the JSON schema";
 
 /// Says that something that an answer is to follow cannot be followed.
 pub(super) fn not_followed(what: &str, reason: &str) -> Error {
-    Error::new(ErrorKind::InvalidGrammar, format!("{what} cannot be followed: {reason}"))
+    Error::new(ErrorKind::InvalidGrammar, format!("{what} cannot be enforced: {reason}"))
 }
 
 /// A reason of several lines, which may quote a long schema, and say from where a panic came.

@@ -65,7 +65,7 @@ pub(super) fn check_numbers(schema: &Value, place: &str) -> Result<(), String> {
             }
             "multipleOf" if digits(value).is_some_and(|digits| digits > MAX_MULTIPLE) => {
                 Err(format!(
-                    "{place}: {key} {value} has more digits than can be followed: {MAX_MULTIPLE} at most"
+                    "{place}: {key} {value} has more digits than can be enforced: {MAX_MULTIPLE} at most"
                 ))
             }
             key if VALUES.contains(&key) => Ok(()),

@@ -34,7 +34,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn read(&self, schema: &Value, depth: usize) -> Result<Texts, String> {
         if depth > MAX_REFERENCES {
-            return Err("its references refer to each other".to_owned());
+            return Err("its references form a cycle".to_owned());
         }
         let schema = match schema {
             Value::Bool(false) => return Ok(Texts::None),
@@ -44,7 +44,8 @@ impl Reader<'_> {
         let mut all = own(schema)?;
         if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
             let target = reference.strip_prefix('#').and_then(|place| self.root.pointer(place));
-            let target = target.ok_or_else(|| format!("`{reference}` refers to nothing"))?;
+            let target =
+                target.ok_or_else(|| format!("`{reference}` does not exist in the schema"))?;
             all.push(self.read(target, depth + 1)?);
         }
         for schema in schema.get("allOf").and_then(Value::as_array).into_iter().flatten() {

@@ -61,7 +61,9 @@ impl Scheduler {
         if let Some((cells, length)) = self.context.host_cache.take_uncut(adapters, tokens, known) {
             match self.bring_back(&cells) {
                 Ok(()) => self.stats.restored_tokens += (length - known) as u64,
-                Err(error) => log::debug!("what left the KV cache is computed again: {error}"),
+                Err(error) => {
+                    log::debug!("tokens evicted from the KV cache are computed again: {error}")
+                }
             }
             self.context.host_cache.keep(cells);
         }
@@ -122,7 +124,7 @@ impl Scheduler {
         let filled = self.fill(slot.seq, known..common, &cells);
         self.context.host_cache.keep(cells);
         if let Err(error) = filled {
-            log::debug!("what left the KV cache is computed again: {error}");
+            log::debug!("tokens evicted from the KV cache are computed again: {error}");
             return known;
         }
         self.stats.restored_tokens += (common - known) as u64;
@@ -219,8 +221,9 @@ impl Scheduler {
         if self.prefixes.used() + count <= self.n_ctx {
             return Ok(());
         }
-        let message =
-            format!("there is no room for {count} tokens beside the requests that run now");
+        let message = format!(
+            "there is no room for {count} tokens in addition to the requests that are running"
+        );
         Err(Error::new(ErrorKind::OutOfMemory, message).with_hint(Text::with_names(
             "load the model with a larger {context_size}, or try again later",
         )))

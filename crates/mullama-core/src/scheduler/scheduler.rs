@@ -191,7 +191,8 @@ impl Scheduler {
         if waiting < self.max_queue.saturating_add(free) {
             return None;
         }
-        let message = format!("{running} requests run and {waiting} wait: no more may wait");
+        let message =
+            format!("{running} requests are running and {waiting} are waiting: the queue is full");
         Some(
             Error::new(ErrorKind::Busy, message)
                 .with_context("running", running)
@@ -579,7 +580,10 @@ impl Scheduler {
 
     fn preempt_youngest(&mut self, retention: Retention) {
         let last = self.running.len() - 1;
-        log::debug!("a request gives up its {} cells", self.running[last].n_past());
+        log::debug!(
+            "a request is preempted and releases its {} cells",
+            self.running[last].n_past()
+        );
         let mut slot = self.take_out(last, retention);
         self.stats.preemptions += 1;
         slot.flush();

@@ -88,7 +88,7 @@ fn other_model() -> Error {
 /// Whether it is a state at all, and one that this version reads.
 fn check_magic(state: &[u8]) -> Result<()> {
     if !state.starts_with(&MAGIC[..7]) {
-        return Err(refuse("is none that was saved", "give what `save_state` gave"));
+        return Err(refuse("is not one that was saved", "pass what `save_state` returned"));
     }
     if !state.starts_with(MAGIC) {
         return Err(refuse("is of another version of the library", "save it again"));
@@ -139,8 +139,8 @@ mod tests {
         let state = encode(&cells(), &[1; DIGEST]);
         let refused = |state: &[u8], model| decode(state, &model).unwrap_err().to_string();
         assert!(refused(&state, [2; DIGEST]).contains("another model"));
-        assert!(refused(b"GGUF", [1; DIGEST]).contains("none that was saved"));
-        assert!(refused(b"", [1; DIGEST]).contains("none that was saved"));
+        assert!(refused(b"GGUF", [1; DIGEST]).contains("not one that was saved"));
+        assert!(refused(b"", [1; DIGEST]).contains("not one that was saved"));
         assert!(refused(b"MLSTATE9", [1; DIGEST]).contains("another version"));
         for length in MAGIC.len()..state.len() {
             assert!(refused(&state[..length], [1; DIGEST]).contains("damaged"), "{length} bytes");

@@ -20,7 +20,7 @@ fn is_whole(path: &Path) -> bool {
 
 #[cfg(all(feature = "dynamic-backends", not(feature = "embedded-demo")))]
 fn elsewhere() -> Result<PathBuf> {
-    let message = format!("{} is not beside the engine's libraries", mullama_demo_model::NAME);
+    let message = format!("{} is missing from the engine's folder", mullama_demo_model::NAME);
     Err(Error::new(ErrorKind::NotFound, message)
         .with_hint("reinstall mullama; a program is shipped with all files of `mullama-engine`"))
 }

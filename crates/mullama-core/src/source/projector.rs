@@ -129,8 +129,8 @@ fn check(path: &Path, model: &GgufHeader) -> Result<ProjectorFile> {
     };
     if header.text("general.architecture") != Some("clip") {
         let architecture = header.text("general.architecture").unwrap_or("unknown").to_owned();
-        let problem = format!("it is a model of architecture {architecture}, and no projector");
-        let hint = "projectors are files of their own, mostly called mmproj-NAME.gguf";
+        let problem = format!("it is a model of architecture {architecture}, not a projector");
+        let hint = "projectors are separate files, usually called mmproj-NAME.gguf";
         return Err(refuse(ErrorKind::InvalidModel, problem).with_hint(hint));
     }
     let key = ["clip.projector_type", "clip.vision.projector_type"];
@@ -446,7 +446,7 @@ impl Rules<'_> {
             Some(MetadataValue::Int(number)) => {
                 Err(format!("{key} is {number}, not from {least} to {most}"))
             }
-            Some(_) => Err(format!("{key} is no number")),
+            Some(_) => Err(format!("{key} is not a number")),
             None => Err(format!("{key} is missing")),
         }
     }

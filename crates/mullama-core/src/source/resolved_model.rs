@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{demo, projector};
-use crate::options::{ContextParams, GenerateOptions, ModelParams, OptionSet};
+use crate::options::{ContextParams, GenerateOptions, MAX_THREADS, ModelParams, OptionSet};
 use crate::{Error, ErrorKind, Result};
 use mullama_gguf::GgufHeader;
 
@@ -143,18 +143,17 @@ impl ResolvedModel {
         let name = hub::Parameters::name_of(option);
         Error::new(ErrorKind::InvalidModel, format!("the model's parameter {name}: {error}"))
             .with_context("path", self.path.display())
-            .with_hint("make the model again with another value, or load its file by its path")
+            .with_hint("create the model again with another value, or load its file by its path")
     }
 }
 
-/// Lets a model have no more threads than this machine has processors: its maker may have had more.
+/// Limits the threads that a model requests to what the option takes: its author may have had more processors.
+/// Loading limits them to those of this process.
 fn bound_threads(options: &mut Map<String, Value>) {
-    let most = num_cpus::get() as u64;
     if let Some(threads) = options.get_mut("n_threads")
-        && let Some(asked) = threads.as_u64().filter(|&asked| asked > most)
+        && let Some(requested) = threads.as_u64()
     {
-        log::warn!("the model's parameter num_thread is {asked}: there are {most} processors");
-        *threads = most.into();
+        *threads = requested.min(MAX_THREADS.into()).into();
     }
 }
 

@@ -63,7 +63,7 @@ impl Probe {
         });
         let reader = reader.map_err(|error| {
             end(&mut child);
-            format!("it cannot be tried, for there is no thread to be had: {error}")
+            format!("it cannot be tried, for no thread could be started: {error}")
         })?;
         let Some(status) = wait(&mut child, Duration::from_secs(self.timeout)) else {
             return Err(format!(

@@ -138,7 +138,9 @@ unsafe extern "C" fn render<R: Renderer>(
     let (renderer, variables) =
         unsafe { (&*renderer.cast::<R>(), CStr::from_ptr(variables).to_string_lossy()) };
     let rendered = panic::catch_unwind(AssertUnwindSafe(|| renderer.render(&variables)));
-    let rendered = rendered.unwrap_or_else(|_| Err(String::from("its rendering panicked")));
+    let rendered = rendered.unwrap_or_else(|_| {
+        Err(String::from("its rendering failed because of a defect in mullama"))
+    });
     let (given, status) = match &rendered {
         Ok(rendered) => (rendered, 0),
         Err(reason) => (reason, -1),

@@ -278,8 +278,7 @@ impl<'a> Calls<'a> {
                 Ok(match self.closed(&items, place)? {
                     Closed::Never if self.required(place).contains(&name) => {
                         let what = format!(
-                            "the required property `{name}` can only be a text in the form that the model's template \
-                             has calls in, and its schema admits none"
+                            "the required property `{name}` can only be text in the model's format for tool calls, and its schema does not allow text"
                         );
                         return Err(unusable(&what));
                     }
@@ -737,7 +736,7 @@ impl Tool {
         match schema.iter().find(|(keyword, value)| !is_held(keyword, value)) {
             None => Ok(()),
             Some((keyword, _)) => Err(unusable(&format!(
-                "`{keyword}` at #{object} of `{}` cannot be held in the form that the model's template has calls in",
+                "`{keyword}` at #{object} of `{}` cannot be enforced in the model's format for tool calls",
                 self.name
             ))),
         }

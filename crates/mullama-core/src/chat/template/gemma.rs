@@ -33,7 +33,9 @@ impl Writer<'_> {
         }
         let schema = match schema {
             Value::Object(schema) => schema.clone(),
-            Value::Bool(false) => return Err(unusable(&format!("nothing follows #{place}"))),
+            Value::Bool(false) => {
+                return Err(unusable(&format!("no value matches the schema at #{place}")));
+            }
             _ => Map::new(),
         };
         self.open.push((place.clone(), None));
@@ -115,7 +117,9 @@ impl Writer<'_> {
 
     fn text(&mut self, place: &str) -> Result<String> {
         let texts = match self.schema.texts(place)? {
-            Texts::None => return Err(unusable(&format!("no text follows #{place}"))),
+            Texts::None => {
+                return Err(unusable(&format!("no text matches the schema at #{place}")));
+            }
             Texts::Any => ANY_TEXT.to_owned(),
             Texts::Some(expression) => expression,
         };
@@ -244,6 +248,6 @@ fn written(value: &Value) -> String {
 
 fn refused(keyword: &str, place: &str) -> crate::Error {
     unusable(&format!(
-        "`{keyword}` at #{place} cannot be held in the form that the model's template has calls in"
+        "`{keyword}` at #{place} cannot be enforced in the model's format for tool calls"
     ))
 }

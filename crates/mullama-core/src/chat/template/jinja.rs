@@ -250,9 +250,9 @@ impl Bounds {
         BOUNDS.with_borrow(|bounds| {
             let Some(bounds) = bounds else { return Ok(()) };
             let reason = if bounds.is_final.get() {
-                "it reached a bound before"
+                "it exceeded a limit before"
             } else if bounds.cancel.is_late() {
-                "it takes longer than the request may"
+                "it takes longer than the request's timeout allows"
             } else if bounds.cancel.is_cancelled() {
                 "the request was cancelled"
             } else if Instant::now() > bounds.until {
@@ -318,7 +318,7 @@ fn call_method(
             // Each byte may become a part.
             "split" | "splitlines" | "rsplit" => state.consume_fuel(text.len() as u64 / 8)?,
             "format" if has_wide_fields(text) => {
-                let problem = format!("a text is to be filled up to over {MAX_WIDTH} characters");
+                let problem = format!("a text would be padded to more than {MAX_WIDTH} characters");
                 return Err(invalid(problem));
             }
             _ => {}
@@ -356,9 +356,7 @@ fn held(state: &State, value: Value) -> Result<Value, minijinja::Error> {
         let is_namespace =
             value.as_object().is_some_and(|object| object.type_name().ends_with("::Namespace"));
         if depth > MAX_DEPTH || is_namespace {
-            return Err(invalid(
-                "a namespace is to hold a namespace, or what is nested too deeply",
-            ));
+            return Err(invalid("a namespace cannot contain a namespace or a deeply nested value"));
         }
         let is_map = value.kind() == ValueKind::Map;
         for (index, item) in value.try_iter()?.enumerate() {
@@ -388,7 +386,7 @@ fn to_json(
     let sorted: Option<bool> = options.get("sort_keys")?;
     options.assert_all_used()?;
     if indent.is_some_and(|indent| indent > MAX_INDENT) {
-        return Err(invalid(format!("JSON is to be indented by more than {MAX_INDENT} spaces")));
+        return Err(invalid(format!("JSON would be indented by more than {MAX_INDENT} spaces")));
     }
     let after_item = if indent.is_some() { "," } else { ", " };
     let [after_item, after_key] = match separators {
@@ -461,7 +459,7 @@ impl PythonJson<'_> {
                 self.json.push_str(&written.map_err(|error| invalid(error.to_string()))?);
                 Ok(())
             }
-            kind => Err(invalid(format!("JSON has no form for a value that is {kind}"))),
+            kind => Err(invalid(format!("a value that is {kind} cannot be written as JSON"))),
         }
     }
 

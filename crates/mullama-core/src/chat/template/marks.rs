@@ -41,7 +41,8 @@ impl Marks {
         let mut free = PRIVATE.filter(|character| !taken.contains(character));
         let mut next = || {
             free.next().ok_or_else(|| {
-                let problem = "the messages have every character for private use that Unicode has";
+                let problem =
+                    "the messages use all private-use characters of Unicode, and one must be free";
                 Error::new(ErrorKind::InvalidArgument, problem)
             })
         };

@@ -138,11 +138,11 @@ pub(crate) fn render(
     let prompt = resolve(&applied.prompt);
     applied.generation_prompt = resolve(&applied.generation_prompt).text;
     if prompt.text.is_empty() {
-        return Err(template_error("it made nothing of the messages"));
+        return Err(template_error("it rendered an empty prompt"));
     }
     let (shown, given) = (prompt.text.matches(PICTURE).count(), marks_in(&request["messages"]));
     if shown != given {
-        return Err(template_error(&format!("it shows {shown} pictures of {given}")));
+        return Err(template_error(&format!("it has places for {shown} of {given} pictures")));
     }
 
     let tags = (!applied.thinking_end.is_empty()).then(|| ReasoningTags {
@@ -230,10 +230,10 @@ fn form(
         }));
     }
     if chosen.is_required {
-        let message = "the form that the model's chat template has calls in is not known: a call cannot be required";
+        let message = "the format of tool calls in the model's chat template is unknown, so a call cannot be required";
         return Err(Error::new(ErrorKind::Unsupported, message)
             .with_context("option", "tool_choice")
-            .with_hint(Text::with_names("give a template of another form as {chat_template}")));
+            .with_hint(Text::with_names("give another template as {chat_template}")));
     }
     if is_unknown {
         return Ok(None);
@@ -321,7 +321,8 @@ fn reasoning_spec(
         if applied.thinking_start.is_empty() || off {
             return Ok(None);
         }
-        let message = "the model's template does not say how reasoning ends: it cannot be bounded";
+        let message =
+            "the model's template does not define how reasoning ends, so it cannot be limited";
         return Err(
             Error::new(ErrorKind::Unsupported, message).with_context("option", "reasoning_budget")
         );
@@ -348,7 +349,7 @@ fn offer_tools(
     if !templates.take_tools() {
         return Err(Error::new(
             ErrorKind::Unsupported,
-            "the model's chat template has no place for tools: the model would not hear of them",
+            "the model's chat template has no place for tools, so the model would not see them",
         )
         .with_hint(Text::with_names(
             "give a template that has one as {chat_template}, or describe the tools in a message",
@@ -379,11 +380,11 @@ fn tools(options: &ChatOptions) -> Result<ChosenTools> {
             // The model need not hear of tools that it may not call.
             "none" => Ok(ChosenTools::default()),
             "required" if tools.is_empty() => {
-                Err(Error::option("tool_choice", "is `required`, and there are no tools"))
+                Err(Error::option("tool_choice", "is `required`, but there are no tools"))
             }
             "required" => Ok(ChosenTools { tools, is_required: true }),
             _ => {
-                let problem = format!("`{choice}` is none of auto, none, required");
+                let problem = format!("`{choice}` is not one of auto, none, required");
                 Err(Error::option("tool_choice", problem))
             }
         },
@@ -418,13 +419,13 @@ fn output_schema(options: &ChatOptions) -> Result<Option<Value>> {
         Some("json_object") => match &format["schema"] {
             Value::Null => Ok(Some(json!({"type": "object"}))),
             schema @ Value::Object(_) => Ok(Some(schema.clone())),
-            _ => problem("its schema is no object".into()),
+            _ => problem("its schema is not an object".into()),
         },
         Some("json_schema") => match &format["json_schema"]["schema"] {
             schema @ Value::Object(_) => Ok(Some(schema.clone())),
             _ => problem("has no schema at json_schema.schema".into()),
         },
-        _ => problem("its type is none of text, json_object, json_schema".into()),
+        _ => problem("its type is not one of text, json_object, json_schema".into()),
     }
 }
 

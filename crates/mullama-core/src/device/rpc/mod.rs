@@ -158,7 +158,7 @@ fn entry_point<F: Copy>(name: &CStr) -> Result<F> {
     };
     if address.is_null() {
         return Err(Error::new(ErrorKind::Backend, "the RPC backend is not loaded")
-            .with_hint("`mullama devices` lists what is; MULLAMA_BACKEND must not leave out rpc"));
+            .with_hint("`mullama devices` lists the loaded backends; MULLAMA_BACKEND, if set, must include rpc"));
     }
     // SAFETY: the callers name the type that ggml-rpc.h gives the function.
     Ok(unsafe { std::mem::transmute_copy::<*mut std::ffi::c_void, F>(&address) })
@@ -167,7 +167,7 @@ fn entry_point<F: Copy>(name: &CStr) -> Result<F> {
 /// Checks an address, and adds the port where there is none.
 fn with_port(address: &str) -> Result<String> {
     let problem = |what: &str| {
-        Error::new(ErrorKind::InvalidArgument, format!("`{address}` is no address: {what}"))
+        Error::new(ErrorKind::InvalidArgument, format!("`{address}` is not an address: {what}"))
             .with_hint(format!("write HOST:PORT; the usual port is {DEFAULT_PORT}"))
             .with_context("address", address)
     };
@@ -178,7 +178,7 @@ fn with_port(address: &str) -> Result<String> {
             return Err(problem("IPv6 addresses are not supported"));
         }
         Some((host, port)) => {
-            (host, port.parse().map_err(|_| problem("the port is no number up to 65535"))?)
+            (host, port.parse().map_err(|_| problem("the port is not a number up to 65535"))?)
         }
     };
     if host.is_empty() || host.contains(['/', '\0']) || host.contains(char::is_whitespace) {

@@ -93,7 +93,7 @@ impl Process {
             Ok(reader) => reader,
             Err(error) => {
                 end(&mut child);
-                return Err(format!("there is no thread to be had: {error}"));
+                return Err(format!("no thread could be started: {error}"));
             }
         };
         match connect(address, &mut child) {

@@ -215,9 +215,9 @@ impl Link {
         let answer: [u8; HELLO_ANSWER] =
             self.ask(Command::Hello, &[0; CAPABILITIES], stop).map_err(|reason| {
                 if reason == wrong_length() {
-                    "it is no worker, or one of another version".to_owned()
+                    "it is not a worker, or one of another version".to_owned()
                 } else if reason == closed() {
-                    "it is no worker: it closed the connection".to_owned()
+                    "it is not a worker: it closed the connection".to_owned()
                 } else {
                     reason
                 }

@@ -175,7 +175,7 @@ impl Relay {
 
     /// Gives the worker up: whatever waits for it goes on at once.
     pub fn abandon(&self) {
-        self.state.give_up("it was given up, for the process ends".to_owned());
+        self.state.give_up("it was abandoned because the process is ending".to_owned());
     }
 
     fn is_in_use(&self) -> bool {

@@ -17,7 +17,8 @@ use super::process::{Recipe, Spare};
 use super::session::{self, Standing};
 use super::with_port;
 use crate::device::handle;
-use crate::{Error, ErrorKind, Result, runtime};
+use crate::runtime::{self, physical_cores, usable_threads, warn_of_threads};
+use crate::{Error, ErrorKind, Result};
 
 /// Connections at a time. Each has a process, if it uses the engine.
 const MOST_CONNECTIONS: usize = 16;
@@ -50,8 +51,9 @@ pub fn serve(address: &str, devices: Option<&[String]>, n_threads: Option<u32>) 
     if offered.is_empty() {
         offered = handle::processors_of(&local);
     }
-    let threads = n_threads.unwrap_or_else(handle::physical_cores);
-    let threads = threads.clamp(1, handle::logical_cores());
+    let requested = n_threads.unwrap_or_else(physical_cores).max(1);
+    warn_of_threads(requested);
+    let threads = usable_threads(requested);
     let listener = TcpListener::bind(&address).map_err(cannot)?;
     // The engine starts its threads anew for every computation, and would end its process where it gets none.
     shim::try_threads(threads - 1)
@@ -70,14 +72,15 @@ pub fn serve(address: &str, devices: Option<&[String]>, n_threads: Option<u32>) 
 fn recipe(devices: Vec<String>, n_threads: u32) -> Result<Recipe> {
     let missing = |what: &str| {
         Error::new(ErrorKind::Backend, format!("a worker cannot be started: {what}"))
-            .with_hint("`mullama devices` lists what is; MULLAMA_BACKEND must not leave out rpc")
+            .with_hint("`mullama devices` lists the loaded backends; MULLAMA_BACKEND, if set, must include rpc")
     };
     let loaded = || runtime::modules().iter().filter(|module| module.outcome.is_ok());
     if !loaded().any(|module| module.kind == "rpc") {
         return Err(missing("the RPC backend is not loaded"));
     }
-    let (program, engine) = modules::program("mullama-worker")
-        .ok_or_else(|| missing("the program `mullama-worker` does not lie with the engine"))?;
+    let (program, engine) = modules::program("mullama-worker").ok_or_else(|| {
+        missing("the program `mullama-worker` is missing from the engine's folder")
+    })?;
     let modules = loaded().map(|module| module.path.clone()).collect();
     Ok(Recipe { program, engine, modules, devices, n_threads })
 }
@@ -120,9 +123,7 @@ impl Server {
             server.forget(&own);
         };
         if let Err(error) = thread::Builder::new().name("mullama-worker".to_owned()).spawn(work) {
-            log::error!(
-                "a connection from {peer} is refused: there is no thread to be had: {error}"
-            );
+            log::error!("a connection from {peer} is refused: no thread could be started: {error}");
             self.forget(&standing);
         }
     }

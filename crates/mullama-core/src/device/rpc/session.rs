@@ -30,7 +30,7 @@ impl Standing {
     /// Why the connection has to give its place up, if it has to.
     fn leave(&self) -> Option<Broken> {
         let is_to_leave = self.is_to_leave.load(Ordering::SeqCst);
-        is_to_leave.then(|| "another connection needed its place".to_owned())
+        is_to_leave.then(|| "it was closed to make room for another connection".to_owned())
     }
 }
 
@@ -182,7 +182,7 @@ impl Session<'_> {
     fn start_process(&mut self) -> Result<(), End> {
         if self.process.is_none() {
             self.process =
-                Some(self.spare.take().map_err(failed("there is no process for it to be had"))?);
+                Some(self.spare.take().map_err(failed("no process could be started for it"))?);
             self.standing.uses_engine.store(true, Ordering::SeqCst);
         }
         Ok(())
