@@ -133,11 +133,11 @@ impl CudaSettings {
                 return Err(match (absent, nearest(&name, specs.iter().map(|spec| spec.name))) {
                     (Some((_, reason)), _) => format!("`{key}`: {reason}"),
                     (None, Some(known)) => {
-                        format!("`{key}` is no setting; did you mean `{known}`?")
+                        format!("`{key}` is not a setting; did you mean `{known}`?")
                     }
                     (None, None) => {
                         let known: Vec<_> = specs.iter().map(|spec| spec.name).collect();
-                        format!("`{key}` is no setting; the settings are {}", known.join(", "))
+                        format!("`{key}` is not a setting; the settings are {}", known.join(", "))
                     }
                 });
             };
@@ -190,7 +190,7 @@ mod tests {
         for (written, said) in [
             (json!({"fa-offset": 1.0}), "`fa-offset`: llama.cpp has no such setting"),
             (json!({"mmq-id-size": 32}), "`mmq-id-size`: llama.cpp chooses"),
-            (json!({"graph": 0}), "`graph` is no setting; did you mean `graphs`?"),
+            (json!({"graph": 0}), "`graph` is not a setting; did you mean `graphs`?"),
             (json!({"x": 0}), "the settings are graphs, fusion,"),
             (json!({"graphs": 2}), "`graphs`: expected true or false, not 2"),
             (json!({"offload_min_batch": 0}), "offload_min_batch"),
