@@ -1,47 +1,46 @@
-//! Addresses: where a reference leads, for whom credentials are, and what of an address may be shown.
+//! URLs: resolving references, deciding who receives credentials, removing secrets for display.
 
 use std::net::IpAddr;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
-/// What stands for itself in a path (RFC 3986, section 2.3), and `/`.
+/// Characters that are not escaped in a path: the unreserved ones (RFC 3986, section 2.3), and `/`.
 const PATH: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
-/// An address by HTTP, in its normal form: the host in lower case, no default port, no `..` in the path.
+/// Parses an HTTP(S) URL and normalises it: the host in lower case, no default port, no `..` in the path.
 pub(crate) fn parse(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
     matches!(url.scheme(), "http" | "https").then_some(url)
 }
 
-/// The address by HTTP that a reference on this page leads to (RFC 3986, section 5).
+/// Resolves a reference against a base URL (RFC 3986, section 5). `None` unless the result is an HTTP(S) URL.
 pub(crate) fn join(base: &str, reference: &str) -> Option<String> {
     let mut url = parse(parse(base)?.join(reference).ok()?.as_str())?;
-    // That part is for the reader of a page.
+    // The fragment is never sent to a server.
     url.set_fragment(None);
     Some(url.into())
 }
 
-/// Whether credentials for one address may be sent to the other: whether both have the same scheme, host
-/// and port.
+/// Whether both URLs have the same scheme, host and port, so that credentials for one may be sent to the other.
 pub(crate) fn same_origin(a: &str, b: &str) -> bool {
     matches!((parse(a), parse(b)), (Some(a), Some(b)) if a.origin() == b.origin())
 }
 
-/// The host, with the port unless it is the scheme's.
+/// The host, with the port unless it is the scheme's default.
 pub(crate) fn site(address: &str) -> Option<String> {
     let url = parse(address)?;
     let host = url.host_str()?;
     Some(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
 }
 
-/// The address without what may be secret in it: user, password, query.
+/// The URL without parts that may be secret: user, password, query.
 pub(crate) fn shown(address: &str) -> String {
     let plain = address.split(['?', '#']).next().unwrap_or_default();
     match Url::parse(plain) {
         Ok(mut url) => {
-            // It fails where there can be none.
+            // Fails for URLs that cannot have credentials.
             let _ = (url.set_username(""), url.set_password(None));
             url.into()
         }
@@ -49,12 +48,12 @@ pub(crate) fn shown(address: &str) -> String {
     }
 }
 
-/// Text as a part of an address's path, `/` included.
+/// Percent-encodes text for the path of a URL; `/` is not encoded.
 pub(crate) fn escape(text: &str) -> String {
     utf8_percent_encode(text, PATH).to_string()
 }
 
-/// Whether the host is this machine.
+/// Whether the host is `localhost` or a loopback address.
 pub(crate) fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     bare.eq_ignore_ascii_case("localhost")
@@ -76,15 +75,15 @@ mod tests {
             ("https://a/b", "y#z", Some("https://a/y")),
             ("https://a/b/c", "/y?u=http://x/", Some("https://a/y?u=http://x/")),
             ("no address", "y", None),
-            // The query alone is replaced.
+            // Only the query is replaced.
             ("https://a/b/c", "?x", Some("https://a/b/c?x")),
             ("https://a/b/c?d", "?x#y", Some("https://a/b/c?x")),
             ("https://a", "?x", Some("https://a/?x")),
-            // The page itself.
+            // An empty reference means the page itself.
             ("https://a/b/c?d", "", Some("https://a/b/c?d")),
             ("https://a/b/c?d", "#x", Some("https://a/b/c?d")),
             ("https://a", "", Some("https://a/")),
-            // Steps up, not out.
+            // `..` goes up, but not above the root.
             ("https://a/b/c/d", "../x", Some("https://a/b/x")),
             ("https://a/b/c", "./x/../y/.", Some("https://a/b/y/")),
             ("https://a/b", "../../../x", Some("https://a/x")),
@@ -93,15 +92,15 @@ mod tests {
             ("https://a/b/../c/d", "x", Some("https://a/c/x")),
             ("https://a/b/c", "%2e%2e/x", Some("https://a/x")),
             ("https://a/b/c", "/x//y", Some("https://a/x//y")),
-            // The normal form of hosts and ports.
+            // Hosts and ports are normalised.
             ("https://A.io/b", "HTTPS://X.IO:443/Y", Some("https://x.io/Y")),
             ("http://a:80/b", "c", Some("http://a/c")),
             ("https://a:80/b", "c", Some("https://a:80/c")),
             ("https://a", "//[::1]:8080", Some("https://[::1]:8080/")),
-            // A server that a careless eye takes for another.
+            // Lookalikes of another server.
             ("https://a/b", "https://a@x/y", Some("https://a@x/y")),
             ("https://a/b", "//x\\@a/y", Some("https://x/@a/y")),
-            // Not by HTTP, or nowhere.
+            // Not HTTP, or without a valid host.
             ("https://a/b", "ftp://a/b", None),
             ("https://a/b", "javascript:alert(1)", None),
             ("https://a/b", "file:///etc/passwd", None),
@@ -137,7 +136,7 @@ mod tests {
             assert!(!same_origin("https://a.io/", other), "{other}");
         }
         assert!(same_origin("http://[::1]/", "http://[0:0::1]:80/x"));
-        // What is no address is not even its own.
+        // An invalid URL has no origin, not even its own.
         assert!(!same_origin("a.io", "a.io") && !same_origin("ftp://a.io/", "ftp://a.io/"));
     }
 

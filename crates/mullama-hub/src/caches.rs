@@ -1,4 +1,4 @@
-//! Models that other programs have downloaded. They are read, never changed.
+//! Models that other programs have downloaded. These caches are read-only.
 
 use std::collections::HashMap;
 use std::fs;
@@ -14,11 +14,11 @@ use crate::modelfile::Parameters;
 use crate::name::{DEFAULT_TAG, part_from};
 use crate::{Digest, Entry, HUGGING_FACE_HOST, Name, Origin, Result, Store, StoredModel};
 
-/// Folders deeper than this are not looked into.
+/// Folders nested deeper than this are not searched.
 const MAX_DEPTH: u32 = 8;
-/// Bytes of the longest file in which a program notes something of a model.
+/// Maximum size in bytes of metadata files that other programs store next to a model.
 const MAX_NOTE_SIZE: u64 = 1 << 20;
-/// The host of names that are made of a file's name in llama.cpp's cache.
+/// The host in names derived from the names of files in llama.cpp's cache.
 const LLAMA_CPP_HOST: &str = "llama.cpp";
 
 /// The folders where other programs store models.
@@ -27,9 +27,9 @@ const LLAMA_CPP_HOST: &str = "llama.cpp";
 pub struct Caches {
     /// Ollama's stores.
     pub ollama: Vec<PathBuf>,
-    /// Folders with `models--<user>--<repo>` in them.
+    /// Folders that contain `models--<user>--<repo>`.
     pub hugging_face: Vec<PathBuf>,
-    /// Folders of llama.cpp, of either layout.
+    /// llama.cpp's caches, in either layout.
     pub llama_cpp: Vec<PathBuf>,
 }
 
@@ -37,24 +37,24 @@ pub struct Caches {
 struct Found {
     name: Name,
     origin: Origin,
-    /// The file to load: the first of the shards.
+    /// The file to load: the model file, or its first shard.
     first: PathBuf,
     shards: Vec<PathBuf>,
     projector: Option<PathBuf>,
 }
 
 impl Caches {
-    /// None.
+    /// No caches.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// Those of this user:
+    /// The caches of the current user:
     ///
-    /// - Ollama: `OLLAMA_MODELS`, else `~/.ollama/models` and that of the service on Linux;
+    /// - Ollama: `OLLAMA_MODELS`, else `~/.ollama/models` and, on Linux, the service's folder;
     /// - Hugging Face: the first of `HF_HUB_CACHE`, `HUGGINGFACE_HUB_CACHE`, `$HF_HOME/hub`,
     ///   `$XDG_CACHE_HOME/huggingface/hub` and `~/.cache/huggingface/hub`;
-    /// - llama.cpp: `LLAMA_CACHE`, else `llama.cpp` in the folder that the platform has for caches.
+    /// - llama.cpp: `LLAMA_CACHE`, else `llama.cpp` in the platform's cache folder.
     pub fn from_env() -> Self {
         let get = |name: &str| {
             std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
@@ -82,14 +82,14 @@ impl Caches {
         }
     }
 
-    /// Without this folder, which is the store itself.
+    /// Removes this folder, which is the store itself.
     pub(crate) fn without_store(mut self, root: &Path) -> Self {
         let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         self.ollama.retain(|path| real(path) != real(root));
         self
     }
 
-    /// Every model, each name once in a cache. What cannot be read is told to the log.
+    /// All models; each name once per cache. What cannot be read is logged and skipped.
     pub(crate) fn list(&self) -> Vec<Entry> {
         let mut entries = Vec::new();
         for root in &self.ollama {
@@ -112,7 +112,7 @@ impl Caches {
             .found()
             .into_iter()
             .filter(|found| {
-                // Without a tag, any quantisation will do.
+                // A name without a tag matches any quantisation.
                 found.name.matches(name)
                     || name.tag() == DEFAULT_TAG
                         && found.name.host() == HUGGING_FACE_HOST
@@ -190,7 +190,7 @@ impl Found {
     }
 }
 
-/// The models in a cache of Hugging Face's layout, as its `main` or newest snapshot has them.
+/// The models in a cache with Hugging Face's layout. `main`'s snapshot has priority, then the newest one.
 fn hub(root: &Path, origin: Origin, found: &mut Vec<Found>) {
     for (folder, path) in children(root) {
         let Some((user, repo)) =
@@ -206,7 +206,7 @@ fn hub(root: &Path, origin: Origin, found: &mut Vec<Found>) {
             (*commit == main.trim(), time)
         });
         let mut names: HashMap<Name, Found> = HashMap::new();
-        // The newest first: what it has, the others are not asked for.
+        // Newest first: older snapshots only add names that newer ones lack.
         for (_, snapshot) in snapshots.into_iter().rev() {
             let mut files = Vec::new();
             walk(&snapshot, "", 0, &mut files);
@@ -227,14 +227,14 @@ fn hub(root: &Path, origin: Origin, found: &mut Vec<Found>) {
     }
 }
 
-/// The models in a folder of files `<user>_<repo>_<file>.gguf`, beside which JSON files tell addresses.
+/// The models in a folder of files `<user>_<repo>_<file>.gguf`. A JSON file next to each has its URL.
 fn flat(root: &Path, found: &mut Vec<Found>) {
     let mut files: Vec<_> = children(root)
         .into_iter()
         .map(|(name, path)| (Role::of(&name), name, path))
         .filter(|(role, name, path)| is_gguf(name) && *role != Role::Part && path.is_file())
         .collect();
-    // Of two of one name, the model is found before what goes with it.
+    // Models first: if a model and a companion file have the same name, the model wins.
     files.sort_by_key(|(role, _, _)| *role != Role::Model);
     for (_, _, path) in &files {
         let Some(shards) = shards(path) else { continue };
@@ -252,7 +252,7 @@ fn flat(root: &Path, found: &mut Vec<Found>) {
     }
 }
 
-/// User and repository of a file, from the JSON beside it or from its name.
+/// User and repository of a file, from the JSON file next to it or from its name.
 fn address(path: &Path) -> Option<(String, String)> {
     let json = read_file(&path.with_extension("gguf.json"), MAX_NOTE_SIZE).ok();
     let json: Option<serde_json::Value> = json.and_then(|json| serde_json::from_slice(&json).ok());
@@ -260,15 +260,15 @@ fn address(path: &Path) -> Option<(String, String)> {
         let mut pieces = url.split_once("://")?.1.split('/').skip(1).map(str::to_owned);
         return Some((pieces.next()?, pieces.next()?));
     }
-    // Repositories of GGUF files mostly end in that; nothing else tells where their names end.
+    // Most repositories of GGUF files end in `gguf`; nothing else marks the end of the repository's name.
     let stem = stem(path);
     let (user, rest) = stem.split_once('_')?;
     let end = rest.to_ascii_lowercase().find("gguf_")? + 4;
     Some((user.to_owned(), rest[..end].to_owned()))
 }
 
-/// All shards of the model that begins in this file; itself if it is not split. None for the shards
-/// after the first, and where one is missing.
+/// All shards of the model that starts with this file; the file itself if the model is not split. `None` for shards
+/// other than the first, and if a shard is missing.
 fn shards(path: &Path) -> Option<Vec<PathBuf>> {
     let name = path.file_name()?.to_str()?;
     let Some(names) = shard_paths(name).ok()? else { return Some(vec![path.to_owned()]) };
@@ -277,7 +277,7 @@ fn shards(path: &Path) -> Option<Vec<PathBuf>> {
     (is_first && shards.iter().all(|path| path.is_file())).then_some(shards)
 }
 
-/// The GGUF files below a folder, by their paths from `below`; links are followed, so broken ones are left out.
+/// Collects the GGUF files below a folder, as paths relative to `below`. Follows links; broken ones are skipped.
 fn walk(folder: &Path, below: &str, depth: u32, files: &mut Vec<String>) {
     for (name, path) in children(folder) {
         if path.is_dir() {
@@ -294,7 +294,7 @@ fn stem(path: &Path) -> String {
     path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// What lies in a folder, in the order of names.
+/// The entries of a folder, sorted by name.
 fn children(folder: &Path) -> Vec<(String, PathBuf)> {
     let mut children: Vec<_> = fs::read_dir(folder)
         .into_iter()

@@ -1,4 +1,4 @@
-//! HTTP: one request, with its redirects, and the judgement of what came back.
+//! The HTTP client: sends a request, follows redirects, classifies responses.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,37 +18,37 @@ use crate::{CancelToken, Error, ErrorKind, PullOptions, Result};
 
 const MAX_REDIRECTS: u32 = 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// The longest wait that a server may ask for.
+/// The longest `Retry-After` that is respected.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(120);
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 const MAX_DELAY: Duration = Duration::from_secs(15);
 
-/// What one attempt failed of.
+/// Why an attempt failed.
 pub(crate) enum Failure {
-    /// It may go better next time, perhaps after the time that the server asks for.
+    /// May succeed on retry, after the delay that the server requests, if any.
     Transient(Error, Option<Duration>),
-    /// It will not.
+    /// Retrying cannot succeed.
     Permanent(Error),
 }
 
-/// What is asked for.
+/// An HTTP GET request.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Request<'a> {
     pub url: &'a str,
     pub accept: Option<&'a str>,
-    /// Sent to the host of `url` alone.
+    /// The bearer token. Sent only to the origin of `url`.
     pub bearer: Option<&'a str>,
-    /// The first byte and the one after the last.
+    /// The first byte, and the byte after the last.
     pub range: Option<(u64, u64)>,
-    /// The version that `range` is of.
+    /// The version of the file that `range` refers to, for `If-Range`.
     pub if_range: Option<&'a str>,
 }
 
-/// An answer: its status is 200 or 206, or 401 where that was expected.
+/// A response with status 200 or 206, or 401 if the caller expects that.
 pub(crate) struct Response {
     pub status: u16,
     pub headers: HeaderMap,
-    /// The address that answered, after redirects.
+    /// The URL after redirects.
     pub url: String,
     body: Body,
     traffic: Arc<Traffic>,
@@ -63,7 +63,7 @@ impl Response {
         self.header("content-length")?.parse().ok()
     }
 
-    /// The first byte of the part that this is, and the length of the whole.
+    /// The first byte of this part, and the total length of the file.
     pub fn content_range(&self) -> Option<(u64, u64)> {
         let (range, total) =
             self.header("content-range")?.strip_prefix("bytes ")?.split_once('/')?;
@@ -76,7 +76,7 @@ impl Response {
         Paced { body: self.body.as_reader(), traffic: &self.traffic, since, before }
     }
 
-    /// The whole body, if it is not longer than this.
+    /// Returns the whole body. Fails if it has more than `longest` bytes.
     pub fn bytes(mut self, longest: u64) -> Result<Vec<u8>, Failure> {
         let url = self.url.clone();
         let mut bytes = Vec::new();
@@ -94,12 +94,12 @@ impl Response {
     }
 }
 
-/// What has come by all connections together, and how little of it is too little.
+/// Bytes received over all connections, and the minimum rate.
 struct Traffic {
     received: AtomicU64,
-    /// When somebody last said something.
+    /// Time of the last data or response.
     last: Mutex<Instant>,
-    /// Bytes a second, on average over the period.
+    /// Bytes per second, averaged over `period`.
     least_rate: u64,
     period: Duration,
 }
@@ -119,11 +119,11 @@ impl Traffic {
     }
 }
 
-/// A body that must come at the least rate. One connection may be slow while others are not.
+/// A body that fails below the minimum rate. The rate is that of all connections together, so a single one may be slow.
 struct Paced<'a, R> {
     body: R,
     traffic: &'a Traffic,
-    /// When the present period began, and what had come by then.
+    /// Start of the current period, and the bytes received before it.
     since: Instant,
     before: u64,
 }
@@ -147,7 +147,7 @@ impl<R: io::Read> io::Read for Paced<'_, R> {
     }
 }
 
-/// Bytes came at this rate for too long.
+/// The rate was too low for a whole period; in bytes per second.
 #[derive(Debug)]
 struct TooSlow(f64);
 
@@ -159,7 +159,7 @@ impl fmt::Display for TooSlow {
 
 impl std::error::Error for TooSlow {}
 
-/// What it means that a body ended before its end.
+/// The failure for a body that ended early.
 pub(crate) fn interrupted(url: &str, error: io::Error) -> Failure {
     let slow = error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<TooSlow>);
     let failure = failed(url, &error.to_string()).with_source(error);
@@ -171,12 +171,13 @@ pub(crate) fn interrupted(url: &str, error: io::Error) -> Failure {
     Failure::Transient(failure, None)
 }
 
-/// What sends requests.
+/// Sends all requests of a pull.
 pub(crate) struct Client {
-    /// For plain connections, and for encrypted ones: the certificates of those take a while to read.
+    /// Agents for plain and for TLS connections. The latter is created on first use, because loading the certificates
+    /// takes time.
     plain: Guarded,
     encrypted: OnceLock<Guarded>,
-    /// How long all may be silent, however often they are asked.
+    /// The longest silence of a server, including repeated attempts.
     timeout: Duration,
     connections: usize,
     traffic: Arc<Traffic>,
@@ -184,9 +185,9 @@ pub(crate) struct Client {
     pub retries: u32,
     /// Whether plain HTTP is allowed to hosts other than this machine.
     insecure: bool,
-    /// Whether anybody has ever answered.
+    /// Whether any server has responded yet.
     reached: AtomicBool,
-    /// Knows which hosts need no proxy.
+    /// Determines which hosts need no proxy.
     proxies: Option<Proxy>,
 }
 
@@ -197,7 +198,7 @@ struct Guarded {
 }
 
 impl Guarded {
-    /// Half of the time that a server may be silent is for one request, so that there can be another.
+    /// One request may take at most half of `timeout`, so that there is time for a second one.
     fn new(cancel: &CancelToken, timeout: Duration, connections: usize, tls: TlsConfig) -> Self {
         let timeout = (timeout / 2).max(Duration::from_millis(1));
         let connect = Some(CONNECT_TIMEOUT.min(timeout));
@@ -206,7 +207,7 @@ impl Guarded {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .user_agent(concat!("mullama/", env!("CARGO_PKG_VERSION")))
-            // The bytes are hashed as they lie on the server.
+            // Digests are those of the files as stored on the server, so compression must be off.
             .accept_encoding("identity")
             .timeout_resolve(connect)
             .timeout_connect(connect)
@@ -246,7 +247,7 @@ impl Client {
         }
     }
 
-    /// What sends to this address. A proxy may be reached by TLS where the address is not.
+    /// The agent for this URL. A proxy may use TLS even if the URL does not.
     fn agent(&self, uri: &Uri, proxy: Option<&Proxy>) -> &Agent {
         if uri.scheme_str() != Some("https") && proxy.is_none() {
             return &self.plain.agent;
@@ -258,9 +259,9 @@ impl Client {
         &guarded.agent
     }
 
-    /// Sends a request and follows redirects. Credentials do not leave the first host.
+    /// Sends a request and follows redirects. Credentials are not sent to other origins.
     ///
-    /// Statuses that are no success are failures, 401 too unless it is `expected`.
+    /// Other statuses than 200 and 206 are failures; so is 401, unless it is `expected`.
     pub fn send(&self, request: &Request<'_>, expected: bool) -> Result<Response, Failure> {
         let mut url = request.url.to_owned();
         let mut trusted = true;
@@ -317,7 +318,7 @@ impl Client {
                 builder = builder.header(header::IF_RANGE, version);
             }
         }
-        // Names are resolved on a thread, and it is a panic where there is none, or none any more.
+        // ureq resolves names on a thread, and panics if it cannot start one.
         check_threads(1).map_err(Failure::Permanent)?;
         catch_unwind(AssertUnwindSafe(|| builder.call()))
             .map_err(|_| Failure::Permanent(no_thread("a thread", "the system has no more")))?
@@ -358,7 +359,7 @@ impl Client {
             })
     }
 
-    /// Plain HTTP is for this machine.
+    /// Refuses plain HTTP to other machines, unless insecure connections are allowed.
     fn check_scheme(&self, uri: &Uri) -> Result<()> {
         let host = uri.host().unwrap_or_default();
         if uri.scheme_str() == Some("https") || self.insecure || is_loopback(host) {
@@ -368,7 +369,7 @@ impl Client {
             .with_hint("use https, or allow insecure connections"))
     }
 
-    /// The proxy that the environment has for this address. This machine is reached without one.
+    /// The proxy that the environment specifies for this URL. Loopback never uses one.
     fn proxy(&self, uri: &Uri) -> Option<Proxy> {
         let environment = self.proxies.as_ref()?;
         if is_loopback(uri.host()?) || environment.is_no_proxy(uri) {
@@ -376,7 +377,7 @@ impl Client {
         }
         let names = match uri.scheme_str() {
             Some("https") => ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"],
-            // In a CGI program `HTTP_PROXY` is a header of the request.
+            // `HTTP_PROXY` is ignored: in a CGI program, a request header can set it.
             _ => ["http_proxy", "http_proxy", "ALL_PROXY", "all_proxy"],
         };
         let value =
@@ -384,8 +385,9 @@ impl Client {
         Proxy::new(&value).ok()
     }
 
-    /// Tries until it goes well, fails for good, has failed too often in a row, or nobody has said anything
-    /// for too long. An attempt tells by its first value whether it got anywhere.
+    /// Repeats an attempt until it succeeds, fails permanently, or has failed more than `retries` times in a row, or
+    /// until no server has sent anything for `timeout`. The first value that an attempt returns is whether it made
+    /// progress.
     pub fn persist<T>(&self, mut attempt: impl FnMut() -> (bool, Result<T, Failure>)) -> Result<T> {
         let mut failures = 0;
         let mut begun = Instant::now();
@@ -401,7 +403,7 @@ impl Client {
                 failures = 0;
             }
             failures += 1;
-            // A host that nobody has reached is more likely misspelt than about to come back.
+            // A host that never responded is more likely misspelt than temporarily down.
             let reached = self.reached.load(Ordering::Relaxed);
             let silent = begun.max(self.traffic.last()).elapsed() >= self.timeout;
             if silent || failures > if reached { self.retries } else { self.retries.min(1) } {
@@ -409,7 +411,7 @@ impl Client {
                 let hint = "check the name and the network";
                 return Err(if reached { error } else { error.with_hint(hint) });
             }
-            // A wait that the server asked for is not its silence.
+            // A delay that the server requested does not count as silence.
             let asked = wait.is_some();
             let wait = match wait {
                 Some(wait) if wait > MAX_RETRY_AFTER => {
@@ -428,7 +430,7 @@ impl Client {
     }
 }
 
-/// Doubles with each failure; a random part keeps clients from coming back all at once.
+/// Exponential backoff with random jitter, so that clients do not retry all at once.
 fn delay(failures: u32) -> Duration {
     use std::hash::{BuildHasher as _, RandomState};
     let delay = MAX_DELAY.min(FIRST_DELAY * 2u32.saturating_pow(failures.min(16) - 1));
@@ -436,18 +438,18 @@ fn delay(failures: u32) -> Duration {
     delay / 2 + delay / 2 * random as u32 / 1000
 }
 
-/// An error about an address. What may be secret in the address is left out.
+/// A download error for a URL, without the URL's secrets.
 pub(crate) fn failed(url: &str, problem: &str) -> Error {
     let shown = shown(url);
     Error::new(ErrorKind::Download, format!("{shown}: {problem}")).with_context("url", shown)
 }
 
-/// What a status that is no success means.
+/// The failure for an unexpected status.
 fn judge(request: &Request<'_>, response: Response) -> Failure {
     let status = response.status;
     let wait = response.header("retry-after").and_then(retry_after);
     let url = response.url.clone();
-    // Registries say why in the body.
+    // Registries explain the status in the body.
     let reason = response.bytes(64 << 10).ok().and_then(|body| reason(&body));
     let reason = reason.map_or(String::new(), |reason| format!(" ({reason})"));
     let error = |kind, text: &str| {
@@ -477,18 +479,18 @@ fn judge(request: &Request<'_>, response: Response) -> Failure {
     }
 }
 
-/// The message in a body like `{"errors": [{"message": ...}]}` or `{"error": ...}`.
+/// The message in a body such as `{"errors": [{"message": ...}]}` or `{"error": ...}`.
 fn reason(body: &[u8]) -> Option<String> {
     let json: serde_json::Value = serde_json::from_slice(body).ok()?;
     let text = json.pointer("/errors/0/message").or_else(|| json.get("error"))?.as_str()?;
-    // Some repeat what they were asked for, with the signature in it.
+    // Some servers repeat the requested URL, including its signature.
     let words = text.split(|c: char| c.is_whitespace() || c.is_control());
     let words: Vec<_> = words.map(plain_word).collect();
     let line: String = words.join(" ").chars().take(200).collect();
     (!line.trim().is_empty()).then_some(line)
 }
 
-/// A word without the query of an address.
+/// A word, without the query if it is a URL.
 fn plain_word(word: &str) -> Cow<'_, str> {
     match word.split_once('?') {
         Some((_, query)) if query.contains('=') => shown(word).into(),
@@ -497,7 +499,7 @@ fn plain_word(word: &str) -> Cow<'_, str> {
     }
 }
 
-/// Where an answer from `url` sends to. What was encrypted stays so.
+/// The URL that a response from `url` redirects to. Fails if it would downgrade HTTPS to HTTP.
 fn redirected(url: &str, location: &HeaderValue) -> Result<String, Failure> {
     let refuse = |problem: &str| Err(Failure::Permanent(failed(url, problem)));
     let Some(next) = location.to_str().ok().and_then(|location| join(url, location)) else {
@@ -513,7 +515,7 @@ fn is_encrypted(url: &str) -> bool {
     parse(url).is_some_and(|url| url.scheme() == "https")
 }
 
-/// Seconds, or a date.
+/// Parses `Retry-After`: seconds or a date.
 fn retry_after(text: &str) -> Option<Duration> {
     if let Ok(seconds) = text.trim().parse() {
         return Some(Duration::from_secs(seconds));
@@ -522,7 +524,7 @@ fn retry_after(text: &str) -> Option<Duration> {
     Some(date.duration_since(SystemTime::now()).unwrap_or_default())
 }
 
-/// The system's certificates, among them those of a company's proxy; Mozilla's where there are none.
+/// The system's certificates, which include those of a company's proxy; Mozilla's if there are none.
 fn roots() -> RootCerts {
     static ROOTS: OnceLock<Option<Arc<Vec<Certificate<'static>>>>> = OnceLock::new();
     let roots = ROOTS.get_or_init(|| {

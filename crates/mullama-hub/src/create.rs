@@ -1,4 +1,4 @@
-//! Making a model in the store from a Modelfile.
+//! Creates models in the store from Modelfiles.
 
 use std::fmt;
 use std::fs;
@@ -17,17 +17,17 @@ use crate::{
     Result, Source, Store, StoredModel, Template,
 };
 
-/// How a model is made.
+/// Options of [`Store::create`].
 #[derive(Default)]
 #[non_exhaustive]
 pub struct CreateOptions<'a> {
-    /// The folder that relative paths start from. Default: the working folder.
+    /// The base folder of relative paths. Default: the working folder.
     pub folder: PathBuf,
-    /// The file of the model that comes with mullama, which `FROM demo` means. Default: none.
+    /// The file of the built-in model, which `FROM demo` refers to. Default: none.
     pub built_in: Option<PathBuf>,
-    /// Called with how far the copying of files has come, in the calling thread.
+    /// Called with the progress of copying files, in the calling thread.
     pub progress: Option<Sink<'a>>,
-    /// Cancels it.
+    /// Cancels the operation.
     pub cancel: CancelToken,
 }
 
@@ -42,28 +42,28 @@ impl fmt::Debug for CreateOptions<'_> {
 }
 
 impl<'a> CreateOptions<'a> {
-    /// Relative paths start from this folder.
+    /// Sets the base folder of relative paths.
     #[must_use]
     pub fn with_folder(mut self, folder: impl Into<PathBuf>) -> Self {
         self.folder = folder.into();
         self
     }
 
-    /// `FROM demo` means this file.
+    /// Sets the file that `FROM demo` refers to.
     #[must_use]
     pub fn with_built_in(mut self, path: impl Into<PathBuf>) -> Self {
         self.built_in = Some(path.into());
         self
     }
 
-    /// Reports how far it has come.
+    /// Sets a callback for the progress.
     #[must_use]
     pub fn with_progress(mut self, progress: impl FnMut(&crate::Progress) + 'a) -> Self {
         self.progress = Some(Box::new(progress));
         self
     }
 
-    /// Can be cancelled by this.
+    /// Sets the token that cancels the operation.
     #[must_use]
     pub fn with_cancel(mut self, cancel: &CancelToken) -> Self {
         self.cancel = cancel.clone();
@@ -74,13 +74,12 @@ impl<'a> CreateOptions<'a> {
 impl Store {
     /// Creates a model from a Modelfile, and gives it this name.
     ///
-    /// What the model it is made `FROM` brings is taken over; instructions replace it: a template, a
-    /// system message, messages, single parameters. Adapters and licences are added. Files are copied,
-    /// unless the store has them.
+    /// The parts of the `FROM` model are inherited. Instructions replace its template, system message, messages and
+    /// single parameters, and add adapters and licences. Files that are not yet in the store are copied into it.
     ///
-    /// Gives `InvalidArgument` for the name of the built-in model, `NotFound` for a model or file that is not
-    /// there, `InvalidModel` for one that is no GGUF,
-    /// `Unsupported` for weights in another format and for a template that mullama cannot honour.
+    /// Returns `InvalidArgument` for the name of the built-in model, `NotFound` for a model or file that does not
+    /// exist, `InvalidModel` for a file that is not GGUF, and `Unsupported` for weights in another format or a template
+    /// that mullama cannot honour.
     pub fn create(
         &self,
         name: &Name,
@@ -117,7 +116,7 @@ impl Store {
             .with_hint("create it again"),
             Err(error) => error,
         };
-        // What was copied for it serves nobody.
+        // Remove the files that were copied for the failed model.
         if let Some(first) = making.layers.first() {
             let config = Layer::config(first.digest, first.size);
             self.discard(&Manifest::new(config, making.layers))?;
@@ -138,7 +137,7 @@ struct Making<'s, 'p> {
 }
 
 impl Making<'_, '_> {
-    /// Collects the layers, and gives the configuration.
+    /// Collects the layers and returns the configuration.
     fn make(&mut self, file: &Modelfile) -> Result<Layer> {
         for from in &file.from {
             self.take(from)?;
@@ -202,7 +201,7 @@ impl Making<'_, '_> {
         Ok(Layer::config(self.store.add_blob(&json)?, json.len() as u64))
     }
 
-    /// Takes over a model or a file.
+    /// Adds the parts of a model or file.
     fn take(&mut self, from: &str) -> Result<()> {
         if let Some(path) = self.path(from) {
             return self.take_path(&path);
@@ -243,7 +242,7 @@ impl Making<'_, '_> {
             .with_hint(format!("use {first}")));
         }
         let shards: Vec<PathBuf> = names.iter().map(|name| file.with_file_name(name)).collect();
-        // What is missing is known before anything is copied.
+        // Check for missing shards before copying anything.
         if let Some(absent) = shards.iter().find(|path| !path.is_file()) {
             return Err(missing("FROM", &absent.to_string_lossy()));
         }
@@ -262,7 +261,7 @@ impl Making<'_, '_> {
                 .iter()
                 .try_for_each(|path| self.add(LayerKind::Projector, path));
         };
-        // Those of Ollama's store lie beside the model, those of this one are here.
+        // Blobs of another store are next to the model; those of this store are already here.
         let folder = model.path.parent().unwrap_or(Path::new(""));
         for layer in manifest.layers.iter().filter(|layer| layer.kind() != Some(LayerKind::Params))
         {
@@ -292,7 +291,7 @@ impl Making<'_, '_> {
         })
     }
 
-    /// The path that is meant, if something is there.
+    /// The path that the text refers to, if it exists.
     fn path(&self, text: &str) -> Option<PathBuf> {
         let path = match text.strip_prefix("~/") {
             Some(rest) => folders::home_dir()?.join(rest),
@@ -310,7 +309,7 @@ impl Making<'_, '_> {
     }
 
     fn add(&mut self, kind: LayerKind, path: &Path) -> Result<()> {
-        // A file of the store, perhaps by way of a link, is not copied.
+        // A file that is already in the store, possibly through a link, is not copied.
         let real = fs::canonicalize(path).map_err(|error| unreadable(path, error))?;
         let layer = match digest_of(&real) {
             Some(digest) if same_file(&real, &self.store.blob(&digest)) => {
@@ -328,7 +327,7 @@ impl Making<'_, '_> {
         Ok(())
     }
 
-    /// Puts a text in the place of those of its kind; none, if it is empty.
+    /// Replaces the texts of this kind by this one; if it is empty, only removes them.
     fn text(&mut self, kind: LayerKind, text: &str) -> Result<()> {
         self.replace(kind);
         if !text.is_empty() {
@@ -346,7 +345,7 @@ impl Making<'_, '_> {
     }
 }
 
-/// The digest in the name of a blob.
+/// The digest in the name of a blob file.
 fn digest_of(path: &Path) -> Option<Digest> {
     Digest::from_hex(path.file_name()?.to_str()?.strip_prefix("sha256-")?)
 }
@@ -355,7 +354,7 @@ fn same_file(real: &Path, other: &Path) -> bool {
     fs::canonicalize(other).is_ok_and(|other| other == real)
 }
 
-/// What a file is in a model, by its metadata.
+/// The kind of layer that a file is, from its metadata.
 fn kind_of(header: &GgufHeader) -> LayerKind {
     match (header.text("general.type"), header.text("general.architecture")) {
         (Some("adapter"), _) => LayerKind::Adapter,
@@ -364,7 +363,7 @@ fn kind_of(header: &GgufHeader) -> LayerKind {
     }
 }
 
-/// The one model in a folder, and its projector.
+/// The only model in a folder, and its projector. Fails if there are several.
 fn only_model(folder: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
     let entries = fs::read_dir(folder).map_err(|error| unreadable(folder, error))?;
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
@@ -372,12 +371,12 @@ fn only_model(folder: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
     let (mut models, mut projectors) = (Vec::new(), Vec::new());
     for path in &paths {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        // A split model is one, by its first file.
+        // A split model counts once, by its first shard.
         let is_first = shard_paths(&name)?.is_none_or(|names| names.first() == Some(&name));
         if !is_gguf(&name) || !is_first || path.is_dir() {
             continue;
         }
-        // What cannot be read may have been meant, and is refused where it is used.
+        // An unreadable file may be the intended one; it is rejected when it is used.
         match GgufHeader::read_metadata(path).as_ref().map(kind_of) {
             Ok(LayerKind::Projector) => projectors.push((name, path)),
             Ok(LayerKind::Adapter) => {}

@@ -10,7 +10,7 @@ use crate::{Error, ErrorKind, Result};
 
 /// The SHA-256 digest that names a blob.
 ///
-/// It can only be made from 32 bytes, so a path that is built of it stays where it was meant.
+/// It always consists of 32 bytes, so a path built from it cannot leave its folder.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 
@@ -22,7 +22,7 @@ impl Digest {
         hasher.finish()
     }
 
-    /// The digest itself.
+    /// The 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -37,17 +37,17 @@ impl Digest {
         })
     }
 
-    /// The first 12 of them, as a list shows them.
+    /// The first 12 hexadecimal digits, for lists.
     pub fn short(&self) -> String {
         self.hex()[..12].to_owned()
     }
 
-    /// The name of the blob's file: `sha256-` and the digits.
+    /// The name of the blob file: `sha256-` and the digits.
     pub(crate) fn file_name(&self) -> String {
         format!("sha256-{}", self.hex())
     }
 
-    /// The digest of 64 hexadecimal digits in lower case.
+    /// Parses 64 hexadecimal digits in lower case.
     pub(crate) fn from_hex(hex: &str) -> Option<Self> {
         let digits = hex.as_bytes();
         if digits.len() != 64 {
@@ -66,7 +66,7 @@ impl Digest {
     }
 }
 
-/// Hashes bytes as they come. Of the libraries that TLS needs anyway, and fast in any build.
+/// Incremental SHA-256. Uses ring, which TLS requires anyway and which is fast in debug builds too.
 pub(crate) struct Hasher(Context);
 
 impl Hasher {

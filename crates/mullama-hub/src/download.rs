@@ -1,5 +1,5 @@
-//! Downloading a file into the store: parts in parallel, each where an earlier run left off, hashed
-//! while they come, visible once the digest is right.
+//! Downloads a file into the store: parts in parallel, resumed where an earlier run stopped, hashed as they arrive. The
+//! blob becomes visible after its digest is verified.
 
 #![allow(clippy::indexing_slicing, reason = "of buffers and of marks, by its own counts")]
 
@@ -23,19 +23,19 @@ use crate::partial::{CHUNK, Partial};
 use crate::progress::{INTERVAL, Meter, Phase};
 use crate::{Digest, Error, ErrorKind, Result, Store};
 
-/// The least and the most bytes that are asked for at once.
+/// Minimum and maximum size of a part, in bytes.
 const PART: Range<u64> = 8 * CHUNK..64 * CHUNK;
-/// After a part that took less time a connection asks for twice as much: asking takes time too.
+/// If a part takes less time than this, the connection requests twice as much next time, to amortise the overhead of a
+/// request.
 const BRIEF: Duration = Duration::from_millis(250);
 const BUFFER: usize = 128 << 10;
-/// Chunks in memory that have come and are still to be hashed; more are read from the file.
+/// Maximum number of received chunks that wait in memory to be hashed; others are read back from the file.
 const FRESH: usize = 8;
-/// A file that took longer is waited for until it is on the disk, so that it survives a power failure.
-/// The disk has kept up with such a transfer, so this takes no time; after a faster one it would take
-/// about as long as the transfer.
+/// A file whose download took longer than this is synced to disk, so that it survives a power failure. The disk has
+/// kept up with such a transfer, so syncing is quick; after a faster one it would take about as long as the transfer.
 const UNSYNCED: Duration = Duration::from_secs(1);
-/// The time after which one more connection is opened, unless this many bytes have come in it: then the
-/// processor is what there is too little of.
+/// Interval after which another connection is opened, unless `PLENTY` bytes arrived within it: then the CPU is the
+/// bottleneck.
 const RAMP: Duration = Duration::from_millis(100);
 const PLENTY: u64 = 32 << 20;
 
@@ -43,17 +43,17 @@ const PLENTY: u64 = 32 << 20;
 #[derive(Debug, Clone)]
 pub(crate) struct Remote {
     pub url: String,
-    /// For the host of `url` alone.
+    /// Bearer token for the origin of `url` only.
     pub bearer: Option<String>,
     pub size: u64,
-    /// What the bytes must hash to; where it is not known, what they hash to is their name.
+    /// The expected digest. If unknown, the blob is named by the digest of the received bytes.
     pub digest: Option<Digest>,
-    /// The server's mark of the version, where there is no digest.
+    /// The server's identifier of the version, for files without a known digest.
     pub version: Option<String>,
 }
 
 impl Remote {
-    /// What the file is called while it is not complete.
+    /// The name of the partial file.
     fn key(&self) -> String {
         match &self.digest {
             Some(digest) => digest.file_name(),
@@ -61,7 +61,7 @@ impl Remote {
         }
     }
 
-    /// Bytes that are still to come.
+    /// Number of bytes not yet downloaded.
     pub fn missing(&self, store: &Store) -> u64 {
         if self.digest.is_some_and(|digest| store.has_blob(&digest, self.size)) {
             return 0;
@@ -71,7 +71,7 @@ impl Remote {
     }
 }
 
-/// Downloads the file, unless the store has it or somebody else is downloading it, who is waited for.
+/// Downloads the file unless the store has it. If another pull is downloading it, waits for that one.
 pub(crate) fn fetch(
     store: &Store,
     client: &Client,
@@ -95,7 +95,7 @@ pub(crate) fn fetch(
         meter.report(Phase::Waiting, done);
     })?;
     meter.restart();
-    // Whoever was waited for may have completed it.
+    // The pull that held the lock may have completed the file.
     if let Some(digest) = remote.digest.filter(here) {
         return finish(digest, meter);
     }
@@ -109,7 +109,8 @@ pub(crate) fn fetch(
         match remote.digest {
             Some(expected) if expected != digest => {
                 partial.discard();
-                // An earlier run, or the disk, may have spoilt it. What came whole will not change.
+                // An earlier run or the disk may have damaged it, so retry once. A complete fresh download would not
+                // differ.
                 if resumed && std::mem::take(&mut again) {
                     let url = shown(&remote.url);
                     log::warn!("{url}: the partial download was damaged; starting over");
@@ -130,7 +131,7 @@ pub(crate) fn fetch(
     }
 }
 
-/// Fetches what is missing, and hashes everything.
+/// Downloads the missing chunks, and hashes the whole file.
 fn transfer(
     client: &Client,
     remote: &Remote,
@@ -168,7 +169,7 @@ fn transfer(
             if workers.len() < most && since.elapsed() > RAMP {
                 let now = partial.completed();
                 if now.saturating_sub(before) < PLENTY {
-                    // Where no more threads are to be had, those that are go on.
+                    // If no more threads can be created, the existing ones do the work.
                     workers.extend(spawn());
                 }
                 (since, before) = (Instant::now(), now);
@@ -203,21 +204,21 @@ struct Transfer<'a> {
     client: &'a Client,
     remote: &'a Remote,
     partial: &'a Partial,
-    /// Chunks of a connection's first part.
+    /// Number of chunks in a connection's first part.
     part: usize,
-    /// Where the server sent us last: asked directly, until it refuses.
+    /// The URL of the last redirect. Used directly until it is refused.
     elsewhere: Mutex<Option<String>>,
-    /// The server gives no parts.
+    /// Whether the server ignores range requests.
     whole: AtomicBool,
     error: Mutex<Option<Error>>,
     fresh: Mutex<Fresh>,
 }
 
-/// Chunks on their way from a connection to the hash, so that they need not be read again.
+/// Received chunks that are not hashed yet, so that they need not be read back.
 #[derive(Default)]
 struct Fresh {
     chunks: BTreeMap<usize, Vec<u8>>,
-    /// Buffers to be used again.
+    /// Reusable buffers.
     spare: Vec<Vec<u8>>,
 }
 
@@ -226,8 +227,8 @@ impl Fresh {
         self.spare.pop().unwrap_or_else(|| vec![0; CHUNK as usize])
     }
 
-    /// Takes a chunk and gives a buffer for the next. The last ones in the file give way to earlier ones,
-    /// which are hashed sooner.
+    /// Stores a chunk and returns a buffer for the next one. If there are too many, evicts the last one in the file,
+    /// because earlier chunks are hashed sooner.
     fn offer(&mut self, chunk: usize, buffer: Vec<u8>) -> Vec<u8> {
         self.chunks.insert(chunk, buffer);
         if self.chunks.len() > FRESH
@@ -240,7 +241,7 @@ impl Fresh {
 }
 
 impl Transfer<'_> {
-    /// Fetches parts until there are none left.
+    /// Downloads parts until none are left.
     fn work(&self) {
         let (mut part, most) = (self.part, (PART.end / CHUNK) as usize);
         while let Some(range) = self.partial.take(part) {
@@ -272,7 +273,7 @@ impl Transfer<'_> {
         self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Fetches these chunks, going on after failures with the first that is missing.
+    /// Downloads these chunks. After a failure, resumes at the first missing one.
     fn fetch(&self, range: Range<usize>) -> Result<()> {
         let mut next = range.start;
         self.client.persist(|| {
@@ -298,7 +299,7 @@ impl Transfer<'_> {
         };
         let mut response = match self.client.send(&request, false) {
             Ok(response) => response,
-            // The address that we were sent to may hold for a while only.
+            // The redirected URL may have expired.
             Err(Failure::Permanent(error))
                 if known.is_some() && !self.client.cancel.is_cancelled() =>
             {
@@ -319,7 +320,7 @@ impl Transfer<'_> {
         self.receive(&mut response.reader(), &url, next, end)
     }
 
-    /// Whether the answer has the bytes that were asked for.
+    /// Checks that the response contains the requested bytes.
     fn check(&self, response: &Response, (first, end): (u64, u64)) -> Result<(), Failure> {
         let refuse = |problem: String| Err(Failure::Permanent(failed(&response.url, &problem)));
         let size = self.remote.size;
@@ -331,7 +332,7 @@ impl Transfer<'_> {
                 Some(length) if length != size => {
                     return refuse(format!("the file has {length} bytes, not {size}"));
                 }
-                // The whole, which is what was wanted.
+                // The request was for the whole file.
                 _ if first == 0 && end == size => {}
                 _ => self.whole.store(true, Ordering::Relaxed),
             }
@@ -346,7 +347,7 @@ impl Transfer<'_> {
         }
     }
 
-    /// Writes what comes into the chunks from `next` on.
+    /// Writes the body into the chunks from `next` on.
     fn receive(
         &self,
         body: &mut impl Read,
@@ -360,7 +361,7 @@ impl Transfer<'_> {
         let mut buffer = self.fresh().buffer();
         while *next < end {
             let range = self.partial.range_of(*next);
-            // A server without parts sends what is there already.
+            // A server without range support sends chunks that are already there.
             let keep = !self.partial.is_done(*next);
             let length = (range.end - range.start) as usize;
             let (mut filled, mut written) = (0, 0);
@@ -376,7 +377,7 @@ impl Transfer<'_> {
                         if keep {
                             self.partial.count(count as i64);
                         }
-                        // What has just come is still in the processor's cache.
+                        // Written in small pieces, while the data is still in the CPU cache.
                         if keep && (filled == length || filled - written >= BUFFER) {
                             file.write_all(&buffer[written..filled]).map_err(io)?;
                             written = filled;
@@ -397,13 +398,13 @@ impl Transfer<'_> {
             }
             *next += 1;
         }
-        // A connection is used again once its answer has been read to the end.
+        // A connection is only reused after its response has been read to the end.
         let _ = body.read(&mut buffer[..1]);
         self.fresh().spare.push(buffer);
         Ok(())
     }
 
-    /// Fetches the whole in one go, from a server that gives no parts.
+    /// Downloads the whole file in one response, from a server without range support.
     fn stream(&self) {
         let mut best = 0;
         let result = self.client.persist(|| {
@@ -427,7 +428,7 @@ impl Transfer<'_> {
         }
     }
 
-    /// Hashes the chunks in their order, as they are done.
+    /// Hashes the chunks in order, as they are completed.
     fn hash(&self) -> Result<Digest> {
         let path = self.partial.path();
         let fail = |error| {
@@ -464,7 +465,7 @@ impl Transfer<'_> {
     }
 }
 
-/// The server's mark of a version: a strong entity tag, or a date.
+/// The server's identifier of a version: a strong entity tag, or the modification date.
 pub(crate) fn version(response: &Response) -> Option<String> {
     let tag = response.header("etag").filter(|tag| !tag.starts_with("W/"));
     tag.or_else(|| response.header("last-modified")).map(str::to_owned)

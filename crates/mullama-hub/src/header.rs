@@ -1,4 +1,4 @@
-//! The headers of a model's files, without the weights: enough to plan where it would go.
+//! Downloads the headers of a model's files without the weights, for planning.
 
 use std::fs;
 use std::io::Read as _;
@@ -15,22 +15,22 @@ use crate::pull::{addresses, probe, root_of};
 use crate::registry::Registry;
 use crate::{Digest, Error, ErrorKind, LayerKind, PullOptions, Result, Source, hugging_face};
 
-/// Bytes that are fetched first; twice as many each time that they do not suffice.
+/// Size of the first request in bytes; doubled as long as it does not suffice.
 const FIRST_RANGE: u64 = 1 << 20;
-/// What a server that sends no parts may send as a whole.
+/// Maximum size of a file from a server that ignores range requests.
 const MAX_WHOLE_SIZE: u64 = 16 << 20;
-/// No model is as long as this.
+/// Maximum plausible size of a model file.
 const MAX_FILE_SIZE: u64 = 1 << 47;
-/// How many models' headers are kept.
+/// Maximum number of models whose headers are cached.
 const MAX_ENTRIES: usize = 50;
 
-/// Fetches the headers of a model's files by ranges, into files in `folder` that are as long as the model's
-/// and take the room of the headers; gives the first one. Headers that are there already are not fetched
-/// again, unless they are damaged.
+/// Downloads the headers of a model's files with range requests, and returns the path of the first. The files in
+/// `folder` have the size of the model's files, but are sparse: only the headers occupy disk space. Cached headers are
+/// not downloaded again, unless they are damaged.
 ///
-/// Gives `NotFound` for a model that there is not, `Unsupported` where the server sends no parts of files
-/// (the message says what the whole would be), `InvalidModel` for what is no GGUF file, or has a header that
-/// cannot be one, `Download` for a failure of the network or the server.
+/// Returns `NotFound` for a model that does not exist, `Unsupported` if the server ignores range requests (the message
+/// has the size of the whole download), `InvalidModel` for a file that is not GGUF or whose header is impossible, and
+/// `Download` for a failure of the network or the server.
 pub fn fetch_header(source: &Source, folder: &Path, options: &PullOptions<'_>) -> Result<PathBuf> {
     let client = Client::new(options);
     let remotes = remotes(source, &client, options)?;
@@ -46,7 +46,7 @@ pub fn fetch_header(source: &Source, folder: &Path, options: &PullOptions<'_>) -
     if is_whole() {
         return Ok(first);
     }
-    // Whatever else lies there is damaged.
+    // Existing files are damaged.
     let _ = fs::remove_dir_all(&model).or_else(|_| fs::remove_file(&model));
     let io = |error| io_error("write", &model, error);
     fs::create_dir_all(folder).map_err(io)?;
@@ -58,14 +58,14 @@ pub fn fetch_header(source: &Source, folder: &Path, options: &PullOptions<'_>) -
         write(&path, &header, length).map_err(|error| io_error("write", &path, error))?;
     }
     match fs::rename(partial.keep(), &model) {
-        // Somebody else was faster.
+        // Another process was faster.
         Err(_) if is_whole() => Ok(first),
         Err(error) => Err(io(error)),
         Ok(()) => Ok(first),
     }
 }
 
-/// What a file of a model is called beside the others.
+/// The name of a model file among the others.
 fn name(index: usize, count: usize) -> String {
     if count == 1 {
         return "model.gguf".to_owned();
@@ -73,7 +73,7 @@ fn name(index: usize, count: usize) -> String {
     format!("model-{:05}-of-{count:05}.gguf", index + 1)
 }
 
-/// Tells a version of a file from others.
+/// Identifies a version of a file.
 fn identity(remote: &Remote) -> String {
     let version = match (&remote.digest, &remote.version) {
         (Some(digest), _) => digest.hex(),
@@ -83,7 +83,7 @@ fn identity(remote: &Remote) -> String {
     format!("{} {} {version}", remote.url, remote.size)
 }
 
-/// The files of the model's weights.
+/// The files with the model's weights.
 fn remotes(source: &Source, client: &Client, options: &PullOptions<'_>) -> Result<Vec<Remote>> {
     let PullOptions { endpoints, token, insecure, .. } = options;
     let hugging_face = |source| {
@@ -119,7 +119,7 @@ fn remotes(source: &Source, client: &Client, options: &PullOptions<'_>) -> Resul
     })
 }
 
-/// The bytes before a file's data, and the length of the whole.
+/// The bytes before the file's tensor data, and the size of the whole file.
 fn fetch(client: &Client, remote: &Remote) -> Result<(Vec<u8>, u64)> {
     let length = remote.size;
     if length > MAX_FILE_SIZE {
@@ -146,7 +146,7 @@ fn fetch(client: &Client, remote: &Remote) -> Result<(Vec<u8>, u64)> {
     }
 }
 
-/// A part of a file.
+/// Downloads a range of a file.
 fn part(client: &Client, remote: &Remote, from: u64, end: u64) -> Result<Vec<u8>> {
     client.persist(|| {
         let request = Request {
@@ -207,18 +207,18 @@ fn cut(remote: &Remote) -> Failure {
     Failure::Transient(failed(&remote.url, problem), None)
 }
 
-/// An address without what may be secret.
+/// The URL without secrets.
 fn shown(remote: &Remote) -> String {
     address::shown(&remote.url)
 }
 
-/// Writes the header, and a hole for the rest.
+/// Writes the header, followed by a hole.
 fn write(path: &Path, header: &[u8], length: u64) -> std::io::Result<()> {
     fs::write(path, header)?;
     fs::OpenOptions::new().write(true).open(path)?.set_len(length)
 }
 
-/// Makes room for one more model's headers.
+/// Deletes the oldest cached headers to make room for one more model.
 fn forget_oldest(folder: &Path) {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut kept: Vec<_> = entries

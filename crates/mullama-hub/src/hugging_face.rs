@@ -1,4 +1,4 @@
-//! Hugging Face: which files of a repository make a model.
+//! Hugging Face: selects the files of a repository that form a model.
 
 use std::cmp::Reverse;
 
@@ -9,13 +9,13 @@ use crate::client::{Client, Request, failed};
 use crate::download::Remote;
 use crate::{Digest, Error, ErrorKind, HuggingFace, LayerKind, Result};
 
-/// Bytes of the longest answer about a repository.
+/// Maximum size in bytes of an API response.
 const MAX_ANSWER_SIZE: u64 = 64 << 20;
-/// Pages of the longest list of files.
+/// Maximum number of pages in a list of files.
 const MAX_PAGES: u32 = 100;
-/// What is taken where no quantisation is asked for.
+/// Quantisations to prefer if none is requested.
 const PREFERRED: [&str; 2] = ["Q4_K_M", "Q8_0"];
-/// Words in the paths of files that go with a model.
+/// Words in paths that mark a file as a companion of a model, not a model.
 const COMPANIONS: [&str; 23] = [
     "adapter",
     "adapters",
@@ -41,7 +41,7 @@ const COMPANIONS: [&str; 23] = [
     "vocab",
     "vocoder",
 ];
-/// No model has more files than this.
+/// Maximum number of files of a model.
 pub(crate) const MAX_SHARDS: u32 = 1000;
 
 /// A file of a repository.
@@ -77,22 +77,22 @@ struct Ref {
     target_commit: String,
 }
 
-/// A file to download, and what it is in the model.
+/// A file to download, and its role in the model.
 pub(crate) struct Chosen {
     pub kind: LayerKind,
-    /// Its name, without folders.
+    /// The file name, without folders.
     pub title: String,
     pub remote: Remote,
-    /// Where there is no digest, tells this version of this file from all others.
+    /// Identifies this version of the file, if its digest is unknown.
     pub stamp: Option<String>,
 }
 
-/// What stands for a version of the file at an address. The address may have secrets, this has none.
+/// Identifies a version of the file at a URL. It is a digest, since the URL may contain secrets.
 pub(crate) fn stamp(url: &str, version: &str) -> String {
     Digest::of(format!("{url} {version}").as_bytes()).hex()
 }
 
-/// The files that make the model which was asked for.
+/// The files of the requested model.
 pub(crate) fn resolve(
     client: &Client,
     endpoint: &str,
@@ -104,7 +104,7 @@ pub(crate) fn resolve(
     let commit = page.commit(source.revision())?;
     let files = page.files(&commit)?;
     let mut chosen = choose(&files, source)?;
-    // Two files of one name could not lie beside each other.
+    // Files with the same path would overwrite each other.
     chosen.dedup_by(|a, b| a.1.path == b.1.path);
     chosen
         .into_iter()
@@ -122,7 +122,7 @@ pub(crate) fn resolve(
             let bearer = token.map(str::to_owned);
             let size = file.lfs.as_ref().map_or(file.size, |lfs| lfs.size);
             let title = base_name(&file.path).to_owned();
-            // The commit, and so the address, is of one version.
+            // The URL contains the commit, which identifies the version.
             let stamp = digest.is_none().then(|| stamp(&url, ""));
             let remote = Remote { url, bearer, size, digest, version: None };
             Ok(Chosen { kind, title, remote, stamp })
@@ -138,7 +138,7 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
-    /// The commit that a branch or a tag is at.
+    /// The commit that a branch or tag points to.
     fn commit(&self, revision: &str) -> Result<String> {
         if revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Ok(revision.to_owned());
@@ -181,7 +181,7 @@ impl Page<'_> {
         Err(failed(&url, "the list of files does not end"))
     }
 
-    /// The JSON at an address, and the address of the next page.
+    /// The JSON at a URL, and the URL of the next page.
     fn get<T: serde::de::DeserializeOwned>(&self, url: &str) -> Result<(T, Option<String>)> {
         let (next, bytes) = self
             .client
@@ -200,7 +200,7 @@ impl Page<'_> {
         Ok((value, next))
     }
 
-    /// Says what a refusal means: a repository that is not there looks like a private one.
+    /// Explains an error status: a missing repository cannot be distinguished from a private one.
     fn explain(&self, error: Error) -> Error {
         let repo = self.repo;
         let (kind, message, hint) = match (error.get("status"), self.token) {
@@ -238,7 +238,7 @@ impl Page<'_> {
     }
 }
 
-/// The address in `<address>; rel="next"`.
+/// The URL in `<url>; rel="next"`.
 fn next_page(link: &str) -> Option<&str> {
     let entry = link.split(',').find(|entry| entry.contains("rel=\"next\""))?;
     entry.split_once('<')?.1.split_once('>').map(|(address, _)| address)
@@ -284,8 +284,8 @@ fn choose<'a>(files: &'a [File], source: &HuggingFace) -> Result<Vec<(LayerKind,
     Ok(chosen)
 }
 
-/// The models among the GGUF files of a repository of this name, the likeliest first. What goes with a model
-/// (see [`Role`]) is none, unless there is nothing else.
+/// The models among the GGUF files of a repository, most likely ones first. Companions of a model (see [`Role`]) are
+/// included only if there are no models.
 pub(crate) fn models<'a>(paths: impl Iterator<Item = &'a str>, repo: &str) -> Vec<&'a str> {
     let repo = repo.to_ascii_lowercase();
     let repo = repo.trim_end_matches("gguf").trim_end_matches(['-', '_', '.']);
@@ -296,7 +296,7 @@ pub(crate) fn models<'a>(paths: impl Iterator<Item = &'a str>, repo: &str) -> Ve
         Role::Companion
     };
     models.retain(|(found, _)| *found == role);
-    // Shallow ones first, and those that are called like the repository; else as a reader would sort them.
+    // Files in the top folder first, then files named like the repository, then in alphabetical order.
     models.sort_by_key(|(_, path)| {
         let called = base_name(path).to_ascii_lowercase().starts_with(repo);
         (folder(path).len(), !called, *path)
@@ -304,14 +304,14 @@ pub(crate) fn models<'a>(paths: impl Iterator<Item = &'a str>, repo: &str) -> Ve
     models.into_iter().map(|(_, path)| path).collect()
 }
 
-/// What a GGUF file is in a repository, as far as its name tells.
+/// The role of a GGUF file in a repository, judged by its name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     /// A model.
     Model,
-    /// Something that is of use beside a model: what drafts for it, an adapter. It may be a model itself.
+    /// A file used together with a model: a draft model or an adapter. It may itself be a model.
     Companion,
-    /// What is never a model itself: a projector, an importance matrix.
+    /// Never a model: a projector or an importance matrix.
     Part,
 }
 
@@ -342,14 +342,14 @@ pub(crate) fn is_gguf(path: &str) -> bool {
     without_end(path).is_some()
 }
 
-/// The path without `.gguf`, in upper or lower case.
+/// The path without `.gguf`, in any case.
 pub(crate) fn without_end(path: &str) -> Option<&str> {
     let (stem, end) = path.split_at_checked(path.len().checked_sub(5)?)?;
     end.eq_ignore_ascii_case(".gguf").then_some(stem)
 }
 
-/// The file of this path; case makes no difference where there is but one. A bare name is looked for in
-/// folders too.
+/// The file with this path. Case is ignored if only one file matches. A name without folders is also searched for in
+/// folders.
 fn named<'a>(ggufs: &[&'a File], path: &str) -> Option<&'a str> {
     let paths = || ggufs.iter().map(|file| file.path.as_str());
     paths()
@@ -358,13 +358,13 @@ fn named<'a>(ggufs: &[&'a File], path: &str) -> Option<&'a str> {
         .or_else(|| only(paths().filter(|known| base_name(known).eq_ignore_ascii_case(path))))
 }
 
-/// The one that there is.
+/// The item, if there is exactly one.
 fn only<T>(mut found: impl Iterator<Item = T>) -> Option<T> {
     found.next().filter(|_| found.next().is_none())
 }
 
-/// What is taken where nothing is asked for: of what lies on top, or in folders that a quantisation gives
-/// its name, if there is such.
+/// The model to use if none is requested. Files in the top folder, or in folders named after a quantisation, have
+/// priority.
 fn preferred<'a>(models: &[&'a str]) -> Option<&'a str> {
     let near = |path: &str| folder(path).iter().all(|folder| quant_in(folder).is_some());
     let near: Vec<&str> = models.iter().copied().filter(|path| near(path)).collect();
@@ -373,8 +373,8 @@ fn preferred<'a>(models: &[&'a str]) -> Option<&'a str> {
     found.or(models.first().copied())
 }
 
-/// The first file with this quantisation in its name: `Q4_K` is in `m-Q4_K.gguf` and `Q4_K-1-of-2`,
-/// not in `m-Q4_K_M.gguf`. A folder of that name will do.
+/// The first file with this quantisation in its name: `Q4_K` matches `m-Q4_K.gguf` and `Q4_K-1-of-2`, but not
+/// `m-Q4_K_M.gguf`. A folder of that name matches too.
 fn matching<'a>(models: &[&'a str], quant: &str) -> Option<&'a str> {
     let quant = quant.to_ascii_lowercase();
     let ends = |path: &str, before: fn(char) -> bool| {
@@ -385,12 +385,12 @@ fn matching<'a>(models: &[&'a str], quant: &str) -> Option<&'a str> {
                 && head.is_some_and(|head| head.chars().next_back().is_none_or(before))
         })
     };
-    // `IQ4_K.` is no `Q4_K`, unless there is no other.
+    // `IQ4_K.` matches `Q4_K` only if nothing else does.
     let find = |before: fn(char) -> bool| models.iter().copied().find(|path| ends(path, before));
     find(|c| !c.is_ascii_alphanumeric()).or_else(|| find(|_| true))
 }
 
-/// The quantisations in the names of files.
+/// The quantisations in the files' names.
 fn quants(models: &[&str]) -> Vec<String> {
     let mut quants: Vec<String> = models.iter().filter_map(|path| quant_in(path)).collect();
     quants.sort();
@@ -414,7 +414,7 @@ pub(crate) fn quant_in(path: &str) -> Option<String> {
     stem.rsplit(['-', '.']).find(is_quant).map(str::to_owned)
 }
 
-/// Bits of a weight, by the name of its file.
+/// Bits per weight, from the file's name; 16 if unknown.
 fn bits(path: &str) -> u32 {
     let Some(quant) = quant_in(path) else { return 16 };
     let digits: String = quant
@@ -425,7 +425,7 @@ fn bits(path: &str) -> u32 {
     digits.parse().unwrap_or(16)
 }
 
-/// `a/b-00001-of-00003.gguf` is the first of three of `a/b`.
+/// Parses a shard's name: `a/b-00001-of-00003.gguf` is shard 1 of 3 of `a/b`.
 pub(crate) fn shard(path: &str) -> Option<(&str, u32, u32)> {
     let stem = without_end(path)?;
     let number = |text: &str| {
@@ -437,7 +437,7 @@ pub(crate) fn shard(path: &str) -> Option<(&str, u32, u32)> {
     (1..=count).contains(&index).then_some((stem, index, count))
 }
 
-/// The paths of all shards of a split model, by that of one of them. None where it is not split.
+/// The paths of all shards of a split model, from the path of one of them. `None` if it is not split.
 pub(crate) fn shard_paths(path: &str) -> Result<Option<Vec<String>>> {
     let Some((stem, _, count)) = shard(path) else { return Ok(None) };
     if count > MAX_SHARDS {
@@ -448,7 +448,7 @@ pub(crate) fn shard_paths(path: &str) -> Result<Option<Vec<String>>> {
         .with_context("count", count)
         .with_hint(format!("a model has {MAX_SHARDS} files at most")));
     }
-    // Written as this one is.
+    // Same case of the extension as in `path`.
     let end = path.get(path.len() - 5..).unwrap_or(".gguf");
     Ok(Some((1..=count).map(|i| format!("{stem}-{i:05}-of-{count:05}{end}")).collect()))
 }
@@ -533,7 +533,7 @@ mod tests {
             "old/m-Q4_K_M.gguf",
             "a-Q4_K_M.gguf",
         ] {
-            // Beside the same quantisation, and beside another.
+            // Next to the same quantisation, and next to another.
             for model in ["m-Q4_K_M.gguf", "m-Q8_0.gguf", "m-Q5_K_M-00001-of-00001.gguf"] {
                 if companion.starts_with("a-Q4") && model != "m-Q4_K_M.gguf" {
                     continue;
@@ -542,16 +542,16 @@ mod tests {
                 assert_eq!(chosen[0], model, "beside {companion}");
             }
         }
-        // Asked for, by the quantisation or by the name.
+        // Companions can be requested by their name, not by the quantisation alone.
         let files = ["m-Q8_0.gguf", "draft-m-Q4_K_M.gguf", "mmproj-F16.gguf"];
         assert_eq!(chosen(&files, "hf:u/m:Q4_K_M").unwrap_err().hint(), Some("it has Q8_0"));
         assert_eq!(chosen(&files, "hf:u/m:draft-m-Q4_K_M.gguf").unwrap()[0], files[1]);
-        // A repository of nothing else; what is never a model.
+        // A repository that contains nothing else; files that are never a model.
         assert_eq!(chosen(&["m-draft-Q4_K_M.gguf"], "hf:u/m").unwrap(), ["m-draft-Q4_K_M.gguf"]);
         for part in ["mmproj-F16.gguf", "imatrix.gguf", "m.imatrix.gguf", "m-mmproj.gguf"] {
             assert_eq!(chosen(&[part], "hf:u/m").unwrap_err().kind(), ErrorKind::NotFound);
         }
-        // Quantised with a matrix, it is a model.
+        // A model quantised with an importance matrix is a model.
         let files = ["m-imatrix-Q4_K_M.gguf", "m-imatrix-Q8_0.gguf"];
         assert_eq!(chosen(&files, "hf:u/m:q8_0").unwrap(), [files[1]]);
     }

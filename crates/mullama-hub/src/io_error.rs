@@ -1,17 +1,17 @@
-//! Failures of reading and writing files of the store, with what to do about them.
+//! I/O errors of the store's files, with hints.
 
 use std::io;
 use std::path::Path;
 
 use crate::Error;
 
-/// An operation on a file that failed: "cannot write /models/blobs: no space left on device".
+/// The error of a failed file operation: "cannot write /models/blobs: no space left on device".
 pub(crate) fn io_error(action: &str, path: &Path, source: io::Error) -> Error {
     let hint = hint(source.kind());
     with_hint(Error::io(action, path, source), hint)
 }
 
-/// A file that cannot be read.
+/// The error of a file that cannot be read.
 pub(crate) fn unreadable(path: &Path, source: io::Error) -> Error {
     let hint = hint(source.kind());
     with_hint(Error::unreadable(path, source), hint)

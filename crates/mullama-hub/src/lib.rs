@@ -1,11 +1,12 @@
 //! Model names, the local store and registries of mullama.
 //!
-//! - [`Name`] and [`Source`]: what a user may write where a model is asked for.
-//! - [`Store`]: a folder of models, laid out as Ollama's, under `MULLAMA_MODELS`; and the models that
-//!   other programs have downloaded ([`Caches`]), which are only read.
-//! - [`pull`]: from Ollama's registry or another that speaks its protocol, from Hugging Face, or from
-//!   an address, into the store.
-//! - [`Modelfile`] and [`Store::create`]: models made from others; [`Template`]: their prompts.
+//! - [`Name`] and [`Source`]: how users specify a model.
+//! - [`Store`]: a folder of models in Ollama's layout, under `MULLAMA_MODELS`, and the models that
+//!   other programs have downloaded ([`Caches`]), which are read-only.
+//! - [`pull`]: downloads a model into the store, from Ollama's registry, another registry with the
+//!   same protocol, Hugging Face, or a URL.
+//! - [`Modelfile`] and [`Store::create`]: models derived from others; [`Template`]: their prompt
+//!   templates.
 //!
 //! ```no_run
 //! use mullama_hub::{PullOptions, Source, Store, pull};
@@ -20,7 +21,7 @@
 //! # Ok::<(), mullama_hub::Error>(())
 //! ```
 //!
-//! # What can be relied on
+//! # Guarantees
 //!
 //! A file is in the store once its digest has been verified, and a model is listed once all of its
 //! files are present. Both appear by renaming, so a killed process, a broken connection or a full
@@ -29,7 +30,7 @@
 //! several, one downloads it while the others wait. Credentials are sent only to their own host,
 //! never to a host that it redirects to.
 //!
-//! # The environment
+//! # Environment variables
 //!
 //! | Variable | Meaning |
 //! |---|---|
@@ -38,11 +39,11 @@
 //! | `HF_ENDPOINT`, `HF_TOKEN` | Hugging Face, or a mirror; the token for it |
 //! | `OLLAMA_MODELS`, `HF_HUB_CACHE`, `HF_HOME`, `LLAMA_CACHE` | caches of other programs |
 //! | `MULLAMA_PULL_TIMEOUT`, `MULLAMA_PULL_LEAST_RATE` | limits of a pull, see [`PullOptions`] |
-//! | `HTTPS_PROXY`, `http_proxy`, `ALL_PROXY`, `NO_PROXY` | proxies, which loopback needs not |
-//! | `SSL_CERT_FILE`, `SSL_CERT_DIR` | certificates, in place of the system's |
+//! | `HTTPS_PROXY`, `http_proxy`, `ALL_PROXY`, `NO_PROXY` | proxies; never used for loopback |
+//! | `SSL_CERT_FILE`, `SSL_CERT_DIR` | certificates, instead of the system's |
 
 #![warn(missing_debug_implementations)]
-// What others wrote is never trusted to be there.
+// Files and responses are untrusted input: a missing element must be an error, not a panic.
 #![cfg_attr(
     not(test),
     warn(

@@ -1,4 +1,4 @@
-//! Locks between threads and processes, on files.
+//! File locks between threads and processes.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -12,7 +12,7 @@ use crate::{CancelToken, ErrorKind, Result};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A lock that is held. The system releases it when the process ends, however it ends.
+/// A file lock. The system releases it when the process ends, for whatever reason.
 pub(crate) struct Lock {
     file: File,
     path: PathBuf,
@@ -20,18 +20,18 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// Waits for the lock of this file, which stays.
+    /// Waits for the lock on this file, which is not deleted afterwards.
     pub fn lasting(path: &Path) -> Result<Self> {
         Self::take(path, false, &CancelToken::new(), &mut || ())
     }
 
-    /// Waits for the lock of this file, which is removed afterwards if it can be. `waiting` is called
-    /// now and then.
+    /// Waits for the lock on this file, and deletes the file on release where possible. `waiting`
+    /// is called at each poll.
     pub fn passing(path: &Path, cancel: &CancelToken, waiting: &mut dyn FnMut()) -> Result<Self> {
         Self::take(path, true, cancel, waiting)
     }
 
-    /// The lock of this file, if nobody has it.
+    /// Takes the lock on this file if it is free.
     pub fn free(path: &Path) -> Result<Option<Self>> {
         let cancel = CancelToken::new();
         match Self::take(path, true, &cancel, &mut || cancel.cancel()) {
@@ -50,7 +50,7 @@ impl Lock {
         let fail = |error| io_error("lock", path, error);
         loop {
             cancel.check()?;
-            // Through a link the file would be made elsewhere.
+            // Opening through a link would create the file elsewhere.
             if std::fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
                 let problem =
                     io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
@@ -73,7 +73,8 @@ impl Lock {
                     Err(TryLockError::Error(error)) => return Err(fail(error)),
                 }
             }
-            // Who waited for a file that was removed meanwhile has the lock of nothing.
+            // The previous owner may have deleted the file meanwhile: a lock on a deleted file is
+            // useless, so try again.
             if is_at(&file, path) {
                 return Ok(Self { file, path: path.to_owned(), passing });
             }
@@ -90,7 +91,7 @@ impl Drop for Lock {
     }
 }
 
-/// Whether the file that is open is the one at this path.
+/// Whether the open file is the one at this path.
 #[cfg(unix)]
 fn is_at(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;
@@ -98,7 +99,7 @@ fn is_at(file: &File, path: &Path) -> bool {
     matches!((file.metadata(), path.metadata()), (Ok(a), Ok(b)) if id(&a) == id(&b))
 }
 
-/// Elsewhere a file has no number to tell it by, so the empty files of locks stay.
+/// Without inode numbers, deletion cannot be detected, so lock files are not deleted.
 #[cfg(not(unix))]
 fn is_at(_: &File, _: &Path) -> bool {
     true

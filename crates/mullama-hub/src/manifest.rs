@@ -1,4 +1,4 @@
-//! Manifests: what a model consists of.
+//! Manifests: the lists of a model's files.
 
 use std::collections::BTreeMap;
 
@@ -8,27 +8,27 @@ use serde::{Deserialize, Serialize};
 use crate::hugging_face::MAX_SHARDS;
 use crate::{Digest, Error, ErrorKind, Result};
 
-/// Bytes of the longest manifest that is read.
+/// Maximum size of a manifest, in bytes.
 pub(crate) const MAX_MANIFEST_SIZE: u64 = 4 << 20;
-/// Bytes of the longest template, licence or other text.
+/// Maximum size of a template, licence or other text, in bytes.
 const MAX_TEXT_SIZE: u64 = 16 << 20;
 
 const MEDIA_TYPE: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const OCI_MEDIA_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG_MEDIA_TYPE: &str = "application/vnd.docker.container.image.v1+json";
 const LAYER_MEDIA_TYPE: &str = "application/vnd.ollama.image.";
-/// Under this key an annotation has the name that a file had.
+/// Annotation key for the original file name.
 const TITLE: &str = "org.opencontainers.image.title";
-/// And under this one the address and version that it was downloaded from.
+/// Annotation key for the URL and version of a downloaded file.
 const VERSION: &str = "mullama.version";
 
-/// What a layer of a manifest is.
+/// The kind of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LayerKind {
-    /// Weights: a GGUF file, or one shard of a split one; shards come in their order.
+    /// Weights: a GGUF file, or one shard of a split model, in order.
     Model,
-    /// A projector, which turns images or sound into embeddings.
+    /// A projector, which converts images or sound into embeddings.
     Projector,
     /// A `LoRA` adapter.
     Adapter,
@@ -38,9 +38,9 @@ pub enum LayerKind {
     Template,
     /// The system message.
     System,
-    /// Options of a generation, as JSON.
+    /// Generation options, as JSON.
     Params,
-    /// Messages that come before a chat's first, as JSON.
+    /// Initial messages of a chat, as JSON.
     Messages,
     /// A licence.
     License,
@@ -59,7 +59,7 @@ impl LayerKind {
         (Self::License, "license"),
     ];
 
-    /// Whether the engine opens the file; else it is text.
+    /// Whether it is a file for the engine; otherwise it is text.
     pub fn is_gguf(self) -> bool {
         matches!(self, Self::Model | Self::Projector | Self::Adapter | Self::Draft)
     }
@@ -71,91 +71,91 @@ impl LayerKind {
 
     fn of(media_type: &str) -> Option<Self> {
         let name = match media_type.strip_prefix(LAYER_MEDIA_TYPE)? {
-            "prompt" => "template", // as early manifests call it
+            "prompt" => "template", // in early manifests
             name => name,
         };
         Self::ALL.iter().find(|(_, known)| *known == name).map(|(kind, _)| *kind)
     }
 }
 
-/// A blob that a manifest names.
+/// A reference to a blob.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Layer {
     media_type: String,
-    /// What it is called in the store.
+    /// The digest, which names the blob in the store.
     pub digest: Digest,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     annotations: BTreeMap<String, String>,
 }
 
 impl Layer {
-    /// A layer of this kind.
+    /// Creates a layer of this kind.
     pub(crate) fn new(kind: LayerKind, digest: Digest, size: u64) -> Self {
         Self { media_type: kind.media_type(), digest, size, annotations: BTreeMap::new() }
     }
 
-    /// The manifest's configuration.
+    /// Creates the configuration layer.
     pub(crate) fn config(digest: Digest, size: u64) -> Self {
         let media_type = CONFIG_MEDIA_TYPE.to_owned();
         Self { media_type, digest, size, annotations: BTreeMap::new() }
     }
 
-    /// Notes the name that the file had.
+    /// Records the original file name.
     #[must_use]
     pub(crate) fn with_title(mut self, title: &str) -> Self {
         self.annotations.insert(TITLE.to_owned(), title.to_owned());
         self
     }
 
-    /// The name that the file had. It is the registry's word, and no path.
+    /// The original file name. It comes from the registry; never use it as a path.
     pub fn title(&self) -> Option<&str> {
         self.annotations.get(TITLE).map(String::as_str)
     }
 
-    /// Notes which version the file was.
+    /// Records the version of the file.
     #[must_use]
     pub(crate) fn with_version(mut self, version: Option<String>) -> Self {
         self.annotations.extend(version.map(|version| (VERSION.to_owned(), version)));
         self
     }
 
-    /// Which version the file was, where the server said so.
+    /// The recorded version of the file, if the server provided one.
     pub(crate) fn version(&self) -> Option<&str> {
         self.annotations.get(VERSION).map(String::as_str)
     }
 
-    /// What it is.
+    /// The kind, if known.
     pub fn kind(&self) -> Option<LayerKind> {
         LayerKind::of(&self.media_type)
     }
 }
 
-/// The list of a model's files, as Ollama's stores and registries have it.
+/// The list of a model's files, in the format of Ollama's stores and registries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Manifest {
     schema_version: u32,
     #[serde(default)]
     media_type: String,
-    /// The configuration: what made the model and for what, as JSON.
+    /// The layer with the configuration, as JSON; see [`Config`].
     pub config: Layer,
     /// The files.
     pub layers: Vec<Layer>,
 }
 
 impl Manifest {
-    /// A manifest of these.
+    /// Creates a manifest.
     pub(crate) fn new(config: Layer, layers: Vec<Layer>) -> Self {
         Self { schema_version: 2, media_type: MEDIA_TYPE.to_owned(), config, layers }
     }
 
-    /// Reads a manifest, which may be anybody's.
+    /// Parses a manifest from an untrusted source.
     ///
-    /// Gives `InvalidModel` for one that is damaged or says what cannot be, `Unsupported` for a model
-    /// that is not in the GGUF format.
+    /// Returns `InvalidModel` if it is damaged or has impossible values, and `Unsupported` for a
+    /// model that is not in the GGUF format.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let refuse = |problem: String| {
             Error::new(ErrorKind::InvalidModel, format!("the manifest cannot be used: {problem}"))
@@ -212,63 +212,63 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// As it is stored.
+    /// The serialised manifest.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// The configuration and the files.
+    /// The configuration and all layers.
     pub fn blobs(&self) -> impl Iterator<Item = &Layer> {
         std::iter::once(&self.config).chain(&self.layers)
     }
 
-    /// The files of this kind.
+    /// The layers of this kind.
     pub fn of_kind(&self, kind: LayerKind) -> impl Iterator<Item = &Layer> {
         self.layers.iter().filter(move |layer| layer.kind() == Some(kind))
     }
 
-    /// Bytes of all of them.
+    /// Total size of all blobs, in bytes.
     pub fn size(&self) -> u64 {
         self.blobs().map(|layer| layer.size).sum()
     }
 }
 
-/// The configuration of a model.
+/// A model's configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct Config {
-    /// `gguf`.
+    /// The format, always `gguf`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub model_format: String,
-    /// The architecture: `llama`.
+    /// The architecture, for example `llama`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub model_family: String,
-    /// The number of parameters: `1.2B`.
+    /// The number of parameters, for example `1.2B`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub model_type: String,
-    /// The quantisation: `Q4_K_M`.
+    /// The quantisation, for example `Q4_K_M`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub file_type: String,
-    /// What renders prompts in Ollama; mullama uses the template.
+    /// Ollama's renderer of prompts. mullama uses the template instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub renderer: Option<String>,
-    /// What parses answers in Ollama; mullama uses the template.
+    /// Ollama's parser of answers. mullama uses the template instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parser: Option<String>,
-    /// The version of Ollama that the model needs.
+    /// The minimum version of Ollama.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requires: Option<String>,
-    /// `amd64`, whatever the processor: registries ask for something.
+    /// Always `amd64`; registries require a value.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub architecture: String,
-    /// `linux`, whatever the system.
+    /// Always `linux`; registries require a value.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub os: String,
 }
 
 impl Config {
-    /// What a file's metadata, and the quantisation in its name, give.
+    /// Derives the configuration from a file's metadata and the quantisation in its name.
     pub(crate) fn of(header: &GgufHeader, quant: Option<String>) -> Self {
         let text = |key: &str| header.text(key).unwrap_or_default().to_owned();
         let own = header.quantisation().map(str::to_owned);

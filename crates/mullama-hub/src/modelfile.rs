@@ -1,4 +1,4 @@
-//! Modelfiles: what a model is made from, as text.
+//! Modelfiles: text files that describe how to create a model.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,21 +12,21 @@ use serde_json::Value;
 
 use crate::{Error, ErrorKind, Result, StoredModel};
 
-/// Bytes of the longest Modelfile.
+/// Maximum size of a Modelfile, in bytes.
 const MAX_SIZE: u64 = 16 << 20;
 const TOO_LONG: &str = "a Modelfile has 16 MiB at most";
 
-/// A message that comes before a chat's first.
+/// An initial message of a chat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// `system`, `user` or `assistant`.
     pub role: String,
-    /// What it says.
+    /// The text.
     #[serde(default)]
     pub content: String,
 }
 
-/// Options of a generation that come with a model, by Ollama's names: `temperature`, `num_ctx`, `stop`.
+/// Generation options that are stored with a model, by Ollama's names: `temperature`, `num_ctx`, `stop`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Parameters(BTreeMap<String, Value>);
@@ -74,24 +74,24 @@ const TYPES: [(&str, Type); 31] = [
 ];
 
 impl Parameters {
-    /// The value of this option: a number, true or false; for `stop`, a list of texts.
+    /// The value of this option: a number or boolean; for `stop`, a list of strings.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
     }
 
-    /// All of them, by name.
+    /// All options, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value))
     }
 
-    /// Whether there are none.
+    /// Whether no option is set.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Sets an option as `PARAMETER` does: `stop` adds to its list, others replace what was set.
+    /// Sets an option like `PARAMETER`: `stop` appends to its list, other options are replaced.
     ///
-    /// Gives `InvalidArgument` for an option that there is not, or a value that it cannot have.
+    /// Returns `InvalidArgument` for an unknown option or an invalid value.
     pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
         let lower = name.to_ascii_lowercase();
         let Some((name, ty)) = TYPES.iter().find(|(known, _)| *known == lower) else {
@@ -125,7 +125,7 @@ impl Parameters {
             },
             Type::Texts => {
                 let list = self.0.entry((*name).to_owned()).or_insert_with(|| Value::Array(vec![]));
-                // A registry may have written one text without a list.
+                // Registries may have a single string instead of a list.
                 if !list.is_array() {
                     *list = Value::Array(vec![list.take()]);
                 }
@@ -139,7 +139,7 @@ impl Parameters {
         Ok(())
     }
 
-    /// Takes over what the other sets.
+    /// Sets all options that the other sets.
     pub(crate) fn override_with(&mut self, other: &Self) {
         self.0.extend(other.0.clone());
     }
@@ -149,7 +149,7 @@ impl Parameters {
     }
 }
 
-/// What a model is made from.
+/// A parsed Modelfile.
 ///
 /// ```
 /// use mullama_hub::Modelfile;
@@ -162,27 +162,27 @@ impl Parameters {
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Modelfile {
-    /// `FROM`: the model, by its name or path; a projector may follow it.
+    /// `FROM`: the model, as a name or path; optionally followed by a projector.
     pub from: Vec<String>,
     /// `ADAPTER`: paths of `LoRA` adapters.
     pub adapters: Vec<String>,
-    /// `DRAFT`: the path of a model that drafts tokens.
+    /// `DRAFT`: the path of a draft model.
     pub draft: Option<String>,
     /// `TEMPLATE`: the prompt template.
     pub template: Option<String>,
     /// `SYSTEM`: the system message.
     pub system: Option<String>,
-    /// `PARAMETER`: options of a generation.
+    /// `PARAMETER`: generation options.
     pub parameters: Parameters,
-    /// `MESSAGE`: messages that come before a chat's first.
+    /// `MESSAGE`: initial messages of a chat.
     pub messages: Vec<Message>,
     /// `LICENSE`: licences.
     pub licenses: Vec<String>,
-    /// `RENDERER`: the renderer of prompts in Ollama; stored, but without effect.
+    /// `RENDERER`: Ollama's renderer of prompts. Stored, but without effect.
     pub renderer: Option<String>,
-    /// `PARSER`: the parser of answers in Ollama; stored, but without effect.
+    /// `PARSER`: Ollama's parser of answers. Stored, but without effect.
     pub parser: Option<String>,
-    /// `REQUIRES`: the version of Ollama that the model needs; stored, but without effect.
+    /// `REQUIRES`: the minimum version of Ollama. Stored, but without effect.
     pub requires: Option<String>,
 }
 
@@ -201,14 +201,14 @@ const INSTRUCTIONS: [&str; 11] = [
 ];
 
 impl Modelfile {
-    /// A file that makes the model of this name or path.
+    /// A Modelfile with only a `FROM` instruction.
     pub fn from_model(from: impl Into<String>) -> Self {
         Self { from: vec![from.into()], ..Self::default() }
     }
 
-    /// Reads a Modelfile.
+    /// Parses a Modelfile.
     ///
-    /// Gives `InvalidArgument`, with the line, for one that cannot be used.
+    /// Returns `InvalidArgument`, with the line number, if it is invalid.
     pub fn parse(text: &str) -> Result<Self> {
         let mut file = Self::default();
         let mut lines = Lines { rest: text.strip_prefix('\u{feff}').unwrap_or(text), number: 0 };
@@ -235,10 +235,9 @@ impl Modelfile {
         Ok(file)
     }
 
-    /// Reads a Modelfile from its path.
+    /// Reads a Modelfile from a file.
     ///
-    /// Returns `NotFound` if there is none, `Io` if it cannot be read, and the errors of
-    /// [`Self::from_bytes`].
+    /// Returns `NotFound` if there is none, `Io` if it cannot be read, and the errors of [`Self::from_bytes`].
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let bytes = read_file(path, MAX_SIZE).map_err(|error| {
@@ -259,10 +258,10 @@ impl Modelfile {
         Self::from_bytes(&bytes).map_err(|error| error.with_context("path", path.display()))
     }
 
-    /// Reads the bytes of a Modelfile: UTF-8 or, as a PowerShell writes it, UTF-16, with or without a byte
-    /// order mark. Lines may end in CR LF.
+    /// Parses the bytes of a Modelfile: UTF-8, or UTF-16 as written by PowerShell, with or without a byte order mark.
+    /// Lines may end in CR LF.
     ///
-    /// Gives `InvalidArgument` for one that is no text or cannot be used.
+    /// Returns `InvalidArgument` if it is not text or is invalid.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         if bytes.len() as u64 > MAX_SIZE {
             return Err(invalid("the Modelfile is too long").with_hint(TOO_LONG));
@@ -309,7 +308,7 @@ impl Modelfile {
         Ok(())
     }
 
-    /// The file that makes this model again, from its files where they lie.
+    /// A Modelfile that recreates this model from its existing files.
     pub fn of(model: &StoredModel) -> Self {
         let text = |path: &std::path::PathBuf| path.to_string_lossy().into_owned();
         Self {
@@ -327,10 +326,10 @@ impl Modelfile {
         }
     }
 
-    /// The file as text, which is read again as the same file.
+    /// Serialises the Modelfile. Parsing the result yields the same Modelfile.
     ///
-    /// Returns `Unsupported` for a text that a Modelfile cannot represent: there are no escapes,
-    /// which rules out most texts that contain `"""`.
+    /// Returns `Unsupported` for text that a Modelfile cannot represent: the format has no escapes, which rules out
+    /// most texts that contain `"""`.
     pub fn to_text(&self) -> Result<String> {
         let mut text = String::new();
         let mut line = |head: &str, value: &str| -> Result<()> {
@@ -394,7 +393,7 @@ fn invalid(message: impl Into<Text>) -> Error {
     Error::new(ErrorKind::InvalidArgument, message)
 }
 
-/// The text of a file. The first character of a Modelfile is of ASCII: what has a zero beside it is UTF-16.
+/// Decodes the text of a file. A Modelfile starts with an ASCII character, so a zero byte next to it means UTF-16.
 fn decoded(bytes: &[u8]) -> Result<String> {
     let utf16 = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
         let (pairs, rest) = bytes.as_chunks::<2>();
@@ -427,7 +426,7 @@ fn first_word(text: &str) -> (&str, &str) {
     text.split_once(char::is_whitespace).unwrap_or((text, ""))
 }
 
-/// Lines, and values that go on over several.
+/// Iterator over lines, and parser of values that span several lines.
 struct Lines<'a> {
     rest: &'a str,
     number: usize,
@@ -444,7 +443,7 @@ impl<'a> Lines<'a> {
         Some(line)
     }
 
-    /// The value that begins here: the rest of the line, `"..."` or `"""..."""`.
+    /// The value that starts here: the rest of the line, `"..."` or `"""..."""`.
     fn value(&mut self, start: &'a str) -> Result<String> {
         let start = start.trim();
         if let Some(start) = start.strip_prefix("\"\"\"") {
@@ -456,7 +455,8 @@ impl<'a> Lines<'a> {
         Ok(start.to_owned())
     }
 
-    /// Takes lines until this finds an end in one: what of the line belongs to the value, and what follows the quotes.
+    /// Appends lines until `end` finds the end of the value in one. It returns the part of the line that belongs to the
+    /// value, and the text after the quotes.
     fn until(
         &mut self,
         start: &'a str,
@@ -478,13 +478,13 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// The value in the plainest of the three forms that holds it.
+/// Quotes the value in the simplest of the three forms that can represent it.
 fn quote(value: &str) -> Option<String> {
     let forms = [value.to_owned(), format!("\"\"\"{value}\"\"\""), format!("\"{value}\"")];
     forms.into_iter().find(|form| {
         let (start, rest) = form.split_once('\n').unwrap_or((form, ""));
         let mut lines = Lines { rest, number: 0 };
-        // As `instruction` reads it: without the line's own end.
+        // As `instruction` reads it: without trailing white space.
         lines.value(start.trim_end()).is_ok_and(|read| read == value) && lines.rest.is_empty()
     })
 }
@@ -497,7 +497,7 @@ mod tests {
 
     #[test]
     fn long_values_are_read_line_by_line() {
-        // Looked at once more for each line, they take hours.
+        // Rescanning them for each line would take hours.
         let text = "a line\n\n".repeat(500_000);
         for quotes in ["\"", "\"\"\""] {
             let file = Modelfile::parse(&format!("FROM x\nSYSTEM {quotes}{text}{quotes}")).unwrap();

@@ -1,4 +1,4 @@
-//! Names of models: `[host/][namespace/]model[:tag]`.
+//! Model names: `[host/][namespace/]model[:tag]`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,16 +8,16 @@ use serde::{Serialize, Serializer};
 
 use crate::{Error, ErrorKind, Result};
 
-/// The registry of names that give no host.
+/// The registry of names without a host.
 pub const DEFAULT_HOST: &str = "registry.ollama.ai";
-/// The namespace of names that give none.
+/// The namespace of names without one.
 pub const DEFAULT_NAMESPACE: &str = "library";
-/// The tag of names that give none.
+/// The tag of names without one.
 pub const DEFAULT_TAG: &str = "latest";
-/// The host under which models of Hugging Face are kept.
+/// The host in the names of models from Hugging Face.
 pub const HUGGING_FACE_HOST: &str = "hf.co";
 
-/// The model that comes with mullama. No model of a store has this name.
+/// The model that is included in mullama. No model in a store can have this name.
 pub const BUILT_IN: &str = "demo";
 
 const MAX_PART_LENGTH: usize = 80;
@@ -25,9 +25,9 @@ const MAX_HOST_LENGTH: usize = 350;
 
 /// The name of a model in a store or a registry.
 ///
-/// Each part begins with a letter, a digit or `_`, and goes on with these, `-` and `.` (no `.` in a
-/// namespace; `:` only in a host). So no part is empty, `.` or `..`, and none has a separator:
-/// whatever a name is, the path made of it lies inside the store.
+/// Each part starts with a letter, a digit or `_`, followed by these, `-` and `.` (no `.` in a
+/// namespace; `:` only in a host). Therefore no part is empty, `.` or `..`, and none contains a
+/// separator: the path of any name is inside the store.
 ///
 /// ```
 /// use mullama_hub::Name;
@@ -54,7 +54,7 @@ enum Part {
 }
 
 impl Part {
-    /// What is wrong with this text as such a part.
+    /// Why this text is not valid as this part, if it is not.
     fn problem(self, text: &str) -> Option<String> {
         let (what, longest) = match self {
             Self::Host => ("host", MAX_HOST_LENGTH),
@@ -83,7 +83,7 @@ impl Part {
 }
 
 impl Name {
-    /// Reads a name; what it leaves out has Ollama's defaults. A scheme before the host is ignored.
+    /// Parses a name; missing parts get Ollama's defaults. A scheme before the host is ignored.
     pub fn parse(text: &str) -> Result<Self> {
         let refuse = |problem: String| {
             Error::new(ErrorKind::UnknownModel, format!("{text:?} is not a model name: {problem}"))
@@ -102,7 +102,7 @@ impl Name {
         Self::of(host, namespace, model, tag).map_err(refuse)
     }
 
-    /// The name of these parts, or what is wrong with them.
+    /// Builds a name from its parts. The error describes an invalid part.
     fn of(host: &str, namespace: &str, model: &str, tag: &str) -> Result<Self, String> {
         let parts = [
             (Part::Host, host),
@@ -121,7 +121,7 @@ impl Name {
         }
     }
 
-    /// The name of these parts.
+    /// Builds a name from its parts.
     pub fn new(host: &str, namespace: &str, model: &str, tag: &str) -> Result<Self> {
         Self::of(host, namespace, model, tag).map_err(|problem| {
             let text = format!("{host}/{namespace}/{model}:{tag}");
@@ -130,7 +130,8 @@ impl Name {
         })
     }
 
-    /// The name of a file, however that is called. The other parts are valid ones.
+    /// Builds a name from a file name, whose invalid characters are replaced. The other parts must
+    /// be valid.
     pub(crate) fn of_file(host: &str, namespace: &str, stem: &str, tag: &str) -> Self {
         Self {
             host: host.to_owned(),
@@ -140,37 +141,37 @@ impl Name {
         }
     }
 
-    /// The registry: `registry.ollama.ai`, `127.0.0.1:5000`.
+    /// The registry, for example `registry.ollama.ai` or `127.0.0.1:5000`.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The user or organisation: `library`.
+    /// The user or organisation, for example `library`.
     pub fn namespace(&self) -> &str {
         &self.namespace
     }
 
-    /// The model: `llama3.2`.
+    /// The model, for example `llama3.2`.
     pub fn model(&self) -> &str {
         &self.model
     }
 
-    /// The variant: `latest`, `1b`, `Q4_K_M`.
+    /// The variant, for example `latest`, `1b` or `Q4_K_M`.
     pub fn tag(&self) -> &str {
         &self.tag
     }
 
-    /// All four parts, whatever they are.
+    /// The name with all four parts, including defaults.
     pub fn full(&self) -> String {
         format!("{}/{}/{}:{}", self.host, self.namespace, self.model, self.tag)
     }
 
-    /// Whether this is the model that comes with mullama, however the name is written.
+    /// Whether this is the built-in model, in any spelling.
     pub fn is_built_in(&self) -> bool {
         Self::parse(BUILT_IN).is_ok_and(|built_in| built_in.matches(self))
     }
 
-    /// An error if a model of the store cannot have this name.
+    /// Fails if the name is reserved for the built-in model.
     pub(crate) fn check_free(&self) -> Result<()> {
         if !self.is_built_in() {
             return Ok(());
@@ -183,7 +184,7 @@ impl Name {
         .with_hint(format!("choose another name; {BUILT_IN} is there without being downloaded")))
     }
 
-    /// Whether both name the same model. Case makes no difference.
+    /// Whether both names refer to the same model. Case is ignored.
     pub fn matches(&self, other: &Self) -> bool {
         self.host.eq_ignore_ascii_case(&other.host)
             && self.namespace.eq_ignore_ascii_case(&other.namespace)
@@ -191,28 +192,28 @@ impl Name {
             && self.tag.eq_ignore_ascii_case(&other.tag)
     }
 
-    /// The same model with another tag.
+    /// The same name with another tag.
     pub(crate) fn with_tag(&self, tag: &str) -> Option<Self> {
         Self::of(&self.host, &self.namespace, &self.model, tag).ok()
     }
 
-    /// Where the manifest lies below a store's `manifests`.
+    /// The path of the manifest, relative to a store's `manifests`.
     pub(crate) fn path(&self) -> PathBuf {
         [&host_folder(&self.host), &self.namespace, &self.model, &self.tag].iter().collect()
     }
 
-    /// The name whose manifest lies there: the inverse of `path`.
+    /// The name for the components of a manifest's path: the inverse of `path`.
     pub(crate) fn of_path(host: &str, namespace: &str, model: &str, tag: &str) -> Option<Self> {
         Self::of(&host.replace("%3A", ":"), namespace, model, tag).ok()
     }
 }
 
-/// The folder of a host. Windows knows `:` only after a drive's letter.
+/// The folder for a host. On Windows, file names cannot contain `:`.
 fn host_folder(host: &str) -> String {
     if cfg!(windows) { host.replace(':', "%3A") } else { host.to_owned() }
 }
 
-/// Text that can be a name's part: what cannot stand in it becomes `-`.
+/// Converts text into a valid part of a name: invalid characters become `-`.
 pub(crate) fn part_from(text: &str) -> String {
     let clean = |c: char| if c.is_ascii_alphanumeric() || "_-.".contains(c) { c } else { '-' };
     let part: String = text
@@ -225,7 +226,7 @@ pub(crate) fn part_from(text: &str) -> String {
 }
 
 impl fmt::Display for Name {
-    /// Without the parts that are defaults, but for the tag.
+    /// Omits default host and namespace, but not the tag.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let elsewhere = !self.host.eq_ignore_ascii_case(DEFAULT_HOST);
         if elsewhere {
@@ -340,7 +341,7 @@ mod tests {
         }
     }
 
-    /// Whether a path goes only down.
+    /// Whether a path only descends.
     fn descends(path: &Path) -> bool {
         path.components().count() == 4
             && path.components().all(|part| matches!(part, Component::Normal(_)))

@@ -1,10 +1,10 @@
-//! Parameters by Ollama's names as options by mullama's.
+//! Translates Ollama's parameters into mullama's options.
 
 use serde_json::{Map, Value};
 
 use crate::Parameters;
 
-/// Those that are called otherwise.
+/// Ollama's parameters whose option has another name in mullama.
 const RENAMED: [(&str, &str); 6] = [
     ("num_ctx", "context_size"),
     ("num_batch", "batch_size"),
@@ -14,7 +14,7 @@ const RENAMED: [(&str, &str); 6] = [
     ("draft_num_predict", "draft_max"),
 ];
 
-/// Those that mean nothing here.
+/// Ollama's parameters that have no effect in mullama.
 const UNUSED: [&str; 8] = [
     "num_keep",
     "tfs_z",
@@ -27,10 +27,10 @@ const UNUSED: [&str; 8] = [
 ];
 
 impl Parameters {
-    /// The options that these parameters set, by mullama's names (`context_size` for `num_ctx`), for
-    /// loading and for generation alike. Those that mullama does not use are left out.
+    /// The options that these parameters set, by mullama's names (`context_size` for `num_ctx`),
+    /// both for loading and for generation. Parameters that mullama does not use are omitted.
     ///
-    /// A value that stands for the default (`seed -1`, `num_gpu -1`, `num_thread 0`) is null.
+    /// A value that means the default (`seed -1`, `num_gpu -1`, `num_thread 0`) becomes null.
     pub fn to_options(&self) -> Map<String, Value> {
         let used = self.iter().filter(|(name, _)| !UNUSED.contains(name));
         used.map(|(name, value)| {
@@ -47,12 +47,12 @@ impl Parameters {
         .collect()
     }
 
-    /// The names of those that mullama does not use.
+    /// The names of the parameters that mullama does not use.
     pub fn unused(&self) -> impl Iterator<Item = &str> {
         self.iter().map(|(name, _)| name).filter(|name| UNUSED.contains(name))
     }
 
-    /// The name of the parameter that sets this option of mullama: `num_ctx` for `context_size`.
+    /// The name of the parameter that sets this option: `num_ctx` for `context_size`.
     pub fn name_of(option: &str) -> &str {
         RENAMED.iter().find(|(_, known)| *known == option).map_or(option, |(name, _)| name)
     }

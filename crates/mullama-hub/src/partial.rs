@@ -1,8 +1,8 @@
-//! A download that is not complete: the bytes so far, and a map of which they are.
+//! A partial download: the bytes so far, and a map of the completed chunks.
 //!
-//! `<key>.data` is as long as the file will be, with holes. `<key>.map` has a line of JSON and then,
-//! for each chunk of 1 MiB, `1` if it has been written, else `0`. A chunk is marked after it has been
-//! written, so a process that is killed loses no more than the chunks it was receiving.
+//! `<key>.data` has the final size of the file, with holes. `<key>.map` has a line of JSON followed by one character
+//! for each chunk of 1 MiB: `1` if it has been written, else `0`. A chunk is marked after it has been written, so a
+//! killed process loses only the chunks that it was receiving.
 
 #![allow(clippy::indexing_slicing, reason = "of buffers and of marks, by its own counts")]
 
@@ -17,48 +17,48 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 use crate::io_error::io_error;
 
-/// Bytes of a chunk.
+/// Size of a chunk in bytes.
 pub(crate) const CHUNK: u64 = 1 << 20;
 
-/// What the map is of.
+/// The header of the map, which identifies the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Head {
     size: u64,
     chunk: u64,
-    /// The server's mark of the version, where there is no digest to tell versions apart.
+    /// The server's identifier of the version, for files without a known digest.
     version: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Chunk {
     Missing,
-    /// Someone is fetching it.
+    /// A thread is downloading it.
     Taken,
     Done,
 }
 
-/// A file that is being downloaded.
+/// A partially downloaded file.
 pub(crate) struct Partial {
     data: PathBuf,
     map: PathBuf,
-    /// Where the chunks' marks begin in the map.
+    /// Offset of the chunks' marks in the map.
     marks: u64,
     pub size: u64,
     state: Mutex<State>,
-    /// Something was done, or nothing more will be.
+    /// Signalled when a chunk is done, and when the download stops.
     changed: Condvar,
 }
 
 struct State {
     chunks: Vec<Chunk>,
     map: File,
-    /// Bytes of the chunks that are done, and of what has come of others.
+    /// Bytes received, including those of incomplete chunks.
     completed: u64,
     stopped: bool,
 }
 
 impl Partial {
-    /// Goes on with what an earlier run left, or begins. The caller holds the key's lock.
+    /// Resumes an earlier run or starts a new download. The caller must own the key's lock.
     pub fn open(folder: &Path, key: &str, size: u64, version: Option<&str>) -> Result<Self> {
         let data = folder.join(format!("{key}.data"));
         let map = folder.join(format!("{key}.map"));
@@ -79,9 +79,9 @@ impl Partial {
         Ok(partial)
     }
 
-    /// The marks of an earlier run, if they are of the same file.
+    /// The marks of an earlier run, if they belong to the same version of the file.
     fn marks(data: &Path, map: &Path, head: &Head, count: usize) -> Option<(u64, Vec<Chunk>)> {
-        // A link that somebody laid there would be written through, and a pipe waited for.
+        // Reject links, which would be written through, and pipes, which would block.
         let size = |path: &Path| {
             fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file).map(|data| data.len())
         };
@@ -101,8 +101,8 @@ impl Partial {
     }
 
     fn begin(data: &Path, map: &Path, head: &Head, count: usize) -> Result<(u64, Vec<Chunk>)> {
-        // The old map goes first: it must never be taken for one of the new bytes. Then new files are made,
-        // rather than what lies there written over.
+        // Delete the old map first: it must never be applied to the new data. Create new files instead of overwriting
+        // the existing ones.
         let _ = fs::remove_file(map);
         let _ = fs::remove_file(data);
         File::create_new(data)
@@ -118,7 +118,7 @@ impl Partial {
         Ok((marks, vec![Chunk::Missing; count]))
     }
 
-    /// Bytes that an earlier run left of this key.
+    /// Number of bytes that an earlier run downloaded for this key.
     pub fn left_over(folder: &Path, key: &str, size: u64, version: Option<&str>) -> u64 {
         let head = Head { size, chunk: CHUNK, version: version.map(str::to_owned) };
         let count = size.div_ceil(CHUNK) as usize;
@@ -126,23 +126,23 @@ impl Partial {
         Self::marks(&data, &map, &head, count).map_or(0, |(_, chunks)| done(&chunks, size))
     }
 
-    /// Bytes of the chunks that are done.
+    /// Total size of the completed chunks, in bytes.
     pub fn done(&self) -> u64 {
         done(&self.lock().chunks, self.size)
     }
 
-    /// Bytes that have come, those of chunks under way included.
+    /// Number of bytes received, including those of incomplete chunks.
     pub fn completed(&self) -> u64 {
         self.lock().completed
     }
 
-    /// Counts bytes of a chunk under way; uncounts them if it failed.
+    /// Adds received bytes of an incomplete chunk; negative if the chunk failed.
     pub fn count(&self, bytes: i64) {
         let mut state = self.lock();
         state.completed = state.completed.saturating_add_signed(bytes);
     }
 
-    /// Takes the first chunks that nobody has, `most` of them at most.
+    /// Takes the first run of missing chunks, at most `most` of them.
     pub fn take(&self, most: usize) -> Option<Range<usize>> {
         let mut state = self.lock();
         if state.stopped {
@@ -155,7 +155,7 @@ impl Partial {
         Some(first..end)
     }
 
-    /// Gives back what of these was not done.
+    /// Releases the chunks of this range that were not completed.
     pub fn give_back(&self, range: Range<usize>) {
         for chunk in &mut self.lock().chunks[range] {
             if *chunk == Chunk::Taken {
@@ -164,7 +164,7 @@ impl Partial {
         }
     }
 
-    /// Marks a chunk whose bytes have been written.
+    /// Marks a chunk as completed, after its bytes have been written.
     pub fn mark(&self, chunk: usize) -> Result<()> {
         let mut state = self.lock();
         let place = self.marks + chunk as u64;
@@ -183,7 +183,7 @@ impl Partial {
         self.lock().chunks[chunk] == Chunk::Done
     }
 
-    /// Waits until the chunk is done; false if it never will be.
+    /// Waits until the chunk is completed. Returns false if the download stops before that.
     pub fn wait_for(&self, chunk: usize) -> bool {
         let mut state = self.lock();
         while state.chunks[chunk] != Chunk::Done && !state.stopped {
@@ -192,7 +192,7 @@ impl Partial {
         state.chunks[chunk] == Chunk::Done
     }
 
-    /// Nobody fetches any more.
+    /// Stops the download.
     pub fn stop(&self) {
         self.lock().stopped = true;
         self.changed.notify_all();
@@ -202,7 +202,7 @@ impl Partial {
         self.lock().stopped
     }
 
-    /// The bytes of a chunk.
+    /// The range of bytes of a chunk.
     pub fn range_of(&self, chunk: usize) -> Range<u64> {
         let first = chunk as u64 * CHUNK;
         first..(first + CHUNK).min(self.size)
@@ -216,18 +216,18 @@ impl Partial {
         &self.data
     }
 
-    /// The bytes become the file at `path`, once they have reached the disk if `sync` says so.
+    /// Renames the data to `path`. If `sync` is set, syncs it to disk first.
     pub fn finish(&self, path: &Path, sync: bool) -> Result<()> {
         let fail = |error| io_error("write", path, error);
         if sync {
             File::open(&self.data).and_then(|file| file.sync_data()).map_err(fail)?;
         }
-        // First the map: with it, data that are gone might be taken for a download to go on with.
+        // Delete the map first: together with other data, it would look like a partial download.
         let _ = fs::remove_file(&self.map);
         fs::rename(&self.data, path).map_err(fail)
     }
 
-    /// Throws the bytes away.
+    /// Deletes the data and the map.
     pub fn discard(&self) {
         let _ = fs::remove_file(&self.map);
         let _ = fs::remove_file(&self.data);
@@ -241,7 +241,7 @@ impl Partial {
 fn done(chunks: &[Chunk], size: u64) -> u64 {
     let count = chunks.iter().filter(|chunk| **chunk == Chunk::Done).count() as u64;
     let short = chunks.last().is_some_and(|chunk| *chunk == Chunk::Done);
-    // All chunks are whole but for the last.
+    // All chunks have the full size except the last.
     let missing = chunks.len() as u64 * CHUNK - size;
     count * CHUNK - if short { missing } else { 0 }
 }

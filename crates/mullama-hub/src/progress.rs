@@ -1,21 +1,21 @@
-//! The progress of a pull.
+//! Progress of pulls and other long operations.
 
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-/// What is being done.
+/// The current activity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Phase {
-    /// Asking the registry what the model consists of.
+    /// Requesting the model's list of files from the registry.
     Resolving,
-    /// Another pull, here or in another process, is downloading the same file.
+    /// Waiting for another pull, in this or another process, that is downloading the same file.
     Waiting,
-    /// Downloading, and hashing what has come.
+    /// Downloading, and hashing received data.
     Downloading,
-    /// Hashing what is left.
+    /// Hashing the remaining data.
     Verifying,
     /// Copying files into the store.
     Copying,
@@ -24,7 +24,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// How it is written: `downloading`.
+    /// The name in lower case, for example `downloading`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Resolving => "resolving",
@@ -37,11 +37,11 @@ impl Phase {
     }
 }
 
-/// How far a pull, or the making of a model, has come.
+/// The progress of pulling or creating a model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Progress {
-    /// What is being done.
+    /// The current activity.
     pub phase: Phase,
     /// Bytes downloaded so far, including earlier runs.
     pub completed: u64,
@@ -49,12 +49,12 @@ pub struct Progress {
     pub total: u64,
     /// Current bytes per second; 0 while unknown.
     pub speed: u64,
-    /// The time that is left at this speed.
+    /// Estimated remaining time at the current speed.
     pub eta: Option<Duration>,
 }
 
 impl Progress {
-    /// How much of it is there, from 0 to 1; 0 while it is not known.
+    /// The completed fraction, from 0 to 1; 0 while unknown.
     pub fn fraction(&self) -> f64 {
         match (self.phase, self.total) {
             (Phase::Done, _) => 1.0,
@@ -64,23 +64,23 @@ impl Progress {
     }
 }
 
-/// What reports of progress are given to.
+/// A callback for progress reports.
 pub type Sink<'a> = Box<dyn FnMut(&Progress) + 'a>;
 
-/// The least time between two reports.
+/// Minimum interval between two reports.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(100);
-/// How fast the speed follows changes.
+/// Time constant of the moving average of the speed, in seconds.
 const MEMORY: f64 = 3.0;
 
-/// Makes reports of counts.
+/// Computes speed and remaining time, and limits the rate of reports.
 pub(crate) struct Meter<'a> {
     sink: Option<Sink<'a>>,
     last: Option<(Instant, Phase)>,
-    /// When bytes were last counted, and how many.
+    /// Time and byte count of the last measurement.
     sample: Option<(Instant, u64)>,
     speed: f64,
     pub total: u64,
-    /// Bytes of the files that are done.
+    /// Total size of the completed files, in bytes.
     pub base: u64,
 }
 
@@ -89,12 +89,13 @@ impl<'a> Meter<'a> {
         Self { sink, last: None, sample: None, speed: 0.0, total: 0, base: 0 }
     }
 
-    /// Forgets the speed: what is counted next was not transferred since.
+    /// Restarts the measurement of the speed. The next byte count may include data of an earlier
+    /// run.
     pub fn restart(&mut self) {
         self.sample = None;
     }
 
-    /// Reports this many bytes of the present file, unless a report was just made.
+    /// Reports the given number of bytes of the current file, unless the last report is too recent.
     pub fn report(&mut self, phase: Phase, completed: u64) {
         let now = Instant::now();
         if let Some((time, before)) = self.last

@@ -1,4 +1,4 @@
-//! Pulling: from a name to a model in the store.
+//! Downloads models into the store.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,28 +21,29 @@ use crate::{
     Source, Store, StoredModel,
 };
 
-/// Files up to this size are fetched in one piece, and not resumed.
+/// Files up to this size, in bytes, are downloaded in one request and not resumed.
 const SMALL: u64 = 1 << 20;
-/// Bytes of the longest file with a token.
+/// Maximum size of a token file, in bytes.
 const MAX_TOKEN_SIZE: u64 = 64 << 10;
-/// How often a removal may come in between.
+/// Number of attempts, if files are removed from the store during a pull.
 const ATTEMPTS: u32 = 3;
 
-/// Where models come from, and what opens the doors there.
+/// The sources of models, and their credentials.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Endpoints {
     /// The registry of names without a host. `MULLAMA_REGISTRY`; else `https://registry.ollama.ai`.
     pub registry: String,
-    /// Hugging Face or a mirror of it. `HF_ENDPOINT`; else `https://huggingface.co`.
+    /// Hugging Face or a mirror. `HF_ENDPOINT`; else `https://huggingface.co`.
     pub hugging_face: String,
-    /// The token for it, which is sent nowhere else. `HF_TOKEN`, or what the login of Hugging Face's
-    /// tools left in `HF_TOKEN_PATH`, `$HF_HOME/token` or `~/.cache/huggingface/token`.
+    /// The token for Hugging Face; it is sent to no other host. `HF_TOKEN`, or the token that
+    /// Hugging Face's tools stored at login in `HF_TOKEN_PATH`, `$HF_HOME/token` or
+    /// `~/.cache/huggingface/token`.
     pub hugging_face_token: Option<String>,
 }
 
 impl Endpoints {
-    /// Those of the environment.
+    /// The endpoints from the environment.
     pub fn from_env() -> Self {
         let get = |name: &str| {
             std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|v| !v.is_empty())
@@ -76,7 +77,7 @@ impl Default for Endpoints {
 }
 
 impl fmt::Debug for Endpoints {
-    /// Without what may be secret.
+    /// Omits secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoints")
             .field("registry", &shown(&self.registry))
@@ -85,17 +86,17 @@ impl fmt::Debug for Endpoints {
     }
 }
 
-/// How a model is pulled.
+/// Options of [`pull`].
 #[non_exhaustive]
 pub struct PullOptions<'a> {
     /// Called with the progress in the calling thread, at most ten times per second.
     pub progress: Option<Sink<'a>>,
     /// Cancels the pull; the next one resumes it.
     pub cancel: CancelToken,
-    /// Parts of a file that are fetched at once. Default 8.
+    /// Maximum number of parts of a file that are downloaded in parallel. Default 8.
     pub connections: usize,
-    /// Number of consecutive failures after which a part fails; the waits in between grow. Default
-    /// 6.
+    /// Number of consecutive failures after which a part fails; the delays between attempts grow.
+    /// Default 6.
     pub retries: u32,
     /// How long a server may send nothing, including repeated attempts, before the pull fails.
     /// `MULLAMA_PULL_TIMEOUT`, in seconds; else 30 s.
@@ -103,19 +104,19 @@ pub struct PullOptions<'a> {
     /// Minimum rate in bytes per second, averaged over `rate_period`; 0 for none. A slower pull
     /// fails; the next one resumes it. `MULLAMA_PULL_LEAST_RATE`; else 1000.
     pub least_rate: u64,
-    /// The time over which the least rate is an average. Default a minute.
+    /// The period for `least_rate`. Default one minute.
     pub rate_period: Duration,
-    /// Allows plain HTTP to hosts other than this machine, and uses it for the hosts of names.
+    /// Allows plain HTTP to hosts other than this machine, and uses it for hosts in model names.
     /// Default false.
     pub insecure: bool,
-    /// The token for a registry that names give. Default none.
+    /// The token for the registry in a model's name. Default none.
     pub token: Option<String>,
-    /// Where models come from. Default: what the environment says.
+    /// The sources of models. Default: from the environment.
     pub endpoints: Endpoints,
 }
 
 impl fmt::Debug for PullOptions<'_> {
-    /// Without the token.
+    /// Omits the token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PullOptions")
             .field("cancel", &self.cancel)
@@ -148,14 +149,14 @@ impl Default for PullOptions<'_> {
 }
 
 impl<'a> PullOptions<'a> {
-    /// Reports how far it has come.
+    /// Sets a callback for the progress.
     #[must_use]
     pub fn with_progress(mut self, progress: impl FnMut(&Progress) + 'a) -> Self {
         self.progress = Some(Box::new(progress));
         self
     }
 
-    /// Can be cancelled by this.
+    /// Sets the token that cancels the pull.
     #[must_use]
     pub fn with_cancel(mut self, cancel: &CancelToken) -> Self {
         self.cancel = cancel.clone();
@@ -163,14 +164,15 @@ impl<'a> PullOptions<'a> {
     }
 }
 
-/// Downloads a model into the store, unless it is there and current.
+/// Downloads a model into the store, unless the store has the current version.
 ///
-/// The name means the model once everything is there and verified; until then it means what it did
-/// before. What a pull that failed or was killed has fetched, the next one does not fetch again. Pulls
-/// of the same file, in any number of processes, download it once.
+/// The name refers to the new model only after all files are verified; until then it refers to the
+/// previous one, if any. Data that an interrupted pull has downloaded is not downloaded again. If
+/// several processes pull the same file, it is downloaded once.
 ///
-/// Gives `NotFound` for a model that there is not, `Download` for a failure of the network or the
-/// server, `InvalidModel` for what is no model, `Io` for a disk that is full or cannot be written.
+/// Returns `NotFound` for a model that does not exist, `Download` for a failure of the network or
+/// the server, `InvalidModel` for a file that is not a model, and `Io` if the disk is full or not
+/// writable.
 pub fn pull(store: &Store, source: &Source, options: PullOptions<'_>) -> Result<StoredModel> {
     let Some(name) = source.name() else {
         return Err(Error::new(
@@ -188,13 +190,13 @@ pub fn pull(store: &Store, source: &Source, options: PullOptions<'_>) -> Result<
     pull.meter.report(Phase::Resolving, 0);
     match source {
         Source::Name(name) => match Source::from(name.clone()) {
-            // A name of that host, however it was made.
+            // A name on Hugging Face's host.
             Source::HuggingFace(source) => pull.hugging_face(name, &source, &endpoints)?,
             _ => pull.registry(name, &endpoints, token.as_deref(), insecure)?,
         },
         Source::HuggingFace(source) => pull.hugging_face(&name, source, &endpoints)?,
         Source::Url(url) => pull.url(&name, url)?,
-        // It has no name.
+        // Unreachable: a path has no name.
         Source::Path(_) => {}
     }
     pull.meter.base = pull.meter.total;
@@ -276,12 +278,12 @@ impl Pull<'_, '_> {
         Err(interrupted(name))
     }
 
-    /// Downloads the files and makes a manifest of them. False if a removal took some away.
+    /// Downloads the files and creates a manifest. Returns false if files were removed meanwhile.
     fn assemble(&mut self, name: &Name, chosen: &[Chosen]) -> Result<bool> {
         let known = self.store.manifest(name);
         let mut remotes: Vec<Remote> = chosen.iter().map(|file| file.remote.clone()).collect();
         for (remote, file) in remotes.iter_mut().zip(chosen) {
-            // Where there is no digest, the version tells whether it is what the store has.
+            // Without a known digest, the version decides whether the store has the file.
             let Some(stamp) = &file.stamp else { continue };
             let layers = known.iter().flat_map(|manifest| &manifest.layers);
             remote.digest = layers
@@ -318,7 +320,7 @@ impl Pull<'_, '_> {
         Ok(self.store.commit(name, &bytes)?.is_some())
     }
 
-    /// The configuration that the first file's metadata give.
+    /// Creates the configuration from the first file's metadata.
     fn config(&self, first: &Layer) -> Result<Layer> {
         let header = GgufHeader::read_metadata(self.store.blob(&first.digest))?;
         let config = Config::of(&header, first.title().and_then(hugging_face::quant_in));
@@ -326,7 +328,7 @@ impl Pull<'_, '_> {
         Ok(Layer::config(self.store.add_blob(&bytes)?, bytes.len() as u64))
     }
 
-    /// Downloads these files, the small ones first: what is wrong with them is known early.
+    /// Downloads these files. Small ones first, so that errors in them are found early.
     fn fetch(&mut self, remotes: &[Remote]) -> Result<Vec<crate::Digest>> {
         self.meter.total = remotes.iter().fold(0, |sum, file| sum.saturating_add(file.size));
         self.meter.base = 0;
@@ -372,7 +374,7 @@ impl Pull<'_, '_> {
         self.store.add_blob(&bytes)
     }
 
-    /// Whether what should be GGUF files are, and what should be JSON is.
+    /// Checks that GGUF layers are GGUF files, and that parameters and messages are valid JSON.
     fn check(&self, manifest: &Manifest) -> Result<()> {
         let gguf = |layer: &&Layer| layer.kind().is_some_and(LayerKind::is_gguf);
         for layer in manifest.layers.iter().filter(gguf) {
@@ -382,7 +384,7 @@ impl Pull<'_, '_> {
     }
 }
 
-/// Size and version of what is at an address.
+/// Requests the size and version of the file at a URL.
 pub(crate) fn probe(client: &Client, url: &str) -> Result<Remote> {
     let (size, version) = client.persist(|| {
         let request = Request { url, range: Some((0, 1)), ..Request::default() };
@@ -399,7 +401,7 @@ pub(crate) fn probe(client: &Client, url: &str) -> Result<Remote> {
     Ok(Remote { url: url.to_owned(), bearer: None, size, digest: None, version })
 }
 
-/// The addresses of all files of a model, by that of the first.
+/// The URLs of all files of a model, from the URL of the first.
 pub(crate) fn addresses(url: &str) -> Result<Vec<String>> {
     let (path, query) = url.split_at(url.find(['?', '#']).unwrap_or(url.len()));
     let shards =
@@ -407,7 +409,7 @@ pub(crate) fn addresses(url: &str) -> Result<Vec<String>> {
     Ok(shards.unwrap_or_else(|| vec![url.to_owned()]))
 }
 
-/// The address of the registry that has a name.
+/// The base URL of a name's registry.
 pub(crate) fn root_of(name: &Name, endpoints: &Endpoints, insecure: bool) -> String {
     let host = name.host();
     if host.eq_ignore_ascii_case(DEFAULT_HOST) {
@@ -418,7 +420,7 @@ pub(crate) fn root_of(name: &Name, endpoints: &Endpoints, insecure: bool) -> Str
     format!("{}://{host}", if plain { "http" } else { "https" })
 }
 
-/// Whether the file begins as a GGUF file does.
+/// Checks that the file starts with GGUF's magic number.
 fn check_magic(path: &Path) -> Result<()> {
     use std::io::Read as _;
     let mut magic = Vec::new();

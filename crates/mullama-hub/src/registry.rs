@@ -1,4 +1,4 @@
-//! Registries that speak Ollama's protocol.
+//! Client for registries with Ollama's protocol.
 
 use crate::address::{self, escape, same_origin};
 use crate::client::{Client, Failure, Request, failed};
@@ -8,10 +8,10 @@ use crate::{Error, ErrorKind, Layer, Name, Result};
 
 const ACCEPT: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
-/// One model in a registry.
+/// A model in a registry.
 pub(crate) struct Registry<'a> {
     client: &'a Client,
-    /// `https://registry.ollama.ai/v2/library/llama3.2`.
+    /// The model's base URL, for example `https://registry.ollama.ai/v2/library/llama3.2`.
     base: String,
     name: &'a Name,
     bearer: Option<String>,
@@ -24,7 +24,7 @@ impl<'a> Registry<'a> {
         Self { client, base, name, bearer: token.map(str::to_owned) }
     }
 
-    /// The bytes of the manifest. Gets the token that the registry asks for on the way.
+    /// Downloads the manifest. Also obtains a token if the registry requires one.
     pub fn manifest(&mut self) -> Result<Vec<u8>> {
         let url = format!("{}/manifests/{}", self.base, escape(self.name.tag()));
         let get = |bearer: Option<&str>| {
@@ -68,10 +68,10 @@ impl<'a> Registry<'a> {
         Ok(bytes)
     }
 
-    /// The token that answers a challenge: `Bearer realm="...",service="...",scope="..."`.
+    /// Obtains the token for a challenge: `Bearer realm="...",service="...",scope="..."`.
     ///
-    /// The realm must be on the registry's own host: an address elsewhere would be sent what is
-    /// secret, by a registry's word alone.
+    /// The realm must be on the registry's own origin. Otherwise a registry could have credentials
+    /// sent to an arbitrary server.
     fn token(&self, challenge: &str) -> Result<Option<String>> {
         let parts = parts(challenge);
         let part = |name: &str| parts.iter().find(|(known, _)| known == name).map(|(_, v)| v);
@@ -102,7 +102,7 @@ impl<'a> Registry<'a> {
             .ok_or_else(|| failed(&url, "the answer has no token"))
     }
 
-    /// Where a blob is.
+    /// The location of a blob.
     pub fn blob(&self, layer: &Layer) -> Remote {
         Remote {
             url: format!("{}/blobs/{}", self.base, layer.digest),
@@ -114,7 +114,7 @@ impl<'a> Registry<'a> {
     }
 }
 
-/// The pairs of a challenge.
+/// Parses the parameters of a challenge.
 fn parts(challenge: &str) -> Vec<(String, String)> {
     let mut pairs = Vec::new();
     let mut rest = match challenge.split_once(' ') {
@@ -133,7 +133,7 @@ fn parts(challenge: &str) -> Vec<(String, String)> {
     pairs
 }
 
-/// A small file's bytes, from the registry.
+/// Downloads a small file from the registry.
 pub(crate) fn small(client: &Client, remote: &Remote) -> Result<Vec<u8>> {
     client.persist(|| {
         let bearer = remote.bearer.as_deref();

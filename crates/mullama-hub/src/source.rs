@@ -1,4 +1,4 @@
-//! The forms in which users name a model.
+//! Parses the ways in which users specify a model.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,10 +8,10 @@ use crate::hugging_face::{base_name, is_gguf, without_end};
 use crate::name::{DEFAULT_TAG, HUGGING_FACE_HOST, part_from};
 use crate::{Digest, Error, ErrorKind, Name, Result};
 
-/// How the names of files end that an address may be of.
+/// File name extensions by which a URL is recognised as that of a file.
 const FILE_ENDINGS: [&str; 3] = [".gguf", ".bin", ".safetensors"];
 
-/// Where a model comes from.
+/// The source of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Source {
@@ -21,7 +21,7 @@ pub enum Source {
     Name(Name),
     /// A repository of Hugging Face.
     HuggingFace(HuggingFace),
-    /// A file behind an address.
+    /// A file at a URL.
     Url(String),
 }
 
@@ -35,16 +35,15 @@ pub struct HuggingFace {
 }
 
 impl Source {
-    /// Tells what the text means, by its form alone:
+    /// Parses text, judging by its form alone:
     ///
-    /// - a path, if it begins with `/`, `./`, `../`, `~/` or a drive, or ends in `.gguf`;
-    /// - a repository of Hugging Face, if it begins with `hf.co/`, `huggingface.co/` or `hf:`, or is
-    ///   an address of a repository or of a file in one; after `:` it has a quantisation, or the path of
-    ///   a file;
-    /// - a name in a registry, if it begins with `http://` or `https://` and goes on as a name with host,
-    ///   namespace and model does: `http://127.0.0.1:5000/library/m:1b`. A file is told from it by its
-    ///   ending, by more folders or fewer, or by a query;
-    /// - else an address, if it begins with `http://` or `https://`;
+    /// - a path, if it starts with `/`, `./`, `../`, `~/` or a drive, or ends in `.gguf`;
+    /// - a repository of Hugging Face, if it starts with `hf.co/`, `huggingface.co/` or `hf:`, or is the URL of a
+    ///   repository or of a file in one; `:` may be followed by a quantisation, or the path of a file;
+    /// - a name in a registry, if it starts with `http://` or `https://` and the rest is a name with host, namespace
+    ///   and model: `http://127.0.0.1:5000/library/m:1b`. The URL of a file differs in its extension, the number of
+    ///   folders, or by a query;
+    /// - any other URL that starts with `http://` or `https://`;
     /// - else a name.
     ///
     /// ```
@@ -80,7 +79,7 @@ impl Source {
         if let Some(rest) = hugging_face_rest(rest) {
             return HuggingFace::parse(rest).map(Self::HuggingFace);
         }
-        // The page of a model, as copied from a browser.
+        // The URL of a model's page, copied from a browser.
         for site in ["ollama.com/", "registry.ollama.ai/"] {
             if let Some(name) = strip_prefix_ignoring_case(rest, site) {
                 let name = name.split(['?', '#']).next().unwrap_or_default();
@@ -94,7 +93,7 @@ impl Source {
         {
             return Ok(Self::Name(name));
         }
-        // Slashes and white space would be overlooked.
+        // The URL parser would ignore extra slashes and white space.
         let careless = rest.starts_with('/') || text.contains(char::is_whitespace);
         if careless || address::parse(text).is_none() {
             let shown = address::shown(text);
@@ -106,7 +105,7 @@ impl Source {
         Ok(Self::Url(text.to_owned()))
     }
 
-    /// Its name in the store; a path has none.
+    /// The name in the store; `None` for a path.
     pub fn name(&self) -> Option<Name> {
         match self {
             Self::Path(_) => None,
@@ -118,7 +117,7 @@ impl Source {
 }
 
 impl fmt::Display for Source {
-    /// An address without what may be secret in it.
+    /// Omits secrets from a URL.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Path(path) => path.display().fmt(f),
@@ -141,8 +140,8 @@ impl From<Name> for Source {
 }
 
 impl HuggingFace {
-    /// Reads `user/repo[:quant]` or `user/repo:path/of/model.gguf`, with `@revision` before the colon if it
-    /// is not `main`, or the rest of a file's address: `user/repo/resolve/main/model.gguf`.
+    /// Parses `user/repo[:quant]` or `user/repo:path/of/model.gguf`, with `@revision` before the colon if it is not
+    /// `main`, or the rest of a file's URL: `user/repo/resolve/main/model.gguf`.
     fn parse(text: &str) -> Result<Self> {
         let text = text.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
         if let Some((repo, file)) = text.split_once(':')
@@ -160,7 +159,7 @@ impl HuggingFace {
         if let [user, repo, "blob" | "resolve" | "raw", revision, file @ ..] = pieces.as_slice() {
             return Self::of_file(user, repo, Some(revision), &file.join("/"));
         }
-        // The address of a repository's page goes on with the branch that is shown.
+        // The URL of a repository's page may end with a branch.
         let (text, shown) = match pieces.as_slice() {
             [user, repo, "tree", revision] => (format!("{user}/{repo}"), Some(*revision)),
             [_, _] => (text.to_owned(), None),
@@ -192,7 +191,7 @@ impl HuggingFace {
         })
     }
 
-    /// One file of a repository, by its path there.
+    /// A file of a repository, by its path in it.
     fn of_file(user: &str, repo: &str, revision: Option<&str>, file: &str) -> Result<Self> {
         let is_path = !file.split('/').any(|piece| matches!(piece, "" | "." | ".."));
         let Some(stem) = without_end(base_name(file)).filter(|stem| is_path && !stem.is_empty())
@@ -212,17 +211,17 @@ impl HuggingFace {
         })
     }
 
-    /// Its name in the store: `hf.co/user/repo:quant`.
+    /// The name in the store, for example `hf.co/user/repo:quant`.
     pub fn name(&self) -> &Name {
         &self.name
     }
 
-    /// `user/repo`.
+    /// The repository: `user/repo`.
     pub fn repo(&self) -> String {
         format!("{}/{}", self.name.namespace(), self.name.model())
     }
 
-    /// The requested quantisation: `Q4_K_M`.
+    /// The requested quantisation, for example `Q4_K_M`.
     pub fn quant(&self) -> Option<&str> {
         self.quant.as_deref()
     }
@@ -238,7 +237,7 @@ impl HuggingFace {
     }
 }
 
-/// Branches, tags and commits are spelt like a name's parts.
+/// Checks that a branch, tag or commit is valid: it has the same syntax as a part of a name.
 fn check_revision(revision: &str) -> Result<()> {
     Name::new(HUGGING_FACE_HOST, "_", revision, "_").map(|_| ()).map_err(|error| {
         Error::new(ErrorKind::UnknownModel, format!("{revision:?} is not a revision"))
@@ -246,7 +245,7 @@ fn check_revision(revision: &str) -> Result<()> {
     })
 }
 
-/// What follows the site of Hugging Face.
+/// The text after Hugging Face's host.
 fn hugging_face_rest(text: &str) -> Option<&str> {
     ["hf.co/", "huggingface.co/", "www.huggingface.co/", "hf:"]
         .iter()
@@ -267,7 +266,7 @@ fn is_path(text: &str) -> bool {
         || ["/", "./", "../", "~/", "\\", ".\\", "..\\"].iter().any(|head| text.starts_with(head))
 }
 
-/// `host/url/file:` and 12 digits that tell addresses apart.
+/// Derives a name from a URL: `host/url/file:`, and 12 digits of the URL's digest.
 fn name_of_url(url: &str) -> Name {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let rest = rest.split(['?', '#']).next().unwrap_or_default();

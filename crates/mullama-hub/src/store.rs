@@ -1,15 +1,15 @@
-//! The store: a folder of manifests and blobs, laid out as Ollama's.
+//! The store: a folder of manifests and blobs, in Ollama's layout.
 //!
 //! ```text
-//! manifests/<host>/<namespace>/<model>/<tag>    JSON: what a model consists of
-//! blobs/sha256-<hex>                            its files, each verified before it is there
+//! manifests/<host>/<namespace>/<model>/<tag>    JSON: the list of a model's files
+//! blobs/sha256-<hex>                            the files, verified before they appear
 //! shards/<hex>/model-00001-of-00003.gguf        links to the blobs of a split model, whose files
-//!                                               must lie beside each other under such names
-//! downloads/                                    what is not complete yet
-//! lock                                          held while manifests change
+//!                                               must be in one folder under such names
+//! downloads/                                    partial downloads and temporary files
+//! lock                                          locked while manifests change
 //! ```
 //!
-//! Manifests and blobs appear by renaming, so readers need no lock, and see all of one or none.
+//! Manifests and blobs appear by renaming, so readers need no lock, and never see partial files.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
@@ -33,9 +33,9 @@ use crate::{
     Template,
 };
 
-/// Disk that a download leaves free.
+/// Disk space in bytes that a download leaves free.
 const SPARE: u64 = 64 << 20;
-/// The age at which a temporary file belongs to nobody any more.
+/// The age at which a temporary file is considered abandoned.
 const STALE: Duration = Duration::from_secs(24 * 3600);
 
 /// The program that owns a model's folder.
@@ -54,7 +54,7 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// How it is written: `mullama`, `ollama`, `huggingface`, `llamacpp`.
+    /// The name in lower case: `mullama`, `ollama`, `huggingface` or `llamacpp`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Mullama => "mullama",
@@ -65,15 +65,15 @@ impl Origin {
     }
 }
 
-/// A line of a list of models.
+/// An entry of a list of models.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Entry {
     /// The name.
     pub name: Name,
-    /// 12 digits of the manifest's digest; of the path's where there is no manifest.
+    /// The first 12 digits of the manifest's digest; of the path's digest if there is no manifest.
     pub id: String,
-    /// Bytes of all its files.
+    /// Total size of the files, in bytes.
     pub size: u64,
     /// When it was stored.
     pub modified: SystemTime,
@@ -81,66 +81,65 @@ pub struct Entry {
     pub origin: Origin,
 }
 
-/// A model that can be loaded.
+/// A model in the store or a cache, with its files.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct StoredModel {
     /// The name.
     pub name: Name,
-    /// 12 digits of the manifest's digest; of the path's where there is no manifest.
+    /// The first 12 digits of the manifest's digest; of the path's digest if there is no manifest.
     pub id: String,
     /// The program that owns its folder.
     pub origin: Origin,
-    /// Bytes of all its files.
+    /// Total size of the files, in bytes.
     pub size: u64,
     /// When it was stored.
     pub modified: SystemTime,
     /// The file to load; the first shard of a split model.
     pub path: PathBuf,
-    /// All files of the weights: the one, or every shard.
+    /// All files with weights: one, or all shards.
     pub shards: Vec<PathBuf>,
-    /// The projector, which turns images or sound into embeddings.
+    /// The projector, which converts images or sound into embeddings.
     pub projector: Option<PathBuf>,
     /// `LoRA` adapters.
     pub adapters: Vec<PathBuf>,
-    /// The model that drafts tokens.
+    /// The draft model.
     pub draft: Option<PathBuf>,
-    /// The prompt template that came with the model, mostly in Go's language. The one inside the GGUF
-    /// file is to be preferred; see [`Template`](crate::Template).
+    /// The prompt template stored with the model, usually in Go's language. Prefer the one in the
+    /// GGUF file; see [`Template`](crate::Template).
     pub template: Option<String>,
     /// The system message.
     pub system: Option<String>,
-    /// Options of a generation.
+    /// Generation options.
     pub parameters: Parameters,
-    /// Messages that come before a chat's first.
+    /// Initial messages of a chat.
     pub messages: Vec<Message>,
     /// Licences.
     pub licenses: Vec<String>,
-    /// What made the model and for what.
+    /// The configuration.
     pub config: Config,
-    /// What it consists of, where there is a manifest.
+    /// The manifest, if there is one.
     pub manifest: Option<Manifest>,
 }
 
 impl StoredModel {
-    /// The prompt template that came with the model, in Jinja: that of the store, not the one inside
-    /// the GGUF file, which is to be preferred.
+    /// The prompt template of the store, in Jinja. Prefer the one in the GGUF file.
     ///
-    /// Gives `Unsupported`, with what it is, for something in a Go template that cannot be turned.
+    /// Returns `Unsupported`, with the construct, for a Go template that cannot be translated.
     pub fn jinja(&self) -> Result<Option<String>> {
         self.template.as_deref().map(|text| Template::parse(text)?.to_jinja()).transpose()
     }
 }
 
-/// What a removal did.
+/// The result of a removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Removed {
-    /// Bytes of the files that no other model uses, and that are gone.
+    /// Total size in bytes of the deleted files, which no other model used.
     pub freed: u64,
 }
 
-/// A folder of models, and the caches of other programs beside it, which are only read.
+/// A folder of models, together with the caches of other programs, which are read-only.
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
@@ -148,8 +147,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// The user's store: `MULLAMA_MODELS`, or `mullama/models` in the folder that the platform has for
-    /// data (`~/.local/share`, `~/Library/Application Support`, `%LOCALAPPDATA%`), with the caches of
+    /// The user's store: `MULLAMA_MODELS`, or `mullama/models` in the platform's data folder
+    /// (`~/.local/share`, `~/Library/Application Support`, `%LOCALAPPDATA%`), with the caches of
     /// other programs.
     pub fn open() -> Result<Self> {
         let root = match std::env::var_os("MULLAMA_MODELS").filter(|value| !value.is_empty()) {
@@ -162,12 +161,12 @@ impl Store {
         Ok(Self::at(root).with_caches(Caches::from_env()))
     }
 
-    /// The store in this folder, which is made when something is put into it.
+    /// The store in this folder, which is created on the first write.
     pub fn at(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into(), caches: Caches::none() }
     }
 
-    /// Reads the caches of other programs too.
+    /// Adds the caches of other programs.
     #[must_use]
     pub fn with_caches(mut self, caches: Caches) -> Self {
         self.caches = caches.without_store(&self.root);
@@ -179,9 +178,9 @@ impl Store {
         &self.root
     }
 
-    /// Every model that is complete, those of the store first, then the newest first.
+    /// All complete models: those of the store first, then newest first.
     ///
-    /// One that is not is left out, and told to the log.
+    /// Incomplete models are logged and skipped.
     pub fn list(&self) -> Result<Vec<Entry>> {
         let mut entries = self.own(Origin::Mullama)?;
         entries.extend(self.caches.list());
@@ -206,9 +205,10 @@ impl Store {
         Ok(entries)
     }
 
-    /// The model of this name, in the store or else in another program's.
+    /// Finds a model by its name, first in the store, then in the caches of other programs.
     ///
-    /// Gives `NotFound`, with a hint at how to get it, or `InvalidModel` where files of it are missing.
+    /// Returns `NotFound`, with a hint how to obtain it, or `InvalidModel` if some of its files are
+    /// missing.
     pub fn find(&self, name: &Name) -> Result<StoredModel> {
         if let Some(model) = self.find_own(name, Origin::Mullama)? {
             return Ok(model);
@@ -228,7 +228,7 @@ impl Store {
         })
     }
 
-    /// The model that this source gives, once it is pulled. A path is no model of the store.
+    /// Finds the model that pulling this source would create. Fails for a path.
     pub fn find_source(&self, source: &Source) -> Result<StoredModel> {
         match source.name() {
             Some(name) => self.find(&name),
@@ -239,14 +239,14 @@ impl Store {
         }
     }
 
-    /// The names in the store and the caches that are most like this one, the nearest first.
+    /// The names in the store and the caches that are most similar to this one, most similar first.
     pub fn suggest(&self, name: &Name) -> Vec<Name> {
         let (wanted, model) = (name.to_string(), name.model().to_lowercase());
-        // Sorted, and each once.
+        // Sorted and unique.
         let known: BTreeSet<Name> =
             self.list().unwrap_or_default().into_iter().map(|entry| entry.name).collect();
         let mut near = alike_by(known, |known| {
-            // Another tag of the same model is nearer than its letters say.
+            // Another tag of the same model is a better suggestion than its spelling indicates.
             let same = if known.model().to_lowercase() == model { 0.9 } else { 0.0 };
             likeness(&wanted, &known.to_string()).max(same)
         });
@@ -254,7 +254,7 @@ impl Store {
         near
     }
 
-    /// Gives the model a second name; its files are shared.
+    /// Gives the model a second name. Both names share the files.
     pub fn copy(&self, from: &Name, to: &Name) -> Result<()> {
         to.check_free()?;
         let _lock = self.lock()?;
@@ -271,7 +271,7 @@ impl Store {
         self.write_manifest(to, &bytes)
     }
 
-    /// Removes the name, and every file that no other name uses.
+    /// Removes the name, and all files that no other name uses.
     pub fn remove(&self, name: &Name) -> Result<Removed> {
         let absent = || match name.check_free().and_then(|()| self.find(name)) {
             Ok(model) => foreign(name, model.origin),
@@ -280,10 +280,10 @@ impl Store {
         self.path_of(name)?.ok_or_else(absent)?;
         let _lock = self.lock()?;
         let path = self.path_of(name)?.ok_or_else(absent)?;
-        // A damaged one can be removed too; what it may have used, it cannot say.
+        // A damaged manifest can be removed too, but the files that it refers to are not known.
         let gone = read(&path).map(|(_, manifest, _)| manifest).ok();
         fs::remove_file(&path).map_err(|error| io_error("remove", &path, error))?;
-        // Folders that have become empty.
+        // Delete the folders that are now empty.
         for folder in path.ancestors().skip(1).take(3) {
             if fs::remove_dir(folder).is_err() {
                 break;
@@ -294,10 +294,9 @@ impl Store {
         Ok(Removed { freed })
     }
 
-    /// Removes remains of abandoned downloads, and files that no name uses.
+    /// Removes abandoned partial downloads, and files that no name uses.
     ///
-    /// Downloads that are under way are left alone; one that has just ended may have to fetch a file
-    /// again.
+    /// Active downloads are not affected; one that has just ended may have to fetch a file again.
     pub fn prune(&self) -> Result<Removed> {
         let mut freed = 0;
         if !self.root.exists() {
@@ -337,7 +336,8 @@ impl Store {
         Ok(Removed { freed })
     }
 
-    /// Removes those files of a manifest that none uses. The caller holds the lock.
+    /// Deletes the files of a removed manifest that no other manifest uses. The caller must own the
+    /// lock.
     fn free(&self, gone: &Manifest) -> Result<u64> {
         let used = self.used()?;
         if let Some(folder) = self.shard_folder(gone)
@@ -359,40 +359,41 @@ impl Store {
         Ok(freed)
     }
 
-    /// Removes the files of a model that turned out to be none.
+    /// Deletes the files of a model that turned out to be invalid.
     pub(crate) fn discard(&self, manifest: &Manifest) -> Result<()> {
         let _lock = self.lock()?;
         self.free(manifest).map(|_| ())
     }
 
-    /// The manifest of this name, if it has one that can be read.
+    /// The manifest of this name, if it exists and is valid.
     pub(crate) fn manifest(&self, name: &Name) -> Option<Manifest> {
         let path = self.path_of(name).ok()??;
         read(&path).map(|(_, manifest, _)| manifest).ok()
     }
 
-    // --- what pulling and making models need ------------------------------------------------------
+    // --- writing: pull, create -------------------------------------------------------------------
 
     fn manifests(&self) -> PathBuf {
         self.root.join("manifests")
     }
 
-    /// The folder of what is not complete.
+    /// The folder of partial downloads.
     pub(crate) fn downloads(&self) -> PathBuf {
         self.root.join("downloads")
     }
 
-    /// Where this blob lies, if it is there.
+    /// The path of this blob, which may not exist.
     pub(crate) fn blob(&self, digest: &Digest) -> PathBuf {
         self.root.join("blobs").join(digest.file_name())
     }
 
-    /// Whether the blob is there. Half a one never is.
+    /// Whether the blob is in the store. Blobs are always complete; the size is checked in case of
+    /// damage.
     pub(crate) fn has_blob(&self, digest: &Digest, size: u64) -> bool {
         fs::metadata(self.blob(digest)).is_ok_and(|data| data.is_file() && data.len() == size)
     }
 
-    /// Makes the folders that are written to.
+    /// Creates the folders of the store.
     pub(crate) fn prepare(&self) -> Result<()> {
         for folder in [self.manifests(), self.root.join("blobs"), self.downloads()] {
             fs::create_dir_all(&folder).map_err(|error| io_error("make", &folder, error))?;
@@ -400,7 +401,7 @@ impl Store {
         Ok(())
     }
 
-    /// An error if the disk has not so many bytes to spare.
+    /// Fails if the disk does not have this number of bytes available.
     pub(crate) fn check_space(&self, bytes: u64) -> Result<()> {
         let free = fs4::available_space(&self.root)
             .map_err(|error| io_error("look at the disk of", &self.root, error))?;
@@ -422,13 +423,13 @@ impl Store {
         .with_hint("free space, or set MULLAMA_MODELS to a folder on another disk"))
     }
 
-    /// Puts these bytes into the store.
+    /// Adds these bytes to the store as a layer.
     pub(crate) fn add_bytes(&self, kind: LayerKind, bytes: &[u8]) -> Result<Layer> {
         let digest = self.add_blob(bytes)?;
         Ok(Layer::new(kind, digest, bytes.len() as u64))
     }
 
-    /// Puts these bytes into the store.
+    /// Adds these bytes to the store as a blob.
     pub(crate) fn add_blob(&self, bytes: &[u8]) -> Result<Digest> {
         let digest = Digest::of(bytes);
         if !self.has_blob(&digest, bytes.len() as u64) {
@@ -471,9 +472,10 @@ impl Store {
         Ok(Layer::new(kind, digest, size))
     }
 
-    /// Makes the name mean this manifest, if all of its blobs are still there.
+    /// Publishes a manifest under this name, if all of its blobs still exist.
     ///
-    /// Gives `None` if some are not: a removal may have freed one that was there when a pull began.
+    /// Returns `None` if some do not: another process may have removed a blob since the pull
+    /// started.
     pub(crate) fn commit(&self, name: &Name, bytes: &[u8]) -> Result<Option<()>> {
         let manifest = Manifest::parse(bytes)?;
         let _lock = self.lock()?;
@@ -504,7 +506,7 @@ impl Store {
         Lock::lasting(&self.root.join("lock"))
     }
 
-    /// Writes the file so that it is there whole or not at all.
+    /// Writes a file atomically.
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let mut file = self.temporary()?;
         file.file().write_all(bytes).map_err(|error| io_error("write", file.path(), error))?;
@@ -516,7 +518,7 @@ impl Store {
         Draft::new_in(&folder).map_err(|error| io_error("write into", &folder, error))
     }
 
-    /// Removes temporary files of processes that were killed.
+    /// Deletes temporary files of killed processes.
     fn sweep(&self) {
         for entry in fs::read_dir(self.downloads()).into_iter().flatten().flatten() {
             let old = || entry.metadata()?.modified()?.elapsed().map_err(io::Error::other);
@@ -529,9 +531,10 @@ impl Store {
         }
     }
 
-    // --- reading ----------------------------------------------------------------------------------
+    // --- reading
+    // ----------------------------------------------------------------------------------
 
-    /// Every name that has a manifest, and where it lies.
+    /// All names with a manifest, and its path.
     fn names(&self) -> Result<Vec<(Name, PathBuf)>> {
         let mut names = Vec::new();
         for (host, path) in children(&self.manifests())? {
@@ -549,7 +552,7 @@ impl Store {
         Ok(names)
     }
 
-    /// Where this name's manifest lies, if it has one. Case makes no difference.
+    /// The path of this name's manifest, if it has one. Case is ignored.
     fn path_of(&self, name: &Name) -> Result<Option<PathBuf>> {
         let path = self.manifests().join(name.path());
         if path.is_file() {
@@ -570,7 +573,7 @@ impl Store {
         }
     }
 
-    /// The model with a manifest in this folder.
+    /// Finds a model with a manifest in this folder.
     pub(crate) fn find_own(&self, name: &Name, origin: Origin) -> Result<Option<StoredModel>> {
         let Some(path) = self.path_of(name)? else { return Ok(None) };
         let about = |error: Error| error.with_context("name", name);
@@ -583,7 +586,7 @@ impl Store {
             manifest.of_kind(kind).map(|layer| self.text(layer)).collect()
         };
         let (parameters, messages) = self.generation(&manifest).map_err(about)?;
-        // What other programs put there is theirs to say.
+        // Other programs may use other formats here, so ignore errors.
         let config = serde_json::from_str(&self.text(&manifest.config)?).unwrap_or_default();
         let shards = match origin {
             Origin::Mullama => self.link_shards(&manifest)?,
@@ -613,7 +616,7 @@ impl Store {
         }))
     }
 
-    /// The options and messages that come with a model, which must be JSON of the right shape.
+    /// The generation options and initial messages of a model. Fails if they are not valid JSON.
     pub(crate) fn generation(&self, manifest: &Manifest) -> Result<(Parameters, Vec<Message>)> {
         fn last<T: Default + DeserializeOwned>(
             store: &Store,
@@ -643,7 +646,7 @@ impl Store {
         (digests.len() > 1).then(|| self.root.join("shards").join(key))
     }
 
-    /// The files of the weights; those of a split model as links beside each other.
+    /// The files with weights. For a split model, creates links in one folder if necessary.
     fn link_shards(&self, manifest: &Manifest) -> Result<Vec<PathBuf>> {
         let blobs: Vec<PathBuf> =
             manifest.of_kind(LayerKind::Model).map(|layer| self.blob(&layer.digest)).collect();
@@ -665,7 +668,7 @@ impl Store {
         for (i, blob) in blobs.iter().enumerate() {
             link(blob, &draft.join(name(i))).map_err(fail)?;
         }
-        // An incomplete folder can only be one that someone took files from.
+        // An incomplete folder is one from which files were deleted.
         let _ = fs::remove_dir_all(&folder);
         match fs::rename(&draft, &folder) {
             Ok(()) => Ok(links),
@@ -677,11 +680,12 @@ impl Store {
         }
     }
 
-    /// What the manifests use. A damaged one uses whatever digests stand in it.
+    /// The blobs and shard folders in use. For a damaged manifest, all digests in its text count as
+    /// used.
     fn used(&self) -> Result<Used> {
         let mut used = Used::default();
         for (_, path) in self.names()? {
-            // What is no file says nothing.
+            // Only files are manifests.
             if !path.is_file() {
                 continue;
             }
@@ -706,7 +710,7 @@ struct Used {
     shards: HashSet<PathBuf>,
 }
 
-/// A manifest: its bytes, what they say, and when they were written.
+/// Reads a manifest: its bytes, parsed, and the modification time.
 fn read(path: &Path) -> Result<(Vec<u8>, Manifest, SystemTime)> {
     let fail = |error| unreadable(path, error);
     let file = open_file(path).map_err(fail)?;
@@ -727,7 +731,8 @@ fn foreign(name: &Name, origin: Origin) -> Error {
     .with_hint("remove it with that program")
 }
 
-/// What lies in a folder, by names that are text. A folder that is not there has nothing.
+/// The entries of a folder with valid UTF-8 names that do not start with a dot. Empty if the folder
+/// does not exist.
 fn children(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -745,19 +750,20 @@ fn children(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
         .collect())
 }
 
-/// Gives the file its name, after it has reached the disk.
+/// Syncs the file to disk and renames it.
 fn publish(file: Draft, path: &Path) -> Result<()> {
     file.sync().and_then(|()| file.publish(path)).map_err(|error| io_error("write", path, error))
 }
 
-/// A link that still leads there when the store is moved, or shown under another path.
+/// Creates a relative link, which stays valid if the store is moved or mounted elsewhere.
 #[cfg(unix)]
 fn link(blob: &Path, link: &Path) -> io::Result<()> {
     let name = blob.file_name().unwrap_or_default();
     std::os::unix::fs::symlink(Path::new("../../blobs").join(name), link)
 }
 
-/// Symbolic links need a privilege here; both names are on one disk.
+/// Symbolic links require a privilege on Windows. Hard links work, since both paths are on the same
+/// disk.
 #[cfg(not(unix))]
 fn link(blob: &Path, link: &Path) -> io::Result<()> {
     fs::hard_link(blob, link)

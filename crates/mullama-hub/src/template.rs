@@ -1,13 +1,15 @@
-//! Prompt templates: Jinja, which the engine renders, and Go's, which is turned into Jinja.
+//! Prompt templates: Jinja, which mullama renders, and Go templates, which are translated into
+//! Jinja.
 //!
-//! Ollama's templates come in two shapes. One goes through `.Messages`. The other has the text of one
-//! turn, `.System`, `.Prompt` and `.Response`, and is rendered for each turn; for the last one, all
-//! after `.Response` is left out, since the model goes on there.
+//! Ollama's templates have two shapes. One iterates over `.Messages`. The other uses the text of
+//! one turn (`.System`, `.Prompt` and `.Response`) and is rendered once per turn; for the last
+//! turn, everything after `.Response` is omitted, because the model continues there.
 //!
-//! `kind.rs` has the types of Ollama's data, which say what a value prints as and which fields it has.
-//! What is written has no white space between its tags, so it means the same whatever a renderer does
-//! with that. It is for Jinja as models' templates use it: with loop controls, methods of Python,
-//! `raise_exception`, `strftime_now`, and a `tojson` that escapes what JSON needs alone.
+//! `kind.rs` describes the types of Ollama's data, which determine how a value prints and which
+//! fields it has. The output has no white space between its tags, so it does not depend on the
+//! renderer's settings for white space. It requires Jinja with the extensions that chat templates
+//! use: loop controls, Python's methods, `raise_exception`, `strftime_now`, and a `tojson` that
+//! escapes only what JSON requires.
 
 mod emit;
 mod functions;
@@ -24,16 +26,16 @@ use crate::{Error, ErrorKind, Result};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Template {
-    /// Jinja, as in GGUF files.
+    /// A Jinja template, as in GGUF files.
     Jinja(String),
-    /// Go's language, as in Ollama's models.
+    /// A Go template, as in Ollama's models.
     Go(String),
 }
 
 impl Template {
-    /// Tells which language it is in.
+    /// Detects the language of a template.
     ///
-    /// Gives `InvalidArgument` for one that is in neither.
+    /// Returns `InvalidArgument` if it is neither Jinja nor a valid Go template.
     pub fn parse(text: &str) -> Result<Self> {
         if text.contains("{%") {
             return Ok(Self::Jinja(text.to_owned()));
@@ -44,11 +46,11 @@ impl Template {
         Ok(Self::Go(text.to_owned()))
     }
 
-    /// The template in Jinja, for `messages` and `tools` in OpenAI's shape, `enable_thinking` and
+    /// The template in Jinja, for `messages` and `tools` in OpenAI's format, `enable_thinking` and
     /// `reasoning_effort`.
     ///
-    /// Gives `Unsupported`, with what it is and its line, for something in a Go template that cannot be
-    /// turned.
+    /// Returns `Unsupported`, with the construct and its line, for a Go template that cannot be
+    /// translated.
     pub fn to_jinja(&self) -> Result<String> {
         match self {
             Self::Jinja(text) => Ok(text.clone()),

@@ -1,4 +1,4 @@
-//! Headers without weights, and the folder that keeps them.
+//! Downloading headers without weights, and the cache of headers.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! Pulling from Hugging Face and from addresses.
+//! Pulling from Hugging Face and from URLs.
 
 mod common;
 
@@ -39,11 +39,11 @@ fn a_quantisation_is_pulled_with_its_projector() {
     assert_eq!(std::fs::read(&found.path).unwrap(), model(2));
     assert!(world.store.find(&"hf.co/user/repo-GGUF:Q8_0".parse().unwrap()).is_ok());
     world.check(&["hf.co/user/repo-GGUF", "hf.co/user/repo-GGUF:q8_0"].map(|n| n.parse().unwrap()));
-    // The same once more: nothing but the lists is asked for.
+    // A second pull requests only the lists.
     world.registry.take_seen();
     world.pull_source("hf.co/user/repo-GGUF").unwrap();
     assert_eq!(world.registry.sent("/resolve/"), 0);
-    // By a name, however it was made.
+    // By a `Name`.
     let source = Source::Name("hf.co/user/repo-GGUF:Q8_0".parse().unwrap());
     pull(&world.store, &source, world.options()).unwrap();
 }
@@ -82,7 +82,7 @@ fn a_file_can_be_asked_for_by_its_path() {
         let found = world.pull_source(&format!("hf.co/user/repo-GGUF:{tag}")).expect(tag);
         assert_eq!(found.name.full(), format!("hf.co/user/repo-GGUF:{name}"));
         assert_eq!(found.shards.len(), files, "{tag}");
-        // Pulled again by the name that a list shows, nothing is fetched.
+        // Pulling the name that a list shows downloads nothing.
         world.registry.take_seen();
         let again = pull(&world.store, &Source::Name(found.name.clone()), world.options()).unwrap();
         assert_eq!((again.path, world.registry.sent("/resolve/")), (found.path, 0), "{tag}");
@@ -190,16 +190,16 @@ fn an_address_is_pulled_and_resumed_and_kept_current() {
     let found = world.pull_source(&url).unwrap();
     assert_eq!(std::fs::read(&found.path).unwrap(), first);
     assert!(world.registry.sent("/files/") < 10 * CHUNK as u64);
-    // The same version is not fetched again.
+    // The same version is not downloaded again.
     world.registry.take_seen();
     world.pull_source(&url).unwrap();
     assert_eq!(world.registry.sent("/files/"), 1);
-    // Another one is, and takes its place.
+    // A new version is downloaded and replaces the old one.
     world.registry.add_file("/files/m.gguf", second.clone());
     let found = world.pull_source(&url).unwrap();
     assert_eq!(std::fs::read(&found.path).unwrap(), second);
     assert_eq!(world.store.list().unwrap().len(), 1);
-    // It is found again by the address.
+    // The model is found by its URL.
     assert!(world.store.find_source(&Source::parse(&url).unwrap()).is_ok());
 }
 
@@ -230,7 +230,7 @@ fn shards_behind_addresses_are_found() {
     }
     let url = format!("{}/files/m-00001-of-00002.gguf", world.registry.url());
     assert_eq!(world.pull_source(&url).unwrap().shards.len(), 2);
-    // More than there can be are not asked for.
+    // An implausible number of shards is refused without a request.
     world.registry.take_seen();
     let many = format!("{}/files/shard-00001-of-99999.gguf", world.registry.url());
     assert_eq!(world.pull_source(&many).unwrap_err().kind(), ErrorKind::InvalidModel);

@@ -1,5 +1,5 @@
-//! Pulling in processes of their own: killed, side by side, on disks that are full or not to be
-//! written. The test program runs itself again, as `child`.
+//! Pulls in separate processes: killed, concurrent, on disks that are full or not writable. The
+//! test program runs itself, as the test `child`.
 
 mod common;
 
@@ -15,7 +15,7 @@ const ROOT: &str = "MULLAMA_HUB_TEST_STORE";
 const HOST: &str = "MULLAMA_HUB_TEST_HOST";
 const SOURCE: &str = "MULLAMA_HUB_TEST_SOURCE";
 
-/// What the other tests run: pulls, and prints what came of it.
+/// Run by the other tests as a process: pulls, and prints the result.
 #[test]
 fn child() {
     let (Ok(root), Ok(host), Ok(source)) =
@@ -45,7 +45,7 @@ fn peak_memory() -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// A process that pulls `library/m`.
+/// The command of a process that pulls `library/m`.
 fn command(world: &World, root: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     environment(&mut command, world, root);
@@ -53,7 +53,7 @@ fn command(world: &World, root: &Path) -> Command {
     command
 }
 
-/// The same, after these words of a shell.
+/// The same command in a shell that runs `before` first.
 #[cfg(unix)]
 fn shell(world: &World, root: &Path, before: &str) -> Command {
     let mut command = Command::new("sh");
@@ -111,7 +111,7 @@ fn a_process_that_is_killed_loses_a_part_at_most() {
     let world = World::with_model(size);
     world.registry.fault("/blobs/", 9999, Fault::Slow(15 << 20));
     let mut kills = 0;
-    // Killed again and again, it comes to an end all the same.
+    // Succeeds in the end, even though it is killed again and again.
     loop {
         let mut child = command(&world, world.store.root()).spawn().unwrap();
         let end = Instant::now() + Duration::from_millis(500 + 37 * kills);
@@ -130,7 +130,7 @@ fn a_process_that_is_killed_loses_a_part_at_most() {
     }
     assert!(kills > 0, "it was never killed");
     world.check(&[world.name("library/m")]);
-    // With what lay in the sockets' buffers when a process died.
+    // Includes data in socket buffers at the time of a kill.
     let again = world.registry.sent("/blobs/").saturating_sub(size as u64);
     assert!(again <= kills * PART, "{again} bytes again after {kills} kills");
 }
@@ -169,7 +169,7 @@ fn a_pull_needs_little_memory() {
 fn a_write_that_fails_is_told_and_gone_on_from() {
     let size = 20 * CHUNK;
     let world = World::with_model(size);
-    // A limit on the length of files, in units of 512 or 1024 bytes.
+    // Limits the size of files, in units of 512 or 1024 bytes.
     let limit = "trap '' XFSZ; ulimit -f 10240;";
     let said = wait(shell(&world, world.store.root(), limit).spawn().unwrap());
     assert!(said.contains("failed Io"), "{said}");
@@ -178,7 +178,7 @@ fn a_write_that_fails_is_told_and_gone_on_from() {
     world.check(&[world.name("library/m")]);
 }
 
-/// Whether this user may mount file systems of his own.
+/// Whether this user may mount file systems.
 #[cfg(target_os = "linux")]
 fn can_mount() -> bool {
     let probe = Command::new("unshare").args(["-rm", "mount", "-t", "tmpfs", "x", "/mnt"]).status();
@@ -189,7 +189,7 @@ fn can_mount() -> bool {
     can
 }
 
-/// Pulls with a disk of this many MiB, after these words of a shell.
+/// Pulls on a disk of `mib` MiB, after the shell commands `then`.
 #[cfg(target_os = "linux")]
 fn on_a_disk(world: &World, mib: usize, then: &str) -> String {
     let root = world.folder.path().join("disk");
@@ -273,7 +273,7 @@ fn a_proxy_is_asked_for_other_hosts() {
         assert_eq!(!hosts.is_empty(), proxied, "this machine is reached without one");
         assert!(hosts.iter().all(|seen| seen.path.contains("models.test")), "{seen:?}");
     }
-    // A host that needs none is asked itself; this one is not to be found.
+    // The host in `no_proxy` is contacted directly; this one does not exist.
     let output = command(&world, world.store.root())
         .env(SOURCE, "direct.test/library/m")
         .env("http_proxy", world.registry.url())

@@ -1,4 +1,4 @@
-//! Pulling by Ollama's protocol: what goes well, and what goes wrong and is survived.
+//! Pulling with Ollama's protocol, and recovery from failures.
 
 mod common;
 
@@ -25,7 +25,7 @@ fn a_model_is_pulled_and_found() {
     let entry = &world.store.list().unwrap()[0];
     assert_eq!((entry.size, entry.id.len()), (model.size, 12));
     assert!(world.files().iter().all(|file| !file.starts_with("downloads/")));
-    // Once more, and only the manifest is asked for.
+    // A second pull requests only the manifest.
     world.registry.take_seen();
     world.pull("library/m").unwrap();
     let seen = world.registry.take_seen();
@@ -197,7 +197,7 @@ fn a_server_that_sends_next_to_nothing_is_given_up() {
         pull(&world.store, &source, options(1)).unwrap();
         world.check(&[world.name("library/m")]);
     }
-    // The header of a model that is planned comes by the same rules.
+    // The same limits apply to headers for plans.
     let world = World::with_model(3 * CHUNK);
     let mut options = world.options();
     (options.least_rate, options.rate_period) = (10_000, Duration::from_millis(200));
@@ -248,7 +248,7 @@ fn failures_that_pass_are_waited_for() {
     let start = Instant::now();
     world.pull("library/m").unwrap();
     assert!(start.elapsed() >= Duration::from_secs(1));
-    // Nobody waits for an hour.
+    // A delay of an hour is refused.
     let wait = vec![("retry-after", "3600".to_owned())];
     world.registry.fault("/manifests/", 9, Fault::Status(429, wait));
     let error = world.pull("library/m").unwrap_err();
@@ -261,14 +261,14 @@ fn a_challenge_is_answered_with_a_token() {
     world.registry.require_token("secret");
     world.pull("library/m").unwrap();
     world.check(&[world.name("library/m")]);
-    // A token that is not right, and none to be had.
+    // A wrong token, and no other available.
     let world = World::with_model(10);
     world.registry.require_token("secret");
     world.registry.fault("/token", 9, Fault::Status(401, vec![]));
     let error = world.pull("library/m").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Download);
     assert_eq!(error.get("status"), Some("401"));
-    // One that the caller gives.
+    // A token from the caller.
     let mut options = world.options();
     options.token = Some("secret".to_owned());
     pull(&world.store, &Source::Name(world.name("library/m")), options).unwrap();
@@ -295,7 +295,7 @@ fn credentials_are_not_sent_on() {
     world.check(&[world.name("library/m")]);
     let seen = cdn.registry.take_seen();
     assert!(seen.len() > 2 && seen.iter().all(|seen| seen.authorization.is_none()), "{seen:?}");
-    // Parts are asked for there directly, once it is known.
+    // Once the target of the redirect is known, parts are requested from it directly.
     let asked = world.registry.take_seen();
     let blobs = asked.iter().filter(|seen| seen.path.contains("/blobs/"));
     assert!(blobs.count() <= 8 + 5, "{asked:?}");
@@ -305,7 +305,7 @@ fn credentials_are_not_sent_on() {
 fn an_address_that_has_expired_is_asked_for_again() {
     let (world, cdn) = (World::with_model(40 * CHUNK), World::with_model(40 * CHUNK));
     world.registry.fault("/blobs/", 99, Fault::Redirect(format!("{}*", cdn.registry.url())));
-    // Those that come after the first ones, which are the small files and the first parts.
+    // Affects requests after the first ones, which are for the small files and the first parts.
     let mut options = world.options();
     options.connections = 1;
     cdn.registry.fault("/blobs/", 6, Fault::Slow(1 << 30));
@@ -337,7 +337,7 @@ fn redirects_lead_where_a_browser_would_go() {
         options.token = Some("secret".to_owned());
         let pulled = pull(&world.store, &Source::Name(world.name("library/m")), options);
         assert!(pulled.is_ok(), "{location}: {pulled:?}");
-        // The server itself is trusted wherever it sends to on its own.
+        // Redirects within the same origin are followed with credentials.
         let seen = world.registry.take_seen();
         assert_eq!(seen[1].path, asked, "{location}");
         assert_eq!(seen[1].authorization.as_deref(), Some("Bearer secret"), "{location}");
@@ -346,7 +346,7 @@ fn redirects_lead_where_a_browser_would_go() {
 
 #[test]
 fn credentials_follow_to_the_same_host_only() {
-    // The host that is asked, the one it redirects to, and whether that is the same.
+    // The requested host, the host that it redirects to, and whether both are the same.
     for (asked, other, same) in [
         ("127.0.0.1", "127.0.0.1", true),
         ("127.0.0.1", "localhost", false),
@@ -537,7 +537,7 @@ fn a_pull_can_be_cancelled_at_any_moment() {
     let error = pull(&world.store, &source, options).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Cancelled, "{error:?}");
     assert!(thread.join().unwrap().elapsed() < Duration::from_secs(1));
-    // While a server says nothing, too.
+    // Also while a server is silent.
     let world = World::with_model(10);
     world.registry.fault("/manifests/", 1, Fault::Stall(Duration::from_secs(20)));
     let cancel = CancelToken::new();
@@ -564,7 +564,7 @@ fn threads_that_pull_the_same_model_download_it_once() {
     });
     let size = world.store.list().unwrap()[0].size;
     let sent = world.registry.sent("/blobs/");
-    // Small files are fetched by whoever wants them.
+    // Small files are downloaded by each pull.
     assert!(sent < size + 6 * 500, "{sent} for {size}");
     world.check(&[world.name("library/m")]);
 }

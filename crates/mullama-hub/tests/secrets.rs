@@ -1,4 +1,4 @@
-//! What is secret in addresses is shown nowhere, and kept nowhere.
+//! Secrets in URLs are never shown or stored.
 
 mod common;
 
@@ -30,7 +30,7 @@ impl log::Log for Collector {
     fn flush(&self) {}
 }
 
-/// Everything below a folder, names and contents.
+/// The names and contents of all files below a folder.
 fn kept(folder: &std::path::Path) -> Vec<u8> {
     let mut all = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap().flatten() {
@@ -75,7 +75,7 @@ fn secrets_of_addresses_are_shown_and_kept_nowhere() {
         for registry in [&world.registry, &cdn.registry] {
             registry.add_file("/files/m.gguf", model.clone());
         }
-        // Where a server signs the address of another.
+        // Redirects to a signed URL on another server.
         for path in ["/blobs/", "/manifests/"] {
             let signed = format!("{}/library/m?X-Amz-Signature={SECRET}", cdn.registry.url());
             world.registry.fault(path, 9, Fault::Redirect(signed));

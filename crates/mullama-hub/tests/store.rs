@@ -1,4 +1,4 @@
-//! The store: listing, copying, removing, and what is damaged or cannot be written.
+//! The store: listing, copying, removing, and damaged or read-only stores.
 
 mod common;
 
@@ -15,7 +15,7 @@ fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
-/// A store with the model `m`, that was made of a file.
+/// A store with the model `m`, created from a file.
 fn with_m() -> World {
     let world = World::new();
     let path = world.folder.path().join("m.gguf");
@@ -77,12 +77,12 @@ fn a_damaged_model_is_not_listed_and_can_be_removed() {
         world.check(&[name("good")]);
         assert_eq!(world.store.find(&name("m")).unwrap_err().kind(), ErrorKind::InvalidModel);
     }
-    // What a damaged manifest may use is not freed by the removal of others.
+    // Files that a damaged manifest refers to are not deleted with other models.
     fs::write(&manifest, &text[..text.len() - 1]).unwrap();
     assert_eq!(world.store.remove(&name("good")).unwrap().freed, 0);
     world.store.remove(&name("m")).unwrap();
     assert!(whole.path.exists());
-    // A blob that is short, or is not there.
+    // A blob that is truncated or missing.
     let world = with_m();
     let whole = world.store.find(&name("m")).unwrap();
     fs::write(&whole.path, "short").unwrap();
@@ -146,7 +146,7 @@ fn a_store_that_cannot_be_written_can_be_read() {
     }
     world.check(&[name("m")]);
     assert!(world.store.find(&name("m")).is_ok());
-    // The administrator may write all the same; a disk that is mounted so is in `processes.rs`.
+    // Root may write nevertheless; `processes.rs` tests a read-only mount.
     let probe = world.store.root().join("probe");
     if fs::write(&probe, "").is_err() {
         world.add("library/n:latest", 10);
@@ -206,7 +206,7 @@ fn a_model_is_made_with_all_that_a_modelfile_says() {
     );
     assert_eq!(config.renderer.as_deref(), Some("qwen3"));
 
-    // Written back, it makes the same model, without copying anything.
+    // The Modelfile of a model creates the same model, without copying anything.
     let back = Modelfile::of(&model);
     let again = Modelfile::parse(&back.to_text().unwrap()).unwrap();
     assert_eq!(again, back);
@@ -214,7 +214,7 @@ fn a_model_is_made_with_all_that_a_modelfile_says() {
     assert_eq!((&twin.path, &twin.projector), (&model.path, &model.projector));
     assert_eq!((&twin.parameters, &twin.messages), (&model.parameters, &model.messages));
 
-    // What a model brings is taken over, and replaced in part.
+    // Inherits parts of the model, and replaces some.
     let file = Modelfile::parse(
         "FROM made\nPARAMETER temperature 0.9\nPARAMETER stop c\nSYSTEM \"\"\nMESSAGE user yo",
     )
@@ -245,11 +245,11 @@ fn shards_are_kept_together() {
         let original = at.join(format!("big-0000{}-of-00003.gguf", i + 1));
         assert_eq!(fs::read(shard).unwrap(), fs::read(original).unwrap());
     }
-    // Written back and made again, the links lead to the same blobs.
+    // A model created from its own Modelfile links to the same blobs.
     let again = Modelfile::of(&model);
     let twin = world.store.create(&name("twin"), &again, options()).unwrap();
     assert_eq!(twin.shards, model.shards);
-    // Links that someone removed are made again; the last name takes them along.
+    // Deleted links are recreated; removing the last name removes them.
     fs::remove_dir_all(world.store.root().join("shards")).unwrap();
     assert!(world.store.find(&name("big")).unwrap().path.exists());
     world.store.remove(&name("big")).unwrap();
@@ -291,7 +291,7 @@ fn the_name_of_the_built_in_model_is_its_own() {
         assert_eq!(error.kind(), ErrorKind::NotFound, "{error:?}");
     }
     world.check(&[name("m"), name("mine")]);
-    // What an older version may have left under that name can be removed.
+    // A model with the reserved name, from an older version, can be removed.
     let library = world.store.root().join("manifests/registry.ollama.ai/library");
     fs::create_dir(library.join("demo")).unwrap();
     fs::copy(library.join("m/latest"), library.join("demo/latest")).unwrap();
@@ -312,7 +312,7 @@ fn a_folder_stands_for_the_one_model_in_it() {
         world.store.create(&name("made"), &Modelfile::from_model("."), options)
     };
     assert_eq!(make().unwrap_err().kind(), ErrorKind::InvalidArgument);
-    // A projector goes with the model; adapters and matrices are none.
+    // A projector belongs to the model; adapters and importance matrices are not models.
     write("m-Q4_0.gguf", "model");
     write("mmproj.gguf", "mmproj");
     write("a.gguf", "adapter");
@@ -320,7 +320,7 @@ fn a_folder_stands_for_the_one_model_in_it() {
     let made = make().unwrap();
     assert_eq!(fs::read(&made.path).unwrap(), fs::read(at.join("m-Q4_0.gguf")).unwrap());
     assert!(made.projector.is_some());
-    // The files of a split model are one, and several models are none.
+    // A split model counts once; several models are an error.
     for file in ["M2.GGUF", "s-00001-of-00002.gguf", "s-00002-of-00002.gguf"] {
         write(file, "model");
     }
@@ -371,7 +371,7 @@ fn a_model_that_cannot_be_made_leaves_nothing() {
 fn other_programs_models_are_listed_and_used_but_not_changed() {
     let world = World::new();
     let at = world.folder.path();
-    // Ollama: a store like ours.
+    // Ollama: a store with the same layout.
     let ollama = Store::at(at.join("ollama"));
     let source = Source::Name(world.name("library/theirs"));
     world.add("library/theirs:latest", 3000);
@@ -442,13 +442,13 @@ fn other_programs_models_are_listed_and_used_but_not_changed() {
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert_eq!(tree(at), before, "reading changed something");
 
-    // Models of theirs can be made ours.
+    // A model can be created from a model in a cache.
     for from in [source.to_string(), "hf.co/u/r-GGUF:F16".to_owned()] {
         let made =
             store.create(&name("ours"), &Modelfile::from_model(from), CreateOptions::default());
         assert_eq!(made.unwrap().origin, Origin::Mullama);
     }
-    // Ollama's own folder as the store is not listed twice.
+    // If Ollama's folder is the store itself, it is not listed twice.
     let same = Store::at(ollama.root()).with_caches(caches);
     assert_eq!(same.list().unwrap().iter().filter(|e| e.origin == Origin::Ollama).count(), 0);
 }
@@ -465,7 +465,7 @@ fn tree(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     found
 }
 
-/// Makes a pipe that nobody writes to, in place of what is there.
+/// Replaces a file by a pipe without a writer.
 #[cfg(unix)]
 fn pipe(path: &std::path::Path) {
     let _ = fs::remove_file(path);
@@ -494,12 +494,12 @@ fn what_is_no_file_is_not_waited_for() {
     world.store.prune().unwrap();
     world.store.remove(&name("other")).unwrap();
     world.check(&[name("m")]);
-    // Files of a model.
+    // Blobs of a model.
     let blob = world.store.find(&name("m")).unwrap().path;
     pipe(&blob);
     assert_eq!(world.store.find(&name("m")).unwrap_err().kind(), ErrorKind::InvalidModel);
     assert_eq!(world.store.list().unwrap(), []);
-    // What a model is made from.
+    // Inputs of a model's creation.
     pipe(&at.join("pipe.gguf"));
     for text in ["FROM pipe.gguf", "FROM m.gguf\nADAPTER pipe.gguf"] {
         let file = Modelfile::parse(text).unwrap();
@@ -507,7 +507,7 @@ fn what_is_no_file_is_not_waited_for() {
         let error = world.store.create(&name("x"), &file, options).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidModel, "{error:?}");
     }
-    // What other programs note of theirs.
+    // Metadata of other programs.
     let hub = at.join("hub/models--u--r-GGUF");
     fs::create_dir_all(hub.join("snapshots/0123")).unwrap();
     fs::create_dir_all(hub.join("refs")).unwrap();
@@ -537,7 +537,7 @@ fn links_in_the_folder_of_downloads_are_not_written_through() {
     let (downloads, precious) =
         (world.store.root().join("downloads"), world.folder.path().join("x"));
     fs::create_dir_all(&downloads).unwrap();
-    // As long as the file will be, so that it could be taken for the rest of an earlier run.
+    // Has the final size of the file, so that it could pass for a partial download.
     fs::write(&precious, vec![7; length as usize]).unwrap();
     for end in ["data", "map"] {
         std::os::unix::fs::symlink(&precious, downloads.join(format!("{file}.{end}"))).unwrap();
@@ -546,7 +546,7 @@ fn links_in_the_folder_of_downloads_are_not_written_through() {
     world.check(&[world.name("library/m")]);
     assert_eq!(fs::read(&precious).unwrap(), vec![7; length as usize]);
     world.store.remove(&world.name("library/m")).unwrap();
-    // Nor is a file made where the link of a lock leads.
+    // A lock file is not created through a link either.
     let (lock, made) = (downloads.join(format!("{file}.lock")), world.folder.path().join("made"));
     std::os::unix::fs::symlink(&made, &lock).unwrap();
     let error = world.pull("library/m").unwrap_err();
@@ -585,7 +585,7 @@ fn removing_while_pulling_leaves_whole_models() {
     let world = World::new();
     world.add("library/a:latest", 2 * CHUNK);
     world.registry.fault("/blobs/", 9999, mullama_test_registry::Fault::Slow(40 << 20));
-    // `b` has the files of `a`, but for its name.
+    // `b` shares the files of `a`, except for its name.
     let model = world.pull("library/a").unwrap();
     assert_eq!(model.manifest.unwrap().of_kind(LayerKind::Model).count(), 1);
     std::thread::scope(|scope| {

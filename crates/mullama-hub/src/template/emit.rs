@@ -1,4 +1,4 @@
-//! Jinja of what was read.
+//! Writes a parsed template in Jinja.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -7,7 +7,7 @@ use super::kind::{Kind, MESSAGES, TOOLS};
 use super::parse::{Action, Expr, Head, Node, Parsed, Problem, at};
 use super::print::{Macros, present, quoted};
 
-/// All names that there can be at the top; which of them have a value depends on the template.
+/// All names at the top level. Which of them have a value depends on the template.
 const DATA: [&str; 9] = [
     "Messages",
     "System",
@@ -20,10 +20,10 @@ const DATA: [&str; 9] = [
     "IsThinkSet",
 ];
 
-/// How often a template is gone through at most to find out what its variables are.
+/// Maximum number of passes over a template to infer the types of its variables.
 const MAX_PASSES: usize = 16;
 
-/// The template in Jinja.
+/// Translates a template into Jinja.
 pub(super) fn jinja(parsed: &Parsed) -> Result<String, Problem> {
     let mut kinds = HashMap::new();
     for _ in 0..MAX_PASSES {
@@ -65,7 +65,7 @@ fn holds(value: &Expr, is: &impl Fn(&Expr) -> bool) -> bool {
         }
 }
 
-/// Takes away all that follows `.Response`. True if it was there.
+/// Removes everything after `.Response`. Returns whether `.Response` was found.
 fn cut(nodes: &mut Vec<Node>) -> bool {
     let is_response = |value: &Expr| matches!(value, Expr::Field(of, name) if **of == Expr::Dot && name == "Response");
     let end = nodes.iter_mut().position(|node| match &mut node.action {
@@ -82,7 +82,7 @@ fn cut(nodes: &mut Vec<Node>) -> bool {
     end.is_some()
 }
 
-/// A value: in Jinja, and what it is in Go.
+/// A value: its Jinja expression, and its Go type.
 #[derive(Debug, Clone)]
 pub(super) struct Value {
     pub code: String,
@@ -94,7 +94,7 @@ impl Value {
         Self { code: code.into(), kind }
     }
 
-    /// The value as a condition.
+    /// The Jinja expression of the value as a condition.
     pub fn test(&self) -> String {
         if self.kind.is_always_true() { "true".to_owned() } else { self.code.clone() }
     }
@@ -104,21 +104,21 @@ pub(super) struct Emit<'a> {
     parsed: &'a Parsed,
     pub macros: Macros,
     pub out: String,
-    /// Where it is.
+    /// Line of the current node.
     line: usize,
-    /// The template goes through `.Messages`; else it has the text of one turn.
+    /// Whether the template iterates over `.Messages`; otherwise it uses the text of one turn.
     by_messages: bool,
-    /// What `.` and `$` mean.
+    /// The current values of `.` and `$`.
     dot: Value,
     root: Value,
-    /// The macro that is being written; empty for the template itself.
+    /// Name of the current macro; empty for the template itself.
     part: String,
-    /// What variables of the parts are, as far as it is known, and whether that has grown.
+    /// The types of variables by macro and name, as far as inferred, and whether this pass changed them.
     kinds: HashMap<(String, String), Kind>,
     learned: bool,
-    /// The templates that are called, with what their `.` is, as macros.
+    /// The called templates with the type of their `.`. The index is the number of the macro.
     called: Vec<(String, Kind)>,
-    /// How many names have been given.
+    /// Number of generated names.
     count: u32,
 }
 
@@ -156,13 +156,12 @@ impl<'a> Emit<'a> {
         self.defined()
     }
 
-    /// Messages as Ollama gives them to templates: those that follow each other from one role are one, but for
-    /// results of tools.
+    /// Converts the messages as Ollama does: consecutive messages with the same role are merged, except tool results.
     fn collate(&mut self) {
         self.tag("set go = namespace(messages=[], systems=[], last=none, name='', system='', prompt='', response='')");
         self.tag("set v = namespace()");
         self.tag("for message in messages");
-        // Instructions all the same.
+        // `developer` messages are system messages.
         self.tag("set role = 'system' if message['role'] == 'developer' else message['role']");
         let content = self.macros.call("go_content", "message['content']");
         self.tag(&format!("set content = {content}"));
@@ -175,7 +174,7 @@ impl<'a> Emit<'a> {
         self.tag("else");
         self.tag("set go.name = message['tool_name'] or (message['name'] if role == 'tool') or ''");
         if uses(self.parsed, "ToolName") {
-            // The name is with the call, whose id the result has.
+            // The result has the id of the call, and the call has the name.
             self.tag("if role == 'tool' and not go.name and message['tool_call_id']");
             self.tag("for earlier in messages");
             self.tag("for call in earlier['tool_calls'] or []");
@@ -200,7 +199,7 @@ impl<'a> Emit<'a> {
         }
     }
 
-    /// The template for each turn. The last one ends at `.Response`, since the model goes on there.
+    /// Renders the template once per turn. The last turn ends at `.Response`, where the model continues.
     fn turns(&mut self, mut nodes: Vec<Node>) -> Result<(), Problem> {
         self.tag("for message in go.messages");
         self.tag(
@@ -221,7 +220,7 @@ impl<'a> Emit<'a> {
         self.nodes(&nodes)
     }
 
-    /// The templates that were called, which may call others.
+    /// Emits the called templates as macros. They may call further ones.
     fn defined(&mut self) -> Result<(), Problem> {
         let mut done = 0;
         while let Some((name, kind)) = self.called.get(done).cloned() {
@@ -247,7 +246,7 @@ impl<'a> Emit<'a> {
         let _ = write!(self.out, "{{{{ {value} }}}}");
     }
 
-    /// Ends the rendering with this problem where `condition` holds.
+    /// Emits a test that fails the rendering with this problem if `condition` is true.
     pub fn raise_if(&mut self, condition: &str, problem: &str) {
         self.tag(&format!("if {condition}"));
         self.output(&format!("raise_exception({})", quoted(problem)));
@@ -305,7 +304,7 @@ impl<'a> Emit<'a> {
         Ok(())
     }
 
-    /// `if`, and what is done either way; the first branch may have a `.` of its own.
+    /// Emits `if` with its branches; the first may have its own `.`.
     fn branches(
         &mut self,
         test: &str,
@@ -323,7 +322,7 @@ impl<'a> Emit<'a> {
         Ok(())
     }
 
-    /// Nodes with a `.` of their own, if there is one.
+    /// Emits nodes, with another `.` if one is provided.
     fn below(&mut self, dot: Option<Value>, nodes: &[Node]) -> Result<(), Problem> {
         let outer = self.dot.clone();
         self.dot = dot.unwrap_or_else(|| outer.clone());
@@ -363,7 +362,7 @@ impl<'a> Emit<'a> {
             }
             _ => return Err(format!("`range` over {}", kind.name())),
         };
-        // That of a loop in Jinja comes, too, where the first round is broken off.
+        // Jinja's own `for ... else` also runs the `else` branch if the first iteration breaks, so use `if`.
         if !other.is_empty() {
             let least = if *kind == Kind::Int { " > 0" } else { "" };
             self.tag(&format!("if {code}{least}"));
@@ -388,7 +387,7 @@ impl<'a> Emit<'a> {
         Ok(())
     }
 
-    /// The value of a block's head, which a variable may take.
+    /// The value of a block's head, which is also assigned to its variable, if any.
     fn head(&mut self, head: &Head) -> Result<Value, Problem> {
         let value = self.value(&head.value)?;
         let Some(name) = head.variables.first() else { return Ok(value) };
@@ -396,7 +395,7 @@ impl<'a> Emit<'a> {
         Ok(Value::new(format!("v.{name}"), value.kind))
     }
 
-    /// Gives a variable a value. It is kept in a namespace, since what blocks set would be lost.
+    /// Assigns a variable. It is an attribute of a namespace, because Jinja discards assignments at the end of a block.
     fn set(&mut self, name: &str, value: &Value) {
         self.tag(&format!("set v.{name} = {}", value.code));
         let known = self.kinds.entry((self.part.clone(), name.to_owned())).or_insert(value.kind);
@@ -410,7 +409,7 @@ impl<'a> Emit<'a> {
         format!("v.t{}", self.count)
     }
 
-    /// The value under a name, so that it is computed once.
+    /// Assigns the value to a temporary name unless it is a name already, so that it is computed once.
     pub fn once(&mut self, value: Value) -> Value {
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
         if value.code.chars().all(is_name) {
@@ -421,7 +420,7 @@ impl<'a> Emit<'a> {
         Value::new(name, value.kind)
     }
 
-    /// A value that is shown or computed with: a name at the top that nobody knows is no such.
+    /// The value of an expression that is printed or computed with. Fails for unknown names at the top level.
     pub fn known(&mut self, value: &Expr) -> Result<Value, Problem> {
         let found = self.value(value)?;
         match value {
@@ -482,7 +481,7 @@ impl<'a> Emit<'a> {
         })
     }
 
-    /// What there is at the top.
+    /// The value of a name at the top level.
     fn data(&self, name: &str) -> Value {
         let think = "(enable_thinking | default(false))";
         match (name, self.by_messages) {
@@ -509,7 +508,7 @@ pub(super) fn types(code: &str) -> String {
     format!("([{code}] if {code} is string else {code})")
 }
 
-/// What a map has under a name.
+/// The value of a map's key.
 pub(super) fn entry(of: &Value, name: &str) -> Value {
     let code = format!("{}[{name}]", of.code);
     match of.kind {

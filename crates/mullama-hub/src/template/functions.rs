@@ -1,4 +1,4 @@
-//! Go's functions, in Jinja.
+//! Go's template functions, in Jinja.
 
 use super::emit::{Emit, Value, entry, types};
 use super::kind::Kind;
@@ -54,7 +54,7 @@ impl Emit<'_> {
                     _ => self.macros.call("go_query", &shown),
                 })
             }
-            // What form the date has is not asked.
+            // The format argument is ignored.
             ("currentDate", _) => text("strftime_now('%Y-%m-%d')".to_owned()),
             ("yesterdayDate", _) => text(self.macros.call("go_yesterday", "")),
             ("toTypeScriptType", [a]) => text(self.macros.typescript(a.kind, &a.code)),
@@ -67,7 +67,8 @@ impl Emit<'_> {
         }
     }
 
-    /// The first value that decides, or the last. Those after it are not computed.
+    /// `and` or `or`: the first value that decides the result, else the last. Later values are not
+    /// evaluated.
     fn and_or(&mut self, name: &str, args: &[Expr]) -> Result<Value, Problem> {
         let Some((first, rest)) = args.split_first() else {
             return Err(format!("`{name}` without arguments"));
@@ -89,7 +90,7 @@ impl Emit<'_> {
             let code = if needs.is_empty() && !next.kind.is_always_true() {
                 format!("({} {name} {})", value.code, next.code)
             } else {
-                // What the next one needs is done only where it is come to.
+                // Tags that the next value requires are only rendered if it is evaluated.
                 let result = self.fresh();
                 self.tag(&format!("set {result} = {}", value.code));
                 let not = if name == "or" { "not " } else { "" };
@@ -107,7 +108,7 @@ impl Emit<'_> {
         Ok(value)
     }
 
-    /// A text's is that of its bytes.
+    /// `len`. The length of a text is in bytes, as in Go.
     fn len(&mut self, a: &Value) -> Result<Value, Problem> {
         let code = &a.code;
         let bytes = |emit: &mut Self| {
@@ -131,7 +132,7 @@ impl Emit<'_> {
         let Value { code, .. } = self.once(list);
         match kind {
             Kind::List(_) | Kind::Types | Kind::Json => {}
-            // Bytes are characters there only.
+            // Go slices by bytes, which equal characters only in ASCII.
             Kind::Text => {
                 let wrong = format!("not {code}.isascii()");
                 self.raise_if(&wrong, "`slice` of text that is not ASCII");
@@ -175,7 +176,7 @@ impl Emit<'_> {
         }
     }
 
-    /// Values one after another: with spaces where two of them are no texts, or everywhere in a line.
+    /// `print` inserts a space between two operands if neither is a string, `println` between all.
     fn print(&mut self, values: &[Value], is_line: bool) -> Result<String, Problem> {
         let mut parts: Vec<String> = Vec::new();
         let values: Vec<_> = values.iter().map(|value| self.once(value.clone())).collect();
@@ -204,7 +205,7 @@ impl Emit<'_> {
     }
 }
 
-/// `eq` and its like, which Go has for values of one kind only.
+/// `eq` and the other comparisons, which Go only defines for values of the same type.
 fn compare(name: &str, values: &[Value]) -> Result<Value, Problem> {
     let (first, others) = values.split_first().ok_or("nothing to compare")?;
     let wrong =
@@ -214,7 +215,7 @@ fn compare(name: &str, values: &[Value]) -> Result<Value, Problem> {
     let mut tests = Vec::new();
     for other in others {
         let (a, b) = (first.kind, other.kind);
-        // Equal to nothing is what is not there: an empty list, but not an empty text.
+        // Only missing values equal `nil`: an empty list does, an empty text does not.
         let nothing = |x: &Value| match x.kind {
             Kind::Nil => "true".to_owned(),
             Kind::Json => is_missing(&x.code),

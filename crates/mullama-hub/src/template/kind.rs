@@ -1,30 +1,30 @@
-//! What values are, as Ollama gives them to templates.
+//! Types of the data that Ollama passes to templates.
 
-/// What a value is.
+/// The type of a value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Kind {
-    /// All there is, at the top of a template.
+    /// The whole data, at the top of a template.
     Data,
-    /// What is not there.
+    /// A missing value.
     Nil,
     Text,
     Bool,
     Int,
     Float,
-    /// A value of an argument: only rendering tells what it is.
+    /// A value of an argument, whose type is only known at render time.
     Json,
-    /// The types of a parameter: a text, or a list of them.
+    /// The types of a parameter: a string, or a list of strings.
     Types,
     List(&'static Kind),
-    /// By names, in their order.
+    /// Sorted by key.
     Map(&'static Kind),
     Struct(&'static Struct),
-    /// One of several kinds, which is enough for a condition.
+    /// One of several types. Only usable as a condition.
     Mixed,
 }
 
 impl Kind {
-    /// What a value is that may be either.
+    /// The type of a value that may have either type.
     pub fn or(self, other: Self) -> Self {
         let is_json = |kind| {
             use Kind::{Bool, Float, Int, Json, Nil, Text};
@@ -37,12 +37,12 @@ impl Kind {
         }
     }
 
-    /// Whether it can be a condition by itself: Go takes every struct for true.
+    /// Whether it is always true as a condition: in Go, every struct is.
     pub fn is_always_true(self) -> bool {
         matches!(self, Self::Struct(_) | Self::Data)
     }
 
-    /// What stands for a value that is left out.
+    /// The Jinja expression for a missing value of this type.
     pub fn empty(self) -> &'static str {
         match self {
             Self::Text => "''",
@@ -54,7 +54,7 @@ impl Kind {
         }
     }
 
-    /// Whether it prints as JSON: Ollama's types say so.
+    /// Whether Ollama's types print it as JSON.
     pub fn prints_as_json(self) -> bool {
         match self {
             Self::Map(_) => true,
@@ -64,7 +64,7 @@ impl Kind {
         }
     }
 
-    /// Its name in errors.
+    /// The name in error messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Data => "the whole data",
@@ -81,7 +81,7 @@ impl Kind {
         }
     }
 
-    /// Its name in those of macros.
+    /// The name in the names of macros.
     pub fn tag(self) -> String {
         match self {
             Self::List(of) => format!("{}s", of.tag()),
@@ -92,7 +92,7 @@ impl Kind {
     }
 }
 
-/// A type with fields.
+/// A struct type.
 #[derive(Debug)]
 pub(super) struct Struct {
     pub name: &'static str,
@@ -106,15 +106,15 @@ impl PartialEq for Struct {
     }
 }
 
-/// A field.
+/// A field of a struct.
 #[derive(Debug)]
 pub(super) struct Field {
-    /// In Go.
+    /// The name in Go.
     pub name: &'static str,
-    /// In JSON, and in the data of Jinja.
+    /// The key in JSON, and in the data for Jinja.
     pub key: &'static str,
     pub kind: Kind,
-    /// JSON leaves it out where it is empty.
+    /// Whether JSON omits it when it is empty.
     pub optional: bool,
 }
 

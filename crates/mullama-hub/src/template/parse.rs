@@ -1,30 +1,30 @@
-//! Go's template language, as far as it is used for prompts.
+//! Parser for the part of Go's template language that prompt templates use.
 
 use std::collections::BTreeMap;
 
-/// What can be wrong, or cannot be turned, and in which line.
+/// An error message, which starts with the line number.
 pub(super) type Problem = String;
 
-/// A template, and those that it defines.
+/// A template, and the templates that it defines.
 #[derive(Debug, Default)]
 pub(super) struct Parsed {
     pub main: Vec<Node>,
     pub defined: BTreeMap<String, Vec<Node>>,
 }
 
-/// A piece of a template.
+/// An element of a template.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Node {
     pub line: usize,
     pub action: Action,
 }
 
-/// What a piece does.
+/// The kind of an element.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Action {
     Text(String),
     Output(Expr),
-    /// `$name := value`, or `=`.
+    /// `$name := value` or `$name = value`.
     Set(Head),
     If {
         condition: Head,
@@ -41,7 +41,7 @@ pub(super) enum Action {
         body: Vec<Node>,
         other: Vec<Node>,
     },
-    /// `template`: another one with this value as its `.`.
+    /// `template`: calls another template with this value as its `.`.
     Template {
         name: String,
         value: Option<Expr>,
@@ -50,21 +50,21 @@ pub(super) enum Action {
     Continue,
 }
 
-/// A value, and the variables that take it.
+/// A value, and the variables it is assigned to.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Head {
     pub variables: Vec<String>,
     pub value: Expr,
 }
 
-/// A value.
+/// An expression.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Expr {
     /// `.`
     Dot,
     /// `$`
     Root,
-    /// By a name that no other declaration has.
+    /// A variable, by a name that is unique among all declarations.
     Variable(String),
     Nil,
     Bool(bool),
@@ -77,11 +77,11 @@ pub(super) enum Expr {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Token {
-    /// `.A.B`; `.` alone has no names.
+    /// `.A.B`; empty for `.` alone.
     Field(Vec<String>),
-    /// `$name.A.B`; `$` has no name.
+    /// `$name.A.B`; the name is empty for `$`.
     Variable(String, Vec<String>),
-    /// `.Field` right after `)`.
+    /// `.Field` directly after `)`.
     After(Vec<String>),
     Word(String),
     Text(String),
@@ -90,9 +90,9 @@ enum Token {
     Sign(&'static str),
 }
 
-/// Blocks deeper than this are refused.
+/// Maximum nesting depth of blocks.
 const MAX_DEPTH: usize = 64;
-/// Values deeper than this are refused.
+/// Maximum nesting depth of expressions.
 const MAX_VALUE_DEPTH: usize = 24;
 
 struct Piece {
@@ -105,13 +105,13 @@ enum Content {
     Tag(Vec<Token>),
 }
 
-/// Reads a template.
+/// Parses a template.
 pub(super) fn template(text: &str) -> Result<Parsed, Problem> {
     let mut parser = Parser { pieces: pieces(text)?.into_iter(), ..Parser::default() };
     parser.whole().map_err(|problem| at(parser.line, &problem))
 }
 
-/// A problem with its line.
+/// Prefixes a problem with its line number.
 pub(super) fn at(line: usize, problem: &str) -> Problem {
     format!("line {line}: {problem}")
 }
@@ -120,7 +120,7 @@ fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\r' | '\n')
 }
 
-/// Cuts text from tags. White space goes where a tag says so.
+/// Splits a template into text and tags. Removes white space where a tag requests it.
 fn pieces(text: &str) -> Result<Vec<Piece>, Problem> {
     let (mut pieces, mut rest, mut trim, mut line) = (Vec::new(), text, false, 1);
     loop {
@@ -149,7 +149,8 @@ fn pieces(text: &str) -> Result<Vec<Piece>, Problem> {
     }
 }
 
-/// The tokens of a tag, what follows it, and whether it trims that. A comment has no tokens.
+/// The tokens of a tag, the text after it, and whether the tag trims that text. A comment has no
+/// tokens.
 fn tag(text: &str) -> Result<(Option<Vec<Token>>, &str, bool), Problem> {
     let unclosed = || "a tag is not closed".to_owned();
     if let Some(comment) = text.trim_start().strip_prefix("/*") {
@@ -178,7 +179,7 @@ fn tag(text: &str) -> Result<(Option<Vec<Token>>, &str, bool), Problem> {
                 rest = &rest[end + 1..];
                 match (first, text.chars().next(), text.chars().count()) {
                     ('"', ..) => Token::Text(text),
-                    // A character is its number.
+                    // A character constant is a number.
                     (_, Some(c), 1) => Token::Int(u32::from(c).into()),
                     _ => return Err("`'` stands around one character".to_owned()),
                 }
@@ -186,12 +187,12 @@ fn tag(text: &str) -> Result<(Option<Vec<Token>>, &str, bool), Problem> {
             '`' => {
                 let (text, after) = rest[1..].split_once('`').ok_or("a text is not closed")?;
                 rest = after;
-                // Go drops them, too.
+                // Go also removes carriage returns.
                 Token::Text(text.replace('\r', ""))
             }
             '.' if !rest[1..].starts_with(|c: char| c.is_ascii_digit()) => {
                 let path = path(&mut rest)?;
-                // `(x).y`, but `(x) .y` is two values.
+                // `(x).y` is a field, but `(x) .y` is two values.
                 if !spaced && tokens.last() == Some(&Token::Sign(")")) {
                     Token::After(path)
                 } else {
@@ -217,7 +218,7 @@ fn tag(text: &str) -> Result<(Option<Vec<Token>>, &str, bool), Problem> {
     }
 }
 
-/// Where the text that begins with this quote ends.
+/// The index of the quote that ends the string which starts with this quote.
 fn closing(text: &str, quote: char) -> Option<usize> {
     let mut escaped = false;
     text.char_indices().skip(1).find_map(|(at, c)| {
@@ -262,7 +263,7 @@ fn unescape(text: &str) -> Result<String, Problem> {
             code.insert(0, escape);
         }
         let code = u32::from_str_radix(&code, radix).map_err(|_| unknown())?;
-        // `\x` and `\0` give bytes, which make a character of their own only where they are ASCII.
+        // `\x` and octal escapes are bytes; a single byte is a character only if it is ASCII.
         let is_whole = matches!(escape, 'u' | 'U') || code < 0x80;
         out.push(char::from_u32(code).filter(|_| is_whole).ok_or_else(unknown)?);
     }
@@ -305,7 +306,7 @@ fn word(rest: &mut &str) -> String {
     word.to_owned()
 }
 
-/// `.A.B`; none for `.` alone.
+/// Parses `.A.B`; empty for `.` alone.
 fn path(rest: &mut &str) -> Result<Vec<String>, Problem> {
     let mut path = Vec::new();
     while let Some(after) = rest.strip_prefix('.') {
@@ -322,18 +323,18 @@ fn path(rest: &mut &str) -> Result<Vec<String>, Problem> {
 #[derive(Default)]
 struct Parser {
     pieces: std::vec::IntoIter<Piece>,
-    /// Of the tag that is being read.
+    /// The line of the current tag.
     line: usize,
     depth: usize,
-    /// How many `range` are open.
+    /// Number of open `range` blocks.
     ranges: usize,
-    /// The variables that can be seen, and their names among all.
+    /// The variables in scope, with their unique names.
     variables: Vec<(String, String)>,
     declared: usize,
     defined: BTreeMap<String, Vec<Node>>,
 }
 
-/// What ends a list of nodes.
+/// What ended a list of nodes.
 enum Stop {
     Text,
     End,
@@ -408,7 +409,7 @@ impl Parser {
         if self.depth > MAX_DEPTH { Err("it is nested too deeply".to_owned()) } else { Ok(()) }
     }
 
-    /// What stands between `define` and `end`. It sees no variables of others.
+    /// Parses the nodes between `define` and `end`. Outer variables are not in scope.
     fn define(&mut self, name: &str) -> Result<(), Problem> {
         self.enter()?;
         let outer = (std::mem::take(&mut self.variables), std::mem::take(&mut self.ranges));
@@ -418,7 +419,7 @@ impl Parser {
         if !matches!(end, Stop::End) {
             return Err(format!("`define` of `{name}` without an `end`"));
         }
-        // One that is empty does not take another's place.
+        // An empty definition does not replace an existing one.
         let is_empty = nodes.iter().all(|node| {
             matches!(&node.action, Action::Text(text) if text.trim_matches(is_space).is_empty())
         });
@@ -464,7 +465,7 @@ impl Parser {
         })
     }
 
-    /// A branch of a block, which keeps its variables to itself.
+    /// Parses a branch of a block, with a scope of its own.
     fn part(&mut self) -> Result<(Vec<Node>, Stop), Problem> {
         let seen = self.variables.len();
         let part = self.nodes()?;
@@ -472,7 +473,7 @@ impl Parser {
         Ok(part)
     }
 
-    /// A value, and before it `$x :=` or `$x =` for so many variables at most.
+    /// Parses a value, optionally preceded by `$x :=` or `$x =` with at most `most` variables.
     fn head(&mut self, tokens: &[Token], most: usize) -> Result<Head, Problem> {
         let sign = |token: &Token| matches!(token, Token::Sign(":=" | "="));
         let Some(at) = tokens.iter().position(sign) else {
@@ -513,7 +514,7 @@ impl Parser {
         found.ok_or_else(|| format!("`${name}` has no value"))
     }
 
-    /// A value, perhaps piped through functions.
+    /// Parses a value, optionally piped through functions.
     fn expr(&self, tokens: &[Token]) -> Result<Expr, Problem> {
         let mut rest = tokens;
         let value = self.pipe(&mut rest, 0)?;
@@ -537,7 +538,7 @@ impl Parser {
         Ok(value)
     }
 
-    /// A value, or a function and its arguments.
+    /// Parses a value, or a function and its arguments.
     fn command(&self, rest: &mut &[Token], depth: usize) -> Result<Expr, Problem> {
         if depth > MAX_VALUE_DEPTH {
             return Err("it is nested too deeply".to_owned());
@@ -566,7 +567,7 @@ impl Parser {
                     "true" => Expr::Bool(true),
                     "false" => Expr::Bool(false),
                     "nil" => Expr::Nil,
-                    // A function without arguments, as an argument.
+                    // A function without arguments.
                     name => Expr::Call(name.to_owned(), Vec::new()),
                 },
                 Token::Sign("(") => {
@@ -604,7 +605,7 @@ fn fields(of: Expr, path: &[String]) -> Expr {
     path.iter().fold(of, |of, name| Expr::Field(Box::new(of), name.clone()))
 }
 
-/// The name after `define`, `block` or `template`, and what follows it.
+/// The name after `define`, `block` or `template`, and the remaining tokens.
 fn name<'a>(word: &str, tokens: &'a [Token]) -> Result<(String, &'a [Token]), Problem> {
     match tokens.split_first() {
         Some((Token::Text(name), rest)) if word != "define" || rest.is_empty() => {

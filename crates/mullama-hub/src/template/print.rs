@@ -1,11 +1,11 @@
-//! How Go prints values, in macros of Jinja.
+//! Jinja macros that print values as Go does.
 
 use std::fmt::Write as _;
 
 use super::kind::{Field, Kind, PROPERTY, Struct};
 use super::parse::Problem;
 
-/// Text that Go writes as `\u...`: what cannot be seen, and spaces but the plain one.
+/// Characters that Go escapes as `\u...`: unprintable ones, and spaces other than U+0020.
 const UNSEEN: [(u32, u32); 10] = [
     (0x00, 0x1f),
     (0x7f, 0xa0),
@@ -19,8 +19,8 @@ const UNSEEN: [(u32, u32); 10] = [
     (0xfeff, 0xfeff),
 ];
 
-/// What is the same in every template: its name with its parameters, the body, and the macros that it calls.
-/// Lines are put together without what is between them.
+/// Macros that are the same for all templates: signature, body, and the macros that it calls. The body's lines are
+/// joined without indentation and line breaks.
 const MACROS: [(&str, &str, &[&str]); 14] = [
     (
         "go_content(content)",
@@ -29,7 +29,7 @@ const MACROS: [(&str, &str, &[&str]); 14] = [
         {% endif %}",
         &[],
     ),
-    // Numbers of JSON are floating: from a million on with an exponent.
+    // JSON numbers are floats in Go, which have an exponent from one million on.
     (
         "go_number(x)",
         "{% set size = x | abs | float %}
@@ -117,7 +117,7 @@ const MACROS: [(&str, &str, &[&str]); 14] = [
         "{{ x if left else '' }}{% for i in range(width - (x | length)) %}{{ ' ' }}{% endfor %}{{ '' if left else x }}",
         &[],
     ),
-    // What `printf` makes of a value that its verb is not for.
+    // What `printf` prints for a value of the wrong type for its verb.
     (
         "go_bad(verb, x)",
         "%!{{ verb }}(
@@ -169,7 +169,7 @@ const MACROS: [(&str, &str, &[&str]); 14] = [
     ),
 ];
 
-/// The macros that a template needs.
+/// The macros that a template uses.
 #[derive(Default)]
 pub(super) struct Macros {
     names: Vec<String>,
@@ -177,7 +177,7 @@ pub(super) struct Macros {
 }
 
 impl Macros {
-    /// A call of one of `MACROS`.
+    /// Calls one of `MACROS`, and defines it at the first call.
     pub fn call(&mut self, name: &str, args: &str) -> String {
         self.need(name);
         format!("{name}({args})")
@@ -211,7 +211,7 @@ impl Macros {
         let _ = write!(self.out, "{{% macro {head} %}}{body}{{% endmacro %}}");
     }
 
-    /// A macro of `x` that is made for a kind of values.
+    /// Calls a macro with the parameter `x` that is generated for a type, and defines it at the first call.
     fn made(
         &mut self,
         name: &str,
@@ -225,7 +225,7 @@ impl Macros {
         Ok(format!("{name}({x})"))
     }
 
-    /// A value as a tag prints it; `nothing` is what is printed where there is none.
+    /// The expression that prints a value. `nothing` is printed for a missing value.
     pub fn text(&mut self, kind: Kind, x: &str, nothing: &str) -> Result<String, Problem> {
         Ok(match kind {
             Kind::Text | Kind::Int => x.to_owned(),
@@ -236,7 +236,7 @@ impl Macros {
             Kind::Types => self.call("go_types", x),
             _ if kind.prints_as_json() => self.json(kind, x)?,
             Kind::List(Kind::Text) => format!("('[' ~ ({x} | join(' ')) ~ ']')"),
-            // Messages would print as addresses.
+            // Go prints messages in a list as addresses, so they are not supported.
             Kind::List(of) if !matches!(of, Kind::Struct(s) if **s == super::kind::MESSAGE) => self
                 .made(&format!("go_text_{}", kind.tag()), x, |macros| {
                     Ok(each("x", &["[", " ", "]"], &macros.text(*of, "item", "<nil>")?))
@@ -259,7 +259,7 @@ impl Macros {
         })
     }
 
-    /// A value in JSON.
+    /// The expression of a value in JSON.
     pub fn json(&mut self, kind: Kind, x: &str) -> Result<String, Problem> {
         Ok(match kind {
             Kind::Text => self.call("go_string", x),
@@ -267,11 +267,11 @@ impl Macros {
             Kind::Int => format!("({x} | string)"),
             Kind::Nil => "'null'".to_owned(),
             Kind::Float | Kind::Json => self.call("go_json", x),
-            // What the caller gave as text stays text.
+            // Arguments that the caller passed as a string stay unchanged.
             Kind::Map(Kind::Json) => {
                 format!("({x} if {x} is string else {})", self.call("go_json", x))
             }
-            // Lists that are not there are empty here, and `null` in Go's JSON.
+            // A missing list is empty here, but `null` in Go's JSON.
             Kind::List(Kind::Json | Kind::Text) => {
                 format!("({} if {x} else 'null')", self.call("go_json", x))
             }
@@ -306,7 +306,7 @@ impl Macros {
         for field in of.fields {
             let raw = get("x", field);
             let value = match field.kind {
-                // A list or map that is not there is `null`.
+                // A missing list or map is `null`.
                 Kind::List(_) | Kind::Map(_) => raw.clone(),
                 _ => present("x", field),
             };
@@ -323,7 +323,7 @@ impl Macros {
         Ok(format!("{{{{ '{{' ~ ([{parts}] | select | join(',')) ~ '}}' }}}}"))
     }
 
-    /// What a parameter's type is called in TypeScript; of other things it is not known.
+    /// The TypeScript name of a parameter's type; `any` for other values.
     pub fn typescript(&mut self, kind: Kind, x: &str) -> String {
         if kind == Kind::Struct(&PROPERTY) {
             self.call("go_typescript", x)
@@ -332,7 +332,7 @@ impl Macros {
         }
     }
 
-    /// A text as Go writes it.
+    /// The expression of a quoted string in Go's syntax.
     pub fn quote(&mut self, x: &str) -> String {
         if self.is_new("go_quote") {
             let named = [
@@ -354,7 +354,7 @@ impl Macros {
         format!("go_quote({x})")
     }
 
-    /// A text within a text of JavaScript.
+    /// The expression of text escaped for a JavaScript string.
     pub fn js(&mut self, x: &str) -> String {
         if self.is_new("go_js") {
             let mut escapes: Vec<_> = ['\\', '\'', '"'].map(|c| (c, format!("\\{c}"))).into();
@@ -364,7 +364,7 @@ impl Macros {
         format!("go_js({x})")
     }
 
-    /// Defines a macro that writes these characters, and the other unseen ones, in another way.
+    /// Defines a macro that replaces these characters, and the unprintable ones.
     fn escape(
         &mut self,
         name: &str,
@@ -374,7 +374,7 @@ impl Macros {
     ) {
         let unseen = UNSEEN.iter().flat_map(|&(first, last)| first..=last);
         let unseen = unseen.filter_map(|code| Some((char::from_u32(code)?, other(code))));
-        // Of two with one name, the later one holds.
+        // In a map with duplicate keys, the last value wins.
         let all = unseen.chain(escapes.iter().cloned());
         let all = all.map(|(c, escape)| format!("{}: {}", quoted(&c.to_string()), quoted(&escape)));
         let all: Vec<_> = all.collect();
@@ -390,7 +390,7 @@ impl Macros {
     }
 }
 
-/// A list between brackets; `item` is what is written of each of `list`.
+/// Emits a list in brackets; `item` is the expression for each element of `list`.
 fn each(list: &str, [open, between, close]: &[&str; 3], item: &str) -> String {
     let (open, close) = (quoted(open), quoted(close));
     format!(
@@ -399,21 +399,21 @@ fn each(list: &str, [open, between, close]: &[&str; 3], item: &str) -> String {
     )
 }
 
-/// A field of a value, if it is there.
+/// The expression of a field, which may be missing.
 fn get(of: &str, field: &Field) -> String {
     match field.key {
-        // A map of Python has something of this name that is no key.
+        // In Python, `items` is a method of maps.
         "items" => format!("{of}.get('items')"),
         key => format!("{of}['{key}']"),
     }
 }
 
-/// Whether a value of JSON is not there.
+/// The condition that a JSON value is missing.
 pub(super) fn is_missing(x: &str) -> String {
     format!("({x} is undefined or {x} is none)")
 }
 
-/// A field of a value, or what stands for it.
+/// The expression of a field, with a default for a missing value.
 pub(super) fn present(of: &str, field: &Field) -> String {
     match field.kind {
         Kind::Json => get(of, field),
@@ -421,7 +421,7 @@ pub(super) fn present(of: &str, field: &Field) -> String {
     }
 }
 
-/// A text as Jinja writes it.
+/// A string literal in Jinja.
 pub(super) fn quoted(text: &str) -> String {
     let mut out = String::from("'");
     for c in text.chars() {

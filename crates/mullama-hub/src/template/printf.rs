@@ -1,19 +1,19 @@
-//! Go's `printf`, with a format that stands in the template.
+//! Go's `printf`, with a constant format.
 
 use super::kind::Kind;
 use super::parse::Problem;
 use super::print::{Macros, quoted};
 
-/// `%-5.2f`, for example.
+/// A verb with its options, for example `%-5.2f`.
 struct Verb<'a> {
     letter: char,
     flags: &'a str,
-    /// A number, or the value that has it.
+    /// A number, or the Jinja expression of one.
     width: Option<String>,
     precision: Option<&'a str>,
 }
 
-/// The text that a format makes of values.
+/// The Jinja expression for the formatted text.
 pub(super) fn printf(
     macros: &mut Macros,
     format: &str,
@@ -39,7 +39,7 @@ pub(super) fn printf(
             Some((width, precision)) => (width, Some(precision)),
             None => (&spec[flags.len()..], None),
         };
-        // Jinja takes no numbers that are larger.
+        // Jinja does not support larger numbers.
         let is_known = |text: &str| text.is_empty() || text.parse::<u8>().is_ok();
         let is_given = width == "*";
         let width = match width {
@@ -65,17 +65,17 @@ pub(super) fn printf(
     parts.retain(|part| part != "''");
     Ok(match parts.as_slice() {
         [] => "''".to_owned(),
-        // A number alone becomes text, too.
+        // A single number must become a string, too.
         [one] => format!("({one} | string)"),
         parts => format!("({})", parts.join(" ~ ")),
     })
 }
 
 impl Verb<'_> {
-    /// A value as the verb shows it; none where it is not turned.
+    /// The Jinja expression for a formatted value; `None` if it cannot be translated.
     fn shown(&self, macros: &mut Macros, x: &str, kind: Kind) -> Result<Option<String>, Problem> {
         let is_basic = matches!(kind, Kind::Text | Kind::Types | Kind::List(Kind::Text));
-        // What only rendering tells is tested there.
+        // Types that are unknown until rendering are tested at render time.
         let (test, shown) = match (self.letter, kind) {
             ('v', _) => ("", macros.text(kind, x, "<nil>")?),
             ('s', _) if is_basic || kind.prints_as_json() => ("", macros.text(kind, x, "")?),
@@ -126,7 +126,7 @@ impl Verb<'_> {
         self.flags.contains('0') && !self.flags.contains('-')
     }
 
-    /// A number as Jinja formats it, whose verbs are the same.
+    /// Formats a number with Jinja's `format`, whose verbs are the same.
     fn number(&self, x: &str) -> String {
         let sign = self.flags.replace(['-', '0'], "");
         let width = self.width.as_deref().filter(|_| self.has_zeros());
@@ -136,7 +136,8 @@ impl Verb<'_> {
         format!("({} | format({x}))", quoted(&spec))
     }
 
-    /// What Go writes of a value that the verb is not for; none where it is not turned.
+    /// What Go prints for a value of the wrong type for the verb; `None` if it cannot be
+    /// translated.
     fn bad(&self, macros: &mut Macros, x: &str, kind: Kind) -> Option<String> {
         let letter = self.letter;
         let name = match kind {

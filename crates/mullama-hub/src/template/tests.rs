@@ -1,4 +1,4 @@
-//! Each template gives what Go's `text/template` gives with Ollama's data.
+//! Each template renders what Go's `text/template` renders for Ollama's data.
 
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind as JinjaErrorKind, Value};
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::*;
 
-/// As chats are rendered.
+/// A Jinja environment like the one for chats.
 fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     let mut syntax = minijinja::syntax::SyntaxConfig::builder();
@@ -45,7 +45,7 @@ fn render(template: &str, chat: &[(&str, &str)]) -> String {
 const CHAT: [(&str, &str); 4] =
     [("system", "S"), ("user", "U1"), ("assistant", "A1"), ("user", "U2")];
 
-/// Tools, a call with arguments of each kind, its result, and what comes then.
+/// Tools, a call with arguments of each type, and two results.
 fn with_tools() -> serde_json::Value {
     json!({
         "messages": [
@@ -85,12 +85,12 @@ const FUNCTION: &str = concat!(
     r#""n":{"type":["integer","null"],"enum":[1,5]},"text":{"type":"string","description":"T"}}}}"#,
 );
 
-/// What is rendered of a tag among the messages' data.
+/// Renders a template to which `.Messages` is added.
 fn shown(template: &str) -> String {
     render_data(&format!("{template}{{{{ with .Messages }}}}{{{{ end }}}}"), &with_tools())
 }
 
-/// What is rendered for each argument of the call.
+/// Renders a tag for each argument of the call.
 fn shown_of_arguments(tag: &str) -> String {
     shown(&format!(
         "{{{{ range .Messages }}}}{{{{ range .ToolCalls }}}}\
@@ -113,10 +113,10 @@ fn a_template_of_turns_is_rendered_for_each() {
         "[INST]  U1 [/INST]"
     );
     assert_eq!(render("{{ .Prompt }}", &CHAT[1..]), "U1A1U2");
-    // Instructions begin a turn.
+    // A system message starts a new turn.
     let chat = [("user", "U1"), ("system", "S"), ("user", "U2")];
     assert_eq!(render("({{ .System }},{{ .Prompt }})", &chat), "(,U1)(S,U2)");
-    // What comes after the answer is for turns that are over.
+    // Text after the answer appears only in completed turns.
     let template = "<{{ .Prompt }}>{{ if .Response }}{{ .Response }}.{{ end }}!";
     assert_eq!(render(template, &CHAT[1..]), "<U1>A1.!<U2>");
     assert_eq!(render("<{{ .Prompt }}>{{ .Response }}!", &CHAT[1..3]), "<U1>A1");
@@ -130,7 +130,7 @@ fn what_one_role_says_in_a_row_is_one_message() {
     assert_eq!(render(by_messages, &chat), "d\n\ne|user=a\n\nb;assistant=c;system=d\n\ne;");
     let results = [("user", "a"), ("tool", "b"), ("tool", "c")];
     assert_eq!(render(by_messages, &results), "|user=a;tool=b;tool=c;");
-    // Instructions, however they are called, and content in parts.
+    // `developer` messages, and content in parts.
     let data = json!({"messages": [
         {"role": "developer", "content": "a"},
         {"role": "user", "content": [{"type": "text", "text": "b"}, {"type": "text", "text": "c"}]},
@@ -187,7 +187,7 @@ fn loops_are_left_with_what_was_written() {
     let template = r"{{ range $i, $m := .Messages }}{{ $m.Content }}
 {{- if eq $i 1 }}!{{ break }}{{ end }},{{ else }}none{{ end }}";
     assert_eq!(render(template, &CHAT), "S,U1!");
-    // What is for empty lists stays out where the first round ends early.
+    // The `else` of a `range` is not rendered if the first iteration breaks.
     let template = "{{ range .Messages }}{{ .Content }}{{ break }}{{ else }}none{{ end }}{{ range .Tools }}{{ else }}none{{ end }}";
     assert_eq!(render(template, &CHAT), "Snone");
 }
@@ -212,7 +212,7 @@ fn variables_keep_to_their_blocks() {
         "40"
     );
     assert_eq!(shown(r#"{{ with $x := "a" }}{{ $x }}{{ . }}{{ end }}"#), "aa");
-    // What a variable is shows in a later round.
+    // The type of a variable may change in a later iteration.
     assert_eq!(
         shown("{{ $x := 1 }}{{ range .Messages }}{{ $x }},{{ $x = .Role }}{{ end }}"),
         "1,user,assistant,tool,"
@@ -303,7 +303,7 @@ fn functions_do_as_gos() {
         (r#"{{ and 1 "" "x" }}|{{ or 0 "" "x" }}|{{ and 0 1 }}|{{ not "" }}"#, "|x|0|true"),
         (r#"{{ eq 1 2 1 }} {{ ne "a" "b" }} {{ lt "a" "b" }} {{ ge 2 2 }}"#, "true true true true"),
         ("{{ eq .Nope nil }} {{ eq .Tools nil }} {{ ne .Nope \"a\" }}", "true false true"),
-        // What decides comes first, and the rest is not computed.
+        // Values after the deciding one are not evaluated.
         (
             "{{ range $i, $_ := .Messages }}{{ if and (gt $i 9) (index $.Messages 9) }}!{{ end }}{{ end }}",
             "",
@@ -377,7 +377,7 @@ fn templates_call_others() {
     ] {
         assert_eq!(shown(template), expected, "{template}");
     }
-    // `.Messages` counts wherever it stands, and a turn may be elsewhere, too.
+    // `.Messages` is found in any expression, and a turn may be in a defined template.
     let template = r#"{{ define "t" }}<{{ .Prompt }}>{{ end }}{{ template "t" . }}{{ .Response }}"#;
     assert_eq!(render(template, &CHAT[1..]), "<U1>A1<U2>");
 }

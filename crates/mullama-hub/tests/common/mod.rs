@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Helpers shared by the tests.
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
@@ -8,7 +8,7 @@ use mullama_hub::{Endpoints, Error, Name, PullOptions, Source, Store, StoredMode
 use mullama_test_registry::{Registry, gguf};
 use tempfile::TempDir;
 
-/// 1 MiB: what is noted as received at once.
+/// 1 MiB: the size of a chunk of a download.
 pub const CHUNK: usize = 1 << 20;
 
 /// A registry and an empty store.
@@ -25,7 +25,7 @@ impl World {
         Self { registry: Registry::start(), store, folder }
     }
 
-    /// One with the model `library/m:latest`, whose weights are of this size.
+    /// A registry with the model `library/m:latest`, with weights of this size.
     pub fn with_model(size: usize) -> Self {
         let world = Self::new();
         world.add("library/m:latest", size);
@@ -46,7 +46,7 @@ impl World {
         );
     }
 
-    /// The name of a model of this registry.
+    /// The name of a model in this registry.
     pub fn name(&self, rest: &str) -> Name {
         format!("{}/{rest}", self.registry.host()).parse().unwrap()
     }
@@ -63,7 +63,7 @@ impl World {
         pull(&self.store, &Source::parse(source).unwrap(), self.options())
     }
 
-    /// The files below the store's folder, by their paths in it.
+    /// The files below the store's folder, as relative paths.
     pub fn files(&self) -> Vec<String> {
         fn walk(folder: &std::path::Path, found: &mut Vec<PathBuf>) {
             for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -84,7 +84,8 @@ impl World {
         files
     }
 
-    /// Asserts that every blob is what its name says, and that nothing is listed but these.
+    /// Asserts that the digest of every blob matches its name, and that only these models are
+    /// listed.
     pub fn check(&self, names: &[Name]) {
         let listed: Vec<Name> =
             self.store.list().unwrap().into_iter().map(|entry| entry.name).collect();
@@ -98,7 +99,7 @@ impl World {
     }
 }
 
-/// Options for this registry and no other place, that give up soon.
+/// Options that use only this registry, with few retries.
 pub fn options(registry: &Registry) -> PullOptions<'static> {
     let mut options = PullOptions::default();
     options.retries = 3;
