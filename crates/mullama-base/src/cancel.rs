@@ -1,4 +1,4 @@
-//! Cancellation.
+//! Cancellation tokens.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,22 +7,22 @@ use std::time::{Duration, Instant};
 
 use crate::{Error, Result};
 
-/// Cancels what it was given to, from any thread. Clones cancel the same.
+/// Cancels an operation from any thread. All clones share one state.
 ///
-/// It is shared by those who want something done and those who do it: the former call
-/// [`cancel`](Self::cancel), the latter ask [`is_cancelled`](Self::is_cancelled) between steps,
-/// [`sleep`](Self::sleep) where they wait, and have [`on_cancel`](Self::on_cancel) interrupt what
-/// blocks them.
+/// The caller of an operation and its implementation share a token. The caller calls
+/// [`cancel`](Self::cancel). The implementation checks [`is_cancelled`](Self::is_cancelled) between
+/// steps, waits with [`sleep`](Self::sleep), and interrupts blocking calls with
+/// [`on_cancel`](Self::on_cancel).
 #[derive(Clone, Default)]
 pub struct CancelToken(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
     cancelled: AtomicBool,
-    /// When it cancels itself.
+    /// The time from which it counts as cancelled.
     deadline: Option<Instant>,
-    /// What is called when it is cancelled. The flag is set under this lock, so that nothing that is
-    /// added meanwhile is missed.
+    /// Called on cancellation. The flag is set under this lock, so that a callback added at the
+    /// same time is not missed.
     callbacks: Mutex<Callbacks>,
     changed: Condvar,
 }
@@ -34,18 +34,18 @@ struct Callbacks {
 }
 
 impl CancelToken {
-    /// One that has not been cancelled.
+    /// Creates a token that is not cancelled.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// One that counts as cancelled from a time on, if there is one. Nothing is called at that time:
-    /// whoever asks finds out.
+    /// Creates a token that counts as cancelled from `deadline` on, if there is one. Callbacks are
+    /// not called at that time.
     pub fn with_deadline(deadline: Option<Instant>) -> Self {
         Self(Arc::new(Inner { deadline, ..Inner::default() }))
     }
 
-    /// Cancels.
+    /// Cancels the operation, and calls the callbacks on this thread.
     pub fn cancel(&self) {
         let mut callbacks = self.callbacks();
         self.0.cancelled.store(true, Ordering::Relaxed);
@@ -57,27 +57,27 @@ impl CancelToken {
         }
     }
 
-    /// Whether it has been cancelled, or its time has passed.
+    /// Whether it was cancelled or its deadline has passed.
     pub fn is_cancelled(&self) -> bool {
         self.0.cancelled.load(Ordering::Relaxed) || self.is_late()
     }
 
-    /// When it cancels itself, if ever.
+    /// The deadline, if there is one.
     pub fn deadline(&self) -> Option<Instant> {
         self.0.deadline
     }
 
-    /// Whether its time has passed.
+    /// Whether the deadline has passed.
     pub fn is_late(&self) -> bool {
         self.0.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    /// An error if it has been cancelled, or its time has passed.
+    /// Fails if it was cancelled or its deadline has passed.
     pub fn check(&self) -> Result<()> {
         if self.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) }
     }
 
-    /// Waits this long, or until it is cancelled, which is an error.
+    /// Waits for the given time. Fails as soon as it is cancelled.
     pub fn sleep(&self, duration: Duration) -> Result<()> {
         let end = Instant::now().checked_add(duration);
         let end = [end, self.0.deadline].into_iter().flatten().min();
@@ -97,19 +97,19 @@ impl CancelToken {
         self.check()
     }
 
-    /// Calls this when it is cancelled, on the thread that cancels; at once where that has happened.
-    /// Dropping what this gives takes the callback back.
+    /// Calls `callback` on cancellation, on the cancelling thread; immediately if it was cancelled
+    /// before. Dropping the returned guard removes the callback.
     pub fn on_cancel(&self, callback: impl FnOnce() + Send + 'static) -> CancelCallback {
         CancelCallback { token: self.clone(), id: self.add(Box::new(callback)) }
     }
 
-    /// From now on cancelling this one cancels `other` too.
+    /// Makes cancellation of this token also cancel `other`.
     pub fn link(&self, other: &Self) {
         let other = other.clone();
         self.add(Box::new(move || other.cancel()));
     }
 
-    /// Cancels when what this gives is dropped: where the work is done by then, that changes nothing.
+    /// Returns a guard that cancels on drop. This has no effect on an operation that has finished.
     pub fn drop_guard(&self) -> CancelOnDrop {
         CancelOnDrop(self.clone())
     }
@@ -138,7 +138,7 @@ impl fmt::Debug for CancelToken {
     }
 }
 
-/// Keeps a callback of [`CancelToken::on_cancel`] until it is dropped.
+/// Guard of a callback of [`CancelToken::on_cancel`]. Dropping it removes the callback.
 #[derive(Debug)]
 #[must_use = "dropping it takes the callback back"]
 pub struct CancelCallback {
@@ -151,13 +151,13 @@ impl Drop for CancelCallback {
         let mut callbacks = self.token.callbacks();
         let place = callbacks.waiting.iter().position(|(id, _)| *id == self.id);
         let callback = place.map(|place| callbacks.waiting.swap_remove(place));
-        // What the callback owns may cancel in turn when it is dropped.
+        // Dropping the callback may drop other guards or cancel, so release the lock first.
         drop(callbacks);
         drop(callback);
     }
 }
 
-/// Cancels when it is dropped; [`CancelToken::drop_guard`] makes it.
+/// Cancels on drop; created by [`CancelToken::drop_guard`].
 #[derive(Debug)]
 #[must_use = "dropping it cancels"]
 pub struct CancelOnDrop(CancelToken);
@@ -224,7 +224,7 @@ mod tests {
         cancel.cancel();
         assert_eq!(count.load(Ordering::SeqCst), 1);
         drop(second);
-        // What comes too late is called at once.
+        // A callback added after cancellation is called immediately.
         let _late = cancel.on_cancel(call);
         assert_eq!(count.load(Ordering::SeqCst), 2);
     }

@@ -1,9 +1,9 @@
-//! Numbers that users set in the environment.
+//! Numbers from environment variables.
 
 use std::env;
 use std::time::Duration;
 
-/// A number of 0 or more. What is none is told to the log, and the default taken.
+/// A number that is at least 0. For other values, logs a warning and returns `None`.
 pub fn number_from_env(name: &str) -> Option<f64> {
     let text = env::var(name).ok().filter(|text| !text.is_empty())?;
     let number = read(&text);
@@ -13,7 +13,7 @@ pub fn number_from_env(name: &str) -> Option<f64> {
     number
 }
 
-/// A time of more than 0 seconds; as [`number_from_env`].
+/// A time of more than 0 seconds; see [`number_from_env`].
 pub fn seconds_from_env(name: &str) -> Option<Duration> {
     let seconds = number_from_env(name)?;
     Duration::try_from_secs_f64(seconds).ok().filter(|time| !time.is_zero())

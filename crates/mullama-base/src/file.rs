@@ -1,4 +1,4 @@
-//! Files that are there whole or not at all, and files that are none.
+//! Atomic writes, and reads that accept regular files only.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read as _, Write as _};
@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, NamedTempFile};
 
-/// How the names of files begin that are still being written. A process that is killed leaves such.
+/// Prefix of temporary files. Killed processes leave such files behind.
 pub const TEMPORARY: &str = ".tmp";
 
-/// Opens a file to read it. A pipe, a device, a socket and a folder are refused: opening some of them
-/// waits for ever, and others never end.
+/// Opens a regular file for reading. Refuses pipes, devices, sockets and folders: opening some of
+/// them blocks forever, and reading others never ends.
 pub fn open_file(path: &Path) -> io::Result<File> {
     if fs::metadata(path)?.is_file() {
         return File::open(path);
@@ -22,7 +22,7 @@ fn not_regular() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")
 }
 
-/// Reads a file that should have at most `longest` bytes.
+/// Reads a regular file. Fails if it has more than `longest` bytes.
 pub fn read_file(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open_file(path)?.take(longest.saturating_add(1)).read_to_end(&mut bytes)?;
@@ -33,50 +33,50 @@ pub fn read_file(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A file that is being written, under a name that nobody looks for. Dropping it removes it.
+/// A temporary file that is being written. Dropping it deletes the file.
 #[derive(Debug)]
 pub struct Draft(NamedTempFile);
 
 impl Draft {
-    /// A new file in this folder, with the permissions of any new file.
+    /// Creates a file in this folder, with the default permissions of new files.
     pub fn new_in(folder: &Path) -> io::Result<Self> {
         let mut builder = Builder::new();
         builder.prefix(TEMPORARY);
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        // An empty path is what a bare file name has for its folder.
+        // A bare file name has an empty path as its parent.
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         builder.tempfile_in(folder).map(Self).map_err(|error| {
-            // `tempfile` adds the name that it made up, which is not the caller's.
+            // `tempfile` adds the path of the temporary file, which means nothing to the caller.
             let text = error.to_string();
             let reason = text.split(" at path ").next().unwrap_or_default().to_owned();
             io::Error::new(error.kind(), reason)
         })
     }
 
-    /// The file, to write to.
+    /// The file, for writing.
     pub fn file(&mut self) -> &mut File {
         self.0.as_file_mut()
     }
 
-    /// Where it lies until it is published.
+    /// The path of the temporary file.
     pub fn path(&self) -> &Path {
         self.0.path()
     }
 
-    /// Waits until its content is on the disk, so that it survives a power failure.
+    /// Syncs the content to disk, so that it survives a power failure.
     pub fn sync(&self) -> io::Result<()> {
         self.0.as_file().sync_data()
     }
 
-    /// Gives it its name, on the same disk. A file of that name is replaced.
+    /// Renames the file to `path`, which must be on the same disk. An existing file is replaced.
     pub fn publish(self, path: &Path) -> io::Result<()> {
         self.0.persist(path).map(|_| ()).map_err(|error| error.error)
     }
 }
 
-/// Writes a file that can be made again: other processes see all of it or what was there before, but
-/// a power failure may leave an empty one.
+/// Writes a file atomically, if it can be recreated: other processes see the old or the new
+/// content, but a power failure may leave an empty file.
 ///
 /// An existing file is replaced and its permissions are preserved; for a symbolic link, its target
 /// is written, whether or not it exists. Folders, devices and pipes are rejected.
@@ -85,33 +85,34 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     draft.publish(&path)
 }
 
-/// As [`write_whole`], and a power failure leaves the old file or the new one. It waits for the disk.
+/// Like [`write_whole`], but syncs to disk: after a power failure, the file has the old or the new
+/// content.
 pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let (draft, path) = written(path, bytes)?;
     draft.sync()?;
     draft.publish(&path)
 }
 
-/// The bytes, and the path that they are for.
+/// Writes the bytes to a temporary file. Also returns the path to rename it to.
 fn written(path: &Path, bytes: &[u8]) -> io::Result<(Draft, PathBuf)> {
     let (path, permissions) = destination(path)?;
     let mut draft = Draft::new_in(path.parent().unwrap_or(Path::new("")))?;
     draft.file().write_all(bytes)?;
-    // On Windows they only say that a file must not be replaced.
+    // On Windows, the permissions are only a read-only flag.
     if let Some(permissions) = permissions.filter(|_| cfg!(unix)) {
         draft.file().set_permissions(permissions)?;
     }
     Ok((draft, path))
 }
 
-/// Where links lead that a path goes through, and the permissions of the file that is there.
+/// Resolves the links of a path. Also returns the permissions of the file, if it exists.
 fn destination(path: &Path) -> io::Result<(PathBuf, Option<Permissions>)> {
     match fs::metadata(path) {
         Ok(there) if there.is_file() => Ok((fs::canonicalize(path)?, Some(there.permissions()))),
         Ok(_) => Err(not_regular()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let mut path = path.to_owned();
-            // A link to what is not there. It leads to itself nowhere, or that were another error.
+            // A dangling link. This ends, because a cycle of links is another error.
             while let Ok(target) = fs::read_link(&path) {
                 path = path.parent().unwrap_or(Path::new("")).join(target);
             }
@@ -180,7 +181,7 @@ mod tests {
         fs::create_dir(at("below")).unwrap();
         symlink("below/target", at("relative")).unwrap();
         symlink(at("relative"), at("link")).unwrap();
-        // The target is not there, then it is.
+        // First the target does not exist, then it does.
         for bytes in [b"one", b"two"] {
             write_whole(&at("link"), bytes).unwrap();
             assert_eq!(fs::read(at("below/target")).unwrap(), bytes);

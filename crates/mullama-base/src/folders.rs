@@ -1,16 +1,15 @@
-//! The folders of this user, as the platform has them.
+//! The user's folders, by the conventions of the platform.
 
 use std::borrow::Cow;
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// The home folder.
+/// The user's home folder.
 pub fn home_dir() -> Option<PathBuf> {
     dirs::home_dir()
 }
 
-/// The path with the home folder in place of a `~` at its beginning, which a shell leaves there in quotes and
-/// after `=`.
+/// Replaces a leading `~` by the home folder. Shells do not expand it in quotes and after `=`.
 pub fn expand_home(path: &Path) -> Cow<'_, Path> {
     match (path.strip_prefix("~"), home_dir()) {
         (Ok(below), Some(home)) => home.join(below).into(),
@@ -18,19 +17,17 @@ pub fn expand_home(path: &Path) -> Cow<'_, Path> {
     }
 }
 
-/// The cache folder of the user: `$XDG_CACHE_HOME` or `~/.cache`, `~/Library/Caches`,
-/// `%LOCALAPPDATA%`.
+/// The user's cache folder: `$XDG_CACHE_HOME` or `~/.cache`, `~/Library/Caches`, `%LOCALAPPDATA%`.
 pub fn user_cache_dir() -> Option<PathBuf> {
     dirs::cache_dir()
 }
 
-/// The cache folder of mullama; a temporary folder if the user has none.
+/// mullama's cache folder; in the temporary folder if the user has no cache folder.
 pub fn cache_dir() -> PathBuf {
     user_cache_dir().unwrap_or_else(env::temp_dir).join("mullama")
 }
 
-/// The data folder of mullama: in `$XDG_DATA_HOME` or `~/.local/share`, `~/Library/Application
-/// Support`, `%LOCALAPPDATA%`.
+/// mullama's data folder: in `$XDG_DATA_HOME` or `~/.local/share`, `~/Library/Application Support`, `%LOCALAPPDATA%`.
 pub fn data_dir() -> Option<PathBuf> {
     dirs::data_local_dir().map(|data| data.join("mullama"))
 }

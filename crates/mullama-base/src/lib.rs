@@ -1,6 +1,5 @@
-//! What every part of mullama needs, and what needs none of them: errors, cancellation, files that are
-//! written whole, the user's folders, sizes with their units, what may have been meant by a misspelt word,
-//! tables, and what a terminal may be shown.
+//! Basics that all other crates use: errors, cancellation, atomic writes, the user's folders, sizes with units,
+//! suggestions for misspelt words, tables, and safe output on terminals. Depends on none of the other crates.
 
 #![warn(missing_debug_implementations)]
 

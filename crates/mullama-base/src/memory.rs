@@ -1,18 +1,18 @@
-//! Memory, which the system may refuse.
+//! Checks whether memory is available.
 
 use std::hint::black_box;
 
 use crate::{Error, ErrorKind, Result, units};
 
-/// What is left for the many small things that are allocated beside a large one. A program that gets none of these
-/// is ended, so that there are enough is looked at before.
+/// Reserve in bytes for small allocations next to a large one. If one of them fails, the process aborts, so the check
+/// includes them.
 const HEADROOM: usize = 32 << 20;
 
-/// Fails where there are not so many bytes to be had, and some to spare: of memory, or of addresses.
+/// Fails if the given number of bytes, plus a reserve, cannot be allocated, for lack of memory or address space.
 pub fn check_memory(bytes: usize) -> Result<()> {
     let wanted = bytes.saturating_add(HEADROOM);
     let mut memory = Vec::<u8>::new();
-    // It is given back untouched, and so takes addresses alone.
+    // The pages are never touched, so this only uses address space.
     let refused = memory.try_reserve_exact(wanted).is_err();
     black_box(&mut memory);
     if !refused {

@@ -1,10 +1,10 @@
-//! Names of options, as each front end writes them.
+//! Option names in the style of each front end.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-/// How a language writes the names of options.
+/// The style in which a language writes option names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Naming {
     /// `max_tokens`
@@ -14,7 +14,7 @@ pub enum Naming {
 }
 
 impl Naming {
-    /// The name of an option, which is in snake case, in this style.
+    /// Converts the name of an option from snake case to this style.
     pub fn style(self, name: &str) -> String {
         match self {
             Naming::Snake => name.to_owned(),
@@ -32,7 +32,8 @@ impl Naming {
     }
 }
 
-/// A text that may name options: it knows where, so that each front end can write them in its own way.
+/// A message that may contain option names. It records their positions, so that each front end can
+/// write them in its own style.
 ///
 /// ```
 /// use mullama_base::{Naming, Text};
@@ -43,14 +44,14 @@ impl Naming {
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Text {
-    /// With the names in snake case.
+    /// The text, with names in snake case.
     text: String,
-    /// Where these are, in their order.
+    /// The byte ranges of the names, in order.
     names: Vec<Range<usize>>,
 }
 
 impl Text {
-    /// A text with names of options in braces, which come out in backticks.
+    /// Creates a text from a template with option names in braces. The braces become backticks.
     pub fn with_names(template: &'static str) -> Self {
         let mut text = Self::default();
         for (index, piece) in template.split(['{', '}']).enumerate() {
@@ -65,7 +66,7 @@ impl Text {
         text
     }
 
-    /// The name of an option alone.
+    /// Creates a text that consists of one option name.
     pub(crate) fn name(name: &str) -> Self {
         let mut text = Self::default();
         text.push_name(name);
@@ -78,7 +79,7 @@ impl Text {
         self.names.push(start..self.text.len());
     }
 
-    /// Adds a text with its names.
+    /// Appends a text with its names.
     pub(crate) fn append(&mut self, other: &Self) {
         let start = self.text.len();
         self.text.push_str(&other.text);

@@ -1,16 +1,16 @@
-//! Text that others wrote, for a terminal.
+//! Makes untrusted text safe to print on a terminal.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// The text without what steers a terminal: control characters (so that no escape sequence is left), and those
-/// that change the direction of writing. They are written out as JSON writes them, `\u001b`, so that JSON stays
-/// what it was. Ends of lines and tabulators stay.
+/// Escapes the characters that control a terminal: control characters, which start all escape sequences, and those that
+/// change the direction of text. They are written as JSON escapes (`\u001b`), so JSON remains equivalent. Line feeds
+/// and tabs are preserved.
 pub fn printable(text: &str) -> Cow<'_, str> {
     written_out(text, |c| is_control(c) || changes_direction(c))
 }
 
-/// As [`printable`], with the marks that some scripts need in running text.
+/// Like [`printable`], but preserves the direction marks that some scripts need in running text.
 pub fn printable_prose(text: &str) -> Cow<'_, str> {
     written_out(text, is_control)
 }
@@ -29,7 +29,7 @@ fn written_out(text: &str, steers: impl Fn(char) -> bool) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len());
-    // The ends of lines of other systems are no more than that.
+    // CR LF becomes a plain line feed.
     for c in text.replace("\r\n", "\n").chars() {
         if steers(c) {
             let _ = write!(shown, "\\u{:04x}", u32::from(c));

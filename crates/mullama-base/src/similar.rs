@@ -1,15 +1,15 @@
-//! What may have been meant by a word that is not known.
+//! Suggestions for unknown words.
 
-/// From this [`likeness`] on a word may have been meant.
+/// Minimum [`likeness`] of a suggestion.
 const ALIKE: f64 = 0.8;
 
 const MAX_LENGTH: usize = 256;
 
-/// How much two words are alike, from 0 to 1, whatever their case: the measure of Jaro and Winkler, for
-/// which beginnings count more. It makes much of a slip in a short word, so words that differ in one letter
-/// too many, too few, wrong, or in the wrong place are alike in any case.
+/// Similarity of two words from 0 to 1, ignoring case: the Jaro-Winkler similarity, which favours common prefixes. It
+/// rates a single error in a short word too low, so words that differ by one insertion, deletion, substitution or
+/// transposition are always similar enough for a suggestion.
 ///
-/// Texts of more than 256 bytes are like nothing: comparing takes the product of the lengths.
+/// Returns 0 for texts of more than 256 bytes, because the time is proportional to the product of the lengths.
 pub fn likeness(a: &str, b: &str) -> f64 {
     if a.len().max(b.len()) > MAX_LENGTH {
         return 0.0;
@@ -19,7 +19,7 @@ pub fn likeness(a: &str, b: &str) -> f64 {
     if strsim::damerau_levenshtein(&a, &b) <= 1 { likeness.max(ALIKE) } else { likeness }
 }
 
-/// The known things that may have been meant, most likely first.
+/// The items that are similar enough for a suggestion, most similar first.
 pub fn alike_by<T>(known: impl IntoIterator<Item = T>, likeness: impl Fn(&T) -> f64) -> Vec<T> {
     let scored = known.into_iter().map(|thing| (likeness(&thing), thing));
     let mut near: Vec<_> = scored.filter(|(likeness, _)| *likeness >= ALIKE).collect();
@@ -27,12 +27,12 @@ pub fn alike_by<T>(known: impl IntoIterator<Item = T>, likeness: impl Fn(&T) -> 
     near.into_iter().map(|(_, thing)| thing).collect()
 }
 
-/// The known words that may have been meant, most likely first.
+/// The known words that are similar enough for a suggestion, most similar first.
 pub fn alike<T: AsRef<str>>(wanted: &str, known: impl IntoIterator<Item = T>) -> Vec<T> {
     alike_by(known, |word| likeness(wanted, word.as_ref()))
 }
 
-/// The known word that was most likely meant.
+/// The most similar known word, if it is similar enough for a suggestion.
 pub fn nearest<T: AsRef<str>>(wanted: &str, known: impl IntoIterator<Item = T>) -> Option<T> {
     alike(wanted, known).into_iter().next()
 }

@@ -1,10 +1,10 @@
-//! Tables and lines of text, for terminals of any width.
+//! Tables and wrapped text, for terminals of any width.
 
 use std::ops::Range;
 
-/// Columns as wide as their widest cell, the last as wide as it needs to be; `numbers` are the columns whose cells
-/// end in the same place. Where the whole is wider than `width`, each row is written on lines of its own: its first
-/// cell, then the others after their headings.
+/// Formats a table whose columns are as wide as their widest cells, without padding in the last column. The columns in
+/// `numbers` are right-aligned. If the table is wider than `width`, each row becomes a block of lines instead: the
+/// first cell, then the other cells after their headings.
 pub fn table(
     header: &[&str],
     rows: &[Vec<String>],
@@ -58,8 +58,8 @@ fn stacked(header: &[&str], rows: &[Vec<String>], width: usize) -> String {
     text
 }
 
-/// The text in lines of at most this many characters, broken at spaces; what goes on is set in by four more than
-/// the line that it goes on from. A word that is longer stays whole.
+/// Wraps text at spaces into lines of at most `width` characters. Continuation lines are indented by four more spaces
+/// than the original line. Longer words are not broken.
 pub fn wrapped(text: &str, width: usize) -> String {
     let lines: Vec<_> = text.split('\n').map(|line| wrapped_line(line, width)).collect();
     lines.join("\n")
@@ -72,7 +72,7 @@ fn wrapped_line(line: &str, width: usize) -> String {
     let indent = line.chars().take_while(|letter| *letter == ' ').count();
     let mut wrapped = " ".repeat(indent);
     let (mut length, mut is_first) = (indent, true);
-    // Spaces between columns stay where they are in the middle of a line.
+    // Multiple spaces within a line are preserved, since they separate columns.
     for word in line.trim_start().split_inclusive(' ') {
         let own = word.trim_end().chars().count();
         if !is_first && own > 0 && length + own > width {

@@ -1,4 +1,4 @@
-//! Threads, which the system may refuse.
+//! Errors of starting threads.
 
 use std::fmt::Display;
 use std::sync::Mutex;
@@ -6,9 +6,9 @@ use std::thread;
 
 use crate::{Error, ErrorKind, Result};
 
-/// The error where `what` (a thread, so many of them) cannot be started.
+/// The error if `what` (for example "a thread") cannot be started.
 ///
-/// A limit of threads and one of the addresses that their stacks take are refused alike.
+/// The limits of threads and of address space, which stacks need, cause the same system error.
 pub fn no_thread(what: &str, reason: impl Display) -> Error {
     Error::new(ErrorKind::OutOfMemory, format!("cannot start {what}: {reason}")).with_hint(
         "raise the limit of processes and threads (ulimit -u, a container's pids limit) or of address \
@@ -16,11 +16,12 @@ pub fn no_thread(what: &str, reason: impl Display) -> Error {
     )
 }
 
-/// Fails where so many threads cannot be started now: to be asked before calls of others that panic then.
+/// Fails if the given number of threads cannot be started now. Call it before library functions that panic in that
+/// case.
 pub fn check_threads(count: usize) -> Result<()> {
     let gate = Mutex::new(());
     thread::scope(|scope| {
-        // All are there at the same time: each waits for the last.
+        // All threads exist at the same time, because each waits for this lock.
         let _closed = gate.lock();
         for _ in 0..count {
             thread::Builder::new()

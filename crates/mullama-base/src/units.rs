@@ -1,23 +1,23 @@
-//! Sizes, bandwidths and rates of computation, with their units, read and written.
+//! Parses and formats sizes, bandwidths and computation rates with units.
 //!
-//! `KiB`, `MiB`, `GiB` and `TiB` are powers of 1024, `kB` (or `KB`), `MB`, `GB` and `TB` powers of 1000.
-//! Memory is written in the former, downloads and files of the store in the latter, as Ollama's command does.
+//! `KiB`, `MiB`, `GiB` and `TiB` are powers of 1024; `kB` (or `KB`), `MB`, `GB` and `TB` are powers of 1000. Memory is
+//! shown in the former, downloads and files of the store in the latter, as Ollama's command does.
 
 use crate::{Error, Result};
 
-/// A size with its unit. One without is refused: GB and GiB differ by 7 %.
+/// Parses a size in bytes. A unit is required, because GB and GiB differ by 7 %.
 pub fn parse_size(text: &str) -> Option<u64> {
     let (number, unit) = split(text)?;
     Some((number * byte_unit(unit)?) as u64)
 }
 
-/// Bytes in a second: `936GB/s`.
+/// Parses bytes per second, for example `936GB/s`.
 pub fn parse_bandwidth(text: &str) -> Option<f64> {
     let (number, unit) = split(text)?;
     Some(number * byte_unit(unit.strip_suffix("/s")?.trim())?).filter(|rate| *rate > 0.0)
 }
 
-/// Operations in a second: `165TFLOPS`.
+/// Parses floating-point operations per second, for example `165TFLOPS`.
 pub fn parse_compute(text: &str) -> Option<f64> {
     let (number, unit) = split(text)?;
     let unit = match unit.to_ascii_uppercase().strip_suffix("FLOPS")? {
@@ -29,7 +29,7 @@ pub fn parse_compute(text: &str) -> Option<f64> {
     Some(number * unit).filter(|rate| *rate > 0.0)
 }
 
-/// The error of a text that is no such size.
+/// The error of an option whose value is not a valid size.
 pub fn no_size(option: &str, text: &str) -> Error {
     let bare = text.trim().parse::<f64>().is_ok();
     let problem =
@@ -43,7 +43,7 @@ pub fn no_size(option: &str, text: &str) -> Error {
     Error::option(option, problem).with_hint(hint)
 }
 
-/// A size, or the error that says how to write one.
+/// Parses an option's value as a size of more than 0 bytes.
 pub fn size(option: &str, text: &str) -> Result<u64> {
     parse_size(text).filter(|bytes| *bytes > 0).ok_or_else(|| no_size(option, text))
 }
@@ -70,7 +70,7 @@ fn byte_unit(unit: &str) -> Option<f64> {
     })
 }
 
-/// Bytes of memory, to compare amounts of it: `0.5 MiB`, `1.25 GiB`.
+/// Formats an amount of memory in MiB or GiB, so that amounts are easy to compare: `0.5 MiB`, `1.25 GiB`.
 pub fn memory(bytes: u64) -> String {
     let mebibytes = bytes as f64 / 1024.0 / 1024.0;
     if mebibytes < 1024.0 {
@@ -80,7 +80,7 @@ pub fn memory(bytes: u64) -> String {
     }
 }
 
-/// Bytes in the largest power of 1024 that they fill: `1023 B`, `1.5 KiB`, `24.0 GiB`.
+/// Formats bytes in the largest fitting power of 1024: `1023 B`, `1.5 KiB`, `24.0 GiB`.
 pub fn binary(bytes: u64) -> String {
     let mut size = bytes as f64;
     let mut unit = "B";
@@ -94,8 +94,7 @@ pub fn binary(bytes: u64) -> String {
     if unit == "B" { format!("{bytes} B") } else { format!("{size:.1} {unit}") }
 }
 
-/// Bytes in the largest power of 1000 that they fill, in two digits where those are enough: `1.3 GB`,
-/// `23 MB`.
+/// Formats bytes in the largest fitting power of 1000, with one decimal below 10: `1.3 GB`, `23 MB`.
 pub fn decimal(bytes: u64) -> String {
     let units = [("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("KB", 1e3)];
     let (unit, divisor) =
