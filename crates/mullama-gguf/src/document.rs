@@ -1,4 +1,4 @@
-//! A header as data: to edit and to write. Nothing is checked, and tests write nonsense with it on purpose.
+//! A header as data, for editing and writing. Nothing is validated: tests write invalid headers on purpose.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -10,13 +10,13 @@ pub use crate::parser::{DEFAULT_ALIGNMENT, RawTensor};
 use crate::parser::{Parsed, Parser, value_type};
 use crate::{GgufHeader, MAGIC, TensorType};
 
-/// The version that is written.
+/// The GGUF version of written files.
 const VERSION: u32 = 3;
 
-/// A value of metadata: its type, and its bytes as they stand in the file.
+/// A metadata value: its type, and its encoded bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Value {
-    /// The number of the type (`gguf_type`).
+    /// The type number (`gguf_type`).
     pub ty: u32,
     /// The encoded value.
     pub bytes: Vec<u8>,
@@ -27,57 +27,57 @@ impl Value {
         Self { ty, bytes: bytes.into() }
     }
 
-    /// A whole number of 16 bits.
+    /// An unsigned 16-bit integer.
     pub fn u16(value: u16) -> Self {
         Self::new(value_type::U16, value.to_le_bytes())
     }
 
-    /// A whole number of 32 bits.
+    /// An unsigned 32-bit integer.
     pub fn u32(value: u32) -> Self {
         Self::new(value_type::U32, value.to_le_bytes())
     }
 
-    /// A signed number of 32 bits.
+    /// A signed 32-bit integer.
     pub fn i32(value: i32) -> Self {
         Self::new(value_type::I32, value.to_le_bytes())
     }
 
-    /// A floating-point number of 32 bits.
+    /// A 32-bit float.
     pub fn f32(value: f32) -> Self {
         Self::new(value_type::F32, value.to_le_bytes())
     }
 
-    /// True or false.
+    /// A boolean.
     pub fn bool(value: bool) -> Self {
         Self::new(value_type::BOOL, [u8::from(value)])
     }
 
-    /// A string; any bytes will do.
+    /// A string of arbitrary bytes.
     pub fn string(value: impl AsRef<[u8]>) -> Self {
         Self::new(value_type::STRING, string(value.as_ref()))
     }
 
-    /// A list of strings.
+    /// An array of strings.
     pub fn strings<T: AsRef<[u8]>>(values: impl IntoIterator<Item = T>) -> Self {
         Self::array(value_type::STRING, values.into_iter().map(|value| string(value.as_ref())))
     }
 
-    /// A list of signed numbers.
+    /// An array of signed 32-bit integers.
     pub fn i32s(values: impl IntoIterator<Item = i32>) -> Self {
         Self::array(value_type::I32, values.into_iter().map(i32::to_le_bytes))
     }
 
-    /// A list of whole numbers.
+    /// An array of unsigned 32-bit integers.
     pub fn u32s(values: impl IntoIterator<Item = u32>) -> Self {
         Self::array(value_type::U32, values.into_iter().map(u32::to_le_bytes))
     }
 
-    /// A list of floating-point numbers.
+    /// An array of 32-bit floats.
     pub fn f32s(values: impl IntoIterator<Item = f32>) -> Self {
         Self::array(value_type::F32, values.into_iter().map(f32::to_le_bytes))
     }
 
-    /// The strings of a list of them; none of other values.
+    /// The strings of an array of strings; empty for other values.
     pub fn texts(&self) -> Vec<&[u8]> {
         let mut texts = Vec::new();
         let is_list = self.ty == value_type::ARRAY
@@ -92,7 +92,7 @@ impl Value {
         texts
     }
 
-    /// The whole numbers of a list of such of 32 bits; none of other values.
+    /// The numbers of an array of 32-bit integers; empty for other values.
     pub fn integers(&self) -> Vec<i32> {
         let is_list = self.ty == value_type::ARRAY
             && [value_type::I32, value_type::U32]
@@ -114,14 +114,14 @@ impl Value {
     }
 }
 
-/// A header to edit and to write.
+/// A header for editing and writing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
-    /// Metadata, in the file's order.
+    /// Metadata, in file order.
     pub metadata: Vec<(String, Value)>,
-    /// Tensors, in the file's order.
+    /// Tensors, in file order.
     pub tensors: Vec<RawTensor>,
-    /// The data of tensors begin at multiples of so many bytes, whatever the metadata say.
+    /// Alignment of tensor data in bytes, independent of the metadata.
     pub alignment: u64,
 }
 
@@ -132,12 +132,12 @@ impl Default for Document {
 }
 
 impl Document {
-    /// Takes the header of a file apart. What [`GgufHeader`] would refuse of its numbers may be in it.
+    /// Decodes the header of a file, including values that [`GgufHeader`] would refuse.
     pub fn decode(file: &[u8]) -> Result<Self> {
         Self::parse(file).map_err(|problem| problem.about("the file"))
     }
 
-    /// The header of a file, which must be a sound one.
+    /// Reads the header of a file, which must be valid.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let header = GgufHeader::read(path)?;
@@ -177,20 +177,20 @@ impl Document {
         self.metadata.push((key, value));
     }
 
-    /// Leaves a key out.
+    /// Removes a key.
     pub fn remove(&mut self, key: &str) {
         self.metadata.retain(|(other, _)| other != key);
     }
 
-    /// Adds a tensor; [`Self::lay_out`] gives it its place.
+    /// Adds a tensor without an offset; call [`Self::lay_out`] afterwards.
     pub fn add_tensor(&mut self, name: impl Into<String>, ty: TensorType, shape: &[u64]) {
         let shape = shape.to_vec();
         self.tensors.push(RawTensor { name: name.into(), shape, ty: ty.number(), offset: 0 });
     }
 
-    /// Puts the data of the tensors one after the other; gives how many bytes they have.
+    /// Assigns consecutive offsets to the tensors; returns the total size of their data in bytes.
     ///
-    /// Fails where a tensor has an unknown type, or sizes are beyond 2^64.
+    /// Fails if a tensor has an unknown type, or a size exceeds 2^64.
     pub fn lay_out(&mut self) -> Result<u64> {
         let mut end = 0_u64;
         for tensor in &mut self.tensors {
@@ -206,7 +206,7 @@ impl Document {
         Ok(end)
     }
 
-    /// The header's bytes, filled up to where the data begin.
+    /// Encodes the header, padded to the start of the tensor data.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
         bytes.extend(VERSION.to_le_bytes());
@@ -228,8 +228,8 @@ impl Document {
         bytes
     }
 
-    /// Writes a file that is as long as one with the data would be, and takes the room of the header: the data are
-    /// a hole, which reads as zeros.
+    /// Writes a sparse file of the full size. Only the header occupies disk space; the tensor data is a hole that reads
+    /// as zeros.
     pub fn write_sparse(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let data = self.lay_out()?;

@@ -1,6 +1,6 @@
-//! File types: what a whole file was quantised to.
+//! File types: the quantisation of a whole file.
 
-/// The numbers that files have as `general.file_type` (`llama_ftype`), with the names of the quantisations.
+/// Values of `general.file_type` (`llama_ftype`), with the names of the quantisations.
 pub const FILE_TYPES: [(u32, &str); 36] = [
     (0, "F32"),
     (1, "F16"),
@@ -40,12 +40,12 @@ pub const FILE_TYPES: [(u32, &str); 36] = [
     (41, "Q2_0"),
 ];
 
-/// The name of a quantisation by its number: `Q4_K_M` for 15.
+/// The name for the number of a quantisation: `Q4_K_M` for 15.
 pub fn quantisation(file_type: u32) -> Option<&'static str> {
     FILE_TYPES.iter().find(|(number, _)| *number == file_type).map(|(_, name)| *name)
 }
 
-/// The number of a quantisation by its name, in upper or lower case: 15 for `Q4_K_M`.
+/// The number for the name of a quantisation, ignoring case: 15 for `Q4_K_M`.
 pub fn file_type(name: &str) -> Option<u32> {
     FILE_TYPES.iter().find(|(_, known)| known.eq_ignore_ascii_case(name)).map(|(number, _)| *number)
 }

@@ -1,4 +1,4 @@
-//! A header as programs use it: every number in it has been checked.
+//! A validated header, for reading.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -19,53 +19,51 @@ use crate::{TensorType, quantisation};
 pub struct GgufHeader {
     /// Version of the format.
     pub version: u32,
-    /// Metadata in the file's order.
+    /// Metadata, in file order.
     pub metadata: Vec<(String, MetadataValue)>,
-    /// Tensors in the file's order.
+    /// Tensors, in file order.
     pub tensors: Vec<TensorInfo>,
-    /// Bytes of the file.
+    /// Size of the file in bytes.
     pub file_size: u64,
-    /// The data of tensors begin at multiples of so many bytes.
+    /// Alignment of tensor data in bytes.
     #[serde(skip)]
     pub alignment: u64,
-    /// Where the data begin, in bytes from the beginning of the file.
+    /// Offset of the tensor data in the file, in bytes.
     #[serde(skip)]
     pub data_offset: u64,
 }
 
-/// One tensor of a model file.
+/// A tensor of a model file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TensorInfo {
-    /// Name.
+    /// The name.
     pub name: String,
-    /// The number format: `f16`, `q4_K`, ...
+    /// The data type: `f16`, `q4_K`, ...
     pub ty: TensorType,
-    /// Numbers along each dimension, the contiguous one first, without the ones at the end.
+    /// Number of elements in each dimension, starting with the contiguous one, without trailing ones.
     pub shape: Vec<u64>,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Where its data begin, in bytes from [`GgufHeader::data_offset`].
+    /// Offset of the data in bytes, relative to [`GgufHeader::data_offset`].
     #[serde(skip)]
     pub offset: u64,
 }
 
 impl GgufHeader {
-    /// Reads and checks a file's header.
+    /// Reads and validates the header of a file.
     ///
-    /// Returns `NotFound` if the file does not exist, and `InvalidModel` for a folder, an empty
-    /// file, or a file that is not GGUF, has another version, is truncated or damaged, or refers to
-    /// data outside itself.
+    /// Returns `NotFound` if the file does not exist, and `InvalidModel` for a folder, an empty file, or a file that is
+    /// not GGUF, has another version, is truncated or damaged, or refers to data outside itself.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         read(path.as_ref(), Self::parse)
     }
 
-    /// As [`Self::read`], of the metadata alone: of a file whose tensors are of a format that is not known too.
-    /// `tensors` is empty.
+    /// Like [`Self::read`], but reads the metadata only, so tensors may have unknown types. `tensors` is empty.
     pub fn read_metadata(path: impl AsRef<Path>) -> Result<Self> {
         read(path.as_ref(), |parser| Self::parse_metadata(parser).map(|(header, _)| header))
     }
 
-    /// As [`Self::read`], with the tensors of the other files where the model is split. The size is that of all.
+    /// Like [`Self::read`], but includes the tensors of all shards of a split model. The size is that of all shards.
     pub fn read_split(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let mut header = Self::read(path)?;
@@ -77,14 +75,14 @@ impl GgufHeader {
         Ok(header)
     }
 
-    /// Reads and checks the header of a file of `size` bytes, which errors call `name`.
+    /// Reads and validates the header of a file of `size` bytes. Error messages call the file `name`.
     pub fn from_reader(file: impl Read, size: u64, name: impl Display) -> Result<Self> {
         let parser = &mut Parser::new(BufReader::new(file), size, size);
         Self::parse(parser).map_err(|problem| problem.about(name))
     }
 
-    /// Reads and checks the header of a file of `size` bytes, of which the first are there: none where more of
-    /// them are needed. Errors call the file `name`.
+    /// Reads and validates the header of a file of `size` bytes, of which only the first are available. Returns `None`
+    /// if more bytes are needed. Error messages call the file `name`.
     pub fn from_prefix(prefix: &[u8], size: u64, name: impl Display) -> Result<Option<Self>> {
         let parser = &mut Parser::new(prefix, prefix.len() as u64, size);
         match Self::parse(parser) {
@@ -94,7 +92,7 @@ impl GgufHeader {
         }
     }
 
-    /// The files of a split model after the first, which lie beside it: `NAME-00002-of-00003.gguf`.
+    /// The paths of a split model's other shards, in the same folder: `NAME-00002-of-00003.gguf`.
     pub fn other_shards(&self, first: &Path) -> Vec<PathBuf> {
         let Some(MetadataValue::Int(count @ 2..=99_999)) = self.get("split.count") else {
             return Vec::new();
@@ -112,7 +110,7 @@ impl GgufHeader {
         self.metadata.iter().find(|(name, _)| name == key).map(|(_, value)| value)
     }
 
-    /// The text under this key.
+    /// The string value of this key.
     pub fn text(&self, key: &str) -> Option<&str> {
         match self.get(key)? {
             MetadataValue::Text(text) => Some(text),
@@ -120,8 +118,8 @@ impl GgufHeader {
         }
     }
 
-    /// The number under this key of the architecture's own metadata: `block_count` stands for
-    /// `llama.block_count` in a file of architecture `llama`.
+    /// The integer value of this key in the architecture's own metadata: `block_count` means `llama.block_count` in a
+    /// file of architecture `llama`.
     pub fn architecture_number(&self, key: &str) -> Option<i64> {
         match self.get(&format!("{}.{key}", self.text("general.architecture")?))? {
             MetadataValue::Int(number) => Some(*number),
@@ -129,7 +127,7 @@ impl GgufHeader {
         }
     }
 
-    /// What the file was quantised to, as it says itself: `Q4_K_M`.
+    /// The quantisation according to the metadata, for example `Q4_K_M`.
     pub fn quantisation(&self) -> Option<&'static str> {
         match self.get("general.file_type")? {
             MetadataValue::Int(number) => quantisation(u32::try_from(*number).ok()?),
@@ -188,7 +186,7 @@ impl GgufHeader {
         Ok(header)
     }
 
-    /// Every tensor must lie within the file.
+    /// Checks that all tensors are within the file.
     fn check_bounds(&self) -> Parsed<()> {
         for tensor in &self.tensors {
             let start = self.data_offset.checked_add(tensor.offset);
@@ -210,7 +208,7 @@ impl GgufHeader {
 }
 
 impl TensorInfo {
-    /// A tensor whose data must begin at `start`: the engine reads tensors one after the other.
+    /// Validates a tensor. Its data must begin at offset `start`, because the engine reads tensors consecutively.
     fn check(raw: RawTensor, start: u64) -> Parsed<Self> {
         let RawTensor { name, mut shape, ty, offset } = raw;
         let damaged = |what: String| Problem::damaged(format_args!("tensor {name} {what}"));
@@ -246,7 +244,7 @@ impl TensorInfo {
     }
 }
 
-/// The number under `general.alignment`.
+/// The value of `general.alignment`.
 fn alignment(ty: u32, value: &MetadataValue) -> Parsed<u64> {
     match value {
         MetadataValue::Int(number)
@@ -258,19 +256,19 @@ fn alignment(ty: u32, value: &MetadataValue) -> Parsed<u64> {
     }
 }
 
-/// A text that is there more than once. The texts are sorted.
+/// A text that occurs more than once. Sorts the texts.
 fn repeated<'a>(texts: &mut [&'a str]) -> Option<&'a str> {
     texts.sort_unstable();
     texts.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
 }
 
-/// Reads something of a file.
+/// Opens and parses a file.
 fn read(
     path: &Path,
     parse: impl FnOnce(&mut Parser<BufReader<File>>) -> Parsed<GgufHeader>,
 ) -> Result<GgufHeader> {
     let open = || -> io::Result<(File, u64)> {
-        // First what it is: a folder cannot be opened everywhere.
+        // Check the type first: not every system can open folders.
         let metadata = path.metadata()?;
         if metadata.is_dir() {
             return Err(io::ErrorKind::IsADirectory.into());

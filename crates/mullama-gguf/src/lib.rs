@@ -1,19 +1,19 @@
-//! GGUF model files: their headers, the numbers of their types, and writing them.
+//! GGUF model files: reads, edits and writes their headers, and identifies their types.
 //!
-//! - [`GgufHeader`]: what stands before the weights, checked: metadata, tensors, and where they lie. Read from a
-//!   path, from any reader, or from the first bytes of a file that is somewhere else.
-//! - [`Document`]: the same as data to edit and write, of which nothing is checked.
-//! - [`TensorType`] and [`FILE_TYPES`]: number formats of tensors and of whole files.
+//! - [`GgufHeader`]: the validated header, with metadata, tensors and their locations. Read from a path, from any
+//!   reader, or from the first bytes of a remote file.
+//! - [`Document`]: the header as data for editing and writing, without validation.
+//! - [`TensorType`] and [`FILE_TYPES`]: data types of tensors, and quantisations of files.
 //!
 //! # Limits
 //!
-//! Headers are untrusted. Counts and lengths are checked against the available bytes before
-//! anything is allocated, so a header never uses more memory than the size of its file (a
-//! [`Document`] twice that), or 64 KiB if that is larger. It has at most [`MAX_HEADER_SIZE`] bytes.
-//! Damage is an error of the kind `InvalidModel`, never a panic; `make fuzz` tests this.
+//! Headers are untrusted. Counts and lengths are checked against the available bytes before anything is allocated, so a
+//! header never uses more memory than the size of its file (a [`Document`] twice that), or 64 KiB if that is larger. It
+//! has at most [`MAX_HEADER_SIZE`] bytes. Damage is an error of the kind `InvalidModel`, never a panic; `make fuzz`
+//! tests this.
 //!
-//! The layout is described at the top of ggml's `gguf.h`. Versions 2 and 3 are read, which differ only for
-//! machines of the other byte order; version 3 is written. As in the engine, lists of lists are refused.
+//! The layout is described at the top of ggml's `gguf.h`. Versions 2 and 3 can be read; they differ only on big-endian
+//! machines. Version 3 is written. As in the engine, arrays of arrays are refused.
 //!
 //! ```
 //! use mullama_gguf::{Document, GgufHeader, TensorType, Value};

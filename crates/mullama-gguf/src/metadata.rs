@@ -1,28 +1,28 @@
-//! A value of a file's metadata, as far as a reader of headers keeps it.
+//! Metadata values of parsed headers.
 
 use serde::Serialize;
 
-/// A value of a file's metadata.
+/// A metadata value.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 #[non_exhaustive]
 pub enum MetadataValue {
-    /// True or false.
+    /// A boolean.
     Bool(bool),
-    /// A whole number.
+    /// An integer.
     Int(i64),
-    /// A whole number above the range of `Int`.
+    /// An integer beyond the range of `Int`.
     Uint(u64),
-    /// A number.
+    /// A floating-point number.
     Float(f64),
-    /// Text; what is no UTF-8 in it is replaced.
+    /// A string; invalid UTF-8 is replaced.
     Text(String),
-    /// A list, such as a vocabulary: only its length is kept.
+    /// An array, such as a vocabulary. Only its length is stored.
     #[non_exhaustive]
     Array {
-        /// How many values it has.
+        /// Number of values.
         length: usize,
-        /// Bytes of the longest text in it.
+        /// Length in bytes of the longest string in it.
         #[serde(skip)]
         longest: u64,
     },

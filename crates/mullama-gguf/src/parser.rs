@@ -1,4 +1,4 @@
-//! The layout of a header, followed byte for byte within the limits.
+//! Parses the bytes of a header, within the limits.
 
 use std::fmt::Display;
 use std::io::{self, BufRead};
@@ -7,32 +7,32 @@ use mullama_base::{Error, ErrorKind};
 
 use crate::metadata::MetadataValue;
 
-/// Data begin at multiples of this many bytes, unless `general.alignment` says otherwise.
+/// Alignment of tensor data in bytes, unless `general.alignment` specifies another.
 pub const DEFAULT_ALIGNMENT: u64 = 32;
 
-/// Bytes of the longest header that is read. Those of models with large vocabularies have about 20 MiB.
+/// Maximum size of a header in bytes. Headers with large vocabularies have about 20 MiB.
 pub const MAX_HEADER_SIZE: u64 = 128 << 20;
 
-/// What a header may always take in memory, however short the file is.
+/// Memory in bytes that a header may always use, even if the file is smaller.
 const SMALLEST_MEMORY: u64 = 64 << 10;
 
-/// What every file begins with.
+/// The first bytes of every GGUF file.
 pub const MAGIC: [u8; 4] = *b"GGUF";
 const VERSIONS: std::ops::RangeInclusive<u32> = 2..=3;
 
-/// The longest key, by GGUF's specification.
+/// Maximum length of a key in bytes, by GGUF's specification.
 const MAX_KEY_LENGTH: u64 = u16::MAX as u64;
-/// `GGML_MAX_NAME`, which counts the NUL at the end.
+/// `GGML_MAX_NAME`, without the terminating NUL.
 const MAX_TENSOR_NAME_LENGTH: u64 = 63;
 /// `GGML_MAX_DIMS`.
 const MAX_DIMENSIONS: u32 = 4;
 
-/// The fewest bytes that a pair of key and value takes: a length, a letter, a type and a value of a byte.
+/// Minimum size of a key-value pair: a length, one character, a type and a one-byte value.
 const MIN_PAIR_SIZE: u64 = 8 + 1 + 4 + 1;
-/// The fewest bytes that a tensor takes: a length, a number of dimensions, a type and an offset.
+/// Minimum size of a tensor entry: a name's length, the number of dimensions, a type and an offset.
 const MIN_TENSOR_SIZE: u64 = 8 + 4 + 4 + 8;
 
-/// Types of metadata (`gguf_type`).
+/// Type numbers of metadata values (`gguf_type`).
 pub(crate) mod value_type {
     pub const U8: u32 = 0;
     pub const I8: u32 = 1;
@@ -49,12 +49,12 @@ pub(crate) mod value_type {
     pub const F64: u32 = 12;
 }
 
-/// Why a header was not read.
+/// Why a header could not be read.
 #[derive(Debug)]
 pub(crate) enum Problem {
-    /// The file goes on, and more of its bytes are needed than can be had.
+    /// The available bytes end within the header, but the file continues.
     NeedsMore,
-    /// What is wrong with the file, to be put after its name; and what can be done.
+    /// What is wrong with the file, to append to its name, and a hint.
     Invalid(String, &'static str),
     Io(io::Error),
 }
@@ -66,12 +66,12 @@ impl Problem {
         Self::Invalid(what, "the file is damaged or incomplete: download it again")
     }
 
-    /// Something is wrong inside the header.
+    /// The header contains invalid data.
     pub fn damaged(what: impl Display) -> Self {
         Self::invalid(format!("has a header that cannot be read: {what}"))
     }
 
-    /// As an error about a file of this name.
+    /// Converts this to an error about a file with this name.
     pub fn about(self, name: impl Display) -> Error {
         match self {
             Self::NeedsMore => Self::too_short().about(name),
@@ -93,20 +93,20 @@ impl Problem {
     }
 }
 
-/// A tensor as it is listed. Its numbers can be any.
+/// A tensor entry as read from the file, without validation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawTensor {
     /// The name, such as `blk.0.attn_q.weight`.
     pub name: String,
-    /// Numbers along each dimension, the contiguous one first.
+    /// Number of elements in each dimension, starting with the contiguous one.
     pub shape: Vec<u64>,
-    /// The number of the format; see [`crate::TensorType`].
+    /// The type number; see [`crate::TensorType`].
     pub ty: u32,
-    /// Where its data begin, in bytes after the beginning of all data.
+    /// Offset of the data in bytes, relative to the start of all tensor data.
     pub offset: u64,
 }
 
-/// What a file begins with.
+/// The fixed part at the start of a header.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Counts {
     pub version: u32,
@@ -114,33 +114,32 @@ pub(crate) struct Counts {
     pub pairs: usize,
 }
 
-/// Reads a header from its first byte to the last of its list of tensors.
+/// Parses a header, from its first byte to the end of the list of tensors.
 pub(crate) struct Parser<R> {
     input: R,
     position: u64,
-    /// Bytes of the whole file.
+    /// Size of the whole file in bytes.
     size: u64,
-    /// Bytes of it that `input` has.
+    /// Number of bytes of the file that `input` has.
     available: u64,
-    /// Bytes of memory that may still be taken.
+    /// Remaining memory budget in bytes.
     memory: u64,
 }
 
 impl<R: BufRead> Parser<R> {
-    /// For the first `available` bytes of a file of `size` bytes.
+    /// Creates a parser for the first `available` bytes of a file of `size` bytes.
     pub fn new(input: R, available: u64, size: u64) -> Self {
         let available = available.min(size);
         Self { input, position: 0, size, available, memory: available.max(SMALLEST_MEMORY) }
     }
 
-    /// How many bytes have been read.
-    /// Allows as much memory again.
+    /// Doubles the memory budget.
     pub fn with_memory_doubled(mut self) -> Self {
         self.memory *= 2;
         self
     }
 
-    /// Bytes of the whole file.
+    /// Size of the whole file in bytes.
     pub fn size(&self) -> u64 {
         self.size
     }
@@ -189,7 +188,7 @@ impl<R: BufRead> Parser<R> {
         self.name(length)
     }
 
-    /// The value of a key: its type and what it is, of a list how long it is.
+    /// Reads a value: its type number and content. For an array, the content is its length.
     pub fn value(&mut self, key: &str) -> Parsed<(u32, MetadataValue)> {
         let ty = self.u32()?;
         let value = match ty {
@@ -240,7 +239,7 @@ impl<R: BufRead> Parser<R> {
         Ok(RawTensor { name, shape, ty: self.u32()?, offset: self.u64()? })
     }
 
-    /// Counts memory that is about to be taken.
+    /// Deducts an allocation from the memory budget.
     pub fn take_memory(&mut self, bytes: u64) -> Parsed<()> {
         let left = self.memory.checked_sub(bytes);
         self.memory = left.ok_or_else(|| {
@@ -249,13 +248,13 @@ impl<R: BufRead> Parser<R> {
         Ok(())
     }
 
-    /// A vector for so many entries.
+    /// Allocates a vector with this capacity.
     pub fn vec<T>(&mut self, count: usize) -> Parsed<Vec<T>> {
         self.take_memory((count * size_of::<T>()) as u64)?;
         Ok(Vec::with_capacity(count))
     }
 
-    /// What it means that something does not suffice: of the beginning of a file, that more of it is needed.
+    /// The problem if something is insufficient. If only the beginning of the file is available, more is needed.
     fn shortage(&self, what: &str) -> Problem {
         if self.available < self.size.min(MAX_HEADER_SIZE) {
             Problem::NeedsMore
@@ -264,12 +263,12 @@ impl<R: BufRead> Parser<R> {
         }
     }
 
-    /// Whether so many bytes follow in the file.
+    /// Whether the given number of bytes follows in the file.
     fn has(&self, count: u64) -> bool {
         count <= self.size - self.position
     }
 
-    /// Goes over so many bytes that are about to be read.
+    /// Advances the position by the given number of bytes, which are about to be read.
     fn advance(&mut self, count: u64) -> Parsed<()> {
         if !self.has(count) {
             return Err(Problem::too_short());
@@ -308,7 +307,7 @@ impl<R: BufRead> Parser<R> {
         self.bytes().map(u64::from_le_bytes)
     }
 
-    /// A name of so many bytes.
+    /// Reads a name of the given number of bytes.
     fn name(&mut self, length: u64) -> Parsed<String> {
         let name = self.string(length)?;
         String::from_utf8(name).map_err(|error| {
@@ -318,10 +317,10 @@ impl<R: BufRead> Parser<R> {
         })
     }
 
-    /// A text of so many bytes; what is no UTF-8 is replaced.
+    /// Reads a string of the given number of bytes; invalid UTF-8 is replaced.
     fn text(&mut self, length: u64) -> Parsed<String> {
         String::from_utf8(self.string(length)?).or_else(|error| {
-            // Three bytes may come in the place of one, in a string that doubles as it grows.
+            // One invalid byte may become three, in a string whose capacity doubles when it grows.
             self.take_memory(length.saturating_mul(6))?;
             Ok(String::from_utf8_lossy(error.as_bytes()).into_owned())
         })
@@ -340,7 +339,7 @@ impl<R: BufRead> Parser<R> {
         Ok(string)
     }
 
-    /// Goes over a list; gives its length, and that of the longest text in it.
+    /// Skips an array; returns its length, and the length of the longest string in it.
     fn skip_array(&mut self, key: &str) -> Parsed<(usize, u64)> {
         let (ty, length) = (self.u32()?, self.u64()?);
         let least = match ty {
@@ -385,7 +384,7 @@ impl<R: BufRead> Parser<R> {
     }
 }
 
-/// Bytes of a value that has a size of its own.
+/// The size of a fixed-size value in bytes.
 fn value_size(ty: u32) -> Option<u64> {
     match ty {
         value_type::U8 | value_type::I8 | value_type::BOOL => Some(1),
@@ -406,7 +405,7 @@ fn unknown_type(key: &str, ty: u32) -> Problem {
     Problem::damaged(format_args!("{} has the unknown type {ty}", shown(key)))
 }
 
-/// As much of a key as a message has room for.
+/// A key for error messages, truncated if it is long.
 pub(crate) fn shown(key: &str) -> String {
     const ROOM: usize = 80;
     match key.char_indices().nth(ROOM) {

@@ -1,4 +1,4 @@
-//! Number formats of tensors: how many numbers a block has, and how many bytes.
+//! Data types of tensors: elements per block, and bytes per block.
 
 use std::fmt;
 
@@ -6,8 +6,8 @@ use serde::{Serialize, Serializer};
 
 macro_rules! tensor_types {
     ($( $name:ident = $number:literal, $text:literal, $block:literal in $bytes:literal; )+) => {
-        /// The number format of a tensor (`ggml_type`). Numbers are stored in blocks, one number to a block where
-        /// the format is not quantised.
+        /// The data type of a tensor (`ggml_type`). Elements are stored in blocks; for types that are not quantised, a
+        /// block is one element.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[allow(non_camel_case_types, reason = "they are the field's names")]
         #[non_exhaustive]
@@ -16,10 +16,10 @@ macro_rules! tensor_types {
         }
 
         impl TensorType {
-            /// Every format there is.
+            /// All data types.
             pub const ALL: &'static [Self] = &[$( Self::$name, )+];
 
-            /// The format of this number; none where it is unknown, or no longer used.
+            /// The type with this number; `None` if it is unknown or no longer used.
             pub const fn from_number(number: u32) -> Option<Self> {
                 match number {
                     $( $number => Some(Self::$name), )+
@@ -27,17 +27,17 @@ macro_rules! tensor_types {
                 }
             }
 
-            /// The name: `f16`, `q4_K`, ...
+            /// The name, for example `f16` or `q4_K`.
             pub const fn name(self) -> &'static str {
                 match self { $( Self::$name => $text, )+ }
             }
 
-            /// Numbers in a block, of which a row has whole ones.
+            /// Number of elements in a block. A row consists of whole blocks.
             pub const fn block_length(self) -> u64 {
                 match self { $( Self::$name => $block, )+ }
             }
 
-            /// Bytes of a block.
+            /// Size of a block in bytes.
             pub const fn block_size(self) -> u64 {
                 match self { $( Self::$name => $bytes, )+ }
             }
@@ -45,8 +45,8 @@ macro_rules! tensor_types {
     };
 }
 
-// `type_traits` of ggml.c and the assertions of ggml-common.h. Numbers that are missing are of formats that were
-// given up.
+// From `type_traits` in ggml.c and the assertions in ggml-common.h. The missing numbers belonged to types that were
+// removed.
 tensor_types! {
     F32 = 0, "f32", 1 in 4;
     F16 = 1, "f16", 1 in 2;
@@ -86,13 +86,13 @@ tensor_types! {
 }
 
 impl TensorType {
-    /// The number, as it stands in files.
+    /// The type number in files.
     pub const fn number(self) -> u32 {
         self as u32
     }
 
-    /// Bytes of a tensor of this shape; none where its rows have no whole number of blocks, or the product is beyond
-    /// 2^64.
+    /// Size in bytes of a tensor with this shape; `None` if its rows do not consist of whole blocks, or if the size
+    /// exceeds 2^64.
     pub fn size_of(self, shape: &[u64]) -> Option<u64> {
         let (row, rest) = shape.split_first().unwrap_or((&1, &[]));
         if row % self.block_length() != 0 {

@@ -1,10 +1,10 @@
-//! Headers that are damaged in every way: each is an error that says what is wrong.
+//! Headers with every kind of damage: each causes an error that describes it.
 
 use mullama_gguf::{
     Document, ErrorKind, GgufHeader, MAX_HEADER_SIZE, MetadataValue, RawTensor, TensorType, Value,
 };
 
-/// A model with a value of each kind and tensors of several types, and its data.
+/// A model with a value of each type, tensors of several types, and data.
 fn model() -> Document {
     let mut document = Document::default();
     document.set("general.architecture", Value::string("llama"));
@@ -24,7 +24,7 @@ fn model() -> Document {
     document
 }
 
-/// The file's bytes, with data that are all 0.
+/// The bytes of the file, with tensor data of zeros.
 fn file(document: &Document) -> Vec<u8> {
     let mut bytes = document.encode();
     let length = bytes.len() + document.clone().lay_out().unwrap() as usize;
@@ -36,7 +36,7 @@ fn read(bytes: &[u8]) -> mullama_gguf::Result<GgufHeader> {
     GgufHeader::from_reader(bytes, bytes.len() as u64, "model.gguf")
 }
 
-/// What is said of a file that must be refused.
+/// The error message for a file that must be refused.
 fn refusal(bytes: &[u8]) -> String {
     let error = read(bytes).expect_err("a damaged file is refused");
     assert_eq!(error.kind(), ErrorKind::InvalidModel, "{error:?}");
@@ -122,14 +122,14 @@ fn a_file_that_ends_anywhere_is_incomplete() {
     let end = data + (last.offset + last.size) as usize;
     for length in 0..bytes.len() {
         let cut = &bytes[..length];
-        // The last tensor is filled up, and what fills it need not be there.
+        // The padding after the last tensor may be missing.
         if length >= end {
             assert!(read(cut).is_ok(), "{length}");
             continue;
         }
         let said = refusal(cut);
         assert!(said.contains("incomplete"), "cut at {length}: {said}");
-        // Of a file that goes on, more is needed.
+        // A prefix of a longer file needs more bytes.
         let begun = GgufHeader::from_prefix(cut, bytes.len() as u64, "model.gguf").unwrap();
         let whole = header_end(&bytes);
         assert_eq!(begun.is_some(), length >= whole, "{length}");
@@ -137,12 +137,12 @@ fn a_file_that_ends_anywhere_is_incomplete() {
             assert_eq!(begun.data_offset, header.data_offset);
             assert_eq!(begun.tensors, header.tensors);
         }
-        // The metadata may be whole before the tensors are.
+        // The metadata may be complete even though the tensors are not.
         let _ = Document::decode(cut);
     }
 }
 
-/// Where the list of tensors ends.
+/// The end of the list of tensors.
 fn header_end(bytes: &[u8]) -> usize {
     let name = b"blk.0.ffn_up_exps.weight";
     let at = bytes.windows(name.len()).position(|window| window == name).unwrap();
@@ -182,7 +182,7 @@ fn numbers_that_nothing_could_hold_are_refused() {
             let said = refusal(&damaged);
             let expected = if place == first_key { "length" } else { "more than" };
             assert!(said.contains(expected), "{said}");
-            // However long the file is, no header is so long.
+            // The limit does not depend on the size of the file.
             let long = GgufHeader::from_prefix(&damaged, u64::MAX, "m");
             assert!(long.is_err() || huge < MAX_HEADER_SIZE, "{huge} at {place}");
         }
@@ -202,7 +202,7 @@ fn beginnings_of_other_files_are_refused() {
         let said = with(&[b"GGUF".as_slice(), &version.to_le_bytes()].concat());
         assert!(said.contains(&format!("version {version};")), "{said}");
     }
-    // Version 2 is read as version 3 is.
+    // Version 2 is read like version 3.
     let mut bytes = file(&model());
     bytes[4] = 2;
     assert_eq!(read(&bytes).unwrap().version, 2);
@@ -231,7 +231,7 @@ fn metadata_that_cannot_be_are_refused() {
             assert!(set("other", list(ty, length)).contains("array"), "{length} of {ty}");
         }
     }
-    // A text in a list that is longer than the file.
+    // A string in an array that is longer than the file.
     let texts = [&8_u32.to_le_bytes()[..], &1_u64.to_le_bytes(), &u64::MAX.to_le_bytes()].concat();
     assert!(set("other", raw(9, &texts)).contains("ends too soon"));
     let long = [&(1_u64 << 40).to_le_bytes()[..], b"text"].concat();
@@ -254,7 +254,7 @@ fn texts_that_are_no_utf8_are_replaced_and_names_refused() {
     let bytes = file(&document);
     let header = read(&bytes).unwrap();
     assert_eq!(header.text("general.name"), Some("a\u{fffd}b"));
-    // What is written again is what was there.
+    // Encoding restores the original bytes.
     assert_eq!(Document::decode(&bytes).unwrap().encode(), document.encode());
     for name in [b"token_embd", b"llama.rope"] {
         let mut damaged = bytes.clone();
@@ -351,6 +351,6 @@ fn the_files_of_a_split_model_are_read_as_one() {
     assert_eq!(header.tensors.len(), 5);
     let size = |index| std::fs::metadata(path(index)).unwrap().len();
     assert_eq!(header.file_size, size(1) + size(2));
-    // Under another name it is a file of its own.
+    // A file with another name is not a shard.
     assert!(header.other_shards(&folder.path().join("m.gguf")).is_empty());
 }
