@@ -1,5 +1,5 @@
-//! Lets the command find the engine's libraries: beside itself, or in the `lib` folder of the
-//! archive that it comes in.
+//! Lets the command find the engine's libraries: in its own folder, or in the `lib` folder of its
+//! archive.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

@@ -1,4 +1,4 @@
-//! What the command does where the system has no memory for it.
+//! Ends the command when memory for small allocations runs out.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{Write as _, stderr};
@@ -7,17 +7,17 @@ use mullama::ErrorKind;
 
 use crate::terminal::end;
 
-/// The system's allocator. Where it has no room for a small thing there is nothing that the command could go on
-/// with: it ends with the status of that, where Rust would end it by a signal.
+/// The system's allocator. If a small allocation fails, the command cannot continue. It ends with the exit status for
+/// lack of memory, whereas Rust would abort with a signal.
 pub struct OrEnd;
 
-/// Larger things are refused to whoever asks: some can do without.
+/// Size in bytes from which failed allocations are returned to the caller, who may be able to handle them.
 const SMALL: usize = 16 << 20;
 
-// SAFETY: the system's allocator does all of it.
+// SAFETY: all calls are forwarded to the system's allocator.
 unsafe impl GlobalAlloc for OrEnd {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: as the caller promises, here and below.
+        // SAFETY: the caller guarantees the requirements, here and below.
         or_end(unsafe { System.alloc(layout) }, layout.size())
     }
 

@@ -1,4 +1,4 @@
-//! Conversations that go on from one run to the next (`run --keep-context`).
+//! Stores conversations from one run to the next (`run --keep-context`).
 
 use std::path::{Path, PathBuf};
 
@@ -9,20 +9,20 @@ use serde_json::{Map, Value, json};
 
 use crate::source;
 
-/// Bytes of the longest conversation.
+/// Maximum size of a stored conversation in bytes.
 const MAX_SIZE: u64 = 256 << 20;
 
-/// What has been said.
+/// The content of a conversation.
 pub struct Conversation {
     pub system: Option<String>,
     pub messages: Vec<Message>,
 }
 
-/// Where the conversation with a model is kept.
+/// The file of the conversation with a model.
 pub struct ConversationStore(PathBuf);
 
 impl ConversationStore {
-    /// The conversation with this model. Each model has its own.
+    /// The file for this model. Each model has its own.
     pub fn of(found: &ResolvedModel) -> Result<Self, Error> {
         let data = folders::data_dir().ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "this user has no folder for conversations")
@@ -32,7 +32,7 @@ impl ConversationStore {
         Ok(Self(data.join("conversations").join(name + ".json")))
     }
 
-    /// What was kept, if there is anything.
+    /// Reads the stored conversation, if there is one.
     pub fn read(&self) -> Result<Option<Conversation>, Error> {
         let bytes = match read_file(&self.0, MAX_SIZE) {
             Ok(bytes) => bytes,
@@ -58,7 +58,7 @@ impl ConversationStore {
         Ok(Some(Conversation { system, messages }))
     }
 
-    /// Keeps this in place of what was kept.
+    /// Replaces the stored conversation.
     pub fn write(&self, system: Option<&str>, messages: &[Message]) -> Result<(), Error> {
         let text = json!({ "system": system, "messages": messages }).to_string();
         let folder = self.0.parent().unwrap_or(Path::new(""));

@@ -1,4 +1,4 @@
-//! How a command fails: a message on standard error and an exit code.
+//! Failures of a command: a message on standard error and an exit code.
 
 use std::io;
 
@@ -8,13 +8,13 @@ use crate::terminal::tell;
 
 /// Why a command ends early.
 pub enum Failure {
-    /// mullama refused or failed.
+    /// An error of the library.
     Error(Error),
     /// The user interrupted.
     Interrupted,
     /// Writing to standard output failed.
     Output(io::Error),
-    /// What the command printed says it already.
+    /// The output already explains the failure.
     Told(ErrorKind),
 }
 
@@ -31,7 +31,7 @@ impl From<io::Error> for Failure {
 }
 
 impl Failure {
-    /// Tells the user, and gives the exit status.
+    /// Reports the failure to the user, and returns the exit status.
     pub fn report(self) -> u8 {
         match self {
             Self::Error(error) => {
@@ -42,9 +42,9 @@ impl Failure {
                 error.kind().exit_status()
             }
             Self::Told(kind) => kind.exit_status(),
-            // As a shell reports a program that SIGINT ended.
+            // The status that shells report for a process ended by SIGINT.
             Self::Interrupted => ErrorKind::Cancelled.exit_status(),
-            // Whoever read our output has seen enough: `mullama ... | head`.
+            // The reader has closed the pipe, which is not an error: `mullama ... | head`.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Output(error) => {
                 tell(format_args!("error: cannot write to standard output: {error}"));

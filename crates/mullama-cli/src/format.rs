@@ -1,12 +1,12 @@
-//! Times and durations as Ollama's command prints them.
+//! Formats times and durations like Ollama's command.
 
 use std::time::{Duration, SystemTime};
 
-/// How long ago this was: `3 days ago`.
+/// The time since then: `3 days ago`.
 pub fn ago(time: SystemTime) -> String {
     match time.elapsed() {
         Ok(elapsed) => format!("{} ago", rough(elapsed)),
-        // A clock that was set back.
+        // The clock was set back.
         Err(ahead) => format!("{} from now", rough(ahead.duration())),
     }
 }
@@ -29,7 +29,7 @@ fn rough(duration: Duration) -> String {
     }
 }
 
-/// The time that is left: `45s`, `3m05s`, `2h10m`.
+/// The remaining time: `45s`, `3m05s`, `2h10m`.
 pub fn left(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {

@@ -1,6 +1,6 @@
-//! The `mullama` command: a program of its own, and what the command of the Python and Node.js packages runs.
+//! The `mullama` command, as a library: used by the program, and by the commands of the Python and Node.js packages.
 
-// What others wrote, users included, is never trusted to be there.
+// Files and user input are untrusted: a missing element must be an error, not a panic.
 #![cfg_attr(
     not(test),
     warn(
@@ -11,7 +11,7 @@
         clippy::unwrap_used
     )
 )]
-// `terminal` prints.
+// Only `terminal` prints.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod allocator;
@@ -46,8 +46,8 @@ pub use allocator::OrEnd;
 use arguments::Refusal;
 use failure::Failure;
 
-/// Runs the command to its end, and gives the exit status for the process. `arguments` begin with the
-/// command's name; `itself` is what starts the command anew, a program and its first arguments.
+/// Runs the command, and returns the exit status of the process. `arguments` starts with the command's name. `itself`
+/// is the program and the first arguments that start the command again.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, itself: &[OsString]) -> u8 {
     let matches = match arguments::parse(arguments.into_iter()) {
         Ok(matches) => matches,
@@ -57,7 +57,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, itself: &[OsString]) -
             if error.use_stderr() && printable(&text) != text {
                 terminal::tell(text.trim_end());
             } else {
-                // Whoever reads our output may have seen enough.
+                // The reader may have closed the pipe.
                 let _ = error.print();
             }
             return error.exit_code() as u8;

@@ -1,5 +1,5 @@
-//! The flags of llama.cpp and `ik_llama.cpp`, and what they are here: one table, from which parsing, help and a page
-//! of the documentation follow.
+//! The flags of llama.cpp and `ik_llama.cpp`, and their equivalents in mullama. Parsing, help and a page of the
+//! documentation are derived from this table.
 
 use std::path::Path;
 
@@ -7,20 +7,20 @@ use clap::Arg;
 use mullama_base::{folders, read_file};
 use serde_json::{Map, Value};
 
-/// Bytes of the longest file that a flag reads.
+/// Maximum size in bytes of a file that a flag reads.
 const MAX_FILE_SIZE: u64 = 16 << 20;
 
 /// A flag of llama.cpp or `ik_llama.cpp`.
 pub struct Flag {
-    /// How it is written.
+    /// The spellings of the flag.
     pub names: &'static [&'static str],
-    /// What comes after it.
+    /// The value after the flag.
     pub takes: Takes,
-    /// What it is here.
+    /// The equivalent in mullama.
     pub meaning: Meaning,
 }
 
-/// What comes after a flag.
+/// The kind of value after a flag.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Takes {
     /// Nothing.
@@ -29,45 +29,45 @@ pub enum Takes {
     Value,
     /// Two values.
     Two,
-    /// One of these words, or nothing.
+    /// Optionally one of these words.
     Word(&'static [&'static str]),
 }
 
-/// What a flag is here.
+/// The equivalent of a flag in mullama.
 pub enum Meaning {
-    /// The model, after this prefix.
+    /// The model, with this prefix added.
     Model(&'static str),
-    /// The file in the repository that the model is.
+    /// The file in the model's repository.
     File,
-    /// A flag of ours, with the same value.
+    /// A flag of mullama with the same value.
     Ours(&'static str),
-    /// A flag of ours, with this value.
+    /// A flag of mullama with this fixed value.
     Fixed(&'static str, &'static str),
-    /// A flag of ours, whose value has more forms here; none leaves it out.
+    /// A flag of mullama for which some values are converted. `None` omits the flag.
     Converted(&'static str, fn(&str) -> Option<String>),
-    /// A flag of ours, whose value is written in another way.
+    /// A flag of mullama whose value has another syntax.
     Rewritten(&'static str, fn(&str) -> Result<String, String>),
-    /// Flags of ours, the first of them named, with their values.
+    /// Several flags of mullama with their values; the first one is named.
     Several(&'static str, fn(&str) -> Result<Pairs, String>),
-    /// A flag of ours, with the text of a file.
+    /// A flag of mullama with the content of a file.
     Read(&'static str),
-    /// Keys (0) or values (1) of a flag of ours that has both.
+    /// The part for keys (0) or values (1) of a flag of mullama that has both.
     Half(&'static str, usize),
-    /// Entries of a JSON object, which the same flag may add to.
+    /// Entries of the JSON object of a flag of mullama. Several flags add to the same object.
     Entries(&'static str, fn(&str) -> Result<Map<String, Value>, String>),
-    /// What happens anyhow.
+    /// The behaviour is the default in mullama.
     Already(&'static str),
-    /// It changes nothing here, for this reason, which the user is told.
+    /// No effect in mullama; the user is shown the reason.
     Unused(&'static str),
-    /// It cannot be done; what can be done instead.
+    /// Not supported; the text names an alternative.
     Refused(&'static str),
-    /// It is for a server.
+    /// A flag of the server.
     Server,
-    /// It is for a program that has no counterpart here.
+    /// A flag of a program without equivalent in mullama.
     Tool,
 }
 
-/// Flags of ours and their values.
+/// Flags of mullama and their values.
 pub type Pairs = &'static [(&'static str, &'static str)];
 
 use Meaning::{
@@ -75,9 +75,9 @@ use Meaning::{
     Several, Tool, Unused,
 };
 
-/// What is said of a flag for a server.
+/// The message for a flag of the server.
 pub const SERVER: &str = "it configures a server, and mullama has none yet; use `mullama run`, or the library in your own program";
-/// What is said of a flag of another program.
+/// The message for a flag of another program.
 pub const TOOL: &str = "it belongs to a program of llama.cpp that mullama has no counterpart of";
 
 const fn flag(names: &'static [&'static str], takes: Takes, meaning: Meaning) -> Flag {
@@ -89,17 +89,17 @@ const fn valued(names: &'static [&'static str], meaning: Meaning) -> Flag {
     flag(names, Takes::Value, meaning)
 }
 
-/// A flag without one.
+/// A flag without a value.
 const fn bare(names: &'static [&'static str], meaning: Meaning) -> Flag {
     flag(names, Takes::Nothing, meaning)
 }
 
-/// A flag that may be followed by a word that switches it.
+/// A flag with an optional switch word.
 const fn switched(names: &'static [&'static str], meaning: Meaning) -> Flag {
     flag(names, Takes::Word(SWITCH), meaning)
 }
 
-/// Words that switch something.
+/// The switch words.
 const SWITCH: &[&str] = &[
     "on", "off", "auto", "1", "0", "true", "false", "enabled", "disabled", "enable", "disable",
     "yes", "no",
@@ -117,7 +117,7 @@ const EXCHANGE: &str = "the engine chooses the type of the data that GPUs exchan
 const HADAMARD: &str = "the engine decides itself whether quantised caches are rotated";
 const LOG: &str = "the log is written to standard error; MULLAMA_LOG sets its level: error, warn, info, debug or trace";
 
-/// All of them, grouped as the page of the documentation has them.
+/// All flags, grouped as on the page of the documentation.
 pub const GROUPS: &[(&str, &[Flag])] = &[
     ("The model", MODEL),
     ("The prompt and the conversation", PROMPT),
@@ -963,17 +963,17 @@ const TOOLS: &[Flag] = &[
     ),
 ];
 
-/// Every flag.
+/// All flags.
 pub fn flags() -> impl Iterator<Item = &'static Flag> {
     GROUPS.iter().flat_map(|(_, flags)| *flags)
 }
 
-/// The flag of this name.
+/// The flag with this spelling.
 pub fn find(name: &str) -> Option<&'static Flag> {
     flags().find(|flag| flag.names.contains(&name))
 }
 
-/// The other spellings of one of our flags, which is given without its dashes.
+/// The other spellings of a flag of mullama, whose name is passed without dashes.
 pub fn spellings(long: &str) -> Vec<&'static str> {
     let same = |flag: &&Flag| match flag.meaning {
         Ours(ours) | Converted(ours, _) => ours == long,
@@ -983,9 +983,9 @@ pub fn spellings(long: &str) -> Vec<&'static str> {
     flags().filter(same).flat_map(|flag| flag.names).copied().filter(|name| **name != own).collect()
 }
 
-/// Those of an argument, but for the letter that it has.
+/// The other spellings of an argument, except its short flag.
 pub fn spellings_of(arg: &Arg) -> Vec<&'static str> {
-    // What takes no value is called the same by chance.
+    // Flags of llama.cpp without a value are not spellings, even if they have the same name.
     let long = arg.get_long().filter(|_| arg.get_action().takes_values());
     let letter = arg.get_short().map(|letter| format!("-{letter}"));
     let names = long.map(spellings).unwrap_or_default();
@@ -993,7 +993,7 @@ pub fn spellings_of(arg: &Arg) -> Vec<&'static str> {
 }
 
 impl Flag {
-    /// The flag of ours that it is, without its dashes.
+    /// The equivalent flag of mullama, without dashes.
     pub fn target(&self) -> Option<&'static str> {
         match self.meaning {
             Ours(ours)
@@ -1009,7 +1009,7 @@ impl Flag {
     }
 }
 
-/// The text of a file, without the newline at its end.
+/// The text of a file, without a trailing newline.
 pub fn text_of(path: &Path) -> Result<String, String> {
     let failed = |error: &dyn std::fmt::Display| format!("cannot read {}: {error}", path.display());
     let bytes =
@@ -1022,17 +1022,17 @@ fn is_negative(value: &str) -> bool {
     value.trim().parse::<f64>().is_ok_and(|number| number < 0.0)
 }
 
-/// A number; negative ones stand for no limit, or one that is drawn.
+/// A number. Negative values mean no limit, or a random seed.
 fn or_none(value: &str) -> Option<String> {
     (!is_negative(value)).then(|| value.to_owned())
 }
 
-/// A number; 0 and negative ones stand for the default.
+/// A number. Zero and negative values mean the default.
 fn or_default(value: &str) -> Option<String> {
     (!is_negative(value) && value.trim() != "0").then(|| value.to_owned())
 }
 
-/// A temperature: less than 0 is greedy.
+/// A temperature. Negative values mean greedy sampling.
 #[allow(clippy::unnecessary_wraps, reason = "the type that the table has")]
 fn at_least_0(value: &str) -> Option<String> {
     Some(if is_negative(value) { "0".to_owned() } else { value.to_owned() })
@@ -1081,20 +1081,20 @@ fn switch(value: &str) -> Option<String> {
     }
 }
 
-/// The mode `graph` of `ik_llama.cpp` is the engine's `tensor`: all GPUs work on every layer at once.
+/// The mode `graph` of `ik_llama.cpp` corresponds to the engine's `tensor`: all GPUs compute each layer together.
 #[allow(clippy::unnecessary_wraps, reason = "the type that the table has")]
 fn split_mode(value: &str) -> Option<String> {
     let mode = value.to_ascii_lowercase();
     Some(if matches!(mode.as_str(), "graph" | "attn") { "tensor".to_owned() } else { mode })
 }
 
-/// Shares, which `/` may separate.
+/// Proportions, which `/` may separate.
 #[allow(clippy::unnecessary_wraps, reason = "the type that the table has")]
 fn shares(value: &str) -> Option<String> {
     Some(value.replace('/', ","))
 }
 
-/// How files are read: `auto` is the default.
+/// How files are read. `auto` is the default.
 fn load_mode(value: &str) -> Result<Pairs, String> {
     Ok(match value {
         "auto" => &[],
@@ -1110,7 +1110,7 @@ fn load_mode(value: &str) -> Result<Pairs, String> {
     })
 }
 
-/// `FILE:SCALE`
+/// Parses `FILE:SCALE`.
 fn scaled(value: &str) -> Result<String, String> {
     let (file, scale) =
         value.rsplit_once([':', ' ']).ok_or_else(|| format!("`{value}` is not FILE:SCALE"))?;
@@ -1122,7 +1122,7 @@ fn inverse(value: &str) -> Result<String, String> {
     Ok((1.0 / factor).to_string())
 }
 
-/// `15043+1`, `15043-inf`, or a JSON object.
+/// Parses `15043+1`, `15043-inf`, or a JSON object.
 fn bias(value: &str) -> Result<Map<String, Value>, String> {
     if let Ok(Value::Object(entries)) = serde_json::from_str(value) {
         return Ok(entries);
@@ -1135,7 +1135,7 @@ fn bias(value: &str) -> Result<Map<String, Value>, String> {
     Ok(Map::from_iter([(token.trim().to_owned(), bias)]))
 }
 
-/// `KEY=TYPE:VALUE,...`
+/// Parses `KEY=TYPE:VALUE,...`.
 fn overrides(value: &str) -> Result<Map<String, Value>, String> {
     let entry = |entry: &str| {
         let problem =
@@ -1161,7 +1161,7 @@ mod tests {
 
     use super::*;
 
-    /// What is called the same and is ours.
+    /// Flags with the same name but another meaning in mullama.
     const OURS_ALONE: [&str; 10] = [
         "-h",
         "--help",
@@ -1184,7 +1184,7 @@ mod tests {
         }
     }
 
-    /// The flags of the engine that is built, from its own source.
+    /// Checks the flags in the source code of the engine that is used.
     #[test]
     fn every_flag_of_the_engine_is_here() {
         let output = Command::new(env!("CARGO"))
@@ -1205,7 +1205,7 @@ mod tests {
         let source = std::fs::read_to_string(source).unwrap();
         let mut seen = 0;
         for declared in source.split("add_opt(common_arg(").skip(1) {
-            // Names come first: `{"-t", "--threads"}`, and those that negate in braces of their own.
+            // The names are first: `{"-t", "--threads"}`; negated names have their own braces.
             let head = declared.split(['(', '[']).next().unwrap_or_default();
             for name in head.split('"').filter(|part| part.starts_with('-') && !part.contains(' '))
             {

@@ -1,15 +1,15 @@
-//! Writes the tables of llama.cpp's flags in `docs/coming-from/llama-cpp.md`.
+//! Generates the tables of llama.cpp's flags in `docs/coming-from/llama-cpp.md`.
 
 use std::fmt::Write as _;
 
 use crate::llama_cpp::{self, Flag, GROUPS, Meaning};
 use crate::reference::{code, escaped, write_or_check};
 
-/// Marks the table in the page.
+/// Start and end marks of the tables in the page.
 const START: &str = "<!-- table: llama-cpp-flags -->\n";
 const END: &str = "<!-- end -->";
 
-/// What a flag is here, for a cell of a table.
+/// The equivalent of a flag in mullama, as a table cell.
 fn here(flag: &Flag) -> String {
     let same = |ours: &str| flag.names.iter().any(|name| name.strip_prefix("--") == Some(ours));
     let ours = |ours: &str| code(&format!("--{ours}"));

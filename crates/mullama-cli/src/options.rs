@@ -1,4 +1,4 @@
-//! Flags for the library's options, made from the library's own list of them.
+//! Command line flags, generated from the library's tables of options.
 
 use clap::builder::ArgAction;
 use clap::{Arg, ArgMatches};
@@ -10,13 +10,13 @@ use serde_json::{Map, Value};
 
 use crate::llama_cpp;
 
-/// Flags for everything that a model is loaded with.
+/// The flags for all options of loading a model.
 pub fn load_flags() -> Vec<Arg> {
     let (model, context) = (ModelParams::default(), ContextParams::default());
     flags(model.specs().iter().chain(context.specs()), "Loading").collect()
 }
 
-/// Flags for everything that a plan takes, but for its devices.
+/// The flags for all options of a plan, except its devices.
 pub fn plan_flags() -> Vec<Arg> {
     let hardware = PlanFields::default();
     let loading = load_flags().into_iter().filter(|flag| flag.get_id() != "devices");
@@ -24,7 +24,7 @@ pub fn plan_flags() -> Vec<Arg> {
     own.chain(loading).collect()
 }
 
-/// What those flags say, by the names of the options.
+/// The values of these flags, by option name.
 pub fn read_plan(matches: &ArgMatches) -> Result<Map<String, Value>> {
     let options = PlanOptions::default();
     let sets: [&dyn OptionSet; 3] = [&options.hardware, &options.model, &options.context];
@@ -32,16 +32,16 @@ pub fn read_plan(matches: &ArgMatches) -> Result<Map<String, Value>> {
     given(matches, specs.filter(|spec| spec.name != "devices"))
 }
 
-/// Flags for everything that an answer can be asked with.
+/// The flags for all options of an answer.
 pub fn chat_flags() -> Vec<Arg> {
     let mut options = ChatOptions::default();
     let [generate, chat] = options.option_sets();
     let specs = generate.specs().iter().chain(chat.specs());
-    // A model's adapters are those of its only request.
+    // Adapters are set when the model is loaded, since it serves only one request.
     flags(specs.filter(|spec| !is_for_loading(spec.name)), "Generation").collect()
 }
 
-/// Everything that a model is loaded and asked with.
+/// All options of loading a model and generating answers.
 #[derive(Default)]
 pub struct Options {
     pub model: ModelParams,
@@ -50,7 +50,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// The options of these names and values.
+    /// Parses options from names and values.
     pub fn parse(values: Map<String, Value>) -> Result<Self> {
         let mut options = Self::default();
         let [generate, chat] = options.chat.option_sets();
@@ -61,13 +61,13 @@ impl Options {
     }
 }
 
-/// Whether a model must be loaded anew for another value of this option.
+/// Whether changing this option requires loading the model again.
 pub fn is_for_loading(option: &str) -> bool {
     let (model, context) = (ModelParams::default(), ContextParams::default());
     model.specs().iter().chain(context.specs()).any(|spec| spec.name == option)
 }
 
-/// The flag of the option that was meant by a name, as the library understands it; without its dashes.
+/// The flag of the option that a name suggests, as judged by the library; without dashes.
 pub fn flag_for(name: &str) -> Option<String> {
     let option = name.replace('-', "_");
     let error = Options::parse(Map::from_iter([(option, Value::Null)])).err()?;
@@ -79,7 +79,7 @@ pub fn flag_for(name: &str) -> Option<String> {
     Some(spec.flag_name())
 }
 
-/// What the flags say, by the names of the options.
+/// The values of the flags, by option name.
 pub fn read(matches: &ArgMatches) -> Result<Map<String, Value>> {
     let mut options = Options::default();
     let [generate, chat] = options.chat.option_sets();
@@ -94,7 +94,7 @@ fn flags(
     specs.filter(|spec| has_flag(spec)).map(move |spec| {
         let arg = Arg::new(spec.name)
             .long(spec.flag_name())
-            // The option's own name is understood too.
+            // The option's name is accepted too.
             .alias(spec.name.replace('_', "-"))
             .help(spec.doc.split_whitespace().collect::<Vec<_>>().join(" ").replace('`', ""))
             .help_heading(heading)
@@ -139,7 +139,7 @@ fn letter(flag: &str) -> Option<char> {
     })
 }
 
-/// The flags that were given, as the library takes options from any language.
+/// Converts the flags that are present into option values, as the library accepts them from any language.
 fn given<'a>(
     matches: &ArgMatches,
     specs: impl Iterator<Item = &'a OptionSpec>,
@@ -165,7 +165,7 @@ fn value(spec: &OptionSpec, values: &[&str]) -> Result<Value> {
     };
     Ok(match spec.kind.flag {
         FlagForm::Texts | FlagForm::Names => values.into(),
-        // As llama.cpp writes it: PATTERN=DEVICE.
+        // llama.cpp's syntax: PATTERN=DEVICE.
         FlagForm::Patterns => {
             let pair = |text: String| {
                 let (pattern, device) = text.rsplit_once('=').ok_or_else(|| {
@@ -196,7 +196,7 @@ fn value(spec: &OptionSpec, values: &[&str]) -> Result<Value> {
             };
             values.iter().map(adapter).collect()
         }
-        // One of a few words, whatever its case.
+        // One of several words, in any case.
         FlagForm::Text(words) if is_one_of(text, words) => text.to_ascii_lowercase().into(),
         FlagForm::Text(_) => text.into(),
         FlagForm::NumberOr(words) if is_one_of(text, words) => text.to_ascii_lowercase().into(),
@@ -215,7 +215,7 @@ fn value(spec: &OptionSpec, values: &[&str]) -> Result<Value> {
             "false" => false.into(),
             _ => return Err(Error::argument(&flag, format!("`{text}` is neither true nor false"))),
         },
-        // A choice such as `auto` needs no quotes.
+        // Words such as `auto` need no quotes.
         _ => match serde_json::from_str(text) {
             Ok(value) => value,
             Err(_) if text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') => text.into(),
@@ -226,13 +226,13 @@ fn value(spec: &OptionSpec, values: &[&str]) -> Result<Value> {
     })
 }
 
-/// Whether a text is one of `a|b|c`, whatever its case.
+/// Whether the text is one of `a|b|c`, ignoring case.
 fn is_one_of(text: &str, words: &str) -> bool {
     words.contains('|') && words.split('|').any(|word| word.eq_ignore_ascii_case(text))
 }
 
-/// The parts of `PATTERN=DEVICE,PATTERN=DEVICE`. A pattern may have commas: in brackets of any kind, and where what
-/// comes before one names no device.
+/// Splits `PATTERN=DEVICE,PATTERN=DEVICE`. A pattern may contain commas: within brackets of any kind, and where the
+/// text before the comma has no device.
 fn pairs_in(text: &str) -> Vec<String> {
     let mut pairs = vec![String::new()];
     let (mut open, mut escaped, mut names_device) = (0_u32, false, false);

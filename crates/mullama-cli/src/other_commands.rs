@@ -1,6 +1,6 @@
-//! Commands of other programs, and what to use instead.
+//! Commands of other programs, and their replacements in mullama.
 
-/// Names of commands, and the answer.
+/// Command names, and the message for them.
 const COMMANDS: &[(&[&str], &str)] = &[
     (
         &["serve", "server", "start", "launch"],
@@ -44,7 +44,7 @@ const COMMANDS: &[(&[&str], &str)] = &[
     (&["update", "upgrade"], "update the package with pip, npm or cargo"),
 ];
 
-/// What to use instead of a command of another program.
+/// The message for a command of another program.
 pub fn answer(command: &str) -> Option<&'static str> {
     let command = command.to_ascii_lowercase();
     let found = COMMANDS.iter().find(|(names, _)| names.contains(&command.as_str()));
@@ -62,7 +62,7 @@ mod tests {
             for name in *names {
                 assert!(command().find_subcommand(name).is_none(), "{name} is here");
             }
-            // What an answer names is there.
+            // The commands that a message mentions exist.
             for named in answer.split("`mullama ").skip(1) {
                 let named = named.split([' ', '`']).next().unwrap();
                 assert!(command().find_subcommand(named).is_some(), "{answer}");

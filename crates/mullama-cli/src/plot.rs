@@ -1,4 +1,4 @@
-//! What a sweep finds, drawn: memory as stacked bars, one for each setting, and speed as a line.
+//! Draws the result of a sweep: memory as a stacked bar for each setting, and speed as a line.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -7,12 +7,12 @@ use mullama::{Error, ErrorKind, Plan, PlannedDevice, Sweep};
 
 const WIDTH: f64 = 900.0;
 const HEIGHT: f64 = 420.0;
-/// Room for what is written at the sides.
+/// Margins for labels.
 const LEFT: f64 = 70.0;
 const RIGHT: f64 = 70.0;
 const TOP: f64 = 50.0;
 const BOTTOM: f64 = 60.0;
-/// A colour for each device, the machine's own memory last.
+/// Colours of the devices. The machine's own memory is drawn in `OWN_MEMORY`.
 const COLOURS: [&str; 6] = ["#3b6ea5", "#d98c3f", "#4f9a6b", "#9a5b8f", "#c2b04a", "#6c8ebf"];
 const OWN_MEMORY: &str = "#b8b8b8";
 
@@ -23,13 +23,13 @@ const SWEEPS: [(&str, Sweep); 4] = [
     ("quant", Sweep::Quant),
 ];
 
-/// The sweep of this name.
+/// The sweep with this name.
 pub fn sweep(name: &str) -> Result<Sweep, String> {
     let found = SWEEPS.iter().find(|(known, _)| *known == name);
     found.map(|(_, sweep)| *sweep).ok_or_else(|| "one of layers, context, kv, quant".to_owned())
 }
 
-/// The heading of what a sweep changes.
+/// The heading for the setting that a sweep varies.
 pub fn name(sweep: Sweep) -> &'static str {
     match sweep {
         Sweep::Layers => "LAYERS",
@@ -39,7 +39,7 @@ pub fn name(sweep: Sweep) -> &'static str {
     }
 }
 
-/// Draws plans into a file.
+/// Draws plans into an SVG file.
 pub fn write(file: &str, sweep: Sweep, plans: &[(String, Plan)]) -> Result<(), Error> {
     fs::write(file, svg(name(sweep), plans)).map_err(|error| {
         Error::new(ErrorKind::Io, format!("cannot write {file}: {error}"))
@@ -81,7 +81,7 @@ fn svg(what: &str, plans: &[(String, Plan)]) -> String {
                 device.total() as f64 / GIB
             );
         }
-        // Names that would overlap are left out.
+        // Omit labels that would overlap.
         if index % plans.len().div_ceil(20) == 0 {
             text(&mut out, x + bar / 2.0, HEIGHT - BOTTOM + 18.0, "middle", setting);
         }
@@ -106,7 +106,7 @@ fn svg(what: &str, plans: &[(String, Plan)]) -> String {
     out + "</svg>\n"
 }
 
-/// Which colour is which device.
+/// Draws the legend of the colours.
 fn legend(out: &mut String, plans: &[(String, Plan)]) {
     let Some((_, widest)) = plans.iter().max_by_key(|(_, plan)| plan.devices.len()) else { return };
     let names = widest.devices.iter().map(|device| device.name.as_str());

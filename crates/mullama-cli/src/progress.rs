@@ -1,4 +1,4 @@
-//! Shows how far a pull, the making of a model or its loading has come: a bar on a terminal, else plain lines.
+//! Shows the progress of pulling, creating or loading a model: a bar on a terminal, else plain lines.
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, stderr};
@@ -11,19 +11,19 @@ use mullama_base::units;
 use crate::format::left;
 use crate::terminal::tell;
 
-/// Plain lines come when so many more hundredths are done.
+/// Minimum progress between two plain lines, in percent.
 const STEP: u64 = 10;
 
-/// What is shown on standard error.
+/// The display on standard error.
 pub enum Display {
-    /// On a terminal.
+    /// A bar on a terminal.
     Bar(ProgressBar),
-    /// Elsewhere: what was told last, the phase and the hundredths.
+    /// Plain lines: phase and percentage of the last one.
     Lines(Option<(Phase, u64)>),
 }
 
 impl Display {
-    /// Nothing is shown yet.
+    /// Creates a display that shows nothing yet.
     pub fn new() -> Self {
         if !stderr().is_terminal() {
             return Self::Lines(None);
@@ -31,7 +31,7 @@ impl Display {
         Self::Bar(bar(1))
     }
 
-    /// Shows this.
+    /// Shows this progress.
     pub fn update(&mut self, progress: &Progress) {
         match self {
             Self::Bar(bar) => show(bar, progress),
@@ -56,7 +56,7 @@ impl Drop for Display {
     }
 }
 
-/// A bar on the terminal.
+/// Creates a bar on the terminal.
 fn bar(length: u64) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
     let style = ProgressStyle::with_template("{prefix} {percent:>3}% [{wide_bar}] {msg}")
@@ -65,24 +65,24 @@ fn bar(length: u64) -> ProgressBar {
     bar.with_style(style)
 }
 
-/// A bar for loading, on a terminal, once it has taken long enough to wonder.
+/// A bar for loading, only on a terminal and if loading takes long.
 pub struct Loading {
     started: Instant,
     bar: Option<ProgressBar>,
 }
 
 impl Loading {
-    /// Loading that takes less shows nothing.
+    /// Minimum loading time before the bar is shown.
     const PATIENCE: Duration = Duration::from_millis(500);
-    /// Steps of the bar.
+    /// Number of steps of the bar.
     const STEPS: u16 = 1000;
 
-    /// Nothing is shown yet.
+    /// Creates a display that shows nothing yet.
     pub fn new() -> Self {
         Self { started: Instant::now(), bar: None }
     }
 
-    /// `fraction` from 0 to 1.
+    /// Shows `fraction`, from 0 to 1.
     pub fn update(&mut self, fraction: f32) {
         if self.started.elapsed() < Self::PATIENCE || !stderr().is_terminal() {
             return;
@@ -103,7 +103,7 @@ impl Drop for Loading {
 }
 
 fn show(bar: &ProgressBar, progress: &Progress) {
-    // Each call may draw, so that only what has changed is set; the message comes last.
+    // Each call may redraw, so only set what has changed; the message is set last.
     let phase = phase(progress.phase);
     if bar.length() != Some(progress.total.max(1)) {
         bar.set_length(progress.total.max(1));
@@ -122,7 +122,7 @@ fn line(progress: &Progress) -> String {
     format!("{} {}% {}", phase(progress.phase), hundredths(progress), amount(progress))
 }
 
-/// `120 MB/1.3 GB  23 MB/s  45s`
+/// Formats the progress: `120 MB/1.3 GB  23 MB/s  45s`.
 fn amount(progress: &Progress) -> String {
     if progress.total == 0 {
         return String::new();

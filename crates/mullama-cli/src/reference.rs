@@ -1,5 +1,5 @@
-//! Writes the reference page of the command, `docs/reference/command-line.md`, and tells when it is no longer
-//! what the command says of itself.
+//! Generates the reference page of the command, `docs/reference/command-line.md`, from the command's own description,
+//! and detects when the page is out of date.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -9,7 +9,7 @@ use clap::{Arg, Command};
 use crate::arguments::{EXIT_CODES_HEADING, command};
 use crate::llama_cpp;
 
-/// Set, it makes the test write the page.
+/// If set, the test writes the page.
 const WRITE: &str = "MULLAMA_WRITE_REFERENCE";
 
 const HEAD: &str = "\
@@ -22,7 +22,7 @@ Every command and flag of `mullama`. [Models in the shell](../guide/command-line
 
 ";
 
-/// Groups of flags that several commands have: described once.
+/// Groups of flags that several commands share; described once.
 const SHARED: [(&str, &str); 3] = [
     ("Hardware", "Flags of `mullama plan` that describe the machine."),
     ("Loading", "Flags of the commands that load a model or plan for it."),
@@ -98,7 +98,7 @@ fn section(command: &Command) -> String {
     section
 }
 
-/// What comes after a command's flags: sentences, then examples.
+/// The text after a command's flags: sentences, then examples.
 fn closing(help: &str) -> String {
     let (text, examples) = help.split_once("Example").unwrap_or((help, ""));
     let mut closing = String::new();
@@ -135,7 +135,7 @@ fn table<'a>(title: &str, args: impl Iterator<Item = &'a Arg>) -> String {
     table
 }
 
-/// How an argument is written: `--n-gpu-layers N|auto`, `-ngl`.
+/// The syntax of an argument: `--n-gpu-layers N|auto`, `-ngl`.
 fn names(arg: &Arg) -> String {
     let values = if arg.get_action().takes_values() {
         let names = arg.get_value_names().unwrap_or_default();
@@ -163,7 +163,7 @@ fn names(arg: &Arg) -> String {
         .join(", ")
 }
 
-/// Code in a table, in which a bar would end the cell.
+/// Formats code for a table cell, in which a bar must be escaped.
 pub fn code(text: &str) -> String {
     format!("<code>{}</code>", escaped(text))
 }
@@ -177,7 +177,7 @@ fn the_reference_page_is_what_the_command_says() {
     write_or_check("reference/command-line.md", |_| page());
 }
 
-/// Writes a page of the documentation, made from what is there, or fails where it is another one.
+/// Updates a page of the documentation from its current text, or fails if that would change it.
 pub fn write_or_check(name: &str, make: impl FnOnce(&str) -> String) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name);
     let written = std::fs::read_to_string(&path).unwrap_or_default();

@@ -19,51 +19,51 @@ use crate::progress::Loading;
 use crate::source;
 use crate::terminal::{forget_interrupt, interrupt, print_answer, table, tell};
 
-/// What the command line says of conversations. It holds over what comes with a model.
+/// The settings from the command line. They override those of the model.
 pub struct Settings {
-    /// Options, by their names.
+    /// Options by name.
     pub options: Map<String, Value>,
     /// The system message.
     pub system: Option<String>,
-    /// Whether prompts are continued as they are.
+    /// Whether prompts are continued as text, without a chat template.
     pub raw: bool,
-    /// Whether times and rates are told.
+    /// Whether times and rates are printed.
     pub verbose: bool,
-    /// Whether the conversation goes on where the last run left it, and is kept for the next.
+    /// Whether the conversation continues that of the last run, and is stored for the next.
     pub keep: bool,
     /// Whether the user can type commands such as `/clear`.
     pub is_interactive: bool,
-    /// The file with what was computed before.
+    /// The prompt cache file.
     pub prompt_cache: Option<PromptCache>,
 }
 
-/// A file with what was computed of a prompt and its answer.
+/// A file with the state of the KV cache after a prompt and its answer.
 #[derive(Clone)]
 pub struct PromptCache {
     pub file: PathBuf,
-    /// Whether what is computed now is kept in it.
+    /// Whether the state is written at the end.
     pub is_kept: bool,
 }
 
-/// A loaded model, what it is asked with, and what has been said.
+/// A loaded model, its options, and the conversation.
 pub struct Session {
     pub settings: Settings,
     pub found: ResolvedModel,
     pub model: Model,
-    /// What has been set since the start. It holds over the command line.
+    /// Parameters set during the session. They override the command line.
     pub parameters: Parameters,
-    /// The system message that holds.
+    /// The current system message.
     pub system: Option<String>,
-    /// What has been said, without the system message.
+    /// The conversation, without the system message.
     pub messages: Vec<Message>,
-    /// Pictures of the next message.
+    /// Images for the next message.
     images: Vec<ContentPart>,
     options: ChatOptions,
     raw: bool,
     store: Option<ConversationStore>,
-    /// What loading took, until it has been told.
+    /// The loading time, until it is reported.
     loading: Option<Duration>,
-    /// The last text that was continued, with what came.
+    /// In raw mode: the last prompt and its continuation.
     text: String,
 }
 
@@ -108,7 +108,7 @@ impl Session {
         })
     }
 
-    /// Ends it: keeps what was computed, where that was asked for.
+    /// Ends the session. Writes the prompt cache, if requested.
     pub fn close(self) -> Result<(), Failure> {
         let Some(cache) = self.settings.prompt_cache.as_ref().filter(|cache| cache.is_kept) else {
             return Ok(());
@@ -118,24 +118,24 @@ impl Session {
         } else {
             let text =
                 self.model.apply_chat_template(&self.all_messages(), &self.options, false)?;
-            // The template has what comes before a text.
+            // The template already contains the start token (BOS).
             self.model.tokenize(&text, false, true)?.into()
         };
         Ok(write_state(&cache.file, &self.model.save_state(prompt)?)?)
     }
 
-    /// What has been said, after the system message.
+    /// The conversation, with the system message.
     fn all_messages(&self) -> Vec<Message> {
         let system = self.system.iter().map(Message::system);
         system.chain(self.messages.iter().cloned()).collect()
     }
 
-    /// The options that hold, by their names.
+    /// The current options by name.
     pub fn option_values(&self) -> Map<String, Value> {
         merged(&self.found, &self.settings, &self.parameters)
     }
 
-    /// Takes over options that say nothing of loading.
+    /// Sets parameters that do not require loading the model again.
     pub fn set(&mut self, parameters: Parameters) -> Result<(), Failure> {
         let values = merged(&self.found, &self.settings, &parameters);
         self.options = Options::parse(values)?.chat;
@@ -143,7 +143,7 @@ impl Session {
         Ok(())
     }
 
-    /// Loads the model anew with these parameters; goes back to the old ones if it cannot be.
+    /// Loads the model again with these parameters; restores the old ones if that fails.
     pub fn reload(&mut self, parameters: Parameters) -> Result<(), Failure> {
         self.model.close();
         let loaded = match load(&self.found, &self.settings, &parameters) {
@@ -158,9 +158,9 @@ impl Session {
         Ok(())
     }
 
-    /// Loads the model again, after it has been closed.
+    /// Loads the model again after it was closed.
     pub fn restore(&mut self) -> Result<(), Failure> {
-        // An interrupt has ended what went before; this it does not mean.
+        // The interrupt was meant for the previous operation, not for this one.
         forget_interrupt();
         self.take(load(&self.found, &self.settings, &self.parameters)?);
         Ok(())
@@ -170,13 +170,13 @@ impl Session {
         (self.model, self.options, self.raw, self.loading) = (model, options, raw, Some(took));
     }
 
-    /// Forgets what has been said.
+    /// Resets the conversation.
     pub fn clear(&mut self) -> Result<(), Failure> {
         self.messages = self.found.messages()?;
         self.keep()
     }
 
-    /// What to do about a full context.
+    /// A hint about a full context.
     pub fn room_hint(&self) -> String {
         if !self.settings.is_interactive {
             return "set a larger context with -c".to_owned();
@@ -191,7 +191,7 @@ impl Session {
         }
     }
 
-    /// Keeps the conversation, where that was asked for.
+    /// Stores the conversation, if requested.
     fn keep(&self) -> Result<(), Failure> {
         match &self.store {
             Some(store) => Ok(store.write(self.system.as_deref(), &self.messages)?),
@@ -199,7 +199,7 @@ impl Session {
         }
     }
 
-    /// Adds a picture to the next message.
+    /// Adds an image to the next message.
     pub fn add_image(&mut self, path: &Path) -> Result<(), Failure> {
         if !self.can_see() {
             let message = "the model takes text only: it has no projector that can be used";
@@ -277,7 +277,7 @@ impl Session {
         self.end_of(completion)
     }
 
-    /// Why an answer ended. One that had a form to follow and was cut short does not have it: a failure.
+    /// Why an answer ended. Fails if the answer was truncated but had to follow a format.
     fn end_of(&self, completion: &Completion) -> Result<FinishReason, Failure> {
         let ChatOptions { generate, chat, .. } = &self.options;
         let is_free = |format: &Value| format.get("type").is_some_and(|ty| ty == "text");
@@ -364,7 +364,7 @@ impl Session {
     }
 }
 
-/// The tokens of an answer, with their log probabilities and those of the likeliest in their places.
+/// A table of an answer's tokens with log probabilities, and the most likely alternatives.
 fn logprobs(tokens: &[TokenLogprob]) -> String {
     let shown = |text: &str, logprob: f32| format!("{text:?} {logprob:.3}");
     let rows: Vec<_> = tokens
@@ -378,7 +378,7 @@ fn logprobs(tokens: &[TokenLogprob]) -> String {
     table(&["TOKEN", "LOGPROB", "LIKELIEST"], &rows)
 }
 
-/// A model, and how it is asked.
+/// A loaded model, and the options for its answers.
 struct Loaded {
     model: Model,
     options: ChatOptions,
@@ -386,7 +386,7 @@ struct Loaded {
     took: Duration,
 }
 
-/// What comes with the model, under the command line, under what has been set since.
+/// Merges the options: those set in the session override the command line, which overrides the model's.
 fn merged(
     found: &ResolvedModel,
     settings: &Settings,
@@ -434,7 +434,7 @@ fn load(
     Ok(Loaded { model, options: chat, raw, took: begun.elapsed() })
 }
 
-/// Where the model is, and what of it is not used.
+/// Prints the placement of the model, and its unused parameters.
 fn report_loading(model: &Model, found: &ResolvedModel) {
     for share in &model.placement().devices {
         tell(format_args!(
@@ -464,7 +464,7 @@ fn no_answer() -> Error {
     Error::new(ErrorKind::Internal, "the stream ended without an answer")
 }
 
-/// Writes pieces of text as they come, and a closing newline.
+/// Prints pieces of text as they arrive, and a final newline.
 fn write_out(mut next: impl FnMut() -> mullama::Result<Option<String>>) -> Result<(), Failure> {
     let mut at_line_start = true;
     while let Some(text) = next()? {

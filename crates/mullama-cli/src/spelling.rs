@@ -1,7 +1,7 @@
-//! Brings a command line into the one form that the parser knows: `--flag=value` and words, whatever was written.
+//! Normalises a command line into the single form that the parser accepts: `--flag=value` and words.
 //!
-//! Flags of llama.cpp and `ik_llama.cpp` become ours ([`crate::llama_cpp`]). A flag of several letters is never read
-//! as a short one with its value, and a flag takes what comes after it only if it needs a value.
+//! Flags of llama.cpp and `ik_llama.cpp` are translated ([`crate::llama_cpp`]). A flag with several letters is never
+//! parsed as a one-letter flag with a value, and a flag takes the next argument only if it requires a value.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -15,18 +15,18 @@ use serde_json::{Map, Value};
 use crate::llama_cpp::{self, Flag, Meaning, Takes};
 use crate::options::flag_for;
 
-/// The defaults of flags that have two values.
+/// The default of the missing half of a flag with two values.
 const HALF: &str = "f16";
 
-/// A command line in the parser's form.
+/// A normalised command line.
 pub struct Spelled {
     /// The program's name, the command, flags, and words after `--`.
     pub arguments: Vec<OsString>,
-    /// What the user should know of flags that change nothing.
+    /// Notes for the user about flags without effect.
     pub notes: Vec<String>,
 }
 
-/// Brings a command line into the parser's form; `root` has been built.
+/// Normalises a command line. `root` must have been built.
 pub fn spelled(root: &Command, arguments: Vec<OsString>) -> Result<Spelled, Error> {
     let as_it_is = |arguments| Spelled { arguments, notes: Vec::new() };
     let Some(first) = arguments.get(1).and_then(|first| first.to_str()) else {
@@ -62,22 +62,22 @@ pub fn spelled(root: &Command, arguments: Vec<OsString>) -> Result<Spelled, Erro
 
 type Rest = std::iter::Peekable<std::vec::IntoIter<OsString>>;
 
-/// What has been read of a command line.
+/// The part of a command line that has been read.
 struct Line<'a> {
     command: &'a Command,
-    /// `mullama run`, whose flags a plan lets pass.
+    /// `mullama run`, whose flags `mullama plan` accepts and ignores.
     run: Option<&'a Command>,
     flags: Vec<OsString>,
     words: Vec<OsString>,
     model: Option<OsString>,
-    /// The file in the repository that `model` is.
+    /// The file in the repository `model`.
     file: Option<OsString>,
-    /// Flags of ours that have two values, of which each may be given by itself.
+    /// Flags of mullama with two values, which may be set separately.
     halves: BTreeMap<&'static str, [Option<OsString>; 2]>,
-    /// Flags of ours that take a JSON object, and its entries.
+    /// Flags of mullama with a JSON object, and its entries.
     entries: BTreeMap<&'static str, Map<String, Value>>,
     notes: Vec<String>,
-    /// Flags that say nothing to a plan.
+    /// Flags that do not affect a plan.
     passed: Vec<String>,
 }
 
@@ -97,7 +97,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Whether the command loads a model or plans for it, so that whole lines of llama.cpp are given to it.
+    /// Whether the command loads or plans a model, so that it accepts complete command lines of llama.cpp.
     fn takes_whole_lines(&self) -> bool {
         self.has("n-gpu-layers")
     }
@@ -110,7 +110,7 @@ impl<'a> Line<'a> {
         own(self.command, &format!("--{long}")).is_some()
     }
 
-    /// Reads an argument, and what belongs to it.
+    /// Reads an argument, and its value if it has one.
     fn read(&mut self, argument: OsString, rest: &mut Rest) -> Result<(), Error> {
         let Some(text) = argument.to_str().filter(|text| is_flag(text)) else {
             self.words.push(argument);
@@ -134,7 +134,7 @@ impl<'a> Line<'a> {
         Err(self.unknown(&read))
     }
 
-    /// Reads a flag; false where there is none of this name.
+    /// Reads a flag. Returns false if the flag is unknown.
     fn read_known(&mut self, written: &Written, rest: &mut Rest) -> Result<bool, Error> {
         let name = &*written.name;
         let theirs = llama_cpp::find(name).filter(|flag| match (&flag.meaning, flag.target()) {
@@ -164,7 +164,7 @@ impl<'a> Line<'a> {
         Ok(true)
     }
 
-    /// Whether a flag of ours takes true or false, here or in `mullama run`.
+    /// Whether a flag of mullama takes true or false.
     fn is_switch(&self, long: &str) -> bool {
         own(self.command, &format!("--{long}")).is_some_and(Arg::is_require_equals_set)
     }
@@ -291,7 +291,7 @@ impl<'a> Line<'a> {
         Ok(())
     }
 
-    /// The value of a flag. A `strict` one is not the name of another flag.
+    /// The value of a flag. If `strict`, it must not be the name of a flag.
     fn value(&self, written: &Written, strict: bool, rest: &mut Rest) -> Result<OsString, Error> {
         if let Some(value) = &written.attached {
             return Ok(value.clone());
@@ -307,7 +307,7 @@ impl<'a> Line<'a> {
         Err(Error::argument(name, problem))
     }
 
-    /// Whether this is a flag that there is.
+    /// Whether this is an existing flag.
     fn is_known(&self, text: &OsStr) -> bool {
         let Some(text) = text.to_str().filter(|text| is_flag(text)) else { return false };
         let name = normal(text.split('=').next().unwrap_or(text));
@@ -371,27 +371,27 @@ impl<'a> Line<'a> {
     }
 }
 
-/// A flag as it was written.
+/// A flag as written by the user.
 struct Written {
-    /// With its dashes.
+    /// The name with its dashes.
     name: String,
-    /// What came after `=`.
+    /// The value after `=`.
     attached: Option<OsString>,
 }
 
-/// Whether an argument is a flag: neither a number, nor a dash alone.
+/// Whether an argument is a flag, not a number or a single dash.
 fn is_flag(text: &str) -> bool {
     text.strip_prefix('-')
         .and_then(|rest| rest.chars().next())
         .is_some_and(|first| first == '-' || first.is_ascii_alphabetic())
 }
 
-/// A name as the tables have it: flags may have `_` for `-`.
+/// Normalises a name: flags may have `_` instead of `-`.
 fn normal(name: &str) -> String {
     name.replace('_', "-")
 }
 
-/// A letter and its value without a space between them: `-c512`, `-t8`.
+/// Splits a letter and a number without a space between them: `-c512`, `-t8`.
 fn letter_and_number(text: &str) -> Option<(String, &str)> {
     let letter = text.get(..2).filter(|flag| !flag.ends_with('-'))?;
     let rest = text.get(2..)?;
@@ -402,7 +402,7 @@ fn refused(name: &str, instead: &str) -> Error {
     Error::new(ErrorKind::Unsupported, format!("{name} is not supported")).with_hint(instead)
 }
 
-/// `--flag` or `--flag=value`
+/// Formats `--flag` or `--flag=value`.
 fn with_value(flag: &OsStr, value: Option<&OsStr>) -> OsString {
     let mut written = flag.to_owned();
     if let Some(value) = value {
@@ -412,7 +412,7 @@ fn with_value(flag: &OsStr, value: Option<&OsStr>) -> OsString {
     written
 }
 
-/// A file of a repository: in place of a quantisation.
+/// Combines a repository and a file, which replaces a quantisation.
 fn in_repository(model: &OsStr, file: &OsStr) -> OsString {
     let text = model.to_string_lossy();
     let mut model = match text.split_once(':') {
@@ -424,19 +424,19 @@ fn in_repository(model: &OsStr, file: &OsStr) -> OsString {
     model
 }
 
-/// The names of an argument, with their dashes.
+/// All names of an argument, with dashes.
 fn names(arg: &Arg) -> Vec<String> {
     let long = arg.get_long().into_iter().chain(arg.get_all_aliases().into_iter().flatten());
     let short = arg.get_short().map(|short| format!("-{short}"));
     long.map(|long| format!("--{long}")).chain(short).collect()
 }
 
-/// A command's own flag of this name.
+/// The command's own flag with this name.
 fn own<'a>(command: &'a Command, name: &str) -> Option<&'a Arg> {
     command.get_arguments().find(|arg| names(arg).iter().any(|known| known == name))
 }
 
-/// Whether the value of a flag is any text, which may look like a flag.
+/// Whether the value of a flag is free text, which may look like a flag.
 fn is_text(arg: &Arg) -> bool {
     arg.get_value_names().is_some_and(|names| names.iter().any(|name| *name == "TEXT"))
 }
@@ -449,7 +449,7 @@ mod tests {
     use crate::arguments::{Refusal, parse};
     use crate::options::{read, read_plan};
 
-    /// The words of a line, as a shell has them.
+    /// Splits a line into words like a shell.
     fn words(line: &str) -> Vec<OsString> {
         let mut words = Vec::new();
         let (mut word, mut quote, mut is_word) = (String::new(), None, false);
@@ -479,7 +479,7 @@ mod tests {
         parse([OsString::from("mullama")].into_iter().chain(words(line)))
     }
 
-    /// What a line of `mullama run` or `mullama plan` says: the model, the prompt, and the options.
+    /// The model, the prompt, and the options from a line of `mullama run` or `mullama plan`.
     fn understood(line: &str) -> (String, String, Value) {
         let matches = parsed(line).unwrap_or_else(|refusal| panic!("{line}: {refusal:?}"));
         let (command, matches) = matches.subcommand().unwrap();
@@ -501,13 +501,13 @@ mod tests {
         }
     }
 
-    /// Command lines as people write them after `llama-cli`, `llama-server` and `main`.
+    /// Typical command lines for `llama-cli`, `llama-server` and `main`.
     #[test]
     #[allow(clippy::too_many_lines, reason = "it is a table")]
     fn lines_of_llama_cpp_are_understood() {
         let hello = "Hello!";
         for (line, model, prompt, options) in [
-            // The README of llama.cpp, and its successors.
+            // From the READMEs of llama.cpp.
             ("-m model.gguf", "model.gguf", "", json!({})),
             (
                 "-m model.gguf -p 'I believe the meaning of life is' -n 128",
@@ -712,7 +712,7 @@ mod tests {
                 hello,
                 json!({}),
             ),
-            // The README and the forum of ik_llama.cpp.
+            // From the README and the forum of ik_llama.cpp.
             (
                 "-m /models/model.gguf -ngl 999 -fa",
                 "/models/model.gguf",
@@ -743,7 +743,7 @@ mod tests {
                 hello,
                 json!({"context_size": 32768, "kv_cache_type": ["q8_0", "f16"], "n_gpu_layers": 99, "tensor_overrides": {"exps": "CPU"}, "n_threads": 16}),
             ),
-            // Without a flag for the model, and as our own are written.
+            // Without a flag for the model, and in mullama's own syntax.
             ("demo hi there, how are you?", "demo", "hi there, how are you?", json!({})),
             ("demo hi -ngl 0 there", "demo", "hi there", json!({"n_gpu_layers": 0})),
             (
@@ -765,7 +765,7 @@ mod tests {
             let line = line.replace("GRAMMAR", grammar.to_str().unwrap());
             let expected = (model.to_owned(), prompt.to_owned(), options);
             assert_eq!(understood(&format!("run {line}")), expected, "{line}");
-            // A plan understands the same line, and takes what belongs to it.
+            // A plan accepts the same line, and uses the flags that affect it.
             if prompt != "hi there, how are you?"
                 && !line.starts_with("demo hi")
                 && !line.contains("-- -5")
@@ -794,7 +794,7 @@ mod tests {
             ("run demo --list-devices", "`mullama devices`"),
             ("run demo --control-vector a.gguf", "control vectors"),
             ("run demo -ser 6,1", "expert_used_count"),
-            // Slips.
+            // Misspelt flags.
             ("run demo -nlg 5", "did you mean"),
             ("run demo --ctx-sise 5", "did you mean --ctx-size?"),
             ("run demo --temprature 5", "did you mean --temperature?"),
@@ -802,7 +802,7 @@ mod tests {
             ("run demo -jon", "has no flag -jon"),
             ("create mine -force", "has no flag -force"),
             ("rm demo -rf", "has no flag -rf"),
-            // Values that are missing.
+            // Missing values.
             ("run demo -ngl", "a value is required"),
             ("run demo -ngl -fa", "but -fa follows"),
             ("run demo -c --temp 0", "but --temp follows"),

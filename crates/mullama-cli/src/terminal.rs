@@ -1,4 +1,4 @@
-//! What the commands share in talking to a terminal.
+//! Terminal input and output, shared by the commands.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _, stderr, stdout};
@@ -7,13 +7,13 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use mullama::CancelToken;
 use mullama_base::{printable, printable_prose};
 
-/// Prints on standard output. Like [`tell`], it lets nothing that others wrote (a file's metadata, a name, what a
-/// server said) steer the terminal, into which its output may come by way of a pipe too.
+/// Prints on standard output. Like [`tell`], escapes control characters in untrusted text (a file's metadata, a name, a
+/// server's response), since output through a pipe may reach a terminal too.
 pub fn print(text: impl Display) -> io::Result<()> {
     write_now(&printable(&text.to_string()))
 }
 
-/// Prints a piece of an answer. Where it goes elsewhere than to a terminal, it is what the model wrote.
+/// Prints a part of an answer. Control characters are only escaped on a terminal.
 pub fn print_answer(text: &str) -> io::Result<()> {
     if stdout().is_terminal() { write_now(&printable_prose(text)) } else { write_now(text) }
 }
@@ -24,31 +24,30 @@ fn write_now(text: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// Tells something on standard error, on a line of its own.
+/// Prints a line on standard error.
 #[allow(clippy::print_stderr, reason = "what everything else comes through")]
 pub fn tell(text: impl Display) {
     eprintln!("{}", printable(&text.to_string()));
 }
 
-/// Shows on the terminal's last line how far something is, in place of what was there; nothing removes it.
+/// Replaces the current line of the terminal, to show progress. Does not remove it at the end.
 #[allow(clippy::print_stderr, reason = "it steers the terminal on purpose")]
 pub fn tell_in_place(text: impl Display) {
-    // Back to the beginning of the line, and erase it (ECMA-48 EL).
+    // Carriage return, then erase the line (ECMA-48 EL).
     eprint!("\r\x1b[K{}", printable(&text.to_string()));
     let _ = stderr().flush();
 }
 
-/// What Ctrl-C and SIGTERM cancel.
+/// The token that Ctrl-C and SIGTERM cancel.
 static INTERRUPT: LazyLock<Mutex<CancelToken>> = LazyLock::new(Mutex::default);
 
 fn current() -> MutexGuard<'static, CancelToken> {
     INTERRUPT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// From now on Ctrl-C (and SIGTERM) cancel [`interrupt`]; a second one, before the first has been
-/// noticed, ends the process.
+/// Makes Ctrl-C and SIGTERM cancel [`interrupt`]. A second signal before the first was handled ends the process.
 pub fn catch_interrupts() {
-    // It can only fail when a handler is there already: then that one stays.
+    // Fails only if a handler is already installed, which then remains.
     let _ = ctrlc::set_handler(|| {
         let interrupt = interrupt();
         if interrupt.is_cancelled() {
@@ -58,11 +57,11 @@ pub fn catch_interrupts() {
     });
 }
 
-/// Ends the process at once, from any thread. Where the command runs in an interpreter, hooks of the process's
-/// end must not run on another thread than its own.
+/// Ends the process immediately, from any thread. In an interpreter, exit handlers must not run on another thread than
+/// the main one.
 pub fn end(status: i32) -> ! {
     #[cfg(unix)]
-    // SAFETY: it ends the process, whatever state that is in.
+    // SAFETY: ends the process, whatever its state.
     unsafe {
         libc::_exit(status)
     }
@@ -70,12 +69,12 @@ pub fn end(status: i32) -> ! {
     std::process::exit(status)
 }
 
-/// What an interrupt cancels.
+/// The token that an interrupt cancels.
 pub fn interrupt() -> CancelToken {
     current().clone()
 }
 
-/// An interrupt so far has been noticed: the next one is for what comes now.
+/// Resets the token after an interrupt was handled, so that the next interrupt affects the next operation.
 pub fn forget_interrupt() {
     let mut current = current();
     if current.is_cancelled() {
@@ -83,7 +82,7 @@ pub fn forget_interrupt() {
     }
 }
 
-/// Columns of a terminal that standard output goes to; none where it goes elsewhere. `COLUMNS` says otherwise.
+/// Width of the terminal of standard output in columns; `None` if it is not a terminal. `COLUMNS` overrides it.
 pub fn width() -> Option<usize> {
     let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
     asked.filter(|columns| *columns > 0).or_else(|| {
@@ -92,7 +91,7 @@ pub fn width() -> Option<usize> {
     })
 }
 
-/// A table as wide as standard output's terminal has room for.
+/// Formats a table for the width of the terminal.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     mullama_base::table(header, rows, &(0..0), width())
 }

@@ -1,4 +1,4 @@
-//! What others wrote into files, names and answers of servers does not steer the terminal.
+//! Untrusted text in files, names and responses of servers cannot control the terminal.
 
 mod home;
 
@@ -9,8 +9,8 @@ use home::{Home, demo};
 use mullama_test_registry::{Content, Registry};
 use mullama_testkit::gguf::{File, Value};
 
-/// Escape sequences (a colour, the clipboard, the title), a bell, a line that is written over, and controls of
-/// the direction of writing.
+/// Escape sequences (a colour, the clipboard, the title), a bell, an overwritten line, and characters that change the
+/// direction of text.
 const HOSTILE: &str = "x\x1b[31m\x1b]52;c;ZXZpbA==\x07\u{9b}2J\rgood\u{202e}lave\u{2066}";
 
 fn is_harmless(arguments: &[&str], output: &Output) {
@@ -24,7 +24,7 @@ fn is_harmless(arguments: &[&str], output: &Output) {
     }
 }
 
-/// The demo model, with such texts in its metadata.
+/// The demo model with such text in its metadata.
 fn hostile_model() -> Vec<u8> {
     let mut file = File::decode(&fs::read(demo()).unwrap()).unwrap();
     let template = format!("{{{{ raise_exception('{HOSTILE}') }}}}");
@@ -49,7 +49,7 @@ fn nothing_of_a_model_steers_the_terminal() {
          PARAMETER stop \"{HOSTILE}\""
     );
     fs::write(home.path().join("Modelfile"), modelfile.replace('\r', "")).unwrap();
-    // A file of such a name is what a misspelt one is told to be near.
+    // The hint for a misspelt file names a file with such a name.
     let named =
         if cfg!(unix) { format!("model-{HOSTILE}.gguf") } else { "model-x.gguf".to_owned() };
     fs::write(home.path().join(&named), &model).unwrap();

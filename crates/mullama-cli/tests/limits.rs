@@ -1,4 +1,4 @@
-//! Where the system gives little memory or few threads, a command ends with a status of its own.
+//! If memory or threads are limited, a command ends with a specific exit status.
 #![cfg(unix)]
 
 mod home;
@@ -14,26 +14,27 @@ use mullama::ErrorKind;
 use mullama_test_registry::{Content, Registry};
 use mullama_testkit::limit::{Limit, limit};
 
-/// Mebibytes of address space: of some a program cannot even load its libraries, of some everything goes well.
+/// Range of address space in MiB: with the minimum, a program cannot load its libraries; with the maximum, everything
+/// works.
 const MEMORY: [u64; 2] = [32, 704];
 
-/// A machine that does other things beside takes its time.
+/// Generous, since the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A home that whoever has few threads may use, too.
+/// A home folder that the user with limited threads can access.
 fn open_home() -> Home {
     let home = Home::new();
     fs::set_permissions(home.path(), fs::Permissions::from_mode(0o777)).unwrap();
     home
 }
 
-/// The output of a command within a limit; none where it serves for ever, and was ended.
+/// The output of a command under a limit; `None` for a server, which is ended after `patience`.
 fn run(mut command: Command, what: Limit, patience: Duration) -> Option<Output> {
     limit(&mut command, what);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child: Child = match child {
         Ok(child) => child,
-        // It is refused the process that it would be.
+        // The limit prevents creation of the process.
         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return None,
         Err(error) => panic!("{what:?}: {error}"),
     };
@@ -49,12 +50,12 @@ fn run(mut command: Command, what: Limit, patience: Duration) -> Option<Output> 
     Some(child.wait_with_output().unwrap())
 }
 
-/// Whether it went well; else it must have been refused as is due.
+/// Whether the command succeeded; otherwise it must have failed with one of the expected errors.
 fn is_well(output: &Output, what: Limit) -> bool {
     let said = String::from_utf8_lossy(&output.stderr);
     let code = output.status.code();
     let code = code.unwrap_or_else(|| panic!("{what:?}: {}\n{said}", output.status));
-    // A program that has no room for its libraries says so itself.
+    // A program that cannot load its libraries fails with a message of the loader.
     let is_unloaded = code == 127 && said.contains("shared libraries");
     let kinds = [ErrorKind::OutOfMemory, ErrorKind::Backend];
     let is_refused = kinds.iter().any(|kind| i32::from(kind.exit_status()) == code);
@@ -74,7 +75,7 @@ fn a_model_is_run_or_refused() {
         run(command, what, PATIENCE).is_some_and(|output| is_well(&output, what))
     };
     let well: Vec<_> = (MEMORY[0]..=MEMORY[1]).step_by(16).map(Limit::Memory).map(ask).collect();
-    // Elsewhere than on Linux address space has no limit.
+    // Only Linux limits address space.
     assert!(!well[0] || cfg!(not(target_os = "linux")), "{well:?}");
     assert!(well[well.len() - 1], "{well:?}");
     for count in 1..=8 {

@@ -10,7 +10,8 @@ use serde_json::Value;
 const QUESTION: &str = "What is the capital of France?";
 const PARIS: &str = "The capital of France is Paris.\n";
 
-/// What the command answers to a line, in which `Q` is a question and `M` the path of the demo model.
+/// The command's output for a line, in which `Q` stands for a question and `M` for the path of the
+/// demo model.
 fn answer(home: &Home, line: &str) -> (String, String) {
     let (model, draft) = (demo(), demo().with_file_name("draft.gguf"));
     let words: Vec<_> = line
@@ -50,7 +51,7 @@ fn lines_are_answered() {
         "-hf demo Q --temp 0 --no-pull -m M",
     ] {
         if line.starts_with("-hf") {
-            // Two models are one too many.
+            // Two models are an error.
             let words: Vec<_> = line.split(' ').collect();
             assert!(home.complains(2, &[&["run"], &words[..]].concat()).contains("given twice"));
             continue;
@@ -76,7 +77,7 @@ fn forms_escapes_and_raw_text_are_those_of_llama_cpp() {
     assert_eq!(serde_json::from_str::<Value>(&out).unwrap(), serde_json::json!({"a": 1}));
     fs::write(home.path().join("g.gbnf"), "root ::= \"yes\"\n").unwrap();
     assert_eq!(answer(&home, "-m M --grammar-file g.gbnf -p Q").0, "yes\n");
-    // What is continued is the text, whose tokens are counted: an escape is one character.
+    // Raw text is continued, and its tokens are counted: an escape sequence is one character.
     let count = |line: &str| {
         let (_, err) = answer(&home, line);
         let row = err.lines().find(|row| row.starts_with("prompt eval count:")).unwrap().to_owned();

@@ -1,10 +1,10 @@
-//! Backend modules that cannot be used: each is listed with its reason, and the processor works on.
+//! Backend modules that cannot be used: each is listed with a reason, and the CPU still works.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// A folder of modules that goes with the test.
+/// A folder of modules, deleted at the end of the test.
 struct Modules(PathBuf);
 
 impl Modules {
@@ -15,7 +15,7 @@ impl Modules {
         Self(dir)
     }
 
-    /// Compiles a module of this kind; false where there is no compiler.
+    /// Compiles a module of this kind. Returns false if no compiler is available.
     fn compile(&self, kind: &str, source: &str) -> bool {
         let file = self.0.join(format!("{kind}.c"));
         fs::write(&file, source).unwrap();

@@ -1,4 +1,5 @@
-//! Plans from the command line: for hardware that is not there, of models that were never downloaded.
+//! Plans from the command line: for hardware that does not exist, and models that were not
+//! downloaded.
 
 mod home;
 
@@ -13,7 +14,7 @@ use serde_json::Value as Json;
 const SHAPE: &str = "architecture=llama,block_count=80,embedding_length=8192,\
     feed_forward_length=28672,attention.head_count=64,attention.head_count_kv=8,vocab_size=128256";
 
-/// The exit code where nothing fits.
+/// The exit code if nothing fits.
 const DOES_NOT_FIT: i32 = 7;
 
 struct World {
@@ -38,7 +39,7 @@ impl World {
         checked(&self.command(arguments).output().unwrap(), code)
     }
 
-    /// A plan; what does not fit ends with a code of its own.
+    /// A plan as JSON. The exit code depends on whether it fits.
     fn json(&self, arguments: &[&str]) -> Json {
         let output = self.command(&[arguments, &["--json"]].concat()).output().unwrap();
         let plan: Json = serde_json::from_slice(&output.stdout).unwrap();
@@ -46,7 +47,7 @@ impl World {
         plan
     }
 
-    /// What the command complains of.
+    /// The error message of a command with this exit code.
     fn refusal(&self, code: i32, arguments: &[&str]) -> String {
         self.run(code, arguments).1
     }
@@ -62,12 +63,12 @@ fn a_model_on_hugging_face_is_planned_by_its_header() {
     assert_eq!((&plan["fits"], &plan["n_gpu_layers"]), (&true.into(), &25.into()));
     let sent = world.registry.sent("/resolve/");
     assert!(sent < bytes.len() as u64 / 4, "{sent} of {} bytes", bytes.len());
-    // The header is kept.
+    // The header is cached.
     let (table, _) = world.run(0, &arguments);
     assert_eq!(world.registry.sent("/resolve/"), sent);
     assert!(table.contains("CUDA0") && table.contains("RTX 4090"), "{table}");
 
-    // What the header says is what the file says.
+    // The plan from the header is the same as from the whole file.
     let path = world.home.path().join("whole.gguf");
     std::fs::write(&path, &bytes).unwrap();
     let whole = world.json(&[&[path.to_str().unwrap()], &arguments[1..]].concat());
@@ -150,7 +151,7 @@ fn headers_that_cannot_be_had_are_refused() {
     let no_parts = refused(11, Some(Fault::NoRanges));
     assert!(no_parts.contains("does not send ranges") && no_parts.contains("GB"), "{no_parts}");
     assert!(refused(4, Some(Fault::Corrupt)).contains("header"));
-    // Shorter than the tensors that the header lists.
+    // Smaller than the tensors listed in the header.
     let shorter = refused(4, Some(Fault::Shorter(bytes.len() as u64 / 2)));
     assert!(shorter.contains("incomplete"), "{shorter}");
 
@@ -190,7 +191,7 @@ fn hardware_that_cannot_be_meant_is_refused() {
     assert!(world.refusal(2, &["demo", "--host-memory", "16"]).contains("16GiB"));
     assert!(world.refusal(2, &["demo", "--host-bandwidth", "fast"]).contains("90GB/s"));
     assert!(world.refusal(2, &["--shape", "architecture=llama"]).contains("block_count"));
-    // A device too small for a layer holds none, and an explicit request says what would.
+    // A device too small for a layer gets none, and an explicit request reports what would fit.
     let small = world.json(&["--shape", SHAPE, "--device", "100MiB", "--host-memory", "64GiB"]);
     assert_eq!((&small["fits"], &small["n_gpu_layers"]), (&true.into(), &0.into()));
     let asked = world.json(&["--shape", SHAPE, "--device", "100MiB", "-ngl", "10"]);
@@ -261,11 +262,11 @@ fn what_does_not_fit_ends_otherwise_and_is_hidden() {
         let (out, _) = plan(DOES_NOT_FIT, &[&["--device", "8GiB", "-ngl", "-1"], form].concat());
         assert!(out.contains("Does not fit: "), "{out}");
     }
-    // Of machines that were named none is hidden; one that fits is enough.
+    // A comparison shows all named machines; it succeeds if one fits.
     let (rows, _) = plan(0, &["-ngl", "-1", "--compare", "8GiB", "400GiB"]);
     assert!(rows.contains("8GiB") && rows.lines().count() == 3, "{rows}");
     plan(DOES_NOT_FIT, &["-ngl", "-1", "--compare", "8GiB", "16GiB"]);
-    // Of settings those that do not fit are.
+    // A sweep hides settings that do not fit.
     let sweep = ["--device", "16GiB", "--sweep", "layers"];
     let (rows, err) = plan(0, &sweep);
     assert!(!rows.lines().any(|row| row.contains("  no ")), "{rows}");

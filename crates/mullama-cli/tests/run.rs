@@ -1,4 +1,4 @@
-//! Models of the store are shown and run with what comes with them.
+//! Models of the store are shown and run with their own options.
 
 mod home;
 
@@ -11,7 +11,7 @@ use home::{Home, checked, demo};
 const PARIS: &str = "The capital of France is Paris.\n";
 const QUESTION: &str = "What is the capital of France?";
 
-/// A home with the model `mine`, made of the demo model and these instructions.
+/// A home folder with the model `mine`, created from the demo model and these instructions.
 fn home_with(instructions: &str) -> Home {
     let home = Home::new();
     let file = format!("FROM {}\n{instructions}\n", demo().display());
@@ -70,7 +70,7 @@ fn a_conversation_goes_on_in_the_next_run() {
     let home = home_with("PARAMETER temperature 0");
     let ask = |question: &str| home.says(&["run", "mine", "--keep-context", question]);
     assert_eq!(ask(QUESTION), PARIS);
-    // Without the flag it is neither used nor added to; another model has one of its own.
+    // Without the flag, the conversation is neither used nor extended; each model has its own.
     home.says(&["run", "mine", "What is 2 + 3?"]);
     home.says(&["run", "demo", "--keep-context", "What is 2 + 3?"]);
     assert_eq!(ask("And of Japan?"), "The capital of Japan is Tokyo.\n");
@@ -118,7 +118,7 @@ fn what_fits_here_is_shown() {
         serde_json::from_str(&home.says(&["show", "mine", "--json"])).unwrap();
     assert_eq!((&json["here"]["fits"], &json["here"]["context_size"]), (&true.into(), &512.into()));
 
-    // The same options are planned with, unless others are given.
+    // A plan uses the model's options, unless others are specified.
     let words = home.says(&["plan", "mine", "--summary"]);
     assert!(words.starts_with("Fits") && words.contains("a context of 512 tokens"), "{words}");
     assert_eq!(words.lines().count(), 1);
@@ -154,7 +154,7 @@ fn answers_have_the_format_that_is_asked_for() {
     let answer = home.says(&["run", "demo", "--format", "schema.json", QUESTION]);
     let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
     assert!(answer["n"].is_u64(), "{answer}");
-    // A form that is cut short is a failure, and what has come of it is there.
+    // A truncated answer with a required format is a failure, but its text is printed.
     for format in [
         ["--format", "json"],
         ["--grammar", "root ::= \"{\" [a-z]{40} \"}\""],
@@ -205,7 +205,7 @@ fn log_probabilities_are_printed_beside_the_answer() {
         text += &token;
         count += 1;
     }
-    // The token that ends the answer is one of them.
+    // The end-of-text token is included.
     assert!(text.starts_with(PARIS.trim_end()) && count > 3, "{text}");
 }
 
@@ -228,7 +228,7 @@ fn what_was_computed_is_kept_in_a_file() {
             (out, err.contains("prompt cached count:"))
         };
         let file = format!("cache{}.bin", mode.len());
-        // Nothing is written where it is only read.
+        // The read-only mode writes nothing.
         let (first, was_cached) = cached(&file, &["--prompt-cache-ro"]);
         assert!(!was_cached && !home.path().join(&file).exists());
         assert_eq!(cached(&file, &[]), (first.clone(), false));
@@ -253,7 +253,7 @@ fn an_idle_standard_input_is_not_waited_for() {
     };
     let arguments = ["run", "demo", "--temperature", "0", QUESTION];
     let mut child = start(&arguments);
-    // It stays open until there is an answer.
+    // Standard input stays open until the answer is complete.
     let input = child.stdin.take();
     let output = child.wait_with_output().unwrap();
     drop(input);
@@ -261,7 +261,7 @@ fn an_idle_standard_input_is_not_waited_for() {
     assert_eq!(out, PARIS);
     assert!(err.contains("nothing arrives on standard input"), "{err}");
 
-    // What has come is waited for to its end, and is a part of the prompt.
+    // Text that has started to arrive is read to its end, and becomes part of the prompt.
     let mut child =
         start(&["run", "demo", "--temperature", "0", "--max-tokens", "1", "-c", "256", "a"]);
     let mut input = child.stdin.take().unwrap();
@@ -272,7 +272,7 @@ fn an_idle_standard_input_is_not_waited_for() {
     }
     drop(input);
     checked(&child.wait_with_output().unwrap(), 8);
-    // Without a prompt it is all there is, however long it takes.
+    // Without a prompt, the text is required, so the command waits for it.
     let mut child = start(&arguments[..4]);
     std::thread::sleep(std::time::Duration::from_millis(700));
     child.stdin.take().unwrap().write_all(QUESTION.as_bytes()).unwrap();

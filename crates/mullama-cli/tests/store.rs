@@ -1,4 +1,4 @@
-//! The commands of the store, against a registry on loopback.
+//! The commands of the store, with a registry on loopback.
 
 mod home;
 
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use home::{Home, checked, demo, shards};
 use mullama_test_registry::{Content, Fault, Registry, gguf};
 
-/// A registry with the demo model as `tiny`, and options that make it answer the same each time.
+/// A registry with the demo model as `tiny`, with options for deterministic answers.
 fn registry() -> Registry {
     let registry = Registry::start();
     let model = Content::file(&demo()).unwrap();
@@ -92,7 +92,7 @@ fn a_model_that_is_not_here_is_pulled_where_it_is_run() {
     assert_eq!(out, "The capital of France is Paris.\n");
     let (_, err) = checked(&home.with(&registry, &["run", "tiny:7b", "hi"]), 3);
     assert!(err.contains("tiny:latest"), "{err}");
-    // What cannot be the name of a model asks nobody.
+    // Text that cannot be a model's name causes no request.
     registry.take_seen();
     for arguments in [["run", "./none.gguf", "hi"], ["run", "dmeo", "hi"]] {
         checked(&home.with(&registry, &arguments), 3);
@@ -140,7 +140,7 @@ fn models_of_other_programs_have_a_source() {
     assert_eq!(home.says(&["ls", "TIN"]).lines().count(), 2);
 }
 
-/// Ctrl-C in the middle; the next pull fetches what is left.
+/// Ctrl-C during a pull; the next pull downloads the rest.
 #[cfg(unix)]
 #[test]
 fn an_interrupted_pull_goes_on() {
@@ -177,7 +177,7 @@ fn an_interrupted_pull_goes_on() {
     assert!(fetched < size as u64, "fetched {fetched} of {size} again");
 }
 
-/// Bytes of downloads on the disk.
+/// Disk space in bytes that partial downloads occupy.
 #[cfg(unix)]
 fn held(home: &Home) -> u64 {
     use std::os::unix::fs::MetadataExt as _;
@@ -234,7 +234,7 @@ fn the_built_in_model_has_its_name_for_itself() {
     }
     assert_eq!(home.says(&["create", "made"]), "created made:latest\n");
     assert_eq!(home.says(&["cp", "demo", "mine"]), "copied demo:latest to mine:latest\n");
-    // A file of that name in the folder is not the built-in model.
+    // A file with this name in the working folder is not the built-in model.
     fs::write(home.path().join("demo"), "no model").unwrap();
     assert_eq!(home.says(&["cp", "demo", "mine"]), "copied demo:latest to mine:latest\n");
     for name in ["made", "mine"] {
@@ -275,7 +275,7 @@ fn a_split_model_is_shown_as_a_whole() {
     }
 }
 
-/// The plan before the pull asks the same server.
+/// The plan before a pull contacts the same server.
 #[test]
 fn a_silent_server_is_not_asked_over_and_over() {
     let (home, registry) = (Home::new(), registry());

@@ -9,13 +9,13 @@ use home::Home;
 use mullama_test_registry::{Fault, Registry, gguf};
 use rexpect::session::{PtySession, spawn_command};
 
-/// The longest that anything may take, in milliseconds; the machine may be busy.
+/// Timeout in milliseconds; generous, since the machine may be busy.
 const TIMEOUT: u64 = 60_000;
 
 fn converse(home: &Home, arguments: &[&str]) -> PtySession {
     let mut command = home.mullama(arguments);
     command.env("TERM", "xterm");
-    // The session gives the command a terminal.
+    // The session provides a terminal.
     command.stdin(std::process::Stdio::inherit());
     let mut session = spawn_command(command, Some(TIMEOUT)).unwrap();
     session.exp_string(">>> ").unwrap();
@@ -33,7 +33,7 @@ fn expect(session: &mut PtySession, line: &str, text: &str) {
 fn end(session: &mut PtySession, line: &str) {
     session.send_line(line).unwrap();
     session.exp_eof().unwrap();
-    // Its type belongs to another crate: `Exited(Pid(1), 0)`.
+    // The type is not exported by the crate: `Exited(Pid(1), 0)`.
     let status = format!("{:?}", session.process_mut().wait().unwrap());
     assert!(status.starts_with("Exited") && status.ends_with(", 0)"), "{status}");
 }
@@ -73,14 +73,14 @@ fn an_interrupt_stops_the_answer_and_not_the_program() {
     session.send_control('c').unwrap();
     session.exp_string("(stopped)").unwrap();
     session.exp_string(">>> ").unwrap();
-    // The conversation goes on, and so does the program.
+    // Neither the conversation nor the program ends.
     expect(&mut session, "/clear", "");
     session.send_line("What is the capital of Japan?").unwrap();
     session.exp_string("Tokyo").unwrap();
     session.send_control('c').unwrap();
     session.exp_string("(stopped)").unwrap();
     session.exp_string(">>> ").unwrap();
-    // At the prompt too.
+    // Also at the prompt.
     session.send("half a li").unwrap();
     session.flush().unwrap();
     session.exp_string("half a li").unwrap();
@@ -145,7 +145,7 @@ fn a_full_context_has_two_ways_out() {
     let home = Home::new();
     let mut session = converse(&home, &["run", "demo", "--temperature", "0", "-c", "256"]);
     let long = "the ".repeat(300);
-    // Nothing has been said yet that could be cleared.
+    // The conversation is empty, so the hint does not mention `/clear`.
     session.send_line(&long).unwrap();
     let (_, seen) = session.exp_regex("hint: [^\r]*num_ctx 512[^\r]*").unwrap();
     assert!(!seen.contains("/clear"), "{seen}");

@@ -37,7 +37,7 @@ struct Row {
     name: String,
     id: String,
     size: u64,
-    /// When it was stored, in seconds since 1970 and in words.
+    /// When it was stored, in seconds since 1970 and as text.
     modified: (u64, String),
     source: &'static str,
 }
@@ -54,7 +54,7 @@ impl Row {
         }
     }
 
-    /// The model that comes with mullama, where its file can be had.
+    /// The built-in model, if its file is available.
     fn built_in() -> Option<Self> {
         let file = std::fs::metadata(mullama::resolve(BUILT_IN).ok()?).ok()?;
         Some(Self {
@@ -77,7 +77,7 @@ impl Row {
     }
 }
 
-/// The source stands there only where models of other programs are.
+/// Formats a table. The column SOURCE is shown only if there are models of other programs.
 fn as_table(rows: &[Row]) -> String {
     let foreign = |row: &Row| ![Origin::Mullama.name(), "built-in"].contains(&row.source);
     let has_foreign = rows.iter().any(foreign);

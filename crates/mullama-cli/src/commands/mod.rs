@@ -1,4 +1,4 @@
-//! What each command does.
+//! The implementation of each command.
 
 pub mod completions;
 pub mod cp;
@@ -19,10 +19,10 @@ use clap::ArgMatches;
 use mullama::hub::{Name, Source};
 use mullama::{Error, ErrorKind};
 
-/// Bytes of the longest text that is piped in: more than a model reads, and no end is one.
+/// Maximum size of piped text in bytes: more than any model reads, but a limit for endless input.
 const MAX_PIPED: u64 = 64 << 20;
 
-/// What is piped in.
+/// Reads standard input.
 fn piped(what: &str) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     stdin().take(MAX_PIPED + 1).read_to_end(&mut bytes).map_err(|error| {
@@ -36,18 +36,18 @@ fn piped(what: &str) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-/// The value of an argument that the parser requires or has a default for.
+/// The value of an argument that is required or has a default.
 #[expect(clippy::expect_used, reason = "the parser has seen to it")]
 fn required<'a, T: Clone + Send + Sync + 'static>(arguments: &'a ArgMatches, name: &str) -> &'a T {
     arguments.get_one(name).expect("the parser requires it")
 }
 
-/// The same of a text.
+/// The value of a text argument.
 fn text<'a>(arguments: &'a ArgMatches, name: &str) -> &'a str {
     required::<String>(arguments, name)
 }
 
-/// The name in the store that a user means; a path has none.
+/// The model name that the text refers to. Fails for a path.
 pub fn store_name(text: &str) -> Result<Name, Error> {
     Source::parse(text)?.name().ok_or_else(|| {
         Error::new(ErrorKind::InvalidArgument, format!("{text} is a path, not the name of a model"))

@@ -54,7 +54,7 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
             plans.push((machine.as_str(), plan(source.clone(), &listed(&devices)?)?));
         }
         let plans: Vec<_> = plans.iter().map(|(machine, plan)| (*machine, plan)).collect();
-        // Those machines were asked for.
+        // The user named these machines, so show all of them.
         return side_by_side("MACHINE", &plans, true, arguments.get_flag("json"));
     }
     let devices: Vec<_> = devices.iter().map(String::as_str).collect();
@@ -86,7 +86,7 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     if_any_fits([&plan])
 }
 
-/// The devices of a flag: a comma separates them, and what belongs to one has a `=`.
+/// Splits the devices of a flag at commas. A part with `=` belongs to the device before it.
 fn devices_in(text: &str) -> Vec<String> {
     let mut devices: Vec<String> = Vec::new();
     for part in text.split(',') {
@@ -101,7 +101,7 @@ fn devices_in(text: &str) -> Vec<String> {
     devices
 }
 
-/// Success if one of the plans fits.
+/// Succeeds if at least one plan fits.
 fn if_any_fits<'a>(plans: impl IntoIterator<Item = &'a Plan>) -> Result<(), Failure> {
     if plans.into_iter().any(|plan| plan.fits) {
         Ok(())
@@ -110,7 +110,7 @@ fn if_any_fits<'a>(plans: impl IntoIterator<Item = &'a Plan>) -> Result<(), Fail
     }
 }
 
-/// Prints plans that differ in one thing. Those that do not fit are left out, unless all are wanted.
+/// Prints plans that differ in one setting. Those that do not fit are omitted, unless `all` is set.
 fn side_by_side(
     what: &str,
     plans: &[(&str, &Plan)],
@@ -132,7 +132,7 @@ fn side_by_side(
     if_any_fits(plans.iter().map(|(_, plan)| *plan))
 }
 
-/// Plans one a row, after what differs.
+/// Formats plans as table rows, starting with the setting that differs.
 fn rows(what: &str, plans: &[(&str, &Plan)]) -> String {
     let rows: Vec<_> = plans
         .iter()

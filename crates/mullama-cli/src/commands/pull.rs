@@ -14,20 +14,20 @@ use crate::failure::Failure;
 use crate::progress::Display;
 use crate::terminal::{catch_interrupts, interrupt, print, tell};
 
-/// How often the process that plans is looked at.
+/// Interval for polling the planning process.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// `itself` starts the command anew.
+/// Runs the command. `itself` is the program and arguments that start it again.
 pub fn run(arguments: &ArgMatches, itself: &[OsString]) -> Result<(), Failure> {
     let pulled = pull(text(arguments, "name"), arguments.get_flag("insecure"), itself)?;
     Ok(print(format_args!("{}\n", told(&pulled)))?)
 }
 
-/// Pulls the model of this name where it is not here; what is no name is left to whoever loads it.
+/// Pulls the model if it is not available. If `given` is not a name, returns the error of resolving it.
 pub fn if_missing(given: &str, itself: &[OsString]) -> Result<(), Failure> {
     let Err(error) = ResolvedModel::find(given) else { return Ok(()) };
     let is_name = Source::parse(given).is_ok_and(|source| source.name().is_some());
-    // A slip in the name of the model that is always here.
+    // A misspelt name of the built-in model is not downloaded.
     if error.kind() != ErrorKind::NotFound || !is_name || resembles_demo(given) {
         return Err(error.into());
     }
@@ -40,7 +40,7 @@ fn told(pulled: &StoredModel) -> String {
     format!("pulled {}, {}", pulled.name, units::decimal(pulled.size))
 }
 
-/// Pulls a model, and shows how far that is on standard error.
+/// Pulls a model, and shows the progress on standard error.
 fn pull(given: &str, insecure: bool, itself: &[OsString]) -> Result<StoredModel, Failure> {
     let limit = PullOptions::default().timeout;
     let waited = tell_of_fit(given, itself, limit)?;
@@ -50,13 +50,13 @@ fn pull(given: &str, insecure: bool, itself: &[OsString]) -> Result<StoredModel,
         .with_cancel(&interrupt())
         .with_progress(|progress| display.update(progress));
     options.insecure = insecure;
-    // One limit for the plan and the pull.
+    // Planning and pulling share one limit.
     options.timeout = limit.saturating_sub(waited).max(limit / 2);
     let pulled = Model::pull_with(given, options);
     drop(display);
     pulled.map_err(|error| {
         if error.kind() == ErrorKind::Cancelled {
-            // An address may have a secret in it.
+            // The URL may contain a secret.
             let shown = match Source::parse(given) {
                 Ok(address @ Source::Url(_)) => address.to_string(),
                 _ => given.to_owned(),
@@ -73,9 +73,9 @@ fn pull(given: &str, insecure: bool, itself: &[OsString]) -> Result<StoredModel,
     })
 }
 
-/// Says whether a model that is not here yet will fit this machine, and how; gives the time for which nobody
-/// answered. A process of its own plans, so that the engine does not stay in memory while the model is
-/// downloaded. It is a help, and not to be waited for: it asks once, and ends after the limit.
+/// Prints whether a model that is not available yet will fit this machine, and how. Returns the time spent if no plan
+/// was obtained, else zero. The plan is made in a separate process, so that the engine does not occupy memory during
+/// the download. It is optional: it is attempted once, and ends after the limit.
 fn tell_of_fit(given: &str, itself: &[OsString], limit: Duration) -> Result<Duration, Error> {
     let (source, store) = (Source::parse(given)?, Store::open()?);
     if source.name().is_none_or(|name| name.is_built_in() || store.find(&name).is_ok()) {
@@ -114,12 +114,12 @@ fn tell_of_fit(given: &str, itself: &[OsString], limit: Duration) -> Result<Dura
     Ok(begun.elapsed())
 }
 
-/// Whether a plan that ended so has said whether the model fits.
+/// Whether a plan with this exit status has determined if the model fits.
 fn is_told(status: i32) -> bool {
     status == 0 || status == i32::from(ErrorKind::DoesNotFit.exit_status())
 }
 
-/// Names a model of the store that may have been meant, where there is none of this name.
+/// Adds the most similar model of the store to the hint, if a model was not found.
 fn with_nearest(error: Error, given: &str) -> Error {
     let near = || {
         let name = Source::parse(given).ok()?.name()?;

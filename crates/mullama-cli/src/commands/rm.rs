@@ -9,7 +9,7 @@ use super::store_name;
 use crate::failure::Failure;
 use crate::terminal::print;
 
-/// Removes what can be removed; the last failure, if there is one, is the command's.
+/// Removes all models that can be removed; fails with the last failure, if any.
 pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     let store = Store::open()?;
     let mut failed = None;

@@ -20,10 +20,10 @@ use crate::session::{PromptCache, Session, Settings};
 use crate::terminal::{catch_interrupts, interrupt, tell};
 use crate::{llama_cpp, options, repl};
 
-/// Bytes of the longest JSON schema.
+/// Maximum size of a JSON schema in bytes.
 const MAX_SCHEMA_SIZE: u64 = 16 << 20;
 
-/// `itself` starts the command anew.
+/// Runs the command. `itself` is the program and arguments that start it again.
 pub fn run(arguments: &ArgMatches, itself: &[OsString]) -> Result<(), Failure> {
     let mut options = options::read(arguments)?;
     if let Some(format) = arguments.get_one::<String>("format") {
@@ -72,7 +72,7 @@ pub fn run(arguments: &ArgMatches, itself: &[OsString]) -> Result<(), Failure> {
     }
 }
 
-/// The prompt of the command line: its words, a text, or a file.
+/// The prompt from the command line: words, a text, or a file.
 fn prompt(arguments: &ArgMatches) -> Result<Option<String>, Error> {
     if let Some(words) = arguments.get_many::<String>("words") {
         return Ok(Some(words.map(String::as_str).collect::<Vec<_>>().join(" ")));
@@ -87,7 +87,7 @@ fn prompt(arguments: &ArgMatches) -> Result<Option<String>, Error> {
     Ok(given.map(|text| if arguments.get_flag("no_escape") { text } else { unescaped(&text) }))
 }
 
-/// The text with the characters that backslashes stand for: those that llama.cpp knows.
+/// Replaces the escape sequences that llama.cpp supports.
 fn unescaped(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
@@ -114,7 +114,7 @@ fn unescaped(text: &str) -> String {
     plain + rest
 }
 
-/// The schema that answers follow: any JSON object, or what a file says.
+/// The JSON schema for answers: any object, or the content of a file.
 fn schema(format: &str) -> Result<Value, Error> {
     if format == "json" {
         return Ok(json!({ "type": "object" }));
@@ -128,7 +128,7 @@ fn schema(format: &str) -> Result<Value, Error> {
         .map_err(|error| problem(format!("{format} is not valid JSON: {error}")))
 }
 
-/// The prompt from the command line, with what is piped in; `None` where there is neither.
+/// The prompt from the command line followed by the piped text; `None` if there is neither.
 fn joined(prompt: Option<String>, piped: Option<String>) -> Option<String> {
     match (prompt, piped) {
         (Some(prompt), Some(piped)) if !piped.is_empty() => Some(format!("{prompt}\n\n{piped}")),
@@ -136,19 +136,19 @@ fn joined(prompt: Option<String>, piped: Option<String>) -> Option<String> {
     }
 }
 
-/// How long text that is piped in may take to begin, where there is a prompt without it.
+/// Maximum time to wait for the start of piped text, if there is another prompt.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Text that is piped in: read while the model is loaded.
+/// Piped text, which is read while the model is loaded.
 struct Piped {
     since: Instant,
-    /// Whether some of it has come.
+    /// Whether some text has arrived.
     begun: Arc<AtomicBool>,
     text: Receiver<Result<String, Error>>,
 }
 
 impl Piped {
-    /// Begins to read.
+    /// Starts reading.
     fn read() -> Result<Self, Error> {
         let (sender, text) = mpsc::channel();
         let begun = Arc::new(AtomicBool::new(false));
@@ -168,9 +168,9 @@ impl Piped {
         Ok(Self { since: Instant::now(), begun, text })
     }
 
-    /// The text, without white space at its end. A program that started the command may have left it a
-    /// standard input that is open, and into which nothing is ever written: only where the text is needed,
-    /// or has begun, is it waited for.
+    /// The text, without trailing white space. A program that started the command may have left its standard input open
+    /// without ever writing to it. Therefore this waits longer than `PATIENCE` only if the text is required or has
+    /// started to arrive.
     fn wait(self, needed: bool) -> Result<String, Failure> {
         loop {
             match self.text.recv_timeout(Duration::from_millis(20)) {

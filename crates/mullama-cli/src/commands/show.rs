@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::source;
 use crate::terminal::{print, table};
 
-/// Longer metadata values are cut in the listing; `--json` has them whole.
+/// Longer metadata values are truncated in the listing; `--json` shows them in full.
 const LONGEST_VALUE: usize = 60;
 
 pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
@@ -63,7 +63,7 @@ fn none(source: &str, what: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("{source} has no {what}"))
 }
 
-/// The header, and what the store knows.
+/// The header and the store's data as JSON.
 fn json(source: &str, found: &ResolvedModel, header: &GgufHeader) -> Result<String, Error> {
     let internal = |error: serde_json::Error| Error::new(ErrorKind::Internal, error.to_string());
     let mut value: Map<String, Value> =
@@ -88,13 +88,13 @@ fn json(source: &str, found: &ResolvedModel, header: &GgufHeader) -> Result<Stri
     Ok(format!("{:#}\n", Value::Object(value)))
 }
 
-/// The parameters that come with a model, as a Modelfile has them.
+/// The parameters stored with a model, in the syntax of a Modelfile.
 fn parameters(found: &ResolvedModel) -> String {
     let parameters = found.stored.iter().flat_map(|model| model.parameters.iter());
     rows(parameters)
 }
 
-/// Options and their values; null stands for the default.
+/// Options and their values. Null means the default and is omitted.
 pub fn options(values: &Map<String, Value>) -> String {
     rows(
         values
@@ -108,7 +108,7 @@ fn rows<'a>(values: impl Iterator<Item = (&'a str, &'a Value)>) -> String {
     let mut text = String::new();
     for (name, value) in values {
         for value in value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice) {
-            // 0 rather than 0.0.
+            // Print 0 instead of 0.0.
             let whole = value.as_f64().filter(|number| value.is_f64() && number.fract() == 0.0);
             let value = whole.map_or_else(|| value.to_string(), |number| number.to_string());
             let _ = writeln!(text, "{name:<24}{value}");
@@ -117,7 +117,7 @@ fn rows<'a>(values: impl Iterator<Item = (&'a str, &'a Value)>) -> String {
     text
 }
 
-/// The licence: what the store has, else what the file says.
+/// The licence: from the store, else from the file.
 pub fn license(found: &ResolvedModel) -> Result<Option<String>, Error> {
     let stored = found.stored.as_ref().map(|model| model.licenses.join("\n\n"));
     if let Some(stored) = stored.filter(|text| !text.is_empty()) {
@@ -126,7 +126,7 @@ pub fn license(found: &ResolvedModel) -> Result<Option<String>, Error> {
     Ok(GgufHeader::read_metadata(&found.path)?.text("general.license").map(str::to_owned))
 }
 
-/// What a model is.
+/// The description of a model.
 pub fn facts(found: &ResolvedModel) -> Result<String, Error> {
     let header = GgufHeader::read_split(&found.path)?;
     let stored = found.stored.as_ref();
@@ -167,11 +167,11 @@ pub fn facts(found: &ResolvedModel) -> Result<String, Error> {
     Ok(text)
 }
 
-/// Where the model would go on this machine, with the options that come with it.
+/// The placement of the model on this machine, with its own options.
 fn here(source: &str) -> String {
     let plan = match planned(source) {
         Ok(plan) => plan,
-        // What it is can be told all the same.
+        // A model that cannot be planned can still be described.
         Err(error) => {
             return table(&["HERE", ""], &[vec!["cannot run".into(), error.to_string()]]);
         }
@@ -204,7 +204,7 @@ fn planned(source: &str) -> Result<Plan, Error> {
     plan(source, &PlanOptions::default().with_alternatives(false))
 }
 
-/// As Ollama's command writes it: `1.2B`, `270M`.
+/// Formats a number like Ollama's command: `1.2B`, `270M`.
 fn count(number: u64) -> String {
     let (unit, divisor) = match number {
         1_000_000_000.. => ("B", 1e9),

@@ -1,4 +1,4 @@
-//! What a line of a conversation means.
+//! Parses the lines of a conversation.
 
 use mullama_base::nearest;
 
@@ -9,11 +9,11 @@ pub enum Line {
     Empty,
     /// A prompt to answer.
     Ask(String),
-    /// Something that begins with `/`.
+    /// A command that starts with `/`.
     Command(Command),
 }
 
-/// What can be asked of the program.
+/// A command to the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     System(String),
@@ -28,7 +28,7 @@ pub enum Command {
     Help,
 }
 
-/// What can be shown.
+/// The information that `/show` prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Topic {
     Info,
@@ -39,7 +39,7 @@ pub enum Topic {
     Modelfile,
 }
 
-/// The help for all of it.
+/// The help text.
 pub const HELP: &str = "\
 /set system TEXT            instructions for the whole conversation
 /set parameter NAME VALUE   an option of a Modelfile: temperature 0, num_ctx 4096, stop END
@@ -55,7 +55,7 @@ pub const HELP: &str = "\
 Enclose a text of several lines in \"\"\". Ctrl-C stops an answer.
 ";
 
-/// What can be typed after `/`, for completion. Where something has to follow, a space ends it.
+/// All commands, for completion. Those that require an argument end with a space.
 const COMMANDS: [&str; 19] = [
     "/set system ",
     "/set parameter ",
@@ -78,7 +78,7 @@ const COMMANDS: [&str; 19] = [
     "/?",
 ];
 
-/// Commands that go on from this beginning of a line.
+/// The commands that start with this text.
 pub fn completions(start: &str) -> impl Iterator<Item = &'static str> {
     let typed = if start.starts_with('/') { start } else { "\0" };
     COMMANDS.into_iter().filter(move |command| command.starts_with(typed))
@@ -86,12 +86,12 @@ pub fn completions(start: &str) -> impl Iterator<Item = &'static str> {
 
 const QUOTES: &str = "\"\"\"";
 
-/// Puts lines together, where a text goes on over several.
+/// Joins lines of a text that spans several of them.
 #[derive(Default)]
 pub struct Lines(String);
 
 impl Lines {
-    /// Adds a line. Gives all of it once it is complete.
+    /// Adds a line. Returns the whole text once it is complete.
     pub fn add(&mut self, line: &str) -> Option<String> {
         if !self.0.is_empty() {
             self.0.push('\n');
@@ -101,18 +101,18 @@ impl Lines {
         (!open).then(|| std::mem::take(&mut self.0))
     }
 
-    /// Whether there is a text that goes on.
+    /// Whether a text has been started but not completed.
     pub fn is_open(&self) -> bool {
         !self.0.is_empty()
     }
 
-    /// Forgets what has come.
+    /// Discards the lines so far.
     pub fn clear(&mut self) {
         self.0.clear();
     }
 }
 
-/// Reads a line, or all lines of a text. What is wrong with it is told as text for the user.
+/// Parses the input. The error is a message for the user.
 pub fn parse(text: &str) -> Result<Line, String> {
     let text = text.trim();
     if text.is_empty() {
@@ -177,13 +177,13 @@ fn some(text: &str, usage: &str) -> Result<String, String> {
     if text.is_empty() { Err(format!("write {usage}")) } else { Ok(text.to_owned()) }
 }
 
-/// The first word, and what follows it.
+/// The first word, and the rest.
 fn word(text: &str) -> (&str, &str) {
     let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
     (word, rest.trim())
 }
 
-/// Values between spaces; one with spaces in it stands in quotes.
+/// Splits values at spaces. A value with spaces must be quoted.
 fn values(text: &str) -> Vec<String> {
     let mut values = Vec::new();
     let mut rest = text.trim();
@@ -196,7 +196,7 @@ fn values(text: &str) -> Vec<String> {
     values
 }
 
-/// The text without the quotes around it.
+/// The text without surrounding quotes.
 fn unquoted(text: &str) -> String {
     let text = text.trim();
     for quotes in [QUOTES, "\""] {

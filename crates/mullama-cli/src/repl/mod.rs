@@ -1,4 +1,4 @@
-//! A conversation on a terminal.
+//! An interactive conversation on a terminal.
 
 mod line;
 
@@ -26,10 +26,10 @@ use crate::session::{Session, Settings};
 use crate::source;
 use crate::terminal::{forget_interrupt, print, tell};
 
-/// Lines of history that are kept.
+/// Maximum number of entries in the history.
 const REMEMBERED: usize = 1000;
 
-/// Reads lines and answers them until the input ends or says so.
+/// Reads and answers lines until the input ends or the user leaves.
 pub fn converse(mut session: Session) -> Result<(), Failure> {
     session.settings.is_interactive = true;
     let name = session.model.name().unwrap_or("model").to_owned();
@@ -49,7 +49,7 @@ pub fn converse(mut session: Session) -> Result<(), Failure> {
         match done {
             Ok(true) => break,
             Ok(false) => {}
-            // What cannot be done is no reason to leave.
+            // A failed command does not end the conversation.
             Err(Failure::Error(error)) if !session.model.is_closed() => {
                 let error = match error.kind() {
                     ErrorKind::ContextOverflow => error.with_hint(session.room_hint()),
@@ -72,7 +72,7 @@ fn answer(session: &mut Session, prompt: String) -> Result<bool, Failure> {
     Ok(false)
 }
 
-/// Completes commands with the tabulator.
+/// Completes commands on Tab.
 struct Commands;
 
 impl Completer for Commands {
@@ -96,7 +96,7 @@ impl Highlighter for Commands {}
 impl Validator for Commands {}
 impl Helper for Commands {}
 
-/// Lines from the terminal, with a history.
+/// Reads lines from the terminal, with a history.
 struct Input {
     editor: Editor<Commands, FileHistory>,
     history: Option<PathBuf>,
@@ -105,7 +105,7 @@ struct Input {
 
 impl Input {
     fn new() -> Result<Self, Failure> {
-        // Where standard output goes elsewhere, lines are still edited on the terminal.
+        // If standard output is redirected, lines are still edited on the terminal.
         let behavior = if stdout().is_terminal() { Behavior::Stdio } else { Behavior::PreferTerm };
         let config = Config::builder()
             .behavior(behavior)
@@ -118,13 +118,13 @@ impl Input {
         editor.set_helper(Some(Commands));
         let history = folders::data_dir().map(|data| data.join("history"));
         if let Some(history) = history.as_ref().filter(|history| history.is_file()) {
-            // There is none the first time.
+            // The file does not exist at the first start.
             let _ = editor.load_history(history);
         }
         Ok(Self { editor, history, lines: Lines::default() })
     }
 
-    /// The next line, or lines that belong together; `None` at the end.
+    /// The next input, which may span several lines; `None` at the end.
     fn next(&mut self) -> Result<Option<String>, Failure> {
         loop {
             let prompt = if self.lines.is_open() { "... " } else { ">>> " };
@@ -147,7 +147,7 @@ impl Input {
         }
     }
 
-    /// A history that cannot be kept is no reason to stop.
+    /// Adds an entry to the history. Failures to save it are ignored.
     fn remember(&mut self, text: &str) {
         if text.trim().is_empty() || !matches!(self.editor.add_history_entry(text), Ok(true)) {
             return;
@@ -172,7 +172,7 @@ fn unreadable(error: ReadlineError) -> Failure {
     }
 }
 
-/// Does what was asked. True if the conversation ends.
+/// Executes a command. Returns true if the conversation ends.
 fn obey(session: &mut Session, command: Command) -> Result<bool, Failure> {
     match command {
         Command::Bye => return Ok(true),
@@ -192,7 +192,7 @@ fn obey(session: &mut Session, command: Command) -> Result<bool, Failure> {
 fn set(session: &mut Session, name: &str, values: &[String]) -> Result<(), Failure> {
     let name = Parameters::name_of(name);
     let mut parameters = Parameters::default();
-    // A list is replaced, not added to.
+    // A list is replaced, not extended.
     for (known, value) in session.parameters.iter().filter(|(known, _)| *known != name) {
         for value in value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice) {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -236,12 +236,12 @@ fn shown(session: &Session, topic: Topic) -> Result<String, Failure> {
     })
 }
 
-/// The text, with a newline at its end.
+/// The text with exactly one trailing newline.
 fn lines(text: impl AsRef<str>) -> String {
     format!("{}\n", text.as_ref().trim_end_matches('\n'))
 }
 
-/// What makes a model that goes on from here.
+/// A Modelfile for a model that continues this conversation.
 fn modelfile(session: &Session) -> Modelfile {
     let mut file = Modelfile::from_model(source::from(&session.found));
     file.system.clone_from(&session.system);
@@ -258,7 +258,7 @@ fn modelfile(session: &Session) -> Modelfile {
     file
 }
 
-/// The path that is meant, if it is none of a name.
+/// The path that the text refers to; `None` if it is a name.
 fn path(text: &str) -> Result<Option<PathBuf>, Error> {
     Ok(match Source::parse(text)? {
         Source::Path(path) => Some(folders::expand_home(&path).into_owned()),
@@ -282,7 +282,7 @@ fn save(session: &Session, to: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Goes on with another model, or with what was saved in a file.
+/// Continues with another model, or with a conversation saved in a file.
 fn load(session: &mut Session, from: &str) -> Result<(), Failure> {
     let saved = match path(from)? {
         Some(path) if !is_gguf(&path) => Some(read_modelfile(&path)?),
@@ -295,11 +295,12 @@ fn load(session: &mut Session, from: &str) -> Result<(), Failure> {
     let settings = Settings {
         options: session.settings.options.clone(),
         system: session.settings.system.clone(),
-        // What was computed by one model is of no use to another.
+        // The cache of one model is useless for another.
         prompt_cache: None,
         ..session.settings
     };
-    // There may not be memory for two models; what is not there is told before the first goes.
+    // Memory may not suffice for two models. Check that the new one exists before closing the old
+    // one.
     ResolvedModel::find(source)?;
     session.model.close();
     let mut next = match Session::start(source, settings) {

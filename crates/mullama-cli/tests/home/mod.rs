@@ -6,10 +6,10 @@ use std::process::{Command, Output};
 
 use mullama_testkit::gguf::{ALIGNMENT, File, Header, Value};
 
-/// An address at which nobody answers.
+/// An address without a server.
 const NOWHERE: &str = "http://127.0.0.1:9";
 
-/// Folders that go with the test.
+/// The user's folders, deleted at the end of the test.
 pub struct Home(tempfile::TempDir);
 
 impl Home {
@@ -21,7 +21,7 @@ impl Home {
         self.0.path()
     }
 
-    /// The command, with these arguments, as this user.
+    /// The command with these arguments, run as this user.
     pub fn mullama(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mullama"));
         command.args(arguments).current_dir(self.path());
@@ -36,7 +36,7 @@ impl Home {
         ] {
             command.env(name, self.path().join(folder));
         }
-        // Nobody is asked whom a test does not name.
+        // Only servers that a test specifies are contacted.
         command.env("MULLAMA_REGISTRY", NOWHERE).env("HF_ENDPOINT", NOWHERE);
         for name in ["COLUMNS", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "MULLAMA_LOG"]
         {
@@ -46,18 +46,18 @@ impl Home {
         command
     }
 
-    /// What the command prints, which must succeed.
+    /// The output of a command, which must succeed.
     pub fn says(&self, arguments: &[&str]) -> String {
         checked(&self.mullama(arguments).output().unwrap(), 0).0
     }
 
-    /// What the command complains of, which must end with this code.
+    /// The error message of a command, which must end with this exit code.
     pub fn complains(&self, code: i32, arguments: &[&str]) -> String {
         checked(&self.mullama(arguments).output().unwrap(), code).1
     }
 }
 
-/// Standard output and standard error of a command that ended with this code.
+/// The standard output and standard error of a command with this exit code.
 pub fn checked(output: &Output, code: i32) -> (String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (out, err) = (text(&output.stdout), text(&output.stderr));
@@ -70,12 +70,12 @@ pub fn demo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/demo/demo.gguf")
 }
 
-/// A larger model, of which there is the header and not much more.
+/// A larger model that consists of little more than a header.
 pub fn large() -> Vec<u8> {
     std::fs::read(mullama_testkit::fixture("large")).unwrap()
 }
 
-/// The larger model as two files, as `llama-gguf-split` makes them.
+/// The larger model split into two files, like `llama-gguf-split` does.
 pub fn shards() -> [Vec<u8>; 2] {
     let whole = File::decode(&large()).unwrap();
     let File { header: Header { metadata, tensors, .. }, data } = whole;
