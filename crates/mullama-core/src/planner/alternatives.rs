@@ -1,5 +1,4 @@
-//! What else could be done: other settings of the same model, and other quantisations of it, planned like
-//! the first.
+//! Alternatives to a plan: other settings of the same model and other quantisations of it, planned in the same way.
 
 use super::model::PlanModel;
 use super::options::PlanOptions;
@@ -9,11 +8,11 @@ use crate::options::{GpuLayers, KvCacheType, KvCacheTypes};
 use crate::{ErrorKind, Result};
 use mullama_gguf::GgufHeader;
 
-/// Quantisations that are offered, from large to small.
+/// The quantisations that are considered, from large to small.
 const LADDER: [&str; 9] =
     ["F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_M", "Q2_K", "IQ2_XXS"];
 
-/// How many quantisations above and below the model's are offered.
+/// Number of quantisations above and below the model's own that are tried.
 const NEXT: usize = 2;
 
 impl Alternative {
@@ -30,7 +29,7 @@ impl Alternative {
     }
 }
 
-/// What a setting that was fixed can be changed to.
+/// The settings to try instead, with a name for each change.
 fn settings(plan: &Plan, options: &PlanOptions) -> Vec<(String, PlanOptions)> {
     let mut changes = Vec::new();
     let mut change = |what: String, with: &dyn Fn(&mut PlanOptions)| {
@@ -51,7 +50,7 @@ fn settings(plan: &Plan, options: &PlanOptions) -> Vec<(String, PlanOptions)> {
         }
     }
     if plan.fits && plan.n_gpu_layers > 0 {
-        // Whether GPUs are worth it that hold a part.
+        // Shows whether partial offloading is worth it.
         change("n_gpu_layers 0".to_owned(), &|other| {
             other.model.n_gpu_layers = Some(GpuLayers::Count(0));
             other.model.tensor_split = None;
@@ -72,8 +71,7 @@ fn settings(plan: &Plan, options: &PlanOptions) -> Vec<(String, PlanOptions)> {
     changes
 }
 
-/// Other plans of a model, the best first: those that fit, then the fastest, then those with the most
-/// layers on GPUs.
+/// Other plans of a model, best first: those that fit, then by speed, then by the number of layers on GPUs.
 pub(super) fn find(
     model: &PlanModel<'_>,
     plan: &Plan,
@@ -86,7 +84,7 @@ pub(super) fn find(
             Err(error) if error.kind() == ErrorKind::InvalidArgument => continue,
             Err(error) => return Err(error),
         };
-        // What changes nothing is no alternative.
+        // Skip changes without effect.
         if other.n_gpu_layers != plan.n_gpu_layers || other.fits != plan.fits {
             found.push(Alternative::of(what, &other));
         }
@@ -105,7 +103,7 @@ pub(super) fn find(
     Ok(found)
 }
 
-/// The plan of a model in another quantisation; none where the engine cannot quantise it so.
+/// The plan of a model in another quantisation. Returns none if the engine cannot quantise the model to it.
 pub(super) fn requantised_plan(
     model: &PlanModel<'_>,
     quantisation: &str,
@@ -119,7 +117,7 @@ pub(super) fn requantised_plan(
     PlanModel::read(&path, options)?.plan(options, false).map(Some)
 }
 
-/// The quantisations nearest to the model's own.
+/// The considered quantisations nearest to the model's own.
 pub(super) fn next_quantisations(header: &GgufHeader) -> Vec<&'static str> {
     let Some(own) = header.quantisation() else { return Vec::new() };
     let bits = |name: &str| {
@@ -133,26 +131,26 @@ pub(super) fn next_quantisations(header: &GgufHeader) -> Vec<&'static str> {
     larger.chain(smaller).copied().collect()
 }
 
-/// What a sweep changes from plan to plan.
+/// The setting that a sweep varies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sweep {
-    /// The number of layers on GPUs.
+    /// Number of layers on GPUs.
     Layers,
-    /// The size of the context.
+    /// Context size.
     Context,
-    /// The data type of the KV cache.
+    /// Data type of the KV cache.
     Kv,
-    /// The quantisation.
+    /// Quantisation.
     Quant,
 }
 
-/// Plans of a model for every value of one setting, with the values.
+/// Plans a model for every value of one setting. Returns the values with their plans.
 pub(super) fn sweep(
     model: &PlanModel<'_>,
     options: &PlanOptions,
     what: Sweep,
 ) -> Result<Vec<(String, Plan)>> {
-    /// More numbers of layers than this are not tried.
+    /// Maximum number of steps of a sweep over layers.
     const MAX_STEPS: u32 = 40;
     let mut plans = Vec::new();
     let mut add = |setting: String, options: PlanOptions| -> Result<()> {

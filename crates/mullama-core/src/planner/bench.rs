@@ -1,4 +1,4 @@
-//! A context that is only timed.
+//! A context for timing steps.
 
 use std::iter;
 use std::sync::Arc;
@@ -7,23 +7,23 @@ use std::time::Instant;
 use crate::Result;
 use crate::engine::{Context, ContextSettings, Weights};
 
-/// Steps of each kind that are timed, at least and at most, and the seconds after which it is enough. The
-/// fastest counts: what other programs take of the machine is not the model's.
+/// Minimum and maximum number of timed steps, and the seconds after which the minimum suffices. The fastest step
+/// counts, since other programs may slow down the others.
 const REPEATS: (usize, usize) = (5, 40);
 const ENOUGH: f64 = 0.5;
 
-/// A model to time steps of.
+/// A context for timing steps.
 pub(super) struct Bench(Context);
 
 impl Bench {
-    /// Makes a context, and computes once.
+    /// Creates a context and runs a warm-up computation.
     pub fn new(weights: Arc<Weights>, settings: &ContextSettings) -> Result<Self> {
         let mut context = Context::new(weights, settings)?;
         context.warm_up(context.n_ctx() as usize, 1, false)?;
         Ok(Self(context))
     }
 
-    /// Seconds that so many tokens of a prompt take after so many others.
+    /// Seconds for `tokens` tokens of a prompt after `depth` previous tokens.
     pub fn prompt(&mut self, tokens: u32, depth: u32) -> Result<f64> {
         let position = self.fill(depth)?;
         fastest(|_| {
@@ -32,13 +32,13 @@ impl Bench {
         })
     }
 
-    /// Seconds that a token takes after so many others.
+    /// Seconds for one generated token after `depth` previous tokens.
     pub fn token(&mut self, depth: u32) -> Result<f64> {
         let position = self.fill(depth)?;
         fastest(|repeat| self.step(position + repeat, 1))
     }
 
-    /// Computes so many tokens, and nothing else is there; gives where the next one goes.
+    /// Clears the context and computes `depth` tokens. Returns the position of the next token.
     fn fill(&mut self, depth: u32) -> Result<usize> {
         self.0.clear();
         let most = self.0.n_ubatch();
@@ -51,7 +51,7 @@ impl Bench {
         Ok(position)
     }
 
-    /// Computes tokens from a position on; gives the seconds that it took.
+    /// Computes `count` tokens from a position on. Returns the elapsed seconds.
     fn step(&mut self, position: usize, count: usize) -> Result<f64> {
         let batch = self.0.batch();
         batch.clear();
@@ -61,7 +61,7 @@ impl Bench {
         }
         let start = Instant::now();
         self.0.decode(iter::empty())?;
-        // A GPU may still be at it until the result is asked for.
+        // A GPU may still be computing until the result is requested.
         self.0.logits(index)?;
         Ok(start.elapsed().as_secs_f64())
     }

@@ -24,34 +24,34 @@ use mullama_base::folders::cache_dir;
 use mullama_base::{read_file, units, write_whole};
 use mullama_gguf::GgufHeader;
 
-/// Quantisations of one type of weight each, from small to large.
+/// Quantisations that consist mainly of a single tensor type, from small to large.
 const TYPES: [&str; 17] = [
     "IQ2_XXS", "IQ2_XS", "Q2_K_S", "IQ3_XXS", "IQ3_S", "Q3_K_S", "IQ4_XS", "IQ4_NL", "Q4_0",
     "Q4_1", "Q4_K_S", "Q5_0", "Q5_1", "Q5_K_S", "Q6_K", "Q8_0", "F16",
 ];
 
-/// How often each is measured: machines that are shared are slower for some seconds now and then, and the
-/// fastest counts.
+/// Number of passes over all measurements. The fastest counts, since shared machines slow down for several seconds now
+/// and then.
 const PASSES: usize = 2;
 
-/// Bytes that are read to measure main memory.
+/// Number of bytes read to measure system RAM.
 const SAMPLE: usize = 256 << 20;
 
-/// Bytes of the longest file of a calibration.
+/// Maximum size in bytes of a calibration file.
 const MAX_FILE_SIZE: u64 = 1 << 20;
 
-/// What is known of this machine.
+/// The measured performance of this machine.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
     /// Bytes per second that all threads together read from system RAM.
     pub host_bandwidth: f64,
-    /// Rates by what tells a device from others.
+    /// Rates by device identity (see `identity`).
     #[serde(default)]
     rates: BTreeMap<String, Rates>,
 }
 
 impl Calibration {
-    /// Bytes of weights a second that a device reads one token at a time, by their type.
+    /// Bytes of weights per second that each device reads when generating one token at a time, by tensor type.
     pub fn devices(&self) -> impl Iterator<Item = (&str, &BTreeMap<String, f64>)> {
         self.rates.iter().map(|(device, rates)| (device.as_str(), &rates.read))
     }
@@ -60,7 +60,7 @@ impl Calibration {
         cache_dir().join("calibration.json")
     }
 
-    /// What has been measured of this machine, if anything.
+    /// Reads the stored calibration, if there is one.
     pub(super) fn load() -> Option<Self> {
         serde_json::from_slice(&read_file(&Self::file(), MAX_FILE_SIZE).ok()?).ok()
     }
@@ -74,8 +74,8 @@ impl Calibration {
         }
     }
 
-    /// The rates of the processor: as calibrated, else from the bandwidth of its memory alone, which is
-    /// measured on the spot and kept.
+    /// The rates of the CPU: from the calibration, otherwise derived from the bandwidth of system RAM alone, which is
+    /// measured now and stored.
     pub(super) fn of_host() -> Rates {
         let mut known = Self::load().unwrap_or_default();
         if let Some(rates) = processor().and_then(|cpu| known.rates.get(&identity(cpu))) {
@@ -89,11 +89,11 @@ impl Calibration {
             "main memory measured here at {:.1} GB/s; `mullama plan --calibrate` measures more",
             known.host_bandwidth / 1e9
         );
-        // Most processors compute some eight operations in the time that a byte takes.
+        // Most CPUs compute about eight operations in the time that reading a byte takes.
         Rates::uniform(known.host_bandwidth, known.host_bandwidth * 8.0, None, source)
     }
 
-    /// The rates of a GPU of this machine: as calibrated, else by the published figures of its name.
+    /// The rates of a GPU of this machine: from the calibration, otherwise from the published figures for its name.
     pub(super) fn of_gpu(gpu: Handle) -> Option<Rates> {
         let known = Self::load().unwrap_or_default();
         if let Some(rates) = known.rates.get(&identity(gpu)) {
@@ -113,7 +113,7 @@ fn processor() -> Option<Handle> {
     device::processors().first().copied()
 }
 
-/// What tells a device, as it is used here, from others.
+/// Identifies a device in its current configuration.
 fn identity(device: Handle) -> String {
     if device.name() == HOST {
         format!("{} {} cores", device.description(), physical_cores())
@@ -122,7 +122,7 @@ fn identity(device: Handle) -> String {
     }
 }
 
-/// Bytes a second that a thread for each core read together.
+/// Measures the bandwidth of system RAM, in bytes per second, with one thread per core.
 fn read_bandwidth() -> f64 {
     let threads = physical_cores() as usize;
     let words = SAMPLE / size_of::<u64>() / threads;
@@ -137,7 +137,7 @@ fn read_bandwidth() -> f64 {
             }
             (2 * memory.len() * size_of::<u64>()) as f64 / start.elapsed().as_secs_f64()
         };
-        // Where no more threads are to be had, those that are read.
+        // If not all threads can be created, sum up those that were.
         let spawn = |_| thread::Builder::new().spawn_scoped(scope, read).ok();
         let others: Vec<_> = (1..threads).filter_map(spawn).collect();
         let own = read();
@@ -146,7 +146,7 @@ fn read_bandwidth() -> f64 {
     rates.iter().sum()
 }
 
-/// So many words, or where there is too little memory a half, a quarter and so on.
+/// Allocates `count` words, or half of that, a quarter and so on if memory is insufficient.
 fn words_of_memory(mut count: usize) -> Vec<u64> {
     let mut memory = Vec::new();
     while memory.try_reserve_exact(count).is_err() {
@@ -156,7 +156,7 @@ fn words_of_memory(mut count: usize) -> Vec<u64> {
     memory
 }
 
-/// A model to measure with: weights of one type make most of it.
+/// A synthetic model to measure with, most of whose weights have one type.
 struct Probe {
     quantization: &'static str,
     width: u32,
@@ -179,13 +179,13 @@ impl Probe {
     }
 }
 
-/// Seconds of one step each.
+/// Seconds per token.
 struct Steps {
-    /// One token in an empty context.
+    /// A generated token, with an empty context.
     token: f64,
-    /// A token of a prompt.
+    /// A prompt token.
     prompt: f64,
-    /// The same after others, where that was asked for.
+    /// The same after previous tokens, if requested.
     deep: Option<Deep>,
 }
 
@@ -204,19 +204,19 @@ impl Steps {
     }
 }
 
-/// Seconds of a token, and of one of a prompt, after so many others.
+/// Seconds per generated token and per prompt token after `depth` previous tokens.
 struct Deep {
     depth: u32,
     token: f64,
     prompt: f64,
 }
 
-/// Tokens of the prompt that is measured. A processor computes a part of a long one as fast as the whole.
+/// Length of the measured prompt in tokens. On a CPU, a shorter prompt reaches the same rate.
 fn prompt_of(gpu: Option<Handle>) -> u32 {
     if gpu.is_some() { PROMPT } else { PROMPT / 4 }
 }
 
-/// Measures a probe on the processor, or on a GPU.
+/// Measures a synthetic model on a GPU, or on the CPU if `gpu` is none.
 fn measure(probe: &Probe, gpu: Option<Handle>, depth: u32) -> Result<(Steps, GgufHeader)> {
     let path = probe.shape()?.file()?;
     let mut params = ModelParams::default().with_use_mmap(false).with_n_gpu_layers(0);
@@ -241,14 +241,14 @@ fn measure(probe: &Probe, gpu: Option<Handle>, depth: u32) -> Result<(Steps, Ggu
     Ok((Steps { token, prompt, deep }, GgufHeader::read(&path)?))
 }
 
-/// Loads a model to measure.
+/// Loads a model for measuring.
 fn bench_of(path: &Path, params: &ModelParams, context: &ContextParams) -> Result<Bench> {
     let weights = WeightSettings::resolve(params, &DeviceSet::of(params)?)?;
     let weights = Weights::load(path, &weights, &mut |_| true)?;
     Bench::new(Arc::new(weights), &ContextSettings::resolve(context, PROMPT * 2)?)
 }
 
-/// Bytes and operations of a model's weights for a token, by type; its embedding is not read.
+/// Bytes and operations per token of a model's weights, by tensor type. The embedding is excluded.
 fn flows(header: &GgufHeader) -> BTreeMap<&'static str, (f64, f64)> {
     let mut flows: BTreeMap<&'static str, (f64, f64)> = BTreeMap::new();
     for tensor in header.tensors.iter().filter(|tensor| tensor.name != "token_embd.weight") {
@@ -263,7 +263,7 @@ fn flows(header: &GgufHeader) -> BTreeMap<&'static str, (f64, f64)> {
 /// Measures the CPU and every GPU, and stores the results for future plans. It takes about a
 /// minute; the machine should be idle.
 ///
-/// `progress` hears what is measured, and how far it is, from 0 to 1.
+/// `progress` receives a description of the current measurement, and the progress from 0 to 1.
 pub fn calibrate(mut progress: impl FnMut(&str, f32)) -> Result<Calibration> {
     runtime::require_cpu()?;
     let mut known = Calibration::load().unwrap_or_default();
@@ -290,14 +290,14 @@ pub fn calibrate(mut progress: impl FnMut(&str, f32)) -> Result<Calibration> {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Measured {
-    /// One answer at a time, with an empty context.
+    /// Of a single request, with an empty context.
     pub decode_tps: f64,
     /// Of a prompt of 512 tokens.
     pub prefill_tps: f64,
 }
 
-/// Loads a model and measures what [`Prediction`](super::Prediction) predicts of it: the fastest of several
-/// steps each.
+/// Loads a model and measures the rates that [`Prediction`](super::Prediction) predicts. The fastest of several steps
+/// counts.
 pub fn measure_speed(
     path: impl AsRef<Path>,
     params: &ModelParams,
@@ -314,7 +314,7 @@ pub fn measure_speed(
 fn rates_of(gpu: Option<Handle>, on_progress: &mut dyn FnMut(&str, f32)) -> Result<Rates> {
     let mut rates =
         Rates { source: "measured here".to_owned(), link: gpu.map(|_| 12e9), ..Rates::default() };
-    // Next to no weights: what is left is what a layer and a step take by themselves.
+    // A model with almost no weights: its time is the overhead per layer and per step.
     let thin = |layers| Probe { quantization: "F16", width: 64, inner: 64, layers };
     let (few, _) = measure(&thin(4), gpu, 0)?;
     let (many, _) = measure(&thin(36), gpu, 0)?;
@@ -336,7 +336,7 @@ fn rates_of(gpu: Option<Handle>, on_progress: &mut dyn FnMut(&str, f32)) -> Resu
                     };
                     measured.insert(index, (steps, header));
                 }
-                // A backend need not have every type.
+                // A backend may not support every type.
                 Err(error) => log::info!("{quantization} cannot be measured: {error}"),
             }
         }
@@ -355,7 +355,7 @@ fn rates_of(gpu: Option<Handle>, on_progress: &mut dyn FnMut(&str, f32)) -> Resu
     Ok(rates)
 }
 
-/// What a probe tells of the type that most of it is of.
+/// Derives the rates of the probe's main type from its measured times.
 fn add_type(rates: &mut Rates, header: &GgufHeader, steps: &Steps, tokens: f64) {
     let flows = flows(header);
     let Some((ty, (bytes, operations))) =
@@ -371,7 +371,7 @@ fn add_type(rates: &mut Rates, header: &GgufHeader, steps: &Steps, tokens: f64) 
         rates.attend_operations = Some(rate(deep.token - steps.token));
         rates.attend_prompt = rate(deep.prompt - steps.prompt);
     }
-    // What other types take of the probe is taken off, as far as it is known.
+    // Subtract the time of the other types, where their rates are known.
     let others = |of: fn(&Rates, &str, &(f64, f64)) -> f64| -> f64 {
         flows.iter().filter(|(other, _)| **other != ty).map(|(ty, flow)| of(rates, ty, flow)).sum()
     };
@@ -386,7 +386,7 @@ fn add_type(rates: &mut Rates, header: &GgufHeader, steps: &Steps, tokens: f64) 
     rates.compute.insert(ty.to_owned(), operations / prompt);
 }
 
-/// Rates in words, for people to see what was measured.
+/// Formats the measured rates.
 impl std::fmt::Display for Calibration {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "main memory: {}/s", units::memory(self.host_bandwidth as u64))?;

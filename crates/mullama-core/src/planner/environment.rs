@@ -1,4 +1,4 @@
-//! The hardware that is planned for.
+//! The hardware of a plan: devices, memory budgets and rates.
 
 use std::collections::BTreeMap;
 
@@ -12,15 +12,15 @@ use crate::engine::WeightSettings;
 use crate::options::ModelParams;
 use crate::placement::{Budgets, is_order_open};
 
-/// The hardware that is planned for.
+/// The hardware of a plan.
 pub(super) struct PlanEnvironment {
-    /// The options, which name the devices.
+    /// The model options, including the names of the devices.
     pub params: ModelParams,
     pub weights: WeightSettings,
     pub budgets: Budgets,
-    /// Whether the devices are this machine's.
+    /// Whether the devices are those of this machine, not described ones.
     pub are_here: bool,
-    /// What the devices do in a second, where it is known.
+    /// Rates by device name, for the devices whose performance is known.
     pub rates: BTreeMap<String, Rates>,
 }
 
@@ -43,7 +43,7 @@ impl PlanEnvironment {
             Some(Devices::Described(specs)) => {
                 let devices =
                     simulate(&specs.iter().map(DeviceSpec::simulated).collect::<Vec<_>>())?;
-                // In the order in which they are described.
+                // In the order of the descriptions.
                 params.devices = Some(devices.gpus.iter().map(|gpu| gpu.name()).collect());
                 (devices, Some(specs))
             }
@@ -73,7 +73,7 @@ impl PlanEnvironment {
     }
 }
 
-/// What a device leaves of the memory that it shares with the processor.
+/// The part of the shared memory that a device leaves to the CPU, in bytes.
 fn left_of_shared_memory(spec: &DeviceSpec) -> Option<u64> {
     spec.shared_memory.map(|shared| shared.saturating_sub(spec.memory))
 }

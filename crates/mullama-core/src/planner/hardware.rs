@@ -1,5 +1,5 @@
-//! Hardware that people have, by name: `data/hardware.json` and `data/system-memory.json`, where every
-//! figure has its public source.
+//! Known hardware by name. Reads `data/hardware.json` and `data/system-memory.json`, in which every figure cites a
+//! public source.
 
 use std::sync::OnceLock;
 
@@ -8,30 +8,30 @@ use serde::Deserialize;
 
 use crate::{Error, Result};
 
-/// One graphics processor.
+/// A GPU from `data/hardware.json`.
 #[derive(Debug, Deserialize)]
 pub(super) struct Preset {
-    /// What people call it.
+    /// The common name.
     pub name: String,
     aliases: Vec<String>,
-    /// The backend that uses it best.
+    /// The recommended backend for it.
     pub backend: String,
     memory_gib: f64,
-    /// What it is sold with, where that is several sizes.
+    /// All memory sizes that it is sold with, if there are several.
     #[serde(default)]
     memory_options_gib: Vec<f64>,
-    /// Peak, in 10^9 bytes a second.
+    /// Peak memory bandwidth in 10^9 bytes per second.
     bandwidth_gbs: f64,
-    /// Dense, in 10^12 operations a second.
+    /// Dense FP16 compute in 10^12 operations per second.
     fp16_tflops: f64,
-    /// Whether it shares the memory of the machine.
+    /// Whether it shares the machine's memory.
     pub unified: bool,
     link: String,
-    /// Where the figures are published.
+    /// The URL of the source of the figures.
     pub source: String,
 }
 
-/// A way between a device and the machine's memory.
+/// A connection between a device and system RAM.
 #[derive(Debug, Deserialize)]
 struct Link {
     name: String,
@@ -40,7 +40,7 @@ struct Link {
     usable_gbs: f64,
 }
 
-/// A kind of main memory.
+/// A type of system RAM.
 #[derive(Debug, Deserialize)]
 struct Memory {
     name: String,
@@ -48,31 +48,32 @@ struct Memory {
 }
 
 impl Preset {
-    /// Bytes in a second.
+    /// Memory bandwidth in bytes per second.
     pub fn bandwidth(&self) -> f64 {
         self.bandwidth_gbs * 1e9
     }
 
-    /// Operations in a second.
+    /// FP16 compute in operations per second.
     pub fn compute(&self) -> f64 {
         self.fp16_tflops * 1e12
     }
 
-    /// Bytes in a second on the way to the machine's memory, where there is such a way.
+    /// Bandwidth of the link to system RAM in bytes per second, if there is a link and it is known.
     pub fn link(&self) -> Option<f64> {
-        // What is said of several links names the one to the host last.
+        // If several links are listed, the last one is the link to the host.
         self.link.rsplit("; ").find_map(|named| {
             let chips = named.starts_with("NVLink-C2C").then_some("NVLink-C2C (GH200)");
             link(chips.unwrap_or_else(|| named.trim_end_matches(" to host")))
         })
     }
 
-    /// Whether people say this number of gigabytes of one that has another: a part may be set aside.
+    /// Whether a requested size in GB means the size `size` of this preset: the size in the name may include memory
+    /// that is reserved.
     fn is_of(&self, said: f64, size: f64) -> bool {
         said == size || Words::of(&self.name).size == Some(said)
     }
 
-    /// Sizes that it is sold with.
+    /// The memory sizes that it is sold with, in GiB.
     fn sizes(&self) -> &[f64] {
         match self.memory_options_gib.as_slice() {
             [] => std::slice::from_ref(&self.memory_gib),
@@ -108,7 +109,7 @@ fn system() -> &'static System {
     })
 }
 
-/// What a link of this name carries, in bytes a second: `PCIe 4.0 x16`.
+/// The usable bandwidth of the named link (`PCIe 4.0 x16`) in bytes per second.
 pub(super) fn link(name: &str) -> Option<f64> {
     let is_named = |link: &&Link| {
         link.name.eq_ignore_ascii_case(name)
@@ -117,27 +118,28 @@ pub(super) fn link(name: &str) -> Option<f64> {
     system().links.iter().find(is_named).map(|link| link.usable_gbs * 1e9)
 }
 
-/// The peak bandwidth of main memory, in bytes a second: `DDR5-5600`, or `2x DDR5-5600` for two channels.
+/// The peak bandwidth of system RAM in bytes per second: `DDR5-5600` (two channels), or with the number of channels,
+/// `8x DDR5-4800`.
 pub(super) fn memory_bandwidth(text: &str) -> Option<f64> {
     let (channels, name) = count(text).unwrap_or((2, text));
     let memory = system().memory.iter().find(|memory| memory.name.eq_ignore_ascii_case(name))?;
     Some(memory.bandwidth_per_channel_gbs * 1e9 * f64::from(channels))
 }
 
-/// Reads `2x NAME`.
+/// Splits `2x NAME` into count and name.
 pub(super) fn count(text: &str) -> Option<(u32, &str)> {
     let at = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, rest) = text.split_at(at);
     let rest = rest.trim_start();
     let name = rest.strip_prefix(['x', 'X', '×'])?;
-    // `4x` counts, `4090 XT` does not.
+    // `4x` is a count, but the `4090` in `4090 XT` is not.
     let name = name.strip_prefix(char::is_whitespace)?.trim();
     Some((number.parse().ok()?, name))
 }
 
-/// The preset that is meant, and bytes of its memory.
+/// Finds a preset by name, and returns it with its memory size in bytes.
 ///
-/// Makers' names and what is in brackets may be left out; the size must be given where there are several.
+/// Makers' names and parts in brackets are optional. The size is required if the card is sold with several sizes.
 pub(super) fn find(text: &str) -> Result<(&'static Preset, u64)> {
     let wanted = Words::of(text);
     let matches = |preset: &&'static Preset| {
@@ -167,7 +169,7 @@ pub(super) fn find(text: &str) -> Result<(&'static Preset, u64)> {
     };
     match sizes.as_slice() {
         [_] => {
-            // Of those that differ in nothing that was said, the slowest promises least.
+            // If several presets match, the slowest gives the most conservative prediction.
             let slowest = offered.iter().min_by(|(a, _), (b, _)| {
                 (a.bandwidth_gbs, a.fp16_tflops)
                     .partial_cmp(&(b.bandwidth_gbs, b.fp16_tflops))
@@ -202,7 +204,7 @@ fn unknown(text: &str, wanted: &Words) -> Error {
     }
 }
 
-/// A name without what need not be said, and the size in it.
+/// A name split into words, without the optional ones, and the memory size in it.
 struct Words {
     words: Vec<String>,
     size: Option<f64>,
@@ -239,7 +241,7 @@ impl Words {
     }
 }
 
-/// `rtx4090` is `rtx 4090`, and `4060ti` `4060 ti`; `a770` and `m4` are one word.
+/// Splits model names: `rtx4090` becomes `rtx 4090`, and `4060ti` becomes `4060 ti`; `a770` and `m4` stay one word.
 fn split_series(word: &str) -> Vec<String> {
     let word = word.replace('-', "");
     for head in ["rtx", "gtx", "rx"] {
@@ -262,7 +264,7 @@ fn split_series(word: &str) -> Vec<String> {
     vec![word]
 }
 
-/// What is printed on a box as GB is 2^30 bytes each.
+/// Parses a memory size. The GB of graphics cards are 2^30 bytes each, like GiB.
 fn gigabytes(word: &str) -> Option<f64> {
     let word = word.to_ascii_lowercase();
     let number = word.strip_suffix("gib").or_else(|| word.strip_suffix("gb"))?;

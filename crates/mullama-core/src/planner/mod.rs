@@ -1,4 +1,5 @@
-//! Plans: what fits where, and how fast, on hardware that is here or only described.
+//! Plans: what fits where, and how fast it runs, on the hardware of this machine or on described
+//! hardware.
 
 mod alternatives;
 mod bench;

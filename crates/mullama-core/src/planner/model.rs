@@ -1,4 +1,4 @@
-//! One plan of a model.
+//! Planning one configuration of a model.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ use crate::source::{DraftFile, preflight};
 use crate::{ErrorKind, Result};
 use mullama_gguf::GgufHeader;
 
-/// A model to plan, of which the header is known.
+/// A model to plan, with its header.
 pub(super) struct PlanModel<'a> {
     path: &'a Path,
     header: GgufHeader,
@@ -53,12 +53,13 @@ impl<'a> PlanModel<'a> {
         &self.header
     }
 
-    /// A plan without alternatives. `largest_context` asks for the largest context on GPUs, too.
+    /// Returns a plan without alternatives. `largest_context` also computes the largest context
+    /// that fits on the GPUs.
     pub fn plan(&self, options: &PlanOptions, largest_context: bool) -> Result<Plan> {
         self.plan_with_notes(options, largest_context).map(|(plan, _)| plan)
     }
 
-    /// The same, with what the user should know of it.
+    /// Like [`Self::plan`], and also returns notes for the user.
     pub fn plan_with_notes(
         &self,
         options: &PlanOptions,
@@ -118,11 +119,11 @@ impl<'a> PlanModel<'a> {
     }
 }
 
-/// What was decided, and what is where.
+/// The placement decision and its dry run.
 struct Placed<'a> {
     decision: &'a PlacementDecision,
     placement: &'a Placement,
-    /// What is free before anything is loaded.
+    /// Free memory before loading.
     budgets: &'a Budgets,
 }
 
@@ -187,7 +188,7 @@ fn describe(
     }
 }
 
-/// What was asked for, with what was left open filled in.
+/// The options as requested, with automatically chosen values filled in.
 fn loading_options(options: &PlanOptions, plan: &Plan, are_here: bool) -> Map<String, Value> {
     let mut given: Map<_, _> =
         options.model.given().into_iter().chain(options.context.given()).collect();

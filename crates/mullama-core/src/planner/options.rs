@@ -1,4 +1,4 @@
-//! What a plan takes.
+//! The options of planning.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -34,7 +34,7 @@ options! {
     }
 }
 
-/// What to plan with.
+/// All options of a plan.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct PlanOptions {
@@ -47,10 +47,11 @@ pub struct PlanOptions {
 }
 
 impl PlanOptions {
-    /// Options by name, as a program in another language gives them.
+    /// Parses options by name, as passed from another language.
     pub fn parse(arguments: Map<String, Value>, naming: Naming) -> Result<Self> {
         let mut options = Self::default();
-        // `devices` of a plan may be described, those of loading are here: the first takes it.
+        // Planning and loading both have `devices`; the first entry in the list, that of planning,
+        // receives it.
         parse_options(
             &mut [&mut options.hardware, &mut options.model, &mut options.context],
             arguments,
@@ -59,7 +60,7 @@ impl PlanOptions {
         Ok(options)
     }
 
-    /// Whether the devices are described, so that this machine's GPUs are not needed.
+    /// Whether all devices are described, so that this machine's GPUs need not be queried.
     pub(super) fn are_devices_described(&self) -> bool {
         self.hardware.devices.as_ref().is_some_and(DeviceList::are_described)
     }
@@ -92,7 +93,7 @@ impl PlanOptions {
         self
     }
 
-    /// Sets the bytes of system RAM.
+    /// Sets the size of system RAM in bytes.
     #[must_use]
     pub fn with_host_memory(mut self, bytes: u64) -> Self {
         self.hardware.host_memory = Some(ByteSize(bytes));

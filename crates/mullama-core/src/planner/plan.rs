@@ -1,4 +1,4 @@
-//! A plan: what would be put where, and how fast that would be.
+//! The result of planning: the placement of each part, and the predicted speed.
 
 use std::collections::BTreeMap;
 
@@ -91,7 +91,7 @@ pub struct PlannedDevice {
 }
 
 impl PlannedDevice {
-    /// Bytes that it would hold.
+    /// Total number of bytes that it would use.
     pub fn total(&self) -> u64 {
         self.weights + self.kv + self.compute + self.draft + self.projector
     }

@@ -1,4 +1,4 @@
-//! Planning: a plan with its alternatives, and sweeps over one setting.
+//! The public functions [`plan`] and [`sweep`].
 
 use std::sync::RwLockReadGuard;
 
@@ -9,7 +9,7 @@ use super::plan::Plan;
 use super::source::PlanSource;
 use crate::{Result, runtime};
 
-/// Starts what a plan needs of the engine. Drivers are left alone where the devices are described.
+/// Starts the parts of the engine that a plan needs. If the devices are described, GPU backends are not loaded.
 fn start(options: &PlanOptions) -> Result<Option<RwLockReadGuard<'static, ()>>> {
     if options.are_devices_described() {
         let guard = runtime::without_gpus();
@@ -20,10 +20,10 @@ fn start(options: &PlanOptions) -> Result<Option<RwLockReadGuard<'static, ()>>> 
     Ok(None)
 }
 
-/// Plans where a model would go, without reading its weights: a file of which only the beginning is
-/// there will do, if it is as long as the whole, and so will the [`Shape`] of a model that does not exist.
+/// Plans where a model would be placed, without reading its weights. The source may be a partially downloaded file with
+/// the length of the complete file, or the [`Shape`] of a model that does not exist.
 ///
-/// Every number of bytes comes from a dry run of the engine's own loader.
+/// All sizes come from dry runs of the engine's own loader.
 ///
 /// [`Shape`]: crate::Shape
 pub fn plan(source: impl Into<PlanSource>, options: &PlanOptions) -> Result<Plan> {
@@ -42,7 +42,7 @@ pub fn plan(source: impl Into<PlanSource>, options: &PlanOptions) -> Result<Plan
     Ok(plan)
 }
 
-/// Plans of a model for every value of one setting, with the values.
+/// Plans a model for every value of one setting. Returns the values with their plans.
 pub fn sweep(
     source: impl Into<PlanSource>,
     options: &PlanOptions,

@@ -1,4 +1,4 @@
-//! Models that are not there: bare shapes, and a model in another quantisation, as headers without data.
+//! Headers without data of models that do not exist: bare shapes, and models in another quantisation.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -14,22 +14,22 @@ use crate::placement::{cached_file, stamp};
 use crate::runtime::{self, log as logging};
 use crate::{Error, ErrorKind, Result};
 
-/// The largest number that a shape may have, but for the context it was trained with.
+/// The largest number in a shape, except for its context length.
 const MAX_VALUE: u64 = 1 << 24;
 
-/// What a shape has beside the metadata of its architecture.
+/// Fields of a shape that are not metadata of its architecture.
 const OWN: [&str; 4] = ["architecture", "quantization", "tied", "biases"];
 
-/// Where a shape says nothing of these, models have them so.
+/// Default values of metadata.
 const DEFAULTS: [(&str, f64); 2] =
     [("attention.layer_norm_rms_epsilon", 1e-5), ("attention.layer_norm_epsilon", 1e-5)];
 
-/// The shape of a model that need not exist: its architecture, the metadata of that architecture, and a
-/// quantisation. The engine says which tensors such a model has.
+/// The shape of a model that need not exist: an architecture, the metadata of that architecture, and a quantisation.
+/// The engine determines which tensors such a model has.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Shape {
     architecture: String,
-    /// Metadata, by keys without the architecture.
+    /// Metadata by key, without the prefix of the architecture.
     metadata: Map<String, Value>,
     file_type: u32,
     is_tied: bool,
@@ -37,10 +37,10 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// A shape from its fields: `architecture`; `quantization` (default: `Q4_K_M`); `tied`, whether the
-    /// embedding is the output matrix too (default: false); `biases`, whether there are any (default:
-    /// false); all others are metadata of the architecture, such as `block_count`, `embedding_length`,
-    /// `attention.head_count`, `vocab_size`.
+    /// Creates a shape from fields: `architecture`; `quantization` (default: `Q4_K_M`); `tied`, whether the embedding
+    /// is also the output matrix (default: false); `biases`, whether there are bias tensors (default: false). All
+    /// others are metadata of the architecture, such as `block_count`, `embedding_length`, `attention.head_count`,
+    /// `vocab_size`.
     pub fn new(fields: &Map<String, Value>) -> Result<Self> {
         let text = |name: &str| match fields.get(name) {
             None => Ok(None),
@@ -80,20 +80,20 @@ impl Shape {
         })
     }
 
-    /// The same shape in another quantisation.
+    /// Sets the quantisation.
     pub fn with_quantization(mut self, name: &str) -> Result<Self> {
         self.file_type = file_type(name)?;
         Ok(self)
     }
 
-    /// A file with the header of such a model, as long as the model would be, with weights that are all 0;
-    /// it takes the room of the header. It lies in the cache folder.
+    /// Writes a file with the header of such a model to the cache folder, and returns its path. The file is sparse: it
+    /// is as long as the model would be and reads as zeros, but only the header occupies disk space.
     pub fn header(&self) -> Result<PathBuf> {
         let _engine = runtime::without_gpus();
         self.file()
     }
 
-    /// As [`Self::header`], where the engine has been started.
+    /// Like [`Self::header`], for callers that have started the engine.
     pub(super) fn file(&self) -> Result<PathBuf> {
         cached_file("headers", &format!("{self:?}"), |path| self.document()?.write_sparse(path))
     }
@@ -120,7 +120,7 @@ impl Shape {
         let tensors = tensors.map_err(|reason| {
             let reason = said.problem().unwrap_or(reason);
             let (problem, hint) = match Failure::of(&reason) {
-                // The engine asserts that every tensor has numbers in it.
+                // The engine asserts that no tensor is empty.
                 Failure::Assertion => (
                     problem("the engine cannot create its tensors: a size is missing, or 0"),
                     "attention.head_count, feed_forward_length and the like belong to it",
@@ -149,7 +149,7 @@ impl Shape {
 impl FromStr for Shape {
     type Err = Error;
 
-    /// Reads `architecture=llama,block_count=80,...`; a list is written `[1,2]`.
+    /// Parses `architecture=llama,block_count=80,...`; lists are written as `[1,2]`.
     fn from_str(text: &str) -> Result<Self> {
         let mut fields = Map::new();
         let (mut depth, mut start) = (0, 0);
@@ -167,7 +167,7 @@ impl FromStr for Shape {
                     let (key, value) = pair
                         .split_once('=')
                         .ok_or_else(|| problem(format!("`{pair}` is not KEY=VALUE")))?;
-                    // What is no number, no list and no flag is text.
+                    // Anything that is not valid JSON is a string.
                     let value = value.trim();
                     let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
                     fields.insert(key.trim().to_owned(), value);
@@ -183,7 +183,7 @@ fn problem(what: impl std::fmt::Display) -> Error {
     Error::option("shape", what.to_string())
 }
 
-/// The number of a quantisation.
+/// The number of a quantisation in GGUF files.
 pub(super) fn file_type(name: &str) -> Result<u32> {
     mullama_gguf::file_type(name).ok_or_else(|| {
         let names: Vec<_> = FILE_TYPES.iter().map(|(_, name)| *name).collect();
@@ -216,7 +216,7 @@ fn check(key: &str, value: &Value) -> Result<()> {
     }
 }
 
-/// A value of metadata, of the type that files have for this key.
+/// Converts a metadata value to the type that GGUF files use for this key.
 fn value(key: &str, value: &Value) -> Result<mullama_gguf::Value> {
     let is_float = ["epsilon", "freq_base", "scale", "factor", "softcapping", "clamp_kqv"]
         .iter()
@@ -242,7 +242,7 @@ fn value(key: &str, value: &Value) -> Result<mullama_gguf::Value> {
     })
 }
 
-/// Gives a header the tensors that the engine lists, as a quantisation makes them.
+/// Sets the tensors of a header to those that the engine listed for a quantisation.
 fn set_tensors(document: &mut Document, listed: &str, file_type: u32) -> Result<()> {
     let internal = |what: String| Error::new(ErrorKind::Internal, what);
     let tensors: Vec<(String, u32, Vec<u64>)> =
@@ -257,7 +257,7 @@ fn set_tensors(document: &mut Document, listed: &str, file_type: u32) -> Result<
     document.lay_out().map(drop)
 }
 
-/// A file with the header that a model would have in another quantisation.
+/// A file with the header that the model would have in another quantisation.
 pub(super) fn requantized(path: &Path, header: &GgufHeader, file_type: u32) -> Result<PathBuf> {
     let about = format!("{} {} {file_type}", path.display(), stamp(path));
     cached_file("headers", &about, |result| {
@@ -301,12 +301,12 @@ mod tests {
     #[test]
     fn the_engine_says_what_a_shape_holds() {
         let shape: Shape = LLAMA_8B.parse().unwrap();
-        // 8,030,261,248 parameters, less the 64 that scale frequencies, as the published model has.
+        // The published model has 8,030,261,248 parameters, without the 64 frequency factors.
         let header = GgufHeader::read(shape.header().unwrap()).unwrap();
         let numbers: u64 =
             header.tensors.iter().map(|tensor| tensor.shape.iter().product::<u64>()).sum();
         assert_eq!(numbers, 8_030_261_248);
-        // Its file in Q4_K_M has 4.92 GB, in Q8_0 8.54 GB.
+        // Published files have 4.92 GB (Q4_K_M) and 8.54 GB (Q8_0).
         let (middle, large) =
             (size(&shape), size(&shape.clone().with_quantization("Q8_0").unwrap()));
         assert!((4.90e9..4.93e9).contains(&(middle as f64)), "{middle}");

@@ -1,4 +1,4 @@
-//! What is planned: a file, a name, a shape.
+//! The source of a plan: a file, a name or a shape.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -14,14 +14,14 @@ use mullama_base::folders::cache_dir;
 /// What to plan: a model, or the shape of one.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PlanSource {
-    /// What [`crate::Model::load`] takes.
+    /// A path or name, as [`crate::Model::load`] accepts it.
     Model(PathBuf),
     /// A model that need not exist.
     Shape(Shape),
 }
 
 impl PlanSource {
-    /// A source as a program in another language gives it: text, or an object with the fields of a
+    /// Parses a source passed from another language: a string, or an object with the fields of a
     /// [`Shape`].
     pub fn parse(value: Value) -> Result<Self> {
         match value {
@@ -34,7 +34,8 @@ impl PlanSource {
         }
     }
 
-    /// The file with the header, and the options with what a model of the store brings.
+    /// Returns the file with the header, and the options completed with those stored with the
+    /// model.
     pub(super) fn find(&self, options: &PlanOptions) -> Result<(PathBuf, PlanOptions)> {
         let mut options = options.clone();
         let header = match self {
@@ -59,7 +60,7 @@ impl PlanSource {
     }
 }
 
-/// The header of a model that is somewhere else, where the source can be such a one.
+/// Downloads the header of a remote model. Returns none if the source is not a remote one.
 fn remote_header(source: &Path) -> Option<Result<PathBuf>> {
     let source = mullama_hub::Source::parse(source.to_str()?).ok()?;
     if matches!(source, mullama_hub::Source::Path(_)) {

@@ -1,4 +1,4 @@
-//! Devices as they are described, and what stands for them in a dry run.
+//! Device descriptions, and their conversion to simulated devices for dry runs.
 
 use std::str::FromStr;
 
@@ -11,34 +11,35 @@ use super::hardware;
 use crate::device::{DeviceSet, SimulatedGpu, check_backend};
 use crate::{Error, Result};
 
-/// A smaller number for a size is one whose unit was forgotten.
+/// Smallest accepted memory size given as a number. Smaller numbers are rejected, since the unit was probably
+/// forgotten.
 const SMALLEST_MEMORY: u64 = 1 << 20;
 
-/// A GPU that need not be there.
+/// A described GPU, which need not exist.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct DeviceSpec {
-    /// What it is: `RTX 4090`.
+    /// The name of the card: `RTX 4090`.
     pub description: String,
-    /// Bytes of its memory, all of them free.
+    /// Memory size in bytes, all of it free.
     pub memory: u64,
-    /// The backend that it is used by, as `MULLAMA_BACKEND` names it: `cuda`, `vulkan`.
-    /// Backends align and pad differently, and not all can compute while data is on its way.
+    /// The backend that drives it, by its name in `MULLAMA_BACKEND`: `cuda`, `vulkan`. Backends differ in alignment and
+    /// padding, and not all of them can compute and copy at the same time.
     pub backend: String,
-    /// Its peak memory bandwidth in bytes per second, if known.
+    /// Peak memory bandwidth in bytes per second, if known.
     pub bandwidth: Option<f64>,
-    /// Dense 16-bit operations a second, where they are known.
+    /// Dense 16-bit operations per second, if known.
     pub compute: Option<f64>,
-    /// Bytes per second between it and system RAM, if known.
+    /// Bandwidth of the link to system RAM in bytes per second, if known.
     pub link: Option<f64>,
-    /// Bytes of the memory that it shares with the processor, where it does.
+    /// Total size in bytes of the memory that it shares with the CPU, if it does.
     pub shared_memory: Option<u64>,
-    /// Where its figures are published, where they are.
+    /// The source of its figures, if they are published.
     pub source: Option<String>,
 }
 
 impl DeviceSpec {
-    /// A GPU with so many bytes of memory, used by CUDA.
+    /// A GPU with the given memory size in bytes, driven by CUDA.
     pub fn new(memory: u64) -> Self {
         Self {
             description: format!("simulated GPU of {}", units::memory(memory)),
@@ -52,7 +53,7 @@ impl DeviceSpec {
         }
     }
 
-    /// The device in a dry run.
+    /// The simulated device for dry runs.
     pub(super) fn simulated(&self) -> SimulatedGpu {
         SimulatedGpu {
             backend: self.backend.clone(),
@@ -61,10 +62,10 @@ impl DeviceSpec {
         }
     }
 
-    /// A card by its name: `RTX 4090`, `RTX 4060 Ti 16GB`, `M4 Max 64GB`.
+    /// A card by name: `RTX 4090`, `RTX 4060 Ti 16GB`, `M4 Max 64GB`.
     ///
-    /// Names and figures are in `data/hardware.json`, each with its source. An unknown name is an error
-    /// with the nearest ones.
+    /// Names and figures are in `data/hardware.json`, with sources. An unknown name is an error that suggests similar
+    /// names.
     pub fn preset(name: &str) -> Result<Self> {
         let (preset, memory) = hardware::find(name)?;
         let gpu = if preset.unified { working_set(memory) } else { memory };
@@ -94,15 +95,15 @@ impl DeviceSpec {
         self
     }
 
-    /// Sets what it computes in a second.
+    /// Sets its compute, in dense 16-bit operations per second.
     #[must_use]
     pub fn with_compute(mut self, compute: f64) -> Self {
         self.compute = Some(compute);
         self
     }
 
-    /// Devices by a description: a card's name or a size, after a count where there are several, before
-    /// what differs: `2x RTX 3090`, `24GiB`, `24GiB, backend=vulkan, bandwidth=576GB/s`.
+    /// Parses a description of one or several equal devices: an optional count, a card's name or a memory size, then
+    /// optional properties. Examples: `2x RTX 3090`, `24GiB`, `24GiB, backend=vulkan, bandwidth=576GB/s`.
     pub fn list(text: &str) -> Result<Vec<Self>> {
         let (head, rest) = text.split_once(',').unwrap_or((text, ""));
         let (count, name) = hardware::count(head.trim()).unwrap_or((1, head.trim()));
@@ -127,7 +128,7 @@ impl DeviceSpec {
         Ok(vec![spec; count as usize])
     }
 
-    /// Devices by a text as [`Self::list`] takes it, or an object with the keys `name` or `memory`,
+    /// Parses a description in JSON: a string as for [`Self::list`], or an object with the keys `name` or `memory`,
     /// `backend`, `bandwidth`, `compute`, `link` and `count`.
     pub fn from_json(value: &Value) -> Result<Vec<Self>> {
         match value {
@@ -201,7 +202,7 @@ impl DeviceSpec {
 impl FromStr for DeviceSpec {
     type Err = Error;
 
-    /// Reads what [`DeviceSpec::list`] does, of one device.
+    /// Parses a description of a single device, in the syntax of [`DeviceSpec::list`].
     fn from_str(text: &str) -> Result<Self> {
         match <[Self; 1]>::try_from(Self::list(text)?) {
             Ok([one]) => Ok(one),
@@ -210,13 +211,13 @@ impl FromStr for DeviceSpec {
     }
 }
 
-/// What a GPU may use of memory that it shares: on Apple's, two thirds of less than 36 GiB and three
-/// quarters of more (`recommendedMaxWorkingSetSize`, which Metal's devices report as their memory).
+/// The part of shared memory that a GPU may use. On Apple devices: two thirds if the memory is smaller than 36 GiB,
+/// otherwise three quarters (`recommendedMaxWorkingSetSize`, which Metal devices report as their memory size).
 fn working_set(memory: u64) -> u64 {
     if memory < 36 << 30 { memory / 3 * 2 } else { memory / 4 * 3 }
 }
 
-/// A size as text with its unit, or as a number of bytes.
+/// Parses a size: a string with a unit, or a number of bytes.
 fn memory_size(option: &str, value: &Value) -> Result<u64> {
     match value {
         Value::String(text) => size(option, text),
@@ -228,7 +229,7 @@ fn memory_size(option: &str, value: &Value) -> Result<u64> {
     }
 }
 
-/// Bytes, which other languages may write as text with a unit.
+/// A number of bytes. Other languages may also pass a string with a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct ByteSize(pub u64);
@@ -251,7 +252,7 @@ impl<'de> Deserialize<'de> for ByteSize {
     }
 }
 
-/// Bytes in a second, which other languages write as text: `90GB/s`, or a kind of memory, `2x DDR5-5600`.
+/// A number of bytes per second. Other languages pass a string: `90GB/s`, or a type of memory, `2x DDR5-5600`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bandwidth(pub f64);
 
@@ -276,7 +277,7 @@ impl<'de> Deserialize<'de> for Bandwidth {
     }
 }
 
-/// The GPUs to plan for: this machine's, by their names, or described.
+/// The GPUs to plan for: devices of this machine by name, or descriptions.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct DeviceList(pub(super) Vec<DeviceChoice>);
@@ -284,7 +285,7 @@ pub struct DeviceList(pub(super) Vec<DeviceChoice>);
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub(super) enum DeviceChoice {
-    /// What a user wrote.
+    /// The value as the user passed it.
     Written(Value),
     Described(DeviceSpec),
 }
@@ -305,15 +306,15 @@ impl<'de> Deserialize<'de> for DeviceList {
     }
 }
 
-/// A list of devices, understood.
+/// A resolved list of devices.
 pub(super) enum Devices {
-    /// This machine's, of these names.
+    /// Names of devices of this machine.
     Here(Vec<String>),
     Described(Vec<DeviceSpec>),
 }
 
 impl DeviceList {
-    /// Whether all of them are described: what is no description may be the name of a device that is here.
+    /// Whether all entries are descriptions. Anything else may be the name of a device of this machine.
     pub(super) fn are_described(&self) -> bool {
         self.0.iter().all(|choice| match choice {
             DeviceChoice::Written(value) => DeviceSpec::from_json(value).is_ok(),
@@ -321,7 +322,7 @@ impl DeviceList {
         })
     }
 
-    /// Tells names of this machine's devices from descriptions.
+    /// Resolves the list to devices of this machine or to descriptions. A mixture of both is an error.
     pub(super) fn resolve(&self, here: &DeviceSet) -> Result<Devices> {
         let named = |choice: &DeviceChoice| match choice {
             DeviceChoice::Written(Value::String(text)) => {

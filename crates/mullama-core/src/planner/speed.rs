@@ -1,5 +1,5 @@
-//! How fast a plan would be: from the bytes that are read and the operations that are done on each
-//! device for a token, and what the device reads and does in a second.
+//! Predicts the speed of a plan from the bytes that each device reads and the operations that it computes per token,
+//! and from the rates of the device.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -13,46 +13,46 @@ use super::spec::DeviceSpec;
 use crate::device::HOST;
 use mullama_gguf::{GgufHeader, TensorInfo};
 
-/// Tokens of a prompt that are computed at once, where rates are measured and predicted.
+/// Prompt length, in tokens, for which prompt rates are measured and predicted.
 pub(super) const PROMPT: u32 = 512;
 
-/// Bytes a second that a model is read with from a solid-state disk, where nothing is known of it: what
-/// four lanes of `PCIe` 3.0 carry at most is 3.5 GB/s, and reading a file reaches about half.
+/// Assumed read speed of the disk in bytes per second when a model is loaded: an SSD on four lanes of `PCIe` 3.0
+/// transfers at most 3.5 GB/s, and file reads reach about half of that.
 const DISK: f64 = 1.8e9;
 
-/// The share of main memory's peak bandwidth that threads reach together, where it is only described:
-/// sustained reads usually get 70 to 90 % (`data/system-memory.json`).
+/// Assumed share of the peak bandwidth of system RAM that all threads together reach, if the bandwidth is described
+/// instead of measured: sustained reads usually reach 70 to 90 % (`data/system-memory.json`).
 const HOST_SHARE: f64 = 0.8;
 
-/// Seconds for each layer and token on a GPU beside its weights: on an RTX 4090 a model of 22 layers and 636
-/// MiB generates 762 tokens a second (<https://github.com/geerlingguy/ai-benchmarks/issues/43>), 0.37 ms a
-/// token more than its bytes take.
+/// Overhead of a GPU per layer and token in seconds, in addition to reading the weights. On an RTX 4090, a model of 22
+/// layers and 636 MiB generates 762 tokens per second (<https://github.com/geerlingguy/ai-benchmarks/issues/43>); that
+/// is 0.37 ms per token more than reading its weights takes.
 const GPU_LAYER: f64 = 0.37e-3 / 22.0;
 
-/// Seconds that a value takes from a device to the next beside its bytes: a copy and a wait.
+/// Latency of passing activations to the next device in seconds, in addition to the transfer itself: a copy and a wait.
 const HOP: f64 = 20e-6;
 
-/// What a device does in a second.
+/// The performance of a device.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Rates {
-    /// Bytes of weights a second, one token at a time, by their type; `""` is for types that are not
-    /// listed.
+    /// Bytes of weights read per second when generating one token at a time, by tensor type; `""` is the rate of types
+    /// that are not listed.
     pub read: BTreeMap<String, f64>,
-    /// Operations on weights a second, many tokens at a time, likewise.
+    /// Operations on weights per second when processing many tokens at once, likewise by tensor type.
     pub compute: BTreeMap<String, f64>,
-    /// Bytes of KV cache a second, one token at a time, where that is what limits.
+    /// Bytes of KV cache read per second when generating, if memory bandwidth limits attention.
     pub attend_bytes: Option<f64>,
-    /// Operations of attention a second, one token at a time, where that is what limits.
+    /// Attention operations per second when generating, if compute limits attention.
     pub attend_operations: Option<f64>,
-    /// Operations of attention a second, many tokens at a time.
+    /// Attention operations per second when processing many tokens at once.
     pub attend_prompt: f64,
-    /// Seconds for each layer and step beside its weights.
+    /// Seconds per layer and step, in addition to the weights.
     pub per_layer: f64,
-    /// Seconds for each step beside its layers.
+    /// Seconds per step, in addition to the layers.
     pub per_step: f64,
     /// Bytes per second between the device and system RAM.
     pub link: Option<f64>,
-    /// Where these come from.
+    /// A description of the source of these rates.
     pub source: String,
 }
 
@@ -61,7 +61,7 @@ impl Rates {
         map.get(ty).or_else(|| map.get("")).copied().unwrap_or(f64::INFINITY)
     }
 
-    /// The same for all types.
+    /// The same rates for all tensor types.
     pub fn uniform(bandwidth: f64, compute: f64, link: Option<f64>, source: String) -> Self {
         Self {
             read: [(String::new(), bandwidth)].into(),
@@ -76,7 +76,8 @@ impl Rates {
         }
     }
 
-    /// Those of a described device, from its published figures and what its backend reaches of them.
+    /// The rates of a described device: its published figures, times the shares of them that its backend reaches. None
+    /// if its bandwidth or its backend's shares are unknown.
     pub fn of_spec(spec: &DeviceSpec) -> Option<Self> {
         let (read, compute) = reached(&spec.backend)?;
         let source = spec.source.as_deref().unwrap_or("as described");
@@ -87,13 +88,13 @@ impl Rates {
             compute * 100.0
         );
         let bandwidth = spec.bandwidth?;
-        // Where computation is not described, as much for a byte as most cards have.
+        // If compute is not described, assume 80 operations per byte of bandwidth, as most cards have.
         let operations = spec.compute.unwrap_or(bandwidth * 80.0);
         let rates = Self::uniform(bandwidth * read, operations * compute, spec.link, source);
         Some(Self { per_layer: GPU_LAYER, ..rates })
     }
 
-    /// Those of main memory that is only described, with this machine's processor.
+    /// The rates of this machine's CPU with described instead of measured system RAM.
     pub fn of_host(mut self, bandwidth: f64) -> Self {
         let measured = self.read.values().copied().fold(0.0, f64::max);
         let factor = bandwidth * HOST_SHARE / measured;
@@ -109,8 +110,8 @@ impl Rates {
     }
 }
 
-/// The shares of a card's published bandwidth and computation that a backend reaches: the middle of what
-/// was measured (`data/efficiency.json`).
+/// The shares of the published bandwidth and compute of a card that a backend reaches: the medians of the measurements
+/// in `data/efficiency.json`.
 fn reached(backend: &str) -> Option<(f64, f64)> {
     let of = |share: fn(&Measured) -> Option<f64>| {
         let measured = measured().iter().filter(|one| one.backend == backend);
@@ -133,13 +134,13 @@ struct Measured {
 }
 
 impl Measured {
-    /// The share of the bandwidth.
+    /// The reached share of the card's bandwidth.
     fn read(&self) -> Option<f64> {
         let (card, _) = hardware::find(&self.card).ok()?;
         Some(self.decode_tps? * self.bytes / card.bandwidth())
     }
 
-    /// The share of the computation.
+    /// The reached share of the card's compute.
     fn computed(&self) -> Option<f64> {
         let (card, _) = hardware::find(&self.card).ok()?;
         Some(self.prefill_tps? * self.parameters * 2.0 / card.compute())
@@ -159,27 +160,27 @@ fn measured() -> &'static [Measured] {
     })
 }
 
-/// What one device does for a token.
+/// The work of one device per token.
 #[derive(Debug, Default)]
 struct Work {
-    /// Bytes and operations by type of weight.
+    /// Bytes and operations by tensor type.
     weights: BTreeMap<String, Flow>,
     layers: f64,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Flow {
-    /// Bytes that a token needs: of a mixture's experts those that it goes through.
+    /// Bytes that are read per generated token; of the experts of a mixture, only the used share.
     read: f64,
-    /// Bytes that a long prompt needs.
+    /// Bytes that are read for a long prompt, which uses all experts.
     whole: f64,
-    /// Operations for a token of a long prompt.
+    /// Operations per token of a long prompt.
     operations: f64,
 }
 
 impl Work {
-    /// Adds a tensor of which a token needs a share; one that is not `of_block` is needed for the last token of a
-    /// prompt only, whose logits are asked for.
+    /// Adds a tensor, `share` of which is used per token. A tensor outside the blocks (`of_block` is false) is used
+    /// only for the last token of a prompt, the one whose logits are requested.
     fn add(&mut self, tensor: &TensorInfo, share: f64, of_block: bool) {
         let numbers = tensor.shape.iter().product::<u64>() as f64;
         let flow = self.weights.entry(tensor.ty.to_string()).or_default();
@@ -192,12 +193,12 @@ impl Work {
     }
 }
 
-/// The block that a tensor belongs to.
+/// The index of the block that a tensor belongs to, parsed from its name.
 fn block_of(name: &str) -> Option<usize> {
     name.strip_prefix("blk.")?.split_once('.')?.0.parse().ok()
 }
 
-/// What each device does, by its name.
+/// The work of each device, by device name.
 fn work(plan: &Plan, header: &GgufHeader) -> BTreeMap<String, Work> {
     let layers = plan.layer_devices();
     let mut by_device: BTreeMap<String, Work> = BTreeMap::new();
@@ -215,7 +216,8 @@ fn work(plan: &Plan, header: &GgufHeader) -> BTreeMap<String, Work> {
     let output = layers.last().copied().unwrap_or(HOST);
     for tensor in &header.tensors {
         let block = block_of(&tensor.name);
-        // Of an embedding one row is read; it is read whole where it is the output matrix too.
+        // Only one row of an embedding is read per token. If it is also the output matrix (tied), it is read
+        // completely.
         if tensor.name.contains("token_embd") && !(is_tied && tensor.name == "token_embd.weight") {
             continue;
         }
@@ -239,7 +241,7 @@ fn work(plan: &Plan, header: &GgufHeader) -> BTreeMap<String, Work> {
     by_device
 }
 
-/// What attention takes of a layer.
+/// Operations per token, per token before it, and per layer.
 pub(super) struct Attention {
     /// Operations for a token and each token before it, in one layer.
     pub operations: f64,
@@ -251,13 +253,13 @@ impl Attention {
         let width = number("embedding_length").unwrap_or(0.0);
         let heads = number("attention.head_count");
         let head = number("attention.key_length");
-        // Keys times queries, and values by their weights: a product and a sum each.
+        // The products of queries and keys, and of weights and values: a multiplication and an addition each.
         let all = heads.and_then(|heads| Some(heads * head?)).unwrap_or(width);
         Self { operations: 4.0 * all }
     }
 }
 
-/// Seconds of a step, by what they are spent on.
+/// Seconds of a step with the bottleneck that each part is attributed to.
 #[derive(Default)]
 struct Seconds(Vec<(f64, String)>);
 
@@ -270,14 +272,15 @@ impl Seconds {
         self.0.iter().map(|(seconds, _)| seconds).sum()
     }
 
-    /// What the most are spent on.
+    /// The bottleneck with the most time.
     fn bound_by(&self) -> String {
         let most = self.0.iter().max_by(|(a, _), (b, _)| a.total_cmp(b));
         most.map(|(_, on)| on.clone()).unwrap_or_default()
     }
 }
 
-/// Predicts how fast a plan is, with these rates by device; none where those of a device are not known.
+/// Predicts the speed of a plan from the rates of its devices. Returns none if the rates of a device in use are
+/// unknown.
 pub(super) fn predict(
     plan: &Plan,
     header: &GgufHeader,
@@ -325,19 +328,19 @@ pub(super) fn predict(
 }
 
 impl Work {
-    /// One token, with an empty context.
+    /// Adds the time of one token with an empty context.
     fn decode(&self, seconds: &mut Seconds, name: &str, rates: &Rates) {
         let flows = || self.weights.iter();
         let read: f64 = flows().map(|(ty, flow)| flow.read / Rates::of(&rates.read, ty)).sum();
         let bytes: f64 = flows().map(|(_, flow)| flow.read).sum();
-        // Where others of its types come much faster, it is not the memory that is slow.
+        // If other types are read much faster, memory bandwidth is not the bottleneck.
         let fastest = rates.read.values().copied().fold(0.0, f64::max);
         let bound = if bytes / read < 0.6 * fastest { "computation" } else { "memory" };
         seconds.add(read, format!("the {bound} of {name}"));
         seconds.add(self.layers * rates.per_layer, format!("starting computations on {name}"));
     }
 
-    /// What a full context adds to a token.
+    /// Returns the seconds that a full context adds to a token.
     fn attend(&self, plan: &Plan, name: &str, rates: &Rates, attention: &Attention) -> f64 {
         let held = plan.all_devices().find(|device| device.name == name);
         let bytes = held.map_or(0, |device| device.kv) as f64;
@@ -350,7 +353,8 @@ impl Work {
         by_bytes.max(by_operations)
     }
 
-    /// A token of a long prompt, on the device itself or on one that fetches the weights.
+    /// Adds the time of one token of a long prompt, computed on the device itself or, if `helper` is present, on a GPU
+    /// to which the weights are copied.
     fn prefill(
         &self,
         seconds: &mut Seconds,

@@ -1,4 +1,4 @@
-//! A plan as text: a table, bars, and why each layer is where it is.
+//! Plans as text: a table, bars, and an explanation of the placement of layers.
 
 use std::fmt::{self, Write as _};
 
@@ -6,7 +6,7 @@ use super::plan::{Plan, PlannedDevice, Prediction};
 use crate::device::HOST;
 use mullama_base::{table, units, wrapped};
 
-/// Most characters of a bar.
+/// Maximum width of a bar in characters.
 const WIDTH: u64 = 48;
 
 impl fmt::Display for Plan {
@@ -33,14 +33,14 @@ impl fmt::Display for Prediction {
     }
 }
 
-/// A rate, with as many digits as mean something.
+/// Formats a rate with a sensible number of digits.
 pub(super) fn rate(rate: f64) -> String {
     if rate < 10.0 { format!("{rate:.1}") } else { format!("{rate:.0}") }
 }
 
 impl Plan {
-    /// The plan as text, in lines of at most `width` characters where that is given. Alternatives that do not fit
-    /// either are counted, and listed only if `all` are wanted.
+    /// The plan as text. Lines are wrapped at `width` characters if it is set. Alternatives that do not fit are only
+    /// counted, unless `all` is set.
     pub fn text(&self, width: Option<usize>, all: bool) -> String {
         let name = self.model.name.as_deref().unwrap_or("model");
         let mut text =
@@ -103,7 +103,7 @@ impl Plan {
         text
     }
 
-    /// The plan in a line: whether it fits, how, and how fast it would be.
+    /// A one-line summary: whether and how the model fits, and the predicted speed.
     pub fn summary(&self) -> String {
         let speed = self
             .predicted
@@ -161,14 +161,14 @@ impl Plan {
                 row
             })
             .collect();
-        // Numbers end in the same column.
+        // Numbers are right-aligned.
         table(&header, &rows, &(1..header.len() - 1), width)
     }
 
     fn bars(&self, width: Option<usize>) -> String {
         let widest = self.all_devices().map(|device| device.name.chars().count()).max();
         let widest = widest.unwrap_or_default();
-        // Two spaces, and the line behind which there is too much.
+        // Two spaces, and the line that marks the end of the memory.
         let room = width.map_or(WIDTH, |width| width.saturating_sub(widest + 3) as u64);
         let mut text = String::new();
         for device in self.all_devices() {
@@ -237,7 +237,8 @@ impl Plan {
     }
 }
 
-/// What a device would hold, to scale in so many characters; what is too much goes on behind a line.
+/// Draws the planned memory of a device to scale, `width` characters wide. Memory beyond the device's size is drawn
+/// after a line.
 fn bar(device: &PlannedDevice, width: u64) -> String {
     let whole = device.free.max(device.total()).max(1);
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! What a plan is good for, in words, by the thresholds and rules of thumb of offloading guides.
+//! Rates a plan in words, by the thresholds and rules of thumb of offloading guides.
 
 use std::fmt;
 
@@ -8,30 +8,30 @@ use super::plan::{Alternative, Plan};
 use super::table::rate;
 use mullama_base::units;
 
-/// Tokens a second from which a chat is comfortable: faster than most people read.
+/// Tokens per second that are comfortable for chat: faster than most people read.
 const CHAT: f64 = 8.0;
-/// Tokens a second below which even work that nobody waits for takes too long.
+/// Tokens per second below which even batch work takes too long.
 const BATCH: f64 = 2.0;
-/// The share of the memory of GPUs that rules of thumb count with.
+/// The share of GPU memory that rules of thumb assume to be usable.
 const RULE_SHARE: f64 = 0.9;
-/// GPUs that hold a part of a model are worth it where they make it so many times as fast.
+/// The speedup from which partial offloading is considered worthwhile.
 const WORTH: f64 = 1.2;
 
-/// What a speed is good for.
+/// What a generation speed is suitable for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Verdict {
-    /// At least 8 tokens a second.
+    /// At least 8 tokens per second.
     Chat,
-    /// At least 2 tokens a second.
+    /// At least 2 tokens per second.
     Batch,
-    /// Less.
+    /// Less than 2 tokens per second.
     TooSlow,
 }
 
 impl Verdict {
-    /// Of so many tokens a second.
+    /// The verdict for a speed in tokens per second.
     pub fn of(decode_tps: f64) -> Self {
         match decode_tps {
             CHAT.. => Self::Chat,
@@ -40,7 +40,7 @@ impl Verdict {
         }
     }
 
-    /// In a word or two, for tables.
+    /// A short name for tables.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Chat => "chat",
@@ -61,15 +61,14 @@ impl fmt::Display for Verdict {
 }
 
 impl Plan {
-    /// What the predicted speed is good for; none where the model does not fit, or no speed is predicted.
+    /// The verdict for the predicted speed. None if the model does not fit or no speed is predicted.
     pub fn verdict(&self) -> Option<Verdict> {
         let predicted = self.predicted.as_ref().filter(|_| self.fits)?;
         Some(Verdict::of(predicted.decode_tps))
     }
 
-    /// What speaks for and against this placement, a sentence each: whether GPUs that hold a part of the model
-    /// are worth it, whether a smaller quantisation is the better choice, and how much system RAM it takes beside
-    /// the GPUs.
+    /// Advice on this placement, one sentence each: whether partial offloading is worthwhile, whether a smaller
+    /// quantisation is the better choice, and how much system RAM is needed in addition to the GPUs.
     pub fn advice(&self) -> Vec<String> {
         if !self.fits || self.devices.is_empty() {
             return Vec::new();
@@ -83,7 +82,7 @@ impl Plan {
         advice
     }
 
-    /// Whether GPUs hold a part of the model and not the whole.
+    /// Whether the GPUs contain only a part of the model.
     fn is_in_part(&self) -> bool {
         self.n_gpu_layers < self.n_layers || self.n_cpu_moe > 0
     }
@@ -108,7 +107,7 @@ impl Plan {
         })
     }
 
-    /// The largest of the smaller quantisations that goes onto the GPUs as a whole.
+    /// Advice on the largest smaller quantisation that fits on the GPUs completely.
     fn smaller_quantisation(&self) -> Option<String> {
         let is_whole = |one: &&Alternative| {
             one.fits
