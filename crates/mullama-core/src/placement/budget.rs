@@ -1,4 +1,4 @@
-//! How much of each device a model may take.
+//! How much memory of each device a model may use.
 
 use mullama_base::units;
 
@@ -6,29 +6,28 @@ use crate::device::{HOST, Handle, gpu};
 use crate::engine::{DeviceShare, Placement, WeightSettings};
 use crate::{Error, ErrorKind, Result};
 
-/// What `auto` keeps free on a GPU, for other programs and for what is allocated later (llama.cpp's
-/// `common_fit_params` keeps as much): this, or a tenth of a small one.
+/// The margin that `auto` leaves free on a GPU, for other programs and later allocations: 1 GiB, as in llama.cpp's
+/// `common_fit_params`, but at most a tenth of the GPU's memory.
 const MARGIN: u64 = 1 << 30;
 
-/// A device and what may be used of it.
+/// A device and its usable memory.
 #[derive(Debug, Clone)]
 pub(crate) struct Budget {
     pub name: String,
-    /// None where it is the machine's own memory.
+    /// None for system RAM.
     pub device: Option<Handle>,
-    /// Bytes that are free.
+    /// Free bytes.
     pub free: u64,
-    /// Bytes that `auto` does not touch.
+    /// Bytes that `auto` leaves free.
     pub margin: u64,
-    /// What the device is, for the planner to know it again.
+    /// Identifies the device for the cache of dry runs.
     pub identity: String,
-    /// Whether it is another machine's.
+    /// Whether the device belongs to another machine.
     pub is_remote: bool,
 }
 
 impl Budget {
-    /// What so many bytes leave of those that may be used, as a part of them; less than none where there are
-    /// too few.
+    /// The share of the usable bytes that is left if `needed` bytes are used; negative if they are not enough.
     fn room(&self, needed: u64, keep_margin: bool) -> f64 {
         let margin = if keep_margin { self.margin } else { 0 };
         let usable = self.free as f64 - margin as f64;
@@ -36,20 +35,19 @@ impl Budget {
     }
 }
 
-/// What may be used of everything that a model could go to.
+/// The budgets of all devices that a model can use.
 #[derive(Debug, Clone)]
 pub(crate) struct Budgets {
     /// In the order in which they are filled.
     pub gpus: Vec<Budget>,
     pub host: Budget,
-    /// Whether weights that stay in the machine's own memory have to fit it: those of a mapped file are
-    /// read again when they are needed.
+    /// Whether weights in system RAM must fit into free memory. Memory-mapped weights need not: they can be read from
+    /// the file again.
     pub host_weights_count: bool,
 }
 
 impl Budgets {
-    /// Those of the GPUs that may be used, the one with the most free memory first where the order is
-    /// ours to choose.
+    /// The budgets of the usable GPUs and of system RAM. If the order is open, GPUs with more free memory come first.
     pub fn of(weights: &WeightSettings, is_order_open: bool) -> Result<Self> {
         let limit = limit_from("MULLAMA_GPU_MEMORY")?;
         let mut gpus: Vec<_> = weights
@@ -69,7 +67,7 @@ impl Budgets {
             })
             .collect();
         if is_order_open {
-            // Nearest first, then largest.
+            // Local GPUs first, then by free memory.
             gpus.sort_by_key(|gpu| (gpu.is_remote, std::cmp::Reverse(gpu.free)));
         }
         let (free, _) = gpu::host_memory();
@@ -98,7 +96,7 @@ impl Budgets {
         self
     }
 
-    /// Pairs of a device that holds a part, and that part.
+    /// Pairs of a device in use and its share of the placement.
     fn shares<'a>(
         &'a self,
         placement: &'a Placement,
@@ -108,33 +106,32 @@ impl Budgets {
         placement.devices.iter().filter_map(move |share| Some((find(share)?, share)))
     }
 
-    /// Bytes of a part that its device must have free.
+    /// Bytes of a share that must be free on its device.
     fn needed(&self, share: &DeviceShare) -> u64 {
         let is_paged = share.name == HOST && !self.host_weights_count;
         if is_paged { share.kv + share.compute + share.projector } else { share.total() }
     }
 
-    /// Whether every device has room for its part.
+    /// Whether every share fits on its device.
     pub fn fit(&self, placement: &Placement, keep_margin: bool) -> bool {
         self.room(placement, keep_margin) >= 0.0
     }
 
-    /// The room that is left on the device that has the least of it, as a part of what may be used there;
-    /// less than none where a part does not fit.
+    /// The smallest share of usable bytes that is left on any device; negative if something does not fit.
     pub fn room(&self, placement: &Placement, keep_margin: bool) -> f64 {
         self.shares(placement)
             .map(|(budget, share)| budget.room(self.needed(share), keep_margin))
             .fold(1.0, f64::min)
     }
 
-    /// The room that one of the GPUs has left beside its margin, as a part of what may be used.
+    /// The share of the usable bytes that is left on a GPU, excluding its margin.
     pub fn room_on_gpu(&self, index: usize, placement: &Placement) -> f64 {
         let gpu = &self.gpus[index];
         let share = placement.devices.iter().find(|share| share.name == gpu.name);
         gpu.room(share.map_or(0, |share| self.needed(share)), true)
     }
 
-    /// What is short of room, in words.
+    /// Describes which devices lack memory.
     pub fn shortages(&self, placement: &Placement) -> Vec<String> {
         self.shares(placement)
             .filter(|(budget, share)| budget.room(self.needed(share), false) < 0.0)
@@ -150,7 +147,7 @@ impl Budgets {
             .collect()
     }
 
-    /// What every device would have to hold, each as `NAME: needed BYTES, free BYTES`.
+    /// The needed and free memory of every device, each as `NAME: needed BYTES, free BYTES`.
     pub fn describe(&self, placement: &Placement) -> String {
         let sizes = self.shares(placement).map(|(budget, share)| {
             let needed = self.needed(share);
@@ -160,8 +157,8 @@ impl Budgets {
     }
 }
 
-/// `MULLAMA_GPU_MEMORY` is the most that may be used of each GPU, `MULLAMA_HOST_MEMORY` of the machine's
-/// own memory, as `8GiB` or `500MB`.
+/// Reads a memory limit from an environment variable, such as `8GiB` or `500MB`. `MULLAMA_GPU_MEMORY` limits the use of
+/// each GPU, `MULLAMA_HOST_MEMORY` the use of system RAM.
 fn limit_from(variable: &str) -> Result<Option<u64>> {
     let Ok(text) = std::env::var(variable) else { return Ok(None) };
     units::parse_size(&text).map(Some).ok_or_else(|| {

@@ -1,5 +1,4 @@
-//! Remembers what dry runs said, in this process and on disk, so that a model that was loaded before is
-//! placed at once.
+//! Caches the results of dry runs in memory and on disk, so that a model that was loaded before is placed immediately.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -16,28 +15,27 @@ use mullama_base::{Draft, read_file, write_whole};
 use mullama_gguf::GgufHeader;
 use mullama_sys::kernels::Kernels;
 
-/// More answers than this about one model are not kept, and more models than this.
+/// Maximum number of cached results per model, and maximum number of models.
 const MAX_ENTRIES: usize = 500;
-/// Bytes of the longest file of answers.
+/// Maximum size in bytes of a cache file.
 const MAX_FILE_SIZE: u64 = 64 << 20;
 
-/// By what was asked, as a number that is the same in another process.
+/// Results by the hash of the question, which is stable across processes.
 type Answers = HashMap<u64, Placement>;
 
-/// What is known about one model. Dropping it writes what is new to disk, so that a search writes once,
-/// however many dry runs it took.
+/// The cached results of one model. New results are written to disk on drop, so that a search writes only once.
 pub(super) struct Cache {
     file: PathBuf,
-    /// What every question is about: the model's file as it is now, and the engine.
+    /// Hash of what all questions have in common: the current model file and the engine.
     about: u64,
-    /// Whether there are answers that the file does not have.
+    /// Whether there are results that are not in the file.
     is_changed: Cell<bool>,
 }
 
-/// Raised when a dry run comes to say something else, so that no older answer is taken for one.
+/// Incremented when the meaning of a dry run's result changes, to invalidate older results.
 const GENERATION: u32 = 3;
 
-/// Answers by the file that they are kept in.
+/// Results by cache file.
 static KNOWN: Mutex<Option<HashMap<PathBuf, Answers>>> = Mutex::new(None);
 
 impl Cache {
@@ -50,7 +48,7 @@ impl Cache {
         Self { file, about, is_changed: Cell::new(false) }
     }
 
-    /// What has been remembered of a question.
+    /// Returns the cached result of a question.
     pub fn get(&self, question: u64) -> Option<Placement> {
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
         let known = known.get_or_insert_default();
@@ -60,7 +58,7 @@ impl Cache {
         known[&self.file].get(&hash_of(&(self.about, question))).cloned()
     }
 
-    /// Remembers an answer.
+    /// Caches a result.
     pub fn put(&self, question: u64, answer: &Placement) {
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
         let answers = known.get_or_insert_default().entry(self.file.clone()).or_default();
@@ -73,7 +71,7 @@ impl Cache {
 }
 
 impl Drop for Cache {
-    /// A cache that cannot be written is no reason to fail.
+    /// Failing to write the cache is not an error.
     fn drop(&mut self) {
         if !self.is_changed.get() {
             return;
@@ -86,7 +84,7 @@ impl Drop for Cache {
     }
 }
 
-/// A number that is the same in another process.
+/// A hash that is stable across processes.
 pub(super) fn hash_of(value: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
@@ -108,7 +106,7 @@ fn write(file: &Path, answers: &Answers) -> std::io::Result<()> {
     write_whole(file, &serde_json::to_vec(answers)?)
 }
 
-/// A file in a folder of the cache, made where it is not there yet. `about` tells it from all others.
+/// Returns a file in a folder of the cache, and creates it if it does not exist. `about` identifies its content.
 pub(crate) fn cached_file(
     folder: &str,
     about: &str,
@@ -116,7 +114,7 @@ pub(crate) fn cached_file(
 ) -> crate::Result<PathBuf> {
     let dir = cache_dir().join(folder);
     let file = dir.join(format!("{:016x}.gguf", hash_of(&(env!("CARGO_PKG_VERSION"), about))));
-    // One that is damaged is made anew.
+    // A damaged file is created again.
     if GgufHeader::read(&file).is_ok() {
         return Ok(file);
     }
@@ -129,7 +127,7 @@ pub(crate) fn cached_file(
     Ok(file)
 }
 
-/// Makes room in the folder for one more model.
+/// Deletes the oldest files of the folder if necessary, to make room for a new one.
 fn forget_oldest(dir: &Path) {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let written =
@@ -141,7 +139,7 @@ fn forget_oldest(dir: &Path) {
     }
 }
 
-/// Tells a file from one that is put in its place.
+/// A string that changes when the file is modified or replaced.
 pub(crate) fn stamp(path: &Path) -> String {
     let Ok(file) = fs::metadata(path) else { return String::new() };
     let written = file.modified().ok();
@@ -149,7 +147,8 @@ pub(crate) fn stamp(path: &Path) -> String {
     format!("{} {:?}", file.len(), written.unwrap_or_default())
 }
 
-/// The modules in use, and whose kernels of the processor's: others may take another amount of memory.
+/// Identifies the loaded modules, and whether our CPU kernels are used: other modules may need a different amount of
+/// memory.
 fn modules() -> String {
     let modules = runtime::modules().iter().filter(|module| module.outcome.is_ok());
     let described: Vec<_> = modules

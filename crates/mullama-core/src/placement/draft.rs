@@ -1,4 +1,4 @@
-//! Where a draft model goes: before the model, which has what is left.
+//! Places a draft model. It is placed first; the model receives the remaining memory.
 
 use super::beside::explain;
 use super::budget::Budgets;
@@ -12,17 +12,17 @@ use crate::source::DraftFile;
 use crate::{Error, ErrorKind, Result};
 use mullama_base::Text;
 
-/// Where a draft model goes.
+/// A draft model with its placement.
 pub(crate) struct PlacedDraft<'a> {
     search: PlacementSearch<'a>,
     pub decision: PlacementDecision,
-    /// What it takes there.
+    /// The memory that it needs on each device.
     pub placement: Placement,
 }
 
 impl<'a> PlacedDraft<'a> {
-    /// Places a draft model for a model that is loaded with these options, in a context of that model's. `host` are
-    /// the free bytes of the machine's own memory.
+    /// Places the draft model of a model that is loaded with `params` and `context`. `host` is the number of free bytes
+    /// of system RAM.
     pub fn new(
         draft: &'a DraftFile,
         params: &ModelParams,
@@ -51,12 +51,12 @@ impl<'a> PlacedDraft<'a> {
         Ok(Self { search, decision, placement })
     }
 
-    /// Adds to the refusal of the model how much of the memory the draft model takes.
+    /// Adds the size of the draft model to the error of a model that does not fit.
     pub fn explain(&self, error: Error) -> Error {
         explain(error, "the draft model", "draft_bytes", &self.placement)
     }
 
-    /// Takes the size of the context that the model got.
+    /// Sets the context size to that of the model.
     pub fn set_n_ctx(&mut self, n_ctx: u32) -> Result<()> {
         if self.decision.context.n_ctx != n_ctx {
             self.decision.context.n_ctx = n_ctx;

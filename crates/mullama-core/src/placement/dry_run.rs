@@ -1,21 +1,21 @@
-//! What a model and its context would take, without making them.
+//! Determines how much memory a model and its context would need, without allocating it.
 
 use std::sync::Arc;
 
 use crate::Result;
 use crate::engine::{Context, ContextSettings, Placement, Weights};
 
-/// What a context of these settings would put where, on weights of which only the metadata are loaded; `looked_up` bytes
-/// of them are tables in which rows are looked up.
+/// Returns the memory that a context with these settings would need on each device, on weights with metadata only.
+/// `looked_up` is the size in bytes of the lookup tables among the weights.
 ///
-/// The engine reserves buffers for a full step, and for one in which each sequence has one token; what it keeps
-/// is the larger of both for each device. Where it allocates nothing, it measures the first (`sched_reserve` in
-/// llama-context.cpp), so the second is made the full step of another context. That matters where weights
-/// that lie on the processor are computed with on a GPU, which is done for many tokens alone: not where
-/// the processor has nothing but tables.
+/// The engine reserves buffers for a full step and for a step with one token per sequence, and uses the larger of both
+/// on each device. If it allocates nothing, it only measures the former (`sched_reserve` in llama-context.cpp). The
+/// latter is therefore measured as the full step of another context. The sizes only differ if weights in system RAM are
+/// computed with on a GPU, which happens in steps of many tokens; if there are only lookup tables in system RAM, the
+/// second measurement is skipped.
 ///
-/// The engine keeps some 50 bytes for each token of context even so: of a context of more than a million tokens
-/// the bytes are those of two smaller ones, drawn out, since all that grows grows evenly.
+/// Even in a dry run, the engine allocates about 50 bytes per token of context. The sizes for more than 2^20 tokens are
+/// therefore extrapolated from two smaller contexts, since everything that grows with the context grows linearly.
 pub(crate) fn dry_run(
     weights: Arc<Weights>,
     settings: &ContextSettings,
@@ -34,7 +34,7 @@ pub(crate) fn dry_run(
 }
 
 fn measure(weights: Arc<Weights>, settings: &ContextSettings, looked_up: u64) -> Result<Placement> {
-    /// What alignment adds to two tables at most.
+    /// The maximum padding for the alignment of two tables.
     const ALIGNED: u64 = 160;
     let full = Context::new(Arc::clone(&weights), settings)?;
     let placement = full.planned_placement()?;

@@ -1,4 +1,4 @@
-//! What a model's header says that a placement needs.
+//! The values of a model's header that a placement needs.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use mullama_gguf::{GgufHeader, MetadataValue};
 
-/// A number of the model's architecture, as the file has it or the caller overrides it.
+/// A number in the metadata of the model's architecture, from the overrides or the file.
 pub(crate) fn number(
     header: &GgufHeader,
     overrides: &BTreeMap<String, Value>,
@@ -18,7 +18,7 @@ pub(crate) fn number(
     overridden.or_else(|| header.architecture_number(key))
 }
 
-/// What the metadata would say of a vocabulary that is as large as the file's and has no words.
+/// Metadata overrides for a vocabulary of the file's size without any tokens in it.
 pub(super) fn vocabulary(header: &GgufHeader) -> BTreeMap<String, Value> {
     let architecture = header.text("general.architecture");
     let (Some(architecture), Some(&MetadataValue::Array { length, .. })) =

@@ -1,19 +1,19 @@
-//! The largest number with which there is room, found in few tries.
+//! Finds the largest number that fits, with few evaluations.
 
 use crate::Result;
 
-/// What is known of none: that it leaves everything.
+/// The starting point zero, with which all room is left.
 pub(super) const NONE: (u32, f64) = (0, 1.0);
 
-/// The largest number up to `most` with which there is room; the room falls with the number, and `held` is one
-/// with which there is some, and how much. It falls evenly, or nearly so, and is looked for where it would end if
-/// it did; where that leads nowhere, halfway.
+/// Returns the largest number up to `most` that fits, that is, for which `room` is not negative. The room must decrease
+/// with the number. `held` is a number that fits, with its room. The decrease is usually almost linear, so the search
+/// interpolates linearly; if that converges slowly, it bisects.
 pub(super) fn largest(
     mut held: (u32, f64),
     most: u32,
     room: impl Fn(u32) -> Result<f64>,
 ) -> Result<u32> {
-    /// Tries in a row that leave more than half of what there was to look through.
+    /// Number of consecutive slow steps, which remove less than half of the interval, before a bisection.
     const SLOW: u32 = 2;
     if most <= held.0 {
         return Ok(most);
@@ -53,7 +53,7 @@ mod tests {
             (found.unwrap(), asked.into_inner().len())
         };
         for limit in 0..=200 {
-            // Evenly, by leaps, and slowly first: none is asked much more often than by halving.
+            // Linear, stepwise and curved room: none takes many more evaluations than bisection.
             let even = tries(200, &|n| 1.0 - f64::from(n) / (f64::from(limit) + 0.5));
             assert!(even.0 == limit && even.1 <= 3, "{limit}: {even:?}");
             let leap = tries(200, &|n| if n <= limit { 0.01 } else { -1.0 });

@@ -1,7 +1,8 @@
-//! Where a model goes, decided before a byte of its weights is read.
+//! Decides where to place a model, before any weights are read.
 //!
-//! Every number comes from a dry run: the engine's own loader, told not to allocate
-//! (`llama_model_params.no_alloc`), makes model and context, and says what it would have put where.
+//! All sizes come from dry runs: the engine's own loader creates the model and the context without
+//! allocating memory (`llama_model_params.no_alloc`), and reports what it would have allocated
+//! where.
 
 mod beside;
 mod budget;

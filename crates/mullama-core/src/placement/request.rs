@@ -9,20 +9,20 @@ use mullama_gguf::GgufHeader;
 
 /// A requested placement, which may leave settings open.
 pub(crate) struct PlacementRequest {
-    /// What was given, resolved; what is open has its widest meaning there.
+    /// The resolved options. Open settings have the value that asks for most.
     pub asked: PlacementDecision,
-    /// Whether so many layers go to GPUs as fit.
+    /// Whether the number of layers on GPUs is chosen automatically.
     pub are_layers_open: bool,
-    /// Whether it is open how many of the GPUs are used, and with which shares.
+    /// Whether the number of GPUs and their shares are open.
     pub are_shares_open: bool,
-    /// Whether it is open where the experts of a mixture go.
+    /// Whether the placement of a mixture's experts is open.
     pub are_experts_open: bool,
-    /// Whether the context may be made smaller.
+    /// Whether the context may be reduced.
     pub is_context_open: bool,
 }
 
 impl PlacementRequest {
-    /// Of options that were resolved for the devices that there are.
+    /// Creates a request from options that were resolved for the available devices.
     pub fn new(
         header: &GgufHeader,
         params: &ModelParams,
@@ -48,7 +48,7 @@ fn are_shares_open(params: &ModelParams) -> bool {
         && matches!(params.split_mode, None | Some(SplitMode::Layer))
 }
 
-/// Whether it is open in which order the GPUs are filled.
+/// Whether the order in which the GPUs are filled is open.
 pub(crate) fn is_order_open(params: &ModelParams) -> bool {
     params.devices.is_none() && are_shares_open(params)
 }

@@ -1,4 +1,4 @@
-//! Whether there is room for one more context on a model that is loaded.
+//! Checks whether memory is available for another context on a loaded model.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use crate::runtime::log;
 use crate::{Error, ErrorKind, Result};
 use mullama_base::Text;
 
-/// Refuses what there is no memory for now, on a model that is loaded: `what` is a context of these
-/// settings, with so many bytes of outputs beside it.
+/// Fails if the free memory is insufficient for a context with these settings plus `outputs` bytes
+/// of outputs. `what` names the context in the error.
 pub(crate) fn check_room(
     path: &Path,
     loaded: &WeightSettings,

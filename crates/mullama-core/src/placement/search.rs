@@ -1,4 +1,4 @@
-//! The search for a placement: what was asked for is checked, what was left open is chosen.
+//! The search for a placement: checks explicitly requested settings and chooses those that are open.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -20,19 +20,19 @@ use crate::{Error, ErrorKind, Result};
 use mullama_base::folders::cache_dir;
 use mullama_gguf::{GgufHeader, TensorInfo};
 
-/// The smallest context that `auto` makes smaller before it leaves layers to the CPU.
+/// The context size in tokens below which `auto` moves layers to the CPU instead of reducing the context further.
 const SMALLEST_CONTEXT_FOR_GPU: u32 = 4096;
 
-/// The smallest context that is chosen without being asked for.
+/// The smallest context size in tokens that is chosen automatically.
 const SMALLEST_CONTEXT: u32 = 512;
 
-/// Sizes of contexts that are tried are multiples of this, as the engine makes them.
+/// Context sizes are multiples of this, since the engine rounds them up to one.
 const CONTEXT_STEP: u32 = 256;
 
-/// The tensors that are tables of rows to look up, which stay in the machine's own memory.
+/// Lookup tables, which stay in system RAM.
 const LOOKED_UP: [&str; 2] = ["token_embd.weight", "position_embd.weight"];
 
-/// That there is no GPU where one was asked for, and why.
+/// The message that GPU layers were requested but no GPU is available, with the reasons.
 fn no_gpu(path: &Path) -> String {
     let failed = runtime::modules().iter().filter_map(|module| {
         let reason = module.outcome.as_ref().err()?;
@@ -42,26 +42,26 @@ fn no_gpu(path: &Path) -> String {
     format!("there is no GPU that can be used: {} runs on the CPU{reasons}", path.display())
 }
 
-/// Decides where one model goes.
+/// The search for the placement of one model.
 pub(crate) struct PlacementSearch<'a> {
     path: &'a Path,
-    /// What messages call the model.
+    /// The name of the model in messages.
     name: String,
     pub request: PlacementRequest,
     pub budgets: Budgets,
-    /// Layers of the model, the output layer included.
+    /// Number of layers, including the output layer.
     pub all_layers: u32,
     is_mixture: bool,
-    /// Bytes of the tables in which the engine only looks rows up.
+    /// Size in bytes of the lookup tables, of which the engine only reads single rows.
     looked_up: u64,
-    /// Metadata that have the engine count the vocabulary instead of reading it, which takes most of the time
-    /// that it takes to load metadata, and changes nothing of them.
+    /// Metadata overrides that make the engine count the vocabulary instead of reading it. Reading it takes most of the
+    /// time of loading metadata, and does not affect the placement.
     vocabulary: BTreeMap<String, Value>,
     cache: Cache,
-    /// The weights of the last dry run, and what they were made of: many questions in a row differ
-    /// only in their contexts.
+    /// The weights of the last dry run, with the hash of their settings: consecutive dry runs often differ only in
+    /// their contexts.
     last_weights: RefCell<Option<(u64, Arc<Weights>)>>,
-    /// What the user should know of a decision that is not to the letter of what was asked for.
+    /// Notes for the user about deviations from the requested settings.
     notes: RefCell<Vec<String>>,
 }
 
@@ -77,7 +77,7 @@ impl<'a> PlacementSearch<'a> {
         let is_mixture = number(header, metadata, "expert_count").unwrap_or(0) > 0;
         let is_table = |tensor: &&TensorInfo| LOOKED_UP.contains(&tensor.name.as_str());
         let tables = header.tensors.iter().filter(is_table);
-        // A file that was made to plan with says nothing to the user.
+        // The path of a file that was created for planning means nothing to the user; use the model's name.
         let name = header.text("general.name").filter(|_| path.starts_with(cache_dir()));
         Self {
             path,
@@ -94,7 +94,7 @@ impl<'a> PlacementSearch<'a> {
         }
     }
 
-    /// What was asked for, with what was left open filled in.
+    /// Returns the requested settings, with open ones chosen.
     pub fn decide(&self) -> Result<PlacementDecision> {
         let PlacementRequest { asked, are_layers_open, .. } = &self.request;
         if self.budgets.gpus.is_empty() || asked.weights.n_gpu_layers == Some(0) {
@@ -120,19 +120,19 @@ impl<'a> PlacementSearch<'a> {
         }
     }
 
-    /// What the user should know of a decision that is not to the letter of what was asked for.
+    /// Notes for the user about deviations from the requested settings.
     pub fn notes(&self) -> Vec<String> {
         self.notes.borrow().clone()
     }
 
-    /// Whether more layers are asked for than the model has: as in llama.cpp that means as many as can be, so
-    /// that what does not fit is no error, while all of them, as -1, is meant to the letter.
+    /// Whether more layers are requested than the model has. As in llama.cpp, this means as many as fit, so a lack of
+    /// memory is not an error. In contrast, -1 and the exact number require all layers.
     fn asks_for_more_than_all(&self) -> bool {
         self.request.asked.weights.n_gpu_layers.is_some_and(|layers| layers > self.all_layers)
     }
 
-    /// What is needed must be free: by the layers that were asked for on GPUs, or by all on the processor. An open
-    /// context is made smaller for it.
+    /// Checks that the memory that the candidate needs is free: with the requested layers on GPUs, or with all layers
+    /// on the CPU. An open context is reduced if necessary.
     fn check(&self, candidate: PlacementDecision, on_gpus: bool) -> Result<PlacementDecision> {
         if self.budgets.fit(&self.dry_run(&candidate)?, false) {
             return Ok(candidate);
@@ -146,7 +146,7 @@ impl<'a> PlacementSearch<'a> {
         Err(self.refusal(&candidate, on_gpus)?)
     }
 
-    /// Says what is short of room, and what would fit.
+    /// The error for a candidate that does not fit: which devices lack memory, and which settings would fit.
     fn refusal(&self, candidate: &PlacementDecision, on_gpus: bool) -> Result<Error> {
         let needed = self.dry_run(candidate)?;
         let mut offers = Vec::new();
@@ -181,8 +181,8 @@ impl<'a> PlacementSearch<'a> {
             .with_hint(offers.join("; ")))
     }
 
-    /// The best placement that fits: on the fewest GPUs that hold everything; else the experts of a
-    /// mixture to the CPU; else as many layers as fit.
+    /// The best placement that fits: all layers on as few GPUs as possible; otherwise, with the experts of some layers
+    /// of a mixture on the CPU; otherwise, as many layers as fit.
     fn automatic(&self) -> Result<PlacementDecision> {
         let PlacementRequest { asked, are_shares_open, are_experts_open, is_context_open, .. } =
             &self.request;
@@ -222,7 +222,7 @@ impl<'a> PlacementSearch<'a> {
         self.as_many_as_fit(&candidate)
     }
 
-    /// As many layers on all GPUs as there is room for.
+    /// Places as many layers on the GPUs as fit.
     fn as_many_as_fit(&self, candidate: &PlacementDecision) -> Result<PlacementDecision> {
         let devices = self.budgets.gpus.len();
         let room = |layers| self.room_for_more(&self.spread(candidate, devices, Some(layers))?);
@@ -232,8 +232,8 @@ impl<'a> PlacementSearch<'a> {
         }
     }
 
-    /// So many layers on the first `devices` GPUs: where the shares are ours to choose, as many on each
-    /// as it holds, and the rest on the next.
+    /// Places the given number of layers (none means all) on the first `devices` GPUs. If the shares are open, each GPU
+    /// receives as many layers as fit, in order, and the last one receives the rest.
     fn spread(
         &self,
         candidate: &PlacementDecision,
@@ -260,7 +260,8 @@ impl<'a> PlacementSearch<'a> {
                 candidate.clone().with_split(counts)
             };
             let room = |count| {
-                // The engine takes no shares that are all zero: this is not asked where no layers are left.
+                // The engine does not accept shares that are all zero. They do not occur: `room` is not called if no
+                // layers are left.
                 Ok(self.budgets.room_on_gpu(device, &self.dry_run(&with(count))?))
             };
             let count = largest(NONE, left, room)?;
@@ -278,8 +279,8 @@ impl<'a> PlacementSearch<'a> {
         Ok(self.room(candidate, true)? >= 0.0)
     }
 
-    /// As [`Self::room`], where the GPUs are filled one after the other: if all have room for their parts,
-    /// the last one says for how much more.
+    /// Like [`Self::room`], for GPUs that are filled one after the other: if all parts fit, returns the remaining room
+    /// of the last GPU.
     fn room_for_more(&self, candidate: &PlacementDecision) -> Result<f64> {
         let placed = self.dry_run(candidate)?;
         let room = self.budgets.room(&placed, true);
@@ -287,13 +288,13 @@ impl<'a> PlacementSearch<'a> {
         Ok(if room < 0.0 { room } else { self.budgets.room_on_gpu(last, &placed) })
     }
 
-    /// What a placement leaves of the device that it leaves the least of ([`Budgets::room`]).
+    /// The remaining room of the device with the least room ([`Budgets::room`]).
     fn room(&self, candidate: &PlacementDecision, keep_margin: bool) -> Result<f64> {
         Ok(self.budgets.room(&self.dry_run(candidate)?, keep_margin))
     }
 
-    /// The candidate with the largest context that fits and is no larger than its own, looked for from a smaller
-    /// one on.
+    /// Returns the candidate with the largest context that fits, at most its own. The search starts at a context of
+    /// `from` tokens. Returns none if not even the smallest context fits.
     fn largest_context(
         &self,
         candidate: &PlacementDecision,
@@ -322,17 +323,17 @@ impl<'a> PlacementSearch<'a> {
         if self.budgets.gpus.is_empty() || most <= least.min(CONTEXT_STEP) {
             return Ok(None);
         }
-        // Where all layers were asked for, that has been planned already.
+        // If all layers were requested, a dry run with this setting is already cached.
         let layers = asked.weights.n_gpu_layers.filter(|&layers| layers >= self.all_layers);
         let longest = asked.clone().with_layers(layers).with_n_ctx(most);
         let largest = self.largest_context(&longest, least.min(most), true)?;
         Ok(largest.map(|decision| decision.context.n_ctx))
     }
 
-    /// What would be where. Asked the same again, it answers from memory.
+    /// Returns the memory that each device would need. Results are cached.
     pub fn dry_run(&self, candidate: &PlacementDecision) -> Result<Placement> {
         let weights = &candidate.weights;
-        // Without shares of their own, devices get theirs by their free memory.
+        // Without explicit shares, layers are split by the free memory of the devices.
         let by_memory = weights.tensor_split.is_none() && weights.gpus.len() > 1;
         let is_used = |gpu: &&Budget| gpu.device.is_some_and(|it| weights.gpus.contains(&it));
         let gpus: Vec<_> = self
@@ -347,7 +348,7 @@ impl<'a> PlacementSearch<'a> {
         if let Some(placement) = self.cache.get(question) {
             return Ok(placement);
         }
-        // A table may be the output's matrix too, which is on a GPU unless it was put elsewhere.
+        // A table may also be the output matrix, which is on a GPU unless it is overridden.
         let looked_up = if weights.has_overrides() { 0 } else { self.looked_up };
         let placement = log::as_trace(|| {
             dry_run(self.weights_of(made_of, weights)?, &candidate.context, looked_up)
@@ -356,7 +357,7 @@ impl<'a> PlacementSearch<'a> {
         Ok(placement)
     }
 
-    /// Weights of which only the metadata are loaded: those of the last question, where it was about the same.
+    /// Returns weights with metadata only. Those of the last dry run are reused if their settings are the same.
     fn weights_of(&self, made_of: u64, settings: &WeightSettings) -> Result<Arc<Weights>> {
         let mut last = self.last_weights.borrow_mut();
         if let Some((of, weights)) = &*last
@@ -364,7 +365,7 @@ impl<'a> PlacementSearch<'a> {
         {
             return Ok(Arc::clone(weights));
         }
-        // The old ones are freed first.
+        // Free the old ones first.
         *last = None;
         let mut settings = settings.clone();
         for (key, value) in &self.vocabulary {
@@ -383,7 +384,7 @@ mod tests {
     use crate::options::{ContextParams, ModelParams};
     use crate::placement::is_order_open;
 
-    /// Runs a test on a search for a model on so many devices of so many bytes.
+    /// Runs a test on a search for a model on simulated devices of the given sizes in bytes.
     fn on_devices<T>(
         model: &str,
         sizes: &[u64],
@@ -405,7 +406,7 @@ mod tests {
         body(&mut PlacementSearch::new(&path, &header, request, budgets))
     }
 
-    /// The most layers that fit, found by trying every number of layers with every way to share them.
+    /// Number of layers that fit, found by brute force over all numbers of layers and all ways to split them.
     fn best_by_trying(search: &PlacementSearch<'_>) -> u32 {
         let fits = |layers: u32| {
             let some = search.request.asked.clone().with_layers(Some(layers));
@@ -490,7 +491,7 @@ mod tests {
         };
         let (whole, without) = (needed(HostExperts::First(0)), needed(HostExperts::All));
         assert!(without < whole);
-        // Room for something between, with the tenth that is kept free.
+        // A size between the two, plus the tenth that stays free.
         let size = u64::midpoint(whole, without) * 10 / 9;
         on_devices("moe", &[size], |search| {
             let weights = search.decide().unwrap().weights;
