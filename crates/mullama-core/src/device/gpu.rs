@@ -1,6 +1,6 @@
-//! What the machine has: devices, their memory, and the backends that reach them.
+//! The devices of this machine, their memory, and the backends that drive them.
 //!
-//! *Available* means that there is a device which can be used now, not that a backend was compiled.
+//! *Available* means that there is a usable device, not only that a backend was compiled.
 
 use mullama_sys as sys;
 use serde::{Deserialize, Serialize};
@@ -9,16 +9,16 @@ use super::handle::{Handle, local};
 use super::{kernels, rpc};
 use crate::runtime;
 
-/// What a device is.
+/// The type of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum DeviceKind {
-    /// The processor, with the machine's memory.
+    /// The CPU, with system RAM.
     Cpu,
-    /// A graphics processor with memory of its own.
+    /// A GPU with its own memory.
     Gpu,
-    /// A graphics processor that shares the machine's memory.
+    /// A GPU that shares system RAM.
     Igpu,
     /// Another accelerator.
     Accelerator,
@@ -88,7 +88,7 @@ fn describe(device: Handle, memory: (u64, u64)) -> Device {
         sys::GGML_BACKEND_DEVICE_TYPE_IGPU => DeviceKind::Igpu,
         _ => DeviceKind::Accelerator,
     };
-    // The engine says of the processor that all memory is free.
+    // The engine reports all memory of the CPU as free.
     let (memory_free, memory_total) = if kind == DeviceKind::Cpu { host_memory() } else { memory };
     let (description, backend) = (device.description(), device.backend());
     let kernels = (kind == DeviceKind::Cpu && backend == "cpu").then(kernels::describe);
@@ -113,7 +113,7 @@ fn count(backend: &str) -> usize {
     devices().iter().filter(|device| device.backend == backend).count()
 }
 
-/// Bytes in use and in all on one device of a backend, `(0, 0)` where there is no such device.
+/// Used and total memory in bytes of the device with this index in a backend; `(0, 0)` if there is no such device.
 fn memory_info(backend: &str, index: usize) -> (u64, u64) {
     devices()
         .iter()

@@ -1,4 +1,4 @@
-//! The engine's devices.
+//! Handles of the engine's devices.
 
 use std::ffi::CStr;
 use std::hash::{Hash, Hasher};
@@ -8,19 +8,19 @@ use mullama_sys as sys;
 
 use crate::{Error, ErrorKind, Result, runtime};
 
-/// The name of the machine's own memory in a placement, and in tensor overrides.
+/// The name of system RAM in placements and tensor overrides.
 pub(crate) const HOST: &str = "CPU";
 
-/// A device of the engine. It lives as long as the process.
+/// A device of the engine. Valid for the lifetime of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Handle(NonNull<sys::ggml_backend_device>);
 
-// SAFETY: devices are made once and only read from then on.
+// SAFETY: devices are created once and only read afterwards.
 unsafe impl Send for Handle {}
 // SAFETY: as above.
 unsafe impl Sync for Handle {}
 
-/// By the name, which is the same in another process.
+/// Hashes the name, which is stable across processes.
 impl Hash for Handle {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.name().hash(state);
@@ -37,7 +37,7 @@ impl Handle {
     }
 
     pub fn name(self) -> String {
-        // SAFETY: a device's strings live as long as it does, which is for good (here and below).
+        // SAFETY: a device and its strings are valid for the lifetime of the process (here and below).
         unsafe { CStr::from_ptr(sys::ggml_backend_dev_name(self.as_ptr())) }
             .to_string_lossy()
             .into_owned()
@@ -50,7 +50,7 @@ impl Handle {
             .into_owned()
     }
 
-    /// The backend, as [`crate::gpu::Device`] names it.
+    /// The backend, by the name in [`crate::gpu::Device`].
     pub fn backend(self) -> String {
         // SAFETY: as above.
         let name = unsafe {
@@ -65,7 +65,7 @@ impl Handle {
         unsafe { sys::ggml_backend_dev_type(self.as_ptr()) }
     }
 
-    /// Bytes that are free, and bytes in all.
+    /// Free and total memory in bytes.
     pub fn memory(self) -> (u64, u64) {
         let (mut free, mut total) = (0, 0);
         // SAFETY: as above.
@@ -73,14 +73,14 @@ impl Handle {
         (free as u64, total as u64)
     }
 
-    /// What tells the device from others of its name: description and size.
+    /// Distinguishes devices with the same name: description and memory size.
     pub fn identity(self) -> String {
         format!("{} {}", self.description(), self.memory().1)
     }
 
-    /// The backend that the device belongs to, and the name of the hardware there, where it has one.
+    /// The device's backend, and the hardware id that the backend reports, if any.
     fn hardware(self) -> (sys::ggml_backend_reg_t, Option<String>) {
-        // SAFETY: as above; `props` is filled by the call, and its strings live as long as the device.
+        // SAFETY: as above; `props` is filled by the call, and its strings are valid as long as the device.
         unsafe {
             let mut props = std::mem::zeroed::<sys::ggml_backend_dev_props>();
             sys::ggml_backend_dev_get_props(self.as_ptr(), &raw mut props);
@@ -97,24 +97,23 @@ pub(crate) fn local() -> Vec<Handle> {
     registered()
 }
 
-/// The processors of this machine, which are there without the modules of GPUs.
+/// The CPU devices of this machine. Does not load GPU modules.
 pub(crate) fn processors() -> Vec<Handle> {
     runtime::modules();
     processors_of(&registered())
 }
 
-/// Everything that the engine has registered. The engine must have been started.
+/// All devices that the engine has registered. The engine must have been started.
 fn registered() -> Vec<Handle> {
-    // SAFETY: the registry does not change while someone uses the engine (`runtime`); indices are below the
-    // count.
+    // SAFETY: the registry does not change while the engine is in use (see `runtime`); indices are below the count.
     unsafe {
         let count = sys::ggml_backend_dev_count();
         (0..count).filter_map(|index| Handle::new(sys::ggml_backend_dev_get(index))).collect()
     }
 }
 
-/// The GPUs among these, as llama.cpp chooses them: hardware that two backends show is used by the
-/// first, and GPUs that share the machine's memory only where there are no others.
+/// Selects the GPUs among devices, with llama.cpp's rules: hardware that two backends expose is used through the first
+/// one, and GPUs that share system RAM are only used if there are no others.
 pub(crate) fn gpus_of(devices: &[Handle]) -> Vec<Handle> {
     let mut gpus: Vec<Handle> = Vec::new();
     for kind in [sys::GGML_BACKEND_DEVICE_TYPE_GPU, sys::GGML_BACKEND_DEVICE_TYPE_IGPU] {
@@ -133,13 +132,13 @@ pub(crate) fn gpus_of(devices: &[Handle]) -> Vec<Handle> {
     gpus
 }
 
-/// The processors among these.
+/// Selects the CPU devices among devices.
 pub(crate) fn processors_of(devices: &[Handle]) -> Vec<Handle> {
     let is_cpu = |device: &&Handle| device.kind() == sys::GGML_BACKEND_DEVICE_TYPE_CPU;
     devices.iter().filter(is_cpu).copied().collect()
 }
 
-/// The device of this name, in whatever case; the error lists the names that there are.
+/// Finds a device by name, ignoring case. The error lists the known names.
 pub(crate) fn find(devices: &[Handle], wanted: &str) -> Result<Handle> {
     let mut named = devices.iter().copied();
     named.find(|device| device.name().eq_ignore_ascii_case(wanted)).ok_or_else(|| {
@@ -152,7 +151,7 @@ pub(crate) fn find(devices: &[Handle], wanted: &str) -> Result<Handle> {
     })
 }
 
-/// The devices of these names.
+/// Finds several devices by name.
 pub(crate) fn find_all(devices: &[Handle], names: &[String]) -> Result<Vec<Handle>> {
     let find = |name: &String| find(devices, name).map_err(|error| Error::option("devices", error));
     names.iter().map(find).collect()

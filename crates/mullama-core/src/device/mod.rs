@@ -1,4 +1,4 @@
-//! The devices that the engine can compute on: this machine's, those of workers, and simulated ones.
+//! The devices that the engine can compute on: those of this machine, those of workers, and simulated ones.
 
 pub(crate) mod cuda;
 pub mod gpu;

@@ -1,4 +1,4 @@
-//! The devices that a model may be put on.
+//! The set of devices available to a model.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,26 +11,26 @@ use super::rpc::{self, Worker};
 use crate::Result;
 use crate::options::ModelParams;
 
-/// How long to wait for what workers keep: a model has three things to wait for at most, and takes no more than a
-/// second to close.
+/// How long to wait for an operation that uses workers to end. Closing a model waits for at most three of them, so it
+/// takes less than a second.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// What there is to put a model on.
+/// The devices available to a model.
 #[derive(Clone, Default)]
 pub(crate) struct DeviceSet {
-    /// Everything that can be named.
+    /// All devices that options can name.
     pub known: Vec<Handle>,
-    /// The GPUs that are used where none is named: workers first, so that what passes between devices
-    /// crosses the network as rarely as can be (llama.cpp's order).
+    /// The GPUs that are used by default. Workers come first, as in llama.cpp, so that as little data as possible
+    /// crosses the network.
     pub gpus: Vec<Handle>,
-    /// Held for as long as the model is.
+    /// The workers, which stay connected as long as the model exists.
     pub workers: Vec<Arc<Worker>>,
-    /// Devices that are not there, for dry runs; likewise.
+    /// Simulated devices for dry runs, with the same lifetime.
     pub simulated: Vec<Arc<SimulatedDevice>>,
 }
 
 impl DeviceSet {
-    /// This machine's devices and those of the workers that the options name.
+    /// The devices of this machine and of the workers that the options name.
     pub fn of(params: &ModelParams) -> Result<Self> {
         let local = local();
         let addresses = params.rpc_servers.iter().flatten();
@@ -41,12 +41,12 @@ impl DeviceSet {
         Ok(Self { known: remote().chain(local).collect(), gpus, workers, simulated: Vec::new() })
     }
 
-    /// The processors alone.
+    /// Only the CPU devices.
     pub fn processors() -> Self {
         Self { known: processors(), ..Self::default() }
     }
 
-    /// The GPUs that the options choose, in the order in which they are filled.
+    /// The GPUs selected by the options, in the order in which they are filled.
     pub fn chosen(&self, params: &ModelParams) -> Result<Vec<Handle>> {
         let mut gpus = match &params.devices {
             None => self.gpus.clone(),
@@ -70,18 +70,18 @@ impl DeviceSet {
         Ok(gpus)
     }
 
-    /// Whether a device is another machine's.
+    /// Whether a device belongs to another machine.
     pub fn is_remote(&self, device: Handle) -> bool {
         self.workers.iter().any(|worker| worker.devices.contains(&device))
     }
 
-    /// How long to wait for something to end that uses these devices; `None` for as long as it takes. A worker may
-    /// be silent, and what waits for it ends by itself.
+    /// How long to wait for an operation on these devices to end; none means without limit. Operations that wait for a
+    /// silent worker end in the background.
     pub fn patience(&self) -> Option<Duration> {
         (!self.workers.is_empty()).then_some(PATIENCE)
     }
 
-    /// Fails where a worker has gone away.
+    /// Fails if a worker has failed.
     pub fn check(&self) -> Result<()> {
         self.workers.iter().try_for_each(|worker| worker.check())
     }

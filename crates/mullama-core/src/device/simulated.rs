@@ -1,4 +1,4 @@
-//! Devices that are not there, for dry runs.
+//! Simulated devices for dry runs.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use super::handle::{self, Handle};
 use super::set::DeviceSet;
 use crate::{Error, ErrorKind, Result};
 
-/// A GPU that is not there.
+/// A simulated GPU.
 pub(crate) struct SimulatedGpu {
-    /// One of the backends that a device can be described as used by.
+    /// The backend that it imitates.
     pub backend: String,
     pub description: String,
-    /// Bytes, all of them free.
+    /// Memory size in bytes, all of it free.
     pub memory: u64,
 }
 
-/// GPUs that are not there, with this machine's processor.
+/// Creates a set of simulated GPUs and this machine's CPU.
 pub(crate) fn simulate(gpus: &[SimulatedGpu]) -> Result<DeviceSet> {
     let mut set = DeviceSet::default();
     let mut counts: HashMap<&str, u32> = HashMap::new();
@@ -41,12 +41,12 @@ pub(crate) fn simulate(gpus: &[SimulatedGpu]) -> Result<DeviceSet> {
     Ok(set)
 }
 
-/// Fails for a backend that no device can be described as used by.
+/// Fails if there is no backend with this name that can be simulated.
 pub(crate) fn check_backend(name: &str) -> Result<()> {
     backend(name).map(drop)
 }
 
-/// The backend that a device is described as used by.
+/// Finds a backend that can be simulated.
 fn backend(name: &str) -> Result<&'static Backend> {
     backends::find(name).ok_or_else(|| {
         let known: Vec<_> = backends::all().iter().map(|backend| &*backend.name).collect();

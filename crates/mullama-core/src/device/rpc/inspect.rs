@@ -1,7 +1,7 @@
-//! Whether a request can be shown to the engine, which believes what it is sent: it ends the process over a type or
-//! a size that cannot be, and follows pointers.
+//! Validates requests before the engine sees them. The engine trusts its input: it aborts on invalid types and sizes,
+//! and follows pointers.
 //!
-//! What is known of a connection is what the engine answered on it. A request that names anything else is refused.
+//! A connection's buffers are known from the engine's answers. Requests that refer to any other buffer are rejected.
 
 use std::collections::HashMap;
 
@@ -10,20 +10,21 @@ use mullama_sys as sys;
 
 use super::protocol::{Command, Length, SET_TENSOR_HEAD, SOURCES, TENSOR, u32_at, u64_at};
 
-/// Why a request is refused.
+/// The reason why a request is rejected.
 pub type Refusal = String;
 
-/// Bytes that a graph may take: some hundred thousand tensors. (Large models have some ten thousand.)
+/// Maximum size of a graph in bytes, enough for about a hundred thousand tensors. (Large models have about ten
+/// thousand.)
 const LARGEST_GRAPH: u64 = 32 << 20;
 
-/// Tensors that may come one after the other from a node to its furthest source that is no node before it: the
-/// engine follows them by recursion.
+/// Maximum depth of the tensors below a node that were not visited for an earlier node, since the engine visits them
+/// recursively.
 const DEEPEST_GRAPH: usize = 1 << 12;
 
-/// Buffers that a connection may have.
+/// Maximum number of buffers of a connection.
 const MOST_BUFFERS: usize = 1 << 14;
 
-/// Where the parts of a tensor are.
+/// Byte offsets of the fields of a tensor description (`rpc_tensor`).
 mod place {
     pub const ID: usize = 0;
     pub const TYPE: usize = 8;
@@ -47,12 +48,12 @@ struct Buffer {
     device: u32,
 }
 
-/// What is known of one connection.
+/// Validates the requests of one connection.
 pub struct Inspector {
-    /// Bytes that each device has in all; 0 where that is not known.
+    /// Total memory of each device in bytes; 0 if unknown.
     totals: Vec<u64>,
     buffers: HashMap<u64, Buffer>,
-    /// Which devices have computed a graph that may be computed again.
+    /// Whether each device has computed a graph, which can be computed again.
     have_graph: Vec<bool>,
 }
 
@@ -62,7 +63,7 @@ impl Inspector {
         Self { totals, buffers: HashMap::new(), have_graph }
     }
 
-    /// Whether a request can be as long as it says.
+    /// Checks the length of a request's payload.
     pub fn check_length(&self, command: Command, length: u64) -> Result<(), Refusal> {
         let right = match command.carries() {
             Length::Exactly(expected) => length == expected as u64,
@@ -77,8 +78,8 @@ impl Inspector {
         if right { Ok(()) } else { Err(format!("{command:?} cannot carry {length} bytes")) }
     }
 
-    /// Checks a request of `length` bytes, of which those are given that are not data. What means nothing to this
-    /// worker is cleared.
+    /// Validates a request with a payload of `length` bytes. `carried` contains the payload, for `SetTensor` without
+    /// the data. References to buffers of other workers are cleared.
     pub fn check(
         &mut self,
         command: Command,
@@ -99,7 +100,7 @@ impl Inspector {
                 let buffer = u64_at(carried, 0);
                 self.buffer(buffer)?;
                 self.buffers.remove(&buffer);
-                // They may have used it.
+                // The graphs may use this buffer.
                 self.have_graph.fill(false);
                 Ok(())
             }
@@ -133,7 +134,7 @@ impl Inspector {
                 self.tensor(tensor)?;
                 let needed = check_sources(tensor)?;
                 for (index, source) in sources.chunks_exact_mut(TENSOR).enumerate() {
-                    // The engine passes over those without a name.
+                    // The engine ignores sources without an id.
                     if u64_at(source, place::ID) != 0 {
                         self.forget_strangers(source);
                         self.tensor(source)?;
@@ -157,7 +158,7 @@ impl Inspector {
         }
     }
 
-    /// Takes note of a buffer that the engine gave for a request. Fails where it cannot be one.
+    /// Registers a buffer that the engine created for a request. Fails if its address range is invalid.
     pub fn note_buffer(
         &mut self,
         request: &[u8],
@@ -182,7 +183,8 @@ impl Inspector {
         self.buffers.get(&handle).ok_or_else(|| format!("there is no buffer {handle:#x}"))
     }
 
-    /// Whether a device can have room for one more buffer. What others take of it, the engine knows.
+    /// Checks that a device can be large enough for another buffer. Memory used by others is left to the engine to
+    /// check.
     fn check_room(&self, device: u32, size: u64) -> Result<(), Refusal> {
         let total = self.totals[self.device(device)?];
         let own = self.buffers.values().filter(|buffer| buffer.device == device);
@@ -196,8 +198,8 @@ impl Inspector {
         Ok(())
     }
 
-    /// Clears a place in a buffer that is none of this connection: where several workers have a model, what is asked
-    /// about one's tensors names buffers of others too.
+    /// Clears a reference to a buffer that is not known on this connection. If a model uses several workers, requests
+    /// about the tensors of one may also refer to buffers of others.
     fn forget_strangers(&self, tensor: &mut [u8]) {
         if !self.buffers.contains_key(&u64_at(tensor, place::BUFFER)) {
             tensor[place::BUFFER..place::BUFFER + 8].fill(0);
@@ -205,7 +207,7 @@ impl Inspector {
         }
     }
 
-    /// Reads a tensor's description.
+    /// Parses and validates a tensor description.
     fn tensor(&self, described: &[u8]) -> Result<Tensor<'_>, Refusal> {
         let number = u32_at(described, place::TYPE);
         let kind = TensorType::from_number(number)
@@ -223,7 +225,7 @@ impl Inspector {
         if lengths[0] % block != 0 {
             return Err(cannot_be());
         }
-        // Where a length is 0, the others count for the engine's check all the same.
+        // The engine's check multiplies the other lengths even if one is 0.
         let count =
             lengths.iter().try_fold(1_u64, |count, length| count.checked_mul((*length).max(1)));
         if count.is_none_or(|count| count > i64::MAX as u64 / block_size) {
@@ -236,7 +238,7 @@ impl Inspector {
             let (block, block_size) = (u128::from(block), u128::from(block_size));
             let steps = |dimension: usize| (lengths[dimension] - 1) * strides[dimension];
             let rest: u128 = (1..DIMENSIONS).map(steps).sum();
-            // The engine's own sum, and what a block at the end of a row takes.
+            // The larger of the engine's own sum and the size including the last block of a row.
             let row = lengths[0] * strides[0] / block;
             let last = (lengths[0] / block - 1) * strides[0] + block_size;
             let size = rest + if block == 1 { last } else { row.max(last) };
@@ -260,7 +262,7 @@ impl Inspector {
         Ok(Tensor { buffer, data, size })
     }
 
-    /// Whether a tensor has a part, and a buffer to have it in.
+    /// Checks that a tensor has a buffer and that a range of bytes is inside the tensor.
     fn check_part(&self, described: &[u8], offset: u64, size: u64) -> Result<(), Refusal> {
         let (_, tensor) = self.tensor(described)?.in_buffer()?;
         if offset.checked_add(size).is_none_or(|end| end > tensor.size) {
@@ -270,8 +272,8 @@ impl Inspector {
         Ok(())
     }
 
-    /// A graph: the device and how many nodes there are (4 bytes each), the nodes' names (8 each), how many tensors
-    /// there are (4), and those.
+    /// Validates a graph: device and number of nodes (4 bytes each), the ids of the nodes (8 each), number of tensors
+    /// (4), and the tensors.
     fn check_graph(&self, carried: &[u8]) -> Result<(), Refusal> {
         let wrong = || "a graph is of another length than it says".to_owned();
         let n_nodes = u32_at(carried, 4) as usize;
@@ -305,11 +307,11 @@ impl Inspector {
         Ok(())
     }
 
-    /// Whether there is what a node is computed from, and where it is put.
+    /// Checks that a node and its sources have buffers.
     fn check_node(&self, node: &[u8], graph: &HashMap<u64, (&[u8], Visit)>) -> Result<(), Refusal> {
         let needed = check_sources(node)?;
         let own = self.tensor(node)?;
-        // Without numbers, or where none are computed, nothing is looked at.
+        // Nothing is accessed if a tensor is empty or the operation computes nothing.
         if own.size == 0 || computes_nothing(u32_at(node, place::OPERATION)) {
             return Ok(());
         }
@@ -325,7 +327,7 @@ impl Inspector {
     }
 }
 
-/// A tensor, as far as it matters where it is.
+/// The location of a tensor.
 struct Tensor<'a> {
     buffer: Option<&'a Buffer>,
     data: u64,
@@ -339,7 +341,7 @@ impl<'a> Tensor<'a> {
     }
 }
 
-/// How far a tensor of a graph has been followed.
+/// The state of a tensor during the traversal of a graph.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Visit {
     Not,
@@ -347,13 +349,13 @@ enum Visit {
     Done,
 }
 
-/// Follows a tensor to everything that it is made from, as the engine does: all must be there, nothing can be made
-/// from itself, and the way must not be long.
+/// Visits all sources of a tensor like the engine does. Fails if one is missing, if there is a cycle, or if the graph
+/// is too deep.
 fn follow(name: u64, graph: &mut HashMap<u64, (&[u8], Visit)>) -> Result<(), Refusal> {
-    /// Sources, and what the tensor is a view of.
+    /// Number of references: the sources, and the tensor of which it is a view.
     const LINKS: usize = SOURCES + 1;
     let missing = |name: u64| format!("a graph has no tensor {name:#x}");
-    // Tensors on the way, and how many of their links have been followed.
+    // Tensors on the current path, with the number of references followed.
     let mut way = vec![(name, 0)];
     while let Some((name, followed)) = way.last_mut() {
         let (tensor, visit) = graph.get_mut(name).ok_or_else(|| missing(*name))?;
@@ -385,7 +387,7 @@ fn follow(name: u64, graph: &mut HashMap<u64, (&[u8], Visit)>) -> Result<(), Ref
     Ok(())
 }
 
-/// Whether an operation only gives another shape to what there is.
+/// Whether an operation only changes the shape of its source.
 fn computes_nothing(operation: u32) -> bool {
     [
         sys::GGML_OP_NONE,
@@ -397,7 +399,7 @@ fn computes_nothing(operation: u32) -> bool {
     .contains(&(operation as sys::ggml_op))
 }
 
-/// Whether a tensor has the sources that its operation cannot do without; gives how many those are.
+/// Checks that a tensor has the sources that its operation requires, and returns their number.
 fn check_sources(tensor: &[u8]) -> Result<usize, Refusal> {
     let operation = u32_at(tensor, place::OPERATION);
     let needed = needed_sources(operation as sys::ggml_op)
@@ -418,8 +420,8 @@ fn check_sources(tensor: &[u8]) -> Result<usize, Refusal> {
     Ok(needed)
 }
 
-/// The first sources of an operation, which the engine looks at without asking whether they are there. `None` for
-/// those that call a function by its address.
+/// Number of sources of an operation that the engine accesses without checking that they exist. None for operations
+/// that call a function by its address.
 fn needed_sources(operation: sys::ggml_op) -> Option<usize> {
     Some(match operation {
         sys::GGML_OP_MAP_CUSTOM1
@@ -485,7 +487,7 @@ mod tests {
     const F32: u32 = 0;
     const Q4_0: u32 = 2;
 
-    /// A connection to a worker with two devices, which has one buffer.
+    /// An inspector for a worker with two devices, with one registered buffer.
     fn inspector() -> Inspector {
         let mut inspector = Inspector::new(vec![1 << 20, 0]);
         let request = alloc(0, SIZE);
@@ -498,7 +500,7 @@ mod tests {
         [&device.to_le_bytes()[..], &size.to_le_bytes()].concat()
     }
 
-    /// A tensor that can be: 8 by 4 numbers of 4 bytes at the beginning of the buffer.
+    /// A valid tensor: 8 x 4 values of 4 bytes at the start of the buffer.
     #[derive(Clone)]
     struct Described(Vec<u8>);
 
@@ -572,7 +574,7 @@ mod tests {
             (Command::DeviceCount, 1),
             (Command::AllocBuffer, 11),
             (Command::SetTensor, SET_TENSOR_HEAD as u64 - 1),
-            // No more than the largest buffer.
+            // Larger than the largest buffer.
             (Command::SetTensor, SET_TENSOR_HEAD as u64 + SIZE + 1),
             (Command::SetTensor, u64::MAX),
             (Command::GraphCompute, 11),
@@ -620,7 +622,7 @@ mod tests {
             change(&mut tensor);
             assert_refused(inspector, Command::InitTensor, tensor.0, why);
         };
-        // Of formats that were given up, and of numbers that are none.
+        // Removed types and invalid numbers.
         for number in [4, 5, 31, 36, 43, u32::MAX] {
             refused(&|it| _ = it.set_short(place::TYPE, number), "no type");
         }
@@ -638,7 +640,7 @@ mod tests {
         refused(&|it| _ = it.shape(F32, [most, most / 2, 1, 1], [most; 4]), "cannot be");
         refused(&|it| _ = it.shape(F32, [1, most, most / 4, 1], [most; 4]), "cannot be");
         refused(&|it| _ = it.shape(Q4_0, [33, 1, 1, 1], [18; 4]), "cannot be");
-        // A row of blocks that is said to take less than a block.
+        // A row of blocks with a stride smaller than a block.
         refused(
             &|it| _ = it.shape(Q4_0, [32, 1, 1, 1], [0; 4]).set(place::DATA, BASE + SIZE - 17),
             "not in its",
@@ -724,7 +726,7 @@ mod tests {
         let mut nowhere = sum(2, &[1, 1]);
         nowhere.set(place::BUFFER, 0).set(place::DATA, 0);
         refused(&[2], &[leaf(), nowhere], "in no buffer");
-        // Such a node would call a function at an address that it names.
+        // Such a node would call a function at an address of the client's choice.
         for operation in [sys::GGML_OP_CUSTOM, sys::GGML_OP_MAP_CUSTOM1] {
             let call = Described::computed(2, operation, &[1]);
             refused(&[2], &[leaf(), call], "calls functions");
@@ -739,11 +741,11 @@ mod tests {
             .chain([leaf()])
             .collect();
         refused(&[5999], &deep, "too deep");
-        // In its order, the same is no deeper than one.
+        // In topological order, no node is deeper than one.
         let in_order: Vec<u64> = (2..6000).collect();
         let whole = graph(&in_order, &deep);
         assert_eq!(check(inspector, Command::GraphCompute, whole), Ok(()));
-        // Counts that do not fit what there is.
+        // Counts that do not match the data.
         for (at, number) in [(4, u32::MAX), (4, 1 << 31), (4, 2), (16, 3), (16, u32::MAX)] {
             let mut graph = graph(&[2], &[leaf(), sum(2, &[1, 1])]);
             graph[at..at + 4].copy_from_slice(&number.to_le_bytes());

@@ -1,7 +1,7 @@
-//! Workers: devices of other machines, reached by the engine's RPC backend.
+//! Workers: devices of other machines, used through the engine's RPC backend.
 //!
-//! A worker belongs to the models that name it; nothing else is ever put on it. The protocol has no
-//! authentication and no encryption: it is for networks that are trusted.
+//! A worker is used only by models that name it. The protocol has no authentication and no encryption, so it is only
+//! for trusted networks.
 
 mod inspect;
 mod process;
@@ -25,26 +25,26 @@ use crate::{Error, ErrorKind, Result};
 use relay::{Memory, Relay};
 pub use server::serve;
 
-/// The port that a worker listens on where none is named; it is llama.cpp's.
+/// The default port of a worker, the same as in llama.cpp.
 pub const DEFAULT_PORT: u16 = 50052;
 
-/// A worker that is in use.
+/// A connected worker.
 pub(crate) struct Worker {
     relay: Relay,
     pub devices: Vec<Handle>,
 }
 
 impl Worker {
-    /// Fails where the worker has gone away: then nothing that it computed is true.
+    /// Fails if the worker has failed, in which case its results are invalid.
     pub fn check(&self) -> Result<()> {
         self.relay.check()
     }
 }
 
-/// The place of a worker at an address.
+/// The entry for a worker at an address.
 #[derive(Default)]
 struct Place {
-    /// Held while the worker is connected to: nobody waits for it but those who want the same.
+    /// Locked while connecting, so that only threads that want the same worker wait.
     connecting: Mutex<()>,
     worker: Mutex<Option<Arc<Worker>>>,
 }
@@ -55,24 +55,24 @@ impl Place {
     }
 }
 
-/// Workers by their addresses. They stay: the engine never forgets a worker that it has seen.
+/// Workers by address. Entries are never removed, since the engine never releases a worker.
 static PLACES: Mutex<Option<HashMap<String, Arc<Place>>>> = Mutex::new(None);
 
-/// The workers that have been connected to.
+/// All workers that have been connected.
 fn workers() -> Vec<Arc<Worker>> {
     let places = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
     places.iter().flat_map(HashMap::values).filter_map(|place| place.worker()).collect()
 }
 
-/// Makes the devices of a worker known, so that [`crate::gpu::devices`] lists them; gives their names. A
-/// model is put on them only where its options name the worker.
+/// Connects to a worker, so that [`crate::gpu::devices`] lists its devices, and returns their names. Models use them
+/// only if their options name the worker.
 ///
-/// Fails within a few seconds if nothing answers at `address`, which is `host:port`.
+/// Fails within a few seconds if nothing responds at `address`, which is `host:port`.
 pub fn connect(address: &str) -> Result<Vec<String>> {
     Ok(worker(address)?.devices.iter().map(|device| device.name()).collect())
 }
 
-/// The worker at an address, which is asked whether it is there.
+/// Returns the worker at an address. Connects to it, or checks that it still responds.
 pub(crate) fn worker(address: &str) -> Result<Arc<Worker>> {
     runtime::get();
     let address = with_port(address)?;
@@ -87,7 +87,7 @@ pub(crate) fn worker(address: &str) -> Result<Arc<Worker>> {
     {
         return Ok(worker);
     }
-    // One that has failed leaves its place to a new one, with devices of its own.
+    // A failed worker is replaced by a new one with its own devices.
     let worker = Arc::new(open(&address)?);
     *place.worker.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&worker));
     Ok(worker)
@@ -98,7 +98,7 @@ fn open(address: &str) -> Result<Worker> {
     let relay = Relay::open(address)?;
     let endpoint = CString::new(relay.endpoint.as_str()).unwrap_or_default();
     let (registration, _) = logging::capture(|| {
-        // SAFETY: the RPC module's own function.
+        // SAFETY: a function of the RPC module.
         unsafe { shim::rpc_add_server(add, &endpoint) }
     });
     relay.check()?;
@@ -110,7 +110,7 @@ fn open(address: &str) -> Result<Worker> {
         let message = format!("the worker at {address} offers no device");
         return Err(Error::new(ErrorKind::Backend, message).with_context("worker", address));
     }
-    // SAFETY: registrations and their devices live as long as the process; indices below the count.
+    // SAFETY: registrations and their devices are valid for the lifetime of the process; indices are below the count.
     let devices = unsafe {
         let count = sys::ggml_backend_reg_dev_count(registration);
         (0..count).filter_map(|i| Handle::new(sys::ggml_backend_reg_dev_get(registration, i)))
@@ -118,7 +118,7 @@ fn open(address: &str) -> Result<Worker> {
     Ok(Worker { devices: devices.collect(), relay })
 }
 
-/// The devices of workers that are in use and well: their memory, and the worker's address.
+/// The devices of working workers, with their memory and the worker's address.
 pub(crate) fn devices() -> Vec<(Handle, Memory, String)> {
     let of_worker = |worker: Arc<Worker>| {
         let memory = worker.check().ok().and_then(|()| worker.relay.memory()).unwrap_or_default();
@@ -131,23 +131,23 @@ pub(crate) fn devices() -> Vec<(Handle, Memory, String)> {
     devices
 }
 
-/// Gives all workers up, for the process ends: computations that wait for them come to their end.
+/// Abandons all workers because the process is exiting, so that computations that wait for them end.
 pub(crate) fn abandon() {
     for worker in workers() {
         worker.relay.abandon();
     }
 }
 
-/// Whether an address can be reached from this machine alone.
+/// Whether an address is only reachable from this machine.
 pub fn is_loopback(address: &str) -> bool {
     let addresses = with_port(address).ok().and_then(|address| address.to_socket_addrs().ok());
     addresses.is_some_and(|mut all| all.all(|address| IpAddr::is_loopback(&address.ip())))
 }
 
-/// A function of the RPC module, which must be loaded.
+/// Returns a function of the RPC module. Fails if the module is not loaded.
 fn entry_point<F: Copy>(name: &CStr) -> Result<F> {
     const { assert!(size_of::<F>() == size_of::<*mut std::ffi::c_void>()) }
-    // SAFETY: NUL-terminated names; null where there is no such thing, which is looked at.
+    // SAFETY: the names are NUL-terminated; null results are checked.
     let address = unsafe {
         let registration = sys::ggml_backend_reg_by_name(c"RPC".as_ptr());
         if registration.is_null() {
@@ -160,11 +160,11 @@ fn entry_point<F: Copy>(name: &CStr) -> Result<F> {
         return Err(Error::new(ErrorKind::Backend, "the RPC backend is not loaded")
             .with_hint("`mullama devices` lists the loaded backends; MULLAMA_BACKEND, if set, must include rpc"));
     }
-    // SAFETY: the callers name the type that ggml-rpc.h gives the function.
+    // SAFETY: callers pass the type of the function in ggml-rpc.h.
     Ok(unsafe { std::mem::transmute_copy::<*mut std::ffi::c_void, F>(&address) })
 }
 
-/// Checks an address, and adds the port where there is none.
+/// Validates an address, and adds the default port if there is none.
 fn with_port(address: &str) -> Result<String> {
     let problem = |what: &str| {
         Error::new(ErrorKind::InvalidArgument, format!("`{address}` is not an address: {what}"))
@@ -173,7 +173,7 @@ fn with_port(address: &str) -> Result<String> {
     };
     let (host, port) = match address.split_once(':') {
         None => (address, DEFAULT_PORT),
-        // The engine takes what follows the first colon for the port.
+        // The engine treats everything after the first colon as the port.
         Some((_, port)) if port.contains(':') => {
             return Err(problem("IPv6 addresses are not supported"));
         }

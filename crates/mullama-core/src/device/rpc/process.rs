@@ -1,8 +1,8 @@
-//! The engine's server for one connection: a process of its own, so that a crash ends one connection.
+//! The engine's server for one connection: a separate process, so that a crash ends only one connection.
 //!
-//! It is the program `mullama-worker` (`shim/worker.cpp` of mullama-sys), which lies with the engine. It serves on
-//! loopback, where it is connected to at once; as it serves one connection at a time, nobody else gets in. It ends
-//! when its standard input does, which is held open here: so it outlives nobody.
+//! It is the program `mullama-worker` (`shim/worker.cpp` of mullama-sys), installed next to the engine. It listens on
+//! loopback and serves one connection at a time. This process connects immediately, so that no other client is served.
+//! It exits when its standard input is closed, which happens when this process ends.
 
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read};
@@ -15,36 +15,36 @@ use std::time::{Duration, Instant};
 
 use super::protocol::{Broken, Command, Link};
 
-/// How long the process may take to start its devices.
+/// How long the process may take to start.
 const START: Duration = Duration::from_secs(60);
 
-/// Between looks at whether it listens.
+/// Interval between connection attempts.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// How long a process whose connection is broken may take to end.
+/// How long to wait for a process to exit after its connection broke.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
-/// How often it is started where another program was quicker to take its port.
+/// Number of attempts to start a process, in case another program takes its port.
 const TRIES: usize = 3;
 
-/// Lines of what the process says that are kept.
+/// Number of stderr lines of the process that are stored.
 const LINES: usize = 8;
 
-/// Bytes of one of them.
+/// Maximum length of a stderr line in bytes.
 const LINE: u64 = 1 << 10;
 
-/// How the process is started.
+/// The parameters for starting a process.
 pub struct Recipe {
     pub program: PathBuf,
-    /// The library that modules are linked to.
+    /// The library that backend modules are linked against.
     pub engine: PathBuf,
     pub modules: Vec<PathBuf>,
-    /// Names of the devices that are offered.
+    /// Names of the devices to offer.
     pub devices: Vec<String>,
     pub n_threads: u32,
 }
 
-/// The engine's server for one connection. Dropping it ends it.
+/// The engine's server for one connection. Dropping it kills the process.
 pub struct Process {
     child: Child,
     pub link: Link,
@@ -53,7 +53,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts the server, and waits until it answers.
+    /// Starts the server and waits until it responds.
     pub fn start(recipe: &Recipe) -> Result<Self, Broken> {
         let mut failure = Broken::new();
         for _ in 0..TRIES {
@@ -67,7 +67,7 @@ impl Process {
 
     fn try_to_start(recipe: &Recipe) -> Result<Self, Broken> {
         let text = |error: std::io::Error| error.to_string();
-        // A port that is free now.
+        // Choose a free port.
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .and_then(|listener| listener.local_addr())
             .map_err(text)?;
@@ -77,7 +77,7 @@ impl Process {
             .arg(recipe.devices.join(","))
             .arg(&recipe.engine)
             .args(&recipe.modules)
-            // The engine would start a debugger to say where it was.
+            // On a crash, the engine would start a debugger to print a backtrace.
             .env("GGML_NO_BACKTRACE", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -106,15 +106,15 @@ impl Process {
         }
     }
 
-    /// Why the server can be used no longer, if that is so.
+    /// Returns the reason if the server can no longer be used.
     pub fn ended(&mut self) -> Option<Broken> {
         let is_running = matches!(self.child.try_wait(), Ok(None));
         (!is_running || self.link.is_closed()).then(|| self.last_words())
     }
 
-    /// What became of the server whose connection is broken.
+    /// Returns the reason why the server's connection broke.
     pub fn last_words(&mut self) -> Broken {
-        // A process that crashes ends a moment after its connection.
+        // A crashing process exits shortly after its connection closes.
         let until = Instant::now() + LAST_WORDS;
         loop {
             match self.child.try_wait() {
@@ -142,7 +142,7 @@ fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
-/// Keeps the last lines that are said.
+/// Stores the last lines of stderr.
 fn listen(stderr: impl Read, heard: &Mutex<VecDeque<String>>) {
     let mut stderr = BufReader::new(stderr);
     loop {
@@ -172,7 +172,7 @@ fn with_last_words(reason: Broken, said: &Mutex<VecDeque<String>>) -> Broken {
     }
 }
 
-/// Connects to the server as soon as it listens.
+/// Connects to the server as soon as it is listening.
 fn connect(address: SocketAddr, child: &mut Child) -> Result<Link, Broken> {
     let until = Instant::now() + START;
     let stream = loop {
@@ -187,18 +187,18 @@ fn connect(address: SocketAddr, child: &mut Child) -> Result<Link, Broken> {
         }
         thread::sleep(POLL_INTERVAL);
     };
-    // A computation takes as long as it takes; whoever waits for one looks after it.
+    // Computations take any amount of time; callers check whether to continue waiting.
     let mut link = Link::new(stream, None).map_err(|error| error.to_string())?;
     link.greet(|| (Instant::now() >= until).then(|| "its process does not answer".to_owned()))?;
-    // One that got no port has ended by now, and this is somebody else's.
+    // If it could not bind the port, it has exited by now, and the connection is to another program.
     match child.try_wait() {
         Ok(None) => Ok(link),
         _ => Err("its process ended".to_owned()),
     }
 }
 
-/// Keeps one process ahead of those that are in use, so that a connection does not wait for the start of one. What
-/// any of them can answer, it answers.
+/// Starts a process in advance, so that new connections need not wait for it. Requests that any process can answer are
+/// sent to this one.
 pub struct Spare {
     recipe: Recipe,
     state: Mutex<State>,
@@ -212,17 +212,17 @@ struct State {
 }
 
 impl Spare {
-    /// Starts the first.
+    /// Starts the first process.
     pub fn new(recipe: Recipe) -> Result<Self, Broken> {
         let ready = Some(Process::start(&recipe)?);
         let state = Mutex::new(State { ready, is_starting: false });
         Ok(Self { recipe, state, changed: Condvar::new() })
     }
 
-    /// A process for a connection; the next is started meanwhile.
+    /// Returns a process for a connection, and starts the next one in the background.
     pub fn take(self: &Arc<Self>) -> Result<Process, Broken> {
         let mut ready = self.wait_for_ready().ready.take();
-        // One that has ended meanwhile is of no use.
+        // Discard the process if it has exited in the meantime.
         if ready.as_mut().is_some_and(|process| process.ended().is_some()) {
             ready = None;
         }
@@ -234,7 +234,7 @@ impl Spare {
         Ok(process)
     }
 
-    /// Asks a process that serves no connection.
+    /// Sends a request to the spare process, which serves no connection.
     pub fn ask<const N: usize>(
         self: &Arc<Self>,
         command: Command,
@@ -257,7 +257,7 @@ impl Spare {
         Err("the engine's process ended".to_owned())
     }
 
-    /// Starts a process where there is none ahead.
+    /// Starts a spare process in the background if there is none.
     fn refill(self: &Arc<Self>) {
         let mut state = self.lock();
         if state.ready.is_some() || state.is_starting {
@@ -276,11 +276,11 @@ impl Spare {
             drop(state);
             spare.changed.notify_all();
         });
-        // Where there is no thread to be had, the next connection starts its process itself.
+        // If no thread can be created, the next connection starts its process itself.
         state.is_starting = started.is_ok();
     }
 
-    /// The state, once no process is being started.
+    /// Locks the state, after waiting for a process that is being started.
     fn wait_for_ready(&self) -> MutexGuard<'_, State> {
         let state = self.lock();
         let starting = |state: &mut State| state.ready.is_none() && state.is_starting;

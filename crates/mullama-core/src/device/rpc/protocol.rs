@@ -1,8 +1,8 @@
-//! The protocol of workers, as ggml-rpc.cpp has it: requests, what they carry, what they are answered. All numbers
-//! are little-endian.
+//! The protocol of workers, as defined in ggml-rpc.cpp: requests, their payloads and answers. All numbers are
+//! little-endian.
 //!
-//! A request is its command (1 byte), the length of what it carries (8), and that. An answer is its length (8), and
-//! so many bytes; some requests have none.
+//! A request consists of a command (1 byte), the length of the payload (8 bytes), and the payload. An answer consists
+//! of its length (8 bytes) and its payload. Some requests have no answer.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
@@ -12,39 +12,39 @@ use mullama_base::seconds_from_env;
 use mullama_sys as sys;
 use socket2::{SockRef, TcpKeepalive};
 
-/// Bytes before what a request carries.
+/// Size in bytes of a request's header.
 pub const HEAD: usize = 9;
 
-/// Bytes of a peer's capabilities in the first message. All zero: no transport but TCP.
+/// Size in bytes of a peer's capabilities in the hello message. All zero means TCP is the only transport.
 pub const CAPABILITIES: usize = 24;
 
-/// Bytes of the answer to the first message: a version of three numbers, padding, capabilities.
+/// Size in bytes of the answer to hello: a version of three bytes, padding, capabilities.
 pub const HELLO_ANSWER: usize = 4 + CAPABILITIES;
 
-/// Bytes of a tensor's description (`rpc_tensor`).
+/// Size in bytes of a tensor description (`rpc_tensor`).
 pub const TENSOR: usize = 296;
 
-/// Bytes of a `SET_TENSOR` before the data: the tensor, a flag, the offset.
+/// Size in bytes of a `SET_TENSOR` payload before the data: tensor, flag, offset.
 pub const SET_TENSOR_HEAD: usize = TENSOR + 1 + 8;
 
-/// Sources that a tensor can have.
+/// Maximum number of sources of a tensor.
 pub const SOURCES: usize = 10;
 
-/// What is read and written at once.
+/// Size in bytes of the chunks in which data is read and written.
 pub const PIECE: usize = 256 * 1024;
 
-/// How often a connection that waits looks around.
+/// How often a waiting connection calls its `stop` callback.
 const LOOK_AROUND: Duration = Duration::from_millis(50);
 
-/// How long a connection may be silent before the system looks after it, and between looks.
+/// Idle time before the first TCP keepalive probe, and the interval between probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long a peer may be silent while something is due of it: `MULLAMA_RPC_TIMEOUT`, in seconds; else 30 s.
+/// How long a peer may stay silent when it is expected to send: `MULLAMA_RPC_TIMEOUT` in seconds, 30 s by default.
 pub fn silence() -> Duration {
     seconds_from_env("MULLAMA_RPC_TIMEOUT").unwrap_or(Duration::from_secs(30))
 }
 
-/// How many bytes there are of something.
+/// The length of a payload in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Length {
     Exactly(usize),
@@ -53,7 +53,7 @@ pub enum Length {
 
 macro_rules! commands {
     ($( $name:ident = $number:literal, $request:expr, $answer:expr; )+) => {
-        /// What a request asks for (`rpc_cmd`).
+        /// The command of a request (`rpc_cmd`).
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Command {
             $( $name = $number, )+
@@ -67,15 +67,15 @@ macro_rules! commands {
                 }
             }
 
-            /// What such a request carries.
+            /// The length of the request's payload.
             pub fn carries(self) -> Length {
                 match self {
                     $( Self::$name => $request, )+
                 }
             }
 
-            /// What it is answered; `None` where there is no answer. That to `GetTensor` is as long as the last 8
-            /// bytes of the request say.
+            /// The length of the answer's payload; none if there is no answer. For `GetTensor`, the last 8 bytes of the
+            /// request determine it.
             pub fn answer(self) -> Option<Length> {
                 match self {
                     $( Self::$name => $answer, )+
@@ -109,7 +109,7 @@ commands! {
 }
 
 impl Command {
-    /// How long the answer is to a request that ends with these bytes.
+    /// The length of the answer's payload, for a request that ends with these bytes.
     pub fn answer_length(self, ending: &[u8]) -> Option<u64> {
         self.answer().map(|length| match length {
             Exactly(length) => length as u64,
@@ -118,7 +118,7 @@ impl Command {
     }
 }
 
-/// A request.
+/// Encodes a request.
 pub fn request(command: Command, carried: &[u8]) -> Vec<u8> {
     let mut request = vec![command as u8];
     request.extend((carried.len() as u64).to_le_bytes());
@@ -126,38 +126,38 @@ pub fn request(command: Command, carried: &[u8]) -> Vec<u8> {
     request
 }
 
-/// An answer.
+/// Encodes an answer.
 pub fn answer(carried: &[u8]) -> Vec<u8> {
     let mut answer = (carried.len() as u64).to_le_bytes().to_vec();
     answer.extend(carried);
     answer
 }
 
-/// The answer to the first message.
+/// Encodes the answer to the hello message.
 pub fn hello_answer() -> Vec<u8> {
     let mut carried = sys::shim::rpc_protocol().to_vec();
     carried.resize(HELLO_ANSWER, 0);
     answer(&carried)
 }
 
-/// The number of 8 bytes at a place, which must be there.
+/// Reads 8 bytes as a number. Panics if they are out of bounds.
 pub fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 
-/// The number of 4 bytes at a place, which must be there.
+/// Reads 4 bytes as a number. Panics if they are out of bounds.
 pub fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
 }
 
-/// A connection on which nothing waits for ever.
+/// A connection with a limit on every wait.
 pub struct Link {
     stream: TcpStream,
-    /// How long the peer may be silent; `None` where a computation is waited for.
+    /// How long the peer may stay silent; none while waiting for a computation.
     pub silence: Option<Duration>,
 }
 
-/// Why a connection can be used no longer.
+/// The reason why a connection can no longer be used.
 pub type Broken = String;
 
 impl Link {
@@ -171,7 +171,7 @@ impl Link {
         Ok(Self { stream, silence })
     }
 
-    /// Fills a piece with what the peer sends. `stop` is asked now and then, and ends the wait with a reason.
+    /// Fills the buffer with data from the peer. `stop` is called regularly, and ends the wait by returning a reason.
     pub fn read(
         &mut self,
         piece: &mut [u8],
@@ -181,7 +181,7 @@ impl Link {
         each_part(piece.len(), self.silence, stop, |done| stream.read(&mut piece[done..]))
     }
 
-    /// Sends a piece. `stop` as with [`Self::read`].
+    /// Sends the buffer. `stop` works as in [`Self::read`].
     pub fn write(
         &mut self,
         piece: &[u8],
@@ -191,7 +191,7 @@ impl Link {
         each_part(piece.len(), self.silence, stop, |done| stream.write(&piece[done..]))
     }
 
-    /// Asks, and gives what is answered, which is as long as the command's answers are.
+    /// Sends a request and returns the payload of its answer, whose length must be the command's.
     pub fn ask<const N: usize>(
         &mut self,
         command: Command,
@@ -210,7 +210,7 @@ impl Link {
         Ok(answer)
     }
 
-    /// Exchanges the first message.
+    /// Exchanges the hello message and checks the version.
     pub fn greet(&mut self, stop: impl FnMut() -> Option<Broken>) -> Result<(), Broken> {
         let answer: [u8; HELLO_ANSWER] =
             self.ask(Command::Hello, &[0; CAPABILITIES], stop).map_err(|reason| {
@@ -232,7 +232,7 @@ impl Link {
         Ok(())
     }
 
-    /// Whether the peer has closed the connection, and everything that it sent has been read.
+    /// Whether the peer has closed the connection and all of its data has been read.
     pub fn is_closed(&self) -> bool {
         let ended = self.stream.set_nonblocking(true).and_then(|()| self.stream.peek(&mut [0]));
         let _ = self.stream.set_nonblocking(false);
@@ -243,7 +243,7 @@ impl Link {
     }
 }
 
-/// Nothing ends the wait but the peer, or its silence.
+/// A `stop` callback that never stops.
 pub fn go_on() -> Option<Broken> {
     None
 }
@@ -273,7 +273,7 @@ fn each_part(
             }
             Err(error) => return Err(error.to_string()),
         }
-        // Also where there is a byte now and then.
+        // Also call it if single bytes arrive now and then.
         if now - looked_around >= LOOK_AROUND {
             looked_around = now;
             if let Some(reason) = stop() {
@@ -293,12 +293,12 @@ fn closed() -> Broken {
     "it closed the connection".to_owned()
 }
 
-/// The peer gave an answer of another length than that of all such answers.
+/// The error for an answer whose length is not that of the command.
 pub fn wrong_length() -> Broken {
     "it gave an answer of a wrong length".to_owned()
 }
 
-/// The peer said nothing for too long.
+/// The error for a peer that does not respond in time.
 pub fn silent(silence: Duration) -> Broken {
     format!("no answer within {} s", silence.as_secs_f64())
 }
@@ -312,8 +312,7 @@ mod tests {
 
     #[test]
     fn the_protocol_is_the_one_that_is_written_down_here() {
-        // An engine with another version may have other commands and answers: look at all above, and at what
-        // uses it.
+        // If the engine's version changes, commands and answers may differ: review this file and its users.
         assert_eq!(sys::shim::rpc_protocol(), [7, 0, 0]);
     }
 
@@ -337,7 +336,7 @@ mod tests {
             (asked == 3).then(|| "stopped".to_owned())
         };
         assert_eq!(link.read(&mut [0; 3], stop).unwrap_err(), "stopped");
-        // A byte now and then is no silence.
+        // A byte now and then counts as activity.
         link.silence = Some(Duration::from_millis(300));
         let slow = thread::spawn(move || {
             for byte in 0..5 {

@@ -1,12 +1,12 @@
-//! Stands between the engine and one worker, because the engine ends the process when a worker goes
-//! away, waits for ever for one that is silent, and believes every number that it is told.
+//! A proxy between the engine and one worker. It is needed because the engine aborts the process when a worker
+//! disconnects, waits forever for a silent one, and trusts every value.
 //!
-//! The engine connects to a relay on loopback, which passes messages on. Where the worker fails, the
-//! relay remembers why and answers in its place, with zeros of the right length: the computation under
-//! way comes to its end, and whoever started it asks [`Relay::check`] before using what it gave.
+//! The engine connects to a relay on loopback, which forwards messages. If the worker fails, the relay stores the
+//! reason and answers in its place with zeros of the right length. The running computation then completes, and its
+//! caller must call [`Relay::check`] before using the result.
 //!
-//! What never changes of a worker is asked when it is connected to, and answered here from then on: the
-//! engine asks for it while it holds locks that all workers share.
+//! Constant properties of a worker are queried on connection and answered by the relay afterwards, since the engine
+//! queries them while it holds locks that all workers share.
 
 use std::collections::HashMap;
 use std::io::{self, Read as _, Write as _};
@@ -24,52 +24,52 @@ use super::protocol::{
 };
 use crate::{Error, ErrorKind, Result};
 
-/// How long a worker may take to accept a connection and to tell of its devices.
+/// How long a worker may take to accept a connection and to describe its devices.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The same for one that is in use, of which there are numbers of before.
+/// The same for a worker in use, for which earlier values are available.
 const TIMEOUT_IN_USE: Duration = Duration::from_secs(1);
 
-/// Devices that a worker may have.
+/// Maximum number of devices of a worker.
 const MOST_DEVICES: u32 = 64;
 
-/// Bytes that a device may have, and the engine count with: more than there are anywhere.
+/// Maximum size in bytes of a device's memory. Larger values cannot be real.
 const MOST_MEMORY: u64 = 1 << 46;
 
-/// Bytes that buffers of a device may have to begin at a multiple of.
+/// Maximum alignment in bytes of a device's buffers.
 const COARSEST_ALIGNMENT: u64 = 1 << 20;
 
-/// The least that a device's largest buffer has to hold.
+/// Minimum size in bytes of a device's largest buffer.
 const SMALLEST_BUFFER: u64 = 1 << 20;
 
-/// The way to one worker.
+/// The connection to one worker.
 pub(crate) struct Relay {
-    /// Where the engine connects.
+    /// The address that the engine connects to.
     pub endpoint: String,
     state: Arc<State>,
 }
 
 struct State {
-    /// The worker's address, as the user wrote it.
+    /// The worker's address as the user wrote it.
     worker: String,
-    /// How long it may be silent.
+    /// Maximum time without a response.
     silence: Duration,
     devices: Vec<Facts>,
-    /// As it was last told.
+    /// The most recently reported memory.
     memory: Mutex<Vec<Memory>>,
-    /// Why the worker can no longer be used.
+    /// The reason why the worker can no longer be used.
     failure: Mutex<Option<Broken>>,
     connections: AtomicUsize,
 }
 
-/// What never changes of a worker's device.
+/// Constant properties of a worker's device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Facts {
     alignment: u64,
     max_size: u64,
 }
 
-/// Bytes of a device that are free, and bytes in all.
+/// Free and total memory of a device in bytes.
 pub(crate) type Memory = (u64, u64);
 
 impl State {
@@ -99,7 +99,7 @@ impl State {
 }
 
 impl Relay {
-    /// Makes sure of the worker, and starts to listen for the engine.
+    /// Checks that the worker responds, and starts listening for the engine.
     pub fn open(worker: &str) -> Result<Self> {
         let (devices, memory) = survey(worker, TIMEOUT).map_err(|reason| absent(worker, reason))?;
         let failed = |error: io::Error| {
@@ -122,7 +122,7 @@ impl Relay {
             .spawn(move || {
                 for engine in listener.incoming().flatten() {
                     let shared = Arc::clone(&shared);
-                    // Where there is no thread to be had, the engine's connection closes.
+                    // If no thread can be created, the engine's connection is closed.
                     let _ = thread::Builder::new()
                         .name("mullama-relay".to_owned())
                         .spawn(move || serve(engine, &shared));
@@ -132,12 +132,12 @@ impl Relay {
         Ok(Self { endpoint, state })
     }
 
-    /// The worker's address, as the user wrote it.
+    /// The worker's address as the user wrote it.
     pub fn worker(&self) -> &str {
         &self.state.worker
     }
 
-    /// Whether everything that came from the worker so far is true.
+    /// Fails if the worker has failed, in which case its results so far may be invalid.
     pub fn check(&self) -> Result<()> {
         match self.state.failure() {
             None => Ok(()),
@@ -146,8 +146,8 @@ impl Relay {
         }
     }
 
-    /// As [`Self::check`], and asks the worker, unless a connection to it is open. False where it is no
-    /// longer the one that it was.
+    /// Like [`Self::check`], and also queries the worker if no connection is open. Returns false if the worker has been
+    /// restarted with other devices.
     pub fn reach(&self) -> Result<bool> {
         self.check()?;
         if self.is_in_use() {
@@ -160,8 +160,8 @@ impl Relay {
         }
     }
 
-    /// The memory of the worker's devices: where it is busy, as it was last told; `None` where it does not
-    /// answer.
+    /// The memory of the worker's devices. If the worker is busy, returns the last known values; if it does not
+    /// respond, returns none.
     pub fn memory(&self) -> Option<Vec<Memory>> {
         let in_use = self.is_in_use();
         let asked = self.survey(if in_use { TIMEOUT_IN_USE } else { TIMEOUT });
@@ -173,7 +173,7 @@ impl Relay {
         })
     }
 
-    /// Gives the worker up: whatever waits for it goes on at once.
+    /// Abandons the worker. Threads that wait for it continue immediately.
     pub fn abandon(&self) {
         self.state.give_up("it was abandoned because the process is ending".to_owned());
     }
@@ -182,7 +182,7 @@ impl Relay {
         self.state.connections.load(Ordering::SeqCst) > 0
     }
 
-    /// Asks the worker about its devices, by a connection of its own.
+    /// Queries the worker's devices through a separate connection.
     fn survey(&self, timeout: Duration) -> std::result::Result<Vec<Memory>, Broken> {
         let (devices, memory) = survey(self.worker(), timeout)?;
         if devices != self.state.devices {
@@ -204,7 +204,7 @@ fn absent(worker: &str, reason: Broken) -> Error {
     unusable(worker, reason).with_hint("start one with `mullama rpc-server`")
 }
 
-/// Connects to a worker and exchanges the first message.
+/// Connects to a worker and exchanges the hello message.
 fn connect(
     worker: &str,
     timeout: Duration,
@@ -234,7 +234,7 @@ fn connect(
     Ok(link)
 }
 
-/// What there is to know of a worker's devices.
+/// Queries the properties and memory of a worker's devices.
 fn survey(
     worker: &str,
     timeout: Duration,
@@ -274,7 +274,7 @@ fn memory_of(answer: &[u8]) -> std::result::Result<Memory, Broken> {
     Ok((free, total))
 }
 
-/// Passes on one connection of the engine, until it closes.
+/// Forwards the messages of one connection of the engine until it closes.
 fn serve(engine: TcpStream, state: &State) {
     state.connections.fetch_add(1, Ordering::SeqCst);
     let _ = engine.set_nodelay(true);
@@ -286,19 +286,19 @@ fn serve(engine: TcpStream, state: &State) {
 
 struct Passage<'a> {
     engine: TcpStream,
-    /// Connected to when there is something to say; none once it has failed.
+    /// Connected when the first request is forwarded; none after a failure.
     worker: Option<Link>,
     state: &'a State,
-    /// The worker's buffers: how many bytes each has, and what it begins at a multiple of.
+    /// Size and alignment in bytes of the worker's buffers, by handle.
     buffers: HashMap<u64, (u64, u64)>,
     piece: Vec<u8>,
 }
 
-/// The beginning of what a request carries: more than what any answer is to be held against.
+/// The first bytes of a request's payload: all that checking its answer requires.
 type Beginning = [u8; 12];
 
 impl Passage<'_> {
-    /// One request and its answer. Fails only where the engine has closed the connection.
+    /// Forwards one request and its answer. Fails only if the engine has closed the connection.
     fn pass_message(&mut self) -> io::Result<()> {
         let mut head = [0; HEAD];
         self.engine.read_exact(&mut head)?;
@@ -310,7 +310,7 @@ impl Passage<'_> {
         self.connect();
         let (mut beginning, mut ending) = (Beginning::default(), [0; 8]);
         let mut left = length;
-        // Head and data go together where they are short: one packet less on the way.
+        // Send the header together with the first data, which saves a packet for short requests.
         let mut filled = HEAD;
         self.piece[..filled].copy_from_slice(&head);
         loop {
@@ -337,7 +337,7 @@ impl Passage<'_> {
         }
     }
 
-    /// The answer where it needs nobody to be asked. What the request carries is taken in then.
+    /// Returns the answer to a request that the relay can answer itself, after reading its payload.
     fn own_answer(&mut self, command: Command, length: u64) -> io::Result<Option<Vec<u8>>> {
         let is_own = matches!(
             command,
@@ -359,7 +359,7 @@ impl Passage<'_> {
         }))
     }
 
-    /// Makes sure that there is a connection, unless the worker has failed.
+    /// Connects to the worker if necessary, unless it has failed.
     fn connect(&mut self) {
         let state = self.state;
         if state.failure().is_some() {
@@ -381,7 +381,7 @@ impl Passage<'_> {
         }
     }
 
-    /// An answer: its length, and so many bytes.
+    /// Forwards an answer: its length, then the payload.
     fn pass_answer(&mut self, command: Command, length: u64, asked: &Beginning) -> io::Result<()> {
         let mut announced = [0; 8];
         self.receive(&mut announced);
@@ -423,7 +423,7 @@ impl Passage<'_> {
         }
     }
 
-    /// Whether the numbers of an answer are such as the engine can count with.
+    /// Checks that the values in an answer are plausible.
     fn check_answer(
         &mut self,
         command: Command,
@@ -473,12 +473,12 @@ impl Passage<'_> {
     }
 }
 
-/// What the engine takes for an answer, where zeros will not do. (Zero bytes of memory, or a buffer at
-/// address zero, are failures that it copes with.)
+/// Fills in a substitute answer for a failed worker, where zeros are not valid. (The engine handles zero bytes of
+/// memory, and a buffer at address zero, as failures.)
 fn stand_in(command: Command, answer: &mut [u8]) {
     let number: u64 = match command {
         Command::BufferGetBase => COARSEST_ALIGNMENT,
-        // The worker is said to have these weights: they need not be sent.
+        // Claims that the worker has these weights, so that the engine does not send them.
         Command::SetTensorHash => 1,
         _ => return,
     };
@@ -491,10 +491,10 @@ mod tests {
     use super::*;
     use crate::device::rpc::protocol::{CAPABILITIES, HELLO_ANSWER, request};
 
-    /// What a pretended worker answers to a request, less the length. Where it has none, it goes.
+    /// Returns the payload of a fake worker's answer to a request; none closes the connection.
     type Answers = fn(Command, &[u8]) -> Option<Vec<u8>>;
 
-    /// A worker that answers what it is told to.
+    /// Starts a fake worker with the given answers.
     fn pretend(answers: Answers) -> String {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -522,7 +522,7 @@ mod tests {
         answer
     }
 
-    /// What a good worker with one device answers before there is a buffer, and nothing more.
+    /// The answers of a valid worker with one device, without buffers.
     fn good(command: Command, _: &[u8]) -> Option<Vec<u8>> {
         Some(match command {
             Command::Hello => hello([7, 0, 0]),
@@ -614,7 +614,7 @@ mod tests {
         assert!(relay.reach().unwrap());
     }
 
-    /// Asks as the engine does.
+    /// Sends a request like the engine and returns the payload of the answer.
     fn ask(engine: &mut TcpStream, command: Command, carried: &[u8], length: usize) -> Vec<u8> {
         engine.write_all(&request(command, carried)).unwrap();
         let mut answer = vec![0; 8 + length];
@@ -625,7 +625,7 @@ mod tests {
 
     #[test]
     fn a_worker_that_goes_is_stood_in_for() {
-        // The pretended worker has no buffers.
+        // The fake worker has no buffers.
         let relay = Relay::open(&pretend(good)).unwrap();
         let mut engine = TcpStream::connect(&relay.endpoint).unwrap();
         let greeted = ask(&mut engine, Command::Hello, &[0; CAPABILITIES], HELLO_ANSWER);
@@ -645,7 +645,7 @@ mod tests {
         assert_eq!(relay.memory(), None);
     }
 
-    /// The engine is told nothing that it cannot count with.
+    /// Invalid values never reach the engine.
     #[test]
     fn numbers_that_make_no_sense_are_failures() {
         #[allow(clippy::unnecessary_wraps, reason = "what is answered")]
@@ -718,7 +718,7 @@ mod tests {
 
     #[test]
     fn a_worker_that_is_given_up_keeps_nobody() {
-        /// One that has buffers, and says nothing more.
+        /// A worker that stops responding when a buffer is allocated.
         fn silent(command: Command, carried: &[u8]) -> Option<Vec<u8>> {
             if command == Command::AllocBuffer {
                 thread::sleep(Duration::from_secs(3600));

@@ -1,7 +1,7 @@
-//! A worker: it offers devices of this machine to other machines.
+//! A worker, which offers devices of this machine to other machines.
 //!
-//! Strangers speak with this file's process, which is safe Rust and looks at every request ([`super::inspect`]);
-//! the engine serves each connection in a process of its own ([`super::process`]).
+//! Clients communicate only with this process, which is safe Rust and validates every request ([`super::inspect`]). The
+//! engine serves each connection in a separate process ([`super::process`]).
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -20,14 +20,13 @@ use crate::device::handle;
 use crate::runtime::{self, physical_cores, usable_threads, warn_of_threads};
 use crate::{Error, ErrorKind, Result};
 
-/// Connections at a time. Each has a process, if it uses the engine.
+/// Maximum number of connections. Each that uses the engine has a process.
 const MOST_CONNECTIONS: usize = 16;
 
-/// How long to wait where the system has no connection to give, for want of files.
+/// How long to wait before accepting again after a temporary failure, such as a lack of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Offers devices of this machine to other machines, for as long as the process runs; returns only
-/// where that cannot be.
+/// Offers devices of this machine to other machines. Does not return unless it fails.
 ///
 /// `devices` are names from [`crate::gpu::devices`]; by default the GPUs, or the CPU if there are
 /// none. Clients are served concurrently, each by its own process (the program `mullama-worker`
@@ -55,7 +54,7 @@ pub fn serve(address: &str, devices: Option<&[String]>, n_threads: Option<u32>) 
     warn_of_threads(requested);
     let threads = usable_threads(requested);
     let listener = TcpListener::bind(&address).map_err(cannot)?;
-    // The engine starts its threads anew for every computation, and would end its process where it gets none.
+    // The engine creates its threads for every computation, and aborts if it cannot.
     shim::try_threads(threads - 1)
         .map_err(|reason| no_thread(&format!("{threads} threads to compute with"), reason))?;
     let names = offered.iter().map(|device| device.name()).collect();
@@ -68,7 +67,7 @@ pub fn serve(address: &str, devices: Option<&[String]>, n_threads: Option<u32>) 
     server.accept(&listener).map_err(cannot)
 }
 
-/// How the engine's processes are started.
+/// The parameters for starting the engine's processes.
 fn recipe(devices: Vec<String>, n_threads: u32) -> Result<Recipe> {
     let missing = |what: &str| {
         Error::new(ErrorKind::Backend, format!("a worker cannot be started: {what}"))
@@ -88,7 +87,7 @@ fn recipe(devices: Vec<String>, n_threads: u32) -> Result<Recipe> {
 struct Server {
     spare: Arc<Spare>,
     totals: Vec<u64>,
-    /// Those that are open, in the order in which they came.
+    /// Open connections, oldest first.
     connections: Mutex<Vec<Arc<Standing>>>,
 }
 
@@ -104,7 +103,7 @@ impl Server {
         }
     }
 
-    /// Serves a connection on a thread of its own, if there is a place for it.
+    /// Serves a connection on a new thread, if the limit allows it.
     fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         let standing = Arc::<Standing>::default();
         if !self.make_room(&standing) {
@@ -128,8 +127,8 @@ impl Server {
         }
     }
 
-    /// Takes a place for a connection. Where all are taken, the one that came first of those that hold nothing
-    /// gives up its own.
+    /// Adds a connection. If the limit is reached, the oldest connection that does not use the engine is asked to
+    /// leave. Returns false if there is none.
     fn make_room(&self, standing: &Arc<Standing>) -> bool {
         let mut connections = self.lock();
         if connections.len() >= MOST_CONNECTIONS {
@@ -153,9 +152,9 @@ impl Server {
     }
 }
 
-/// Whether an error is about one connection, or passes when others have ended.
+/// Whether an error concerns only one connection, or is temporary.
 fn is_passing(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidInput, PermissionDenied};
-    // Those that the listener itself is to blame for.
+    // These are errors of the listener itself.
     !matches!(error.kind(), InvalidInput | PermissionDenied)
 }

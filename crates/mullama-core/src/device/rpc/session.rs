@@ -1,6 +1,6 @@
-//! One connection to a worker: each request is looked at, and passed on to the engine's process of the connection.
+//! Serves one connection to a worker: validates each request and forwards it to the connection's engine process.
 //!
-//! What a program asks before it uses a worker (who it is, what it has) is answered without a process of its own.
+//! Queries that clients send before they use a worker (version, devices) are answered without a separate process.
 
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -14,31 +14,31 @@ use super::protocol::{
     wrong_length,
 };
 
-/// How long a connection may take for the first message.
+/// How long a client may take to send the first message.
 const FIRST_MESSAGE: Duration = Duration::from_secs(5);
 
-/// What others may know of a connection, and ask of it.
+/// The state of a connection that the server reads and sets.
 #[derive(Default)]
 pub struct Standing {
-    /// Whether it uses the engine; else it holds nothing.
+    /// Whether it uses the engine. If not, it has no memory on the devices.
     pub uses_engine: AtomicBool,
-    /// Set by whoever needs its place.
+    /// Set to ask the connection to close, to make room for another.
     pub is_to_leave: AtomicBool,
 }
 
 impl Standing {
-    /// Why the connection has to give its place up, if it has to.
+    /// The reason if the connection was asked to close.
     fn leave(&self) -> Option<Broken> {
         let is_to_leave = self.is_to_leave.load(Ordering::SeqCst);
         is_to_leave.then(|| "it was closed to make room for another connection".to_owned())
     }
 }
 
-/// Why a connection ends.
+/// The reason for the end of a connection.
 enum End {
-    /// The program closed it.
+    /// The client closed it.
     Closed,
-    /// What went wrong.
+    /// An error occurred.
     Failed(Broken),
 }
 
@@ -71,7 +71,7 @@ struct Session<'a> {
     spare: &'a Arc<Spare>,
     standing: &'a Standing,
     inspector: Inspector,
-    /// None until there is something that only a process of the connection's own can do.
+    /// None until a request needs a separate process.
     process: Option<Process>,
     piece: Vec<u8>,
 }
@@ -81,7 +81,7 @@ fn failed(what: &str) -> impl Fn(Broken) -> End {
 }
 
 impl Session<'_> {
-    /// Takes the first message, which comes soon or never.
+    /// Reads the hello message, with a time limit.
     fn greet(&mut self) -> Result<(), End> {
         let until = Instant::now() + FIRST_MESSAGE;
         let standing = self.standing;
@@ -92,7 +92,7 @@ impl Session<'_> {
         };
         let mut first = [0; HEAD + protocol::CAPABILITIES];
         if let Err(reason) = self.client.read(&mut first[..1], late) {
-            // Whoever only looks whether somebody listens is no news.
+            // A client that connects and disconnects without sending anything is not an error.
             let is_closed = self.client.is_closed();
             return Err(if is_closed { End::Closed } else { End::Failed(reason) });
         }
@@ -104,7 +104,7 @@ impl Session<'_> {
         self.answer(&hello_answer())
     }
 
-    /// One request and its answer.
+    /// Processes one request and its answer.
     fn pass_message(&mut self) -> Result<(), End> {
         let mut head = [0; HEAD];
         self.wait_for(&mut head[..1])?;
@@ -116,7 +116,7 @@ impl Session<'_> {
             .ok_or_else(|| refuse(format!("there is no command {}", head[0])))?;
         let length = u64_at(&head, 1);
         self.inspector.check_length(command, length).map_err(refuse)?;
-        // Memory is taken for what has come, not for what was announced.
+        // Memory is allocated for received data only, not for the announced length.
         let looked_at = match command {
             Command::SetTensor => SET_TENSOR_HEAD,
             _ => length as usize,
@@ -151,7 +151,7 @@ impl Session<'_> {
         }
     }
 
-    /// Waits for a request, which may never come.
+    /// Waits for the next request, without a time limit.
     fn wait_for(&mut self, first: &mut [u8]) -> Result<(), End> {
         let (process, standing) = (&mut self.process, self.standing);
         let silence = self.client.silence.take();
@@ -165,7 +165,7 @@ impl Session<'_> {
         )
     }
 
-    /// The answer to what is the same for all connections.
+    /// Returns the answer to requests that are the same for all connections.
     fn common_answer(&mut self, command: Command, carried: &[u8]) -> Result<Option<Vec<u8>>, End> {
         let spare = self.spare;
         let answer = match command {
@@ -188,7 +188,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Does something with the engine's process, for as long as the program is there.
+    /// Communicates with the engine's process. Stops if the client disconnects.
     fn with_process<T>(
         &mut self,
         work: impl FnOnce(&mut Link, &mut dyn FnMut() -> Option<Broken>) -> Result<T, Broken>,
@@ -213,7 +213,7 @@ impl Session<'_> {
         self.with_process(|engine, stop| engine.read(piece, stop))
     }
 
-    /// An answer: its length, and so many bytes.
+    /// Forwards an answer: its length, then the payload.
     fn pass_answer(&mut self, command: Command, asked: &[u8], length: u64) -> Result<(), End> {
         let mut announced = [0; 8];
         self.receive(&mut announced)?;
@@ -239,7 +239,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Finds out where a buffer is that the engine has made.
+    /// Queries the address of a new buffer.
     fn note_buffer(&mut self, asked: &[u8], answer: &[u8]) -> Result<(), End> {
         let (handle, size) = (u64_at(answer, 0), u64_at(answer, 8));
         if handle == 0 {
