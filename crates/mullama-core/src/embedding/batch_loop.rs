@@ -1,8 +1,8 @@
-//! The thread that computes embeddings: texts of all calls, packed into batches.
+//! The thread that computes embeddings. It packs the texts of all calls into batches.
 //!
-//! A step takes texts from every call in turn, of each the shortest first, until the batch is full. Where
-//! attention looks back only, a text may be cut at the end of a batch and goes on in the next; where it
-//! looks both ways, or the engine itself makes one vector of a text, a text is computed in one piece.
+//! Each step takes texts from all calls in turn, the shortest of each call first, until the batch is full. With causal
+//! attention, a text may be split at the end of a batch and continued in the next. With bidirectional attention, or if
+//! the engine pools a text itself, the whole text must be in one batch.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -13,12 +13,12 @@ use crate::options::Pooling;
 use crate::{CancelToken, Error, ErrorKind, Result, Token};
 use mullama_base::Text;
 
-/// One call, with everything settled that the thread needs.
+/// One call, validated and tokenised.
 pub(super) struct Job {
     pub inputs: Vec<Vec<Token>>,
     pub pooling: Pooling,
     pub adapters: AdapterSet,
-    /// Where in the result the rows of each input begin, and the end of the last.
+    /// The index of the first result row of each input, and the total number of rows.
     pub starts: Vec<usize>,
     pub cancel: CancelToken,
     pub reply: flume::Sender<Result<Vec<f32>>>,
@@ -30,7 +30,7 @@ impl Order for Box<Job> {
     }
 }
 
-/// What the thread has done, and what its context takes: to be read from anywhere.
+/// Statistics of the thread and the memory of its context, readable from any thread.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Progress {
     pub inputs: u64,
@@ -39,22 +39,22 @@ pub(super) struct Progress {
     pub placement: Placement,
 }
 
-/// A call under way.
+/// A call in progress.
 struct Call {
     job: Job,
     values: Vec<f32>,
-    /// Inputs that have not been started, the longest first.
+    /// Inputs that have not started, longest first.
     waiting: Vec<usize>,
-    /// Inputs that have no vector yet.
+    /// Number of inputs without a result.
     missing: usize,
 }
 
 impl Call {
     fn new(job: Job, width: usize) -> Self {
-        // The vector of an input without tokens is one of zeros.
+        // The vector of an input without tokens is all zeros.
         let mut waiting: Vec<_> =
             (0..job.inputs.len()).filter(|&input| !job.inputs[input].is_empty()).collect();
-        // Equal ones in their order.
+        // Inputs of equal length are processed in their original order.
         waiting.sort_by_key(|&input| std::cmp::Reverse((job.inputs[input].len(), input)));
         let rows = job.starts.last().copied().unwrap_or(0);
         let (values, missing) = (vec![0.0; rows * width], waiting.len());
@@ -65,20 +65,20 @@ impl Call {
         self.job.cancel.is_cancelled() || self.job.reply.is_disconnected()
     }
 
-    /// Tokens of the longest input.
+    /// Length of the longest input in tokens.
     fn longest(&self) -> usize {
         self.job.inputs.iter().map(Vec::len).max().unwrap_or(0)
     }
 }
 
-/// An input in the context.
+/// An input with a sequence in the context.
 struct Running {
     call: u64,
     input: usize,
     seq: i32,
-    /// Tokens that have been computed.
+    /// Number of computed tokens.
     done: usize,
-    /// Tokens of it in the batch, and where the first of them is.
+    /// Number of its tokens in the batch, and the index of the first of them.
     in_batch: usize,
     first: usize,
 }
@@ -86,12 +86,12 @@ struct Running {
 pub(super) struct BatchLoop {
     blueprint: Blueprint,
     context: Option<Context>,
-    /// The longest input that the context takes.
+    /// Length in tokens of the longest input that the context can process.
     capacity: usize,
-    /// By the order of their arrival.
+    /// By order of arrival.
     calls: BTreeMap<u64, Call>,
     arrivals: u64,
-    /// The call whose turn it is to be first.
+    /// The call that is served first in the next step.
     turn: u64,
     running: Vec<Running>,
     free_sequences: Vec<i32>,
@@ -113,7 +113,7 @@ impl BatchLoop {
         }
     }
 
-    /// Takes a call out, and what runs of it out of the context. Without an answer, it has its own.
+    /// Removes a call and its running inputs. Sends `answer`, or the computed values if `answer` is none.
     fn end(&mut self, id: u64, answer: Option<Result<()>>) {
         let Some(call) = self.calls.remove(&id) else { return };
         let (ended, running): (Vec<_>, _) = std::mem::take(&mut self.running)
@@ -127,7 +127,7 @@ impl BatchLoop {
         let _ = call.job.reply.send(answer);
     }
 
-    /// Frees a sequence and its cells.
+    /// Releases a sequence and its cells.
     fn leave(&mut self, seq: i32) {
         if let Some(context) = &mut self.context {
             context.forget(seq);
@@ -135,7 +135,7 @@ impl BatchLoop {
         self.free_sequences.push(seq);
     }
 
-    /// Puts everything that runs back to where it started.
+    /// Removes all running inputs from the context, to be started again from their beginning.
     fn restart_all(&mut self) {
         for running in std::mem::take(&mut self.running) {
             self.leave(running.seq);
@@ -148,14 +148,15 @@ impl BatchLoop {
         }
     }
 
-    /// Makes the context, or a larger one where an input needs it. Calls that it cannot be made for fail.
+    /// Creates the context, or replaces it by a larger one if an input needs it. Calls whose context cannot be created
+    /// fail.
     fn make_room(&mut self) {
         while let Some(needed) = self.calls.values().map(Call::longest).max() {
             if self.context.is_some() && needed <= self.capacity {
                 return;
             }
             let capacity = self.blueprint.capacity_for(needed);
-            // What the present one takes is to be had for the next.
+            // Free the current context first, since the new one may need its memory.
             self.restart_all();
             let before = self.context.take().map(|_| self.capacity);
             match self.open(capacity) {
@@ -182,7 +183,7 @@ impl BatchLoop {
         Ok(())
     }
 
-    /// Puts into the batch what the next step computes.
+    /// Fills the batch for the next step.
     fn fill_batch(&mut self) -> Result<()> {
         let context = self.context.as_mut().ok_or_else(no_context)?;
         let mut room = Room {
@@ -194,7 +195,8 @@ impl BatchLoop {
         };
         let batch = context.batch();
         batch.clear();
-        // What has begun goes on, and leaves a part to short inputs, which are done at once.
+        // Running inputs continue. Half of the batch is reserved for short inputs, if there are any, since these
+        // complete at once.
         let is_short = |call: &Call| {
             call.waiting.last().is_some_and(|&input| call.job.inputs[input].len() <= room.batch)
         };
@@ -211,11 +213,11 @@ impl BatchLoop {
             room.cells = room.cells.saturating_sub(tokens.len());
         }
 
-        // Calls take turns; one whose next input finds no place is first in the next step.
+        // Calls take turns. The first one whose next input does not fit is served first in the next step.
         let mut order: Vec<u64> = self.calls.range(self.turn..).map(|(id, _)| *id).collect();
         order.extend(self.calls.range(..self.turn).map(|(id, _)| *id));
-        // A batch is computed with one set of adapters: where a call with another is first, it waits for
-        // what runs, and nobody overtakes it.
+        // All inputs of a batch use the same adapters. If the first call in turn has different ones than the running
+        // inputs, it waits until these are done, and no other call starts before it.
         let with = self.running.first().map(|running| running.call);
         let mut adapters = with.map(|id| self.calls[&id].job.adapters.clone());
         let mut left_out = None;
@@ -252,7 +254,7 @@ impl BatchLoop {
         Ok(())
     }
 
-    /// Hands the vectors that were computed to the calls.
+    /// Copies the computed vectors to the calls, and answers completed calls.
     fn take_outputs(&mut self) -> Result<()> {
         let width = self.blueprint.width;
         let context = self.context.as_mut().ok_or_else(no_context)?;
@@ -341,12 +343,12 @@ impl Serve for BatchLoop {
         match context.decode(owners.into_values())? {
             Decoded::Done => self.take_outputs(),
             Decoded::Aborted => {
-                // All in the batch were cancelled: they are dropped before the next step.
+                // All inputs in the batch were cancelled; they are removed before the next step.
                 self.restart_all();
                 Ok(())
             }
             Decoded::NoRoom if self.running.len() > 1 => {
-                // Some memories hold less than they have cells for: the longest goes on alone.
+                // Some types of memory run out before all cells are used. Continue with one input at a time.
                 self.restart_all();
                 self.free_sequences.truncate(1);
                 Ok(())
@@ -373,22 +375,22 @@ impl Serve for BatchLoop {
     }
 }
 
-/// What is left for a batch to hold.
+/// The remaining room in a batch.
 struct Room {
-    /// Tokens of the batch.
+    /// Remaining tokens of the batch.
     budget: usize,
-    /// Tokens of a whole batch.
+    /// Size of a batch in tokens.
     batch: usize,
-    /// Cells of the context.
+    /// Free cells of the context.
     cells: usize,
     in_one_piece: bool,
-    /// Whether an input that is longer than a batch waits for cells: then no other such may take them.
+    /// Whether an input longer than a batch is waiting for cells, so that no other such input may take them.
     long_waits: bool,
 }
 
 impl Room {
-    /// How many tokens of an input of `length` have a place now; of an input that is computed in one
-    /// piece all have one, or none. A batch in which nothing is yet takes any.
+    /// Returns how many tokens of an input of `length` tokens fit now; none if it cannot start. An input that is
+    /// computed in one piece fits as a whole or not at all. An empty batch accepts any input.
     fn take(&mut self, length: usize, is_empty: bool) -> Option<usize> {
         if self.in_one_piece {
             let fits = length <= self.budget || is_empty;
@@ -408,7 +410,7 @@ impl Room {
     }
 }
 
-/// Adds the vector of a token to the rows of its text.
+/// Adds the vector of a token to the result rows of its text.
 fn gather(pooling: Pooling, rows: &mut [f32], row: &[f32], position: usize) {
     let width = row.len();
     match pooling {
@@ -422,7 +424,7 @@ fn no_context() -> Error {
     Error::new(ErrorKind::Internal, "there is no context for embeddings")
 }
 
-/// The error of a call that nobody waits for any more.
+/// The error of a call that was cancelled or timed out.
 pub(super) fn cancelled(cancel: &CancelToken) -> Error {
     let message = if cancel.is_late() {
         "the request took longer than its {timeout}"

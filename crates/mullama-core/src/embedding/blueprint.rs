@@ -1,4 +1,4 @@
-//! The context that embeddings are computed in: how large it is, and whether there is memory for it.
+//! The settings of an embedding context: its size, and whether memory is available for it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,31 +6,31 @@ use std::sync::Arc;
 use crate::engine::{Context, ContextSettings, Outputs, Placement, Weights};
 use crate::{Result, placement};
 
-/// Most texts in one batch.
+/// Maximum number of texts in a batch.
 const SEQUENCES: u32 = 128;
 
-/// What a context for embeddings is made of.
+/// Everything that is needed to create an embedding context.
 #[derive(Clone)]
 pub(super) struct Blueprint {
     pub weights: Arc<Weights>,
     /// The model's file, and its stamp when it was loaded.
     file: (PathBuf, String),
     settings: ContextSettings,
-    /// Tokens of the longest input that the model takes.
+    /// Length of the longest accepted input in tokens.
     pub limit: usize,
-    /// Numbers in what the engine gives: a vector, or the scores of a text.
+    /// Number of values per output of the engine: a vector, or the scores of a text.
     pub width: usize,
-    /// Tokens that are packed into one batch.
+    /// Batch size in tokens.
     pub batch: usize,
-    /// Texts that are computed at once.
+    /// Maximum number of texts that are computed at once.
     pub n_sequences: usize,
-    /// Whether an input has to be computed in one batch.
+    /// Whether an input must be computed in one batch.
     pub in_one_piece: bool,
-    /// Whether the engine makes one vector of a text.
+    /// Whether the engine pools the tokens of a text itself.
     pub pools_itself: bool,
 }
 
-/// What a context is to give.
+/// The output of a context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A vector for each token.
@@ -49,7 +49,7 @@ impl Blueprint {
         limit: usize,
     ) -> Self {
         let mut settings = settings.clone();
-        // Models that keep a state for each sequence pay for each.
+        // Recurrent models need memory for each sequence.
         settings.n_parallel = if weights.has_state() { settings.n_parallel } else { SEQUENCES }
             .min(settings.n_ubatch);
         settings.outputs = match kind {
@@ -73,7 +73,8 @@ impl Blueprint {
         }
     }
 
-    /// The longest input of a context that takes one of this length: contexts grow in few large steps.
+    /// The capacity of a context for an input of `needed` tokens. It doubles from the batch size on, so that contexts
+    /// are rarely recreated.
     pub fn capacity_for(&self, needed: usize) -> usize {
         let doubled = std::iter::successors(Some(self.batch), |size| Some(size * 2));
         let enough = doubled.take(32).find(|&size| size >= needed);
@@ -83,7 +84,7 @@ impl Blueprint {
     fn settings(&self, capacity: usize) -> ContextSettings {
         let mut settings = self.settings.clone();
         let batch = if self.in_one_piece { capacity.max(self.batch) } else { self.batch };
-        // Beside the longest, a batch of short ones has room.
+        // In addition to the longest input, a batch of short ones must fit.
         let cells = if self.in_one_piece { batch } else { capacity + batch };
         settings.n_ctx = cells as u32;
         settings.n_batch = batch as u32;
@@ -91,13 +92,13 @@ impl Blueprint {
         settings
     }
 
-    /// Makes a context for inputs of up to `capacity` tokens; tells what it takes, too. What there is no
-    /// memory for is refused before the engine is asked.
+    /// Creates a context for inputs of up to `capacity` tokens, and returns it with its memory. Fails before the engine
+    /// allocates anything if memory is insufficient.
     pub fn open(&self, capacity: usize) -> Result<(Context, Placement)> {
         let settings = self.settings(capacity);
         let outputs = self.output_bytes(&settings);
         let (path, stamp) = &self.file;
-        // Where the file is gone, or is another one, the engine alone says what there is no memory for.
+        // If the file was removed or replaced, there is no dry run; a lack of memory is then an error of the engine.
         if placement::stamp(path) == *stamp {
             placement::check_room(
                 path,
@@ -109,14 +110,14 @@ impl Blueprint {
         }
         let mut context = Context::new(Arc::clone(&self.weights), &settings)?;
         if settings.warmup.unwrap_or(self.weights.gpu_layers() > 0) {
-            // No text is longer than the model takes.
+            // No text is longer than the limit of the model.
             context.warm_up(self.limit, self.n_sequences, true)?;
         }
         let placement = context.placement()?.context_alone(outputs);
         Ok((context, placement))
     }
 
-    /// Bytes that the engine takes for outputs: it keeps room for logits too, which not every model has.
+    /// Size in bytes of the engine's output buffer. It also has space for logits, which not every model computes.
     fn output_bytes(&self, settings: &ContextSettings) -> u64 {
         let row = (self.weights.n_vocab() + self.width) as u64;
         row * u64::from(settings.n_batch) * size_of::<f32>() as u64

@@ -1,4 +1,4 @@
-//! The contexts for embeddings of one model, each made when it is first needed.
+//! The embedding contexts of a model, created on first use.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,7 +10,7 @@ use crate::options::Pooling;
 use crate::{Error, ErrorKind, Result};
 use mullama_base::{Text, check_memory};
 
-/// The contexts of a model.
+/// The embedding contexts of a model.
 pub(crate) struct Embedders {
     info: EmbeddingInfo,
     weights: Arc<Weights>,
@@ -27,7 +27,7 @@ impl Embedders {
         &self.info
     }
 
-    /// The pooling that was asked for, else the model's.
+    /// The requested pooling, or that of the model.
     pub fn pooling(&self, asked: Option<Pooling>) -> Result<Pooling> {
         match asked.or(self.info.pooling) {
             Some(Pooling::Rank) if asked.is_none() => {
@@ -40,7 +40,7 @@ impl Embedders {
         }
     }
 
-    /// The context of a kind, as far as there is one already: its thread.
+    /// Returns the context of a kind; starts its thread on first use.
     pub(super) fn get(&self, kind: Kind) -> Result<Arc<Embedder>> {
         let Some(settings) = &self.info.settings else {
             let message = "only the vocabulary of this model was loaded: it cannot embed";
@@ -89,7 +89,7 @@ impl Embedders {
             .flatten()
     }
 
-    /// Inputs, tokens and batches that have been computed.
+    /// The number of computed inputs, tokens and batches.
     pub fn counts(&self) -> (u64, u64, u64) {
         self.started().map(|embedder| embedder.progress.read()).fold(
             (0, 0, 0),
@@ -99,23 +99,23 @@ impl Embedders {
         )
     }
 
-    /// What the contexts that there are take.
+    /// The memory of the existing contexts.
     pub fn placements(&self) -> impl Iterator<Item = Placement> {
         self.started().map(|embedder| embedder.progress.read().placement)
     }
 
-    /// Waits until all calls are done, and frees the contexts.
+    /// Waits until all calls are done, then frees the contexts.
     pub fn finish(&self) {
         self.started().for_each(|embedder| embedder.thread.finish());
     }
 
-    /// Cancels what runs and frees the contexts.
+    /// Cancels running calls and frees the contexts.
     pub fn stop(&self) {
         self.started().for_each(|embedder| embedder.thread.stop());
     }
 }
 
-/// The way to the thread that computes embeddings.
+/// A handle to a thread that computes embeddings.
 pub(super) struct Embedder {
     thread: OwnThread<Box<Job>>,
     progress: Shared<Progress>,
@@ -138,17 +138,17 @@ impl Embedder {
         })
     }
 
-    /// Numbers in what is given for each text or token.
+    /// Number of values per text or token.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// Tokens of the longest input.
+    /// Length of the longest accepted input in tokens.
     pub fn limit(&self) -> usize {
         self.limit
     }
 
-    /// Hands a call over; its owner hears of it through the call's channel.
+    /// Submits a call. The result is sent through the call's channel.
     pub fn submit(&self, job: Job) -> Result<()> {
         check_memory(0)?;
         self.thread.send(Box::new(job))

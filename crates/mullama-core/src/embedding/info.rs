@@ -1,4 +1,4 @@
-//! What decides whether and how a model embeds.
+//! Properties of a model that determine whether and how it computes embeddings.
 
 use std::path::{Path, PathBuf};
 
@@ -7,30 +7,31 @@ use crate::options::Pooling;
 use crate::{Error, ErrorKind, placement};
 use mullama_gguf::{GgufHeader, TensorInfo};
 
-/// What decides whether and how a model embeds.
+/// Properties of a model that determine whether and how it computes embeddings.
 pub(crate) struct EmbeddingInfo {
     pub path: PathBuf,
-    /// What tells that file from one that took its place since.
+    /// Detects that the file was replaced since the model was loaded.
     pub stamp: String,
-    /// None where only the vocabulary was loaded.
+    /// None if only the vocabulary was loaded.
     pub settings: Option<ContextSettings>,
     pub architecture: String,
-    /// Whether it computes a text's vectors without reading another part of the model first.
+    /// Whether the model computes vectors in a single pass, without a separate encoder.
     pub is_plain: bool,
     pub can_generate: bool,
-    /// What the file says.
+    /// The pooling in the file's metadata.
     pub pooling: Option<Pooling>,
-    /// Whether there is a classification head.
+    /// Whether it has a classification head.
     pub has_head: bool,
-    /// Tokens of the longest input.
+    /// Length of the longest accepted input in tokens.
     pub limit: usize,
-    /// Whether a larger `context_size` would raise it.
+    /// Whether a larger `context_size` would raise the limit.
     pub limit_option: bool,
     pub rerank_template: Option<String>,
 }
 
 impl EmbeddingInfo {
-    /// Of a model that is being loaded. `context_size` is that of a model that generates.
+    /// Collects the properties while a model is loaded. `context_size` is none for models that do
+    /// not generate.
     pub fn new(
         path: &Path,
         header: &GgufHeader,
@@ -41,11 +42,11 @@ impl EmbeddingInfo {
         let number = |key| placement::number(header, &weights.settings.metadata, key);
         let pooling = Pooling::of_file(number("pooling_type"));
         let wanted = settings.as_ref().map_or(0, |settings| settings.n_ctx);
-        // An encoder has seen no positions above this one, and may have no vectors for them.
+        // An encoder is not trained on positions beyond this, and may have no embeddings for them.
         let trained = number("context_length").and_then(|count| u32::try_from(count).ok());
         let trained = trained.unwrap_or(wanted);
         let is_head = |tensor: &TensorInfo| tensor.name.starts_with("cls.output.");
-        // Of a model in several files, this header lists the tensors of one.
+        // The header of a split model lists the tensors of one file only.
         let is_split = header.get("split.count").is_some();
         Self {
             path: path.to_owned(),
@@ -63,12 +64,12 @@ impl EmbeddingInfo {
         }
     }
 
-    /// Whether the model gives vectors of texts where nothing else is asked for.
+    /// Whether the model computes embeddings by default.
     pub fn can_embed(&self) -> bool {
         self.settings.is_some() && self.is_plain && self.pooling != Some(Pooling::Rank)
     }
 
-    /// The error of a model that does not generate.
+    /// The error for generating with a model that cannot generate.
     pub fn cannot_generate(&self) -> Error {
         let message = if self.settings.is_none() {
             "only the vocabulary of this model was loaded: it cannot generate".to_owned()
@@ -78,7 +79,7 @@ impl EmbeddingInfo {
         Error::new(ErrorKind::Unsupported, message).with_context("path", self.path.display())
     }
 
-    /// Whether the model gives scores of documents.
+    /// Whether the model can score documents.
     pub fn can_rerank(&self) -> bool {
         self.settings.is_some() && self.is_plain && self.has_head
     }

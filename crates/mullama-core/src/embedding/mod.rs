@@ -1,9 +1,9 @@
-//! Embeddings and reranking: vectors of texts, and how well documents answer a query.
+//! Embeddings and reranking.
 //!
-//! They are computed in contexts of their own on the model's weights, each with a thread
-//! ([`batch_loop`]), made when they are first asked for ([`blueprint`]). The engine gives a vector for each
-//! token, and they are put together here: so one context serves every way of pooling, and a text may be
-//! longer than a batch. Scores of a classification head are the engine's.
+//! They use their own contexts on the model's weights, each with its own thread ([`batch_loop`]), created on first use
+//! ([`blueprint`]). The engine computes a vector per token, and pooling is done here. One context therefore serves all
+//! types of pooling, and a text may be longer than a batch. The scores of a classification head are computed by the
+//! engine.
 
 mod batch_loop;
 mod blueprint;

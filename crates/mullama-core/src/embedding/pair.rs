@@ -1,27 +1,28 @@
-//! A query and a document as one text.
+//! Combines a query and a document into the input of a reranker.
 
 use std::ops::Range;
 
 use crate::engine::Vocab;
 use crate::{Result, Token};
 
-/// Puts documents to a query.
+/// A template that combines a query with documents.
 pub(super) enum PairTemplate {
-    /// The model's own, with the query in it: what comes before the document, and after.
+    /// The model's own template with the query inserted: the text before and after the document.
     Text { before: String, after: String },
-    /// The tokens of the query with what separates it, and those that close a text.
+    /// The tokens before the document (the query and a separator), and those after it.
     Tokens { before: Vec<Token>, after: Vec<Token> },
 }
 
 impl PairTemplate {
-    /// `template` has `{query}` and `{document}` where they go.
+    /// Creates a template for a query. `template` contains `{query}` and `{document}`; without it,
+    /// the format is derived from the vocabulary.
     pub fn new(vocab: &Vocab, template: Option<&str>, query: &str) -> Result<Self> {
         if let Some((before, after)) = template.and_then(|text| text.split_once("{document}")) {
             let fill = |text: &str| text.replace("{query}", query);
             return Ok(Self::Text { before: fill(before), after: fill(after) });
         }
-        // As encoders are trained: BERT's `[CLS] query [SEP] document [SEP]`, RoBERTa's `<s> query
-        // </s></s> document </s>`.
+        // The format that encoders are trained with. BERT: `[CLS] query [SEP] document [SEP]`;
+        // RoBERTa: `<s> query </s></s> document </s>`.
         let own = vocab.tokenize(query, false, false)?;
         let mut before = vocab.tokenize(query, true, false)?;
         let at = before.windows(own.len().max(1)).position(|part| part == own).unwrap_or(0);
@@ -31,12 +32,12 @@ impl PairTemplate {
         Ok(Self::Tokens { before, after })
     }
 
-    /// The tokens of the query with a document, and which of them are the document's.
+    /// Returns the tokens of the query with a document, and the range of the document's tokens.
     pub fn tokenize(&self, vocab: &Vocab, document: &str) -> Result<(Vec<Token>, Range<usize>)> {
         match self {
             Self::Text { before, after } => {
                 let whole = vocab.tokenize(&format!("{before}{document}{after}"), false, true)?;
-                // Where tokens reach over the edges, they are taken to be the template's.
+                // Tokens that span an edge count as part of the template.
                 let ahead = vocab.tokenize(before, false, true)?.len().min(whole.len());
                 let behind = vocab.tokenize(after, false, true)?.len();
                 let end = whole.len().saturating_sub(behind).max(ahead);

@@ -6,18 +6,18 @@ use crate::engine::Watch;
 use crate::scheduler::KeepAlive;
 use crate::{CancelToken, Error, ErrorKind, Result};
 
-/// What turns the numbers that were computed into a result.
+/// Converts the computed values to the result.
 type Finish<T> = Box<dyn FnOnce(Vec<f32>) -> T + Send>;
 
-/// A result that is being computed: it can be waited for, with or without blocking the thread, or
-/// cancelled. Dropping it cancels.
+/// A result that is being computed. It can be awaited, with or without blocking the thread, or cancelled. Dropping it
+/// cancels the computation.
 pub struct Pending<T> {
     reply: flume::Receiver<Result<Vec<f32>>>,
     cancel: CancelToken,
     finish: Option<Finish<T>>,
-    /// Ends the wait where the engine's thread does not.
+    /// Ends the wait if the engine's thread cannot.
     _watch: Watch,
-    /// The model stays loaded while its answer is awaited.
+    /// Prevents the model from being unloaded before the result has arrived.
     _model: KeepAlive,
 }
 
@@ -38,25 +38,25 @@ impl<T> Pending<T> {
         Self { reply, cancel, finish: Some(Box::new(finish)), _watch: watch, _model: model }
     }
 
-    /// Waits for the result; [`ErrorKind::Cancelled`] where it was cancelled or took longer than its
+    /// Waits for the result. Fails with [`ErrorKind::Cancelled`] if the computation was cancelled or exceeded its
     /// `timeout`.
     pub fn wait(mut self) -> Result<T> {
         let answer = self.reply.recv();
         self.receive(answer)
     }
 
-    /// As [`Self::wait`], without blocking the thread.
+    /// Like [`Self::wait`], without blocking the thread.
     pub async fn wait_async(mut self) -> Result<T> {
         let answer = self.reply.recv_async().await;
         self.receive(answer)
     }
 
-    /// Stops the computation.
+    /// Cancels the computation.
     pub fn cancel(&self) {
         self.cancel.cancel();
     }
 
-    /// A token that stops the computation from anywhere.
+    /// A token that cancels the computation from any thread.
     pub fn cancel_token(&self) -> CancelToken {
         self.cancel.clone()
     }
@@ -71,7 +71,7 @@ impl<T> Pending<T> {
 
 impl<T> Drop for Pending<T> {
     fn drop(&mut self) {
-        // Where there is a result already, that changes nothing.
+        // This has no effect if there is a result already.
         self.cancel.cancel();
     }
 }

@@ -1,4 +1,4 @@
-//! Calls: what is asked for, as tokens that fit the model.
+//! Calls for embeddings and reranking: validates options and tokenises the inputs.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use crate::scheduler::KeepAlive;
 use crate::{CancelToken, Error, ErrorKind, Result, Token};
 use mullama_base::Text;
 
-/// A model to embed with, as far as a call needs it.
+/// A model, as a call for embeddings needs it.
 pub(crate) struct EmbeddingModel<'a> {
     pub vocab: &'a Vocab,
     pub embedders: &'a Embedders,
     pub adapters: AdapterSet,
-    /// The model stays loaded while its answer is awaited.
+    /// Prevents the model from being unloaded before the result has arrived.
     pub keep_alive: KeepAlive,
 }
 
-/// Starts to embed.
+/// Starts the computation of embeddings.
 pub(crate) fn start_embed(
     model: &EmbeddingModel<'_>,
     inputs: Inputs,
@@ -76,7 +76,7 @@ pub(crate) fn start_embed(
     start(model, &embedder, texts, &layout, options.timeout, finish)
 }
 
-/// Starts to rank documents.
+/// Starts the scoring of documents.
 pub(crate) fn start_rerank(
     model: &EmbeddingModel<'_>,
     query: &str,
@@ -105,7 +105,7 @@ pub(crate) fn start_rerank(
     let layout = texts.layout(Pooling::Rank);
     let (width, top_n, usage) = (embedder.width(), options.top_n, layout.usage);
     let finish = move |values: Vec<f32>| {
-        // Of several scores, the first is that of a document which answers.
+        // If there are several scores, the first one is for the class of relevant documents.
         let scores = values.chunks_exact(width.max(1)).map(|scores| scores[0]);
         Reranking::new(scores, top_n, usage)
     };
@@ -121,7 +121,7 @@ fn start<T>(
     finish: impl FnOnce(Vec<f32>) -> T + Send + 'static,
 ) -> Result<Pending<T>> {
     let cancel = CancelToken::with_deadline(deadline(Instant::now(), timeout)?);
-    // Without a bound: the engine's thread does not wait for whoever does not look.
+    // Unbounded, so that the engine's thread never waits for the receiver.
     let (reply, result) = flume::unbounded();
     let (late, token) = (reply.clone(), cancel.clone());
     let watch = Watch::new(&cancel, move || _ = late.send(Err(cancelled(&token))));
@@ -141,7 +141,7 @@ fn start<T>(
     Ok(Pending::new(result, cancel, watch, finish, Arc::clone(&model.keep_alive)))
 }
 
-/// The inputs of a call, as tokens that fit.
+/// The tokenised and truncated inputs of a call.
 #[derive(Default)]
 struct Texts {
     inputs: Vec<Vec<Token>>,
@@ -160,19 +160,19 @@ impl Texts {
     }
 }
 
-/// Makes inputs fit the model.
+/// Tokenises inputs and truncates them to the model's limit.
 struct Reader<'a> {
     vocab: &'a Vocab,
     limit: usize,
-    /// Whether a larger `context_size` would let it take longer ones.
+    /// Whether a larger `context_size` would raise the limit.
     limit_option: bool,
     truncate: Truncate,
-    /// A text without tokens has no score; its vector is one of zeros.
+    /// Whether inputs are scored: a text without tokens is then an error, while its embedding is all zeros.
     is_for_scores: bool,
 }
 
 impl Reader<'_> {
-    /// The tokens of a text, and which of them are the text's own.
+    /// Returns the tokens of a text, and the range of those that are not special tokens.
     fn tokenize(
         &self,
         text: &str,
@@ -189,8 +189,8 @@ impl Reader<'_> {
         Ok((tokens, first..first + own.len()))
     }
 
-    /// Cuts an input off where it is too long and that was asked for; tells by how many tokens. What the
-    /// model expects around a text stays.
+    /// Truncates an input that is too long, if requested, and returns it with the number of removed tokens. Special
+    /// tokens around the text are preserved.
     fn fit(
         &self,
         mut tokens: Vec<Token>,

@@ -1,4 +1,4 @@
-//! What embedding and reranking give.
+//! The results of embedding and reranking.
 
 use std::ops::{Index, Range};
 
@@ -15,27 +15,27 @@ pub struct EmbeddingUsage {
     pub truncated_tokens: u64,
 }
 
-/// The vectors of some texts, in the order of the texts.
+/// The vectors of texts, in the order of the texts.
 ///
-/// With `pooling` `none` a text has a vector for each of its tokens, one after another; otherwise it
-/// has one. What serde writes of it has no numbers: see [`Self::with_values`].
+/// With `pooling` `none`, a text has one vector for each of its tokens, in order; otherwise it has one vector.
+/// Serialization with serde omits the values: see [`Self::with_values`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Embeddings {
     #[serde(skip)]
     values: Vec<f32>,
     dimensions: usize,
-    /// Tokens of each text.
+    /// Number of tokens of each text.
     token_counts: Vec<u32>,
-    /// Where the rows of each text begin, and the end of the last.
+    /// The index of the first row of each text, and the total number of rows.
     starts: Vec<usize>,
     pooling: Pooling,
     normalized: bool,
-    /// Tokens of the texts.
+    /// Token counts of all texts.
     pub usage: EmbeddingUsage,
 }
 
 impl Embeddings {
-    /// Takes vectors of `width` numbers, as they were computed.
+    /// Creates the result from computed vectors of `width` values each.
     pub(super) fn new(
         values: Vec<f32>,
         width: usize,
@@ -56,7 +56,7 @@ impl Embeddings {
         Self { values, dimensions, token_counts, starts, pooling, normalized, usage }
     }
 
-    /// The same with these numbers, for what comes from serde; `None` where there are not as many as it has.
+    /// Sets the values of a deserialized result. Returns none if their number is wrong.
     pub fn with_values(self, values: Vec<f32>) -> Option<Self> {
         let is_whole = self.starts.len() == self.len() + 1
             && self.starts.is_sorted()
@@ -69,60 +69,61 @@ impl Embeddings {
         self.token_counts.len()
     }
 
-    /// Whether there is no text.
+    /// Whether there are no texts.
     pub fn is_empty(&self) -> bool {
         self.token_counts.is_empty()
     }
 
-    /// Numbers in a vector.
+    /// Number of values per vector.
     pub fn dimensions(&self) -> usize {
         self.dimensions
     }
 
-    /// How the tokens of a text became its vector.
+    /// The pooling that was used.
     pub fn pooling(&self) -> Pooling {
         self.pooling
     }
 
-    /// Whether each vector has been scaled to length 1.
+    /// Whether the vectors are scaled to length 1.
     pub fn is_normalized(&self) -> bool {
         self.normalized
     }
 
-    /// How many vectors there are: as many as texts, or with `pooling` `none` as tokens.
+    /// The total number of vectors: one per text, or one per token with `pooling` `none`.
     pub fn rows(&self) -> usize {
         self.starts.last().copied().unwrap_or(0)
     }
 
-    /// Which of the vectors are those of a text.
+    /// The range of vectors that belong to a text.
     ///
     /// # Panics
-    /// Where there is no such text.
+    /// If there is no such text.
     pub fn rows_of(&self, text: usize) -> Range<usize> {
         self.starts[text]..self.starts[text + 1]
     }
 
-    /// Tokens of each text that were computed.
+    /// Number of computed tokens of each text.
     pub fn token_counts(&self) -> &[u32] {
         &self.token_counts
     }
 
-    /// All numbers, vector after vector.
+    /// All values, vector after vector.
     pub fn as_slice(&self) -> &[f32] {
         &self.values
     }
 
-    /// All numbers, vector after vector, without a copy.
+    /// Converts the result into its values, vector after vector, without copying them.
     pub fn into_vec(self) -> Vec<f32> {
         self.values
     }
 
-    /// The vector of a text; with `pooling` `none` those of its tokens, one after another.
+    /// The vector of a text, or with `pooling` `none` the vectors of its tokens, one after another. None if there is no
+    /// such text.
     pub fn get(&self, text: usize) -> Option<&[f32]> {
         (text < self.len()).then(|| &self[text])
     }
 
-    /// As [`Self::get`], for each text.
+    /// Iterates over the results of [`Self::get`] for all texts.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &[f32]> {
         (0..self.len()).map(|text| &self[text])
     }
@@ -137,7 +138,7 @@ impl Index<usize> for Embeddings {
     }
 }
 
-/// Everything about vectors but their numbers.
+/// Everything about the vectors except their values.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
     pub token_counts: Vec<u32>,
@@ -147,7 +148,7 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// Where the vectors of texts with so many tokens go, of which as many more were cut off.
+    /// The layout for texts with the given token counts, after `truncated` tokens in total were removed.
     pub fn new(token_counts: Vec<u32>, truncated: u64, pooling: Pooling) -> Self {
         let mut starts = vec![0];
         for &count in &token_counts {
@@ -160,7 +161,7 @@ impl Layout {
     }
 }
 
-/// Scales a vector to length 1; one without a direction stays as it is.
+/// Scales a vector to length 1. A zero vector is left unchanged.
 fn normalize(vector: &mut [f32]) {
     let squares: f64 = vector.iter().map(|&number| f64::from(number) * f64::from(number)).sum();
     if squares > 0.0 {
@@ -191,7 +192,7 @@ pub struct Reranking {
 }
 
 impl Reranking {
-    /// Takes one score for each document.
+    /// Creates the result from one score per document.
     pub(super) fn new(
         scores: impl IntoIterator<Item = f32>,
         top_n: Option<u32>,
@@ -200,7 +201,7 @@ impl Reranking {
         let scores = scores.into_iter().enumerate();
         let mut results: Vec<_> =
             scores.map(|(index, score)| RankedDocument { index, score }).collect();
-        // What is no number comes last.
+        // NaN scores come last.
         let key = |score: f32| if score.is_nan() { f32::NEG_INFINITY } else { score };
         results.sort_by(|a, b| key(b.score).total_cmp(&key(a.score)));
         results.truncate(top_n.map_or(usize::MAX, |count| count as usize));
