@@ -1,4 +1,4 @@
-//! The engine's log: handed on to the `log` crate, and kept where an error needs its words.
+//! The engine's log: forwarded to the `log` crate, and captured for error messages.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_char, c_void};
@@ -6,22 +6,22 @@ use std::ffi::{CStr, c_char, c_void};
 use ::log::Level;
 use mullama_sys as sys;
 
-/// The `log` target of everything that the engine says.
+/// The `log` target of all messages of the engine.
 const TARGET: &str = "mullama::engine";
 
 thread_local! {
-    /// Whether what the engine says on this thread is of little interest.
+    /// Whether messages of the engine on this thread are logged at trace level.
     static QUIET: Cell<bool> = const { Cell::new(false) };
-    /// The line that is being written: the engine logs in pieces.
+    /// The current incomplete line, since the engine logs in pieces.
     static LINE: RefCell<(Option<Level>, String)> = const { RefCell::new((None, String::new())) };
-    /// The lines of [`capture`], where one is under way on this thread.
+    /// The lines captured by [`capture`] on this thread, if it is running.
     static CAPTURED: RefCell<Option<Vec<(Level, String)>>> = const { RefCell::new(None) };
 }
 
-/// Makes the engine log here. Called once, before anything else of the engine.
+/// Redirects the engine's log to this module. Called once, before any other use of the engine.
 pub(crate) fn install() {
     sys::shim::install();
-    // SAFETY: `on_log` is a function for good and needs no data.
+    // SAFETY: `on_log` is valid for the whole process and needs no data.
     unsafe {
         sys::llama_log_set(Some(on_log), std::ptr::null_mut());
         sys::ggml_log_set(Some(on_log), std::ptr::null_mut());
@@ -29,11 +29,11 @@ pub(crate) fn install() {
     }
 }
 
-/// What the engine said on this thread while `body` ran.
+/// The messages of the engine on this thread while `body` ran.
 pub(crate) struct Captured(Vec<(Level, String)>);
 
 impl Captured {
-    /// The errors, or for want of any the warnings, in one line.
+    /// The errors in one line, or the warnings if there are no errors.
     pub fn problem(&self) -> Option<String> {
         [Level::Error, Level::Warn].into_iter().find_map(|wanted| {
             let lines: Vec<_> = self
@@ -46,16 +46,16 @@ impl Captured {
         })
     }
 
-    /// Everything that was said.
+    /// All captured lines.
     pub fn lines(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(_, line)| line.as_str())
     }
 }
 
-/// Runs `body` and keeps what the engine says meanwhile on this thread; it is logged all the same.
+/// Runs `body` and captures the engine's messages on this thread meanwhile. They are also logged.
 ///
-/// A `body` that captures in its turn, such as a model loaded from another's progress callback, keeps its
-/// lines to itself.
+/// Calls can be nested, for example by loading a model in the progress callback of another: lines captured by the inner
+/// call are not captured by the outer one.
 pub(crate) fn capture<T>(body: impl FnOnce() -> T) -> (T, Captured) {
     let outer = CAPTURED.replace(Some(Vec::new()));
     let result = body();
@@ -63,8 +63,8 @@ pub(crate) fn capture<T>(body: impl FnOnce() -> T) -> (T, Captured) {
     (result, Captured(lines))
 }
 
-/// Runs `body`; what the engine says meanwhile on this thread is logged as detail only, since it is
-/// about something that does not really happen.
+/// Runs `body`, and logs the engine's messages on this thread at trace level meanwhile, since they do not concern an
+/// actual operation (for example, during a dry run).
 pub(crate) fn as_trace<T>(body: impl FnOnce() -> T) -> T {
     let before = QUIET.replace(true);
     let result = body();
@@ -72,7 +72,7 @@ pub(crate) fn as_trace<T>(body: impl FnOnce() -> T) -> T {
     result
 }
 
-/// The engine begins most lines with the name of a function: `llama_model_load: error ...`.
+/// Removes the function name with which the engine begins most lines: `llama_model_load: error ...`.
 fn strip_function_name(line: &str) -> &str {
     match line.split_once(": ") {
         Some((name, rest)) if !name.is_empty() && !name.contains(char::is_whitespace) => rest,
@@ -84,15 +84,15 @@ unsafe extern "C" fn on_log(level: sys::ggml_log_level, text: *const c_char, _da
     let level = match level {
         sys::GGML_LOG_LEVEL_ERROR => Some(Level::Error),
         sys::GGML_LOG_LEVEL_WARN => Some(Level::Warn),
-        // What the engine tells at this level is detail to us: tensors, buffers, parameters.
+        // The engine's info messages are details for us: tensors, buffers, parameters.
         sys::GGML_LOG_LEVEL_INFO => Some(Level::Debug),
         sys::GGML_LOG_LEVEL_DEBUG => Some(Level::Trace),
-        // The rest of a line.
+        // A continuation of the current line.
         _ => None,
     };
     // SAFETY: the engine passes a NUL-terminated string that lives for the call.
     let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
-    // A thread that is ending has no line any more; what it says then is lost, not fatal.
+    // A thread that is being destroyed has no buffer any more; its messages are dropped.
     let _ = LINE.try_with(|line| {
         let mut line = line.borrow_mut();
         if level.is_some() {

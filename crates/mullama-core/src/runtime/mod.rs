@@ -1,4 +1,4 @@
-//! The engine's process-wide state: modules, log, start-up. Set up once, on first use.
+//! The engine's process-wide state: modules, logging, startup. Initialised once, on first use.
 
 pub(crate) mod log;
 mod packages;
@@ -16,34 +16,33 @@ use crate::{Error, ErrorKind, Result};
 pub(crate) use processors::{physical_cores, usable_threads, warn_of_threads};
 
 static PACKAGE_DIRS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
-/// The engine, started, with the modules that need no driver.
+/// The modules that need no driver. Initialising it starts the engine.
 static WITHOUT_GPUS: OnceLock<Vec<Module>> = OnceLock::new();
-/// The same with all modules.
+/// The engine with all modules.
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-/// Held by those who use the engine without the modules of GPUs. Loading these changes the engine's registry, which
-/// nobody may look at meanwhile.
+/// Locked for reading while the engine is used without the GPU modules. Loading those changes the engine's registry,
+/// which must not be read meanwhile.
 static REGISTRY: RwLock<()> = RwLock::new(());
 
-/// The engine, started.
+/// The running engine.
 pub(crate) struct Runtime {
-    /// Every backend module that was tried.
+    /// All backend modules that were tried, including those that failed to load.
     pub modules: Vec<Module>,
 }
 
-/// Adds a folder to look for backend modules in: what the packages of languages do with those of the GPU
-/// packages that they find.
+/// Adds a folder to search for backend modules. The Python and Node.js packages use it for installed GPU packages.
 ///
 /// Has an effect only before the engine is used for the first time.
 pub fn add_backend_dir(dir: impl Into<PathBuf>) {
     PACKAGE_DIRS.lock().unwrap_or_else(PoisonError::into_inner).push(dir.into());
 }
 
-/// The folder of the engine's libraries in this process, where the system tells it.
+/// The folder of the engine's libraries in this process, if the system can determine it.
 pub fn engine_dir() -> Option<PathBuf> {
     sys::modules::engine_dir()
 }
 
-/// Starts the engine with all of its modules, or gives the one that is running.
+/// Returns the engine with all modules. Starts it if necessary.
 pub(crate) fn get() -> &'static Runtime {
     RUNTIME.get_or_init(|| {
         let _alone = REGISTRY.write().unwrap_or_else(PoisonError::into_inner);
@@ -54,17 +53,17 @@ pub(crate) fn get() -> &'static Runtime {
     })
 }
 
-/// Starts the engine for what asks nothing of this machine's GPUs: drivers, which take tens to hundreds of
-/// milliseconds to start, are left alone, unless something has asked for them before.
+/// Starts the engine without GPU modules, unless they are loaded already: starting their drivers takes tens to hundreds
+/// of milliseconds.
 ///
-/// While the guard is held no module is loaded: whoever holds it must not call [`get`], which waits for it.
+/// While the guard exists, no module is loaded. Its owner must not call [`get`], which would deadlock.
 pub(crate) fn without_gpus() -> RwLockReadGuard<'static, ()> {
     let guard = REGISTRY.read().unwrap_or_else(PoisonError::into_inner);
     start();
     guard
 }
 
-/// Every module that has been tried so far; the engine is started where it is not.
+/// All modules that were tried so far. Starts the engine if necessary.
 pub(crate) fn modules() -> &'static [Module] {
     RUNTIME.get().map_or_else(start, |runtime| &runtime.modules)
 }
@@ -73,7 +72,7 @@ fn start() -> &'static [Module] {
     WITHOUT_GPUS.get_or_init(|| {
         log::install();
         let modules = load(Which::WithoutDriver);
-        // SAFETY: once per process.
+        // SAFETY: called once per process.
         unsafe { sys::llama_backend_init() };
         modules
     })
@@ -81,8 +80,8 @@ fn start() -> &'static [Module] {
 
 fn load(which: Which) -> Vec<Module> {
     let dirs = PACKAGE_DIRS.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    // SAFETY: the first modules are loaded before anybody uses the engine, the others while nobody does, as `REGISTRY`
-    // sees to; the folders are the installation's, or were named by the user.
+    // SAFETY: the first modules are loaded before the engine is used, the others while it is not, ensured by
+    // `REGISTRY`. The folders belong to the installation or were named by the user.
     let modules = unsafe { sys::modules::load(&dirs, which, packages::refusal, &cache_dir()) };
     for module in &modules {
         match &module.outcome {
@@ -93,7 +92,7 @@ fn load(which: Which) -> Vec<Module> {
     modules
 }
 
-/// Folders and kinds of backends that a user named, and that are not there.
+/// Warns about folders and backend kinds in environment variables for which there is no module.
 fn warn_of_what_was_named_in_vain(modules: &[Module]) {
     let named = std::env::var_os("MULLAMA_BACKENDS").unwrap_or_default();
     for dir in std::env::split_paths(&named).filter(|dir| !dir.as_os_str().is_empty()) {
@@ -115,17 +114,17 @@ fn warn_of_what_was_named_in_vain(modules: &[Module]) {
     }
 }
 
-/// As [`get`], and there is a processor to compute on.
+/// Like [`get`]; fails if there is no CPU module.
 pub(crate) fn require_cpu() -> Result<()> {
     get();
     check_cpu()
 }
 
-/// What the loaders of glibc and musl say where there is no room for a library.
+/// Error messages of the loaders of glibc and musl when there is no memory for a library.
 const OUT_OF_SPACE: [&str; 3] =
     ["failed to map segment", "annot allocate memory", "cannot create shared object descriptor"];
 
-/// Fails where the engine that was started has no processor to compute on.
+/// Fails if the engine has no CPU module to compute with.
 pub(crate) fn check_cpu() -> Result<()> {
     let modules = modules();
     if modules.iter().any(|module| module.kind == "cpu" && module.outcome.is_ok()) {

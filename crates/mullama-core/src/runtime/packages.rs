@@ -1,28 +1,28 @@
-//! Backend packages: folders with one module each, which `pip` or `npm` installs on its own and which must
-//! be of the engine's version.
+//! Backend packages: folders with one module each, installed separately with `pip` or `npm`. Their version must match
+//! that of the engine.
 
 use std::fs;
 use std::path::Path;
 
 use serde::Deserialize;
 
-/// Beside the module; written by `packages/gpu.py`.
+/// The name of the label file next to the module, written by `packages/gpu.py`.
 const LABEL: &str = "mullama-backend.json";
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// What a package says of itself.
+/// The contents of a package's label file.
 #[derive(Deserialize)]
 struct Label {
-    /// Its name: `mullama-vulkan`.
+    /// The name of the package: `mullama-vulkan`.
     package: String,
     version: String,
-    /// What installs it, up to the version: `pip install mullama-vulkan==`.
+    /// The install command, up to the version: `pip install mullama-vulkan==`.
     install: String,
 }
 
-/// Why the modules of a folder are not loaded: it is a package of another version. A folder without a label
-/// is nobody's package.
+/// The reason why the modules of a folder are not loaded, namely that it is a package of another version. None for a
+/// matching package, and for a folder without a label file.
 pub(crate) fn refusal(dir: &Path) -> Option<String> {
     let text = fs::read_to_string(dir.join(LABEL)).ok()?;
     let label: Label = match serde_json::from_str(&text) {
