@@ -1,11 +1,11 @@
-//! The built-in demo model, as a file.
+//! Locates the file of the built-in demo model.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::{Error, ErrorKind, Result};
 
-/// The demo model's file: it lies beside the engine's libraries.
+/// The path of the demo model, next to the engine's libraries.
 pub(crate) fn path() -> Result<PathBuf> {
     let dirs = mullama_sys::modules::search_path(&[]);
     let beside =
@@ -13,7 +13,7 @@ pub(crate) fn path() -> Result<PathBuf> {
     beside.map_or_else(elsewhere, Ok)
 }
 
-/// The name stands for the content.
+/// Compares the size only, since the file name identifies the content.
 fn is_whole(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|present| present.len() == mullama_demo_model::SIZE)
 }
@@ -25,8 +25,9 @@ fn elsewhere() -> Result<PathBuf> {
         .with_hint("reinstall mullama; a program is shipped with all files of `mullama-engine`"))
 }
 
-/// Written from the program itself to the user's cache folder, unless it is there already: the engine loads
-/// files only, since it maps them into memory. An engine inside the program has no folder of files.
+/// Writes the demo model from the program to the user's cache folder, unless it exists there: the engine only loads
+/// files, since it maps them into memory. If the engine is linked into the program, there is no folder next to its
+/// libraries.
 #[cfg(any(feature = "embedded-demo", not(feature = "dynamic-backends")))]
 fn elsewhere() -> Result<PathBuf> {
     use std::sync::{Mutex, PoisonError};
@@ -38,7 +39,7 @@ fn elsewhere() -> Result<PathBuf> {
 
     let dir = folders::cache_dir();
     let path = dir.join(mullama_demo_model::NAME);
-    // Comparing the content would bring the program's own copy into memory, and keep it there.
+    // Comparing the contents would load the program's copy into memory permanently.
     if is_whole(&path) {
         return Ok(path);
     }

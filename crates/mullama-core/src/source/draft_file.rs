@@ -1,4 +1,4 @@
-//! The file of a draft model, which must have the vocabulary of the model that it drafts for.
+//! The file of a draft model. Its vocabulary must match that of the model.
 
 use std::path::{Path, PathBuf};
 
@@ -7,11 +7,11 @@ use super::resolved_model::ResolvedModel;
 use crate::{Error, Result};
 use mullama_gguf::{Document, GgufHeader, Value};
 
-/// The engine's types of tokens (`llama_token_type`) that stand for text.
+/// The types of tokens in the engine (`llama_token_type`) that represent text.
 const NORMAL: i32 = 1;
 const BYTE: i32 = 6;
 
-/// Vocabularies may differ by so many tokens at their end, which fill them up to a round size.
+/// Maximum difference in vocabulary size. Vocabularies are often padded at the end to a round size.
 const MOST_MORE: usize = 512;
 
 /// The file of a draft model.
@@ -21,10 +21,10 @@ pub(crate) struct DraftFile {
 }
 
 impl DraftFile {
-    /// What stands for no draft model.
+    /// The option value for no draft model.
     pub const NONE: &str = "none";
 
-    /// Finds the draft model that was asked for, if any was, for the model of a file.
+    /// Finds the requested draft model, if any. `model` is the file of the main model.
     pub fn find(source: Option<&str>, model: &Path) -> Result<Option<Self>> {
         let Some(source) = source.filter(|source| *source != Self::NONE) else { return Ok(None) };
         let found = ResolvedModel::find(source);
@@ -32,7 +32,7 @@ impl DraftFile {
         Self::at(path, model).map(Some)
     }
 
-    /// The draft model of a file, for the model of another.
+    /// Opens the draft model at `path` and checks it against the main model's file `model`.
     pub fn at(path: PathBuf, model: &Path) -> Result<Self> {
         let header = GgufHeader::read(&path)?;
         preflight::check(&path, &header, false, None)?;
@@ -48,7 +48,7 @@ impl DraftFile {
     }
 }
 
-/// A file's tokens.
+/// The vocabulary in a file.
 struct Vocabulary {
     kind: Vec<u8>,
     tokens: Vec<Vec<u8>>,
@@ -70,13 +70,13 @@ impl Vocabulary {
         })
     }
 
-    /// Whether a token stands for text, and is not one that a template or a fine-tuning may have renamed.
+    /// Whether a token represents text. Templates and fine-tunings may rename others.
     fn is_text(&self, id: usize) -> bool {
         self.types.get(id).is_none_or(|ty| [NORMAL, BYTE].contains(ty))
     }
 }
 
-/// The first difference of two vocabularies that matters.
+/// The first relevant difference between two vocabularies.
 fn difference(model: &Vocabulary, draft: &Vocabulary) -> Option<String> {
     if model.kind != draft.kind {
         return Some("it is of another kind".to_owned());

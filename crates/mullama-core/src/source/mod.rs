@@ -1,4 +1,4 @@
-//! From what a user writes to a file that the engine may read.
+//! Resolves what a user enters to a file that is safe for the engine to read.
 
 mod demo;
 mod draft_file;

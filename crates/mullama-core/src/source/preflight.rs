@@ -1,10 +1,9 @@
-//! Refuses model files over which the engine would end the process.
+//! Rejects model files that would make the engine abort the process.
 //!
-//! The engine checks much of a file and asserts the rest. An assertion that fails while loading is
-//! caught (`mullama_sys::shim`); one that fails on the threads that compute, and a read through a null
-//! pointer, cannot be. The rules here are those of the CPU backend's kernels: `ops.cpp` and
-//! `binary-ops.cpp` of ggml-cpu for norms, epsilon and rotary dimensions, the `vec_dot` table of
-//! `ggml-cpu.c` for the types of matrices.
+//! The engine validates many properties of a file and asserts others. An assertion that fails while loading is caught
+//! (`mullama_sys::shim`). One that fails on the compute threads cannot be caught, nor can a null pointer access. The
+//! rules here follow the kernels of the CPU backend: `ops.cpp` and `binary-ops.cpp` of ggml-cpu for norms, epsilon and
+//! rotary dimensions, the `vec_dot` table of `ggml-cpu.c` for the types of matrices.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
@@ -17,14 +16,14 @@ use mullama_gguf::{Document, GgufHeader, MetadataValue, TensorInfo, TensorType};
 use mullama_sys::{FLOAT_TENSORS, METADATA_KEYS, shim};
 use serde_json::Value;
 
-/// Number formats that are stored but not computed with.
+/// Types that can be stored but not used for weights.
 const NOT_FOR_WEIGHTS: [TensorType; 5] =
     [TensorType::I8, TensorType::I16, TensorType::I32, TensorType::I64, TensorType::F64];
 
-/// Number formats of what is computed on the way, which no file has.
+/// Types of intermediate results, which do not occur in files.
 const NOT_STORED: [TensorType; 2] = [TensorType::Q8_1, TensorType::Q8_K];
 
-/// Numbers that the engine divides by, and architectures whose models may have a 0 there all the same.
+/// Metadata that the engine divides by, with the architectures for which 0 is nevertheless valid.
 const DIVISORS: [(&str, &[&str]); 11] = [
     ("rope.dimension_count", &[]),
     ("full_attention_interval", &[]),
@@ -39,16 +38,16 @@ const DIVISORS: [(&str, &[&str]); 11] = [
     ("decision.head_count", &[]),
 ];
 
-/// Architectures without attention, whose models need no heads.
+/// Architectures without attention heads.
 const WITHOUT_HEADS: [&str; 7] =
     ["mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7", "wavtokenizer-dec"];
 
-/// Tensors of a layer that the engine takes for granted, and reads through a null pointer where they are missing.
+/// Tensors of a layer that the engine requires without checking; if they are missing, it dereferences a null pointer.
 struct Needed {
     architectures: &'static [&'static str],
-    /// What such a layer has.
+    /// The rule applies to layers with all of these tensors.
     where_it_has: &'static [&'static str],
-    /// It must have all of one of these.
+    /// Such a layer must have all tensors of one of these groups.
     one_of: &'static [&'static [&'static str]],
 }
 
@@ -80,17 +79,17 @@ const NEEDED: [Needed; 5] = [
     },
 ];
 
-/// Numbers of an embedding. Those of models have some thousand.
+/// Maximum length of an embedding. Models have several thousand values.
 const MAX_EMBEDDING: i64 = 1 << 20;
 
-/// Bytes of the longest token. Those of models have some hundred; the engine calls itself for each byte, and takes
-/// the square of the length.
+/// Maximum length of a token in bytes. The longest tokens of models have some hundred bytes. The engine recurses once
+/// per byte and takes quadratic time.
 const MAX_TOKEN: u64 = 4096;
 
-/// What the squares of the lengths of all tokens may add up to, where the engine keeps every end of every token.
+/// Maximum sum of the squared lengths of all tokens for a tokenizer (plamo2) that stores every suffix of every token.
 const MAX_ENDS: u64 = 1 << 28;
 
-/// Checks a header by the rules above, and what it becomes with values that are put in place of the file's.
+/// Checks a header by the rules above, with and without the given metadata overrides.
 pub(crate) fn check(
     path: &Path,
     header: &GgufHeader,
@@ -111,7 +110,7 @@ pub(crate) fn check(
                 Some(number) => MetadataValue::Int(number),
                 None => MetadataValue::Float(number.as_f64()?),
             },
-            // The engine takes no others.
+            // The engine accepts no other types.
             _ => return None,
         };
         Some((key.clone(), value))
@@ -173,7 +172,7 @@ fn check_header(path: &Path, header: &GgufHeader, vocab_only: bool) -> Result<()
     Ok(())
 }
 
-/// Refuses options of a model that would change nothing, or not what was meant.
+/// Rejects model options that have no effect or were probably meant differently.
 pub(crate) fn check_options(header: &GgufHeader, params: &ModelParams) -> Result<()> {
     if let Some(template) = &params.chat_template
         && !["{{", "{%"].iter().any(|mark| template.contains(mark))
@@ -185,11 +184,11 @@ pub(crate) fn check_options(header: &GgufHeader, params: &ModelParams) -> Result
     check_keys(header, params.metadata_overrides.as_ref())
 }
 
-/// Refuses patterns over the names of tensors that match none.
+/// Rejects tensor name patterns that match no tensor.
 fn check_patterns(header: &GgufHeader, params: &ModelParams) -> Result<()> {
     let patterns = params.tensor_overrides.iter().flat_map(|overrides| &overrides.0);
     for (pattern, _) in patterns {
-        // What is no pattern is refused where devices are resolved.
+        // Invalid patterns are rejected where devices are resolved.
         let Ok(text) = CString::new(pattern.as_str()) else { continue };
         if shim::check_pattern(&text).is_err() {
             continue;
@@ -213,9 +212,9 @@ fn check_patterns(header: &GgufHeader, params: &ModelParams) -> Result<()> {
     Ok(())
 }
 
-/// The names that are most like a pattern, one of each kind of tensor: those of all layers are one kind.
+/// The tensor names most similar to a pattern, one per kind of tensor: the same tensor of all layers is one kind.
 fn nearest_tensors<'a>(header: &'a GgufHeader, pattern: &str) -> Vec<&'a str> {
-    /// Kinds that are named.
+    /// Number of kinds to return.
     const SHOWN: usize = 3;
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let words: Vec<_> = pattern.split(|c| !is_word(c)).filter(|word| word.len() > 2).collect();
@@ -240,7 +239,7 @@ fn nearest_tensors<'a>(header: &'a GgufHeader, pattern: &str) -> Vec<&'a str> {
     names
 }
 
-/// Refuses values for keys that neither the file nor the engine has.
+/// Rejects metadata overrides with keys that neither the file nor the engine knows.
 fn check_keys(header: &GgufHeader, overrides: Option<&BTreeMap<String, Value>>) -> Result<()> {
     let overrides = overrides.into_iter().flatten();
     let architecture = header.text("general.architecture").unwrap_or_default();
@@ -287,9 +286,9 @@ fn tensor_problem(tensor: &TensorInfo) -> Option<String> {
     None
 }
 
-/// Whether the engine takes a tensor as 32-bit floats alone.
+/// Whether the engine requires the tensor to be F32.
 fn is_float_tensor(name: &str) -> bool {
-    /// It adds one row of it.
+    /// The engine adds a single row of this tensor.
     const ADDED: &str = "token_types";
     let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     let parts = name.split('.').map(|part| if is_number(part) { "%d" } else { part });
@@ -323,7 +322,7 @@ fn metadata_problem(key: &str, value: &MetadataValue) -> Option<String> {
             Some(format!("is {dimensions}; rotary dimensions come in pairs"))
         }
         MetadataValue::Int(0) if key.ends_with(".context_length") => Some("is 0".to_owned()),
-        // Of the layer's two parts, the model keeps what one or both computed last.
+        // The engine stores the last result of one or both parts of the layer.
         MetadataValue::Int(count)
             if key.ends_with(".token_shift_count") && !(1..=2).contains(count) =>
         {
@@ -333,10 +332,10 @@ fn metadata_problem(key: &str, value: &MetadataValue) -> Option<String> {
     }
 }
 
-/// Counts that differ from layer to layer are lists, and left to the engine.
+/// Checks head counts. Lists of counts per layer are left to the engine.
 fn head_problem(header: &GgufHeader) -> Option<String> {
     let architecture = header.text("general.architecture")?;
-    // Keys of another architecture say nothing of this one, which the engine may not know at all.
+    // Keys with the prefix of another architecture are irrelevant, and the engine may not know this one.
     header.get(&format!("{architecture}.block_count"))?;
     let heads = header.get(&format!("{architecture}.attention.head_count"));
     if !WITHOUT_HEADS.contains(&architecture) && matches!(heads, None | Some(MetadataValue::Int(0)))
@@ -353,7 +352,7 @@ fn head_problem(header: &GgufHeader) -> Option<String> {
     None
 }
 
-/// No more of a head can be rotated than there is.
+/// At most the whole head can be rotated.
 fn rope_problem(header: &GgufHeader) -> Option<String> {
     let number = |key| header.architecture_number(key);
     let rotated = number("rope.dimension_count")?;
@@ -374,7 +373,7 @@ fn token_problem(header: &GgufHeader) -> Option<String> {
     }
 }
 
-/// The heads of RWKV share the numbers of an embedding. Its state takes the product of both.
+/// RWKV divides the embedding into heads. The size of its state is the product of both numbers.
 fn wkv_problem(header: &GgufHeader) -> Option<String> {
     let size = header.architecture_number("wkv.head_size")?;
     let length = header.architecture_number("embedding_length")?;
@@ -382,7 +381,7 @@ fn wkv_problem(header: &GgufHeader) -> Option<String> {
         .then(|| format!("wkv.head_size is {size}, more than the embedding_length {length}"))
 }
 
-/// The texts of all tokens, which a header leaves out.
+/// The texts of all tokens, which a header does not contain.
 fn tokens(path: &Path) -> Result<Vec<Vec<u8>>> {
     let document = Document::read(path)?;
     let tokens = document.metadata.iter().find(|(key, _)| key == "tokenizer.ggml.tokens");
@@ -395,8 +394,8 @@ fn plamo_problem(tokens: &[Vec<u8>]) -> Option<&'static str> {
     (squares > MAX_ENDS).then_some("its tokens are too long for a tokenizer of kind plamo2")
 }
 
-/// The engine tokenises a line feed while it loads. Where tokens begin with one and none is one alone, its tokenizer
-/// of RWKV takes the same byte again, without end.
+/// The engine tokenises a line feed while loading. If there are tokens that begin with a line feed, but none that is a
+/// single line feed, the RWKV tokenizer loops forever on this byte.
 fn rwkv_problem(tokens: &[Vec<u8>]) -> Option<&'static str> {
     let with_line_feeds: Vec<_> = tokens
         .iter()
@@ -407,8 +406,8 @@ fn rwkv_problem(tokens: &[Vec<u8>]) -> Option<&'static str> {
         .then_some("tokens begin with a line feed, and none is a line feed alone")
 }
 
-/// The bytes of a token of RWKV, read as `llama_unescape_rwkv_token` of `llama-vocab.cpp` reads them: hexadecimal
-/// digits are not checked, and an escape that is cut short is nothing.
+/// Unescapes a token of RWKV like `llama_unescape_rwkv_token` in `llama-vocab.cpp`: hexadecimal digits are not
+/// validated, and an incomplete escape sequence is dropped.
 fn unescape_rwkv(token: &[u8]) -> Vec<u8> {
     let digit = |byte: u8| byte.wrapping_sub(if byte >= b'a' { b'a' - 10 } else { b'0' });
     let mut bytes = Vec::with_capacity(token.len());
@@ -439,7 +438,8 @@ fn unescape_rwkv(token: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Other layers of a split model are in other files: those are left to the engine.
+/// Checks that layers have the required tensors. Split models are left to the engine, since other files contain some of
+/// the layers.
 fn layer_problem(header: &GgufHeader) -> Option<String> {
     let architecture = header.text("general.architecture")?;
     let rules = NEEDED.iter().filter(|rule| rule.architectures.contains(&architecture));
@@ -481,7 +481,7 @@ mod tests {
         for (token, bytes) in [
             (r"\n\t\r\\\q", b"\n\t\r\\q".as_slice()),
             (r"\x0a\xff|", b"\n\xff|"),
-            // What the engine makes of a digit that is none.
+            // The engine's result for an invalid digit.
             (r"\x0:", b"\n"),
             (r"a\", b"a"),
             (r"a\x0", b"a"),
@@ -527,7 +527,7 @@ mod tests {
         let params = ModelParams::default().with_tensor_overrides([("exps", "CPU")]);
         let error = check_patterns(&dense, &params).unwrap_err();
         assert!(error.hint().unwrap().contains("not a mixture of experts"), "{error:?}");
-        // What is no pattern is left to where it is read.
+        // Invalid patterns are rejected elsewhere.
         check("(").unwrap();
     }
 

@@ -1,4 +1,4 @@
-//! From what a user writes to a model: its file, and what the store keeps beside it.
+//! Resolves what a user enters to a model: its file, and its settings in the local store.
 
 use std::path::{Path, PathBuf};
 
@@ -12,13 +12,13 @@ use crate::options::{ContextParams, GenerateOptions, MAX_THREADS, ModelParams, O
 use crate::{Error, ErrorKind, Result};
 use mullama_gguf::GgufHeader;
 
-/// A model that was found, and not loaded yet.
+/// A model that was found but is not loaded.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ResolvedModel {
-    /// The file to load; the first of a split model.
+    /// The file to load; the first one of a split model.
     pub path: PathBuf,
-    /// The model of the store that was named. None for the path of a file, and for the built-in model.
+    /// The model in the local store. None if the source is a path or the built-in model.
     pub stored: Option<hub::StoredModel>,
 }
 
@@ -27,7 +27,7 @@ pub struct ResolvedModel {
 struct OptionSets(ModelParams, ContextParams, GenerateOptions);
 
 impl OptionSets {
-    /// The set that has this option.
+    /// The option set that contains this option.
     fn with(&mut self, name: &str) -> Option<&mut dyn OptionSet> {
         let sets: [&mut dyn OptionSet; 3] = [&mut self.0, &mut self.1, &mut self.2];
         sets.into_iter().find(|set| set.specs().iter().any(|spec| spec.name == name))
@@ -35,10 +35,10 @@ impl OptionSets {
 }
 
 impl ResolvedModel {
-    /// Finds what a source stands for, a path or the name of a model, as [`crate::Model::load`] takes it.
+    /// Resolves a path or model name, as [`crate::Model::load`] accepts it.
     ///
-    /// A file of that name comes first, then the built-in model, then the local store, with what other
-    /// programs have downloaded.
+    /// The order is: an existing file, the built-in model, the local store including models that other programs have
+    /// downloaded.
     pub fn find(source: impl AsRef<Path>) -> Result<Self> {
         let source = &*folders::expand_home(source.as_ref());
         let file = |path: PathBuf| Self { path, stored: None };
@@ -50,7 +50,7 @@ impl ResolvedModel {
             Ok(Some(hub::Source::Name(name))) if name.is_built_in() => demo::path().map(file),
             Ok(Some(name)) if !matches!(name, hub::Source::Path(_)) => {
                 match hub::Store::open()?.find_source(&name) {
-                    // A folder may be called like a model; that it is one is the better thing to say.
+                    // A folder may have the name of a model. The error for a folder is more helpful.
                     Err(_) if source.is_dir() => Ok(file(source.to_path_buf())),
                     Err(error) => Err(near_demo(source, error)),
                     Ok(model) => Ok(Self { path: model.path.clone(), stored: Some(model) }),
@@ -62,9 +62,9 @@ impl ResolvedModel {
         }
     }
 
-    /// The options that the model brings (`PARAMETER`, `ADAPTER` and `DRAFT` of a Modelfile), by mullama's names. Null
-    /// stands for the default. Parameters that mullama does not know are left out, and threads that there are no
-    /// processors for.
+    /// The options that are stored with the model (`PARAMETER`, `ADAPTER` and `DRAFT` in a Modelfile), by mullama's
+    /// names. Null stands for the default. Unknown parameters are omitted, and the number of threads is limited to the
+    /// number of processors.
     pub fn options(&self) -> Map<String, Value> {
         let mut options = self.parameters();
         bound_threads(&mut options);
@@ -89,21 +89,21 @@ impl ResolvedModel {
         options
     }
 
-    /// The projector that the model brings, if it can be used; else a warning says why.
+    /// The projector that belongs to the model. If it cannot be used, logs a warning with the reason and returns none.
     pub fn projector(&self) -> Result<Option<PathBuf>> {
         let header = GgufHeader::read(&self.path)?;
         let found = projector::find(&self.path, self.stored.as_ref(), &header, None)?;
         Ok(found.and_then(Result::ok).map(|file| file.path))
     }
 
-    /// The system message that the model brings.
+    /// The system message that is stored with the model.
     pub fn system(&self) -> Option<&str> {
         self.stored.as_ref()?.system.as_deref().filter(|text| !text.is_empty())
     }
 
-    /// The chat template that the store has, in Jinja, where the file itself has none.
+    /// The chat template in the store, converted to Jinja. None if the model file has a template.
     ///
-    /// Gives `Unsupported`, with what it is, for something in a template of Ollama's that cannot be honoured.
+    /// Fails with `Unsupported` and the reason if an Ollama template uses a feature that cannot be converted.
     pub fn chat_template(&self, header: &GgufHeader) -> Result<Option<String>> {
         let Some(model) = &self.stored else { return Ok(None) };
         if model.template.is_none() || header.text("tokenizer.chat_template").is_some() {
@@ -115,7 +115,7 @@ impl ResolvedModel {
         model.jinja().map_err(|error| error.with_hint(hint))
     }
 
-    /// Fills in the options of loading that the model brings; gives those of requests.
+    /// Sets open loading options to those stored with the model, and returns its options for requests.
     pub(crate) fn fill_options(
         &self,
         params: &mut ModelParams,
@@ -125,7 +125,7 @@ impl ResolvedModel {
         let mut brought = self.parameters();
         match context.n_threads {
             None => bound_threads(&mut brought),
-            // The caller's own holds, whatever the model's is.
+            // The caller's value takes precedence.
             Some(_) => _ = brought.remove("n_threads"),
         }
         for (name, value) in brought.into_iter().filter(|(_, value)| !value.is_null()) {
@@ -157,7 +157,7 @@ fn bound_threads(options: &mut Map<String, Value>) {
     }
 }
 
-/// The file that a source stands for, a path or the name of a model, as [`crate::Model::load`] takes it.
+/// Resolves a path or model name, as [`crate::Model::load`] accepts it, to a file.
 pub fn resolve(source: impl AsRef<Path>) -> Result<PathBuf> {
     Ok(ResolvedModel::find(source)?.path)
 }
@@ -167,8 +167,7 @@ pub(crate) fn pull(name: &str, options: hub::PullOptions<'_>) -> Result<hub::Sto
     hub::pull(&hub::Store::open()?, &hub::Source::parse(name)?, options)
 }
 
-/// Makes a model in the local store from a Modelfile; see [`hub::Store::create`]. `FROM demo` is the built-in
-/// model.
+/// Creates a model in the local store from a Modelfile; see [`hub::Store::create`]. `FROM demo` is the built-in model.
 pub fn create_model(
     name: &hub::Name,
     file: &hub::Modelfile,
@@ -181,7 +180,7 @@ pub fn create_model(
     hub::Store::open()?.create(name, file, options)
 }
 
-/// Gives a model of the local store, or the built-in one, a second name.
+/// Copies a model of the local store, or the built-in one, to another name.
 pub fn copy_model(from: &hub::Name, to: &hub::Name) -> Result<()> {
     if !from.is_built_in() {
         return hub::Store::open()?.copy(from, to);
@@ -191,12 +190,12 @@ pub fn copy_model(from: &hub::Name, to: &hub::Name) -> Result<()> {
     create_model(to, &file, hub::CreateOptions::default()).map(|_| ())
 }
 
-/// Whether a name may be meant to be the built-in model's: a much longer one is that of another model.
+/// Whether a name may be a misspelling of the built-in model's name; much longer names are not.
 pub fn resembles_demo(name: &str) -> bool {
     name.len() <= hub::BUILT_IN.len() + 1 && nearest(name, [hub::BUILT_IN]).is_some()
 }
 
-/// Hints at the built-in model where its name may have been meant.
+/// Adds a hint at the built-in model if its name may have been meant.
 fn near_demo(source: &Path, error: Error) -> Error {
     if error.kind() != ErrorKind::NotFound || !source.to_str().is_some_and(resembles_demo) {
         return error;
@@ -204,7 +203,7 @@ fn near_demo(source: &Path, error: Error) -> Error {
     error.with_hint("did you mean demo, the built-in model?")
 }
 
-/// Names the file beside it that is most like the one that is not there.
+/// The error for a missing file, with the most similar file name in its folder as a hint.
 fn no_file(source: &Path) -> Error {
     let shown = source.display();
     let error = Error::new(ErrorKind::NotFound, format!("there is no file at {shown}"))
