@@ -1,5 +1,5 @@
-//! The table of backends, `backends.json`: what programs need to know of each. The build script reads the rest of
-//! it, how a backend is built, and `packages` how it is packed.
+//! The table of backends, `backends.json`: the entries that programs need. The build script reads the entries on
+//! building a backend, and `packages` those on packaging it.
 
 use std::sync::LazyLock;
 
@@ -7,28 +7,29 @@ use serde::Deserialize;
 
 use crate::shim::SimulatedProfile;
 
-/// A backend other than the processor's.
+/// A backend other than the CPU backend.
 #[derive(Debug, Deserialize)]
 pub struct Backend {
-    /// What it is called: `rocm`.
+    /// Its name: `rocm`.
     pub name: String,
-    /// The name of its module, without what a platform puts around it: `ggml-hip`.
+    /// The name of its module, without the prefix and suffix of the platform: `ggml-hip`.
     pub module: String,
-    /// What the engine calls it.
+    /// The name under which it registers with the engine.
     pub registered: String,
-    /// What the names of its devices begin with.
+    /// The prefix of its devices' names.
     pub device_prefix: String,
-    /// Environment variables that decide which driver is used, and which devices it shows.
+    /// Environment variables that determine the driver and the visible devices.
     #[serde(default)]
     pub driver_variables: Vec<String>,
-    /// How its devices treat memory, as its `get_alignment`, `get_alloc_size` and `get_props` in llama.cpp say.
+    /// The memory requirements of its devices, as in its `get_alignment`, `get_alloc_size` and `get_props` in
+    /// llama.cpp.
     pub simulated: SimulatedProfile,
-    /// Whether its module lies with the engine, as one that needs no driver does.
+    /// Whether its module is installed with the engine, because it needs no driver.
     #[serde(default)]
     pub with_the_engine: bool,
 }
 
-/// Every backend but the processor's.
+/// All backends other than the CPU backend.
 pub fn all() -> &'static [Backend] {
     static BACKENDS: LazyLock<Vec<Backend>> = LazyLock::new(|| {
         serde_json::from_str(include_str!("../backends.json"))
@@ -37,12 +38,12 @@ pub fn all() -> &'static [Backend] {
     &BACKENDS
 }
 
-/// The backend of this name.
+/// Finds a backend by name.
 pub fn find(name: &str) -> Option<&'static Backend> {
     all().iter().find(|backend| backend.name == name)
 }
 
-/// The name of the backend that is registered with the engine under another.
+/// The name of a backend, from the name under which it registers with the engine.
 pub fn name_of(registered: &str) -> String {
     let found = all().iter().find(|backend| backend.registered == registered);
     found.map_or_else(|| registered.to_lowercase(), |backend| backend.name.clone())

@@ -1,21 +1,19 @@
-//! Backend modules: where they lie and how they are loaded.
+//! Finds and loads backend modules.
 //!
-//! A backend (the CPU's too) is a loadable library beside the engine. [`load`] looks for modules,
-//! in this order, in the folders of `MULLAMA_BACKENDS` (a path list), in the folders that the
-//! program names (backend packages), in the folder of the engine's own libraries, and in the build
-//! tree. A kind of backend that one folder provides is not looked for in the next, so that a
-//! user's choice always comes first. Of the CPU's modules, each built for another instruction set,
-//! the one that scores highest on this machine is taken.
+//! A backend (including the CPU backend) is a loadable library next to the engine. [`load`] searches for modules in the
+//! following order: the folders in `MULLAMA_BACKENDS` (a path list), the folders that the program adds (backend
+//! packages), the folder of the engine's own libraries, the build tree. A kind of backend found in one folder is not
+//! searched for in the next, so a user's choice takes precedence. Of the CPU modules, which are built for different
+//! instruction sets, the one with the highest score on this machine is loaded.
 //!
-//! `MULLAMA_BACKEND` (a comma-separated list such as `cuda,vulkan`) restricts the kinds; the CPU
-//! is always loaded, since the engine cannot run without it.
+//! `MULLAMA_BACKEND` (a comma-separated list such as `cuda,vulkan`) restricts the kinds. The CPU module is always
+//! loaded, since the engine needs it.
 //!
-//! A module that needs a driver is first tried in a process of its own, so that a driver which crashes or
-//! hangs is a reason in the list and nothing worse. What went well is remembered until the module, the
-//! choice of devices or the running system changes. `MULLAMA_PROBE` is the number of seconds that a driver
-//! may take (30); 0 leaves the trial out.
+//! A module that needs a driver is first tried in a separate process, so that a crashing or hanging driver only results
+//! in an error. Successful attempts are stored until the module, the device selection or the running system changes.
+//! `MULLAMA_PROBE` is the time limit for a driver in seconds (default: 30); 0 disables the attempt.
 //!
-//! An engine that is a part of the program has its backends in it, and nothing is looked for.
+//! If the engine is linked into the program, its backends are part of it, and nothing is searched for.
 
 use std::collections::HashSet;
 use std::env;
@@ -34,37 +32,37 @@ mod probe;
 
 use probe::Probe;
 
-/// Whether a kind of module needs more than the engine.
+/// Whether modules of this kind need a driver.
 fn needs_driver(kind: &str) -> bool {
     kind != "cpu" && !backends::find(kind).is_some_and(|backend| backend.with_the_engine)
 }
 
-/// One module that was found, and what became of it.
+/// A module that was found, and the result of loading it.
 #[derive(Debug, Clone)]
 pub struct Module {
     /// The kind of backend: `cpu`, `cuda`, `vulkan`, ...
     pub kind: String,
-    /// The file.
+    /// The module's file.
     pub path: PathBuf,
-    /// The name under which the backend registered, or the reason why it did not.
+    /// The name under which the backend registered, or the reason why it was not loaded.
     pub outcome: Result<String, String>,
 }
 
-/// Which modules to load.
+/// The modules to load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
-    /// Those that need nothing but the engine.
+    /// Those that need no driver.
     WithoutDriver,
     /// Those that need a driver.
     WithDriver,
 }
 
-/// Finds and loads modules; see the module's documentation for the order. Those of a folder for which `refusal`
-/// has a reason are not loaded. What it finds out is kept in `cache_dir`.
+/// Finds and loads modules, in the order described in the module documentation. Modules in a folder for which `refusal`
+/// returns a reason are not loaded. Results of trying drivers are stored in `cache_dir`.
 ///
 /// # Safety
-/// Loading a library runs its code: every folder that is searched must be trusted. Must not run at
-/// the same time as another call to the engine.
+/// Loading a library runs its code, so every searched folder must be trusted. No other function of the engine may be
+/// called at the same time.
 pub unsafe fn load(
     package_dirs: &[PathBuf],
     which: Which,
@@ -99,7 +97,7 @@ pub unsafe fn load(
                 continue;
             }
             if kind == "cpu" {
-                // SAFETY: the caller vouches for the folder.
+                // SAFETY: the caller guarantees that the folder is trusted.
                 let (best, broken) = unsafe { best_scoring(paths) };
                 modules.extend(broken);
                 paths = best.into_iter().collect();
@@ -121,7 +119,7 @@ pub unsafe fn load(
     modules
 }
 
-/// The folders that [`load`] looks in, in order, without repetition.
+/// The folders that [`load`] searches, in order, without duplicates.
 pub fn search_path(package_dirs: &[PathBuf]) -> Vec<PathBuf> {
     let named = env::var_os("MULLAMA_BACKENDS").unwrap_or_default();
     let mut seen = HashSet::new();
@@ -135,9 +133,8 @@ pub fn search_path(package_dirs: &[PathBuf]) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Where the build of this crate put the engine, and the backends that it was asked for. Only for an
-/// engine that runs from there: one that has been installed does not look into the tree that it once
-/// came from.
+/// The folders in the build tree for the engine and the requested backends. Only used by an engine that runs from
+/// there: an installed one must not use the tree that it was built in.
 fn build_tree(engine_in_use: Option<&Path>) -> Vec<PathBuf> {
     let engine = PathBuf::from(env!("MULLAMA_ENGINE_DIR"));
     let profile = engine.parent().and_then(|profile| fs::canonicalize(profile).ok());
@@ -153,14 +150,14 @@ fn build_tree(engine_in_use: Option<&Path>) -> Vec<PathBuf> {
     dirs
 }
 
-/// The kinds that `MULLAMA_BACKEND` allows, the CPU among them; `None` where any may be loaded.
+/// The kinds that `MULLAMA_BACKEND` allows, plus `cpu`. None if all kinds are allowed.
 pub fn allowed_kinds() -> Option<HashSet<String>> {
     let list = env::var("MULLAMA_BACKEND").ok().filter(|list| !list.trim().is_empty())?;
     let kinds = list.split(',').map(|kind| kind.trim().to_lowercase());
     Some(kinds.chain(["cpu".to_owned()]).collect())
 }
 
-/// The folder of the engine's own libraries in this process.
+/// The folder of the engine's libraries in this process.
 #[cfg(unix)]
 pub fn engine_dir() -> Option<PathBuf> {
     use std::os::unix::ffi::OsStrExt as _;
@@ -175,8 +172,8 @@ pub fn engine_dir() -> Option<PathBuf> {
     unsafe extern "C" {
         fn dladdr(address: *const std::ffi::c_void, info: *mut DlInfo) -> c_int;
     }
-    // SAFETY: `DlInfo` is POSIX's `Dl_info`; the address is that of a function of the engine, and
-    // the name stays valid while the library is loaded, which it is for good.
+    // SAFETY: `DlInfo` has the layout of `Dl_info`; the address is that of an engine function. The name is valid while
+    // the library is loaded, which is as long as the process runs.
     let name = unsafe {
         let mut info: DlInfo = std::mem::zeroed();
         if dladdr(ggml_backend_load as *const std::ffi::c_void, &raw mut info) == 0 {
@@ -188,7 +185,7 @@ pub fn engine_dir() -> Option<PathBuf> {
     path.parent().map(Path::to_path_buf)
 }
 
-/// The folder of the engine's own libraries in this process.
+/// The folder of the engine's libraries in this process.
 #[cfg(windows)]
 pub fn engine_dir() -> Option<PathBuf> {
     use std::ffi::{OsString, c_void};
@@ -203,8 +200,8 @@ pub fn engine_dir() -> Option<PathBuf> {
     }
     let mut module = std::ptr::null_mut();
     let mut name = vec![0; 32_768];
-    // SAFETY: the address is that of a function of the engine, which stays loaded; the buffer is as long as
-    // is said, which is the longest that a path can be.
+    // SAFETY: the address is that of an engine function, which is never unloaded; the buffer has the given length, the
+    // maximum length of a path.
     let length = unsafe {
         let flags = FROM_ADDRESS | UNCHANGED_REFCOUNT;
         let address = ggml_backend_load as *const c_void;
@@ -217,7 +214,7 @@ pub fn engine_dir() -> Option<PathBuf> {
     path.parent().map(Path::to_path_buf)
 }
 
-/// The file name of the library that modules are linked to.
+/// The file name of the library that modules are linked against.
 const ENGINE: &str = if cfg!(windows) {
     "ggml-base.dll"
 } else if cfg!(target_os = "macos") {
@@ -226,12 +223,13 @@ const ENGINE: &str = if cfg!(windows) {
     "libggml-base.so.0"
 };
 
-/// A program that lies with the engine, and the library of the engine that modules are linked to.
+/// Finds a program that is installed with the engine. Returns its path, and that of the library that modules are linked
+/// against.
 pub fn program(name: &str) -> Option<(PathBuf, PathBuf)> {
     program_in(&search_path(&[]), name)
 }
 
-/// The same, from the first of these folders that has both.
+/// The same, from the first of the given folders that contains both.
 fn program_in(dirs: &[PathBuf], name: &str) -> Option<(PathBuf, PathBuf)> {
     let name = format!("{name}{}", env::consts::EXE_SUFFIX);
     let both = |dir: &PathBuf| (dir.join(&name), dir.join(ENGINE));
@@ -252,10 +250,10 @@ fn modules_in(dir: &Path) -> Vec<(String, Vec<PathBuf>)> {
     by_kind.into_iter().collect()
 }
 
-/// `libggml-vulkan.so` is a module of kind `vulkan`, `libggml-cpu-haswell.so` one of kind `cpu`;
-/// `libggml-base.so` is a part of the engine.
+/// The kind of a module from its file name: `libggml-vulkan.so` is `vulkan`, `libggml-cpu-haswell.so` is `cpu`.
+/// `libggml-base.so` is not a module but a part of the engine.
 fn module_kind(path: &Path) -> Option<String> {
-    // A module is called `.so` on macOS too; versioned names (`libggml-base.so.0`) are no modules.
+    // Modules also have the extension `.so` on macOS. Versioned names (`libggml-base.so.0`) are not modules.
     let extension = path.extension()?.to_str()?;
     if !matches!(extension, "so" | "dll" | "dylib") {
         return None;
@@ -269,16 +267,15 @@ fn module_kind(path: &Path) -> Option<String> {
     (kind != "base").then(|| kind.to_owned())
 }
 
-/// The module that reports the highest score on this machine, of those that do not score 0, which cannot run
-/// on it; and those that cannot be asked.
+/// Returns the module with the highest score on this machine, and the modules that cannot be queried. Modules with
+/// score 0 cannot run on it.
 ///
 /// # Safety
 /// As for [`load`].
 unsafe fn best_scoring(paths: Vec<PathBuf>) -> (Option<PathBuf>, Vec<Module>) {
     let (mut scored, mut broken) = (Vec::new(), Vec::new());
     for path in paths {
-        // SAFETY: ggml's modules export `int ggml_backend_score(void)`; the library stays loaded for the
-        // duration of the call.
+        // SAFETY: ggml's modules export `int ggml_backend_score(void)`; the library stays loaded during the call.
         let score = unsafe { open(&path) }.and_then(|library| unsafe {
             let score = library.get::<extern "C" fn() -> c_int>(b"ggml_backend_score");
             score
@@ -296,7 +293,7 @@ unsafe fn best_scoring(paths: Vec<PathBuf>) -> (Option<PathBuf>, Vec<Module>) {
     (scored.into_iter().max_by_key(|(score, _)| *score).map(|(_, path)| path), broken)
 }
 
-/// Opens a library, or says why it cannot be.
+/// Opens a library. The error is the reason why it cannot be opened.
 ///
 /// # Safety
 /// As for [`load`].
@@ -304,15 +301,15 @@ unsafe fn open(path: &Path) -> Result<Library, String> {
     if cut_short(path).unwrap_or(false) {
         return Err("the file is incomplete; reinstall it".to_owned());
     }
-    // SAFETY: the caller vouches for the file.
+    // SAFETY: the caller guarantees that the file is trusted.
     unsafe { Library::new(path) }.map_err(|error| {
-        // What the loader says is below libloading's own words.
+        // The message of the system's loader is the source of libloading's error.
         std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string)
     })
 }
 
-/// Whether a library in the ELF format has less than its segments take: the loader maps what is not there, and
-/// the process ends when that is touched.
+/// Whether an ELF library is shorter than its segments require. The loader would map the missing part, and the process
+/// would be killed when it is accessed.
 fn cut_short(path: &Path) -> io::Result<bool> {
     // `Elf64_Ehdr` and `Elf64_Phdr` of elf.h, for little-endian machines.
     const HEADER: usize = 64;
@@ -341,16 +338,16 @@ fn cut_short(path: &Path) -> io::Result<bool> {
 /// # Safety
 /// As for [`load`].
 unsafe fn load_one(path: &Path) -> Result<String, String> {
-    // Opened here first because the engine reports a failure to its log only.
-    // SAFETY: the caller vouches for the file.
+    // Opened here first, because the engine only logs the reason for a failure.
+    // SAFETY: the caller guarantees that the file is trusted.
     let library = unsafe { open(path) }?;
-    // SAFETY: only the address is looked at.
+    // SAFETY: the symbol is looked up but not called.
     if unsafe { library.get::<extern "C" fn()>(b"ggml_backend_init") }.is_err() {
         return Err("not a backend module: it has no ggml_backend_init".to_owned());
     }
     let name = path.to_str().and_then(|text| CString::new(text).ok());
     let name = name.ok_or_else(|| "the path is not valid UTF-8".to_owned())?;
-    // SAFETY: a NUL-terminated path; what comes back is null or a registration that lives for good.
+    // SAFETY: a NUL-terminated path; the result is null or a registration that lives as long as the process.
     let registration = unsafe { ggml_backend_load(name.as_ptr()) };
     if registration.is_null() {
         return Err(
@@ -368,7 +365,7 @@ unsafe fn load_one(path: &Path) -> Result<String, String> {
 mod tests {
     use super::*;
 
-    /// A library of this process, cut at many places: each is told, and nothing is loaded.
+    /// Truncates a library of this process at several lengths: each file is rejected without being loaded.
     #[cfg(target_os = "linux")]
     #[test]
     fn a_library_that_is_cut_short_is_told() {
@@ -379,7 +376,7 @@ mod tests {
         for length in [64, 500, bytes.len() / 3, bytes.len() / 2] {
             fs::write(&cut, &bytes[..length]).unwrap();
             assert!(cut_short(&cut).unwrap(), "{length}");
-            // SAFETY: it is refused.
+            // SAFETY: the file is rejected before it is loaded.
             let error = unsafe { load_one(&cut) }.unwrap_err();
             assert!(error.contains("incomplete"), "{error}");
         }

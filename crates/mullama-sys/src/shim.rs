@@ -1,4 +1,4 @@
-//! Bindings to `shim/mullama_shim.h`, which says what each function takes and gives.
+//! Bindings to `shim/mullama_shim.h`, which documents the functions.
 
 mod chat;
 mod grammar;
@@ -29,17 +29,17 @@ unsafe extern "C" {
     fn mullama_install();
 }
 
-/// A message of the C++ side: the text of the exception that was caught there.
+/// The result of a shim function. Errors are the message of the C++ exception.
 pub type ShimResult<T> = Result<T, String>;
 
-/// Calls a shim function and takes over the text that it leaves in `*out`.
+/// Calls a shim function and takes ownership of the text in `*out`.
 fn call(function: impl FnOnce(*mut *mut c_char) -> c_int) -> ShimResult<String> {
     let mut out = ptr::null_mut();
     let status = function(&raw mut out);
     let text = if out.is_null() {
         String::from("out of memory")
     } else {
-        // SAFETY: the shim leaves a NUL-terminated string, which is ours to free, once.
+        // SAFETY: the shim returns a NUL-terminated string, which is owned here and freed once.
         unsafe {
             let text = CStr::from_ptr(out).to_string_lossy().into_owned();
             mullama_string_free(out);
@@ -49,9 +49,9 @@ fn call(function: impl FnOnce(*mut *mut c_char) -> c_int) -> ShimResult<String> 
     if status == 0 { Ok(text) } else { Err(text) }
 }
 
-/// Silences llama-common's own logger, and sets the trap for failed assertions that the guarded
-/// functions here rely on. Call once, before anything else of the engine.
+/// Disables the logger of llama-common, and installs the handler for failed assertions that the
+/// guarded functions require. Call once, before any other function of the engine.
 pub fn install() {
-    // SAFETY: no arguments; the caller runs it once.
+    // SAFETY: no arguments; the caller calls it only once.
     unsafe { mullama_install() }
 }

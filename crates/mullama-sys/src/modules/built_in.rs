@@ -1,4 +1,4 @@
-//! The backends of an engine that is a part of the program.
+//! The backends of an engine that is linked into the program.
 
 use std::env;
 use std::ffi::CStr;
@@ -10,17 +10,18 @@ use llama_cpp_sys_2::{
 use super::{Module, allowed_kinds};
 use crate::backends;
 
-/// The instructions of x86-64 processors that the engine was compiled with, by rustc's names.
+/// The x86-64 instruction sets that the engine was compiled for, by rustc's names.
 const COMPILED_FOR: &str = env!("MULLAMA_ENGINE_INSTRUCTIONS");
 
-/// What the engine registered when it was started; the processor alone where it must not be.
+/// Returns the backends that the engine registered at startup. If the CPU lacks an instruction set, returns only the
+/// CPU backend with an error.
 pub(super) fn modules() -> Vec<Module> {
     let module = |kind: String, outcome| Module {
         kind,
         path: env::current_exe().unwrap_or_default(),
         outcome,
     };
-    // Looked at before the first call, which might run such an instruction.
+    // Checked before the first call to the engine, which might use these instructions.
     let missing: Vec<_> =
         COMPILED_FOR.split(',').filter(|name| !name.is_empty() && !runs(name)).collect();
     if !missing.is_empty() {
@@ -32,8 +33,8 @@ pub(super) fn modules() -> Vec<Module> {
     }
     let allowed = allowed_kinds();
     let mut modules = Vec::new();
-    // SAFETY: the registry is filled once and lives for good; indices are below its count, from the last
-    // to the first, so that a backend that goes moves none that is still to come. Names are static.
+    // SAFETY: the registry is filled once and lives as long as the process. Indices are below its count and descend, so
+    // that unloading a backend does not move those still to be visited. Names are static.
     unsafe {
         for index in (0..ggml_backend_reg_count()).rev() {
             let registration = ggml_backend_reg_get(index);
@@ -50,7 +51,7 @@ pub(super) fn modules() -> Vec<Module> {
     modules
 }
 
-/// Whether this machine's processor has the instructions; those that are not named here every one has.
+/// Whether this machine's CPU has an instruction set. Those not listed here are always available.
 #[cfg(target_arch = "x86_64")]
 fn runs(name: &str) -> bool {
     match name {

@@ -1,4 +1,4 @@
-//! Tries a module in a process of its own.
+//! Tries to load a module in a separate process.
 
 use std::env;
 use std::fs;
@@ -11,26 +11,25 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::backends;
 
-/// A driver that takes longer than this many seconds to show its devices has hung. (Eight GPUs take some
-/// seconds.)
+/// Default time in seconds after which a driver is considered hung. (Eight GPUs take several seconds to enumerate.)
 const DEFAULT_TIMEOUT: u64 = 30;
 
-/// How often the process is looked at.
+/// Interval between checks of the process.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The program that tries modules.
 pub(super) struct Probe {
     program: PathBuf,
-    /// The library that modules are linked to.
+    /// The library that modules are linked against.
     engine: PathBuf,
-    /// Where it is remembered what went well.
+    /// The folder in which successful attempts are stored.
     memory: PathBuf,
-    /// How many seconds a driver may take.
+    /// Time limit for a driver in seconds.
     timeout: u64,
 }
 
 impl Probe {
-    /// The program in the first of these folders that has it; none where it is not wanted.
+    /// Finds the program in the given folders. Returns none if it is missing or probing is disabled.
     pub fn find(dirs: &[PathBuf], cache_dir: &Path) -> Option<Self> {
         let timeout = env::var("MULLAMA_PROBE").ok().and_then(|value| value.parse().ok());
         let timeout = timeout.unwrap_or(DEFAULT_TIMEOUT);
@@ -41,7 +40,7 @@ impl Probe {
         Some(Self { program, engine, memory: cache_dir.join("probed"), timeout })
     }
 
-    /// Fails with the reason where the module's driver crashes, hangs or refuses.
+    /// Fails with the reason if the module's driver crashes, hangs or refuses to work.
     pub fn try_out(&self, module: &Path) -> Result<(), String> {
         let known = self.memory.join(format!("{:016x}", fingerprint(module)));
         if known.exists() {
@@ -53,7 +52,7 @@ impl Probe {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn();
-        // Where no process can be started (a sandbox), the module is loaded untried.
+        // If no process can be started (in a sandbox), the module is loaded without being tried.
         let Ok(mut child) = child else { return Ok(()) };
         let stderr = child.stderr.take();
         let reader = thread::Builder::new().spawn(move || {
@@ -87,7 +86,7 @@ impl Probe {
     }
 }
 
-/// Waits for the process; `None` where it takes too long and has been ended.
+/// Waits for the process. Kills it and returns none if it exceeds the time limit.
 fn wait(child: &mut Child, timeout: Duration) -> Option<ExitStatus> {
     let until = Instant::now() + timeout;
     loop {
@@ -107,7 +106,7 @@ fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
-/// Changes when the outcome may.
+/// A hash of everything that may affect the result.
 fn fingerprint(module: &Path) -> u64 {
     let mut hasher = DefaultHasher::new();
     module.hash(&mut hasher);
@@ -116,12 +115,12 @@ fn fingerprint(module: &Path) -> u64 {
         let written = file.modified().ok();
         written.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok()).hash(&mut hasher);
     }
-    // What decides which driver is used, and what it shows.
+    // Variables that determine the driver and the visible devices.
     let variables = backends::all().iter().flat_map(|backend| &backend.driver_variables);
     for variable in variables.map(String::as_str).chain(["LD_LIBRARY_PATH"]) {
         env::var_os(variable).hash(&mut hasher);
     }
-    // Drivers are seldom exchanged without a restart; elsewhere than on Linux only the rest counts.
+    // Drivers are rarely replaced without a restart. The boot id is only available on Linux.
     fs::read("/proc/sys/kernel/random/boot_id").ok().hash(&mut hasher);
     hasher.finish()
 }

@@ -1,4 +1,4 @@
-//! Chat templates: what they say of themselves, prompts, and what a model said in them.
+//! Chat templates: their capabilities, rendering prompts, and parsing answers.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::panic::{self, AssertUnwindSafe};
@@ -50,35 +50,35 @@ unsafe extern "C" {
     fn mullama_chat_parser_free(parser: *mut RawParser);
 }
 
-/// Renders a template with variables, a JSON object. An error says what is wrong.
+/// Renders a template with variables, given as a JSON object.
 pub trait Renderer: Send + Sync {
-    /// The text.
+    /// Returns the rendered text, or the reason for a failure.
     fn render(&self, variables: &str) -> Result<String, String>;
 }
 
-/// The engine's parsers of chats, for the templates of one model. What they render, for a request as for finding out
-/// what answers look like, the renderers render.
+/// The engine's chat parsers for the templates of one model. All rendering, of requests and for the analysis of answer
+/// formats, is done by the renderers.
 pub struct ChatTemplates<R> {
     templates: NonNull<RawTemplates>,
-    /// Of the template, and of the one for chats with tools: what C++ points at.
+    /// The renderers of the template and of the template for chats with tools. C++ points to them.
     _renderers: Box<(R, Option<R>)>,
 }
 
-// SAFETY: after construction the C++ object is only read (`const` throughout the shim), and
-// rendering keeps its state on the stack.
+// SAFETY: after construction, the C++ object is only read (`const` throughout the shim), and rendering stores its state
+// on the stack.
 unsafe impl<R: Renderer> Send for ChatTemplates<R> {}
 // SAFETY: as above.
 unsafe impl<R: Renderer> Sync for ChatTemplates<R> {}
 
 impl<R: Renderer> ChatTemplates<R> {
-    /// `description`: as the shim's header has it.
+    /// Creates templates from `description`, whose format is documented in the shim's header.
     pub fn new(description: &str, template: R, tool_use: Option<R>) -> ShimResult<Self> {
         let description = CString::new(description).map_err(|error| error.to_string())?;
         let renderers = Box::new((template, tool_use));
         let tool_use = renderers.1.as_ref().map_or(ptr::null(), ptr::from_ref);
         let mut templates = ptr::null_mut();
-        // SAFETY: the renderers are of the type that `render` takes, and outlive the templates, which own the box; the
-        // out pointers live on this stack.
+        // SAFETY: the renderers have the type that `render` expects, and outlive the templates, since both are owned by
+        // the result; the out pointers point to local variables.
         call(|out| unsafe {
             mullama_chat_templates_init(
                 description.as_ptr(),
@@ -93,7 +93,7 @@ impl<R: Renderer> ChatTemplates<R> {
         Ok(Self { templates, _renderers: renderers })
     }
 
-    /// Whether answers may begin with reasoning that can be switched off.
+    /// Whether answers may begin with reasoning that can be disabled.
     pub fn can_think(&self) -> ShimResult<bool> {
         let mut thinks = false;
         // SAFETY: `self` owns a valid object.
@@ -103,7 +103,7 @@ impl<R: Renderer> ChatTemplates<R> {
         Ok(thinks)
     }
 
-    /// Renders a request (JSON); gives the result (JSON) and the parser for the model's answer.
+    /// Renders a request (JSON). Returns the result (JSON) and a parser for the model's answer.
     pub fn apply(&self, request: &str) -> ShimResult<(String, ChatParser)> {
         let request = CString::new(request).map_err(|error| error.to_string())?;
         let mut parser = ptr::null_mut();
@@ -123,18 +123,18 @@ impl<R: Renderer> ChatTemplates<R> {
 
 impl<R> Drop for ChatTemplates<R> {
     fn drop(&mut self) {
-        // SAFETY: `self` owns the object and gives it up here, before the renderers.
+        // SAFETY: `self` owns the object, and frees it before the renderers.
         unsafe { mullama_chat_templates_free(self.templates.as_ptr()) }
     }
 }
 
-/// Has a renderer render for the shim. A panic must not reach C++.
+/// Calls a renderer for the shim. Panics are caught, since they must not reach C++.
 unsafe extern "C" fn render<R: Renderer>(
     renderer: *const c_void,
     variables: *const c_char,
     text: *mut c_void,
 ) -> c_int {
-    // SAFETY: what `ChatTemplates::new` handed over, and a text that ends with NUL.
+    // SAFETY: the renderer that `ChatTemplates::new` passed, and a NUL-terminated string.
     let (renderer, variables) =
         unsafe { (&*renderer.cast::<R>(), CStr::from_ptr(variables).to_string_lossy()) };
     let rendered = panic::catch_unwind(AssertUnwindSafe(|| renderer.render(&variables)));
@@ -145,12 +145,12 @@ unsafe extern "C" fn render<R: Renderer>(
         Ok(rendered) => (rendered, 0),
         Err(reason) => (reason, -1),
     };
-    // SAFETY: the shim's text, and bytes that are copied.
+    // SAFETY: the shim's text object, and bytes that are copied.
     unsafe { mullama_text_set(text, given.as_ptr().cast(), given.len()) };
     status
 }
 
-/// Turns what a model says into a message: text, reasoning, tool calls.
+/// Parses the output of a model into a message: text, reasoning, tool calls.
 #[derive(Debug)]
 pub struct ChatParser(NonNull<RawParser>);
 
@@ -160,7 +160,7 @@ unsafe impl Send for ChatParser {}
 unsafe impl Sync for ChatParser {}
 
 impl ChatParser {
-    /// Parses what has been generated so far; `is_partial` while more may come.
+    /// Parses the output generated so far; `is_partial` means that more may follow.
     pub fn parse(&self, text: &str, is_partial: bool) -> ShimResult<String> {
         // SAFETY: `self` owns a valid object; pointer and length describe `text`.
         call(|out| unsafe {
@@ -171,7 +171,7 @@ impl ChatParser {
 
 impl Drop for ChatParser {
     fn drop(&mut self) {
-        // SAFETY: `self` owns the object and gives it up here.
+        // SAFETY: `self` owns the object and frees it here.
         unsafe { mullama_chat_parser_free(self.0.as_ptr()) }
     }
 }

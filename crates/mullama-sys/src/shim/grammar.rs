@@ -1,4 +1,4 @@
-//! Grammars, and patterns over the names of tensors, as the engine takes them.
+//! Parses grammars and tensor name patterns like the engine.
 
 use std::ffi::{CStr, c_char, c_int};
 
@@ -21,22 +21,23 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
-/// The rules of a grammar for tokens of this vocabulary, in JSON; else what is wrong with it.
+/// Parses a grammar for tokens of this vocabulary. Returns its rules in JSON, or the reason why it
+/// is invalid.
 ///
 /// # Safety
 /// `vocab` must be valid.
 pub unsafe fn parse_grammar(vocab: *const llama_vocab, gbnf: &CStr) -> ShimResult<String> {
-    // SAFETY: the caller vouches for `vocab`; the string outlives the call.
+    // SAFETY: the caller guarantees the validity of `vocab`; the string outlives the call.
     call(|out| unsafe { mullama_parse_grammar(vocab, gbnf.as_ptr(), out) })
 }
 
-/// Whether the engine takes a pattern over the names of tensors; else the reason.
+/// Checks that the engine accepts a tensor name pattern. The error is the reason.
 pub fn check_pattern(pattern: &CStr) -> ShimResult<()> {
     // SAFETY: a NUL-terminated string that outlives the call.
     call(|out| unsafe { mullama_check_pattern(pattern.as_ptr(), out) }).map(drop)
 }
 
-/// Whether a pattern over the names of tensors matches this one, as the engine tries it.
+/// Whether a tensor name pattern matches a name, by the engine's rules.
 pub fn pattern_matches(pattern: &CStr, text: &CStr) -> ShimResult<bool> {
     let mut matches = false;
     // SAFETY: NUL-terminated strings that outlive the call; the out pointers live on this stack.

@@ -1,4 +1,4 @@
-//! The engine's own functions, guarded: an exception or a failed assertion is an error.
+//! Functions of the engine, guarded: exceptions and failed assertions become errors.
 
 use std::ffi::{CStr, c_char, c_int, c_uint};
 use std::ptr;
@@ -78,23 +78,23 @@ unsafe extern "C" {
     fn mullama_memory_breakdown(context: *const llama_context, out: *mut *mut c_char) -> c_int;
 }
 
-/// `llama_model_load_from_file`, guarded: a failed assertion is an error. May give null.
+/// `llama_model_load_from_file`, guarded: a failed assertion becomes an error. The result may be null.
 ///
 /// # Safety
-/// What `params` points to must be valid for the duration of the call.
+/// Everything that `params` points to must be valid for the duration of the call.
 pub unsafe fn model_load_from_file(
     path: &CStr,
     params: &llama_model_params,
 ) -> ShimResult<*mut llama_model> {
     let mut result = ptr::null_mut();
-    // SAFETY: the caller vouches for `params`.
+    // SAFETY: the caller guarantees the validity of `params`.
     call(|out| unsafe {
         mullama_model_load_from_file(path.as_ptr(), params, &raw mut result, out)
     })?;
     Ok(result)
 }
 
-/// `llama_init_from_model`, guarded: a failed assertion is an error. May give null.
+/// `llama_init_from_model`, guarded: a failed assertion becomes an error. The result may be null.
 ///
 /// # Safety
 /// `model` must be valid, and outlive the context.
@@ -103,12 +103,12 @@ pub unsafe fn init_from_model(
     params: &llama_context_params,
 ) -> ShimResult<*mut llama_context> {
     let mut result = ptr::null_mut();
-    // SAFETY: the caller vouches for `model`.
+    // SAFETY: the caller guarantees the validity of `model`.
     call(|out| unsafe { mullama_init_from_model(model, params, &raw mut result, out) })?;
     Ok(result)
 }
 
-/// `llama_adapter_lora_init`, guarded: a failed assertion is an error. May give null.
+/// `llama_adapter_lora_init`, guarded: a failed assertion becomes an error. The result may be null.
 ///
 /// # Safety
 /// `model` must be valid and outlive the adapter, and no context of it may be computing.
@@ -117,23 +117,23 @@ pub unsafe fn adapter_lora_init(
     path: &CStr,
 ) -> ShimResult<*mut llama_adapter_lora> {
     let mut result = ptr::null_mut();
-    // SAFETY: the caller vouches for `model`.
+    // SAFETY: the caller guarantees the validity of `model`.
     call(|out| unsafe { mullama_adapter_lora_init(model, path.as_ptr(), &raw mut result, out) })?;
     Ok(result)
 }
 
-/// `llama_decode`, guarded: an assertion that fails on this thread is an error.
+/// `llama_decode`, guarded: an assertion that fails on this thread becomes an error.
 ///
 /// # Safety
 /// `context` must be valid and not in use; the arrays of `batch` must have `n_tokens` entries.
 pub unsafe fn decode(context: *mut llama_context, batch: &llama_batch) -> ShimResult<c_int> {
     let mut status = 0;
-    // SAFETY: the caller vouches for both.
+    // SAFETY: the caller guarantees the validity of both.
     call(|out| unsafe { mullama_decode(context, batch, &raw mut status, out) })?;
     Ok(status)
 }
 
-/// `llama_state_seq_get_data_ext`, guarded: gives how many bytes were written, 0 where it failed.
+/// `llama_state_seq_get_data_ext`, guarded. Returns the number of bytes written, 0 on failure.
 ///
 /// # Safety
 /// `context` must be valid and not in use.
@@ -145,14 +145,14 @@ pub unsafe fn state_seq_get_data(
 ) -> ShimResult<usize> {
     let mut written = 0;
     let (start, size) = (data.as_mut_ptr(), data.len());
-    // SAFETY: the caller vouches for `context`; the slice is described as it is.
+    // SAFETY: the caller guarantees the validity of `context`; pointer and size describe the slice.
     call(|out| unsafe {
         mullama_state_seq_get_data(context, start, size, sequence, flags, &raw mut written, out)
     })?;
     Ok(written)
 }
 
-/// `llama_state_seq_set_data_ext`, guarded: gives how many bytes were read, 0 where it failed.
+/// `llama_state_seq_set_data_ext`, guarded. Returns the number of bytes read, 0 on failure.
 ///
 /// # Safety
 /// `context` must be valid and not in use.
@@ -171,7 +171,7 @@ pub unsafe fn state_seq_set_data(
     Ok(read)
 }
 
-/// `llama_tokenize`, guarded: an exception or a failed assertion is an error.
+/// `llama_tokenize`, guarded: an exception or a failed assertion becomes an error.
 ///
 /// # Safety
 /// `vocab` must be valid.
@@ -183,8 +183,8 @@ pub unsafe fn tokenize(
     parse_special: bool,
 ) -> ShimResult<c_int> {
     let mut count = 0;
-    // SAFETY: the caller vouches for `vocab`; pointers and lengths describe the slices, whose lengths
-    // the engine counts in `c_int`.
+    // SAFETY: the caller guarantees the validity of `vocab`; pointers and lengths describe the slices, limited to the
+    // range of `c_int`.
     call(|out| unsafe {
         mullama_tokenize(
             vocab,
@@ -201,10 +201,10 @@ pub unsafe fn tokenize(
     Ok(count)
 }
 
-/// `llama_detokenize`, guarded: an exception or a failed assertion is an error.
+/// `llama_detokenize`, guarded: an exception or a failed assertion becomes an error.
 ///
 /// # Safety
-/// `vocab` must be valid, and every token one of its own.
+/// `vocab` must be valid and contain every token.
 pub unsafe fn detokenize(
     vocab: *const llama_vocab,
     tokens: &[llama_token],
@@ -235,6 +235,6 @@ pub unsafe fn detokenize(
 /// # Safety
 /// `context` must be valid, and not in use on another thread.
 pub unsafe fn memory_breakdown(context: *const llama_context) -> ShimResult<String> {
-    // SAFETY: the caller vouches for `context`.
+    // SAFETY: the caller guarantees the validity of `context`.
     call(|out| unsafe { mullama_memory_breakdown(context, out) })
 }

@@ -1,4 +1,4 @@
-//! The tensors of models that are not at hand (`shim/header.cpp`).
+//! The tensors of models that do not exist (`shim/header.cpp`).
 
 use std::ffi::{c_char, c_int, c_void};
 
@@ -24,7 +24,7 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
-/// The tensors of a model whose metadata this header has, as a quantisation makes them, in JSON:
+/// The tensors of a model with the metadata in `header`, with the types of a quantisation, in JSON:
 /// `[[name, type, [length, ...]], ...]`.
 pub fn shape_tensors(
     header: &[u8],
@@ -33,13 +33,13 @@ pub fn shape_tensors(
     has_biases: bool,
 ) -> ShimResult<String> {
     let (start, size) = (header.as_ptr().cast(), header.len());
-    // SAFETY: so many bytes, which outlive the call.
+    // SAFETY: pointer and size describe `header`, which outlives the call.
     call(|out| unsafe {
         mullama_shape_tensors(start, size, file_type as c_int, is_tied, has_biases, out)
     })
 }
 
-/// The tensors that this header lists, as a quantisation makes them, in JSON as above.
+/// The tensors listed in `header`, with the types of a quantisation, in JSON as above.
 ///
 /// # Safety
 /// `model` must be valid.
@@ -49,6 +49,7 @@ pub unsafe fn quantised_tensors(
     file_type: llama_ftype,
 ) -> ShimResult<String> {
     let (start, size) = (header.as_ptr().cast(), header.len());
-    // SAFETY: the caller vouches for `model`; so many bytes, which outlive the call.
+    // SAFETY: the caller guarantees the validity of `model`; pointer and size describe `header`,
+    // which outlives the call.
     call(|out| unsafe { mullama_quantised_tensors(model, start, size, file_type as c_int, out) })
 }

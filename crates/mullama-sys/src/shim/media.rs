@@ -1,4 +1,4 @@
-//! Pictures and sound, as the engine's library for them (mtmd) turns them into embeddings.
+//! Converts pictures and sound to embeddings, with the engine's library mtmd.
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::ptr::{self, NonNull};
@@ -52,12 +52,12 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
-/// Has the library log there.
+/// Sets the log callback of the library.
 ///
 /// # Safety
-/// `log` must be callable from any thread, for good.
+/// `log` must be callable from any thread, at any time until the process exits.
 pub unsafe fn log_media(log: ggml_log_callback) {
-    // SAFETY: the caller vouches for `log`.
+    // SAFETY: the caller guarantees the validity of `log`.
     unsafe { mullama_media_log(log) }
 }
 
@@ -71,25 +71,26 @@ pub fn projector_memory(path: &CStr) -> ShimResult<u64> {
 /// What turns pictures into embeddings for a model.
 pub struct Projector {
     raw: NonNull<RawProjector>,
-    /// Held by who encodes.
+    /// Locked while encoding.
     encoding: Mutex<()>,
 }
 
-// SAFETY: nothing of it belongs to a thread.
+// SAFETY: a projector is not bound to a thread.
 unsafe impl Send for Projector {}
-// SAFETY: the library prepares pictures on any number of threads, with what never changes; one encodes at a time.
+// SAFETY: the library only reads constant data to prepare pictures, on any number of threads; encoding is serialised by
+// the lock.
 unsafe impl Sync for Projector {}
 
-/// A picture, prepared for a projector.
+/// A picture prepared for a projector.
 pub struct Embeddable(NonNull<RawChunks>);
 
-// SAFETY: a list that is only read.
+// SAFETY: the list is only read.
 unsafe impl Send for Embeddable {}
 // SAFETY: as above.
 unsafe impl Sync for Embeddable {}
 
 impl Projector {
-    /// Reads a projector's file. Gives what it is, in JSON; see `mullama_projector_load`.
+    /// Loads a projector from a file. Also returns its properties in JSON; see `mullama_projector_load`.
     ///
     /// # Safety
     /// `model` must be valid, and outlive the projector.
@@ -99,7 +100,7 @@ impl Projector {
         n_threads: i32,
     ) -> ShimResult<(Self, String)> {
         let mut result = ptr::null_mut();
-        // SAFETY: the caller vouches for `model`; the rest outlives the call.
+        // SAFETY: the caller guarantees the validity of `model`; everything else outlives the call.
         let about = call(|out| unsafe {
             mullama_projector_load(path.as_ptr(), model, n_threads, &raw mut result, out)
         })?;
@@ -107,7 +108,7 @@ impl Projector {
         Ok((Self { raw, encoding: Mutex::default() }, about))
     }
 
-    /// Prepares a picture, of `width` times three bytes a row. Gives what it consists of, in JSON; see
+    /// Prepares a picture of `width` x `height` pixels, with three bytes per pixel. Also returns its parts in JSON; see
     /// `mullama_media_prepare`.
     pub fn prepare(
         &self,
@@ -120,19 +121,19 @@ impl Projector {
             return Err(format!("{} bytes where {expected} belong", pixels.len()));
         }
         let mut result = ptr::null_mut();
-        // SAFETY: there are as many bytes as the picture has, which was checked.
+        // SAFETY: the length of `pixels` was checked.
         let described = call(|out| unsafe {
             let projector = self.raw.as_ptr();
             mullama_media_prepare(projector, width, height, pixels.as_ptr(), &raw mut result, out)
         });
-        // Freed even where it failed.
+        // Must be freed even on failure.
         let chunks = NonNull::new(result).map(Embeddable);
         let described = described?;
         Ok((chunks.ok_or("there is no picture")?, described))
     }
 
-    /// Computes the embeddings of one part of a picture into `embeddings`, which has as many numbers as they have.
-    /// When `go_on` says no, it ends early, and what it leaves there means nothing.
+    /// Computes the embeddings of one part of a picture. `embeddings` must have the length of all their values. If
+    /// `go_on` returns false, the computation ends early, and the contents of `embeddings` are undefined.
     pub fn encode<F: Fn() -> bool>(
         &self,
         media: &Embeddable,
@@ -145,7 +146,7 @@ impl Projector {
             unsafe { (*asked.cast::<F>())() }
         }
         let _encoding = self.encoding.lock().unwrap_or_else(PoisonError::into_inner);
-        // SAFETY: nobody else encodes with it. The caller's numbers are as many as it says.
+        // SAFETY: the lock excludes other threads; pointer and length describe `embeddings`.
         call(|out| unsafe {
             mullama_media_encode(
                 self.raw.as_ptr(),
@@ -164,14 +165,14 @@ impl Projector {
 
 impl Drop for Projector {
     fn drop(&mut self) {
-        // SAFETY: owned.
+        // SAFETY: `self` owns the object.
         unsafe { mullama_projector_free(self.raw.as_ptr()) }
     }
 }
 
 impl Drop for Embeddable {
     fn drop(&mut self) {
-        // SAFETY: owned.
+        // SAFETY: `self` owns the object.
         unsafe { mullama_media_free(self.0.as_ptr()) }
     }
 }

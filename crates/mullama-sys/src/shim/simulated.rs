@@ -1,4 +1,4 @@
-//! Devices that are not there (`shim/simulated.cpp`).
+//! Simulated devices (`shim/simulated.cpp`).
 
 use std::ffi::{CString, c_char};
 use std::ptr::NonNull;
@@ -25,27 +25,28 @@ unsafe extern "C" {
     fn mullama_simulated_device_free(device: *mut RawSimulated);
 }
 
-/// What a device's backend asks of the engine's memory planning.
+/// The properties of a device's backend that affect the engine's memory planning.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[allow(clippy::struct_excessive_bools, reason = "they are the engine's")]
 pub struct SimulatedProfile {
-    /// Tensors start at multiples of so many bytes.
+    /// Alignment of tensors in bytes.
     pub alignment: usize,
-    /// Rows of quantised tensors end at multiples of so many elements; 0 where they need not.
+    /// Rows of quantised tensors are padded to a multiple of this number of elements; 0 for no
+    /// padding.
     pub row_padding: usize,
-    /// Computations run beside the program.
+    /// Computations run asynchronously.
     pub is_async: bool,
-    /// The backend has host memory of its own kind for transfers.
+    /// The backend has its own type of host memory for transfers.
     pub host_buffer: bool,
-    /// The backend can use memory that the program owns.
+    /// The backend can use memory that the program allocated.
     pub buffer_from_host_ptr: bool,
     /// Streams can wait for each other.
     pub events: bool,
 }
 
-/// A GPU that is not there, for dry runs and nothing else. It is in no registry.
+/// A simulated GPU, which can only be used in dry runs. It is not registered with the engine.
 #[derive(Debug)]
 pub struct SimulatedDevice(NonNull<RawSimulated>);
 
@@ -55,10 +56,10 @@ unsafe impl Send for SimulatedDevice {}
 unsafe impl Sync for SimulatedDevice {}
 
 impl SimulatedDevice {
-    /// A device with so many bytes of memory.
+    /// Creates a device with the given memory sizes in bytes.
     ///
     /// # Errors
-    /// Where a text contains a NUL byte.
+    /// If a text contains a NUL byte.
     pub fn new(
         name: &str,
         description: &str,
@@ -68,7 +69,7 @@ impl SimulatedDevice {
     ) -> ShimResult<Self> {
         let name = CString::new(name).map_err(|error| error.to_string())?;
         let description = CString::new(description).map_err(|error| error.to_string())?;
-        // SAFETY: NUL-terminated texts and a struct, all copied by the call.
+        // SAFETY: NUL-terminated texts and a struct, which the call copies.
         let device = unsafe {
             mullama_simulated_device_new(
                 name.as_ptr(),
@@ -81,7 +82,7 @@ impl SimulatedDevice {
         NonNull::new(device).map(Self).ok_or_else(|| String::from("out of memory"))
     }
 
-    /// The device, as the engine knows it. It must not be used when `self` is gone.
+    /// The engine's handle of the device. It must not be used after `self` is dropped.
     pub fn handle(&self) -> ggml_backend_dev_t {
         // SAFETY: `self` owns a valid object.
         unsafe { mullama_simulated_device_handle(self.0.as_ptr()) }
@@ -90,7 +91,7 @@ impl SimulatedDevice {
 
 impl Drop for SimulatedDevice {
     fn drop(&mut self) {
-        // SAFETY: `self` owns the object and gives it up here.
+        // SAFETY: `self` owns the object and frees it here.
         unsafe { mullama_simulated_device_free(self.0.as_ptr()) }
     }
 }

@@ -20,7 +20,7 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
-/// The version of the protocol that the engine speaks with RPC workers: major, minor, patch.
+/// The version of the engine's RPC protocol: major, minor, patch.
 pub fn rpc_protocol() -> [u8; 3] {
     let mut version = [0; 3];
     // SAFETY: three bytes are written.
@@ -28,13 +28,13 @@ pub fn rpc_protocol() -> [u8; 3] {
     version
 }
 
-/// Connects to a worker. May give null.
+/// Connects to a worker. The result may be null.
 ///
 /// # Safety
 /// `add` must be the `ggml_backend_rpc_add_server` of the RPC module.
 pub unsafe fn rpc_add_server(add: AddServer, endpoint: &CStr) -> ShimResult<ggml_backend_reg_t> {
     let mut result = ptr::null_mut();
-    // SAFETY: the caller vouches for `add`.
+    // SAFETY: the caller guarantees the validity of `add`.
     call(|out| unsafe { mullama_rpc_add_server(add, endpoint.as_ptr(), &raw mut result, out) })?;
     Ok(result)
 }
