@@ -1,4 +1,4 @@
-//! The modules of the processor: which of the engine's are taken along, and those that get kernels of our own.
+//! The CPU modules: which of the engine's are used, and which are built with our kernels.
 
 use std::env;
 use std::fs;
@@ -8,11 +8,11 @@ use crate::engine::{Engine, own_modules, target_of};
 use crate::modules::{configure, file_of};
 use crate::target_os;
 
-/// Modules that have AVX-512 VBMI and else what another one has: cannonlake and skylakex, icelake and cascadelake, zen4
-/// and cooperlake. No kernel of ggml's or of ours uses its instructions, so the other one does as well.
+/// Modules that differ from another one only in AVX-512 VBMI: cannonlake from skylakex, icelake from cascadelake, zen4
+/// from cooperlake. Neither ggml's kernels nor ours use VBMI, so they are redundant.
 const LEFT_OUT: [&str; 3] = ["ggml-cpu-cannonlake", "ggml-cpu-icelake", "ggml-cpu-zen4"];
 
-/// Modules that have the instructions which our kernels ask for (`kernels/instruction_set.h`): AVX2 and more.
+/// Modules with the instruction sets that our kernels require (`kernels/instruction_set.h`): AVX2 and newer.
 const WITH_KERNELS: [&str; 6] = [
     "ggml-cpu-haswell",
     "ggml-cpu-skylakex",
@@ -22,16 +22,16 @@ const WITH_KERNELS: [&str; 6] = [
     AMX,
 ];
 
-/// The one that has AMX.
+/// The module with AMX.
 const AMX: &str = "ggml-cpu-sapphirerapids";
 
-/// The macro that the compiler sets where VBMI may be used.
+/// The macro that the compiler defines if VBMI is enabled.
 const VBMI: &str = "__AVX512VBMI__";
 
-/// Where ggml tells whether it was compiled with VBMI, which is no use of it.
+/// The file in which ggml reports whether it was compiled with VBMI, which is not a use of it.
 const TELLS: &str = "ggml-cpu.c";
 
-/// The modules that a program has a use for: those of the engine's crate, and in the place of some our own builds.
+/// The modules that programs need: those of the engine's crate, some of them replaced by our own builds.
 pub fn useful(engine: &Engine) -> Vec<PathBuf> {
     let kernels = engine.sources.join("ggml/src/ggml-cpu");
     if let Some(source) = first_use_of_vbmi(&kernels) {
@@ -48,13 +48,13 @@ pub fn useful(engine: &Engine) -> Vec<PathBuf> {
     modules
 }
 
-/// Whether this is the file of a module that is not taken along.
+/// Whether a file is a redundant module.
 pub fn is_left_out(module: &Path) -> bool {
     LEFT_OUT.contains(&target_of(module))
 }
 
-/// Builds modules that hold the engine's kernels and ours (`kernels/`), out of what the engine's build compiled and our
-/// own source. Which of the two computes is chosen at run time.
+/// Builds modules with both the engine's kernels and ours (`kernels/`), from the object files of the engine's build and
+/// our source. The kernels are selected at run time.
 fn build_with_kernels(engine: &Engine, modules: &[PathBuf]) -> Vec<PathBuf> {
     println!("cargo:rerun-if-changed=kernels");
     let targets: Vec<_> = modules
@@ -62,7 +62,7 @@ fn build_with_kernels(engine: &Engine, modules: &[PathBuf]) -> Vec<PathBuf> {
         .map(|module| target_of(module))
         .filter(|target| WITH_KERNELS.contains(target))
         .collect();
-    // Microsoft's compiler has not been tried on the kernels: there the engine's own modules do.
+    // The kernels have not been tested with Microsoft's compiler; with it, the engine's own modules are used.
     if targets.is_empty() || env::var("CARGO_CFG_TARGET_ENV").as_deref() == Ok("msvc") {
         return Vec::new();
     }
@@ -80,10 +80,11 @@ fn build_with_kernels(engine: &Engine, modules: &[PathBuf]) -> Vec<PathBuf> {
     targets.iter().map(|target| file_of(&built, target)).collect()
 }
 
-/// Whether the compiler's own header breaks the module that uses AMX. In GCC 12's `amxtileintrin.h` `_tile_loadconfig`
-/// says that the instruction reads 8 bytes, and it reads 64: the compiler leaves out the stores of all others, no tile is
-/// configured, and the first computation with quantised weights ends the process with SIGILL. The engine's crate lets
-/// nobody hand flags to its build, so that module is compiled as a whole, with `shim/amx_tile.h` before everything else.
+/// Whether the compiler's header breaks the module that uses AMX. In GCC 12's `amxtileintrin.h`, `_tile_loadconfig`
+/// declares that the instruction reads 8 bytes, but it reads 64. The compiler therefore removes the stores of the
+/// others, no tile is configured, and the first computation with quantised weights ends the process with SIGILL. The
+/// engine's crate does not accept compiler flags, so that module is compiled completely, with `shim/amx_tile.h`
+/// included first.
 fn amx_header_is_broken() -> bool {
     if target_os() != "linux" {
         return false;
@@ -99,7 +100,7 @@ fn amx_header_is_broken() -> bool {
     })
 }
 
-/// A source below this folder that has code for VBMI.
+/// Finds a source file below this folder that contains code for VBMI.
 fn first_use_of_vbmi(folder: &Path) -> Option<PathBuf> {
     let entries = fs::read_dir(folder)
         .unwrap_or_else(|error| panic!("cannot list {}: {error}", folder.display()));

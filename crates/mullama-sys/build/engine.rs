@@ -1,4 +1,4 @@
-//! Where the engine's crate put its build, and where its run-time files go.
+//! Locates the build of the engine's crate, and installs its run-time files.
 
 use std::env;
 use std::fs;
@@ -8,7 +8,7 @@ use crate::cpu_modules;
 use crate::modules::BuiltModule;
 use crate::target_os;
 
-/// ggml's switches for instructions of x86-64 processors, and rustc's names of them.
+/// ggml's build options for x86-64 instruction sets, with rustc's names for them.
 const INSTRUCTIONS: [(&str, &str); 10] = [
     ("GGML_SSE42", "sse4.2"),
     ("GGML_AVX", "avx"),
@@ -22,18 +22,18 @@ const INSTRUCTIONS: [(&str, &str); 10] = [
     ("GGML_AVX512_BF16", "avx512bf16"),
 ];
 
-/// The engine as its own crate built it.
+/// The engine as built by its own crate.
 pub struct Engine {
     /// llama.cpp's sources, as packaged.
     pub sources: PathBuf,
-    /// What CMake was told, and found.
+    /// The contents of CMake's cache.
     cache: String,
-    /// The libraries.
+    /// The folder of the run-time libraries.
     libraries: PathBuf,
 }
 
 impl Engine {
-    /// Follows the metadata that `llama-cpp-sys-2` hands to its direct dependents.
+    /// Locates the engine by the metadata that `llama-cpp-sys-2` passes to its direct dependents.
     pub fn locate() -> Self {
         let cmake_dir = PathBuf::from(metadata("DEP_LLAMA_GGML_CMAKE_DIR"));
         let libraries = cmake_dir.parent().expect("the CMake folder lies in the library folder");
@@ -45,21 +45,21 @@ impl Engine {
             .lines()
             .find_map(|line| line.strip_prefix("CMAKE_HOME_DIRECTORY:INTERNAL="))
             .unwrap_or_else(|| panic!("{} names no CMAKE_HOME_DIRECTORY", cache.display()));
-        // Windows keeps what is loaded at run time in `bin`, everyone else beside the link-time files.
+        // On Windows, run-time libraries are in `bin`; elsewhere, they are next to the link-time files.
         let run_time =
             if target_os() == "windows" { out_dir.join("bin") } else { libraries.to_path_buf() };
         Engine { sources: PathBuf::from(sources), cache: cache_text, libraries: run_time }
     }
 
-    /// Whether the engine was built with a switch of CMake's.
+    /// Whether a CMake option was on in the engine's build.
     pub fn is_on(&self, switch: &str) -> bool {
         self.cache.contains(&format!("{switch}:BOOL=ON"))
     }
 
-    /// Tells the crate which instructions an engine inside the program needs, so that it does not run on a
-    /// processor without them.
+    /// Passes the instruction sets that a linked-in engine needs to the crate, so that it refuses to run on CPUs
+    /// without them.
     pub fn is_in_program(&self) {
-        // `-C target-cpu=native` is handed on as this switch, and to rustc as the processor's features.
+        // `-C target-cpu=native` sets this option, and rustc lists the CPU's features.
         let native = self.is_on("GGML_NATIVE");
         let features = env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
         let has = |name: &str| features.split(',').any(|feature| feature == name);
@@ -69,20 +69,19 @@ impl Engine {
             .map(|(_, name)| *name)
             .collect();
         println!("cargo:rustc-env=MULLAMA_ENGINE_INSTRUCTIONS={}", needed.join(","));
-        // There is no folder; nothing is looked for.
+        // There is no such folder, and nothing is searched for.
         println!("cargo:rustc-env=MULLAMA_ENGINE_DIR=");
     }
 
-    /// Puts every run-time file into `target/<profile>/mullama-engine` (GPU backends into folders in
-    /// `mullama-backends`), and the shared libraries under the names that the loader asks for beside
-    /// the programs as well.
+    /// Copies all run-time files to `target/<profile>/mullama-engine` (GPU backends to folders in `mullama-backends`).
+    /// Shared libraries are also copied to the folders of programs, under the names that the loader searches for.
     ///
-    /// The second half mends the engine crate: it hard-links the link-time names (`libllama.so`),
-    /// which are symbolic links to names that are not there (`libllama.so.0`). Programs do not start
-    /// outside `cargo run`, and its next build panics because a dangling link "does not exist" and
-    /// yet cannot be created. With the versioned files in place both hold.
+    /// The second part fixes a problem of the engine's crate: it hard-links the link-time names (`libllama.so`), which
+    /// are symbolic links to missing files (`libllama.so.0`). Programs then do not start outside `cargo run`, and the
+    /// crate's next build panics because a dangling link "does not exist" but cannot be created. Copying the versioned
+    /// files solves both.
     ///
-    /// `common` is left out where nobody is linked to it.
+    /// `common` is omitted if nothing is linked against it.
     pub fn stage(&self, built_modules: &[BuiltModule], programs: &[PathBuf], without_common: bool) {
         let profile_dir = profile_dir();
         let staged = profile_dir.join("mullama-engine");
@@ -112,8 +111,8 @@ impl Engine {
             place(&module, &staged.join(module.file_name().expect("a module is a file")));
         }
         for module in built_modules {
-            // What every package carries lies with the engine; other backends are packages of their
-            // own, and have folders of their own.
+            // Modules that every package contains are installed with the engine. Other backends have their own packages
+            // and folders.
             let dir = if module.with_the_engine {
                 staged.clone()
             } else {
@@ -125,16 +124,16 @@ impl Engine {
         println!("cargo:rustc-env=MULLAMA_ENGINE_DIR={}", staged.display());
         // For tests.
         println!("cargo:rustc-env=MULLAMA_ENGINE_SOURCES={}", self.sources.display());
-        // Each CPU module knows by itself whether it can run.
+        // Each CPU module determines at run time whether it can run.
         println!("cargo:rustc-env=MULLAMA_ENGINE_INSTRUCTIONS=");
     }
 
-    /// Where CMake built the engine.
+    /// The folder in which CMake built the engine.
     pub fn build_folder(&self) -> PathBuf {
         self.libraries.with_file_name("build")
     }
 
-    /// What CMake compiled of llama.cpp's `common`; nothing where it keeps that elsewhere.
+    /// The object files of llama.cpp's `common`; none if CMake stores them elsewhere.
     pub fn objects_of_common(&self) -> Vec<PathBuf> {
         let built = self.build_folder().join("common/CMakeFiles");
         let mut folders = vec![built];
@@ -153,14 +152,14 @@ impl Engine {
         objects
     }
 
-    /// Pairs of the name that the dynamic loader looks for and the file that has the content.
+    /// The shared libraries, as pairs of the name that the loader searches for and the file.
     fn shared_libraries(&self) -> Vec<(String, PathBuf)> {
         files_in(&self.libraries)
             .into_iter()
             .filter(|path| is_shared_library(path))
             .filter_map(|path| {
-                // `libllama.so -> libllama.so.0 -> libllama.so.0.6.0`: the first target is the
-                // SONAME. A library that is no link (Windows) is looked for under its own name.
+                // `libllama.so -> libllama.so.0 -> libllama.so.0.6.0`: the target of the first link is the SONAME. A
+                // library that is not a link (on Windows) is searched for by its own name.
                 let name = match fs::read_link(&path) {
                     Ok(target) => target.file_name()?.to_owned(),
                     Err(_) => path.file_name()?.to_owned(),
@@ -171,7 +170,7 @@ impl Engine {
     }
 }
 
-/// ggml's target that a module's file is named after.
+/// The ggml target that a module's file is named after.
 pub fn target_of(module: &Path) -> &str {
     let stem = module.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     stem.strip_prefix("lib").unwrap_or(stem)
@@ -205,7 +204,7 @@ fn files_in(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Copies by way of a rename, so that a process that has the old file mapped keeps it.
+/// Copies to a temporary file that is then renamed, so that processes that have mapped the old file are not affected.
 fn place(from: &Path, to: &Path) {
     let same = |a: fs::Metadata, b: fs::Metadata| {
         a.len() == b.len() && matches!((a.modified(), b.modified()), (Ok(a), Ok(b)) if a <= b)

@@ -1,5 +1,5 @@
-//! Adds to the engine what its own crate leaves out: the C++ shim, backend modules, and one folder
-//! that holds everything a program needs at run time.
+//! Builds what the engine's crate does not: the C++ shim, backend modules, and a folder with everything that a program
+//! needs at run time.
 
 mod cpu_modules;
 mod engine;
@@ -29,12 +29,12 @@ fn main() {
     engine.stage(&modules, &programs, is_common_inside);
 }
 
-/// The system that is built for, which need not be the one that is built on.
+/// The target operating system.
 fn target_os() -> String {
     env::var("CARGO_CFG_TARGET_OS").expect("cargo sets it for build scripts")
 }
 
-/// A program of its own, for what may crash: one tries a module before it is loaded, another serves devices to other
+/// Builds a program for operations that may crash: trying a module before it is loaded, or serving devices to other
 /// machines.
 fn build_program(engine: &Engine, name: &str) -> PathBuf {
     let suffix = if target_os() == "windows" { ".exe" } else { "" };
@@ -59,7 +59,7 @@ fn build_program(engine: &Engine, name: &str) -> PathBuf {
     out
 }
 
-/// The shim gives C linkage to the parts of llama.cpp that have only C++ interfaces.
+/// Compiles the shim, which exports C++-only parts of llama.cpp with C linkage.
 fn build_shim(engine: &Engine) {
     println!("cargo:rerun-if-changed=shim");
     check_template_layout(engine);
@@ -79,13 +79,13 @@ fn build_shim(engine: &Engine) {
             ["common", "include", "ggml/include", "ggml/src", "src", "tools/mtmd", "vendor"]
                 .map(|dir| engine.sources.join(dir)),
         )
-        // The headers are llama.cpp's: their warnings are not ours to mend.
+        // The warnings are from llama.cpp's headers.
         .warnings(false)
         .compile("mullama_shim");
 }
 
-/// The library for pictures and sound, without what reads files of them: that is done in safe code. Nobody waits for
-/// its own instructions, so it is optimised for size.
+/// Compiles the library for pictures and sound, without the parts that read files, since safe code does that. Its own
+/// code is not performance-critical, so it is optimised for size.
 fn build_media(engine: &Engine) {
     let folder = engine.sources.join("tools/mtmd");
     let models = std::fs::read_dir(folder.join("models"))
@@ -109,9 +109,9 @@ fn build_media(engine: &Engine) {
         .compile("mullama_media");
 }
 
-/// Links what the shim uses of llama.cpp's `common` into whoever uses this crate, in place of the shared library,
-/// most of which is of llama.cpp's own programs: command lines, downloads, drafts. Where its objects are not found,
-/// or elsewhere than on Linux, the shared library is used.
+/// Links the parts of llama.cpp's `common` that the shim uses into dependents of this crate, in place of the shared
+/// library, which mostly consists of code for llama.cpp's own programs: command lines, downloads, drafts. Returns
+/// false, for using the shared library, if its objects are not found, or on systems other than Linux.
 fn link_common(engine: &Engine) -> bool {
     let objects = engine.objects_of_common();
     if target_os() != "linux" || objects.is_empty() {
@@ -121,8 +121,7 @@ fn link_common(engine: &Engine) -> bool {
     true
 }
 
-/// The shim repeats one definition that llama.cpp keeps to itself, to make templates of its own: it has to be
-/// the same.
+/// Checks that a private definition of llama.cpp equals its copy in the shim, which is needed to create templates.
 fn check_template_layout(engine: &Engine) {
     let squeezed = |path: PathBuf| -> String {
         let text = std::fs::read_to_string(&path)

@@ -1,4 +1,4 @@
-//! Backend modules that are built from the engine's own sources on request.
+//! Builds requested backend modules from the engine's sources.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -13,28 +13,28 @@ mod toolkit;
 
 use toolkit::Toolkit;
 
-/// How a backend of the table `backends.json` is asked for and built.
+/// An entry of the table `backends.json`: how to request and build a backend.
 #[derive(Deserialize)]
 struct Backend {
-    /// Its name, and that of the Cargo feature that asks for it.
+    /// The backend's name, which is also the name of the Cargo feature that requests it.
     name: String,
-    /// The environment variable with the same meaning; the names are those of the user documentation.
+    /// The environment variable that requests it, as in the user documentation.
     variable: String,
-    /// ggml's CMake target, which also names the file.
+    /// ggml's CMake target, which is also the name of the file.
     module: String,
-    /// CMake's definitions.
+    /// CMake definitions.
     cmake: BTreeMap<String, String>,
-    /// More of them, with the environment variables that they come from.
+    /// More CMake definitions, by the environment variables that they are read from.
     #[serde(default)]
     cmake_from: BTreeMap<String, String>,
     #[serde(default)]
     toolkit: Toolkit,
-    /// Whether the module is small and needs nothing of the machine, so that every package carries it.
+    /// Whether the module is small and has no requirements, so that every package contains it.
     #[serde(default)]
     with_the_engine: bool,
 }
 
-/// The backends that features or the environment ask for.
+/// The backends that features or the environment request.
 fn requested() -> Vec<Backend> {
     println!("cargo:rerun-if-changed=backends.json");
     let table = serde_json::from_str::<Vec<Backend>>(include_str!("../backends.json"));
@@ -51,8 +51,8 @@ impl Backend {
         by_feature.is_some() || !matches!(by_variable.as_str(), "" | "0" | "off" | "OFF")
     }
 
-    /// Builds the module against the same sources as the engine, in a build folder of its own, so
-    /// that asking for one more backend never rebuilds the engine.
+    /// Builds the module from the same sources as the engine, in its own build folder, so that requesting another
+    /// backend never rebuilds the engine.
     fn build(&self, engine: &Engine) -> PathBuf {
         self.toolkit.require(&self.name, &self.variable);
         let mut config = configure(engine, &self.name, &self.module);
@@ -71,7 +71,7 @@ impl Backend {
     }
 }
 
-/// The build of one module of the engine, in a folder of its own.
+/// Configures the build of one module of the engine, in its own folder.
 pub fn configure(engine: &Engine, name: &str, target: &str) -> cmake::Config {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let out = out.join(format!("module-{name}"));
@@ -83,7 +83,7 @@ pub fn configure(engine: &Engine, name: &str, target: &str) -> cmake::Config {
         .define("BUILD_SHARED_LIBS", "ON")
         .define("GGML_BACKEND_DL", "ON")
         .define("GGML_NATIVE", "OFF")
-        // What lies beside a module is found there, wherever that is.
+        // A module finds libraries in its own folder, wherever that is.
         .define("CMAKE_BUILD_WITH_INSTALL_RPATH", "ON")
         .define(
             "CMAKE_INSTALL_RPATH",
@@ -96,7 +96,7 @@ pub fn configure(engine: &Engine, name: &str, target: &str) -> cmake::Config {
     config
 }
 
-/// The module that a build has left.
+/// The module file that a build created.
 pub fn file_of(built: &Path, target: &str) -> PathBuf {
     // CMake names a loadable module `.so` on macOS too.
     let (prefix, suffix) = if target_os() == "windows" { ("", ".dll") } else { ("lib", ".so") };
@@ -105,17 +105,17 @@ pub fn file_of(built: &Path, target: &str) -> PathBuf {
     file
 }
 
-/// A module that has been built.
+/// A module that was built.
 pub struct BuiltModule {
     /// The backend's name.
     pub name: String,
-    /// Whether it lies with the engine, and so in every package.
+    /// Whether it is installed with the engine, and thus in every package.
     pub with_the_engine: bool,
     /// The module's file.
     pub file: PathBuf,
 }
 
-/// Ends the build where the environment asks for a module of an engine that cannot load any.
+/// Fails the build if the environment requests a module, but the engine cannot load modules.
 pub fn refuse_requested() {
     if let Some(Backend { name, variable, .. }) = requested().first() {
         println!(
@@ -126,7 +126,7 @@ pub fn refuse_requested() {
     }
 }
 
-/// Builds the modules that features or the environment ask for.
+/// Builds the modules that features or the environment request.
 pub fn build_requested(engine: &Engine) -> Vec<BuiltModule> {
     let build = |backend: Backend| BuiltModule {
         file: backend.build(engine),

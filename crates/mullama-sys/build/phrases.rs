@@ -1,4 +1,5 @@
-//! Whether the engine still says what is read from its words.
+//! Checks that the engine's sources still contain the phrases that are searched for in its
+//! messages.
 
 use crate::engine::Engine;
 
@@ -6,7 +7,7 @@ use crate::engine::Engine;
 #[allow(dead_code, reason = "the library uses the rest")]
 mod table;
 
-/// Ends the build where a phrase of the table is not in the source that it is said to be in.
+/// Fails the build if a phrase of the table is not in its source file.
 pub fn check(engine: &Engine) {
     println!("cargo:rerun-if-changed=src/phrases.rs");
     for phrase in table::ALL.iter().copied().flatten().filter(|phrase| !phrase.source.is_empty()) {

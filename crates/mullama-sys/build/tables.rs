@@ -1,5 +1,4 @@
-//! What the library has from the engine's own tables: the keys of metadata that it reads, and the tensors that it
-//! takes as 32-bit floats alone.
+//! Extracts tables from the engine's sources: the metadata keys that it reads, and the tensors that must be F32.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -7,10 +6,10 @@ use std::{env, fs};
 
 use crate::engine::Engine;
 
-/// Operations that take tensors of every type, or of types that are theirs alone.
+/// Operations on tensors that need not be F32.
 const OF_ANY_TYPE: [&str; 5] = ["MUL_MAT", "MUL_MAT_ID", "GET_ROWS", "IM2COL", "NONE"];
 
-/// Writes each as a list for the library to include. `%s` stands for an architecture, `%d` for a number.
+/// Writes each table as a list for the library to include. `%s` stands for an architecture, `%d` for a number.
 pub fn write(engine: &Engine) {
     let path = engine.sources.join("src/llama-arch.cpp");
     let text = fs::read_to_string(&path)
@@ -20,7 +19,8 @@ pub fn write(engine: &Engine) {
     assert!(keys.contains(&"%s.context_length"), "llama.cpp has changed its table of keys");
     write_list("metadata_keys.rs", &keys);
 
-    // Each entry of either table begins with the tensor: `{LLM_TENSOR_ATTN_NORM, {LLM_TENSOR_LAYER_REPEATING, GGML_OP_MUL}}`.
+    // Each entry of both tables begins with the tensor:
+    // `{LLM_TENSOR_ATTN_NORM, {LLM_TENSOR_LAYER_REPEATING, GGML_OP_MUL}}`.
     let tensor =
         |entry: &str| entry.trim_start_matches(['{', ' ']).split(',').next().map(str::to_owned);
     let (mut of_any_type, mut others) = (BTreeSet::new(), BTreeSet::new());
@@ -44,7 +44,7 @@ pub fn write(engine: &Engine) {
     write_list("float_tensors.rs", &floats);
 }
 
-/// The lines of a table, one for each entry.
+/// The lines of a table, one per entry.
 fn entries<'a>(text: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
     let (_, table) = text
         .split_once(&format!("{name} = {{"))

@@ -1,4 +1,4 @@
-//! What building a backend takes, and what to install where it is missing.
+//! The requirements for building a backend, and what to install if they are missing.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -11,22 +11,22 @@ use serde::Deserialize;
 
 use crate::target_os;
 
-/// Where headers lie that a system's package manager installs.
+/// The folders of headers that package managers install.
 const INCLUDES: [&str; 3] = ["/usr/include", "/usr/local/include", "/opt/homebrew/include"];
 
-/// What is needed besides a C++ compiler and CMake.
+/// Requirements in addition to a C++ compiler and CMake.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Toolkit {
-    /// The one system that has the backend.
+    /// The only operating system on which the backend exists.
     only_on: Option<OnlyOn>,
-    /// Variables that name the toolkit's folder.
+    /// Environment variables that name the toolkit's folder.
     folders_from: Vec<String>,
-    /// Where it usually lies.
+    /// The usual folders of the toolkit.
     folders: Vec<PathBuf>,
     program: Option<Program>,
     header: Option<Header>,
-    /// What to install, by the system that is built on.
+    /// Installation instructions by host operating system.
     install: BTreeMap<String, String>,
 }
 
@@ -37,33 +37,33 @@ struct OnlyOn {
     missing: String,
 }
 
-/// A program in the toolkit's `bin`, or on the path.
+/// A required program in the toolkit's `bin` or on the path.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Program {
     name: String,
-    /// A variable that names the program itself.
+    /// An environment variable that names the program itself.
     path_from: Option<String>,
     missing: String,
 }
 
-/// A header in the toolkit's `include`, or among the system's.
+/// A required header in the toolkit's `include` or in a system folder.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header {
     name: String,
-    /// A variable that names its folder.
+    /// An environment variable that names its folder.
     folder_from: Option<String>,
-    /// The system that has it without being asked.
+    /// The operating system that includes it.
     part_of: Option<String>,
     missing: String,
-    /// What a header that is new enough has in it.
+    /// A text that sufficiently new versions of the header contain.
     contains: Option<String>,
     too_old: Option<String>,
 }
 
 impl Toolkit {
-    /// Ends the build with one clear error where the toolkit of a backend is not there.
+    /// Fails the build with a single clear error if the toolkit of a backend is missing.
     pub fn require(&self, backend: &str, variable: &str) {
         if let Err(missing) = self.check() {
             fail(&format!(
@@ -74,7 +74,7 @@ impl Toolkit {
         }
     }
 
-    /// Runs a build; where it panics, says what it may lack, and ends.
+    /// Runs a build. If it panics, prints what may be missing and exits.
     pub fn explain_failure<T>(&self, backend: &str, build: impl FnOnce() -> T) -> T {
         catch_unwind(AssertUnwindSafe(build)).unwrap_or_else(|_| {
             fail(&format!(
@@ -84,7 +84,7 @@ impl Toolkit {
         })
     }
 
-    /// Fails with what is missing.
+    /// Fails with the missing requirement.
     fn check(&self) -> Result<(), &str> {
         if let Some(only) = &self.only_on
             && only.os != target_os()
@@ -115,7 +115,7 @@ impl Program {
         if self.path_from.as_deref().and_then(path_from).is_some_and(|path| path.is_file()) {
             return true;
         }
-        // Only where it matters: tools that build packages have a path of their own each.
+        // Only registered if needed, since some tools that build packages change it for every build.
         println!("cargo:rerun-if-env-changed=PATH");
         let path = env::var_os("PATH").unwrap_or_default();
         let file = format!("{}{}", self.name, env::consts::EXE_SUFFIX);
@@ -145,7 +145,7 @@ impl Header {
     }
 }
 
-/// The path that a variable names; Cargo is told that it counts.
+/// The path in an environment variable, which is also registered with Cargo.
 fn path_from(variable: &str) -> Option<PathBuf> {
     println!("cargo:rerun-if-env-changed={variable}");
     env::var_os(variable).map(PathBuf::from)
