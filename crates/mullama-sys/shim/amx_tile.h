@@ -1,4 +1,4 @@
-// Included before everything else where the compiler's `_tile_loadconfig` is broken: build/amx.rs says how.
+// Included first if the compiler's `_tile_loadconfig` is broken; see build/cpu_modules.rs.
 #pragma once
 
 #include <immintrin.h>

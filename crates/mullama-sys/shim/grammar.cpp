@@ -1,5 +1,5 @@
-// Reads a grammar as the engine does, and tells what is wrong with it: the engine's own reader writes that
-// to standard error.
+// Parses grammars like the engine, and returns the reason for a failure. The engine's own function writes it to
+// standard error.
 
 #include "mullama_shim.h"
 
@@ -15,12 +15,12 @@
 
 namespace {
 
-// The engine reads groups, and follows rules, by calling itself: what a stack has room for.
+// The engine parses groups and follows rules recursively; these limits protect the stack.
 constexpr int deepest_nesting = 200;
 constexpr size_t most_rules = 10000;
-// A repetition of a repetition has all that it repeats in it once more.
+// Each repetition of a repetition duplicates what it repeats.
 constexpr int most_repeated = 50;
-// Repetitions are written out.
+// The engine expands repetitions.
 constexpr unsigned long long most_repetitions = 100000;
 
 const char * skip_space_and_comments(const char * at) {
@@ -34,7 +34,7 @@ const char * skip_space_and_comments(const char * at) {
     return at;
 }
 
-// `{5,2}` would be written out some 2^32 times. Gives how many times others are.
+// Returns how many times a repetition is expanded. `{5,2}` would be expanded about 2^32 times, and is rejected.
 unsigned long long check_repetition(const char * at) {
     char * end = nullptr;
     const auto least = strtoull(at, &end, 10);

@@ -1,4 +1,4 @@
-// Between C++ that throws and C that must not.
+// The boundary between C++ code that throws and C code that must not.
 #pragma once
 
 #include <cstdlib>
@@ -6,7 +6,7 @@
 #include <exception>
 #include <string>
 
-// Whether this thread is inside `guarded`, where an exception finds its way out.
+// Whether this thread is inside `guarded`, which catches exceptions.
 extern thread_local bool mullama_inside_guard;
 
 class guard_scope {
@@ -28,7 +28,7 @@ inline char * duplicate(const std::string & text) {
     return copy;
 }
 
-// Runs `body`, which gives the text for `*out`; an exception becomes -1 and its message.
+// Runs `body`, which returns the text for `*out`. An exception becomes -1, with its message in `*out`.
 template <typename Body>
 int guarded(char ** out, Body body) noexcept {
     *out = nullptr;

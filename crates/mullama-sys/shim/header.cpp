@@ -1,5 +1,5 @@
-// Tensors of models that are not there: of a shape, and of a model in another quantisation. The engine itself
-// says which tensors a shape has, and of which type a quantisation makes each.
+// Tensors of models that do not exist: of a shape, and of a model in another quantisation. The engine itself determines
+// the tensors of a shape, and their types in a quantisation.
 
 #include "mullama_shim.h"
 #include "guarded.h"
@@ -35,8 +35,8 @@ struct freed_as_made {
 
 template <typename T> using owned = std::unique_ptr<T, freed_as_made>;
 
-// Blocks in their order, what belongs to none first: as the engine's quantiser goes through them, which
-// counts as it goes (`weight_name_comparer`).
+// Sorts by block number, tensors outside of blocks first. The engine's quantiser processes tensors in this order, and
+// its results depend on it (`weight_name_comparer`).
 void sort_as_quantised(std::vector<ggml_tensor *> & tensors) {
     const auto block = [](const ggml_tensor * tensor) {
         int number = -1;
@@ -50,7 +50,7 @@ void sort_as_quantised(std::vector<ggml_tensor *> & tensors) {
     });
 }
 
-// Lists tensors as [[name, type, [length, ...]], ...], of the types that a quantisation gives them.
+// Lists tensors as [[name, type, [length, ...]], ...], with the types that a quantisation assigns.
 std::string quantised(
     const llama_model * model, const std::vector<ggml_tensor *> & tensors, llama_ftype file_type) {
     llama_model_quantize_params params = llama_model_quantize_default_params();
@@ -84,7 +84,7 @@ std::string quantised(
     return list.dump();
 }
 
-// The header of a GGUF file in memory, with its tensors where `tensors` is given.
+// Reads the header of a GGUF file in memory, with its tensors if `tensors` is not null.
 owned<gguf_context> read_header(const void * header, size_t size, ggml_context ** tensors = nullptr) {
     owned<gguf_context> read(gguf_init_from_buffer(header, size, { true, tensors }));
     if (!read) {
@@ -97,8 +97,8 @@ bool ends_with(const std::string & text, const std::string & end) {
     return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
 }
 
-// The engine makes every tensor that an architecture may have. Those that scale, and those that
-// converters leave out, are of a few numbers.
+// Whether converters may leave a tensor out. The engine creates every tensor that an architecture may have; the
+// optional ones, such as scales, are small.
 bool is_optional(const std::string & name) {
     return ends_with(name, ".scale") || ends_with(name, ".input_scale") ||
            name.find("rope_f") != std::string::npos || name.compare(0, 3, "cls") == 0 ||
@@ -111,7 +111,7 @@ extern "C" int mullama_shape_tensors(
     const void * header, size_t size, int file_type, bool is_tied, bool has_biases, char ** out) {
     return guarded(out, [&] {
         const owned<gguf_context> metadata = read_header(header, size);
-        // Everything goes to a device that allocates nothing.
+        // All tensors are placed on a device that allocates nothing.
         mullama_simulated_profile profile = {};
         profile.alignment = 32;
         const owned<mullama_simulated_device> nowhere(

@@ -1,11 +1,11 @@
-// Finds the kernels of our own in the CPU module that is loaded (kernels/kernels.h).
+// Finds our kernels in the loaded CPU module (kernels/kernels.h).
 #include "../kernels/kernels.h"
 
 #include "ggml-backend.h"
 
 #include <cstring>
 
-// Null where the module has none.
+// Returns null if the module has none.
 extern "C" const struct mullama_kernels * mullama_kernels_find(void) {
     ggml_backend_dev_t device = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
     ggml_backend_reg_t module = device ? ggml_backend_dev_backend_reg(device) : nullptr;

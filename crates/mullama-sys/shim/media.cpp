@@ -1,4 +1,4 @@
-// Pictures and sound: llama.cpp's mtmd, with exceptions and failed assertions as values.
+// Pictures and sound: llama.cpp's mtmd, with exceptions and failed assertions returned as errors.
 #include "mullama_shim.h"
 
 #include "guarded.h"
@@ -14,7 +14,7 @@
 
 namespace {
 
-// Nodes of a graph that are computed between two looks at whether the result is still wanted.
+// Number of graph nodes that are computed between checks whether to continue.
 constexpr unsigned NODES_BETWEEN_LOOKS = 64;
 
 struct bitmap_deleter {
@@ -29,7 +29,7 @@ struct clip_deleter {
 
 struct mullama_projector {
     mtmd_context * context = nullptr;
-    // Whether to go on: asked by the engine between nodes of the graph, set by anyone.
+    // Asks whether to continue; called between nodes of the graph. Null when nothing is being encoded.
     mullama_go_on * go_on = nullptr;
     const void * asked = nullptr;
     unsigned nodes = 0;

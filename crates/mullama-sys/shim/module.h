@@ -1,4 +1,4 @@
-// Opens backend modules in a program of its own, which is not linked to the engine.
+// Opens backend modules in a separate program, which is not linked against the engine.
 
 #pragma once
 
@@ -17,7 +17,7 @@ inline void * find_symbol(void * library, const char * name) {
 inline const char * problem() { return "it cannot be loaded"; }
 #else
 #    include <dlfcn.h>
-// The module's own need for the engine's library is met by the one that is loaded already.
+// A module's dependency on the engine's library is satisfied by the one that is already loaded.
 inline void * open_library(const char * path) { return dlopen(path, RTLD_NOW | RTLD_GLOBAL); }
 inline void * find_symbol(void * library, const char * name) { return dlsym(library, name); }
 inline const char * problem() { return dlerror(); }
@@ -28,7 +28,7 @@ inline const char * problem() { return dlerror(); }
     std::_Exit(1);
 }
 
-// What a module registers; null where it has nothing to register here.
+// Returns the module's registration; null if it has nothing to register on this machine.
 inline ggml_backend_reg_t open_module(const char * path) {
     void * module = open_library(path);
     if (!module) {

@@ -19,7 +19,7 @@
 #include <string>
 #include <vector>
 
-// As in llama.cpp's `common/chat.cpp`, which keeps it to itself; the build compares the two.
+// A copy of a private definition in llama.cpp's `common/chat.cpp`; the build compares the two.
 struct common_chat_templates {
     bool add_bos;
     bool add_eos;
@@ -40,8 +40,8 @@ thread_local bool mullama_inside_guard = false;
 
 namespace {
 
-// The engine calls this before it ends the process over a failed assertion. The exception passes
-// through the engine's C frames, which compilers give unwind tables on every platform we build for.
+// The engine calls this before it aborts the process on a failed assertion. The exception passes through C frames of
+// the engine, for which compilers generate unwind tables on all supported platforms.
 void on_abort(const char * message) {
     if (mullama_inside_guard) {
         // "/where/it/was/built/llama-model.cpp:1330: GGML_ASSERT(...) failed"
@@ -52,7 +52,7 @@ void on_abort(const char * message) {
     std::fprintf(stderr, "%s\n", message);
 }
 
-// Starts threads that wait for each other, and ends them. Throws where there are not so many to be had.
+// Starts threads that wait for each other, and ends them. Throws if the system cannot create all of them.
 void try_threads(int count) {
     std::mutex gate;
     std::vector<std::future<void>> threads;
@@ -72,8 +72,8 @@ common_json texts(const std::vector<std::string> & values) {
     return list;
 }
 
-// Applies a template. Where the engine cannot find out what its answers look like and there are no tools, they are text;
-// a template that fails by itself fails again.
+// Applies a template. If the engine cannot determine its answer format and there are no tools, answers are treated as
+// text. A template that itself fails to render fails again.
 common_chat_params apply(const common_chat_templates * templates, const common_chat_templates_inputs & inputs) {
     try {
         return common_chat_templates_apply(templates, inputs);
@@ -114,7 +114,7 @@ common_chat_templates_inputs read_request(const common_json & request) {
     if (request.value("continue_final_message", false)) {
         inputs.continue_final_message = COMMON_CHAT_CONTINUATION_AUTO;
     }
-    // Reasoning is always told apart from the answer; a model without it is not affected.
+    // Reasoning is always separated from the answer; models without it are not affected.
     inputs.reasoning_format = COMMON_REASONING_FORMAT_AUTO;
     inputs.enable_thinking = request.value("enable_thinking", true);
     if (request.contains("template_kwargs")) {
@@ -132,7 +132,7 @@ extern "C" void mullama_string_free(char * text) {
 }
 
 extern "C" void mullama_install(void) {
-    // Below all levels: then its logger, which would start a thread, is not even made.
+    // Below all levels, so that its logger, which would start a thread, is not created.
     common_log_set_verbosity_thold(-1);
     ggml_set_abort_callback(on_abort);
 }

@@ -1,9 +1,9 @@
-// A program that tries a backend module: loads it, asks for its devices and starts each. A driver that
-// crashes or hangs takes this process down, and not the one that wants to use it.
+// A program that tries a backend module: loads it, queries its devices and initialises each. A driver that crashes or
+// hangs only affects this process.
 //
 //     mullama-probe ENGINE_LIBRARY MODULE
 //
-// Ends with 0 where all went well; else says why not on standard error.
+// Exits with 0 on success; otherwise prints the reason to standard error.
 
 #include "ggml-backend-impl.h"
 
@@ -17,7 +17,7 @@ int main(int count, char ** arguments) {
         fail(problem());
     }
     const ggml_backend_reg_t registration = open_module(arguments[2]);
-    // What is to be said of these, the engine says itself when it loads the module.
+    // The engine reports these problems itself when it loads the module.
     if (!registration || registration->api_version != GGML_BACKEND_API_VERSION) {
         std::_Exit(0);
     }
@@ -32,6 +32,7 @@ int main(int count, char ** arguments) {
             backend->iface.free(backend);
         }
     }
-    // Without the modules' destructors, which run when the process that uses them ends, if ever.
+    // Exits without the modules' destructors, which the process that uses the modules only runs when it exits, if at
+    // all.
     std::_Exit(0);
 }

@@ -1,5 +1,5 @@
-// Devices that are not there: the engine's loader takes them for GPUs in a dry run, and says what it
-// would put on them. Nothing can be computed on one.
+// Simulated devices: in a dry run, the engine's loader treats them as GPUs and reports what it would allocate on them.
+// They cannot compute.
 
 #include "mullama_shim.h"
 
@@ -32,7 +32,7 @@ mullama_simulated_device & of(ggml_backend_buffer_type_t type) {
     return *static_cast<mullama_simulated_device *>(type->context);
 }
 
-// --- registration: what names the backend --------------------------------------------------------------
+// --- registration, which names the backend -------------------------------------------------------------
 
 const char * reg_name(ggml_backend_reg_t) { return "simulated"; }
 size_t       reg_device_count(ggml_backend_reg_t) { return 0; }
@@ -45,10 +45,10 @@ ggml_backend_reg registration = {
     nullptr,
 };
 
-// --- buffers, which hold nothing -----------------------------------------------------------------------
+// --- buffers without memory ----------------------------------------------------------------------------
 
 void   buffer_free(ggml_backend_buffer_t) {}
-// No address is ever read, but the engine asserts that there is one, aligned for any backend.
+// The address is never read, but the engine asserts that it is not null and is aligned for any backend.
 void * buffer_base(ggml_backend_buffer_t) { return reinterpret_cast<void *>(uintptr_t{1} << 20); }
 void   buffer_clear(ggml_backend_buffer_t, uint8_t) {}
 
@@ -74,7 +74,7 @@ size_t type_alloc_size(ggml_backend_buffer_type_t type, const ggml_tensor * tens
     return size;
 }
 
-// --- streams of computation, which compute nothing -----------------------------------------------------
+// --- streams, which do not compute ---------------------------------------------------------------------
 
 const char * backend_name(ggml_backend_t backend) { return of(backend->device).name.c_str(); }
 void         backend_free(ggml_backend_t backend) { delete backend; }
@@ -140,7 +140,7 @@ bool device_supports_buft(ggml_backend_dev_t device, ggml_backend_buffer_type_t 
     return type->device == device;
 }
 
-// As the backends do: worth it from this many rows on (`GGML_OP_OFFLOAD_MIN_BATCH`).
+// Like the backends: offload operations with at least this many rows (`GGML_OP_OFFLOAD_MIN_BATCH`).
 bool device_offload_op(ggml_backend_dev_t, const ggml_tensor * op) {
     const int64_t rows = op->op == GGML_OP_GET_ROWS ? 0 : op->op == GGML_OP_MUL_MAT_ID ? op->ne[2] : op->ne[1];
     return rows >= 32;

@@ -37,7 +37,7 @@ common_json to_json(const jinja::value & value) {
     return {};
 }
 
-// Stands in a parsed template for all of its statements.
+// Replaces all statements of a parsed template.
 struct rendered_by_caller : jinja::statement {
     rendered_by_caller(
         std::vector<std::string> && names, mullama_render * render, const void * renderer)

@@ -1,5 +1,5 @@
-// Templates of the engine whose text the caller renders. The engine's own Jinja is not used: a template is a
-// program by a stranger, and that Jinja neither bounds what it takes nor survives all that it may say.
+// Templates of the engine whose text is rendered by the caller, instead of the engine's own Jinja. A template is an
+// untrusted program, and that implementation neither limits its resources nor survives every template.
 #pragma once
 
 #include "chat.h"
@@ -10,7 +10,7 @@
 
 namespace mullama {
 
-// description: {"source": text, "names": [name of each variable that it may use], "caps": {name: bool}}
+// description: {"source": text, "names": [names of the variables that it may use], "caps": {name: bool}}
 std::unique_ptr<common_chat_template> make_template(
     const common_json & description, const std::string & bos_token, const std::string & eos_token,
     mullama_render * render, const void * renderer);

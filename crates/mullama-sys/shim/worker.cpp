@@ -1,9 +1,10 @@
-// A program that serves devices to one program on this machine, by the engine's own server: what strangers send
-// can crash this process, and no other.
+// A program that serves devices to a single program on this machine, with the engine's own server. Malicious requests
+// can only crash this process.
 //
 //     mullama-worker ADDRESS THREADS DEVICE,DEVICE ENGINE_LIBRARY MODULE...
 //
-// Ends when its standard input does, which whoever starts it holds open; else says why it ended on standard error.
+// Exits when its standard input is closed, which the parent process leaves open. Otherwise, prints the reason for its
+// exit to standard error.
 
 #include "ggml-backend-impl.h"
 
@@ -20,7 +21,7 @@
 
 typedef void start_server_t(const char *, const char *, size_t, size_t, ggml_backend_dev_t *);
 
-// The devices of these names, which are divided by commas, in their order.
+// Finds the devices with these comma-separated names, in their order.
 static std::vector<ggml_backend_dev_t> find(
     const std::vector<ggml_backend_reg_t> & registrations, const std::string & names) {
     std::vector<ggml_backend_dev_t> found;
@@ -50,11 +51,11 @@ int main(int count, char ** arguments) {
         fail("usage: mullama-worker ADDRESS THREADS DEVICE,DEVICE ENGINE_LIBRARY MODULE...");
     }
 #ifndef _WIN32
-    // A crash is expected of it now and then: nobody needs its memory on the disk.
+    // Crashes are expected, so do not write core dumps.
     const rlimit no_core = { 0, 0 };
     setrlimit(RLIMIT_CORE, &no_core);
 #endif
-    // Without the modules' destructors, as they are in use.
+    // Exits without running the modules' destructors, since the modules are in use.
     std::thread([] {
         while (std::fgetc(stdin) != EOF) {
         }
