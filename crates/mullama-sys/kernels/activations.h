@@ -1,4 +1,4 @@
-// Activations as the tiles read them: bytes with a scale, or floats as they are.
+// The activations that the tiles read: bytes with a scale, or unquantised floats.
 #pragma once
 
 #include "simd/common.h"
@@ -6,24 +6,26 @@
 namespace mullama {
 namespace {
 
-// BLOCK activations of a column. x[i] is nearly q[i] d, with d = max |x| / 127, so q is within -127..127. That is what the
-// engine does: by 256 for K-quants (Q8_K), by 32 for the others (Q8_0, where it rounds d to 16 bits).
+// BLOCK activations of a column. x[i] is approximately q[i] d, with d = max |x| / 127, so q is within -127..127. The
+// engine does the same: in blocks of 256 for K-quants (Q8_K), of 32 for the others (Q8_0, where it rounds d to 16
+// bits).
 template <int BLOCK> struct quantized {
     int8_t  q[BLOCK];
-    // Where weights are stored with an offset, sums of products begin with -offset times the sum of the activations, for
-    // every group of weights: as one 32-bit number (VNNI), or as the 16-bit numbers of the first and second pair of
+    // If weights are stored with an offset, sums of products start at -offset times the sum of the activations, for
+    // every group of weights: as one 32-bit number (VNNI), or as two 16-bit numbers, for the first and second pair of
     // every four activations (pairs). See common.h.
     int32_t begin[BLOCK / 16];
-    int16_t sums[BLOCK / 32 + BLOCK / 32 % 2];  // of 32 activations, for minima: at most 32 x 127
+    int16_t sums[BLOCK / 32 + BLOCK / 32 % 2];  // sums of 32 activations, for minima: at most 32 x 127
     float   d;
 };
 
-// What a format makes of activations: GROUP is how many share a sum, OFFSET what is taken off their weights.
+// Quantises activations for a format: GROUP is the number of activations that share a sum, OFFSET the offset of its
+// weights.
 template <class V, int BLOCK, int GROUP, int OFFSET> inline void quantize(const float * x, quantized<BLOCK> & to) {
     typename V::floats m = V::all(0);
     for (int i = 0; i < BLOCK; i += V::LANES) { m = V::max(V::magnitude(V::loadf(x + i)), m); }
     const float largest = V::largest(m), inverse = 127.0f / largest;
-    // Nothing, or so little that 127 times its inverse is no number: the products are below 1e-36.
+    // All zeros, or so small that 127 times the inverse overflows: the products are below 1e-36.
     const bool nothing = !(largest > 0) || inverse > 3.4e38f;
     to.d = nothing ? 0.0f : largest / 127.0f;
     if (nothing && largest == largest) {

@@ -1,13 +1,16 @@
-// FLASH_ATTN_EXT over a KV cache in F16, BF16, F32 or Q8_0, which lies in ordinary buffers: the engine offers each
-// operation to each extra buffer type, wherever its tensors are. What is not taken here the engine does itself.
+// FLASH_ATTN_EXT over a KV cache in F16, BF16, F32 or Q8_0, which is in ordinary buffers: the engine offers each
+// operation to each extra buffer type, wherever its tensors are. Operations that are not accepted here are computed by
+// the engine.
 //
-// A row is a query with one of the heads that share a KV head. A unit of work is up to ROWS rows of a KV head against a
-// stretch of the cache, CELLS cells at a time: K is converted to F32 and transposed, V converted, once for all the rows.
-// Then scores = Q K, their exponentials, and sums += exponentials V, both products in GROUP rows by some vectors of
-// registers, in F32 throughout. As in every flash attention, sums are relative to the largest score so far.
+// A row is a query for one of the heads that share a KV head. A unit of work consists of up to ROWS rows of a KV head
+// and a stretch of the cache, which is processed CELLS cells at a time: K is converted to F32 and transposed, and V is
+// converted, once for all rows. Then scores = Q K, their exponentials, and sums += exponentials V. Both products are
+// computed for GROUP rows by several vectors in registers, entirely in F32. As in every flash attention, sums are
+// relative to the largest score so far.
 //
-// Groups of rows to which the mask leaves no cell of a block are skipped, and so are blocks that it leaves to no row: cells
-// of other sequences, of finished ones that are kept, or outside of a window cost the look at the mask.
+// Groups of rows for which the mask hides all cells of a block are skipped, and so are blocks that it hides from all
+// rows: cells of other sequences, of finished sequences that are still cached, or outside of a window only cost reading
+// the mask.
 #pragma once
 
 #include "layout.h"
@@ -25,7 +28,7 @@ namespace {
 
 template <class V> class attention : public ggml::cpu::tensor_traits {
   public:
-    // Whether the calling thread wants our attention (kernels.h).
+    // Whether the calling thread uses our attention (kernels.h).
     using choice = bool (*)();
     explicit attention(choice wanted) : wanted(wanted) {}
 
@@ -38,9 +41,9 @@ template <class V> class attention : public ggml::cpu::tensor_traits {
                (!sinks || (sinks->type == GGML_TYPE_F32 && ggml_is_contiguous(sinks))) && ggml_is_contiguous(op);
     }
 
-    // The engine asks for the work's size on the thread that starts a computation, right before it, and every thread then
-    // asks to compute. All must agree on who computes, so the starting thread's choice is written into the operation,
-    // at a place of its parameters that the engine does not use.
+    // The engine queries the size of the work buffer on the thread that starts a computation, right before it; then
+    // every thread asks to compute. All threads must agree, so the selection of the starting thread is stored in the
+    // operation, in a parameter that the engine does not use.
     bool work_size(int n_threads, const ggml_tensor * op, size_t & size) override {
         const bool ours = wanted();
         const_cast<ggml_tensor *>(op)->op_params[MARK_AT] = ours ? MARK : 0;
@@ -71,11 +74,11 @@ template <class V> class attention : public ggml::cpu::tensor_traits {
     static constexpr int32_t MARK = 0x6d756c6c;
     static constexpr size_t  MARK_AT = GGML_MAX_OP_PARAMS / sizeof(int32_t) - 1;
 
-    static constexpr int CELLS = 64;                        // of a block
-    static constexpr int ROWS  = 64;                        // of a unit
-    static constexpr int GROUP = 4;                         // rows of a product
-    static constexpr int WIDE  = V::LANES == 8 ? 2 : 4;     // vectors side by side in a product
-    static constexpr int LEAST = 256;                       // cells of a stretch
+    static constexpr int CELLS = 64;                        // per block
+    static constexpr int ROWS  = 64;                        // per unit
+    static constexpr int GROUP = 4;                         // rows per product
+    static constexpr int WIDE  = V::LANES == 8 ? 2 : 4;     // vectors per product
+    static constexpr int LEAST = 256;                       // minimum cells per stretch
 
     using floats = typename V::floats;
 
@@ -85,27 +88,28 @@ template <class V> class attention : public ggml::cpu::tensor_traits {
 
     struct shape {
         int64_t dk, dv, share, rows, cells, heads, streams, row_blocks, chunk, chunks;
-        int64_t wide_dv;        // dv up to whole vectors of any layer
+        int64_t wide_dv;        // dv, padded to whole vectors of any layer
 
         shape(const ggml_tensor * op, int threads) {
             const ggml_tensor * q = op->src[0], * k = op->src[1], * v = op->src[2];
             dk = k->ne[0]; dv = v->ne[0]; wide_dv = GGML_PAD(dv, 16);
             heads = k->ne[2]; share = q->ne[2] / heads; rows = q->ne[1] * share; cells = k->ne[1]; streams = q->ne[3];
             row_blocks = (rows + ROWS - 1) / ROWS;
-            // Stretches, where there are fewer units than four for each thread.
+            // Split the cache into stretches if there are fewer than four units per thread.
             const int64_t units = streams * heads * row_blocks, want = threads == 1 ? 1 : (4 * threads + units - 1) / units;
             chunk  = std::max<int64_t>(GGML_PAD((cells + want - 1) / want, CELLS), LEAST);
             chunks = std::max<int64_t>(1, (cells + chunk - 1) / chunk);
         }
-        // floats of a thread: see task
+        // Size of a thread's scratch memory in floats; see task.
         size_t scratch() const {
             return GGML_PAD(ROWS * dk + CELLS * dk + 8 * GGML_PAD(dk, 16) + CELLS * wide_dv + ROWS * CELLS + ROWS * wide_dv + 2 * ROWS, 16);
         }
-        // floats of a row's result for one stretch: the largest score, the sum of exponentials, the sums
+        // Size in floats of a row's result for one stretch: the largest score, the sum of exponentials, the sums.
         size_t part() const { return 2 + dv; }
     };
 
-    // GROUP rows of c = a b, or of c += a b; a has n columns, c and b have `stride`, of which N vectors are computed.
+    // Computes GROUP rows of c = a b, or of c += a b. a has n columns; c and b have `stride` columns, of which N
+    // vectors are computed.
     template <int N, bool ADD> static inline void columns(float * c, const float * a, int a_stride, const float * b, int n, int stride) {
         floats s[GROUP][N];
         repeat<GROUP * N>([&](auto i) KERNELS_INLINE {
@@ -127,8 +131,8 @@ template <class V> class attention : public ggml::cpu::tensor_traits {
         for (; i < stride; i += V::LANES) { columns<1, ADD>(c + i, a, a_stride, b + i, n, stride); }
     }
 
-    // A head's part of a cell lies far from that of the next cell, which no processor foresees: so each cell that is read asks
-    // for the one CELLS further on. Beyond the end it is another tensor's or nothing: a prefetch does not fail.
+    // A head's cells are far apart in memory, so that CPUs do not prefetch them: reading a cell prefetches the one
+    // CELLS further on. Beyond the end, that is another tensor or unmapped memory, but prefetches do not fault.
     static inline void ahead(const char * cell, size_t stride, size_t bytes) {
 #if defined(__GNUC__)
         for (size_t i = 0; i < bytes; i += LINE) { __builtin_prefetch((const void *) ((uintptr_t) cell + CELLS * stride + i)); }
@@ -137,7 +141,7 @@ template <class V> class attention : public ggml::cpu::tensor_traits {
 #endif
     }
 
-    // n numbers of the cache as floats; up to 15 more may be written, and none more read.
+    // Converts n values of the cache to floats. Up to 15 more may be written, but no more are read.
     static void convert(ggml_type type, const char * from, int n, float * to) {
         int i = 0;
         if (type == GGML_TYPE_F16) {
@@ -156,7 +160,7 @@ template <class V> class attention : public ggml::cpu::tensor_traits {
         }
     }
 
-    static bool any_seen(const ggml_fp16_t * mask, int cells) {     // whether a mask leaves any of the cells
+    static bool any_seen(const ggml_fp16_t * mask, int cells) {     // whether the mask leaves any of the cells visible
         constexpr uint64_t none = 0xfc00fc00fc00fc00u;              // four times -infinity
         uint64_t differs = 0;
         int i = 0;
@@ -172,8 +176,8 @@ template <class V> class attention : public ggml::cpu::tensor_traits {
         const float * sinks;
         const shape s;
         float scale, max_bias, cap;
-        // Of this thread: rows of Q, K transposed, eight cells on their way there, V, scores, sums, largest scores, sums of
-        // exponentials. Of all: results of stretches.
+        // Of this thread: rows of Q, transposed K, eight cells before their transposition, V, scores, sums, largest
+        // scores, sums of exponentials. Of all threads: results of stretches.
         float * Q, * K, * eight, * X, * P, * O, * M, * S, * parts;
 
         task(const ggml_compute_params * params, const ggml_tensor * op)
@@ -195,7 +199,7 @@ template <class V> class attention : public ggml::cpu::tensor_traits {
             S = M + ROWS;
         }
 
-        // Rows are counted within a KV head: a query's heads stand beside each other.
+        // Rows are numbered within a KV head: the heads of a query are adjacent.
         int64_t query_of(int64_t row) const { return row / s.share; }
         int64_t head_of(int64_t row, int64_t kv_head) const { return kv_head * s.share + row % s.share; }
         float * result(int64_t stream, int64_t kv_head, int64_t row) const {
@@ -205,7 +209,7 @@ template <class V> class attention : public ggml::cpu::tensor_traits {
             return (const ggml_fp16_t *) ((const char *) mask->data + query_of(row) * mask->nb[1] +
                                           head_of(row, kv_head) % mask->ne[2] * mask->nb[2] + stream % mask->ne[3] * mask->nb[3]);
         }
-        // ALiBi: what a head multiplies the mask with.
+        // ALiBi: the factor by which a head multiplies the mask.
         float slope(int64_t head) const {
             if (max_bias <= 0) { return 1; }
             const int64_t power = (int64_t) 1 << (int) std::floor(std::log2((double) q->ne[2]));
@@ -217,7 +221,7 @@ template <class V> class attention : public ggml::cpu::tensor_traits {
             const int64_t chunk = unit % s.chunks, kv_head = unit / s.chunks % s.heads;
             const int64_t row0  = unit / (s.chunks * s.heads) % s.row_blocks * ROWS, stream = unit / (s.chunks * s.heads * s.row_blocks);
             const int n = (int) std::min<int64_t>(ROWS, s.rows - row0), whole = GGML_PAD(n, GROUP), dk = (int) s.dk, dv = (int) s.wide_dv;
-            const auto row = [&](int r) { return row0 + std::min(r, n - 1); };      // those that fill up the last group repeat one
+            const auto row = [&](int r) { return row0 + std::min(r, n - 1); };      // the last group is padded with the last row
             float slopes[ROWS];
             for (int r = 0; r < whole; r++) {
                 const int64_t head = head_of(row(r), kv_head);
@@ -270,7 +274,7 @@ template <class V> class attention : public ggml::cpu::tensor_traits {
             }
         }
 
-        // K of some cells to K[d][cell], V to X[cell][d].
+        // Reads K of some cells into K[d][cell], and V into X[cell][d].
         void read_cells(int64_t first, int cells, int64_t kv_head, int64_t stream) const {
             const int dk = (int) s.dk, dv = (int) s.dv, wide = (int) GGML_PAD(s.dk, 16);
             const char * from = (const char *) k->data + first * k->nb[1] + kv_head * k->nb[2] + stream * k->nb[3];
@@ -296,7 +300,7 @@ template <class V> class attention : public ggml::cpu::tensor_traits {
             }
         }
 
-        // Scores of a row to exponentials, and what it has so far relative to a larger score.
+        // Converts the scores of a row to exponentials. If there is a new largest score, rescales the row's sums.
         void weigh(int r, const ggml_fp16_t * m, float slope, int cells) const {
             float * p = P + r * CELLS;
             if (cap != 0) {
@@ -337,7 +341,7 @@ template <class V> class attention : public ggml::cpu::tensor_traits {
             return parts + (((stream * s.heads + kv_head) * s.rows + row) * s.chunks + chunk) * s.part();
         }
 
-        // The result of a row from those of its stretches.
+        // Combines the results of a row's stretches.
         void join(int64_t i) const {
             const int64_t row = i % s.rows, kv_head = i / s.rows % s.heads, stream = i / (s.rows * s.heads);
             const float * first = part(stream, kv_head, row, 0);

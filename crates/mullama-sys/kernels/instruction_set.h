@@ -1,8 +1,8 @@
-// Which vector layer a CPU module has: that of the instructions it is compiled for. Whether a processor has these is for
-// the engine to say, which loads the best of its modules that can run.
+// Selects the vector layer of a CPU module by the instruction set that it is compiled for. The engine determines
+// whether a CPU supports it: it loads the best of the modules that can run.
 //
-// The tests name another: MULLAMA_LAYER is the struct, MULLAMA_LAYER_HEADER its header. MULLAMA_EMULATED puts an emulation
-// of what the processor may lack before it.
+// Tests can select another layer: MULLAMA_LAYER is its struct, MULLAMA_LAYER_HEADER its header. With MULLAMA_EMULATED,
+// an emulation of instructions that the CPU may lack is included first.
 #pragma once
 
 #if defined(MULLAMA_LAYER)
@@ -33,7 +33,7 @@ constexpr const char * INSTRUCTION_SET = "AVX-512";
 }  // namespace
 }  // namespace mullama
 
-// Microsoft's compiler has no macros of FMA and F16C; it takes them as given with AVX2.
+// Microsoft's compiler does not define macros for FMA and F16C, but assumes both with AVX2.
 #elif defined(__AVX2__) && (defined(_MSC_VER) || (defined(__FMA__) && defined(__F16C__)))
 #include "simd/avx2.h"
 namespace mullama {
@@ -49,5 +49,5 @@ constexpr const char * INSTRUCTION_SET = "AVX2";
 }  // namespace mullama
 
 #else
-#define MULLAMA_NO_VECTOR_LAYER     // NEON is to come
+#define MULLAMA_NO_VECTOR_LAYER     // NEON is not supported yet
 #endif

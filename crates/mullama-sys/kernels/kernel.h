@@ -1,4 +1,4 @@
-// One table for each type of weights: how it is packed, and the tiles for it.
+// An entry per type of weights: its layout, packing, and tiles.
 #pragma once
 
 #include "tile.h"
@@ -11,12 +11,12 @@ namespace {
 struct kernel {
     ggml_type type;
     layout    lay;
-    size_t    activations;      // bytes that a block of a column takes
-    // Packs up to PANEL_ROWS rows of `columns` weights, `stride` bytes apart.
+    size_t    activations;      // bytes per block of a column
+    // Packs up to PANEL_ROWS rows of `columns` weights each. Rows are `stride` bytes apart.
     void (*pack)(const uint8_t * from, size_t stride, int rows, int64_t columns, uint8_t * panel);
-    // Makes a block of activations of n numbers; those that lack are zeros.
+    // Converts n activations to a block, padded with zeros.
     void (*prepare)(const float * x, int n, void * to);
-    // Multiplies a panel with 1..MAX_COLUMNS columns.
+    // Multiplies a panel by 1..MAX_COLUMNS columns.
     void (*multiply)(const uint8_t * panel, const void * activations, int blocks, int columns, results out);
 };
 
@@ -75,7 +75,7 @@ template <class V, class F> constexpr kernel float_kernel() {
     return { F::TYPE, { 32, 64, 0, 16 }, sizeof(unquantized), pack_float_panel, prepare_floats, float_tile<V, F> };
 }
 
-// The types that there are kernels for, with one vector layer.
+// All types for which there are kernels, with the given vector layer.
 template <class V> inline const std::array<kernel, 12> & kernels() {
     static const std::array<kernel, 12> all = {
         quantized_kernel<V, q4_0>(), quantized_kernel<V, q4_1>(), quantized_kernel<V, q5_0>(), quantized_kernel<V, q8_0>(),

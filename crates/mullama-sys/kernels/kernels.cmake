@@ -1,22 +1,23 @@
-# Puts our kernels into the engine's CPU modules, without a change to its sources:
+# Adds our kernels to the engine's CPU modules, without changes to its sources:
 #
 #   cmake -S llama.cpp -DCMAKE_PROJECT_ggml_INCLUDE=<this file> -DMULLAMA_CPU_MODULES="ggml-cpu-haswell;..." ...
 #   cmake --build ... --target mullama-cpu-modules
 #
-# CMake includes this file right after project("ggml"). The call at its end is put off to the end of that folder, when the
-# engine's targets exist.
+# CMake includes this file right after project("ggml"). The call at its end is deferred to the end of that folder, when
+# the engine's targets exist.
 #
-# With MULLAMA_ENGINE_BUILD, the folder of a build of the same sources with the same options, what that compiled is linked
-# and not compiled again, but for the one file that a definition changes. A module named in MULLAMA_COMPILED_ANEW is
-# compiled as a whole, with the header MULLAMA_AMX_HEADER before everything else. MULLAMA_KERNELS_OPTIONS are options for
-# our source alone, and MULLAMA_LINK_OPTIONS for the modules: the tests build other vector layers so, and sanitizers.
+# If MULLAMA_ENGINE_BUILD names the folder of a build of the same sources with the same options, its object files are
+# linked instead of compiled again, except for the one file that a definition changes. Modules named in
+# MULLAMA_COMPILED_ANEW are compiled completely, with the header MULLAMA_AMX_HEADER included first.
+# MULLAMA_KERNELS_OPTIONS are compiler options for our source only, MULLAMA_LINK_OPTIONS are link options for the
+# modules; the tests use them to build other vector layers, and for sanitizers.
 cmake_minimum_required(VERSION 3.19)
 
 set(MULLAMA_KERNELS_FOLDER "${CMAKE_CURRENT_LIST_DIR}")
 
 set(MULLAMA_WITH_DEFINITION "ggml-cpu/ggml-cpu.cpp")
 
-# Sources of a target, with what the engine's build compiled in their place.
+# The sources of a target, replaced by the object files of the engine's build where possible.
 function(mullama_compiled_sources target result)
     get_target_property(sources ${target} SOURCES)
     set(kept "")
@@ -45,7 +46,7 @@ function(mullama_add_kernels)
     endforeach()
     set_source_files_properties("${MULLAMA_KERNELS_FOLDER}/module.cpp" DIRECTORY src
         PROPERTIES COMPILE_OPTIONS "${MULLAMA_KERNELS_OPTIONS}")
-    # ggml-cpu.cpp asks for KleidiAI's buffer type, which is ours, where this is defined: see module.cpp.
+    # With this definition, ggml-cpu.cpp uses KleidiAI's buffer type, which is ours: see module.cpp.
     set_source_files_properties("${CMAKE_CURRENT_SOURCE_DIR}/src/${MULLAMA_WITH_DEFINITION}" DIRECTORY src
         PROPERTIES COMPILE_DEFINITIONS GGML_USE_CPU_KLEIDIAI)
 endfunction()

@@ -1,4 +1,4 @@
-// Work on the memory of whole tensors.
+// Operations on the memory of whole tensors.
 #pragma once
 
 #include <algorithm>
@@ -19,7 +19,7 @@
 namespace mullama {
 namespace {
 
-// Processors that this process may use.
+// Number of CPUs that this process may use.
 inline int usable_processors() {
 #if defined(__linux__)
     cpu_set_t set;
@@ -28,10 +28,10 @@ inline int usable_processors() {
     return std::max(1, (int) std::thread::hardware_concurrency());
 }
 
-// Calls f(first, last) for parts of 0..n, on as many threads as there are processors. The caller's thread is one of them,
-// and does everything where the system gives no other.
+// Calls f(first, last) for parts of 0..n, on as many threads as there are CPUs. The caller's thread is one of them; if
+// the system cannot create others, it does everything.
 template <class F> inline void on_all_processors(int64_t n, int64_t part, F && f) {
-    constexpr int MOST = 32;        // more add nothing to what memory can do
+    constexpr int MOST = 32;        // more threads do not increase memory throughput
     std::atomic<int64_t> next{0};
     const auto work = [&] {
         for (int64_t first; (first = next.fetch_add(part)) < n;) { f(first, std::min(n, first + part)); }
@@ -41,14 +41,15 @@ template <class F> inline void on_all_processors(int64_t n, int64_t part, F && f
     try {
         helpers.reserve(std::max<int64_t>(0, wanted));
         for (int64_t i = 0; i < wanted; i++) { helpers.emplace_back(work); }
-    } catch (const std::exception &) {}     // no memory, or no more threads
+    } catch (const std::exception &) {}     // out of memory or threads
     work();
     for (std::thread & t : helpers) { t.join(); }
 }
 
-// Tells the system that pages of a mapped file are not needed for now, where memory is such a mapping: after packing, the
-// file's pages would count as this process's until others need the memory. They are read from the file again if somebody
-// looks at them. Small tensors are not worth the question. Memory that is no mapping of a file, or can be written, would lose what it holds, and is left alone.
+// If the memory is a read-only mapping of a file, releases its pages. After packing, the file's pages would otherwise
+// count as this process's until other processes need the memory. They are read from the file again if they are
+// accessed. Small tensors are not worth the system calls. Memory that is not a file mapping, or is writable, would lose
+// its contents, and is not released.
 inline void release_file_pages(const void * memory, size_t size) {
 #if defined(__linux__)
     const uintptr_t page = (uintptr_t) sysconf(_SC_PAGESIZE);
@@ -60,7 +61,7 @@ inline void release_file_pages(const void * memory, size_t size) {
     unsigned long from, to, inode;
     bool file = false;
     while (!file && fgets(line, sizeof(line), maps)) {
-        // What of a long path does not fit comes as a line of its own, which is no address.
+        // The rest of a path that is too long is read as a separate line, which does not parse as an address range.
         if (sscanf(line, "%lx-%lx %4s %*x %*x:%*x %lu", &from, &to, access, &inode) == 4 && from <= first && last <= to) {
             file = inode != 0 && access[1] != 'w';
             break;

@@ -1,16 +1,17 @@
-// Matrix products and attention of our own inside ggml's CPU backend, without a change to its sources.
+// Adds our matrix products and attention to ggml's CPU backend, without changes to its sources.
 //
-// ggml-cpu.cpp puts KleidiAI's buffer type into its list of extra ones where GGML_USE_CPU_KLEIDIAI is defined; KleidiAI
-// itself is for Arm. Its header only declares the function, and this file defines it: kernels.cmake adds this file to the
-// CPU modules, and the name to ggml-cpu.cpp. In the list we come before CPU_REPACK (and after AMX), so what we refuse
-// goes where it would go without us.
+// If GGML_USE_CPU_KLEIDIAI is defined, ggml-cpu.cpp adds KleidiAI's buffer type to its list of extra buffer types;
+// KleidiAI itself is for Arm. Its header only declares the function, which this file defines: kernels.cmake adds this
+// file to the CPU modules, and the macro to ggml-cpu.cpp. In the list, our type is before CPU_REPACK (and after AMX),
+// so operations that we reject are handled as they would be without us.
 //
-// The loader asks for each tensor whether a buffer type supports the operation that it is for. Ours has the size of the
-// packed tensors (layout.h), and packs them as they are set. From then on the engine hands every operation with such a
-// tensor to us (products.h), and offers us all others: of these we take attention (attention.h).
+// For each tensor, the loader asks whether a buffer type supports the operation that uses the tensor. Our type reports
+// the size of the packed tensors (layout.h), and packs them when they are set. From then on, the engine passes every
+// operation on such a tensor to us (products.h). It also offers us all other operations, of which we accept attention
+// (attention.h).
 //
-// Everything is in anonymous namespaces: several CPU modules may be in one process while the best is looked for, and must
-// not share code that is compiled for other instructions.
+// Everything is in anonymous namespaces: while the best CPU module is determined, several may be loaded in one process,
+// and they must not share code that is compiled for different instruction sets.
 #include "kernels.h"
 
 #include "instruction_set.h"
@@ -36,7 +37,7 @@ ggml_backend_buffer_type_t ggml_backend_cpu_kleidiai_buffer_type(void) { return 
 namespace mullama {
 namespace {
 
-// --- the choice (kernels.h) -------------------------------------------------------------------------------------------
+// --- selection of the kernels (kernels.h) -----------------------------------------------------------------------------
 
 thread_local int choice_of_thread = -1;
 
@@ -57,14 +58,14 @@ mullama_kernels table = {
 
 // --- the buffer type ----------------------------------------------------------------------------------------------------
 
-// Objects are never destroyed: threads may compute until the process is gone.
+// Objects are never destroyed, since threads may compute until the process exits.
 products * products_for(const ggml_tensor * t) {
     static const auto & all = *[] {
         auto * list = new std::vector<products *>;
         for (const kernel & k : kernels<vector_layer>()) { list->push_back(new products(k)); }
         return list;
     }();
-    // A part of a packed tensor is not one, and results count rows and experts in 32 bits.
+    // A view of a packed tensor is not packed itself, and rows and experts are counted in 32 bits.
     if (t->view_src || t->ne[3] != 1 || t->ne[1] > INT32_MAX || t->ne[2] > INT32_MAX) { return nullptr; }
     const auto found = std::find_if(all.begin(), all.end(), [=](const products * p) { return p->k.type == t->type; });
     return found == all.end() ? nullptr : *found;
@@ -95,7 +96,7 @@ void set_tensor(ggml_backend_buffer_t, ggml_tensor * t, const void * data, size_
 
 ggml_backend_buffer_t alloc_buffer(ggml_backend_buffer_type_t type, size_t size) {
     ggml_backend_buffer_t b = ggml_backend_buft_alloc_buffer(ggml_backend_cpu_buffer_type(), size);
-    if (b) {        // else the engine says how much it could not allocate
+    if (b) {        // otherwise the engine reports the failed allocation
         b->buft = type;
         b->iface.init_tensor   = init_tensor;
         b->iface.set_tensor    = set_tensor;
@@ -111,7 +112,7 @@ class extra : public ggml::cpu::extra_buffer_type {
         return op->op == GGML_OP_MUL_MAT_ID || (op->op == GGML_OP_MUL_MAT && op->src[0]->ne[2] == 1);
     }
 
-    // Asked by the loader, with a tensor that is not allocated, and then by the scheduler for each operation.
+    // Called by the loader with a tensor that is not allocated, then by the scheduler for each operation.
     bool supports_op(ggml_backend_dev_t, const ggml_tensor * op) override {
         if (!is_product(op)) { return false; }
         const ggml_tensor * w = op->src[0], * x = op->src[1];
@@ -119,7 +120,7 @@ class extra : public ggml::cpu::extra_buffer_type {
                op->type == GGML_TYPE_F32 && ggml_is_contiguous(op) && !(x->buffer && !ggml_backend_buft_is_host(x->buffer->buft));
     }
 
-    // Asked by every thread for every operation.
+    // Called by every thread for every operation.
     ggml::cpu::tensor_traits * get_tensor_traits(const ggml_tensor * op) override {
         if (op->op == GGML_OP_FLASH_ATTN_EXT) {
             static auto * const ours = new attention<vector_layer>(wanted);

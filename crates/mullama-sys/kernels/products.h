@@ -18,12 +18,12 @@ class products : public ggml::cpu::tensor_traits {
 
     const kernel & k;
 
-    // What packed weights take.
+    // Size of a packed tensor in bytes.
     size_t size(const ggml_tensor * t) const {
         return (size_t) (layout::panels(t->ne[1]) * t->ne[2]) * k.lay.panel_size(t->ne[0]);
     }
 
-    // Packs panels first..last - 1 of a tensor, counted through all of its matrices.
+    // Packs panels first..last - 1 of a tensor, numbered across all of its matrices.
     void pack(const ggml_tensor * t, const uint8_t * from, int64_t first, int64_t last) const {
         const int64_t panels = layout::panels(t->ne[1]);
         const size_t  panel = k.lay.panel_size(t->ne[0]), stride = ggml_row_size(t->type, t->ne[0]);
@@ -48,7 +48,7 @@ class products : public ggml::cpu::tensor_traits {
         uint8_t * activations = (uint8_t *) padded((uintptr_t) params->wdata);
         const lists l(activations + padded(columns * blocks * k.activations) + thread * lists_size(columns, w->ne[2]), op, columns);
 
-        // In a group, activations stand block after block, and in a block column after column.
+        // Within a group, activations are ordered by block, then by column.
         for (int64_t i = thread * columns * blocks / threads, end = (thread + 1) * columns * blocks / threads, g = 0; i < end; i++) {
             while ((l.groups[g].first + l.groups[g].n) * blocks <= i) { g++; }
             const int64_t at = i - l.groups[g].first * blocks, block = at / l.groups[g].n;
@@ -60,9 +60,9 @@ class products : public ggml::cpu::tensor_traits {
             k.prepare(from + first, (int) std::min<int64_t>(k.lay.block, w->ne[0] - first), activations + i * k.activations);
         }
 
-        // A chunk is `step` panels of a share's weights, with all of its columns. Weights that are read only once are taken
-        // in long stretches, since memory is faster so; others in as many as stay in the cache, with `keep` groups at a
-        // time whose activations stay there meanwhile.
+        // A chunk is `step` panels of the weights of a share, multiplied by all of its columns. If weights are read
+        // only once, chunks are long, since memory is then faster. Otherwise, chunks fit into the cache, and are
+        // multiplied by `keep` groups at a time, whose activations fit into the cache as well.
         const bool    once  = l.n_groups == l.n_shares;
         const int64_t most  = panels * l.n_shares / (threads * (once ? 2 : 4));
         const int64_t fit   = (int64_t) ((once ? ONCE : OFTEN) / panel);
@@ -91,8 +91,8 @@ class products : public ggml::cpu::tensor_traits {
     static constexpr size_t  ONCE = 1 << 20, OFTEN = 256 << 10;     // bytes of weights
     static constexpr int64_t KEPT = 384 << 10;                      // bytes of activations
 
-    // A column of the result is a token, or with MUL_MAT_ID a pair of a token and one of its experts; these are sorted by
-    // expert. A group is up to MAX_COLUMNS columns of one expert, a share all groups of one.
+    // A column of the result is a token, or with MUL_MAT_ID a pair of a token and one of its experts; these are sorted
+    // by expert. A group consists of up to MAX_COLUMNS columns of one expert, a share of all groups of one expert.
     struct group { int32_t first, n; };
     struct share { int32_t expert, first, last; };
 
@@ -104,7 +104,7 @@ class products : public ggml::cpu::tensor_traits {
                       experts * (sizeof(share) + sizeof(int32_t)));
     }
 
-    // Every thread makes the same lists for itself: that takes microseconds, and spares a barrier.
+    // Every thread creates the same lists: that takes microseconds and saves a barrier.
     struct lists {
         int32_t * order;    // the columns, sorted by expert
         share   * shares;
@@ -137,7 +137,7 @@ class products : public ggml::cpu::tensor_traits {
         }
     };
 
-    // One panel with one group. The rows that the last panel lacks are computed, and left out of the result.
+    // Multiplies one panel by one group. Rows missing from the last panel are computed, but not stored.
     void multiply(const uint8_t * panel, const uint8_t * activations, int blocks, const int32_t * order, int n, ggml_tensor * op,
                   int64_t row) const {
         float * out[MAX_COLUMNS];

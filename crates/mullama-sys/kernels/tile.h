@@ -1,7 +1,7 @@
-// The product of one panel of weights with some columns of activations.
+// Multiplies one panel of weights by several columns of activations.
 //
-// Sums stay in registers where there are one or two columns: their number is then known at compile time. With more, the
-// weights of a group stay in registers and sums go through memory, which one loop over any number of columns does.
+// With one or two columns, sums are in registers, since the number of columns is a compile-time constant. With more,
+// the weights of a group are in registers and the sums in memory, and one loop handles any number of columns.
 #pragma once
 
 #include "activations.h"
@@ -13,13 +13,13 @@
 namespace mullama {
 namespace {
 
-constexpr int MAX_COLUMNS = 32;     // of a tile: weights are unpacked once for so many
+constexpr int MAX_COLUMNS = 32;     // of a tile: weights are unpacked once for this many columns
 
-// Results of a tile: where each column's PANEL_ROWS numbers go.
+// The output of a tile: where each column's PANEL_ROWS results are stored.
 using results = float * const *;
 
-// Quantised weights of format W: N columns, or `columns` where N is 0. A column's activations of a block stand beside
-// those of the next column.
+// Quantised weights of format W, with N columns, or `columns` if N is 0. For each block, the activations of all columns
+// are stored next to each other.
 template <class V, template <class> class W, int N>
 void quantized_tile(const uint8_t * panel, const void * activations, int blocks, int columns, results out) {
     using weights = W<V>;
@@ -90,15 +90,16 @@ void quantized_tile(const uint8_t * panel, const void * activations, int blocks,
     }
 }
 
-// --- weights that are floats of 16 bits -------------------------------------------------------------------------------
+// --- weights in 16-bit floats -----------------------------------------------------------------------------------------
 
-// 32 activations of a column, as they are.
+// 32 unquantised activations of a column.
 struct unquantized {
     float x[32];
 };
 
-// F16 and BF16: a panel has each number of 16 rows side by side. Rows end with zeros where 32 does not divide them.
-// Products are summed over SUM_BLOCKS blocks, and these sums then added up, so that long rows lose no precision.
+// F16 and BF16: a panel stores the weights with the same index of its 16 rows next to each other. Rows are padded with
+// zeros to a multiple of 32. Products are summed over SUM_BLOCKS blocks, and these sums are then added up, to preserve
+// precision in long rows.
 struct half_float {
     static constexpr ggml_type TYPE = GGML_TYPE_F16;
     template <class V> static typename V::floats load(const uint16_t * p) { return V::halves(p); }
@@ -132,7 +133,7 @@ inline void float_columns(const uint16_t * words, const unquantized * a, int blo
 
 template <class V, class F>
 void float_tile(const uint8_t * panel, const void * activations, int blocks, int columns, results out) {
-    constexpr int MOST = V::LANES == 8 ? 6 : 12;        // columns whose sums registers hold
+    constexpr int MOST = V::LANES == 8 ? 6 : 12;        // columns whose sums fit into registers
     const uint16_t * words = (const uint16_t *) panel;
     const unquantized * a = (const unquantized *) activations;
     alignas(64) float sum[MAX_COLUMNS][PANEL_ROWS] = {};

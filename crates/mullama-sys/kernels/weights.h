@@ -1,21 +1,21 @@
-// The formats of quantised weights: how a block is laid out in a panel, and how tiles read it.
+// The formats of quantised weights: the layout of a block in a panel, and how tiles read it.
 //
 // A format is a struct over a vector layer V. Packing uses
 //
 //   TYPE, LAYOUT     the engine's type and the layout (layout.h) of a block
 //   pack(from, head, words)   writes a row's block
 //
-// and the tile (tile.h) the rest. A block's weights are GROUPS groups of 4 x WORDS weights, each with a scale of its own:
+// The tile (tile.h) uses the rest. A block consists of GROUPS groups of 4 x WORDS weights, each with its own scale:
 //
-//   first<J>()       the activation that group J begins with
+//   first<J>()       the index of the first activation of group J
 //   weights<J>(v)    the group's words, as unsigned bytes
 //   scale<J>()       its scale
-//   begins<J>()      which of the sums in quantized::begin it starts from, or NONE
+//   begins<J>()      the index of its initial sum in quantized::begin, or NONE
 //   finish(...)      adds a block's total to the result
 //
-// Formulas and fields are those of the engine's ggml-common.h and ggml-quants.c. With pairs (common.h) every format says
-// why its 16-bit sums are exact: activations are within -127..127, and a group of N words adds N pairs of products to each
-// 16-bit number.
+// Formulas and fields are those of the engine's ggml-common.h and ggml-quants.c. For pairs (common.h), every format
+// states why its 16-bit sums are exact: activations are within -127..127, and a group of N words adds N pairs of
+// products to each 16-bit number.
 #pragma once
 
 #include "activations.h"
@@ -28,7 +28,7 @@ namespace {
 
 constexpr int NONE = -1;
 
-// What formats have in common: pointers to LANES rows of a block.
+// The common base of all formats: pointers to LANES rows of a block.
 template <class V> struct block_reader {
     const uint8_t * words;      // word 0 of the first row
     const uint8_t * head;       // the head of the first row
@@ -40,7 +40,7 @@ template <class V> struct block_reader {
     static typename V::ints upper(typename V::ints x) { return V::bits(V::template right<4>(x), V::bytes(0x0f)); }
     // The same number in every word.
     static typename V::ints everywhere(uint32_t x) { return V::word(&x); }
-    // Shifts to the left by N, or to the right by -N.
+    // Shifts left by N, or right by -N.
     template <int N> static typename V::ints shifted(typename V::ints x) {
         if constexpr (N > 0) {
             return V::template left<N>(x);
@@ -54,10 +54,10 @@ template <class V> struct block_reader {
 
 // --- blocks of 256 --------------------------------------------------------------------------------------------------
 
-// The 6-bit scales and minima of Q4_K and Q5_K, and what these two share.
+// The 6-bit scales and minima of Q4_K and Q5_K, and other common parts of the two.
 // weight = d scale q - dmin minimum; words: 0 d and dmin, 1..3 scales and minima, then the bits of the weights.
 template <class V> struct with_minima : block_reader<V> {
-    typename V::ints scales[2], minima[2];      // four of each in a word
+    typename V::ints scales[2], minima[2];      // four of each per word
 
     explicit with_minima(block_reader<V> r) : block_reader<V>(r) {
         const auto a = this->at(1), b = this->at(2), c = this->at(3), six = V::bytes(0x3f), two = V::bytes(0x30);
@@ -98,8 +98,8 @@ template <class V> struct q4_k : with_minima<V> {
     template <int J> typename V::scales scale() const { return V::template scale_unsigned<J % 4>(this->scales[J / 4]); }
 };
 
-// Q5_K: words 4..11 have the fifth bits, those of 32 weights' group j at bit j of each byte. Pairs: 4 x 2 x 31 x 127 =
-// 31,496, so a group of 32 is taken as two.
+// Q5_K: words 4..11 contain the fifth bits; those of group j of 32 weights are bit j of each byte. Pairs: 4 x 2 x 31 x
+// 127 = 31,496, so a group of 32 is split into two.
 template <class V> struct q5_k : with_minima<V> {
     static constexpr ggml_type TYPE   = GGML_TYPE_Q5_K;
     static constexpr layout    LAYOUT = { 256, 176, 0, 44 };
@@ -123,14 +123,14 @@ template <class V> struct q5_k : with_minima<V> {
     }
 };
 
-// Q6_K: weight = d scale (q - 32), q of 6 bits, a signed scale for 16 weights.
+// Q6_K: weight = d scale (q - 32), with 6-bit q and a signed scale per 16 weights.
 //
-// A panel holds four weights in three bytes, so that three of them take one operation each: with the four quarters of
-// half a block, 32 weights apart, A, B and C are weights of quarters 0, 1 and 2 with two bits each of quarter 3 above,
-// the highest in A. Words: 0..3 scales, then A, B, C for 16 neighbours each.
+// A panel stores four weights in three bytes, so that three of them take one operation each. Of the four quarters of
+// half a block, 32 weights apart, A, B and C contain the weights of quarters 0, 1 and 2, with two bits each of quarter
+// 3 above them, the highest bits in A. Words: 0..3 scales, then A, B, C for 16 neighbours each.
 //
-// Pairs: 4 x 2 x 63 x 127 does not fit, but sums that begin with -32 times the activations end within 4 x 2 x 32 x 127 =
-// 32,512, and on the way there they wrap around. A pair itself, 2 x 63 x 127 = 16,002, does not saturate.
+// Pairs: 4 x 2 x 63 x 127 does not fit, but sums that begin with -32 times the activations end within 4 x 2 x 32 x 127
+// = 32,512; before that, they may wrap around. A pair itself, 2 x 63 x 127 = 16,002, does not saturate.
 template <class V> struct q6_k : block_reader<V> {
     static constexpr ggml_type TYPE   = GGML_TYPE_Q6_K;
     static constexpr layout    LAYOUT = { 256, 210, 2, 52 };
@@ -177,20 +177,21 @@ template <class V> struct q6_k : block_reader<V> {
     }
 };
 
-// Weights that go by a table of signed numbers, or are bytes: with an offset of 128 they are unsigned bytes. Pairs: two
-// products of such a byte do not fit, so it is taken as two planes of 4 bits, the upper with an offset of 8 and a scale of
-// 16: 16 (upper - 8) + lower = byte - 128. Sums of the lower plane are within 8 x 2 x 15 x 127 = 30,480.
+// Weights that are entries of a table or signed bytes: with an offset of 128, they are unsigned bytes. Pairs: two
+// products of such a byte do not fit into 16 bits, so it is split into two planes of 4 bits, the upper one with an
+// offset of 8 and a scale of 16: 16 (upper - 8) + lower = byte - 128. Sums of the lower plane are within 8 x 2 x 15 x
+// 127 = 30,480.
 constexpr int8_t IQ4_VALUES[16] = { -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113 };
 
 template <class V> struct bytes_in_planes {
     static constexpr int PLANES = V::PAIRS ? 2 : 1, OFFSET = V::PAIRS ? 8 : 128;
 
-    // Whether a group of plane P begins with the offset.
+    // Whether the sums of plane P begin with the offset.
     template <int P> static constexpr bool begins_with_offset() { return P == PLANES - 1; }
     static constexpr uint8_t entry(int plane, int value) {
         return (uint8_t) (PLANES == 1 ? value + 128 : plane == 0 ? (value + 128) & 15 : (value + 128) >> 4);
     }
-    // The plane's part of each value of IQ4_NL and IQ4_XS, by their four bits.
+    // Plane P of each value of IQ4_NL and IQ4_XS, indexed by their four bits.
     template <int P> static typename V::ints iq4_table() {
         alignas(16) static constexpr uint8_t table[16] = {
             entry(P, IQ4_VALUES[0]),  entry(P, IQ4_VALUES[1]),  entry(P, IQ4_VALUES[2]),  entry(P, IQ4_VALUES[3]),
@@ -202,12 +203,13 @@ template <class V> struct bytes_in_planes {
     }
 };
 
-// IQ4_XS: weight = d (scale - 32) IQ4_VALUES[q], a 6-bit scale for 32 weights. Words: 0 d and the upper bits of scales, 1
-// their lower bits, then 4 words for 32 weights: the lower four bits of 16 bytes are the first 16.
+// IQ4_XS: weight = d (scale - 32) IQ4_VALUES[q], with a 6-bit scale per 32 weights. Words: 0 d and the upper bits of
+// scales, 1 their lower bits, then 4 words per 32 weights: the lower four bits of the 16 bytes are the first 16
+// weights.
 //
-// Scales are read as 4 (scale - 32), a signed byte, which d makes good. Their upper bits are packed so that two copies of
-// 16 bits give the bytes: bits 6 and 7 of its bytes 0 and 1 are those of scales 0 and 2, bits 4 and 5 of 4 and 6, bits 2
-// and 3 of 1 and 3, bits 0 and 1 of 5 and 7.
+// Scales are read as 4 (scale - 32), a signed byte; the factor is divided out of d. Their upper bits are packed so that
+// two copies of the 16 bits contain the bytes: bits 6 and 7 of its bytes 0 and 1 are those of scales 0 and 2, bits 4
+// and 5 those of 4 and 6, bits 2 and 3 those of 1 and 3, bits 0 and 1 those of 5 and 7.
 template <class V> struct iq4_xs : block_reader<V>, bytes_in_planes<V> {
     using planes = bytes_in_planes<V>;
     static constexpr ggml_type TYPE   = GGML_TYPE_IQ4_XS;
@@ -230,7 +232,7 @@ template <class V> struct iq4_xs : block_reader<V>, bytes_in_planes<V> {
         const uint16_t high = read<uint16_t>(from + 2);
         uint32_t packed = 0;
         for (int i = 0; i < 8; i++) {
-            const int m = i / 2;            // of the four even or odd ones
+            const int m = i / 2;            // index among the four even or odd ones
             const int bit = 8 * (m % 2) + (i % 2 ? 2 : 6) - (m < 2 ? 0 : 2);
             packed |= (uint32_t) (high >> 2 * i & 3) << bit;
         }
@@ -266,7 +268,7 @@ template <class V> struct iq4_xs : block_reader<V>, bytes_in_planes<V> {
 
 // --- blocks of 32 ---------------------------------------------------------------------------------------------------
 
-// One scale for 32 weights, a half at the head of the panel.
+// One scale per 32 weights, a half at the head of the panel.
 template <class V> struct one_scale : block_reader<V> {
     static constexpr int GROUPS = 1, WORDS = 8;
 
@@ -278,7 +280,7 @@ template <class V> struct one_scale : block_reader<V> {
     template <class A> typename V::floats finish(typename V::totals total, const A & a, typename V::floats sum) const {
         return V::fma(V::mul(V::halves(this->head), V::all(a.d)), V::value(total), sum);
     }
-    // 32 weights of 4 bits, the first 16 in the lower bits: of words i..i + 3.
+    // 32 weights of 4 bits in words i..i + 3; the first 16 are in the lower bits.
     void nibbles(int i, typename V::ints * v) const {
         repeat<4>([&](auto k) KERNELS_INLINE {
             const auto x = this->at(i + k);
@@ -319,8 +321,8 @@ template <class V> struct q4_1 : one_scale<V> {
     }
 };
 
-// Q5_0: weight = d (q - 16). Word 0 has the fifth bits: of weight 4 k + b at bit k of byte b. Pairs: 2 x 31 x 127 = 7,874;
-// sums that begin with -16 times the activations end within 8 x 2 x 16 x 127 = 32,512.
+// Q5_0: weight = d (q - 16). Word 0 contains the fifth bits: that of weight 4 k + b is bit k of byte b. Pairs: 2 x 31 x
+// 127 = 7,874; sums that begin with -16 times the activations end within 8 x 2 x 16 x 127 = 32,512.
 template <class V> struct q5_0 : one_scale<V> {
     static constexpr ggml_type TYPE   = GGML_TYPE_Q5_0;
     static constexpr layout    LAYOUT = { 32, 22, 2, 5 };
@@ -343,9 +345,9 @@ template <class V> struct q5_0 : one_scale<V> {
     }
 };
 
-// MXFP4: weight = 2^(e - 127) times a number of 4 bits (E2M1), that is half of 2^(e - 127) times one of 0, 1, 2, 3, 4, 6,
-// 8, 12 and their negatives. Pairs: 2 x 24 x 127 = 6,096; sums that begin with -12 times the activations end within
-// 8 x 2 x 12 x 127 = 24,384.
+// MXFP4: weight = 2^(e - 127) times a 4-bit number (E2M1), that is, half of 2^(e - 127) times 0, 1, 2, 3, 4, 6, 8, 12
+// or its negative. Pairs: 2 x 24 x 127 = 6,096; sums that begin with -12 times the activations end within 8 x 2 x 12 x
+// 127 = 24,384.
 template <class V> struct mxfp4 : one_scale<V> {
     static constexpr ggml_type TYPE   = GGML_TYPE_MXFP4;
     static constexpr layout    LAYOUT = { 32, 17, 1, 4 };
@@ -367,7 +369,7 @@ template <class V> struct mxfp4 : one_scale<V> {
     }
 };
 
-// What Q8_0 and IQ4_NL share: unsigned bytes, in planes where there are pairs.
+// The common base of Q8_0 and IQ4_NL: unsigned bytes, in planes for pairs.
 template <class V> struct one_scale_in_planes : one_scale<V>, bytes_in_planes<V> {
     using planes = bytes_in_planes<V>;
     static constexpr int GROUPS = planes::PLANES, OFFSET = planes::OFFSET;
@@ -377,7 +379,7 @@ template <class V> struct one_scale_in_planes : one_scale<V>, bytes_in_planes<V>
     template <int J> typename V::scales scale() const { return V::same_scale(J == 1 ? 16 : 1); }
 };
 
-// Q8_0: weight = d q, q of 8 bits with a sign; a panel has q + 128.
+// Q8_0: weight = d q, with signed 8-bit q; a panel stores q + 128.
 template <class V> struct q8_0 : one_scale_in_planes<V> {
     static constexpr ggml_type TYPE   = GGML_TYPE_Q8_0;
     static constexpr layout    LAYOUT = { 32, 34, 2, 8 };

@@ -1,4 +1,4 @@
-// 8 lanes with AVX2, FMA and F16C; VNNI says whether AVX-VNNI is there too.
+// 8 lanes with AVX2, FMA and F16C. VNNI: whether AVX-VNNI is available, too.
 #pragma once
 
 #include "common.h"
@@ -21,7 +21,7 @@ template <bool VNNI> struct avx2 {
     using ints   = __m256i;
     using floats = __m256;
     using totals = typename avx2_sums<PAIRS>::type;    // sums times scales
-    using scales = typename avx2_sums<PAIRS>::type;    // with pairs each scale twice, in 16 bits
+    using scales = typename avx2_sums<PAIRS>::type;    // with PAIRS, each scale twice, in 16 bits
 
     // --- words ---------------------------------------------------------------------------------------------------
 
@@ -36,7 +36,7 @@ template <bool VNNI> struct avx2 {
     static inline ints either(ints a, ints b)    { return _mm256_or_si256(a, b); }
     static inline ints flip(ints a, ints b)      { return _mm256_xor_si256(a, b); }
     static inline ints add32(ints a, ints b)     { return _mm256_add_epi32(a, b); }
-    // Shifts of 16-bit numbers: the bits that cross bytes are masked by whoever calls.
+    // Shifts of 16-bit numbers: callers mask the bits that cross bytes.
     template <int N> static inline ints right(ints a) { return _mm256_srli_epi16(a, N); }
     template <int N> static inline ints left(ints a)  { return _mm256_slli_epi16(a, N); }
     template <int N> static inline ints right32(ints a) { return _mm256_srli_epi32(a, N); }
@@ -61,7 +61,7 @@ template <bool VNNI> struct avx2 {
             return sum;
         }
     }
-    // The first product of a sum that starts from nothing.
+    // The first product of a sum that starts at zero.
     static inline ints dot(ints weights, ints activations) {
         if constexpr (VNNI) {
             return dot_vnni(zero(), weights, activations);
@@ -70,7 +70,7 @@ template <bool VNNI> struct avx2 {
         }
     }
 
-    // Byte I of each word, without or with a sign.
+    // Byte I of each word, unsigned or signed.
     template <int I> static inline scales scale_unsigned(ints a) {
         if constexpr (PAIRS) {
             return pair<I, I>(a);
@@ -128,11 +128,11 @@ template <bool VNNI> struct avx2 {
     static inline floats magnitude(floats a)              { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
     static inline floats convert(ints a)                  { return _mm256_cvtepi32_ps(a); }
     static inline floats nearest(floats a)                { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-    // 2 to the power of whole numbers from -126 to 127.
+    // 2 to the power of integers from -126 to 127.
     static inline floats power(floats a) {
         return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(a), _mm256_set1_epi32(127)), 23));
     }
-    // x where a is at least b, and 0 elsewhere.
+    // x where a >= b, and 0 elsewhere.
     static inline floats where_at_least(floats a, floats b, floats x) { return _mm256_and_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ), x); }
     static inline floats halves(const void * p)  { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *) p)); }
     static inline floats brains(const void * p)  {    // bfloat16
@@ -145,7 +145,7 @@ template <bool VNNI> struct avx2 {
         return _mm256_cvtph_ps(_mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_packus_epi32(x, x), 0xd8)));
     }
     static inline floats upper_half(ints a) { return lower_half(_mm256_srli_epi32(a, 16)); }
-    // Exponents without mantissa, of one byte: half of 2^(e - 127), as MXFP4 counts its weights in halves.
+    // Exponents of one byte, without mantissa: half of 2^(e - 127), since MXFP4 counts its weights in halves.
     static inline floats halved_exponents(const void * p) {
         const __m256i e = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *) p));
         const __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
@@ -185,7 +185,7 @@ template <bool VNNI> struct avx2 {
         return _mm256_dpbusd_epi32(sum, weights, activations);
 #else
         (void) weights; (void) activations;
-        return sum;     // never called: whoever asks for VNNI has it
+        return sum;     // never called: VNNI is only used where it is available
 #endif
     }
 };

@@ -1,11 +1,11 @@
-// 16 lanes with AVX-512 F, BW, DQ and VL; VNNI says whether AVX-512 VNNI is there too.
+// 16 lanes with AVX-512 F, BW, DQ and VL. VNNI: whether AVX-512 VNNI is available, too.
 #pragma once
 
 #include "common.h"
 #include "x86.h"
 
 #if defined(__GNUC__) && !defined(__clang__)
-// GCC's own header begins with values that it leaves undefined on purpose (GCC bug 105593).
+// GCC's own header intentionally begins with undefined values (GCC bug 105593).
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
@@ -27,7 +27,7 @@ template <bool VNNI> struct avx512 {
     using ints   = __m512i;
     using floats = __m512;
     using totals = typename avx512_sums<PAIRS>::type;    // sums times scales
-    using scales = typename avx512_sums<PAIRS>::type;    // with pairs each scale twice, in 16 bits
+    using scales = typename avx512_sums<PAIRS>::type;    // with PAIRS, each scale twice, in 16 bits
 
     // --- words ---------------------------------------------------------------------------------------------------
 
@@ -172,7 +172,7 @@ template <bool VNNI> struct avx512 {
         return _mm512_dpbusd_epi32(sum, weights, activations);
 #else
         (void) weights; (void) activations;
-        return sum;     // never called: whoever asks for VNNI has it
+        return sum;     // never called: VNNI is only used where it is available
 #endif
     }
     static inline ints dot16_vnni(ints sum, ints a, ints b) {

@@ -1,5 +1,5 @@
-// 8 lanes of plain C++, what the vector layers are held against. PAIRED sums products as vpmaddubsw does, with its
-// saturation, so that a format whose sums do not fit 16 bits fails in the tests.
+// 8 lanes in plain C++, the reference for the vector layers. PAIRED sums products like vpmaddubsw, including its
+// saturation, so that tests fail for a format whose sums do not fit into 16 bits.
 #pragma once
 
 #include "common.h"
@@ -27,7 +27,7 @@ template <bool PAIRED> struct scalar {
         for (int i = 0; i < LANES; i++) { v.lane[i] = f(i); }
         return v;
     }
-    // A word as bytes or as 16-bit numbers.
+    // A word as bytes or 16-bit numbers.
     template <class T> struct parts { T part[4 / sizeof(T)]; };
     template <class T> static inline parts<T> split(uint32_t x) { return read<parts<T>>(&x); }
     template <class T> static inline uint32_t join(parts<T> p) { return read<uint32_t>(&p); }
@@ -173,7 +173,7 @@ template <bool PAIRED> struct scalar {
 
   private:
     static inline float read_float(uint32_t x) { return read<float>(&x); }
-    // To the nearest integer as vcvtps2dq does it: what does not fit is the smallest.
+    // Rounds to the nearest integer like vcvtps2dq: values out of range become the smallest integer.
     static inline int whole(float x) { return std::fabs(x) < 2147483648.0f ? (int) std::nearbyint(x) : INT32_MIN; }
 };
 

@@ -1,4 +1,4 @@
-// What the layers of x86-64 share: AVX.
+// The common parts of the x86-64 layers: AVX.
 #pragma once
 
 #include <immintrin.h>
@@ -9,7 +9,7 @@ namespace {
 // to[j][i] = from[i][j] for 8 by 8 floats.
 inline void transpose8_avx(const float * from, size_t from_stride, float * to, size_t to_stride) {
     __m256 x[8], y[8];
-    // Rows i and i + 4 side by side, so that what follows stays within halves.
+    // Rows i and i + 4 side by side, so that the following steps stay within 128-bit halves.
     for (int i = 0; i < 4; i++) {
         const float * a = from + i * from_stride, * b = from + (i + 4) * from_stride;
         x[i]     = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(a)), _mm_loadu_ps(b), 1);
