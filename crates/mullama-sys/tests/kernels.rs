@@ -1,5 +1,5 @@
-//! The kernels of our own against the engine's and against double precision, on the module that is best for this
-//! machine (`tests/kernels/compare.cpp`). `tests/kernels.sh` runs them for every instruction set.
+//! Compares our kernels with the engine's and with double precision, in the best module for this machine
+//! (`tests/kernels/compare.cpp`). `tests/kernels.sh` does so for every instruction set.
 #![cfg(all(target_os = "linux", target_arch = "x86_64", feature = "dynamic-backends"))]
 
 use std::env;

@@ -1,13 +1,14 @@
-// Times our kernels against the engine's own, and what this machine can do:
+// Benchmarks our kernels against the engine's and against the limits of this machine:
 //
 //   bench <module or folder> [threads] [repetitions] [type]
 //
-// For each type and number of tokens one product is computed by ours and by the engine's, in turns: weights of more than
-// the caches hold, so that every product reads them from memory. Medians, in billions of products per second. The engine's
-// are in the buffer type that its loader would choose without ours.
+// For each type and number of tokens, one product is computed alternately by our kernels and by the engine's. The
+// weights exceed the caches, so that every product reads them from memory. Results are medians, in billions of products
+// per second. The engine's weights are in the buffer type that its loader would choose without ours.
 //
-// Limits, both measured here: memory is what the fastest of our tiles with one token reads per second; arithmetic is what
-// the instruction that a tile is made of does in registers, on all threads. "of the limit" is ours against the lower one.
+// The limits are measured here: memory is the bandwidth of our fastest tile with one token; arithmetic is the
+// throughput in registers of the instruction that the tile consists of, on all threads. "of the limit" compares ours
+// with the lower of both.
 #include "engine.h"
 
 #include <algorithm>
@@ -27,9 +28,9 @@ static double median(std::vector<double> v) {
     return v[v.size() / 2];
 }
 
-// --- what the instructions do in registers --------------------------------------------------------------------------------
+// --- throughput of the instructions in registers --------------------------------------------------------------------------
 
-// A loop of eight independent sums, which begin as zeros.
+// A loop of eight independent sums, which start at zero.
 #define LOOP(x) asm volatile("vpxor %%xmm14, %%xmm14, %%xmm14\n vpxor %%xmm15, %%xmm15, %%xmm15\n" \
     ZERO("0") ZERO("1") ZERO("2") ZERO("3") ZERO("4") ZERO("5") ZERO("6") ZERO("7") "mov $4096, %%ecx\n 1:\n"     \
     x("0") x("1") x("2") x("3") x("4") x("5") x("6") x("7") "dec %%ecx\n jnz 1b\n" ::: "ecx", "cc", "xmm0", "xmm1",  \
@@ -85,12 +86,12 @@ struct result {
 };
 
 static result measure(const engine & e, ggml_type type, int tokens, bool experts, int repetitions) {
-    // 64 MB of weights and more; experts as small models have them.
+    // 64 MB of weights or more; experts as in small models.
     const int columns = 2048, number = experts ? 64 : 1, used = experts ? 8 : 1;
     const int rows = experts ? 768 : (int) ((64 << 20) / ggml_row_size(type, columns) / 16 * 16);
     std::mt19937 rng(1);
     ggml_backend_buffer_type_t other = nullptr;
-    // In the loader's order: the extra ones, then the plain one, which is the first here.
+    // In the loader's order: the extra buffer types, then the plain one, which is the first here.
     for (size_t i = 1; i < e.buffer_types.size() && !other; i++) {
         const auto b = e.buffer_types[i];
         if (b != e.own && operation(e, b, type, columns, 16, tokens, experts ? number : 0, used).taken) { other = b; }
@@ -98,7 +99,7 @@ static result measure(const engine & e, ggml_type type, int tokens, bool experts
     if (!other) { other = e.buffer_types[0]; }
     operation ours(e, e.own, type, columns, rows, tokens, experts ? number : 0, used), engines(e, other, type, columns, rows, tokens, experts ? number : 0, used);
     {
-        // What the numbers are makes no difference to how long they take.
+        // The values do not affect the time.
         std::vector<float> few(columns * 16);
         std::normal_distribution<float> normal;
         for (auto & v : few) { v = normal(rng) * 0.05f; }
@@ -115,7 +116,7 @@ static result measure(const engine & e, ggml_type type, int tokens, bool experts
     }
     std::vector<double> times[2], cpu[2];
     for (int i = 0; i < repetitions + 1; i++) {
-        std::vector<int32_t> ids;       // other experts each time, so that they come from memory
+        std::vector<int32_t> ids;       // different experts each time, so that they are read from memory
         for (int t = 0; t < tokens && experts; t++) {
             for (int k = 0; k < used; k++) { ids.push_back((int) (rng() % (number / used)) * used + k); }
         }
@@ -125,7 +126,7 @@ static result measure(const engine & e, ggml_type type, int tokens, bool experts
         for (int k = 0; k < 2; k++) {
             const double start = seconds(), cpu_start = cpu_seconds();
             ggml_backend_graph_compute(e.dev_backend, (k ? engines : ours).graph);
-            if (i == 0) { continue; }       // the first touches memory
+            if (i == 0) { continue; }       // the first run is a warm-up
             times[k].push_back(seconds() - start);
             cpu[k].push_back(cpu_seconds() - cpu_start);
         }

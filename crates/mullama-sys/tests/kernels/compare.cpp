@@ -1,14 +1,15 @@
-// Our kernels and the engine's own of a CPU module, against double precision:
+// Compares the kernels of a CPU module, ours and the engine's, with double precision:
 //
 //   compare <module or folder> [seconds]
 //
-// Without a second there is little of everything, and ours alone, for valgrind: the engine's own reads numbers that it
-// never set (sums of activations that are zeros, which it multiplies by zero).
+// With 0 seconds, only few small cases of our kernels are computed, for valgrind: the engine's kernels read numbers
+// that they never set (sums of activations that are zeros, which they multiply by zero).
 //
-// Products: exact weights times activations as they are rounded to bytes (by 256 or by 32, not at all for weights in 16
-// bits), so that the error is that of the arithmetic. The figure is the largest |error| / (|w| |x|) over all results.
-// Attention: the largest |error| relative to the largest value. Ours has to be at most that of the engine, but for what one
-// rounding or the other makes.
+// Products: exact weights times activations as rounded to bytes (in blocks of 256 or 32; not at all for 16-bit
+// weights), so that only the error of the arithmetic is measured. The figure is the largest |error| / (|w| |x|) of all
+// results.
+// Attention: the largest |error| relative to the largest value. Our errors must not exceed the engine's, except for
+// differences in rounding.
 #include "engine.h"
 
 #include <algorithm>
@@ -23,7 +24,7 @@ static int pick(int from, int to) { return std::uniform_int_distribution<int>(fr
 
 static bool is_float(ggml_type t) { return t == GGML_TYPE_F16 || t == GGML_TYPE_BF16; }
 
-// Activations as both round them.
+// Activations as rounded by both.
 static std::vector<double> rounded(const std::vector<float> & x, ggml_type type, int columns) {
     std::vector<double> r(x.begin(), x.end());
     if (is_float(type)) { return r; }
@@ -39,10 +40,10 @@ static std::vector<double> rounded(const std::vector<float> & x, ggml_type type,
     return r;
 }
 
-// The largest bytes that there can be, so that every sum is as large as it gets: all bits of the weights set or none, all
-// activations at the same end, scales as they are.
+// Extreme bytes, so that every sum is as large as possible: all bits of the weights set or none, all activations at the
+// same end of their range, scales unchanged.
 static void extremes(ggml_type type, std::vector<uint8_t> & w, std::vector<float> & x) {
-    static const std::map<ggml_type, std::pair<int, int>> bits = {      // where a block has the bits of weights
+    static const std::map<ggml_type, std::pair<int, int>> bits = {      // the bytes of a block with weights
         { GGML_TYPE_Q4_0, { 2, 18 } }, { GGML_TYPE_Q4_1, { 4, 20 } }, { GGML_TYPE_Q5_0, { 2, 22 } }, { GGML_TYPE_Q8_0, { 2, 34 } },
         { GGML_TYPE_Q4_K, { 4, 144 } }, { GGML_TYPE_Q5_K, { 4, 176 } }, { GGML_TYPE_Q6_K, { 0, 208 } }, { GGML_TYPE_IQ4_NL, { 2, 18 } },
         { GGML_TYPE_IQ4_XS, { 2, 136 } }, { GGML_TYPE_MXFP4, { 1, 17 } } };
@@ -61,7 +62,7 @@ struct figures {
     std::map<std::string, int> cases;
 };
 
-// Products of one shape in every buffer type of the module.
+// Products of one shape, in every buffer type of the module.
 static void product(const engine & e, ggml_type type, int columns, int rows, int n, int experts, int used, int kind, figures & f) {
     const int matrices = experts ? experts : 1;
     random_weights w(rng, type, columns, (int64_t) rows * matrices);
@@ -72,11 +73,11 @@ static void product(const engine & e, ggml_type type, int columns, int rows, int
         extremes(type, w.data, x);
         w.read(type);
     }
-    if (kind == 2) {        // scales that are denormal, activations that are nearly so
+    if (kind == 2) {        // denormal scales, and activations that are nearly denormal
         if (!is_float(type)) {
             for (size_t b = 0; b < w.data.size(); b += ggml_type_size(type)) {
                 if (type == GGML_TYPE_MXFP4) {
-                    w.data[b] = 40;     // the product with activations is the smallest that is no denormal
+                    w.data[b] = 40;     // the product with activations is the smallest normal number
                 } else {
                     const ggml_fp16_t small = (ggml_fp16_t) pick(0, 7);
                     memcpy(&w.data[b + (type == GGML_TYPE_Q6_K ? 208 : 0)], &small, 2);
@@ -88,7 +89,7 @@ static void product(const engine & e, ggml_type type, int columns, int rows, int
     }
     if (kind == 3) { std::fill_n(x.begin() + (n > 1 ? columns : 0), std::min(columns, 256), 0.0f); }
     std::vector<int32_t> ids;
-    for (int i = 0; i < n && experts; i++) {        // different ones for a token
+    for (int i = 0; i < n && experts; i++) {        // different experts for each token
         std::vector<int32_t> all(experts);
         for (int k = 0; k < experts; k++) { all[k] = k; }
         std::shuffle(all.begin(), all.end(), rng);
@@ -115,7 +116,7 @@ static void product(const engine & e, ggml_type type, int columns, int rows, int
                 const float * v = w.values.data() + ((size_t) (experts ? ids[c] : 0) * rows + m) * columns;
                 double sum = 0, nw = 0, nx = 0;
                 for (int k = 0; k < columns; k++) { sum += v[k] * a[k]; nw += (double) v[k] * v[k]; nx += a[k] * a[k]; }
-                // What is smaller than a normal number is left out.
+                // Errors below the smallest normal number are ignored.
                 const double error = std::max(0.0, std::fabs(out[c * rows + m] - sum) - 2e-38) / (std::sqrt(nw * nx) + 1e-300);
                 if (!(error <= worst)) { worst = error; }
             }
@@ -128,7 +129,7 @@ struct attention_case {
     ggml_type type;
     bool mask, per_head, sinks;
     float alibi, cap;
-    int visible;    // 0: causal, 1: a window, 2: sequences that interleave in runs, 3: some rows see nothing
+    int visible;    // 0: causal, 1: a window, 2: sequences interleaved in runs, 3: some rows see nothing
 };
 
 static void attention(const engine & e, const attention_case & c, figures & f) {
@@ -220,14 +221,14 @@ static void attention(const engine & e, const attention_case & c, figures & f) {
     ggml_free(ctx);
 }
 
-// A thread's choice holds for tensors that are not allocated yet, and what is packed stays ours.
+// A thread's selection applies to tensors that are not allocated yet; packed tensors always use our kernels.
 static void choices(const engine & e) {
     const bool usual = e.kernels->chosen();
     operation packed(e, e.own, GGML_TYPE_Q8_0, 64, 20, 1);
     const ggml_init_params p = { 1 << 20, nullptr, true };
     ggml_context * ctx = ggml_init(p);
     ggml_tensor * w = ggml_new_tensor_2d(ctx, GGML_TYPE_Q8_0, 64, 20), * y = ggml_mul_mat(ctx, w, ggml_new_tensor_2d(ctx, GGML_TYPE_F32, 64, 1));
-    w->buffer = ggml_backend_buft_alloc_buffer(e.own, 0);      // as the loader asks
+    w->buffer = ggml_backend_buft_alloc_buffer(e.own, 0);      // like the loader
     for (int own : { 1, 0, -1 }) {
         e.kernels->choose(own);
         const bool wanted = own < 0 ? usual : own;
@@ -240,7 +241,7 @@ static void choices(const engine & e) {
     e.kernels->choose(-1);
     ggml_backend_buffer_free(w->buffer);
     ggml_free(ctx);
-    // 20 rows are two panels of 16; scales of two blocks of 16 rows fill a line.
+    // 20 rows are two panels of 16; the scales of two blocks of 16 rows fill a cache line.
     const size_t size = ggml_backend_buffer_get_size(packed.weights_buffer), want = 32 * ggml_row_size(GGML_TYPE_Q8_0, 64);
     if (size != want) { e.fail("a packed tensor has another size than its rows, rounded up"); }
 }
@@ -260,7 +261,7 @@ int main(int argc, char ** argv) {
     choices(e);
     e.kernels->choose(1);
     figures f;
-    // Shapes that everybody meets first, then random ones for the rest of the time.
+    // Common shapes first, then random ones for the rest of the time.
     for (ggml_type type : TYPES) {
         const int unit = std::max<int>(32, (int) ggml_blck_size(type));
         for (int n : { 1, 2, 3, 4, 5, 7, 8, 12, 16, 23, 31, 32, 33, 40 }) {
@@ -309,7 +310,7 @@ int main(int argc, char ** argv) {
         if (at == std::string::npos) { continue; }
         const std::string what = key.substr(0, at);
         const double other = f.error[what + "CPU"];
-        // Both round: what is within two units of the last place of the largest possible sum counts as the same.
+        // Both round: errors within two units in the last place of the largest possible sum are accepted.
         const bool ok = error <= std::max(other, key.rfind("attention", 0) ? std::ldexp(1.0, -22) : 4e-6);
         good &= ok;
         const auto repacked = f.error.find(what + "CPU_REPACK");

@@ -1,5 +1,5 @@
-// AVX-512 and AVX-VNNI in plain C++, from the descriptions of their instructions, for processors that lack them: so the
-// tests of avx512.h and of VNNI run everywhere. Only what simd/ uses is here. Slow.
+// Emulates AVX-512 and AVX-VNNI in plain C++, following the descriptions of the instructions, so that the tests of
+// avx512.h and of VNNI run on CPUs without them. Contains only what simd/ uses. Slow.
 #pragma once
 
 #include <immintrin.h>
@@ -36,7 +36,7 @@ template <class T, class R, class F> inline R map(R a, R b, F f) {
 }
 template <class R> inline R load(const void * p) { R r; memcpy(&r, p, sizeof(r)); return r; }
 
-// 4 products of unsigned and signed bytes added to 32 bits.
+// Adds 4 products of unsigned and signed bytes to 32-bit sums.
 template <class R> inline R dpbusd(R sum, R a, R b) {
     const lanes<uint32_t, R> s(sum);
     const lanes<uint8_t, R> x(a);

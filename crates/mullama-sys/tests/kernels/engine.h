@@ -16,7 +16,7 @@
 #include <string>
 #include <vector>
 
-// The types that there are kernels for.
+// The types for which there are kernels.
 static const ggml_type TYPES[] = { GGML_TYPE_Q4_0, GGML_TYPE_Q4_1, GGML_TYPE_Q5_0, GGML_TYPE_Q8_0,   GGML_TYPE_Q4_K, GGML_TYPE_Q5_K,
                                    GGML_TYPE_Q6_K, GGML_TYPE_IQ4_NL, GGML_TYPE_IQ4_XS, GGML_TYPE_MXFP4, GGML_TYPE_F16,  GGML_TYPE_BF16 };
 
@@ -27,7 +27,7 @@ struct engine {
     const mullama_kernels * kernels = nullptr;
     ggml_backend_buffer_type_t own = nullptr;
 
-    // The module in a file, or the best of a folder's.
+    // Loads the module in a file, or the best one of a folder.
     engine(const char * path, int threads) {
         const size_t length = strlen(path);
         if (length > 3 && !strcmp(path + length - 3, ".so")) {
@@ -60,15 +60,16 @@ struct engine {
     }
 };
 
-// A graph of one operation. Weights lie in the buffer type, everything else in plain memory.
+// A graph of one operation. Weights are in the given buffer type, everything else is in plain memory.
 struct operation {
     ggml_context * weights = nullptr, * rest = nullptr;
     ggml_backend_buffer_t weights_buffer = nullptr, rest_buffer = nullptr;
     ggml_tensor * w = nullptr, * x = nullptr, * ids = nullptr, * y = nullptr;
     ggml_cgraph * graph = nullptr;
-    bool taken = false;         // whether the buffer type takes the operation
+    bool taken = false;         // whether the buffer type supports the operation
 
-    // MUL_MAT of `rows` weights rows of `columns`, with n tokens; with experts, MUL_MAT_ID of `used` of them for a token.
+    // MUL_MAT of n tokens with `rows` rows of `columns` weights; with experts, MUL_MAT_ID with `used` of them per
+    // token.
     operation(const engine & e, ggml_backend_buffer_type_t type, ggml_type t, int columns, int rows, int n, int experts = 0, int used = 0) {
         const ggml_init_params p = { 1 << 20, nullptr, true };
         weights = ggml_init(p);
@@ -104,7 +105,7 @@ struct operation {
     }
 };
 
-// Weights of a type, packed as in a file, and what they stand for.
+// Weights of a type, packed as in a file, and their values.
 struct random_weights {
     std::vector<uint8_t> data;
     std::vector<float>   values;
