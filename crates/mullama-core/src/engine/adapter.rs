@@ -1,4 +1,4 @@
-//! LoRA adapters: read once, then used by whichever requests ask for them.
+//! LoRA adapters: loaded once, then used by the requests that name them.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -17,11 +17,11 @@ use crate::runtime::log as logging;
 use crate::{Error, ErrorKind, Result};
 use mullama_gguf::{GgufHeader, MetadataValue, TensorInfo, TensorType};
 
-/// Number formats of matrices that every backend multiplies with.
+/// Types of matrices that every backend can multiply.
 const TYPES: [TensorType; 4] =
     [TensorType::F32, TensorType::F16, TensorType::BF16, TensorType::Q8_0];
 
-/// An adapter in the engine's memory; it is freed with its model.
+/// An adapter in the engine's memory. It is freed with its model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct RawAdapter(NonNull<sys::llama_adapter_lora>);
 
@@ -30,16 +30,15 @@ unsafe impl Send for RawAdapter {}
 // SAFETY: as above.
 unsafe impl Sync for RawAdapter {}
 
-/// The adapters of one request, with the bits of their scales. What was computed with one set is of no use
-/// to another.
+/// The adapters of one request, with the bits of their scales. Cells computed with one set cannot be used with another.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct AdapterSet(Arc<[(RawAdapter, u32)]>);
 
 impl AdapterSet {
-    /// Makes a context compute with these from its next step on.
+    /// Makes a context use these adapters from its next step on.
     ///
     /// # Safety
-    /// The context is valid, used by no one else, and one of the model that the adapters belong to.
+    /// The context is valid, not used elsewhere, and belongs to the model of the adapters.
     pub unsafe fn apply(&self, context: *mut sys::llama_context) {
         let mut adapters: Vec<_> = self.0.iter().map(|(adapter, _)| adapter.0.as_ptr()).collect();
         let mut scales: Vec<f32> = self.0.iter().map(|(_, scale)| f32::from_bits(*scale)).collect();
@@ -54,7 +53,7 @@ impl AdapterSet {
         }
     }
 
-    /// One that is told from others by a number other than 0, and is of no use with an engine.
+    /// Creates a set identified by a nonzero number, for tests. It cannot be used with an engine.
     #[cfg(test)]
     pub fn named(number: usize) -> Self {
         let address = std::ptr::without_provenance_mut(number);
@@ -62,23 +61,23 @@ impl AdapterSet {
     }
 }
 
-/// The adapters that have been read for one model, and their files, which may have lost their names since.
+/// The adapters loaded for one model, with their open files, which may have been renamed or deleted since.
 ///
-/// A context looks at all of its model's adapters when it plans its buffers, so none may be added
-/// meanwhile: whoever computes holds [`Self::lock_for_reading`].
+/// A context reads all of its model's adapters when it plans its buffers, so none may be added meanwhile: the thread
+/// that computes must own the guard of [`Self::lock_for_reading`].
 #[derive(Default)]
 pub(crate) struct Adapters(RwLock<BTreeMap<PathBuf, (RawAdapter, File)>>);
 
 impl Adapters {
-    /// No adapter is added while this is held.
+    /// No adapter is added while the guard exists.
     pub fn lock_for_reading(&self) -> AdaptersGuard<'_> {
         AdaptersGuard { _lock: self.0.read().unwrap_or_else(PoisonError::into_inner) }
     }
 
-    /// The set of these adapters, which are read where they have not been.
+    /// Returns the set of these adapters and loads those that are not loaded yet.
     ///
     /// # Safety
-    /// The model is valid, and the one that all of these adapters are for.
+    /// The model is valid, and all of these adapters are for it.
     pub unsafe fn resolve(&self, model: *mut sys::llama_model, lora: &Lora) -> Result<AdapterSet> {
         let mut set = BTreeMap::new();
         for (path, scale) in &lora.0 {
@@ -86,7 +85,7 @@ impl Adapters {
                 let problem = format!("the scale of {} is {scale}", path.display());
                 return Err(Error::option("lora", problem));
             }
-            // What cannot be found is told of by whoever reads it.
+            // If the file does not exist, reading it reports so.
             let path = folders::expand_home(path);
             let file = path.canonicalize().unwrap_or_else(|_| path.into_owned());
             // SAFETY: as the caller promises.
@@ -97,7 +96,7 @@ impl Adapters {
         Ok(AdapterSet(set.into_iter().map(|(adapter, scale)| (adapter, scale.to_bits())).collect()))
     }
 
-    /// What tells a set from others, in other processes too: the contents of the files, and the scales.
+    /// Bytes that identify a set across processes: the fingerprints of the files, and the scales.
     pub fn fingerprint(&self, set: &AdapterSet) -> Result<Vec<u8>> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let mut parts = Vec::new();
@@ -107,7 +106,7 @@ impl Adapters {
                 read.map_or(Ok([0; 32]), |(path, (_, file))| fingerprint_of_file(file, path))?;
             parts.push([file.as_slice(), &scale.to_le_bytes()].concat());
         }
-        // In a set they are ordered by where they happen to lie.
+        // The set is ordered by address, which differs between processes.
         parts.sort_unstable();
         Ok(parts.concat())
     }
@@ -128,7 +127,7 @@ impl Adapters {
         if let Some((adapter, _)) = known.get(path) {
             return Ok(*adapter);
         }
-        // SAFETY: the model is valid, and nobody computes with it meanwhile.
+        // SAFETY: the model is valid, and no thread computes with it meanwhile.
         let (adapter, said) =
             logging::capture(|| unsafe { sys::shim::adapter_lora_init(model, &file) });
         let adapter = match adapter.map(NonNull::new) {
@@ -138,7 +137,7 @@ impl Adapters {
         };
         // SAFETY: the adapter was just made.
         if unsafe { sys::llama_adapter_get_alora_n_invocation_tokens(adapter.0.as_ptr()) } > 0 {
-            // SAFETY: as above, and nobody else knows of it.
+            // SAFETY: as above, and nothing else refers to it.
             unsafe { sys::llama_adapter_lora_free(adapter.0.as_ptr()) };
             let message = format!(
                 "{} is activated by a phrase of the prompt (aLoRA), which is not supported",
@@ -153,12 +152,12 @@ impl Adapters {
     }
 }
 
-/// See [`Adapters::lock_for_reading`].
+/// Guard returned by [`Adapters::lock_for_reading`].
 pub(crate) struct AdaptersGuard<'a> {
     _lock: RwLockReadGuard<'a, BTreeMap<PathBuf, (RawAdapter, File)>>,
 }
 
-/// Refuses what the engine would end the process over, or multiply into nonsense.
+/// Rejects adapters for which the engine would abort the process or compute garbage.
 fn check(path: &Path, header: &GgufHeader) -> Result<()> {
     let refuse = |problem: String, hint: &'static str| {
         let message = format!("cannot use {} as an adapter: {problem}", path.display());
@@ -221,7 +220,7 @@ fn tensor_problem(tensor: &TensorInfo, header: &GgufHeader) -> Option<String> {
     None
 }
 
-/// What the engine's complaints mean.
+/// Converts the engine's error message into an error.
 fn load_error(path: &Path, problem: Option<String>) -> Error {
     let reason = problem.unwrap_or_else(|| "the engine gave no reason".to_owned());
     let failure = Failure::of(&reason);

@@ -6,7 +6,7 @@ use mullama_sys as sys;
 
 use crate::Token;
 
-/// A sequence of the context: the place of one request.
+/// A sequence of the context. Each running request has one.
 pub(crate) type SeqId = sys::llama_seq_id;
 
 /// The tokens of one step.
@@ -16,7 +16,7 @@ pub(crate) struct Batch {
     positions: Vec<sys::llama_pos>,
     sequences: Vec<SeqId>,
     outputs: Vec<i8>,
-    // What the engine's struct wants of one sequence per token.
+    // Arrays that the engine's struct requires: one sequence id per token.
     sequence_counts: Vec<i32>,
     sequence_pointers: Vec<*mut SeqId>,
 }
@@ -33,7 +33,7 @@ impl Batch {
         self.tokens.len()
     }
 
-    /// Adds a token of a sequence at a position; gives its index.
+    /// Appends a token of a sequence at a position and returns its index in the batch.
     pub fn add(&mut self, token: Token, position: usize, sequence: SeqId, output: bool) -> usize {
         self.tokens.push(token);
         self.positions.push(position as sys::llama_pos);
@@ -42,7 +42,8 @@ impl Batch {
         self.tokens.len() - 1
     }
 
-    /// `embeddings`, of one row for each token, take the place of the tokens; the engine only reads them.
+    /// The engine's struct for this batch. If `embeddings` (one row per token) are set, they replace the tokens; the
+    /// engine only reads them.
     pub(super) fn raw(&mut self, embeddings: Option<&[f32]>) -> sys::llama_batch {
         self.sequence_counts.resize(self.tokens.len(), 1);
         self.sequence_pointers.clear();

@@ -1,8 +1,8 @@
-//! The error of what has been closed.
+//! The error of a closed model.
 
 use crate::{Error, ErrorKind};
 
-/// The error of a model that has been closed.
+/// Returns the error of a call on a model that has been closed.
 pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the model has been closed")
 }

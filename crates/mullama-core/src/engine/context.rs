@@ -1,4 +1,4 @@
-//! The engine's context: owned and used by one thread.
+//! The engine's context, owned and used by one thread.
 
 use std::cell::UnsafeCell;
 use std::collections::BTreeMap;
@@ -23,25 +23,25 @@ use crate::device::kernels;
 use crate::runtime::log as logging;
 use crate::{CancelToken, Error, ErrorKind, Result};
 
-/// What sequences of a model's memory can have in common.
+/// What sequences of a model's memory can share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sharing {
     /// Nothing.
     None,
-    /// Cells up to a checkpoint: beside them there is a recurrent state or a sliding window, which can be
-    /// copied and saved as it is, and not be cut.
+    /// Cells up to a checkpoint. The model also has a recurrent state or a sliding window, which can be copied and
+    /// saved, but not truncated.
     Checkpoints,
-    /// Cells, up to any place.
+    /// Cells up to any position.
     Any,
 }
 
-/// How much of a sequence's memory is saved.
+/// How much of a sequence's memory to save.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Saved {
     /// All of it.
     Whole,
-    /// What cannot be cut: the recurrent state, the cells of sliding windows. To restore it, the sequence must
-    /// have the other cells.
+    /// Only what cannot be truncated: the recurrent state, the cells of sliding windows. A sequence must already have
+    /// the other cells before a checkpoint is restored.
     Checkpoint,
 }
 
@@ -55,14 +55,14 @@ impl Saved {
     }
 }
 
-/// What became of a step.
+/// The outcome of a step.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Decoded {
     /// All tokens were computed.
     Done,
-    /// There was no room in the KV cache; nothing was computed.
+    /// The KV cache had no room; nothing was computed.
     NoRoom,
-    /// All requests in the batch were cancelled meanwhile.
+    /// All requests in the batch were cancelled during the computation.
     Aborted,
 }
 
@@ -73,12 +73,12 @@ pub(crate) struct Context {
     weights: Arc<Weights>,
     settings: ContextSettings,
     batch: Batch,
-    /// Requests of the batch that is being computed, watched by [`should_abort`].
+    /// Requests in the batch being computed, checked by [`should_abort`].
     watched: Box<UnsafeCell<Vec<CancelToken>>>,
     n_vocab: usize,
-    /// The sliding window, where its cells are fewer than the context.
+    /// The sliding window, if it has fewer cells than the context.
     window: Option<Window>,
-    /// What it computes with.
+    /// The adapters currently in use.
     adapters: AdapterSet,
 }
 
@@ -106,7 +106,7 @@ impl Context {
         unsafe { sys::llama_n_ctx(self.raw.as_ptr()) }
     }
 
-    /// Where the weights, the cells and the buffers are.
+    /// Where weights, KV cache and buffers are allocated.
     pub fn placement(&self) -> Result<Placement> {
         Ok(Placement::new(&self.breakdown()?, &self.weights.layers))
     }
@@ -118,13 +118,13 @@ impl Context {
         BufferShare::read(&breakdown)
     }
 
-    /// As [`Self::placement`], for a context on weights of which only the metadata are loaded.
+    /// As [`Self::placement`], for a context on weights of which only the metadata is loaded.
     ///
-    /// There the engine plans buffers from a graph in which each layer's first normalisation may run on
-    /// the device before, so that its result crosses over beside the layer's input; when it computes, it
-    /// keeps both together (`ggml_backend_sched_reserve_size` forgets what `graph_get_cb` in
-    /// llama-context.cpp asks for). Where devices work in a pipeline, each after the first has as many
-    /// copies of that result as of any input too many.
+    /// In this case the engine plans buffers from a graph in which each layer's first normalisation may run on the
+    /// previous device, so its result is copied along with the layer's input. When it computes, it runs both on one
+    /// device (`ggml_backend_sched_reserve_size` ignores what `graph_get_cb` in llama-context.cpp requests). In a
+    /// pipeline of devices, the plan of each device after the first therefore includes as many surplus copies of that
+    /// result as there are copies of an input. They are subtracted here.
     pub fn planned_placement(&self) -> Result<Placement> {
         /// `GGML_SCHED_MAX_COPIES`
         const COPIES: u64 = 4;
@@ -163,12 +163,12 @@ impl Context {
         unsafe { sys::llama_n_seq_max(self.raw.as_ptr()) as usize }
     }
 
-    /// Size of the vocabulary.
+    /// Size of the vocabulary, in tokens.
     pub fn n_vocab(&self) -> usize {
         self.n_vocab
     }
 
-    /// The most tokens of a step that may have an output.
+    /// The most tokens in a step that may have an output.
     pub fn n_outputs_max(&self) -> usize {
         self.raw.n_outputs_max
     }
@@ -178,22 +178,22 @@ impl Context {
         &mut self.batch
     }
 
-    /// Computes with these adapters from now on.
+    /// Uses these adapters from now on.
     pub fn use_adapters(&mut self, adapters: &AdapterSet) {
         if self.adapters != *adapters {
-            // SAFETY: a valid context, which only this thread uses; requests bring adapters of their model.
+            // SAFETY: a valid context, which only this thread uses; requests only have adapters of their model.
             unsafe { adapters.apply(self.raw.as_ptr()) }
             self.adapters = adapters.clone();
         }
     }
 
-    /// Computes the batch. `owners` are those whose tokens are in it. Where the engine gave up half-way, this fails
-    /// until [`clear`](Self::clear) has made the context anew.
+    /// Computes the batch. `owners` are the requests whose tokens are in it. If the engine failed in the middle of a
+    /// computation, this returns an error until [`clear`](Self::clear) has recreated the context.
     pub fn decode(&mut self, owners: impl Iterator<Item = CancelToken>) -> Result<Decoded> {
         self.compute(None, owners)
     }
 
-    /// Computes the batch, with embeddings in place of its tokens if there are any.
+    /// Computes the batch, with embeddings in place of its tokens if given.
     fn compute(
         &mut self,
         embeddings: Option<&[f32]>,
@@ -207,8 +207,7 @@ impl Context {
         watched.extend(owners);
         let batch = self.batch.raw(embeddings);
         let adapters = self.weights.adapters.lock_for_reading();
-        // The engine calls it an error that a computation was given up, or found no room. What is
-        // one becomes an `Error` below.
+        // The engine logs an error when a computation is aborted or finds no room. Real errors become an `Error` below.
         let (status, said) = logging::as_trace(|| {
             logging::capture(|| {
                 kernels::with(self.weights.settings.cpu_kernels, || {
@@ -223,7 +222,7 @@ impl Context {
             let reason = said.problem().unwrap_or_else(|| reason.clone());
             self.raw.broken = Some(computation_failed(&reason));
         }
-        // What a worker gave that has gone away since is no result.
+        // A result from a worker that has disconnected since is invalid.
         self.weights.settings.devices.check()?;
         match status {
             Ok(0) => Ok(Decoded::Done),
@@ -239,8 +238,8 @@ impl Context {
         }
     }
 
-    /// Computes embeddings in place of tokens: as many as there are positions, all of one sequence. `sees_ahead`: each
-    /// attends to all of them.
+    /// Computes embeddings in place of tokens: one row per position, all in one sequence. `sees_ahead` disables the
+    /// causal mask, so that each position attends to all of them.
     pub fn decode_embeddings(
         &mut self,
         embeddings: &[f32],
@@ -263,9 +262,9 @@ impl Context {
         decoded
     }
 
-    /// Computes as much at once as ever will be, so that what backends allocate on first use is there,
-    /// or shows now that it cannot be: up to so many sequences of up to `longest` tokens, with outputs of all
-    /// tokens or of the last.
+    /// Runs the largest computation that will ever occur, so that everything backends allocate on first use is
+    /// allocated now, or fails now: up to `n_sequences` sequences of up to `longest` tokens, with outputs for all
+    /// tokens or only for the last.
     pub fn warm_up(&mut self, longest: usize, n_sequences: usize, all_outputs: bool) -> Result<()> {
         let count = self.n_ubatch().min(longest * n_sequences);
         self.batch.clear();
@@ -282,11 +281,10 @@ impl Context {
         })
     }
 
-    /// The logits of the output that the batch asked for at `index`.
+    /// The logits of the token at `index` of the batch.
     pub fn logits(&mut self, index: usize) -> Result<&[f32]> {
-        // SAFETY: the engine checks the index and gives null for one without an output; otherwise
-        // there is a logit for each token of the vocabulary, valid until the next step, which needs
-        // `&mut self`.
+        // SAFETY: the engine checks the index and returns null for a token without an output; otherwise there is a
+        // logit for each token of the vocabulary, valid until the next step, which needs `&mut self`.
         unsafe {
             let logits = sys::llama_get_logits_ith(self.raw.as_ptr(), index as i32);
             if logits.is_null() {
@@ -296,13 +294,13 @@ impl Context {
         }
     }
 
-    /// Bytes that the cells of a sequence take when they are saved.
+    /// Size in bytes of a sequence's saved state.
     pub fn saved_size(&mut self, sequence: SeqId, saved: Saved) -> usize {
         // SAFETY: a valid context, which only this thread uses.
         unsafe { sys::llama_state_seq_get_size_ext(self.raw.as_ptr(), sequence, saved.flags()) }
     }
 
-    /// What the engine needs to have the cells of a sequence again.
+    /// Saves the state of a sequence for [`Self::restore`].
     pub fn save(&mut self, sequence: SeqId, saved: Saved) -> Result<Vec<u8>> {
         let (context, flags) = (self.raw.as_ptr(), saved.flags());
         let size = self.saved_size(sequence, saved);
@@ -327,10 +325,10 @@ impl Context {
         }
     }
 
-    /// Gives a sequence what was saved: an empty one the whole, one that has the cells of the same tokens a
-    /// checkpoint. Where that fails, the sequence is empty.
+    /// Restores a saved state into a sequence: a whole state into an empty sequence, a checkpoint into one with the
+    /// cells of the same tokens. The sequence is empty if this fails.
     pub fn restore(&mut self, sequence: SeqId, saved: Saved, data: &[u8]) -> Result<()> {
-        // What the engine says becomes an `Error` below.
+        // The engine's error message becomes an `Error` below.
         let (read, said) = logging::as_trace(|| {
             logging::capture(|| {
                 // SAFETY: a valid context, which only this thread uses; the engine checks what it reads.
@@ -350,18 +348,17 @@ impl Context {
         }
     }
 
-    /// The vector, of `width` numbers, of the token that is in the batch at `index`.
+    /// The embedding, of `width` numbers, of the token at `index` of the batch.
     pub fn embedding(&mut self, index: usize, width: usize) -> Result<&[f32]> {
-        // SAFETY: the engine checks the index and gives null for one without an output; otherwise there
-        // are as many numbers as the model's embeddings have, valid until the next step, which needs
-        // `&mut self`.
+        // SAFETY: the engine checks the index and returns null for a token without an output; otherwise the row has the
+        // length of the model's embeddings and is valid until the next step, which needs `&mut self`.
         unsafe {
             let row = sys::llama_get_embeddings_ith(self.raw.as_ptr(), index as i32);
             outputs(row, width)
         }
     }
 
-    /// The scores, `width` of them, of a sequence that is in the batch.
+    /// The `width` scores of a sequence in the batch.
     pub fn sequence_embedding(&mut self, sequence: SeqId, width: usize) -> Result<&[f32]> {
         // SAFETY: as above, with null for a sequence without an output.
         unsafe {
@@ -370,8 +367,7 @@ impl Context {
         }
     }
 
-    /// Whether what comes after a token is hidden from it, and what came before is kept: what it takes to
-    /// generate.
+    /// Whether the context can generate: attention is causal, and computed cells are stored.
     pub fn can_generate(&self) -> bool {
         // SAFETY: a valid context.
         unsafe { sys::llama_get_causal_attn(self.raw.as_ptr()) && self.memory().is_some() }
@@ -387,14 +383,14 @@ impl Context {
         self.clear_memory(false);
     }
 
-    /// Frees all cells, and clears what is in them: what is no number would spread from cells that nobody has.
+    /// Frees all cells and clears their data: NaNs would spread from unused cells.
     pub fn wipe(&mut self) {
         self.clear_memory(true);
     }
 
     fn clear_memory(&mut self, with_data: bool) {
         if self.raw.broken.is_some() {
-            // Where there is too little memory for another now, the next to ask is told so.
+            // If memory is too low for a new context, the next call returns the error.
             let devices = &self.weights.settings.devices;
             if devices.check().is_ok()
                 && let Ok(raw) = RawContext::new(&self.weights, &self.settings)
@@ -409,8 +405,7 @@ impl Context {
         }
     }
 
-    /// What sequences can have in common: recurrent models, and those that are so in part, keep a state for
-    /// each sequence, and sliding windows forget.
+    /// What sequences can share. Recurrent and hybrid models have a state per sequence, and sliding windows drop cells.
     pub fn sharing(&self) -> Sharing {
         match self.memory() {
             None => Sharing::None,
@@ -419,25 +414,24 @@ impl Context {
         }
     }
 
-    /// Whether nothing but the state is kept of what was computed: there are no cells to share.
+    /// Whether the memory consists of the state only: there are no cells to share.
     pub fn is_recurrent(&self) -> bool {
         self.weights.is_recurrent()
     }
 
-    /// Whether the last tokens of a sequence can be taken back after the step that computed them: the cells
-    /// that a sliding window needs then are still there.
+    /// Whether the last tokens of a sequence can be removed after the step that computed them. The cells that a sliding
+    /// window then needs still exist.
     pub fn can_take_back(&self) -> bool {
         self.memory().is_some() && !self.weights.has_state()
     }
 
-    /// Lets `to` have the cells of `from` at these positions too, and what there is beside them where `from`
-    /// ends there.
+    /// Shares the cells of `from` at these positions with `to`, and also its state or window if `from` ends there.
     pub fn share(&mut self, from: SeqId, to: SeqId, positions: Range<usize>) -> Result<()> {
         let Some(memory) = self.memory() else { return Ok(()) };
         let (start, end) = (positions.start as sys::llama_pos, positions.end as sys::llama_pos);
         // SAFETY: a valid context's memory, and two of its sequences.
         unsafe { sys::llama_memory_seq_cp(memory, from, to, start, end) }
-        // The engine does not use cells of a window again that two sequences have, so each has its own.
+        // The engine does not reuse window cells that two sequences share, so each sequence gets its own.
         if self.window.is_some() && self.is_intact(from, positions.end) {
             let data = self.save(from, Saved::Checkpoint)?;
             self.restore(to, Saved::Checkpoint, &data)?;
@@ -445,8 +439,8 @@ impl Context {
         Ok(())
     }
 
-    /// Whether a sequence has all that follows from its first `n_past` tokens, and nothing more. It may not after
-    /// a computation that was given up, where its memory cannot be cut.
+    /// Whether a sequence has everything computed from its first `n_past` tokens, and nothing more. This can be false
+    /// after an aborted computation if the memory cannot be truncated.
     pub fn is_intact(&self, sequence: SeqId, n_past: usize) -> bool {
         let Some(memory) = self.memory() else { return true };
         // SAFETY: a valid context's memory, and one of its sequences.
@@ -464,8 +458,8 @@ impl Context {
     pub fn trim(&mut self, sequence: SeqId, keep: usize) {
         let first = if keep == 0 { -1 } else { keep as sys::llama_pos };
         if let Some(memory) = self.memory() {
-            // SAFETY: a valid context's memory; a whole sequence can always be removed, and a part of
-            // one where `sharing` says so, else nobody asks for it.
+            // SAFETY: a valid context's memory; a whole sequence can always be removed, and a part of one if `sharing`
+            // allows it, which callers check.
             unsafe { sys::llama_memory_seq_rm(memory, sequence, first, -1) };
         }
     }
@@ -483,7 +477,7 @@ unsafe fn outputs<'a>(values: *const f32, count: usize) -> Result<&'a [f32]> {
     if values.is_null() {
         return Err(Error::new(ErrorKind::Internal, "the engine computed no embeddings"));
     }
-    // SAFETY: the caller vouches for it.
+    // SAFETY: guaranteed by the caller.
     Ok(unsafe { std::slice::from_raw_parts(values, count) })
 }
 
@@ -492,41 +486,41 @@ fn computation_failed(reason: &str) -> Error {
     Error::new(kind, format!("the computation failed: {reason}"))
 }
 
-/// A state has cells that no prompt leaves.
+/// The error of a state with cells that no prompt produces.
 pub(crate) fn damaged_cells(reason: &str) -> Error {
     let message = format!("the state could not be restored: {reason}");
     Error::new(ErrorKind::InvalidArgument, message).with_hint("save it again")
 }
 
-/// Tells the engine to give up a computation that nobody waits for. (The CPU backend asks.)
+/// Called by the engine (its CPU backend): whether to abort a computation that no request needs.
 unsafe extern "C" fn should_abort(watched: *mut c_void) -> bool {
-    // SAFETY: the pointer is that of `Context::watched`, which changes between computations only.
+    // SAFETY: the pointer is that of `Context::watched`, which changes only between computations.
     let watched = unsafe { &*watched.cast::<Vec<CancelToken>>() };
     let unwanted = !watched.is_empty() && watched.iter().all(CancelToken::is_cancelled);
     unwanted || exit::is_under_way()
 }
 
-/// The engine's context and the threads that it computes with.
+/// The engine's context and its threads.
 struct RawContext {
     context: NonNull<sys::llama_context>,
     threads: Vec<ThreadPool>,
-    /// The most outputs of a step.
+    /// The largest number of outputs of a step.
     n_outputs_max: usize,
-    /// Whether several devices work on pieces of one batch at a time, as the engine says.
+    /// Whether several devices work on parts of one batch at the same time, as reported by the engine.
     is_pipelined: bool,
-    /// Why it is of no use any more: an assertion of the engine failed, or an allocation, in the middle of a step.
+    /// Why it is unusable: an assertion of the engine, or an allocation, failed in the middle of a step.
     broken: Option<Error>,
 }
 
 impl Drop for RawContext {
     fn drop(&mut self) {
         if self.broken.is_some() {
-            // What is half done cannot be undone: the engine would free twice what it has freed, or wait for threads
-            // that wait for a step.
+            // A half-done step cannot be undone: the engine would free memory twice, or wait for threads that wait for
+            // a step.
             std::mem::take(&mut self.threads).into_iter().for_each(std::mem::forget);
             return;
         }
-        // SAFETY: owned, and used by no one else. The threads go after it.
+        // SAFETY: owned, and not used elsewhere. The threads are dropped after it.
         unsafe { sys::llama_free(self.as_ptr()) }
     }
 }
@@ -558,11 +552,11 @@ impl RawContext {
             is_pipelined: said.lines().any(|line| phrases::PIPELINED.is_in(line)),
             broken: None,
         };
-        // Where nothing is computed, threads would only be started and ended again.
+        // Nothing is computed on metadata, so threads are not needed.
         if !weights.is_metadata_only {
             raw.attach_threads(settings)?;
         }
-        // What is left when all that is large is there.
+        // Checks the memory left after all large allocations.
         check_memory(0)?;
         Ok(raw)
     }
@@ -571,15 +565,15 @@ impl RawContext {
         self.context.as_ptr()
     }
 
-    /// Gives a step up when those who are watched have been cancelled.
+    /// Aborts a step once all requests in `watched` are cancelled.
     fn watch(&self, watched: &UnsafeCell<Vec<CancelToken>>) {
-        // SAFETY: `watched` is boxed, so the pointer holds until the context, which is dropped first, is gone.
+        // SAFETY: `watched` is boxed, so the pointer is valid until after the context, which is dropped first.
         unsafe {
             sys::llama_set_abort_callback(self.as_ptr(), Some(should_abort), watched.get().cast());
         }
     }
 
-    /// Gives the context threads that stay: without, the engine starts new ones for every step.
+    /// Attaches persistent threads to the context. Otherwise the engine starts new ones for every step.
     fn attach_threads(&mut self, settings: &ContextSettings) -> Result<()> {
         let Some(api) = ThreadPoolApi::find() else { return Ok(()) };
         let mut by_size = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! Calls that recurse as deep as their input is long.
+//! Calls whose recursion depth grows with the length of their input.
 
 use std::thread;
 
@@ -6,13 +6,13 @@ use mullama_base::{check_memory, no_thread};
 
 use crate::{Error, ErrorKind, Result};
 
-/// What a thread keeps for the frames above such a call and for those of its own.
+/// Bytes of stack reserved for the frames above such a call and for its own bookkeeping.
 const RESERVE: usize = 128 << 10;
-/// What such a call may allocate beside its stack: templates and grammars have limits of steps, and take less.
+/// Bytes that such a call may allocate outside its stack. Templates and grammars have step limits and use less.
 const ALLOCATED: usize = 64 << 20;
 
-/// Calls `call`, which needs so many bytes of stack: on this thread where it has them, else on one that is
-/// made for it. Memory of a stack that is not used is not taken.
+/// Runs `call`, which needs `bytes` of stack: on this thread if enough stack is left, otherwise on a new thread. Pages
+/// of a stack that are never touched take no memory.
 pub(crate) fn with_stack<T: Send>(bytes: usize, call: impl FnOnce() -> T + Send) -> Result<T> {
     if stacker::remaining_stack().is_some_and(|left| left >= bytes + RESERVE) {
         return Ok(call());
@@ -30,7 +30,8 @@ pub(crate) fn with_stack<T: Send>(bytes: usize, call: impl FnOnce() -> T + Send)
     })
 }
 
-/// Does `work` on a thread with so many bytes of stack. Whoever has no more use for what comes can go on at once.
+/// Runs `work` on a new thread with `bytes` of stack. The caller need not wait: it may drop the receiver and abandon
+/// the work.
 pub(crate) fn apart<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce() -> T + Send + 'static,

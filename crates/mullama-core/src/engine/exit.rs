@@ -1,5 +1,4 @@
-//! The end of the process: no engine may compute while its libraries are torn down, or the process
-//! ends with a crash.
+//! The end of the process. If an engine still computes while its libraries are unloaded, the process crashes.
 
 use std::convert::Infallible;
 use std::ffi::c_int;
@@ -13,26 +12,26 @@ use flume::{Receiver, Sender};
 
 use crate::device::rpc;
 
-/// A computation on a device cannot be given up; the process does not wait for it for ever.
+/// The longest time to wait for threads at exit: a computation on a device cannot be aborted.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What waits for a worker of another machine is not waited for.
+/// The longest time to wait before connections to workers are abandoned.
 const BEFORE_WORKERS_ARE_GIVEN_UP: Duration = Duration::from_millis(500);
 
 static ENGINES: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
 static UNDER_WAY: AtomicBool = AtomicBool::new(false);
 
 struct Entry {
-    /// Tells the thread to stop.
+    /// Asks the thread to stop.
     stop: Box<dyn Fn() + Send>,
     /// Disconnected when the thread has ended.
     ended: Receiver<Infallible>,
-    /// A process that was forked off has this list, but not the threads.
+    /// The id of the process that owns the thread. A forked process inherits this list, but not the threads.
     process: u32,
 }
 
-/// Adds a thread with a context that is about to start: `stop` tells it to end. It holds on to what this
-/// gives first until it has: what it gives second is disconnected then.
+/// Registers a thread that is about to start and owns a context. `stop` asks it to end. The thread owns the returned
+/// sender until it ends; the receiver is disconnected then.
 pub(super) fn register(
     stop: impl Fn() + Send + 'static,
 ) -> (Sender<Infallible>, Receiver<Infallible>) {
@@ -40,7 +39,7 @@ pub(super) fn register(
         fn atexit(callback: extern "C" fn()) -> c_int;
     }
     static HOOK: Once = Once::new();
-    // SAFETY: C's function; the callback is one for good.
+    // SAFETY: C's function; the callback is a static function.
     HOOK.call_once(|| unsafe {
         atexit(at_exit);
     });
@@ -52,8 +51,7 @@ pub(super) fn register(
     (running, ended)
 }
 
-/// Does something on another thread, and waits for it, if it does not take too long. The end of the process waits
-/// for it too.
+/// Runs `work` on another thread and waits for it, for at most `patience`. The end of the process waits for it too.
 pub(super) fn apart(patience: Duration, work: impl FnOnce() + Send + 'static) {
     let (running, ended) = register(|| {});
     let work = move || {
@@ -61,20 +59,20 @@ pub(super) fn apart(patience: Duration, work: impl FnOnce() + Send + 'static) {
         let _running = running;
         work();
     };
-    // Where there is no thread to be had, dropping the work has to do.
+    // If no thread can be started, dropping `work` must suffice.
     if thread::Builder::new().name("mullama-engine".to_owned()).spawn(work).is_ok() {
         let _ = ended.recv_timeout(patience);
     }
 }
 
-/// Whether computations are to be given up because the process ends.
+/// Whether computations must be aborted because the process ends.
 pub(super) fn is_under_way() -> bool {
     UNDER_WAY.load(Ordering::Relaxed)
 }
 
-/// Stops the engines of all models, which are as good as closed from then on, and waits for their
-/// threads. For the end of a process: languages call it from their own hook; a Rust program that
-/// returns from `main` or calls [`std::process::exit`] need not.
+/// Stops the engines of all models, which then behave as if closed, and waits for their threads. For use at the end of
+/// a process: bindings call it from their language's exit hook. A Rust program that returns from `main` or calls
+/// [`std::process::exit`] need not call it.
 pub fn shut_down() {
     UNDER_WAY.store(true, Ordering::Relaxed);
     let mut engines = std::mem::take(&mut *ENGINES.lock().unwrap_or_else(PoisonError::into_inner));
@@ -91,7 +89,7 @@ pub fn shut_down() {
     wait(BEFORE_WORKERS_ARE_GIVEN_UP);
     rpc::abandon();
     wait(TIMEOUT);
-    // A hook that runs later than this one may load a model.
+    // An exit hook that runs after this one may load a model.
     UNDER_WAY.store(false, Ordering::Relaxed);
 }
 

@@ -1,11 +1,11 @@
-//! What the engine's complaints mean.
+//! Classification of the engine's error messages.
 
 use mullama_base::Text;
 use mullama_sys::phrases::{self, Phrase};
 
 use crate::ErrorKind;
 
-/// What went wrong, as far as the engine's words tell it.
+/// The cause of a failure, as recognised from the engine's message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure {
     OutOfMemory,
@@ -18,7 +18,7 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// Reads the words.
+    /// Classifies a message.
     pub fn of(reason: &str) -> Self {
         let table: [(&[Phrase], Self); 6] = [
             (phrases::OUT_OF_MEMORY, Self::OutOfMemory),
@@ -32,7 +32,7 @@ impl Failure {
         table.into_iter().find(|(phrases, _)| said(phrases)).map_or(Self::Other, |(_, it)| it)
     }
 
-    /// The kind of error: `otherwise` where the words tell of none in particular.
+    /// The kind of error; `otherwise` if the message does not determine one.
     pub fn kind(self, otherwise: ErrorKind) -> ErrorKind {
         match self {
             Self::OutOfMemory => ErrorKind::OutOfMemory,
@@ -41,7 +41,7 @@ impl Failure {
         }
     }
 
-    /// What the user can do about a file that cannot be loaded.
+    /// The hint for the user about a file that cannot be loaded.
     pub fn hint_for_file(self) -> Option<Text> {
         let hint = match self {
             Self::OutOfMemory => {

@@ -1,4 +1,4 @@
-//! What tells models and adapters apart, in other processes too.
+//! Fingerprints: they identify models and adapters, across processes too.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -8,15 +8,15 @@ use mullama_hub::Digest;
 
 use crate::{Error, Result};
 
-/// What tells models apart, and what else makes cells of no use.
+/// A hash that identifies a model and everything else that saved cells depend on.
 pub(crate) type Fingerprint = [u8; 32];
 
-/// Pieces of a file that go into its fingerprint: its beginning, and as many again all over it.
+/// Number of pieces of `PIECE` bytes hashed from the start of a file, and again of those spread over all of it.
 const PIECES: u64 = 64;
 const PIECE: u64 = 4096;
 
-/// Tells this file from others without reading it all: its size, its beginning with the metadata, and
-/// pieces of its tensors.
+/// Identifies a file without reading all of it: hashes its size, its start with the metadata, and samples of its
+/// tensors.
 pub(crate) fn fingerprint_of_file(mut file: &File, path: &Path) -> Result<Fingerprint> {
     let mut read = || -> io::Result<Vec<u8>> {
         file.rewind()?;
@@ -34,7 +34,7 @@ pub(crate) fn fingerprint_of_file(mut file: &File, path: &Path) -> Result<Finger
         .map_err(|error| Error::unreadable(path, error))
 }
 
-/// One fingerprint of several things.
+/// Combines several values into one fingerprint.
 pub(crate) fn combine(parts: &[&[u8]]) -> Fingerprint {
     let sized = parts.iter().map(|part| [&(part.len() as u64).to_le_bytes(), *part].concat());
     *Digest::of(&sized.collect::<Vec<_>>().concat()).as_bytes()

@@ -1,6 +1,5 @@
-//! Requests that nobody waits for any longer than was agreed: where the engine's thread does not come to end one
-//! that was cancelled, or whose time has passed, it is ended here. A computation on a device, of this machine or
-//! of another, cannot be given up, and may take long.
+//! Ends late requests. If the engine's thread does not end a request soon after its cancellation or deadline, the
+//! request is ended here. A computation on a device, local or remote, cannot be aborted and may take long.
 
 use std::collections::BTreeMap;
 use std::process;
@@ -10,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use mullama_base::{CancelCallback, CancelToken};
 
-/// How long the engine's thread has for it. What it says itself is complete: counts, the state of the cache.
+/// Time that the engine's thread has to end the request itself. Its answer is complete: it includes counts and the
+/// state of the cache.
 const GRACE: Duration = Duration::from_millis(400);
 
 type Call = Box<dyn FnOnce() + Send>;
 
-/// Watches over one request. Dropping it ends that.
+/// Watches one request. Dropping it stops watching.
 pub(crate) struct Watch {
     watched: Arc<Watched>,
     _on_cancel: CancelCallback,
@@ -27,7 +27,7 @@ struct Watched {
 }
 
 impl Watch {
-    /// Calls `end`, once, on another thread, some time after `cancel` was cancelled or its time has passed.
+    /// Calls `end` once, on another thread, `GRACE` after `cancel` was cancelled or its deadline has passed.
     pub fn new(cancel: &CancelToken, end: impl FnOnce() + Send + 'static) -> Self {
         let watched =
             Arc::new(Watched { end: Mutex::new(Some(Box::new(end))), alarms: Mutex::default() });
@@ -63,14 +63,14 @@ impl Watched {
     }
 }
 
-/// What tells one alarm from others.
+/// Identifies an alarm.
 type Key = (Instant, u64);
 
 #[derive(Default)]
 struct Alarms {
     calls: BTreeMap<Key, Call>,
     next: u64,
-    /// The process whose thread sees to them: one that was forked off does not have it.
+    /// The process whose thread handles the alarms. A forked process does not have that thread.
     seen_to_in: Option<u32>,
 }
 
@@ -85,7 +85,7 @@ fn set_alarm(time: Instant, call: impl FnOnce() + Send + 'static) -> Key {
     known.calls.insert(key, Box::new(call));
     if known.seen_to_in != Some(process::id()) {
         let thread = thread::Builder::new().name("mullama-late".to_owned()).spawn(see_to_alarms);
-        // Where there is no thread to be had, it is left to the engine's.
+        // If no thread can be started, only the engine's thread ends requests.
         known.seen_to_in = thread.is_ok().then(process::id);
     }
     drop(alarms);
@@ -95,11 +95,11 @@ fn set_alarm(time: Instant, call: impl FnOnce() + Send + 'static) -> Key {
 
 fn cancel_alarm(key: Key) {
     let call = lock(&ALARMS).as_mut().and_then(|alarms| alarms.calls.remove(&key));
-    // What the call owns may set alarms in turn when it is dropped.
+    // Values owned by the call may set alarms when they are dropped.
     drop(call);
 }
 
-/// Calls what is due, for as long as there is anything.
+/// Runs due calls until no alarm is left.
 fn see_to_alarms() {
     let mut alarms = lock(&ALARMS);
     loop {

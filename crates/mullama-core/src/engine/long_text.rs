@@ -1,8 +1,9 @@
-//! Long texts in parts that are tokenised each by itself, to the tokens that the engine makes of the whole.
+//! Splits long texts into parts that can be tokenised separately, with the same tokens as the engine's for the whole
+//! text.
 //!
-//! Some of the engine's loops take a time that grows with the square of a text: it counts the parts around special
-//! tokens from the beginning for each of them, and where a vocabulary of `SentencePiece` has no token for a character,
-//! it copies all tokens so far.
+//! Some loops of the engine take time quadratic in the length of the text: for each special token it recounts the parts
+//! from the beginning, and where a `SentencePiece` vocabulary has no token for a character, it copies all tokens so
+//! far.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
@@ -10,21 +11,21 @@ use std::ops::Range;
 use crate::Token;
 use aho_corasick::{AhoCorasick, MatchKind};
 
-/// How a vocabulary's texts may be cut.
+/// The places where texts of a vocabulary may be cut.
 pub(super) struct Cuts {
     specials: Vec<Special>,
     finder: AhoCorasick,
-    /// Characters that stand next to each other in a token. Only vocabularies that merge pairs have them.
+    /// Pairs of characters that are adjacent in some token. Set only for vocabularies that merge pairs.
     pairs: Option<HashSet<(char, char)>>,
 }
 
-/// A token that the engine looks for before it makes tokens of the rest.
+/// A token that the engine searches for before it tokenises the rest.
 pub(super) struct Special {
     pub token: Token,
     pub text: String,
-    /// What people write is not looked through for it.
+    /// Whether it is found only if special tokens are parsed, so not in text of users.
     pub is_markup: bool,
-    /// White space before it goes, and after it.
+    /// Whether white space before it, and after it, is stripped.
     pub strips: (bool, bool),
 }
 
@@ -36,7 +37,7 @@ pub(super) enum Part {
 }
 
 impl Cuts {
-    /// `merged`: the texts of all tokens, where pairs of tokens are merged in the order of their scores.
+    /// `merged` has the texts of all tokens if the vocabulary merges pairs of tokens in the order of their scores.
     pub fn new<'a>(
         mut specials: Vec<Special>,
         merged: Option<impl Iterator<Item = &'a str>>,
@@ -47,7 +48,7 @@ impl Cuts {
                 .map(|(one, other)| (as_merged(one), as_merged(other)))
                 .collect()
         });
-        // The longest first: the engine looks for them in this order.
+        // The longest first: the engine searches in this order.
         specials.sort_by_key(|special| std::cmp::Reverse(special.text.len()));
         let finder = AhoCorasick::builder()
             .match_kind(MatchKind::Standard)
@@ -56,8 +57,8 @@ impl Cuts {
         Self { specials, finder, pairs }
     }
 
-    /// The special tokens in a text and what is between them, as the engine finds them. Nothing where that depends
-    /// on an order that it does not tell.
+    /// Splits a text into its special tokens and the text between them, as the engine does. `None` if the result
+    /// depends on an order that the engine does not expose.
     pub fn parts(&self, text: &str, parse_special: bool) -> Option<Vec<Part>> {
         let mut found: BTreeMap<usize, Range<usize>> = BTreeMap::new();
         for occurrence in self.finder.find_overlapping_iter(text) {
@@ -66,7 +67,7 @@ impl Cuts {
             if special.is_markup && !parse_special {
                 continue;
             }
-            // With the white space that goes with it.
+            // Including the white space that it strips.
             let mut range = occurrence.range();
             if special.strips.0 {
                 range.start = text[..range.start].trim_end_matches(is_space).len();
@@ -75,7 +76,7 @@ impl Cuts {
                 range.end = text.len() - text[range.end..].trim_start_matches(is_space).len();
             }
             let length = special.text.len();
-            // The last one of each is enough: what overlaps an earlier one came before it.
+            // Only the last occurrence of each token need be compared: of several that overlap this one, it ends last.
             let same =
                 |other: &usize| self.specials[*other].text.len() == length && *other != index;
             if found.iter().any(|(other, before)| same(other) && before.end > range.start) {
@@ -98,7 +99,7 @@ impl Cuts {
         Some(parts)
     }
 
-    /// Parts of a text of at least so many bytes, but for the last, which no token reaches across.
+    /// Ranges of a text of at least `bytes` each, except the last, such that no token spans two of them.
     pub fn pieces<'a>(
         &'a self,
         text: &'a str,
@@ -129,7 +130,7 @@ impl Cuts {
 }
 
 impl Special {
-    /// Divides a part of a text at each place where this token is.
+    /// Splits a range of a text at each occurrence of this token.
     fn divide(&self, text: &str, range: Range<usize>, parts: &mut Vec<Part>) {
         let Range { mut start, end } = range;
         while let Some(at) = text[start..end].find(&self.text) {
@@ -152,12 +153,12 @@ impl Special {
     }
 }
 
-/// As C has it.
+/// White space as C defines it.
 fn is_space(character: char) -> bool {
     matches!(character, ' ' | '\t'..='\r')
 }
 
-/// What stands for a character while pairs are merged.
+/// The character that represents another while pairs are merged.
 fn as_merged(character: char) -> char {
     if character == ' ' { '\u{2581}' } else { character }
 }

@@ -35,7 +35,7 @@ pub struct DeviceShare {
 }
 
 impl DeviceShare {
-    /// Bytes in all.
+    /// Total bytes.
     pub fn total(&self) -> u64 {
         self.weights + self.kv + self.compute + self.draft + self.projector
     }
@@ -55,15 +55,15 @@ pub(crate) struct BufferShare {
 }
 
 impl BufferShare {
-    /// Reads the breakdown.
+    /// Parses the breakdown.
     pub fn read(breakdown: &str) -> Result<Vec<Self>> {
         serde_json::from_str(breakdown).map_err(|error| {
             Error::new(ErrorKind::Internal, format!("the memory breakdown is unreadable: {error}"))
         })
     }
 
-    /// What becomes of buffers that are only planned when they are allocated: the Vulkan backend makes each in
-    /// the machine's own memory larger than it was asked to (ggml-vulkan.cpp).
+    /// Adjusts the sizes of planned buffers to what will be allocated: the Vulkan backend allocates each buffer in
+    /// system RAM larger than requested (ggml-vulkan.cpp).
     pub fn allocated(mut self) -> Self {
         const MORE: u64 = 32;
         if self.buffer_type == "Vulkan_Host" {
@@ -76,7 +76,7 @@ impl BufferShare {
 }
 
 impl Placement {
-    /// Puts together the engine's breakdown of a context's memory and the layers that it told of.
+    /// Combines the engine's breakdown of a context's memory with the layers that it reported.
     pub(crate) fn new(shares: &[BufferShare], layers: &BTreeMap<String, u32>) -> Self {
         let mut devices: Vec<DeviceShare> = Vec::new();
         let mut share_of = |name: &str| -> usize {
@@ -87,7 +87,7 @@ impl Placement {
         };
         let mut additions = Vec::new();
         for share in shares {
-            // Memory that a GPU can read but the host owns is the host's.
+            // Memory that a GPU can access but the host owns counts as the host's.
             let name = share.device.as_deref().filter(|_| !share.host).unwrap_or(HOST);
             additions.push((share_of(name), share));
         }
@@ -106,7 +106,7 @@ impl Placement {
         placement
     }
 
-    /// The weights, without a context.
+    /// The weights only, without a context.
     pub(crate) fn weights_alone(mut self) -> Self {
         for share in &mut self.devices {
             (share.kv, share.compute) = (0, 0);
@@ -114,7 +114,7 @@ impl Placement {
         self.of_use()
     }
 
-    /// The context, on weights that are there anyhow, with so many bytes of outputs beside it.
+    /// The context only, without its weights, plus the given bytes of outputs in system RAM.
     pub(crate) fn context_alone(mut self, outputs: u64) -> Self {
         for share in &mut self.devices {
             (share.layers, share.weights) = (0, 0);
@@ -124,12 +124,12 @@ impl Placement {
         self.plus(Self { devices: vec![host] }).of_use()
     }
 
-    /// Bytes of weights in the machine's own memory.
+    /// Bytes of weights in system RAM.
     pub(crate) fn host_weights(&self) -> u64 {
         self.devices.iter().find(|share| share.name == HOST).map_or(0, |share| share.weights)
     }
 
-    /// With buffers to compute in that are as large as another's at least.
+    /// Raises each compute buffer to at least the size of another placement's.
     pub(crate) fn with_compute_of(mut self, other: &Self) -> Self {
         for share in &mut self.devices {
             let other = other.devices.iter().find(|other| other.name == share.name);
@@ -138,7 +138,7 @@ impl Placement {
         self
     }
 
-    /// What it grows to, by so many times what it has more than a smaller one.
+    /// Extrapolates KV cache and compute buffers: adds `times` the difference to a smaller placement.
     pub(crate) fn drawn_out(mut self, smaller: &Self, times: f64) -> Self {
         let grown = |bytes: u64, before: u64| {
             bytes.saturating_add((bytes.saturating_sub(before) as f64 * times) as u64)
@@ -151,7 +151,7 @@ impl Placement {
         self
     }
 
-    /// With a draft model beside it.
+    /// Adds a draft model.
     pub(crate) fn with_draft(self, draft: &Self) -> Self {
         let share = |share: &DeviceShare| DeviceShare {
             name: share.name.clone(),
@@ -180,7 +180,7 @@ impl Placement {
         self.devices.sort_by(|a, b| (a.name == HOST, &a.name).cmp(&(b.name == HOST, &b.name)));
     }
 
-    /// Both together.
+    /// The sum of both placements.
     pub(crate) fn plus(mut self, other: Self) -> Self {
         for added in other.devices {
             match self.devices.iter_mut().find(|share| share.name == added.name) {

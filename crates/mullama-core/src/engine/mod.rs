@@ -1,5 +1,5 @@
-//! The engine's objects, each owned by one Rust value: weights, vocabulary, adapters, contexts, and the
-//! threads that contexts are used by.
+//! Safe wrappers of the engine's objects, each owned by one Rust value: weights, vocabulary, adapters, contexts, and
+//! the threads that use the contexts.
 
 mod adapter;
 mod batch;

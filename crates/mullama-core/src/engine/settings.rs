@@ -1,4 +1,4 @@
-//! What a context is made with, every default settled.
+//! The settings of a context, with all defaults applied.
 
 use std::hash::{Hash, Hasher};
 
@@ -10,31 +10,31 @@ use crate::options::{ContextParams, FlashAttention, KvCacheType, check_range};
 use crate::runtime::{physical_cores, usable_threads};
 use crate::{Error, Result};
 
-/// The largest context that is chosen without being asked for.
+/// The largest context size chosen by default.
 const LARGEST_AUTOMATIC_CONTEXT: u32 = 8192;
 
-/// Most finished requests whose cells are kept.
+/// Largest number of finished requests whose cells are cached.
 const KEPT_SEQUENCES: u32 = 28;
 
 /// The same where each sequence takes memory of its own, used or not: a recurrent state, a sliding window. The
-/// scheduler needs these to copy states; what else is kept is in system RAM.
+/// scheduler needs them to copy states; everything else is cached in system RAM.
 const KEPT_STATES: u32 = 2;
 
 /// The engine rounds the cells of a sliding window up to a multiple of this (`llama_kv_cache_iswa`).
 const WINDOW_PADDING: u32 = 256;
 
-/// What a context gives for the tokens that it computes.
+/// The output of a context for the tokens that it computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Outputs {
-    /// Logits, for tokens that ask for them.
+    /// Logits, for tokens that request them.
     Logits,
-    /// The vector of each token.
+    /// The embedding of each token.
     Embeddings,
-    /// The classification head's scores of each sequence.
+    /// The scores of the classification head for each sequence.
     Scores,
 }
 
-/// Context parameters with every default settled.
+/// Context parameters with all defaults applied.
 #[derive(Debug, Clone)]
 pub(crate) struct ContextSettings {
     pub n_ctx: u32,
@@ -43,18 +43,18 @@ pub(crate) struct ContextSettings {
     pub n_threads: u32,
     pub n_threads_batch: u32,
     pub n_parallel: u32,
-    /// Most requests that wait.
+    /// Largest number of waiting requests.
     pub max_queue: u32,
     pub outputs: Outputs,
-    /// Most tokens that are kept for later requests.
+    /// Largest number of tokens cached for later requests.
     pub prefix_cache: u32,
-    /// Bytes for what leaves the KV cache and for checkpoints; none where the free memory decides.
+    /// Bytes for data evicted from the KV cache and for checkpoints; `None` derives it from the free memory.
     pub cache_ram: Option<usize>,
-    /// Tokens between checkpoints; 0 where none are made.
+    /// Tokens between checkpoints; 0 makes none.
     pub checkpoint_every: u32,
     /// Whether sliding windows have cells for the whole context.
     pub swa_full: bool,
-    /// How many times longer a step with a piece of a prompt may be than one without.
+    /// Limit of how many times longer a step with a part of a prompt may take than one without.
     pub max_stall: f32,
     pub type_k: KvCacheType,
     pub type_v: KvCacheType,
@@ -62,12 +62,12 @@ pub(crate) struct ContextSettings {
     pub flash_attention: FlashAttention,
     pub rope_freq_base: f32,
     pub rope_freq_scale: f32,
-    /// Whether to compute once before the context is ready; by default where a GPU is used.
+    /// Whether to run a computation before the context is ready; by default if a GPU is used.
     pub warmup: Option<bool>,
 }
 
 impl ContextSettings {
-    /// Settles the defaults for a model that was trained with `n_ctx_train` tokens of context.
+    /// Applies the defaults for a model that was trained with a context of `n_ctx_train` tokens.
     pub fn resolve(params: &ContextParams, n_ctx_train: u32) -> Result<Self> {
         // SAFETY: a constant of the engine.
         let most_sequences = unsafe { sys::llama_max_parallel_sequences() } as u32;
@@ -110,14 +110,14 @@ impl ContextSettings {
             flash_attention,
             rope_freq_base: params.rope_freq_base.unwrap_or(0.0),
             rope_freq_scale: params.rope_freq_scale.unwrap_or(0.0),
-            // A software renderer takes half a minute over what a GPU does at once.
+            // A software renderer takes half a minute for what a GPU does at once.
             warmup: params.warmup.or_else(|| {
                 std::env::var("MULLAMA_WARMUP").is_ok_and(|value| value == "0").then_some(false)
             }),
         })
     }
 
-    /// The context of a draft model beside this one. What is guessed is taken back, which windows do not allow.
+    /// The settings of a draft model's context. Guesses are taken back, which short windows do not allow.
     pub fn of_draft(&self) -> Self {
         Self {
             swa_full: true,
@@ -134,16 +134,16 @@ impl ContextSettings {
         [self.n_threads, self.n_threads_batch].map(usable_threads)
     }
 
-    /// Sequences of requests that run, and of so many that are kept.
+    /// Number of sequences for running requests plus `kept` cached ones, within the engine's limit.
     fn n_sequences(&self, kept: u32) -> u32 {
         // SAFETY: a constant of the engine.
         let most = unsafe { sys::llama_max_parallel_sequences() } as u32;
         (self.n_parallel + kept).min(most)
     }
 
-    /// The model's sliding window, where it has fewer cells than the context.
+    /// The model's sliding window, if it has fewer cells than the context.
     pub(super) fn short_window(&self, weights: &Weights) -> Option<Window> {
-        // Embeddings are computed in one piece, which a window need not hold.
+        // Embeddings are computed in one piece, which can be longer than a window.
         let wanted = !self.swa_full && self.outputs == Outputs::Logits;
         let window = weights.window().filter(|_| wanted)?;
         let cells = window.size.saturating_mul(self.n_sequences(KEPT_STATES));
@@ -161,12 +161,12 @@ impl ContextSettings {
         // SAFETY: a plain struct of defaults.
         let mut raw = unsafe { sys::llama_context_default_params() };
         raw.n_ctx = self.n_ctx;
-        // All that run have a token in a step.
+        // Each running request has a token in a step.
         raw.n_batch = self.n_batch.max(self.n_parallel);
         raw.n_ubatch = self.n_ubatch;
         raw.n_seq_max = self.n_sequences(kept);
         raw.swa_full = !has_short_windows;
-        // The engine plans for so many outputs: one of each sequence, or of each guess.
+        // The engine plans buffers for this number of outputs: one per sequence, or per guess.
         raw.n_outputs_max = match self.outputs {
             Outputs::Logits if !weights.has_state() => self.n_sequences(KEPT_SEQUENCES),
             _ => raw.n_seq_max,
@@ -185,20 +185,20 @@ impl ContextSettings {
         raw.no_perf = true;
         if self.outputs != Outputs::Logits {
             raw.embeddings = true;
-            // The engine would pool what it computes at once, which need not be all of a text.
+            // The engine would pool each batch separately, but a batch may contain only part of a text.
             raw.pooling_type = match self.outputs {
                 Outputs::Scores => sys::LLAMA_POOLING_TYPE_RANK,
                 _ => sys::LLAMA_POOLING_TYPE_NONE,
             };
             raw.n_outputs_max = self.n_batch;
         }
-        // All sequences share one pool of cells: none is cut off before the pool is full.
+        // All sequences share one pool of cells, so none is limited before the pool is full.
         raw.kv_unified = true;
         raw
     }
 }
 
-/// What decides how much memory a context takes.
+/// Hashes everything that decides how much memory a context takes.
 impl Hash for ContextSettings {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let Self {

@@ -1,4 +1,4 @@
-//! Special tokens in texts: what a template writes are tokens, and what people write is text.
+//! Special tokens in prompts: text of a template may contain them, text of users is plain text.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -9,30 +9,31 @@ use mullama_sys as sys;
 use super::vocab::Vocab;
 use crate::{Result, Token};
 
-/// The tokens of a vocabulary that are no text: they mark turns, tools and the like.
+/// The control tokens of a vocabulary: they mark turns, tools and so on, and are not text.
 pub(crate) struct Specials {
     finder: AhoCorasick,
     texts: Vec<Special>,
-    /// What they begin with, but for their whole texts.
+    /// All proper prefixes of their texts.
     beginnings: HashSet<String>,
 }
 
 struct Special {
     text: String,
-    /// The tokenizer takes white space before it away, and after it.
+    /// Whether the tokenizer strips white space before it, and after it.
     strips: (bool, bool),
 }
 
-/// A text of which parts are what people wrote, where special tokens mean nothing.
+/// A text with ranges written by users, in which special tokens are plain text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Prompt {
     pub text: String,
-    /// Special tokens that people wrote, in order; what is empty is a place that no special token reaches across.
+    /// Ranges of special tokens that users wrote, in order. An empty range marks a boundary that no special token may
+    /// span.
     pub written: Vec<Range<usize>>,
 }
 
 impl Prompt {
-    /// The parts between the places where a character is.
+    /// Splits the prompt at each occurrence of a character.
     pub fn split(&self, at: char) -> Vec<Self> {
         let mut start = 0;
         let parts = self.text.split(at).map(|text| {
@@ -82,20 +83,20 @@ impl Specials {
         &self.texts[index].text
     }
 
-    /// Where special tokens are in a text, and which.
+    /// Finds the special tokens in a text: their ranges and their indices.
     pub fn find(&self, text: &str) -> impl Iterator<Item = (Range<usize>, usize)> {
         self.finder.find_iter(text).map(|found| (found.range(), found.pattern().as_usize()))
     }
 
-    /// Whether a text ends with the beginning of a special token.
+    /// Whether a text ends with a proper prefix of a special token.
     pub fn is_begun_by(&self, text: &str) -> bool {
         let longest = self.texts.iter().map(|special| special.text.len()).max().unwrap_or_default();
         let ends = text.char_indices().rev().take_while(|(at, _)| text.len() - at < longest);
         ends.into_iter().any(|(at, _)| self.beginnings.contains(&text[at..]))
     }
 
-    /// The tokens of a prompt, for each of its parts: special tokens where its template has them, text where people
-    /// wrote.
+    /// The tokens of each part of a prompt. Special tokens of the template are parsed; text of users is tokenised as
+    /// plain text.
     pub fn tokenize(&self, vocab: &Vocab, prompt: &[Prompt]) -> Result<Vec<Vec<Token>>> {
         let mut all = Vec::with_capacity(prompt.len());
         let mut last = None;
@@ -109,7 +110,7 @@ impl Specials {
             for (index, part) in parts.into_iter().enumerate() {
                 let is_first = place == 0 && index == 0;
                 tokens.extend(vocab.tokenize(part.text, is_first, part.has_specials)?);
-                // What the vocabulary puts after a text comes after all of it.
+                // The token that the vocabulary adds after a text goes after the last part.
                 if is_first && vocab.adds_end() {
                     last = tokens.pop();
                 }
@@ -122,10 +123,10 @@ impl Specials {
         Ok(all)
     }
 
-    /// A prompt in parts that may be tokenised each by itself: they meet where special tokens are.
+    /// Splits a prompt into parts that can be tokenised separately: they are cut at special tokens.
     fn parts<'a>(&self, prompt: &'a Prompt) -> Vec<Part<'a>> {
         let Prompt { text, written } = prompt;
-        // Special tokens of the template: those between what people wrote.
+        // Special tokens of the template: those outside the ranges of users.
         let mut specials = Vec::new();
         let mut from = 0;
         for range in written.iter().chain([&(text.len()..text.len())]) {
@@ -136,7 +137,7 @@ impl Specials {
         }
         let mut parts = Vec::new();
         let mut written = written.iter().peekable();
-        // Where what is not yet in a part begins, and where the text after the last special token does.
+        // Start of the text that is not in a part yet, and end of the last special token.
         let (mut begin, mut start, mut strips) = (0, 0, false);
         let end = (text.len(), text.len(), usize::MAX);
         for (special_start, special_end, index) in specials.into_iter().chain([end]) {
@@ -195,15 +196,15 @@ mod tests {
         let text = |text| Part { text, has_specials: false };
         let markup = |text| Part { text, has_specials: true };
         for (prompt, written, parts) in [
-            // A person's in the middle.
+            // A user's special token in the middle.
             ("<a>x<a>y<a>z", vec![4..7], vec![markup("<a>"), text("x<a>y"), markup("<a>z")]),
             ("x<a>y", vec![1..4], vec![text("x<a>y")]),
             ("<a><a>", vec![3..6], vec![markup("<a>"), text("<a>")]),
             ("<a><a>", vec![0..3], vec![text("<a>"), markup("<a>")]),
-            // Half of one in each of two texts.
+            // One half in each of two texts.
             ("<a>x<a>", vec![5..5], vec![markup("<a>"), text("x<a>")]),
             ("<a>b", vec![3..3], vec![markup("<a>"), text("b")]),
-            // White space around a token that takes it away.
+            // White space around a token that strips it.
             ("<s> <a> <s> x", vec![4..7], vec![markup("<s>"), text("<a>"), markup("<s> x")]),
             (
                 "<a>1<a>2<a>3<a>4",

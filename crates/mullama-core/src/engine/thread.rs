@@ -1,4 +1,4 @@
-//! A thread that owns a context and does what it is told through a channel.
+//! A thread that owns a context and receives its orders through a channel.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,39 +12,38 @@ use super::closed::closed;
 use super::exit;
 use crate::{Error, ErrorKind, Result};
 
-/// What such a thread is asked for.
+/// A message to such a thread: a request or a command.
 pub(crate) trait Order: Send + 'static {
-    /// Tells whoever gave the order that it came too late.
+    /// Answers the sender of an order that arrived after the thread had ended.
     fn refuse(self);
 }
 
 enum Message<O> {
     Order(O),
-    /// The thread is to end when all that it has been given is done.
+    /// End the thread once all earlier orders are done.
     Finish,
-    /// The thread is to end now.
+    /// End the thread now.
     Stop,
 }
 
-/// The way to a thread; it ends when this is dropped.
+/// The handle of a thread. Dropping it stops the thread.
 pub(crate) struct OwnThread<O: Order> {
     messages: flume::Sender<Message<O>>,
-    /// The thread's own inbox, to empty when the thread is gone.
+    /// Another receiver of the thread's channel, used to drain it after the thread has ended.
     inbox: flume::Receiver<Message<O>>,
-    /// Set by the thread before it refuses what is left in its inbox.
+    /// Set by the thread before it refuses the remaining orders.
     ended: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// Disconnected when the thread has ended.
     gone: flume::Receiver<Infallible>,
-    /// How long to wait for it when it is told to stop; `None` for as long as it takes.
+    /// The longest time to wait for the thread to stop; `None` waits without a limit.
     patience: Option<Duration>,
 }
 
 impl<O: Order> OwnThread<O> {
-    /// Starts a thread that does `work` with the orders that arrive.
+    /// Starts a thread that runs `work` on the orders that arrive.
     ///
-    /// Where it is told to stop and does not in `patience`, it ends by itself some time later, with all that it
-    /// has.
+    /// If the thread does not stop within `patience`, it ends on its own later and frees everything it owns.
     pub fn start(
         name: &str,
         patience: Option<Duration>,
@@ -79,20 +78,20 @@ impl<O: Order> OwnThread<O> {
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
         self.messages.send(Message::Order(order)).map_err(|_| closed())?;
-        // Either the thread saw the order when it emptied its inbox, or this sees that it has ended:
-        // nobody is left waiting for a thread that is gone.
+        // Either the thread saw the order when it drained its channel, or this thread sees that it has ended. In both
+        // cases the sender gets an answer.
         if self.ended.load(Ordering::SeqCst) {
             refuse_all(&self.inbox);
         }
         Ok(())
     }
 
-    /// Waits until all orders are carried out and the thread has ended.
+    /// Waits until all orders are done and the thread has ended.
     pub fn finish(&self) {
         self.end(Message::Finish, None);
     }
 
-    /// Has the thread give up what it does, and waits until it has ended, if that does not take too long.
+    /// Makes the thread abandon its work and waits until it has ended, for at most `patience`.
     pub fn stop(&self) {
         self.end(Message::Stop, self.patience);
     }
@@ -109,7 +108,7 @@ impl<O: Order> OwnThread<O> {
     }
 }
 
-/// Waits for a thread that holds on to the other end.
+/// Waits until the thread drops its end of the channel. Returns false on a timeout.
 fn has_ended_within(gone: &flume::Receiver<Infallible>, patience: Duration) -> bool {
     gone.recv_timeout(patience) == Err(flume::RecvTimeoutError::Disconnected)
 }
@@ -120,7 +119,7 @@ impl<O: Order> Drop for OwnThread<O> {
     }
 }
 
-/// Answers what came too late.
+/// Refuses all orders left in the channel.
 fn refuse_all<O: Order>(inbox: &flume::Receiver<Message<O>>) {
     for message in inbox.drain() {
         if let Message::Order(order) = message {
@@ -129,47 +128,47 @@ fn refuse_all<O: Order>(inbox: &flume::Receiver<Message<O>>) {
     }
 }
 
-/// What such a thread does: steps, between which it takes orders.
+/// The work of such a thread: steps, with orders accepted in between.
 pub(crate) trait Serve {
     type Order: Order;
 
-    /// Whether there is nothing to do.
+    /// Whether there is no work.
     fn is_idle(&self) -> bool;
 
-    /// Takes an order. Gives until when the next step is to wait for more of them.
+    /// Accepts an order. Returns the time until which the next step waits for more orders.
     fn accept(&mut self, order: Self::Order) -> Option<Instant>;
 
-    /// Ends what was cancelled, and what nobody waits for any more.
+    /// Ends requests that are cancelled or whose caller is gone.
     fn drop_cancelled(&mut self);
 
-    /// Advances everything that is under way. It may be called when nothing is.
+    /// Advances everything in progress. May be called when there is no work.
     fn step(&mut self) -> Result<()>;
 
-    /// A step failed: everything that was in it ends with the error.
+    /// Ends everything that took part in a failed step with its error.
     fn fail_all(&mut self, error: &Error);
 
-    /// The thread ends: so does everything that is left.
+    /// Ends everything that is left, because the thread ends.
     fn close(&mut self);
 }
 
-/// Where a thread hears of its orders.
+/// The receiving end of the thread's channel.
 pub(crate) struct Inbox<O> {
     messages: flume::Receiver<Message<O>>,
-    /// Whether the thread ends when all is done.
+    /// Whether the thread ends once all work is done.
     is_finishing: bool,
 }
 
-/// What a thread hears next.
+/// The result of waiting for a message.
 enum Heard<O> {
     Order(O),
-    /// Nothing has arrived.
+    /// No message has arrived.
     Nothing,
-    /// It is time to end: the thread was told to, or nobody is left who could ask for anything.
+    /// The thread must end: it was stopped, has finished, or all senders are gone.
     End,
 }
 
 impl<O: Order> Inbox<O> {
-    /// Works until told to stop, or until nobody is left who could ask for anything.
+    /// Works until the thread is stopped or has finished, or all senders are gone.
     pub fn serve(mut self, mut work: impl Serve<Order = O>) {
         while self.receive(&mut work) {
             work.drop_cancelled();
@@ -180,7 +179,8 @@ impl<O: Order> Inbox<O> {
         work.close();
     }
 
-    /// Hands on what has arrived; waits where there is nothing else to do. False when it is time to end.
+    /// Passes the orders that have arrived to `work`; blocks while `work` is idle. Returns false if the thread is to
+    /// end.
     fn receive(&mut self, work: &mut impl Serve<Order = O>) -> bool {
         let mut deadline = None;
         loop {
@@ -192,8 +192,7 @@ impl<O: Order> Inbox<O> {
         }
     }
 
-    /// The next order. A thread that has nothing to do waits for it; one that has, not at all or until
-    /// `deadline`.
+    /// The next order. Blocks if the thread is idle; otherwise waits until `deadline`, or not at all.
     fn next(&mut self, is_idle: bool, deadline: Option<Instant>) -> Heard<O> {
         loop {
             let received = match deadline {
@@ -212,7 +211,7 @@ impl<O: Order> Inbox<O> {
     }
 }
 
-/// What one thread writes, to be read from anywhere.
+/// A value that one thread writes and any thread reads.
 #[derive(Default)]
 pub(crate) struct Shared<T>(Arc<Mutex<T>>);
 

@@ -8,7 +8,7 @@ use sys::shim::CreatePool;
 
 use crate::Result;
 
-/// The functions of the CPU module that make and free thread pools.
+/// The functions of the CPU module that create and free thread pools.
 pub(super) struct ThreadPoolApi {
     new: CreatePool,
     free: FreeThreadPool,

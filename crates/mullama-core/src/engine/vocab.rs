@@ -1,4 +1,4 @@
-//! Text to tokens and back.
+//! Conversion of text to tokens and back.
 
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -12,19 +12,19 @@ use super::long_text::{Cuts, Part, Special};
 use super::weights::Weights;
 use crate::{Error, ErrorKind, Result, Token};
 
-/// The vocabulary of a model. It is part of the weights, and keeps them alive.
+/// The vocabulary of a model. It is part of the weights and keeps them alive.
 #[derive(Clone)]
 pub(crate) struct Vocab {
     weights: Arc<Weights>,
     ends_of_generation: Arc<[Token]>,
     control: Arc<[Token]>,
-    /// Whether the engine's tokenizer comes to an end.
+    /// Whether the engine's tokenizer terminates on every text.
     ends: bool,
-    /// Where long texts may be cut, found out for the first of them.
+    /// Where long texts may be cut; computed for the first of them.
     cuts: Arc<OnceLock<Cuts>>,
 }
 
-/// Bytes of a text that is tokenised in parts, and of a part.
+/// Length in bytes from which a text is tokenised in parts, and length of a part.
 const LONG: usize = 8 << 10;
 const PART: usize = 4 << 10;
 
@@ -53,8 +53,8 @@ impl Vocab {
         unsafe { sys::llama_vocab_type(self.as_ptr()) }
     }
 
-    /// Whether each byte that a token begins with is a token: where a text goes on otherwise than all tokens of such
-    /// a byte, the engine's tokenizer of RWKV begins again, without end.
+    /// Whether each byte that starts a token is also a token by itself. Otherwise the engine's RWKV tokenizer can loop
+    /// forever: it restarts where a text matches none of the tokens that start with such a byte.
     fn has_what_tokens_begin_with(&self) -> bool {
         let (mut first, mut alone) = ([false; 256], [false; 256]);
         let mut piece = Vec::new();
@@ -73,13 +73,13 @@ impl Vocab {
         unsafe { sys::llama_model_get_vocab(self.weights.as_ptr()) }
     }
 
-    /// How many tokens there are.
+    /// Number of tokens.
     pub fn len(&self) -> usize {
         // SAFETY: a valid vocabulary.
         unsafe { sys::llama_vocab_n_tokens(self.as_ptr()) }.max(0) as usize
     }
 
-    /// The tokens with which a model says that it is done.
+    /// The tokens that end generation.
     pub fn ends_of_generation(&self) -> &[Token] {
         &self.ends_of_generation
     }
@@ -88,35 +88,35 @@ impl Vocab {
         self.ends_of_generation.contains(&token)
     }
 
-    /// Whether a token is no text: it marks turns, tools and the like.
+    /// Whether a token is a control token: it marks turns, tools and so on, and is not text.
     pub fn is_control(&self, token: Token) -> bool {
-        // SAFETY: there is a tokenizer, without which the engine would end the process.
+        // SAFETY: the model has a tokenizer; without one the engine would abort the process.
         self.has_tokenizer() && unsafe { sys::llama_vocab_is_control(self.as_ptr(), token) }
     }
 
-    /// The tokens that are no text.
+    /// All control tokens.
     pub fn control_tokens(&self) -> &[Token] {
         &self.control
     }
 
-    /// What kind of token one is: `LLAMA_TOKEN_ATTR_*`.
+    /// The attributes of a token: `LLAMA_TOKEN_ATTR_*`.
     pub fn attributes(&self, token: Token) -> sys::llama_token_attr {
         if !self.has_tokenizer() {
-            // The engine would end the process.
+            // The engine would abort the process.
             return 0;
         }
         // SAFETY: a valid vocabulary; the token is in range.
         unsafe { sys::llama_vocab_get_attr(self.as_ptr(), token) }
     }
 
-    /// Whether the tokenizer takes white space before a special token away, and after it.
+    /// Whether the tokenizer strips white space before a special token, and after it.
     pub fn strips(&self, token: Token) -> (bool, bool) {
         let kind = self.attributes(token);
         let has = |attribute| kind & attribute != 0;
         (has(sys::LLAMA_TOKEN_ATTR_LSTRIP), has(sys::LLAMA_TOKEN_ATTR_RSTRIP))
     }
 
-    /// Tokens that the model's file asks never to generate.
+    /// Tokens that the model's file declares never to be generated.
     pub fn suppressed(&self) -> &[Token] {
         let mut count = 0;
         // SAFETY: pointer and count describe an array that lives as long as the vocabulary.
@@ -129,13 +129,13 @@ impl Vocab {
         }
     }
 
-    /// Whether a token is put after a text, where the tokens around one are asked for.
+    /// Whether the vocabulary adds a token after a text when special tokens are requested.
     pub fn adds_end(&self) -> bool {
         // SAFETY: a valid vocabulary.
         unsafe { sys::llama_vocab_get_add_eos(self.as_ptr()) }
     }
 
-    /// Refuses an id that is not in the vocabulary.
+    /// Returns an error for an id outside the vocabulary.
     pub fn check(&self, token: Token) -> Result<()> {
         if usize::try_from(token).is_ok_and(|index| index < self.len()) {
             return Ok(());
@@ -147,7 +147,7 @@ impl Vocab {
         .with_context("token", token))
     }
 
-    /// `add_special` adds the special tokens that the model expects around a text; `parse_special`
+    /// Tokenises a text. `add_special` adds the special tokens that the model expects around a text; `parse_special`
     /// parses special tokens written in the text.
     pub fn tokenize(
         &self,
@@ -183,14 +183,14 @@ impl Vocab {
         })?
     }
 
-    /// The text of a token as the vocabulary has it, where it is one.
+    /// The text of a token as stored in the vocabulary, if it is valid UTF-8 and not empty.
     fn text(&self, token: Token) -> Option<&str> {
         // SAFETY: a valid vocabulary, a token in its range; the text lives as long as the vocabulary.
         let text = unsafe { CStr::from_ptr(sys::llama_vocab_get_text(self.as_ptr(), token)) };
         text.to_str().ok().filter(|text| !text.is_empty())
     }
 
-    /// Where long texts may be cut.
+    /// Finds the places where long texts may be cut.
     fn find_cuts(&self) -> Cuts {
         let tokens = || 0..self.len() as Token;
         let markup = sys::LLAMA_TOKEN_ATTR_CONTROL | sys::LLAMA_TOKEN_ATTR_UNKNOWN;
@@ -211,7 +211,7 @@ impl Vocab {
         Cuts::new(specials.collect(), merged)
     }
 
-    /// The same tokens in a time that grows with the text, and not with its square.
+    /// Tokenises in time linear in the length of the text, not quadratic. The tokens are the same.
     fn tokenize_in_parts(
         &self,
         text: &str,
@@ -228,7 +228,7 @@ impl Vocab {
         let has_begin = unsafe { sys::llama_vocab_get_add_bos(self.as_ptr()) };
         let before = if around.len() == 1 { usize::from(has_begin) } else { around.len() / 2 };
         let mut tokens = around[..before].to_vec();
-        // How many tokens a character is that begins a text.
+        // Number of tokens of a character at the start of a text.
         let mut counts = HashMap::new();
         for part in parts {
             let range = match part {
@@ -240,8 +240,8 @@ impl Vocab {
             };
             let text = &text[range];
             for piece in cuts.pieces(text, bytes) {
-                // The engine may put a space before each text. It goes with the last character before the piece,
-                // which no token joins with what follows.
+                // The engine may add a space before each text. The last character before the piece is therefore
+                // tokenised with it: no token joins it to what follows.
                 let Some((at, last)) = text[..piece.start].char_indices().next_back() else {
                     tokens.extend(self.tokenize_here(&text[piece], false, false)?);
                     continue;
@@ -261,15 +261,15 @@ impl Vocab {
         Ok(tokens)
     }
 
-    /// Bytes of stack that tokenising a text takes at most. Texts of BPE vocabularies are cut by regular
-    /// expressions first, and those of libstdc++ recurse for each character of a match. None of the engine's
-    /// goes on after a line's end but with what separates lines.
+    /// Bytes of stack that tokenising a text needs at most. BPE vocabularies first split texts with regular
+    /// expressions, and those of libstdc++ recurse for each character of a match. After the end of a line, the engine's
+    /// expressions match only white space.
     fn stack_for(&self, text: &str) -> Result<usize> {
-        /// Measured: 320 on x86-64.
+        /// Bytes per character. Measured: 320 on x86-64.
         const EACH: usize = 640;
-        /// What everything else takes.
+        /// Bytes for everything else.
         const ANY: usize = 64 << 10;
-        /// Characters: more would take more than 1.3 GB.
+        /// Characters per line; more would need more than 1.3 GB.
         const MAX_LINE: usize = 4_000_000;
         if self.kind() != sys::LLAMA_VOCAB_TYPE_BPE {
             return Ok(ANY);
@@ -290,8 +290,8 @@ impl Vocab {
         add_special: bool,
         parse_special: bool,
     ) -> Result<Vec<Token>> {
-        // A token covers at least a byte in nearly every text; where the guess is too small, the
-        // engine answers with what it needs.
+        // Nearly every token covers at least one byte. If the buffer is too small, the engine returns the required
+        // size.
         let mut tokens = vec![0; text.len() + 16];
         loop {
             // SAFETY: a valid vocabulary.
@@ -317,11 +317,10 @@ impl Vocab {
         }
     }
 
-    /// The tokens before a prefix, before a suffix, and before what is to be between them, where the vocabulary has
-    /// such.
+    /// The infill tokens that precede the prefix, the suffix and the middle, if the vocabulary has them.
     fn infill_tokens(&self) -> Option<[Token; 3]> {
         let vocab = self.as_ptr();
-        // SAFETY: a valid vocabulary; plain questions.
+        // SAFETY: a valid vocabulary; read-only calls.
         let tokens = unsafe {
             [
                 sys::llama_vocab_fim_pre(vocab),
@@ -332,7 +331,7 @@ impl Vocab {
         tokens.iter().all(|&token| self.check(token).is_ok()).then_some(tokens)
     }
 
-    /// A prompt that asks for what is between two texts.
+    /// Builds a prompt that asks for the text between a prefix and a suffix.
     pub fn infill(&self, prefix: &[Token], suffix: &str) -> Result<Vec<Token>> {
         let [before_prefix, before_suffix, before_middle] =
             self.infill_tokens().ok_or_else(|| {
@@ -342,7 +341,7 @@ impl Vocab {
                     .with_hint("use a model that was trained for code completion")
             })?;
         let suffix = self.tokenize(suffix, false, false)?;
-        // SAFETY: a valid vocabulary; plain questions.
+        // SAFETY: a valid vocabulary; read-only calls.
         let begin = unsafe {
             sys::llama_vocab_get_add_bos(self.as_ptr()).then(|| sys::llama_vocab_bos(self.as_ptr()))
         };
@@ -357,10 +356,10 @@ impl Vocab {
             .collect())
     }
 
-    /// The tokens that stand between two texts, where the vocabulary has such.
+    /// The tokens that separate two texts, if the vocabulary has any.
     pub fn pair_separators(&self) -> Vec<Token> {
         let vocab = self.as_ptr();
-        // SAFETY: a valid vocabulary; plain questions.
+        // SAFETY: a valid vocabulary; read-only calls.
         let (eos, sep) = unsafe {
             (
                 self.adds_end().then(|| sys::llama_vocab_eos(vocab)),
@@ -370,16 +369,15 @@ impl Vocab {
         eos.into_iter().chain(sep).filter(|&token| self.check(token).is_ok()).collect()
     }
 
-    /// Whether text can be made of tokens, and tokens of text: of models that lack a tokenizer, tokens
-    /// are all that there is.
+    /// Whether text can be converted to tokens and back. Models without a tokenizer work with token ids only.
     fn has_tokenizer(&self) -> bool {
         self.kind() != sys::LLAMA_VOCAB_TYPE_NONE
     }
 
-    /// The bytes of one token; those of a special token only where `special` is set.
+    /// Writes the bytes of one token to `piece`; those of a special token only if `special` is set.
     pub fn piece(&self, token: Token, special: bool, piece: &mut Vec<u8>) {
         if !self.has_tokenizer() {
-            // The engine would end the process.
+            // The engine would abort the process.
             piece.clear();
             return;
         }
@@ -400,7 +398,7 @@ impl Vocab {
                 piece.truncate(length);
                 return;
             }
-            // A negative answer is the size to come back with.
+            // A negative result is the required size.
             piece.resize(length.unsigned_abs() as usize, 0);
         }
     }
@@ -411,7 +409,7 @@ impl Vocab {
         }
         // SAFETY: a valid vocabulary.
         let begin = unsafe { sys::llama_vocab_bos(self.as_ptr()) };
-        // The engine leaves the space that a vocabulary puts before a text only where no such token is.
+        // The engine removes the space that a vocabulary adds before a text only if this token does not precede it.
         let tokens = tokens.strip_prefix(&[begin]).filter(|_| skip_special).unwrap_or(tokens);
         let mut bytes = vec![0_u8; tokens.len() * 8 + 16];
         loop {
@@ -429,7 +427,7 @@ impl Vocab {
             if let Ok(length) = usize::try_from(length) {
                 bytes.truncate(length);
                 let text = String::from_utf8_lossy(&bytes).into_owned();
-                // Words of these begin with a space, the first one, too.
+                // In these vocabularies every word begins with a space, including the first.
                 let is_of_words = self.kind() == sys::LLAMA_VOCAB_TYPE_WPM;
                 return Ok(match text.strip_prefix(' ') {
                     Some(rest) if skip_special && is_of_words => rest.to_owned(),
@@ -441,7 +439,7 @@ impl Vocab {
     }
 }
 
-/// Characters of the longest line, with the white space and the empty lines after it.
+/// Number of characters of the longest line, including the white space and empty lines after it.
 fn longest_line(text: &str) -> usize {
     let (mut longest, mut length, mut ended) = (0, 0, false);
     for character in text.chars() {
@@ -455,7 +453,7 @@ fn longest_line(text: &str) -> usize {
     longest
 }
 
-/// The engine's tokenizer failed: its vocabulary lacks what the tokenizer relies on.
+/// Maps a failure of the engine's tokenizer, whose vocabulary lacks something the tokenizer relies on.
 #[allow(clippy::needless_pass_by_value, reason = "the shape that `map_err` wants")]
 fn unusable(reason: String) -> Error {
     match Failure::of(&reason).kind(ErrorKind::InvalidModel) {
@@ -487,7 +485,7 @@ mod tests {
         Vocab::new(Arc::new(weights))
     }
 
-    /// What is put together at random: what tokens begin with, what no token has, special tokens and their parts.
+    /// Fragments combined at random: starts of tokens, text without a token, special tokens and their parts.
     const PARTS: [&str; 30] = [
         "a", "th", "the", "in", " ", "  ", "    ", "\n", "\n\n", "\n\n\n", "\t", "\r\n", "中",
         "中国", "你好", "😀", "é", "e\u{301}", "\u{2581}", "<|mark|>", "<|mark", "[x]", "</s>",

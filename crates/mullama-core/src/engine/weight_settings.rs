@@ -1,4 +1,4 @@
-//! What weights are loaded with.
+//! The settings that weights are loaded with.
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_char};
@@ -16,29 +16,29 @@ use crate::{Error, Result};
 /// The tensors of a mixture's experts (llama.cpp's `LLM_FFN_EXPS_REGEX`).
 const EXPERTS: &str = "\\.ffn_(up|down|gate|gate_up)_(ch|)exps";
 
-/// The layers whose experts stay in the machine's own memory.
+/// The layers whose experts stay in system RAM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum HostExperts {
-    /// Those of all layers.
+    /// All layers.
     All,
-    /// Those of so many, from the first on.
+    /// The given number of layers, counted from the first.
     First(u32),
 }
 
-/// Model parameters with every name resolved and every default settled. What was left open has its widest
-/// meaning: all layers, all GPUs.
+/// Model parameters with all names resolved and all defaults applied. Unset values have their widest meaning: all
+/// layers, all GPUs.
 #[derive(Clone)]
 pub(crate) struct WeightSettings {
-    /// What there is, which is held for as long as the weights are.
+    /// The known devices, which stay alive as long as the weights.
     pub devices: DeviceSet,
     /// The GPUs that may be used, in the order in which they are filled.
     pub gpus: Vec<Handle>,
-    /// Layers on GPUs, counted from the last; none means all.
+    /// Layers on GPUs, counted from the last; `None` means all.
     pub n_gpu_layers: Option<u32>,
     pub split_mode: SplitMode,
-    /// An index into `gpus`.
+    /// Index into `gpus`.
     pub main_gpu: u32,
-    /// A share for each GPU; none means by free memory.
+    /// A share for each GPU; `None` divides by free memory.
     pub tensor_split: Option<Vec<f32>>,
     pub host_experts: HostExperts,
     /// Kernels for the processor; none means those of `MULLAMA_KERNELS`.
@@ -47,14 +47,14 @@ pub(crate) struct WeightSettings {
     pub use_mlock: bool,
     pub check_tensors: bool,
     pub vocab_only: bool,
-    /// Values in place of the file's.
+    /// Values that override those of the file.
     pub metadata: BTreeMap<String, Value>,
-    /// Patterns over the names of tensors, and where those that match go: none is the machine's own memory.
+    /// Patterns for names of tensors, and the device of those that match; `None` is system RAM.
     tensor_overrides: Vec<(CString, Option<Handle>)>,
 }
 
 impl WeightSettings {
-    /// Checks the options against the devices that there are.
+    /// Checks the options against the available devices.
     pub fn resolve(params: &ModelParams, devices: &DeviceSet) -> Result<Self> {
         params.check()?;
         kernels::check(params.cpu_kernels)?;
@@ -112,8 +112,8 @@ impl WeightSettings {
         Ok(())
     }
 
-    /// The patterns over tensors, with their devices, in the order in which they are tried: a user's own come
-    /// before the experts'.
+    /// The patterns for tensors with their devices, in the order in which they are tried: the user's before those of
+    /// the experts.
     fn patterns(&self) -> Vec<(CString, Option<Handle>)> {
         let experts = |prefix: String| {
             (CString::new(prefix + EXPERTS).expect("the pattern has no NUL"), None)
@@ -128,18 +128,18 @@ impl WeightSettings {
         patterns
     }
 
-    /// Whether single tensors are put elsewhere than their layer.
+    /// Whether some tensors are placed on another device than their layer.
     pub fn has_overrides(&self) -> bool {
         !self.tensor_overrides.is_empty()
     }
 
-    /// The engine's form, which is to be used before these settings change.
+    /// The engine's form of the settings, which borrows from them.
     pub(super) fn raw(&self) -> Result<RawWeightSettings<'_>> {
         self.check_patterns()?;
         let metadata = raw_metadata(&self.metadata)?;
         let mut gpus = self.gpus.clone();
         if self.n_gpu_layers == Some(0) {
-            // A GPU without layers would still be lent to long prompts.
+            // The engine would still use a GPU without layers for long prompts.
             let is_named = |gpu| self.tensor_overrides.iter().any(|(_, to)| *to == Some(gpu));
             gpus.retain(|&gpu| is_named(gpu));
         }
@@ -177,7 +177,7 @@ impl WeightSettings {
         params.n_gpu_layers =
             self.n_gpu_layers.map_or(-1, |layers| i32::try_from(layers).unwrap_or(i32::MAX));
         params.split_mode = match self.split_mode {
-            // With one GPU, or none, there is nothing to divide.
+            // With fewer than two GPUs there is nothing to split.
             SplitMode::Row | SplitMode::Tensor if gpus.len() < 2 => sys::LLAMA_SPLIT_MODE_LAYER,
             SplitMode::None => sys::LLAMA_SPLIT_MODE_NONE,
             SplitMode::Layer => sys::LLAMA_SPLIT_MODE_LAYER,
@@ -207,8 +207,8 @@ impl WeightSettings {
     }
 }
 
-/// What decides where the weights go and what they take, by the names of devices, so that it is the same in
-/// another process.
+/// Hashes everything that decides where the weights are placed and how much memory they take. Devices are hashed by
+/// name, so the result is the same in every process.
 impl Hash for WeightSettings {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let Self {
@@ -245,13 +245,13 @@ type PointedTo = (
 
 /// The engine's form of the settings.
 pub(super) struct RawWeightSettings<'a> {
-    /// Points into what is beside it.
+    /// Points into the fields below.
     pub params: sys::llama_model_params,
     _pointed_to: PointedTo,
     _settings: PhantomData<&'a WeightSettings>,
 }
 
-/// The user's own overrides, with the devices that they name.
+/// The user's overrides, with the devices that they name.
 fn resolve_overrides(
     params: &ModelParams,
     devices: &DeviceSet,
@@ -277,7 +277,7 @@ fn resolve_overrides(
     params.tensor_overrides.iter().flat_map(|overrides| &overrides.0).map(resolve).collect()
 }
 
-/// Shares for so many GPUs.
+/// Checks the shares of the given number of GPUs.
 fn check_split(shares: &[f32], gpus: usize) -> Result<()> {
     let problem = |what: String| Err(Error::option("tensor_split", what));
     if shares.iter().any(|share| !share.is_finite() || *share < 0.0) {
@@ -298,12 +298,12 @@ fn check_split(shares: &[f32], gpus: usize) -> Result<()> {
     Ok(())
 }
 
-/// The engine's form of the overrides, closed by one with an empty key.
+/// The engine's form of the overrides, terminated by one with an empty key.
 fn raw_metadata(values: &BTreeMap<String, Value>) -> Result<Vec<sys::llama_model_kv_override>> {
     let problem =
         |key: &str, what: &str| Error::option("metadata_overrides", format!("`{key}`: {what}"));
     let fill = |target: &mut [c_char], text: &str| {
-        // One byte is kept for the closing NUL.
+        // One byte is reserved for the terminating NUL.
         let fits = text.len() < target.len() && !text.contains('\0');
         for (to, from) in target.iter_mut().zip(text.bytes()) {
             *to = from as c_char;

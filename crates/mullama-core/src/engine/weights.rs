@@ -1,4 +1,4 @@
-//! A model's weights in memory, and what its file says about them.
+//! A model's weights in memory, and the metadata of its file.
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_char, c_void};
@@ -18,16 +18,16 @@ use crate::options::Lora;
 use crate::runtime::log as logging;
 use crate::{Error, ErrorKind, Result};
 
-/// The engine's model. Read-only once loaded, and so shared freely between threads.
+/// The engine's model. It is read-only once loaded, so threads share it freely.
 pub(crate) struct Weights {
     model: Owned,
-    /// Layers by the name of their device, as the engine reports them.
+    /// Number of layers by device name, as reported by the engine.
     pub layers: BTreeMap<String, u32>,
-    /// Whether nothing was read but the header: such weights are for dry runs.
+    /// Whether only the header was read. Such weights are for dry runs.
     pub is_metadata_only: bool,
-    /// What they were loaded with. It holds what they may lie on.
+    /// The settings that they were loaded with. They keep the devices alive.
     pub settings: WeightSettings,
-    /// The adapters that have been read for it.
+    /// The adapters loaded for this model.
     pub adapters: Adapters,
 }
 
@@ -37,7 +37,7 @@ unsafe impl Send for Weights {}
 // SAFETY: as above.
 unsafe impl Sync for Weights {}
 
-/// The engine's model, with what it may lie on.
+/// The engine's model, with the devices that it may be on.
 struct Owned {
     model: NonNull<sys::llama_model>,
     devices: DeviceSet,
@@ -48,36 +48,35 @@ impl Drop for Owned {
         let freed = Freed(self.model, self.devices.clone());
         match self.devices.patience() {
             None => drop(freed),
-            // A worker that another model waits for hears of it later.
+            // Freeing may wait for a worker that computes for another model, so it runs on a thread of its own.
             Some(patience) => exit::apart(patience, move || drop(freed)),
         }
     }
 }
 
-/// A model that nobody uses any more. Dropping it frees it.
+/// A model that is no longer used. Dropping it frees it.
 struct Freed(NonNull<sys::llama_model>, #[allow(dead_code, reason = "what is held")] DeviceSet);
 
-// SAFETY: nobody else has it.
+// SAFETY: no other reference exists.
 unsafe impl Send for Freed {}
 
 impl Drop for Freed {
     fn drop(&mut self) {
-        // SAFETY: owned; contexts hold an `Arc` of the weights, so none is left.
+        // SAFETY: owned; contexts own an `Arc` of the weights, so none is left.
         unsafe { sys::llama_model_free(self.0.as_ptr()) }
     }
 }
 
-/// Hears how far loading is, from 0 to 1; returning false cancels.
+/// Receives the progress of loading, from 0 to 1; returning false cancels.
 pub(crate) type Progress<'a> = &'a mut dyn FnMut(f32) -> bool;
 
 impl Weights {
-    /// Reads a model's file, whose header has been checked before.
+    /// Loads a model file whose header has already been checked.
     pub fn load(path: &Path, settings: &WeightSettings, progress: Progress<'_>) -> Result<Self> {
         Self::make(path, settings, progress, false)
     }
 
-    /// Reads nothing but the header, and allocates nothing: what a context made of it
-    /// would take can be asked.
+    /// Reads only the header and allocates nothing. The result can report how much memory a context would take.
     pub fn load_metadata_only(path: &Path, settings: &WeightSettings) -> Result<Self> {
         Self::make(path, settings, &mut |_| true, true)
     }
@@ -125,7 +124,7 @@ impl Weights {
             *layers.entry(device.to_owned()).or_default() += 1;
         }
         if layers.is_empty() && !settings.vocab_only {
-            // SAFETY: the model was just made, and nobody else knows of it.
+            // SAFETY: the model was just created, and nothing else refers to it.
             unsafe { sys::llama_model_free(model.as_ptr()) };
             let message = "the engine did not say where it put the layers";
             return Err(
@@ -143,7 +142,7 @@ impl Weights {
         Ok(weights)
     }
 
-    /// Layers on GPUs; the output layer counts as one.
+    /// Number of layers on GPUs; the output layer counts as one.
     pub fn gpu_layers(&self) -> u32 {
         self.layers.iter().filter(|(name, _)| *name != HOST).map(|(_, count)| count).sum()
     }
@@ -154,19 +153,19 @@ impl Weights {
         unsafe { sys::llama_model_n_layer(self.as_ptr()) }.max(0) as u32
     }
 
-    /// Numbers in the vector of a token, as the model gives it.
+    /// Length of a token's output embedding.
     pub fn n_embd(&self) -> usize {
         // SAFETY: as above.
         unsafe { sys::llama_model_n_embd_out(self.as_ptr()) }.max(0) as usize
     }
 
-    /// Numbers in the vector of a token, as the model takes it.
+    /// Length of a token's input embedding.
     pub fn n_embd_input(&self) -> usize {
         // SAFETY: as above.
         unsafe { sys::llama_model_n_embd_inp(self.as_ptr()) }.max(0) as usize
     }
 
-    /// Scores that the classification head gives a text.
+    /// Number of scores that the classification head returns for a text.
     pub fn n_scores(&self) -> usize {
         // SAFETY: as above.
         unsafe { sys::llama_model_n_cls_out(self.as_ptr()) as usize }
@@ -200,29 +199,29 @@ impl Weights {
         }
     }
 
-    /// Whether the model keeps a state for each sequence, as recurrent models and hybrids do.
+    /// Whether the model has a state per sequence, as recurrent models and hybrids do.
     pub fn has_state(&self) -> bool {
         // SAFETY: a valid model.
         self.is_recurrent() || unsafe { sys::llama_model_is_hybrid(self.as_ptr()) }
     }
 
-    /// Whether the model keeps such a state alone, and no cells.
+    /// Whether the model has only such a state, and no KV cache.
     pub fn is_recurrent(&self) -> bool {
         // SAFETY: a valid model.
         unsafe { sys::llama_model_is_recurrent(self.as_ptr()) }
     }
 
-    /// The sliding window, where some layers have one.
+    /// The sliding window, if some layers have one.
     pub fn window(&self) -> Option<Window> {
         // SAFETY: a valid model.
         let size = unsafe { sys::llama_model_n_swa(self.as_ptr()) }.max(0) as u32;
-        // The engine tells the kind of window to nobody; `models/` of llama.cpp sets it.
+        // The engine's API does not expose the kind of window; `models/` of llama.cpp sets it.
         let is_chunked =
             || self.metadata_value("general.architecture").as_deref() == Some("llama4");
         (size > 0).then(|| Window { size, is_chunked: is_chunked() })
     }
 
-    /// The set of these adapters, which are read where they have not been.
+    /// Returns the set of these adapters and loads those that are not loaded yet.
     pub fn adapters(&self, lora: &Lora) -> Result<AdapterSet> {
         // SAFETY: a valid model, which frees its adapters with itself.
         let set = unsafe { self.adapters.resolve(self.as_ptr(), lora) };
@@ -230,7 +229,7 @@ impl Weights {
         set
     }
 
-    /// What tells these adapters from others.
+    /// Bytes that identify these adapters across processes.
     pub fn fingerprint_of(&self, adapters: &AdapterSet) -> Result<Vec<u8>> {
         self.adapters.fingerprint(adapters)
     }
@@ -239,7 +238,7 @@ impl Weights {
         self.model.model.as_ptr()
     }
 
-    /// The tensors that a header lists, of the types that a quantisation of this model would give them, in JSON.
+    /// The tensors listed in a header, in JSON, with the types that a quantisation of this model would give them.
     pub fn quantised_tensors(&self, header: &[u8], file_type: u32) -> Result<String, String> {
         // SAFETY: a valid model.
         unsafe { sys::shim::quantised_tensors(self.as_ptr(), header, file_type) }
@@ -254,7 +253,7 @@ impl Weights {
         })
     }
 
-    /// The file's metadata, as text: arrays (vocabularies) are left out.
+    /// The file's metadata as text, without arrays (vocabularies).
     pub fn metadata(&self) -> BTreeMap<String, String> {
         // SAFETY: a valid model; indices are below the count.
         unsafe {
@@ -293,7 +292,7 @@ unsafe extern "C" fn on_progress(progress: f32, hook: *mut c_void) -> bool {
     go_on
 }
 
-/// Reads `layer  7 assigned to device Vulkan0, is_swa = 0`.
+/// Parses `layer  7 assigned to device Vulkan0, is_swa = 0` and returns the device.
 fn read_assignment(line: &str) -> Option<&str> {
     phrases::LAYER_DEVICE.after(line)?.split_once(',').map(|(name, _)| name)
 }
@@ -309,13 +308,13 @@ fn load_error(path: &Path, problem: Option<String>) -> Error {
     }
 }
 
-/// Calls one of the engine's functions that write text into a buffer and give its full length, or a
-/// negative number where there is none.
+/// Calls an engine function that writes text into a buffer and returns its full length, or a negative number if there
+/// is none.
 fn read_text(write: impl Fn(*mut c_char, usize) -> i32) -> Option<String> {
     let mut buffer = vec![0_u8; 256];
     loop {
         let length = usize::try_from(write(buffer.as_mut_ptr().cast(), buffer.len())).ok()?;
-        // The engine writes a NUL too.
+        // The engine also writes a terminating NUL.
         if length < buffer.len() {
             buffer.truncate(length);
             return Some(String::from_utf8_lossy(&buffer).into_owned());

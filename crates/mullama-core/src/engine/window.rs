@@ -1,17 +1,16 @@
-//! Sliding windows: layers whose attention goes back a fixed number of tokens.
+//! Sliding windows: layers whose attention spans a fixed number of tokens.
 
-/// The window of a model's attention, in those layers that have one.
+/// The attention window of a model, in the layers that have one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Window {
-    /// Tokens that it spans.
+    /// Its length in tokens.
     pub size: u32,
-    /// Whether it stands still and begins anew every `size` tokens, as that of Llama 4 does; else it moves
-    /// with each token.
+    /// Whether it is fixed and restarts every `size` tokens, as in Llama 4; otherwise it moves with each token.
     pub is_chunked: bool,
 }
 
 impl Window {
-    /// The first position that the token after so many is to see.
+    /// The first position that the token at position `n_past` attends to.
     pub fn start(self, n_past: usize) -> usize {
         let size = self.size as usize;
         if self.is_chunked { n_past / size * size } else { (n_past + 1).saturating_sub(size) }
