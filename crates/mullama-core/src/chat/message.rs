@@ -1,4 +1,4 @@
-//! Messages of a chat, in OpenAI's shape.
+//! Messages of a chat, in OpenAI's format.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -14,10 +14,10 @@ use crate::options::describe;
 use crate::source::ResolvedModel;
 use crate::{Error, ErrorKind, Result};
 
-/// Stands for a picture in the texts that a template is given. It is for private use, and hardly anyone does.
+/// Marks the place of a picture in the text passed to a template. A private-use character that texts rarely contain.
 pub(crate) const PICTURE: char = '\u{10FFFD}';
 
-/// Who says a message.
+/// The author of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -26,7 +26,7 @@ pub enum Role {
     System,
     /// Instructions for the whole chat, as some models call them.
     Developer,
-    /// The person.
+    /// The user.
     User,
     /// The model.
     Assistant,
@@ -40,7 +40,7 @@ pub enum Role {
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Message {
-    /// Who says it.
+    /// The author.
     pub role: Role,
     /// The text; absent if an assistant only calls tools.
     #[serde(default)]
@@ -59,7 +59,7 @@ pub struct Message {
     pub name: Option<String>,
 }
 
-/// What a message says.
+/// The content of a message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "content must be a string or a list of parts")]
 pub enum Content {
@@ -74,7 +74,7 @@ pub enum Content {
 #[serde(tag = "type", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ContentPart {
-    /// Text; what a model declined to do is text too.
+    /// Text; a refusal is text too.
     #[serde(alias = "input_text", alias = "output_text", alias = "refusal")]
     Text {
         /// The text.
@@ -87,7 +87,7 @@ pub enum ContentPart {
         /// Its data, as an address: `{"url": "data:image/png;base64,..."}`, or that text alone. Nothing is fetched.
         image_url: Value,
     },
-    /// Sound; models that hear are not supported yet.
+    /// Sound; audio models are not supported yet.
     InputAudio {
         /// The data.
         input_audio: Value,
@@ -95,7 +95,7 @@ pub enum ContentPart {
 }
 
 impl ContentPart {
-    /// A part that says this.
+    /// A text part.
     pub fn text(text: impl Into<String>) -> Self {
         Self::Text { text: text.into() }
     }
@@ -123,7 +123,7 @@ impl ContentPart {
     }
 }
 
-/// A call of a tool by the model.
+/// A tool call by the model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ToolCall {
@@ -133,11 +133,11 @@ pub struct ToolCall {
     /// Always `function`.
     #[serde(rename = "type", default = "function")]
     pub kind: String,
-    /// What is called.
+    /// The function to call.
     pub function: FunctionCall,
 }
 
-/// What a tool call calls.
+/// The function of a tool call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FunctionCall {
@@ -152,14 +152,14 @@ fn function() -> String {
     "function".to_owned()
 }
 
-/// OpenAI's libraries write `null` where there are no tool calls.
+/// OpenAI's libraries write `null` if there are no tool calls.
 fn null_as_empty<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<ToolCall>, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// Arguments may be given as the object that they are, too.
+/// Arguments may also be an object instead of its JSON text.
 fn text_or_json<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Ok(match Value::deserialize(deserializer)? {
         Value::String(text) => text,
@@ -168,7 +168,7 @@ fn text_or_json<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Str
 }
 
 impl Message {
-    /// A message of this role that says `text`.
+    /// A message with this role and text.
     pub fn new(role: Role, text: impl Into<String>) -> Self {
         Self {
             role,
@@ -185,12 +185,12 @@ impl Message {
         Self::new(Role::System, text)
     }
 
-    /// What the person says.
+    /// A message of the user.
     pub fn user(text: impl Into<String>) -> Self {
         Self::new(Role::User, text)
     }
 
-    /// What the model said.
+    /// A message of the model.
     pub fn assistant(text: impl Into<String>) -> Self {
         Self::new(Role::Assistant, text)
     }
@@ -200,7 +200,7 @@ impl Message {
         Self { tool_call_id: Some(tool_call_id.into()), ..Self::new(Role::Tool, text) }
     }
 
-    /// The same with a picture before its text: the bytes of a file (PNG, JPEG, GIF, BMP, WebP).
+    /// Adds a picture before the text: the bytes of a file (PNG, JPEG, GIF, BMP, WebP).
     ///
     /// ```
     /// # let file = [0; 8];
@@ -212,12 +212,12 @@ impl Message {
         self.with_picture(ContentPart::image(file))
     }
 
-    /// The same with the picture in a file before its text.
+    /// Adds the picture in a file before the text.
     pub fn with_image_file(self, path: impl AsRef<Path>) -> Result<Self> {
         Ok(self.with_picture(ContentPart::image_file(path)?))
     }
 
-    /// Puts a picture after those that are there, and before the text.
+    /// Inserts a picture after the existing pictures and before the text.
     fn with_picture(mut self, picture: ContentPart) -> Self {
         let mut parts = match self.content.take() {
             None => Vec::new(),
@@ -231,7 +231,7 @@ impl Message {
         self
     }
 
-    /// The text; of a message in several parts, each on a line of its own.
+    /// The text. The parts of a message with several are joined by line breaks.
     pub fn text(&self) -> String {
         match &self.content {
             None => String::new(),
@@ -246,7 +246,7 @@ impl Message {
         }
     }
 
-    /// The text, with a mark where each picture is.
+    /// The text, with a [`PICTURE`] mark for each picture.
     fn text_with_marks(&self) -> String {
         let Some(Content::Parts(parts)) = &self.content else { return self.text() };
         let mut text = String::new();
@@ -276,7 +276,7 @@ impl Message {
         messages.into_iter().enumerate().map(read).collect()
     }
 
-    /// The message as the chat templates of llama.cpp take it; `index` is its place.
+    /// The message in the format of llama.cpp's chat templates. `index` is its position, for errors.
     pub(crate) fn to_template_json(&self, index: usize) -> Result<Value> {
         if let Some(Content::Parts(parts)) = &self.content
             && parts.iter().any(|part| matches!(part, ContentPart::InputAudio { .. }))
@@ -293,7 +293,7 @@ impl Message {
         for (call_index, call) in self.tool_calls.iter().enumerate() {
             let field = format!("messages[{index}].tool_calls[{call_index}].function.arguments");
             match serde_json::from_str(&call.function.arguments) {
-                // Templates write out what the text stands for.
+                // Templates render the parsed value.
                 Ok(arguments @ Value::Object(_)) => refuse_nul(&arguments, nul_in(field))?,
                 _ => {
                     return Err(Error::new(
@@ -314,7 +314,7 @@ impl Message {
             );
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
-        // Templates that take parts at all take them of some roles only; a text all do.
+        // Some templates accept no parts, or only for some roles; all accept text.
         if self.role == Role::Tool || self.content.is_some() {
             json["content"] = self.text_with_marks().into();
         }
@@ -325,12 +325,12 @@ impl Message {
     }
 }
 
-/// What is wrong with a field of a message.
+/// A problem with a field of a message.
 struct Problem {
-    /// Where, from the message on: `.tool_calls[0].id`.
+    /// Path of the field within the message: `.tool_calls[0].id`.
     path: String,
     what: String,
-    /// The field that may have been meant.
+    /// The field that the user probably meant.
     meant: Option<&'static str>,
 }
 
@@ -359,7 +359,7 @@ impl Problem {
 /// The fields of a message.
 const FIELDS: &[&str] = &["role", "content", "reasoning", "tool_calls", "tool_call_id", "name"];
 
-/// Fields of other names, and those whose place they take where nothing is there.
+/// Alternative names of fields, and the fields that they fill if those are absent or null.
 const OTHER_NAMES: &[(&str, &str)] = &[
     ("reasoning_content", "reasoning"),
     ("thinking", "reasoning"),
@@ -367,7 +367,7 @@ const OTHER_NAMES: &[(&str, &str)] = &[
     ("tool_name", "name"),
 ];
 
-/// What servers and clients add to messages, which says nothing to a model.
+/// Fields that servers and clients add to messages and that have no meaning for a model.
 const IGNORED: &[&str] = &[
     "additional_kwargs",
     "annotations",
@@ -401,7 +401,7 @@ const IGNORED: &[&str] = &[
     "weight",
 ];
 
-/// What they add to calls of tools.
+/// Fields that they add to tool calls.
 const IGNORED_OF_CALLS: &[&str] = &[
     "cache_control",
     "extra_content",
@@ -412,7 +412,7 @@ const IGNORED_OF_CALLS: &[&str] = &[
     "thought_signature",
 ];
 
-/// Reads a message field by field, so that the error names the one that is wrong.
+/// Parses a message field by field, so that the error names the faulty field.
 fn read_message(message: Value) -> Result<Message, Problem> {
     let Value::Object(mut fields) = message else {
         return Err(Problem::new("", format!("expected an object, not {}", kind_of(&message))));
@@ -438,20 +438,20 @@ fn read_message(message: Value) -> Result<Message, Problem> {
         .map_err(|error| Problem::new("", describe(&error)))
 }
 
-/// Brings a message that was written or sent back in another form into the form of [`Message`]: content is
-/// there, be it null, and nothing that says nothing.
+/// Converts other common forms of a message to that of [`Message`]: adds `content` if absent (possibly null) and
+/// removes fields without meaning.
 fn settle(fields: &mut Map<String, Value>) -> Result<(), Problem> {
     for (other, name) in OTHER_NAMES {
         let Some(value) = fields.remove(*other) else { continue };
         read_field::<Option<String>>(&format!(".{other}"), &value)?;
         fill(fields, name, value);
     }
-    // An answer that was spoken has its text there.
+    // A spoken answer has its text as a transcript.
     if let Some(Value::Object(mut audio)) = fields.remove("audio") {
         fill(fields, "content", audio.remove("transcript").unwrap_or_default());
     }
     fill(fields, "content", Value::Null);
-    // The older form of one call.
+    // The older format of a single call.
     if let Some(call) = fields.remove("function_call")
         && !call.is_null()
     {
@@ -479,7 +479,7 @@ fn settle(fields: &mut Map<String, Value>) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Ollama's way of giving pictures: the base64 of their files, before the text.
+/// Ollama's format of pictures: the base64 of their files, before the text.
 fn settle_images(fields: &mut Map<String, Value>) -> Result<(), Problem> {
     let Some(images) = fields.remove("images") else { return Ok(()) };
     let images: Vec<String> = read_field::<Option<_>>(".images", &images)?.unwrap_or_default();
@@ -500,7 +500,7 @@ fn settle_images(fields: &mut Map<String, Value>) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Of a tool without parameters, some clients give no arguments.
+/// Some clients send no arguments for a tool without parameters.
 fn settle_arguments(function: &mut Map<String, Value>) {
     if let Some(arguments) = function.get_mut("arguments")
         && (arguments.is_null() || arguments.as_str().is_some_and(|text| text.trim().is_empty()))
@@ -509,7 +509,7 @@ fn settle_arguments(function: &mut Map<String, Value>) {
     }
 }
 
-/// Sets a field that is not there, or null.
+/// Sets a field that is absent or null.
 fn fill(fields: &mut Map<String, Value>, name: &str, value: Value) {
     if fields.get(name).is_none_or(Value::is_null) {
         fields.insert(name.to_owned(), value);
@@ -572,7 +572,7 @@ fn kind_of(value: &Value) -> &'static str {
 }
 
 impl ResolvedModel {
-    /// The messages that come before a chat's first.
+    /// The messages stored with the model, which precede those of a chat.
     pub fn messages(&self) -> Result<Vec<Message>> {
         let messages = self.stored.iter().flat_map(|model| &model.messages);
         let json = |message: &mullama_hub::Message| serde_json::json!({ "role": message.role, "content": message.content });

@@ -1,4 +1,4 @@
-//! Chat: messages to a prompt through the model's template, and the answer back to a message.
+//! Chat: converts messages to a prompt with the model's template, and the answer to a message.
 
 mod message;
 mod nul;

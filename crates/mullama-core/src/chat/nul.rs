@@ -1,11 +1,11 @@
-//! What goes into a prompt has no NUL byte: no model has a token for it.
+//! Rejects NUL bytes in prompts: no model has a token for them.
 
 use serde_json::Value;
 
 use crate::{Error, Result};
 
-/// Refuses texts with a NUL byte, those that name fields too; `refuse` makes the error of the place of the text
-/// (`.tool_calls[0].id`) and of what is wrong.
+/// Rejects values with a NUL byte in a text or in a field name. `refuse` creates the error from the place of the text
+/// (`.tool_calls[0].id`) and the problem.
 pub(super) fn refuse_nul(value: &Value, refuse: impl FnOnce(&str, &str) -> Error) -> Result<()> {
     match place_of_nul(value) {
         None => Ok(()),

@@ -1,4 +1,4 @@
-//! What a chat gives.
+//! The results of a chat.
 
 use std::ops::Deref;
 
@@ -13,10 +13,10 @@ use crate::scheduler::{Completion, PromptProgress, TokenLogprob};
 pub struct ChatCompletion {
     /// The answer, ready to be appended to the messages of the next turn.
     pub message: Message,
-    /// The rest. Its `text` is the answer's content, without reasoning and tool calls.
+    /// All other results. Its `text` is the answer's content, without reasoning and tool calls.
     #[serde(flatten)]
     pub completion: Completion,
-    /// What came with the request.
+    /// Value attached to the request.
     #[serde(skip)]
     #[doc(hidden)]
     pub companion: Companion,
@@ -36,7 +36,7 @@ impl std::fmt::Display for ChatCompletion {
     }
 }
 
-/// What is new in an answer that is being generated. Its `Display` is its text.
+/// A new piece of an answer that is being generated. Its `Display` is its text.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ChatChunk {
     /// New text of the answer.

@@ -1,14 +1,14 @@
-//! Checks values against JSON schemas: the arguments that a model gives a tool.
+//! Checks the arguments of tool calls against JSON schemas.
 //!
-//! What shapes a value is looked at: types, properties, items, listed values, and references within the
-//! schema. Other keywords (patterns, ranges) are for the tool itself to judge.
+//! Only keywords that determine the structure of a value are checked: types, properties, items, enumerations, and
+//! references within the schema. Other keywords (patterns, ranges) are left to the tool.
 
 use serde_json::{Map, Value};
 
-/// References can refer to each other.
+/// References can be cyclic.
 const MAX_DEPTH: usize = 64;
 
-/// What is wrong with a value, if anything is: "city: a string is needed".
+/// Returns an error such as "city: a string is needed" if the value does not match.
 pub(crate) fn check(value: &Value, schema: &Value) -> Result<(), String> {
     Checker { root: schema }.check(value, schema, "", 0)
 }
@@ -89,7 +89,7 @@ impl Checker<'_> {
         let others = schema.get("additionalProperties");
         for (name, value) in object {
             match (properties.and_then(|properties| properties.get(name)), others) {
-                // What takes no argument of this name would not know what to do with it.
+                // A tool without such a parameter cannot use the argument.
                 (None, Some(Value::Bool(false)) | None) if properties.is_some() => {
                     return Err(format!("there is no `{}`", within(name)));
                 }

@@ -1,4 +1,4 @@
-//! The answer of a chat, while it is being generated.
+//! The answer of a chat as it is generated.
 
 use std::collections::hash_map::RandomState;
 use std::fmt;
@@ -26,21 +26,21 @@ pub struct ChatStream {
     parser: ChatParser,
     pieces: Pieces,
     companion: Companion,
-    /// All that the model has said.
+    /// The model's output so far.
     raw: String,
-    /// What has not been handed out yet.
+    /// Log probabilities not delivered yet.
     logprobs: Option<Vec<TokenLogprob>>,
-    /// What has been handed out, as a message; the text that the answer began with counts.
+    /// The message delivered so far, including the prefill.
     message: Message,
-    /// The text, and the reasoning, that the answer began with.
+    /// The text and the reasoning of the prefill.
     prefill: (String, String),
     completion: Option<ChatCompletion>,
-    /// When the next piece is worth looking at: see [`PARSING_SHARE`].
+    /// Earliest time of the next parse: see [`PARSING_SHARE`].
     parse_after: Option<Instant>,
 }
 
-/// The answer is parsed anew with each piece, which takes the longer the more of it there is. Pieces
-/// wait for each other so that no more than one part in so many of the time goes into it.
+/// The complete answer is parsed again for new pieces, which takes longer as it grows. Pieces are collected so that
+/// parsing takes at most one part in `PARSING_SHARE` of the time.
 const PARSING_SHARE: u32 = 20;
 
 impl fmt::Debug for ChatStream {
@@ -50,7 +50,7 @@ impl fmt::Debug for ChatStream {
 }
 
 impl ChatStream {
-    /// `continues` where the prompt ends with the beginning of the answer.
+    /// `continues`: whether the prompt ends with the start of the answer (the prefill).
     pub(crate) fn new(
         stream: Stream,
         parser: ChatParser,
@@ -109,7 +109,7 @@ impl ChatStream {
         }
     }
 
-    /// The next chunk if it is there already.
+    /// The next chunk, if it is already available.
     pub fn ready_chunk(&mut self) -> Option<Result<ChatChunk>> {
         loop {
             let chunk = self.stream.ready_chunk()?;
@@ -130,7 +130,7 @@ impl ChatStream {
         self.stream.cancel();
     }
 
-    /// A token that stops the generation from anywhere.
+    /// A token that cancels the generation from any thread.
     pub fn cancel_token(&self) -> CancelToken {
         self.stream.cancel_token()
     }
@@ -140,7 +140,7 @@ impl ChatStream {
         self.completion.as_ref()
     }
 
-    /// Waits for the end and gives the whole answer.
+    /// Waits for the end and returns the complete answer.
     pub fn finish(mut self) -> Result<ChatCompletion> {
         while let Some(chunk) = self.stream.next_chunk() {
             self.absorb(chunk?)?;
@@ -156,7 +156,7 @@ impl ChatStream {
         self.into_completion()
     }
 
-    /// Takes a piece of text in without looking at it: only the last is parsed.
+    /// Adds a piece of text; only the last one is parsed.
     fn absorb(&mut self, chunk: Chunk) -> Result<()> {
         if chunk.completion.is_some() {
             self.understand(chunk)?;
@@ -172,7 +172,7 @@ impl ChatStream {
         })
     }
 
-    /// What a piece that has come gives to hand on, if it is time for that.
+    /// Processes a piece and returns the chunk to deliver, if it is time to parse.
     fn take_in(&mut self, chunk: Result<Chunk>) -> Option<Result<ChatChunk>> {
         let chunk = match chunk {
             Ok(chunk) => chunk,
@@ -191,7 +191,7 @@ impl ChatStream {
         Some(news)
     }
 
-    /// Takes in what is new, but for the whole answer.
+    /// Adds the text and log probabilities of a piece.
     fn add(&mut self, chunk: Chunk) {
         self.raw.push_str(&chunk.text);
         if let Some(new) = chunk.logprobs {
@@ -199,7 +199,7 @@ impl ChatStream {
         }
     }
 
-    /// What a piece of text adds to the message.
+    /// Parses the text including this piece and returns what is new in the message.
     fn understand(&mut self, mut chunk: Chunk) -> Result<ChatChunk> {
         let whole = chunk.completion.take();
         self.add(chunk);
@@ -227,7 +227,7 @@ impl ChatStream {
         Ok(news)
     }
 
-    /// What is the model's own of the message.
+    /// The part of the message that the model generated, without the prefill.
     fn without_prefill(&self) -> Message {
         fn rest<'a>(text: &'a str, prefill: &str) -> &'a str {
             text.strip_prefix(prefill).unwrap_or(text)
@@ -256,14 +256,14 @@ impl ChatStream {
         serde_json::from_str(&parsed).map_err(|error| malformed(error.to_string()))
     }
 
-    /// Makes `parsed` the message so far, and tells what is new in it.
+    /// Makes `parsed` the current message and returns what is new in it.
     fn advance_to(&mut self, parsed: Message) -> ChatChunk {
         let mut news = ChatChunk::default();
 
         let text = parsed.text();
         let before = self.message.text();
-        // A parse of more text may take something back that looked like text; what has been handed
-        // out cannot be, and waits until the rest agrees with it.
+        // With more text, the parser may reinterpret what looked like text. Delivered text cannot be taken back, so
+        // nothing is delivered until the parsed text starts with it again.
         if let Some(new) = text.strip_prefix(before.as_str()) {
             new.clone_into(&mut news.text);
             self.message.content = (!text.is_empty()).then_some(Content::Text(text));
@@ -330,7 +330,7 @@ impl AsyncStream for ChatStream {
     }
 }
 
-/// How tokens of an answer become its text.
+/// Converts tokens of an answer to text.
 pub(crate) struct Pieces {
     pub vocab: Vocab,
     /// Special tokens whose text is part of the answer.
@@ -338,7 +338,7 @@ pub(crate) struct Pieces {
 }
 
 impl Pieces {
-    /// How many of the tokens that `raw` was made of have some of a part of it.
+    /// Number of tokens that overlap with `part` in `raw`, the text of `tokens`.
     fn within(&self, tokens: &[Token], raw: &str, part: &str) -> u32 {
         let part = part.trim();
         let Some(start) = raw.find(part).filter(|_| !part.is_empty()) else { return 0 };
@@ -353,7 +353,7 @@ impl Pieces {
     }
 }
 
-/// An id that no other call of this process has, and that none of another is likely to have.
+/// Returns an id that is unique in this process, and almost certainly across processes.
 fn new_call_id() -> String {
     // Each `RandomState` has its own keys.
     format!("call_{:016x}", RandomState::new().hash_one("tool call"))

@@ -1,4 +1,4 @@
-//! Tools that a model may call: what they are, what is asked of them, and what they give.
+//! Tools that a model may call: definitions, requests and results.
 
 use std::fmt::{self, Display};
 use std::sync::Arc;
@@ -38,8 +38,8 @@ pub struct Tool {
 }
 
 impl Tool {
-    /// A tool. `parameters` is the JSON schema of the object that `function` is called with; the
-    /// message of an error that it returns is passed to the model.
+    /// Creates a tool. `parameters` is the JSON schema of the object that `function` receives. If it returns an error,
+    /// the model receives the error's message.
     #[allow(clippy::needless_pass_by_value, reason = "what `json!` gives")]
     pub fn new<T: IntoToolOutput>(
         name: &str,
@@ -54,22 +54,22 @@ impl Tool {
         Self { definition, function: Some(Arc::new(function)) }
     }
 
-    /// A tool in OpenAI's shape that has no function: the chat hands its calls to the caller.
+    /// A tool in OpenAI's format without a function: the chat passes its calls to the caller.
     pub fn from_definition(definition: Value) -> Self {
         Self { definition, function: None }
     }
 
-    /// The name; empty where a definition has none.
+    /// The name; empty if the definition has none.
     pub fn name(&self) -> &str {
         name_of(&self.definition)
     }
 
-    /// The tool in OpenAI's shape.
+    /// The definition in OpenAI's format.
     pub fn definition(&self) -> &Value {
         &self.definition
     }
 
-    /// Whether there is a function to call.
+    /// Whether the tool has a function.
     pub fn is_callable(&self) -> bool {
         self.function.is_some()
     }
@@ -89,28 +89,28 @@ impl fmt::Debug for Tool {
     }
 }
 
-/// A call that the caller of a [`Turn`](crate::Turn) is to make.
+/// A call that the caller of a [`Turn`](crate::Turn) must make.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ToolRequest {
     /// The id of the call.
     pub id: String,
-    /// The tool's name; it is among those that can be called.
+    /// The tool's name; one of the callable tools.
     pub name: String,
-    /// What to call it with: follows the tool's schema.
+    /// The arguments, which follow the tool's schema.
     pub arguments: Map<String, Value>,
 }
 
-/// What a tool gave, as the model is to read it.
+/// The result of a tool, as text for the model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ToolOutput(pub(crate) String);
 
 impl ToolOutput {
-    /// A result: text as it is, anything else as JSON.
+    /// A result: text unchanged, anything else as JSON.
     pub fn value(value: &Value) -> Self {
         Self(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
     }
 
-    /// What went wrong.
+    /// An error message.
     pub fn error(problem: impl Display) -> Self {
         Self(format!("error: {problem}"))
     }
@@ -121,9 +121,9 @@ impl ToolOutput {
     }
 }
 
-/// What a tool's function may return.
+/// A value that a tool's function may return.
 pub trait IntoToolOutput {
-    /// As the model is to read it.
+    /// Converts it to text for the model.
     fn into_tool_output(self) -> ToolOutput;
 }
 
@@ -157,13 +157,13 @@ impl<T: IntoToolOutput, E: Display> IntoToolOutput for Result<T, E> {
     }
 }
 
-/// The name in a definition of OpenAI's shape.
+/// The name in a definition in OpenAI's format.
 pub(crate) fn name_of(definition: &Value) -> &str {
     definition["function"]["name"].as_str().unwrap_or_default()
 }
 
-/// Definitions of tools as templates take them, without fields that are null. Checks their shape, their
-/// names, and that their schemas can be followed.
+/// Tool definitions as templates accept them, without null fields. Checks their structure, their names, and that their
+/// schemas can be enforced.
 pub(crate) fn read_all(mut tools: Vec<Value>) -> Result<Vec<Value>> {
     for tool in &mut tools {
         if let Some(Value::Object(function)) = tool.get_mut("function") {
@@ -210,8 +210,7 @@ pub(crate) fn read_all(mut tools: Vec<Value>) -> Result<Vec<Value>> {
     Ok(tools)
 }
 
-/// The arguments of a call that the model made, if the tool can be called with them; else what the model
-/// is to be told.
+/// The arguments of a call by the model, if they match the tool's schema; otherwise the error message for the model.
 pub(crate) fn arguments_for(
     call: &ToolCall,
     definition: &Value,

@@ -1,4 +1,4 @@
-//! One turn of a conversation: from what is said to the answer, by way of the tools that are called.
+//! One turn of a conversation: from the input to the answer, including tool calls.
 
 use serde_json::Value;
 
@@ -8,10 +8,10 @@ use super::tool::{ToolOutput, ToolRequest, arguments_for, name_of};
 use crate::scheduler::{FinishReason, Usage};
 use crate::{Error, ErrorKind, Result};
 
-/// How often the model may call tools before its answer, unless said otherwise.
+/// Default limit of rounds of tool calls before the answer.
 const MAX_TOOL_ROUNDS: u32 = 8;
 
-/// What is said to a chat: a text of the user's, a message, or several (results of tools, for one).
+/// The input of a turn: the user's text, a message, or several messages (for example results of tools).
 #[derive(Debug, Clone)]
 pub struct ChatInput(Vec<Message>);
 
@@ -39,27 +39,27 @@ impl From<Vec<Message>> for ChatInput {
     }
 }
 
-/// One turn of a conversation: from what is said to the answer, by way of the tools that the model calls.
+/// One turn of a conversation: from the input to the answer, including the tools that the model calls.
 ///
-/// A state machine that computes nothing: it says what to ask the model and which functions to call. It
-/// is what [`Chat`] runs on, and for front ends that have functions of their own kind.
+/// A state machine that computes nothing itself: it determines what to ask the model and which functions to call.
+/// [`Chat`] is built on it, and front ends with their own kind of functions use it directly.
 ///
-/// Ask the model about [`Self::messages`], hand its answer to [`Self::record_answer`], make the calls that it
-/// gives, hand what they gave to [`Self::record_tool_results`]; again until there is a [`Self::completion`].
+/// Ask the model with [`Self::messages`], pass its answer to [`Self::record_answer`], run the calls that it returns,
+/// and pass the results to [`Self::record_tool_results`]. Repeat until there is a [`Self::completion`].
 ///
 /// [`Chat`]: crate::Chat
 #[derive(Debug, Clone)]
 pub struct Turn {
     messages: Vec<Message>,
-    /// How many of them there were before.
+    /// Number of messages before the turn.
     n_before: usize,
     tools: Vec<Value>,
     callable: Vec<String>,
     rounds_left: u32,
     usage: Usage,
-    /// Calls of the last answer, with what they gave where that is known.
+    /// Calls of the last answer, with their results if known.
     calls: Vec<(String, String, Option<ToolOutput>)>,
-    /// How the turn ended.
+    /// How the turn ended, if it has.
     outcome: Option<FinishReason>,
     completion: Option<ChatCompletion>,
 }
@@ -91,13 +91,13 @@ impl Turn {
         }
     }
 
-    /// What to ask the model about.
+    /// The messages to send to the model.
     pub fn messages(&self) -> &[Message] {
         &self.messages
     }
 
-    /// What the turn adds to the conversation: the input, calls of tools and what they gave, the answer.
-    /// Nothing before it is over, and nothing where it was cancelled.
+    /// The messages that the turn adds to the conversation: the input, tool calls and their results, the answer. Empty
+    /// before the turn is over, and if it was cancelled.
     pub fn new_messages(&self) -> &[Message] {
         match self.outcome {
             None | Some(FinishReason::Cancelled) => &[],
@@ -105,7 +105,7 @@ impl Turn {
         }
     }
 
-    /// Whether there is an answer, and nothing more to ask or to call.
+    /// Whether the turn has ended: there is nothing more to ask or to call.
     pub fn is_over(&self) -> bool {
         self.outcome.is_some()
     }
@@ -124,9 +124,9 @@ impl Turn {
         self.completion.as_ref()
     }
 
-    /// A chunk as the turn's reader is to see it: the completion is the turn's own, at its end.
+    /// A chunk as the turn's reader receives it: only the last one has a completion, that of the turn.
     ///
-    /// To be called when `record_answer` has been told of the chunk's completion.
+    /// Call `record_answer` with the chunk's completion first.
     pub fn chunk(&self, chunk: ChatChunk) -> ChatChunk {
         let completion = chunk.completion.as_ref().and(self.completion.clone());
         ChatChunk { completion, ..chunk }
@@ -145,7 +145,7 @@ impl Turn {
         requests
     }
 
-    /// As [`Self::record_answer`], of an answer's parts; [`Self::completion`] stays empty.
+    /// As [`Self::record_answer`], for the parts of an answer; [`Self::completion`] stays empty.
     pub fn record_answer_parts(
         &mut self,
         message: &Message,
@@ -203,7 +203,7 @@ impl Turn {
         requests
     }
 
-    /// Takes what the calls gave, in the order in which `record_answer` gave them.
+    /// Records the results of the calls, in the order in which `record_answer` returned them.
     pub fn record_tool_results(&mut self, outputs: Vec<ToolOutput>) -> Result<()> {
         let open = self.calls.iter_mut().filter(|(_, _, output)| output.is_none());
         let mut outputs = outputs.into_iter();
@@ -234,8 +234,8 @@ impl Turn {
     }
 }
 
-/// The message of an answer as templates take it: calls that were cut short are left out, and arguments
-/// that are no object are replaced by an empty one (the model is told what it had written).
+/// The message of an answer as templates accept it: incomplete calls are removed, and arguments that are not an object
+/// are replaced by an empty one (the model receives an error message).
 fn presentable(message: &Message, finish_reason: FinishReason) -> Message {
     let mut message = message.clone();
     if finish_reason != FinishReason::ToolCalls {

@@ -1,9 +1,9 @@
-//! Grammars of tool calls, and of answers in a form of the model's own.
+//! Grammars of tool calls, and of answers in a format of the model's own.
 //!
-//! The engine finds out how a template has calls written, and keeps it as a parser: a graph of literals, sequences and
-//! choices, with tags on what is a name and what an argument. Here it becomes a grammar of llguidance, in which each
-//! argument follows its whole schema. What is regular becomes one terminal as far as it goes: terminals are read
-//! greedily, so that a text and what ends it must be in the same one.
+//! The engine determines how a template writes calls and stores it as a parser: a graph of literals, sequences and
+//! choices, with tags for names and arguments. This module converts it to a grammar for llguidance in which each
+//! argument follows its complete schema. Regular parts are merged into one terminal as far as possible: terminals are
+//! matched greedily, so a text and its end must be in the same one.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -14,7 +14,7 @@ use super::lark::{Lark, SPACE};
 use crate::sampling::{ANY_TEXT, Schema, Texts, quoted, unusable};
 use crate::{Error, ErrorKind, Result};
 
-/// Keywords of a schema whose properties are written between tags, which say nothing about what there is to hold.
+/// Schema keywords that need no check when properties are written between tags.
 const SILENT: [&str; 17] = [
     "type",
     "properties",
@@ -35,21 +35,21 @@ const SILENT: [&str; 17] = [
     "strict",
 ];
 
-/// What a grammar is made of.
+/// Builds the grammar.
 pub(super) struct Calls<'a> {
     /// The engine's parser.
     parsers: &'a [Value],
     rules: &'a Map<String, Value>,
     root: usize,
     tools: Vec<Tool>,
-    /// What an answer follows that is no call.
+    /// The schema of an answer that is not a call.
     schema: Option<Schema>,
     lark: Lark,
-    /// Rules of the parser that have been written, at their places.
+    /// Rules of the parser that are written already, by place.
     written: HashMap<(usize, Place), Vec<Item>>,
-    /// Those that are being written, with the names that refer to them.
+    /// Rules being written, with the name of the grammar rule if they refer to themselves.
     open: HashMap<(usize, Place), Option<String>>,
-    /// Whether an argument may be a text or JSON: what can be read as JSON is none.
+    /// Whether an argument may be text or JSON. If so, text must not be valid JSON.
     is_mixed: bool,
 }
 
@@ -58,11 +58,11 @@ struct Tool {
     schema: Schema,
 }
 
-/// Where in a call a part of the parser is.
+/// The part of a call that a part of the parser belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Place {
     Outside,
-    /// In a call, or in a value of its arguments: the number of the tool, and the place of the value's schema.
+    /// In a call, or in a value of its arguments: index of the tool, and pointer to the value's schema.
     In(usize, String),
 }
 
@@ -70,26 +70,26 @@ enum Place {
 #[derive(Debug, Clone)]
 enum Item {
     Literal(String),
-    /// A text or nothing.
+    /// An optional literal.
     Maybe(String),
-    /// An expression for a terminal, and whether it may be empty.
+    /// An expression for a terminal, and whether it may match the empty text.
     Terminal(String, bool),
     /// An expression for a rule.
     Rule(String),
-    /// A text up to one of the stops, which comes next.
+    /// A text that ends at one of the stops; the stop is the next item.
     Open {
         texts: Option<String>,
         stops: Vec<String>,
     },
-    /// The text that follows does not begin so.
+    /// Negative lookahead: the following text must not begin with this.
     Not(String),
-    /// Looks at what comes: this, if it is a text.
+    /// Lookahead; its text if it is a literal.
     Peek(Option<String>),
-    /// There is no such text.
+    /// Matches nothing.
     Never,
-    /// One of these arguments, each with its rule.
+    /// One of these arguments: their names and rules.
     Arguments(Vec<(String, String)>),
-    /// Any number of them, each between these.
+    /// Any number of arguments, each between these items.
     Repeated {
         before: Vec<Item>,
         arguments: Vec<(String, String)>,
@@ -107,7 +107,7 @@ impl Item {
     }
 }
 
-/// A sequence without anything open.
+/// A sequence in its final form, as a terminal or a rule.
 enum Closed {
     Never,
     Terminal(String, bool),
@@ -115,7 +115,7 @@ enum Closed {
 }
 
 impl<'a> Calls<'a> {
-    /// `tools`: their definitions. `schema`: that of the answer.
+    /// `tools`: their definitions. `schema`: the schema of the answer.
     pub fn new(parser: &'a Value, tools: &[Value], schema: Option<&Value>) -> Result<Self> {
         let unknown = || internal("the engine's parser has a form that is unknown");
         let tools = tools.iter().map(|tool| {
@@ -139,15 +139,15 @@ impl<'a> Calls<'a> {
         })
     }
 
-    /// The grammar of an answer that begins with a call or with reasoning before one: where a call is required, a
-    /// model that may write text before it need never come to it.
+    /// The grammar of an answer that starts with a call, or with reasoning followed by a call. Free text before a
+    /// required call is excluded: the model might never get to the call.
     pub fn at_once(mut self) -> Result<String> {
         let items = self.visit(self.root, &Place::Outside)?;
         let start = self.rule_of(&items, &Place::Outside)?;
         self.finish(start)
     }
 
-    /// The grammar of calls alone.
+    /// The grammar of calls only.
     pub fn alone(mut self) -> Result<String> {
         let mut starts = Vec::new();
         for id in self.triggers() {
@@ -163,7 +163,7 @@ impl<'a> Calls<'a> {
         Ok(self.lark.finish(&start))
     }
 
-    /// A regular expression of what calls begin with that have no mark: an object with one of these names.
+    /// A regular expression for the start of calls without a marker: an object whose first key is one of these names.
     pub fn beginning(&self) -> Option<String> {
         let mut names = BTreeSet::new();
         for id in self.triggers() {
@@ -181,7 +181,7 @@ impl<'a> Calls<'a> {
         (!names.is_empty()).then(|| format!("(\\{{\\s*\"(?:{})\"\\s*:)", names.join("|")))
     }
 
-    /// The rules of the parser that are calls.
+    /// The parser's rules that are calls.
     fn triggers(&self) -> Vec<usize> {
         let rules = self.rules.values().filter_map(Value::as_u64).map(|id| id as usize);
         let is_trigger = |id: &usize| self.parsers.get(*id).is_some_and(|it| it["trigger"] == true);
@@ -241,7 +241,7 @@ impl<'a> Calls<'a> {
                 let rule = rule.ok_or_else(|| internal("the engine's parser has no such rule"))?;
                 self.visit(rule as usize, place)?
             }
-            // What stands for it in the engine's grammar: nothing, or the same as a text.
+            // Its substitute in the engine's grammar: empty, or a value that may be text or JSON.
             "gbnf" if text("grammar").is_empty() => Vec::new(),
             "gbnf" => {
                 let before = std::mem::replace(&mut self.is_mixed, true);
@@ -257,7 +257,7 @@ impl<'a> Calls<'a> {
 
     fn tagged(&mut self, tag: &str, id: usize, child: usize, place: &Place) -> Result<Vec<Item>> {
         match (tag, place) {
-            // Text beside calls: an answer that must call one has none.
+            // Text next to calls: an answer that must contain a call has none.
             ("content", _) if !self.has_below(child, &|parser| parser["type"] == "schema") => {
                 Ok(Vec::new())
             }
@@ -327,7 +327,7 @@ impl<'a> Calls<'a> {
         }
     }
 
-    /// A rule of the parser, written once.
+    /// Converts a rule of the parser, once per place.
     fn named(&mut self, id: usize, child: usize, place: &Place) -> Result<Vec<Item>> {
         let place = match place {
             Place::Outside => &self.call_at(id)?.unwrap_or(Place::Outside),
@@ -345,7 +345,7 @@ impl<'a> Calls<'a> {
             return Ok(items.clone());
         }
         if let Some(name) = self.open.get_mut(&key) {
-            // It refers to itself.
+            // The rule is recursive.
             let name = name.get_or_insert_with(|| self.lark.reserve());
             return Ok(vec![Item::Rule(name.clone())]);
         }
@@ -394,7 +394,7 @@ impl<'a> Calls<'a> {
         if let [items] = alternatives.as_slice() {
             return Ok(items.clone());
         }
-        // What comes after all of them.
+        // The lookahead that all alternatives end with.
         let mut ends = alternatives.iter().map(|items| match items.last() {
             Some(Item::Peek(Some(text))) => Some(text.clone()),
             _ => None,
@@ -406,7 +406,7 @@ impl<'a> Calls<'a> {
         Ok(chosen)
     }
 
-    /// One of several sequences.
+    /// A choice between several sequences.
     fn one_of(&mut self, alternatives: &[Vec<Item>], place: &Place) -> Result<Vec<Item>> {
         let mut closed = Vec::new();
         for items in alternatives {
@@ -485,7 +485,7 @@ impl<'a> Calls<'a> {
         })
     }
 
-    /// Puts a sequence together: texts with what ends them, and arguments with those that are required.
+    /// Assembles a sequence: merges texts with their ends, and arguments with the required ones.
     fn closed(&mut self, items: &[Item], place: &Place) -> Result<Closed> {
         let mut parts = Vec::new();
         let mut items = items.iter().peekable();
@@ -494,7 +494,7 @@ impl<'a> Calls<'a> {
             let refused = unlike.take();
             match item {
                 Item::Never => return Ok(Closed::Never),
-                // White space before what is to come at once is none of it.
+                // If the next item starts with the lookahead's text, optional items before it are dropped.
                 Item::Peek(Some(text)) => {
                     let mut rest = items.clone().skip_while(|item| item.may_be_nothing());
                     if rest.next().is_some_and(|item| item.begins_with(text)) {
@@ -517,7 +517,7 @@ impl<'a> Calls<'a> {
                                 break text;
                             }
                             Some(Item::Peek(_)) => {}
-                            // White space before the end is a part of the text.
+                            // White space before the end is part of the text.
                             Some(Item::Maybe(_) | Item::Terminal(_, true)) if texts.is_none() => {}
                             _ => return Ok(Closed::Never),
                         }
@@ -527,7 +527,7 @@ impl<'a> Calls<'a> {
                 }
                 Item::Arguments(arguments) => {
                     if let Some(Item::Repeated { before, after, .. }) = items.peek() {
-                        // The first stands without what is before the others.
+                        // The first argument is not preceded by a separator.
                         let rule = self.arguments(arguments, Some((before, after)), true, place)?;
                         items.next();
                         parts.push(Item::Rule(rule));
@@ -569,8 +569,8 @@ impl<'a> Calls<'a> {
         Ok(Closed::Rule(rule.join(" ")))
     }
 
-    /// Makes one terminal of what is regular. What may be nothing at its end stands apart: a terminal goes on as long
-    /// as it can, and what comes next may begin alike.
+    /// Merges a run of regular items into one terminal. Trailing optional items are kept separate: a terminal matches
+    /// as much as possible, and the next item may start in the same way.
     fn terminals(&mut self, run: &mut Vec<(String, bool)>) -> Vec<String> {
         let whole = run.iter().rposition(|(_, is_nullable)| !is_nullable).map_or(0, |at| at + 1);
         let apart = run.split_off(whole);
@@ -583,7 +583,7 @@ impl<'a> Calls<'a> {
         terminals
     }
 
-    /// Arguments in a row: those that are required, as their object has them, then any of the others.
+    /// A list of arguments: the required ones in the order of their object, then any of the others.
     fn arguments(
         &mut self,
         arguments: &[(String, String)],
@@ -628,7 +628,7 @@ impl<'a> Calls<'a> {
         }
     }
 
-    /// A value in JSON: an argument, all of them, or the answer. Python's values have less white space.
+    /// A JSON value: an argument, all arguments, or the answer. Python values have less white space.
     fn json(&mut self, place: &Place, is_python: bool) -> Result<String> {
         let mut schema = match place {
             Place::In(tool, value) => {
@@ -646,7 +646,7 @@ impl<'a> Calls<'a> {
         Ok(self.lark.json(&schema))
     }
 
-    /// The call that a part of the parser is of: it has the name of one tool.
+    /// The call that a part of the parser belongs to: it contains the name of exactly one tool.
     fn call_at(&mut self, id: usize) -> Result<Option<Place>> {
         let mut names = Vec::new();
         self.each_below(id, &mut |id, parser| {
@@ -670,7 +670,7 @@ impl<'a> Calls<'a> {
         Ok(Some(Place::In(tool, String::new())))
     }
 
-    /// The text of the first part with a tag.
+    /// The literal of the first part with a tag.
     fn first_name(&self, id: usize, tag: &str) -> Option<String> {
         let mut found = None;
         self.each_below(id, &mut |id, parser| {
@@ -697,7 +697,7 @@ impl<'a> Calls<'a> {
         found
     }
 
-    /// Looks at a part and at all that are in it, in the order of a text.
+    /// Visits a part and all parts below it, in the order of the text.
     fn each_below(&self, id: usize, look: &mut dyn FnMut(usize, &Value)) {
         let mut seen = vec![false; self.parsers.len()];
         let mut left = vec![id];
@@ -717,7 +717,7 @@ impl<'a> Calls<'a> {
 }
 
 impl Tool {
-    /// Fails where an object says what cannot be held while its properties are written each by itself.
+    /// Fails if a keyword of an object cannot be enforced when its properties are written separately.
     fn check_members(&self, object: &str) -> Result<()> {
         let Value::Object(schema) = self.schema.resolved(object).1 else { return Ok(()) };
         let properties = schema.get("properties").and_then(Value::as_object);
@@ -743,7 +743,7 @@ impl Tool {
     }
 }
 
-/// Texts that cannot be read as JSON.
+/// Texts that are not valid JSON.
 const NO_JSON: &str =
     r#"~(/\s*["\[{](?s:.*)|\s*(?:true|false|null|-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)\s*/)"#;
 
@@ -765,12 +765,12 @@ fn joined(run: &[(String, bool)]) -> String {
     run.iter().map(|(expression, _)| expression.as_str()).collect::<Vec<_>>().join(" ")
 }
 
-/// An expression for a terminal: an empty one is nothing.
+/// The expression of a terminal; the empty literal if it is empty.
 fn or_nothing(expression: &str) -> String {
     if expression.is_empty() { "\"\"".to_owned() } else { expression.to_owned() }
 }
 
-/// Whether an expression is a text in quotes or a regular expression, whatever is in it.
+/// Whether an expression is a single quoted text or a single regular expression.
 fn is_one_terminal(expression: &str) -> bool {
     let mut characters = expression.chars();
     let Some(quote @ ('"' | '/')) = characters.next() else { return false };
@@ -783,7 +783,7 @@ fn is_one_terminal(expression: &str) -> bool {
     end.is_some() && characters.next().is_none()
 }
 
-/// The characters of a set, so many of them.
+/// A repeated character class.
 fn chars(parser: &Value) -> Item {
     use std::fmt::Write as _;
     let mut set = String::new();
@@ -799,7 +799,7 @@ fn chars(parser: &Value) -> Item {
     Item::Terminal(format!("/[{set}]{{{least},{most}}}/"), least == 0)
 }
 
-/// A text that holds none of the stops, with its end.
+/// A text that contains none of the stops, followed by its end.
 fn until(texts: Option<&str>, unlike: Option<&String>, stops: &[String], end: &str) -> String {
     let text = texts.unwrap_or(ANY_TEXT);
     let text = match unlike {

@@ -1,4 +1,4 @@
-//! What a template can do, found out by trying it: the engine's parsers ask for it by these names.
+//! What a template supports, determined by rendering test conversations. The engine's parsers use these names.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,36 +9,36 @@ use serde_json::json;
 
 use super::jinja::Jinja;
 
-/// What a template can do.
+/// The features of a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(super) struct Capabilities {
-    /// Tools are in the prompt.
+    /// Tools are rendered into the prompt.
     #[serde(rename = "supports_tools")]
     pub tools: bool,
-    /// Calls of tools are in the prompt.
+    /// Tool calls are rendered into the prompt.
     #[serde(rename = "supports_tool_calls")]
     pub tool_calls: bool,
     #[serde(rename = "supports_parallel_tool_calls")]
     pub parallel_tool_calls: bool,
-    /// The arguments of a call are an object; else they are JSON as text.
+    /// The arguments of a call must be an object; otherwise they are JSON text.
     #[serde(rename = "supports_object_arguments")]
     pub object_arguments: bool,
     #[serde(rename = "supports_system_role")]
     pub system_role: bool,
-    /// What is said may be text.
+    /// Content may be text.
     #[serde(rename = "supports_string_content")]
     pub string_content: bool,
-    /// What is said may be a list of parts.
+    /// Content may be a list of parts.
     #[serde(rename = "supports_typed_content")]
     pub typed_content: bool,
-    /// Reasoning of earlier answers is in the prompt where that is asked for.
+    /// Reasoning of earlier answers can be rendered into the prompt on request.
     #[serde(rename = "supports_preserve_reasoning")]
     pub preserve_reasoning: bool,
     #[serde(rename = "supports_reasoning_effort")]
     pub reasoning_effort: bool,
 }
 
-/// Words that no template has.
+/// Words that occur in no template.
 const SAID: &str = "mullama-said";
 const INSTRUCTIONS: &str = "mullama-instructions";
 const THOUGHT: &str = "mullama-thought";
@@ -81,7 +81,7 @@ impl Capabilities {
         ]);
         let names = template.names();
 
-        // A list of parts, where that is all that it takes.
+        // Content is a list of parts only if the template accepts nothing else.
         let takes_text = said || !typed_content;
         let as_objects = Calls::render(template, takes_text, true, 1);
         let object_arguments = as_objects.arguments_are_read && !as_objects.prompt.is_empty();
@@ -106,12 +106,12 @@ impl Capabilities {
     }
 }
 
-/// Whether a part's text is in a prompt, and not the whole part, as a program writes it.
+/// Whether the text of a part is rendered alone. Templates without support for parts print the whole part, with quotes.
 fn says_alone(prompt: &str, text: &str) -> bool {
     prompt.match_indices(text).any(|(at, _)| !prompt[..at].ends_with(['\'', '"']))
 }
 
-/// A conversation with calls of tools, rendered.
+/// A rendered conversation with tool calls.
 struct Calls {
     prompt: String,
     arguments_are_read: bool,
@@ -141,7 +141,7 @@ impl Calls {
         };
         let calls = Value::from_pairs([
             ("role", Value::from("assistant")),
-            // Some templates take no text beside calls.
+            // Some templates do not allow text next to calls.
             ("content", Value::from("")),
             ("tool_calls", (0..count).map(call).collect()),
         ]);
@@ -171,8 +171,8 @@ impl Calls {
     }
 }
 
-/// The arguments of a call, which notice whether a template reads them as an object: writing them out as they are is
-/// what it would do with text.
+/// The arguments of a call. They record whether a template accesses them as an object; a template that only prints them
+/// would treat text in the same way.
 #[derive(Debug, Default)]
 struct Arguments {
     are_read: AtomicBool,

@@ -1,4 +1,4 @@
-//! Arguments as Gemma 4 writes them: JSON whose names have no quotes, and whose texts stand in quotes of their own.
+//! Arguments in the notation of Gemma 4: JSON with unquoted names and special quotes around texts.
 
 use serde_json::{Map, Value, json};
 
@@ -6,14 +6,14 @@ use super::lark::{Lark, SPACE};
 use crate::Result;
 use crate::sampling::{ANY_TEXT, Schema, Texts, quoted, unusable};
 
-/// What stands before a text, and after it.
+/// The quote before and after a text.
 const QUOTE: &str = "<|\"|>";
 
-/// Keywords about numbers.
+/// Schema keywords for numbers.
 const OF_NUMBERS: [&str; 5] =
     ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"];
 
-/// The rule of a value that follows the schema at a place.
+/// Returns the rule for values that follow the schema at a place.
 pub(super) fn value(lark: &mut Lark, schema: &Schema, place: &str) -> Result<String> {
     Writer { lark, schema, open: Vec::new() }.value(place)
 }
@@ -21,7 +21,7 @@ pub(super) fn value(lark: &mut Lark, schema: &Schema, place: &str) -> Result<Str
 struct Writer<'a> {
     lark: &'a mut Lark,
     schema: &'a Schema,
-    /// Places that are being written, with the names that refer to them.
+    /// Places being written, with the names of their rules if they are recursive.
     open: Vec<(String, Option<String>)>,
 }
 
@@ -62,7 +62,7 @@ impl Writer<'_> {
             "$ref",
             "not",
         ];
-        // Whatever more is said of a text, its texts are known.
+        // `Schema::texts` handles all other keywords of strings.
         let parts = schema.get("allOf").and_then(Value::as_array).into_iter().flatten();
         let kinds = parts.map(|part| &part["type"]).chain(schema.get("type"));
         if kinds.into_iter().any(|kind| kind == "string") {
@@ -148,7 +148,7 @@ impl Writer<'_> {
         Ok(format!("{open} ({item} {others}){repeated} {close}"))
     }
 
-    /// An object with properties, in the order of their names, as the template has them.
+    /// An object whose properties are sorted by name, as the template writes them.
     fn object(&mut self, schema: &Map<String, Value>, place: &str) -> Result<String> {
         let required = self.schema.required(place);
         let (open, close) = (self.open_with("{"), self.lark.terminal("\"}\""));
@@ -171,7 +171,7 @@ impl Writer<'_> {
         }
         let mut names: Vec<_> = properties.keys().collect();
         names.sort_unstable();
-        // From the last to the first: what may come where nothing has come yet, and where something has.
+        // From last to first: the rule if no property has been written before, and the rule if one has.
         let (mut begin, mut go_on) = (Some(String::new()), String::new());
         for name in names.into_iter().rev() {
             if name.contains([':', '}']) {
@@ -200,7 +200,7 @@ impl Writer<'_> {
     /// Any value.
     fn any(&mut self) -> Result<String> {
         let any = Schema::new(&json!({}))?;
-        // Its name is its own: values of this one are in it.
+        // The name is reserved first, because the rule is recursive.
         let name = self.lark.reserve();
         let text = value_of_kind(self.lark, &any)?;
         let (open, close) = (self.open_with("{"), self.lark.terminal("\"}\""));
@@ -214,12 +214,12 @@ impl Writer<'_> {
         Ok(name)
     }
 
-    /// A character, and the white space after it.
+    /// A character, followed by optional white space.
     fn open_with(&mut self, character: &str) -> String {
         self.lark.terminal(&format!("{} {SPACE}", quoted(character)))
     }
 
-    /// A value that a schema names.
+    /// A constant value of a schema.
     fn literal(&mut self, value: &Value) -> String {
         let text = written(value);
         self.lark.terminal(&quoted(&text))

@@ -1,7 +1,7 @@
-//! Jinja as chat templates are written in: that of Hugging Face's `transformers`, rendered by `minijinja`.
+//! Jinja in the dialect of chat templates, that of Hugging Face's `transformers`, rendered by `minijinja`.
 //!
-//! A template is a program by a stranger. What it may take is bounded: steps and bytes by the fuel of `minijinja`, the
-//! depth of its calls, the depth of the values that it makes, and the time of all renderings of a request together.
+//! Templates are untrusted programs. These are limited: steps and bytes (by `minijinja`'s fuel), the depth of calls and
+//! of values, and the total time of all renderings of a request.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
@@ -20,41 +20,41 @@ use super::marks::Marks;
 use super::source;
 use crate::CancelToken;
 
-/// Steps of one rendering, each of which pays for 64 bytes too. A conversation of 10,000 messages takes some two
+/// Fuel of one rendering: a unit pays for a step, or for 64 bytes. A conversation of 10,000 messages takes about two
 /// million.
 const FUEL: u64 = 5_000_000;
-/// Calls in calls.
+/// Depth of nested calls.
 const MAX_CALLS: usize = 200;
-/// What all renderings of a request may take together.
+/// Total time for all renderings of a request.
 pub(crate) const MAX_TIME: Duration = Duration::from_secs(5);
-/// Bytes of a template; those of models have up to 60,000.
+/// Length of a template in bytes; those of models have up to 60,000.
 const MAX_SOURCE: usize = 1 << 20;
-/// Bytes of an expression or a statement, text in quotes aside: a chain of operators is compiled by recursion.
+/// Length in bytes of an expression or a statement, without quoted text: a chain of operators is compiled recursively.
 const MAX_TAG: usize = 16 << 10;
-/// Bytes that a rendering for the engine may have beside [`MOST_OF_EACH`] for each byte that it is made of. The engine's
-/// parsers compare renderings of short conversations, which takes the square of their length.
+/// Bytes that a rendering for the engine may have in addition to [`MOST_OF_EACH`] times the bytes of its variables. The
+/// engine's parsers compare renderings of short conversations in quadratic time.
 const MOST_BESIDE: usize = 32 << 10;
 const MOST_OF_EACH: usize = 16;
-/// How deep values may be that a namespace holds, or that are written as JSON.
+/// Depth of values that are stored in a namespace or written as JSON.
 const MAX_DEPTH: usize = 200;
-/// What `str.format` may fill a field up to.
+/// Largest field width of `str.format`.
 const MAX_WIDTH: usize = 10_000;
-/// Spaces before a line of JSON.
+/// Largest indentation of JSON, in spaces.
 const MAX_INDENT: usize = 100;
 /// Bytes of stack for rendering: values may be nested as deeply as a template has assignments.
 pub(crate) const STACK: usize = 64 << 20;
 
 const NAME: &str = "chat template";
 
-/// A template that has been read.
+/// A compiled template.
 pub(super) struct Jinja {
     environment: Environment<'static>,
     source: String,
-    /// What it made of variables lately. The engine asks the same questions for each request.
+    /// Recent renderings. The engine renders the same test conversations for each request.
     known: Mutex<Known>,
 }
 
-/// Renderings by their variables, as JSON.
+/// Cache of renderings, by their variables as JSON.
 #[derive(Default)]
 struct Known {
     texts: HashMap<String, String>,
@@ -62,7 +62,7 @@ struct Known {
 }
 
 impl Known {
-    /// Bytes of all of them, and of one.
+    /// Limits in bytes: for all entries, and for one.
     const MOST: usize = 1 << 20;
     const MOST_OF_ONE: usize = 32 << 10;
 
@@ -103,13 +103,13 @@ impl Jinja {
         &self.source
     }
 
-    /// The names in it, those of the variables that it may use among them.
+    /// All identifiers in the template, which include the variables that it may use.
     pub fn names(&self) -> BTreeSet<&str> {
         let is_part = |character: char| character.is_alphanumeric() || character == '_';
         self.source.split(|character| !is_part(character)).filter(|name| !name.is_empty()).collect()
     }
 
-    /// Renders it with an object of variables.
+    /// Renders the template with an object of variables.
     pub fn render_with(&self, variables: impl Serialize) -> Result<String, String> {
         self.render_value(Value::from(Serde(variables)))
     }
@@ -135,7 +135,7 @@ impl Renderer for Jinja {
         Bounds::settle(&mut variables);
         let settled = variables.to_string();
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        // The time goes on.
+        // The current time changes, so such renderings are not cached.
         let keeps = !self.source.contains("strftime_now");
         if keeps && let Some(text) = known().texts.get(&settled) {
             return Ok(text.clone());
@@ -153,28 +153,29 @@ impl Renderer for Jinja {
     }
 }
 
-/// What holds for all renderings of a request: the engine tries a template out, and swallows what that says.
+/// Limits for all renderings of a request. The engine renders templates on trial and discards the errors, so they are
+/// recorded here.
 pub(super) struct Bounds {
     cancel: CancelToken,
     given: Given,
     until: Instant,
-    /// The last error.
+    /// The most recent error.
     reason: RefCell<Option<String>>,
-    /// Nothing is rendered any more.
+    /// Whether a limit was reached, after which nothing is rendered.
     is_final: Cell<bool>,
 }
 
-/// What templates are given for a request, and the engine is not.
+/// Values that only the templates receive for a request, not the engine.
 #[derive(Default)]
 pub(super) struct Given {
-    /// The tools as they are defined.
+    /// The tools with their original definitions.
     pub tools: Vec<serde_json::Value>,
-    /// In place of special tokens.
+    /// Replacements of special tokens.
     pub marks: Option<Marks>,
 }
 
 impl Given {
-    /// Gives tools the parameters that they are defined with.
+    /// Restores the parameters of tools to those of their definitions.
     fn put_into(&self, tools: &mut [serde_json::Value]) {
         let name = |tool: &serde_json::Value| tool["function"]["name"].clone();
         for tool in tools {
@@ -191,7 +192,7 @@ thread_local! {
 }
 
 impl Bounds {
-    /// Does `work` within bounds. An error of it is told by that of the rendering that it is due to.
+    /// Runs `work` within the limits. If it fails, returns the error of the rendering that caused it.
     pub fn hold<T>(
         cancel: CancelToken,
         given: Given,
@@ -227,7 +228,7 @@ impl Bounds {
         });
     }
 
-    /// Makes the variables of a template what they are for the request.
+    /// Adjusts a template's variables to the request: restores the tools' parameters, and inserts the marks.
     fn settle(variables: &mut serde_json::Value) {
         BOUNDS.with_borrow(|bounds| {
             let (Some(bounds), Some(variables)) = (bounds, variables.as_object_mut()) else {
@@ -245,7 +246,7 @@ impl Bounds {
         });
     }
 
-    /// Fails where nothing is to be rendered any more.
+    /// Fails if a limit of the request has been reached.
     pub fn check() -> Result<(), minijinja::Error> {
         BOUNDS.with_borrow(|bounds| {
             let Some(bounds) = bounds else { return Ok(()) };
@@ -285,7 +286,7 @@ fn invalid(reason: impl Into<std::borrow::Cow<'static, str>>) -> minijinja::Erro
     minijinja::Error::new(ErrorKind::InvalidOperation, reason)
 }
 
-/// What is wrong, and on which line.
+/// The problem and its line.
 fn describe(error: &minijinja::Error) -> String {
     let mut text = error.line().map(|line| format!("line {line}: ")).unwrap_or_default();
     match (error.kind(), error.detail()) {
@@ -301,12 +302,12 @@ fn raise_exception(message: &str) -> Result<Value, minijinja::Error> {
     Err(invalid(message.to_owned()))
 }
 
-/// The time here, written as a format of C's `strftime` says.
+/// The local time, in a format of C's `strftime`.
 fn strftime_now(format: &str) -> Result<String, minijinja::Error> {
     jiff::fmt::strtime::format(format, &Zoned::now()).map_err(|error| invalid(error.to_string()))
 }
 
-/// A method of Python's texts, lists and dictionaries. What those of `minijinja_contrib` may take is bounded here.
+/// Calls a method of Python's strings, lists or dictionaries. Limits the cost of those in `minijinja_contrib`.
 fn call_method(
     state: &mut State,
     value: &Value,
@@ -315,7 +316,7 @@ fn call_method(
 ) -> Result<Value, minijinja::Error> {
     if let Some(text) = value.as_str() {
         match method {
-            // Each byte may become a part.
+            // Each byte may become an element.
             "split" | "splitlines" | "rsplit" => state.consume_fuel(text.len() as u64 / 8)?,
             "format" if has_wide_fields(text) => {
                 let problem = format!("a text would be padded to more than {MAX_WIDTH} characters");
@@ -327,7 +328,7 @@ fn call_method(
     minijinja_contrib::pycompat::unknown_method_callback(state, value, method, arguments)
 }
 
-/// Whether a text with fields has a number above [`MAX_WIDTH`], which may be the width of one.
+/// Whether a format string contains a number above [`MAX_WIDTH`], which may be a field width.
 fn has_wide_fields(text: &str) -> bool {
     let mut numbers = text.split(|character: char| !character.is_ascii_digit());
     let is_wide = |digits: &str| {
@@ -336,14 +337,14 @@ fn has_wide_fields(text: &str) -> bool {
     text.contains('{') && numbers.any(is_wide)
 }
 
-/// What every round of a loop and every call of a macro asks.
+/// Filter that runs in each iteration of a loop and each call of a macro: checks the limits.
 fn goes_on(value: Value) -> Result<Value, minijinja::Error> {
     Bounds::check()?;
     Ok(value)
 }
 
-/// Lets a namespace hold a value that is not nested too deeply, and holds no namespace: what is printed, compared and
-/// freed by calls in calls.
+/// Filter for values assigned to a namespace: rejects deep nesting and namespaces inside, because values are printed,
+/// compared and freed recursively.
 fn held(state: &State, value: Value) -> Result<Value, minijinja::Error> {
     let is_container = |value: &Value| {
         matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::Iterable)
@@ -412,14 +413,14 @@ fn to_json(
 /// Writes JSON as Python's `json.dumps` does.
 struct PythonJson<'a> {
     state: &'a State<'a, 'a>,
-    /// Characters that are not of ASCII are written as numbers.
+    /// Whether non-ASCII characters are escaped.
     escapes: bool,
     indent: Option<usize>,
     after_item: String,
     after_key: String,
     sorted: bool,
     json: String,
-    /// Bytes that fuel was consumed for.
+    /// Bytes that fuel has been consumed for.
     paid: usize,
 }
 
@@ -428,7 +429,7 @@ impl PythonJson<'_> {
         if depth > MAX_DEPTH {
             return Err(invalid("a value is nested too deeply to be written as JSON"));
         }
-        // A step pays for 64 bytes.
+        // A unit of fuel pays for 64 bytes.
         if let Some(steps) = (self.json.len() - self.paid).checked_div(64) {
             self.state.consume_fuel(steps as u64)?;
             self.paid += steps * 64;
@@ -487,7 +488,7 @@ impl PythonJson<'_> {
         Ok(())
     }
 
-    /// Begins a line, where each value has its own.
+    /// Starts a new line if the JSON is indented.
     fn line(&mut self, depth: usize) {
         if let Some(indent) = self.indent {
             self.json.push('\n');
@@ -502,7 +503,7 @@ impl PythonJson<'_> {
             return;
         }
         for character in written.chars() {
-            // Marks stay marks.
+            // Marks are not escaped.
             if character.is_ascii() || character >= '\u{F0000}' {
                 self.json.push(character);
             } else {

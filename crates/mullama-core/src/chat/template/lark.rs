@@ -1,14 +1,14 @@
-//! Definitions of a grammar in the form that llguidance reads.
+//! Definitions of a grammar in llguidance's format.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use serde_json::Value;
 
-/// White space where a form has any.
+/// Optional white space.
 pub(super) const SPACE: &str = r"/(?: |\n{1,2}[ \t]{0,20})?/";
 
-/// Rules and terminals, each of which is written once.
+/// Rules and terminals, each defined once.
 #[derive(Default)]
 pub(super) struct Lark {
     text: String,
@@ -16,7 +16,7 @@ pub(super) struct Lark {
 }
 
 impl Lark {
-    /// A terminal: a regular expression, which is read greedily and as a whole.
+    /// A terminal: a regular expression, matched greedily and as a unit.
     pub fn terminal(&mut self, expression: &str) -> String {
         self.named('T', expression)
     }
@@ -25,7 +25,7 @@ impl Lark {
         self.named('r', expression)
     }
 
-    /// A value in JSON that follows a schema.
+    /// A JSON value that follows a schema.
     pub fn json(&mut self, schema: &Value) -> String {
         self.rule(&format!("%json {schema}"))
     }
@@ -41,7 +41,7 @@ impl Lark {
         name
     }
 
-    /// A name for what is not defined yet.
+    /// Reserves a name for a rule that is defined later.
     pub fn reserve(&mut self) -> String {
         self.new_name('r')
     }

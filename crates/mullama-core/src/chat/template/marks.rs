@@ -1,4 +1,5 @@
-//! Marks in place of special tokens that people wrote, while a template puts their texts together with its own.
+//! Marks that replace special tokens in user content, so that they stay plain text when a template inserts the content
+//! into the prompt.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,21 +9,21 @@ use serde_json::Value;
 use crate::engine::{Prompt, Specials};
 use crate::{Error, ErrorKind, Result};
 
-/// The planes of Unicode for private use. What people write hardly ever has characters of them, and never all.
+/// The private-use planes of Unicode. Texts rarely contain such characters, and never all of them.
 const PRIVATE: std::ops::RangeInclusive<char> = '\u{F0000}'..='\u{10FFFD}';
 
-/// Characters that stand for special tokens in the texts of one request.
+/// Characters that represent special tokens in the texts of one request.
 #[derive(Clone)]
 pub(crate) struct Marks {
     specials: Arc<Specials>,
-    /// Which character stands for which special token.
+    /// The mark of each special token, by its index.
     of_specials: Vec<(char, usize)>,
-    /// Stands after a text that ends with the beginning of a special token.
+    /// Follows a text that ends with a prefix of a special token.
     boundary: char,
 }
 
 impl Marks {
-    /// Those that what a template is given needs, if it does.
+    /// Creates the marks that the given values need; `None` if they contain nothing to mark.
     pub fn needed<'a>(
         given: impl IntoIterator<Item = &'a Value>,
         specials: &Arc<Specials>,
@@ -52,7 +53,7 @@ impl Marks {
         Ok(Some(Self { specials: Arc::clone(specials), of_specials, boundary }))
     }
 
-    /// Puts marks into all texts of a value.
+    /// Replaces special tokens in all texts of a value by marks.
     pub fn put_into(&self, value: &mut Value) {
         match value {
             Value::String(text) => *text = self.marked(text),
@@ -87,7 +88,7 @@ impl Marks {
         marked
     }
 
-    /// The text that marks stand in, with what they stand for.
+    /// Replaces the marks in a text by their special tokens and records their ranges.
     pub fn resolve(&self, marked: &str) -> Prompt {
         let mut prompt = Prompt::default();
         for character in marked.chars() {
@@ -104,7 +105,7 @@ impl Marks {
     }
 }
 
-/// Looks at each text of a value, the names of its fields included.
+/// Visits each text of a value, including the names of fields.
 fn each_text(value: &Value, look: &mut impl FnMut(&str)) {
     match value {
         Value::String(text) => look(text),

@@ -1,4 +1,4 @@
-//! Messages to a prompt, through the model's template.
+//! Renders messages to a prompt with the model's template.
 
 mod calls;
 mod capabilities;
@@ -29,7 +29,7 @@ use crate::sampling::{
 };
 use crate::{CancelToken, Error, ErrorKind, Result};
 
-/// A rendered prompt, with what is needed to run it and to understand the answer.
+/// A rendered prompt, with everything needed to generate and parse the answer.
 pub(crate) struct Rendered {
     pub prompt: Prompt,
     pub grammar: Option<GrammarSpec>,
@@ -37,11 +37,11 @@ pub(crate) struct Rendered {
     pub preserved: Vec<String>,
     pub reasoning: Option<ReasoningSpec>,
     pub parser: ChatParser,
-    /// The last message is the beginning of the answer.
+    /// Whether the last message is the start of the answer.
     pub continues: bool,
 }
 
-/// What the shim gives for a request.
+/// The shim's result for a request.
 #[derive(Deserialize)]
 struct Applied {
     prompt: String,
@@ -65,8 +65,8 @@ struct Trigger {
     token: i32,
 }
 
-/// Renders messages with the model's template. A last message of the assistant that says something is
-/// the beginning of the answer, where there is to be one and that is asked for.
+/// Renders messages with the model's template. If `add_generation_prompt` and the option are set, a nonempty last
+/// message of the assistant is the start of the answer.
 pub(crate) fn render(
     templates: &Templates,
     vocab: &Vocab,
@@ -108,8 +108,8 @@ pub(crate) fn render(
     if schema.is_some() && asked.is_some() {
         return Err(Error::option("response_format", "cannot be combined with a grammar"));
     }
-    // Where there are tools, or an answer stands in a form of the model's own, the template says how a value is
-    // told from the rest; the engine's grammar then holds the answer to both.
+    // If there are tools, or if answers have a format of the model's own, the template delimits the JSON value in the
+    // answer. The grammar then enforces both the format and the schema.
     if let Some(schema) = &schema
         && (!chosen.tools.is_empty() || !answers_plainly(templates, &request, cancel)?)
     {
@@ -127,7 +127,7 @@ pub(crate) fn render(
         && continues
         && let Some(beginning) = request["messages"].as_array_mut().and_then(|it| it.last_mut())
     {
-        // The engine itself puts it into the prompt.
+        // The engine itself inserts it into the prompt.
         marks.put_into(beginning);
     }
     let (mut applied, parser) = apply(templates, &request, &chosen.tools, marks.as_ref(), cancel)?;
@@ -150,7 +150,7 @@ pub(crate) fn render(
         ends: applied.thinking_end.clone(),
         prefill: applied.generation_prompt.clone(),
     });
-    // The template's own form covers tools and schema alike; a caller's grammar stands by itself.
+    // The template's format covers tools and schema; the caller's grammar cannot be combined with it.
     let is_formed = !chosen.tools.is_empty() || !applied.grammar.is_empty();
     let form =
         if is_formed { form(&applied, &chosen, schema.as_ref(), &prefill, vocab)? } else { None };
@@ -180,7 +180,7 @@ pub(crate) fn render(
     })
 }
 
-/// How many pictures messages have.
+/// Number of pictures in messages.
 fn marks_in(messages: &Value) -> usize {
     let contents = messages.as_array().into_iter().flatten();
     contents
@@ -195,7 +195,7 @@ pub(crate) fn template_error(reason: &str) -> Error {
     )
 }
 
-/// The grammar of calls, or of an answer in a form of the model's own. Nothing where the engine does not know it.
+/// The grammar of calls, or of an answer in a format of the model's own. `None` if the engine does not know the format.
 fn form(
     applied: &Applied,
     chosen: &ChosenTools,
@@ -221,7 +221,7 @@ fn form(
         return Ok(Some(if applied.grammar_lazy {
             of_form(calls.alone()?, Some(triggers(&applied.grammar_triggers, vocab)), "")
         } else if chosen.is_required && !begun.is_empty() {
-            // A call follows what was said, or goes on.
+            // A call follows the prefill, or continues one that the prefill starts.
             let marks = applied.grammar_triggers.iter().map(|trigger| trigger.value.as_str());
             let at = marks.filter_map(|mark| begun.find(mark)).min().unwrap_or(begun.len());
             of_form(calls.alone()?, None, &begun[at..])
@@ -238,7 +238,7 @@ fn form(
     if is_unknown {
         return Ok(None);
     }
-    // Calls that have no mark are told by what they begin with.
+    // Calls without a marker are recognised by their start.
     let calls = Calls::new(&parser, &chosen.tools, schema)?;
     let Some(pattern) = calls.beginning() else { return Ok(None) };
     let lazy = GrammarTriggers { patterns: vec![pattern], ..GrammarTriggers::default() };
@@ -259,8 +259,8 @@ fn apply(
     Ok((applied, parser))
 }
 
-/// Whether an answer in JSON is that and nothing else, but for reasoning before it: the engine's grammar for one
-/// says so.
+/// Whether an answer in JSON consists only of the JSON, apart from reasoning before it, according to the engine's
+/// grammar.
 fn answers_plainly(templates: &Templates, request: &Value, cancel: &CancelToken) -> Result<bool> {
     let mut request = request.clone();
     request["json_schema"] = json!({"const": "a"});
@@ -279,7 +279,7 @@ fn is_plain(applied: &Applied) -> bool {
             || applied.generation_prompt.contains(&text)
             || reasoning().any(|tag| tag.trim() == text.trim())
     };
-    // Every other part is a text in quotes.
+    // Every second part is a quoted text.
     root.split('"').enumerate().all(|(index, part)| {
         if index % 2 == 1 {
             return is_known_text(part);
@@ -294,8 +294,7 @@ fn is_plain(applied: &Applied) -> bool {
     })
 }
 
-/// Whether an answer can go on from a message: one of the assistant that says something and calls
-/// nothing.
+/// Whether an answer can continue a message: a nonempty message of the assistant without tool calls.
 fn is_beginning(message: &Message) -> bool {
     message.role == Role::Assistant
         && message.tool_calls.is_empty()
@@ -303,8 +302,7 @@ fn is_beginning(message: &Message) -> bool {
             || message.reasoning.as_ref().is_some_and(|it| !it.is_empty()))
 }
 
-/// The bound on reasoning. Reasoning that is switched off has none left to begin with: a template need
-/// not know of the switch.
+/// The limit on reasoning. If reasoning is switched off, the budget is 0, since a template may ignore the switch.
 fn reasoning_spec(
     options: &ChatOptions,
     applied: &Applied,
@@ -317,7 +315,7 @@ fn reasoning_spec(
         _ => 0,
     };
     let Some(tags) = tags else {
-        // A model that does not reason spends nothing.
+        // A model that does not reason needs no limit.
         if applied.thinking_start.is_empty() || off {
             return Ok(None);
         }
@@ -336,7 +334,7 @@ struct ChosenTools {
     is_required: bool,
 }
 
-/// Puts the tools that may be called into a request.
+/// Adds the tools that may be called to a request.
 fn offer_tools(
     templates: &Templates,
     options: &ChatOptions,
@@ -360,7 +358,7 @@ fn offer_tools(
     Ok(chosen)
 }
 
-/// A tool as the engine needs it: it bounds no values, and chokes on some bounds.
+/// A tool in the form that the engine needs: it does not enforce bounds on values, and fails on some of them.
 fn in_shape(tool: &Value) -> Value {
     let mut tool = tool.clone();
     if let Some(parameters) = tool["function"].get_mut("parameters") {
@@ -369,15 +367,15 @@ fn in_shape(tool: &Value) -> Value {
     tool
 }
 
-/// The tools that may be called, and whether one must be. A tool that is chosen by name is the only
-/// one that is offered, and must be called.
+/// The tools that may be called, and whether one must be called. If a tool is chosen by name, it is the only one
+/// offered and must be called.
 fn tools(options: &ChatOptions) -> Result<ChosenTools> {
     let tools = tool::read_all(options.chat.tools.clone().unwrap_or_default())?;
     match &options.chat.tool_choice {
         None => Ok(ChosenTools { tools, is_required: false }),
         Some(Value::String(choice)) => match choice.as_str() {
             "auto" => Ok(ChosenTools { tools, is_required: false }),
-            // The model need not hear of tools that it may not call.
+            // The model is not shown tools that it may not call.
             "none" => Ok(ChosenTools::default()),
             "required" if tools.is_empty() => {
                 Err(Error::option("tool_choice", "is `required`, but there are no tools"))
@@ -389,7 +387,7 @@ fn tools(options: &ChatOptions) -> Result<ChosenTools> {
             }
         },
         Some(choice) => {
-            // `{"name": ...}` says it in short.
+            // `{"name": ...}` is the short form.
             let name = choice["function"]["name"].as_str().or(choice["name"].as_str());
             let name = name.ok_or_else(|| {
                 Error::option("tool_choice", "expected auto, none, required, or a function's name")
@@ -429,13 +427,13 @@ fn output_schema(options: &ChatOptions) -> Result<Option<Value>> {
     }
 }
 
-/// The triggers in the form that the engine's grammar takes (`common/sampling.cpp`).
+/// Converts the triggers to the form of the engine's grammar (`common/sampling.cpp`).
 fn triggers(triggers: &[Trigger], vocab: &Vocab) -> GrammarTriggers {
     let mut result = GrammarTriggers::default();
     for trigger in triggers {
         match trigger.kind.as_str() {
             "token" => result.tokens.push(trigger.token),
-            // A word that is one token is told apart by that token, not by its text.
+            // A word that is a single token is recognised by the token, not by its text.
             "word" => match vocab.tokenize(&trigger.value, false, true).as_deref() {
                 Ok([token]) => result.tokens.push(*token),
                 _ => result.words.push(trigger.value.clone()),

@@ -1,15 +1,15 @@
-//! What is changed in a template's source before it is compiled. No line moves.
+//! Rewrites the source of a template before it is compiled. Line numbers do not change.
 
 use std::fmt::Write as _;
 
-/// The filter that checks what a namespace is given to hold.
+/// Name of the filter that checks values assigned to a namespace.
 pub(super) const HELD: &str = "mullama_held";
 
-/// The filter that each round of a loop goes through, and each call of a macro.
+/// Name of the filter that runs in each iteration of a loop and each call of a macro.
 pub(super) const GOES_ON: &str = "mullama_goes_on";
 
-/// Has values checked that are assigned to a namespace, has loops and macros look whether they may go on, and leaves out the marks that `transformers` has for training
-/// (`{% generation %}`).
+/// Inserts checks of the values assigned to namespaces and of the limits in loops and macros, and removes the markers
+/// that `transformers` uses for training (`{% generation %}`).
 pub(super) fn prepare(source: &str) -> String {
     let mut prepared = String::with_capacity(source.len());
     let mut rest = source;
@@ -43,7 +43,7 @@ pub(super) fn prepare(source: &str) -> String {
             None => prepared.push_str(tag),
         }
         if !is_raw && matches!(name, "for" | "macro" | "call") {
-            // White space after the tag goes where it went.
+            // The inserted tag ends with the same white space control.
             let end = tag[..tag.len() - 2].chars().last().filter(|end| matches!(end, '-' | '+'));
             let end = end.map(String::from).unwrap_or_default();
             let _ = write!(prepared, "{{%- set {GOES_ON} = 0 | {GOES_ON} {end}%}}");
@@ -53,7 +53,7 @@ pub(super) fn prepare(source: &str) -> String {
     prepared
 }
 
-/// The line of the first tag that has more than so many bytes, text in quotes aside.
+/// The line of the first tag with more than `most` bytes, not counting quoted text.
 pub(super) fn line_of_long_tag(source: &str, most: usize) -> Option<usize> {
     let mut at = 0;
     while let Some(start) = next_tag(&source[at..]) {
@@ -67,7 +67,7 @@ pub(super) fn line_of_long_tag(source: &str, most: usize) -> Option<usize> {
     None
 }
 
-/// Bytes of a tag, text in quotes aside.
+/// Length of a tag in bytes, without quoted text.
 fn unquoted(tag: &str) -> usize {
     let (mut bytes, mut rest) = (0, tag);
     while let Some(at) = rest.find(['\'', '"']) {
@@ -88,7 +88,7 @@ fn next_tag(text: &str) -> Option<usize> {
     }
 }
 
-/// Bytes of the tag that a text begins with, to its end.
+/// Length in bytes of the tag that a text starts with.
 fn tag_length(text: &str) -> usize {
     let end = match text.as_bytes()[1] {
         b'#' => return text.find("#}").map_or(text.len(), |at| at + 2),
@@ -107,7 +107,7 @@ fn tag_length(text: &str) -> usize {
     text.len()
 }
 
-/// Bytes of the text in quotes that a text begins with.
+/// Length in bytes of the quoted text that a text starts with.
 fn quoted(text: &str) -> usize {
     let quote = text.as_bytes()[0];
     let mut bytes = text.bytes().enumerate().skip(1);
@@ -122,14 +122,15 @@ fn quoted(text: &str) -> usize {
     text.len()
 }
 
-/// What a tag of a statement has between its marks.
+/// The content of a statement tag.
 fn body_of_statement(tag: &str) -> Option<&str> {
     let body = tag.strip_prefix("{%")?.strip_suffix("%}")?;
     Some(body.trim_matches(|c: char| matches!(c, '-' | '+') || c.is_whitespace()))
 }
 
-/// An assignment to a field: its value goes through [`HELD`]. One to a variable is left as it is, unless its value is
-/// a change of a list that a namespace holds: values do not change, so that the namespace gets another list.
+/// Rewrites an assignment. A value assigned to a field passes through [`HELD`]. An assignment to a variable is
+/// unchanged, unless its value is a method call that modifies a list in a namespace: values are immutable, so the
+/// namespace gets a new list.
 fn checked_assignment(statement: &str) -> Option<String> {
     let (target, value) = statement.split_once('=')?;
     if target.contains('.') {

@@ -1,4 +1,4 @@
-//! The templates of one model: rendering is ours, what answers look like the engine finds out.
+//! The templates of one model. We render them; the engine determines the format of answers.
 
 use std::sync::{Arc, OnceLock};
 
@@ -12,7 +12,7 @@ use super::marks::Marks;
 use crate::engine::{Specials, Vocab, with_stack};
 use crate::{CancelToken, Error, ErrorKind, Result};
 
-/// What a file may say in place of a template.
+/// A name that files may contain in place of a template.
 const CHATML: &str = "chatml";
 const CHATML_TEMPLATE: &str = "{% for message in messages %}\
     {{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}\
@@ -22,15 +22,15 @@ const CHATML_TEMPLATE: &str = "{% for message in messages %}\
 pub(crate) struct Templates {
     engine: ChatTemplates<Jinja>,
     capabilities: Capabilities,
-    /// Of the template for chats with tools, where that is one of its own.
+    /// Those of the template for chats with tools, if it is a separate one.
     with_tools: Option<Capabilities>,
     can_think: bool,
-    /// Looked for in the vocabulary when a chat needs them.
+    /// Found in the vocabulary on first use.
     specials: OnceLock<Arc<Specials>>,
 }
 
 impl Templates {
-    /// Compiles a template, and the one for chats with tools, for a model with this vocabulary.
+    /// Compiles a template, and the one for chats with tools if any, for a model with this vocabulary.
     pub fn new(vocab: &Vocab, source: &str, tool_use: Option<&str>) -> Result<Self> {
         Self::with_tokens(&SpecialTokens::of(vocab), source, tool_use)
     }
@@ -58,7 +58,7 @@ impl Templates {
                 "add_eos": tokens.adds_eos,
             });
             let engine = ChatTemplates::new(&description.to_string(), template, tool_use)?;
-            // A template that refuses the question that this asks is no less of a template.
+            // A template that rejects the test conversation is still valid.
             let can_think = engine.can_think().unwrap_or(false);
             let specials = OnceLock::new();
             Ok(Self { engine, capabilities, with_tools, can_think, specials })
@@ -70,23 +70,23 @@ impl Templates {
         )
     }
 
-    /// Whether tools reach the prompt.
+    /// Whether tools are rendered into the prompt.
     pub fn take_tools(&self) -> bool {
         self.with_tools.unwrap_or(self.capabilities).tools
     }
 
-    /// Whether answers may begin with reasoning that can be switched off.
+    /// Whether answers may start with reasoning that can be switched off.
     pub fn can_think(&self) -> bool {
         self.can_think
     }
 
-    /// The special tokens of the vocabulary that the templates are for.
+    /// The special tokens of the vocabulary.
     pub fn specials(&self, vocab: &Vocab) -> &Arc<Specials> {
         self.specials.get_or_init(|| Arc::new(Specials::of(vocab)))
     }
 
-    /// Renders a request, on a thread with [`STACK`]; gives the result and the parser for the model's answer, as the
-    /// shim has them. `tools` are those of the request, as the template is given them.
+    /// Renders a request; the thread needs [`STACK`]. Returns the shim's result and the parser for the model's answer.
+    /// `tools` are the request's tools as the template receives them.
     pub fn apply(
         &self,
         request: &Value,
@@ -99,7 +99,7 @@ impl Templates {
     }
 }
 
-/// What a vocabulary puts around a text.
+/// The tokens that a vocabulary adds around a text.
 #[derive(Default)]
 struct SpecialTokens {
     bos: String,
@@ -110,7 +110,7 @@ struct SpecialTokens {
 
 impl SpecialTokens {
     fn of(vocab: &Vocab) -> Self {
-        // SAFETY: a valid vocabulary; plain questions.
+        // SAFETY: a valid vocabulary; read-only calls.
         let (bos, eos, adds_bos) = unsafe {
             let vocab = vocab.as_ptr();
             (

@@ -1,5 +1,5 @@
-//! What the engine makes of chat templates in the shapes that models carry: what they can do, how they
-//! render, and how answers are parsed. The answers are written here; no model says them.
+//! Tests of the engine's analysis of chat templates in the forms that models have: capabilities, rendering, and parsing
+//! of answers. The answers are written by hand; no model generates them.
 
 use mullama_sys::shim::ChatParser;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ fn apply(source: &str, request: &Value) -> (Value, ChatParser) {
     render(source, request).unwrap()
 }
 
-/// What a template makes of a message.
+/// Renders one message with a template.
 fn prompt_of(source: &str, text: &str) -> Result<String, String> {
     let request = json!({"messages": [{"role": "user", "content": text}]});
     Ok(render(source, &request)?.0["prompt"].as_str().unwrap().to_owned())
@@ -144,7 +144,7 @@ fn calls_of_tools_are_parsed_in_each_shape() {
             .collect();
         let expected: Vec<Value> = cities.into_iter().map(call).collect();
         assert_eq!(calls, expected, "{name}");
-        // An answer without calls stays one.
+        // An answer without calls stays text.
         assert_eq!(parse(&parser, "It rains.")["content"], "It rains.", "{name}");
     }
 }
@@ -282,7 +282,7 @@ fn what_would_end_the_process_is_refused_with_its_line() {
         (doubled("{% set ns.l = [ns.l, ns.l] %}"), "too many steps"),
     ];
     for (source, said) in cases {
-        // It behaves until it is asked.
+        // It behaves well until it is called.
         let source =
             format!("{{% if messages[-1].content == 'go' %}}{source}{{% else %}}x{{% endif %}}");
         assert_eq!(prompt_of(&source, "hello").unwrap(), "x", "{source}");
@@ -306,7 +306,7 @@ fn templates_that_are_nested_without_end_are_refused() {
     }
     let failure = compile(&"x".repeat(2 << 20)).map(drop).unwrap_err();
     assert!(failure.contains("bytes"), "{failure}");
-    // Long chains are not deep.
+    // Long chains are not deeply nested.
     for (source, prompt) in [
         (format!("{{{{ 1{} }}}}", " + 1".repeat(4_000)), "4001"),
         (format!("{{{{ {}1 }}}}", "not not ".repeat(2_000)), "True"),
@@ -398,7 +398,7 @@ fn a_long_conversation_is_no_runaway() {
     assert!(prompt.contains("message 9999"));
 }
 
-/// Whether a whole text follows a grammar.
+/// Whether a complete text matches a grammar.
 fn follows(grammar: &str, text: &str) -> bool {
     let mut bytes: Vec<Vec<u8>> = (0..=u8::MAX).map(|byte| vec![byte]).collect();
     bytes.push(vec![TokTrie::SPECIAL_TOKEN_MARKER, b'e']);
