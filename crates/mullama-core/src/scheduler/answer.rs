@@ -1,7 +1,7 @@
-//! What there is of an answer.
+//! The partial answer of a request.
 //!
-//! It is shared by the slot, which adds to it, and whoever ends a request that the engine's thread does not come
-//! to end. Whoever is first makes the last chunk.
+//! It is shared by the slot, which extends it, and a watchdog that ends the request if the engine's thread cannot. The
+//! first of them to end it creates the last chunk.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -13,14 +13,14 @@ use super::delivery::{Delivery, Event};
 use super::text::TextAssembler;
 use crate::{CancelToken, Error, Result, Token};
 
-/// Tokens that come faster than this are delivered together: waking the reader costs as much as
-/// computing a token of a small model.
+/// Tokens generated faster than this are delivered together: waking the reader costs as much as computing a token of a
+/// small model.
 const DELIVERY_INTERVAL: Duration = Duration::from_millis(2);
 
-/// Pieces that wait for their reader before the request pauses. Pieces come at most every two milliseconds.
+/// Largest number of unread pieces before the request pauses. Pieces come at most every two milliseconds.
 const MAX_UNREAD: usize = 512;
 
-/// An answer that several can add to, or end.
+/// A partial answer shared between threads.
 #[derive(Clone)]
 pub(crate) struct SharedAnswer(Arc<Mutex<Answer>>);
 
@@ -33,7 +33,7 @@ impl SharedAnswer {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The same for as long as the request has not ended.
+    /// A weak reference, which can be upgraded until the request has ended.
     pub(super) fn downgrade(&self) -> WeakAnswer {
         WeakAnswer(Arc::downgrade(&self.0))
     }
@@ -45,7 +45,7 @@ impl SharedAnswer {
         answer.tell_outcome();
     }
 
-    /// Ends the request with what there is of it, if nobody else has.
+    /// Ends the request with the answer so far, if it has not ended yet.
     pub fn give_up(&self) {
         let mut answer = self.lock();
         answer.cancel();
@@ -53,11 +53,11 @@ impl SharedAnswer {
     }
 }
 
-/// An answer for as long as it has not ended.
+/// A weak reference to an answer that has not ended.
 pub(super) struct WeakAnswer(Weak<Mutex<Answer>>);
 
 impl WeakAnswer {
-    /// The answer, if it has not ended.
+    /// The answer, if the request has not ended.
     pub fn upgrade(&self) -> Option<SharedAnswer> {
         let answer = SharedAnswer(self.0.upgrade()?);
         let has_ended = answer.lock().has_ended;
@@ -65,7 +65,7 @@ impl WeakAnswer {
     }
 }
 
-/// How far a request is.
+/// The progress of a request.
 #[derive(Clone, Copy)]
 pub(super) struct Progress {
     pub submitted: Instant,
@@ -74,21 +74,21 @@ pub(super) struct Progress {
     pub completion_tokens: u32,
 }
 
-/// What there is of an answer.
+/// The partial answer of a request, and its counts and times.
 pub(crate) struct Answer {
     events: flume::Sender<Event>,
     delivery: Delivery,
     n_prompt: usize,
-    /// Those of them that are of pictures.
+    /// Number of prompt tokens that belong to pictures.
     n_image: usize,
     /// Prompt tokens that were reused from the cache.
     pub n_cached: usize,
-    /// Tokens that were guessed, and how many of them were right.
+    /// Number of drafted tokens, and of those accepted.
     pub n_drafted: u32,
     pub n_accepted: u32,
-    /// Tokens of the prompt that are computed.
+    /// Number of computed prompt tokens.
     n_computed: usize,
-    /// What was generated.
+    /// The generated tokens.
     tokens: Vec<Token>,
     text: TextAssembler,
     logprobs: Option<Vec<TokenLogprob>>,
@@ -96,10 +96,10 @@ pub(crate) struct Answer {
     delivered: Option<Instant>,
     submitted: Instant,
     cancel: CancelToken,
-    /// When the request was taken up.
+    /// When the request started running.
     pub started: Option<Instant>,
     first_token: Option<Instant>,
-    /// How the request ended, until its owner has been told.
+    /// How the request ended, until it is sent to the owner.
     outcome: Option<Result<Box<Chunk>>>,
     has_ended: bool,
 }
@@ -137,17 +137,17 @@ impl Answer {
         }
     }
 
-    /// Whether nobody hears of it any more.
+    /// Whether the receiver has been dropped.
     pub fn is_unheard(&self) -> bool {
         self.events.is_disconnected()
     }
 
-    /// Whether its reader is so far behind that there is to be no more of it for now.
+    /// Whether the reader is so far behind that the request should pause.
     pub fn is_unread(&self) -> bool {
         self.events.len() >= MAX_UNREAD
     }
 
-    /// How far it is.
+    /// The progress of the request.
     pub(super) fn progress(&self) -> Progress {
         Progress {
             submitted: self.submitted,
@@ -162,7 +162,7 @@ impl Answer {
         PromptProgress { computed: self.n_computed as u32, total, cached }
     }
 
-    /// Notes how many tokens of the prompt are computed; says so to the owner, where it is to hear of it.
+    /// Records the number of computed prompt tokens, and sends it to the owner if `tell` is set.
     pub fn note_prompt(&mut self, computed: usize, tell: bool) {
         let is_more = computed > std::mem::replace(&mut self.n_computed, computed);
         if tell && is_more && self.delivery == Delivery::Pieces && !self.has_ended {
@@ -177,7 +177,7 @@ impl Answer {
         self.first_token.is_some()
     }
 
-    /// Adds a token, its text, and what is to be known of it; gives what a stop text that is complete ends.
+    /// Adds a token with its text and log probability. Returns the reason if this completes a stop text.
     pub fn add(
         &mut self,
         token: Token,
@@ -196,14 +196,14 @@ impl Answer {
         })
     }
 
-    /// Sends on what is new, if it is time for that.
+    /// Delivers new text, unless the last delivery was too recent.
     pub fn deliver_in_turn(&mut self) {
         if self.delivered.is_none_or(|last| last.elapsed() >= DELIVERY_INTERVAL) {
             self.deliver();
         }
     }
 
-    /// Sends on what is new.
+    /// Delivers new text and log probabilities.
     pub fn deliver(&mut self) {
         if self.delivery == Delivery::Whole || self.has_ended {
             return;
@@ -223,7 +223,7 @@ impl Answer {
         let _ = self.events.send(Event::Chunk(Box::new(chunk)));
     }
 
-    /// Makes the last chunk.
+    /// Creates the last chunk.
     pub fn finish(&mut self, stop_reason: StopReason) {
         if std::mem::replace(&mut self.has_ended, true) {
             return;
@@ -253,20 +253,20 @@ impl Answer {
         self.outcome = Some(Ok(Box::new(Chunk { text, logprobs, completion, progress: None })));
     }
 
-    /// Makes the last chunk of a request that was given up.
+    /// Creates the last chunk of a cancelled or expired request.
     pub fn cancel(&mut self) {
         let is_late = self.cancel.is_late();
         self.finish(StopReason::new(if is_late { StopKind::Timeout } else { StopKind::Cancelled }));
     }
 
-    /// Notes that the request failed.
+    /// Ends the request with an error, if it has not ended yet.
     pub fn fail(&mut self, error: Error) {
         if !std::mem::replace(&mut self.has_ended, true) {
             self.outcome = Some(Err(error));
         }
     }
 
-    /// Tells the owner how the request ended.
+    /// Sends the outcome to the owner.
     pub fn tell_outcome(&mut self) {
         if let Some(outcome) = self.outcome.take() {
             let _ = self.events.send(Event::Done(outcome));

@@ -1,15 +1,14 @@
-//! Where in a prompt checkpoints are made, so that later prompts that begin alike find one near the place where
-//! they part.
+//! Chooses the places in a prompt where checkpoints are made, so that later prompts with the same start find one near
+//! the place where they differ.
 
 use super::host_cache::FEWEST;
 use crate::Token;
 
-/// What follows the last boundary of a prompt is computed again, where it is at most so long: the header of the
-/// answer that is to come.
+/// Longest part after the last boundary of a prompt that is recomputed: the header of the next answer.
 const LONGEST_HEADER: usize = 64;
 
-/// Places after so many tokens of a prompt, in order: near its end, before its last message, and about every
-/// `interval` tokens before. `is_control` tells tokens that messages are divided by.
+/// The places in a prompt, as numbers of tokens in ascending order: near its end, before its last message, and about
+/// every `interval` tokens before that. `is_control` returns whether a token separates messages.
 pub(super) fn places(
     prompt: &[Token],
     interval: usize,
@@ -44,7 +43,7 @@ pub(super) fn places(
 mod tests {
     use super::*;
 
-    /// A prompt of text (1) and control tokens (9), which are at these places.
+    /// A prompt of text (1), with control tokens (9) at these places.
     fn prompt(length: usize, control: &[usize]) -> Vec<Token> {
         (0..length).map(|place| if control.contains(&place) { 9 } else { 1 }).collect()
     }
@@ -59,11 +58,11 @@ mod tests {
         assert_eq!(places_of(500, &[0, 100, 300, 495], 2048), [300, 495]);
         // Two control tokens in a row are one boundary.
         assert_eq!(places_of(500, &[0, 300, 301, 494, 495], 2048), [300, 494]);
-        // A text without any.
+        // A text without boundaries.
         assert_eq!(places_of(500, &[], 2048), [499]);
         // The last boundary is far from the end.
         assert_eq!(places_of(500, &[0, 300], 2048), [300, 499]);
-        // Too close to each other, or to the beginning.
+        // Too close to each other, or to the start.
         assert_eq!(places_of(500, &[10, 480, 495], 2048), [495]);
     }
 

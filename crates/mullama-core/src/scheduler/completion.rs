@@ -1,4 +1,4 @@
-//! What a generation gives.
+//! The results of a generation.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::Token;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FinishReason {
-    /// The model was done, or a stop text came.
+    /// The model ended its answer, or a stop text was found.
     Stop,
     /// `max_tokens` or the end of the context was reached.
     Length,
@@ -45,7 +45,7 @@ pub struct StopReason {
     pub token: Option<Token>,
 }
 
-/// The kinds of ends that a generation has.
+/// The kinds of reasons why a generation ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -80,7 +80,7 @@ impl StopKind {
 }
 
 impl StopReason {
-    /// An end without further details.
+    /// A reason without details.
     pub(crate) fn new(kind: StopKind) -> Self {
         Self { kind, text: None, token: None }
     }
@@ -102,7 +102,7 @@ pub struct Usage {
     pub prompt_tokens: u32,
     /// Prompt tokens that were reused from the cache.
     pub cached_tokens: u32,
-    /// Prompt tokens that are of pictures.
+    /// Prompt tokens that belong to pictures.
     #[serde(default)]
     pub image_tokens: u32,
     /// Generated tokens, including a final end-of-generation token.
@@ -171,7 +171,7 @@ pub struct Completion {
     pub finish_reason: FinishReason,
     /// What exactly ended it.
     pub stop_reason: StopReason,
-    /// Tokens that the request took.
+    /// Token counts of the request.
     pub usage: Usage,
     /// Times and rates.
     pub timings: Timings,

@@ -1,22 +1,22 @@
-//! What the scheduler tells the owner of a request.
+//! Messages from the scheduler to the owner of a request.
 
 use super::completion::Chunk;
 use crate::Result;
 
-/// What the engine tells a request's owner.
+/// A message to the owner of a request.
 pub(crate) enum Event {
     /// A piece of the answer.
     Chunk(Box<Chunk>),
-    /// The last piece, or why there is none.
+    /// The last piece, or the error that ended the request.
     Done(Result<Box<Chunk>>),
 }
 
-/// How much of an answer its owner hears of while it is being generated.
+/// How an answer is delivered to its owner.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Delivery {
-    /// Pieces as they come.
+    /// In pieces, as they are generated.
     Pieces,
-    /// The whole, at the end.
+    /// Complete, at the end.
     #[default]
     Whole,
 }

@@ -1,9 +1,8 @@
-//! The draft model: a second, smaller model that guesses what comes next.
+//! The draft model: a second, smaller model that guesses the next tokens.
 //!
-//! It has a context of its own, in which each request that is guessed for has a sequence. What sequences share, and
-//! what is kept of finished requests, is up to a [`PrefixCache`] of its own: it follows the tokens that the model
-//! chose, whatever became of the model's cells. Guesses are an advantage and never a need: where there is no room
-//! for one, there is none.
+//! It has a context of its own, in which each request that it guesses for has a sequence. A [`PrefixCache`] of its own
+//! manages which cells are shared and cached: it follows the tokens that the model chose, regardless of the model's
+//! cells. Guesses are optional: a request without room in the context gets none.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -18,11 +17,11 @@ use crate::{CancelToken, Result, Token};
 /// A request to guess for.
 pub(super) struct Guessing<'a> {
     pub slot: &'a mut Slot,
-    /// The most guesses.
+    /// Largest number of guesses.
     pub most: usize,
     /// Whether more guesses may follow.
     is_open: bool,
-    /// Where in the current batch the logits of its last token are.
+    /// Index in the current batch of the logits of its last token.
     output: usize,
 }
 
@@ -35,9 +34,9 @@ impl<'a> Guessing<'a> {
 /// A request in the draft model's context.
 struct Guest {
     sequence: SeqId,
-    /// Tokens of the request that are computed.
+    /// Number of the request's tokens that are computed.
     n_past: usize,
-    /// What is computed after them: the last token, and guesses.
+    /// Tokens computed after them: the last token, and guesses.
     ahead: Vec<Token>,
 }
 
@@ -45,12 +44,12 @@ struct Guest {
 pub(super) struct Drafter {
     context: TieredContext,
     prefixes: PrefixCache,
-    /// By the sequences that the requests have in the model's own context.
+    /// By the request's sequence in the model's own context.
     guests: BTreeMap<SeqId, Guest>,
     n_ctx: usize,
-    /// Tokens that the draft model knows.
+    /// Size of the draft model's vocabulary.
     n_vocab: usize,
-    /// Logits for all tokens that the model knows, where the draft model knows fewer.
+    /// Logits for the whole vocabulary of the model, if that of the draft model is smaller.
     padded: Vec<f32>,
     pub costs: Costs,
 }
@@ -71,8 +70,8 @@ impl Drafter {
         }
     }
 
-    /// Guesses what comes next in each of these requests. `streaming` requests have a token in the model's next
-    /// step; at most `budget` tokens that the draft model has missed are computed now, and the rest later.
+    /// Guesses the next tokens of each request. `streaming` requests have a token in the model's next step. At most
+    /// `budget` tokens that the draft model has not computed yet are computed now, the rest later.
     pub fn guess(
         &mut self,
         mut requests: Vec<Guessing<'_>>,
@@ -109,12 +108,12 @@ impl Drafter {
         Ok(())
     }
 
-    /// Whether the draft model knows all tokens of a request. What stands for a picture is no token.
+    /// Whether the draft model knows all tokens of a request. Placeholders of pictures are not tokens.
     fn can_follow(&self, slot: &Slot) -> bool {
         slot.media.is_empty() && slot.pending().iter().all(|&token| (token as usize) < self.n_vocab)
     }
 
-    /// Keeps of a request's guesses those that were right, and gives one that is new a sequence. Tells whether it
+    /// Accepts those of a request's guesses that were right, and opens a sequence for a new request. Returns whether it
     /// has one.
     fn settle(&mut self, slot: &Slot) -> bool {
         if !self.guests.contains_key(&slot.seq) {
@@ -127,7 +126,7 @@ impl Drafter {
             return true;
         }
         let Some(guest) = self.guests.get_mut(&slot.seq) else { return false };
-        // The last token is computed again in any case, for its logits.
+        // The last token is always computed again, for its logits.
         let known = &slot.beginning()[guest.n_past..];
         let right = known.iter().zip(&guest.ahead).take_while(|(a, b)| a == b).count();
         let had_more = guest.ahead.len() > right;
@@ -140,7 +139,7 @@ impl Drafter {
         true
     }
 
-    /// Sees to room for all tokens that may be computed; the last requests go without guesses where there is none.
+    /// Frees cells for all tokens that may be computed. If there are too few, the last requests get no guesses.
     fn make_room(&mut self, requests: &mut Vec<Guessing<'_>>) {
         loop {
             let needed = requests.iter().map(|request| self.missing(request) + request.most);
@@ -155,8 +154,8 @@ impl Drafter {
         }
     }
 
-    /// Computes what the draft model has missed of the requests, up to their last tokens. Those of which more is
-    /// missing than may be computed now get no guesses. Tells whether any does.
+    /// Computes the tokens that the draft model is missing, up to each request's last. Requests that miss more than
+    /// `budget` allows get no guesses. Returns whether any request gets some.
     fn catch_up(&mut self, requests: &mut Vec<Guessing<'_>>, mut budget: usize) -> Result<bool> {
         let n_batch = self.context.n_batch();
         loop {
@@ -166,7 +165,7 @@ impl Drafter {
             }
             if budget == 0 {
                 requests.retain(|request| self.missing(request) <= 2);
-                // What is left is little.
+                // Few tokens are left.
                 budget = usize::MAX;
                 continue;
             }
@@ -184,13 +183,13 @@ impl Drafter {
         Ok(computed > 0)
     }
 
-    /// How many tokens of a request are not computed.
+    /// Number of a request's tokens that are not computed.
     fn missing(&self, request: &Guessing<'_>) -> usize {
         request.slot.known().len() - self.guests[&request.slot.seq].n_past
     }
 
-    /// Computes at most so many tokens that are missing, the last ones of the requests too if all are wanted. Tells
-    /// how many that were.
+    /// Computes at most `most` missing tokens; includes the last tokens of the requests if `all` is set. Returns the
+    /// number of computed tokens.
     fn compute_missing(
         &mut self,
         requests: &mut [Guessing<'_>],
@@ -217,7 +216,7 @@ impl Drafter {
         }
         for (request, &count) in requests.iter().zip(&counts) {
             let guest = self.guests.get_mut(&request.slot.seq).expect("it has a sequence");
-            // The last token is none of those that are there for good: a step may come to be made again.
+            // The last token is not final: the step may be repeated.
             let kept = count - usize::from(all);
             let known = request.slot.known();
             self.prefixes.extend(guest.sequence, &known[guest.n_past..guest.n_past + kept]);
@@ -227,7 +226,7 @@ impl Drafter {
         Ok(counts.iter().sum())
     }
 
-    /// Computes the last guess of each request that goes on. Tells whether that was done.
+    /// Computes the last guess of each open request. Returns whether it did.
     fn go_on(&mut self, requests: &mut [Guessing<'_>]) -> Result<bool> {
         let start = Instant::now();
         self.context.batch().clear();
@@ -246,7 +245,7 @@ impl Drafter {
         Ok(done)
     }
 
-    /// Computes the batch; where that is given up, the requests have what they had before.
+    /// Computes the batch. If that is aborted, the requests return to their previous state.
     fn compute(&mut self, requests: &[Guessing<'_>]) -> Result<bool> {
         let owners: Vec<CancelToken> =
             requests.iter().map(|request| request.slot.job().cancel.clone()).collect();
@@ -263,7 +262,7 @@ impl Drafter {
         Ok(false)
     }
 
-    /// Takes a guess for each request that goes on, and settles which go on further.
+    /// Makes a guess for each open request, and decides which remain open.
     fn take_guesses(
         &mut self,
         requests: &mut [Guessing<'_>],
@@ -290,8 +289,8 @@ impl Drafter {
         Ok(())
     }
 
-    /// The request of a slot does not run any more, or goes without guesses. What was computed for it may be kept
-    /// for others.
+    /// Removes a request that stops running or gets no guesses. If `keep` is set, its cells are cached for other
+    /// requests.
     pub fn leave(&mut self, slot: &Slot, keep: bool) {
         if !self.guests.contains_key(&slot.seq) {
             return;
@@ -305,7 +304,7 @@ impl Drafter {
         }
     }
 
-    /// Gives up all that was computed; nobody is guessed for.
+    /// Drops everything that was computed, and all requests.
     pub fn forget(&mut self) {
         for guest in std::mem::take(&mut self.guests).into_values() {
             self.prefixes.close(&mut self.context, guest.sequence);

@@ -1,4 +1,4 @@
-//! A request's guesses at its next tokens: copied from earlier text, or made by the draft model.
+//! The guesses of a request's next tokens: copied from earlier text, or made by the draft model.
 
 use super::lookup::Lookup;
 use super::pace::{Costs, Pace};
@@ -7,27 +7,27 @@ use crate::engine::Vocab;
 use crate::sampling::{DraftSampler, Guess, Sampling};
 use crate::{Result, Token};
 
-/// Guesses of one request.
+/// The guesses of one request.
 pub(super) struct Guesses {
     lookup: Option<Lookup>,
     model: Option<FromModel>,
-    /// Those of the current step.
+    /// The guesses of the current step.
     current: Vec<Guess>,
     are_copied: bool,
-    /// Where in the current batch the logits of the first of them are.
+    /// Index in the current batch of the logits of the first guess.
     pub output: usize,
 }
 
-/// What guesses of the draft model are made with.
+/// State of guessing with the draft model.
 struct FromModel {
     most: usize,
     pace: Pace,
-    /// Made with the first guess.
+    /// Created with the first guess.
     sampler: Option<DraftSampler>,
 }
 
 impl Guesses {
-    /// Guesses as a request wants them.
+    /// Creates guesses with a request's limits.
     pub fn new(wanted: Guessed) -> Self {
         let model =
             FromModel { most: wanted.by_model as usize, pace: Pace::default(), sampler: None };
@@ -40,17 +40,17 @@ impl Guesses {
         }
     }
 
-    /// Those of the current step.
+    /// The guesses of the current step.
     pub fn current(&self) -> &[Guess] {
         &self.current
     }
 
-    /// There is no step with them any more.
+    /// Drops the guesses of the step.
     pub fn clear(&mut self) {
         self.current.clear();
     }
 
-    /// Copies what followed earlier text like this, in at most so many tokens, and up to the next picture.
+    /// Copies at most `most` tokens that followed similar earlier text, up to the next picture.
     pub fn copy(&mut self, known: &[Token], most: usize) {
         let Some(lookup) = &self.lookup else { return };
         let copied = lookup.draft(known, most).into_iter().take_while(|&token| token >= 0);
@@ -58,25 +58,25 @@ impl Guesses {
         self.are_copied = true;
     }
 
-    /// How many guesses the draft model may make in this step; asked once for each.
+    /// Number of guesses that the draft model may make in this step. Call once per step.
     pub fn wanted_of_model(&mut self) -> usize {
         let Some(model) = self.model.as_mut().filter(|_| self.current.is_empty()) else { return 0 };
         self.are_copied = false;
         if model.pace.is_resting() { 0 } else { model.most }
     }
 
-    /// What is known of the draft model's guesses.
+    /// Statistics of the draft model's guesses.
     pub fn pace(&self) -> Option<&Pace> {
         self.model.as_ref().map(|model| &model.pace)
     }
 
-    /// No guesses of the draft model for a while: they do not pay.
+    /// Pauses the draft model's guesses, because they do not pay.
     pub fn rest(&mut self) {
         self.model.iter_mut().for_each(|model| model.pace.rest());
     }
 
-    /// Makes a guess from the draft model's logits. Tells whether it is worth a place in the step; guesses that
-    /// cannot be made are not tried again.
+    /// Makes a guess from the draft model's logits. Returns whether it is worth a place in the step. After an error,
+    /// the request gets no more guesses from the draft model.
     pub fn add(
         &mut self,
         logits: &[f32],
@@ -107,7 +107,7 @@ impl Guesses {
         }
     }
 
-    /// Takes note of how many guesses of the step were right.
+    /// Records how many guesses of the step were right.
     pub fn settle(&mut self, right: usize, costs: Option<&mut Costs>) {
         let made = std::mem::take(&mut self.current).len();
         if made == 0 {

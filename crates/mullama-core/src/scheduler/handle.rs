@@ -1,4 +1,4 @@
-//! The way to the thread of a model's scheduler.
+//! The handle of a model's scheduler thread.
 
 use std::sync::Arc;
 
@@ -13,22 +13,22 @@ use crate::engine::{
 use crate::{Error, ErrorKind, Result, Token};
 use mullama_base::{Text, check_memory};
 
-/// What is known of a context once it has been made.
+/// Properties of a context, known once it has been created.
 #[derive(Default)]
 pub(crate) struct Started {
     pub n_ctx: u32,
-    /// Whether the model continues texts; else it only looks at whole ones.
+    /// Whether the model can generate; otherwise it only processes complete texts.
     pub can_generate: bool,
     pub placement: Placement,
 }
 
-/// A draft model, and what its context is made with.
+/// A draft model, with the settings of its context.
 pub(crate) struct DraftModel {
     pub weights: Arc<Weights>,
     pub settings: ContextSettings,
 }
 
-/// The way to the engine's thread.
+/// The handle of the engine's thread.
 pub(crate) struct Engine {
     thread: OwnThread<Command>,
     requests: Registry,
@@ -37,7 +37,7 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Starts the thread and its context; tells of the context too.
+    /// Starts the thread and creates its context. Returns the context's properties too.
     pub fn start(
         weights: Arc<Weights>,
         vocab: Vocab,
@@ -70,14 +70,14 @@ impl Engine {
         self.has_draft
     }
 
-    /// What the engine has done so far, and what it is at.
+    /// The engine's counters and current load.
     pub fn stats(&self) -> Stats {
         self.stats.read()
     }
 
-    /// Hands a request over; its owner hears of it through the request's channel.
+    /// Submits a request. Its owner receives the answer through the request's channel.
     ///
-    /// `id` is what it is called in the meantime.
+    /// `id` identifies the request until it ends.
     pub fn submit(&self, job: Job, id: Option<String>) -> Result<()> {
         check_memory(0)?;
         self.requests.add(id, &job);
@@ -89,17 +89,17 @@ impl Engine {
         self.requests.list()
     }
 
-    /// Cancels the requests of a name; whether there are any.
+    /// Cancels the requests with an id. Returns whether there are any.
     pub fn cancel(&self, id: &str) -> bool {
         self.requests.cancel(id)
     }
 
-    /// The cells of the longest beginning of these tokens that is in the KV cache.
+    /// Saves the cells of the longest prefix of these tokens that is in the KV cache.
     pub fn save(&self, adapters: AdapterSet, tokens: Vec<Token>) -> Result<SavedCells> {
         self.ask(|answer| Command::Save(adapters, tokens, answer))
     }
 
-    /// Puts cells into the KV cache, for requests that begin with their tokens.
+    /// Restores cells into the KV cache, for requests that start with their tokens.
     pub fn restore(&self, cells: SavedCells) -> Result<()> {
         self.ask(|answer| Command::Restore(cells, answer))
     }
@@ -115,7 +115,7 @@ impl Engine {
         self.thread.finish();
     }
 
-    /// Cancels what runs, waits for the thread to end and frees the context.
+    /// Cancels all requests, waits for the thread to end and frees the context.
     pub fn stop(&self) {
         self.thread.stop();
     }
@@ -142,7 +142,7 @@ fn prepare(
     Ok((context, draft, started))
 }
 
-/// A context that has computed once, where that is to show whether it can.
+/// Creates a context, and warms it up if required.
 fn ready_context(
     weights: Arc<Weights>,
     settings: &ContextSettings,
@@ -156,7 +156,7 @@ fn ready_context(
     Ok((context, placement))
 }
 
-/// Refuses models of which wrong guesses cannot be taken back.
+/// Rejects models that cannot take back wrong guesses.
 fn check_drafts(can_take_back: bool, which: &str) -> Result<()> {
     if can_take_back {
         return Ok(());

@@ -11,17 +11,17 @@ use crate::Token;
 use crate::device::gpu::host_memory;
 use crate::engine::{AdapterSet, Context, Saved, SeqId};
 
-/// Fewer tokens than this are computed as quickly as copied.
+/// Computing fewer tokens than this is as fast as copying them.
 pub(super) const FEWEST: usize = 32;
 
-/// The part of the free memory that is used where nobody says how much, and the most.
+/// Divisor of the free memory that is used by default, and the default maximum in bytes.
 const DEFAULT_SHARE: u64 = 4;
 const DEFAULT_MAX: u64 = 8 << 30;
 
-/// Saved memory of sequences, what was used least recently first.
+/// Saved memory of sequences, least recently used first.
 pub(super) struct HostCache {
     entries: VecDeque<Entry>,
-    /// Bytes that may be used, and that are.
+    /// Largest number of bytes, and bytes in use.
     limit: usize,
     used: usize,
 }
@@ -32,7 +32,7 @@ struct Entry {
 }
 
 impl Entry {
-    /// How many tokens the saved cells have in common with these, computed with the same adapters.
+    /// Number of leading tokens in common with the saved cells; 0 if the adapters differ.
     fn in_common(&self, adapters: &AdapterSet, tokens: &[Token]) -> usize {
         if self.cells.adapters != *adapters {
             return 0;
@@ -40,36 +40,36 @@ impl Entry {
         self.cells.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count()
     }
 
-    /// Whether the tokens begin with all that was saved.
+    /// Whether the tokens start with all saved tokens.
     fn begins(&self, adapters: &AdapterSet, tokens: &[Token]) -> bool {
         self.cells.adapters == *adapters && tokens.starts_with(&self.cells.tokens)
     }
 }
 
 impl HostCache {
-    /// One that takes at most so many bytes; where none is given, a part of what is free now.
+    /// A cache of at most `limit` bytes; `None` uses a part of the currently free memory.
     pub fn new(limit: Option<usize>) -> Self {
         let default = || (host_memory().0 / DEFAULT_SHARE).min(DEFAULT_MAX) as usize;
         Self { entries: VecDeque::new(), limit: limit.unwrap_or_else(default), used: 0 }
     }
 
-    /// Whether anything can be kept.
+    /// Whether the cache may store anything.
     pub fn is_on(&self) -> bool {
         self.limit > 0
     }
 
-    /// Whether a sequence of these tokens is worth keeping.
+    /// Whether a sequence of these tokens is worth storing.
     pub fn wants(&self, adapters: &AdapterSet, tokens: &[Token]) -> bool {
         let has = |entry: &Entry| entry.in_common(adapters, tokens) == tokens.len();
         self.is_on() && tokens.len() >= FEWEST && !self.whole().any(|(_, entry)| has(entry))
     }
 
-    /// Whether there is no checkpoint after these tokens yet.
+    /// Whether there is no checkpoint after exactly these tokens yet.
     pub fn wants_checkpoint(&self, adapters: &AdapterSet, tokens: &[Token]) -> bool {
         self.is_on() && self.checkpoint(adapters, tokens) < tokens.len()
     }
 
-    /// Keeps a sequence, in place of any that it begins with.
+    /// Stores a sequence, and removes those that are prefixes of it.
     pub fn keep(&mut self, cells: SavedCells) {
         let is_better = |entry: &Entry| {
             entry.saved == Saved::Whole && entry.begins(&cells.adapters, &cells.tokens)
@@ -78,7 +78,7 @@ impl HostCache {
         self.push(Entry { saved: Saved::Whole, cells });
     }
 
-    /// Keeps a checkpoint.
+    /// Stores a checkpoint.
     pub fn keep_checkpoint(&mut self, cells: SavedCells) {
         self.push(Entry { saved: Saved::Checkpoint, cells });
     }
@@ -92,14 +92,14 @@ impl HostCache {
         }
     }
 
-    /// Gives up everything.
+    /// Removes all entries.
     pub fn forget(&mut self) {
         self.entries.clear();
         self.used = 0;
     }
 
-    /// Takes out the sequence that begins like these tokens for longest, where that is worth copying beside the
-    /// `known` first ones; and tells how many tokens they have in common.
+    /// Removes and returns the sequence with the longest prefix in common with these tokens, and the prefix's length.
+    /// `None` if copying it is not worthwhile, because `known` tokens are available already.
     pub fn take(
         &mut self,
         adapters: &AdapterSet,
@@ -110,8 +110,8 @@ impl HostCache {
         self.take_best(known, |cache| cache.whole().map(common).max_by_key(|(_, length)| *length))
     }
 
-    /// As [`Self::take`], where memory cannot be cut: gives how far the sequence leads, which is all of it, or a
-    /// checkpoint after tokens that it has.
+    /// As [`Self::take`], for memory that cannot be truncated. The returned length is that of the whole sequence, if
+    /// the tokens start with it, or that of a checkpoint within the common prefix.
     pub fn take_uncut(
         &mut self,
         adapters: &AdapterSet,
@@ -138,12 +138,12 @@ impl HostCache {
         Some((entry.cells, length))
     }
 
-    /// After how many of these tokens the last checkpoint is.
+    /// Number of tokens before the last checkpoint in a prefix of these tokens; 0 if there is none.
     pub fn checkpoint(&self, adapters: &AdapterSet, tokens: &[Token]) -> usize {
         self.last_checkpoint(adapters, tokens).map_or(0, |(_, length)| length)
     }
 
-    /// The last checkpoint that is after some of these tokens, or all.
+    /// Returns the last checkpoint in a prefix of these tokens, and marks it as used.
     pub fn use_checkpoint(
         &mut self,
         adapters: &AdapterSet,
@@ -175,12 +175,12 @@ pub(super) struct TieredContext {
 }
 
 impl TieredContext {
-    /// `host_bytes` is the most that the copies may take.
+    /// `host_bytes` limits the size of the copies.
     pub fn new(context: Context, host_bytes: Option<usize>) -> Self {
         Self { context, host_cache: HostCache::new(host_bytes) }
     }
 
-    /// Keeps a checkpoint of a sequence that has computed these tokens.
+    /// Saves a checkpoint of a sequence that has computed these tokens.
     pub fn save_checkpoint(&mut self, sequence: SeqId, adapters: &AdapterSet, tokens: &[Token]) {
         if self.host_cache.wants_checkpoint(adapters, tokens)
             && self.context.is_intact(sequence, tokens.len())
@@ -191,7 +191,7 @@ impl TieredContext {
         }
     }
 
-    /// Gives a sequence, which has the cells of these tokens, what the checkpoint after them has.
+    /// Restores the checkpoint after these tokens, whose cells the sequence already has.
     pub fn restore_checkpoint(
         &mut self,
         sequence: SeqId,

@@ -3,26 +3,26 @@
 
 use crate::Token;
 
-/// The fewest tokens that have to be the same for a place to be the same.
+/// Number of equal tokens that make a match.
 const SAME: usize = 2;
 
-/// More tokens than this do not make a place more the same.
+/// A match longer than this does not count more.
 const ENOUGH: usize = 8;
 
-/// Drafts for one request. How long they are follows how good they have been.
+/// Drafts for one request. Their length adapts to how many of their tokens were right.
 pub(super) struct Lookup {
     most: usize,
     length: usize,
 }
 
 impl Lookup {
-    /// Drafts of at most so many tokens.
+    /// Drafts of at most `most` tokens.
     pub fn new(most: usize) -> Self {
         Self { most, length: most }
     }
 
-    /// What may follow what is known, in at most so many tokens: what followed the place before that has
-    /// most in common with this one, of those the latest.
+    /// Proposes at most `most` tokens: those that followed the earlier place with the longest match, the latest of
+    /// equals.
     pub fn draft(&self, known: &[Token], most: usize) -> Vec<Token> {
         let most = most.min(self.length);
         let Some(end) = known.len().checked_sub(SAME).filter(|_| most > 0) else {
@@ -43,7 +43,7 @@ impl Lookup {
         match best {
             (0, _) => Vec::new(),
             (_, next) => {
-                // Where the place is near, what follows it is this place, and what is guessed here.
+                // If the match is close to the end, the draft continues with its own tokens.
                 let mut draft = Vec::with_capacity(most);
                 for at in next..next + most {
                     draft.push(known.get(at).copied().unwrap_or_else(|| draft[at - known.len()]));
@@ -53,7 +53,7 @@ impl Lookup {
         }
     }
 
-    /// Notes how many of a draft's tokens were right.
+    /// Records how many tokens of a draft were right.
     pub fn note(&mut self, drafted: usize, right: usize) {
         if right == drafted {
             self.length = (self.length * 2).min(self.most);

@@ -1,7 +1,7 @@
-//! The scheduler: one thread owns a context and runs every request, many at a time.
+//! The scheduler: one thread owns a context and runs all requests, many at a time.
 //!
-//! [`slot`] is one request under way, [`scheduler`] the loop that advances all of them a step at a time.
-//! Everyone else talks to the loop through [`Engine`].
+//! [`slot`] is one running request, [`scheduler`] the loop that advances all of them step by step. Other threads
+//! communicate with the loop through [`Engine`].
 
 mod answer;
 mod banned;

@@ -1,30 +1,30 @@
-//! How far ahead it pays to guess.
+//! Decides how far ahead guessing pays.
 //!
-//! A guess costs a step of the draft model and a token more in a step of the model. It saves a step of the model
-//! if it is right. What steps take is measured, and so is how often guesses are right.
+//! A guess costs a step of the draft model and one more token in a step of the model. It saves a step of the model if
+//! it is right. The times of steps and the share of right guesses are measured.
 
 use std::time::Duration;
 
-/// What is left of a measurement's weight after the next one.
+/// Factor by which the weight of a measurement decays with each new one.
 const MEMORY: f64 = 0.95;
 
-/// How many times longer than usual a step may be taken to be.
+/// Limit of how many times longer than usual a measured step may count.
 const OUTLIER: f64 = 2.0;
 
-/// Guesses that are made while nothing is known of what they cost.
+/// Number of guesses made before their cost is known.
 const FIRST_GUESSES: usize = 2;
 
-/// How many guesses' worth of confidence what is known of other requests has.
+/// Weight of the record of other requests, in guesses.
 const PRIOR: f64 = 4.0;
 
-/// What is left of a step's guesses' weight after the next one's.
+/// Factor by which the weight of a request's guesses decays with each step.
 const RECALL: f64 = 0.9;
 
-/// Tokens without guesses after guessing has not paid: the first time, and at most.
+/// Number of tokens without guesses after guessing did not pay: the first time, and at most.
 const FIRST_PAUSE: usize = 16;
 const LONGEST_PAUSE: usize = 512;
 
-/// What a step takes by the number of its tokens: a straight line through the last measurements.
+/// The time of a step as a linear function of its number of tokens, fitted to recent measurements.
 #[derive(Debug, Default)]
 pub(super) struct Line {
     weight: f64,
@@ -35,9 +35,9 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Notes what a step took.
+    /// Records the time of a step.
     pub fn note(&mut self, tokens: usize, took: Duration) {
-        // Now and then a step is held up by something else.
+        // Other processes occasionally delay a step.
         let usual = self.at(tokens).filter(|_| self.weight > 4.0);
         let most = usual.map_or(f64::INFINITY, |seconds| seconds * OUTLIER);
         let (tokens, seconds) = (tokens as f64, took.as_secs_f64().min(most));
@@ -49,17 +49,17 @@ impl Line {
         add(&mut self.product, tokens * seconds);
     }
 
-    /// Seconds that one more token takes.
+    /// Seconds per additional token.
     fn slope(&self) -> f64 {
         let spread = self.weight * self.tokens_squared - self.tokens * self.tokens;
-        // Where all steps were about as large, they do not tell.
+        // If all steps had about the same size, the slope is unknown.
         if spread < 0.05 * self.weight * self.weight {
             return 0.0;
         }
         ((self.weight * self.product - self.tokens * self.seconds) / spread).max(0.0)
     }
 
-    /// Seconds that a step of so many tokens takes, where any has been measured.
+    /// Seconds that a step with `tokens` tokens takes; `None` without measurements.
     fn at(&self, tokens: usize) -> Option<f64> {
         let (mean_tokens, mean) = (self.tokens / self.weight, self.seconds / self.weight);
         let seconds = mean + self.slope() * (tokens as f64 - mean_tokens);
@@ -67,7 +67,7 @@ impl Line {
     }
 }
 
-/// What steps take, and how often guesses of all requests are right.
+/// The measured times of steps, and the record of all requests' guesses.
 #[derive(Debug)]
 pub(super) struct Costs {
     /// Steps of the model, without tokens of prompts.
@@ -79,13 +79,13 @@ pub(super) struct Costs {
 
 impl Default for Costs {
     fn default() -> Self {
-        // Nothing speaks against guesses yet.
+        // Guesses are assumed to be right until measured.
         let record = Record { made: PRIOR, expected: PRIOR, right: PRIOR };
         Self { step: Line::default(), draft: Line::default(), record }
     }
 }
 
-/// Guesses, how many of them were expected to be right, and how many were.
+/// Number of guesses, of those expected to be right, and of those that were right.
 #[derive(Debug, Clone, Copy, Default)]
 struct Record {
     made: f64,
@@ -95,7 +95,7 @@ struct Record {
 
 impl Record {
     fn note(&mut self, memory: f64, confidences: &[f64], right: usize) {
-        // What comes after a wrong guess was never tried.
+        // Guesses after a wrong one were not tested.
         let tried = confidences.len().min(right + 1);
         let expected: f64 = confidences[..tried].iter().sum();
         for (sum, more) in [
@@ -116,22 +116,22 @@ impl Record {
     }
 }
 
-/// What is known of one request's guesses.
+/// The statistics of one request's guesses.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     record: Record,
-    /// Tokens until guesses are tried again, and for how many there will be none the next time.
+    /// Tokens until guesses are tried again, and length of the next pause.
     pause: usize,
     next_pause: usize,
-    /// Whether this step's guesses are made to find out.
+    /// Whether this step's guesses are a trial after a pause.
     is_trial: bool,
-    /// How likely each guess of this step is to be right, and all of them.
+    /// The confidence of each guess of this step, and the probability that all are right.
     confidences: Vec<f64>,
     all_right: f64,
 }
 
 impl Pace {
-    /// Whether there are no guesses in this step; asked once for each.
+    /// Whether this step has no guesses. Call once per step.
     pub fn is_resting(&mut self) -> bool {
         self.confidences.clear();
         self.all_right = 1.0;
@@ -141,13 +141,13 @@ impl Pace {
         self.pause > 0
     }
 
-    /// No guesses for a while: they do not pay.
+    /// Pauses guessing, because it does not pay.
     pub fn rest(&mut self) {
         self.pause = self.next_pause.clamp(FIRST_PAUSE, LONGEST_PAUSE);
         self.next_pause = self.pause * 2;
     }
 
-    /// How likely the next guess is to be right, with those before it, and before it is made.
+    /// Estimated probability that the next guess and all before it are right, before it is made.
     fn next(&self, costs: &Costs) -> f64 {
         let known = self.known(costs);
         self.all_right * (known.right / known.made.max(f64::MIN_POSITIVE)).min(1.0)
@@ -157,8 +157,8 @@ impl Pace {
         self.record.plus(costs.record, PRIOR / costs.record.made.max(PRIOR))
     }
 
-    /// Notes a guess, which is right so likely by the draft model's account. Tells whether it is worth a place in
-    /// the model's step, in which `streaming` requests have a token.
+    /// Records a guess with the draft model's confidence. Returns whether it is worth a place in the model's step, in
+    /// which `streaming` requests have a token.
     pub fn add(&mut self, confidence: f64, costs: &Costs, streaming: usize) -> bool {
         let known = self.known(costs);
         let trust = known.right / known.expected.max(f64::MIN_POSITIVE);
@@ -166,7 +166,7 @@ impl Pace {
         let gain = costs.step.at(streaming).unwrap_or(0.0) / streaming as f64 * all_right;
         let is_first_trial = self.is_trial && self.confidences.is_empty();
         if gain < costs.step.slope() && !is_first_trial {
-            // It is not tried; what the draft model says of it is believed.
+            // It is not tested, so the draft model's confidence is recorded as the result.
             let missed =
                 Record { made: 1.0, expected: confidence, right: confidence * trust.min(1.0) };
             self.record = self.record.plus(missed, 1.0);
@@ -177,7 +177,7 @@ impl Pace {
         true
     }
 
-    /// Notes how many guesses of the step were right.
+    /// Records how many guesses of the step were right.
     pub fn settle(&mut self, right: usize, costs: &mut Costs) {
         self.record.note(RECALL, &self.confidences, right);
         costs.record.note(MEMORY, &self.confidences, right);
@@ -188,8 +188,8 @@ impl Pace {
 }
 
 impl Costs {
-    /// Whether one more step of the draft model pays, with a guess for each of these requests, where `streaming`
-    /// requests have a token in the model's step.
+    /// Whether one more step of the draft model pays, with a guess for each of these requests, if `streaming` requests
+    /// have a token in the model's step.
     pub fn pay<'a>(
         &self,
         paces: impl Iterator<Item = &'a Pace>,
@@ -223,7 +223,7 @@ mod tests {
         costs
     }
 
-    /// How many guesses are made where a share of them is right.
+    /// Number of guesses made if the given share of them is right.
     fn guesses(costs: &Costs, right: f64) -> usize {
         let record = Record { made: 1e3, expected: 1e3, right: 1e3 * right };
         let mut pace = Pace { record, ..Pace::default() };

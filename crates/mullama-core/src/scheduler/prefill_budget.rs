@@ -1,38 +1,38 @@
-//! How much of a prompt goes into a step while others are generating.
+//! Decides how many prompt tokens go into a step while other requests generate.
 
 use std::time::Duration;
 
-/// Part of what a step may take longer that is used: steps vary.
+/// The part of the allowed extra time that is used, because step times vary.
 const SAFETY: f64 = 0.8;
 
-/// The weight of a new measurement against those before.
+/// Weight of a new measurement relative to the earlier ones.
 const SMOOTHING: f64 = 0.2;
 
-/// The part of a prompt's time that it is worth to wait for others to share its step, and the most.
+/// Share of a prompt's time to wait for other requests to join its step, and the longest wait in seconds.
 const DELAY_SHARE: f64 = 0.005;
 const LONGEST_DELAY: f64 = 0.003;
 
-/// Fewer tokens of a prompt than this make slow progress for little.
+/// The fewest prompt tokens in a step; with fewer, the prompt hardly progresses.
 const SMALLEST_PIECE: usize = 2;
 
-/// What the engine's fastest kernels compute at once: 16 tokens take less time than 12 where they are used
-/// (AVX-512 with repacked weights), and a token more begins another tile.
+/// Number of tokens that the engine's fastest kernels (AVX-512 with repacked weights) compute at once: with them, 16
+/// tokens take less time than 12, and one more token starts another tile.
 const TILE: usize = 16;
 
-/// Learns from the steps that were made what the next may hold: a step with tokens of a prompt should
-/// take at most `max_stall` times as long as one without.
+/// Learns from past steps how many prompt tokens the next may have: a step with prompt tokens should take at most
+/// `max_stall` times as long as one without.
 pub(super) struct PrefillBudget {
     max_stall: f64,
-    /// Seconds of a step in which all are generating.
+    /// Seconds of a step without prompt tokens.
     alone: Option<f64>,
-    /// Seconds that a token of a prompt adds to a step in which others generate.
+    /// Seconds that a prompt token adds to a step in which others generate.
     per_token: Option<f64>,
-    /// Steps of prompts alone.
+    /// Steps with prompt tokens only.
     prompts: Prompts,
 }
 
-/// How fast prompts are computed: seconds and tokens of the last steps, in which large ones count for more
-/// than small ones, whose tokens take longer.
+/// The speed of prompts: decaying sums of the seconds and tokens of recent steps. Large steps therefore count more than
+/// small ones, whose tokens take longer.
 #[derive(Default)]
 struct Prompts {
     seconds: f64,
@@ -45,7 +45,7 @@ impl Prompts {
         self.tokens += tokens as f64 - SMOOTHING * self.tokens;
     }
 
-    /// Seconds of a token.
+    /// Seconds per token.
     fn per_token(&self) -> Option<f64> {
         (self.tokens > 0.0).then(|| self.seconds / self.tokens)
     }
@@ -56,7 +56,7 @@ impl PrefillBudget {
         Self { max_stall, alone: None, per_token: None, prompts: Prompts::default() }
     }
 
-    /// Notes how long a step took.
+    /// Records the time of a step.
     pub fn note(&mut self, generating: bool, prompt_tokens: usize, took: Duration) {
         let took = took.as_secs_f64();
         let learn = |known: &mut Option<f64>, new: f64| {
@@ -72,23 +72,23 @@ impl PrefillBudget {
         }
     }
 
-    /// How long to wait for more requests when one with a prompt of so many tokens comes to an idle engine:
-    /// prompts that are computed together are computed sooner, and those that come at once come one by one.
+    /// How long an idle engine waits for more requests when one with `prompt_tokens` tokens arrives. Prompts are
+    /// computed faster together, and simultaneous requests arrive one by one.
     pub fn batching_delay(&self, prompt_tokens: usize) -> Duration {
         let seconds = self.prompts.per_token().unwrap_or(0.0) * prompt_tokens as f64 * DELAY_SHARE;
         Duration::from_secs_f64(seconds.clamp(0.0, LONGEST_DELAY))
     }
 
-    /// How many tokens of prompts the next step may have beside one of each request that generates.
+    /// Number of prompt tokens that the next step may have in addition to one token of each generating request.
     pub fn prompt_tokens(&self, generating: usize) -> usize {
-        // A large piece tells what a token costs in a large piece; better than nothing.
+        // The cost of a token in a large piece is better than no estimate.
         let per_token = self.per_token.or_else(|| self.prompts.per_token());
         let most = match (self.alone, per_token) {
             (Some(alone), Some(per_token)) if per_token > 0.0 => {
                 let time = alone * (self.max_stall - 1.0) * SAFETY;
                 ((time / per_token) as usize).max(SMALLEST_PIECE)
             }
-            // Nothing is known yet: one small piece will tell.
+            // Nothing is measured yet: start with a small piece.
             _ => TILE,
         };
         let whole = (generating + most + TILE / 4) / TILE * TILE;
@@ -146,14 +146,14 @@ mod tests {
         budget.note(false, 100, Duration::from_millis(100));
         assert_eq!(budget.batching_delay(10), Duration::from_micros(50));
         assert_eq!(budget.batching_delay(1_000_000), Duration::from_millis(3));
-        // A token by itself takes longer than one of many, and says little of them.
+        // A single token takes longer than one of many, and predicts them poorly.
         budget.note(false, 1, Duration::from_millis(20));
         assert!(
             budget.batching_delay(10) < Duration::from_micros(70),
             "{:?}",
             budget.batching_delay(10)
         );
-        // The first computation is slow, and soon forgotten.
+        // The first computation is slow, and its weight decays soon.
         for _ in 0..20 {
             budget.note(false, 100, Duration::from_millis(10));
         }

@@ -5,7 +5,7 @@
 //! requests, and of finished ones, which are cached for requests with the same prefix. When cells
 //! or sequences run out, the ends of the least recently used ones are evicted first.
 //!
-//! What was computed with one set of adapters is of no use to another: each set has a tree of its own.
+//! Cells computed with one set of adapters cannot be used with another: each set has a tree of its own.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -13,16 +13,16 @@ use std::ops::Range;
 use crate::engine::{AdapterSet, SeqId, Sharing};
 use crate::{Result, Token};
 
-/// The cells of the engine's KV cache, as far as sequences go.
+/// The operations of the engine's KV cache on sequences.
 pub(super) trait KvCells {
-    /// Makes cells of one sequence belong to another as well, which has none at these positions. Where it cannot
-    /// be done, the other is empty.
+    /// Adds cells of one sequence to another that has none at these positions. If this fails, the other sequence is
+    /// empty.
     fn share(&mut self, from: SeqId, to: SeqId, positions: Range<usize>) -> Result<()>;
 
-    /// Hears that a kept sequence with the cells of these tokens is about to lose some.
+    /// Called before a cached sequence with the cells of these tokens loses some.
     fn on_evict(&mut self, sequence: SeqId, adapters: &AdapterSet, tokens: Vec<Token>);
 
-    /// Takes all cells but the first `keep` away from a sequence.
+    /// Removes all cells except the first `keep` from a sequence.
     fn trim(&mut self, sequence: SeqId, keep: usize);
 }
 
@@ -31,24 +31,23 @@ type NodeId = usize;
 #[derive(Default)]
 struct Node {
     tokens: Vec<Token>,
-    /// A root is its own.
+    /// A root is its own parent.
     parent: NodeId,
     children: Vec<NodeId>,
 }
 
 struct Path {
-    /// Where the sequence begins.
+    /// The root of its tree.
     root: NodeId,
-    /// The node that the sequence ends at.
+    /// The node at which the sequence ends.
     end: NodeId,
-    /// Tokens from the root to there.
+    /// Number of tokens from the root to `end`.
     length: usize,
-    /// When it was used last, for one that nobody runs.
+    /// When a cached sequence was last used; `None` if its request is running.
     kept_since: Option<u64>,
 }
 
-/// What a sequence can share: the cells of another up to a place, in a node after `within` of its tokens and
-/// after `length` in all.
+/// A sequence whose cells can be shared up to a place: after `within` tokens of a node, `length` tokens in all.
 #[derive(Clone, Copy)]
 struct Source {
     from: SeqId,
@@ -57,14 +56,14 @@ struct Source {
     length: usize,
 }
 
-/// Counters of what the cache did.
+/// Counters of the cache.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counters {
-    /// Cells that were given up to make room.
+    /// Number of evicted cells.
     pub evicted: u64,
 }
 
-/// The sequences of a context, and what they share.
+/// The sequences of a context, and the cells that they share.
 pub(super) struct PrefixCache {
     nodes: Vec<Node>,
     unused_nodes: Vec<NodeId>,
@@ -75,7 +74,7 @@ pub(super) struct PrefixCache {
     used: usize,
     clock: u64,
     sharing: Sharing,
-    /// Most cells that are kept for nobody but the future.
+    /// Largest number of cells used only by cached sequences.
     limit: usize,
     pub counters: Counters,
 }
@@ -90,24 +89,24 @@ impl PrefixCache {
             free: (0..sequences as SeqId).rev().collect(),
             used: 0,
             clock: 0,
-            // Without a cache, requests share nothing while they run either.
+            // Without a cache, running requests share nothing either.
             sharing: if limit > 0 { sharing } else { Sharing::None },
             limit,
             counters: Counters::default(),
         }
     }
 
-    /// What requests can have in common.
+    /// What sequences can share.
     pub fn sharing(&self) -> Sharing {
         self.sharing
     }
 
-    /// Cells in use, by running requests and by what is kept.
+    /// Number of cells in use, by running requests and cached sequences.
     pub fn used(&self) -> usize {
         self.used
     }
 
-    /// Cells that only what is kept holds.
+    /// Number of cells that only cached sequences use.
     pub fn kept(&self) -> usize {
         let mut running = vec![false; self.nodes.len()];
         for path in self.paths.values().filter(|path| path.kept_since.is_none()) {
@@ -122,7 +121,7 @@ impl PrefixCache {
         self.used - held
     }
 
-    /// An empty sequence for a request with these adapters; none where all are running.
+    /// Opens an empty sequence for a request with these adapters; `None` if all sequences are running.
     pub fn open(&mut self, cells: &mut impl KvCells, adapters: &AdapterSet) -> Option<SeqId> {
         if self.free.is_empty() {
             let oldest = self.oldest(|_| true)?;
@@ -137,9 +136,8 @@ impl PrefixCache {
         Some(sequence)
     }
 
-    /// Gives a sequence the cells of the longest beginning of `tokens` that has been computed, where that
-    /// is longer than what it has; tells how many it has then. Where memory cannot be cut, that is the longest
-    /// sequence that the tokens begin with.
+    /// Shares the cells of the longest computed prefix of `tokens` with a sequence, if it is longer than what the
+    /// sequence has. Returns the sequence's length. If memory cannot be truncated, only whole sequences are candidates.
     pub fn adopt(&mut self, cells: &mut impl KvCells, sequence: SeqId, tokens: &[Token]) -> usize {
         let Path { root, length: own, .. } = self.paths[&sequence];
         let found = match self.sharing {
@@ -153,18 +151,18 @@ impl PrefixCache {
         }
     }
 
-    /// How many of the tokens have cells that the sequence could share.
+    /// Number of leading tokens whose cells the sequence could share.
     pub fn in_common(&self, sequence: SeqId, tokens: &[Token]) -> usize {
         self.find(self.paths[&sequence].root, tokens, 0).2
     }
 
-    /// How long the longest other sequence is that these tokens begin with.
+    /// Length of the longest other sequence that is a prefix of these tokens.
     pub fn end_in_common(&self, sequence: SeqId, tokens: &[Token]) -> usize {
         self.longest_end(sequence, tokens).map_or(0, |source| source.length)
     }
 
-    /// Gives an empty sequence the cells of these tokens, where they are there, and not what memory that
-    /// cannot be cut has beside them. Tells whether it has them.
+    /// Shares the cells of exactly these tokens with an empty sequence, but no state that cannot be truncated. Returns
+    /// false if not all cells are available.
     pub fn adopt_cells(
         &mut self,
         cells: &mut impl KvCells,
@@ -180,13 +178,13 @@ impl PrefixCache {
         }
     }
 
-    /// Takes all cells from a sequence that is open.
+    /// Removes all cells from an open sequence.
     pub fn empty(&mut self, cells: &mut impl KvCells, sequence: SeqId) {
         cells.trim(sequence, 0);
         self.leave(sequence);
     }
 
-    /// Gives a sequence the cells of another up to a place; tells how many it has then.
+    /// Shares the cells of another sequence up to a place. Returns the sequence's new length.
     fn take_over(&mut self, cells: &mut impl KvCells, sequence: SeqId, source: Source) -> usize {
         let Source { from, node, within, length } = source;
         let root = self.paths[&sequence].root;
@@ -205,7 +203,7 @@ impl PrefixCache {
         length
     }
 
-    /// Notes that the cells of these tokens, which follow what the sequence has, have been computed.
+    /// Records that the cells of these tokens, which follow those of the sequence, have been computed.
     pub fn extend(&mut self, sequence: SeqId, tokens: &[Token]) {
         if tokens.is_empty() {
             return;
@@ -225,7 +223,7 @@ impl PrefixCache {
         path.length += tokens.len();
     }
 
-    /// The request is done: what it computed is kept for others.
+    /// Caches the sequence of a finished request.
     pub fn keep(&mut self, cells: &mut impl KvCells, sequence: SeqId) {
         let end = self.paths[&sequence].end;
         let goes_on = !self.nodes[end].children.is_empty() && self.sharing == Sharing::Any;
@@ -240,7 +238,7 @@ impl PrefixCache {
         self.evict(cells, surplus);
     }
 
-    /// Gives a sequence up.
+    /// Closes a sequence and frees its cells.
     pub fn close(&mut self, cells: &mut impl KvCells, sequence: SeqId) {
         cells.trim(sequence, 0);
         self.leave(sequence);
@@ -250,14 +248,14 @@ impl PrefixCache {
         self.free.push(sequence);
     }
 
-    /// Gives up everything that is kept.
+    /// Closes all cached sequences.
     pub fn forget(&mut self, cells: &mut impl KvCells) {
         while let Some(sequence) = self.oldest(|_| true) {
             self.close(cells, sequence);
         }
     }
 
-    /// Frees at least so many cells of what is kept, as far as there are.
+    /// Frees at least `count` cells of cached sequences, or all of them.
     pub fn evict(&mut self, cells: &mut impl KvCells, mut count: usize) {
         while count > 0 && self.sharing == Sharing::Checkpoints {
             let Some(sequence) = self.oldest(|_| true) else { return };
@@ -270,7 +268,7 @@ impl PrefixCache {
             count = count.saturating_sub(before - self.used);
         }
         while count > 0 {
-            // One that ends where others go on holds nothing by itself.
+            // A sequence that ends where others continue has no cells of its own.
             let alone = |end: NodeId| self.nodes[end].children.is_empty() && self.enders(end) == 1;
             let Some(sequence) = self.oldest(alone) else { return };
             if let Some((adapters, tokens)) = self.contents(sequence) {
@@ -305,7 +303,7 @@ impl PrefixCache {
         }
     }
 
-    /// The tokens of a sequence, and what they were computed with.
+    /// The tokens of a sequence, and the adapters that they were computed with.
     fn contents(&self, sequence: SeqId) -> Option<(&AdapterSet, Vec<Token>)> {
         let path = self.paths.get(&sequence)?;
         let (adapters, _) = self.roots.iter().find(|(_, root)| **root == path.root)?;
@@ -319,7 +317,7 @@ impl PrefixCache {
         Some((adapters, parts.concat()))
     }
 
-    /// The kept sequence that was used least recently, of those whose end satisfies a condition.
+    /// The least recently used cached sequence whose end satisfies the condition.
     fn oldest(&self, condition: impl Fn(NodeId) -> bool) -> Option<SeqId> {
         let kept = self.paths.iter().filter_map(|(&sequence, path)| {
             Some((path.kept_since.filter(|_| condition(path.end))?, sequence))
@@ -327,11 +325,10 @@ impl PrefixCache {
         kept.min().map(|(_, sequence)| sequence)
     }
 
-    /// The longest beginning of `tokens` below a node that stands after the first `length`: the node where it
-    /// ends, how many of the node's tokens belong to it, and its length.
+    /// The longest prefix of `tokens` below a node that comes after the first `length` of them: the node where it ends,
+    /// the number of that node's tokens in it, and its length.
     ///
-    /// Where memory cannot be cut, the same tokens may have been computed twice, and several children may lead
-    /// on.
+    /// If memory cannot be truncated, the same tokens may have been computed twice, so several children can match.
     fn find(&self, node: NodeId, tokens: &[Token], length: usize) -> (NodeId, usize, usize) {
         let rest = &tokens[length..];
         let follow = |child: NodeId| {
@@ -348,7 +345,7 @@ impl PrefixCache {
         ways.max_by_key(|(.., length)| *length).unwrap_or(here)
     }
 
-    /// The longest other sequence that is a beginning of these tokens.
+    /// The longest other sequence that is a prefix of these tokens.
     fn longest_end(&self, other: SeqId, tokens: &[Token]) -> Option<Source> {
         let root = self.paths[&other].root;
         let begins = |(&from, path): (&SeqId, &Path)| {
@@ -361,7 +358,7 @@ impl PrefixCache {
         self.paths.iter().filter_map(begins).max_by_key(|source| source.length)
     }
 
-    /// Whom another sequence can have cells up to a place of.
+    /// Finds another sequence that has the cells up to a place.
     fn source(
         &self,
         other: SeqId,
@@ -384,12 +381,12 @@ impl PrefixCache {
         paths.find(|(_, path)| passes(path)).map(|(&sequence, _)| sequence)
     }
 
-    /// How many sequences end at a node.
+    /// Number of sequences that end at a node.
     fn enders(&self, node: NodeId) -> usize {
         self.paths.values().filter(|path| path.end == node).count()
     }
 
-    /// Makes a node end after `within` of its tokens; gives the one that ends there.
+    /// Splits a node after `within` of its tokens. Returns the upper node.
     fn split(&mut self, node: NodeId, within: usize) -> NodeId {
         if within == self.nodes[node].tokens.len() {
             return node;
@@ -418,7 +415,7 @@ impl PrefixCache {
         })
     }
 
-    /// The root of what is computed with these adapters.
+    /// The root of the tree for these adapters.
     fn root(&mut self, adapters: &AdapterSet) -> NodeId {
         if let Some(root) = self.roots.get(adapters) {
             return *root;
@@ -433,7 +430,7 @@ impl PrefixCache {
         self.nodes[node].parent == node
     }
 
-    /// Forgets a root that no sequence begins at.
+    /// Removes a root without sequences.
     fn drop_root(&mut self, root: NodeId) {
         if self.paths.values().all(|path| path.root != root) {
             self.roots.retain(|_, known| *known != root);
@@ -448,7 +445,7 @@ impl PrefixCache {
         self.unused_nodes.push(node);
     }
 
-    /// Takes a sequence out of the tree, with every node that it alone passes through.
+    /// Removes a sequence from the tree, with all nodes that only it passes through.
     fn leave(&mut self, sequence: SeqId) {
         let Some(path) = self.paths.get_mut(&sequence) else { return };
         let mut node = std::mem::replace(&mut path.end, path.root);
@@ -466,12 +463,12 @@ impl PrefixCache {
 mod tests {
     use super::*;
 
-    /// Cells that remember which tokens they were computed from, and who has them.
+    /// Cells that record the tokens they were computed from, and their sequences.
     #[derive(Default)]
     struct Model {
-        /// For each sequence the cells that it has, in order.
+        /// The cells of each sequence, in order.
         sequences: BTreeMap<SeqId, Vec<u64>>,
-        /// The tokens up to and with each cell.
+        /// The tokens up to and including each cell.
         contents: BTreeMap<u64, Vec<Token>>,
         next: u64,
     }
@@ -543,7 +540,7 @@ mod tests {
         let (mut cache, mut model) = (PrefixCache::new(8, Sharing::Any, 1000), Model::default());
         let (a, adopted) = run(&mut cache, &mut model, &[1, 2, 3, 4, 5]);
         assert_eq!(adopted, 0);
-        // While the first is running already.
+        // While the first is still running.
         let (b, adopted) = run(&mut cache, &mut model, &[1, 2, 3, 9, 9]);
         assert_eq!((adopted, cache.used(), model.used()), (3, 7, 7));
         cache.keep(&mut model, a);
@@ -637,8 +634,8 @@ mod tests {
         assert_eq!(cache.kept(), 5);
     }
 
-    /// A small generator (a linear congruence with the constants of Knuth's MMIX), so that the test is
-    /// the same each time.
+    /// A small random number generator (a linear congruential one with the constants of Knuth's MMIX), so that the test
+    /// is deterministic.
     struct Random(u64);
 
     impl Random {

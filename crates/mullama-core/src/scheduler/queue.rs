@@ -1,4 +1,4 @@
-//! Requests that wait for their turn, and whose turn is next.
+//! The queue of requests that are not running.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
@@ -6,13 +6,13 @@ use std::collections::{HashMap, VecDeque};
 use super::request::Job;
 use super::slot::Slot;
 
-/// Clients whose last turn is remembered, before those that ask for nothing are forgotten.
+/// Number of clients whose last turn is recorded before those without waiting requests are dropped.
 const MAX_CLIENTS: usize = 1024;
 
-/// A request that is not running.
+/// A request in the queue.
 pub(super) enum Waiting {
     New(Box<Job>),
-    /// It ran, and gave its cells up.
+    /// It was running, and released its cells.
     Preempted(Box<Slot>),
 }
 
@@ -34,8 +34,8 @@ impl Waiting {
 
 /// Requests that are not running.
 ///
-/// Those that ran before go on first. Of the others the highest priority is next; where several have it, a request
-/// of the client that has the fewest running, then of the one whose last turn is longest ago, then the oldest.
+/// Preempted requests are first. Of the others, the highest priority is next; among equals, a request of the client
+/// with the fewest running requests, then of the client whose last turn is longest ago, then the oldest.
 #[derive(Default)]
 pub(super) struct Queue {
     preempted: VecDeque<Waiting>,
@@ -46,7 +46,7 @@ pub(super) struct Queue {
     turn: u64,
 }
 
-/// The place of a request in the queue.
+/// The position of a request in the queue.
 #[derive(Clone, Copy)]
 pub(super) enum Place {
     Preempted,
@@ -66,12 +66,12 @@ impl Queue {
         self.new.push_back(Waiting::New(job));
     }
 
-    /// Takes back a request that ran: it is next.
+    /// Returns a preempted request to the queue; it is next.
     pub fn put_back(&mut self, slot: Slot) {
         self.preempted.push_front(Waiting::Preempted(Box::new(slot)));
     }
 
-    /// Whose turn is next, where these jobs run.
+    /// The position of the next request, given the running ones.
     pub fn next<'a>(&self, running: impl Iterator<Item = &'a Job>) -> Option<Place> {
         if !self.preempted.is_empty() {
             return Some(Place::Preempted);
@@ -88,7 +88,7 @@ impl Queue {
         self.new.iter().enumerate().min_by_key(rank).map(|(index, _)| Place::New(index))
     }
 
-    /// The request at a place.
+    /// The request at a position.
     pub fn at(&self, place: Place) -> &Waiting {
         match place {
             Place::Preempted => &self.preempted[0],
@@ -96,7 +96,7 @@ impl Queue {
         }
     }
 
-    /// Takes the request at a place out: it has its turn.
+    /// Removes the request at a position, and records the turn of its client.
     pub fn take(&mut self, place: Place) -> Waiting {
         let waiting = match place {
             Place::Preempted => self.preempted.pop_front(),
@@ -112,7 +112,7 @@ impl Queue {
         waiting
     }
 
-    /// Takes out every request that nobody wants any more.
+    /// Removes all requests that are cancelled or whose owner is gone.
     pub fn take_given_up(&mut self) -> Vec<Waiting> {
         let mut given_up = Vec::new();
         for queue in [&mut self.preempted, &mut self.new] {
@@ -125,7 +125,7 @@ impl Queue {
         given_up
     }
 
-    /// Takes out every request.
+    /// Removes all requests.
     pub fn drain(&mut self) -> impl Iterator<Item = Waiting> {
         self.preempted.drain(..).chain(self.new.drain(..))
     }

@@ -14,9 +14,9 @@ use crate::CancelToken;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RequestInfo {
-    /// Its id: `request_id`, else a number that is unique within the model.
+    /// Its id: `request_id`, or else a number that is unique within the model.
     pub id: String,
-    /// Where it is.
+    /// Its state.
     pub state: RequestState,
     /// Its client (`client`).
     pub client: Option<String>,
@@ -72,7 +72,7 @@ struct Entry {
 }
 
 impl Registry {
-    /// Takes a request in, under its name or a new one.
+    /// Adds a request, with its id or a new one.
     pub fn add(&self, id: Option<String>, job: &Job) {
         let id = id.unwrap_or_else(|| (self.named.fetch_add(1, Ordering::Relaxed) + 1).to_string());
         let mut entries = self.current();
@@ -85,13 +85,13 @@ impl Registry {
         });
     }
 
-    /// All of them, oldest first.
+    /// All requests, oldest first.
     pub fn list(&self) -> Vec<RequestInfo> {
         let now = Instant::now();
         self.current().iter().filter_map(|entry| entry.info(now)).collect()
     }
 
-    /// Cancels those of a name; whether there are any.
+    /// Cancels the requests with an id. Returns whether there are any.
     pub fn cancel(&self, id: &str) -> bool {
         let named: Vec<_> = {
             let entries = self.current();

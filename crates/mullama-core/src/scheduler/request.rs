@@ -1,4 +1,4 @@
-//! What the scheduler is told.
+//! Requests and commands for the scheduler.
 
 use super::answer::SharedAnswer;
 use super::banned::Banned;
@@ -8,19 +8,19 @@ use crate::options::LogitsProcessors;
 use crate::sampling::{Grammar, Sampling};
 use crate::{CancelToken, Result, Token};
 
-/// The most tokens of a step that are guessed, each way.
+/// Largest number of guessed tokens per step, by method.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Guessed {
     /// Copied from earlier text.
     pub by_lookup: u32,
-    /// By the draft model.
+    /// Made by the draft model.
     pub by_model: u32,
 }
 
-/// A request, with everything settled that the engine needs to run it.
+/// A request, with everything that the engine needs to run it.
 pub(crate) struct Job {
     pub prompt: Vec<Token>,
-    /// The pictures in it, in order.
+    /// The pictures in the prompt, in order.
     pub media: Vec<MediaRun>,
     pub sampling: Sampling,
     pub grammar: Option<Grammar>,
@@ -28,18 +28,18 @@ pub(crate) struct Job {
     pub processors: LogitsProcessors,
     pub banned: Banned,
     pub max_tokens: Option<u32>,
-    /// Special tokens whose text is part of the answer, for the chat parser to see.
+    /// Special tokens whose text is part of the answer, for the chat parser.
     pub preserved: Vec<Token>,
     pub logprobs: Option<u32>,
-    /// Whether the owner hears of how far the prompt is.
+    /// Whether the owner receives the progress of the prompt.
     pub prompt_progress: bool,
     pub guessed: Guessed,
     /// Whether it computes alone, from nothing: what was computed in other company differs in the last bits.
     pub is_alone: bool,
     pub adapters: AdapterSet,
-    /// Higher ones have their turn before lower ones.
+    /// Requests with a higher priority run before those with a lower one.
     pub priority: i32,
-    /// Whom the request is for: clients take turns.
+    /// The client of the request; clients take turns.
     pub client: Option<String>,
     pub answer: SharedAnswer,
     pub cancel: CancelToken,
@@ -52,7 +52,7 @@ impl Job {
     }
 }
 
-/// The cells of the KV cache that were computed from tokens, as the engine writes them out.
+/// Cells of the KV cache, in the engine's format, with the tokens that they were computed from.
 pub(crate) struct SavedCells {
     pub adapters: AdapterSet,
     pub tokens: Vec<Token>,
@@ -61,15 +61,15 @@ pub(crate) struct SavedCells {
 
 pub(crate) enum Command {
     Run(Box<Job>),
-    /// Asks for the cells of as many of these tokens as are there.
+    /// Saves the cells of the longest prefix of these tokens that is in the KV cache.
     Save(AdapterSet, Vec<Token>, flume::Sender<Result<SavedCells>>),
-    /// Puts cells in place for requests that begin with their tokens.
+    /// Restores cells for requests that start with their tokens.
     Restore(SavedCells, flume::Sender<Result<()>>),
 }
 
 impl Order for Command {
     fn refuse(self) {
-        // Who asked for something else hears of it as the order is dropped.
+        // For other commands, dropping the sender notifies the caller.
         if let Self::Run(job) = self {
             job.answer.refuse(closed());
         }

@@ -1,4 +1,4 @@
-//! What a request need not compute: it is in the KV cache, or it comes back from system RAM.
+//! Finds the part of a request that need not be computed: in the KV cache, or in system RAM.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ use crate::engine::{AdapterSet, Saved, SeqId, Sharing, damaged_cells};
 use crate::{Error, ErrorKind, Result, Token};
 
 impl Scheduler {
-    /// Has a new request stop where checkpoints are to be made.
+    /// Sets the places at which a new request stops to make checkpoints.
     pub(super) fn plan_checkpoints(&self, slot: &mut Slot) {
         if self.prefixes.sharing() == Sharing::Checkpoints && self.context.host_cache.is_on() {
             let is_control = |token: Token| token >= 0 && self.vocab.is_control(token);
@@ -25,7 +25,7 @@ impl Scheduler {
         }
     }
 
-    /// Gives a request what has been computed of what it begins with; tells how many tokens that is.
+    /// Reuses the cells of a prefix of the request. Returns the number of tokens.
     pub(super) fn reuse(&mut self, slot: &Slot) -> usize {
         match self.prefixes.sharing() {
             Sharing::None => 0,
@@ -42,8 +42,8 @@ impl Scheduler {
         }
     }
 
-    /// As [`Self::reuse`], where memory cannot be cut: a request goes on from where another has ended, or from
-    /// a checkpoint.
+    /// As [`Self::reuse`], for memory that cannot be truncated: a request continues where another ended, or from a
+    /// checkpoint.
     fn go_on_from_checkpoint(&mut self, slot: &Slot) -> usize {
         let (sequence, tokens) = (slot.seq, slot.beginning());
         let adapters = &slot.job().adapters;
@@ -78,7 +78,7 @@ impl Scheduler {
         let tokens = &tokens[..checkpoint];
         self.prefixes.empty(&mut self.context, sequence);
         if !self.prefixes.adopt_cells(&mut self.context, sequence, tokens) {
-            // A recurrent state is all there is.
+            // The state is the only memory.
             self.prefixes.extend(sequence, tokens);
         }
         match self.context.restore_checkpoint(sequence, adapters, tokens) {
@@ -90,7 +90,7 @@ impl Scheduler {
         }
     }
 
-    /// Makes sure that a sequence has what it is said to have; else it is emptied.
+    /// Checks that a sequence has the computed tokens that it should have; otherwise empties it. Returns its length.
     fn checked(&mut self, sequence: SeqId, n_past: usize) -> usize {
         if n_past > 0 && self.context.is_intact(sequence, n_past) {
             return n_past;
@@ -99,7 +99,7 @@ impl Scheduler {
         0
     }
 
-    /// Puts a sequence that left the KV cache back, for requests to go on from.
+    /// Restores an evicted sequence into the KV cache, so that requests can continue it.
     fn bring_back(&mut self, cells: &SavedCells) -> Result<()> {
         let sequence = self.spare_sequence(&cells.adapters)?;
         let filled = self.fill_whole(sequence, cells);
@@ -110,8 +110,8 @@ impl Scheduler {
         filled
     }
 
-    /// Adds to the `known` first tokens of a new request what left the cache before; gives how many there
-    /// are then.
+    /// Restores evicted cells that follow the first `known` tokens of a new request. Returns the new number of
+    /// available tokens.
     fn copy_back(&mut self, slot: &Slot, known: usize) -> usize {
         let adapters = &slot.job().adapters;
         let taken = self.context.host_cache.take(adapters, slot.beginning(), known);
@@ -131,7 +131,7 @@ impl Scheduler {
         common
     }
 
-    /// Writes out the cells of as many of the tokens as are there.
+    /// Saves the cells of the longest prefix of the tokens that is in the KV cache.
     pub(super) fn save(
         &mut self,
         adapters: AdapterSet,
@@ -149,12 +149,12 @@ impl Scheduler {
         Ok(SavedCells { adapters, tokens, data: data? })
     }
 
-    /// Puts cells into the cache, of those tokens that it does not have.
+    /// Restores cells into the cache, for those tokens that it does not have.
     pub(super) fn restore(&mut self, cells: &SavedCells) -> Result<()> {
         self.try_out(cells)?;
         let count = cells.tokens.len();
         let sequence = self.spare_sequence(&cells.adapters)?;
-        // What cannot be cut is copied as it is, not continued.
+        // Memory that cannot be truncated is restored as a whole.
         let restored = if self.prefixes.sharing() == Sharing::Any {
             let known = self.prefixes.adopt(&mut self.context, sequence, &cells.tokens);
             if known < count { self.fill(sequence, known..count, cells) } else { Ok(()) }
@@ -169,10 +169,10 @@ impl Scheduler {
         restored
     }
 
-    /// Makes sure that cells that anybody may have written are those of their tokens, and can be freed again.
+    /// Checks that cells from an untrusted source are those of their tokens, and can be freed again.
     ///
-    /// Where they are not, everything is computed anew: a sequence may then have cells that the engine does not free
-    /// (it frees by position, from 0 on), or takes for empty (those at position -1), and gives to others.
+    /// If not, everything is recomputed: a sequence may then have cells that the engine does not free (it frees by
+    /// position, from 0), or regards as empty (those at position -1) and gives to other sequences.
     fn try_out(&mut self, cells: &SavedCells) -> Result<()> {
         self.make_room(cells.tokens.len())?;
         let sequence = self.spare_sequence(&cells.adapters)?;
@@ -191,9 +191,9 @@ impl Scheduler {
         Err(damaged_cells("its cells are not those of its tokens"))
     }
 
-    /// Gives a sequence that has the tokens before a range the cells of the range.
+    /// Adds the cells of a range to a sequence that has those before it.
     fn fill(&mut self, sequence: SeqId, range: Range<usize>, cells: &SavedCells) -> Result<()> {
-        // What is there already is shared, so the saved cells go through a sequence of their own.
+        // Existing cells are shared, so the saved ones are restored into a sequence of their own first.
         let whole = self.spare_sequence(&cells.adapters)?;
         let filled = self.make_room(cells.tokens.len()).and_then(|()| {
             self.context.restore(whole, Saved::Whole, &cells.data)?;
@@ -206,7 +206,7 @@ impl Scheduler {
         filled
     }
 
-    /// Gives an empty sequence all that was saved.
+    /// Restores everything that was saved into an empty sequence.
     fn fill_whole(&mut self, sequence: SeqId, cells: &SavedCells) -> Result<()> {
         self.make_room(cells.tokens.len())?;
         self.context.restore(sequence, Saved::Whole, &cells.data)?;
@@ -214,7 +214,7 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Sees to so many free cells.
+    /// Evicts cached cells until `count` cells are free. Fails if running requests need the others.
     fn make_room(&mut self, count: usize) -> Result<()> {
         let missing = (self.prefixes.used() + count).saturating_sub(self.n_ctx);
         self.prefixes.evict(&mut self.context, missing);

@@ -6,8 +6,7 @@
 //! tokens are evicted first; then the youngest request is preempted and recomputed later. No
 //! request fails for lack of cells.
 //!
-//! The engine computes a step with one set of adapters: where requests have different ones, the sets take
-//! turns.
+//! The engine computes a step with one set of adapters. If requests have different ones, the sets take turns.
 
 use std::time::{Duration, Instant};
 
@@ -28,19 +27,19 @@ use crate::sampling::{is_sound, not_numbers};
 use crate::{CancelToken, Error, ErrorKind, Result};
 use mullama_base::Text;
 
-/// Steps that a set of adapters has before the next has its turn: the engine plans its buffers anew for
-/// each change.
+/// Number of steps with one set of adapters before the next has its turn: the engine plans its buffers again after each
+/// change.
 const TURN: u32 = 4;
 
-/// How often to look whether a reader has caught up, where there is nothing else to do.
+/// How often to check whether a reader has caught up when there is no other work.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// What becomes of the cells of a request that stops running.
+/// What happens to the cells of a request that stops running.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Retention {
-    /// They may serve others.
+    /// They are cached for other requests.
     Keep,
-    /// What is in them is not to be relied on.
+    /// They are freed, because their contents may be invalid.
     Free,
 }
 
@@ -50,27 +49,27 @@ pub(crate) struct Scheduler {
     /// Oldest first.
     pub(super) running: Vec<Slot>,
     waiting: Queue,
-    /// Those that wait for their readers and have given up their places.
+    /// Requests that wait for their readers and have released their sequences.
     paused: Vec<Slot>,
-    /// Most requests that wait.
+    /// Largest number of waiting requests.
     max_queue: usize,
     pub(super) prefixes: PrefixCache,
     pub(super) prefill_budget: PrefillBudget,
-    /// Whose turn it is, and for how many more steps.
+    /// The current set of adapters, and the number of its remaining steps.
     pub(super) turn: (AdapterSet, u32),
     /// Whether the last step was one of a picture.
     pub(super) picture_had_turn: bool,
     n_parallel: usize,
     pub(super) n_ctx: usize,
-    /// Tokens between checkpoints of memory that cannot be cut; 0 where none are made.
+    /// Tokens between checkpoints, if memory cannot be truncated; 0 makes none.
     pub(super) checkpoint_every: usize,
-    /// Whether what a wrong guess computed can be taken back.
+    /// Whether the cells of wrong guesses can be removed.
     can_guess: bool,
-    /// The draft model, where there is one.
+    /// The draft model, if any.
     drafter: Option<Drafter>,
     pub(super) stats: Stats,
     shared_stats: Shared<Stats>,
-    // Dropped after the requests, so that it has nothing left to do.
+    // Dropped after the requests, when its work is done.
     pub(super) encoder: Encoder,
 }
 
@@ -109,7 +108,7 @@ impl Scheduler {
         }
     }
 
-    /// Lets waiting requests run while there are sequences, and cells for all that they need now.
+    /// Starts waiting requests while there are sequences, and cells for all that they need now.
     fn admit(&mut self) {
         self.pause_unread();
         while self.running.len() < self.n_parallel
@@ -160,8 +159,8 @@ impl Scheduler {
         }
     }
 
-    /// Pauses requests whose readers are far behind, and has those go on whose readers have caught up. What is
-    /// paused gives its place up where others wait for one.
+    /// Pauses requests whose readers are far behind, and resumes those whose readers have caught up. Paused requests
+    /// release their sequences if others are waiting.
     fn pause_unread(&mut self) {
         for slot in &mut self.running {
             let is_unread = slot.job().answer.lock().is_unread();
@@ -183,10 +182,10 @@ impl Scheduler {
         }
     }
 
-    /// Why one more request is not taken.
+    /// The error that rejects one more request, if the queue is full.
     fn refusal(&self) -> Option<Error> {
         let (running, waiting) = (self.running.len(), self.waiting.len());
-        // Some may have come that run from the next step on.
+        // Some of the waiting requests start in the next step.
         let free = self.n_parallel.saturating_sub(running);
         if waiting < self.max_queue.saturating_add(free) {
             return None;
@@ -204,8 +203,8 @@ impl Scheduler {
         )
     }
 
-    /// The running request that is about to compute more of what a new one begins with than there is, and
-    /// how many tokens the two share.
+    /// The running request that will compute the longest common prefix with a new one, beyond what is available, and
+    /// the prefix's length.
     fn prefix_owner(&self, slot: &Slot) -> Option<(SeqId, usize)> {
         let worthwhile = match self.prefixes.sharing() {
             Sharing::None => return None,
@@ -223,7 +222,7 @@ impl Scheduler {
         leaders.max_by_key(|(_, length)| *length).filter(|(_, length)| *length >= least)
     }
 
-    /// Where a request waits for another that has computed what they share, or is gone, it goes on.
+    /// Resumes requests whose common prefix has been computed by another request, or whose other request is gone.
     pub(super) fn start_followers(&mut self) {
         for index in 0..self.running.len() {
             let Some((owner, length)) = self.running[index].awaits_prefix_of else { continue };
@@ -238,7 +237,7 @@ impl Scheduler {
         }
     }
 
-    /// Computes a step of those that run.
+    /// Computes one step of the running requests.
     fn advance(&mut self) -> Result<()> {
         while !self.running.is_empty() {
             let next = self.next_step();
@@ -255,12 +254,12 @@ impl Scheduler {
                 Decoded::Done => return self.take_outputs(),
                 Decoded::Aborted => {
                     self.undo_batch();
-                    // All in the batch were cancelled: they are dropped before the next step.
+                    // All requests in the batch were cancelled: they are dropped before the next step.
                     return Ok(());
                 }
                 Decoded::NoRoom => self.undo_batch(),
             }
-            // No cells for anyone to go on.
+            // There are no cells for the step.
             let kept = self.prefixes.kept();
             if kept > 0 {
                 self.prefixes.evict(&mut self.context, kept);
@@ -282,7 +281,7 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Computes a step of tokens; there is no room for it where none fits into the batch.
+    /// Computes a step of tokens. Returns `NoRoom` if no token fits into the batch.
     fn compute_tokens(&mut self) -> Result<Decoded> {
         self.fill_batch();
         if self.context.batch().len() == 0 {
@@ -295,7 +294,7 @@ impl Scheduler {
             .map(|slot| slot.pending_in_batch)
             .sum();
         let generating = self.running.iter().any(Slot::is_generating);
-        // A step with a piece of a prompt takes long: nobody's text waits for it.
+        // A step with prompt tokens takes long, so text is delivered before it.
         if prompt_tokens > 0 {
             self.running.iter_mut().for_each(Slot::flush);
         }
@@ -323,7 +322,7 @@ impl Scheduler {
         self.release(index, Retention::Keep);
     }
 
-    /// What was in the batch has not been computed, or only in part.
+    /// Undoes a batch that was not computed, or only in part.
     fn undo_batch(&mut self) {
         for slot in &mut self.running {
             if slot.pending_in_batch > 0 {
@@ -333,7 +332,7 @@ impl Scheduler {
         }
     }
 
-    /// Puts into the batch what the next step computes.
+    /// Fills the batch of the next step.
     fn fill_batch(&mut self) {
         self.start_followers();
         self.take_turns();
@@ -346,7 +345,7 @@ impl Scheduler {
             }
             self.preempt_youngest(Retention::Keep);
         }
-        // While others stream, a prompt takes smaller bites, so as not to stall them.
+        // While others generate, a prompt is limited to smaller pieces, so as not to stall them.
         let budget =
             if streaming > 0 { self.prefill_budget.prompt_tokens(streaming) } else { usize::MAX };
         let budget = budget.min(self.context.n_batch());
@@ -361,7 +360,7 @@ impl Scheduler {
 
         self.context.batch().clear();
         self.running.iter_mut().for_each(Slot::leave_batch);
-        // Those that generate come first, and always get their token.
+        // Generating requests come first and always get their token.
         self.add_pending(true, usize::MAX, &mut room);
         self.add_drafts(&mut room);
         let left = self.context.n_batch().saturating_sub(self.context.batch().len());
@@ -391,13 +390,13 @@ impl Scheduler {
         }
     }
 
-    /// Adds guesses at what comes after the pending tokens, where there is room to waste.
+    /// Adds guesses of the tokens after the pending ones, if there is room.
     fn add_drafts(&mut self, room: &mut usize) {
         if !self.can_guess {
             return;
         }
-        // The engine has room for so many outputs.
-        // All guesses are in one computation, so that what is wrong can be taken back from a sliding window.
+        // The engine limits the number of outputs. All guesses are in one computation, so that wrong ones can be
+        // removed from a sliding window.
         let left = self.context.n_ubatch().saturating_sub(self.context.batch().len());
         let mut outputs = self.context.n_outputs_max().saturating_sub(self.running.len()).min(left);
         for slot in self.running.iter_mut().filter(|slot| slot.output.is_some()) {
@@ -416,7 +415,7 @@ impl Scheduler {
         *room = self.n_ctx.saturating_sub(self.prefixes.used() + self.context.batch().len());
     }
 
-    /// Has the draft model guess for those that have no guesses yet, at most so many tokens in all.
+    /// Lets the draft model guess at most `most` tokens in all, for requests without guesses.
     fn ask_draft_model(&mut self, most: usize) {
         let Some(drafter) = &mut self.drafter else { return };
         let generating = |slot: &&mut Slot| slot.output.is_some();
@@ -435,7 +434,7 @@ impl Scheduler {
         for request in &mut requests {
             request.most = request.most.min(share);
         }
-        // What the draft model has missed of one request, others need not wait for.
+        // Other requests do not wait for tokens that the draft model is missing of one request.
         let budget =
             if streaming > 1 { self.prefill_budget.prompt_tokens(streaming) } else { usize::MAX };
         if let Err(error) = drafter.guess(requests, streaming, budget, &self.vocab) {
@@ -445,7 +444,7 @@ impl Scheduler {
         }
     }
 
-    /// Settles with whose adapters the next step computes.
+    /// Decides which set of adapters the next step uses.
     fn take_turns(&mut self) {
         if self.running.iter().all(|slot| slot.job().adapters == self.turn.0) {
             return;
@@ -471,7 +470,7 @@ impl Scheduler {
         self.context.use_adapters(&self.turn.0);
     }
 
-    /// Hands each request the logits that it waits for.
+    /// Passes each request its logits.
     fn take_outputs(&mut self) -> Result<()> {
         for slot in &mut self.running {
             let seq = slot.seq;
@@ -498,9 +497,8 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Whether what was computed for a request is no number. That may come from cells of others, freed ones too,
-    /// since nothing times what is no number is no number: it is tried once more. What fails again has itself to
-    /// blame.
+    /// Whether logits of a request are NaN. Cells of other requests can cause this, even freed ones, because NaN times
+    /// zero is NaN, so the request is retried once. If it fails again, it is itself the cause and fails.
     fn has_unsound_output(&mut self) -> Result<bool> {
         let mut unsound = Vec::new();
         for (index, slot) in self.running.iter().enumerate() {
@@ -520,7 +518,7 @@ impl Scheduler {
         Ok(!unsound.is_empty())
     }
 
-    /// Gives up all that was computed. Requests that run compute theirs again.
+    /// Drops everything that was computed. Running requests are computed again.
     pub(super) fn start_over(&mut self) {
         while !self.running.is_empty() {
             self.preempt_youngest(Retention::Free);
@@ -591,15 +589,15 @@ impl Scheduler {
         self.waiting.put_back(slot);
     }
 
-    /// Takes a request that is done out of the running ones, and tells it.
+    /// Removes a finished request from the running ones, and notifies its owner.
     fn release(&mut self, index: usize, retention: Retention) {
         let mut slot = self.end(index, retention);
-        // Whoever hears of it may ask for the numbers at once.
+        // The owner may read the statistics as soon as it is notified.
         self.tell_stats();
         slot.tell_outcome();
     }
 
-    /// Takes a request that is done out of the running ones, and counts it.
+    /// Removes a finished request from the running ones, and updates the counters.
     fn end(&mut self, index: usize, retention: Retention) -> Slot {
         let (prompt, cached, generated) = self.running[index].counts();
         self.stats.prompt_tokens += prompt as u64;
@@ -617,7 +615,7 @@ impl Scheduler {
         if let Some(drafter) = &mut self.drafter {
             drafter.leave(&slot, retention == Retention::Keep);
         }
-        // A computation that was given up may have left more than can be taken back.
+        // An aborted computation may have left more cells than can be removed.
         let intact = self.prefixes.sharing() != Sharing::Checkpoints
             || self.context.is_intact(slot.seq, slot.n_past());
         match retention {
@@ -632,7 +630,7 @@ impl Scheduler {
         self.stats.running = self.running.len() as u32;
         self.stats.waiting = (self.waiting.len() + self.paused.len()) as u32;
         self.stats.kv_used = self.prefixes.used() as u32;
-        // While anyone runs, counting what is kept would be paid for with every token.
+        // While requests run, counting cached cells would cost time for each token.
         self.stats.kv_kept = if self.running.is_empty() { self.stats.kv_used } else { 0 };
         self.stats.evicted_tokens = self.prefixes.counters.evicted;
         self.shared_stats.update(|shared| *shared = self.stats);
@@ -650,7 +648,7 @@ impl Serve for Scheduler {
         match command {
             Command::Run(job) => {
                 if self.refusal().is_some() {
-                    // Some of those in the way may be wanted no more.
+                    // Some of the waiting requests may be cancelled.
                     self.drop_cancelled();
                 }
                 if let Some(error) = self.refusal() {
@@ -705,7 +703,7 @@ impl Serve for Scheduler {
         outcome
     }
 
-    /// A step failed: nobody who was in it can go on, and nothing that was computed is relied on.
+    /// A step failed: the requests in it end, and all computed cells are dropped.
     fn fail_all(&mut self, error: &Error) {
         let mut failed = Vec::new();
         while let Some(last) = self.running.len().checked_sub(1) {

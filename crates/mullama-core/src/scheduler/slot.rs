@@ -1,4 +1,4 @@
-//! One request under way: its tokens, its sampler, its text.
+//! One running request: its tokens, its sampler, its text.
 
 use super::answer::Answer;
 use super::banned::{Banned, Held, Verdict};
@@ -29,33 +29,33 @@ pub(super) enum Taken {
 /// One request under way.
 pub(crate) struct Slot {
     job: Job,
-    /// The prompt, then what was generated.
+    /// The prompt, followed by the generated tokens.
     tokens: Vec<Token>,
     n_prompt: usize,
-    /// Tokens whose cells are in the KV cache.
+    /// Number of tokens whose cells are in the KV cache.
     n_past: usize,
-    /// Prompt tokens that were reused from the cache.
+    /// Number of prompt tokens reused from the cache.
     n_cached: Option<usize>,
-    /// Waits for another request, which is computing what this one begins with too: its sequence, and how
-    /// many tokens they share.
+    /// The request that is computing a common prefix, for which this one waits: its sequence, and the length of the
+    /// prefix.
     pub awaits_prefix_of: Option<(SeqId, usize)>,
-    /// Waits for its reader.
+    /// Whether it waits for its reader.
     pub is_paused: bool,
     /// The sequence that the cells belong to.
     pub seq: SeqId,
-    /// Places after so many tokens at which the computation of the prompt stops for a checkpoint, in order.
+    /// Places in the prompt, as numbers of tokens in ascending order, where the computation stops for a checkpoint.
     stops_at: Vec<usize>,
-    /// The last such place that was passed.
+    /// The last such place that was reached.
     last_stop: usize,
-    /// How many of the pending tokens are in the current batch.
+    /// Number of pending tokens in the current batch.
     pub pending_in_batch: usize,
-    /// Where in the current batch the logits of the last token are.
+    /// Index in the current batch of the logits of the last token.
     pub output: Option<usize>,
-    /// Guesses at the tokens after the pending one.
+    /// Guesses of the tokens after the pending one.
     guesses: Guesses,
     /// The pictures of the prompt.
     pub media: Media,
-    /// Whether what was computed for it once was no number.
+    /// Whether its logits were NaN once already.
     pub was_unsound: bool,
     sampler: Sampler,
     /// The grammar at the beginning of the answer, where the answer may go back.
@@ -71,7 +71,7 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// Takes a request up. Where it cannot be, its owner has been told why, and it is gone.
+    /// Starts a request. Returns `None` after reporting the error to its owner.
     pub fn start(mut job: Job, seq: SeqId, vocab: &Vocab, n_ctx: u32) -> Option<Self> {
         let banned = std::mem::take(&mut job.banned);
         let grammar = job.grammar.as_ref().filter(|_| banned.is_on()).map(Grammar::fork);
@@ -122,20 +122,20 @@ impl Slot {
         &self.tokens[self.n_past..]
     }
 
-    /// Has the computation stop after so many tokens, for a checkpoint.
+    /// Stops the computation after `place` tokens, for a checkpoint.
     pub fn stop_at(&mut self, place: usize) {
         if let Err(index) = self.stops_at.binary_search(&place) {
             self.stops_at.insert(index, place);
         }
     }
 
-    /// How many of the pending tokens may be computed before the next stop.
+    /// Number of pending tokens that may be computed before the next stop.
     pub fn before_stop(&self) -> usize {
         let next = self.stops_at.iter().find(|&&place| place > self.n_past);
         next.map_or(usize::MAX, |place| place - self.n_past)
     }
 
-    /// Whether a checkpoint is due, after all that has been computed; asked once after each step.
+    /// Whether a checkpoint is due after the computed tokens. Call once after each step.
     pub fn is_at_stop(&mut self, interval: usize) -> bool {
         let is_long = interval > 0 && self.n_past >= self.last_stop + interval;
         let at_stop = self.stops_at.binary_search(&self.n_past).is_ok()
@@ -146,59 +146,59 @@ impl Slot {
         at_stop
     }
 
-    /// Whether the next step yields a token by computing one.
+    /// Whether the next step computes one token and generates one.
     pub fn is_generating(&self) -> bool {
         self.pending().len() == 1 && self.tokens.len() > self.n_prompt
     }
 
-    /// Whether its next step is for itself to make.
+    /// Whether it can take part in the next step.
     pub fn can_go_on(&self) -> bool {
         self.awaits_prefix_of.is_none() && !self.is_paused
     }
 
-    /// Whether its next step is for itself to make, and one of tokens.
+    /// Whether it can take part in the next step of tokens.
     pub fn has_tokens(&self) -> bool {
         self.can_go_on() && self.media.distance(self.n_past) > 0
     }
 
-    /// Nothing of it is in the batch any more.
+    /// Clears everything that refers to the batch.
     pub fn leave_batch(&mut self) {
         self.output = None;
         self.pending_in_batch = 0;
         self.guesses.clear();
     }
 
-    /// Copies what may follow the pending token from earlier text, in at most so many tokens.
+    /// Copies at most `most` tokens that may follow the pending token from earlier text.
     pub fn copy_guesses(&mut self, most: usize, n_ctx: usize) {
         let most = most.min(self.useful_guesses(n_ctx));
         self.guesses.copy(&self.tokens, most);
     }
 
-    /// How many guesses the draft model may make; asked once for each step.
+    /// Number of guesses that the draft model may make. Call once per step.
     pub fn wanted_of_model(&mut self, n_ctx: usize) -> usize {
         let most = self.useful_guesses(n_ctx);
         self.guesses.wanted_of_model().min(most)
     }
 
-    /// How many guesses can be of use: the last token that is wanted, or has a place, is chosen and never
-    /// computed.
+    /// Number of guesses that can be of use: the last token that is wanted, or fits into the context, is chosen but
+    /// never computed.
     fn useful_guesses(&self, n_ctx: usize) -> usize {
         let n_generated = self.tokens.len() - self.n_prompt;
         let wanted = self.job.max_tokens.map_or(usize::MAX, |most| most as usize);
         wanted.saturating_sub(n_generated + 1).min(n_ctx.saturating_sub(self.tokens.len()))
     }
 
-    /// What is known of the draft model's guesses.
+    /// Statistics of the draft model's guesses.
     pub fn pace(&self) -> Option<&Pace> {
         self.guesses.pace()
     }
 
-    /// No guesses of the draft model for a while: they do not pay.
+    /// Pauses the draft model's guesses, because they do not pay.
     pub fn rest_from_guesses(&mut self) {
         self.guesses.rest();
     }
 
-    /// Makes a guess from the draft model's logits; whether it is worth a place in the step.
+    /// Makes a guess from the draft model's logits. Returns whether it is worth a place in the step.
     pub fn add_guess(
         &mut self,
         logits: &[f32],
@@ -210,7 +210,7 @@ impl Slot {
         self.guesses.add(logits, &self.job.sampling, draws, vocab, (costs, streaming))
     }
 
-    /// Goes without the guesses of this step.
+    /// Drops the guesses of this step.
     pub fn drop_guesses(&mut self) {
         self.guesses.clear();
     }
@@ -220,17 +220,17 @@ impl Slot {
         self.guesses.current()
     }
 
-    /// Notes where in the batch the logits of the first guess are.
+    /// Sets the index in the batch of the first guess's logits.
     pub fn place_guesses(&mut self, output: usize) {
         self.guesses.output = output;
     }
 
-    /// Where in the batch the logits of a guess are.
+    /// Index in the batch of a guess's logits.
     pub fn output_of_guess(&self, guess: usize) -> usize {
         self.guesses.output + guess
     }
 
-    /// Whether the token that was just chosen is the guess of this index; its cell is there then.
+    /// Whether the token just chosen equals the guess with this index. If so, its cell is already computed.
     pub fn was_right(&mut self, guess: usize) -> bool {
         let guess = self.guesses().get(guess).map(|guess| guess.token);
         let right = guess.is_some() && guess == self.tokens.last().copied();
@@ -239,27 +239,27 @@ impl Slot {
         right
     }
 
-    /// Takes note of how many guesses were right.
+    /// Records how many guesses were right.
     pub fn settle_guesses(&mut self, right: usize, costs: Option<&mut Costs>) {
         self.guesses.settle(right, costs);
     }
 
-    /// The last so many tokens whose cells are there.
+    /// The last `count` computed tokens.
     pub fn computed(&self, count: usize) -> &[Token] {
         &self.tokens[self.n_past - count..self.n_past]
     }
 
-    /// Cells that the request has in the KV cache.
+    /// Number of cells that the request has in the KV cache.
     pub fn n_past(&self) -> usize {
         self.n_past
     }
 
-    /// Cells that the request will have when its pending tokens are computed.
+    /// Number of cells that the request has once its pending tokens are computed.
     pub fn n_needed(&self) -> usize {
         self.tokens.len()
     }
 
-    /// Notes that the tokens in the batch have been computed; gives them.
+    /// Records that its tokens in the batch have been computed, and returns them.
     pub fn advance(&mut self) -> &[Token] {
         let computed = self.n_past..self.n_past + std::mem::take(&mut self.pending_in_batch);
         self.n_past = computed.end;
@@ -270,7 +270,7 @@ impl Slot {
         &self.tokens[computed]
     }
 
-    /// Notes that so many tokens from the first on are in the KV cache.
+    /// Records that the first `n_past` tokens are in the KV cache.
     pub fn start_at(&mut self, n_past: usize) {
         self.n_past = n_past;
         self.last_stop = n_past;
@@ -281,12 +281,12 @@ impl Slot {
         self.answer().n_cached = self.n_cached.unwrap_or(0);
     }
 
-    /// What has to be in the KV cache before the last token can be computed, whose logits are wanted.
+    /// The tokens that must be in the KV cache before the last token, whose logits are needed, is computed.
     pub fn beginning(&self) -> &[Token] {
         &self.tokens[..self.tokens.len() - 1]
     }
 
-    /// The prompt, and what has been generated.
+    /// The prompt and the generated tokens.
     pub fn known(&self) -> &[Token] {
         &self.tokens
     }
@@ -296,21 +296,21 @@ impl Slot {
         self.n_past < self.n_prompt
     }
 
-    /// The cells are gone: everything has to be computed again.
+    /// Resets the request after its cells were freed: everything is computed again.
     pub fn reset(&mut self) {
         self.n_past = 0;
         self.leave_batch();
         self.awaits_prefix_of = None;
     }
 
-    /// Tokens of the prompt that were computed and that had been before, and tokens that were generated.
+    /// Number of computed prompt tokens, of cached prompt tokens, and of generated tokens.
     pub fn counts(&self) -> (usize, usize, usize) {
         let cached = self.n_cached.unwrap_or(0);
         let prompt = self.n_past.min(self.n_prompt).saturating_sub(cached);
         (prompt, cached, self.tokens.len() - self.n_prompt)
     }
 
-    /// Notes that the step with its guesses was made; tells how many there are.
+    /// Counts the guesses of a computed step, and returns their number.
     pub fn count_guesses(&mut self) -> usize {
         let count = self.guesses().len();
         self.answer().n_drafted += count as u32;
@@ -347,7 +347,7 @@ impl Slot {
         } else if self.job.max_tokens.is_some_and(|most| n_generated >= most as usize) {
             Some(StopReason::new(StopKind::MaxTokens))
         } else if self.tokens.len() > n_ctx {
-            // One more token would have no place.
+            // One more token would not fit.
             Some(StopReason::new(StopKind::ContextSize))
         } else {
             None
@@ -409,22 +409,22 @@ impl Slot {
         Ok(())
     }
 
-    /// Sends on what has been held back to be delivered together.
+    /// Delivers text that was buffered to be delivered together.
     pub fn flush(&mut self) {
         self.answer().deliver();
     }
 
-    /// Makes the last chunk of a request that was given up.
+    /// Creates the last chunk of a cancelled or expired request.
     pub fn cancel(&mut self) {
         self.answer().cancel();
     }
 
-    /// Notes that the request failed.
+    /// Ends the request with an error.
     pub fn fail(&mut self, error: Error) {
         self.answer().fail(error);
     }
 
-    /// Tells the owner how the request ended.
+    /// Sends the outcome to the owner.
     pub fn tell_outcome(&mut self) {
         self.answer().tell_outcome();
     }
@@ -461,7 +461,7 @@ fn logprob_of(token: Token, logits: &[f32], count: usize, vocab: &Vocab) -> Toke
     TokenLogprob { token, text, bytes, logprob: logprob(token as usize), top: top.collect() }
 }
 
-/// The text of a token, special ones too, and its bytes.
+/// The text of a token, including special ones, and its bytes.
 fn piece_of(token: Token, vocab: &Vocab) -> (String, Vec<u8>) {
     let mut bytes = Vec::new();
     vocab.piece(token, true, &mut bytes);

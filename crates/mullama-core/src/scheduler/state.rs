@@ -1,9 +1,9 @@
-//! The state of a conversation as bytes: what was computed from a prompt, so that it need not be computed
-//! again by another process.
+//! The state of a conversation as bytes: the cells computed from a prompt, so that another process need not compute
+//! them again.
 //!
-//! The bytes are, all numbers little-endian: [`MAGIC`] (8), the SHA-256 of everything that follows (32), the
-//! fingerprint of the model, its settings and its adapters (32), the count of tokens (4), the tokens (4
-//! each), and the cells as llama.cpp writes a sequence (`llama_state_seq_get_data`).
+//! The format, with little-endian numbers: [`MAGIC`] (8 bytes), the SHA-256 of everything that follows (32), the
+//! fingerprint of the model, its settings and its adapters (32), the number of tokens (4), the tokens (4 each), and the
+//! cells as llama.cpp writes a sequence (`llama_state_seq_get_data`).
 
 use std::io::Read as _;
 use std::path::Path;
@@ -15,25 +15,25 @@ use super::request::SavedCells;
 use crate::engine::Fingerprint;
 use crate::{Error, ErrorKind, Result, Token};
 
-/// Begins a state; its last character is the version.
+/// The start of a state; its last character is the version.
 const MAGIC: &[u8; 8] = b"MLSTATE1";
 const DIGEST: usize = size_of::<Fingerprint>();
-/// Up to the fingerprint's end.
+/// Number of bytes up to the end of the fingerprint.
 const HEAD: usize = MAGIC.len() + 2 * DIGEST;
 
-/// Bytes of the longest state of a context of so many tokens, whose cells take `kv` bytes.
+/// Largest size in bytes of a state of a context with `n_ctx` tokens, whose cells take `kv` bytes.
 pub(crate) fn longest_state(n_ctx: u32, kv: u64) -> u64 {
-    // What the engine writes of a cell beside its data, of a layer, and at first: more than it takes.
+    // Generous allowance for what the engine writes in addition to the data: per cell, per layer, and once.
     HEAD as u64 + 2 * kv + 256 * u64::from(n_ctx) + (1 << 20)
 }
 
-/// The bytes of a state.
+/// Encodes a state.
 pub(crate) fn encode(cells: &SavedCells, fingerprint: &Fingerprint) -> Vec<u8> {
     let start = MAGIC.len() + DIGEST;
     let size = start + DIGEST + 4 + cells.tokens.len() * 4 + cells.data.len();
     let mut state = Vec::with_capacity(size);
     state.extend(MAGIC);
-    // The digest of what follows comes here.
+    // Replaced below by the digest of what follows.
     state.extend([0; DIGEST]);
     state.extend(fingerprint);
     state.extend((cells.tokens.len() as u32).to_le_bytes());
@@ -44,14 +44,14 @@ pub(crate) fn encode(cells: &SavedCells, fingerprint: &Fingerprint) -> Vec<u8> {
     state
 }
 
-/// Writes a state to a file, which is complete or not there at all.
+/// Writes a state to a file atomically: the file is complete or does not exist.
 pub fn write_state(path: impl AsRef<Path>, state: &[u8]) -> Result<()> {
     let path = &*folders::expand_home(path.as_ref());
     write_whole(path, state).map_err(|error| Error::io("write", path, error))
 }
 
-/// Reads a file that [`write_state`] wrote, of a model with this fingerprint, whose states have at most `longest`
-/// bytes. What cannot be used is not read to its end.
+/// Reads a file written by [`write_state`], for a model with this fingerprint, whose states have at most `longest`
+/// bytes. Unusable files are not read completely.
 pub(crate) fn read_state(path: &Path, fingerprint: &Fingerprint, longest: u64) -> Result<Vec<u8>> {
     let path = &*folders::expand_home(path);
     let failed = |error| Error::unreadable(path, error);
@@ -85,7 +85,7 @@ fn other_model() -> Error {
     )
 }
 
-/// Whether it is a state at all, and one that this version reads.
+/// Checks that the bytes are a state in a version that can be read.
 fn check_magic(state: &[u8]) -> Result<()> {
     if !state.starts_with(&MAGIC[..7]) {
         return Err(refuse("is not one that was saved", "pass what `save_state` returned"));
@@ -96,7 +96,7 @@ fn check_magic(state: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// The tokens and the cells of a state, which must have this fingerprint.
+/// Decodes the tokens and the cells of a state, which must have this fingerprint.
 pub(crate) fn decode<'a>(
     state: &'a [u8],
     fingerprint: &Fingerprint,

@@ -1,4 +1,4 @@
-//! What the engine has done, to be read from anywhere.
+//! Statistics of the engine, readable from any thread.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! An answer while it is being generated.
+//! An answer as it is generated.
 
 use std::fmt;
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use super::delivery::Event;
 use crate::engine::Watch;
 use crate::{CancelToken, Error, ErrorKind, Result};
 
-/// What has to live for as long as an answer is awaited.
+/// A value that must live as long as the answer is awaited.
 pub(crate) type KeepAlive = Arc<dyn Send + Sync>;
 
 /// An answer while it is being generated: an iterator of chunks, blocking or asynchronous.
@@ -22,12 +22,12 @@ pub(crate) type KeepAlive = Arc<dyn Send + Sync>;
 /// The last chunk has the whole [`Completion`]. Dropping the stream cancels the generation.
 pub struct Stream {
     events: flume::Receiver<Event>,
-    /// The same channel for `poll_next`, made when that is first called.
+    /// The same channel for `poll_next`, created on its first call.
     polled: Option<RecvStream<'static, Event>>,
     cancel: CancelToken,
     completion: Option<Completion>,
     ended: bool,
-    /// Ends the wait where the engine's thread does not.
+    /// Ends the wait if the engine's thread does not.
     _watch: Watch,
     /// The model stays loaded while its answer is awaited.
     _model: KeepAlive,
@@ -80,7 +80,7 @@ impl Stream {
         }
     }
 
-    /// The next chunk if it is there already.
+    /// The next chunk, if it is already available.
     pub fn ready_chunk(&mut self) -> Option<Result<Chunk>> {
         if self.ended {
             return None;
@@ -95,7 +95,7 @@ impl Stream {
         self.cancel.cancel();
     }
 
-    /// A token that stops the generation from anywhere.
+    /// A token that cancels the generation from any thread.
     pub fn cancel_token(&self) -> CancelToken {
         self.cancel.clone()
     }
@@ -105,7 +105,7 @@ impl Stream {
         self.completion.as_ref()
     }
 
-    /// Waits for the end and gives the whole answer.
+    /// Waits for the end and returns the complete answer.
     pub fn finish(mut self) -> Result<Completion> {
         while let Some(chunk) = self.next_chunk() {
             chunk?;

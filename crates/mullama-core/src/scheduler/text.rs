@@ -1,18 +1,19 @@
-//! From tokens' bytes to text: characters stay whole, stop texts are found and held back.
+//! Converts the bytes of tokens to text: characters are completed, stop texts are found and
+//! removed.
 
-/// Puts together the text of one answer as its tokens arrive.
+/// Assembles the text of one answer as its tokens arrive.
 ///
-/// Work per token does not grow with the answer: only what may still change is looked at.
+/// The work per token does not grow with the answer: only text that may still change is examined.
 #[derive(Debug, Default)]
 pub(crate) struct TextAssembler {
-    /// All text so far, less what is held back.
+    /// All text so far that is certain.
     text: String,
-    /// Bytes of a character that is not complete.
+    /// Bytes of an incomplete character.
     partial: Vec<u8>,
-    /// Complete characters that may be the beginning of a stop text.
+    /// Complete characters that may be the start of a stop text.
     held: String,
     stops: Vec<String>,
-    /// How much of `text` has been handed out.
+    /// Number of bytes of `text` that have been delivered.
     delivered: usize,
     /// The stop text that was found.
     stopped_by: Option<String>,
@@ -24,7 +25,8 @@ impl TextAssembler {
         Self { stops, ..Self::default() }
     }
 
-    /// Adds a token's bytes; true when a stop text is complete. What follows it is dropped.
+    /// Adds the bytes of a token. Returns whether a stop text is complete; text after it is
+    /// dropped.
     pub fn push(&mut self, bytes: &[u8]) -> bool {
         self.partial.extend_from_slice(bytes);
         self.take_complete_characters();
@@ -37,7 +39,7 @@ impl TextAssembler {
         self.stopped_by.as_deref()
     }
 
-    /// Nothing more comes: half a character becomes U+FFFD, what was held back is text.
+    /// Ends the text: an incomplete character becomes U+FFFD, buffered characters become text.
     pub fn finish(&mut self) {
         if self.stopped_by.is_some() {
             return;
@@ -50,7 +52,7 @@ impl TextAssembler {
         self.text.push_str(&std::mem::take(&mut self.held));
     }
 
-    /// The text that has become certain since the last call.
+    /// The text that became certain since the last call.
     pub fn take_new(&mut self) -> &str {
         let new = &self.text[self.delivered..];
         self.delivered = self.text.len();
@@ -88,7 +90,7 @@ impl TextAssembler {
         self.partial = rest.to_vec();
     }
 
-    /// Moves from `held` to `text` what no stop text can begin in.
+    /// Moves characters that no stop text can start in from `held` to `text`.
     fn release(&mut self) {
         let found =
             self.stops.iter().filter_map(|stop| Some((self.held.find(stop.as_str())?, stop)));
@@ -106,7 +108,7 @@ impl TextAssembler {
     }
 }
 
-/// The length in bytes of the longest end of `text` that is a beginning of `stop`.
+/// Length in bytes of the longest suffix of `text` that is a prefix of `stop`.
 fn begun(text: &str, stop: &str) -> usize {
     let longest = stop.len().min(text.len());
     (1..=longest)
