@@ -1,4 +1,4 @@
-//! The choice of guesses from a draft model's logits.
+//! Chooses guesses from a draft model's logits.
 
 use super::guess::Guess;
 use super::sampler::{Sampler, is_sound, not_numbers};
@@ -13,15 +13,16 @@ pub(crate) struct DraftSampler {
 }
 
 impl DraftSampler {
-    /// One for a request with this sampling. Guesses are drawn, or are the likeliest tokens.
+    /// A sampler for a request's guesses. They are drawn at random if `draws` is set, and the most likely tokens
+    /// otherwise.
     pub fn new(vocab: &Vocab, sampling: &Sampling, draws: bool) -> Result<Self> {
         let sampling = sampling.for_guesses(draws);
-        // Nothing looks back, so that neither the prompt nor the size of the context matters.
+        // These samplers do not look back, so neither the prompt nor the context size matters.
         Ok(Self { sampler: Sampler::new(vocab, &sampling, None, &[], 1)?, draws })
     }
 
-    /// A guess, and how likely it is to be right by the draft model's own account. For one that is drawn, only
-    /// experience tells.
+    /// A guess, and the draft model's confidence that it is right: its probability. For a drawn guess the confidence is
+    /// 1, and only measurements show how often it is right.
     pub fn guess(&mut self, logits: &[f32]) -> Result<(Guess, f64)> {
         if self.draws {
             let (token, distribution) = self.sampler.draw(logits)?;

@@ -1,8 +1,8 @@
-//! Grammars in the engine's notation (GBNF): which tokens may be next, and where a text is.
+//! Grammars in the engine's notation (GBNF): which tokens may be next, and the position in a text.
 //!
-//! The engine reads a grammar; it is followed here. The engine's own way tries each of the places that a text may be
-//! at for itself, over and over, and takes longer than anyone waits where there are many: under `([a-z]+)+`, whose
-//! letters can be divided in a thousand ways. Here places that are the same are one, and work has a limit.
+//! The engine parses a grammar; this module follows it. The engine's own implementation processes each possible
+//! position separately and takes far too long if there are many: under `([a-z]+)+`, letters can be split in a thousand
+//! ways. Here equal positions are merged, and work is limited.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
@@ -14,11 +14,11 @@ use serde::Deserialize;
 use crate::engine::Vocab;
 use crate::{Error, ErrorKind, Result, Token};
 
-/// Places that may be gone through for one token, or one look at all tokens.
+/// Limit of the positions that are processed for one token, or for one check of all tokens.
 const MOST_WORK: usize = 20_000_000;
-/// Places that a text may be at.
+/// Limit of simultaneous positions.
 const MOST_PLACES: usize = 20_000;
-/// Entries of the table of stacks, after which those that are not in use are left out. A token may add as many.
+/// Number of entries in the table of stacks above which unused ones are removed. A token may add as many.
 const MOST_STACKS: usize = 1 << 20;
 
 /// `llama_gretype`
@@ -28,46 +28,46 @@ mod kind {
     pub const RULE: u32 = 2;
     pub const CHARACTER: u32 = 3;
     pub const NOT_CHARACTER: u32 = 4;
-    /// The upper end of a range that the element before begins.
+    /// The upper end of the range that the previous element starts.
     pub const UPPER: u32 = 5;
-    /// One more character of the set that the elements before begin.
+    /// One more character of the set that the previous elements start.
     pub const OR_CHARACTER: u32 = 6;
     pub const ANY_CHARACTER: u32 = 7;
     pub const TOKEN: u32 = 8;
     pub const NOT_TOKEN: u32 = 9;
 }
 
-/// A part of a rule: its kind, and a character, a rule or a token.
+/// An element of a rule: its kind, and a character, a rule or a token.
 type Element = (u32, u32);
 
-/// A grammar as the engine has read it.
+/// A grammar as parsed by the engine.
 #[derive(Deserialize)]
 struct Parsed {
     root: usize,
     rules: Vec<Vec<Element>>,
 }
 
-/// What is still to come: an entry of the table of stacks.
+/// The elements still to be matched: an index into the table of stacks.
 type Stack = u32;
 
-/// Nothing is to come.
+/// The empty stack: nothing is left to match.
 const DONE: Stack = u32::MAX;
 
-/// A character whose last bytes have not come yet: its bits so far, and how many bytes are missing.
+/// An incomplete character: its bits so far, and the number of missing bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Partial {
     bits: u32,
     missing: u32,
 }
 
-/// The characters of a token; none where it is no UTF-8.
+/// The characters of a token; `None` if it is not UTF-8.
 type Text = Option<(Box<[u32]>, Partial)>;
 
-/// The tokens of a vocabulary as texts, in the order of their characters. Those that begin within a character stand
-/// apart.
+/// The tokens of a vocabulary as texts, sorted by their characters. Those that start within a character are stored
+/// separately.
 pub(crate) struct TokenTexts {
     sorted: Vec<(Box<[u32]>, Partial, Token)>,
-    /// Bytes of tokens that are no text by themselves, and may end a character that others began.
+    /// Tokens that are not text by themselves, but may complete a character that others began.
     broken: Vec<(Vec<u8>, Token)>,
 }
 
@@ -107,10 +107,10 @@ impl PartialOrd for Partial {
 pub(crate) struct Gbnf {
     /// All rules, one after the other.
     elements: Vec<Element>,
-    /// Where each rule begins.
+    /// The start of each rule in `elements`.
     rules: Vec<u32>,
     stacks: Stacks,
-    /// Where the text may be.
+    /// The possible positions in the grammar.
     places: Vec<Stack>,
     partial: Partial,
     work: usize,
@@ -133,14 +133,14 @@ impl Stacks {
         })
     }
 
-    /// Leaves out what was added since there were so many.
+    /// Removes the entries from index `length` on.
     fn truncate(&mut self, length: usize) {
         for entry in self.entries.drain(length..) {
             self.known.remove(&entry);
         }
     }
 
-    /// Leaves out all but what these need.
+    /// Removes all entries that these stacks do not need, and updates the stacks.
     fn keep(&mut self, needed: &mut [Stack]) {
         let mut kept = Self::default();
         for stack in needed {
@@ -159,7 +159,7 @@ impl Stacks {
 }
 
 impl Gbnf {
-    /// Reads a grammar. `texts` are those of the vocabulary.
+    /// Parses a grammar. `texts` are those of the vocabulary.
     pub fn new(vocab: &Vocab, texts: Arc<TokenTexts>, grammar: &str) -> Result<Self> {
         if grammar.trim().is_empty() {
             return Err(unusable("the grammar is empty"));
@@ -204,12 +204,12 @@ impl Gbnf {
         self.elements.get(at as usize).copied().unwrap_or((kind::END, 0))
     }
 
-    /// Whether a sequence is over.
+    /// Whether an alternative ends here.
     fn is_end(&self, at: u32) -> bool {
         matches!(self.element(at).0, kind::END | kind::ALTERNATIVE)
     }
 
-    /// Where the alternatives of a rule begin.
+    /// The starts of a rule's alternatives.
     fn alternatives(&self, rule: usize) -> Vec<u32> {
         let Some(&start) = self.rules.get(rule) else { return Vec::new() };
         let mut found = vec![start];
@@ -223,18 +223,18 @@ impl Gbnf {
         found
     }
 
-    /// A stack with what begins here on top of another.
+    /// Pushes the rest of an alternative, from this element on, onto a stack.
     fn on(&mut self, below: Stack, at: u32) -> Stack {
         if self.is_end(at) { below } else { self.stacks.push(below, at) }
     }
 
-    /// Whether a rule begins with itself, where what is before it has an empty alternative or is nothing. What begins
-    /// so in other ways is not found, and comes to the limit of work.
+    /// Whether a rule is left-recursive, directly or after rules with an empty alternative. Other forms of left
+    /// recursion are not detected, and reach the limit of work.
     fn recurses_leftwards(&self) -> bool {
         let count = self.rules.len();
         let is_empty = |rule| self.alternatives(rule).into_iter().any(|start| self.is_end(start));
         let may_be_empty: Vec<bool> = (0..count).map(is_empty).collect();
-        // The rules that each may begin with, and from there a search for a way back.
+        // For each rule, the rules that it may begin with; then a search for cycles.
         let begins: Vec<Vec<usize>> = (0..count)
             .map(|rule| {
                 let mut found = Vec::new();
@@ -290,7 +290,7 @@ impl Gbnf {
         Ok(())
     }
 
-    /// Adds the places that a stack stands for: rules are gone into, until a character or a token is on top.
+    /// Adds the positions of a stack: expands rules until a character or a token is on top.
     fn unfold(&mut self, stack: Stack, places: &mut Places) -> Result<()> {
         let mut left = vec![stack];
         while let Some(stack) = left.pop() {
@@ -317,7 +317,7 @@ impl Gbnf {
         Ok(())
     }
 
-    /// The places after a character.
+    /// The positions after a character.
     fn step(&mut self, from: &[Stack], character: u32) -> Result<Vec<Stack>> {
         let mut places = Places::default();
         for &stack in from {
@@ -335,8 +335,8 @@ impl Gbnf {
         Ok(places.list)
     }
 
-    /// Whether the set of characters that stands here has one of which this holds (or, of a set that is excluded,
-    /// one of which it does not), and what follows it. None for tokens.
+    /// Whether the character set at this element has a range for which `holds` returns true (or has none, if the set is
+    /// negated), and the element after it. `None` for tokens.
     fn matches(&self, at: u32, holds: impl Fn(u32, u32) -> bool) -> Option<(bool, u32)> {
         let (first, _) = self.element(at);
         if !matches!(first, kind::CHARACTER | kind::NOT_CHARACTER | kind::ANY_CHARACTER) {
@@ -359,9 +359,9 @@ impl Gbnf {
         }
     }
 
-    /// Whether a character that has begun may go on so that it is allowed at one of these places.
+    /// Whether an incomplete character can be completed so that it is allowed at one of these positions.
     fn may_go_on(&self, places: &[Stack], Partial { bits, missing }: Partial) -> bool {
-        // One of seven bits has no other bytes.
+        // Characters of seven bits are never encoded in two bytes.
         if missing == 1 && bits < 2 {
             return false;
         }
@@ -381,7 +381,7 @@ impl Gbnf {
         })
     }
 
-    /// Whether a token stands at one of the places by its number.
+    /// Whether a token is matched by its id at one of the positions.
     fn is_named(&self, token: Token) -> bool {
         self.places.iter().filter(|&&stack| stack != DONE).any(|&stack| {
             match self.element(self.stacks.entries[stack as usize].1) {
@@ -425,7 +425,7 @@ impl Gbnf {
         Ok(partial.missing == 0 || self.may_go_on(&places, partial))
     }
 
-    /// Looks ahead: what was gone through for it is forgotten.
+    /// Runs a lookahead, and removes the stacks that it added.
     fn looking<T>(&mut self, look: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let known = self.stacks.entries.len();
         self.work = 0;
@@ -434,7 +434,7 @@ impl Gbnf {
         seen
     }
 
-    /// Gives all candidates that may not be next a logit of minus infinity.
+    /// Sets the logits of all candidates that may not be next to minus infinity.
     pub fn forbid(&mut self, candidates: &mut [sys::llama_token_data]) -> Result<()> {
         let mut allowed = self.looking(Self::all_allowed)?;
         let may_end = self.may_end();
@@ -451,18 +451,18 @@ impl Gbnf {
         Ok(())
     }
 
-    /// Which tokens may be next, by their numbers.
+    /// Returns for each token whether it may be next.
     fn all_allowed(&mut self) -> Result<Vec<bool>> {
         let mut allowed = vec![false; self.vocab.len()];
         let texts = Arc::clone(&self.texts);
         if self.partial.missing > 0 {
-            // Only what is no text by itself goes on within a character.
+            // Within a character, only tokens that are not text by themselves may follow.
             for (piece, token) in &texts.broken {
                 allowed[*token as usize] = self.allows_piece(*token, piece)?;
             }
             return Ok(allowed);
         }
-        // Places by the number of characters that lead there; what tokens begin with alike is gone through once.
+        // Positions after each character of `path`. Common prefixes of tokens are processed once.
         let mut path: Vec<u32> = Vec::new();
         let mut places = vec![self.places.clone()];
         for (text, partial, token) in &texts.sorted {
@@ -491,7 +491,7 @@ impl Gbnf {
         Ok(allowed)
     }
 
-    /// Goes on by a token.
+    /// Advances by a token.
     pub fn accept(&mut self, token: Token) -> Result<()> {
         let mut piece = Vec::new();
         self.vocab.piece(token, true, &mut piece);
@@ -540,14 +540,14 @@ impl Gbnf {
     }
 }
 
-/// Places, each once.
+/// A set of positions, in order of insertion.
 #[derive(Default)]
 struct Places {
     list: Vec<Stack>,
     seen: HashSet<Stack>,
 }
 
-/// Reads UTF-8 that may begin and end within a character, as leniently as the engine; none where it is no UTF-8.
+/// Decodes UTF-8 that may start and end within a character, as leniently as the engine. `None` if it is invalid.
 fn characters(piece: &[u8], begun: Partial) -> Text {
     let Partial { mut bits, mut missing } = begun;
     let mut text = Vec::with_capacity(piece.len());

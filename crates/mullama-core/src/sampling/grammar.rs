@@ -1,4 +1,4 @@
-//! Grammars: what a text must follow, and where it is in it.
+//! Grammars that constrain an answer, and the position in them.
 
 use mullama_base::Text;
 use mullama_sys as sys;
@@ -12,38 +12,39 @@ use crate::engine::Vocab;
 use crate::options::GenerateOptions;
 use crate::{Error, Result, Token};
 
-/// What an answer must follow.
+/// A constraint on an answer.
 #[derive(Debug, Clone)]
 pub(crate) enum GrammarSpec {
     /// GBNF with a rule `root`.
     Gbnf(String),
-    /// A Lark grammar as llguidance reads it.
+    /// A Lark grammar for llguidance.
     Lark(String),
-    /// An expression that the whole text matches.
+    /// A regular expression that matches the whole text.
     Regex(String),
     Schema {
         /// A JSON schema.
         schema: Value,
-        /// What may come before, where the model's template knows of it.
+        /// Reasoning that may precede, if the model's template has tags for it.
         reasoning: Option<ReasoningTags>,
-        /// The answer as far as it has been begun.
+        /// The start of the answer, if it already exists.
         begun: String,
     },
-    /// The form of a template, with the schemas of tools in it, or that of the answer.
+    /// The format of a template, with the schemas of tools or of the answer.
     Form {
-        /// As llguidance reads it.
+        /// A grammar for llguidance.
         text: String,
-        /// Control tokens that are texts of it.
+        /// Control tokens that the grammar contains as text.
         spoken: Vec<String>,
-        /// Where given, the grammar rules only from the point at which one of these matches.
+        /// If set, the grammar applies only from the point at which one of these matches.
         lazy: Option<GrammarTriggers>,
-        /// Text of the prompt's end that the grammar takes for the beginning of the answer.
+        /// End of the prompt that the grammar treats as the start of the answer.
         prefill: String,
     },
 }
 
 impl GrammarSpec {
-    /// What the options of a request ask for, a JSON schema aside: it must be alone.
+    /// The constraint in a request's options, except a JSON schema. Fails if there is more than
+    /// one.
     pub fn asked(options: &GenerateOptions) -> Result<Option<Self>> {
         let given = [
             (
@@ -65,14 +66,14 @@ impl GrammarSpec {
     }
 }
 
-/// A place in a text that follows something.
+/// A position in a constrained text.
 pub(crate) enum Grammar {
     Gbnf(Box<Gbnf>),
     Guide(Box<Guide>),
 }
 
 impl Grammar {
-    /// Compiles what is to be followed.
+    /// Compiles a constraint.
     pub fn new(vocab: &Vocab, guides: &Guides, spec: &GrammarSpec) -> Result<Self> {
         match spec {
             GrammarSpec::Gbnf(text) => {
@@ -112,7 +113,7 @@ impl Grammar {
         }
     }
 
-    /// Gives all candidates that may not be next a logit of minus infinity.
+    /// Sets the logits of all candidates that may not be next to minus infinity.
     pub fn forbid(&mut self, candidates: &mut [sys::llama_token_data]) -> Result<()> {
         match self {
             Self::Gbnf(grammar) => grammar.forbid(candidates),
@@ -128,7 +129,7 @@ impl Grammar {
         }
     }
 
-    /// Goes on by a token.
+    /// Advances by a token.
     pub fn accept(&mut self, token: Token) -> Result<()> {
         match self {
             Self::Gbnf(grammar) => grammar.accept(token),

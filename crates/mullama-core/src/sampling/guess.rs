@@ -1,14 +1,14 @@
-//! Guesses at a token, and the choice that keeps the model's own distribution in spite of them.
+//! Guesses of tokens, and sampling that preserves the model's distribution when they are used.
 
 use mullama_sys as sys;
 
 use crate::Token;
 
-/// A guess at the next token.
+/// A guess of the next token.
 #[derive(Debug, Clone)]
 pub(crate) struct Guess {
     pub token: Token,
-    /// What it was drawn from; none where it is the likeliest token, or copied.
+    /// The distribution that it was drawn from; `None` if it is the most likely token, or copied.
     pub drawn_from: Option<Distribution>,
 }
 
@@ -19,12 +19,12 @@ impl Guess {
     }
 }
 
-/// The tokens that may be drawn, each with its probability.
+/// The tokens that may be drawn, with their probabilities.
 #[derive(Debug, Clone)]
 pub(crate) struct Distribution(Vec<(Token, f32)>);
 
 impl Distribution {
-    /// The distribution that samplers left: the softmax of the logits.
+    /// The distribution of the candidates that samplers left: the softmax of their logits.
     pub fn of(candidates: &[sys::llama_token_data]) -> Self {
         let logits = candidates.iter().map(|candidate| candidate.logit);
         let highest = logits.clone().fold(f32::NEG_INFINITY, f32::max);
@@ -40,11 +40,11 @@ impl Distribution {
         entry.map_or(0.0, |(_, probability)| *probability)
     }
 
-    /// Draws from this distribution, given a token that was drawn from another: the guess itself with probability
-    /// `min(1, p / q)`, else a token from what this distribution has more of than the other (speculative sampling,
-    /// arXiv:2211.17192). None where there is no difference left to draw from, but for rounding.
+    /// Draws from this distribution, given a token that was drawn from another: returns that token with probability
+    /// `min(1, p / q)`, and otherwise draws from the positive part of the difference of the distributions (speculative
+    /// sampling, arXiv:2211.17192). `None` if there is no difference, which only rounding causes.
     ///
-    /// `random` gives numbers from 0 up to 1.
+    /// `random` returns numbers from 0 up to, but not including, 1.
     pub fn draw_given(
         &self,
         token: Token,
@@ -81,12 +81,12 @@ mod tests {
         Distribution::of(&weights.iter().enumerate().map(candidate).collect::<Vec<_>>())
     }
 
-    /// How far the counts of draws are from their expectation: chi squared.
+    /// The chi-squared statistic of the counts of draws.
     fn chi_squared(wanted: &Distribution, guesses: &Distribution, draws: u32) -> f64 {
         let mut numbers = fastrand::Rng::with_seed(7);
         let mut counts = vec![0_u32; wanted.0.len()];
         for _ in 0..draws {
-            // A distribution with nothing in it has all of `guesses` more: that draws from it alone.
+            // The difference to an empty distribution is all of `guesses`, so this draws from `guesses` alone.
             let guess = guesses.draw_given(-1, &Distribution(Vec::new()), || numbers.f32());
             let token = wanted.draw_given(guess.unwrap(), guesses, || numbers.f32()).unwrap();
             counts[token as usize] += 1;
@@ -103,12 +103,12 @@ mod tests {
     #[test]
     fn draws_have_the_distribution_that_is_wanted_whatever_is_guessed() {
         let wanted = distribution(&[4.0, 3.0, 2.0, 1.0]);
-        // 16.3 is passed once in a thousand times with three degrees of freedom.
+        // 16.3 is exceeded once in a thousand times with three degrees of freedom.
         for guesses in [[4.0, 3.0, 2.0, 1.0], [1.0, 1.0, 1.0, 1.0], [0.1, 0.1, 0.1, 9.0]] {
             let far = chi_squared(&wanted, &distribution(&guesses), 20_000);
             assert!(far < 16.3, "{guesses:?}: {far}");
         }
-        // What the model never says is never said.
+        // Tokens without probability are never drawn.
         let narrow = distribution(&[1.0, 1.0, 0.0, 0.0]);
         let far = chi_squared(&narrow, &distribution(&[1.0, 1.0, 5.0, 5.0]), 20_000);
         assert!(far < 10.8, "{far}");

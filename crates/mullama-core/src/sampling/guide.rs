@@ -16,10 +16,10 @@ use super::trigger::{GrammarTriggers, Trigger};
 use crate::engine::{Vocab, with_stack};
 use crate::{Error, ErrorKind, Result, Token};
 
-/// Bytes of a token beyond which llguidance has no place for it; it never is next then.
+/// Longest token in bytes that llguidance supports. Longer ones are never chosen.
 const MAX_WORD: usize = 1000;
 
-/// What guides and grammars of one model share, made when it is first needed: its tokens as a tree of bytes, and as
+/// Data shared by the guides and grammars of one model, created on first use: its tokens as a tree of bytes, and as
 /// texts.
 #[derive(Default)]
 pub(crate) struct Guides {
@@ -44,7 +44,7 @@ impl Guides {
         Arc::clone(self.texts.get_or_init(|| Arc::new(TokenTexts::new(vocab))))
     }
 
-    /// A guide at the beginning of a value, or of the reasoning before it.
+    /// Creates a guide at the start of a value, or of the reasoning before it.
     pub fn for_schema(
         &self,
         vocab: &Vocab,
@@ -60,8 +60,8 @@ impl Guides {
         self.start(vocab, grammar, SCHEMA, &spoken)
     }
 
-    /// A guide at the beginning of a text that follows a grammar, in which these control tokens are texts. Where there
-    /// are triggers, it waits for one of them.
+    /// Creates a guide at the start of a text that follows a grammar, which contains these control tokens as text. With
+    /// triggers, the guide waits for one of them.
     pub fn for_grammar(
         &self,
         vocab: &Vocab,
@@ -75,20 +75,20 @@ impl Guides {
         Ok(guide)
     }
 
-    /// A guide at the beginning of a text that follows a caller's grammar in Lark.
+    /// Creates a guide at the start of a text that follows a caller's grammar in Lark.
     pub fn for_lark(&self, vocab: &Vocab, grammar: &str) -> Result<Guide> {
         let grammar = TopLevelGrammar::from_lark(grammar.to_owned());
         self.start(vocab, grammar, "the Lark grammar", &[])
     }
 
-    /// A guide at the beginning of a text that matches a regular expression as a whole.
+    /// Creates a guide at the start of a text that a regular expression matches as a whole.
     pub fn for_regex(&self, vocab: &Vocab, expression: &str) -> Result<Guide> {
         let expression = regex_to_lark(without_anchors(expression), "dw");
         let grammar = TopLevelGrammar::from_lark(format!("start: /{expression}/"));
         self.start(vocab, grammar, "the regular expression", &[])
     }
 
-    /// `followed` names the grammar in messages.
+    /// `followed` is the name of the grammar in error messages.
     fn start(
         &self,
         vocab: &Vocab,
@@ -115,17 +115,17 @@ impl Guides {
     }
 }
 
-/// A place in a text that follows a grammar.
+/// A position in a text that follows a grammar.
 pub(crate) struct Guide {
     matcher: Matcher,
     vocab: Vocab,
-    /// What the grammar is called in messages.
+    /// The name of the grammar in error messages.
     followed: &'static str,
-    /// Control tokens that are texts of the grammar.
+    /// Control tokens that the grammar contains as text.
     spoken: Vec<Token>,
-    /// What makes the grammar rule, where it does not yet.
+    /// The trigger that will activate the grammar, until it has.
     awaited: Option<Trigger>,
-    /// The tokens that are allowed now, where they have been asked for.
+    /// The tokens that are allowed next, if computed.
     mask: Option<SimpleVob>,
 }
 
@@ -148,7 +148,7 @@ impl Guide {
             return Ok(mask.get(token as usize));
         }
         if let Some(awaited) = &self.awaited {
-            // A token may have more than what the grammar waits for.
+            // The token may contain more than the trigger.
             let Some(begun) = awaited.begun_by(&self.vocab, token) else { return Ok(true) };
             return Ok(feed(&mut self.matcher.deep_clone(), &begun).is_ok());
         }
@@ -161,12 +161,12 @@ impl Guide {
         Ok(self.matcher.validate_tokens(&[token as u32]).map_err(stuck)? == 1)
     }
 
-    /// Whether a token is no text of the grammar.
+    /// Whether a token is a control token that the grammar does not contain.
     fn is_silent(&self, token: Token) -> bool {
         self.vocab.is_control(token) && !self.spoken.contains(&token)
     }
 
-    /// Looks at all tokens at once; [`Self::allows`] answers from it until the next one is taken.
+    /// Computes the mask of all tokens. [`Self::allows`] uses it until the next token is accepted.
     pub fn look_ahead(&mut self) -> Result<()> {
         if self.awaited.is_some() {
             return Ok(());
@@ -189,7 +189,7 @@ impl Guide {
         Ok(())
     }
 
-    /// Goes on by a token.
+    /// Advances by a token.
     pub fn accept(&mut self, token: Token) -> Result<()> {
         self.mask = None;
         if let Some(awaited) = &mut self.awaited {
@@ -205,7 +205,7 @@ impl Guide {
         self.matcher.consume_token(token as u32).map_err(stuck)
     }
 
-    /// Goes on by a text that is there already.
+    /// Advances by a text that already exists.
     pub fn accept_text(&mut self, text: &str) -> Result<()> {
         let followed = self.followed;
         feed(&mut self.matcher, text.as_bytes()).map_err(|_| {
@@ -215,13 +215,13 @@ impl Guide {
     }
 }
 
-/// Has a matcher go on by bytes: a model's own tokenizer may put a space before a text, which is none of it.
+/// Advances a matcher by bytes. The model's own tokenizer is not used, because it may add a space before a text.
 fn feed(matcher: &mut Matcher, bytes: &[u8]) -> std::result::Result<(), String> {
     let tokens = matcher.tok_env().map_err(|error| error.to_string())?.tokenize_bytes(bytes);
     matcher.consume_tokens(&tokens).map_err(|error| error.to_string())
 }
 
-/// The tokens of a vocabulary, each with its bytes; but for those that end an answer, which are none.
+/// The tokens of a vocabulary with their bytes. Tokens that end an answer are marked as special.
 fn tokens_of(vocab: &Vocab) -> TokEnv {
     let mut piece = Vec::new();
     let words: Vec<Vec<u8>> = (0..vocab.len() as Token)
@@ -235,13 +235,13 @@ fn tokens_of(vocab: &Vocab) -> TokEnv {
             }
         })
         .collect();
-    // A vocabulary without an end has its first token there, which is set apart by what we ask.
+    // If the vocabulary has no end token, its first token takes the place of one.
     let end = vocab.ends_of_generation().first().copied().unwrap_or(0);
     let info = TokRxInfo::new(words.len() as u32, end as u32);
     Arc::new(ApproximateTokEnv::new(TokTrie::from(&info, &words)))
 }
 
-/// A grammar of a value after reasoning, which may be open already, begin, or be left out.
+/// A grammar of a value after optional reasoning, which the prompt may already have opened.
 fn after_reasoning(tags: &ReasoningTags, schema: &Value) -> String {
     let mut lexemes = String::new();
     for (index, end) in tags.ends.iter().enumerate() {
@@ -262,7 +262,7 @@ fn after_reasoning(tags: &ReasoningTags, schema: &Value) -> String {
     )
 }
 
-/// The expression between anchors, which add nothing where the whole text has to match.
+/// Removes the anchors of an expression: they are redundant if the whole text must match.
 fn without_anchors(expression: &str) -> &str {
     let from =
         expression.strip_prefix('^').or(expression.strip_prefix(r"\A")).unwrap_or(expression);
@@ -277,7 +277,7 @@ fn without_anchors(expression: &str) -> &str {
     }
 }
 
-/// The limits of a step were met, or nothing can follow.
+/// The error of a step that exceeds the limits, or that nothing can follow.
 #[allow(clippy::needless_pass_by_value, reason = "the shape that `map_err` wants")]
 fn stuck(error: impl ToString) -> Error {
     not_followed("the format of the answer", &in_a_line(&error.to_string()))

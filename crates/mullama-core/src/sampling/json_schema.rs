@@ -1,4 +1,4 @@
-//! A JSON schema that llguidance follows, and what it says at places in it.
+//! A JSON schema that llguidance can enforce, and its parts.
 
 use std::panic::AssertUnwindSafe;
 
@@ -11,17 +11,17 @@ use super::text_schema::{Texts, texts_of};
 use crate::engine::with_stack;
 use crate::{Error, ErrorKind, Result};
 
-/// White space between the parts of a value: what people write, and no more, or a model goes on with it for
-/// ever.
+/// White space between the parts of a value. It is limited to common forms, because a model might otherwise continue it
+/// forever.
 pub(super) const WHITE_SPACE: &str = r"(?: |\n{1,2}[ \t]{0,20})";
 
-/// Stack for compiling a schema.
+/// Bytes of stack for compiling a schema.
 pub(super) const STACK: usize = 6 << 20;
 
-/// Where a schema has the one that its parts refer to.
+/// Where a part contains the root schema that it refers to.
 const ROOT: &str = "#/$defs/root";
 
-/// Every keyword that says something about a value.
+/// All keywords that constrain a value.
 const KEYWORDS: [&str; 36] = [
     "$dynamicRef",
     "$ref",
@@ -61,7 +61,7 @@ const KEYWORDS: [&str; 36] = [
     "uniqueItems",
 ];
 
-/// Keywords that say what kinds of values there are, and what they have.
+/// Keywords that determine the structure of values.
 const SHAPES: [&str; 13] = [
     "$defs",
     "$ref",
@@ -78,14 +78,14 @@ const SHAPES: [&str; 13] = [
     "type",
 ];
 
-/// A schema that can be followed.
+/// A schema that can be enforced.
 #[derive(Debug, Clone)]
 pub(crate) struct Schema {
     root: Value,
 }
 
 impl Schema {
-    /// Fails where something of the schema cannot be followed.
+    /// Simplifies and checks a schema. Fails if a part of it cannot be enforced.
     pub fn new(schema: &Value) -> Result<Self> {
         let schema = match schema {
             Value::String(text) => serde_json::from_str(text)
@@ -106,7 +106,7 @@ impl Schema {
         let compile = || {
             let limits = ParserLimits { verbose_errors: false, ..ParserLimits::default() };
             let compile = || GrammarInit::Serialized(grammar).to_internal(None, limits).map(drop);
-            // It panics where it is to quote a value that it would have to cut within a character.
+            // llguidance panics if it quotes a value and would have to cut it within a character.
             catch_unwind(AssertUnwindSafe(compile))
         };
         with_stack(STACK, compile)?
@@ -114,12 +114,12 @@ impl Schema {
         Ok(schema)
     }
 
-    /// The schema at a place, as llguidance compiles it.
+    /// The schema at a place (a JSON pointer), in the form that llguidance compiles.
     pub fn at(&self, place: &str) -> Value {
         with_settings(self.whole(place))
     }
 
-    /// The same without texts.
+    /// The schema at a place, without its texts.
     pub fn but_texts(&self, place: &str) -> Value {
         let mut schema = self.whole(place);
         let definitions = schema.as_object_mut().and_then(|it| it.remove("$defs"));
@@ -131,7 +131,7 @@ impl Schema {
         with_settings(both)
     }
 
-    /// A part with what it refers to.
+    /// A part, together with the root schema if it refers to it.
     fn whole(&self, place: &str) -> Value {
         let part = self.root.pointer(place).cloned().unwrap_or_default();
         if place.is_empty() {
@@ -150,13 +150,13 @@ impl Schema {
         part
     }
 
-    /// The texts that are admitted at a place.
+    /// The texts that the schema at a place allows.
     pub fn texts(&self, place: &str) -> Result<Texts> {
         let schema = self.root.pointer(place).unwrap_or(&Value::Null);
         texts_of(schema, &self.root).map_err(|reason| unusable(&format!("{reason} (#{place})")))
     }
 
-    /// What a place refers to, if it does and says nothing else.
+    /// Follows references that stand alone. Returns the last place, and its schema.
     pub fn resolved(&self, place: &str) -> (String, &Value) {
         let mut place = place.to_owned();
         for _ in 0..MAX_REFERENCES {
@@ -176,7 +176,7 @@ impl Schema {
         (place, schema)
     }
 
-    /// The place of a property's schema in that of an object, or of one of several.
+    /// The place of a property's schema in that of an object, or in one of its alternatives.
     pub fn property(&self, object: &str, name: &str) -> Option<String> {
         self.property_at(object, name, 0)
     }
@@ -203,7 +203,7 @@ impl Schema {
         schema.get("items").map(|_| format!("{place}/items"))
     }
 
-    /// How many items an array has.
+    /// The minimum and maximum number of items of an array.
     pub fn counts(&self, array: &str) -> Result<(u64, Option<u64>)> {
         let (place, schema) = self.resolved(array);
         if let Some(keyword) = ["prefixItems", "allOf"].iter().find(|it| schema.get(it).is_some()) {
@@ -221,19 +221,19 @@ impl Schema {
         names.map(str::to_owned).collect()
     }
 
-    /// Whether a keyword says something about values.
+    /// Whether a keyword constrains values.
     pub fn is_keyword(name: &str) -> bool {
         name == "type" || name == "properties" || KEYWORDS.contains(&name)
     }
 
-    /// A name as a part of a place.
+    /// Escapes a name for a JSON pointer.
     pub fn escaped(name: &str) -> String {
         name.replace('~', "~0").replace('/', "~1")
     }
 }
 
-/// What of a schema says what values there are, without what bounds them. A schema that is one reference is what it
-/// refers to.
+/// The structure that a schema requires, without limits on values. A schema that is a single reference is replaced by
+/// its target.
 pub(crate) fn shape_of(schema: &Value) -> Value {
     let mut schema = schema.clone();
     for _ in 0..MAX_REFERENCES {
@@ -255,7 +255,7 @@ pub(crate) fn shape_of(schema: &Value) -> Value {
 
 fn shape(schema: &mut Value) {
     let Value::Object(object) = schema else {
-        // `true`, as the engine takes it.
+        // `true`, in the form that the engine accepts.
         *schema = json!({});
         return;
     };
@@ -287,7 +287,7 @@ fn refers(schema: &Value) -> bool {
     }
 }
 
-/// Changes references within a schema to where that is now.
+/// Adjusts references within a schema to its new place.
 fn refer_to_root(schema: &mut Value) {
     match schema {
         Value::Array(items) => items.iter_mut().for_each(refer_to_root),
@@ -309,20 +309,20 @@ fn each_reference(fields: &mut Map<String, Value>) {
     }
 }
 
-/// The schema is at fault.
+/// The error of a schema that cannot be enforced.
 pub(crate) fn unusable(reason: &str) -> Error {
     not_followed(SCHEMA, reason)
 }
 
-/// What messages call a schema.
+/// The name of a schema in error messages.
 pub(super) const SCHEMA: &str = "the JSON schema";
 
-/// Says that something that an answer is to follow cannot be followed.
+/// The error of a constraint that cannot be enforced.
 pub(super) fn not_followed(what: &str, reason: &str) -> Error {
     Error::new(ErrorKind::InvalidGrammar, format!("{what} cannot be enforced: {reason}"))
 }
 
-/// A reason of several lines, which may quote a long schema, and say from where a panic came.
+/// Shortens a reason to one line: it may have several, quote a long schema, and contain a backtrace.
 pub(super) fn in_a_line(reason: &str) -> String {
     const MOST: usize = 300;
     let reason = reason.split("\n<backtrace>").next().unwrap_or_default();

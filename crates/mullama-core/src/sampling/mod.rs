@@ -1,4 +1,4 @@
-//! The choice of each next token.
+//! Sampling: chooses each next token.
 //!
 //! The order of the samplers, where none is asked for, and their defaults are llama.cpp's (`common/sampling.cpp`,
 //! `common/common.h`): logit bias, penalties, DRY, top-n-sigma, top-k, typical-p, top-p, min-p, XTC,

@@ -1,4 +1,4 @@
-//! One of the engine's samplers.
+//! Samplers of the engine.
 
 use std::ptr::NonNull;
 
@@ -12,7 +12,7 @@ impl RawSampler {
         self.0.as_ptr()
     }
 
-    /// Takes over a sampler that the engine made.
+    /// Takes ownership of a sampler that the engine created.
     pub fn own(sampler: *mut sys::llama_sampler) -> Option<Self> {
         NonNull::new(sampler).map(Self)
     }
@@ -25,5 +25,5 @@ impl Drop for RawSampler {
     }
 }
 
-// SAFETY: samplers hold no thread-bound state, and are used by one thread at a time (`&mut`).
+// SAFETY: samplers have no thread-bound state, and are used by one thread at a time (`&mut`).
 unsafe impl Send for RawSampler {}

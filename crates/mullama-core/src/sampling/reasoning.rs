@@ -1,5 +1,5 @@
-//! A bound on a model's reasoning: when it is spent, the tag that ends reasoning in the model's own
-//! template is put in its mouth, and the answer follows.
+//! Limits a model's reasoning: when the budget is spent, the tag that ends reasoning in the model's
+//! template is forced as the next text, and the answer follows.
 
 use std::collections::VecDeque;
 
@@ -9,11 +9,11 @@ use crate::{Result, Token};
 /// How a model's template marks reasoning.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ReasoningTags {
-    /// The tag before reasoning; empty where the answer starts inside it.
+    /// The tag before reasoning; empty if the answer starts inside it.
     pub start: String,
-    /// Tags after it. The first is the one that is put in the model's mouth.
+    /// Tags after it. The first is the one that is forced.
     pub ends: Vec<String>,
-    /// Text of the prompt's end that belongs to the answer: it may open the reasoning.
+    /// End of the prompt that belongs to the answer: it may open the reasoning.
     pub prefill: String,
 }
 
@@ -28,16 +28,16 @@ impl ReasoningTags {
         last(&self.start) > ended
     }
 
-    /// Whether the prompt ends after reasoning, which then is over.
+    /// Whether the prompt ends after reasoning, which is then over.
     pub fn are_closed(&self) -> bool {
         self.ends.iter().any(|end| self.prefill.contains(end)) && !self.begin_inside()
     }
 }
 
-/// How much reasoning there may be.
+/// The limit on reasoning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ReasoningSpec {
-    /// Most tokens.
+    /// Largest number of tokens.
     pub budget: u32,
     pub tags: ReasoningTags,
 }
@@ -45,7 +45,7 @@ pub(crate) struct ReasoningSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Outside,
-    /// So many tokens are left.
+    /// Number of tokens left.
     Inside(u32),
 }
 
@@ -54,9 +54,9 @@ pub(crate) struct ReasoningBudget {
     vocab: Vocab,
     spec: ReasoningSpec,
     state: State,
-    /// The end of what was said, for tags that are several tokens.
+    /// The last bytes of the answer, to find tags of several tokens.
     tail: Vec<u8>,
-    /// What is to be said next.
+    /// The tokens that must be next.
     forced: VecDeque<Token>,
     piece: Vec<u8>,
 }
@@ -73,12 +73,12 @@ impl ReasoningBudget {
         Ok(budget)
     }
 
-    /// The token that has to be next, if the budget is spent.
+    /// The token that must be next, if the budget is spent.
     pub fn forced(&self) -> Option<Token> {
         self.forced.front().copied()
     }
 
-    /// Takes note of a token of the answer.
+    /// Records a token of the answer.
     pub fn accept(&mut self, token: Token) -> Result<()> {
         let is_forced = self.forced.front() == Some(&token);
         if is_forced {
@@ -128,16 +128,16 @@ impl ReasoningBudget {
         })
     }
 
-    /// Drops what no tag can begin in.
+    /// Drops bytes that no tag can start in.
     fn forget(&mut self) {
         let tags = self.spec.tags.ends.iter().chain([&self.spec.tags.start]);
-        // A character of four bytes is worth keeping, too.
+        // At least four bytes are stored, to recognise a whole character.
         let longest = tags.map(String::len).max().unwrap_or(0).max(4);
         self.tail.drain(..self.tail.len().saturating_sub(longest));
     }
 }
 
-/// Whether text does not end within a character.
+/// Whether a text ends with a whole character.
 fn ends_whole(text: &[u8]) -> bool {
     let Some(start) = text.iter().rposition(|byte| byte & 0xC0 != 0x80) else { return true };
     match std::str::from_utf8(&text[start..]) {
@@ -156,7 +156,7 @@ mod tests {
         assert!(ends_whole("caf\u{e9}".as_bytes()));
         assert!(!ends_whole(&"caf\u{e9}".as_bytes()[..4]));
         assert!(!ends_whole(&"\u{1f600}".as_bytes()[..3]));
-        // What is no UTF-8 does not become any by waiting.
+        // Invalid UTF-8 does not become valid by waiting.
         assert!(ends_whole(b"\xff"));
     }
 }

@@ -1,4 +1,4 @@
-//! The choice of each next token.
+//! Chooses each next token.
 
 use std::ffi::CString;
 
@@ -14,24 +14,24 @@ use crate::engine::Vocab;
 use crate::options::{RANDOM_SEED, SamplerKind};
 use crate::{Error, ErrorKind, Result, Token};
 
-/// Chooses the tokens of one request. Keeps what samplers need to know of the tokens before.
+/// Chooses the tokens of one request. Stores what samplers need to know about earlier tokens.
 pub(crate) struct Sampler {
     chain: RawSampler,
     grammar: Option<Grammar>,
     reasoning: Option<ReasoningBudget>,
-    /// Where there is no need for the chain, since the highest logit wins: what is added to them.
+    /// The biases, if the highest logit always wins and the chain is not needed.
     greedy: Option<Vec<sys::llama_logit_bias>>,
-    /// Whether a token is a draw from a distribution, with no promise of which one it is.
+    /// Whether tokens are drawn at random, without a seed.
     draws_freely: bool,
-    /// Reused from token to token.
+    /// Buffers, reused for each token.
     candidates: Vec<sys::llama_token_data>,
     biased: Vec<f32>,
 }
 
 impl Sampler {
-    /// A sampler that has seen the prompt.
+    /// Creates a sampler that has seen the prompt.
     ///
-    /// `context` is the size that "-1, the whole context" stands for.
+    /// `context` is the number of tokens that -1, the whole context, stands for.
     pub fn new(
         vocab: &Vocab,
         sampling: &Sampling,
@@ -59,16 +59,16 @@ impl Sampler {
         Ok(sampler)
     }
 
-    /// Whether guesses are best drawn: what is drawn from a distribution near the model's is right more often than
-    /// what is likeliest.
+    /// Whether guesses should be drawn as well: a draw from a distribution close to the model's is right more often
+    /// than the most likely token.
     pub fn draws_freely(&self) -> bool {
         self.draws_freely
     }
 
-    /// Chooses the next token from the logits over the whole vocabulary, and takes note of it.
+    /// Chooses the next token from the logits of the whole vocabulary, and records it.
     ///
-    /// A guess changes nothing of the distribution. One that was drawn is taken as often as the distributions allow;
-    /// another is right where it is the token that would have been chosen anyway.
+    /// A guess does not change the distribution. A drawn guess is accepted with the probability that the distributions
+    /// allow; any other is right if it is the token that is chosen anyway.
     pub fn sample(&mut self, logits: &[f32], guess: Option<&Guess>) -> Result<Token> {
         if let Some(token) = self.reasoning.as_ref().and_then(ReasoningBudget::forced) {
             self.accept(token)?;
@@ -83,8 +83,8 @@ impl Sampler {
             return Ok(token);
         }
         let mut token = self.choose(logits, false)?;
-        // The grammar is checked on the one token that was chosen; it is asked about the whole vocabulary, which is
-        // slow, only when it rejects that one.
+        // The grammar first checks the chosen token. Only if it rejects that one, it checks the whole vocabulary, which
+        // is slow.
         if let Some(grammar) = &mut self.grammar
             && !grammar.allows(token)?
         {
@@ -115,7 +115,7 @@ impl Sampler {
     }
 
     pub(super) fn choose(&mut self, logits: &[f32], constrained: bool) -> Result<Token> {
-        // The samplers, which sort, need not cope.
+        // The samplers sort, and cannot handle NaN.
         if !is_sound(logits) {
             return Err(not_numbers());
         }
@@ -141,7 +141,7 @@ impl Sampler {
         self.run_chain(|_| ()).map(|(token, ())| token)
     }
 
-    /// Draws a token, and gives the distribution that it is from.
+    /// Draws a token, and returns the distribution that it is from.
     pub(super) fn draw(&mut self, logits: &[f32]) -> Result<(Token, Distribution)> {
         if !is_sound(logits) {
             return Err(not_numbers());
@@ -161,7 +161,7 @@ impl Sampler {
         );
     }
 
-    /// Has the samplers choose one of the candidates; `look` sees those that they left.
+    /// Lets the samplers choose one of the candidates; `look` receives those that they left.
     fn run_chain<T>(
         &mut self,
         look: impl FnOnce(&[sys::llama_token_data]) -> T,
@@ -186,9 +186,9 @@ impl Sampler {
     }
 }
 
-/// The first of the highest logits.
+/// The first token with the highest logit.
 fn likeliest(logits: &[f32]) -> Token {
-    // Several at a time: a vocabulary is long, and the processor compares as many in one go.
+    // Compares 16 logits at a time, so that the compiler can use vector instructions: a vocabulary is long.
     let mut highest = [f32::NEG_INFINITY; 16];
     let mut groups = logits.chunks_exact(highest.len());
     let higher =
@@ -208,7 +208,7 @@ fn chain(
     context: u32,
 ) -> Result<RawSampler> {
     let n_vocab = vocab.len() as i32;
-    // The engine keeps a place for each token: there are no more than fit into the context.
+    // The engine allocates an entry for each token, so the number is limited to the size of the context.
     let look_back = |tokens: i32| u32::try_from(tokens).unwrap_or(context).min(context) as i32;
     let seed = sampling.seed.unwrap_or(RANDOM_SEED);
 
@@ -220,8 +220,8 @@ fn chain(
         .map_err(|_| Error::option("dry_sequence_breakers", "contains a NUL byte"))?;
     let mut breaker_pointers: Vec<_> = breakers.iter().map(|text| text.as_ptr()).collect();
 
-    // SAFETY: constructors of the engine; pointers passed to them outlive the calls, which copy what
-    // they keep. The chain owns what is added to it.
+    // SAFETY: constructors of the engine; pointers passed to them outlive the calls, which copy what they need. The
+    // chain owns what is added to it.
     unsafe {
         let mut params = sys::llama_sampler_chain_default_params();
         params.no_perf = true;
@@ -334,7 +334,7 @@ pub(crate) fn is_sound(logits: &[f32]) -> bool {
     logits.first().is_some_and(|logit| !logit.is_nan())
 }
 
-/// The logits are not.
+/// The error of logits that are NaN.
 pub(crate) fn not_numbers() -> Error {
     Error::new(ErrorKind::Backend, "the model computed values that are not numbers")
         .with_hint(Text::with_names("check the file with the option {check_tensors}"))

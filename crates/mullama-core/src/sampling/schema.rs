@@ -1,19 +1,19 @@
-//! What is done to a JSON schema before it is compiled. The values that are left follow the schema as it was given.
+//! Simplifies a JSON schema before it is compiled. All values that it then allows also follow the original schema.
 //!
-//! - A format that nobody knows is an annotation, as JSON Schema has it.
-//! - `oneOf` is `anyOf` where no value can follow two of its schemas: that can be followed token by token.
-//! - Bounds beyond what floating-point numbers tell apart are drawn in to there.
-//! - Objects that list their properties have those alone, unless they say otherwise: a model would add more without
-//!   end.
+//! - Unknown formats are annotations, as JSON Schema defines.
+//! - `oneOf` becomes `anyOf` if no value can follow two of its schemas: that can be enforced token by token.
+//! - Bounds beyond the integers that floating-point numbers represent exactly are moved to the largest of these.
+//! - Objects that list their properties have no others, unless the schema allows them explicitly: a model could add
+//!   more without end.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-/// References that refer to each other are followed so far.
+/// Largest number of references that are followed one after the other.
 pub(super) const MAX_REFERENCES: usize = 16;
 
-/// Formats that are followed.
+/// Formats that are enforced.
 const FORMATS: [&str; 11] = [
     "date-time",
     "time",
@@ -28,23 +28,22 @@ const FORMATS: [&str; 11] = [
     "unknown",
 ];
 
-/// Keywords that combine a schema with others about the same value.
+/// Keywords that combine schemas of the same value.
 const COMBINING: [&str; 5] = ["allOf", "anyOf", "oneOf", "$ref", "if"];
 
-/// Keywords that say what objects may have beside what they list.
+/// Keywords that define which properties objects may have in addition to the listed ones.
 const OTHERS: [&str; 3] = ["additionalProperties", "patternProperties", "unevaluatedProperties"];
 
-/// Keywords with values, which are no schemas.
+/// Keywords whose contents are values, not schemas.
 const VALUES: [&str; 4] = ["const", "default", "enum", "examples"];
 
-/// Whole numbers up to here are told apart by floating-point numbers, which readers of JSON take them for.
+/// The largest integer up to which floating-point numbers, as JSON readers use them, are exact.
 const MAX_EXACT: i64 = 1 << 53;
 
-/// The largest number whose multiples are followed, as it is written without a point: what follows them goes
-/// through as many states.
+/// The largest `multipleOf` that is enforced, written without its decimal point: enforcing it takes as many states.
 const MAX_MULTIPLE: u64 = 10_000;
 
-/// Fails for numbers that cannot be followed as they stand, with the place of them.
+/// Fails for numbers that cannot be enforced. The error names their place.
 pub(super) fn check_numbers(schema: &Value, place: &str) -> Result<(), String> {
     let is_beyond = |value: &Value| is_above(value, MAX_EXACT) || is_below(value, -MAX_EXACT);
     match schema {
@@ -75,7 +74,7 @@ pub(super) fn check_numbers(schema: &Value, place: &str) -> Result<(), String> {
     }
 }
 
-/// Whether a number is above a whole one. Floating-point numbers would not tell the next ones apart.
+/// Whether a number is above an integer. Floating-point numbers cannot represent the next integers above the bound.
 fn is_above(number: &Value, bound: i64) -> bool {
     let is_above = |number: f64| number > bound as f64;
     number.as_i64().map_or_else(|| number.as_f64().is_some_and(is_above), |number| number > bound)
@@ -86,7 +85,7 @@ fn is_below(number: &Value, bound: i64) -> bool {
     number.as_i64().map_or_else(|| number.as_f64().is_some_and(is_below), |number| number < bound)
 }
 
-/// A number in a value of which this holds.
+/// Finds a number in a value for which `holds` returns true.
 fn find_number<'a>(value: &'a Value, holds: &impl Fn(&Value) -> bool) -> Option<&'a Value> {
     match value {
         Value::Number(_) => holds(value).then_some(value),
@@ -96,7 +95,7 @@ fn find_number<'a>(value: &'a Value, holds: &impl Fn(&Value) -> bool) -> Option<
     }
 }
 
-/// A number without its point: 25 of 0.25.
+/// The digits of a number without the decimal point: 25 for 0.25.
 fn digits(number: &Value) -> Option<u64> {
     let number = number.as_number()?.to_string();
     let mantissa = number.split(['e', 'E']).next()?;
@@ -114,7 +113,7 @@ pub(super) fn simplified(mut schema: Value) -> Value {
     schema
 }
 
-/// Levels of a schema, references followed: whatever compiles it calls itself for each.
+/// Largest depth of a schema, including references: compiling it recurses for each level.
 const MAX_DEPTH: usize = 100;
 
 /// Fails for a schema that is nested too deeply.
@@ -124,9 +123,9 @@ pub(super) fn check_depth(schema: &Value) -> Result<(), String> {
 
 struct Depths<'a> {
     root: &'a Value,
-    /// How deep each reference has been followed.
+    /// The greatest depth at which each reference was followed.
     deepest: BTreeMap<&'a str, usize>,
-    /// References that are being followed: what refers to itself is no deeper for it.
+    /// References that are being followed: recursion does not add depth.
     open: BTreeSet<&'a str>,
 }
 
@@ -193,7 +192,7 @@ fn rewrite(schema: &mut Value, root: &Value) {
     }
 }
 
-/// The references that stand beside other schemas about the same value.
+/// Finds references that are combined with other schemas of the same value.
 fn find_combined(schema: &Value, is_combined: bool, found: &mut BTreeSet<String>) {
     match schema {
         Value::Array(items) => {
@@ -217,7 +216,7 @@ fn find_combined(schema: &Value, is_combined: bool, found: &mut BTreeSet<String>
     }
 }
 
-/// Closes the objects in a schema that stands alone.
+/// Closes the objects of a schema that are not combined with others.
 fn close(schema: &mut Value, place: &str, combined: &BTreeSet<String>) {
     let Value::Object(object) = schema else { return };
     let combines = COMBINING.iter().any(|keyword| object.contains_key(*keyword));
@@ -277,7 +276,7 @@ fn exclude_each_other(choices: &[Value], root: &Value) -> bool {
     })
 }
 
-/// What a schema refers to, where it does.
+/// Follows the references of a schema; `None` if they lead nowhere.
 fn resolve<'a>(schema: &'a Value, root: &'a Value) -> Option<&'a Map<String, Value>> {
     let mut schema = schema.as_object()?;
     for _ in 0..MAX_REFERENCES {
@@ -293,13 +292,13 @@ fn are_disjoint(one: &Map<String, Value>, other: &Map<String, Value>, root: &Val
     }
     if let (Some(one), Some(other)) = (types(one), types(other))
         && one.iter().all(|name| !other.contains(name))
-        // Every whole number is a number.
+        // Every integer is a number.
         && !(one.contains(&"number") && other.contains(&"integer"))
         && !(one.contains(&"integer") && other.contains(&"number"))
     {
         return true;
     }
-    // Objects that both must have a property whose values differ: a discriminator.
+    // Objects that both require a property whose values differ: a discriminator.
     let required = |schema: &Map<String, Value>| {
         let names = schema.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
         names.iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
@@ -318,7 +317,7 @@ fn are_disjoint(one: &Map<String, Value>, other: &Map<String, Value>, root: &Val
         })
 }
 
-/// The values that a schema lists.
+/// The values that a schema enumerates.
 fn listed(schema: &Map<String, Value>) -> Option<Vec<&Value>> {
     match (schema.get("const"), schema.get("enum")) {
         (Some(value), _) => Some(vec![value]),
@@ -394,7 +393,7 @@ mod tests {
         assert!(check_depth(&chain(4000)).unwrap_err().contains("levels"));
         let circle = json!({"$ref": "#/$defs/a", "$defs": {"a": {"items": {"$ref": "#/$defs/a"}}}});
         assert!(check_depth(&circle).is_ok());
-        // As many ways through it as two to the number of its parts.
+        // It has two to the power of its number of parts paths.
         let twice = |index| json!({"items": {"$ref": format!("#/$defs/d{index}")}, "not": {"$ref": format!("#/$defs/d{index}")}});
         let links: Map<_, _> = (1..40).map(|i| (format!("d{i}"), twice(i - 1))).collect();
         assert!(check_depth(&json!({"$ref": "#/$defs/d39", "$defs": links})).is_ok());

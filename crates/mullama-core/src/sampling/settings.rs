@@ -1,4 +1,4 @@
-//! Every sampling option with its value.
+//! All sampling options with their values.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
@@ -11,13 +11,13 @@ use crate::engine::Vocab;
 use crate::options::{GenerateOptions, SamplerKind, SamplerOptions};
 use crate::{Error, Result, Token};
 
-/// Everything that the choice of tokens depends on, settled.
+/// Everything that the choice of tokens depends on, with all defaults applied.
 #[derive(Debug, Clone)]
 pub(crate) struct Sampling {
     pub options: SamplerOptions,
     pub logit_bias: BTreeMap<Token, f32>,
     pub seed: Option<u32>,
-    /// Of a chat: a bound on its reasoning.
+    /// For a chat: the limit on its reasoning.
     pub reasoning: Option<ReasoningSpec>,
 }
 
@@ -30,7 +30,7 @@ impl Deref for Sampling {
 }
 
 impl Sampling {
-    /// Settles every option; `model` holds what the model recommends.
+    /// Applies all defaults; `model` has the model's recommendations.
     pub fn resolve(asked: &GenerateOptions, model: &GenerateOptions) -> Result<Self> {
         asked.check()?;
         model.check()?;
@@ -61,7 +61,7 @@ impl Sampling {
         })
     }
 
-    /// Whether the likeliest token is all that is asked for: no sampler but the biases changes a thing.
+    /// Whether the most likely token is always chosen: only biases have an effect.
     pub(super) fn is_greedy(&self) -> bool {
         self.temperature == 0.0
             && self.dynatemp_range == 0.0
@@ -70,7 +70,7 @@ impl Sampling {
             && !self.penalises()
     }
 
-    /// What is added to the logits of tokens before anything else.
+    /// The biases that are added to the logits first.
     pub(super) fn biases(&self, vocab: &Vocab) -> Result<Vec<sys::llama_logit_bias>> {
         let mut biases: Vec<_> = self
             .logit_bias
@@ -81,7 +81,7 @@ impl Sampling {
             .collect::<Result<_>>()
             .map_err(|error| Error::option("logit_bias", error))?;
         let forbid = |token| sys::llama_logit_bias { token, bias: f32::NEG_INFINITY };
-        // The file says which, and may be wrong.
+        // The file lists these tokens, and may be wrong.
         let suppressed = vocab.suppressed().iter().copied();
         biases.extend(suppressed.filter(|&token| vocab.check(token).is_ok()).map(forbid));
         if self.ignore_eos {
@@ -102,8 +102,8 @@ impl Sampling {
         is_random && self.mirostat == 0 && self.adaptive_p < 0.0 && self.seed.is_none()
     }
 
-    /// What guesses are made with: the same, without what depends on the tokens before. Greedily, unless guesses are
-    /// to be drawn.
+    /// The settings for guesses: the same, without options that depend on earlier tokens. They are greedy unless
+    /// guesses are drawn.
     pub(super) fn for_guesses(&self, draws: bool) -> Self {
         let mut sampling = Self { seed: None, reasoning: None, ..self.clone() };
         let options = &mut sampling.options;

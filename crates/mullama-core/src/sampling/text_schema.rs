@@ -1,28 +1,28 @@
-//! The texts that a JSON schema admits, where they stand as they are and not in quotes: as terminals of llguidance.
+//! The texts that a JSON schema allows where they are written without quotes, as terminals of llguidance.
 
 use llguidance::regex_to_lark;
 use serde_json::{Map, Value};
 
 use super::schema::MAX_REFERENCES;
 
-/// What texts a schema admits.
+/// The texts that a schema allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Texts {
     Any,
     None,
-    /// Those of an expression for a terminal.
+    /// Those that an expression for a terminal matches.
     Some(String),
 }
 
 /// Any text, as an expression for a terminal.
 pub(crate) const ANY_TEXT: &str = "/(?s:.*)/";
 
-/// The texts of a schema that llguidance follows. `root` is what its references refer to.
+/// The texts of a schema that llguidance can enforce. `root` is the schema that its references refer to.
 pub(crate) fn texts_of(schema: &Value, root: &Value) -> Result<Texts, String> {
     Reader { root }.read(schema, 0)
 }
 
-/// A text as a terminal has it.
+/// A text as a literal in a terminal.
 pub(crate) fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
@@ -61,7 +61,7 @@ impl Reader<'_> {
     }
 }
 
-/// What the keywords of a schema say about texts themselves.
+/// The constraints of a schema's own keywords on texts.
 fn own(schema: &Map<String, Value>) -> Result<Vec<Texts>, String> {
     let mut all = Vec::new();
     let is_text = |kind: &Value| kind == "string";
@@ -155,7 +155,7 @@ fn alternatives(pattern: &str) -> Vec<&str> {
     parts
 }
 
-/// What is in a group that is the whole of a regular expression.
+/// The content of a group that spans a whole regular expression.
 fn group(pattern: &str) -> Option<&str> {
     let mut ends = Vec::new();
     each_outside(pattern, |at, character| {
@@ -171,7 +171,7 @@ fn group(pattern: &str) -> Option<&str> {
     (ends == [pattern.len() - 1]).then_some(inner)
 }
 
-/// Looks at the characters of a regular expression that are in no group and no set, the ends of groups among them.
+/// Visits the characters of a regular expression outside of groups and sets, and the ends of groups.
 fn each_outside(pattern: &str, mut look: impl FnMut(usize, char)) {
     let (mut depth, mut in_set) = (0_usize, false);
     let mut characters = pattern.char_indices();
@@ -219,7 +219,7 @@ fn format(name: &str) -> Option<String> {
         "ipv4" => format!("(?:{BYTE}\\.){{3}}{BYTE}"),
         "ipv6" => {
             let group = format!("{HEX}{{1,4}}");
-            // Eight groups, or fewer with a gap for those that are 0.
+            // Eight groups, or fewer with `::` for those that are 0.
             let shortened = (0..=7).map(|before| {
                 let head = match before {
                     0 => String::new(),

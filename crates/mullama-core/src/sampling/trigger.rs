@@ -1,16 +1,16 @@
-//! What makes a grammar rule that does not from the beginning: a mark in the answer with which calls of tools begin.
+//! Triggers of a grammar that does not apply from the start of an answer: the marks with which tool calls begin.
 
 use fancy_regex::Regex;
 
 use crate::engine::Vocab;
 use crate::{Error, ErrorKind, Result, Token};
 
-/// What makes a grammar rule.
+/// What activates a grammar.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct GrammarTriggers {
     /// Texts.
     pub words: Vec<String>,
-    /// Regular expressions over the answer so far. The grammar rules from their first group on, where they have one.
+    /// Regular expressions for the answer so far. The grammar applies from their first group on, if they have one.
     pub patterns: Vec<String>,
     /// Tokens.
     pub tokens: Vec<Token>,
@@ -24,7 +24,7 @@ pub(super) struct Trigger {
     tokens: Vec<Token>,
     /// The answer so far.
     text: String,
-    /// Bytes after it that are no whole character.
+    /// The bytes after it that do not form a whole character.
     rest: Vec<u8>,
 }
 
@@ -45,7 +45,7 @@ impl Trigger {
         })
     }
 
-    /// What the grammar is to go on by, if a token makes it rule.
+    /// If a token activates the grammar, returns the bytes that the grammar starts with.
     pub fn begun_by(&self, vocab: &Vocab, token: Token) -> Option<Vec<u8>> {
         let mut piece = Vec::new();
         vocab.piece(token, true, &mut piece);
@@ -58,7 +58,7 @@ impl Trigger {
             return None;
         }
         let longest = self.words.iter().map(String::len).max().unwrap_or(0);
-        // A word that was there before would have made it rule then.
+        // A word that was already complete would have activated the grammar before.
         let from = self.text.len().saturating_sub(longest);
         let from = (0..=from).rev().find(|at| self.text.is_char_boundary(*at)).unwrap_or(0);
         let tail = format!("{}{new}", &self.text[from..]);
@@ -75,7 +75,7 @@ impl Trigger {
         Some([begun.as_bytes(), rest].concat())
     }
 
-    /// As [`Self::begun_by`]; takes note of the token.
+    /// As [`Self::begun_by`], but also records the token.
     pub fn accept(&mut self, vocab: &Vocab, token: Token) -> Option<Vec<u8>> {
         let begun = self.begun_by(vocab, token);
         if begun.is_none() {
@@ -90,14 +90,14 @@ impl Trigger {
     }
 }
 
-/// Where the grammar begins to rule: at the first group of a match that has something, else at the match.
+/// Where the grammar starts to apply: at the first nonempty group of a match, or else at the match.
 fn begin(pattern: &Regex, text: &str) -> Option<usize> {
     let found = pattern.captures(text).ok()??;
     let group = found.iter().skip(1).flatten().find(|group| !group.as_str().is_empty());
     group.or_else(|| found.get(0)).map(|group| group.start())
 }
 
-/// The characters that bytes begin with, and what is left of one that is not whole.
+/// Decodes bytes to characters. Also returns the bytes of an incomplete character at the end.
 fn characters(bytes: &[u8]) -> (String, &[u8]) {
     let mut text = String::new();
     let mut left = bytes;
