@@ -96,23 +96,22 @@ impl Chat {
         self
     }
 
-    /// What has been said.
+    /// The messages so far.
     pub fn messages(&self) -> &[Message] {
         &self.messages
     }
 
-    /// What has been said, to be changed.
+    /// The messages so far, to be modified.
     pub fn messages_mut(&mut self) -> &mut Vec<Message> {
         &mut self.messages
     }
 
-    /// Says something and waits for the answer, calling tools on the way. Where it fails, the
-    /// conversation is as it was.
+    /// Sends a message and waits for the answer, calling tools as needed. If it fails, the conversation is unchanged.
     pub fn send(&mut self, input: impl Into<ChatInput>) -> Result<ChatCompletion> {
         self.send_with(input, &self.options.clone())
     }
 
-    /// As [`Self::send`], with options of its own.
+    /// As [`Self::send`], with other options than the chat's.
     pub fn send_with(
         &mut self,
         input: impl Into<ChatInput>,
@@ -127,7 +126,7 @@ impl Chat {
         }
     }
 
-    /// As [`Self::send`], without blocking the thread while the model computes; tools are called on it.
+    /// As [`Self::send`], without blocking the thread while the model computes; tools are called on that thread.
     pub async fn send_async(&mut self, input: impl Into<ChatInput>) -> Result<ChatCompletion> {
         let (mut turn, options) = self.turn(input, &self.options.clone());
         loop {
@@ -138,15 +137,15 @@ impl Chat {
         }
     }
 
-    /// Says something and gives the pieces of the answer as they come, calling tools on the way.
+    /// Sends a message and returns the answer in pieces as it is generated, calling tools as needed.
     ///
-    /// The conversation has the turn when the last chunk has come; until then, and where it fails or is
-    /// dropped, it is as it was.
+    /// The turn is added to the conversation with the last chunk. Until then, and if it fails or is dropped, the
+    /// conversation is unchanged.
     pub fn stream(&mut self, input: impl Into<ChatInput>) -> Result<ChatTurn<'_>> {
         self.stream_with(input, &self.options.clone())
     }
 
-    /// As [`Self::stream`], with options of its own.
+    /// As [`Self::stream`], with other options than the chat's.
     pub fn stream_with(
         &mut self,
         input: impl Into<ChatInput>,
@@ -170,7 +169,7 @@ impl Chat {
         (turn, options)
     }
 
-    /// Makes the calls of an answer; gives the turn's completion when it is over.
+    /// Runs the calls of an answer. Returns the turn's completion if it is over.
     fn go_on(
         &mut self,
         turn: &mut Turn,
@@ -198,7 +197,7 @@ impl Chat {
     }
 }
 
-/// An answer of a [`Chat`] while it is being generated: an iterator of chunks, over all rounds of tools.
+/// An answer of a [`Chat`] as it is generated: an iterator of chunks, over all rounds of tool calls.
 ///
 /// The last chunk has the whole [`ChatCompletion`]. Dropping it cancels the generation.
 #[derive(Debug)]
@@ -206,9 +205,9 @@ pub struct ChatTurn<'a> {
     chat: &'a mut Chat,
     turn: Turn,
     options: ChatOptions,
-    /// None when it is over, and while tools are to be called.
+    /// `None` when it is over, and while tool calls are pending.
     stream: Option<ChatStream>,
-    /// Calls that are to be made.
+    /// Tool calls that are pending.
     requests: Option<Vec<ToolRequest>>,
 }
 
@@ -237,14 +236,14 @@ impl ChatTurn<'_> {
             if self.turn.completion().is_some() {
                 self.chat.messages.extend_from_slice(self.turn.new_messages());
             } else {
-                // Called when the next chunk is asked for: the reader sees first what is called.
+                // They run when the next chunk is requested, so that the reader sees the calls first.
                 self.requests = Some(requests);
             }
         }
         Ok(Some(self.turn.chunk(chunk)))
     }
 
-    /// A token that stops the generation of this round from anywhere.
+    /// A token that cancels the generation of this round from any thread.
     pub fn cancel_token(&self) -> Option<CancelToken> {
         self.stream.as_ref().map(ChatStream::cancel_token)
     }

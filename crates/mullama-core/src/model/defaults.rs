@@ -1,4 +1,4 @@
-//! What a model brings to each request: options, a system message, messages.
+//! The defaults of a model for requests: options, a system message, messages.
 
 use std::borrow::Cow;
 
@@ -8,18 +8,18 @@ use crate::source::ResolvedModel;
 use crate::{Error, Result};
 use mullama_gguf::GgufHeader;
 
-/// What a model of the store brings to each request.
+/// The defaults of a stored model for requests.
 #[derive(Default)]
 pub(crate) struct ModelDefaults {
-    /// Holds where a request says nothing.
+    /// Apply where a request sets none.
     pub options: GenerateOptions,
     system: Option<Message>,
     messages: Vec<Message>,
 }
 
 impl ModelDefaults {
-    /// Fills in what a model of the store brings where the caller says nothing. Gives what holds for
-    /// requests, and why the chat template cannot be used, if there is one that cannot.
+    /// Applies the defaults of a stored model where the caller sets nothing. Returns the defaults for requests, and the
+    /// error of the chat template if it cannot be used.
     pub fn fill(
         model: &ResolvedModel,
         header: &GgufHeader,
@@ -40,14 +40,14 @@ impl ModelDefaults {
         Ok((defaults, unusable))
     }
 
-    /// With these options where it has none.
+    /// Fills options that are not set.
     pub fn or(mut self, others: &GenerateOptions) -> Self {
         self.options.fill(others);
         self
     }
 
-    /// The messages of a chat: the system message, unless the chat has its own, then those that the model
-    /// brings, then the chat's.
+    /// The messages of a chat: the system message, unless the chat has its own, then those stored with the model, then
+    /// the chat's.
     pub fn before<'a>(&self, messages: &'a [Message]) -> Cow<'a, [Message]> {
         let own = messages
             .first()

@@ -1,4 +1,4 @@
-//! Embeddings and reranking, asked of a model.
+//! Embeddings and reranking with a model.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::embedding::{self, EmbeddingModel, Embeddings, Pending, Reranking};
 use crate::options::{EmbedOptions, Inputs, RerankOptions};
 
 impl Model {
-    /// Vectors of texts: one text or several, each as text or as tokens; results have their order.
+    /// Embeds texts: one or several, each as text or as tokens. The results are in the same order.
     ///
     /// The texts of concurrent calls are batched. A text's vector does not depend on the others,
     /// except for rounding: the contents of a batch may change the last digits.
@@ -43,7 +43,7 @@ impl Model {
         self.start_embed(inputs, options)?.wait_async().await
     }
 
-    /// Starts what [`Model::embed`] waits for.
+    /// Starts the computation that [`Model::embed`] waits for.
     pub fn start_embed(
         &self,
         inputs: impl Into<Inputs>,
@@ -55,9 +55,9 @@ impl Model {
 
     /// Sorts documents by how well they answer a query, best first.
     ///
-    /// The model must be a reranker: one with a classification head. Query and document are put together
-    /// by the model's template where it has one (`tokenizer.chat_template.rerank`), else as encoders are
-    /// trained: the query, a separator, the document.
+    /// The model must be a reranker: one with a classification head. Query and document are combined by the model's
+    /// template (`tokenizer.chat_template.rerank`) if it has one, or else as encoders are trained: the query, a
+    /// separator, the document.
     ///
     /// Returns [`ErrorKind::Unsupported`] for other models, [`ErrorKind::ContextOverflow`] for a
     /// document that is too long together with the query unless `truncate` is set, and
@@ -85,7 +85,7 @@ impl Model {
         self.start_rerank(query, documents, options)?.wait_async().await
     }
 
-    /// Starts what [`Model::rerank`] waits for.
+    /// Starts the computation that [`Model::rerank`] waits for.
     pub fn start_rerank(
         &self,
         query: &str,

@@ -1,4 +1,4 @@
-//! A loaded model: the handle that everything is asked through.
+//! The handle of a loaded model.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -9,7 +9,7 @@ use crate::Result;
 use crate::engine::closed;
 use crate::scheduler::Engine;
 
-/// A loaded model: cheap to clone, usable from any thread, many requests at a time.
+/// A loaded model: cheap to clone, usable from any thread, for many requests at a time.
 ///
 /// The model is freed when the last clone and the last stream are gone, or by [`Model::close`].
 #[derive(Clone)]
@@ -36,7 +36,7 @@ impl fmt::Debug for Model {
 }
 
 impl Model {
-    /// As [`Model::close`], but what runs or waits already is finished first.
+    /// As [`Model::close`], but running and waiting requests are finished first.
     pub fn finish(&self) {
         if let Some(loaded) = self.take_loaded() {
             loaded.engine.iter().for_each(Engine::finish);
@@ -44,8 +44,8 @@ impl Model {
         }
     }
 
-    /// Cancels what runs and frees the model now. Everything asked of it from then on fails with
-    /// [`ErrorKind::Closed`], of its clones too; what it is (its name, its size) can still be asked.
+    /// Cancels all requests and frees the model now. Later calls on the model and its clones fail with
+    /// [`ErrorKind::Closed`]; its properties (such as name and size) are still available.
     ///
     /// [`ErrorKind::Closed`]: crate::ErrorKind::Closed
     pub fn close(&self) {

@@ -1,4 +1,4 @@
-//! What is known of a loaded model for good.
+//! The constant properties of a loaded model.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ pub struct Capabilities {
     pub media_limits: Option<MediaLimits>,
 }
 
-/// What is known of a model for good.
+/// The constant properties of a model.
 pub(super) struct ModelInfo {
     pub path: PathBuf,
     pub context_size: u32,

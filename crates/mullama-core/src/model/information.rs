@@ -1,4 +1,4 @@
-//! What a loaded model is: its sizes, its metadata, what it can do.
+//! The properties of a loaded model: its sizes, its metadata, its capabilities.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,8 +14,8 @@ use crate::scheduler::{Engine, RequestInfo, Stats};
 use crate::{Error, ErrorKind, Result};
 
 impl Model {
-    /// What the model has done since it was loaded, and what it is doing: all zero where only the
-    /// vocabulary was loaded.
+    /// Statistics since the model was loaded, and its current load; all zero if only the vocabulary
+    /// was loaded.
     pub fn stats(&self) -> Result<Stats> {
         let loaded = self.loaded()?;
         let mut stats = loaded.engine.as_ref().map(Engine::stats).unwrap_or_default();
@@ -40,7 +40,8 @@ impl Model {
     pub fn default_options(&self) -> Result<Value> {
         let loaded = self.loaded()?;
         let sampling = Sampling::resolve(&GenerateOptions::default(), &loaded.defaults.options)?;
-        // By way of text, which has 0.8 where the nearest 32-bit float is 0.800000011920929.
+        // Converted through text, which has 0.8 where the nearest 32-bit float is
+        // 0.800000011920929.
         serde_json::to_string(&sampling.options)
             .and_then(|text| serde_json::from_str(&text))
             .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))

@@ -46,8 +46,7 @@ impl Model {
         Self::load_with_progress(source, params, context, |_| true)
     }
 
-    /// As [`Model::load`]; `progress` hears how far it is, from 0 to 1, and cancels by returning
-    /// false.
+    /// As [`Model::load`]; `progress` receives the progress, from 0 to 1, and cancels by returning false.
     pub fn load_with_progress(
         source: impl AsRef<Path>,
         mut params: ModelParams,
@@ -55,7 +54,7 @@ impl Model {
         mut progress: impl FnMut(f32) -> bool,
     ) -> Result<Self> {
         let source = ResolvedModel::find(source)?;
-        // Patterns are over the tensors of all files.
+        // Patterns apply to the tensors of all files.
         let header = match &params.tensor_overrides {
             Some(_) => GgufHeader::read_split(&source.path)?,
             None => GgufHeader::read(&source.path)?,
@@ -90,7 +89,7 @@ impl Model {
             warn_of_threads(decision.context.n_threads.max(decision.context.n_threads_batch));
             let draft = draft.zip(placed).map(|(draft, placed)| {
                 let PlacementDecision { weights, context } = placed;
-                // It is small: what is heard is how far the model itself is.
+                // The draft model is small, so only the progress of the model itself is reported.
                 let weights = Weights::load(&draft.path, &weights, &mut |_| progress(0.0))?;
                 Ok::<_, Error>(DraftModel { weights: Arc::new(weights), settings: context })
             });
@@ -130,7 +129,7 @@ impl Model {
             embedders: Embedders::new(embedding, Arc::clone(&weights)),
             vocab,
             guides: Guides::default(),
-            // Text can be continued without the template; a chat hears what is wrong with it.
+            // Text can be generated without the template; only chats return the error.
             templates: unusable.map_or_else(OnceLock::new, |error| OnceLock::from(Err(error))),
             template_override: params.chat_template,
             defaults: defaults.or(&recommended),
@@ -146,9 +145,9 @@ impl Model {
         Ok(Self { shared: Arc::new(Shared { info, loaded }) })
     }
 
-    /// Downloads a model into the local store, from where [`Model::load`] takes it: a name of Ollama's
-    /// registry or of another (`llama3.2:1b`, `host/user/model:tag`), a repository of Hugging Face
-    /// (`hf.co/user/repo:Q4_K_M`), or the address of a GGUF file.
+    /// Downloads a model into the local store, from which [`Model::load`] loads it: a name in Ollama's registry or
+    /// another (`llama3.2:1b`, `host/user/model:tag`), a repository of Hugging Face (`hf.co/user/repo:Q4_K_M`), or the
+    /// address of a GGUF file.
     ///
     /// A model that is already present and up to date is not downloaded again; an interrupted
     /// download resumes.
@@ -166,15 +165,15 @@ impl Model {
 
     /// As [`Model::pull`], with reports of progress, cancellation, and other registries.
     ///
-    /// Gives `NotFound` for a model that there is not, `Download` for a failure of the network or the
-    /// server, `InvalidModel` for what is no model, `Io` for a disk that is full or cannot be written.
+    /// Returns `NotFound` for a model that does not exist, `Download` for an error of the network or the server,
+    /// `InvalidModel` for a file that is not a model, `Io` for a disk that is full or cannot be written.
     pub fn pull_with(name: impl AsRef<str>, options: PullOptions<'_>) -> Result<StoredModel> {
         pull(name.as_ref(), options)
     }
 }
 
-/// Starts the thread that generates. A model that does not generate has none, and neither has one of
-/// which only the vocabulary is loaded, which has no settings.
+/// Starts the thread that generates. There is none if the model does not generate, or if only the vocabulary is loaded,
+/// in which case there are no settings.
 fn start_engine(
     weights: &Arc<Weights>,
     vocab: &Vocab,
@@ -184,7 +183,7 @@ fn start_engine(
     let Some(settings) = settings else { return Ok((None, Started::default())) };
     let (engine, mut started) =
         Engine::start(Arc::clone(weights), vocab.clone(), settings.clone(), draft)?;
-    // Encoders are embedded with only; what joins an encoder and a decoder does neither.
+    // Encoders only embed; encoder-decoder models neither embed nor generate.
     started.can_generate &= weights.is_decoder();
     if !started.can_generate {
         started.placement = started.placement.weights_alone();

@@ -1,4 +1,4 @@
-//! What a model that is loaded consists of.
+//! The parts of a loaded model.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -16,29 +16,29 @@ use crate::sampling::Guides;
 use crate::scheduler::Engine;
 use crate::{Error, ErrorKind, Result, Token};
 
-/// What is freed when a model is closed.
+/// Everything that is freed when a model is closed.
 pub(super) struct Loaded {
     // Dropped in this order: the contexts before the weights that they use.
-    /// None where only the vocabulary was loaded, or the model does not generate.
+    /// `None` if only the vocabulary was loaded, or if the model does not generate.
     pub engine: Option<Engine>,
     pub embedders: Embedders,
     pub vision: Vision,
     pub vocab: Vocab,
     pub weights: Arc<Weights>,
-    /// What schemas are followed with.
+    /// The shared data for enforcing schemas and grammars.
     pub guides: Guides,
     /// Compiled on first use.
     pub templates: OnceLock<Result<Templates>>,
     pub template_override: Option<String>,
-    /// What holds where a request says nothing: what the store keeps with the model, else what its
-    /// metadata recommend.
+    /// The defaults for requests: those stored with the model, or else those that its metadata
+    /// recommend.
     pub defaults: ModelDefaults,
-    /// The adapters of requests that name none.
+    /// The adapters for requests that specify none.
     pub adapters: Mutex<AdapterSet>,
     pub path: PathBuf,
-    /// The file, which may have lost its name since.
+    /// The open file, which may have been renamed or deleted since.
     pub file: File,
-    /// Settings that what is computed depends on.
+    /// Settings that computed cells depend on.
     pub settings: String,
     pub fingerprint: OnceLock<Result<Fingerprint>>,
 }
@@ -58,7 +58,7 @@ impl Loaded {
         }
     }
 
-    /// The prompt for what is between a text and the one after it.
+    /// The prompt for the text between a prefix and a suffix.
     pub fn infill(&self, prefix: Prompt, suffix: &str) -> Result<Vec<Token>> {
         let prefix = match prefix {
             Prompt::Text(text) => self.vocab.tokenize(&text, false, false)?,
@@ -67,7 +67,7 @@ impl Loaded {
         self.vocab.infill(&prefix, suffix)
     }
 
-    /// What a state must have been saved with to be of use.
+    /// The fingerprint that a saved state must have to be usable.
     pub fn fingerprint(&self, adapters: &AdapterSet) -> Result<Fingerprint> {
         let model = self.fingerprint.get_or_init(|| fingerprint_of_file(&self.file, &self.path));
         let model = model.as_ref().map_err(Clone::clone)?;
@@ -75,7 +75,7 @@ impl Loaded {
         Ok(combine(&[model, self.settings.as_bytes(), &adapters]))
     }
 
-    /// The adapters that a request asks for, else the model's.
+    /// The adapters that a request specifies, or else the model's.
     pub fn adapters_of(&self, lora: Option<&Lora>) -> Result<AdapterSet> {
         match lora {
             Some(lora) => self.weights.adapters(lora),
@@ -99,7 +99,7 @@ impl Loaded {
         };
         if self.templates.get().is_none() {
             match compile() {
-                // Next time there may be enough.
+                // There may be enough memory next time.
                 Err(error) if error.kind() == ErrorKind::OutOfMemory => return Err(error),
                 compiled => _ = self.templates.set(compiled),
             }
@@ -107,7 +107,7 @@ impl Loaded {
         self.templates.get_or_init(compile).as_ref().map_err(Clone::clone)
     }
 
-    /// Whether the template takes tools, and whether it can switch reasoning.
+    /// Whether the template supports tools, and whether it can switch reasoning on and off.
     pub fn template_capabilities(&self) -> Option<(bool, bool)> {
         let templates = self.templates().ok()?;
         Some((templates.take_tools(), templates.can_think()))

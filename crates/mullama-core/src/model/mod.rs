@@ -1,4 +1,4 @@
-//! A loaded model, and what is asked of it.
+//! A loaded model and its methods.
 
 mod conversation;
 mod defaults;

@@ -1,4 +1,4 @@
-//! What is asked of a model: text, chat, tokens.
+//! Requests to a model: text, chat, tokens.
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ use serde_json::Value;
 /// Stack of a thread that reads pictures.
 const PICTURE_STACK: usize = 2 << 20;
 
-/// What a request has beside its options.
+/// The parts of a request other than its options.
 #[derive(Default)]
 pub(super) struct Extras {
     grammar: Option<GrammarSpec>,
@@ -35,11 +35,11 @@ pub(super) struct Extras {
     delivery: Delivery,
     /// The pictures of the prompt.
     media: Vec<MediaRun>,
-    /// When the call began, where that was before the request is submitted.
+    /// When the call began, if that was before the request is submitted.
     began: Option<Instant>,
 }
 
-/// A prompt on its way.
+/// A prompt that is being rendered.
 struct Rendering {
     rendered: flume::Receiver<Result<Rendered>>,
     started: Instant,
@@ -48,7 +48,7 @@ struct Rendering {
 }
 
 impl Rendering {
-    /// Waits for the prompt. One step of a template may take longer than templates may: nobody waits for that.
+    /// Waits for the prompt. The wait is limited: a single step of a template may exceed the time limit.
     fn wait(self) -> Result<Rendered> {
         let _cancel = self.cancel.drop_guard();
         let latest = self.started + TEMPLATE_TIME + Duration::from_secs(1);
@@ -74,7 +74,7 @@ fn panicked() -> Error {
 }
 
 impl Model {
-    /// Generates until the model is done or an option ends it; waits for the whole answer.
+    /// Generates until the model ends its answer or an option does; waits for the complete answer.
     pub fn generate(
         &self,
         prompt: impl Into<Prompt>,
@@ -113,9 +113,9 @@ impl Model {
         self.generate_async(prefix, &options.clone().with_infill_suffix(suffix)).await
     }
 
-    /// Starts a generation and gives its pieces as they come.
+    /// Starts a generation and returns its pieces as they are generated.
     ///
-    /// Pieces that come within two milliseconds of each other come together.
+    /// Pieces generated within two milliseconds of each other are delivered together.
     pub fn stream(&self, prompt: impl Into<Prompt>, options: &GenerateOptions) -> Result<Stream> {
         self.start(prompt.into(), options, Delivery::Pieces)
     }
@@ -157,14 +157,14 @@ impl Model {
         started.await?.finish_async().await
     }
 
-    /// Starts an answer to the last of the messages and gives its pieces as they come.
+    /// Starts an answer to the last message and returns its pieces as they are generated.
     ///
-    /// Pieces that come within two milliseconds of each other come together.
+    /// Pieces generated within two milliseconds of each other are delivered together.
     pub fn stream_chat(&self, messages: &[Message], options: &ChatOptions) -> Result<ChatStream> {
         self.stream_answer(messages, options, Delivery::Pieces)
     }
 
-    /// As [`Model::stream_chat`], without blocking the thread until the prompt is there.
+    /// As [`Model::stream_chat`], without blocking the thread until the prompt is rendered.
     pub async fn stream_chat_async(
         &self,
         messages: &[Message],
@@ -229,7 +229,7 @@ impl Model {
         let Rendered { prompt, grammar, stops, preserved, reasoning, parser, continues } = rendered;
         let SeenPrompt { tokens, media } =
             tokens_of(loaded.templates()?, &loaded.vocab, &prompt, pictures)?;
-        // Texts that are no single token have their characters in the answer anyhow.
+        // Texts of several tokens are part of the answer anyway.
         let preserved: Vec<_> = preserved
             .iter()
             .filter_map(|text| match *loaded.vocab.tokenize(text, false, true).ok()? {
@@ -260,7 +260,7 @@ impl Model {
         Ok(rendered.prompt.text.replace(PICTURE, "<image>"))
     }
 
-    /// Renders on a thread of its own: a template is a program by a stranger.
+    /// Renders on a separate thread, because templates are untrusted programs.
     fn render(
         &self,
         messages: &[Message],
@@ -314,7 +314,7 @@ impl Model {
         Ok(())
     }
 
-    /// Hands a request to the engine.
+    /// Submits a request to the engine.
     pub(super) fn submit(
         &self,
         loaded: Arc<Loaded>,
@@ -397,7 +397,7 @@ impl Model {
     }
 }
 
-/// How many tokens of a step are guessed, and by whom.
+/// Number of guessed tokens per step, by method.
 fn guessed(
     engine: &Engine,
     options: &GenerateOptions,

@@ -1,4 +1,4 @@
-//! States: what was computed from a prompt, to be used by another process.
+//! Saved states: cells computed from a prompt, for use by other processes.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::options::{GenerateOptions, Prompt};
 use crate::scheduler::{self, SavedCells, Stream};
 use crate::{Result, Token};
 
-/// A state that is to be saved.
+/// A state to be saved.
 struct WantedState {
     loaded: Arc<Loaded>,
     tokens: Vec<Token>,
@@ -27,8 +27,8 @@ impl WantedState {
 }
 
 impl Model {
-    /// What was computed from a prompt, as bytes for [`Model::load_state`], of this process or another.
-    /// What has not been computed yet is.
+    /// Saves the cells computed from a prompt as bytes for [`Model::load_state`], in this process or another. Tokens
+    /// that are not computed yet are computed first.
     ///
     /// The state is as large as the tokens' part of the KV cache. The default adapters count as
     /// part of the model. Returns `Unsupported` if the model caches nothing between requests
@@ -61,8 +61,8 @@ impl Model {
     /// Loads a saved state: requests that start with its prompt reuse it. Returns its number of
     /// tokens.
     ///
-    /// Gives `InvalidArgument` for a state of another model or other settings, or one that is damaged, and
-    /// `OutOfMemory` where requests that run leave no room.
+    /// Returns `InvalidArgument` for a state that belongs to another model or other settings, or that is damaged, and
+    /// `OutOfMemory` if running requests leave no room.
     pub fn load_state(&self, state: &[u8]) -> Result<usize> {
         let loaded = self.loaded()?;
         let adapters = loaded.adapters_of(None)?;
@@ -72,7 +72,7 @@ impl Model {
         Ok(count)
     }
 
-    /// As [`Model::load_state`], of a file that [`write_state`](crate::write_state) wrote.
+    /// As [`Model::load_state`], for a file written by [`write_state`](crate::write_state).
     pub fn load_state_file(&self, path: impl AsRef<Path>) -> Result<usize> {
         let loaded = self.loaded()?;
         let fingerprint = loaded.fingerprint(&loaded.adapters_of(None)?)?;

@@ -1,4 +1,4 @@
-//! Answers as values of a type.
+//! Answers that are values of a Rust type.
 
 use std::ops::Deref;
 
