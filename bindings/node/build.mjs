@@ -1,5 +1,5 @@
-// Makes the package of JavaScript and types in `dist`, and the package of this platform in `native`, of what
-// `make build` built: the addon, with the engine's libraries and modules.
+// Builds the package of JavaScript and types in `dist`, and the package of this platform in `native`, from the
+// output of `make build`: the addon, with the engine's libraries and modules.
 
 import { execFileSync, spawnSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -11,14 +11,14 @@ import { dist, native, repository, writeManifest } from './packaging/pack.mjs';
 
 const require = createRequire(import.meta.url);
 
-/** Compiles `lib`; gives the status. What has errors is compiled all the same. */
+/** Compiles `lib` and returns the exit status. Code with type errors is emitted all the same. */
 function compile() {
   rmSync(dist, { recursive: true, force: true });
   const args = [require.resolve('typescript/bin/tsc'), '--project', import.meta.dirname];
   return spawnSync(process.execPath, args, { stdio: 'inherit' }).status;
 }
 
-// Where the addon has changed, its declarations are written from what is built here.
+// A failure does not stop here: after changes of the addon, its declarations are generated from this build.
 process.exitCode = compile();
 const name = require('./dist/platform.js').thisPlatform();
 // Fails for a platform that has no package, before anything is deleted.

@@ -1,5 +1,5 @@
-//! Makes the addon find the engine's libraries beside itself, wherever it is installed, and its
-//! declarations for TypeScript be written beside what is built.
+//! Sets the addon's library search path to its own folder, wherever it is installed, and the folder
+//! for its TypeScript declarations.
 
 use std::path::Path;
 use std::{env, fs};
@@ -16,7 +16,8 @@ fn main() {
     println!("cargo::rustc-link-arg-cdylib=-Wl,-rpath,{origin}");
 }
 
-/// Lets `#[napi]` write what `generate-types.mjs` reads: `target/release/addon-types/mullama-node`.
+/// Makes `#[napi]` write the declarations that `generate-types.mjs` reads, to
+/// `target/release/addon-types/mullama-node`.
 fn declare() {
     let out = env::var_os("OUT_DIR").expect("cargo sets it");
     // From `target/release/build/mullama-node-0123456789abcdef/out`.

@@ -13,7 +13,7 @@ export default defineConfig(
       'no-var': 'error',
       'object-shorthand': 'error',
       'prefer-const': 'error',
-      // What a loop reads only to be done with it.
+      // Loops that only consume an iterator have an unused variable.
       'no-unused-vars': ['error', { varsIgnorePattern: '^_', argsIgnorePattern: '^_' }],
     },
   },
@@ -22,9 +22,9 @@ export default defineConfig(
     extends: [ts.configs.recommendedTypeChecked],
     languageOptions: { parserOptions: { projectService: true } },
     rules: {
-      // What few processes need is loaded when they do.
+      // Modules that few processes need are loaded on demand.
       '@typescript-eslint/no-require-imports': 'off',
-      // Classes have fields that are declared in Rust.
+      // Some fields of classes are declared in Rust.
       '@typescript-eslint/no-empty-object-type': [
         'error',
         { allowInterfaces: 'with-single-extends' },

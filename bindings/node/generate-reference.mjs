@@ -1,5 +1,4 @@
-// Writes docs/reference/node.md from the declarations, by TypeDoc; with --check, tells whether it is what
-// would be written.
+// Generates docs/reference/node.md from the declarations with TypeDoc; with --check, fails if it is out of date.
 
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -16,7 +15,7 @@ The API of the package \`mullama\`. The types are those of its declarations, whi
 
 const target = path.join(import.meta.dirname, '../../docs/reference/node.md');
 
-/** Describes classes as who uses them sees them: getters are properties, what is generated is their own. */
+/** Shows classes from a user's view: getters as properties, and generated members as their own. */
 function simplify({ project }) {
   for (const property of project.getReflectionsByKind(ReflectionKind.Property)) {
     if (property.inheritedFrom?.name.startsWith('Readonly.')) delete property.inheritedFrom;
@@ -32,7 +31,7 @@ function simplify({ project }) {
   }
 }
 
-/** What TypeDoc makes of the declarations, as one page. */
+/** TypeDoc's output for the declarations, as one page. */
 async function generated() {
   const out = mkdtempSync(path.join(tmpdir(), 'mullama-reference-'));
   try {
@@ -48,12 +47,12 @@ async function generated() {
   }
 }
 
-/** Keeps the brackets of arrays, which stand after a link or code, from being a link to nowhere. */
+/** Escapes the brackets of array types after a link or code, which would otherwise be parsed as a link. */
 const withArrays = (line) => line.replaceAll(/(?<=[)`\]])\[\]/g, String.raw`\[\]`);
 
 /**
- * Gives what is documented an anchor of its own name, `Model` or `Model.stream`, where TypeDoc counts up what is
- * called alike.
+ * Replaces TypeDoc's anchors, which number equal names, by the names of the documented items: `Model`,
+ * `Model.stream`.
  */
 function withAnchors(lines) {
   const names = new Set();
@@ -83,12 +82,12 @@ function withAnchors(lines) {
   return anchored.map(linked);
 }
 
-/** The page as MkDocs wants it. */
+/** The page in the Markdown of MkDocs. */
 function page(text) {
   const body = text
     .replace(/^# .*\n/, '')
     .replaceAll(/^\*\*\*$\n\n/gm, '')
-    // What headings say that the tables under them say as well, and where else the same is written.
+    // Headings that only repeat the tables below them, and cross-references.
     .replaceAll(/^#{4,6} (Constructors|Methods|Parameters|Properties|Throws)\n\n/gm, '')
     .replaceAll(
       /^#{4,6} (Extended by|Implementation of|Implements|Inherited from|Overrides)\n\n(?:.+\n)+\n?/gm,
@@ -97,7 +96,7 @@ function page(text) {
     .replaceAll(/^#{4,6} (?!Constructor$)([A-Z][a-z]+(?: [A-Z][a-z]+)?)\n\n/gm, '**$1**\n\n')
     .replaceAll('**Returns**\n\n', 'Returns ')
     .replaceAll(/^#{5} /gm, '#### ')
-    // Which Python's Markdown does not know.
+    // Python's Markdown does not support this escape.
     .replaceAll('\\<', '&lt;');
   return `${HEAD}${withAnchors(body.split('\n')).join('\n').trimEnd()}\n`;
 }

@@ -1,5 +1,5 @@
-// Writes lib/generated from what is declared in Rust: the options and results of the core, the codes of errors,
-// and the addon's functions and classes. With --check, tells whether it is what would be written.
+// Generates lib/generated from declarations in Rust: the options and results of the core, the codes of errors,
+// and the addon's functions and classes. With --check, fails if it is out of date.
 
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -12,7 +12,7 @@ import { repository, target } from './packaging/pack.mjs';
 const HEAD =
   '// Written by generate-types.mjs from what is declared in Rust: change that, not this.';
 
-/** TypeScript's types for Rust's. */
+/** The TypeScript types of Rust types. */
 const TYPES = {
   Bandwidth: 'string',
   ByteSize: 'string | number',
@@ -49,7 +49,7 @@ const TYPES = {
   Truncate: "'none' | 'end' | 'start'",
 };
 
-/** The types of what is any JSON to the core. */
+/** The types of values that are arbitrary JSON to the core. */
 const SHAPES = {
   jsonSchema: 'JsonSchema',
   options: 'LoadOptions',
@@ -58,7 +58,7 @@ const SHAPES = {
   tools: '(Tool | FunctionTool)[]',
 };
 
-/** The core's structs that come as plain objects, by what TypeScript calls them. */
+/** The core's structs that are returned as plain objects, by their names in TypeScript. */
 const RESULTS = {
   Alternative: 'Alternative',
   Backend: 'Backend',
@@ -87,7 +87,7 @@ const RESULTS = {
 
 const specs = createRequire(import.meta.url)('./native/mullama.node')._optionSpecs();
 
-/** The interfaces of options: what they are for, their name and heading, and the sets that they have. */
+/** The interfaces of options: their documentation, their heading, and their sets of options. */
 const OPTIONS = [
   ['Settings of the CUDA backend.', 'CudaSettings', 'cuda'],
   ['Options of loading a model.', 'LoadOptions extends Abortable, Progress', 'model', 'context'],
@@ -109,14 +109,14 @@ const OPTIONS = [
 const camel = (name) => name.replaceAll(/_(\w)/g, (_, letter) => letter.toUpperCase());
 const snake = (name) => name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 
-/** The names of options, in backticks, by those in Rust. */
+/** The names of options in JavaScript, by those in Rust; both in backticks. */
 const names = new Map(
   Object.values(specs)
     .flat()
     .map(({ name }) => [`\`${snake(name)}\``, `\`${name}\``]),
 );
 
-/** The documentation, with the names of options as JavaScript has them. */
+/** A documentation comment, with JavaScript's names of options. */
 function comment(doc) {
   const text = doc.trim().replaceAll(/`\w+`/g, (quoted) => names.get(quoted) ?? quoted);
   const lines = text.split('\n').map((line) => ` * ${line.trim()}`);
@@ -128,7 +128,7 @@ function declaration(doc, heading, members) {
   return `${comment(doc)}export interface ${heading} {\n${lines.join('')}}\n\n`;
 }
 
-/** What TypeScript calls a result of the core. */
+/** The name in TypeScript of a result of the core. */
 const resultOf = (struct) => Object.keys(RESULTS).find((name) => RESULTS[name] === struct);
 
 function typeOf(name, type) {
@@ -148,7 +148,7 @@ function options() {
   return OPTIONS.map(declare).join('');
 }
 
-/** The Rust of the crates that results and errors come from, as rustfmt leaves it. */
+/** The Rust code of the crates that declare results and errors, as formatted by rustfmt. */
 function rust() {
   const folders = ['mullama-base', 'mullama-core'].map((name) =>
     path.join(repository, 'crates', name, 'src'),
@@ -163,7 +163,7 @@ function rust() {
 
 const source = rust();
 
-/** What an expression finds in Rust; fails where it finds nothing, or more. */
+/** The only match of an expression in the Rust code. Throws if there is none, or more than one. */
 function only(expression, what) {
   const [found, another] = source.matchAll(expression);
   if (!found || another) throw new Error(`${what}: ${another ? 'several' : 'none'} in Rust`);
@@ -203,7 +203,7 @@ function errors() {
     ${comment('The kind of an error, named as in the other languages.')}export type ErrorKind = ${names.join('')};`;
 }
 
-/** What `#[napi]` has written while the addon was compiled: JSON, a line for each item. */
+/** The declarations that `#[napi]` wrote while the addon was compiled: one JSON object per line. */
 function native() {
   const lines = readFileSync(path.join(target, 'addon-types/mullama-node'), 'utf8')
     .trim()
@@ -223,13 +223,13 @@ function native() {
     struct: ({ js_doc: doc, name }) => `${doc}export declare class ${name} {\n${body(name)}\n}`,
   };
   const text = items.map((item) => declare[item.kind](item)).join('\n\n');
-  // `Plain` says that the core has the struct.
+  // `Plain` marks structs of the core.
   return text.replaceAll(/\bPlain<(Array<\w+>|\w+)>/g, (_, type) => {
     return type.replaceAll(/\w+/g, (name) => resultOf(name) ?? name);
   });
 }
 
-/** The files of a folder of lib, with the types that each exports. */
+/** The files of a folder of lib, each with its exported types. */
 function places(folder) {
   const lib = path.join(import.meta.dirname, 'lib', folder);
   const files = readdirSync(lib).filter((file) => file.endsWith('.ts'));
@@ -240,7 +240,7 @@ function places(folder) {
   });
 }
 
-/** What a generated file imports. */
+/** The imports of a generated file. */
 function imports(text, own) {
   const code = text.replaceAll(/\/\*\*.*?\*\/|'[^']*'/gs, '');
   const uses = (name) => new RegExp(`(?<!class |interface )\\b${name}\\b`).test(code);

@@ -1,5 +1,5 @@
-// Installs the packages into an empty folder, as npm gets them from a registry, and runs the tests there:
-// what is tested is what ships.
+// Installs the packages with npm from a registry into an empty folder, and runs the tests there: the tests run
+// against the published files.
 
 import { cpSync, mkdirSync, readdirSync } from 'node:fs';
 import { spawn } from 'node:child_process';
@@ -11,10 +11,10 @@ import { native, stageMain } from './packaging/pack.mjs';
 const here = import.meta.dirname;
 const world = await World.open();
 
-/** Runs the tests in a folder; gives the exit status. */
+/** Runs the tests in a folder and returns the exit status. */
 function runTests(folder) {
   const env = { ...process.env, MULLAMA_REPOSITORY: path.resolve(here, '../..') };
-  // The package finds its libraries by itself.
+  // The package must find its libraries without these.
   delete env.LD_LIBRARY_PATH;
   delete env.DYLD_LIBRARY_PATH;
   const tests = readdirSync(path.join(folder, 'test')).filter((file) => file.endsWith('.test.mjs'));

@@ -21,7 +21,7 @@ export interface Progress {
   onProgress?: (progress: number) => unknown;
 }
 
-/** The signal among the options, checked, and the other options. */
+/** Separates the signal, which is validated, from the other options. */
 export function splitSignal<Options extends Abortable>(
   options: Options | undefined,
 ): { signal: AbortSignal | undefined; rest: Omit<Options, 'signal'> } {
@@ -36,7 +36,9 @@ export function splitSignal<Options extends Abortable>(
   return { signal, rest };
 }
 
-/** What an aborted call throws: the signal's reason, as `fetch` does, if that is an error. */
+/**
+ * The error that an aborted call throws: the signal's reason if it is an error, as with `fetch`.
+ */
 export function abortError({ reason }: AbortSignal): Error {
   if (reason instanceof Error) return reason;
   const error = MullamaError.of({
@@ -53,7 +55,9 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw abortError(signal);
 }
 
-/** Waits for a promise, or for the signal: then it calls `cancel` and does not wait any longer. */
+/**
+ * Waits for a promise or the signal. When the signal aborts, calls `cancel` and rejects at once.
+ */
 export async function abortable<T>(
   signal: AbortSignal | undefined,
   promise: Promise<T>,
@@ -75,12 +79,12 @@ export async function abortable<T>(
   }
 }
 
-/** A long operation that reports progress: what cancels it, and what is thrown then. */
+/** A long operation that reports progress and can be cancelled. */
 export class Watched<News> {
   readonly signal: AbortSignal | undefined;
-  /** The options of the work itself. */
+  /** The other options, for the native side. */
   readonly options: Options;
-  /** Answers the native side: false stops it. */
+  /** Called by the native side with the progress; returning false cancels the operation. */
   readonly hear = (news: News): boolean => this.#hear(news);
   #onProgress: ((news: News) => unknown) | undefined;
   #thrown: { error: unknown } | undefined;
@@ -97,7 +101,7 @@ export class Watched<News> {
     this.options = optionsOf(others);
   }
 
-  /** What the caller is to see of an error. */
+  /** The error that the caller receives when the native side fails with `error`. */
   reason(error: unknown): unknown {
     if (this.#thrown) return this.#thrown.error;
     return this.signal?.aborted ? abortError(this.signal) : translated(error);

@@ -1,9 +1,9 @@
-// Arguments on their way to the addon. Nothing is bent to fit: text that is no valid Unicode, numbers that are not
-// finite, functions, symbols and big integers are errors that name their place.
+// Validates and converts arguments for the addon. Nothing is coerced: invalid Unicode, non-finite numbers, functions,
+// symbols and big integers cause errors that name their place.
 
 import { type MullamaError, invalidArgument, invalidOption } from './errors.js';
 
-/** How deep a value may be nested: one that contains itself ends here. The native side reads 127 levels. */
+/** Maximum nesting depth, which also detects values that contain themselves. The native side reads 127 levels. */
 const MAX_DEPTH = 126;
 
 declare const checked: unique symbol;
@@ -18,10 +18,10 @@ export type Options = Json;
 
 export type TextOrTokens = Text | Int32Array;
 
-/** Is called with new chunks, and with the error that ended the stream. */
+/** Receives new chunks, and the error that ended the stream. */
 export type Deliver = (chunks: unknown[], error: Error | null) => void;
 
-/** What is wrong at a place within an argument. */
+/** Creates the error for a problem at a place within an argument. */
 type Fail = (place: string, problem: string) => MullamaError;
 
 function argument(name: string): Fail {
@@ -32,12 +32,12 @@ export function textOf(value: unknown, name = 'the text'): Text {
   return checkText(value, argument(name), '');
 }
 
-/** Tokens: an array of numbers, or a typed one. */
+/** Tokens: an array of numbers, or a typed array. */
 export function tokensOf(value: unknown): Int32Array {
   return checkTokens(value, argument('the tokens'), '');
 }
 
-/** What a generation starts from: text or tokens. */
+/** A prompt: text or tokens. */
 export function promptOf(value: unknown): TextOrTokens {
   return checkPrompt(value, argument('the prompt'), '');
 }
@@ -60,7 +60,7 @@ export function textsOf(value: unknown, name: string): Text[] {
   return value.map((element, index) => checkText(element, fail, `[${index}]`));
 }
 
-/** A state that was saved: its bytes, or the path of a file. */
+/** A saved state: its bytes, or the path of a file. */
 export function stateOf(value: unknown): Text | Uint8Array {
   if (typeof value === 'string') return textOf(value, 'the state');
   if (isBytes(value)) return value;
@@ -71,7 +71,7 @@ export function jsonOf(value: unknown, name: string): Json {
   return JSON.stringify(read(value, argument(name), '', 1) ?? null) as Json;
 }
 
-/** Options by name; those that are `undefined` are not there. */
+/** Options by name, without those that are `undefined`. */
 export function optionsOf(given: unknown): Json {
   if (typeof (given ?? {}) !== 'object' || isList(given)) {
     throw invalidArgument('the options: expected an object');
@@ -84,7 +84,7 @@ export function optionsOf(given: unknown): Json {
   return JSON.stringify(Object.fromEntries(fields)) as Json;
 }
 
-/** Whether it is a typed array, in whichever realm: what else looks at a buffer has no length. */
+/** Whether a value is a typed array, of any realm. The other view of a buffer, `DataView`, has no length. */
 function isTyped(value: unknown): value is Int32Array | Uint8Array {
   return ArrayBuffer.isView(value) && 'length' in value;
 }
@@ -99,7 +99,7 @@ function isList(value: unknown): value is ArrayLike<unknown> {
 
 function checkText(value: unknown, fail: Fail, place: string): Text {
   if (typeof value !== 'string') throw fail(place, 'expected a string');
-  // Converted the usual way, halves of characters would silently become U+FFFD.
+  // The default conversion would silently replace lone surrogates with U+FFFD.
   const half = value.search(/\p{Surrogate}/u);
   if (half >= 0) {
     throw fail(place, `is not valid Unicode: half of a character stands alone at index ${half}`);
@@ -124,7 +124,7 @@ function checkPrompt(value: unknown, fail: Fail, place: string): TextOrTokens {
   throw fail(place, 'expected a string or an array of tokens');
 }
 
-/** A copy of what JSON can say; `undefined` for that alone. */
+/** A copy of a value that JSON can represent; `undefined` only for `undefined`. */
 function read(value: unknown, fail: Fail, place: string, depth: number): unknown {
   switch (typeof value) {
     case 'undefined':
@@ -160,7 +160,7 @@ function readObject(value: object, fail: Fail, place: string, depth: number): un
   return Object.fromEntries(fields);
 }
 
-/** Whether the object is one of `{}`: its prototype, in whichever realm, has none itself. */
+/** Whether an object is a plain one: its prototype, of any realm, has no prototype. */
 function isPlain(value: object): boolean {
   const prototype: unknown = Object.getPrototypeOf(value);
   return prototype === null || Object.getPrototypeOf(prototype) === null;

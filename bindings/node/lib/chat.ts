@@ -35,7 +35,7 @@ export interface StartChatOptions<Given extends string = Role> extends Omit<Send
 export type ChatInput<Given extends string = Role> =
   string | Message<Given> | readonly Message<Given>[];
 
-/** What a conversation asks of a model. */
+/** The methods of a model that a conversation uses. */
 interface Answering {
   chat(messages: readonly Message[], options: ChatOptions): Promise<ChatCompletion>;
   streamChat(messages: readonly Message[], options: ChatOptions): Stream<ChatChunk>;
@@ -47,20 +47,22 @@ interface TurnOptions {
   options: Omit<ChatOptions, 'signal'>;
 }
 
-/** What a conversation has of its own among the options. */
+/** Separates the options of the conversation itself from those of its requests. */
 function splitOptions(options: SendOptions | undefined): TurnOptions {
   const { signal, rest } = splitSignal(options);
   const { maxToolRounds, ...others } = rest;
   return { signal, maxToolRounds, options: others };
 }
 
-/** A message, or several, from what was said. */
+/** The messages of an input. */
 function said(input: ChatInput): readonly Message[] {
   if (typeof input === 'string') return [{ role: 'user', content: input }];
   return (Array.isArray(input) ? input : [input]) as readonly Message[];
 }
 
-/** One turn of a conversation: the native side says what comes next, this calls the functions. */
+/**
+ * One turn of a conversation: the native side decides what to do next, this class runs the tools.
+ */
 class Turn {
   readonly signal: AbortSignal;
   readonly options: ChatOptions;
@@ -100,7 +102,7 @@ class Turn {
     return this.#native.isOver;
   }
 
-  /** Takes an answer: gives the calls that it asks for, or notes the turn that it ends. */
+  /** Records an answer and returns its tool calls. If the turn is over, stores its messages. */
   take(answer: ChatCompletion): ToolRequest[] {
     const { message, finishReason, usage } = answer;
     const requests = calling(() =>
@@ -113,7 +115,7 @@ class Turn {
     return requests;
   }
 
-  /** Makes the calls, all at a time. */
+  /** Runs the calls concurrently. */
   async call(requests: ToolRequest[]): Promise<void> {
     throwIfAborted(this.signal);
     const calls = requests.map((request) =>
@@ -149,7 +151,7 @@ class ChatTurn implements Stream<ChatChunk> {
   constructor(model: Answering, turn: Turn, release: () => void) {
     this.#turn = turn;
     this.#release = release;
-    // What is wrong with what is asked is said now.
+    // Invalid arguments are reported now rather than when the stream is read.
     this.#stream = this.#ask(model);
     this.#chunks = this.#run(model);
   }
@@ -233,7 +235,7 @@ export class Chat {
     this.#maxToolRounds = split.maxToolRounds;
     this.messages = [...(messages ?? [])];
     if (typeof system === 'string') this.messages.unshift({ role: 'system', content: system });
-    // What is wrong with options is said now rather than when they are used.
+    // Invalid options are reported now rather than when they are used.
     readTools(this.#options.tools);
     const { options: known } = withSchema(this.#options);
     const { options: data } = new Processors(known);
@@ -287,7 +289,7 @@ export class Chat {
     }
   }
 
-  /** Begins a turn: until it is released, no other can be. */
+  /** Begins a turn; no other can begin until it is released. */
   #start(input: ChatInput, given: SendOptions | undefined): { turn: Turn; release: () => void } {
     if (this.#active?.deref()) throw invalidArgument('the chat has not finished its last answer');
     const own = splitOptions(given);
@@ -296,7 +298,7 @@ export class Chat {
       maxToolRounds: own.maxToolRounds ?? this.#maxToolRounds,
       options: { ...this.#options, ...own.options },
     });
-    // One that nobody reads any more does not stand in the way when it is collected.
+    // Weak, so that an abandoned turn does not block the next one once it is garbage-collected.
     const active = new WeakRef(turn);
     this.#active = active;
     const release = () => {

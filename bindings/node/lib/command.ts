@@ -1,7 +1,7 @@
 #!/usr/bin/env node
-// The command: what this platform's package has of it, run to its end in this process.
+// The command: runs the implementation in this platform's package, in this process.
 
-/** The exit codes that the command has for these. */
+/** The command's exit codes for errors of loading the package. */
 const EXIT_CODES = new Map([
   ['UNSUPPORTED', 11],
   ['BACKEND', 12],

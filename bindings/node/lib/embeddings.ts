@@ -37,7 +37,7 @@ export class Embeddings implements Iterable<Float32Array> {
   }
 
   static {
-    // Without the numbers.
+    // Omits the numbers.
     shownBy(Embeddings, ({ length, dimensions, pooling, normalized, usage }) => ({
       length,
       dimensions,

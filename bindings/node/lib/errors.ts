@@ -1,9 +1,9 @@
 import type { ErrorCode, ErrorKind } from './generated/errors.js';
 
-/** What the message of a native error begins with where the rest is the error as JSON. */
+/** Prefix of the message of a native error whose rest is the error as JSON. */
 const MARK = 'mullama:';
 
-/** What an error is made of. */
+/** The parts of an error. */
 export interface ErrorParts {
   kind: ErrorKind;
   code: ErrorCode;
@@ -40,7 +40,7 @@ export class MullamaError extends Error {
     return new MullamaError(parts);
   }
 
-  /** @internal A bundler has made mullama's JavaScript a part of another file. */
+  /** @internal The error if a bundler has included mullama's JavaScript in another file. */
   static bundled(): MullamaError {
     return MullamaError.of({
       kind: 'Unsupported',
@@ -60,7 +60,7 @@ Object.defineProperty(MullamaError.prototype, 'name', {
   writable: true,
 });
 
-/** An error about an argument that only this side of the binding knows. */
+/** An error about an argument that only this side of the binding validates. */
 export function invalidArgument(
   message: string,
   context: Record<string, string> = {},
@@ -73,8 +73,8 @@ export function invalidOption(option: string, problem: string): MullamaError {
 }
 
 /**
- * What the native side threw, as the caller is to see it. Made here rather than there, so that the
- * stack leads to the caller. What the caller's own code threw on the way (a getter) stays as it is.
+ * Converts an exception of the native side for the caller. The error is created here, so that its
+ * stack leads to the caller. Exceptions of the caller's own code (a getter) are returned unchanged.
  */
 export function translated(error: unknown): unknown {
   if ((error as { code?: unknown } | null | undefined)?.code !== 'GenericFailure') return error;
@@ -94,7 +94,7 @@ export function calling<T>(call: () => T): T {
   }
 }
 
-/** Calls the native side, and waits for what it promises. */
+/** Calls the native side and waits for its promise. */
 export async function awaiting<T>(call: () => Promise<T>): Promise<T> {
   try {
     return await call();
@@ -103,7 +103,7 @@ export async function awaiting<T>(call: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Options that nothing knows. */
+/** Throws an error if any unknown options remain. */
 export function refuseOptions(options: object): void {
   for (const name of Object.keys(options)) throw invalidOption(name, 'there is no such option');
 }

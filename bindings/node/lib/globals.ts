@@ -1,9 +1,9 @@
-/** The type of a global class, or another type where nothing declares it. */
+/** The type of a global class, or another type if it is not declared. */
 type Global<Name extends string, Else> =
   typeof globalThis extends Record<Name, new (...values: never[]) => infer Type> ? Type : Else;
 
-// What `@types/node` and the library of the DOM declare. The declarations of this package name these types from
-// here, so that they need neither.
+// Types that `@types/node` and the DOM library declare. The declarations of this package use them from here, so that
+// they require neither.
 
 /** The platform's `AbortSignal`. */
 export type AbortSignal = Global<

@@ -1,5 +1,5 @@
 import './unbundled.mjs';
-// Required, not imported: where `index.js` throws, Node.js 20 ends the process though the caller catches it.
+// Required, not imported: if `index.js` throws, Node.js 20 would exit even if the caller catches the error.
 import mullama = require('./index.js');
 
 export type * from './index.js';

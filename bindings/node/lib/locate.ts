@@ -3,20 +3,20 @@ import { realpathSync } from 'node:fs';
 import { BUILT, type Package, SCOPE, damage, installed, own, read } from './packages.js';
 import { platforms, thisPlatform } from './platform.js';
 
-/** The package that has the addon and the engine for this machine. */
+/** The package with the addon and the engine for this machine. */
 export interface Located extends Package {
-  /** The folders of the packages that have GPU backends for it. */
+  /** The folders of the packages with GPU backends for it. */
   backends: string[];
 }
 
-/** Why a package cannot be used: read only where one cannot. */
+/** Explains why a package cannot be used; loaded only when needed. */
 export const unavailable = (): typeof import('./unavailable.js') =>
   require('./unavailable.js') as typeof import('./unavailable.js');
 
-/** The package of this machine's platform: an installed one, or the one that this tree has built. */
+/** The package of this machine's platform: an installed one, or the one built in this source tree. */
 function ofPlatform(packages: Map<string, string>): Package | undefined {
   let names = platforms().filter((name) => packages.has(name));
-  // Only where somebody has installed both does it matter which one can be loaded.
+  // It only matters which one this machine can load if both are installed.
   if (names.length > 1) names = [thisPlatform()];
   const [name] = names;
   return read((name && packages.get(name)) ?? BUILT);

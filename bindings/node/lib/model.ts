@@ -65,7 +65,7 @@ type Typed<Value> = Omit<ChatOptions, 'responseFormat'> & {
   responseFormat: StandardSchema<Value>;
 };
 
-/** What the native side takes for a file: its path. */
+/** The path of a file, for the native side. */
 function sourceOf(file: string | URL): Text {
   return textOf(file instanceof globalThis.URL ? fileURLToPath(file) : file);
 }
@@ -112,7 +112,7 @@ export class Model implements Disposable, AsyncDisposable {
     const loading = new Watched(options);
     try {
       const pending = native.load(sourceOf(source), loading.options, loading.hear);
-      // What comes after the caller gave up is freed.
+      // A model that is loaded after the call was aborted is freed.
       const discard = () =>
         void pending.then((model) => model.close(optionsOf({}))).catch(() => {});
       const loaded = await abortable(loading.signal, pending, discard);
@@ -394,7 +394,7 @@ export class Model implements Disposable, AsyncDisposable {
 
   static {
     shownBy(Model, (model) => model.toJSON());
-    // What the native model has getters for, where this class has none.
+    // The getters of the native model that this class does not define itself.
     const told = Object.getOwnPropertyDescriptors(native.NativeModel.prototype);
     for (const [name, descriptor] of Object.entries(told)) {
       if ('value' in descriptor || name in this.prototype) continue;
@@ -421,7 +421,7 @@ export class Model implements Disposable, AsyncDisposable {
 
   /** For `using`: like {@link close}, but blocking. */
   [Symbol.dispose](): void {
-    // Blocks until the step that is being computed is over.
+    // Blocks until the current step has been computed.
     this.#native.closeNow();
   }
 
@@ -430,7 +430,10 @@ export class Model implements Disposable, AsyncDisposable {
     await this.close();
   }
 
-  /** The native model, unless `close` has been called: that takes effect on another thread. */
+  /**
+   * The native model. Throws once `close` has been called, which takes effect later, on another
+   * thread.
+   */
   #open(): NativeModel {
     if (!this.#closing) return this.#native;
     throw MullamaError.of({

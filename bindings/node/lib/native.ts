@@ -16,8 +16,8 @@ function load(found: Located): Addon {
   } catch (error) {
     throw unavailable().broken(found, error as Error);
   }
-  // A process has one engine: that of the copy of mullama which was loaded first. Of the same version, all
-  // copies use that one's addon too.
+  // A process has one engine: that of the first copy of mullama that was loaded. Copies of the same version use
+  // the addon of that copy, too.
   const elsewhere = addon.engineElsewhere(textOf(found.folder));
   if (elsewhere === null) return addon;
   if (read(elsewhere)?.version !== found.version) throw unavailable().mixed(found, elsewhere);
@@ -31,8 +31,8 @@ export const native: Addon = load(found);
 
 if (found.backends.length) native.addBackendDirs(textsOf(found.backends, 'the folders'));
 process.on('exit', () => {
-  // The process ends on the main thread; what runs on others must be over by then. (Required here, since it
-  // takes a third of the time that all of this package does.)
+  // The process exits on the main thread; calls on other threads must have ended by then. (Required here, since
+  // loading it takes a third as long as loading all of this package.)
   const { isMainThread } = require('node:worker_threads') as typeof import('node:worker_threads');
   if (isMainThread) native.shutDown();
 });

@@ -1,19 +1,19 @@
 import { existsSync, readFileSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** What a manifest says, of what is used here. */
+/** The fields of a manifest that are used here. */
 interface Manifest {
   name: string;
   version: string;
-  /** Of a platform's package: the bytes of each file that is loaded or run. */
+  /** In a platform's package: the size in bytes of each file that is loaded or run. */
   sizes: Record<string, number>;
-  /** Of the package of JavaScript and types. */
+  /** In the package of JavaScript and types. */
   optionalDependencies?: Record<string, string>;
 }
 
-/** A package that is installed. */
+/** An installed package. */
 export interface Package extends Manifest {
-  /** Where it really lies. */
+  /** Its folder, with symbolic links resolved. */
   folder: string;
 }
 
@@ -23,15 +23,15 @@ export const SCOPE = '@mullama';
 /** The manifest of this package. */
 export const own: Manifest = require('../package.json') as Manifest;
 
-/** Whether this is the package's own file, and not a part of a bundle. */
+/** Whether this is the package's own file and not part of a bundle. */
 export function isUnbundled(): boolean {
   return read(join(__dirname, '..'))?.name === own.name;
 }
 
-/** Where a platform's package is built in the tree. */
+/** The folder in the source tree where the platform's package is built. */
 export const BUILT: string = join(__dirname, '../native');
 
-/** The packages of the scope that are installed where this package sees them, by name; nearest first. */
+/** The installed packages of the scope that this package can resolve, by name; the nearest of each name. */
 export function installed(): Map<string, string> {
   const found = new Map<string, string>();
   for (const folder of require.resolve.paths(SCOPE) ?? []) {

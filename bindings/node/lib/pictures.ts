@@ -1,4 +1,4 @@
-// Pictures in messages: what people hold becomes an address that has the data.
+// Pictures in messages: bytes and `file:` URLs are converted to `data:` URLs.
 
 import { Buffer } from 'node:buffer';
 import { readFileSync } from 'node:fs';
@@ -8,7 +8,7 @@ import { type Json, jsonOf } from './arguments.js';
 import { MullamaError, invalidArgument } from './errors.js';
 import type { FileAddress, Message, Picture } from './messages.js';
 
-/** Messages as JSON text, with pictures as addresses. */
+/** Messages as JSON text, with pictures as `data:` URLs. */
 export function messagesOf(messages: unknown): Json {
   return jsonOf(Array.isArray(messages) ? messages.map(withAddresses) : messages, 'messages');
 }

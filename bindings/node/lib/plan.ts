@@ -53,7 +53,7 @@ export async function plan(source: string | URL | Shape, options?: PlanOptions):
   return Plan.of(await awaiting(() => abortable(signal, native.plan(subject, optionsOf(rest)))));
 }
 
-/** What the native side takes for an address: the path of a file, or the address as text. */
+/** A URL for the native side: the path of a file, or the URL as text. */
 function textOf(url: URL): string {
   return url.protocol === 'file:' ? fileURLToPath(url) : url.href;
 }

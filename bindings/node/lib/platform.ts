@@ -4,9 +4,9 @@ interface Report {
   sharedObjects: string[];
 }
 
-/** What Node.js knows of this process: takes a while, so for errors and packaging only. */
+/** Node.js's diagnostic report. Slow, so only for errors and packaging. */
 export function report(): Report {
-  // It would look up the names of this machine's addresses.
+  // Otherwise it would look up the host names of this machine's addresses.
   const report = process.report as NodeJS.ProcessReport & { excludeNetwork?: boolean };
   const { excludeNetwork } = report;
   report.excludeNetwork = true;
@@ -17,7 +17,10 @@ export function report(): Report {
   }
 }
 
-/** What this machine may be called in the names of packages: on Linux either of two C libraries. */
+/**
+ * The possible names of this machine's platform in package names: on Linux, one for each of two C
+ * libraries.
+ */
 export function platforms(): string[] {
   const { arch, platform } = process;
   const variants: Partial<Record<NodeJS.Platform, string[]>> = {
@@ -27,7 +30,7 @@ export function platforms(): string[] {
   return (variants[platform] ?? ['']).map((variant) => `${platform}-${arch}${variant}`);
 }
 
-/** What this machine is called in the names of packages: `linux-x64-gnu`. */
+/** The name of this machine's platform in package names: `linux-x64-gnu`. */
 export function thisPlatform(): string {
   const names = platforms();
   if (names.length === 1) return names[0]!;

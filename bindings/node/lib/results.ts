@@ -80,7 +80,7 @@ export class Chunk {
   completion?: Completion;
 
   /**
-   * One that has nothing but text comes as that.
+   * A chunk with only text is passed as a string.
    *
    * @internal
    */

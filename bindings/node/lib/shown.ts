@@ -1,4 +1,4 @@
-/** Has `console.log` and `util.inspect` show the objects of a class by what a function gives for each. */
+/** Makes `console.log` and `util.inspect` show the objects of a class as the summary that a function returns. */
 export function shownBy<T extends object>(
   shown: { readonly name: string; readonly prototype: T },
   summary: (object: T) => object,

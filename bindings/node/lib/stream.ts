@@ -31,7 +31,9 @@ export interface Stream<Piece extends Chunk | ChatChunk>
 const keepAlive = setInterval(() => {}, 2 ** 31 - 1).unref();
 let awaited = 0;
 
-/** What has come and was not asked for yet, and the way to what waits for it. */
+/**
+ * Chunks that have arrived and have not been read yet, and the function that wakes a waiting call.
+ */
 interface Inbox {
   chunks: unknown[];
   read: number;
@@ -52,7 +54,7 @@ export class CompletionStream<Piece extends Chunk | ChatChunk> implements Stream
    * call waits: an abandoned stream is garbage-collected together with its generation.
    */
   #inbox: Inbox = { chunks: [], read: 0, error: undefined, wake: undefined };
-  /** The call of `next` that waits, where there is one. */
+  /** The waiting call of `next`, if any. */
   #waiting: Promise<unknown> | undefined;
   #ended = false;
   #completion: NonNullable<Piece['completion']> | undefined;
@@ -72,7 +74,7 @@ export class CompletionStream<Piece extends Chunk | ChatChunk> implements Stream
       inbox.wake?.();
     });
     if (signal) {
-      // A signal may live long: neither must it keep a stream that nobody reads.
+      // A signal may live long: it must not keep an abandoned stream alive, either.
       const weak = new WeakRef(this);
       this.#signal = signal;
       this.#onAbort = () => {
@@ -93,7 +95,7 @@ export class CompletionStream<Piece extends Chunk | ChatChunk> implements Stream
   }
 
   next(): Promise<IteratorResult<Piece, undefined>> {
-    // Calls that overlap take their turns.
+    // Overlapping calls are served in order.
     if (this.#waiting) return this.#waiting.then(() => this.next());
     const { chunks, read } = this.#inbox;
     if (read < chunks.length) return Promise.resolve({ value: this.#take(), done: false });
@@ -105,7 +107,7 @@ export class CompletionStream<Piece extends Chunk | ChatChunk> implements Stream
     return received;
   }
 
-  /** Ends the stream and the generation: what leaving a `for await` does. */
+  /** Ends the stream and the generation, as leaving a `for await` loop does. */
   return(value?: unknown): Promise<IteratorResult<Piece, undefined>> {
     this.#close();
     return Promise.resolve({ value: value as undefined, done: true });

@@ -55,14 +55,14 @@ export interface FunctionTool {
 export type ToolChoice =
   'auto' | 'none' | 'required' | { type: 'function'; function: { name: string } };
 
-/** A tool with its definition in OpenAI's shape. */
+/** A tool with its definition in OpenAI's format. */
 export interface ReadTool {
   name: string | undefined;
   definition: unknown;
   execute: ToolFunction | undefined;
 }
 
-/** What a call gave, for the model. */
+/** The result of a call, for the model. */
 export interface ToolOutput {
   text: string;
   failed?: boolean;
@@ -75,7 +75,7 @@ export function readTools(tools: unknown): ReadTool[] {
   return tools.map(readTool);
 }
 
-/** The options with tools as the native side takes them. */
+/** The options with the definitions of tools only, for the native side. */
 export function withDefinitions<Options extends { tools?: unknown }>(
   options: Options | undefined,
 ): Options | undefined {

@@ -4,10 +4,10 @@ import { MullamaError, invalidOption } from './errors.js';
 import type { StopReason } from './generated/results.js';
 import type { StandardSchema } from './types.js';
 
-/** Reads the text of an answer as a value. */
+/** Converts the text of an answer to a value. */
 export type Read = (text: string, stopReason: StopReason) => unknown;
 
-/** The options of a chat, with a Standard Schema as what the core knows; and how to read the answer. */
+/** Converts a Standard Schema in a chat's options to a JSON schema, and returns how to read the answer. */
 export function withSchema<Given extends object | undefined>(
   options: Given,
 ): { options: Given; read?: Read } {
@@ -19,7 +19,7 @@ export function withSchema<Given extends object | undefined>(
 }
 
 function isStandardSchema(value: unknown): value is StandardSchema {
-  // Some are functions.
+  // Some schemas are functions.
   return (
     (typeof value === 'object' || typeof value === 'function') &&
     value !== null &&
@@ -27,7 +27,7 @@ function isStandardSchema(value: unknown): value is StandardSchema {
   );
 }
 
-/** The JSON schema of what is read: as the standard has it, else as the library has it. */
+/** The JSON schema of the schema's input: from the standard's method, else from the library's. */
 function jsonSchemaOf(schema: StandardSchema): Record<string, unknown> {
   const own = schema as { toJSONSchema?: (options: { io: 'input' }) => Record<string, unknown> };
   const standard = schema['~standard'].jsonSchema;

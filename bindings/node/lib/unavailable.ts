@@ -1,4 +1,4 @@
-// Why what is not JavaScript cannot be used, and what to do about it. Read only when something is wrong.
+// Explains why the native part cannot be used, and how to fix it. Loaded only when something is wrong.
 
 import { basename, dirname } from 'node:path';
 
@@ -17,17 +17,17 @@ function backendError(
 
 const name = (): string => `${SCOPE}/${thisPlatform()}`;
 
-/** Names of packages without those that other packages of the list begin with: platforms, no backends. */
+/** The names of platforms' packages: without those of backends, which extend the name of another in the list. */
 function withoutBackends(names: string[]): string[] {
   return names.filter((one) => !names.some((other) => one.startsWith(`${other}-`)));
 }
 
-/** There is no package for this machine among those of the scope that are installed. */
+/** The error if none of the installed packages of the scope is for this machine. */
 export function missing(installed: string[]): MullamaError {
   if (!isUnbundled()) return MullamaError.bundled();
   const platform = thisPlatform();
   const context = { platform, package: name() };
-  // The tree itself depends on none.
+  // The source tree has no such dependencies.
   if (!own.optionalDependencies) {
     const message = `${name()} is not installed, and ${BUILT} has not been built`;
     return backendError(message, 'run `make node-package`', context);
@@ -55,7 +55,7 @@ function notInstalled(context: Record<string, string>): MullamaError {
   );
 }
 
-/** What is installed is for other machines. */
+/** The error if the installed packages are for other machines. */
 function foreign(others: string[]): MullamaError {
   return backendError(
     `${name()}, the part of mullama for this platform, is not installed, but ${others.join(', ')}: ` +
@@ -65,7 +65,7 @@ function foreign(others: string[]): MullamaError {
   );
 }
 
-/** The package for this machine is not of this package's version. */
+/** The error if the package for this machine has another version than this package. */
 export function mismatched(found: Package): MullamaError {
   return backendError(
     `${found.name} in ${found.folder} is of version ${found.version}, and mullama of ${own.version}`,
@@ -77,7 +77,7 @@ export function mismatched(found: Package): MullamaError {
   );
 }
 
-/** This process has loaded another engine: of another version of mullama, or of another program. */
+/** The error if this process has loaded another engine: of another version of mullama, or of another program. */
 export function mixed(found: Package, other: string): MullamaError {
   return backendError(
     `${found.name} ${found.version} in ${found.folder} cannot be used: this process has loaded the engine` +
@@ -90,7 +90,7 @@ export function mixed(found: Package, other: string): MullamaError {
   );
 }
 
-/** The package for this machine is there, and cannot be loaded or started. */
+/** The error if the package for this machine is installed, but cannot be loaded. */
 export function broken(found: Package, cause: Error): MullamaError {
   if (found.name !== name()) return foreign([found.name]);
   const other = loadedEngine(found.folder);
@@ -107,7 +107,7 @@ export function broken(found: Package, cause: Error): MullamaError {
   );
 }
 
-/** The folder of another engine that this process has loaded. */
+/** The folder of another engine that this process has loaded, if any. */
 function loadedEngine(folder: string): string | undefined {
   const isEngine = (file: string): boolean => /^(?:lib)?llama\b/.test(basename(file));
   const engines = report().sharedObjects.filter(isEngine);

@@ -1,5 +1,5 @@
-// Loaded before all else by ES modules: a bundler has made this a part of another file, but cannot do so with
-// what is not JavaScript.
+// Loaded first by ES modules: throws if a bundler has included this file in another one, since it cannot include
+// the native part.
 
 import { createRequire } from 'node:module';
 
@@ -10,7 +10,7 @@ function isOwnFile(): boolean {
     const { name } = createRequire(import.meta.url)('../package.json') as { name: string };
     return name === 'mullama';
   } catch {
-    // In a bundle of CommonJS, no module knows where it is.
+    // In a CommonJS bundle, `import.meta.url` is not available.
     return false;
   }
 }

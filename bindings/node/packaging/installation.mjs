@@ -1,4 +1,4 @@
-// Folders with packages installed into them by npm, and programs that run there in a clean environment.
+// Projects into which npm installs packages, and programs that run in them in a clean environment.
 
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -10,7 +10,7 @@ import { Registry } from './registry.mjs';
 
 const isWindows = process.platform === 'win32';
 
-/** A folder of its own, with a registry, a home, and a folder of programs that has Node.js alone. */
+/** A temporary folder with a registry, a home folder, and a folder of programs that has only Node.js. */
 export class World {
   #registry;
 
@@ -37,7 +37,7 @@ export class World {
     return this.#registry.publish(folder);
   }
 
-  /** A new project in a folder of this one. */
+  /** Creates a project in a subfolder. */
   project(name, manifest = {}) {
     const folder = this.path(name);
     mkdirSync(folder, { recursive: true });
@@ -48,7 +48,7 @@ export class World {
     return new Project(this, folder);
   }
 
-  /** What programs find in their environment: Node.js, a home, and nothing of this process's. */
+  /** The environment of programs: Node.js, a home folder, and nothing from this process's environment. */
   environment(more) {
     const home = this.path('home');
     const system = isWindows ? { SystemRoot: process.env.SystemRoot, LOCALAPPDATA: home } : {};
@@ -56,7 +56,7 @@ export class World {
   }
 }
 
-/** A folder that packages are installed into. */
+/** A project into which packages are installed. */
 class Project {
   constructor(world, folder) {
     this.world = world;
@@ -72,7 +72,7 @@ class Project {
     return this.path('node_modules', name);
   }
 
-  /** Runs npm here; it must succeed. */
+  /** Runs npm in the project; throws an error if it fails. */
   async npm(...args) {
     const { world } = this;
     const env = world.environment({
@@ -83,7 +83,7 @@ class Project {
       npm_config_fund: 'false',
       npm_config_update_notifier: 'false',
     });
-    // Not waited for in place: the registry is in this process.
+    // Must not block, because the registry runs in this process.
     const { status, output } = await finish('npm', args, {
       cwd: this.folder,
       env,
@@ -93,12 +93,12 @@ class Project {
     return output;
   }
 
-  /** Runs a JavaScript program here. */
+  /** Runs JavaScript code in the project. */
   node(code, { args = [], env, ...options } = {}) {
     return this.run(process.execPath, [...args, '--eval', code], { env, ...options });
   }
 
-  /** Runs a program here, to its end. */
+  /** Runs a program in the project and waits for it to exit. */
   run(program, args, { env, ...options } = {}) {
     const { status, signal, stdout, stderr } = spawnSync(program, args, {
       cwd: this.folder,
@@ -110,10 +110,10 @@ class Project {
     return { status: status ?? signal, stdout, stderr };
   }
 
-  /** Starts a program here. */
+  /** Starts a program in the project. */
   start(program, args) {
     const env = this.world.environment();
-    // The command would take what is piped in for a part of the prompt.
+    // The command would read piped input as a part of the prompt.
     const stdio = ['ignore', 'pipe', 'pipe'];
     return spawn(program, args, { cwd: this.folder, env, stdio });
   }

@@ -1,26 +1,25 @@
-// What the packages say of themselves: one of JavaScript and types, and one for each platform with what has
-// been built for it, on which the first depends.
+// The manifests of the packages: one of JavaScript and types, which depends on a native one per platform.
 
 import { createRequire } from 'node:module';
 
 const require = createRequire(import.meta.url);
 const own = require('../package.json');
 
-/** The platforms that there are packages for, with what npm chooses them by. */
+/** The platforms that have packages, with the fields by which npm selects them. */
 export const platforms = require('./platforms.json');
 
 /** The name of a platform's package. */
 export const nameOf = (platform) => `@mullama/${platform}`;
 
-/** The manifest of the package of JavaScript and types: this tree's, without what is for working on it. */
+/** The manifest of the package of JavaScript and types: that of this folder without its development fields. */
 export function mainManifest() {
   const { private: _private, scripts: _scripts, devDependencies: _tools, ...manifest } = own;
-  // Of one version: they are parts of one program.
+  // Exactly the same version: they are parts of one program.
   const parts = Object.keys(platforms).map((platform) => [nameOf(platform), own.version]);
   return { ...manifest, optionalDependencies: Object.fromEntries(parts) };
 }
 
-/** The manifest of a platform's package: `sizes` has the bytes of each file that is loaded or run. */
+/** The manifest of a platform's package. `sizes` has the size in bytes of each file that is loaded or run. */
 export function platformManifest(platform, sizes = {}) {
   if (!(platform in platforms)) {
     throw new Error(`there is no ${nameOf(platform)}: add it to packaging/platforms.json`);

@@ -1,5 +1,5 @@
-// Prints how large the packages are, and how long `require` and `import` take beyond the start of Node.js
-// itself: medians of fresh processes.
+// Prints the sizes of the packages, and the time that `require` and `import` take in addition to the start of
+// Node.js: medians over new processes.
 
 import { spawnSync } from 'node:child_process';
 import { readdirSync, statSync } from 'node:fs';
@@ -34,7 +34,7 @@ function printSizes(packed) {
   for (const [part, size] of sums) console.log(`  ${part.padEnd(18)}${megabytes(size)}`);
 }
 
-/** How long a process with this program takes, in ms. */
+/** The run time of a process with these arguments, in ms. */
 function time(project, args) {
   const start = performance.now();
   const env = project.world.environment();

@@ -1,9 +1,9 @@
-// Packs what is published: the package of JavaScript and types, and that of this platform, which
-// `npm run build` has made in `native`.
+// Packs the published packages: that of JavaScript and types, and that of this platform, which
+// `npm run build` creates in `native`.
 //
 //     node packaging/pack.mjs [FOLDER]
 //
-// The tarballs go into FOLDER, `target/npm` of the repository by default.
+// The tarballs are written to FOLDER, by default `target/npm` of the repository.
 
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -15,19 +15,19 @@ import { mainManifest } from './manifests.mjs';
 const here = path.resolve(import.meta.dirname, '..');
 export const repository = path.resolve(here, '../..');
 
-/** Where cargo puts what it has built. */
+/** The folder of cargo's release build. */
 export const target = path.join(
   process.env.CARGO_TARGET_DIR ?? path.join(repository, 'target'),
   'release',
 );
 
-/** JavaScript and declarations, as `lib` is compiled. */
+/** The compiled `lib`: JavaScript and declarations. */
 export const dist = path.join(here, 'dist');
 
-/** What a package of the platform's holds. */
+/** The contents of the platform's package. */
 export const native = path.join(here, 'native');
 
-/** Lays out the package of JavaScript and types in a folder. */
+/** Creates the package of JavaScript and types in a folder. */
 export function stageMain(folder) {
   cpSync(dist, path.join(folder, 'dist'), { recursive: true });
   cpSync(path.join(here, 'README.md'), path.join(folder, 'README.md'));
@@ -39,7 +39,7 @@ export function writeManifest(folder, manifest) {
   writeFileSync(path.join(folder, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`);
 }
 
-/** Packs a folder; gives what npm says of the tarball, with its path as `file`. */
+/** Packs a folder. Returns npm's description of the tarball, with its path as `file`. */
 export function pack(folder, destination) {
   const args = ['pack', '--json', '--ignore-scripts', '--pack-destination', destination];
   const shell = process.platform === 'win32';

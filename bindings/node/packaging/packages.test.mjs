@@ -1,5 +1,5 @@
-// The packages, as npm installs them from a registry into empty folders: they work there, and where
-// something is wrong they say what to do.
+// The packages, installed by npm from a registry into empty folders: that they work, and that
+// errors of a faulty installation explain what to do.
 
 import assert from 'node:assert/strict';
 import {
@@ -36,7 +36,7 @@ const ASK = `
     .then((model) => model.chat(france, { temperature: 0 }))
     .then((answer) => console.log(String(answer)));`;
 
-/** Prints what a program sees of an error. */
+/** Prints the error of loading the package, as a program receives it. */
 const FAIL = `
   try {
     require('mullama');
@@ -46,10 +46,10 @@ const FAIL = `
   }`;
 
 let world;
-/** A project with everything as it should be. */
+/** A project with a correct installation. */
 let good;
 
-/** A package of a platform without anything in it. */
+/** A platform's package without a working addon. */
 function emptyPackage(name, manifest) {
   const folder = world.path('empty', name);
   mkdirSync(folder, { recursive: true });
@@ -83,7 +83,7 @@ before(async () => {
 
 after(() => world?.close());
 
-/** A project like the good one, whose installed files can be spoilt. */
+/** A copy of the correct project whose installed files a test may damage. */
 function copyOfGood(name) {
   const project = world.project(name);
   cpSync(good.path('node_modules'), project.path('node_modules'), {
@@ -220,7 +220,7 @@ describe('installed', () => {
     chmodSync(world.folder, 0o755);
     for (const place of places) chmodSync(place, 0o555);
     t.after(() => places.forEach((place) => chmodSync(place, 0o755)));
-    // There is no home that could be written to either.
+    // The home folder is not writable, either.
     const options = { ...asNobody, env: { HOME: '/nonexistent' } };
     assert.equal(assertAnswers(project, options), '');
     const args = [project.path('node_modules/.bin/mullama'), 'run', 'demo', QUESTION];
@@ -263,7 +263,7 @@ describe('installed', () => {
 
 const QUESTION = 'What is the capital of France?';
 
-/** Runs the command as users do. */
+/** Runs the command with npx, as users do. */
 function npx(project, ...args) {
   const [command] = process.platform === 'win32' ? ['npx.cmd'] : ['npx'];
   return project.run(command, ['--no', 'mullama', ...args], {
@@ -323,7 +323,7 @@ describe('an installation that cannot work', () => {
     assert.equal(error.code, code);
     assert.match(error.message, message);
     assert.match(error.hint, hint);
-    // As a module, too.
+    // The same with an ES module.
     const { status, stdout } = project.node(
       "import('mullama').catch(({ code }) => console.log(code))",
     );
@@ -379,7 +379,7 @@ describe('an installation that cannot work', () => {
     await fails(project, 'BACKEND', new RegExp(`but @mullama/${other}`), /delete node_modules/);
     const args = [project.path('node_modules/mullama/dist/command.js'), 'devices'];
     assert.match(project.run(process.execPath, args).stderr, /from another machine/);
-    // Some installers take both.
+    // Some installers install both.
     cpSync(good.package(own.name), project.package(own.name), { recursive: true });
     assertAnswers(project);
   });
@@ -438,7 +438,7 @@ describe('an installation that cannot work', () => {
     assert.equal(code, 'BACKEND');
     assert.match(message, /has loaded the engine in .*two versions/);
     assert.match(hint, /npm ls mullama/);
-    // Each works alone.
+    // Each of them works alone.
     assertAnswers(project);
     assertAnswers(inner);
   });
@@ -465,7 +465,7 @@ describe('packages of GPU backends', () => {
   const LIST = `console.log(JSON.stringify(require('mullama').gpu.backends()
     .filter(({ name }) => name === 'vulkan')));`;
 
-  /** A package with a file that is no library. */
+  /** A package whose module is not a library. */
   function broken(folder, version) {
     mkdirSync(folder, { recursive: true });
     writeManifest(folder, { name: backend, version });
@@ -539,7 +539,7 @@ describe('packages of GPU backends', () => {
   test('bring devices, or tell why not', { skip }, async (t) => {
     const project = world.project('vulkan');
     await project.npm('install', 'mullama', tarball);
-    // A software renderer is passed over, unless it is named.
+    // A software renderer is skipped unless it is selected.
     const env = { GGML_VK_VISIBLE_DEVICES: '0' };
     const [found] = list(project, { env });
     assert.equal(found.path, path.join(project.package(backend), module));

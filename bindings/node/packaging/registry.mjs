@@ -1,5 +1,4 @@
-// A registry on loopback, which serves tarballs as npm's does: packages are tried as they will be
-// published, and before they are.
+// A registry on loopback that serves tarballs like npm's, to test packages before publication.
 
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -12,12 +11,12 @@ export class Registry {
   #packages = new Map();
   #server = createServer((request, response) => this.#answer(request, response));
 
-  /** The tarballs are kept in a folder. */
+  /** Creates a registry that stores its tarballs in a folder. */
   constructor(folder) {
     this.#folder = folder;
   }
 
-  /** Starts to listen; gives the address. */
+  /** Starts listening and returns the address. */
   async listen() {
     await new Promise((resolve) => this.#server.listen(0, '127.0.0.1', resolve));
     this.address = `http://127.0.0.1:${this.#server.address().port}/`;
@@ -53,7 +52,7 @@ export class Registry {
     return response.end('{"error": "not found"}');
   }
 
-  /** What npm asks a registry about a package. */
+  /** The description of a package that npm requests. */
   #describe(name) {
     const versions = [...this.#packages.get(name)].map(([version, { manifest, packed }]) => {
       const { integrity, shasum, filename } = packed;

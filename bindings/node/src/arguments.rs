@@ -1,4 +1,4 @@
-//! Arguments, which `lib/arguments.ts` has checked.
+//! Conversion of arguments, which `lib/arguments.ts` has validated.
 
 use mullama::{ChatOptions, Error, ErrorKind, Message, Naming, OptionSet, Prompt, parse_options};
 use napi::bindgen_prelude::{Either, FromNapiValue, Int32Array};
@@ -11,7 +11,7 @@ use crate::error::of_arguments;
 /// Text that is valid Unicode.
 pub type Text = String;
 
-/// What a generation starts from, and what is embedded.
+/// A prompt, or a text to embed.
 pub type TextOrTokens = Either<String, Int32Array>;
 
 pub fn prompt(prompt: TextOrTokens) -> Prompt {
@@ -21,12 +21,13 @@ pub fn prompt(prompt: TextOrTokens) -> Prompt {
     }
 }
 
-/// What has come as JSON text: that is one call, and objects would be one for each of their parts.
+/// A value passed as JSON text: reading it takes one call of Node-API, and reading an object one
+/// for each of its parts.
 pub struct Json<T = Value>(pub T);
 
 impl<T: DeserializeOwned> FromNapiValue for Json<T> {
     unsafe fn from_napi_value(env: sys::napi_env, value: sys::napi_value) -> napi::Result<Self> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees that `env` and `value` are valid.
         let text = unsafe { String::from_napi_value(env, value) }?;
         let problem = |error| Error::new(ErrorKind::Internal, format!("no JSON: {error}"));
         serde_json::from_str(&text).map(Self).map_err(|error| of_arguments(&problem(error)))
@@ -41,7 +42,7 @@ pub fn messages(messages: Json) -> napi::Result<Vec<Message>> {
 pub type Options = Json<Map<String, Value>>;
 
 impl Options {
-    /// Takes a switch out of the options.
+    /// Removes a boolean option and returns its value, or `default` if it is absent or null.
     pub fn take_flag(&mut self, name: &str, default: bool) -> napi::Result<bool> {
         match self.0.remove(name) {
             None | Some(Value::Null) => Ok(default),
@@ -50,7 +51,7 @@ impl Options {
         }
     }
 
-    /// Takes a text out of the options.
+    /// Removes a string option and returns its value.
     pub fn take_text(&mut self, name: &str) -> napi::Result<Option<String>> {
         match self.0.remove(name) {
             None | Some(Value::Null) => Ok(None),
@@ -59,19 +60,19 @@ impl Options {
         }
     }
 
-    /// Puts what is left into these sets, and refuses what none of them has.
+    /// Parses the remaining options into these sets. Fails for an option that none of them has.
     pub fn fill(self, sets: &mut [&mut dyn OptionSet]) -> napi::Result<()> {
         parse_options(sets, self.0, Naming::Camel).map_err(|error| of_arguments(&error))
     }
 
-    /// What is left, as a set.
+    /// Parses the remaining options as one set.
     pub fn parse<T: OptionSet + Default>(self) -> napi::Result<T> {
         let mut set = T::default();
         self.fill(&mut [&mut set])?;
         Ok(set)
     }
 
-    /// What is left, as the options of a chat.
+    /// Parses the remaining options as those of a chat.
     pub fn parse_chat(self) -> napi::Result<ChatOptions> {
         let mut parsed = ChatOptions::default();
         let [generate, chat] = parsed.option_sets();

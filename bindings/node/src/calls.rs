@@ -1,5 +1,5 @@
-//! Calls of the core that are made off JavaScript's thread, and the end of the process: they end before
-//! the engine's libraries are torn down under them.
+//! Calls of the core that run on threads other than JavaScript's, and the end of the process: it waits for
+//! these calls before the engine's libraries are unloaded.
 #![allow(missing_docs, reason = "`lib` documents what a program sees")]
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,14 +16,14 @@ use napi_derive::napi;
 
 use crate::error::{of_core, of_task};
 
-/// A model's context is made in one piece; the process does not wait for it for ever.
+/// How long the process waits for running calls at its end. The creation of a context cannot be interrupted.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 static CALLS: Mutex<usize> = Mutex::new(0);
 static ENDED: Condvar = Condvar::new();
 static EXITING: AtomicBool = AtomicBool::new(false);
 
-/// A call that is under way.
+/// A running call, counted until it is dropped.
 pub(crate) struct Call(());
 
 impl Call {
@@ -40,7 +40,7 @@ impl Drop for Call {
     }
 }
 
-/// Whether the process ends, so that what can be given up is to be given up.
+/// Whether the process is exiting: work that can be abandoned should be.
 pub(crate) fn is_exiting() -> bool {
     EXITING.load(Ordering::Relaxed)
 }
@@ -57,7 +57,7 @@ pub fn shut_down() {
     EXITING.store(false, Ordering::Relaxed);
 }
 
-/// Does what takes long on another thread; the process does not end meanwhile.
+/// Runs blocking work on another thread. The process does not exit meanwhile.
 pub(crate) fn on_thread<T: ToNapiValue + Send + 'static>(
     env: &Env,
     work: impl FnOnce() -> Result<T> + Send + 'static,
@@ -70,7 +70,8 @@ pub(crate) fn on_thread<T: ToNapiValue + Send + 'static>(
     env.spawn_future(async move { spawn_blocking(work).await.map_err(of_task)?.map_err(of_core) })
 }
 
-/// What JavaScript's thread answers; false when it is gone, or about to.
+/// Calls a function on JavaScript's thread and returns its result; false if the thread has ended or
+/// the process is exiting.
 pub(crate) fn answer<T: JsValuesTupleIntoVec + 'static>(
     hear: &ThreadsafeFunction<T, bool, T, napi::Status, false>,
     news: T,
@@ -108,7 +109,7 @@ impl Cancel {
 }
 
 impl Cancel {
-    /// Starts a request that this can cancel, and waits for its result; the process does not end meanwhile.
+    /// Starts a request that this token can cancel, and waits for its result. The process does not exit meanwhile.
     pub(crate) fn request<'env, R, T, F>(
         &self,
         env: &'env Env,
@@ -124,7 +125,7 @@ impl Cancel {
         let (cancel, call) = (self.clone(), Call::begin());
         env.spawn_future(async move {
             let _call = call;
-            // A long prompt takes a while to tokenise: not on a thread that serves others.
+            // Tokenising a long prompt takes time and must not block a thread that serves other calls.
             let request = block_in_place(start).map_err(of_core)?;
             cancel.0.link(&token(&request));
             finish(request).await.map_err(of_core)

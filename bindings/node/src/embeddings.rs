@@ -1,4 +1,4 @@
-//! Vectors of texts.
+//! Embeddings of texts.
 
 use mullama::{EmbeddingUsage, Embeddings};
 use napi::bindgen_prelude::Float32Array;

@@ -1,24 +1,23 @@
-//! Errors on their way to JavaScript.
+//! Conversion of errors for JavaScript.
 
 use mullama::{Error, ErrorKind, Naming, Rendered};
 use serde_json::{Map, Value, json};
 
-/// What the message of an error begins with where the rest is the error as JSON, for `lib/errors.ts`
-/// to make a `MullamaError` of. There, because an error that is made in the function that failed has
-/// the stack of its callers.
+/// Prefix of a message whose rest is the error as JSON. `lib/errors.ts` creates a `MullamaError` from
+/// it: an error that is created in the function that failed has the stack of its callers.
 const MARK: &str = "mullama:";
 
-/// An error of the arguments, which names options as the caller wrote them.
+/// Converts an error about arguments, which already names options as the caller wrote them.
 pub(crate) fn of_arguments(error: &Error) -> napi::Error {
     marked(error.kind(), error.render(Naming::Snake))
 }
 
-/// An error of the core, with options named as JavaScript has them.
+/// Converts an error of the core; option names become camel case.
 pub(crate) fn of_core(error: Error) -> napi::Error {
     marked(error.kind(), error.render(Naming::Camel))
 }
 
-/// A task that panicked.
+/// Converts the panic of a task.
 pub(crate) fn of_task(error: napi::tokio::task::JoinError) -> napi::Error {
     of_core(Error::new(ErrorKind::Internal, format!("a task failed: {error}")))
 }

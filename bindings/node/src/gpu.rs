@@ -1,4 +1,4 @@
-//! What the machine has: the functions of `gpu`.
+//! The devices of this machine: the functions of `gpu`.
 #![allow(missing_docs, reason = "`lib/gpu.ts` documents what a program sees")]
 
 use mullama::gpu::{self, Backend, Device};

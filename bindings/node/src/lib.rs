@@ -1,7 +1,7 @@
 //! The Node.js binding of mullama: converts arguments, calls the core, converts results and errors.
 //!
-//! What a program sees is the TypeScript in `lib/`; the functions and classes here are its way to
-//! the core and may change with it. `lib/generated/native.ts` declares them.
+//! The public API is the TypeScript in `lib/`. The functions and classes here are internal: `lib/`
+//! uses them, and they may change with it. `lib/generated/native.ts` declares them.
 
 #![allow(
     clippy::needless_pass_by_value,
@@ -24,7 +24,7 @@ mod specs;
 mod stream;
 mod turn;
 
-/// Once, when the module is loaded; worker threads share it.
+/// Runs once, when the module is loaded; worker threads share the module.
 #[napi_derive::module_init]
 fn init() {
     mullama::log_to_stderr();

@@ -23,7 +23,7 @@ use crate::processors::{Process, add_processor};
 use crate::results::Plain;
 use crate::stream::{Deliver, Generation};
 
-/// Hears how far loading is, on JavaScript's thread; returning false cancels.
+/// Receives the loaded fraction on JavaScript's thread; returning false cancels.
 type Progress = ThreadsafeFunction<f64, bool, f64, napi::Status, false>;
 
 #[napi]
@@ -69,8 +69,8 @@ pub fn load<'env>(
     })
 }
 
-/// Asks once for each percent: an answer takes a turn of the event loop, and the engine reports
-/// every tensor.
+/// Calls `ask` at most once per percent: each call takes a turn of the event loop, and the engine
+/// reports every tensor.
 fn in_steps(mut ask: impl FnMut(f32) -> bool) -> impl FnMut(f32) -> bool {
     let mut asked = None;
     move |done| {
@@ -254,7 +254,7 @@ impl NativeModel {
         state: Either<Text, Uint8Array>,
     ) -> napi::Result<PromiseRaw<'env, u32>> {
         let model = self.model.clone();
-        // JavaScript may change the bytes while they are used elsewhere: a copy.
+        // Copied, because JavaScript may change the bytes while another thread reads them.
         let state = match state {
             Either::A(path) => Either::A(path),
             Either::B(bytes) => Either::B(bytes.to_vec()),
@@ -317,7 +317,7 @@ impl NativeModel {
     }
 }
 
-/// What a model tells of itself: getters of the same names.
+/// The properties of a model, as getters of the same names.
 macro_rules! getters {
     ($( $name:ident: $type:ty = $read:expr; )+) => {
         #[napi]

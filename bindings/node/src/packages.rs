@@ -1,4 +1,4 @@
-//! Where the engine and its modules lie, for `lib/native.ts`.
+//! Locations of the engine and its modules, for `lib/native.ts`.
 #![allow(missing_docs, reason = "`lib` documents what a program sees")]
 
 use std::fs;

@@ -1,4 +1,4 @@
-//! Plans: where a model would go, and how fast it would be.
+//! Plans: where a model would be placed, and how fast it would run.
 #![allow(missing_docs, reason = "`lib/plan.ts` documents what a program sees")]
 
 use mullama::{Naming, PlanOptions, PlanSource};
@@ -38,7 +38,8 @@ pub fn plan(env: &Env, source: Json, options: Options) -> napi::Result<PromiseRa
     })
 }
 
-/// A plan as a plain object, in which patterns and devices keep their names.
+/// Converts a plan to a plain object. Patterns of tensors and names of devices, which are keys in
+/// it, are not converted to camel case.
 fn fields(plan: &mullama::Plan) -> Plain<mullama::Plan> {
     let mut fields = styled(to_json(plan));
     let keep = |target: &mut Value| {

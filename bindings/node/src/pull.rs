@@ -55,7 +55,7 @@ pub struct StoredModel {
     pub path: String,
 }
 
-/// Hears how far it has come, on JavaScript's thread; returning false cancels.
+/// Receives the progress on JavaScript's thread; returning false cancels.
 type Hear = ThreadsafeFunction<PullProgress, bool, PullProgress, napi::Status, false>;
 
 /// Pulls on another thread. What has come when it is cancelled stays for the next.

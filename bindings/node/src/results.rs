@@ -1,4 +1,4 @@
-//! Results on their way to JavaScript.
+//! Conversion of results for JavaScript.
 
 use std::marker::PhantomData;
 
@@ -8,16 +8,16 @@ use napi::sys;
 use serde::Serialize;
 use serde_json::Value;
 
-/// A plain object, which TypeScript knows under the name of `T`.
+/// A plain object, declared in TypeScript under the name of `T`.
 pub struct Plain<T>(Value, PhantomData<fn() -> T>);
 
 impl<T> Plain<T> {
-    /// A result of the core: names in camel case, absent what is not there.
+    /// Converts a result of the core: names become camel case, and null fields are omitted.
     pub(crate) fn new(result: &impl Serialize) -> Self {
         Self::as_it_is(styled(to_json(result)))
     }
 
-    /// What has the names that it is to have.
+    /// A value whose names are not changed.
     pub(crate) fn as_it_is(value: impl Into<Value>) -> Self {
         Self(value.into(), PhantomData)
     }
@@ -25,17 +25,18 @@ impl<T> Plain<T> {
 
 impl<T> ToNapiValue for Plain<T> {
     unsafe fn to_napi_value(env: sys::napi_env, plain: Self) -> napi::Result<sys::napi_value> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees that `env` is valid.
         unsafe { Value::to_napi_value(env, plain.0) }
     }
 }
 
-/// Writing a struct of plain data to a `Value` cannot fail.
+/// Serialises a struct of plain data, which cannot fail.
 pub(crate) fn to_json(result: &impl Serialize) -> Value {
     serde_json::to_value(result).unwrap_or_default()
 }
 
-/// With names in camel case, but in messages: those have OpenAI's, so that they can be sent back.
+/// Converts names to camel case, except in messages: those have OpenAI's names, so that they can be
+/// sent back. Omits fields that are null.
 pub(crate) fn styled(value: Value) -> Value {
     match value {
         Value::Object(fields) => fields

@@ -1,4 +1,4 @@
-//! The options that there are, for `generate-types.mjs`.
+//! All options, for `generate-types.mjs`.
 
 use mullama::{
     ChatOptions, ContextParams, CudaSettings, EmbedOptions, ModelParams, Naming, OptionSet as _,

@@ -1,4 +1,4 @@
-//! A generation that is streamed, of text or of a chat's answer.
+//! Streamed generations of texts and chat answers.
 #![allow(missing_docs, reason = "`lib` documents what a program sees")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,11 +16,11 @@ use crate::calls::{Call, Cancel};
 use crate::error::of_core;
 use crate::results::Plain;
 
-/// Is called with new chunks, and with the error that ended the stream.
+/// The JavaScript function that receives new chunks, and the error that ended the stream.
 pub(crate) type Deliver<'scope> = Function<'scope, News, ()>;
 type News = FnArgs<(Vec<Piece>, Option<napi::Error>)>;
 
-/// A chunk; one that has nothing but text, as nearly all, is just that.
+/// A chunk. Nearly all have only text, and are passed as a string.
 type Piece = Plain<()>;
 
 impl From<Chunk> for Piece {
@@ -50,25 +50,25 @@ impl From<ChatChunk> for Piece {
     }
 }
 
-/// A stream of the core, of either kind of chunks.
+/// A stream of the core, with either type of chunk.
 type Pieces = Box<dyn FnMut(&mut Context<'_>) -> Poll<Option<Result<Piece>>> + Send>;
 
 /// A generation. It is cancelled when it is collected as garbage.
 #[napi]
 pub struct Generation {
-    /// Until it is asked for.
+    /// Starts the stream; taken at the first [`Self::begin`].
     start: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     state: Arc<Mutex<State>>,
     cancel: Cancel,
-    /// What it wakes does not hold it.
+    /// Owned here, because its callback refers to it only weakly.
     _signal: Arc<Signal>,
 }
 
 enum State {
-    /// It is to be started, or is being started on another thread.
+    /// Not started yet, or being started on another thread.
     Starting,
     Running(Pieces),
-    /// It could not be started; the error until it is told.
+    /// Could not be started. Contains the error until it is delivered.
     Failed(Option<Error>),
     Ended,
 }
@@ -103,7 +103,8 @@ impl Generation {
 }
 
 impl Generation {
-    /// A stream that is started by [`Self::begin`]. What `deliver` refers to is held for as long as there is the generation.
+    /// Creates a generation that [`Self::begin`] starts. Everything that `deliver` refers to stays alive as long as
+    /// the generation.
     pub(crate) fn new<S, C>(
         deliver: &Deliver<'_>,
         start: impl FnOnce() -> Result<S> + Send + 'static,
@@ -153,13 +154,13 @@ impl Generation {
 
 impl Drop for Generation {
     fn drop(&mut self) {
-        // The signal holds the stream, and the stream the signal.
+        // The signal and the stream refer to each other: closing breaks the cycle.
         self.close();
     }
 }
 
 impl State {
-    /// What is new, and the error that ended it; asks to be woken when there is more.
+    /// Returns new chunks, and the error that ended the stream. Registers `cx` to be woken when there is more.
     fn news(&mut self, cx: &mut Context<'_>) -> (Vec<Piece>, Option<Error>) {
         let next = match self {
             State::Running(next) => next,
@@ -180,13 +181,13 @@ impl State {
     }
 }
 
-/// Brings news to JavaScript's thread when it is woken, straight from the engine's: a task in between
-/// would cost more than all the rest of a token's way. It does not keep the event loop running.
+/// A waker that delivers chunks to JavaScript's thread, directly from the engine's thread: a task in between
+/// would cost more than the rest of a token's path. It does not keep the event loop alive.
 struct Signal(ThreadsafeFunction<(), (), News, napi::Status, false, true>);
 
 impl Signal {
     fn new(deliver: &Deliver<'_>, state: Arc<Mutex<State>>) -> napi::Result<Arc<Self>> {
-        // The function is a part of what it wakes.
+        // The function is a field of the signal that it needs, so it receives a reference afterwards.
         let this = Arc::new(OnceLock::<Weak<Self>>::new());
         let own = Arc::clone(&this);
         let deliver = deliver.build_threadsafe_function().callee_handled::<false>().weak::<true>();
@@ -204,7 +205,7 @@ impl Signal {
 
 impl Wake for Signal {
     fn wake(self: Arc<Self>) {
-        // Where the thread is ending, nobody waits.
+        // This fails only if JavaScript's thread is ending, and then nothing waits for the chunks.
         self.0.call((), ThreadsafeFunctionCallMode::NonBlocking);
     }
 }

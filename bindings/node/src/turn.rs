@@ -1,4 +1,4 @@
-//! Turns of a conversation: what `lib/chat.ts` asks what comes next.
+//! Turns of a conversation: `lib/chat.ts` asks them what to do next.
 #![allow(missing_docs, reason = "`lib/chat.ts` documents what a program sees")]
 
 use mullama::{FinishReason, Message, ToolOutput, ToolRequest, Usage};

@@ -162,7 +162,7 @@ test('closing can wait for what runs', async () => {
   const model = await loadDemo();
   const pieces = collect(model.stream('Hello', { ...endless, maxTokens: 100 }));
   const whole = model.generate('Hello', { ...endless, maxTokens: 100 });
-  // The requests are on their way by the next turn of the event loop.
+  // The requests start by the next turn of the event loop.
   await new Promise((resolve) => setTimeout(resolve, 20));
   await model.close({ finish: true });
   assert.equal((await whole).finishReason, 'length');

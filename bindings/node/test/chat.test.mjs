@@ -1,4 +1,4 @@
-// Conversations, tools that are functions, and what goes wrong with them.
+// Conversations, tools that are functions, and their errors.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -100,7 +100,7 @@ describe('conversations', () => {
     const { execute, ...described } = weather();
     const tool = { type: 'function', function: described, execute };
     assert.equal((await start([tool]).send(question)).text, answer);
-    // A model that is asked directly calls nothing, and takes the same tools.
+    // `chat` runs no functions, but accepts the same tools.
     const messages = [{ role: 'user', content: question }];
     for (const tools of [[tool], [weather()]]) {
       const asked = await model.chat(messages, { tools, temperature: 0 });
@@ -355,7 +355,7 @@ describe(
     test('reasoning ends when its budget is spent', async () => {
       const plain = await load('chat-thinking');
       assert.equal(plain.capabilities.reasoning, true);
-      // The model is made to reason, without end.
+      // The template makes the model reason, without end.
       const [before, after] = plain.chatTemplate.split('{%- if enable_thinking');
       const rest = after.slice(after.indexOf('{%- endif %}') + '{%- endif %}'.length);
       await plain.close();

@@ -1,4 +1,4 @@
-// Vectors of texts and scores of documents.
+// Embeddings of texts and scores of documents.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -16,12 +16,12 @@ after(() => demo.close());
 
 const length = (vector) => Math.hypot(...vector);
 
-/** A model that is made on the spot. */
+/** The path of a model that the testkit creates. */
 function fixture(name) {
   return execFileSync(built('mullama-testkit'), ['path', name], { encoding: 'utf8' }).trim();
 }
 
-/** Calls `use` with such a model, and closes it. */
+/** Calls `use` with such a model and closes it afterwards. */
 async function using(name, use) {
   const model = await Model.load(fixture(name));
   try {

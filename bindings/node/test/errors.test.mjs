@@ -1,4 +1,4 @@
-// What is refused, and how it is said.
+// Rejected input, and the errors for it.
 
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
@@ -72,7 +72,7 @@ describe('a model file', () => {
     return file;
   }
 
-  /** The demo model with some of its header's bytes replaced. */
+  /** A copy of the demo model with some bytes of its header replaced. */
   function patched(name, offset, bytes) {
     const content = readFileSync(model.path);
     content.set(bytes, offset);
@@ -119,7 +119,7 @@ describe('a model file', () => {
     run('write', 'tiny', good);
     const broken = JSON.parse(run('broken', good, path.join(folder, 'broken')));
     assert.ok(broken.length > 10);
-    // In a process of its own, which tells how far it came if one of them ends it.
+    // In a separate process, whose output shows how far it got if one of the files crashes it.
     const program = `
       const { Model, MullamaError } = require('mullama');
       (async () => {
@@ -195,7 +195,7 @@ describe('arguments', () => {
       await assert.rejects(model.generate(text), invalid());
       await assert.rejects(async () => model.stream(text).next(), invalid());
       const messages = [{ role: 'user', content: text }];
-      // The template's own text is of whole characters.
+      // These calls reject invalid Unicode, and NUL is valid Unicode.
       if (!text.includes('\0')) {
         await assert.rejects(model.chat(messages), invalid(/messages\[0\]\.content/));
         await assert.rejects(model.generate('x', { stop: ['a', text] }), invalid(/`stop`: \[1\]/));
@@ -203,7 +203,7 @@ describe('arguments', () => {
         assert.throws(() => new Model(text), invalid());
       }
     }
-    // Whole ones pass.
+    // Complete characters are accepted.
     assert.equal(model.detokenize(model.tokenize('🙂 \u{10ffff}')), '🙂 \u{10ffff}');
   });
 

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 
-/** Runs a program to its end; gives its status and what it wrote. */
+/** Runs a program until it exits and returns its status and output. */
 export function finish(program, args, options) {
   return new Promise((resolve, reject) => {
     const child = spawn(program, args, options);

@@ -1,4 +1,4 @@
-// Loading, what a model tells of itself, tokens, generations and chats.
+// Loading, properties of a model, tokens, generations and chats.
 
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
@@ -294,7 +294,7 @@ describe('a model', () => {
     clearInterval(turn);
     assert.ok(timings.totalMs > 100, 'long enough to tell');
     assert.ok(gaps.length > 20, `${gaps.length} turns in ${timings.totalMs} ms`);
-    // A busy machine makes gaps of its own.
+    // A busy machine causes gaps, too.
     assert.ok(Math.max(...gaps) < timings.totalMs / 2, `a gap of ${Math.max(...gaps)} ms`);
   });
 });
@@ -323,7 +323,7 @@ describe('closing', () => {
     const stream = model.stream('Once upon a time', endless);
     await stream.next();
     await model.close();
-    // It may have been asked for and not begun.
+    // The request may have been sent but not started.
     assert.ok(['cancelled', 'CLOSED'].includes(await running));
     for await (const _ of stream);
     assert.equal(stream.completion.finishReason, 'cancelled');

@@ -1,4 +1,4 @@
-// The package: what it loads is its own, or its platform's package's.
+// The package loads only its own files and those of its platform's package.
 
 import assert from 'node:assert/strict';
 import { copyFileSync, existsSync, readFileSync, realpathSync } from 'node:fs';
@@ -11,11 +11,11 @@ import { gpu } from 'mullama';
 
 import { temporaryFolder } from './helpers.mjs';
 
-// Modules that the build tree has beside these are found too, where it is at hand.
+// Other modules in the build folder, if there is one, would be found as well.
 process.env.MULLAMA_BACKEND = 'cpu,rpc';
 const manifest = createRequire(import.meta.url).resolve('mullama/package.json');
 const scope = path.join(path.dirname(manifest), '../@mullama');
-// In the tree both are one.
+// In the source tree, both are the same folder.
 const folder = realpathSync(existsSync(scope) ? scope : path.dirname(manifest));
 
 test('backend modules come from the package of the platform', () => {

@@ -18,7 +18,7 @@ const file = readFileSync(path.join(repository, 'tests/docs/cat.png'));
 const address = `data:image/png;base64,${file.toString('base64')}`;
 
 const fixture = (name) => execFileSync(testkit, ['path', name], { encoding: 'utf8' }).trim();
-/** The file of a picture of one colour, 8 x 8 pixels of 24 bits. */
+/** A BMP file of one colour, with 8 x 8 pixels of 24 bits. */
 function bitmap(red, green, blue) {
   const head = Buffer.alloc(54);
   head.write('BM');

@@ -1,4 +1,4 @@
-// Plans of models that are somewhere else: only the header comes, and what is wrong with it is told.
+// Plans of remote models: only the header is downloaded, and its defects are reported.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -12,7 +12,7 @@ import { built, failure, temporaryFolder } from './helpers.mjs';
 const testkit = built('mullama-testkit');
 const device = { devices: '8GiB' };
 
-/** Serves bytes by their path, in ranges; or without, or with a length that is not true. */
+/** Serves files by path: in ranges, without ranges, or with a wrong length. */
 function answer(files, sent) {
   return (request, response) => {
     const data = files.get(request.url);

@@ -1,4 +1,4 @@
-// Worker threads, and how processes end.
+// Worker threads, and the exit of processes.
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -7,7 +7,7 @@ import { Worker } from 'node:worker_threads';
 import { finish } from './finish.mjs';
 import { loadDemo } from './helpers.mjs';
 
-/** A program of its own: what it may use, and its body. */
+/** A separate program: common declarations and a body. */
 const program = (body) => `
   const { parentPort } = require('node:worker_threads');
   const { Model } = require('mullama');
@@ -16,13 +16,13 @@ const program = (body) => `
   const france = [{ role: 'user', content: 'What is the capital of France?' }];
   (async () => { ${body} })();`;
 
-/** Runs a program in a process; gives its exit status and what it wrote. */
+/** Runs a program in a process and returns its exit status and output. */
 function run(body, ...flags) {
   const args = [...flags, '--eval', program(body)];
   return finish(process.execPath, args, { cwd: import.meta.dirname, timeout: 30_000 });
 }
 
-/** Runs a program in a thread. */
+/** Runs a program in a worker thread. */
 function worker(body) {
   return new Worker(program(body), { eval: true });
 }
@@ -74,7 +74,7 @@ describe('worker threads', () => {
       await message(thread);
       await thread.terminate();
     }
-    // The others are none the worse for it.
+    // Other threads are not affected.
     const model = await loadDemo();
     const answer = await model.chat([{ role: 'user', content: 'What is the capital of France?' }], {
       temperature: 0,

@@ -1,4 +1,4 @@
-// Models are pulled from a registry on loopback, and loaded with what the store keeps beside them.
+// Models are pulled from a registry on loopback and loaded with the settings stored with them.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -14,7 +14,7 @@ const program = built('mullama-test-registry');
 const demo = path.join(repository, 'models/demo/demo.gguf');
 const folder = temporaryFolder();
 
-/** Starts a registry, which the environment names from then on. */
+/** Starts a registry and sets the environment variables that select it. */
 async function serve(...options) {
   const registry = spawn(program, [path.join(folder, 'served'), ...options]);
   after(() => registry.kill());

@@ -1,4 +1,4 @@
-// Streams, and stopping: by leaving the loop, by `cancel`, by a signal.
+// Streams, and ending them: by leaving the loop, by `cancel`, by a signal.
 
 import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
@@ -29,7 +29,7 @@ describe('a stream', () => {
 
   test('comes piece by piece', async () => {
     const chunks = await collect(model.stream('Once upon a time', { ...endless, maxTokens: 500 }));
-    // Pieces that come within two milliseconds come together.
+    // Pieces that are generated within two milliseconds are delivered together.
     assert.ok(chunks.length >= 3);
   });
 
@@ -118,7 +118,7 @@ describe('a stream', () => {
     const chat = other.startChat(endless).stream('Hello!');
     await other.generate('x', { maxTokens: 1 });
     assert.equal(other.stats().running + other.stats().waiting, 0);
-    // What is asked is what was said at the call.
+    // The messages are those at the time of the call.
     const messages = [...france];
     const asked = other.streamChat(messages, { temperature: 0 });
     messages.pop();
@@ -136,14 +136,14 @@ describe('a stream', () => {
     const stream = model.stream('x', { topP: 2 });
     await assert.rejects(stream.next(), failure('INVALID_ARGUMENT', /topP/));
     assert.deepEqual(await stream.next(), { value: undefined, done: true });
-    // One that nobody reads is no unhandled rejection.
+    // An unread stream causes no unhandled rejection.
     model.stream('x', { topP: 2 });
     await new Promise((resolve) => setTimeout(resolve, 20));
   });
 });
 
 describe('leaving a stream', () => {
-  /** Waits until the model has nothing to do: all its sequences are free again. */
+  /** Waits until the model is idle: all its sequences are free again. */
   async function idle() {
     const { timings } = await model.generate('x', { maxTokens: 1 });
     assert.ok(timings.queueMs < 2000);
@@ -237,7 +237,7 @@ describe('leaving a loop over a stream that is still referenced', () => {
           await new Promise((resolve) => setTimeout(resolve, 5));
         }
         assert.equal(model.stats().running, 0);
-        // It has not just come to its end.
+        // It was stopped before its end.
         assert.ok(model.stats().completionTokens - before < endless.maxTokens);
         assert.deepEqual(await stream.next(), { value: undefined, done: true });
       });

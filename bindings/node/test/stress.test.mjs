@@ -1,4 +1,4 @@
-// Two hundred requests at once, of every kind, with cells for a few of them.
+// Two hundred concurrent requests of every kind, with KV cache cells for a few of them.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -19,7 +19,7 @@ const testkit = built('mullama-testkit');
 const skip = testkit ? false : 'mullama-testkit has not been built';
 const folder = temporaryFolder();
 
-/** Sets of adapters for the demo model, so weak that it knows its answers still. */
+/** Sets of adapters for the demo model, too weak to change its answers. */
 function adapters() {
   const files = ['1', '2'].map((seed) => {
     const file = path.join(folder, `${seed}.gguf`);
@@ -29,7 +29,7 @@ function adapters() {
   return [[], ...files];
 }
 
-/** What is asked, in no regular order. */
+/** The requests, in an irregular order. */
 function* requests(sets) {
   for (let index = 0; index < REQUESTS; index += 1) {
     const draw = (index * 7919) % REQUESTS;
@@ -61,7 +61,7 @@ function* requests(sets) {
   }
 }
 
-/** The tokens of an answer without company, where the model is sure of every one. */
+/** The tokens of an answer computed alone, if the model is sure of every token. */
 async function alone(model, { kind, asked, options }) {
   if (kind !== 'same') return undefined;
   const { tokens, logprobs } = await model.chat(asked, { ...options, logprobs: 2 });
@@ -116,6 +116,6 @@ test('two hundred requests over a small cache', { skip }, async (t) => {
     finished = stats.finished;
     held.push(process.memoryUsage().rss);
   }
-  // JavaScript's own heap comes and goes.
+  // JavaScript's own heap grows and shrinks.
   assert.ok(held[2] - held[1] < 32 << 20, `${held}`);
 });

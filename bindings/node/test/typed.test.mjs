@@ -1,4 +1,4 @@
-// Answers as values of types: Zod, and what else follows Standard Schema.
+// Typed answers: schemas of Zod, and others that follow Standard Schema.
 
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
@@ -7,7 +7,7 @@ import { after, before, describe, test } from 'node:test';
 
 import { failure, loadDemo, repository } from './helpers.mjs';
 
-// The tests run beside what is installed, which has no dependencies.
+// The tests run in the installation, which has no dependencies.
 const { z } = createRequire(path.join(repository, 'bindings/node/package.json'))('zod');
 
 const question = [{ role: 'user', content: 'Tell me about Paris.' }];
@@ -18,7 +18,7 @@ const City = z.object({
 });
 const greedy = { temperature: 0 };
 
-/** A schema of no library. */
+/** A schema without a library. */
 const standard = (validate, jsonSchema) => ({
   '~standard': { version: 1, vendor: 'test', validate, ...jsonSchema },
 });

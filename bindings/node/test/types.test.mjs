@@ -1,4 +1,4 @@
-// The declarations: as Rust has what they are generated from, and as a strict program uses them.
+// The declarations match the Rust code, and compile in a strict program.
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';

@@ -11,7 +11,7 @@ import { loadDemo, repository } from './helpers.mjs';
 const folder = path.join(repository, 'tests/vectors');
 let demo;
 
-/** The name of an option as JavaScript has it. */
+/** The name of an option in JavaScript. */
 function camel(name) {
   return name.replaceAll(/_[a-z]/g, (match) => match[1].toUpperCase());
 }
@@ -25,7 +25,7 @@ function nonEmpty(list) {
   return list;
 }
 
-/** Checks the error that a call of a case must end with. */
+/** Checks that a call fails with the error of its case. */
 async function refused(it, call) {
   let error;
   try {
@@ -39,7 +39,7 @@ async function refused(it, call) {
   if (it.hint) assert.ok(error.hint?.includes(camel(it.hint)), `${shown}: ${error.hint}`);
 }
 
-/** Answers all of the cases, as many at once as the model takes. */
+/** Answers all cases concurrently. */
 function answers(cases, ask) {
   return Promise.all(nonEmpty(cases).map(async (it) => ({ it, answer: await ask(it) })));
 }

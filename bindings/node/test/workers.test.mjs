@@ -1,4 +1,4 @@
-// Workers, which processes of this machine stand in for: those that serve, that are silent, and that lie.
+// Workers, as processes of this machine: correct ones, silent ones, and ones with false answers.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -13,12 +13,12 @@ import { built, failure, loadDemo } from './helpers.mjs';
 const command = built('mullama');
 const skip = !command && 'the command is not built';
 
-// A machine that does other things beside takes its time. A worker's silence is taken for longer: what ends by then
-// did not wait for it.
+// A long timeout, because the machine may be busy. The tests set a worker's timeout even longer: a call that ends
+// within this time did not wait for the worker.
 const patience = 120_000;
 const forEver = '3600';
 
-/** A port that nobody listens on. */
+/** A free port. */
 async function freePort() {
   const server = createServer();
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -27,7 +27,7 @@ async function freePort() {
   return port;
 }
 
-/** Whether somebody listens on a port. */
+/** Whether a process listens on a port. */
 function answers(port) {
   return new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1');
@@ -36,7 +36,7 @@ function answers(port) {
   });
 }
 
-/** A worker, until the test is over. */
+/** A worker that runs until the end of the test. */
 async function startWorker(t) {
   const port = await freePort();
   const flags = ['rpc-server', '--port', `${port}`, '--threads', '1', '--device', 'CPU'];
@@ -177,7 +177,7 @@ const good = {
   [memory]: numbers(1n << 30n, 1n << 31n),
 };
 
-/** The address of a worker that answers so, until the test is over. */
+/** The address of a fake worker with the given answers, which runs until the end of the test. */
 async function pretend(t, given) {
   const server = createServer((socket) => {
     let heard = Buffer.alloc(0);
