@@ -1,4 +1,4 @@
-//! Tells the extension module where the engine's libraries lie: in `lib`, beside it.
+//! Sets the library search path of the extension module to the folder `lib` beside it.
 
 use std::env;
 

@@ -1,7 +1,7 @@
-"""Builds the wheel from the repository: Cargo builds the workspace, and what it built is packed.
+"""Builds the wheel from the repository: Cargo builds the workspace, and its output is packed.
 
-There is no wheel from less than the repository, and no source distribution: what is published is
-wheels.
+A wheel can only be built from the complete repository, and there is no source distribution: only
+wheels are published.
 """
 
 import os
@@ -26,18 +26,18 @@ PACKAGE = Path(__file__).resolve().parent
 SOURCE = PACKAGE / "python"
 ROOT = PACKAGE.parents[1]
 
-# Names of programs, by what has them.
+# Required programs, by the names of the tools that contain them.
 TOOLS = {"Rust": "cargo", "CMake": "cmake", "a C++ compiler": os.environ.get("CXX", "c++")}
 
 
 def get_requires_for_build_wheel(*_arguments: Any, **_options: Any) -> list[str]:
-    """What staging takes; the first hook that is called, so that it says what else is missing."""
+    """The requirements of staging. This hook is called first, so it also reports missing tools."""
     if not (ROOT / "scripts" / "stage-engine.sh").is_file():
         raise SystemExit(
             f"{PACKAGE} is not in a clone of mullama's repository, from which alone it can be built"
         )
     for name, tool in TOOLS.items():
-        # On Windows compilers are not on the path.
+        # On Windows, compilers are not on the path.
         if os.name != "nt" and not shutil.which(tool):
             raise SystemExit(
                 f"building mullama from source needs {name}, and there is no `{tool}`: install it, "
@@ -50,7 +50,7 @@ get_requires_for_build_editable = get_requires_for_build_wheel
 
 
 def build_wheel(wheel_directory: str, *_arguments: Any, **_options: Any) -> str:
-    """The wheel's file name."""
+    """Builds a wheel and returns its file name."""
     from wheels import File
 
     _build()
@@ -63,7 +63,7 @@ def build_wheel(wheel_directory: str, *_arguments: Any, **_options: Any) -> str:
 
 
 def build_editable(wheel_directory: str, *_arguments: Any, **_options: Any) -> str:
-    """The file name of a wheel that leads to the source folder."""
+    """Builds a wheel that refers to the source folder and returns its file name."""
     from wheels import File
 
     _build()
@@ -71,7 +71,7 @@ def build_editable(wheel_directory: str, *_arguments: Any, **_options: Any) -> s
 
 
 def build_sdist(*_arguments: Any, **_options: Any) -> str:
-    """Refuses."""
+    """Fails: there is no source distribution."""
     raise SystemExit(
         "mullama has no source distribution: install a wheel (`pip install mullama`), or build one "
         "from a clone of the repository (`pip install ./bindings/python`)"
@@ -79,8 +79,8 @@ def build_sdist(*_arguments: Any, **_options: Any) -> str:
 
 
 def _build() -> None:
-    """Builds the workspace, and puts into the source folder what the package has of it."""
-    # As `make build` does, so that nothing is compiled again after that.
+    """Builds the workspace and copies the package's part of it to the source folder."""
+    # The same command as in `make build`, so that nothing is compiled twice.
     build = ["cargo", "build", "--release", "--features", "full"]
     subprocess.run(build, cwd=ROOT, check=True)
     module = f"../_native.{'pyd' if sys.platform == 'win32' else 'abi3.so'}"
@@ -110,5 +110,5 @@ def _pack(folder: str, files: "Files") -> str:
     return wheels.pack(Path(folder), metadata, f"cp{oldest}-abi3", files).name
 
 
-# What makes wheels of everything; in the repository alone.
+# The code that packs all wheels; only available in the repository.
 sys.path.insert(0, str(ROOT / "packages"))

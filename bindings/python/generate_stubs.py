@@ -1,12 +1,12 @@
-"""Writes what type checkers and readers see of the native module, from what it says of itself:
+"""Generates files for type checkers and readers from the native module's own metadata:
 
 - `_native.pyi`, from the types and the documentation comments of its Rust code,
-- `options.py`, from the core's tables of options; so is `src/signatures.rs`, which has their names
+- `options.py`, from the core's tables of options, and `src/signatures.rs`, which has their names
   for `inspect.signature`,
 - the classes of `errors.py`, their names in `__init__.py`, and the type in `_kinds.py`, from the
-  core's table of kinds of errors.
+  core's table of error kinds.
 
-Run it where the package is installed, after one of these has changed. `--check` compares instead.
+Run it with the installed package after one of these has changed. `--check` only compares.
 """
 
 import ast
@@ -33,10 +33,10 @@ MODULES = [
     "mullama._message",
 ]
 
-# What every object has.
+# Methods of every object, which are omitted.
 LEFT_OUT = {"__reduce__", "_restore", "__repr__", "__str__"}
 
-# What neither the module nor a table says of a class.
+# Members of classes that neither the module nor a table declares.
 EXTRA = {
     "Embeddings": "def __buffer__(self, flags: int, /) -> memoryview: ...",
     "NotFoundError": '''
@@ -49,7 +49,7 @@ def filename(self) -> str | None:
 ''',
 }
 
-# Of `errors.py` and `__init__.py`, what follows this line is written.
+# The part of `errors.py` and `__init__.py` after this line is generated.
 ERRORS_BEGIN = "# Written by `generate_stubs.py` from the core's kinds of errors; do not edit.\n"
 
 OPTIONS_HEAD = '''"""Keyword arguments of calls, for type checkers and as documentation.
@@ -112,7 +112,7 @@ OPTION_CLASSES = [
 
 
 def introspection():
-    """What PyO3 puts into the module's file for all that it declares: JSON objects, each after its
+    """The metadata that PyO3 embeds in the module's file: JSON objects, each preceded by its
     length."""
     content = Path(_native.__file__).read_bytes()
     for found in re.finditer(rb'(?s)(.{4})(?=\{")', content):
@@ -125,7 +125,7 @@ def introspection():
 
 
 class Names(ast.NodeTransformer):
-    """Shortens names that are written in full, and notes what is to be imported."""
+    """Replaces qualified names by simple ones, and collects the imports for them."""
 
     def __init__(self, known):
         self.known = {*known, *dir(builtins)}
@@ -158,7 +158,7 @@ class Stub:
             self.members.setdefault(item.get("parent", top), []).append(item)
 
     def text(self):
-        """All of it, not yet formatted."""
+        """The complete text, not yet formatted."""
         items = self.sorted(self.module, _native.__all__)
         body = [self.item(item) for item in items]
         return "\n".join(
@@ -171,7 +171,7 @@ class Stub:
         )
 
     def sorted(self, owner, names):
-        """Attributes by name, methods as in the Rust code, and last what Python itself calls."""
+        """Attributes by name, methods in the order of the Rust code, and special methods last."""
 
         def place(item):
             if "@property" in self.decorators(item):
@@ -182,7 +182,7 @@ class Stub:
         return sorted(self.members[owner["id"]], key=place)
 
     def item(self, item):
-        """Anything of the module."""
+        """An item of the module."""
         if item["type"] == "class":
             return self.cls(item)
         if item["type"] == "function":
@@ -205,13 +205,13 @@ class Stub:
     def function(self, item):
         """A function or a method."""
         name, decorators = item["name"], self.decorators(item)
-        # The class, if an object of it can be meant by `Self`.
+        # The class, if `Self` can refer to it.
         own = None if "@staticmethod" in decorators else item.get("parent")
         parameters = self.parameters(item["arguments"])
         returns = self.hint(item["returns"], own)
         doc = textwrap.indent(docstring(item["doc"], 8), "    ") if "doc" in item else "    ..."
         if name == "__getitem__" and " | " in returns:
-            # An index gives the first, a slice the second.
+            # An index returns the first type, a slice the second.
             self.names.imports.add(("typing", "overload"))
             _, _, hints = parameters[1].partition(": ")
             return "\n".join(
@@ -245,23 +245,23 @@ class Stub:
         ]
 
     def decorators(self, item):
-        """The decorators of a function or a class, each in its line."""
+        """The decorators of a function or a class, one per line."""
         return [f"@{self.hint(decorator)}" for decorator in item.get("decorators", [])]
 
     def hint(self, item, own=None):
-        """A type, with its names imported."""
+        """A type; its names are added to the imports."""
         tree = ast.parse(self.expression(item, own), mode="eval")
         return ast.unparse(self.names.visit(tree))
 
     def expression(self, item, own=None):
-        """An expression, with the names of modules written out."""
+        """An expression with qualified names."""
 
         def part(key):
             return self.expression(item[key], own)
 
         match item["type"]:
             case "constant":
-                # A hint of our own is a constant, too.
+                # The module's own hints are constants, too.
                 return str(item.get("value"))
             case "name":
                 return item["id"]
@@ -280,7 +280,7 @@ class Stub:
 
 def docstring(text, indent):
     """A docstring for this indentation, in lines of at most 100 characters."""
-    # What is before it is a signature with options, which the stub has in its own form.
+    # The text before it is a signature with options, which the stub has in another form.
     text = text.split("\n--\n\n")[-1].strip()
     text = f'"""{text}"""' if "\n\n" not in text else f'"""{text}\n\n"""'
     options = {"width": 100 - indent, "break_long_words": False, "break_on_hyphens": False}
@@ -339,7 +339,7 @@ def error_names():
 
 
 def written_by_hand(name):
-    """The part of a file that is written by hand."""
+    """The manually written part of a file."""
     return (PACKAGE / name).read_text(encoding="utf-8").split(ERRORS_BEGIN)[0] + ERRORS_BEGIN
 
 
@@ -377,7 +377,7 @@ ErrorKind: TypeAlias = Literal[{names}]
 
 
 def formatted(text, path):
-    """The text of a file as `make fmt` would leave it."""
+    """The text of a file, formatted as by `make fmt`."""
     for command in (["check", "--quiet", "--fix", "--select", "I"], ["format", "--quiet"]):
         command = [sys.executable, "-m", "ruff", *command, "--stdin-filename", path, "-"]
         done = subprocess.run(command, check=True, capture_output=True, text=True, input=text)

@@ -1,4 +1,4 @@
-//! What a loaded model is, and where it is: what `Model` and `AsyncModel` share.
+//! Properties and placement of a loaded model: the common base of `Model` and `AsyncModel`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

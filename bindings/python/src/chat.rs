@@ -1,4 +1,4 @@
-//! Messages and the calls of tools in them.
+//! Messages and their tool calls.
 
 use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;

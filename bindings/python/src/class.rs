@@ -10,12 +10,12 @@ use pyo3::types::PyDict;
 
 use crate::hints::{Dict, Nothing, Typed};
 
-/// Declares such a class: `#[eq]` where its objects compare as the core's do, else `#[pyclass]`, both with
-/// further options; and its fields, with their types in Python and their documentation. A field has the
-/// core's value of this name, or what the closure after it gives; [`Wrap`] converts it. `__repr__` shows all
-/// fields, or those that are named after `repr`, or the object's dict where none is. `methods` has what the
-/// class can do besides. With `#[pickle(R)]` its objects can be copied, pickled and written as JSON, where the
-/// core's value can be written and read with serde; `R` is what wraps it again.
+/// Declares a class of results. Its attribute is `#[eq]` if objects are compared like the core's values, else
+/// `#[pyclass]`; both accept further options of PyO3. Fields have a type in Python and documentation. The value
+/// of a field is the core's field of the same name, or the result of the closure after it, converted by
+/// [`Wrap`]. `__repr__` shows all fields, or those listed after `repr`, or the object's dict if that list is
+/// empty. `methods` contains further methods. `#[pickle(R)]` makes objects copyable, picklable and
+/// serialisable as JSON, which requires serde for the core's value; `R` is the class that wraps it again.
 macro_rules! class {
     (
         $(#[doc = $about:literal])+
@@ -66,7 +66,7 @@ macro_rules! class {
                     $crate::json::reduce(slf, &slf.get().0)
                 }
 
-                /// What `__reduce__` took apart.
+                /// Recreates an object from the arguments that `__reduce__` returned.
                 #[staticmethod]
                 fn _restore(fields: &Bound<'_, PyAny>) -> PyResult<$restored> {
                     $crate::json::restore::<$core>(fields).map($crate::class::Wrap::wrap)
@@ -85,7 +85,7 @@ macro_rules! class {
 
 pub(crate) use class;
 
-/// `Usage(prompt_tokens=3, ...)`: the class of an object, and these of its attributes or its dict.
+/// `Usage(prompt_tokens=3, ...)`: the class of an object, with the given attributes or its dict.
 pub fn repr<T>(object: &Bound<'_, T>, attributes: &[&str]) -> PyResult<String> {
     let object = object.as_any();
     let class = object.get_type().name()?;
@@ -99,7 +99,7 @@ pub fn repr<T>(object: &Bound<'_, T>, attributes: &[&str]) -> PyResult<String> {
     Ok(format!("{class}({})", attributes.join(", ")))
 }
 
-/// The dict of an object whose attributes are plain: these of them.
+/// A dict of the given attributes of an object, which must be plain values.
 pub fn dict<'py, T>(object: &Bound<'py, T>, attributes: &[&str]) -> PyResult<Typed<'py, Dict>> {
     let dict = PyDict::new(object.py());
     for name in attributes {
@@ -108,18 +108,19 @@ pub fn dict<'py, T>(object: &Bound<'py, T>, attributes: &[&str]) -> PyResult<Typ
     Ok(Typed::new(dict))
 }
 
-/// What a notebook shows of an object.
+/// The HTML that a notebook shows for an object.
 pub fn repr_html<T>(object: &Bound<'_, T>) -> PyResult<String> {
     let html = object.py().import("mullama._notebook")?.getattr("html")?;
     html.call1((object.as_any(),))?.extract()
 }
 
-/// What a closure gives of a value. (A closure that is called where it stands does not know its argument.)
+/// Returns the result of a closure for a value. (The argument type of a closure that is called directly
+/// cannot be inferred.)
 pub fn get<'a, C, T>(core: &'a C, get: impl FnOnce(&'a C) -> T) -> T {
     get(core)
 }
 
-/// What stands in Python for a value of the core.
+/// The type that represents a value of the core in Python.
 pub trait Wrap<C> {
     fn wrap(core: C) -> Self;
 }

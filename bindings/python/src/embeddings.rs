@@ -1,4 +1,4 @@
-//! Vectors of texts, and documents by their scores.
+//! Embeddings of texts, and documents ranked by score.
 
 use std::ffi::c_int;
 
@@ -14,7 +14,7 @@ use crate::hints::{Dict, List, Pooling, RankedIterator, Typed, Vector, VectorIte
 use crate::json::{self, Json};
 use crate::text::{PromptArgument, Text, class_name};
 
-/// Texts to embed: a `str`, a list of them, or tokens instead.
+/// Inputs to embed: a `str`, token ids, or a list of either.
 pub struct InputsArgument(pub Inputs);
 
 impl FromPyObject<'_, '_> for InputsArgument {
@@ -27,7 +27,7 @@ impl FromPyObject<'_, '_> for InputsArgument {
             return Ok(Self(value.extract::<Text>()?.0.into()));
         }
         let items = items(&value, "texts")?;
-        // A list of integers is one text.
+        // A list of integers is a single input.
         let is_token = |item: &Bound<'_, PyAny>| {
             !item.is_instance_of::<PyString>() && item.try_iter().is_err()
         };
@@ -56,7 +56,7 @@ impl FromPyObject<'_, '_> for TextsArgument {
     }
 }
 
-/// What is in a list, or any other iterable that has an order.
+/// The items of a list, or of any other ordered iterable.
 fn items<'py>(value: &Bound<'py, PyAny>, what: &str) -> PyResult<Vec<Bound<'py, PyAny>>> {
     let refused =
         || PyTypeError::new_err(format!("expected a list of {what}, not {}", class_name(value)));
@@ -77,7 +77,7 @@ pub enum Index<'py> {
     Items(Bound<'py, PySlice>),
 }
 
-/// What stands at an index, or a list of what stands in a slice.
+/// The item at an index, or the items of a slice.
 pub enum At<T> {
     Item(T),
     Items(Vec<T>),
@@ -99,7 +99,7 @@ impl<'py, T: IntoPyObject<'py>> IntoPyObject<'py> for At<T> {
 }
 
 impl Index<'_> {
-    /// Takes what is meant from a sequence of so many.
+    /// Returns the selected items of a sequence of the given length.
     fn of<T>(
         self,
         count: usize,
@@ -134,8 +134,8 @@ impl Index<'_> {
 #[pyclass(frozen, module = "mullama")]
 pub struct Embeddings {
     inner: mullama::Embeddings,
-    /// Rows and numbers in a row; bytes from a row to the next, and from a number to the next. Views of the
-    /// buffer refer to them.
+    /// Number of rows and of numbers in a row; in `strides`, the bytes from a row to the next and from a
+    /// number to the next. Views of the buffer point to them.
     shape: [isize; 2],
     strides: [isize; 2],
 }
@@ -212,7 +212,7 @@ impl Embeddings {
         Ok(Typed::new(Self::__getitem__(slf, every)?.into_pyobject(slf.py())?.try_iter()?))
     }
 
-    /// The buffer. It never changes, and stays where it is while there is the object.
+    /// Exports the buffer, which is immutable and does not move during the lifetime of the object.
     unsafe fn __getbuffer__(
         slf: &Bound<'_, Self>,
         view: *mut ffi::Py_buffer,
@@ -231,8 +231,8 @@ impl Embeddings {
         {
             return Err(PyBufferError::new_err("embeddings are stored row by row (C order)"));
         }
-        // SAFETY: Python gives a struct to fill. The view holds the object, which owns the numbers, the
-        // shape and the strides. Where bytes are asked for, they are what is filled in first.
+        // SAFETY: Python passes a struct to fill in. The view owns a reference to the object, which owns the
+        // numbers, the shape and the strides. Views of plain bytes need only what is filled in first.
         unsafe {
             let start = numbers.as_ptr().cast_mut().cast();
             if ffi::PyBuffer_FillInfo(view, slf.as_ptr(), start, bytes, 1, flags) != 0 {
@@ -262,7 +262,7 @@ impl Embeddings {
         (py.get_type::<Self>().getattr("_restore")?, parts).into_pyobject(py)
     }
 
-    /// What `__reduce__` took apart.
+    /// Recreates an object from the arguments that `__reduce__` returned.
     #[staticmethod]
     fn _restore(fields: &Bound<'_, PyAny>, numbers: &[u8]) -> PyResult<Self> {
         let numbers = numbers.as_chunks::<4>().0.iter().copied().map(f32::from_le_bytes);
@@ -277,7 +277,7 @@ impl Embeddings {
 }
 
 impl Embeddings {
-    /// A view of what a text has.
+    /// A view of the vectors of one text.
     fn text<'py>(slf: &Bound<'py, Self>, text: usize) -> PyResult<Typed<'py, Vector>> {
         let inner = &slf.get().inner;
         let (rows, width) = (inner.rows_of(text), inner.dimensions());

@@ -1,4 +1,4 @@
-//! The end of the process: what our own threads, and Python's daemon threads, do from then on.
+//! The end of the process: the behaviour of the library's threads and of Python's daemon threads.
 
 use std::sync::{OnceLock, PoisonError, RwLock};
 use std::thread::{self, ThreadId};
@@ -6,23 +6,23 @@ use std::thread::{self, ThreadId};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-/// Whether our own threads may still enter Python. Threads inside Python own a read guard of this
-/// lock.
+/// Whether the library's threads may still enter Python. Those inside Python own a read guard of
+/// this lock.
 static OPEN: RwLock<bool> = RwLock::new(true);
 
 /// The thread that shuts Python down.
 static ENDING: OnceLock<ThreadId> = OnceLock::new();
 
-/// Enters Python from a thread of our own, unless Python is shutting down.
+/// Enters Python from a thread of the library, unless Python is shutting down.
 pub fn with_python<T>(work: impl FnOnce(Python<'_>) -> T) -> Option<T> {
     let open = OPEN.read().unwrap_or_else(PoisonError::into_inner);
     open.then(|| Python::attach(work))
 }
 
-/// Whether this is the main interpreter. Others may end when Python has begun to: then who lets go of the
-/// GIL there waits for it for ever.
+/// Whether this is the main interpreter. Other interpreters may end after Python has started to shut down: a
+/// thread that releases their GIL then never acquires it again.
 pub fn is_main(_: Python<'_>) -> bool {
-    // SAFETY: there is an interpreter, as the token says.
+    // SAFETY: the token proves that there is an interpreter.
     unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) == 0 }
 }
 
@@ -30,7 +30,7 @@ pub fn is_main(_: Python<'_>) -> bool {
 /// entering Python.
 #[pyfunction(name = "_shut_down")]
 pub fn shut_down(py: Python<'_>) {
-    // The end of another interpreter is not that of Python.
+    // Python continues when another interpreter ends.
     if !is_main(py) {
         return;
     }

@@ -6,8 +6,8 @@ use pyo3::types::PyDict;
 
 use crate::ending::keep_if_ending;
 
-/// An error that becomes a Python exception only when it reaches Python: our own threads do not
-/// create Python objects.
+/// An error that becomes a Python exception only when it reaches Python: the library's threads do
+/// not create Python objects.
 pub enum Failure {
     /// An error of the core.
     Core(Error),

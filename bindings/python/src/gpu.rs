@@ -50,7 +50,7 @@ class! {
     }
 }
 
-/// Declares functions that ask the core's of the same name; drivers take their time.
+/// Declares functions that call those of the core without the GIL, since drivers are slow.
 macro_rules! functions {
     ($( $(#[$doc:meta])+ $name:ident($($argument:ident: $type:ty)?) -> $result:ty; )+) => { $(
         $(#[$doc])+

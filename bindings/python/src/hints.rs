@@ -1,4 +1,4 @@
-//! Types as the stubs write them, where they do not follow from Rust's.
+//! Types in the stubs that cannot be derived from Rust types.
 //!
 //! A hint is a Python expression. Names that it does not write in full (`typing_extensions.Buffer`) are those
 //! of this module's classes, of `collections.abc`, `os`, `typing`, `mullama.options`, `mullama._chat` and
@@ -57,7 +57,7 @@ hints! {
     VectorIterator = "Iterator[memoryview[float]]";
 }
 
-/// A Python object with a hint of what it is.
+/// A Python object with a hint of its type.
 pub struct Typed<'py, H>(Bound<'py, PyAny>, PhantomData<H>);
 
 impl<'py, H> Typed<'py, H> {
@@ -92,7 +92,7 @@ impl<'py, H: Hint> IntoPyObject<'py> for Typed<'py, H> {
     }
 }
 
-/// Python's None, as the result of what gives nothing: a coroutine would make an empty tuple of `()`.
+/// Python's None, as the result of functions without one: a coroutine would convert `()` to an empty tuple.
 pub struct Nothing;
 
 impl<'py> IntoPyObject<'py> for Nothing {

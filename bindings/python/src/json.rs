@@ -18,12 +18,12 @@ use crate::errors::raise;
 use crate::hints::{Hint, hint};
 use crate::text::{Text, class_name};
 
-/// A value of the core that is plain Python: dicts, lists, strings and numbers, as the hint has them.
+/// A value of the core as plain Python values: dicts, lists, strings and numbers, with the hint as its type.
 pub struct Json<H>(serde_json::Result<String>, PhantomData<H>);
 
 impl<C: Serialize, H> Wrap<C> for Json<H> {
     fn wrap(core: C) -> Self {
-        // By way of text, which has the shortest digits of an `f32`: 0.8, not 0.800000011920929.
+        // Converted via text, which has the shortest digits of an `f32`: 0.8, not 0.800000011920929.
         Self(serde_json::to_string(&core), PhantomData)
     }
 }
@@ -41,12 +41,12 @@ impl<'py, H: Hint> IntoPyObject<'py> for Json<H> {
     }
 }
 
-/// A value of the core as plain Python, each of its numbers to the last bit.
+/// A value of the core as plain Python values, with exact numbers.
 pub fn to_python<'py>(py: Python<'py>, core: &impl Serialize) -> PyResult<Bound<'py, PyAny>> {
     plain(py, &serde_json::to_value(core).map_err(internal)?)
 }
 
-/// What `_restore` of an object's class makes the same of.
+/// The result of `__reduce__` for an object: `_restore` of its class creates an equal one from it.
 pub fn reduce<'py, T>(
     object: &Bound<'py, T>,
     core: &impl Serialize,
@@ -55,7 +55,7 @@ pub fn reduce<'py, T>(
     (restore, (to_python(object.py(), core)?,)).into_pyobject(object.py())
 }
 
-/// The value of the core that [`reduce`] took apart.
+/// Recreates a value of the core from the output of [`reduce`].
 pub fn restore<C: DeserializeOwned>(fields: &Bound<'_, PyAny>) -> PyResult<C> {
     let fields = from_python(fields, "fields")?;
     serde_json::from_value(fields).map_err(|error| PyValueError::new_err(error.to_string()))
@@ -64,7 +64,7 @@ pub fn restore<C: DeserializeOwned>(fields: &Bound<'_, PyAny>) -> PyResult<C> {
 /// Lists and dicts can contain themselves; no meaningful value is nested this deeply.
 const MAX_DEPTH: usize = 100;
 
-/// The value of an option or argument as JSON; `name` is named where it cannot be.
+/// The value of an option or argument as JSON. Errors contain its `name`.
 pub fn from_python(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Value> {
     convert(value, name, 0)
 }
@@ -100,7 +100,7 @@ fn convert(value: &Bound<'_, PyAny>, name: &str, depth: usize) -> PyResult<Value
     if value.hasattr("__fspath__")? {
         return convert(&value.call_method0("__fspath__")?, name, depth + 1);
     }
-    // Objects of Pydantic, which clients of servers have for messages; dataclasses.
+    // Pydantic objects, which server clients use for messages, and dataclasses.
     if !value.is_instance_of::<PyType>() {
         if value.hasattr("model_dump")? {
             return item(value.call_method0("model_dump"));
@@ -109,11 +109,11 @@ fn convert(value: &Bound<'_, PyAny>, name: &str, depth: usize) -> PyResult<Value
             return item(value.py().import("dataclasses")?.call_method1("asdict", (value,)));
         }
     }
-    // Scalars and arrays of NumPy and its like.
+    // Scalars and arrays of NumPy and similar libraries.
     if let Ok(plain) = value.call_method0("tolist") {
         return item(Ok(plain));
     }
-    // What `dict` takes for a mapping: a message, for one.
+    // Anything that `dict` accepts as a mapping, such as a message.
     if value.hasattr("keys")?
         && let Ok(dict) = value.py().get_type::<PyDict>().call1((value,))
     {
@@ -122,7 +122,7 @@ fn convert(value: &Bound<'_, PyAny>, name: &str, depth: usize) -> PyResult<Value
     number(value, name)
 }
 
-/// A number: an `int` or a `float`, or what has `__index__` or `__float__`.
+/// A number: an `int`, a `float`, or an object with `__index__` or `__float__`.
 fn number(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Value> {
     let problem = |what: String| raise(Error::option(name, what));
     if let Ok(number) = value.extract::<i64>() {
@@ -142,7 +142,7 @@ fn number(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Value> {
     finite.map(Value::Number).ok_or_else(|| problem(format!("{value} is not a finite number")))
 }
 
-/// JSON's keys are texts; Python's that are integers (token ids) become such.
+/// Converts a key to text, since JSON has no other keys: a string, or an integer (a token id).
 fn text_of_key(key: &Bound<'_, PyAny>, name: &str) -> PyResult<String> {
     if key.is_instance_of::<PyString>() {
         return Ok(key.extract::<Text>()?.0);
@@ -156,7 +156,7 @@ fn text_of_key(key: &Bound<'_, PyAny>, name: &str) -> PyResult<String> {
     Err(raise(Error::option(name, problem)))
 }
 
-/// A JSON value as plain Python.
+/// A JSON value as plain Python values.
 fn plain<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
     match value {
         Value::Null => Ok(py.None().into_bound(py)),

@@ -474,7 +474,7 @@ methods! {
             let progress = Loading::new(Progress::callback(py, progress)?);
             let token = progress.cancel_token();
             Self::run(py, "load", async move {
-                // Loading that nobody awaits any more goes no further.
+                // If the coroutine is dropped, loading is cancelled.
                 let _abandon = token.drop_guard();
                 on_thread(move || load(source.0, with_defaults(options), progress)).await.map(Loaded)
             })
@@ -495,12 +495,12 @@ methods! {
     }
 }
 
-/// The core's model behind one of Python's.
+/// The core's model of a Python object.
 fn core<M: CallStyle>(model: &Bound<'_, M>) -> Result<mullama::Model> {
     Ok(model.as_super().get().0.get()?.clone())
 }
 
-/// Loads a model, which takes a while.
+/// Loads a model; blocks for a long time.
 fn load(
     source: PathBuf,
     (model, context): (ModelParams, ContextParams),
@@ -514,7 +514,7 @@ fn load(
     }
 }
 
-/// A loaded model that is still to become a Python object.
+/// A loaded model that has not become a Python object yet.
 struct Loaded(mullama::Model);
 
 impl<'py> IntoPyObject<'py> for Loaded {
@@ -529,7 +529,7 @@ impl<'py> IntoPyObject<'py> for Loaded {
     }
 }
 
-/// What makes an object of a class of models.
+/// The initialiser of an object of a class of models.
 fn initializer<M: CallStyle>(model: mullama::Model, object: M) -> PyClassInitializer<M> {
     PyClassInitializer::from(BaseModel(Owned::new(model))).add_subclass(object)
 }

@@ -17,7 +17,7 @@ use crate::text::Text;
 
 /// Options that keyword arguments set.
 pub trait Keywords: Default {
-    /// Whether there are tools among them, which may be functions, and a type that the answer is to be of.
+    /// Whether they include tools, which may be functions, and a type as the format of the answer.
     const OF_CHATS: bool = false;
 
     fn sets(&mut self) -> Vec<&mut dyn OptionSet>;
@@ -76,7 +76,7 @@ impl Keywords for (ModelParams, ContextParams) {
     }
 }
 
-/// The `**options` of a call, where there are any.
+/// The `**options` of a call.
 pub struct Options<T>(T);
 
 impl<T: Keywords> FromPyObject<'_, '_> for Options<T> {
@@ -103,7 +103,7 @@ impl<T: Keywords> FromPyObject<'_, '_> for Options<T> {
     }
 }
 
-/// The options of a call: those that were given, and defaults.
+/// The options of a call; defaults if none were passed.
 pub fn with_defaults<T: Default>(options: Option<Options<T>>) -> T {
     options.map(|options| options.0).unwrap_or_default()
 }
@@ -121,7 +121,7 @@ impl FromPyObject<'_, '_> for LoraArgument {
     }
 }
 
-/// Replaces tools that are functions by what describes them.
+/// Replaces tools that are functions by their definitions.
 fn describe_tools(keywords: Bound<'_, PyDict>) -> PyResult<Bound<'_, PyDict>> {
     let Some(tools) = keywords.get_item("tools")?.filter(|tools| !tools.is_none()) else {
         return Ok(keywords);
@@ -132,7 +132,8 @@ fn describe_tools(keywords: Bound<'_, PyDict>) -> PyResult<Bound<'_, PyDict>> {
     Ok(keywords)
 }
 
-/// Replaces a type that the answer is to be of by its schema; gives what reads an answer as a value of it.
+/// Replaces a type as `response_format` by its schema, and returns the function that parses an answer into a
+/// value of it.
 fn describe_type(keywords: Bound<'_, PyDict>) -> PyResult<(Bound<'_, PyDict>, Option<Py<PyAny>>)> {
     const NAME: &str = "response_format";
     let is_type = |given: &Bound<'_, PyAny>| {
@@ -160,7 +161,7 @@ fn convert(keywords: &Bound<'_, PyDict>) -> PyResult<(Map<String, Value>, Option
     let mut unusable = None;
     for (name, value) in keywords {
         let Text(name) = name.extract()?;
-        // That there is no such option is the better thing to say of a value that cannot be used.
+        // An error for an unknown option takes precedence over one for its unusable value.
         let value = json::from_python(&value, &name).unwrap_or_else(|error| {
             unusable.get_or_insert(error);
             Value::Null

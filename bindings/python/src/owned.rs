@@ -10,9 +10,10 @@ use crate::ending::is_main;
 
 /// A model or a stream. Dropping it may wait for the engine.
 pub struct Owned<T: Send> {
-    /// Empty only while it is dropped.
+    /// `None` only while it is being dropped.
     value: Option<T>,
-    /// A forked process has a copy of the memory, but not the engine's threads.
+    /// Id of the process that created it. A forked process has a copy of the memory, but not the
+    /// engine's threads.
     process: u32,
 }
 
@@ -21,7 +22,7 @@ impl<T: Send> Owned<T> {
         Self { value: Some(value), process: process::id() }
     }
 
-    /// The value, for what needs the engine.
+    /// The value, for uses that need the engine. Fails in a forked process.
     pub fn get(&self) -> Result<&T> {
         if self.process == process::id() {
             return Ok(self.peek());
@@ -32,7 +33,7 @@ impl<T: Send> Owned<T> {
             .with_hint("load a model in this process, or start processes by the method `spawn`"))
     }
 
-    /// The value, for what can be asked anywhere.
+    /// The value, for uses that do not need the engine.
     pub fn peek(&self) -> &T {
         self.value.as_ref().expect("it is there until it is dropped")
     }
@@ -42,11 +43,11 @@ impl<T: Send> Drop for Owned<T> {
     fn drop(&mut self) {
         let value = self.value.take();
         if self.process != process::id() {
-            // There is nobody here to wait for.
+            // The engine's threads do not exist in this process.
             std::mem::forget(value);
             return;
         }
-        // Where there is no interpreter any more, the closure is dropped, and the value with it.
+        // If the interpreter has ended, the closure and with it the value are dropped.
         Python::try_attach(move |py| {
             if is_main(py) {
                 py.detach(move || drop(value));

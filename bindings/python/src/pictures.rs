@@ -11,7 +11,7 @@ use pyo3::types::{
 use crate::errors::raise;
 use crate::json;
 
-/// Messages, in which what Python has pictures as is a part with an address.
+/// Messages in which Python's forms of pictures are replaced by parts with a `data:` URL.
 pub fn with_addresses<'py>(messages: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     if !messages.is_instance_of::<PyList>() && !messages.is_instance_of::<PyTuple>() {
         return Ok(messages.clone());
@@ -23,7 +23,7 @@ pub fn with_addresses<'py>(messages: &Bound<'py, PyAny>) -> PyResult<Bound<'py, 
     Ok(list.into_any())
 }
 
-/// A message, as above.
+/// The same for one message.
 pub fn message_of<'py>(message: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let Ok(mapping) = message.cast::<PyMapping>() else { return Ok(message.clone()) };
     let Ok(content) = mapping.get_item("content") else { return Ok(message.clone()) };
@@ -37,7 +37,7 @@ pub fn message_of<'py>(message: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny
     with(mapping, "content", parts.as_any())
 }
 
-/// A part of a message: a picture, or one that has a picture.
+/// The same for a part of a message, which is a picture or contains one.
 fn part_of<'py>(part: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     if let Some(picture) = picture_of(part)? {
         return json::to_python(part.py(), &picture);
@@ -53,7 +53,7 @@ fn part_of<'py>(part: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     }
 }
 
-/// A copy with another value.
+/// A copy of a mapping with one value replaced.
 fn with<'py>(
     mapping: &Bound<'py, PyMapping>,
     key: &str,
@@ -65,7 +65,7 @@ fn with<'py>(
     Ok(copy.into_any())
 }
 
-/// The part for a picture: the bytes of a file, a path, an image of Pillow, an array of pixels.
+/// The part for a picture: the bytes of a file, a path, a Pillow image, or an array of pixels.
 fn picture_of(value: &Bound<'_, PyAny>) -> PyResult<Option<ContentPart>> {
     if value.is_instance_of::<PyString>() || value.is_instance_of::<PyDict>() {
         return Ok(None);
@@ -81,7 +81,7 @@ fn picture_of(value: &Bound<'_, PyAny>) -> PyResult<Option<ContentPart>> {
         return ContentPart::image_file(value.extract::<PathBuf>()?).map(Some).map_err(raise);
     }
     if value.hasattr("__array_interface__")? && value.hasattr("tobytes")? {
-        // Pillow has an interface of arrays too, and other modes than RGB.
+        // Pillow images have an array interface, too, but may have modes other than RGB.
         let value = if value.hasattr("convert")? {
             &value.call_method1("convert", ("RGBA",))?
         } else {
@@ -92,7 +92,7 @@ fn picture_of(value: &Bound<'_, PyAny>) -> PyResult<Option<ContentPart>> {
     Ok(None)
 }
 
-/// An array of pixels: height, width and three or four channels (none for shades of grey), of 8 bits each.
+/// An array of pixels with 8 bits per channel, of shape (height, width, 3 or 4), or (height, width) for greyscale.
 fn array(value: &Bound<'_, PyAny>) -> PyResult<ContentPart> {
     let interface = value.getattr("__array_interface__")?;
     let shape: Vec<usize> = interface.get_item("shape")?.extract()?;

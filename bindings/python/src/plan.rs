@@ -1,4 +1,4 @@
-//! `plan`, and what it gives.
+//! `plan` and its results.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::json::{self, Json};
 use crate::options;
 use crate::text::Source;
 
-/// What to plan: a path or a name, or a mapping with the fields of a shape.
+/// The source of a plan: a path, a name, or a mapping with the fields of a shape.
 pub struct SourceArgument(PlanSource);
 
 impl FromPyObject<'_, '_> for SourceArgument {

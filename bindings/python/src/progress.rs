@@ -14,9 +14,9 @@ use crate::ending::with_python;
 use crate::text::class_name;
 use crate::wait::SIGNAL_INTERVAL;
 
-/// What progress is of: the class of what a function is called with.
+/// The argument of a progress callback.
 pub trait Step: for<'py> IntoPyObject<'py> {
-    /// What makes a progress bar: a function of `mullama._progress`.
+    /// The function of `mullama._progress` that creates a progress bar.
     const BAR: &'static str;
 }
 
@@ -24,7 +24,7 @@ impl Step for f32 {
     const BAR: &'static str = "loading_bar";
 }
 
-/// The argument `progress`: a function that is called with a `T`, or whether there is a bar.
+/// The argument `progress`: a function that is called with a `T`, or whether to show a bar.
 pub enum Progress<T> {
     Function(Callback<T>),
     Bar(bool),
@@ -58,7 +58,7 @@ impl<'py, T: IntoPyObject<'py>> FromPyObject<'_, 'py> for Progress<T> {
 }
 
 impl<T: Step> Progress<T> {
-    /// What is to be called; in notebooks that is a bar where nothing is said.
+    /// The callback for an argument. Without one, notebooks get a bar.
     pub fn callback(py: Python<'_>, given: Option<Self>) -> PyResult<Option<Callback<T>>> {
         let (is_wanted, is_delayed) = match given {
             Some(Self::Function(callback)) => return Ok(Some(callback)),
@@ -88,7 +88,7 @@ pub struct Loading {
     /// The exception of the function or of a signal handler.
     pub raised: Option<PyErr>,
     heard: Instant,
-    /// Where the result of loading is no longer wanted.
+    /// Cancelled when the result of loading is no longer needed.
     abandoned: CancelToken,
 }
 
@@ -116,7 +116,7 @@ impl Loading {
             py.check_signals()?;
             self.callback.as_ref().map_or(Ok(true), |callback| callback.tell(py, fraction))
         });
-        // Where Python is shutting down there is nobody to tell.
+        // While Python is shutting down, the function is not called.
         go_on.unwrap_or(Ok(true)).unwrap_or_else(|error| {
             self.raised = Some(error);
             false

@@ -70,8 +70,7 @@ class! {
     }
 }
 
-/// Pulls a model, on a thread of its own, which is also the one that `progress` is called on. Dropping the
-/// future cancels it.
+/// Pulls a model on a separate thread, which also calls `progress`. Dropping the future cancels the pull.
 pub async fn pull(
     name: Text,
     progress: Option<Callback<PullProgress>>,
@@ -90,7 +89,7 @@ pub async fn pull(
             options = options.with_progress(move |progress| {
                 match with_python(|py| callback.tell(py, PullProgress(progress.clone()))) {
                     Some(Ok(true)) => return,
-                    // Where Python is shutting down there is nobody to tell.
+                    // The function has returned False, or Python is shutting down.
                     Some(Ok(false)) | None => {}
                     Some(Err(error)) => {
                         raised.get_or_insert(error);

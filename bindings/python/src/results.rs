@@ -1,4 +1,4 @@
-//! What a generation gives.
+//! Results of generations.
 
 use std::borrow::Cow;
 
@@ -174,7 +174,7 @@ class! {
     }
 }
 
-/// A [`ChatCompletion`] that is still to become a Python object.
+/// A [`ChatCompletion`] that has not become a Python object yet.
 pub struct Answer(mullama::ChatCompletion);
 
 impl Wrap<mullama::ChatCompletion> for Answer {

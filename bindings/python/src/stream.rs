@@ -1,4 +1,4 @@
-//! Answers while they are being generated: iterators and asynchronous iterators of their pieces.
+//! Streamed answers: iterators and asynchronous iterators of chunks.
 
 use std::sync::{Arc, OnceLock};
 
@@ -28,11 +28,11 @@ trait Source: Send + Sized + 'static {
 }
 
 enum State<S: Source> {
-    /// Being started, on another thread.
+    /// Being started on another thread.
     Starting(JoinHandle<Result<S>>),
     Running {
         stream: S,
-        /// A chunk that has arrived and has not been taken yet.
+        /// A chunk that has arrived but has not been taken yet.
         here: Option<Result<S::Chunk>>,
     },
     Over,
@@ -51,7 +51,7 @@ impl<S: Source> Reader<S> {
         Self::with(State::Running { stream, here: None }, cancel)
     }
 
-    /// A stream that starts now, without the caller waiting for it.
+    /// Starts a stream in the background.
     fn starting(open: impl Future<Output = Result<S>> + Send + 'static) -> Result<Self> {
         let cancel = CancelToken::new();
         let early = cancel.clone();
@@ -74,13 +74,13 @@ impl<S: Source> Reader<S> {
         self.take(&mut state)
     }
 
-    /// Waits until [`Self::poll`] has something to give. Takes nothing, so that nothing is lost
-    /// where the wait is cancelled.
+    /// Waits until [`Self::poll`] can return something. Takes no chunk, so that none is lost if the
+    /// wait is cancelled.
     async fn wait(&self) -> Result<()> {
         self.state.lock().await.arrive().await
     }
 
-    /// The next chunk, or the end, if it is there already.
+    /// The next chunk, or the end of the stream, if available without waiting.
     fn poll(&self) -> Option<Result<Option<S::Chunk>>> {
         let mut state = self.state.try_lock().ok()?;
         match &mut *state {
@@ -102,7 +102,7 @@ impl<S: Source> Reader<S> {
         chunk.transpose()
     }
 
-    /// Cancels and frees.
+    /// Cancels the generation and frees the stream.
     async fn close(&self) {
         self.cancel.cancel();
         *self.state.lock().await = State::Over;
@@ -110,7 +110,7 @@ impl<S: Source> Reader<S> {
 }
 
 impl<S: Source> State<S> {
-    /// Waits until there is a chunk to take, or none to come.
+    /// Waits until a chunk has arrived or the stream is over.
     async fn arrive(&mut self) -> Result<()> {
         if let State::Starting(started) = self {
             let started = started.await;
@@ -129,7 +129,7 @@ impl<S: Source> State<S> {
     }
 }
 
-/// A stream of Python's, over one of the core's.
+/// A class of streams in Python, on top of a stream of the core.
 pub trait Opened<S>: Sized {
     fn open(
         py: Python<'_>,
@@ -222,7 +222,7 @@ macro_rules! streams {
         }
 
         $(#[doc = $async_doc])+
-        // `mullama._async` notes the task that reads it, and refers to it weakly.
+        // `mullama._async` stores the task that reads it in an attribute, and refers to it weakly.
         #[pyclass(frozen, dict, weakref, module = "mullama")]
         pub struct $async_name(Owned<Arc<Reader<$source>>>);
 

@@ -36,8 +36,8 @@ fn not_unicode(value: Borrowed<'_, '_, PyAny>, error: PyErr) -> PyErr {
     raise(Error::new(ErrorKind::InvalidArgument, message))
 }
 
-/// More than any context has room for: a longer iterable is a mistake, such as `range(10**9)` or an
-/// infinite iterator.
+/// More tokens than fit in any context: a longer iterable is a mistake, such as `range(10**9)` or
+/// an infinite iterator.
 const MAX_TOKENS: usize = 1 << 24;
 
 /// A list of token ids, or any other iterable of integers.
@@ -49,7 +49,7 @@ impl FromPyObject<'_, '_> for Tokens {
     const INPUT_TYPE: PyStaticExpr = hint("Iterable[int]");
 
     fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
-        // These iterate, and what comes out is no sequence of tokens.
+        // These are iterable, but not over tokens.
         let misleading = value.is_instance_of::<PyString>()
             || value.is_instance_of::<PyBytes>()
             || value.is_instance_of::<PyByteArray>()
@@ -89,7 +89,7 @@ fn token_id(value: &Bound<'_, PyAny>) -> PyResult<Token> {
         return Err(not_an_integer());
     }
     let wide = value.extract::<i64>().or_else(|error| {
-        // What is too large for 64 bits is an integer all the same.
+        // An integer that does not fit in 64 bits is still an integer.
         if error.is_instance_of::<PyTypeError>(value.py()) {
             Err(not_an_integer())
         } else {
@@ -119,7 +119,7 @@ impl FromPyObject<'_, '_> for PromptArgument {
     }
 }
 
-/// Where a model comes from: what Python takes for a path.
+/// The source of a model: anything that Python accepts as a path.
 pub struct Source(pub PathBuf);
 
 impl FromPyObject<'_, '_> for Source {
@@ -133,7 +133,7 @@ impl FromPyObject<'_, '_> for Source {
     }
 }
 
-/// A state that was saved: bytes, or the path of a file.
+/// A saved state: bytes, or the path of a file.
 pub enum StateArgument {
     Bytes(Vec<u8>),
     File(PathBuf),
@@ -159,7 +159,7 @@ impl FromPyObject<'_, '_> for StateArgument {
             return value.extract::<Source>().map(|path| Self::File(path.0));
         }
         let py = value.py();
-        // Whatever has bytes: `bytes`, `bytearray`, a `memoryview`, what `mmap` gives.
+        // Anything with the buffer protocol: `bytes`, `bytearray`, a `memoryview`, an `mmap`.
         let bytes = py.get_type::<PyMemoryView>().call1((value,)).map_err(|_| {
             let shown = class_name(&value);
             PyTypeError::new_err(format!("a state is bytes or a path, not {shown}"))

@@ -1,4 +1,4 @@
-//! Turns of a conversation: what `mullama._chat` asks what comes next.
+//! Turns of a conversation: `mullama._chat` asks them what to do next.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -62,7 +62,7 @@ impl Turn {
             }
             match json::from_python(&value, "result") {
                 Ok(value) => ToolOutput::value(&value),
-                // Not a number, or nested without end.
+                // Contains NaN, or is nested infinitely.
                 Err(error) => ToolOutput::error(error.value(value.py())),
             }
         };
@@ -88,8 +88,8 @@ impl Turn {
     }
 }
 
-/// Starts a conversation of a class of `mullama._chat` with a model. The options of all its answers are
-/// checked now rather than when it is asked.
+/// Starts a conversation with a model; `C` names its class in `mullama._chat`. Invalid options are reported
+/// now rather than at the first message.
 pub fn start_chat<'py, C: Hint>(
     model: &Bound<'py, PyAny>,
     system: Option<Text>,

@@ -1,10 +1,9 @@
-//! Waiting for the core, in Python's two ways: on a thread that has released the GIL, and in a
-//! coroutine.
+//! The two ways to wait for the core: on a thread that has released the GIL, and in a coroutine.
 //!
-//! A coroutine's work runs on threads of our own runtime. They enter Python only to notify the
-//! event loop that there is a result; results and errors become Python objects on the event loop's
-//! thread. Once Python starts to shut down they no longer enter it: a thread inside Python would
-//! then crash the process.
+//! A coroutine's work runs on the threads of a separate runtime. They enter Python only to notify
+//! the event loop of a result; results and errors become Python objects on the event loop's thread.
+//! They no longer enter Python once it starts to shut down: a thread inside Python would then crash
+//! the process.
 
 use std::marker::PhantomData;
 use std::pin::{Pin, pin};
@@ -45,7 +44,7 @@ where
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut future = pin!(future);
     loop {
-        // First of all: `list(stream)` runs no Python between one chunk and the next.
+        // Checked first, because `list(stream)` runs no Python code between chunks.
         py.check_signals()?;
         let polled = py.detach(|| {
             let until = Instant::now() + SIGNAL_INTERVAL;
@@ -66,18 +65,18 @@ where
     }
 }
 
-/// Work on a separate thread. It continues even if its future is dropped.
+/// Runs work on a separate thread. It continues even if the future is dropped.
 pub async fn on_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     let runtime = runtime()?;
-    // Without a thread for it, tokio would leave the work undone.
+    // If no thread can be created, tokio would never run the work.
     check_threads(1)?;
     let done = runtime.spawn_blocking(work).await;
     done.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?
 }
 
-/// What becomes a Python object on the thread that has waited for it.
+/// A result that becomes a Python object on the thread that has waited for it.
 pub trait Outcome: for<'any> IntoPyObject<'any> + Send + 'static {}
 
 impl<T: for<'any> IntoPyObject<'any> + Send + 'static> Outcome for T {}
@@ -158,7 +157,7 @@ impl Task {
         let running = runtime.spawn(async move {
             let finished = work.await;
             *lock(&finish) = Some(finished);
-            // An event loop that has been closed has nobody who waits.
+            // This fails if the event loop has been closed, and then nothing waits for the result.
             with_python(|py| wake.call0(py).is_ok());
         });
         let _ = self.running.set(running.abort_handle());
@@ -186,7 +185,7 @@ pub fn runtime() -> Result<&'static Runtime, Error> {
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime);
     }
-    // tokio panics where it gets none.
+    // tokio panics if it cannot create a thread.
     check_threads(THREADS)?;
     let runtime = Builder::new_multi_thread()
         .worker_threads(THREADS)

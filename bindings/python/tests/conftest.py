@@ -20,7 +20,7 @@ def pytest_report_header():
 
 @pytest.fixture(scope="session")
 def demo():
-    """The demo model, shared by tests that leave it as it is."""
+    """The demo model, shared by tests that do not change it."""
     with Model("demo", n_threads=1) as model:
         yield model
 
@@ -37,7 +37,7 @@ def vectors():
 
 @pytest.fixture(scope="session")
 def testkit():
-    """Runs the program that makes model files, and gives what it prints."""
+    """Runs the program that creates model files, and returns its output."""
     if not TESTKIT.exists():
         pytest.skip(f"{TESTKIT.name} is not built")
 
@@ -50,7 +50,7 @@ def testkit():
 
 @pytest.fixture
 def python(tmp_path):
-    """Runs a script in a Python of its own."""
+    """Runs a script in a separate Python process."""
 
     def run(script, **options):
         path = tmp_path / "script.py"

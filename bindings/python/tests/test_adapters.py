@@ -14,7 +14,7 @@ GREEDY = {"temperature": 0, "ignore_eos": True, "max_tokens": 24}
 
 @pytest.fixture(scope="module")
 def adapters(testkit, tmp_path_factory):
-    """Two adapters for the demo model, strong enough to be seen."""
+    """Two adapters for the demo model, strong enough to change its output."""
     folder = tmp_path_factory.mktemp("adapters")
     for seed in (1, 2):
         testkit("adapter", ROOT / "models/demo/demo.gguf", folder / f"{seed}.gguf", seed)

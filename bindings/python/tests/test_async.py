@@ -96,7 +96,7 @@ def test_blocking_load():
 
 
 def test_coroutines_are_coroutines(demo):
-    """They start when they are awaited, whether by a task, `gather`, or `asyncio.run`."""
+    """They start when a task, `gather` or `asyncio.run` awaits them."""
     model = AsyncModel("demo", n_threads=1)
     options = {"max_tokens": 8, "temperature": 0}
     expected = demo.generate("One, two,", **options).tokens
@@ -121,7 +121,7 @@ def test_coroutines_are_coroutines(demo):
 def test_many_streams_at_once(demo):
     async def main():
         model = AsyncModel("demo", n_threads=1)
-        # What the model knows for sure does not hang on how sums are rounded in a batch.
+        # Answers of which the model is sure do not depend on rounding differences in batches.
         countries = ["France", "Japan", "Italy", "Spain", "Norway", "Egypt", "Kenya", "Peru"]
         prompts = [f"The capital of {country} is" for country in countries]
         options = {"max_tokens": 6, "temperature": 0}
@@ -137,7 +137,7 @@ def test_many_streams_at_once(demo):
 
 
 async def idle(model):
-    """Fails where the engine's only sequence does not become free."""
+    """Fails if the engine's only sequence is not released."""
     completion = await asyncio.wait_for(model.generate("One,", max_tokens=1), 20)
     assert completion.usage.completion_tokens == 1
 
@@ -165,7 +165,7 @@ def test_cancelling_a_task_cancels_its_request():
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        # Its traceback has the stream until it is gone itself.
+        # Its traceback refers to the stream until it is deleted.
         del task
         await idle(model)
         await model.close()
@@ -174,7 +174,7 @@ def test_cancelling_a_task_cancels_its_request():
 
 
 async def at_rest(model):
-    """Fails where the engine goes on generating."""
+    """Fails if the engine continues generating."""
     for _ in range(500):
         if model.stats().running == 0:
             return
@@ -222,7 +222,7 @@ def test_cancelling_a_task_ends_its_stream_though_the_exception_is_kept():
                 (failure,) = await asyncio.gather(task, return_exceptions=True)
                 assert isinstance(failure, asyncio.CancelledError)
                 await at_rest(model)
-                # It has the frame that has the stream.
+                # Its frame refers to the stream.
                 del failure, task
                 begun = asyncio.Semaphore(0)
         await model.close()
@@ -251,7 +251,7 @@ def test_a_timeout_ends_the_stream_that_is_read_though_both_are_kept():
                     async for _ in start():
                         pass
             await at_rest(model)
-        # The conversation is not busy with an answer that nobody waits for.
+        # The conversation is not blocked by an abandoned answer.
         assert (await chat.send("Hello!", ignore_eos=False, max_tokens=1)).text
         await model.close()
 
@@ -327,7 +327,7 @@ def test_cancelling_closing_and_dropping_a_stream():
         chunks = [chunk async for chunk in stream]
         assert chunks[-1].completion.finish_reason == "cancelled"
 
-        # Before it has started, too.
+        # The same before it has started.
         stream = model.stream("One,", ignore_eos=True)
         stream.cancel()
         *_, last = [chunk async for chunk in stream]
@@ -344,7 +344,7 @@ def test_cancelling_closing_and_dropping_a_stream():
         gc.collect()
         await idle(model)
 
-        # One that nobody has looked at.
+        # A stream that has not been read.
         del stream
         model.stream("One,", ignore_eos=True)
         await idle(model)
@@ -371,7 +371,7 @@ def test_a_read_that_is_cancelled_loses_nothing(demo):
         if count:
             assert demo.generate("One, two,", max_tokens=count, **options).text.startswith(text)
 
-        # One that goes on in a task of its own is only waited for.
+        # Cancelling the wait for a separate task does not cancel its read.
         stream = model.stream("One, two,", max_tokens=30, **options)
         text = ""
         while stream.completion is None:
@@ -388,7 +388,7 @@ def test_a_read_that_is_cancelled_loses_nothing(demo):
 @pytest.mark.skipif(sys.platform == "win32", reason="no process can be sent this signal")
 @pytest.mark.parametrize("call", ["generate", "stream"])
 def test_interrupting_a_cell_cancels_what_it_awaits(python, call):
-    """A notebook's handler cancels the task; nothing but what is awaited wakes its event loop."""
+    """A notebook's handler cancels the task; only the awaited call can wake its event loop."""
     done = python(f"""
 import asyncio, os, signal, sys, threading
 from mullama import AsyncModel

@@ -1,4 +1,4 @@
-"""Conversations, tools that are Python functions, and what goes wrong with them."""
+"""Conversations, tools that are Python functions, and their errors."""
 
 import asyncio
 import dataclasses
@@ -123,7 +123,7 @@ def test_calls_without_a_function_are_the_callers(demo):
 def test_a_definition_can_have_its_function(demo):
     chat = start(demo, {**DEFINITION, "execute": get_weather})
     assert chat.send(QUESTION).text == ANSWER
-    # A model that is asked directly calls nothing, and takes the same tools.
+    # `Model.chat` runs no functions, but accepts the same tools.
     message = {"role": "user", "content": QUESTION}
     answer = demo.chat([message], tools=[get_weather], temperature=0)
     assert answer.message.tool_calls[0].function.name == "get_weather"
@@ -158,7 +158,7 @@ def test_wrong_arguments_go_back_to_the_model(demo):
         """Get the weather in a city"""
         raise AssertionError("it must not be called")
 
-    # The model is offered one schema, and the function has another.
+    # The model receives a schema that differs from the function's signature.
     tool = Tool(get_weather, parameters=DEFINITION["function"]["parameters"])
     chat = start(demo, tool)
     chat.send(QUESTION)
@@ -535,7 +535,7 @@ ASKED = {"role": "user", "content": QUESTION}
 
 
 class Dumped:
-    """An object of Pydantic, as OpenAI's client gives a message."""
+    """A Pydantic object, as OpenAI's client returns for a message."""
 
     def __init__(self, **fields):
         self.fields = fields
@@ -715,7 +715,7 @@ def test_what_a_template_refuses_is_said(testkit):
 
 @pytest.fixture(scope="module")
 def thinking(testkit):
-    """A model that is made to reason, without end."""
+    """A model whose template makes it reason, without end."""
     with Model(testkit("path", "chat-thinking").strip(), n_threads=1) as model:
         template = model.chat_template
     start = template.index("{%- if enable_thinking")
@@ -752,7 +752,7 @@ def test_an_answer_goes_on_from_its_beginning(demo):
     assert answer.message.content == answer.text
 
 
-# Compares eight million characters ninety thousand times.
+# A template that compares eight million characters ninety thousand times.
 SLOW = (
     "{% set ns = namespace(s='x') %}"
     "{% for i in range(23) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}"

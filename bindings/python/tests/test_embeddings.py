@@ -1,4 +1,4 @@
-"""Vectors of texts and scores of documents."""
+"""Embeddings of texts and scores of documents."""
 
 import asyncio
 import gc
@@ -16,7 +16,7 @@ TEXTS = ["Paris", "Rome", "a longer text about Rome", "7 + 5 = 12."]
 
 @pytest.fixture
 def fixture(testkit):
-    """Loads a model that is made on the spot."""
+    """Loads a model that the testkit creates."""
     models = []
 
     def load(name, **options):
@@ -182,7 +182,7 @@ def test_asyncio(testkit):
 
 
 def test_memory_that_is_not_there_is_an_error(python):
-    """Refused before the engine is asked, which would end the process on some devices."""
+    """Rejected before the engine is called, which would end the process on some devices."""
     done = python(
         """
 import os

@@ -1,4 +1,4 @@
-"""What a user passes by mistake is a typed error that names the thing; everything else goes on."""
+"""Invalid arguments raise typed errors that name the argument, and do not affect other calls."""
 
 import builtins
 import itertools

@@ -85,7 +85,7 @@ def test_a_prompt_is_text_or_tokens(demo):
 
 
 def test_options_are_pythons(demo):
-    """Integers for keys and floats, None for the default, objects like those of NumPy."""
+    """Integers as keys and floats, None for the default, objects like NumPy's."""
 
     class Scalar:
         def __init__(self, value):
@@ -394,7 +394,7 @@ def test_models_can_be_subclassed():
 
 
 def test_the_gil_is_released(demo):
-    """Python goes on while the engine computes."""
+    """Python threads continue while the engine computes."""
     ticks = 0
     done = threading.Event()
 
@@ -460,7 +460,7 @@ def test_gpu_functions():
 
 
 def test_the_engine_comes_from_the_package():
-    """Not from a build tree, nor from the system."""
+    """Neither from a build tree nor from the system."""
     if os.environ.get("MULLAMA_BACKENDS"):
         pytest.skip("MULLAMA_BACKENDS names another folder")
     package = os.path.dirname(os.path.realpath(mullama.__file__))

@@ -1,4 +1,4 @@
-"""What notebooks show: results as HTML, and progress bars."""
+"""Output in notebooks: results as HTML, and progress bars."""
 
 import re
 import sys
@@ -54,7 +54,7 @@ def test_plans_and_placements_are_tables(demo):
 
 
 class Bar:
-    """What tqdm has, as far as it is used."""
+    """A fake tqdm with the part of its interface that is used."""
 
     made: ClassVar[list["Bar"]] = []
 
@@ -115,7 +115,7 @@ def test_notebooks_show_bars_by_default(tqdm, monkeypatch):
     Model("demo", n_threads=1).close()
     asyncio.run(AsyncModel.load("demo", n_threads=1))
     assert [bar.shown[-1][0] for bar in tqdm] == [100, 100]
-    # What is there at once shows none.
+    # An operation that completes immediately shows no bar.
     assert all(bar.options["delay"] > 0 for bar in tqdm)
     Model("demo", n_threads=1, progress=False).close()
     Model("demo", n_threads=1, progress=lambda _: None).close()

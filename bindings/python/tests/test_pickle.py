@@ -1,4 +1,4 @@
-"""Results pass between processes: they can be copied and pickled."""
+"""Results can be copied and pickled, so that they can be passed between processes."""
 
 import copy
 import multiprocessing
@@ -24,7 +24,7 @@ TOOL = {
 
 
 def shown(value):
-    """All that can be read of a result."""
+    """All readable attributes of a result."""
     if isinstance(value, mullama.Embeddings):
         return value.tolist(), value.pooling, value.normalized, value.usage, bytes(value)
     if isinstance(value, list):

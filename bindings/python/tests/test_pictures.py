@@ -13,7 +13,7 @@ ASK = {"temperature": 0, "max_tokens": 6, "ignore_eos": True}
 
 
 def png(pixels):
-    """The file of a picture of RGB pixels."""
+    """A PNG file of RGB pixels."""
     height, width, _ = pixels.shape
 
     def chunk(kind, data):
@@ -44,7 +44,7 @@ def model(paths):
 
 @pytest.fixture(scope="module")
 def seen(model):
-    """What is said of the picture."""
+    """The model's answer for the picture."""
     return ask(model, {"type": "image_url", "image_url": {"url": URL}}).tokens
 
 
@@ -54,7 +54,7 @@ def ask(model, picture):
 
 
 class Pillow:
-    """What images of Pillow have, as far as it is used."""
+    """A fake Pillow image with the part of its interface that is used."""
 
     def __init__(self, array):
         self.array = array

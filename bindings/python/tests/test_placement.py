@@ -1,4 +1,4 @@
-"""Where models go, and what is said where they cannot."""
+"""The placement of models, and the errors if they do not fit."""
 
 import os
 

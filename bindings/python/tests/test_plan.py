@@ -1,4 +1,4 @@
-"""Plans of models that are elsewhere: only the header comes, and what is wrong with it is told."""
+"""Plans of remote models: only the header is downloaded, and its defects are reported."""
 
 import contextlib
 import http.server
@@ -13,7 +13,7 @@ DEVICE = {"devices": "8GiB"}
 
 
 class Files(http.server.BaseHTTPRequestHandler):
-    """Serves bytes by their path, in ranges; or without, or with a length that is not true."""
+    """Serves files by path: in ranges, without ranges, or with a wrong length."""
 
     def do_HEAD(self):
         self.do_GET()
@@ -37,7 +37,7 @@ class Files(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "GET":
             self.server.sent += len(part)
-            # Whoever has seen enough hangs up.
+            # A client that has read enough closes the connection.
             with contextlib.suppress(ConnectionError):
                 self.wfile.write(part)
 
@@ -47,7 +47,7 @@ class Files(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def serve(monkeypatch, tmp_path):
-    """Serves files by their names, and gives the server."""
+    """Serves files by name and returns the server."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Files) as server:
         server.files, server.sent = {}, 0
@@ -59,7 +59,7 @@ def serve(monkeypatch, tmp_path):
 
 @pytest.fixture
 def large(testkit):
-    """The bytes of a model of some megabytes."""
+    """The bytes of a model of several megabytes."""
     return Path(testkit("path", "large").strip()).read_bytes()
 
 

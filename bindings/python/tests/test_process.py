@@ -1,4 +1,4 @@
-"""A process ends as it should, whatever is still under way in it."""
+"""A process exits cleanly, whatever is still running in it."""
 
 import os
 import sys
@@ -131,7 +131,7 @@ if ATTEMPT == 2:
 
 
 def test_a_last_result_does_not_meet_the_end(python):
-    """Threads that tell the event loop of a result must be out of Python when it shuts down."""
+    """Threads that notify the event loop of a result must have left Python when it shuts down."""
     script = """
 async def main():
     model = AsyncModel("demo", n_threads=1)
@@ -157,7 +157,7 @@ print("not reached")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_fork_has_no_engine_and_says_so(python):
-    """The engine's threads are not copied; waiting for them would take for ever."""
+    """The engine's threads are not copied: waiting for them would never end."""
     script = """
 import warnings
 warnings.simplefilter("ignore")
@@ -186,7 +186,7 @@ print("parent", model.generate("One,", max_tokens=1).usage.completion_tokens)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_models_are_freed(python):
-    # A demo model in use takes 14 MB; the allocator keeps one or two of their blocks in each arena.
+    # A demo model in use takes 14 MB; the allocator caches one or two such blocks in each arena.
     script = """
 def resident():
     with open("/proc/self/statm") as file:
@@ -215,7 +215,7 @@ print(after[0] - before[0] < 50 << 20, after[1] <= before[1])
 
 
 def test_giving_up_is_no_error(python):
-    """Nothing is logged where a program just stops to listen."""
+    """Nothing is logged if a program just stops reading."""
     script = """
 with Model("demo", n_threads=1) as model:
     for _ in range(10):

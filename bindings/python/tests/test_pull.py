@@ -1,4 +1,4 @@
-"""Pulling from a registry on loopback, and loading with what the store keeps beside a model."""
+"""Pulling from a registry on loopback, and loading with the settings stored with a model."""
 
 import asyncio
 import shutil
@@ -28,7 +28,7 @@ PARIS = "The capital of France is Paris."
 
 @pytest.fixture
 def serve(tmp_path, monkeypatch):
-    """Starts a registry with these arguments, which the environment names; the store is empty."""
+    """Starts a registry with these arguments and selects it by environment; the store is empty."""
     if not PROGRAM.exists():
         pytest.skip(f"{PROGRAM.name} is not built")
     tiny = tmp_path / "served/registry/library/tiny/latest"
@@ -78,7 +78,7 @@ def test_a_model_is_pulled_and_loaded_by_its_name(serve):
         question = {"role": "user", "content": "And of Japan?"}
         prompt = model.apply_chat_template([question])
         assert prompt.index("France") < prompt.index("Japan")
-    # It is there and current; nothing but the manifest is asked for.
+    # It is present and up to date: only the manifest is requested.
     assert Model.pull("tiny").id == pulled.id
 
 
@@ -166,7 +166,7 @@ def test_what_cannot_be_pulled_is_told(serve):
 
 def test_a_token_opens_a_registry(serve, monkeypatch):
     serve("--token", "secret")
-    # The registry hands its token out to whoever asks; this one is given.
+    # The registry issues its token to every client; here the caller provides it.
     assert Model.pull("tiny", token="secret").name == "tiny:latest"
     monkeypatch.setenv("MULLAMA_REGISTRY", "http://127.0.0.1:9")
     with pytest.raises(DownloadError) as raised:

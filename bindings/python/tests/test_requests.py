@@ -1,4 +1,4 @@
-"""What is known of requests: what ended them, how far they are, what they follow."""
+"""Information about requests: why they ended, their progress, their constraints."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""What all results have in common: a dict for JSON, and a representation."""
+"""Common properties of all results: a dict for JSON, and a representation."""
 
 import json
 
@@ -10,7 +10,7 @@ from mullama import gpu
 
 @pytest.fixture(scope="module")
 def results(demo):
-    """An object of every class of results, by the class."""
+    """An object of each class of results, by class."""
     weather = [{"role": "user", "content": "What is the weather in Paris?"}]
     tool = {"name": "get_weather", "parameters": {"properties": {"city": {"type": "string"}}}}
     call = demo.chat(
@@ -96,7 +96,7 @@ def test_a_result_has_a_dict_that_json_takes(results, name):
 
 
 def test_every_class_of_results_has_a_dict():
-    """Those that need a reranker, a registry or a conversation too."""
+    """Including those that need a reranker, a registry or a conversation."""
     calls = {"Chat", "ChatTurn", "Model", "Stream", "ChatStream", "Tool"}
     calls |= {f"Async{name}" for name in calls}
     for module in (mullama, gpu):
@@ -112,7 +112,7 @@ def test_histories_are_saved_and_resumed(demo, tmp_path):
     saved = json.dumps(chat.messages)
     resumed = demo.start_chat(messages=json.loads(saved), temperature=0)
     assert "Madrid" in resumed.send("And of Spain?").text
-    # What was appended as it came.
+    # Messages that were appended unchanged.
     messages = [USER]
     messages.append(demo.chat(messages, temperature=0).message)
     assert json.loads(json.dumps(messages)) == messages

@@ -1,4 +1,4 @@
-"""What follows a JSON schema follows it, as a validator that knows nothing of us finds."""
+"""Answers with a JSON schema are valid according to an independent validator."""
 
 import json
 

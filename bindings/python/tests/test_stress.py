@@ -1,4 +1,4 @@
-"""Two hundred requests at once, of every kind, with cells for a few of them."""
+"""Two hundred concurrent requests of every kind, with KV cache cells for a few of them."""
 
 import asyncio
 import json
@@ -38,12 +38,12 @@ def weak_adapters(testkit, tmp_path_factory):
     folder = tmp_path_factory.mktemp("adapters")
     for seed in (1, 2):
         testkit("adapter", ROOT / "models/demo/demo.gguf", folder / f"{seed}.gguf", seed)
-    # So weak that the model knows its answers still.
+    # Too weak to change the model's answers.
     return [[], [(folder / "1.gguf", 0.01)], [(folder / "2.gguf", 0.01)]]
 
 
 def requests(adapters):
-    """(kind, what is asked, options), in no regular order."""
+    """(kind, request, options), in an irregular order."""
     for index in range(REQUESTS):
         draw = index * 7919 % REQUESTS
         country, lora = COUNTRIES[draw % 10], adapters[draw // 3 % 3]
@@ -69,7 +69,7 @@ def requests(adapters):
 
 
 def alone(requests):
-    """Answers as they are without company, where the model is sure of every token."""
+    """Answers computed alone, if the model is sure of every token."""
     with Model("demo", n_threads=1) as model:
         for kind, asked, options in requests:
             if kind != "same":
@@ -101,7 +101,7 @@ def check_end(model, finished):
     while (stats := model.stats()).running + stats.waiting and time.monotonic() < deadline:
         time.sleep(0.01)
     assert (stats.running, stats.waiting) == (0, 0)
-    # Those that cannot be served never come to the engine.
+    # Requests that cannot be served never reach the engine.
     assert stats.finished - finished == REQUESTS * 8 // 10
     assert stats.kv_used == stats.kv_kept
     assert stats.preemptions > 0

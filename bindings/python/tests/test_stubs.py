@@ -1,4 +1,4 @@
-"""The stubs say what the module has, and are what they would be if written anew."""
+"""The stubs match the module and are up to date."""
 
 import ast
 import inspect
@@ -26,13 +26,13 @@ def stubtest(folder, *options, **variables):
 
 
 def test_stubtest(tmp_path):
-    """Names, signatures and kinds of everything, by mypy's own comparison."""
+    """Names, signatures and kinds of all items, compared by mypy's stubtest."""
     done = stubtest(tmp_path, "--allowlist", HERE / "stubtest_allowlist.txt")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_stubs_that_have_drifted_are_found(tmp_path):
-    """What the module has and the stub does not, the reverse, and another signature."""
+    """Items that only the module or only the stub has, and a different signature."""
     package = Path(mullama.__file__).parent
     copy = tmp_path / "mullama"
     shutil.copytree(package, copy, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
@@ -93,7 +93,7 @@ for _class in (mullama.Model, mullama.AsyncModel):
 
 @pytest.mark.parametrize("call", KEYWORDS, ids=lambda call: call.__qualname__)
 def test_signatures_show_options(call):
-    """To people, and to notebooks and editors that ask the running program."""
+    """For users, and for notebooks and editors that inspect the running program."""
     parameters = inspect.signature(call).parameters.values()
     keywords = {it.name for it in parameters if it.kind is it.KEYWORD_ONLY}
     own = {"progress", "system", "messages", "max_tool_rounds", "add_generation_prompt"}
@@ -115,7 +115,8 @@ def test_everything_public_is_documented(module):
     assert module.__doc__
     for name in module.__all__:
         thing = getattr(module, name)
-        # The documentation of a type alias stands after it, for tools that read the source.
+        # The documentation of a type alias follows it in the source, where only tools that read the
+        # source see it.
         if name.startswith("__") or typing.get_origin(thing):
             continue
         assert thing.__doc__, name
@@ -126,7 +127,7 @@ def test_everything_public_is_documented(module):
 
 
 def test_docstrings_are_those_of_the_stubs():
-    """The stub repeats the docstrings for editors; it must not say something else."""
+    """The stub repeats the docstrings for editors; they must be identical."""
     import ast
 
     stub = Path(_native.__file__).with_name("_native.pyi").read_text(encoding="utf-8")
@@ -146,7 +147,7 @@ def test_docstrings_are_those_of_the_stubs():
 
 
 def test_types_of_a_program(tmp_path):
-    """A program that uses the package type-checks; mistakes in it are found."""
+    """A program that uses the package passes type checks; mistakes in it are found."""
     program = tmp_path / "program.py"
     program.write_text(
         """

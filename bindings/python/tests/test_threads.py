@@ -1,4 +1,4 @@
-"""Many threads at once on one model get what each would get alone."""
+"""Many concurrent threads with one model get the same results as each of them alone."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,7 @@ GREEDY = {"temperature": 0, "max_tokens": 16}
 
 
 def at_once(work, count):
-    """Runs `work(0)` to `work(count - 1)` on threads that start together."""
+    """Runs `work(0)` to `work(count - 1)` on threads that start simultaneously."""
     barrier = threading.Barrier(count)
 
     def start(index):

@@ -1,4 +1,4 @@
-"""What a tool is called with follows its schema, in each form that templates have calls in."""
+"""Arguments of tool calls follow their schema, in each call format of templates."""
 
 import json
 import re
@@ -14,7 +14,7 @@ TOOLS = "{%- for tool in tools or [] %}{{- (tool | tojson) ~ '\\n' }}{%- endfor 
 
 
 def template(call, start="<|im_start|>", end="<|im_end|>\n", begin="assistant\n", more=""):
-    """A template with tools, and calls as they are written in Jinja."""
+    """A template with tools, and with the given Jinja code for calls."""
     return (
         f"{TOOLS}{more}{{%- for message in messages %}}"
         f"{{{{- '{start}' ~ message.role ~ '\n' ~ (message.content or '') }}}}"
@@ -80,10 +80,10 @@ TEXTS = {
 }
 
 FORMATS = FormatChecker()
-# RFC 3339 has the year 0000, Python does not.
+# RFC 3339 allows the year 0000, Python does not.
 FORMATS.checks("date")(lambda value: re.fullmatch(r"\d{4}-\d\d-\d\d", value) is not None)
 
-# What these forms have no way to hold, and say so.
+# Schemas that these formats cannot represent, which are rejected.
 REFUSED = {
     "dictionaries": {
         "all of beside properties",
@@ -162,7 +162,7 @@ def test_what_cannot_be_followed_is_refused_by_name(model, schema, said):
 
 
 def test_what_a_form_cannot_hold_is_refused_by_name(model, form):
-    """What the parameters say of all together, where each is written by itself."""
+    """Constraints on all parameters together, in formats that write each parameter separately."""
     properties = {"count": {"type": "integer", "maximum": 3}, "note": {"enum": ["a", "b"]}}
     parameters = {"type": "object", "properties": properties, "required": ["count"]}
     parameters["anyOf"] = [{"required": ["note"]}]
@@ -177,7 +177,7 @@ def test_what_a_form_cannot_hold_is_refused_by_name(model, form):
 
 
 def test_a_call_that_the_model_chooses_follows_its_schema(demo):
-    """The grammar waits for the mark of a call."""
+    """The grammar is activated by the marker of a call."""
     city = {"type": "string", "pattern": "^[a-z]{2}$"}
     function = {"name": "get_weather", "parameters": an_object(city=city)}
     tools = [{"type": "function", "function": function}]

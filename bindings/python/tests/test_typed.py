@@ -1,4 +1,4 @@
-"""Answers as values of types."""
+"""Typed answers."""
 
 import asyncio
 import dataclasses

@@ -1,4 +1,4 @@
-"""Workers, which are processes of this machine: some serve, some are silent, some lie."""
+"""Workers as processes of this machine: correct ones, silent ones, and ones with false answers."""
 
 import contextlib
 import os
@@ -16,8 +16,8 @@ from mullama import BackendError, InvalidArgumentError, Model, gpu
 
 COMMAND = ROOT / "target/release" / f"mullama{EXE}"
 
-# A machine that does other things beside takes its time. A worker's silence is taken for longer:
-# what ends by then did not wait for it.
+# A long timeout, because the machine may be busy. The tests set a worker's timeout even longer: a
+# call that ends within this time did not wait for the worker.
 PATIENCE = 120
 FOR_EVER = "3600"
 
@@ -173,7 +173,7 @@ GOOD = {
 
 @contextlib.contextmanager
 def pretend(answers):
-    """The address of a worker that answers so, and to nothing else."""
+    """The address of a fake worker that has only the given answers."""
 
     def serve(stream):
         with stream, stream.makefile("rb") as requests:
@@ -185,7 +185,7 @@ def pretend(answers):
                 stream.sendall(struct.pack("<Q", len(answers[command])) + answers[command])
 
     def accept():
-        # It ends when the listener is shut down.
+        # The thread ends when the listener is shut down.
         with contextlib.suppress(OSError):
             while True:
                 serve(listener.accept()[0])

@@ -11,7 +11,7 @@ and their defaults are in `mullama.options`, devices in `mullama.gpu`, errors in
 
 import atexit as _atexit
 
-# First of all, what loads the native module and explains it where it cannot.
+# Imported first: loads the native module, or explains why it cannot be loaded.
 from mullama import _install as _install
 from mullama import _native, errors, gpu
 from mullama._message import Message
@@ -57,7 +57,7 @@ from mullama._native import (
 )
 from mullama.errors import *
 
-# What type checkers take for true, without `typing`, which takes a while to import.
+# Type checkers assume that this is true. `typing` is slow to import.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mullama._chat import AsyncChat, AsyncChatTurn, Chat, ChatTurn
@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name):
-        """What needs `asyncio`, `inspect` or `typing` is imported when it is used."""
+        """Imports on first use the modules that need `asyncio`, `inspect` or `typing`."""
         from importlib import import_module
 
         places = {
@@ -83,7 +83,7 @@ else:
         return value
 
 
-# Before Python takes itself apart: threads of our own must be out of it, and the engines at rest.
+# Before Python shuts down, the library's threads must leave it and the engines must stop.
 _atexit.register(_native._shut_down)
 
 __all__ = [

@@ -1,8 +1,8 @@
-"""The coroutines that the native module hands out.
+"""The coroutines that the native module returns.
 
-What `asyncio` is to take for a coroutine (in `create_task`, in a `TaskGroup`) is written in Python;
-the work that it waits for is a `_Task` of the native module. `asyncio` is imported only by the
-programs that use it.
+An object that `asyncio` accepts as a coroutine (in `create_task`, in a `TaskGroup`) must be written
+in Python; it waits for a `_Task` of the native module. `asyncio` is imported only in programs that
+use it.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from __future__ import annotations
 import sys
 import weakref
 
-# What `typing.TYPE_CHECKING` is, without the import.
+# The same as `typing.TYPE_CHECKING`, without the import.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from typing import Any
 
-# Seconds between two turns of a notebook's event loop while a cell waits.
+# Seconds between wake-ups of a notebook's event loop while a cell waits.
 _BEAT = 0.1
 
-# The streams that each task reads. Neither is kept alive by this.
+# The streams that each task reads. References to both are weak.
 _streams: weakref.WeakKeyDictionary[asyncio.Task[Any], weakref.WeakSet[Any]]
 _streams = weakref.WeakKeyDictionary()
 
 
 async def run(task: Any) -> Any:
-    """Runs a task of the native module; cancelling this cancels it."""
+    """Runs a task of the native module; cancelling the coroutine aborts it."""
     import asyncio
 
     loop = asyncio.get_running_loop()
@@ -41,23 +41,23 @@ async def run(task: Any) -> Any:
 
 
 def _beat(loop: asyncio.AbstractEventLoop, done: asyncio.Future[None]) -> None:
-    """Lets the loop run now and then: an interrupt alone does not wake that of ipykernel, whose
-    handler cancels the cell."""
+    """Wakes the event loop periodically: an interrupt does not wake ipykernel's loop, whose handler
+    then cancels the cell."""
     if not done.done():
         loop.call_later(_BEAT, _beat, loop, done)
 
 
 def _finish(done: asyncio.Future[None]) -> None:
-    # It may have been cancelled meanwhile.
+    # It may have been cancelled in the meantime.
     if not done.done():
         done.set_result(None)
 
 
 async def next_chunk(stream: Any) -> Any:
-    """The next chunk of a stream, without a wait where it is there already.
+    """The next chunk of a stream; does not wait if it has already arrived.
 
-    Cancelling a read cancels the generation, as it ends an asynchronous generator; what has been
-    generated can still be read.
+    Cancelling a read cancels the generation, just as it ends an asynchronous generator. Chunks that
+    have been generated can still be read.
     """
     import asyncio
 
@@ -70,20 +70,20 @@ async def next_chunk(stream: Any) -> Any:
         stream.cancel()
         raise
     finally:
-        # Who keeps the exception keeps this frame, and must not keep the stream.
+        # A stored exception keeps this frame alive, which must not keep the stream alive.
         del stream
 
 
 def _note_reader(stream: Any, task: asyncio.Task[Any] | None) -> None:
-    """Has the generation end with the task that reads it, if that is cancelled between two reads.
+    """Ends the generation with the task that reads it, if the task is cancelled between two reads.
 
-    The stream itself might live on: the traceback of a stored exception refers to the variables of
-    the task.
+    The stream itself might live longer: the traceback of a stored exception refers to the task's
+    variables.
     """
     reader = getattr(stream, "_reader", None)
     if task is None or (reader is not None and reader() is task):
         return
-    # It may be read by another task from now on.
+    # A stream may be passed to another task.
     stream._reader = weakref.ref(task)
     if task not in _streams:
         _streams[task] = weakref.WeakSet()

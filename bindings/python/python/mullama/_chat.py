@@ -1,7 +1,7 @@
 """Conversations, which store the messages and run the tools that the model calls.
 
-The `_Turn` of the native module decides what comes next in a conversation; this module calls the
-functions, which only Python can do.
+The `_Turn` of the native module decides what to do next in a conversation; this module calls the
+functions of tools, which is only possible in Python.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def _failed(error: Exception) -> _Output:
 def _said(message: _Input) -> list[Any]:
     if isinstance(message, str):
         return [{"role": "user", "content": message}]
-    # Pydantic objects are iterable as well, over their fields.
+    # Pydantic objects are iterable, too, over their fields.
     return list(message) if isinstance(message, Sequence | Iterator) else [message]
 
 
@@ -387,7 +387,7 @@ class AsyncChatTurn(_UnderWay):
 
 
 def _with_options(method: Any) -> None:
-    """Has `inspect.signature` show the options of a method, which are those of `Model.chat`."""
+    """Makes `inspect.signature` show the options of a method, which are those of `Model.chat`."""
     signature = inspect.signature(method)
     *own, _options = signature.parameters.values()
     options = inspect.signature(Model.chat).parameters.values()
@@ -399,5 +399,5 @@ for _method in (AsyncChat.send, AsyncChat.stream, Chat.send, Chat.stream):
     _with_options(_method)
 
 for _class in (AsyncChat, AsyncChatTurn, Chat, ChatTurn):
-    # Where programs find them.
+    # The public module of the classes.
     _class.__module__ = "mullama"

@@ -1,4 +1,4 @@
-"""Where the parts of this installation lie. Loads the native module, and explains what fails."""
+"""Locates the parts of this installation and loads the native module, or explains why it fails."""
 
 import os
 import sys
@@ -26,7 +26,7 @@ def backend_dirs() -> list[str]:
 
 
 def load() -> None:
-    """Loads the native module and registers GPU packages; an `ImportError` says what to do."""
+    """Loads the native module and registers GPU packages. An `ImportError` explains what to do."""
     if sys.platform == "win32" and os.path.isdir(LIBRARIES):
         os.add_dll_directory(LIBRARIES)
     try:
@@ -38,7 +38,7 @@ def load() -> None:
             f"the native module in {FOLDER} is of mullama {_native.__version__}, and the files "
             f"beside it are of {__version__}: {REINSTALL}"
         )
-    # Libraries of one name are loaded once in a process, whoever asks for them.
+    # A process loads only one library of a given name.
     engine = _native._engine_dir()
     if engine is not None and os.path.realpath(engine) != os.path.realpath(LIBRARIES):
         raise ImportError(
@@ -50,7 +50,7 @@ def load() -> None:
 
 
 def _why(error: ImportError) -> str:
-    """What is wrong where the native module cannot be loaded, and what to do."""
+    """Explains why the native module cannot be loaded, and what to do."""
     names = [name for name in os.listdir(FOLDER) if name.startswith("_native.")]
     modules = [name for name in names if not name.endswith(".pyi")]
     if not modules and os.path.exists(os.path.join(FOLDER, "../../pyproject.toml")):

@@ -1,4 +1,4 @@
-"""What notebooks show of results, as HTML."""
+"""HTML representations of results, for notebooks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress bars of loading and of downloads: tqdm's where it is installed, else a line of text."""
+"""Progress bars for loading and downloads: tqdm's if it is installed, else a line of text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 import time
 from importlib import import_module
 
-# What `typing.TYPE_CHECKING` is, without the import.
+# The same as `typing.TYPE_CHECKING`, without the import.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from mullama._native import PullProgress
 
-# Seconds after which a bar that nobody requested appears.
+# Seconds after which a bar appears that was not requested.
 _DELAY = 1.0
 _WIDTH = 30
 
@@ -81,5 +81,5 @@ class _TextBar:
             self._shown = ""
             print(file=sys.stderr, flush=True)
 
-    # What failed or was cancelled leaves its bar as it is, and the next text starts a new line.
+    # After an error or a cancellation, the bar stays, and further output starts on a new line.
     __del__ = close

@@ -132,8 +132,8 @@ class Tool:
 
 
 def tools_of(tools: Any) -> list[Tool]:
-    """The tools that were given as functions, as `Tool`s, or as dicts in OpenAI's shape; those may
-    have a function as `execute`."""
+    """Converts a list of functions, `Tool`s and dicts in OpenAI's format to `Tool`s. Dicts may have
+    a function as `execute`."""
     if isinstance(tools, str | bytes | Mapping) or not isinstance(tools, Iterable):
         raise _problem(f"expected a list of tools, not {type(tools).__name__}")
     return [_tool_of(tool, index) for index, tool in enumerate(tools)]
@@ -147,7 +147,7 @@ def definitions(tools: Any) -> Any:
 
 
 def definition(tool: Any) -> Any:
-    """A tool in OpenAI's shape."""
+    """A tool in OpenAI's format."""
     if isinstance(tool, Given | Tool):
         return tool.definition
     if isinstance(tool, Mapping):
@@ -156,7 +156,7 @@ def definition(tool: Any) -> Any:
 
 
 class Given(Tool):
-    """A tool that was given in OpenAI's shape: the core judges it."""
+    """A tool that was passed in OpenAI's format; the core validates it."""
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         function = given.get("function")
@@ -186,7 +186,7 @@ def _tool_of(tool: Any, index: int) -> Tool:
 
 
 def plain(value: Any) -> Any:
-    """What a tool gave, as far as it can be in what JSON has."""
+    """Converts the result of a tool to JSON values; other values become text."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
             field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)
@@ -217,7 +217,7 @@ def _parameters(function: Callable[..., Any], name: str) -> Iterable[tuple[str, 
 
 
 def _hints(function: Callable[..., Any], name: str) -> Mapping[str, Any]:
-    # Of an object that can be called, or of `functools.partial`, the hints lie in what is called.
+    # For callable objects and `functools.partial`, the hints are those of the called function.
     target = getattr(function, "func", function)
     if not isinstance(target, types.FunctionType | types.MethodType):
         target = getattr(target, "__call__", target)  # noqa: B004
@@ -228,7 +228,7 @@ def _hints(function: Callable[..., Any], name: str) -> Mapping[str, Any]:
 
 
 class _Documentation:
-    """What a docstring says: of the whole, and of each parameter (Google's way and Sphinx's)."""
+    """The summary and parameter descriptions of a docstring, in Google's or Sphinx's style."""
 
     _SECTION = re.compile(r"^(Args|Arguments|Parameters):\s*$")
     _SPHINX = re.compile(r"^:param (?:[^:]+ )?\*{0,2}(\w+):\s*(.*)$")
@@ -268,5 +268,5 @@ class _Documentation:
         self.summary = " ".join(paragraph.split()) or None
 
 
-# Where programs find it.
+# The public module of the class.
 Tool.__module__ = "mullama"

@@ -1,4 +1,4 @@
-"""Python types as JSON schemas, and what JSON has as values of them."""
+"""Converts Python types to JSON schemas, and JSON values to values of these types."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ __all__ = ["Kind", "NoSchemaError", "ResponseType", "invalid_option", "kind_of"]
 
 
 class NoSchemaError(TypeError):
-    """There is no schema for a type. The message continues a text that names what has the type."""
+    """A type has no schema. The message continues a text that names the object with the type."""
 
 
 def invalid_option(option: str, problem: str, hint: str | None = None) -> InvalidArgumentError:
-    """The error of an option that cannot be used."""
+    """The error for an option with an invalid value."""
     message = f"option `{option}`: {problem}" + (f"\nhint: {hint}" if hint else "")
     return InvalidArgumentError(message, hint=hint, context={"option": option})
 
 
 class ResponseType:
-    """A type that an answer is to be a value of, given as `response_format`."""
+    """A type, passed as `response_format`, of which the answer shall be a value."""
 
     def __init__(self, kind: Any) -> None:
         name = getattr(kind, "__name__", None) or repr(kind)
         if hasattr(kind, "model_json_schema") and hasattr(kind, "model_validate_json"):
-            # A model of Pydantic.
+            # A Pydantic model.
             schema = kind.model_json_schema()
             self._read = kind.model_validate_json
         else:
@@ -47,7 +47,7 @@ class ResponseType:
         }
 
     def read(self, text: str, stop_kind: str) -> Any:
-        """The value that a text is."""
+        """Parses a text into a value of the type."""
         try:
             return self._read(text)
         except ValueError as error:
@@ -62,7 +62,7 @@ def _as_it_is(value: Any) -> Any:
 
 
 class Kind(NamedTuple):
-    """A type: its JSON schema, and how what JSON has becomes a value of it."""
+    """A type: its JSON schema, and the conversion of JSON values to values of the type."""
 
     schema: Mapping[str, Any]
     convert: Callable[[Any], Any] | None = None
@@ -83,7 +83,7 @@ _MAX_DEPTH = 16
 
 
 def kind_of(hint: Any, depth: int = 0) -> Kind:
-    """The kind of a type hint; a `NoSchemaError` if there is no schema for it."""
+    """The kind of a type hint; raises `NoSchemaError` if there is no schema for it."""
     if depth > _MAX_DEPTH:
         raise NoSchemaError("has a type that contains itself")
 
@@ -116,7 +116,7 @@ def kind_of(hint: Any, depth: int = 0) -> Kind:
 
 def _annotated(kind: Kind, notes: Sequence[Any]) -> Kind:
     for note in notes:
-        # A text, or what has one: Pydantic's `Field`, typing_extensions' `Doc`.
+        # A string, or an object with one: Pydantic's `Field`, typing_extensions' `Doc`.
         text = note if isinstance(note, str) else None
         text = text or getattr(note, "description", None) or getattr(note, "documentation", None)
         if isinstance(text, str):
