@@ -1,6 +1,6 @@
-// Measures mullama from Node.js against the floor; `README.md` says how.
+// Measures mullama from Node.js against the floor: see `README.md`.
 //
-// Samples go to standard output, a JSON object a line; a summary goes to standard error.
+// Samples are written to standard output, one JSON object per line, and a summary to standard error.
 
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
@@ -9,7 +9,7 @@ import { basename, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
 const SETTINGS = JSON.parse(readFileSync(new URL('settings.json', import.meta.url)));
-// The logical and the physical batch: mullama's defaults, which it does not tell.
+// The sizes of the logical and the physical batch: mullama's defaults, which it does not expose.
 const BATCH = [2048, 512];
 const STARTS = 5;
 
@@ -25,14 +25,14 @@ const { values: options, positionals: models } = parseArgs({
 const folder = resolve(options.mullama);
 const nThreads = Number(options.threads);
 
-// First: the floor finds the engine's libraries because mullama has loaded them.
+// Loaded first: the floor uses the engine's libraries that mullama has loaded.
 const { Model, gpu } = createRequire(import.meta.url)(folder);
 gpu.devices();
 const addon = { exports: {} };
 process.dlopen(addon, resolve(options.floor));
 const { Floor, settle, others, undisturbed } = addon.exports;
 
-// Fails where the floor has brought an engine of its own: it would measure another one.
+// Fails if the floor has loaded a second engine, whose speed it would measure.
 function checkEngine() {
   if (!existsSync('/proc/self/maps')) return;
   const lines = readFileSync('/proc/self/maps', 'utf8').split('\n');
@@ -51,7 +51,7 @@ function median(values) {
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
-// From the first chunk to the end of the stream.
+// Measures from the first chunk to the end of the stream.
 async function streamed(model, prompt, count) {
   const generation = { temperature: 0, ignoreEos: true, maxTokens: count };
   let start;
@@ -73,9 +73,9 @@ async function generated(model, prompt) {
   return { seconds: (performance.now() - start) / 1e3, tokens };
 }
 
-// Measures both sides in turn, a different one first each round; they have to generate the same. A
-// round that other programs disturb is repeated, as long as there are not more of them than others.
-// The first round warms up.
+// Measures both sides in each round, in alternating order. They must generate the same tokens. A round
+// that other programs disturb is repeated, as long as there are fewer repetitions than rounds. The first
+// round is a warm-up.
 async function alternate(rounds, draw, floor, mullama) {
   const times = { floor: [], mullama: [], disturbed: 0 };
   const sides = Object.entries({ floor, mullama });
@@ -122,14 +122,14 @@ async function measure(name, path) {
   const model = await Model.load(path, { nThreads, prefixCache: 0 });
   const floor = new Floor(model.path, model.contextSize, ...BATCH, nThreads);
 
-  // The constants of a small generator that needs no wide integers (glibc's TYPE_0).
+  // The constants of a small generator that needs no 64-bit integers (glibc's TYPE_0).
   let state = 1;
   const draw = (length) =>
     Array.from({ length }, () => {
       state = (Math.imul(state, 1103515245) + 12345) & 0x7fffffff;
       return (state >> 8) % model.nVocab;
     });
-  // A prompt after which the first token has text: there both sides start to measure.
+  // Returns a prompt after which the first token has text: both sides start measuring there.
   const streamingPrompt = async () => {
     for (let attempt = 0; attempt < 100; attempt += 1) {
       const prompt = draw(SETTINGS.prompt);
@@ -159,8 +159,8 @@ async function measure(name, path) {
   await model.close();
 }
 
-// Requiring, and the way from nothing to a token, in a process each time. The clock is the system's:
-// parent and child read the same time.
+// The time of `require`, and from the start of a process to the first token, each in a new process. The clock
+// is the system's, which parent and child share.
 const now = () => Number(process.hrtime.bigint()) / 1e9;
 const required = JSON.stringify(folder);
 const REQUIRE = `
@@ -180,7 +180,7 @@ const { Model } = require(${required});
 `;
 
 function run(code) {
-  // As a program starts where nobody measures: without what `run.sh` sets for computations.
+  // As a program usually starts: without the variable that `run.sh` sets for computations.
   const env = { ...process.env, GLIBC_TUNABLES: undefined };
   const { status, stdout, stderr } = spawnSync(process.execPath, ['-e', code], {
     encoding: 'utf8',

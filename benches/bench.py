@@ -14,12 +14,12 @@ from pathlib import Path
 from random import Random
 from statistics import median
 
-# First: the floor finds the engine's libraries because mullama has loaded them.
+# Imported first: the floor uses the engine's libraries that mullama has loaded.
 import mullama
 
 HERE = Path(__file__).parent
 SETTINGS = json.loads((HERE / "settings.json").read_text())
-# The logical and the physical batch: mullama's defaults, which it does not tell.
+# The sizes of the logical and the physical batch: mullama's defaults, which it does not expose.
 BATCH = (2048, 512)
 STARTS = 5
 
@@ -30,7 +30,7 @@ import mullama
 print(time.perf_counter() - start)
 """
 
-# The clock is the system's: parent and child read the same time.
+# The clock is the system's, which parent and child share.
 FIRST_TOKEN = """
 import time
 from mullama import Model
@@ -68,13 +68,13 @@ class Floor:
             sys.exit("bench.py: the floor could not be opened")
 
     def prefill(self, prompt):
-        """The seconds that a prompt and one token take, and that token."""
+        """The time of a prompt and one token in seconds, and that token."""
         token = (ctypes.c_int32 * 1)()
         seconds = self.lib.floor_prefill(self.handle, array(prompt), len(prompt), token)
         return checked(seconds), list(token)
 
     def decode(self, prompt, n_new):
-        """The seconds from the first new token to the last, and all of them."""
+        """The time from the first new token to the last in seconds, and all new tokens."""
         tokens = (ctypes.c_int32 * n_new)()
         seconds = self.lib.floor_decode(self.handle, array(prompt), len(prompt), n_new, tokens)
         return checked(seconds), list(tokens)
@@ -94,7 +94,7 @@ def checked(seconds):
 
 
 def check_engine():
-    """Fails where the floor has brought an engine of its own: it would measure another one."""
+    """Fails if the floor has loaded a second engine, whose speed it would measure."""
     maps = Path("/proc/self/maps")
     if not maps.exists():
         return
@@ -106,7 +106,7 @@ def check_engine():
 
 
 def streamed(model, prompt, n_new):
-    """As `Floor.decode`, from mullama: from the first chunk to the end of the stream."""
+    """Like `Floor.decode`, with mullama: from the first chunk to the end of the stream."""
     stream = model.stream(prompt, temperature=0, ignore_eos=True, max_tokens=n_new)
     next(stream)
     start = time.perf_counter()
@@ -116,16 +116,16 @@ def streamed(model, prompt, n_new):
 
 
 def generated(model, prompt):
-    """As `Floor.prefill`, from mullama."""
+    """Like `Floor.prefill`, with mullama."""
     start = time.perf_counter()
     completion = model.generate(prompt, temperature=0, ignore_eos=True, max_tokens=1)
     return time.perf_counter() - start, completion.tokens
 
 
 def alternate(rounds, lib, prompt, floor, ours):
-    """Measures both sides in turn, a different one first each round; they have to generate the same.
-    A round that other programs disturb is repeated, as long as there are not more of them than
-    others. The first round warms up."""
+    """Measures both sides in each round, in alternating order. They must generate the same tokens.
+    A round that other programs disturb is repeated, as long as there are fewer repetitions than
+    rounds. The first round is a warm-up."""
     times = {floor: [], ours: []}
     repeats, disturbed, warm = rounds, 0, False
     while len(times[floor]) < rounds:
@@ -152,7 +152,7 @@ def alternate(rounds, lib, prompt, floor, ours):
 
 
 def streaming_prompt(model, floor, prompt):
-    """A prompt after which the first token has text: there both sides start to measure."""
+    """Returns a prompt after which the first token has text: both sides start measuring there."""
     for _ in range(100):
         tokens = prompt()
         text = model.detokenize(floor.prefill(tokens)[1], skip_special=True)
@@ -162,7 +162,7 @@ def streaming_prompt(model, floor, prompt):
 
 
 def measure(name, path, options):
-    """Decoding and prefill of one model."""
+    """Measures decoding and prefill with one model."""
     sizes = SETTINGS["models"][name]
     rounds = options.rounds or sizes["rounds"]
     model = mullama.Model(path, n_threads=options.threads, prefix_cache=0)
@@ -204,7 +204,7 @@ def report(what, model, tokens, floor, ours, disturbed):
 
 
 def run(code):
-    # As a program starts where nobody measures: without what `run.sh` sets for computations.
+    # As a program usually starts: without the variable that `run.sh` sets for computations.
     env = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
     command = [sys.executable, "-c", code]
     result = subprocess.run(command, capture_output=True, text=True, env=env)
@@ -214,7 +214,7 @@ def run(code):
 
 
 def starts():
-    """Importing, and the way from nothing to a token, in a process each time."""
+    """The time of the import, and from the start of a process to the first token."""
 
     def first_token():
         start = time.monotonic()
@@ -236,7 +236,7 @@ def main():
     parser.add_argument("--rounds", type=int, help="instead of those of settings.json")
     parser.add_argument("models", nargs="*", metavar="NAME=PATH")
     options = parser.parse_args()
-    # Has the engine's modules loaded, also where no model is measured.
+    # Loads the engine's modules, even if no model is measured.
     mullama.gpu.devices()
     for model in options.models:
         name, _, path = model.partition("=")

@@ -1,10 +1,10 @@
-//! Lets the program find the engine's libraries beside itself. The library gets no such path: it is
-//! to use those that its process has loaded, or to fail.
+//! Sets the library search path of the program to its own folder. The library gets none: it must
+//! use the engine that its process has loaded, or fail.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     match std::env::var("CARGO_CFG_TARGET_OS").as_deref() {
-        // The old kind of tag, which the engine's libraries follow too when they need each other.
+        // RPATH instead of RUNPATH: it also applies to dependencies between the engine's libraries.
         Ok("linux") => {
             println!("cargo:rustc-link-arg-bins=-Wl,--disable-new-dtags,-rpath,$ORIGIN");
         }

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Prints how true the planner is, and keeps it in target/bench/placement.md: what is planned against what is
-# allocated on this machine's GPUs, what asking costs, and how many layers `auto` finds room for on GPUs of
-# shrinking memory, against the most that any number and any sharing of layers fits.
+# Prints the accuracy of the planner, and writes it to target/bench/placement.md: planned against allocated memory
+# on this machine's GPUs, the cost of a plan, and the number of layers that `auto` places on GPUs with decreasing
+# memory, against the largest number that fits with any split.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 cargo build --release --features full
 built=target/release
 mkdir -p target/bench
-# What was planned before is not to be remembered.
+# Does not use the results of earlier plans.
 XDG_CACHE_HOME=$(mktemp -d)
 export XDG_CACHE_HOME
 trap 'rm -rf "$XDG_CACHE_HOME"' EXIT

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Prints how true plans are, and keeps it in target/bench/plan.md: memory that is planned and allocated, on this
-# machine's GPUs and its processor, for every kind of layer; the speeds that are predicted after a calibration,
-# and those that are measured; how long a plan of 70 billion parameters takes. The machine should be at rest.
+# Prints the accuracy of plans, and writes it to target/bench/plan.md: planned and allocated memory on this
+# machine's GPUs and CPU, for every kind of layer; predicted speeds after a calibration, and measured speeds; the
+# time to plan a model of 70 billion parameters. The machine should be idle.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -24,7 +24,7 @@ shape+=,attention.head_count=64,attention.head_count_kv=8,vocab_size=128256
 seventy() {
     "$built/mullama" plan --shape "$shape" --device "2x RTX 4090" --host-memory 64GiB "$@" >/dev/null
 }
-# Median, least and most of nine runs that remember nothing of the ones before.
+# Median, minimum and maximum of nine runs without cached results.
 milliseconds() {
     for _ in {1..9}; do
         rm -rf "$XDG_CACHE_HOME/mullama/placements"

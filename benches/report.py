@@ -1,4 +1,4 @@
-"""Turns samples (standard input, a JSON object a line) into one table in Markdown."""
+"""Converts samples (standard input, one JSON object per line) to one table in Markdown."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from statistics import median
 
-# What the project asks for: of ratios the floor's share, of times milliseconds.
+# The project's targets: ratios to the floor, and times in milliseconds.
 RATIO = {"decode": "≥ 0.97", "prefill": "≥ 0.97", "embed": "≥ 0.95", "embed in batches": "> 1", "memory": "≤ 1.10"}
 TIME = {
     ("import", "Python"): "about 30 ms",
@@ -17,7 +17,7 @@ TIME = {
 
 
 def pooled(samples):
-    """One sample of each thing that was measured, of all processes that did."""
+    """Merges the samples of each measurement from all processes."""
     together = {}
     for sample in samples:
         of = together.setdefault((sample["language"], sample["model"], sample["what"]), sample)
@@ -51,7 +51,7 @@ def rows(samples):
 
 
 def delivery(samples):
-    """What a streamed token costs more than the floor's, and more than one streamed to Rust."""
+    """The cost of a streamed token beyond the floor's, and beyond that of one streamed to Rust."""
     costs = {}
     for sample in samples:
         if (sample["what"], sample["model"]) == ("decode", "demo"):

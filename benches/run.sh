@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Measures mullama against a raw loop over the engine, from every language, and prints one table,
-# which is kept in target/bench/report.md. README.md says how to read it.
+# Measures mullama against a raw loop over the engine, from every language, prints one table, and writes
+# it to target/bench/report.md. README.md explains how to read it.
 #
 # BENCH_MODELS     which models: "demo 1b" (default), or one of them
-# BENCH_PASSES     processes that measure the same thing one after the other (default: 3)
-# BENCH_ROUNDS     rounds of each measurement in a process, in place of those of settings.json
-# BENCH_THREADS    threads that compute (default: one for each physical core)
+# BENCH_PASSES     number of processes that repeat each measurement (default: 3)
+# BENCH_ROUNDS     rounds of each measurement in a process, instead of those of settings.json
+# BENCH_THREADS    number of threads (default: one per physical core)
 # BENCH_LANGUAGES  "rust python node" (default), or some of them
-# MULLAMA_BACKEND  which backends, as everywhere (default: cpu)
-# BENCH_PYTHON     a Python with mullama installed (default: the one of .venv, else python3)
+# MULLAMA_BACKEND  the backends, as everywhere (default: cpu)
+# BENCH_PYTHON     a Python with mullama installed (default: that of .venv, else python3)
 # BENCH_NODE       the folder of the Node.js package (default: bindings/node)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -38,7 +38,7 @@ for model in $models; do
 done
 threads=${BENCH_THREADS:-$("$built/mullama-bench" threads)}
 
-# What the build tree has for other processors is not to be loaded along.
+# Does not load the other backends of the build tree.
 export MULLAMA_BACKEND=${MULLAMA_BACKEND:-cpu}
 
 mkdir -p target/bench
@@ -51,9 +51,9 @@ measure() { # LANGUAGE COMMAND...
     fi
 }
 measure rust "$built/mullama-bench" memory "${sources[@]}"
-# Where in memory weights come to lie decides some hundredths of the speed, and not by chance alone: with
-# small pages, what a process loads first is slower. So both sides have large pages, as far as glibc gives
-# them, and each process has weights in another place.
+# The memory address of weights affects the speed by a few per cent, and not only at random: with small
+# pages, the model that a process loads first is slower. Therefore both sides use large pages, as far as glibc
+# provides them, and each process has its weights at other addresses.
 export GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 for ((pass = 0; pass < passes; pass++)); do
     measure rust "$built/mullama-bench" measure --threads "$threads" "${rounds[@]}" "${sources[@]}"

@@ -1,4 +1,4 @@
-//! A draft model against plain decoding, alternating in one run.
+//! Compares decoding with a draft model to plain decoding, alternating in one run.
 
 use mullama::{ContextParams, DraftMode, GenerateOptions, Model, ModelParams};
 use mullama_floor::settle;
@@ -6,13 +6,13 @@ use mullama_floor::settle;
 use crate::Result;
 use crate::samples::median;
 
-/// Tokens of an answer.
+/// Number of tokens per answer.
 const ANSWER: u32 = 96;
 
-/// Questions that the demo model was trained for; others continue them.
+/// Countries in questions that the demo model was trained for; other models just continue the text.
 const COUNTRIES: [&str; 6] = ["France", "Japan", "Peru", "Kenya", "Norway", "Egypt"];
 
-/// Prints how many times faster a model is with a draft model, by the most tokens that it drafts.
+/// Prints the speed-up of a model by a draft model, for several maximum numbers of drafted tokens.
 pub fn report(model: &str, draft: &str, rounds: usize, n_threads: u32) -> Result<()> {
     let params = ModelParams::default().with_draft_model(draft);
     let context = ContextParams::default().with_n_threads(n_threads);

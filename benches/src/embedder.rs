@@ -1,4 +1,5 @@
-//! A raw loop over the engine's C interface that embeds: many texts in a batch, as `mullama-core` packs them.
+//! A raw loop over the engine's C interface that computes embeddings, with many texts per batch, packed as in
+//! `mullama-core`.
 
 use std::ffi::CString;
 use std::path::Path;
@@ -8,13 +9,13 @@ use mullama_sys as sys;
 
 use crate::floor::{ThreadPool, Token};
 
-/// Most texts in a batch, as in `mullama-core`.
+/// Maximum number of texts per batch, as in `mullama-core`.
 const SEQUENCES: u32 = 128;
 
-/// A model with a context for embeddings, as a program has them that calls the engine itself. The engine
-/// pools: it gives the mean of the vectors of each text.
+/// A model with a context for embeddings, as in a program that calls the engine directly. The engine
+/// does the pooling: it returns the mean of the token vectors of each text.
 pub struct Embedder {
-    // Freed in this order, see `Drop`.
+    // Freed in this order: see `Drop`.
     context: NonNull<sys::llama_context>,
     threads: Option<ThreadPool>,
     model: NonNull<sys::llama_model>,
@@ -60,7 +61,8 @@ impl Embedder {
         }
     }
 
-    /// The vectors of texts, of length 1, one after another. No text is longer than a batch.
+    /// Returns the vectors of the texts, normalised to length 1 and concatenated. No text may be longer than
+    /// a batch.
     pub fn embed(&mut self, texts: &[Vec<Token>]) -> Result<Vec<f32>, String> {
         let mut order: Vec<usize> = (0..texts.len()).collect();
         order.sort_by_key(|&text| texts[text].len());
@@ -87,7 +89,7 @@ impl Embedder {
         vectors: &mut [f32],
     ) -> Result<(), String> {
         // SAFETY: the batch has room for `n_batch` tokens of one sequence each, and is freed; the engine
-        // gives as many numbers as the model's vectors have.
+        // returns `width` numbers per text.
         unsafe {
             let context = self.context.as_ptr();
             let memory = sys::llama_get_memory(context);
@@ -130,7 +132,7 @@ impl Embedder {
 
 impl Drop for Embedder {
     fn drop(&mut self) {
-        // SAFETY: all owned; the context goes before the threads and the weights that it uses.
+        // SAFETY: all are owned; the context is freed before the threads and the weights that it uses.
         unsafe {
             sys::llama_free(self.context.as_ptr());
             drop(self.threads.take());

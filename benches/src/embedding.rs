@@ -1,4 +1,4 @@
-//! Measures embedding many texts: against the raw loop, and against one text at a time.
+//! Measures the embedding of many texts, compared to the raw loop and to one text per call.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use crate::Result;
 use crate::samples::Samples;
 use crate::settings::{BATCH, Model, Prompts};
 
-/// Texts have as many tokens, in turn.
+/// Lengths of the texts in tokens, used in rotation.
 const LENGTHS: [usize; 8] = [5, 40, 12, 90, 7, 24, 60, 18];
 
 /// Measures one model and prints the samples.
@@ -43,7 +43,7 @@ pub fn run(model: &Model, n_threads: u32) -> Result<()> {
         if apart.fold(0.0, f32::max) > 0.01 {
             return Err("floor and mullama did not compute the same".into());
         }
-        // The first round warms up.
+        // The first round is a warm-up.
         if !std::mem::replace(&mut warm, true) {
             continue;
         }

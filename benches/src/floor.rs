@@ -1,5 +1,4 @@
-//! A raw loop over the engine's C interface: the likeliest token each time, of one sequence or of several
-//! in one batch.
+//! A raw loop over the engine's C interface with greedy sampling, for one or several sequences per batch.
 
 use std::ffi::{CStr, CString, c_void};
 use std::path::Path;
@@ -11,49 +10,49 @@ use mullama_sys as sys;
 /// The id of a token.
 pub type Token = sys::llama_token;
 
-/// How much is computed at once, and by how many threads.
+/// Sizes of the context and the batches, and the number of threads.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// Tokens of context.
+    /// Context size in tokens.
     pub n_ctx: u32,
-    /// Most tokens in one call (the logical batch).
+    /// Maximum number of tokens per call (the logical batch).
     pub n_batch: u32,
-    /// Most tokens in one computation (the physical batch).
+    /// Maximum number of tokens per computation (the physical batch).
     pub n_ubatch: u32,
-    /// Threads, for prompts too.
+    /// Number of threads, for prompts as well.
     pub n_threads: u32,
 }
 
-/// What was generated, and how long it took.
+/// Generated tokens, and the time taken.
 #[derive(Debug, Clone)]
 pub struct Timed {
-    /// How long the part took that is measured.
+    /// Duration of the measured part.
     pub duration: Duration,
-    /// Every token that was generated.
+    /// All generated tokens.
     pub tokens: Vec<Token>,
 }
 
-/// A model with a context, as a program has them that calls the engine itself.
+/// A model with a context, as in a program that calls the engine directly.
 ///
-/// Everything that decides how fast the engine computes is what `mullama-core` asks for: the defaults
-/// of the model parameters, as many sequences in one pool of KV cells, as many outputs, automatic flash
-/// attention, a thread pool that stays. What `mullama-core` puts on top
-/// is left out on purpose: a thread of its own, cancellation, sampler chains, text, delivery.
+/// All settings that affect the speed of the engine are those of `mullama-core`: default model
+/// parameters, the same number of sequences in one pool of KV cells, the same number of outputs,
+/// automatic flash attention, a persistent thread pool. The additional work of `mullama-core` is left out on
+/// purpose: a separate thread, cancellation, sampler chains, text, delivery.
 pub struct Floor {
-    // Freed in this order, see `Drop`.
+    // Freed in this order: see `Drop`.
     context: NonNull<sys::llama_context>,
     threads: Option<ThreadPool>,
     model: NonNull<sys::llama_model>,
     n_vocab: usize,
-    /// Tokens that end a text; never chosen, so that the loop goes on (`ignore_eos`).
+    /// End tokens, which are never chosen, so that the loop continues (`ignore_eos`).
     ends: Vec<Token>,
     n_batch: usize,
 }
 
-// SAFETY: the engine's objects may move between threads; `&mut` keeps two from using them at once.
+// SAFETY: the engine's objects may move between threads; `&mut` prevents concurrent use.
 unsafe impl Send for Floor {}
 
-/// What `mullama-core` has room for where it is not told otherwise: those that run, and those it keeps.
+/// The default number of sequences of `mullama-core`: for running requests and for cached ones.
 const SEQUENCES: u32 = 32;
 
 impl Floor {
@@ -88,7 +87,7 @@ impl Floor {
         }
     }
 
-    /// Computes a prompt and chooses one token; measures both.
+    /// Computes a prompt and chooses one token. Measures both.
     pub fn prefill(&mut self, prompt: &[Token]) -> Result<Timed, String> {
         self.forget();
         let start = Instant::now();
@@ -96,7 +95,7 @@ impl Floor {
         Ok(Timed { duration: start.elapsed(), tokens: vec![token] })
     }
 
-    /// Computes a prompt and generates `n_new` tokens; measures from the first to the last.
+    /// Computes a prompt and generates `n_new` tokens. Measures from the first token to the last.
     pub fn decode(&mut self, prompt: &[Token], n_new: usize) -> Result<Timed, String> {
         self.forget();
         let mut token = self.start(prompt)?;
@@ -111,8 +110,8 @@ impl Floor {
         Ok(Timed { duration: start.elapsed(), tokens })
     }
 
-    /// Computes prompts together, and generates `n_new` tokens after each, a token of each in a step.
-    /// Measures all of it; gives the tokens one prompt after the other.
+    /// Computes prompts together, and generates `n_new` tokens after each: one token of each per step.
+    /// Measures all of it. The tokens are returned prompt after prompt.
     pub fn together(&mut self, prompts: &[Vec<Token>], n_new: usize) -> Result<Timed, String> {
         self.forget();
         let start = Instant::now();
@@ -143,7 +142,7 @@ impl Floor {
         batch: &mut Batch,
         answers: &mut [Vec<Token>],
     ) -> Result<(), String> {
-        // SAFETY: the batch's arrays are all as long as it says, and only read.
+        // SAFETY: the batch's arrays have the lengths that it states, and are only read.
         let status = unsafe { sys::llama_decode(self.context.as_ptr(), batch.raw()) };
         if status != 0 {
             return Err(format!("llama_decode gave {status}"));
@@ -177,10 +176,11 @@ impl Floor {
         if status == 0 { Ok(()) } else { Err(format!("llama_decode gave {status}")) }
     }
 
-    /// The first of the highest logits of a token in the batch; -1 is the last.
+    /// Returns the token with the highest logit (the first of equal ones) at an index of the batch; -1 is
+    /// the last.
     fn choose(&mut self, index: i32) -> Result<Token, String> {
-        // SAFETY: there is a logit for each token of the vocabulary, valid until the next step and
-        // ours to change.
+        // SAFETY: there is a logit for each token of the vocabulary; they are valid until the next
+        // step and may be modified.
         let logits = unsafe {
             let logits = sys::llama_get_logits_ith(self.context.as_ptr(), index);
             if logits.is_null() {
@@ -203,7 +203,7 @@ impl Floor {
 
 impl Drop for Floor {
     fn drop(&mut self) {
-        // SAFETY: all owned; the context goes before the threads and the weights that it uses.
+        // SAFETY: all are owned; the context is freed before the threads and the weights that it uses.
         unsafe {
             sys::llama_free(self.context.as_ptr());
             drop(self.threads.take());
@@ -212,7 +212,7 @@ impl Drop for Floor {
     }
 }
 
-/// Tokens of several sequences that are computed in one call.
+/// Tokens of several sequences for one call.
 #[derive(Default)]
 struct Batch {
     tokens: Vec<Token>,
@@ -232,7 +232,7 @@ impl Batch {
         self.counts.push(1);
     }
 
-    /// Where outputs are wanted, and of which sequence.
+    /// The indices in the batch with outputs, each with its sequence.
     fn outputs(&self) -> impl Iterator<Item = (usize, usize)> {
         let wanted = self.wanted.iter().zip(&self.sequences).enumerate();
         wanted.filter(|(_, (wanted, _))| **wanted != 0).map(|(at, (_, &of))| (at, of as usize))
@@ -277,20 +277,20 @@ unsafe fn context(
     }
 }
 
-/// Threads that stay: without, the engine starts new ones for every step. Their functions are those
-/// of the CPU module, which is loaded at run time, as in `mullama-core`.
+/// Persistent threads: without them, the engine starts new ones for every step. The functions are from
+/// the CPU module, which is loaded at run time, as in `mullama-core`.
 pub(crate) struct ThreadPool {
     pool: sys::ggml_threadpool_t,
     free: unsafe extern "C" fn(sys::ggml_threadpool_t),
 }
 
 impl ThreadPool {
-    /// Gives a context these threads.
+    /// Makes a context use these threads.
     ///
     /// # Safety
     /// The context must be valid, and not outlive them.
     pub(crate) unsafe fn attach(&self, context: NonNull<sys::llama_context>) {
-        // SAFETY: the caller vouches for it.
+        // SAFETY: the caller guarantees that the context is valid.
         unsafe { sys::llama_attach_threadpool(context.as_ptr(), self.pool, self.pool) }
     }
 

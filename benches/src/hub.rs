@@ -1,4 +1,4 @@
-//! Downloads, lists and the first character: what a user of the command waits for.
+//! Measures what a user of the command waits for: downloads, lists, and the first character of an answer.
 
 use std::env;
 use std::fs::{self, File};
@@ -14,11 +14,11 @@ use mullama_test_registry::{Fault, Registry, gguf};
 use crate::Result;
 use crate::samples::median;
 
-/// Models in the list that is measured.
+/// Number of models in the measured list.
 const MODELS: usize = 500;
 const QUESTION: &str = "What is the capital of France?";
 
-/// Prints a table; the model is what is downloaded.
+/// Prints a table. `model` is the downloaded file.
 pub fn report(rounds: usize, model: &str) -> Result<()> {
     let folder = Folder::new()?;
     let registry = Registry::start();
@@ -33,8 +33,8 @@ pub fn report(rounds: usize, model: &str) -> Result<()> {
     first_character(&folder, rounds)
 }
 
-/// Pulls against plain downloads of as many bytes from the same server, in turn: by curl, and by a bare
-/// loop, which no program can be faster than.
+/// Compares pulls to plain downloads of the same size from the same server, in turn: with curl, and with a
+/// bare loop, which is the upper bound of the speed.
 fn downloads(folder: &Folder, registry: &Registry, size: usize, rounds: usize) -> Result<()> {
     let (mut loops, mut curls, mut pulls, mut memory) = (vec![], vec![], vec![], 0);
     let target = folder.path("plain");
@@ -43,7 +43,7 @@ fn downloads(folder: &Folder, registry: &Registry, size: usize, rounds: usize) -
     bare.args(["fetch", &registry.host(), "/big.gguf"]).arg(&target);
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--fail", "--output"]).arg(&target).arg(&url);
-    // The first round is not counted.
+    // The first round is a warm-up.
     for round in 0..=rounds {
         let (alone, plain) = (time_of(&mut bare, &target)?, time_of(&mut curl, &target)?);
         let (pulled, peak) = pull(folder, registry)?;
@@ -69,7 +69,7 @@ fn downloads(folder: &Folder, registry: &Registry, size: usize, rounds: usize) -
     Ok(())
 }
 
-/// The time of a download to this file, which is removed.
+/// Returns the time of a download to this file, which is then removed.
 fn time_of(download: &mut Command, target: &Path) -> Result<Duration> {
     let begun = Instant::now();
     let status = download
@@ -83,7 +83,7 @@ fn time_of(download: &mut Command, target: &Path) -> Result<Duration> {
     Ok(took)
 }
 
-/// The time of a pull, and the most memory that was resident, in KiB.
+/// Returns the time of a pull, and its peak resident memory in KiB.
 fn pull(folder: &Folder, registry: &Registry) -> Result<(Duration, u64)> {
     let begun = Instant::now();
     let mut child = folder.pulling(registry).spawn()?;
@@ -93,7 +93,7 @@ fn pull(folder: &Folder, registry: &Registry) -> Result<(Duration, u64)> {
     if succeeded { Ok((took, peak)) } else { Err("the pull failed".into()) }
 }
 
-/// A pull that is killed in the middle, and one that goes on.
+/// Kills a pull halfway and resumes it.
 fn resumption(folder: &Folder, registry: &Registry, size: usize) -> Result<()> {
     registry.take_seen();
     registry.fault("/blobs/", u32::MAX, Fault::Slow(10 << 20));
@@ -158,7 +158,7 @@ fn first_character(folder: &Folder, rounds: usize) -> Result<()> {
     Ok(())
 }
 
-/// A plain download: what comes is written to a file, and that is all.
+/// A plain download, which only writes the received bytes to a file.
 pub fn fetch(host: &str, path: &str, target: &str) -> Result<()> {
     let mut stream = TcpStream::connect(host)?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
@@ -190,7 +190,7 @@ pub fn fetch(host: &str, path: &str, target: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether a process ended well, and the most of what was looked at while it ran.
+/// Returns whether a process succeeded, and the maximum value that `look` returned while it ran.
 fn watch(child: &mut Child, look: impl Fn() -> u64) -> (bool, u64) {
     let mut most = 0;
     loop {
@@ -203,7 +203,7 @@ fn watch(child: &mut Child, look: impl Fn() -> u64) -> (bool, u64) {
     }
 }
 
-/// The most memory that has been resident, in KiB; 0 where that cannot be known.
+/// Returns the peak resident memory in KiB; 0 if it is unknown.
 fn peak_of(status: &Path) -> u64 {
     let text = fs::read_to_string(status).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -214,11 +214,11 @@ fn milliseconds(times: &[Duration]) -> String {
     format!("{:.0} ms", median(times.iter().map(Duration::as_secs_f64)) * 1e3)
 }
 
-/// A user's folders, that go with the measurement.
+/// A user's folders, which are removed after the measurement.
 struct Folder(PathBuf);
 
 impl Folder {
-    /// Beside the program: what lies in memory and is no disk would flatter the plain download.
+    /// Creates them beside the program: a file system in memory would favour the plain download.
     fn new() -> Result<Self> {
         let beside =
             env::current_exe()?.with_file_name(format!("bench-hub-{}", std::process::id()));
@@ -241,7 +241,7 @@ impl Folder {
         command
     }
 
-    /// The command, as a user with nothing but these folders.
+    /// The command with only these folders in its environment.
     fn mullama(&self, arguments: &[&str]) -> Command {
         let program = self.0.with_file_name(format!("mullama{}", env::consts::EXE_SUFFIX));
         let mut command = Command::new(program);

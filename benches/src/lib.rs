@@ -1,8 +1,8 @@
-//! The floor: what the engine does when nothing but a loop stands between it and the program.
+//! The floor: the speed of the engine when it is called by a bare loop.
 //!
-//! [`Floor`] is such a loop over `llama.h`. [`mod@c`] offers it to Python and to anything else that
-//! calls C, [`mod@node`] to Node.js. It takes over whatever the process has set up: backend modules
-//! and the log are mullama's, so use mullama first (`mullama::gpu::devices()` is enough).
+//! [`Floor`] is such a loop over `llama.h`. [`mod@c`] exports it to Python and other callers of C,
+//! [`mod@node`] to Node.js. It uses the state of the process: backend modules and the log are set
+//! up by mullama, which must therefore be used first (`mullama::gpu::devices()` is enough).
 
 pub mod c;
 mod embedder;

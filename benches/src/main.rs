@@ -1,4 +1,4 @@
-//! Measures mullama from Rust against the floor; `README.md` says how.
+//! Measures mullama from Rust against the floor: see `README.md`.
 
 mod draft;
 mod embedding;
@@ -90,7 +90,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Measures the models that are named after the options.
+/// Measures the models that follow the options.
 fn measure_all(words: &[&str], run: fn(&Model, u32) -> Result<()>) -> Result<()> {
     let (mut rounds, mut n_threads) = (None, threads());
     let mut rest = words;

@@ -1,5 +1,5 @@
-//! Many requests at once, shared beginnings, conversations, guesses, grammars, fairness: each a ratio of two
-//! sides in one run.
+//! Measures concurrent requests, shared prefixes, conversations, guesses, grammars and fairness, each as a
+//! ratio of two sides in one run.
 
 use std::sync::Barrier;
 use std::thread;
@@ -14,20 +14,20 @@ use crate::measure::{Side, Sides, alternate, options};
 use crate::samples::median;
 use crate::settings::Prompts;
 
-/// Tokens of the prompts, and of the answers, where several requests run together.
+/// Number of tokens of prompts and of answers in measurements of concurrent requests.
 const PROMPT: usize = 128;
 const ANSWER: usize = 32;
-/// Tokens that requests share, and how many there are.
+/// Number of tokens that requests share, and number of such requests.
 const SHARED: usize = 722;
 const SHARING: usize = 8;
-/// Tokens of a conversation before its second turn.
+/// Number of tokens of a conversation before its second turn.
 const CONVERSATION: usize = 2000;
-/// Most tokens that are guessed in a step.
+/// Maximum number of guessed tokens per step.
 const GUESSES: u32 = 16;
-/// Tokens of a prompt that comes while others stream.
+/// Number of tokens of a prompt that arrives while other requests stream.
 const LONG_PROMPT: usize = 4000;
 
-/// Measures everything with one model, or the parts that are named, and prints a table.
+/// Measures the named parts with one model, or all of them, and prints a table.
 pub fn report(name: &str, path: &str, rounds: usize, n_threads: u32, parts: &[&str]) -> Result<()> {
     println!("# Many requests, model {name}\n");
     println!("| what | against | ratio (median) | from | to | target |");
@@ -77,8 +77,8 @@ impl Bench<'_> {
                 Side::Floor => floor.together(&prompts, ANSWER)?,
                 Side::Mullama => at_once(mullama, &prompts, &options(ANSWER))?,
             };
-            // Which tokens may differ where two are about as likely: the sides fill their batches
-            // differently. How many may not.
+            // Tokens may differ where two are about equally likely, because the sides fill their
+            // batches differently. Their number must be equal.
             Ok(Timed { duration, tokens: vec![tokens.len() as Token] })
         })?;
         let pairs = times.floor.iter().zip(&times.mullama);
@@ -131,7 +131,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// How many times more tokens a second come from the one than from the other, in each round.
+    /// Returns the ratio of the tokens per second of `other` to those of `plain`, for each round.
     fn rates(&self, plain: Asked<'_>, other: Asked<'_>) -> Result<Vec<f64>> {
         let mut draws = Prompts::new(plain.0.n_vocab());
         let mut ratios = Vec::new();
@@ -149,8 +149,8 @@ impl Bench<'_> {
         Ok(ratios)
     }
 
-    /// The attention of a step runs over every cell up to the last that is in use, also those of finished
-    /// requests; of them it only reads that they are masked.
+    /// Attention runs over all cells up to the last used one, including those of finished requests, of which it
+    /// reads only that they are masked.
     fn kept(&self) -> Result<()> {
         let full = self.load(ContextParams::default())?;
         let empty = self.load(ContextParams::default().with_prefix_cache(0))?;
@@ -162,7 +162,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// A model of random weights repeats nothing by itself, so it is made to: one token is favoured.
+    /// A model with random weights repeats nothing by itself, so one token is favoured.
     fn guesses(&self) -> Result<()> {
         let model = self.load(ContextParams::default().with_prefix_cache(0))?;
         let plain = options(96).with_logit_bias(LogitBias([(300, 1e4)].into()));
@@ -231,10 +231,10 @@ impl Bench<'_> {
     }
 }
 
-/// What is asked of which model.
+/// A model with the options of a request to it.
 type Asked<'a> = (&'a Model, &'a GenerateOptions);
 
-/// Times between pieces of a stream.
+/// Times between chunks of a stream.
 struct Gaps {
     last: Instant,
     gaps: Vec<Duration>,
@@ -250,7 +250,7 @@ impl Gaps {
         self.gaps.push(now - std::mem::replace(&mut self.last, now));
     }
 
-    /// What 99 of 100 are not longer than. The first is the time to where measuring began.
+    /// The 99th percentile. The first gap is left out, since it is the time until measuring began.
     fn p99(mut self) -> f64 {
         let mut gaps = self.gaps.split_off(1);
         gaps.sort_unstable();
@@ -258,7 +258,7 @@ impl Gaps {
     }
 }
 
-/// Asks everything at the same moment, each from a thread of its own, and waits for all answers.
+/// Starts all requests simultaneously, each on a separate thread, and waits for all answers.
 fn at_once(model: &Model, prompts: &[Vec<Token>], options: &GenerateOptions) -> Result<Timed> {
     let ready = Barrier::new(prompts.len() + 1);
     thread::scope(|scope| {

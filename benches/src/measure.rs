@@ -1,4 +1,4 @@
-//! Decoding and prefill, floor and mullama in turn.
+//! Measures decoding and prefill, alternating between the floor and mullama.
 
 use std::path::Path;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use crate::Result;
 use crate::samples::Samples;
 use crate::settings::{BATCH, Model, Prompts};
 
-/// The floor and mullama, with the same model and the same settings.
+/// The floor and mullama with the same model and settings.
 pub struct Sides {
     pub floor: Floor,
     pub mullama: mullama::Model,
@@ -65,8 +65,8 @@ pub struct Times {
     pub disturbed: usize,
 }
 
-/// Measures both sides in turn, a different one first each round; they have to generate the same. A
-/// round that other programs disturb is repeated, as long as there are not more of them than others.
+/// Measures both sides in each round, in alternating order. They must generate the same tokens. A
+/// round that other programs disturb is repeated, as long as there are fewer repetitions than rounds.
 pub fn alternate(
     rounds: usize,
     mut prompt: impl FnMut() -> Vec<Token>,
@@ -90,7 +90,7 @@ pub fn alternate(
         if round[0].tokens != round[1].tokens {
             return Err("floor and mullama did not generate the same".into());
         }
-        // The first round warms up.
+        // The first round is a warm-up.
         if !std::mem::replace(&mut warm, true) {
             continue;
         }
@@ -118,8 +118,8 @@ impl Sides {
         Ok(Self { floor, mullama })
     }
 
-    /// A prompt after which the first token has text: mullama's first chunk is then the first token,
-    /// which is where both sides start to measure.
+    /// Returns a prompt after which the first token has text: mullama's first chunk is then the first
+    /// token, at which both sides start measuring.
     fn streaming_prompt(&mut self, prompts: &mut Prompts, length: usize) -> Result<Vec<Token>> {
         for _ in 0..100 {
             let prompt = prompts.next(length);
@@ -132,7 +132,7 @@ impl Sides {
         Err("the model begins no text".into())
     }
 
-    /// Streams an answer; measures from its first chunk to its end.
+    /// Streams an answer. Measures from its first chunk to its end.
     fn stream(&self, prompt: &[Token], n_new: usize) -> Result<Timed> {
         let mut stream = self.mullama.stream(prompt.to_vec(), &options(n_new))?;
         stream.next_chunk().ok_or("the stream is empty")??;
@@ -145,7 +145,7 @@ impl Sides {
         Ok(Timed { duration, tokens })
     }
 
-    /// Generates one token; measures all of it.
+    /// Generates one token. Measures all of it.
     fn generate(&self, prompt: &[Token]) -> Result<Timed> {
         let (prompt, options) = (prompt.to_vec(), options(1));
         let start = Instant::now();
@@ -154,7 +154,7 @@ impl Sides {
     }
 }
 
-/// The likeliest token each time, whatever the model says of an end.
+/// Greedy sampling that ignores end tokens.
 pub fn options(n_new: usize) -> GenerateOptions {
     GenerateOptions::default()
         .with_temperature(0.0)

@@ -1,4 +1,4 @@
-//! Resident memory, floor and mullama in a process each.
+//! Measures the resident memory of the floor and of mullama, each in a separate process.
 
 use std::fs;
 use std::path::Path;
@@ -12,15 +12,15 @@ use crate::measure::options;
 use crate::samples::Samples;
 use crate::settings::{BATCH, Model, Prompts, threads};
 
-/// Tokens of the prompt, and tokens to generate: enough for every buffer to have been used.
+/// Number of prompt tokens and of generated tokens: enough to use every buffer.
 const TOKENS: (usize, usize) = (64, 16);
 
-/// Runs both sides and prints what is resident of them.
+/// Runs both sides and prints their resident memory.
 pub fn compare(model: &Model) -> Result<()> {
     let file = mullama::resolve(&model.path)?;
-    // Weights are mapped: what is resident of them should not depend on who came first.
+    // Weights are memory-mapped: read the file first, so that the order has no effect.
     fs::read(&file)?;
-    // The floor opens the file, mullama what its user names.
+    // The floor opens the file, mullama the name that a user passes.
     let file = file.to_str().ok_or("the path is not valid UTF-8")?;
     let floor = measure("floor", file)?;
     let mullama = measure("mullama", &model.path)?;
@@ -39,11 +39,11 @@ fn measure(side: &str, path: &str) -> Result<f64> {
 
 /// Generates with the floor and prints the resident memory.
 pub fn rss_floor(path: &str) -> Result<()> {
-    // Has mullama load the engine's modules.
+    // Makes mullama load the engine's modules.
     mullama::gpu::devices();
     let header = mullama::GgufHeader::read(Path::new(path))?;
     let trained = header.architecture_number("context_length").ok_or("no context length")?;
-    // mullama's own choice.
+    // The value that mullama would choose.
     let n_ctx = trained.min(8192) as u32;
     let (n_batch, n_ubatch) = BATCH;
     let settings = Settings { n_ctx, n_batch, n_ubatch, n_threads: threads() };
@@ -60,7 +60,7 @@ pub fn rss_mullama(path: &str) -> Result<()> {
     print_resident()
 }
 
-/// Prints the resident KiB of this process, and on standard error what they consist of.
+/// Prints the resident memory of this process in KiB, and its parts on standard error.
 fn print_resident() -> Result<()> {
     let status = fs::read_to_string("/proc/self/status")?;
     let kib = |name| {

@@ -1,4 +1,4 @@
-//! The floor as an addon of Node.js: the same library, loaded with `process.dlopen`.
+//! The floor as a Node.js addon: the same library, loaded with `process.dlopen`.
 #![allow(clippy::needless_pass_by_value, reason = "arguments that come from JavaScript are owned")]
 
 use std::path::Path;
@@ -15,9 +15,9 @@ pub struct NodeFloor(Option<Floor>);
 /// A [`Timed`].
 #[napi(object)]
 pub struct NodeTimed {
-    /// How long the part took that is measured.
+    /// Duration of the measured part.
     pub seconds: f64,
-    /// Every token that was generated.
+    /// All generated tokens.
     pub tokens: Vec<i32>,
 }
 
@@ -36,13 +36,13 @@ impl NodeFloor {
         Floor::open(Path::new(&path), settings).map(|floor| Self(Some(floor))).map_err(failed)
     }
 
-    /// Computes a prompt and chooses one token; measures both.
+    /// Computes a prompt and chooses one token. Measures both.
     #[napi]
     pub fn prefill(&mut self, prompt: Int32Array) -> napi::Result<NodeTimed> {
         timed(self.floor()?.prefill(&prompt))
     }
 
-    /// Computes a prompt and generates `n_new` tokens; measures from the first to the last.
+    /// Computes a prompt and generates `n_new` tokens. Measures from the first token to the last.
     #[napi]
     pub fn decode(&mut self, prompt: Int32Array, n_new: u32) -> napi::Result<NodeTimed> {
         timed(self.floor()?.decode(&prompt, n_new as usize))
@@ -59,19 +59,19 @@ impl NodeFloor {
     }
 }
 
-/// Waits until the process hardly computes any more, see [`crate::settle`].
+/// Waits until the process is nearly idle, see [`crate::settle`].
 #[napi]
 pub fn settle() {
     crate::settle();
 }
 
-/// Processor time of everything but this process, see [`crate::others`].
+/// CPU time of all other processes, see [`crate::others`].
 #[napi]
 pub fn others() -> f64 {
     crate::others()
 }
 
-/// Whether other programs left a round alone, see [`crate::undisturbed`].
+/// Whether other programs did not disturb a round, see [`crate::undisturbed`].
 #[napi]
 pub fn undisturbed(used: f64, elapsed: f64) -> bool {
     crate::undisturbed(used, elapsed)

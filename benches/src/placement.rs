@@ -1,4 +1,5 @@
-//! How true the planner is: what a dry run says against what is then allocated, and what asking costs.
+//! Measures the accuracy of the planner: the memory of dry runs against the memory allocated afterwards, and the
+//! cost of a plan.
 
 use std::fmt;
 use std::time::Instant;
@@ -12,7 +13,7 @@ use mullama::{
 use crate::Result;
 use crate::samples::median;
 
-/// Shapes of the kinds of layers that there are. Weights that are all 0 take as much memory as others.
+/// Shapes with each kind of layer. Weights that are all 0 take as much memory as others.
 const SHAPES: [(&str, &str); 5] = [
     (
         "grouped queries",
@@ -46,7 +47,7 @@ const SHAPES: [(&str, &str); 5] = [
     ),
 ];
 
-/// Models of which the speed is predicted and measured.
+/// Models whose speed is predicted and measured.
 const SPEEDS: [(&str, u32, u32, u32, u32); 8] = [
     ("Q4_K_M", 1024, 4096, 12, 32_000),
     ("Q8_0", 1024, 4096, 12, 32_000),
@@ -58,20 +59,20 @@ const SPEEDS: [(&str, u32, u32, u32, u32); 8] = [
     ("IQ4_XS", 2048, 8192, 6, 32_000),
 ];
 
-/// How often this machine is calibrated and the models are measured after it: an odd number.
+/// Number of rounds of a calibration followed by measurements; must be odd.
 const ROUNDS: usize = 5;
 
-/// How often each is measured in a round, of which the fastest counts, as in a calibration.
+/// Number of measurements per model and round, of which the fastest counts, as in a calibration.
 const PASSES: usize = 2;
 
-/// Predicts the speed of models on the processor after a calibration, measures it, both several times in turn,
-/// and prints the medians.
+/// Predicts the speed of models on the CPU after a calibration and measures it, both several times in turn, and
+/// prints the medians.
 pub fn speeds() -> Result<()> {
     let shapes: Vec<Shape> = SPEEDS.iter().map(shape_of).collect::<Result<_>>()?;
     let params = ModelParams::default().with_n_gpu_layers(0).with_use_mmap(false);
     let context = ContextParams::default().with_n_ctx(1024);
     let options = PlanOptions::default().with_model(params.clone()).with_context(context.clone());
-    // Of every model and round: decoding and prefill, as predicted and as measured.
+    // For each model and round: predicted and measured speeds of decoding and prefill.
     let mut rounds = vec![Vec::new(); shapes.len()];
     for round in 1..=ROUNDS {
         eprintln!("round {round} of {ROUNDS}");
@@ -131,7 +132,7 @@ fn shape_of(
     Ok(text.parse()?)
 }
 
-/// Where a model is put: this machine's processor, some of its GPUs, or some of the workers' devices.
+/// A place for a model: this machine's CPU, some of its GPUs, or some of the workers' devices.
 #[derive(Clone)]
 struct Place {
     devices: Vec<String>,
@@ -139,7 +140,7 @@ struct Place {
 }
 
 impl Place {
-    /// The processor; one and two of the GPUs; one and two of the workers' devices.
+    /// All places: the CPU, one and two of the GPUs, one and two of the workers' devices.
     fn all(workers: &[String]) -> Result<Vec<Self>> {
         let mut remote = Vec::new();
         for worker in workers {
@@ -165,8 +166,8 @@ impl fmt::Display for Place {
     }
 }
 
-/// Compares over a grid, on this machine's GPUs and those of workers (one, and two where there are), and
-/// prints a table. `models` are names and paths; the one named `cost` is planned and timed.
+/// Compares a grid of settings on this machine's GPUs and those of workers (one, and two if available), and
+/// prints a table. `models` are names and paths; planning the one named `cost` is timed.
 pub fn report(models: &[(String, String)], workers: &[String]) -> Result<()> {
     println!("# The planner against the engine\n");
     let places = Place::all(workers)?;
@@ -215,8 +216,8 @@ pub fn report(models: &[(String, String)], workers: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Prints how many layers are planned for GPUs of less and less memory, and the most that loading every number
-/// of layers, with every way to share them, shows to fit beside what is kept free.
+/// Prints the number of layers planned for GPUs with decreasing memory, and the largest number that fits beside
+/// the memory left free, found by loading every number of layers with every split.
 fn layers_that_fit(models: &[(String, String)], places: &[Place]) -> Result<()> {
     println!("\n# Layers that fit\n");
     println!("| model | GPUs | memory of each | planned | best |");
@@ -228,7 +229,7 @@ fn layers_that_fit(models: &[(String, String)], places: &[Place]) -> Result<()> 
             let whole = tried.iter().flat_map(|(_, used)| used).copied().max().unwrap_or(0);
             for tenths in [12, 10, 8, 7, 6, 5, 4, 3] {
                 let memory = whole * tenths / 10;
-                // A tenth is kept free: so small a GPU has less than the gibibyte of others.
+                // A tenth is left free: so small a GPU leaves less than the gibibyte of others.
                 let usable = memory - memory / 10;
                 let fits = |used: &Vec<u64>| used.iter().all(|&bytes| bytes <= usable);
                 let fitting = tried.iter().filter(|(_, used)| fits(used));
@@ -245,7 +246,7 @@ fn layers_that_fit(models: &[(String, String)], places: &[Place]) -> Result<()> 
     Ok(())
 }
 
-/// Whole layers alone, so that their number says everything.
+/// Options that place only whole layers, so that their number describes a placement completely.
 fn of_whole_layers(place: &Place) -> (ModelParams, ContextParams) {
     let params = ModelParams::default()
         .with_rpc_servers(place.workers.clone())
@@ -255,7 +256,7 @@ fn of_whole_layers(place: &Place) -> (ModelParams, ContextParams) {
     (params, ContextParams::default().with_n_ctx(512).with_n_ubatch(64).with_warmup(false))
 }
 
-/// What each GPU holds of every number of layers, shared in every way.
+/// Returns the bytes on each GPU for every number of layers and every split.
 fn try_every_count(path: &str, place: &Place) -> Result<Vec<(u32, Vec<u64>)>> {
     let (params, context) = of_whole_layers(place);
     let all = plan(path, &PlanOptions::default())?.n_layers;
@@ -275,7 +276,7 @@ fn try_every_count(path: &str, place: &Place) -> Result<Vec<(u32, Vec<u64>)>> {
     Ok(tried)
 }
 
-/// The layers that are put on GPUs of so many bytes.
+/// Returns the number of layers planned for GPUs with the given number of bytes.
 fn planned_layers(path: &str, place: &Place, memory: u64) -> Result<u32> {
     let (model, context) = of_whole_layers(place);
     let options = PlanOptions::default().with_model(model).with_context(context);
@@ -287,7 +288,7 @@ fn planned_layers(path: &str, place: &Place, memory: u64) -> Result<u32> {
     Ok(planned?.n_gpu_layers)
 }
 
-/// Every combination that is compared in this place.
+/// Returns all combinations of options that are compared in a place.
 fn grid(place: &Place) -> Vec<(ModelParams, ContextParams)> {
     let devices = &place.devices;
     let layers: &[u32] = if devices.is_empty() { &[0] } else { &[1, 3, 999] };
@@ -308,9 +309,9 @@ fn grid(place: &Place) -> Vec<(ModelParams, ContextParams)> {
                         .with_n_ctx(n_ctx)
                         .with_kv_cache_type(ty)
                         .with_n_ubatch(n_ubatch)
-                        // What is computed first takes a software renderer long, and is not measured.
+                        // The warm-up is slow on a software renderer, and is not measured.
                         .with_warmup(false);
-                    // What is mapped is not allocated.
+                    // Mapped weights are not allocated.
                     let params = params.clone().with_use_mmap(false);
                     cases.push((params, context));
                 }
@@ -320,8 +321,8 @@ fn grid(place: &Place) -> Vec<(ModelParams, ContextParams)> {
     cases
 }
 
-/// The largest differences of weights, KV cache and compute buffers on any device, as shares of what was
-/// allocated.
+/// Returns the largest differences of weights, KV cache and compute buffers on any device, as fractions of
+/// the allocated bytes.
 fn compare(path: &str, params: &ModelParams, context: &ContextParams) -> Result<[f64; 3]> {
     let options = PlanOptions::default().with_model(params.clone()).with_context(context.clone());
     let planned = plan(path, &options)?;

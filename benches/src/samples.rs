@@ -1,20 +1,20 @@
-//! What was measured: a line of JSON for `report.py`, and a line for people.
+//! Measured values: printed as a line of JSON for `report.py`, and as a readable line.
 
 use serde::Serialize;
 
-/// Both sides of one measurement.
+/// The values of both sides of a measurement.
 #[derive(Serialize)]
 pub struct Samples<'a> {
     pub what: &'a str,
     pub language: &'static str,
     pub model: &'a str,
-    /// Tokens that each of the times stands for; 0 where they are no times.
+    /// Number of tokens per value; 0 if the values are not times.
     pub tokens: usize,
-    /// Seconds of each round, or KiB.
+    /// The values of each round, in seconds or KiB.
     pub floor: Vec<f64>,
-    /// As `floor`, of the same rounds.
+    /// The same for mullama, of the same rounds.
     pub mullama: Vec<f64>,
-    /// Rounds during which other programs ran.
+    /// Number of rounds that other programs disturbed.
     pub disturbed: usize,
 }
 
@@ -42,7 +42,7 @@ impl Samples<'_> {
     }
 }
 
-/// The middle of the values, or the mean of the two in the middle.
+/// The median: the middle value, or the mean of the two middle ones.
 pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<_> = values.collect();
     values.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! What is measured, with how much of it: `settings.json`, which the other languages read too.
+//! The measured models and sizes, from `settings.json`, which the other languages read as well.
 
 use std::collections::BTreeMap;
 
@@ -9,18 +9,18 @@ use crate::Result;
 
 #[derive(Deserialize)]
 struct Settings {
-    /// Tokens of the prompt before decoding.
+    /// Number of prompt tokens before decoding.
     prompt: usize,
     models: BTreeMap<String, Sizes>,
 }
 
-/// How much of one model is measured.
+/// Sizes of the measurements with one model.
 #[derive(Clone, Copy, Deserialize)]
 pub struct Sizes {
     pub rounds: usize,
-    /// Tokens to generate.
+    /// Number of generated tokens.
     pub decode: usize,
-    /// Tokens of a prompt that is measured.
+    /// Number of tokens of measured prompts.
     pub prefill: usize,
 }
 
@@ -43,16 +43,15 @@ impl Model {
     }
 }
 
-/// The logical and the physical batch: mullama's defaults, which it does not tell.
+/// The sizes of the logical and the physical batch: mullama's defaults, which it does not expose.
 pub const BATCH: (u32, u32) = (2048, 512);
 
-/// One for each physical core, as mullama does by default.
+/// The number of physical cores: mullama's default number of threads.
 pub fn threads() -> u32 {
     num_cpus::get_physical().min(num_cpus::get()).max(1) as u32
 }
 
-/// Prompts of tokens drawn at random, each another one: nothing that an engine keeps of one prompt
-/// helps with the next.
+/// Prompts of random tokens. All are different, so that caching has no effect.
 pub struct Prompts {
     state: u64,
     n_vocab: u64,

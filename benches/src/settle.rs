@@ -1,24 +1,24 @@
-//! What else the processors do: waiting for this process to come to rest, and noticing others.
+//! Other load on the CPU: waits until this process is idle, and detects other processes.
 
 use std::ffi::c_long;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 unsafe extern "C" {
-    /// Processor time of the process, in microseconds (POSIX).
+    /// CPU time of the process in microseconds (POSIX).
     fn clock() -> c_long;
 }
 
-/// Seconds of processor time that this process has used.
+/// CPU time of this process in seconds.
 fn own() -> f64 {
     // SAFETY: standard C, no arguments.
     unsafe { clock() as f64 / 1e6 }
 }
 
-/// Waits until the process hardly computes any more.
+/// Waits until the process is nearly idle.
 ///
-/// After a computation the engine's threads watch for the next one for a while before they sleep.
-/// Those of the side that was measured before must not take the processor from the next.
+/// After a computation, the engine's threads spin for a while before they sleep. Those of the side
+/// that was measured first must not take CPU time from the next.
 pub fn settle() {
     let window = Duration::from_millis(20);
     let give_up = Instant::now() + Duration::from_secs(3);
@@ -33,8 +33,8 @@ pub fn settle() {
     }
 }
 
-/// Seconds of processor time that everything but this process has used since the machine started, in
-/// steps of hundredths; always 0 where the system does not say.
+/// CPU time of all other processes since the machine started, in seconds with a resolution of
+/// 0.01 s; always 0 if the system does not report it.
 pub fn others() -> f64 {
     let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
     let Some(all) = stat.lines().next() else { return 0.0 };
@@ -44,8 +44,8 @@ pub fn others() -> f64 {
     busy / 100.0 - own()
 }
 
-/// Whether other programs left both sides of a round alone: `used` is their processor time in the
-/// `elapsed` seconds of the round.
+/// Whether other programs did not disturb a round: `used` is their CPU time in the `elapsed` seconds
+/// of the round.
 pub fn undisturbed(used: f64, elapsed: f64) -> bool {
     // The system counts in steps of 0.01 s for each processor.
     used <= 0.03 + 0.05 * elapsed

@@ -1,4 +1,4 @@
-//! The floor and mullama do the same work: what they generate is the same.
+//! The floor and mullama do the same work: they generate the same tokens.
 
 use mullama::{ContextParams, GenerateOptions, Model, ModelParams};
 use mullama_floor::{Floor, Settings, Token};
