@@ -1,9 +1,9 @@
-//! Lets the command find the engine's libraries beside itself, so that it starts outside cargo.
+//! Sets the library search path of the program to its own folder, so that it starts outside cargo.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     match std::env::var("CARGO_CFG_TARGET_OS").as_deref() {
-        // The old kind of tag, which the engine's libraries follow too when they need each other.
+        // RPATH instead of RUNPATH: it also applies to dependencies between the engine's libraries.
         Ok("linux") => {
             println!("cargo:rustc-link-arg-bins=-Wl,--disable-new-dtags,-rpath,$ORIGIN");
         }

@@ -1,19 +1,19 @@
-//! LoRA adapters for models, and models with an adapter worked into them.
+//! LoRA adapters for models, and models with an adapter merged into their weights.
 
 use std::io;
 
 use crate::gguf::{ALIGNMENT, File, Header, RawTensor, TensorType, Value};
 use crate::random::Random;
 
-/// The width of the matrices that are made: small, as in real adapters.
+/// The rank of the created matrices: small, as in real adapters.
 const RANK: u64 = 4;
-/// An adapter multiplies by this, divided by its rank, beside the scale that it is used with.
+/// An adapter is scaled by this divided by its rank, in addition to the scale that it is used with.
 const ALPHA: f32 = 8.0;
-/// Parts that are adapted.
+/// The adapted parts of each block.
 const PARTS: [&str; 3] = ["attn_q", "attn_v", "ffn_up"];
 
-/// Makes an adapter of random matrices for a model; `strength` says how large they are beside the model's
-/// own.
+/// Creates an adapter of random matrices for a model. `strength` is their size relative to the model's
+/// weights.
 pub fn adapter(base: &File, strength: f32, seed: u64) -> File {
     let metadata = [
         ("general.type", Value::string("adapter")),
@@ -37,7 +37,7 @@ pub fn adapter(base: &File, strength: f32, seed: u64) -> File {
     file
 }
 
-/// A model of 32-bit floats with an adapter added to its weights: W + scale * alpha / rank * B A (Hu et al.,
+/// Merges an adapter into the weights of a model of 32-bit floats: W + scale * alpha / rank * B A (Hu et al.,
 /// arXiv:2106.09685).
 pub fn merge(base: &File, adapter: &File, scale: f32) -> io::Result<File> {
     let mut merged = base.clone();

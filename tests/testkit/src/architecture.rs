@@ -1,4 +1,4 @@
-//! Small models of the engine's other architectures: the engine itself says which tensors each has.
+//! Small models of the engine's other architectures. The tensors of each are obtained from the engine.
 
 use std::io;
 
@@ -9,10 +9,10 @@ use crate::model::WeightType;
 use crate::random::{Random, write_normal};
 use crate::tokenizer::Tokenizer;
 
-/// Tokens of every vocabulary here.
+/// Size of the vocabularies in this file, in tokens.
 const TOKENS: u32 = 512;
 
-/// Metadata that models of most architectures can have; a model has those of its architecture beside them.
+/// Metadata of models of all architectures; those of a model's architecture are added.
 const NUMBERS: Numbers = &[
     ("vocab_size", TOKENS),
     ("context_length", 512),
@@ -31,19 +31,20 @@ const FLOATS: &[(&str, f32)] = &[
     ("attention.clamp_kqv", 8.0),
 ];
 
-/// An architecture, what its models have of metadata beside what all have, and the tokenizer that suits it.
+/// An architecture, with the additional metadata of its models and a suitable tokenizer.
 #[derive(Debug, Clone, Copy)]
 pub struct Architecture {
-    /// The name in files.
+    /// The name in GGUF files.
     pub name: &'static str,
-    /// Numbers beside the usual ones.
+    /// Additional metadata.
     numbers: &'static [Numbers],
     /// The tokenizer.
     pub tokenizer: Tokenizer,
 }
 
 impl Architecture {
-    /// A model of this architecture, with random weights: the same each time. The engine must have been started.
+    /// Creates a model of this architecture with random weights, which are always the same. The engine must have
+    /// been started.
     pub fn model(&self) -> io::Result<File> {
         let mut header = Header::default();
         header.set("general.architecture", Value::string(self.name));
@@ -56,7 +57,7 @@ impl Architecture {
         for (key, number) in NUMBERS.iter().chain(self.numbers.iter().copied().flatten()) {
             header.set(long(key), Value::u32(*number));
         }
-        // The engine makes no tensors for a vocabulary that it would have to read.
+        // The engine creates tensors without weights only if there is no vocabulary to read.
         let mut shape = header.clone();
         shape.set("tokenizer.ggml.model", Value::string("no_vocab"));
         let tensors = shim::shape_tensors(&shape.encode(), LLAMA_FTYPE_MOSTLY_F16, false, true);
@@ -113,7 +114,7 @@ const STATES: Numbers = &[
     ("attention.gate_lora_rank", 16),
     ("token_shift_count", 2),
 ];
-/// One of the two layers has attention: the engine decodes no hybrid without any.
+/// One of the two layers has attention, since the engine cannot decode a hybrid without any.
 const ATTENTION: Numbers = &[("full_attention_interval", 2)];
 const LAYERS: Numbers = &[
     ("attention.key_length", 16),
@@ -124,7 +125,7 @@ const LAYERS: Numbers = &[
     ("pooling_type", 1),
 ];
 
-/// Architectures of every kind that the engine makes models of by these numbers.
+/// Architectures of each kind of which the engine can create models with these numbers.
 pub const ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "llama", numbers: &[], tokenizer: Tokenizer::SentencePiece },
     Architecture { name: "falcon", numbers: &[], tokenizer: Tokenizer::BytePair },

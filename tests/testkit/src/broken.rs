@@ -1,8 +1,8 @@
-//! Model files that a loader has to refuse, each broken in one way.
+//! Model files that a loader must reject, each with one defect.
 //!
-//! The engine itself refuses most of them with a null pointer and a line in its log; over some it
-//! ends the process ([`Verdict::Dies`]), and those have to be recognised before they reach it. A
-//! few it accepts: they need not be refused, but must do no harm.
+//! The engine itself rejects most of them with a null pointer and a line in its log. With others,
+//! it ends the process ([`Verdict::Dies`]): these must be detected before they reach it. It accepts
+//! a few, which need not be rejected but must do no harm.
 
 mod defects;
 
@@ -11,22 +11,22 @@ use std::io;
 use crate::gguf::{ALIGNMENT, File, RawTensor, Value};
 use crate::probe::Verdict;
 
-/// One broken file.
+/// A broken file.
 #[derive(Debug, Clone)]
 pub struct Broken {
-    /// The name of the defect, fit for a file name.
+    /// The name of the defect, usable as a file name.
     pub name: &'static str,
-    /// The file.
+    /// The contents of the file.
     pub bytes: Vec<u8>,
-    /// Words in lower case; a good error message has at least one of them.
+    /// Words in lower case, of which a good error message contains at least one.
     pub expect: &'static [&'static str],
-    /// What the engine does with the file on its own.
+    /// The behaviour of the bare engine for the file.
     pub engine: Verdict,
 }
 
-/// Breaks a good file in every way known here, one after the other.
+/// Returns variants of a valid file, one for each known defect.
 ///
-/// `good` is the preset `tiny`: some defects rely on its shape. Fails where it cannot be read.
+/// `good` must be the preset `tiny`, on whose shape some defects rely. Fails if it is unreadable.
 pub fn variants(good: &[u8]) -> io::Result<impl Iterator<Item = Broken>> {
     let file = File::decode(good)?;
     Ok(defects::all().map(move |defect| Broken {
@@ -45,12 +45,12 @@ struct Defect {
 }
 
 enum Edit {
-    /// Gives a hyper-parameter another number.
+    /// Changes a hyper-parameter.
     Number(&'static str, u32),
-    /// Leaves out a pair of metadata.
+    /// Removes a metadata entry.
     Missing(&'static str),
     File(fn(&mut File)),
-    /// Gets the bytes of the good file and the length of its header.
+    /// Receives the bytes of the valid file and the length of its header.
     Bytes(fn(&mut Vec<u8>, usize)),
 }
 
@@ -94,7 +94,7 @@ impl File {
         name.clone_into(&mut self.tensor(tensor).name);
     }
 
-    /// Gives a tensor another shape, `bytes` long, and moves what follows it.
+    /// Changes the shape of a tensor, whose size becomes `bytes`, and moves the following tensors.
     fn resize(&mut self, name: &str, shape: &[u64], bytes: u64) {
         let start = self.tensor(name).offset;
         let next = self.header.tensors.iter().map(|tensor| tensor.offset);
@@ -110,7 +110,7 @@ impl File {
         self.tensor(name).shape = shape.to_vec();
     }
 
-    /// As [`Self::resize`], for matrices of 16-bit floats.
+    /// Like [`Self::resize`], for matrices of 16-bit floats.
     fn resize_f16(&mut self, name: &str, shape: [u64; 2]) {
         self.resize(name, &shape, shape[0] * shape[1] * 2);
     }

@@ -6,23 +6,23 @@ use std::path::Path;
 use crate::gguf::Value;
 use crate::model::{Shape, Tensor, WeightType, write_tensors};
 
-/// What closes an encoder.
+/// The last part of an encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Head {
-    /// Nothing: it gives a vector for each token, to be pooled as the number says
+    /// None: the encoder returns a vector for each token. The number is the pooling type
     /// (`llama_pooling_type`).
     Pooling(u32),
-    /// A classification head of one score.
+    /// A classification head with one score.
     Score,
 }
 
-/// The first tokens of the vocabulary: padding, the unknown, and what stands around texts.
+/// The first tokens of the vocabulary: padding, unknown, and the special tokens around texts.
 const CONTROL: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
 const CHARACTERS: &str = "abcdefghijklmnopqrstuvwxyz0123456789.,?!'-";
 
 /// Writes an encoder with random weights; the same arguments give the same bytes.
 ///
-/// Of the shape, `n_head_kv`, `tied` and `experts` do not matter.
+/// `n_head_kv`, `tied` and `experts` of the shape are ignored.
 pub fn write_encoder(
     path: &Path,
     shape: &Shape,
@@ -96,7 +96,7 @@ fn metadata(shape: &Shape, head: Head, weights: WeightType) -> Vec<(String, Valu
     metadata
 }
 
-/// Words in pieces: all characters and pairs of letters, at the start of a word and within.
+/// Word pieces: all characters and pairs of letters, at the start of a word and within.
 fn vocabulary(size: u32) -> impl Iterator<Item = (String, Value)> {
     let characters = || CHARACTERS.chars().map(String::from);
     let letters = || CHARACTERS[..26].chars();

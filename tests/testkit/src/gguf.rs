@@ -1,24 +1,24 @@
-//! Whole GGUF files in memory: headers as [`mullama_gguf`] has them, and the data.
+//! Complete GGUF files in memory: a header of [`mullama_gguf`], and the data.
 
 use std::io;
 
 use mullama_gguf::DEFAULT_ALIGNMENT;
 pub use mullama_gguf::{Document as Header, RawTensor, TensorType, Value};
 
-/// Tensors start at multiples of this many bytes.
+/// The alignment of tensors in bytes.
 pub const ALIGNMENT: u64 = DEFAULT_ALIGNMENT;
 
-/// A whole file. Nothing of it is checked, because [`crate::broken`] writes nonsense on purpose.
+/// A complete file. Not validated, because [`crate::broken`] writes invalid values on purpose.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
-    /// What stands before the data.
+    /// The header, which precedes the data.
     pub header: Header,
     /// The data section: all tensors, each padded to [`ALIGNMENT`].
     pub data: Vec<u8>,
 }
 
 impl File {
-    /// Reads a well-formed file with the usual alignment.
+    /// Decodes a well-formed file with the default alignment.
     pub fn decode(bytes: &[u8]) -> io::Result<Self> {
         let header = Header::decode(bytes).map_err(io::Error::other)?;
         let start = header.encode().len().min(bytes.len());

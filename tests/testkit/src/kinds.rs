@@ -1,4 +1,4 @@
-//! Vocabularies of the kinds that the engine has beside byte-level pairs: one for each, all of the same words.
+//! Vocabularies of the engine's tokenizers other than byte-level byte-pair encoding: one for each, with the same words.
 
 use std::io;
 use std::path::Path;
@@ -6,16 +6,16 @@ use std::path::Path;
 use crate::gguf::Value;
 use crate::model::{Shape, write_vocabulary};
 
-/// How a vocabulary cuts a text into tokens.
+/// A tokenisation algorithm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Pairs are merged, those of the highest score first; what is left is bytes. Spaces are letters.
+    /// Merges pairs, highest score first; the rest is split into bytes. Spaces are letters.
     SentencePiece,
-    /// Of all ways to cut a text, the likeliest.
+    /// Chooses the most likely segmentation of a text.
     Unigram,
-    /// The longest token, from the left.
+    /// Takes the longest token, from left to right.
     Rwkv,
-    /// The likeliest way, with bytes for what no token covers.
+    /// Chooses the most likely segmentation, with bytes for text that no token covers.
     Plamo2,
 }
 
@@ -30,8 +30,8 @@ const SPACE: &str = "\u{2581}";
 const LETTERS: &str = "etaoinshrdlcumwfgypbvkjxqz";
 const OTHERS: &str = "EA0123456789.,!?<>|/中国你好的一é";
 const TOGETHER: [&str; 8] = ["中国", "你好", "..", "00", "th", "the", "ing", "ein"];
-/// Tokens that texts have as they are, whatever is around them.
-/// The last is one that the engine looks for where a model's name has "phi3" in it.
+/// Tokens that are matched literally in texts, regardless of the surrounding text.
+/// The engine searches for the last one if a model's name contains "phi3".
 const WHOLE: [&str; 5] = ["\n\n", "\n\n\n", "<|mark|>", "[x]", "<|endoftext|>"];
 
 impl Kind {
@@ -44,7 +44,7 @@ impl Kind {
         }
     }
 
-    /// The tokens and their types. The first are no text; no token is an emoji, a tab or an end of a line.
+    /// The tokens and their types. The first ones are not text; no token is an emoji, a tab or a line break.
     fn tokens(self) -> Vec<(String, i32)> {
         let mut tokens: Vec<(String, i32)> =
             [("<unk>", UNKNOWN), ("<s>", CONTROL), ("</s>", CONTROL)]
@@ -85,7 +85,7 @@ impl Kind {
 /// Writes a tokenizer of this kind, without tensors.
 pub(crate) fn write_kind(path: &Path, shape: &Shape, kind: Kind) -> io::Result<()> {
     let tokens = kind.tokens();
-    // The longer the likelier, so that words are joined.
+    // Longer tokens are more likely, so that words are joined.
     let score = |(index, (text, kind)): (usize, &(String, i32))| {
         if *kind == NORMAL {
             text.chars().count() as f32 * 2.0 - 12.0 - index as f32 * 1e-3

@@ -1,15 +1,15 @@
-//! Model files that the tests, benchmarks and documentation examples share, made on this machine.
+//! Creates the model files that tests, benchmarks and documentation examples share.
 //!
-//! The weights are random, so the models say nothing; but every one of them loads, tokenises,
-//! decodes and quantises like a real one of its shape. The same preset gives the same bytes
-//! everywhere. [`fixture`] is what most tests want:
+//! The weights are random, so the output of the models is meaningless, but they load, tokenise,
+//! decode and quantise like real models of their shape. A preset produces the same bytes
+//! everywhere. Most tests need [`fixture`]:
 //!
 //! ```no_run
 //! let model: std::path::PathBuf = mullama_testkit::fixture("small");
 //! ```
 //!
-//! [`write_model`] makes a model of any [`Shape`], [`mod@broken`] makes files that a loader has to
-//! refuse, and the program `mullama-testkit` offers the same to tests in other languages.
+//! [`write_model`] creates a model of any [`Shape`], [`mod@broken`] creates files that a loader must
+//! reject, and the program `mullama-testkit` does the same for tests in other languages.
 
 mod adapter;
 pub mod architecture;
@@ -29,20 +29,21 @@ pub mod templates;
 pub mod tokenizer;
 mod vocab;
 
-/// Says that a test is skipped, and why; the test then returns.
+/// Reports that a test is skipped, and why. The test must then return.
 ///
-/// Written past the test harness, which keeps what passing tests print to itself:
+/// Written directly to standard error, since the test harness hides the output of passing tests.
 /// `tests/summary.py` counts these lines.
 pub fn skip(reason: impl std::fmt::Display) {
     use std::io::Write as _;
     let _ = std::io::stderr().write_all(format!("skipped: {reason}\n").as_bytes());
 }
 
-/// Bytes that have been allocated and not freed, by whatever language; 0 where the allocator does not tell.
+/// Returns the number of bytes that are allocated in the process by any language; 0 if the allocator does not
+/// report it.
 pub fn allocated_bytes() -> u64 {
     #[cfg(target_env = "gnu")]
     {
-        // SAFETY: glibc's own count; a plain struct comes back.
+        // SAFETY: it returns a plain struct with glibc's counters.
         let info = unsafe { libc::mallinfo2() };
         (info.uordblks + info.hblkhd) as u64
     }

@@ -1,25 +1,25 @@
-//! Programs that are given little: of addresses, or of threads.
+//! Runs programs with limited address space or a limited number of threads.
 #![cfg(unix)]
 
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-/// What there is little of.
+/// The limited resource.
 #[derive(Debug, Clone, Copy)]
 pub enum Limit {
-    /// Mebibytes of address space.
+    /// Address space in MiB.
     Memory(u64),
-    /// Threads and processes of the user.
+    /// Number of threads and processes of the user.
     Threads(u64),
 }
 
-/// A user who has no other processes: the limit of threads is that of all that a user has, and does not hold for root.
+/// A user without other processes: the limit applies to all threads of a user, and does not apply to root.
 const NOBODY: u32 = 65534;
 
-/// Has the program run within this limit.
+/// Makes a program run within a limit.
 pub fn limit(command: &mut Command, limit: Limit) {
-    // SAFETY: it only asks.
+    // SAFETY: it only reads the user id.
     let is_root = unsafe { libc::geteuid() } == 0;
     let (resource, most) = match limit {
         Limit::Memory(mebibytes) => (libc::RLIMIT_AS, mebibytes << 20),
@@ -30,12 +30,12 @@ pub fn limit(command: &mut Command, limit: Limit) {
     }
     let set = move || {
         let most = libc::rlimit { rlim_cur: most as _, rlim_max: most as _ };
-        // SAFETY: a struct that outlives the call.
+        // SAFETY: the struct outlives the call.
         match unsafe { libc::setrlimit(resource, &raw const most) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
         }
     };
-    // SAFETY: between fork and exec it makes one system call, and allocates nothing.
+    // SAFETY: between fork and exec, it only makes system calls and does not allocate.
     unsafe { command.pre_exec(set) };
 }

@@ -1,4 +1,4 @@
-//! The library as a command, for tests, benchmarks and examples that are not written in Rust.
+//! The library as a program, for tests, benchmarks and examples that are not written in Rust.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -65,12 +65,12 @@ fn list() {
 }
 
 fn named(name: &str) -> io::Result<&'static Preset> {
-    // For the quantiser's sake, which talks a lot.
+    // Silences the quantiser, which logs a lot.
     start_engine();
     preset(name).ok_or_else(|| io::Error::other(format!("there is no model '{name}'; see 'list'")))
 }
 
-/// Strong enough that the model says something else.
+/// Writes an adapter that is strong enough to change the model's answers.
 fn write_adapter(base: &Path, file: &Path, seed: &str) -> io::Result<()> {
     let seed = seed.parse().map_err(io::Error::other)?;
     fs::write(file, adapter(&File::decode(&fs::read(base)?)?, 1.0, seed).encode())
@@ -93,7 +93,7 @@ fn break_model(good: &Path, dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Prints each stage before it starts and then the verdict, which is the exit status too.
+/// Prints each stage before it starts, and then the verdict, which is also the exit status.
 fn report(path: &Path) -> ExitCode {
     let verdict = probe(path, |stage| println!("{stage}"));
     println!("{verdict}");

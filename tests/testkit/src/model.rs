@@ -1,4 +1,4 @@
-//! Models: their shapes, their tensors, and writing them to a file.
+//! Models: their shapes and tensors, and writing them to files.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -17,36 +17,36 @@ use crate::vocab::{CHAT_TEMPLATE, Vocabulary};
 /// The hyper-parameters of a model of the `llama` architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
-    /// The width: elements of one token's vector.
+    /// Embedding size: number of elements of a token's vector.
     pub n_embd: u32,
-    /// The number of blocks.
+    /// Number of blocks.
     pub n_layer: u32,
-    /// Attention heads; their size is `n_embd / n_head`.
+    /// Number of attention heads, of size `n_embd / n_head`.
     pub n_head: u32,
-    /// Heads of the KV cache; divides `n_head`.
+    /// Number of KV heads; must divide `n_head`.
     pub n_head_kv: u32,
-    /// The width inside the feed-forward part, of each expert where there are any.
+    /// Size of the feed-forward layer, or of that of each expert.
     pub n_ff: u32,
-    /// Tokens of the vocabulary, at least 259; see [`Vocabulary`].
+    /// Size of the vocabulary in tokens, at least 259; see [`Vocabulary`].
     pub n_vocab: u32,
-    /// The context length that the model claims to have been trained for, in tokens.
+    /// The context length in tokens for which the model is declared to have been trained.
     pub n_ctx_train: u32,
-    /// Whether the embedding serves as the output matrix too.
+    /// Whether the embedding is also the output matrix.
     pub tied: bool,
-    /// Experts in place of one feed-forward part.
+    /// Experts instead of a single feed-forward layer.
     pub experts: Option<Experts>,
 }
 
 /// A mixture of experts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Experts {
-    /// How many there are in each block.
+    /// Number of experts per block.
     pub count: u32,
-    /// How many of them each token goes through.
+    /// Number of experts used per token.
     pub used: u32,
 }
 
-/// How matrices are stored. Vectors (the norms) are 32-bit floats always, as the engine wants them.
+/// The type of matrices. Vectors (the norms) are always 32-bit floats, as the engine requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WeightType {
     /// 32-bit floats.
@@ -75,12 +75,12 @@ impl WeightType {
     }
 }
 
-/// One tensor of a model, before it has bytes.
+/// The declaration of a tensor of a model.
 pub(crate) struct Tensor {
     name: String,
     dims: Vec<u64>,
     fill: Fill,
-    /// Whether it is of 32-bit floats whatever the others are.
+    /// Whether it always consists of 32-bit floats.
     in_full: bool,
 }
 
@@ -88,7 +88,7 @@ enum Fill {
     Constant(f32),
     Normal {
         deviation: f32,
-        /// Elements at the end that are zero instead.
+        /// Number of elements at the end that are zero.
         zeros: u64,
     },
 }
@@ -103,26 +103,26 @@ impl Tensor {
         }
     }
 
-    /// Small numbers to add.
+    /// A bias of small random numbers.
     pub fn bias(name: impl Into<String>, size: u32) -> Self {
         let fill = Fill::Normal { deviation: 0.1, zeros: 0 };
         Self { name: name.into(), dims: vec![size.into()], fill, in_full: true }
     }
 
-    /// 32-bit floats, all the same.
+    /// A tensor of equal 32-bit floats.
     pub fn constant(name: impl Into<String>, dims: &[u32], number: f32) -> Self {
         let dims = dims.iter().map(|size| u64::from(*size)).collect();
         Self { name: name.into(), dims, fill: Fill::Constant(number), in_full: true }
     }
 
-    /// `dims` as in GGUF, inputs first.
+    /// A random matrix. `dims` are in GGUF's order: inputs first.
     pub fn matrix(name: impl Into<String>, dims: &[u32], gain: f32) -> Self {
         let deviation = gain / (dims[0] as f32).sqrt();
         let dims = dims.iter().map(|size| u64::from(*size)).collect();
         Self { name: name.into(), dims, fill: Fill::Normal { deviation, zeros: 0 }, in_full: false }
     }
 
-    /// The same, of 32-bit floats whatever the others are.
+    /// Returns the same tensor with 32-bit floats.
     pub fn in_full(self) -> Self {
         Self { in_full: true, ..self }
     }
@@ -163,15 +163,15 @@ impl Shape {
         self.n_embd / self.n_head
     }
 
-    /// How many parameters a model of this shape has.
+    /// Number of parameters of a model of this shape.
     pub fn parameters(&self) -> u64 {
         self.tensors().iter().map(Tensor::elements).sum()
     }
 
     /// The tensors, in file order.
     fn tensors(&self) -> Vec<Tensor> {
-        // Logits with a deviation of about 3: sampling has something to choose from, and the best
-        // token leads clearly.
+        // Logits have a standard deviation of about 3: sampling has several candidates, and the
+        // best token has a clear lead.
         let logit_gain = 3.0;
         let mut tensors = vec![
             Tensor::matrix("token_embd.weight", &[self.n_embd, self.n_vocab], logit_gain),
@@ -180,7 +180,7 @@ impl Shape {
         if !self.tied {
             let dims = [self.n_embd, self.n_vocab];
             let mut output = Tensor::matrix("output.weight", &dims, logit_gain);
-            // The control tokens' logits are 0, so that a model does not end its text by chance.
+            // The logits of control tokens are 0, so that a text does not end by chance.
             if let Fill::Normal { zeros, .. } = &mut output.fill {
                 *zeros = u64::from(self.n_embd * Vocabulary::CONTROL_COUNT);
             }
@@ -257,12 +257,12 @@ impl Shape {
 
 /// Writes a model with random weights; the same arguments give the same bytes.
 ///
-/// The file is complete or, after an error, to be thrown away.
+/// After an error, the file is incomplete and must be discarded.
 pub fn write_model(path: &Path, shape: &Shape, weights: WeightType, seed: u64) -> io::Result<()> {
     write_chat_model(path, shape, weights, seed, CHAT_TEMPLATE)
 }
 
-/// As [`write_model`], with a chat template of the caller's.
+/// Like [`write_model`], with a custom chat template.
 pub fn write_chat_model(
     path: &Path,
     shape: &Shape,
@@ -275,21 +275,21 @@ pub fn write_chat_model(
     write_tensors(path, metadata, &shape.tensors(), weights, seed)
 }
 
-/// As [`write_model`], with tokens in its vocabulary that stand around the tiles of a picture.
+/// Like [`write_model`], with a vocabulary that has the tokens around the tiles of a picture.
 pub(crate) fn write_tiled_model(
     path: &Path,
     shape: &Shape,
     weights: WeightType,
     seed: u64,
 ) -> io::Result<()> {
-    // Two line ends, in a byte-level vocabulary.
+    // The first is two line breaks in a byte-level vocabulary.
     let around = ["\u{10a}\u{10a}", "<fake_token_around_image>", "<global-img>"];
     let tokenizer = Vocabulary::with_tokens(shape.n_vocab, &around).metadata();
     let metadata = shape.metadata(weights.file_type(), tokenizer, CHAT_TEMPLATE);
     write_tensors(path, metadata, &shape.tensors(), weights, seed)
 }
 
-/// Writes a model of these tensors.
+/// Writes a model with the given tensors.
 pub(crate) fn write_tensors(
     path: &Path,
     metadata: Vec<(String, Value)>,
@@ -313,12 +313,12 @@ pub(crate) fn write_tensors(
 
 /// Writes the tokenizer and the hyper-parameters of a model without its tensors.
 ///
-/// The engine opens such a file with `vocab_only`, and refuses it otherwise.
+/// The engine opens such a file with `vocab_only` and rejects it otherwise.
 pub fn vocab_only(path: &Path, shape: &Shape) -> io::Result<()> {
     write_vocabulary(path, shape, Vocabulary::new(shape.n_vocab).metadata())
 }
 
-/// As [`vocab_only`], with a tokenizer of the caller's.
+/// Like [`vocab_only`], with a custom tokenizer.
 pub(crate) fn write_vocabulary(
     path: &Path,
     shape: &Shape,
@@ -328,7 +328,7 @@ pub(crate) fn write_vocabulary(
     std::fs::write(path, Header { metadata, ..Header::default() }.encode())
 }
 
-/// Converts a model with the engine's own quantiser; it needs no backend module.
+/// Converts a model with the engine's quantiser, which needs no backend module.
 pub fn quantize(from: &Path, to: &Path, file_type: llama_ftype) -> io::Result<()> {
     let c_path = |path: &Path| {
         let text = path.to_str().ok_or_else(|| io::Error::other("the path is not UTF-8"))?;

@@ -1,4 +1,4 @@
-//! Named models, and the folder that keeps those that were made.
+//! Named models, and the folder in which they are cached.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -18,29 +18,29 @@ use crate::random::fnv1a;
 use crate::recurrent::{write_hybrid, write_recurrent, write_windowed};
 use crate::templates;
 
-/// Raised whenever the bytes that a preset gives change, so that no older file is taken for one.
+/// Incremented whenever the bytes of a preset change, so that older files are not used.
 const GENERATION: u32 = 1;
 const SEED: u64 = 42;
 
-/// A model that goes by a name.
+/// A named model.
 #[derive(Debug, Clone, Copy)]
 pub struct Preset {
     /// The name.
     pub name: &'static str,
-    /// What it is for.
+    /// Its purpose.
     pub about: &'static str,
     /// The hyper-parameters.
     pub shape: Shape,
-    /// What is written.
+    /// The contents of the file.
     pub contents: Contents,
 }
 
-/// What a preset's file holds beside the metadata.
+/// The contents of a preset's file in addition to the metadata.
 #[derive(Debug, Clone, Copy)]
 pub enum Contents {
     /// No tensors.
     VocabOnly,
-    /// No tensors, and a vocabulary of another kind.
+    /// No tensors, and a vocabulary of another tokenizer.
     Kind(Kind),
     /// Random weights.
     Random(WeightType),
@@ -50,11 +50,11 @@ pub enum Contents {
     Recurrent(WeightType),
     /// Random weights of a hybrid of attention and recurrent blocks.
     Hybrid(WeightType),
-    /// Random weights of a model with sliding windows of so many tokens.
+    /// Random weights of a model with sliding windows of the given number of tokens.
     Windowed(u32, WeightType),
     /// Random weights, and a vocabulary for pictures in tiles.
     Tiled(WeightType),
-    /// Random weights of a projector for a model as wide as the shape.
+    /// Random weights of a projector for a model with the shape's embedding size.
     Projector(Sight),
     /// Random weights, and a chat template.
     Chat(&'static str),
@@ -110,10 +110,10 @@ const MEDIUM: Shape = Shape {
     experts: None,
 };
 
-/// What models with chat templates are for tests of the templates: the weights say nothing.
+/// The shape of models for tests of chat templates. Their answers are meaningless.
 const CHATTY: Shape = Shape { n_vocab: 1024, n_ctx_train: 2048, tied: false, ..TINY };
 
-/// All presets, the small ones first.
+/// All presets, small ones first.
 pub const PRESETS: &[Preset] = &[
     Preset {
         name: "vocab",
@@ -347,24 +347,24 @@ pub const PRESETS: &[Preset] = &[
     },
 ];
 
-/// The preset of a name.
+/// Returns the preset with the given name.
 pub fn preset(name: &str) -> Option<&'static Preset> {
     PRESETS.iter().find(|preset| preset.name == name)
 }
 
-/// The path of a preset's model, which is made where it does not exist yet.
+/// Returns the path of a preset's model, which is created if it does not exist.
 ///
-/// Threads and processes may ask for the same one at once.
+/// Threads and processes may request the same model concurrently.
 ///
 /// # Panics
-/// Where no preset has that name, or the file cannot be written.
+/// Panics if no preset has that name, or if the file cannot be written.
 pub fn fixture(name: &str) -> PathBuf {
     let preset = preset(name).unwrap_or_else(|| panic!("there is no test model '{name}'"));
     preset.path().unwrap_or_else(|error| panic!("could not make the test model '{name}': {error}"))
 }
 
 impl Preset {
-    /// Writes the model to a file of the caller's.
+    /// Writes the model to the given file.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         match self.contents {
             Contents::VocabOnly => vocab_only(path, &self.shape),
@@ -395,15 +395,15 @@ impl Preset {
         }
     }
 
-    /// As [`fixture`], for callers that handle errors.
+    /// Like [`fixture`], but returns errors.
     pub fn path(&self) -> io::Result<PathBuf> {
         self.path_in(&cache_dir())
     }
 
-    /// As [`Self::path`], in a folder of the caller's.
+    /// Like [`Self::path`], in the given folder.
     pub fn path_in(&self, dir: &Path) -> io::Result<PathBuf> {
-        // One at a time in this process; another process may make the same file in the meantime,
-        // and the last of them to finish replaces it with the same bytes.
+        // One at a time in this process. Another process may create the same file meanwhile; the
+        // last to finish replaces it with the same bytes.
         static TURN: Mutex<()> = Mutex::new(());
         static ATTEMPT: AtomicU32 = AtomicU32::new(0);
 
@@ -420,13 +420,13 @@ impl Preset {
         if made.is_err() {
             let _ = fs::remove_file(&unfinished);
         }
-        // Windows refuses to replace a file that another process has already made and opened.
+        // Windows does not replace a file that another process has created and opened.
         if path.exists() { Ok(path) } else { made.map(|()| path) }
     }
 }
 
-/// `testkit` in cargo's target folder: the one that this program was built in, which cargo marks
-/// with a file, or else the workspace's.
+/// The folder `testkit` in cargo's target folder: the one in which this program was built, which
+/// cargo marks with a file, or else the workspace's.
 fn cache_dir() -> PathBuf {
     let program = env::current_exe().unwrap_or_default();
     let built_in = program.ancestors().find(|dir| dir.join("CACHEDIR.TAG").is_file());

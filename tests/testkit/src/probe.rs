@@ -1,4 +1,4 @@
-//! Runs a model through the bare engine, to see how far it gets.
+//! Runs a model in the bare engine to determine how far it gets.
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::fmt;
@@ -15,7 +15,7 @@ use mullama_sys::{
     modules::{self, Which},
 };
 
-/// A step on the way from a file to a text, in order.
+/// A step from a file to a text, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// `llama_model_load_from_file`.
@@ -29,7 +29,7 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// All of them.
+    /// All stages.
     pub const ALL: [Self; 4] = [Self::Load, Self::Tokenize, Self::Context, Self::Decode];
 }
 
@@ -44,20 +44,20 @@ impl fmt::Display for Stage {
     }
 }
 
-/// What the bare engine does with a model.
+/// The behaviour of the bare engine for a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Every stage succeeds.
     Accepts,
     /// A stage reports a failure.
     Refuses(Stage),
-    /// The process ends in a stage: an assertion, an exception or a bad access. [`probe`] does not
-    /// return this one.
+    /// A stage ends the process: an assertion, an exception or an invalid access. [`probe`] never
+    /// returns this.
     Dies(Stage),
-    /// Every stage succeeds, but the logits are not finite numbers.
+    /// Every stage succeeds, but the logits are not finite.
     NotFinite,
-    /// Loading asks for more memory than machines have, and may get it. [`probe`] does not return
-    /// this one.
+    /// Loading allocates more memory than machines have, which may succeed. [`probe`] never returns
+    /// this.
     ExhaustsMemory,
 }
 
@@ -73,14 +73,14 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Loads the engine's modules and keeps its log quiet, errors excepted; once in a process.
+/// Loads the engine's modules and silences its log except for errors, once per process.
 ///
-/// For programs in which nothing else does this.
+/// For programs in which nothing else initialises the engine.
 pub fn start_engine() {
     static STARTED: Once = Once::new();
     STARTED.call_once(|| {
-        // SAFETY: the callback lives for good; `Once` keeps other users of this function waiting,
-        // and the modules are those of the build.
+        // SAFETY: the callback is static, `Once` makes other callers of this function wait, and
+        // the modules are those of the build.
         unsafe {
             llama_log_set(Some(log_errors), ptr::null_mut());
             modules::load(&[], Which::WithoutDriver, |_| None, &std::env::temp_dir());
@@ -89,9 +89,9 @@ pub fn start_engine() {
     });
 }
 
-/// Takes a model through every [`Stage`], announcing each before it starts.
+/// Runs a model through every [`Stage`], announcing each before it starts.
 ///
-/// The engine ends the process over some broken files, so run this in one that may die.
+/// The engine ends the process for some broken files, so run this in a process that may crash.
 pub fn probe(path: &Path, mut announce: impl FnMut(Stage)) -> Verdict {
     start_engine();
     announce(Stage::Load);
@@ -123,7 +123,7 @@ unsafe fn use_model(model: *mut llama_model, announce: &mut impl FnMut(Stage)) -
     // SAFETY: the context is freed once, before the model.
     unsafe {
         let mut params = llama_context_default_params();
-        // 0 stays 0, which asks the engine for the model's own length.
+        // 0 stays 0, which makes the engine use the model's own length.
         params.n_ctx = (llama_model_n_ctx_train(model) as u32).min(512);
         params.n_threads = 1;
         let context = llama_init_from_model(model, params);
@@ -138,11 +138,11 @@ unsafe fn use_model(model: *mut llama_model, announce: &mut impl FnMut(Stage)) -
 }
 
 /// # Safety
-/// `context` must be valid, and its model have `n_vocab` tokens.
+/// `context` must be valid, and its model must have `n_vocab` tokens.
 unsafe fn decode(context: *mut llama_context, n_vocab: i32) -> Verdict {
     let mut token = 0;
     // SAFETY: the token outlives the batch; the logits are one row of the vocabulary's size, and
-    // are looked at before the context is used again.
+    // are read before the context is used again.
     unsafe {
         if llama_decode(context, llama_batch_get_one(&raw mut token, 1)) != 0 {
             return Verdict::Refuses(Stage::Decode);
@@ -160,14 +160,14 @@ unsafe fn decode(context: *mut llama_context, n_vocab: i32) -> Verdict {
     }
 }
 
-/// Encodes a text and decodes the tokens: what comes back, and how many tokens it took. `None`
-/// where the engine reports a failure.
+/// Tokenises a text and converts the tokens back. Returns the resulting bytes and the number of
+/// tokens; `None` if the engine reports a failure.
 ///
 /// # Safety
 /// `vocab` must be valid.
 pub unsafe fn round_trip(vocab: *const llama_vocab, text: &str) -> Option<(Vec<u8>, usize)> {
     let mut tokens = vec![0; text.len() + 8];
-    // SAFETY: lengths and pointers belong to the same buffers.
+    // SAFETY: lengths and pointers are those of the same buffers.
     let count = unsafe {
         let (text_len, capacity) = (text.len() as i32, tokens.len() as i32);
         llama_tokenize(

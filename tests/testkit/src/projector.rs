@@ -1,4 +1,4 @@
-//! Projectors: what turns pictures into embeddings for a model, of the architecture `clip`.
+//! Projectors, which convert pictures to embeddings for a model; their architecture is `clip`.
 
 use std::io;
 use std::path::Path;
@@ -9,11 +9,11 @@ use crate::model::{Tensor, WeightType, write_tensors};
 /// A kind of projector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sight {
-    /// That of LLaVA: an embedding for each of 16 patches.
+    /// LLaVA's: an embedding for each of 16 patches.
     Llava,
-    /// That of Gemma 3: four embeddings that see each other.
+    /// Gemma 3's: four embeddings with attention to each other.
     Gemma3,
-    /// That of Idefics 3 and SmolVLM: a large picture is cut into tiles.
+    /// Idefics 3's and SmolVLM's: a large picture is cut into tiles.
     Idefics3,
     /// That of Pixtral and Mistral Small 3.1: as many patches as a picture has, by their rows and columns.
     Pixtral,
@@ -29,9 +29,9 @@ pub const PROJECTOR_WIDTH: u32 = 32;
 /// Pixels along a side of a picture, and of a patch.
 const SIDE: u32 = 32;
 const PATCH: u32 = 8;
-/// Patches along a side.
+/// Number of patches per side.
 const PATCHES: u32 = SIDE / PATCH;
-/// Patches along a side that are merged into one embedding.
+/// Number of patches per side that are merged into one embedding.
 const MERGED: u32 = 2;
 const LAYERS: u32 = 2;
 

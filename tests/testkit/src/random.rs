@@ -23,8 +23,8 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// About normal, with mean 0 and deviation 1: the sum of four uniform numbers. Only integers
-    /// and one division, so the same on every machine.
+    /// An approximately normal number, with mean 0 and deviation 1: the sum of four uniform
+    /// numbers. Computed with integers and one division, so identical on every machine.
     pub fn normal(&mut self) -> f32 {
         let parts = self.next();
         let sum: i32 = (0..4).map(|i| i32::from((parts >> (16 * i)) as u16)).sum();
@@ -39,8 +39,8 @@ pub fn fnv1a(bytes: &[u8]) -> u64 {
     })
 }
 
-/// How many different values a tensor draws its weights from: small enough for the first cache, so
-/// that a billion weights take seconds.
+/// Number of distinct values from which the weights of a tensor are drawn: small enough for the L1
+/// cache, so that a billion weights take seconds.
 const VALUES: usize = 1 << BITS;
 const BITS: usize = 12;
 const DRAWS: usize = 64 / BITS;
@@ -61,7 +61,7 @@ pub fn write_normal(
         }
         WeightType::F16 => {
             let mut halves = vec![0u16; VALUES];
-            // SAFETY: both slices hold `VALUES` elements.
+            // SAFETY: both slices have `VALUES` elements.
             unsafe {
                 ggml_fp32_to_fp16_row(values.as_ptr(), halves.as_mut_ptr(), VALUES as i64);
             }
@@ -71,7 +71,7 @@ pub fn write_normal(
     }
 }
 
-/// Writes `count` entries of `table`, each drawn independently of the others.
+/// Writes `count` entries of `table`, drawn independently.
 fn write_draws<const SIZE: usize>(
     out: &mut impl Write,
     random: &mut Random,

@@ -1,4 +1,4 @@
-//! A question about a picture in a plain loop over the engine: what the library's answers are compared with.
+//! Answers a question about a picture in a plain loop over the engine, for comparison with the library's answers.
 
 use std::ffi::CString;
 use std::path::Path;
@@ -13,16 +13,16 @@ use mullama_sys::{
 };
 use serde_json::Value;
 
-/// A picture: its width, its height, and its pixels.
+/// A picture: width, height and pixels.
 pub type Pixels<'a> = (u32, u32, &'a [u8]);
 
-/// The first `count` tokens, each the likeliest that is no end, after a text, a picture and another text, with the
-/// natural logarithms of the probabilities of the `n_top` likeliest in its place.
+/// Returns the first `count` tokens after a text, a picture and another text, each the most likely one that is not an
+/// end token, with the natural logarithms of the probabilities of the `n_top` most likely tokens at its position.
 ///
-/// The engine's modules must have been loaded: by the library, in a program that uses it.
+/// The engine's modules must have been loaded, for example by the library.
 ///
 /// # Panics
-/// Where anything fails.
+/// Panics if anything fails.
 pub fn raw_answer(
     model: &Path,
     projector: &Path,
@@ -97,7 +97,7 @@ fn encode(
 unsafe fn tokenize(vocab: *const llama_vocab, text: &str, is_first: bool) -> Vec<i32> {
     let mut tokens = vec![0; text.len() + 2];
     let (bytes, size) = (text.as_ptr().cast(), text.len() as i32);
-    // SAFETY: there is room for a token of each byte, and two more.
+    // SAFETY: there is room for one token per byte, and two more.
     let count = unsafe {
         let room = tokens.len() as i32;
         llama_tokenize(vocab, bytes, size, tokens.as_mut_ptr(), room, is_first, true)
@@ -120,7 +120,7 @@ impl Run {
     }
 
     fn embeddings(&mut self, mut embeddings: Vec<f32>, n_embd: usize, sees_ahead: bool) {
-        // SAFETY: the context is valid for as long as this.
+        // SAFETY: the context is valid for the lifetime of this value.
         unsafe { llama_set_causal_attn(self.context, !sees_ahead) };
         self.decode(embeddings.len() / n_embd, ptr::null_mut(), embeddings.as_mut_ptr());
         // SAFETY: as above.

@@ -1,4 +1,4 @@
-//! Models whose memory cannot be cut: recurrent ones of the `mamba` architecture, which keep a state for each
+//! Models whose memory cannot be truncated: recurrent ones of the `mamba` architecture, which have a state per
 //! sequence and no cells, hybrids of the `jamba` architecture, which have both, and models with sliding windows, of
 //! the `gemma3` architecture.
 
@@ -9,19 +9,19 @@ use crate::gguf::Value;
 use crate::model::{Shape, Tensor, WeightType, write_tensors};
 use crate::vocab::{CHAT_TEMPLATE, Vocabulary};
 
-/// Tokens that the convolution of a block sees.
+/// Width of a block's convolution in tokens.
 const CONVOLUTION: u32 = 4;
-/// Numbers of state for each channel.
+/// State size per channel.
 const STATE: u32 = 8;
-/// The rank of the matrix that gives each step its length.
+/// Rank of the matrix that computes step lengths.
 const STEP_RANK: u32 = 8;
 
-/// Of as many blocks of a hybrid one has attention: the last.
+/// In a hybrid, the last of this many blocks has attention.
 const ATTENTION_INTERVAL: u32 = 4;
 
 /// Writes a recurrent model with random weights; the same arguments give the same bytes.
 ///
-/// Of the shape, what is said of heads, `n_ff`, `tied` and `experts` does not matter.
+/// The heads, `n_ff`, `tied` and `experts` of the shape are ignored.
 pub fn write_recurrent(
     path: &Path,
     shape: &Shape,
@@ -67,7 +67,7 @@ pub fn write_hybrid(path: &Path, shape: &Shape, weights: WeightType, seed: u64) 
     write_tensors(path, metadata, &tensors, weights, seed)
 }
 
-/// Writes a model of whose blocks five in six see `window` tokens, and the others all.
+/// Writes a model in which five of six blocks attend to `window` tokens and the others to all.
 pub fn write_windowed(
     path: &Path,
     shape: &Shape,
@@ -100,7 +100,7 @@ pub fn write_windowed(
     write_tensors(path, metadata, &tensors, weights, seed)
 }
 
-/// What is before the blocks and after them.
+/// The tensors before and after the blocks.
 fn ends(shape: &Shape) -> Vec<Tensor> {
     vec![
         Tensor::matrix("token_embd.weight", &[shape.n_embd, shape.n_vocab], 3.0),
@@ -119,7 +119,7 @@ fn mamba(shape: &Shape, block: u32) -> Vec<Tensor> {
         Tensor::matrix(name("ssm_x.weight"), &[inner, STEP_RANK + 2 * STATE], 1.0),
         Tensor::matrix(name("ssm_dt.weight"), &[STEP_RANK, inner], 1.0),
         Tensor::bias(name("ssm_dt.bias"), inner),
-        // What is in the state decays.
+        // Negative, so that the state decays.
         Tensor::constant(name("ssm_a"), &[STATE, inner], -0.5),
         Tensor::constant(name("ssm_d"), &[inner], 1.0),
         Tensor::matrix(name("ssm_out.weight"), &[inner, embd], 1.0),

@@ -1,8 +1,8 @@
-//! Chat templates in the shapes that models carry, written for tests: what a library makes of them
-//! (system messages, tools, reasoning) has to be found out from the template alone.
+//! Chat templates in the styles of real models, written for tests. A library must determine from the
+//! template alone what it supports (system messages, tools, reasoning).
 
-/// `ChatML` with reasoning between `<think>` tags, which `enable_thinking` switches, and tools in the
-/// Hermes form.
+/// `ChatML` with reasoning between `<think>` tags, which `enable_thinking` switches, and tools in
+/// Hermes format.
 pub const THINKING: &str = r#"
 {%- if tools %}
     {{- '<|im_start|>system\n' }}
@@ -44,7 +44,7 @@ pub const THINKING: &str = r#"
     {%- endif %}
 {%- endif %}"#;
 
-/// `ChatML` with tools that are called between tags, each argument in one of its own, as coding models have them.
+/// `ChatML` with tool calls between tags, each argument in a tag of its own, as in coding models.
 pub const TAGGED: &str = r"
 {%- if tools %}
     {{- '<|im_start|>system\nFunctions:\n' }}
@@ -64,7 +64,7 @@ pub const TAGGED: &str = r"
 {%- endfor %}
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}";
 
-/// Headers around roles, as Llama 3 has them; a tool is called with an object that has `parameters`.
+/// Headers around roles, as in Llama 3; a tool is called with an object that has `parameters`.
 pub const HEADERS: &str = r#"
 {{- bos_token }}
 {%- if messages[0].role == 'system' %}
@@ -95,7 +95,7 @@ pub const HEADERS: &str = r#"
 {%- endfor %}
 {%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{%- endif %}"#;
 
-/// Instructions in brackets, as Mistral's early models have them; calls of tools are a list after
+/// Instructions in brackets, as in Mistral's early models; tool calls are a list after
 /// `[TOOL_CALLS]`.
 pub const BRACKETS: &str = r#"
 {{- bos_token }}
@@ -123,7 +123,7 @@ pub const BRACKETS: &str = r#"
     {%- endif %}
 {%- endfor %}"#;
 
-/// No place for a system message, as Gemma has it, and no tools.
+/// Neither system messages nor tools, as in Gemma.
 pub const NO_SYSTEM: &str = r"
 {{- bos_token }}
 {%- for message in messages %}
@@ -133,7 +133,7 @@ pub const NO_SYSTEM: &str = r"
 {%- endfor %}
 {%- if add_generation_prompt %}{{- '<start_of_turn>model\n' }}{%- endif %}";
 
-/// Refuses messages whose roles do not take turns.
+/// Rejects messages whose roles do not alternate.
 pub const STRICT: &str = r"
 {%- for message in messages %}
     {%- if (message.role == 'user') != (loop.index0 % 2 == 0) %}
@@ -143,7 +143,7 @@ pub const STRICT: &str = r"
 {%- endfor %}
 {%- if add_generation_prompt %}{{- 'assistant: ' }}{%- endif %}";
 
-/// Templates that no program should wait for, or survive by luck: by name.
+/// Templates, by name, that take too long or use too much memory, so that a program must limit them.
 pub const RUNAWAY: [(&str, &str); 8] = [
     ("much of little", "{%- for m in messages %}{{- 'x' * 99999 }}{%- endfor %}"),
     (

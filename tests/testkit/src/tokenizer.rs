@@ -1,4 +1,4 @@
-//! Vocabularies of every kind of tokenizer that the engine has, as small as they can be.
+//! Minimal vocabularies for every kind of tokenizer in the engine.
 
 use crate::gguf::Value;
 use crate::vocab::Vocabulary;
@@ -10,15 +10,15 @@ pub enum Tokenizer {
     BytePair,
     /// `SentencePiece`'s byte-pair encoding.
     SentencePiece,
-    /// BERT's words in pieces.
+    /// BERT's word pieces.
     WordPiece,
-    /// `SentencePiece`'s unigrams, with a map of characters.
+    /// `SentencePiece`'s unigrams, with a character map.
     Unigram,
-    /// RWKV's greedy one.
+    /// RWKV's greedy tokenizer.
     Rwkv,
-    /// `PLaMo`'s, by suffixes.
+    /// `PLaMo`'s tokenizer, based on suffixes.
     Plamo,
-    /// None: such a model takes tokens.
+    /// None: such a model accepts only tokens.
     None,
 }
 
@@ -30,11 +30,11 @@ mod kind {
     pub const BYTE: i32 = 6;
 }
 
-/// How `SentencePiece` writes a space.
+/// `SentencePiece`'s representation of a space.
 const SPACE: char = '\u{2581}';
 
 impl Tokenizer {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 7] = [
         Self::BytePair,
         Self::SentencePiece,
@@ -45,7 +45,7 @@ impl Tokenizer {
         Self::None,
     ];
 
-    /// The name that files give it.
+    /// The name in GGUF files.
     pub fn name(self) -> &'static str {
         match self {
             Self::BytePair => "gpt2",
@@ -58,10 +58,10 @@ impl Tokenizer {
         }
     }
 
-    /// A vocabulary of this kind, of `size` tokens, as metadata of a model.
+    /// Returns a vocabulary of this kind with `size` tokens, as metadata of a model.
     ///
     /// # Panics
-    /// Where `size` is below 300.
+    /// Panics if `size` is less than 300.
     pub fn metadata(self, size: u32) -> Vec<(String, Value)> {
         if self == Self::BytePair {
             return Vocabulary::new(size).metadata();
@@ -72,7 +72,7 @@ impl Tokenizer {
             tokens.extend((0..=u8::MAX).map(|byte| (format!("<0x{byte:02X}>"), kind::BYTE)));
         }
         if self == Self::Rwkv {
-            // As the engine reads them: escaped.
+            // Escaped, as the engine expects them.
             tokens.extend((0..=u8::MAX).map(|byte| (format!("\\x{byte:02x}"), kind::NORMAL)));
         }
         let missing = (size as usize).saturating_sub(tokens.len());
@@ -112,13 +112,13 @@ impl Tokenizer {
         names.iter().enumerate().map(|(id, name)| ((*name).to_owned(), kind(id))).collect()
     }
 
-    /// Letters and pairs of letters, at the beginning of a word and within.
+    /// Letters and pairs of letters, at the start of a word and within.
     fn pieces(self) -> impl Iterator<Item = String> {
         let space = if self == Self::Rwkv { ' ' } else { SPACE };
         let letters = || ('a'..='z').map(String::from);
         let pairs = letters().flat_map(move |a| letters().map(move |b| format!("{a}{b}")));
         let start = move |piece: String| format!("{space}{piece}");
-        // RWKV has letters as bytes already.
+        // In RWKV, letters are already included as bytes.
         let alone = (self != Self::Rwkv).then(letters).into_iter().flatten();
         let spaces = (self != Self::Rwkv).then(|| space.to_string());
         spaces
@@ -130,12 +130,12 @@ impl Tokenizer {
     }
 }
 
-/// A map that makes `A` an `a`: a trie of nodes of 32 bits (XOR-compressed, as `SentencePiece` has it), behind its
-/// length, and the texts to put in place.
+/// A map from `A` to `a`: the length of a trie, the trie with nodes of 32 bits (XOR-compressed as in
+/// `SentencePiece`), and the replacement texts.
 fn character_map() -> Value {
     let mut nodes = [0_u32; 256];
     let (letter, leaf) = (u32::from(b'A'), 1 << 8);
-    // The root's children are at 0 ^ letter; what such a child points to has the place of the text.
+    // The root's children are at 0 ^ letter; the node that a child points to has the offset of the text.
     nodes[letter as usize] = letter | leaf | (1 << 10);
     nodes[letter as usize ^ 1] = 0;
     let mut map = (nodes.len() as u32 * 4).to_le_bytes().to_vec();

@@ -1,8 +1,8 @@
-//! Synthetic vocabularies: byte-level byte-pair encoding of any size.
+//! Synthetic vocabularies of any size for byte-level byte-pair encoding.
 
 use crate::gguf::Value;
 
-/// The template that models carry unless said otherwise: `ChatML`, without tools.
+/// The default template of models: `ChatML`, without tools.
 pub const CHAT_TEMPLATE: &str = "\
 {%- for message in messages -%}
 {{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}
@@ -13,16 +13,16 @@ pub const CHAT_TEMPLATE: &str = "\
 
 /// The last tokens of every vocabulary; the first ends a text, the last ends a turn.
 const CONTROL: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
-/// English letters, the frequent ones first, so that small vocabularies merge them too.
+/// English letters, most frequent first, so that small vocabularies have merges of them, too.
 const LETTERS: &str = "etaoinshrdlcumwfgypbvkjxqz";
-/// How a space is written in a byte-level vocabulary.
+/// The representation of a space in a byte-level vocabulary.
 const SPACE: &str = "\u{120}";
 
-/// A byte-level vocabulary: the 256 bytes, then merged strings of lower-case letters (pairs,
-/// triples and, in large vocabularies, fours, with and without a space in front), then three
-/// control tokens.
+/// A byte-level vocabulary: the 256 bytes, then merged strings of lower-case letters (of two, three
+/// and, in large vocabularies, four letters, with and without a leading space), then three control
+/// tokens.
 ///
-/// Any text can be encoded, and comes back unchanged.
+/// Any text can be encoded, and is decoded unchanged.
 #[derive(Debug, Clone)]
 pub struct Vocabulary {
     /// The tokens in GPT-2's notation, in which every byte is a printable character.
@@ -32,13 +32,13 @@ pub struct Vocabulary {
 }
 
 impl Vocabulary {
-    /// How many control tokens end the vocabulary.
+    /// Number of control tokens at the end of the vocabulary.
     pub const CONTROL_COUNT: u32 = CONTROL.len() as u32;
 
-    /// A vocabulary of `size` tokens.
+    /// Creates a vocabulary of `size` tokens.
     ///
     /// # Panics
-    /// Where `size` is below 259 (the bytes and the control tokens) or above about 900,000.
+    /// Panics if `size` is below 259 (the bytes and the control tokens) or above about 900,000.
     pub fn new(size: u32) -> Self {
         let mut tokens: Vec<String> = byte_characters().map(String::from).collect();
         let wanted = (size as usize).checked_sub(tokens.len() + CONTROL.len());
@@ -51,7 +51,7 @@ impl Vocabulary {
         Self { tokens, merges }
     }
 
-    /// As [`Self::new`], with these tokens in place of the last that are merged.
+    /// Like [`Self::new`], with these tokens instead of the last merged ones.
     pub fn with_tokens(size: u32, others: &[&str]) -> Self {
         let mut vocabulary = Self::new(size);
         let end = vocabulary.end_of_text() as usize;
@@ -62,7 +62,7 @@ impl Vocabulary {
         vocabulary
     }
 
-    /// The token that ends a text; it also stands where a beginning or padding is asked for.
+    /// The token that ends a text; also used as the beginning-of-text and padding token.
     pub fn end_of_text(&self) -> u32 {
         self.tokens.len() as u32 - Self::CONTROL_COUNT
     }
@@ -98,8 +98,8 @@ impl Vocabulary {
     }
 }
 
-/// GPT-2's character for each byte: printable ones stand for themselves, the others, in order, for
-/// what lies above U+00FF.
+/// GPT-2's character for each byte: printable ones represent themselves, the others are mapped, in
+/// order, to characters above U+00FF.
 fn byte_characters() -> impl Iterator<Item = char> {
     let mut above = 0x100;
     (0..=u8::MAX).map(move |byte| match byte {
@@ -111,7 +111,7 @@ fn byte_characters() -> impl Iterator<Item = char> {
     })
 }
 
-/// Every merge there is, each of two strings that are bytes or were merged before.
+/// All merges, each of two strings that are bytes or results of earlier merges.
 fn merges() -> impl Iterator<Item = (String, String)> {
     let letters = || LETTERS.chars().map(String::from);
     let pairs = move || product(letters, letters).map(|(left, right)| left + &right);

@@ -8,7 +8,7 @@ use mullama_testkit::tokenizer::Tokenizer;
 
 #[test]
 fn every_architecture_decodes() {
-    // It makes models once its modules are loaded.
+    // The engine can create models only after its modules are loaded.
     start_engine();
     let path = env::temp_dir().join(format!("mullama-architectures-{}.gguf", process::id()));
     for architecture in ARCHITECTURES.iter().filter(|it| it.tokenizer != Tokenizer::None) {

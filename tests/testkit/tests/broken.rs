@@ -1,4 +1,4 @@
-//! The bare engine's answer to each broken file is the one that is on record.
+//! The bare engine's behaviour for each broken file is the recorded one.
 
 #![cfg(unix)] // Asks for the signal that ended a process.
 
@@ -38,14 +38,14 @@ fn the_engine_answers_as_recorded() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Probes a file in a process of its own, which may die.
+/// Probes a file in a separate process, which may crash.
 fn verdict(path: &Path) -> String {
     let program = env!("CARGO_BIN_EXE_mullama-testkit");
     let output = Command::new(program)
         .arg("probe")
         .arg(path)
         .env("GGML_NO_BACKTRACE", "1")
-        // What is on record is what the engine's own kernels give: of numbers that are none, ours give others.
+        // The recorded results are those of the engine's kernels. For NaN values, ours return different ones.
         .env("MULLAMA_KERNELS", "engine")
         .output()
         .unwrap();

@@ -1,4 +1,4 @@
-//! What is read of a header is what the engine reads of it.
+//! The header reader returns the same as the engine's.
 
 use std::ffi::CStr;
 use std::fs;
@@ -9,7 +9,7 @@ use mullama_sys as sys;
 use mullama_testkit::gguf::File;
 use mullama_testkit::{broken, fixture};
 
-/// What is compared.
+/// The compared parts of a header.
 #[derive(Debug, PartialEq)]
 struct Read {
     alignment: u64,
@@ -19,11 +19,11 @@ struct Read {
     tensors: Vec<(String, u32, u64, u64)>,
 }
 
-/// What the engine reads; none where it refuses the file.
+/// Reads a header with the engine; `None` if it rejects the file.
 fn by_the_engine(bytes: &[u8]) -> Option<Read> {
     // SAFETY: the engine's strings are NUL-terminated, and live as long as their header.
     let text = |text| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned();
-    // SAFETY: so many bytes; indices are below the counts; what was made is freed once, after its last use.
+    // SAFETY: the length is that of `bytes`; indices are below the counts; the header is freed once, after use.
     unsafe {
         let params = sys::gguf_init_params { no_alloc: true, ctx: ptr::null_mut() };
         let header = sys::gguf_init_from_buffer(bytes.as_ptr().cast(), bytes.len(), params);
@@ -48,7 +48,7 @@ fn by_the_engine(bytes: &[u8]) -> Option<Read> {
     }
 }
 
-/// Whether the header is read; where it is, the engine must read the same.
+/// Returns whether the header is accepted. If it is, the engine must read the same.
 fn agrees(bytes: &[u8], about: &str) -> bool {
     let Ok(header) = GgufHeader::from_reader(bytes, bytes.len() as u64, "it") else { return false };
     let theirs = by_the_engine(bytes).unwrap_or_else(|| panic!("{about}: the engine refuses it"));
@@ -59,7 +59,7 @@ fn agrees(bytes: &[u8], about: &str) -> bool {
         keys: header.metadata.iter().map(|(key, _)| key.clone()).collect(),
         tensors: tensors.map(|t| (t.name.clone(), t.ty.number(), t.offset, t.size)).collect(),
     };
-    // The engine gives names up to the first NUL.
+    // The engine returns names up to the first NUL.
     if !format!("{ours:?}").contains("\\0") {
         assert_eq!(ours, theirs, "{about}");
     }
@@ -78,7 +78,7 @@ fn the_engine_reads_what_is_read_here() {
     let refused = broken::variants(&good).unwrap().filter(|file| !agrees(&file.bytes, file.name));
     assert!(refused.count() > 40);
 
-    // Each byte of the header of one with a short vocabulary, to one of several others.
+    // Changes each byte of the header of a file with a short vocabulary to several other values.
     let mut file = File::decode(&good).unwrap();
     for key in ["tokenizer.ggml.tokens", "tokenizer.ggml.token_type", "tokenizer.ggml.merges"] {
         file.header.set(key, mullama_testkit::gguf::Value::strings(["a", "b"]));

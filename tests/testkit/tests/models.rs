@@ -1,4 +1,4 @@
-//! The models that are made here work in the bare engine.
+//! The created models work in the bare engine.
 
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use mullama_testkit::{
     Shape, Vocabulary, WeightType, fixture, preset, quantize, vocab_only, write_model,
 };
 
-/// A file for one test, gone when the test is over.
+/// A file for one test, removed at its end.
 struct Temporary(PathBuf);
 
 impl Temporary {
@@ -30,7 +30,7 @@ impl Drop for Temporary {
     }
 }
 
-/// A model of the bare engine with its tokenizer only.
+/// A model in the bare engine with only its tokenizer.
 struct Tokenizer(*mut llama_model);
 
 impl Tokenizer {
@@ -119,7 +119,7 @@ fn text_survives_tokenising() {
 fn control_tokens_are_known_to_the_engine() {
     let model = Tokenizer::open(&fixture("vocab"));
     let ours = Vocabulary::new(32_000);
-    // SAFETY: the vocabulary belongs to the model, which lives on.
+    // SAFETY: the vocabulary belongs to the model, which is still alive.
     unsafe {
         let vocab = llama_model_get_vocab(model.0);
         assert_eq!(llama_vocab_n_tokens(vocab), 32_000);

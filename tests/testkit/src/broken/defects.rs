@@ -1,4 +1,4 @@
-//! The defects, from the first byte of a file to the last, with the engine's own answer to each.
+//! The defects, in the order of their places in a file, with the engine's behaviour for each.
 
 use crate::broken::{Defect, Edit};
 use crate::gguf::{ALIGNMENT, File, RawTensor, TensorType, Value};
@@ -41,13 +41,13 @@ const fn missing(name: &'static str, expect: Words, engine: Verdict, key: &'stat
 const MAGIC: Words = &["magic", "not a gguf"];
 const TRUNCATED: Words = &["truncated", "incomplete", "ends too early", "not a gguf"];
 
-/// Overwrites eight bytes: in a file the number of tensors stands at 8, that of metadata pairs at
-/// 16, and the length of the first key at 24.
+/// Overwrites eight bytes. In a file, the number of tensors is at offset 8, the number of metadata
+/// entries at 16, and the length of the first key at 24.
 fn patch(bytes: &mut [u8], at: usize, value: u64) {
     bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
 }
 
-/// The first bytes, downloads that stopped, counts.
+/// The first bytes, incomplete downloads, counts.
 const CONTAINER: &[Defect] = &[
     bytes("empty_file", TRUNCATED, Refuses(Load), |bytes, _| bytes.clear()),
     bytes("wrong_magic", MAGIC, Refuses(Load), |bytes, _| bytes[0] = b'X'),
@@ -91,7 +91,7 @@ const CONTAINER: &[Defect] = &[
     }),
 ];
 
-/// Metadata as such, whatever it means.
+/// The encoding of metadata, independent of its meaning.
 const METADATA: &[Defect] = &[
     file("huge_array_length", &["array", "length", "key"], Refuses(Load), |file| {
         let mut tokens = Value::strings(["a"]);
@@ -112,7 +112,7 @@ const METADATA: &[Defect] = &[
         file.set("general.other", array);
     }),
     number("alignment_0", &["alignment"], Refuses(Load), "general.alignment", 0),
-    // Below what the CPU backend needs of a mapped file.
+    // Less than the CPU backend requires of a mapped file.
     number("alignment_1", &["alignment"], Dies(Load), "general.alignment", 1),
     number("alignment_3", &["alignment"], Refuses(Load), "general.alignment", 3),
     number(
@@ -146,7 +146,7 @@ const METADATA: &[Defect] = &[
     }),
 ];
 
-/// The list of tensors, and what they hold.
+/// The list of tensors, and their data.
 const TENSORS: &[Defect] = &[
     file("duplicate_tensor", &["duplicate", "twice"], Refuses(Load), |file| {
         file.rename("blk.0.attn_q.weight", "blk.0.attn_output.weight");
@@ -178,7 +178,7 @@ const TENSORS: &[Defect] = &[
     file("tensor_size_overflows", &["shape", "size", "overflow"], Refuses(Load), |file| {
         file.tensor("token_embd.weight").shape = vec![1 << 31, 1 << 31, 1 << 31];
     }),
-    // The GGUF reader allows one element more than a tensor may have.
+    // The GGUF reader allows one element too many.
     file("tensor_size_at_limit", &["shape", "size", "overflow"], Dies(Load), |file| {
         let last = file.header.tensors.last_mut().expect("a model has tensors");
         last.shape = vec![1 << 31, (1 << 32) - 1];
@@ -218,7 +218,7 @@ const TENSORS: &[Defect] = &[
     file("wrong_shape", &["shape"], Refuses(Load), |file| {
         file.tensor("blk.0.attn_k.weight").shape.reverse();
     }),
-    // As wide as the type they replace: I16 for F16, I32 for F32.
+    // Types of the same size as those they replace: I16 for F16, I32 for F32.
     file("integer_matrix", &["type"], Dies(Decode), |file| {
         file.tensor("blk.0.attn_q.weight").ty = TensorType::I16.number();
     }),
@@ -319,7 +319,7 @@ const HYPER_PARAMETERS: &[Defect] = &[
     }),
     number("zero_head_count_kv", &["head_count_kv", "shape"], Refuses(Load), HEADS_KV, 0),
     number("huge_head_count_kv", &["head_count_kv", "shape"], Refuses(Load), HEADS_KV, u32::MAX),
-    // Times the head size, 32, this is 32 again in 32 bits.
+    // Multiplied by the head size of 32, this wraps around to 32 in 32 bits.
     number("head_count_kv_wraps", &["head_count_kv"], Dies(Context), HEADS_KV, 0xa000_0001),
     file("more_kv_heads_than_heads", &["head_count_kv"], Dies(Context), |file| {
         resize_kv(file, 4);
@@ -365,7 +365,7 @@ const HYPER_PARAMETERS: &[Defect] = &[
     number("all_blocks_predict", &["nextn", "predict", "tensor"], Refuses(Load), PREDICT, 2),
 ];
 
-/// Gives the model (two heads of 32) another number of KV heads, tensors included.
+/// Changes the number of KV heads of the model (two heads of size 32), including the tensors.
 fn resize_kv(file: &mut File, heads: u32) {
     file.set_u32(HEADS_KV, heads);
     for block in 0..2 {
@@ -415,7 +415,7 @@ const TOKENIZER: &[Defect] = &[
     file("tokens_not_utf8", &["token", "utf-8"], Accepts, |file| {
         name_tokens(file, |id| vec![0xff, 1 + (id % 200) as u8, 1 + (id / 200) as u8]);
     }),
-    // The engine reads tokens up to the first zero.
+    // The engine reads tokens up to the first NUL.
     file("tokens_hold_zeros", &["token", "duplicate"], Dies(Load), |file| {
         name_tokens(file, |id| format!("t\0{id}").into());
     }),
@@ -457,7 +457,7 @@ const TOKENIZER: &[Defect] = &[
     file("plamo_without_bytes", &["token", "byte"], Refuses(Load), |file| {
         file.set(MODEL, Value::string("plamo2"));
     }),
-    // A model may come without a tokenizer; only then there must be no text for it.
+    // A model may have no tokenizer, but then it must not receive text.
     file("no_tokenizer", &["tokenizer"], Dies(Tokenize), |file| {
         file.set(MODEL, Value::string("none"));
     }),
@@ -471,7 +471,7 @@ const TOKENIZER: &[Defect] = &[
     }),
 ];
 
-/// Gives the 512 tokens other texts.
+/// Changes the texts of the 512 tokens.
 fn name_tokens(file: &mut File, text: fn(usize) -> Vec<u8>) {
     file.set(TOKENS, Value::strings((0..512).map(text)));
 }
