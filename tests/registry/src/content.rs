@@ -1,4 +1,4 @@
-//! What is served.
+//! The served contents.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use mullama_gguf::{Document, Value};
 use sha2::{Digest as _, Sha256};
 
-/// Bytes in memory, or a file.
+/// Content: bytes in memory, or a file.
 #[derive(Clone)]
 pub struct Content {
     body: Body,
@@ -23,11 +23,11 @@ enum Body {
 }
 
 impl Content {
-    /// A file.
+    /// Creates content from a file.
     ///
     /// # Errors
     ///
-    /// If it cannot be read.
+    /// Fails if the file cannot be read.
     pub fn file(path: &Path) -> io::Result<Self> {
         let mut hasher = Sha256::new();
         let mut file = File::open(path)?;
@@ -43,7 +43,7 @@ impl Content {
         Ok(Self { body: Body::File(path.to_owned(), size), digest: name(hasher).into() })
     }
 
-    /// Bytes.
+    /// Number of bytes.
     pub fn len(&self) -> u64 {
         match &self.body {
             Body::Bytes(bytes) => bytes.len() as u64,
@@ -51,17 +51,17 @@ impl Content {
         }
     }
 
-    /// Whether there are none.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// `sha256:` and 64 digits.
+    /// The digest: `sha256:` and 64 hexadecimal digits.
     pub fn digest(&self) -> String {
         self.digest.to_string()
     }
 
-    /// Writes the bytes from `first` to before `end`.
+    /// Writes the bytes from `first` up to but excluding `end`.
     pub(crate) fn write(&self, out: &mut impl Write, first: u64, end: u64) -> io::Result<()> {
         match &self.body {
             Body::Bytes(bytes) => out.write_all(&bytes[first as usize..end as usize]),
@@ -93,7 +93,7 @@ impl From<&str> for Content {
     }
 }
 
-/// The digest of these bytes: `sha256:` and 64 digits.
+/// The digest of some bytes: `sha256:` and 64 hexadecimal digits.
 pub fn digest(bytes: &[u8]) -> String {
     name(Sha256::new_with_prefix(bytes))
 }
@@ -106,11 +106,11 @@ fn name(hasher: Sha256) -> String {
     text
 }
 
-/// A file with a GGUF header, these texts as metadata and no tensors, followed by so many bytes of
-/// noise. An engine cannot load it; all else takes it for a model.
+/// A file with a GGUF header, these texts as metadata and no tensors, followed by `noisy` bytes of
+/// noise. An engine cannot load it; everything else accepts it as a model.
 pub fn gguf(metadata: &[(&str, &str)], noisy: usize) -> Vec<u8> {
     let texts = metadata.iter().map(|(key, value)| ((*key).to_owned(), Value::string(value)));
-    // One number and two lists, so that a reader meets them.
+    // One number and two lists, so that readers encounter them.
     let others = [
         ("general.file_type".to_owned(), Value::u32(15)),
         ("tokenizer.ggml.tokens".to_owned(), Value::strings(["a", "b"])),
@@ -123,7 +123,7 @@ pub fn gguf(metadata: &[(&str, &str)], noisy: usize) -> Vec<u8> {
     file
 }
 
-/// So many bytes without a pattern, the same each time.
+/// Returns `length` pseudo-random bytes, which depend only on the arguments.
 pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(length + 8);

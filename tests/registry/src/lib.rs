@@ -1,5 +1,5 @@
-//! A registry on loopback, for tests: it speaks Ollama's protocol and Hugging Face's, serves plain
-//! files, is an HTTP proxy, writes down what it was asked, and fails in the ways that it is told to.
+//! A registry on loopback for tests: it implements the protocols of Ollama and Hugging Face, serves
+//! plain files, acts as an HTTP proxy, records requests, and simulates faults on demand.
 //!
 //! ```
 //! use mullama_test_registry::{Registry, gguf};
@@ -23,33 +23,33 @@ use std::time::Duration;
 
 pub use content::{Content, digest, gguf, noise};
 
-/// The commit that every repository is at.
+/// The commit of every repository.
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// What goes wrong with an answer.
+/// A fault in an answer.
 #[derive(Debug, Clone)]
 pub enum Fault {
-    /// This status, with these headers.
+    /// Answers with this status and these headers.
     Status(u16, Vec<(&'static str, String)>),
-    /// The connection is closed after so many bytes of the body.
+    /// Closes the connection after the given number of bytes of the body.
     Drop(u64),
-    /// The first byte of the body is another.
+    /// Changes the first byte of the body.
     Corrupt,
-    /// The file seems to be so many bytes shorter.
+    /// Makes the file appear shorter by the given number of bytes.
     Shorter(u64),
-    /// The client is sent to this address, to which the path is added if it ends in `*`.
+    /// Redirects the client to this address, to which the path is appended if it ends in `*`.
     Redirect(String),
-    /// Ranges are ignored.
+    /// Ignores ranges.
     NoRanges,
-    /// Nothing comes for so long.
+    /// Sends nothing for the given time.
     Stall(Duration),
-    /// So many bytes come in a second.
+    /// Sends the given number of bytes per second.
     Slow(u64),
-    /// The bytes come one by one, with so long a wait after each.
+    /// Sends bytes one by one, with the given pause after each.
     Trickle(Duration),
 }
 
-/// A request that came.
+/// A received request.
 #[derive(Debug, Clone)]
 pub struct Seen {
     pub(crate) id: u64,
@@ -57,11 +57,11 @@ pub struct Seen {
     pub method: String,
     /// Path and query.
     pub path: String,
-    /// The `Range`.
+    /// The header `Range`.
     pub range: Option<String>,
-    /// The `Authorization`.
+    /// The header `Authorization`.
     pub authorization: Option<String>,
-    /// Bytes of the body that were sent.
+    /// Number of bytes of the body that were sent.
     pub sent: u64,
 }
 
@@ -76,14 +76,14 @@ pub(crate) struct State(Mutex<Inner>);
 
 #[derive(Default)]
 pub(crate) struct Inner {
-    /// What lies at a path.
+    /// The contents by path.
     pub routes: HashMap<String, Route>,
-    /// What has a digest, at `/v2/<any>/<any>/blobs/<digest>`.
+    /// The blobs by digest, served at `/v2/<any>/<any>/blobs/<digest>`.
     pub blobs: HashMap<String, Content>,
     pub faults: Vec<(String, u32, Fault)>,
     pub token: Option<String>,
     pub seen: Vec<Seen>,
-    /// How many there have been.
+    /// Number of requests so far.
     pub requests: u64,
     pub stopped: bool,
 }
@@ -106,16 +106,16 @@ impl Registry {
     ///
     /// # Panics
     ///
-    /// If there is none.
+    /// Panics if there is none.
     pub fn start() -> Self {
         Self::start_at(0).expect("a port of 127.0.0.1")
     }
 
-    /// Starts a server on this port of 127.0.0.1.
+    /// Starts a server on the given port of 127.0.0.1.
     ///
     /// # Errors
     ///
-    /// If it is taken.
+    /// Fails if the port is in use.
     pub fn start_at(port: u16) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", port))?;
         let address = listener.local_addr()?;
@@ -140,7 +140,7 @@ impl Registry {
     ///
     /// # Panics
     ///
-    /// If the name is no such name.
+    /// Panics if the name does not have this form.
     pub fn add_model<C: Into<Content> + Clone>(&self, name: &str, layers: &[(&str, C)]) {
         let config: Content = br#"{"model_format":"gguf","model_family":"test"}"#.to_vec().into();
         let layer = |ty: &str, content: &Content| {
@@ -169,17 +169,17 @@ impl Registry {
         self.state.lock().blobs.insert(content.digest(), content);
     }
 
-    /// Adds a manifest to the registry, whatever it says.
+    /// Adds a manifest to the registry, without validation.
     ///
     /// # Panics
     ///
-    /// If the name is not `namespace/model:tag`.
+    /// Panics if the name is not `namespace/model:tag`.
     pub fn add_manifest(&self, name: &str, bytes: Vec<u8>) {
         let (model, tag) = name.split_once(':').expect("a tag");
         self.add_json(&format!("/v2/{model}/manifests/{tag}"), bytes);
     }
 
-    /// Adds a repository of Hugging Face: its files, by their paths.
+    /// Adds a Hugging Face repository: its files by path.
     pub fn add_repo<C: Into<Content> + Clone>(&self, repo: &str, files: &[(&str, C)]) {
         let refs = serde_json::json!({
             "branches": [{ "name": "main", "ref": "refs/heads/main", "targetCommit": COMMIT }],
@@ -203,26 +203,26 @@ impl Registry {
         self.add_json(&format!("/api/models/{repo}/tree/{COMMIT}"), tree);
     }
 
-    /// Adds a file at a path that begins with `/`, with its digest as the version.
+    /// Adds a file at a path that begins with `/`; its version is its digest.
     pub fn add_file(&self, path: &str, content: impl Into<Content>) {
         self.route(path, content, "application/octet-stream");
     }
 
-    /// Adds JSON at a path that begins with `/`, whatever it says.
+    /// Adds JSON at a path that begins with `/`, without validation.
     pub fn add_json(&self, path: &str, bytes: Vec<u8>) {
         self.route(path, bytes, "application/json");
     }
 
-    /// Adds what lies in a folder:
+    /// Adds the contents of a folder:
     ///
-    /// - `registry/<namespace>/<model>/<tag>/`: a model, of the files `model.gguf`,
+    /// - `registry/<namespace>/<model>/<tag>/`: a model, from the files `model.gguf`,
     ///   `projector.gguf`, `adapter.gguf`, `template`, `system`, `params`, `messages` and `license`;
-    /// - `hf/<user>/<repo>/`: a repository of Hugging Face;
-    /// - `files/`: files, at `/files/`.
+    /// - `hf/<user>/<repo>/`: a Hugging Face repository;
+    /// - `files/`: files, served at `/files/`.
     ///
     /// # Errors
     ///
-    /// If it cannot be read.
+    /// Fails if it cannot be read.
     pub fn add_folder(&self, folder: &Path) -> io::Result<()> {
         for (namespace, path) in entries(&folder.join("registry"))? {
             for (model, path) in entries(&path)? {
@@ -261,27 +261,27 @@ impl Registry {
         self.state.lock().routes.insert(path.to_owned(), Route { content, ty, tag });
     }
 
-    /// From now on everything needs this token. Ollama's protocol is told where it is to be had.
+    /// Requires this token for all further requests. Clients of Ollama's protocol are told where to get it.
     pub fn require_token(&self, token: &str) {
         self.state.lock().token = Some(token.to_owned());
     }
 
-    /// The next `times` requests of a path that contains this fail so.
+    /// Applies a fault to the next `times` requests whose path contains `path`.
     pub fn fault(&self, path: &str, times: u32, fault: Fault) {
         self.state.lock().faults.push((path.to_owned(), times, fault));
     }
 
-    /// Nothing fails any more.
+    /// Removes all faults.
     pub fn mend(&self) {
         self.state.lock().faults.clear();
     }
 
-    /// The requests that came, and forgets them.
+    /// Returns and clears the recorded requests.
     pub fn take_seen(&self) -> Vec<Seen> {
         std::mem::take(&mut self.state.lock().seen)
     }
 
-    /// Bytes that were sent of paths that contain this.
+    /// Number of bytes sent for paths that contain `path`.
     pub fn sent(&self, path: &str) -> u64 {
         let state = self.state.lock();
         state.seen.iter().filter(|seen| seen.path.contains(path)).map(|seen| seen.sent).sum()
@@ -291,12 +291,12 @@ impl Registry {
 impl Drop for Registry {
     fn drop(&mut self) {
         self.state.lock().stopped = true;
-        // Wakes the thread that accepts.
+        // Wakes the accepting thread.
         let _ = std::net::TcpStream::connect(self.address);
     }
 }
 
-/// What lies in a folder, if there is one, in the order of names.
+/// The entries of a folder, sorted by name; none if it does not exist.
 fn entries(folder: &Path) -> io::Result<Vec<(String, std::path::PathBuf)>> {
     let mut entries = Vec::new();
     if folder.is_dir() {

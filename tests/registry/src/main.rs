@@ -1,7 +1,7 @@
-//! Serves a folder of models on loopback until it is ended; prints the address.
+//! Serves a folder of models on loopback until it is killed, and prints the address.
 //!
-//! `mullama-test-registry FOLDER [--port PORT] [--token TOKEN] [--slow BYTES]`; what the folder has in it is
-//! described at `Registry::add_folder`; `--slow` sends so many bytes of a blob a second. For example:
+//! `mullama-test-registry FOLDER [--port PORT] [--token TOKEN] [--slow BYTES]`. `Registry::add_folder` documents
+//! the contents of the folder. `--slow` sends the given number of bytes of a blob per second. For example:
 //!
 //! ```text
 //! registry/library/tiny/latest/model.gguf      mullama pull tiny         with MULLAMA_REGISTRY

@@ -1,4 +1,4 @@
-//! HTTP/1.1, as much as the clients speak.
+//! The part of HTTP/1.1 that the clients use.
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write};
@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use crate::{Content, Fault, Route, Seen, State};
 
-/// Bytes of the longest head of a request.
+/// Maximum size of the head of a request in bytes.
 const LONGEST_HEAD: u64 = 64 << 10;
-/// Bytes between two looks at whether to fail.
+/// Number of bytes between checks for faults.
 const STEP: u64 = 64 << 10;
 
 pub(crate) fn accept(listener: &TcpListener, state: &Arc<State>) {
@@ -21,7 +21,7 @@ pub(crate) fn accept(listener: &TcpListener, state: &Arc<State>) {
         let Ok(stream) = stream else { continue };
         let state = Arc::clone(state);
         std::thread::spawn(move || {
-            // A client that goes away is the client's business.
+            // A client may disconnect at any time.
             let _ = serve(&stream, &state);
         });
     }
@@ -38,7 +38,7 @@ impl Request {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// Writes the request down, before it is answered: who has the answer finds it there.
+    /// Records a request before it is answered, so that a client with the answer can find it.
     fn note(&self, state: &State) -> u64 {
         let owned = |name| self.header(name).map(str::to_owned);
         let mut state = state.lock();
@@ -62,7 +62,7 @@ fn serve(stream: &TcpStream, state: &State) -> io::Result<()> {
     while let Some(request) = read(&mut reader)? {
         let mut out = stream;
         if request.method == "CONNECT" {
-            // A proxy; whatever is asked for through it is asked for here.
+            // A proxy: requests through it are answered by this server.
             request.note(state);
             out.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
             continue;
@@ -95,12 +95,12 @@ fn read(reader: &mut BufReader<&TcpStream>) -> io::Result<Option<Request>> {
     }
 }
 
-/// What is sent.
+/// The answer to a request.
 struct Answer {
     status: u16,
     headers: Vec<(String, String)>,
     content: Content,
-    /// The bytes of the content that are the body.
+    /// The range of the content's bytes that is the body.
     body: (u64, u64),
 }
 
@@ -118,7 +118,7 @@ impl Answer {
     }
 }
 
-/// Answers one request. False if the connection is to be closed.
+/// Answers one request. Returns false if the connection must be closed.
 fn answer(request: &Request, out: &mut impl Write, state: &State) -> io::Result<bool> {
     let id = request.note(state);
     let path = percent_decoded(request.path.split('?').next().unwrap_or_default());
@@ -210,7 +210,7 @@ fn find(request: &Request, path: &str, state: &State, fault: Option<&Fault>) -> 
             let challenge =
                 format!("Bearer realm=\"http://{host}/token\",service=\"test\",scope=\"pull\"");
             let answer = Answer::text(401, r#"{"error":"Invalid username or password."}"#);
-            // Hugging Face does not say where a token is to be had.
+            // Hugging Face does not say where to get a token.
             return if path.starts_with("/v2/") {
                 answer.with("www-authenticate", challenge)
             } else {
