@@ -1,4 +1,4 @@
-//! Starts workers, watches them, and counts what comes of their inputs.
+//! Starts workers, watches them, and counts the outcomes of their inputs.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
@@ -15,28 +15,28 @@ use crate::outcome::Totals;
 use crate::targets::{TARGETS, Target};
 use crate::worker::{FOLDER, INPUT};
 
-/// Longer than this no input may take.
+/// Maximum time for an input.
 pub const LONGEST: Duration = Duration::from_secs(20);
-/// More bytes than these no input may take.
+/// Maximum memory for an input in bytes.
 pub const MOST_MEMORY: u64 = 2_000_000_000;
-/// Inputs of a worker, after which it makes way for a new one: what a process keeps for good is bounded.
+/// Number of inputs after which a worker is replaced, which bounds memory that a process never frees.
 const INPUTS_OF_WORKER: u64 = 2000;
-/// How often a worker is looked at.
+/// Interval between checks of a worker.
 const LOOK: Duration = Duration::from_millis(20);
-/// Bytes of a worker's last words that are kept.
+/// Number of bytes that are reported from the end of a worker's standard error.
 const LAST_WORDS: usize = 4000;
 
-/// What is to be tried.
+/// The inputs to try.
 pub struct Plan {
-    /// None: all.
+    /// The targets; all if empty.
     pub targets: Vec<&'static Target>,
-    /// In all.
+    /// The total time.
     pub time: Option<Duration>,
-    /// Of each target.
+    /// Number of inputs per target.
     pub inputs: Option<u64>,
-    /// The first input.
+    /// Number of the first input.
     pub first: u64,
-    /// Workers at once.
+    /// Number of concurrent workers.
     pub jobs: u64,
 }
 
@@ -47,7 +47,7 @@ impl Default for Plan {
     }
 }
 
-/// Tries inputs of the targets, one target after the other, and prints what came of them.
+/// Tries inputs of the targets, one target after the other, and prints the outcomes.
 pub fn run(plan: &Plan) -> ExitCode {
     let all: Vec<_> = TARGETS.iter().collect();
     let targets = if plan.targets.is_empty() { &all } else { &plan.targets };
@@ -90,7 +90,7 @@ pub fn run(plan: &Plan) -> ExitCode {
     exit_code(&sum)
 }
 
-/// Tries one input, and says what became of it.
+/// Tries one input and prints the outcome.
 pub fn one(target: &'static Target, number: u64) -> ExitCode {
     let job = Job::new(target, 0);
     let totals = job.run(number, 1, 1, None);
@@ -110,20 +110,20 @@ fn exit_code(totals: &Totals) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// `fuzz` in cargo's target folder, which this program lies in.
+/// The folder `fuzz` in cargo's target folder, which contains this program.
 fn folder() -> PathBuf {
     let program = env::current_exe().unwrap_or_default();
     let built_in = program.ancestors().find(|dir| dir.join("CACHEDIR.TAG").is_file());
     built_in.unwrap_or(Path::new("target")).join("fuzz")
 }
 
-/// One worker after the other.
+/// Runs workers, one after the other.
 struct Job {
     target: &'static Target,
     folder: PathBuf,
 }
 
-/// A worker that is running.
+/// A running worker.
 struct Worker {
     process: Child,
     lines: Receiver<Value>,
@@ -135,12 +135,12 @@ impl Job {
         Self { target, folder: work.join(format!("{}-{job}", target.name)) }
     }
 
-    /// Where a worker's last words are.
+    /// The file with a worker's standard error.
     fn words(&self) -> PathBuf {
         self.folder.join("stderr.txt")
     }
 
-    /// Tries `count` inputs, each `step` after the one before, for as long as there is time.
+    /// Tries `count` inputs, at intervals of `step`, until the time is over.
     fn run(&self, first: u64, step: u64, count: u64, until: Option<Instant>) -> Totals {
         let _ = fs::remove_dir_all(&self.folder);
         fs::create_dir_all(&self.folder).expect("a folder to work in");
@@ -167,17 +167,17 @@ impl Job {
             .args(["worker", self.target.name])
             .args(numbers)
             .env(FOLDER, &self.folder)
-            // What is kept on this machine is neither read nor written.
+            // The user's files are neither read nor written.
             .env("HOME", &self.folder)
             .env("XDG_CACHE_HOME", self.folder.join("cache"))
             .env("XDG_DATA_HOME", self.folder.join("data"))
             .env("MULLAMA_MODELS", self.folder.join("store"))
-            // Nobody is asked for anything.
+            // No network requests.
             .env("MULLAMA_REGISTRY", "http://127.0.0.1:1")
             .env("HF_ENDPOINT", "http://127.0.0.1:1")
-            // A worker that says nothing more is waited for, but not for as long as an input may take.
+            // The timeout for a silent worker is less than the time limit of an input.
             .env("MULLAMA_RPC_TIMEOUT", "5")
-            // A debugger would take longer than an input may.
+            // A debugger would exceed the time limit of an input.
             .env("GGML_NO_BACKTRACE", "1")
             .env("MULLAMA_LOG", env::var("MULLAMA_LOG").unwrap_or_else(|_| "off".to_owned()))
             .stdin(Stdio::null())
@@ -189,7 +189,7 @@ impl Job {
         let (sender, lines) = mpsc::channel();
         thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
-                // What else is printed is none of ours.
+                // Other output is ignored.
                 if let Ok(line @ Value::Object(_)) = serde_json::from_str(&line)
                     && sender.send(line).is_err()
                 {
@@ -200,7 +200,7 @@ impl Job {
         Worker { process, lines }
     }
 
-    /// Sees a worker through; gives how many inputs it has begun, or ended where time is over.
+    /// Watches a worker until it ends. Returns the number of started inputs, or of finished ones if the time is over.
     fn watch(
         &self,
         mut worker: Worker,
@@ -268,7 +268,7 @@ impl Job {
         tried
     }
 
-    /// Counts an input that came to an end.
+    /// Counts a finished input.
     fn count(&self, number: u64, took: Duration, line: &Value, totals: &mut Totals) {
         let peak = line["peak"].as_u64().unwrap_or_default();
         totals.inputs += 1;
@@ -290,7 +290,7 @@ impl Job {
         }
     }
 
-    /// Keeps an input that failed.
+    /// Stores a failed input.
     fn keep(&self, number: u64, what: &str) {
         let name = self.target.name;
         println!(

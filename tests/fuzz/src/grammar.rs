@@ -1,8 +1,9 @@
-//! Texts made by rules, which files of the corpus have.
+//! Generates texts from the rules in files of the corpus.
 //!
-//! A line `<name>` begins a rule; each indented line below it is an alternative. In an alternative `<name>` stands
-//! for what that rule makes, `\n` and `\r` for a line's end, `\\` for a backslash, and a lone `\` for nothing. `<number>` and
-//! `<text>` are built in. Too deep, the first alternative is taken: it must come to an end.
+//! A line `<name>` begins a rule; each indented line below it is an alternative. In an alternative, `<name>` is
+//! replaced by the output of that rule, `\n` and `\r` are line breaks, `\\` is a backslash, and a lone `\` is empty.
+//! `<number>` and `<text>` are built in. Beyond the maximum depth, the first alternative is taken, which must
+//! terminate.
 
 use std::collections::HashMap;
 
@@ -11,14 +12,14 @@ use serde_json::Value;
 
 use crate::mutate;
 
-/// So many rules may stand in each other.
+/// Maximum nesting depth of rules.
 const DEEPEST: u32 = 12;
-/// Beyond so many bytes rules end as when they are too deep.
+/// Number of bytes after which rules end as if they were too deep.
 const LONGEST: usize = 4000;
 
 pub struct Grammar {
     rules: HashMap<&'static str, Vec<Vec<Part>>>,
-    /// Whether what is built in stands in strings of JSON.
+    /// Whether built-in texts are escaped for JSON strings.
     is_json: bool,
 }
 
@@ -28,7 +29,7 @@ enum Part {
 }
 
 impl Grammar {
-    /// Reads rules. What stands in angle brackets and is the name of no rule is text.
+    /// Reads rules. Text in angle brackets that is not the name of a rule is literal.
     pub fn read(text: &'static str) -> Self {
         let heading = |line: &'static str| line.strip_prefix('<')?.strip_suffix('>');
         let names: Vec<_> = text.lines().filter_map(heading).collect();
@@ -46,12 +47,12 @@ impl Grammar {
         Self { rules, is_json: false }
     }
 
-    /// Reads rules that make JSON.
+    /// Reads rules that generate JSON.
     pub fn read_json(text: &'static str) -> Self {
         Self { is_json: true, ..Self::read(text) }
     }
 
-    /// A text by this rule.
+    /// Generates a text from a rule.
     pub fn make(&self, rule: &str, rng: &mut Rng) -> String {
         let mut text = String::new();
         self.add(rule, rng, 0, &mut text);

@@ -1,4 +1,4 @@
-//! An input: its number, the chance that makes it, and the folder that it is written to.
+//! An input: its number, its random generator, and the folder to which it is written.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,12 +16,12 @@ impl Input {
         Self { rng: Rng::with_seed(number), number, folder: folder.to_path_buf() }
     }
 
-    /// A file in the folder of the input, which is kept where the input fails.
+    /// A file in the input's folder, which is stored if the input fails.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
-    /// Writes a part of the input down before it is tried.
+    /// Writes a part of the input to a file before it is tried.
     pub fn save(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         fs::write(&path, bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

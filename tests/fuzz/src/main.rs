@@ -1,9 +1,9 @@
-//! Random and damaged inputs of every kind that mullama takes: models, templates, schemas, states, answers of servers.
+//! Tries random and damaged inputs of every kind: models, templates, schemas, states, answers of servers.
 //!
-//! `run` divides a time among the targets. Each input is made from its target and its number alone, and tried in a
-//! process that may end; what ends it, takes longer than [`driver::LONGEST`] or more memory than [`driver::MOST_MEMORY`],
-//! or gives what cannot be, is kept in `target/fuzz/failures` and is a failure of the run. `one` tries such an input
-//! again.
+//! `run` divides the time among the targets. Each input is determined by its target and number, and is tried in a
+//! process that may crash. An input fails if it ends the process, takes longer than [`driver::LONGEST`] or more memory
+//! than [`driver::MOST_MEMORY`], or has an impossible result; it is stored in `target/fuzz/failures`, and the run
+//! fails. `one` tries such an input again.
 
 mod driver;
 mod grammar;
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         ["one", name, number] => {
             find(name).zip(number.parse().ok()).map(|(target, number)| driver::one(target, number))
         }
-        // What the two above start, and what such a worker starts.
+        // Started by the two above, and by such a worker.
         ["worker", name, first, step, count] => find(name)
             .zip(first.parse().ok())
             .zip(step.parse().ok().zip(count.parse().ok()))

@@ -1,10 +1,10 @@
-//! What memory a process takes.
+//! The memory of a process.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The system's allocator, counted.
+/// The system's allocator, with counters.
 pub struct Counting;
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);
@@ -17,7 +17,7 @@ impl Counting {
     }
 }
 
-// SAFETY: every call is the system allocator's, with the caller's own arguments.
+// SAFETY: every call is forwarded to the system's allocator, with the caller's arguments.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         Self::add(layout.size());
@@ -32,7 +32,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // Both are there while one is copied to the other.
+        // Both blocks exist while one is copied to the other.
         Self::add(size);
         LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
         // SAFETY: as above.
@@ -40,7 +40,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// What a call gives, and the most bytes that Rust allocated at once while it ran.
+/// Returns the result of a call, and the peak of the bytes that Rust allocated during it.
 pub fn measured<T>(call: impl FnOnce() -> T) -> (T, usize) {
     let before = LIVE.load(Ordering::Relaxed);
     PEAK.store(before, Ordering::Relaxed);
@@ -48,12 +48,12 @@ pub fn measured<T>(call: impl FnOnce() -> T) -> (T, usize) {
     (result, PEAK.load(Ordering::Relaxed).saturating_sub(before))
 }
 
-/// Bytes of a process that are in memory, as `/proc` says: 0 where there is none.
+/// Returns the resident memory of a process in bytes, from `/proc`; 0 if that does not exist.
 pub fn resident(process: u32) -> u64 {
     field(&process.to_string(), "VmRSS:")
 }
 
-/// The same with all processes that it has started, and that these have.
+/// The same including its child processes, recursively.
 pub fn resident_with_children(process: u32) -> u64 {
     let tasks = fs::read_dir(format!("/proc/{process}/task"));
     let children = tasks.into_iter().flatten().flatten().flat_map(|task| {
@@ -63,12 +63,12 @@ pub fn resident_with_children(process: u32) -> u64 {
     resident(process) + children.map(resident_with_children).sum::<u64>()
 }
 
-/// Begins to look for the most that this process takes.
+/// Resets the peak memory of this process.
 pub fn reset_peak() {
     let _ = fs::write("/proc/self/clear_refs", "5");
 }
 
-/// The most bytes that this process has had in memory since.
+/// The peak resident memory of this process in bytes since then.
 pub fn peak() -> u64 {
     field("self", "VmHWM:")
 }

@@ -1,9 +1,9 @@
-//! Damage to what was sound.
+//! Damages valid inputs.
 
 use fastrand::Rng;
 use serde_json::{Map, Value};
 
-/// One of these.
+/// Returns a random item.
 pub fn pick<T: Copy>(items: &[T], rng: &mut Rng) -> T {
     items[rng.usize(..items.len())]
 }
@@ -13,7 +13,7 @@ pub fn bytes(file: &mut Vec<u8>, others: &[Vec<u8>], rng: &mut Rng) {
     if file.is_empty() {
         return;
     }
-    // Counts and the first lengths stand at the beginning.
+    // Counts and the first lengths are at the beginning.
     let end = if rng.u8(..4) == 0 { file.len().min(64) } else { file.len() };
     let place = rng.usize(..end);
     let count = rng.usize(..=(file.len() - place).min(64));
@@ -44,13 +44,13 @@ pub fn bytes(file: &mut Vec<u8>, others: &[Vec<u8>], rng: &mut Rng) {
     }
 }
 
-/// A number that is a limit of something, or near one.
+/// Returns a number that is near a limit: a power of two, or close to one.
 pub fn limit(rng: &mut Rng) -> u64 {
     let near = 1_u64.checked_shl(rng.u32(..65)).unwrap_or(0).wrapping_add(rng.u64(..5));
     near.wrapping_sub(2)
 }
 
-/// A number as it is written: small, a limit, negative, a fraction.
+/// Returns a number as text: small, a limit, negative, a fraction.
 pub fn number(rng: &mut Rng) -> String {
     match rng.u8(..8) {
         0..=3 => rng.u8(..12).to_string(),
@@ -65,7 +65,7 @@ pub fn number(rng: &mut Rng) -> String {
     }
 }
 
-/// Words that programs stumble over.
+/// Returns words that are difficult for programs.
 pub fn words(rng: &mut Rng) -> String {
     const WORDS: &[&str] = &[
         "a",
@@ -103,14 +103,14 @@ pub fn words(rng: &mut Rng) -> String {
     ];
     let count = rng.usize(..4);
     let mut text: String = (0..count).map(|_| pick(WORDS, rng)).collect();
-    // Long ones now and then.
+    // Occasionally long ones.
     if rng.u8(..40) == 0 {
         text = text.repeat(1 << rng.u32(..13));
     }
     text
 }
 
-/// Damages a text in one place: pieces go, come twice or many times, change their places; numbers and words change.
+/// Damages a text in one place: removes, repeats or moves pieces, or changes numbers and words.
 pub fn text(text: &mut String, others: &[&str], rng: &mut Rng) {
     let mut characters: Vec<char> = text.chars().collect();
     let length = characters.len();
@@ -124,7 +124,7 @@ pub fn text(text: &mut String, others: &[&str], rng: &mut Rng) {
             let to = rng.usize(..=length);
             drop(characters.splice(to..to, piece));
         }
-        // What stands in each other very deep, and what is very long.
+        // Very deep nesting, and very long texts.
         2 => {
             let times = pick(&[2, 10, 300, 3000, 100_000], rng);
             let piece = &characters[place..end];
@@ -158,7 +158,7 @@ pub fn text(text: &mut String, others: &[&str], rng: &mut Rng) {
     *text = characters.into_iter().collect();
 }
 
-/// Damages a value in one place: another type, a limit, something missing, twice, or very deep.
+/// Damages a value in one place: another type, a limit, something missing, duplicated, or nested very deep.
 pub fn json(value: &mut Value, rng: &mut Rng) {
     let go_on = rng.u8(..5) > 0;
     match value {
@@ -191,7 +191,7 @@ pub fn json(value: &mut Value, rng: &mut Rng) {
     }
 }
 
-/// Any value.
+/// Returns any value.
 pub fn any(rng: &mut Rng) -> Value {
     match rng.u8(..10) {
         0 => Value::Null,

@@ -1,11 +1,11 @@
-//! What became of an input.
+//! The outcome of an input.
 
 use std::collections::BTreeMap;
 
 use mullama::{Error, ErrorKind};
 use serde_json::{Value, json};
 
-/// Sources of the processor's kernels, as the engine names them where an assertion fails.
+/// Source files of CPU kernels, as in the engine's messages about failed assertions.
 const KERNELS: &[&str] = &[
     "ops.cpp:",
     "ggml-cpu.c:",
@@ -16,17 +16,17 @@ const KERNELS: &[&str] = &[
     "sgemm.cpp:",
 ];
 
-/// What a target says of an input.
+/// The outcome of an input that a target has tried.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// What it was refused for; none where it was accepted.
+    /// The kind of error with which it was rejected; `None` if it was accepted.
     pub refused: Option<ErrorKind>,
-    /// Something that must not be, whatever the input.
+    /// A result that is wrong for any input.
     pub wrong: Option<String>,
 }
 
 impl Outcome {
-    /// Takes note of what an input is accepted or refused by.
+    /// Records the result that decides whether the input is accepted.
     pub fn decide<T>(&mut self, what: &str, result: Result<T, Error>) -> Option<T> {
         if let Err(error) = &result {
             self.refused.get_or_insert(error.kind());
@@ -34,12 +34,12 @@ impl Outcome {
         self.see(what, result)
     }
 
-    /// Looks at a result. Errors are due, but for those that tell of a defect.
+    /// Checks a result. Errors are allowed, except those that indicate a defect.
     pub fn see<T>(&mut self, what: &str, result: Result<T, Error>) -> Option<T> {
         if let Err(error) = &result {
             let said = error.to_string();
-            // Inputs are computed by one thread, where a kernel's failed assertion is caught. It ends a process where
-            // there are more.
+            // Inputs are computed by one thread, where a failed assertion of a kernel is caught. With several
+            // threads, it would end the process.
             let is_of_kernel = KERNELS.iter().any(|source| said.contains(source));
             if error.kind() == ErrorKind::Internal || said.is_empty() || is_of_kernel {
                 self.wrong(format!("{what}: {error:?}"));
@@ -48,7 +48,7 @@ impl Outcome {
         result.ok()
     }
 
-    /// Notes what must not be.
+    /// Records a wrong result.
     pub fn wrong(&mut self, what: impl Into<String>) {
         self.wrong.get_or_insert(what.into());
     }
@@ -59,7 +59,7 @@ impl Outcome {
     }
 }
 
-/// Inputs of a target, counted.
+/// Counters of the inputs of a target.
 #[derive(Debug, Default, Clone)]
 pub struct Totals {
     pub inputs: u64,
@@ -69,9 +69,9 @@ pub struct Totals {
     pub hangs: u64,
     pub over_memory: u64,
     pub wrong: u64,
-    /// Seconds of the input that took longest.
+    /// Time of the slowest input in seconds.
     pub longest: f64,
-    /// Bytes of the process at the input that took most memory.
+    /// Peak memory of the process over all inputs, in bytes.
     pub peak: u64,
 }
 
@@ -94,7 +94,7 @@ impl Totals {
         self.peak = self.peak.max(other.peak);
     }
 
-    /// As a row of a table, without what it was refused for.
+    /// A row of a table, without the kinds of errors.
     pub fn row(&self, name: &str) -> String {
         let Self { inputs, accepted, deaths, hangs, over_memory, wrong, longest, peak, .. } = self;
         let refused: u64 = self.refused.values().sum();

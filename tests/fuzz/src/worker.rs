@@ -1,4 +1,4 @@
-//! The process that tries inputs. It says when each begins and what came of it, a line of JSON each.
+//! The process that tries inputs. It prints a line of JSON when an input begins, and one with its outcome.
 
 use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,15 +14,15 @@ use crate::memory;
 use crate::outcome::Outcome;
 use crate::targets::Target;
 
-/// Names the folder that a worker writes to.
+/// Environment variable with the folder that a worker writes to.
 pub const FOLDER: &str = "MULLAMA_FUZZ_FOLDER";
-/// Below it: the parts of the input that is being tried.
+/// Subfolder with the parts of the current input.
 pub const INPUT: &str = "input";
 
-/// The first panic of the input that is being tried, of whatever thread.
+/// The first panic of any thread during the current input.
 static PANIC: Mutex<Option<String>> = Mutex::new(None);
 
-/// Tries `count` inputs, each `step` after the one before.
+/// Tries `count` inputs, at intervals of `step`.
 pub fn run(target: &Target, first: u64, step: u64, count: u64) {
     let folder = PathBuf::from(env::var_os(FOLDER).expect("the driver names a folder"));
     let usual = panic::take_hook();
@@ -47,7 +47,7 @@ pub fn run(target: &Target, first: u64, step: u64, count: u64) {
         }
         let peak = memory::peak();
         tell(&outcome.to_json(number, peak));
-        // The driver keeps the input, as it lies in the folder.
+        // The driver stores the input, which is in the folder.
         if outcome.wrong.is_some() || peak > MOST_MEMORY {
             return;
         }
@@ -62,11 +62,11 @@ fn note_panic(what: String) {
 
 fn tell(line: &Value) {
     let mut out = io::stdout().lock();
-    // A driver that is gone needs no more.
+    // The driver has ended.
     if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
         std::process::exit(0);
     }
 }
 
-/// What is tried of an input.
+/// The function that tries an input.
 pub type Fuzz = Box<dyn FnMut(&mut Input) -> Outcome>;

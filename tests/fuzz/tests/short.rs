@@ -1,4 +1,4 @@
-//! A few inputs of every target, the same each time: the long run is `make fuzz`.
+//! Tries a few inputs of every target, always the same ones. The long run is `make fuzz`.
 
 use std::process::Command;
 

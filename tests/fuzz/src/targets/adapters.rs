@@ -1,4 +1,4 @@
-//! Damaged LoRA adapters. The model answers without them as before.
+//! Damaged LoRA adapters. Without them, the model must answer as before.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::mutate;
 use crate::outcome::Outcome;
 use crate::worker::Fuzz;
 
-/// Inputs that one model is tried with: it keeps the adapters that it has read.
+/// Number of inputs per model, which caches the adapters that it has read.
 const INPUTS_OF_MODEL: u32 = 100;
 
 pub fn start(_: &Path) -> Fuzz {

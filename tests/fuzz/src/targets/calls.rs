@@ -1,4 +1,4 @@
-//! What programs pass: options of every kind, messages, tools, plans, shapes and devices.
+//! Arguments of calls: options of every kind, messages, tools, plans, shapes and devices.
 
 use std::path::Path;
 
@@ -50,7 +50,7 @@ pub fn start(_: &Path) -> Fuzz {
     })
 }
 
-/// Some options of a set, with any values.
+/// Random options of a set, with random values.
 fn options(set: &mut dyn OptionSet, rng: &mut Rng) -> Value {
     let specs = set.specs();
     let mut given = Map::new();
@@ -63,7 +63,7 @@ fn options(set: &mut dyn OptionSet, rng: &mut Rng) -> Value {
     given.into()
 }
 
-/// A value that may be of a type, by the name of it in Python.
+/// A random value that may have the given type, which is a type of Python.
 fn fitting(ty: &str, rng: &mut Rng) -> Value {
     let number =
         |rng: &mut Rng| serde_json::from_str::<Value>(&mutate::number(rng)).unwrap_or_default();
@@ -88,7 +88,7 @@ fn parsed<T: OptionSet>(mut set: T, given: Value) -> mullama::Result<T> {
     Ok(set)
 }
 
-/// An answer of any length is right, and takes its time.
+/// Limits the length and time of an answer, since long answers are valid.
 fn bounded(options: GenerateOptions) -> GenerateOptions {
     let max_tokens = options.max_tokens.map_or(6, |count| count.min(6));
     let timeout =
@@ -139,7 +139,7 @@ fn chat(model: &Model, lists: &Grammar, input: &mut crate::input::Input, outcome
     set.generate = bounded(set.generate);
     outcome.see("template", model.apply_chat_template(&messages, &set, true));
     if let Some(answer) = outcome.decide("chat", model.chat(&messages, &set)) {
-        // What was answered can be said again.
+        // An answer must be accepted as a message.
         let mut messages = messages;
         messages.push(answer.message);
         outcome.see("again", model.apply_chat_template(&messages, &set, false));
@@ -163,7 +163,7 @@ fn embed(model: &Model, input: &mut crate::input::Input, outcome: &mut Outcome) 
     }
 }
 
-/// Loads with any options, on a model that is small whatever they are.
+/// Loads a small model with random options.
 fn load_with(rng: &mut Rng, outcome: &mut Outcome) {
     let given =
         [options(&mut ModelParams::default(), rng), options(&mut ContextParams::default(), rng)];
@@ -175,7 +175,7 @@ fn load_with(rng: &mut Rng, outcome: &mut Outcome) {
     else {
         return;
     };
-    // What is wished for is given, as far as there is memory.
+    // Large sizes are replaced: they would be allocated, as long as there is memory.
     let is_wish = |size: u32| (1 << 16..1 << 29).contains(&size);
     context.n_ctx = context.n_ctx.filter(|size| !is_wish(*size)).or(Some(256));
     context.n_parallel = context.n_parallel.filter(|count| !is_wish(*count));

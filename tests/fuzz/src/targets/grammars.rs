@@ -1,5 +1,5 @@
-//! JSON schemas, grammars (GBNF, Lark) and regular expressions: made by rules, and damaged. What is generated under a schema to its end is JSON of the type
-//! that the schema names.
+//! JSON schemas, grammars (GBNF, Lark) and regular expressions, generated from rules and damaged. A complete answer
+//! with a schema must be JSON of the type that the schema names.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::mutate;
 use crate::outcome::Outcome;
 use crate::worker::Fuzz;
 
-/// Tokens of an answer: enough for short ones to come to an end.
+/// Maximum number of tokens of an answer: enough for short answers to be complete.
 const TOKENS: u32 = 40;
 
 pub fn start(_: &Path) -> Fuzz {
@@ -67,13 +67,13 @@ fn under_schema(model: &Model, schema: &Value, options: &GenerateOptions, outcom
     }
     match serde_json::from_str(&answer.text) {
         Ok(value) if is_of_type(&value, schema) => {}
-        // JSON, of a size that this reader has no place for.
+        // Valid JSON with a number that this reader cannot represent.
         Err(error) if error.to_string().starts_with("number out of range") => {}
         read => outcome.wrong(format!("{:?} under the schema: {read:?}", answer.text)),
     }
 }
 
-/// Whether a value has the type that a schema names, where it names any, and is of its values and bounds.
+/// Whether a value has the type of a schema, if it has one, and is within its values and bounds.
 fn is_of_type(value: &Value, schema: &Value) -> bool {
     let one = |name: &Value| match name.as_str() {
         Some("boolean") => value.is_boolean(),
@@ -103,7 +103,7 @@ fn is_of_type(value: &Value, schema: &Value) -> bool {
         && count("maxItems", |n, most| n <= most)
 }
 
-/// Whether two values are the same: 1 is 1.0.
+/// Whether two values are equal: 1 equals 1.0.
 fn is_same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(one), Value::Number(other)) => one.as_f64() == other.as_f64(),

@@ -1,4 +1,4 @@
-//! Sound headers, damaged at random: none makes the reader panic, or take more memory than its file is long.
+//! Randomly damaged headers: none may make the reader panic, or use more memory than the size of its file.
 
 use std::path::Path;
 
@@ -11,9 +11,9 @@ use crate::mutate;
 use crate::outcome::Outcome;
 use crate::worker::Fuzz;
 
-/// Bytes that a header may take in memory whatever its file has.
+/// Number of bytes that a header may use in memory, regardless of its file.
 const SMALLEST_MEMORY: usize = 64 << 10;
-/// The reader's buffer, and what an error takes.
+/// Size of the reader's buffer and of an error, in bytes.
 const BESIDE: usize = 16 << 10;
 
 pub fn start(_: &Path) -> Fuzz {
@@ -21,7 +21,7 @@ pub fn start(_: &Path) -> Fuzz {
     Box::new(move |input| fuzz(&corpus, input))
 }
 
-/// Files as they should be, from the shortest to one with a vocabulary of some size.
+/// Valid files, from a minimal one to one with a large vocabulary.
 fn corpus() -> Vec<Vec<u8>> {
     let mut rng = Rng::with_seed(1);
     let mut files = vec![Document::default().encode()];
@@ -62,7 +62,7 @@ fn corpus() -> Vec<Vec<u8>> {
         }
         let data = document.lay_out().expect("it is small") as usize;
         let mut file = document.encode();
-        // Of most, the data are there too.
+        // Most files have data as well.
         if rng.bool() || tensors < 100 {
             file.resize(file.len() + data, 0);
         }
@@ -73,7 +73,7 @@ fn corpus() -> Vec<Vec<u8>> {
 
 fn fuzz(corpus: &[Vec<u8>], input: &mut Input) -> Outcome {
     let rng = &mut input.rng;
-    // The last is long, and the others say as much.
+    // The last is long, and finds no more defects than the others.
     let last = corpus.len() - 1;
     let choice = if rng.u8(..) == 0 { last } else { rng.usize(..last) };
     let mut file = corpus[choice].clone();
@@ -126,7 +126,7 @@ fn check(file: &[u8], rng: &mut Rng, outcome: &mut Outcome) {
         Err(_) => {}
     }
 
-    // The beginning of a file that is said to be long.
+    // The beginning of a file with a large stated size.
     let begun = &file[..rng.usize(..=size)];
     let said = mutate::pick(&[size as u64, size as u64 * 1000, 1 << 47, u64::MAX], rng);
     let (prefix, peak) = measured(|| GgufHeader::from_prefix(begun, said, "it"));

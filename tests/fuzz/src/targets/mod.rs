@@ -26,13 +26,13 @@ pub use rpc::serve;
 pub struct Target {
     pub name: &'static str,
     pub about: &'static str,
-    /// Its share of the time.
+    /// Its share of the time, relative to the other targets.
     pub weight: u32,
-    /// Makes what the inputs of a worker are tried with. The worker's folder is for what they share.
+    /// Creates the function that tries a worker's inputs. The worker's folder is for files that they share.
     pub start: fn(&Path) -> Fuzz,
 }
 
-/// All of them.
+/// All targets.
 pub const TARGETS: &[Target] = &[
     Target {
         name: "headers",
@@ -104,13 +104,13 @@ pub const TARGETS: &[Target] = &[
     },
 ];
 
-/// A small model in memory.
+/// Loads a model with a small context.
 fn load(path: impl AsRef<Path>, params: ModelParams) -> Result<Model> {
     let context = ContextParams::default().with_n_ctx(512).with_n_threads(1).with_n_parallel(2);
     Model::load(path, params, context)
 }
 
-/// A few tokens, within a few seconds.
+/// Options for a few tokens within a few seconds.
 fn brief() -> GenerateOptions {
     GenerateOptions::default().with_max_tokens(4).with_timeout(2.0).with_seed(1)
 }

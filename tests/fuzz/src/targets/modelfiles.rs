@@ -1,5 +1,5 @@
-//! Modelfiles and the templates in them: made by rules, and damaged. What is read is written and read again, a model is
-//! made of it, and loaded.
+//! Modelfiles and their templates, generated from rules and damaged. Valid ones are written and parsed again, and a
+//! model is created from them and loaded.
 
 use std::fs;
 use std::path::Path;
@@ -71,7 +71,7 @@ pub fn start(folder: &Path) -> Fuzz {
 
 fn render(base: &Path, jinja: String, outcome: &mut Outcome) {
     let params = ModelParams::default().with_vocab_only(true).with_chat_template(jinja);
-    // One without any statement is no Jinja.
+    // A template without any statement is not Jinja.
     let Some(model) = outcome.see("load", load(base, params)) else { return };
     for messages in [
         vec![Message::user("Hi")],
@@ -86,7 +86,7 @@ fn render(base: &Path, jinja: String, outcome: &mut Outcome) {
     }
 }
 
-/// What is written is what was read.
+/// Checks that a Modelfile is equal after it was written and parsed.
 fn again(modelfile: &Modelfile, outcome: &mut Outcome) {
     if let Some(text) = outcome.see("write", modelfile.to_text()) {
         match Modelfile::parse(&text) {

@@ -1,5 +1,5 @@
-//! Models that are damaged where it matters: their numbers, their tensors, their vocabularies, their templates. What
-//! loads is used in every way that a model can be.
+//! Models with damage in the important places: numbers, tensors, vocabularies, templates. Models that load are used in
+//! every possible way.
 
 use std::cell::OnceCell;
 use std::fs;
@@ -21,9 +21,9 @@ use crate::mutate;
 use crate::outcome::Outcome;
 use crate::worker::Fuzz;
 
-/// Bytes of the longest file that is made.
+/// Maximum size of a file in bytes.
 const MOST_DATA: u64 = 64 << 20;
-/// Models of the test kit beside those of each architecture.
+/// Models of the testkit, in addition to those of each architecture.
 const PRESETS: &[&str] = &[
     "tiny",
     "encoder",
@@ -68,7 +68,7 @@ const PRE_TOKENIZERS: &[&str] = &[
 ];
 
 pub fn start(_: &Path) -> Fuzz {
-    // The engine makes models of architectures once its modules are loaded.
+    // The engine can create models of architectures only after its modules are loaded.
     let _ = mullama::gpu::devices();
     let bases = Bases::new();
     let jinja = Grammar::read(include_str!("../../corpus/jinja.txt"));
@@ -81,7 +81,7 @@ pub fn start(_: &Path) -> Fuzz {
     })
 }
 
-/// Sound models, made when they are first asked for.
+/// Valid models, created on first use.
 pub struct Bases(Vec<OnceCell<File>>);
 
 impl Bases {
@@ -119,7 +119,7 @@ impl Bases {
                 _ => mix(&mut file, self.any(rng), rng),
             }
         }
-        // What only moves tensors is refused before it is looked at: nearly all are where they should be.
+        // A file with misplaced tensors is rejected immediately, so most files are laid out correctly.
         if rng.u8(..10) > 0 {
             lay_out(&mut file);
         }
@@ -133,7 +133,7 @@ impl Bases {
     }
 }
 
-/// Moves the tensors' data to where those of such tensors are.
+/// Moves the tensors' data to the offsets that match their shapes and types.
 pub fn lay_out(file: &mut File) {
     let old: Vec<_> = file.header.tensors.iter().map(|tensor| tensor.offset as usize).collect();
     let Ok(size) = file.header.lay_out() else { return };
@@ -151,7 +151,7 @@ pub fn lay_out(file: &mut File) {
     file.data = data;
 }
 
-/// A value of metadata, of any type.
+/// A random metadata value of any type.
 fn any_value(rng: &mut Rng) -> Value {
     let number = mutate::limit(rng);
     match rng.u8(..12) {
@@ -192,7 +192,7 @@ pub fn damage_metadata(file: &mut File, rng: &mut Rng) {
             }
             header.set("general.architecture", Value::string(other));
         }
-        // A number that is near what was there.
+        // A number near the original one.
         3..=5 => {
             let value = &mut header.metadata[index].1;
             if let Ok(bytes) = <[u8; 4]>::try_from(value.bytes.as_slice()) {
@@ -221,7 +221,7 @@ fn damage_tokenizer(file: &mut File, rng: &mut Rng) {
             header.set(key("model"), Value::string(kind.name()));
         }
         1 => header.set(key("pre"), Value::string(mutate::pick(PRE_TOKENIZERS, rng))),
-        // Another vocabulary, with what the file has beside it.
+        // Another vocabulary, with the file's other metadata.
         2 => {
             let kind = Tokenizer::ALL[rng.usize(..Tokenizer::ALL.len())];
             for (key, value) in kind.metadata(mutate::pick(&[300, 512, 513, 2000], rng)) {
@@ -296,7 +296,7 @@ fn damage_tokenizer(file: &mut File, rng: &mut Rng) {
                 .collect();
             header.set(key("merges"), Value::strings(merges));
         }
-        // The bytes of a list: its type, its length, what it has.
+        // The bytes of a list: its type, its length, its elements.
         _ => {
             let names = ["tokens", "token_type", "scores", "merges", "precompiled_charsmap"];
             if let Some(index) = find(mutate::pick(&names, rng)) {
@@ -317,7 +317,7 @@ pub fn damage_tensors(file: &mut File, rng: &mut Rng) {
             let types = TensorType::ALL;
             let ty = mutate::pick(types, rng);
             tensors[index].ty = ty.number();
-            // One of them, or all that are stored in such a way.
+            // One of them, or all matrices.
             if rng.bool() {
                 let matrices = tensors.iter_mut().filter(|tensor| tensor.shape.len() > 1);
                 matrices.for_each(|tensor| tensor.ty = ty.number());
@@ -368,7 +368,7 @@ pub fn damage_data(file: &mut File, rng: &mut Rng) {
     }
 }
 
-/// Takes something of another model.
+/// Copies a part of another model.
 fn mix(file: &mut File, other: &File, rng: &mut Rng) {
     let index = rng.usize(..other.header.metadata.len());
     let (key, value) = other.header.metadata[index].clone();
@@ -390,13 +390,13 @@ const TEXTS: &[&str] = &[
     "~~ABC~~",
 ];
 
-/// Everything that one can do with a model.
+/// Uses a model in every possible way.
 pub fn use_model(path: &Path, input: &mut Input, outcome: &mut Outcome) {
     let rng = &mut input.rng;
     outcome.see("plan", plan(path, &PlanOptions::default()));
     let model = match outcome.decide("load", load(path, ModelParams::default())) {
         Some(model) => model,
-        // The vocabulary may be sound.
+        // The vocabulary may be valid.
         None => match load(path, ModelParams::default().with_vocab_only(true)) {
             Ok(model) => model,
             Err(_) => return,

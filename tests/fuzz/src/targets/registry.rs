@@ -1,5 +1,5 @@
-//! Answers of registries, of Hugging Face and of servers of files; and names of models. What has been pulled is listed,
-//! found, written as a Modelfile and removed.
+//! Answers of registries, of Hugging Face and of file servers, and names of models. A pulled model is listed, found,
+//! written as a Modelfile and removed.
 
 use std::fs;
 use std::path::Path;
@@ -56,7 +56,7 @@ pub fn start(_: &Path) -> Fuzz {
 }
 
 impl Server {
-    /// A manifest, what it names, and something wrong with them.
+    /// Serves a manifest and its blobs, with a defect.
     fn serve_model(&self, input: &mut Input) -> String {
         let rng = &mut input.rng;
         let small = Content::from(gguf(&[("general.architecture", "llama")], 500));
@@ -106,7 +106,7 @@ impl Server {
         format!("http://{}/library/it:latest", self.registry.host()).replace("http://", "")
     }
 
-    /// A listing of files at Hugging Face.
+    /// Serves a file listing of Hugging Face.
     fn serve_repository(&self, input: &mut Input) -> String {
         let rng = &mut input.rng;
         let names = [
@@ -152,7 +152,7 @@ impl Server {
         bytes
     }
 
-    /// Lets some requests fail.
+    /// Makes some requests fail.
     fn fail(&self, input: &mut Input) {
         let rng = &mut input.rng;
         if rng.bool() {
@@ -222,7 +222,7 @@ impl Server {
     }
 }
 
-/// Names that are read are read again as they are written.
+/// Checks that a parsed name is equal after it was written and parsed again.
 fn names(text: &str, outcome: &mut Outcome) {
     outcome.see("source", Source::parse(text));
     if let Ok(name) = Name::parse(text)

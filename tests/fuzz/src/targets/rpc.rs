@@ -1,5 +1,5 @@
-//! What clients send to a worker (`mullama rpc-server`), and what workers answer to a client: sessions that were
-//! recorded, damaged. A worker serves others afterwards; a client has its answer or an error.
+//! Requests of clients to a worker (`mullama rpc-server`), and answers of workers to a client: damaged recorded
+//! sessions. The worker must serve others afterwards; the client must get an answer or an error.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -20,26 +20,26 @@ use crate::mutate;
 use crate::outcome::Outcome;
 use crate::worker::Fuzz;
 
-/// Bytes before the payload of a request: the command, and the payload's length. An answer has the length alone.
+/// Number of bytes before the payload: in a request, the command and the payload's length; in an answer, the length.
 const REQUEST: usize = 9;
 const ANSWER: usize = 8;
-/// Frames of more bytes are not kept of a session.
+/// Maximum size of a recorded frame in bytes.
 const LONGEST: usize = 256 << 10;
-/// How long an answer is waited for that came when the session was recorded.
+/// Maximum wait for an answer that was received when the session was recorded.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// How long a worker may take for a client that behaves, beside one that does not.
+/// Maximum time of a worker for a correct client, next to a damaged one.
 const SERVED_IN: Duration = Duration::from_secs(10);
-/// Bytes that a worker may take for a client that does not.
+/// Maximum memory of a worker in bytes for a damaged client.
 const MOST_MEMORY: u64 = 2_000_000_000;
 
-/// A request of a session, and what was answered.
+/// A request of a session, and its answer.
 #[derive(Clone)]
 struct Exchange {
     request: Vec<u8>,
     answer: Vec<u8>,
 }
 
-/// A worker in a process of its own. A shell holds it, which ends it when this process does, in whatever way.
+/// A worker in a separate process, started by a shell that ends it when this process ends for any reason.
 struct Server {
     process: Child,
     address: String,
@@ -68,7 +68,7 @@ impl Server {
         server
     }
 
-    /// Whether it still listens, greets as it did, and has not grown too large.
+    /// Checks that it still listens, answers the greeting as before, and has not grown too large.
     fn check(&self, greeting: &Exchange) -> Result<(), String> {
         let resident = memory::resident_with_children(self.process.id());
         if resident > MOST_MEMORY {
@@ -91,7 +91,7 @@ impl Drop for Server {
     }
 }
 
-/// Is a worker, with the processor.
+/// Runs a worker with the CPU.
 pub fn serve(address: &str) -> ExitCode {
     mullama::log_to_stderr();
     let Err(error) = rpc::serve(address, None, Some(1)) else { return ExitCode::SUCCESS };
@@ -99,12 +99,12 @@ pub fn serve(address: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Stands between a client and a worker.
+/// A relay between a client and a worker.
 struct Relay {
     address: String,
-    /// What was said on each connection.
+    /// The recorded exchanges of each connection.
     sessions: Arc<Mutex<Vec<Vec<Exchange>>>>,
-    /// Where answers are damaged: so many of a hundred are, by this seed. None: 0.
+    /// The seed with which answers are damaged; 0: they are not damaged, and sessions are recorded.
     seed: Arc<AtomicU64>,
 }
 
@@ -134,7 +134,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Passes bytes on in both directions until one ends, and writes down what was said.
+/// Forwards bytes in both directions until one ends, and records the exchanges.
 fn pass(
     client: &TcpStream,
     server: &TcpStream,
@@ -160,7 +160,7 @@ fn pass(
         let mut rng = Rng::with_seed(seed);
         while let Some(mut answer) = frame(&mut from, ANSWER) {
             if seed == 0 {
-                // An answer is the last request's: clients wait for it.
+                // An answer belongs to the last request, since clients wait for it.
                 if let Some(last) = locked(sessions)[index].last_mut() {
                     last.answer.clone_from(&answer);
                 }
@@ -179,7 +179,7 @@ fn pass(
     });
 }
 
-/// What comes with its head, of which the last eight bytes say how long the rest is.
+/// Reads a frame with its head, whose last eight bytes are the length of the rest.
 fn frame(from: &mut impl Read, head: usize) -> Option<Vec<u8>> {
     let mut bytes = vec![0; head];
     from.read_exact(&mut bytes).ok()?;
@@ -190,7 +190,7 @@ fn frame(from: &mut impl Read, head: usize) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Loads the demo model on a worker, and generates with it.
+/// Loads the demo model on a worker and generates with it.
 fn use_worker(address: &str, context: ContextParams) -> Result<(), Error> {
     let devices = rpc::connect(address)?;
     let params = ModelParams::default().with_rpc_servers([address.to_owned()]);
@@ -208,7 +208,7 @@ pub fn start(_: &Path) -> Fuzz {
     let sessions: Vec<_> =
         locked(&relay.sessions).iter().filter(|session| !session.is_empty()).cloned().collect();
     let greeting = sessions[0][0].clone();
-    // Each worker of this process is known to its engine for good.
+    // The engine of a process never forgets a worker, so one relay is reused.
     Box::new(move |input| {
         let mut outcome = Outcome::default();
         if input.rng.u8(..4) == 0 {
@@ -226,7 +226,7 @@ pub fn start(_: &Path) -> Fuzz {
     })
 }
 
-/// Says what was said in a session, a part of it damaged.
+/// Sends a recorded session, partly damaged.
 fn attack(server: &Server, sessions: &[Vec<Exchange>], input: &mut Input, outcome: &mut Outcome) {
     let rng = &mut input.rng;
     let session = &sessions[rng.usize(..sessions.len())];
@@ -239,7 +239,7 @@ fn attack(server: &Server, sessions: &[Vec<Exchange>], input: &mut Input, outcom
     };
     let _ = stream.set_read_timeout(Some(PATIENCE));
     let _ = stream.set_write_timeout(Some(SERVED_IN));
-    // Places in the worker's memory, as they were and as they are.
+    // Addresses in the worker's memory: recorded and current values.
     let mut places: Vec<([u8; 8], [u8; 8])> = Vec::new();
     let greeting = session.first().filter(|_| first > 0);
     for (index, exchange) in greeting.into_iter().chain(&session[first..first + count]).enumerate()
@@ -268,7 +268,7 @@ fn attack(server: &Server, sessions: &[Vec<Exchange>], input: &mut Input, outcom
     outcome.refused = Some(ErrorKind::Backend);
 }
 
-/// Numbers that are not what they were are places in memory.
+/// Records changed numbers, which are addresses in memory.
 fn note_places(old: &[u8], new: &[u8], places: &mut Vec<([u8; 8], [u8; 8])>) {
     for (old, new) in old[ANSWER..].chunks_exact(8).zip(new[ANSWER..].chunks_exact(8)) {
         if let (Ok(old), Ok(new)) = (<[u8; 8]>::try_from(old), <[u8; 8]>::try_from(new))
@@ -281,7 +281,7 @@ fn note_places(old: &[u8], new: &[u8], places: &mut Vec<([u8; 8], [u8; 8])>) {
 }
 
 fn replace(request: &mut [u8], places: &[([u8; 8], [u8; 8])]) {
-    // Weights hold no places.
+    // Weights contain no addresses.
     let end = request.len().min(64 << 10);
     let mut at = REQUEST;
     while at + 8 <= end {
@@ -301,7 +301,7 @@ fn damage(request: &mut Vec<u8>, session: &[Exchange], rng: &mut Rng) {
         1 => request[1..REQUEST].copy_from_slice(&mutate::limit(rng).to_le_bytes()),
         2 => request.clone_from(&session[rng.usize(..session.len())].request),
         _ => {
-            // The payload, whose length is told.
+            // The payload, with its new length.
             let mut payload = request[REQUEST..].to_vec();
             mutate::bytes(&mut payload, &[], rng);
             request.truncate(REQUEST);

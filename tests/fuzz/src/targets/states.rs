@@ -1,5 +1,4 @@
-//! Damaged states, whose digests are those of what they have become: a stranger can compute them too. What a state does
-//! not speak of answers as before.
+//! Damaged states with correct digests, which anyone can compute. Other prompts must be answered as before.
 
 use std::path::Path;
 
@@ -12,9 +11,9 @@ use crate::mutate;
 use crate::outcome::Outcome;
 use crate::worker::Fuzz;
 
-/// Where the digest stands, and what it is of begins.
+/// The range of the digest; the digested data follow.
 const DIGEST: std::ops::Range<usize> = 8..40;
-/// Where the tokens' count stands.
+/// The offset of the number of tokens.
 const COUNT: usize = 72;
 
 struct Subject {
@@ -36,7 +35,7 @@ impl Subject {
     }
 }
 
-/// What is answered to a prompt that no state has.
+/// The answer to a prompt that no state contains.
 fn answer(model: &Model) -> String {
     let options = GenerateOptions::default().with_max_tokens(6).with_temperature(0.0);
     model
@@ -59,7 +58,7 @@ pub fn start(_: &Path) -> Fuzz {
         let mut state = subject.states[rng.usize(..subject.states.len())].clone();
         for _ in 0..rng.usize(1..4) {
             match rng.u8(..6) {
-                // The numbers before the cells, and those of the cells' own head.
+                // The numbers before the cells, and those in the header of the cells.
                 0..=2 if state.len() > COUNT + 200 => {
                     let mut head = state[COUNT..COUNT + 200].to_vec();
                     mutate::bytes(&mut head, &subject.states, rng);

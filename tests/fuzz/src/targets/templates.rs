@@ -1,5 +1,5 @@
-//! Chat templates: made by rules, and those of the test kit, damaged; rendered with all kinds of messages, and asked for
-//! an answer.
+//! Chat templates, generated from rules or taken from the testkit and damaged, rendered with all kinds of messages, and
+//! used for an answer.
 
 use std::path::Path;
 
@@ -54,7 +54,7 @@ pub fn start(_: &Path) -> Fuzz {
                 options.chat.tools.clone_from(&tools);
             }
             let rendered = model.apply_chat_template(&messages, &options, input.rng.bool());
-            // The first is what says whether a template is of use.
+            // The first decides whether the template is accepted.
             if index == 0 {
                 outcome.decide("render", rendered);
             } else {

@@ -1,4 +1,4 @@
-//! Models that lack one tensor, each in turn: in one layer, or in all.
+//! Models without one of their tensors, in one layer or in all of them.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,13 +11,13 @@ use crate::outcome::Outcome;
 use crate::worker::Fuzz;
 
 pub fn start(_: &Path) -> Fuzz {
-    // The engine makes models of architectures once its modules are loaded.
+    // The engine can create models of architectures only after its modules are loaded.
     let _ = mullama::gpu::devices();
     let files: Vec<File> = ARCHITECTURES
         .iter()
         .map(|it| it.model().unwrap_or_else(|error| panic!("{}: {error}", it.name)))
         .collect();
-    // What to leave out of which.
+    // Pairs of a model and a tensor to leave out.
     let cases: Vec<(usize, String)> = files
         .iter()
         .enumerate()
@@ -29,7 +29,7 @@ pub fn start(_: &Path) -> Fuzz {
         })
         .collect();
     Box::new(move |input| {
-        // A prime step: neighbours are of different models, and all have their turn.
+        // A prime step, so that consecutive inputs use different models and all cases are reached.
         let (index, name) = &cases[input.number.wrapping_mul(7919) as usize % cases.len()];
         let mut file = files[*index].clone();
         file.header
@@ -44,7 +44,7 @@ pub fn start(_: &Path) -> Fuzz {
     })
 }
 
-/// The name of a tensor in any layer: `attn_q.weight` of `blk.1.attn_q.weight`.
+/// The name of a tensor without its layer: `attn_q.weight` for `blk.1.attn_q.weight`.
 fn without_layer(name: &str) -> &str {
     let end = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.'));
     end.map_or(name, |(_, name)| name)
