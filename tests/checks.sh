@@ -1,16 +1,16 @@
-# What tests that are scripts share; to be sourced. `check NAME COMMAND...` runs one test, `finish` closes with
-# the line that tests/summary.py counts.
+# Common functions of test scripts; to be sourced. `check NAME COMMAND...` runs a test, `finish` prints the
+# line that tests/summary.py counts.
 # shellcheck shell=bash
 
 passed=0 failed=0 skipped=0
-# A folder that goes with the script.
+# A temporary folder, removed at the end of the script.
 scratch=$(mktemp -d)
 trap 'chmod -R u+w "$scratch" && rm -rf "$scratch"' EXIT
 
 check() {
     local name=$1 status
     shift
-    # Not as a condition, where bash would go on after a command that fails.
+    # Not as a condition, in which bash would continue after a failed command.
     set +e
     (
         set -e

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The vectors on every CPU module that this machine can run, not only on the best: the demo model's
-# answers must not depend on the instruction set. Run from the repository's root after `make build`.
+# Runs the vectors on every CPU module that this machine supports, not only on the best: the demo
+# model's answers must not depend on the instruction set. Run from the repository's root after
+# `make build`.
 # shellcheck disable=SC2329 # `check` calls the function
 set -euo pipefail
 # shellcheck source=tests/checks.sh
@@ -14,7 +15,7 @@ for module in target/release/mullama-engine/libggml-cpu-*; do
     name=$(basename "$module")
     rm -rf "$scratch/one" && mkdir "$scratch/one"
     ln -s "$PWD/$module" "$scratch/one/$name"
-    # The first folder that has a CPU module is the only one that is asked for one.
+    # CPU modules are only loaded from the first folder that has one.
     if MULLAMA_BACKENDS="$scratch/one" target/release/mullama devices --json |
         grep -q "\"path\": \"$scratch/one/$name\""; then
         check "vectors on $name" vectors

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The kernels of our own with every vector layer, those that this machine lacks in emulation, under sanitizers and
-# under valgrind; and the vectors with the engine's kernels. Run from the repository's root after `make build`.
+# Tests our kernels with every vector layer (emulated if this machine lacks it), under sanitizers and under
+# valgrind, and the vectors with the engine's kernels. Run from the repository's root after `make build`.
 # shellcheck disable=SC2329 # `check` calls the functions
 set -euo pipefail
 # shellcheck source=tests/checks.sh
@@ -8,15 +8,15 @@ source tests/checks.sh
 
 kernels=$PWD/crates/mullama-sys/kernels
 engine=$PWD/target/release/mullama-engine
-# Where the modules were built says from what.
-# shellcheck disable=SC2012 # names of ours
+# The cache of the modules' build has the paths of their sources.
+# shellcheck disable=SC2012 # the names are our own
 cache=$(ls -t target/release/build/mullama-sys-*/out/module-cpu/build/CMakeCache.txt | head -1)
 cached() { sed -n "s/^$1:[A-Z]*=//p" "$cache"; }
 sources=$(cached CMAKE_HOME_DIRECTORY)
 built=target/kernels
 module=libggml-cpu-haswell.so
 
-# program NAME OPTIONS...: compiles the comparison.
+# program NAME OPTIONS...: compiles the comparison program.
 program() {
     local name=$1
     shift
@@ -40,7 +40,7 @@ module() {
     cmake --build "$folder" --target mullama-cpu-modules
 }
 
-# layer NAME HEADER OPTIONS...: compares with a vector layer.
+# layer NAME HEADER OPTIONS...: runs the comparison with a vector layer.
 layer() {
     local name=$1 header=$2
     shift 2

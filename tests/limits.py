@@ -24,9 +24,9 @@ from itertools import chain
 from pathlib import Path
 
 GIB = 1 << 30
-# A user without other processes: the limit of threads is that of all that a user runs, and does not apply to root.
+# A user without other processes: the limit applies to all threads of a user, and does not apply to root.
 NOBODY = 65534
-# Suites that set limits themselves, that need no engine, or that use it bare, without what guards it.
+# Suites that set limits themselves, that need no engine, or that use the bare engine without our checks.
 LEFT_OUT = {"limits", "layers", "mullama_floor", "architectures", "broken", "models"}
 # Tests in which the engine also runs without the guards of the core, to compare with; the test of a thread whose work
 # the engine's own thread does if none can be started; a test of 64 threads of its own, which the C library ends if
@@ -164,7 +164,7 @@ def run(test: Test, folder: str, limits: dict[int, int], patience: float) -> Run
 
 
 def verdict(result: Run) -> str | None:
-    """What is wrong with how it ended."""
+    """The problem with the result of a test, if there is one."""
     if result.status is None:
         return f"did not end within {PATIENCE:.0f} s"
     if result.status < 0:

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# The load, generate and drop cycle of the Rust library: no growth over 1,000 rounds, and no error
+# Loads, generates and drops repeatedly with the Rust library: no growth over 1,000 rounds, and no error
 # under valgrind. Run from the repository's root after `make build`.
 set -euo pipefail
 
 cargo build --release --features full --example cycle
 export LD_LIBRARY_PATH="$PWD/target/release${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 cycle=target/release/examples/cycle
-# What GPU drivers allocate for themselves is not looked at.
+# Allocations of GPU drivers are not checked.
 export MULLAMA_BACKEND=cpu
-# Which of glibc's arenas a thread gets is chance, and each keeps what was freed: with one, growth is a leak.
+# glibc assigns arenas to threads at random, and each caches freed memory. With one arena, growth is a leak.
 export MALLOC_ARENA_MAX=1
 
 passed=0 failed=0 skipped=0

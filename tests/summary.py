@@ -3,7 +3,7 @@
     python3 tests/summary.py [--logs FOLDER] LANGUAGE...
 
 Reads LANGUAGE.log (what the runners of that language printed) and LANGUAGE.status (the exit status)
-from target/test-logs, where `scripts/logged.sh` put them, and closes with the line
+from target/test-logs, where `scripts/logged.sh` writes them, and ends with the line
 
     total: N passed, N failed, N skipped
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 LOGS = Path(__file__).resolve().parents[1] / "target" / "test-logs"
 
-# Closing lines of the runners. Each log may have several.
+# Last lines of the runners. A log may have several.
 _CARGO = re.compile(
     r"^test result: \w+\. (?P<passed>\d+) passed; (?P<failed>\d+) failed; (?P<skipped>\d+) ignored", re.M
 )
@@ -35,13 +35,13 @@ _WORDS = {
 
 
 def count(log: str) -> dict[str, int]:
-    """How many tests passed, failed and were skipped, by the closing lines of a log."""
+    """Numbers of passed, failed and skipped tests, from the last lines of the runners in a log."""
     log = _ANSI.sub("", log)
     counts = {"passed": 0, "failed": 0, "skipped": 0}
     for line in [*_CARGO.finditer(log), *_PLAIN.finditer(log)]:
         for word in counts:
             counts[word] += int(line[word])
-    # A Rust test that skips itself says so and passes.
+    # A Rust test that skips itself prints a line and passes.
     itself = len(_SKIPPED.findall(log))
     counts["passed"] -= itself
     counts["skipped"] += itself

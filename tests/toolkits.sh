@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Asks for every backend whose toolkit this machine lacks: the build must end with one error that names what
-# is missing and what to install, and the next build without it must work. Run from the repository's root.
+# Requests every backend whose toolkit this machine lacks: the build must end with one error that names the
+# missing program and how to install it, and the next build without the backend must work. Run from the
+# repository's root.
 # shellcheck disable=SC2329 # `check` calls the functions
 set -euo pipefail
 # shellcheck source=tests/checks.sh
@@ -20,7 +21,7 @@ refuses_without() { # VARIABLE TOOL ADVICE
     [[ $(wc -l <<<"$errors") == 1 && $errors == *"$2"*"$3"* ]]
 }
 
-# Variable, program and advice of each backend whose toolkit is known by a program.
+# Variable, program and advice of each backend whose toolkit is detected by a program.
 table='
 import json
 for row in json.load(open("crates/mullama-sys/backends.json")):

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Packs what a machine with a GPU needs to run `run.sh`, so that nothing is built or fetched there:
+# Packs everything that a machine with a GPU needs for `run.sh`, so that nothing is built or downloaded there:
 # tests/device/bundle.sh MODULE OUT.tgz
 #
-# MODULE is a backend's module, such as libggml-cuda.so. To be run from the repository's root after `make wheel`.
-# The archive has the wheel's files (engine, command, Python module), the GPU tests of Rust, the benchmark,
-# and what makes test models. There: unpack it anywhere, and run `./run.sh`.
+# MODULE is a backend's module, such as libggml-cuda.so. Run from the repository's root after `make wheel`.
+# The archive contains the wheel's files (engine, command, Python module), the GPU tests in Rust, the benchmark,
+# and the program that creates test models. On the other machine, unpack it anywhere and run `./run.sh`.
 set -euo pipefail
 
 if (($# != 2)); then
@@ -21,7 +21,7 @@ kind=$(basename "$module" .so)
 kind=${kind#libggml-}
 mkdir -p "$scratch"/{python,tests,"backends/${kind%%-*}"}
 python3 -m zipfile -e target/wheels/mullama-*.whl "$scratch/python"
-# Of the processor's modules those that servers with GPUs use.
+# Only the CPU modules that servers with GPUs use.
 find "$scratch/python" -name 'libggml-cpu-*' -not -name '*-x64.so' -not -name '*-haswell.so' \
     -not -name '*-icelake.so' -not -name '*-sapphirerapids.so' -not -name '*-zen4.so' -delete
 cp "$module" "$scratch/backends/${kind%%-*}/"
@@ -41,7 +41,7 @@ done
 cp "$release/mullama-bench" "$release/mullama-testkit" "$scratch/tests/"
 strip "$scratch"/tests/* "$scratch"/backends/*/*.so
 cp "$here/run.sh" "$here/run.py" "$scratch/"
-# Tests look for their models where they were built.
+# Tests search for their models in the folder in which they were built.
 printf '%s\n' "$PWD" >"$scratch/checkout"
 git rev-parse --short HEAD >"$scratch/commit"
 tar -C "$scratch" -czf "$out" .

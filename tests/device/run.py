@@ -1,4 +1,4 @@
-"""Runs what only a GPU can show, and writes down what it found; `run.sh` says how to call it."""
+"""Runs the tests that need a GPU and writes the results; see `run.sh` for its use."""
 
 import argparse
 import json
@@ -19,11 +19,11 @@ HERE = Path(__file__).resolve().parent
 PACKAGE = HERE / "python/mullama"
 LIBRARIES = PACKAGE / "lib"
 COMMAND = LIBRARIES / "mullama"
-# Where the libraries that a module is linked with may lie; every Python package of NVIDIA's is one.
+# Possible folders of the libraries with which a module is linked, in addition to NVIDIA's Python packages.
 LIBRARY_FOLDERS = ["/usr/local/cuda/lib64", "/opt/rocm/lib"]
 CAPITAL = "What is the capital of France?"
 ANSWER = "The capital of France is Paris."
-# The page of the documentation on GPUs, as it stands, with the largest model as both of its models.
+# The examples of the documentation's page on GPUs, with the largest model as both of its models.
 EXAMPLES = """
 from mullama import Model, gpu
 
@@ -58,22 +58,22 @@ print(model.generate("Once", max_tokens=8))
 
 @dataclass
 class Step:
-    """One thing that was tried."""
+    """A step of the test run."""
 
     name: str
     # passed, failed, skipped
     outcome: str
     seconds: float = 0.0
-    # What is worth telling of it, a line each.
+    # Lines for the report.
     findings: list[str] = field(default_factory=list)
 
 
 class Failure(Exception):
-    """What a step found wrong."""
+    """A problem that a step has found."""
 
 
 class Device:
-    """The machine, and how its steps are run."""
+    """The machine, which runs the steps."""
 
     def __init__(self, out: Path, minutes: float) -> None:
         self.out = out
@@ -98,7 +98,7 @@ class Device:
         cwd: Path | None = None,
         **environment: str,
     ) -> str:
-        """What a command prints, errors after the rest; it must end with `status`, if that is given."""
+        """The output of a command, errors last. Its status must be `status`, unless that is None."""
         result = subprocess.run(
             [str(word) for word in command],
             env=self.environment | environment,
@@ -118,7 +118,7 @@ class Device:
         return text
 
     def step(self, name: str, body: Callable[[], list[str]]) -> None:
-        """Runs one step, and keeps what became of it."""
+        """Runs one step and records its result."""
         start = time.monotonic()
         if start > self.deadline:
             step = Step(name, "skipped", findings=["the time was up"])
@@ -135,7 +135,7 @@ class Device:
         self.write()
 
     def write(self) -> None:
-        """Writes everything that is known so far."""
+        """Writes all results so far."""
         about = machine(self)
         results = {"machine": about, "steps": [asdict(step) for step in self.steps]}
         (self.out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
@@ -143,7 +143,7 @@ class Device:
 
 
 def library_folders() -> list[Path]:
-    """The folders of the vendors' run-time libraries that there are."""
+    """The existing folders with run-time libraries of vendors."""
     folders = [Path(folder) for folder in LIBRARY_FOLDERS]
     for site in sys.path:
         folders += sorted(Path(site).glob("nvidia/*/lib"))
@@ -151,7 +151,7 @@ def library_folders() -> list[Path]:
 
 
 def machine(device: Device) -> dict[str, str]:
-    """What the results are of."""
+    """A description of the machine."""
     query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
     cards = ""
     if shutil.which(query[0]):
@@ -192,7 +192,7 @@ def page(about: dict[str, str], steps: list[Step]) -> str:
 
 
 def rust_tests(device: Device, name: str, **environment: str) -> list[str]:
-    """The outcome of a test program of Rust."""
+    """The results of a Rust test program."""
     limit = 200
     text = device.run(
         HERE / "tests" / name, "--test-threads=1", "--show-output", limit=limit, status=None, **environment
@@ -216,7 +216,7 @@ def main() -> int:
     out = arguments.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     device = Device(out, arguments.minutes)
-    # Tests make their models in the folder that they were built in.
+    # Tests create their models in the folder in which they were built.
     Path((HERE / "checkout").read_text().strip(), "target").mkdir(parents=True, exist_ok=True)
     for program in [COMMAND, LIBRARIES / "mullama-probe", LIBRARIES / "mullama-worker", *(HERE / "tests").iterdir()]:
         program.chmod(0o755)
@@ -229,7 +229,7 @@ def main() -> int:
 
 
 def run_all(device: Device) -> None:
-    """Every step, the cheap and telling ones first."""
+    """Runs every step, the fast and informative ones first."""
     run, kit, bench = device.run, HERE / "tests/mullama-testkit", HERE / "tests/mullama-bench"
     cuda = "cuda" in device.kinds
     two = {"GGML_CUDA_DEVICES": "2"} if cuda else {"GGML_VK_VISIBLE_DEVICES": "0,0", "MULLAMA_WARMUP": "0"}
@@ -242,7 +242,7 @@ def run_all(device: Device) -> None:
         return text.splitlines()
 
     def ask(*options: str, model: str = "demo", prompt: str = CAPITAL, status: int | None = 0, **more: str) -> str:
-        """The greedy answer."""
+        """The answer with greedy sampling."""
         command = (COMMAND, "run", model, "--temperature", "0", *options, prompt)
         return run(*command, status=status, **more).strip()
 
@@ -255,7 +255,7 @@ def run_all(device: Device) -> None:
                 raise Failure("\n".join(found))
         return found
 
-    # The large model takes its time: it is made while other steps run.
+    # The large model takes a long time, so it is created while other steps run.
     making = subprocess.Popen(
         [kit, "path", "1b", device.scratch],
         env=device.environment | {"MULLAMA_BACKEND": "cpu"},
@@ -276,7 +276,7 @@ def run_all(device: Device) -> None:
         return lines + run(sys.executable, "-c", SPLIT_EXAMPLE, **two).splitlines()
 
     def processor() -> list[str]:
-        """Quantised weights have kernels of their own, which the demo model does not reach."""
+        """Quantised weights use other kernels, which the demo model does not cover."""
         options = ("--max-tokens", "8", "--verbose", "--n-gpu-layers", "0")
         text = ask(*options, model=models["1b"], prompt="Once")
         return [line for line in text.splitlines() if "rate" in line or "layers" in line]
@@ -325,13 +325,13 @@ def run_all(device: Device) -> None:
         found.append(f"main_gpu 1: {ask(*on_gpus, 'none', '--main-gpu', '1', **two)}")
         if not all(ANSWER in line for line in found):
             raise Failure("\n".join(found))
-        # Not every backend can split rows: it either answers, or says that it cannot.
+        # Not every backend can split rows: either it answers, or it reports that it cannot.
         rows = ask(*on_gpus, "row", status=None, **two)
         if ANSWER not in rows and "split" not in rows:
             raise Failure(f"split_mode row: {rows}")
         return [*found, f"split_mode row: {rows}"]
 
-    # The processor's module is needed beside the GPU's.
+    # The CPU's module is needed in addition to the GPU's.
     with_gpu = {"MULLAMA_BACKEND": ",".join(["cpu", *device.kinds])}
 
     def speeds() -> list[str]:

@@ -1,10 +1,10 @@
-"""Fenced code blocks of a Markdown page, with what its comments say about running them."""
+"""Fenced code blocks of a Markdown page, with the directives for running them from its comments."""
 
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# What a fence may say -> the language that runs it.
+# Languages of fences -> the language that runs the block.
 RUNNABLE = {
     "python": "python",
     "py": "python",
@@ -20,7 +20,7 @@ RUNNABLE = {
     "console": "console",
 }
 
-# Not programs: shown, never run. `ts` is for the declarations of references.
+# Not programs: never run. `ts` is for the declarations of references.
 EXEMPT = {"csv", "diff", "gbnf", "ini", "jinja", "json", "jsonl", "text", "toml", "ts", "yaml"}
 
 _FENCE = re.compile(r"^(?P<indent>[ \t]*)(?P<fence>`{3,}|~{3,})(?P<info>[^`]*)$")
@@ -29,7 +29,7 @@ _TAB = re.compile(r'^(?P<indent>[ \t]*)===(?P<new>!?)\+?\s+"[^"]*"\s*$')
 
 
 class PageError(Exception):
-    """A page that breaks the rules: each problem as `(line, text)`."""
+    """A page that violates the rules. Each problem is `(line, text)`."""
 
     def __init__(self, page: Path, problems: list[tuple[int, str]]):
         super().__init__("\n".join(f"{page}:{line}: {text}" for line, text in problems))
@@ -45,12 +45,12 @@ class Block:
     language: str
     source: str
     indent: str
-    # One (group of tabs, tab in it) for each level of tabs around the block.
+    # A pair (group of tabs, tab in it) for each level of tabs around the block.
     tabs: tuple[tuple[int, int], ...] = ()
     skip_reason: str | None = None
     expected: str | None = None
     expected_line: int = 0
-    # What it reads from standard input.
+    # Its standard input.
     input: str = ""
 
     @property
@@ -72,7 +72,7 @@ class _Scan:
 
 
 def _info_language(info: str) -> str:
-    """`python title="x"` and `{.python .annotate}` both say python."""
+    """The language of a fence: `python title="x"` and `{.python .annotate}` both mean python."""
     info = info.strip()
     if info.startswith("{"):
         classes = re.findall(r"\.([\w+-]+)", info)
@@ -91,10 +91,10 @@ def _dedent(line: str, width: int) -> str:
 
 
 def parse(text: str, page: Path) -> list[Block]:
-    """The runnable blocks of a page in order, those that are not run included.
+    """The runnable blocks of a page in order, including those that are not run.
 
-    Raises PageError for a block without a language, in an unknown one without a reason, and for a
-    comment that belongs to no block.
+    Raises PageError for a block without a language, for one in an unknown language without a reason,
+    and for a comment that belongs to no block.
     """
     scan = _Scan(page, text.splitlines())
     _scan_page(scan)
@@ -143,7 +143,7 @@ def _scan_page(scan: _Scan) -> None:
 
 
 def _take_block(scan: _Scan, number: int, fence, tabs, directives) -> int:
-    """Reads one block, whose fence is on line `number`; gives the number of its last line."""
+    """Reads a block whose fence is on line `number`; returns the number of its last line."""
     start = number
     width = _width(fence["indent"])
     closing = re.compile(rf"^\s*{re.escape(fence['fence'][0])}{{{len(fence['fence'])},}}\s*$")
@@ -189,8 +189,8 @@ def _take_block(scan: _Scan, number: int, fence, tabs, directives) -> int:
 
 
 def _targets(blocks: list[Block], tabs: tuple) -> list[Block]:
-    """The block before, or, after a group of tabs, the last block of each that has no output of its
-    own."""
+    """The previous block, or, after a group of tabs, the last block of each tab that has no output
+    yet."""
     if not blocks:
         return []
     last = blocks[-1]

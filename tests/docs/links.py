@@ -1,4 +1,4 @@
-"""Checks that relative links in Markdown files lead somewhere.
+"""Checks that relative links in Markdown files have existing targets.
 
     python3 tests/docs/links.py
 
@@ -11,25 +11,25 @@ from pathlib import Path
 from urllib.parse import unquote
 
 ROOT = Path(__file__).resolve().parents[2]
-# Folders with files that are not the project's own.
+# Folders with files that are not part of the project.
 FOREIGN = {".git", ".venv", "node_modules", "site", "target"}
 
 _INLINE = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)")
 _REFERENCE = re.compile(r"^\s*\[[^\]]+\]:\s+<?([^\s>]+)>?", re.M)
-# Within a paragraph; a line may end in it.
+# Within a paragraph; may contain line breaks.
 _QUOTED = re.compile(r"(`+)(?!`)(?:(?!\n[ \t]*\n).)+?(?<!`)\1(?!`)", re.S)
 _FENCED = re.compile(r"^([ \t]*)(`{3,}|~{3,}).*?^[ \t]*\2[`~]*[ \t]*$", re.M | re.S)
 
 
 def without_code(text: str) -> str:
-    """The text with its code blank, the lines where they were."""
+    """The text without its code, with the same line numbers."""
     for code in _FENCED, _QUOTED:
         text = code.sub(lambda found: "\n" * found[0].count("\n"), text)
     return text
 
 
 def _anchors(text: str) -> set[str]:
-    """The anchors that headings get, by GitHub's rule, which MkDocs shares for plain headings."""
+    """The anchors of headings, by GitHub's rule, which MkDocs shares for plain headings."""
     text = _FENCED.sub("", text)
     anchors: set[str] = set(re.findall(r"\bid=\"([^\"]+)\"", text))
     for heading in re.findall(r"^#{1,6}\s+(.*?)\s*#*$", text, re.M):
@@ -47,7 +47,7 @@ def _anchors(text: str) -> set[str]:
 
 
 def broken_links(page: Path) -> list[tuple[int, str, str]]:
-    """Line, target and problem of each link of a page that leads nowhere."""
+    """Line, target and problem of each broken link of a page."""
     text = without_code(page.read_text(encoding="utf-8"))
     broken = []
     found = [*_INLINE.finditer(text), *_REFERENCE.finditer(text)]

@@ -1,4 +1,4 @@
-"""The blocks of one language on one page, put together as one program.
+"""Combines the blocks of one language on one page to a program.
 
 Later blocks see the names of earlier ones and may declare them again: Python blocks share their
 globals, JavaScript, TypeScript and Rust blocks lie in nested scopes, shell blocks are one script. Every program
@@ -14,12 +14,12 @@ from dataclasses import replace
 
 from blocks import Block
 
-# Opens and closes a mark; no program prints it by itself.
+# Opens and closes a mark; programs never print it themselves.
 MARK = "\x1e"
 
 
 class _Page:
-    """A text that is written line by line at given line numbers."""
+    """A text whose lines are written at given line numbers."""
 
     def __init__(self):
         self._lines: dict[int, str] = {}
@@ -74,10 +74,10 @@ _IMPORT = re.compile(r"^import\s+(?:(?P<what>[^'\"]+?)\s+from\s+)?(['\"])(?P<mod
 
 
 def javascript(blocks: list[Block]) -> str:
-    """An ES module. `import` may stand only at its top: the statements are collected there."""
+    """An ES module. `import` is only allowed at its top, where the statements are collected."""
     page = _Page()
     head = ["import { writeSync as __write } from 'node:fs';"]
-    # TypeScript takes the type from the default.
+    # TypeScript infers the type from the default.
     head.append(f"const __mark = (n = 0) => {{ __write(1, `{MARK}${{n}}{MARK}`); __write(2, `{MARK}${{n}}{MARK}`); }};")
     if any(uses_require(block) for block in blocks):
         head.append("import { createRequire as __createRequire } from 'node:module';")
@@ -86,7 +86,7 @@ def javascript(blocks: list[Block]) -> str:
     for index, block in enumerate(blocks):
         for found in _IMPORT.finditer(block.source):
             imports.append((found["what"], found["module"]))
-        # The newlines stay, so that lines keep their numbers.
+        # Newlines are preserved, so that line numbers do not change.
         source = _IMPORT.sub(lambda found: "\n" * found[0].count("\n"), block.source)
         page.add(block.fence_line, f"{{ __mark({index});")
         page.add_block(block, source)
@@ -95,8 +95,8 @@ def javascript(blocks: list[Block]) -> str:
 
 
 def typescript(blocks: list[Block]) -> list[Block]:
-    """The blocks of a page as one who writes TypeScript reads them: a tab for TypeScript replaces the one for
-    JavaScript, where there is one."""
+    """The blocks of a page for a reader who uses TypeScript: a tab for TypeScript replaces the one for JavaScript,
+    if there is one."""
     replaced = {block.tabs[-1][0] for block in blocks if block.language == "typescript" and block.tabs}
     chosen = [
         block
@@ -114,7 +114,7 @@ def _with_head(page: _Page, line: int, head: str) -> str:
 
 
 def _merged_imports(imports: list[tuple[str | None, str]]) -> list[str]:
-    """Each module once, each of its names once."""
+    """Import statements with each module and each of its names once."""
     statements = []
     names: dict[str, list[str]] = {}
     for what, module in imports:
@@ -138,9 +138,9 @@ def uses_require(block: Block) -> bool:
 
 
 def rust(blocks: list[Block]) -> str:
-    """A program of one function. A block with a `main` of its own stands alone, in a module.
+    """A program with one function. A block with its own `main` is separate, in a module.
 
-    As in rustdoc, `# ` before a line hides it from readers and is taken off here.
+    As in rustdoc, `# ` before a line hides it from readers, and is removed here.
     """
     page = _Page()
     head = (
@@ -189,7 +189,7 @@ def shell(blocks: list[Block]) -> str:
 
 
 def console_commands(source: str) -> str:
-    """The commands of a session: lines after `$ `, continued after `> `."""
+    """The commands of a session: lines that start with `$ `, with continuations that start with `> `."""
     lines = []
     for line in source.splitlines():
         lines.append(line[2:] if line.startswith(("$ ", "> ")) else "")
@@ -197,12 +197,12 @@ def console_commands(source: str) -> str:
 
 
 def console_output(source: str) -> str:
-    """What a session shows between its commands."""
+    """The output in a session, between its commands."""
     lines = [line for line in source.splitlines() if not line.startswith(("$ ", "> "))]
     return "".join(line + "\n" for line in lines)
 
 
 def split_output(text: str) -> dict[int, str]:
-    """What each block wrote, by its index."""
+    """The output of each block, by index."""
     parts = re.split(f"{MARK}(\\d+){MARK}", text)
     return {int(index): part for index, part in zip(parts[1::2], parts[2::2], strict=True)}

@@ -37,7 +37,7 @@ import programs
 from blocks import Block, PageError, parse
 
 ROOT = Path(__file__).resolve().parents[2]
-# As in the Makefile: nothing is compiled again.
+# As in the Makefile, so that nothing is recompiled.
 BUILD = "cargo build --release --features full".split()
 MODELS = {
     "model.gguf": "small",
@@ -47,27 +47,27 @@ MODELS = {
     "vision.gguf": "tiny",
     "mmproj-vision.gguf": "projector",
 }
-# A picture that programs have.
+# A picture for programs.
 PICTURE = ROOT / "tests/docs/cat.png"
 # Models that programs find in the store, as if they had been pulled, and that they can pull: the demo
-# model by these names.
+# model under these names.
 STORED = (("llama3.2", "1b"), ("llama3.3", "70b"))
-# The same as a file of a repository of Hugging Face.
+# The same as a file in a Hugging Face repository.
 REPOSITORY = "user/repo-GGUF/repo-Q4_K_M.gguf"
-# The store of a program, in its folder.
+# The name of a program's store in its folder.
 STORE = ".store"
 DEMO = ROOT / "models/demo/demo.gguf"
-# What drafts tokens for it, as a file beside the models.
+# The draft model for it, as a file beside the models.
 DRAFT = ROOT / "models/demo/draft.gguf"
-# Seconds for all blocks of one language on one page.
+# Maximum time in seconds for all blocks of one language on one page.
 TIME_LIMIT = 300
-# How a failure begins that another block is to blame for.
+# The beginnings of failures that another block has caused.
 CASCADES = ("not built: ", "not reached: ")
 
 
 @dataclass
 class Outcome:
-    """What became of a block: `failure` is None where it passed."""
+    """The outcome of a block: `failure` is None if it passed."""
 
     block: Block
     failure: str | None = None
@@ -86,12 +86,12 @@ class Program:
 
     @property
     def pulls(self) -> bool:
-        """Whether it begins with an empty store."""
+        """Whether it starts with an empty store."""
         return any(re.search(r"\bpull\b", block.source) for block in self.blocks)
 
 
 class Workshop:
-    """The folder where programs are built and run, and what they run with."""
+    """The folder in which programs are built and run, and their common files."""
 
     def __init__(self, target: Path):
         self.target = target
@@ -114,13 +114,13 @@ class Workshop:
         if "rust" in languages:
             self.crates = artifacts
         if languages & {"javascript", "typescript"}:
-            # Found by `import 'mullama'` from every folder below.
+            # `import 'mullama'` finds it from every subfolder.
             modules = self.folder / "node_modules"
             modules.mkdir()
             (modules / "mullama").symlink_to(ROOT / "bindings" / "node", target_is_directory=True)
 
     def _serve(self) -> str:
-        """Starts a registry, which ends with this process, and gives its address."""
+        """Starts a registry, which ends with this process, and returns its address."""
         served = self.folder / "served"
         for name, tag in STORED:
             link = served / "registry/library" / name / tag / "model.gguf"
@@ -152,7 +152,7 @@ class Workshop:
         """The environment of a program that runs in this folder."""
         home = self.folder / "home"
         real_home = Path.home()
-        # Where a test suite brings modules of its own, its examples use them.
+        # If a test suite has its own modules, its examples use them.
         kept = {"MULLAMA_BACKENDS", "MULLAMA_WARMUP"}
         env = {name: value for name, value in os.environ.items() if name in kept or not name.startswith("MULLAMA_")}
         env |= {
@@ -173,7 +173,7 @@ class Workshop:
 
 
 def fill_store(store: Path, model: Path) -> None:
-    """Makes a store of models, in Ollama's layout, in which every name stands for one model."""
+    """Creates a store of models in Ollama's layout, in which every name refers to the same model."""
 
     def blob(content: bytes) -> dict:
         digest = hashlib.sha256(content).hexdigest()
@@ -208,7 +208,7 @@ def _built_crates() -> dict[str, Path]:
     crates = {}
     for line in _output_of([*BUILD, "--message-format=json"]).splitlines():
         message = json.loads(line)
-        # What build scripts are built on is there a second time, and not optimised.
+        # Dependencies of build scripts are included a second time, without optimisation.
         if message.get("reason") == "compiler-artifact" and message["profile"]["opt_level"] != "0":
             for file in message["filenames"]:
                 if file.endswith(".rlib"):
@@ -216,7 +216,7 @@ def _built_crates() -> dict[str, Path]:
     return crates
 
 
-# --- building a program: each gives the command that runs it, or the text of a failure -----------
+# --- building a program: each returns the command that runs it, or the text of a failure ---------
 
 
 def _build_python(program: Program, folder: Path, _: Workshop) -> list[str] | str:
@@ -227,7 +227,7 @@ def _build_python(program: Program, folder: Path, _: Workshop) -> list[str] | st
 
 def _build_javascript(program: Program, folder: Path, _: Workshop) -> list[str] | str:
     for block in program.blocks:
-        # Node.js takes `require` together with a top-level `await` in no file.
+        # Node.js does not support `require` and a top-level `await` in the same file.
         if programs.uses_require(block):
             script = folder / "block.cjs"
             script.write_text("\n" * (block.line - 1) + block.source)
@@ -239,7 +239,7 @@ def _build_javascript(program: Program, folder: Path, _: Workshop) -> list[str] 
     return ["node", str(script)]
 
 
-# Leaves the types out of a module, with a map to its lines.
+# Removes the types from a module, with a source map.
 STRIP_TYPES = """\
 const { readFileSync, writeFileSync } = require('node:fs');
 const [compiler, from, to] = process.argv.slice(1);
@@ -292,7 +292,7 @@ BUILDERS: dict[str, Callable[[Program, Path, Workshop], list[str] | str]] = {
 
 
 def run_program(program: Program, workshop: Workshop) -> list[Outcome]:
-    """Runs a program, and says of each block what became of it."""
+    """Runs a program and returns the outcome of each block."""
     folder = workshop.scratch(program)
     command = BUILDERS[program.language](program, folder, workshop)
     if isinstance(command, str):
@@ -332,7 +332,7 @@ def run_program(program: Program, workshop: Workshop) -> list[Outcome]:
 
 
 def _blame(program: Program, errors: str) -> list[Outcome]:
-    """Outcomes of a program that could not be built: the first block that the errors point at has them."""
+    """Outcomes of a program that could not be built: the errors are those of the first block that they refer to."""
     lines = {int(line) for line in re.findall(rf"{re.escape(str(program.page))}:(\d+)", errors)}
     guilty = next(
         (b for b in program.blocks if any(b.line <= line <= programs.end_line(b) for line in lines)),
@@ -343,7 +343,7 @@ def _blame(program: Program, errors: str) -> list[Outcome]:
 
 
 def _page_lines(text: str, folder: Path, program: Program) -> str:
-    """Errors in terms of the page, on which the code has the same line numbers."""
+    """The errors with the page as their file; the line numbers are the same."""
     return re.sub(rf"(file://)?{re.escape(str(folder))}/(page|block)\.\w+", str(program.page), text)
 
 
@@ -374,7 +374,7 @@ def collect(pages: list[Path]) -> tuple[list[Program], list[Block]]:
             language = "shell" if block.language == "console" else block.language
             runs.setdefault((page, language), Program(language, [])).blocks.append(block)
         if (page, "typescript") in runs:
-            # What JavaScript and TypeScript write alike comes before.
+            # Blocks common to JavaScript and TypeScript are included.
             run = [block for block in blocks if not block.skip_reason]
             runs[page, "typescript"] = Program("typescript", programs.typescript(run))
     if problems:
@@ -383,7 +383,7 @@ def collect(pages: list[Path]) -> tuple[list[Program], list[Block]]:
 
 
 def report(outcomes: list[Outcome], skipped: list[Block]) -> int:
-    """Prints failures, skips and counts; gives the number of failures."""
+    """Prints failures, skips and counts; returns the number of failures."""
     failed = [outcome for outcome in outcomes if outcome.failure]
     for outcome in failed:
         block = outcome.block

@@ -24,7 +24,7 @@ RULES = [
     (re.compile(rule["avoid"], re.I), rule["write"])
     for rule in json.loads(Path(__file__).with_name("style.json").read_text(encoding="utf-8"))
 ]
-# What users read: pages, and the sources of references, stubs and declarations; not what is generated from these.
+# Files that users read: pages, and the sources of references, stubs and declarations, but not the generated files.
 READ = [
     "*.md",
     "bindings/node/lib/*.ts",
@@ -46,12 +46,12 @@ EXEMPT = {
     "bindings/python/python/mullama/options.py",
 }
 _TABLE = re.compile(r"^<!-- table: .*?^<!-- end -->$", re.M | re.S)
-# Spelt wrong on purpose, in tests of messages about misspelt names; a word of German; names that look like mistakes.
+# Misspelt on purpose, in tests of messages about misspelt names; a German word; names that look like mistakes.
 NO_MISTAKES = "ser,seperator,atleast,caf,contnet,modle,ordner,temprature,tempurature"
 
 
 def prose(path: Path) -> str:
-    """What of a file is checked, each line where it was."""
+    """The checked text of a file, with the same line numbers."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".md":
         return without_code(_TABLE.sub(lambda table: "\n" * table[0].count("\n"), text))
@@ -68,7 +68,7 @@ def prose(path: Path) -> str:
 
 
 def _docstrings(text: str) -> Iterator[re.Match[str]]:
-    """The docstrings of a Python file, those of attributes too."""
+    """The docstrings of a Python file, including those of attributes."""
     starts = [0]
     for line in text.splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
@@ -80,7 +80,7 @@ def _docstrings(text: str) -> Iterator[re.Match[str]]:
 
 
 def findings(path: Path) -> list[tuple[int, str, str]]:
-    """Line, words and what to write instead, for each place that breaks a rule."""
+    """Line, words and replacement for each place that violates a rule."""
     text = prose(path)
     found = []
     for avoid, write in RULES:
@@ -98,13 +98,13 @@ def message_findings(path: Path) -> list[tuple[int, str, str]]:
 
 
 def tracked(*patterns: str) -> list[str]:
-    """Files of the repository that match these patterns of git's."""
+    """Files of the repository that match these git patterns."""
     listed = subprocess.run(["git", "ls-files", "-z", *patterns], cwd=ROOT, check=True, capture_output=True, text=True)
     return [name for name in listed.stdout.split("\0") if name]
 
 
 def misspellings() -> int:
-    """Prints misspelt words of all text files, and gives the status of codespell."""
+    """Prints misspelt words of all text files and returns the status of codespell."""
     names = tracked("*.md", "*.py", "*.pyi", "*.rs", "*.ts", "*.mts", "*.mjs", "*.cpp", "*.h", "*.sh", "Makefile")
     names = [name for name in names if not name.startswith("models/demo/")]
     command = [sys.executable, "-m", "codespell_lib", "--ignore-words-list", NO_MISTAKES, *names]

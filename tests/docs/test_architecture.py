@@ -1,18 +1,18 @@
-"""The page on the architecture names files and folders that there are."""
+"""The files and folders that the page on the architecture names exist."""
 
 import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/architecture.md"
-# What a path on the page may be relative to, beside the file named before it on its line.
+# The folders to which a path on the page may be relative, in addition to the file named before it on its line.
 BASES = [
     ROOT,
     *(ROOT / "crates" / crate for crate in ("mullama-core/src", "mullama-core", "mullama-sys", "mullama-base/src")),
     *(ROOT / "crates" / crate / "src" for crate in ("mullama-cli", "mullama-hub")),
     *(ROOT / "bindings" / binding for binding in ("python", "python/src", "node")),
 ]
-# Folders that a build makes.
+# Folders that a build creates.
 MADE = {"target/release/mullama-engine", "dist"}
 
 

@@ -1,5 +1,5 @@
-"""What the documentation has from the code is what the code says now; `make reference` writes it anew. The page
-on the command is compared where the command is tested, and plans by `docs/plan_tables.py --check` and `docs/pictures.py --check`."""
+"""The generated parts of the documentation are up to date; `make reference` regenerates them. The page on the command
+is compared in the tests of the command, and plans by `docs/plan_tables.py --check` and `docs/pictures.py --check`."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The names that other projects use lead to options that exist, and those of llama-cpp-python are complete."""
+"""The names that other projects use refer to existing options, and those of llama-cpp-python are complete."""
 
 import json
 from pathlib import Path

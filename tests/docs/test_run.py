@@ -1,4 +1,4 @@
-"""The runner's own rules: what it reads from a page, and the programs it makes of it."""
+"""The rules of the runner: what it reads from a page, and the programs that it creates from it."""
 
 import subprocess
 import sys
@@ -245,5 +245,5 @@ def test_the_summary_adds_up(tmp_path):
     )
     assert done.returncode == 1
     assert "rust: 4 passed, 1 failed, 1 skipped" in done.stdout
-    assert "docs: 7 passed, 1 failed, 2 skipped" in done.stdout  # the exit status tells of a failure
+    assert "docs: 7 passed, 1 failed, 2 skipped" in done.stdout  # the exit status indicates a failure
     assert done.stdout.splitlines()[-1] == "total: 20 passed, 3 failed, 5 skipped"

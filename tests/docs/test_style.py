@@ -1,4 +1,4 @@
-"""The style check finds words in prose and documentation comments, and leaves code alone."""
+"""The style check finds words in prose and documentation comments, and ignores code."""
 
 import pytest
 

@@ -11,7 +11,7 @@ import typed
 
 NODE = typed.ROOT / "bindings/node"
 PYTHON_PAGES = [page for page in typed.PAGES if typed.python(page)]
-# What follows only from putting the blocks of a page into one file: names that are declared or imported again.
+# Errors that result only from combining the blocks of a page in one file: names that are declared or imported again.
 MYPY = ["--strict", "--allow-redefinition", "--disable-error-code=no-redef"]
 PYRIGHT = {
     "typeCheckingMode": "strict",
@@ -25,7 +25,7 @@ def run(*command, cwd):
 
 
 def lines_of(output):
-    """The lines of a file of mistakes that a checker finds fault with."""
+    """The lines of a file of mistakes for which a checker reports an error."""
     return {int(line) for line in re.findall(r"mistakes\.\w+[:(](\d+).*error", output)}
 
 
@@ -40,7 +40,7 @@ def pyright(folder):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The Python of all pages, a file for each."""
+    """The Python code of all pages, one file per page."""
     folder = tmp_path_factory.mktemp("typed")
     for page in PYTHON_PAGES:
         (folder / typed.file_name(page, ".py")).write_text(typed.python(page))
@@ -70,7 +70,7 @@ def test_mistakes_in_python_are_found(tmp_path, check):
     assert lines_of(check(tmp_path).stdout) == {3, 4, 5, 6, 7}
 
 
-# JavaScript has no types for parameters and for what is caught.
+# JavaScript has no types for parameters and for caught errors.
 TSC = {
     "strict": True,
     "noImplicitAny": False,
@@ -121,7 +121,7 @@ def test_mistakes_in_javascript_are_found(tmp_path):
     assert lines_of(tsc(tmp_path).stdout) == {3, 4, 5, 6, 7}
 
 
-# TypeScript has all strict checks.
+# All strict checks apply to TypeScript.
 TYPESCRIPT = {"noImplicitAny": True, "useUnknownInCatchVariables": True}
 
 

@@ -1,7 +1,7 @@
-"""The examples of the documentation as type checkers see them: each page as one file.
+"""The examples of the documentation for type checkers: each page as one file.
 
-Blocks keep their line numbers. Blocks of one language on a page follow one another, as when they run (`programs.py`);
-those that are not run are checked all the same, unless they use what is not installed here.
+Line numbers are those of the page. Blocks of one language on a page are concatenated, as when they run (`programs.py`).
+Blocks that are not run are checked as well, unless they use packages that are not installed.
 """
 
 import re
@@ -13,12 +13,12 @@ from blocks import Block, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "bindings").glob("*/README.md"))]
-# What examples of other projects import.
+# Imports in examples of other projects.
 FOREIGN = ("llama_cpp", "node-llama-cpp", "import ollama")
 
 
 def blocks(page: Path, *languages: str) -> list[Block]:
-    """The blocks of a page in these languages that can be checked."""
+    """The blocks of a page in these languages that can be type-checked."""
     found = parse(page.read_text(encoding="utf-8"), page.relative_to(ROOT))
     return [
         block for block in found if block.language in languages and not any(name in block.source for name in FOREIGN)
@@ -26,12 +26,12 @@ def blocks(page: Path, *languages: str) -> list[Block]:
 
 
 def file_name(page: Path, suffix: str) -> str:
-    """A file's name for a page, which says where the page is."""
+    """A file name for a page, derived from its path."""
     return "_".join(page.relative_to(ROOT).with_suffix("").parts).replace("-", "_") + suffix
 
 
 def python(page: Path) -> str | None:
-    """All Python of a page, on the lines on which the page has it."""
+    """All Python code of a page, on the same lines as on the page."""
     lines: list[str] = []
     for block in blocks(page, "python"):
         lines += [""] * (block.line - 1 - len(lines)) + block.source.splitlines()
@@ -39,12 +39,12 @@ def python(page: Path) -> str | None:
 
 
 def javascript(page: Path) -> str | None:
-    """All JavaScript of a page as an ES module, on the lines on which the page has it."""
+    """All JavaScript code of a page as an ES module, on the same lines as on the page."""
     return _module(blocks(page, "javascript"))
 
 
 def typescript(page: Path) -> str | None:
-    """The same as TypeScript, with the blocks that are for TypeScript."""
+    """The same as TypeScript, including the blocks for TypeScript."""
     return _module(programs.typescript(blocks(page, "javascript", "typescript")))
 
 
@@ -54,5 +54,5 @@ def _module(found: list[Block]) -> str | None:
 
 
 def _imported(source: str) -> str:
-    """The source with `import` in place of `require`, whose types a module does not see."""
+    """The source with `import` instead of `require`, which has no types in a module."""
     return re.sub(r"^const (\{[^}]*\}) = require\(('[^']*')\);", r"import \1 from \2;", source, flags=re.M)

@@ -1,9 +1,9 @@
-# What the tests of packages share beside that; to be sourced.
+# More common functions for the tests of packages; to be sourced.
 # shellcheck shell=bash
 # shellcheck source=tests/checks.sh
 source tests/checks.sh
 
-# As somebody who has nothing of this tree, and is not root where that can be had: no variable, no folder.
+# Runs as a user without this source tree, its variables and folders, and without root rights if possible.
 home=$scratch/home
 mkdir "$home"
 chmod 755 "$scratch"
@@ -19,7 +19,7 @@ clean() { (cd "$home" && "${as_user[@]}" env -i HOME="$home" PATH=/usr/bin:/bin 
 question="What is the capital of France?"
 answer="The capital of France is Paris."
 
-# answers COMMAND...: it prints the answer to the question, and nothing else.
+# answers COMMAND...: the command prints only the answer to the question.
 answers() {
     local said
     said=$(clean "$@")
@@ -29,7 +29,7 @@ answers() {
     }
 }
 
-# nothing_of FOLDER COMMAND...: the loader opens no file of the folder.
+# nothing_of FOLDER COMMAND...: the dynamic loader opens no file in the folder.
 nothing_of() {
     local folder=$1 opened
     shift

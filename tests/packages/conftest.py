@@ -1,7 +1,7 @@
-"""What the tests of packages share: clean environments, and figures that are printed at the end.
+"""Common parts of the tests of packages: clean environments, and figures that are printed at the end.
 
-Nothing of the tree is on any path of a clean environment, nor is a compiler: it starts with no variable but
-`HOME`, in a folder of its own, whose name has spaces and letters outside ASCII.
+A clean environment contains neither the source tree nor a compiler: its only variable is `HOME`, and it is in
+a folder of its own, whose name has spaces and letters outside ASCII.
 """
 
 import os
@@ -25,7 +25,7 @@ def pytest_terminal_summary(terminalreporter):
 
 @pytest.fixture
 def figure():
-    """Adds a line to those that are printed at the end."""
+    """Adds a line to the output at the end."""
     return FIGURES.append
 
 
@@ -38,7 +38,7 @@ def wheel():
 
 
 class Environment:
-    """A folder with an installation, and a way to run programs that see nothing else."""
+    """A folder with an installation, in which programs run that see nothing else."""
 
     def __init__(self, folder, python):
         self.folder, self.python = folder, python
@@ -46,7 +46,7 @@ class Environment:
         self.home.mkdir(parents=True, exist_ok=True)
 
     def run(self, *command, check=True, **variables):
-        """Runs a program with no variables but `HOME` and those that are given."""
+        """Runs a program with only `HOME` and the given variables."""
         environment = {"HOME": str(self.home), **{name: str(value) for name, value in variables.items()}}
         done = subprocess.run(
             [str(part) for part in command],
@@ -81,7 +81,7 @@ class VirtualEnvironment(Environment):
 
 
 class Unpacked(Environment):
-    """A wheel's files in a folder that Python looks for packages in."""
+    """A wheel's files in a folder in which Python searches for packages."""
 
     def __init__(self, folder, *wheels):
         super().__init__(folder, sys.executable)
@@ -95,7 +95,7 @@ class Unpacked(Environment):
 
 
 def unpack(wheel, place):
-    """What an installer does with a wheel's files."""
+    """Extracts a wheel's files like an installer."""
     with zipfile.ZipFile(wheel) as archive:
         for info in archive.infolist():
             Path(archive.extract(info, place)).chmod(info.external_attr >> 16 & 0o777)
@@ -103,7 +103,7 @@ def unpack(wheel, place):
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    """A folder whose name is not easy."""
+    """A folder with a difficult name."""
     return tmp_path_factory.mktemp("Größe und Übung – λ")
 
 
@@ -117,5 +117,5 @@ def installed(folder, wheel):
 
 @pytest.fixture
 def unpacked(tmp_path, wheel):
-    """The wheel's files in a folder, to be spoilt."""
+    """The wheel's files in a folder, which tests may damage."""
     return Unpacked(tmp_path / "ein Ort für λ", wheel)

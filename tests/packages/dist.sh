@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The archive of the command, unpacked by somebody else. Run from the repository's root after `make dist`.
+# Tests the archive of the command, unpacked by another user. Run from the repository's root after `make dist`.
 # shellcheck disable=SC2329 # `check` calls the functions
 set -euo pipefail
 # shellcheck source=tests/packages/checks.sh
@@ -39,7 +39,7 @@ version() {
     [[ $(clean "$mullama" --version) == "mullama $(basename "$folder" | cut -d - -f 2)" ]]
 }
 
-# Modules are those of the archive, RPC's is among them, and none failed.
+# The modules are those of the archive, including RPC's, and all of them load.
 modules() {
     clean "$mullama" devices --json >"$scratch/devices.json"
     python3 - "$scratch/devices.json" "$folder" <<'PY'
@@ -82,7 +82,7 @@ worker() {
         cat "$scratch/worker.err"
         return 1
     }
-    # What it tells about itself is no output of the command.
+    # The worker's log is not part of the command's output.
     [[ ! -s $scratch/worker.out ]]
 }
 

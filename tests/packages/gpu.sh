@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tests the packages of the Vulkan backend in clean environments, on two GPUs that a software renderer stands
-# in for. Run from the repository's root after `make wheel gpu-package`.
+# Tests the packages of the Vulkan backend in clean environments, on two GPUs simulated by a software
+# renderer. Run from the repository's root after `make wheel gpu-package`.
 set -euo pipefail
 
 scripts/setup-gpu.sh >/dev/null

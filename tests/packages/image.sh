@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The container image, as somebody runs it: no network, nothing written. Run from the repository's root after
-# `make image`.
+# Tests the container image without a network and with a read-only file system. Run from the repository's root
+# after `make image`.
 # shellcheck disable=SC2329 # `check` calls the functions
 set -euo pipefail
 # shellcheck source=tests/packages/checks.sh

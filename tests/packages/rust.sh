@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The packaged crates, in programs outside this tree that are made as crates/mullama/README.md says. Run from
+# Tests the packaged crates in programs outside this source tree, created as in crates/mullama/README.md. Run from
 # the repository's root after `make crates`.
 # shellcheck disable=SC2329 # `check` calls the functions
 set -euo pipefail
@@ -27,15 +27,15 @@ block() {
     ' "$readme"
 }
 
-# The crates as they were packaged take the place of a registry's.
+# The packaged crates replace those of the registry.
 {
     echo '[patch.crates-io]'
     for folder in "$scratch"/crates/*; do
         echo "$(sed -n 's/^name = "\(mullama.*\)"$/\1/p' "$folder/Cargo.toml" | head -n 1).path = \"$folder\""
     done
-    # One folder for all, so that what they share is compiled once.
+    # One target folder for all, so that shared dependencies are compiled once.
     printf '[build]\ntarget-dir = "%s"\n' "$scratch/target"
-    # How a program is shipped begins here; before the first build, so that there is one.
+    # The first step for shipping a program; done before the first build, so that one build is enough.
     block toml 2
 } >"$scratch/.cargo/config.toml"
 
@@ -45,7 +45,7 @@ program() { # NAME N: one whose dependencies are the Nth block of TOML
     printf '[package]\nname = "%s"\nversion = "0.0.0"\nedition = "2024"\n\n' "$1" >"$folder/Cargo.toml"
     block toml "$2" >>"$folder/Cargo.toml"
     block rust 1 >"$folder/src/main.rs"
-    # What was resolved here is what is resolved there: newer versions are not this test's business.
+    # Uses the same versions of dependencies: this test is not about newer versions.
     cp Cargo.lock "$folder"
 }
 in_program() { # NAME COMMAND...
@@ -63,7 +63,7 @@ runs() {
     }
 }
 
-# alone_there FOLDER: what is in it needs nothing but itself and what a system has.
+# alone_there FOLDER: the files in it need only each other and system libraries.
 alone_there() {
     local needed
     needed=$(env LD_LIBRARY_PATH="$1" ldd "$1"/hello "$1"/*.so.* | grep -F '=>' | grep -vF "$1/" | awk '{print $1}' | sort -u)
@@ -72,7 +72,7 @@ alone_there() {
     fi
 }
 
-# The documented steps, and then the folder that it was built in is gone.
+# Follows the documented steps, and then removes the folder in which the program was built.
 ships() {
     local place="$scratch/ein anderer Ordner ☃"
     block rust 2 >"$scratch/hello/build.rs"
@@ -111,7 +111,7 @@ installs() {
     clean "$scratch/installed/bin/mullama" devices --json | grep -q '"loaded": true'
 }
 
-# A variable that asks for a module is refused where none can be loaded.
+# A variable that selects a module is rejected if modules cannot be loaded.
 refuses() {
     local said
     if said=$(LLAMA_VULKAN=1 in_program alone cargo build --release 2>&1); then

@@ -1,5 +1,5 @@
-"""The packages of the Vulkan backend: with them there are GPUs, without them the processor, and what keeps
-them from being used is told. Two devices of Mesa's software renderer stand in for GPUs."""
+"""The packages of the Vulkan backend: with them, GPUs are used, and without them, the CPU; problems are reported.
+Two devices of Mesa's software renderer take the place of GPUs."""
 
 import json
 import os
@@ -15,8 +15,8 @@ from conftest import ROOT, Unpacked, VirtualEnvironment
 
 MB = 1_000_000
 MODULE = "libggml-vulkan.so"
-# The renderer counts as a CPU, and is passed over, unless it is named; named twice, it is two GPUs. It takes
-# long to warm up.
+# The renderer counts as a CPU and is skipped, unless it is selected; selected twice, it is two GPUs. Its
+# warm-up is slow.
 TWO_GPUS = {"GGML_VK_VISIBLE_DEVICES": "0,0", "MULLAMA_WARMUP": "0"}
 NO_DRIVER = {"VK_DRIVER_FILES": "/nonexistent.json", "VK_ICD_FILENAMES": "/nonexistent.json"}
 
@@ -56,7 +56,7 @@ def installed(folder, wheel, built):
 
 @pytest.fixture
 def unpacked(tmp_path, wheel, built):
-    """Both wheels' files, to be spoilt."""
+    """The files of both wheels, which tests may damage."""
     return Unpacked(tmp_path / "ein Ort für λ", wheel, built[".whl"])
 
 
@@ -65,7 +65,7 @@ def listed(environment, **variables):
 
 
 def by_command(environment, **variables):
-    """What `mullama devices` says, as the other list."""
+    """The output of `mullama devices`, in the same form as the other list."""
     command = [environment.python, "-m", "mullama", "devices", "--json"]
     said = json.loads(environment.run(*command, **{**TWO_GPUS, **variables}).stdout)
     return {
@@ -76,7 +76,7 @@ def by_command(environment, **variables):
 
 
 def reason(environment, **variables):
-    """Why the module is not loaded, which the list and the command tell alike; the processor works on."""
+    """The reason why the module is not loaded, which the list and the command both report. The CPU still works."""
     said = listed(environment, **variables)
     assert by_command(environment, **variables) == said
     path, loaded, why = said["backends"]["vulkan"]
@@ -130,7 +130,7 @@ def test_with_it_there_are_gpus(installed):
 
 
 def test_a_model_is_computed_on_them(installed):
-    # The renderer compiles what each layer takes, slowly: one layer will do.
+    # The renderer compiles the shaders of each layer slowly, so one layer must suffice.
     one = {**TWO_GPUS, "GGML_VK_VISIBLE_DEVICES": "0"}
     assert installed.script(COMPUTE.format(layers=1), **one).stdout.split() == ["1", "1"]
 
@@ -150,7 +150,7 @@ def test_without_a_driver_the_reason_is_listed(installed):
 
 
 def test_without_vulkans_loader_the_reason_is_listed(unpacked, tmp_path):
-    # A library that is none, found before the system's own.
+    # A file that is not a library, found before the system's library.
     (tmp_path / "libvulkan.so.1").write_text("this is no library")
     assert "libvulkan.so.1" in reason(unpacked, LD_LIBRARY_PATH=tmp_path)
 
@@ -165,7 +165,7 @@ def test_a_package_of_another_version_is_refused(unpacked):
 
 
 def test_pip_installs_no_other_version(installed, wheel, tmp_path, monkeypatch):
-    """Each asks for the other's version exactly."""
+    """Each requires exactly the version of the other."""
     monkeypatch.setattr(gpu, "version", lambda: "99.0.0")
     module = ROOT / "target/release/mullama-backends/vulkan" / MODULE
     gpu.packages("vulkan", module, [], tmp_path)

@@ -1,4 +1,4 @@
-"""The wheel: what is in it, what it runs on, and what it says where it cannot run."""
+"""The wheel: its contents, the systems on which it runs, and its messages where it cannot run."""
 
 import email
 import os
@@ -33,12 +33,12 @@ ANSWER = "The capital of France is Paris."
 
 
 def imports(environment, **options):
-    """Imports the package and gives what Python says."""
+    """Imports the package and returns the finished process."""
     return environment.script("import mullama", check=False, **options)
 
 
 def problem(environment, **options):
-    """The last line of what Python says where the package cannot be imported."""
+    """The last line of Python's error message if the package cannot be imported."""
     done = imports(environment, **options)
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
@@ -143,7 +143,7 @@ def test_the_command_ends_as_the_program_does(installed):
 
 
 def test_the_command_is_the_same_process(installed):
-    """A signal reaches it, and its output is not held back by anyone."""
+    """A signal reaches it, and its output is not buffered."""
     command = [installed.python, "-m", "mullama", "run", "demo", "--max-tokens", "100000", "--ignore-eos", "One,"]
     environment = {"HOME": str(installed.home)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -154,14 +154,14 @@ def test_the_command_is_the_same_process(installed):
 
 
 def answers(port):
-    """Whether somebody listens on a port of this machine."""
+    """Whether a process listens on a port of this machine."""
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals to send")
 def test_commands_without_a_handler_of_their_own_are_interrupted(installed):
-    """Python's own handler would wait until the command is done."""
+    """Python's own handler would wait until the command has finished."""
     command = [installed.python, "-m", "mullama", "rpc-server", "--device", "CPU", "--port", "27199"]
     environment = {"HOME": str(installed.home)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -200,7 +200,7 @@ def test_other_versions_of_python(minor, wheel, tmp_path):
 
 
 def python_of(minor):
-    """A Python of this version: on the path, or where pyenv has it."""
+    """A Python of this version: from the path, or from pyenv."""
     places = [shutil.which(f"python3.{minor}"), *Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/python")]
     return next((str(place) for place in places if place and runs(place, minor)), None)
 
@@ -330,7 +330,7 @@ def test_a_folder_that_cannot_be_written(unpacked):
 
 
 def someone_elses_python(folder):
-    """A command that runs Python as a user who may not write everywhere, as root may."""
+    """A command that runs Python as a user who is not root, who could write everywhere."""
     if not shutil.which("setpriv"):
         pytest.skip("root may write everywhere, and there is no setpriv to be someone else")
     for parent in folder.parents:
@@ -412,7 +412,7 @@ def backend(folder, call, **variables):
 
 @pytest.mark.timeout(1700)
 def test_from_source(tmp_path):
-    """A copy of the repository, a virtual environment, `pip install`: nothing has been built before."""
+    """`pip install` in a copy of the repository, with a virtual environment, where nothing has been built."""
     copy = tmp_path / "repository"
     files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in filter(None, files.split("\0")):
@@ -420,7 +420,7 @@ def test_from_source(tmp_path):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, copy / name)
     environment = VirtualEnvironment(tmp_path / "venv")
-    # The tools that build it, and where they keep what they have fetched.
+    # The build tools, with their caches of downloads.
     variables = {name: value for name, value in os.environ.items() if not name.startswith(("CARGO_", "VIRTUAL_ENV"))}
     command = [environment.python, "-m", "pip", "install", "--no-deps", "./bindings/python"]
     done = subprocess.run(command, cwd=copy, env=variables, capture_output=True, text=True)

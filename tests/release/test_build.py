@@ -1,4 +1,4 @@
-"""What `cargo build` has compiled is not compiled again by `cargo test`."""
+"""`cargo test` does not recompile the output of `cargo build`."""
 
 import subprocess
 from pathlib import Path
@@ -7,13 +7,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def features(edges):
-    """What the workspace is built on, along these kinds of dependencies: the features of each package."""
+    """The features of each dependency of the workspace, for the given kinds of dependencies."""
     command = ["cargo", "tree", "--locked", "--offline", "--features", "full", "--prefix", "none", "--edges", edges]
     done = subprocess.run([*command, "--format", "{p}={f}"], cwd=ROOT, check=True, capture_output=True, text=True)
     return dict(line.removesuffix(" (*)").rsplit("=", 1) for line in done.stdout.splitlines() if line)
 
 
 def test_what_tests_need_changes_nothing_that_is_built():
-    """Where this fails, the dependencies of tests/testkit must have these features too."""
+    """If this fails, the missing features must be added to the dependencies of tests/testkit."""
     built, tested = features("normal"), features("normal,dev")
     assert {name: tested[name] for name in built} == built

@@ -1,4 +1,4 @@
-"""Moving the version moves all of it."""
+"""Changing the version changes it everywhere."""
 
 import re
 import shutil
@@ -15,7 +15,7 @@ THIS = "tests/release/test_version.py"
 
 @pytest.fixture
 def tree(tmp_path):
-    """A copy of what is tracked."""
+    """A copy of the tracked files."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True)
     for name in filter(None, listed.stdout.split("\0")):
         if (ROOT / name).is_file():
@@ -35,7 +35,7 @@ def current(tree):
 
 
 def naming(tree, wanted):
-    """The lines that name a version, but for those of other people's packages and of history."""
+    """The lines with a version, except those of third-party packages and of the change history."""
     found = []
     for path in sorted(tree.rglob("*")):
         name = str(path.relative_to(tree))
@@ -46,7 +46,7 @@ def naming(tree, wanted):
             blocks = text.split("[[package]]")
             text = "".join(block for block in blocks if "\nsource = " not in block)
         elif name.endswith("package-lock.json"):
-            # The first lines are ours; entries of packages below have an address of a registry.
+            # The entries of third-party packages are removed.
             text = re.sub(r'"node_modules/(?!@?mullama)[^"]+": \{.*?\n    \}', "", text, flags=re.S)
         pattern = rf"(?<![\d.]){re.escape(wanted)}(?![\d-]|\.\d)"
         found += [f"{name}: {line}" for line in text.splitlines() if re.search(pattern, line)]

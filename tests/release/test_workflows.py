@@ -1,4 +1,4 @@
-"""The checks of workflows find what is wrong with one."""
+"""The checks of workflows find the mistakes in one."""
 
 import json
 import subprocess
@@ -47,7 +47,7 @@ def test_a_target_that_is_not_there_is_named():
 
 
 def audited(text, folder):
-    """The kinds of findings of the linter that `make lint` runs beside this check."""
+    """The kinds of findings of the linter that `make lint` runs in addition to this check."""
     workflow = folder / ".github/workflows/w.yml"
     workflow.parent.mkdir(parents=True, exist_ok=True)
     workflow.write_text(text)

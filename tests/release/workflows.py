@@ -1,4 +1,4 @@
-"""Checks what the workflows say against the tree: what actionlint and zizmor cannot know.
+"""Checks the workflows against the source tree, which actionlint and zizmor cannot do.
 
     python tests/release/workflows.py
 
@@ -17,7 +17,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 BACKENDS = json.loads((ROOT / "crates/mullama-sys/backends.json").read_text())
-# At the start of a command, with its words.
+# At the start of a command, with its arguments.
 _MAKE = re.compile(r"(?:^|[;&|]) *make((?: +(?:[\w-]+=\S+|[\w-]+))+)", re.M)
 _EXPRESSION = re.compile(r"\$\{\{.*?\}\}")
 
@@ -44,7 +44,7 @@ def steps(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def wanted_targets(document: dict[str, Any]) -> set[str]:
-    """Every target that a document asks `make` for; those in a matrix too."""
+    """All targets of `make` that a document runs, including those in a matrix."""
     wanted = {row["make"] for _, job in jobs(document) for row in rows(job) if "make" in row}
     for step in steps(document):
         for words in _MAKE.findall(_EXPRESSION.sub("X", step.get("run", ""))):
@@ -53,7 +53,7 @@ def wanted_targets(document: dict[str, Any]) -> set[str]:
 
 
 def problems(name: str, document: dict[str, Any], known: set[str]) -> Iterator[str]:
-    """What is wrong with one workflow, or action."""
+    """The problems of a workflow or an action."""
     for target in sorted(wanted_targets(document) - known):
         yield f"{name}: the Makefile has no target {target}"
     uses = [step["uses"] for step in steps(document) if "uses" in step]
@@ -66,7 +66,7 @@ def problems(name: str, document: dict[str, Any], known: set[str]) -> Iterator[s
 
 
 def uncovered(what: str, named: set[str], packaged: set[str]) -> Iterator[str]:
-    """How the matrix and the table of packages differ."""
+    """The differences between the matrix and the table of packages."""
     for one in sorted(named - packaged):
         yield f"the matrix has the {what} {one}, for which there are no packages"
     for one in sorted(packaged - named):
@@ -74,9 +74,9 @@ def uncovered(what: str, named: set[str], packaged: set[str]) -> Iterator[str]:
 
 
 def matrices(documents: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """What the matrices leave out, or have too many of."""
+    """The missing and superfluous rows of the matrices."""
     backends = {row["backend"] for row in rows(documents["backends.yml"]["jobs"]["backend"])}
-    # Those that need no toolkit are a part of every build, as the processor's modules are.
+    # Backends that need no toolkit are part of every build, like the CPU's modules.
     needing = [row for row in BACKENDS if "toolkit" in row]
     packaged = {package for row in needing for package in row.get("packages", [row["name"]])}
     yield from uncovered("backend", backends, packaged | {"cpu"})
