@@ -1,17 +1,16 @@
-//! Loads the demo model, generates, and drops it, as often as it is told; prints on the way what the
-//! process holds, and fails where it holds more and more. Run by itself it shows growth, under valgrind
-//! errors.
+//! Loads the demo model, generates, and drops it, the given number of times. Prints the memory and files of the
+//! process meanwhile, and fails if they keep growing. Run alone, it detects growth; under valgrind, errors.
 //!
 //! `cycle COUNT`
 
 use mullama::{ContextParams, GenerateOptions, Message, Model, ModelParams, Result};
 use mullama_testkit::allocated_bytes;
 
-/// What may still come to be held in the second half of the cycles: of a thousand, 33 bytes each. (In the
-/// first half the allocator fills the lists of small pieces that it keeps, which count as held.)
+/// Maximum growth of allocated memory in the second half of the cycles: for a thousand cycles, 33 bytes each. (In
+/// the first half, the allocator fills its lists of small blocks, which count as allocated.)
 const MOST_GROWTH_KIB: u64 = 16;
 
-/// What else the allocator may come to hold, for want of a fit in what was freed.
+/// Maximum growth of resident memory, which includes fragmentation of the allocator.
 const MOST_RESIDENT_GROWTH_KIB: u64 = 4096;
 
 fn main() -> Result<()> {
@@ -35,14 +34,14 @@ fn main() -> Result<()> {
         || resident_growth > MOST_RESIDENT_GROWTH_KIB
         || late.threads > early.threads
         || late.files > early.files;
-    // A few rounds only fill the allocator.
+    // A few cycles only fill the allocator's lists.
     if count >= 1000 && has_grown {
         std::process::exit(1);
     }
     Ok(())
 }
 
-/// Everything once: text, chat with tools and a grammar, a cancelled stream, an error.
+/// Does everything once: text, chat with tools and a grammar, a cancelled stream, an error.
 fn cycle() -> Result<()> {
     let context = ContextParams::default().with_n_ctx(512).with_n_threads(1);
     let model = Model::load("demo", ModelParams::default(), context)?;
@@ -57,7 +56,7 @@ fn cycle() -> Result<()> {
     Ok(())
 }
 
-/// What the process holds; zeros where the system does not say.
+/// The resources of the process; zeros if the system does not report them.
 #[derive(Debug, Clone, Copy, Default)]
 struct Held {
     allocated_kib: u64,

@@ -1,5 +1,5 @@
 //! Records `tests/vectors/demo_seeded.json`: `cargo run --release --features full --example record_draws > FILE`.
-//! To be run again when the demo model changes; the vectors are then checked on every CPU module.
+//! Run it again when the demo model changes, and check the vectors on every CPU module.
 
 use mullama::{ContextParams, GenerateOptions, Model, ModelParams, Naming, Result, parse_options};
 use serde_json::{Value, json};

@@ -1,5 +1,5 @@
 #![doc = include_str!("../README.md")]
-// One of its examples is a build script, which is a whole program.
+// One of the README's examples is a build script, which is a complete program.
 #![allow(clippy::needless_doctest_main)]
 
 pub use mullama_core::*;

@@ -1,4 +1,4 @@
-//! LoRA adapters, for a model and for a request.
+//! LoRA adapters of models and of requests.
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -12,7 +12,7 @@ use mullama_testkit::{Shape, WeightType, adapter, merge, preset, write_model};
 struct Files {
     base: PathBuf,
     adapters: [PathBuf; 2],
-    /// The base with the first adapter worked into it, at half its scale.
+    /// The base with the first adapter merged into it, at scale 0.5.
     merged: PathBuf,
 }
 
@@ -63,7 +63,7 @@ fn an_adapter_is_as_good_as_merged_weights() {
     let (plain, merged) = (tokens(&base, &greedy()), tokens(&load(&FILES.merged), &greedy()));
     assert_ne!(plain, merged, "the adapter makes a difference");
     assert_eq!(tokens(&base, &greedy().with_lora(lora(&[(0, 0.5)]))), merged);
-    // Twice a half is a whole, and none is none.
+    // The scales of an adapter listed twice are added; with scale 0, it has no effect.
     let whole = tokens(&base, &greedy().with_lora(lora(&[(0, 1.0)])));
     assert_eq!(tokens(&base, &greedy().with_lora(lora(&[(0, 0.5), (0, 0.5)]))), whole);
     assert_ne!(whole, merged);

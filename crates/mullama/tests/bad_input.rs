@@ -1,5 +1,5 @@
-//! What a user passes by mistake gives an error of the right kind that names the thing; the process
-//! and the other models in it go on.
+//! Invalid input causes an error of the right kind that names the input, and affects neither the
+//! process nor its other models.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ fn load(source: impl AsRef<Path>) -> Result<Model> {
     Model::load(source, ModelParams::default(), context)
 }
 
-/// A folder of this test, gone with it.
+/// A folder of a test, removed at its end.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -45,7 +45,7 @@ impl Drop for Scratch {
     }
 }
 
-/// The kind of the error, which must name the file.
+/// Returns the kind of the error for a file. The message must name the file.
 fn refusal(path: &Path) -> ErrorKind {
     let error = load(path).map(drop).expect_err("the file is refused");
     let name = path.file_name().unwrap().to_str().unwrap();
@@ -69,7 +69,7 @@ fn paths_that_are_no_model() {
 fn truncated_anywhere() {
     let scratch = Scratch::new("truncated");
     let whole = fs::read(DEMO.path()).unwrap();
-    // Every length at the beginning, then ever larger steps, then the last byte.
+    // Every length at the beginning, then increasing steps, then the last byte.
     let lengths = (1..400).chain((1..400).map(|i| 400 + i * 97)).chain((0..40).map(|i| i * 95_003));
     let mut count = 0;
     for length in lengths.chain([whole.len() - 1]).filter(|&length| length < whole.len()) {
@@ -93,13 +93,13 @@ fn broken_in_every_known_way() {
         let path = scratch.file(&format!("{}.gguf", defect.name), &defect.bytes);
         let options = GenerateOptions::default().with_max_tokens(2);
         let outcome = load(&path).and_then(|model| {
-            // A model without a tokenizer takes tokens, and a broken one must survive them too.
+            // A model without a tokenizer accepts tokens, which must not crash a broken one either.
             let _ = model.generate(vec![1, 2, 3], &options);
             model.generate("abc", &options)
         });
         match outcome {
             Ok(_) => {
-                // The engine's verdict on a file that it can live with.
+                // Only files that the engine accepts may load.
                 assert!(
                     matches!(defect.engine, Verdict::Accepts),
                     "{} was accepted, and the engine alone says {:?}",
@@ -249,7 +249,7 @@ fn a_tokenizer_that_does_not_fit_its_vocabulary_is_an_error() {
         .with_vocab_only(true)
         .with_metadata_overrides([("tokenizer.ggml.model".to_owned(), "rwkv".into())]);
     let model = Model::load("demo", params, ContextParams::default()).unwrap();
-    // The engine would begin again for ever.
+    // The engine would loop forever.
     let kinds: Vec<_> = ["hello", "\u{e9}", "~~"]
         .map(|text| model.tokenize(text, false, false).map_err(|error| error.kind()).err())
         .into();
@@ -269,7 +269,7 @@ fn a_context_that_is_far_too_large_is_refused_at_once() {
     }
 }
 
-/// A small model of another architecture, with something of its metadata changed.
+/// Creates a small model of another architecture with a changed metadata entry.
 fn architecture(name: &str, key: &str, value: Option<Value>) -> Vec<u8> {
     let found = ARCHITECTURES.iter().find(|architecture| architecture.name == name).unwrap();
     let mut file = found.model().unwrap();
@@ -283,7 +283,7 @@ fn architecture(name: &str, key: &str, value: Option<Value>) -> Vec<u8> {
 #[test]
 fn numbers_that_the_engine_divides_by_are_looked_at_first() {
     let scratch = Scratch::new("divisors");
-    // The engine makes models once it has begun.
+    // The engine can create models only after it was started.
     let _ = DEMO.path();
     let zero = || Some(Value::u32(0));
     let long = || Some(Value::strings(["a".repeat(100_000)]));
@@ -311,7 +311,7 @@ fn numbers_that_the_engine_divides_by_are_looked_at_first() {
         let error = mullama::plan(&path, &mullama::PlanOptions::default()).expect_err(key);
         assert_eq!(error.kind(), ErrorKind::InvalidModel, "{key}: {error}");
     }
-    // As values of options too.
+    // The same with values of options.
     for (key, value) in [("llama.rope.dimension_count", 0), ("llama.attention.head_count", 0)] {
         let params =
             ModelParams::default().with_metadata_overrides([(key.to_owned(), value.into())]);

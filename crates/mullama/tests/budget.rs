@@ -1,22 +1,22 @@
-//! What fits when a GPU has little memory. One test in a process of its own, since it sets the
-//! environment. Needs two GPUs, as `devices.rs` does.
+//! Placement on GPUs with little memory. A single test in a separate process, since it sets the
+//! environment. Needs two GPUs, like `devices.rs`.
 
 use mullama::gpu::{self, DeviceKind};
 use mullama::{ContextParams, ErrorKind, Model, ModelParams, Result};
 
-/// Makes every GPU as small as this.
+/// Limits the memory of every GPU.
 fn limit(mebibytes: u32) {
-    // SAFETY: this process has one test, and the engine's threads do not read the environment.
+    // SAFETY: this process has only one test, and the engine's threads do not read the environment.
     unsafe { std::env::set_var("MULLAMA_GPU_MEMORY", format!("{mebibytes}MiB")) };
 }
 
 fn load(params: ModelParams) -> Result<Model> {
-    // What is warmed up does not change what is planned, and takes a software renderer minutes.
+    // The warm-up does not affect the plan, and takes minutes on a software renderer.
     let context = ContextParams::default().with_n_ctx(512).with_n_threads(1).with_warmup(false);
     Model::load(mullama_testkit::fixture("large"), params, context)
 }
 
-/// The most that any GPU holds.
+/// Returns the largest number of bytes on any GPU.
 fn most_on_a_gpu(model: &Model) -> u64 {
     let placement = model.placement();
     let shares = placement.devices.iter().filter(|share| share.name != "CPU");
@@ -33,7 +33,7 @@ fn small_gpus() {
     }
     let all = load(ModelParams::default().with_n_gpu_layers(-1)).unwrap().gpu_layers();
 
-    // One GPU where one is enough, both where it is not, and the rest on the CPU.
+    // One GPU if one is enough, else both, and the rest on the CPU.
     for (mebibytes, gpus) in [(400, 1), (80, 2), (40, 2)] {
         limit(mebibytes);
         let model = load(ModelParams::default()).unwrap();
@@ -45,7 +45,7 @@ fn small_gpus() {
         }
     }
 
-    // What was asked for is not made smaller, but refused; and what the refusal offers fits.
+    // Explicit settings are not reduced but rejected, and the suggested ones fit.
     limit(40);
     let error = load(ModelParams::default().with_n_gpu_layers(-1)).map(drop).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DoesNotFit);

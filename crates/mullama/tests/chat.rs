@@ -1,4 +1,4 @@
-//! Chats: tools, reasoning, beginnings of answers, formats, and conversations that keep what is said.
+//! Chats: tools, reasoning, prefilled answers, formats, and conversations that store their messages.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -42,7 +42,7 @@ fn definition(name: &str) -> Value {
     json!({"type": "function", "function": function})
 }
 
-/// The demo model's tool; counts how often it is called.
+/// The demo model's tool, with a counter of its calls.
 fn weather(calls: &Arc<AtomicUsize>) -> Tool {
     let calls = Arc::clone(calls);
     let parameters = definition("get_weather")["function"]["parameters"].clone();
@@ -83,7 +83,7 @@ fn a_model_calls_a_tool_or_is_kept_from_it() {
 
     let answer = DEMO.chat(&ask(QUESTION), &with(json!("none"))).unwrap();
     assert!(answer.message.tool_calls.is_empty());
-    // A question that needs no tool gets an answer.
+    // A question that needs no tool is answered.
     let answer = DEMO.chat(&ask("What is the capital of France?"), &with(json!("auto"))).unwrap();
     assert_eq!(answer.finish_reason, FinishReason::Stop);
 }
@@ -115,7 +115,7 @@ fn a_conversation_calls_tools_and_keeps_what_is_said() {
     let alone = DEMO.chat(chat.messages().split_last().unwrap().1, &greedy()).unwrap();
     assert!(answer.usage.completion_tokens > alone.usage.completion_tokens, "both rounds count");
 
-    // The next turn goes on from there; what was said can be changed.
+    // The next turn continues from there; messages can be changed.
     let answer = chat.send("What is the capital of France?").unwrap();
     assert!(answer.text.contains("Paris"), "{answer}");
     assert_eq!(chat.messages().len(), 6);
@@ -136,7 +136,7 @@ fn a_conversation_streams_over_its_rounds() {
     assert!(chunks.iter().any(|chunk| !chunk.tool_calls.is_empty()));
     assert_eq!(chat.messages().len(), 4);
 
-    // One that is left early has not been.
+    // An incomplete turn is not stored.
     let mut turn = chat.stream("Hello!").unwrap();
     turn.next_chunk().unwrap().unwrap();
     drop(turn);
@@ -172,7 +172,7 @@ fn rounds_of_calls_are_limited() {
     assert_eq!(calls.load(Ordering::SeqCst), 0);
     let last = chat.messages().last().unwrap();
     assert!(last.role == Role::Tool && last.text().contains("limit"), "{}", last.text());
-    // The conversation goes on from there.
+    // The conversation continues from there.
     chat.send("What is the capital of France?").unwrap();
 
     let asks = answer_with(&[("get_weather", "{\"city\": \"Oslo\"}")]);
@@ -210,7 +210,7 @@ fn a_send_that_fails_leaves_the_conversation_as_it_was() {
     assert_eq!(chat.messages(), before);
 }
 
-/// An answer as a model would give it.
+/// Creates an answer with tool calls, like one of a model.
 fn answer_with(calls: &[(&str, &str)]) -> ChatCompletion {
     let mut answer = DEMO.chat(&ask("Hello!"), &greedy()).unwrap();
     let call = |(name, arguments): &(&str, &str)| json!({"id": format!("{name}-1"), "function": {"name": name, "arguments": arguments}});
@@ -256,7 +256,7 @@ fn calls_that_cannot_be_made_go_back_to_the_model() {
     assert!(results[4].contains("not a JSON object"), "{}", results[4]);
     assert_eq!(results[5], "noon");
     assert!(turn.completion().is_none());
-    // What the model wrote wrongly does not spoil the template for the next round.
+    // Invalid arguments of the model must not break the template in the next round.
     let tools = options(json!({"tools": [definition("get_weather"), definition("get_time")]}));
     DEMO.apply_chat_template(turn.messages(), &tools, true).unwrap();
 }
@@ -277,7 +277,7 @@ fn calls_that_were_cut_short_are_not_made() {
     assert!(turn.completion().is_some() && turn.new_messages().is_empty());
 }
 
-/// Sampled, since the likeliest tokens of random weights go round in circles.
+/// Sampled, because greedy sampling repeats itself with random weights.
 fn thinking(chat: Value) -> ChatOptions {
     let mut options = options(chat);
     options.generate.temperature = Some(1.0);
@@ -292,7 +292,7 @@ fn text_of(model: &Model, answer: &ChatCompletion) -> String {
 
 #[test]
 fn reasoning_ends_when_its_budget_is_spent() {
-    // The model says nothing that means anything: the prompt opens the reasoning for it.
+    // The model's output is meaningless, so the prompt opens the reasoning for it.
     let (before, after) = templates::THINKING.split_once("{%- if enable_thinking").unwrap();
     let (_, after) = after.split_once("{%- endif %}").unwrap();
     let opened = format!("{before}{{{{- '<think>\\n' }}}}{after}");
@@ -305,7 +305,7 @@ fn reasoning_ends_when_its_budget_is_spent() {
         let options = thinking(json!({"reasoning_budget": budget}));
         let answer = model.chat(&ask("Hello"), &options).unwrap();
         let spent = answer.tokens.windows(tag.len()).position(|part| part == tag);
-        // A character that had begun is finished first.
+        // An incomplete character is completed first.
         let spent = spent.unwrap_or_else(|| panic!("{budget}: {}", text_of(&model, &answer)));
         assert!((budget..budget + 4).contains(&spent), "{budget}: {spent}");
         let said = text_of(&model, &answer);
@@ -318,7 +318,7 @@ fn reasoning_ends_when_its_budget_is_spent() {
     assert!(!text_of(&model, &unbounded).contains("</think>"));
     assert_eq!(unbounded.text, "");
 
-    // Switched off, it is over before it begins, though this template knows of no switch.
+    // If it is switched off, it ends before it begins, although this template has no switch.
     let off = thinking(json!({"reasoning": false}));
     let answer = model.chat(&ask("Hello"), &off).unwrap();
     assert_eq!(answer.message.reasoning.as_deref().unwrap_or_default().trim(), "");
@@ -338,7 +338,7 @@ fn reasoning_can_be_switched_off() {
         |chat: Value| THINKING.apply_chat_template(&ask("Hello"), &options(chat), true).unwrap();
     assert!(prompt(json!({"reasoning": false})).ends_with("<think>\n\n</think>\n\n"));
     assert!(prompt(json!({"reasoning": true})).ends_with("assistant\n"));
-    // The template's own argument is one of `template_kwargs`.
+    // The template's own argument can be passed in `template_kwargs`.
     let kwargs = json!({"template_kwargs": {"enable_thinking": false}});
     assert!(prompt(kwargs).ends_with("</think>\n\n"));
 }
@@ -372,7 +372,7 @@ fn an_answer_goes_on_from_its_beginning() {
 
     let prompt = DEMO.apply_chat_template(&messages, &go_on, true).unwrap();
     assert!(prompt.ends_with(beginning.trim_end()), "{prompt}");
-    // Unasked, the answer is a message of its own.
+    // By default, the answer is a separate message.
     let prompt = DEMO.apply_chat_template(&messages, &greedy(), true).unwrap();
     assert!(!prompt.ends_with(beginning.trim_end()), "{prompt}");
     assert!(prompt.contains(beginning.trim_end()), "{prompt}");
@@ -407,7 +407,7 @@ fn answers_follow_a_format() {
     let refused = DEMO.chat(&question, &options(json!({"response_format": of_object})));
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidArgument);
 
-    // The format holds for an answer whose beginning is given.
+    // The format applies to a prefilled answer as a whole.
     let mut begun = question;
     begun.push(Message::assistant("{\"city\": \"Par"));
     let go_on = options(json!({"response_format": format, "continue_final_message": true}));
@@ -461,7 +461,7 @@ fn templates_that_loop_or_fail_are_errors() {
         let model = load("demo", params).unwrap();
         let error = model.chat(&ask("loop"), &greedy()).expect_err(name);
         assert_eq!(error.kind(), ErrorKind::Template, "{name}: {error}");
-        // What needs no template goes on.
+        // Calls that need no template still work.
         assert!(model.generate("The capital of France is", &GenerateOptions::default()).is_ok());
     }
     let model = test_model("chat-strict");
@@ -495,7 +495,7 @@ fn conversations_are_for_threads() {
 fn what_people_write_is_text() {
     let model =
         |template: &str| load("demo", ModelParams::default().with_chat_template(template)).unwrap();
-    // Tokens of what people wrote, and how many special ones the template has.
+    // Number of tokens of written texts and of special tokens of the template.
     let expected = |written: &[&str], specials: usize| {
         let around = DEMO.tokenize("", true, true).unwrap().len();
         let text = |text: &&str| DEMO.tokenize(text, false, false).unwrap().len();
@@ -510,7 +510,7 @@ fn what_people_write_is_text() {
             stats.prompt_tokens + stats.cached_tokens
         };
         let before = counted();
-        // Whether the answer follows these templates is another matter.
+        // The answer itself is not checked with these templates.
         if let Err(error) = model.chat(&messages, &options) {
             println!("{error}");
         }
@@ -527,7 +527,7 @@ fn what_people_write_is_text() {
     let (tokens, _) = prompt_tokens(&plain, said, json!({"parse_special": true}));
     assert!(tokens < expected(&[forged, "<|im_start|>"], 1), "{tokens}");
 
-    // A special token in halves, each in a message of its own.
+    // A special token split across two messages.
     let joined = model("{% for m in messages %}{{ m.content }}{% endfor %}<|im_end|>");
     let half = |text: &str| json!({"role": "user", "content": text});
     let halves = json!([half("<|im_"), half("end|>")]);
@@ -554,7 +554,7 @@ fn what_people_write_is_text() {
     assert_eq!(tokens, expected(&[&prompt], 0), "{prompt}");
     assert_eq!(prompt.matches("<|im_end|>").count(), 6, "{prompt}");
 
-    // The beginning of an answer.
+    // A prefilled answer.
     let begun = json!([{"role": "user", "content": "x"}, {"role": "assistant", "content": forged}]);
     let (tokens, prompt) = prompt_tokens(&DEMO, begun, json!({"continue_final_message": true}));
     let (before, after) = prompt.split_once(forged).unwrap();
@@ -584,7 +584,7 @@ fn a_call_that_is_required_is_made() {
             }
         }
     }
-    // The model does not hear of tools that it may not call.
+    // Tools that the model may not call are not in the prompt.
     let none = options(json!({"tools": tools, "tool_choice": "none"}));
     let without = DEMO.apply_chat_template(&ask("Hi"), &greedy(), true).unwrap();
     assert_eq!(DEMO.apply_chat_template(&ask("Hi"), &none, true).unwrap(), without);

@@ -1,5 +1,5 @@
-//! Memory that cannot be cut: recurrent states, hybrids of them with attention, sliding windows. What is computed
-//! is used again from checkpoints, and always gives what a computation anew gives.
+//! Memory that cannot be truncated: recurrent states, hybrids with attention, sliding windows. Computed tokens are
+//! reused from checkpoints, with the same results as without reuse.
 
 use std::thread;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use mullama_testkit::fixture;
 
 const SHAPES: [&str; 3] = ["recurrent", "hybrid", "windowed"];
 
-/// What is put into prompts: words that the vocabulary has.
+/// Words for prompts, from the vocabulary.
 const WORDS: &str = "one two three four five six seven eight nine ten eleven twelve";
 
 fn context() -> ContextParams {
@@ -23,7 +23,7 @@ fn load(shape: &str, context: ContextParams) -> Model {
     Model::load(fixture(shape), ModelParams::default(), context).unwrap()
 }
 
-/// One that keeps nothing.
+/// A model without a prefix cache.
 fn fresh(shape: &str) -> Model {
     load(shape, context().with_prefix_cache(0))
 }
@@ -37,7 +37,7 @@ fn ask(model: &Model, messages: &[Message]) -> Completion {
     model.chat(messages, &options).unwrap().completion
 }
 
-/// A text of so many words, another for each seed.
+/// Returns a text with the given number of words, different for each seed.
 fn text(seed: usize, words: usize) -> String {
     let all: Vec<_> = WORDS.split(' ').collect();
     let word = |index: usize| all[(index * (seed + 1) + index / 7 + seed) % all.len()];
@@ -51,19 +51,19 @@ fn a_conversation_goes_on_from_its_last_message() {
         let mut messages = vec![Message::system(text(0, 60)), Message::user(text(1, 60))];
         let first = ask(&model, &messages);
         assert_eq!(first.usage.cached_tokens, 0, "{shape}");
-        // The answer is not what the model said: only the prompt is the same.
+        // The answer in the history differs from the model's, so only the prompt is the same.
         messages.extend([Message::assistant("It is so."), Message::user(text(2, 10))]);
         let second = ask(&model, &messages);
         assert_eq!(second.tokens, ask(&fresh, &messages).tokens, "{shape}");
         let lost = first.usage.prompt_tokens - second.usage.cached_tokens;
         assert!(lost < 16, "{shape}: all but the header of the answer: {lost}");
-        // The last message is another.
+        // The last message differs.
         messages.pop();
         messages.push(Message::user(text(3, 10)));
         let third = ask(&model, &messages);
         assert_eq!(third.tokens, ask(&fresh, &messages).tokens, "{shape}");
         assert!(third.usage.cached_tokens >= second.usage.cached_tokens, "{shape}");
-        // The same again.
+        // The same request again.
         let fourth = ask(&model, &messages);
         assert_eq!(fourth.tokens, third.tokens, "{shape}");
         assert!(fourth.usage.prompt_tokens - fourth.usage.cached_tokens < 16, "{shape}");
@@ -127,7 +127,7 @@ fn what_left_the_cache_comes_back() {
         let (model, fresh) = (load(shape, context()), fresh(shape));
         let prompt =
             |seed: usize| [Message::system(text(seed, 120)), Message::user(text(seed + 1, 20))];
-        // More than there are sequences.
+        // More prompts than sequences.
         for round in 0..2 {
             for seed in 0..8 {
                 let answer = ask(&model, &prompt(seed));
@@ -136,7 +136,7 @@ fn what_left_the_cache_comes_back() {
                 assert_eq!(round == 1, computed < 16, "{shape}, {round}: {computed}");
             }
         }
-        // A little memory holds little, and none nothing.
+        // With little memory, little is cached; with none, nothing.
         for cache_ram in [0, 1] {
             let small = load(shape, context().with_cache_ram(cache_ram));
             for seed in (0..4).chain(0..4) {
@@ -171,10 +171,10 @@ fn windows_take_less_memory_and_guesses() {
     let (short, full) =
         (load("windowed", context()), load("windowed", context().with_swa_full(true)));
     assert!(kv(&short) * 2 < kv(&full), "{} of {}", kv(&short), kv(&full));
-    // Five of six layers have the cells of 4 windows and of a computation.
+    // Five of six layers have cells for 4 windows and one computation.
     let (cells, all) = (64 * 4 + 512, 2048);
     assert_eq!(kv(&short) * 6 * all, kv(&full) * (5 * cells + all));
-    // Guesses are taken back from windows too.
+    // Rejected guesses are removed from windows, too.
     let prompt = format!("{0} {0} {0}", text(0, 60));
     let plain = short.generate(prompt.as_str(), &greedy().with_max_tokens(200)).unwrap();
     let options = greedy().with_max_tokens(200).with_prompt_lookup(8);
@@ -184,7 +184,7 @@ fn windows_take_less_memory_and_guesses() {
         assert_eq!(guessed.finish_reason, FinishReason::Length);
         assert!(model.stats().unwrap().drafted_tokens > 0);
     }
-    // Where all is kept, sharing goes to any place.
+    // With a full cache, a prefix of any length can be shared.
     let tokens = full.tokenize(&text(5, 100), false, false).unwrap();
     full.generate(Prompt::from(tokens.clone()), &greedy()).unwrap();
     let answer = full.generate(Prompt::from(tokens[..90].to_vec()), &greedy()).unwrap();

@@ -1,6 +1,6 @@
-//! Placement on GPUs. Needs two; a software renderer that shows itself as two will do:
-//! `GGML_VK_VISIBLE_DEVICES=0,0` with Mesa's lavapipe and the Vulkan module. Without, each test says
-//! that it was skipped.
+//! Placement on GPUs. Needs two GPUs, for example a software renderer that appears twice:
+//! `GGML_VK_VISIBLE_DEVICES=0,0` with Mesa's lavapipe and the Vulkan module. Without them, each test
+//! is reported as skipped.
 
 use std::sync::{LazyLock, Mutex};
 
@@ -18,7 +18,7 @@ static GPUS: LazyLock<Vec<String>> = LazyLock::new(|| {
     gpus.map(|device| device.name).collect()
 });
 
-/// The software renderer compiles shaders for every model: one at a time.
+/// Runs one test at a time, because the software renderer compiles shaders for every model.
 static TURN: Mutex<()> = Mutex::new(());
 
 macro_rules! two_gpus_or_skip {
@@ -31,7 +31,7 @@ macro_rules! two_gpus_or_skip {
     };
 }
 
-/// A software renderer takes its time over long pieces of a prompt.
+/// Small batches, because a software renderer is slow with long parts of a prompt.
 fn base() -> ContextParams {
     ContextParams::default().with_n_ctx(512).with_n_ubatch(64).with_n_threads(1)
 }
@@ -44,7 +44,7 @@ fn params() -> ModelParams {
     ModelParams::default()
 }
 
-/// The demo model's answers are known, whatever they are computed on.
+/// Checks answers of the demo model, which are the same on all devices.
 fn assert_answers(model: &Model, what: &str) {
     let options = GenerateOptions::default().with_temperature(0.0);
     for (country, capital) in [("France", "Paris"), ("Japan", "Tokyo")] {
@@ -54,7 +54,7 @@ fn assert_answers(model: &Model, what: &str) {
     }
 }
 
-/// Layers on each of the GPUs, and on the CPU.
+/// Number of layers on each of the GPUs, and on the CPU.
 fn layers(model: &Model) -> Vec<u32> {
     let on = |name: &str| {
         let placement = model.placement();
@@ -101,7 +101,7 @@ fn one_of_two() {
         assert_eq!(layers(&model)[..2], [0, 9]);
         assert_answers(&model, "the second GPU");
     }
-    // Left to itself, a model that fits one GPU is on one.
+    // By default, a model that fits on one GPU is placed on one.
     let model = load(params()).unwrap();
     assert_eq!(layers(&model)[..2].iter().filter(|&&count| count == 9).count(), 1);
     assert_answers(&model, "auto");
@@ -152,7 +152,7 @@ fn experts_on_the_cpu() {
     assert_eq!(all.generate("abc", &options).unwrap().tokens.len(), 4);
 }
 
-/// Keeps what the engine says.
+/// Collects the engine's log.
 struct Log(Mutex<Vec<String>>);
 
 static LOG: Log = Log(Mutex::new(Vec::new()));
@@ -169,7 +169,7 @@ impl log::Log for Log {
     fn flush(&self) {}
 }
 
-/// The sizes that the engine told of a kind of buffer, in hundredths of a MiB, by the name of the buffers.
+/// Returns the sizes of a kind of buffer in the engine's log, in hundredths of a MiB, by the name of the buffer.
 fn told(kind: &str) -> Vec<(String, u64)> {
     let lines = LOG.0.lock().unwrap();
     let read = |line: &String| {
@@ -187,7 +187,7 @@ fn the_placement_is_what_the_engine_tells() {
     two_gpus_or_skip!();
     log::set_logger(&LOG).unwrap();
     log::set_max_level(log::LevelFilter::Debug);
-    // The dry run is remembered from here on, and says nothing in the second load.
+    // The dry run is cached from here on, so the second load does not log it.
     drop(load(params().with_n_gpu_layers(5).with_tensor_split([1.0, 1.0])).unwrap());
     LOG.0.lock().unwrap().clear();
     let model = load(params().with_n_gpu_layers(5).with_tensor_split([1.0, 1.0])).unwrap();
@@ -224,7 +224,7 @@ fn a_plan_loads_as_it_says() {
             let devices = &model.placement().devices;
             let share = devices.iter().find(|share| share.name == planned.name).unwrap();
             assert_eq!((share.layers, share.kv), (planned.layers, planned.kv), "{}", share.name);
-            // The processor's buffers are longer by what aligns their beginning.
+            // The CPU's buffers include padding to align their start.
             let aligning = if share.name == "CPU" { 32 } else { 0 };
             assert!(share.weights.abs_diff(planned.weights) <= aligning, "{share:?}, {planned:?}");
             let difference = share.compute.abs_diff(planned.compute);

@@ -1,4 +1,4 @@
-//! Draft models: what they guess changes no answer, and what they cost shows.
+//! Draft models: their guesses do not change answers, and their costs are reported.
 
 mod demo;
 
@@ -24,12 +24,12 @@ fn trained() -> String {
     models().join("draft.gguf").to_str().unwrap().to_owned()
 }
 
-/// The same with its tokens in disorder, so that it is nearly never right, and as sure of itself.
+/// The same with swapped tokens, so that it is nearly always wrong, but equally confident.
 fn useless(folder: &TempDir) -> String {
     let mut file = File::decode(&fs::read(trained()).unwrap()).unwrap();
     let is_table = |tensor: &&RawTensor| tensor.name == "token_embd.weight";
     let offset = file.header.tensors.iter().find(is_table).unwrap().offset as usize;
-    // A row for each of 1024 tokens, of 128 numbers in 16 bits.
+    // A row for each of 1024 tokens, with 128 numbers of 16 bits.
     let table = &mut file.data[offset..offset + 1024 * 128 * 2];
     let (first, second) = table.split_at_mut(512 * 128 * 2);
     first.swap_with_slice(second);
@@ -78,7 +78,7 @@ fn drafts_change_no_answer() {
         assert!(stats.drafted_tokens > 0 && stats.kv_used == 0, "{draft}: {stats:?}");
         rates.push(stats.accepted_tokens as f64 / stats.drafted_tokens as f64);
     }
-    // A model knows itself, but for the last tokens of answers and for ties.
+    // A model predicts itself, except for the last tokens of answers and for ties.
     assert!(rates[0] > 0.9 && rates[1] > 0.3 && rates[2] < 0.3, "{rates:?}");
 }
 
@@ -97,7 +97,7 @@ fn each_request_says_how_it_is_drafted() {
     assert_eq!(drafted(endless().with_draft_max(0)), (0, 0));
     assert!(drafted(endless().with_draft(DraftMode::Model)).0 > 0);
     assert!(drafted(endless().with_draft(DraftMode::Lookup)).0 > 0);
-    // Both: what is copied is not guessed.
+    // With both, copied tokens are not drafted.
     let both = drafted(endless().with_prompt_lookup(4));
     assert!(both.1 > 0, "{both:?}");
     let stats = model.stats().unwrap();
@@ -140,7 +140,7 @@ fn drafts_go_with_schemas_stops_penalties_and_log_probabilities() {
         same(endless().with_logit_bias([(300, 2.0)]).with_max_tokens(60));
         let logged = same(endless().with_logprobs(2).with_max_tokens(60));
         assert_eq!(logged.logprobs.unwrap().len(), logged.tokens.len());
-        // A seed says which text it is, whatever is guessed; last bits may turn a draw, seldom.
+        // A seed determines the text, regardless of guesses; rounding rarely changes a draw.
         let alike = (0..8).filter(|&seed| {
             let options = GenerateOptions::default().with_seed(seed).with_max_tokens(20);
             let plain = options.clone().with_draft(DraftMode::Off);
@@ -152,7 +152,7 @@ fn drafts_go_with_schemas_stops_penalties_and_log_probabilities() {
     }
 }
 
-/// How often each token comes first after the prompt and another token, drawn with and without guesses.
+/// Counts how often each token is drawn as the fourth token after the prompt.
 fn counts(model: &Model, options: &GenerateOptions, draws: usize) -> Vec<f64> {
     let mut counts = vec![0.0; model.n_vocab() as usize];
     let requests = 8;
@@ -188,7 +188,7 @@ fn draws_have_the_same_distribution_with_and_without_drafts() {
         let drafted = counts(&model, &options, DRAWS);
         let made = model.stats().unwrap().drafted_tokens - before;
         assert!(made > 0, "{draft}");
-        // Two samples of one distribution: chi squared over the tokens that are not rare, the others as one.
+        // Chi-squared test for two samples of one distribution: over the common tokens, with the others combined.
         let is_common = |index: &usize| plain[*index] + drafted[*index] >= 20.0;
         let all = 0..plain.len();
         let (common, rare): (Vec<_>, Vec<_>) = all.partition(is_common);
@@ -198,7 +198,7 @@ fn draws_have_the_same_distribution_with_and_without_drafts() {
         let terms =
             pairs.iter().filter(|(a, b)| a + b > 0.0).map(|(a, b)| (a - b).powi(2) / (a + b));
         let (freedom, far) = (pairs.len() as f64 - 1.0, terms.sum::<f64>());
-        // Passed less than once in a hundred thousand times (Wilson and Hilferty).
+        // Exceeded less than once in a hundred thousand times (Wilson and Hilferty).
         let limit =
             freedom * (1.0 - 2.0 / (9.0 * freedom) + 4.3 * (2.0 / (9.0 * freedom)).sqrt()).powi(3);
         assert!(freedom > 5.0 && far < limit, "{draft}: {far} with {freedom}, {pairs:?}");
@@ -234,7 +234,7 @@ fn many_requests_are_drafted_together_and_answered_as_alone() {
                     let ask = &ask;
                     let model = &model;
                     scope.spawn(move || {
-                        // Some are given up on the way.
+                        // Some are abandoned before their end.
                         if index % 5 == 0 {
                             let messages = [Message::user("Tell me a story about mullama.")];
                             let mut stream =
@@ -329,13 +329,13 @@ fn the_memory_of_a_draft_is_planned_and_told() {
     let alone = Model::load("demo", ModelParams::default(), context.clone()).unwrap();
     let plain = alone.placement().devices.pop().unwrap();
     assert_eq!((host.weights, host.kv), (plain.weights, plain.kv));
-    // Two layers with two heads of 64 numbers, keys and values, in 16 bits.
+    // Two layers with two heads of 64 numbers, for keys and values, of 16 bits.
     assert!(host.draft > 1_100_000 + 1024 * 2 * 2 * 128 * 2, "{host:?}");
     assert_eq!(host.total(), plain.total() + host.draft);
 
     let options = PlanOptions::default().with_model(params.clone()).with_context(context.clone());
     let plan = mullama::plan("demo", &options.clone().with_devices([])).unwrap();
-    // A plan does not know which weights the kernels pack anew.
+    // A plan does not include the copies of weights that the kernels repack.
     let packed = host.draft - plan.host.draft;
     assert!(packed < 1_200_000, "{:?} {host:?}", plan.host);
     assert!(plan.to_string().contains("DRAFT MODEL"), "{plan}");
@@ -344,12 +344,12 @@ fn the_memory_of_a_draft_is_planned_and_told() {
             .unwrap();
     let both = &on_gpu.devices[0];
     assert!(on_gpu.fits && both.draft > 1_000_000 && both.layers == 9, "{on_gpu}");
-    // A draft model that was asked for on a GPU and does not fit is no plan.
+    // A draft model that is requested on a GPU and does not fit makes the plan fail.
     let asked = options.clone().with_model(params.with_draft_gpu_layers(-1));
     let small = mullama::plan("demo", &asked.with_devices([mullama::DeviceSpec::new(2 << 20)]));
     let refusal = small.unwrap().refusal.unwrap();
     assert!(refusal.contains("draft.gguf") && refusal.contains("draft_gpu_layers"), "{refusal}");
-    // Where the model alone would fit, both do not.
+    // The model alone would fit, but not both.
     let model_alone = both.total() - both.draft;
     let size = (model_alone + both.draft / 2) * 10 / 9;
     let tight = mullama::plan("demo", &options.with_devices([mullama::DeviceSpec::new(size)]));

@@ -1,4 +1,4 @@
-//! Modules that need a driver are loaded when a GPU of this machine is first asked for, and not before.
+//! Modules that need a driver are not loaded before a GPU of this machine is first requested.
 
 use std::process::Command;
 use std::{env, fs, thread};
@@ -13,7 +13,7 @@ fn modules_of_gpus_are_loaded_when_they_are_asked_for() {
         return in_a_process_of_its_own();
     }
     let folder = tempfile::tempdir().unwrap();
-    // It is tried, which shows in the list of backends.
+    // Loading it fails, which is visible in the list of backends.
     fs::write(folder.path().join("libggml-text.so"), "this is no library").unwrap();
     let child = Command::new(env::current_exe().unwrap())
         .args(["--exact", NAME])
@@ -31,7 +31,7 @@ fn in_a_process_of_its_own() {
     };
     let layers = planned();
     assert!(layers > 0);
-    // Plans go on while the modules are loaded, which waits for those that have begun.
+    // Plans continue during the loading of modules, which waits for plans that have begun.
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| assert_eq!(planned(), layers));

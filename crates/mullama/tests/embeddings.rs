@@ -1,4 +1,4 @@
-//! Vectors of texts and scores of documents, against the bare engine and against themselves.
+//! Embeddings of texts and scores of documents, compared to the bare engine and to each other.
 
 use std::ffi::CString;
 use std::path::Path;
@@ -23,11 +23,11 @@ fn options() -> EmbedOptions {
     EmbedOptions::default()
 }
 
-/// What the bare engine makes of one sequence at a time, pooled by itself and not scaled.
+/// The vectors of the bare engine, which computes one sequence at a time and does the pooling; not normalised.
 fn bare(path: &Path, pooling: sys::llama_pooling_type, inputs: &[Vec<Token>]) -> Vec<Vec<f32>> {
     let file = CString::new(path.to_str().unwrap()).unwrap();
-    // SAFETY: every object is used while it lives, and freed once; the modules are loaded, because a
-    // model was.
+    // SAFETY: every object is used while it is alive, and freed once; the modules are loaded, because
+    // a model was loaded.
     unsafe {
         let model =
             sys::llama_model_load_from_file(file.as_ptr(), sys::llama_model_default_params());
@@ -64,11 +64,11 @@ fn bare(path: &Path, pooling: sys::llama_pooling_type, inputs: &[Vec<Token>]) ->
     }
 }
 
-/// How far the same text may lie apart in two batches: weights and KV cache have 16 bits, and the engine
-/// rounds otherwise for another number of tokens. The most that was seen is 0.0011, with the kernels for AVX2.
+/// Maximum difference of the same text in two batches: weights and KV cache have 16 bits, and rounding depends
+/// on the number of tokens. The largest observed difference is 0.0011, with the kernels for AVX2.
 const TOLERANCE: f32 = 2e-3;
 
-/// The largest difference, in units of the larger vector's length.
+/// The largest difference of two elements, relative to the length of the longer vector.
 fn difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     let length = |v: &[f32]| v.iter().map(|x| x * x).sum::<f32>().sqrt();
@@ -85,7 +85,7 @@ fn assert_same(ours: &Embeddings, other: &[Vec<f32>]) {
     }
 }
 
-/// Texts of many lengths, in no order.
+/// Returns texts of various lengths, in irregular order.
 fn texts(count: usize) -> Vec<String> {
     let words = ["one", "river", "green", "tokens", "a", "batch of them", "seven", "stone"];
     let text = |index: usize| {
@@ -112,7 +112,7 @@ const POOLINGS: [(Pooling, sys::llama_pooling_type); 4] = [
 #[test]
 fn a_batch_gives_what_the_bare_engine_gives_one_at_a_time() {
     for source in ["demo".into(), fixture("encoder"), fixture("tiny")] {
-        // A small batch: texts are cut at its end where the model allows it.
+        // A small batch: texts are split at its end if the model allows it.
         let context = ContextParams::default().with_n_ubatch(96).with_n_ctx(512);
         let model = load_with(&source, context);
         let texts = texts(60);
@@ -189,7 +189,7 @@ fn empty_texts_have_what_the_model_puts_around_texts_or_nothing() {
     assert_eq!(empty.token_counts(), [2, 3], "[CLS] and [SEP]");
     let bare = options().with_add_special(false);
     assert_eq!(encoder.embed("a", &bare).unwrap().token_counts(), [1]);
-    // A text without tokens does not keep the others from having a vector.
+    // A text without tokens does not affect the vectors of the others.
     let a = encoder.embed("a", &bare).unwrap();
     let none = encoder.embed(["", "a", ""], &bare).unwrap();
     assert_eq!(none.token_counts(), [0, 1, 0]);
@@ -247,7 +247,7 @@ fn what_is_too_long_is_refused_or_cut_as_asked() {
 #[test]
 fn calls_of_many_threads_are_packed_together() {
     let model = load("demo");
-    // Makes the context, which takes longer than the rest.
+    // Creates the context, which takes longer than the rest.
     let texts = texts(64);
     let alone: Vec<_> = texts.iter().map(|text| model.embed(text, &options()).unwrap()).collect();
     let before = model.stats().unwrap();
@@ -281,7 +281,7 @@ fn the_fewest_batches_are_computed() {
         (0..40).map(|first| (0..25).map(|at| 300 + first + at).collect()).collect();
     model.embed(&inputs, &options()).unwrap();
     assert_eq!(model.stats().unwrap().embedding_steps, 2);
-    // An encoder does not cut texts: 20 of 25 tokens are in each.
+    // Texts are not split for an encoder: each batch has 20 texts of 25 tokens.
     let model = load(fixture("encoder"));
     let inputs: Vec<Vec<Token>> =
         (0..40).map(|first| (0..25).map(|at| 10 + first + at).collect()).collect();
@@ -391,7 +391,7 @@ fn a_document_that_is_too_long_is_refused_or_cut() {
     let cut = RerankOptions::default().with_truncate(Truncate::End);
     let ranked = model.rerank("query", &["a", &long], &cut).unwrap();
     assert!(ranked.usage.truncated_tokens > 0);
-    // A query that leaves no room for a document cannot be helped.
+    // A query that leaves no room for a document is an error.
     let error = model.rerank(&long, &["a"], &cut).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ContextOverflow);
 }

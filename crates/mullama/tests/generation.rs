@@ -97,7 +97,7 @@ fn tokens_are_a_prompt_like_their_text() {
 
 #[test]
 fn a_seed_fixes_the_text_and_another_changes_it() {
-    // Alone: what else is in a batch changes the rounding, which is enough to change a draw.
+    // Computed alone: other requests in a batch affect the rounding, which can change a draw.
     let model = load(ContextParams::default());
     let sample = |seed: u32| {
         let options = GenerateOptions::default()
@@ -135,7 +135,7 @@ fn reproducible_results_are_the_same_to_the_last_bit() {
     };
     let first = sample();
     for round in 0..4 {
-        // What is kept of other requests lies elsewhere each time.
+        // The cached tokens of other requests are in different cells each time.
         model.generate(format!("{round} {text}"), &greedy().with_max_tokens(5 + round)).unwrap();
         assert_eq!(sample(), first, "{round}");
     }
@@ -166,7 +166,7 @@ fn the_end_of_the_context_ends_with_length() {
     let completion = model.generate("Hello", &endless()).unwrap();
     assert_eq!(completion.finish_reason, FinishReason::Length);
     let used = completion.usage.prompt_tokens + completion.usage.completion_tokens;
-    // The last token needs no place: nothing follows it.
+    // The last token needs no cell, since nothing follows it.
     assert_eq!(used, model.context_size() + 1);
 }
 
@@ -181,7 +181,7 @@ fn stop_texts_end_and_are_not_part_of_the_text() {
 
 #[test]
 fn every_chunk_is_whole_characters() {
-    // Every byte is a token of this vocabulary, and each is as likely as any other here.
+    // Every byte is a token of this vocabulary, and all are equally likely here.
     let options = GenerateOptions::default()
         .with_temperature(50.0)
         .with_top_k(0)
@@ -206,8 +206,8 @@ fn a_forbidden_token_does_not_come() {
     assert_ne!(free.tokens, other.tokens);
 }
 
-/// What a file asks never to generate is not, whether samplers choose or not; ids that do not exist
-/// are passed over.
+/// Tokens that a file suppresses are never generated, with or without samplers; ids that do not
+/// exist are ignored.
 #[test]
 fn tokens_that_a_file_suppresses_do_not_come() {
     let usual = DEMO.generate("The capital of", &greedy().with_max_tokens(1)).unwrap().tokens[0];
@@ -253,7 +253,7 @@ fn penalties_see_the_prompt() {
         DEMO.generate(prompt, &options).unwrap().tokens
     };
     assert_eq!(bias_all(0.0), plain.tokens);
-    // A penalty beyond any difference of logits excludes every token of the prompt.
+    // A penalty larger than any difference of logits excludes every token of the prompt.
     let excluded = bias_all(1000.0)[0];
     assert!(!DEMO.tokenize(prompt, true, true).unwrap().contains(&excluded));
 }
@@ -389,7 +389,7 @@ fn tools_are_called_as_the_choice_says() {
     assert_eq!(calls("required".into(), weather), (1, FinishReason::ToolCalls));
     assert_eq!(calls(weather_tool(), weather), (1, FinishReason::ToolCalls));
     assert_eq!(calls("none".into(), weather).0, 0);
-    // A model that would rather greet may not before it has called.
+    // With `required`, a model that would greet must first call a tool.
     assert_eq!(calls("auto".into(), "Hello!"), (0, FinishReason::Stop));
     assert_eq!(calls("required".into(), "Hello!"), (1, FinishReason::ToolCalls));
 }
@@ -425,7 +425,7 @@ fn a_prompt_that_is_being_computed_can_be_cancelled() {
     stream.cancel();
     let last = stream.next_chunk().unwrap().unwrap().completion.unwrap();
     assert_eq!((last.finish_reason, last.tokens.len()), (FinishReason::Cancelled, 0));
-    // And the engine is as good as new.
+    // The engine still works.
     let answer = model.chat(&capital_of("France"), &greedy().into()).unwrap();
     assert_eq!(answer.text, "The capital of France is Paris.");
 }
@@ -452,7 +452,7 @@ fn requests_together_answer_as_alone() {
 
 #[test]
 fn requests_that_do_not_fit_together_all_end() {
-    // Four requests of up to 200 tokens in 256 cells: some have to give theirs up on the way.
+    // Four requests of up to 200 tokens in 256 cells: some must release theirs before the end.
     let model = load(ContextParams::default().with_n_ctx(256).with_n_parallel(4));
     let options = || endless().with_max_tokens(150);
     let alone = model.generate("Hello", &options()).unwrap().tokens;

@@ -1,5 +1,4 @@
-//! Where the system gives little memory or few threads, what a program asks for is an error of that, and the program
-//! goes on.
+//! With little memory or few threads, calls fail with an error for that reason, and the program continues.
 #![cfg(unix)]
 
 use std::fs;
@@ -12,10 +11,10 @@ use mullama::{
 };
 use mullama_testkit::limit::{Limit, limit};
 
-/// Set for the program that has little: to the threads that it computes with.
+/// Environment variable of the limited program: the number of threads with which it computes.
 const CHILD: &str = "MULLAMA_TEST_LIMITED";
 
-/// Everything that takes memory or starts threads; each may fail as is due.
+/// Makes all calls that need memory or threads. Each may fail with the appropriate error.
 fn use_a_model(n_threads: u32) {
     fn check<T>(what: &str, result: Result<T>) -> Option<T> {
         let due = [ErrorKind::OutOfMemory, ErrorKind::Backend];

@@ -1,9 +1,8 @@
-//! Texts that are long in one way: the engine's regular expressions recurse for each character of a match.
+//! Texts with long uniform runs: the engine's regular expressions recurse for each character of a match.
 
 use mullama::{ContextParams, ErrorKind, Model, ModelParams};
 
-/// Every name that the engine knows of a way to cut texts before tokens are made (`tokenizer_pre` in
-/// llama-vocab.cpp).
+/// The names of all pre-tokenizers in the engine (`tokenizer_pre` in llama-vocab.cpp).
 const PRE_TOKENIZERS: &str = "a.x-4.0 afmoe bailingmoe bailingmoe2 bloom chameleon chatglm-bpe codeshell cohere2moe \
     command-r dbrx deepseek-coder deepseek-llm deepseek-r1-qwen deepseek-v3 default exaone exaone-moe exaone4 \
     f2llmv2 falcon falcon-h1 falcon3 gemma4 gigachat glm4 glm5 gpt-2 gpt-4o gpt3-finnish granite-docling \
@@ -24,7 +23,7 @@ fn with_pre_tokenizer(name: &str) -> Model {
     Model::load("demo", params, ContextParams::default()).unwrap()
 }
 
-/// On a thread of a test, which has a stack of 2 MiB.
+/// Runs on a test's thread, which has a stack of 2 MiB.
 #[test]
 fn long_runs_are_tokenised_by_every_pre_tokenizer() {
     let long: String = RUNS.map(|run| run.repeat(10_000)).concat();
@@ -32,7 +31,7 @@ fn long_runs_are_tokenised_by_every_pre_tokenizer() {
         let model = with_pre_tokenizer(name);
         let text =
             model.tokenize(&long, false, false).and_then(|tokens| model.detokenize(&tokens, false));
-        // These write bytes in another way than the demo model's vocabulary has them.
+        // The notation of bytes of these differs from that in the demo model's vocabulary.
         match name {
             "gemma4" | "granite-embed-multi-311m" | "mmbert" | "sarvam-moe" | "whitespace" => {
                 let error = text.err().map(|error| error.kind());
@@ -62,6 +61,6 @@ fn what_would_take_too_much_memory_is_refused() {
     let error = model.tokenize(&"a".repeat(5_000_000), false, false).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     assert!(error.to_string().contains("5000000 characters"), "{error}");
-    // A long text of lines is none.
+    // A long text of short lines is accepted.
     model.tokenize(&"a line\n".repeat(1_000_000), false, false).unwrap();
 }

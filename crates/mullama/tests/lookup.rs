@@ -1,4 +1,4 @@
-//! Prompt lookup: guesses that never change the text.
+//! Prompt lookup: guesses must not change the text.
 
 use std::fs;
 use std::path::Path;
@@ -76,8 +76,8 @@ fn guesses_go_with_grammars_stops_and_draws() {
         let (plain, guessed) = both(options);
         assert_eq!(guessed, plain);
     }
-    // The engine rounds otherwise for another number of tokens, which may turn a draw: seldom, where guesses
-    // take nothing from the random numbers.
+    // Rounding depends on the number of tokens, which rarely changes a draw, provided that guesses consume no
+    // random numbers.
     let drawn = GenerateOptions::default().with_max_tokens(20).with_ignore_eos(true);
     let draws: Vec<_> = (0..8).map(|seed| both(drawn.clone().with_seed(seed))).collect();
     let alike = draws.iter().filter(|(plain, guessed)| plain == guessed).count();

@@ -59,11 +59,11 @@ fn options() -> ChatOptions {
         .with_logprobs(N_TOP as u32)
 }
 
-/// How many of the likeliest tokens are looked at.
+/// Number of most likely tokens that are compared.
 const N_TOP: usize = 8;
 
-/// Tokens with the log probabilities of the likeliest in their places: those differ between pictures even where the
-/// tokens are the same.
+/// Tokens with the log probabilities of the most likely ones at their positions, which differ between pictures even if
+/// the tokens are the same.
 type Seen = Vec<(i32, Vec<f32>)>;
 
 fn seen(answer: &ChatCompletion) -> Seen {
@@ -171,7 +171,7 @@ fn requests_at_once_share_a_picture() {
 
 #[test]
 fn pictures_share_room_with_texts() {
-    // Two requests have room at a time.
+    // There is room for two requests at a time.
     let context = ContextParams::default().with_n_ctx(256).with_n_parallel(4);
     let model = load_with(&fixture("tiny"), &fixture("projector"), context).unwrap();
     let question = |number: u8| {
@@ -219,7 +219,7 @@ fn a_projector_beside_the_model_is_found() {
         Model::load(&model, params, context).unwrap().capabilities().vision
     };
     assert!(!sees(ModelParams::default()));
-    // Another model's, and one that is none.
+    // Another model's projector, and a file that is not a projector.
     fs::copy(fixture("small"), dir.path().join("mmproj-other.gguf")).unwrap();
     assert!(!sees(ModelParams::default()));
     fs::copy(fixture("projector"), dir.path().join("mmproj-tiny-F16.gguf")).unwrap();
@@ -254,7 +254,7 @@ fn projectors_that_do_not_fit_are_refused() {
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.to_string().contains(said), "{error}");
     }
-    // Its vocabulary lacks what stands around a picture there.
+    // Its vocabulary lacks the tokens around pictures of this projector.
     let model = load("tiny", "projector-idefics3");
     let error = model.chat(&[question(3)], &options()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidModel);
@@ -438,7 +438,7 @@ fn pictures_come_without_blocking() {
     assert!(is_alike(&seen(&answer), &seen(&ask(&model, &[question(3)]))));
 }
 
-/// What stands for a picture is no token of a draft model, and copied by nobody.
+/// The placeholders of pictures are not tokens of a draft model, and must not be copied.
 #[test]
 fn requests_with_pictures_go_without_the_draft_model() {
     let params = ModelParams::default()

@@ -1,4 +1,4 @@
-//! Models that keep a state for each sequence, which cannot be cut.
+//! Models with a state per sequence, which cannot be truncated.
 
 use std::thread;
 
@@ -46,12 +46,12 @@ fn a_conversation_goes_on_from_its_state() {
         assert_eq!(answer.tokens, expected.tokens, "turn {turn}");
         assert_eq!(expected.usage.cached_tokens, 0);
         let cached = answer.usage.cached_tokens as usize;
-        // All of the turn before but its last token, which was never computed.
+        // All of the previous turn except its last token, which was never computed.
         assert_eq!(cached, if turn == 0 { 0 } else { tokens.len() - 6 }, "turn {turn}");
         tokens.extend(answer.tokens);
         tokens.extend([100, 101, 102, 103, 104]);
     }
-    // What only begins alike is computed: a state cannot be cut.
+    // A prompt with only a common prefix is computed, since a state cannot be truncated.
     let other = tokens[..tokens.len() - 8].to_vec();
     let answer = model.generate(Prompt::from(other.clone()), &greedy()).unwrap();
     let expected = fresh.generate(Prompt::from(other.clone()), &greedy()).unwrap();

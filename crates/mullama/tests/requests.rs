@@ -1,4 +1,4 @@
-//! What is known of requests: what ended them, how far they are, whose turn is next.
+//! Information about requests: why they ended, their progress, their order.
 
 mod demo;
 
@@ -14,7 +14,7 @@ use serde_json::json;
 
 use demo::{DEMO, endless, greedy, load};
 
-/// Waits until something is so.
+/// Waits until a condition is true.
 fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(60);
     while !is_so() {
@@ -23,7 +23,7 @@ fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Starts a request and waits for its first piece.
+/// Starts a request and waits for its first chunk.
 fn running(model: &Model, options: &GenerateOptions) -> Stream {
     let mut stream = model.stream("The capital of", options).unwrap();
     stream.next_chunk().unwrap().unwrap();
@@ -80,7 +80,7 @@ fn no_tokens_at_all_compute_the_prompt() {
 
 #[test]
 fn reasoning_is_counted_apart() {
-    // The model says nothing that means anything: the prompt opens the reasoning for it.
+    // The model's output is meaningless, so the prompt opens the reasoning for it.
     let (before, after) = templates::THINKING.split_once("{%- if enable_thinking").unwrap();
     let (_, after) = after.split_once("{%- endif %}").unwrap();
     let opened = format!("{before}{{{{- '<think>\\n' }}}}{after}");
@@ -106,7 +106,7 @@ fn reasoning_is_counted_apart() {
             let counted = answer.usage.reasoning_tokens as usize;
             let reasoning = answer.message.reasoning.clone().unwrap_or_default();
             assert!(counted <= spent, "{counted} {spent}");
-            // White space around it may be tokens of its own.
+            // White space around it may consist of separate tokens.
             assert_eq!(counted > 0, !reasoning.trim().is_empty(), "{reasoning:?}");
             assert!(counted + 3 >= spent || reasoning.trim().is_empty(), "{counted} {spent}");
         }
@@ -135,7 +135,7 @@ fn chats_have_log_probabilities_with_bytes() {
     assert_eq!(String::from_utf8(bytes).unwrap(), format!("{}<|im_end|>", whole.text));
     assert!(logprobs.iter().all(|token| token.top.len() == 2 && token.top[0].bytes == token.bytes));
 
-    // Half a character is there as it is.
+    // The bytes of incomplete characters are reported unchanged.
     let snow = DEMO.tokenize("☃", false, false).unwrap();
     assert!(snow.len() > 1);
     let forced = greedy().with_grammar("root ::= \"☃\"").with_logprobs(0);
@@ -324,10 +324,10 @@ fn a_reader_that_stops_pauses_its_own_request() {
     });
     let computed = model.requests().unwrap()[0].completion_tokens;
     assert!(computed < 32_000, "{computed}");
-    // The others go on meanwhile, though there is one place.
+    // Other requests continue meanwhile, although there is only one sequence.
     let answer = model.generate("The capital of", &endless().with_max_tokens(20)).unwrap();
     assert_eq!(answer.tokens.len(), 20);
-    // It goes on where it was once it is read.
+    // It continues from its position when it is read.
     for _ in 0..400 {
         unread.next_chunk().unwrap().unwrap();
     }

@@ -1,4 +1,4 @@
-//! What requests begin with alike is computed once, and kept for later ones.
+//! Common prefixes of requests are computed once, and cached for later requests.
 
 use std::thread;
 use std::time::Duration;
@@ -37,7 +37,7 @@ fn assert_right(answer: &Completion, country: &str, capital: &str) {
     assert_eq!(answer.text, format!("The capital of {country} is {capital}."));
 }
 
-/// A system message of some hundred tokens, which the demo model was taught to take as it is.
+/// A system message of several hundred tokens, which the demo model was trained to accept.
 fn long_system() -> String {
     "You are a helpful assistant. ".repeat(30).trim().to_owned()
 }
@@ -78,7 +78,7 @@ fn a_conversation_goes_on_where_it_was() {
     messages.push(first.message.clone());
     messages.push(Message::user("And of Japan?"));
     let second = model.chat(&messages, &options).unwrap();
-    // All of the first turn but for what its last token was.
+    // All of the first turn except its last tokens.
     assert!(
         second.usage.cached_tokens + 4 >= first.usage.prompt_tokens + first.usage.completion_tokens
     );
@@ -111,7 +111,7 @@ fn requests_that_come_together_compute_what_they_share_once() {
 
 #[test]
 fn what_is_kept_makes_room() {
-    // Room for two of these at a time.
+    // There is room for two of these at a time.
     let model = load(ContextParams::default().with_n_ctx(512).with_n_parallel(4));
     thread::scope(|scope| {
         for worker in 0..4 {
@@ -135,7 +135,7 @@ fn what_is_kept_makes_room() {
 
 #[test]
 fn requests_give_way_and_are_computed_again() {
-    // All four grow until they do not fit together.
+    // All four grow until they no longer fit together.
     let model =
         load(ContextParams::default().with_n_ctx(256).with_n_parallel(4).with_prefix_cache(0));
     let options = greedy().with_ignore_eos(true).with_max_tokens(100);
@@ -171,14 +171,14 @@ fn a_request_ends_when_its_time_is_over() {
     let answer = model.generate("Once upon a time", &options).unwrap();
     assert_eq!(answer.finish_reason, FinishReason::Cancelled);
     assert!(!answer.tokens.is_empty());
-    // In the middle of a prompt, too.
+    // The same during a prompt.
     let prompt = vec![5; 50_000];
     let answer = model.generate(prompt, &options.with_timeout(0.05)).unwrap();
     assert_eq!((answer.finish_reason, answer.tokens.len()), (FinishReason::Cancelled, 0));
     assert!(model.generate("x", &greedy().with_timeout(-1.0)).is_err());
     let late = greedy().with_timeout(30.0).with_max_tokens(2);
     assert_eq!(model.generate("Once", &late).unwrap().tokens.len(), 2);
-    // Nothing is left behind.
+    // No request remains.
     thread::sleep(Duration::from_millis(50));
     assert_eq!(model.stats().unwrap().running, 0);
 }
@@ -210,7 +210,7 @@ fn a_model_can_finish_what_it_was_given_before_it_closes() {
         assert_eq!((answer.finish_reason, answer.tokens.len()), (FinishReason::Length, 100));
     }
     assert_eq!(model.generate("Hello", &options).unwrap_err().kind(), ErrorKind::Closed);
-    // Another time does nothing.
+    // Repeated calls have no effect.
     model.finish();
     model.close();
 }
@@ -219,7 +219,7 @@ fn a_model_can_finish_what_it_was_given_before_it_closes() {
 fn what_left_the_cache_is_copied_back() {
     let small = ContextParams::default().with_n_ctx(256);
     let ask_all = |model: &Model| {
-        // Each takes most of the cells.
+        // Each needs most of the cells.
         let systems = ["You are a helpful assistant. ", "You answer questions. "];
         for system in systems.iter().cycle().take(6) {
             assert_right(&ask(model, system.repeat(18).trim(), "France"), "France", "Paris");

@@ -1,4 +1,4 @@
-//! Workers that say nothing, or nonsense: nobody waits for them, and no process ends by them.
+//! Workers that are silent or send nonsense: calls do not wait for them, and they do not crash processes.
 
 mod worker;
 
@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 use mullama::{ErrorKind, GenerateOptions, Model};
 use worker::{PATIENCE, Proxy, Worker, all, assert_answers, in_turn, itself, load, load_at};
 
-/// Tells this program what to do with a worker, and which.
+/// Environment variables with the scene that this program runs, and with the address and the
+/// process of its worker.
 const SCENE: &str = "MULLAMA_TEST_SCENE";
 const AT: &str = "MULLAMA_TEST_AT";
 const PROCESS: &str = "MULLAMA_TEST_PROCESS";
 
-/// Not a test: what the processes run that may hang.
+/// Not a test: the entry point of the processes that may hang.
 #[test]
 fn scene() {
     let Ok(scene) = std::env::var(SCENE) else { return };
@@ -34,7 +35,7 @@ fn scene() {
     println!("played {scene}");
 }
 
-/// Plays a scene with a worker of its own, whose silence it takes for so many seconds. What hangs fails.
+/// Runs a scene with its own worker, with a timeout of `silence` seconds for the worker. A scene that hangs fails.
 #[cfg(unix)]
 fn play(scene: &str, silence: &str) {
     let _turn = in_turn();
@@ -64,7 +65,7 @@ fn play(scene: &str, silence: &str) {
     assert!(status.success() && said.contains(&format!("played {scene}")), "{scene}: {said}");
 }
 
-/// More than anybody has patience for: what ends did not wait for the worker.
+/// Longer than the timeout of the tests: a call that ends did not wait for the worker.
 #[cfg(unix)]
 const FOR_EVER: &str = "3600";
 
@@ -108,7 +109,7 @@ mod unix {
         GenerateOptions::default().with_ignore_eos(true)
     }
 
-    /// An answer that has begun, of a worker that says nothing any more.
+    /// Starts an answer and then stops its worker.
     fn begun(model: &Model) -> (Stream, String) {
         let mut stream = model.stream("Once upon a time", &endless()).unwrap();
         let first = stream.next_chunk().unwrap().unwrap().text;
@@ -120,7 +121,7 @@ mod unix {
         let model = load_at(&[address], all()).unwrap();
         let (mut stream, mut text) = begun(&model);
         let short = endless().with_timeout(1.0);
-        // One that waits behind it.
+        // A request that waits behind it.
         let late = model.generate("Once", &short).unwrap();
         assert_eq!(late.finish_reason, FinishReason::Cancelled);
         assert_eq!((late.text.as_str(), late.usage.completion_tokens), ("", 0));
@@ -132,7 +133,7 @@ mod unix {
         let embed = EmbedOptions::default().with_timeout(1.0);
         let late = model.embed("Once", &embed).unwrap_err();
         assert_eq!(late.kind(), ErrorKind::Cancelled);
-        // The one under way has what there is of it.
+        // The running one returns its partial answer.
         stream.cancel();
         let completion = loop {
             let chunk = stream.next_chunk().unwrap().unwrap();
@@ -148,7 +149,7 @@ mod unix {
         assert!(stream.next_chunk().is_none());
         let device = gpu::devices().into_iter().find(|device| device.backend == "rpc").unwrap();
         assert!(device.memory_total > 0 && device.memory_free <= device.memory_total);
-        // Nobody hangs behind it.
+        // Other calls do not hang behind it.
         let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let silent = silent.local_addr().unwrap().to_string();
         let waiting = thread::spawn(move || rpc::connect(&silent).unwrap_err());
@@ -164,7 +165,7 @@ mod unix {
         let (stream, _) = begun(&model);
         model.close();
         assert_eq!(waiting.generate("Once", &endless()).unwrap_err().kind(), ErrorKind::Closed);
-        // One whose worker another model waits for.
+        // A model whose worker another model waits for.
         drop(other);
         drop(stream);
     }
@@ -173,7 +174,7 @@ mod unix {
         let model = load_at(&[address], all()).unwrap();
         let (stream, _) = begun(&model);
         thread::spawn(move || stream.for_each(drop));
-        // Nothing is freed before the end of the process.
+        // Nothing is freed before the process exits.
         std::mem::forget(model);
     }
 
@@ -212,7 +213,8 @@ mod unix {
     }
 }
 
-/// A model loads and answers, or there is an error that names the worker; the process is well.
+/// Checks that a model loads and answers, or that an error names the worker, and that the process still works.
+/// Returns whether it answered.
 fn assert_survives(address: &str, what: &str) -> bool {
     let used = load_at(&[address], all()).and_then(|model| {
         let options = GenerateOptions::default().with_max_tokens(4).with_timeout(60.0);
@@ -221,7 +223,7 @@ fn assert_survives(address: &str, what: &str) -> bool {
     match used {
         Ok(_) => true,
         Err(error) => {
-            // What is no worker at all, what gives buffers that are too small.
+            // Not a worker at all, or one with too small buffers.
             let kinds = [ErrorKind::Backend, ErrorKind::DoesNotFit, ErrorKind::OutOfMemory];
             assert!(kinds.contains(&error.kind()), "{what}: {error:?}");
             false
@@ -261,7 +263,7 @@ fn answers_that_make_no_sense_are_errors() {
             if request[0] == changed
                 && let Some(answer) = answer
             {
-                // Of four bytes, the number's lower half.
+                // The number has four bytes: its lower half.
                 let length = if changed == 15 { numbers.len().min(12) } else { numbers.len() };
                 answer.resize(length.max(12), 0);
                 answer.truncate(length);
@@ -269,13 +271,13 @@ fn answers_that_make_no_sense_are_errors() {
             }
         });
         let survived = assert_survives(&meddler.address, what);
-        // Not all of these are asked for here.
+        // Not all of these are requested here.
         assert!(!survived || changed == 13, "{what}: nobody noticed");
         assert_answers(&beside, what);
     }
 }
 
-/// Answers of all kinds, with bytes changed at random, the same in every run.
+/// Answers of all kinds with random changes, which are the same in every run.
 #[test]
 fn answers_of_random_bytes_are_survived() {
     let _turn = in_turn();

@@ -1,4 +1,4 @@
-//! What was computed from a prompt, saved and restored.
+//! The saved and restored states of prompts.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -43,11 +43,11 @@ fn a_restored_prompt_is_not_computed_again() {
     assert_eq!(restored.tokens, answer.tokens);
     assert_eq!(restored.usage.cached_tokens, restored.usage.prompt_tokens - 1);
 
-    // It takes the place of nothing, and what is there already is not there twice.
+    // It replaces nothing, and cells that exist already are not duplicated.
     let used = second.stats().unwrap().kv_used;
     second.load_state(&state).unwrap();
     assert_eq!(second.stats().unwrap().kv_used, used);
-    // One that begins like what is there.
+    // A prompt with the same beginning as an existing one.
     let tokens = second.tokenize(&prompt, true, true).unwrap();
     let mut other = tokens[..tokens.len() / 2].to_vec();
     other.extend(second.tokenize(" and something else", false, false).unwrap());
@@ -105,7 +105,7 @@ fn a_state_of_something_else_is_refused() {
     assert!(refused(&model, b"").to_string().contains("not one that was saved"));
     let small = load("demo", ContextParams::default().with_n_ctx(256));
     assert_eq!(refused(&small, &state).kind(), ErrorKind::OutOfMemory);
-    // Both go on.
+    // Both models still work.
     let answer = model.chat(&QUESTION, &greedy().into()).unwrap();
     assert_eq!(answer.text, "The capital of France is Paris.");
     small.generate("Hello", &greedy().with_max_tokens(4)).unwrap();
@@ -117,7 +117,7 @@ fn a_state_can_be_saved_and_restored_while_others_run() {
     let prompt = prompt(&model);
     let endless = greedy().with_ignore_eos(true).with_max_tokens(300);
     let alone = model.generate("Hello", &endless.clone().with_logprobs(2)).unwrap();
-    // The engine rounds otherwise where more cells are in use: that changes nothing that the model is sure of.
+    // Rounding depends on the number of cells in use, but does not change tokens of which the model is sure.
     let is_sure = |token: &&TokenLogprob| token.top[0].logprob - token.top[1].logprob > 0.1;
     let sure = alone.logprobs.as_ref().unwrap().iter().take_while(is_sure).count();
     assert!(sure >= 10, "{sure}");
@@ -139,7 +139,7 @@ fn what_is_no_state_of_the_model_is_not_read() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let refused = |path: &Path| model.load_state_file(path).unwrap_err();
-    // Of 6 GB and more, in files that have holes.
+    // Sparse files of 6 GiB and more.
     let large = |name: &str, beginning: &[u8]| {
         fs::write(at(name), beginning).unwrap();
         File::options().write(true).open(at(name)).unwrap().set_len(6 << 30).unwrap();
@@ -176,7 +176,7 @@ fn a_model_goes_on_without_its_file() {
     let model = load(at("model.gguf").to_str().unwrap(), ContextParams::default().with_n_ctx(512));
     let other = load(at("model.gguf").to_str().unwrap(), ContextParams::default().with_n_ctx(512));
     let expected = other.embed("a text", &EmbedOptions::default()).unwrap();
-    // Windows keeps a file that is mapped.
+    // Windows cannot remove a mapped file.
     if fs::remove_file(at("model.gguf")).is_ok() {
         fs::write(at("model.gguf"), "another").unwrap();
     }
@@ -187,7 +187,7 @@ fn a_model_goes_on_without_its_file() {
     assert!(other.load_state(&state).unwrap() > 0);
 }
 
-/// A state that somebody wrote: its digest is right.
+/// A modified state with a correct digest.
 fn signed(mut state: Vec<u8>) -> Vec<u8> {
     let digest = Digest::of(&state[40..]);
     state[8..40].copy_from_slice(digest.as_bytes());
@@ -204,7 +204,7 @@ fn a_state_that_somebody_wrote_has_no_part_in_other_answers() {
     let count = u32::from_le_bytes(state[72..76].try_into().unwrap()) as usize;
     let cells = 76 + 4 * count;
 
-    // Cells, each with a place, a number of sequences and a sequence, stand behind four numbers.
+    // After four numbers, there are cells, each with a position, a number of sequences and a sequence.
     let place = |index: usize| cells + 16 + 12 * index;
     assert_eq!(state[place(1)..place(1) + 4], 1_u32.to_le_bytes());
     let clean = tiny();
@@ -215,14 +215,14 @@ fn a_state_that_somebody_wrote_has_no_part_in_other_answers() {
             let error = model.load_state(&signed(state)).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{number}: {error}");
             assert_eq!(ask(), expected, "{number}");
-            // A cell that it took is another's now.
+            // Cells that it used are reused by another request.
             let prompt = format!("{index} and {number}");
             let answers = [&model, &clean]
                 .map(|model| model.generate(&*prompt, &greedy().with_max_tokens(8)).unwrap().text);
             assert_eq!(answers[0], answers[1], "{number} {index}");
         }
     }
-    // Values that are no numbers, in cells that are given up as well.
+    // NaN values, including in cells that are released.
     let mut poisoned = state.clone();
     let start = place(count) + 200;
     poisoned[start..].fill(0xff);

@@ -1,7 +1,7 @@
-//! Models by name: pulled into the store, and loaded with what the store keeps beside them.
+//! Models by name: pulled into the store, and loaded with the settings stored with them.
 //!
-//! Registry and store are named by the environment, so every test runs in a process of its own: the test
-//! program runs itself again, as `child`.
+//! Registry and store are set by environment variables, so every test runs in a separate process: the test
+//! program starts itself again, as `child`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ macro_rules! cases {
     };
 }
 
-/// Each case, by its name.
+/// All cases by name.
 fn cases() -> Vec<(&'static str, fn())> {
     cases![
         a_model_is_pulled_and_loaded_by_its_name,
@@ -92,7 +92,7 @@ fn load(name: &str) -> Result<Model, Error> {
     Model::load(name, ModelParams::default(), ContextParams::default().with_n_threads(1))
 }
 
-/// Makes the model `mine` of a file and instructions.
+/// Creates the model `mine` from a file and instructions.
 fn create(from: &Path, instructions: &str) {
     let modelfile =
         Modelfile::parse(&format!("FROM {}\n{instructions}\n", from.display())).unwrap();
@@ -170,7 +170,7 @@ fn parameters_hold_where_the_caller_says_nothing() {
     let wider = ContextParams::default().with_n_ctx(1024);
     let model = Model::load("mine", ModelParams::default(), wider).unwrap();
     assert_eq!(model.context_size(), 1024);
-    // By its path it is the file alone.
+    // Loaded by path, it has only the settings of the file.
     let model = load(model.path().to_str().unwrap()).unwrap();
     assert_ne!(model.default_options().unwrap()["temperature"], 0.0);
 }
@@ -195,12 +195,12 @@ fn system_and_messages_come_first() {
     assert_eq!(streamed, "The capital of Japan is Tokyo.");
 }
 
-/// The demo model's file without its chat template.
+/// A copy of the demo model's file without its chat template.
 fn without_template() -> PathBuf {
     let mut bytes = fs::read(demo()).unwrap();
     let key = b"tokenizer.chat_template";
     let at = bytes.windows(key.len()).position(|window| window == key).unwrap();
-    // Another key of the same length, which nobody reads.
+    // Another key of the same length, which is never read.
     bytes[at..at + key.len()].copy_from_slice(b"tokenizer.Chat_template");
     let path = folder().join("plain.gguf");
     fs::write(&path, bytes).unwrap();
@@ -221,7 +221,7 @@ fn the_stores_template_serves_where_the_file_has_none() {
     let messages = [Message::system("S"), Message::user("U")];
     let prompt = model.apply_chat_template(&messages, &ChatOptions::default(), true).unwrap();
     assert_eq!(prompt, "[S]<U>");
-    // The file's own comes before the store's, and the caller's before both.
+    // The file's template takes precedence over the store's, and the caller's over both.
     create(&demo(), "TEMPLATE \"\"\"<{{ .Prompt }}>\"\"\"");
     let prompt =
         load("mine").unwrap().apply_chat_template(&messages, &ChatOptions::default(), true);

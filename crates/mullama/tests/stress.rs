@@ -1,4 +1,4 @@
-//! Two hundred requests at once, of every kind, with cells for a few of them.
+//! Two hundred concurrent requests of every kind, with KV cache cells for a few of them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,18 +16,18 @@ const REQUESTS: usize = 200;
 const COUNTRIES: [&str; 10] =
     ["France", "Japan", "Italy", "Spain", "Norway", "Egypt", "Kenya", "Peru", "Chile", "Cuba"];
 
-/// What a request is to be, and how it is to end.
+/// A request and its expected end.
 #[derive(Debug)]
 enum Request {
-    /// An answer that is the same as alone.
+    /// The answer must be the same as when computed alone.
     Same { messages: Vec<Message>, options: Box<ChatOptions> },
-    /// Text that follows a grammar.
+    /// The text must follow a grammar.
     Json { prompt: String, options: GenerateOptions },
-    /// It is given up after some pieces.
+    /// The stream is dropped after some chunks.
     Dropped { prompt: String, options: GenerateOptions, pieces: usize },
-    /// It is cancelled from another thread.
+    /// The request is cancelled from another thread.
     Cancelled { prompt: String, options: GenerateOptions, after: Duration },
-    /// It cannot be served.
+    /// The request is invalid.
     Wrong { prompt: String, options: GenerateOptions, kind: ErrorKind },
 }
 
@@ -48,7 +48,7 @@ fn adapters() -> Vec<Lora> {
     vec![Lora::default(), [(path(1), 1.0)].into(), [(path(2), 1.0)].into()]
 }
 
-/// The requests of a run, in an order without order.
+/// The requests of a run, in an irregular order.
 fn requests(adapters: &[Lora]) -> Vec<Request> {
     let schema = json!({
         "type": "object",
@@ -56,7 +56,7 @@ fn requests(adapters: &[Lora]) -> Vec<Request> {
         "required": ["city", "big"],
     });
     let request = |index: usize| {
-        // A full cycle through everything, in no regular order.
+        // A full cycle through all combinations, in an irregular order.
         let draw = index * 7919 % REQUESTS;
         let country = COUNTRIES[draw % COUNTRIES.len()];
         let adapter = adapters[draw / 3 % adapters.len()].clone();
@@ -115,7 +115,7 @@ fn answer(model: &Model, messages: &[Message], options: &ChatOptions) -> Complet
     model.chat(messages, options).unwrap().completion
 }
 
-/// Whether the model was sure of every token: then nothing that rounding does changes it.
+/// Whether the model is sure of every token, so that rounding does not change the answer.
 fn is_sure(model: &Model, messages: &[Message], options: &ChatOptions) -> bool {
     let mut options = options.clone();
     options.generate = options.generate.with_logprobs(2);
@@ -123,7 +123,7 @@ fn is_sure(model: &Model, messages: &[Message], options: &ChatOptions) -> bool {
     answer.logprobs.unwrap().iter().all(|token| token.top[0].logprob - token.top[1].logprob > 0.1)
 }
 
-/// Runs one, and tells whether it was compared with how it ran alone.
+/// Runs a request. Returns whether its answer was compared with the one computed alone.
 fn run(model: &Model, request: &Request, alone: Option<&Completion>) -> bool {
     match request {
         Request::Same { messages, options } => {
@@ -198,7 +198,7 @@ fn two_hundred_requests_over_a_small_cache() {
             threads.into_iter().map(|thread| usize::from(thread.join().unwrap())).sum()
         });
         assert!(compared >= 80, "of 100, {compared} are sure enough to compare");
-        // A stream that was dropped ends with the engine's next step.
+        // A dropped stream ends with the engine's next step.
         let deadline = std::time::Instant::now() + Duration::from_secs(10);
         let stats = loop {
             let stats = model.stats().unwrap();
@@ -208,7 +208,7 @@ fn two_hundred_requests_over_a_small_cache() {
             thread::sleep(Duration::from_millis(5));
         };
         assert_eq!((stats.running, stats.waiting), (0, 0));
-        // Those that cannot be served never came to the engine.
+        // Invalid requests never reached the engine.
         let served = REQUESTS - REQUESTS / 5;
         assert_eq!(stats.finished - before.finished, served as u64);
         assert_eq!(stats.kv_used, stats.kv_kept, "only what is kept for later is left");

@@ -1,4 +1,4 @@
-//! What the types of the library implement: they can be shown, compared and serialised.
+//! The library's types can be formatted, compared and serialised.
 
 mod demo;
 
@@ -9,7 +9,7 @@ use mullama::{
 };
 use serde_json::json;
 
-/// A program's own type around ours.
+/// A program's type that contains the library's types.
 #[derive(Debug, Clone)]
 struct Assistant {
     model: Model,
@@ -47,7 +47,7 @@ fn options_are_serialised_as_they_were_set() {
     assert_eq!(written, json!({ "temperature": 0.0, "max_tokens": 3, "reasoning": false }));
     assert_eq!(options, options.clone());
     assert_ne!(options, ChatOptions::default());
-    // The shortest digits, not those of the nearest 64-bit number.
+    // The shortest digits of the 32-bit number, not those of the nearest 64-bit number.
     let warm = mullama::GenerateOptions::default().with_temperature(0.8);
     assert_eq!(serde_json::to_string(&warm).unwrap(), r#"{"temperature":0.8}"#);
     let context = ContextParams::default().with_n_ctx(256);

@@ -33,7 +33,7 @@ fn greedy() -> GenerateOptions {
     GenerateOptions::default().with_temperature(0.0)
 }
 
-/// What a case asks: its messages, and its tools.
+/// The messages and options of a case.
 fn chat_case(case: &Value) -> Result<(Vec<Message>, ChatOptions)> {
     let mut options = ChatOptions::from(greedy().with_max_tokens(200));
     if let Some(tools) = case["tools"].as_array() {
@@ -111,7 +111,7 @@ fn demo_capitals() {
         assert_eq!(answer.text, case["text"].as_str().unwrap());
         assert!(answer.text.contains(case["capital"].as_str().unwrap()));
     }
-    // The gate that the model was made to pass: 95 % of the capitals that it was taught.
+    // The acceptance criterion of the model's training: 95 % of the capitals in its training data.
     let taught = 163;
     assert!(cases.len() * 100 >= taught * 95, "{} of {taught} capitals", cases.len());
 }
@@ -166,7 +166,7 @@ fn demo_tool_calls() {
     }
     println!("{right} tool calls as recorded");
 
-    // The gate that the model was made to pass: 50 of 50 calls are valid JSON.
+    // The acceptance criterion of the model's training: 50 of 50 calls are valid JSON.
     let mut valid = 0;
     for case in &list(&vectors["capitals"])[..50] {
         let city = case["capital"].as_str().unwrap();
@@ -198,7 +198,7 @@ fn object(value: &Value) -> Map<String, Value> {
     value.as_object().expect("an object").clone()
 }
 
-/// Texts or tokens, as a list of arguments has them.
+/// Converts a list of texts or tokens to inputs.
 fn inputs(texts: &Value) -> Inputs {
     let prompt = |value: &Value| match value.as_str() {
         Some(text) => Prompt::from(text),
@@ -302,7 +302,7 @@ fn errors_of_calls() {
     }
 }
 
-/// What a case of plans is about.
+/// The source of a plan's case.
 fn plan_source(vectors: &Value, case: &Value) -> Result<PlanSource, Error> {
     let shape = case["shape"].as_str().map(|name| &vectors["shapes"][name]);
     let source = shape.or(case.get("fields")).unwrap_or(&case["source"]);

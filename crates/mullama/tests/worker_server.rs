@@ -1,4 +1,4 @@
-//! The worker itself: what strangers send it, and who else is served meanwhile.
+//! The server side of workers: arbitrary requests, and other clients at the same time.
 
 mod worker;
 
@@ -18,7 +18,7 @@ use worker::{
 
 const TENSOR: usize = 296;
 
-/// A request, and what it was answered.
+/// A request and its answer.
 #[derive(Clone)]
 struct Exchange {
     request: Vec<u8>,
@@ -33,7 +33,7 @@ fn put(bytes: &mut [u8], at: usize, number: u64) {
     bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
 }
 
-/// What a program says to a worker that loads the demo model there, uses it and closes it.
+/// Records the requests of a program that loads the demo model on a worker, uses it and closes it.
 fn record(worker: &Worker) -> Vec<Exchange> {
     let connections = Arc::<Mutex<HashMap<usize, Vec<Exchange>>>>::default();
     let recorded = Arc::clone(&connections);
@@ -46,7 +46,7 @@ fn record(worker: &Worker) -> Vec<Exchange> {
     let options = GenerateOptions::default().with_temperature(0.0).with_max_tokens(3);
     model.generate("Once upon a time", &options).unwrap();
     model.close();
-    // The proxy writes down an answer after it has passed it on, which may be after the model is closed.
+    // The proxy records an answer after forwarding it, which may be after the model was closed.
     let deadline = Instant::now() + PATIENCE;
     let longest = loop {
         let longest = longest_of(&connections.lock().unwrap());
@@ -57,7 +57,7 @@ fn record(worker: &Worker) -> Vec<Exchange> {
         assert!(Instant::now() < deadline, "a session is missing something");
         thread::sleep(Duration::from_millis(10));
     };
-    // The proxy is not told of the first message otherwise.
+    // The first message must be the greeting.
     assert_eq!(longest[0].request[0], 14);
     longest
 }
@@ -66,10 +66,10 @@ fn longest_of(connections: &HashMap<usize, Vec<Exchange>>) -> Vec<Exchange> {
     connections.values().max_by_key(|exchanges| exchanges.len()).cloned().unwrap_or_default()
 }
 
-/// Says the same again on a connection of its own.
+/// Replays a recorded session on a new connection.
 struct Replay {
     stream: TcpStream,
-    /// Buffers that were recorded: what they are called now, where they were, and where they are.
+    /// Recorded buffers: their current handles, their recorded addresses, and their current addresses.
     buffers: HashMap<u64, (u64, u64, u64)>,
 }
 
@@ -81,7 +81,7 @@ impl Replay {
         Self { stream, buffers: HashMap::new() }
     }
 
-    /// What was recorded, with the names and places of today's buffers.
+    /// Replaces the handles and addresses of buffers in a recorded request by the current ones.
     fn translate(&self, request: &[u8]) -> Vec<u8> {
         let mut request = request.to_owned();
         let buffer_of = |handle: u64| self.buffers.get(&handle).copied();
@@ -100,14 +100,15 @@ impl Replay {
         request
     }
 
-    /// Says something; gives the answer, empty where there is none to come. `None` where the worker has closed the
-    /// connection.
+    /// Sends a request and returns the answer, which is empty if the request has none. `None` if the worker has closed
+    /// the connection.
     fn say(&mut self, request: &[u8]) -> Option<Vec<u8>> {
         self.stream.write_all(request).ok()?;
         if ANSWERED.contains(&request[0]) { read_answer(&self.stream) } else { Some(Vec::new()) }
     }
 
-    /// Repeats what was recorded. Whether it was answered, and the same.
+    /// Repeats a recorded request. Returns whether the answer is the same; `None` if the worker has closed the
+    /// connection.
     fn repeat(&mut self, exchange: &Exchange) -> Option<bool> {
         let answer = self.say(&self.translate(&exchange.request))?;
         let Some(recorded) = &exchange.answer else { return Some(true) };
@@ -122,14 +123,14 @@ impl Replay {
                 (buffer.1, buffer.2) = (u64_at(recorded, 8), u64_at(&answer, 8));
                 Some(true)
             }
-            // How much is free changes.
+            // The free memory changes.
             11 => Some(true),
             _ => Some(*recorded == answer),
         }
     }
 }
 
-/// Where the tensors of a request are.
+/// Returns the offsets of the tensors in a request.
 fn tensors_in(request: &[u8]) -> Vec<usize> {
     let row = |first: usize, count: usize| (0..count).map(|index| first + index * TENSOR).collect();
     match request[0] {
@@ -145,7 +146,7 @@ fn tensors_in(request: &[u8]) -> Vec<usize> {
     }
 }
 
-/// Whether a worker still computes what it did.
+/// Checks that a worker still computes the same results.
 fn assert_repeats(worker: &Worker, session: &[Exchange], what: &str) {
     let mut replay = Replay::start(worker);
     for (index, exchange) in session.iter().enumerate() {
@@ -155,7 +156,7 @@ fn assert_repeats(worker: &Worker, session: &[Exchange], what: &str) {
     }
 }
 
-/// Numbers that look random and are the same in every run.
+/// Pseudo-random numbers that are the same in every run.
 struct Numbers(u64);
 
 impl Numbers {
@@ -175,7 +176,7 @@ impl Numbers {
     }
 }
 
-/// Changes a request into one that no program sends.
+/// Changes a request to one that no program sends.
 fn spoil(request: &mut Vec<u8>, numbers: &mut Numbers) {
     const ODD: [u64; 12] = [
         0,
@@ -191,7 +192,7 @@ fn spoil(request: &mut Vec<u8>, numbers: &mut Numbers) {
         (1 << 63) - 1,
         1 << 32,
     ];
-    // Fields of a tensor, and how many bytes they have.
+    // Fields of a tensor: offset and size in bytes.
     const FIELDS: [(usize, usize); 20] = [
         (0, 8),
         (8, 4),
@@ -222,7 +223,7 @@ fn spoil(request: &mut Vec<u8>, numbers: &mut Numbers) {
             let at = tensor + field;
             let other = numbers.of(&tensors) + field;
             let number = match numbers.below(4) {
-                // Another tensor's, a near one, one of its own kind, one that is odd.
+                // Another tensor's value, a value near the original, a small one, an odd one.
                 0 => u64_at(request, other),
                 1 => u64_at(request, at).wrapping_add(numbers.of(&[1, 8, 4096, u64::MAX])),
                 2 => numbers.next() % 128,
@@ -250,14 +251,14 @@ fn spoil(request: &mut Vec<u8>, numbers: &mut Numbers) {
     }
 }
 
-/// What a worker's process says.
+/// Starts a worker with a log file.
 fn worker_that_is_heard(name: &str) -> (Worker, std::path::PathBuf) {
     let log = std::env::temp_dir().join(format!("mullama-{name}-{}.log", std::process::id()));
     let file = fs::File::create(&log).unwrap();
     (Worker::start_as(&unused_address(), |command| _ = command.stderr(file)), log)
 }
 
-/// Whatever a program sends, others are served, and rightly.
+/// Whatever a program sends, other programs are still served correctly.
 #[test]
 fn requests_that_no_program_sends() {
     const COUNT: u64 = 420;
@@ -272,7 +273,7 @@ fn requests_that_no_program_sends() {
     let mut closed = 0;
     for seed in 1..=COUNT {
         let mut numbers = Numbers(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        // More of those that describe tensors: they have the most to get wrong.
+        // More of those that describe tensors, which have the most possible errors.
         let describing = [6, 8, 10, 10, 10, 13].into_iter().filter(|it| commands.contains(it));
         let describing: Vec<_> = describing.collect();
         let command = numbers.of(if seed % 4 == 0 { &commands } else { &describing });
@@ -285,7 +286,7 @@ fn requests_that_no_program_sends() {
         }
         let mut request = replay.translate(&session[place].request);
         spoil(&mut request, &mut numbers);
-        // What is cut short is not waited for.
+        // Do not wait long for the answer to a truncated request.
         replay.stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
         let mut goes_on = replay.say(&request).is_some();
         for exchange in session[place..].iter().take(20) {
@@ -310,7 +311,7 @@ fn requests_that_no_program_sends() {
     assert!(count("a request was refused") > 0, "{log}");
 }
 
-/// As many as there are places for connections, and more.
+/// Opens more silent connections than the maximum number of connections.
 #[test]
 fn silent_connections_shut_nobody_out() {
     let _turn = in_turn();
@@ -318,19 +319,19 @@ fn silent_connections_shut_nobody_out() {
     let silent: Vec<_> = (0..40).map(|_| TcpStream::connect(&worker.address).unwrap()).collect();
     let model = load(&[&worker], all()).unwrap();
     assert_answers(&model, "beside silent connections");
-    // The worker does not keep them: it has closed each when there is something to read.
+    // The worker must have closed each of them.
     for mut stream in silent {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         assert!(!matches!(stream.read(&mut [0]), Ok(1..)));
     }
-    // One that has greeted, and one that has begun a request.
+    // A connection that has sent a greeting, and one that has begun a request.
     let greeting = [&[14_u8][..], &24_u64.to_le_bytes(), &[0; 24]].concat();
     let mut greeted = TcpStream::connect(&worker.address).unwrap();
     greeted.write_all(&greeting).unwrap();
     let mut begun = TcpStream::connect(&worker.address).unwrap();
     begun.write_all(&[&greeting[..], &[6], &(1_u64 << 62).to_le_bytes()].concat()).unwrap();
     assert_answers(&load(&[&worker], all()).unwrap(), "beside two that go no further");
-    // As many as there are places for, which have begun a request that holds nothing.
+    // As many connections as allowed, each with an incomplete request.
     let _begun: Vec<_> = (0..40)
         .map(|_| {
             let mut begun = TcpStream::connect(&worker.address).unwrap();
@@ -347,7 +348,7 @@ fn silent_connections_shut_nobody_out() {
 fn two_programs_are_served_at_once() {
     let _turn = in_turn();
     let worker = Worker::start();
-    // Each has a connection of its own: that of this program, and that through a proxy.
+    // Each has its own connection: a direct one, and one through a proxy.
     let proxy = Proxy::start(&worker.address, |_, _, _| {});
     let (one, two) = (load(&[&worker], all()).unwrap(), load_at(&[&proxy.address], all()).unwrap());
     thread::scope(|scope| {
@@ -362,7 +363,7 @@ mod processes {
     use super::*;
     use crate::worker::send_signal;
 
-    /// The engine's processes of a worker.
+    /// Returns the engine's processes of a worker.
     fn of(worker: &Worker) -> Vec<u32> {
         let parent = worker.process.id().to_string();
         let is_child = |id: &u32| {
@@ -382,7 +383,7 @@ mod processes {
         stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
     }
 
-    /// The engine's processes of a worker, when there are so many and they stay.
+    /// Waits until a worker has the given number of engine processes, and returns them.
     fn settled(worker: &Worker, count: usize) -> Vec<u32> {
         let mut known = (Vec::new(), Instant::now());
         wait_until("those that serve, and one ahead", || {
@@ -421,7 +422,7 @@ mod processes {
         let proxy = Proxy::start(&worker.address, |_, _, _| {});
         let one = load(&[&worker], all()).unwrap();
         let two = load_at(&[&proxy.address], all()).unwrap();
-        // One of each connection, and one that is ahead.
+        // One for each connection, and one in reserve.
         let mut failed = 0;
         for process in settled(&worker, 3) {
             send_signal(process, "SEGV");
@@ -453,7 +454,7 @@ mod processes {
         });
     }
 
-    /// Where there is no process to be had, a connection is refused, and others are served on.
+    /// If no process can be started, a connection is rejected, and others are still served.
     #[test]
     fn no_process_is_an_end_of_one_connection() {
         use mullama_testkit::limit::{Limit, limit};

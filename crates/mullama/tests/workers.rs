@@ -1,4 +1,4 @@
-//! Placement on workers of other machines, which processes of this one stand in for.
+//! Placement on workers, which run as processes of this machine.
 
 mod worker;
 
@@ -10,7 +10,7 @@ use mullama::{
 };
 use worker::{Worker, all, assert_answers, in_turn, load};
 
-/// Layers on the devices of workers, in the order of their names.
+/// Number of layers on each of the workers' devices, sorted by name.
 fn remote_layers(model: &Model) -> Vec<u32> {
     let placement = model.placement();
     let shares = placement.devices.iter().filter(|share| share.name.starts_with("RPC"));
@@ -110,7 +110,7 @@ fn a_worker_that_dies_is_an_error_and_a_new_one_works() {
     assert_eq!(error.kind(), ErrorKind::Backend);
     assert_answers(&other, "a model that has nothing to do with it");
 
-    // The model that failed is still there.
+    // The failed model still exists.
     let replaced = Worker::start_at(&worker.address);
     let anew = load(&[&replaced], all()).unwrap();
     assert_answers(&anew, "the worker that was started again");
@@ -129,7 +129,7 @@ fn addresses_where_no_worker_is() {
     let error = refused(unused.to_string());
     assert_eq!(error.kind(), ErrorKind::Backend);
     assert!(error.hint().is_some_and(|hint| hint.contains("rpc-server")));
-    // One that accepts and says nothing.
+    // A server that accepts connections and stays silent.
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let error = refused(silent.local_addr().unwrap().to_string());
     assert_eq!(error.kind(), ErrorKind::Backend);

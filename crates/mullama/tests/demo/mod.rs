@@ -1,4 +1,4 @@
-//! The demo model, as several tests load and ask it.
+//! Helpers for tests with the demo model.
 
 use std::sync::LazyLock;
 
@@ -7,7 +7,7 @@ use mullama::{ContextParams, GenerateOptions, Model, ModelParams};
 #[allow(dead_code, reason = "not all tests use it")]
 pub static DEMO: LazyLock<Model> = LazyLock::new(|| load(ContextParams::default()));
 
-/// With one thread: tests run side by side, and the engine's threads wait for each other actively.
+/// Loads it with one thread: tests run in parallel, and the engine's threads busy-wait.
 pub fn load(context: ContextParams) -> Model {
     let context = context.with_n_threads(1);
     Model::load("demo", ModelParams::default(), context).expect("the demo model loads")
@@ -17,7 +17,7 @@ pub fn greedy() -> GenerateOptions {
     GenerateOptions::default().with_temperature(0.0)
 }
 
-/// Goes on for as long as it is let.
+/// Options without an end token: the generation continues until a limit.
 pub fn endless() -> GenerateOptions {
     greedy().with_ignore_eos(true)
 }

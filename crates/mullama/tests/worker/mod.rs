@@ -1,4 +1,4 @@
-//! Workers that are processes of this machine.
+//! Workers as processes of this machine.
 #![allow(dead_code, reason = "each test uses a part")]
 
 use std::io::{Read as _, Write as _};
@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use mullama::{ContextParams, GenerateOptions, Message, Model, ModelParams, Result, rpc};
 
-/// A machine that does other things beside takes its time.
+/// Maximum wait of a test; long, because the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Tells this program that it is to be a worker, and where.
+/// Environment variable that makes this program a worker at the given address.
 const ADDRESS: &str = "MULLAMA_TEST_WORKER";
 
-/// Not a test: what the processes run that stand in for other machines.
+/// Not a test: the entry point of the worker processes.
 #[test]
 fn process() {
     if let Ok(address) = std::env::var(ADDRESS) {
@@ -26,14 +26,14 @@ fn process() {
     }
 }
 
-/// This program, which is to run one of its tests.
+/// A command that runs one test of this program.
 pub fn itself(test: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture", "--test-threads", "1"]);
     command
 }
 
-/// A worker, which ends with this.
+/// A worker process, which is ended when this is dropped.
 pub struct Worker {
     pub process: Child,
     pub address: String,
@@ -48,12 +48,12 @@ impl Worker {
         Self::start_as(address, |_| {})
     }
 
-    /// A worker whose process is told more.
+    /// Starts a worker whose command `prepare` may change.
     pub fn start_as(address: &str, prepare: impl FnOnce(&mut Command)) -> Self {
         let mut command = itself("worker::process");
         command
             .env(ADDRESS, address)
-            // The processor, whatever else this machine has.
+            // Only the CPU, even if this machine has other devices.
             .env("MULLAMA_BACKEND", "rpc")
             .stdout(Stdio::null())
             .stderr(Stdio::null());
@@ -98,7 +98,7 @@ pub fn unused_address() -> String {
     listener.local_addr().unwrap().to_string()
 }
 
-/// Two cores do not do several of these at once.
+/// Runs such tests one at a time, since two cores are not enough for several.
 pub fn in_turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
@@ -115,7 +115,7 @@ pub fn load(workers: &[&Worker], params: ModelParams) -> Result<Model> {
     load_at(&addresses, params)
 }
 
-/// All layers.
+/// Options that place all layers on devices.
 pub fn all() -> ModelParams {
     ModelParams::default().with_n_gpu_layers(-1)
 }
@@ -129,14 +129,14 @@ pub fn assert_answers(model: &Model, what: &str) {
     }
 }
 
-/// What stands between programs and a worker, and may change what the worker answers.
+/// A proxy between programs and a worker, which may change the worker's answers.
 pub struct Proxy {
     pub address: String,
 }
 
 impl Proxy {
-    /// `change` hears of each request, and may change the answer where there is one, of which the first 8 bytes are
-    /// the length. Connections are counted from 0.
+    /// Starts a proxy. `change` is called with each request, and may change the answer if there is one; its first 8
+    /// bytes are the length. Connections are numbered from 0.
     pub fn start(
         worker: &str,
         change: impl Fn(usize, &[u8], Option<&mut Vec<u8>>) + Clone + Send + 'static,
@@ -159,7 +159,7 @@ impl Proxy {
     }
 }
 
-/// Numbers of the commands that are answered.
+/// Numbers of the commands that have an answer.
 pub const ANSWERED: [u8; 11] = [0, 1, 2, 3, 7, 8, 9, 11, 13, 14, 15];
 
 fn pass_on(
@@ -184,7 +184,7 @@ fn pass_on(
     }
 }
 
-/// An answer, with its length.
+/// Reads an answer, including its length.
 pub fn read_answer(mut worker: &TcpStream) -> Option<Vec<u8>> {
     let mut answer = vec![0; 8];
     worker.read_exact(&mut answer).ok()?;
