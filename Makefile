@@ -1,9 +1,9 @@
-# Every command there is. CI calls the same ones.
+# All commands of the project. CI uses the same ones.
 #
 # All builds share one target folder, one profile, one set of features and one environment, and select the whole
-# workspace: a smaller selection would give what packages share other features, and compile it anew. So the
-# engine (ten minutes on two cores) and the library are compiled once, the bindings with them; tools for packages
-# pack what was built.
+# workspace: a smaller selection would change the features of shared dependencies and recompile them. Therefore the
+# engine (ten minutes on two cores), the library and the bindings are compiled once, and packaging tools pack the
+# output.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -12,10 +12,10 @@ SHELL := bash
 .DELETE_ON_ERROR:
 
 CARGO_FLAGS := --release --features full
-# Where Windows has it otherwise, so does its Python.
+# Python's virtual environments have another layout on Windows.
 VENV := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PY := $(VENV)/python
-# What `pip install` made of these is current.
+# The requirements that `pip install` has installed.
 REQUIREMENTS := bindings/python/requirements-dev.txt docs/requirements.txt scripts/requirements.txt
 
 .PHONY: help
@@ -66,7 +66,7 @@ gpu-package: .venv/.ready system ## Build the packages of a GPU backend into tar
 npm-packages: node-package ## Pack the npm packages into target/npm: JavaScript and types, and this platform's
 	cd bindings/node && npm run pack
 
-# The crates that are published, each after those that it depends on.
+# The published crates, each after its dependencies.
 PUBLISHED := mullama-base mullama-gguf mullama-sys mullama-demo-model mullama-hub mullama-core mullama mullama-cli
 
 .PHONY: crates
@@ -138,7 +138,7 @@ test-node: node-package ## Test the Node.js package, as installed from its tarba
 test-docs: wheel node-package ## Run every example of the documentation, and test what runs them
 	@scripts/logged.sh docs "status=0; $(PY) -m pytest tests/docs tests/release || status=1; $(PY) tests/docs/run.py || status=1; $(PY) docs/plan_tables.py --check || status=1; $(PY) docs/pictures.py --check || status=1; exit \$$status"
 
-# Minutes for all targets together, or for the one named, from an input on; or one input alone.
+# Minutes for all targets together or for the named one, and the first input; or a single input.
 FUZZ_MINUTES := 10
 FUZZ_FIRST := 0
 .PHONY: fuzz
@@ -264,7 +264,7 @@ lint-workflows: .venv/.ready
 	$(VENV)/zizmor --offline --quiet --min-confidence=medium .github
 	$(PY) tests/release/workflows.py
 
-# Nothing here asks the network, but for the index of crates that are not there yet.
+# No network access, except for the index of crates that are not cached yet.
 .PHONY: lint-dependencies
 lint-dependencies: .venv/.ready
 	python3 scripts/version.py check
@@ -289,7 +289,7 @@ fmt: .venv/.ready bindings/node/node_modules/.ready ## Format everything, and me
 	$(VENV)/ruff format --quiet .
 	cd bindings/node && npm run format
 
-# --- releasing: what the workflow of that name calls ----------------------------------------------
+# --- releasing: targets for the workflow of that name ---------------------------------------------
 
 .PHONY: release-check
 release-check: ## Fail unless TAG is the version, everything agrees and the changelog tells of it

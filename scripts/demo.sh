@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Asks the demo model one question from a shell, from Python and from Node.js: built for this machine's processor
-# alone, without what tests and packages need, into target/demo.
+# Asks the demo model one question from a shell, from Python and from Node.js. Builds into target/demo, only for this
+# machine's CPU and without the parts for tests and packages.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 question="What is the capital of France?"

@@ -1,4 +1,4 @@
-"""Makes the archive of the command: the program, the engine beside it, and what a shell wants to know.
+"""Creates the archive of the command: the program, the engine beside it, and completions for shells.
 
     python3 scripts/dist.py
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 WINDOWS = os.name == "nt"
 
-# Where each shell looks for completions below a prefix.
+# The file below a prefix where each shell searches for completions.
 COMPLETIONS = {
     "bash": "share/bash-completion/completions/mullama",
     "elvish": "share/elvish/lib/mullama.elv",
@@ -35,7 +35,7 @@ COMPLETIONS = {
 
 
 def platform_name() -> str:
-    """This platform, as the npm packages name it: `linux-x64-gnu`."""
+    """The name of this platform in npm packages: `linux-x64-gnu`."""
     machine = platform.machine().lower()
     machine = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64"}.get(machine, machine)
     if sys.platform == "linux":
@@ -44,7 +44,7 @@ def platform_name() -> str:
 
 
 def lay_out(folder: Path) -> None:
-    """Puts everything where it is in the archive."""
+    """Copies all files to their places in the archive."""
     binaries = folder / "bin"
     engine = binaries if WINDOWS else folder / "lib" / "mullama"
     for made in (binaries, engine):
@@ -62,7 +62,7 @@ def lay_out(folder: Path) -> None:
 
 
 def pack(folder: Path, archive: Path) -> None:
-    """Packs a folder: names sorted, nobody's files, no times."""
+    """Packs a folder reproducibly: names are sorted, without owners and times."""
 
     def anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
         member.uid = member.gid = member.mtime = 0

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The container image: scripts/image.sh build | save | publish. It is named after this machine's architecture
-# until `publish` makes one of all of them.
+# until `publish` combines the images of all architectures.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -42,7 +42,7 @@ case ${1:-} in
             parts+=("$part")
         done
         for tag in "$version" latest; do
-            # What comes before a release is not what people get who ask for the latest.
+            # A pre-release does not get the tag `latest`.
             [[ $tag != latest || $version != *-* ]] || continue
             "$tool" manifest create "$repository:$tag" "${parts[@]}"
             "$tool" manifest push "$repository:$tag"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# logged.sh NAME COMMAND: runs a shell command, for half an hour at most, shows what it prints, and
-# keeps that and the exit status in target/test-logs/NAME.{log,status} for tests/summary.py.
+# logged.sh NAME COMMAND: runs a shell command for at most half an hour, prints its output, and
+# writes the output and the exit status to target/test-logs/NAME.{log,status} for tests/summary.py.
 set -uo pipefail
 logs=target/test-logs
 mkdir -p "$logs"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Publishes what was tested: scripts/publish.sh npm|crates|archives FOLDER [TAG]. What is published already is
-# passed over, so that a release which stopped half way can be run again.
+# Publishes the tested packages: scripts/publish.sh npm|crates|archives FOLDER [TAG]. Packages that are already
+# published are skipped, so that an incomplete release can be run again.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -20,7 +20,7 @@ npm_packages() {
     local tarball name all
     mapfile -t all < <(find "$tested" -name '*.tgz' | sort)
     found "npm packages" "${all[@]}"
-    # The package that depends on the others comes last.
+    # The package that depends on the others is published last.
     mapfile -t all < <(printf '%s\n' "${all[@]}" | grep -v '/mullama-[0-9]' && printf '%s\n' "${all[@]}" | grep '/mullama-[0-9]')
     for tarball in "${all[@]}"; do
         name=$(tar -xzOf "$tarball" package/package.json | python3 -c 'import json, sys; print(json.load(sys.stdin)["name"])')

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Sets up two GPUs on a machine that has none, for the placement tests: Mesa's software renderer for
-# Vulkan (lavapipe), what building the Vulkan module takes, and Vulkan headers that are new enough for
-# the engine, unpacked into target/vulkan. Debian and Ubuntu only; does nothing where all is there.
+# Sets up two simulated GPUs on a machine without any, for the placement tests: Mesa's software renderer for
+# Vulkan (lavapipe), the tools to build the Vulkan module, and Vulkan headers that are new enough for
+# the engine, unpacked into target/vulkan. Debian and Ubuntu only; does nothing if everything is installed.
 #
-# Prints the folder of the headers; an empty line where the system's own are new enough.
+# Prints the folder of the headers, or an empty line if the system's headers are new enough.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -39,7 +39,7 @@ if ! have_renderer || ! command -v glslc >/dev/null || [[ $(installed_headers) =
     mkdir -p "$lists/parts" "$lists/lists"
     cp -r /etc/apt/sources.list.d/. "$lists/parts/"
     if [[ ${VERSION_CODENAME:-} == bookworm ]]; then
-        # Debian 12's own renderer is too old for the engine's shaders; its backport is not.
+        # Debian 12's own renderer is too old for the engine's shaders, but its backport is not.
         echo "deb $mirror bookworm-backports main" >"$lists/parts/backports.list"
         release=(-t bookworm-backports)
     fi
@@ -55,7 +55,7 @@ if [[ $(printf '%s\n%s\n' "$headers_needed" "$(installed_headers)" | sort -V | h
     exit
 fi
 if [[ ! -d $unpacked/vulkan ]]; then
-    # The next Debian's package, unpacked and not installed.
+    # The package of the next Debian, unpacked but not installed.
     lists=$PWD/target/vulkan/apt-next
     mkdir -p "$lists/lists/partial" "$lists/parts"
     echo "deb $mirror trixie main" >"$lists/sources.list"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs what building mullama takes from the system, where it is missing. Does nothing where everything is
-# there. Rust and Node.js are left to the user, since distributions have older ones; so is everything on
-# Windows, and where there is neither apt-get, dnf, apk nor brew.
+# Installs missing system packages for building mullama; does nothing if all are installed. Rust and Node.js
+# are left to the user, since distributions have older versions, and so is everything on Windows and on systems
+# without apt-get, dnf, apk or brew.
 set -euo pipefail
 
 missing=()  # Debian's names
@@ -12,18 +12,18 @@ need cmake
 need clang
 need python3
 [[ $(uname) != Linux ]] || need patchelf
-# On Windows CMake finds Visual Studio's compiler, which is not on the path, and ccache does not know it.
+# On Windows, CMake finds Visual Studio's compiler, which is not on the path, and ccache does not support it.
 if [[ ${OS:-} != Windows_NT ]]; then
     need c++ g++
     need ccache
 fi
-# bindgen loads libclang, wherever LIBCLANG_PATH or the system has it.
+# bindgen loads libclang, from LIBCLANG_PATH or from the system.
 if [[ -z ${LIBCLANG_PATH:-} ]] && ! compgen -G '/usr/lib*/llvm*/lib/libclang*.so*' >/dev/null &&
     ! compgen -G '/usr/lib*/libclang*.so*' >/dev/null && ! compgen -G '/usr/lib/*/libclang*.so*' >/dev/null &&
     [[ $(uname) == Linux ]]; then
     missing+=(libclang-dev)
 fi
-# Debian's Python comes without what fills a virtual environment.
+# Debian's Python lacks the modules that create virtual environments.
 if command -v python3 >/dev/null && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
     missing+=(python3-venv)
 fi
@@ -36,7 +36,7 @@ fail() {
 command -v cargo >/dev/null || fail "install Rust 1.88 or newer (rustup) and run this again"
 command -v npm >/dev/null || fail "install Node.js 20.11 or newer, with npm, and run this again"
 
-# What the package manager calls what is missing.
+# Prints the package manager's names of the missing packages.
 called_by() {
     local name
     for name in "${missing[@]}"; do
@@ -57,14 +57,14 @@ install() {
     for manager in apt-get dnf apk brew none; do
         ! command -v "$manager" >/dev/null || break
     done
-    # Homebrew refuses to be root.
+    # Homebrew refuses to run as root.
     if [[ $(id -u) != 0 && $manager != brew ]]; then
         as_root=(sudo -n)
     fi
     if [[ $manager == none ]] || ! "${as_root[@]}" true 2>/dev/null; then
         fail "install these and run this again (Debian's names): ${missing[*]}"
     fi
-    # No `mapfile`: macOS has a shell without.
+    # No `mapfile`: the shell of macOS lacks it.
     local package names
     names=$(called_by "$manager" | tr ' ' '\n')
     missing=()

@@ -1,4 +1,4 @@
-"""The one version of every package: says whether all agree, and moves it.
+"""Checks that all packages have the same version, and changes it.
 
     python3 scripts/version.py check [--release TAG]
     python3 scripts/version.py bump VERSION
@@ -29,7 +29,7 @@ _UNRELEASED = "## [Unreleased]"
 
 
 class Problem(Exception):
-    """What keeps the version from being moved, in a line."""
+    """The reason why the version cannot be changed, in one line."""
 
 
 def run(*command: str, root: Path) -> str:
@@ -40,18 +40,18 @@ def run(*command: str, root: Path) -> str:
 
 
 def current(root: Path) -> str:
-    """The version that the workspace has."""
+    """The version of the workspace."""
     section = (root / "Cargo.toml").read_text().partition("[workspace.package]")[2]
     return re.findall(r'^version = "([^"]+)"', section, re.M)[0]
 
 
 def exactly(version: str) -> re.Pattern[str]:
-    """Finds a version where it is not a part of another."""
+    """A pattern for a version that is not part of another."""
     return re.compile(rf"(?<![\w.]){re.escape(version)}(?![\w-]|\.\d)|(?<=[/-]v){re.escape(version)}(?![\w-]|\.\d)")
 
 
 def order(version: str) -> tuple:
-    """A key by which versions sort: what comes before a release is less than it."""
+    """A sorting key for versions: pre-releases come before their release."""
     match = _VERSION.fullmatch(version)
     if not match:
         raise Problem(f"{version} is no version: X.Y.Z, or X.Y.Z-rc.1 before it")
@@ -64,7 +64,7 @@ def order(version: str) -> tuple:
 
 
 def bump(root: Path, version: str) -> list[str]:
-    """Moves every package to `version`; the lines that changed, with their files."""
+    """Changes every package to `version`; returns the changed lines with their files."""
     old = current(root)
     if order(version) <= order(old):
         raise Problem(f"{version} does not come after {old}, which this is")
@@ -88,9 +88,9 @@ def bump(root: Path, version: str) -> list[str]:
 
 
 def moved(name: str, text: str, old: str, version: str) -> str:
-    """The text of a file with the new version in place of the old."""
+    """The text of a file with the old version replaced by the new one."""
     if name == "Cargo.lock":
-        # Packages of the workspace have no source.
+        # Packages of the workspace have no field `source`.
         blocks = re.split(r"(?=^\[\[package\]\]$)", text, flags=re.M)
         ours = [block if "\nsource = " in block else exactly(old).sub(version, block) for block in blocks]
         return "".join(ours)
@@ -105,7 +105,7 @@ def moved(name: str, text: str, old: str, version: str) -> str:
 
 
 def with_heading(changelog: str, version: str) -> str:
-    """The changelog with what is unreleased under the heading of a version."""
+    """The changelog with the unreleased changes under the heading of a version."""
     if _UNRELEASED not in changelog:
         raise Problem(f"{CHANGELOG} has no heading {_UNRELEASED}")
     today = datetime.datetime.now(datetime.UTC).date()
@@ -126,7 +126,7 @@ def differences(name: str, old: str, new: str) -> list[str]:
 
 
 def notes(changelog: str, version: str) -> str:
-    """What the changelog tells of a version."""
+    """The section of a version in the changelog."""
     found = re.search(rf"^## \[{re.escape(version)}\][^\n]*\n(.*?)(?=^## |^\[[^\]]+\]: |\Z)", changelog, re.M | re.S)
     if not found:
         raise Problem(f"{CHANGELOG} has no heading for {version}")
@@ -137,7 +137,7 @@ def notes(changelog: str, version: str) -> str:
 
 
 def disagreements(root: Path, tag: str | None = None) -> list[str]:
-    """Each place that has another version than the workspace."""
+    """All places with a version other than the workspace's."""
     version = current(root)
     wrong = [*crates(root, version), *node_packages(root, version)]
     changelog = (root / CHANGELOG).read_text()
@@ -159,7 +159,7 @@ def crates(root: Path, version: str) -> list[str]:
         if crate["version"] != version:
             wrong.append(f"{crate['name']} has version {crate['version']}")
         for needed in crate["dependencies"]:
-            # What is for tests alone has no version: it is not published.
+            # Crates for tests have no version, because they are not published.
             if needed.get("path") and needed["req"] not in (f"={version}", "*"):
                 wrong.append(f"{crate['name']} asks for {needed['name']} {needed['req']}")
     for block in (root / "Cargo.lock").read_text().split("[[package]]")[1:]:
