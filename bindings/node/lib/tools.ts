@@ -12,7 +12,8 @@ export interface Tool {
     strict?: boolean | null;
   };
   /** The function: see {@link FunctionTool.execute}. */
-  execute?: ToolFunction;
+  // A method, so that functions may name the arguments that the schema guarantees.
+  execute?(arguments_: ToolArguments, context: ToolContext): unknown;
 }
 
 /** The second argument of a tool's function. */
@@ -28,13 +29,8 @@ export type ToolArguments = Record<string, unknown>;
 
 /**
  * A tool's function. Its result is passed to the model: text unchanged, any other value as JSON.
- *
- * A function may name the arguments that its schema describes: `({ city }: { city: string }) => ...`.
  */
-// Parameters of methods may be narrower than declared: the schema guarantees what the function expects.
-export type ToolFunction = {
-  call(arguments_: ToolArguments, context: ToolContext): unknown;
-}['call'];
+export type ToolFunction = (arguments_: ToolArguments, context: ToolContext) => unknown;
 
 /** A tool that the model may call, with its function. */
 export interface FunctionTool {
@@ -47,8 +43,10 @@ export interface FunctionTool {
    * The function, which a {@link Chat} runs when the model calls the tool. It may return a promise;
    * error messages of exceptions are passed to the model. Without a function, the caller runs the
    * calls.
+   *
+   * It may name the arguments that its schema describes: `({ city }: { city: string }) => ...`.
    */
-  execute?: ToolFunction;
+  execute?(arguments_: ToolArguments, context: ToolContext): unknown;
 }
 
 /** Which tools are called. */
