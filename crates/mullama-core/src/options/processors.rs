@@ -92,7 +92,7 @@ impl PartialEq for LogitsProcessors {
     }
 }
 
-/// Functions are no data.
+/// Functions are not data.
 impl Serialize for LogitsProcessors {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_none()

@@ -65,7 +65,7 @@ pub unsafe fn log_media(log: ggml_log_callback) {
 pub fn projector_memory(path: &CStr) -> ShimResult<u64> {
     // SAFETY: the path outlives the call.
     let bytes = call(|out| unsafe { mullama_projector_memory(path.as_ptr(), out) })?;
-    bytes.parse().map_err(|error| format!("{bytes} is no number: {error}"))
+    bytes.parse().map_err(|error| format!("{bytes} is not a number: {error}"))
 }
 
 /// What turns pictures into embeddings for a model.
