@@ -13,16 +13,21 @@ macro_rules! signature {
 /// The options of a kind, as keyword parameters.
 #[rustfmt::skip]
 macro_rules! option_names {
+    (cuda) => { concat!(
+        "graphs=None, fusion=None, offload_min_batch=None, allreduce=None, allreduce_type=None, ",
+        "mmq=None, unified_memory=None, peer_access=None, pinned_memory=None",
+    ) };
     (load) => { concat!(
         "n_gpu_layers=None, split_mode=None, tensor_split=None, main_gpu=None, devices=None, ",
         "max_gpus=None, rpc_servers=None, tensor_overrides=None, cpu_moe=None, n_cpu_moe=None, ",
-        "projector=None, load_projector=None, media_limits=None, use_mmap=None, use_mlock=None, ",
-        "check_tensors=None, vocab_only=None, metadata_overrides=None, lora=None, draft_model=None, ",
-        "draft_gpu_layers=None, draft_devices=None, chat_template=None, context_size=None, ",
-        "batch_size=None, ubatch_size=None, n_threads=None, n_threads_batch=None, n_parallel=None, ",
-        "max_queue=None, prefix_cache=None, cache_ram=None, checkpoint_every=None, swa_full=None, ",
-        "max_stall=None, kv_cache_type=None, offload_kqv=None, flash_attention=None, ",
-        "rope_freq_base=None, rope_freq_scale=None, warmup=None",
+        "projector=None, load_projector=None, media_limits=None, cpu_kernels=None, cuda=None, ",
+        "use_mmap=None, use_mlock=None, check_tensors=None, vocab_only=None, ",
+        "metadata_overrides=None, lora=None, draft_model=None, draft_gpu_layers=None, ",
+        "draft_devices=None, chat_template=None, context_size=None, batch_size=None, ",
+        "ubatch_size=None, n_threads=None, n_threads_batch=None, n_parallel=None, max_queue=None, ",
+        "prefix_cache=None, cache_ram=None, checkpoint_every=None, swa_full=None, max_stall=None, ",
+        "kv_cache_type=None, offload_kqv=None, flash_attention=None, rope_freq_base=None, ",
+        "rope_freq_scale=None, warmup=None",
     ) };
     (generate) => { concat!(
         "max_tokens=None, timeout=None, temperature=None, top_k=None, top_p=None, min_p=None, ",
@@ -63,12 +68,12 @@ macro_rules! option_names {
         "host_memory=None, host_bandwidth=None, alternatives=None, n_gpu_layers=None, ",
         "split_mode=None, tensor_split=None, main_gpu=None, max_gpus=None, rpc_servers=None, ",
         "tensor_overrides=None, cpu_moe=None, n_cpu_moe=None, projector=None, load_projector=None, ",
-        "media_limits=None, use_mmap=None, use_mlock=None, check_tensors=None, vocab_only=None, ",
-        "metadata_overrides=None, lora=None, draft_model=None, draft_gpu_layers=None, ",
-        "draft_devices=None, chat_template=None, context_size=None, batch_size=None, ",
-        "ubatch_size=None, n_threads=None, n_threads_batch=None, n_parallel=None, max_queue=None, ",
-        "prefix_cache=None, cache_ram=None, checkpoint_every=None, swa_full=None, max_stall=None, ",
-        "kv_cache_type=None, offload_kqv=None, flash_attention=None, rope_freq_base=None, ",
-        "rope_freq_scale=None, warmup=None",
+        "media_limits=None, cpu_kernels=None, cuda=None, use_mmap=None, use_mlock=None, ",
+        "check_tensors=None, vocab_only=None, metadata_overrides=None, lora=None, draft_model=None, ",
+        "draft_gpu_layers=None, draft_devices=None, chat_template=None, context_size=None, ",
+        "batch_size=None, ubatch_size=None, n_threads=None, n_threads_batch=None, n_parallel=None, ",
+        "max_queue=None, prefix_cache=None, cache_ram=None, checkpoint_every=None, swa_full=None, ",
+        "max_stall=None, kv_cache_type=None, offload_kqv=None, flash_attention=None, ",
+        "rope_freq_base=None, rope_freq_scale=None, warmup=None",
     ) };
 }

@@ -61,6 +61,7 @@ def test_declarations_are_what_the_module_says(tmp_path):
 def test_every_option_is_declared():
     declared = {
         "load": options.LoadOptions,
+        "cuda": options.CudaSettings,
         "generate": options.GenerateOptions,
         "chat": options.ChatOptions,
         "embed": options.EmbedOptions,

@@ -783,8 +783,6 @@ mod tests {
     #[test]
     fn what_cannot_be_done_is_refused_with_what_can() {
         for (line, said) in [
-            ("run demo -cuda fa-offset=1.0 hi", "llama.cpp has no such setting"),
-            ("run demo --cuda graph=0 hi", "did you mean `graphs`?"),
             ("run demo --mtp hi", "--prompt-lookup"),
             ("run demo -ncmoed 3 hi", "--draft-gpu-layers"),
             ("run demo --audio a.wav hi", "sound"),

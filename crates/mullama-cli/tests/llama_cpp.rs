@@ -47,6 +47,7 @@ fn lines_are_answered() {
         "-m M -cmoe -ncmoe 2 -sm layer -mg 0 --temp 0 -p Q",
         "-m M -rtr -fmoe -mla 2 -amb 512 -ger -grt q8_0 --temp 0 -p Q",
         "-m M -ngl 999 -sm graph -fa -ts 3,1 --max-gpu 2 --temp 0 -p Q",
+        "-m M -cuda graphs=0,fusion=1,offload-batch-size=64 --temp 0 -p Q",
         "-m M --prompt-cache cache.bin --top_k 40 --repeat_penalty 1.0 --temp 0 -p Q",
         "-hf demo Q --temp 0 --no-pull -m M",
     ] {
@@ -64,6 +65,14 @@ fn lines_are_answered() {
         assert!(err.contains(&format!("note: {flag} has no effect: ")), "{flag}: {err}");
     }
     assert!(!err.contains("-rtr") && !err.contains("-sysf"), "{err}");
+    for (settings, said) in [
+        ("fa-offset=1.0", "llama.cpp has no such setting"),
+        ("graph=0", "did you mean `graphs`?"),
+        ("graphs", "`graphs` is not NAME=VALUE"),
+    ] {
+        let told = home.complains(2, &["run", "demo", "--cuda", settings, "hi"]);
+        assert!(told.contains(said), "{settings}: {told}");
+    }
 }
 
 #[test]

@@ -12,6 +12,44 @@ import type {
   DeviceDescription,
 } from '../types.js';
 
+/** Settings of the CUDA backend. */
+export interface CudaSettings {
+  /** Whether kernels are launched together, as CUDA graphs. Default: true. */
+  graphs?: boolean;
+  /** Whether consecutive operations are fused into one kernel. Default: true. */
+  fusion?: boolean;
+  /**
+   * Minimum number of tokens in a step for which products with weights in system RAM are computed on the
+   * GPU. Default: 32.
+   */
+  offloadMinBatch?: number;
+  /**
+   * How the results of several GPUs are added up in split mode `tensor`: `internal` (two GPUs), `nccl`
+   * (if the backend was built with NCCL), or `none` for copies through the engine. Default: `nccl` on
+   * Linux, `internal` elsewhere, each falling back to the next.
+   */
+  allreduce?: 'internal' | 'nccl' | 'none';
+  /**
+   * Data type in which `internal` transfers 32-bit results between GPUs: `bf16` or `f32`. Default:
+   * `bf16`.
+   */
+  allreduceType?: 'bf16' | 'f32';
+  /**
+   * Precision of the activations in matrix products with quantised weights: `auto`, `q4`, `q8`. Default:
+   * `auto`.
+   */
+  mmq?: 'auto' | 'q4' | 'q8';
+  /**
+   * Whether weights and caches that exceed the memory of the GPU may be moved to system RAM by the driver
+   * (unified memory). Default: false.
+   */
+  unifiedMemory?: boolean;
+  /** Whether GPUs access each other's memory directly (peer to peer). Default: false. */
+  peerAccess?: boolean;
+  /** Whether buffers in system RAM are pinned for faster transfers. Default: true. */
+  pinnedMemory?: boolean;
+}
+
 /** Options of loading a model. */
 export interface LoadOptions extends Abortable, Progress {
   /**
@@ -74,6 +112,16 @@ export interface LoadOptions extends Abortable, Progress {
    * 100 million pixels, 64 MiB, 256 pictures.
    */
   mediaLimits?: { pixels?: number; bytes?: number; pictures?: number };
+  /**
+   * Kernels that compute on the processor: `own` for mullama's, `engine` for llama.cpp's. Default:
+   * `own` where the processor has AVX2, unless `MULLAMA_KERNELS` says otherwise.
+   */
+  cpuKernels?: 'own' | 'engine';
+  /**
+   * Settings of the CUDA backend (`graphs`, `fusion`, `offloadMinBatch`, `allreduce`, ...), which apply to
+   * the whole process. Default: the backend's.
+   */
+  cuda?: CudaSettings;
   /**
    * Whether the file is memory-mapped instead of read.
    * Default: true.

@@ -244,9 +244,9 @@ export interface RankedDocument {
 
 /** An active request. */
 export interface RequestInfo {
-  /** Its id: `requestId`, else a number that is unique within the model. */
+  /** Its id: `requestId`, or else a number that is unique within the model. */
   id: string;
-  /** Where it is. */
+  /** Its state. */
   state: 'waiting' | 'prompt' | 'generating';
   /** Its client (`client`). */
   client?: string;
@@ -360,13 +360,13 @@ export interface ToolCallDelta {
   arguments: string;
 }
 
-/** A call that the caller of a [`Turn`](crate::Turn) is to make. */
+/** A call that the caller of a [`Turn`](crate::Turn) must make. */
 export interface ToolRequest {
   /** The id of the call. */
   id: string;
-  /** The tool's name; it is among those that can be called. */
+  /** The tool's name; one of the callable tools. */
   name: string;
-  /** What to call it with: follows the tool's schema. */
+  /** The arguments, which follow the tool's schema. */
   arguments: Record<string, unknown>;
 }
 
@@ -376,7 +376,7 @@ export interface Usage {
   promptTokens: number;
   /** Prompt tokens that were reused from the cache. */
   cachedTokens: number;
-  /** Prompt tokens that are of pictures. */
+  /** Prompt tokens that belong to pictures. */
   imageTokens: number;
   /** Generated tokens, including a final end-of-generation token. */
   completionTokens: number;

@@ -13,6 +13,7 @@ from mullama._tools import Tool
 
 __all__ = [
     "ChatOptions",
+    "CudaSettings",
     "EmbedOptions",
     "GenerateOptions",
     "KvCacheType",
@@ -43,6 +44,43 @@ SamplerKind: TypeAlias = Literal[
     "penalties", "dry", "top_n_sigma", "top_k", "typical_p", "top_p", "min_p", "xtc", "temperature"
 ]
 """A sampler that can be put in an order."""
+
+
+class CudaSettings(TypedDict, total=False):
+    """Settings of the CUDA backend."""
+
+    graphs: bool | None
+    """Whether kernels are launched together, as CUDA graphs. Default: true."""
+
+    fusion: bool | None
+    """Whether consecutive operations are fused into one kernel. Default: true."""
+
+    offload_min_batch: int | None
+    """Minimum number of tokens in a step for which products with weights in system RAM are computed
+    on the GPU. Default: 32."""
+
+    allreduce: Literal["internal", "nccl", "none"] | None
+    """How the results of several GPUs are added up in split mode `tensor`: `internal` (two GPUs),
+    `nccl` (if the backend was built with NCCL), or `none` for copies through the engine. Default:
+    `nccl` on Linux, `internal` elsewhere, each falling back to the next."""
+
+    allreduce_type: Literal["bf16", "f32"] | None
+    """Data type in which `internal` transfers 32-bit results between GPUs: `bf16` or `f32`.
+    Default: `bf16`."""
+
+    mmq: Literal["auto", "q4", "q8"] | None
+    """Precision of the activations in matrix products with quantised weights: `auto`, `q4`, `q8`.
+    Default: `auto`."""
+
+    unified_memory: bool | None
+    """Whether weights and caches that exceed the memory of the GPU may be moved to system RAM by
+    the driver (unified memory). Default: false."""
+
+    peer_access: bool | None
+    """Whether GPUs access each other's memory directly (peer to peer). Default: false."""
+
+    pinned_memory: bool | None
+    """Whether buffers in system RAM are pinned for faster transfers. Default: true."""
 
 
 class LoadOptions(TypedDict, total=False):
@@ -95,6 +133,14 @@ class LoadOptions(TypedDict, total=False):
     media_limits: Mapping[str, int] | None
     """Limits of pictures: `pixels` of each, `bytes` of its file, `pictures` in a chat. Default: 100
     million pixels, 64 MiB, 256 pictures."""
+
+    cpu_kernels: Literal["own", "engine"] | None
+    """Kernels that compute on the processor: `own` for mullama's, `engine` for llama.cpp's.
+    Default: `own` where the processor has AVX2, unless `MULLAMA_KERNELS` says otherwise."""
+
+    cuda: CudaSettings | None
+    """Settings of the CUDA backend (`graphs`, `fusion`, `offload_min_batch`, `allreduce`, ...),
+    which apply to the whole process. Default: the backend's."""
 
     use_mmap: bool | None
     """Whether the file is memory-mapped instead of read. Default: true."""
@@ -528,6 +574,14 @@ class PlanOptions(TypedDict, total=False):
     media_limits: Mapping[str, int] | None
     """Limits of pictures: `pixels` of each, `bytes` of its file, `pictures` in a chat. Default: 100
     million pixels, 64 MiB, 256 pictures."""
+
+    cpu_kernels: Literal["own", "engine"] | None
+    """Kernels that compute on the processor: `own` for mullama's, `engine` for llama.cpp's.
+    Default: `own` where the processor has AVX2, unless `MULLAMA_KERNELS` says otherwise."""
+
+    cuda: CudaSettings | None
+    """Settings of the CUDA backend (`graphs`, `fusion`, `offload_min_batch`, `allreduce`, ...),
+    which apply to the whole process. Default: the backend's."""
 
     use_mmap: bool | None
     """Whether the file is memory-mapped instead of read. Default: true."""

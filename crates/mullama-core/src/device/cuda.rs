@@ -73,7 +73,7 @@ mod tests {
         decide(&applied, None, |_| panic!("it was applied twice")).unwrap();
         let other = CudaSettings::default().with_fusion(false);
         let error = decide(&applied, Some(&other), |_| panic!("it was applied twice")).unwrap_err();
-        assert!(error.to_string().contains("cuda: the process has loaded"), "{error}");
+        assert!(error.to_string().contains("the process has loaded"), "{error}");
         assert_eq!(count, 1);
     }
 }

@@ -100,7 +100,7 @@ impl CudaSettings {
         let word = |value: Value| value.as_str().map(str::to_owned);
         let mut variables = Vec::new();
         let mut set = |name, value: Option<Option<String>>| {
-            variables.extend(value.map(|value| (name, value)))
+            variables.extend(value.map(|value| (name, value)));
         };
         set("GGML_CUDA_DISABLE_GRAPHS", self.graphs.map(|graphs| present(!graphs)));
         set("GGML_CUDA_DISABLE_FUSION", self.fusion.map(|fusion| present(!fusion)));
@@ -191,7 +191,7 @@ mod tests {
             (json!({"fa-offset": 1.0}), "`fa-offset`: llama.cpp has no such setting"),
             (json!({"mmq-id-size": 32}), "`mmq-id-size`: llama.cpp chooses"),
             (json!({"graph": 0}), "`graph` is not a setting; did you mean `graphs`?"),
-            (json!({"x": 0}), "the settings are graphs, fusion,"),
+            (json!({"nonsense": 0}), "the settings are graphs, fusion,"),
             (json!({"graphs": 2}), "`graphs`: expected true or false, not 2"),
             (json!({"offload_min_batch": 0}), "offload_min_batch"),
             (json!({"allreduce": "ring"}), "`allreduce`: expected"),

@@ -130,9 +130,15 @@ impl Slot {
     }
 
     /// Number of pending tokens that may be computed before the next stop.
+    ///
+    /// With a seed, the last token of the prompt is computed in a step of its own, as it is when the prompt is
+    /// cached. The first token then does not depend on the cache: products of one token and of many round differently.
     pub fn before_stop(&self) -> usize {
-        let next = self.stops_at.iter().find(|&&place| place > self.n_past);
-        next.map_or(usize::MAX, |place| place - self.n_past)
+        let next = self.stops_at.iter().copied().find(|&place| place > self.n_past);
+        let last =
+            Some(self.n_prompt.saturating_sub(1)).filter(|_| self.job.sampling.seed.is_some());
+        let last = last.filter(|&last| last > self.n_past);
+        next.into_iter().chain(last).min().map_or(usize::MAX, |place| place - self.n_past)
     }
 
     /// Whether a checkpoint is due after the computed tokens. Call once after each step.
