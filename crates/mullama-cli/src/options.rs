@@ -355,7 +355,8 @@ mod tests {
         assert!(refused(&["--tensor-split", "a,b"]).contains("`tensor-split`"));
         assert!(refused(&["--top-k", "many"]).contains("`top-k`"));
         assert!(
-            refused(&["-ngl", "lots"]).contains("expected a number or one of all, auto, not lots")
+            refused(&["--n-gpu-layers", "lots"])
+                .contains("expected a number or one of all, auto, not lots")
         );
         assert!(refused(&["--json-schema", "{"]).contains("`json-schema`"));
         let samplers = refused(&["--samplers", "top_k,top_q"]);

@@ -28,7 +28,7 @@ fn the_log_says_how_many_layers_are_on_gpus() {
 #[test]
 fn flags_are_named_where_they_cannot_be_met() {
     let run = |flags: &[&str]| error(&[&["run", "demo"], flags, &["Hello"]].concat());
-    assert!(run(&["--device", "CUDA7"]).contains("there is no device CUDA7; there are CPU"));
+    assert!(run(&["--device", "CUDA7"]).contains("there is no device CUDA7; the devices are CPU"));
     assert!(run(&["-ot", "(=CPU"]).contains("`(`"));
     assert!(run(&["-ot", "ffn"]).contains("PATTERN=DEVICE"));
     assert!(run(&["-ot", "ffn.*=CUDA7"]).contains("CUDA7"));

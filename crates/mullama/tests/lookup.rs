@@ -46,11 +46,11 @@ fn guesses_change_no_answer() {
 fn a_text_that_repeats_itself_takes_fewer_steps() {
     let model = load(ContextParams::default());
     let options = greedy().with_ignore_eos(true).with_max_tokens(200);
-    let plain = model.generate("one two one two one two", &options).unwrap();
+    let prompt = "The capital of France is Paris. ".repeat(6);
+    let plain = model.generate(prompt.as_str(), &options).unwrap();
     let before = model.stats().unwrap();
-    let guessed = model
-        .generate("one two one two one two", &options.with_prompt_lookup(8).with_logprobs(0))
-        .unwrap();
+    let guessed =
+        model.generate(prompt.as_str(), &options.with_prompt_lookup(8).with_logprobs(0)).unwrap();
     let after = model.stats().unwrap();
     assert_eq!(guessed.tokens, plain.tokens);
     assert_eq!(guessed.logprobs.unwrap().len(), guessed.tokens.len());

@@ -192,7 +192,7 @@ mod tests {
             (json!({"mmq-id-size": 32}), "`mmq-id-size`: llama.cpp chooses"),
             (json!({"graph": 0}), "`graph` is not a setting; did you mean `graphs`?"),
             (json!({"nonsense": 0}), "the settings are graphs, fusion,"),
-            (json!({"graphs": 2}), "`graphs`: expected true or false, not 2"),
+            (json!({"graphs": 2}), "`graphs`: expected true or false, not `2`"),
             (json!({"offload_min_batch": 0}), "offload_min_batch"),
             (json!({"allreduce": "ring"}), "`allreduce`: expected"),
             (json!({"allreduce_type": "q8_0"}), "`allreduce_type`: expected"),

@@ -71,7 +71,7 @@ mod tests {
         let hint = |key: &str| hint(key, &known, Naming::Snake).unwrap_or_default();
         assert!(hint("n_ctx").contains("`context_size`"), "{}", hint("n_ctx"));
         assert!(hint("num_ctx").contains("Ollama"), "{}", hint("num_ctx"));
-        assert!(hint("max_new_tokens").contains("the option `max_tokens`"));
+        assert!(hint("max_new_tokens").contains("the option is `max_tokens`"));
         assert!(hint("n_batch").contains("`batch_size` of another call"), "{}", hint("n_batch"));
         assert!(hint("verbose").contains("MULLAMA_LOG"), "{}", hint("verbose"));
         assert_eq!(hint("nothing_of_the_kind"), "");

@@ -259,7 +259,7 @@ fn what_would_end_the_process_is_refused_with_its_line() {
         ("{{ [4]|select('divisibleby', 0)|list }}".to_owned(), "unable to calculate 4 % 0"),
         ("{{ 'a\nb'|indent(5000000000) }}".to_owned(), "too much memory"),
         ("{{ {'a': 1}|tojson(indent=2000000000) }}".to_owned(), "indented by more than"),
-        ("{{ '{:>1000000000}'.format('x') }}".to_owned(), "filled up"),
+        ("{{ '{:>1000000000}'.format('x') }}".to_owned(), "padded to more than"),
         ("{{ '%1000000000d'|format(5) }}".to_owned(), "too much memory"),
         ("{{ 'x' * 10000000000 }}".to_owned(), "too much memory"),
         ("{{ [1] * 10000000000 }}".to_owned(), "too large"),

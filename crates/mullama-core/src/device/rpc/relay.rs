@@ -549,7 +549,7 @@ mod tests {
         let cases: [(&str, Answers); 17] = [
             ("version 6.0.0", |_, _| Some(hello([6, 0, 0]))),
             ("version 7.1.0", |_, _| Some(hello([7, 1, 0]))),
-            ("no worker", |_, _| Some(b"HTTP/1.1 404 Not Found\r\n\r\n".to_vec())),
+            ("not a worker", |_, _| Some(b"HTTP/1.1 404 Not Found\r\n\r\n".to_vec())),
             ("closed the connection", |_, _| None),
             ("no device", |command, carried| match command {
                 Command::DeviceCount => Some(vec![0; 4]),
