@@ -26,7 +26,7 @@ export class MullamaError extends Error {
 
   private constructor({ kind, code, message, hint, context, cause }: ErrorParts) {
     super(
-      hint ? `${message}\nhint: ${hint}` : message,
+      shortened(message) + (hint ? `\nhint: ${hint}` : ''),
       cause === undefined ? undefined : { cause },
     );
     this.code = code;
@@ -59,6 +59,15 @@ Object.defineProperty(MullamaError.prototype, 'name', {
   configurable: true,
   writable: true,
 });
+
+/** Length of the longest message; as on the native side, the middle of longer ones is left out. */
+const LONGEST = 4000;
+
+function shortened(message: string): string {
+  if (message.length <= LONGEST) return message;
+  const count = message.length - LONGEST;
+  return `${message.slice(0, LONGEST - 1000)} ... (${count} characters left out) ... ${message.slice(-1000)}`;
+}
 
 /** An error about an argument that only this side of the binding validates. */
 export function invalidArgument(

@@ -13,7 +13,7 @@ import {
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
-import { Model, MullamaError } from 'mullama';
+import { Model, MullamaError, plan } from 'mullama';
 import { built, failure, loadDemo, temporaryFolder } from './helpers.mjs';
 
 const folder = temporaryFolder();
@@ -260,6 +260,25 @@ describe('arguments', () => {
     }
     await assert.rejects(Model.load('demo', { onProgress: 3 }), invalid(/onProgress/));
     assert.throws(() => model.tokenize('x', { addSpecial: 1 }), invalid(/addSpecial/));
+  });
+
+  test('long values are not repeated in full', async () => {
+    const long = 'x'.repeat(1e6);
+    for (const call of [
+      () => model.chat([{ role: 'user', content: 'x' }], { toolChoice: long }),
+      () => model.chat([{ role: long, content: 'x' }]),
+      () => model.generate('x', { [long]: 1 }),
+      () => model.generate('x', { stop: { [long]: () => 1 } }),
+      () => Model.load('demo', { splitMode: long }),
+      () => Model.load(long),
+    ]) {
+      await assert.rejects(call(), (error) => {
+        assert.ok(error instanceof MullamaError);
+        assert.match(error.message, /xxx.*left out/);
+        assert.ok(error.message.length < 10_000);
+        return true;
+      });
+    }
   });
 
   test('values that stand deep say where', async () => {

@@ -1,5 +1,7 @@
 //! Errors of the core as Python exceptions.
 
+use std::borrow::Cow;
+
 use mullama::{Error, ErrorKind};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -73,4 +75,10 @@ fn exception(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
 pub fn error_kinds() -> Vec<(&'static str, &'static str, &'static str)> {
     let row = |kind: &ErrorKind| (kind.name(), kind.description(), kind.python_exception());
     ErrorKind::ALL.iter().map(row).collect()
+}
+
+/// A message without its middle if it is very long.
+#[pyfunction(name = "_shortened")]
+pub fn shortened(message: &str) -> Cow<'_, str> {
+    mullama::shortened(message)
 }

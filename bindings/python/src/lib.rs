@@ -65,7 +65,7 @@ mod _native {
     #[pymodule_export]
     use crate::ending::shut_down;
     #[pymodule_export]
-    use crate::errors::error_kinds;
+    use crate::errors::{error_kinds, shortened};
     #[pymodule_export]
     use crate::gpu::{
         Backend, Device, add_backend_dirs, backends, cuda_available, cuda_device_count,

@@ -1,7 +1,6 @@
 """Invalid arguments raise typed errors that name the argument, and do not affect other calls."""
 
 import builtins
-import itertools
 import json
 import math
 import pickle
@@ -175,9 +174,31 @@ def test_invalid_tokens(demo, token):
             call([token])
 
 
-def test_prompts_without_an_end(demo):
-    with pytest.raises(InvalidArgumentError, match="more than 16777216 token ids"):
-        demo.generate(itertools.repeat(1))
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda demo, long: demo.chat([USER], tool_choice=long),
+        lambda demo, long: demo.chat([USER], response_format=[long]),
+        lambda demo, long: demo.chat([USER], tools=[{"name": long}]),
+        lambda demo, long: demo.chat([{"role": long, "content": "x"}]),
+        lambda demo, long: demo.start_chat(tools=[{"name": long, "execute": 1}]),
+        lambda demo, long: demo.generate("x", **{long: 1}),
+        lambda demo, long: demo.generate("x", grammar=long),
+        lambda demo, long: demo.generate("x", json_schema={"type": long}),
+        lambda demo, long: demo.generate("x", lora=long),
+        lambda demo, long: Model("demo", split_mode=long),
+        lambda demo, long: Model("demo", draft_model=long),
+        lambda demo, long: Model("demo", metadata_overrides={long: 1}),
+        lambda demo, long: Model("demo", chat_template="{{ raise_exception('" + long + "') }}"),
+        lambda demo, long: Model(long),
+        lambda demo, long: mullama.plan("demo", long),
+    ],
+)
+def test_long_values_are_not_repeated_in_full(demo, call):
+    with pytest.raises(MullamaError) as raised:
+        call(demo, "x" * 10**6)
+        raise MullamaError("it was accepted")
+    assert len(str(raised.value)) < 10_000
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::{Naming, Text};
+use crate::{Naming, Text, shortened};
 
 /// The result of everything in mullama that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -138,9 +138,10 @@ struct Inner {
 }
 
 impl Error {
-    /// An error of this kind; the message should name the thing it is about.
+    /// An error of this kind; the message should name the thing it is about. The middle of a long message is left
+    /// out, like that of a long hint: see [`shortened`](crate::shortened).
     pub fn new(kind: ErrorKind, message: impl Into<Text>) -> Self {
-        let message = message.into();
+        let message = message.into().shortened();
         Self(Box::new(Inner { kind, message, context: Vec::new(), hint: None, source: None }))
     }
 
@@ -199,7 +200,7 @@ impl Error {
     /// Adds what the user can do next.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<Text>) -> Self {
-        self.0.hint = Some(hint.into());
+        self.0.hint = Some(hint.into().shortened());
         self
     }
 
@@ -286,7 +287,7 @@ impl fmt::Debug for Error {
             write!(f, "\n  {key}: {value}")?;
         }
         if let Some(source) = &self.0.source {
-            write!(f, "\n  caused by: {source}")?;
+            write!(f, "\n  caused by: {}", shortened(&source.to_string()))?;
         }
         if let Some(hint) = self.hint() {
             write!(f, "\n  hint: {hint}")?;
@@ -310,6 +311,21 @@ mod tests {
             format!("{error:?}"),
             "NotFound: no file at x.gguf\n  path: x.gguf\n  hint: check the path"
         );
+    }
+
+    #[test]
+    fn long_values_are_not_repeated_in_full() {
+        let long = "x".repeat(1 << 20);
+        let error = Error::option("split_mode", format!("`{long}` is not one of row, tensor"))
+            .with_hint(format!("replace {long}"))
+            .with_context("value", &long)
+            .with_source(io::Error::other(long.clone()));
+        let message = error.to_string();
+        assert!(message.starts_with("option `split_mode`: `xxx"), "{message}");
+        assert!(message.ends_with("xxx` is not one of row, tensor"), "{message}");
+        assert!(error.report().len() < 10_000);
+        assert_eq!(error.get("value"), Some(long.as_str()), "programs get the value itself");
+        assert!(Error::argument(&long, "is unknown").to_string().ends_with("xxx`: is unknown"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod folders;
 mod memory;
 mod naming;
 mod printable;
+mod shorten;
 mod similar;
 mod table;
 mod thread;
@@ -23,6 +24,7 @@ pub use file::{Draft, TEMPORARY, open_file, read_file, write_durably, write_whol
 pub use memory::check_memory;
 pub use naming::{Naming, Text};
 pub use printable::{printable, printable_prose};
+pub use shorten::shortened;
 pub use similar::{alike, alike_by, likeness, nearest};
 pub use table::{table, wrapped};
 pub use thread::{check_threads, no_thread};

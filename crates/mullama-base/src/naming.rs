@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
+use crate::shorten::left_out;
+
 /// The style in which a language writes option names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Naming {
@@ -86,6 +88,20 @@ impl Text {
         self.names.extend(other.names.iter().map(|name| name.start + start..name.end + start));
     }
 
+    /// The text, shortened like [`shortened`](crate::shortened).
+    pub(crate) fn shortened(mut self) -> Self {
+        if let Some((range, note)) = left_out(&self.text) {
+            self.names.retain(|name| name.end <= range.start || name.start >= range.end);
+            for name in self.names.iter_mut().filter(|name| name.start >= range.end) {
+                let length = name.len();
+                name.start = name.start - range.len() + note.len();
+                name.end = name.start + length;
+            }
+            self.text.replace_range(range, &note);
+        }
+        self
+    }
+
     /// The text with names in snake case.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -149,5 +165,20 @@ mod tests {
         assert_eq!(text.render(Naming::Camel), "`top_k` {top_k}: `topK` or `topP`");
         assert_eq!(Text::name("top_k").render(Naming::Camel), "topK");
         assert_eq!(Text::with_names("").as_str(), "");
+    }
+
+    #[test]
+    fn names_in_what_remains_of_a_long_text_are_rendered() {
+        let mut text = Text::with_names("{top_k} is `");
+        text.append(&Text::from("x".repeat(1 << 20)));
+        text.append(&Text::name("min_p"));
+        text.append(&Text::from("x".repeat(1 << 20)));
+        text.append(&Text::with_names("`, not {top_p} or {n_ctx}"));
+        let shown = text.shortened().render(Naming::Camel);
+        assert!(shown.starts_with("`topK` is `xxx"), "{shown}");
+        assert!(shown.ends_with("xxx`, not `topP` or `nCtx`"), "{shown}");
+        assert!(shown.len() < 5000);
+        let name = Text::name(&"a_b".repeat(1 << 20)).shortened();
+        assert_eq!(name.render(Naming::Camel), name.as_str());
     }
 }

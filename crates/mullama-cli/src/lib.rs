@@ -39,7 +39,7 @@ mod terminal;
 use std::ffi::OsString;
 
 use mullama::{Error, ErrorKind};
-use mullama_base::printable;
+use mullama_base::{printable, shortened};
 
 pub use allocator::OrEnd;
 
@@ -54,8 +54,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, itself: &[OsString]) -
         Err(Refusal::Error(error)) => return Failure::from(error).report(),
         Err(Refusal::Usage(error)) => {
             let text = error.render().to_string();
-            if error.use_stderr() && printable(&text) != text {
-                terminal::tell(text.trim_end());
+            let shown = shortened(&text);
+            if error.use_stderr() && printable(&shown) != text {
+                terminal::tell(shown.trim_end());
             } else {
                 // The reader may have closed the pipe.
                 let _ = error.print();

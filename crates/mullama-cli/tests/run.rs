@@ -244,6 +244,26 @@ fn what_was_computed_is_kept_in_a_file() {
 }
 
 #[test]
+fn long_values_are_not_repeated_in_full() {
+    let home = Home::new();
+    let long = "x".repeat(100_000);
+    let flag = format!("--{long}");
+    for arguments in [
+        &["run", "demo", "--split-mode", &long, "Hi"][..],
+        &["run", "demo", "--temperature", &long, "Hi"],
+        &["run", "demo", &flag, "Hi"],
+        &[&long],
+        &["run", &format!("{long}.gguf"), "Hi"],
+    ] {
+        let output = home.mullama(arguments).output().unwrap();
+        let refusal = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success());
+        assert!(refusal.contains("xxx") && refusal.contains("bytes left out"), "{refusal}");
+        assert!(refusal.len() < 10_000, "{}", refusal.len());
+    }
+}
+
+#[test]
 fn an_idle_standard_input_is_not_waited_for() {
     let home = Home::new();
     let start = |arguments: &[&str]| {

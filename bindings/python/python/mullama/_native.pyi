@@ -69,6 +69,7 @@ __all__ = [
     "_option_specs",
     "_run_command",
     "_shut_down",
+    "_shortened",
     "_text_of_content",
     "_tool_calls",
     "backends",
@@ -605,6 +606,9 @@ def _error_kinds() -> list[tuple[str, str, str]]:
     that writes `mullama/errors.py`."""
 
 @final
+def _shortened(message: str) -> str:
+    """A message without its middle if it is very long."""
+
 class Backend:
     """A backend module that was found, and its status."""
 

@@ -10,6 +10,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from mullama._native import _shortened
 from mullama.errors import InvalidArgumentError, InvalidGrammarError
 
 __all__ = ["Kind", "NoSchemaError", "ResponseType", "invalid_option", "kind_of"]
@@ -21,7 +22,7 @@ class NoSchemaError(TypeError):
 
 def invalid_option(option: str, problem: str, hint: str | None = None) -> InvalidArgumentError:
     """The error for an option with an invalid value."""
-    message = f"option `{option}`: {problem}" + (f"\nhint: {hint}" if hint else "")
+    message = _shortened(f"option `{option}`: {problem}") + (f"\nhint: {hint}" if hint else "")
     return InvalidArgumentError(message, hint=hint, context={"option": option})
 
 
@@ -52,7 +53,8 @@ class ResponseType:
             return self._read(text)
         except ValueError as error:
             if stop_kind in ("end_token", "stop_text"):
-                raise InvalidGrammarError(f"the answer is no value of the type: {error}") from error
+                message = _shortened(f"the answer is no value of the type: {error}")
+                raise InvalidGrammarError(message) from error
             message = f"the answer was ended ({stop_kind}) before it was complete"
             raise InvalidArgumentError(message) from error
 

@@ -1,0 +1,68 @@
+//! Limits the length of messages, which may contain values of any length.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// Length of the longest message, in bytes.
+const LONGEST: usize = 4000;
+
+/// Bytes that remain at the end of a longer message: what follows the value, such as the values that are allowed.
+const TAIL: usize = 1000;
+
+/// Bytes for the note in place of what was left out.
+const NOTE: usize = 40;
+
+/// The text, without its middle if it is longer than a message may be.
+///
+/// ```
+/// use mullama_base::shortened;
+///
+/// assert_eq!(shortened("there is no such option"), "there is no such option");
+/// let message = format!("`{}` is not a number", "x".repeat(1_000_000));
+/// assert!(shortened(&message).len() <= 4000);
+/// assert!(shortened(&message).ends_with("x` is not a number"));
+/// ```
+pub fn shortened(text: &str) -> Cow<'_, str> {
+    match left_out(text) {
+        Some((range, note)) => {
+            Cow::Owned([&text[..range.start], &note, &text[range.end..]].concat())
+        }
+        None => Cow::Borrowed(text),
+    }
+}
+
+/// The part of a text that is too much, and what replaces it.
+pub(crate) fn left_out(text: &str) -> Option<(Range<usize>, String)> {
+    if text.len() <= LONGEST {
+        return None;
+    }
+    let boundary = |at: &usize| text.is_char_boundary(*at);
+    let start = (0..=LONGEST - TAIL - NOTE).rev().find(boundary)?;
+    let end = (text.len() - TAIL..=text.len()).find(boundary)?;
+    Some((start..end, format!(" ... ({} bytes left out) ... ", end - start)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_middle_of_long_texts_is_left_out() {
+        for short in [String::new(), "a".repeat(LONGEST), "日".repeat(LONGEST / 3)] {
+            assert!(matches!(shortened(&short), Cow::Borrowed(same) if same == short));
+        }
+        for filling in ["x", "é", "日", "🦙"] {
+            for before in ["", "a", "ab", "abc"] {
+                let long = format!("{before}{}: not a number", filling.repeat(1 << 20));
+                let short = shortened(&long);
+                assert!((LONGEST - NOTE..=LONGEST).contains(&short.len()), "{}", short.len());
+                assert!(short.starts_with(&long[..before.len() + filling.len()]), "{short}");
+                assert!(short.ends_with(": not a number"), "{short}");
+                let (head, rest) = short.split_once(" ... (").unwrap();
+                let (count, tail) = rest.split_once(" bytes left out) ... ").unwrap();
+                assert_eq!(head.len() + count.parse::<usize>().unwrap() + tail.len(), long.len());
+                assert_eq!(shortened(&short), short);
+            }
+        }
+    }
+}
