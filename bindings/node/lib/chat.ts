@@ -1,5 +1,5 @@
 import { abortable, splitSignal, throwIfAborted } from './abort.js';
-import { jsonOf, optionsOf, textsOf } from './arguments.js';
+import { argument, elementsOf, jsonOf, optionsOf, textsOf } from './arguments.js';
 import { calling, invalidArgument } from './errors.js';
 import type { Turn as NativeTurn } from './generated/native.js';
 import type { ChatOptions } from './generated/options.js';
@@ -233,7 +233,7 @@ export class Chat {
     this.#model = model;
     this.#options = split.options;
     this.#maxToolRounds = split.maxToolRounds;
-    this.messages = [...(messages ?? [])];
+    this.messages = elementsOf(messages ?? [], argument('messages'));
     if (typeof system === 'string') this.messages.unshift({ role: 'system', content: system });
     // Invalid options are reported now rather than when they are used.
     readTools(this.#options.tools);

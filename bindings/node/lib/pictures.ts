@@ -4,19 +4,22 @@ import { Buffer } from 'node:buffer';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-import { type Json, jsonOf } from './arguments.js';
+import { type Json, argument, arrayOf, jsonOf } from './arguments.js';
 import { MullamaError, invalidArgument } from './errors.js';
 import type { FileAddress, Message, Picture } from './messages.js';
 
 /** Messages as JSON text, with pictures as `data:` URLs. */
 export function messagesOf(messages: unknown): Json {
-  return jsonOf(Array.isArray(messages) ? messages.map(withAddresses) : messages, 'messages');
+  const list = Array.isArray(messages)
+    ? arrayOf(messages, argument('messages')).map(withAddresses)
+    : messages;
+  return jsonOf(list, 'messages');
 }
 
 function withAddresses(message: unknown): unknown {
   const content = (message as Message | null | undefined)?.content;
   if (!Array.isArray(content)) return message;
-  return { ...(message as Message), content: content.map(partOf) };
+  return { ...(message as Message), content: arrayOf(content, argument('messages')).map(partOf) };
 }
 
 function partOf(part: unknown): unknown {

@@ -1,5 +1,6 @@
 // Functions of the caller that change logits.
 
+import { arrayOf, option } from './arguments.js';
 import { MullamaError, invalidOption } from './errors.js';
 
 /**
@@ -23,7 +24,9 @@ export class Processors<Options extends object> {
     const { logitsProcessors: processors, ...options } = given;
     this.options = options as unknown as Options;
     if (processors === undefined || processors === null) return;
-    const list: unknown[] = Array.isArray(processors) ? processors : [processors];
+    const list: unknown[] = Array.isArray(processors)
+      ? arrayOf(processors, option('logitsProcessors'))
+      : [processors];
     if (!list.every((processor) => typeof processor === 'function')) {
       throw invalidOption('logitsProcessors', 'expected a function, or an array of functions');
     }

@@ -1,3 +1,4 @@
+import { arrayOf, option } from './arguments.js';
 import { type MullamaError, invalidOption } from './errors.js';
 import type { AbortSignal } from './globals.js';
 
@@ -70,7 +71,7 @@ export interface ToolOutput {
 export function readTools(tools: unknown): ReadTool[] {
   if (tools === undefined || tools === null) return [];
   if (!Array.isArray(tools)) throw invalidOption('tools', 'expected an array');
-  return tools.map(readTool);
+  return arrayOf(tools, option('tools')).map(readTool);
 }
 
 /** The options with the definitions of tools only, for the native side. */

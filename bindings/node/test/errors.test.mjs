@@ -262,6 +262,55 @@ describe('arguments', () => {
     assert.throws(() => model.tokenize('x', { addSpecial: 1 }), invalid(/addSpecial/));
   });
 
+  test('arrays of any length are refused at once', async () => {
+    const sparse = [];
+    sparse.length = 2 ** 32 - 1;
+    const proxy = new Proxy([], {
+      get: (target, name) => (name === 'length' ? 1e15 : target[name]),
+    });
+    let doubled = ['x'];
+    for (let count = 0; count < 60; count += 1) doubled = [doubled, doubled];
+    const tokens = /the (prompt|texts|tokens).*: has more than 16777216 elements/;
+    const others = /: has more than 1048576 elements/;
+    for (const long of [sparse, proxy]) {
+      await assert.rejects(model.generate(long), failure('INVALID_ARGUMENT', tokens));
+      await assert.rejects(model.embed([long]), failure('INVALID_ARGUMENT', tokens));
+      assert.throws(() => model.detokenize(long), failure('INVALID_ARGUMENT', tokens));
+      await assert.rejects(model.embed(long), failure('INVALID_ARGUMENT', others));
+      await assert.rejects(model.rerank('x', long), failure('INVALID_ARGUMENT', others));
+      await assert.rejects(model.chat(long), failure('INVALID_ARGUMENT', others));
+      const parts = [{ role: 'user', content: long }];
+      await assert.rejects(model.chat(parts), failure('INVALID_ARGUMENT', others));
+      assert.throws(() => model.startChat({ messages: long }), failure('INVALID_ARGUMENT', others));
+      await assert.rejects(model.startChat().send(long), failure('INVALID_ARGUMENT', others));
+      for (const option of ['tools', 'logitsProcessors', 'stop', 'lora']) {
+        const call = model.chat([{ role: 'user', content: 'x' }], { [option]: long });
+        await assert.rejects(call, failure('INVALID_ARGUMENT', others));
+        await assert.rejects(call, (error) => error.context.option === option);
+      }
+      await assert.rejects(
+        plan('demo', { tensorSplit: long }),
+        failure('INVALID_ARGUMENT', others),
+      );
+      await assert.rejects(model.setLora(long), failure('INVALID_ARGUMENT', others));
+    }
+    await assert.rejects(
+      model.generate(new Int32Array(2 ** 24 + 1)),
+      failure('INVALID_ARGUMENT', tokens),
+    );
+    await assert.rejects(
+      model.generate('x', { stop: doubled }),
+      failure('INVALID_ARGUMENT', others),
+    );
+    function* endless() {
+      for (;;) yield { role: 'user', content: 'x' };
+    }
+    assert.throws(
+      () => model.startChat({ messages: endless() }),
+      failure('INVALID_ARGUMENT', others),
+    );
+  });
+
   test('long values are not repeated in full', async () => {
     const long = 'x'.repeat(1e6);
     for (const call of [
