@@ -10,7 +10,7 @@ use mullama_sys as sys;
 use serde_json::Value;
 
 use crate::device::{DeviceSet, HOST, Handle, find, kernels};
-use crate::options::{CpuKernels, GpuLayers, ModelParams, SplitMode};
+use crate::options::{CpuKernels, GpuLayers, ModelParams, SplitMode, check_range};
 use crate::{Error, Result};
 
 /// The tensors of a mixture's experts (llama.cpp's `LLM_FFN_EXPS_REGEX`).
@@ -104,12 +104,19 @@ impl WeightSettings {
             HostExperts::All => 1,
             HostExperts::First(layers) => layers as usize,
         };
-        let count = self.tensor_overrides.len() + experts;
-        if count > most {
-            let problem = format!("{count} patterns; at most {most} are allowed");
-            return Err(Error::option("tensor_overrides", problem));
+        let overrides = self.tensor_overrides.len();
+        if overrides + experts <= most {
+            return Ok(());
         }
-        Ok(())
+        // Each of the layers takes a pattern.
+        if let HostExperts::First(layers) = self.host_experts
+            && overrides <= most
+        {
+            return check_range("n_cpu_moe", &layers, &(0..=(most - overrides) as u32));
+        }
+        let allowed = most - experts.min(most);
+        let problem = format!("{overrides} patterns; at most {allowed} are allowed");
+        Err(Error::option("tensor_overrides", problem))
     }
 
     /// The patterns for tensors with their devices, in the order in which they are tried: the user's before those of
@@ -412,7 +419,46 @@ mod tests {
         let nowhere = [("x".to_owned(), "CUDA9".to_owned())];
         assert!(refused(ModelParams::default().with_tensor_overrides(nowhere)).contains("CUDA9"));
         assert!(refused(ModelParams::default().with_main_gpu(99)).contains("main_gpu"));
-        let many = refused(ModelParams::default().with_n_cpu_moe(u32::MAX));
-        assert!(many.contains("tensor_overrides"), "{many}");
+    }
+
+    #[test]
+    fn too_many_patterns_are_refused_by_the_option_that_gave_them() {
+        let error = |params: ModelParams| {
+            WeightSettings::resolve(&params, &DeviceSet::processors()).map(drop).unwrap_err()
+        };
+        let overrides = |count: usize| (0..count).map(|at| (at.to_string(), HOST.to_owned()));
+        let params = ModelParams::default;
+        for (params, option, problem) in [
+            (
+                params().with_n_cpu_moe(u32::MAX),
+                "n_cpu_moe",
+                "between 0 and 4095, and is 4294967295",
+            ),
+            (params().with_n_cpu_moe(4096), "n_cpu_moe", "between 0 and 4095, and is 4096"),
+            (
+                params().with_n_cpu_moe(4095).with_tensor_overrides(overrides(1)),
+                "n_cpu_moe",
+                "between 0 and 4094, and is 4095",
+            ),
+            (
+                params().with_tensor_overrides(overrides(4096)),
+                "tensor_overrides",
+                "4096 patterns; at most 4095 are allowed",
+            ),
+            (
+                params().with_cpu_moe(true).with_tensor_overrides(overrides(4095)),
+                "tensor_overrides",
+                "4095 patterns; at most 4094 are allowed",
+            ),
+            (
+                params().with_n_cpu_moe(9).with_tensor_overrides(overrides(5000)),
+                "tensor_overrides",
+                "5000 patterns; at most 4086 are allowed",
+            ),
+        ] {
+            let error = error(params);
+            assert_eq!(error.get("option"), Some(option), "{error}");
+            assert!(error.to_string().contains(problem), "{error}");
+        }
     }
 }
