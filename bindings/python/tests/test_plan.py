@@ -2,6 +2,7 @@
 
 import contextlib
 import http.server
+import json
 import re
 import threading
 from pathlib import Path
@@ -104,3 +105,29 @@ def test_what_cannot_be_planned_is_told(serve):
     assert plan("demo", devices="1MiB").max_gpu_context_size is None
     with Model("demo", **plan("demo", context_size=512).options) as model:
         assert model.context_size == 512
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        ({"projector": "missing.gguf"}, errors.NotFoundError),
+        ({"projector": "{text}"}, errors.InvalidModelError),
+        ({"lora": "missing.gguf"}, errors.NotFoundError),
+        ({"lora": [["{text}", 0.5]]}, errors.InvalidModelError),
+        ({"draft_model": "{text}"}, errors.InvalidModelError),
+        ({"n_parallel": 0}, errors.InvalidArgumentError),
+        ({"n_cpu_moe": 1 << 31}, errors.InvalidArgumentError),
+    ],
+)
+def test_what_loading_refuses_is_not_planned(options, kind, tmp_path):
+    text = tmp_path / "text.gguf"
+    text.write_text("not a model")
+    options = json.loads(json.dumps(options).replace("{text}", str(text)))
+    messages = []
+    for call in (plan, Model):
+        with pytest.raises(kind) as raised:
+            call("demo", **options)
+        messages.append(str(raised.value))
+    assert messages[0] == messages[1]
+    if kind is errors.InvalidArgumentError:
+        assert raised.value.context["option"] in options

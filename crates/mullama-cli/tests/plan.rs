@@ -176,6 +176,33 @@ fn headers_that_cannot_be_had_are_refused() {
 }
 
 #[test]
+fn projectors_adapters_and_drafts_that_cannot_be_loaded_are_refused() {
+    let world = World::new();
+    let at = |name: &str| world.home.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(at("text.gguf"), "not a model").unwrap();
+    std::fs::create_dir(at("folder")).unwrap();
+    let model = mullama_testkit::fixture("small");
+    let model = model.to_str().unwrap();
+    for option in ["--mmproj", "--lora", "--draft-model"] {
+        let refused = |code, file: &str| world.refusal(code, &["demo", option, file]);
+        assert!(refused(3, &at("missing.gguf")).contains("missing.gguf"), "{option}");
+        assert!(refused(4, &at("text.gguf")).contains("text.gguf"), "{option}");
+        assert!(refused(4, &at("folder")).contains("is a folder"), "{option}");
+        if cfg!(unix) {
+            assert!(refused(4, "/dev/zero").contains("is a pipe or a device"), "{option}");
+        }
+    }
+    let projector = world.refusal(4, &["demo", "--mmproj", model]);
+    assert!(projector.contains("not a projector"), "{projector}");
+    let adapter = world.refusal(4, &["demo", "--lora", model]);
+    assert!(adapter.contains("as an adapter"), "{adapter}");
+    // An adapter is planned with the model.
+    let base = File::decode(&std::fs::read(model).unwrap()).unwrap();
+    std::fs::write(at("adapter.gguf"), mullama_testkit::adapter(&base, 1.0, 1).encode()).unwrap();
+    assert_eq!(world.json(&[model, "--lora", &at("adapter.gguf")])["fits"], true);
+}
+
+#[test]
 fn hardware_that_cannot_be_meant_is_refused() {
     let world = World::new();
     let refused = |devices: &[&str]| {

@@ -81,13 +81,7 @@ impl Adapters {
     pub unsafe fn resolve(&self, model: *mut sys::llama_model, lora: &Lora) -> Result<AdapterSet> {
         let mut set = BTreeMap::new();
         for (path, scale) in &lora.0 {
-            if !scale.is_finite() {
-                let problem = format!("the scale of {} is {scale}", path.display());
-                return Err(Error::option("lora", problem));
-            }
-            // If the file does not exist, reading it reports so.
-            let path = folders::expand_home(path);
-            let file = path.canonicalize().unwrap_or_else(|_| path.into_owned());
+            let file = file_of(path, *scale)?;
             // SAFETY: as the caller promises.
             let adapter = unsafe { self.load(model, &file) }?;
             *set.entry(adapter).or_insert(0.0) += scale;
@@ -117,7 +111,7 @@ impl Adapters {
             return Ok(*adapter);
         }
         drop(known);
-        check(path, &GgufHeader::read(path)?)?;
+        check(path)?;
         let opened = open_file(path).map_err(|error| Error::unreadable(path, error))?;
         let file = path.to_str().and_then(|text| CString::new(text).ok()).ok_or_else(|| {
             let message = format!("the path {} is not valid UTF-8", path.display());
@@ -157,8 +151,25 @@ pub(crate) struct AdaptersGuard<'a> {
     _lock: RwLockReadGuard<'a, BTreeMap<PathBuf, (RawAdapter, File)>>,
 }
 
+/// Checks adapters that are not loaded: their scales, and their files.
+pub(crate) fn check_adapters(lora: &Lora) -> Result<()> {
+    lora.0.iter().try_for_each(|(path, scale)| check(&file_of(path, *scale)?))
+}
+
+/// The file of an adapter with this scale.
+fn file_of(path: &Path, scale: f32) -> Result<PathBuf> {
+    if !scale.is_finite() {
+        let problem = format!("the scale of {} is {scale}", path.display());
+        return Err(Error::option("lora", problem));
+    }
+    // If the file does not exist, reading it reports so.
+    let path = folders::expand_home(path);
+    Ok(path.canonicalize().unwrap_or_else(|_| path.into_owned()))
+}
+
 /// Rejects adapters for which the engine would abort the process or compute garbage.
-fn check(path: &Path, header: &GgufHeader) -> Result<()> {
+fn check(path: &Path) -> Result<()> {
+    let header = &GgufHeader::read(path)?;
     let refuse = |problem: String, hint: &'static str| {
         let message = format!("cannot use {} as an adapter: {problem}", path.display());
         Err(Error::new(ErrorKind::InvalidModel, message)

@@ -22,7 +22,7 @@ mod weight_settings;
 mod weights;
 mod window;
 
-pub(crate) use adapter::AdapterSet;
+pub(crate) use adapter::{AdapterSet, check_adapters};
 pub(crate) use batch::SeqId;
 pub(crate) use closed::closed;
 pub(crate) use context::{Context, Decoded, Saved, Sharing, damaged_cells};

@@ -10,7 +10,7 @@ use super::plan::{Plan, PlannedDevice, PlannedModel};
 use super::source::PlanSource;
 use super::speed;
 use crate::device::Handle;
-use crate::engine::{HostExperts, Placement};
+use crate::engine::{HostExperts, Placement, check_adapters};
 use crate::options::{KvCacheTypes, ModelParams, OptionSet as _};
 use crate::placement::{
     Budget, Budgets, PlacedDraft, PlacedProjector, PlacementDecision, PlacementRequest,
@@ -33,6 +33,8 @@ impl<'a> PlanModel<'a> {
         let header = GgufHeader::read_split(path)?;
         preflight::check_options(&header, &options.model)?;
         preflight::check(path, &header, false, options.model.metadata_overrides.as_ref())?;
+        // They take no memory worth planning, but loading refuses what is not an adapter.
+        options.model.lora.as_ref().map_or(Ok(()), check_adapters)?;
         let draft =
             options.model.draft_model.as_deref().filter(|&source| source != DraftFile::NONE);
         let find = |source: &str| {
