@@ -243,6 +243,28 @@ fn what_was_computed_is_kept_in_a_file() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn names_of_pipes_and_sockets_are_not_looked_up() {
+    let home = Home::new();
+    let made = std::process::Command::new("mkfifo").arg(home.path().join("pipe")).status().unwrap();
+    assert!(made.success());
+    let _socket = std::os::unix::net::UnixListener::bind(home.path().join("socket")).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", home.path().join("device")).unwrap();
+    for name in ["pipe", "socket", "device"] {
+        for command in [
+            &["run", name, "Hi"][..],
+            &["show", name],
+            &["plan", name],
+            &["run", "demo", "--draft-model", name, "Hi"],
+        ] {
+            let refusal = home.complains(4, command);
+            assert!(refusal.contains(&format!("{name} is a pipe or a device")), "{refusal}");
+            assert!(!refusal.contains("downloading"), "{refusal}");
+        }
+    }
+}
+
 #[test]
 fn long_values_are_not_repeated_in_full() {
     let home = Home::new();

@@ -38,11 +38,11 @@ impl ResolvedModel {
     /// Resolves a path or model name, as [`crate::Model::load`] accepts it.
     ///
     /// The order is: an existing file, the built-in model, the local store including models that other programs have
-    /// downloaded.
+    /// downloaded. Pipes, sockets and devices count as files, which reading refuses: their names are not looked up.
     pub fn find(source: impl AsRef<Path>) -> Result<Self> {
         let source = &*folders::expand_home(source.as_ref());
         let file = |path: PathBuf| Self { path, stored: None };
-        if source.is_file() {
+        if source.exists() && !source.is_dir() {
             return Ok(file(source.to_path_buf()));
         }
         let name = source.to_str().filter(|text| !text.is_empty());
