@@ -101,3 +101,10 @@ def test_what_is_no_value_says_why(demo):
     answer = demo.chat(QUESTION, response_format=Even, temperature=0)
     with pytest.raises(mullama.InvalidGrammarError, match="odd"):
         _ = answer.parsed
+
+
+@pytest.mark.parametrize("value", [[], [None], [[[]]], ({},), {1}, 5, b"x", object(), [City]])
+def test_values_are_no_types(demo, value):
+    with pytest.raises(mullama.InvalidArgumentError, match="no schema") as raised:
+        demo.chat(QUESTION, response_format=value)
+    assert raised.value.context["option"] == "response_format"

@@ -95,7 +95,8 @@ def kind_of(hint: Any, depth: int = 0) -> Kind:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return Kind({})
-    if hint in _SIMPLE:
+    # A value that is not a type need not be hashable.
+    if isinstance(hint, type) and hint in _SIMPLE:
         return Kind({"type": _SIMPLE[hint]})
     if origin is typing.Annotated:
         return _annotated(inner(arguments[0]), arguments[1:])
@@ -109,8 +110,9 @@ def kind_of(hint: Any, depth: int = 0) -> Kind:
         return _dataclass(hint, inner)
     if _is_typed_dict(hint):
         return _typed_dict(hint, inner)
-    if (origin or hint) in _LISTS or origin in (Sequence, Iterable):
-        return _list(origin or hint, arguments, inner)
+    container = hint if origin is None else origin
+    if any(container is one for one in _LISTS) or origin in (Sequence, Iterable):
+        return _list(container, arguments, inner)
     if origin in (dict, Mapping):
         return _mapping(inner(arguments[1]))
     raise NoSchemaError(f"has the type {hint!r}, for which there is no schema")
