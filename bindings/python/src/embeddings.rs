@@ -6,13 +6,14 @@ use mullama::{Inputs, Prompt};
 use pyo3::exceptions::{PyBufferError, PyIndexError, PyTypeError, PyValueError};
 use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PySet, PySlice, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyMemoryView, PySlice, PyString, PyTuple};
 use pyo3::{IntoPyObjectExt as _, ffi, type_hint_union};
 
 use crate::class::{self, Wrap, class, repr};
 use crate::hints::{Dict, List, Pooling, RankedIterator, Typed, Vector, VectorIterator, hint};
+use crate::items::{Count, collect, iterate};
 use crate::json::{self, Json};
-use crate::text::{PromptArgument, Text, class_name};
+use crate::text::{PromptArgument, Text, Tokens};
 
 /// Inputs to embed: a `str`, token ids, or a list of either.
 pub struct InputsArgument(pub Inputs);
@@ -26,16 +27,19 @@ impl FromPyObject<'_, '_> for InputsArgument {
         if value.is_instance_of::<PyString>() {
             return Ok(Self(value.extract::<Text>()?.0.into()));
         }
-        let items = items(&value, "texts")?;
+        let mut items = iterate(&value, "texts")?;
+        let first = items.next().transpose()?;
         // A list of integers is a single input.
-        let is_token = |item: &Bound<'_, PyAny>| {
-            !item.is_instance_of::<PyString>() && item.try_iter().is_err()
-        };
-        if items.first().is_some_and(is_token) {
-            return Ok(Self(value.extract::<PromptArgument>()?.0.into()));
+        let is_token = first
+            .as_ref()
+            .is_some_and(|first| !first.is_instance_of::<PyString>() && first.try_iter().is_err());
+        let items = first.into_iter().map(Ok).chain(items);
+        if is_token {
+            return Ok(Self(Prompt::from(Tokens::collect(value.py(), items)?.0).into()));
         }
-        let inputs = items.iter().map(|item| Ok(item.extract::<PromptArgument>()?.0));
-        Ok(Self(inputs.collect::<PyResult<Vec<Prompt>>>()?.into()))
+        let prompt = |item: Bound<'_, PyAny>| Ok(item.extract::<PromptArgument>()?.0);
+        let inputs = collect(value.py(), items, &mut Count::of("texts"), |item, _| prompt(item))?;
+        Ok(Self(inputs.into()))
     }
 }
 
@@ -51,23 +55,10 @@ impl FromPyObject<'_, '_> for TextsArgument {
         if value.is_instance_of::<PyString>() {
             return Err(PyTypeError::new_err("expected a list of texts, not one text"));
         }
-        let texts = items(&value, "texts")?;
-        texts.iter().map(|item| Ok(item.extract::<Text>()?.0)).collect::<PyResult<_>>().map(Self)
+        let texts = iterate(&value, "texts")?;
+        let text = |item: Bound<'_, PyAny>, _: &mut Count<'_>| Ok(item.extract::<Text>()?.0);
+        collect(value.py(), texts, &mut Count::of("texts"), text).map(Self)
     }
-}
-
-/// The items of a list, or of any other ordered iterable.
-fn items<'py>(value: &Bound<'py, PyAny>, what: &str) -> PyResult<Vec<Bound<'py, PyAny>>> {
-    let refused =
-        || PyTypeError::new_err(format!("expected a list of {what}, not {}", class_name(value)));
-    let misleading = value.is_instance_of::<PyBytes>()
-        || value.is_instance_of::<PyByteArray>()
-        || value.is_instance_of::<PyDict>()
-        || value.is_instance_of::<PySet>();
-    if misleading {
-        return Err(refused());
-    }
-    value.try_iter().map_err(|_| refused())?.collect()
 }
 
 /// An index or a slice of a sequence.

@@ -16,6 +16,7 @@ use serde_json::{Map, Number, Value};
 use crate::class::Wrap;
 use crate::errors::raise;
 use crate::hints::{Hint, hint};
+use crate::items::{Count, collect};
 use crate::text::{Text, class_name};
 
 /// A value of the core as plain Python values: dicts, lists, strings and numbers, with the hint as its type.
@@ -57,7 +58,7 @@ pub fn reduce<'py, T>(
 
 /// Recreates a value of the core from the output of [`reduce`].
 pub fn restore<C: DeserializeOwned>(fields: &Bound<'_, PyAny>) -> PyResult<C> {
-    let fields = from_python(fields, "fields")?;
+    let fields = convert(fields, &mut Count::unlimited("fields"), 0)?;
     serde_json::from_value(fields).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
@@ -66,14 +67,14 @@ const MAX_DEPTH: usize = 100;
 
 /// The value of an option or argument as JSON. Errors contain its `name`.
 pub fn from_python(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Value> {
-    convert(value, name, 0)
+    convert(value, &mut Count::of_option(name), 0)
 }
 
-fn convert(value: &Bound<'_, PyAny>, name: &str, depth: usize) -> PyResult<Value> {
+fn convert(value: &Bound<'_, PyAny>, count: &mut Count<'_>, depth: usize) -> PyResult<Value> {
+    let (py, name) = (value.py(), count.name());
     if depth > MAX_DEPTH {
         return Err(raise(Error::option(name, "is nested too deeply")));
     }
-    let item = |item: PyResult<Bound<'_, PyAny>>| convert(&item?, name, depth + 1);
     if value.is_none() {
         return Ok(Value::Null);
     }
@@ -87,18 +88,21 @@ fn convert(value: &Bound<'_, PyAny>, name: &str, depth: usize) -> PyResult<Value
         return number(value, name);
     }
     if value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>() {
-        return value.try_iter()?.map(item).collect();
+        let item = |item: Bound<'_, PyAny>, count: &mut Count<'_>| convert(&item, count, depth + 1);
+        return collect(py, value.try_iter()?, count, item).map(Value::Array);
     }
     if let Ok(mapping) = value.cast::<PyMapping>() {
         let mut object = Map::new();
-        for pair in mapping.items()? {
-            let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair.extract()?;
-            object.insert(text_of_key(&key, name)?, convert(&value, name, depth + 1)?);
+        for pair in mapping.call_method0("items")?.try_iter()? {
+            let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair?.extract()?;
+            count.add(py)?;
+            object.insert(text_of_key(&key, name)?, convert(&value, count, depth + 1)?);
         }
         return Ok(object.into());
     }
+    let mut item = |item: PyResult<Bound<'_, PyAny>>| convert(&item?, count, depth + 1);
     if value.hasattr("__fspath__")? {
-        return convert(&value.call_method0("__fspath__")?, name, depth + 1);
+        return item(value.call_method0("__fspath__"));
     }
     // Pydantic objects, which server clients use for messages, and dataclasses.
     if !value.is_instance_of::<PyType>() {
@@ -106,18 +110,21 @@ fn convert(value: &Bound<'_, PyAny>, name: &str, depth: usize) -> PyResult<Value
             return item(value.call_method0("model_dump"));
         }
         if value.hasattr("__dataclass_fields__")? {
-            return item(value.py().import("dataclasses")?.call_method1("asdict", (value,)));
+            return item(py.import("dataclasses")?.call_method1("asdict", (value,)));
         }
     }
-    // Scalars and arrays of NumPy and similar libraries.
+    // Scalars and arrays of NumPy and similar libraries. An array may be larger than its memory.
+    if let Ok(size) = value.getattr("size").and_then(|size| size.extract()) {
+        count.expect(size)?;
+    }
     if let Ok(plain) = value.call_method0("tolist") {
-        return item(Ok(plain));
+        return convert(&plain, count, depth + 1);
     }
     // Anything that `dict` accepts as a mapping, such as a message.
     if value.hasattr("keys")?
-        && let Ok(dict) = value.py().get_type::<PyDict>().call1((value,))
+        && let Ok(dict) = py.get_type::<PyDict>().call1((value,))
     {
-        return item(Ok(dict));
+        return convert(&dict, count, depth + 1);
     }
     number(value, name)
 }

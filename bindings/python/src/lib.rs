@@ -30,6 +30,7 @@ mod ending;
 mod errors;
 mod gpu;
 mod hints;
+mod items;
 mod json;
 mod model;
 mod options;
@@ -72,6 +73,8 @@ mod _native {
         cuda_memory_info, devices, engine_dir, metal_available, opencl_available, rocm_available,
         rocm_device_count, sycl_available, vulkan_available,
     };
+    #[pymodule_export]
+    use crate::items::items_of;
     #[pymodule_export]
     use crate::model::{AsyncModel, Model};
     #[pymodule_export]

@@ -9,6 +9,7 @@ use pyo3::types::{
 };
 
 use crate::errors::raise;
+use crate::items::{Count, collect};
 use crate::json;
 
 /// Messages in which Python's forms of pictures are replaced by parts with a `data:` URL.
@@ -16,25 +17,26 @@ pub fn with_addresses<'py>(messages: &Bound<'py, PyAny>) -> PyResult<Bound<'py, 
     if !messages.is_instance_of::<PyList>() && !messages.is_instance_of::<PyTuple>() {
         return Ok(messages.clone());
     }
-    let list = PyList::empty(messages.py());
-    for message in messages.try_iter()? {
-        list.append(message_of(&message?)?)?;
-    }
-    Ok(list.into_any())
+    let (py, mut count) = (messages.py(), Count::of_option("messages"));
+    let message = |message: Bound<'py, PyAny>, count: &mut Count<'_>| counted(&message, count);
+    let messages = collect(py, messages.try_iter()?, &mut count, message)?;
+    Ok(PyList::new(py, messages)?.into_any())
 }
 
 /// The same for one message.
 pub fn message_of<'py>(message: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    counted(message, &mut Count::of_option("message"))
+}
+
+fn counted<'py>(message: &Bound<'py, PyAny>, count: &mut Count<'_>) -> PyResult<Bound<'py, PyAny>> {
     let Ok(mapping) = message.cast::<PyMapping>() else { return Ok(message.clone()) };
     let Ok(content) = mapping.get_item("content") else { return Ok(message.clone()) };
     if !content.is_instance_of::<PyList>() && !content.is_instance_of::<PyTuple>() {
         return Ok(message.clone());
     }
-    let parts = PyList::empty(message.py());
-    for part in content.try_iter()? {
-        parts.append(part_of(&part?)?)?;
-    }
-    with(mapping, "content", parts.as_any())
+    let py = message.py();
+    let parts = collect(py, content.try_iter()?, count, |part, _| part_of(&part))?;
+    with(mapping, "content", PyList::new(py, parts)?.as_any())
 }
 
 /// The same for a part of a message, which is a picture or contains one.

@@ -10,6 +10,7 @@ use pyo3::types::{PyByteArray, PyDict, PyList};
 
 use crate::ending::with_python;
 use crate::errors::raise;
+use crate::items::{Count, collect};
 
 const NAME: &str = "logits_processors";
 
@@ -70,7 +71,7 @@ pub fn take_processors(
         vec![given]
     } else {
         let items = given.try_iter().map_err(|_| not_a_function())?;
-        items.collect::<PyResult<_>>()?
+        collect(keywords.py(), items, &mut Count::of_option(NAME), |item, _| Ok(item))?
     };
     if !functions.iter().all(|function| function.is_callable()) {
         return Err(not_a_function());

@@ -6,10 +6,11 @@ use mullama::{Error, ErrorKind, Prompt, Token};
 use pyo3::exceptions::{PyTypeError, PyUnicodeEncodeError};
 use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyMemoryView, PySet, PyString};
+use pyo3::types::{PyBool, PyBytes, PyMemoryView, PyString};
 
 use crate::errors::raise;
 use crate::hints::hint;
+use crate::items::{Count, collect, iterate};
 
 /// A `str`.
 pub struct Text(pub String);
@@ -21,8 +22,19 @@ impl FromPyObject<'_, '_> for Text {
 
     fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
         let text = value.cast::<PyString>()?;
-        text.to_str().map(|text| Self(text.to_owned())).map_err(|error| not_unicode(value, error))
+        text.to_str().map_err(|error| not_unicode(value, error)).and_then(copied).map(Self)
     }
+}
+
+/// A copy of a text, for which there may be no memory.
+fn copied(text: &str) -> PyResult<String> {
+    let mut copy = String::new();
+    copy.try_reserve_exact(text.len()).map_err(|_| {
+        let message = format!("there is no memory for a text of {} bytes", text.len());
+        raise(Error::new(ErrorKind::OutOfMemory, message))
+    })?;
+    copy.push_str(text);
+    Ok(copy)
 }
 
 /// Python's strings can contain lone surrogates, which are not valid Unicode text.
@@ -36,12 +48,18 @@ fn not_unicode(value: Borrowed<'_, '_, PyAny>, error: PyErr) -> PyErr {
     raise(Error::new(ErrorKind::InvalidArgument, message))
 }
 
-/// More tokens than fit in any context: a longer iterable is a mistake, such as `range(10**9)` or
-/// an infinite iterator.
-const MAX_TOKENS: usize = 1 << 24;
-
 /// A list of token ids, or any other iterable of integers.
 pub struct Tokens(pub Vec<Token>);
+
+impl Tokens {
+    pub fn collect<'py>(
+        py: Python<'py>,
+        items: impl Iterator<Item = PyResult<Bound<'py, PyAny>>>,
+    ) -> PyResult<Self> {
+        let mut count = Count::of_tokens();
+        collect(py, items, &mut count, |token, _| token_id(&token)).map(Self)
+    }
+}
 
 impl FromPyObject<'_, '_> for Tokens {
     type Error = PyErr;
@@ -49,34 +67,7 @@ impl FromPyObject<'_, '_> for Tokens {
     const INPUT_TYPE: PyStaticExpr = hint("Iterable[int]");
 
     fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
-        // These are iterable, but not over tokens.
-        let misleading = value.is_instance_of::<PyString>()
-            || value.is_instance_of::<PyBytes>()
-            || value.is_instance_of::<PyByteArray>()
-            || value.is_instance_of::<PyDict>()
-            || value.is_instance_of::<PySet>();
-        let refused = || {
-            let message = format!("expected a list of token ids, not {}", class_name(&value));
-            PyTypeError::new_err(message)
-        };
-        if misleading {
-            return Err(refused());
-        }
-        let mut tokens = Vec::new();
-        for token in value.try_iter().map_err(|_| refused())? {
-            if tokens.len() == MAX_TOKENS {
-                let message = format!("there are more than {MAX_TOKENS} token ids");
-                return Err(raise(Error::new(ErrorKind::InvalidArgument, message)));
-            }
-            // The longest lists take tens of megabytes, which may not be there.
-            tokens.try_reserve(1).map_err(|_| {
-                let message =
-                    format!("there is no memory for more than {} token ids", tokens.len());
-                raise(Error::new(ErrorKind::OutOfMemory, message))
-            })?;
-            tokens.push(token_id(&token?)?);
-        }
-        Ok(Self(tokens))
+        Self::collect(value.py(), iterate(&value, "token ids")?)
     }
 }
 

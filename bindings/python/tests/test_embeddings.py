@@ -214,6 +214,14 @@ def test_encoders_embed_and_do_not_generate(fixture):
         encoder.generate("x")
 
 
+def test_inputs_may_be_iterable_only_once(fixture):
+    encoder = fixture("encoder")
+    tokens = encoder.tokenize("a text")
+    for given in (iter(tokens), iter([tokens]), (iter(tokens) for _ in range(1)), iter(["a text"])):
+        assert encoder.embed(given).token_counts == [len(tokens)]
+    assert len(encoder.embed(iter([]))) == 0
+
+
 def test_rerankers_rank(fixture, demo):
     reranker = fixture("reranker")
     documents = ["one", "two green rivers", "three", "a stone"]

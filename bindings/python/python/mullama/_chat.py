@@ -20,7 +20,7 @@ from collections.abc import (
 from typing import TYPE_CHECKING, Any
 
 from mullama import _tools
-from mullama._native import Model, _Turn
+from mullama._native import Model, _items, _Turn
 from mullama.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class _Conversation:
         max_tool_rounds: int | None = None,
         **options: Any,
     ) -> None:
-        self.messages = list(messages or ())
+        self.messages = _items(messages or (), "messages")
         if system is not None:
             self.messages.insert(0, {"role": "system", "content": system})
         self._max_tool_rounds = max_tool_rounds
@@ -184,7 +184,8 @@ def _said(message: _Input) -> list[Any]:
     if isinstance(message, str):
         return [{"role": "user", "content": message}]
     # Pydantic objects are iterable, too, over their fields.
-    return list(message) if isinstance(message, Sequence | Iterator) else [message]
+    is_list = isinstance(message, Sequence | Iterator)
+    return _items(message, "messages") if is_list else [message]
 
 
 class Chat(_Conversation):

@@ -65,11 +65,12 @@ __all__ = [
     "_add_backend_dirs",
     "_engine_dir",
     "_error_kinds",
+    "_items",
     "_message_fields",
     "_option_specs",
     "_run_command",
-    "_shut_down",
     "_shortened",
+    "_shut_down",
     "_text_of_content",
     "_tool_calls",
     "backends",
@@ -605,10 +606,10 @@ def _error_kinds() -> list[tuple[str, str, str]]:
     """The kinds of error, what each is, and the built-in exception that fits, for the script
     that writes `mullama/errors.py`."""
 
-@final
 def _shortened(message: str) -> str:
     """A message without its middle if it is very long."""
 
+@final
 class Backend:
     """A backend module that was found, and its status."""
 
@@ -707,6 +708,9 @@ def sycl_available() -> bool:
 
 def vulkan_available() -> bool:
     """Whether a GPU can be used now through Vulkan."""
+
+def _items(values: Any, name: str) -> list[Any]:
+    """The items of an iterable as a list, for the modules in Python."""
 
 class AsyncModel(BaseModel):
     """A loaded model for programs that use `asyncio`: its methods are coroutines that run on

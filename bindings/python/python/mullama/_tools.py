@@ -11,6 +11,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from mullama._native import _items
 from mullama._types import NoSchemaError, invalid_option, kind_of
 from mullama.errors import InvalidArgumentError
 
@@ -136,14 +137,14 @@ def tools_of(tools: Any) -> list[Tool]:
     a function as `execute`."""
     if isinstance(tools, str | bytes | Mapping) or not isinstance(tools, Iterable):
         raise _problem(f"expected a list of tools, not {type(tools).__name__}")
-    return [_tool_of(tool, index) for index, tool in enumerate(tools)]
+    return [_tool_of(tool, index) for index, tool in enumerate(_items(tools, "tools"))]
 
 
 def definitions(tools: Any) -> Any:
     """Tools in OpenAI's shape. The core rejects anything but a list of tools."""
     if isinstance(tools, str | bytes | Mapping) or not isinstance(tools, Iterable):
         return tools
-    return [definition(tool) for tool in tools]
+    return [definition(tool) for tool in _items(tools, "tools")]
 
 
 def definition(tool: Any) -> Any:
