@@ -131,3 +131,10 @@ def test_what_loading_refuses_is_not_planned(options, kind, tmp_path):
     assert messages[0] == messages[1]
     if kind is errors.InvalidArgumentError:
         assert raised.value.context["option"] in options
+
+
+@pytest.mark.parametrize("devices", [["24GiB"] * 17, ["RTX 4090"] * 10**6, ["16x 8GiB", "8GiB"]])
+def test_more_devices_than_the_engine_knows_are_not_planned(devices):
+    with pytest.raises(errors.InvalidArgumentError, match="at most 16 devices") as raised:
+        plan("demo", devices)
+    assert raised.value.context["option"] == "devices"

@@ -15,6 +15,9 @@ use crate::{Error, Result};
 /// forgotten.
 const SMALLEST_MEMORY: u64 = 1 << 20;
 
+/// Maximum number of devices, which is that of the engine (`llama_max_devices`).
+const MAX_DEVICES: usize = 16;
+
 /// A described GPU, which need not exist.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
@@ -299,11 +302,18 @@ impl<T: IntoIterator<Item = DeviceSpec>> From<T> for DeviceList {
 impl<'de> Deserialize<'de> for DeviceList {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let written = match Value::deserialize(deserializer)? {
+            Value::Array(items) if items.len() > MAX_DEVICES => {
+                return Err(de::Error::custom(too_many()));
+            }
             Value::Array(items) => items,
             one => vec![one],
         };
         Ok(Self(written.into_iter().map(DeviceChoice::Written).collect()))
     }
+}
+
+fn too_many() -> String {
+    format!("at most {MAX_DEVICES} devices are allowed")
 }
 
 /// A resolved list of devices.
@@ -347,6 +357,9 @@ impl DeviceList {
                 DeviceChoice::Written(value) => specs.extend(DeviceSpec::from_json(value)?),
                 DeviceChoice::Described(spec) => specs.push(spec.clone()),
             }
+        }
+        if specs.len() > MAX_DEVICES {
+            return Err(Error::option("devices", too_many()));
         }
         Ok(Devices::Described(specs))
     }
