@@ -17,12 +17,12 @@ use mullama_sys::shim::Renderer;
 use serde::Serialize;
 
 use super::marks::Marks;
-use super::source;
+use super::{operators, source, walk};
 use crate::CancelToken;
 
 /// Fuel of one rendering: a unit pays for a step, or for 64 bytes. A conversation of 10,000 messages takes about two
 /// million.
-const FUEL: u64 = 5_000_000;
+pub(super) const FUEL: u64 = 5_000_000;
 /// Depth of nested calls.
 const MAX_CALLS: usize = 200;
 /// Total time for all renderings of a request.
@@ -92,10 +92,9 @@ impl Jinja {
             let what = "has an expression of more than";
             return Err(format!("line {line} {what} {MAX_TAG} bytes"));
         }
+        let checked = operators::checked(&source::prepare(&source))?;
         let mut environment = environment();
-        environment
-            .add_template_owned(NAME, source::prepare(&source))
-            .map_err(|error| describe(&error))?;
+        environment.add_template_owned(NAME, checked).map_err(|error| describe(&error))?;
         Ok(Self { environment, source, known: Mutex::default() })
     }
 
@@ -274,6 +273,7 @@ fn environment() -> Environment<'static> {
     environment.set_syntax(syntax.expect("trimming changes no delimiter"));
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_unknown_method_callback(call_method);
+    walk::guard(&mut environment);
     environment.add_filter("tojson", to_json);
     environment.add_filter(source::HELD, held);
     environment.add_filter(source::GOES_ON, goes_on);
@@ -314,16 +314,10 @@ fn call_method(
     method: &str,
     arguments: &[Value],
 ) -> Result<Value, minijinja::Error> {
-    if let Some(text) = value.as_str() {
-        match method {
-            // Each byte may become an element.
-            "split" | "splitlines" | "rsplit" => state.consume_fuel(text.len() as u64 / 8)?,
-            "format" if has_wide_fields(text) => {
-                let problem = format!("a text would be padded to more than {MAX_WIDTH} characters");
-                return Err(invalid(problem));
-            }
-            _ => {}
-        }
+    walk::check_method(state, value, method, arguments)?;
+    if method == "format" && value.as_str().is_some_and(has_wide_fields) {
+        let problem = format!("a text would be padded to more than {MAX_WIDTH} characters");
+        return Err(invalid(problem));
     }
     minijinja_contrib::pycompat::unknown_method_callback(state, value, method, arguments)
 }
@@ -361,6 +355,7 @@ fn held(state: &State, value: Value) -> Result<Value, minijinja::Error> {
         }
         let is_map = value.kind() == ValueKind::Map;
         for (index, item) in value.try_iter()?.enumerate() {
+            Bounds::check()?;
             if index % 4 == 0 {
                 state.consume_fuel(1)?;
             }
@@ -429,6 +424,7 @@ impl PythonJson<'_> {
         if depth > MAX_DEPTH {
             return Err(invalid("a value is nested too deeply to be written as JSON"));
         }
+        Bounds::check()?;
         // A unit of fuel pays for 64 bytes.
         if let Some(steps) = (self.json.len() - self.paid).checked_div(64) {
             self.state.consume_fuel(steps as u64)?;

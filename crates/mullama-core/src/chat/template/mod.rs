@@ -6,8 +6,10 @@ mod gemma;
 mod jinja;
 mod lark;
 mod marks;
+mod operators;
 mod source;
 mod templates;
+mod walk;
 
 use mullama_base::Text;
 use mullama_sys::shim::ChatParser;

@@ -12,22 +12,16 @@ pub(super) const GOES_ON: &str = "mullama_goes_on";
 /// that `transformers` uses for training (`{% generation %}`).
 pub(super) fn prepare(source: &str) -> String {
     let mut prepared = String::with_capacity(source.len());
-    let mut rest = source;
-    let mut is_raw = false;
-    while let Some(start) = next_tag(rest) {
-        prepared.push_str(&rest[..start]);
-        rest = &rest[start..];
-        let tag = &rest[..tag_length(rest)];
-        rest = &rest[tag.len()..];
-        let Some(body) = body_of_statement(tag) else {
+    for part in parts(source) {
+        let tag = part.text();
+        let statement = if matches!(part, Part::Tag(_)) { body_of_statement(tag) } else { None };
+        let Some(body) = statement else {
             prepared.push_str(tag);
             continue;
         };
         let name =
             body.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
-        is_raw = if is_raw { name != "endraw" } else { name == "raw" };
         let changed = match name {
-            _ if is_raw => None,
             "generation" => Some("if true".to_owned()),
             "endgeneration" => Some("endif".to_owned()),
             "set" => checked_assignment(body),
@@ -42,27 +36,79 @@ pub(super) fn prepare(source: &str) -> String {
             }
             None => prepared.push_str(tag),
         }
-        if !is_raw && matches!(name, "for" | "macro" | "call") {
+        if matches!(name, "for" | "macro" | "call") {
             // The inserted tag ends with the same white space control.
             let end = tag[..tag.len() - 2].chars().last().filter(|end| matches!(end, '-' | '+'));
             let end = end.map(String::from).unwrap_or_default();
             let _ = write!(prepared, "{{%- set {GOES_ON} = 0 | {GOES_ON} {end}%}}");
         }
     }
-    prepared.push_str(rest);
     prepared
+}
+
+/// A part of a template's source.
+#[derive(Clone, Copy)]
+pub(super) enum Part<'a> {
+    /// Text, comments, and what is between `raw` and `endraw`.
+    Text(&'a str),
+    Tag(&'a str),
+}
+
+impl<'a> Part<'a> {
+    pub fn text(self) -> &'a str {
+        match self {
+            Self::Text(text) | Self::Tag(text) => text,
+        }
+    }
+}
+
+/// Splits a template's source.
+pub(super) fn parts(source: &str) -> impl Iterator<Item = Part<'_>> {
+    let mut rest = source;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let start = next_tag(rest).unwrap_or(rest.len());
+        let is_tag = start == 0;
+        let mut length = if is_tag { tag_length(rest) } else { start };
+        let is_raw = is_tag && body_of_statement(&rest[..length]) == Some("raw");
+        if is_raw {
+            length += length_of_raw(&rest[length..]);
+        }
+        let part;
+        (part, rest) = rest.split_at(length);
+        let is_text = !is_tag || is_raw || part.starts_with("{#");
+        Some(if is_text { Part::Text(part) } else { Part::Tag(part) })
+    })
+}
+
+/// Length in bytes of the text after a `raw`, with its `endraw`.
+fn length_of_raw(text: &str) -> usize {
+    let mut from = 0;
+    while let Some(start) = text[from..].find("{%") {
+        from += start + 2;
+        let Some(length) = text[from..].find("%}") else { break };
+        let word = text[from..from + length]
+            .trim_matches(|c: char| matches!(c, '-' | '+') || c.is_ascii_whitespace());
+        if word == "endraw" {
+            return from + length + 2;
+        }
+    }
+    text.len()
 }
 
 /// The line of the first tag with more than `most` bytes, not counting quoted text.
 pub(super) fn line_of_long_tag(source: &str, most: usize) -> Option<usize> {
-    let mut at = 0;
-    while let Some(start) = next_tag(&source[at..]) {
-        let tag = &source[at + start..];
-        let tag = &tag[..tag_length(tag)];
-        if tag.len() > most && !tag.starts_with("{#") && unquoted(tag) > most {
-            return Some(source[..at + start].matches('\n').count() + 1);
+    let mut line = 1;
+    for part in parts(source) {
+        if let Part::Tag(tag) = part
+            && tag.len() > most
+            && unquoted(tag) > most
+        {
+            return Some(line);
         }
-        at += start + tag.len();
+        line += part.text().matches('\n').count();
     }
     None
 }
@@ -96,19 +142,25 @@ fn tag_length(text: &str) -> usize {
         _ => "}}",
     };
     let mut from = 2;
-    while let Some(at) = text[from..].find(['\'', '"', '%', '}']) {
+    let mut depth = 0_usize;
+    while let Some(at) = text[from..].find(['\'', '"', '%', '}', '{', '(', '[', ')', ']']) {
         let at = from + at;
-        if text[at..].starts_with(end) {
+        if depth == 0 && text[at..].starts_with(end) {
             return at + 2;
         }
-        from =
-            at + if matches!(text.as_bytes()[at], b'\'' | b'"') { quoted(&text[at..]) } else { 1 };
+        from = at + 1;
+        match text.as_bytes()[at] {
+            b'\'' | b'"' => from = at + quoted(&text[at..]),
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
     }
     text.len()
 }
 
 /// Length in bytes of the quoted text that a text starts with.
-fn quoted(text: &str) -> usize {
+pub(super) fn quoted(text: &str) -> usize {
     let quote = text.as_bytes()[0];
     let mut bytes = text.bytes().enumerate().skip(1);
     while let Some((at, byte)) = bytes.next() {

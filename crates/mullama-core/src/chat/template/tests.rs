@@ -259,23 +259,26 @@ fn what_would_end_the_process_is_refused_with_its_line() {
         ("{{ [4]|select('divisibleby', 0)|list }}".to_owned(), "unable to calculate 4 % 0"),
         ("{{ 'a\nb'|indent(5000000000) }}".to_owned(), "too much memory"),
         ("{{ {'a': 1}|tojson(indent=2000000000) }}".to_owned(), "indented by more than"),
-        ("{{ '{:>1000000000}'.format('x') }}".to_owned(), "padded to more than"),
+        ("{{ '{:>1000000000}'.format('x') }}".to_owned(), "would be padded"),
         ("{{ '%1000000000d'|format(5) }}".to_owned(), "too much memory"),
         ("{{ 'x' * 10000000000 }}".to_owned(), "too much memory"),
         ("{{ [1] * 10000000000 }}".to_owned(), "too large"),
         ("{{ range(1000000000)|list }}".to_owned(), "too many elements"),
         ("{% macro a(x=a()) %}{% endmacro %}{{ a() }}".to_owned(), "recursion limit"),
         ("{% set a = [] %}{% set _ = a.append(a) %}{{ a }}".to_owned(), "no method named append"),
-        ("{% set ns = namespace() %}{% set ns.me = ns %}{{ ns }}".to_owned(), "hold a namespace"),
+        (
+            "{% set ns = namespace() %}{% set ns.me = ns %}{{ ns }}".to_owned(),
+            "cannot contain a namespace",
+        ),
         (
             "{% set ns = namespace() %}{% set ns.me, b = {'a': [ns]}, 1 %}{{ ns }}".to_owned(),
-            "hold a namespace",
+            "cannot contain a namespace",
         ),
         (
             "{% set ns = namespace(x=[]) %}{% for i in range(90000) %}{% set ns.x = [ns.x] %}\
              {% endfor %}{{ ns.x }}"
                 .to_owned(),
-            "nested too deeply",
+            "deeply nested",
         ),
         (doubled("{% set ns.x = ns.x ~ ns.x %}"), "line 2: it takes too many steps"),
         (doubled("{% set ns.x = ns.x|replace('x', 'xx') %}"), "too many steps"),
@@ -288,6 +291,108 @@ fn what_would_end_the_process_is_refused_with_its_line() {
         assert_eq!(prompt_of(&source, "hello").unwrap(), "x", "{source}");
         let failure = prompt_of(&source, "go").expect_err(&source);
         assert!(failure.contains(said), "{source}: {failure}");
+    }
+}
+
+/// Templates whose values share their parts, so that they are far larger than the memory that they take.
+#[test]
+fn values_that_are_larger_than_they_look_are_refused_with_their_line() {
+    let text = "{% set s = 'x' * 1000000 %}";
+    let doubled = |start: &str, again: &str| {
+        format!("{{% set a = {start} %}}{{% set b = {start} %}}{}\n", again.repeat(40))
+    };
+    let lists = doubled("[1]", "{% set a = [a, a] %}{% set b = [b, b] %}");
+    let maps = doubled("{}", "{% set a = {'x': a, 'y': a} %}{% set b = dict(x=b, y=b) %}");
+    let mut cases = Vec::new();
+    for use_of in [
+        "{{ l }}",
+        "{{ l ~ '' }}",
+        "{{ '' ~ l }}",
+        "{% set x %}{{ l }}{% endset %}",
+        "{{ l|join }}",
+        "{{ l|string }}",
+        "{{ l|pprint }}",
+        "{{ l|upper }}",
+        "{{ l|lower }}",
+        "{{ l|title }}",
+        "{{ l|capitalize }}",
+        "{{ l|trim }}",
+        "{{ l|replace('y', 'z') }}",
+        "{{ l|e }}",
+        "{{ l|escape }}",
+        "{{ l|safe }}",
+        "{{ l|indent }}",
+        "{{ l|tojson }}",
+        "{{ l|batch(5)|string }}",
+        "{{ l|split }}",
+        "{{ [l]|map('upper')|list }}",
+        "{{ 'a'|replace('a', l) }}",
+        "{{ '%s'|format(l) }}",
+        "{{ '{}'.format(l) }}",
+        "{{ ''.join(l) }}",
+        "{{ l|unique }}",
+        "{{ l|sort }}",
+        "{{ 'a' in l ~ 'b' }}",
+        "{{ l in 'abc' }}",
+        "{% autoescape true %}{{ l }}{% endautoescape %}",
+    ] {
+        cases.push(format!("{text}{{% set l = [s] * 50 %}}{{% set l = [l, l, l] %}}\n{use_of}"));
+    }
+    for use_of in [
+        "{{ a }}",
+        "{{ a == b }}",
+        "{{ a != b }}",
+        "{{ a < b < 1 }}",
+        "{{ a is eq b }}",
+        "{{ a is in [b] }}",
+        "{{ [a]|select('==', b)|list }}",
+        "{{ [a].count(b) }}",
+        "{{ [a, b]|sort }}",
+        "{{ [a, b]|max }}",
+        "{{ [a, b]|unique }}",
+        "{{ a in [b] }}",
+        "{{ a in {} }}",
+        "{{ {}[a] }}",
+        "{{ {}.get(a) }}",
+        "{{ {}|attr(a) }}",
+        "{{ {a: 1} }}",
+        "{% for x in [a, b] %}{{ loop.changed(x) }}{% endfor %}",
+        "{{ [{'x': a}, {'x': b}]|groupby('x') }}",
+        "{{ {'x': a, 'y': b}|dictsort(by='value') }}",
+    ] {
+        cases.push(lists.clone() + use_of);
+    }
+    for use_of in
+        ["{{ a }}", "{{ b }}", "{{ a == b }}", "{{ a|dictsort ~ '' }}", "{{ a|items|list ~ '' }}"]
+    {
+        cases.push(maps.clone() + use_of);
+    }
+    for source in [
+        "{{ [1] * 99999999 }}",
+        "{% set a, b = [1] * 99999999 %}",
+        "{{ ([[1] * 1000] * 1000)|sum(start=[]) }}",
+        "{{ ([[1] * 90000] * 3000)|sum(start=[]) }}",
+        "{{ ([[1]] * 300000)|sum(start=[]) }}",
+        "{{ range(100000)|sort(attribute='a,' * 100000) }}",
+        "{{ ('{0}' * 100000).format('x' * 100000) }}",
+        "{{ ('%(a)s' * 100000)|format(a='x' * 100000) }}",
+        "{{ ('x' * 30000000)|split('x') }}",
+        "{{ ('x' * 30000000).split('x') }}",
+        "{{ ('\\n' * 30000000)|lines }}",
+        "{{ ([1] * 400)|join('y' * 1000000) }}",
+        "{{ ('x' * 400)|replace('x', 'y' * 1000000) }}",
+    ] {
+        cases.push(format!("\n{source}"));
+    }
+    cases.push(doubled("[1]", "{% set a = a + a %}") + "{{ a }}");
+    for source in cases {
+        let source =
+            format!("{{% if messages[-1].content == 'go' %}}{source}{{% else %}}x{{% endif %}}");
+        assert_eq!(prompt_of(&source, "hello").unwrap(), "x", "{source}");
+        let failure = prompt_of(&source, "go").expect_err(&source);
+        let is_told =
+            failure.contains("line 1: it takes too") || failure.contains("line 2: it takes too");
+        assert!(is_told, "{source}: {failure}");
     }
 }
 
