@@ -11,7 +11,7 @@ use pyo3::types::PyDict;
 use crate::hints::{Dict, Nothing, Typed};
 
 /// Declares a class of results. Its attribute is `#[eq]` if objects are compared like the core's values, else
-/// `#[pyclass]`; both accept further options of PyO3. Fields have a type in Python and documentation. The value
+/// `#[pyclass]`; both accept further options of `PyO3`. Fields have a type in Python and documentation. The value
 /// of a field is the core's field of the same name, or the result of the closure after it, converted by
 /// [`Wrap`]. `__repr__` shows all fields, or those listed after `repr`, or the object's dict if that list is
 /// empty. `methods` contains further methods. `#[pickle(R)]` makes objects copyable, picklable and

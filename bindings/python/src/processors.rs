@@ -30,7 +30,7 @@ impl LogitsProcessor for Processor {
 
 impl Processor {
     fn run(&self, py: Python<'_>, tokens: &[mullama::Token], logits: &mut [f32]) -> PyResult<()> {
-        let count = logits.len() * size_of::<f32>();
+        let count = size_of_val(logits);
         let bytes = PyByteArray::new_with(py, count, |bytes| {
             for (bytes, logit) in bytes.chunks_exact_mut(size_of::<f32>()).zip(&*logits) {
                 bytes.copy_from_slice(&logit.to_ne_bytes());
@@ -73,7 +73,7 @@ pub fn take_processors(
         let items = given.try_iter().map_err(|_| not_a_function())?;
         collect(keywords.py(), items, &mut Count::of_option(NAME), |item, _| Ok(item))?
     };
-    if !functions.iter().all(|function| function.is_callable()) {
+    if !functions.iter().all(PyAnyMethods::is_callable) {
         return Err(not_a_function());
     }
     let processor = |function: Bound<'_, PyAny>| {

@@ -139,7 +139,7 @@ fn processors_and_guesses_agree() {
             tokens: &[Token],
             logits: &mut [f32],
         ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-            let ban = tokens.len() % 5 == 0;
+            let ban = tokens.len().is_multiple_of(5);
             if let (true, Some(&last)) = (ban, tokens.last()) {
                 let highest = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
                 logits[highest.unwrap()] = f32::NEG_INFINITY;

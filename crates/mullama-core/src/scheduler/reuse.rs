@@ -62,7 +62,7 @@ impl Scheduler {
             match self.bring_back(&cells) {
                 Ok(()) => self.stats.restored_tokens += (length - known) as u64,
                 Err(error) => {
-                    log::debug!("tokens evicted from the KV cache are computed again: {error}")
+                    log::debug!("tokens evicted from the KV cache are computed again: {error}");
                 }
             }
             self.context.host_cache.keep(cells);
