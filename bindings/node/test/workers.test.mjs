@@ -71,7 +71,7 @@ describe('a worker', () => {
       return /rpc-server/.test(error.hint);
     });
     const nowhere = loadDemo({ rpcServers: ['nowhere:port'] });
-    await assert.rejects(nowhere, failure('INVALID_ARGUMENT', /no address/));
+    await assert.rejects(nowhere, failure('INVALID_ARGUMENT', /is not an address/));
   });
 });
 

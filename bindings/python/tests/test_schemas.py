@@ -153,5 +153,5 @@ def test_answers_that_were_begun_go_on_by_the_schema(demo):
         Draft202012Validator(schema).validate(json.loads(begun + answer.text))
     messages[-1]["content"] = "Hello"
     for options in ({"json_schema": schema}, {"response_format": {"type": "json_object"}}):
-        with pytest.raises(InvalidArgumentError, match="begun"):
+        with pytest.raises(InvalidArgumentError, match="beginning of the answer"):
             demo.chat(messages, continue_final_message=True, **options)

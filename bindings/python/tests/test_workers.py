@@ -63,7 +63,7 @@ def test_a_worker_that_is_not_there():
     with pytest.raises(BackendError, match=r"127\.0\.0\.1:9 cannot be used") as caught:
         Model("demo", rpc_servers=["127.0.0.1:9"])
     assert "rpc-server" in caught.value.hint
-    with pytest.raises(InvalidArgumentError, match="no address"):
+    with pytest.raises(InvalidArgumentError, match="not an address"):
         Model("demo", rpc_servers=["nowhere:port"])
 
 
