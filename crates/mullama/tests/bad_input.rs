@@ -303,6 +303,8 @@ fn numbers_that_the_engine_divides_by_are_looked_at_first() {
         ("nemotron", "tokenizer.ggml.tokens", long()),
         ("rwkv7", "rwkv7.token_shift_count", Some(Value::u32(1 << 20))),
         ("rwkv7", "rwkv7.wkv.head_size", Some(Value::u32(1 << 23))),
+        ("rwkv7", "rwkv7.wkv.head_size", Some(Value::u32(16))),
+        ("rwkv7", "rwkv7.wkv.head_size", Some(Value::u32(32))),
         ("rwkv7", "tokenizer.ggml.tokens", Some(Value::strings(["a", "\\x0aa"]))),
     ] {
         let path = scratch.file("model.gguf", &architecture(name, key, value));

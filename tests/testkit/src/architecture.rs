@@ -107,7 +107,7 @@ const STATES: Numbers = &[
     ("ssm.state_size", 16),
     ("ssm.time_step_rank", 8),
     ("ssm.group_count", 1),
-    ("wkv.head_size", 16),
+    ("wkv.head_size", 64),
     ("attention.decay_lora_rank", 16),
     ("attention.iclr_lora_rank", 16),
     ("attention.value_residual_mix_lora_rank", 16),

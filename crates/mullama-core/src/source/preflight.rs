@@ -89,6 +89,10 @@ const MAX_TOKEN: u64 = 4096;
 /// Maximum sum of the squared lengths of all tokens for a tokenizer (plamo2) that stores every suffix of every token.
 const MAX_ENDS: u64 = 1 << 28;
 
+/// The most floats that a kernel of RWKV 7 processes in a step (`GGML_F32_STEP` of AVX-512, in simd-mappings.h). It is a
+/// multiple of the steps of other instruction sets.
+const WKV7_STEP: i64 = 64;
+
 /// Checks a header by the rules above, with and without the given metadata overrides.
 pub(crate) fn check(
     path: &Path,
@@ -377,8 +381,13 @@ fn token_problem(header: &GgufHeader) -> Option<String> {
 fn wkv_problem(header: &GgufHeader) -> Option<String> {
     let size = header.architecture_number("wkv.head_size")?;
     let length = header.architecture_number("embedding_length")?;
-    (size > length)
-        .then(|| format!("wkv.head_size is {size}, more than the embedding_length {length}"))
+    if size > length {
+        return Some(format!("wkv.head_size is {size}, more than the embedding_length {length}"));
+    }
+    // ggml_compute_forward_rwkv_wkv7_f32 reads and writes whole steps of vectors, past the end of other heads.
+    let is_stepped = matches!(header.text("general.architecture"), Some("rwkv7" | "arwkv7"));
+    (is_stepped && size % WKV7_STEP != 0)
+        .then(|| format!("wkv.head_size is {size}, and must be a multiple of {WKV7_STEP}"))
 }
 
 /// The texts of all tokens, which a header does not contain.
