@@ -8,7 +8,7 @@ import { failure, loadDemo } from './helpers.mjs';
 
 describe('placement', () => {
   test('names devices that are not there', async () => {
-    const known = /there is no device CUDA9; there are .*CPU/;
+    const known = /there is no device CUDA9; the devices are .*CPU/;
     await assert.rejects(loadDemo({ devices: ['CUDA9'] }), failure('INVALID_ARGUMENT', known));
     const split = failure('INVALID_ARGUMENT', /tensor.?split/i);
     await assert.rejects(loadDemo({ tensorSplit: [1, -1] }), split);
