@@ -25,13 +25,13 @@ pub struct Count<'a> {
     name: &'a str,
     is_option: bool,
     most: usize,
-    count: usize,
+    seen: usize,
 }
 
 impl<'a> Count<'a> {
     /// Counts the values of an option or an argument of this name.
     pub fn of_option(name: &'a str) -> Self {
-        Self { name, is_option: true, most: MAX_VALUES, count: 0 }
+        Self { name, is_option: true, most: MAX_VALUES, seen: 0 }
     }
 
     /// Counts texts or the like, which this word names.
@@ -55,13 +55,13 @@ impl<'a> Count<'a> {
     /// Counts one item. Fails if there are too many, or if an exception interrupts the main thread.
     pub fn add(&mut self, py: Python<'_>) -> PyResult<()> {
         self.expect(1)?;
-        self.count += 1;
-        if self.count.is_multiple_of(SIGNALS_EVERY) { py.check_signals() } else { Ok(()) }
+        self.seen += 1;
+        if self.seen.is_multiple_of(SIGNALS_EVERY) { py.check_signals() } else { Ok(()) }
     }
 
     /// Fails if this many further items are too many.
     pub fn expect(&self, further: usize) -> PyResult<()> {
-        if further <= self.most - self.count {
+        if further <= self.most - self.seen {
             return Ok(());
         }
         Err(raise(if self.is_option {
@@ -73,7 +73,7 @@ impl<'a> Count<'a> {
     }
 
     fn no_memory(&self) -> PyErr {
-        let message = format!("there is no memory for more than {} {}", self.count, self.name);
+        let message = format!("there is no memory for more than {} {}", self.seen, self.name);
         raise(Error::new(ErrorKind::OutOfMemory, message))
     }
 }

@@ -7,7 +7,7 @@ from mullama import InvalidArgumentError, Model
 
 
 def test_devices_that_are_not_there():
-    with pytest.raises(InvalidArgumentError, match=r"there is no device CUDA9; the devices are .*CPU"):
+    with pytest.raises(InvalidArgumentError, match=r"no device CUDA9; the devices are .*CPU"):
         Model("demo", devices=["CUDA9"])
     with pytest.raises(InvalidArgumentError, match="tensor_split"):
         Model("demo", tensor_split=[1, -1])

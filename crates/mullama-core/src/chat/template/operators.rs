@@ -348,7 +348,9 @@ impl Checks<'_> {
         let parts = self.split(tokens, range, &["+", "-"]);
         // A sum with a text is a text, and one with a number is a number.
         if parts.len() > 1 && !parts.iter().any(|part| self.is_constant(tokens, part)) {
-            parts.iter().for_each(|part| self.wrap(tokens, part));
+            for part in &parts {
+                self.wrap(tokens, part);
+            }
         }
         for part in parts {
             let operands = self.split(tokens, part, &["~"]);
