@@ -82,3 +82,8 @@ pub fn error_kinds() -> Vec<(&'static str, &'static str, &'static str)> {
 pub fn shortened(message: &str) -> Cow<'_, str> {
     mullama::shortened(message)
 }
+
+/// The name of a value's class, for messages.
+pub fn class_name(value: &Bound<'_, PyAny>) -> String {
+    value.get_type().name().map_or_else(|_| "this".to_owned(), |name| name.to_string())
+}

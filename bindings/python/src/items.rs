@@ -5,9 +5,8 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyIterator, PySet, PyString};
 
-use crate::errors::raise;
+use crate::errors::{class_name, raise};
 use crate::hints::{Anything, Typed};
-use crate::text::class_name;
 
 /// More tokens than fit in any context: a longer iterable is a mistake, such as `range(10**9)` or
 /// an infinite iterator.

@@ -14,10 +14,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Number, Value};
 
 use crate::class::Wrap;
-use crate::errors::raise;
+use crate::errors::{class_name, raise};
 use crate::hints::{Hint, hint};
 use crate::items::{Count, collect};
-use crate::text::{Text, class_name};
+use crate::text::Text;
 
 /// A value of the core as plain Python values: dicts, lists, strings and numbers, with the hint as its type.
 pub struct Json<H>(serde_json::Result<String>, PhantomData<H>);

@@ -11,7 +11,7 @@ use pyo3::types::PyBool;
 use pyo3::{type_hint_identifier, type_hint_subscript, type_hint_union};
 
 use crate::ending::with_python;
-use crate::text::class_name;
+use crate::errors::class_name;
 use crate::wait::SIGNAL_INTERVAL;
 
 /// The argument of a progress callback.

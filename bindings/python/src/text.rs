@@ -8,7 +8,7 @@ use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyMemoryView, PyString};
 
-use crate::errors::raise;
+use crate::errors::{class_name, raise};
 use crate::hints::hint;
 use crate::items::{Count, collect, iterate};
 
@@ -158,9 +158,4 @@ impl FromPyObject<'_, '_> for StateArgument {
         let bytes = bytes.call_method0("tobytes")?;
         Ok(Self::Bytes(bytes.cast::<PyBytes>()?.as_bytes().to_owned()))
     }
-}
-
-/// The name of a value's class, for messages.
-pub fn class_name(value: &Bound<'_, PyAny>) -> String {
-    value.get_type().name().map_or_else(|_| "this".to_owned(), |name| name.to_string())
 }
