@@ -11,9 +11,7 @@ static APPLIED: OnceLock<CudaSettings> = OnceLock::new();
 
 /// Applies the settings before a model is loaded. Fails if the process has other ones.
 pub(crate) fn apply(asked: Option<&CudaSettings>) -> Result<()> {
-    let is_loaded =
-        |module: &mullama_sys::modules::Module| module.kind == "cuda" && module.outcome.is_ok();
-    if runtime::modules().iter().any(is_loaded) {
+    if runtime::is_loaded("cuda") {
         return decide(&APPLIED, asked, set_variables);
     }
     if asked.is_some() {

@@ -68,6 +68,11 @@ pub(crate) fn modules() -> &'static [Module] {
     RUNTIME.get().map_or_else(start, |runtime| &runtime.modules)
 }
 
+/// Whether the module of a backend is loaded.
+pub(crate) fn is_loaded(kind: &str) -> bool {
+    modules().iter().any(|module| module.kind == kind && module.outcome.is_ok())
+}
+
 fn start() -> &'static [Module] {
     WITHOUT_GPUS.get_or_init(|| {
         log::install();
@@ -127,7 +132,7 @@ const OUT_OF_SPACE: [&str; 3] =
 /// Fails if the engine has no CPU module to compute with.
 pub(crate) fn check_cpu() -> Result<()> {
     let modules = modules();
-    if modules.iter().any(|module| module.kind == "cpu" && module.outcome.is_ok()) {
+    if is_loaded("cpu") {
         return Ok(());
     }
     let failed = || modules.iter().filter(|module| module.kind == "cpu");
