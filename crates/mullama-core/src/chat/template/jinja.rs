@@ -3,11 +3,9 @@
 //! Templates are untrusted programs. These are limited: steps and bytes (by `minijinja`'s fuel), the depth of calls and
 //! of values, and the total time of all renderings of a request.
 
-use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use jiff::Zoned;
 use minijinja::syntax::SyntaxConfig;
@@ -16,17 +14,11 @@ use minijinja::{Environment, ErrorKind, State};
 use mullama_sys::shim::Renderer;
 use serde::Serialize;
 
-use super::marks::Marks;
+use super::bounds::{Bounds, FUEL, invalid};
 use super::{operators, source, walk};
-use crate::CancelToken;
 
-/// Fuel of one rendering: a unit pays for a step, or for 64 bytes. A conversation of 10,000 messages takes about two
-/// million.
-pub(super) const FUEL: u64 = 5_000_000;
 /// Depth of nested calls.
 const MAX_CALLS: usize = 200;
-/// Total time for all renderings of a request.
-pub(crate) const MAX_TIME: Duration = Duration::from_secs(5);
 /// Length of a template in bytes; those of models have up to 60,000.
 const MAX_SOURCE: usize = 1 << 20;
 /// Length in bytes of an expression or a statement, without quoted text: a chain of operators is compiled recursively.
@@ -152,119 +144,6 @@ impl Renderer for Jinja {
     }
 }
 
-/// Limits for all renderings of a request. The engine renders templates on trial and discards the errors, so they are
-/// recorded here.
-pub(super) struct Bounds {
-    cancel: CancelToken,
-    given: Given,
-    until: Instant,
-    /// The most recent error.
-    reason: RefCell<Option<String>>,
-    /// Whether a limit was reached, after which nothing is rendered.
-    is_final: Cell<bool>,
-}
-
-/// Values that only the templates receive for a request, not the engine.
-#[derive(Default)]
-pub(super) struct Given {
-    /// The tools with their original definitions.
-    pub tools: Vec<serde_json::Value>,
-    /// Replacements of special tokens.
-    pub marks: Option<Marks>,
-}
-
-impl Given {
-    /// Restores the parameters of tools to those of their definitions.
-    fn put_into(&self, tools: &mut [serde_json::Value]) {
-        let name = |tool: &serde_json::Value| tool["function"]["name"].clone();
-        for tool in tools {
-            let defined = self.tools.iter().find(|defined| name(defined) == name(tool));
-            if let Some(parameters) = defined.and_then(|it| it["function"].get("parameters")) {
-                tool["function"]["parameters"] = parameters.clone();
-            }
-        }
-    }
-}
-
-thread_local! {
-    static BOUNDS: RefCell<Option<Bounds>> = const { RefCell::new(None) };
-}
-
-impl Bounds {
-    /// Runs `work` within the limits. If it fails, returns the error of the rendering that caused it.
-    pub fn hold<T>(
-        cancel: CancelToken,
-        given: Given,
-        work: impl FnOnce() -> Result<T, String>,
-    ) -> Result<T, String> {
-        let bounds = Self {
-            cancel,
-            given,
-            until: Instant::now() + MAX_TIME,
-            reason: RefCell::default(),
-            is_final: Cell::new(false),
-        };
-        BOUNDS.set(Some(bounds));
-        let result = work();
-        let bounds = BOUNDS.take();
-        let (is_final, reason) = bounds
-            .map(|bounds| (bounds.is_final.get(), bounds.reason.into_inner()))
-            .unwrap_or_default();
-        match (result, reason) {
-            (Ok(_), Some(reason)) if is_final => Err(reason),
-            (Err(_), Some(reason)) => Err(reason),
-            (result, _) => result,
-        }
-    }
-
-    fn note(reason: &str, is_final: bool) {
-        BOUNDS.with_borrow(|bounds| match bounds {
-            Some(bounds) if !bounds.is_final.get() => {
-                bounds.is_final.set(is_final);
-                bounds.reason.replace(Some(reason.to_owned()));
-            }
-            _ => {}
-        });
-    }
-
-    /// Adjusts a template's variables to the request: restores the tools' parameters, and inserts the marks.
-    fn settle(variables: &mut serde_json::Value) {
-        BOUNDS.with_borrow(|bounds| {
-            let (Some(bounds), Some(variables)) = (bounds, variables.as_object_mut()) else {
-                return;
-            };
-            if let Some(serde_json::Value::Array(tools)) = variables.get_mut("tools") {
-                bounds.given.put_into(tools);
-            }
-            let Some(marks) = &bounds.given.marks else { return };
-            for (name, value) in variables {
-                if !matches!(name.as_str(), "bos_token" | "eos_token") {
-                    marks.put_into(value);
-                }
-            }
-        });
-    }
-
-    /// Fails if a limit of the request has been reached.
-    pub fn check() -> Result<(), minijinja::Error> {
-        BOUNDS.with_borrow(|bounds| {
-            let Some(bounds) = bounds else { return Ok(()) };
-            let reason = if bounds.is_final.get() {
-                "it exceeded a limit before"
-            } else if bounds.cancel.is_late() {
-                "it takes longer than the request's timeout allows"
-            } else if bounds.cancel.is_cancelled() {
-                "the request was cancelled"
-            } else if Instant::now() > bounds.until {
-                "it takes too long"
-            } else {
-                return Ok(());
-            };
-            Err(invalid(reason))
-        })
-    }
-}
-
 fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_fuel(Some(FUEL));
@@ -280,10 +159,6 @@ fn environment() -> Environment<'static> {
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", strftime_now);
     environment
-}
-
-fn invalid(reason: impl Into<std::borrow::Cow<'static, str>>) -> minijinja::Error {
-    minijinja::Error::new(ErrorKind::InvalidOperation, reason)
 }
 
 /// The problem and its line.

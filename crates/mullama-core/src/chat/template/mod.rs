@@ -1,5 +1,6 @@
 //! Renders messages to a prompt with the model's template.
 
+mod bounds;
 mod calls;
 mod capabilities;
 mod gemma;
@@ -16,8 +17,9 @@ use mullama_sys::shim::ChatParser;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+pub(crate) use bounds::MAX_TIME as TEMPLATE_TIME;
 use calls::Calls;
-pub(crate) use jinja::{MAX_TIME as TEMPLATE_TIME, STACK as TEMPLATE_STACK};
+pub(crate) use jinja::STACK as TEMPLATE_STACK;
 use marks::Marks;
 pub(crate) use templates::Templates;
 

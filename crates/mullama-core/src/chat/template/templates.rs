@@ -6,8 +6,9 @@ use mullama_sys as sys;
 use mullama_sys::shim::{ChatParser, ChatTemplates};
 use serde_json::{Value, json};
 
+use super::bounds::{Bounds, Given};
 use super::capabilities::Capabilities;
-use super::jinja::{Bounds, Given, Jinja, STACK};
+use super::jinja::{Jinja, STACK};
 use super::marks::Marks;
 use crate::engine::{Specials, Vocab, with_stack};
 use crate::{CancelToken, Error, ErrorKind, Result};

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use minijinja::value::{Rest, Value, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, Output, State, escape_formatter, filters};
 
-use super::jinja::{Bounds, FUEL};
+use super::bounds::{Bounds, FUEL};
 use super::operators::WALKED;
 
 /// Bytes of a value that is walked in one step, as text.
