@@ -95,7 +95,7 @@ fn pull(folder: &Folder, registry: &Registry) -> Result<(Duration, u64)> {
 
 /// Kills a pull halfway and resumes it.
 fn resumption(folder: &Folder, registry: &Registry, size: usize) -> Result<()> {
-    registry.take_seen();
+    registry.take_requests();
     registry.fault("/blobs/", u32::MAX, Fault::Slow(10 << 20));
     let mut child = folder.pulling(registry).spawn()?;
     while registry.sent("/blobs/") < size as u64 / 2 {
@@ -106,7 +106,7 @@ fn resumption(folder: &Folder, registry: &Registry, size: usize) -> Result<()> {
     }
     child.kill()?;
     child.wait()?;
-    registry.mend();
+    registry.clear_faults();
     std::thread::sleep(Duration::from_millis(500));
     pull(folder, registry)?;
     folder.empty_store()?;

@@ -18,8 +18,8 @@ use crate::settings::Prompts;
 const PROMPT: usize = 128;
 const ANSWER: usize = 32;
 /// Number of tokens that requests share, and number of such requests.
-const SHARED: usize = 722;
-const SHARING: usize = 8;
+const SHARED_TOKENS: usize = 722;
+const SHARED_COUNT: usize = 8;
 /// Number of tokens of a conversation before its second turn.
 const CONVERSATION: usize = 2000;
 /// Maximum number of guessed tokens per step.
@@ -37,7 +37,7 @@ pub fn report(name: &str, path: &str, rounds: usize, n_threads: u32, parts: &[&s
         ("together", &|| [4, 8].into_iter().try_for_each(|count| bench.together(count))),
         ("shared", &|| bench.shared()),
         ("turn", &|| bench.second_turn()),
-        ("kept", &|| bench.kept()),
+        ("kept", &|| bench.cached_cells()),
         ("guesses", &|| bench.guesses()),
         ("grammar", &|| bench.grammar()),
         ("fairness", &|| bench.fairness()),
@@ -75,7 +75,7 @@ impl Bench<'_> {
             let prompts: Vec<_> = tokens.chunks(PROMPT).map(<[_]>::to_vec).collect();
             let Timed { duration, tokens } = match side {
                 Side::Floor => floor.together(&prompts, ANSWER)?,
-                Side::Mullama => at_once(mullama, &prompts, &options(ANSWER))?,
+                Side::Mullama => run_concurrently(mullama, &prompts, &options(ANSWER))?,
             };
             // Tokens may differ where two are about equally likely, because the sides fill their
             // batches differently. Their number must be equal.
@@ -89,25 +89,26 @@ impl Bench<'_> {
     }
 
     fn shared(&self) -> Result<()> {
-        let context = ContextParams::default().with_n_parallel(SHARING as u32);
+        let context = ContextParams::default().with_n_parallel(SHARED_COUNT as u32);
         let with = self.load(context.clone())?;
         let without = self.load(context.with_prefix_cache(0))?;
         let mut draws = Prompts::new(with.n_vocab());
         let mut ratios = Vec::new();
         for round in 0..self.rounds {
-            let prefix = draws.next(SHARED);
+            let prefix = draws.next(SHARED_TOKENS);
             let prompts: Vec<_> =
-                (0..SHARING).map(|_| [prefix.clone(), draws.next(4)].concat()).collect();
+                (0..SHARED_COUNT).map(|_| [prefix.clone(), draws.next(4)].concat()).collect();
             let mut times = [0.0; 2];
             for index in [round % 2, 1 - round % 2] {
                 settle();
-                let done = at_once([&with, &without][index], &prompts, &options(ANSWER))?;
+                let done = run_concurrently([&with, &without][index], &prompts, &options(ANSWER))?;
                 times[index] = done.duration.as_secs_f64();
             }
             ratios.push(times[1] / times[0]);
         }
-        let what =
-            format!("{SHARING} requests at once with {SHARED} tokens in common, {ANSWER} new");
+        let what = format!(
+            "{SHARED_COUNT} requests at once with {SHARED_TOKENS} tokens in common, {ANSWER} new"
+        );
         row(&what, "cache off", &ratios, "≥ 4.4");
         Ok(())
     }
@@ -151,7 +152,7 @@ impl Bench<'_> {
 
     /// Attention runs over all cells up to the last used one, including those of finished requests, of which it
     /// reads only that they are masked.
-    fn kept(&self) -> Result<()> {
+    fn cached_cells(&self) -> Result<()> {
         let full = self.load(ContextParams::default())?;
         let empty = self.load(ContextParams::default().with_prefix_cache(0))?;
         let count = full.context_size() as usize * 3 / 4;
@@ -205,7 +206,7 @@ impl Bench<'_> {
             let endless = options(model.context_size() as usize - LONG_PROMPT - 64);
             let mut stream = model.stream(draws.next(32), &endless)?;
             stream.next_chunk().ok_or("the stream is empty")??;
-            let (mut before, mut beside) = (Gaps::new(), Gaps::new());
+            let (mut before, mut beside) = (ChunkIntervals::new(), ChunkIntervals::new());
             while before.gaps.len() < 100 {
                 stream.next_chunk().ok_or("the stream ended")??;
                 before.note();
@@ -235,12 +236,12 @@ impl Bench<'_> {
 type Asked<'a> = (&'a Model, &'a GenerateOptions);
 
 /// Times between chunks of a stream.
-struct Gaps {
+struct ChunkIntervals {
     last: Instant,
     gaps: Vec<Duration>,
 }
 
-impl Gaps {
+impl ChunkIntervals {
     fn new() -> Self {
         Self { last: Instant::now(), gaps: Vec::new() }
     }
@@ -259,7 +260,11 @@ impl Gaps {
 }
 
 /// Starts all requests simultaneously, each on a separate thread, and waits for all answers.
-fn at_once(model: &Model, prompts: &[Vec<Token>], options: &GenerateOptions) -> Result<Timed> {
+fn run_concurrently(
+    model: &Model,
+    prompts: &[Vec<Token>],
+    options: &GenerateOptions,
+) -> Result<Timed> {
     let ready = Barrier::new(prompts.len() + 1);
     thread::scope(|scope| {
         let ask = |prompt: &Vec<Token>| {

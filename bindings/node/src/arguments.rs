@@ -6,7 +6,7 @@ use napi::sys;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::error::of_arguments;
+use crate::error::argument_error;
 
 /// Text that is valid Unicode.
 pub type Text = String;
@@ -30,12 +30,12 @@ impl<T: DeserializeOwned> FromNapiValue for Json<T> {
         // SAFETY: the caller guarantees that `env` and `value` are valid.
         let text = unsafe { String::from_napi_value(env, value) }?;
         let problem = |error| Error::new(ErrorKind::Internal, format!("no JSON: {error}"));
-        serde_json::from_str(&text).map(Self).map_err(|error| of_arguments(&problem(error)))
+        serde_json::from_str(&text).map(Self).map_err(|error| argument_error(&problem(error)))
     }
 }
 
 pub fn messages(messages: Json) -> napi::Result<Vec<Message>> {
-    Message::list_from_json(messages.0).map_err(|error| of_arguments(&error))
+    Message::list_from_json(messages.0).map_err(|error| argument_error(&error))
 }
 
 /// Options by name.
@@ -47,7 +47,7 @@ impl Options {
         match self.0.remove(name) {
             None | Some(Value::Null) => Ok(default),
             Some(Value::Bool(flag)) => Ok(flag),
-            Some(_) => Err(of_arguments(&Error::option(name, "expected true or false"))),
+            Some(_) => Err(argument_error(&Error::option(name, "expected true or false"))),
         }
     }
 
@@ -56,13 +56,13 @@ impl Options {
         match self.0.remove(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(of_arguments(&Error::option(name, "expected a string"))),
+            Some(_) => Err(argument_error(&Error::option(name, "expected a string"))),
         }
     }
 
     /// Parses the remaining options into these sets. Fails for an option that none of them has.
     pub fn fill(self, sets: &mut [&mut dyn OptionSet]) -> napi::Result<()> {
-        parse_options(sets, self.0, Naming::Camel).map_err(|error| of_arguments(&error))
+        parse_options(sets, self.0, Naming::Camel).map_err(|error| argument_error(&error))
     }
 
     /// Parses the remaining options as one set.

@@ -14,47 +14,47 @@ use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::tokio::task::{block_in_place, spawn_blocking};
 use napi_derive::napi;
 
-use crate::error::{of_core, of_task};
+use crate::error::{core_error, task_error};
 
 /// How long the process waits for running calls at its end. The creation of a context cannot be interrupted.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-static CALLS: Mutex<usize> = Mutex::new(0);
-static ENDED: Condvar = Condvar::new();
-static EXITING: AtomicBool = AtomicBool::new(false);
+static ACTIVE_CALLS: Mutex<usize> = Mutex::new(0);
+static CALL_ENDED: Condvar = Condvar::new();
+static IS_EXITING: AtomicBool = AtomicBool::new(false);
 
 /// A running call, counted until it is dropped.
 pub(crate) struct Call(());
 
 impl Call {
     pub fn begin() -> Self {
-        *CALLS.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        *ACTIVE_CALLS.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         Self(())
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        *CALLS.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        ENDED.notify_all();
+        *ACTIVE_CALLS.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        CALL_ENDED.notify_all();
     }
 }
 
 /// Whether the process is exiting: work that can be abandoned should be.
 pub(crate) fn is_exiting() -> bool {
-    EXITING.load(Ordering::Relaxed)
+    IS_EXITING.load(Ordering::Relaxed)
 }
 
 /// Stops all engines, and waits for the calls that are under way.
 #[napi(catch_unwind)]
 pub fn shut_down() {
-    EXITING.store(true, Ordering::Relaxed);
+    IS_EXITING.store(true, Ordering::Relaxed);
     mullama::shut_down();
-    let calls = CALLS.lock().unwrap_or_else(PoisonError::into_inner);
-    drop(ENDED.wait_timeout_while(calls, EXIT_TIMEOUT, |calls| *calls > 0));
+    let calls = ACTIVE_CALLS.lock().unwrap_or_else(PoisonError::into_inner);
+    drop(CALL_ENDED.wait_timeout_while(calls, EXIT_TIMEOUT, |calls| *calls > 0));
     // One of the calls may have started another.
     mullama::shut_down();
-    EXITING.store(false, Ordering::Relaxed);
+    IS_EXITING.store(false, Ordering::Relaxed);
 }
 
 /// Runs blocking work on another thread. The process does not exit meanwhile.
@@ -67,7 +67,9 @@ pub(crate) fn on_thread<T: ToNapiValue + Send + 'static>(
         let _call = call;
         work()
     };
-    env.spawn_future(async move { spawn_blocking(work).await.map_err(of_task)?.map_err(of_core) })
+    env.spawn_future(
+        async move { spawn_blocking(work).await.map_err(task_error)?.map_err(core_error) },
+    )
 }
 
 /// Calls a function on JavaScript's thread and returns its result; false if the thread has ended or
@@ -126,9 +128,9 @@ impl Cancel {
         env.spawn_future(async move {
             let _call = call;
             // Tokenising a long prompt takes time and must not block a thread that serves other calls.
-            let request = block_in_place(start).map_err(of_core)?;
+            let request = block_in_place(start).map_err(core_error)?;
             cancel.0.link(&token(&request));
-            finish(request).await.map_err(of_core)
+            finish(request).await.map_err(core_error)
         })
     }
 }

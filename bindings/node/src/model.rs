@@ -18,7 +18,7 @@ use napi_derive::napi;
 use crate::arguments::{self, Json, Options, Text, TextOrTokens};
 use crate::calls::{Cancel, answer, is_exiting, on_thread};
 use crate::embeddings::Embedded;
-use crate::error::{of_arguments, of_core};
+use crate::error::{argument_error, core_error};
 use crate::processors::{Process, add_processor};
 use crate::results::Plain;
 use crate::stream::{Deliver, Generation};
@@ -49,7 +49,7 @@ pub fn load_now(
     let (params, context) = load_options(options)?;
     let progress = |done| progress.call(f64::from(done)).unwrap_or(false);
     let model = Model::load_with_progress(source, params, context, progress);
-    Ok(model.map_err(of_core)?.into())
+    Ok(model.map_err(core_error)?.into())
 }
 
 /// Loads a model on another thread.
@@ -63,7 +63,7 @@ pub fn load<'env>(
     let (params, context) = load_options(options)?;
     let progress: Progress =
         progress.build_threadsafe_function().callee_handled::<false>().build()?;
-    let progress = in_steps(move |done| answer(&progress, f64::from(done)));
+    let progress = once_per_percent(move |done| answer(&progress, f64::from(done)));
     on_thread(env, move || {
         Model::load_with_progress(source, params, context, progress).map(NativeModel::from)
     })
@@ -71,7 +71,7 @@ pub fn load<'env>(
 
 /// Calls `ask` at most once per percent: each call takes a turn of the event loop, and the engine
 /// reports every tensor.
-fn in_steps(mut ask: impl FnMut(f32) -> bool) -> impl FnMut(f32) -> bool {
+fn once_per_percent(mut ask: impl FnMut(f32) -> bool) -> impl FnMut(f32) -> bool {
     let mut asked = None;
     move |done| {
         let step = Some((done * 100.0) as u32);
@@ -200,7 +200,9 @@ impl NativeModel {
     ) -> napi::Result<String> {
         let add_generation_prompt = options.take_flag("addGenerationPrompt", true)?;
         let (messages, options) = (arguments::messages(messages)?, options.parse_chat()?);
-        self.model.apply_chat_template(&messages, &options, add_generation_prompt).map_err(of_core)
+        self.model
+            .apply_chat_template(&messages, &options, add_generation_prompt)
+            .map_err(core_error)
     }
 
     #[napi(catch_unwind)]
@@ -208,25 +210,25 @@ impl NativeModel {
         let add_special = options.take_flag("addSpecial", true)?;
         let parse_special = options.take_flag("parseSpecial", false)?;
         options.fill(&mut [])?;
-        self.model.tokenize(&text, add_special, parse_special).map_err(of_core)
+        self.model.tokenize(&text, add_special, parse_special).map_err(core_error)
     }
 
     #[napi(catch_unwind)]
     pub fn detokenize(&self, tokens: Int32Array, mut options: Options) -> napi::Result<String> {
         let skip_special = options.take_flag("skipSpecial", false)?;
         options.fill(&mut [])?;
-        self.model.detokenize(&tokens, skip_special).map_err(of_core)
+        self.model.detokenize(&tokens, skip_special).map_err(core_error)
     }
 
     #[napi(catch_unwind)]
     pub fn count_tokens(&self, text: Text) -> napi::Result<u32> {
-        self.model.count_tokens(&text).map(|count| count as u32).map_err(of_core)
+        self.model.count_tokens(&text).map(|count| count as u32).map_err(core_error)
     }
 
     #[napi(catch_unwind)]
     pub fn set_lora<'env>(&self, env: &'env Env, lora: Json) -> napi::Result<PromiseRaw<'env, ()>> {
         let model = self.model.clone();
-        let lora = Lora::from_json(lora.0).map_err(|error| of_arguments(&error))?;
+        let lora = Lora::from_json(lora.0).map_err(|error| argument_error(&error))?;
         on_thread(env, move || model.set_lora(lora))
     }
 
@@ -297,23 +299,23 @@ impl NativeModel {
 
     #[napi(catch_unwind)]
     pub fn requests(&self) -> napi::Result<Vec<Plain<RequestInfo>>> {
-        let requests = self.model.requests().map_err(of_core)?;
+        let requests = self.model.requests().map_err(core_error)?;
         Ok(requests.iter().map(Plain::new).collect())
     }
 
     #[napi(catch_unwind)]
     pub fn cancel_request(&self, id: Text) -> napi::Result<bool> {
-        self.model.cancel_request(&id).map_err(of_core)
+        self.model.cancel_request(&id).map_err(core_error)
     }
 
     #[napi(catch_unwind)]
     pub fn stats(&self) -> napi::Result<Plain<Stats>> {
-        self.model.stats().map(|stats| Plain::new(&stats)).map_err(of_core)
+        self.model.stats().map(|stats| Plain::new(&stats)).map_err(core_error)
     }
 
     #[napi(getter, catch_unwind)]
     pub fn default_options(&self) -> napi::Result<Plain<GenerateOptions>> {
-        self.model.default_options().map(|options| Plain::new(&options)).map_err(of_core)
+        self.model.default_options().map(|options| Plain::new(&options)).map_err(core_error)
     }
 }
 

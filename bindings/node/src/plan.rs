@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use crate::arguments::{Json, Options};
 use crate::calls::on_thread;
-use crate::error::of_arguments;
-use crate::results::{Plain, styled, to_json};
+use crate::error::argument_error;
+use crate::results::{Plain, camel_case_keys, to_json};
 
 /// A plan, with what its methods give.
 #[napi(object, object_from_js = false)]
@@ -24,9 +24,9 @@ pub struct Planned {
 /// Plans on another thread. The source is text, or the fields of a shape.
 #[napi(catch_unwind)]
 pub fn plan(env: &Env, source: Json, options: Options) -> napi::Result<PromiseRaw<'_, Planned>> {
-    let source = PlanSource::parse(source.0).map_err(|error| of_arguments(&error))?;
+    let source = PlanSource::parse(source.0).map_err(|error| argument_error(&error))?;
     let options =
-        PlanOptions::parse(options.0, Naming::Camel).map_err(|error| of_arguments(&error))?;
+        PlanOptions::parse(options.0, Naming::Camel).map_err(|error| argument_error(&error))?;
     on_thread(env, move || {
         let plan = mullama::plan(source, &options)?;
         Ok(Planned {
@@ -41,7 +41,7 @@ pub fn plan(env: &Env, source: Json, options: Options) -> napi::Result<PromiseRa
 /// Converts a plan to a plain object. Patterns of tensors and names of devices, which are keys in
 /// it, are not converted to camel case.
 fn fields(plan: &mullama::Plan) -> Plain<mullama::Plan> {
-    let mut fields = styled(to_json(plan));
+    let mut fields = camel_case_keys(to_json(plan));
     let keep = |target: &mut Value| {
         if let (Some(overrides), Some(target)) = (&plan.tensor_overrides, target.as_object_mut())
             && target.contains_key("tensorOverrides")
@@ -54,5 +54,5 @@ fn fields(plan: &mullama::Plan) -> Plain<mullama::Plan> {
     if let Some(predicted) = &plan.predicted {
         fields["predicted"]["sources"] = json!(predicted.sources);
     }
-    Plain::as_it_is(fields)
+    Plain::verbatim(fields)
 }

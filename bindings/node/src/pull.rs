@@ -9,7 +9,7 @@ use napi_derive::napi;
 
 use crate::arguments::{Options, Text};
 use crate::calls::{Cancel, answer};
-use crate::error::{of_core, of_task};
+use crate::error::{core_error, task_error};
 
 /// The progress of a pull.
 #[napi(object, object_from_js = false)]
@@ -56,7 +56,7 @@ pub struct StoredModel {
 }
 
 /// Receives the progress on JavaScript's thread; returning false cancels.
-type Hear = ThreadsafeFunction<PullProgress, bool, PullProgress, napi::Status, false>;
+type ProgressCallback = ThreadsafeFunction<PullProgress, bool, PullProgress, napi::Status, false>;
 
 /// Pulls on another thread. What has come when it is cancelled stays for the next.
 #[napi(catch_unwind)]
@@ -69,7 +69,8 @@ pub fn pull<'env>(
 ) -> napi::Result<PromiseRaw<'env, StoredModel>> {
     let (insecure, token) = (options.take_flag("insecure", false)?, options.take_text("token")?);
     options.fill(&mut [])?;
-    let hear: Hear = progress.build_threadsafe_function().callee_handled::<false>().build()?;
+    let hear: ProgressCallback =
+        progress.build_threadsafe_function().callee_handled::<false>().build()?;
     let pulling = cancel.0.clone();
     let pull = move || {
         let mut options = PullOptions::default().with_cancel(&pulling).with_progress(|progress| {
@@ -81,7 +82,7 @@ pub fn pull<'env>(
         mullama::Model::pull_with(name, options)
     };
     env.spawn_future(async move {
-        let model = spawn_blocking(pull).await.map_err(of_task)?.map_err(of_core)?;
+        let model = spawn_blocking(pull).await.map_err(task_error)?.map_err(core_error)?;
         Ok(StoredModel {
             name: model.name.to_string(),
             id: model.id,

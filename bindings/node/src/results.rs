@@ -14,11 +14,11 @@ pub struct Plain<T>(Value, PhantomData<fn() -> T>);
 impl<T> Plain<T> {
     /// Converts a result of the core: names become camel case, and null fields are omitted.
     pub(crate) fn new(result: &impl Serialize) -> Self {
-        Self::as_it_is(styled(to_json(result)))
+        Self::verbatim(camel_case_keys(to_json(result)))
     }
 
     /// A value whose names are not changed.
-    pub(crate) fn as_it_is(value: impl Into<Value>) -> Self {
+    pub(crate) fn verbatim(value: impl Into<Value>) -> Self {
         Self(value.into(), PhantomData)
     }
 }
@@ -37,17 +37,17 @@ pub(crate) fn to_json(result: &impl Serialize) -> Value {
 
 /// Converts names to camel case, except in messages: those have OpenAI's names, so that they can be
 /// sent back. Omits fields that are null.
-pub(crate) fn styled(value: Value) -> Value {
+pub(crate) fn camel_case_keys(value: Value) -> Value {
     match value {
         Value::Object(fields) => fields
             .into_iter()
             .filter(|(_, value)| !value.is_null())
             .map(|(name, value)| {
-                let value = if name == "message" { value } else { styled(value) };
+                let value = if name == "message" { value } else { camel_case_keys(value) };
                 (Naming::Camel.style(&name), value)
             })
             .collect(),
-        Value::Array(elements) => elements.into_iter().map(styled).collect(),
+        Value::Array(elements) => elements.into_iter().map(camel_case_keys).collect(),
         other => other,
     }
 }

@@ -13,12 +13,12 @@ use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
 
 use crate::calls::{Call, Cancel};
-use crate::error::of_core;
+use crate::error::core_error;
 use crate::results::Plain;
 
 /// The JavaScript function that receives new chunks, and the error that ended the stream.
-pub(crate) type Deliver<'scope> = Function<'scope, News, ()>;
-type News = FnArgs<(Vec<Piece>, Option<napi::Error>)>;
+pub(crate) type Deliver<'scope> = Function<'scope, StreamUpdate, ()>;
+type StreamUpdate = FnArgs<(Vec<Piece>, Option<napi::Error>)>;
 
 /// A chunk. Nearly all have only text, and are passed as a string.
 type Piece = Plain<()>;
@@ -27,7 +27,7 @@ impl From<Chunk> for Piece {
     fn from(chunk: Chunk) -> Self {
         match chunk {
             Chunk { text, logprobs: None, progress: None, completion: None } => {
-                Self::as_it_is(text)
+                Self::verbatim(text)
             }
             chunk => Self::new(&chunk),
         }
@@ -44,7 +44,7 @@ impl From<ChatChunk> for Piece {
                 logprobs: None,
                 progress: None,
                 completion: None,
-            } if reasoning.is_empty() && tool_calls.is_empty() => Self::as_it_is(text),
+            } if reasoning.is_empty() && tool_calls.is_empty() => Self::verbatim(text),
             chunk => Self::new(&chunk),
         }
     }
@@ -61,7 +61,7 @@ pub struct Generation {
     state: Arc<Mutex<State>>,
     cancel: Cancel,
     /// Owned here, because its callback refers to it only weakly.
-    _signal: Arc<Signal>,
+    _signal: Arc<WakeCallback>,
 }
 
 enum State {
@@ -115,7 +115,7 @@ impl Generation {
         C: Into<Piece>,
     {
         let state = Arc::new(Mutex::new(State::Starting));
-        let signal = Signal::new(deliver, Arc::clone(&state))?;
+        let signal = WakeCallback::new(deliver, Arc::clone(&state))?;
         let cancel = Cancel::default();
         let (own_state, own_cancel) = (Arc::clone(&state), cancel.clone());
         let own_signal = Arc::clone(&signal);
@@ -161,7 +161,7 @@ impl Drop for Generation {
 
 impl State {
     /// Returns new chunks, and the error that ended the stream. Registers `cx` to be woken when there is more.
-    fn news(&mut self, cx: &mut Context<'_>) -> (Vec<Piece>, Option<Error>) {
+    fn take_update(&mut self, cx: &mut Context<'_>) -> (Vec<Piece>, Option<Error>) {
         let next = match self {
             State::Running(next) => next,
             State::Failed(error) => return (Vec::new(), error.take()),
@@ -183,9 +183,9 @@ impl State {
 
 /// A waker that delivers chunks to JavaScript's thread, directly from the engine's thread: a task in between
 /// would cost more than the rest of a token's path. It does not keep the event loop alive.
-struct Signal(ThreadsafeFunction<(), (), News, napi::Status, false, true>);
+struct WakeCallback(ThreadsafeFunction<(), (), StreamUpdate, napi::Status, false, true>);
 
-impl Signal {
+impl WakeCallback {
     fn new(deliver: &Deliver<'_>, state: Arc<Mutex<State>>) -> napi::Result<Arc<Self>> {
         // The function is a field of the signal that it needs, so it receives a reference afterwards.
         let this = Arc::new(OnceLock::<Weak<Self>>::new());
@@ -194,8 +194,8 @@ impl Signal {
         let function = deliver.build_callback(move |_| {
             let signal = own.get().and_then(Weak::upgrade);
             let waker = signal.map_or_else(|| Waker::noop().clone(), Waker::from);
-            let (pieces, error) = lock(&state).news(&mut Context::from_waker(&waker));
-            Ok((pieces, error.map(of_core)).into())
+            let (pieces, error) = lock(&state).take_update(&mut Context::from_waker(&waker));
+            Ok((pieces, error.map(core_error)).into())
         })?;
         let signal = Arc::new(Self(function));
         let _ = this.set(Arc::downgrade(&signal));
@@ -203,7 +203,7 @@ impl Signal {
     }
 }
 
-impl Wake for Signal {
+impl Wake for WakeCallback {
     fn wake(self: Arc<Self>) {
         // This fails only if JavaScript's thread is ending, and then nothing waits for the chunks.
         self.0.call((), ThreadsafeFunctionCallMode::NonBlocking);

@@ -6,7 +6,7 @@ use napi_derive::napi;
 use serde_json::Value;
 
 use crate::arguments::{Json, Text, messages};
-use crate::error::of_core;
+use crate::error::core_error;
 use crate::results::{Plain, to_json};
 
 /// One turn of a conversation.
@@ -30,13 +30,13 @@ impl Turn {
     /// What to ask the model about.
     #[napi(catch_unwind)]
     pub fn messages(&self) -> Plain<Vec<Message>> {
-        Plain::as_it_is(to_json(&self.0.messages()))
+        Plain::verbatim(to_json(&self.0.messages()))
     }
 
     /// What the turn adds to the conversation.
     #[napi(catch_unwind)]
     pub fn new_messages(&self) -> Plain<Vec<Message>> {
-        Plain::as_it_is(to_json(&self.0.new_messages()))
+        Plain::verbatim(to_json(&self.0.new_messages()))
     }
 
     #[napi(getter)]
@@ -68,7 +68,7 @@ impl Turn {
             accepted_tokens: count("acceptedTokens"),
         };
         let reason = reason.unwrap_or(FinishReason::Stop);
-        Ok(Plain::as_it_is(to_json(&self.0.record_answer_parts(&message, reason, usage))))
+        Ok(Plain::verbatim(to_json(&self.0.record_answer_parts(&message, reason, usage))))
     }
 
     /// Takes what the calls gave, as `{ text, failed }`.
@@ -83,7 +83,7 @@ impl Turn {
         };
         self.0
             .record_tool_results(elements(outputs).into_iter().map(output).collect())
-            .map_err(of_core)
+            .map_err(core_error)
     }
 }
 

@@ -8,14 +8,14 @@ use pyo3::prelude::*;
 
 /// Whether the library's threads may still enter Python. Those inside Python own a read guard of
 /// this lock.
-static OPEN: RwLock<bool> = RwLock::new(true);
+static MAY_ENTER_PYTHON: RwLock<bool> = RwLock::new(true);
 
 /// The thread that shuts Python down.
-static ENDING: OnceLock<ThreadId> = OnceLock::new();
+static SHUTDOWN_THREAD: OnceLock<ThreadId> = OnceLock::new();
 
 /// Enters Python from a thread of the library, unless Python is shutting down.
 pub fn with_python<T>(work: impl FnOnce(Python<'_>) -> T) -> Option<T> {
-    let open = OPEN.read().unwrap_or_else(PoisonError::into_inner);
+    let open = MAY_ENTER_PYTHON.read().unwrap_or_else(PoisonError::into_inner);
     open.then(|| Python::attach(work))
 }
 
@@ -35,16 +35,16 @@ pub fn shut_down(py: Python<'_>) {
         return;
     }
     py.detach(|| {
-        *OPEN.write().unwrap_or_else(PoisonError::into_inner) = false;
-        let _ = ENDING.set(thread::current().id());
+        *MAY_ENTER_PYTHON.write().unwrap_or_else(PoisonError::into_inner) = false;
+        let _ = SHUTDOWN_THREAD.set(thread::current().id());
         mullama::shut_down();
     });
 }
 
 /// Blocks a thread once Python shuts down. Apart from the thread that shuts down, only daemon
 /// threads remain; Python blocks them when they try to continue, so their errors are of no use.
-pub fn keep_if_ending(py: Python<'_>) {
-    if ENDING.get().is_some_and(|ending| *ending != thread::current().id()) {
+pub fn block_if_shutting_down(py: Python<'_>) {
+    if SHUTDOWN_THREAD.get().is_some_and(|ending| *ending != thread::current().id()) {
         py.detach(|| {
             loop {
                 thread::park();

@@ -6,7 +6,7 @@ use mullama::{Error, ErrorKind};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::ending::keep_if_ending;
+use crate::ending::block_if_shutting_down;
 
 /// An error that becomes a Python exception only when it reaches Python: the library's threads do
 /// not create Python objects.
@@ -48,7 +48,7 @@ pub fn raise(error: Error) -> PyErr {
 
 fn exception(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     if error.kind() == ErrorKind::Closed {
-        keep_if_ending(py);
+        block_if_shutting_down(py);
     }
     let classes = py.import("mullama.errors")?;
     let kind = error.kind().name();

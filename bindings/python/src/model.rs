@@ -506,8 +506,8 @@ fn load(
     (model, context): (ModelParams, ContextParams),
     mut progress: Loading,
 ) -> Result<mullama::Model> {
-    let hear = |fraction| progress.hear(fraction);
-    let loaded = mullama::Model::load_with_progress(source, model, context, hear);
+    let report = |fraction| progress.report(fraction);
+    let loaded = mullama::Model::load_with_progress(source, model, context, report);
     match progress.raised {
         Some(raised) => Err(Failure::Raised(raised)),
         None => Ok(loaded?),

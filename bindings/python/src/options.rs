@@ -18,7 +18,7 @@ use crate::text::Text;
 /// Options that keyword arguments set.
 pub trait Keywords: Default {
     /// Whether they include tools, which may be functions, and a type as the format of the answer.
-    const OF_CHATS: bool = false;
+    const IS_CHAT: bool = false;
 
     fn sets(&mut self) -> Vec<&mut dyn OptionSet>;
 
@@ -54,7 +54,7 @@ impl Keywords for GenerateOptions {
 }
 
 impl Keywords for ChatOptions {
-    const OF_CHATS: bool = true;
+    const IS_CHAT: bool = true;
 
     fn sets(&mut self) -> Vec<&mut dyn OptionSet> {
         self.option_sets().into()
@@ -88,7 +88,7 @@ impl<T: Keywords> FromPyObject<'_, '_> for Options<T> {
         if let Some(generate) = options.generate() {
             (keywords, generate.logits_processors) = take_processors(keywords)?;
         }
-        let keywords = if T::OF_CHATS {
+        let keywords = if T::IS_CHAT {
             let (keywords, response_type) = describe_type(describe_tools(keywords)?)?;
             if let Some(response_type) = response_type {
                 options.take_response_type(response_type);

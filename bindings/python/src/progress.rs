@@ -104,7 +104,7 @@ impl Loading {
     }
 
     /// Called by the core; returns whether to continue.
-    pub fn hear(&mut self, fraction: f32) -> bool {
+    pub fn report(&mut self, fraction: f32) -> bool {
         if self.abandoned.is_cancelled() {
             return false;
         }

@@ -70,14 +70,14 @@ impl<S: Source> Reader<S> {
     /// Waits for the next chunk.
     async fn next(&self) -> Result<Option<S::Chunk>> {
         let mut state = self.state.lock().await;
-        state.arrive().await?;
+        state.wait_for_chunk().await?;
         self.take(&mut state)
     }
 
     /// Waits until [`Self::poll`] can return something. Takes no chunk, so that none is lost if the
     /// wait is cancelled.
     async fn wait(&self) -> Result<()> {
-        self.state.lock().await.arrive().await
+        self.state.lock().await.wait_for_chunk().await
     }
 
     /// The next chunk, or the end of the stream, if available without waiting.
@@ -111,7 +111,7 @@ impl<S: Source> Reader<S> {
 
 impl<S: Source> State<S> {
     /// Waits until a chunk has arrived or the stream is over.
-    async fn arrive(&mut self) -> Result<()> {
+    async fn wait_for_chunk(&mut self) -> Result<()> {
         if let State::Starting(started) = self {
             let started = started.await;
             *self = State::Over;

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use mullama::{Error, ErrorKind, check_threads, no_thread};
+use mullama::{Error, ErrorKind, check_threads, thread_error};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
@@ -191,7 +191,7 @@ pub fn runtime() -> Result<&'static Runtime, Error> {
         .worker_threads(THREADS)
         .thread_name("mullama-async")
         .build()
-        .map_err(|error| no_thread("threads for coroutines", &error).with_source(error))?;
+        .map_err(|error| thread_error("threads for coroutines", &error).with_source(error))?;
     Ok(RUNTIME.get_or_init(|| runtime))
 }
 

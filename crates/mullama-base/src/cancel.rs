@@ -59,7 +59,7 @@ impl CancelToken {
 
     /// Whether it was cancelled or its deadline has passed.
     pub fn is_cancelled(&self) -> bool {
-        self.0.cancelled.load(Ordering::Relaxed) || self.is_late()
+        self.0.cancelled.load(Ordering::Relaxed) || self.is_past_deadline()
     }
 
     /// The deadline, if there is one.
@@ -68,7 +68,7 @@ impl CancelToken {
     }
 
     /// Whether the deadline has passed.
-    pub fn is_late(&self) -> bool {
+    pub fn is_past_deadline(&self) -> bool {
         self.0.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
@@ -197,7 +197,7 @@ mod tests {
         cancel.cancel();
         assert_eq!(thread.join().unwrap().unwrap_err().kind(), ErrorKind::Cancelled);
         assert!(start.elapsed() < LONG / 6);
-        assert!(cancel.check().is_err() && !cancel.is_late());
+        assert!(cancel.check().is_err() && !cancel.is_past_deadline());
     }
 
     #[test]
@@ -206,7 +206,7 @@ mod tests {
         let cancel = CancelToken::with_deadline(start.checked_add(Duration::from_millis(10)));
         assert!(cancel.sleep(Duration::MAX).is_err());
         assert!(start.elapsed() < LONG / 6);
-        assert!(cancel.is_cancelled() && cancel.is_late());
+        assert!(cancel.is_cancelled() && cancel.is_past_deadline());
         let cancel = CancelToken::with_deadline(start.checked_add(LONG));
         cancel.sleep(Duration::from_millis(1)).unwrap();
         assert!(!cancel.is_cancelled());

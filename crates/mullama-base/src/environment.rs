@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_told_from_what_is_none() {
+    fn invalid_numbers_are_rejected() {
         assert_eq!(read(" 2.5 "), Some(2.5));
         assert_eq!(read("0"), Some(0.0));
         for bad in ["-1", "nan", "inf", "1s", "x"] {

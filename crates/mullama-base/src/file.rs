@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tempfile::{Builder, NamedTempFile};
 
 /// Prefix of temporary files. Killed processes leave such files behind.
-pub const TEMPORARY: &str = ".tmp";
+pub const TEMPORARY_PREFIX: &str = ".tmp";
 
 /// Opens a regular file for reading. Refuses pipes, devices, sockets and folders: opening some of
 /// them blocks forever, and reading others never ends.
@@ -35,13 +35,13 @@ pub fn read_file(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
 
 /// A temporary file that is being written. Dropping it deletes the file.
 #[derive(Debug)]
-pub struct Draft(NamedTempFile);
+pub struct TemporaryFile(NamedTempFile);
 
-impl Draft {
+impl TemporaryFile {
     /// Creates a file in this folder, with the default permissions of new files.
     pub fn new_in(folder: &Path) -> io::Result<Self> {
         let mut builder = Builder::new();
-        builder.prefix(TEMPORARY);
+        builder.prefix(TEMPORARY_PREFIX);
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         // A bare file name has an empty path as its parent.
@@ -94,9 +94,9 @@ pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Writes the bytes to a temporary file. Also returns the path to rename it to.
-fn written(path: &Path, bytes: &[u8]) -> io::Result<(Draft, PathBuf)> {
+fn written(path: &Path, bytes: &[u8]) -> io::Result<(TemporaryFile, PathBuf)> {
     let (path, permissions) = destination(path)?;
-    let mut draft = Draft::new_in(path.parent().unwrap_or(Path::new("")))?;
+    let mut draft = TemporaryFile::new_in(path.parent().unwrap_or(Path::new("")))?;
     draft.file().write_all(bytes)?;
     // On Windows, the permissions are only a read-only flag.
     if let Some(permissions) = permissions.filter(|_| cfg!(unix)) {
@@ -145,8 +145,8 @@ mod tests {
         fs::create_dir_all(occupied.join("below")).unwrap();
         assert!(write_whole(&occupied, b"x").is_err());
         let missing = write_whole(&folder.path().join("none/file"), b"x").unwrap_err();
-        assert!(!missing.to_string().contains(TEMPORARY), "{missing}");
-        drop(Draft::new_in(folder.path()).unwrap());
+        assert!(!missing.to_string().contains(TEMPORARY_PREFIX), "{missing}");
+        drop(TemporaryFile::new_in(folder.path()).unwrap());
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
     }
 

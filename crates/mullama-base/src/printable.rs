@@ -7,12 +7,12 @@ use std::fmt::Write as _;
 /// change the direction of text. They are written as JSON escapes (`\u001b`), so JSON remains equivalent. Line feeds
 /// and tabs are preserved.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    written_out(text, |c| is_control(c) || changes_direction(c))
+    escape_chars(text, |c| is_control(c) || changes_direction(c))
 }
 
 /// Like [`printable`], but preserves the direction marks that some scripts need in running text.
 pub fn printable_prose(text: &str) -> Cow<'_, str> {
-    written_out(text, is_control)
+    escape_chars(text, is_control)
 }
 
 fn is_control(c: char) -> bool {
@@ -24,14 +24,14 @@ fn changes_direction(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-fn written_out(text: &str, steers: impl Fn(char) -> bool) -> Cow<'_, str> {
-    if !text.contains(&steers) {
+fn escape_chars(text: &str, needs_escape: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&needs_escape) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len());
     // CR LF becomes a plain line feed.
     for c in text.replace("\r\n", "\n").chars() {
-        if steers(c) {
+        if needs_escape(c) {
             let _ = write!(shown, "\\u{:04x}", u32::from(c));
         } else {
             shown.push(c);
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_steers_the_terminal() {
+    fn control_characters_are_escaped() {
         for plain in ["", "a\tb\nc", "naïve 日本語 שלום"] {
             assert!(matches!(printable(plain), Cow::Borrowed(same) if same == plain));
         }

@@ -9,7 +9,7 @@ use crate::{Error, ErrorKind, Result};
 /// The error if `what` (for example "a thread") cannot be started.
 ///
 /// The limits of threads and of address space, which stacks need, cause the same system error.
-pub fn no_thread(what: &str, reason: impl Display) -> Error {
+pub fn thread_error(what: &str, reason: impl Display) -> Error {
     Error::new(ErrorKind::OutOfMemory, format!("cannot start {what}: {reason}")).with_hint(
         "raise the limit of processes and threads (ulimit -u, a container's pids limit) or of address \
          space (ulimit -v), or end other programs",
@@ -26,7 +26,7 @@ pub fn check_threads(count: usize) -> Result<()> {
         for _ in 0..count {
             thread::Builder::new()
                 .spawn_scoped(scope, || drop(gate.lock()))
-                .map_err(|error| no_thread("a thread", &error).with_source(error))?;
+                .map_err(|error| thread_error("a thread", &error).with_source(error))?;
         }
         Ok(())
     })

@@ -30,7 +30,7 @@ pub fn parse_compute(text: &str) -> Option<f64> {
 }
 
 /// The error of an option whose value is not a valid size.
-pub fn no_size(option: &str, text: &str) -> Error {
+pub fn invalid_size(option: &str, text: &str) -> Error {
     let bare = text.trim().parse::<f64>().is_ok();
     let problem =
         if bare { format!("`{text}` has no unit") } else { format!("`{text}` is not a size") };
@@ -45,7 +45,7 @@ pub fn no_size(option: &str, text: &str) -> Error {
 
 /// Parses an option's value as a size of more than 0 bytes.
 pub fn size(option: &str, text: &str) -> Result<u64> {
-    parse_size(text).filter(|bytes| *bytes > 0).ok_or_else(|| no_size(option, text))
+    parse_size(text).filter(|bytes| *bytes > 0).ok_or_else(|| invalid_size(option, text))
 }
 
 fn split(text: &str) -> Option<(f64, &str)> {
@@ -119,7 +119,7 @@ mod tests {
         for bad in ["", "8", "GiB", "8 apples", "-1GiB"] {
             assert_eq!(parse_size(bad), None, "{bad}");
         }
-        let hint = no_size("devices", "24").hint().unwrap().to_owned();
+        let hint = invalid_size("devices", "24").hint().unwrap().to_owned();
         assert!(hint.contains("24GiB") && hint.contains("24GB"), "{hint}");
         assert!(size("devices", "0GiB").is_err());
     }

@@ -6,11 +6,11 @@ use std::fmt::Write as _;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use mullama::{Error, ErrorKind};
-use mullama_base::alike;
+use mullama_base::similar_names;
 
 use crate::options::{chat_flags, load_flags, plan_flags};
-use crate::spelling::{Spelled, spelled};
-use crate::terminal::tell;
+use crate::spelling::{NormalizedArguments, normalize};
+use crate::terminal::print_message;
 use crate::{llama_cpp, other_commands, plot};
 
 const EXAMPLES: &str = "\
@@ -41,12 +41,12 @@ impl From<Error> for Refusal {
 pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<ArgMatches, Refusal> {
     let mut command = with_spellings(command());
     command.build();
-    let Spelled { arguments, notes } = spelled(&command, arguments.collect())?;
+    let NormalizedArguments { arguments, notes } = normalize(&command, arguments.collect())?;
     let matches = command
         .try_get_matches_from_mut(arguments)
         .map_err(|error| with_nearest(&command, error))?;
     for note in notes {
-        tell(format_args!("note: {note}"));
+        print_message(format_args!("note: {note}"));
     }
     Ok(matches)
 }
@@ -78,7 +78,7 @@ fn with_nearest(command: &Command, mut error: clap::Error) -> Refusal {
     }
     if error.get(ContextKind::SuggestedSubcommand).is_none() {
         let names = command.get_subcommands().map(|known| known.get_name().to_owned());
-        let near = alike(&wrong, names);
+        let near = similar_names(&wrong, names);
         if !near.is_empty() {
             error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(near));
         } else if wrong == "demo" || wrong.contains([':', '/', '.', '\\']) {
@@ -303,19 +303,19 @@ fn show() -> Command {
              mullama show model.gguf --tensors",
         )
         .arg(model())
-        .arg(what("tensors", "List the tensors"))
+        .arg(section_flag("tensors", "List the tensors"))
         .args([
-            what("modelfile", "Print the Modelfile and nothing else"),
-            what("parameters", "Print the parameters that come with the model"),
-            what("system", "Print the system message"),
-            what("template", "Print the chat template"),
-            what("license", "Print the license"),
+            section_flag("modelfile", "Print the Modelfile and nothing else"),
+            section_flag("parameters", "Print the parameters that come with the model"),
+            section_flag("system", "Print the system message"),
+            section_flag("template", "Print the chat template"),
+            section_flag("license", "Print the license"),
         ])
         .arg(json().group("what"))
 }
 
 /// A flag for one thing to be shown and no other.
-fn what(name: &'static str, help: &'static str) -> Arg {
+fn section_flag(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).action(ArgAction::SetTrue).group("what").help(help)
 }
 
@@ -404,8 +404,8 @@ fn plan() -> Command {
                 .help("Draw the results of a sweep into a file"),
         )
         .arg(switch("all", "Include settings that do not fit"))
-        .arg(what("explain", "Explain why each layer is placed where it is"))
-        .arg(what("summary", "State in one line whether it fits, and how"))
+        .arg(section_flag("explain", "Explain why each layer is placed where it is"))
+        .arg(section_flag("summary", "State in one line whether it fits, and how"))
         .arg(json().group("what"))
         .args(plan_flags())
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use mullama::{Error, ErrorKind};
 
-use crate::terminal::tell;
+use crate::terminal::print_message;
 
 /// Why a command ends early.
 pub enum Failure {
@@ -35,9 +35,9 @@ impl Failure {
     pub fn report(self) -> u8 {
         match self {
             Self::Error(error) => {
-                tell(format_args!("error: {error}"));
+                print_message(format_args!("error: {error}"));
                 if let Some(hint) = error.hint() {
-                    tell(format_args!(" hint: {hint}"));
+                    print_message(format_args!(" hint: {hint}"));
                 }
                 error.kind().exit_status()
             }
@@ -47,7 +47,7 @@ impl Failure {
             // The reader has closed the pipe, which is not an error: `mullama ... | head`.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Output(error) => {
-                tell(format_args!("error: cannot write to standard output: {error}"));
+                print_message(format_args!("error: cannot write to standard output: {error}"));
                 ErrorKind::Io.exit_status()
             }
         }

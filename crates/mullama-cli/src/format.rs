@@ -3,15 +3,15 @@
 use std::time::{Duration, SystemTime};
 
 /// The time since then: `3 days ago`.
-pub fn ago(time: SystemTime) -> String {
+pub fn format_age(time: SystemTime) -> String {
     match time.elapsed() {
-        Ok(elapsed) => format!("{} ago", rough(elapsed)),
+        Ok(elapsed) => format!("{} ago", format_rough(elapsed)),
         // The clock was set back.
-        Err(ahead) => format!("{} from now", rough(ahead.duration())),
+        Err(ahead) => format!("{} from now", format_rough(ahead.duration())),
     }
 }
 
-fn rough(duration: Duration) -> String {
+fn format_rough(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (minutes, hours) = (seconds / 60, (seconds + 1800) / 3600);
     match (seconds, minutes, hours) {
@@ -30,7 +30,7 @@ fn rough(duration: Duration) -> String {
 }
 
 /// The remaining time: `45s`, `3m05s`, `2h10m`.
-pub fn left(duration: Duration) -> String {
+pub fn format_remaining(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
         0..60 => format!("{seconds}s"),
@@ -46,23 +46,28 @@ mod tests {
 
     #[test]
     fn ages_are_rough() {
-        let rough = |seconds| rough(Duration::from_secs(seconds));
-        assert_eq!(rough(0), "Less than a second");
-        assert_eq!(rough(59), "59 seconds");
-        assert_eq!(rough(100), "About a minute");
-        assert_eq!(rough(3599), "59 minutes");
-        assert_eq!(rough(3700), "About an hour");
-        assert_eq!(rough(3 * 86400), "3 days");
-        assert_eq!(rough(20 * 86400), "2 weeks");
-        assert_eq!(rough(100 * 86400), "3 months");
-        assert_eq!(rough(800 * 86400), "2 years");
-        assert!(ago(SystemTime::now() - Duration::from_secs(10)).starts_with("10 seconds ago"));
+        let format_rough = |seconds| format_rough(Duration::from_secs(seconds));
+        assert_eq!(format_rough(0), "Less than a second");
+        assert_eq!(format_rough(59), "59 seconds");
+        assert_eq!(format_rough(100), "About a minute");
+        assert_eq!(format_rough(3599), "59 minutes");
+        assert_eq!(format_rough(3700), "About an hour");
+        assert_eq!(format_rough(3 * 86400), "3 days");
+        assert_eq!(format_rough(20 * 86400), "2 weeks");
+        assert_eq!(format_rough(100 * 86400), "3 months");
+        assert_eq!(format_rough(800 * 86400), "2 years");
+        assert!(
+            format_age(SystemTime::now() - Duration::from_secs(10)).starts_with("10 seconds ago")
+        );
     }
 
     #[test]
     fn time_left_is_short() {
-        let left = |seconds| left(Duration::from_secs(seconds));
-        assert_eq!([left(5), left(185), left(7800)], ["5s", "3m05s", "2h10m"]);
-        assert_eq!(left(u64::MAX), "99h+");
+        let format_remaining = |seconds| format_remaining(Duration::from_secs(seconds));
+        assert_eq!(
+            [format_remaining(5), format_remaining(185), format_remaining(7800)],
+            ["5s", "3m05s", "2h10m"]
+        );
+        assert_eq!(format_remaining(u64::MAX), "99h+");
     }
 }

@@ -41,7 +41,7 @@ use std::ffi::OsString;
 use mullama::{Error, ErrorKind};
 use mullama_base::{printable, shortened};
 
-pub use allocator::OrEnd;
+pub use allocator::ExitOnOutOfMemory;
 
 use arguments::Refusal;
 use failure::Failure;
@@ -56,7 +56,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, itself: &[OsString]) -
             let text = error.render().to_string();
             let shown = shortened(&text);
             if error.use_stderr() && printable(&shown) != text {
-                terminal::tell(shown.trim_end());
+                terminal::print_message(shown.trim_end());
             } else {
                 // The reader may have closed the pipe.
                 let _ = error.print();

@@ -15,14 +15,14 @@ pub struct Flag {
     /// The spellings of the flag.
     pub names: &'static [&'static str],
     /// The value after the flag.
-    pub takes: Takes,
+    pub takes: FlagValue,
     /// The equivalent in mullama.
-    pub meaning: Meaning,
+    pub meaning: FlagMapping,
 }
 
 /// The kind of value after a flag.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Takes {
+pub enum FlagValue {
     /// Nothing.
     Nothing,
     /// A value.
@@ -34,7 +34,7 @@ pub enum Takes {
 }
 
 /// The equivalent of a flag in mullama.
-pub enum Meaning {
+pub enum FlagMapping {
     /// The model, with this prefix added.
     Model(&'static str),
     /// The file in the model's repository.
@@ -70,7 +70,7 @@ pub enum Meaning {
 /// Flags of mullama and their values.
 pub type Pairs = &'static [(&'static str, &'static str)];
 
-use Meaning::{
+use FlagMapping::{
     Already, Converted, Entries, File, Fixed, Half, Model, Ours, Read, Refused, Rewritten, Server,
     Several, Tool, Unused,
 };
@@ -80,27 +80,27 @@ pub const SERVER: &str = "it configures a server, and mullama has none yet; use 
 /// The message for a flag of another program.
 pub const TOOL: &str = "it belongs to a program of llama.cpp that mullama has no counterpart of";
 
-const fn flag(names: &'static [&'static str], takes: Takes, meaning: Meaning) -> Flag {
+const fn flag(names: &'static [&'static str], takes: FlagValue, meaning: FlagMapping) -> Flag {
     Flag { names, takes, meaning }
 }
 
 /// A flag with a value.
-const fn valued(names: &'static [&'static str], meaning: Meaning) -> Flag {
-    flag(names, Takes::Value, meaning)
+const fn flag_with_value(names: &'static [&'static str], meaning: FlagMapping) -> Flag {
+    flag(names, FlagValue::Value, meaning)
 }
 
 /// A flag without a value.
-const fn bare(names: &'static [&'static str], meaning: Meaning) -> Flag {
-    flag(names, Takes::Nothing, meaning)
+const fn flag_without_value(names: &'static [&'static str], meaning: FlagMapping) -> Flag {
+    flag(names, FlagValue::Nothing, meaning)
 }
 
 /// A flag with an optional switch word.
-const fn switched(names: &'static [&'static str], meaning: Meaning) -> Flag {
-    flag(names, Takes::Word(SWITCH), meaning)
+const fn flag_with_switch(names: &'static [&'static str], meaning: FlagMapping) -> Flag {
+    flag(names, FlagValue::Word(SWITCH_WORDS), meaning)
 }
 
 /// The switch words.
-const SWITCH: &[&str] = &[
+const SWITCH_WORDS: &[&str] = &[
     "on", "off", "auto", "1", "0", "true", "false", "enabled", "disabled", "enable", "disable",
     "yes", "no",
 ];
@@ -132,202 +132,236 @@ pub const GROUPS: &[(&str, &[Flag])] = &[
 ];
 
 const MODEL: &[Flag] = &[
-    valued(&["-m", "--model"], Model("")),
-    valued(&["-hf", "-hfr", "--hf-repo"], Model("hf.co/")),
-    valued(&["-hff", "--hf-file"], File),
-    valued(&["-mu", "--model-url"], Model("")),
-    valued(
+    flag_with_value(&["-m", "--model"], Model("")),
+    flag_with_value(&["-hf", "-hfr", "--hf-repo"], Model("hf.co/")),
+    flag_with_value(&["-hff", "--hf-file"], File),
+    flag_with_value(&["-mu", "--model-url"], Model("")),
+    flag_with_value(
         &["-hft", "--hf-token"],
         Refused("set HF_TOKEN in the environment; other users can read command lines"),
     ),
-    valued(
+    flag_with_value(
         &["-dr", "--docker-repo"],
         Refused("use a name of Ollama's registry or hf.co/USER/REPO"),
     ),
-    bare(&["--offline"], Fixed("no-pull", "")),
-    valued(&["--lora"], Ours("lora")),
-    valued(&["--lora-scaled"], Rewritten("lora", scaled)),
-    bare(&["--lora-init-without-apply"], Server),
-    valued(&["--control-vector"], Refused("control vectors are not supported")),
-    flag(&["--control-vector-scaled"], Takes::Value, Refused("control vectors are not supported")),
+    flag_without_value(&["--offline"], Fixed("no-pull", "")),
+    flag_with_value(&["--lora"], Ours("lora")),
+    flag_with_value(&["--lora-scaled"], Rewritten("lora", parse_scaled)),
+    flag_without_value(&["--lora-init-without-apply"], Server),
+    flag_with_value(&["--control-vector"], Refused("control vectors are not supported")),
     flag(
-        &["--control-vector-layer-range"],
-        Takes::Two,
+        &["--control-vector-scaled"],
+        FlagValue::Value,
         Refused("control vectors are not supported"),
     ),
-    valued(&["-okv", "--override-kv"], Entries("metadata-overrides", overrides)),
-    bare(&["--check-tensors", "-vq", "--validate-quants"], Fixed("check-tensors", "true")),
+    flag(
+        &["--control-vector-layer-range"],
+        FlagValue::Two,
+        Refused("control vectors are not supported"),
+    ),
+    flag_with_value(&["-okv", "--override-kv"], Entries("metadata-overrides", overrides)),
+    flag_without_value(
+        &["--check-tensors", "-vq", "--validate-quants"],
+        Fixed("check-tensors", "true"),
+    ),
 ];
 
 const PROMPT: &[Flag] = &[
-    valued(&["-p", "--prompt"], Ours("prompt")),
-    valued(&["-f", "--file", "--in-file"], Ours("prompt-file")),
-    valued(&["-bf", "--binary-file"], Refused("a prompt is text; use -f FILE")),
-    bare(&["-e", "--escape"], Already("escape sequences in -p and -f are always processed")),
-    bare(&["--no-escape"], Ours("no-escape")),
-    valued(&["-sys", "--system-prompt"], Ours("system")),
-    valued(&["-sysf", "-spf", "--system-prompt-file"], Read("system")),
-    valued(&["--prompt-cache"], Ours("prompt-cache")),
-    bare(&["--prompt-cache-ro"], Ours("prompt-cache-ro")),
-    bare(&["--prompt-cache-all"], Already("the answer is always saved with the prompt")),
-    bare(
+    flag_with_value(&["-p", "--prompt"], Ours("prompt")),
+    flag_with_value(&["-f", "--file", "--in-file"], Ours("prompt-file")),
+    flag_with_value(&["-bf", "--binary-file"], Refused("a prompt is text; use -f FILE")),
+    flag_without_value(
+        &["-e", "--escape"],
+        Already("escape sequences in -p and -f are always processed"),
+    ),
+    flag_without_value(&["--no-escape"], Ours("no-escape")),
+    flag_with_value(&["-sys", "--system-prompt"], Ours("system")),
+    flag_with_value(&["-sysf", "-spf", "--system-prompt-file"], Read("system")),
+    flag_with_value(&["--prompt-cache"], Ours("prompt-cache")),
+    flag_without_value(&["--prompt-cache-ro"], Ours("prompt-cache-ro")),
+    flag_without_value(
+        &["--prompt-cache-all"],
+        Already("the answer is always saved with the prompt"),
+    ),
+    flag_without_value(
         &["-cnv", "--conversation", "-i", "--interactive", "-if", "--interactive-first"],
         Unused("a conversation starts if there is no prompt"),
     ),
-    bare(&["-no-cnv", "--no-conversation"], Fixed("raw", "")),
-    bare(&["-st", "--single-turn"], Already("a prompt gets one answer, and the command ends")),
-    bare(&["-mli", "--multiline-input"], Unused("\"\"\" starts and ends a text of several lines")),
-    valued(&["-r", "--reverse-prompt"], Ours("stop")),
-    bare(
+    flag_without_value(&["-no-cnv", "--no-conversation"], Fixed("raw", "")),
+    flag_without_value(
+        &["-st", "--single-turn"],
+        Already("a prompt gets one answer, and the command ends"),
+    ),
+    flag_without_value(
+        &["-mli", "--multiline-input"],
+        Unused("\"\"\" starts and ends a text of several lines"),
+    ),
+    flag_with_value(&["-r", "--reverse-prompt"], Ours("stop")),
+    flag_without_value(
         &["--in-prefix-bos"],
         Refused("messages are formatted by the chat template; use --chat-template"),
     ),
-    valued(
+    flag_with_value(
         &["--in-prefix", "--in-suffix"],
         Refused("messages are formatted by the chat template; use --chat-template"),
     ),
-    bare(&["--infill", "--spm-infill"], Refused("infilling is not supported yet")),
-    valued(&["--keep"], Unused("there is no context shift, so the prompt always stays")),
-    switched(
+    flag_without_value(&["--infill", "--spm-infill"], Refused("infilling is not supported yet")),
+    flag_with_value(&["--keep"], Unused("there is no context shift, so the prompt always stays")),
+    flag_with_switch(
         &["--context-shift"],
         Refused("there is no context shift; set a larger context with -c"),
     ),
-    bare(&["--no-context-shift"], Already("there is no context shift")),
+    flag_without_value(&["--no-context-shift"], Already("there is no context shift")),
 ];
 
 const PLACEMENT: &[Flag] = &[
-    valued(&["-ngl", "--gpu-layers", "--n-gpu-layers"], Ours("n-gpu-layers")),
-    valued(&["-sm", "--split-mode"], Converted("split-mode", split_mode)),
-    valued(&["-ts", "--tensor-split"], Converted("tensor-split", shares)),
-    valued(&["-mg", "--main-gpu"], Ours("main-gpu")),
-    valued(&["--max-gpu"], Ours("max-gpu")),
-    valued(&["-dev", "--device"], Ours("device")),
-    valued(&["--rpc"], Ours("rpc")),
-    valued(&["-ot", "--override-tensor"], Ours("override-tensor")),
-    bare(&["-cmoe", "--cpu-moe"], Ours("cpu-moe")),
-    valued(&["-ncmoe", "--n-cpu-moe"], Ours("n-cpu-moe")),
-    valued(
+    flag_with_value(&["-ngl", "--gpu-layers", "--n-gpu-layers"], Ours("n-gpu-layers")),
+    flag_with_value(&["-sm", "--split-mode"], Converted("split-mode", split_mode)),
+    flag_with_value(&["-ts", "--tensor-split"], Converted("tensor-split", parse_shares)),
+    flag_with_value(&["-mg", "--main-gpu"], Ours("main-gpu")),
+    flag_with_value(&["--max-gpu"], Ours("max-gpu")),
+    flag_with_value(&["-dev", "--device"], Ours("device")),
+    flag_with_value(&["--rpc"], Ours("rpc")),
+    flag_with_value(&["-ot", "--override-tensor"], Ours("override-tensor")),
+    flag_without_value(&["-cmoe", "--cpu-moe"], Ours("cpu-moe")),
+    flag_with_value(&["-ncmoe", "--n-cpu-moe"], Ours("n-cpu-moe")),
+    flag_with_value(
         &["-ncffn", "--n-cpu-ffn"],
         Refused("use -ot 'blk\\.(0|1|2)\\.ffn_.*=CPU' with the numbers of the layers"),
     ),
-    bare(&["--mmap"], Fixed("use-mmap", "true")),
-    bare(&["--no-mmap"], Fixed("use-mmap", "false")),
-    bare(&["--mlock"], Fixed("use-mlock", "true")),
-    valued(&["-lm", "--load-mode"], Several("use-mmap", load_mode)),
-    bare(&["-dio", "--direct-io"], Unused("direct I/O is not supported; files are mapped or read")),
-    bare(
+    flag_without_value(&["--mmap"], Fixed("use-mmap", "true")),
+    flag_without_value(&["--no-mmap"], Fixed("use-mmap", "false")),
+    flag_without_value(&["--mlock"], Fixed("use-mlock", "true")),
+    flag_with_value(&["-lm", "--load-mode"], Several("use-mmap", load_mode)),
+    flag_without_value(
+        &["-dio", "--direct-io"],
+        Unused("direct I/O is not supported; files are mapped or read"),
+    ),
+    flag_without_value(
         &["-ndio", "--no-direct-io"],
         Already("direct I/O is not supported; files are mapped or read"),
     ),
-    valued(&["-lzm", "--lazy-mode"], Unused("mapped weights are loaded on first use")),
-    switched(
+    flag_with_value(&["-lzm", "--lazy-mode"], Unused("mapped weights are loaded on first use")),
+    flag_with_switch(
         &["-fit", "--fit"],
         Unused("options that you leave out are fitted, options that you set are not changed"),
     ),
-    valued(
+    flag_with_value(
         &["-fitt", "--fit-target", "--fit-margin", "-gfm", "--gpu-fit-margin"],
         Unused("the environment variable MULLAMA_GPU_MEMORY limits the memory of each GPU"),
     ),
-    valued(
+    flag_with_value(
         &["-fitc", "--fit-ctx"],
         Unused("a context that you leave out is reduced only if necessary; -c sets it"),
     ),
-    switched(&["-fitp", "--fit-print"], Refused("use `mullama plan`")),
-    bare(&["--dry-run"], Refused("use `mullama plan`")),
-    bare(&["--list-devices"], Refused("use `mullama devices`")),
-    valued(&["--numa"], Unused(AFFINITY)),
-    bare(&["--op-offload"], Already("long prompts are always computed on the GPU")),
-    bare(
+    flag_with_switch(&["-fitp", "--fit-print"], Refused("use `mullama plan`")),
+    flag_without_value(&["--dry-run"], Refused("use `mullama plan`")),
+    flag_without_value(&["--list-devices"], Refused("use `mullama devices`")),
+    flag_with_value(&["--numa"], Unused(AFFINITY)),
+    flag_without_value(&["--op-offload"], Already("long prompts are always computed on the GPU")),
+    flag_without_value(
         &["--no-op-offload"],
         Unused("set GGML_OP_OFFLOAD_MIN_BATCH to a large number in the environment"),
     ),
-    bare(&["--no-host"], Unused("the engine chooses its buffer types")),
-    bare(&["--repack"], Already("weights are always repacked for the CPU if that is faster")),
-    bare(&["-nr", "--no-repack"], Fixed("cpu-kernels", "engine")),
-    bare(
+    flag_without_value(&["--no-host"], Unused("the engine chooses its buffer types")),
+    flag_without_value(
+        &["--repack"],
+        Already("weights are always repacked for the CPU if that is faster"),
+    ),
+    flag_without_value(&["-nr", "--no-repack"], Fixed("cpu-kernels", "engine")),
+    flag_without_value(
         &["-rtr", "--run-time-repack"],
         Already("weights are always repacked for the CPU if that is faster"),
     ),
-    valued(
+    flag_with_value(
         &["-cuda", "--cuda-params"],
         Rewritten("cuda", |text| Ok(text.replace("offload-batch-size", "offload-min-batch"))),
     ),
-    valued(
+    flag_with_value(
         &["-grt", "--graph-reduce-type"],
         Unused("GPUs exchange results as bf16; --cuda allreduce-type=f32 changes that"),
     ),
-    valued(&["-gap", "--graph-attn-precision"], Unused(EXCHANGE)),
-    bare(&["-smf16", "--split-mode-f16", "-smf32", "--split-mode-f32"], Unused(EXCHANGE)),
-    bare(
+    flag_with_value(&["-gap", "--graph-attn-precision"], Unused(EXCHANGE)),
+    flag_without_value(
+        &["-smf16", "--split-mode-f16", "-smf32", "--split-mode-f32"],
+        Unused(EXCHANGE),
+    ),
+    flag_without_value(
         &["-smgs", "--split-mode-graph-scheduling", "-sas", "--scheduler-async"],
         Unused("the engine schedules GPU work by itself"),
     ),
-    valued(
+    flag_with_value(
         &["-op", "--offload-policy"],
         Unused("the engine decides itself which operations are offloaded"),
     ),
-    bare(
+    flag_without_value(
         &["-no-ooae", "--no-offload-only-active-experts", "-ooae", "--offload-only-active-experts"],
         Unused("the engine decides itself which operations are offloaded"),
     ),
-    valued(
+    flag_with_value(
         &["-wgt", "--worst-graph-tokens"],
         Unused("compute buffers are sized for a full batch; -ub reduces them"),
     ),
-    bare(
+    flag_without_value(
         &["-thp", "--transparent-huge-pages"],
         Unused("huge pages are left to the operating system"),
     ),
-    bare(
+    flag_without_value(
         &["--defer-experts", "--prefetch-experts"],
         Unused("mapped weights are loaded on first use"),
     ),
-    valued(&["--prefetch-experts-threads"], Unused("mapped weights are loaded on first use")),
-    bare(
+    flag_with_value(
+        &["--prefetch-experts-threads"],
+        Unused("mapped weights are loaded on first use"),
+    ),
+    flag_without_value(
         &["-mqkv", "--merge-qkv", "-muge", "--merge-up-gate-experts"],
         Unused("tensors are used as stored in the file"),
     ),
-    valued(
+    flag_with_value(
         &["-mea", "--max-extra-alloc"],
         Unused("compute buffers are sized for a full batch; -ub reduces them"),
     ),
 ];
 
 const CONTEXT: &[Flag] = &[
-    valued(&["-c", "--ctx-size", "--context-size"], Ours("context-size")),
-    valued(&["-b", "--batch-size"], Ours("batch-size")),
-    valued(&["-ub", "--ubatch-size"], Ours("ubatch-size")),
-    valued(&["-t", "--threads", "--n-threads"], Converted("n-threads", or_default)),
-    valued(
+    flag_with_value(&["-c", "--ctx-size", "--context-size"], Ours("context-size")),
+    flag_with_value(&["-b", "--batch-size"], Ours("batch-size")),
+    flag_with_value(&["-ub", "--ubatch-size"], Ours("ubatch-size")),
+    flag_with_value(&["-t", "--threads", "--n-threads"], Converted("n-threads", parse_or_default)),
+    flag_with_value(
         &["-tb", "--threads-batch", "--n-threads-batch"],
-        Converted("n-threads-batch", or_default),
+        Converted("n-threads-batch", parse_or_default),
     ),
-    valued(&["-np", "--parallel", "--n-parallel"], Converted("n-parallel", or_default)),
-    valued(&["-ctk", "--cache-type-k"], Half("kv-cache-type", 0)),
-    valued(&["-ctv", "--cache-type-v"], Half("kv-cache-type", 1)),
+    flag_with_value(
+        &["-np", "--parallel", "--n-parallel"],
+        Converted("n-parallel", parse_or_default),
+    ),
+    flag_with_value(&["-ctk", "--cache-type-k"], Half("kv-cache-type", 0)),
+    flag_with_value(&["-ctv", "--cache-type-v"], Half("kv-cache-type", 1)),
     flag(
         &["-fa", "--flash-attn", "--flash-attention"],
-        Takes::Word(SWITCH),
+        FlagValue::Word(SWITCH_WORDS),
         Converted("flash-attention", switch_or_auto),
     ),
-    bare(&["-no-fa", "--no-flash-attn"], Fixed("flash-attention", "off")),
-    bare(&["-kvo", "--kv-offload"], Fixed("offload-kqv", "true")),
-    bare(&["-nkvo", "--no-kv-offload"], Fixed("offload-kqv", "false")),
-    bare(&["--swa-full"], Ours("swa-full")),
-    bare(
+    flag_without_value(&["-no-fa", "--no-flash-attn"], Fixed("flash-attention", "off")),
+    flag_without_value(&["-kvo", "--kv-offload"], Fixed("offload-kqv", "true")),
+    flag_without_value(&["-nkvo", "--no-kv-offload"], Fixed("offload-kqv", "false")),
+    flag_without_value(&["--swa-full"], Ours("swa-full")),
+    flag_without_value(
         &["--swa-compress"],
         Already("sliding-window layers only have cells for their window by default"),
     ),
-    valued(&["-cram", "--cache-ram"], Ours("cache-ram")),
-    valued(
+    flag_with_value(&["-cram", "--cache-ram"], Ours("cache-ram")),
+    flag_with_value(
         &["-cms", "--checkpoint-min-step", "-ctx-ckpt-i", "--ctx-checkpoints-interval"],
-        Converted("checkpoint-every", or_none),
+        Converted("checkpoint-every", parse_limit),
     ),
-    valued(
+    flag_with_value(
         &["-ctxcp", "--ctx-checkpoints", "--swa-checkpoints", "-ctx-ckpt"],
         Unused("--cache-ram limits the memory of checkpoints"),
     ),
-    valued(
+    flag_with_value(
         &[
             "-ctx-ckpt-t",
             "--ctx-checkpoints-tolerance",
@@ -336,25 +370,40 @@ const CONTEXT: &[Flag] = &[
         ],
         Unused("use --checkpoint-every and --cache-ram"),
     ),
-    valued(
+    flag_with_value(
         &["-crs", "--cache-ram-similarity", "-cram-n-min", "--cache-ram-n-min"],
         Unused("cached prefixes are always found by their tokens"),
     ),
-    bare(&["-kvu", "--kv-unified"], Already("all requests always share one KV cache")),
-    bare(&["-no-kvu", "--no-kv-unified"], Unused("all requests always share one KV cache")),
-    valued(&["--kv-unified-per-slot"], Unused("all requests always share one KV cache")),
-    bare(&["-cb", "--cont-batching"], Already("continuous batching is always on")),
-    bare(&["-nocb", "--no-cont-batching"], Unused("continuous batching is always on")),
-    bare(&["--cache-prompt", "--cache-idle-slots"], Already("common prefixes are computed once")),
-    bare(&["--no-cache-prompt", "--no-cache-idle-slots"], Fixed("prefix-cache", "0")),
-    valued(&["--cache-reuse"], Unused("common prefixes are reused; later parts are recomputed")),
-    valued(&["-dt", "--defrag-thold"], Unused("the KV cache is never fragmented")),
-    bare(&["--warmup"], Fixed("warmup", "true")),
-    bare(&["--no-warmup"], Fixed("warmup", "false")),
-    valued(&["--rope-freq-base"], Ours("rope-freq-base")),
-    valued(&["--rope-freq-scale"], Ours("rope-freq-scale")),
-    valued(&["--rope-scale"], Rewritten("rope-freq-scale", inverse)),
-    valued(
+    flag_without_value(
+        &["-kvu", "--kv-unified"],
+        Already("all requests always share one KV cache"),
+    ),
+    flag_without_value(
+        &["-no-kvu", "--no-kv-unified"],
+        Unused("all requests always share one KV cache"),
+    ),
+    flag_with_value(&["--kv-unified-per-slot"], Unused("all requests always share one KV cache")),
+    flag_without_value(&["-cb", "--cont-batching"], Already("continuous batching is always on")),
+    flag_without_value(
+        &["-nocb", "--no-cont-batching"],
+        Unused("continuous batching is always on"),
+    ),
+    flag_without_value(
+        &["--cache-prompt", "--cache-idle-slots"],
+        Already("common prefixes are computed once"),
+    ),
+    flag_without_value(&["--no-cache-prompt", "--no-cache-idle-slots"], Fixed("prefix-cache", "0")),
+    flag_with_value(
+        &["--cache-reuse"],
+        Unused("common prefixes are reused; later parts are recomputed"),
+    ),
+    flag_with_value(&["-dt", "--defrag-thold"], Unused("the KV cache is never fragmented")),
+    flag_without_value(&["--warmup"], Fixed("warmup", "true")),
+    flag_without_value(&["--no-warmup"], Fixed("warmup", "false")),
+    flag_with_value(&["--rope-freq-base"], Ours("rope-freq-base")),
+    flag_with_value(&["--rope-freq-scale"], Ours("rope-freq-scale")),
+    flag_with_value(&["--rope-scale"], Rewritten("rope-freq-scale", parse_inverse)),
+    flag_with_value(
         &[
             "--rope-scaling",
             "--yarn-orig-ctx",
@@ -365,15 +414,15 @@ const CONTEXT: &[Flag] = &[
         ],
         Refused(YARN),
     ),
-    valued(
+    flag_with_value(
         &["-gan", "--grp-attn-n", "-gaw", "--grp-attn-w"],
         Refused("self-extend is not supported; use a model with a longer training context"),
     ),
-    valued(
+    flag_with_value(
         &["-C", "--cpu-mask", "-Cr", "--cpu-range", "--cpu-strict", "--prio", "--poll"],
         Unused(AFFINITY),
     ),
-    valued(
+    flag_with_value(
         &[
             "-Cb",
             "--cpu-mask-batch",
@@ -385,12 +434,12 @@ const CONTEXT: &[Flag] = &[
         ],
         Unused(AFFINITY),
     ),
-    valued(
+    flag_with_value(
         &["-amb", "--attention-max-batch"],
         Unused("-ub limits the size of the attention buffers"),
     ),
-    valued(&["-mla", "--mla-use"], Unused("MLA is used if the model has it")),
-    bare(
+    flag_with_value(&["-mla", "--mla-use"], Unused("MLA is used if the model has it")),
+    flag_without_value(
         &[
             "-fmoe",
             "--fused-moe",
@@ -405,19 +454,25 @@ const CONTEXT: &[Flag] = &[
         ],
         Unused(FUSED),
     ),
-    bare(&["-ger", "--grouped-expert-routing"], Unused("routing follows the model's architecture")),
-    bare(&["-gr", "--graph-reuse"], Already("graphs are always reused")),
-    bare(&["-no-gr", "--no-graph-reuse"], Unused("graphs are always reused")),
-    bare(&["-rcache", "--rope-cache"], Unused(FUSED)),
-    valued(
+    flag_without_value(
+        &["-ger", "--grouped-expert-routing"],
+        Unused("routing follows the model's architecture"),
+    ),
+    flag_without_value(&["-gr", "--graph-reuse"], Already("graphs are always reused")),
+    flag_without_value(&["-no-gr", "--no-graph-reuse"], Unused("graphs are always reused")),
+    flag_without_value(&["-rcache", "--rope-cache"], Unused(FUSED)),
+    flag_with_value(
         &["-ser", "--smart-expert-reduction"],
         Refused(
             "use --metadata-overrides '{\"ARCHITECTURE.expert_used_count\": 4}' to use fewer experts",
         ),
     ),
-    bare(&["-khad", "--k-cache-hadamard", "-vhad", "--v-cache-hadamard"], Unused(HADAMARD)),
-    valued(&["-ictk", "--indexer-cache-type-k"], Unused("use -ctk for all keys")),
-    valued(
+    flag_without_value(
+        &["-khad", "--k-cache-hadamard", "-vhad", "--v-cache-hadamard"],
+        Unused(HADAMARD),
+    ),
+    flag_with_value(&["-ictk", "--indexer-cache-type-k"], Unused("use -ctk for all keys")),
+    flag_with_value(
         &[
             "-ctk-first",
             "--cache-type-k-first",
@@ -430,61 +485,67 @@ const CONTEXT: &[Flag] = &[
         ],
         Refused("all layers use the same types; use -ctk and -ctv"),
     ),
-    bare(
+    flag_without_value(
         &["-dsa", "--dsa", "-fidx", "--fused-indexer-topk"],
         Unused("attention follows the model's architecture"),
     ),
-    valued(&["-dsatk", "--dsa-top-k"], Refused("use --metadata-overrides")),
-    bare(&["-dkvc", "--dump-kv-cache"], Refused("use `stats()` in Python, Node.js or Rust")),
+    flag_with_value(&["-dsatk", "--dsa-top-k"], Refused("use --metadata-overrides")),
+    flag_without_value(
+        &["-dkvc", "--dump-kv-cache"],
+        Refused("use `stats()` in Python, Node.js or Rust"),
+    ),
 ];
 
 const SAMPLING: &[Flag] = &[
-    valued(&["-n", "--predict", "--n-predict", "--max-tokens"], Converted("max-tokens", or_none)),
-    valued(&["-s", "--seed"], Converted("seed", or_none)),
-    valued(&["--temp", "--temperature"], Converted("temperature", at_least_0)),
-    valued(&["--top-k"], Ours("top-k")),
-    valued(&["--top-p"], Ours("top-p")),
-    valued(&["--min-p"], Ours("min-p")),
-    valued(&["--top-nsigma", "--top-n-sigma"], Ours("top-n-sigma")),
-    valued(&["--typical", "--typical-p"], Ours("typical-p")),
-    valued(&["--xtc-probability"], Ours("xtc-probability")),
-    valued(&["--xtc-threshold"], Ours("xtc-threshold")),
-    valued(&["--repeat-last-n"], Ours("repeat-last-n")),
-    valued(&["--repeat-penalty"], Ours("repeat-penalty")),
-    valued(&["--presence-penalty"], Ours("presence-penalty")),
-    valued(&["--frequency-penalty"], Ours("frequency-penalty")),
-    valued(&["--dry-multiplier"], Ours("dry-multiplier")),
-    valued(&["--dry-base"], Ours("dry-base")),
-    valued(&["--dry-allowed-length"], Ours("dry-allowed-length")),
-    valued(&["--dry-penalty-last-n"], Ours("dry-penalty-last-n")),
-    valued(&["--dry-sequence-breaker"], Ours("dry-sequence-breakers")),
-    valued(&["--dynatemp-range"], Ours("dynatemp-range")),
-    valued(&["--dynatemp-exp"], Ours("dynatemp-exponent")),
-    valued(&["--mirostat"], Ours("mirostat")),
-    valued(&["--mirostat-lr"], Ours("mirostat-eta")),
-    valued(&["--mirostat-ent"], Ours("mirostat-tau")),
-    valued(&["-l", "--logit-bias"], Entries("logit-bias", bias)),
-    bare(&["--ignore-eos"], Ours("ignore-eos")),
-    valued(&["--grammar"], Ours("grammar")),
-    valued(&["--grammar-file"], Read("grammar")),
-    valued(&["-j", "--json-schema"], Ours("json-schema")),
-    valued(&["-jf", "--json-schema-file"], Ours("format")),
-    valued(&["--samplers"], Converted("samplers", samplers)),
-    valued(
+    flag_with_value(
+        &["-n", "--predict", "--n-predict", "--max-tokens"],
+        Converted("max-tokens", parse_limit),
+    ),
+    flag_with_value(&["-s", "--seed"], Converted("seed", parse_limit)),
+    flag_with_value(&["--temp", "--temperature"], Converted("temperature", at_least_0)),
+    flag_with_value(&["--top-k"], Ours("top-k")),
+    flag_with_value(&["--top-p"], Ours("top-p")),
+    flag_with_value(&["--min-p"], Ours("min-p")),
+    flag_with_value(&["--top-nsigma", "--top-n-sigma"], Ours("top-n-sigma")),
+    flag_with_value(&["--typical", "--typical-p"], Ours("typical-p")),
+    flag_with_value(&["--xtc-probability"], Ours("xtc-probability")),
+    flag_with_value(&["--xtc-threshold"], Ours("xtc-threshold")),
+    flag_with_value(&["--repeat-last-n"], Ours("repeat-last-n")),
+    flag_with_value(&["--repeat-penalty"], Ours("repeat-penalty")),
+    flag_with_value(&["--presence-penalty"], Ours("presence-penalty")),
+    flag_with_value(&["--frequency-penalty"], Ours("frequency-penalty")),
+    flag_with_value(&["--dry-multiplier"], Ours("dry-multiplier")),
+    flag_with_value(&["--dry-base"], Ours("dry-base")),
+    flag_with_value(&["--dry-allowed-length"], Ours("dry-allowed-length")),
+    flag_with_value(&["--dry-penalty-last-n"], Ours("dry-penalty-last-n")),
+    flag_with_value(&["--dry-sequence-breaker"], Ours("dry-sequence-breakers")),
+    flag_with_value(&["--dynatemp-range"], Ours("dynatemp-range")),
+    flag_with_value(&["--dynatemp-exp"], Ours("dynatemp-exponent")),
+    flag_with_value(&["--mirostat"], Ours("mirostat")),
+    flag_with_value(&["--mirostat-lr"], Ours("mirostat-eta")),
+    flag_with_value(&["--mirostat-ent"], Ours("mirostat-tau")),
+    flag_with_value(&["-l", "--logit-bias"], Entries("logit-bias", bias)),
+    flag_without_value(&["--ignore-eos"], Ours("ignore-eos")),
+    flag_with_value(&["--grammar"], Ours("grammar")),
+    flag_with_value(&["--grammar-file"], Read("grammar")),
+    flag_with_value(&["-j", "--json-schema"], Ours("json-schema")),
+    flag_with_value(&["-jf", "--json-schema-file"], Ours("format")),
+    flag_with_value(&["--samplers"], Converted("samplers", samplers)),
+    flag_with_value(
         &["--sampler-seq", "--sampling-seq"],
         Refused("name the samplers: --samplers top_k,temperature"),
     ),
-    valued(&["--adaptive-target"], Converted("adaptive-p", adaptive)),
-    valued(&["--adaptive-decay"], Ours("adaptive-p-decay")),
-    valued(&["--adaptive-updt-w-cur"], Refused("the engine has no such setting")),
-    valued(&["--tfs"], Refused("llama.cpp has removed tail-free sampling; use --min-p")),
-    bare(&["--penalize-nl"], Refused("use --logit-bias for single tokens")),
-    bare(&["-bs", "--backend-sampling"], Unused("sampling runs on the CPU")),
-    valued(
+    flag_with_value(&["--adaptive-target"], Converted("adaptive-p", adaptive)),
+    flag_with_value(&["--adaptive-decay"], Ours("adaptive-p-decay")),
+    flag_with_value(&["--adaptive-updt-w-cur"], Refused("the engine has no such setting")),
+    flag_with_value(&["--tfs"], Refused("llama.cpp has removed tail-free sampling; use --min-p")),
+    flag_without_value(&["--penalize-nl"], Refused("use --logit-bias for single tokens")),
+    flag_without_value(&["-bs", "--backend-sampling"], Unused("sampling runs on the CPU")),
+    flag_with_value(
         &["--cfg-negative-prompt", "--cfg-negative-prompt-file", "--cfg-scale"],
         Refused("classifier-free guidance is not supported"),
     ),
-    valued(
+    flag_with_value(
         &[
             "--banned-string-file",
             "--banned-n",
@@ -499,51 +560,60 @@ const SAMPLING: &[Flag] = &[
 ];
 
 const CHAT: &[Flag] = &[
-    bare(&["--jinja", "--peg"], Already("chat templates are always Jinja")),
-    bare(&["--no-jinja"], Unused("chat templates are always Jinja")),
-    valued(&["--chat-template"], Ours("chat-template")),
-    valued(&["--chat-template-file"], Read("chat-template")),
-    valued(&["--chat-template-kwargs"], Ours("template-kwargs")),
-    flag(&["-rea", "--reasoning"], Takes::Word(SWITCH), Converted("reasoning", switch)),
-    valued(&["--reasoning-budget"], Converted("reasoning-budget", or_none)),
-    valued(
+    flag_without_value(&["--jinja", "--peg"], Already("chat templates are always Jinja")),
+    flag_without_value(&["--no-jinja"], Unused("chat templates are always Jinja")),
+    flag_with_value(&["--chat-template"], Ours("chat-template")),
+    flag_with_value(&["--chat-template-file"], Read("chat-template")),
+    flag_with_value(&["--chat-template-kwargs"], Ours("template-kwargs")),
+    flag(&["-rea", "--reasoning"], FlagValue::Word(SWITCH_WORDS), Converted("reasoning", switch)),
+    flag_with_value(&["--reasoning-budget"], Converted("reasoning-budget", parse_limit)),
+    flag_with_value(
         &["--reasoning-format", "--reasoning-tokens"],
         Unused("reasoning is always separated from the answer"),
     ),
-    valued(
+    flag_with_value(
         &["--reasoning-effort"],
         Refused("use --template-kwargs '{\"reasoning_effort\": \"high\"}'"),
     ),
-    valued(
+    flag_with_value(
         &["--reasoning-budget-message"],
         Refused("reasoning always ends with the tag of the model's template"),
     ),
-    bare(
+    flag_without_value(
         &["--reasoning-preserve", "--no-reasoning-preserve"],
         Unused("the chat template decides whether earlier reasoning is included"),
     ),
-    bare(&["--skip-chat-parsing"], Fixed("raw", "")),
-    bare(
+    flag_without_value(&["--skip-chat-parsing"], Fixed("raw", "")),
+    flag_without_value(
         &["--no-skip-chat-parsing", "--prefill-assistant"],
         Already("answers are always parsed, and continue the assistant's last message"),
     ),
-    bare(
+    flag_without_value(
         &["--no-prefill-assistant"],
         Unused("answers always continue the assistant's last message"),
     ),
-    bare(&["-ptcall"], Fixed("parallel-tool-calls", "true")),
-    bare(&["-sp", "--special"], Unused("special tokens are never part of the text")),
+    flag_without_value(&["-ptcall"], Fixed("parallel-tool-calls", "true")),
+    flag_without_value(&["-sp", "--special"], Unused("special tokens are never part of the text")),
 ];
 
 const OUTPUT: &[Flag] = &[
-    bare(&["--perf", "--show-timings"], Fixed("verbose", "")),
-    bare(&["--no-perf", "--no-show-timings"], Already("times are only printed with -v")),
-    bare(&["--display-prompt", "--verbose-prompt"], Unused("the prompt is never printed")),
-    bare(&["--no-display-prompt"], Already("the prompt is never printed")),
-    switched(&["-co", "--color"], Unused("answers are never coloured")),
-    bare(&["--simple-io"], Already("answers are always plain text")),
-    bare(&["--log-disable"], Already("only warnings and errors are logged by default")),
-    bare(
+    flag_without_value(&["--perf", "--show-timings"], Fixed("verbose", "")),
+    flag_without_value(
+        &["--no-perf", "--no-show-timings"],
+        Already("times are only printed with -v"),
+    ),
+    flag_without_value(
+        &["--display-prompt", "--verbose-prompt"],
+        Unused("the prompt is never printed"),
+    ),
+    flag_without_value(&["--no-display-prompt"], Already("the prompt is never printed")),
+    flag_with_switch(&["-co", "--color"], Unused("answers are never coloured")),
+    flag_without_value(&["--simple-io"], Already("answers are always plain text")),
+    flag_without_value(
+        &["--log-disable"],
+        Already("only warnings and errors are logged by default"),
+    ),
+    flag_without_value(
         &[
             "--log-enable",
             "--log-test",
@@ -555,36 +625,42 @@ const OUTPUT: &[Flag] = &[
         ],
         Unused(LOG),
     ),
-    bare(
+    flag_without_value(
         &["--log-prefix", "--no-log-prefix", "--log-timestamps", "--no-log-timestamps"],
         Unused(LOG),
     ),
-    switched(&["--log-colors"], Unused("set NO_COLOR in the environment to disable colours")),
-    valued(
+    flag_with_switch(
+        &["--log-colors"],
+        Unused("set NO_COLOR in the environment to disable colours"),
+    ),
+    flag_with_value(
         &["--log-file", "-ld", "--logdir", "--log-prompts-dir", "--log-format"],
         Refused("the log is written to standard error; use 2> FILE"),
     ),
-    valued(&["-lv", "--verbosity", "--log-verbosity"], Unused(LOG)),
-    bare(&["--log-verbose"], Unused(LOG)),
-    valued(&["-ptc", "--print-token-count"], Unused("-v prints the number of tokens")),
-    bare(&["-cl", "--cache-list"], Refused("use `mullama list`")),
-    bare(&["--completion-bash"], Refused("use `mullama completions bash`")),
-    bare(&["--usage"], Refused("use `mullama help run`")),
+    flag_with_value(&["-lv", "--verbosity", "--log-verbosity"], Unused(LOG)),
+    flag_without_value(&["--log-verbose"], Unused(LOG)),
+    flag_with_value(&["-ptc", "--print-token-count"], Unused("-v prints the number of tokens")),
+    flag_without_value(&["-cl", "--cache-list"], Refused("use `mullama list`")),
+    flag_without_value(&["--completion-bash"], Refused("use `mullama completions bash`")),
+    flag_without_value(&["--usage"], Refused("use `mullama help run`")),
 ];
 
 const OTHER_MODELS: &[Flag] = &[
-    valued(&["-md", "--model-draft", "--spec-draft-model"], Ours("draft-model")),
-    valued(
+    flag_with_value(&["-md", "--model-draft", "--spec-draft-model"], Ours("draft-model")),
+    flag_with_value(
         &["-hfd", "-hfrd", "--hf-repo-draft", "--spec-draft-hf"],
         Rewritten("draft-model", |repository| Ok(format!("hf.co/{repository}"))),
     ),
-    valued(&["--draft", "--draft-n", "--draft-max", "--spec-draft-n-max"], Ours("draft-max")),
-    valued(
+    flag_with_value(
+        &["--draft", "--draft-n", "--draft-max", "--spec-draft-n-max"],
+        Ours("draft-max"),
+    ),
+    flag_with_value(
         &["-ngld", "--gpu-layers-draft", "--n-gpu-layers-draft", "--spec-draft-ngl"],
         Ours("draft-gpu-layers"),
     ),
-    valued(&["-devd", "--device-draft", "--spec-draft-device"], Ours("draft-device")),
-    valued(
+    flag_with_value(&["-devd", "--device-draft", "--spec-draft-device"], Ours("draft-device")),
+    flag_with_value(
         &[
             "--draft-min",
             "--draft-n-min",
@@ -601,7 +677,7 @@ const OTHER_MODELS: &[Flag] = &[
             "the number of drafted tokens follows how many are accepted, and how long steps take",
         ),
     ),
-    valued(
+    flag_with_value(
         &[
             "-td",
             "--threads-draft",
@@ -612,11 +688,11 @@ const OTHER_MODELS: &[Flag] = &[
         ],
         Unused("the draft model uses the threads of the model"),
     ),
-    valued(
+    flag_with_value(
         &["-cd", "--ctx-size-draft"],
         Unused("the draft model has the context size of the model"),
     ),
-    valued(
+    flag_with_value(
         &[
             "-ctkd",
             "--cache-type-k-draft",
@@ -627,7 +703,7 @@ const OTHER_MODELS: &[Flag] = &[
         ],
         Unused("the KV cache of a draft model is f16"),
     ),
-    valued(
+    flag_with_value(
         &[
             "-otd",
             "--override-tensor-draft",
@@ -639,8 +715,11 @@ const OTHER_MODELS: &[Flag] = &[
         ],
         Refused(DRAFT_TENSORS),
     ),
-    bare(&["-cmoed", "--cpu-moe-draft", "--spec-draft-cpu-moe"], Refused(DRAFT_TENSORS)),
-    valued(
+    flag_without_value(
+        &["-cmoed", "--cpu-moe-draft", "--spec-draft-cpu-moe"],
+        Refused(DRAFT_TENSORS),
+    ),
+    flag_with_value(
         &[
             "-draft",
             "--draft-params",
@@ -653,7 +732,7 @@ const OTHER_MODELS: &[Flag] = &[
         ],
         Refused(DRAFT),
     ),
-    bare(
+    flag_without_value(
         &[
             "--mtp",
             "-mtp",
@@ -665,16 +744,16 @@ const OTHER_MODELS: &[Flag] = &[
         ],
         Refused(DRAFT),
     ),
-    bare(
+    flag_without_value(
         &["--spec-draft-backend-sampling", "--no-spec-draft-backend-sampling"],
         Unused("tokens are sampled by the processor"),
     ),
-    bare(
+    flag_without_value(
         &["-no-mtp", "--no-multi-token-prediction"],
         Already("there is no multi-token prediction"),
     ),
-    flag(&["--spec-replace"], Takes::Two, Refused(DRAFT)),
-    valued(
+    flag(&["--spec-replace"], FlagValue::Two, Refused(DRAFT)),
+    flag_with_value(
         &[
             "-Cd",
             "--cpu-mask-draft",
@@ -703,7 +782,7 @@ const OTHER_MODELS: &[Flag] = &[
         ],
         Unused(AFFINITY),
     ),
-    valued(
+    flag_with_value(
         &[
             "--spec-synth-len",
             "--spec-synth-rates",
@@ -713,7 +792,7 @@ const OTHER_MODELS: &[Flag] = &[
         ],
         Refused(DRAFT),
     ),
-    valued(
+    flag_with_value(
         &[
             "-lcs",
             "--lookup-cache-static",
@@ -737,12 +816,15 @@ const OTHER_MODELS: &[Flag] = &[
         ],
         Refused("use --prompt-lookup N, which needs no further settings"),
     ),
-    valued(&["--image"], Ours("image")),
-    valued(&["-mm", "--mmproj"], Ours("mmproj")),
-    valued(&["-mmu", "--mmproj-url"], Refused("download it, and give its file with --mmproj")),
-    valued(&["--audio", "--video"], Refused(MEDIA)),
-    valued(&["-mmdev", "--mmproj-device"], Unused("projectors compute on the processor")),
-    valued(
+    flag_with_value(&["--image"], Ours("image")),
+    flag_with_value(&["-mm", "--mmproj"], Ours("mmproj")),
+    flag_with_value(
+        &["-mmu", "--mmproj-url"],
+        Refused("download it, and give its file with --mmproj"),
+    ),
+    flag_with_value(&["--audio", "--video"], Refused(MEDIA)),
+    flag_with_value(&["-mmdev", "--mmproj-device"], Unused("projectors compute on the processor")),
+    flag_with_value(
         &[
             "--image-min-tokens",
             "--image-max-tokens",
@@ -756,15 +838,15 @@ const OTHER_MODELS: &[Flag] = &[
         ],
         Refused(MEDIA),
     ),
-    bare(&["--mmproj-auto"], Already("the projector next to the model is found")),
-    bare(&["--mmproj-offload"], Unused("projectors compute on the processor")),
-    bare(&["--no-mmproj", "--no-mmproj-auto"], Fixed("mmproj", "none")),
-    bare(&["--no-mmproj-offload"], Already("projectors compute on the processor")),
-    bare(
+    flag_without_value(&["--mmproj-auto"], Already("the projector next to the model is found")),
+    flag_without_value(&["--mmproj-offload"], Unused("projectors compute on the processor")),
+    flag_without_value(&["--no-mmproj", "--no-mmproj-auto"], Fixed("mmproj", "none")),
+    flag_without_value(&["--no-mmproj-offload"], Already("projectors compute on the processor")),
+    flag_without_value(
         &["--embedding", "--embeddings", "--rerank", "--reranking"],
         Refused("use `embed` or `rerank` in Python, Node.js or Rust"),
     ),
-    valued(
+    flag_with_value(
         &[
             "--pooling",
             "--attention",
@@ -778,7 +860,7 @@ const OTHER_MODELS: &[Flag] = &[
 ];
 
 const SERVERS: &[Flag] = &[
-    valued(
+    flag_with_value(
         &[
             "--host",
             "--port",
@@ -818,7 +900,7 @@ const SERVERS: &[Flag] = &[
         ],
         Server,
     ),
-    bare(
+    flag_without_value(
         &[
             "--reuse-port",
             "--cors-credentials",
@@ -848,7 +930,7 @@ const SERVERS: &[Flag] = &[
 ];
 
 const TOOLS: &[Flag] = &[
-    valued(
+    flag_with_value(
         &[
             "--hellaswag-tasks",
             "--winogrande-tasks",
@@ -917,7 +999,7 @@ const TOOLS: &[Flag] = &[
         ],
         Tool,
     ),
-    bare(
+    flag_without_value(
         &[
             "--hellaswag",
             "--winogrande",
@@ -945,7 +1027,7 @@ const TOOLS: &[Flag] = &[
         ],
         Tool,
     ),
-    bare(
+    flag_without_value(
         &[
             "--embd-gemma-default",
             "--fim-qwen-1.5b-default",
@@ -1023,12 +1105,12 @@ fn is_negative(value: &str) -> bool {
 }
 
 /// A number. Negative values mean no limit, or a random seed.
-fn or_none(value: &str) -> Option<String> {
+fn parse_limit(value: &str) -> Option<String> {
     (!is_negative(value)).then(|| value.to_owned())
 }
 
 /// A number. Zero and negative values mean the default.
-fn or_default(value: &str) -> Option<String> {
+fn parse_or_default(value: &str) -> Option<String> {
     (!is_negative(value) && value.trim() != "0").then(|| value.to_owned())
 }
 
@@ -1090,7 +1172,7 @@ fn split_mode(value: &str) -> Option<String> {
 
 /// Proportions, which `/` may separate.
 #[allow(clippy::unnecessary_wraps, reason = "the type that the table has")]
-fn shares(value: &str) -> Option<String> {
+fn parse_shares(value: &str) -> Option<String> {
     Some(value.replace('/', ","))
 }
 
@@ -1111,13 +1193,13 @@ fn load_mode(value: &str) -> Result<Pairs, String> {
 }
 
 /// Parses `FILE:SCALE`.
-fn scaled(value: &str) -> Result<String, String> {
+fn parse_scaled(value: &str) -> Result<String, String> {
     let (file, scale) =
         value.rsplit_once([':', ' ']).ok_or_else(|| format!("`{value}` is not FILE:SCALE"))?;
     Ok(format!("{file}={scale}"))
 }
 
-fn inverse(value: &str) -> Result<String, String> {
+fn parse_inverse(value: &str) -> Result<String, String> {
     let factor: f32 = value.parse().map_err(|_| format!("`{value}` is not a number"))?;
     Ok((1.0 / factor).to_string())
 }
@@ -1162,7 +1244,7 @@ mod tests {
     use super::*;
 
     /// Flags with the same name but another meaning in mullama.
-    const OURS_ALONE: [&str; 10] = [
+    const OWN_FLAGS: [&str; 10] = [
         "-h",
         "--help",
         "--version",
@@ -1209,7 +1291,7 @@ mod tests {
             let head = declared.split(['(', '[']).next().unwrap_or_default();
             for name in head.split('"').filter(|part| part.starts_with('-') && !part.contains(' '))
             {
-                if OURS_ALONE.contains(&name) {
+                if OWN_FLAGS.contains(&name) {
                     continue;
                 }
                 seen += 1;

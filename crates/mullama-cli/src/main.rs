@@ -3,10 +3,10 @@
 use std::env;
 use std::process::ExitCode;
 
-use mullama_cli::OrEnd;
+use mullama_cli::ExitOnOutOfMemory;
 
 #[global_allocator]
-static ALLOCATOR: OrEnd = OrEnd;
+static ALLOCATOR: ExitOnOutOfMemory = ExitOnOutOfMemory;
 
 fn main() -> ExitCode {
     mullama::log_to_stderr();

@@ -173,7 +173,7 @@ fn value(spec: &OptionSpec, values: &[&str]) -> Result<Value> {
                 })?;
                 Ok((pattern.to_owned(), Value::from(device)))
             };
-            let pairs = values.iter().flat_map(|text| pairs_in(text)).map(pair);
+            let pairs = values.iter().flat_map(|text| split_pairs(text)).map(pair);
             Value::Object(pairs.collect::<Result<_>>()?)
         }
         FlagForm::Settings => {
@@ -233,7 +233,7 @@ fn is_one_of(text: &str, words: &str) -> bool {
 
 /// Splits `PATTERN=DEVICE,PATTERN=DEVICE`. A pattern may contain commas: within brackets of any kind, and where the
 /// text before the comma has no device.
-fn pairs_in(text: &str) -> Vec<String> {
+fn split_pairs(text: &str) -> Vec<String> {
     let mut pairs = vec![String::new()];
     let (mut open, mut escaped, mut names_device) = (0_u32, false, false);
     for letter in text.chars() {
@@ -315,7 +315,7 @@ mod tests {
             ("x(?=y),z=CPU,b=CPU", &["x(?=y),z=CPU", "b=CPU"]),
             ("a\\(,b=CPU,c=CUDA0", &["a\\(,b=CPU", "c=CUDA0"]),
         ] {
-            assert_eq!(pairs_in(text), parts);
+            assert_eq!(split_pairs(text), parts);
         }
         let matches = parse(&["--override-tensor", "a{1,2}=cpu,b=CPU", "--n-gpu-layers", "ALL"]);
         let model = Options::parse(read(&matches).unwrap()).unwrap().model;

@@ -8,11 +8,11 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mullama::hub::{Phase, Progress};
 use mullama_base::units;
 
-use crate::format::left;
-use crate::terminal::tell;
+use crate::format::format_remaining;
+use crate::terminal::print_message;
 
 /// Minimum progress between two plain lines, in percent.
-const STEP: u64 = 10;
+const REPORT_STEP_PERCENT: u64 = 10;
 
 /// The display on standard error.
 pub enum Display {
@@ -36,12 +36,12 @@ impl Display {
         match self {
             Self::Bar(bar) => show(bar, progress),
             Self::Lines(last) => {
-                let hundredths = hundredths(progress);
-                let step = (progress.phase, hundredths / STEP * STEP);
+                let percent = percent(progress);
+                let step = (progress.phase, percent / REPORT_STEP_PERCENT * REPORT_STEP_PERCENT);
                 let news = last.is_none_or(|last| last.0 != step.0 || last.1 < step.1);
                 if news {
                     *last = Some(step);
-                    tell(line(progress));
+                    print_message(line(progress));
                 }
             }
         }
@@ -73,7 +73,7 @@ pub struct Loading {
 
 impl Loading {
     /// Minimum loading time before the bar is shown.
-    const PATIENCE: Duration = Duration::from_millis(500);
+    const DISPLAY_DELAY: Duration = Duration::from_millis(500);
     /// Number of steps of the bar.
     const STEPS: u16 = 1000;
 
@@ -84,7 +84,7 @@ impl Loading {
 
     /// Shows `fraction`, from 0 to 1.
     pub fn update(&mut self, fraction: f32) {
-        if self.started.elapsed() < Self::PATIENCE || !stderr().is_terminal() {
+        if self.started.elapsed() < Self::DISPLAY_DELAY || !stderr().is_terminal() {
             return;
         }
         let steps = (fraction.clamp(0.0, 1.0) * f32::from(Self::STEPS)) as u64;
@@ -112,18 +112,18 @@ fn show(bar: &ProgressBar, progress: &Progress) {
         bar.set_prefix(phase);
     }
     bar.update(|state| state.set_pos(progress.completed));
-    bar.set_message(amount(progress));
+    bar.set_message(format_amount(progress));
 }
 
 fn line(progress: &Progress) -> String {
     if progress.total == 0 {
         return phase(progress.phase).to_owned();
     }
-    format!("{} {}% {}", phase(progress.phase), hundredths(progress), amount(progress))
+    format!("{} {}% {}", phase(progress.phase), percent(progress), format_amount(progress))
 }
 
 /// Formats the progress: `120 MB/1.3 GB  23 MB/s  45s`.
-fn amount(progress: &Progress) -> String {
+fn format_amount(progress: &Progress) -> String {
     if progress.total == 0 {
         return String::new();
     }
@@ -133,13 +133,13 @@ fn amount(progress: &Progress) -> String {
     if moving && progress.speed > 0 {
         let _ = write!(text, "  {}/s", units::decimal(progress.speed));
         if let Some(eta) = progress.eta {
-            let _ = write!(text, "  {}", left(eta));
+            let _ = write!(text, "  {}", format_remaining(eta));
         }
     }
     text
 }
 
-fn hundredths(progress: &Progress) -> u64 {
+fn percent(progress: &Progress) -> u64 {
     let share = u128::from(progress.completed) * 100;
     share.checked_div(u128::from(progress.total)).map_or(0, |share| share.min(100) as u64)
 }

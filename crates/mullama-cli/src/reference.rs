@@ -10,9 +10,9 @@ use crate::arguments::{EXIT_CODES_HEADING, command};
 use crate::llama_cpp;
 
 /// If set, the test writes the page.
-const WRITE: &str = "MULLAMA_WRITE_REFERENCE";
+const WRITE_VARIABLE: &str = "MULLAMA_WRITE_REFERENCE";
 
-const HEAD: &str = "\
+const PAGE_HEADER: &str = "\
 # Command line
 
 <!-- Written by `make reference` from what the command says of itself: change that, not this. -->
@@ -32,7 +32,7 @@ const SHARED: [(&str, &str); 3] = [
 fn page() -> String {
     let mut root = command();
     root.build();
-    let mut page = HEAD.to_owned();
+    let mut page = PAGE_HEADER.to_owned();
     page += "| Command | Does |\n| --- | --- |\n";
     let commands: Vec<_> =
         root.get_subcommands().filter(|command| command.get_name() != "help").collect();
@@ -44,9 +44,11 @@ fn page() -> String {
         page += &section(command);
     }
     for (heading, text) in SHARED {
-        let flags = |command: &&&Command| command.get_arguments().any(|arg| is_of(arg, heading));
+        let flags =
+            |command: &&&Command| command.get_arguments().any(|arg| has_heading(arg, heading));
         let first = commands.iter().find(flags).expect("a command has these flags");
-        let flags = first.get_arguments().filter(|arg| is_of(arg, heading) && !arg.is_hide_set());
+        let flags =
+            first.get_arguments().filter(|arg| has_heading(arg, heading) && !arg.is_hide_set());
         let _ = write!(page, "\n## {heading}\n\n{text}\n\n{}", table("Flag", flags));
     }
     let closing = root.get_after_long_help().map(ToString::to_string).unwrap_or_default();
@@ -86,7 +88,7 @@ fn section(command: &Command) -> String {
     }
     let shared = SHARED.map(|(heading, _)| heading).into_iter();
     let shared: Vec<_> = shared
-        .filter(|heading| command.get_arguments().any(|arg| is_of(arg, heading)))
+        .filter(|heading| command.get_arguments().any(|arg| has_heading(arg, heading)))
         .map(|heading| format!("[{heading}](#{})", heading.to_lowercase()))
         .collect();
     if !shared.is_empty() {
@@ -116,7 +118,7 @@ fn about(command: &Command) -> String {
     command.get_about().map(ToString::to_string).unwrap_or_default()
 }
 
-fn is_of(arg: &Arg, heading: &str) -> bool {
+fn has_heading(arg: &Arg, heading: &str) -> bool {
     arg.get_help_heading() == Some(heading)
 }
 
@@ -182,7 +184,7 @@ pub fn write_or_check(name: &str, make: impl FnOnce(&str) -> String) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name);
     let written = std::fs::read_to_string(&path).unwrap_or_default();
     let page = make(&written);
-    if std::env::var_os(WRITE).is_some() {
+    if std::env::var_os(WRITE_VARIABLE).is_some() {
         std::fs::write(&path, page).unwrap();
     } else {
         assert!(written == page, "{} is out of date: run `make reference`", path.display());

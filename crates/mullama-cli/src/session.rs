@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::options::Options;
 use crate::progress::Loading;
 use crate::source;
-use crate::terminal::{forget_interrupt, interrupt, print_answer, table, tell};
+use crate::terminal::{forget_interrupt, interrupt_token, print_answer, print_message, table};
 
 /// The settings from the command line. They override those of the model.
 pub struct Settings {
@@ -89,7 +89,7 @@ impl Session {
         {
             let tokens = model.load_state_file(&cache.file)?;
             if settings.verbose {
-                tell(format_args!("{:<22}{tokens} token(s)", "prompt cache:"));
+                print_message(format_args!("{:<22}{tokens} token(s)", "prompt cache:"));
             }
         }
         Ok(Self {
@@ -132,12 +132,12 @@ impl Session {
 
     /// The current options by name.
     pub fn option_values(&self) -> Map<String, Value> {
-        merged(&self.found, &self.settings, &self.parameters)
+        merge_options(&self.found, &self.settings, &self.parameters)
     }
 
     /// Sets parameters that do not require loading the model again.
     pub fn set(&mut self, parameters: Parameters) -> Result<(), Failure> {
-        let values = merged(&self.found, &self.settings, &parameters);
+        let values = merge_options(&self.found, &self.settings, &parameters);
         self.options = Options::parse(values)?.chat;
         self.parameters = parameters;
         Ok(())
@@ -220,7 +220,7 @@ impl Session {
         let (text, paths) = dropped::split(&prompt);
         for path in paths {
             self.add_image(&path)?;
-            tell(format_args!("added the picture {}", path.display()));
+            print_message(format_args!("added the picture {}", path.display()));
         }
         Ok(text)
     }
@@ -252,7 +252,7 @@ impl Session {
         messages.push(question.clone());
         let mut stream = self.model.stream_chat(&messages, &self.options)?;
         let cancel = stream.cancel_token();
-        let _interrupted = interrupt().on_cancel(move || cancel.cancel());
+        let _interrupted = interrupt_token().on_cancel(move || cancel.cancel());
         write_out(|| Ok(stream.next_chunk().transpose()?.map(|chunk| chunk.text)))?;
         let completion = stream.completion().ok_or_else(no_answer)?;
         for call in &completion.message.tool_calls {
@@ -262,23 +262,23 @@ impl Session {
         let loading = self.loading.take();
         self.report(completion, loading);
         self.keep()?;
-        self.end_of(completion)
+        self.finish_reason_of(completion)
     }
 
     fn continue_text(&mut self, prompt: String) -> Result<FinishReason, Failure> {
         let mut stream = self.model.stream(prompt.as_str(), &self.options.generate)?;
         let cancel = stream.cancel_token();
-        let _interrupted = interrupt().on_cancel(move || cancel.cancel());
+        let _interrupted = interrupt_token().on_cancel(move || cancel.cancel());
         write_out(|| Ok(stream.next_chunk().transpose()?.map(|chunk| chunk.text)))?;
         let completion = stream.completion().ok_or_else(no_answer)?;
         self.text = prompt + &completion.text;
         let loading = self.loading.take();
         self.report(completion, loading);
-        self.end_of(completion)
+        self.finish_reason_of(completion)
     }
 
     /// Why an answer ended. Fails if the answer was truncated but had to follow a format.
-    fn end_of(&self, completion: &Completion) -> Result<FinishReason, Failure> {
+    fn finish_reason_of(&self, completion: &Completion) -> Result<FinishReason, Failure> {
         let ChatOptions { generate, chat, .. } = &self.options;
         let is_free = |format: &Value| format.get("type").is_some_and(|ty| ty == "text");
         let has_form = generate.json_schema.is_some()
@@ -293,7 +293,7 @@ impl Session {
         let by_limit = completion.stop_reason.kind == StopKind::MaxTokens;
         match (has_form, by_limit) {
             (false, true) => {}
-            (false, false) => tell(format_args!(
+            (false, false) => print_message(format_args!(
                 "note: the answer was cut off because the context is full; {}",
                 self.room_hint()
             )),
@@ -317,7 +317,7 @@ impl Session {
 
     fn report(&self, completion: &Completion, loading: Option<Duration>) {
         if let Some(tokens) = &completion.logprobs {
-            tell(logprobs(tokens).trim_end());
+            print_message(logprobs(tokens).trim_end());
         }
         if !self.settings.verbose {
             return;
@@ -325,7 +325,7 @@ impl Session {
         let (usage, timings) = (&completion.usage, &completion.timings);
         let load_ms = loading.map(|took| took.as_secs_f64() * 1e3);
         let decoding = (timings.total_ms - timings.first_token_ms).max(0.0);
-        tell("");
+        print_message("");
         let rows = [
             ("total duration", Some(milliseconds(timings.total_ms + load_ms.unwrap_or(0.0)))),
             ("load duration", load_ms.map(milliseconds)),
@@ -358,7 +358,7 @@ impl Session {
         ];
         for (name, value) in rows {
             if let Some(value) = value {
-                tell(format_args!("{:<22}{value}", format!("{name}:")));
+                print_message(format_args!("{:<22}{value}", format!("{name}:")));
             }
         }
     }
@@ -387,7 +387,7 @@ struct Loaded {
 }
 
 /// Merges the options: those set in the session override the command line, which overrides the model's.
-fn merged(
+fn merge_options(
     found: &ResolvedModel,
     settings: &Settings,
     parameters: &Parameters,
@@ -403,7 +403,7 @@ fn load(
     settings: &Settings,
     parameters: &Parameters,
 ) -> Result<Loaded, Failure> {
-    let mut options = Options::parse(merged(found, settings, parameters))?;
+    let mut options = Options::parse(merge_options(found, settings, parameters))?;
     if options.model.chat_template.is_none() && !settings.raw {
         options.model.chat_template = source::chat_template(found)?;
     }
@@ -416,7 +416,7 @@ fn load(
     let Options { model, context, chat } = options;
     let model = Model::load_with_progress(&found.path, model, context, |fraction| {
         progress.update(fraction);
-        !interrupt().is_cancelled()
+        !interrupt_token().is_cancelled()
     })?;
     drop(progress);
     if settings.verbose {
@@ -437,7 +437,7 @@ fn load(
 /// Prints the placement of the model, and its unused parameters.
 fn report_loading(model: &Model, found: &ResolvedModel) {
     for share in &model.placement().devices {
-        tell(format_args!(
+        print_message(format_args!(
             "{:<22}{} layers, {} weights, {} KV cache, {} compute",
             format!("{}:", share.name),
             share.layers,
@@ -448,7 +448,7 @@ fn report_loading(model: &Model, found: &ResolvedModel) {
     }
     let unused = found.stored.iter().flat_map(|stored| stored.parameters.unused());
     for name in unused {
-        tell(format_args!("{:<22}{name}", "unused parameter:"));
+        print_message(format_args!("{:<22}{name}", "unused parameter:"));
     }
 }
 

@@ -9,17 +9,17 @@ use std::path::Path;
 
 use clap::{Arg, Command};
 use mullama::{Error, ErrorKind};
-use mullama_base::{alike_by, likeness};
+use mullama_base::{similar_by, similarity};
 use serde_json::{Map, Value};
 
-use crate::llama_cpp::{self, Flag, Meaning, Takes};
+use crate::llama_cpp::{self, Flag, FlagMapping, FlagValue};
 use crate::options::flag_for;
 
 /// The default of the missing half of a flag with two values.
-const HALF: &str = "f16";
+const DEFAULT_CACHE_TYPE: &str = "f16";
 
 /// A normalised command line.
-pub struct Spelled {
+pub struct NormalizedArguments {
     /// The program's name, the command, flags, and words after `--`.
     pub arguments: Vec<OsString>,
     /// Notes for the user about flags without effect.
@@ -27,13 +27,13 @@ pub struct Spelled {
 }
 
 /// Normalises a command line. `root` must have been built.
-pub fn spelled(root: &Command, arguments: Vec<OsString>) -> Result<Spelled, Error> {
-    let as_it_is = |arguments| Spelled { arguments, notes: Vec::new() };
+pub fn normalize(root: &Command, arguments: Vec<OsString>) -> Result<NormalizedArguments, Error> {
+    let as_it_is = |arguments| NormalizedArguments { arguments, notes: Vec::new() };
     let Some(first) = arguments.get(1).and_then(|first| first.to_str()) else {
         return Ok(as_it_is(arguments));
     };
     let Some(command) = root.find_subcommand(first) else {
-        let is_theirs = first.starts_with('-') && llama_cpp::find(&normal(first)).is_some();
+        let is_theirs = first.starts_with('-') && llama_cpp::find(&normalize_name(first)).is_some();
         if is_theirs {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
@@ -102,12 +102,12 @@ impl<'a> Line<'a> {
         self.has("n-gpu-layers")
     }
 
-    fn plans(&self) -> bool {
+    fn is_plan_command(&self) -> bool {
         self.command.get_name() == "plan"
     }
 
     fn has(&self, long: &str) -> bool {
-        own(self.command, &format!("--{long}")).is_some()
+        own_flag(self.command, &format!("--{long}")).is_some()
     }
 
     /// Reads an argument, and its value if it has one.
@@ -117,16 +117,16 @@ impl<'a> Line<'a> {
             return Ok(());
         };
         let (name, attached) = match text.split_once('=') {
-            Some((name, value)) => (normal(name), Some(OsString::from(value))),
-            None => (normal(text), None),
+            Some((name, value)) => (normalize_name(name), Some(OsString::from(value))),
+            None => (normalize_name(text), None),
         };
-        let read = Written { name, attached };
+        let read = WrittenFlag { name, attached };
         if self.read_known(&read, rest)? {
             return Ok(());
         }
         // A letter with a number: `-c512`.
         if let Some((letter, number)) = letter_and_number(text) {
-            let read = Written { name: letter, attached: Some(number.into()) };
+            let read = WrittenFlag { name: letter, attached: Some(number.into()) };
             if self.read_known(&read, rest)? {
                 return Ok(());
             }
@@ -135,27 +135,29 @@ impl<'a> Line<'a> {
     }
 
     /// Reads a flag. Returns false if the flag is unknown.
-    fn read_known(&mut self, written: &Written, rest: &mut Rest) -> Result<bool, Error> {
+    fn read_known(&mut self, written: &WrittenFlag, rest: &mut Rest) -> Result<bool, Error> {
         let name = &*written.name;
         let theirs = llama_cpp::find(name).filter(|flag| match (&flag.meaning, flag.target()) {
             _ if self.takes_whole_lines() => true,
             (_, Some(ours)) => self.has(ours),
-            (Meaning::Model(_), None) => {
+            (FlagMapping::Model(_), None) => {
                 self.command.get_positionals().any(|arg| arg.get_id() == "model")
             }
             _ => false,
         });
         if let Some(flag) = theirs {
             self.read_theirs(written, flag, rest)?;
-        } else if let Some(arg) = own(self.command, name) {
+        } else if let Some(arg) = own_flag(self.command, name) {
             self.read_own(written, arg, rest)?;
         } else if let Some(switch) =
             name.strip_prefix("--no-").filter(|switch| self.is_switch(switch))
         {
             self.flags.push(format!("--{switch}=false").into());
-        } else if let Some(arg) = self.run.filter(|_| self.plans()).and_then(|run| own(run, name)) {
+        } else if let Some(arg) =
+            self.run.filter(|_| self.is_plan_command()).and_then(|run| own_flag(run, name))
+        {
             if arg.get_action().takes_values() && !arg.is_require_equals_set() {
-                self.value(written, !is_text(arg), rest)?;
+                self.value(written, !takes_text(arg), rest)?;
             }
             self.passed.push(name.to_owned());
         } else {
@@ -166,10 +168,10 @@ impl<'a> Line<'a> {
 
     /// Whether a flag of mullama takes true or false.
     fn is_switch(&self, long: &str) -> bool {
-        own(self.command, &format!("--{long}")).is_some_and(Arg::is_require_equals_set)
+        own_flag(self.command, &format!("--{long}")).is_some_and(Arg::is_require_equals_set)
     }
 
-    fn read_own(&mut self, written: &Written, arg: &Arg, rest: &mut Rest) -> Result<(), Error> {
+    fn read_own(&mut self, written: &WrittenFlag, arg: &Arg, rest: &mut Rest) -> Result<(), Error> {
         let name = OsString::from(match arg.get_long() {
             Some(long) => format!("--{long}"),
             None => written.name.clone(),
@@ -184,7 +186,7 @@ impl<'a> Line<'a> {
                 self.flags.push(value);
             }
         } else {
-            let value = self.value(written, !is_text(arg), rest)?;
+            let value = self.value(written, !takes_text(arg), rest)?;
             self.flags.push(with_value(&name, Some(&value)));
         }
         Ok(())
@@ -192,23 +194,23 @@ impl<'a> Line<'a> {
 
     fn read_theirs(
         &mut self,
-        written: &Written,
+        written: &WrittenFlag,
         flag: &'static Flag,
         rest: &mut Rest,
     ) -> Result<(), Error> {
         let name = written.name.clone();
         let strict = !flag
             .target()
-            .and_then(|ours| own(self.run?, &format!("--{ours}")))
-            .is_some_and(is_text);
+            .and_then(|ours| own_flag(self.run?, &format!("--{ours}")))
+            .is_some_and(takes_text);
         let value = match flag.takes {
-            Takes::Nothing => written.attached.clone(),
-            Takes::Value => Some(self.value(written, strict, rest)?),
-            Takes::Two => {
+            FlagValue::Nothing => written.attached.clone(),
+            FlagValue::Value => Some(self.value(written, strict, rest)?),
+            FlagValue::Two => {
                 self.value(written, strict, rest)?;
                 rest.next()
             }
-            Takes::Word(words) => {
+            FlagValue::Word(words) => {
                 let is_one = |next: &OsString| {
                     next.to_str().is_some_and(|next| {
                         words.iter().any(|word| next.eq_ignore_ascii_case(word))
@@ -218,7 +220,7 @@ impl<'a> Line<'a> {
             }
         };
         if let Some(ours) = flag.target().filter(|ours| !self.has(ours)) {
-            let known = self.run.is_some_and(|run| own(run, &format!("--{ours}")).is_some());
+            let known = self.run.is_some_and(|run| own_flag(run, &format!("--{ours}")).is_some());
             return if known {
                 self.passed.push(name);
                 Ok(())
@@ -232,11 +234,11 @@ impl<'a> Line<'a> {
             || value.to_str().ok_or_else(|| problem("the value is not valid UTF-8".to_owned()));
         let mut give = |ours: &str, value: &OsStr| {
             let value =
-                Some(value).filter(|value| !value.is_empty() || flag.takes != Takes::Nothing);
+                Some(value).filter(|value| !value.is_empty() || flag.takes != FlagValue::Nothing);
             self.flags.push(with_value(OsStr::new(&format!("--{ours}")), value));
         };
         match flag.meaning {
-            Meaning::Model(prefix) => {
+            FlagMapping::Model(prefix) => {
                 let mut model =
                     OsString::from(if text().is_ok_and(|text| text.starts_with(prefix)) {
                         ""
@@ -248,51 +250,60 @@ impl<'a> Line<'a> {
                     return Err(problem("the model is given twice".to_owned()));
                 }
             }
-            Meaning::File => self.file = Some(value),
-            Meaning::Ours(ours) => give(ours, &value),
-            Meaning::Fixed(ours, value) => give(ours, OsStr::new(value)),
-            Meaning::Converted(ours, convert) => {
+            FlagMapping::File => self.file = Some(value),
+            FlagMapping::Ours(ours) => give(ours, &value),
+            FlagMapping::Fixed(ours, value) => give(ours, OsStr::new(value)),
+            FlagMapping::Converted(ours, convert) => {
                 if let Some(value) = convert(text()?) {
                     give(ours, OsStr::new(&value));
                 }
             }
-            Meaning::Rewritten(ours, convert) => {
+            FlagMapping::Rewritten(ours, convert) => {
                 let value = convert(text()?).map_err(problem)?;
                 give(ours, OsStr::new(&value));
             }
-            Meaning::Several(_, convert) => {
+            FlagMapping::Several(_, convert) => {
                 for (ours, value) in convert(text()?).map_err(problem)? {
                     give(ours, OsStr::new(value));
                 }
             }
-            Meaning::Read(ours) => {
+            FlagMapping::Read(ours) => {
                 let text = llama_cpp::text_of(Path::new(&value)).map_err(problem)?;
                 give(ours, OsStr::new(&text));
             }
-            Meaning::Half(ours, index) => {
+            FlagMapping::Half(ours, index) => {
                 let half = self.halves.entry(ours).or_default().get_mut(index);
                 if half.is_some_and(|half| half.replace(value.clone()).is_some()) {
                     return Err(problem("it is given twice".to_owned()));
                 }
             }
-            Meaning::Entries(ours, convert) => {
+            FlagMapping::Entries(ours, convert) => {
                 self.entries.entry(ours).or_default().extend(convert(text()?).map_err(problem)?);
             }
-            Meaning::Already(reason) => log::debug!("{name} is the default: {reason}"),
-            Meaning::Unused(reason) => self.notes.push(format!("{name} has no effect: {reason}")),
-            Meaning::Server | Meaning::Tool if self.plans() => self.passed.push(name),
-            Meaning::Refused(instead) if self.plans() => {
+            FlagMapping::Already(reason) => log::debug!("{name} is the default: {reason}"),
+            FlagMapping::Unused(reason) => {
+                self.notes.push(format!("{name} has no effect: {reason}"));
+            }
+            FlagMapping::Server | FlagMapping::Tool if self.is_plan_command() => {
+                self.passed.push(name);
+            }
+            FlagMapping::Refused(instead) if self.is_plan_command() => {
                 self.notes.push(format!("{name} is not supported: {instead}"));
             }
-            Meaning::Refused(instead) => return Err(refused(&name, instead)),
-            Meaning::Server => return Err(refused(&name, llama_cpp::SERVER)),
-            Meaning::Tool => return Err(refused(&name, llama_cpp::TOOL)),
+            FlagMapping::Refused(instead) => return Err(refused(&name, instead)),
+            FlagMapping::Server => return Err(refused(&name, llama_cpp::SERVER)),
+            FlagMapping::Tool => return Err(refused(&name, llama_cpp::TOOL)),
         }
         Ok(())
     }
 
     /// The value of a flag. If `strict`, it must not be the name of a flag.
-    fn value(&self, written: &Written, strict: bool, rest: &mut Rest) -> Result<OsString, Error> {
+    fn value(
+        &self,
+        written: &WrittenFlag,
+        strict: bool,
+        rest: &mut Rest,
+    ) -> Result<OsString, Error> {
         if let Some(value) = &written.attached {
             return Ok(value.clone());
         }
@@ -310,11 +321,11 @@ impl<'a> Line<'a> {
     /// Whether this is an existing flag.
     fn is_known(&self, text: &OsStr) -> bool {
         let Some(text) = text.to_str().filter(|text| is_flag(text)) else { return false };
-        let name = normal(text.split('=').next().unwrap_or(text));
-        own(self.command, &name).is_some() || llama_cpp::find(&name).is_some()
+        let name = normalize_name(text.split('=').next().unwrap_or(text));
+        own_flag(self.command, &name).is_some() || llama_cpp::find(&name).is_some()
     }
 
-    fn unknown(&self, written: &Written) -> Error {
+    fn unknown(&self, written: &WrittenFlag) -> Error {
         let name = &written.name;
         let command = self.command.get_name();
         let message = format!("`mullama {command}` has no flag {name}");
@@ -327,8 +338,8 @@ impl<'a> Line<'a> {
         if let Some(ours) = flag_for(bare).filter(|ours| self.has(ours)) {
             return error.with_hint(format!("did you mean --{ours}?"));
         }
-        let alike = |known: &String| likeness(bare, known.trim_start_matches('-'));
-        match alike_by(known, alike).into_iter().next() {
+        let alike = |known: &String| similarity(bare, known.trim_start_matches('-'));
+        match similar_by(known, alike).into_iter().next() {
             Some(near) => error.with_hint(format!("did you mean {near}?")),
             None => error.with_hint(format!(
                 "`mullama help {command}` lists the flags; put words that start with - after --"
@@ -336,10 +347,11 @@ impl<'a> Line<'a> {
         }
     }
 
-    fn finish(mut self, mut arguments: Vec<OsString>) -> Result<Spelled, Error> {
+    fn finish(mut self, mut arguments: Vec<OsString>) -> Result<NormalizedArguments, Error> {
         for (ours, halves) in self.halves {
             let mut value = OsString::from(format!("--{ours}="));
-            let [keys, values] = halves.map(|half| half.unwrap_or_else(|| HALF.into()));
+            let [keys, values] =
+                halves.map(|half| half.unwrap_or_else(|| DEFAULT_CACHE_TYPE.into()));
             value.push(keys);
             value.push(",");
             value.push(values);
@@ -352,7 +364,7 @@ impl<'a> Line<'a> {
             self.notes.push(format!("the plan does not depend on {}", self.passed.join(", ")));
         }
         let model = match (self.model, self.file) {
-            (Some(model), Some(file)) => Some(in_repository(&model, &file)),
+            (Some(model), Some(file)) => Some(repository_file(&model, &file)),
             (None, Some(_)) => {
                 return Err(Error::argument(
                     "-hff",
@@ -367,12 +379,12 @@ impl<'a> Line<'a> {
             arguments.push("--".into());
             arguments.extend(words);
         }
-        Ok(Spelled { arguments, notes: self.notes })
+        Ok(NormalizedArguments { arguments, notes: self.notes })
     }
 }
 
 /// A flag as written by the user.
-struct Written {
+struct WrittenFlag {
     /// The name with its dashes.
     name: String,
     /// The value after `=`.
@@ -387,7 +399,7 @@ fn is_flag(text: &str) -> bool {
 }
 
 /// Normalises a name: flags may have `_` instead of `-`.
-fn normal(name: &str) -> String {
+fn normalize_name(name: &str) -> String {
     name.replace('_', "-")
 }
 
@@ -413,7 +425,7 @@ fn with_value(flag: &OsStr, value: Option<&OsStr>) -> OsString {
 }
 
 /// Combines a repository and a file, which replaces a quantisation.
-fn in_repository(model: &OsStr, file: &OsStr) -> OsString {
+fn repository_file(model: &OsStr, file: &OsStr) -> OsString {
     let text = model.to_string_lossy();
     let mut model = match text.split_once(':') {
         Some((repository, _)) => OsString::from(repository),
@@ -432,12 +444,12 @@ fn names(arg: &Arg) -> Vec<String> {
 }
 
 /// The command's own flag with this name.
-fn own<'a>(command: &'a Command, name: &str) -> Option<&'a Arg> {
+fn own_flag<'a>(command: &'a Command, name: &str) -> Option<&'a Arg> {
     command.get_arguments().find(|arg| names(arg).iter().any(|known| known == name))
 }
 
 /// Whether the value of a flag is free text, which may look like a flag.
-fn is_text(arg: &Arg) -> bool {
+fn takes_text(arg: &Arg) -> bool {
     arg.get_value_names().is_some_and(|names| names.iter().any(|name| *name == "TEXT"))
 }
 
@@ -480,7 +492,7 @@ mod tests {
     }
 
     /// The model, the prompt, and the options from a line of `mullama run` or `mullama plan`.
-    fn understood(line: &str) -> (String, String, Value) {
+    fn normalize_line(line: &str) -> (String, String, Value) {
         let matches = parsed(line).unwrap_or_else(|refusal| panic!("{line}: {refusal:?}"));
         let (command, matches) = matches.subcommand().unwrap();
         let options = if command == "run" { read(matches) } else { read_plan(matches) };
@@ -764,14 +776,14 @@ mod tests {
             std::fs::write(&grammar, "root ::= \"a\"\n").unwrap();
             let line = line.replace("GRAMMAR", grammar.to_str().unwrap());
             let expected = (model.to_owned(), prompt.to_owned(), options);
-            assert_eq!(understood(&format!("run {line}")), expected, "{line}");
+            assert_eq!(normalize_line(&format!("run {line}")), expected, "{line}");
             // A plan accepts the same line, and uses the flags that affect it.
             if prompt != "hi there, how are you?"
                 && !line.starts_with("demo hi")
                 && !line.contains("-- -5")
                 && !line.ends_with(hello)
             {
-                let (planned, _, options) = understood(&format!("plan {line}"));
+                let (planned, _, options) = normalize_line(&format!("plan {line}"));
                 assert_eq!(planned, model, "{line}");
                 for (name, value) in options.as_object().unwrap() {
                     assert_eq!(&expected.2[name], value, "{line}");
@@ -781,7 +793,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_done_is_refused_with_what_can() {
+    fn unsupported_flags_are_rejected_with_an_alternative() {
         for (line, said) in [
             ("run demo --mtp hi", "--prompt-lookup"),
             ("run demo -ncmoed 3 hi", "--draft-gpu-layers"),
@@ -831,7 +843,7 @@ mod tests {
         let mut root = crate::arguments::command();
         root.build();
         let words = [OsString::from("mullama")].into_iter().chain(words(line)).collect();
-        let Spelled { arguments, notes } = spelled(&root, words).unwrap();
+        let NormalizedArguments { arguments, notes } = normalize(&root, words).unwrap();
         let planned = ["mullama", "plan", "--n-gpu-layers=99", "--draft-model=a", "--", "demo"];
         assert_eq!(arguments, planned);
         let [unsupported, note] = &notes[..] else { panic!("{notes:?}") };

@@ -7,7 +7,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use mullama::CancelToken;
 use mullama_base::{printable, printable_prose};
 
-/// Prints on standard output. Like [`tell`], escapes control characters in untrusted text (a file's metadata, a name, a
+/// Prints on standard output. Like [`print_message`], escapes control characters in untrusted text (a file's metadata, a name, a
 /// server's response), since output through a pipe may reach a terminal too.
 pub fn print(text: impl Display) -> io::Result<()> {
     write_now(&printable(&text.to_string()))
@@ -26,13 +26,13 @@ fn write_now(text: &str) -> io::Result<()> {
 
 /// Prints a line on standard error.
 #[allow(clippy::print_stderr, reason = "what everything else comes through")]
-pub fn tell(text: impl Display) {
+pub fn print_message(text: impl Display) {
     eprintln!("{}", printable(&text.to_string()));
 }
 
 /// Replaces the current line of the terminal, to show progress. Does not remove it at the end.
 #[allow(clippy::print_stderr, reason = "it steers the terminal on purpose")]
-pub fn tell_in_place(text: impl Display) {
+pub fn print_progress(text: impl Display) {
     // Carriage return, then erase the line (ECMA-48 EL).
     eprint!("\r\x1b[K{}", printable(&text.to_string()));
     let _ = stderr().flush();
@@ -45,15 +45,15 @@ fn current() -> MutexGuard<'static, CancelToken> {
     INTERRUPT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes Ctrl-C and SIGTERM cancel [`interrupt`]. A second signal before the first was handled ends the process.
+/// Makes Ctrl-C and SIGTERM cancel [`interrupt_token`]. A second signal before the first was handled ends the process.
 pub fn catch_interrupts() {
     // Fails only if a handler is already installed, which then remains.
     let _ = ctrlc::set_handler(|| {
-        let interrupt = interrupt();
-        if interrupt.is_cancelled() {
+        let interrupt_token = interrupt_token();
+        if interrupt_token.is_cancelled() {
             end(130);
         }
-        interrupt.cancel();
+        interrupt_token.cancel();
     });
 }
 
@@ -70,7 +70,7 @@ pub fn end(status: i32) -> ! {
 }
 
 /// The token that an interrupt cancels.
-pub fn interrupt() -> CancelToken {
+pub fn interrupt_token() -> CancelToken {
     current().clone()
 }
 

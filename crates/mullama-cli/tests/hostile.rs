@@ -40,7 +40,7 @@ fn hostile_model() -> Vec<u8> {
 }
 
 #[test]
-fn nothing_of_a_model_steers_the_terminal() {
+fn text_from_a_model_is_escaped() {
     let home = Home::new();
     let model = hostile_model();
     fs::write(home.path().join("h.gguf"), &model).unwrap();
@@ -55,7 +55,7 @@ fn nothing_of_a_model_steers_the_terminal() {
     fs::write(home.path().join(&named), &model).unwrap();
     fs::write(home.path().join("other").with_extension("gguf"), HOSTILE).unwrap();
     let missing = named.replace("model", "modle");
-    home.says(&["create", "mine"]);
+    home.stdout_of(&["create", "mine"]);
     let commands: &[&[&str]] = &[
         &["list"],
         &["list", "--json"],
@@ -102,13 +102,13 @@ fn json_has_what_was_written() {
     let home = Home::new();
     fs::write(home.path().join("h.gguf"), hostile_model()).unwrap();
     let shown: serde_json::Value =
-        serde_json::from_str(&home.says(&["show", "h.gguf", "--json"])).unwrap();
+        serde_json::from_str(&home.stdout_of(&["show", "h.gguf", "--json"])).unwrap();
     let pairs = shown["metadata"].as_array().unwrap();
     assert!(pairs.contains(&serde_json::json!(["general.name", HOSTILE])), "{shown}");
 }
 
 #[test]
-fn nothing_of_a_server_steers_the_terminal() {
+fn text_from_a_server_is_escaped() {
     let (home, registry) = (Home::new(), Registry::start());
     let license: Content = HOSTILE.into();
     let model = Content::file(&demo()).unwrap();

@@ -19,7 +19,7 @@ use mullama_testkit::limit::{Limit, limit};
 const MEMORY: [u64; 2] = [32, 704];
 
 /// Generous, since the machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A home folder that the user with limited threads can access.
 fn open_home() -> Home {
@@ -72,7 +72,7 @@ fn a_model_is_run_or_refused() {
     let home = open_home();
     let ask = |what| {
         let command = home.mullama(&["run", "demo", "What is the capital of France?"]);
-        run(command, what, PATIENCE).is_some_and(|output| is_well(&output, what))
+        run(command, what, TIMEOUT).is_some_and(|output| is_well(&output, what))
     };
     let well: Vec<_> = (MEMORY[0]..=MEMORY[1]).step_by(16).map(Limit::Memory).map(ask).collect();
     // Only Linux limits address space.
@@ -91,7 +91,7 @@ fn a_model_is_pulled_or_refused() {
         let home = open_home();
         let mut command = home.mullama(&["pull", "tiny"]);
         command.env("MULLAMA_REGISTRY", registry.url());
-        run(command, what, PATIENCE).is_some_and(|output| is_well(&output, what))
+        run(command, what, TIMEOUT).is_some_and(|output| is_well(&output, what))
     };
     let well: Vec<_> = (MEMORY[0]..160).step_by(4).map(Limit::Memory).map(pull).collect();
     assert!(well[well.len() - 1], "{well:?}");

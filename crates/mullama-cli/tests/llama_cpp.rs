@@ -54,7 +54,7 @@ fn lines_are_answered() {
         if line.starts_with("-hf") {
             // Two models are an error.
             let words: Vec<_> = line.split(' ').collect();
-            assert!(home.complains(2, &[&["run"], &words[..]].concat()).contains("given twice"));
+            assert!(home.stderr_of(2, &[&["run"], &words[..]].concat()).contains("given twice"));
             continue;
         }
         assert_eq!(answer(&home, line).0, PARIS, "{line}");
@@ -70,7 +70,7 @@ fn lines_are_answered() {
         ("graph=0", "did you mean `graphs`?"),
         ("graphs", "`graphs` is not NAME=VALUE"),
     ] {
-        let told = home.complains(2, &["run", "demo", "--cuda", settings, "hi"]);
+        let told = home.stderr_of(2, &["run", "demo", "--cuda", settings, "hi"]);
         assert!(told.contains(said), "{settings}: {told}");
     }
 }
@@ -100,12 +100,12 @@ fn forms_escapes_and_raw_text_are_those_of_llama_cpp() {
 #[test]
 fn patterns_that_match_nothing_are_refused() {
     let home = Home::new();
-    let err = home.complains(2, &["run", "demo", "-ot", "ffn_upp=CPU", "hi"]);
+    let err = home.stderr_of(2, &["run", "demo", "-ot", "ffn_upp=CPU", "hi"]);
     assert!(
         err.contains("`ffn_upp` matches no tensor") && err.contains("blk.0.ffn_up.weight"),
         "{err}"
     );
-    let err = home.complains(2, &["plan", "demo", "-ot", "attn=CPU,exps=CPU"]);
+    let err = home.stderr_of(2, &["plan", "demo", "-ot", "attn=CPU,exps=CPU"]);
     assert!(
         err.contains("`exps` matches no tensor") && err.contains("not a mixture of experts"),
         "{err}"
@@ -116,7 +116,8 @@ fn patterns_that_match_nothing_are_refused() {
 fn a_context_of_0_is_what_the_model_was_trained_with() {
     let home = Home::new();
     assert!(
-        home.says(&["plan", "demo", "-c", "0", "--summary"]).contains("a context of 2048 tokens")
+        home.stdout_of(&["plan", "demo", "-c", "0", "--summary"])
+            .contains("a context of 2048 tokens")
     );
     assert_eq!(answer(&home, "-m M -c 0 --temp 0 -p Q").0, PARIS);
 }

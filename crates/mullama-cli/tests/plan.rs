@@ -145,7 +145,7 @@ fn headers_that_cannot_be_had_are_refused() {
             world.registry.fault("/m.gguf", 100, fault);
         }
         let words = world.refusal(code, &[&address, "--device", "8GiB"]);
-        world.registry.mend();
+        world.registry.clear_faults();
         words
     };
     let no_parts = refused(11, Some(Fault::NoRanges));

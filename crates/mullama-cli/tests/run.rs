@@ -16,7 +16,7 @@ fn home_with(instructions: &str) -> Home {
     let home = Home::new();
     let file = format!("FROM {}\n{instructions}\n", demo().display());
     fs::write(home.path().join("Modelfile"), file).unwrap();
-    home.says(&["create", "mine"]);
+    home.stdout_of(&["create", "mine"]);
     home
 }
 
@@ -26,34 +26,34 @@ fn parts_of_a_stored_model_are_shown() {
         "PARAMETER temperature 0\nPARAMETER stop a\nPARAMETER stop b\nSYSTEM Be short.\n\
          LICENSE \"\"\"Do as\nyou like.\"\"\"\nMESSAGE user Hi",
     );
-    assert_eq!(home.says(&["show", "mine", "--system"]), "Be short.\n");
-    assert_eq!(home.says(&["show", "mine", "--license"]), "Do as\nyou like.\n");
-    let parameters = home.says(&["show", "mine", "--parameters"]);
+    assert_eq!(home.stdout_of(&["show", "mine", "--system"]), "Be short.\n");
+    assert_eq!(home.stdout_of(&["show", "mine", "--license"]), "Do as\nyou like.\n");
+    let parameters = home.stdout_of(&["show", "mine", "--parameters"]);
     let words: Vec<_> = parameters.split_whitespace().collect();
     assert_eq!(words, ["stop", "\"a\"", "stop", "\"b\"", "temperature", "0"]);
-    let modelfile = home.says(&["show", "mine", "--modelfile"]);
+    let modelfile = home.stdout_of(&["show", "mine", "--modelfile"]);
     assert!(modelfile.starts_with("FROM ") && modelfile.contains("MESSAGE user Hi"), "{modelfile}");
     fs::write(home.path().join("again.txt"), modelfile).unwrap();
-    assert_eq!(home.says(&["create", "again", "-f", "again.txt"]), "created again:latest\n");
-    assert_eq!(home.says(&["show", "again", "--system"]), "Be short.\n");
-    let summary = home.says(&["show", "mine"]);
+    assert_eq!(home.stdout_of(&["create", "again", "-f", "again.txt"]), "created again:latest\n");
+    assert_eq!(home.stdout_of(&["show", "again", "--system"]), "Be short.\n");
+    let summary = home.stdout_of(&["show", "mine"]);
     assert!(summary.contains("mine:latest") && summary.contains("PARAMETERS"), "{summary}");
     let json: serde_json::Value =
-        serde_json::from_str(&home.says(&["show", "mine", "--json"])).unwrap();
+        serde_json::from_str(&home.stdout_of(&["show", "mine", "--json"])).unwrap();
     assert_eq!((&json["store"]["name"], &json["version"]), (&"mine:latest".into(), &3.into()));
-    assert!(home.complains(3, &["show", "demo", "--system"]).contains("no system message"));
-    assert!(home.says(&["show", "demo", "--modelfile"]).starts_with("FROM /"));
-    home.complains(2, &["show", "mine", "--system", "--license"]);
+    assert!(home.stderr_of(3, &["show", "demo", "--system"]).contains("no system message"));
+    assert!(home.stdout_of(&["show", "demo", "--modelfile"]).starts_with("FROM /"));
+    home.stderr_of(2, &["show", "mine", "--system", "--license"]);
 }
 
 #[test]
 fn parameters_of_the_model_hold_under_the_flags() {
     let home = home_with("PARAMETER temperature 0\nPARAMETER stop Paris\nPARAMETER num_ctx 128");
-    assert_eq!(home.says(&["run", "mine", QUESTION]), "The capital of France is \n");
-    assert_eq!(home.says(&["run", "mine", "--stop", "XYZ", QUESTION]), PARIS);
+    assert_eq!(home.stdout_of(&["run", "mine", QUESTION]), "The capital of France is \n");
+    assert_eq!(home.stdout_of(&["run", "mine", "--stop", "XYZ", QUESTION]), PARIS);
     let long = "France ".repeat(200);
-    home.complains(8, &["run", "mine", &long]);
-    home.says(&["run", "mine", "-c", "1024", "--max-tokens", "2", &long]);
+    home.stderr_of(8, &["run", "mine", &long]);
+    home.stdout_of(&["run", "mine", "-c", "1024", "--max-tokens", "2", &long]);
 }
 
 #[test]
@@ -62,17 +62,20 @@ fn messages_of_the_model_come_first() {
         "PARAMETER temperature 0\nMESSAGE user {QUESTION}\nMESSAGE assistant {}",
         PARIS.trim()
     ));
-    assert_eq!(home.says(&["run", "mine", "And of Japan?"]), "The capital of Japan is Tokyo.\n");
+    assert_eq!(
+        home.stdout_of(&["run", "mine", "And of Japan?"]),
+        "The capital of Japan is Tokyo.\n"
+    );
 }
 
 #[test]
 fn a_conversation_goes_on_in_the_next_run() {
     let home = home_with("PARAMETER temperature 0");
-    let ask = |question: &str| home.says(&["run", "mine", "--keep-context", question]);
+    let ask = |question: &str| home.stdout_of(&["run", "mine", "--keep-context", question]);
     assert_eq!(ask(QUESTION), PARIS);
     // Without the flag, the conversation is neither used nor extended; each model has its own.
-    home.says(&["run", "mine", "What is 2 + 3?"]);
-    home.says(&["run", "demo", "--keep-context", "What is 2 + 3?"]);
+    home.stdout_of(&["run", "mine", "What is 2 + 3?"]);
+    home.stdout_of(&["run", "demo", "--keep-context", "What is 2 + 3?"]);
     assert_eq!(ask("And of Japan?"), "The capital of Japan is Tokyo.\n");
     let folder = home.path().join("data/mullama/conversations");
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
@@ -91,16 +94,16 @@ fn a_conversation_goes_on_in_the_next_run() {
         for file in fs::read_dir(&folder).unwrap() {
             fs::write(file.unwrap().path(), damaged).unwrap();
         }
-        let err = home.complains(15, &["run", "mine", "--keep-context", "hi"]);
+        let err = home.stderr_of(15, &["run", "mine", "--keep-context", "hi"]);
         assert!(err.contains("damaged") && err.contains("hint: delete the file"), "{err}");
     }
-    home.complains(2, &["run", "mine", "--keep-context", "--raw", "hi"]);
+    home.stderr_of(2, &["run", "mine", "--keep-context", "--raw", "hi"]);
 }
 
 #[test]
 fn what_fits_here_is_shown() {
     let home = home_with("PARAMETER num_ctx 512");
-    let shown = home.says(&["show", "mine"]);
+    let shown = home.stdout_of(&["show", "mine"]);
     let lines: Vec<_> =
         shown.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
     for line in [
@@ -115,14 +118,14 @@ fn what_fits_here_is_shown() {
     let predicted = lines.iter().find(|line| line.first() == Some(&"predicted")).unwrap();
     assert_eq!(predicted[2..], ["tokens/s:", "comfortable", "for", "chat"], "{shown}");
     let json: serde_json::Value =
-        serde_json::from_str(&home.says(&["show", "mine", "--json"])).unwrap();
+        serde_json::from_str(&home.stdout_of(&["show", "mine", "--json"])).unwrap();
     assert_eq!((&json["here"]["fits"], &json["here"]["context_size"]), (&true.into(), &512.into()));
 
     // A plan uses the model's options, unless others are specified.
-    let words = home.says(&["plan", "mine", "--summary"]);
+    let words = home.stdout_of(&["plan", "mine", "--summary"]);
     assert!(words.starts_with("Fits") && words.contains("a context of 512 tokens"), "{words}");
     assert_eq!(words.lines().count(), 1);
-    let words = home.says(&["plan", "mine", "--summary", "--context-size", "1024"]);
+    let words = home.stdout_of(&["plan", "mine", "--summary", "--context-size", "1024"]);
     assert!(words.contains("a context of 1024 tokens"), "{words}");
 }
 
@@ -151,7 +154,7 @@ fn answers_have_the_format_that_is_asked_for() {
     let home = Home::new();
     let schema = r#"{"type": "object", "properties": {"n": {"enum": [1, 2]}}, "required": ["n"], "additionalProperties": false}"#;
     fs::write(home.path().join("schema.json"), schema).unwrap();
-    let answer = home.says(&["run", "demo", "--format", "schema.json", QUESTION]);
+    let answer = home.stdout_of(&["run", "demo", "--format", "schema.json", QUESTION]);
     let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
     assert!(answer["n"].is_u64(), "{answer}");
     // A truncated answer with a required format is a failure, but its text is printed.
@@ -173,10 +176,10 @@ fn answers_have_the_format_that_is_asked_for() {
     let line = ["run", "demo", "-c", "128", "--ignore-eos", "--temperature", "0", QUESTION];
     let (_, err) = checked(&home.mullama(&line).output().unwrap(), 0);
     assert!(err.contains("the context is full"), "{err}");
-    assert!(home.complains(2, &["run", "demo", "--format", "xml", "hi"]).contains("`format`"));
-    home.complains(2, &["run", "demo", "--format", "json", "--grammar", "root ::= \"a\"", "hi"]);
+    assert!(home.stderr_of(2, &["run", "demo", "--format", "xml", "hi"]).contains("`format`"));
+    home.stderr_of(2, &["run", "demo", "--format", "json", "--grammar", "root ::= \"a\"", "hi"]);
     assert!(
-        home.complains(11, &["run", "demo", "--image", "a.png", "hi"]).contains("takes text only")
+        home.stderr_of(11, &["run", "demo", "--image", "a.png", "hi"]).contains("takes text only")
     );
 }
 
@@ -184,7 +187,7 @@ fn answers_have_the_format_that_is_asked_for() {
 fn words_need_no_quotes() {
     let home = Home::new();
     let line = "run demo --temperature 0 What is the capital of France?";
-    assert_eq!(home.says(&line.split(' ').collect::<Vec<_>>()), PARIS);
+    assert_eq!(home.stdout_of(&line.split(' ').collect::<Vec<_>>()), PARIS);
 }
 
 #[test]
@@ -212,8 +215,8 @@ fn log_probabilities_are_printed_beside_the_answer() {
 #[test]
 fn the_version_is_printed() {
     let home = Home::new();
-    assert_eq!(home.says(&["version"]), home.says(&["--version"]));
-    assert!(home.says(&["version"]).starts_with("mullama "));
+    assert_eq!(home.stdout_of(&["version"]), home.stdout_of(&["--version"]));
+    assert!(home.stdout_of(&["version"]).starts_with("mullama "));
 }
 
 #[test]
@@ -238,7 +241,7 @@ fn what_was_computed_is_kept_in_a_file() {
         assert_eq!(fs::metadata(home.path().join(&file)).unwrap().modified().unwrap(), written);
         fs::write(home.path().join(&file), "no state").unwrap();
         let line = ["run", "demo", "--prompt-cache", &file, text];
-        home.complains(2, &line);
+        home.stderr_of(2, &line);
         assert_eq!(fs::read(home.path().join(&file)).unwrap(), b"no state");
     }
 }
@@ -258,7 +261,7 @@ fn names_of_pipes_and_sockets_are_not_looked_up() {
             &["plan", name],
             &["run", "demo", "--draft-model", name, "Hi"],
         ] {
-            let refusal = home.complains(4, command);
+            let refusal = home.stderr_of(4, command);
             assert!(refusal.contains(&format!("{name} is a pipe or a device")), "{refusal}");
             assert!(!refusal.contains("downloading"), "{refusal}");
         }
@@ -329,11 +332,11 @@ fn the_home_folder_has_a_sign() {
     fs::write(home.path().join("Modelfile"), "FROM ~/models/m.gguf\n").unwrap();
     fs::write(home.path().join("schema.json"), "{\"const\": 1}").unwrap();
     let ask = ["run", "~/models/m.gguf", "--temperature", "0", QUESTION];
-    assert_eq!(home.says(&ask), PARIS);
-    assert_eq!(home.says(&[&ask[..], &["--format", "~/schema.json"]].concat()), "1\n");
-    assert!(home.says(&["plan", "~/models/m.gguf", "--summary"]).starts_with("Fits"));
-    assert_eq!(home.says(&["create", "mine", "-f", "~/Modelfile"]), "created mine:latest\n");
-    let missing = home.complains(3, &[&ask[..], &["--lora=~/none.gguf"]].concat());
+    assert_eq!(home.stdout_of(&ask), PARIS);
+    assert_eq!(home.stdout_of(&[&ask[..], &["--format", "~/schema.json"]].concat()), "1\n");
+    assert!(home.stdout_of(&["plan", "~/models/m.gguf", "--summary"]).starts_with("Fits"));
+    assert_eq!(home.stdout_of(&["create", "mine", "-f", "~/Modelfile"]), "created mine:latest\n");
+    let missing = home.stderr_of(3, &[&ask[..], &["--lora=~/none.gguf"]].concat());
     assert!(missing.contains(home.path().to_str().unwrap()), "{missing}");
 }
 
@@ -411,7 +414,7 @@ fn pictures_go_with_a_prompt() {
     // A model of the store brings its own.
     fs::write(home.path().join("Modelfile"), "FROM ./tiny.gguf\nFROM ./mmproj-tiny.gguf\n")
         .unwrap();
-    home.says(&["create", "seeing"]);
+    home.stdout_of(&["create", "seeing"]);
     assert_eq!(checked(&ask("seeing", &["--image", cat]), 0).0, seen);
 
     let refused = |code, flags: &[&str]| checked(&ask("./tiny.gguf", flags), code).1;

@@ -38,30 +38,30 @@ fn a_model_is_pulled_listed_run_copied_and_removed() {
     assert!(err.contains("downloading") && err.ends_with("MB\n"), "{err}");
     assert!(err.starts_with("Fits: all "), "whether it will fit is told first: {err}");
 
-    let list = home.says(&["list"]);
+    let list = home.stdout_of(&["list"]);
     let lines: Vec<_> = list.lines().collect();
     assert_eq!(lines[0].split_whitespace().collect::<Vec<_>>(), ["NAME", "ID", "SIZE", "MODIFIED"]);
     assert!(lines[1].starts_with("tiny:latest  ") && lines[1].ends_with(" ago"), "{list}");
     assert!(lines[2].starts_with("demo  ") && lines[2].ends_with("  built in"), "{list}");
-    assert_eq!((lines.len(), home.says(&["ls"]).lines().count()), (3, 3));
+    assert_eq!((lines.len(), home.stdout_of(&["ls"]).lines().count()), (3, 3));
 
     let question = "What is the capital of France?";
-    assert_eq!(home.says(&["run", "tiny", question]), "The capital of France is Paris.\n");
+    assert_eq!(home.stdout_of(&["run", "tiny", question]), "The capital of France is Paris.\n");
 
-    assert_eq!(home.says(&["cp", "tiny", "mine:v1"]), "copied tiny:latest to mine:v1\n");
-    assert_eq!(home.says(&["rm", "tiny"]), "removed tiny:latest, 0 B freed\n");
-    let json: serde_json::Value = serde_json::from_str(&home.says(&["ls", "--json"])).unwrap();
+    assert_eq!(home.stdout_of(&["cp", "tiny", "mine:v1"]), "copied tiny:latest to mine:v1\n");
+    assert_eq!(home.stdout_of(&["rm", "tiny"]), "removed tiny:latest, 0 B freed\n");
+    let json: serde_json::Value = serde_json::from_str(&home.stdout_of(&["ls", "--json"])).unwrap();
     assert_eq!(json["models"].as_array().unwrap().len(), 2);
     assert_eq!(json["models"][1]["source"], "built-in");
     assert_eq!(
         (&json["models"][0]["name"], &json["models"][0]["source"]),
         (&"mine:v1".into(), &"mullama".into())
     );
-    assert_eq!(home.says(&["run", "mine:v1", question]), "The capital of France is Paris.\n");
+    assert_eq!(home.stdout_of(&["run", "mine:v1", question]), "The capital of France is Paris.\n");
 
     let out = checked(&home.mullama(&["rm", "none", "mine:v1"]).output().unwrap(), 3);
     assert!(out.0.starts_with("removed mine:v1, ") && out.1.contains("no model none"), "{out:?}");
-    assert_eq!(home.says(&["list"]).lines().count(), 2);
+    assert_eq!(home.stdout_of(&["list"]).lines().count(), 2);
 }
 
 #[test]
@@ -81,9 +81,9 @@ fn a_model_that_is_not_here_is_pulled_where_it_is_run() {
     ] {
         assert!(err.contains(told), "{told}: {err}");
     }
-    registry.take_seen();
+    registry.take_requests();
     let (_, err) = checked(&home.with(&registry, &["run", "tiny", question]), 0);
-    assert!(err.is_empty() && registry.take_seen().is_empty(), "{err}");
+    assert!(err.is_empty() && registry.take_requests().is_empty(), "{err}");
 
     let bytes = fs::read(demo()).unwrap();
     registry.add_repo("user/repo", &[("a-Q8_0.gguf", bytes.clone()), ("b-F16.gguf", bytes)]);
@@ -93,11 +93,11 @@ fn a_model_that_is_not_here_is_pulled_where_it_is_run() {
     let (_, err) = checked(&home.with(&registry, &["run", "tiny:7b", "hi"]), 3);
     assert!(err.contains("tiny:latest"), "{err}");
     // Text that cannot be a model's name causes no request.
-    registry.take_seen();
+    registry.take_requests();
     for arguments in [["run", "./none.gguf", "hi"], ["run", "dmeo", "hi"]] {
         checked(&home.with(&registry, &arguments), 3);
     }
-    assert!(registry.take_seen().is_empty());
+    assert!(registry.take_requests().is_empty());
 }
 
 #[test]
@@ -108,19 +108,19 @@ fn what_is_not_there_is_told_with_the_nearest_name() {
     checked(&home.with(&registry, &["pull", "tiny"]), 0);
     let (_, err) = checked(&home.with(&registry, &["pull", "tinny"]), 3);
     assert!(err.contains("tiny:latest"), "{err}");
-    let err = home.complains(3, &["run", "tinny", "hi", "--no-pull"]);
+    let err = home.stderr_of(3, &["run", "tinny", "hi", "--no-pull"]);
     assert!(err.contains("did you mean tiny:latest?") && err.contains("mullama pull"), "{err}");
-    let err = home.complains(2, &["pul", "tiny"]);
+    let err = home.stderr_of(2, &["pul", "tiny"]);
     assert!(err.contains("'pull'"), "{err}");
-    let err = home.complains(2, &["rnu", "tiny"]);
+    let err = home.stderr_of(2, &["rnu", "tiny"]);
     assert!(err.contains("'run'"), "{err}");
-    let err = home.complains(2, &["tiny:latest", "hi"]);
+    let err = home.stderr_of(2, &["tiny:latest", "hi"]);
     assert!(err.contains("`mullama run tiny:latest`"), "{err}");
-    let err = home.complains(3, &["run", "dmeo", "hi"]);
+    let err = home.stderr_of(3, &["run", "dmeo", "hi"]);
     assert!(err.contains("did you mean demo"), "{err}");
-    let err = home.complains(2, &["pull", "demo"]);
+    let err = home.stderr_of(2, &["pull", "demo"]);
     assert!(err.contains("built-in"), "{err}");
-    let err = home.complains(2, &["rm", "./tiny.gguf"]);
+    let err = home.stderr_of(2, &["rm", "./tiny.gguf"]);
     assert!(err.contains("is a path"), "{err}");
 }
 
@@ -133,11 +133,11 @@ fn models_of_other_programs_have_a_source() {
     theirs.env("MULLAMA_MODELS", home.path().join("ollama"));
     checked(&theirs.output().unwrap(), 0);
     checked(&home.with(&registry, &["pull", "tiny"]), 0);
-    let list = home.says(&["list"]);
+    let list = home.stdout_of(&["list"]);
     assert!(list.lines().next().unwrap().ends_with("  SOURCE"), "{list}");
     assert!(list.lines().any(|line| line.starts_with("other:1b ") && line.ends_with("  ollama")));
-    assert!(home.complains(11, &["rm", "other:1b"]).contains("does not change"));
-    assert_eq!(home.says(&["ls", "TIN"]).lines().count(), 2);
+    assert!(home.stderr_of(11, &["rm", "other:1b"]).contains("does not change"));
+    assert_eq!(home.stdout_of(&["ls", "TIN"]).lines().count(), 2);
 }
 
 /// Ctrl-C during a pull; the next pull downloads the rest.
@@ -166,11 +166,11 @@ fn an_interrupted_pull_goes_on() {
     );
     let (_, err) = checked(&child.wait_with_output().unwrap(), 130);
     assert!(err.contains("interrupted; `mullama pull big` resumes the download"), "{err}");
-    assert_eq!(home.says(&["list"]).lines().count(), 2);
+    assert_eq!(home.stdout_of(&["list"]).lines().count(), 2);
 
-    registry.mend();
+    registry.clear_faults();
     std::thread::sleep(Duration::from_millis(200));
-    registry.take_seen();
+    registry.take_requests();
     let (out, _) = checked(&home.with(&registry, &["pull", "big"]), 0);
     assert!(out.starts_with("pulled big:latest"), "{out}");
     let fetched = registry.sent("/blobs/");
@@ -190,15 +190,15 @@ fn a_model_is_made_from_a_modelfile() {
     let home = Home::new();
     let file = format!("FROM {}\nPARAMETER temperature 0\nSYSTEM Be short.\n", demo().display());
     fs::write(home.path().join("Modelfile"), &file).unwrap();
-    assert_eq!(home.says(&["create", "short"]), "created short:latest\n");
+    assert_eq!(home.stdout_of(&["create", "short"]), "created short:latest\n");
     assert_eq!(
-        home.says(&["run", "short", "What is the capital of France?"]),
+        home.stdout_of(&["run", "short", "What is the capital of France?"]),
         "The capital of France is Paris.\n"
     );
-    let err = home.complains(3, &["create", "short", "-f", "none"]);
+    let err = home.stderr_of(3, &["create", "short", "-f", "none"]);
     assert!(err.contains("cannot read the Modelfile none"), "{err}");
     fs::write(home.path().join("bad"), "FORM x").unwrap();
-    let err = home.complains(2, &["create", "short", "-f", "bad"]);
+    let err = home.stderr_of(2, &["create", "short", "-f", "bad"]);
     assert!(err.contains("line 1") && err.contains("did you mean FROM?"), "{err}");
 }
 
@@ -210,12 +210,12 @@ fn a_modelfile_may_be_as_a_powershell_writes_it() {
         "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
     for bytes in [utf16, format!("\u{feff}{text}").into_bytes()] {
         fs::write(home.path().join("Modelfile"), bytes).unwrap();
-        assert_eq!(home.says(&["create", "mine"]), "created mine:latest\n");
+        assert_eq!(home.stdout_of(&["create", "mine"]), "created mine:latest\n");
     }
     fs::write(home.path().join("Modelfile"), b"FROM demo\nSYSTEM Gr\xfc\xdfe").unwrap();
-    let err = home.complains(2, &["create", "mine"]);
+    let err = home.stderr_of(2, &["create", "mine"]);
     assert!(err.contains("hint: save it in UTF-8"), "{err}");
-    let err = home.complains(2, &["create", "mine", "-f", "models"]);
+    let err = home.stderr_of(2, &["create", "mine", "-f", "models"]);
     assert!(err.contains("not a regular file"), "{err}");
 }
 
@@ -227,23 +227,23 @@ fn the_built_in_model_has_its_name_for_itself() {
         for refused in
             [&["create", demo][..], &["cp", "demo", demo], &["rm", demo], &["pull", demo]]
         {
-            let err = home.complains(2, refused);
+            let err = home.stderr_of(2, refused);
             assert!(err.contains("demo is the built-in model"), "{refused:?}: {err}");
         }
-        assert!(home.says(&["show", demo]).contains("1.9M"));
+        assert!(home.stdout_of(&["show", demo]).contains("1.9M"));
     }
-    assert_eq!(home.says(&["create", "made"]), "created made:latest\n");
-    assert_eq!(home.says(&["cp", "demo", "mine"]), "copied demo:latest to mine:latest\n");
+    assert_eq!(home.stdout_of(&["create", "made"]), "created made:latest\n");
+    assert_eq!(home.stdout_of(&["cp", "demo", "mine"]), "copied demo:latest to mine:latest\n");
     // A file with this name in the working folder is not the built-in model.
     fs::write(home.path().join("demo"), "no model").unwrap();
-    assert_eq!(home.says(&["cp", "demo", "mine"]), "copied demo:latest to mine:latest\n");
+    assert_eq!(home.stdout_of(&["cp", "demo", "mine"]), "copied demo:latest to mine:latest\n");
     for name in ["made", "mine"] {
         let question = "What is the capital of France?";
-        let answer = home.says(&["run", name, "--temperature", "0", question]);
+        let answer = home.stdout_of(&["run", name, "--temperature", "0", question]);
         assert_eq!(answer, "The capital of France is Paris.\n");
     }
-    assert_eq!(home.says(&["list"]).lines().count(), 4);
-    home.says(&["rm", "made", "mine"]);
+    assert_eq!(home.stdout_of(&["list"]).lines().count(), 4);
+    home.stdout_of(&["rm", "made", "mine"]);
 }
 
 #[test]
@@ -254,9 +254,9 @@ fn a_split_model_is_shown_as_a_whole() {
     fs::write(home.path().join("a-00002-of-00002.gguf"), &second).unwrap();
     fs::write(home.path().join("whole.gguf"), home::large()).unwrap();
     fs::write(home.path().join("Modelfile"), "FROM a-00001-of-00002.gguf").unwrap();
-    home.says(&["create", "split"]);
+    home.stdout_of(&["create", "split"]);
     let fact = |model: &str, name: &str| {
-        let shown = home.says(&["show", model]);
+        let shown = home.stdout_of(&["show", model]);
         let line = shown.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
         line.unwrap_or_else(|| panic!("{name} in {shown}")).to_owned()
     };
@@ -265,12 +265,12 @@ fn a_split_model_is_shown_as_a_whole() {
             assert_eq!(fact(split, name), fact("whole.gguf", name), "{name} of {split}");
         }
         let json: serde_json::Value =
-            serde_json::from_str(&home.says(&["show", split, "--json"])).unwrap();
+            serde_json::from_str(&home.stdout_of(&["show", split, "--json"])).unwrap();
         assert_eq!(json["file_size"], first.len() + second.len());
-        let tensors = home.says(&["show", split, "--tensors"]);
+        let tensors = home.stdout_of(&["show", split, "--tensors"]);
         assert_eq!(
             tensors.lines().count(),
-            home.says(&["show", "whole.gguf", "--tensors"]).lines().count()
+            home.stdout_of(&["show", "whole.gguf", "--tensors"]).lines().count()
         );
     }
 }
@@ -283,7 +283,7 @@ fn a_silent_server_is_not_asked_over_and_over() {
     let mut command = home.mullama(&["pull", "tiny"]);
     command.env("MULLAMA_REGISTRY", registry.url()).env("MULLAMA_PULL_TIMEOUT", "1");
     checked(&command.output().unwrap(), 14);
-    let asked = registry.take_seen().len();
+    let asked = registry.take_requests().len();
     assert!((2..=6).contains(&asked), "{asked}");
 }
 
@@ -304,23 +304,23 @@ fn plain_http_elsewhere_has_to_be_allowed() {
 fn shells_get_completions() {
     let home = Home::new();
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
-        let script = home.says(&["completions", shell]);
+        let script = home.stdout_of(&["completions", shell]);
         assert!(script.contains("mullama") && script.contains("rpc-server"), "{shell}");
     }
-    assert!(home.complains(2, &["completions", "tcsh"]).contains("bash"));
+    assert!(home.stderr_of(2, &["completions", "tcsh"]).contains("bash"));
 }
 
 #[test]
 fn every_command_has_an_example() {
     let home = Home::new();
-    let help = home.says(&["help"]);
+    let help = home.stdout_of(&["help"]);
     let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     let names = commands
         .take_while(|line| !line.is_empty())
         .filter_map(|line| line.split_whitespace().next());
     let mut count = 0;
     for name in names.filter(|name| *name != "help") {
-        let help = home.says(&["help", name]);
+        let help = home.stdout_of(&["help", name]);
         assert!(help.contains("Example") && help.contains(&format!("  mullama {name}")), "{help}");
         count += 1;
     }
@@ -329,7 +329,7 @@ fn every_command_has_an_example() {
 
 #[test]
 fn help_tells_the_exit_codes() {
-    let help = Home::new().says(&["help"]);
+    let help = Home::new().stdout_of(&["help"]);
     assert!(help.contains("   3  NotFound"), "{help}");
     assert!(!help.contains('\x1b'), "{help}");
 }

@@ -134,10 +134,13 @@ fn settings_are_changed_shown_and_saved() {
     session.exp_string("... ").unwrap();
     expect(&mut session, "of Spain?\"\"\"", "Madrid");
     end(&mut session, "/bye");
-    let list = home.says(&["list"]);
+    let list = home.stdout_of(&["list"]);
     assert!(list.contains("mine:latest"), "{list}");
-    assert_eq!(home.says(&["show", "mine", "--system"]), "Be short.\n");
-    assert_eq!(home.says(&["run", "mine", "And of Italy?"]), "The capital of Italy is Rome.\n");
+    assert_eq!(home.stdout_of(&["show", "mine", "--system"]), "Be short.\n");
+    assert_eq!(
+        home.stdout_of(&["run", "mine", "And of Italy?"]),
+        "The capital of Italy is Rome.\n"
+    );
 }
 
 #[test]
@@ -179,7 +182,7 @@ fn a_pull_shows_a_bar_and_can_be_interrupted() {
     session.send_control('c').unwrap();
     session.exp_string("interrupted; `mullama pull big` resumes the download").unwrap();
     session.exp_eof().unwrap();
-    registry.mend();
+    registry.clear_faults();
     let mut session = pull();
     session.exp_string("pulled big:latest, 16 MB").unwrap();
     session.exp_eof().unwrap();

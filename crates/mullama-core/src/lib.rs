@@ -34,7 +34,7 @@ pub use model::TypedCompletion;
 pub use model::{Capabilities, Chat, ChatTurn, Model};
 pub use mullama_base::{CancelToken, Error, ErrorKind, Naming, Rendered, Result};
 #[doc(hidden)]
-pub use mullama_base::{check_threads, no_thread, shortened};
+pub use mullama_base::{check_threads, shortened, thread_error};
 pub use mullama_gguf::{GgufHeader, MetadataValue, TensorInfo, TensorType};
 pub use options::{
     AllReduce, AllReduceType, Allowed, ChatFields, ChatOptions, Companion, ContextParams,

@@ -134,7 +134,7 @@ impl Default for Document {
 impl Document {
     /// Decodes the header of a file, including values that [`GgufHeader`] would refuse.
     pub fn decode(file: &[u8]) -> Result<Self> {
-        Self::parse(file).map_err(|problem| problem.about("the file"))
+        Self::parse(file).map_err(|problem| problem.into_error("the file"))
     }
 
     /// Reads the header of a file, which must be valid.

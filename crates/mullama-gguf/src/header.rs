@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::metadata::MetadataValue;
 use crate::parser::{
-    Counts, DEFAULT_ALIGNMENT, Parsed, Parser, Problem, RawTensor, shown, value_type,
+    Counts, DEFAULT_ALIGNMENT, Parsed, Parser, Problem, RawTensor, shorten_key, value_type,
 };
 use crate::{TensorType, quantisation};
 
@@ -78,7 +78,7 @@ impl GgufHeader {
     /// Reads and validates the header of a file of `size` bytes. Error messages call the file `name`.
     pub fn from_reader(file: impl Read, size: u64, name: impl Display) -> Result<Self> {
         let parser = &mut Parser::new(BufReader::new(file), size, size);
-        Self::parse(parser).map_err(|problem| problem.about(name))
+        Self::parse(parser).map_err(|problem| problem.into_error(name))
     }
 
     /// Reads and validates the header of a file of `size` bytes, of which only the first are available. Returns `None`
@@ -88,7 +88,7 @@ impl GgufHeader {
         match Self::parse(parser) {
             Ok(header) => Ok(Some(header)),
             Err(Problem::NeedsMore) if (prefix.len() as u64) < size => Ok(None),
-            Err(problem) => Err(problem.about(name)),
+            Err(problem) => Err(problem.into_error(name)),
         }
     }
 
@@ -154,8 +154,8 @@ impl GgufHeader {
         }
         let mut keys = parser.vec(counts.pairs)?;
         keys.extend(header.metadata.iter().map(|(key, _)| key.as_str()));
-        if let Some(key) = repeated(&mut keys) {
-            return Err(Problem::damaged(format_args!("{} appears twice", shown(key))));
+        if let Some(key) = find_duplicate(&mut keys) {
+            return Err(Problem::damaged(format_args!("{} appears twice", shorten_key(key))));
         }
         Ok((header, counts))
     }
@@ -175,7 +175,7 @@ impl GgufHeader {
         }
         let mut names = parser.vec(counts.tensors)?;
         names.extend(header.tensors.iter().map(|tensor| tensor.name.as_str()));
-        if let Some(name) = repeated(&mut names) {
+        if let Some(name) = find_duplicate(&mut names) {
             return Err(Problem::damaged(format_args!("tensor {name} appears twice")));
         }
         header.data_offset = match counts.tensors {
@@ -257,7 +257,7 @@ fn alignment(ty: u32, value: &MetadataValue) -> Parsed<u64> {
 }
 
 /// A text that occurs more than once. Sorts the texts.
-fn repeated<'a>(texts: &mut [&'a str]) -> Option<&'a str> {
+fn find_duplicate<'a>(texts: &mut [&'a str]) -> Option<&'a str> {
     texts.sort_unstable();
     texts.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
 }
@@ -290,5 +290,6 @@ fn read(
             _ => Problem::Io(error),
         }),
     };
-    parsed.map_err(|problem| problem.about(path.display()).with_context("path", path.display()))
+    parsed
+        .map_err(|problem| problem.into_error(path.display()).with_context("path", path.display()))
 }

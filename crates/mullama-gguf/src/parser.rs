@@ -72,9 +72,9 @@ impl Problem {
     }
 
     /// Converts this to an error about a file with this name.
-    pub fn about(self, name: impl Display) -> Error {
+    pub fn into_error(self, name: impl Display) -> Error {
         match self {
-            Self::NeedsMore => Self::too_short().about(name),
+            Self::NeedsMore => Self::too_short().into_error(name),
             Self::Invalid(what, hint) => {
                 Error::new(ErrorKind::InvalidModel, format!("{name} {what}")).with_hint(hint)
             }
@@ -344,14 +344,14 @@ impl<R: BufRead> Parser<R> {
         let (ty, length) = (self.u32()?, self.u64()?);
         let least = match ty {
             value_type::ARRAY => {
-                let what = format!("{} has the type of a list of lists", shown(key));
+                let what = format!("{} has the type of a list of lists", shorten_key(key));
                 return Err(Problem::damaged(what));
             }
             value_type::STRING => 8,
             _ => value_size(ty).ok_or_else(|| unknown_type(key, ty))?,
         };
         let Some(size) = length.checked_mul(least).filter(|size| self.has(*size)) else {
-            let key = shown(key);
+            let key = shorten_key(key);
             return Err(too_long(format_args!("{key} is an array with a length of {length}")));
         };
         let mut longest = 0;
@@ -402,13 +402,13 @@ fn too_long(what: impl Display) -> Problem {
 }
 
 fn unknown_type(key: &str, ty: u32) -> Problem {
-    Problem::damaged(format_args!("{} has the unknown type {ty}", shown(key)))
+    Problem::damaged(format_args!("{} has the unknown type {ty}", shorten_key(key)))
 }
 
 /// A key for error messages, truncated if it is long.
-pub(crate) fn shown(key: &str) -> String {
-    const ROOM: usize = 80;
-    match key.char_indices().nth(ROOM) {
+pub(crate) fn shorten_key(key: &str) -> String {
+    const MAX_SHOWN_CHARACTERS: usize = 80;
+    match key.char_indices().nth(MAX_SHOWN_CHARACTERS) {
         Some((end, _)) => format!("the key {}...", &key[..end]),
         None => format!("the key {key}"),
     }

@@ -34,7 +34,7 @@ pub struct Caches {
 }
 
 /// A model without a manifest.
-struct Found {
+struct CachedModel {
     name: Name,
     origin: Origin,
     /// The file to load: the model file, or its first shard.
@@ -98,7 +98,7 @@ impl Caches {
                 Err(error) => log::warn!("Ollama's store is not listed: {error}"),
             }
         }
-        entries.extend(self.found().iter().map(Found::entry));
+        entries.extend(self.found().iter().map(CachedModel::entry));
         entries
     }
 
@@ -108,7 +108,7 @@ impl Caches {
                 return Ok(Some(model));
             }
         }
-        let mut near: Vec<Found> = self
+        let mut near: Vec<CachedModel> = self
             .found()
             .into_iter()
             .filter(|found| {
@@ -127,20 +127,20 @@ impl Caches {
         near.into_iter().next().map(|found| found.load(name)).transpose()
     }
 
-    fn found(&self) -> Vec<Found> {
+    fn found(&self) -> Vec<CachedModel> {
         let mut found = Vec::new();
         for root in &self.hugging_face {
-            hub(root, Origin::HuggingFace, &mut found);
+            scan_hub(root, Origin::HuggingFace, &mut found);
         }
         for root in &self.llama_cpp {
-            hub(root, Origin::LlamaCpp, &mut found);
-            flat(root, &mut found);
+            scan_hub(root, Origin::LlamaCpp, &mut found);
+            scan_flat(root, &mut found);
         }
         found
     }
 }
 
-impl Found {
+impl CachedModel {
     fn entry(&self) -> Entry {
         Entry {
             name: self.name.clone(),
@@ -191,7 +191,7 @@ impl Found {
 }
 
 /// The models in a cache with Hugging Face's layout. `main`'s snapshot has priority, then the newest one.
-fn hub(root: &Path, origin: Origin, found: &mut Vec<Found>) {
+fn scan_hub(root: &Path, origin: Origin, found: &mut Vec<CachedModel>) {
     for (folder, path) in children(root) {
         let Some((user, repo)) =
             folder.strip_prefix("models--").and_then(|rest| rest.split_once("--"))
@@ -205,11 +205,11 @@ fn hub(root: &Path, origin: Origin, found: &mut Vec<Found>) {
             let time = path.metadata().and_then(|data| data.modified()).ok();
             (*commit == main.trim(), time)
         });
-        let mut names: HashMap<Name, Found> = HashMap::new();
+        let mut names: HashMap<Name, CachedModel> = HashMap::new();
         // Newest first: older snapshots only add names that newer ones lack.
         for (_, snapshot) in snapshots.into_iter().rev() {
             let mut files = Vec::new();
-            walk(&snapshot, "", 0, &mut files);
+            list_gguf_files(&snapshot, "", 0, &mut files);
             let projector = files.iter().find(|file| is_projector(file)).map(|f| snapshot.join(f));
             for file in models(files.iter().map(String::as_str), repo) {
                 let path = snapshot.join(file);
@@ -218,7 +218,7 @@ fn hub(root: &Path, origin: Origin, found: &mut Vec<Found>) {
                 if let Ok(name) = Name::new(HUGGING_FACE_HOST, user, repo, &part_from(&tag)) {
                     let projector = projector.clone();
                     let found =
-                        Found { name: name.clone(), origin, first: path, shards, projector };
+                        CachedModel { name: name.clone(), origin, first: path, shards, projector };
                     names.entry(name).or_insert(found);
                 }
             }
@@ -228,7 +228,7 @@ fn hub(root: &Path, origin: Origin, found: &mut Vec<Found>) {
 }
 
 /// The models in a folder of files `<user>_<repo>_<file>.gguf`. A JSON file next to each has its URL.
-fn flat(root: &Path, found: &mut Vec<Found>) {
+fn scan_flat(root: &Path, found: &mut Vec<CachedModel>) {
     let mut files: Vec<_> = children(root)
         .into_iter()
         .map(|(name, path)| (Role::of(&name), name, path))
@@ -248,7 +248,7 @@ fn flat(root: &Path, found: &mut Vec<Found>) {
             continue;
         }
         let (origin, first) = (Origin::LlamaCpp, path.clone());
-        found.push(Found { name, origin, first, shards, projector: None });
+        found.push(CachedModel { name, origin, first, shards, projector: None });
     }
 }
 
@@ -278,11 +278,11 @@ fn shards(path: &Path) -> Option<Vec<PathBuf>> {
 }
 
 /// Collects the GGUF files below a folder, as paths relative to `below`. Follows links; broken ones are skipped.
-fn walk(folder: &Path, below: &str, depth: u32, files: &mut Vec<String>) {
+fn list_gguf_files(folder: &Path, below: &str, depth: u32, files: &mut Vec<String>) {
     for (name, path) in children(folder) {
         if path.is_dir() {
             if depth < MAX_DEPTH {
-                walk(&path, &format!("{below}{name}/"), depth + 1, files);
+                list_gguf_files(&path, &format!("{below}{name}/"), depth + 1, files);
             }
         } else if is_gguf(&name) && path.is_file() {
             files.push(format!("{below}{name}"));

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use mullama_base::{CancelCallback, check_threads, no_thread};
+use mullama_base::{CancelCallback, check_threads, thread_error};
 use ureq::http::{HeaderMap, HeaderValue, Uri, header};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body, Proxy, http};
@@ -73,7 +73,7 @@ impl Response {
 
     pub fn reader(&mut self) -> impl io::Read + '_ {
         let (since, before) = (Instant::now(), self.traffic.received());
-        Paced { body: self.body.as_reader(), traffic: &self.traffic, since, before }
+        MinRateReader { body: self.body.as_reader(), traffic: &self.traffic, since, before }
     }
 
     /// Returns the whole body. Fails if it has more than `longest` bytes.
@@ -120,7 +120,7 @@ impl Traffic {
 }
 
 /// A body that fails below the minimum rate. The rate is that of all connections together, so a single one may be slow.
-struct Paced<'a, R> {
+struct MinRateReader<'a, R> {
     body: R,
     traffic: &'a Traffic,
     /// Start of the current period, and the bytes received before it.
@@ -128,7 +128,7 @@ struct Paced<'a, R> {
     before: u64,
 }
 
-impl<R: io::Read> io::Read for Paced<'_, R> {
+impl<R: io::Read> io::Read for MinRateReader<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.body.read(buffer)?;
         if count == 0 {
@@ -175,8 +175,8 @@ pub(crate) fn interrupted(url: &str, error: io::Error) -> Failure {
 pub(crate) struct Client {
     /// Agents for plain and for TLS connections. The latter is created on first use, because loading the certificates
     /// takes time.
-    plain: Guarded,
-    encrypted: OnceLock<Guarded>,
+    plain: AbortableAgent,
+    encrypted: OnceLock<AbortableAgent>,
     /// The longest silence of a server, including repeated attempts.
     timeout: Duration,
     connections: usize,
@@ -192,12 +192,12 @@ pub(crate) struct Client {
 }
 
 /// An agent that is shut down when the pull is cancelled.
-struct Guarded {
+struct AbortableAgent {
     agent: Agent,
     _on_cancel: CancelCallback,
 }
 
-impl Guarded {
+impl AbortableAgent {
     /// One request may take at most half of `timeout`, so that there is time for a second one.
     fn new(cancel: &CancelToken, timeout: Duration, connections: usize, tls: TlsConfig) -> Self {
         let timeout = (timeout / 2).max(Duration::from_millis(1));
@@ -234,7 +234,7 @@ impl Client {
             period: options.rate_period,
         };
         Self {
-            plain: Guarded::new(cancel, *timeout, *connections, TlsConfig::default()),
+            plain: AbortableAgent::new(cancel, *timeout, *connections, TlsConfig::default()),
             encrypted: OnceLock::new(),
             timeout: *timeout,
             connections: *connections,
@@ -253,8 +253,8 @@ impl Client {
             return &self.plain.agent;
         }
         let guarded = self.encrypted.get_or_init(|| {
-            let tls = TlsConfig::builder().root_certs(roots()).build();
-            Guarded::new(&self.cancel, self.timeout, self.connections, tls)
+            let tls = TlsConfig::builder().root_certs(root_certificates()).build();
+            AbortableAgent::new(&self.cancel, self.timeout, self.connections, tls)
         });
         &guarded.agent
     }
@@ -282,7 +282,7 @@ impl Client {
             return match status {
                 200 | 206 => Ok(response),
                 401 if expected => Ok(response),
-                _ => Err(judge(request, response)),
+                _ => Err(failure_of_status(request, response)),
             };
         }
         Err(Failure::Permanent(failed(
@@ -321,7 +321,7 @@ impl Client {
         // ureq resolves names on a thread, and panics if it cannot start one.
         check_threads(1).map_err(Failure::Permanent)?;
         catch_unwind(AssertUnwindSafe(|| builder.call()))
-            .map_err(|_| Failure::Permanent(no_thread("a thread", "the system has no more")))?
+            .map_err(|_| Failure::Permanent(thread_error("a thread", "the system has no more")))?
             .map_err(|error| {
                 if self.cancel.is_cancelled() {
                     return Failure::Permanent(Error::cancelled());
@@ -388,7 +388,7 @@ impl Client {
     /// Repeats an attempt until it succeeds, fails permanently, or has failed more than `retries` times in a row, or
     /// until no server has sent anything for `timeout`. The first value that an attempt returns is whether it made
     /// progress.
-    pub fn persist<T>(&self, mut attempt: impl FnMut() -> (bool, Result<T, Failure>)) -> Result<T> {
+    pub fn retry<T>(&self, mut attempt: impl FnMut() -> (bool, Result<T, Failure>)) -> Result<T> {
         let mut failures = 0;
         let mut begun = Instant::now();
         loop {
@@ -445,7 +445,7 @@ pub(crate) fn failed(url: &str, problem: &str) -> Error {
 }
 
 /// The failure for an unexpected status.
-fn judge(request: &Request<'_>, response: Response) -> Failure {
+fn failure_of_status(request: &Request<'_>, response: Response) -> Failure {
     let status = response.status;
     let wait = response.header("retry-after").and_then(retry_after);
     let url = response.url.clone();
@@ -485,13 +485,13 @@ fn reason(body: &[u8]) -> Option<String> {
     let text = json.pointer("/errors/0/message").or_else(|| json.get("error"))?.as_str()?;
     // Some servers repeat the requested URL, including its signature.
     let words = text.split(|c: char| c.is_whitespace() || c.is_control());
-    let words: Vec<_> = words.map(plain_word).collect();
+    let words: Vec<_> = words.map(strip_query).collect();
     let line: String = words.join(" ").chars().take(200).collect();
     (!line.trim().is_empty()).then_some(line)
 }
 
 /// A word, without the query if it is a URL.
-fn plain_word(word: &str) -> Cow<'_, str> {
+fn strip_query(word: &str) -> Cow<'_, str> {
     match word.split_once('?') {
         Some((_, query)) if query.contains('=') => shown(word).into(),
         _ if word.contains("://") => shown(word).into(),
@@ -525,9 +525,9 @@ fn retry_after(text: &str) -> Option<Duration> {
 }
 
 /// The system's certificates, which include those of a company's proxy; Mozilla's if there are none.
-fn roots() -> RootCerts {
+fn root_certificates() -> RootCerts {
     static ROOTS: OnceLock<Option<Arc<Vec<Certificate<'static>>>>> = OnceLock::new();
-    let roots = ROOTS.get_or_init(|| {
+    let root_certificates = ROOTS.get_or_init(|| {
         let found = rustls_native_certs::load_native_certs();
         for error in found.errors {
             log::debug!("certificates: {error}");
@@ -536,7 +536,7 @@ fn roots() -> RootCerts {
             found.certs.iter().map(|cert| Certificate::from_der(cert).to_owned()).collect();
         (!certs.is_empty()).then(|| Arc::new(certs))
     });
-    roots.clone().map_or(RootCerts::WebPki, RootCerts::Specific)
+    root_certificates.clone().map_or(RootCerts::WebPki, RootCerts::Specific)
 }
 
 #[cfg(test)]
@@ -554,7 +554,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_encrypted_stays_so_where_it_redirects() {
+    fn https_does_not_redirect_to_http() {
         let next = |url: &str, location: &'static str| {
             redirected(url, &HeaderValue::from_static(location)).map_err(|failure| match failure {
                 Failure::Permanent(error) | Failure::Transient(error, _) => error.to_string(),

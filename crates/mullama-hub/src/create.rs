@@ -89,7 +89,7 @@ impl Store {
         let CreateOptions { folder, built_in, progress, cancel } = options;
         name.check_free()?;
         self.prepare()?;
-        let mut making = Making {
+        let mut making = ModelBuilder {
             store: self,
             folder,
             built_in,
@@ -125,7 +125,7 @@ impl Store {
     }
 }
 
-struct Making<'s, 'p> {
+struct ModelBuilder<'s, 'p> {
     store: &'s Store,
     folder: PathBuf,
     built_in: Option<PathBuf>,
@@ -136,7 +136,7 @@ struct Making<'s, 'p> {
     layers: Vec<Layer>,
 }
 
-impl Making<'_, '_> {
+impl ModelBuilder<'_, '_> {
     /// Collects the layers and returns the configuration.
     fn make(&mut self, file: &Modelfile) -> Result<Layer> {
         for from in &file.from {

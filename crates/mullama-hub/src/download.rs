@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Builder, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-use mullama_base::{check_memory, no_thread};
+use mullama_base::{check_memory, thread_error};
 
 use crate::address::{same_origin, shown};
 use crate::client::{Client, Failure, Request, Response, failed, interrupted};
@@ -24,20 +24,20 @@ use crate::progress::{INTERVAL, Meter, Phase};
 use crate::{Digest, Error, ErrorKind, Result, Store};
 
 /// Minimum and maximum size of a part, in bytes.
-const PART: Range<u64> = 8 * CHUNK..64 * CHUNK;
+const REQUEST_BYTES: Range<u64> = 8 * CHUNK..64 * CHUNK;
 /// If a part takes less time than this, the connection requests twice as much next time, to amortise the overhead of a
 /// request.
-const BRIEF: Duration = Duration::from_millis(250);
-const BUFFER: usize = 128 << 10;
+const SHORT_REQUEST: Duration = Duration::from_millis(250);
+const BUFFER_BYTES: usize = 128 << 10;
 /// Maximum number of received chunks that wait in memory to be hashed; others are read back from the file.
-const FRESH: usize = 8;
+const MAX_UNHASHED_CHUNKS: usize = 8;
 /// A file whose download took longer than this is synced to disk, so that it survives a power failure. The disk has
 /// kept up with such a transfer, so syncing is quick; after a faster one it would take about as long as the transfer.
-const UNSYNCED: Duration = Duration::from_secs(1);
-/// Interval after which another connection is opened, unless `PLENTY` bytes arrived within it: then the CPU is the
+const SYNC_THRESHOLD: Duration = Duration::from_secs(1);
+/// Interval after which another connection is opened, unless `MAX_RAMP_BYTES` bytes arrived within it: then the CPU is the
 /// bottleneck.
-const RAMP: Duration = Duration::from_millis(100);
-const PLENTY: u64 = 32 << 20;
+const RAMP_INTERVAL: Duration = Duration::from_millis(100);
+const MAX_RAMP_BYTES: u64 = 32 << 20;
 
 /// A file to download.
 #[derive(Debug, Clone)]
@@ -67,7 +67,7 @@ impl Remote {
             return 0;
         }
         let version = self.version.as_deref();
-        self.size - Partial::left_over(&store.downloads(), &self.key(), self.size, version)
+        self.size - Partial::leftover_bytes(&store.downloads(), &self.key(), self.size, version)
     }
 }
 
@@ -90,8 +90,8 @@ pub(crate) fn fetch(
     let (folder, key) = (store.downloads(), remote.key());
     let version = remote.version.as_deref();
     let lock = folder.join(format!("{key}.lock"));
-    let _lock = Lock::passing(&lock, &client.cancel, &mut || {
-        let done = Partial::left_over(&folder, &key, remote.size, version);
+    let _lock = Lock::transient(&lock, &client.cancel, &mut || {
+        let done = Partial::leftover_bytes(&folder, &key, remote.size, version);
         meter.report(Phase::Waiting, done);
     })?;
     meter.restart();
@@ -125,7 +125,7 @@ pub(crate) fn fetch(
                 .with_context("actual", digest)
                 .with_hint("try again later; the server's copy may be damaged"));
             }
-            _ => partial.finish(&store.blob(&digest), start.elapsed() > UNSYNCED)?,
+            _ => partial.finish(&store.blob(&digest), start.elapsed() > SYNC_THRESHOLD)?,
         }
         return finish(digest, meter);
     }
@@ -145,18 +145,18 @@ fn transfer(
         partial,
         part: {
             let share = remote.size / (4 * connections as u64).max(1);
-            (share.clamp(PART.start, PART.end) / CHUNK) as usize
+            (share.clamp(REQUEST_BYTES.start, REQUEST_BYTES.end) / CHUNK) as usize
         },
         elsewhere: Mutex::default(),
         whole: AtomicBool::new(false),
         error: Mutex::default(),
-        fresh: Mutex::default(),
+        unhashed: Mutex::default(),
     };
     check_memory(0)?;
     thread::scope(|scope| {
         let most = partial.count_chunks().div_ceil(transfer.part).clamp(1, connections);
         let spawn = || Builder::new().spawn_scoped(scope, || transfer.work());
-        let refused = |error: io::Error| no_thread("a thread", &error).with_source(error);
+        let refused = |error: io::Error| thread_error("a thread", &error).with_source(error);
         let hasher = Builder::new().spawn_scoped(scope, || transfer.hash()).map_err(refused)?;
         let (mut since, mut before) = (Instant::now(), partial.completed());
         let mut workers = Vec::from_iter(spawn().map_err(|error| transfer.fail(refused(error))));
@@ -166,9 +166,9 @@ fn transfer(
         };
         while !workers.iter().all(ScopedJoinHandle::is_finished) {
             poll(Phase::Downloading);
-            if workers.len() < most && since.elapsed() > RAMP {
+            if workers.len() < most && since.elapsed() > RAMP_INTERVAL {
                 let now = partial.completed();
-                if now.saturating_sub(before) < PLENTY {
+                if now.saturating_sub(before) < MAX_RAMP_BYTES {
                     // If no more threads can be created, the existing ones do the work.
                     workers.extend(spawn());
                 }
@@ -211,18 +211,18 @@ struct Transfer<'a> {
     /// Whether the server ignores range requests.
     whole: AtomicBool,
     error: Mutex<Option<Error>>,
-    fresh: Mutex<Fresh>,
+    unhashed: Mutex<UnhashedChunks>,
 }
 
 /// Received chunks that are not hashed yet, so that they need not be read back.
 #[derive(Default)]
-struct Fresh {
+struct UnhashedChunks {
     chunks: BTreeMap<usize, Vec<u8>>,
     /// Reusable buffers.
     spare: Vec<Vec<u8>>,
 }
 
-impl Fresh {
+impl UnhashedChunks {
     fn buffer(&mut self) -> Vec<u8> {
         self.spare.pop().unwrap_or_else(|| vec![0; CHUNK as usize])
     }
@@ -231,7 +231,7 @@ impl Fresh {
     /// because earlier chunks are hashed sooner.
     fn offer(&mut self, chunk: usize, buffer: Vec<u8>) -> Vec<u8> {
         self.chunks.insert(chunk, buffer);
-        if self.chunks.len() > FRESH
+        if self.chunks.len() > MAX_UNHASHED_CHUNKS
             && let Some((_, last)) = self.chunks.pop_last()
         {
             return last;
@@ -243,11 +243,11 @@ impl Fresh {
 impl Transfer<'_> {
     /// Downloads parts until none are left.
     fn work(&self) {
-        let (mut part, most) = (self.part, (PART.end / CHUNK) as usize);
+        let (mut part, most) = (self.part, (REQUEST_BYTES.end / CHUNK) as usize);
         while let Some(range) = self.partial.take(part) {
             let begun = Instant::now();
             let result = self.fetch(range.clone());
-            if begun.elapsed() < BRIEF {
+            if begun.elapsed() < SHORT_REQUEST {
                 part = (2 * part).min(most);
             }
             self.partial.give_back(range);
@@ -265,8 +265,8 @@ impl Transfer<'_> {
         self.partial.stop();
     }
 
-    fn fresh(&self) -> MutexGuard<'_, Fresh> {
-        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
+    fn unhashed(&self) -> MutexGuard<'_, UnhashedChunks> {
+        self.unhashed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn error(&self) -> Option<Error> {
@@ -276,7 +276,7 @@ impl Transfer<'_> {
     /// Downloads these chunks. After a failure, resumes at the first missing one.
     fn fetch(&self, range: Range<usize>) -> Result<()> {
         let mut next = range.start;
-        self.client.persist(|| {
+        self.client.retry(|| {
             let before = next;
             let result = self.attempt(&mut next, range.end);
             (next > before, result)
@@ -358,7 +358,7 @@ impl Transfer<'_> {
         let path = self.partial.path();
         let io = |error| Failure::Permanent(io_error("write", path, error));
         let mut file = OpenOptions::new().write(true).open(path).map_err(io)?;
-        let mut buffer = self.fresh().buffer();
+        let mut buffer = self.unhashed().buffer();
         while *next < end {
             let range = self.partial.range_of(*next);
             // A server without range support sends chunks that are already there.
@@ -370,7 +370,7 @@ impl Transfer<'_> {
             }
             while filled < length {
                 let stopped = self.partial.is_stopped() || self.client.cancel.is_cancelled();
-                let most = length.min(filled + BUFFER);
+                let most = length.min(filled + BUFFER_BYTES);
                 match if stopped { Ok(0) } else { body.read(&mut buffer[filled..most]) } {
                     Ok(count) if count > 0 => {
                         filled += count;
@@ -378,7 +378,7 @@ impl Transfer<'_> {
                             self.partial.count(count as i64);
                         }
                         // Written in small pieces, while the data is still in the CPU cache.
-                        if keep && (filled == length || filled - written >= BUFFER) {
+                        if keep && (filled == length || filled - written >= BUFFER_BYTES) {
                             file.write_all(&buffer[written..filled]).map_err(io)?;
                             written = filled;
                         }
@@ -393,21 +393,21 @@ impl Transfer<'_> {
                 }
             }
             if keep {
-                buffer = self.fresh().offer(*next, buffer);
+                buffer = self.unhashed().offer(*next, buffer);
                 self.partial.mark(*next).map_err(Failure::Permanent)?;
             }
             *next += 1;
         }
         // A connection is only reused after its response has been read to the end.
         let _ = body.read(&mut buffer[..1]);
-        self.fresh().spare.push(buffer);
+        self.unhashed().spare.push(buffer);
         Ok(())
     }
 
     /// Downloads the whole file in one response, from a server without range support.
     fn stream(&self) {
         let mut best = 0;
-        let result = self.client.persist(|| {
+        let result = self.client.retry(|| {
             let mut next = 0;
             let request = Request {
                 url: &self.remote.url,
@@ -438,23 +438,23 @@ impl Transfer<'_> {
         };
         let mut file = File::open(path).map_err(fail)?;
         let mut hasher = Hasher::new();
-        let mut buffer = vec![0; BUFFER];
+        let mut buffer = vec![0; BUFFER_BYTES];
         for chunk in 0..self.partial.count_chunks() {
             if !self.partial.wait_for(chunk) {
                 return Err(Error::new(ErrorKind::Download, "the download was not completed"));
             }
             let range = self.partial.range_of(chunk);
             let mut left = range.end - range.start;
-            let fresh = self.fresh().chunks.remove(&chunk);
-            if let Some(fresh) = fresh {
-                hasher.update(&fresh[..left as usize]);
-                self.fresh().spare.push(fresh);
+            let unhashed = self.unhashed().chunks.remove(&chunk);
+            if let Some(unhashed) = unhashed {
+                hasher.update(&unhashed[..left as usize]);
+                self.unhashed().spare.push(unhashed);
                 left = 0;
             } else {
                 file.seek(SeekFrom::Start(range.start)).map_err(fail)?;
             }
             while left > 0 {
-                let most = left.min(BUFFER as u64) as usize;
+                let most = left.min(BUFFER_BYTES as u64) as usize;
                 file.read_exact(&mut buffer[..most]).map_err(fail)?;
                 hasher.update(&buffer[..most]);
                 left -= most as u64;

@@ -148,7 +148,7 @@ fn fetch(client: &Client, remote: &Remote) -> Result<(Vec<u8>, u64)> {
 
 /// Downloads a range of a file.
 fn part(client: &Client, remote: &Remote, from: u64, end: u64) -> Result<Vec<u8>> {
-    client.persist(|| {
+    client.retry(|| {
         let request = Request {
             url: &remote.url,
             bearer: remote.bearer.as_deref(),
@@ -164,7 +164,7 @@ fn part(client: &Client, remote: &Remote, from: u64, end: u64) -> Result<Vec<u8>
                 }
                 let bytes = response.bytes(MAX_WHOLE_SIZE)?;
                 let bytes = bytes.get(from as usize..end as usize);
-                return bytes.map(<[u8]>::to_vec).ok_or_else(|| cut(remote));
+                return bytes.map(<[u8]>::to_vec).ok_or_else(|| truncated_file(remote));
             }
             match response.content_range() {
                 Some((first, total)) if first == from && total == remote.size => {}
@@ -180,7 +180,7 @@ fn part(client: &Client, remote: &Remote, from: u64, end: u64) -> Result<Vec<u8>
             let read = response.reader().take(count).read_to_end(&mut bytes);
             match read {
                 Ok(read) if read as u64 == count => Ok(bytes),
-                Ok(_) => Err(cut(remote)),
+                Ok(_) => Err(truncated_file(remote)),
                 Err(error) => Err(interrupted(&remote.url, error)),
             }
         });
@@ -202,7 +202,7 @@ fn no_ranges(remote: &Remote, whole: u64) -> Error {
     .with_hint("pull the model, and plan with its name")
 }
 
-fn cut(remote: &Remote) -> Failure {
+fn truncated_file(remote: &Remote) -> Failure {
     let problem = "fewer bytes were received than the server announced";
     Failure::Transient(failed(&remote.url, problem), None)
 }

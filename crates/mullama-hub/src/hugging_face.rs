@@ -14,7 +14,7 @@ const MAX_ANSWER_SIZE: u64 = 64 << 20;
 /// Maximum number of pages in a list of files.
 const MAX_PAGES: u32 = 100;
 /// Quantisations to prefer if none is requested.
-const PREFERRED: [&str; 2] = ["Q4_K_M", "Q8_0"];
+const DEFAULT_QUANTISATIONS: [&str; 2] = ["Q4_K_M", "Q8_0"];
 /// Words in paths that mark a file as a companion of a model, not a model.
 const COMPANIONS: [&str; 23] = [
     "adapter",
@@ -78,7 +78,7 @@ struct Ref {
 }
 
 /// A file to download, and its role in the model.
-pub(crate) struct Chosen {
+pub(crate) struct SelectedFile {
     pub kind: LayerKind,
     /// The file name, without folders.
     pub title: String,
@@ -98,7 +98,7 @@ pub(crate) fn resolve(
     endpoint: &str,
     token: Option<&str>,
     source: &HuggingFace,
-) -> Result<Vec<Chosen>> {
+) -> Result<Vec<SelectedFile>> {
     let repo = source.repo();
     let page = Page { client, token, base: endpoint.trim_end_matches('/'), repo: &repo };
     let commit = page.commit(source.revision())?;
@@ -125,7 +125,7 @@ pub(crate) fn resolve(
             // The URL contains the commit, which identifies the version.
             let stamp = digest.is_none().then(|| stamp(&url, ""));
             let remote = Remote { url, bearer, size, digest, version: None };
-            Ok(Chosen { kind, title, remote, stamp })
+            Ok(SelectedFile { kind, title, remote, stamp })
         })
         .collect()
 }
@@ -185,7 +185,7 @@ impl Page<'_> {
     fn get<T: serde::de::DeserializeOwned>(&self, url: &str) -> Result<(T, Option<String>)> {
         let (next, bytes) = self
             .client
-            .persist(|| {
+            .retry(|| {
                 let request = Request { url, bearer: self.token, ..Request::default() };
                 let result = self.client.send(&request, false).and_then(|response| {
                     let next = response.header("link").and_then(next_page);
@@ -339,11 +339,11 @@ pub(crate) fn is_projector(path: &str) -> bool {
 }
 
 pub(crate) fn is_gguf(path: &str) -> bool {
-    without_end(path).is_some()
+    strip_gguf_extension(path).is_some()
 }
 
 /// The path without `.gguf`, in any case.
-pub(crate) fn without_end(path: &str) -> Option<&str> {
+pub(crate) fn strip_gguf_extension(path: &str) -> Option<&str> {
     let (stem, end) = path.split_at_checked(path.len().checked_sub(5)?)?;
     end.eq_ignore_ascii_case(".gguf").then_some(stem)
 }
@@ -369,7 +369,7 @@ fn preferred<'a>(models: &[&'a str]) -> Option<&'a str> {
     let near = |path: &str| folder(path).iter().all(|folder| quant_in(folder).is_some());
     let near: Vec<&str> = models.iter().copied().filter(|path| near(path)).collect();
     let models = if near.is_empty() { models } else { &near };
-    let found = PREFERRED.iter().find_map(|quant| matching(models, quant));
+    let found = DEFAULT_QUANTISATIONS.iter().find_map(|quant| matching(models, quant));
     found.or(models.first().copied())
 }
 
@@ -402,7 +402,7 @@ fn quants(models: &[&str]) -> Vec<String> {
 pub(crate) fn quant_in(path: &str) -> Option<String> {
     let stem = match shard(path) {
         Some((stem, _, _)) => base_name(stem),
-        None => base_name(without_end(path).unwrap_or(path)),
+        None => base_name(strip_gguf_extension(path).unwrap_or(path)),
     };
     let is_quant = |word: &&str| {
         let word = word.to_ascii_uppercase();
@@ -427,7 +427,7 @@ fn bits(path: &str) -> u32 {
 
 /// Parses a shard's name: `a/b-00001-of-00003.gguf` is shard 1 of 3 of `a/b`.
 pub(crate) fn shard(path: &str) -> Option<(&str, u32, u32)> {
-    let stem = without_end(path)?;
+    let stem = strip_gguf_extension(path)?;
     let number = |text: &str| {
         (text.len() == 5 && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok())?
     };

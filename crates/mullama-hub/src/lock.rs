@@ -16,18 +16,18 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 pub(crate) struct Lock {
     file: File,
     path: PathBuf,
-    passing: bool,
+    transient: bool,
 }
 
 impl Lock {
     /// Waits for the lock on this file, which is not deleted afterwards.
-    pub fn lasting(path: &Path) -> Result<Self> {
+    pub fn permanent(path: &Path) -> Result<Self> {
         Self::take(path, false, &CancelToken::new(), &mut || ())
     }
 
     /// Waits for the lock on this file, and deletes the file on release where possible. `waiting`
     /// is called at each poll.
-    pub fn passing(path: &Path, cancel: &CancelToken, waiting: &mut dyn FnMut()) -> Result<Self> {
+    pub fn transient(path: &Path, cancel: &CancelToken, waiting: &mut dyn FnMut()) -> Result<Self> {
         Self::take(path, true, cancel, waiting)
     }
 
@@ -43,7 +43,7 @@ impl Lock {
 
     fn take(
         path: &Path,
-        passing: bool,
+        transient: bool,
         cancel: &CancelToken,
         waiting: &mut dyn FnMut(),
     ) -> Result<Self> {
@@ -76,7 +76,7 @@ impl Lock {
             // The previous owner may have deleted the file meanwhile: a lock on a deleted file is
             // useless, so try again.
             if is_at(&file, path) {
-                return Ok(Self { file, path: path.to_owned(), passing });
+                return Ok(Self { file, path: path.to_owned(), transient });
             }
         }
     }
@@ -84,7 +84,7 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        if self.passing && cfg!(unix) {
+        if self.transient && cfg!(unix) {
             let _ = std::fs::remove_file(&self.path);
         }
         let _ = FileExt::unlock(&self.file);
@@ -121,7 +121,7 @@ mod tests {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for _ in 0..5 {
-                        let lock = Lock::passing(&path, &CancelToken::new(), &mut || ()).unwrap();
+                        let lock = Lock::transient(&path, &CancelToken::new(), &mut || ()).unwrap();
                         assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
                         std::thread::sleep(Duration::from_millis(1));
                         inside.fetch_sub(1, Ordering::SeqCst);
@@ -139,10 +139,10 @@ mod tests {
     fn a_wait_can_be_cancelled() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
-        let _held = Lock::lasting(&path).unwrap();
+        let _held = Lock::permanent(&path).unwrap();
         let cancel = CancelToken::new();
         let mut waits = 0;
-        let error = Lock::passing(&path, &cancel, &mut || {
+        let error = Lock::transient(&path, &cancel, &mut || {
             waits += 1;
             cancel.cancel();
         });

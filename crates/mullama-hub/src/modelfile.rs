@@ -274,18 +274,18 @@ impl Modelfile {
         let instruction = word.to_ascii_uppercase();
         let once = |slot: &mut Option<String>, value| *slot = Some(value);
         match instruction.as_str() {
-            "FROM" => self.from.push(some(&instruction, lines.value(rest)?)?),
-            "ADAPTER" => self.adapters.push(some(&instruction, lines.value(rest)?)?),
-            "DRAFT" => once(&mut self.draft, some(&instruction, lines.value(rest)?)?),
-            "RENDERER" => once(&mut self.renderer, some(&instruction, lines.value(rest)?)?),
-            "PARSER" => once(&mut self.parser, some(&instruction, lines.value(rest)?)?),
-            "REQUIRES" => once(&mut self.requires, some(&instruction, lines.value(rest)?)?),
+            "FROM" => self.from.push(non_empty(&instruction, lines.value(rest)?)?),
+            "ADAPTER" => self.adapters.push(non_empty(&instruction, lines.value(rest)?)?),
+            "DRAFT" => once(&mut self.draft, non_empty(&instruction, lines.value(rest)?)?),
+            "RENDERER" => once(&mut self.renderer, non_empty(&instruction, lines.value(rest)?)?),
+            "PARSER" => once(&mut self.parser, non_empty(&instruction, lines.value(rest)?)?),
+            "REQUIRES" => once(&mut self.requires, non_empty(&instruction, lines.value(rest)?)?),
             "TEMPLATE" => once(&mut self.template, lines.value(rest)?),
             "SYSTEM" => once(&mut self.system, lines.value(rest)?),
             "LICENSE" => self.licenses.push(lines.value(rest)?),
             "PARAMETER" => {
                 let (name, rest) = first_word(rest);
-                let value = some("PARAMETER", lines.value(rest)?)?;
+                let value = non_empty("PARAMETER", lines.value(rest)?)?;
                 self.parameters.set(name, &value)?;
             }
             "MESSAGE" => {
@@ -417,7 +417,7 @@ fn decoded(bytes: &[u8]) -> Result<String> {
     })
 }
 
-fn some(what: &str, value: String) -> Result<String> {
+fn non_empty(what: &str, value: String) -> Result<String> {
     if value.is_empty() { Err(invalid(format!("{what} without a value"))) } else { Ok(value) }
 }
 

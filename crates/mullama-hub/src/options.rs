@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::Parameters;
 
 /// Ollama's parameters whose option has another name in mullama.
-const RENAMED: [(&str, &str); 6] = [
+const RENAMED_PARAMETERS: [(&str, &str); 6] = [
     ("num_ctx", "context_size"),
     ("num_batch", "batch_size"),
     ("num_gpu", "n_gpu_layers"),
@@ -41,7 +41,7 @@ impl Parameters {
                 ("top_k", Some(..0)) => 0.into(),
                 _ => value.clone(),
             };
-            let renamed = RENAMED.iter().find(|(known, _)| *known == name);
+            let renamed = RENAMED_PARAMETERS.iter().find(|(known, _)| *known == name);
             (renamed.map_or(name, |(_, option)| option).to_owned(), value)
         })
         .collect()
@@ -54,7 +54,10 @@ impl Parameters {
 
     /// The name of the parameter that sets this option: `num_ctx` for `context_size`.
     pub fn name_of(option: &str) -> &str {
-        RENAMED.iter().find(|(_, known)| *known == option).map_or(option, |(name, _)| name)
+        RENAMED_PARAMETERS
+            .iter()
+            .find(|(_, known)| *known == option)
+            .map_or(option, |(name, _)| name)
     }
 }
 

@@ -119,7 +119,7 @@ impl Partial {
     }
 
     /// Number of bytes that an earlier run downloaded for this key.
-    pub fn left_over(folder: &Path, key: &str, size: u64, version: Option<&str>) -> u64 {
+    pub fn leftover_bytes(folder: &Path, key: &str, size: u64, version: Option<&str>) -> u64 {
         let head = Head { size, chunk: CHUNK, version: version.map(str::to_owned) };
         let count = size.div_ceil(CHUNK) as usize;
         let (data, map) = (folder.join(format!("{key}.data")), folder.join(format!("{key}.map")));
@@ -264,7 +264,7 @@ mod tests {
         assert_eq!(partial.take(9), Some(0..1));
         assert_eq!(partial.done(), CHUNK + 5);
         drop(partial);
-        assert_eq!(Partial::left_over(folder.path(), "k", size, None), CHUNK + 5);
+        assert_eq!(Partial::leftover_bytes(folder.path(), "k", size, None), CHUNK + 5);
         let partial = Partial::open(folder.path(), "k", size, None).unwrap();
         assert_eq!((partial.done(), partial.completed()), (CHUNK + 5, CHUNK + 5));
         assert_eq!(partial.take(9), Some(0..1));
@@ -277,21 +277,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_of_another_file_or_damaged_is_not_gone_on_with() {
+    fn foreign_or_damaged_partial_files_are_not_resumed() {
         let folder = tempfile::tempdir().unwrap();
         let (size, at) = (2 * CHUNK, folder.path());
         let fresh = |size, version| {
             Partial::open(at, "k", size, version).unwrap().mark(0).unwrap();
         };
         fresh(size, Some("a"));
-        assert_eq!(Partial::left_over(at, "k", size, Some("a")), CHUNK);
-        assert_eq!(Partial::left_over(at, "k", size, Some("b")), 0);
-        assert_eq!(Partial::left_over(at, "k", size + 1, Some("a")), 0);
+        assert_eq!(Partial::leftover_bytes(at, "k", size, Some("a")), CHUNK);
+        assert_eq!(Partial::leftover_bytes(at, "k", size, Some("b")), 0);
+        assert_eq!(Partial::leftover_bytes(at, "k", size + 1, Some("a")), 0);
         let map = at.join("k.map");
         let whole = fs::read(&map).unwrap();
         for length in 0..whole.len() {
             fs::write(&map, &whole[..length]).unwrap();
-            assert_eq!(Partial::left_over(at, "k", size, Some("a")), 0);
+            assert_eq!(Partial::leftover_bytes(at, "k", size, Some("a")), 0);
         }
         fs::remove_file(&map).unwrap();
         assert_eq!(Partial::open(at, "k", size, Some("a")).unwrap().done(), 0);

@@ -70,7 +70,7 @@ pub type Sink<'a> = Box<dyn FnMut(&Progress) + 'a>;
 /// Minimum interval between two reports.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(100);
 /// Time constant of the moving average of the speed, in seconds.
-const MEMORY: f64 = 3.0;
+const SMOOTHING_SECONDS: f64 = 3.0;
 
 /// Computes speed and remaining time, and limits the rate of reports.
 pub(crate) struct Meter<'a> {
@@ -110,7 +110,8 @@ impl<'a> Meter<'a> {
             if let Some((time, bytes)) = self.sample {
                 let seconds = (now - time).as_secs_f64().max(1e-3);
                 let speed = completed.saturating_sub(bytes) as f64 / seconds;
-                let weight = if self.speed > 0.0 { 1.0 - (-seconds / MEMORY).exp() } else { 1.0 };
+                let weight =
+                    if self.speed > 0.0 { 1.0 - (-seconds / SMOOTHING_SECONDS).exp() } else { 1.0 };
                 self.speed += weight * (speed - self.speed);
             }
             self.sample = Some((now, completed));

@@ -11,7 +11,7 @@ use mullama_gguf::GgufHeader;
 use crate::address::{is_loopback, shown};
 use crate::client::{Client, Request, failed};
 use crate::download::{self, Remote};
-use crate::hugging_face::{self, Chosen, base_name, shard_paths, stamp};
+use crate::hugging_face::{self, SelectedFile, base_name, shard_paths, stamp};
 use crate::io_error::unreadable;
 use crate::manifest::{Config, Layer};
 use crate::progress::{Meter, Phase, Sink};
@@ -22,11 +22,11 @@ use crate::{
 };
 
 /// Files up to this size, in bytes, are downloaded in one request and not resumed.
-const SMALL: u64 = 1 << 20;
+const MAX_UNSPLIT_SIZE: u64 = 1 << 20;
 /// Maximum size of a token file, in bytes.
 const MAX_TOKEN_SIZE: u64 = 64 << 10;
 /// Number of attempts, if files are removed from the store during a pull.
-const ATTEMPTS: u32 = 3;
+const MAX_ATTEMPTS: u32 = 3;
 
 /// The sources of models, and their credentials.
 #[derive(Clone, PartialEq, Eq)]
@@ -220,7 +220,7 @@ impl Pull<'_, '_> {
         insecure: bool,
     ) -> Result<()> {
         let root = root_of(name, endpoints, insecure);
-        for _ in 0..ATTEMPTS {
+        for _ in 0..MAX_ATTEMPTS {
             let (bytes, manifest, remotes) = {
                 let mut registry = Registry::new(&self.client, &root, name, token);
                 let bytes = registry.manifest()?;
@@ -249,7 +249,7 @@ impl Pull<'_, '_> {
         endpoints: &Endpoints,
     ) -> Result<()> {
         let token = endpoints.hugging_face_token.as_deref();
-        for _ in 0..ATTEMPTS {
+        for _ in 0..MAX_ATTEMPTS {
             let chosen =
                 hugging_face::resolve(&self.client, &endpoints.hugging_face, token, source)?;
             if self.assemble(name, &chosen)? {
@@ -260,7 +260,7 @@ impl Pull<'_, '_> {
     }
 
     fn url(&mut self, name: &Name, url: &str) -> Result<()> {
-        for _ in 0..ATTEMPTS {
+        for _ in 0..MAX_ATTEMPTS {
             let urls = addresses(url)?;
             let chosen = urls
                 .iter()
@@ -268,7 +268,12 @@ impl Pull<'_, '_> {
                     let title = base_name(url.split(['?', '#']).next().unwrap_or_default());
                     let remote = probe(&self.client, url)?;
                     let stamp = remote.version.as_ref().map(|version| stamp(url, version));
-                    Ok(Chosen { kind: LayerKind::Model, title: title.to_owned(), remote, stamp })
+                    Ok(SelectedFile {
+                        kind: LayerKind::Model,
+                        title: title.to_owned(),
+                        remote,
+                        stamp,
+                    })
                 })
                 .collect::<Result<Vec<_>>>()?;
             if self.assemble(name, &chosen)? {
@@ -279,7 +284,7 @@ impl Pull<'_, '_> {
     }
 
     /// Downloads the files and creates a manifest. Returns false if files were removed meanwhile.
-    fn assemble(&mut self, name: &Name, chosen: &[Chosen]) -> Result<bool> {
+    fn assemble(&mut self, name: &Name, chosen: &[SelectedFile]) -> Result<bool> {
         let known = self.store.manifest(name);
         let mut remotes: Vec<Remote> = chosen.iter().map(|file| file.remote.clone()).collect();
         for (remote, file) in remotes.iter_mut().zip(chosen) {
@@ -337,7 +342,7 @@ impl Pull<'_, '_> {
             remotes.iter().fold(0, |sum: u64, file| sum.saturating_add(file.missing(self.store)));
         self.store.check_space(missing)?;
         let mut order: Vec<(usize, &Remote)> = remotes.iter().enumerate().collect();
-        order.sort_by_key(|(i, remote)| (remote.size > SMALL, *i));
+        order.sort_by_key(|(i, remote)| (remote.size > MAX_UNSPLIT_SIZE, *i));
         let mut digests = BTreeMap::new();
         for (i, remote) in order {
             digests.insert(i, self.fetch_one(remote)?);
@@ -346,7 +351,7 @@ impl Pull<'_, '_> {
     }
 
     fn fetch_one(&mut self, remote: &Remote) -> Result<crate::Digest> {
-        if remote.size > SMALL {
+        if remote.size > MAX_UNSPLIT_SIZE {
             let connections = self.connections;
             return download::fetch(self.store, &self.client, remote, connections, &mut self.meter);
         }
@@ -386,7 +391,7 @@ impl Pull<'_, '_> {
 
 /// Requests the size and version of the file at a URL.
 pub(crate) fn probe(client: &Client, url: &str) -> Result<Remote> {
-    let (size, version) = client.persist(|| {
+    let (size, version) = client.retry(|| {
         let request = Request { url, range: Some((0, 1)), ..Request::default() };
         let result = client.send(&request, false).map(|response| {
             let total = response.content_range().map(|(_, total)| total);

@@ -28,7 +28,7 @@ impl<'a> Registry<'a> {
     pub fn manifest(&mut self) -> Result<Vec<u8>> {
         let url = format!("{}/manifests/{}", self.base, escape(self.name.tag()));
         let get = |bearer: Option<&str>| {
-            self.client.persist(|| {
+            self.client.retry(|| {
                 let request =
                     Request { url: &url, accept: Some(ACCEPT), bearer, ..Request::default() };
                 let result = self.client.send(&request, true).and_then(|response| {
@@ -87,7 +87,7 @@ impl<'a> Registry<'a> {
             }
         }
         let url = String::from(url);
-        let body = self.client.persist(|| {
+        let body = self.client.retry(|| {
             let bearer = self.bearer.as_deref();
             let request = Request { url: &url, bearer, ..Request::default() };
             (false, self.client.send(&request, false).and_then(|answer| answer.bytes(64 << 10)))
@@ -135,7 +135,7 @@ fn parts(challenge: &str) -> Vec<(String, String)> {
 
 /// Downloads a small file from the registry.
 pub(crate) fn small(client: &Client, remote: &Remote) -> Result<Vec<u8>> {
-    client.persist(|| {
+    client.retry(|| {
         let bearer = remote.bearer.as_deref();
         let request = Request { url: &remote.url, bearer, ..Request::default() };
         let result = client.send(&request, false).and_then(|response| {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::address;
-use crate::hugging_face::{base_name, is_gguf, without_end};
+use crate::hugging_face::{base_name, is_gguf, strip_gguf_extension};
 use crate::name::{DEFAULT_TAG, HUGGING_FACE_HOST, part_from};
 use crate::{Digest, Error, ErrorKind, Name, Result};
 
@@ -194,7 +194,8 @@ impl HuggingFace {
     /// A file of a repository, by its path in it.
     fn of_file(user: &str, repo: &str, revision: Option<&str>, file: &str) -> Result<Self> {
         let is_path = !file.split('/').any(|piece| matches!(piece, "" | "." | ".."));
-        let Some(stem) = without_end(base_name(file)).filter(|stem| is_path && !stem.is_empty())
+        let Some(stem) =
+            strip_gguf_extension(base_name(file)).filter(|stem| is_path && !stem.is_empty())
         else {
             return Err(Error::new(
                 ErrorKind::UnknownModel,
@@ -278,7 +279,7 @@ fn name_of_url(url: &str) -> Name {
         Err(_) => part_from(host),
     };
     let file = path.rsplit('/').next().unwrap_or_default();
-    let stem = without_end(file).unwrap_or(file);
+    let stem = strip_gguf_extension(file).unwrap_or(file);
     let tag = Digest::of(url.as_bytes()).short();
     Name::of_file(&host, "url", stem, &tag)
 }

@@ -17,7 +17,9 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use mullama_base::{Draft, TEMPORARY, alike_by, folders, likeness, open_file, read_file};
+use mullama_base::{
+    TEMPORARY_PREFIX, TemporaryFile, folders, open_file, read_file, similar_by, similarity,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -34,9 +36,9 @@ use crate::{
 };
 
 /// Disk space in bytes that a download leaves free.
-const SPARE: u64 = 64 << 20;
+const MIN_FREE_SPACE: u64 = 64 << 20;
 /// The age at which a temporary file is considered abandoned.
-const STALE: Duration = Duration::from_secs(24 * 3600);
+const TEMPORARY_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// The program that owns a model's folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -245,10 +247,10 @@ impl Store {
         // Sorted and unique.
         let known: BTreeSet<Name> =
             self.list().unwrap_or_default().into_iter().map(|entry| entry.name).collect();
-        let mut near = alike_by(known, |known| {
+        let mut near = similar_by(known, |known| {
             // Another tag of the same model is a better suggestion than its spelling indicates.
             let same = if known.model().to_lowercase() == model { 0.9 } else { 0.0 };
-            likeness(&wanted, &known.to_string()).max(same)
+            similarity(&wanted, &known.to_string()).max(same)
         });
         near.truncate(3);
         near
@@ -274,7 +276,7 @@ impl Store {
     /// Removes the name, and all files that no other name uses.
     pub fn remove(&self, name: &Name) -> Result<Removed> {
         let absent = || match name.check_free().and_then(|()| self.find(name)) {
-            Ok(model) => foreign(name, model.origin),
+            Ok(model) => not_ours(name, model.origin),
             Err(error) => error,
         };
         self.path_of(name)?.ok_or_else(absent)?;
@@ -290,7 +292,7 @@ impl Store {
             }
         }
         let freed = gone.map_or(Ok(0), |gone| self.free(&gone))?;
-        self.sweep();
+        self.remove_stale_files();
         Ok(Removed { freed })
     }
 
@@ -332,7 +334,7 @@ impl Store {
                 let _ = fs::remove_dir_all(path);
             }
         }
-        self.sweep();
+        self.remove_stale_files();
         Ok(Removed { freed })
     }
 
@@ -405,7 +407,7 @@ impl Store {
     pub(crate) fn check_space(&self, bytes: u64) -> Result<()> {
         let free = fs4::available_space(&self.root)
             .map_err(|error| io_error("look at the disk of", &self.root, error))?;
-        if bytes.saturating_add(SPARE) <= free || bytes == 0 {
+        if bytes.saturating_add(MIN_FREE_SPACE) <= free || bytes == 0 {
             return Ok(());
         }
         Err(Error::new(
@@ -413,12 +415,12 @@ impl Store {
             format!(
                 "{bytes} bytes are needed in {} besides a reserve of {} MiB; {free} are free",
                 self.root.display(),
-                SPARE >> 20
+                MIN_FREE_SPACE >> 20
             ),
         )
         .with_context("needed", bytes)
         .with_context("free", free)
-        .with_context("reserve", SPARE)
+        .with_context("reserve", MIN_FREE_SPACE)
         .with_context("path", self.root.display())
         .with_hint("free space, or set MULLAMA_MODELS to a folder on another disk"))
     }
@@ -484,7 +486,7 @@ impl Store {
         }
         self.link_shards(&manifest)?;
         self.write_manifest(name, bytes)?;
-        self.sweep();
+        self.remove_stale_files();
         Ok(Some(()))
     }
 
@@ -503,7 +505,7 @@ impl Store {
 
     fn lock(&self) -> Result<Lock> {
         self.prepare()?;
-        Lock::lasting(&self.root.join("lock"))
+        Lock::permanent(&self.root.join("lock"))
     }
 
     /// Writes a file atomically.
@@ -513,17 +515,17 @@ impl Store {
         publish(file, path)
     }
 
-    fn temporary(&self) -> Result<Draft> {
+    fn temporary(&self) -> Result<TemporaryFile> {
         let folder = self.downloads();
-        Draft::new_in(&folder).map_err(|error| io_error("write into", &folder, error))
+        TemporaryFile::new_in(&folder).map_err(|error| io_error("write into", &folder, error))
     }
 
     /// Deletes temporary files of killed processes.
-    fn sweep(&self) {
+    fn remove_stale_files(&self) {
         for entry in fs::read_dir(self.downloads()).into_iter().flatten().flatten() {
             let old = || entry.metadata()?.modified()?.elapsed().map_err(io::Error::other);
-            if entry.file_name().to_string_lossy().starts_with(TEMPORARY)
-                && old().is_ok_and(|age| age > STALE)
+            if entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX)
+                && old().is_ok_and(|age| age > TEMPORARY_MAX_AGE)
             {
                 let path = entry.path();
                 let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
@@ -661,7 +663,7 @@ impl Store {
         fs::create_dir_all(&parent).map_err(|error| io_error("make", &parent, error))?;
         let fail = |error| io_error("make links in", &folder, error);
         let draft = tempfile::Builder::new()
-            .prefix(TEMPORARY)
+            .prefix(TEMPORARY_PREFIX)
             .tempdir_in(self.downloads())
             .map_err(fail)?
             .keep();
@@ -682,8 +684,8 @@ impl Store {
 
     /// The blobs and shard folders in use. For a damaged manifest, all digests in its text count as
     /// used.
-    fn used(&self) -> Result<Used> {
-        let mut used = Used::default();
+    fn used(&self) -> Result<UsedBlobs> {
+        let mut used = UsedBlobs::default();
         for (_, path) in self.names()? {
             // Only files are manifests.
             if !path.is_file() {
@@ -705,7 +707,7 @@ impl Store {
 }
 
 #[derive(Default)]
-struct Used {
+struct UsedBlobs {
     blobs: HashSet<String>,
     shards: HashSet<PathBuf>,
 }
@@ -722,7 +724,7 @@ fn read(path: &Path) -> Result<(Vec<u8>, Manifest, SystemTime)> {
     Ok((bytes, manifest, modified))
 }
 
-fn foreign(name: &Name, origin: Origin) -> Error {
+fn not_ours(name: &Name, origin: Origin) -> Error {
     Error::new(
         ErrorKind::Unsupported,
         format!("{name} is in the cache of {}, which mullama does not change", origin.name()),
@@ -751,7 +753,7 @@ fn children(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
 }
 
 /// Syncs the file to disk and renames it.
-fn publish(file: Draft, path: &Path) -> Result<()> {
+fn publish(file: TemporaryFile, path: &Path) -> Result<()> {
     file.sync().and_then(|()| file.publish(path)).map_err(|error| io_error("write", path, error))
 }
 

@@ -29,7 +29,7 @@ fn a_header_that_is_damaged_is_fetched_again() {
     let first = fetch();
     let second = first.with_file_name("model-00002-of-00002.gguf");
     let whole = [fs::read(&first).unwrap(), fs::read(&second).unwrap()];
-    world.registry.take_seen();
+    world.registry.take_requests();
     assert_eq!(fetch(), first);
     assert_eq!(world.registry.sent("/resolve/"), 0, "what is whole is kept");
     let cut =

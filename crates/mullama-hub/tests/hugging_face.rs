@@ -40,7 +40,7 @@ fn a_quantisation_is_pulled_with_its_projector() {
     assert!(world.store.find(&"hf.co/user/repo-GGUF:Q8_0".parse().unwrap()).is_ok());
     world.check(&["hf.co/user/repo-GGUF", "hf.co/user/repo-GGUF:q8_0"].map(|n| n.parse().unwrap()));
     // A second pull requests only the lists.
-    world.registry.take_seen();
+    world.registry.take_requests();
     world.pull_source("hf.co/user/repo-GGUF").unwrap();
     assert_eq!(world.registry.sent("/resolve/"), 0);
     // By a `Name`.
@@ -83,7 +83,7 @@ fn a_file_can_be_asked_for_by_its_path() {
         assert_eq!(found.name.full(), format!("hf.co/user/repo-GGUF:{name}"));
         assert_eq!(found.shards.len(), files, "{tag}");
         // Pulling the name that a list shows downloads nothing.
-        world.registry.take_seen();
+        world.registry.take_requests();
         let again = pull(&world.store, &Source::Name(found.name.clone()), world.options()).unwrap();
         assert_eq!((again.path, world.registry.sent("/resolve/")), (found.path, 0), "{tag}");
     }
@@ -136,7 +136,7 @@ fn a_token_opens_the_door_and_goes_nowhere_else() {
     assert!(!format!("{:?}", options.endpoints).contains("hf_secret"));
     here.registry.fault("/resolve/", 99, Fault::Redirect(format!("{}*", cdn.registry.url())));
     pull(&here.store, &source, options).unwrap();
-    let seen = cdn.registry.take_seen();
+    let seen = cdn.registry.take_requests();
     assert!(!seen.is_empty() && seen.iter().all(|seen| seen.authorization.is_none()));
 }
 
@@ -185,13 +185,13 @@ fn an_address_is_pulled_and_resumed_and_kept_current() {
     (options.connections, options.retries) = (1, 0);
     pull(&world.store, &Source::parse(&url).unwrap(), options).unwrap_err();
     world.check(&[]);
-    world.registry.mend();
-    world.registry.take_seen();
+    world.registry.clear_faults();
+    world.registry.take_requests();
     let found = world.pull_source(&url).unwrap();
     assert_eq!(std::fs::read(&found.path).unwrap(), first);
     assert!(world.registry.sent("/files/") < 10 * CHUNK as u64);
     // The same version is not downloaded again.
-    world.registry.take_seen();
+    world.registry.take_requests();
     world.pull_source(&url).unwrap();
     assert_eq!(world.registry.sent("/files/"), 1);
     // A new version is downloaded and replaces the old one.
@@ -216,7 +216,7 @@ fn a_file_that_changes_between_two_runs_is_not_mixed() {
     let mut options = world.options();
     (options.connections, options.retries) = (1, 0);
     pull(&world.store, &Source::parse(&url).unwrap(), options).unwrap_err();
-    world.registry.mend();
+    world.registry.clear_faults();
     world.registry.add_file("/files/m.gguf", second.clone());
     let found = world.pull_source(&url).unwrap();
     assert_eq!(std::fs::read(&found.path).unwrap(), second);
@@ -231,10 +231,10 @@ fn shards_behind_addresses_are_found() {
     let url = format!("{}/files/m-00001-of-00002.gguf", world.registry.url());
     assert_eq!(world.pull_source(&url).unwrap().shards.len(), 2);
     // An implausible number of shards is refused without a request.
-    world.registry.take_seen();
+    world.registry.take_requests();
     let many = format!("{}/files/shard-00001-of-99999.gguf", world.registry.url());
     assert_eq!(world.pull_source(&many).unwrap_err().kind(), ErrorKind::InvalidModel);
-    assert!(world.registry.take_seen().is_empty());
+    assert!(world.registry.take_requests().is_empty());
     let page = format!("{}/files/page.gguf", world.registry.url());
     world.registry.add_file("/files/page.gguf", "<html>");
     assert_eq!(world.pull_source(&page).unwrap_err().kind(), ErrorKind::InvalidModel);

@@ -268,7 +268,7 @@ fn a_proxy_is_asked_for_other_hosts() {
             .output()
             .unwrap();
         assert!(said(&output).contains("pulled"), "{output:?}");
-        let seen = world.registry.take_seen();
+        let seen = world.registry.take_requests();
         let hosts: Vec<_> = seen.iter().filter(|seen| seen.method == "CONNECT").collect();
         assert_eq!(!hosts.is_empty(), proxied, "this machine is reached without one");
         assert!(hosts.iter().all(|seen| seen.path.contains("models.test")), "{seen:?}");
@@ -281,5 +281,5 @@ fn a_proxy_is_asked_for_other_hosts() {
         .output()
         .unwrap();
     assert!(said(&output).contains("failed Download"), "{output:?}");
-    assert!(world.registry.take_seen().is_empty());
+    assert!(world.registry.take_requests().is_empty());
 }

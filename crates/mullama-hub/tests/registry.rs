@@ -26,9 +26,9 @@ fn a_model_is_pulled_and_found() {
     assert_eq!((entry.size, entry.id.len()), (model.size, 12));
     assert!(world.files().iter().all(|file| !file.starts_with("downloads/")));
     // A second pull requests only the manifest.
-    world.registry.take_seen();
+    world.registry.take_requests();
     world.pull("library/m").unwrap();
-    let seen = world.registry.take_seen();
+    let seen = world.registry.take_requests();
     assert_eq!(seen.len(), 1, "{seen:?}");
 }
 
@@ -56,7 +56,7 @@ fn parts_are_fetched_in_parallel_and_each_byte_once() {
     let world = World::with_model(size);
     world.registry.fault("/blobs/", 99, Fault::Slow(200 << 20));
     let model = world.pull("library/m").unwrap();
-    let seen = world.registry.take_seen();
+    let seen = world.registry.take_requests();
     let ranges: Vec<_> = seen.iter().filter_map(|seen| seen.range.clone()).collect();
     assert!(ranges.len() > 3, "{ranges:?}");
     let bytes: u64 = seen.iter().filter(|seen| seen.range.is_some()).map(|seen| seen.sent).sum();
@@ -98,8 +98,8 @@ fn what_came_before_a_failure_is_not_fetched_again() {
     let error = pull(&world.store, &source, options).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Download, "{error:?}");
     world.check(&[]);
-    world.registry.mend();
-    world.registry.take_seen();
+    world.registry.clear_faults();
+    world.registry.take_requests();
     world.pull("library/m").unwrap();
     let again = world.registry.sent("/blobs/") - 500;
     assert!(again <= size as u64 - 5 * CHUNK as u64, "{again}");
@@ -114,7 +114,7 @@ fn a_wrong_digest_is_never_visible() {
         assert_eq!(error.kind(), ErrorKind::Download);
         assert!(error.to_string().contains("another digest"), "{error}");
         world.check(&[]);
-        world.registry.mend();
+        world.registry.clear_faults();
         world.pull("library/m").unwrap();
         world.check(&[world.name("library/m")]);
     }
@@ -128,7 +128,7 @@ fn a_damaged_rest_of_an_earlier_run_is_fetched_again() {
     options.connections = 1;
     world.registry.fault("/blobs/", 99, Fault::Drop(4 * CHUNK as u64));
     pull(&world.store, &Source::Name(world.name("library/m")), options).unwrap_err();
-    world.registry.mend();
+    world.registry.clear_faults();
     let data = world.files().into_iter().find(|file| file.contains(".data")).unwrap();
     let path = world.store.root().join(data);
     let mut bytes = std::fs::read(&path).unwrap();
@@ -172,7 +172,7 @@ fn silence_has_one_limit_however_often_a_server_is_asked() {
         let error =
             pull(&world.store, &Source::Name(world.name("library/m")), options).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Download, "{error:?}");
-        let seen = world.registry.take_seen();
+        let seen = world.registry.take_requests();
         let asked = seen.iter().filter(|seen| seen.path.contains(path)).count();
         assert!((1..=3).contains(&asked), "{seen:?}");
     }
@@ -193,7 +193,7 @@ fn a_server_that_sends_next_to_nothing_is_given_up() {
         assert_eq!(error.kind(), ErrorKind::Download, "{error:?}");
         assert!(error.to_string().contains("bytes per second"), "{error}");
         assert!(error.hint().unwrap().contains("MULLAMA_PULL_LEAST_RATE"), "{error:?}");
-        world.registry.mend();
+        world.registry.clear_faults();
         pull(&world.store, &source, options(1)).unwrap();
         world.check(&[world.name("library/m")]);
     }
@@ -230,7 +230,7 @@ fn statuses_are_told_apart() {
         let source = Source::Name(world.name("library/m"));
         let error = pull(&world.store, &source, options).unwrap_err();
         assert_eq!(error.kind(), kind, "{error:?}");
-        let tries = world.registry.take_seen().len();
+        let tries = world.registry.take_requests().len();
         assert_eq!(tries, if status == 500 { 2 } else { 1 });
     }
     let world = World::with_model(10);
@@ -283,7 +283,7 @@ fn a_token_is_asked_for_at_the_registry_alone() {
     let error = world.pull("library/m").unwrap_err();
     assert!(error.to_string().contains("elsewhere"), "{error}");
     assert!(!format!("{error:?}").contains("secret"), "{error:?}");
-    assert!(elsewhere.take_seen().is_empty());
+    assert!(elsewhere.take_requests().is_empty());
 }
 
 #[test]
@@ -293,10 +293,10 @@ fn credentials_are_not_sent_on() {
     world.registry.fault("/blobs/", 99, Fault::Redirect(format!("{}*", cdn.registry.url())));
     world.pull("library/m").unwrap();
     world.check(&[world.name("library/m")]);
-    let seen = cdn.registry.take_seen();
+    let seen = cdn.registry.take_requests();
     assert!(seen.len() > 2 && seen.iter().all(|seen| seen.authorization.is_none()), "{seen:?}");
     // Once the target of the redirect is known, parts are requested from it directly.
-    let asked = world.registry.take_seen();
+    let asked = world.registry.take_requests();
     let blobs = asked.iter().filter(|seen| seen.path.contains("/blobs/"));
     assert!(blobs.count() <= 8 + 5, "{asked:?}");
 }
@@ -338,7 +338,7 @@ fn redirects_lead_where_a_browser_would_go() {
         let pulled = pull(&world.store, &Source::Name(world.name("library/m")), options);
         assert!(pulled.is_ok(), "{location}: {pulled:?}");
         // Redirects within the same origin are followed with credentials.
-        let seen = world.registry.take_seen();
+        let seen = world.registry.take_requests();
         assert_eq!(seen[1].path, asked, "{location}");
         assert_eq!(seen[1].authorization.as_deref(), Some("Bearer secret"), "{location}");
     }
@@ -361,7 +361,7 @@ fn credentials_follow_to_the_same_host_only() {
         options.token = Some("secret".to_owned());
         let name = format!("{asked}:{port}/library/m").parse().unwrap();
         pull(&world.store, &Source::Name(name), options).unwrap();
-        let seen = world.registry.take_seen();
+        let seen = world.registry.take_requests();
         assert_eq!(seen[0].authorization.as_deref(), Some("Bearer secret"));
         assert_eq!(seen[1].authorization.is_some(), same, "from {asked} to {other}: {seen:?}");
     }
@@ -379,7 +379,7 @@ fn parts_are_asked_for_with_credentials_where_the_same_host_redirects() {
     options.token = Some("secret".to_owned());
     options.connections = 1;
     pull(&world.store, &Source::Name(world.name("library/m")), options).unwrap();
-    let seen = world.registry.take_seen();
+    let seen = world.registry.take_requests();
     let parts: Vec<_> = seen.iter().filter(|seen| seen.path.ends_with("?signed")).collect();
     assert!(parts.len() > 1, "{seen:?}");
     assert!(seen.iter().all(|seen| seen.authorization.is_some()), "{seen:?}");
@@ -392,7 +392,7 @@ fn redirects_end() {
     let error = world.pull("library/m").unwrap_err();
     assert!(error.to_string().contains("redirects more than"), "{error}");
     for bad in ["ftp://x/", "http://example.com/x", "\u{1}", "http://"] {
-        world.registry.mend();
+        world.registry.clear_faults();
         world.registry.fault("/manifests/", 99, Fault::Redirect(bad.to_owned()));
         assert_eq!(world.pull("library/m").unwrap_err().kind(), ErrorKind::Download, "{bad}");
     }

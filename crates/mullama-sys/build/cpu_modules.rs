@@ -29,10 +29,10 @@ const AMX: &str = "ggml-cpu-sapphirerapids";
 const VBMI: &str = "__AVX512VBMI__";
 
 /// The file in which ggml reports whether it was compiled with VBMI, which is not a use of it.
-const TELLS: &str = "ggml-cpu.c";
+const VBMI_DETECTION_FILE: &str = "ggml-cpu.c";
 
 /// The modules that programs need: those of the engine's crate, some of them replaced by our own builds.
-pub fn useful(engine: &Engine) -> Vec<PathBuf> {
+pub fn needed_modules(engine: &Engine) -> Vec<PathBuf> {
     let kernels = engine.sources.join("ggml/src/ggml-cpu");
     if let Some(source) = first_use_of_vbmi(&kernels) {
         panic!(
@@ -112,7 +112,7 @@ fn first_use_of_vbmi(folder: &Path) -> Option<PathBuf> {
             .extension()
             .is_some_and(|extension| ["c", "cpp", "h"].iter().any(|e| extension == *e));
         let uses = is_source
-            && !path.ends_with(TELLS)
+            && !path.ends_with(VBMI_DETECTION_FILE)
             && fs::read_to_string(&path).is_ok_and(|text| text.contains(VBMI));
         uses.then_some(path)
     })

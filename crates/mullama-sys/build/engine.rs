@@ -107,7 +107,7 @@ impl Engine {
         for left_out in files_in(&staged).iter().filter(|file| cpu_modules::is_left_out(file)) {
             fs::remove_file(left_out).expect("the target folder is writable");
         }
-        for module in cpu_modules::useful(self) {
+        for module in cpu_modules::needed_modules(self) {
             place(&module, &staged.join(module.file_name().expect("a module is a file")));
         }
         for module in built_modules {

@@ -50,7 +50,7 @@ pub struct Module {
 
 /// The modules to load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
+pub enum ModuleSet {
     /// Those that need no driver.
     WithoutDriver,
     /// Those that need a driver.
@@ -65,20 +65,20 @@ pub enum Which {
 /// called at the same time.
 pub unsafe fn load(
     package_dirs: &[PathBuf],
-    which: Which,
+    which: ModuleSet,
     refusal: impl Fn(&Path) -> Option<String>,
     cache_dir: &Path,
 ) -> Vec<Module> {
     if !cfg!(feature = "dynamic-backends") {
         return match which {
-            Which::WithoutDriver => built_in::modules(),
-            Which::WithDriver => Vec::new(),
+            ModuleSet::WithoutDriver => built_in::modules(),
+            ModuleSet::WithDriver => Vec::new(),
         };
     }
     let allowed = allowed_kinds();
     let is_wanted = |kind: &String| {
         allowed.as_ref().is_none_or(|set| set.contains(kind))
-            && needs_driver(kind) == (which == Which::WithDriver)
+            && needs_driver(kind) == (which == ModuleSet::WithDriver)
     };
     let mut provided = HashSet::new();
     let mut modules = Vec::new();

@@ -170,7 +170,7 @@ impl log::Log for Log {
 }
 
 /// Returns the sizes of a kind of buffer in the engine's log, in hundredths of a MiB, by the name of the buffer.
-fn told(kind: &str) -> Vec<(String, u64)> {
+fn logged_sizes(kind: &str) -> Vec<(String, u64)> {
     let lines = LOG.0.lock().unwrap();
     let read = |line: &String| {
         // "load_tensors:      Vulkan0 model buffer size =     1.57 MiB"
@@ -199,8 +199,9 @@ fn the_placement_is_what_the_engine_tells() {
         for (kind, bytes) in
             [("model", share.weights), ("KV", share.kv), ("compute", share.compute)]
         {
-            let told: u64 = told(kind).iter().filter(|(name, _)| name == gpu).map(|it| it.1).sum();
-            assert_eq!(told, hundredths(bytes), "{kind} on {gpu}: {:?}", self::told(kind));
+            let told: u64 =
+                logged_sizes(kind).iter().filter(|(name, _)| name == gpu).map(|it| it.1).sum();
+            assert_eq!(told, hundredths(bytes), "{kind} on {gpu}: {:?}", logged_sizes(kind));
         }
     }
     let lines = LOG.0.lock().unwrap();

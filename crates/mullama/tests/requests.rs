@@ -220,7 +220,7 @@ fn the_middle_is_asked_for_with_the_tokens_of_the_model() {
 }
 
 #[test]
-fn no_more_wait_than_may() {
+fn the_queue_is_bounded() {
     let model = load(ContextParams::default().with_n_parallel(1).with_max_queue(2));
     let first = running(&model, &endless());
     let waiting: Vec<_> = (0..2).map(|_| model.stream("Then", &endless()).unwrap()).collect();
@@ -235,7 +235,7 @@ fn no_more_wait_than_may() {
 }
 
 #[test]
-fn those_who_wait_have_their_turn_by_priority_and_client() {
+fn queued_requests_run_by_priority_and_client() {
     let model = load(ContextParams::default().with_n_parallel(1));
     let first = running(&model, &endless());
     let request = |id: &str, client: &str, priority: i32| {

@@ -10,19 +10,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mullama::{ErrorKind, GenerateOptions, Model};
-use worker::{PATIENCE, Proxy, Worker, all, assert_answers, in_turn, itself, load, load_at};
+use worker::{Proxy, TIMEOUT, Worker, all, assert_answers, load, load_at, lock_turn, test_process};
 
 /// Environment variables with the scene that this program runs, and with the address and the
 /// process of its worker.
-const SCENE: &str = "MULLAMA_TEST_SCENE";
-const AT: &str = "MULLAMA_TEST_AT";
+const SCENARIO: &str = "MULLAMA_TEST_SCENE";
+const WORKER_ADDRESS: &str = "MULLAMA_TEST_AT";
 const PROCESS: &str = "MULLAMA_TEST_PROCESS";
 
 /// Not a test: the entry point of the processes that may hang.
 #[test]
 fn scene() {
-    let Ok(scene) = std::env::var(SCENE) else { return };
-    let address = std::env::var(AT).unwrap();
+    let Ok(scene) = std::env::var(SCENARIO) else { return };
+    let address = std::env::var(WORKER_ADDRESS).unwrap();
     #[cfg(unix)]
     match scene.as_str() {
         "calls" => unix::calls(&address),
@@ -37,18 +37,18 @@ fn scene() {
 
 /// Runs a scene with its own worker, with a timeout of `silence` seconds for the worker. A scene that hangs fails.
 #[cfg(unix)]
-fn play(scene: &str, silence: &str) {
-    let _turn = in_turn();
+fn run_scenario(scene: &str, silence: &str) {
+    let _turn = lock_turn();
     let worker = Worker::start();
-    let mut process = itself("scene")
-        .env(SCENE, scene)
-        .env(AT, &worker.address)
+    let mut process = test_process("scene")
+        .env(SCENARIO, scene)
+        .env(WORKER_ADDRESS, &worker.address)
         .env(PROCESS, worker.process.id().to_string())
         .env("MULLAMA_RPC_TIMEOUT", silence)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     let status = loop {
         if let Some(status) = process.try_wait().unwrap() {
             break status;
@@ -67,31 +67,31 @@ fn play(scene: &str, silence: &str) {
 
 /// Longer than the timeout of the tests: a call that ends did not wait for the worker.
 #[cfg(unix)]
-const FOR_EVER: &str = "3600";
+const ENDLESS_SECONDS: &str = "3600";
 
 #[cfg(unix)]
 #[test]
 fn calls_end_in_time_though_the_worker_is_silent() {
-    play("calls", FOR_EVER);
+    run_scenario("calls", ENDLESS_SECONDS);
 }
 
 #[cfg(unix)]
 #[test]
 fn a_model_closes_though_its_worker_is_silent() {
-    play("close", FOR_EVER);
+    run_scenario("close", ENDLESS_SECONDS);
 }
 
 #[cfg(unix)]
 #[test]
 fn a_process_ends_though_a_worker_is_silent() {
-    play("exit", FOR_EVER);
+    run_scenario("exit", ENDLESS_SECONDS);
 }
 
 #[cfg(unix)]
 #[test]
 fn silence_has_a_limit() {
-    play("limit", "5");
-    play("load", "5");
+    run_scenario("limit", "5");
+    run_scenario("load", "5");
 }
 
 #[cfg(unix)]
@@ -233,7 +233,7 @@ fn assert_survives(address: &str, what: &str) -> bool {
 
 #[test]
 fn answers_that_make_no_sense_are_errors() {
-    let _turn = in_turn();
+    let _turn = lock_turn();
     let worker = Worker::start();
     let beside = load(&[&worker], all()).unwrap();
     let cases: [(&str, u8, &[u64]); 19] = [
@@ -280,7 +280,7 @@ fn answers_that_make_no_sense_are_errors() {
 /// Answers of all kinds with random changes, which are the same in every run.
 #[test]
 fn answers_of_random_bytes_are_survived() {
-    let _turn = in_turn();
+    let _turn = lock_turn();
     let worker = Worker::start();
     let beside = load(&[&worker], all()).unwrap();
     let mut refused = 0;

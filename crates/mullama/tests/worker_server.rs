@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use mullama::{ErrorKind, GenerateOptions, Model};
 use worker::{
-    ANSWERED, PATIENCE, Proxy, Worker, all, assert_answers, in_turn, load, load_at, read_answer,
-    unused_address,
+    ANSWERED_COMMANDS, Proxy, TIMEOUT, Worker, all, assert_answers, load, load_at, lock_turn,
+    read_answer, unused_address,
 };
 
 const TENSOR: usize = 296;
@@ -47,7 +47,7 @@ fn record(worker: &Worker) -> Vec<Exchange> {
     model.generate("Once upon a time", &options).unwrap();
     model.close();
     // The proxy records an answer after forwarding it, which may be after the model was closed.
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     let longest = loop {
         let longest = longest_of(&connections.lock().unwrap());
         let has = |command: u8| longest.iter().any(|exchange| exchange.request[0] == command);
@@ -77,7 +77,7 @@ impl Replay {
     fn start(worker: &Worker) -> Self {
         let stream = TcpStream::connect(&worker.address).unwrap();
         stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         Self { stream, buffers: HashMap::new() }
     }
 
@@ -104,7 +104,11 @@ impl Replay {
     /// the connection.
     fn say(&mut self, request: &[u8]) -> Option<Vec<u8>> {
         self.stream.write_all(request).ok()?;
-        if ANSWERED.contains(&request[0]) { read_answer(&self.stream) } else { Some(Vec::new()) }
+        if ANSWERED_COMMANDS.contains(&request[0]) {
+            read_answer(&self.stream)
+        } else {
+            Some(Vec::new())
+        }
     }
 
     /// Repeats a recorded request. Returns whether the answer is the same; `None` if the worker has closed the
@@ -157,9 +161,9 @@ fn assert_repeats(worker: &Worker, session: &[Exchange], what: &str) {
 }
 
 /// Pseudo-random numbers that are the same in every run.
-struct Numbers(u64);
+struct Rng(u64);
 
-impl Numbers {
+impl Rng {
     fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -177,8 +181,8 @@ impl Numbers {
 }
 
 /// Changes a request to one that no program sends.
-fn spoil(request: &mut Vec<u8>, numbers: &mut Numbers) {
-    const ODD: [u64; 12] = [
+fn corrupt(request: &mut Vec<u8>, numbers: &mut Rng) {
+    const ODD_VALUES: [u64; 12] = [
         0,
         1,
         2,
@@ -227,7 +231,7 @@ fn spoil(request: &mut Vec<u8>, numbers: &mut Numbers) {
                 0 => u64_at(request, other),
                 1 => u64_at(request, at).wrapping_add(numbers.of(&[1, 8, 4096, u64::MAX])),
                 2 => numbers.next() % 128,
-                _ => numbers.of(&ODD),
+                _ => numbers.of(&ODD_VALUES),
             };
             request[at..at + width].copy_from_slice(&number.to_le_bytes()[..width]);
         }
@@ -262,7 +266,7 @@ fn worker_that_is_heard(name: &str) -> (Worker, std::path::PathBuf) {
 #[test]
 fn requests_that_no_program_sends() {
     const COUNT: u64 = 420;
-    let _turn = in_turn();
+    let _turn = lock_turn();
     let (mut worker, log) = worker_that_is_heard("requests");
     let session = record(&worker);
     assert_repeats(&worker, &session, "at first");
@@ -272,7 +276,7 @@ fn requests_that_no_program_sends() {
     commands.dedup();
     let mut closed = 0;
     for seed in 1..=COUNT {
-        let mut numbers = Numbers(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut numbers = Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         // More of those that describe tensors, which have the most possible errors.
         let describing = [6, 8, 10, 10, 10, 13].into_iter().filter(|it| commands.contains(it));
         let describing: Vec<_> = describing.collect();
@@ -285,7 +289,7 @@ fn requests_that_no_program_sends() {
             assert_eq!(replay.repeat(exchange), Some(true), "seed {seed}");
         }
         let mut request = replay.translate(&session[place].request);
-        spoil(&mut request, &mut numbers);
+        corrupt(&mut request, &mut numbers);
         // Do not wait long for the answer to a truncated request.
         replay.stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
         let mut goes_on = replay.say(&request).is_some();
@@ -314,14 +318,14 @@ fn requests_that_no_program_sends() {
 /// Opens more silent connections than the maximum number of connections.
 #[test]
 fn silent_connections_shut_nobody_out() {
-    let _turn = in_turn();
+    let _turn = lock_turn();
     let worker = Worker::start();
     let silent: Vec<_> = (0..40).map(|_| TcpStream::connect(&worker.address).unwrap()).collect();
     let model = load(&[&worker], all()).unwrap();
     assert_answers(&model, "beside silent connections");
     // The worker must have closed each of them.
     for mut stream in silent {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         assert!(!matches!(stream.read(&mut [0]), Ok(1..)));
     }
     // A connection that has sent a greeting, and one that has begun a request.
@@ -346,7 +350,7 @@ fn silent_connections_shut_nobody_out() {
 
 #[test]
 fn two_programs_are_served_at_once() {
-    let _turn = in_turn();
+    let _turn = lock_turn();
     let worker = Worker::start();
     // Each has its own connection: a direct one, and one through a proxy.
     let proxy = Proxy::start(&worker.address, |_, _, _| {});
@@ -397,7 +401,7 @@ mod processes {
     }
 
     fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         while !is_so() {
             assert!(Instant::now() < until, "{what}");
             thread::sleep(Duration::from_millis(10));
@@ -417,7 +421,7 @@ mod processes {
 
     #[test]
     fn a_crash_ends_one_connection() {
-        let _turn = in_turn();
+        let _turn = lock_turn();
         let (worker, log) = worker_that_is_heard("crash");
         let proxy = Proxy::start(&worker.address, |_, _, _| {});
         let one = load(&[&worker], all()).unwrap();
@@ -439,7 +443,7 @@ mod processes {
 
     #[test]
     fn the_engines_processes_end_with_what_they_serve() {
-        let _turn = in_turn();
+        let _turn = lock_turn();
         let mut worker = Worker::start();
         let model = load(&[&worker], all()).unwrap();
         settled(&worker, 2);
@@ -458,7 +462,7 @@ mod processes {
     #[test]
     fn no_process_is_an_end_of_one_connection() {
         use mullama_testkit::limit::{Limit, limit};
-        let _turn = in_turn();
+        let _turn = lock_turn();
         let mut last = Vec::new();
         for threads in (4..=24).step_by(2) {
             let mut worker = None;

@@ -8,7 +8,7 @@ use mullama::gpu::{self, DeviceKind};
 use mullama::{
     ContextParams, ErrorKind, GenerateOptions, GpuLayers, Model, ModelParams, SplitMode, rpc,
 };
-use worker::{Worker, all, assert_answers, in_turn, load};
+use worker::{Worker, all, assert_answers, load, lock_turn};
 
 /// Number of layers on each of the workers' devices, sorted by name.
 fn remote_layers(model: &Model) -> Vec<u32> {
@@ -19,7 +19,7 @@ fn remote_layers(model: &Model) -> Vec<u32> {
 
 #[test]
 fn two_workers() {
-    let _turn = in_turn();
+    let _turn = lock_turn();
     let (one, two) = (Worker::start(), Worker::start());
     let names = [rpc::connect(&one.address).unwrap(), rpc::connect(&two.address).unwrap()].concat();
     assert_eq!(names.len(), 2);
@@ -56,7 +56,7 @@ fn two_workers() {
 
 #[test]
 fn a_worker_beside_this_machines_gpu() {
-    let _turn = in_turn();
+    let _turn = lock_turn();
     let local = gpu::devices()
         .into_iter()
         .find(|device| device.kind == DeviceKind::Gpu && device.backend != "rpc");
@@ -76,7 +76,7 @@ fn a_worker_beside_this_machines_gpu() {
 
 #[test]
 fn models_that_name_no_worker_are_put_on_none() {
-    let _turn = in_turn();
+    let _turn = lock_turn();
     let worker = Worker::start();
     let with = load(&[&worker], ModelParams::default().with_n_gpu_layers(-1)).unwrap();
     assert_answers(&with, "a worker");
@@ -87,7 +87,7 @@ fn models_that_name_no_worker_are_put_on_none() {
 
 #[test]
 fn a_worker_that_dies_is_an_error_and_a_new_one_works() {
-    let _turn = in_turn();
+    let _turn = lock_turn();
     let mut worker = Worker::start();
     let other = load(&[], ModelParams::default()).unwrap();
     let model = load(&[&worker], all()).unwrap();
@@ -120,7 +120,7 @@ fn a_worker_that_dies_is_an_error_and_a_new_one_works() {
 
 #[test]
 fn addresses_where_no_worker_is() {
-    let _turn = in_turn();
+    let _turn = lock_turn();
     let refused = |address: String| {
         let params = ModelParams::default().with_rpc_servers([address]);
         Model::load("demo", params, ContextParams::default()).map(drop).unwrap_err()

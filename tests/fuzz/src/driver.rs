@@ -16,15 +16,15 @@ use crate::targets::{TARGETS, Target};
 use crate::worker::{FOLDER, INPUT};
 
 /// Maximum time for an input.
-pub const LONGEST: Duration = Duration::from_secs(20);
+pub const MAX_TIME: Duration = Duration::from_secs(20);
 /// Maximum memory for an input in bytes.
-pub const MOST_MEMORY: u64 = 2_000_000_000;
+pub const MAX_MEMORY: u64 = 2_000_000_000;
 /// Number of inputs after which a worker is replaced, which bounds memory that a process never frees.
 const INPUTS_OF_WORKER: u64 = 2000;
 /// Interval between checks of a worker.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Number of bytes that are reported from the end of a worker's standard error.
-const LAST_WORDS: usize = 4000;
+const MAX_STDERR_BYTES: usize = 4000;
 
 /// The inputs to try.
 pub struct Plan {
@@ -211,7 +211,7 @@ impl Job {
         let (mut tried, mut current) = (0, None::<(u64, Instant)>);
         let mut last = first;
         let ended = loop {
-            match worker.lines.recv_timeout(LOOK) {
+            match worker.lines.recv_timeout(POLL_INTERVAL) {
                 Ok(line) => {
                     if let Some(number) = line["begin"].as_u64() {
                         current = Some((number, Instant::now()));
@@ -225,10 +225,10 @@ impl Job {
                 Err(RecvTimeoutError::Disconnected) => break None,
             }
             if let Some((_, began)) = current {
-                if began.elapsed() > LONGEST {
+                if began.elapsed() > MAX_TIME {
                     break Some("a hang");
                 }
-                if memory::resident(worker.process.id()) > MOST_MEMORY {
+                if memory::resident(worker.process.id()) > MAX_MEMORY {
                     break Some("too much memory");
                 }
             }
@@ -274,10 +274,10 @@ impl Job {
         totals.inputs += 1;
         totals.longest = totals.longest.max(took.as_secs_f64());
         totals.peak = totals.peak.max(peak);
-        if took > LONGEST {
+        if took > MAX_TIME {
             totals.hangs += 1;
             self.keep(number, &format!("it took {took:?}"));
-        } else if peak > MOST_MEMORY {
+        } else if peak > MAX_MEMORY {
             totals.over_memory += 1;
             self.keep(number, &format!("it took {peak} bytes"));
         } else if let Some(wrong) = line["wrong"].as_str() {
@@ -302,8 +302,8 @@ impl Job {
             let _ = fs::copy(entry.path(), kept.join(entry.file_name()));
         }
         let words = fs::read(self.words()).unwrap_or_default();
-        let words =
-            String::from_utf8_lossy(&words[words.len().saturating_sub(LAST_WORDS)..]).into_owned();
+        let words = String::from_utf8_lossy(&words[words.len().saturating_sub(MAX_STDERR_BYTES)..])
+            .into_owned();
         let _ = fs::write(kept.join("report.txt"), format!("{what}\n\n{words}"));
     }
 }

@@ -13,9 +13,9 @@ use serde_json::Value;
 use crate::mutate;
 
 /// Maximum nesting depth of rules.
-const DEEPEST: u32 = 12;
+const MAX_DEPTH: u32 = 12;
 /// Number of bytes after which rules end as if they were too deep.
-const LONGEST: usize = 4000;
+const MAX_LENGTH: usize = 4000;
 
 pub struct Grammar {
     rules: HashMap<&'static str, Vec<Vec<Part>>>,
@@ -70,7 +70,7 @@ impl Grammar {
             _ => {}
         }
         let alternatives = &self.rules[rule];
-        let is_enough = depth >= DEEPEST || text.len() >= LONGEST;
+        let is_enough = depth >= MAX_DEPTH || text.len() >= MAX_LENGTH;
         let choice = if is_enough { 0 } else { rng.usize(..alternatives.len()) };
         for part in &alternatives[choice] {
             match part {

@@ -1,8 +1,8 @@
 //! Tries random and damaged inputs of every kind: models, templates, schemas, states, answers of servers.
 //!
 //! `run` divides the time among the targets. Each input is determined by its target and number, and is tried in a
-//! process that may crash. An input fails if it ends the process, takes longer than [`driver::LONGEST`] or more memory
-//! than [`driver::MOST_MEMORY`], or has an impossible result; it is stored in `target/fuzz/failures`, and the run
+//! process that may crash. An input fails if it ends the process, takes longer than [`driver::MAX_TIME`] or more memory
+//! than [`driver::MAX_MEMORY`], or has an impossible result; it is stored in `target/fuzz/failures`, and the run
 //! fails. `one` tries such an input again.
 
 mod driver;

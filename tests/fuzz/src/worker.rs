@@ -8,7 +8,7 @@ use std::{env, fs, panic};
 
 use serde_json::{Value, json};
 
-use crate::driver::MOST_MEMORY;
+use crate::driver::MAX_MEMORY;
 use crate::input::Input;
 use crate::memory;
 use crate::outcome::Outcome;
@@ -48,7 +48,7 @@ pub fn run(target: &Target, first: u64, step: u64, count: u64) {
         let peak = memory::peak();
         tell(&outcome.to_json(number, peak));
         // The driver stores the input, which is in the folder.
-        if outcome.wrong.is_some() || peak > MOST_MEMORY {
+        if outcome.wrong.is_some() || peak > MAX_MEMORY {
             return;
         }
     }

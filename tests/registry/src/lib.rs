@@ -51,7 +51,7 @@ pub enum Fault {
 
 /// A received request.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub struct ReceivedRequest {
     pub(crate) id: u64,
     /// `GET`, `HEAD` or `CONNECT`.
     pub method: String,
@@ -82,7 +82,7 @@ pub(crate) struct Inner {
     pub blobs: HashMap<String, Content>,
     pub faults: Vec<(String, u32, Fault)>,
     pub token: Option<String>,
-    pub seen: Vec<Seen>,
+    pub seen: Vec<ReceivedRequest>,
     /// Number of requests so far.
     pub requests: u64,
     pub stopped: bool,
@@ -272,12 +272,12 @@ impl Registry {
     }
 
     /// Removes all faults.
-    pub fn mend(&self) {
+    pub fn clear_faults(&self) {
         self.state.lock().faults.clear();
     }
 
     /// Returns and clears the recorded requests.
-    pub fn take_seen(&self) -> Vec<Seen> {
+    pub fn take_requests(&self) -> Vec<ReceivedRequest> {
         std::mem::take(&mut self.state.lock().seen)
     }
 

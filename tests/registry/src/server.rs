@@ -6,12 +6,12 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::{Content, Fault, Route, Seen, State};
+use crate::{Content, Fault, ReceivedRequest, Route, State};
 
 /// Maximum size of the head of a request in bytes.
-const LONGEST_HEAD: u64 = 64 << 10;
+const MAX_HEAD_BYTES: u64 = 64 << 10;
 /// Number of bytes between checks for faults.
-const STEP: u64 = 64 << 10;
+const FAULT_CHECK_INTERVAL: u64 = 64 << 10;
 
 pub(crate) fn accept(listener: &TcpListener, state: &Arc<State>) {
     for stream in listener.incoming() {
@@ -43,7 +43,7 @@ impl Request {
         let owned = |name| self.header(name).map(str::to_owned);
         let mut state = state.lock();
         state.requests += 1;
-        let seen = Seen {
+        let seen = ReceivedRequest {
             id: state.requests,
             method: self.method.clone(),
             path: self.path.clone(),
@@ -75,7 +75,7 @@ fn serve(stream: &TcpStream, state: &State) -> io::Result<()> {
 }
 
 fn read(reader: &mut BufReader<&TcpStream>) -> io::Result<Option<Request>> {
-    let mut head = reader.take(LONGEST_HEAD);
+    let mut head = reader.take(MAX_HEAD_BYTES);
     let mut line = String::new();
     if head.read_line(&mut line)? == 0 {
         return Ok(None);
@@ -134,7 +134,7 @@ fn answer(request: &Request, out: &mut impl Write, state: &State) -> io::Result<
         })
     };
     let mut answer = find(request, &path, state, fault.as_ref());
-    let (mut pace, mut step, mut wait) = (None, STEP, Duration::ZERO);
+    let (mut pace, mut step, mut wait) = (None, FAULT_CHECK_INTERVAL, Duration::ZERO);
     let mut cut = u64::MAX;
     match &fault {
         Some(Fault::Status(status, headers)) => {

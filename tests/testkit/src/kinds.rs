@@ -28,11 +28,11 @@ const BYTE: i32 = 6;
 
 const SPACE: &str = "\u{2581}";
 const LETTERS: &str = "etaoinshrdlcumwfgypbvkjxqz";
-const OTHERS: &str = "EA0123456789.,!?<>|/中国你好的一é";
-const TOGETHER: [&str; 8] = ["中国", "你好", "..", "00", "th", "the", "ing", "ein"];
+const OTHER_CHARACTERS: &str = "EA0123456789.,!?<>|/中国你好的一é";
+const MERGED_TOKENS: [&str; 8] = ["中国", "你好", "..", "00", "th", "the", "ing", "ein"];
 /// Tokens that are matched literally in texts, regardless of the surrounding text.
 /// The engine searches for the last one if a model's name contains "phi3".
-const WHOLE: [&str; 5] = ["\n\n", "\n\n\n", "<|mark|>", "[x]", "<|endoftext|>"];
+const WHOLE_TOKENS: [&str; 5] = ["\n\n", "\n\n\n", "<|mark|>", "[x]", "<|endoftext|>"];
 
 impl Kind {
     fn name(self) -> &'static str {
@@ -50,7 +50,7 @@ impl Kind {
             [("<unk>", UNKNOWN), ("<s>", CONTROL), ("</s>", CONTROL)]
                 .map(|(text, kind)| (text.to_owned(), kind))
                 .into();
-        tokens.extend(WHOLE.map(|text| (text.to_owned(), USER_DEFINED)));
+        tokens.extend(WHOLE_TOKENS.map(|text| (text.to_owned(), USER_DEFINED)));
         let space = if self == Self::Rwkv { " " } else { SPACE };
         let mut add = |text: String| tokens.push((text, NORMAL));
         match self {
@@ -64,7 +64,7 @@ impl Kind {
         for count in [1, 2, 4] {
             add(space.repeat(count));
         }
-        for character in LETTERS.chars().chain(OTHERS.chars()) {
+        for character in LETTERS.chars().chain(OTHER_CHARACTERS.chars()) {
             add(character.to_string());
             add(format!("{space}{character}"));
         }
@@ -73,7 +73,7 @@ impl Kind {
                 add(format!("{first}{second}"));
             }
         }
-        for text in TOGETHER {
+        for text in MERGED_TOKENS {
             add(text.to_owned());
         }
         let mut seen = std::collections::HashSet::new();

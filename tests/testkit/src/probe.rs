@@ -12,7 +12,7 @@ use mullama_sys::{
     llama_init_from_model, llama_log_set, llama_model, llama_model_default_params,
     llama_model_free, llama_model_get_vocab, llama_model_load_from_file, llama_model_n_ctx_train,
     llama_tokenize, llama_vocab, llama_vocab_n_tokens,
-    modules::{self, Which},
+    modules::{self, ModuleSet},
 };
 
 /// A step from a file to a text, in order.
@@ -83,7 +83,7 @@ pub fn start_engine() {
         // the modules are those of the build.
         unsafe {
             llama_log_set(Some(log_errors), ptr::null_mut());
-            modules::load(&[], Which::WithoutDriver, |_| None, &std::env::temp_dir());
+            modules::load(&[], ModuleSet::WithoutDriver, |_| None, &std::env::temp_dir());
             llama_backend_init();
         }
     });

@@ -10,7 +10,7 @@ use mullama_base::folders;
 use super::{piped, store_name, text};
 use crate::failure::Failure;
 use crate::progress::Display;
-use crate::terminal::{catch_interrupts, interrupt, print};
+use crate::terminal::{catch_interrupts, interrupt_token, print};
 
 pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     let name = store_name(text(arguments, "name"))?;
@@ -19,7 +19,7 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     catch_interrupts();
     let mut display = Display::new();
     let mut options = CreateOptions::default()
-        .with_cancel(&interrupt())
+        .with_cancel(&interrupt_token())
         .with_progress(|progress| display.update(progress));
     if file != "-" {
         let file = folders::expand_home(Path::new(file));

@@ -9,8 +9,8 @@ use mullama_base::units;
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
-use crate::format::ago;
-use crate::terminal::{print, table, tell};
+use crate::format::format_age;
+use crate::terminal::{print, print_message, table};
 
 pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     let entries = Store::open()?.list()?;
@@ -26,7 +26,7 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     } else {
         print(as_table(&rows))?;
         if is_empty && stderr().is_terminal() {
-            tell("`mullama pull NAME` downloads a model");
+            print_message("`mullama pull NAME` downloads a model");
         }
     }
     Ok(())
@@ -49,7 +49,7 @@ impl Row {
             name: entry.name.to_string(),
             id: entry.id.clone(),
             size: entry.size,
-            modified: (seconds, ago(entry.modified)),
+            modified: (seconds, format_age(entry.modified)),
             source: entry.origin.name(),
         }
     }

@@ -14,18 +14,18 @@ use super::text;
 use crate::failure::Failure;
 use crate::options::read_plan;
 use crate::plot;
-use crate::terminal::{print, table, tell, tell_in_place, width};
+use crate::terminal::{print, print_message, print_progress, table, width};
 
 pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     if arguments.get_flag("calibrate") {
         let shown = stderr().is_terminal();
         let measured = calibrate(|what, done| {
             if shown {
-                tell_in_place(format_args!("measuring {what} {:.0} %", done * 100.0));
+                print_progress(format_args!("measuring {what} {:.0} %", done * 100.0));
             }
         })?;
         if shown {
-            tell_in_place("");
+            print_progress("");
         }
         print(measured)?;
         if !arguments.contains_id("model") && !arguments.contains_id("shape") {
@@ -38,7 +38,7 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     };
     let given = read_plan(arguments)?;
     let devices = arguments.get_many::<String>("device").into_iter().flatten();
-    let devices: Vec<_> = devices.flat_map(|devices| devices_in(devices)).collect();
+    let devices: Vec<_> = devices.flat_map(|devices| split_devices(devices)).collect();
     let all = arguments.get_flag("all");
     let listed = |devices: &[&str]| -> Result<PlanOptions, Error> {
         let mut given = given.clone();
@@ -55,7 +55,7 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
         }
         let plans: Vec<_> = plans.iter().map(|(machine, plan)| (*machine, plan)).collect();
         // The user named these machines, so show all of them.
-        return side_by_side("MACHINE", &plans, true, arguments.get_flag("json"));
+        return print_comparison("MACHINE", &plans, true, arguments.get_flag("json"));
     }
     let devices: Vec<_> = devices.iter().map(String::as_str).collect();
     if let Some(what) = arguments.get_one::<Sweep>("sweep") {
@@ -64,13 +64,13 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
             plot::write(file, *what, &plans)?;
         }
         let plans: Vec<_> = plans.iter().map(|(setting, plan)| (setting.as_str(), plan)).collect();
-        return side_by_side(plot::name(*what), &plans, all, arguments.get_flag("json"));
+        return print_comparison(plot::name(*what), &plans, all, arguments.get_flag("json"));
     }
     let options = listed(&devices)?;
     if arguments.get_flag("summary") {
         let plan = plan(source, &options.with_alternatives(false))?;
         print(format_args!("{}\n", plan.summary()))?;
-        return if_any_fits([&plan]);
+        return fail_unless_one_fits([&plan]);
     }
     let plan = plan(source, &options)?;
     if arguments.get_flag("json") {
@@ -83,11 +83,11 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
             print(width.map_or_else(|| reasons.clone(), |width| wrapped(&reasons, width)))?;
         }
     }
-    if_any_fits([&plan])
+    fail_unless_one_fits([&plan])
 }
 
 /// Splits the devices of a flag at commas. A part with `=` belongs to the device before it.
-fn devices_in(text: &str) -> Vec<String> {
+fn split_devices(text: &str) -> Vec<String> {
     let mut devices: Vec<String> = Vec::new();
     for part in text.split(',') {
         match devices.last_mut() {
@@ -102,7 +102,7 @@ fn devices_in(text: &str) -> Vec<String> {
 }
 
 /// Succeeds if at least one plan fits.
-fn if_any_fits<'a>(plans: impl IntoIterator<Item = &'a Plan>) -> Result<(), Failure> {
+fn fail_unless_one_fits<'a>(plans: impl IntoIterator<Item = &'a Plan>) -> Result<(), Failure> {
     if plans.into_iter().any(|plan| plan.fits) {
         Ok(())
     } else {
@@ -111,7 +111,7 @@ fn if_any_fits<'a>(plans: impl IntoIterator<Item = &'a Plan>) -> Result<(), Fail
 }
 
 /// Prints plans that differ in one setting. Those that do not fit are omitted, unless `all` is set.
-fn side_by_side(
+fn print_comparison(
     what: &str,
     plans: &[(&str, &Plan)],
     all: bool,
@@ -126,10 +126,12 @@ fn side_by_side(
         print(rows(what, &shown))?;
         let hidden = plans.len() - shown.len();
         if hidden > 0 {
-            tell(format_args!("{hidden} settings do not fit and are not listed; use --all"));
+            print_message(format_args!(
+                "{hidden} settings do not fit and are not listed; use --all"
+            ));
         }
     }
-    if_any_fits(plans.iter().map(|(_, plan)| *plan))
+    fail_unless_one_fits(plans.iter().map(|(_, plan)| *plan))
 }
 
 /// Formats plans as table rows, starting with the setting that differs.

@@ -12,7 +12,7 @@ use mullama_base::units;
 use super::text;
 use crate::failure::Failure;
 use crate::progress::Display;
-use crate::terminal::{catch_interrupts, interrupt, print, tell};
+use crate::terminal::{catch_interrupts, interrupt_token, print, print_message};
 
 /// Interval for polling the planning process.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
@@ -20,34 +20,34 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// Runs the command. `itself` is the program and arguments that start it again.
 pub fn run(arguments: &ArgMatches, itself: &[OsString]) -> Result<(), Failure> {
     let pulled = pull(text(arguments, "name"), arguments.get_flag("insecure"), itself)?;
-    Ok(print(format_args!("{}\n", told(&pulled)))?)
+    Ok(print(format_args!("{}\n", describe_pulled(&pulled)))?)
 }
 
 /// Pulls the model if it is not available. If `given` is not a name, returns the error of resolving it.
-pub fn if_missing(given: &str, itself: &[OsString]) -> Result<(), Failure> {
+pub fn pull_if_missing(given: &str, itself: &[OsString]) -> Result<(), Failure> {
     let Err(error) = ResolvedModel::find(given) else { return Ok(()) };
     let is_name = Source::parse(given).is_ok_and(|source| source.name().is_some());
     // A misspelt name of the built-in model is not downloaded.
     if error.kind() != ErrorKind::NotFound || !is_name || resembles_demo(given) {
         return Err(error.into());
     }
-    tell(format_args!("{given} is not in the local store: downloading it"));
-    tell(told(&pull(given, false, itself)?));
+    print_message(format_args!("{given} is not in the local store: downloading it"));
+    print_message(describe_pulled(&pull(given, false, itself)?));
     Ok(())
 }
 
-fn told(pulled: &StoredModel) -> String {
+fn describe_pulled(pulled: &StoredModel) -> String {
     format!("pulled {}, {}", pulled.name, units::decimal(pulled.size))
 }
 
 /// Pulls a model, and shows the progress on standard error.
 fn pull(given: &str, insecure: bool, itself: &[OsString]) -> Result<StoredModel, Failure> {
     let limit = PullOptions::default().timeout;
-    let waited = tell_of_fit(given, itself, limit)?;
+    let waited = report_fit(given, itself, limit)?;
     catch_interrupts();
     let mut display = Display::new();
     let mut options = PullOptions::default()
-        .with_cancel(&interrupt())
+        .with_cancel(&interrupt_token())
         .with_progress(|progress| display.update(progress));
     options.insecure = insecure;
     // Planning and pulling share one limit.
@@ -61,7 +61,7 @@ fn pull(given: &str, insecure: bool, itself: &[OsString]) -> Result<StoredModel,
                 Ok(address @ Source::Url(_)) => address.to_string(),
                 _ => given.to_owned(),
             };
-            tell(format_args!("interrupted; `mullama pull {shown}` resumes the download"));
+            print_message(format_args!("interrupted; `mullama pull {shown}` resumes the download"));
         }
         let plain = error.hint().is_some_and(|hint| hint.contains("insecure"));
         let error = if plain {
@@ -76,7 +76,7 @@ fn pull(given: &str, insecure: bool, itself: &[OsString]) -> Result<StoredModel,
 /// Prints whether a model that is not available yet will fit this machine, and how. Returns the time spent if no plan
 /// was obtained, else zero. The plan is made in a separate process, so that the engine does not occupy memory during
 /// the download. It is optional: it is attempted once, and ends after the limit.
-fn tell_of_fit(given: &str, itself: &[OsString], limit: Duration) -> Result<Duration, Error> {
+fn report_fit(given: &str, itself: &[OsString], limit: Duration) -> Result<Duration, Error> {
     let (source, store) = (Source::parse(given)?, Store::open()?);
     if source.name().is_none_or(|name| name.is_built_in() || store.find(&name).is_ok()) {
         return Ok(Duration::ZERO);
@@ -102,8 +102,8 @@ fn tell_of_fit(given: &str, itself: &[OsString], limit: Duration) -> Result<Dura
         plan.wait_with_output()
     });
     match ended {
-        Ok(output) if output.status.code().is_some_and(is_told) => {
-            tell(String::from_utf8_lossy(&output.stdout).trim_end());
+        Ok(output) if output.status.code().is_some_and(has_reported_fit) => {
+            print_message(String::from_utf8_lossy(&output.stdout).trim_end());
             return Ok(Duration::ZERO);
         }
         Ok(output) => {
@@ -115,7 +115,7 @@ fn tell_of_fit(given: &str, itself: &[OsString], limit: Duration) -> Result<Dura
 }
 
 /// Whether a plan with this exit status has determined if the model fits.
-fn is_told(status: i32) -> bool {
+fn has_reported_fit(status: i32) -> bool {
     status == 0 || status == i32::from(ErrorKind::DoesNotFit.exit_status())
 }
 

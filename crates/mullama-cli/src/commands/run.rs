@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use clap::ArgMatches;
 use mullama::{Error, ErrorKind, FinishReason};
-use mullama_base::{folders, no_thread, read_file};
+use mullama_base::{folders, read_file, thread_error};
 use serde_json::{Value, json};
 
 use super::{piped, pull, text};
 use crate::failure::Failure;
 use crate::session::{PromptCache, Session, Settings};
-use crate::terminal::{catch_interrupts, interrupt, tell};
+use crate::terminal::{catch_interrupts, interrupt_token, print_message};
 use crate::{llama_cpp, options, repl};
 
 /// Maximum size of a JSON schema in bytes.
@@ -43,11 +43,11 @@ pub fn run(arguments: &ArgMatches, itself: &[OsString]) -> Result<(), Failure> {
         }),
     };
     let prompt = prompt(arguments)?;
-    let piped = (!stdin().is_terminal()).then(Piped::read).transpose()?;
+    let piped = (!stdin().is_terminal()).then(PipedInput::read).transpose()?;
 
     catch_interrupts();
     if !arguments.get_flag("no_pull") {
-        pull::if_missing(model, itself)?;
+        pull::pull_if_missing(model, itself)?;
     }
     let mut session = Session::start(model, settings)?;
     for file in arguments.get_many::<String>("image").into_iter().flatten() {
@@ -137,17 +137,17 @@ fn joined(prompt: Option<String>, piped: Option<String>) -> Option<String> {
 }
 
 /// Maximum time to wait for the start of piped text, if there is another prompt.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PIPE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Piped text, which is read while the model is loaded.
-struct Piped {
+struct PipedInput {
     since: Instant,
     /// Whether some text has arrived.
     begun: Arc<AtomicBool>,
     text: Receiver<Result<String, Error>>,
 }
 
-impl Piped {
+impl PipedInput {
     /// Starts reading.
     fn read() -> Result<Self, Error> {
         let (sender, text) = mpsc::channel();
@@ -164,12 +164,12 @@ impl Piped {
             }));
         };
         let thread = thread::Builder::new().name("mullama-stdin".to_owned()).spawn(read);
-        thread.map_err(|error| no_thread("a thread for standard input", &error))?;
+        thread.map_err(|error| thread_error("a thread for standard input", &error))?;
         Ok(Self { since: Instant::now(), begun, text })
     }
 
     /// The text, without trailing white space. A program that started the command may have left its standard input open
-    /// without ever writing to it. Therefore this waits longer than `PATIENCE` only if the text is required or has
+    /// without ever writing to it. Therefore this waits longer than `PIPE_TIMEOUT` only if the text is required or has
     /// started to arrive.
     fn wait(self, needed: bool) -> Result<String, Failure> {
         loop {
@@ -177,14 +177,14 @@ impl Piped {
                 Ok(Ok(text)) => return Ok(text.trim_end().to_owned()),
                 Ok(Err(error)) => return Err(error.into()),
                 Err(RecvTimeoutError::Disconnected) => return Ok(String::new()),
-                Err(RecvTimeoutError::Timeout) if interrupt().is_cancelled() => {
+                Err(RecvTimeoutError::Timeout) if interrupt_token().is_cancelled() => {
                     return Err(Failure::Interrupted);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }
             let begun = self.begun.load(Ordering::Relaxed);
-            if !needed && !begun && self.since.elapsed() > PATIENCE {
-                tell("nothing arrives on standard input: answering without it");
+            if !needed && !begun && self.since.elapsed() > PIPE_TIMEOUT {
+                print_message("nothing arrives on standard input: answering without it");
                 return Ok(String::new());
             }
         }

@@ -34,13 +34,13 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
             Error::new(ErrorKind::Template, format!("{source} has no chat template"))
         })?
     } else if asked("system") {
-        found.system().map(line).ok_or_else(|| none(source, "system message"))?
+        found.system().map(line).ok_or_else(|| missing_part(source, "system message"))?
     } else if asked("license") {
-        license(&found)?.as_deref().map(line).ok_or_else(|| none(source, "license"))?
+        license(&found)?.as_deref().map(line).ok_or_else(|| missing_part(source, "license"))?
     } else if asked("parameters") {
         let options = parameters(&found);
         if options.is_empty() {
-            return Err(none(source, "parameters of its own").into());
+            return Err(missing_part(source, "parameters of its own").into());
         }
         options
     } else if asked("modelfile") {
@@ -50,7 +50,7 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
         }
         .to_text()?
     } else {
-        format!("{}\n{}\n{}", facts(&found)?, here(source), metadata(&header))
+        format!("{}\n{}\n{}", describe_model(&found)?, local_placement(source), metadata(&header))
     };
     Ok(print(text)?)
 }
@@ -59,7 +59,7 @@ fn line(text: &str) -> String {
     format!("{}\n", text.trim_end_matches('\n'))
 }
 
-fn none(source: &str, what: &str) -> Error {
+fn missing_part(source: &str, what: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("{source} has no {what}"))
 }
 
@@ -82,7 +82,7 @@ fn json(source: &str, found: &ResolvedModel, header: &GgufHeader) -> Result<Stri
         });
         value.insert("store".to_owned(), stored);
     }
-    if let Ok(plan) = planned(source) {
+    if let Ok(plan) = plan_locally(source) {
         value.insert("here".to_owned(), serde_json::to_value(plan).map_err(internal)?);
     }
     Ok(format!("{:#}\n", Value::Object(value)))
@@ -127,7 +127,7 @@ pub fn license(found: &ResolvedModel) -> Result<Option<String>, Error> {
 }
 
 /// The description of a model.
-pub fn facts(found: &ResolvedModel) -> Result<String, Error> {
+pub fn describe_model(found: &ResolvedModel) -> Result<String, Error> {
     let header = GgufHeader::read_split(&found.path)?;
     let stored = found.stored.as_ref();
     let weights: u64 =
@@ -168,8 +168,8 @@ pub fn facts(found: &ResolvedModel) -> Result<String, Error> {
 }
 
 /// The placement of the model on this machine, with its own options.
-fn here(source: &str) -> String {
-    let plan = match planned(source) {
+fn local_placement(source: &str) -> String {
+    let plan = match plan_locally(source) {
         Ok(plan) => plan,
         // A model that cannot be planned can still be described.
         Err(error) => {
@@ -200,7 +200,7 @@ fn here(source: &str) -> String {
     table(&["HERE", ""], &rows)
 }
 
-fn planned(source: &str) -> Result<Plan, Error> {
+fn plan_locally(source: &str) -> Result<Plan, Error> {
     plan(source, &PlanOptions::default().with_alternatives(false))
 }
 
@@ -220,7 +220,7 @@ fn metadata(header: &GgufHeader) -> String {
     let metadata: Vec<_> = header
         .metadata
         .iter()
-        .map(|(key, value)| vec![key.clone(), shorten(&shown(value))])
+        .map(|(key, value)| vec![key.clone(), shorten(&format_value(value))])
         .collect();
     table(&["METADATA", ""], &metadata)
 }
@@ -242,7 +242,7 @@ fn tensors(header: &GgufHeader) -> String {
     table(&["TENSOR", "TYPE", "SHAPE", "SIZE"], &rows)
 }
 
-fn shown(value: &MetadataValue) -> String {
+fn format_value(value: &MetadataValue) -> String {
     match value {
         MetadataValue::Bool(value) => value.to_string(),
         MetadataValue::Int(value) => value.to_string(),

@@ -88,9 +88,9 @@ const QUOTES: &str = "\"\"\"";
 
 /// Joins lines of a text that spans several of them.
 #[derive(Default)]
-pub struct Lines(String);
+pub struct LineBuffer(String);
 
-impl Lines {
+impl LineBuffer {
     /// Adds a line. Returns the whole text once it is complete.
     pub fn add(&mut self, line: &str) -> Option<String> {
         if !self.0.is_empty() {
@@ -119,17 +119,17 @@ pub fn parse(text: &str) -> Result<Line, String> {
         return Ok(Line::Empty);
     }
     if !text.starts_with('/') {
-        let text = unquoted(text);
+        let text = strip_quotes(text);
         return Ok(if text.trim().is_empty() { Line::Empty } else { Line::Ask(text) });
     }
     let (command, rest) = word(text);
     Ok(Line::Command(match command {
         "/set" => set(rest)?,
         "/show" => Command::Show(topic(rest)?),
-        "/image" => Command::Image(unquoted(&some(rest, "/image FILE")?)),
+        "/image" => Command::Image(strip_quotes(&required_text(rest, "/image FILE")?)),
         "/clear" => Command::Clear,
-        "/save" => Command::Save(some(rest, "/save NAME or /save ./FILE")?),
-        "/load" => Command::Load(some(rest, "/load NAME or /load ./FILE")?),
+        "/save" => Command::Save(required_text(rest, "/save NAME or /save ./FILE")?),
+        "/load" => Command::Load(required_text(rest, "/load NAME or /load ./FILE")?),
         "/bye" | "/exit" | "/quit" => Command::Bye,
         "/?" | "/help" => Command::Help,
         _ => {
@@ -143,11 +143,11 @@ pub fn parse(text: &str) -> Result<Line, String> {
 fn set(text: &str) -> Result<Command, String> {
     let (what, rest) = word(text);
     match what {
-        "system" => Ok(Command::System(unquoted(rest))),
+        "system" => Ok(Command::System(strip_quotes(rest))),
         "parameter" => {
             let usage = "/set parameter NAME VALUE";
             let (name, rest) = word(rest);
-            let values = values(&some(rest, usage)?);
+            let values = values(&required_text(rest, usage)?);
             Ok(Command::Parameter { name: name.to_owned(), values })
         }
         "verbose" => Ok(Command::Verbose(true)),
@@ -173,7 +173,7 @@ fn topic(text: &str) -> Result<Topic, String> {
     })
 }
 
-fn some(text: &str, usage: &str) -> Result<String, String> {
+fn required_text(text: &str, usage: &str) -> Result<String, String> {
     if text.is_empty() { Err(format!("write {usage}")) } else { Ok(text.to_owned()) }
 }
 
@@ -197,7 +197,7 @@ fn values(text: &str) -> Vec<String> {
 }
 
 /// The text without surrounding quotes.
-fn unquoted(text: &str) -> String {
+fn strip_quotes(text: &str) -> String {
     let text = text.trim();
     for quotes in [QUOTES, "\""] {
         let inner = text.strip_prefix(quotes).and_then(|rest| rest.strip_suffix(quotes));
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_command_is_told() {
+    fn unknown_commands_are_reported() {
         assert!(parse("/sbow").unwrap_err().contains("did you mean /show?"));
         assert!(!parse("/nonsense").unwrap_err().contains("did you mean"));
         assert!(parse("/set").unwrap_err().contains("/set system"));
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn texts_go_on_until_the_quotes_are_closed() {
-        let mut lines = Lines::default();
+        let mut lines = LineBuffer::default();
         assert_eq!(lines.add("one"), Some("one".into()));
         assert_eq!(lines.add("\"\"\"a"), None);
         assert!(lines.is_open());

@@ -17,31 +17,31 @@ use rustyline::history::FileHistory;
 use rustyline::validate::Validator;
 use rustyline::{Config, Context, Editor, Helper};
 
-use self::line::{Command, HELP, Line, Lines, Topic};
+use self::line::{Command, HELP, Line, LineBuffer, Topic};
 use crate::commands::show;
 use crate::commands::store_name;
 use crate::failure::Failure;
 use crate::options::is_for_loading;
 use crate::session::{Session, Settings};
 use crate::source;
-use crate::terminal::{forget_interrupt, print, tell};
+use crate::terminal::{forget_interrupt, print, print_message};
 
 /// Maximum number of entries in the history.
-const REMEMBERED: usize = 1000;
+const MAX_HISTORY: usize = 1000;
 
 /// Reads and answers lines until the input ends or the user leaves.
 pub fn converse(mut session: Session) -> Result<(), Failure> {
     session.settings.is_interactive = true;
     let name = session.model.name().unwrap_or("model").to_owned();
-    tell(format_args!("{name}: ask anything; /? lists the commands, /bye or Ctrl-D ends"));
+    print_message(format_args!("{name}: ask anything; /? lists the commands, /bye or Ctrl-D ends"));
     let mut input = Input::new()?;
     while let Some(text) = input.next()? {
         let done = match line::parse(&text) {
             Ok(Line::Empty) => Ok(false),
             Ok(Line::Ask(prompt)) => answer(&mut session, prompt),
-            Ok(Line::Command(command)) => obey(&mut session, command),
+            Ok(Line::Command(command)) => execute_command(&mut session, command),
             Err(problem) => {
-                tell(problem);
+                print_message(problem);
                 Ok(false)
             }
         };
@@ -55,7 +55,7 @@ pub fn converse(mut session: Session) -> Result<(), Failure> {
                     ErrorKind::ContextOverflow => error.with_hint(session.room_hint()),
                     _ => error,
                 };
-                tell(format_args!("error: {}", error.report()));
+                print_message(format_args!("error: {}", error.report()));
             }
             Err(Failure::Interrupted) if !session.model.is_closed() => {}
             Err(failure) => return Err(failure),
@@ -67,7 +67,7 @@ pub fn converse(mut session: Session) -> Result<(), Failure> {
 fn answer(session: &mut Session, prompt: String) -> Result<bool, Failure> {
     let prompt = session.take_dropped(prompt)?;
     if session.answer(prompt)? == FinishReason::Cancelled {
-        tell("(stopped)");
+        print_message("(stopped)");
     }
     Ok(false)
 }
@@ -100,7 +100,7 @@ impl Helper for Commands {}
 struct Input {
     editor: Editor<Commands, FileHistory>,
     history: Option<PathBuf>,
-    lines: Lines,
+    lines: LineBuffer,
 }
 
 impl Input {
@@ -111,7 +111,7 @@ impl Input {
             .behavior(behavior)
             .completion_type(CompletionType::List)
             .history_ignore_space(true)
-            .max_history_size(REMEMBERED)
+            .max_history_size(MAX_HISTORY)
             .map_err(unreadable)?
             .build();
         let mut editor = Editor::with_config(config).map_err(unreadable)?;
@@ -121,7 +121,7 @@ impl Input {
             // The file does not exist at the first start.
             let _ = editor.load_history(history);
         }
-        Ok(Self { editor, history, lines: Lines::default() })
+        Ok(Self { editor, history, lines: LineBuffer::default() })
     }
 
     /// The next input, which may span several lines; `None` at the end.
@@ -137,7 +137,7 @@ impl Input {
                 }
                 Err(ReadlineError::Interrupted) => {
                     if !self.lines.is_open() {
-                        tell("/bye or Ctrl-D ends");
+                        print_message("/bye or Ctrl-D ends");
                     }
                     self.lines.clear();
                 }
@@ -173,7 +173,7 @@ fn unreadable(error: ReadlineError) -> Failure {
 }
 
 /// Executes a command. Returns true if the conversation ends.
-fn obey(session: &mut Session, command: Command) -> Result<bool, Failure> {
+fn execute_command(session: &mut Session, command: Command) -> Result<bool, Failure> {
     match command {
         Command::Bye => return Ok(true),
         Command::Help => print(HELP)?,
@@ -206,7 +206,7 @@ fn set(session: &mut Session, name: &str, values: &[String]) -> Result<(), Failu
         parameters.set(name, value)?;
     }
     if parameters.unused().any(|unused| unused == name) {
-        tell(format_args!("{name} is saved with the model, but mullama does not use it"));
+        print_message(format_args!("{name} is saved with the model, but mullama does not use it"));
     }
     let mut one = Parameters::default();
     if let Some(value) = values.first() {
@@ -222,7 +222,7 @@ fn set(session: &mut Session, name: &str, values: &[String]) -> Result<(), Failu
 fn shown(session: &Session, topic: Topic) -> Result<String, Failure> {
     let none = |what: &str| format!("there is no {what}\n");
     Ok(match topic {
-        Topic::Info => show::facts(&session.found)?,
+        Topic::Info => show::describe_model(&session.found)?,
         Topic::System => session.system.as_ref().map_or_else(|| none("system message"), lines),
         Topic::Parameters => {
             let set = show::options(&session.option_values());
@@ -273,11 +273,11 @@ fn save(session: &Session, to: &str) -> Result<(), Failure> {
         write_durably(&path, text.as_bytes()).map_err(|error| {
             Error::new(ErrorKind::Io, format!("cannot write {}: {error}", path.display()))
         })?;
-        tell(format_args!("saved as {}", path.display()));
+        print_message(format_args!("saved as {}", path.display()));
     } else {
         let name = store_name(to)?;
         let model = create_model(&name, &file, CreateOptions::default())?;
-        tell(format_args!("saved as {}", model.name));
+        print_message(format_args!("saved as {}", model.name));
     }
     Ok(())
 }
@@ -328,7 +328,7 @@ fn load(session: &mut Session, from: &str) -> Result<(), Failure> {
         }
     }
     *session = next;
-    tell(format_args!("now using {}", session.model.name().unwrap_or(from)));
+    print_message(format_args!("now using {}", session.model.name().unwrap_or(from)));
     Ok(())
 }
 

@@ -47,12 +47,12 @@ impl Home {
     }
 
     /// The output of a command, which must succeed.
-    pub fn says(&self, arguments: &[&str]) -> String {
+    pub fn stdout_of(&self, arguments: &[&str]) -> String {
         checked(&self.mullama(arguments).output().unwrap(), 0).0
     }
 
     /// The error message of a command, which must end with this exit code.
-    pub fn complains(&self, code: i32, arguments: &[&str]) -> String {
+    pub fn stderr_of(&self, code: i32, arguments: &[&str]) -> String {
         checked(&self.mullama(arguments).output().unwrap(), code).1
     }
 }

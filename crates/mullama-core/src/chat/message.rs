@@ -268,10 +268,11 @@ impl Message {
     /// Reads messages from JSON; the error names the message.
     pub fn list_from_json(messages: Value) -> Result<Vec<Self>> {
         let Value::Array(messages) = messages else {
-            return Err(Problem::new("", "must be a list of objects").below("messages"));
+            return Err(FieldError::new("", "must be a list of objects").with_parent("messages"));
         };
         let read = |(index, message): (usize, Value)| {
-            read_message(message).map_err(|problem| problem.below(&format!("messages[{index}]")))
+            read_message(message)
+                .map_err(|problem| problem.with_parent(&format!("messages[{index}]")))
         };
         messages.into_iter().enumerate().map(read).collect()
     }
@@ -326,7 +327,7 @@ impl Message {
 }
 
 /// A problem with a field of a message.
-struct Problem {
+struct FieldError {
     /// Path of the field within the message: `.tool_calls[0].id`.
     path: String,
     what: String,
@@ -334,7 +335,7 @@ struct Problem {
     meant: Option<&'static str>,
 }
 
-impl Problem {
+impl FieldError {
     fn new(path: impl Into<String>, what: impl Into<String>) -> Self {
         Self { path: path.into(), what: what.into(), meant: None }
     }
@@ -344,7 +345,7 @@ impl Problem {
         Self { meant, ..Self::new(format!(".{name}"), "there is no such field") }
     }
 
-    fn below(self, parent: &str) -> Error {
+    fn with_parent(self, parent: &str) -> Error {
         let message = format!("{parent}{}: {}", self.path, self.what);
         let error = Error::new(ErrorKind::InvalidArgument, message);
         match self.meant {
@@ -360,7 +361,7 @@ impl Problem {
 const FIELDS: &[&str] = &["role", "content", "reasoning", "tool_calls", "tool_call_id", "name"];
 
 /// Alternative names of fields, and the fields that they fill if those are absent or null.
-const OTHER_NAMES: &[(&str, &str)] = &[
+const FIELD_ALIASES: &[(&str, &str)] = &[
     ("reasoning_content", "reasoning"),
     ("thinking", "reasoning"),
     ("refusal", "content"),
@@ -368,7 +369,7 @@ const OTHER_NAMES: &[(&str, &str)] = &[
 ];
 
 /// Fields that servers and clients add to messages and that have no meaning for a model.
-const IGNORED: &[&str] = &[
+const IGNORED_FIELDS: &[&str] = &[
     "additional_kwargs",
     "annotations",
     "cache_control",
@@ -402,7 +403,7 @@ const IGNORED: &[&str] = &[
 ];
 
 /// Fields that they add to tool calls.
-const IGNORED_OF_CALLS: &[&str] = &[
+const IGNORED_CALL_FIELDS: &[&str] = &[
     "cache_control",
     "extra_content",
     "index",
@@ -413,13 +414,13 @@ const IGNORED_OF_CALLS: &[&str] = &[
 ];
 
 /// Parses a message field by field, so that the error names the faulty field.
-fn read_message(message: Value) -> Result<Message, Problem> {
+fn read_message(message: Value) -> Result<Message, FieldError> {
     let Value::Object(mut fields) = message else {
-        return Err(Problem::new("", format!("expected an object, not {}", kind_of(&message))));
+        return Err(FieldError::new("", format!("expected an object, not {}", kind_of(&message))));
     };
-    let role = fields.get("role").ok_or_else(|| Problem::new(".role", "is missing"))?;
+    let role = fields.get("role").ok_or_else(|| FieldError::new(".role", "is missing"))?;
     let role: Role = read_field(".role", role)?;
-    settle(&mut fields)?;
+    normalize_message(&mut fields)?;
     for (name, value) in &fields {
         match name.as_str() {
             "role" => {}
@@ -428,20 +429,20 @@ fn read_message(message: Value) -> Result<Message, Problem> {
             "reasoning" | "tool_call_id" | "name" => {
                 read_field::<Option<String>>(&format!(".{name}"), value)?;
             }
-            _ => return Err(Problem::unknown_field(name)),
+            _ => return Err(FieldError::unknown_field(name)),
         }
     }
     if fields["content"].is_null() && !matches!(role, Role::Assistant | Role::Tool) {
-        return Err(Problem::new(".content", "is missing"));
+        return Err(FieldError::new(".content", "is missing"));
     }
     serde_json::from_value(Value::Object(fields))
-        .map_err(|error| Problem::new("", describe(&error)))
+        .map_err(|error| FieldError::new("", describe(&error)))
 }
 
 /// Converts other common forms of a message to that of [`Message`]: adds `content` if absent (possibly null) and
 /// removes fields without meaning.
-fn settle(fields: &mut Map<String, Value>) -> Result<(), Problem> {
-    for (other, name) in OTHER_NAMES {
+fn normalize_message(fields: &mut Map<String, Value>) -> Result<(), FieldError> {
+    for (other, name) in FIELD_ALIASES {
         let Some(value) = fields.remove(*other) else { continue };
         read_field::<Option<String>>(&format!(".{other}"), &value)?;
         fill(fields, name, value);
@@ -460,14 +461,14 @@ fn settle(fields: &mut Map<String, Value>) -> Result<(), Problem> {
             fields.insert("tool_calls".to_owned(), json!([{ "function": call }]));
         }
     }
-    settle_images(fields)?;
-    fields.retain(|name, _| !IGNORED.contains(&name.as_str()));
+    normalize_images(fields)?;
+    fields.retain(|name, _| !IGNORED_FIELDS.contains(&name.as_str()));
     if let Some(Value::Array(calls)) = fields.get_mut("tool_calls") {
         for call in calls.iter_mut().filter_map(Value::as_object_mut) {
-            call.retain(|name, value| !is_ignored_of_call(name, value));
+            call.retain(|name, value| !is_ignored_call_field(name, value));
             if let Some(Value::Object(function)) = call.get_mut("function") {
-                function.retain(|name, value| !is_ignored_of_call(name, value));
-                settle_arguments(function);
+                function.retain(|name, value| !is_ignored_call_field(name, value));
+                normalize_arguments(function);
             }
         }
     }
@@ -480,7 +481,7 @@ fn settle(fields: &mut Map<String, Value>) -> Result<(), Problem> {
 }
 
 /// Ollama's format of pictures: the base64 of their files, before the text.
-fn settle_images(fields: &mut Map<String, Value>) -> Result<(), Problem> {
+fn normalize_images(fields: &mut Map<String, Value>) -> Result<(), FieldError> {
     let Some(images) = fields.remove("images") else { return Ok(()) };
     let images: Vec<String> = read_field::<Option<_>>(".images", &images)?.unwrap_or_default();
     if images.is_empty() {
@@ -501,7 +502,7 @@ fn settle_images(fields: &mut Map<String, Value>) -> Result<(), Problem> {
 }
 
 /// Some clients send no arguments for a tool without parameters.
-fn settle_arguments(function: &mut Map<String, Value>) {
+fn normalize_arguments(function: &mut Map<String, Value>) {
     if let Some(arguments) = function.get_mut("arguments")
         && (arguments.is_null() || arguments.as_str().is_some_and(|text| text.trim().is_empty()))
     {
@@ -516,11 +517,11 @@ fn fill(fields: &mut Map<String, Value>, name: &str, value: Value) {
     }
 }
 
-fn is_ignored_of_call(name: &str, value: &Value) -> bool {
-    IGNORED_OF_CALLS.contains(&name) || value.is_null() && matches!(name, "id" | "type")
+fn is_ignored_call_field(name: &str, value: &Value) -> bool {
+    IGNORED_CALL_FIELDS.contains(&name) || value.is_null() && matches!(name, "id" | "type")
 }
 
-fn check_content(content: &Value) -> Result<(), Problem> {
+fn check_content(content: &Value) -> Result<(), FieldError> {
     match content {
         Value::Null | Value::String(_) => Ok(()),
         Value::Array(parts) => parts.iter().enumerate().try_for_each(|(index, part)| {
@@ -529,18 +530,18 @@ fn check_content(content: &Value) -> Result<(), Problem> {
         }),
         other => {
             let what = format!("expected text or a list of parts, not {}", kind_of(other));
-            Err(Problem::new(".content", what))
+            Err(FieldError::new(".content", what))
         }
     }
 }
 
-fn check_tool_calls(calls: &Value) -> Result<(), Problem> {
+fn check_tool_calls(calls: &Value) -> Result<(), FieldError> {
     let calls = match calls {
         Value::Null => return Ok(()),
         Value::Array(calls) => calls,
         other => {
             let what = format!("expected a list, not {}", kind_of(other));
-            return Err(Problem::new(".tool_calls", what));
+            return Err(FieldError::new(".tool_calls", what));
         }
     };
     for (index, call) in calls.iter().enumerate() {
@@ -556,8 +557,8 @@ fn check_tool_calls(calls: &Value) -> Result<(), Problem> {
     Ok(())
 }
 
-fn read_field<T: serde::de::DeserializeOwned>(path: &str, value: &Value) -> Result<T, Problem> {
-    T::deserialize(value.clone()).map_err(|error| Problem::new(path, describe(&error)))
+fn read_field<T: serde::de::DeserializeOwned>(path: &str, value: &Value) -> Result<T, FieldError> {
+    T::deserialize(value.clone()).map_err(|error| FieldError::new(path, describe(&error)))
 }
 
 fn kind_of(value: &Value) -> &'static str {

@@ -87,7 +87,7 @@ impl ChatStream {
     pub fn next_chunk(&mut self) -> Option<Result<ChatChunk>> {
         loop {
             let chunk = self.stream.next_chunk()?;
-            if let Some(news) = self.take_in(chunk) {
+            if let Some(news) = self.receive_chunk(chunk) {
                 return Some(news);
             }
         }
@@ -103,7 +103,7 @@ impl ChatStream {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let Some(chunk) = self.stream.next_chunk_within(left)? else { return Ok(None) };
-            if let Some(news) = self.take_in(chunk) {
+            if let Some(news) = self.receive_chunk(chunk) {
                 return Ok(Some(news));
             }
         }
@@ -113,7 +113,7 @@ impl ChatStream {
     pub fn ready_chunk(&mut self) -> Option<Result<ChatChunk>> {
         loop {
             let chunk = self.stream.ready_chunk()?;
-            if let Some(news) = self.take_in(chunk) {
+            if let Some(news) = self.receive_chunk(chunk) {
                 return Some(news);
             }
         }
@@ -143,7 +143,7 @@ impl ChatStream {
     /// Waits for the end and returns the complete answer.
     pub fn finish(mut self) -> Result<ChatCompletion> {
         while let Some(chunk) = self.stream.next_chunk() {
-            self.absorb(chunk?)?;
+            self.append_unparsed(chunk?)?;
         }
         self.into_completion()
     }
@@ -151,15 +151,15 @@ impl ChatStream {
     /// As [`Self::finish`], without blocking the thread.
     pub async fn finish_async(mut self) -> Result<ChatCompletion> {
         while let Some(chunk) = self.stream.next_chunk_async().await {
-            self.absorb(chunk?)?;
+            self.append_unparsed(chunk?)?;
         }
         self.into_completion()
     }
 
     /// Adds a piece of text; only the last one is parsed.
-    fn absorb(&mut self, chunk: Chunk) -> Result<()> {
+    fn append_unparsed(&mut self, chunk: Chunk) -> Result<()> {
         if chunk.completion.is_some() {
-            self.understand(chunk)?;
+            self.parse_chunk(chunk)?;
         } else {
             self.add(chunk);
         }
@@ -173,7 +173,7 @@ impl ChatStream {
     }
 
     /// Processes a piece and returns the chunk to deliver, if it is time to parse.
-    fn take_in(&mut self, chunk: Result<Chunk>) -> Option<Result<ChatChunk>> {
+    fn receive_chunk(&mut self, chunk: Result<Chunk>) -> Option<Result<ChatChunk>> {
         let chunk = match chunk {
             Ok(chunk) => chunk,
             Err(error) => return Some(Err(error)),
@@ -186,7 +186,7 @@ impl ChatStream {
             self.add(chunk);
             return None;
         }
-        let news = self.understand(chunk);
+        let news = self.parse_chunk(chunk);
         self.parse_after = Some(begun + begun.elapsed() * PARSING_SHARE);
         Some(news)
     }
@@ -200,7 +200,7 @@ impl ChatStream {
     }
 
     /// Parses the text including this piece and returns what is new in the message.
-    fn understand(&mut self, mut chunk: Chunk) -> Result<ChatChunk> {
+    fn parse_chunk(&mut self, mut chunk: Chunk) -> Result<ChatChunk> {
         let whole = chunk.completion.take();
         self.add(chunk);
         let ended_early =
@@ -213,7 +213,7 @@ impl ChatStream {
             let message = self.without_prefill();
             if let Some(reasoning) = &message.reasoning {
                 completion.usage.reasoning_tokens =
-                    self.pieces.within(&completion.tokens, &self.raw, reasoning);
+                    self.pieces.tokens_within(&completion.tokens, &self.raw, reasoning);
             }
             completion.text = message.text();
             if completion.finish_reason == FinishReason::Stop && !message.tool_calls.is_empty() {
@@ -229,16 +229,16 @@ impl ChatStream {
 
     /// The part of the message that the model generated, without the prefill.
     fn without_prefill(&self) -> Message {
-        fn rest<'a>(text: &'a str, prefill: &str) -> &'a str {
+        fn strip_prefill<'a>(text: &'a str, prefill: &str) -> &'a str {
             text.strip_prefix(prefill).unwrap_or(text)
         }
         let mut message = self.message.clone();
         let (text, reasoning) = &self.prefill;
         if !text.is_empty() {
-            message.content = Some(Content::Text(rest(&message.text(), text).to_owned()));
+            message.content = Some(Content::Text(strip_prefill(&message.text(), text).to_owned()));
         }
         if let Some(thought) = message.reasoning.take() {
-            let thought = rest(&thought, reasoning);
+            let thought = strip_prefill(&thought, reasoning);
             message.reasoning = (!thought.is_empty()).then(|| thought.to_owned());
         }
         message
@@ -319,7 +319,7 @@ impl AsyncStream for ChatStream {
         loop {
             match Pin::new(&mut self.stream).poll_next(cx) {
                 Poll::Ready(Some(chunk)) => {
-                    if let Some(news) = self.take_in(chunk) {
+                    if let Some(news) = self.receive_chunk(chunk) {
                         return Poll::Ready(Some(news));
                     }
                 }
@@ -339,7 +339,7 @@ pub(crate) struct Pieces {
 
 impl Pieces {
     /// Number of tokens that overlap with `part` in `raw`, the text of `tokens`.
-    fn within(&self, tokens: &[Token], raw: &str, part: &str) -> u32 {
+    fn tokens_within(&self, tokens: &[Token], raw: &str, part: &str) -> u32 {
         let part = part.trim();
         let Some(start) = raw.find(part).filter(|_| !part.is_empty()) else { return 0 };
         let (mut at, mut piece) = (0, Vec::new());

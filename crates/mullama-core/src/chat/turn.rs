@@ -159,7 +159,7 @@ impl Turn {
         self.usage.reasoning_tokens += usage.reasoning_tokens;
         self.usage.drafted_tokens += usage.drafted_tokens;
         self.usage.accepted_tokens += usage.accepted_tokens;
-        self.messages.push(presentable(message, finish_reason));
+        self.messages.push(for_template(message, finish_reason));
 
         let calls = &message.tool_calls;
         let is_callers = |name: &str| {
@@ -236,7 +236,7 @@ impl Turn {
 
 /// The message of an answer as templates accept it: incomplete calls are removed, and arguments that are not an object
 /// are replaced by an empty one (the model receives an error message).
-fn presentable(message: &Message, finish_reason: FinishReason) -> Message {
+fn for_template(message: &Message, finish_reason: FinishReason) -> Message {
     let mut message = message.clone();
     if finish_reason != FinishReason::ToolCalls {
         message.tool_calls.clear();

@@ -12,7 +12,7 @@ pub(super) fn describe() -> String {
             format!("mullama's, with {}", kernels.instruction_set())
         }
         Some(_) => "the engine's: by MULLAMA_KERNELS".to_owned(),
-        None => format!("the engine's: {}", why_none()),
+        None => format!("the engine's: {}", unavailable_reason()),
     }
 }
 
@@ -21,7 +21,7 @@ pub(crate) fn check(chosen: Option<CpuKernels>) -> Result<()> {
     if chosen == Some(CpuKernels::Own) && Kernels::find().is_none() {
         return Err(Error::option(
             "cpu_kernels",
-            format!("`own` is not available: {}", why_none()),
+            format!("`own` is not available: {}", unavailable_reason()),
         ));
     }
     Ok(())
@@ -36,7 +36,7 @@ pub(crate) fn with<T>(chosen: Option<CpuKernels>, call: impl FnOnce() -> T) -> T
     result
 }
 
-fn why_none() -> &'static str {
+fn unavailable_reason() -> &'static str {
     if !cfg!(feature = "dynamic-backends") {
         "the engine is a part of the program"
     } else if !cfg!(target_arch = "x86_64") {

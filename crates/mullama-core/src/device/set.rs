@@ -13,7 +13,7 @@ use crate::options::ModelParams;
 
 /// How long to wait for an operation that uses workers to end. Closing a model waits for at most three of them, so it
 /// takes less than a second.
-const PATIENCE: Duration = Duration::from_millis(300);
+const WORKER_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// The devices available to a model.
 #[derive(Clone, Default)]
@@ -77,8 +77,8 @@ impl DeviceSet {
 
     /// How long to wait for an operation on these devices to end; none means without limit. Operations that wait for a
     /// silent worker end in the background.
-    pub fn patience(&self) -> Option<Duration> {
-        (!self.workers.is_empty()).then_some(PATIENCE)
+    pub fn shutdown_timeout(&self) -> Option<Duration> {
+        (!self.workers.is_empty()).then_some(WORKER_TIMEOUT)
     }
 
     /// Fails if a worker has failed.

@@ -7,8 +7,10 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::blueprint::Blueprint;
-use crate::engine::{AdapterSet, Context, Decoded, Order, Placement, Serve, Shared, closed};
+use super::blueprint::EmbeddingContextSpec;
+use crate::engine::{
+    AdapterSet, Context, Decoded, Placement, ServiceCommand, ServiceLoop, Shared, closed,
+};
 use crate::options::Pooling;
 use crate::{CancelToken, Error, ErrorKind, Result, Token};
 use mullama_base::Text;
@@ -24,7 +26,7 @@ pub(super) struct Job {
     pub reply: flume::Sender<Result<Vec<f32>>>,
 }
 
-impl Order for Box<Job> {
+impl ServiceCommand for Box<Job> {
     fn refuse(self) {
         let _ = self.reply.send(Err(closed()));
     }
@@ -61,7 +63,7 @@ impl Call {
         Self { job, values, waiting, missing }
     }
 
-    fn is_given_up(&self) -> bool {
+    fn is_abandoned(&self) -> bool {
         self.job.cancel.is_cancelled() || self.job.reply.is_disconnected()
     }
 
@@ -84,7 +86,7 @@ struct Running {
 }
 
 pub(super) struct BatchLoop {
-    blueprint: Blueprint,
+    blueprint: EmbeddingContextSpec,
     context: Option<Context>,
     /// Length in tokens of the longest input that the context can process.
     capacity: usize,
@@ -99,7 +101,7 @@ pub(super) struct BatchLoop {
 }
 
 impl BatchLoop {
-    pub fn new(blueprint: Blueprint, progress: Shared<Progress>) -> Self {
+    pub fn new(blueprint: EmbeddingContextSpec, progress: Shared<Progress>) -> Self {
         Self {
             blueprint,
             context: None,
@@ -185,8 +187,8 @@ impl BatchLoop {
 
     /// Fills the batch for the next step.
     fn fill_batch(&mut self) -> Result<()> {
-        let context = self.context.as_mut().ok_or_else(no_context)?;
-        let mut room = Room {
+        let context = self.context.as_mut().ok_or_else(context_missing)?;
+        let mut room = BatchCapacity {
             budget: self.blueprint.batch,
             batch: self.blueprint.batch,
             cells: context.n_ctx() as usize,
@@ -257,11 +259,11 @@ impl BatchLoop {
     /// Copies the computed vectors to the calls, and answers completed calls.
     fn take_outputs(&mut self) -> Result<()> {
         let width = self.blueprint.width;
-        let context = self.context.as_mut().ok_or_else(no_context)?;
+        let context = self.context.as_mut().ok_or_else(context_missing)?;
         let (mut tokens, mut complete) = (0, Vec::new());
         for (index, running) in self.running.iter_mut().enumerate() {
             let Call { job, values, .. } =
-                self.calls.get_mut(&running.call).ok_or_else(no_context)?;
+                self.calls.get_mut(&running.call).ok_or_else(context_missing)?;
             let length = job.inputs[running.input].len();
             let rows = &mut values[job.starts[running.input] * width..][..];
             if self.blueprint.pools_itself {
@@ -276,7 +278,7 @@ impl BatchLoop {
                     };
                     if wanted {
                         let row = context.embedding(index, width)?;
-                        gather(job.pooling, rows, row, position);
+                        pool_token(job.pooling, rows, row, position);
                     }
                 }
             }
@@ -297,7 +299,7 @@ impl BatchLoop {
         for index in complete.into_iter().rev() {
             let Running { call: id, seq, .. } = self.running.swap_remove(index);
             self.leave(seq);
-            let call = self.calls.get_mut(&id).ok_or_else(no_context)?;
+            let call = self.calls.get_mut(&id).ok_or_else(context_missing)?;
             call.missing -= 1;
             if call.missing == 0 {
                 self.end(id, None);
@@ -307,8 +309,8 @@ impl BatchLoop {
     }
 }
 
-impl Serve for BatchLoop {
-    type Order = Box<Job>;
+impl ServiceLoop for BatchLoop {
+    type ServiceCommand = Box<Job>;
 
     fn is_idle(&self) -> bool {
         self.calls.is_empty()
@@ -321,7 +323,7 @@ impl Serve for BatchLoop {
     }
 
     fn drop_cancelled(&mut self) {
-        let given_up = |(id, call): (&u64, &Call)| call.is_given_up().then_some(*id);
+        let given_up = |(id, call): (&u64, &Call)| call.is_abandoned().then_some(*id);
         for id in self.calls.iter().filter_map(given_up).collect::<Vec<_>>() {
             self.end(id, Some(Err(cancelled(&self.calls[&id].job.cancel))));
         }
@@ -339,7 +341,7 @@ impl Serve for BatchLoop {
             .filter(|running| running.in_batch > 0)
             .map(|running| (running.call, self.calls[&running.call].job.cancel.clone()))
             .collect();
-        let context = self.context.as_mut().ok_or_else(no_context)?;
+        let context = self.context.as_mut().ok_or_else(context_missing)?;
         match context.decode(owners.into_values())? {
             Decoded::Done => self.take_outputs(),
             Decoded::Aborted => {
@@ -376,7 +378,7 @@ impl Serve for BatchLoop {
 }
 
 /// The remaining room in a batch.
-struct Room {
+struct BatchCapacity {
     /// Remaining tokens of the batch.
     budget: usize,
     /// Size of a batch in tokens.
@@ -388,7 +390,7 @@ struct Room {
     long_waits: bool,
 }
 
-impl Room {
+impl BatchCapacity {
     /// Returns how many tokens of an input of `length` tokens fit now; none if it cannot start. An input that is
     /// computed in one piece fits as a whole or not at all. An empty batch accepts any input.
     fn take(&mut self, length: usize, is_empty: bool) -> Option<usize> {
@@ -411,7 +413,7 @@ impl Room {
 }
 
 /// Adds the vector of a token to the result rows of its text.
-fn gather(pooling: Pooling, rows: &mut [f32], row: &[f32], position: usize) {
+fn pool_token(pooling: Pooling, rows: &mut [f32], row: &[f32], position: usize) {
     let width = row.len();
     match pooling {
         Pooling::None => rows[position * width..][..width].copy_from_slice(row),
@@ -420,13 +422,13 @@ fn gather(pooling: Pooling, rows: &mut [f32], row: &[f32], position: usize) {
     }
 }
 
-fn no_context() -> Error {
+fn context_missing() -> Error {
     Error::new(ErrorKind::Internal, "there is no context for embeddings")
 }
 
 /// The error of a call that was cancelled or timed out.
 pub(super) fn cancelled(cancel: &CancelToken) -> Error {
-    let message = if cancel.is_late() {
+    let message = if cancel.is_past_deadline() {
         "the request took longer than its {timeout}"
     } else {
         "the request was cancelled"

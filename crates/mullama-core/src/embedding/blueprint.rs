@@ -11,7 +11,7 @@ const SEQUENCES: u32 = 128;
 
 /// Everything that is needed to create an embedding context.
 #[derive(Clone)]
-pub(super) struct Blueprint {
+pub(super) struct EmbeddingContextSpec {
     pub weights: Arc<Weights>,
     /// The model's file, and its stamp when it was loaded.
     file: (PathBuf, String),
@@ -39,7 +39,7 @@ pub(super) enum Kind {
     Scores,
 }
 
-impl Blueprint {
+impl EmbeddingContextSpec {
     pub fn new(
         kind: Kind,
         weights: Arc<Weights>,
@@ -113,7 +113,7 @@ impl Blueprint {
             // No text is longer than the limit of the model.
             context.warm_up(self.limit, self.n_sequences, true)?;
         }
-        let placement = context.placement()?.context_alone(outputs);
+        let placement = context.placement()?.context_only(outputs);
         Ok((context, placement))
     }
 

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::batch_loop::{BatchLoop, Job, Progress};
-use super::blueprint::{Blueprint, Kind};
+use super::blueprint::{EmbeddingContextSpec, Kind};
 use super::info::EmbeddingInfo;
-use crate::engine::{Inbox, OwnThread, Placement, Shared, Weights};
+use crate::engine::{CommandReceiver, Placement, ServiceThread, Shared, Weights};
 use crate::options::Pooling;
 use crate::{Error, ErrorKind, Result};
 use mullama_base::{Text, check_memory};
@@ -66,7 +66,7 @@ impl Embedders {
         if let Some(embedder) = &*slot {
             return Ok(Arc::clone(embedder));
         }
-        let embedder = Arc::new(Embedder::start(Blueprint::new(
+        let embedder = Arc::new(Embedder::start(EmbeddingContextSpec::new(
             kind,
             Arc::clone(&self.weights),
             (self.info.path.clone(), self.info.stamp.clone()),
@@ -117,21 +117,21 @@ impl Embedders {
 
 /// A handle to a thread that computes embeddings.
 pub(super) struct Embedder {
-    thread: OwnThread<Box<Job>>,
+    thread: ServiceThread<Box<Job>>,
     progress: Shared<Progress>,
     width: usize,
     limit: usize,
 }
 
 impl Embedder {
-    fn start(blueprint: Blueprint) -> Result<Self> {
+    fn start(blueprint: EmbeddingContextSpec) -> Result<Self> {
         let (width, limit) = (blueprint.width, blueprint.limit);
         let progress = Shared::<Progress>::default();
         let counted = progress.clone();
-        let patience = blueprint.weights.settings.devices.patience();
-        let work = move |inbox: Inbox<_>| inbox.serve(BatchLoop::new(blueprint, counted));
+        let shutdown_timeout = blueprint.weights.settings.devices.shutdown_timeout();
+        let work = move |inbox: CommandReceiver<_>| inbox.run(BatchLoop::new(blueprint, counted));
         Ok(Self {
-            thread: OwnThread::start("mullama-embed", patience, work)?,
+            thread: ServiceThread::start("mullama-embed", shutdown_timeout, work)?,
             progress,
             width,
             limit,

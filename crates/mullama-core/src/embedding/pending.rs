@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::engine::Watch;
+use crate::engine::DeadlineWatch;
 use crate::scheduler::KeepAlive;
 use crate::{CancelToken, Error, ErrorKind, Result};
 
@@ -16,7 +16,7 @@ pub struct Pending<T> {
     cancel: CancelToken,
     finish: Option<Finish<T>>,
     /// Ends the wait if the engine's thread cannot.
-    _watch: Watch,
+    _watch: DeadlineWatch,
     /// Prevents the model from being unloaded before the result has arrived.
     _model: KeepAlive,
 }
@@ -31,7 +31,7 @@ impl<T> Pending<T> {
     pub(super) fn new(
         reply: flume::Receiver<Result<Vec<f32>>>,
         cancel: CancelToken,
-        watch: Watch,
+        watch: DeadlineWatch,
         finish: impl FnOnce(Vec<f32>) -> T + Send + 'static,
         model: KeepAlive,
     ) -> Self {

@@ -10,7 +10,7 @@ use super::embedder::{Embedder, Embedders};
 use super::pair::PairTemplate;
 use super::pending::Pending;
 use super::results::{Embeddings, Layout, Reranking};
-use crate::engine::{AdapterSet, Vocab, Watch};
+use crate::engine::{AdapterSet, DeadlineWatch, Vocab};
 use crate::options::{EmbedOptions, Inputs, Pooling, Prompt, RerankOptions, Truncate, deadline};
 use crate::scheduler::KeepAlive;
 use crate::{CancelToken, Error, ErrorKind, Result, Token};
@@ -124,7 +124,7 @@ fn start<T>(
     // Unbounded, so that the engine's thread never waits for the receiver.
     let (reply, result) = flume::unbounded();
     let (late, token) = (reply.clone(), cancel.clone());
-    let watch = Watch::new(&cancel, move || _ = late.send(Err(cancelled(&token))));
+    let watch = DeadlineWatch::new(&cancel, move || _ = late.send(Err(cancelled(&token))));
     if texts.inputs.iter().all(Vec::is_empty) {
         let rows = layout.starts.last().copied().unwrap_or(0);
         let _ = reply.send(Ok(vec![0.0; rows * embedder.width()]));

@@ -127,7 +127,7 @@ impl Context {
     /// result as there are copies of an input. They are subtracted here.
     pub fn planned_placement(&self) -> Result<Placement> {
         /// `GGML_SCHED_MAX_COPIES`
-        const COPIES: u64 = 4;
+        const MAX_PIPELINE_COPIES: u64 = 4;
         let buffers: Vec<_> = self.breakdown()?.into_iter().map(BufferShare::allocated).collect();
         let mut placement = Placement::new(&buffers, &self.weights.layers);
         if self.raw.is_pipelined {
@@ -135,7 +135,7 @@ impl Context {
             let n_embd = unsafe { sys::llama_model_n_embd(self.weights.as_ptr()) }.max(0) as u64;
             let tokens = self.n_ubatch().min(self.n_ctx() as usize);
             let tokens = tokens.next_multiple_of(self.n_seq_max()) as u64;
-            let surplus = n_embd * size_of::<f32>() as u64 * tokens * COPIES;
+            let surplus = n_embd * size_of::<f32>() as u64 * tokens * MAX_PIPELINE_COPIES;
             let order = self.weights.settings.gpus.iter().map(|gpu| gpu.name());
             let used = order.filter(|name| self.weights.layers.contains_key(name));
             for name in used.skip(1) {
@@ -208,7 +208,7 @@ impl Context {
         let batch = self.batch.raw(embeddings);
         let adapters = self.weights.adapters.lock_for_reading();
         // The engine logs an error when a computation is aborted or finds no room. Real errors become an `Error` below.
-        let (status, said) = logging::as_trace(|| {
+        let (status, said) = logging::log_as_trace(|| {
             logging::capture(|| {
                 kernels::with(self.weights.settings.cpu_kernels, || {
                     // SAFETY: the batch's arrays live in `self.batch` and all have `n_tokens` entries;
@@ -329,7 +329,7 @@ impl Context {
     /// cells of the same tokens. The sequence is empty if this fails.
     pub fn restore(&mut self, sequence: SeqId, saved: Saved, data: &[u8]) -> Result<()> {
         // The engine's error message becomes an `Error` below.
-        let (read, said) = logging::as_trace(|| {
+        let (read, said) = logging::log_as_trace(|| {
             logging::capture(|| {
                 // SAFETY: a valid context, which only this thread uses; the engine checks what it reads.
                 unsafe {
@@ -384,7 +384,7 @@ impl Context {
     }
 
     /// Frees all cells and clears their data: NaNs would spread from unused cells.
-    pub fn wipe(&mut self) {
+    pub fn clear_data(&mut self) {
         self.clear_memory(true);
     }
 
@@ -421,7 +421,7 @@ impl Context {
 
     /// Whether the last tokens of a sequence can be removed after the step that computed them. The cells that a sliding
     /// window then needs still exist.
-    pub fn can_take_back(&self) -> bool {
+    pub fn can_roll_back(&self) -> bool {
         self.memory().is_some() && !self.weights.has_state()
     }
 
@@ -497,7 +497,7 @@ unsafe extern "C" fn should_abort(watched: *mut c_void) -> bool {
     // SAFETY: the pointer is that of `Context::watched`, which changes only between computations.
     let watched = unsafe { &*watched.cast::<Vec<CancelToken>>() };
     let unwanted = !watched.is_empty() && watched.iter().all(CancelToken::is_cancelled);
-    unwanted || exit::is_under_way()
+    unwanted || exit::is_shutting_down()
 }
 
 /// The engine's context and its threads.

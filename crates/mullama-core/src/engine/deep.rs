@@ -2,22 +2,22 @@
 
 use std::thread;
 
-use mullama_base::{check_memory, no_thread};
+use mullama_base::{check_memory, thread_error};
 
 use crate::{Error, ErrorKind, Result};
 
 /// Bytes of stack reserved for the frames above such a call and for its own bookkeeping.
-const RESERVE: usize = 128 << 10;
+const STACK_RESERVE: usize = 128 << 10;
 /// Bytes that such a call may allocate outside its stack. Templates and grammars have step limits and use less.
-const ALLOCATED: usize = 64 << 20;
+const HEAP_RESERVE: usize = 64 << 20;
 
 /// Runs `call`, which needs `bytes` of stack: on this thread if enough stack is left, otherwise on a new thread. Pages
 /// of a stack that are never touched take no memory.
 pub(crate) fn with_stack<T: Send>(bytes: usize, call: impl FnOnce() -> T + Send) -> Result<T> {
-    if stacker::remaining_stack().is_some_and(|left| left >= bytes + RESERVE) {
+    if stacker::remaining_stack().is_some_and(|left| left >= bytes + STACK_RESERVE) {
         return Ok(call());
     }
-    check_memory(bytes.saturating_add(ALLOCATED))?;
+    check_memory(bytes.saturating_add(HEAP_RESERVE))?;
     thread::scope(|scope| {
         let thread = builder(bytes).spawn_scoped(scope, call);
         let thread = thread.map_err(|error| refused(bytes, error))?;
@@ -32,11 +32,11 @@ pub(crate) fn with_stack<T: Send>(bytes: usize, call: impl FnOnce() -> T + Send)
 
 /// Runs `work` on a new thread with `bytes` of stack. The caller need not wait: it may drop the receiver and abandon
 /// the work.
-pub(crate) fn apart<T: Send + 'static>(
+pub(crate) fn run_on_new_thread<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<flume::Receiver<T>> {
-    check_memory(bytes.saturating_add(ALLOCATED))?;
+    check_memory(bytes.saturating_add(HEAP_RESERVE))?;
     let (sender, receiver) = flume::bounded(1);
     let send = move || _ = sender.send(work());
     builder(bytes).spawn(send).map_err(|error| refused(bytes, error))?;
@@ -45,12 +45,12 @@ pub(crate) fn apart<T: Send + 'static>(
 
 fn builder(bytes: usize) -> thread::Builder {
     let builder = thread::Builder::new().name("mullama-deep".to_owned());
-    builder.stack_size(bytes.saturating_add(RESERVE))
+    builder.stack_size(bytes.saturating_add(STACK_RESERVE))
 }
 
 fn refused(bytes: usize, error: std::io::Error) -> Error {
     let what = format!("a thread with a stack of {bytes} bytes");
-    no_thread(&what, &error).with_source(error)
+    thread_error(&what, &error).with_source(error)
 }
 
 #[cfg(test)]

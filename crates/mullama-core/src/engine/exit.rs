@@ -16,10 +16,10 @@ use crate::device::rpc;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest time to wait before connections to workers are abandoned.
-const BEFORE_WORKERS_ARE_GIVEN_UP: Duration = Duration::from_millis(500);
+const WORKER_GRACE_PERIOD: Duration = Duration::from_millis(500);
 
 static ENGINES: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
-static UNDER_WAY: AtomicBool = AtomicBool::new(false);
+static SHUTTING_DOWN: AtomicBool = AtomicBool::new(false);
 
 struct Entry {
     /// Asks the thread to stop.
@@ -51,8 +51,8 @@ pub(super) fn register(
     (running, ended)
 }
 
-/// Runs `work` on another thread and waits for it, for at most `patience`. The end of the process waits for it too.
-pub(super) fn apart(patience: Duration, work: impl FnOnce() + Send + 'static) {
+/// Runs `work` on another thread and waits for it, for at most `timeout`. The end of the process waits for it too.
+pub(super) fn run_with_timeout(timeout: Duration, work: impl FnOnce() + Send + 'static) {
     let (running, ended) = register(|| {});
     let work = move || {
         // Dropped last.
@@ -61,20 +61,20 @@ pub(super) fn apart(patience: Duration, work: impl FnOnce() + Send + 'static) {
     };
     // If no thread can be started, dropping `work` must suffice.
     if thread::Builder::new().name("mullama-engine".to_owned()).spawn(work).is_ok() {
-        let _ = ended.recv_timeout(patience);
+        let _ = ended.recv_timeout(timeout);
     }
 }
 
 /// Whether computations must be aborted because the process ends.
-pub(super) fn is_under_way() -> bool {
-    UNDER_WAY.load(Ordering::Relaxed)
+pub(super) fn is_shutting_down() -> bool {
+    SHUTTING_DOWN.load(Ordering::Relaxed)
 }
 
 /// Stops the engines of all models, which then behave as if closed, and waits for their threads. For use at the end of
 /// a process: bindings call it from their language's exit hook. A Rust program that returns from `main` or calls
 /// [`std::process::exit`] need not call it.
 pub fn shut_down() {
-    UNDER_WAY.store(true, Ordering::Relaxed);
+    SHUTTING_DOWN.store(true, Ordering::Relaxed);
     let mut engines = std::mem::take(&mut *ENGINES.lock().unwrap_or_else(PoisonError::into_inner));
     engines.retain(|entry| entry.process == process::id());
     for entry in &engines {
@@ -86,11 +86,11 @@ pub fn shut_down() {
             let _ = entry.ended.recv_deadline(until);
         }
     };
-    wait(BEFORE_WORKERS_ARE_GIVEN_UP);
+    wait(WORKER_GRACE_PERIOD);
     rpc::abandon();
     wait(TIMEOUT);
     // An exit hook that runs after this one may load a model.
-    UNDER_WAY.store(false, Ordering::Relaxed);
+    SHUTTING_DOWN.store(false, Ordering::Relaxed);
 }
 
 extern "C" fn at_exit() {

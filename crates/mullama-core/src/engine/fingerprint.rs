@@ -11,9 +11,9 @@ use crate::{Error, Result};
 /// A hash that identifies a model and everything else that saved cells depend on.
 pub(crate) type Fingerprint = [u8; 32];
 
-/// Number of pieces of `PIECE` bytes hashed from the start of a file, and again of those spread over all of it.
-const PIECES: u64 = 64;
-const PIECE: u64 = 4096;
+/// Number of pieces of `SAMPLE_BYTES` bytes hashed from the start of a file, and again of those spread over all of it.
+const SAMPLE_COUNT: u64 = 64;
+const SAMPLE_BYTES: u64 = 4096;
 
 /// Identifies a file without reading all of it: hashes its size, its start with the metadata, and samples of its
 /// tensors.
@@ -22,10 +22,10 @@ pub(crate) fn fingerprint_of_file(mut file: &File, path: &Path) -> Result<Finger
         file.rewind()?;
         let size = file.metadata()?.len();
         let mut pieces = size.to_le_bytes().to_vec();
-        file.take(PIECES * PIECE).read_to_end(&mut pieces)?;
-        for index in 0..PIECES {
-            file.seek(SeekFrom::Start(size / PIECES * index))?;
-            file.take(PIECE).read_to_end(&mut pieces)?;
+        file.take(SAMPLE_COUNT * SAMPLE_BYTES).read_to_end(&mut pieces)?;
+        for index in 0..SAMPLE_COUNT {
+            file.seek(SeekFrom::Start(size / SAMPLE_COUNT * index))?;
+            file.take(SAMPLE_BYTES).read_to_end(&mut pieces)?;
         }
         Ok(pieces)
     };

@@ -11,46 +11,50 @@ use mullama_base::{CancelCallback, CancelToken};
 
 /// Time that the engine's thread has to end the request itself. Its answer is complete: it includes counts and the
 /// state of the cache.
-const GRACE: Duration = Duration::from_millis(400);
+const GRACE_PERIOD: Duration = Duration::from_millis(400);
 
 type Call = Box<dyn FnOnce() + Send>;
 
 /// Watches one request. Dropping it stops watching.
-pub(crate) struct Watch {
-    watched: Arc<Watched>,
+pub(crate) struct DeadlineWatch {
+    watched: Arc<WatchedRequest>,
     _on_cancel: CancelCallback,
 }
 
-struct Watched {
+struct WatchedRequest {
     end: Mutex<Option<Call>>,
     alarms: Mutex<Vec<Key>>,
 }
 
-impl Watch {
-    /// Calls `end` once, on another thread, `GRACE` after `cancel` was cancelled or its deadline has passed.
+impl DeadlineWatch {
+    /// Calls `end` once, on another thread, `GRACE_PERIOD` after `cancel` was cancelled or its deadline has passed.
     pub fn new(cancel: &CancelToken, end: impl FnOnce() + Send + 'static) -> Self {
-        let watched =
-            Arc::new(Watched { end: Mutex::new(Some(Box::new(end))), alarms: Mutex::default() });
-        if let Some(time) = cancel.deadline().and_then(|deadline| deadline.checked_add(GRACE)) {
+        let watched = Arc::new(WatchedRequest {
+            end: Mutex::new(Some(Box::new(end))),
+            alarms: Mutex::default(),
+        });
+        if let Some(time) =
+            cancel.deadline().and_then(|deadline| deadline.checked_add(GRACE_PERIOD))
+        {
             watched.end_at(time);
         }
         let weak = Arc::downgrade(&watched);
         let on_cancel = cancel.on_cancel(move || {
             if let Some(watched) = weak.upgrade() {
-                watched.end_at(Instant::now() + GRACE);
+                watched.end_at(Instant::now() + GRACE_PERIOD);
             }
         });
         Self { watched, _on_cancel: on_cancel }
     }
 }
 
-impl Drop for Watch {
+impl Drop for DeadlineWatch {
     fn drop(&mut self) {
         lock(&self.watched.alarms).drain(..).for_each(cancel_alarm);
     }
 }
 
-impl Watched {
+impl WatchedRequest {
     fn end_at(self: &Arc<Self>, time: Instant) {
         let weak = Arc::downgrade(self);
         let alarm = set_alarm(time, move || {
@@ -75,7 +79,7 @@ struct Alarms {
 }
 
 static ALARMS: Mutex<Option<Alarms>> = Mutex::new(None);
-static CHANGED: Condvar = Condvar::new();
+static ALARMS_CHANGED: Condvar = Condvar::new();
 
 fn set_alarm(time: Instant, call: impl FnOnce() + Send + 'static) -> Key {
     let mut alarms = lock(&ALARMS);
@@ -84,12 +88,12 @@ fn set_alarm(time: Instant, call: impl FnOnce() + Send + 'static) -> Key {
     known.next += 1;
     known.calls.insert(key, Box::new(call));
     if known.seen_to_in != Some(process::id()) {
-        let thread = thread::Builder::new().name("mullama-late".to_owned()).spawn(see_to_alarms);
+        let thread = thread::Builder::new().name("mullama-late".to_owned()).spawn(run_alarms);
         // If no thread can be started, only the engine's thread ends requests.
         known.seen_to_in = thread.is_ok().then(process::id);
     }
     drop(alarms);
-    CHANGED.notify_all();
+    ALARMS_CHANGED.notify_all();
     key
 }
 
@@ -100,7 +104,7 @@ fn cancel_alarm(key: Key) {
 }
 
 /// Runs due calls until no alarm is left.
-fn see_to_alarms() {
+fn run_alarms() {
     let mut alarms = lock(&ALARMS);
     loop {
         let known = alarms.get_or_insert_default();
@@ -118,7 +122,7 @@ fn see_to_alarms() {
             }
             Some(entry) => {
                 let left = entry.key().0 - now;
-                let waited = CHANGED.wait_timeout(alarms, left);
+                let waited = ALARMS_CHANGED.wait_timeout(alarms, left);
                 alarms = waited.unwrap_or_else(PoisonError::into_inner).0;
             }
         }
@@ -146,16 +150,16 @@ mod tests {
         let late = CancelToken::with_deadline(soon);
         let cancelled = CancelToken::new();
         let in_time = CancelToken::with_deadline(Instant::now().checked_add(LONG));
-        let _late = Watch::new(&late, end("late"));
-        let _cancelled = Watch::new(&cancelled, end("cancelled"));
-        let _in_time = Watch::new(&in_time, end("in time"));
-        drop(Watch::new(&late, end("dropped")));
+        let _late = DeadlineWatch::new(&late, end("late"));
+        let _cancelled = DeadlineWatch::new(&cancelled, end("cancelled"));
+        let _in_time = DeadlineWatch::new(&in_time, end("in time"));
+        drop(DeadlineWatch::new(&late, end("dropped")));
         cancelled.cancel();
         late.cancel();
         let mut ended =
             [receiver.recv_timeout(LONG).unwrap(), receiver.recv_timeout(LONG).unwrap()];
         ended.sort_unstable();
         assert_eq!(ended, ["cancelled", "late"]);
-        assert!(receiver.recv_timeout(GRACE * 2).is_err());
+        assert!(receiver.recv_timeout(GRACE_PERIOD * 2).is_err());
     }
 }

@@ -12,7 +12,7 @@ use crate::Token;
 use aho_corasick::{AhoCorasick, MatchKind};
 
 /// The places where texts of a vocabulary may be cut.
-pub(super) struct Cuts {
+pub(super) struct SplitRules {
     specials: Vec<Special>,
     finder: AhoCorasick,
     /// Pairs of characters that are adjacent in some token. Set only for vocabularies that merge pairs.
@@ -36,7 +36,7 @@ pub(super) enum Part {
     Text(Range<usize>),
 }
 
-impl Cuts {
+impl SplitRules {
     /// `merged` has the texts of all tokens if the vocabulary merges pairs of tokens in the order of their scores.
     pub fn new<'a>(
         mut specials: Vec<Special>,

@@ -107,21 +107,21 @@ impl Placement {
     }
 
     /// The weights only, without a context.
-    pub(crate) fn weights_alone(mut self) -> Self {
+    pub(crate) fn weights_only(mut self) -> Self {
         for share in &mut self.devices {
             (share.kv, share.compute) = (0, 0);
         }
-        self.of_use()
+        self.without_empty()
     }
 
     /// The context only, without its weights, plus the given bytes of outputs in system RAM.
-    pub(crate) fn context_alone(mut self, outputs: u64) -> Self {
+    pub(crate) fn context_only(mut self, outputs: u64) -> Self {
         for share in &mut self.devices {
             (share.layers, share.weights) = (0, 0);
         }
         let host =
             DeviceShare { name: HOST.to_owned(), compute: outputs, ..DeviceShare::default() };
-        self.plus(Self { devices: vec![host] }).of_use()
+        self.plus(Self { devices: vec![host] }).without_empty()
     }
 
     /// Bytes of weights in system RAM.
@@ -139,7 +139,7 @@ impl Placement {
     }
 
     /// Extrapolates KV cache and compute buffers: adds `times` the difference to a smaller placement.
-    pub(crate) fn drawn_out(mut self, smaller: &Self, times: f64) -> Self {
+    pub(crate) fn extrapolated(mut self, smaller: &Self, times: f64) -> Self {
         let grown = |bytes: u64, before: u64| {
             bytes.saturating_add((bytes.saturating_sub(before) as f64 * times) as u64)
         };
@@ -172,7 +172,7 @@ impl Placement {
     pub(crate) fn of_projector(bytes: u64) -> Self {
         let share =
             DeviceShare { name: HOST.to_owned(), projector: bytes, ..DeviceShare::default() };
-        Self { devices: vec![share] }.of_use()
+        Self { devices: vec![share] }.without_empty()
     }
 
     /// The machine's own memory last.
@@ -198,7 +198,7 @@ impl Placement {
         self
     }
 
-    fn of_use(mut self) -> Self {
+    fn without_empty(mut self) -> Self {
         self.devices.retain(|share| share.layers > 0 || share.total() > 0);
         self
     }

@@ -11,14 +11,14 @@ use crate::runtime::{physical_cores, usable_threads};
 use crate::{Error, Result};
 
 /// The largest context size chosen by default.
-const LARGEST_AUTOMATIC_CONTEXT: u32 = 8192;
+const MAX_AUTOMATIC_CONTEXT: u32 = 8192;
 
 /// Largest number of finished requests whose cells are cached.
-const KEPT_SEQUENCES: u32 = 28;
+const MAX_CACHED_SEQUENCES: u32 = 28;
 
 /// The same where each sequence takes memory of its own, used or not: a recurrent state, a sliding window. The
 /// scheduler needs them to copy states; everything else is cached in system RAM.
-const KEPT_STATES: u32 = 2;
+const MAX_CACHED_STATES: u32 = 2;
 
 /// The engine rounds the cells of a sliding window up to a multiple of this (`llama_kv_cache_iswa`).
 const WINDOW_PADDING: u32 = 256;
@@ -73,7 +73,7 @@ impl ContextSettings {
         let most_sequences = unsafe { sys::llama_max_parallel_sequences() } as u32;
         params.check()?;
         let n_ctx = match params.n_ctx {
-            None => n_ctx_train.clamp(1, LARGEST_AUTOMATIC_CONTEXT),
+            None => n_ctx_train.clamp(1, MAX_AUTOMATIC_CONTEXT),
             Some(0) => n_ctx_train.clamp(1, i32::MAX as u32),
             Some(n_ctx) => n_ctx,
         };
@@ -146,7 +146,7 @@ impl ContextSettings {
         // Embeddings are computed in one piece, which can be longer than a window.
         let wanted = !self.swa_full && self.outputs == Outputs::Logits;
         let window = weights.window().filter(|_| wanted)?;
-        let cells = window.size.saturating_mul(self.n_sequences(KEPT_STATES));
+        let cells = window.size.saturating_mul(self.n_sequences(MAX_CACHED_STATES));
         let cells = cells.saturating_add(self.n_ubatch);
         (cells.next_multiple_of(WINDOW_PADDING) < self.n_ctx).then_some(window)
     }
@@ -154,8 +154,8 @@ impl ContextSettings {
     pub(super) fn raw(&self, weights: &Weights) -> sys::llama_context_params {
         let has_short_windows = self.short_window(weights).is_some();
         let kept = match self.outputs {
-            Outputs::Logits if has_short_windows || weights.has_state() => KEPT_STATES,
-            Outputs::Logits => KEPT_SEQUENCES,
+            Outputs::Logits if has_short_windows || weights.has_state() => MAX_CACHED_STATES,
+            Outputs::Logits => MAX_CACHED_SEQUENCES,
             _ => 0,
         };
         // SAFETY: a plain struct of defaults.
@@ -168,7 +168,7 @@ impl ContextSettings {
         raw.swa_full = !has_short_windows;
         // The engine plans buffers for this number of outputs: one per sequence, or per guess.
         raw.n_outputs_max = match self.outputs {
-            Outputs::Logits if !weights.has_state() => self.n_sequences(KEPT_SEQUENCES),
+            Outputs::Logits if !weights.has_state() => self.n_sequences(MAX_CACHED_SEQUENCES),
             _ => raw.n_seq_max,
         };
         [raw.n_threads, raw.n_threads_batch] = self.threads().map(|count| count as i32);

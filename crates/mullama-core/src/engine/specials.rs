@@ -89,7 +89,7 @@ impl Specials {
     }
 
     /// Whether a text ends with a proper prefix of a special token.
-    pub fn is_begun_by(&self, text: &str) -> bool {
+    pub fn ends_in_partial_special(&self, text: &str) -> bool {
         let longest = self.texts.iter().map(|special| special.text.len()).max().unwrap_or_default();
         let ends = text.char_indices().rev().take_while(|(at, _)| text.len() - at < longest);
         ends.into_iter().any(|(at, _)| self.beginnings.contains(&text[at..]))
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     #[allow(clippy::single_range_in_vec_init, reason = "lists of ranges")]
-    fn what_people_write_is_apart_from_what_templates_write() {
+    fn user_text_is_separate_from_template_text() {
         let text = |text| Part { text, has_specials: false };
         let markup = |text| Part { text, has_specials: true };
         for (prompt, written, parts) in [
@@ -233,7 +233,7 @@ mod tests {
         for (text, is_begun) in
             [("x<", true), ("x<a", true), ("<a>", true), ("x", false), ("", false)]
         {
-            assert_eq!(specials().is_begun_by(text), is_begun, "{text}");
+            assert_eq!(specials().ends_in_partial_special(text), is_begun, "{text}");
         }
     }
 }

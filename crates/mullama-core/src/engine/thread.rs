@@ -6,20 +6,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use mullama_base::{check_memory, no_thread};
+use mullama_base::{check_memory, thread_error};
 
 use super::closed::closed;
 use super::exit;
 use crate::{Error, ErrorKind, Result};
 
 /// A message to such a thread: a request or a command.
-pub(crate) trait Order: Send + 'static {
+pub(crate) trait ServiceCommand: Send + 'static {
     /// Answers the sender of an order that arrived after the thread had ended.
     fn refuse(self);
 }
 
 enum Message<O> {
-    Order(O),
+    ServiceCommand(O),
     /// End the thread once all earlier orders are done.
     Finish,
     /// End the thread now.
@@ -27,7 +27,7 @@ enum Message<O> {
 }
 
 /// The handle of a thread. Dropping it stops the thread.
-pub(crate) struct OwnThread<O: Order> {
+pub(crate) struct ServiceThread<O: ServiceCommand> {
     messages: flume::Sender<Message<O>>,
     /// Another receiver of the thread's channel, used to drain it after the thread has ended.
     inbox: flume::Receiver<Message<O>>,
@@ -37,17 +37,17 @@ pub(crate) struct OwnThread<O: Order> {
     /// Disconnected when the thread has ended.
     gone: flume::Receiver<Infallible>,
     /// The longest time to wait for the thread to stop; `None` waits without a limit.
-    patience: Option<Duration>,
+    shutdown_timeout: Option<Duration>,
 }
 
-impl<O: Order> OwnThread<O> {
+impl<O: ServiceCommand> ServiceThread<O> {
     /// Starts a thread that runs `work` on the orders that arrive.
     ///
-    /// If the thread does not stop within `patience`, it ends on its own later and frees everything it owns.
+    /// If the thread does not stop within `shutdown_timeout`, it ends on its own later and frees everything it owns.
     pub fn start(
         name: &str,
-        patience: Option<Duration>,
-        work: impl FnOnce(Inbox<O>) + Send + 'static,
+        shutdown_timeout: Option<Duration>,
+        work: impl FnOnce(CommandReceiver<O>) + Send + 'static,
     ) -> Result<Self> {
         check_memory(0)?;
         let (messages, inbox) = flume::unbounded();
@@ -62,12 +62,19 @@ impl<O: Order> OwnThread<O> {
             .spawn(move || {
                 // Dropped last.
                 let _running = running;
-                work(Inbox { messages: arriving.clone(), is_finishing: false });
+                work(CommandReceiver { messages: arriving.clone(), is_finishing: false });
                 end.store(true, Ordering::SeqCst);
                 refuse_all(&arriving);
             })
-            .map_err(|error| no_thread("a thread", &error).with_source(error))?;
-        Ok(Self { messages, inbox, ended, thread: Mutex::new(Some(thread)), gone, patience })
+            .map_err(|error| thread_error("a thread", &error).with_source(error))?;
+        Ok(Self {
+            messages,
+            inbox,
+            ended,
+            thread: Mutex::new(Some(thread)),
+            gone,
+            shutdown_timeout,
+        })
     }
 
     /// Gives an order. The thread itself cannot: it would wait for itself.
@@ -77,7 +84,7 @@ impl<O: Order> OwnThread<O> {
             let message = "a logits processor cannot make requests of the model that calls it";
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
-        self.messages.send(Message::Order(order)).map_err(|_| closed())?;
+        self.messages.send(Message::ServiceCommand(order)).map_err(|_| closed())?;
         // Either the thread saw the order when it drained its channel, or this thread sees that it has ended. In both
         // cases the sender gets an answer.
         if self.ended.load(Ordering::SeqCst) {
@@ -91,17 +98,18 @@ impl<O: Order> OwnThread<O> {
         self.end(Message::Finish, None);
     }
 
-    /// Makes the thread abandon its work and waits until it has ended, for at most `patience`.
+    /// Makes the thread abandon its work and waits until it has ended, for at most `shutdown_timeout`.
     pub fn stop(&self) {
-        self.end(Message::Stop, self.patience);
+        self.end(Message::Stop, self.shutdown_timeout);
     }
 
-    fn end(&self, how: Message<O>, patience: Option<Duration>) {
+    fn end(&self, how: Message<O>, shutdown_timeout: Option<Duration>) {
         let _ = self.messages.send(how);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread
             && thread.thread().id() != thread::current().id()
-            && patience.is_none_or(|patience| has_ended_within(&self.gone, patience))
+            && shutdown_timeout
+                .is_none_or(|shutdown_timeout| has_ended_within(&self.gone, shutdown_timeout))
         {
             let _ = thread.join();
         }
@@ -109,34 +117,34 @@ impl<O: Order> OwnThread<O> {
 }
 
 /// Waits until the thread drops its end of the channel. Returns false on a timeout.
-fn has_ended_within(gone: &flume::Receiver<Infallible>, patience: Duration) -> bool {
-    gone.recv_timeout(patience) == Err(flume::RecvTimeoutError::Disconnected)
+fn has_ended_within(gone: &flume::Receiver<Infallible>, shutdown_timeout: Duration) -> bool {
+    gone.recv_timeout(shutdown_timeout) == Err(flume::RecvTimeoutError::Disconnected)
 }
 
-impl<O: Order> Drop for OwnThread<O> {
+impl<O: ServiceCommand> Drop for ServiceThread<O> {
     fn drop(&mut self) {
         self.stop();
     }
 }
 
 /// Refuses all orders left in the channel.
-fn refuse_all<O: Order>(inbox: &flume::Receiver<Message<O>>) {
+fn refuse_all<O: ServiceCommand>(inbox: &flume::Receiver<Message<O>>) {
     for message in inbox.drain() {
-        if let Message::Order(order) = message {
+        if let Message::ServiceCommand(order) = message {
             order.refuse();
         }
     }
 }
 
 /// The work of such a thread: steps, with orders accepted in between.
-pub(crate) trait Serve {
-    type Order: Order;
+pub(crate) trait ServiceLoop {
+    type ServiceCommand: ServiceCommand;
 
     /// Whether there is no work.
     fn is_idle(&self) -> bool;
 
     /// Accepts an order. Returns the time until which the next step waits for more orders.
-    fn accept(&mut self, order: Self::Order) -> Option<Instant>;
+    fn accept(&mut self, order: Self::ServiceCommand) -> Option<Instant>;
 
     /// Ends requests that are cancelled or whose caller is gone.
     fn drop_cancelled(&mut self);
@@ -152,24 +160,24 @@ pub(crate) trait Serve {
 }
 
 /// The receiving end of the thread's channel.
-pub(crate) struct Inbox<O> {
+pub(crate) struct CommandReceiver<O> {
     messages: flume::Receiver<Message<O>>,
     /// Whether the thread ends once all work is done.
     is_finishing: bool,
 }
 
 /// The result of waiting for a message.
-enum Heard<O> {
-    Order(O),
+enum Received<O> {
+    ServiceCommand(O),
     /// No message has arrived.
     Nothing,
     /// The thread must end: it was stopped, has finished, or all senders are gone.
     End,
 }
 
-impl<O: Order> Inbox<O> {
+impl<O: ServiceCommand> CommandReceiver<O> {
     /// Works until the thread is stopped or has finished, or all senders are gone.
-    pub fn serve(mut self, mut work: impl Serve<Order = O>) {
+    pub fn run(mut self, mut work: impl ServiceLoop<ServiceCommand = O>) {
         while self.receive(&mut work) {
             work.drop_cancelled();
             if let Err(error) = work.step() {
@@ -181,19 +189,19 @@ impl<O: Order> Inbox<O> {
 
     /// Passes the orders that have arrived to `work`; blocks while `work` is idle. Returns false if the thread is to
     /// end.
-    fn receive(&mut self, work: &mut impl Serve<Order = O>) -> bool {
+    fn receive(&mut self, work: &mut impl ServiceLoop<ServiceCommand = O>) -> bool {
         let mut deadline = None;
         loop {
             match self.next(work.is_idle(), deadline) {
-                Heard::Order(order) => deadline = work.accept(order).or(deadline),
-                Heard::Nothing => return true,
-                Heard::End => return false,
+                Received::ServiceCommand(order) => deadline = work.accept(order).or(deadline),
+                Received::Nothing => return true,
+                Received::End => return false,
             }
         }
     }
 
     /// The next order. Blocks if the thread is idle; otherwise waits until `deadline`, or not at all.
-    fn next(&mut self, is_idle: bool, deadline: Option<Instant>) -> Heard<O> {
+    fn next(&mut self, is_idle: bool, deadline: Option<Instant>) -> Received<O> {
         loop {
             let received = match deadline {
                 _ if is_idle && !self.is_finishing => self.messages.recv().ok(),
@@ -201,11 +209,11 @@ impl<O: Order> Inbox<O> {
                 None => self.messages.try_recv().ok(),
             };
             match received {
-                Some(Message::Order(order)) => return Heard::Order(order),
+                Some(Message::ServiceCommand(order)) => return Received::ServiceCommand(order),
                 Some(Message::Finish) => self.is_finishing = true,
-                Some(Message::Stop) => return Heard::End,
-                None if is_idle || self.messages.is_disconnected() => return Heard::End,
-                None => return Heard::Nothing,
+                Some(Message::Stop) => return Received::End,
+                None if is_idle || self.messages.is_disconnected() => return Received::End,
+                None => return Received::Nothing,
             }
         }
     }

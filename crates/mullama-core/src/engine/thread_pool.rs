@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 
-use mullama_base::no_thread;
+use mullama_base::thread_error;
 use mullama_sys as sys;
 use sys::shim::CreatePool;
 
@@ -49,9 +49,9 @@ impl ThreadPool {
         let what = || format!("{n_threads} threads to compute with");
         // SAFETY: the CPU module's own function.
         let pool = unsafe { sys::shim::threadpool_new(api.new, n_threads) }
-            .map_err(|reason| no_thread(&what(), reason))?;
+            .map_err(|reason| thread_error(&what(), reason))?;
         if pool.is_null() {
-            return Err(no_thread(&what(), "the engine gave no reason"));
+            return Err(thread_error(&what(), "the engine gave no reason"));
         }
         Ok(Self { pool, free: api.free })
     }

@@ -8,7 +8,7 @@ use mullama_sys as sys;
 
 use super::deep::with_stack;
 use super::failure::Failure;
-use super::long_text::{Cuts, Part, Special};
+use super::long_text::{Part, Special, SplitRules};
 use super::weights::Weights;
 use crate::{Error, ErrorKind, Result, Token};
 
@@ -21,12 +21,12 @@ pub(crate) struct Vocab {
     /// Whether the engine's tokenizer terminates on every text.
     ends: bool,
     /// Where long texts may be cut; computed for the first of them.
-    cuts: Arc<OnceLock<Cuts>>,
+    cuts: Arc<OnceLock<SplitRules>>,
 }
 
 /// Length in bytes from which a text is tokenised in parts, and length of a part.
-const LONG: usize = 8 << 10;
-const PART: usize = 4 << 10;
+const SPLIT_THRESHOLD: usize = 8 << 10;
+const SPLIT_PART_BYTES: usize = 4 << 10;
 
 impl Vocab {
     pub fn new(weights: Arc<Weights>) -> Self {
@@ -43,8 +43,7 @@ impl Vocab {
             .collect();
         vocab.control =
             (0..vocab.len() as Token).filter(|&token| vocab.is_control(token)).collect();
-        vocab.ends =
-            vocab.kind() != sys::LLAMA_VOCAB_TYPE_RWKV || vocab.has_what_tokens_begin_with();
+        vocab.ends = vocab.kind() != sys::LLAMA_VOCAB_TYPE_RWKV || vocab.has_all_first_bytes();
         vocab
     }
 
@@ -55,7 +54,7 @@ impl Vocab {
 
     /// Whether each byte that starts a token is also a token by itself. Otherwise the engine's RWKV tokenizer can loop
     /// forever: it restarts where a text matches none of the tokens that start with such a byte.
-    fn has_what_tokens_begin_with(&self) -> bool {
+    fn has_all_first_bytes(&self) -> bool {
         let (mut first, mut alone) = ([false; 256], [false; 256]);
         let mut piece = Vec::new();
         for token in 0..self.len() as Token {
@@ -175,10 +174,10 @@ impl Vocab {
             return Err(unusable(message.to_owned()));
         }
         with_stack(self.stack_for(text)?, || {
-            if text.len() < LONG {
-                self.tokenize_here(text, add_special, parse_special)
+            if text.len() < SPLIT_THRESHOLD {
+                self.tokenize_on_this_thread(text, add_special, parse_special)
             } else {
-                self.tokenize_in_parts(text, add_special, parse_special, PART)
+                self.tokenize_in_parts(text, add_special, parse_special, SPLIT_PART_BYTES)
             }
         })?
     }
@@ -191,7 +190,7 @@ impl Vocab {
     }
 
     /// Finds the places where long texts may be cut.
-    fn find_cuts(&self) -> Cuts {
+    fn find_cuts(&self) -> SplitRules {
         let tokens = || 0..self.len() as Token;
         let markup = sys::LLAMA_TOKEN_ATTR_CONTROL | sys::LLAMA_TOKEN_ATTR_UNKNOWN;
         let specials = tokens().filter_map(|token| {
@@ -208,7 +207,7 @@ impl Vocab {
         });
         let merges_by_score = self.kind() == sys::LLAMA_VOCAB_TYPE_SPM;
         let merged = merges_by_score.then(|| tokens().filter_map(|token| self.text(token)));
-        Cuts::new(specials.collect(), merged)
+        SplitRules::new(specials.collect(), merged)
     }
 
     /// Tokenises in time linear in the length of the text, not quadratic. The tokens are the same.
@@ -221,9 +220,9 @@ impl Vocab {
     ) -> Result<Vec<Token>> {
         let cuts = self.cuts.get_or_init(|| self.find_cuts());
         let Some(parts) = cuts.parts(text, parse_special) else {
-            return self.tokenize_here(text, add_special, parse_special);
+            return self.tokenize_on_this_thread(text, add_special, parse_special);
         };
-        let around = self.tokenize_here("", add_special, false)?;
+        let around = self.tokenize_on_this_thread("", add_special, false)?;
         // SAFETY: a valid vocabulary.
         let has_begin = unsafe { sys::llama_vocab_get_add_bos(self.as_ptr()) };
         let before = if around.len() == 1 { usize::from(has_begin) } else { around.len() / 2 };
@@ -243,17 +242,18 @@ impl Vocab {
                 // The engine may add a space before each text. The last character before the piece is therefore
                 // tokenised with it: no token joins it to what follows.
                 let Some((at, last)) = text[..piece.start].char_indices().next_back() else {
-                    tokens.extend(self.tokenize_here(&text[piece], false, false)?);
+                    tokens.extend(self.tokenize_on_this_thread(&text[piece], false, false)?);
                     continue;
                 };
                 let count = if let Some(count) = counts.get(&last) {
                     *count
                 } else {
-                    let count = self.tokenize_here(&text[at..piece.start], false, false)?.len();
+                    let count =
+                        self.tokenize_on_this_thread(&text[at..piece.start], false, false)?.len();
                     *counts.entry(last).or_insert(count)
                 };
                 tokens.extend_from_slice(
-                    &self.tokenize_here(&text[at..piece.end], false, false)?[count..],
+                    &self.tokenize_on_this_thread(&text[at..piece.end], false, false)?[count..],
                 );
             }
         }
@@ -266,13 +266,13 @@ impl Vocab {
     /// expressions match only white space.
     fn stack_for(&self, text: &str) -> Result<usize> {
         /// Bytes per character. Measured: 320 on x86-64.
-        const EACH: usize = 640;
+        const STACK_PER_CHARACTER: usize = 640;
         /// Bytes for everything else.
-        const ANY: usize = 64 << 10;
+        const BASE_STACK: usize = 64 << 10;
         /// Characters per line; more would need more than 1.3 GB.
         const MAX_LINE: usize = 4_000_000;
         if self.kind() != sys::LLAMA_VOCAB_TYPE_BPE {
-            return Ok(ANY);
+            return Ok(BASE_STACK);
         }
         let longest = longest_line(text);
         if longest > MAX_LINE {
@@ -281,10 +281,10 @@ impl Vocab {
             );
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
-        Ok(ANY + EACH * longest)
+        Ok(BASE_STACK + STACK_PER_CHARACTER * longest)
     }
 
-    fn tokenize_here(
+    fn tokenize_on_this_thread(
         &self,
         text: &str,
         add_special: bool,
@@ -517,7 +517,7 @@ mod tests {
             for round in 0..2000 {
                 let text: String = (0..random(30)).map(|_| PARTS[random(PARTS.len())]).collect();
                 let (add, parse) = (round % 2 == 0, round % 3 == 0);
-                let whole = vocab.tokenize_here(&text, add, parse).unwrap();
+                let whole = vocab.tokenize_on_this_thread(&text, add, parse).unwrap();
                 let parts = vocab.tokenize_in_parts(&text, add, parse, 1 + random(6)).unwrap();
                 assert_eq!(parts, whole, "{name} {overrides:?} {text:?}");
             }

@@ -45,22 +45,25 @@ struct Owned {
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        let freed = Freed(self.model, self.devices.clone());
-        match self.devices.patience() {
+        let freed = FreeOnDrop(self.model, self.devices.clone());
+        match self.devices.shutdown_timeout() {
             None => drop(freed),
             // Freeing may wait for a worker that computes for another model, so it runs on a thread of its own.
-            Some(patience) => exit::apart(patience, move || drop(freed)),
+            Some(shutdown_timeout) => exit::run_with_timeout(shutdown_timeout, move || drop(freed)),
         }
     }
 }
 
 /// A model that is no longer used. Dropping it frees it.
-struct Freed(NonNull<sys::llama_model>, #[allow(dead_code, reason = "what is held")] DeviceSet);
+struct FreeOnDrop(
+    NonNull<sys::llama_model>,
+    #[allow(dead_code, reason = "what is held")] DeviceSet,
+);
 
 // SAFETY: no other reference exists.
-unsafe impl Send for Freed {}
+unsafe impl Send for FreeOnDrop {}
 
-impl Drop for Freed {
+impl Drop for FreeOnDrop {
     fn drop(&mut self) {
         // SAFETY: owned; contexts own an `Arc` of the weights, so none is left.
         unsafe { sys::llama_model_free(self.0.as_ptr()) }

@@ -186,7 +186,7 @@ fn start_engine(
     // Encoders only embed; encoder-decoder models neither embed nor generate.
     started.can_generate &= weights.is_decoder();
     if !started.can_generate {
-        started.placement = started.placement.weights_alone();
+        started.placement = started.placement.weights_only();
     }
     Ok((started.can_generate.then_some(engine), started))
 }

@@ -84,12 +84,12 @@ impl Loaded {
     }
 
     pub fn templates(&self) -> Result<&Templates> {
-        const KEY: &str = "tokenizer.chat_template";
+        const CHAT_TEMPLATE_KEY: &str = "tokenizer.chat_template";
         let compile = || {
             let own = |key| self.weights.metadata_value(key);
             let (template, tool_use) = match &self.template_override {
                 Some(template) => (Some(template.clone()), None),
-                None => (own(KEY), own(&format!("{KEY}.tool_use"))),
+                None => (own(CHAT_TEMPLATE_KEY), own(&format!("{CHAT_TEMPLATE_KEY}.tool_use"))),
             };
             let template = template.ok_or_else(|| {
                 Error::new(ErrorKind::Template, "the model has no chat template")

@@ -10,11 +10,11 @@ use crate::chat::{
     ChatCompletion, ChatStream, Message, PICTURE, Pieces, Rendered, TEMPLATE_STACK, TEMPLATE_TIME,
     has_pictures, render, template_error,
 };
-use crate::engine::{PreparedPicture, Watch, apart};
+use crate::engine::{DeadlineWatch, PreparedPicture, run_on_new_thread};
 use crate::options::{ChatOptions, DraftMode, GenerateOptions, Lora, Prompt, deadline};
 use crate::sampling::{Grammar, GrammarSpec, ReasoningSpec, Sampling};
 use crate::scheduler::{
-    Answer, Banned, Completion, Delivery, Engine, Guessed, Job, MediaRun, SharedAnswer, Stream,
+    Answer, Banned, Completion, Delivery, Engine, Job, MaxGuesses, MediaRun, SharedAnswer, Stream,
 };
 use crate::{CancelToken, Error, ErrorKind, Result, Token};
 use mullama_base::Text;
@@ -25,7 +25,7 @@ const PICTURE_STACK: usize = 2 << 20;
 
 /// The parts of a request other than its options.
 #[derive(Default)]
-pub(super) struct Extras {
+pub(super) struct RequestExtras {
     grammar: Option<GrammarSpec>,
     /// Stop texts of the chat template.
     stops: Vec<String>,
@@ -61,7 +61,7 @@ impl Rendering {
 
     async fn wait_async(self) -> Result<Rendered> {
         let _cancel = self.cancel.drop_guard();
-        let rendered = apart(0, move || self.wait())?;
+        let rendered = run_on_new_thread(0, move || self.wait())?;
         rendered.recv_async().await.unwrap_or_else(|_| Err(panicked()))
     }
 }
@@ -138,7 +138,12 @@ impl Model {
         };
         let grammar =
             GrammarSpec::asked(options)?.or_else(|| options.json_schema.as_ref().map(of_schema));
-        self.submit(loaded, tokens, options, Extras { grammar, delivery, ..Extras::default() })
+        self.submit(
+            loaded,
+            tokens,
+            options,
+            RequestExtras { grammar, delivery, ..RequestExtras::default() },
+        )
     }
 
     /// Answers the last message, using the model's chat template, and waits for the complete
@@ -194,7 +199,7 @@ impl Model {
         let began = Instant::now();
         let pictures = if has_pictures(messages) {
             let (model, messages) = (self.clone(), messages.to_vec());
-            let pictures = apart(PICTURE_STACK, move || model.pictures(&messages))?;
+            let pictures = run_on_new_thread(PICTURE_STACK, move || model.pictures(&messages))?;
             pictures.recv_async().await.unwrap_or_else(|_| {
                 Err(Error::new(
                     ErrorKind::Internal,
@@ -239,7 +244,7 @@ impl Model {
             .collect();
         let pieces = Pieces { vocab: loaded.vocab.clone(), preserved: preserved.clone() };
         let began = Some(began);
-        let extras = Extras { grammar, stops, preserved, reasoning, delivery, media, began };
+        let extras = RequestExtras { grammar, stops, preserved, reasoning, delivery, media, began };
         let stream = self.submit(loaded, tokens, &options.generate, extras)?;
         ChatStream::new(stream, parser, pieces, options.companion.clone(), continues)
     }
@@ -277,7 +282,7 @@ impl Model {
         let cancel = CancelToken::with_deadline(deadline);
         let messages = loaded.defaults.before(messages).into_owned();
         let (options, token) = (options.clone(), cancel.clone());
-        let rendered = apart(TEMPLATE_STACK, move || {
+        let rendered = run_on_new_thread(TEMPLATE_STACK, move || {
             let templates = loaded.templates()?;
             render(templates, &loaded.vocab, &messages, &options, add_generation_prompt, &token)
         })?;
@@ -320,9 +325,10 @@ impl Model {
         loaded: Arc<Loaded>,
         prompt: Vec<Token>,
         options: &GenerateOptions,
-        extras: Extras,
+        extras: RequestExtras,
     ) -> Result<Stream> {
-        let Extras { grammar, mut stops, preserved, reasoning, delivery, media, began } = extras;
+        let RequestExtras { grammar, mut stops, preserved, reasoning, delivery, media, began } =
+            extras;
         let n_image = media.iter().map(|run| run.range().len()).sum();
         let submitted = began.unwrap_or_else(Instant::now);
         let engine = loaded.engine()?;
@@ -367,7 +373,7 @@ impl Model {
         );
         let answer = SharedAnswer::new(answer);
         let given_up = answer.clone();
-        let watch = Watch::new(&cancel, move || given_up.give_up());
+        let watch = DeadlineWatch::new(&cancel, move || given_up.give_up());
         let job = Job {
             prompt,
             media,
@@ -384,7 +390,7 @@ impl Model {
             preserved,
             logprobs: options.logprobs,
             prompt_progress: options.settled_prompt_progress(),
-            guessed: guessed(engine, options, defaults)?,
+            max_guesses: max_guesses(engine, options, defaults)?,
             is_alone: options.settled_reproducible(),
             adapters: loaded.adapters_of(options.lora.as_ref())?,
             priority: options.settled_priority(),
@@ -398,11 +404,11 @@ impl Model {
 }
 
 /// Number of guessed tokens per step, by method.
-fn guessed(
+fn max_guesses(
     engine: &Engine,
     options: &GenerateOptions,
     defaults: &GenerateOptions,
-) -> Result<Guessed> {
+) -> Result<MaxGuesses> {
     let mut settled = options.clone();
     settled.fill(&GenerateOptions {
         draft: defaults.draft,
@@ -419,15 +425,15 @@ fn guessed(
     }
     if options.settled_reproducible() {
         // Steps of other sizes round differently.
-        return Ok(Guessed::default());
+        return Ok(MaxGuesses::default());
     }
     let by_model = if engine.has_draft() { most } else { 0 };
     Ok(match mode {
-        DraftMode::Auto => Guessed { by_lookup: copied, by_model },
-        DraftMode::Off => Guessed::default(),
-        DraftMode::Model => Guessed { by_lookup: 0, by_model },
+        DraftMode::Auto => MaxGuesses { by_lookup: copied, by_model },
+        DraftMode::Off => MaxGuesses::default(),
+        DraftMode::Model => MaxGuesses { by_lookup: 0, by_model },
         DraftMode::Lookup => {
-            Guessed { by_lookup: if copied > 0 { copied } else { most }, by_model: 0 }
+            MaxGuesses { by_lookup: if copied > 0 { copied } else { most }, by_model: 0 }
         }
     })
 }

@@ -5,20 +5,20 @@ use std::sync::Arc;
 
 use super::handle::Model;
 use super::loaded::Loaded;
-use super::request::Extras;
+use super::request::RequestExtras;
 use crate::engine::AdapterSet;
 use crate::options::{GenerateOptions, Prompt};
 use crate::scheduler::{self, SavedCells, Stream};
 use crate::{Result, Token};
 
 /// A state to be saved.
-struct WantedState {
+struct StateRequest {
     loaded: Arc<Loaded>,
     tokens: Vec<Token>,
     adapters: AdapterSet,
 }
 
-impl WantedState {
+impl StateRequest {
     fn save(self) -> Result<Vec<u8>> {
         let Self { loaded, tokens, adapters } = self;
         let cells = loaded.engine()?.save(adapters, tokens)?;
@@ -46,16 +46,16 @@ impl Model {
         wanted.save()
     }
 
-    fn prepare_state(&self, prompt: Prompt) -> Result<WantedState> {
+    fn prepare_state(&self, prompt: Prompt) -> Result<StateRequest> {
         let loaded = self.loaded()?;
         let (tokens, adapters) = (loaded.tokens_of(prompt)?, loaded.adapters_of(None)?);
-        Ok(WantedState { loaded, tokens, adapters })
+        Ok(StateRequest { loaded, tokens, adapters })
     }
 
-    fn compute_for_state(&self, wanted: &WantedState) -> Result<Stream> {
+    fn compute_for_state(&self, wanted: &StateRequest) -> Result<Stream> {
         let options = GenerateOptions::default().with_max_tokens(1).with_temperature(0.0);
         let loaded = Arc::clone(&wanted.loaded);
-        self.submit(loaded, wanted.tokens.clone(), &options, Extras::default())
+        self.submit(loaded, wanted.tokens.clone(), &options, RequestExtras::default())
     }
 
     /// Loads a saved state: requests that start with its prompt reuse it. Returns its number of
@@ -78,7 +78,7 @@ impl Model {
         let fingerprint = loaded.fingerprint(&loaded.adapters_of(None)?)?;
         let info = &self.shared.info;
         let kv = info.placement.devices.iter().map(|share| share.kv).sum();
-        let longest = scheduler::longest_state(info.context_size, kv);
+        let longest = scheduler::max_state_bytes(info.context_size, kv);
         self.load_state(&scheduler::read_state(path.as_ref(), &fingerprint, longest)?)
     }
 }

@@ -1,7 +1,7 @@
 //! Says what is wrong with the type of a value in words of no language in particular: serde's name types of Rust.
 
 /// Characters of a wrong value that are shown.
-const SHOWN: usize = 60;
+const MAX_SHOWN_CHARACTERS: usize = 60;
 
 /// What an error of serde says, in plain words.
 pub(crate) fn describe(error: &serde_json::Error) -> String {
@@ -53,7 +53,7 @@ fn value(given: &str) -> String {
             .find_map(|kind| other.strip_prefix(kind))
             .unwrap_or(other),
     };
-    match given.char_indices().nth(SHOWN) {
+    match given.char_indices().nth(MAX_SHOWN_CHARACTERS) {
         None => given.to_owned(),
         Some((end, _)) => format!("{}...", &given[..end]),
     }
@@ -69,28 +69,31 @@ mod tests {
     use super::*;
     use crate::SplitMode;
 
-    fn said<T: DeserializeOwned>(value: Value) -> String {
+    fn error_text<T: DeserializeOwned>(value: Value) -> String {
         describe(&from_value::<T>(value).map(drop).unwrap_err())
     }
 
     #[test]
     fn types_have_no_names_of_rust() {
         let whole = "expected a whole number from 0 to 4294967295, not";
-        assert_eq!(said::<u32>(json!(true)), format!("{whole} `true`"));
-        assert_eq!(said::<u32>(json!(-5)), format!("{whole} `-5`"));
-        assert_eq!(said::<u32>(json!(1.5)), format!("{whole} `1.5`"));
-        assert_eq!(said::<u32>(json!(1_u64 << 40)), format!("{whole} `1099511627776`"));
-        assert_eq!(said::<f32>(json!("hot")), "expected a number, not \"hot\"");
-        assert_eq!(said::<bool>(json!("yes")), "expected true or false, not \"yes\"");
-        assert_eq!(said::<String>(json!(3)), "expected a string, not `3`");
-        assert_eq!(said::<Vec<u8>>(json!({})), "expected a list, not an object");
-        assert_eq!(said::<BTreeMap<u32, f32>>(json!([1])), "expected an object, not a list");
-        assert_eq!(said::<BTreeMap<u32, f32>>(json!({"a": 1})), "expected whole numbers as keys");
+        assert_eq!(error_text::<u32>(json!(true)), format!("{whole} `true`"));
+        assert_eq!(error_text::<u32>(json!(-5)), format!("{whole} `-5`"));
+        assert_eq!(error_text::<u32>(json!(1.5)), format!("{whole} `1.5`"));
+        assert_eq!(error_text::<u32>(json!(1_u64 << 40)), format!("{whole} `1099511627776`"));
+        assert_eq!(error_text::<f32>(json!("hot")), "expected a number, not \"hot\"");
+        assert_eq!(error_text::<bool>(json!("yes")), "expected true or false, not \"yes\"");
+        assert_eq!(error_text::<String>(json!(3)), "expected a string, not `3`");
+        assert_eq!(error_text::<Vec<u8>>(json!({})), "expected a list, not an object");
+        assert_eq!(error_text::<BTreeMap<u32, f32>>(json!([1])), "expected an object, not a list");
         assert_eq!(
-            said::<SplitMode>(json!("x")),
+            error_text::<BTreeMap<u32, f32>>(json!({"a": 1})),
+            "expected whole numbers as keys"
+        );
+        assert_eq!(
+            error_text::<SplitMode>(json!("x")),
             "expected one of `none`, `layer`, `row`, `tensor`, not `x`"
         );
-        let long = said::<u32>(json!("x".repeat(1000)));
+        let long = error_text::<u32>(json!("x".repeat(1000)));
         assert!(long.len() < 130 && long.ends_with("..."), "{long}");
     }
 }

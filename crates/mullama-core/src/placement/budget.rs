@@ -48,7 +48,7 @@ pub(crate) struct Budgets {
 
 impl Budgets {
     /// The budgets of the usable GPUs and of system RAM. If the order is open, GPUs with more free memory come first.
-    pub fn of(weights: &WeightSettings, is_order_open: bool) -> Result<Self> {
+    pub fn of(weights: &WeightSettings, is_device_order_automatic: bool) -> Result<Self> {
         let limit = limit_from("MULLAMA_GPU_MEMORY")?;
         let mut gpus: Vec<_> = weights
             .gpus
@@ -66,7 +66,7 @@ impl Budgets {
                 }
             })
             .collect();
-        if is_order_open {
+        if is_device_order_automatic {
             // Local GPUs first, then by free memory.
             gpus.sort_by_key(|gpu| (gpu.is_remote, std::cmp::Reverse(gpu.free)));
         }

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use crate::engine::Placement;
 use crate::runtime;
 use mullama_base::folders::cache_dir;
-use mullama_base::{Draft, read_file, write_whole};
+use mullama_base::{TemporaryFile, read_file, write_whole};
 use mullama_gguf::GgufHeader;
 use mullama_sys::kernels::Kernels;
 
@@ -33,10 +33,10 @@ pub(super) struct Cache {
 }
 
 /// Incremented when the meaning of a dry run's result changes, to invalidate older results.
-const GENERATION: u32 = 3;
+const CACHE_VERSION: u32 = 3;
 
 /// Results by cache file.
-static KNOWN: Mutex<Option<HashMap<PathBuf, Answers>>> = Mutex::new(None);
+static ANSWERS: Mutex<Option<HashMap<PathBuf, Answers>>> = Mutex::new(None);
 
 impl Cache {
     pub fn of(model: &Path) -> Self {
@@ -44,13 +44,13 @@ impl Cache {
         let name = format!("{:016x}.json", hash_of(&path));
         let file = cache_dir().join("placements").join(name);
         let version = env!("CARGO_PKG_VERSION");
-        let about = hash_of(&(GENERATION, version, &path, stamp(&path), modules()));
+        let about = hash_of(&(CACHE_VERSION, version, &path, stamp(&path), modules()));
         Self { file, about, is_changed: Cell::new(false) }
     }
 
     /// Returns the cached result of a question.
     pub fn get(&self, question: u64) -> Option<Placement> {
-        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = ANSWERS.lock().unwrap_or_else(PoisonError::into_inner);
         let known = known.get_or_insert_default();
         if !known.contains_key(&self.file) {
             known.insert(self.file.clone(), read(&self.file));
@@ -60,7 +60,7 @@ impl Cache {
 
     /// Caches a result.
     pub fn put(&self, question: u64, answer: &Placement) {
-        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = ANSWERS.lock().unwrap_or_else(PoisonError::into_inner);
         let answers = known.get_or_insert_default().entry(self.file.clone()).or_default();
         if answers.len() >= MAX_ENTRIES {
             answers.clear();
@@ -76,7 +76,7 @@ impl Drop for Cache {
         if !self.is_changed.get() {
             return;
         }
-        let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = ANSWERS.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(answers) = known.as_ref().and_then(|known| known.get(&self.file)) else { return };
         if let Err(error) = write(&self.file, answers) {
             log::debug!("cannot store placements in {}: {error}", self.file.display());
@@ -121,7 +121,7 @@ pub(crate) fn cached_file(
     let failed = |error| crate::Error::io("write", &file, error);
     fs::create_dir_all(&dir).map_err(failed)?;
     forget_oldest(&dir);
-    let draft = Draft::new_in(&dir).map_err(failed)?;
+    let draft = TemporaryFile::new_in(&dir).map_err(failed)?;
     make(draft.path())?;
     draft.publish(&file).map_err(failed)?;
     Ok(file)

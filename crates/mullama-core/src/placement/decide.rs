@@ -6,7 +6,7 @@ use super::budget::Budgets;
 use super::decision::PlacementDecision;
 use super::draft::PlacedDraft;
 use super::projector::PlacedProjector;
-use super::request::{PlacementRequest, is_order_open};
+use super::request::{PlacementRequest, is_device_order_automatic};
 use super::search::PlacementSearch;
 use crate::Result;
 use crate::device::DeviceSet;
@@ -27,7 +27,7 @@ pub(crate) fn decide(
 ) -> Result<(PlacementDecision, Option<PlacementDecision>)> {
     let devices = DeviceSet::of(params)?;
     let weights = WeightSettings::resolve(params, &devices)?;
-    let mut budgets = Budgets::of(&weights, is_order_open(params))?;
+    let mut budgets = Budgets::of(&weights, is_device_order_automatic(params))?;
     if let Some(projector) = projector {
         budgets = budgets.beside(&projector.placement);
     }

@@ -3,7 +3,7 @@
 use super::beside::explain;
 use super::budget::Budgets;
 use super::decision::PlacementDecision;
-use super::request::{PlacementRequest, is_order_open};
+use super::request::{PlacementRequest, is_device_order_automatic};
 use super::search::PlacementSearch;
 use crate::device::DeviceSet;
 use crate::engine::{ContextSettings, Placement, WeightSettings};
@@ -33,7 +33,7 @@ impl<'a> PlacedDraft<'a> {
         let params = params.of_draft();
         let weights = WeightSettings::resolve(&params, devices)
             .map_err(|error| error.with_context("draft_model", draft.path.display()))?;
-        let mut budgets = Budgets::of(&weights, is_order_open(&params))?;
+        let mut budgets = Budgets::of(&weights, is_device_order_automatic(&params))?;
         budgets.host.free = host;
         let asked = ContextParams::default().with_n_ctx(context.n_ctx);
         let mut request = PlacementRequest::new(&draft.header, &params, weights, &asked)?;

@@ -21,26 +21,29 @@ pub(crate) fn dry_run(
     settings: &ContextSettings,
     looked_up: u64,
 ) -> Result<Placement> {
-    const MOST: u32 = 1 << 20;
-    if settings.n_ctx <= MOST {
+    const MAX_MEASURED_CONTEXT: u32 = 1 << 20;
+    if settings.n_ctx <= MAX_MEASURED_CONTEXT {
         return measure(weights, settings, looked_up);
     }
     let with = |n_ctx| {
         let settings = ContextSettings { n_ctx, ..settings.clone() };
         measure(Arc::clone(&weights), &settings, looked_up)
     };
-    let (half, most) = (with(MOST / 2)?, with(MOST)?);
-    Ok(most.drawn_out(&half, f64::from(settings.n_ctx - MOST) / f64::from(MOST / 2)))
+    let (half, most) = (with(MAX_MEASURED_CONTEXT / 2)?, with(MAX_MEASURED_CONTEXT)?);
+    Ok(most.extrapolated(
+        &half,
+        f64::from(settings.n_ctx - MAX_MEASURED_CONTEXT) / f64::from(MAX_MEASURED_CONTEXT / 2),
+    ))
 }
 
 fn measure(weights: Arc<Weights>, settings: &ContextSettings, looked_up: u64) -> Result<Placement> {
     /// The maximum padding for the alignment of two tables.
-    const ALIGNED: u64 = 160;
+    const ALIGNMENT_OVERHEAD: u64 = 160;
     let full = Context::new(Arc::clone(&weights), settings)?;
     let placement = full.planned_placement()?;
     let each = full.n_seq_max() as u32;
     drop(full);
-    let has_only_tables = placement.host_weights() <= looked_up + ALIGNED;
+    let has_only_tables = placement.host_weights() <= looked_up + ALIGNMENT_OVERHEAD;
     if has_only_tables || weights.settings.gpus.is_empty() || each >= settings.n_ubatch {
         return Ok(placement);
     }
@@ -56,7 +59,7 @@ mod tests {
     use crate::options::{ContextParams, ModelParams};
 
     #[test]
-    fn what_is_drawn_out_is_what_would_be_measured() {
+    fn extrapolated_sizes_equal_measured_ones() {
         let gpu = SimulatedGpu {
             backend: "cuda".to_owned(),
             description: "a GPU".to_owned(),
@@ -69,8 +72,8 @@ mod tests {
             let weights = Arc::new(Weights::load_metadata_only(&path, &settings).unwrap());
             let context = ContextParams::default().with_n_ctx(3 << 20).with_n_ubatch(64);
             let context = ContextSettings::resolve(&context, 512).unwrap();
-            let drawn_out = dry_run(Arc::clone(&weights), &context, 0).unwrap();
-            assert_eq!(drawn_out, measure(weights, &context, 0).unwrap(), "{model}");
+            let extrapolated = dry_run(Arc::clone(&weights), &context, 0).unwrap();
+            assert_eq!(extrapolated, measure(weights, &context, 0).unwrap(), "{model}");
         }
     }
 }

@@ -14,7 +14,7 @@ pub(super) fn largest(
     room: impl Fn(u32) -> Result<f64>,
 ) -> Result<u32> {
     /// Number of consecutive slow steps, which remove less than half of the interval, before a bisection.
-    const SLOW: u32 = 2;
+    const MAX_SLOW_STEPS: u32 = 2;
     if most <= held.0 {
         return Ok(most);
     }
@@ -25,7 +25,7 @@ pub(super) fn largest(
     let mut slow = 0;
     while beyond.0 - held.0 > 1 {
         let between = beyond.0 - held.0;
-        let share = if slow < SLOW { held.1 / (held.1 - beyond.1) } else { 0.5 };
+        let share = if slow < MAX_SLOW_STEPS { held.1 / (held.1 - beyond.1) } else { 0.5 };
         let middle = held.0 + ((f64::from(between) * share) as u32).clamp(1, between - 1);
         match room(middle)? {
             left if left >= 0.0 => held = (middle, left),

@@ -25,6 +25,6 @@ pub(crate) use decision::PlacementDecision;
 pub(crate) use draft::PlacedDraft;
 pub(crate) use header::number;
 pub(crate) use projector::PlacedProjector;
-pub(crate) use request::{PlacementRequest, is_order_open};
+pub(crate) use request::{PlacementRequest, is_device_order_automatic};
 pub(crate) use room::check_room;
 pub(crate) use search::PlacementSearch;

@@ -14,7 +14,7 @@ pub(crate) struct PlacementRequest {
     /// Whether the number of layers on GPUs is chosen automatically.
     pub are_layers_open: bool,
     /// Whether the number of GPUs and their shares are open.
-    pub are_shares_open: bool,
+    pub is_split_automatic: bool,
     /// Whether the placement of a mixture's experts is open.
     pub are_experts_open: bool,
     /// Whether the context may be reduced.
@@ -35,20 +35,20 @@ impl PlacementRequest {
         Ok(Self {
             asked: PlacementDecision { weights, context: settings },
             are_layers_open: params.n_gpu_layers.unwrap_or_default() == GpuLayers::Auto,
-            are_shares_open: are_shares_open(params),
+            is_split_automatic: is_split_automatic(params),
             are_experts_open: params.cpu_moe.is_none() && params.n_cpu_moe.is_none(),
             is_context_open: context.n_ctx.is_none(),
         })
     }
 }
 
-fn are_shares_open(params: &ModelParams) -> bool {
+fn is_split_automatic(params: &ModelParams) -> bool {
     params.tensor_split.is_none()
         && params.main_gpu.is_none()
         && matches!(params.split_mode, None | Some(SplitMode::Layer))
 }
 
 /// Whether the order in which the GPUs are filled is open.
-pub(crate) fn is_order_open(params: &ModelParams) -> bool {
-    params.devices.is_none() && are_shares_open(params)
+pub(crate) fn is_device_order_automatic(params: &ModelParams) -> bool {
+    params.devices.is_none() && is_split_automatic(params)
 }

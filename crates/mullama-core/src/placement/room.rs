@@ -20,9 +20,9 @@ pub(crate) fn check_room(
     what: &str,
 ) -> Result<()> {
     let budgets = Budgets::of(loaded, false)?;
-    let needed = log::as_trace(|| {
+    let needed = log::log_as_trace(|| {
         let weights = Arc::new(Weights::load_metadata_only(path, loaded)?);
-        Ok::<_, Error>(dry_run(weights, context, 0)?.context_alone(outputs))
+        Ok::<_, Error>(dry_run(weights, context, 0)?.context_only(outputs))
     })?;
     if budgets.fit(&needed, false) {
         return Ok(());

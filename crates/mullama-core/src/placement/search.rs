@@ -30,7 +30,7 @@ const SMALLEST_CONTEXT: u32 = 512;
 const CONTEXT_STEP: u32 = 256;
 
 /// Lookup tables, which stay in system RAM.
-const LOOKED_UP: [&str; 2] = ["token_embd.weight", "position_embd.weight"];
+const LOOKUP_TENSORS: [&str; 2] = ["token_embd.weight", "position_embd.weight"];
 
 /// The message that GPU layers were requested but no GPU is available, with the reasons.
 fn no_gpu(path: &Path) -> String {
@@ -75,7 +75,7 @@ impl<'a> PlacementSearch<'a> {
         let metadata = &request.asked.weights.metadata;
         let all_layers = number(header, metadata, "block_count").unwrap_or(0).max(0) as u32 + 1;
         let is_mixture = number(header, metadata, "expert_count").unwrap_or(0) > 0;
-        let is_table = |tensor: &&TensorInfo| LOOKED_UP.contains(&tensor.name.as_str());
+        let is_table = |tensor: &&TensorInfo| LOOKUP_TENSORS.contains(&tensor.name.as_str());
         let tables = header.tensors.iter().filter(is_table);
         // The path of a file that was created for planning means nothing to the user; use the model's name.
         let name = header.text("general.name").filter(|_| path.starts_with(cache_dir()));
@@ -107,9 +107,7 @@ impl<'a> PlacementSearch<'a> {
             return self.automatic();
         }
         match self.check(asked.clone(), true) {
-            Err(error)
-                if error.kind() == ErrorKind::DoesNotFit && self.asks_for_more_than_all() =>
-            {
+            Err(error) if error.kind() == ErrorKind::DoesNotFit && self.exceeds_model_layers() => {
                 let fitting = self.automatic()?;
                 self.notes
                     .borrow_mut()
@@ -127,7 +125,7 @@ impl<'a> PlacementSearch<'a> {
 
     /// Whether more layers are requested than the model has. As in llama.cpp, this means as many as fit, so a lack of
     /// memory is not an error. In contrast, -1 and the exact number require all layers.
-    fn asks_for_more_than_all(&self) -> bool {
+    fn exceeds_model_layers(&self) -> bool {
         self.request.asked.weights.n_gpu_layers.is_some_and(|layers| layers > self.all_layers)
     }
 
@@ -184,12 +182,13 @@ impl<'a> PlacementSearch<'a> {
     /// The best placement that fits: all layers on as few GPUs as possible; otherwise, with the experts of some layers
     /// of a mixture on the CPU; otherwise, as many layers as fit.
     fn automatic(&self) -> Result<PlacementDecision> {
-        let PlacementRequest { asked, are_shares_open, are_experts_open, is_context_open, .. } =
-            &self.request;
+        let PlacementRequest {
+            asked, is_split_automatic, are_experts_open, is_context_open, ..
+        } = &self.request;
         let most = self.budgets.gpus.len();
-        let fewest = if *are_shares_open { 1 } else { most };
+        let fewest = if *is_split_automatic { 1 } else { most };
         for devices in fewest..=most {
-            let whole = self.spread(asked, devices, None)?;
+            let whole = self.distribute_layers(asked, devices, None)?;
             if self.fits(&whole)? {
                 return Ok(whole);
             }
@@ -197,7 +196,7 @@ impl<'a> PlacementSearch<'a> {
         if *is_context_open && asked.context.n_ctx > SMALLEST_CONTEXT_FOR_GPU {
             let smaller = asked.clone().with_n_ctx(SMALLEST_CONTEXT_FOR_GPU);
             for devices in fewest..=most {
-                let whole = self.spread(&smaller, devices, None)?;
+                let whole = self.distribute_layers(&smaller, devices, None)?;
                 if self.fits(&whole)? {
                     let longest = whole.clone().with_n_ctx(asked.context.n_ctx);
                     let largest = self.largest_context(&longest, SMALLEST_CONTEXT_FOR_GPU, true)?;
@@ -211,7 +210,7 @@ impl<'a> PlacementSearch<'a> {
             let blocks = self.all_layers - 1;
             let kept = |count: u32| {
                 let experts = HostExperts::First(blocks - count);
-                self.spread(&asked.clone().with_host_experts(experts), most, None)
+                self.distribute_layers(&asked.clone().with_host_experts(experts), most, None)
             };
             if self.fits(&kept(0)?)? {
                 let count = largest(NONE, blocks, |count| self.room_for_more(&kept(count)?))?;
@@ -219,29 +218,31 @@ impl<'a> PlacementSearch<'a> {
             }
             candidate = candidate.with_host_experts(HostExperts::All);
         }
-        self.as_many_as_fit(&candidate)
+        self.most_layers_that_fit(&candidate)
     }
 
     /// Places as many layers on the GPUs as fit.
-    fn as_many_as_fit(&self, candidate: &PlacementDecision) -> Result<PlacementDecision> {
+    fn most_layers_that_fit(&self, candidate: &PlacementDecision) -> Result<PlacementDecision> {
         let devices = self.budgets.gpus.len();
-        let room = |layers| self.room_for_more(&self.spread(candidate, devices, Some(layers))?);
+        let room = |layers| {
+            self.room_for_more(&self.distribute_layers(candidate, devices, Some(layers))?)
+        };
         match largest(NONE, self.all_layers, room)? {
             0 => self.check(candidate.clone().with_layers(Some(0)), false),
-            layers => self.spread(candidate, devices, Some(layers)),
+            layers => self.distribute_layers(candidate, devices, Some(layers)),
         }
     }
 
     /// Places the given number of layers (none means all) on the first `devices` GPUs. If the shares are open, each GPU
     /// receives as many layers as fit, in order, and the last one receives the rest.
-    fn spread(
+    fn distribute_layers(
         &self,
         candidate: &PlacementDecision,
         devices: usize,
         layers: Option<u32>,
     ) -> Result<PlacementDecision> {
         let mut candidate = candidate.clone().with_layers(layers);
-        if !self.request.are_shares_open {
+        if !self.request.is_split_automatic {
             return Ok(candidate);
         }
         let gpus = &self.budgets.gpus[..devices];
@@ -350,7 +351,7 @@ impl<'a> PlacementSearch<'a> {
         }
         // A table may also be the output matrix, which is on a GPU unless it is overridden.
         let looked_up = if weights.has_overrides() { 0 } else { self.looked_up };
-        let placement = log::as_trace(|| {
+        let placement = log::log_as_trace(|| {
             dry_run(self.weights_of(made_of, weights)?, &candidate.context, looked_up)
         })?;
         self.cache.put(question, &placement);
@@ -382,7 +383,7 @@ mod tests {
     use super::*;
     use crate::device::{SimulatedGpu, simulate};
     use crate::options::{ContextParams, ModelParams};
-    use crate::placement::is_order_open;
+    use crate::placement::is_device_order_automatic;
 
     /// Runs a test on a search for a model on simulated devices of the given sizes in bytes.
     fn on_devices<T>(
@@ -400,7 +401,7 @@ mod tests {
         let devices = simulate(&sizes.iter().map(gpu).collect::<Vec<_>>()).unwrap();
         let params = ModelParams::default();
         let weights = WeightSettings::resolve(&params, &devices).unwrap();
-        let budgets = Budgets::of(&weights, is_order_open(&params)).unwrap();
+        let budgets = Budgets::of(&weights, is_device_order_automatic(&params)).unwrap();
         let context = ContextParams::default().with_n_ctx(1024).with_n_ubatch(128);
         let request = PlacementRequest::new(&header, &params, weights, &context).unwrap();
         body(&mut PlacementSearch::new(&path, &header, request, budgets))

@@ -9,11 +9,11 @@ use crate::{ErrorKind, Result};
 use mullama_gguf::GgufHeader;
 
 /// The quantisations that are considered, from large to small.
-const LADDER: [&str; 9] =
+const QUANTISATIONS: [&str; 9] =
     ["F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_M", "Q2_K", "IQ2_XXS"];
 
 /// Number of quantisations above and below the model's own that are tried.
-const NEXT: usize = 2;
+const NEIGHBOURS: usize = 2;
 
 impl Alternative {
     fn of(change: String, plan: &Plan) -> Self {
@@ -125,9 +125,9 @@ pub(super) fn next_quantisations(header: &GgufHeader) -> Vec<&'static str> {
         let first = &digits[..digits.len().min(if name.contains("16") { 2 } else { 1 })];
         first.parse::<u32>().unwrap_or(32)
     };
-    let smaller = LADDER.iter().filter(|name| bits(name) < bits(own)).take(NEXT);
-    let larger: Vec<_> = LADDER.iter().filter(|name| bits(name) > bits(own)).collect();
-    let larger = larger.into_iter().rev().take(NEXT);
+    let smaller = QUANTISATIONS.iter().filter(|name| bits(name) < bits(own)).take(NEIGHBOURS);
+    let larger: Vec<_> = QUANTISATIONS.iter().filter(|name| bits(name) > bits(own)).collect();
+    let larger = larger.into_iter().rev().take(NEIGHBOURS);
     larger.chain(smaller).copied().collect()
 }
 
@@ -181,7 +181,7 @@ pub(super) fn sweep(
             }
         }
         Sweep::Quant => {
-            for name in LADDER {
+            for name in QUANTISATIONS {
                 if let Some(plan) = requantised_plan(model, name, options)? {
                     plans.push((name.to_owned(), plan));
                 }

@@ -10,7 +10,7 @@ use crate::engine::{Context, ContextSettings, Weights};
 /// Minimum and maximum number of timed steps, and the seconds after which the minimum suffices. The fastest step
 /// counts, since other programs may slow down the others.
 const REPEATS: (usize, usize) = (5, 40);
-const ENOUGH: f64 = 0.5;
+const MAX_SECONDS: f64 = 0.5;
 
 /// A context for timing steps.
 pub(super) struct Bench(Context);
@@ -73,7 +73,7 @@ fn fastest(mut step: impl FnMut(usize) -> Result<f64>) -> Result<f64> {
         let seconds = step(repeat)?;
         fastest = fastest.min(seconds);
         spent += seconds;
-        if repeat + 1 >= REPEATS.0 && spent > ENOUGH {
+        if repeat + 1 >= REPEATS.0 && spent > MAX_SECONDS {
             break;
         }
     }

@@ -65,7 +65,7 @@ impl Calibration {
         serde_json::from_slice(&read_file(&Self::file(), MAX_FILE_SIZE).ok()?).ok()
     }
 
-    fn keep(&self) {
+    fn save(&self) {
         let file = Self::file();
         let written = fs::create_dir_all(cache_dir())
             .and_then(|()| write_whole(&file, &serde_json::to_vec_pretty(self)?));
@@ -83,7 +83,7 @@ impl Calibration {
         }
         if known.host_bandwidth <= 0.0 {
             known.host_bandwidth = read_bandwidth();
-            known.keep();
+            known.save();
         }
         let source = format!(
             "main memory measured here at {:.1} GB/s; `mullama plan --calibrate` measures more",
@@ -128,7 +128,7 @@ fn read_bandwidth() -> f64 {
     let words = SAMPLE / size_of::<u64>() / threads;
     let rates: Vec<f64> = thread::scope(|scope| {
         let read = || {
-            let memory = words_of_memory(words);
+            let memory = allocate_words(words);
             let start = Instant::now();
             let mut sum = 0_u64;
             for _ in 0..2 {
@@ -147,7 +147,7 @@ fn read_bandwidth() -> f64 {
 }
 
 /// Allocates `count` words, or half of that, a quarter and so on if memory is insufficient.
-fn words_of_memory(mut count: usize) -> Vec<u64> {
+fn allocate_words(mut count: usize) -> Vec<u64> {
     let mut memory = Vec::new();
     while memory.try_reserve_exact(count).is_err() {
         count /= 2;
@@ -186,16 +186,16 @@ struct Steps {
     /// A prompt token.
     prompt: f64,
     /// The same after previous tokens, if requested.
-    deep: Option<Deep>,
+    deep: Option<SecondsAtDepth>,
 }
 
 impl Steps {
     /// The faster of two measurements.
-    fn or_faster(self, other: Self) -> Self {
+    fn faster_of(self, other: Self) -> Self {
         Self {
             token: self.token.min(other.token),
             prompt: self.prompt.min(other.prompt),
-            deep: self.deep.zip(other.deep).map(|(deep, other)| Deep {
+            deep: self.deep.zip(other.deep).map(|(deep, other)| SecondsAtDepth {
                 depth: deep.depth,
                 token: deep.token.min(other.token),
                 prompt: deep.prompt.min(other.prompt),
@@ -205,7 +205,7 @@ impl Steps {
 }
 
 /// Seconds per generated token and per prompt token after `depth` previous tokens.
-struct Deep {
+struct SecondsAtDepth {
     depth: u32,
     token: f64,
     prompt: f64,
@@ -234,7 +234,7 @@ fn measure(probe: &Probe, gpu: Option<Handle>, depth: u32) -> Result<(Steps, Ggu
     let token = bench.token(0)?;
     let deep = if depth > 0 {
         let prompt = bench.prompt(tokens, depth)? / each;
-        Some(Deep { depth, prompt, token: bench.token(depth)? })
+        Some(SecondsAtDepth { depth, prompt, token: bench.token(depth)? })
     } else {
         None
     };
@@ -249,7 +249,7 @@ fn bench_of(path: &Path, params: &ModelParams, context: &ContextParams) -> Resul
 }
 
 /// Bytes and operations per token of a model's weights, by tensor type. The embedding is excluded.
-fn flows(header: &GgufHeader) -> BTreeMap<&'static str, (f64, f64)> {
+fn weight_traffic(header: &GgufHeader) -> BTreeMap<&'static str, (f64, f64)> {
     let mut flows: BTreeMap<&'static str, (f64, f64)> = BTreeMap::new();
     for tensor in header.tensors.iter().filter(|tensor| tensor.name != "token_embd.weight") {
         let numbers = tensor.shape.iter().product::<u64>() as f64;
@@ -278,11 +278,11 @@ pub fn calibrate(mut progress: impl FnMut(&str, f32)) -> Result<Calibration> {
         let mut on_progress = |what: &str, done: f32| {
             progress(&format!("{}: {what}", device.name()), share * (index as f32 + done));
         };
-        let rates = logging::as_trace(|| rates_of(*gpu, &mut on_progress))?;
+        let rates = logging::log_as_trace(|| rates_of(*gpu, &mut on_progress))?;
         known.rates.insert(identity(device), rates);
     }
     progress("", 1.0);
-    known.keep();
+    known.save();
     Ok(known)
 }
 
@@ -331,7 +331,7 @@ fn rates_of(gpu: Option<Handle>, on_progress: &mut dyn FnMut(&str, f32)) -> Resu
             match measure(&probe, gpu, depth) {
                 Ok((steps, header)) => {
                     let steps = match measured.remove(&index) {
-                        Some((before, _)) => before.or_faster(steps),
+                        Some((before, _)) => before.faster_of(steps),
                         None => steps,
                     };
                     measured.insert(index, (steps, header));
@@ -357,7 +357,7 @@ fn rates_of(gpu: Option<Handle>, on_progress: &mut dyn FnMut(&str, f32)) -> Resu
 
 /// Derives the rates of the probe's main type from its measured times.
 fn add_type(rates: &mut Rates, header: &GgufHeader, steps: &Steps, tokens: f64) {
-    let flows = flows(header);
+    let flows = weight_traffic(header);
     let Some((ty, (bytes, operations))) =
         flows.iter().max_by(|(_, a), (_, b)| a.1.total_cmp(&b.1)).map(|(ty, flow)| (*ty, *flow))
     else {

@@ -10,7 +10,7 @@ use crate::Result;
 use crate::device::{DeviceSet, HOST, simulate};
 use crate::engine::WeightSettings;
 use crate::options::ModelParams;
-use crate::placement::{Budgets, is_order_open};
+use crate::placement::{Budgets, is_device_order_automatic};
 
 /// The hardware of a plan.
 pub(super) struct PlanEnvironment {
@@ -49,7 +49,7 @@ impl PlanEnvironment {
             }
         };
         let weights = WeightSettings::resolve(&params, &devices)?;
-        let mut budgets = Budgets::of(&weights, is_order_open(&params))?;
+        let mut budgets = Budgets::of(&weights, is_device_order_automatic(&params))?;
         let shared = specs.iter().flatten().find_map(left_of_shared_memory);
         if let Some(bytes) = hardware.host_memory.map(|size| size.0).or(shared) {
             budgets.host.free = bytes;

@@ -3,7 +3,7 @@
 
 use std::sync::OnceLock;
 
-use mullama_base::{alike_by, likeness};
+use mullama_base::{similar_by, similarity};
 use serde::Deserialize;
 
 use crate::{Error, Result};
@@ -70,7 +70,7 @@ impl Preset {
     /// Whether a requested size in GB means the size `size` of this preset: the size in the name may include memory
     /// that is reserved.
     fn is_of(&self, said: f64, size: f64) -> bool {
-        said == size || Words::of(&self.name).size == Some(said)
+        said == size || NameWords::of(&self.name).size == Some(said)
     }
 
     /// The memory sizes that it is sold with, in GiB.
@@ -141,11 +141,11 @@ pub(super) fn count(text: &str) -> Option<(u32, &str)> {
 ///
 /// Makers' names and parts in brackets are optional. The size is required if the card is sold with several sizes.
 pub(super) fn find(text: &str) -> Result<(&'static Preset, u64)> {
-    let wanted = Words::of(text);
+    let wanted = NameWords::of(text);
     let matches = |preset: &&'static Preset| {
         let mut names = preset.aliases.iter().chain([&preset.name]);
         names.any(|name| {
-            let known = Words::of(name);
+            let known = NameWords::of(name);
             known.words == wanted.words
                 && (known.size.is_none() || wanted.size.is_none() || known.size == wanted.size)
         })
@@ -191,10 +191,11 @@ pub(super) fn find(text: &str) -> Result<(&'static Preset, u64)> {
     }
 }
 
-fn unknown(text: &str, wanted: &Words) -> Error {
+fn unknown(text: &str, wanted: &NameWords) -> Error {
     let sought = wanted.words.join(" ");
-    let likely =
-        alike_by(presets(), |preset| likeness(&sought, &Words::of(&preset.name).words.join(" ")));
+    let likely = similar_by(presets(), |preset| {
+        similarity(&sought, &NameWords::of(&preset.name).words.join(" "))
+    });
     let error = Error::option("devices", format!("there is no device or preset `{text}`"));
     let names: Vec<_> = likely.iter().take(4).map(|preset| preset.name.as_str()).collect();
     if names.is_empty() {
@@ -205,14 +206,14 @@ fn unknown(text: &str, wanted: &Words) -> Error {
 }
 
 /// A name split into words, without the optional ones, and the memory size in it.
-struct Words {
+struct NameWords {
     words: Vec<String>,
     size: Option<f64>,
 }
 
-impl Words {
+impl NameWords {
     fn of(text: &str) -> Self {
-        const UNSAID: [&str; 8] =
+        const OMITTED_WORDS: [&str; 8] =
             ["nvidia", "geforce", "amd", "radeon", "apple", "intel", "graphics", "instinct"];
         let text = text.to_ascii_lowercase();
         let bare = match (text.find('('), text.find(')')) {
@@ -233,7 +234,7 @@ impl Words {
                 pieces.next();
             } else if let Some(number) = gigabytes(piece) {
                 size = Some(number);
-            } else if !UNSAID.contains(&piece) {
+            } else if !OMITTED_WORDS.contains(&piece) {
                 words.extend(split_series(piece));
             }
         }
@@ -296,7 +297,7 @@ mod tests {
             assert!(preset.sizes().contains(&preset.memory_gib), "{name}");
             assert!(preset.unified || preset.link().is_some(), "{name}: {}", preset.link);
             for &size in preset.sizes() {
-                let labelled = Words::of(name).size.is_some();
+                let labelled = NameWords::of(name).size.is_some();
                 let said = if labelled { name.clone() } else { format!("{name} {size}GB") };
                 let (same, memory) = find(&said).unwrap();
                 assert_eq!(memory, (size * f64::from(1 << 30)) as u64, "{name}");

@@ -18,7 +18,7 @@ use crate::{Error, ErrorKind, Result};
 const MAX_VALUE: u64 = 1 << 24;
 
 /// Fields of a shape that are not metadata of its architecture.
-const OWN: [&str; 4] = ["architecture", "quantization", "tied", "biases"];
+const SHAPE_FIELDS: [&str; 4] = ["architecture", "quantization", "tied", "biases"];
 
 /// Default values of metadata.
 const DEFAULTS: [(&str, f64); 2] =
@@ -58,7 +58,7 @@ impl Shape {
         })?;
         let prefix = format!("{architecture}.");
         let mut metadata = Map::new();
-        for (key, value) in fields.iter().filter(|(key, _)| !OWN.contains(&key.as_str())) {
+        for (key, value) in fields.iter().filter(|(key, _)| !SHAPE_FIELDS.contains(&key.as_str())) {
             check(key, value)?;
             metadata.insert(key.strip_prefix(&prefix).unwrap_or(key).to_owned(), value.clone());
         }
@@ -112,7 +112,7 @@ impl Shape {
             document.set(format!("{}.{key}", self.architecture), value(key, number)?);
         }
         let header = document.encode();
-        let (tensors, said) = logging::as_trace(|| {
+        let (tensors, said) = logging::log_as_trace(|| {
             logging::capture(|| {
                 sys::shim::shape_tensors(&header, self.file_type, self.is_tied, self.has_biases)
             })
@@ -263,7 +263,7 @@ pub(super) fn requantized(path: &Path, header: &GgufHeader, file_type: u32) -> R
     cached_file("headers", &about, |result| {
         let on_cpu = ModelParams::default().with_n_gpu_layers(0);
         let settings = WeightSettings::resolve(&on_cpu, &DeviceSet::processors())?;
-        let weights = logging::as_trace(|| Weights::load_metadata_only(path, &settings))?;
+        let weights = logging::log_as_trace(|| Weights::load_metadata_only(path, &settings))?;
         let mut document = Document::read(path)?;
         for shard in header.other_shards(path) {
             document.tensors.extend(Document::read(shard)?.tensors);

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use mullama_base::Text;
-use mullama_base::units::{self, no_size, parse_bandwidth, parse_compute, size};
+use mullama_base::units::{self, invalid_size, parse_bandwidth, parse_compute, size};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
 
@@ -115,9 +115,9 @@ impl DeviceSpec {
         }
         let looks_like_size = name.starts_with(|c: char| c.is_ascii_digit() || c == '-');
         let mut spec = match units::parse_size(name) {
-            Some(0) => return Err(no_size("devices", name)),
+            Some(0) => return Err(invalid_size("devices", name)),
             Some(bytes) => Self::new(bytes),
-            None if looks_like_size => return Err(no_size("devices", name)),
+            None if looks_like_size => return Err(invalid_size("devices", name)),
             None => Self::preset(name)?,
         };
         let mut changes = Map::new();
@@ -227,8 +227,8 @@ fn memory_size(option: &str, value: &Value) -> Result<u64> {
         Value::Number(number) => number
             .as_u64()
             .filter(|bytes| *bytes >= SMALLEST_MEMORY)
-            .ok_or_else(|| no_size(option, &number.to_string())),
-        _ => Err(no_size(option, &value.to_string())),
+            .ok_or_else(|| invalid_size(option, &number.to_string())),
+        _ => Err(invalid_size(option, &value.to_string())),
     }
 }
 
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_meant_is_refused() {
+    fn implausible_devices_are_rejected() {
         assert!(refused("24").contains("24GiB"));
         assert!(refused("-8GiB").contains("-8GiB"));
         assert!(refused("0GiB").contains("0GiB"));

@@ -18,7 +18,7 @@ pub(super) const PROMPT: u32 = 512;
 
 /// Assumed read speed of the disk in bytes per second when a model is loaded: an SSD on four lanes of `PCIe` 3.0
 /// transfers at most 3.5 GB/s, and file reads reach about half of that.
-const DISK: f64 = 1.8e9;
+const DISK_BANDWIDTH: f64 = 1.8e9;
 
 /// Assumed share of the peak bandwidth of system RAM that all threads together reach, if the bandwidth is described
 /// instead of measured: sustained reads usually reach 70 to 90 % (`data/system-memory.json`).
@@ -27,10 +27,10 @@ const HOST_SHARE: f64 = 0.8;
 /// Overhead of a GPU per layer and token in seconds, in addition to reading the weights. On an RTX 4090, a model of 22
 /// layers and 636 MiB generates 762 tokens per second (<https://github.com/geerlingguy/ai-benchmarks/issues/43>); that
 /// is 0.37 ms per token more than reading its weights takes.
-const GPU_LAYER: f64 = 0.37e-3 / 22.0;
+const GPU_LAYER_SECONDS: f64 = 0.37e-3 / 22.0;
 
 /// Latency of passing activations to the next device in seconds, in addition to the transfer itself: a copy and a wait.
-const HOP: f64 = 20e-6;
+const DEVICE_HOP_SECONDS: f64 = 20e-6;
 
 /// The performance of a device.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -91,7 +91,7 @@ impl Rates {
         // If compute is not described, assume 80 operations per byte of bandwidth, as most cards have.
         let operations = spec.compute.unwrap_or(bandwidth * 80.0);
         let rates = Self::uniform(bandwidth * read, operations * compute, spec.link, source);
-        Some(Self { per_layer: GPU_LAYER, ..rates })
+        Some(Self { per_layer: GPU_LAYER_SECONDS, ..rates })
     }
 
     /// The rates of this machine's CPU with described instead of measured system RAM.
@@ -307,8 +307,8 @@ pub(super) fn predict(
     let width = header.architecture_number("embedding_length").unwrap_or(0) as f64 * 4.0;
     let hops = plan.layer_devices().windows(2).filter(|pair| pair[0] != pair[1]).count() as f64;
     let slowest = work.iter().filter_map(|(_, _, rates)| rates.link).fold(f64::INFINITY, f64::min);
-    token.add(hops * (HOP + width / slowest), "the way between devices".to_owned());
-    prompt.add(hops * (HOP / f64::from(PROMPT) + width / slowest), String::new());
+    token.add(hops * (DEVICE_HOP_SECONDS + width / slowest), "the way between devices".to_owned());
+    prompt.add(hops * (DEVICE_HOP_SECONDS / f64::from(PROMPT) + width / slowest), String::new());
 
     let uploads = plan
         .devices
@@ -318,7 +318,7 @@ pub(super) fn predict(
         decode_tps: 1.0 / token.sum(),
         decode_tps_full: 1.0 / (token.sum() + depth),
         prefill_tps: 1.0 / prompt.sum(),
-        load_seconds: (plan.model.size as f64 / DISK).max(uploads.sum()),
+        load_seconds: (plan.model.size as f64 / DISK_BANDWIDTH).max(uploads.sum()),
         bound_by: token.bound_by(),
         sources: work
             .iter()

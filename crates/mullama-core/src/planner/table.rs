@@ -69,14 +69,14 @@ impl Plan {
         for advice in self.advice() {
             let _ = writeln!(text, "{advice}");
         }
-        text += &self.other_ways(all);
+        text += &self.alternatives_text(all);
         match width {
             Some(width) => wrapped(&text, width),
             None => text,
         }
     }
 
-    fn other_ways(&self, all: bool) -> String {
+    fn alternatives_text(&self, all: bool) -> String {
         let (shown, hidden): (Vec<_>, Vec<_>) =
             self.alternatives.iter().partition(|one| all || one.fits);
         let mut text = String::new();

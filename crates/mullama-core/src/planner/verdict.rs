@@ -15,7 +15,7 @@ const BATCH: f64 = 2.0;
 /// The share of GPU memory that rules of thumb assume to be usable.
 const RULE_SHARE: f64 = 0.9;
 /// The speedup from which partial offloading is considered worthwhile.
-const WORTH: f64 = 1.2;
+const MIN_WORTHWHILE_SPEEDUP: f64 = 1.2;
 
 /// What a generation speed is suitable for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -74,16 +74,16 @@ impl Plan {
             return Vec::new();
         }
         let mut advice = Vec::new();
-        if self.is_in_part() {
-            advice.extend(self.worth_of_gpus());
+        if self.is_partly_on_gpus() {
+            advice.extend(self.gpu_advice());
             advice.extend(self.smaller_quantisation());
         }
-        advice.push(self.ram_beside_gpus());
+        advice.push(self.host_memory_advice());
         advice
     }
 
     /// Whether the GPUs contain only a part of the model.
-    fn is_in_part(&self) -> bool {
+    fn is_partly_on_gpus(&self) -> bool {
         self.n_gpu_layers < self.n_layers || self.n_cpu_moe > 0
     }
 
@@ -91,13 +91,13 @@ impl Plan {
         self.predicted.as_ref().map(|predicted| predicted.decode_tps)
     }
 
-    fn worth_of_gpus(&self) -> Option<String> {
+    fn gpu_advice(&self) -> Option<String> {
         let alone = self
             .alternatives
             .iter()
             .find(|one| one.n_gpu_layers == 0 && one.size == self.model.size)?;
         let times = self.speed()? / alone.decode_tps?;
-        Some(if times >= WORTH {
+        Some(if times >= MIN_WORTHWHILE_SPEEDUP {
             format!("{times:.1} times as fast as on the processor alone.")
         } else {
             format!(
@@ -126,7 +126,7 @@ impl Plan {
         })
     }
 
-    fn ram_beside_gpus(&self) -> String {
+    fn host_memory_advice(&self) -> String {
         let vram: u64 = self.devices.iter().map(|gpu| gpu.free).sum();
         let rule = (self.model.size as f64 - RULE_SHARE * vram as f64).max(0.0);
         format!(

@@ -11,9 +11,9 @@ const TARGET: &str = "mullama::engine";
 
 thread_local! {
     /// Whether messages of the engine on this thread are logged at trace level.
-    static QUIET: Cell<bool> = const { Cell::new(false) };
+    static TRACE_ONLY: Cell<bool> = const { Cell::new(false) };
     /// The current incomplete line, since the engine logs in pieces.
-    static LINE: RefCell<(Option<Level>, String)> = const { RefCell::new((None, String::new())) };
+    static PENDING_LINE: RefCell<(Option<Level>, String)> = const { RefCell::new((None, String::new())) };
     /// The lines captured by [`capture`] on this thread, if it is running.
     static CAPTURED: RefCell<Option<Vec<(Level, String)>>> = const { RefCell::new(None) };
 }
@@ -65,10 +65,10 @@ pub(crate) fn capture<T>(body: impl FnOnce() -> T) -> (T, Captured) {
 
 /// Runs `body`, and logs the engine's messages on this thread at trace level meanwhile, since they do not concern an
 /// actual operation (for example, during a dry run).
-pub(crate) fn as_trace<T>(body: impl FnOnce() -> T) -> T {
-    let before = QUIET.replace(true);
+pub(crate) fn log_as_trace<T>(body: impl FnOnce() -> T) -> T {
+    let before = TRACE_ONLY.replace(true);
     let result = body();
-    QUIET.set(before);
+    TRACE_ONLY.set(before);
     result
 }
 
@@ -93,7 +93,7 @@ unsafe extern "C" fn on_log(level: sys::ggml_log_level, text: *const c_char, _da
     // SAFETY: the engine passes a NUL-terminated string that lives for the call.
     let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
     // A thread that is being destroyed has no buffer any more; its messages are dropped.
-    let _ = LINE.try_with(|line| {
+    let _ = PENDING_LINE.try_with(|line| {
         let mut line = line.borrow_mut();
         if level.is_some() {
             line.0 = level;
@@ -112,7 +112,7 @@ fn emit(level: Level, line: &str) {
     if line.chars().all(|c| c == '.' || c.is_whitespace()) {
         return;
     }
-    let logged = if QUIET.get() { Level::Trace } else { level };
+    let logged = if TRACE_ONLY.get() { Level::Trace } else { level };
     ::log::log!(target: TARGET, logged, "{line}");
     CAPTURED.with_borrow_mut(|captured| {
         if let Some(lines) = captured {

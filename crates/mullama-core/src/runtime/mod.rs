@@ -9,7 +9,7 @@ use std::sync::{Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use mullama_base::folders::cache_dir;
 use mullama_sys as sys;
-use sys::modules::{Module, Which};
+use sys::modules::{Module, ModuleSet};
 
 use crate::{Error, ErrorKind, Result};
 
@@ -47,8 +47,8 @@ pub(crate) fn get() -> &'static Runtime {
     RUNTIME.get_or_init(|| {
         let _alone = REGISTRY.write().unwrap_or_else(PoisonError::into_inner);
         let mut modules = start().to_vec();
-        modules.extend(load(Which::WithDriver));
-        warn_of_what_was_named_in_vain(&modules);
+        modules.extend(load(ModuleSet::WithDriver));
+        warn_of_missing_backends(&modules);
         Runtime { modules }
     })
 }
@@ -76,14 +76,14 @@ pub(crate) fn is_loaded(kind: &str) -> bool {
 fn start() -> &'static [Module] {
     WITHOUT_GPUS.get_or_init(|| {
         log::install();
-        let modules = load(Which::WithoutDriver);
+        let modules = load(ModuleSet::WithoutDriver);
         // SAFETY: called once per process.
         unsafe { sys::llama_backend_init() };
         modules
     })
 }
 
-fn load(which: Which) -> Vec<Module> {
+fn load(which: ModuleSet) -> Vec<Module> {
     let dirs = PACKAGE_DIRS.lock().unwrap_or_else(PoisonError::into_inner).clone();
     // SAFETY: the first modules are loaded before the engine is used, the others while it is not, ensured by
     // `REGISTRY`. The folders belong to the installation or were named by the user.
@@ -98,7 +98,7 @@ fn load(which: Which) -> Vec<Module> {
 }
 
 /// Warns about folders and backend kinds in environment variables for which there is no module.
-fn warn_of_what_was_named_in_vain(modules: &[Module]) {
+fn warn_of_missing_backends(modules: &[Module]) {
     let named = std::env::var_os("MULLAMA_BACKENDS").unwrap_or_default();
     for dir in std::env::split_paths(&named).filter(|dir| !dir.as_os_str().is_empty()) {
         let real = std::fs::canonicalize(&dir).ok();

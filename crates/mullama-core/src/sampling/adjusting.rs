@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use mullama_base::Text;
 
-use super::sampler::{is_sound, not_numbers};
+use super::sampler::{are_valid_logits, invalid_logits};
 use crate::options::{LogitsProcessor, LogitsProcessors};
 use crate::{Error, ErrorKind, Result, Token};
 
@@ -32,8 +32,8 @@ impl Adjusting {
         if self.processors.0.is_empty() && forbidden.peek().is_none() {
             return Ok(logits);
         }
-        if !is_sound(logits) {
-            return Err(not_numbers());
+        if !are_valid_logits(logits) {
+            return Err(invalid_logits());
         }
         self.logits.clear();
         self.logits.extend_from_slice(logits);

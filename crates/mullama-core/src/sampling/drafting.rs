@@ -1,7 +1,7 @@
 //! Chooses guesses from a draft model's logits.
 
 use super::guess::Guess;
-use super::sampler::{Sampler, is_sound, not_numbers};
+use super::sampler::{Sampler, are_valid_logits, invalid_logits};
 use super::settings::Sampling;
 use crate::Result;
 use crate::engine::Vocab;
@@ -28,8 +28,8 @@ impl DraftSampler {
             let (token, distribution) = self.sampler.draw(logits)?;
             return Ok((Guess { token, drawn_from: Some(distribution) }, 1.0));
         }
-        if !is_sound(logits) {
-            return Err(not_numbers());
+        if !are_valid_logits(logits) {
+            return Err(invalid_logits());
         }
         let token = self.sampler.choose(logits, false)?;
         let chosen = logits[token as usize];

@@ -15,11 +15,11 @@ use crate::engine::Vocab;
 use crate::{Error, ErrorKind, Result, Token};
 
 /// Limit of the positions that are processed for one token, or for one check of all tokens.
-const MOST_WORK: usize = 20_000_000;
+const MAX_STEPS: usize = 20_000_000;
 /// Limit of simultaneous positions.
-const MOST_PLACES: usize = 20_000;
+const MAX_POSITIONS: usize = 20_000;
 /// Number of entries in the table of stacks above which unused ones are removed. A token may add as many.
-const MOST_STACKS: usize = 1 << 20;
+const MAX_STACKS: usize = 1 << 20;
 
 /// `llama_gretype`
 mod kind {
@@ -51,7 +51,7 @@ struct Parsed {
 type Stack = u32;
 
 /// The empty stack: nothing is left to match.
-const DONE: Stack = u32::MAX;
+const EMPTY_STACK: Stack = u32::MAX;
 
 /// An incomplete character: its bits so far, and the number of missing bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -111,7 +111,7 @@ pub(crate) struct Gbnf {
     rules: Vec<u32>,
     stacks: Stacks,
     /// The possible positions in the grammar.
-    places: Vec<Stack>,
+    positions: Vec<Stack>,
     partial: Partial,
     work: usize,
     vocab: Vocab,
@@ -145,7 +145,7 @@ impl Stacks {
         let mut kept = Self::default();
         for stack in needed {
             let mut chain = Vec::new();
-            while *stack != DONE {
+            while *stack != EMPTY_STACK {
                 let (below, element) = self.entries[*stack as usize];
                 chain.push(element);
                 *stack = below;
@@ -181,7 +181,7 @@ impl Gbnf {
             elements,
             rules,
             stacks: Stacks::default(),
-            places: Vec::new(),
+            positions: Vec::new(),
             partial: Partial::default(),
             work: 0,
             vocab: vocab.clone(),
@@ -191,12 +191,12 @@ impl Gbnf {
             let reason = "a rule begins with itself (left recursion), which is not supported";
             return Err(unusable(&format!("the grammar cannot be used: {reason}")));
         }
-        let mut places = Places::default();
+        let mut positions = Positions::default();
         for alternative in grammar.alternatives(parsed.root) {
-            let stack = grammar.on(DONE, alternative);
-            grammar.unfold(stack, &mut places)?;
+            let stack = grammar.push_onto(EMPTY_STACK, alternative);
+            grammar.expand(stack, &mut positions)?;
         }
-        grammar.places = places.list;
+        grammar.positions = positions.list;
         Ok(grammar)
     }
 
@@ -224,7 +224,7 @@ impl Gbnf {
     }
 
     /// Pushes the rest of an alternative, from this element on, onto a stack.
-    fn on(&mut self, below: Stack, at: u32) -> Stack {
+    fn push_onto(&mut self, below: Stack, at: u32) -> Stack {
         if self.is_end(at) { below } else { self.stacks.push(below, at) }
     }
 
@@ -276,11 +276,11 @@ impl Gbnf {
         false
     }
 
-    fn spend(&mut self, places: usize) -> Result<()> {
+    fn count_work(&mut self, positions: usize) -> Result<()> {
         self.work += 1;
-        let is_too_much = self.work > MOST_WORK
-            || places > MOST_PLACES
-            || self.stacks.entries.len() > 2 * MOST_STACKS;
+        let is_too_much = self.work > MAX_STEPS
+            || positions > MAX_POSITIONS
+            || self.stacks.entries.len() > 2 * MAX_STACKS;
         if is_too_much {
             let message =
                 "the grammar is too ambiguous: the generated text can be parsed in too many ways";
@@ -291,26 +291,26 @@ impl Gbnf {
     }
 
     /// Adds the positions of a stack: expands rules until a character or a token is on top.
-    fn unfold(&mut self, stack: Stack, places: &mut Places) -> Result<()> {
+    fn expand(&mut self, stack: Stack, positions: &mut Positions) -> Result<()> {
         let mut left = vec![stack];
         while let Some(stack) = left.pop() {
-            self.spend(places.list.len())?;
-            if !places.seen.insert(stack) {
+            self.count_work(positions.list.len())?;
+            if !positions.seen.insert(stack) {
                 continue;
             }
-            if stack == DONE {
-                places.list.push(stack);
+            if stack == EMPTY_STACK {
+                positions.list.push(stack);
                 continue;
             }
             let (below, at) = self.stacks.entries[stack as usize];
             let (kind, value) = self.element(at);
             if kind != kind::RULE {
-                places.list.push(stack);
+                positions.list.push(stack);
                 continue;
             }
-            let after = self.on(below, at + 1);
+            let after = self.push_onto(below, at + 1);
             for alternative in self.alternatives(value as usize) {
-                let stack = self.on(after, alternative);
+                let stack = self.push_onto(after, alternative);
                 left.push(stack);
             }
         }
@@ -319,20 +319,20 @@ impl Gbnf {
 
     /// The positions after a character.
     fn step(&mut self, from: &[Stack], character: u32) -> Result<Vec<Stack>> {
-        let mut places = Places::default();
+        let mut positions = Positions::default();
         for &stack in from {
-            if stack == DONE {
+            if stack == EMPTY_STACK {
                 continue;
             }
             let (below, at) = self.stacks.entries[stack as usize];
             if let Some((true, after)) =
                 self.matches(at, |low, high| (low..=high).contains(&character))
             {
-                let stack = self.on(below, after);
-                self.unfold(stack, &mut places)?;
+                let stack = self.push_onto(below, after);
+                self.expand(stack, &mut positions)?;
             }
         }
-        Ok(places.list)
+        Ok(positions.list)
     }
 
     /// Whether the character set at this element has a range for which `holds` returns true (or has none, if the set is
@@ -360,7 +360,7 @@ impl Gbnf {
     }
 
     /// Whether an incomplete character can be completed so that it is allowed at one of these positions.
-    fn may_go_on(&self, places: &[Stack], Partial { bits, missing }: Partial) -> bool {
+    fn can_continue(&self, positions: &[Stack], Partial { bits, missing }: Partial) -> bool {
         // Characters of seven bits are never encoded in two bytes.
         if missing == 1 && bits < 2 {
             return false;
@@ -374,7 +374,7 @@ impl Gbnf {
                 _ => 0,
             };
         }
-        places.iter().filter(|&&stack| stack != DONE).any(|&stack| {
+        positions.iter().filter(|&&stack| stack != EMPTY_STACK).any(|&stack| {
             let (_, at) = self.stacks.entries[stack as usize];
             let overlaps = |first: u32, last: u32| first <= high && low <= last;
             self.matches(at, overlaps).is_some_and(|(matches, _)| matches)
@@ -382,8 +382,8 @@ impl Gbnf {
     }
 
     /// Whether a token is matched by its id at one of the positions.
-    fn is_named(&self, token: Token) -> bool {
-        self.places.iter().filter(|&&stack| stack != DONE).any(|&stack| {
+    fn is_token_allowed(&self, token: Token) -> bool {
+        self.positions.iter().filter(|&&stack| stack != EMPTY_STACK).any(|&stack| {
             match self.element(self.stacks.entries[stack as usize].1) {
                 (kind::TOKEN, value) => value == token as u32,
                 (kind::NOT_TOKEN, value) => value != token as u32,
@@ -393,40 +393,40 @@ impl Gbnf {
     }
 
     /// Whether the text may end here.
-    fn may_end(&self) -> bool {
-        self.places.contains(&DONE)
+    fn can_end(&self) -> bool {
+        self.positions.contains(&EMPTY_STACK)
     }
 
     /// Whether a token may be next.
     pub fn allows(&mut self, token: Token) -> Result<bool> {
         if self.vocab.is_end_of_generation(token) {
-            return Ok(self.may_end());
+            return Ok(self.can_end());
         }
         let mut piece = Vec::new();
         self.vocab.piece(token, true, &mut piece);
-        self.looking(|grammar| grammar.allows_piece(token, &piece))
+        self.with_lookahead(|grammar| grammar.allows_piece(token, &piece))
     }
 
     fn allows_piece(&mut self, token: Token, piece: &[u8]) -> Result<bool> {
         if piece.first().is_none_or(|byte| *byte == 0) {
             return Ok(false);
         }
-        if self.is_named(token) {
+        if self.is_token_allowed(token) {
             return Ok(true);
         }
         let Some((text, partial)) = characters(piece, self.partial) else { return Ok(false) };
-        let mut places = self.places.clone();
+        let mut positions = self.positions.clone();
         for &character in &*text {
-            places = self.step(&places, character)?;
-            if places.is_empty() {
+            positions = self.step(&positions, character)?;
+            if positions.is_empty() {
                 return Ok(false);
             }
         }
-        Ok(partial.missing == 0 || self.may_go_on(&places, partial))
+        Ok(partial.missing == 0 || self.can_continue(&positions, partial))
     }
 
     /// Runs a lookahead, and removes the stacks that it added.
-    fn looking<T>(&mut self, look: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+    fn with_lookahead<T>(&mut self, look: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let known = self.stacks.entries.len();
         self.work = 0;
         let seen = look(self);
@@ -436,11 +436,11 @@ impl Gbnf {
 
     /// Sets the logits of all candidates that may not be next to minus infinity.
     pub fn forbid(&mut self, candidates: &mut [sys::llama_token_data]) -> Result<()> {
-        let mut allowed = self.looking(Self::all_allowed)?;
-        let may_end = self.may_end();
+        let mut allowed = self.with_lookahead(Self::all_allowed)?;
+        let can_end = self.can_end();
         for &token in self.vocab.ends_of_generation() {
             if let Some(allowed) = allowed.get_mut(token as usize) {
-                *allowed = may_end;
+                *allowed = can_end;
             }
         }
         for candidate in candidates {
@@ -464,29 +464,29 @@ impl Gbnf {
         }
         // Positions after each character of `path`. Common prefixes of tokens are processed once.
         let mut path: Vec<u32> = Vec::new();
-        let mut places = vec![self.places.clone()];
+        let mut positions = vec![self.positions.clone()];
         for (text, partial, token) in &texts.sorted {
             let common = path.iter().zip(&**text).take_while(|(a, b)| a == b).count();
             path.truncate(common);
-            places.truncate(common + 1);
+            positions.truncate(common + 1);
             for &character in &text[common..] {
-                let last = &places[places.len() - 1];
+                let last = &positions[positions.len() - 1];
                 if last.is_empty() {
                     break;
                 }
                 let next = self.step(&last.clone(), character)?;
                 path.push(character);
-                places.push(next);
+                positions.push(next);
             }
-            let last = &places[places.len() - 1];
+            let last = &positions[positions.len() - 1];
             let is_whole = path.len() == text.len() && !last.is_empty();
             allowed[*token as usize] = is_whole
                 && text.first() != Some(&0)
-                && (partial.missing == 0 || self.may_go_on(last, *partial))
-                || self.is_named(*token);
+                && (partial.missing == 0 || self.can_continue(last, *partial))
+                || self.is_token_allowed(*token);
         }
         for (_, token) in &texts.broken {
-            allowed[*token as usize] = self.is_named(*token);
+            allowed[*token as usize] = self.is_token_allowed(*token);
         }
         Ok(allowed)
     }
@@ -496,53 +496,53 @@ impl Gbnf {
         let mut piece = Vec::new();
         self.vocab.piece(token, true, &mut piece);
         if self.vocab.is_end_of_generation(token) {
-            return if self.may_end() { Ok(()) } else { Err(no_continuation()) };
+            return if self.can_end() { Ok(()) } else { Err(no_continuation()) };
         }
         self.accept_piece(token, &piece)
     }
 
     fn accept_piece(&mut self, token: Token, piece: &[u8]) -> Result<()> {
         self.work = 0;
-        let mut places = Places::default();
-        for stack in self.places.clone().into_iter().filter(|&stack| stack != DONE) {
+        let mut positions = Positions::default();
+        for stack in self.positions.clone().into_iter().filter(|&stack| stack != EMPTY_STACK) {
             let (below, at) = self.stacks.entries[stack as usize];
-            let is_named = match self.element(at) {
+            let is_token_allowed = match self.element(at) {
                 (kind::TOKEN, value) => value == token as u32,
                 (kind::NOT_TOKEN, value) => value != token as u32,
                 _ => false,
             };
-            if is_named {
-                let stack = self.on(below, at + 1);
-                self.unfold(stack, &mut places)?;
+            if is_token_allowed {
+                let stack = self.push_onto(below, at + 1);
+                self.expand(stack, &mut positions)?;
             }
         }
         let text: Text = characters(piece, self.partial);
         self.partial = Partial::default();
         if let Some((text, partial)) = text {
             let is_set = |stack: &Stack| {
-                *stack != DONE
+                *stack != EMPTY_STACK
                     && self.matches(self.stacks.entries[*stack as usize].1, |_, _| true).is_some()
             };
-            let mut read: Vec<_> = self.places.iter().copied().filter(is_set).collect();
+            let mut read: Vec<_> = self.positions.iter().copied().filter(is_set).collect();
             for &character in &*text {
                 read = self.step(&read, character)?;
             }
             if !read.is_empty() {
                 self.partial = partial;
             }
-            places.list.extend(read.into_iter().filter(|stack| places.seen.insert(*stack)));
+            positions.list.extend(read.into_iter().filter(|stack| positions.seen.insert(*stack)));
         }
-        self.places = places.list;
-        if self.stacks.entries.len() > MOST_STACKS {
-            self.stacks.keep(&mut self.places);
+        self.positions = positions.list;
+        if self.stacks.entries.len() > MAX_STACKS {
+            self.stacks.keep(&mut self.positions);
         }
-        if self.places.is_empty() { Err(no_continuation()) } else { Ok(()) }
+        if self.positions.is_empty() { Err(no_continuation()) } else { Ok(()) }
     }
 }
 
 /// A set of positions, in order of insertion.
 #[derive(Default)]
-struct Places {
+struct Positions {
     list: Vec<Stack>,
     seen: HashSet<Stack>,
 }

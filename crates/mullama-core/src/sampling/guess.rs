@@ -45,7 +45,7 @@ impl Distribution {
     /// sampling, arXiv:2211.17192). `None` if there is no difference, which only rounding causes.
     ///
     /// `random` returns numbers from 0 up to, but not including, 1.
-    pub fn draw_given(
+    pub fn sample_given_guess(
         &self,
         token: Token,
         other: &Self,
@@ -87,8 +87,9 @@ mod tests {
         let mut counts = vec![0_u32; wanted.0.len()];
         for _ in 0..draws {
             // The difference to an empty distribution is all of `guesses`, so this draws from `guesses` alone.
-            let guess = guesses.draw_given(-1, &Distribution(Vec::new()), || numbers.f32());
-            let token = wanted.draw_given(guess.unwrap(), guesses, || numbers.f32()).unwrap();
+            let guess = guesses.sample_given_guess(-1, &Distribution(Vec::new()), || numbers.f32());
+            let token =
+                wanted.sample_given_guess(guess.unwrap(), guesses, || numbers.f32()).unwrap();
             counts[token as usize] += 1;
         }
         let terms = wanted.0.iter().zip(&counts).filter(|((_, p), _)| *p > 0.0);
@@ -118,7 +119,7 @@ mod tests {
     fn a_guess_from_the_same_distribution_is_always_taken() {
         let same = distribution(&[4.0, 3.0, 2.0, 1.0]);
         for (token, number) in [(0, 0.999), (3, 0.999), (2, 0.5)] {
-            assert_eq!(same.draw_given(token, &same, || number), Some(token));
+            assert_eq!(same.sample_given_guess(token, &same, || number), Some(token));
         }
     }
 }

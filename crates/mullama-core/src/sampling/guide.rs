@@ -9,7 +9,7 @@ use llguidance::{Matcher, ParserFactory, regex_to_lark};
 use serde_json::Value;
 
 use super::gbnf::TokenTexts;
-use super::json_schema::{SCHEMA, STACK, Schema, WHITE_SPACE, in_a_line, not_followed};
+use super::json_schema::{SCHEMA, STACK, Schema, WHITE_SPACE, single_line, unsupported_constraint};
 use super::reasoning::ReasoningTags;
 use super::text_schema::quoted;
 use super::trigger::{GrammarTriggers, Trigger};
@@ -17,7 +17,7 @@ use crate::engine::{Vocab, with_stack};
 use crate::{Error, ErrorKind, Result, Token};
 
 /// Longest token in bytes that llguidance supports. Longer ones are never chosen.
-const MAX_WORD: usize = 1000;
+const MAX_TOKEN_BYTES: usize = 1000;
 
 /// Data shared by the guides and grammars of one model, created on first use: its tokens as a tree of bytes, and as
 /// texts.
@@ -99,10 +99,10 @@ impl Guides {
         let factory = self.factory(vocab)?;
         let mut matcher = with_stack(STACK, || Matcher::new(factory.create_parser(grammar)))?;
         if let Some(reason) = matcher.get_error() {
-            return Err(not_followed(followed, &in_a_line(&reason)));
+            return Err(unsupported_constraint(followed, &single_line(&reason)));
         }
         if matcher.compute_mask().is_ok_and(|mask| mask.is_zero()) || matcher.is_stopped() {
-            return Err(not_followed(followed, "no text matches it"));
+            return Err(unsupported_constraint(followed, "no text matches it"));
         }
         let mut control = Vec::new();
         for text in spoken.iter().filter(|text| !text.is_empty()) {
@@ -149,20 +149,20 @@ impl Guide {
         }
         if let Some(awaited) = &self.awaited {
             // The token may contain more than the trigger.
-            let Some(begun) = awaited.begun_by(&self.vocab, token) else { return Ok(true) };
-            return Ok(feed(&mut self.matcher.deep_clone(), &begun).is_ok());
+            let Some(begun) = awaited.triggered_by(&self.vocab, token) else { return Ok(true) };
+            return Ok(consume_bytes(&mut self.matcher.deep_clone(), &begun).is_ok());
         }
         if self.vocab.is_end_of_generation(token) {
-            return self.matcher.is_accepting().map_err(stuck);
+            return self.matcher.is_accepting().map_err(step_failed);
         }
-        if self.matcher.is_stopped() || self.is_silent(token) {
+        if self.matcher.is_stopped() || self.is_not_text(token) {
             return Ok(false);
         }
-        Ok(self.matcher.validate_tokens(&[token as u32]).map_err(stuck)? == 1)
+        Ok(self.matcher.validate_tokens(&[token as u32]).map_err(step_failed)? == 1)
     }
 
     /// Whether a token is a control token that the grammar does not contain.
-    fn is_silent(&self, token: Token) -> bool {
+    fn is_not_text(&self, token: Token) -> bool {
         self.vocab.is_control(token) && !self.spoken.contains(&token)
     }
 
@@ -174,14 +174,14 @@ impl Guide {
         let mut mask = if self.matcher.is_stopped() {
             SimpleVob::alloc(self.vocab.len())
         } else {
-            self.matcher.compute_mask().map_err(stuck)?
+            self.matcher.compute_mask().map_err(step_failed)?
         };
         for &token in self.vocab.control_tokens() {
-            if mask.get(token as usize) && self.is_silent(token) {
+            if mask.get(token as usize) && self.is_not_text(token) {
                 mask.set(token as usize, false);
             }
         }
-        let is_accepting = self.matcher.is_accepting().map_err(stuck)?;
+        let is_accepting = self.matcher.is_accepting().map_err(step_failed)?;
         for &token in self.vocab.ends_of_generation() {
             mask.set(token as usize, is_accepting);
         }
@@ -195,20 +195,20 @@ impl Guide {
         if let Some(awaited) = &mut self.awaited {
             if let Some(begun) = awaited.accept(&self.vocab, token) {
                 self.awaited = None;
-                feed(&mut self.matcher, &begun).map_err(stuck)?;
+                consume_bytes(&mut self.matcher, &begun).map_err(step_failed)?;
             }
             return Ok(());
         }
         if self.vocab.is_end_of_generation(token) {
             return Ok(());
         }
-        self.matcher.consume_token(token as u32).map_err(stuck)
+        self.matcher.consume_token(token as u32).map_err(step_failed)
     }
 
     /// Advances by a text that already exists.
     pub fn accept_text(&mut self, text: &str) -> Result<()> {
         let followed = self.followed;
-        feed(&mut self.matcher, text.as_bytes()).map_err(|_| {
+        consume_bytes(&mut self.matcher, text.as_bytes()).map_err(|_| {
             let message = format!("the beginning of the answer does not match {followed}");
             Error::new(ErrorKind::InvalidArgument, message)
         })
@@ -216,7 +216,7 @@ impl Guide {
 }
 
 /// Advances a matcher by bytes. The model's own tokenizer is not used, because it may add a space before a text.
-fn feed(matcher: &mut Matcher, bytes: &[u8]) -> std::result::Result<(), String> {
+fn consume_bytes(matcher: &mut Matcher, bytes: &[u8]) -> std::result::Result<(), String> {
     let tokens = matcher.tok_env().map_err(|error| error.to_string())?.tokenize_bytes(bytes);
     matcher.consume_tokens(&tokens).map_err(|error| error.to_string())
 }
@@ -227,7 +227,7 @@ fn tokens_of(vocab: &Vocab) -> TokEnv {
     let words: Vec<Vec<u8>> = (0..vocab.len() as Token)
         .map(|token| {
             vocab.piece(token, true, &mut piece);
-            piece.truncate(if piece.len() > MAX_WORD { 0 } else { MAX_WORD });
+            piece.truncate(if piece.len() > MAX_TOKEN_BYTES { 0 } else { MAX_TOKEN_BYTES });
             if vocab.is_end_of_generation(token) {
                 [&[TokTrie::SPECIAL_TOKEN_MARKER], piece.as_slice()].concat()
             } else {
@@ -279,8 +279,8 @@ fn without_anchors(expression: &str) -> &str {
 
 /// The error of a step that exceeds the limits, or that nothing can follow.
 #[allow(clippy::needless_pass_by_value, reason = "the shape that `map_err` wants")]
-fn stuck(error: impl ToString) -> Error {
-    not_followed("the format of the answer", &in_a_line(&error.to_string()))
+fn step_failed(error: impl ToString) -> Error {
+    unsupported_constraint("the format of the answer", &single_line(&error.to_string()))
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "the shape that `map_err` wants")]

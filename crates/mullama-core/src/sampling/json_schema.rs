@@ -110,7 +110,7 @@ impl Schema {
             catch_unwind(AssertUnwindSafe(compile))
         };
         with_stack(STACK, compile)?
-            .map_err(|reason| unusable(&in_a_line(&format!("{reason:#}"))))?;
+            .map_err(|reason| unusable(&single_line(&format!("{reason:#}"))))?;
         Ok(schema)
     }
 
@@ -120,7 +120,7 @@ impl Schema {
     }
 
     /// The schema at a place, without its texts.
-    pub fn but_texts(&self, place: &str) -> Value {
+    pub fn without_texts(&self, place: &str) -> Value {
         let mut schema = self.whole(place);
         let definitions = schema.as_object_mut().and_then(|it| it.remove("$defs"));
         let others = json!({"type": ["object", "array", "number", "boolean", "null"]});
@@ -138,7 +138,7 @@ impl Schema {
             return part;
         }
         let mut part = if part.is_object() { part } else { json!({"allOf": [part]}) };
-        if refers(&part) {
+        if has_reference(&part) {
             let mut root = self.root.clone();
             if let Some(root) = root.as_object_mut() {
                 root.retain(|name, _| !matches!(name.as_str(), "$schema" | "$id" | "id"));
@@ -279,10 +279,12 @@ fn with_settings(mut schema: Value) -> Value {
     schema
 }
 
-fn refers(schema: &Value) -> bool {
+fn has_reference(schema: &Value) -> bool {
     match schema {
-        Value::Array(items) => items.iter().any(refers),
-        Value::Object(fields) => fields.iter().any(|(name, value)| name == "$ref" || refers(value)),
+        Value::Array(items) => items.iter().any(has_reference),
+        Value::Object(fields) => {
+            fields.iter().any(|(name, value)| name == "$ref" || has_reference(value))
+        }
         _ => false,
     }
 }
@@ -311,23 +313,23 @@ fn each_reference(fields: &mut Map<String, Value>) {
 
 /// The error of a schema that cannot be enforced.
 pub(crate) fn unusable(reason: &str) -> Error {
-    not_followed(SCHEMA, reason)
+    unsupported_constraint(SCHEMA, reason)
 }
 
 /// The name of a schema in error messages.
 pub(super) const SCHEMA: &str = "the JSON schema";
 
 /// The error of a constraint that cannot be enforced.
-pub(super) fn not_followed(what: &str, reason: &str) -> Error {
+pub(super) fn unsupported_constraint(what: &str, reason: &str) -> Error {
     Error::new(ErrorKind::InvalidGrammar, format!("{what} cannot be enforced: {reason}"))
 }
 
 /// Shortens a reason to one line: it may have several, quote a long schema, and contain a backtrace.
-pub(super) fn in_a_line(reason: &str) -> String {
-    const MOST: usize = 300;
+pub(super) fn single_line(reason: &str) -> String {
+    const MAX_REASON_CHARACTERS: usize = 300;
     let reason = reason.split("\n<backtrace>").next().unwrap_or_default();
     let line = reason.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(MOST) {
+    match line.char_indices().nth(MAX_REASON_CHARACTERS) {
         Some((end, _)) => format!("{} ...", &line[..end]),
         None => line,
     }

@@ -26,7 +26,7 @@ pub(crate) use guess::Guess;
 pub(crate) use guide::Guides;
 pub(crate) use json_schema::{Schema, shape_of, unusable};
 pub(crate) use reasoning::{ReasoningSpec, ReasoningTags};
-pub(crate) use sampler::{Sampler, is_sound, not_numbers};
+pub(crate) use sampler::{Sampler, are_valid_logits, invalid_logits};
 pub(crate) use settings::Sampling;
 pub(crate) use text_schema::{ANY_TEXT, Texts, quoted};
 pub(crate) use trigger::GrammarTriggers;

@@ -89,17 +89,17 @@ impl ReasoningBudget {
         self.tail.extend_from_slice(&piece);
         self.piece = piece;
         match self.state {
-            State::Outside if self.said_any(std::slice::from_ref(&self.spec.tags.start)) => {
+            State::Outside if self.ends_with_tag(std::slice::from_ref(&self.spec.tags.start)) => {
                 self.enter()?;
             }
-            State::Inside(_) if self.said_any(&self.spec.tags.ends) => {
+            State::Inside(_) if self.ends_with_tag(&self.spec.tags.ends) => {
                 self.state = State::Outside;
                 self.tail.clear();
             }
             State::Inside(left) if !is_forced => self.spend(left)?,
             _ => {}
         }
-        self.forget();
+        self.trim_tail();
         Ok(())
     }
 
@@ -112,7 +112,7 @@ impl ReasoningBudget {
     fn spend(&mut self, left: u32) -> Result<()> {
         let left = left.saturating_sub(1);
         self.state = State::Inside(left);
-        if left == 0 && ends_whole(&self.tail) { self.close() } else { Ok(()) }
+        if left == 0 && ends_at_character(&self.tail) { self.close() } else { Ok(()) }
     }
 
     fn close(&mut self) -> Result<()> {
@@ -122,14 +122,14 @@ impl ReasoningBudget {
         Ok(())
     }
 
-    fn said_any(&self, tags: &[String]) -> bool {
+    fn ends_with_tag(&self, tags: &[String]) -> bool {
         tags.iter().any(|tag| {
             !tag.is_empty() && self.tail.windows(tag.len()).any(|part| part == tag.as_bytes())
         })
     }
 
     /// Drops bytes that no tag can start in.
-    fn forget(&mut self) {
+    fn trim_tail(&mut self) {
         let tags = self.spec.tags.ends.iter().chain([&self.spec.tags.start]);
         // At least four bytes are stored, to recognise a whole character.
         let longest = tags.map(String::len).max().unwrap_or(0).max(4);
@@ -138,7 +138,7 @@ impl ReasoningBudget {
 }
 
 /// Whether a text ends with a whole character.
-fn ends_whole(text: &[u8]) -> bool {
+fn ends_at_character(text: &[u8]) -> bool {
     let Some(start) = text.iter().rposition(|byte| byte & 0xC0 != 0x80) else { return true };
     match std::str::from_utf8(&text[start..]) {
         Ok(_) => true,
@@ -152,11 +152,11 @@ mod tests {
 
     #[test]
     fn characters_are_not_cut() {
-        assert!(ends_whole(b""));
-        assert!(ends_whole("caf\u{e9}".as_bytes()));
-        assert!(!ends_whole(&"caf\u{e9}".as_bytes()[..4]));
-        assert!(!ends_whole(&"\u{1f600}".as_bytes()[..3]));
+        assert!(ends_at_character(b""));
+        assert!(ends_at_character("caf\u{e9}".as_bytes()));
+        assert!(!ends_at_character(&"caf\u{e9}".as_bytes()[..4]));
+        assert!(!ends_at_character(&"\u{1f600}".as_bytes()[..3]));
         // Invalid UTF-8 does not become valid by waiting.
-        assert!(ends_whole(b"\xff"));
+        assert!(ends_at_character(b"\xff"));
     }
 }

@@ -78,7 +78,7 @@ impl Sampler {
             && self.draws_freely
         {
             let (chosen, own) = self.draw(logits)?;
-            let token = own.draw_given(*token, other, fastrand::f32).unwrap_or(chosen);
+            let token = own.sample_given_guess(*token, other, fastrand::f32).unwrap_or(chosen);
             self.accept(token)?;
             return Ok(token);
         }
@@ -116,19 +116,19 @@ impl Sampler {
 
     pub(super) fn choose(&mut self, logits: &[f32], constrained: bool) -> Result<Token> {
         // The samplers sort, and cannot handle NaN.
-        if !is_sound(logits) {
-            return Err(not_numbers());
+        if !are_valid_logits(logits) {
+            return Err(invalid_logits());
         }
         if let (Some(biases), false) = (&self.greedy, constrained) {
             if biases.is_empty() {
-                return Ok(likeliest(logits));
+                return Ok(argmax(logits));
             }
             self.biased.clear();
             self.biased.extend_from_slice(logits);
             for bias in biases {
                 self.biased[bias.token as usize] += bias.bias;
             }
-            return Ok(likeliest(&self.biased));
+            return Ok(argmax(&self.biased));
         }
         self.fill_candidates(logits);
         if let (true, Some(grammar)) = (constrained, &mut self.grammar) {
@@ -143,8 +143,8 @@ impl Sampler {
 
     /// Draws a token, and returns the distribution that it is from.
     pub(super) fn draw(&mut self, logits: &[f32]) -> Result<(Token, Distribution)> {
-        if !is_sound(logits) {
-            return Err(not_numbers());
+        if !are_valid_logits(logits) {
+            return Err(invalid_logits());
         }
         self.fill_candidates(logits);
         self.run_chain(Distribution::of)
@@ -187,7 +187,7 @@ impl Sampler {
 }
 
 /// The first token with the highest logit.
-fn likeliest(logits: &[f32]) -> Token {
+fn argmax(logits: &[f32]) -> Token {
     // Compares 16 logits at a time, so that the compiler can use vector instructions: a vocabulary is long.
     let mut highest = [f32::NEG_INFINITY; 16];
     let mut groups = logits.chunks_exact(highest.len());
@@ -330,12 +330,12 @@ fn last_that_matters(sampling: &Sampling, is_greedy: bool) -> usize {
 }
 
 /// Whether logits are numbers. One value that is none spreads over all of them: looking at the first is enough.
-pub(crate) fn is_sound(logits: &[f32]) -> bool {
+pub(crate) fn are_valid_logits(logits: &[f32]) -> bool {
     logits.first().is_some_and(|logit| !logit.is_nan())
 }
 
 /// The error of logits that are NaN.
-pub(crate) fn not_numbers() -> Error {
+pub(crate) fn invalid_logits() -> Error {
     Error::new(ErrorKind::Backend, "the model computed values that are not numbers")
         .with_hint(Text::with_names("check the file with the option {check_tensors}"))
 }
@@ -346,15 +346,15 @@ mod tests {
 
     #[test]
     fn the_likeliest_is_the_first_of_the_highest() {
-        assert_eq!(likeliest(&[0.0, 2.0, 1.0, 2.0]), 1);
-        assert_eq!(likeliest(&[f32::NEG_INFINITY, -1.0]), 1);
-        assert_eq!(likeliest(&[f32::NEG_INFINITY; 3]), 0);
+        assert_eq!(argmax(&[0.0, 2.0, 1.0, 2.0]), 1);
+        assert_eq!(argmax(&[f32::NEG_INFINITY, -1.0]), 1);
+        assert_eq!(argmax(&[f32::NEG_INFINITY; 3]), 0);
         let long = |high: &[usize]| {
             let mut logits = vec![-1.0; 100];
             for &id in high {
                 logits[id] = 5.0;
             }
-            likeliest(&logits)
+            argmax(&logits)
         };
         assert_eq!((long(&[99]), long(&[96, 20]), long(&[4, 20]), long(&[0])), (99, 20, 4, 0));
     }

@@ -32,7 +32,8 @@ const FORMATS: [&str; 11] = [
 const COMBINING: [&str; 5] = ["allOf", "anyOf", "oneOf", "$ref", "if"];
 
 /// Keywords that define which properties objects may have in addition to the listed ones.
-const OTHERS: [&str; 3] = ["additionalProperties", "patternProperties", "unevaluatedProperties"];
+const EXTRA_PROPERTY_KEYWORDS: [&str; 3] =
+    ["additionalProperties", "patternProperties", "unevaluatedProperties"];
 
 /// Keywords whose contents are values, not schemas.
 const VALUES: [&str; 4] = ["const", "default", "enum", "examples"];
@@ -107,7 +108,7 @@ fn digits(number: &Value) -> Option<u64> {
 pub(super) fn simplified(mut schema: Value) -> Value {
     let root = schema.clone();
     let mut combined = BTreeSet::new();
-    find_combined(&root, false, &mut combined);
+    find_combined_references(&root, false, &mut combined);
     rewrite(&mut schema, &root);
     close(&mut schema, "#", &combined);
     schema
@@ -193,11 +194,11 @@ fn rewrite(schema: &mut Value, root: &Value) {
 }
 
 /// Finds references that are combined with other schemas of the same value.
-fn find_combined(schema: &Value, is_combined: bool, found: &mut BTreeSet<String>) {
+fn find_combined_references(schema: &Value, is_combined: bool, found: &mut BTreeSet<String>) {
     match schema {
         Value::Array(items) => {
             for item in items {
-                find_combined(item, is_combined, found);
+                find_combined_references(item, is_combined, found);
             }
         }
         Value::Object(object) => {
@@ -209,7 +210,7 @@ fn find_combined(schema: &Value, is_combined: bool, found: &mut BTreeSet<String>
             }
             for (key, value) in object {
                 let combines = key == "allOf" || (COMBINING.contains(&key.as_str()) && !is_alone);
-                find_combined(value, combines, found);
+                find_combined_references(value, combines, found);
             }
         }
         _ => {}
@@ -221,7 +222,7 @@ fn close(schema: &mut Value, place: &str, combined: &BTreeSet<String>) {
     let Value::Object(object) = schema else { return };
     let combines = COMBINING.iter().any(|keyword| object.contains_key(*keyword));
     if !combines && !combined.contains(place) {
-        close_this(object);
+        close_object(object);
     }
     let is_alone = object.len() == 1;
     for (key, value) in object {
@@ -252,12 +253,12 @@ fn close(schema: &mut Value, place: &str, combined: &BTreeSet<String>) {
     }
 }
 
-fn close_this(object: &mut Map<String, Value>) {
+fn close_object(object: &mut Map<String, Value>) {
     let Some(Value::Object(properties)) = object.get("properties") else { return };
     let required = object.get("required").and_then(Value::as_array).into_iter().flatten();
     let mut names = required.filter_map(Value::as_str);
     if names.any(|name| !properties.contains_key(name))
-        || OTHERS.iter().any(|keyword| object.contains_key(*keyword))
+        || EXTRA_PROPERTY_KEYWORDS.iter().any(|keyword| object.contains_key(*keyword))
         || object.contains_key("minProperties")
     {
         return;
@@ -287,7 +288,7 @@ fn resolve<'a>(schema: &'a Value, root: &'a Value) -> Option<&'a Map<String, Val
 }
 
 fn are_disjoint(one: &Map<String, Value>, other: &Map<String, Value>, root: &Value) -> bool {
-    if let (Some(one), Some(other)) = (listed(one), listed(other)) {
+    if let (Some(one), Some(other)) = (listed_values(one), listed_values(other)) {
         return one.iter().all(|value| !other.contains(value));
     }
     if let (Some(one), Some(other)) = (types(one), types(other))
@@ -318,7 +319,7 @@ fn are_disjoint(one: &Map<String, Value>, other: &Map<String, Value>, root: &Val
 }
 
 /// The values that a schema enumerates.
-fn listed(schema: &Map<String, Value>) -> Option<Vec<&Value>> {
+fn listed_values(schema: &Map<String, Value>) -> Option<Vec<&Value>> {
     match (schema.get("const"), schema.get("enum")) {
         (Some(value), _) => Some(vec![value]),
         (None, Some(Value::Array(values))) => Some(values.iter().collect()),

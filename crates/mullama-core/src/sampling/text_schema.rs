@@ -41,7 +41,7 @@ impl Reader<'_> {
             Value::Object(schema) => schema,
             _ => return Ok(Texts::Any),
         };
-        let mut all = own(schema)?;
+        let mut all = own_texts(schema)?;
         if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
             let target = reference.strip_prefix('#').and_then(|place| self.root.pointer(place));
             let target =
@@ -62,7 +62,7 @@ impl Reader<'_> {
 }
 
 /// The constraints of a schema's own keywords on texts.
-fn own(schema: &Map<String, Value>) -> Result<Vec<Texts>, String> {
+fn own_texts(schema: &Map<String, Value>) -> Result<Vec<Texts>, String> {
     let mut all = Vec::new();
     let is_text = |kind: &Value| kind == "string";
     if schema.get("type").is_some_and(|kind| match kind {
@@ -82,7 +82,7 @@ fn own(schema: &Map<String, Value>) -> Result<Vec<Texts>, String> {
         all.push(any_of(values.iter().map(literal).collect()));
     }
     if let Some(pattern) = schema.get("pattern").and_then(Value::as_str) {
-        all.push(Texts::Some(containing(&regex_to_lark(pattern, "dw"))));
+        all.push(Texts::Some(match_anywhere(&regex_to_lark(pattern, "dw"))));
     }
     let count = |keyword| schema.get(keyword).and_then(Value::as_u64);
     if let (least, most) = (count("minLength").unwrap_or(0), count("maxLength"))
@@ -125,10 +125,10 @@ fn any_of(all: Vec<Texts>) -> Texts {
 }
 
 /// Texts in which a regular expression matches somewhere.
-fn containing(pattern: &str) -> String {
+fn match_anywhere(pattern: &str) -> String {
     let alternatives = alternatives(pattern).into_iter().map(|part| {
         if let Some(group) = group(part) {
-            return containing(group);
+            return match_anywhere(group);
         }
         let begins = part.starts_with('^');
         let escapes = part.bytes().rev().skip(1).take_while(|byte| *byte == b'\\').count();
@@ -145,7 +145,7 @@ fn containing(pattern: &str) -> String {
 /// The alternatives of a regular expression, outside of groups.
 fn alternatives(pattern: &str) -> Vec<&str> {
     let (mut parts, mut start) = (Vec::new(), 0);
-    each_outside(pattern, |at, character| {
+    visit_top_level(pattern, |at, character| {
         if character == '|' {
             parts.push(&pattern[start..at]);
             start = at + 1;
@@ -158,7 +158,7 @@ fn alternatives(pattern: &str) -> Vec<&str> {
 /// The content of a group that spans a whole regular expression.
 fn group(pattern: &str) -> Option<&str> {
     let mut ends = Vec::new();
-    each_outside(pattern, |at, character| {
+    visit_top_level(pattern, |at, character| {
         if character == ')' {
             ends.push(at);
         }
@@ -172,7 +172,7 @@ fn group(pattern: &str) -> Option<&str> {
 }
 
 /// Visits the characters of a regular expression outside of groups and sets, and the ends of groups.
-fn each_outside(pattern: &str, mut look: impl FnMut(usize, char)) {
+fn visit_top_level(pattern: &str, mut look: impl FnMut(usize, char)) {
     let (mut depth, mut in_set) = (0_usize, false);
     let mut characters = pattern.char_indices();
     while let Some((at, character)) = characters.next() {
@@ -203,14 +203,14 @@ fn format(name: &str) -> Option<String> {
         (?:[zZ]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])";
     const BYTE: &str = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])";
     const LABEL: &str = "[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?";
-    const OF_DAY: &str = "T(?:[0-9]+H(?:[0-9]+M(?:[0-9]+S)?)?|[0-9]+M(?:[0-9]+S)?|[0-9]+S)";
-    const OF_YEAR: &str = "(?:[0-9]+Y(?:[0-9]+M(?:[0-9]+D)?)?|[0-9]+M(?:[0-9]+D)?|[0-9]+D)";
+    const DURATION_TIME: &str = "T(?:[0-9]+H(?:[0-9]+M(?:[0-9]+S)?)?|[0-9]+M(?:[0-9]+S)?|[0-9]+S)";
+    const DURATION_DATE: &str = "(?:[0-9]+Y(?:[0-9]+M(?:[0-9]+D)?)?|[0-9]+M(?:[0-9]+D)?|[0-9]+D)";
     const HEX: &str = "[0-9a-fA-F]";
     Some(match name {
         "date" => DATE.to_owned(),
         "time" => TIME.to_owned(),
         "date-time" => format!("{DATE}[tT]{TIME}"),
-        "duration" => format!("P(?:[0-9]+W|{OF_YEAR}(?:{OF_DAY})?|{OF_DAY})"),
+        "duration" => format!("P(?:[0-9]+W|{DURATION_DATE}(?:{DURATION_TIME})?|{DURATION_TIME})"),
         "email" => {
             let atom = "[a-zA-Z0-9!#$%&'*+=?^_`{|}~/-]+";
             format!("{atom}(?:\\.{atom})*@{LABEL}(?:\\.{LABEL})*")
@@ -266,7 +266,7 @@ mod tests {
             ("(a)(b)", "((/(?s:.*)/ /(a)(b)/ /(?s:.*)/))"),
             ("^$", "(( \"\" ))"),
         ] {
-            assert_eq!(containing(pattern), expression, "{pattern}");
+            assert_eq!(match_anywhere(pattern), expression, "{pattern}");
         }
     }
 

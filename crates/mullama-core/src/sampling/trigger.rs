@@ -46,7 +46,7 @@ impl Trigger {
     }
 
     /// If a token activates the grammar, returns the bytes that the grammar starts with.
-    pub fn begun_by(&self, vocab: &Vocab, token: Token) -> Option<Vec<u8>> {
+    pub fn triggered_by(&self, vocab: &Vocab, token: Token) -> Option<Vec<u8>> {
         let mut piece = Vec::new();
         vocab.piece(token, true, &mut piece);
         if self.tokens.contains(&token) {
@@ -68,16 +68,16 @@ impl Trigger {
             None if self.patterns.is_empty() => return None,
             None => {
                 let whole = format!("{}{new}", self.text);
-                let at = self.patterns.iter().find_map(|pattern| begin(pattern, &whole))?;
+                let at = self.patterns.iter().find_map(|pattern| grammar_start(pattern, &whole))?;
                 whole[at..].to_owned()
             }
         };
         Some([begun.as_bytes(), rest].concat())
     }
 
-    /// As [`Self::begun_by`], but also records the token.
+    /// As [`Self::triggered_by`], but also records the token.
     pub fn accept(&mut self, vocab: &Vocab, token: Token) -> Option<Vec<u8>> {
-        let begun = self.begun_by(vocab, token);
+        let begun = self.triggered_by(vocab, token);
         if begun.is_none() {
             let mut piece = Vec::new();
             vocab.piece(token, true, &mut piece);
@@ -91,7 +91,7 @@ impl Trigger {
 }
 
 /// Where the grammar starts to apply: at the first nonempty group of a match, or else at the match.
-fn begin(pattern: &Regex, text: &str) -> Option<usize> {
+fn grammar_start(pattern: &Regex, text: &str) -> Option<usize> {
     let found = pattern.captures(text).ok()??;
     let group = found.iter().skip(1).flatten().find(|group| !group.as_str().is_empty());
     group.or_else(|| found.get(0)).map(|group| group.start())
@@ -130,7 +130,7 @@ mod tests {
             ("^a$", "ba", None),
             (">>>(?!all)", ">>>f", Some(0)),
         ] {
-            assert_eq!(begin(&Regex::new(pattern).unwrap(), text), at, "{pattern}");
+            assert_eq!(grammar_start(&Regex::new(pattern).unwrap(), text), at, "{pattern}");
         }
     }
 

@@ -42,14 +42,14 @@ impl SharedAnswer {
     pub fn refuse(&self, error: Error) {
         let mut answer = self.lock();
         answer.fail(error);
-        answer.tell_outcome();
+        answer.send_outcome();
     }
 
     /// Ends the request with the answer so far, if it has not ended yet.
     pub fn give_up(&self) {
         let mut answer = self.lock();
         answer.cancel();
-        answer.tell_outcome();
+        answer.send_outcome();
     }
 }
 
@@ -138,12 +138,12 @@ impl Answer {
     }
 
     /// Whether the receiver has been dropped.
-    pub fn is_unheard(&self) -> bool {
+    pub fn has_no_receiver(&self) -> bool {
         self.events.is_disconnected()
     }
 
     /// Whether the reader is so far behind that the request should pause.
-    pub fn is_unread(&self) -> bool {
+    pub fn is_reader_behind(&self) -> bool {
         self.events.len() >= MAX_UNREAD
     }
 
@@ -163,7 +163,7 @@ impl Answer {
     }
 
     /// Records the number of computed prompt tokens, and sends it to the owner if `tell` is set.
-    pub fn note_prompt(&mut self, computed: usize, tell: bool) {
+    pub fn record_prompt_progress(&mut self, computed: usize, tell: bool) {
         let is_more = computed > std::mem::replace(&mut self.n_computed, computed);
         if tell && is_more && self.delivery == Delivery::Pieces && !self.has_ended {
             let progress = Some(self.prompt_progress());
@@ -197,7 +197,7 @@ impl Answer {
     }
 
     /// Delivers new text, unless the last delivery was too recent.
-    pub fn deliver_in_turn(&mut self) {
+    pub fn deliver_if_due(&mut self) {
         if self.delivered.is_none_or(|last| last.elapsed() >= DELIVERY_INTERVAL) {
             self.deliver();
         }
@@ -208,7 +208,7 @@ impl Answer {
         if self.delivery == Delivery::Whole || self.has_ended {
             return;
         }
-        let text = self.text.take_new();
+        let text = self.text.take_ready();
         let logprobs = self.logprobs.as_ref().map(|all| &all[self.delivered_logprobs..]);
         if text.is_empty() && logprobs.is_none_or(<[_]>::is_empty) {
             return;
@@ -229,7 +229,7 @@ impl Answer {
             return;
         }
         self.text.finish();
-        let text = self.text.take_new().to_owned();
+        let text = self.text.take_ready().to_owned();
         let logprobs = self.logprobs.as_ref().map(|all| all[self.delivered_logprobs..].to_vec());
         let tokens = std::mem::take(&mut self.tokens);
         let completion = Completion {
@@ -255,8 +255,12 @@ impl Answer {
 
     /// Creates the last chunk of a cancelled or expired request.
     pub fn cancel(&mut self) {
-        let is_late = self.cancel.is_late();
-        self.finish(StopReason::new(if is_late { StopKind::Timeout } else { StopKind::Cancelled }));
+        let is_past_deadline = self.cancel.is_past_deadline();
+        self.finish(StopReason::new(if is_past_deadline {
+            StopKind::Timeout
+        } else {
+            StopKind::Cancelled
+        }));
     }
 
     /// Ends the request with an error, if it has not ended yet.
@@ -267,7 +271,7 @@ impl Answer {
     }
 
     /// Sends the outcome to the owner.
-    pub fn tell_outcome(&mut self) {
+    pub fn send_outcome(&mut self) {
         if let Some(outcome) = self.outcome.take() {
             let _ = self.events.send(Event::Done(outcome));
         }

@@ -1,20 +1,20 @@
 //! Chooses the places in a prompt where checkpoints are made, so that later prompts with the same start find one near
 //! the place where they differ.
 
-use super::host_cache::FEWEST;
+use super::host_cache::MIN_CACHED_TOKENS;
 use crate::Token;
 
 /// Longest part after the last boundary of a prompt that is recomputed: the header of the next answer.
-const LONGEST_HEADER: usize = 64;
+const MAX_HEADER_TOKENS: usize = 64;
 
 /// The places in a prompt, as numbers of tokens in ascending order: near its end, before its last message, and about
 /// every `interval` tokens before that. `is_control` returns whether a token separates messages.
-pub(super) fn places(
+pub(super) fn checkpoint_positions(
     prompt: &[Token],
     interval: usize,
     is_control: impl Fn(Token) -> bool,
 ) -> Vec<usize> {
-    if interval == 0 || prompt.len() <= FEWEST {
+    if interval == 0 || prompt.len() <= MIN_CACHED_TOKENS {
         return Vec::new();
     }
     // The last token is always computed.
@@ -23,16 +23,18 @@ pub(super) fn places(
         |&place: &usize| is_control(prompt[place]) && place > 0 && !is_control(prompt[place - 1]);
     // The last boundary in a range.
     let boundary = |range: std::ops::Range<usize>| range.rev().find(is_boundary);
-    let last = boundary(end.saturating_sub(LONGEST_HEADER)..end + 1).unwrap_or(end);
+    let last = boundary(end.saturating_sub(MAX_HEADER_TOKENS)..end + 1).unwrap_or(end);
     let mut places = vec![last];
     let mut next = last;
-    if let Some(message) = boundary(FEWEST..last.saturating_sub(FEWEST - 1)) {
+    if let Some(message) = boundary(MIN_CACHED_TOKENS..last.saturating_sub(MIN_CACHED_TOKENS - 1)) {
         places.push(message);
         next = message;
     }
-    while let Some(target) = next.checked_sub(interval).filter(|&target| target >= FEWEST) {
-        next =
-            boundary(target.saturating_sub(interval / 2).max(FEWEST)..target + 1).unwrap_or(target);
+    while let Some(target) =
+        next.checked_sub(interval).filter(|&target| target >= MIN_CACHED_TOKENS)
+    {
+        next = boundary(target.saturating_sub(interval / 2).max(MIN_CACHED_TOKENS)..target + 1)
+            .unwrap_or(target);
         places.push(next);
     }
     places.reverse();
@@ -49,7 +51,7 @@ mod tests {
     }
 
     fn places_of(length: usize, control: &[usize], interval: usize) -> Vec<usize> {
-        places(&prompt(length, control), interval, |token| token == 9)
+        checkpoint_positions(&prompt(length, control), interval, |token| token == 9)
     }
 
     #[test]

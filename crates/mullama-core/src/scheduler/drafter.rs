@@ -15,7 +15,7 @@ use crate::engine::{AdapterSet, Context, ContextSettings, Decoded, SeqId, Vocab}
 use crate::{CancelToken, Result, Token};
 
 /// A request to guess for.
-pub(super) struct Guessing<'a> {
+pub(super) struct DraftRequest<'a> {
     pub slot: &'a mut Slot,
     /// Largest number of guesses.
     pub most: usize,
@@ -25,14 +25,14 @@ pub(super) struct Guessing<'a> {
     output: usize,
 }
 
-impl<'a> Guessing<'a> {
+impl<'a> DraftRequest<'a> {
     pub fn new(slot: &'a mut Slot, most: usize) -> Self {
         Self { slot, most, is_open: true, output: 0 }
     }
 }
 
 /// A request in the draft model's context.
-struct Guest {
+struct DraftSequence {
     sequence: SeqId,
     /// Number of the request's tokens that are computed.
     n_past: usize,
@@ -45,7 +45,7 @@ pub(super) struct Drafter {
     context: TieredContext,
     prefixes: PrefixCache,
     /// By the request's sequence in the model's own context.
-    guests: BTreeMap<SeqId, Guest>,
+    guests: BTreeMap<SeqId, DraftSequence>,
     n_ctx: usize,
     /// Size of the draft model's vocabulary.
     n_vocab: usize,
@@ -74,7 +74,7 @@ impl Drafter {
     /// `budget` tokens that the draft model has not computed yet are computed now, the rest later.
     pub fn guess(
         &mut self,
-        mut requests: Vec<Guessing<'_>>,
+        mut requests: Vec<DraftRequest<'_>>,
         streaming: usize,
         budget: usize,
         vocab: &Vocab,
@@ -86,7 +86,7 @@ impl Drafter {
         if !self.costs.pay(requests.iter().filter_map(|request| request.slot.pace()), 0, streaming)
         {
             for request in &mut requests {
-                request.slot.rest_from_guesses();
+                request.slot.pause_guesses();
             }
             return Ok(());
         }
@@ -100,7 +100,7 @@ impl Drafter {
             self.take_guesses(&mut requests, streaming, vocab)?;
             let open = requests.iter().filter(|request| request.is_open);
             if !self.costs.pay(open.filter_map(|request| request.slot.pace()), made, streaming)
-                || !self.go_on(&mut requests)?
+                || !self.extend_guesses(&mut requests)?
             {
                 break;
             }
@@ -121,8 +121,8 @@ impl Drafter {
             else {
                 return false;
             };
-            let n_past = self.prefixes.adopt(&mut self.context, sequence, slot.beginning());
-            self.guests.insert(slot.seq, Guest { sequence, n_past, ahead: Vec::new() });
+            let n_past = self.prefixes.share_prefix(&mut self.context, sequence, slot.beginning());
+            self.guests.insert(slot.seq, DraftSequence { sequence, n_past, ahead: Vec::new() });
             return true;
         }
         let Some(guest) = self.guests.get_mut(&slot.seq) else { return false };
@@ -140,7 +140,7 @@ impl Drafter {
     }
 
     /// Frees cells for all tokens that may be computed. If there are too few, the last requests get no guesses.
-    fn make_room(&mut self, requests: &mut Vec<Guessing<'_>>) {
+    fn make_room(&mut self, requests: &mut Vec<DraftRequest<'_>>) {
         loop {
             let needed = requests.iter().map(|request| self.missing(request) + request.most);
             let needed: usize = needed.sum();
@@ -156,7 +156,11 @@ impl Drafter {
 
     /// Computes the tokens that the draft model is missing, up to each request's last. Requests that miss more than
     /// `budget` allows get no guesses. Returns whether any request gets some.
-    fn catch_up(&mut self, requests: &mut Vec<Guessing<'_>>, mut budget: usize) -> Result<bool> {
+    fn catch_up(
+        &mut self,
+        requests: &mut Vec<DraftRequest<'_>>,
+        mut budget: usize,
+    ) -> Result<bool> {
         let n_batch = self.context.n_batch();
         loop {
             let missing: usize = requests.iter().map(|request| self.missing(request)).sum();
@@ -170,7 +174,7 @@ impl Drafter {
                 continue;
             }
             let computed = self.compute_missing(requests, n_batch.min(budget), false)?;
-            if computed == 0 || requests.iter().all(|request| request.slot.job().is_given_up()) {
+            if computed == 0 || requests.iter().all(|request| request.slot.job().is_abandoned()) {
                 return Ok(false);
             }
             budget -= computed;
@@ -184,7 +188,7 @@ impl Drafter {
     }
 
     /// Number of a request's tokens that are not computed.
-    fn missing(&self, request: &Guessing<'_>) -> usize {
+    fn missing(&self, request: &DraftRequest<'_>) -> usize {
         request.slot.known().len() - self.guests[&request.slot.seq].n_past
     }
 
@@ -192,7 +196,7 @@ impl Drafter {
     /// number of computed tokens.
     fn compute_missing(
         &mut self,
-        requests: &mut [Guessing<'_>],
+        requests: &mut [DraftRequest<'_>],
         mut most: usize,
         all: bool,
     ) -> Result<usize> {
@@ -227,7 +231,7 @@ impl Drafter {
     }
 
     /// Computes the last guess of each open request. Returns whether it did.
-    fn go_on(&mut self, requests: &mut [Guessing<'_>]) -> Result<bool> {
+    fn extend_guesses(&mut self, requests: &mut [DraftRequest<'_>]) -> Result<bool> {
         let start = Instant::now();
         self.context.batch().clear();
         for request in requests.iter_mut().filter(|request| request.is_open) {
@@ -246,7 +250,7 @@ impl Drafter {
     }
 
     /// Computes the batch. If that is aborted, the requests return to their previous state.
-    fn compute(&mut self, requests: &[Guessing<'_>]) -> Result<bool> {
+    fn compute(&mut self, requests: &[DraftRequest<'_>]) -> Result<bool> {
         let owners: Vec<CancelToken> =
             requests.iter().map(|request| request.slot.job().cancel.clone()).collect();
         match self.context.decode(owners.into_iter())? {
@@ -265,7 +269,7 @@ impl Drafter {
     /// Makes a guess for each open request, and decides which remain open.
     fn take_guesses(
         &mut self,
-        requests: &mut [Guessing<'_>],
+        requests: &mut [DraftRequest<'_>],
         streaming: usize,
         vocab: &Vocab,
     ) -> Result<()> {
@@ -310,6 +314,6 @@ impl Drafter {
             self.prefixes.close(&mut self.context, guest.sequence);
         }
         self.prefixes.forget(&mut self.context);
-        self.context.wipe();
+        self.context.clear_data();
     }
 }

@@ -5,12 +5,12 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use super::media_run::MediaRun;
-use crate::engine::{Order, OwnThread, Serve, closed};
+use crate::engine::{ServiceCommand, ServiceLoop, ServiceThread, closed};
 use crate::{Error, Result, Token};
 
 /// Bytes of embeddings that are kept for the next request with the same picture: some thousand tokens of a large
 /// model.
-const MAX_KEPT: usize = 128 << 20;
+const MAX_CACHED_BYTES: usize = 128 << 20;
 
 /// Embeddings, as soon as they are there.
 #[derive(Default)]
@@ -25,7 +25,7 @@ impl Encoding {
 
 /// The way to the thread, and what it has done.
 pub(super) struct Encoder {
-    thread: Option<OwnThread<Encode>>,
+    thread: Option<ServiceThread<EncodeCommand>>,
     done: (flume::Sender<()>, flume::Receiver<()>),
     /// What is wanted, by what stands for it in prompts.
     wanted: Vec<(Vec<Token>, Weak<Encoding>)>,
@@ -55,13 +55,13 @@ impl Encoder {
         let encoding = Arc::<Encoding>::default();
         let thread = match &self.thread {
             Some(thread) => thread,
-            None => self.thread.insert(OwnThread::start("mullama-media", None, |inbox| {
-                inbox.serve(Worker::default());
+            None => self.thread.insert(ServiceThread::start("mullama-media", None, |inbox| {
+                inbox.run(Worker::default());
             })?),
         };
         let for_whom = Arc::downgrade(&encoding);
         self.wanted.push((key.to_vec(), Weak::clone(&for_whom)));
-        thread.send(Encode { run: run.clone(), for_whom, done: self.done.0.clone() })?;
+        thread.send(EncodeCommand { run: run.clone(), for_whom, done: self.done.0.clone() })?;
         Ok(encoding)
     }
 
@@ -75,7 +75,7 @@ impl Encoder {
             let numbers = encoding.outcome().and_then(|it| it.as_ref().ok()).map_or(0, Vec::len);
             numbers * size_of::<f32>()
         };
-        while self.kept.len() > 1 && self.kept.iter().map(size).sum::<usize>() > MAX_KEPT {
+        while self.kept.len() > 1 && self.kept.iter().map(size).sum::<usize>() > MAX_CACHED_BYTES {
             self.kept.pop_front();
         }
     }
@@ -88,13 +88,13 @@ impl Encoder {
 }
 
 /// A part of a picture to encode.
-struct Encode {
+struct EncodeCommand {
     run: MediaRun,
     for_whom: Weak<Encoding>,
     done: flume::Sender<()>,
 }
 
-impl Encode {
+impl EncodeCommand {
     fn run(&self) {
         let is_wanted = || self.for_whom.strong_count() > 0;
         if is_wanted() {
@@ -110,7 +110,7 @@ impl Encode {
     }
 }
 
-impl Order for Encode {
+impl ServiceCommand for EncodeCommand {
     fn refuse(self) {
         self.answer(Err(closed()));
     }
@@ -118,17 +118,17 @@ impl Order for Encode {
 
 #[derive(Default)]
 struct Worker {
-    queue: VecDeque<Encode>,
+    queue: VecDeque<EncodeCommand>,
 }
 
-impl Serve for Worker {
-    type Order = Encode;
+impl ServiceLoop for Worker {
+    type ServiceCommand = EncodeCommand;
 
     fn is_idle(&self) -> bool {
         self.queue.is_empty()
     }
 
-    fn accept(&mut self, order: Encode) -> Option<Instant> {
+    fn accept(&mut self, order: EncodeCommand) -> Option<Instant> {
         self.queue.push_back(order);
         None
     }

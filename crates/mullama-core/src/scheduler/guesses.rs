@@ -2,7 +2,7 @@
 
 use super::lookup::Lookup;
 use super::pace::{Costs, Pace};
-use super::request::Guessed;
+use super::request::MaxGuesses;
 use crate::engine::Vocab;
 use crate::sampling::{DraftSampler, Guess, Sampling};
 use crate::{Result, Token};
@@ -10,7 +10,7 @@ use crate::{Result, Token};
 /// The guesses of one request.
 pub(super) struct Guesses {
     lookup: Option<Lookup>,
-    model: Option<FromModel>,
+    model: Option<ModelGuesses>,
     /// The guesses of the current step.
     current: Vec<Guess>,
     are_copied: bool,
@@ -19,7 +19,7 @@ pub(super) struct Guesses {
 }
 
 /// State of guessing with the draft model.
-struct FromModel {
+struct ModelGuesses {
     most: usize,
     pace: Pace,
     /// Created with the first guess.
@@ -28,9 +28,9 @@ struct FromModel {
 
 impl Guesses {
     /// Creates guesses with a request's limits.
-    pub fn new(wanted: Guessed) -> Self {
+    pub fn new(wanted: MaxGuesses) -> Self {
         let model =
-            FromModel { most: wanted.by_model as usize, pace: Pace::default(), sampler: None };
+            ModelGuesses { most: wanted.by_model as usize, pace: Pace::default(), sampler: None };
         Self {
             lookup: (wanted.by_lookup > 0).then(|| Lookup::new(wanted.by_lookup as usize)),
             model: (wanted.by_model > 0).then_some(model),
@@ -59,10 +59,10 @@ impl Guesses {
     }
 
     /// Number of guesses that the draft model may make in this step. Call once per step.
-    pub fn wanted_of_model(&mut self) -> usize {
+    pub fn draft_count(&mut self) -> usize {
         let Some(model) = self.model.as_mut().filter(|_| self.current.is_empty()) else { return 0 };
         self.are_copied = false;
-        if model.pace.is_resting() { 0 } else { model.most }
+        if model.pace.is_paused() { 0 } else { model.most }
     }
 
     /// Statistics of the draft model's guesses.
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn no_picture_is_guessed() {
-        let mut guesses = Guesses::new(Guessed { by_lookup: 4, by_model: 0 });
+        let mut guesses = Guesses::new(MaxGuesses { by_lookup: 4, by_model: 0 });
         guesses.copy(&[1, 2, 3, -7, -8, 1, 2], 4);
         let copied: Vec<_> = guesses.current().iter().map(|guess| guess.token).collect();
         assert_eq!(copied, [3]);

@@ -7,8 +7,8 @@ use super::request::{Command, Job, SavedCells};
 use super::scheduler::Scheduler;
 use super::stats::Stats;
 use crate::engine::{
-    AdapterSet, Context, ContextSettings, Inbox, OwnThread, Placement, Shared, Vocab, Weights,
-    closed,
+    AdapterSet, CommandReceiver, Context, ContextSettings, Placement, ServiceThread, Shared, Vocab,
+    Weights, closed,
 };
 use crate::{Error, ErrorKind, Result, Token};
 use mullama_base::{Text, check_memory};
@@ -30,7 +30,7 @@ pub(crate) struct DraftModel {
 
 /// The handle of the engine's thread.
 pub(crate) struct Engine {
-    thread: OwnThread<Command>,
+    thread: ServiceThread<Command>,
     requests: Registry,
     stats: Shared<Stats>,
     has_draft: bool,
@@ -48,17 +48,17 @@ impl Engine {
         let (ready, started) = flume::bounded(1);
         let stats = Shared::<Stats>::default();
         let counted = stats.clone();
-        let patience = weights.settings.devices.patience();
-        let work = move |inbox: Inbox<_>| match prepare(weights, &settings, draft) {
+        let shutdown_timeout = weights.settings.devices.shutdown_timeout();
+        let work = move |inbox: CommandReceiver<_>| match prepare(weights, &settings, draft) {
             Ok((context, draft, started)) => {
                 let _ = ready.send(Ok(started));
-                inbox.serve(Scheduler::new(context, &settings, vocab, draft, counted));
+                inbox.run(Scheduler::new(context, &settings, vocab, draft, counted));
             }
             Err(error) => {
                 let _ = ready.send(Err(error));
             }
         };
-        let thread = OwnThread::start("mullama-engine", patience, work)?;
+        let thread = ServiceThread::start("mullama-engine", shutdown_timeout, work)?;
         let started = started.recv().unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Internal, "the engine's thread ended while starting"))
         })?;
@@ -131,9 +131,9 @@ fn prepare(
     let (context, mut placement) = ready_context(weights, settings)?;
     let can_generate = context.can_generate();
     let draft = draft.map(|draft| {
-        check_drafts(context.can_take_back() && can_generate, "the model")?;
+        check_drafts(context.can_roll_back() && can_generate, "the model")?;
         let (draft, share) = ready_context(draft.weights, &draft.settings)?;
-        check_drafts(draft.can_take_back() && draft.can_generate(), "the draft model")?;
+        check_drafts(draft.can_roll_back() && draft.can_generate(), "the draft model")?;
         placement = std::mem::take(&mut placement).with_draft(&share);
         Ok::<_, Error>(draft)
     });
@@ -157,8 +157,8 @@ fn ready_context(
 }
 
 /// Rejects models that cannot take back wrong guesses.
-fn check_drafts(can_take_back: bool, which: &str) -> Result<()> {
-    if can_take_back {
+fn check_drafts(can_roll_back: bool, which: &str) -> Result<()> {
+    if can_roll_back {
         return Ok(());
     }
     let message = format!(

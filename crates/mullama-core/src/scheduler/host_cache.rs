@@ -12,7 +12,7 @@ use crate::device::gpu::host_memory;
 use crate::engine::{AdapterSet, Context, Saved, SeqId};
 
 /// Computing fewer tokens than this is as fast as copying them.
-pub(super) const FEWEST: usize = 32;
+pub(super) const MIN_CACHED_TOKENS: usize = 32;
 
 /// Divisor of the free memory that is used by default, and the default maximum in bytes.
 const DEFAULT_SHARE: u64 = 4;
@@ -33,7 +33,7 @@ struct Entry {
 
 impl Entry {
     /// Number of leading tokens in common with the saved cells; 0 if the adapters differ.
-    fn in_common(&self, adapters: &AdapterSet, tokens: &[Token]) -> usize {
+    fn common_length(&self, adapters: &AdapterSet, tokens: &[Token]) -> usize {
         if self.cells.adapters != *adapters {
             return 0;
         }
@@ -59,13 +59,15 @@ impl HostCache {
     }
 
     /// Whether a sequence of these tokens is worth storing.
-    pub fn wants(&self, adapters: &AdapterSet, tokens: &[Token]) -> bool {
-        let has = |entry: &Entry| entry.in_common(adapters, tokens) == tokens.len();
-        self.is_on() && tokens.len() >= FEWEST && !self.whole().any(|(_, entry)| has(entry))
+    pub fn should_keep(&self, adapters: &AdapterSet, tokens: &[Token]) -> bool {
+        let has = |entry: &Entry| entry.common_length(adapters, tokens) == tokens.len();
+        self.is_on()
+            && tokens.len() >= MIN_CACHED_TOKENS
+            && !self.whole().any(|(_, entry)| has(entry))
     }
 
     /// Whether there is no checkpoint after exactly these tokens yet.
-    pub fn wants_checkpoint(&self, adapters: &AdapterSet, tokens: &[Token]) -> bool {
+    pub fn should_keep_checkpoint(&self, adapters: &AdapterSet, tokens: &[Token]) -> bool {
         self.is_on() && self.checkpoint(adapters, tokens) < tokens.len()
     }
 
@@ -106,20 +108,21 @@ impl HostCache {
         tokens: &[Token],
         known: usize,
     ) -> Option<(SavedCells, usize)> {
-        let common = |(index, entry): (usize, &Entry)| (index, entry.in_common(adapters, tokens));
+        let common =
+            |(index, entry): (usize, &Entry)| (index, entry.common_length(adapters, tokens));
         self.take_best(known, |cache| cache.whole().map(common).max_by_key(|(_, length)| *length))
     }
 
     /// As [`Self::take`], for memory that cannot be truncated. The returned length is that of the whole sequence, if
     /// the tokens start with it, or that of a checkpoint within the common prefix.
-    pub fn take_uncut(
+    pub fn take_whole(
         &mut self,
         adapters: &AdapterSet,
         tokens: &[Token],
         known: usize,
     ) -> Option<(SavedCells, usize)> {
         let leads = |(index, entry): (usize, &Entry)| {
-            let common = entry.in_common(adapters, tokens);
+            let common = entry.common_length(adapters, tokens);
             let all = common == entry.cells.tokens.len();
             (index, if all { common } else { self.checkpoint(adapters, &tokens[..common]) })
         };
@@ -132,7 +135,8 @@ impl HostCache {
         known: usize,
         best: impl FnOnce(&Self) -> Option<(usize, usize)>,
     ) -> Option<(SavedCells, usize)> {
-        let (index, length) = best(self).filter(|(_, length)| *length >= known + FEWEST)?;
+        let (index, length) =
+            best(self).filter(|(_, length)| *length >= known + MIN_CACHED_TOKENS)?;
         let entry = self.entries.remove(index)?;
         self.used -= size(&entry.cells);
         Some((entry.cells, length))
@@ -182,7 +186,7 @@ impl TieredContext {
 
     /// Saves a checkpoint of a sequence that has computed these tokens.
     pub fn save_checkpoint(&mut self, sequence: SeqId, adapters: &AdapterSet, tokens: &[Token]) {
-        if self.host_cache.wants_checkpoint(adapters, tokens)
+        if self.host_cache.should_keep_checkpoint(adapters, tokens)
             && self.context.is_intact(sequence, tokens.len())
             && let Ok(data) = self.context.save(sequence, Saved::Checkpoint)
         {
@@ -223,7 +227,7 @@ impl KvCells for TieredContext {
     }
 
     fn on_evict(&mut self, sequence: SeqId, adapters: &AdapterSet, tokens: Vec<Token>) {
-        if self.host_cache.wants(adapters, &tokens)
+        if self.host_cache.should_keep(adapters, &tokens)
             && let Ok(data) = self.context.save(sequence, Saved::Whole)
         {
             let adapters = adapters.clone();
@@ -269,14 +273,14 @@ mod tests {
         let plain = AdapterSet::default();
         let mut cache = HostCache::new(Some(10_000));
         let (short, long): (Vec<_>, Vec<_>) = ((0..40).collect(), (0..90).collect());
-        assert!(cache.wants(&plain, &short));
+        assert!(cache.should_keep(&plain, &short));
         cache.keep(cells(short.clone(), 100));
-        assert!(!cache.wants(&plain, &short));
-        assert!(cache.wants(&plain, &long));
+        assert!(!cache.should_keep(&plain, &short));
+        assert!(cache.should_keep(&plain, &long));
         cache.keep(cells(long.clone(), 200));
-        assert!(!cache.wants(&plain, &short) && !cache.wants(&plain, &long));
+        assert!(!cache.should_keep(&plain, &short) && !cache.should_keep(&plain, &long));
         assert_eq!((cache.entries.len(), cache.used), (1, 200 + 90 * 4));
-        assert!(!HostCache::new(Some(0)).wants(&plain, &long));
+        assert!(!HostCache::new(Some(0)).should_keep(&plain, &long));
     }
 
     #[test]
@@ -290,7 +294,7 @@ mod tests {
         cache.keep(used);
         cache.keep(cells(prompt(200), 200));
         assert!(cache.take(&plain, &prompt(100), 0).is_none());
-        assert!(!cache.wants(&plain, &prompt(0)) && !cache.wants(&plain, &prompt(200)));
+        assert!(!cache.should_keep(&plain, &prompt(0)) && !cache.should_keep(&plain, &prompt(200)));
         cache.keep(cells(prompt(300), 5000));
         assert_eq!((cache.entries.len(), cache.used), (0, 0), "one that is too large by itself");
     }

@@ -4,10 +4,10 @@
 use crate::Token;
 
 /// Number of equal tokens that make a match.
-const SAME: usize = 2;
+const MIN_MATCH: usize = 2;
 
 /// A match longer than this does not count more.
-const ENOUGH: usize = 8;
+const MAX_MATCH: usize = 8;
 
 /// Drafts for one request. Their length adapts to how many of their tokens were right.
 pub(super) struct Lookup {
@@ -25,18 +25,19 @@ impl Lookup {
     /// equals.
     pub fn draft(&self, known: &[Token], most: usize) -> Vec<Token> {
         let most = most.min(self.length);
-        let Some(end) = known.len().checked_sub(SAME).filter(|_| most > 0) else {
+        let Some(end) = known.len().checked_sub(MIN_MATCH).filter(|_| most > 0) else {
             return Vec::new();
         };
         let suffix = &known[end..];
         let mut best = (0, 0);
         for start in (0..end).rev().filter(|&start| known[start..].starts_with(suffix)) {
             let before = known[..start].iter().rev().zip(known[..end].iter().rev());
-            let same = SAME + before.take(ENOUGH - SAME).take_while(|(a, b)| a == b).count();
+            let same =
+                MIN_MATCH + before.take(MAX_MATCH - MIN_MATCH).take_while(|(a, b)| a == b).count();
             if same > best.0 {
-                best = (same, start + SAME);
+                best = (same, start + MIN_MATCH);
             }
-            if same == ENOUGH {
+            if same == MAX_MATCH {
                 break;
             }
         }
@@ -68,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_followed_before_is_expected_again() {
+    fn earlier_continuations_are_drafted() {
         let lookup = Lookup::new(3);
         assert_eq!(lookup.draft(&[1, 2, 3, 4, 5, 1, 2], 9), [3, 4, 5]);
         assert_eq!(lookup.draft(&[1, 2, 3, 4, 5, 1, 2], 1), [3]);

@@ -7,7 +7,7 @@ use super::media_run::MediaRun;
 use crate::Result;
 
 /// Parts of pictures that are encoded before the prompt comes to them.
-const AHEAD: usize = 2;
+const ENCODE_AHEAD: usize = 2;
 
 /// The pictures of a prompt, with the embeddings of those that come next.
 #[derive(Default)]
@@ -50,7 +50,7 @@ impl Media {
                 if let Some(encoding) = encoding.take() {
                     encoder.keep(run, encoding);
                 }
-            } else if ahead < AHEAD {
+            } else if ahead < ENCODE_AHEAD {
                 ahead += 1;
                 if encoding.is_none() {
                     *encoding = Some(encoder.request(run)?);

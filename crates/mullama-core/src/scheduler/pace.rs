@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 /// Factor by which the weight of a measurement decays with each new one.
-const MEMORY: f64 = 0.95;
+const STEP_DECAY: f64 = 0.95;
 
 /// Limit of how many times longer than usual a measured step may count.
 const OUTLIER: f64 = 2.0;
@@ -15,18 +15,18 @@ const OUTLIER: f64 = 2.0;
 const FIRST_GUESSES: usize = 2;
 
 /// Weight of the record of other requests, in guesses.
-const PRIOR: f64 = 4.0;
+const PRIOR_WEIGHT: f64 = 4.0;
 
 /// Factor by which the weight of a request's guesses decays with each step.
-const RECALL: f64 = 0.9;
+const GUESS_DECAY: f64 = 0.9;
 
 /// Number of tokens without guesses after guessing did not pay: the first time, and at most.
 const FIRST_PAUSE: usize = 16;
-const LONGEST_PAUSE: usize = 512;
+const MAX_PAUSE: usize = 512;
 
 /// The time of a step as a linear function of its number of tokens, fitted to recent measurements.
 #[derive(Debug, Default)]
-pub(super) struct Line {
+pub(super) struct LinearFit {
     weight: f64,
     tokens: f64,
     seconds: f64,
@@ -34,14 +34,14 @@ pub(super) struct Line {
     product: f64,
 }
 
-impl Line {
+impl LinearFit {
     /// Records the time of a step.
     pub fn note(&mut self, tokens: usize, took: Duration) {
         // Other processes occasionally delay a step.
         let usual = self.at(tokens).filter(|_| self.weight > 4.0);
         let most = usual.map_or(f64::INFINITY, |seconds| seconds * OUTLIER);
         let (tokens, seconds) = (tokens as f64, took.as_secs_f64().min(most));
-        let add = |sum: &mut f64, more: f64| *sum = *sum * MEMORY + more;
+        let add = |sum: &mut f64, more: f64| *sum = *sum * STEP_DECAY + more;
         add(&mut self.weight, 1.0);
         add(&mut self.tokens, tokens);
         add(&mut self.seconds, seconds);
@@ -71,29 +71,30 @@ impl Line {
 #[derive(Debug)]
 pub(super) struct Costs {
     /// Steps of the model, without tokens of prompts.
-    pub step: Line,
+    pub step: LinearFit,
     /// Steps of the draft model.
-    pub draft: Line,
-    record: Record,
+    pub draft: LinearFit,
+    record: GuessRecord,
 }
 
 impl Default for Costs {
     fn default() -> Self {
         // Guesses are assumed to be right until measured.
-        let record = Record { made: PRIOR, expected: PRIOR, right: PRIOR };
-        Self { step: Line::default(), draft: Line::default(), record }
+        let record =
+            GuessRecord { made: PRIOR_WEIGHT, expected: PRIOR_WEIGHT, right: PRIOR_WEIGHT };
+        Self { step: LinearFit::default(), draft: LinearFit::default(), record }
     }
 }
 
 /// Number of guesses, of those expected to be right, and of those that were right.
 #[derive(Debug, Clone, Copy, Default)]
-struct Record {
+struct GuessRecord {
     made: f64,
     expected: f64,
     right: f64,
 }
 
-impl Record {
+impl GuessRecord {
     fn note(&mut self, memory: f64, confidences: &[f64], right: usize) {
         // Guesses after a wrong one were not tested.
         let tried = confidences.len().min(right + 1);
@@ -119,7 +120,7 @@ impl Record {
 /// The statistics of one request's guesses.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    record: Record,
+    record: GuessRecord,
     /// Tokens until guesses are tried again, and length of the next pause.
     pause: usize,
     next_pause: usize,
@@ -132,7 +133,7 @@ pub(super) struct Pace {
 
 impl Pace {
     /// Whether this step has no guesses. Call once per step.
-    pub fn is_resting(&mut self) -> bool {
+    pub fn is_paused(&mut self) -> bool {
         self.confidences.clear();
         self.all_right = 1.0;
         let was_resting = self.pause > 0;
@@ -143,7 +144,7 @@ impl Pace {
 
     /// Pauses guessing, because it does not pay.
     pub fn rest(&mut self) {
-        self.pause = self.next_pause.clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        self.pause = self.next_pause.clamp(FIRST_PAUSE, MAX_PAUSE);
         self.next_pause = self.pause * 2;
     }
 
@@ -153,8 +154,8 @@ impl Pace {
         self.all_right * (known.right / known.made.max(f64::MIN_POSITIVE)).min(1.0)
     }
 
-    fn known(&self, costs: &Costs) -> Record {
-        self.record.plus(costs.record, PRIOR / costs.record.made.max(PRIOR))
+    fn known(&self, costs: &Costs) -> GuessRecord {
+        self.record.plus(costs.record, PRIOR_WEIGHT / costs.record.made.max(PRIOR_WEIGHT))
     }
 
     /// Records a guess with the draft model's confidence. Returns whether it is worth a place in the model's step, in
@@ -168,7 +169,7 @@ impl Pace {
         if gain < costs.step.slope() && !is_first_trial {
             // It is not tested, so the draft model's confidence is recorded as the result.
             let missed =
-                Record { made: 1.0, expected: confidence, right: confidence * trust.min(1.0) };
+                GuessRecord { made: 1.0, expected: confidence, right: confidence * trust.min(1.0) };
             self.record = self.record.plus(missed, 1.0);
             return false;
         }
@@ -179,8 +180,8 @@ impl Pace {
 
     /// Records how many guesses of the step were right.
     pub fn settle(&mut self, right: usize, costs: &mut Costs) {
-        self.record.note(RECALL, &self.confidences, right);
-        costs.record.note(MEMORY, &self.confidences, right);
+        self.record.note(GUESS_DECAY, &self.confidences, right);
+        costs.record.note(STEP_DECAY, &self.confidences, right);
         if right > 0 {
             self.next_pause = FIRST_PAUSE;
         }
@@ -225,9 +226,9 @@ mod tests {
 
     /// Number of guesses made if the given share of them is right.
     fn guesses(costs: &Costs, right: f64) -> usize {
-        let record = Record { made: 1e3, expected: 1e3, right: 1e3 * right };
+        let record = GuessRecord { made: 1e3, expected: 1e3, right: 1e3 * right };
         let mut pace = Pace { record, ..Pace::default() };
-        assert!(!pace.is_resting());
+        assert!(!pace.is_paused());
         let pays = |pace: &mut Pace, made| {
             costs.pay(std::iter::once(&*pace), made, 1) && pace.add(1.0, costs, 1)
         };
@@ -249,12 +250,12 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_pay_is_tried_again_less_and_less_often() {
+    fn unprofitable_guesses_are_tried_less_often() {
         let mut costs = costs(0.010, 0.001, 0.005);
         let mut pace = Pace::default();
         let mut trials = Vec::new();
         for token in 0..2000 {
-            if pace.is_resting() {
+            if pace.is_paused() {
                 continue;
             }
             if !costs.pay(std::iter::once(&pace), 0, 1) {
@@ -268,7 +269,7 @@ mod tests {
         assert!((3..20).contains(&trials.len()), "{trials:?}");
         let mut gaps = trials.windows(2).map(|pair| pair[1] - pair[0]);
         assert!(gaps.clone().max() > Some(400), "{trials:?}");
-        assert!(gaps.all(|gap| gap <= 2 * LONGEST_PAUSE), "{trials:?}");
+        assert!(gaps.all(|gap| gap <= 2 * MAX_PAUSE), "{trials:?}");
     }
 
     #[test]
@@ -276,13 +277,13 @@ mod tests {
         let mut costs = costs(0.010, 0.001, 0.005);
         let begins = |costs: &Costs| {
             let mut pace = Pace::default();
-            assert!(!pace.is_resting());
+            assert!(!pace.is_paused());
             costs.pay(std::iter::once(&pace), 0, 1)
         };
         assert!(begins(&costs));
         let mut other = Pace::default();
         for _ in 0..50 {
-            other.is_resting();
+            other.is_paused();
             other.confidences.push(0.9);
             other.settle(0, &mut costs);
         }
@@ -291,7 +292,7 @@ mod tests {
 
     #[test]
     fn steps_of_one_size_tell_nothing_of_others() {
-        let mut line = Line::default();
+        let mut line = LinearFit::default();
         assert_eq!(line.at(1), None);
         for ms in [9, 11, 9, 11] {
             line.note(3, Duration::from_millis(ms));

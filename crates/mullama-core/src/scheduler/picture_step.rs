@@ -9,7 +9,7 @@ use crate::Result;
 use crate::engine::Decoded;
 
 /// How long a step waits for a picture, before it looks for new requests.
-const WAIT: Duration = Duration::from_millis(2);
+const PICTURE_WAIT: Duration = Duration::from_millis(2);
 
 impl Scheduler {
     /// Settles whether the next step is one of a picture: they take turns with those of tokens.
@@ -23,7 +23,7 @@ impl Scheduler {
         while index < self.running.len() {
             let slot = &mut self.running[index];
             let n_past = slot.n_past();
-            let asked = if slot.can_go_on() {
+            let asked = if slot.can_step() {
                 slot.media.request(n_past, &mut self.encoder)
             } else {
                 Ok(())
@@ -43,9 +43,9 @@ impl Scheduler {
         }
         let is_encoded = |slot: &Slot| {
             let encoding = slot.media.at(slot.n_past()).and_then(|(_, encoding)| encoding.as_ref());
-            slot.can_go_on() && encoding.is_some_and(|encoding| encoding.outcome().is_some())
+            slot.can_step() && encoding.is_some_and(|encoding| encoding.outcome().is_some())
         };
-        let waits = |slot: &Slot| slot.can_go_on() && !slot.has_tokens();
+        let waits = |slot: &Slot| slot.can_step() && !slot.has_tokens();
         match self.running.iter().position(is_encoded) {
             Some(index) => NextStep::Picture(index),
             None if !has_tokens && self.running.iter().any(waits) => NextStep::Wait,
@@ -55,7 +55,7 @@ impl Scheduler {
 
     /// Waits a little for a picture.
     pub(super) fn wait_for_picture(&mut self) {
-        self.encoder.wait(WAIT);
+        self.encoder.wait(PICTURE_WAIT);
     }
 
     /// Computes the next piece of a picture, or all of it.
@@ -72,7 +72,7 @@ impl Scheduler {
         } else {
             let budget =
                 if streaming > 0 { self.prefill_budget.prompt_tokens(streaming) } else { left };
-            left.min(budget.max(1)).min(self.context.n_batch()).min(slot.before_stop())
+            left.min(budget.max(1)).min(self.context.n_batch()).min(slot.tokens_before_stop())
         };
         let missing = (self.prefixes.used() + count).saturating_sub(self.n_ctx);
         self.prefixes.evict(&mut self.context, missing);

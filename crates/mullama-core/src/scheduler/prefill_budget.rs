@@ -10,10 +10,10 @@ const SMOOTHING: f64 = 0.2;
 
 /// Share of a prompt's time to wait for other requests to join its step, and the longest wait in seconds.
 const DELAY_SHARE: f64 = 0.005;
-const LONGEST_DELAY: f64 = 0.003;
+const MAX_BATCHING_DELAY: f64 = 0.003;
 
 /// The fewest prompt tokens in a step; with fewer, the prompt hardly progresses.
-const SMALLEST_PIECE: usize = 2;
+const MIN_CHUNK: usize = 2;
 
 /// Number of tokens that the engine's fastest kernels (AVX-512 with repacked weights) compute at once: with them, 16
 /// tokens take less time than 12, and one more token starts another tile.
@@ -28,18 +28,18 @@ pub(super) struct PrefillBudget {
     /// Seconds that a prompt token adds to a step in which others generate.
     per_token: Option<f64>,
     /// Steps with prompt tokens only.
-    prompts: Prompts,
+    prompts: PromptSpeed,
 }
 
 /// The speed of prompts: decaying sums of the seconds and tokens of recent steps. Large steps therefore count more than
 /// small ones, whose tokens take longer.
 #[derive(Default)]
-struct Prompts {
+struct PromptSpeed {
     seconds: f64,
     tokens: f64,
 }
 
-impl Prompts {
+impl PromptSpeed {
     fn note(&mut self, tokens: usize, took: f64) {
         self.seconds += took - SMOOTHING * self.seconds;
         self.tokens += tokens as f64 - SMOOTHING * self.tokens;
@@ -53,7 +53,7 @@ impl Prompts {
 
 impl PrefillBudget {
     pub fn new(max_stall: f64) -> Self {
-        Self { max_stall, alone: None, per_token: None, prompts: Prompts::default() }
+        Self { max_stall, alone: None, per_token: None, prompts: PromptSpeed::default() }
     }
 
     /// Records the time of a step.
@@ -76,7 +76,7 @@ impl PrefillBudget {
     /// computed faster together, and simultaneous requests arrive one by one.
     pub fn batching_delay(&self, prompt_tokens: usize) -> Duration {
         let seconds = self.prompts.per_token().unwrap_or(0.0) * prompt_tokens as f64 * DELAY_SHARE;
-        Duration::from_secs_f64(seconds.clamp(0.0, LONGEST_DELAY))
+        Duration::from_secs_f64(seconds.clamp(0.0, MAX_BATCHING_DELAY))
     }
 
     /// Number of prompt tokens that the next step may have in addition to one token of each generating request.
@@ -86,13 +86,13 @@ impl PrefillBudget {
         let most = match (self.alone, per_token) {
             (Some(alone), Some(per_token)) if per_token > 0.0 => {
                 let time = alone * (self.max_stall - 1.0) * SAFETY;
-                ((time / per_token) as usize).max(SMALLEST_PIECE)
+                ((time / per_token) as usize).max(MIN_CHUNK)
             }
             // Nothing is measured yet: start with a small piece.
             _ => TILE,
         };
         let whole = (generating + most + TILE / 4) / TILE * TILE;
-        whole.checked_sub(generating).filter(|&count| count >= SMALLEST_PIECE).unwrap_or(most)
+        whole.checked_sub(generating).filter(|&count| count >= MIN_CHUNK).unwrap_or(most)
     }
 }
 

@@ -138,27 +138,32 @@ impl PrefixCache {
 
     /// Shares the cells of the longest computed prefix of `tokens` with a sequence, if it is longer than what the
     /// sequence has. Returns the sequence's length. If memory cannot be truncated, only whole sequences are candidates.
-    pub fn adopt(&mut self, cells: &mut impl KvCells, sequence: SeqId, tokens: &[Token]) -> usize {
+    pub fn share_prefix(
+        &mut self,
+        cells: &mut impl KvCells,
+        sequence: SeqId,
+        tokens: &[Token],
+    ) -> usize {
         let Path { root, length: own, .. } = self.paths[&sequence];
         let found = match self.sharing {
             Sharing::None => None,
-            Sharing::Checkpoints => self.longest_end(sequence, tokens),
+            Sharing::Checkpoints => self.longest_whole_prefix(sequence, tokens),
             Sharing::Any => self.source(sequence, self.find(root, tokens, 0)),
         };
         match found {
-            Some(source) if source.length > own => self.take_over(cells, sequence, source),
+            Some(source) if source.length > own => self.share_from(cells, sequence, source),
             _ => own,
         }
     }
 
     /// Number of leading tokens whose cells the sequence could share.
-    pub fn in_common(&self, sequence: SeqId, tokens: &[Token]) -> usize {
+    pub fn common_length(&self, sequence: SeqId, tokens: &[Token]) -> usize {
         self.find(self.paths[&sequence].root, tokens, 0).2
     }
 
     /// Length of the longest other sequence that is a prefix of these tokens.
-    pub fn end_in_common(&self, sequence: SeqId, tokens: &[Token]) -> usize {
-        self.longest_end(sequence, tokens).map_or(0, |source| source.length)
+    pub fn common_sequence_length(&self, sequence: SeqId, tokens: &[Token]) -> usize {
+        self.longest_whole_prefix(sequence, tokens).map_or(0, |source| source.length)
     }
 
     /// Shares the cells of exactly these tokens with an empty sequence, but no state that cannot be truncated. Returns
@@ -172,7 +177,7 @@ impl PrefixCache {
         let place = self.find(self.paths[&sequence].root, tokens, 0);
         match self.source(sequence, place) {
             Some(source) if source.length == tokens.len() => {
-                self.take_over(cells, sequence, source) == tokens.len()
+                self.share_from(cells, sequence, source) == tokens.len()
             }
             _ => false,
         }
@@ -181,11 +186,11 @@ impl PrefixCache {
     /// Removes all cells from an open sequence.
     pub fn empty(&mut self, cells: &mut impl KvCells, sequence: SeqId) {
         cells.trim(sequence, 0);
-        self.leave(sequence);
+        self.remove_sequence(sequence);
     }
 
     /// Shares the cells of another sequence up to a place. Returns the sequence's new length.
-    fn take_over(&mut self, cells: &mut impl KvCells, sequence: SeqId, source: Source) -> usize {
+    fn share_from(&mut self, cells: &mut impl KvCells, sequence: SeqId, source: Source) -> usize {
         let Source { from, node, within, length } = source;
         let root = self.paths[&sequence].root;
         let end = self.split(node, within);
@@ -210,7 +215,7 @@ impl PrefixCache {
         }
         let end = self.paths[&sequence].end;
         let is_own =
-            !self.is_root(end) && self.nodes[end].children.is_empty() && self.enders(end) == 1;
+            !self.is_root(end) && self.nodes[end].children.is_empty() && self.count_ends(end) == 1;
         let end = if is_own {
             self.nodes[end].tokens.extend_from_slice(tokens);
             end
@@ -227,7 +232,7 @@ impl PrefixCache {
     pub fn keep(&mut self, cells: &mut impl KvCells, sequence: SeqId) {
         let end = self.paths[&sequence].end;
         let goes_on = !self.nodes[end].children.is_empty() && self.sharing == Sharing::Any;
-        let is_known = self.is_root(end) || goes_on || self.enders(end) > 1;
+        let is_known = self.is_root(end) || goes_on || self.count_ends(end) > 1;
         if self.sharing == Sharing::None || is_known {
             self.close(cells, sequence);
             return;
@@ -241,7 +246,7 @@ impl PrefixCache {
     /// Closes a sequence and frees its cells.
     pub fn close(&mut self, cells: &mut impl KvCells, sequence: SeqId) {
         cells.trim(sequence, 0);
-        self.leave(sequence);
+        self.remove_sequence(sequence);
         if let Some(Path { root, .. }) = self.paths.remove(&sequence) {
             self.drop_root(root);
         }
@@ -269,7 +274,8 @@ impl PrefixCache {
         }
         while count > 0 {
             // A sequence that ends where others continue has no cells of its own.
-            let alone = |end: NodeId| self.nodes[end].children.is_empty() && self.enders(end) == 1;
+            let alone =
+                |end: NodeId| self.nodes[end].children.is_empty() && self.count_ends(end) == 1;
             let Some(sequence) = self.oldest(alone) else { return };
             if let Some((adapters, tokens)) = self.contents(sequence) {
                 cells.on_evict(sequence, adapters, tokens);
@@ -290,7 +296,7 @@ impl PrefixCache {
             let parent = self.nodes[end].parent;
             let is_held = self.is_root(parent)
                 || self.nodes[parent].children.len() > 1
-                || self.enders(parent) > 0;
+                || self.count_ends(parent) > 0;
             if is_held {
                 self.close(cells, sequence);
             } else {
@@ -346,7 +352,7 @@ impl PrefixCache {
     }
 
     /// The longest other sequence that is a prefix of these tokens.
-    fn longest_end(&self, other: SeqId, tokens: &[Token]) -> Option<Source> {
+    fn longest_whole_prefix(&self, other: SeqId, tokens: &[Token]) -> Option<Source> {
         let root = self.paths[&other].root;
         let begins = |(&from, path): (&SeqId, &Path)| {
             let candidate = from != other && path.root == root && path.length > 0;
@@ -364,12 +370,12 @@ impl PrefixCache {
         other: SeqId,
         (node, within, length): (NodeId, usize, usize),
     ) -> Option<Source> {
-        let from = self.through(node, other)?;
+        let from = self.sequence_through(node, other)?;
         Some(Source { from, node, within, length })
     }
 
     /// A sequence other than this one that passes through a node.
-    fn through(&self, node: NodeId, other: SeqId) -> Option<SeqId> {
+    fn sequence_through(&self, node: NodeId, other: SeqId) -> Option<SeqId> {
         let passes = |path: &Path| {
             let mut at = path.end;
             while at != node && !self.is_root(at) {
@@ -382,7 +388,7 @@ impl PrefixCache {
     }
 
     /// Number of sequences that end at a node.
-    fn enders(&self, node: NodeId) -> usize {
+    fn count_ends(&self, node: NodeId) -> usize {
         self.paths.values().filter(|path| path.end == node).count()
     }
 
@@ -446,11 +452,13 @@ impl PrefixCache {
     }
 
     /// Removes a sequence from the tree, with all nodes that only it passes through.
-    fn leave(&mut self, sequence: SeqId) {
+    fn remove_sequence(&mut self, sequence: SeqId) {
         let Some(path) = self.paths.get_mut(&sequence) else { return };
         let mut node = std::mem::replace(&mut path.end, path.root);
         path.length = 0;
-        while !self.is_root(node) && self.nodes[node].children.is_empty() && self.enders(node) == 0
+        while !self.is_root(node)
+            && self.nodes[node].children.is_empty()
+            && self.count_ends(node) == 0
         {
             let parent = self.nodes[node].parent;
             self.remove_node(node);
@@ -529,7 +537,7 @@ mod tests {
         tokens: &[Token],
     ) -> (SeqId, usize) {
         let sequence = cache.open(model, adapters).unwrap();
-        let adopted = cache.adopt(model, sequence, &tokens[..tokens.len() - 1]);
+        let adopted = cache.share_prefix(model, sequence, &tokens[..tokens.len() - 1]);
         model.compute(sequence, &tokens[adopted..]);
         cache.extend(sequence, &tokens[adopted..]);
         (sequence, adopted)
@@ -602,12 +610,12 @@ mod tests {
         cache.keep(&mut model, b);
         let c = cache.open(&mut model, &AdapterSet::default()).unwrap();
         for tokens in [[1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 9, 6]] {
-            assert_eq!(cache.in_common(c, &tokens), 5);
-            assert_eq!(cache.adopt(&mut model, c, &tokens), 5);
+            assert_eq!(cache.common_length(c, &tokens), 5);
+            assert_eq!(cache.share_prefix(&mut model, c, &tokens), 5);
             assert_eq!(model.tokens(c), tokens[..5]);
             cache.empty(&mut model, c);
         }
-        assert_eq!(cache.adopt(&mut model, c, &[1, 2, 3, 4]), 0, "neither ends there");
+        assert_eq!(cache.share_prefix(&mut model, c, &[1, 2, 3, 4]), 0, "neither ends there");
         cache.close(&mut model, c);
         cache.evict(&mut model, 3);
         assert_eq!(

@@ -113,11 +113,12 @@ impl Queue {
     }
 
     /// Removes all requests that are cancelled or whose owner is gone.
-    pub fn take_given_up(&mut self) -> Vec<Waiting> {
+    pub fn take_abandoned(&mut self) -> Vec<Waiting> {
         let mut given_up = Vec::new();
         for queue in [&mut self.preempted, &mut self.new] {
-            if queue.iter().any(|waiting| waiting.job().is_given_up()) {
-                let (gone, left) = queue.drain(..).partition(|waiting| waiting.job().is_given_up());
+            if queue.iter().any(|waiting| waiting.job().is_abandoned()) {
+                let (gone, left) =
+                    queue.drain(..).partition(|waiting| waiting.job().is_abandoned());
                 given_up.append(&mut Vec::from(gone));
                 *queue = left;
             }

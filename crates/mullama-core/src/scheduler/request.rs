@@ -3,14 +3,14 @@
 use super::answer::SharedAnswer;
 use super::banned::Banned;
 use super::media_run::MediaRun;
-use crate::engine::{AdapterSet, Order, closed};
+use crate::engine::{AdapterSet, ServiceCommand, closed};
 use crate::options::LogitsProcessors;
 use crate::sampling::{Grammar, Sampling};
 use crate::{CancelToken, Result, Token};
 
 /// Largest number of guessed tokens per step, by method.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Guessed {
+pub(crate) struct MaxGuesses {
     /// Copied from earlier text.
     pub by_lookup: u32,
     /// Made by the draft model.
@@ -33,7 +33,7 @@ pub(crate) struct Job {
     pub logprobs: Option<u32>,
     /// Whether the owner receives the progress of the prompt.
     pub prompt_progress: bool,
-    pub guessed: Guessed,
+    pub max_guesses: MaxGuesses,
     /// Whether it computes alone, from nothing: what was computed in other company differs in the last bits.
     pub is_alone: bool,
     pub adapters: AdapterSet,
@@ -47,8 +47,8 @@ pub(crate) struct Job {
 
 impl Job {
     /// Whether nobody wants it any more.
-    pub fn is_given_up(&self) -> bool {
-        self.cancel.is_cancelled() || self.answer.lock().is_unheard()
+    pub fn is_abandoned(&self) -> bool {
+        self.cancel.is_cancelled() || self.answer.lock().has_no_receiver()
     }
 }
 
@@ -67,7 +67,7 @@ pub(crate) enum Command {
     Restore(SavedCells, flume::Sender<Result<()>>),
 }
 
-impl Order for Command {
+impl ServiceCommand for Command {
     fn refuse(self) {
         // For other commands, dropping the sender notifies the caller.
         if let Self::Run(job) = self {

@@ -18,7 +18,8 @@ impl Scheduler {
     pub(super) fn plan_checkpoints(&self, slot: &mut Slot) {
         if self.prefixes.sharing() == Sharing::Checkpoints && self.context.host_cache.is_on() {
             let is_control = |token: Token| token >= 0 && self.vocab.is_control(token);
-            let places = checkpoints::places(slot.known(), self.checkpoint_every, is_control);
+            let places =
+                checkpoints::checkpoint_positions(slot.known(), self.checkpoint_every, is_control);
             for place in places {
                 slot.stop_at(place);
             }
@@ -32,34 +33,34 @@ impl Scheduler {
             Sharing::Any => {
                 let mut beginning = slot.beginning();
                 if !slot.media.is_empty() {
-                    let common = self.prefixes.in_common(slot.seq, beginning);
+                    let common = self.prefixes.common_length(slot.seq, beginning);
                     beginning = &beginning[..slot.media.floor(common)];
                 }
-                let known = self.prefixes.adopt(&mut self.context, slot.seq, beginning);
-                self.copy_back(slot, known)
+                let known = self.prefixes.share_prefix(&mut self.context, slot.seq, beginning);
+                self.restore_prefix(slot, known)
             }
-            Sharing::Checkpoints => self.go_on_from_checkpoint(slot),
+            Sharing::Checkpoints => self.resume_from_checkpoint(slot),
         }
     }
 
     /// As [`Self::reuse`], for memory that cannot be truncated: a request continues where another ended, or from a
     /// checkpoint.
-    fn go_on_from_checkpoint(&mut self, slot: &Slot) -> usize {
+    fn resume_from_checkpoint(&mut self, slot: &Slot) -> usize {
         let (sequence, tokens) = (slot.seq, slot.beginning());
         let adapters = &slot.job().adapters;
         let reach = |scheduler: &Self| {
             let cells = if scheduler.context.is_recurrent() {
                 tokens.len()
             } else {
-                scheduler.prefixes.in_common(sequence, tokens)
+                scheduler.prefixes.common_length(sequence, tokens)
             };
-            let end = scheduler.prefixes.end_in_common(sequence, tokens);
+            let end = scheduler.prefixes.common_sequence_length(sequence, tokens);
             (end, scheduler.context.host_cache.checkpoint(adapters, &tokens[..cells]))
         };
         let (end, checkpoint) = reach(self);
         let known = end.max(checkpoint).max(slot.n_past());
-        if let Some((cells, length)) = self.context.host_cache.take_uncut(adapters, tokens, known) {
-            match self.bring_back(&cells) {
+        if let Some((cells, length)) = self.context.host_cache.take_whole(adapters, tokens, known) {
+            match self.restore_sequence(&cells) {
                 Ok(()) => self.stats.restored_tokens += (length - known) as u64,
                 Err(error) => {
                     log::debug!("tokens evicted from the KV cache are computed again: {error}");
@@ -72,7 +73,7 @@ impl Scheduler {
             return slot.n_past();
         }
         if end >= checkpoint {
-            let count = self.prefixes.adopt(&mut self.context, sequence, tokens);
+            let count = self.prefixes.share_prefix(&mut self.context, sequence, tokens);
             return self.checked(sequence, count);
         }
         let tokens = &tokens[..checkpoint];
@@ -100,7 +101,7 @@ impl Scheduler {
     }
 
     /// Restores an evicted sequence into the KV cache, so that requests can continue it.
-    fn bring_back(&mut self, cells: &SavedCells) -> Result<()> {
+    fn restore_sequence(&mut self, cells: &SavedCells) -> Result<()> {
         let sequence = self.spare_sequence(&cells.adapters)?;
         let filled = self.fill_whole(sequence, cells);
         match filled {
@@ -112,7 +113,7 @@ impl Scheduler {
 
     /// Restores evicted cells that follow the first `known` tokens of a new request. Returns the new number of
     /// available tokens.
-    fn copy_back(&mut self, slot: &Slot, known: usize) -> usize {
+    fn restore_prefix(&mut self, slot: &Slot, known: usize) -> usize {
         let adapters = &slot.job().adapters;
         let taken = self.context.host_cache.take(adapters, slot.beginning(), known);
         let Some((cells, common)) = taken else { return known };
@@ -138,7 +139,7 @@ impl Scheduler {
         mut tokens: Vec<Token>,
     ) -> Result<SavedCells> {
         let sequence = self.spare_sequence(&adapters)?;
-        let count = self.prefixes.adopt(&mut self.context, sequence, &tokens);
+        let count = self.prefixes.share_prefix(&mut self.context, sequence, &tokens);
         tokens.truncate(count);
         let data = if count > 0 {
             self.context.save(sequence, Saved::Whole)
@@ -151,12 +152,12 @@ impl Scheduler {
 
     /// Restores cells into the cache, for those tokens that it does not have.
     pub(super) fn restore(&mut self, cells: &SavedCells) -> Result<()> {
-        self.try_out(cells)?;
+        self.verify_cells(cells)?;
         let count = cells.tokens.len();
         let sequence = self.spare_sequence(&cells.adapters)?;
         // Memory that cannot be truncated is restored as a whole.
         let restored = if self.prefixes.sharing() == Sharing::Any {
-            let known = self.prefixes.adopt(&mut self.context, sequence, &cells.tokens);
+            let known = self.prefixes.share_prefix(&mut self.context, sequence, &cells.tokens);
             if known < count { self.fill(sequence, known..count, cells) } else { Ok(()) }
         } else {
             self.fill_whole(sequence, cells)
@@ -165,7 +166,7 @@ impl Scheduler {
             Ok(()) => self.prefixes.keep(&mut self.context, sequence),
             Err(_) => self.prefixes.close(&mut self.context, sequence),
         }
-        self.tell_stats();
+        self.publish_stats();
         restored
     }
 
@@ -173,7 +174,7 @@ impl Scheduler {
     ///
     /// If not, everything is recomputed: a sequence may then have cells that the engine does not free (it frees by
     /// position, from 0), or regards as empty (those at position -1) and gives to other sequences.
-    fn try_out(&mut self, cells: &SavedCells) -> Result<()> {
+    fn verify_cells(&mut self, cells: &SavedCells) -> Result<()> {
         self.make_room(cells.tokens.len())?;
         let sequence = self.spare_sequence(&cells.adapters)?;
         let size = |context: &mut TieredContext| context.saved_size(sequence, Saved::Whole);

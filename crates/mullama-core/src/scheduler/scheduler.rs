@@ -10,9 +10,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::drafter::{Drafter, Guessing};
+use super::drafter::{DraftRequest, Drafter};
 use super::encoder::Encoder;
-use super::host_cache::{FEWEST, TieredContext};
+use super::host_cache::{MIN_CACHED_TOKENS, TieredContext};
 use super::media::NextStep;
 use super::prefill_budget::PrefillBudget;
 use super::prefix::{KvCells as _, PrefixCache};
@@ -21,15 +21,16 @@ use super::request::Command;
 use super::slot::{Slot, Taken};
 use super::stats::Stats;
 use crate::engine::{
-    AdapterSet, Context, ContextSettings, Decoded, SeqId, Serve, Shared, Sharing, Vocab, closed,
+    AdapterSet, Context, ContextSettings, Decoded, SeqId, ServiceLoop, Shared, Sharing, Vocab,
+    closed,
 };
-use crate::sampling::{is_sound, not_numbers};
+use crate::sampling::{are_valid_logits, invalid_logits};
 use crate::{CancelToken, Error, ErrorKind, Result};
 use mullama_base::Text;
 
 /// Number of steps with one set of adapters before the next has its turn: the engine plans its buffers again after each
 /// change.
-const TURN: u32 = 4;
+const STEPS_PER_ADAPTER: u32 = 4;
 
 /// How often to check whether a reader has caught up when there is no other work.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
@@ -84,7 +85,7 @@ impl Scheduler {
         let n_ctx = context.n_ctx() as usize;
         let limit = n_ctx.min(settings.prefix_cache as usize);
         let sharing = context.sharing();
-        let can_guess = context.can_take_back();
+        let can_guess = context.can_roll_back();
         let prefixes = PrefixCache::new(context.n_seq_max(), sharing, limit);
         Self {
             context: TieredContext::new(context, settings.cache_ram),
@@ -95,7 +96,7 @@ impl Scheduler {
             max_queue: settings.max_queue as usize,
             prefixes,
             prefill_budget: PrefillBudget::new(f64::from(settings.max_stall)),
-            turn: (AdapterSet::default(), TURN),
+            turn: (AdapterSet::default(), STEPS_PER_ADAPTER),
             picture_had_turn: false,
             n_parallel: settings.n_parallel as usize,
             n_ctx,
@@ -163,12 +164,12 @@ impl Scheduler {
     /// release their sequences if others are waiting.
     fn pause_unread(&mut self) {
         for slot in &mut self.running {
-            let is_unread = slot.job().answer.lock().is_unread();
-            slot.is_paused = is_unread;
+            let is_reader_behind = slot.job().answer.lock().is_reader_behind();
+            slot.is_paused = is_reader_behind;
         }
         let (back, paused) = std::mem::take(&mut self.paused)
             .into_iter()
-            .partition::<Vec<_>, _>(|slot| !slot.job().answer.lock().is_unread());
+            .partition::<Vec<_>, _>(|slot| !slot.job().answer.lock().is_reader_behind());
         self.paused = paused;
         for slot in back {
             self.waiting.put_back(slot);
@@ -208,7 +209,7 @@ impl Scheduler {
     fn prefix_owner(&self, slot: &Slot) -> Option<(SeqId, usize)> {
         let worthwhile = match self.prefixes.sharing() {
             Sharing::None => return None,
-            Sharing::Checkpoints => FEWEST,
+            Sharing::Checkpoints => MIN_CACHED_TOKENS,
             Sharing::Any => 1,
         };
         let shared = |other: &Slot| {
@@ -335,7 +336,7 @@ impl Scheduler {
     /// Fills the batch of the next step.
     fn fill_batch(&mut self) {
         self.start_followers();
-        self.take_turns();
+        self.choose_adapters();
         let streaming = self.running.iter().filter(|slot| slot.is_generating()).count();
         loop {
             let missing = (self.prefixes.used() + streaming).saturating_sub(self.n_ctx);
@@ -374,7 +375,7 @@ impl Scheduler {
             if !has_turn || slot.is_generating() != generating {
                 continue;
             }
-            let count = slot.pending().len().min(budget).min(*room).min(slot.before_stop());
+            let count = slot.pending().len().min(budget).min(*room).min(slot.tokens_before_stop());
             let count = count.min(slot.media.distance(slot.n_past()));
             slot.pending_in_batch = count;
             for offset in 0..count {
@@ -425,8 +426,8 @@ impl Scheduler {
             .iter_mut()
             .filter(generating)
             .filter_map(|slot| {
-                let wanted = slot.wanted_of_model(self.n_ctx);
-                (wanted > 0).then(|| Guessing::new(slot, wanted))
+                let wanted = slot.draft_count(self.n_ctx);
+                (wanted > 0).then(|| DraftRequest::new(slot, wanted))
             })
             .collect();
         requests.truncate(most);
@@ -445,7 +446,7 @@ impl Scheduler {
     }
 
     /// Decides which set of adapters the next step uses.
-    fn take_turns(&mut self) {
+    fn choose_adapters(&mut self) {
         if self.running.iter().all(|slot| slot.job().adapters == self.turn.0) {
             return;
         }
@@ -465,7 +466,7 @@ impl Scheduler {
         self.turn = if Some(next) == current && sets.len() > 1 {
             (self.turn.0.clone(), self.turn.1 - 1)
         } else {
-            ((*set).clone(), TURN)
+            ((*set).clone(), STEPS_PER_ADAPTER)
         };
         self.context.use_adapters(&self.turn.0);
     }
@@ -482,7 +483,7 @@ impl Scheduler {
                 self.context.save_checkpoint(seq, &slot.job().adapters, tokens);
             }
         }
-        if self.has_unsound_output()? {
+        if self.has_invalid_output()? {
             self.start_over();
             return Ok(());
         }
@@ -499,11 +500,11 @@ impl Scheduler {
 
     /// Whether logits of a request are NaN. Cells of other requests can cause this, even freed ones, because NaN times
     /// zero is NaN, so the request is retried once. If it fails again, it is itself the cause and fails.
-    fn has_unsound_output(&mut self) -> Result<bool> {
+    fn has_invalid_output(&mut self) -> Result<bool> {
         let mut unsound = Vec::new();
         for (index, slot) in self.running.iter().enumerate() {
             if let Some(output) = slot.output
-                && !is_sound(self.context.logits(output)?)
+                && !are_valid_logits(self.context.logits(output)?)
             {
                 unsound.push(index);
             }
@@ -511,7 +512,7 @@ impl Scheduler {
         for &index in unsound.iter().rev() {
             let slot = &mut self.running[index];
             if std::mem::replace(&mut slot.was_unsound, true) {
-                slot.fail(not_numbers());
+                slot.fail(invalid_logits());
                 self.release(index, Retention::Free);
             }
         }
@@ -525,7 +526,7 @@ impl Scheduler {
         }
         self.prefixes.forget(&mut self.context);
         self.context.host_cache.forget();
-        self.context.wipe();
+        self.context.clear_data();
         self.drafter.iter_mut().for_each(Drafter::forget);
     }
 
@@ -545,13 +546,13 @@ impl Scheduler {
                     break Taken::Complete;
                 }
             }
-            if !slot.was_right(right) {
+            if !slot.accept_guess(right) {
                 break Taken::More;
             }
             output = slot.output_of_guess(right);
             right += 1;
         };
-        slot.settle_guesses(right, self.drafter.as_mut().map(|drafter| &mut drafter.costs));
+        slot.record_guesses(right, self.drafter.as_mut().map(|drafter| &mut drafter.costs));
         if drafted > 0 {
             let sequence = slot.seq;
             self.prefixes.extend(sequence, slot.computed(right));
@@ -570,8 +571,8 @@ impl Scheduler {
             Err(error) => {
                 slot.fail(error);
                 self.stats.finished += 1;
-                self.tell_stats();
-                slot.tell_outcome();
+                self.publish_stats();
+                slot.send_outcome();
             }
         }
     }
@@ -593,8 +594,8 @@ impl Scheduler {
     fn release(&mut self, index: usize, retention: Retention) {
         let mut slot = self.end(index, retention);
         // The owner may read the statistics as soon as it is notified.
-        self.tell_stats();
-        slot.tell_outcome();
+        self.publish_stats();
+        slot.send_outcome();
     }
 
     /// Removes a finished request from the running ones, and updates the counters.
@@ -626,7 +627,7 @@ impl Scheduler {
         slot
     }
 
-    pub(super) fn tell_stats(&mut self) {
+    pub(super) fn publish_stats(&mut self) {
         self.stats.running = self.running.len() as u32;
         self.stats.waiting = (self.waiting.len() + self.paused.len()) as u32;
         self.stats.kv_used = self.prefixes.used() as u32;
@@ -637,8 +638,8 @@ impl Scheduler {
     }
 }
 
-impl Serve for Scheduler {
-    type Order = Command;
+impl ServiceLoop for Scheduler {
+    type ServiceCommand = Command;
 
     fn is_idle(&self) -> bool {
         self.running.is_empty() && self.waiting.is_empty() && self.paused.is_empty()
@@ -673,7 +674,7 @@ impl Serve for Scheduler {
     fn drop_cancelled(&mut self) {
         let mut index = 0;
         while index < self.running.len() {
-            if self.running[index].job().is_given_up() {
+            if self.running[index].job().is_abandoned() {
                 self.running[index].cancel();
                 self.release(index, Retention::Keep);
             } else {
@@ -682,10 +683,10 @@ impl Serve for Scheduler {
         }
         let (gone, paused) = std::mem::take(&mut self.paused)
             .into_iter()
-            .partition::<Vec<_>, _>(|slot| slot.job().is_given_up());
+            .partition::<Vec<_>, _>(|slot| slot.job().is_abandoned());
         self.paused = paused;
         let paused = gone.into_iter().map(|slot| Waiting::Preempted(Box::new(slot)));
-        for waiting in paused.chain(self.waiting.take_given_up()) {
+        for waiting in paused.chain(self.waiting.take_abandoned()) {
             self.stats.finished += 1;
             waiting.job().answer.give_up();
         }
@@ -694,12 +695,12 @@ impl Serve for Scheduler {
     fn step(&mut self) -> Result<()> {
         self.admit();
         if self.running.iter().all(|slot| slot.is_paused) && !self.is_idle() {
-            self.tell_stats();
+            self.publish_stats();
             std::thread::sleep(POLL_INTERVAL);
             return Ok(());
         }
         let outcome = self.advance();
-        self.tell_stats();
+        self.publish_stats();
         outcome
     }
 
@@ -714,14 +715,14 @@ impl Serve for Scheduler {
         self.prefixes.evict(&mut self.context, kept);
         self.context.clear();
         self.drafter.iter_mut().for_each(Drafter::forget);
-        self.tell_stats();
-        failed.iter_mut().for_each(Slot::tell_outcome);
+        self.publish_stats();
+        failed.iter_mut().for_each(Slot::send_outcome);
     }
 
     fn close(&mut self) {
         for slot in self.running.iter_mut().chain(&mut self.paused) {
             slot.cancel();
-            slot.tell_outcome();
+            slot.send_outcome();
         }
         for waiting in self.waiting.drain() {
             waiting.job().answer.refuse(closed());

@@ -98,7 +98,7 @@ impl Slot {
             last_stop: 0,
             pending_in_batch: 0,
             output: None,
-            guesses: Guesses::new(job.guessed),
+            guesses: Guesses::new(job.max_guesses),
             media: Media::new(std::mem::take(&mut job.media)),
             was_unsound: false,
             sampler,
@@ -133,7 +133,7 @@ impl Slot {
     ///
     /// With a seed, the last token of the prompt is computed in a step of its own, as it is when the prompt is
     /// cached. The first token then does not depend on the cache: products of one token and of many round differently.
-    pub fn before_stop(&self) -> usize {
+    pub fn tokens_before_stop(&self) -> usize {
         let next = self.stops_at.iter().copied().find(|&place| place > self.n_past);
         let last =
             Some(self.n_prompt.saturating_sub(1)).filter(|_| self.job.sampling.seed.is_some());
@@ -158,13 +158,13 @@ impl Slot {
     }
 
     /// Whether it can take part in the next step.
-    pub fn can_go_on(&self) -> bool {
+    pub fn can_step(&self) -> bool {
         self.awaits_prefix_of.is_none() && !self.is_paused
     }
 
     /// Whether it can take part in the next step of tokens.
     pub fn has_tokens(&self) -> bool {
-        self.can_go_on() && self.media.distance(self.n_past) > 0
+        self.can_step() && self.media.distance(self.n_past) > 0
     }
 
     /// Clears everything that refers to the batch.
@@ -181,9 +181,9 @@ impl Slot {
     }
 
     /// Number of guesses that the draft model may make. Call once per step.
-    pub fn wanted_of_model(&mut self, n_ctx: usize) -> usize {
+    pub fn draft_count(&mut self, n_ctx: usize) -> usize {
         let most = self.useful_guesses(n_ctx);
-        self.guesses.wanted_of_model().min(most)
+        self.guesses.draft_count().min(most)
     }
 
     /// Number of guesses that can be of use: the last token that is wanted, or fits into the context, is chosen but
@@ -200,7 +200,7 @@ impl Slot {
     }
 
     /// Pauses the draft model's guesses, because they do not pay.
-    pub fn rest_from_guesses(&mut self) {
+    pub fn pause_guesses(&mut self) {
         self.guesses.rest();
     }
 
@@ -237,7 +237,7 @@ impl Slot {
     }
 
     /// Whether the token just chosen equals the guess with this index. If so, its cell is already computed.
-    pub fn was_right(&mut self, guess: usize) -> bool {
+    pub fn accept_guess(&mut self, guess: usize) -> bool {
         let guess = self.guesses().get(guess).map(|guess| guess.token);
         let right = guess.is_some() && guess == self.tokens.last().copied();
         self.n_past += usize::from(right);
@@ -246,7 +246,7 @@ impl Slot {
     }
 
     /// Records how many guesses were right.
-    pub fn settle_guesses(&mut self, right: usize, costs: Option<&mut Costs>) {
+    pub fn record_guesses(&mut self, right: usize, costs: Option<&mut Costs>) {
         self.guesses.settle(right, costs);
     }
 
@@ -271,7 +271,7 @@ impl Slot {
         self.n_past = computed.end;
         if computed.start < self.n_prompt {
             let n_computed = self.n_past.min(self.n_prompt);
-            self.answer().note_prompt(n_computed, self.job.prompt_progress);
+            self.answer().record_prompt_progress(n_computed, self.job.prompt_progress);
         }
         &self.tokens[computed]
     }
@@ -375,7 +375,7 @@ impl Slot {
             answer.add(token, &self.piece, logprob)
         };
         let Some(stop) = stopped.or(end) else {
-            answer.deliver_in_turn();
+            answer.deliver_if_due();
             return Ok(Taken::More);
         };
         answer.finish(stop);
@@ -431,8 +431,8 @@ impl Slot {
     }
 
     /// Sends the outcome to the owner.
-    pub fn tell_outcome(&mut self) {
-        self.answer().tell_outcome();
+    pub fn send_outcome(&mut self) {
+        self.answer().send_outcome();
     }
 
     fn answer(&self) -> MutexGuard<'_, Answer> {

@@ -22,7 +22,7 @@ const DIGEST: usize = size_of::<Fingerprint>();
 const HEAD: usize = MAGIC.len() + 2 * DIGEST;
 
 /// Largest size in bytes of a state of a context with `n_ctx` tokens, whose cells take `kv` bytes.
-pub(crate) fn longest_state(n_ctx: u32, kv: u64) -> u64 {
+pub(crate) fn max_state_bytes(n_ctx: u32, kv: u64) -> u64 {
     // Generous allowance for what the engine writes in addition to the data: per cell, per layer, and once.
     HEAD as u64 + 2 * kv + 256 * u64::from(n_ctx) + (1 << 20)
 }

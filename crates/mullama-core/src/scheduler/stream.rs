@@ -11,7 +11,7 @@ use futures_core::Stream as AsyncStream;
 
 use super::completion::{Chunk, Completion};
 use super::delivery::Event;
-use crate::engine::Watch;
+use crate::engine::DeadlineWatch;
 use crate::{CancelToken, Error, ErrorKind, Result};
 
 /// A value that must live as long as the answer is awaited.
@@ -28,7 +28,7 @@ pub struct Stream {
     completion: Option<Completion>,
     ended: bool,
     /// Ends the wait if the engine's thread does not.
-    _watch: Watch,
+    _watch: DeadlineWatch,
     /// The model stays loaded while its answer is awaited.
     _model: KeepAlive,
 }
@@ -43,7 +43,7 @@ impl Stream {
     pub(crate) fn new(
         events: flume::Receiver<Event>,
         cancel: CancelToken,
-        watch: Watch,
+        watch: DeadlineWatch,
         model: KeepAlive,
     ) -> Self {
         Self {

@@ -53,7 +53,7 @@ impl TextAssembler {
     }
 
     /// The text that became certain since the last call.
-    pub fn take_new(&mut self) -> &str {
+    pub fn take_ready(&mut self) -> &str {
         let new = &self.text[self.delivered..];
         self.delivered = self.text.len();
         new
@@ -101,7 +101,8 @@ impl TextAssembler {
             self.partial.clear();
             return;
         }
-        let keep = self.stops.iter().map(|stop| begun(&self.held, stop)).max().unwrap_or(0);
+        let keep =
+            self.stops.iter().map(|stop| partial_match_length(&self.held, stop)).max().unwrap_or(0);
         let certain = self.held.len() - keep;
         self.text.push_str(&self.held[..certain]);
         self.held.drain(..certain);
@@ -109,7 +110,7 @@ impl TextAssembler {
 }
 
 /// Length in bytes of the longest suffix of `text` that is a prefix of `stop`.
-fn begun(text: &str, stop: &str) -> usize {
+fn partial_match_length(text: &str, stop: &str) -> usize {
     let longest = stop.len().min(text.len());
     (1..=longest)
         .rev()
@@ -129,13 +130,13 @@ mod tests {
         let mut stopped = false;
         for piece in pieces {
             stopped = assembler.push(piece);
-            chunks.push(assembler.take_new().to_owned());
+            chunks.push(assembler.take_ready().to_owned());
             if stopped {
                 break;
             }
         }
         assembler.finish();
-        chunks.push(assembler.take_new().to_owned());
+        chunks.push(assembler.take_ready().to_owned());
         (chunks, assembler.into_text(), stopped)
     }
 

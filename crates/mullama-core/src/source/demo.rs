@@ -34,8 +34,8 @@ fn elsewhere() -> Result<PathBuf> {
 
     use mullama_base::{folders, write_whole};
 
-    static WRITING: Mutex<()> = Mutex::new(());
-    let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+    static WRITE_LOCK: Mutex<()> = Mutex::new(());
+    let _writing = WRITE_LOCK.lock().unwrap_or_else(PoisonError::into_inner);
 
     let dir = folders::cache_dir();
     let path = dir.join(mullama_demo_model::NAME);

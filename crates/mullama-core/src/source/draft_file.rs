@@ -12,7 +12,7 @@ const NORMAL: i32 = 1;
 const BYTE: i32 = 6;
 
 /// Maximum difference in vocabulary size. Vocabularies are often padded at the end to a round size.
-const MOST_MORE: usize = 512;
+const MAX_EXTRA_TOKENS: usize = 512;
 
 /// The file of a draft model.
 pub(crate) struct DraftFile {
@@ -90,7 +90,7 @@ fn difference(model: &Vocabulary, draft: &Vocabulary) -> Option<String> {
             |vocabulary: &Vocabulary| String::from_utf8_lossy(&vocabulary.tokens[id]).into_owned();
         return Some(format!("token {id} is {:?} instead of {:?}", text(draft), text(model)));
     }
-    (all.abs_diff(own) > MOST_MORE || own == 0)
+    (all.abs_diff(own) > MAX_EXTRA_TOKENS || own == 0)
         .then(|| format!("it has {own} tokens instead of {all}"))
 }
 

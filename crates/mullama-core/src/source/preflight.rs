@@ -11,17 +11,17 @@ use std::path::Path;
 
 use crate::options::ModelParams;
 use crate::{Error, ErrorKind, Result};
-use mullama_base::{Text, likeness, nearest};
+use mullama_base::{Text, nearest, similarity};
 use mullama_gguf::{Document, GgufHeader, MetadataValue, TensorInfo, TensorType};
 use mullama_sys::{FLOAT_TENSORS, METADATA_KEYS, shim};
 use serde_json::Value;
 
 /// Types that can be stored but not used for weights.
-const NOT_FOR_WEIGHTS: [TensorType; 5] =
+const NON_WEIGHT_TYPES: [TensorType; 5] =
     [TensorType::I8, TensorType::I16, TensorType::I32, TensorType::I64, TensorType::F64];
 
 /// Types of intermediate results, which do not occur in files.
-const NOT_STORED: [TensorType; 2] = [TensorType::Q8_1, TensorType::Q8_K];
+const TRANSIENT_TYPES: [TensorType; 2] = [TensorType::Q8_1, TensorType::Q8_K];
 
 /// Metadata that the engine divides by, with the architectures for which 0 is nevertheless valid.
 const DIVISORS: [(&str, &[&str]); 11] = [
@@ -219,7 +219,7 @@ fn check_patterns(header: &GgufHeader, params: &ModelParams) -> Result<()> {
 /// The tensor names most similar to a pattern, one per kind of tensor: the same tensor of all layers is one kind.
 fn nearest_tensors<'a>(header: &'a GgufHeader, pattern: &str) -> Vec<&'a str> {
     /// Number of kinds to return.
-    const SHOWN: usize = 3;
+    const MAX_LISTED: usize = 3;
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let words: Vec<_> = pattern.split(|c| !is_word(c)).filter(|word| word.len() > 2).collect();
     let mut kinds = BTreeMap::new();
@@ -230,7 +230,7 @@ fn nearest_tensors<'a>(header: &'a GgufHeader, pattern: &str) -> Vec<&'a str> {
     }
     let alike = |name: &str| {
         let of_word =
-            |word: &&str| name.split('.').map(|part| likeness(word, part)).fold(0.0, f64::max);
+            |word: &&str| name.split('.').map(|part| similarity(word, part)).fold(0.0, f64::max);
         words
             .iter()
             .filter(|word| **word != "blk" && **word != "weight")
@@ -239,7 +239,7 @@ fn nearest_tensors<'a>(header: &'a GgufHeader, pattern: &str) -> Vec<&'a str> {
     };
     let mut names: Vec<_> = kinds.into_values().collect();
     names.sort_by(|a, b| alike(b).total_cmp(&alike(a)));
-    names.truncate(SHOWN);
+    names.truncate(MAX_LISTED);
     names
 }
 
@@ -278,7 +278,7 @@ fn tensor_problem(tensor: &TensorInfo) -> Option<String> {
     if !is_float && is("weight") && parts.iter().any(|part| part.ends_with("_norm")) {
         return Some(format!("has type {ty}; norms are f32"));
     }
-    if NOT_STORED.contains(ty) || (is("weight") && NOT_FOR_WEIGHTS.contains(ty)) {
+    if TRANSIENT_TYPES.contains(ty) || (is("weight") && NON_WEIGHT_TYPES.contains(ty)) {
         return Some(format!("has type {ty}, which weights cannot have"));
     }
     if !is_float && is("bias") {

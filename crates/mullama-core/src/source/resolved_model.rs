@@ -52,7 +52,7 @@ impl ResolvedModel {
                 match hub::Store::open()?.find_source(&name) {
                     // A folder may have the name of a model. The error for a folder is more helpful.
                     Err(_) if source.is_dir() => Ok(file(source.to_path_buf())),
-                    Err(error) => Err(near_demo(source, error)),
+                    Err(error) => Err(hint_at_demo(source, error)),
                     Ok(model) => Ok(Self { path: model.path.clone(), stored: Some(model) }),
                 }
             }
@@ -196,7 +196,7 @@ pub fn resembles_demo(name: &str) -> bool {
 }
 
 /// Adds a hint at the built-in model if its name may have been meant.
-fn near_demo(source: &Path, error: Error) -> Error {
+fn hint_at_demo(source: &Path, error: Error) -> Error {
     if error.kind() != ErrorKind::NotFound || !source.to_str().is_some_and(resembles_demo) {
         return error;
     }

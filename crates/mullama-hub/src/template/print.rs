@@ -6,7 +6,7 @@ use super::kind::{Field, Kind, PROPERTY, Struct};
 use super::parse::Problem;
 
 /// Characters that Go escapes as `\u...`: unprintable ones, and spaces other than U+0020.
-const UNSEEN: [(u32, u32); 10] = [
+const ESCAPED_RANGES: [(u32, u32); 10] = [
     (0x00, 0x1f),
     (0x7f, 0xa0),
     (0xad, 0xad),
@@ -179,11 +179,11 @@ pub(super) struct Macros {
 impl Macros {
     /// Calls one of `MACROS`, and defines it at the first call.
     pub fn call(&mut self, name: &str, args: &str) -> String {
-        self.need(name);
+        self.require_macro(name);
         format!("{name}({args})")
     }
 
-    fn need(&mut self, name: &str) {
+    fn require_macro(&mut self, name: &str) {
         if !self.is_new(name) {
             return;
         }
@@ -193,7 +193,7 @@ impl Macros {
         } else if let Some((head, body, others)) =
             MACROS.iter().find(|(head, ..)| head.split('(').next() == Some(name))
         {
-            others.iter().for_each(|other| self.need(other));
+            others.iter().for_each(|other| self.require_macro(other));
             let body: String = body.lines().map(str::trim_start).collect();
             self.define(head, &body);
         }
@@ -372,7 +372,7 @@ impl Macros {
         around: &str,
         other: impl Fn(u32) -> String,
     ) {
-        let unseen = UNSEEN.iter().flat_map(|&(first, last)| first..=last);
+        let unseen = ESCAPED_RANGES.iter().flat_map(|&(first, last)| first..=last);
         let unseen = unseen.filter_map(|code| Some((char::from_u32(code)?, other(code))));
         // In a map with duplicate keys, the last value wins.
         let all = unseen.chain(escapes.iter().cloned());

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use mullama::{ContextParams, GenerateOptions, Message, Model, ModelParams, Result, rpc};
 
 /// Maximum wait of a test; long, because the machine may be busy.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Environment variable that makes this program a worker at the given address.
 const ADDRESS: &str = "MULLAMA_TEST_WORKER";
@@ -27,7 +27,7 @@ fn process() {
 }
 
 /// A command that runs one test of this program.
-pub fn itself(test: &str) -> Command {
+pub fn test_process(test: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture", "--test-threads", "1"]);
     command
@@ -50,7 +50,7 @@ impl Worker {
 
     /// Starts a worker whose command `prepare` may change.
     pub fn start_as(address: &str, prepare: impl FnOnce(&mut Command)) -> Self {
-        let mut command = itself("worker::process");
+        let mut command = test_process("worker::process");
         command
             .env(ADDRESS, address)
             // Only the CPU, even if this machine has other devices.
@@ -59,7 +59,7 @@ impl Worker {
             .stderr(Stdio::null());
         prepare(&mut command);
         let mut worker = Self { process: command.spawn().unwrap(), address: address.to_owned() };
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         while Instant::now() < until {
             if rpc::connect(&worker.address).is_ok() {
                 return worker;
@@ -99,7 +99,7 @@ pub fn unused_address() -> String {
 }
 
 /// Runs such tests one at a time, since two cores are not enough for several.
-pub fn in_turn() -> MutexGuard<'static, ()> {
+pub fn lock_turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -160,7 +160,7 @@ impl Proxy {
 }
 
 /// Numbers of the commands that have an answer.
-pub const ANSWERED: [u8; 11] = [0, 1, 2, 3, 7, 8, 9, 11, 13, 14, 15];
+pub const ANSWERED_COMMANDS: [u8; 11] = [0, 1, 2, 3, 7, 8, 9, 11, 13, 14, 15];
 
 fn pass_on(
     mut client: &TcpStream,
@@ -174,7 +174,7 @@ fn pass_on(
         request.resize(9 + length as usize, 0);
         client.read_exact(&mut request[9..]).ok()?;
         worker.write_all(&request).ok()?;
-        if !ANSWERED.contains(&request[0]) {
+        if !ANSWERED_COMMANDS.contains(&request[0]) {
             change(&request, None);
             continue;
         }

@@ -14,7 +14,7 @@ use crate::worker::Fuzz;
 /// Number of bytes that a header may use in memory, regardless of its file.
 const SMALLEST_MEMORY: usize = 64 << 10;
 /// Size of the reader's buffer and of an error, in bytes.
-const BESIDE: usize = 16 << 10;
+const READER_OVERHEAD: usize = 16 << 10;
 
 pub fn start(_: &Path) -> Fuzz {
     let corpus = corpus();
@@ -92,7 +92,7 @@ fn check(file: &[u8], rng: &mut Rng, outcome: &mut Outcome) {
     let size = file.len();
     let allowed = size.max(SMALLEST_MEMORY);
     let within = |peak: usize, allowed: usize, what: &str, outcome: &mut Outcome| {
-        if peak > allowed + BESIDE {
+        if peak > allowed + READER_OVERHEAD {
             outcome.wrong(format!("{what} took {peak} bytes for {size}"));
         }
     };

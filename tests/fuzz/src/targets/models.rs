@@ -22,7 +22,7 @@ use crate::outcome::Outcome;
 use crate::worker::Fuzz;
 
 /// Maximum size of a file in bytes.
-const MOST_DATA: u64 = 64 << 20;
+const MAX_DATA_BYTES: u64 = 64 << 20;
 /// Models of the testkit, in addition to those of each architecture.
 const PRESETS: &[&str] = &[
     "tiny",
@@ -116,7 +116,7 @@ impl Bases {
                 14 => file
                     .header
                     .set("tokenizer.chat_template", Value::string(jinja.make("template", rng))),
-                _ => mix(&mut file, self.any(rng), rng),
+                _ => splice(&mut file, self.any(rng), rng),
             }
         }
         // A file with misplaced tensors is rejected immediately, so most files are laid out correctly.
@@ -137,7 +137,7 @@ impl Bases {
 pub fn lay_out(file: &mut File) {
     let old: Vec<_> = file.header.tensors.iter().map(|tensor| tensor.offset as usize).collect();
     let Ok(size) = file.header.lay_out() else { return };
-    if size > MOST_DATA {
+    if size > MAX_DATA_BYTES {
         return;
     }
     let mut data = vec![0; size as usize];
@@ -369,7 +369,7 @@ pub fn damage_data(file: &mut File, rng: &mut Rng) {
 }
 
 /// Copies a part of another model.
-fn mix(file: &mut File, other: &File, rng: &mut Rng) {
+fn splice(file: &mut File, other: &File, rng: &mut Rng) {
     let index = rng.usize(..other.header.metadata.len());
     let (key, value) = other.header.metadata[index].clone();
     file.header.set(key, value);

@@ -39,8 +39,8 @@ pub fn start(_: &Path) -> Fuzz {
         };
         server.fail(input);
         server.pull(&name, input, &mut outcome);
-        server.registry.mend();
-        server.registry.take_seen();
+        server.registry.clear_faults();
+        server.registry.take_requests();
         let mut text = "registry.ollama.ai/library/llama3.2:1b".to_owned();
         for _ in 0..input.rng.usize(1..6) {
             mutate::text(

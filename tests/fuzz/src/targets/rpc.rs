@@ -24,13 +24,13 @@ use crate::worker::Fuzz;
 const REQUEST: usize = 9;
 const ANSWER: usize = 8;
 /// Maximum size of a recorded frame in bytes.
-const LONGEST: usize = 256 << 10;
+const MAX_FRAME_BYTES: usize = 256 << 10;
 /// Maximum wait for an answer that was received when the session was recorded.
-const PATIENCE: Duration = Duration::from_millis(200);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(200);
 /// Maximum time of a worker for a correct client, next to a damaged one.
-const SERVED_IN: Duration = Duration::from_secs(10);
+const SERVICE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum memory of a worker in bytes for a damaged client.
-const MOST_MEMORY: u64 = 2_000_000_000;
+const MAX_MEMORY: u64 = 2_000_000_000;
 
 /// A request of a session, and its answer.
 #[derive(Clone)]
@@ -62,7 +62,7 @@ impl Server {
             .expect("a shell starts");
         let server = Self { process, address: address.to_string() };
         let begun = Instant::now();
-        while TcpStream::connect(&server.address).is_err() && begun.elapsed() < SERVED_IN {
+        while TcpStream::connect(&server.address).is_err() && begun.elapsed() < SERVICE_TIMEOUT {
             thread::sleep(Duration::from_millis(20));
         }
         server
@@ -71,11 +71,11 @@ impl Server {
     /// Checks that it still listens, answers the greeting as before, and has not grown too large.
     fn check(&self, greeting: &Exchange) -> Result<(), String> {
         let resident = memory::resident_with_children(self.process.id());
-        if resident > MOST_MEMORY {
+        if resident > MAX_MEMORY {
             return Err(format!("the worker takes {resident} bytes"));
         }
         let greeted = TcpStream::connect(&self.address).and_then(|mut stream| {
-            stream.set_read_timeout(Some(SERVED_IN))?;
+            stream.set_read_timeout(Some(SERVICE_TIMEOUT))?;
             stream.write_all(&greeting.request)?;
             let mut answer = vec![0; greeting.answer.len()];
             stream.read_exact(&mut answer)
@@ -146,7 +146,7 @@ fn pass(
         scope.spawn(move || {
             let (mut from, mut to) = (client, server);
             while let Some(request) = frame(&mut from, REQUEST) {
-                if seed == 0 && request.len() <= LONGEST {
+                if seed == 0 && request.len() <= MAX_FRAME_BYTES {
                     let exchange = Exchange { request: request.clone(), answer: Vec::new() };
                     locked(sessions)[index].push(exchange);
                 }
@@ -237,8 +237,8 @@ fn attack(server: &Server, sessions: &[Vec<Exchange>], input: &mut Input, outcom
     let Ok(mut stream) = TcpStream::connect(&server.address) else {
         return outcome.wrong("nobody listens");
     };
-    let _ = stream.set_read_timeout(Some(PATIENCE));
-    let _ = stream.set_write_timeout(Some(SERVED_IN));
+    let _ = stream.set_read_timeout(Some(ANSWER_TIMEOUT));
+    let _ = stream.set_write_timeout(Some(SERVICE_TIMEOUT));
     // Addresses in the worker's memory: recorded and current values.
     let mut places: Vec<([u8; 8], [u8; 8])> = Vec::new();
     let greeting = session.first().filter(|_| first > 0);

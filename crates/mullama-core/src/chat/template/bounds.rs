@@ -16,9 +16,9 @@ pub(crate) const MAX_TIME: Duration = Duration::from_secs(5);
 
 /// Limits for all renderings of a request. The engine renders templates on trial and discards the errors, so they are
 /// recorded here.
-pub(super) struct Bounds {
+pub(super) struct RenderBounds {
     cancel: CancelToken,
-    given: Given,
+    given: RenderInputs,
     until: Instant,
     /// The most recent error.
     reason: RefCell<Option<String>>,
@@ -28,14 +28,14 @@ pub(super) struct Bounds {
 
 /// Values that only the templates receive for a request, not the engine.
 #[derive(Default)]
-pub(super) struct Given {
+pub(super) struct RenderInputs {
     /// The tools with their original definitions.
     pub tools: Vec<serde_json::Value>,
     /// Replacements of special tokens.
     pub marks: Option<Marks>,
 }
 
-impl Given {
+impl RenderInputs {
     /// Restores the parameters of tools to those of their definitions.
     fn put_into(&self, tools: &mut [serde_json::Value]) {
         let name = |tool: &serde_json::Value| tool["function"]["name"].clone();
@@ -49,14 +49,14 @@ impl Given {
 }
 
 thread_local! {
-    static BOUNDS: RefCell<Option<Bounds>> = const { RefCell::new(None) };
+    static BOUNDS: RefCell<Option<RenderBounds>> = const { RefCell::new(None) };
 }
 
-impl Bounds {
+impl RenderBounds {
     /// Runs `work` within the limits. If it fails, returns the error of the rendering that caused it.
-    pub fn hold<T>(
+    pub fn run_within<T>(
         cancel: CancelToken,
-        given: Given,
+        given: RenderInputs,
         work: impl FnOnce() -> Result<T, String>,
     ) -> Result<T, String> {
         let bounds = Self {
@@ -90,7 +90,7 @@ impl Bounds {
     }
 
     /// Adjusts a template's variables to the request: restores the tools' parameters, and inserts the marks.
-    pub fn settle(variables: &mut serde_json::Value) {
+    pub fn override_variables(variables: &mut serde_json::Value) {
         BOUNDS.with_borrow(|bounds| {
             let (Some(bounds), Some(variables)) = (bounds, variables.as_object_mut()) else {
                 return;
@@ -113,7 +113,7 @@ impl Bounds {
             let Some(bounds) = bounds else { return Ok(()) };
             let reason = if bounds.is_final.get() {
                 "it exceeded a limit before"
-            } else if bounds.cancel.is_late() {
+            } else if bounds.cancel.is_past_deadline() {
                 "it takes longer than the request's timeout allows"
             } else if bounds.cancel.is_cancelled() {
                 "the request was cancelled"

@@ -15,7 +15,7 @@ use crate::sampling::{ANY_TEXT, Schema, Texts, quoted, unusable};
 use crate::{Error, ErrorKind, Result};
 
 /// Schema keywords that need no check when properties are written between tags.
-const SILENT: [&str; 17] = [
+const ANNOTATION_KEYWORDS: [&str; 17] = [
     "type",
     "properties",
     "required",
@@ -98,7 +98,7 @@ enum Item {
 }
 
 impl Item {
-    fn may_be_nothing(&self) -> bool {
+    fn can_match_empty(&self) -> bool {
         matches!(self, Self::Maybe(_) | Self::Terminal(_, true) | Self::Peek(_))
     }
 
@@ -108,7 +108,7 @@ impl Item {
 }
 
 /// A sequence in its final form, as a terminal or a rule.
-enum Closed {
+enum ClosedSequence {
     Never,
     Terminal(String, bool),
     Rule(String),
@@ -141,14 +141,14 @@ impl<'a> Calls<'a> {
 
     /// The grammar of an answer that starts with a call, or with reasoning followed by a call. Free text before a
     /// required call is excluded: the model might never get to the call.
-    pub fn at_once(mut self) -> Result<String> {
+    pub fn call_first_grammar(mut self) -> Result<String> {
         let items = self.visit(self.root, &Place::Outside)?;
         let start = self.rule_of(&items, &Place::Outside)?;
         self.finish(start)
     }
 
     /// The grammar of calls only.
-    pub fn alone(mut self) -> Result<String> {
+    pub fn calls_only_grammar(mut self) -> Result<String> {
         let mut starts = Vec::new();
         for id in self.triggers() {
             let items = self.visit(id, &Place::Outside)?;
@@ -164,10 +164,10 @@ impl<'a> Calls<'a> {
     }
 
     /// A regular expression for the start of calls without a marker: an object whose first key is one of these names.
-    pub fn beginning(&self) -> Option<String> {
+    pub fn start_pattern(&self) -> Option<String> {
         let mut names = BTreeSet::new();
         for id in self.triggers() {
-            self.each_below(id, &mut |_, parser| {
+            self.visit_descendants(id, &mut |_, parser| {
                 let text = parser["literal"].as_str().unwrap_or_default();
                 let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
                 if inner
@@ -258,7 +258,7 @@ impl<'a> Calls<'a> {
     fn tagged(&mut self, tag: &str, id: usize, child: usize, place: &Place) -> Result<Vec<Item>> {
         match (tag, place) {
             // Text next to calls: an answer that must contain a call has none.
-            ("content", _) if !self.has_below(child, &|parser| parser["type"] == "schema") => {
+            ("content", _) if !self.has_descendant(child, &|parser| parser["type"] == "schema") => {
                 Ok(Vec::new())
             }
             ("tool", Place::Outside) => {
@@ -276,17 +276,17 @@ impl<'a> Calls<'a> {
                 };
                 let items = self.visit(child, &Place::In(*tool, value))?;
                 Ok(match self.closed(&items, place)? {
-                    Closed::Never if self.required(place).contains(&name) => {
+                    ClosedSequence::Never if self.required(place).contains(&name) => {
                         let what = format!(
                             "the required property `{name}` can only be text in the model's format for tool calls, and its schema does not allow text"
                         );
                         return Err(unusable(&what));
                     }
-                    Closed::Never => vec![Item::Never],
-                    Closed::Terminal(expression, _) => {
+                    ClosedSequence::Never => vec![Item::Never],
+                    ClosedSequence::Terminal(expression, _) => {
                         vec![Item::Arguments(vec![(name, self.lark.terminal(&expression))])]
                     }
-                    Closed::Rule(expression) => {
+                    ClosedSequence::Rule(expression) => {
                         vec![Item::Arguments(vec![(name, self.lark.rule(&expression))])]
                     }
                 })
@@ -300,14 +300,14 @@ impl<'a> Calls<'a> {
                     Texts::Some(expression) => Some(expression),
                 };
                 let texts = if self.is_mixed {
-                    Some(format!("({}) & {}", texts.as_deref().unwrap_or(ANY_TEXT), NO_JSON))
+                    Some(format!("({}) & {}", texts.as_deref().unwrap_or(ANY_TEXT), NOT_JSON))
                 } else {
                     texts
                 };
                 Ok(vec![Item::Open { texts, stops: stops.clone() }])
             }
             ("tool-arg-value", Place::In(..)) => {
-                let has_schema = self.has_below(child, &|parser| parser["type"] == "schema");
+                let has_schema = self.has_descendant(child, &|parser| parser["type"] == "schema");
                 let is_python = !has_schema && !self.is_mixed;
                 Ok(vec![Item::Rule(self.json(place, is_python)?)])
             }
@@ -361,11 +361,11 @@ impl<'a> Calls<'a> {
         } else {
             let last = items.last().filter(|item| matches!(item, Item::Peek(Some(_)))).cloned();
             let item = match self.closed(&items, place)? {
-                Closed::Never => Item::Never,
-                Closed::Terminal(expression, is_nullable) => {
+                ClosedSequence::Never => Item::Never,
+                ClosedSequence::Terminal(expression, is_nullable) => {
                     Item::Terminal(self.lark.terminal(&expression), is_nullable)
                 }
-                Closed::Rule(expression) => Item::Rule(self.lark.rule(&expression)),
+                ClosedSequence::Rule(expression) => Item::Rule(self.lark.rule(&expression)),
             };
             std::iter::once(item).chain(last).collect()
         };
@@ -411,7 +411,7 @@ impl<'a> Calls<'a> {
         let mut closed = Vec::new();
         for items in alternatives {
             match self.closed(items, place)? {
-                Closed::Never => {}
+                ClosedSequence::Never => {}
                 other => closed.push(other),
             }
         }
@@ -423,12 +423,12 @@ impl<'a> Calls<'a> {
         let mut rules = Vec::new();
         for alternative in closed {
             match alternative {
-                Closed::Terminal(expression, may_be_empty) => {
-                    terminals.push(format!("({})", or_nothing(&expression)));
+                ClosedSequence::Terminal(expression, may_be_empty) => {
+                    terminals.push(format!("({})", pattern_or_empty(&expression)));
                     is_nullable |= may_be_empty;
                 }
-                Closed::Rule(expression) => rules.push(self.lark.rule(&expression)),
-                Closed::Never => {}
+                ClosedSequence::Rule(expression) => rules.push(self.lark.rule(&expression)),
+                ClosedSequence::Never => {}
             }
         }
         if rules.is_empty() {
@@ -468,37 +468,39 @@ impl<'a> Calls<'a> {
             (least, Some(most)) => format!("{{{least},{most}}}"),
         };
         Ok(match self.closed(items, place)? {
-            Closed::Never if least == 0 => Vec::new(),
-            Closed::Never => vec![Item::Never],
-            Closed::Terminal(expression, is_nullable) => {
+            ClosedSequence::Never if least == 0 => Vec::new(),
+            ClosedSequence::Never => vec![Item::Never],
+            ClosedSequence::Terminal(expression, is_nullable) => {
                 vec![Item::Terminal(format!("({expression}){count}"), is_nullable || least == 0)]
             }
-            Closed::Rule(expression) => vec![Item::Rule(format!("({expression}){count}"))],
+            ClosedSequence::Rule(expression) => vec![Item::Rule(format!("({expression}){count}"))],
         })
     }
 
     fn rule_of(&mut self, items: &[Item], place: &Place) -> Result<Option<String>> {
         Ok(match self.closed(items, place)? {
-            Closed::Never => None,
-            Closed::Terminal(expression, _) => Some(self.lark.terminal(&or_nothing(&expression))),
-            Closed::Rule(expression) => Some(self.lark.rule(&expression)),
+            ClosedSequence::Never => None,
+            ClosedSequence::Terminal(expression, _) => {
+                Some(self.lark.terminal(&pattern_or_empty(&expression)))
+            }
+            ClosedSequence::Rule(expression) => Some(self.lark.rule(&expression)),
         })
     }
 
     /// Assembles a sequence: merges texts with their ends, and arguments with the required ones.
-    fn closed(&mut self, items: &[Item], place: &Place) -> Result<Closed> {
+    fn closed(&mut self, items: &[Item], place: &Place) -> Result<ClosedSequence> {
         let mut parts = Vec::new();
         let mut items = items.iter().peekable();
         let mut unlike = None;
         while let Some(item) = items.next() {
             let refused = unlike.take();
             match item {
-                Item::Never => return Ok(Closed::Never),
+                Item::Never => return Ok(ClosedSequence::Never),
                 // If the next item starts with the lookahead's text, optional items before it are dropped.
                 Item::Peek(Some(text)) => {
-                    let mut rest = items.clone().skip_while(|item| item.may_be_nothing());
+                    let mut rest = items.clone().skip_while(|item| item.can_match_empty());
                     if rest.next().is_some_and(|item| item.begins_with(text)) {
-                        while items.next_if(|item| item.may_be_nothing()).is_some() {}
+                        while items.next_if(|item| item.can_match_empty()).is_some() {}
                     }
                 }
                 Item::Peek(None) => {}
@@ -519,10 +521,10 @@ impl<'a> Calls<'a> {
                             Some(Item::Peek(_)) => {}
                             // White space before the end is part of the text.
                             Some(Item::Maybe(_) | Item::Terminal(_, true)) if texts.is_none() => {}
-                            _ => return Ok(Closed::Never),
+                            _ => return Ok(ClosedSequence::Never),
                         }
                     };
-                    let text = until(texts.as_deref(), refused, stops, end);
+                    let text = text_until(texts.as_deref(), refused, stops, end);
                     parts.push(Item::Terminal(self.lark.terminal(&text), false));
                 }
                 Item::Arguments(arguments) => {
@@ -563,10 +565,10 @@ impl<'a> Calls<'a> {
         }
         if rule.is_empty() {
             let is_nullable = run.iter().all(|(_, is_nullable)| *is_nullable);
-            return Ok(Closed::Terminal(joined(&run), is_nullable));
+            return Ok(ClosedSequence::Terminal(joined(&run), is_nullable));
         }
         rule.extend(self.terminals(&mut run));
-        Ok(Closed::Rule(rule.join(" ")))
+        Ok(ClosedSequence::Rule(rule.join(" ")))
     }
 
     /// Merges a run of regular items into one terminal. Trailing optional items are kept separate: a terminal matches
@@ -633,7 +635,7 @@ impl<'a> Calls<'a> {
         let mut schema = match place {
             Place::In(tool, value) => {
                 let schema = &self.tools[*tool].schema;
-                if self.is_mixed { schema.but_texts(value) } else { schema.at(value) }
+                if self.is_mixed { schema.without_texts(value) } else { schema.at(value) }
             }
             Place::Outside => match &self.schema {
                 Some(schema) => schema.at(""),
@@ -649,9 +651,9 @@ impl<'a> Calls<'a> {
     /// The call that a part of the parser belongs to: it contains the name of exactly one tool.
     fn call_at(&mut self, id: usize) -> Result<Option<Place>> {
         let mut names = Vec::new();
-        self.each_below(id, &mut |id, parser| {
+        self.visit_descendants(id, &mut |id, parser| {
             if parser["tag"] == "tool-name" {
-                names.extend(self.literal_below(id));
+                names.extend(self.first_literal(id));
             }
         });
         names.sort_unstable();
@@ -662,8 +664,8 @@ impl<'a> Calls<'a> {
         };
         let is_whole =
             |parser: &Value| parser["type"] == "schema" || parser["name"] == "gemma4-dict";
-        if self.has_below(id, &|parser| parser["tag"] == "tool-arg")
-            || !self.has_below(id, &is_whole)
+        if self.has_descendant(id, &|parser| parser["tag"] == "tool-arg")
+            || !self.has_descendant(id, &is_whole)
         {
             self.tools[tool].check_members("")?;
         }
@@ -673,17 +675,17 @@ impl<'a> Calls<'a> {
     /// The literal of the first part with a tag.
     fn first_name(&self, id: usize, tag: &str) -> Option<String> {
         let mut found = None;
-        self.each_below(id, &mut |id, parser| {
+        self.visit_descendants(id, &mut |id, parser| {
             if found.is_none() && parser["tag"] == tag {
-                found = self.literal_below(id);
+                found = self.first_literal(id);
             }
         });
         found
     }
 
-    fn literal_below(&self, id: usize) -> Option<String> {
+    fn first_literal(&self, id: usize) -> Option<String> {
         let mut found = None;
-        self.each_below(id, &mut |_, parser| {
+        self.visit_descendants(id, &mut |_, parser| {
             if found.is_none() {
                 found = parser["literal"].as_str().map(str::to_owned);
             }
@@ -691,14 +693,14 @@ impl<'a> Calls<'a> {
         found
     }
 
-    fn has_below(&self, id: usize, is_sought: &dyn Fn(&Value) -> bool) -> bool {
+    fn has_descendant(&self, id: usize, is_sought: &dyn Fn(&Value) -> bool) -> bool {
         let mut found = false;
-        self.each_below(id, &mut |_, parser| found |= is_sought(parser));
+        self.visit_descendants(id, &mut |_, parser| found |= is_sought(parser));
         found
     }
 
     /// Visits a part and all parts below it, in the order of the text.
-    fn each_below(&self, id: usize, look: &mut dyn FnMut(usize, &Value)) {
+    fn visit_descendants(&self, id: usize, look: &mut dyn FnMut(usize, &Value)) {
         let mut seen = vec![false; self.parsers.len()];
         let mut left = vec![id];
         while let Some(id) = left.pop() {
@@ -731,7 +733,7 @@ impl Tool {
             "required" => {
                 required.iter().all(|name| properties.is_some_and(|it| it.contains_key(name)))
             }
-            _ => SILENT.contains(&keyword) || !Schema::is_keyword(keyword),
+            _ => ANNOTATION_KEYWORDS.contains(&keyword) || !Schema::is_keyword(keyword),
         };
         match schema.iter().find(|(keyword, value)| !is_held(keyword, value)) {
             None => Ok(()),
@@ -744,7 +746,7 @@ impl Tool {
 }
 
 /// Texts that are not valid JSON.
-const NO_JSON: &str =
+const NOT_JSON: &str =
     r#"~(/\s*["\[{](?s:.*)|\s*(?:true|false|null|-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)\s*/)"#;
 
 fn internal(what: &str) -> Error {
@@ -766,7 +768,7 @@ fn joined(run: &[(String, bool)]) -> String {
 }
 
 /// The expression of a terminal; the empty literal if it is empty.
-fn or_nothing(expression: &str) -> String {
+fn pattern_or_empty(expression: &str) -> String {
     if expression.is_empty() { "\"\"".to_owned() } else { expression.to_owned() }
 }
 
@@ -800,7 +802,7 @@ fn chars(parser: &Value) -> Item {
 }
 
 /// A text that contains none of the stops, followed by its end.
-fn until(texts: Option<&str>, unlike: Option<&String>, stops: &[String], end: &str) -> String {
+fn text_until(texts: Option<&str>, unlike: Option<&String>, stops: &[String], end: &str) -> String {
     let text = texts.unwrap_or(ANY_TEXT);
     let text = match unlike {
         Some(beginning) => format!("({text}) & ~({} {ANY_TEXT})", quoted(beginning)),

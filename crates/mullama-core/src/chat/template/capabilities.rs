@@ -39,12 +39,12 @@ pub(super) struct Capabilities {
 }
 
 /// Words that occur in no template.
-const SAID: &str = "mullama-said";
-const INSTRUCTIONS: &str = "mullama-instructions";
-const THOUGHT: &str = "mullama-thought";
-const TOOL: &str = "mullama_tool";
-const CALLED: [&str; 2] = ["mullama_called", "mullama_called_too"];
-const ARGUMENT: &str = "mullama_argument";
+const PROBE_TEXT: &str = "mullama-said";
+const PROBE_INSTRUCTIONS: &str = "mullama-instructions";
+const PROBE_REASONING: &str = "mullama-thought";
+const PROBE_TOOL: &str = "mullama_tool";
+const PROBE_CALLS: [&str; 2] = ["mullama_called", "mullama_called_too"];
+const PROBE_ARGUMENT: &str = "mullama_argument";
 
 impl Capabilities {
     pub fn of(template: &Jinja) -> Self {
@@ -62,19 +62,20 @@ impl Capabilities {
         let user = |content: serde_json::Value| json!({"role": "user", "content": content});
         let assistant = |thought: &str| json!({"role": "assistant", "content": "a", "reasoning_content": thought});
 
-        let parts = json!([{"type": "text", "text": SAID}]);
-        let typed_content = says_alone(&render(json!([user(parts)]), json!({})), SAID);
-        let said = render(json!([user(json!(SAID))]), json!({})).contains(SAID);
-        let system = json!({"role": "system", "content": INSTRUCTIONS});
+        let parts = json!([{"type": "text", "text": PROBE_TEXT}]);
+        let typed_content =
+            contains_bare_text(&render(json!([user(parts)]), json!({})), PROBE_TEXT);
+        let said = render(json!([user(json!(PROBE_TEXT))]), json!({})).contains(PROBE_TEXT);
+        let system = json!({"role": "system", "content": PROBE_INSTRUCTIONS});
         let system_role =
-            render(json!([system, user(json!("a"))]), json!({})).contains(INSTRUCTIONS);
+            render(json!([system, user(json!("a"))]), json!({})).contains(PROBE_INSTRUCTIONS);
         let kept = json!({
             "enable_thinking": true, "preserve_thinking": true, "clear_thinking": false,
             "truncate_history_thinking": false, "drop_thinking": false,
         });
         let thoughts = json!([
             user(json!("a")),
-            assistant(THOUGHT),
+            assistant(PROBE_REASONING),
             user(json!("a")),
             assistant("b"),
             user(json!("a")),
@@ -92,14 +93,14 @@ impl Capabilities {
         };
         let two = Calls::render(template, takes_text, object_arguments, 2);
         Self {
-            tools: one.prompt.contains(TOOL),
-            tool_calls: one.prompt.contains(CALLED[0]) || one.prompt.contains(ARGUMENT),
-            parallel_tool_calls: two.prompt.contains(CALLED[1]),
+            tools: one.prompt.contains(PROBE_TOOL),
+            tool_calls: one.prompt.contains(PROBE_CALLS[0]) || one.prompt.contains(PROBE_ARGUMENT),
+            parallel_tool_calls: two.prompt.contains(PROBE_CALLS[1]),
             object_arguments,
             system_role,
             string_content: takes_text,
             typed_content,
-            preserve_reasoning: render(thoughts, kept).contains(THOUGHT),
+            preserve_reasoning: render(thoughts, kept).contains(PROBE_REASONING),
             reasoning_effort: names.contains("reasoning_effort")
                 || names.contains("reasoning_strength"),
         }
@@ -107,7 +108,7 @@ impl Capabilities {
 }
 
 /// Whether the text of a part is rendered alone. Templates without support for parts print the whole part, with quotes.
-fn says_alone(prompt: &str, text: &str) -> bool {
+fn contains_bare_text(prompt: &str, text: &str) -> bool {
     prompt.match_indices(text).any(|(at, _)| !prompt[..at].ends_with(['\'', '"']))
 }
 
@@ -130,9 +131,9 @@ impl Calls {
             let arguments = if as_objects {
                 Value::from_dyn_object(Arc::clone(&arguments))
             } else {
-                Value::from(json!({ARGUMENT: "a"}).to_string())
+                Value::from(json!({PROBE_ARGUMENT: "a"}).to_string())
             };
-            let function = [("name", Value::from(CALLED[index])), ("arguments", arguments)];
+            let function = [("name", Value::from(PROBE_CALLS[index])), ("arguments", arguments)];
             Value::from_pairs([
                 ("id", Value::from(format!("call0000{index}"))),
                 ("type", Value::from("function")),
@@ -147,7 +148,7 @@ impl Calls {
         ]);
         let result = |index: usize| {
             Value::from(Serde(json!({
-                "role": "tool", "name": CALLED[index], "tool_call_id": format!("call0000{index}"),
+                "role": "tool", "name": PROBE_CALLS[index], "tool_call_id": format!("call0000{index}"),
                 "content": content("a"),
             })))
         };
@@ -158,7 +159,7 @@ impl Calls {
             "properties": {"a": {"type": "string", "description": "a"}},
             "required": ["a"],
         });
-        let function = json!({"name": TOOL, "description": "a", "parameters": parameters});
+        let function = json!({"name": PROBE_TOOL, "description": "a", "parameters": parameters});
         let variables = Value::from_pairs([
             ("messages", first.chain((0..count).map(result)).chain(last).collect()),
             ("tools", Value::from(Serde(json!([{"type": "function", "function": function}])))),
@@ -184,7 +185,7 @@ impl Object for Arguments {
     }
 
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        let is_there = key.as_str() == Some(ARGUMENT);
+        let is_there = key.as_str() == Some(PROBE_ARGUMENT);
         is_there.then(|| {
             self.are_read.store(true, Ordering::Relaxed);
             Value::from("a")
@@ -193,7 +194,7 @@ impl Object for Arguments {
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
         self.are_read.store(true, Ordering::Relaxed);
-        Enumerator::Str(&[ARGUMENT])
+        Enumerator::Str(&[PROBE_ARGUMENT])
     }
 
     fn enumerator_len(self: &Arc<Self>) -> Option<usize> {
@@ -201,6 +202,6 @@ impl Object for Arguments {
     }
 
     fn render(self: &Arc<Self>, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{{'{ARGUMENT}': 'a'}}")
+        write!(f, "{{'{PROBE_ARGUMENT}': 'a'}}")
     }
 }

@@ -7,10 +7,10 @@ use crate::Result;
 use crate::sampling::{ANY_TEXT, Schema, Texts, quoted, unusable};
 
 /// The quote before and after a text.
-const QUOTE: &str = "<|\"|>";
+const TEXT_DELIMITER: &str = "<|\"|>";
 
 /// Schema keywords for numbers.
-const OF_NUMBERS: [&str; 5] =
+const NUMBER_KEYWORDS: [&str; 5] =
     ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"];
 
 /// Returns the rule for values that follow the schema at a place.
@@ -52,7 +52,7 @@ impl Writer<'_> {
     }
 
     fn of_schema(&mut self, schema: &Map<String, Value>, place: &str) -> Result<String> {
-        const UNKNOWN: [&str; 8] = [
+        const UNSUPPORTED_KEYWORDS: [&str; 8] = [
             "allOf",
             "patternProperties",
             "minProperties",
@@ -68,8 +68,10 @@ impl Writer<'_> {
         if kinds.into_iter().any(|kind| kind == "string") {
             return self.text(place);
         }
-        if let Some(keyword) = UNKNOWN.iter().find(|keyword| schema.contains_key(**keyword)) {
-            return Err(refused(keyword, place));
+        if let Some(keyword) =
+            UNSUPPORTED_KEYWORDS.iter().find(|keyword| schema.contains_key(**keyword))
+        {
+            return Err(unsupported_keyword(keyword, place));
         }
         let one_of = |rules: Vec<String>| format!("({})", rules.join(" | "));
         if let Some(value) = schema.get("const") {
@@ -84,7 +86,7 @@ impl Writer<'_> {
                     .keys()
                     .any(|other| other != keyword && Schema::is_keyword(other) && other != "type")
                 {
-                    return Err(refused(keyword, place));
+                    return Err(unsupported_keyword(keyword, place));
                 }
                 let rules =
                     (0..choices.len()).map(|at| self.value(&format!("{place}/{keyword}/{at}")));
@@ -103,7 +105,7 @@ impl Writer<'_> {
             "object" => self.object(schema, place),
             "number" | "integer" => {
                 let mut number = json!({"type": kind});
-                for keyword in OF_NUMBERS {
+                for keyword in NUMBER_KEYWORDS {
                     if let Some(bound) = schema.get(keyword) {
                         number[keyword] = bound.clone();
                     }
@@ -123,7 +125,7 @@ impl Writer<'_> {
             Texts::Any => ANY_TEXT.to_owned(),
             Texts::Some(expression) => expression,
         };
-        let quote = quoted(QUOTE);
+        let quote = quoted(TEXT_DELIMITER);
         let text = format!("({texts}) {quote} & ~({ANY_TEXT} {quote} /(?s:.+)/)");
         let text = self.lark.terminal(&text);
         Ok(self.lark.terminal(&format!("{quote} {text}")))
@@ -155,7 +157,7 @@ impl Writer<'_> {
         let comma = self.open_with(",");
         let Some(Value::Object(properties)) = schema.get("properties") else {
             if !required.is_empty() {
-                return Err(refused("required", place));
+                return Err(unsupported_keyword("required", place));
             }
             let value = match schema.get("additionalProperties") {
                 Some(Value::Bool(false)) => return Ok(format!("{open} {close}")),
@@ -167,7 +169,7 @@ impl Writer<'_> {
             return Ok(format!("{open} ({field} ({comma} {field})*)? {close}"));
         };
         if required.iter().any(|name| !properties.contains_key(name)) {
-            return Err(refused("required", place));
+            return Err(unsupported_keyword("required", place));
         }
         let mut names: Vec<_> = properties.keys().collect();
         names.sort_unstable();
@@ -232,7 +234,7 @@ fn value_of_kind(lark: &mut Lark, any: &Schema) -> Result<String> {
 
 fn written(value: &Value) -> String {
     match value {
-        Value::String(text) => format!("{QUOTE}{text}{QUOTE}"),
+        Value::String(text) => format!("{TEXT_DELIMITER}{text}{TEXT_DELIMITER}"),
         Value::Array(items) => {
             format!("[{}]", items.iter().map(written).collect::<Vec<_>>().join(","))
         }
@@ -246,7 +248,7 @@ fn written(value: &Value) -> String {
     }
 }
 
-fn refused(keyword: &str, place: &str) -> crate::Error {
+fn unsupported_keyword(keyword: &str, place: &str) -> crate::Error {
     unusable(&format!(
         "`{keyword}` at #{place} cannot be enforced in the model's format for tool calls"
     ))

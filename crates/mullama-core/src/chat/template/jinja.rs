@@ -14,7 +14,7 @@ use minijinja::{Environment, ErrorKind, State};
 use mullama_sys::shim::Renderer;
 use serde::Serialize;
 
-use super::bounds::{Bounds, FUEL, invalid};
+use super::bounds::{FUEL, RenderBounds, invalid};
 use super::{operators, source, walk};
 
 /// Depth of nested calls.
@@ -23,10 +23,10 @@ const MAX_CALLS: usize = 200;
 const MAX_SOURCE: usize = 1 << 20;
 /// Length in bytes of an expression or a statement, without quoted text: a chain of operators is compiled recursively.
 const MAX_TAG: usize = 16 << 10;
-/// Bytes that a rendering for the engine may have in addition to [`MOST_OF_EACH`] times the bytes of its variables. The
+/// Bytes that a rendering for the engine may have in addition to [`OUTPUT_BYTES_PER_INPUT_BYTE`] times the bytes of its variables. The
 /// engine's parsers compare renderings of short conversations in quadratic time.
-const MOST_BESIDE: usize = 32 << 10;
-const MOST_OF_EACH: usize = 16;
+const BASE_OUTPUT_BYTES: usize = 32 << 10;
+const OUTPUT_BYTES_PER_INPUT_BYTE: usize = 16;
 /// Depth of values that are stored in a namespace or written as JSON.
 const MAX_DEPTH: usize = 200;
 /// Largest field width of `str.format`.
@@ -43,30 +43,30 @@ pub(super) struct Jinja {
     environment: Environment<'static>,
     source: String,
     /// Recent renderings. The engine renders the same test conversations for each request.
-    known: Mutex<Known>,
+    known: Mutex<RenderCache>,
 }
 
 /// Cache of renderings, by their variables as JSON.
 #[derive(Default)]
-struct Known {
+struct RenderCache {
     texts: HashMap<String, String>,
     bytes: usize,
 }
 
-impl Known {
+impl RenderCache {
     /// Limits in bytes: for all entries, and for one.
-    const MOST: usize = 1 << 20;
-    const MOST_OF_ONE: usize = 32 << 10;
+    const MAX_CACHE_BYTES: usize = 1 << 20;
+    const MAX_ENTRY_BYTES: usize = 32 << 10;
 
     fn keep(&mut self, variables: String, text: &str) {
         let bytes = variables.len() + text.len();
-        if bytes > Self::MOST_OF_ONE {
+        if bytes > Self::MAX_ENTRY_BYTES {
             return;
         }
         if self.texts.contains_key(&variables) {
             return;
         }
-        if self.bytes + bytes > Self::MOST {
+        if self.bytes + bytes > Self::MAX_CACHE_BYTES {
             *self = Self::default();
         }
         self.bytes += bytes;
@@ -106,14 +106,14 @@ impl Jinja {
     }
 
     pub fn render_value(&self, variables: Value) -> Result<String, String> {
-        let result = Bounds::check().and_then(|()| {
+        let result = RenderBounds::check().and_then(|()| {
             let template = self.environment.get_template(NAME);
             template.and_then(|template| template.render(variables))
         });
         result.map_err(|error| {
             let reason = describe(&error);
-            let is_final = error.kind() == ErrorKind::OutOfFuel || Bounds::check().is_err();
-            Bounds::note(&reason, is_final);
+            let is_final = error.kind() == ErrorKind::OutOfFuel || RenderBounds::check().is_err();
+            RenderBounds::note(&reason, is_final);
             reason
         })
     }
@@ -123,7 +123,7 @@ impl Renderer for Jinja {
     fn render(&self, variables: &str) -> Result<String, String> {
         let mut variables: serde_json::Value =
             serde_json::from_str(variables).map_err(|error| error.to_string())?;
-        Bounds::settle(&mut variables);
+        RenderBounds::override_variables(&mut variables);
         let settled = variables.to_string();
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
         // The current time changes, so such renderings are not cached.
@@ -132,9 +132,9 @@ impl Renderer for Jinja {
             return Ok(text.clone());
         }
         let text = self.render_with(variables)?;
-        if text.len() > MOST_BESIDE + MOST_OF_EACH * settled.len() {
+        if text.len() > BASE_OUTPUT_BYTES + OUTPUT_BYTES_PER_INPUT_BYTE * settled.len() {
             let reason = format!("it makes {} bytes of {}", text.len(), settled.len());
-            Bounds::note(&reason, true);
+            RenderBounds::note(&reason, true);
             return Err(reason);
         }
         if keeps {
@@ -154,8 +154,8 @@ fn environment() -> Environment<'static> {
     environment.set_unknown_method_callback(call_method);
     walk::guard(&mut environment);
     environment.add_filter("tojson", to_json);
-    environment.add_filter(source::HELD, held);
-    environment.add_filter(source::GOES_ON, goes_on);
+    environment.add_filter(source::NESTING_FILTER, check_nesting);
+    environment.add_filter(source::BOUNDS_FILTER, check_bounds);
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", strftime_now);
     environment
@@ -207,14 +207,14 @@ fn has_wide_fields(text: &str) -> bool {
 }
 
 /// Filter that runs in each iteration of a loop and each call of a macro: checks the limits.
-fn goes_on(value: Value) -> Result<Value, minijinja::Error> {
-    Bounds::check()?;
+fn check_bounds(value: Value) -> Result<Value, minijinja::Error> {
+    RenderBounds::check()?;
     Ok(value)
 }
 
 /// Filter for values assigned to a namespace: rejects deep nesting and namespaces inside, because values are printed,
 /// compared and freed recursively.
-fn held(state: &State, value: Value) -> Result<Value, minijinja::Error> {
+fn check_nesting(state: &State, value: Value) -> Result<Value, minijinja::Error> {
     let is_container = |value: &Value| {
         matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::Iterable)
     };
@@ -230,7 +230,7 @@ fn held(state: &State, value: Value) -> Result<Value, minijinja::Error> {
         }
         let is_map = value.kind() == ValueKind::Map;
         for (index, item) in value.try_iter()?.enumerate() {
-            Bounds::check()?;
+            RenderBounds::check()?;
             if index % 4 == 0 {
                 state.consume_fuel(1)?;
             }
@@ -299,7 +299,7 @@ impl PythonJson<'_> {
         if depth > MAX_DEPTH {
             return Err(invalid("a value is nested too deeply to be written as JSON"));
         }
-        Bounds::check()?;
+        RenderBounds::check()?;
         // A unit of fuel pays for 64 bytes.
         if let Some(steps) = (self.json.len() - self.paid).checked_div(64) {
             self.state.consume_fuel(steps as u64)?;

@@ -10,7 +10,7 @@ use crate::engine::{Prompt, Specials};
 use crate::{Error, ErrorKind, Result};
 
 /// The private-use planes of Unicode. Texts rarely contain such characters, and never all of them.
-const PRIVATE: std::ops::RangeInclusive<char> = '\u{F0000}'..='\u{10FFFD}';
+const PRIVATE_USE: std::ops::RangeInclusive<char> = '\u{F0000}'..='\u{10FFFD}';
 
 /// Characters that represent special tokens in the texts of one request.
 #[derive(Clone)]
@@ -30,16 +30,16 @@ impl Marks {
     ) -> Result<Option<Self>> {
         let (mut found, mut is_begun, mut taken) = (BTreeSet::new(), false, BTreeSet::new());
         for value in given {
-            each_text(value, &mut |text| {
+            visit_texts(value, &mut |text| {
                 found.extend(specials.find(text).map(|(_, index)| index));
-                is_begun |= specials.is_begun_by(text);
-                taken.extend(text.chars().filter(|character| PRIVATE.contains(character)));
+                is_begun |= specials.ends_in_partial_special(text);
+                taken.extend(text.chars().filter(|character| PRIVATE_USE.contains(character)));
             });
         }
         if found.is_empty() && !is_begun {
             return Ok(None);
         }
-        let mut free = PRIVATE.filter(|character| !taken.contains(character));
+        let mut free = PRIVATE_USE.filter(|character| !taken.contains(character));
         let mut next = || {
             free.next().ok_or_else(|| {
                 let problem =
@@ -82,7 +82,7 @@ impl Marks {
             from = range.end;
         }
         marked.push_str(&text[from..]);
-        if self.specials.is_begun_by(&marked) {
+        if self.specials.ends_in_partial_special(&marked) {
             marked.push(self.boundary);
         }
         marked
@@ -106,13 +106,13 @@ impl Marks {
 }
 
 /// Visits each text of a value, including the names of fields.
-fn each_text(value: &Value, look: &mut impl FnMut(&str)) {
+fn visit_texts(value: &Value, look: &mut impl FnMut(&str)) {
     match value {
         Value::String(text) => look(text),
-        Value::Array(items) => items.iter().for_each(|item| each_text(item, look)),
+        Value::Array(items) => items.iter().for_each(|item| visit_texts(item, look)),
         Value::Object(fields) => fields.iter().for_each(|(key, item)| {
             look(key);
-            each_text(item, look);
+            visit_texts(item, look);
         }),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }

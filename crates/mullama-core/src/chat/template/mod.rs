@@ -47,7 +47,7 @@ pub(crate) struct Rendered {
 
 /// The shim's result for a request.
 #[derive(Deserialize)]
-struct Applied {
+struct AppliedTemplate {
     prompt: String,
     generation_prompt: String,
     grammar: String,
@@ -84,7 +84,7 @@ pub(crate) fn render(
     }
     let continues = add_generation_prompt
         && options.chat.settled_continue_final_message()
-        && messages.last().is_some_and(is_beginning);
+        && messages.last().is_some_and(is_prefill);
     let beginning = messages.last().filter(|_| continues);
     let prefill = beginning.map(Message::text).unwrap_or_default();
     let messages: Vec<Value> = messages
@@ -115,7 +115,7 @@ pub(crate) fn render(
     // If there are tools, or if answers have a format of the model's own, the template delimits the JSON value in the
     // answer. The grammar then enforces both the format and the schema.
     if let Some(schema) = &schema
-        && (!chosen.tools.is_empty() || !answers_plainly(templates, &request, cancel)?)
+        && (!chosen.tools.is_empty() || !answers_in_plain_json(templates, &request, cancel)?)
     {
         Schema::new(schema)?;
         request["json_schema"] = json!({"type": "object"});
@@ -156,14 +156,17 @@ pub(crate) fn render(
     });
     // The template's format covers tools and schema; the caller's grammar cannot be combined with it.
     let is_formed = !chosen.tools.is_empty() || !applied.grammar.is_empty();
-    let form =
-        if is_formed { form(&applied, &chosen, schema.as_ref(), &prefill, vocab)? } else { None };
-    let grammar = match (asked, form) {
+    let answer_grammar = if is_formed {
+        answer_grammar(&applied, &chosen, schema.as_ref(), &prefill, vocab)?
+    } else {
+        None
+    };
+    let grammar = match (asked, answer_grammar) {
         (Some(asked), None) => Some(asked),
         (Some(_), Some(_)) => {
             return Err(Error::option("tools", "cannot be combined with a grammar"));
         }
-        (None, Some(form)) => Some(form),
+        (None, Some(answer_grammar)) => Some(answer_grammar),
         (None, None) => schema.map(|schema| GrammarSpec::Schema {
             schema,
             reasoning: tags
@@ -200,8 +203,8 @@ pub(crate) fn template_error(reason: &str) -> Error {
 }
 
 /// The grammar of calls, or of an answer in a format of the model's own. `None` if the engine does not know the format.
-fn form(
-    applied: &Applied,
+fn answer_grammar(
+    applied: &AppliedTemplate,
     chosen: &ChosenTools,
     schema: Option<&Value>,
     begun: &str,
@@ -223,14 +226,18 @@ fn form(
     if !applied.grammar.is_empty() {
         let calls = Calls::new(&parser, &chosen.tools, schema)?;
         return Ok(Some(if applied.grammar_lazy {
-            of_form(calls.alone()?, Some(triggers(&applied.grammar_triggers, vocab)), "")
+            of_form(
+                calls.calls_only_grammar()?,
+                Some(triggers(&applied.grammar_triggers, vocab)),
+                "",
+            )
         } else if chosen.is_required && !begun.is_empty() {
             // A call follows the prefill, or continues one that the prefill starts.
             let marks = applied.grammar_triggers.iter().map(|trigger| trigger.value.as_str());
             let at = marks.filter_map(|mark| begun.find(mark)).min().unwrap_or(begun.len());
-            of_form(calls.alone()?, None, &begun[at..])
+            of_form(calls.calls_only_grammar()?, None, &begun[at..])
         } else {
-            of_form(calls.at_once()?, None, &applied.generation_prompt)
+            of_form(calls.call_first_grammar()?, None, &applied.generation_prompt)
         }));
     }
     if chosen.is_required {
@@ -244,9 +251,9 @@ fn form(
     }
     // Calls without a marker are recognised by their start.
     let calls = Calls::new(&parser, &chosen.tools, schema)?;
-    let Some(pattern) = calls.beginning() else { return Ok(None) };
+    let Some(pattern) = calls.start_pattern() else { return Ok(None) };
     let lazy = GrammarTriggers { patterns: vec![pattern], ..GrammarTriggers::default() };
-    Ok(Some(of_form(calls.alone()?, Some(lazy), "")))
+    Ok(Some(of_form(calls.calls_only_grammar()?, Some(lazy), "")))
 }
 
 fn apply(
@@ -255,7 +262,7 @@ fn apply(
     tools: &[Value],
     marks: Option<&Marks>,
     cancel: &CancelToken,
-) -> Result<(Applied, ChatParser)> {
+) -> Result<(AppliedTemplate, ChatParser)> {
     let (applied, parser) =
         templates.apply(request, tools, marks, cancel).map_err(|reason| template_error(&reason))?;
     let applied =
@@ -265,14 +272,18 @@ fn apply(
 
 /// Whether an answer in JSON consists only of the JSON, apart from reasoning before it, according to the engine's
 /// grammar.
-fn answers_plainly(templates: &Templates, request: &Value, cancel: &CancelToken) -> Result<bool> {
+fn answers_in_plain_json(
+    templates: &Templates,
+    request: &Value,
+    cancel: &CancelToken,
+) -> Result<bool> {
     let mut request = request.clone();
     request["json_schema"] = json!({"const": "a"});
     let (applied, _) = apply(templates, &request, &[], None, cancel)?;
     Ok(is_plain(&applied))
 }
 
-fn is_plain(applied: &Applied) -> bool {
+fn is_plain(applied: &AppliedTemplate) -> bool {
     let root = applied.grammar.lines().find_map(|line| line.strip_prefix("root ::="));
     let Some(root) = root else { return applied.grammar.is_empty() };
     let is_known_text = |text: &str| {
@@ -299,7 +310,7 @@ fn is_plain(applied: &Applied) -> bool {
 }
 
 /// Whether an answer can continue a message: a nonempty message of the assistant without tool calls.
-fn is_beginning(message: &Message) -> bool {
+fn is_prefill(message: &Message) -> bool {
     message.role == Role::Assistant
         && message.tool_calls.is_empty()
         && (!message.text().is_empty()
@@ -309,7 +320,7 @@ fn is_beginning(message: &Message) -> bool {
 /// The limit on reasoning. If reasoning is switched off, the budget is 0, since a template may ignore the switch.
 fn reasoning_spec(
     options: &ChatOptions,
-    applied: &Applied,
+    applied: &AppliedTemplate,
     tags: Option<ReasoningTags>,
 ) -> Result<Option<ReasoningSpec>> {
     let off = options.chat.reasoning == Some(false);
@@ -357,13 +368,13 @@ fn offer_tools(
             "give a template that has one as {chat_template}, or describe the tools in a message",
         )));
     }
-    request["tools"] = chosen.tools.iter().map(in_shape).collect();
+    request["tools"] = chosen.tools.iter().map(for_engine).collect();
     request["tool_choice"] = if chosen.is_required { "required" } else { "auto" }.into();
     Ok(chosen)
 }
 
 /// A tool in the form that the engine needs: it does not enforce bounds on values, and fails on some of them.
-fn in_shape(tool: &Value) -> Value {
+fn for_engine(tool: &Value) -> Value {
     let mut tool = tool.clone();
     if let Some(parameters) = tool["function"].get_mut("parameters") {
         *parameters = shape_of(parameters);
@@ -459,7 +470,7 @@ mod tests {
 
     #[test]
     fn answers_in_a_form_of_their_own_are_told() {
-        let applied = |root: &str| Applied {
+        let applied = |root: &str| AppliedTemplate {
             prompt: String::new(),
             generation_prompt: "<|im_start|>assistant\n".to_owned(),
             grammar: format!("space ::= \" \"?\nroot ::= {root}\nother ::= \"x\""),
@@ -483,7 +494,7 @@ mod tests {
         ] {
             assert!(!is_plain(&applied(wrapped)), "{wrapped}");
         }
-        assert!(is_plain(&Applied { grammar: String::new(), ..applied("") }));
+        assert!(is_plain(&AppliedTemplate { grammar: String::new(), ..applied("") }));
     }
 
     #[test]

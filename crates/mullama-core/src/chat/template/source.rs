@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 
 /// Name of the filter that checks values assigned to a namespace.
-pub(super) const HELD: &str = "mullama_held";
+pub(super) const NESTING_FILTER: &str = "mullama_held";
 
 /// Name of the filter that runs in each iteration of a loop and each call of a macro.
-pub(super) const GOES_ON: &str = "mullama_goes_on";
+pub(super) const BOUNDS_FILTER: &str = "mullama_goes_on";
 
 /// Inserts checks of the values assigned to namespaces and of the limits in loops and macros, and removes the markers
 /// that `transformers` uses for training (`{% generation %}`).
@@ -40,7 +40,7 @@ pub(super) fn prepare(source: &str) -> String {
             // The inserted tag ends with the same white space control.
             let end = tag[..tag.len() - 2].chars().last().filter(|end| matches!(end, '-' | '+'));
             let end = end.map(String::from).unwrap_or_default();
-            let _ = write!(prepared, "{{%- set {GOES_ON} = 0 | {GOES_ON} {end}%}}");
+            let _ = write!(prepared, "{{%- set {BOUNDS_FILTER} = 0 | {BOUNDS_FILTER} {end}%}}");
         }
     }
     prepared
@@ -180,13 +180,13 @@ fn body_of_statement(tag: &str) -> Option<&str> {
     Some(body.trim_matches(|c: char| matches!(c, '-' | '+') || c.is_whitespace()))
 }
 
-/// Rewrites an assignment. A value assigned to a field passes through [`HELD`]. An assignment to a variable is
+/// Rewrites an assignment. A value assigned to a field passes through [`NESTING_FILTER`]. An assignment to a variable is
 /// unchanged, unless its value is a method call that modifies a list in a namespace: values are immutable, so the
 /// namespace gets a new list.
 fn checked_assignment(statement: &str) -> Option<String> {
     let (target, value) = statement.split_once('=')?;
     if target.contains('.') {
-        return Some(format!("{target}= ({value}) | {HELD}"));
+        return Some(format!("{target}= ({value}) | {NESTING_FILTER}"));
     }
     let (list, arguments) = value.trim().strip_suffix(')')?.split_once('(')?;
     let (list, method) = list.rsplit_once('.')?;
@@ -196,7 +196,7 @@ fn checked_assignment(statement: &str) -> Option<String> {
             .all(|name| !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_'));
     match (method, arguments.trim()) {
         _ if !is_field => None,
-        ("append", item) => Some(format!("set {list} = ({list} + [{item}]) | {HELD}")),
+        ("append", item) => Some(format!("set {list} = ({list} + [{item}]) | {NESTING_FILTER}")),
         ("pop", "0") => Some(format!("{target}= {list}[0] %}}{{%- set {list} = {list}[1:]")),
         ("pop", "" | "-1") => {
             Some(format!("{target}= {list}[-1] %}}{{%- set {list} = {list}[:-1]"))

@@ -6,7 +6,7 @@ use mullama_sys as sys;
 use mullama_sys::shim::{ChatParser, ChatTemplates};
 use serde_json::{Value, json};
 
-use super::bounds::{Bounds, Given};
+use super::bounds::{RenderBounds, RenderInputs};
 use super::capabilities::Capabilities;
 use super::jinja::{Jinja, STACK};
 use super::marks::Marks;
@@ -64,11 +64,12 @@ impl Templates {
             let specials = OnceLock::new();
             Ok(Self { engine, capabilities, with_tools, can_think, specials })
         };
-        with_stack(STACK, || Bounds::hold(CancelToken::new(), Given::default(), compile))?.map_err(
-            |reason| {
-                Error::new(ErrorKind::Template, format!("the chat template is invalid: {reason}"))
-            },
-        )
+        with_stack(STACK, || {
+            RenderBounds::run_within(CancelToken::new(), RenderInputs::default(), compile)
+        })?
+        .map_err(|reason| {
+            Error::new(ErrorKind::Template, format!("the chat template is invalid: {reason}"))
+        })
     }
 
     /// Whether tools are rendered into the prompt.
@@ -95,8 +96,8 @@ impl Templates {
         marks: Option<&Marks>,
         cancel: &CancelToken,
     ) -> Result<(String, ChatParser), String> {
-        let given = Given { tools: tools.to_vec(), marks: marks.cloned() };
-        Bounds::hold(cancel.clone(), given, || self.engine.apply(&request.to_string()))
+        let given = RenderInputs { tools: tools.to_vec(), marks: marks.cloned() };
+        RenderBounds::run_within(cancel.clone(), given, || self.engine.apply(&request.to_string()))
     }
 }
 

@@ -174,7 +174,7 @@ fn a_system_message_goes_where_there_is_a_place_for_it() {
 }
 
 #[test]
-fn what_a_template_raises_is_said() {
+fn errors_raised_by_a_template_are_reported() {
     let twice =
         json!({"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]});
     let refused = render(STRICT, &twice).map(drop).unwrap_err();
@@ -247,7 +247,7 @@ fn chains_of_any_length_end_in_an_answer() {
 }
 
 #[test]
-fn what_would_end_the_process_is_refused_with_its_line() {
+fn dangerous_templates_are_rejected_with_the_line() {
     let doubled = |what: &str| {
         format!(
             "{{% set ns = namespace(x='x', l=[1]) %}}\n{{% for i in range(100) %}}{what}{{% endfor %}}"
@@ -575,7 +575,7 @@ fn arguments_are_held_in_the_form_of_the_template() {
     ] {
         let (applied, _) = apply(source, &request);
         let parser: Value = serde_json::from_str(applied["parser"].as_str().unwrap()).unwrap();
-        let grammar = Calls::new(&parser, &tools, None).unwrap().alone().unwrap();
+        let grammar = Calls::new(&parser, &tools, None).unwrap().calls_only_grammar().unwrap();
         for text in good {
             assert!(follows(&grammar, &text), "{name}: {text}\n{grammar}");
         }
@@ -586,11 +586,11 @@ fn arguments_are_held_in_the_form_of_the_template() {
     let (applied, _) = apply(HEADERS, &request);
     let parser: Value = serde_json::from_str(applied["parser"].as_str().unwrap()).unwrap();
     let calls = Calls::new(&parser, &tools, None).unwrap();
-    assert_eq!(calls.beginning().unwrap(), "(\\{\\s*\"(?:name|parameters)\"\\s*:)");
+    assert_eq!(calls.start_pattern().unwrap(), "(\\{\\s*\"(?:name|parameters)\"\\s*:)");
 }
 
 #[test]
-fn what_a_form_cannot_hold_is_told() {
+fn unsupported_schemas_are_rejected() {
     let text = json!({"type": "string"});
     let parameters = json!({"type": "object", "properties": {"a": text}, "required": ["a"]});
     for (keyword, value) in [
@@ -607,7 +607,7 @@ fn what_a_form_cannot_hold_is_told() {
         let (applied, _) = apply(TAGGED, &request);
         let parser: Value = serde_json::from_str(applied["parser"].as_str().unwrap()).unwrap();
         let calls = Calls::new(&parser, &tools, None).unwrap();
-        let error = calls.alone().unwrap_err().to_string();
+        let error = calls.calls_only_grammar().unwrap_err().to_string();
         assert!(error.contains(&format!("`{keyword}` at # of `f`")), "{error}");
     }
 }

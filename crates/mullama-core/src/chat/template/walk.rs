@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use minijinja::value::{Rest, Value, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, Output, State, escape_formatter, filters};
 
-use super::bounds::{Bounds, FUEL};
+use super::bounds::{FUEL, RenderBounds};
 use super::operators::WALKED;
 
 /// Bytes of a value that is walked in one step, as text.
@@ -189,7 +189,7 @@ fn check_items(arguments: &[Value]) -> Result<(), Error> {
         && value.kind() == ValueKind::Iterable
     {
         for _ in value.try_iter()? {
-            Bounds::check()?;
+            RenderBounds::check()?;
         }
     }
     Ok(())
@@ -227,7 +227,7 @@ fn size_of(state: &State, value: &Value) -> Result<usize, Error> {
             state.consume_fuel(((size - paid) / FUEL_BYTES) as u64)?;
             paid = size;
         }
-        Bounds::check()?;
+        RenderBounds::check()?;
         for item in inner {
             if is_container(&item) {
                 let items = item.try_iter()?;

@@ -8,21 +8,23 @@ use std::collections::HashMap;
 use mullama_gguf::TensorType;
 use mullama_sys as sys;
 
-use super::protocol::{Command, Length, SET_TENSOR_HEAD, SOURCES, TENSOR, u32_at, u64_at};
+use super::protocol::{
+    Command, Length, SET_TENSOR_HEADER_BYTES, SOURCES, TENSOR_BYTES, u32_at, u64_at,
+};
 
 /// The reason why a request is rejected.
 pub type Refusal = String;
 
 /// Maximum size of a graph in bytes, enough for about a hundred thousand tensors. (Large models have about ten
 /// thousand.)
-const LARGEST_GRAPH: u64 = 32 << 20;
+const MAX_GRAPH_BYTES: u64 = 32 << 20;
 
 /// Maximum depth of the tensors below a node that were not visited for an earlier node, since the engine visits them
 /// recursively.
-const DEEPEST_GRAPH: usize = 1 << 12;
+const MAX_GRAPH_DEPTH: usize = 1 << 12;
 
 /// Maximum number of buffers of a connection.
-const MOST_BUFFERS: usize = 1 << 14;
+const MAX_BUFFERS: usize = 1 << 14;
 
 /// Byte offsets of the fields of a tensor description (`rpc_tensor`).
 mod place {
@@ -34,7 +36,7 @@ mod place {
     pub const OPERATION: usize = 52;
     pub const PARAMETERS: usize = 56;
     pub const SOURCES: usize = 124;
-    pub const VIEWED: usize = 204;
+    pub const VIEW_SOURCE: usize = 204;
     pub const DATA: usize = 220;
 }
 
@@ -65,11 +67,11 @@ impl Inspector {
 
     /// Checks the length of a request's payload.
     pub fn check_length(&self, command: Command, length: u64) -> Result<(), Refusal> {
-        let right = match command.carries() {
+        let right = match command.payload_length() {
             Length::Exactly(expected) => length == expected as u64,
             Length::AtLeast(least) => {
                 let most = match command {
-                    Command::GraphCompute => LARGEST_GRAPH,
+                    Command::GraphCompute => MAX_GRAPH_BYTES,
                     _ => self.buffers.values().map(|buffer| buffer.size).max().unwrap_or(0),
                 };
                 (least as u64..=most.saturating_add(least as u64)).contains(&length)
@@ -105,19 +107,24 @@ impl Inspector {
                 Ok(())
             }
             Command::SetTensor => {
-                let offset = u64_at(carried, TENSOR + 1);
-                self.check_part(&carried[..TENSOR], offset, length - SET_TENSOR_HEAD as u64)
+                let offset = u64_at(carried, TENSOR_BYTES + 1);
+                self.check_part(
+                    &carried[..TENSOR_BYTES],
+                    offset,
+                    length - SET_TENSOR_HEADER_BYTES as u64,
+                )
             }
             Command::GetTensor | Command::MemsetTensor => {
-                let (offset, size) = (u64_at(carried, TENSOR), u64_at(carried, TENSOR + 8));
-                self.check_part(&carried[..TENSOR], offset, size)
+                let (offset, size) =
+                    (u64_at(carried, TENSOR_BYTES), u64_at(carried, TENSOR_BYTES + 8));
+                self.check_part(&carried[..TENSOR_BYTES], offset, size)
             }
             Command::SetTensorHash => {
-                self.check_part(&carried[..TENSOR], u64_at(carried, TENSOR), 0)
+                self.check_part(&carried[..TENSOR_BYTES], u64_at(carried, TENSOR_BYTES), 0)
             }
             Command::InitTensor => self.tensor(carried)?.in_buffer().map(drop),
             Command::CopyTensor => {
-                let (source, target) = carried.split_at(TENSOR);
+                let (source, target) = carried.split_at(TENSOR_BYTES);
                 let (_, source) = self.tensor(source)?.in_buffer()?;
                 let (buffer, target) = self.tensor(target)?.in_buffer()?;
                 // The engine writes as many bytes as the source has.
@@ -129,14 +136,14 @@ impl Inspector {
             }
             Command::GetAllocSize => {
                 self.device(u32_at(carried, 0))?;
-                let (tensor, sources) = carried[4..].split_at_mut(TENSOR);
-                self.forget_strangers(tensor);
+                let (tensor, sources) = carried[4..].split_at_mut(TENSOR_BYTES);
+                self.clear_foreign_buffer(tensor);
                 self.tensor(tensor)?;
                 let needed = check_sources(tensor)?;
-                for (index, source) in sources.chunks_exact_mut(TENSOR).enumerate() {
+                for (index, source) in sources.chunks_exact_mut(TENSOR_BYTES).enumerate() {
                     // The engine ignores sources without an id.
                     if u64_at(source, place::ID) != 0 {
-                        self.forget_strangers(source);
+                        self.clear_foreign_buffer(source);
                         self.tensor(source)?;
                     } else if index < needed {
                         return Err(format!("source {index} of a tensor is missing"));
@@ -189,8 +196,8 @@ impl Inspector {
         let total = self.totals[self.device(device)?];
         let own = self.buffers.values().filter(|buffer| buffer.device == device);
         let taken = own.fold(size, |sum, buffer| sum.saturating_add(buffer.size));
-        if self.buffers.len() >= MOST_BUFFERS {
-            return Err(format!("it has {MOST_BUFFERS} buffers and wants more"));
+        if self.buffers.len() >= MAX_BUFFERS {
+            return Err(format!("it has {MAX_BUFFERS} buffers and wants more"));
         }
         if total > 0 && taken > total {
             return Err(format!("it wants {taken} bytes of device {device}, which has {total}"));
@@ -200,7 +207,7 @@ impl Inspector {
 
     /// Clears a reference to a buffer that is not known on this connection. If a model uses several workers, requests
     /// about the tensors of one may also refer to buffers of others.
-    fn forget_strangers(&self, tensor: &mut [u8]) {
+    fn clear_foreign_buffer(&self, tensor: &mut [u8]) {
         if !self.buffers.contains_key(&u64_at(tensor, place::BUFFER)) {
             tensor[place::BUFFER..place::BUFFER + 8].fill(0);
             tensor[place::DATA..place::DATA + 8].fill(0);
@@ -281,16 +288,16 @@ impl Inspector {
         let rest = &carried[8 + 8 * n_nodes..];
         let (count, tensors) = rest.split_at_checked(4).ok_or_else(wrong)?;
         let n_tensors = u32_at(count, 0) as usize;
-        if tensors.len() != n_tensors * TENSOR {
+        if tensors.len() != n_tensors * TENSOR_BYTES {
             return Err(wrong());
         }
         if n_nodes == 0 {
             return Err("a graph has no nodes".to_owned());
         }
         let mut graph = HashMap::with_capacity(n_tensors);
-        for tensor in tensors.chunks_exact(TENSOR) {
+        for tensor in tensors.chunks_exact(TENSOR_BYTES) {
             let name = u64_at(tensor, place::ID);
-            if name == 0 || graph.insert(name, (tensor, Visit::Not)).is_some() {
+            if name == 0 || graph.insert(name, (tensor, VisitState::Not)).is_some() {
                 return Err(format!("a graph has several tensors {name:#x}"));
             }
             self.tensor(tensor)?;
@@ -308,11 +315,15 @@ impl Inspector {
     }
 
     /// Checks that a node and its sources have buffers.
-    fn check_node(&self, node: &[u8], graph: &HashMap<u64, (&[u8], Visit)>) -> Result<(), Refusal> {
+    fn check_node(
+        &self,
+        node: &[u8],
+        graph: &HashMap<u64, (&[u8], VisitState)>,
+    ) -> Result<(), Refusal> {
         let needed = check_sources(node)?;
         let own = self.tensor(node)?;
         // Nothing is accessed if a tensor is empty or the operation computes nothing.
-        if own.size == 0 || computes_nothing(u32_at(node, place::OPERATION)) {
+        if own.size == 0 || is_view_operation(u32_at(node, place::OPERATION)) {
             return Ok(());
         }
         own.in_buffer()?;
@@ -343,7 +354,7 @@ impl<'a> Tensor<'a> {
 
 /// The state of a tensor during the traversal of a graph.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Visit {
+enum VisitState {
     Not,
     UnderWay,
     Done,
@@ -351,9 +362,9 @@ enum Visit {
 
 /// Visits all sources of a tensor like the engine does. Fails if one is missing, if there is a cycle, or if the graph
 /// is too deep.
-fn follow(name: u64, graph: &mut HashMap<u64, (&[u8], Visit)>) -> Result<(), Refusal> {
+fn follow(name: u64, graph: &mut HashMap<u64, (&[u8], VisitState)>) -> Result<(), Refusal> {
     /// Number of references: the sources, and the tensor of which it is a view.
-    const LINKS: usize = SOURCES + 1;
+    const MAX_LINKS: usize = SOURCES + 1;
     let missing = |name: u64| format!("a graph has no tensor {name:#x}");
     // Tensors on the current path, with the number of references followed.
     let mut way = vec![(name, 0)];
@@ -361,26 +372,27 @@ fn follow(name: u64, graph: &mut HashMap<u64, (&[u8], Visit)>) -> Result<(), Ref
         let (tensor, visit) = graph.get_mut(name).ok_or_else(|| missing(*name))?;
         if *followed == 0 {
             match visit {
-                Visit::Done => {
+                VisitState::Done => {
                     way.pop();
                     continue;
                 }
-                Visit::UnderWay => return Err("a graph goes round in a circle".to_owned()),
-                Visit::Not => *visit = Visit::UnderWay,
+                VisitState::UnderWay => return Err("a graph goes round in a circle".to_owned()),
+                VisitState::Not => *visit = VisitState::UnderWay,
             }
         }
-        if *followed == LINKS {
-            *visit = Visit::Done;
+        if *followed == MAX_LINKS {
+            *visit = VisitState::Done;
             way.pop();
             continue;
         }
-        let at = if *followed < SOURCES { place::SOURCES + 8 * *followed } else { place::VIEWED };
+        let at =
+            if *followed < SOURCES { place::SOURCES + 8 * *followed } else { place::VIEW_SOURCE };
         *followed += 1;
         let next = u64_at(tensor, at);
         if next != 0 {
             way.push((next, 0));
         }
-        if way.len() > DEEPEST_GRAPH {
+        if way.len() > MAX_GRAPH_DEPTH {
             return Err("a graph is too deep".to_owned());
         }
     }
@@ -388,7 +400,7 @@ fn follow(name: u64, graph: &mut HashMap<u64, (&[u8], Visit)>) -> Result<(), Ref
 }
 
 /// Whether an operation only changes the shape of its source.
-fn computes_nothing(operation: u32) -> bool {
+fn is_view_operation(operation: u32) -> bool {
     [
         sys::GGML_OP_NONE,
         sys::GGML_OP_RESHAPE,
@@ -506,7 +518,7 @@ mod tests {
 
     impl Described {
         fn new(name: u64) -> Self {
-            let mut tensor = Self(vec![0; TENSOR]);
+            let mut tensor = Self(vec![0; TENSOR_BYTES]);
             tensor.set(place::ID, name).set(place::BUFFER, HANDLE).set(place::DATA, BASE);
             tensor.shape(F32, [8, 4, 1, 1], [4, 32, 128, 128]);
             tensor
@@ -573,22 +585,22 @@ mod tests {
         for (command, length) in [
             (Command::DeviceCount, 1),
             (Command::AllocBuffer, 11),
-            (Command::SetTensor, SET_TENSOR_HEAD as u64 - 1),
+            (Command::SetTensor, SET_TENSOR_HEADER_BYTES as u64 - 1),
             // Larger than the largest buffer.
-            (Command::SetTensor, SET_TENSOR_HEAD as u64 + SIZE + 1),
+            (Command::SetTensor, SET_TENSOR_HEADER_BYTES as u64 + SIZE + 1),
             (Command::SetTensor, u64::MAX),
             (Command::GraphCompute, 11),
             (Command::GraphCompute, 1 << 40),
-            (Command::GetTensor, TENSOR as u64),
+            (Command::GetTensor, TENSOR_BYTES as u64),
         ] {
             assert!(inspector.check_length(command, length).is_err(), "{command:?} {length}");
         }
-        let most = SET_TENSOR_HEAD as u64 + SIZE;
+        let most = SET_TENSOR_HEADER_BYTES as u64 + SIZE;
         assert!(inspector.check_length(Command::SetTensor, most).is_ok());
     }
 
     #[test]
-    fn only_what_there_is_can_be_named() {
+    fn unknown_buffers_are_rejected() {
         let inspector = &mut inspector();
         assert!(check(inspector, Command::GetAlignment, vec![1, 0, 0, 0]).is_ok());
         assert_refused(inspector, Command::GetAlignment, vec![2, 0, 0, 0], "no device 2");
@@ -615,7 +627,7 @@ mod tests {
     }
 
     #[test]
-    fn tensors_are_what_can_be_and_where_they_can_be() {
+    fn invalid_tensors_are_rejected() {
         let inspector = &mut inspector();
         let mut refused = |change: &dyn Fn(&mut Described), why: &str| {
             let mut tensor = Described::new(1);
@@ -682,18 +694,18 @@ mod tests {
     }
 
     #[test]
-    fn what_other_workers_have_is_cleared() {
+    fn buffers_of_other_workers_are_cleared() {
         let inspector = &mut inspector();
         let mut stranger = Described::new(2);
         stranger.set(place::BUFFER, 0x9999).set(place::DATA, 0x9999);
-        let sources: Vec<u8> = [&stranger.0[..], &vec![0; 9 * TENSOR]].concat();
+        let sources: Vec<u8> = [&stranger.0[..], &vec![0; 9 * TENSOR_BYTES]].concat();
         let tensor = Described::computed(1, sys::GGML_OP_SQR, &[2]);
         let mut carried = [&[0; 4][..], &tensor.0, &sources].concat();
         let length = carried.len() as u64;
         inspector.check(Command::GetAllocSize, &mut carried, length).unwrap();
-        let source = &carried[4 + TENSOR..];
+        let source = &carried[4 + TENSOR_BYTES..];
         assert_eq!((u64_at(source, place::BUFFER), u64_at(source, place::DATA)), (0, 0));
-        let missing = [&[0; 4][..], &tensor.0, &vec![0; 10 * TENSOR]].concat();
+        let missing = [&[0; 4][..], &tensor.0, &vec![0; 10 * TENSOR_BYTES]].concat();
         assert_refused(
             inspector,
             Command::GetAllocSize,

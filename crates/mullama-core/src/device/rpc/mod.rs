@@ -43,24 +43,24 @@ impl Worker {
 
 /// The entry for a worker at an address.
 #[derive(Default)]
-struct Place {
+struct WorkerSlot {
     /// Locked while connecting, so that only threads that want the same worker wait.
     connecting: Mutex<()>,
     worker: Mutex<Option<Arc<Worker>>>,
 }
 
-impl Place {
+impl WorkerSlot {
     fn worker(&self) -> Option<Arc<Worker>> {
         self.worker.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 /// Workers by address. Entries are never removed, since the engine never releases a worker.
-static PLACES: Mutex<Option<HashMap<String, Arc<Place>>>> = Mutex::new(None);
+static WORKERS: Mutex<Option<HashMap<String, Arc<WorkerSlot>>>> = Mutex::new(None);
 
 /// All workers that have been connected.
 fn workers() -> Vec<Arc<Worker>> {
-    let places = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
+    let places = WORKERS.lock().unwrap_or_else(PoisonError::into_inner);
     places.iter().flat_map(HashMap::values).filter_map(|place| place.worker()).collect()
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn worker(address: &str) -> Result<Arc<Worker>> {
     runtime::get();
     let address = with_port(address)?;
     let place = {
-        let mut places = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = WORKERS.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(places.get_or_insert_default().entry(address.clone()).or_default())
     };
     let _alone = place.connecting.lock().unwrap_or_else(PoisonError::into_inner);

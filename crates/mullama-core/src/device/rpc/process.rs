@@ -13,28 +13,28 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::protocol::{Broken, Command, Link};
+use super::protocol::{Command, Connection, ConnectionError};
 
 /// How long the process may take to start.
-const START: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Interval between connection attempts.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// How long to wait for a process to exit after its connection broke.
-const LAST_WORDS: Duration = Duration::from_millis(300);
+const EXIT_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Number of attempts to start a process, in case another program takes its port.
-const TRIES: usize = 3;
+const MAX_START_ATTEMPTS: usize = 3;
 
 /// Number of stderr lines of the process that are stored.
-const LINES: usize = 8;
+const MAX_LOG_LINES: usize = 8;
 
 /// Maximum length of a stderr line in bytes.
-const LINE: u64 = 1 << 10;
+const MAX_LOG_LINE_BYTES: u64 = 1 << 10;
 
 /// The parameters for starting a process.
-pub struct Recipe {
+pub struct LaunchOptions {
     pub program: PathBuf,
     /// The library that backend modules are linked against.
     pub engine: PathBuf,
@@ -47,17 +47,17 @@ pub struct Recipe {
 /// The engine's server for one connection. Dropping it kills the process.
 pub struct Process {
     child: Child,
-    pub link: Link,
+    pub link: Connection,
     reader: Option<JoinHandle<()>>,
     said: Arc<Mutex<VecDeque<String>>>,
 }
 
 impl Process {
     /// Starts the server and waits until it responds.
-    pub fn start(recipe: &Recipe) -> Result<Self, Broken> {
-        let mut failure = Broken::new();
-        for _ in 0..TRIES {
-            match Self::try_to_start(recipe) {
+    pub fn start(launch_options: &LaunchOptions) -> Result<Self, ConnectionError> {
+        let mut failure = ConnectionError::new();
+        for _ in 0..MAX_START_ATTEMPTS {
+            match Self::try_to_start(launch_options) {
                 Ok(process) => return Ok(process),
                 Err(reason) => failure = reason,
             }
@@ -65,18 +65,18 @@ impl Process {
         Err(failure)
     }
 
-    fn try_to_start(recipe: &Recipe) -> Result<Self, Broken> {
+    fn try_to_start(launch_options: &LaunchOptions) -> Result<Self, ConnectionError> {
         let text = |error: std::io::Error| error.to_string();
         // Choose a free port.
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .and_then(|listener| listener.local_addr())
             .map_err(text)?;
-        let mut child = Program::new(&recipe.program)
+        let mut child = Program::new(&launch_options.program)
             .arg(address.to_string())
-            .arg(recipe.n_threads.to_string())
-            .arg(recipe.devices.join(","))
-            .arg(&recipe.engine)
-            .args(&recipe.modules)
+            .arg(launch_options.n_threads.to_string())
+            .arg(launch_options.devices.join(","))
+            .arg(&launch_options.engine)
+            .args(&launch_options.modules)
             // On a crash, the engine would start a debugger to print a backtrace.
             .env("GGML_NO_BACKTRACE", "1")
             .stdin(Stdio::piped())
@@ -101,30 +101,30 @@ impl Process {
             Err(reason) => {
                 end(&mut child);
                 let _ = reader.join();
-                Err(with_last_words(reason, &said))
+                Err(with_log_lines(reason, &said))
             }
         }
     }
 
     /// Returns the reason if the server can no longer be used.
-    pub fn ended(&mut self) -> Option<Broken> {
+    pub fn ended(&mut self) -> Option<ConnectionError> {
         let is_running = matches!(self.child.try_wait(), Ok(None));
-        (!is_running || self.link.is_closed()).then(|| self.last_words())
+        (!is_running || self.link.is_closed()).then(|| self.exit_reason())
     }
 
     /// Returns the reason why the server's connection broke.
-    pub fn last_words(&mut self) -> Broken {
+    pub fn exit_reason(&mut self) -> ConnectionError {
         // A crashing process exits shortly after its connection closes.
-        let until = Instant::now() + LAST_WORDS;
+        let until = Instant::now() + EXIT_TIMEOUT;
         loop {
             match self.child.try_wait() {
                 Ok(Some(status)) => {
                     let _ = self.reader.take().map(JoinHandle::join);
                     let ended = format!("the engine's process ended ({status})");
-                    return with_last_words(ended, &self.said);
+                    return with_log_lines(ended, &self.said);
                 }
                 Ok(None) if Instant::now() < until => thread::sleep(POLL_INTERVAL),
-                _ => return with_last_words("the engine refused a request".to_owned(), &self.said),
+                _ => return with_log_lines("the engine refused a request".to_owned(), &self.said),
             }
         }
     }
@@ -147,7 +147,7 @@ fn listen(stderr: impl Read, heard: &Mutex<VecDeque<String>>) {
     let mut stderr = BufReader::new(stderr);
     loop {
         let mut line = Vec::new();
-        match stderr.by_ref().take(LINE).read_until(b'\n', &mut line) {
+        match stderr.by_ref().take(MAX_LOG_LINE_BYTES).read_until(b'\n', &mut line) {
             Ok(count) if count > 0 => {}
             _ => return,
         }
@@ -158,13 +158,13 @@ fn listen(stderr: impl Read, heard: &Mutex<VecDeque<String>>) {
         log::debug!("the engine's process: {line}");
         let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
         heard.push_back(line);
-        if heard.len() > LINES {
+        if heard.len() > MAX_LOG_LINES {
             heard.pop_front();
         }
     }
 }
 
-fn with_last_words(reason: Broken, said: &Mutex<VecDeque<String>>) -> Broken {
+fn with_log_lines(reason: ConnectionError, said: &Mutex<VecDeque<String>>) -> ConnectionError {
     let said = said.lock().unwrap_or_else(PoisonError::into_inner);
     match said.back() {
         Some(line) => format!("{reason}: {line}"),
@@ -173,8 +173,8 @@ fn with_last_words(reason: Broken, said: &Mutex<VecDeque<String>>) -> Broken {
 }
 
 /// Connects to the server as soon as it is listening.
-fn connect(address: SocketAddr, child: &mut Child) -> Result<Link, Broken> {
-    let until = Instant::now() + START;
+fn connect(address: SocketAddr, child: &mut Child) -> Result<Connection, ConnectionError> {
+    let until = Instant::now() + START_TIMEOUT;
     let stream = loop {
         if let Ok(stream) = TcpStream::connect(address) {
             break stream;
@@ -183,13 +183,13 @@ fn connect(address: SocketAddr, child: &mut Child) -> Result<Link, Broken> {
             return Err(format!("its process ended ({status})"));
         }
         if Instant::now() >= until {
-            return Err(format!("its process did not listen within {} s", START.as_secs()));
+            return Err(format!("its process did not listen within {} s", START_TIMEOUT.as_secs()));
         }
         thread::sleep(POLL_INTERVAL);
     };
     // Computations take any amount of time; callers check whether to continue waiting.
-    let mut link = Link::new(stream, None).map_err(|error| error.to_string())?;
-    link.greet(|| (Instant::now() >= until).then(|| "its process does not answer".to_owned()))?;
+    let mut link = Connection::new(stream, None).map_err(|error| error.to_string())?;
+    link.handshake(|| (Instant::now() >= until).then(|| "its process does not answer".to_owned()))?;
     // If it could not bind the port, it has exited by now, and the connection is to another program.
     match child.try_wait() {
         Ok(None) => Ok(link),
@@ -199,8 +199,8 @@ fn connect(address: SocketAddr, child: &mut Child) -> Result<Link, Broken> {
 
 /// Starts a process in advance, so that new connections need not wait for it. Requests that any process can answer are
 /// sent to this one.
-pub struct Spare {
-    recipe: Recipe,
+pub struct StandbyProcess {
+    launch_options: LaunchOptions,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -211,16 +211,16 @@ struct State {
     is_starting: bool,
 }
 
-impl Spare {
+impl StandbyProcess {
     /// Starts the first process.
-    pub fn new(recipe: Recipe) -> Result<Self, Broken> {
-        let ready = Some(Process::start(&recipe)?);
+    pub fn new(launch_options: LaunchOptions) -> Result<Self, ConnectionError> {
+        let ready = Some(Process::start(&launch_options)?);
         let state = Mutex::new(State { ready, is_starting: false });
-        Ok(Self { recipe, state, changed: Condvar::new() })
+        Ok(Self { launch_options, state, changed: Condvar::new() })
     }
 
     /// Returns a process for a connection, and starts the next one in the background.
-    pub fn take(self: &Arc<Self>) -> Result<Process, Broken> {
+    pub fn take(self: &Arc<Self>) -> Result<Process, ConnectionError> {
         let mut ready = self.wait_for_ready().ready.take();
         // Discard the process if it has exited in the meantime.
         if ready.as_mut().is_some_and(|process| process.ended().is_some()) {
@@ -228,9 +228,9 @@ impl Spare {
         }
         let process = match ready {
             Some(process) => process,
-            None => Process::start(&self.recipe)?,
+            None => Process::start(&self.launch_options)?,
         };
-        self.refill();
+        self.start_standby();
         Ok(process)
     }
 
@@ -239,14 +239,14 @@ impl Spare {
         self: &Arc<Self>,
         command: Command,
         carried: &[u8],
-    ) -> Result<[u8; N], Broken> {
-        let until = Instant::now() + START;
+    ) -> Result<[u8; N], ConnectionError> {
+        let until = Instant::now() + START_TIMEOUT;
         let late = || (Instant::now() >= until).then(|| "its process does not answer".to_owned());
         for _ in 0..2 {
             let mut state = self.wait_for_ready();
             let process = match state.ready.take() {
                 Some(process) => process,
-                None => Process::start(&self.recipe)?,
+                None => Process::start(&self.launch_options)?,
             };
             let process = state.ready.insert(process);
             match process.link.ask(command, carried, late) {
@@ -258,7 +258,7 @@ impl Spare {
     }
 
     /// Starts a spare process in the background if there is none.
-    fn refill(self: &Arc<Self>) {
+    fn start_standby(self: &Arc<Self>) {
         let mut state = self.lock();
         if state.ready.is_some() || state.is_starting {
             return;
@@ -266,7 +266,7 @@ impl Spare {
         state.is_starting = true;
         let spare = Arc::clone(self);
         let started = thread::Builder::new().name("mullama-worker".to_owned()).spawn(move || {
-            let process = Process::start(&spare.recipe);
+            let process = Process::start(&spare.launch_options);
             if let Err(reason) = &process {
                 log::error!("no process can be started for the next connection: {reason}");
             }

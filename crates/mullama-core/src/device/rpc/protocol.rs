@@ -13,34 +13,34 @@ use mullama_sys as sys;
 use socket2::{SockRef, TcpKeepalive};
 
 /// Size in bytes of a request's header.
-pub const HEAD: usize = 9;
+pub const REQUEST_HEADER_BYTES: usize = 9;
 
 /// Size in bytes of a peer's capabilities in the hello message. All zero means TCP is the only transport.
 pub const CAPABILITIES: usize = 24;
 
 /// Size in bytes of the answer to hello: a version of three bytes, padding, capabilities.
-pub const HELLO_ANSWER: usize = 4 + CAPABILITIES;
+pub const HELLO_ANSWER_BYTES: usize = 4 + CAPABILITIES;
 
 /// Size in bytes of a tensor description (`rpc_tensor`).
-pub const TENSOR: usize = 296;
+pub const TENSOR_BYTES: usize = 296;
 
 /// Size in bytes of a `SET_TENSOR` payload before the data: tensor, flag, offset.
-pub const SET_TENSOR_HEAD: usize = TENSOR + 1 + 8;
+pub const SET_TENSOR_HEADER_BYTES: usize = TENSOR_BYTES + 1 + 8;
 
 /// Maximum number of sources of a tensor.
 pub const SOURCES: usize = 10;
 
 /// Size in bytes of the chunks in which data is read and written.
-pub const PIECE: usize = 256 * 1024;
+pub const IO_CHUNK_BYTES: usize = 256 * 1024;
 
 /// How often a waiting connection calls its `stop` callback.
-const LOOK_AROUND: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Idle time before the first TCP keepalive probe, and the interval between probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How long a peer may stay silent when it is expected to send: `MULLAMA_RPC_TIMEOUT` in seconds, 30 s by default.
-pub fn silence() -> Duration {
+pub fn silence_timeout() -> Duration {
     seconds_from_env("MULLAMA_RPC_TIMEOUT").unwrap_or(Duration::from_secs(30))
 }
 
@@ -68,7 +68,7 @@ macro_rules! commands {
             }
 
             /// The length of the request's payload.
-            pub fn carries(self) -> Length {
+            pub fn payload_length(self) -> Length {
                 match self {
                     $( Self::$name => $request, )+
                 }
@@ -94,18 +94,18 @@ commands! {
     BufferGetBase = 3, Exactly(8), Some(Exactly(8));
     FreeBuffer = 4, Exactly(8), None;
     BufferClear = 5, Exactly(9), None;
-    SetTensor = 6, AtLeast(SET_TENSOR_HEAD), None;
-    SetTensorHash = 7, Exactly(TENSOR + 16), Some(Exactly(1));
-    GetTensor = 8, Exactly(TENSOR + 16), Some(AtLeast(0));
-    CopyTensor = 9, Exactly(2 * TENSOR), Some(Exactly(1));
+    SetTensor = 6, AtLeast(SET_TENSOR_HEADER_BYTES), None;
+    SetTensorHash = 7, Exactly(TENSOR_BYTES + 16), Some(Exactly(1));
+    GetTensor = 8, Exactly(TENSOR_BYTES + 16), Some(AtLeast(0));
+    CopyTensor = 9, Exactly(2 * TENSOR_BYTES), Some(Exactly(1));
     GraphCompute = 10, AtLeast(12), None;
     GetDeviceMemory = 11, Exactly(4), Some(Exactly(16));
-    InitTensor = 12, Exactly(TENSOR), None;
-    GetAllocSize = 13, Exactly(4 + (1 + SOURCES) * TENSOR), Some(Exactly(8));
-    Hello = 14, Exactly(CAPABILITIES), Some(Exactly(HELLO_ANSWER));
+    InitTensor = 12, Exactly(TENSOR_BYTES), None;
+    GetAllocSize = 13, Exactly(4 + (1 + SOURCES) * TENSOR_BYTES), Some(Exactly(8));
+    Hello = 14, Exactly(CAPABILITIES), Some(Exactly(HELLO_ANSWER_BYTES));
     DeviceCount = 15, Exactly(0), Some(Exactly(4));
     GraphRecompute = 16, Exactly(4), None;
-    MemsetTensor = 17, Exactly(TENSOR + 17), None;
+    MemsetTensor = 17, Exactly(TENSOR_BYTES + 17), None;
 }
 
 impl Command {
@@ -136,7 +136,7 @@ pub fn answer(carried: &[u8]) -> Vec<u8> {
 /// Encodes the answer to the hello message.
 pub fn hello_answer() -> Vec<u8> {
     let mut carried = sys::shim::rpc_protocol().to_vec();
-    carried.resize(HELLO_ANSWER, 0);
+    carried.resize(HELLO_ANSWER_BYTES, 0);
     answer(&carried)
 }
 
@@ -151,44 +151,44 @@ pub fn u32_at(bytes: &[u8], at: usize) -> u32 {
 }
 
 /// A connection with a limit on every wait.
-pub struct Link {
+pub struct Connection {
     stream: TcpStream,
     /// How long the peer may stay silent; none while waiting for a computation.
-    pub silence: Option<Duration>,
+    pub silence_timeout: Option<Duration>,
 }
 
 /// The reason why a connection can no longer be used.
-pub type Broken = String;
+pub type ConnectionError = String;
 
-impl Link {
-    pub fn new(stream: TcpStream, silence: Option<Duration>) -> io::Result<Self> {
+impl Connection {
+    pub fn new(stream: TcpStream, silence_timeout: Option<Duration>) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(LOOK_AROUND))?;
-        stream.set_write_timeout(Some(LOOK_AROUND))?;
+        stream.set_read_timeout(Some(POLL_INTERVAL))?;
+        stream.set_write_timeout(Some(POLL_INTERVAL))?;
         let keepalive =
             TcpKeepalive::new().with_time(KEEPALIVE_INTERVAL).with_interval(KEEPALIVE_INTERVAL);
         SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-        Ok(Self { stream, silence })
+        Ok(Self { stream, silence_timeout })
     }
 
     /// Fills the buffer with data from the peer. `stop` is called regularly, and ends the wait by returning a reason.
     pub fn read(
         &mut self,
         piece: &mut [u8],
-        stop: impl FnMut() -> Option<Broken>,
-    ) -> Result<(), Broken> {
+        stop: impl FnMut() -> Option<ConnectionError>,
+    ) -> Result<(), ConnectionError> {
         let mut stream = &self.stream;
-        each_part(piece.len(), self.silence, stop, |done| stream.read(&mut piece[done..]))
+        each_part(piece.len(), self.silence_timeout, stop, |done| stream.read(&mut piece[done..]))
     }
 
     /// Sends the buffer. `stop` works as in [`Self::read`].
     pub fn write(
         &mut self,
         piece: &[u8],
-        stop: impl FnMut() -> Option<Broken>,
-    ) -> Result<(), Broken> {
+        stop: impl FnMut() -> Option<ConnectionError>,
+    ) -> Result<(), ConnectionError> {
         let mut stream = &self.stream;
-        each_part(piece.len(), self.silence, stop, |done| stream.write(&piece[done..]))
+        each_part(piece.len(), self.silence_timeout, stop, |done| stream.write(&piece[done..]))
     }
 
     /// Sends a request and returns the payload of its answer, whose length must be the command's.
@@ -196,8 +196,8 @@ impl Link {
         &mut self,
         command: Command,
         carried: &[u8],
-        mut stop: impl FnMut() -> Option<Broken>,
-    ) -> Result<[u8; N], Broken> {
+        mut stop: impl FnMut() -> Option<ConnectionError>,
+    ) -> Result<[u8; N], ConnectionError> {
         debug_assert_eq!(command.answer(), Some(Exactly(N)));
         self.write(&request(command, carried), &mut stop)?;
         let mut length = [0; 8];
@@ -211,8 +211,11 @@ impl Link {
     }
 
     /// Exchanges the hello message and checks the version.
-    pub fn greet(&mut self, stop: impl FnMut() -> Option<Broken>) -> Result<(), Broken> {
-        let answer: [u8; HELLO_ANSWER] =
+    pub fn handshake(
+        &mut self,
+        stop: impl FnMut() -> Option<ConnectionError>,
+    ) -> Result<(), ConnectionError> {
+        let answer: [u8; HELLO_ANSWER_BYTES] =
             self.ask(Command::Hello, &[0; CAPABILITIES], stop).map_err(|reason| {
                 if reason == wrong_length() {
                     "it is not a worker, or one of another version".to_owned()
@@ -244,16 +247,16 @@ impl Link {
 }
 
 /// A `stop` callback that never stops.
-pub fn go_on() -> Option<Broken> {
+pub fn never_stop() -> Option<ConnectionError> {
     None
 }
 
 fn each_part(
     length: usize,
-    silence: Option<Duration>,
-    mut stop: impl FnMut() -> Option<Broken>,
+    silence_timeout: Option<Duration>,
+    mut stop: impl FnMut() -> Option<ConnectionError>,
     mut transfer: impl FnMut(usize) -> io::Result<usize>,
-) -> Result<(), Broken> {
+) -> Result<(), ConnectionError> {
     let mut since = Instant::now();
     let mut looked_around = since;
     let mut done = 0;
@@ -266,15 +269,17 @@ fn each_part(
                 done += count;
                 since = now;
             }
-            Err(error) if is_to_be_repeated(&error) => {
-                if let Some(silence) = silence.filter(|silence| now - since >= *silence) {
-                    return Err(silent(silence));
+            Err(error) if is_retryable(&error) => {
+                if let Some(silence_timeout) =
+                    silence_timeout.filter(|silence_timeout| now - since >= *silence_timeout)
+                {
+                    return Err(silent(silence_timeout));
                 }
             }
             Err(error) => return Err(error.to_string()),
         }
         // Also call it if single bytes arrive now and then.
-        if now - looked_around >= LOOK_AROUND {
+        if now - looked_around >= POLL_INTERVAL {
             looked_around = now;
             if let Some(reason) = stop() {
                 return Err(reason);
@@ -284,23 +289,23 @@ fn each_part(
     Ok(())
 }
 
-fn is_to_be_repeated(error: &io::Error) -> bool {
+fn is_retryable(error: &io::Error) -> bool {
     use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
     matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
 }
 
-fn closed() -> Broken {
+fn closed() -> ConnectionError {
     "it closed the connection".to_owned()
 }
 
 /// The error for an answer whose length is not that of the command.
-pub fn wrong_length() -> Broken {
+pub fn wrong_length() -> ConnectionError {
     "it gave an answer of a wrong length".to_owned()
 }
 
 /// The error for a peer that does not respond in time.
-pub fn silent(silence: Duration) -> Broken {
-    format!("no answer within {} s", silence.as_secs_f64())
+pub fn silent(silence_timeout: Duration) -> ConnectionError {
+    format!("no answer within {} s", silence_timeout.as_secs_f64())
 }
 
 #[cfg(test)]
@@ -316,28 +321,28 @@ mod tests {
         assert_eq!(sys::shim::rpc_protocol(), [7, 0, 0]);
     }
 
-    fn pair(silence: Duration) -> (Link, TcpStream) {
+    fn pair(silence_timeout: Duration) -> (Connection, TcpStream) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        (Link::new(stream, Some(silence)).unwrap(), listener.accept().unwrap().0)
+        (Connection::new(stream, Some(silence_timeout)).unwrap(), listener.accept().unwrap().0)
     }
 
     #[test]
     fn nobody_waits_for_a_silent_peer() {
         let (mut link, mut peer) = pair(Duration::from_millis(300));
         assert!(!link.is_closed());
-        assert!(link.read(&mut [0; 3], go_on).unwrap_err().contains("within 0.3 s"));
+        assert!(link.read(&mut [0; 3], never_stop).unwrap_err().contains("within 0.3 s"));
         // Nor for one that does not read.
-        assert!(link.write(&vec![0; 64 << 20], go_on).unwrap_err().contains("within 0.3 s"));
+        assert!(link.write(&vec![0; 64 << 20], never_stop).unwrap_err().contains("within 0.3 s"));
         let mut asked = 0;
-        link.silence = None;
+        link.silence_timeout = None;
         let stop = || {
             asked += 1;
             (asked == 3).then(|| "stopped".to_owned())
         };
         assert_eq!(link.read(&mut [0; 3], stop).unwrap_err(), "stopped");
         // A byte now and then counts as activity.
-        link.silence = Some(Duration::from_millis(300));
+        link.silence_timeout = Some(Duration::from_millis(300));
         let slow = thread::spawn(move || {
             for byte in 0..5 {
                 thread::sleep(Duration::from_millis(150));
@@ -345,10 +350,10 @@ mod tests {
             }
         });
         let mut all = [0; 5];
-        link.read(&mut all, go_on).unwrap();
+        link.read(&mut all, never_stop).unwrap();
         assert_eq!(all, [0, 1, 2, 3, 4]);
         slow.join().unwrap();
         assert!(link.is_closed());
-        assert_eq!(link.read(&mut [0], go_on).unwrap_err(), closed());
+        assert_eq!(link.read(&mut [0], never_stop).unwrap_err(), closed());
     }
 }

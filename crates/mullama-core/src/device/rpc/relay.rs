@@ -16,11 +16,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mullama_base::{no_thread, units};
+use mullama_base::{thread_error, units};
 
 use super::protocol::{
-    self, Broken, Command, HEAD, Length, Link, PIECE, hello_answer, silent, u32_at, u64_at,
-    wrong_length,
+    self, Command, Connection, ConnectionError, IO_CHUNK_BYTES, Length, REQUEST_HEADER_BYTES,
+    hello_answer, silent, u32_at, u64_at, wrong_length,
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -28,19 +28,19 @@ use crate::{Error, ErrorKind, Result};
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The same for a worker in use, for which earlier values are available.
-const TIMEOUT_IN_USE: Duration = Duration::from_secs(1);
+const ACTIVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Maximum number of devices of a worker.
-const MOST_DEVICES: u32 = 64;
+const MAX_DEVICES: u32 = 64;
 
 /// Maximum size in bytes of a device's memory. Larger values cannot be real.
-const MOST_MEMORY: u64 = 1 << 46;
+const MAX_DEVICE_MEMORY: u64 = 1 << 46;
 
 /// Maximum alignment in bytes of a device's buffers.
-const COARSEST_ALIGNMENT: u64 = 1 << 20;
+const MAX_ALIGNMENT: u64 = 1 << 20;
 
 /// Minimum size in bytes of a device's largest buffer.
-const SMALLEST_BUFFER: u64 = 1 << 20;
+const MIN_BUFFER_LIMIT: u64 = 1 << 20;
 
 /// The connection to one worker.
 pub(crate) struct Relay {
@@ -53,18 +53,18 @@ struct State {
     /// The worker's address as the user wrote it.
     worker: String,
     /// Maximum time without a response.
-    silence: Duration,
-    devices: Vec<Facts>,
+    silence_timeout: Duration,
+    devices: Vec<DeviceLimits>,
     /// The most recently reported memory.
     memory: Mutex<Vec<Memory>>,
     /// The reason why the worker can no longer be used.
-    failure: Mutex<Option<Broken>>,
+    failure: Mutex<Option<ConnectionError>>,
     connections: AtomicUsize,
 }
 
 /// Constant properties of a worker's device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Facts {
+struct DeviceLimits {
     alignment: u64,
     max_size: u64,
 }
@@ -73,19 +73,19 @@ struct Facts {
 pub(crate) type Memory = (u64, u64);
 
 impl State {
-    fn fail(&self, reason: Broken) {
+    fn fail(&self, reason: ConnectionError) {
         if self.failure().is_none() {
             log::error!("the worker at {} failed: {reason}", self.worker);
         }
         self.give_up(reason);
     }
 
-    fn give_up(&self, reason: Broken) {
+    fn give_up(&self, reason: ConnectionError) {
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         failure.get_or_insert(reason);
     }
 
-    fn failure(&self) -> Option<Broken> {
+    fn failure(&self) -> Option<ConnectionError> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -101,7 +101,8 @@ impl State {
 impl Relay {
     /// Checks that the worker responds, and starts listening for the engine.
     pub fn open(worker: &str) -> Result<Self> {
-        let (devices, memory) = survey(worker, TIMEOUT).map_err(|reason| absent(worker, reason))?;
+        let (devices, memory) =
+            query_devices(worker, TIMEOUT).map_err(|reason| unreachable_worker(worker, reason))?;
         let failed = |error: io::Error| {
             Error::new(ErrorKind::Io, format!("cannot listen on loopback: {error}"))
                 .with_source(error)
@@ -110,7 +111,7 @@ impl Relay {
         let endpoint = listener.local_addr().map_err(failed)?.to_string();
         let state = Arc::new(State {
             worker: worker.to_owned(),
-            silence: protocol::silence(),
+            silence_timeout: protocol::silence_timeout(),
             devices,
             memory: Mutex::new(memory),
             failure: Mutex::default(),
@@ -128,7 +129,7 @@ impl Relay {
                         .spawn(move || serve(engine, &shared));
                 }
             })
-            .map_err(|error| no_thread("a thread", &error).with_source(error))?;
+            .map_err(|error| thread_error("a thread", &error).with_source(error))?;
         Ok(Self { endpoint, state })
     }
 
@@ -153,10 +154,10 @@ impl Relay {
         if self.is_in_use() {
             return Ok(true);
         }
-        match self.survey(TIMEOUT) {
+        match self.query_devices(TIMEOUT) {
             Ok(_) => Ok(true),
             Err(_) if self.state.failure().is_some() => Ok(false),
-            Err(reason) => Err(absent(self.worker(), reason)),
+            Err(reason) => Err(unreachable_worker(self.worker(), reason)),
         }
     }
 
@@ -164,7 +165,7 @@ impl Relay {
     /// respond, returns none.
     pub fn memory(&self) -> Option<Vec<Memory>> {
         let in_use = self.is_in_use();
-        let asked = self.survey(if in_use { TIMEOUT_IN_USE } else { TIMEOUT });
+        let asked = self.query_devices(if in_use { ACTIVE_TIMEOUT } else { TIMEOUT });
         if self.state.failure().is_some() {
             return None;
         }
@@ -183,8 +184,11 @@ impl Relay {
     }
 
     /// Queries the worker's devices through a separate connection.
-    fn survey(&self, timeout: Duration) -> std::result::Result<Vec<Memory>, Broken> {
-        let (devices, memory) = survey(self.worker(), timeout)?;
+    fn query_devices(
+        &self,
+        timeout: Duration,
+    ) -> std::result::Result<Vec<Memory>, ConnectionError> {
+        let (devices, memory) = query_devices(self.worker(), timeout)?;
         if devices != self.state.devices {
             let reason = "it was started again, with other devices".to_owned();
             self.state.fail(reason.clone());
@@ -200,7 +204,7 @@ fn unusable(worker: &str, reason: impl std::fmt::Display) -> Error {
         .with_context("worker", worker)
 }
 
-fn absent(worker: &str, reason: Broken) -> Error {
+fn unreachable_worker(worker: &str, reason: ConnectionError) -> Error {
     unusable(worker, reason).with_hint("start one with `mullama rpc-server`")
 }
 
@@ -208,8 +212,8 @@ fn absent(worker: &str, reason: Broken) -> Error {
 fn connect(
     worker: &str,
     timeout: Duration,
-    silence: Duration,
-) -> std::result::Result<Link, Broken> {
+    silence_timeout: Duration,
+) -> std::result::Result<Connection, ConnectionError> {
     let late = || {
         let reason = silent(timeout);
         format!("{reason}; it may be serving another program")
@@ -229,24 +233,24 @@ fn connect(
             break;
         }
     }
-    let mut link = Link::new(stream?, Some(silence)).map_err(text)?;
-    link.greet(|| (Instant::now() >= until).then(late))?;
+    let mut link = Connection::new(stream?, Some(silence_timeout)).map_err(text)?;
+    link.handshake(|| (Instant::now() >= until).then(late))?;
     Ok(link)
 }
 
 /// Queries the properties and memory of a worker's devices.
-fn survey(
+fn query_devices(
     worker: &str,
     timeout: Duration,
-) -> std::result::Result<(Vec<Facts>, Vec<Memory>), Broken> {
-    let timeout = timeout.min(protocol::silence());
+) -> std::result::Result<(Vec<DeviceLimits>, Vec<Memory>), ConnectionError> {
+    let timeout = timeout.min(protocol::silence_timeout());
     let mut link = connect(worker, timeout, timeout)?;
     let until = Instant::now() + timeout;
     let late = || (Instant::now() >= until).then(|| silent(timeout));
     let count = u32::from_le_bytes(link.ask(Command::DeviceCount, &[], late)?);
     match count {
         0 => return Err("it offers no device".to_owned()),
-        1..=MOST_DEVICES => {}
+        1..=MAX_DEVICES => {}
         _ => return Err(format!("it says that it has {count} devices")),
     }
     let (mut devices, mut memory) = (Vec::new(), Vec::new());
@@ -254,21 +258,21 @@ fn survey(
         let device = device.to_le_bytes();
         let alignment = u64::from_le_bytes(link.ask(Command::GetAlignment, &device, late)?);
         let max_size = u64::from_le_bytes(link.ask(Command::GetMaxSize, &device, late)?);
-        if !alignment.is_power_of_two() || alignment > COARSEST_ALIGNMENT {
+        if !alignment.is_power_of_two() || alignment > MAX_ALIGNMENT {
             return Err(format!("it gives {alignment} for the alignment of buffers"));
         }
-        if max_size < SMALLEST_BUFFER {
+        if max_size < MIN_BUFFER_LIMIT {
             return Err(format!("it gives {max_size} bytes for the largest buffer"));
         }
-        devices.push(Facts { alignment, max_size });
+        devices.push(DeviceLimits { alignment, max_size });
         memory.push(memory_of(&link.ask::<16>(Command::GetDeviceMemory, &device, late)?)?);
     }
     Ok((devices, memory))
 }
 
-fn memory_of(answer: &[u8]) -> std::result::Result<Memory, Broken> {
+fn memory_of(answer: &[u8]) -> std::result::Result<Memory, ConnectionError> {
     let (free, total) = (u64_at(answer, 0), u64_at(answer, 8));
-    if free > total || total > MOST_MEMORY {
+    if free > total || total > MAX_DEVICE_MEMORY {
         return Err(format!("it says that {free} of {total} bytes of memory are free"));
     }
     Ok((free, total))
@@ -278,16 +282,21 @@ fn memory_of(answer: &[u8]) -> std::result::Result<Memory, Broken> {
 fn serve(engine: TcpStream, state: &State) {
     state.connections.fetch_add(1, Ordering::SeqCst);
     let _ = engine.set_nodelay(true);
-    let mut passage =
-        Passage { engine, worker: None, state, buffers: HashMap::new(), piece: vec![0; PIECE] };
-    while passage.pass_message().is_ok() {}
+    let mut passage = Forwarder {
+        engine,
+        worker: None,
+        state,
+        buffers: HashMap::new(),
+        piece: vec![0; IO_CHUNK_BYTES],
+    };
+    while passage.forward_message().is_ok() {}
     state.connections.fetch_sub(1, Ordering::SeqCst);
 }
 
-struct Passage<'a> {
+struct Forwarder<'a> {
     engine: TcpStream,
     /// Connected when the first request is forwarded; none after a failure.
-    worker: Option<Link>,
+    worker: Option<Connection>,
     state: &'a State,
     /// Size and alignment in bytes of the worker's buffers, by handle.
     buffers: HashMap<u64, (u64, u64)>,
@@ -295,26 +304,26 @@ struct Passage<'a> {
 }
 
 /// The first bytes of a request's payload: all that checking its answer requires.
-type Beginning = [u8; 12];
+type RequestPrefix = [u8; 12];
 
-impl Passage<'_> {
+impl Forwarder<'_> {
     /// Forwards one request and its answer. Fails only if the engine has closed the connection.
-    fn pass_message(&mut self) -> io::Result<()> {
-        let mut head = [0; HEAD];
+    fn forward_message(&mut self) -> io::Result<()> {
+        let mut head = [0; REQUEST_HEADER_BYTES];
         self.engine.read_exact(&mut head)?;
         let length = u64_at(&head, 1);
         let command = Command::from_number(head[0]).ok_or(io::ErrorKind::InvalidData)?;
-        if let Some(answer) = self.own_answer(command, length)? {
+        if let Some(answer) = self.local_answer(command, length)? {
             return self.engine.write_all(&protocol::answer(&answer));
         }
         self.connect();
-        let (mut beginning, mut ending) = (Beginning::default(), [0; 8]);
+        let (mut beginning, mut ending) = (RequestPrefix::default(), [0; 8]);
         let mut left = length;
         // Send the header together with the first data, which saves a packet for short requests.
-        let mut filled = HEAD;
+        let mut filled = REQUEST_HEADER_BYTES;
         self.piece[..filled].copy_from_slice(&head);
         loop {
-            let count = left.min((PIECE - filled) as u64) as usize;
+            let count = left.min((IO_CHUNK_BYTES - filled) as u64) as usize;
             let place = filled..filled + count;
             self.engine.read_exact(&mut self.piece[place.clone()])?;
             if left == length {
@@ -325,25 +334,25 @@ impl Passage<'_> {
             if left == 0 && count >= ending.len() {
                 ending.copy_from_slice(&self.piece[place.end - 8..place.end]);
             }
-            self.send_on(place.end);
+            self.forward(place.end);
             if left == 0 {
                 break;
             }
             filled = 0;
         }
         match command.answer_length(&ending) {
-            Some(length) => self.pass_answer(command, length, &beginning),
+            Some(length) => self.forward_answer(command, length, &beginning),
             None => Ok(()),
         }
     }
 
     /// Returns the answer to a request that the relay can answer itself, after reading its payload.
-    fn own_answer(&mut self, command: Command, length: u64) -> io::Result<Option<Vec<u8>>> {
+    fn local_answer(&mut self, command: Command, length: u64) -> io::Result<Option<Vec<u8>>> {
         let is_own = matches!(
             command,
             Command::Hello | Command::DeviceCount | Command::GetAlignment | Command::GetMaxSize
         );
-        let Length::Exactly(expected) = command.carries() else { return Ok(None) };
+        let Length::Exactly(expected) = command.payload_length() else { return Ok(None) };
         if !is_own || length != expected as u64 {
             return Ok(None);
         }
@@ -365,15 +374,15 @@ impl Passage<'_> {
         if state.failure().is_some() {
             self.worker = None;
         } else if self.worker.is_none() {
-            let timeout = TIMEOUT.min(state.silence);
-            match connect(&state.worker, timeout, state.silence) {
+            let timeout = TIMEOUT.min(state.silence_timeout);
+            match connect(&state.worker, timeout, state.silence_timeout) {
                 Ok(link) => self.worker = Some(link),
                 Err(reason) => state.fail(reason),
             }
         }
     }
 
-    fn send_on(&mut self, filled: usize) {
+    fn forward(&mut self, filled: usize) {
         if let Some(worker) = &mut self.worker
             && let Err(reason) = worker.write(&self.piece[..filled], || self.state.failure())
         {
@@ -382,7 +391,12 @@ impl Passage<'_> {
     }
 
     /// Forwards an answer: its length, then the payload.
-    fn pass_answer(&mut self, command: Command, length: u64, asked: &Beginning) -> io::Result<()> {
+    fn forward_answer(
+        &mut self,
+        command: Command,
+        length: u64,
+        asked: &RequestPrefix,
+    ) -> io::Result<()> {
         let mut announced = [0; 8];
         self.receive(&mut announced);
         if self.worker.is_some() && u64_at(&announced, 0) != length {
@@ -392,7 +406,7 @@ impl Passage<'_> {
         piece[..8].copy_from_slice(&length.to_le_bytes());
         let (mut left, mut filled) = (length, 8);
         let passed = loop {
-            let count = left.min((PIECE - filled) as u64) as usize;
+            let count = left.min((IO_CHUNK_BYTES - filled) as u64) as usize;
             let place = &mut piece[filled..filled + count];
             self.receive(place);
             if self.worker.is_some()
@@ -402,7 +416,7 @@ impl Passage<'_> {
             }
             if self.worker.is_none() {
                 place.fill(0);
-                stand_in(command, place);
+                placeholder_answer(command, place);
             }
             let passed = self.engine.write_all(&piece[..filled + count]);
             left -= count as u64;
@@ -427,15 +441,15 @@ impl Passage<'_> {
     fn check_answer(
         &mut self,
         command: Command,
-        asked: &Beginning,
+        asked: &RequestPrefix,
         answer: &[u8],
-    ) -> std::result::Result<(), Broken> {
+    ) -> std::result::Result<(), ConnectionError> {
         match command {
             Command::AllocBuffer => {
                 let (device, wanted) = (u32_at(asked, 0), u64_at(asked, 4));
                 let (buffer, size) = (u64_at(answer, 0), u64_at(answer, 8));
                 if buffer != 0 {
-                    if !(wanted..=MOST_MEMORY).contains(&size) {
+                    if !(wanted..=MAX_DEVICE_MEMORY).contains(&size) {
                         return Err(format!(
                             "it gave a buffer of {size} bytes for one of {wanted}"
                         ));
@@ -454,7 +468,7 @@ impl Passage<'_> {
             }
             Command::GetAllocSize => {
                 let size = u64_at(answer, 0);
-                if size > MOST_MEMORY {
+                if size > MAX_DEVICE_MEMORY {
                     return Err(format!("it says that a tensor takes {}", units::memory(size)));
                 }
             }
@@ -467,7 +481,7 @@ impl Passage<'_> {
         Ok(())
     }
 
-    fn fail(&mut self, reason: Broken) {
+    fn fail(&mut self, reason: ConnectionError) {
         self.state.fail(reason);
         self.worker = None;
     }
@@ -475,9 +489,9 @@ impl Passage<'_> {
 
 /// Fills in a substitute answer for a failed worker, where zeros are not valid. (The engine handles zero bytes of
 /// memory, and a buffer at address zero, as failures.)
-fn stand_in(command: Command, answer: &mut [u8]) {
+fn placeholder_answer(command: Command, answer: &mut [u8]) {
     let number: u64 = match command {
-        Command::BufferGetBase => COARSEST_ALIGNMENT,
+        Command::BufferGetBase => MAX_ALIGNMENT,
         // Claims that the worker has these weights, so that the engine does not send them.
         Command::SetTensorHash => 1,
         _ => return,
@@ -489,20 +503,20 @@ fn stand_in(command: Command, answer: &mut [u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::rpc::protocol::{CAPABILITIES, HELLO_ANSWER, request};
+    use crate::device::rpc::protocol::{CAPABILITIES, HELLO_ANSWER_BYTES, request};
 
     /// Returns the payload of a fake worker's answer to a request; none closes the connection.
     type Answers = fn(Command, &[u8]) -> Option<Vec<u8>>;
 
     /// Starts a fake worker with the given answers.
-    fn pretend(answers: Answers) -> String {
+    fn fake_worker(answers: Answers) -> String {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap().to_string();
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
                 thread::spawn(move || {
-                    let mut head = [0; HEAD];
+                    let mut head = [0; REQUEST_HEADER_BYTES];
                     while stream.read_exact(&mut head).is_ok() {
                         let mut carried = vec![0; u64_at(&head, 1) as usize];
                         stream.read_exact(&mut carried).unwrap();
@@ -518,12 +532,12 @@ mod tests {
 
     fn hello(version: [u8; 3]) -> Vec<u8> {
         let mut answer = version.to_vec();
-        answer.resize(HELLO_ANSWER, 0);
+        answer.resize(HELLO_ANSWER_BYTES, 0);
         answer
     }
 
     /// The answers of a valid worker with one device, without buffers.
-    fn good(command: Command, _: &[u8]) -> Option<Vec<u8>> {
+    fn healthy_answers(command: Command, _: &[u8]) -> Option<Vec<u8>> {
         Some(match command {
             Command::Hello => hello([7, 0, 0]),
             Command::DeviceCount => 1_u32.to_le_bytes().to_vec(),
@@ -553,63 +567,63 @@ mod tests {
             ("closed the connection", |_, _| None),
             ("no device", |command, carried| match command {
                 Command::DeviceCount => Some(vec![0; 4]),
-                _ => good(command, carried),
+                _ => healthy_answers(command, carried),
             }),
             ("2147483648 devices", |command, carried| match command {
                 Command::DeviceCount => Some((1_u32 << 31).to_le_bytes().to_vec()),
-                _ => good(command, carried),
+                _ => healthy_answers(command, carried),
             }),
             ("wrong length", |command, carried| match command {
                 Command::DeviceCount => numbers(&[1]),
-                _ => good(command, carried),
+                _ => healthy_answers(command, carried),
             }),
             ("gives 0 for the alignment", |command, carried| match command {
                 Command::GetAlignment => numbers(&[0]),
-                _ => good(command, carried),
+                _ => healthy_answers(command, carried),
             }),
             ("gives 48 for the alignment", |command, carried| match command {
                 Command::GetAlignment => numbers(&[48]),
-                _ => good(command, carried),
+                _ => healthy_answers(command, carried),
             }),
             ("for the alignment", |command, carried| match command {
                 Command::GetAlignment => numbers(&[1 << 63]),
-                _ => good(command, carried),
+                _ => healthy_answers(command, carried),
             }),
             ("wrong length", |command, carried| match command {
                 Command::GetAlignment => numbers(&[64, 64]),
-                _ => good(command, carried),
+                _ => healthy_answers(command, carried),
             }),
             ("gives 0 bytes", |command, carried| match command {
                 Command::GetMaxSize => numbers(&[0]),
-                _ => good(command, carried),
+                _ => healthy_answers(command, carried),
             }),
             ("wrong length", |command, carried| match command {
                 Command::GetMaxSize => Some(Vec::new()),
-                _ => good(command, carried),
+                _ => healthy_answers(command, carried),
             }),
             ("are free", |command, carried| match command {
                 Command::GetDeviceMemory => numbers(&[2, 1]),
-                _ => good(command, carried),
+                _ => healthy_answers(command, carried),
             }),
             ("are free", |command, carried| match command {
                 Command::GetDeviceMemory => numbers(&[1, u64::MAX]),
-                _ => good(command, carried),
+                _ => healthy_answers(command, carried),
             }),
             ("wrong length", |command, carried| match command {
                 Command::GetDeviceMemory => numbers(&[1]),
-                _ => good(command, carried),
+                _ => healthy_answers(command, carried),
             }),
             ("closed the connection", |command, carried| match command {
                 Command::GetDeviceMemory => None,
-                _ => good(command, carried),
+                _ => healthy_answers(command, carried),
             }),
         ];
         for (why, answers) in cases {
-            refused(&pretend(answers), why);
+            refused(&fake_worker(answers), why);
         }
         let unused = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
         refused(&unused.to_string(), "refused");
-        let relay = Relay::open(&pretend(good)).unwrap();
+        let relay = Relay::open(&fake_worker(healthy_answers)).unwrap();
         assert_eq!(relay.memory(), Some(vec![(1 << 30, 1 << 31)]));
         assert!(relay.reach().unwrap());
     }
@@ -626,9 +640,9 @@ mod tests {
     #[test]
     fn a_worker_that_goes_is_stood_in_for() {
         // The fake worker has no buffers.
-        let relay = Relay::open(&pretend(good)).unwrap();
+        let relay = Relay::open(&fake_worker(healthy_answers)).unwrap();
         let mut engine = TcpStream::connect(&relay.endpoint).unwrap();
-        let greeted = ask(&mut engine, Command::Hello, &[0; CAPABILITIES], HELLO_ANSWER);
+        let greeted = ask(&mut engine, Command::Hello, &[0; CAPABILITIES], HELLO_ANSWER_BYTES);
         assert_eq!(greeted[..3], [7, 0, 0]);
         let alignment = ask(&mut engine, Command::GetAlignment, &[0; 4], 8);
         assert_eq!(alignment, 64_u64.to_le_bytes());
@@ -637,9 +651,9 @@ mod tests {
         let error = relay.check().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Backend);
         assert!(error.hint().is_some_and(|hint| hint.contains("load the model again")));
-        let length = PIECE * 2 + 3;
-        let mut wanted = [0; protocol::TENSOR + 16];
-        wanted[protocol::TENSOR + 8..].copy_from_slice(&(length as u64).to_le_bytes());
+        let length = IO_CHUNK_BYTES * 2 + 3;
+        let mut wanted = [0; protocol::TENSOR_BYTES + 16];
+        wanted[protocol::TENSOR_BYTES + 8..].copy_from_slice(&(length as u64).to_le_bytes());
         let data = ask(&mut engine, Command::GetTensor, &wanted, length);
         assert_eq!(data, vec![0; length]);
         assert_eq!(relay.memory(), None);
@@ -659,57 +673,59 @@ mod tests {
         let cases: [(&str, Answers); 8] = [
             ("buffer of 99 bytes", |command, carried| match command {
                 Command::AllocBuffer => buffer(99),
-                _ => good(command, carried),
+                _ => healthy_answers(command, carried),
             }),
             ("a buffer of", |command, carried| match command {
                 Command::AllocBuffer => buffer(u64::MAX),
-                _ => good(command, carried),
+                _ => healthy_answers(command, carried),
             }),
             ("wrong length", |command, carried| match command {
                 Command::AllocBuffer => Some(vec![0; 1 << 20]),
-                _ => good(command, carried),
+                _ => healthy_answers(command, carried),
             }),
             ("is at 0x0", |command, carried| match command {
                 Command::AllocBuffer => buffer(100),
                 Command::BufferGetBase => base(0),
-                _ => good(command, carried),
+                _ => healthy_answers(command, carried),
             }),
             ("is at 0x21", |command, carried| match command {
                 Command::AllocBuffer => buffer(100),
                 Command::BufferGetBase => base(0x21),
-                _ => good(command, carried),
+                _ => healthy_answers(command, carried),
             }),
             ("is at 0xffffffffffffffc0", |command, carried| match command {
                 Command::AllocBuffer => buffer(100),
                 Command::BufferGetBase => base(0_u64.wrapping_sub(64)),
-                _ => good(command, carried),
+                _ => healthy_answers(command, carried),
             }),
             ("that a tensor takes", |command, carried| match command {
                 Command::AllocBuffer => buffer(100),
                 Command::BufferGetBase => base(64),
                 Command::GetAllocSize => Some(u64::MAX.to_le_bytes().to_vec()),
-                _ => good(command, carried),
+                _ => healthy_answers(command, carried),
             }),
             ("yes or no", |command, carried| match command {
                 Command::AllocBuffer => buffer(100),
                 Command::BufferGetBase => base(64),
                 Command::GetAllocSize => Some(100_u64.to_le_bytes().to_vec()),
                 Command::CopyTensor => Some(vec![7]),
-                _ => good(command, carried),
+                _ => healthy_answers(command, carried),
             }),
         ];
         for (why, answers) in cases {
-            let relay = Relay::open(&pretend(answers)).unwrap();
+            let relay = Relay::open(&fake_worker(answers)).unwrap();
             let mut engine = TcpStream::connect(&relay.endpoint).unwrap();
             let wanted = [&0_u32.to_le_bytes()[..], &100_u64.to_le_bytes()].concat();
             ask(&mut engine, Command::AllocBuffer, &wanted, 16);
             let base = ask(&mut engine, Command::BufferGetBase, &1_u64.to_le_bytes(), 8);
             assert_eq!(u64_at(&base, 0) % 64, 0, "{why}");
             assert_ne!(u64_at(&base, 0), 0, "{why}");
-            let Length::Exactly(length) = Command::GetAllocSize.carries() else { unreachable!() };
+            let Length::Exactly(length) = Command::GetAllocSize.payload_length() else {
+                unreachable!()
+            };
             let size = ask(&mut engine, Command::GetAllocSize, &vec![0; length], 8);
             assert!(u64_at(&size, 0) <= 100, "{why}");
-            let copied = ask(&mut engine, Command::CopyTensor, &[0; 2 * protocol::TENSOR], 1);
+            let copied = ask(&mut engine, Command::CopyTensor, &[0; 2 * protocol::TENSOR_BYTES], 1);
             assert!(copied[0] <= 1, "{why}");
             let error = relay.check().expect_err(why).to_string();
             assert!(error.contains(why), "{why}: {error}");
@@ -723,9 +739,9 @@ mod tests {
             if command == Command::AllocBuffer {
                 thread::sleep(Duration::from_secs(3600));
             }
-            good(command, carried)
+            healthy_answers(command, carried)
         }
-        let relay = Relay::open(&pretend(silent)).unwrap();
+        let relay = Relay::open(&fake_worker(silent)).unwrap();
         let mut engine = TcpStream::connect(&relay.endpoint).unwrap();
         thread::scope(|scope| {
             let asked = scope.spawn(|| ask(&mut engine, Command::AllocBuffer, &[0; 12], 16));
@@ -741,11 +757,11 @@ mod tests {
     #[test]
     fn a_worker_that_has_changed_is_another() {
         static DEVICES: AtomicUsize = AtomicUsize::new(1);
-        let relay = Relay::open(&pretend(|command, carried| match command {
+        let relay = Relay::open(&fake_worker(|command, carried| match command {
             Command::DeviceCount => {
                 Some((DEVICES.load(Ordering::SeqCst) as u32).to_le_bytes().to_vec())
             }
-            _ => good(command, carried),
+            _ => healthy_answers(command, carried),
         }))
         .unwrap();
         assert!(relay.reach().unwrap());

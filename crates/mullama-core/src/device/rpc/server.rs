@@ -10,21 +10,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use mullama_base::no_thread;
+use mullama_base::thread_error;
 use mullama_sys::{modules, shim};
 
-use super::process::{Recipe, Spare};
-use super::session::{self, Standing};
+use super::process::{LaunchOptions, StandbyProcess};
+use super::session::{self, ConnectionStatus};
 use super::with_port;
 use crate::device::handle;
 use crate::runtime::{self, physical_cores, usable_threads, warn_of_threads};
 use crate::{Error, ErrorKind, Result};
 
 /// Maximum number of connections. Each that uses the engine has a process.
-const MOST_CONNECTIONS: usize = 16;
+const MAX_CONNECTIONS: usize = 16;
 
 /// How long to wait before accepting again after a temporary failure, such as a lack of file descriptors.
-const PAUSE: Duration = Duration::from_millis(100);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Offers devices of this machine to other machines. Does not return unless it fails.
 ///
@@ -56,9 +56,9 @@ pub fn serve(address: &str, devices: Option<&[String]>, n_threads: Option<u32>) 
     let listener = TcpListener::bind(&address).map_err(cannot)?;
     // The engine creates its threads for every computation, and aborts if it cannot.
     shim::try_threads(threads - 1)
-        .map_err(|reason| no_thread(&format!("{threads} threads to compute with"), reason))?;
+        .map_err(|reason| thread_error(&format!("{threads} threads to compute with"), reason))?;
     let names = offered.iter().map(|device| device.name()).collect();
-    let spare = Spare::new(recipe(names, threads)?).map_err(|reason| {
+    let spare = StandbyProcess::new(launch_options(names, threads)?).map_err(|reason| {
         let message = format!("the engine's process for the worker at {address} failed: {reason}");
         Error::new(ErrorKind::Backend, message).with_context("address", &address)
     })?;
@@ -68,7 +68,7 @@ pub fn serve(address: &str, devices: Option<&[String]>, n_threads: Option<u32>) 
 }
 
 /// The parameters for starting the engine's processes.
-fn recipe(devices: Vec<String>, n_threads: u32) -> Result<Recipe> {
+fn launch_options(devices: Vec<String>, n_threads: u32) -> Result<LaunchOptions> {
     let missing = |what: &str| {
         Error::new(ErrorKind::Backend, format!("a worker cannot be started: {what}"))
             .with_hint("`mullama devices` lists the loaded backends; MULLAMA_BACKEND, if set, must include rpc")
@@ -81,14 +81,14 @@ fn recipe(devices: Vec<String>, n_threads: u32) -> Result<Recipe> {
         missing("the program `mullama-worker` is missing from the engine's folder")
     })?;
     let modules = loaded().map(|module| module.path.clone()).collect();
-    Ok(Recipe { program, engine, modules, devices, n_threads })
+    Ok(LaunchOptions { program, engine, modules, devices, n_threads })
 }
 
 struct Server {
-    spare: Arc<Spare>,
+    spare: Arc<StandbyProcess>,
     totals: Vec<u64>,
     /// Open connections, oldest first.
-    connections: Mutex<Vec<Arc<Standing>>>,
+    connections: Mutex<Vec<Arc<ConnectionStatus>>>,
 }
 
 impl Server {
@@ -97,7 +97,7 @@ impl Server {
         loop {
             match listener.accept() {
                 Ok((stream, peer)) => server.admit(stream, peer),
-                Err(error) if is_passing(&error) => thread::sleep(PAUSE),
+                Err(error) if is_transient(&error) => thread::sleep(ACCEPT_RETRY_DELAY),
                 Err(error) => return Err(error),
             }
         }
@@ -105,14 +105,14 @@ impl Server {
 
     /// Serves a connection on a new thread, if the limit allows it.
     fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
-        let standing = Arc::<Standing>::default();
-        if !self.make_room(&standing) {
+        let status = Arc::<ConnectionStatus>::default();
+        if !self.make_room(&status) {
             log::error!(
-                "a connection from {peer} is refused: {MOST_CONNECTIONS} others use the worker"
+                "a connection from {peer} is refused: {MAX_CONNECTIONS} others use the worker"
             );
             return;
         }
-        let (server, own) = (Arc::clone(self), Arc::clone(&standing));
+        let (server, own) = (Arc::clone(self), Arc::clone(&status));
         let work = move || {
             log::info!("{peer} has connected");
             match session::serve(stream, &server.spare, server.totals.clone(), &own) {
@@ -123,37 +123,37 @@ impl Server {
         };
         if let Err(error) = thread::Builder::new().name("mullama-worker".to_owned()).spawn(work) {
             log::error!("a connection from {peer} is refused: no thread could be started: {error}");
-            self.forget(&standing);
+            self.forget(&status);
         }
     }
 
     /// Adds a connection. If the limit is reached, the oldest connection that does not use the engine is asked to
     /// leave. Returns false if there is none.
-    fn make_room(&self, standing: &Arc<Standing>) -> bool {
+    fn make_room(&self, status: &Arc<ConnectionStatus>) -> bool {
         let mut connections = self.lock();
-        if connections.len() >= MOST_CONNECTIONS {
-            let idle = |standing: &&Arc<Standing>| {
-                !standing.uses_engine.load(Ordering::SeqCst)
-                    && !standing.is_to_leave.load(Ordering::SeqCst)
+        if connections.len() >= MAX_CONNECTIONS {
+            let idle = |status: &&Arc<ConnectionStatus>| {
+                !status.uses_engine.load(Ordering::SeqCst)
+                    && !status.is_to_leave.load(Ordering::SeqCst)
             };
             let Some(idle) = connections.iter().find(idle) else { return false };
             idle.is_to_leave.store(true, Ordering::SeqCst);
         }
-        connections.push(Arc::clone(standing));
+        connections.push(Arc::clone(status));
         true
     }
 
-    fn forget(&self, standing: &Arc<Standing>) {
-        self.lock().retain(|other| !Arc::ptr_eq(other, standing));
+    fn forget(&self, status: &Arc<ConnectionStatus>) {
+        self.lock().retain(|other| !Arc::ptr_eq(other, status));
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Standing>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<ConnectionStatus>>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Whether an error concerns only one connection, or is temporary.
-fn is_passing(error: &io::Error) -> bool {
+fn is_transient(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidInput, PermissionDenied};
     // These are errors of the listener itself.
     !matches!(error.kind(), InvalidInput | PermissionDenied)
