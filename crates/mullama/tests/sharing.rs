@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mullama::{
     ChatOptions, Completion, ContextParams, ErrorKind, FinishReason, GenerateOptions, Message,
-    Model, ModelParams,
+    Model, ModelParams, Token,
 };
 
 const COUNTRIES: [(&str, &str); 8] = [
@@ -196,6 +196,38 @@ fn a_seed_uses_what_was_kept() {
     }
     let anew = model.generate("Once upon a time", &options.with_reproducible(true)).unwrap();
     assert_eq!((anew.tokens, anew.usage.cached_tokens), (first.tokens, 0));
+}
+
+#[test]
+fn calls_with_a_seed_one_after_the_other_are_the_same_to_the_last_bit() {
+    let model = load(ContextParams::default());
+    let options = GenerateOptions::default()
+        .with_seed(11)
+        .with_temperature(0.9)
+        .with_max_tokens(100)
+        .with_ignore_eos(true)
+        .with_logprobs(0);
+    let prompts = ["town", "bridge", "old mill"].map(|word| {
+        let text = format!("The {word} by the river. ").repeat(60);
+        model.tokenize(&text, true, false).unwrap()
+    });
+    let bits = |prompt: &[Token]| {
+        let answer = model.generate(prompt, &options).unwrap();
+        let logprobs = answer.logprobs.unwrap();
+        let bits: Vec<_> = logprobs.iter().map(|token| token.logprob.to_bits()).collect();
+        ((answer.tokens, bits), answer.usage.cached_tokens)
+    };
+    let firsts = prompts.each_ref().map(|prompt| bits(prompt).0);
+    for (round, other) in prompts.iter().chain(&prompts).enumerate() {
+        // A request without a seed leaves cells anywhere.
+        let between = greedy().with_max_tokens(20 + round as u32);
+        model.generate(&other[..200], &between).unwrap();
+        for (prompt, first) in prompts.iter().zip(&firsts) {
+            let (again, cached) = bits(prompt);
+            assert_eq!(again, *first, "round {round}");
+            assert_eq!(cached as usize, prompt.len() - 1, "round {round}");
+        }
+    }
 }
 
 #[test]

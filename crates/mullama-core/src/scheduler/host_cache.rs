@@ -100,6 +100,11 @@ impl HostCache {
         self.used = 0;
     }
 
+    /// Length of the longest prefix of these tokens that a sequence has.
+    pub fn common_length(&self, adapters: &AdapterSet, tokens: &[Token]) -> usize {
+        self.whole().map(|(_, entry)| entry.common_length(adapters, tokens)).max().unwrap_or(0)
+    }
+
     /// Removes and returns the sequence with the longest prefix in common with these tokens, and the prefix's length.
     /// `None` if copying it is not worthwhile, because `known` tokens are available already.
     pub fn take(

@@ -5,7 +5,7 @@ use std::ops::Range;
 use mullama_base::Text;
 
 use super::checkpoints;
-use super::host_cache::TieredContext;
+use super::host_cache::{MIN_CACHED_TOKENS, TieredContext};
 use super::prefix::KvCells as _;
 use super::request::SavedCells;
 use super::scheduler::Scheduler;
@@ -37,10 +37,31 @@ impl Scheduler {
                     beginning = &beginning[..slot.media.floor(common)];
                 }
                 let known = self.prefixes.share_prefix(&mut self.context, slot.seq, beginning);
+                let known = self.tidy_for_seed(slot, known);
                 self.restore_prefix(slot, known)
             }
             Sharing::Checkpoints => self.resume_from_checkpoint(slot),
         }
+    }
+
+    /// Prepares the KV cache for a request with a seed that starts while no other runs: only the cells that it shares
+    /// stay, and others move to system RAM. Its own cells then lie where they lay when the same request was last
+    /// computed. Attention adds in the order of the cells, which decides the last bits of its results.
+    ///
+    /// `known` is the number of shared tokens. Returns the new number: 0 if system RAM has more of them, which are
+    /// then restored to the beginning of the empty cache.
+    fn tidy_for_seed(&mut self, slot: &Slot, mut known: usize) -> usize {
+        let has_seed = slot.job().sampling.seed.is_some();
+        if !has_seed || !self.running.is_empty() || !self.context.host_cache.is_on() {
+            return known;
+        }
+        let saved = self.context.host_cache.common_length(&slot.job().adapters, slot.beginning());
+        if saved >= known + MIN_CACHED_TOKENS {
+            self.prefixes.empty(&mut self.context, slot.seq);
+            known = 0;
+        }
+        self.prefixes.evict(&mut self.context, usize::MAX);
+        known
     }
 
     /// As [`Self::reuse`], for memory that cannot be truncated: a request continues where another ended, or from a
