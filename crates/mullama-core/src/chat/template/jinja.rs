@@ -117,6 +117,14 @@ impl Jinja {
             reason
         })
     }
+
+    /// The line of the template that writes a byte of its output, with an object of variables in JSON.
+    fn line_of_byte(&self, variables: &str, byte: usize) -> Option<usize> {
+        let variables: serde_json::Value = serde_json::from_str(variables).ok()?;
+        let template = self.environment.get_template(NAME).ok()?;
+        let (_, spans) = template.render_with_spans(Value::from(Serde(variables))).ok()?;
+        spans.iter().find(|span| span.output_range().contains(&byte)).map(|span| span.line())
+    }
 }
 
 impl Renderer for Jinja {
@@ -132,8 +140,15 @@ impl Renderer for Jinja {
             return Ok(text.clone());
         }
         let text = self.render_with(variables)?;
-        if text.len() > BASE_OUTPUT_BYTES + OUTPUT_BYTES_PER_INPUT_BYTE * settled.len() {
-            let reason = format!("it makes {} bytes of {}", text.len(), settled.len());
+        let most = BASE_OUTPUT_BYTES + OUTPUT_BYTES_PER_INPUT_BYTE * settled.len();
+        if text.len() > most {
+            let line = self.line_of_byte(&settled, most).map(|line| format!("line {line}: "));
+            let reason = format!(
+                "{}it renders {} bytes from {} bytes of variables, and may render {most}",
+                line.unwrap_or_default(),
+                text.len(),
+                settled.len()
+            );
             RenderBounds::note(&reason, true);
             return Err(reason);
         }

@@ -208,7 +208,7 @@ fn templates_that_run_away_are_stopped() {
             "recursion limit",
             "too long",
             "too many elements",
-            "it makes",
+            "it renders",
         ];
         assert!(said.iter().any(|bound| failure.contains(bound)), "{name}: {failure}");
     }
@@ -283,6 +283,11 @@ fn dangerous_templates_are_rejected_with_the_line() {
         (doubled("{% set ns.x = ns.x ~ ns.x %}"), "line 2: it takes too many steps"),
         (doubled("{% set ns.x = ns.x|replace('x', 'xx') %}"), "too many steps"),
         (doubled("{% set ns.l = [ns.l, ns.l] %}"), "too many steps"),
+        ("x\n{{ 'y' * 50000 }}".to_owned(), "line 2: it renders 50002 bytes"),
+        (
+            "x\n{% for i in range(9000) %}a text\n{% endfor %}".to_owned(),
+            "line 2: it renders 63002",
+        ),
     ];
     for (source, said) in cases {
         // It behaves well until it is called.
@@ -291,6 +296,7 @@ fn dangerous_templates_are_rejected_with_the_line() {
         assert_eq!(prompt_of(&source, "hello").unwrap(), "x", "{source}");
         let failure = prompt_of(&source, "go").expect_err(&source);
         assert!(failure.contains(said), "{source}: {failure}");
+        assert!(failure.contains("line "), "{source}: {failure}");
     }
 }
 
