@@ -356,6 +356,7 @@ fn plan() -> Command {
         .arg(
             Arg::new("device")
                 .long("device")
+                .alias("devices")
                 .short('d')
                 .value_name("DEVICE")
                 .allow_hyphen_values(true)
@@ -485,6 +486,7 @@ fn rpc_server() -> Command {
         .arg(
             Arg::new("device")
                 .long("device")
+                .alias("devices")
                 .short('d')
                 .value_name("NAME,...")
                 .value_delimiter(',')

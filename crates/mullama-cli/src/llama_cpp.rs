@@ -352,7 +352,7 @@ const CONTEXT: &[Flag] = &[
         &["--swa-compress"],
         Already("sliding-window layers only have cells for their window by default"),
     ),
-    flag_with_value(&["-cram", "--cache-ram"], Ours("cache-ram")),
+    flag_with_value(&["-cram", "--cache-ram"], Converted("cache-ram", mebibytes)),
     flag_with_value(
         &["-cms", "--checkpoint-min-step", "-ctx-ckpt-i", "--ctx-checkpoints-interval"],
         Converted("checkpoint-every", parse_limit),
@@ -1149,6 +1149,17 @@ fn samplers(value: &str) -> Option<String> {
     Some(value.split([';', ',']).map(name).collect::<Vec<_>>().join(","))
 }
 
+/// A number of MiB, of which -1 means no limit, or a size with its unit.
+#[allow(clippy::unnecessary_wraps, reason = "the type that the table has")]
+fn mebibytes(value: &str) -> Option<String> {
+    let is_number = value.trim_start_matches('-').bytes().all(|byte| byte.is_ascii_digit());
+    Some(match value {
+        _ if is_negative(value) => format!("{}TiB", 1_u64 << 20),
+        _ if is_number => format!("{value}MiB"),
+        _ => value.to_owned(),
+    })
+}
+
 /// A probability; negative ones turn it off.
 #[allow(clippy::unnecessary_wraps, reason = "the type that the table has")]
 fn adaptive(value: &str) -> Option<String> {
@@ -1331,6 +1342,9 @@ mod tests {
             ("--rope-scale", "4", "0.25"),
             ("-rea", "off", "false"),
             ("-t", "8", "8"),
+            ("-cram", "8192", "8192MiB"),
+            ("-cram", "2GiB", "2GiB"),
+            ("-cram", "-1", "1048576TiB"),
             ("--temp", "-1", "0"),
         ] {
             assert_eq!(converted(name, value).unwrap().as_deref(), Some(ours), "{name} {value}");

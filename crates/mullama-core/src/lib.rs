@@ -37,17 +37,17 @@ pub use mullama_base::{CancelToken, Error, ErrorKind, Naming, Rendered, Result};
 pub use mullama_base::{check_threads, shortened, thread_error};
 pub use mullama_gguf::{GgufHeader, MetadataValue, TensorInfo, TensorType};
 pub use options::{
-    AllReduce, AllReduceType, Allowed, ChatFields, ChatOptions, Companion, ContextParams,
+    AllReduce, AllReduceType, Allowed, ByteSize, ChatFields, ChatOptions, Companion, ContextParams,
     CpuKernels, CudaSettings, DraftMode, EmbedOptions, FlagForm, FlashAttention, GenerateOptions,
     GpuLayers, Inputs, KvCacheType, KvCacheTypes, LogitBias, LogitsProcessor, LogitsProcessors,
-    Lora, MediaLimits, MmqPrecision, ModelParams, OptionKind, OptionSet, OptionSpec, OptionType,
-    Pooling, Prompt, RerankOptions, SamplerKind, SplitMode, Stop, TensorOverrides, Truncate,
-    parse_options,
+    Lora, MediaLimits, MinusOne, MmqPrecision, ModelParams, OptionKind, OptionSet, OptionSpec,
+    OptionType, Pooling, Prompt, RerankOptions, SamplerKind, SplitMode, Stop, TensorOverrides,
+    Truncate, parse_options,
 };
 pub use planner::{
-    Alternative, Bandwidth, ByteSize, Calibration, DeviceList, DeviceSpec, Measured, Plan,
-    PlanFields, PlanOptions, PlanSource, PlannedDevice, PlannedModel, Prediction, Shape, Sweep,
-    Verdict, calibrate, measure_speed, plan, sweep,
+    Alternative, Bandwidth, Calibration, DeviceList, DeviceSpec, Measured, Plan, PlanFields,
+    PlanOptions, PlanSource, PlannedDevice, PlannedModel, Prediction, Shape, Sweep, Verdict,
+    calibrate, measure_speed, plan, sweep,
 };
 pub use runtime::{add_backend_dir, engine_dir};
 pub use scheduler::{

@@ -261,7 +261,7 @@ fn what_left_the_cache_is_copied_back() {
     let without = ask_all(&load(small.clone().with_cache_ram(0)));
     assert_eq!(without.restored_tokens, 0);
     assert!(without.evicted_tokens > 300, "there is room for one: {without:?}");
-    let with = ask_all(&load(small.with_cache_ram(64)));
+    let with = ask_all(&load(small.with_cache_ram(64 << 20)));
     assert!(with.restored_tokens > 300, "{with:?}");
     assert_eq!(
         with.prompt_tokens + with.cached_tokens,

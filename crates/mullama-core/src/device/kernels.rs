@@ -1,5 +1,8 @@
 //! The kernels that compute on the processor: mullama's or the engine's.
 
+use std::env;
+use std::sync::Once;
+
 use mullama_sys::kernels::Kernels;
 
 use crate::options::CpuKernels;
@@ -18,6 +21,7 @@ pub(super) fn describe() -> String {
 
 /// Refuses mullama's kernels where there are none.
 pub(crate) fn check(chosen: Option<CpuKernels>) -> Result<()> {
+    warn_about_environment();
     if chosen == Some(CpuKernels::Own) && Kernels::find().is_none() {
         return Err(Error::option(
             "cpu_kernels",
@@ -27,10 +31,28 @@ pub(crate) fn check(chosen: Option<CpuKernels>) -> Result<()> {
     Ok(())
 }
 
-/// Calls the engine with the chosen kernels. Without a choice, `MULLAMA_KERNELS` decides.
+/// Logs a warning, once, if the environment variable has a value without meaning.
+fn warn_about_environment() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let value = env::var("MULLAMA_KERNELS").unwrap_or_default();
+        if !matches!(&*value, "" | "own" | "engine") {
+            log::warn!(
+                "MULLAMA_KERNELS is {value:?}, neither `own` nor `engine`: it has no effect"
+            );
+        }
+    });
+}
+
+/// Calls the engine with the chosen kernels. Without a choice, or with `auto`, `MULLAMA_KERNELS` decides.
 pub(crate) fn with<T>(chosen: Option<CpuKernels>, call: impl FnOnce() -> T) -> T {
-    let (Some(chosen), Some(kernels)) = (chosen, Kernels::find()) else { return call() };
-    kernels.choose(Some(chosen == CpuKernels::Own));
+    let own = match chosen {
+        None | Some(CpuKernels::Auto) => return call(),
+        Some(CpuKernels::Own) => true,
+        Some(CpuKernels::Engine) => false,
+    };
+    let Some(kernels) = Kernels::find() else { return call() };
+    kernels.choose(Some(own));
     let result = call();
     kernels.choose(None);
     result

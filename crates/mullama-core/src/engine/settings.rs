@@ -100,7 +100,7 @@ impl ContextSettings {
             max_queue: params.max_queue.unwrap_or(u32::MAX),
             outputs: Outputs::Logits,
             prefix_cache: params.prefix_cache.unwrap_or(u32::MAX),
-            cache_ram: params.cache_ram.map(|mib| (mib as usize).saturating_mul(1 << 20)),
+            cache_ram: params.cache_ram.map(|size| usize::try_from(size.0).unwrap_or(usize::MAX)),
             checkpoint_every: params.settled_checkpoint_every(),
             swa_full: params.settled_swa_full(),
             max_stall: params.settled_max_stall(),

@@ -423,6 +423,12 @@ fn max_guesses(
         return Err(Error::option("draft", problem)
             .with_hint(Text::with_names("load the model with {draft_model}")));
     }
+    if mode == DraftMode::Mtp {
+        let problem = "heads for multi-token prediction are not supported yet";
+        return Err(Error::new(ErrorKind::Unsupported, problem).with_hint(Text::with_names(
+            "load the model with {draft_model}, or use {prompt_lookup}",
+        )));
+    }
     if options.settled_reproducible() {
         // Steps of other sizes round differently.
         return Ok(MaxGuesses::default());
@@ -430,7 +436,7 @@ fn max_guesses(
     let by_model = if engine.has_draft() { most } else { 0 };
     Ok(match mode {
         DraftMode::Auto => MaxGuesses { by_lookup: copied, by_model },
-        DraftMode::Off => MaxGuesses::default(),
+        DraftMode::Off | DraftMode::Mtp => MaxGuesses::default(),
         DraftMode::Model => MaxGuesses { by_lookup: 0, by_model },
         DraftMode::Lookup => {
             MaxGuesses { by_lookup: if copied > 0 { copied } else { most }, by_model: 0 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::kind::{FlagForm, option_type};
 use super::range::MoreThan;
+use super::size::ByteSize;
 use super::table::options;
 
 /// `GGML_MAX_N_THREADS`
@@ -27,7 +28,7 @@ options! {
         /// Threads for prompt processing. Default: the same as for generation.
         n_threads_batch: u32; in 1..=MAX_THREADS,
         /// Maximum number of concurrent requests; further ones wait.
-        n_parallel: u32 = 4,
+        n_parallel: u32 = 4; in 1..,
         /// Maximum number of waiting requests; further ones are rejected as `Busy`. Default:
         /// unlimited.
         max_queue: u32,
@@ -35,10 +36,10 @@ options! {
         /// requests with the same prefix. Default: as many as fit; 0 turns prefix sharing off, also
         /// between concurrent requests.
         prefix_cache: u32,
-        /// System RAM, in megabytes (MiB), for tokens evicted from the KV cache and for
-        /// checkpoints: both are copied back instead of recomputed. Default: a quarter of the free
-        /// memory at load time, at most 8192; 0 turns it off.
-        cache_ram: u32,
+        /// System RAM for tokens evicted from the KV cache and for checkpoints: both are copied back
+        /// instead of recomputed. A number of bytes, or a text with a unit, such as `2GiB`. Default:
+        /// a quarter of the free memory at load time, at most 8 GiB; 0 turns it off.
+        cache_ram <- ByteSize,
         /// Tokens between checkpoints of state that cannot be truncated: recurrent states and
         /// sliding windows. A checkpoint is also made at the end of each prompt and before its last
         /// message. 0 turns checkpoints off.

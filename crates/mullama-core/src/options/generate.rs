@@ -20,16 +20,16 @@ options! {
     /// Options of a generation.
     pub struct GenerateOptions with generate_setters sampled as SamplerOptions {
         /// Maximum number of tokens to generate; 0 only processes the prompt, for later requests
-        /// that start with it. Default: until the model stops or the context is full.
-        max_tokens: u32; shown true,
+        /// that start with it, -1 is the default. Default: until the model stops or the context is full.
+        max_tokens: u32; minus_one Default; shown true,
         /// Time limit in seconds, from the call on. The generation then ends with the partial
         /// answer, as if it were cancelled. Default: none.
         timeout: f32,
         /// Sampling temperature, which divides the logits: values below 1 sharpen the distribution,
         /// values above 1 flatten it, 0 always picks the most likely token.
         temperature: f32 [temperature = 0.8]; in 0.0..; key "general.sampling.temp"; shown true,
-        /// Limit sampling to the K most likely tokens; 0 turns it off.
-        top_k: u32 [top_k = 40]; key "general.sampling.top_k"; shown true,
+        /// Limit sampling to the K most likely tokens; 0 or -1 turns it off.
+        top_k: u32 [top_k = 40]; minus_one Zero; key "general.sampling.top_k"; shown true,
         /// Limit sampling to the most likely tokens whose probabilities add up to P; 1 turns it
         /// off.
         top_p: f32 [top_p = 0.95]; in 0.0..=1.0; key "general.sampling.top_p"; shown true,
@@ -95,8 +95,8 @@ options! {
         logit_bias <- LogitBias,
         /// Random seed. The same seed, prompt and options produce the same text, except where
         /// concurrent requests, cached tokens or drafting change the last bits of the results;
-        /// `reproducible` rules that out. Default: random.
-        seed: u32; in ..RANDOM_SEED; short 's'; shown true,
+        /// `reproducible` rules that out. -1 is the default. Default: random.
+        seed: u32; in ..RANDOM_SEED; minus_one Default; short 's'; shown true,
         /// Whether results are the same to the last bit each time, on the same machine with the
         /// same model options. The request then runs alone, after the KV cache has been emptied,
         /// and without drafting; other requests wait. Set `seed` too, or `temperature` to 0.
@@ -176,11 +176,13 @@ pub enum DraftMode {
     Model,
     /// By prompt lookup.
     Lookup,
+    /// By the model's own heads for multi-token prediction, which is not supported yet.
+    Mtp,
 }
 
 option_type! {
-    DraftMode: r#"Literal["auto", "off", "model", "lookup"]"#,
-        "'auto' | 'off' | 'model' | 'lookup'", FlagForm::Text("auto|off|model|lookup");
+    DraftMode: r#"Literal["auto", "off", "model", "lookup", "mtp"]"#,
+        "'auto' | 'off' | 'model' | 'lookup' | 'mtp'", FlagForm::Text("auto|off|model|lookup|mtp");
     Stop: "str | Sequence[str]", "string | string[]", FlagForm::Texts;
     LogitBias: "Mapping[int, float | Literal[False]]", "Record<number, number | false>", FlagForm::Json;
 }

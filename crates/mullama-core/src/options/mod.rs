@@ -20,6 +20,7 @@ mod processors;
 mod prompt;
 mod range;
 mod samplers;
+mod size;
 pub(crate) mod table;
 mod timeout;
 mod wrong_type;
@@ -44,6 +45,7 @@ pub use prompt::Prompt;
 pub use range::Allowed;
 pub(crate) use range::check_range;
 pub use samplers::SamplerKind;
+pub use size::ByteSize;
 pub(crate) use table::options;
 pub(crate) use timeout::deadline;
 pub(crate) use wrong_type::describe;
@@ -60,6 +62,8 @@ pub struct OptionSpec {
     pub doc: &'static str,
     /// How its values are written.
     pub kind: OptionKind,
+    /// What the value -1 stands for.
+    pub minus_one: MinusOne,
     /// The sampler that it is an option of.
     pub sampler: Option<&'static str>,
     /// The metadata of a model's file that recommends a value.
@@ -77,6 +81,7 @@ impl OptionSpec {
         name: "",
         doc: "",
         kind: OptionKind::new("", "", FlagForm::Json),
+        minus_one: MinusOne::Number,
         sampler: None,
         key: None,
         flag: None,
@@ -87,6 +92,29 @@ impl OptionSpec {
     /// The command's flag, without its dashes.
     pub fn flag_name(&self) -> String {
         self.flag.map_or_else(|| self.name.replace('_', "-"), str::to_owned)
+    }
+}
+
+/// What -1 stands for as the value of an option. llama.cpp's programs take it for "no limit" or "random".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MinusOne {
+    /// The number -1.
+    Number,
+    /// The default.
+    Default,
+    /// 0.
+    Zero,
+}
+
+impl MinusOne {
+    /// The value that is meant.
+    fn replace(self, value: Value) -> Value {
+        match self {
+            Self::Default if value.as_i64() == Some(-1) => Value::Null,
+            Self::Zero if value.as_i64() == Some(-1) => 0.into(),
+            _ => value,
+        }
     }
 }
 
@@ -117,6 +145,7 @@ pub fn parse_options(
             Some((target, spec))
         });
         let Some((target, spec)) = found else { return Err(unknown(&key, targets, naming)) };
+        let value = spec.minus_one.replace(value);
         if !value.is_null() {
             target.set(spec.name, value).map_err(|error| refuse(&key, spec, &describe(&error)))?;
         }
@@ -133,6 +162,10 @@ fn unknown(key: &str, targets: &[&mut dyn OptionSet], naming: Naming) -> Error {
     let known: Vec<&str> =
         targets.iter().flat_map(|target| target.specs()).map(|spec| spec.name).collect();
     let error = Error::argument(key, "there is no such option");
+    if let Some((name, call)) = option_of_another_call(key, naming) {
+        let hint = format!("`{}` is an option of {call}", naming.style(name));
+        return error.with_hint(hint);
+    }
     if let Some(hint) = other_names::hint(key, &known, naming) {
         return error.with_hint(hint);
     }
@@ -140,6 +173,31 @@ fn unknown(key: &str, targets: &[&mut dyn OptionSet], naming: Naming) -> Error {
         Some(name) => error.with_hint(format!("did you mean `{name}`?")),
         None => error,
     }
+}
+
+/// An option with this name in snake or camel case, and the calls that have it.
+fn option_of_another_call(key: &str, naming: Naming) -> Option<(&'static str, &'static str)> {
+    let (name, call) = calls().find(|(name, _)| naming.style(name) == key || *name == key)?;
+    Some((name, call))
+}
+
+/// The calls that have an option of mullama.
+fn call_of(option: &str) -> Option<&'static str> {
+    calls().find(|(name, _)| *name == option).map(|(_, call)| call)
+}
+
+/// All options of the calls of a model, each with these calls.
+fn calls() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let loading = "loading a model";
+    let calls = [
+        (ModelParams::default().specs(), loading),
+        (ContextParams::default().specs(), loading),
+        (GenerateOptions::default().specs(), "`generate`, `stream` and `chat`"),
+        (ChatFields::default().specs(), "`chat`"),
+        (EmbedOptions::default().specs(), "`embed`"),
+        (RerankOptions::default().specs(), "`rerank`"),
+    ];
+    calls.into_iter().flat_map(|(specs, call)| specs.iter().map(move |spec| (spec.name, call)))
 }
 
 #[cfg(test)]
@@ -179,6 +237,40 @@ mod tests {
         let read = fill(given.as_object().unwrap());
         assert_eq!(Value::from(read.clone()), given);
         assert_eq!(fill(&read), read);
+    }
+
+    #[test]
+    fn minus_one_is_no_limit() {
+        let options = parse(json!({"max_tokens": -1, "seed": -1}), Naming::Snake).unwrap();
+        assert_eq!((options.max_tokens, options.seed), (None, None));
+        assert_eq!(parse(json!({"top_k": -1}), Naming::Snake).unwrap().top_k, Some(0));
+        assert_eq!(
+            parse(json!({"repeat_last_n": -1}), Naming::Snake).unwrap().repeat_last_n,
+            Some(-1)
+        );
+        for refused in [json!({"max_tokens": -2}), json!({"seed": -1.5}), json!({"logprobs": -1})] {
+            assert!(parse(refused.clone(), Naming::Snake).is_err(), "{refused}");
+        }
+    }
+
+    #[test]
+    fn options_of_other_calls_are_named_with_their_call() {
+        let hint = |arguments: Value, naming| {
+            parse(arguments, naming).unwrap_err().hint().unwrap_or_default().to_owned()
+        };
+        let cases = [
+            (json!({"context_size": 1}), "`context_size` is an option of loading a model"),
+            (json!({"n_gpu_layers": 1}), "`n_gpu_layers` is an option of loading a model"),
+            (json!({"tools": []}), "`tools` is an option of `chat`"),
+            (json!({"pooling": "mean"}), "`pooling` is an option of `embed`"),
+            (json!({"n_ctx": 1}), "the option is `context_size` of loading a model"),
+        ];
+        for (arguments, said) in cases {
+            let hint = hint(arguments.clone(), Naming::Snake);
+            assert!(hint.contains(said), "{arguments}: {hint}");
+        }
+        let camel = hint(json!({"nGpuLayers": 1}), Naming::Camel);
+        assert_eq!(camel, "`nGpuLayers` is an option of loading a model");
     }
 
     #[test]

@@ -50,8 +50,9 @@ options! {
         /// Limits of pictures: `pixels` of each, `bytes` of its file, `pictures` in a chat. Default:
         /// 100 million pixels, 64 MiB, 256 pictures.
         media_limits <- MediaLimits,
-        /// Kernels that compute on the processor: `own` for mullama's, `engine` for llama.cpp's. Default:
-        /// `own` where the processor has AVX2, unless `MULLAMA_KERNELS` says otherwise.
+        /// Kernels that compute on the processor: `own` for mullama's, `engine` for llama.cpp's, `auto`
+        /// for `own` where the processor has AVX2, unless `MULLAMA_KERNELS` says otherwise. Default:
+        /// `auto`.
         cpu_kernels: CpuKernels,
         /// Settings of the CUDA backend (`graphs`, `fusion`, `offload_min_batch`, `allreduce`, ...), which apply to
         /// the whole process. Default: the backend's.
@@ -100,7 +101,7 @@ impl ModelParams {
 }
 
 option_type! {
-    CpuKernels: r#"Literal["own", "engine"]"#, "'own' | 'engine'", FlagForm::Text("own|engine");
+    CpuKernels: r#"Literal["auto", "own", "engine"]"#, "'auto' | 'own' | 'engine'", FlagForm::Text("auto|own|engine");
     GpuLayers: r#"int | Literal["auto", "all"]"#, "number | 'auto' | 'all'",
         FlagForm::NumberOr("all|auto");
     TensorOverrides: "Mapping[str, str]", "Record<string, string>", FlagForm::Patterns;
@@ -212,8 +213,10 @@ impl<'de> Deserialize<'de> for TensorOverrides {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CpuKernels {
-    /// Those of mullama, which compute the products of matrices and attention faster.
+    /// Those of mullama, if the processor has AVX2. The environment variable `MULLAMA_KERNELS` may select others.
     #[default]
+    Auto,
+    /// Those of mullama, which compute the products of matrices and attention faster.
     Own,
     /// Those of llama.cpp.
     Engine,

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::call_of;
 use crate::Naming;
 
 /// The names side by side, from which pages of the documentation are made too.
@@ -48,8 +49,9 @@ pub(super) fn hint(key: &str, known: &[&str], naming: Naming) -> Option<String> 
             format!("this is the name in {project}; here the option is `{}`", naming.style(option))
         }
         Some(option) => format!(
-            "this is the name in {project}; here the option is `{}` of another call",
-            naming.style(option)
+            "this is the name in {project}; here the option is `{}` of {}",
+            naming.style(option),
+            call_of(option).unwrap_or("another call")
         ),
         None => format!("{project} has this option; here: {note}"),
     })
@@ -72,7 +74,7 @@ mod tests {
         assert!(hint("n_ctx").contains("`context_size`"), "{}", hint("n_ctx"));
         assert!(hint("num_ctx").contains("Ollama"), "{}", hint("num_ctx"));
         assert!(hint("max_new_tokens").contains("the option is `max_tokens`"));
-        assert!(hint("n_batch").contains("`batch_size` of another call"), "{}", hint("n_batch"));
+        assert!(hint("n_batch").contains("`batch_size` of loading a model"), "{}", hint("n_batch"));
         assert!(hint("verbose").contains("MULLAMA_LOG"), "{}", hint("verbose"));
         assert_eq!(hint("nothing_of_the_kind"), "");
         assert_eq!(hint("maxTokens"), "");

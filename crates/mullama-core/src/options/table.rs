@@ -6,7 +6,7 @@
 ///
 /// ```text
 /// /// What it means, its unit.
-/// ("external") name: type as Kind [sampler = default]; in range; key "k"; flag "f"; short 'c'; shown true,
+/// ("external") name: type as Kind [sampler = default]; in range; minus_one Zero; key "k"; flag "f"; short 'c'; shown true,
 /// ```
 ///
 /// of which only documentation, name and type must be there.
@@ -18,6 +18,7 @@
 /// - `= default`, or `[sampler = default]` for an option of a sampler; `=> "text"` after it where the
 ///   documentation says it otherwise.
 /// - `in range`: the values that are allowed ([`Allowed`](crate::options::Allowed)).
+/// - `minus_one`: what -1 stands for ([`MinusOne`](crate::options::MinusOne)).
 /// - `key`: the metadata of a model's file that recommends a value.
 /// - `flag`, `short`, `shown`: the command's flag where it is not the name, one letter for it, and whether the
 ///   short help has it.
@@ -61,7 +62,7 @@ of_rows! {
             $(($external:literal))? $field:ident $sign:tt $ty:ty $(as $kind:ty)?
             $([$sampler:ident = $default:expr $(=> $text:literal)?])?
             $(= $plain:expr $(=> $plain_text:literal)?)?
-            $(; in $range:expr)? $(; key $key:literal)?
+            $(; in $range:expr)? $(; minus_one $minus_one:ident)? $(; key $key:literal)?
             $(; flag $flag:literal)? $(; short $short:literal)? $(; shown $shown:literal)?
         ),+ $(,)?
     }
@@ -182,6 +183,7 @@ of_rows! {
                             $($crate::options::table::default_text!($default $(=> $text)?), "\n",)?
                         ),
                         kind: $crate::options::table::kind!($ty $(, $kind)?),
+                        $( minus_one: $crate::options::MinusOne::$minus_one, )?
                         $( sampler: Some(stringify!($sampler)), )?
                         $( key: Some($key), )?
                         $( flag: Some($flag), )?

@@ -24,5 +24,5 @@ pub use plan::{Alternative, Plan, PlannedDevice, PlannedModel, Prediction};
 pub use planning::{plan, sweep};
 pub use shape::Shape;
 pub use source::PlanSource;
-pub use spec::{Bandwidth, ByteSize, DeviceList, DeviceSpec};
+pub use spec::{Bandwidth, DeviceList, DeviceSpec};
 pub use verdict::Verdict;

@@ -3,14 +3,13 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::spec::{Bandwidth, ByteSize, DeviceList};
-use crate::options::{ContextParams, FlagForm, ModelParams, option_type, options};
+use super::spec::{Bandwidth, DeviceList, SMALLEST_MEMORY};
+use crate::options::{ByteSize, ContextParams, FlagForm, ModelParams, option_type, options};
 use crate::{Naming, Result, parse_options};
 
 option_type! {
     DeviceList: "str | Mapping[str, object] | Sequence[str | Mapping[str, object]]",
         "string | DeviceDescription | (string | DeviceDescription)[]", FlagForm::Json;
-    ByteSize: "str | int", "string | number", FlagForm::Text("SIZE");
     Bandwidth: "str", "string", FlagForm::Text("RATE");
 }
 
@@ -24,7 +23,7 @@ options! {
         /// System RAM, as a size with a unit (`64GiB`) or in bytes. Default: the free memory of
         /// this machine; for a described device with shared memory, the part that the device does
         /// not use.
-        host_memory <- ByteSize,
+        host_memory <- ByteSize; in ByteSize(SMALLEST_MEMORY)..,
         /// The bandwidth of system RAM, such as `80GB/s` or `2x DDR5-5600`. Default: measured on
         /// this machine.
         host_bandwidth <- Bandwidth,

@@ -13,7 +13,7 @@ use crate::{Error, Result};
 
 /// Smallest accepted memory size given as a number. Smaller numbers are rejected, since the unit was probably
 /// forgotten.
-const SMALLEST_MEMORY: u64 = 1 << 20;
+pub(super) const SMALLEST_MEMORY: u64 = 1 << 20;
 
 /// Maximum number of devices, which is that of the engine (`llama_max_devices`).
 const MAX_DEVICES: usize = 16;
@@ -229,29 +229,6 @@ fn memory_size(option: &str, value: &Value) -> Result<u64> {
             .filter(|bytes| *bytes >= SMALLEST_MEMORY)
             .ok_or_else(|| invalid_size(option, &number.to_string())),
         _ => Err(invalid_size(option, &value.to_string())),
-    }
-}
-
-/// A number of bytes. Other languages may also pass a string with a unit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct ByteSize(pub u64);
-
-impl From<u64> for ByteSize {
-    fn from(bytes: u64) -> Self {
-        Self(bytes)
-    }
-}
-
-impl<'de> Deserialize<'de> for ByteSize {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = Value::deserialize(deserializer)?;
-        memory_size("", &value).map(Self).map_err(|error| {
-            let message = error.to_string();
-            let problem = message.strip_prefix("option ``: ").unwrap_or(&message);
-            let hint = error.hint().unwrap_or_default();
-            de::Error::custom(format!("{problem}; {hint}"))
-        })
     }
 }
 
