@@ -2,8 +2,8 @@
 `crates/mullama-core/data/other_names.json`. `--check` compares instead of writing.
 
 The file lists projects. Each has places where names are used (a function, a Modelfile, a command line), with the
-language in which mullama's names are shown and the table that lists them, if a page does. An entry has the names of
-one thing, and mullama's `option` for it, a `note` in Markdown, or both.
+language in which mullama's names are shown and the table of the project's page that lists them. An entry has the names
+of one thing, and mullama's `option` for it, a `note` in Markdown, or both.
 """
 
 import json
@@ -38,19 +38,17 @@ def names(project, place):
 
 
 def page(project):
-    """The page of a project; None for one without a page."""
-    path = PAGES / f"{project['project'].lower().replace('.', '-')}.md"
-    return path if path.exists() else None
+    """The page of a project."""
+    return PAGES / f"{project['project'].lower().replace('.', '-')}.md"
 
 
 if __name__ == "__main__":
     write_or_check(
         {
-            path: {
+            page(project): {
                 place["table"]: lambda project=project, place=place: names(project, place)
                 for place in project["places"]
             }
             for project in PROJECTS
-            if (path := page(project))
         }
     )

@@ -1,6 +1,8 @@
-"""The names that other projects use refer to existing options, and those of llama-cpp-python are complete."""
+"""The names that other projects use refer to existing options, those of llama-cpp-python are complete, and the page of
+each project is listed wherever such pages are."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -42,3 +44,10 @@ def test_entries(project, place):
 def test_llama_cpp_python_is_complete(place, arguments):
     (entries,) = (found["entries"] for name, found in PLACES if name == "llama-cpp-python" and found["place"] == place)
     assert [name for entry in entries for name in entry["names"]] == arguments
+
+
+@pytest.mark.parametrize("path", ["mkdocs.yml", "docs/index.md", "docs/compare.md"])
+def test_the_page_of_each_project_is_listed(path):
+    listed = set(re.findall(r"\bcoming-from/([\w-]+\.md)", (ROOT / path).read_text(encoding="utf-8")))
+    assert listed == {page.name for page in (ROOT / "docs/coming-from").iterdir()}
+    assert len(listed) == len(PROJECTS)

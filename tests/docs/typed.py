@@ -14,7 +14,7 @@ from blocks import Block, parse
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "bindings").glob("*/README.md"))]
 # Imports in examples of other projects.
-FOREIGN = ("llama_cpp", "node-llama-cpp", "import ollama")
+FOREIGN = ("llama_cpp", "node-llama-cpp", "import ollama", "import OpenAI", "from transformers")
 
 
 def blocks(page: Path, *languages: str) -> list[Block]:
