@@ -1,16 +1,17 @@
-//! Data in an address: `data:image/png;base64,...`.
+//! Reads `data:` URLs of pictures: `data:image/png;base64,...`.
 
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-/// With padding or without it.
+/// Base64 with the standard alphabet; padding is optional.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The bytes in an address, at most so many; else what is wrong with it.
+/// Decodes the bytes of a `data:` URL. Fails if `address` is not a base64 `data:` URL, or if it has more than `most`
+/// bytes.
 pub(crate) fn bytes_of(address: &str, most: u64) -> Result<Vec<u8>, String> {
     let scheme = address.split_once(':').map_or("", |(scheme, _)| scheme);
     if !scheme.eq_ignore_ascii_case("data") {
@@ -37,7 +38,7 @@ pub(crate) fn bytes_of(address: &str, most: u64) -> Result<Vec<u8>, String> {
     decoded.map_err(|error| format!("the data is not base64: {error}"))
 }
 
-/// Refuses what is larger than a file may be.
+/// Returns an error if a file of `size` bytes is larger than `most` bytes.
 pub(super) fn check_size(size: usize, most: u64) -> Result<(), String> {
     if size as u64 <= most {
         return Ok(());

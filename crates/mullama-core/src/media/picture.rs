@@ -1,4 +1,4 @@
-//! Pixels of an image's file.
+//! Decodes image files to RGB pixels.
 
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,29 +15,30 @@ use super::address::check_size;
 use crate::options::MediaLimits;
 use crate::{Error, Token};
 
-/// Bytes that decoding a picture of so many pixels may take: those of 16 bits and four channels, and some more.
+/// Memory limit in bytes for decoding a picture of `pixels` pixels: 8 bytes per pixel (four 16-bit channels) plus 64
+/// MiB.
 fn memory_for(pixels: u64) -> u64 {
     pixels.saturating_mul(8).saturating_add(64 << 20)
 }
 
-/// What is seen where a picture is transparent.
+/// Value of all three channels of the background that transparent pixels are blended with: white.
 const BACKGROUND: u32 = 255;
 
-/// A picture of eight bits for each of red, green and blue.
+/// A decoded picture with 8-bit red, green and blue channels.
 pub(crate) struct Picture {
     pub width: u32,
     pub height: u32,
-    /// Row by row, three bytes each.
+    /// Row-major RGB, three bytes per pixel.
     pub pixels: Vec<u8>,
     digest: Digest,
 }
 
-/// Why a picture cannot be had.
+/// Why a picture could not be decoded.
 #[derive(Debug)]
 pub(crate) enum Problem {
-    /// What is wrong with it.
+    /// The file is not usable; the text states the reason.
     Picture(String),
-    /// There is no memory for it.
+    /// There is not enough memory to decode it.
     Memory(Error),
 }
 
@@ -48,17 +49,16 @@ impl From<String> for Problem {
 }
 
 impl Picture {
-    /// Decodes the file of an image (PNG, JPEG, GIF, BMP, WebP), whose content says which it is; else says what is
-    /// wrong with it.
+    /// Decodes an image file (PNG, JPEG, GIF, BMP or WebP). The format is detected from the content.
     ///
-    /// An animation gives its first image. A picture is turned as its EXIF data say. Sixteen bits become eight, CMYK
-    /// and grey become RGB, and what is transparent is put on white.
+    /// Animations are decoded to their first frame. The EXIF orientation is applied. 16-bit channels are reduced to 8
+    /// bits, CMYK and grey are converted to RGB, and transparent pixels are blended with white.
     pub fn decode(file: &[u8], limits: &MediaLimits) -> Result<Self, Problem> {
         if file.is_empty() {
             return Err("the image has no data".to_owned().into());
         }
         check_size(file.len(), limits.bytes)?;
-        // The decoders are safe code, which may still panic over a file that nobody thought of.
+        // The decoders are safe Rust, but may panic on damaged files.
         let decoded = catch_unwind(AssertUnwindSafe(|| decode(file, limits.pixels)));
         let image = decoded.unwrap_or_else(|_| Err("the image is damaged".to_owned().into()))?;
         let (width, height) = image.dimensions();
@@ -68,14 +68,15 @@ impl Picture {
         Ok(Self { width, height, pixels, digest })
     }
 
-    /// Tells it from all others.
+    /// The digest of the size and the pixels. Pictures with the same pixels have the same digest.
     pub fn digest(&self) -> &Digest {
         &self.digest
     }
 }
 
-/// So many numbers below zero, of which no token is, that stand for a part of what has a digest: others begin with
-/// others.
+/// Returns `count` negative numbers that represent part number `part` of the picture with this digest in a prompt. No
+/// token id is negative. The numbers are derived from a hash of `digest` and `part`, so different pictures or parts
+/// have different numbers.
 pub(crate) fn stand_ins(digest: &Digest, part: usize, count: usize) -> Vec<Token> {
     let block = |index: usize| {
         let place = [part as u64, index as u64].map(u64::to_le_bytes).concat();
@@ -91,7 +92,7 @@ pub(crate) fn stand_ins(digest: &Digest, part: usize, count: usize) -> Vec<Token
     numbers.take(count).collect()
 }
 
-/// The file of a picture of these pixels.
+/// Encodes pixels (row-major, `channels` bytes per pixel) as a PNG file. `channels` is 1 (grey), 3 (RGB) or 4 (RGBA).
 pub(crate) fn encode_pixels(
     width: u32,
     height: u32,
@@ -143,10 +144,10 @@ fn decode(file: &[u8], most: u64) -> Result<RgbImage, Problem> {
             format!("the image has {width} x {height} pixels; at most {most} are allowed").into()
         );
     }
-    // As it is stored, turned, and as RGBA and RGB.
+    // The decoded image, its rotated copy, and the conversions to RGBA and RGB (4 + 3 bytes per pixel).
     let needed = decoder.total_bytes().saturating_mul(2).saturating_add(count * 7);
     check_memory(usize::try_from(needed).unwrap_or(usize::MAX)).map_err(Problem::Memory)?;
-    // Data that cannot be read say nothing.
+    // Invalid EXIF data are ignored.
     let orientation = decoder.orientation().ok();
     let mut image = DynamicImage::from_decoder(decoder).map_err(|error| problem(&error))?;
     if let Some(orientation) = orientation {
@@ -165,14 +166,14 @@ fn decode(file: &[u8], most: u64) -> Result<RgbImage, Problem> {
     Ok(flat)
 }
 
-/// Whether all chunks of a WebP file end in it. The decoder makes room for as many bytes as a chunk says it has.
+/// Whether every chunk of a WebP file ends inside the file. The decoder allocates the size that a chunk header states.
 fn has_whole_chunks(file: &[u8]) -> bool {
     let number = |place: usize| {
         let bytes = file.get(place..place + 4)?;
         Some(u32::from_le_bytes(bytes.try_into().ok()?) as usize)
     };
     let end = number(4).map_or(0, |size| size.saturating_add(8)).min(file.len());
-    // The first comes after `RIFF`, the length of all, and `WEBP`.
+    // The first chunk follows `RIFF`, the file size, and `WEBP`.
     let mut start = 12;
     while start + 8 <= end {
         let Some(size) = number(start + 4) else { return false };
@@ -295,7 +296,7 @@ mod tests {
     fn what_is_no_picture_is_refused() {
         let png = encoded(red(), ImageFormat::Png);
         let mut bomb = png.clone();
-        // The size in the header, and its checksum.
+        // The size in the IHDR chunk, then its CRC.
         bomb[16..24]
             .copy_from_slice(&[100_000_u32.to_be_bytes(), 100_000_u32.to_be_bytes()].concat());
         let sum = crc32(&bomb[12..29]);
@@ -304,7 +305,7 @@ mod tests {
         empty[16..20].fill(0);
         let sum = crc32(&empty[12..29]);
         empty[29..33].copy_from_slice(&sum.to_be_bytes());
-        // A last chunk of four gigabytes.
+        // A last chunk that claims 4 GiB.
         let mut endless = encoded(red(), ImageFormat::WebP);
         endless.extend(b"EXIF\xff\xff\xff\xff");
         let size = (endless.len() - 8) as u32;
@@ -324,7 +325,7 @@ mod tests {
         }
     }
 
-    /// The checksum of a part of a PNG file.
+    /// The CRC-32 of a PNG chunk.
     fn crc32(bytes: &[u8]) -> u32 {
         !bytes.iter().fold(!0, |mut sum: u32, byte| {
             sum ^= u32::from(*byte);
@@ -335,7 +336,7 @@ mod tests {
         })
     }
 
-    /// As `make fuzz` does for longer: whatever a file has, there is a picture or an error.
+    /// A short version of `make fuzz`: decoding any file returns a picture or an error.
     #[test]
     fn damaged_files_end_in_errors() {
         let mut state = 1_u64;

@@ -1,7 +1,7 @@
-//! Phrases that an answer must not contain.
+//! Banned phrases: phrases that an answer must not contain.
 //!
-//! Tokens that may begin one are held back until it is certain that they do not. When a phrase is complete, the
-//! answer goes back to the token in which it began, which is not chosen again at that place.
+//! Tokens that may begin a banned phrase are delayed until the phrase is ruled out. If a phrase is completed, the
+//! request goes back to the token with which the phrase began, and cannot choose that token again at that position.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -9,33 +9,33 @@ use super::completion::TokenLogprob;
 use crate::engine::Vocab;
 use crate::{Error, Result, Token};
 
-/// A token that may be the beginning of a phrase.
+/// A delayed token: it may be part of a banned phrase.
 pub(super) struct Held {
     pub token: Token,
     pub piece: Vec<u8>,
     pub logprob: Option<TokenLogprob>,
-    /// Whether it was not chosen, but settled.
+    /// Whether the token was forced and not sampled.
     pub is_forced: bool,
 }
 
-/// What becomes of the tokens that are held back.
+/// What to do with the delayed tokens.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// So many of them are part of the answer.
+    /// The first `n` are not part of a phrase: they can be delivered.
     Certain(usize),
-    /// With the one of this index a phrase begins.
+    /// A phrase is complete; it begins in the delayed token with this index.
     Banned(usize),
 }
 
-/// The phrases that one answer must not contain, and how far it may have come with them.
+/// The banned phrases of one request, and its delayed tokens.
 #[derive(Default)]
 pub(crate) struct Banned {
     phrases: Vec<Vec<u8>>,
-    /// Tokens that have a phrase within themselves.
+    /// Tokens whose text contains a phrase. They are never allowed.
     never: Vec<Token>,
-    /// The last tokens, which are not part of the answer yet.
+    /// The delayed tokens, oldest first.
     held: VecDeque<Held>,
-    /// Tokens that began a phrase, by how many tokens were before them.
+    /// Tokens that began a phrase, by position (number of tokens before them).
     begun: BTreeMap<usize, Vec<Token>>,
 }
 
@@ -61,27 +61,27 @@ impl Banned {
         Ok(banned)
     }
 
-    /// Whether there are any phrases.
+    /// Whether any phrases are banned.
     pub fn is_on(&self) -> bool {
         !self.phrases.is_empty()
     }
 
-    /// Tokens that are not to be chosen after so many.
+    /// The tokens that must not be sampled at this position (number of tokens before it).
     pub fn forbidden_at(&self, place: usize) -> impl Iterator<Item = Token> {
         self.never.iter().chain(self.begun.get(&place).into_iter().flatten()).copied()
     }
 
-    /// How many tokens are held back.
+    /// Number of delayed tokens.
     pub fn held(&self) -> usize {
         self.held.len()
     }
 
-    /// Whether a phrase was avoided by what is chosen after so many tokens.
+    /// Whether a phrase was avoided at this position: a token that began one is forbidden there.
     pub fn acts_at(&self, place: usize) -> bool {
         self.begun.contains_key(&place)
     }
 
-    /// Adds a token, and judges all that are held back.
+    /// Appends a token to the delayed ones, and decides which of them to deliver or drop.
     pub(super) fn hold(&mut self, held: Held) -> Verdict {
         self.held.push_back(held);
         let text: Vec<u8> = self.held.iter().flat_map(|held| &held.piece).copied().collect();
@@ -98,14 +98,14 @@ impl Banned {
         Verdict::Certain(ends.take_while(|end| *end <= text.len() - open).count())
     }
 
-    /// Takes out those that are certain: `count` of the tokens that are held back, or all.
+    /// Removes and returns the first `count` delayed tokens, or all.
     pub(super) fn take(&mut self, count: Option<usize>) -> Vec<Held> {
         let count = count.unwrap_or(self.held.len());
         self.held.drain(..count).collect()
     }
 
-    /// Goes back to before the held token of this index, which is after `place` tokens, and is not chosen there
-    /// again. An error where it was not chosen at all.
+    /// Drops the delayed tokens from `index` on, and forbids the first of them at its position `place`. Fails if that
+    /// token was forced.
     pub fn go_back(&mut self, index: usize, place: usize) -> Result<()> {
         let first = &self.held[index];
         if first.is_forced {
@@ -113,21 +113,21 @@ impl Banned {
                 "a phrase is in the text that ends the reasoning when its budget is used up";
             return Err(Error::option("banned_phrases", problem));
         }
-        // What was avoided further on was avoided in another text.
+        // Tokens forbidden at later positions followed a text that has been dropped.
         self.begun.split_off(&(place + 1));
         self.begun.entry(place).or_default().push(first.token);
         self.held.truncate(index);
         Ok(())
     }
 
-    /// Where the first phrase in a text begins.
+    /// The offset of the first phrase in a text, in bytes.
     fn first_in(&self, text: &[u8]) -> Option<usize> {
         let find = |phrase: &Vec<u8>| text.windows(phrase.len()).position(|part| part == phrase);
         self.phrases.iter().filter_map(find).min()
     }
 }
 
-/// The length of the longest end of a text that is a beginning of a phrase.
+/// The length in bytes of the longest proper prefix of `phrase` that `text` ends with.
 fn begun(text: &[u8], phrase: &[u8]) -> usize {
     let longest = (phrase.len() - 1).min(text.len());
     (1..=longest).rev().find(|&length| text.ends_with(&phrase[..length])).unwrap_or(0)
@@ -154,7 +154,7 @@ mod tests {
         assert_eq!(banned.hold(held(2, "a b")), Verdict::Certain(0));
         assert_eq!(banned.hold(held(3, "ad ")), Verdict::Certain(0));
         assert_eq!(banned.hold(held(4, "wo")), Verdict::Certain(0));
-        // Another phrase may have begun with the last token alone.
+        // The last token alone may begin another phrase.
         assert_eq!(banned.hold(held(5, "rs")), Verdict::Certain(2));
         assert_eq!(banned.take(Some(2)).len(), 2);
         assert_eq!(banned.hold(held(6, "e!")), Verdict::Banned(0));
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(banned.hold(held(2, "b")), Verdict::Banned(0));
         banned.go_back(0, 10).unwrap();
         assert_eq!(banned.forbidden_at(10).collect::<Vec<_>>(), [1, 3]);
-        // Back to an earlier place: what was avoided here may be right after another text.
+        // After going back to an earlier position, tokens forbidden later are allowed again.
         banned.hold(held(5, "a"));
         banned.hold(held(6, "b"));
         banned.go_back(0, 9).unwrap();

@@ -1,4 +1,4 @@
-//! The thread that encodes pictures, so that texts go on meanwhile.
+//! The encoder thread: computes embeddings of pictures while the scheduler continues with text.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock, Weak};
@@ -8,28 +8,28 @@ use super::media_run::MediaRun;
 use crate::engine::{ServiceCommand, ServiceLoop, ServiceThread, closed};
 use crate::{Error, Result, Token};
 
-/// Bytes of embeddings that are kept for the next request with the same picture: some thousand tokens of a large
-/// model.
+/// Maximum size in bytes of the cache of embeddings. It has room for some thousand tokens of a large model.
 const MAX_CACHED_BYTES: usize = 128 << 20;
 
-/// Embeddings, as soon as they are there.
+/// Embeddings of a part of a picture, set once the encoder thread has computed them.
 #[derive(Default)]
 pub(super) struct Encoding(OnceLock<Result<Vec<f32>>>);
 
 impl Encoding {
-    /// The embeddings, or why there are none.
+    /// The embeddings or the error; `None` while they are being computed.
     pub fn outcome(&self) -> Option<&Result<Vec<f32>>> {
         self.0.get()
     }
 }
 
-/// The way to the thread, and what it has done.
+/// Owns the encoder thread, and caches recent embeddings.
 pub(super) struct Encoder {
     thread: Option<ServiceThread<EncodeCommand>>,
     done: (flume::Sender<()>, flume::Receiver<()>),
-    /// What is wanted, by what stands for it in prompts.
+    /// Requested embeddings that some request still refers to. The key is the numbers that represent the part in
+    /// prompts.
     wanted: Vec<(Vec<Token>, Weak<Encoding>)>,
-    /// What was used, the last at the end.
+    /// The cache of used embeddings, by the same keys; least recently used first.
     kept: VecDeque<(Vec<Token>, Arc<Encoding>)>,
 }
 
@@ -40,8 +40,8 @@ impl Default for Encoder {
 }
 
 impl Encoder {
-    /// The embeddings of a part of a picture, which are computed where nobody has them. What nobody holds on to is
-    /// given up.
+    /// Returns the embeddings of a part of a picture: cached, already requested, or newly queued. A queued part is
+    /// dropped once all references to the returned value are dropped.
     pub fn request(&mut self, run: &MediaRun) -> Result<Arc<Encoding>> {
         let key = run.stand_ins();
         if let Some((_, encoding)) = self.kept.iter().find(|(known, _)| known == key) {
@@ -65,8 +65,8 @@ impl Encoder {
         Ok(encoding)
     }
 
-    /// Keeps embeddings that have been used for the next request, in place of those that were not for the longest
-    /// time.
+    /// Caches used embeddings for later requests with the same picture. Evicts the least recently used ones above
+    /// `MAX_CACHED_BYTES`.
     pub fn keep(&mut self, run: &MediaRun, encoding: Arc<Encoding>) {
         let key = run.stand_ins();
         self.kept.retain(|(known, _)| known != key);
@@ -80,14 +80,14 @@ impl Encoder {
         }
     }
 
-    /// Waits until something has been encoded, if that does not take too long.
+    /// Waits until the encoder thread finishes a part, for at most `longest`.
     pub fn wait(&self, longest: Duration) {
         let _ = self.done.1.recv_timeout(longest);
         self.done.1.drain();
     }
 }
 
-/// A part of a picture to encode.
+/// A request to encode a part of a picture.
 struct EncodeCommand {
     run: MediaRun,
     for_whom: Weak<Encoding>,

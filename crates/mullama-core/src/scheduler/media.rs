@@ -6,10 +6,10 @@ use super::encoder::{Encoder, Encoding};
 use super::media_run::MediaRun;
 use crate::Result;
 
-/// Parts of pictures that are encoded before the prompt comes to them.
+/// Number of parts of pictures that are encoded ahead of the prompt position.
 const ENCODE_AHEAD: usize = 2;
 
-/// The pictures of a prompt, with the embeddings of those that come next.
+/// The pictures of a prompt, with the embeddings of the next ones.
 #[derive(Default)]
 pub(super) struct Media {
     runs: Vec<(MediaRun, Option<Arc<Encoding>>)>,
@@ -20,29 +20,31 @@ impl Media {
         Self { runs: runs.into_iter().map(|run| (run, None)).collect() }
     }
 
-    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.runs.is_empty()
     }
 
-    /// How many tokens come before the next picture, after so many.
+    /// Number of tokens between position `n_past` and the next picture: 0 inside a picture, `usize::MAX` after the
+    /// last one.
     pub fn distance(&self, n_past: usize) -> usize {
         let next = self.runs.iter().find(|(run, _)| run.range().end > n_past);
         next.map_or(usize::MAX, |(run, _)| run.range().start.saturating_sub(n_past))
     }
 
-    /// The last place up to this one that a computation can go on from.
+    /// The last position at or before `place` where computation can resume. The inside of a part that must be computed
+    /// in one step is excluded.
     pub fn floor(&self, place: usize) -> usize {
         let cut = self.runs.iter().find(|(run, _)| run.range().contains(&place) && run.is_whole());
         cut.map_or(place, |(run, _)| run.range().start)
     }
 
-    /// The picture that is computed after so many tokens.
+    /// The part of a picture at position `n_past`.
     pub fn at(&self, n_past: usize) -> Option<&(MediaRun, Option<Arc<Encoding>>)> {
         self.runs.iter().find(|(run, _)| run.range().contains(&n_past))
     }
 
-    /// Has the next pictures encoded, and leaves those that are computed to the encoder.
+    /// Requests the embeddings of the next `ENCODE_AHEAD` parts, and returns those of computed parts to the encoder's
+    /// cache.
     pub fn request(&mut self, n_past: usize, encoder: &mut Encoder) -> Result<()> {
         let mut ahead = 0;
         for (run, encoding) in &mut self.runs {
@@ -61,12 +63,12 @@ impl Media {
     }
 }
 
-/// What the next step is.
+/// What the scheduler computes in its next step.
 pub(super) enum NextStep {
-    /// One of tokens.
+    /// A batch of tokens.
     Tokens,
-    /// One of the picture of the request with this index.
+    /// A part of a picture of the running request with this index.
     Picture(usize),
-    /// None, until a picture is encoded.
+    /// Nothing: the step waits for the encoder.
     Wait,
 }

@@ -1,4 +1,4 @@
-//! The tokens of a prompt that stand for a part of a picture.
+//! The positions of a prompt that a part of a picture occupies.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -6,17 +6,17 @@ use std::sync::Arc;
 use crate::engine::{Part, Piece, PreparedPicture};
 use crate::{Result, Token};
 
-/// Tokens of a prompt that stand for a part of a picture.
+/// A run of consecutive positions in a prompt that represents one part of a picture.
 #[derive(Clone)]
 pub(crate) struct MediaRun {
     start: usize,
     picture: Arc<PreparedPicture>,
-    /// Which of the picture's pieces.
+    /// Index in the picture's `pieces`.
     piece: usize,
 }
 
 impl MediaRun {
-    /// Puts a picture at the end of a prompt.
+    /// Appends a picture's pieces to a prompt, and one run per part to `runs`.
     pub fn append(picture: &Arc<PreparedPicture>, prompt: &mut Vec<Token>, runs: &mut Vec<Self>) {
         for (piece, content) in picture.pieces.iter().enumerate() {
             match content {
@@ -37,22 +37,22 @@ impl MediaRun {
         }
     }
 
-    /// The tokens that stand for it.
+    /// The negative numbers that represent the part in the prompt.
     pub fn stand_ins(&self) -> &[Token] {
         &self.part().stand_ins
     }
 
-    /// Its places in the prompt.
+    /// Its positions in the prompt.
     pub fn range(&self) -> Range<usize> {
         self.start..self.start + self.stand_ins().len()
     }
 
-    /// Whether it is computed in one step.
+    /// Whether it must be computed in one step, since its positions attend to later ones.
     pub fn is_whole(&self) -> bool {
         self.part().sees_ahead
     }
 
-    /// Its embeddings; `Cancelled` as soon as `go_on` says no.
+    /// Computes its embeddings. Fails with `Cancelled` as soon as `go_on` returns false.
     pub fn encode(&self, go_on: &impl Fn() -> bool) -> Result<Vec<f32>> {
         self.picture.encode(self.part(), go_on)
     }

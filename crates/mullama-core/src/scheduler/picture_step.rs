@@ -1,4 +1,4 @@
-//! The steps that compute pictures.
+//! Scheduler steps that compute pictures.
 
 use std::time::{Duration, Instant};
 
@@ -8,11 +8,11 @@ use super::slot::Slot;
 use crate::Result;
 use crate::engine::Decoded;
 
-/// How long a step waits for a picture, before it looks for new requests.
+/// How long a step waits for the encoder before it checks for new requests.
 const PICTURE_WAIT: Duration = Duration::from_millis(2);
 
 impl Scheduler {
-    /// Settles whether the next step is one of a picture: they take turns with those of tokens.
+    /// Decides what the next step computes. Steps for pictures and for tokens alternate.
     pub(super) fn next_step(&mut self) -> NextStep {
         let had_turn = std::mem::take(&mut self.picture_had_turn);
         if self.running.iter().all(|slot| slot.media.is_empty()) {
@@ -53,12 +53,13 @@ impl Scheduler {
         }
     }
 
-    /// Waits a little for a picture.
+    /// Waits for the encoder, for at most `PICTURE_WAIT`.
     pub(super) fn wait_for_picture(&mut self) {
         self.encoder.wait(PICTURE_WAIT);
     }
 
-    /// Computes the next piece of a picture, or all of it.
+    /// Computes the next part of the picture of the running request `index`: as many positions as the prefill budget
+    /// allows, or all if they must be computed together.
     pub(super) fn compute_picture(&mut self, index: usize) -> Result<Decoded> {
         let streaming = self.running.iter().filter(|slot| slot.is_generating()).count();
         self.running.iter_mut().for_each(Slot::leave_batch);
