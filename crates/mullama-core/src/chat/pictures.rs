@@ -1,4 +1,4 @@
-//! The pictures of messages.
+//! Finds and decodes the pictures of messages.
 
 use mullama_base::Text;
 use serde_json::Value;
@@ -31,17 +31,17 @@ pub(crate) fn pictures(messages: &[Message], limits: &MediaLimits) -> Result<Vec
     found.into_iter().map(decode).collect()
 }
 
-/// Whether there are any.
+/// Whether any message has a picture.
 pub(crate) fn has_pictures(messages: &[Message]) -> bool {
     picture_place(messages).is_some()
 }
 
-/// Where the first one is.
+/// The path of the first picture: `messages[0].content[1]`.
 pub(crate) fn picture_place(messages: &[Message]) -> Option<String> {
     addresses(messages).next().map(|(place, _)| place)
 }
 
-/// The place of each picture, and its address.
+/// The path and the URL of each picture.
 fn addresses(messages: &[Message]) -> impl Iterator<Item = (String, Result<&str, String>)> {
     messages.iter().enumerate().flat_map(|(index, message)| {
         let parts = match &message.content {
@@ -57,7 +57,7 @@ fn addresses(messages: &[Message]) -> impl Iterator<Item = (String, Result<&str,
     })
 }
 
-/// The address in a part, which is written in either of two ways.
+/// The URL of a picture: a string, or the field `url` of an object.
 fn address(image_url: &Value) -> Result<&str, String> {
     let text = match image_url {
         Value::Object(fields) => fields.get("url").and_then(Value::as_str),

@@ -1,4 +1,4 @@
-//! What turns pictures into embeddings for a model: its file is loaded on first use, and computes on the processor.
+//! A loaded projector: converts pictures to embeddings for a model. It computes on the CPU.
 
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
@@ -14,50 +14,51 @@ use crate::runtime::log as logging;
 use crate::source::ProjectorFile;
 use crate::{Error, ErrorKind, Result, Token};
 
-/// A projector that is loaded.
+/// A loaded projector (mmproj).
 pub(crate) struct Projector {
     // Dropped before the weights, which it refers to.
     inner: shim::Projector,
     file: ProjectorFile,
-    /// Numbers in each embedding.
+    /// Length of each embedding.
     width: usize,
     n_vocab: usize,
     _weights: Arc<Weights>,
 }
 
-/// A picture as a projector cuts it up.
+/// A picture, preprocessed and divided into the pieces that it has in a prompt.
 pub(crate) struct PreparedPicture {
     inner: shim::Embeddable,
     projector: Arc<Projector>,
     pub pieces: Vec<Piece>,
 }
 
-/// A piece of a picture's place in a prompt.
+/// A piece of a picture in a prompt.
 pub(crate) enum Piece {
-    /// What stands around it, or between its parts.
+    /// Text tokens before, between or after the parts.
     Text(Vec<Token>),
-    /// A part of it.
+    /// Embeddings of a part of the picture.
     Part(Part),
 }
 
-/// A part of a picture, which is encoded as a whole.
+/// A part of a picture. It is encoded in one call.
 pub(crate) struct Part {
-    /// Its place among the pieces.
+    /// Index in `PreparedPicture::pieces`.
     index: usize,
-    /// What stands for its embeddings in a prompt.
+    /// The negative numbers that represent the part in a prompt, one per embedding.
     pub stand_ins: Vec<Token>,
-    /// Whether each of its embeddings attends to all of them, so that they are computed together.
+    /// Whether its embeddings attend to each other in both directions (no causal mask), so that they must be computed
+    /// in one step.
     pub sees_ahead: bool,
 }
 
-/// What the shim says of a projector.
+/// The shim's JSON description of a projector.
 #[derive(Deserialize)]
 struct About {
     vision: bool,
     has_grid_positions: bool,
 }
 
-/// What the shim says of a piece.
+/// The shim's JSON description of a piece.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Described {
@@ -66,15 +67,15 @@ enum Described {
 }
 
 impl Projector {
-    /// Bytes that it takes where it is loaded: its weights, which are not read here, and what it computes in.
+    /// Bytes that the loaded projector needs: weights and compute buffers. The weights are not read.
     pub fn memory(file: &ProjectorFile) -> Result<u64> {
         with_file(file, shim::projector_memory)
     }
 
-    /// Reads a projector's file, whose header has been checked before.
+    /// Loads a projector. The caller has checked the header of its file.
     pub fn load(file: &ProjectorFile, weights: Arc<Weights>, n_threads: u32) -> Result<Self> {
         let (inner, about) = with_file(file, |name| {
-            // SAFETY: the model outlives the projector, which holds on to it.
+            // SAFETY: the model outlives the projector, which owns a reference to the weights.
             unsafe { shim::Projector::load(name, weights.as_ptr(), n_threads as i32) }
         })?;
         let about: About = serde_json::from_str(&about)
@@ -88,7 +89,7 @@ impl Projector {
         Ok(Self { inner, file, width, n_vocab, _weights: weights })
     }
 
-    /// Cuts a picture up.
+    /// Preprocesses a picture and divides it into pieces.
     pub fn prepare(self: &Arc<Self>, picture: &Picture) -> Result<PreparedPicture> {
         let (longer, shorter) =
             (picture.width.max(picture.height), picture.width.min(picture.height));
@@ -135,7 +136,7 @@ impl Projector {
     }
 }
 
-/// Has the engine read a projector's file.
+/// Calls `read` with the path of a projector, and converts its error.
 fn with_file<T>(
     file: &ProjectorFile,
     read: impl FnOnce(&CStr) -> shim::ShimResult<T>,
@@ -161,7 +162,7 @@ fn problem(file: &ProjectorFile, kind: ErrorKind, reason: &str) -> Error {
 }
 
 impl PreparedPicture {
-    /// Tokens that it takes in a prompt.
+    /// Number of tokens that it occupies in a prompt.
     pub fn n_tokens(&self) -> usize {
         let length = |piece: &Piece| match piece {
             Piece::Text(tokens) => tokens.len(),
@@ -170,7 +171,8 @@ impl PreparedPicture {
         self.pieces.iter().map(length).sum()
     }
 
-    /// The embeddings of a part of it, one after the other; `Cancelled` as soon as `go_on` says no.
+    /// Computes the embeddings of a part, one row of `width` numbers per embedding. Fails with `Cancelled` as soon as
+    /// `go_on` returns false.
     pub fn encode(&self, part: &Part, go_on: &impl Fn() -> bool) -> Result<Vec<f32>> {
         let size = part.stand_ins.len() * self.projector.width;
         check_memory(size * size_of::<f32>())?;

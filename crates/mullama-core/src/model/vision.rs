@@ -1,4 +1,4 @@
-//! How a model sees: its projector, and prompts with pictures.
+//! Image input of a model: its projector, and prompts with pictures.
 
 use std::sync::{Arc, OnceLock};
 
@@ -12,7 +12,7 @@ use crate::scheduler::MediaRun;
 use crate::source::ProjectorFile;
 use crate::{Error, ErrorKind, Result, Token};
 
-/// A model's projector, which is loaded on first use.
+/// A model's projector. It is loaded on first use.
 pub(super) struct Vision {
     file: Option<Result<ProjectorFile>>,
     projector: OnceLock<Result<Arc<Projector>>>,
@@ -20,16 +20,16 @@ pub(super) struct Vision {
     pub limits: VisionLimits,
 }
 
-/// What pictures have to keep to.
+/// Limits on pictures.
 pub(super) struct VisionLimits {
     pub media: MediaLimits,
-    /// Tokens of the context.
+    /// Context size in tokens.
     pub n_ctx: usize,
-    /// Tokens that are computed at once.
+    /// Maximum number of tokens computed together.
     pub n_ubatch: usize,
 }
 
-/// A prompt that may have pictures in it.
+/// A prompt with the pictures in it.
 #[derive(Default)]
 pub(super) struct SeenPrompt {
     pub tokens: Vec<Token>,
@@ -41,12 +41,12 @@ impl Vision {
         Self { file, projector: OnceLock::new(), n_threads, limits }
     }
 
-    /// Whether the model takes pictures.
+    /// Whether the model accepts pictures.
     pub fn is_on(&self) -> bool {
         matches!(self.file, Some(Ok(_)))
     }
 
-    /// Refuses messages with a picture where there is no projector, which names the picture's place.
+    /// Returns an error that names the first picture in `messages` if the model has no usable projector.
     pub fn check_is_on(&self, messages: &[Message]) -> Result<()> {
         self.file(messages).map(drop)
     }
@@ -62,20 +62,20 @@ impl Vision {
         self.file.as_ref().ok_or_else(text_only)?.as_ref().map_err(Clone::clone)
     }
 
-    /// The projector, which is loaded where it has not been.
+    /// Returns the projector, and loads it on the first call.
     pub fn load(&self, weights: &Arc<Weights>) -> Result<Arc<Projector>> {
         let file = self.file(&[])?;
         if let Some(known) = self.projector.get() {
             return known.clone();
         }
         match Projector::load(file, Arc::clone(weights), self.n_threads) {
-            // Next time there may be enough.
+            // Not cached: enough memory may be available next time.
             Err(error) if error.kind() == ErrorKind::OutOfMemory => Err(error),
             loaded => self.projector.get_or_init(|| loaded.map(Arc::new)).clone(),
         }
     }
 
-    /// Decodes the pictures of messages, and cuts them up.
+    /// Decodes the pictures of messages and divides them into pieces.
     pub fn pictures(
         &self,
         weights: &Arc<Weights>,
@@ -92,7 +92,7 @@ impl Vision {
         found.into_iter().map(prepare).collect()
     }
 
-    /// A picture has to fit into the context, and what is computed in one step into one.
+    /// Checks that a picture fits into the context, and that its parts without a causal mask fit into a step.
     fn check(&self, picture: &Picture, prepared: &PreparedPicture) -> Result<()> {
         let VisionLimits { n_ctx, n_ubatch, .. } = self.limits;
         let count = prepared.n_tokens();
@@ -125,7 +125,7 @@ impl Vision {
     }
 }
 
-/// The tokens of a prompt in which a mark stands for each of these pictures.
+/// Tokenises a prompt and inserts `pictures` in order at its picture marks.
 pub(super) fn tokens_of(
     templates: &Templates,
     vocab: &Vocab,

@@ -1,11 +1,12 @@
-//! What has its memory before the model: a projector, a draft model.
+//! Error messages of a model that does not fit next to its projector or draft model.
 
 use mullama_base::units;
 
 use crate::engine::{DeviceShare, Placement};
 use crate::{Error, ErrorKind};
 
-/// Adds to the refusal of a model how much of the memory something else takes; `key` names it for programs.
+/// Adds the memory of `other`, which is placed before the model, to a `DoesNotFit` error. `what` names it in the hint,
+/// `key` in the error's context.
 pub(super) fn explain(error: Error, what: &str, key: &'static str, other: &Placement) -> Error {
     if error.kind() != ErrorKind::DoesNotFit {
         return error;

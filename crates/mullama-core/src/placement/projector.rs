@@ -1,4 +1,4 @@
-//! The projector of a model, which is placed before it.
+//! Places the projector of a model. It is placed before the model, which receives the remaining memory.
 
 use std::path::Path;
 
@@ -10,15 +10,15 @@ use crate::engine::{Placement, Projector};
 use crate::source::{ProjectorFile, find_projector};
 use crate::{Error, ErrorKind, Result};
 
-/// A projector, and what it takes where it is loaded.
+/// A projector with its placement.
 pub(crate) struct PlacedProjector {
     pub file: ProjectorFile,
     pub placement: Placement,
 }
 
 impl PlacedProjector {
-    /// The projector of a model, as [`find_projector`] finds it. The engine says what it takes, and thereby whether it
-    /// can be loaded.
+    /// Finds the projector of a model with [`find_projector`], and measures its memory. A projector that cannot be
+    /// loaded is an error if the caller named it; otherwise the model loads without it, with a warning.
     pub fn find(
         path: &Path,
         stored: Option<&StoredModel>,
@@ -41,7 +41,7 @@ impl PlacedProjector {
         }
     }
 
-    /// Adds to the refusal of the model how much of the memory the projector takes.
+    /// Adds the size of the projector to the error of a model that does not fit.
     pub fn explain(&self, error: Error) -> Error {
         explain(error, "the projector", "projector_bytes", &self.placement)
     }

@@ -1,8 +1,8 @@
-//! A model's projector: where it is, and whether its file is safe for the engine to read.
+//! Finds a model's projector, and checks whether its file is safe for the engine to read.
 //!
-//! The engine divides by numbers of the file and follows pointers to tensors that it takes for granted, so both are
-//! checked here (`clip.cpp` and `models/` of mtmd: `siglip.cpp`, `llava.cpp`, `pixtral.cpp`, `internvl.cpp`, `llama4.cpp`). Tensors whose shapes do not fit
-//! together fail assertions while a graph is built, which are caught.
+//! The engine divides by numbers from the header and dereferences tensors without checking that they exist. Both are
+//! checked here (`clip.cpp` and `models/` of mtmd: `siglip.cpp`, `llava.cpp`, `pixtral.cpp`, `internvl.cpp`,
+//! `llama4.cpp`). Tensors whose shapes do not match fail assertions during graph construction, which are caught.
 
 use std::cmp::Reverse;
 use std::fs;
@@ -13,19 +13,19 @@ use mullama_hub::StoredModel;
 
 use crate::{Error, ErrorKind, Result};
 
-/// The kinds of projectors that can be used: those of LLaVA, Gemma 3, Idefics 3 and SmolVLM, Pixtral, InternVL, Llama 4.
+/// The supported projector types: LLaVA, Gemma 3, Idefics 3 and SmolVLM, Pixtral, InternVL, Llama 4.
 const KINDS: [&str; 6] = ["mlp", "gemma3", "idefics3", "pixtral", "internvl", "llama4"];
 
-/// Tiles that a picture is cut into. Those of models are some dozen.
+/// Maximum number of tiles of a picture. Published models have some dozens.
 const MAX_TILES: i64 = 256;
 
-/// Patches along a side of a picture. Those of models have some sixty.
+/// Maximum number of patches along a side of a picture. Published models have about sixty.
 const MAX_PATCHES: i64 = 512;
 
-/// What numbers of a projector are at most: those of models have some thousand.
+/// Maximum of widths in a projector. Published models have some thousands.
 const MAX_WIDTH: i64 = 1 << 16;
 
-/// Types that a matrix of a projector may have.
+/// Supported types of a projector's matrices.
 const MATRIX_TYPES: [TensorType; 12] = [
     TensorType::F32,
     TensorType::F16,
@@ -41,26 +41,26 @@ const MATRIX_TYPES: [TensorType; 12] = [
     TensorType::IQ4_NL,
 ];
 
-/// A projector that can be used.
+/// A projector whose header has been checked.
 #[derive(Debug, Clone)]
 pub(crate) struct ProjectorFile {
     pub path: PathBuf,
-    /// How many times as long as wide a picture may be: a side of the pictures that it takes.
+    /// Maximum aspect ratio of a picture (longer side divided by shorter side): the projector's input size in pixels.
     pub longest: u32,
 }
 
-/// The projector of a model.
+/// Finds the projector of a model.
 ///
-/// `asked` is what the option says: a path, `none`, or else `auto`: the one that the store has with the model, or
-/// the one that lies beside its file. One that was found and cannot be used is an error in place of the path, since
-/// a model can do without.
+/// `asked` is the value of the option: a path, `none`, or `auto` (the default). `auto` takes the projector that the
+/// store has for the model, or one in the folder of the model's file. If a projector that was found automatically
+/// cannot be used, its error is returned instead of the path, since the model works without it.
 pub(crate) fn find(
     path: &Path,
     stored: Option<&StoredModel>,
     header: &GgufHeader,
     asked: Option<&str>,
 ) -> Result<Option<Result<ProjectorFile>>> {
-    // One that the store has with a model is meant for it; one in the same folder need not be.
+    // The store's projector belongs to the model; one in the same folder may belong to another.
     let level = if stored.is_some() { log::Level::Warn } else { log::Level::Debug };
     let candidates = match asked {
         Some("none") => return Ok(None),
@@ -86,8 +86,8 @@ pub(crate) fn find(
     Ok(first_problem.map(Err))
 }
 
-/// The projectors beside a model's file, the likeliest first: whose names have most in common with the model's, then
-/// those of 16 bits, of 8, and others.
+/// The projectors in the folder of a model's file, best match first: the longest common prefix with the model's name,
+/// then F16, Q8_0, BF16, and others.
 fn beside(model: &Path) -> Vec<PathBuf> {
     let folder = model.parent().filter(|folder| !folder.as_os_str().is_empty());
     let entries = fs::read_dir(folder.unwrap_or(Path::new("."))).into_iter().flatten().flatten();
@@ -107,7 +107,7 @@ fn beside(model: &Path) -> Vec<PathBuf> {
     let precision = |name: &str| {
         let order = ["bf16", "f16", "q8_0"];
         let found = order.iter().position(|part| name.contains(part));
-        // The engine computes with 16-bit floats of the other kind.
+        // BF16 comes after them: the engine computes with F16.
         [2, 0, 1, 3][found.unwrap_or(3)]
     };
     found.sort_by_key(|path| {
@@ -120,7 +120,7 @@ fn beside(model: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Refuses a projector that the engine would not survive, that is of no known kind, or that is another model's.
+/// Refuses a projector that would crash the engine, has an unsupported type, or belongs to another model.
 fn check(path: &Path, model: &GgufHeader) -> Result<ProjectorFile> {
     let header = GgufHeader::read(path)?;
     let refuse = |kind: ErrorKind, problem: String| {
@@ -163,7 +163,7 @@ fn check(path: &Path, model: &GgufHeader) -> Result<ProjectorFile> {
     Ok(ProjectorFile { path: path.to_path_buf(), longest })
 }
 
-/// Numbers in the embeddings that it gives.
+/// Length of the embeddings that the projector returns.
 fn output_width(header: &GgufHeader, kind: &str) -> Option<u64> {
     let tensor = |name: &str| header.tensors.iter().find(|tensor| tensor.name == name);
     let rows = |name| Some(tensor(name)?.shape.get(1).copied().unwrap_or(1));
@@ -175,13 +175,13 @@ fn output_width(header: &GgufHeader, kind: &str) -> Option<u64> {
     }
 }
 
-/// What a file says and has, by the rules of the engine.
+/// Checks of a header against the engine's requirements.
 struct Rules<'a> {
     header: &'a GgufHeader,
 }
 
 impl Rules<'_> {
-    /// Gives how many times as long as wide a picture may be.
+    /// Checks the header of a projector of type `kind`. Returns the maximum aspect ratio of a picture.
     fn check(&self, kind: &str) -> Result<u32, String> {
         let width = self.number("clip.vision.embedding_length", 1, MAX_WIDTH)?;
         let inner = self.number("clip.vision.feed_forward_length", 0, MAX_WIDTH)?;
@@ -227,7 +227,7 @@ impl Rules<'_> {
             "llama4" => self.shaped("v.patch_embd.weight", &[patch * patch * 3, width])?,
             _ => self.shaped("v.patch_embd.weight", &[patch, patch, 3, width])?,
         }
-        // Places are rotated by their row and their column, each with half of a head.
+        // Rotary embedding of rows and columns: each rotates pairs in one half of a head.
         if matches!(kind, "pixtral" | "llama4") && width / heads % 4 != 0 {
             return Err(format!("4 does not divide a head of {}", width / heads));
         }
@@ -247,7 +247,7 @@ impl Rules<'_> {
         Ok(size as u32)
     }
 
-    /// Into how many tiles a picture may be cut.
+    /// Checks the limits on the number of tiles.
     fn tiles(&self) -> Result<(), String> {
         let given = |key: &str, least, default| match self.header.get(key) {
             None => Ok(default),
@@ -258,7 +258,7 @@ impl Rules<'_> {
         Ok(())
     }
 
-    /// The embeddings of the places of patches.
+    /// Checks the position embeddings of the patches.
     fn places(&self, kind: &str, width: i64, side: i64) -> Result<(), String> {
         if matches!(kind, "internvl" | "llama4") {
             self.needed("v.class_embd")?;
@@ -274,7 +274,8 @@ impl Rules<'_> {
         Ok(())
     }
 
-    /// The layers of what sees, and what is before and after them. Norms without means have no biases.
+    /// Checks the layers of the vision encoder, and the tensors before and after them. `without_means` stands for RMS
+    /// norms, which have no biases.
     fn layers(
         &self,
         width: i64,
@@ -299,7 +300,7 @@ impl Rules<'_> {
             for part in ["attn_q", "attn_k", "attn_v", "attn_out"] {
                 self.shaped(&name(&format!("{part}.weight")), &[width, width])?;
             }
-            // Older files have the two of them the other way round.
+            // In older files, the names of the two are swapped.
             let (up, down) = (name("ffn_up.weight"), name("ffn_down.weight"));
             let ends = self.needed(&up)?.shape.clone();
             let inner =
@@ -400,7 +401,7 @@ impl Rules<'_> {
         Ok(())
     }
 
-    /// Two matrices, one after the other, for so many inputs. Gives the number of outputs.
+    /// Checks two consecutive matrices with `inputs` inputs. Returns the number of outputs.
     fn perceptron(&self, first: &str, last: &str, inputs: i64) -> Result<i64, String> {
         let mut width = inputs as u64;
         for name in [first, last] {
@@ -417,13 +418,13 @@ impl Rules<'_> {
         Ok(width as i64)
     }
 
-    /// Kernels take what is added and multiplied as 32-bit floats, and matrices of the types they know.
+    /// Checks tensor types. The kernels need vectors as F32, and matrices in one of the supported types.
     fn types(&self, kind: &str) -> Result<(), String> {
         let is_float = |tensor: &TensorInfo| matches!(tensor.ty, TensorType::F32 | TensorType::F16);
         for tensor in &self.header.tensors {
             let is_matrix = tensor.name.ends_with("weight") && tensor.shape.len() > 1;
             let fits = match tensor.name.as_str() {
-                // Transposed before it is used, or looked up.
+                // Transposed before use, or used as a lookup table.
                 "mm.input_projection.weight" | "v.patch_embd.weight" => is_float(tensor),
                 "v.position_embd.weight" if kind == "mlp" => is_float(tensor),
                 "v.position_embd.weight" => tensor.ty == TensorType::F32,
