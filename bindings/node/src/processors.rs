@@ -1,4 +1,4 @@
-//! A JavaScript function as a processor of logits.
+//! Logits processors in JavaScript.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -12,17 +12,17 @@ use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 
 use crate::calls::is_exiting;
 
-/// How often to look whether JavaScript's thread waits for the model to be freed.
+/// How often to check whether the JavaScript thread is exiting or waits for the model to be freed.
 const INTERVAL: Duration = Duration::from_millis(20);
 
 type Arguments = FnArgs<(Int32Array, Float32Array)>;
-/// The logits, or what went wrong.
+/// The changed logits, or an error message.
 type Returned = Either<Float32Array, String>;
 
-/// A function of `lib/processors.ts`, which calls the caller's.
+/// A function of `lib/processors.ts`, which calls the caller's functions.
 pub(crate) type Process<'scope> = Function<'scope, Arguments, Returned>;
 
-/// Runs on JavaScript's thread, and does not keep the event loop running.
+/// Calls a function on the JavaScript thread. It does not keep the event loop alive.
 struct Processor {
     function: ThreadsafeFunction<Arguments, Returned, Arguments, napi::Status, false, true>,
     is_closing: Arc<AtomicBool>,
@@ -60,7 +60,7 @@ impl LogitsProcessor for Processor {
     }
 }
 
-/// Has a function change the logits of a generation, where one is given.
+/// Adds a function to the logits processors of a generation.
 pub(crate) fn add_processor(
     options: &mut GenerateOptions,
     process: Option<Process<'_>>,

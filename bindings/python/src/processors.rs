@@ -1,4 +1,4 @@
-//! Python functions as processors of logits.
+//! Logits processors in Python.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ impl Processor {
             }
             Ok(())
         })?;
-        // The view of the bytes themselves goes at once: what is left then was kept.
+        // The intermediate view is freed here. At the end, any other view of the bytes was stored by the function.
         let view = py
             .import("builtins")?
             .getattr("memoryview")?
@@ -51,14 +51,15 @@ impl Processor {
         for (logit, bytes) in logits.iter_mut().zip(bytes.to_vec().chunks_exact(size_of::<f32>())) {
             *logit = f32::from_ne_bytes(bytes.try_into()?);
         }
-        // What was kept raises when it is used. Where an array or a slice of it was kept, this does.
+        // Releases the memory. A view that the function stored then raises when it is used; if it stored an array or a
+        // slice of the view, these calls raise.
         view.call_method0("release")?;
         bytes.call_method0("clear")?;
         Ok(())
     }
 }
 
-/// Takes the functions out of the keyword arguments of a call.
+/// Removes the option `logits_processors` from the keyword arguments of a call and returns it.
 pub fn take_processors(
     keywords: Bound<'_, PyDict>,
 ) -> PyResult<(Bound<'_, PyDict>, Option<LogitsProcessors>)> {

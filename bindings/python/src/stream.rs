@@ -28,17 +28,17 @@ trait Source: Send + Sized + 'static {
 }
 
 enum State<S: Source> {
-    /// Being started on another thread.
+    /// The stream is being started on another thread.
     Starting(JoinHandle<Result<S>>),
     Running {
         stream: S,
-        /// A chunk that has arrived but has not been taken yet.
+        /// A chunk that has arrived but has not been taken.
         here: Option<Result<S::Chunk>>,
     },
     Over,
 }
 
-/// A stream that any thread or task may read.
+/// A stream that any thread or task can read.
 struct Reader<S: Source> {
     state: Mutex<State<S>>,
     cancel: CancelToken,
@@ -129,7 +129,7 @@ impl<S: Source> State<S> {
     }
 }
 
-/// A class of streams in Python, on top of a stream of the core.
+/// A Python class of streams, on top of a stream of the core.
 pub trait Opened<S>: Sized {
     fn open(
         py: Python<'_>,

@@ -1,4 +1,4 @@
-//! What is done to logits before the samplers see them.
+//! Changes logits before the samplers see them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -8,11 +8,11 @@ use super::sampler::{are_valid_logits, invalid_logits};
 use crate::options::{LogitsProcessor, LogitsProcessors};
 use crate::{Error, ErrorKind, Result, Token};
 
-/// Changes the logits of one request: the caller's processors, and tokens that are not to be chosen.
+/// Applies logits processors and forbidden tokens to the logits of one request.
 #[derive(Default)]
 pub(crate) struct Adjusting {
     processors: LogitsProcessors,
-    /// Reused from token to token.
+    /// Buffer for the changed logits, reused for each token.
     logits: Vec<f32>,
 }
 
@@ -21,7 +21,8 @@ impl Adjusting {
         Self { processors, logits: Vec::new() }
     }
 
-    /// The logits as the samplers are to see them. `tokens` are all so far; none of `forbidden` is to be next.
+    /// Returns the changed logits, or `logits` itself if there is nothing to change. `tokens` are the prompt and the
+    /// generated tokens; the logits of `forbidden` become minus infinity.
     pub fn adjust<'a>(
         &'a mut self,
         logits: &'a [f32],
@@ -51,7 +52,7 @@ impl Adjusting {
     }
 }
 
-/// Has one processor change the logits, and makes sure that it left what a token can be chosen from.
+/// Calls one processor and checks its result: no NaN, no positive infinity, at least one allowed token.
 fn process(processor: &dyn LogitsProcessor, tokens: &[Token], logits: &mut [f32]) -> Result<()> {
     let failed =
         |what: String| Error::new(ErrorKind::Callback, format!("a logits processor {what}"));

@@ -29,9 +29,9 @@ pub(crate) struct Sampler {
 }
 
 impl Sampler {
-    /// Creates a sampler that has seen the prompt.
+    /// Creates a sampler and records the tokens of the prompt.
     ///
-    /// `context` is the number of tokens that -1, the whole context, stands for.
+    /// `context` is the context size in tokens: the value that -1 means in the options of penalties.
     pub fn new(
         vocab: &Vocab,
         sampling: &Sampling,
@@ -59,16 +59,16 @@ impl Sampler {
         Ok(sampler)
     }
 
-    /// Whether guesses should be drawn as well: a draw from a distribution close to the model's is right more often
+    /// Whether guesses should be drawn as well. A draw from a distribution close to the model's is accepted more often
     /// than the most likely token.
     pub fn draws_freely(&self) -> bool {
         self.draws_freely
     }
 
-    /// Chooses the next token from the logits of the whole vocabulary, and records it.
+    /// Samples the next token from the logits of the whole vocabulary, and records it.
     ///
-    /// A guess does not change the distribution. A drawn guess is accepted with the probability that the distributions
-    /// allow; any other is right if it is the token that is chosen anyway.
+    /// A guess does not change the distribution. A drawn guess is accepted by rejection sampling; any other guess is
+    /// accepted if it equals the sampled token.
     pub fn sample(&mut self, logits: &[f32], guess: Option<&Guess>) -> Result<Token> {
         if let Some(token) = self.reasoning.as_ref().and_then(ReasoningBudget::forced) {
             self.accept(token)?;
@@ -83,8 +83,8 @@ impl Sampler {
             return Ok(token);
         }
         let mut token = self.choose(logits, false)?;
-        // The grammar first checks the chosen token. Only if it rejects that one, it checks the whole vocabulary, which
-        // is slow.
+        // The grammar first checks the sampled token. It checks the whole vocabulary, which is slow, only if it
+        // rejects that token.
         if let Some(grammar) = &mut self.grammar
             && !grammar.allows(token)?
         {
@@ -94,12 +94,12 @@ impl Sampler {
         Ok(token)
     }
 
-    /// Whether the next token is settled, whatever the logits.
+    /// Whether the next token is fixed, independent of the logits.
     pub fn is_forced(&self) -> bool {
         self.reasoning.as_ref().and_then(ReasoningBudget::forced).is_some()
     }
 
-    /// Takes note of a token.
+    /// Records a token in the samplers, the grammar and the reasoning budget.
     pub fn accept(&mut self, token: Token) -> Result<()> {
         if let Some(reasoning) = &mut self.reasoning {
             reasoning.accept(token)?;
@@ -141,7 +141,7 @@ impl Sampler {
         self.run_chain(|_| ()).map(|(token, ())| token)
     }
 
-    /// Draws a token, and returns the distribution that it is from.
+    /// Draws a token, and returns it with its distribution.
     pub(super) fn draw(&mut self, logits: &[f32]) -> Result<(Token, Distribution)> {
         if !are_valid_logits(logits) {
             return Err(invalid_logits());
@@ -161,7 +161,7 @@ impl Sampler {
         );
     }
 
-    /// Lets the samplers choose one of the candidates; `look` receives those that they left.
+    /// Applies the sampler chain to the candidates. `look` receives the candidates that remain.
     fn run_chain<T>(
         &mut self,
         look: impl FnOnce(&[sys::llama_token_data]) -> T,
@@ -314,8 +314,7 @@ fn chain(
     }
 }
 
-/// How many of the samplers have a part in what is chosen: where the likeliest token is, those after the last penalty
-/// change nothing of it.
+/// Number of samplers that can affect the result. Greedy sampling ignores all samplers after the last penalty.
 fn last_that_matters(sampling: &Sampling, is_greedy: bool) -> usize {
     let penalises = |kind: &SamplerKind| match kind {
         SamplerKind::Penalties => sampling.penalises(),
@@ -329,12 +328,12 @@ fn last_that_matters(sampling: &Sampling, is_greedy: bool) -> usize {
     }
 }
 
-/// Whether logits are numbers. One value that is none spreads over all of them: looking at the first is enough.
+/// Whether the logits are numbers. A NaN spreads to all logits, so only the first is checked.
 pub(crate) fn are_valid_logits(logits: &[f32]) -> bool {
     logits.first().is_some_and(|logit| !logit.is_nan())
 }
 
-/// The error of logits that are NaN.
+/// The error for logits that are NaN.
 pub(crate) fn invalid_logits() -> Error {
     Error::new(ErrorKind::Backend, "the model computed values that are not numbers")
         .with_hint(Text::with_names("check the file with the option {check_tensors}"))

@@ -11,13 +11,13 @@ use crate::engine::Vocab;
 use crate::options::{GenerateOptions, SamplerKind, SamplerOptions};
 use crate::{Error, Result, Token};
 
-/// Everything that the choice of tokens depends on, with all defaults applied.
+/// The sampling settings of a request, with all defaults applied.
 #[derive(Debug, Clone)]
 pub(crate) struct Sampling {
     pub options: SamplerOptions,
     pub logit_bias: BTreeMap<Token, f32>,
     pub seed: Option<u32>,
-    /// For a chat: the limit on its reasoning.
+    /// The limit on a chat's reasoning.
     pub reasoning: Option<ReasoningSpec>,
 }
 
@@ -30,7 +30,7 @@ impl Deref for Sampling {
 }
 
 impl Sampling {
-    /// Applies all defaults; `model` has the model's recommendations.
+    /// Resolves each setting: the requested value, else the model's recommendation, else the default.
     pub fn resolve(asked: &GenerateOptions, model: &GenerateOptions) -> Result<Self> {
         asked.check()?;
         model.check()?;
@@ -61,7 +61,7 @@ impl Sampling {
         })
     }
 
-    /// Whether the most likely token is always chosen: only biases have an effect.
+    /// Whether the most likely token is always chosen, so that only biases have an effect.
     pub(super) fn is_greedy(&self) -> bool {
         self.temperature == 0.0
             && self.dynatemp_range == 0.0
@@ -70,7 +70,7 @@ impl Sampling {
             && !self.penalises()
     }
 
-    /// The biases that are added to the logits first.
+    /// Logit biases, including those of forbidden tokens. Applied before the other samplers.
     pub(super) fn biases(&self, vocab: &Vocab) -> Result<Vec<sys::llama_logit_bias>> {
         let mut biases: Vec<_> = self
             .logit_bias
@@ -81,7 +81,7 @@ impl Sampling {
             .collect::<Result<_>>()
             .map_err(|error| Error::option("logit_bias", error))?;
         let forbid = |token| sys::llama_logit_bias { token, bias: f32::NEG_INFINITY };
-        // The file lists these tokens, and may be wrong.
+        // The model file lists suppressed tokens; invalid ids are ignored.
         let suppressed = vocab.suppressed().iter().copied();
         biases.extend(suppressed.filter(|&token| vocab.check(token).is_ok()).map(forbid));
         if self.ignore_eos {
@@ -95,15 +95,14 @@ impl Sampling {
         Ok(biases)
     }
 
-    /// Whether a token is a draw from a distribution, with no seed that promises which one it is. (Mirostat's draws
-    /// and those of Adaptive-P change what they draw from.)
+    /// Whether tokens are drawn without a seed from a distribution that does not depend on earlier draws. (Mirostat
+    /// and Adaptive-P adapt theirs.)
     pub(super) fn draws_freely(&self) -> bool {
         let is_random = self.temperature > 0.0 || self.dynatemp_range > 0.0;
         is_random && self.mirostat == 0 && self.adaptive_p < 0.0 && self.seed.is_none()
     }
 
-    /// The settings for guesses: the same, without options that depend on earlier tokens. They are greedy unless
-    /// guesses are drawn.
+    /// The settings for guesses: without options that depend on earlier tokens, and greedy unless `draws` is set.
     pub(super) fn for_guesses(&self, draws: bool) -> Self {
         let mut sampling = Self { seed: None, reasoning: None, ..self.clone() };
         let options = &mut sampling.options;
@@ -115,12 +114,12 @@ impl Sampling {
         sampling
     }
 
-    /// Whether there is DRY.
+    /// Whether the DRY penalty is on.
     pub(super) fn penalises_sequences(&self) -> bool {
         self.dry_multiplier > 0.0 && self.samplers.contains(&SamplerKind::Dry)
     }
 
-    /// Whether there are penalties on single tokens.
+    /// Whether penalties on single tokens are on.
     pub(super) fn penalises(&self) -> bool {
         self.repeat_last_n != 0
             && self.samplers.contains(&SamplerKind::Penalties)
