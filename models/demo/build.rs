@@ -1,5 +1,5 @@
-//! Names the model by its content, so that a copy of it can be told from that of another version, and puts
-//! it beside the engine's other run-time files, in `target/<profile>/mullama-engine`.
+//! Names the model after its content, so that versions have different names, and copies it to the engine's other
+//! run-time files in `target/<profile>/mullama-engine`.
 
 use std::env;
 use std::fs;
@@ -17,7 +17,7 @@ fn main() {
     stage(&name, &bytes);
 }
 
-/// By way of a rename, so that a process that has an older file mapped keeps it.
+/// Writes a temporary file and renames it, so that a process that has mapped an older file is not affected.
 fn stage(name: &str, bytes: &[u8]) {
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     // `OUT_DIR` is `target/<profile>/build/<package>/out`.

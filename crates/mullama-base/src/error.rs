@@ -1,4 +1,4 @@
-//! Errors: a kind to act on, a message that names the thing, context, and what to do next.
+//! Errors: a kind for programs, a message that names the subject, context, and a hint.
 
 use std::fmt;
 use std::io;
@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use crate::{Naming, Text, shortened};
 
-/// The result of everything in mullama that can fail.
+/// The result of operations of mullama that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Declares the kinds. Of each: what it means, its name and code, the exit status of the command with what
-/// its help says of it, and the built-in exception that the class in Python is as well.
+/// Declares the error kinds. Each row has the documentation, the name, the code, the exit status of the command with
+/// its description in the help, and the built-in base class of the Python exception.
 macro_rules! error_kinds {
     ($(
         $(#[doc = $doc:literal])+
@@ -19,8 +19,8 @@ macro_rules! error_kinds {
     )+) => {
         /// The kind of an error, for programs to act on.
         ///
-        /// The kind crosses every language boundary: an exception class in Python, `err.code` in
-        /// Node.js, an exit code of the command.
+        /// All languages expose it: as an exception class in Python, `err.code` in Node.js, an exit status of the
+        /// command.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum ErrorKind {
@@ -31,17 +31,17 @@ macro_rules! error_kinds {
             /// All kinds.
             pub const ALL: &'static [Self] = &[$( Self::$name, )+];
 
-            /// The name: `NotFound`.
+            /// The name, such as `NotFound`.
             pub const fn name(self) -> &'static str {
                 match self { $( Self::$name => stringify!($name), )+ }
             }
 
-            /// The name in upper case, as Node.js programs know it: `NOT_FOUND`.
+            /// The code in Node.js: the name in upper case, such as `NOT_FOUND`.
             pub const fn code(self) -> &'static str {
                 match self { $( Self::$name => $code, )+ }
             }
 
-            /// What it means, in a sentence.
+            /// Its meaning, in one sentence.
             pub const fn description(self) -> &'static str {
                 match self { $( Self::$name => concat!($( $doc ),+).trim_ascii(), )+ }
             }
@@ -51,12 +51,12 @@ macro_rules! error_kinds {
                 match self { $( Self::$name => $exit, )+ }
             }
 
-            /// What the help of the command says of that status.
+            /// The description of the exit status in the command's help.
             pub const fn exit_meaning(self) -> &'static str {
                 match self { $( Self::$name => $meaning, )+ }
             }
 
-            /// The built-in exception that fits, in Python.
+            /// The built-in exception from which the Python class also derives.
             pub const fn python_exception(self) -> &'static str {
                 match self { $( Self::$name => $python, )+ }
             }
@@ -112,7 +112,7 @@ impl fmt::Display for ErrorKind {
 
 /// An error: its kind, a one-line message, context, and a hint about what to do next.
 ///
-/// `Display` gives the message alone, `Debug` everything.
+/// `Display` writes the message alone, `Debug` everything.
 #[derive(Clone)]
 pub struct Error(Box<Inner>);
 
@@ -138,19 +138,19 @@ struct Inner {
 }
 
 impl Error {
-    /// An error of this kind; the message should name the thing it is about. The middle of a long message is left
-    /// out, like that of a long hint: see [`shortened`](crate::shortened).
+    /// Creates an error. The message should name its subject. Long messages and hints are shortened in the middle: see
+    /// [`shortened`](crate::shortened).
     pub fn new(kind: ErrorKind, message: impl Into<Text>) -> Self {
         let message = message.into().shortened();
         Self(Box::new(Inner { kind, message, context: Vec::new(), hint: None, source: None }))
     }
 
-    /// An option that cannot be used, by its name in snake case: "option `top_p`: must lie between 0 and 1".
+    /// An error about an option, by its name in snake case: "option `top_p`: must lie between 0 and 1".
     pub fn option(name: &str, problem: impl Into<Text>) -> Self {
         Self::about_option(Text::name(name), problem)
     }
 
-    /// As [`Self::option`], of a name that is shown as the caller wrote it.
+    /// Like [`Self::option`], but the name is shown as the caller wrote it.
     pub fn argument(name: &str, problem: impl Into<Text>) -> Self {
         Self::about_option(name.into(), problem)
     }
@@ -165,12 +165,12 @@ impl Error {
         error
     }
 
-    /// An operation on a file that failed: "cannot write model.gguf: permission denied".
+    /// A failed operation on a file: "cannot write model.gguf: permission denied".
     pub fn io(action: &str, path: &Path, source: io::Error) -> Self {
         Self::of_file(ErrorKind::Io, action, path, source)
     }
 
-    /// A file that cannot be read. The kind is `NotFound` where it is not there, otherwise `Io`.
+    /// A file that cannot be read. The kind is `NotFound` if the file does not exist, otherwise `Io`.
     pub fn unreadable(path: &Path, source: io::Error) -> Self {
         let kind = match source.kind() {
             io::ErrorKind::NotFound => ErrorKind::NotFound,
@@ -185,40 +185,40 @@ impl Error {
             .with_source(source)
     }
 
-    /// The caller cancelled.
+    /// The error of a cancelled call.
     pub fn cancelled() -> Self {
         Self::new(ErrorKind::Cancelled, "cancelled")
     }
 
-    /// Adds what the error is about: a path, a device, a URL, a number of bytes.
+    /// Adds context: a path, a device, a URL, a number of bytes.
     #[must_use]
     pub fn with_context(mut self, key: &'static str, value: impl fmt::Display) -> Self {
         self.0.context.push((key, value.to_string().into()));
         self
     }
 
-    /// Adds what the user can do next.
+    /// Sets the hint: what the user can do next.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<Text>) -> Self {
         self.0.hint = Some(hint.into().shortened());
         self
     }
 
-    /// Adds the error below this one.
+    /// Sets the error that caused this one.
     #[must_use]
     pub fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
         self.0.source = Some(Arc::new(source));
         self
     }
 
-    /// Adds what a function of the caller failed with.
+    /// Sets the error with which a function of the caller failed.
     #[must_use]
     pub fn with_cause(mut self, cause: Box<dyn std::error::Error + Send + Sync>) -> Self {
         self.0.source = Some(cause.into());
         self
     }
 
-    /// The error below this one: that of the system, or what a function of the caller failed with.
+    /// The underlying error: of the system, or of a function of the caller.
     pub fn cause(&self) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {
         self.0.source.as_deref()
     }
@@ -228,22 +228,22 @@ impl Error {
         self.0.kind
     }
 
-    /// What the user can do next.
+    /// The hint: what the user can do next.
     pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_ref().map(Text::as_str)
     }
 
-    /// What the error is about, as pairs of a name and a value.
+    /// The context, as pairs of name and value.
     pub fn context(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.0.context.iter().map(|(key, value)| (*key, value.as_str()))
     }
 
-    /// The value of the context of this name.
+    /// The value of a context entry.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.context().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
-    /// What a front end shows, with the names of options in its style.
+    /// The texts of the error, with option names in the style of a front end.
     pub fn render(&self, naming: Naming) -> Rendered {
         let context = self.0.context.iter().map(|(key, value)| (*key, value.render(naming)));
         Rendered {
@@ -253,7 +253,7 @@ impl Error {
         }
     }
 
-    /// The message, and the hint on a line of its own: what an exception shows.
+    /// The message, and the hint on a second line, as exceptions show them.
     pub fn report(&self) -> String {
         match self.hint() {
             Some(hint) => format!("{self}\nhint: {hint}"),
@@ -262,21 +262,21 @@ impl Error {
     }
 }
 
-/// Its message, to be a part of another.
+/// The message, for use in another text.
 impl From<Error> for Text {
     fn from(error: Error) -> Self {
         error.0.message
     }
 }
 
-/// The texts of an error, with the names of options in one style.
+/// The texts of an error, with option names in one style.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rendered {
-    /// The message, of one line.
+    /// The message, in one line.
     pub message: String,
     /// What the user can do next.
     pub hint: Option<String>,
-    /// What the error is about, as pairs of a name and a value.
+    /// The context, as pairs of name and value.
     pub context: Vec<(&'static str, String)>,
 }
 
@@ -379,7 +379,7 @@ mod tests {
         assert_eq!(rendered.message, "option `topP`: needs `topK`");
         assert_eq!(rendered.hint.as_deref(), Some("leave `topK` out"));
         assert_eq!(rendered.context, [("option", "topP".to_owned())]);
-        // What the caller wrote is shown as it is.
+        // The caller's own spelling is shown unchanged.
         let error = Error::argument("top_q", "there is no such option");
         assert_eq!(error.render(Naming::Camel).message, error.to_string());
         assert_eq!(error.get("option"), Some("top_q"));

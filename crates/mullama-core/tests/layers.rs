@@ -1,6 +1,7 @@
-//! The folders of the core know only those below them, and no files import each other in a circle.
+//! Each folder of the core imports only from folders above it in the table of layers, and no files import each other
+//! in a cycle.
 //!
-//! The order is the table in `docs/architecture.md` under "Layers of the core".
+//! The table is in `docs/architecture.md`, section "Layers of the core".
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,7 +11,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The layers of the documentation, the lowest first.
+/// The layers in the documentation, lowest first.
 fn documented_layers() -> Vec<String> {
     let page = fs::read_to_string(root().join("../../docs/architecture.md")).unwrap();
     let (_, section) = page.split_once("## Layers of the core").expect("the page has the section");
@@ -20,7 +21,7 @@ fn documented_layers() -> Vec<String> {
     section.lines().filter_map(first_cell).collect()
 }
 
-/// Every source file, by its module path: `engine::context`; that of `engine/mod.rs` is `engine`.
+/// All source files, by module path: `engine::context`; `engine/mod.rs` is `engine`.
 fn modules() -> BTreeMap<String, String> {
     fn visit(dir: &Path, prefix: &str, found: &mut BTreeMap<String, String>) {
         for entry in fs::read_dir(dir).unwrap() {
@@ -44,14 +45,14 @@ fn modules() -> BTreeMap<String, String> {
     found
 }
 
-/// The code of a file: without its tests, comments and texts.
+/// The code of a file without tests and comments.
 fn code_of(source: &str) -> String {
     let source = source.split("#[cfg(test)]\nmod tests").next().unwrap();
     source.lines().map(|line| line.split("//").next().unwrap()).collect::<Vec<_>>().join("\n")
 }
 
-/// Paths that a file names, from the crate's root: those of `use crate::a::{b, c::d}` and
-/// `use super::x`, and those that are written out where they are used.
+/// The paths in a file, relative to the crate's root: those of `use crate::a::{b, c::d}` and `use super::x`, and those
+/// written out in expressions.
 fn paths(module: &str, is_folder: bool, code: &str) -> BTreeSet<String> {
     let parent =
         |module: &str| module.rsplit_once("::").map_or("", |(parent, _)| parent).to_owned();
@@ -80,7 +81,7 @@ fn paths(module: &str, is_folder: bool, code: &str) -> BTreeSet<String> {
     found
 }
 
-/// The paths of a tree of imports, such as `a::{b, c::{d, e}}`.
+/// Expands a tree of imports such as `a::{b, c::{d, e}}` into paths.
 fn expand(tree: &str) -> Vec<String> {
     let end = tree.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'));
     let (head, rest) = tree.split_at(end.unwrap_or(tree.len()));
@@ -108,13 +109,13 @@ fn expand(tree: &str) -> Vec<String> {
     found
 }
 
-/// The files that each file imports from; what a folder only hands on counts as its file's that has it.
+/// The files from which each file imports. A re-export by a folder counts as the file that defines the item.
 fn imports(modules: &BTreeMap<String, String>) -> BTreeMap<&str, BTreeSet<&str>> {
     let is_folder =
         |name: &str| modules.keys().any(|other| other.starts_with(&format!("{name}::")));
     let codes: BTreeMap<&str, String> =
         modules.iter().map(|(name, source)| (name.as_str(), code_of(source))).collect();
-    // What each folder hands on: the name, and the module that has it.
+    // The re-exports of each folder: the name, and the path of the definition.
     let mut handed_on = BTreeMap::new();
     for (name, code) in codes.iter().filter(|(name, _)| is_folder(name)) {
         for statement in code.split(';').map(str::trim) {
@@ -133,7 +134,7 @@ fn imports(modules: &BTreeMap<String, String>) -> BTreeMap<&str, BTreeSet<&str>>
             }
         }
     }
-    // A file of that name comes first: a folder may hand on a function that is called as its file is.
+    // A file takes precedence over a re-export, since a folder may re-export a function with the name of its file.
     let file_of = |path: &str| {
         let mut path = path.to_owned();
         loop {
@@ -196,7 +197,7 @@ fn folders_import_only_from_those_below_them() {
 fn no_files_import_each_other_in_a_circle() {
     let modules = modules();
     let mut left = imports(&modules);
-    // What imports from nobody that is left is taken away, until there is nothing but circles.
+    // Removes files that import from no remaining file, until only cycles remain.
     loop {
         let names: BTreeSet<&str> = left.keys().copied().collect();
         let before = left.len();

@@ -1,29 +1,29 @@
-//! How the values of options are written in other languages and in a shell.
+//! The notation of option values in other languages and on the command line.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-/// How the values of an option are written.
+/// The notation of an option's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OptionKind {
-    /// The type in Python.
+    /// The Python type.
     pub python: &'static str,
-    /// The type in TypeScript.
+    /// The TypeScript type.
     pub typescript: &'static str,
     /// The form on the command line.
     pub flag: FlagForm,
 }
 
 impl OptionKind {
-    /// A kind of these types, and of this form on the command line.
+    /// Combines a Python type, a TypeScript type and a form on the command line.
     pub const fn new(python: &'static str, typescript: &'static str, flag: FlagForm) -> Self {
         Self { python, typescript, flag }
     }
 }
 
-/// How the values of an option are written on the command line.
+/// The notation of an option's values on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FlagForm {
@@ -33,35 +33,35 @@ pub enum FlagForm {
     Number,
     /// A number, or one of these words: `a|b`.
     NumberOr(&'static str),
-    /// Numbers with commas between them.
+    /// Comma-separated numbers.
     Numbers,
-    /// A text as it is; the name of the value in the help.
+    /// Text; the string is the placeholder in the help.
     Text(&'static str),
-    /// Texts: the flag may come several times.
+    /// Text; the flag can be repeated.
     Texts,
-    /// Names with commas between them; the flag may come several times.
+    /// Comma-separated names; the flag can be repeated.
     Names,
-    /// One text, or two with a comma between them.
+    /// One text, or two separated by a comma.
     Pair(&'static str),
-    /// `PATTERN=DEVICE` with commas between them; the flag may come several times.
+    /// Comma-separated `PATTERN=DEVICE`; the flag can be repeated.
     Patterns,
-    /// `NAME=VALUE` with commas between them; the flag may come several times.
+    /// Comma-separated `NAME=VALUE`; the flag can be repeated.
     Settings,
-    /// `FILE` or `FILE=SCALE`; the flag may come several times.
+    /// `FILE` or `FILE=SCALE`; the flag can be repeated.
     Adapters,
-    /// JSON; a word needs no quotes.
+    /// JSON; a single word needs no quotes.
     Json,
-    /// There is no flag: the values cannot be written on a command line.
+    /// No flag: the values cannot be written on a command line.
     None,
 }
 
-/// A type of options' values.
+/// The type of an option's values.
 pub trait OptionType {
-    /// How its values are written.
+    /// The notation of its values.
     const KIND: OptionKind;
 }
 
-/// Implements [`OptionType`].
+/// Implements [`OptionType`] for types.
 macro_rules! option_type {
     ($($ty:ty: $python:expr, $typescript:expr, $flag:expr;)+) => {
         $(
@@ -75,9 +75,9 @@ macro_rules! option_type {
 
 pub(crate) use option_type;
 
-/// Names that a shell separates by commas.
+/// Names, separated by commas on the command line.
 pub(super) struct Names;
-/// A JSON schema: an object, `true` or `false`, or the text of one.
+/// A JSON schema: an object, `true` or `false`, or its JSON text.
 pub(super) struct JsonSchema;
 /// `auto`, `none`, `required`, or a function.
 pub(super) struct ToolChoice;

@@ -1,9 +1,9 @@
-//! What calls take, and the tables of options.
+//! The options of all calls, in tables.
 //!
-//! An option is declared once, in a table: the struct, its setters, its names in other languages, its
-//! documentation. [`options!`](table) makes a struct whose fields are all `Option`s (unset means the default), a `with_*`
-//! setter for each, and [`OptionSet`], through which [`parse_options`] fills it from the JSON-like
-//! arguments of another language. Type declarations and reference pages of the other languages are
+//! An option is declared once, in a table: its name, its names in other languages, its type, its documentation.
+//! [`options!`](table) generates a struct whose fields are all `Option`s (unset means the default), a `with_*` setter
+//! for each field, and an implementation of [`OptionSet`]. Through it, [`parse_options`] fills the struct from the
+//! JSON-like arguments of another language. The type declarations and reference pages of the other languages are
 //! generated from [`OptionSet::specs`].
 
 mod chat;
@@ -52,27 +52,27 @@ pub(crate) use wrong_type::describe;
 
 use crate::{Error, Naming, Result};
 
-/// One option, as documentation and declarations of other languages need it.
+/// One option, as documented and declared in other languages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OptionSpec {
-    /// The name in snake case, as Python has it; Node.js has it in camel case.
+    /// The name in snake case, as in Python; Node.js uses camel case.
     pub name: &'static str,
-    /// What it means, its unit, its default.
+    /// Its meaning, unit and default.
     pub doc: &'static str,
-    /// How its values are written.
+    /// The notation of its values.
     pub kind: OptionKind,
     /// What the value -1 stands for.
     pub minus_one: MinusOne,
     /// The sampler that it is an option of.
     pub sampler: Option<&'static str>,
-    /// The metadata of a model's file that recommends a value.
+    /// The key of a model file's metadata that recommends a value.
     pub key: Option<&'static str>,
-    /// The command's flag, where it is another one than the name.
+    /// The command's flag, if it differs from the name.
     pub flag: Option<&'static str>,
-    /// One letter for the flag.
+    /// The one-letter form of the flag.
     pub short: Option<char>,
-    /// Whether the command's short help has the flag.
+    /// Whether the command's short help shows the flag.
     pub shown: bool,
 }
 
@@ -89,7 +89,7 @@ impl OptionSpec {
         shown: false,
     };
 
-    /// The command's flag, without its dashes.
+    /// The command's flag, without the dashes.
     pub fn flag_name(&self) -> String {
         self.flag.map_or_else(|| self.name.replace('_', "-"), str::to_owned)
     }
@@ -120,20 +120,20 @@ impl MinusOne {
 
 /// A struct of options that can be filled by name.
 pub trait OptionSet {
-    /// The options, in the order in which they are documented.
+    /// The options, in the order of the documentation.
     fn specs(&self) -> &'static [OptionSpec];
 
-    /// Sets the option of this name (one of `specs`) from a JSON value.
+    /// Sets the option `name` (one of `specs`) from a JSON value.
     fn set(&mut self, name: &str, value: Value) -> serde_json::Result<()>;
 
-    /// The options that are set, by their names in snake case.
+    /// The options that are set, by name in snake case.
     fn given(&self) -> Map<String, Value>;
 }
 
-/// Fills option structs from the arguments that a program in another language gave.
+/// Sets options from the arguments of a call in another language.
 ///
-/// `null` leaves an option at its default. An unknown name, or a value of the wrong type, is an
-/// error that names the option as that language writes it, and the nearest known name.
+/// `null` leaves an option at its default. An unknown name or a value of the wrong type is an error. It names the
+/// option as that language writes it, and suggests the nearest known name.
 pub fn parse_options(
     targets: &mut [&mut dyn OptionSet],
     arguments: Map<String, Value>,
@@ -153,7 +153,7 @@ pub fn parse_options(
     Ok(())
 }
 
-/// Names the option as the caller wrote it.
+/// Creates the error for a value, with the option's name as the caller wrote it.
 fn refuse(key: &str, spec: &OptionSpec, problem: &str) -> Error {
     if key == spec.name { Error::option(key, problem) } else { Error::argument(key, problem) }
 }

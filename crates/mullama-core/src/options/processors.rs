@@ -1,4 +1,4 @@
-//! A caller's own changes to logits.
+//! The caller's functions that change logits.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -11,7 +11,7 @@ use crate::Token;
 
 /// Changes the logits before the samplers see them.
 ///
-/// A function `Fn(&[Token], &mut [f32]) -> Result<(), Box<dyn Error + Send + Sync>>` is one:
+/// Functions `Fn(&[Token], &mut [f32]) -> Result<(), Box<dyn Error + Send + Sync>>` implement it:
 ///
 /// ```
 /// use mullama_core::{GenerateOptions, LogitsProcessors};
@@ -24,12 +24,12 @@ use crate::Token;
 /// assert_eq!(options.logits_processors.unwrap().0.len(), 1);
 /// ```
 pub trait LogitsProcessor: Send + Sync {
-    /// Changes the logits of the next token, one for each token of the vocabulary. `tokens` are the prompt and what
-    /// has been generated; negative ones stand for pictures. An error ends the request with the kind `Callback`, and
-    /// so do values that are not numbers.
+    /// Changes the logits of the next token in place: one per token of the vocabulary. `tokens` are the prompt and the
+    /// generated tokens; negative ones represent pictures. If it returns an error, or leaves NaN or positive infinity
+    /// in the logits, the request fails with the kind `Callback`.
     ///
-    /// It is called on the model's thread: all requests of the model wait for it. It must not wait for requests of the
-    /// same model.
+    /// It is called on the model's thread, so all requests of the model wait for it. It must not wait for a request of
+    /// the same model.
     fn process(
         &self,
         tokens: &[Token],
@@ -50,12 +50,12 @@ where
     }
 }
 
-/// Processors of logits, in the order in which they are called.
+/// Logits processors, in the order of their calls.
 #[derive(Clone, Default)]
 pub struct LogitsProcessors(pub Vec<Arc<dyn LogitsProcessor>>);
 
 impl LogitsProcessors {
-    /// One processor, which is a function.
+    /// Creates a list with one function.
     pub fn from_fn(
         process: impl Fn(&[Token], &mut [f32]) -> Result<(), Box<dyn StdError + Send + Sync>>
         + Send
@@ -84,7 +84,7 @@ impl fmt::Debug for LogitsProcessors {
     }
 }
 
-/// The same processors, not equal ones.
+/// Compares identity: the same processors in the same order.
 impl PartialEq for LogitsProcessors {
     fn eq(&self, other: &Self) -> bool {
         self.0.len() == other.0.len()
@@ -92,7 +92,7 @@ impl PartialEq for LogitsProcessors {
     }
 }
 
-/// Functions are not data.
+/// Functions cannot be serialised; the value is null.
 impl Serialize for LogitsProcessors {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_none()

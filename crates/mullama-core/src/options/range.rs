@@ -1,20 +1,20 @@
-//! The values that an option takes.
+//! The ranges of option values.
 
 use std::fmt::Display;
 use std::ops::{RangeFrom, RangeInclusive, RangeTo};
 
 use crate::{Error, Result};
 
-/// The values that an option takes.
+/// The allowed values of an option.
 pub trait Allowed<T> {
-    /// Whether a value is one of them.
+    /// Whether a value is allowed.
     fn allows(&self, value: &T) -> bool;
 
-    /// What a value must be, for the message about one that is not: "must be 0 or more".
+    /// The rule, as the error message states it: "must be 0 or more".
     fn rule(&self) -> String;
 }
 
-/// Refuses a value that its option does not take.
+/// Returns an error for a value outside its option's range.
 pub(crate) fn check_range<T: Display>(
     name: &str,
     value: &T,
@@ -26,10 +26,10 @@ pub(crate) fn check_range<T: Display>(
     Err(Error::option(name, format!("{}, and is {value}", range.rule())))
 }
 
-/// Numbers above this one.
+/// Finite numbers greater than this one.
 pub(crate) struct MoreThan(pub f32);
 
-/// Every number except infinities and NaN.
+/// Every finite number.
 pub(crate) struct Finite;
 
 impl Allowed<f32> for MoreThan {

@@ -1,10 +1,10 @@
-//! The samplers that can be put in an order.
+//! The samplers whose order can be set.
 
 use serde::{Deserialize, Serialize};
 
 use super::kind::{FlagForm, option_type};
 
-/// A sampler, as the option `samplers` names it.
+/// A sampler, by its name in the option `samplers`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -25,12 +25,12 @@ pub enum SamplerKind {
     MinP,
     /// XTC.
     Xtc,
-    /// `temperature`, and the dynamic one.
+    /// `temperature`, and the dynamic temperature (`dynatemp_range`).
     Temperature,
 }
 
 impl SamplerKind {
-    /// All of them, in the order of llama.cpp (`common/common.h`).
+    /// All samplers, in the default order of llama.cpp (`common/common.h`).
     pub const ALL: [Self; 9] = [
         Self::Penalties,
         Self::Dry,

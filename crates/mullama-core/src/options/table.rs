@@ -1,6 +1,6 @@
 //! The macro that declares a table of options.
 
-/// Declares a struct of options; [`crate::options`] says what follows from it.
+/// Declares a struct of options; [`crate::options`] describes what is generated from it.
 ///
 /// A row is
 ///
@@ -9,11 +9,11 @@
 /// ("external") name: type as Kind [sampler = default]; in range; minus_one Zero; key "k"; flag "f"; short 'c'; shown true,
 /// ```
 ///
-/// of which only documentation, name and type must be there.
+/// Only the documentation, the name and the type are required.
 ///
-/// - `("external")`: the name in other languages, where it is another one.
+/// - `("external")`: the name in other languages, if it differs.
 /// - `name <- type`: the setter takes anything that converts to the type.
-/// - `as Kind`: how values are written in other languages, where the type does not say it
+/// - `as Kind`: the notation of values in other languages, if the type does not determine it
 ///   ([`OptionType`](crate::options::OptionType)).
 /// - `= default`, or `[sampler = default]` for an option of a sampler; `=> "text"` after it where the
 ///   documentation says it otherwise.
@@ -23,9 +23,9 @@
 /// - `flag`, `short`, `shown`: the command's flag where it is not the name, one letter for it, and whether the
 ///   short help has it.
 ///
-/// After the struct's name, `with SETTERS` makes a macro that gives a struct which has this one as a part the
-/// setters too (`SETTERS!(Whole.part)`), and `sampled as NAME` makes a struct of the samplers' options with
-/// every value settled.
+/// After the struct's name, `with SETTERS` defines a macro that adds the setters to a struct with this one as a field
+/// (`SETTERS!(Whole.part)`), and `sampled as NAME` defines a struct of the samplers' options with all defaults
+/// applied.
 macro_rules! options {
     ($(#[$meta:meta])* pub struct $name:ident $rows:tt) => {
         $crate::options::table::table! { $(#[$meta])* $name $rows }
@@ -44,7 +44,8 @@ macro_rules! options {
     };
 }
 
-/// Defines macros over the rows of a table, which are matched alike: what is before the rows, then what is made.
+/// Defines one macro per entry, all of which match the rows of a table: the tokens before the rows, then the
+/// expansion.
 macro_rules! of_rows {
     ($rows:tt $($macro:ident ($($before:tt)*) $made:tt)+) => {
         $(
@@ -68,7 +69,7 @@ of_rows! {
     }
 
     setters (($d:tt) $setters:ident) {
-        /// Gives a struct of which this table is a part its setters.
+        /// Adds the setters of this table to a struct that contains it.
         macro_rules! $setters {
             ($d whole:ident . $d part:ident) => {
                 impl $d whole {
@@ -88,7 +89,7 @@ of_rows! {
     }
 
     sampled ($name:ident $sampled:ident) {
-        /// The options of the samplers, every value settled.
+        /// The options of the samplers, with all defaults applied.
         #[derive(Debug, Clone, serde::Serialize)]
         pub(crate) struct $sampled {
             $($(
@@ -128,7 +129,7 @@ of_rows! {
 
         #[allow(dead_code, reason = "not every table is used in each of these ways")]
         impl $name {
-            /// Takes from the other what is not set here.
+            /// Sets each option that is unset here to its value in `other`.
             pub(crate) fn fill(&mut self, other: &Self) {
                 $(
                     if self.$field.is_none() {
@@ -152,7 +153,7 @@ of_rows! {
 
             $( $crate::options::table::settled!($field: $ty $(= $plain)?); )+
 
-            /// The values that a model's file recommends: `read` gives the metadata of a key.
+            /// The values that a model file recommends. `read` returns the metadata of a key.
             pub(crate) fn recommended(read: impl Fn(&str) -> Option<String>) -> Self {
                 let _ = &read;
                 Self {
@@ -208,7 +209,7 @@ of_rows! {
                 let mut given = serde_json::Map::new();
                 $(
                     if let Some(value) = &self.$field {
-                        // Writing an option to a `Value` cannot fail: their maps have text for keys.
+                        // Converting an option to a `Value` cannot fail: all map keys are strings.
                         let value = serde_json::to_value(value).unwrap_or_default();
                         let name = $crate::options::table::external_name!($field $($external)?);
                         given.insert(name.to_owned(), value);
@@ -218,7 +219,7 @@ of_rows! {
             }
         }
 
-        /// The options that are set.
+        /// Serialises the options that are set.
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
                 let mut map = serializer.serialize_map(None)?;
