@@ -218,7 +218,7 @@ fn milliseconds(times: &[Duration]) -> String {
 struct Folder(PathBuf);
 
 impl Folder {
-    /// Creates them beside the program: a file system in memory would favour the plain download.
+    /// Creates the folders next to the program: a file system in memory would favour the plain download.
     fn new() -> Result<Self> {
         let beside =
             env::current_exe()?.with_file_name(format!("bench-hub-{}", std::process::id()));

@@ -216,8 +216,8 @@ pub fn report(models: &[(String, String)], workers: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Prints the number of layers planned for GPUs with decreasing memory, and the largest number that fits beside
-/// the memory left free, found by loading every number of layers with every split.
+/// Prints the number of layers planned for GPUs with decreasing memory, and the largest number that fits, which is
+/// found by loading every number of layers with every split. Both leave the same reserve free.
 fn layers_that_fit(models: &[(String, String)], places: &[Place]) -> Result<()> {
     println!("\n# Layers that fit\n");
     println!("| model | GPUs | memory of each | planned | best |");

@@ -6,5 +6,5 @@ pub static GGUF: &[u8] = include_bytes!("demo.gguf");
 /// The length of the file in bytes.
 pub const SIZE: u64 = include_bytes!("demo.gguf").len() as u64;
 
-/// The file's name beside the engine's libraries: another for each content.
+/// The name of the file in the folder of the engine's libraries. It depends on the content.
 pub const NAME: &str = env!("MULLAMA_DEMO_NAME");

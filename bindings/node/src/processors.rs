@@ -22,7 +22,7 @@ type Returned = Either<Float32Array, String>;
 /// A function of `lib/processors.ts`, which calls the caller's functions.
 pub(crate) type Process<'scope> = Function<'scope, Arguments, Returned>;
 
-/// Calls a function on the JavaScript thread. It does not keep the event loop alive.
+/// Calls a function on the JavaScript thread, without preventing the event loop from ending.
 struct Processor {
     function: ThreadsafeFunction<Arguments, Returned, Arguments, napi::Status, false, true>,
     is_closing: Arc<AtomicBool>,

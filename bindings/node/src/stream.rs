@@ -181,8 +181,8 @@ impl State {
     }
 }
 
-/// A waker that delivers chunks to JavaScript's thread, directly from the engine's thread: a task in between
-/// would cost more than the rest of a token's path. It does not keep the event loop alive.
+/// A waker that delivers chunks to the JavaScript thread, directly from the engine's thread: a task in between would
+/// cost more than the rest of a token's path. It does not prevent the event loop from ending.
 struct WakeCallback(ThreadsafeFunction<(), (), StreamUpdate, napi::Status, false, true>);
 
 impl WakeCallback {

@@ -25,9 +25,9 @@ Examples:
 /// Why a command line is not carried out.
 #[derive(Debug)]
 pub enum Refusal {
-    /// The parser's word: wrong usage, or help that was asked for.
+    /// A result of the parser: an error about the command line, or the help that the user requested.
     Usage(Box<clap::Error>),
-    /// Ours.
+    /// An error of mullama.
     Error(Error),
 }
 
@@ -37,7 +37,7 @@ impl From<Error> for Refusal {
     }
 }
 
-/// Parses the command line. Help that was asked for is a refusal, too.
+/// Parses the command line. A request for help is returned as a refusal.
 pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<ArgMatches, Refusal> {
     let mut command = with_spellings(command());
     command.build();

@@ -12,7 +12,7 @@ const LEFT: f64 = 70.0;
 const RIGHT: f64 = 70.0;
 const TOP: f64 = 50.0;
 const BOTTOM: f64 = 60.0;
-/// Colours of the devices. The machine's own memory is drawn in `OWN_MEMORY`.
+/// Colours of the devices. System RAM has the colour `OWN_MEMORY`.
 const COLOURS: [&str; 6] = ["#3b6ea5", "#d98c3f", "#4f9a6b", "#9a5b8f", "#c2b04a", "#6c8ebf"];
 const OWN_MEMORY: &str = "#b8b8b8";
 

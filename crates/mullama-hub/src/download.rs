@@ -31,8 +31,9 @@ const SHORT_REQUEST: Duration = Duration::from_millis(250);
 const BUFFER_BYTES: usize = 128 << 10;
 /// Maximum number of received chunks that wait in memory to be hashed; others are read back from the file.
 const MAX_UNHASHED_CHUNKS: usize = 8;
-/// A file whose download took longer than this is synced to disk, so that it survives a power failure. The disk has
-/// kept up with such a transfer, so syncing is quick; after a faster one it would take about as long as the transfer.
+/// A file whose download took longer than this is synced to disk, so that it survives a power failure. At such a rate
+/// the disk has already written most of it, so syncing is quick; after a faster download it would take about as long
+/// as the transfer.
 const SYNC_THRESHOLD: Duration = Duration::from_secs(1);
 /// Interval after which another connection is opened, unless `MAX_RAMP_BYTES` bytes arrived within it: then the CPU is the
 /// bottleneck.
@@ -95,7 +96,7 @@ pub(crate) fn fetch(
         meter.report(Phase::Waiting, done);
     })?;
     meter.restart();
-    // The pull that held the lock may have completed the file.
+    // The pull that owned the lock may have completed the file.
     if let Some(digest) = remote.digest.filter(here) {
         return finish(digest, meter);
     }

@@ -198,7 +198,7 @@ fn what_only_began_like_a_phrase_is_said() {
     let answer = DEMO.chat(&question("France"), &options.into()).unwrap();
     assert_eq!(answer.text, "The capital of France is Paris.");
     assert_eq!(answer.stop_reason.kind, StopKind::EndToken);
-    // Held back until the end, too.
+    // Also if tokens are delayed until the end of the answer.
     let options = greedy().with_banned_phrases(vec!["Paris. And".into()]);
     let answer = DEMO.chat(&question("France"), &options.clone().into()).unwrap();
     assert_eq!(answer.text, "The capital of France is Paris.");

@@ -261,7 +261,8 @@ impl Registry {
         self.state.lock().routes.insert(path.to_owned(), Route { content, ty, tag });
     }
 
-    /// Requires this token for all further requests. Clients of Ollama's protocol are told where to get it.
+    /// Requires this token for all further requests. Clients of Ollama's protocol receive the address of the token
+    /// server.
     pub fn require_token(&self, token: &str) {
         self.state.lock().token = Some(token.to_owned());
     }

@@ -19,7 +19,7 @@ pub(super) fn describe() -> String {
     }
 }
 
-/// Refuses mullama's kernels where there are none.
+/// Returns an error if mullama's kernels are requested, but not available.
 pub(crate) fn check(chosen: Option<CpuKernels>) -> Result<()> {
     warn_about_environment();
     if chosen == Some(CpuKernels::Own) && Kernels::find().is_none() {

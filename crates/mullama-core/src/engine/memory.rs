@@ -161,21 +161,21 @@ impl Placement {
         self.and(Self { devices: draft.devices.iter().map(share).collect() })
     }
 
-    /// With something else beside it.
+    /// The sum with another placement.
     pub(crate) fn and(self, other: Self) -> Self {
         let mut both = self.plus(other);
         both.sort();
         both
     }
 
-    /// A projector, which is in the machine's own memory.
+    /// The placement of a projector, which is in system RAM.
     pub(crate) fn of_projector(bytes: u64) -> Self {
         let share =
             DeviceShare { name: HOST.to_owned(), projector: bytes, ..DeviceShare::default() };
         Self { devices: vec![share] }.without_empty()
     }
 
-    /// The machine's own memory last.
+    /// Sorts the devices by name, system RAM last.
     fn sort(&mut self) {
         self.devices.sort_by(|a, b| (a.name == HOST, &a.name).cmp(&(b.name == HOST, &b.name)));
     }

@@ -12,7 +12,7 @@ use super::long_text::{Part, Special, SplitRules};
 use super::weights::Weights;
 use crate::{Error, ErrorKind, Result, Token};
 
-/// The vocabulary of a model. It is part of the weights and keeps them alive.
+/// The vocabulary of a model. It owns a reference to the weights, of which it is a part.
 #[derive(Clone)]
 pub(crate) struct Vocab {
     weights: Arc<Weights>,

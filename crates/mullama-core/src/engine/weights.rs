@@ -25,7 +25,7 @@ pub(crate) struct Weights {
     pub layers: BTreeMap<String, u32>,
     /// Whether only the header was read. Such weights are for dry runs.
     pub is_metadata_only: bool,
-    /// The settings that they were loaded with. They keep the devices alive.
+    /// The settings with which they were loaded. They own references to the devices.
     pub settings: WeightSettings,
     /// The adapters loaded for this model.
     pub adapters: Adapters,

@@ -27,7 +27,7 @@ const PICTURE_STACK: usize = 2 << 20;
 #[derive(Default)]
 pub(super) struct RequestExtras {
     grammar: Option<GrammarSpec>,
-    /// Stop texts of the chat template.
+    /// Stop sequences of the chat template.
     stops: Vec<String>,
     /// Special tokens whose text is part of the answer.
     preserved: Vec<Token>,

@@ -237,7 +237,7 @@ impl<const N: usize> From<[(Token, f32); N]> for LogitBias {
 impl Serialize for LogitBias {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|(token, bias)| match bias {
-            // What forbids a token is no number in JSON.
+            // JSON has no minus infinity: `false` forbids a token.
             &f32::NEG_INFINITY => (token, Value::Bool(false)),
             bias => (token, Value::from(*bias)),
         }))

@@ -199,7 +199,7 @@ impl Serialize for TensorOverrides {
 
 impl<'de> Deserialize<'de> for TensorOverrides {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Such a map keeps the order that it was written in.
+        // This map preserves the order of the JSON text.
         let pairs = serde_json::Map::deserialize(deserializer)?;
         let pair = |(pattern, device): (String, Value)| match device {
             Value::String(device) => Ok((pattern, device)),

@@ -97,7 +97,7 @@ impl Grammar {
         }
     }
 
-    /// The same place, to go on from independently.
+    /// Creates an independent copy with the same state.
     pub fn fork(&self) -> Self {
         match self {
             Self::Gbnf(grammar) => Self::Gbnf(grammar.clone()),

@@ -130,7 +130,7 @@ pub(crate) struct Guide {
 }
 
 impl Guide {
-    /// The same place, to go on from independently.
+    /// Creates an independent copy with the same state.
     pub fn fork(&self) -> Self {
         Self {
             matcher: self.matcher.deep_clone(),
@@ -235,7 +235,7 @@ fn tokens_of(vocab: &Vocab) -> TokEnv {
             }
         })
         .collect();
-    // If the vocabulary has no end token, its first token takes the place of one.
+    // If the vocabulary has no end token, its first token is used instead.
     let end = vocab.ends_of_generation().first().copied().unwrap_or(0);
     let info = TokRxInfo::new(words.len() as u32, end as u32);
     Arc::new(ApproximateTokEnv::new(TokTrie::from(&info, &words)))

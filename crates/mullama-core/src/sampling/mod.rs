@@ -1,8 +1,8 @@
 //! Sampling: chooses each next token.
 //!
-//! The order of the samplers, where none is asked for, and their defaults are llama.cpp's (`common/sampling.cpp`,
-//! `common/common.h`): logit bias, penalties, DRY, top-n-sigma, top-k, typical-p, top-p, min-p, XTC,
-//! temperature, then the draw.
+//! The default order of the samplers and their default values are llama.cpp's (`common/sampling.cpp`,
+//! `common/common.h`): logit bias, penalties, DRY, top-n-sigma, top-k, typical-p, top-p, min-p, XTC, temperature, then
+//! the draw.
 
 mod adjusting;
 mod drafting;

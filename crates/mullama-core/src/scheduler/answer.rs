@@ -177,7 +177,7 @@ impl Answer {
         self.first_token.is_some()
     }
 
-    /// Adds a token with its text and log probability. Returns the reason if this completes a stop text.
+    /// Adds a token with its text and log probability. Returns the reason if this completes a stop sequence.
     pub fn add(
         &mut self,
         token: Token,

@@ -46,7 +46,7 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// Whether nobody wants it any more.
+    /// Whether it was cancelled, or its receiver was dropped.
     pub fn is_abandoned(&self) -> bool {
         self.cancel.is_cancelled() || self.answer.lock().has_no_receiver()
     }

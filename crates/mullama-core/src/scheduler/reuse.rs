@@ -45,8 +45,9 @@ impl Scheduler {
     }
 
     /// Prepares the KV cache for a request with a seed that starts while no other runs: only the cells that it shares
-    /// stay, and others move to system RAM. Its own cells then lie where they lay when the same request was last
-    /// computed. Attention adds in the order of the cells, which decides the last bits of its results.
+    /// stay, and others move to system RAM. Its own cells then have the same positions in the cache as when the same
+    /// request was last computed. Attention adds in the order of the cells, which decides the last bits of its
+    /// results.
     ///
     /// `known` is the number of shared tokens. Returns the new number: 0 if system RAM has more of them, which are
     /// then restored to the beginning of the empty cache.

@@ -126,7 +126,8 @@ impl Scheduler {
                 if !self.running.is_empty() {
                     return;
                 }
-                // Where a sequence lies in the cache decides in which order attention adds, and so the last bits.
+                // The cells of a sequence determine the order in which attention adds, and so the last bits of its
+                // results.
                 self.prefixes.evict(&mut self.context, usize::MAX);
             }
             let adapters = &next.job().adapters;

@@ -62,11 +62,11 @@ pub(crate) struct Slot {
     grammar: Option<Grammar>,
     adjusting: Adjusting,
     banned: Banned,
-    /// Where a banned phrase begins: the index among the tokens that are held back.
+    /// Start of a complete banned phrase: an index among the delayed tokens.
     banned_from: Option<usize>,
-    /// How often the answer went back.
+    /// Number of times that the answer went back.
     n_back: u32,
-    /// A token's bytes, kept to save an allocation per token.
+    /// Buffer for a token's bytes, reused to save an allocation per token.
     piece: Vec<u8>,
 }
 
@@ -397,7 +397,8 @@ impl Slot {
         })
     }
 
-    /// Goes back to where a banned phrase began. The cells are given up: what is kept of them is found again.
+    /// Goes back to the token that began a banned phrase. Releases the cells; those that the prefix cache retains are
+    /// reused.
     pub fn go_back(&mut self, vocab: &Vocab, n_ctx: usize) -> Result<()> {
         let Some(index) = self.banned_from.take() else { return Ok(()) };
         let place = self.tokens.len() - self.banned.held() + index;
@@ -440,12 +441,12 @@ impl Slot {
     }
 }
 
-/// The tokens of a prompt without those that stand for pictures, which have been said by nobody.
+/// The tokens of a prompt without those that represent pictures. Penalties apply to them.
 fn said(prompt: &[Token]) -> Vec<Token> {
     prompt.iter().copied().filter(|&token| token >= 0).collect()
 }
 
-/// Log-softmax of the logits at one token and at the `count` likeliest.
+/// Log-softmax of the logits at one token and at the `count` most likely ones.
 fn logprob_of(token: Token, logits: &[f32], count: usize, vocab: &Vocab) -> TokenLogprob {
     let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|&logit| f64::from(logit - highest).exp()).sum();

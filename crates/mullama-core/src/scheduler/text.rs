@@ -1,5 +1,4 @@
-//! Converts the bytes of tokens to text: characters are completed, stop texts are found and
-//! removed.
+//! Converts the bytes of tokens to text: characters are completed, stop sequences are found and removed.
 
 /// Assembles the text of one answer as its tokens arrive.
 ///
@@ -10,12 +9,12 @@ pub(crate) struct TextAssembler {
     text: String,
     /// Bytes of an incomplete character.
     partial: Vec<u8>,
-    /// Complete characters that may be the start of a stop text.
+    /// Complete characters that may begin a stop sequence.
     held: String,
     stops: Vec<String>,
     /// Number of bytes of `text` that have been delivered.
     delivered: usize,
-    /// The stop text that was found.
+    /// The stop sequence that was found.
     stopped_by: Option<String>,
 }
 
@@ -25,8 +24,7 @@ impl TextAssembler {
         Self { stops, ..Self::default() }
     }
 
-    /// Adds the bytes of a token. Returns whether a stop text is complete; text after it is
-    /// dropped.
+    /// Adds the bytes of a token. Returns whether a stop sequence is complete. Text after it is dropped.
     pub fn push(&mut self, bytes: &[u8]) -> bool {
         self.partial.extend_from_slice(bytes);
         self.take_complete_characters();
@@ -90,7 +88,7 @@ impl TextAssembler {
         self.partial = rest.to_vec();
     }
 
-    /// Moves characters that no stop text can start in from `held` to `text`.
+    /// Moves characters that cannot begin a stop sequence from `held` to `text`.
     fn release(&mut self) {
         let found =
             self.stops.iter().filter_map(|stop| Some((self.held.find(stop.as_str())?, stop)));

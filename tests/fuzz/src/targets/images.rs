@@ -72,7 +72,7 @@ fn damaged(files: &[Vec<u8>], input: &mut Input) -> ContentPart {
     ContentPart::image(file)
 }
 
-/// Gives the chunks of a PNG file the checksums of what they have become: else nobody looks at them.
+/// Corrects the checksums of a PNG file's chunks: decoders ignore chunks with a wrong checksum.
 fn mend_checksums(file: &mut [u8]) {
     let mut start = 8;
     if !file.starts_with(b"\x89PNG") {

@@ -571,7 +571,7 @@ impl<'a> Calls<'a> {
         Ok(ClosedSequence::Rule(rule.join(" ")))
     }
 
-    /// Merges a run of regular items into one terminal. Trailing optional items are kept separate: a terminal matches
+    /// Merges a run of regular items into one terminal. Trailing optional items remain separate: a terminal matches
     /// as much as possible, and the next item may start in the same way.
     fn terminals(&mut self, run: &mut Vec<(String, bool)>) -> Vec<String> {
         let whole = run.iter().rposition(|(_, is_nullable)| !is_nullable).map_or(0, |at| at + 1);

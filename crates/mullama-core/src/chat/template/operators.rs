@@ -8,10 +8,10 @@ use super::source::{Part, parts, quoted};
 /// Name of the filter that measures a value.
 pub(super) const WALKED: &str = "mullama_walked";
 
-/// Slices in a template. A slice of a slice computes its items anew each time, with one step for each slice.
+/// Maximum number of slices in a template. A slice of a slice recomputes its items, with one step per slice.
 const MAX_SLICES: usize = 200;
 
-/// Words between expressions.
+/// Keywords of expressions.
 const KEYWORDS: [&str; 5] = ["if", "else", "and", "or", "not"];
 
 /// Inserts the checks into all expressions of a template.

@@ -1,6 +1,6 @@
-//! Limits for what minijinja computes in one step. A list may hold the same value many times, and is repeated without
-//! being copied, so it can be far larger than the memory that fuel was consumed for. Before a filter, a test, a method
-//! or an operator walks a value, the value is measured with everything in it.
+//! Limits for what minijinja computes in one step. A list can contain the same value many times, and is repeated
+//! without a copy, so it can be far larger than the memory for which fuel was consumed. Before a filter, a test, a
+//! method or an operator walks a value, the total size of the value is measured.
 
 use std::sync::OnceLock;
 
@@ -183,7 +183,7 @@ fn check(state: &State, values: &[Value], cost: impl FnOnce(usize) -> usize) -> 
     state.consume_fuel((cost.saturating_sub(size) / FUEL_BYTES) as u64)
 }
 
-/// Checks the time that the items of a filter take. A slice of a slice computes its items anew each time.
+/// Checks the time that the items of a filter take. A slice of a slice recomputes its items.
 fn check_items(arguments: &[Value]) -> Result<(), Error> {
     if let Some(value) = arguments.first()
         && value.kind() == ValueKind::Iterable

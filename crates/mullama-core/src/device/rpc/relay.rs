@@ -6,7 +6,7 @@
 //! caller must call [`Relay::check`] before using the result.
 //!
 //! Constant properties of a worker are queried on connection and answered by the relay afterwards, since the engine
-//! queries them while it holds locks that all workers share.
+//! queries them while it has locks that all workers share.
 
 use std::collections::HashMap;
 use std::io::{self, Read as _, Write as _};
