@@ -1,4 +1,4 @@
-//! What a chat takes.
+//! The options of a chat.
 
 use std::any::Any;
 use std::fmt;
@@ -16,7 +16,7 @@ use super::samplers::SamplerKind;
 use super::table::options;
 
 options! {
-    /// What a chat takes beyond a generation's options.
+    /// The options specific to chats.
     pub struct ChatFields with chat_setters {
         /// Tools that the model may call, in OpenAI's format; in Python and Node.js also functions.
         /// Default: none.
@@ -51,36 +51,36 @@ options! {
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ChatOptions {
-    /// Options that every generation has.
+    /// The options of the generation.
     #[serde(flatten)]
     pub generate: GenerateOptions,
-    /// Options that only a chat has.
+    /// The options specific to chats.
     #[serde(flatten)]
     pub chat: ChatFields,
-    /// What a binding needs to make something of the answer.
+    /// A binding's data for converting the answer.
     #[serde(skip)]
     #[doc(hidden)]
     pub companion: Companion,
 }
 
-/// A value of the caller's that goes from a request to its answer.
+/// A value that a binding attaches to a request and reads from its answer.
 #[doc(hidden)]
 #[derive(Clone, Default)]
 pub struct Companion(Option<Arc<dyn Any + Send + Sync>>);
 
 impl Companion {
-    /// One with a value.
+    /// Wraps a value.
     pub fn new(value: impl Any + Send + Sync) -> Self {
         Self(Some(Arc::new(value)))
     }
 
-    /// The value, where it is there and of this type.
+    /// The value, if it has this type.
     pub fn get<T: Any>(&self) -> Option<&T> {
         self.0.as_ref()?.downcast_ref()
     }
 }
 
-/// The same value, not an equal one.
+/// Compares identity: whether both are the same value.
 impl PartialEq for Companion {
     fn eq(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
@@ -98,7 +98,7 @@ impl fmt::Debug for Companion {
 }
 
 impl ChatOptions {
-    /// Sets the options that every generation has.
+    /// Sets the options of the generation.
     #[must_use]
     pub fn with_generate(mut self, generate: GenerateOptions) -> Self {
         self.generate = generate;

@@ -1,4 +1,4 @@
-//! What a context is made with.
+//! The options of a context.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use super::table::options;
 pub(crate) const MAX_THREADS: u32 = 512;
 
 options! {
-    /// How much is computed at once, and with what memory.
+    /// Sizes, threads and memory of the context.
     pub struct ContextParams {
         /// Context size in tokens, shared by all concurrent requests; 0 is the model's training
         /// context. Default: the model's training context, at most 8192.
@@ -88,7 +88,7 @@ pub enum FlashAttention {
     Off,
 }
 
-/// The data type of the KV cache.
+/// A data type of the KV cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -108,7 +108,7 @@ pub enum KvCacheType {
 }
 
 impl KvCacheType {
-    /// All of them, the widest first.
+    /// All types, from the widest to the narrowest.
     pub const ALL: [Self; 9] = [
         Self::F32,
         Self::F16,
@@ -131,9 +131,9 @@ impl fmt::Display for KvCacheType {
 /// The data types of the KV cache's keys and values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct KvCacheTypes {
-    /// Of the keys.
+    /// The type of the keys.
     pub keys: KvCacheType,
-    /// Of the values.
+    /// The type of the values.
     pub values: KvCacheType,
 }
 

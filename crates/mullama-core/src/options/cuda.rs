@@ -76,7 +76,7 @@ pub enum AllReduceType {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum MmqPrecision {
-    /// What the engine requests for each product.
+    /// The precision that the engine requests for each product.
     Auto,
     /// 4 bits.
     Q4,
@@ -119,7 +119,7 @@ impl CudaSettings {
         variables
     }
 
-    /// Settings by their names, in any of the ways that names are written.
+    /// Reads settings by name, in any naming style.
     fn from_map(map: Map<String, Value>) -> Result<Self, String> {
         let mut settings = Self::default();
         let specs = settings.specs();

@@ -1,4 +1,4 @@
-//! What embedding and reranking take.
+//! The options of embedding and reranking.
 
 use serde::{Deserialize, Serialize};
 
@@ -56,20 +56,20 @@ option_type! {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Pooling {
-    /// Not at all: one vector per token.
+    /// No pooling: one vector per token.
     None,
-    /// Their average.
+    /// The average of the token vectors.
     Mean,
-    /// The first token's.
+    /// The vector of the first token.
     Cls,
-    /// The last token's.
+    /// The vector of the last token.
     Last,
     /// The scores of the model's classification head.
     Rank,
 }
 
 impl Pooling {
-    /// The name that every language uses: `none`, `mean`, `cls`, `last`, `rank`.
+    /// The name in all languages: `none`, `mean`, `cls`, `last`, `rank`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -80,7 +80,7 @@ impl Pooling {
         }
     }
 
-    /// That of a model whose file has this number (`llama_pooling_type`).
+    /// The pooling for the number in a model's file (`llama_pooling_type`).
     pub(crate) fn of_file(number: Option<i64>) -> Option<Self> {
         match number? {
             0 => Some(Self::None),

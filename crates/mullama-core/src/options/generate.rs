@@ -1,4 +1,4 @@
-//! What a generation takes.
+//! The options of a generation.
 
 use std::collections::BTreeMap;
 
@@ -157,7 +157,7 @@ options! {
     }
 }
 
-/// llama.cpp's (`common/common.h`).
+/// The sequence breakers of llama.cpp (`common/common.h`).
 fn dry_breakers() -> Vec<String> {
     ["\n", ":", "\"", "*"].map(str::to_owned).into()
 }
@@ -170,7 +170,7 @@ pub enum DraftMode {
     /// By the draft model, if there is one, and by prompt lookup, if that is on.
     #[default]
     Auto,
-    /// Not at all.
+    /// No drafting.
     Off,
     /// By the draft model.
     Model,
@@ -187,7 +187,7 @@ option_type! {
     LogitBias: "Mapping[int, float | Literal[False]]", "Record<number, number | false>", FlagForm::Json;
 }
 
-/// Texts that end a generation.
+/// Stop sequences.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Stop(pub Vec<String>);
 

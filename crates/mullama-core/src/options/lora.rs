@@ -1,4 +1,4 @@
-//! Which LoRA adapters to use.
+//! The option that selects LoRA adapters.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ option_type! {
     Lora: "Lora", "Lora", FlagForm::Adapters;
 }
 
-/// LoRA adapters (GGUF files), each with its scale: 1 is as it was trained.
+/// LoRA adapters (GGUF files), each with its scale; 1 applies the adapter as trained.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Lora(pub Vec<(PathBuf, f32)>);
 
@@ -24,8 +24,8 @@ impl<P: Into<PathBuf>, T: IntoIterator<Item = (P, f32)>> From<T> for Lora {
 }
 
 impl Lora {
-    /// Adapters as other languages write them: a path, or a list of paths and of pairs of a path and a
-    /// scale; `null` is none.
+    /// Reads adapters from JSON: a path, or a list whose items are paths and pairs of a path and a scale. `null` is an
+    /// empty list.
     pub fn from_json(value: Value) -> Result<Self> {
         serde_json::from_value::<Option<Self>>(value)
             .map(Option::unwrap_or_default)

@@ -1,4 +1,4 @@
-//! What a model is loaded with.
+//! The options of loading a model.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -14,7 +14,7 @@ use super::table::options;
 use crate::{Error, ErrorKind, Result};
 
 options! {
-    /// Where a model is placed, and how its file is read.
+    /// The placement of a model, and how its file is read.
     pub struct ModelParams {
         /// Number of layers on GPUs: -1 or `All` for all, 0 for none, N for that many, `Auto` for as
         /// many as fit. The output layer counts as one. A number above the model's layers, such as 99
@@ -84,7 +84,7 @@ options! {
 }
 
 impl ModelParams {
-    /// What a draft model is loaded with.
+    /// The options with which the draft model is loaded.
     pub(crate) fn of_draft(&self) -> Self {
         Self {
             n_gpu_layers: self.draft_gpu_layers,
@@ -112,12 +112,12 @@ option_type! {
 /// How many layers are placed on GPUs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum GpuLayers {
-    /// As many as fit.
+    /// As many layers as fit.
     #[default]
     Auto,
-    /// All of them, including the output layer.
+    /// All layers, including the output layer.
     All,
-    /// This many, counted from the last.
+    /// This many layers, counted from the last.
     Count(u32),
 }
 
@@ -128,7 +128,7 @@ impl From<i32> for GpuLayers {
     }
 }
 
-/// What numbers of layers are.
+/// The message about an invalid number of layers.
 const GPU_LAYERS: &str = "expected \"auto\", \"all\" or a whole number from -1";
 
 impl GpuLayers {
@@ -141,7 +141,7 @@ impl GpuLayers {
     }
 }
 
-/// Reads `auto`, `all` or a number, as the command line has them.
+/// Parses `auto`, `all` or a number from the command line.
 impl FromStr for GpuLayers {
     type Err = Error;
 
@@ -209,7 +209,7 @@ impl<'de> Deserialize<'de> for TensorOverrides {
     }
 }
 
-/// Kernels that compute on the processor.
+/// The implementation of CPU kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CpuKernels {
@@ -218,7 +218,7 @@ pub enum CpuKernels {
     Auto,
     /// Those of mullama, which compute the products of matrices and attention faster.
     Own,
-    /// Those of llama.cpp.
+    /// llama.cpp's kernels.
     Engine,
 }
 

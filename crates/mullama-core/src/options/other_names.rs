@@ -1,11 +1,11 @@
-//! What options are called in other projects, for a hint to who uses such a name.
+//! The names of options in other projects, for hints to users of these names.
 
 use serde::Deserialize;
 
 use super::call_of;
 use crate::Naming;
 
-/// The names side by side, from which pages of the documentation are made too.
+/// The table of names, from which pages of the documentation are also generated.
 const TABLE: &str = include_str!("../../data/other_names.json");
 
 #[derive(Deserialize)]
@@ -26,11 +26,11 @@ struct Entry {
     note: Option<String>,
 }
 
-/// What to use instead of a name of another project; an option that the call has comes first.
+/// A hint about the option to use instead of another project's name. Options of the call take precedence.
 pub(super) fn hint(key: &str, known: &[&str], naming: Naming) -> Option<String> {
     let projects: Vec<Project> = serde_json::from_str(TABLE).ok()?;
     let key = plain(key);
-    // It is ours, as another language writes it.
+    // An option of mullama in another language's style.
     if known.iter().any(|name| plain(name) == key) {
         return None;
     }
@@ -57,7 +57,7 @@ pub(super) fn hint(key: &str, known: &[&str], naming: Naming) -> Option<String> 
     })
 }
 
-/// A name without what languages and command lines add to it.
+/// A name without the prefixes and separators of languages and command lines.
 fn plain(name: &str) -> String {
     let letters = name.trim_start_matches('-').chars().filter(char::is_ascii_alphanumeric);
     letters.map(|letter| letter.to_ascii_lowercase()).collect()

@@ -8,7 +8,7 @@ pub enum Prompt {
     /// Text. Special tokens written in it are parsed, and the model's own (such as a beginning of
     /// sequence) are added.
     Text(String),
-    /// Tokens, taken as they are.
+    /// Tokens, used unchanged.
     Tokens(Vec<Token>),
 }
 

@@ -1,12 +1,12 @@
-//! Says what is wrong with the type of a value in words of no language in particular: serde's name types of Rust.
+//! Describes type errors without the names of Rust types that serde's messages contain.
 
-/// Characters of a wrong value that are shown.
+/// Maximum number of characters of a wrong value in a message.
 const MAX_SHOWN_CHARACTERS: usize = 60;
 
-/// What an error of serde says, in plain words.
+/// Converts an error of serde to a message for users of any language.
 pub(crate) fn describe(error: &serde_json::Error) -> String {
     let error = error.to_string();
-    // The line and column that `serde_json` adds mean nothing for values that were never text.
+    // `serde_json` adds a line and column, which are meaningless for values that were not parsed from text.
     let error = error.split_once(" at line ").map_or(&*error, |(error, _)| error);
     let problem =
         ["invalid type: ", "invalid value: "].iter().find_map(|it| error.strip_prefix(it));
