@@ -81,10 +81,10 @@ pub enum ContentPart {
         #[serde(alias = "refusal")]
         text: String,
     },
-    /// A picture, for models that see.
+    /// A picture, for models with image input.
     #[serde(alias = "input_image")]
     ImageUrl {
-        /// Its data, as an address: `{"url": "data:image/png;base64,..."}`, or that text alone. Nothing is fetched.
+        /// Its data as a `data:` URL: `{"url": "data:image/png;base64,..."}`, or the URL alone. Nothing is downloaded.
         image_url: Value,
     },
     /// Sound; audio models are not supported yet.
@@ -447,7 +447,7 @@ fn normalize_message(fields: &mut Map<String, Value>) -> Result<(), FieldError> 
         read_field::<Option<String>>(&format!(".{other}"), &value)?;
         fill(fields, name, value);
     }
-    // A spoken answer has its text as a transcript.
+    // The text of a spoken answer is its transcript.
     if let Some(Value::Object(mut audio)) = fields.remove("audio") {
         fill(fields, "content", audio.remove("transcript").unwrap_or_default());
     }

@@ -41,9 +41,9 @@ fn decide(
 
 fn set_variables(settings: &CudaSettings) {
     for (name, value) in settings.variables() {
-        // SAFETY: the C library serialises changes of the environment. A thread that reads it at this moment
-        // without the library's lock is the risk that every program takes which changes its environment; this is
-        // done once, before the first model.
+        // SAFETY: the C library serialises changes of the environment. Another thread may read it at this moment
+        // without the library's lock; every program that changes its environment has this risk. This is done once,
+        // before the first model.
         unsafe {
             match value {
                 Some(value) => std::env::set_var(name, value),

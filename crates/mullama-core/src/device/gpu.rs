@@ -95,8 +95,7 @@ fn describe(device: Handle, memory: (u64, u64)) -> Device {
     Device { name: device.name(), description, backend, kind, memory_free, memory_total, kernels }
 }
 
-/// Bytes of this machine's memory that a program can have now, and bytes in all: of the container's,
-/// where it has less.
+/// Available and total system RAM in bytes, limited to those of the container.
 pub(crate) fn host_memory() -> (u64, u64) {
     let mut system = sysinfo::System::new();
     system.refresh_memory();

@@ -16,8 +16,8 @@ const MAX_AUTOMATIC_CONTEXT: u32 = 8192;
 /// Largest number of finished requests whose cells are cached.
 const MAX_CACHED_SEQUENCES: u32 = 28;
 
-/// The same where each sequence takes memory of its own, used or not: a recurrent state, a sliding window. The
-/// scheduler needs them to copy states; everything else is cached in system RAM.
+/// The same for sequences with a fixed amount of memory: a recurrent state, a sliding window. The scheduler needs them
+/// to copy states; everything else is cached in system RAM.
 const MAX_CACHED_STATES: u32 = 2;
 
 /// The engine rounds the cells of a sliding window up to a multiple of this (`llama_kv_cache_iswa`).

@@ -77,7 +77,7 @@ impl<O: ServiceCommand> ServiceThread<O> {
         })
     }
 
-    /// Gives an order. The thread itself cannot: it would wait for itself.
+    /// Sends a command to the thread. Fails on the thread itself, which would wait for itself.
     pub fn send(&self, order: O) -> Result<()> {
         let own = |thread: &JoinHandle<()>| thread.thread().id() == thread::current().id();
         if self.thread.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(own) {

@@ -1,4 +1,4 @@
-//! Pictures: from what a message has to pixels, in safe code, with limits.
+//! Decodes pictures in messages to pixels, in safe Rust, with limits.
 
 mod address;
 mod picture;

@@ -14,7 +14,7 @@ const MARGIN: u64 = 1 << 30;
 #[derive(Debug, Clone)]
 pub(crate) struct Budget {
     pub name: String,
-    /// None for system RAM.
+    /// `None` for system RAM.
     pub device: Option<Handle>,
     /// Free bytes.
     pub free: u64,
@@ -84,7 +84,7 @@ impl Budgets {
         Ok(Self { gpus, host, host_weights_count: !is_mapped })
     }
 
-    /// What others, which are placed first, leave: a projector, a draft model.
+    /// Subtracts the memory of models that are placed first: a projector, a draft model.
     pub fn beside(mut self, others: &Placement) -> Self {
         for share in &others.devices {
             let needed = self.needed(share);

@@ -15,8 +15,8 @@ use crate::options::{ContextParams, ModelParams};
 use crate::source::DraftFile;
 use mullama_gguf::GgufHeader;
 
-/// Fills in what was left open, and refuses what cannot fit: of the model, and of its draft model. The projector has
-/// its memory before both.
+/// Decides the open settings of a model and its draft model, and refuses what does not fit. The memory of the
+/// projector is subtracted first.
 pub(crate) fn decide(
     path: &Path,
     header: &GgufHeader,

@@ -34,7 +34,8 @@ pub(crate) struct Job {
     /// Whether the owner receives the progress of the prompt.
     pub prompt_progress: bool,
     pub max_guesses: MaxGuesses,
-    /// Whether it computes alone, from nothing: what was computed in other company differs in the last bits.
+    /// Whether it runs alone, and starts with an empty cache: batching and cached cells change the last bits of
+    /// results.
     pub is_alone: bool,
     pub adapters: AdapterSet,
     /// Requests with a higher priority run before those with a lower one.

@@ -58,7 +58,7 @@ pub(crate) struct Scheduler {
     pub(super) prefill_budget: PrefillBudget,
     /// The current set of adapters, and the number of its remaining steps.
     pub(super) turn: (AdapterSet, u32),
-    /// Whether the last step was one of a picture.
+    /// Whether the last step computed a picture.
     pub(super) picture_had_turn: bool,
     n_parallel: usize,
     pub(super) n_ctx: usize,
@@ -70,7 +70,7 @@ pub(crate) struct Scheduler {
     drafter: Option<Drafter>,
     pub(super) stats: Stats,
     shared_stats: Shared<Stats>,
-    // Dropped after the requests, when its work is done.
+    // Dropped after the requests, which use it.
     pub(super) encoder: Encoder,
 }
 
@@ -261,7 +261,7 @@ impl Scheduler {
                 }
                 Decoded::NoRoom => self.undo_batch(),
             }
-            // There are no cells for the step.
+            // The step does not fit into the KV cache.
             let kept = self.prefixes.kept();
             if kept > 0 {
                 self.prefixes.evict(&mut self.context, kept);
@@ -417,7 +417,7 @@ impl Scheduler {
         *room = self.n_ctx.saturating_sub(self.prefixes.used() + self.context.batch().len());
     }
 
-    /// Lets the draft model guess at most `most` tokens in all, for requests without guesses.
+    /// Drafts at most `most` tokens in all with the draft model, for requests without guesses.
     fn ask_draft_model(&mut self, most: usize) {
         let Some(drafter) = &mut self.drafter else { return };
         let generating = |slot: &&mut Slot| slot.output.is_some();
@@ -436,7 +436,7 @@ impl Scheduler {
         for request in &mut requests {
             request.most = request.most.min(share);
         }
-        // Other requests do not wait for tokens that the draft model is missing of one request.
+        // The draft model computes missing tokens of one request in limited pieces, so that others do not wait.
         let budget =
             if streaming > 1 { self.prefill_budget.prompt_tokens(streaming) } else { usize::MAX };
         if let Err(error) = drafter.guess(requests, streaming, budget, &self.vocab) {
@@ -564,7 +564,7 @@ impl Scheduler {
         Ok(taken)
     }
 
-    /// Has a request go back to where a banned phrase began, and on from there.
+    /// Makes a request go back to the token that began a banned phrase.
     fn go_back(&mut self, index: usize) {
         let mut slot = self.take_out(index, Retention::Keep);
         match slot.go_back(&self.vocab, self.n_ctx) {

@@ -15,18 +15,18 @@ use mullama_base::Text;
 use std::sync::MutexGuard;
 use std::time::Instant;
 
-/// What a request has come to with a token.
+/// The state of a request after a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Taken {
-    /// There is more to come.
+    /// The answer continues.
     More,
-    /// It is complete and answered.
+    /// The answer is complete and has been sent.
     Complete,
-    /// It has to go back: [`Slot::go_back`].
+    /// The answer must go back: see [`Slot::go_back`].
     Banned,
 }
 
-/// One request under way.
+/// A running request.
 pub(crate) struct Slot {
     job: Job,
     /// The prompt, followed by the generated tokens.
@@ -55,10 +55,10 @@ pub(crate) struct Slot {
     guesses: Guesses,
     /// The pictures of the prompt.
     pub media: Media,
-    /// Whether its logits were NaN once already.
+    /// Whether its logits have been NaN once.
     pub was_unsound: bool,
     sampler: Sampler,
-    /// The grammar at the beginning of the answer, where the answer may go back.
+    /// The grammar in its initial state, if banned phrases may make the answer go back.
     grammar: Option<Grammar>,
     adjusting: Adjusting,
     banned: Banned,
@@ -162,7 +162,7 @@ impl Slot {
         self.awaits_prefix_of.is_none() && !self.is_paused
     }
 
-    /// Whether it can take part in the next step of tokens.
+    /// Whether it can take part in the next step of tokens: it is not at a picture.
     pub fn has_tokens(&self) -> bool {
         self.can_step() && self.media.distance(self.n_past) > 0
     }
@@ -186,8 +186,8 @@ impl Slot {
         self.guesses.draft_count().min(most)
     }
 
-    /// Number of guesses that can be of use: the last token that is wanted, or fits into the context, is chosen but
-    /// never computed.
+    /// Number of guesses that can be used. The last token of the answer or of the context is sampled but never
+    /// computed.
     fn useful_guesses(&self, n_ctx: usize) -> usize {
         let n_generated = self.tokens.len() - self.n_prompt;
         let wanted = self.job.max_tokens.map_or(usize::MAX, |most| most as usize);
@@ -323,7 +323,7 @@ impl Slot {
         count
     }
 
-    /// Chooses the next token, of which the guess of this index was made, from the logits.
+    /// Samples the next token from the logits. `guess` is the index of the guess for this token.
     pub fn take_logits(
         &mut self,
         logits: &[f32],
@@ -382,7 +382,7 @@ impl Slot {
         Ok(Taken::Complete)
     }
 
-    /// Chooses the next token, with the caller's changes to the logits.
+    /// Samples the next token after applying logits processors and forbidden tokens.
     fn choose(&mut self, logits: &[f32], guess: usize) -> Result<Token> {
         let forbidden = self.banned.forbidden_at(self.tokens.len());
         let logits = self.adjusting.adjust(logits, &self.tokens, forbidden)?;
@@ -405,7 +405,7 @@ impl Slot {
         self.banned.go_back(index, place)?;
         self.tokens.truncate(place);
         self.n_back += 1;
-        // Other numbers are drawn than before.
+        // With a seed, retries draw different random numbers.
         let seed = self.job.sampling.seed.map(|seed| seed.wrapping_add(self.n_back) % RANDOM_SEED);
         let sampling = Sampling { seed, ..self.job.sampling.clone() };
         let (prompt, generated) = self.tokens.split_at(self.n_prompt);

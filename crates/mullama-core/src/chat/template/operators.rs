@@ -222,7 +222,7 @@ impl Checks<'_> {
         }
     }
 
-    /// What is in a bracket, and the brackets that look up values.
+    /// Handles the contents of a bracket, and brackets that look up values.
     fn bracket(&mut self, tokens: &[Token], opening: usize, inner: Range<usize>) {
         self.group(tokens, inner.clone());
         let follows_value = opening > 0 && self.ends_value(tokens, opening - 1);

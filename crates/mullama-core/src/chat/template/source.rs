@@ -49,7 +49,7 @@ pub(super) fn prepare(source: &str) -> String {
 /// A part of a template's source.
 #[derive(Clone, Copy)]
 pub(super) enum Part<'a> {
-    /// Text, comments, and what is between `raw` and `endraw`.
+    /// Text, comments, and the contents of `raw` blocks.
     Text(&'a str),
     Tag(&'a str),
 }

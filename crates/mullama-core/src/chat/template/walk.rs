@@ -122,7 +122,7 @@ pub(super) fn guard(environment: &mut Environment<'static>) {
     environment.remove_global("debug");
 }
 
-/// Checks what a method walks: its arguments, and the value for `list.count`.
+/// Checks the values that a method walks: its arguments, and the value itself for `list.count`.
 pub(super) fn check_method(
     state: &State,
     value: &Value,
@@ -195,8 +195,8 @@ fn check_items(arguments: &[Value]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Bytes of a value with everything in it. Consumes fuel for what is in lists and dictionaries; minijinja itself does
-/// for texts.
+/// Total size of a value in bytes. Consumes fuel for the contents of lists and dictionaries; minijinja does so for
+/// texts.
 fn size_of(state: &State, value: &Value) -> Result<usize, Error> {
     let is_container = |value: &Value| {
         matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::Iterable)
