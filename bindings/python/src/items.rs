@@ -20,7 +20,7 @@ const SIGNALS_EVERY: usize = 1 << 12;
 
 /// Counts the items of one argument.
 pub struct Count<'a> {
-    /// The option, or what the items of an argument are.
+    /// The name of the option or the argument, for error messages.
     name: &'a str,
     is_option: bool,
     most: usize,
@@ -33,7 +33,7 @@ impl<'a> Count<'a> {
         Self { name, is_option: true, most: MAX_VALUES, seen: 0 }
     }
 
-    /// Counts texts or the like, which this word names.
+    /// Counts items such as texts; `name` is their name in error messages.
     pub fn of(name: &'a str) -> Self {
         Self { is_option: false, ..Self::of_option(name) }
     }
@@ -77,7 +77,7 @@ impl<'a> Count<'a> {
     }
 }
 
-/// Iterates over a list, or any other ordered iterable, of what the word names. Text, bytes and
+/// Iterates over a list, or any other ordered iterable. `what` names its items in the error message. Text, bytes and
 /// mappings are refused: they are iterable, but not over such items.
 pub fn iterate<'py>(value: &Bound<'py, PyAny>, what: &str) -> PyResult<Bound<'py, PyIterator>> {
     let refused =
@@ -104,7 +104,7 @@ pub fn collect<'py, T>(
     for item in items {
         let item = item?;
         count.add(py)?;
-        // The longest lists take tens of megabytes, which may not be there.
+        // The longest lists need tens of megabytes, which may not be available.
         collected.try_reserve(1).map_err(|_| count.no_memory())?;
         collected.push(convert(item, count)?);
     }

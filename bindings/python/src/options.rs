@@ -22,12 +22,12 @@ pub trait Keywords: Default {
 
     fn sets(&mut self) -> Vec<&mut dyn OptionSet>;
 
-    /// The options of the generation, if these are those of one.
+    /// The options of the generation, if this call has them.
     fn generate(&mut self) -> Option<&mut GenerateOptions> {
         None
     }
 
-    /// Takes what reads an answer as a value of a type.
+    /// Takes the function that parses the answer as a value of a type.
     fn take_response_type(&mut self, _: Py<PyAny>) {}
 }
 

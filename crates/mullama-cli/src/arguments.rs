@@ -22,7 +22,7 @@ Examples:
 
 `mullama help COMMAND` describes a command, `mullama help` lists the exit codes.";
 
-/// Why a command line is not carried out.
+/// Why a command line was not accepted.
 #[derive(Debug)]
 pub enum Refusal {
     /// A result of the parser: an error about the command line, or the help that the user requested.
@@ -51,7 +51,7 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<ArgMatches, Re
     Ok(matches)
 }
 
-/// Has the help name the spellings that llama.cpp has for flags.
+/// Lists llama.cpp's names of flags in the help.
 fn with_spellings(command: Command) -> Command {
     let named = |arg: Arg| {
         let others = llama_cpp::spellings_of(&arg);
@@ -66,7 +66,7 @@ fn with_spellings(command: Command) -> Command {
     command.mut_subcommands(|command| command.mut_args(named))
 }
 
-/// Says what may have been meant by a command that there is none of.
+/// Adds the most similar command to the error about an unknown command.
 fn with_nearest(command: &Command, mut error: clap::Error) -> Refusal {
     let Some(ContextValue::String(wrong)) = error.get(ContextKind::InvalidSubcommand) else {
         return Refusal::Usage(Box::new(error));
@@ -89,7 +89,7 @@ fn with_nearest(command: &Command, mut error: clap::Error) -> Refusal {
     Refusal::Usage(Box::new(error))
 }
 
-/// The whole command, for parsing and for its reference page.
+/// The definition of the whole command, for parsing and for the reference page.
 pub fn command() -> Command {
     Command::new("mullama")
         .about("Runs language models on this machine")
@@ -314,7 +314,7 @@ fn show() -> Command {
         .arg(json().group("what"))
 }
 
-/// A flag for one thing to be shown and no other.
+/// A flag that limits the output to one section.
 fn section_flag(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).action(ArgAction::SetTrue).group("what").help(help)
 }
@@ -432,10 +432,10 @@ fn completions() -> Command {
         )
 }
 
-/// How the list of exit codes begins.
+/// First line of the list of exit codes.
 pub const EXIT_CODES_HEADING: &str = "Exit codes:";
 
-/// What the exit codes mean, and which variables of the environment there are.
+/// The meanings of the exit codes, and the environment variables.
 fn exit_codes() -> String {
     let mut text = format!("{EXIT_CODES_HEADING}\n    0  success\n");
     let mut kinds = ErrorKind::ALL.to_vec();

@@ -1,15 +1,15 @@
-//! Pictures that are dropped into a prompt: a terminal writes the path of a file that is dragged to it.
+//! Pictures dropped into a prompt: dragging a file to a terminal inserts its path.
 
 use std::path::PathBuf;
 
 use mullama_base::folders;
 
-/// Endings of the names of pictures.
+/// File name extensions of pictures.
 const ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "gif", "bmp", "webp"];
 
-/// The prompt without the paths of pictures in it, and the paths. A path is in quotes, or has backslashes before
-/// spaces; it says where it begins (`/`, `./`, `../`, `~/`, or a drive), so that no word is taken for one, and there
-/// is such a file.
+/// Returns the prompt without the paths of existing picture files, and these paths. A path is in quotes, or has
+/// backslashes before spaces. It must start with `/`, `./`, `../`, `~/` or a drive, so that no ordinary word is taken
+/// for one.
 pub fn split(prompt: &str) -> (String, Vec<PathBuf>) {
     let (mut text, mut paths) = (String::new(), Vec::new());
     let mut rest = prompt;
@@ -29,7 +29,7 @@ pub fn split(prompt: &str) -> (String, Vec<PathBuf>) {
     if paths.is_empty() { (prompt.to_owned(), paths) } else { (text.trim().to_owned(), paths) }
 }
 
-/// The path of a picture that a text begins with, and how many bytes it takes there.
+/// The picture's path at the beginning of a text, and its length there in bytes.
 fn path_at(text: &str) -> Option<(PathBuf, usize)> {
     let quote = text.chars().next().filter(|first| matches!(first, '"' | '\''));
     if let Some(quote) = quote {
@@ -48,7 +48,7 @@ fn path_at(text: &str) -> Option<(PathBuf, usize)> {
         length += escaped.map_or(0, char::len_utf8);
         path.push(escaped.unwrap_or(character));
     }
-    // A sentence may end with it.
+    // The path may be followed by punctuation at the end of a sentence.
     let bare = path.trim_end_matches(['.', ',', ';', ':', '!', '?', ')']);
     let left_out = path.len() - bare.len();
     Some((picture(bare)?, length - left_out))

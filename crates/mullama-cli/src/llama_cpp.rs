@@ -1138,7 +1138,7 @@ fn switch_or_auto(value: &str) -> Option<String> {
     Some(word.to_owned())
 }
 
-/// Samplers with semicolons between them, some of which have other names.
+/// Converts llama.cpp's list of samplers, separated by semicolons. Some of its names differ.
 #[allow(clippy::unnecessary_wraps, reason = "the type that the table has")]
 fn samplers(value: &str) -> Option<String> {
     let name = |name: &str| match name.trim().replace('-', "_").as_str() {

@@ -211,8 +211,8 @@ impl Session {
         Ok(())
     }
 
-    /// Adds the pictures whose paths are in a prompt to the next message, where the model takes pictures. Gives the rest
-    /// of the prompt.
+    /// Adds the pictures whose paths are in a prompt to the next message, if the model accepts pictures. Returns the
+    /// rest of the prompt.
     pub fn take_dropped(&mut self, prompt: String) -> Result<String, Failure> {
         if !self.can_see() {
             return Ok(prompt);
@@ -234,8 +234,7 @@ impl Session {
         self.model.capabilities().vision && !self.raw
     }
 
-    /// Answers a prompt on standard output, and adds both to the messages. What cannot be answered is
-    /// not added.
+    /// Answers a prompt on standard output, and adds both to the messages. If that fails, nothing is added.
     pub fn answer(&mut self, prompt: String) -> Result<FinishReason, Failure> {
         if self.raw {
             return self.continue_text(prompt);

@@ -51,9 +51,9 @@ pub struct Module {
 /// The modules to load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ModuleSet {
-    /// Those that need no driver.
+    /// Modules that need no driver.
     WithoutDriver,
-    /// Those that need a driver.
+    /// Modules that need a driver.
     WithDriver,
 }
 

@@ -1,4 +1,4 @@
-//! What is logged, from the environment.
+//! The log filter from the environment.
 
 use std::env;
 use std::str::FromStr as _;
@@ -10,11 +10,11 @@ const VARIABLE: &str = "MULLAMA_LOG";
 /// Errors and mullama's own warnings.
 const DEFAULT: &str = "warn,mullama::engine=error";
 
-/// What is logged, in `env_logger`'s notation.
+/// A filter in `env_logger`'s notation.
 #[derive(Debug, PartialEq)]
 pub(crate) struct LogFilter {
     pub directives: String,
-    /// Why the variable is ignored.
+    /// Why the environment variable is ignored.
     pub problem: Option<String>,
 }
 
@@ -38,7 +38,7 @@ impl LogFilter {
     }
 }
 
-/// Whether this is a level, or a target with its level.
+/// Whether `text` is a level, or a target with a level.
 fn is_directive(text: &str) -> bool {
     let level = text.split_once('=').map_or(text, |(_, level)| level);
     LevelFilter::from_str(level.trim()).is_ok()

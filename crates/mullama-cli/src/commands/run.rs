@@ -54,7 +54,7 @@ pub fn run(arguments: &ArgMatches, itself: &[OsString]) -> Result<(), Failure> {
         session.add_image(Path::new(file))?;
     }
     let prompt = match prompt {
-        // A file is text, whatever it has in it.
+        // Paths of pictures in a prompt file are text.
         Some(prompt) if !arguments.contains_id("prompt_file") => {
             Some(session.take_dropped(prompt)?)
         }
@@ -62,7 +62,7 @@ pub fn run(arguments: &ArgMatches, itself: &[OsString]) -> Result<(), Failure> {
     };
     let piped = piped.map(|piped| piped.wait(prompt.is_none())).transpose()?;
     match joined(prompt, piped) {
-        // As with Ollama: it has been shown that the model loads, and nothing was asked.
+        // As with Ollama, an empty prompt only loads the model.
         Some(prompt) if prompt.is_empty() && !session.has_images() => Ok(()),
         Some(prompt) => match session.answer(prompt)? {
             FinishReason::Cancelled => Err(Failure::Interrupted),

@@ -61,14 +61,14 @@ pub unsafe fn log_media(log: ggml_log_callback) {
     unsafe { mullama_media_log(log) }
 }
 
-/// Bytes that a projector takes where it is loaded: its weights, which are not read here, and what it computes in.
+/// Bytes that a loaded projector needs: weights and compute buffers. Its weights are not read.
 pub fn projector_memory(path: &CStr) -> ShimResult<u64> {
     // SAFETY: the path outlives the call.
     let bytes = call(|out| unsafe { mullama_projector_memory(path.as_ptr(), out) })?;
     bytes.parse().map_err(|error| format!("{bytes} is not a number: {error}"))
 }
 
-/// What turns pictures into embeddings for a model.
+/// A loaded projector, which converts pictures to embeddings for a model.
 pub struct Projector {
     raw: NonNull<RawProjector>,
     /// Locked while encoding.
