@@ -31,7 +31,7 @@ const PAIRS: [(&str, &str); 6] = [
     ("tiny", "projector-llama4"),
 ];
 
-/// A picture of 24 x 20 pixels; others have other numbers.
+/// A picture of 24 x 20 pixels. Different numbers have different pixels.
 fn pixels(number: u8) -> Vec<u8> {
     (0..24_u32 * 20 * 3).map(|index| (index * u32::from(number) % 251) as u8).collect()
 }
@@ -264,7 +264,7 @@ fn projectors_that_do_not_fit_are_refused() {
 /// A change to a projector's file.
 type Edit<'a> = &'a dyn Fn(&mut File);
 
-/// What kernels do not take, and what would never end, is refused when the model is loaded.
+/// Loading refuses projectors that kernels do not support, or whose preprocessing would not end.
 #[test]
 fn what_the_engine_would_not_survive_is_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -306,7 +306,7 @@ fn what_the_engine_would_not_survive_is_refused() {
     }
 }
 
-/// Whatever its header says, a projector is used or refused.
+/// A projector with any header is either used or refused.
 #[test]
 fn damaged_projectors_are_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -394,7 +394,7 @@ fn there_must_be_room_for_a_picture() {
     assert_eq!(error.kind(), ErrorKind::ContextOverflow);
     assert!(error.to_string().contains("320 of them of pictures"), "{error}");
 
-    // One that is cut into more tiles than there is room for.
+    // A picture with more tiles than fit into the context.
     let dir = tempfile::tempdir().unwrap();
     let tiles = dir.path().join("tiles.gguf");
     let mut file = File::decode(&fs::read(fixture("projector-idefics3")).unwrap()).unwrap();
@@ -487,7 +487,7 @@ fn files_and_bytes_are_pictures() {
     assert_eq!(message, Message::user("What is this?").with_image(file));
 }
 
-/// What it takes when it is loaded: `projector_memory.rs`.
+/// `projector_memory.rs` measures the memory.
 #[test]
 fn a_plan_and_a_placement_say_the_same_of_a_projector() {
     let host = |model: &Model| model.placement().devices.last().unwrap().clone();
@@ -536,7 +536,7 @@ fn a_projector_needs_room() {
     assert!(refusal.contains("the projector takes"), "{refusal}");
 }
 
-/// A state is of texts and tokens: of what stands for pictures, none can be asked for.
+/// A state contains tokens; placeholders of pictures cannot be saved.
 #[test]
 fn states_are_of_texts() {
     let model = load("tiny", "projector");

@@ -1,4 +1,5 @@
-//! What a projector takes, as the allocator counts it: alone in a process, since others allocate too.
+//! Compares the memory of a projector with the allocator's count. It is the only test of its process, since the count
+//! includes other tests.
 
 use std::path::Path;
 
@@ -17,7 +18,7 @@ fn loaded(projector: &Path, eager: bool) -> (u64, u64) {
     (allocated_bytes() - before, host)
 }
 
-/// What has the same size in each is left out by the difference of two.
+/// Compares two projectors: the difference excludes allocations that both have.
 #[test]
 fn the_memory_of_a_projector_is_that_of_the_plan() {
     if allocated_bytes() == 0 {
@@ -27,7 +28,7 @@ fn the_memory_of_a_projector_is_that_of_the_plan() {
     let large = dir.path().join("large.gguf");
     write_projector(&large, Sight::Llava, 8 * PROJECTOR_WIDTH, 64, 42).unwrap();
     let small = fixture("projector");
-    // What stays for good is allocated by the first.
+    // The first load also makes allocations that are never freed.
     loaded(&large, true);
     let (lazy, _) = loaded(&large, false);
     let (large_bytes, large_planned) = loaded(&large, true);

@@ -1,4 +1,4 @@
-//! The caller's say in the choice of tokens: the order of samplers, own processors, phrases that are banned.
+//! Options that change sampling: the order of samplers, logits processors, banned phrases.
 
 use std::error::Error as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -47,7 +47,7 @@ fn the_order_of_samplers_matters() {
     assert_eq!(last, plain, "nothing is left to penalise");
     assert_ne!(first, plain);
     assert_eq!(first, DEMO.generate("One two one two one two", &penalised).unwrap().tokens);
-    // What is not named does not run.
+    // Samplers that are not named do not run.
     assert_eq!(with(&[SamplerKind::TopK]), plain);
 }
 
@@ -65,7 +65,7 @@ fn samplers_that_are_not_named_do_not_run() {
 
 #[test]
 fn adaptive_p_chooses_near_its_target() {
-    // The mean probability of what is chosen, by the model's own account.
+    // The mean probability of the sampled tokens, according to the model.
     let mean = |options: GenerateOptions| {
         let options = options.with_logprobs(0).with_max_tokens(200).with_ignore_eos(true);
         let samplers = vec![SamplerKind::MinP];
@@ -93,7 +93,7 @@ fn processors_choose_what_is_said() {
     let options = greedy().with_logits_processors(processors).with_max_tokens(8);
     let other = DEMO.chat(&question("France"), &options.into()).unwrap();
     assert!(!other.tokens.contains(&first), "{other}");
-    // Each call saw the prompt and what had been generated.
+    // Each call received the prompt and the generated tokens.
     let seen = seen.lock().unwrap();
     assert_eq!(seen.len(), other.tokens.len());
     let prompt = seen[0].len();
@@ -161,7 +161,7 @@ fn processors_and_guesses_agree() {
 fn banned_phrases_are_never_said() {
     let plain = DEMO.chat(&question("France"), &greedy().into()).unwrap().text.clone();
     assert_eq!(plain, "The capital of France is Paris.");
-    // Within one token, over several, the whole answer, and several at a time.
+    // A phrase within one token, over several tokens, as the whole answer, and several phrases at a time.
     for phrases in [
         &["Paris"][..],
         &["capital of"],
@@ -177,11 +177,11 @@ fn banned_phrases_are_never_said() {
             assert!(!answer.text.contains(phrase.as_str()), "{phrase:?} in {answer}");
         }
         assert_ne!(answer.text, plain);
-        // A stream never shows what is taken back, and ends with the same.
+        // A stream never delivers dropped text, and ends with the same answer.
         let stream = DEMO.stream_chat(&question("France"), &options.clone().into()).unwrap();
         let streamed: String = stream.map(|chunk| chunk.unwrap().text).collect();
         assert_eq!(streamed, answer.text);
-        // What comes before the phrase is as it would be.
+        // The text before the phrase is unchanged.
         if phrases == ["Paris"] {
             assert!(answer.text.starts_with("The capital of France is"), "{answer}");
         }
@@ -240,7 +240,7 @@ fn banned_phrases_with_draws_penalties_and_schemas() {
     let banned = options.clone().with_banned_phrases(vec![avoided.clone()]);
     let other = DEMO.chat(&question("France"), &banned.into()).unwrap().text.clone();
     assert_ne!(value(&other), avoided);
-    // A schema that leaves nothing else is an error of this request.
+    // A schema that allows only banned phrases is an error of the request.
     let banned = options.with_banned_phrases(vec!["Paris".into(), "Rome".into()]);
     let error = DEMO.chat(&question("France"), &banned.into()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidGrammar);

@@ -71,7 +71,7 @@ fn a_state_does_not_depend_on_the_kernels() {
         Model::load("demo", params, ContextParams::default().with_n_threads(1))
     };
     if let Err(error) = load(CpuKernels::Own) {
-        // The processor has none.
+        // This CPU does not support mullama's kernels.
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         assert!(error.to_string().contains("cpu_kernels: `own` is not available"), "{error}");
         return;

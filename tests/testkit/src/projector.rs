@@ -6,27 +6,27 @@ use std::path::Path;
 use crate::gguf::Value;
 use crate::model::{Tensor, WeightType, write_tensors};
 
-/// A kind of projector.
+/// A projector type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sight {
-    /// LLaVA's: an embedding for each of 16 patches.
+    /// LLaVA: one embedding for each of 16 patches.
     Llava,
-    /// Gemma 3's: four embeddings with attention to each other.
+    /// Gemma 3: four embeddings without a causal mask.
     Gemma3,
-    /// Idefics 3's and SmolVLM's: a large picture is cut into tiles.
+    /// Idefics 3 and SmolVLM: large pictures are divided into tiles.
     Idefics3,
-    /// That of Pixtral and Mistral Small 3.1: as many patches as a picture has, by their rows and columns.
+    /// Pixtral and Mistral Small 3.1: as many patches as the picture has, with row and column positions.
     Pixtral,
-    /// That of InternVL: tiles after the shape of a picture.
+    /// InternVL: tiles that follow the aspect ratio of the picture.
     InternVl,
-    /// That of Llama 4: square tiles, whose patches have a place of their own and are rotated by it.
+    /// Llama 4: square tiles, with learned and rotary position embeddings of patches.
     Llama4,
 }
 
-/// Numbers in an embedding of a patch, in the projectors that presets write.
+/// Length of the embedding of a patch, in the projectors of presets.
 pub const PROJECTOR_WIDTH: u32 = 32;
 
-/// Pixels along a side of a picture, and of a patch.
+/// Size in pixels of a side of a picture, and of a patch.
 const SIDE: u32 = 32;
 const PATCH: u32 = 8;
 /// Number of patches per side.
@@ -35,8 +35,8 @@ const PATCHES: u32 = SIDE / PATCH;
 const MERGED: u32 = 2;
 const LAYERS: u32 = 2;
 
-/// Writes a projector with random weights: with embeddings of patches of `width` numbers, an even number of times four,
-/// for a model with embeddings of `n_embd`. The same arguments give the same bytes.
+/// Writes a projector with random weights. Patch embeddings have `width` numbers (a multiple of 8); the output has the
+/// model's `n_embd`. The same arguments give the same bytes.
 pub fn write_projector(
     path: &Path,
     sight: Sight,
@@ -138,7 +138,7 @@ fn tensors(sight: Sight, width: u32, n_embd: u32) -> Vec<Tensor> {
         ]),
         Sight::Gemma3 => tensors.extend([
             Tensor::norm("mm.soft_emb_norm.weight", width),
-            // Transposed before it is used.
+            // Transposed before use.
             Tensor::matrix("mm.input_projection.weight", &[n_embd, width], 8.0),
         ]),
         Sight::Pixtral => tensors.extend([

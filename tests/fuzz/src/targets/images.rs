@@ -1,4 +1,4 @@
-//! Damaged images and addresses, in a message to a model that sees.
+//! Damaged images and `data:` URLs, in messages to a model with image input.
 
 use std::path::Path;
 
@@ -55,7 +55,7 @@ fn damaged(files: &[Vec<u8>], input: &mut Input) -> ContentPart {
         let part = ContentPart::image(&file);
         let ContentPart::ImageUrl { image_url } = &part else { return part };
         let mut address = image_url["url"].as_str().unwrap_or_default().to_owned();
-        // Most of it is data: what stands before them is looked at as often.
+        // Most of a URL is data. The rest is damaged as often as the data.
         let data = if rng.bool() { address.split_off(24) } else { String::new() };
         mutate::text(&mut address, &["http://", ";base64,", "data:", "file:///"], rng);
         address.push_str(&data);

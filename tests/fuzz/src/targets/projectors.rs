@@ -1,4 +1,4 @@
-//! Damaged projectors, with the models that they are for: each is refused, or sees.
+//! Damaged projectors with matching models: each is refused, or encodes a picture.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ const PAIRS: &[(&str, &str)] = &[
     ("tiny", "projector-llama4"),
 ];
 
-/// What mtmd reads of projectors.
+/// The metadata keys that mtmd reads.
 const KEYS: &[&str] = &[
     "clip.has_audio_encoder",
     "clip.use_gelu",
@@ -56,7 +56,7 @@ const KEYS: &[&str] = &[
     "clip.vision.window_size",
 ];
 
-/// Kinds of projectors.
+/// Projector types.
 const KINDS: &[&str] = &[
     "mlp",
     "mlp_norm",
@@ -124,7 +124,7 @@ fn damaged(sound: &File, all: &[(PathBuf, File)], rng: &mut Rng) -> Vec<u8> {
                 let value = mutate::pick(&[number, mutate::limit(rng) as u32], rng);
                 file.header.set(mutate::pick(KEYS, rng), Value::u32(value));
             }
-            // What another kind has.
+            // A tensor of another projector.
             10 => {
                 let (_, other) = &all[rng.usize(..all.len())];
                 let tensor = other.header.tensors[rng.usize(..other.header.tensors.len())].clone();
