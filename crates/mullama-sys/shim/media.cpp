@@ -29,7 +29,7 @@ struct clip_deleter {
 
 struct mullama_projector {
     mtmd_context * context = nullptr;
-    // Asks whether to continue; called between nodes of the graph. Null when nothing is being encoded.
+    // Returns whether to continue; called between graph nodes. Null while nothing is encoded.
     mullama_go_on * go_on = nullptr;
     const void * asked = nullptr;
     unsigned nodes = 0;
@@ -55,7 +55,7 @@ extern "C" void mullama_media_log(ggml_log_callback log) {
 
 extern "C" int mullama_projector_memory(const char * path, char ** out) {
     return guarded(out, [&] {
-        // As mtmd makes them of the parameters in mullama_projector_load.
+        // The same parameters as mtmd derives from those in mullama_projector_load.
         clip_context_params params = {};
         params.flash_attn_type = CLIP_FLASH_ATTN_TYPE_AUTO;
         params.image_min_tokens = -1;

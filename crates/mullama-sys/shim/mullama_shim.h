@@ -180,12 +180,13 @@ typedef bool mullama_go_on(const void * asked);
 // Sets the log callback of mtmd, which has its own logger.
 void mullama_media_log(ggml_log_callback log);
 
-// Bytes that a projector takes on the processor, by a dry run: its weights are not read.
+// Memory in bytes that a projector needs on the CPU, measured by a dry run that does not read its weights.
 // result: a number.
 int mullama_projector_memory(const char * path, char ** out);
 
-// On the processor, with so many threads. `model` must outlive it.
-// result: {"vision": bool, "has_grid_positions": bool}, the latter where places in a picture have coordinates.
+// Loads a projector on the CPU, for computation with `n_threads` threads. `model` must outlive it.
+// result: {"vision": bool, "has_grid_positions": bool}; the latter is whether positions in a picture have several
+// coordinates (M-RoPE).
 int mullama_projector_load(
     const char * path, const struct llama_model * model, int n_threads,
     struct mullama_projector ** projector, char ** out);
