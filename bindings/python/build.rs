@@ -1,4 +1,4 @@
-//! Sets the library search path of the extension module to the folder `lib` beside it.
+//! Sets the library search path of the extension module to the folder `lib` next to it.
 
 use std::env;
 

@@ -3,8 +3,8 @@
     .venv/bin/python tests/docs/style.py [FILE]...
 
 `style.json` beside this file lists words to avoid, as regular expressions, with what to write instead. They apply
-to the prose of Markdown pages (code is left out), to the documentation comments that users of the packages read, and
-to messages (`messages.py`).
+to the prose of Markdown pages (code is left out), to the documentation of the packages, to the comments of Rust, C++
+and manifests, and to messages (`messages.py`).
 Spelling is checked by codespell, which knows common misspellings of English and is silent about names.
 """
 
@@ -24,21 +24,30 @@ RULES = [
     (re.compile(rule["avoid"], re.I), rule["write"])
     for rule in json.loads(Path(__file__).with_name("style.json").read_text(encoding="utf-8"))
 ]
-# Files that users read: pages, and the sources of references, stubs and declarations, but not the generated files.
+# Pages, sources of the documentation of packages, and code with comments, but not the generated files.
 READ = [
     "*.md",
+    "*.rs",
+    "*.h",
+    "*.cpp",
+    "*Cargo.toml",
     "bindings/node/lib/*.ts",
     "bindings/python/python/mullama/*.py",
-    "bindings/python/src/*.rs",
-    "crates/mullama-base/src/error.rs",
-    "crates/mullama-core/src/options/*.rs",
-    "crates/mullama-core/src/planner/options.rs",
 ]
+# Comments by the suffix of the file: all, or in TypeScript those of the documentation.
+COMMENTS = {
+    ".rs": re.compile(r"(?:^|(?<=[ \t]))//.*$", re.M),
+    ".toml": re.compile(r"^#.*$", re.M),
+    ".ts": re.compile(r"/\*\*.*?\*/", re.S),
+}
+COMMENTS[".h"] = COMMENTS[".cpp"] = COMMENTS[".rs"]
 EXEMPT = {
     "CHANGELOG.md",
     "docs/gpu-results.md",
     "docs/reference/command-line.md",
     "docs/reference/node.md",
+    "bindings/node/src/command.rs",
+    "bindings/node/src/stream.rs",
     "bindings/node/lib/generated/errors.ts",
     "bindings/node/lib/generated/native.ts",
     "bindings/node/lib/generated/options.ts",
@@ -57,10 +66,8 @@ def prose(path: Path) -> str:
         return without_code(_TABLE.sub(lambda table: "\n" * table[0].count("\n"), text))
     if path.suffix == ".py":
         comments = _docstrings(text)
-    elif path.suffix == ".rs":
-        comments = re.finditer(r"^ *//[/!] ?.*$", text, re.M)
     else:
-        comments = re.finditer(r"/\*\*.*?\*/", text, re.S)
+        comments = COMMENTS[path.suffix].finditer(text)
     kept = [" " if character != "\n" else "\n" for character in text]
     for comment in comments:
         kept[comment.start() : comment.end()] = comment[0]

@@ -1,4 +1,4 @@
-"""The style check finds words in prose and documentation comments, and ignores code."""
+"""The style check finds words in prose and comments, and ignores code."""
 
 import pytest
 
@@ -39,8 +39,27 @@ def test_python(tmp_path):
 
 
 def test_rust(tmp_path):
-    text = "//! A module.\n\n// This keeps.\n/// It keeps `what it keeps`.\nfn keep() {}\n"
-    assert found(tmp_path, "lib.rs", text) == [(4, "keeps")]
+    text = (
+        "//! A module.\n\n// This keeps.\n/// It keeps `what it keeps`.\nfn keep() {}\n"
+        'const ADDRESS: &str = "http://tells"; // This tells.\n'
+    )
+    assert found(tmp_path, "lib.rs", text) == [(3, "keeps"), (4, "keeps"), (6, "tells")]
+
+
+@pytest.mark.parametrize("name", ["kernel.h", "shim.cpp"])
+def test_cpp(tmp_path, name):
+    assert found(tmp_path, name, "int keep; // holds\n  // told\n") == [(1, "holds"), (2, "told")]
+
+
+def test_manifests(tmp_path):
+    text = '# This holds.\nkeep = "a # that tells"\n'
+    assert found(tmp_path, "Cargo.toml", text) == [(1, "holds")]
+
+
+def test_sources_are_read():
+    read = style.tracked(*style.READ)
+    for name in ("Cargo.toml", "crates/mullama-core/src/lib.rs", "crates/mullama-sys/kernels/tile.h"):
+        assert name in read
 
 
 def test_typescript(tmp_path):

@@ -1,5 +1,6 @@
-//! Loads the demo model, generates, and drops it, the given number of times. Prints the memory and files of the
-//! process meanwhile, and fails if they keep growing. Run alone, it detects growth; under valgrind, errors.
+//! Loads the demo model, generates, and drops it, the given number of times. Prints the memory and the number of open
+//! files of the process, and fails if they grow with each cycle. Run alone, it detects leaks; under valgrind, also
+//! memory errors.
 //!
 //! `cycle COUNT`
 

@@ -11,7 +11,7 @@ use crate::Token;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FinishReason {
-    /// The model ended its answer, or a stop text was found.
+    /// The model ended its answer, or a stop sequence was found.
     Stop,
     /// `max_tokens` or the end of the context was reached.
     Length,

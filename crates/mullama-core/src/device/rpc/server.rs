@@ -30,7 +30,7 @@ const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 ///
 /// `devices` are names from [`crate::gpu::devices`]; by default the GPUs, or the CPU if there are
 /// none. Clients are served concurrently, each by its own process (the program `mullama-worker`
-/// beside the engine), so a crash ends only one connection.
+/// next to the engine), so a crash ends only one connection.
 ///
 /// **Anyone who can reach the address can use the worker and fill its memory.** Use only loopback
 /// or a trusted network.
