@@ -3,16 +3,16 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// Length of the longest message, in bytes.
+/// Maximum length of a message in bytes.
 const LONGEST: usize = 4000;
 
-/// Bytes that remain at the end of a longer message: what follows the value, such as the values that are allowed.
+/// Number of bytes that remain at the end of a longer message: the text after the value, such as the allowed values.
 const TAIL: usize = 1000;
 
-/// Bytes for the note in place of what was left out.
+/// Number of bytes for the note that replaces the middle.
 const NOTE: usize = 40;
 
-/// The text, without its middle if it is longer than a message may be.
+/// Shortens a text that is longer than a message may be: a note replaces its middle.
 ///
 /// ```
 /// use mullama_base::shortened;
@@ -31,7 +31,7 @@ pub fn shortened(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The part of a text that is too much, and what replaces it.
+/// The range that is removed from a text that is too long, and the note that replaces it.
 pub(crate) fn left_out(text: &str) -> Option<(Range<usize>, String)> {
     if text.len() <= LONGEST {
         return None;

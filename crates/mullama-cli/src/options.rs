@@ -67,7 +67,7 @@ pub fn is_for_loading(option: &str) -> bool {
     model.specs().iter().chain(context.specs()).any(|spec| spec.name == option)
 }
 
-/// The flag of the option that a name suggests, as judged by the library; without dashes.
+/// The flag that is suggested for a name, without dashes.
 pub fn flag_for(name: &str) -> Option<String> {
     let option = name.replace('-', "_");
     let error = Options::parse(Map::from_iter([(option, Value::Null)])).err()?;
@@ -131,7 +131,7 @@ fn has_flag(spec: &OptionSpec) -> bool {
     spec.kind.flag != FlagForm::None
 }
 
-/// The letter that llama.cpp has for a flag.
+/// llama.cpp's short form of a flag.
 fn letter(flag: &str) -> Option<char> {
     llama_cpp::spellings(flag).into_iter().find_map(|name| {
         let mut letters = name.strip_prefix('-')?.chars();
@@ -231,8 +231,8 @@ fn is_one_of(text: &str, words: &str) -> bool {
     words.contains('|') && words.split('|').any(|word| word.eq_ignore_ascii_case(text))
 }
 
-/// Splits `PATTERN=DEVICE,PATTERN=DEVICE`. A pattern may contain commas: within brackets of any kind, and where the
-/// text before the comma has no device.
+/// Splits `PATTERN=DEVICE,PATTERN=DEVICE`. Commas within brackets, and those after text without a device, belong to
+/// the pattern.
 fn split_pairs(text: &str) -> Vec<String> {
     let mut pairs = vec![String::new()];
     let (mut open, mut escaped, mut names_device) = (0_u32, false, false);

@@ -1,10 +1,8 @@
-//! The safe library inside mullama: it knows devices, models, the engine and chat, and neither HTTP
-//! nor a terminal.
+//! The safe library inside mullama: devices, models, the engine and chat, without HTTP or terminal code.
 //!
-//! A [`Model`] is a handle: cheap to clone, usable from any thread. Behind it one thread owns the
-//! engine's context and runs every request, many at a time. What a call takes is in
-//! [`GenerateOptions`] and [`ChatOptions`], what it gives in [`Completion`] and [`ChatCompletion`],
-//! and every failure is an [`Error`] of one [`ErrorKind`].
+//! A [`Model`] is a handle: cheap to clone, usable from any thread. One thread per model owns the engine's context and
+//! runs all requests concurrently. Calls take [`GenerateOptions`] or [`ChatOptions`] and return a [`Completion`] or
+//! [`ChatCompletion`]. Every failure is an [`Error`] with an [`ErrorKind`].
 
 #![warn(missing_debug_implementations)]
 

@@ -340,7 +340,7 @@ impl Client {
                 };
                 let silent = matches!(error, ureq::Error::Timeout(_));
                 let error = match error {
-                    // It has the address in it.
+                    // The message of this error contains the whole URL.
                     ureq::Error::BadUri(_) => failed(url, "this address cannot be used"),
                     error => failed(url, &error.to_string()).with_source(error),
                 };

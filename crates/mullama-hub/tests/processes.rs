@@ -229,7 +229,7 @@ fn a_disk_that_fills_up_is_survived() {
     }
     let world = World::with_model(40 * CHUNK);
     world.registry.fault("/blobs/", 999, Fault::Slow(2 << 20));
-    // There is space when it begins; as soon as it has begun there is not.
+    // The disk has space when the pull starts, and is filled as soon as it has started.
     let disk = world.folder.path().join("disk");
     let fill = format!(
         "{{ (cd '{}'; until ls models/downloads/* > /dev/null 2>&1; do sleep 0.01; done; \

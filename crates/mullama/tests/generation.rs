@@ -139,7 +139,7 @@ fn reproducible_results_are_the_same_to_the_last_bit() {
         model.generate(format!("{round} {text}"), &greedy().with_max_tokens(5 + round)).unwrap();
         assert_eq!(sample(), first, "{round}");
     }
-    // Others that come meanwhile wait, and have their turn.
+    // New requests wait, and run in their turn.
     let others: Vec<_> = (0..3)
         .map(|other| {
             model.stream(format!("{other} {text}"), &endless().with_max_tokens(60)).unwrap()

@@ -262,7 +262,7 @@ impl ChatStream {
 
         let text = parsed.text();
         let before = self.message.text();
-        // With more text, the parser may reinterpret what looked like text. Delivered text cannot be taken back, so
+        // With more text, the parser may reinterpret text as a tag or a call. Delivered text cannot be taken back, so
         // nothing is delivered until the parsed text starts with it again.
         if let Some(new) = text.strip_prefix(before.as_str()) {
             new.clone_into(&mut news.text);

@@ -41,13 +41,13 @@ pub(crate) struct WeightSettings {
     /// A share for each GPU; `None` divides by free memory.
     pub tensor_split: Option<Vec<f32>>,
     pub host_experts: HostExperts,
-    /// Kernels for the processor; none means those of `MULLAMA_KERNELS`.
+    /// The CPU kernels; `None` follows `MULLAMA_KERNELS`.
     pub cpu_kernels: Option<CpuKernels>,
     pub use_mmap: bool,
     pub use_mlock: bool,
     pub check_tensors: bool,
     pub vocab_only: bool,
-    /// Values that override those of the file.
+    /// Values that override the file's metadata.
     pub metadata: BTreeMap<String, Value>,
     /// Patterns for names of tensors, and the device of those that match; `None` is system RAM.
     tensor_overrides: Vec<(CString, Option<Handle>)>,

@@ -11,15 +11,15 @@ use mullama_gguf::GgufHeader;
 /// The defaults of a stored model for requests.
 #[derive(Default)]
 pub(crate) struct ModelDefaults {
-    /// Apply where a request sets none.
+    /// Options that apply if a request does not set them.
     pub options: GenerateOptions,
     system: Option<Message>,
     messages: Vec<Message>,
 }
 
 impl ModelDefaults {
-    /// Applies the defaults of a stored model where the caller sets nothing. Returns the defaults for requests, and the
-    /// error of the chat template if it cannot be used.
+    /// Sets options that the caller left open to those stored with the model. Returns the defaults for requests, and
+    /// the error of the chat template if it cannot be used.
     pub fn fill(
         model: &ResolvedModel,
         header: &GgufHeader,

@@ -20,7 +20,7 @@ use crate::{CancelToken, Error, ErrorKind, Result, Token};
 use mullama_base::Text;
 use serde_json::Value;
 
-/// Stack of a thread that reads pictures.
+/// Size in bytes of the stack of the thread that decodes pictures.
 const PICTURE_STACK: usize = 2 << 20;
 
 /// The parts of a request other than its options.
@@ -35,7 +35,7 @@ pub(super) struct RequestExtras {
     delivery: Delivery,
     /// The pictures of the prompt.
     media: Vec<MediaRun>,
-    /// When the call began, if that was before the request is submitted.
+    /// The start of the call, if it was before the request is submitted.
     began: Option<Instant>,
 }
 
@@ -213,7 +213,7 @@ impl Model {
         self.start_answer(rendered, &pictures, options, delivery, began)
     }
 
-    /// Reads the pictures of messages.
+    /// Decodes the pictures of messages, and divides them into parts.
     fn pictures(&self, messages: &[Message]) -> Result<Vec<Arc<PreparedPicture>>> {
         if !has_pictures(messages) {
             return Ok(Vec::new());
@@ -249,7 +249,7 @@ impl Model {
         ChatStream::new(stream, parser, pieces, options.companion.clone(), continues)
     }
 
-    /// The prompt for a chat with these messages. `<image>` stands for each picture.
+    /// The prompt for a chat with these messages. Each picture is shown as `<image>`.
     pub fn apply_chat_template(
         &self,
         messages: &[Message],
@@ -430,7 +430,7 @@ fn max_guesses(
         )));
     }
     if options.settled_reproducible() {
-        // Steps of other sizes round differently.
+        // With `reproducible`, no guesses: steps of other sizes round differently.
         return Ok(MaxGuesses::default());
     }
     let by_model = if engine.has_draft() { most } else { 0 };

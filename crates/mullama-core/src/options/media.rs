@@ -1,4 +1,4 @@
-//! How large pictures may be.
+//! The limits of pictures.
 
 use serde::{Deserialize, Serialize};
 

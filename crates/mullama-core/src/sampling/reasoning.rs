@@ -11,7 +11,7 @@ use crate::{Result, Token};
 pub(crate) struct ReasoningTags {
     /// The tag before reasoning; empty if the answer starts inside it.
     pub start: String,
-    /// Tags after it. The first is the one that is forced.
+    /// The tags after reasoning. The first one is forced when the budget is spent.
     pub ends: Vec<String>,
     /// End of the prompt that belongs to the answer: it may open the reasoning.
     pub prefill: String,
@@ -128,7 +128,7 @@ impl ReasoningBudget {
         })
     }
 
-    /// Drops bytes that no tag can start in.
+    /// Drops bytes that cannot begin a tag.
     fn trim_tail(&mut self) {
         let tags = self.spec.tags.ends.iter().chain([&self.spec.tags.start]);
         // At least four bytes are stored, to recognise a whole character.

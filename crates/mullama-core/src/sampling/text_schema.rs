@@ -1,4 +1,4 @@
-//! The texts that a JSON schema allows where they are written without quotes, as terminals of llguidance.
+//! The unquoted texts that a JSON schema allows, as terminals of llguidance.
 
 use llguidance::regex_to_lark;
 use serde_json::{Map, Value};
@@ -10,7 +10,7 @@ use super::schema::MAX_REFERENCES;
 pub(crate) enum Texts {
     Any,
     None,
-    /// Those that an expression for a terminal matches.
+    /// The texts that this terminal expression matches.
     Some(String),
 }
 

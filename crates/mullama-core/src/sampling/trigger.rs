@@ -1,4 +1,4 @@
-//! Triggers of a grammar that does not apply from the start of an answer: the marks with which tool calls begin.
+//! Triggers of lazy grammars, which apply from the start of a tool call and not from the start of the answer.
 
 use fancy_regex::Regex;
 
@@ -16,7 +16,7 @@ pub(crate) struct GrammarTriggers {
     pub tokens: Vec<Token>,
 }
 
-/// Looks for a trigger in an answer as it comes.
+/// Searches an answer for a trigger while it is generated.
 #[derive(Clone)]
 pub(super) struct Trigger {
     words: Vec<String>,

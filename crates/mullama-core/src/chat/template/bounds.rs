@@ -1,4 +1,4 @@
-//! Limits of a request's renderings, and what only its templates receive.
+//! The limits of a request's renderings, and the values that only its templates receive.
 
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};

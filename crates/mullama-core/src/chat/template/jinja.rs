@@ -17,21 +17,22 @@ use serde::Serialize;
 use super::bounds::{FUEL, RenderBounds, invalid};
 use super::{operators, source, walk};
 
-/// Depth of nested calls.
+/// Maximum depth of nested calls.
 const MAX_CALLS: usize = 200;
-/// Length of a template in bytes; those of models have up to 60,000.
+/// Maximum length of a template in bytes; published templates have up to 60,000.
 const MAX_SOURCE: usize = 1 << 20;
-/// Length in bytes of an expression or a statement, without quoted text: a chain of operators is compiled recursively.
+/// Maximum length in bytes of an expression or a statement, without quoted text: a chain of operators is compiled
+/// recursively.
 const MAX_TAG: usize = 16 << 10;
 /// Bytes that a rendering for the engine may have in addition to [`OUTPUT_BYTES_PER_INPUT_BYTE`] times the bytes of its variables. The
 /// engine's parsers compare renderings of short conversations in quadratic time.
 const BASE_OUTPUT_BYTES: usize = 32 << 10;
 const OUTPUT_BYTES_PER_INPUT_BYTE: usize = 16;
-/// Depth of values that are stored in a namespace or written as JSON.
+/// Maximum depth of values that are stored in a namespace or written as JSON.
 const MAX_DEPTH: usize = 200;
-/// Largest field width of `str.format`.
+/// Maximum field width of `str.format`.
 const MAX_WIDTH: usize = 10_000;
-/// Largest indentation of JSON, in spaces.
+/// Maximum indentation of JSON, in spaces.
 const MAX_INDENT: usize = 100;
 /// Bytes of stack for rendering: values may be nested as deeply as a template has assignments.
 pub(crate) const STACK: usize = 64 << 20;
@@ -305,7 +306,7 @@ struct PythonJson<'a> {
     after_key: String,
     sorted: bool,
     json: String,
-    /// Bytes that fuel has been consumed for.
+    /// Number of bytes for which fuel has been consumed.
     paid: usize,
 }
 

@@ -1,5 +1,5 @@
-//! Adds checks to the operators of a template. Minijinja calls no function of ours for `~`, `==`, `in` or `*`, so their
-//! operands, or their result, pass through the filter [`WALKED`], which measures values. Line numbers do not change.
+//! Adds checks to the operators of a template. Minijinja has no hooks for `~`, `==`, `in` and `*`, so their operands,
+//! or their result, pass through the filter [`WALKED`], which measures values. Line numbers do not change.
 
 use std::ops::Range;
 
@@ -123,7 +123,7 @@ struct Checks<'a> {
     source: &'a str,
     /// Index of the first token of an expression.
     first: usize,
-    /// Slices up to here.
+    /// Number of slices in the template so far.
     slices: usize,
     wrapped: Vec<Range<usize>>,
 }

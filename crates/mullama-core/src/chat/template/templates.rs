@@ -1,4 +1,4 @@
-//! The templates of one model. We render them; the engine determines the format of answers.
+//! The templates of one model. mullama renders them; the engine determines the format of answers.
 
 use std::sync::{Arc, OnceLock};
 
@@ -23,7 +23,7 @@ const CHATML_TEMPLATE: &str = "{% for message in messages %}\
 pub(crate) struct Templates {
     engine: ChatTemplates<Jinja>,
     capabilities: Capabilities,
-    /// Those of the template for chats with tools, if it is a separate one.
+    /// The capabilities of the template for chats with tools, if it is a separate one.
     with_tools: Option<Capabilities>,
     can_think: bool,
     /// Found in the vocabulary on first use.

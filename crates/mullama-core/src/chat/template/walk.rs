@@ -10,13 +10,13 @@ use minijinja::{Environment, Error, ErrorKind, Output, State, escape_formatter, 
 use super::bounds::{FUEL, RenderBounds};
 use super::operators::WALKED;
 
-/// Bytes of a value that is walked in one step, as text.
+/// Maximum size in bytes of values that are walked in one step, as text.
 const MAX_WALK: usize = 32 << 20;
-/// Bytes that an item of a list or a dictionary counts for in addition to its text.
+/// Size in bytes of an item of a list or a dictionary, in addition to its text.
 const ITEM: usize = 32;
-/// Bytes that a unit of fuel pays for.
+/// Number of bytes per unit of fuel.
 const FUEL_BYTES: usize = 64;
-/// Bytes after which fuel is consumed.
+/// Number of bytes after which fuel is consumed.
 const STEP: usize = 16 << 10;
 
 /// Minijinja's filters that walk their arguments.
@@ -72,7 +72,7 @@ const TESTS: [&str; 18] = [
 /// Minijinja's filters that take one item at a time and consume fuel for each.
 const FILTERS_OF_ITEMS: [&str; 5] = ["batch", "last", "list", "reverse", "slice"];
 
-/// Adds the checks to an environment, and removes what Jinja does not have.
+/// Adds the checks to an environment, and removes features that Jinja does not have.
 pub(super) fn guard(environment: &mut Environment<'static>) {
     for name in FILTERS {
         environment.add_filter(name, move |state: &mut State, arguments: Rest<ValueOrKwargs>| {
