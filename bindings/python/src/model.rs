@@ -204,7 +204,7 @@ macro_rules! methods {
                 slf: &Bound<'_, Self>,
                 prompt: PromptArgument,
                 options: Option<Options<GenerateOptions>>,
-            ) -> Result<<Self as CallStyle>::Stream> {
+            ) -> Result<Py<<Self as CallStyle>::Stream>> {
                 let model = core(slf)?;
                 let open = async move { model.stream(prompt.0, &with_defaults(options)) };
                 Opened::open(slf.py(), open)
@@ -237,7 +237,7 @@ macro_rules! methods {
                 slf: &Bound<'_, Self>,
                 messages: Messages,
                 options: Option<Options<ChatOptions>>,
-            ) -> Result<<Self as CallStyle>::ChatStream> {
+            ) -> Result<Py<<Self as CallStyle>::ChatStream>> {
                 let model = core(slf)?;
                 let open = async move {
                     model.stream_chat_async(&messages.0, &with_defaults(options)).await

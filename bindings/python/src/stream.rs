@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use mullama::{CancelToken, Error, ErrorKind, Result};
+use pyo3::PyClass;
 use pyo3::exceptions::PyStopAsyncIteration;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -130,11 +131,11 @@ impl<S: Source> State<S> {
 }
 
 /// A Python class of streams, on top of a stream of the core.
-pub trait Opened<S>: Sized {
+pub trait Opened<S>: PyClass {
     fn open(
         py: Python<'_>,
         open: impl Future<Output = Result<S>> + Send + 'static,
-    ) -> errors::Result<Self>;
+    ) -> errors::Result<Py<Self>>;
 }
 
 /// Implements [`Source`] for a stream, and defines its two classes.
@@ -173,8 +174,9 @@ macro_rules! streams {
             fn open(
                 py: Python<'_>,
                 open: impl Future<Output = Result<$source>> + Send + 'static,
-            ) -> errors::Result<Self> {
-                Ok(Self(Owned::new(Reader::new(block(py, open)??))))
+            ) -> errors::Result<Py<Self>> {
+                let reader = Reader::new(block(py, open)??);
+                Ok(Py::new(py, Self(Owned::new(reader)))?)
             }
         }
 
@@ -228,10 +230,14 @@ macro_rules! streams {
 
         impl Opened<$source> for $async_name {
             fn open(
-                _: Python<'_>,
+                py: Python<'_>,
                 open: impl Future<Output = Result<$source>> + Send + 'static,
-            ) -> errors::Result<Self> {
-                Ok(Self(Owned::new(Arc::new(Reader::starting(open)?))))
+            ) -> errors::Result<Py<Self>> {
+                static NOTE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+                let reader = Arc::new(Reader::starting(open)?);
+                let stream = Py::new(py, Self(Owned::new(reader)))?;
+                NOTE.import(py, "mullama._async", "note_creator")?.call1((&stream,))?;
+                Ok(stream)
             }
         }
 

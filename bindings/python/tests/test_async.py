@@ -214,7 +214,19 @@ def test_cancelling_a_task_ends_its_stream_though_the_exception_is_kept():
                 begun.release()
                 await asyncio.wait_for(asyncio.sleep(60), 60)
 
-        for reader in (read_in_place, read_a_variable, use_each_chunk, with_a_time_limit):
+        async def start_and_not_read(start):
+            stream = start()
+            begun.release()
+            await asyncio.sleep(60)
+            await stream.close()
+
+        for reader in (
+            read_in_place,
+            read_a_variable,
+            use_each_chunk,
+            with_a_time_limit,
+            start_and_not_read,
+        ):
             for start in starts:
                 task = asyncio.create_task(reader(start))
                 await begun.acquire()

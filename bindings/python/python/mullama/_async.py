@@ -74,6 +74,20 @@ async def next_chunk(stream: Any) -> Any:
         del stream
 
 
+def note_creator(stream: Any) -> None:
+    """Regards the current task as the reader of a new stream, until another task reads it."""
+    if "asyncio" not in sys.modules:
+        return
+    import asyncio
+
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        # There is no event loop in this thread.
+        return
+    _note_reader(stream, task)
+
+
 def _note_reader(stream: Any, task: asyncio.Task[Any] | None) -> None:
     """Ends the generation with the task that reads it, if the task is cancelled between two reads.
 
