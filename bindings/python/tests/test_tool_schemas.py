@@ -5,7 +5,7 @@ import re
 
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
-from mullama import InvalidGrammarError, Model
+from mullama import InvalidArgumentError, InvalidGrammarError, Model
 from test_schemas import SCHEMAS, an_object
 
 QUESTION = [{"role": "user", "content": "What is the weather in Paris?"}]
@@ -184,3 +184,60 @@ def test_a_call_that_the_model_chooses_follows_its_schema(demo):
     answer = demo.chat(QUESTION, tools=tools, temperature=0, max_tokens=100)
     (call,) = answer.message.tool_calls
     Draft202012Validator(function["parameters"]).validate(json.loads(call.function.arguments))
+
+
+# For each form, beginnings of a call of `tell`, and one of a call of a tool that there is not.
+BEGUN = {
+    "json": [
+        "<tool",
+        '<tool_call>\n{"name": "te',
+        '<tool_call>\n{"name": "tell", "arguments": {"a',
+    ],
+    "parameters": ["<tool_call>", "<tool_call>\n<function=tell>\n<parameter=a>\n"],
+    "keys": ["<tool_call>te", "<tool_call>tell\n<arg_key>a</arg_key>\n<arg_value>"],
+    "params": ["<func", '<function name="tell"><param name="a">'],
+    "invokes": ['<\uff5cDSML\uff5cfunction_calls>\n<\uff5cDSML\uff5cinvoke name="te'],
+    "dictionaries": ["<|tool_call>call:te", "<|tool_call>call:tell{a:"],
+}
+UNKNOWN = {
+    "json": '<tool_call>\n{"name": "nope',
+    "parameters": "<tool_call>\n<function=nope",
+    "keys": "<tool_call>nope\n",
+    "params": '<function name="nope',
+    "invokes": '<\uff5cDSML\uff5cfunction_calls>\n<\uff5cDSML\uff5cinvoke name="nope',
+    "dictionaries": "<|tool_call>call:nope",
+}
+
+
+@pytest.mark.parametrize("choice", ["auto", "required", {"name": "tell"}])
+def test_a_call_that_was_begun_goes_on(model, form, choice):
+    parameters = an_object(a={"enum": ["x", "y"]})
+    tool = {"type": "function", "function": {"name": "tell", "parameters": parameters}}
+    options = {"tools": [tool], "tool_choice": choice, "continue_final_message": True}
+    texts = ["", "Well. "] if form != "dictionaries" or choice == "auto" else [""]
+    for begun in [text + start for text in texts for start in BEGUN[form]]:
+        messages = [*QUESTION, {"role": "assistant", "content": begun}]
+        answer = model.chat(messages, max_tokens=250, seed=2, **options)
+        assert answer.finish_reason == "tool_calls", begun
+        for call in answer.message.tool_calls:
+            assert call.function.name == "tell"
+            Draft202012Validator(parameters).validate(json.loads(call.function.arguments))
+    messages = [*QUESTION, {"role": "assistant", "content": UNKNOWN[form]}]
+    with pytest.raises(InvalidArgumentError, match="beginning of the answer"):
+        model.chat(messages, max_tokens=80, **options)
+
+
+@pytest.mark.parametrize("choice", ["required", {"name": "tell"}])
+def test_a_call_follows_a_text_that_was_begun(model, form, choice):
+    tool = {
+        "type": "function",
+        "function": {"name": "tell", "parameters": an_object(a={"const": 1})},
+    }
+    messages = [*QUESTION, {"role": "assistant", "content": "Hello. "}]
+    options = {"tools": [tool], "tool_choice": choice, "continue_final_message": True}
+    if form == "dictionaries":
+        with pytest.raises(InvalidArgumentError, match="beginning of the answer"):
+            model.chat(messages, **options)
+        return
+    answer = model.chat(messages, max_tokens=250, seed=1, **options)
+    assert answer.message.tool_calls[0].function.name == "tell"

@@ -334,6 +334,14 @@ extern "C" int mullama_chat_parse(
     });
 }
 
+extern "C" int mullama_chat_parser_set_prompt(
+    mullama_chat_parser * parser, const char * prompt, size_t prompt_len, char ** out) {
+    return guarded(out, [&] {
+        parser->params.generation_prompt.assign(prompt, prompt_len);
+        return std::string();
+    });
+}
+
 extern "C" void mullama_chat_parser_free(mullama_chat_parser * parser) {
     delete parser;
 }

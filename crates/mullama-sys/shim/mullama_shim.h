@@ -115,6 +115,10 @@ int mullama_chat_templates_apply(
 int mullama_chat_parse(
     const struct mullama_chat_parser * parser, const char * text, size_t text_len, bool is_partial,
     char ** out);
+
+// Sets the end of the prompt that belongs to the answer; answers are parsed together with it.
+int mullama_chat_parser_set_prompt(
+    struct mullama_chat_parser * parser, const char * prompt, size_t prompt_len, char ** out);
 void mullama_chat_parser_free(struct mullama_chat_parser * parser);
 
 // result: {"root": index of the rule, "rules": [[[`llama_gretype`, value], ...], ...]}.

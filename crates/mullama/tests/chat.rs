@@ -591,6 +591,59 @@ fn a_call_that_is_required_is_made() {
 }
 
 #[test]
+fn a_call_that_is_begun_goes_on() {
+    let tools = ["get_weather", "get_time"].map(|name| {
+        let mut tool = definition(name);
+        tool["function"]["parameters"]["properties"]["city"]["maxLength"] = 12.into();
+        tool
+    });
+    let answer = |model: &Model, begun: Message, choice: &Value| {
+        let asked = json!({"tools": tools, "tool_choice": choice, "continue_final_message": true});
+        let mut messages = ask(QUESTION);
+        messages.push(begun);
+        model.chat(&messages, &options(asked).with_max_tokens(300))
+    };
+    let call = |answer: &ChatCompletion| answer.message.tool_calls[0].function.clone();
+    for choice in [json!("auto"), json!("required"), json!({"name": "get_weather"})] {
+        for begun in [
+            "<tool_call>\n",
+            "<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Pa",
+            "Let me see. <tool_call>\n{\"name\": \"get_w",
+            "Let me see. <tool",
+        ] {
+            let answer = answer(&DEMO, Message::assistant(begun), &choice).unwrap();
+            assert_eq!(answer.finish_reason, FinishReason::ToolCalls, "{choice} {begun}");
+            assert_eq!(call(&answer).name, "get_weather", "{choice} {begun}");
+            let arguments: Value = serde_json::from_str(&call(&answer).arguments).unwrap();
+            assert!(arguments["city"].is_string(), "{arguments}");
+        }
+        let whole = "<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Oslo\"}}\n</tool_call>";
+        let answer = answer(&DEMO, Message::assistant(whole), &choice).unwrap();
+        assert_eq!(call(&answer).arguments, "{\"city\": \"Oslo\"}");
+    }
+    // What is begun must be a call that may be made, and is refused before anything is computed.
+    for (begun, choice) in [
+        ("<tool_call>\n{\"name\": \"get_time", json!({"name": "get_weather"})),
+        ("<tool_call>\n{\"name\": \"other", json!("required")),
+        ("<tool_call>\n{\"name\": \"other", json!("auto")),
+    ] {
+        let error = answer(&DEMO, Message::assistant(begun), &choice).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+        assert!(error.to_string().contains("beginning of the answer"), "{error}");
+    }
+    // Reasoning that is begun ends before the call.
+    let mut thought = Message::assistant("");
+    thought.reasoning = Some("The weather".to_owned());
+    for choice in [json!("required"), json!({"name": "get_weather"})] {
+        let answer = answer(&THINKING, thought.clone(), &choice);
+        let answer = answer.unwrap_or_else(|error| panic!("{choice}: {error}"));
+        if answer.finish_reason == FinishReason::ToolCalls {
+            assert!(!call(&answer).name.is_empty());
+        }
+    }
+}
+
+#[test]
 fn arguments_between_tags_follow_their_schemas() {
     let params = ModelParams::default().with_chat_template(templates::TAGGED);
     let model = load("demo", params).unwrap();

@@ -50,14 +50,14 @@ impl fmt::Debug for ChatStream {
 }
 
 impl ChatStream {
-    /// `continues`: whether the prompt ends with the start of the answer (the prefill).
+    /// `begun`: the start of the answer (the prefill), if the prompt ends with it.
     pub(crate) fn new(
         stream: Stream,
         parser: ChatParser,
         pieces: Pieces,
         companion: Companion,
-        continues: bool,
-    ) -> Result<Self> {
+        begun: Option<Message>,
+    ) -> Self {
         let message = Message { content: None, ..Message::assistant("") };
         let (raw, prefill) = <(String, (String, String))>::default();
         let (completion, parse_after) = (None, None);
@@ -74,13 +74,12 @@ impl ChatStream {
             completion,
             parse_after,
         };
-        if continues {
-            let given = chat.parse(true)?;
-            chat.advance_to(given);
+        if let Some(begun) = begun {
+            chat.advance_to(begun);
             let reasoning = chat.message.reasoning.clone().unwrap_or_default();
             chat.prefill = (chat.message.text(), reasoning);
         }
-        Ok(chat)
+        chat
     }
 
     /// Waits for the next chunk; `None` after the last.
@@ -245,15 +244,13 @@ impl ChatStream {
     }
 
     fn parse(&self, is_partial: bool) -> Result<Message> {
-        let malformed = |reason: String| {
+        parse_answer(&self.parser, &self.raw, is_partial).map_err(|reason| {
             Error::new(
                 ErrorKind::Template,
                 format!("the model's answer does not follow its chat template: {reason}"),
             )
             .with_context("answer", &self.raw)
-        };
-        let parsed = self.parser.parse(&self.raw, is_partial).map_err(malformed)?;
-        serde_json::from_str(&parsed).map_err(|error| malformed(error.to_string()))
+        })
     }
 
     /// Makes `parsed` the current message and returns what is new in it.
@@ -328,6 +325,16 @@ impl AsyncStream for ChatStream {
             }
         }
     }
+}
+
+/// Parses the text of an answer, together with the start that the prompt ends with. Returns the reason if it fails.
+pub(super) fn parse_answer(
+    parser: &ChatParser,
+    text: &str,
+    is_partial: bool,
+) -> std::result::Result<Message, String> {
+    let parsed = parser.parse(text, is_partial)?;
+    serde_json::from_str(&parsed).map_err(|error| error.to_string())
 }
 
 /// Converts tokens of an answer to text.

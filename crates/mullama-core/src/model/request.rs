@@ -231,7 +231,7 @@ impl Model {
         began: Instant,
     ) -> Result<ChatStream> {
         let loaded = self.loaded()?;
-        let Rendered { prompt, grammar, stops, preserved, reasoning, parser, continues } = rendered;
+        let Rendered { prompt, grammar, stops, preserved, reasoning, parser, begun } = rendered;
         let SeenPrompt { tokens, media } =
             tokens_of(loaded.templates()?, &loaded.vocab, &prompt, pictures)?;
         // Texts of several tokens are part of the answer anyway.
@@ -246,7 +246,7 @@ impl Model {
         let began = Some(began);
         let extras = RequestExtras { grammar, stops, preserved, reasoning, delivery, media, began };
         let stream = self.submit(loaded, tokens, &options.generate, extras)?;
-        ChatStream::new(stream, parser, pieces, options.companion.clone(), continues)
+        Ok(ChatStream::new(stream, parser, pieces, options.companion.clone(), begun))
     }
 
     /// The prompt for a chat with these messages. Each picture is shown as `<image>`.

@@ -37,8 +37,11 @@ pub(crate) enum GrammarSpec {
         spoken: Vec<String>,
         /// If set, the grammar applies only from the point at which one of these matches.
         lazy: Option<GrammarTriggers>,
-        /// End of the prompt that the grammar treats as the start of the answer.
-        prefill: String,
+        /// How the answer may have begun: ends of the prompt. The first that matches is the start of what the grammar
+        /// applies to.
+        begun: Vec<String>,
+        /// Whether one of them must match. Otherwise the grammar waits for its triggers.
+        must_match: bool,
     },
 }
 
@@ -87,11 +90,17 @@ impl Grammar {
                 guide.accept_text(begun)?;
                 Ok(Self::Guide(Box::new(guide)))
             }
-            GrammarSpec::Form { text, spoken, lazy, prefill } => {
-                let mut guide = guides.for_grammar(vocab, text, spoken, lazy.as_ref())?;
-                if lazy.is_none() {
-                    guide.accept_text(prefill)?;
-                }
+            GrammarSpec::Form { text, spoken, lazy, begun, must_match } => {
+                let guide = guides.for_grammar(vocab, text, spoken)?;
+                let continued = begun.iter().find_map(|begun| {
+                    let mut guide = guide.fork();
+                    guide.accept_text(begun).ok().map(|()| guide)
+                });
+                let guide = match (continued, lazy) {
+                    (Some(continued), _) => continued,
+                    (None, Some(triggers)) if !must_match => guide.awaiting(triggers)?,
+                    (None, _) => return Err(guide.mismatch()),
+                };
                 Ok(Self::Guide(Box::new(guide)))
             }
         }

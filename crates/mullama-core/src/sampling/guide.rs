@@ -16,6 +16,9 @@ use super::trigger::{GrammarTriggers, Trigger};
 use crate::engine::{Vocab, with_stack};
 use crate::{Error, ErrorKind, Result, Token};
 
+/// The name of a template's format in error messages.
+const FORM: &str = "the format of the chat template for these tools or this schema";
+
 /// Longest token in bytes that llguidance supports. Longer ones are never chosen.
 const MAX_TOKEN_BYTES: usize = 1000;
 
@@ -60,19 +63,12 @@ impl Guides {
         self.start(vocab, grammar, SCHEMA, &spoken)
     }
 
-    /// Creates a guide at the start of a text that follows a grammar, which contains these control tokens as text. With
-    /// triggers, the guide waits for one of them.
-    pub fn for_grammar(
-        &self,
-        vocab: &Vocab,
-        grammar: &str,
-        spoken: &[String],
-        triggers: Option<&GrammarTriggers>,
-    ) -> Result<Guide> {
+    /// Creates a guide at the start of an answer in a template's format, whose grammar contains these control tokens as
+    /// text.
+    pub fn for_grammar(&self, vocab: &Vocab, grammar: &str, spoken: &[String]) -> Result<Guide> {
         let grammar = TopLevelGrammar::from_lark(grammar.to_owned());
-        let mut guide = self.start(vocab, grammar, SCHEMA, spoken)?;
-        guide.awaited = triggers.map(Trigger::new).transpose()?;
-        Ok(guide)
+        let guide = self.start(vocab, grammar, SCHEMA, spoken)?;
+        Ok(Guide { followed: FORM, ..guide })
     }
 
     /// Creates a guide at the start of a text that follows a caller's grammar in Lark.
@@ -142,6 +138,11 @@ impl Guide {
         }
     }
 
+    /// The guide as it waits for one of these triggers.
+    pub fn awaiting(self, triggers: &GrammarTriggers) -> Result<Self> {
+        Ok(Self { awaited: Some(Trigger::new(triggers)?), ..self })
+    }
+
     /// Whether a token may be next.
     pub fn allows(&mut self, token: Token) -> Result<bool> {
         if let Some(mask) = &self.mask {
@@ -207,11 +208,13 @@ impl Guide {
 
     /// Advances by a text that already exists.
     pub fn accept_text(&mut self, text: &str) -> Result<()> {
-        let followed = self.followed;
-        consume_bytes(&mut self.matcher, text.as_bytes()).map_err(|_| {
-            let message = format!("the beginning of the answer does not match {followed}");
-            Error::new(ErrorKind::InvalidArgument, message)
-        })
+        consume_bytes(&mut self.matcher, text.as_bytes()).map_err(|_| self.mismatch())
+    }
+
+    /// The error of an answer whose beginning, which the request gives, does not match.
+    pub fn mismatch(&self) -> Error {
+        let message = format!("the beginning of the answer does not match {}", self.followed);
+        Error::new(ErrorKind::InvalidArgument, message)
     }
 }
 

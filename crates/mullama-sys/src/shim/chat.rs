@@ -47,6 +47,12 @@ unsafe extern "C" {
         is_partial: bool,
         out: *mut *mut c_char,
     ) -> c_int;
+    fn mullama_chat_parser_set_prompt(
+        parser: *mut RawParser,
+        prompt: *const c_char,
+        prompt_len: usize,
+        out: *mut *mut c_char,
+    ) -> c_int;
     fn mullama_chat_parser_free(parser: *mut RawParser);
 }
 
@@ -154,12 +160,26 @@ unsafe extern "C" fn render<R: Renderer>(
 #[derive(Debug)]
 pub struct ChatParser(NonNull<RawParser>);
 
-// SAFETY: the C++ object is only read after construction.
+// SAFETY: the C++ object is only read, except through a unique reference.
 unsafe impl Send for ChatParser {}
 // SAFETY: as above.
 unsafe impl Sync for ChatParser {}
 
 impl ChatParser {
+    /// Sets the end of the prompt that belongs to the model's answer; answers are parsed together with it.
+    pub fn set_generation_prompt(&mut self, prompt: &str) -> ShimResult<()> {
+        // SAFETY: `self` owns a valid object; pointer and length describe `prompt`, which is copied.
+        call(|out| unsafe {
+            mullama_chat_parser_set_prompt(
+                self.0.as_ptr(),
+                prompt.as_ptr().cast(),
+                prompt.len(),
+                out,
+            )
+        })
+        .map(drop)
+    }
+
     /// Parses the output generated so far; `is_partial` means that more may follow.
     pub fn parse(&self, text: &str, is_partial: bool) -> ShimResult<String> {
         // SAFETY: `self` owns a valid object; pointer and length describe `text`.

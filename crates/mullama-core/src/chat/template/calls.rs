@@ -35,6 +35,9 @@ const ANNOTATION_KEYWORDS: [&str; 17] = [
     "strict",
 ];
 
+/// Greatest depth at which the parser is searched for the beginnings of calls.
+const MAX_DEPTH: usize = 64;
+
 /// Builds the grammar.
 pub(super) struct Calls<'a> {
     /// The engine's parser.
@@ -179,6 +182,48 @@ impl<'a> Calls<'a> {
         }
         let names: Vec<_> = names.into_iter().collect();
         (!names.is_empty()).then(|| format!("(\\{{\\s*\"(?:{})\"\\s*:)", names.join("|")))
+    }
+
+    /// The texts that calls may begin with, without white space around them.
+    pub fn openings(&self) -> BTreeSet<String> {
+        let mut openings = BTreeSet::new();
+        for id in self.triggers() {
+            self.add_openings(id, 0, &mut openings);
+        }
+        openings
+    }
+
+    /// Adds the first literals of a part of the parser. Returns whether the part can be empty.
+    fn add_openings(&self, id: usize, depth: usize, openings: &mut BTreeSet<String>) -> bool {
+        let Some(parser) = self.parsers.get(id).filter(|_| depth < MAX_DEPTH) else { return true };
+        let text = |name: &str| parser[name].as_str().unwrap_or_default();
+        match text("type") {
+            "literal" => {
+                let literal = text("literal").trim();
+                if !literal.is_empty() {
+                    openings.insert(literal.to_owned());
+                }
+                literal.is_empty()
+            }
+            "sequence" => {
+                children(parser).into_iter().all(|it| self.add_openings(it, depth + 1, openings))
+            }
+            // Each alternative is visited.
+            "choice" => children(parser)
+                .into_iter()
+                .fold(false, |empty, it| self.add_openings(it, depth + 1, openings) || empty),
+            "epsilon" | "start" | "end" | "and" | "not" | "space" => true,
+            "ref" => {
+                let rule = self.rules.get(text("name")).and_then(Value::as_u64);
+                rule.is_none_or(|rule| self.add_openings(rule as usize, depth + 1, openings))
+            }
+            _ => {
+                let child = parser["child"].as_u64();
+                let is_optional = parser["min_count"].as_i64() == Some(0);
+                child.is_some_and(|child| self.add_openings(child as usize, depth + 1, openings))
+                    || is_optional
+            }
+        }
     }
 
     /// The parser's rules that are calls.

@@ -12,6 +12,8 @@ mod source;
 mod templates;
 mod walk;
 
+use std::collections::BTreeSet;
+
 use mullama_base::Text;
 use mullama_sys::shim::ChatParser;
 use serde::Deserialize;
@@ -25,6 +27,7 @@ pub(crate) use templates::Templates;
 
 use super::message::{Message, PICTURE, Role};
 use super::nul::refuse_nul;
+use super::stream::parse_answer;
 use super::tool;
 use crate::engine::{Prompt, Vocab};
 use crate::options::ChatOptions;
@@ -32,6 +35,9 @@ use crate::sampling::{
     GrammarSpec, GrammarTriggers, ReasoningSpec, ReasoningTags, Schema, shape_of,
 };
 use crate::{CancelToken, Error, ErrorKind, Result};
+
+/// Largest number of places in the beginning of an answer that are tried as the start of a call.
+const MAX_BEGUN_CALLS: usize = 64;
 
 /// A rendered prompt, with everything needed to generate and parse the answer.
 pub(crate) struct Rendered {
@@ -41,8 +47,8 @@ pub(crate) struct Rendered {
     pub preserved: Vec<String>,
     pub reasoning: Option<ReasoningSpec>,
     pub parser: ChatParser,
-    /// Whether the last message is the start of the answer.
-    pub continues: bool,
+    /// The start of the answer, if the last message is that.
+    pub begun: Option<Message>,
 }
 
 /// The shim's result for a request.
@@ -87,6 +93,7 @@ pub(crate) fn render(
         && messages.last().is_some_and(is_prefill);
     let beginning = messages.last().filter(|_| continues);
     let prefill = beginning.map(Message::text).unwrap_or_default();
+    let has_text = !prefill.trim().is_empty();
     let messages: Vec<Value> = messages
         .iter()
         .enumerate()
@@ -134,13 +141,17 @@ pub(crate) fn render(
         // The engine itself inserts it into the prompt.
         marks.put_into(beginning);
     }
-    let (mut applied, parser) = apply(templates, &request, &chosen.tools, marks.as_ref(), cancel)?;
+    let (mut applied, mut parser) =
+        apply(templates, &request, &chosen.tools, marks.as_ref(), cancel)?;
     let resolve = |marked: &str| match &marks {
         Some(marks) => marks.resolve(marked),
         None => Prompt { text: marked.to_owned(), written: Vec::new() },
     };
     let prompt = resolve(&applied.prompt);
     applied.generation_prompt = resolve(&applied.generation_prompt).text;
+    parser
+        .set_generation_prompt(&applied.generation_prompt)
+        .map_err(|reason| template_error(&reason))?;
     if prompt.text.is_empty() {
         return Err(template_error("it rendered an empty prompt"));
     }
@@ -176,15 +187,42 @@ pub(crate) fn render(
         }),
     };
     let reasoning = reasoning_spec(options, &applied, tags)?;
+    let begun = continues.then(|| parse_beginning(&parser)).transpose()?;
+    if let Some(begun) = &begun
+        && has_text
+        && begun.text().is_empty()
+        && begun.reasoning.is_none()
+        && grammar.as_ref().is_some_and(starts_with_call)
+    {
+        return Err(bad_beginning("it has no place for text before a call that must be made"));
+    }
     Ok(Rendered {
         prompt,
         grammar,
         reasoning,
-        continues,
+        begun,
         stops: applied.additional_stops,
         preserved: applied.preserved_tokens,
         parser,
     })
+}
+
+/// Parses the start of the answer that the prompt ends with.
+fn parse_beginning(parser: &ChatParser) -> Result<Message> {
+    parse_answer(parser, "", true).map_err(|reason| bad_beginning(&reason))
+}
+
+fn bad_beginning(reason: &str) -> Error {
+    let message = format!(
+        "the beginning of the answer does not match the format of the chat template: {reason}"
+    );
+    Error::new(ErrorKind::InvalidArgument, message)
+}
+
+/// Whether an answer goes on with a call that has not been begun.
+fn starts_with_call(grammar: &GrammarSpec) -> bool {
+    let GrammarSpec::Form { begun, lazy, .. } = grammar else { return false };
+    lazy.is_none() && begun.iter().all(String::is_empty)
 }
 
 /// Number of pictures in messages.
@@ -217,27 +255,30 @@ fn answer_grammar(
         serde_json::from_str(&applied.parser)
             .map_err(|error| template_error(&format!("its parser cannot be read: {error}")))?
     };
-    let of_form = |text, lazy, prefill: &str| GrammarSpec::Form {
+    let of_form = |text, lazy, begun: BegunCalls| GrammarSpec::Form {
         text,
         spoken: applied.preserved_tokens.clone(),
         lazy,
-        prefill: prefill.to_owned(),
+        begun: begun.texts,
+        must_match: begun.has_whole_opening,
     };
     if !applied.grammar.is_empty() {
         let calls = Calls::new(&parser, &chosen.tools, schema)?;
         return Ok(Some(if applied.grammar_lazy {
-            of_form(
-                calls.calls_only_grammar()?,
-                Some(triggers(&applied.grammar_triggers, vocab)),
-                "",
-            )
+            let begun = begun_calls(&calls.openings(), begun);
+            let triggers = triggers(&applied.grammar_triggers, vocab);
+            of_form(calls.calls_only_grammar()?, Some(triggers), begun)
         } else if chosen.is_required && !begun.is_empty() {
             // A call follows the prefill, or continues one that the prefill starts.
-            let marks = applied.grammar_triggers.iter().map(|trigger| trigger.value.as_str());
-            let at = marks.filter_map(|mark| begun.find(mark)).min().unwrap_or(begun.len());
-            of_form(calls.calls_only_grammar()?, None, &begun[at..])
+            let mut begun = begun_calls(&calls.openings(), begun);
+            if !begun.has_whole_opening {
+                begun.texts.push(String::new());
+            }
+            of_form(calls.calls_only_grammar()?, None, begun)
         } else {
-            of_form(calls.call_first_grammar()?, None, &applied.generation_prompt)
+            let texts = vec![applied.generation_prompt.clone()];
+            let begun = BegunCalls { texts, has_whole_opening: true };
+            of_form(calls.call_first_grammar()?, None, begun)
         }));
     }
     if chosen.is_required {
@@ -253,7 +294,33 @@ fn answer_grammar(
     let calls = Calls::new(&parser, &chosen.tools, schema)?;
     let Some(pattern) = calls.start_pattern() else { return Ok(None) };
     let lazy = GrammarTriggers { patterns: vec![pattern], ..GrammarTriggers::default() };
-    Ok(Some(of_form(calls.calls_only_grammar()?, Some(lazy), "")))
+    let begun = begun_calls(&calls.openings(), begun);
+    Ok(Some(of_form(calls.calls_only_grammar()?, Some(lazy), begun)))
+}
+
+/// Where calls may start in the beginning of an answer.
+#[derive(Debug, Default, PartialEq)]
+struct BegunCalls {
+    /// The ends of the text from each such place on.
+    texts: Vec<String>,
+    /// Whether one of them is more than the start of an opening.
+    has_whole_opening: bool,
+}
+
+/// Finds where calls may start in the beginning of an answer: at an opening, or at the start of one that ends the text.
+fn begun_calls(openings: &BTreeSet<String>, begun: &str) -> BegunCalls {
+    let mut places = BTreeSet::new();
+    for opening in openings {
+        places.extend(begun.match_indices(opening.as_str()).map(|(at, _)| at));
+    }
+    let has_whole_opening = !places.is_empty();
+    for opening in openings {
+        let longest = begun.len().saturating_sub(opening.len());
+        let ends = (longest..begun.len()).filter(|at| begun.is_char_boundary(*at));
+        places.extend(ends.filter(|at| opening.starts_with(&begun[*at..])));
+    }
+    let texts = places.into_iter().take(MAX_BEGUN_CALLS).map(|at| begun[at..].to_owned());
+    BegunCalls { texts: texts.collect(), has_whole_opening }
 }
 
 fn apply(
@@ -495,6 +562,26 @@ mod tests {
             assert!(!is_plain(&applied(wrapped)), "{wrapped}");
         }
         assert!(is_plain(&AppliedTemplate { grammar: String::new(), ..applied("") }));
+    }
+
+    #[test]
+    fn calls_begin_at_their_openings() {
+        let openings = BTreeSet::from(["<call>".to_owned(), "[CALL".to_owned()]);
+        for (begun, texts, has_whole_opening) in [
+            ("", &[][..], false),
+            ("Hello", &[], false),
+            ("a <", &["<"], false),
+            ("a <call>x[C", &["<call>x[C", "[C"], true),
+            ("<call> é<ca", &["<call> é<ca", "<ca"], true),
+            ("[CALLx", &["[CALLx"], true),
+        ] {
+            let texts = texts.iter().map(|text| (*text).to_owned()).collect();
+            assert_eq!(
+                begun_calls(&openings, begun),
+                BegunCalls { texts, has_whole_opening },
+                "{begun}"
+            );
+        }
     }
 
     #[test]
