@@ -321,6 +321,13 @@ fn a_bad_grammar_is_an_error_and_harms_no_one() {
         ("", "empty"),
         ("# nothing\n", "\"root\""),
         (&deep, "nested too deeply"),
+        (r#"root ::= "\U00110000""#, "no character U+110000"),
+        (r#"root ::= "\uD800""#, "no character U+D800"),
+        (r"root ::= [\uD800]", "no character U+D800"),
+        (r"root ::= [a-\U00110000]", "no character U+110000"),
+        (r"root ::= [^\uD800-\uDFFF]", "no character U+D800"),
+        ("root ::= [b-a]", "the range U+0062 to U+0061 is empty"),
+        ("root ::= [^xb-a]", "the range U+0062 to U+0061 is empty"),
         (&format!("root ::= r0\n{chain}\nr50000 ::= \"a\""), "too many rules"),
     ];
     for (grammar, says) in grammars {

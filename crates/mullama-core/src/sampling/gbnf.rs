@@ -21,6 +21,9 @@ const MAX_POSITIONS: usize = 20_000;
 /// Number of entries in the table of stacks above which unused ones are removed. A token may add as many.
 const MAX_STACKS: usize = 1 << 20;
 
+/// The code points that are no characters.
+const SURROGATES: std::ops::RangeInclusive<u32> = 0xD800..=0xDFFF;
+
 /// `llama_gretype`
 mod kind {
     pub const END: u32 = 0;
@@ -187,6 +190,9 @@ impl Gbnf {
             vocab: vocab.clone(),
             texts,
         };
+        grammar
+            .check_characters()
+            .map_err(|reason| unusable(&format!("the grammar cannot be used: {reason}")))?;
         if grammar.recurses_leftwards() {
             let reason = "a rule begins with itself (left recursion), which is not supported";
             return Err(unusable(&format!("the grammar cannot be used: {reason}")));
@@ -198,6 +204,25 @@ impl Gbnf {
         }
         grammar.positions = positions.list;
         Ok(grammar)
+    }
+
+    /// Fails for characters that do not exist, and for ranges whose ends are in the wrong order.
+    fn check_characters(&self) -> std::result::Result<(), String> {
+        let mut last = 0;
+        for &(kind, value) in &self.elements {
+            let is_character = matches!(
+                kind,
+                kind::CHARACTER | kind::NOT_CHARACTER | kind::UPPER | kind::OR_CHARACTER
+            );
+            if is_character && char::from_u32(value).is_none() {
+                return Err(format!("there is no character U+{value:04X}"));
+            }
+            if kind == kind::UPPER && value < last {
+                return Err(format!("the range U+{last:04X} to U+{value:04X} is empty"));
+            }
+            last = value;
+        }
+        Ok(())
     }
 
     fn element(&self, at: u32) -> Element {
@@ -320,6 +345,10 @@ impl Gbnf {
     /// The positions after a character.
     fn step(&mut self, from: &[Stack], character: u32) -> Result<Vec<Stack>> {
         let mut positions = Positions::default();
+        // Tokens that are single bytes can encode numbers that are no characters.
+        if char::from_u32(character).is_none() {
+            return Ok(positions.list);
+        }
         for &stack in from {
             if stack == EMPTY_STACK {
                 continue;
@@ -366,7 +395,11 @@ impl Gbnf {
             return false;
         }
         let mut low = bits << (6 * missing);
-        let high = low | ((1 << (6 * missing)) - 1);
+        let high = (low | ((1 << (6 * missing)) - 1)).min(u32::from(char::MAX));
+        let are_no_characters = SURROGATES.contains(&low) && SURROGATES.contains(&high);
+        if low > high || are_no_characters {
+            return false;
+        }
         if low == 0 {
             low = match missing {
                 2 => 1 << 11,
